@@ -1,0 +1,172 @@
+//! Constructors for every key that is not a row: see the map in the crate's doc.
+
+use crate::encoding::{put_bytes, put_u64, put_uvarint, take_bytes};
+use crate::{IndexId, Key, NodeId, RangeId, Span, TableId, TxnId};
+
+pub const LOCAL_PREFIX: u8 = 0x01;
+pub const META_PREFIX: u8 = 0x02;
+pub const SYSTEM_PREFIX: u8 = 0x04;
+pub const TABLE_PREFIX: u8 = 0x10;
+
+const LOCAL_RANGE_ID: u8 = b'i';
+const LOCAL_RANGE_KEY: u8 = b'k';
+
+/// Everything filed under a range's id: this replica's private state.
+#[must_use]
+pub fn range_id_prefix(range_id: RangeId) -> Key {
+    let mut out = vec![LOCAL_PREFIX, LOCAL_RANGE_ID];
+    put_u64(&mut out, range_id.get());
+    out.into()
+}
+
+/// A named item filed under a range's id.
+#[must_use]
+pub fn range_id_local(range_id: RangeId, item: &str) -> Key {
+    let mut out = range_id_prefix(range_id).as_bytes().to_vec();
+    out.extend_from_slice(item.as_bytes());
+    out.into()
+}
+
+fn range_key_prefix(key: &[u8]) -> Vec<u8> {
+    let mut out = vec![LOCAL_PREFIX, LOCAL_RANGE_KEY];
+    put_bytes(&mut out, key);
+    out
+}
+
+/// All keys filed under a key of `span`: what moves when a range is split or copied.
+#[must_use]
+pub fn range_local_span(span: &Span) -> Span {
+    let start = range_key_prefix(span.start.as_bytes());
+    let end = range_key_prefix(span.end.as_bytes());
+    Span::new(start.into(), end.into())
+}
+
+/// The descriptor of the range that starts at `start`.
+#[must_use]
+pub fn range_descriptor(start: &Key) -> Key {
+    let mut out = range_key_prefix(start.as_bytes());
+    out.extend_from_slice(b"rdsc");
+    out.into()
+}
+
+/// The record of a transaction whose first lock is on `anchor`.
+#[must_use]
+pub fn txn_record(anchor: &Key, txn_id: TxnId) -> Key {
+    let mut out = range_key_prefix(anchor.as_bytes());
+    out.extend_from_slice(b"txn-");
+    out.extend_from_slice(txn_id.as_bytes());
+    out.into()
+}
+
+/// The key whose range a request for `key` goes to: local keys belong to the range of the key they are filed under.
+#[must_use]
+pub fn addressing_key(key: &Key) -> Key {
+    let bytes = key.as_bytes();
+    if let [LOCAL_PREFIX, LOCAL_RANGE_KEY, rest @ ..] = bytes {
+        let (mut rest, mut decoded) = (rest, Vec::new());
+        if take_bytes(&mut rest, &mut decoded).is_ok() {
+            return decoded.into();
+        }
+    }
+    key.clone()
+}
+
+/// Where the descriptor of the range that ends at `end` is kept for others to find.
+#[must_use]
+pub fn meta(end: &Key) -> Key {
+    let mut out = vec![META_PREFIX];
+    put_bytes(&mut out, end.as_bytes());
+    out.into()
+}
+
+/// All addressing records.
+#[must_use]
+pub fn meta_span() -> Span {
+    Span::prefix(Key::from(vec![META_PREFIX]))
+}
+
+/// The addressing records to scan for the range that holds `key`: the first one found is it.
+#[must_use]
+pub fn meta_lookup_span(key: &Key) -> Span {
+    // A range that ends exactly at `key` does not hold it, so the record of that end key is stepped over.
+    Span::new(meta(key).next(), meta_span().end)
+}
+
+/// A named item of the system keyspace, such as `id/table`.
+#[must_use]
+pub fn system(name: &str) -> Key {
+    let mut out = vec![SYSTEM_PREFIX];
+    put_bytes(&mut out, name.as_bytes());
+    out.into()
+}
+
+/// The registry entry of a node.
+#[must_use]
+pub fn node_registry(node_id: NodeId) -> Key {
+    let mut out = node_registry_span().start.as_bytes().to_vec();
+    put_uvarint(&mut out, node_id.get());
+    out.into()
+}
+
+/// All registry entries of nodes.
+#[must_use]
+pub fn node_registry_span() -> Span {
+    Span::prefix(system("node"))
+}
+
+/// The end of what is not a table: ranges below it are the system's.
+#[must_use]
+pub fn table_data_start() -> Key {
+    vec![TABLE_PREFIX].into()
+}
+
+#[must_use]
+pub fn table(table_id: TableId) -> Key {
+    let mut out = vec![TABLE_PREFIX];
+    put_uvarint(&mut out, u64::from(table_id.get()));
+    out.into()
+}
+
+/// The prefix of every entry of one index; the encoded columns follow.
+#[must_use]
+pub fn index(table_id: TableId, index_id: IndexId) -> Key {
+    let mut out = vec![TABLE_PREFIX];
+    put_uvarint(&mut out, u64::from(table_id.get()));
+    put_uvarint(&mut out, u64::from(index_id.get()));
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_lookup_finds_the_range_that_holds_the_key() {
+        let ends = [table(TableId::new(7)), table(TableId::new(9)), Key::MAX];
+        let find = |key: &Key| {
+            let span = meta_lookup_span(key);
+            ends.iter().find(|end| span.contains(meta(end).as_bytes())).cloned()
+        };
+        assert_eq!(find(&Key::MIN), Some(ends[0].clone()));
+        assert_eq!(find(&table(TableId::new(8))), Some(ends[1].clone()));
+        assert_eq!(find(&ends[0]), Some(ends[1].clone()), "an end key belongs to the next range");
+        assert_eq!(find(&table(TableId::new(300))), Some(Key::MAX));
+    }
+
+    #[test]
+    fn local_keys_go_to_the_range_of_their_anchor() {
+        let anchor = index(TableId::new(104), IndexId::new(1));
+        let record = txn_record(&anchor, TxnId::from_random(7));
+        assert_eq!(addressing_key(&record), anchor);
+        assert_eq!(addressing_key(&anchor), anchor);
+        let span = Span::new(table(TableId::new(104)), table(TableId::new(105)));
+        assert!(range_local_span(&span).contains(record.as_bytes()));
+        assert!(!range_local_span(&Span::new(span.end.clone(), Key::MAX)).contains(record.as_bytes()));
+    }
+
+    #[test]
+    fn system_keys_lie_below_tables() {
+        assert!(node_registry(NodeId::new(3)) < table_data_start());
+        assert!(meta(&Key::MAX) < system("id"));
+    }
+}
