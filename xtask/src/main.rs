@@ -1,1 +1,59 @@
-fn main() {}
+//! Developer commands: `cargo xtask demo | test | tidy | bench | setup`.
+//!
+//! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
+//! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
+//! progress shown, and ends with a clear verdict and exit code.
+//!
+//! Deliberately left out: anything a user of the database needs; that is the `quorate` binary.
+
+mod bench;
+mod cluster;
+mod command;
+mod corpus;
+mod demo;
+mod rocksdb;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developer commands of Quorate")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Set up this machine, build, and start three nodes with a sample database.
+    Demo(demo::Arguments),
+    /// Run every test.
+    Test(test::Arguments),
+    /// Check the invariants of the tree: layers, foreign crates, module docs.
+    Tidy,
+    /// Run pgbench against this database and against PostgreSQL, interleaved, and print the ratios.
+    Bench(bench::Arguments),
+    /// Install or name the system packages that building needs.
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run_demo(&arguments),
+        Command::Test(arguments) => test::run_tests(&arguments),
+        Command::Tidy => tidy::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Setup => setup::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Aggregates by topic, each a static table. Documentation, section 9.21.
+
+mod collect;
+mod extremes;
+mod statistics;
+mod sums;
+
+use crate::signature::{Accumulator, Aggregate, ArgType, CallTypes, RetType, Signature};
+
+pub(crate) static TABLES: &[&[Aggregate]] =
+    &[sums::AGGREGATES, extremes::AGGREGATES, statistics::AGGREGATES, collect::AGGREGATES];
+
+const fn strict(
+    name: &'static str,
+    oid: u32,
+    args: &'static [ArgType],
+    ret: RetType,
+    new: fn(&CallTypes) -> Box<dyn Accumulator>,
+) -> Aggregate {
+    let signature = Signature { name, args, optional_count: 0, variadic: false, ret };
+    Aggregate { signature, oid, strict: true, new }
+}
+
+/// An aggregate that is shown rows with NULL arguments too.
+const fn null_aware(
+    name: &'static str,
+    oid: u32,
+    args: &'static [ArgType],
+    ret: RetType,
+    new: fn(&CallTypes) -> Box<dyn Accumulator>,
+) -> Aggregate {
+    let mut aggregate = strict(name, oid, args, ret, new);
+    aggregate.strict = false;
+    aggregate
+}

@@ -1,0 +1,68 @@
+//! Reading arguments: a strict builtin's are of their declared type by *datum-matches-type*, so a mismatch here is
+//! our own bug and says so.
+
+use types::{Array, Datum, Interval, Json, Numeric};
+
+#[track_caller]
+fn mismatch(datum: &Datum, wanted: &str) -> ! {
+    panic!("datum-matches-type: {wanted} expected, {datum:?} given")
+}
+
+#[track_caller]
+pub(crate) fn int(datum: &Datum) -> i64 {
+    datum.as_int().unwrap_or_else(|| mismatch(datum, "an integer"))
+}
+
+#[track_caller]
+pub(crate) fn float(datum: &Datum) -> f64 {
+    datum.as_float().unwrap_or_else(|| mismatch(datum, "a float"))
+}
+
+#[track_caller]
+pub(crate) fn numeric(datum: &Datum) -> &Numeric {
+    datum.as_numeric().unwrap_or_else(|| mismatch(datum, "a numeric"))
+}
+
+#[track_caller]
+pub(crate) fn boolean(datum: &Datum) -> bool {
+    datum.as_bool().unwrap_or_else(|| mismatch(datum, "a boolean"))
+}
+
+#[track_caller]
+pub(crate) fn text(datum: &Datum) -> &str {
+    datum.as_str().unwrap_or_else(|| mismatch(datum, "text"))
+}
+
+#[track_caller]
+pub(crate) fn bytes(datum: &Datum) -> &[u8] {
+    datum.as_bytes().unwrap_or_else(|| mismatch(datum, "bytea"))
+}
+
+/// Days or microseconds of a date, time or timestamp.
+#[track_caller]
+pub(crate) fn moment(datum: &Datum) -> i64 {
+    datum.as_time_value().unwrap_or_else(|| mismatch(datum, "a date or time"))
+}
+
+#[track_caller]
+pub(crate) fn date(datum: &Datum) -> i32 {
+    match datum {
+        Datum::Date(days) => *days,
+        other => mismatch(other, "a date"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn interval(datum: &Datum) -> Interval {
+    datum.as_interval().unwrap_or_else(|| mismatch(datum, "an interval"))
+}
+
+#[track_caller]
+pub(crate) fn array(datum: &Datum) -> &Array {
+    datum.as_array().unwrap_or_else(|| mismatch(datum, "an array"))
+}
+
+#[track_caller]
+pub(crate) fn jsonb(datum: &Datum) -> &Json {
+    datum.as_jsonb().unwrap_or_else(|| mismatch(datum, "jsonb"))
+}

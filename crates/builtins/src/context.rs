@@ -1,0 +1,89 @@
+//! What an evaluation may ask of its surroundings: times, settings, identity, the catalog.
+
+use types::{Datum, Formatting, SqlError, SqlResult, SqlState};
+
+/// The session and the machine, as functions see them.
+pub trait Host: Send + Sync {
+    /// Microseconds since 2000-01-01 UTC, now; advances within a statement.
+    fn clock_timestamp(&self) -> i64;
+    /// 64 random bits.
+    fn random_bits(&self) -> u64;
+    fn current_user(&self) -> String;
+    fn session_user(&self) -> String;
+    fn current_database(&self) -> String;
+    /// The schemas of the search path that exist; implicit ones (`pg_catalog`) first if asked for.
+    fn current_schemas(&self, include_implicit: bool) -> Vec<String>;
+    /// `None`: no such setting.
+    fn setting(&self, name: &str) -> Option<String>;
+    fn set_setting(&self, name: &str, value: &str, is_local: bool) -> SqlResult<String>;
+    fn backend_pid(&self) -> i32;
+    fn version(&self) -> String;
+    fn client_address(&self) -> Option<String>;
+}
+
+/// Functions whose answers come from the system catalog: `format_type` of a user type, `pg_get_indexdef` and the
+/// like. Called with the builtin's name.
+pub trait CatalogFunctions: Send + Sync {
+    fn call(&self, name: &str, args: &[Datum]) -> SqlResult<Datum>;
+}
+
+/// What every evaluation is given.
+#[derive(Clone, Copy)]
+pub struct EvalContext<'a> {
+    /// Start of the transaction, microseconds since 2000-01-01 UTC.
+    pub transaction_timestamp: i64,
+    pub statement_timestamp: i64,
+    pub formatting: &'a Formatting,
+    pub host: &'a dyn Host,
+    pub catalog: &'a dyn CatalogFunctions,
+}
+
+/// A host for folding constants and for tests: it has no session and refuses to answer for one.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoHost;
+
+impl Host for NoHost {
+    fn clock_timestamp(&self) -> i64 {
+        0
+    }
+    fn random_bits(&self) -> u64 {
+        0
+    }
+    fn current_user(&self) -> String {
+        String::new()
+    }
+    fn session_user(&self) -> String {
+        String::new()
+    }
+    fn current_database(&self) -> String {
+        String::new()
+    }
+    fn current_schemas(&self, _include_implicit: bool) -> Vec<String> {
+        Vec::new()
+    }
+    fn setting(&self, _name: &str) -> Option<String> {
+        None
+    }
+    fn set_setting(&self, name: &str, _value: &str, _is_local: bool) -> SqlResult<String> {
+        Err(SqlError::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\"")))
+    }
+    fn backend_pid(&self) -> i32 {
+        0
+    }
+    fn version(&self) -> String {
+        String::new()
+    }
+    fn client_address(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A catalog with nothing in it, for folding constants and for tests.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCatalog;
+
+impl CatalogFunctions for NoCatalog {
+    fn call(&self, name: &str, _args: &[Datum]) -> SqlResult<Datum> {
+        Err(SqlError::internal(format!("function {name} was called without a catalog")))
+    }
+}

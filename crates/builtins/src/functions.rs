@@ -1,0 +1,30 @@
+//! Functions by topic: one file a chapter of PostgreSQL's documentation, each a static table.
+
+mod arrays;
+mod catalog;
+mod datetime;
+pub(crate) mod json;
+pub(crate) mod math;
+mod regexps;
+mod sets;
+mod strings;
+mod system;
+
+use crate::signature::Builtin;
+
+pub(crate) static TABLES: &[&[Builtin]] = &[
+    math::FUNCTIONS,
+    strings::FUNCTIONS,
+    regexps::FUNCTIONS,
+    datetime::FUNCTIONS,
+    datetime::EXTRACTS,
+    datetime::PARTS,
+    arrays::FUNCTIONS,
+    json::FUNCTIONS,
+    json::TYPEOF,
+    json::LENGTH,
+    json::STRIP,
+    sets::FUNCTIONS,
+    system::FUNCTIONS,
+    catalog::FUNCTIONS,
+];

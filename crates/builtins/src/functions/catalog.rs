@@ -1,0 +1,127 @@
+//! Functions that the system catalog answers: each hands its name and arguments to [`crate::CatalogFunctions`].
+//! Documentation, section 9.26.
+
+use types::{Datum, SqlType};
+
+use crate::signature::{ArgType, Builtin, RetType};
+
+const TEXT: ArgType = ArgType::T(SqlType::Text);
+const NAME: ArgType = ArgType::T(SqlType::Name);
+const OID: ArgType = ArgType::T(SqlType::Oid);
+const I2: ArgType = ArgType::T(SqlType::Int2);
+const I4: ArgType = ArgType::T(SqlType::Int4);
+const I8: ArgType = ArgType::T(SqlType::Int8);
+const BOOLEAN: ArgType = ArgType::T(SqlType::Bool);
+const CLASS: ArgType = ArgType::T(SqlType::RegClass);
+const TREE: ArgType = ArgType::T(SqlType::PgNodeTree);
+const R_TEXT: RetType = RetType::T(SqlType::Text);
+const R_NAME: RetType = RetType::T(SqlType::Name);
+const R_BOOL: RetType = RetType::T(SqlType::Bool);
+const R_I4: RetType = RetType::T(SqlType::Int4);
+const R_I8: RetType = RetType::T(SqlType::Int8);
+
+macro_rules! asks_catalog {
+    ($([$name:literal, $oid:literal, $args:expr, $ret:expr];)*) => {
+        &[$(Builtin::pure($name, $oid, $args, $ret, |context, _, a| context.catalog.call($name, a)).stable(),)*
+            Builtin::pure("format_type", 1081, &[OID, I4], R_TEXT, |context, _, a| {
+                if a[0].is_null() { Ok(Datum::Null) } else { context.catalog.call("format_type", a) }
+            }).null_aware().stable(),
+        ]
+    };
+}
+
+pub(super) static FUNCTIONS: &[Builtin] = asks_catalog! {
+    ["pg_get_indexdef", 1643, &[OID], R_TEXT];
+    ["pg_get_indexdef", 2507, &[OID, I4, BOOLEAN], R_TEXT];
+    ["pg_get_constraintdef", 1387, &[OID], R_TEXT];
+    ["pg_get_constraintdef", 2508, &[OID, BOOLEAN], R_TEXT];
+    ["pg_get_expr", 1716, &[TREE, OID], R_TEXT];
+    ["pg_get_expr", 2509, &[TREE, OID, BOOLEAN], R_TEXT];
+    ["pg_get_viewdef", 1641, &[OID], R_TEXT];
+    ["pg_get_viewdef", 2506, &[OID, BOOLEAN], R_TEXT];
+    ["pg_get_ruledef", 1573, &[OID], R_TEXT];
+    ["pg_get_ruledef", 2504, &[OID, BOOLEAN], R_TEXT];
+    ["pg_get_triggerdef", 1662, &[OID], R_TEXT];
+    ["pg_get_triggerdef", 2730, &[OID, BOOLEAN], R_TEXT];
+    ["pg_get_functiondef", 2098, &[OID], R_TEXT];
+    ["pg_get_function_result", 2165, &[OID], R_TEXT];
+    ["pg_get_function_arguments", 2162, &[OID], R_TEXT];
+    ["pg_get_function_identity_arguments", 2232, &[OID], R_TEXT];
+    ["pg_get_function_sqlbody", 6197, &[OID], R_TEXT];
+    ["pg_get_partkeydef", 3352, &[OID], R_TEXT];
+    ["pg_get_statisticsobjdef", 3415, &[OID], R_TEXT];
+    ["pg_get_statisticsobjdef_columns", 6174, &[OID], R_TEXT];
+    ["pg_get_serial_sequence", 1665, &[TEXT, TEXT], R_TEXT];
+    ["pg_get_userbyid", 1642, &[OID], R_NAME];
+    ["pg_table_is_visible", 2079, &[OID], R_BOOL];
+    ["pg_type_is_visible", 2080, &[OID], R_BOOL];
+    ["pg_function_is_visible", 2081, &[OID], R_BOOL];
+    ["pg_operator_is_visible", 2082, &[OID], R_BOOL];
+    ["pg_opclass_is_visible", 2083, &[OID], R_BOOL];
+    ["pg_collation_is_visible", 3815, &[OID], R_BOOL];
+    ["pg_conversion_is_visible", 2093, &[OID], R_BOOL];
+    ["pg_statistics_obj_is_visible", 3403, &[OID], R_BOOL];
+    ["pg_ts_config_is_visible", 3759, &[OID], R_BOOL];
+    ["pg_ts_dict_is_visible", 3756, &[OID], R_BOOL];
+    ["pg_ts_parser_is_visible", 3757, &[OID], R_BOOL];
+    ["pg_ts_template_is_visible", 3768, &[OID], R_BOOL];
+    ["pg_encoding_to_char", 1597, &[I4], R_NAME];
+    ["pg_char_to_encoding", 1264, &[NAME], R_I4];
+    ["obj_description", 1215, &[OID, NAME], R_TEXT];
+    ["obj_description", 1348, &[OID], R_TEXT];
+    ["col_description", 1216, &[OID, I4], R_TEXT];
+    ["shobj_description", 1993, &[OID, NAME], R_TEXT];
+    ["to_regclass", 3495, &[TEXT], RetType::T(SqlType::RegClass)];
+    ["to_regtype", 3493, &[TEXT], RetType::T(SqlType::RegType)];
+    ["to_regproc", 3494, &[TEXT], RetType::T(SqlType::RegProc)];
+    ["to_regnamespace", 4086, &[TEXT], RetType::T(SqlType::RegNamespace)];
+    ["to_regrole", 4093, &[TEXT], RetType::T(SqlType::RegRole)];
+    ["has_table_privilege", 1926, &[TEXT, TEXT], R_BOOL];
+    ["has_table_privilege", 1927, &[OID, TEXT], R_BOOL];
+    ["has_table_privilege", 1922, &[NAME, TEXT, TEXT], R_BOOL];
+    ["has_table_privilege", 1923, &[NAME, OID, TEXT], R_BOOL];
+    ["has_any_column_privilege", 3028, &[TEXT, TEXT], R_BOOL];
+    ["has_any_column_privilege", 3029, &[OID, TEXT], R_BOOL];
+    ["has_column_privilege", 3023, &[TEXT, TEXT, TEXT], R_BOOL];
+    ["has_column_privilege", 3026, &[OID, I2, TEXT], R_BOOL];
+    ["has_schema_privilege", 2272, &[TEXT, TEXT], R_BOOL];
+    ["has_schema_privilege", 2273, &[OID, TEXT], R_BOOL];
+    ["has_schema_privilege", 2268, &[NAME, TEXT, TEXT], R_BOOL];
+    ["has_schema_privilege", 2269, &[NAME, OID, TEXT], R_BOOL];
+    ["has_database_privilege", 2254, &[TEXT, TEXT], R_BOOL];
+    ["has_database_privilege", 2255, &[OID, TEXT], R_BOOL];
+    ["has_database_privilege", 2250, &[NAME, TEXT, TEXT], R_BOOL];
+    ["has_database_privilege", 2251, &[NAME, OID, TEXT], R_BOOL];
+    ["has_sequence_privilege", 2185, &[TEXT, TEXT], R_BOOL];
+    ["has_sequence_privilege", 2186, &[OID, TEXT], R_BOOL];
+    ["has_function_privilege", 2239, &[OID, TEXT], R_BOOL];
+    ["has_type_privilege", 3143, &[OID, TEXT], R_BOOL];
+    ["has_tablespace_privilege", 2395, &[OID, TEXT], R_BOOL];
+    ["pg_has_role", 2709, &[NAME, TEXT], R_BOOL];
+    ["pg_has_role", 2710, &[OID, TEXT], R_BOOL];
+    ["pg_has_role", 2706, &[NAME, OID, TEXT], R_BOOL];
+    ["pg_has_role", 2708, &[OID, OID, TEXT], R_BOOL];
+    ["row_security_active", 3298, &[OID], R_BOOL];
+    ["pg_relation_size", 2325, &[CLASS], R_I8];
+    ["pg_relation_size", 2332, &[CLASS, TEXT], R_I8];
+    ["pg_table_size", 2997, &[CLASS], R_I8];
+    ["pg_indexes_size", 2998, &[CLASS], R_I8];
+    ["pg_total_relation_size", 2286, &[CLASS], R_I8];
+    ["pg_database_size", 2324, &[OID], R_I8];
+    ["pg_database_size", 2168, &[NAME], R_I8];
+    ["pg_tablespace_size", 2322, &[OID], R_I8];
+    ["pg_size_pretty", 2288, &[I8], R_TEXT];
+    ["pg_tablespace_location", 3778, &[OID], R_TEXT];
+    ["pg_relation_is_publishable", 6121, &[CLASS], R_BOOL];
+    ["pg_relation_is_updatable", 3842, &[CLASS, BOOLEAN], R_I4];
+    ["pg_column_is_updatable", 3843, &[CLASS, I2, BOOLEAN], R_BOOL];
+    ["pg_my_temp_schema", 2854, &[], RetType::T(SqlType::Oid)];
+    ["pg_is_other_temp_schema", 2855, &[OID], R_BOOL];
+    ["pg_postmaster_start_time", 2560, &[], RetType::T(SqlType::TIMESTAMPTZ)];
+    ["pg_conf_load_time", 2034, &[], RetType::T(SqlType::TIMESTAMPTZ)];
+    ["pg_filenode_relation", 3454, &[OID, OID], RetType::T(SqlType::RegClass)];
+    ["pg_cancel_backend", 2171, &[I4], R_BOOL];
+    ["pg_terminate_backend", 2096, &[I4], R_BOOL];
+    ["txid_current", 2943, &[], R_I8];
+    ["pg_blocking_pids", 2561, &[I4], RetType::T(SqlType::INT4_ARRAY)];
+};

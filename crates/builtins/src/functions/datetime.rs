@@ -1,0 +1,199 @@
+//! Date and time functions. Documentation, section 9.9.
+
+use types::datetime::zone::Zone;
+use types::{Datum, Interval, SqlResult, SqlType, TimeTz, datetime};
+
+use crate::EvalContext;
+use crate::arguments::{date, float, int, interval, moment, text};
+use crate::signature::{ArgType, Builtin, CallTypes, RetType};
+
+const TEXT: ArgType = ArgType::T(SqlType::Text);
+const I4: ArgType = ArgType::T(SqlType::Int4);
+const F8: ArgType = ArgType::T(SqlType::Float8);
+const DATE: ArgType = ArgType::T(SqlType::Date);
+const TIME: ArgType = ArgType::T(SqlType::TIME);
+const TIMETZ: ArgType = ArgType::T(SqlType::TIMETZ);
+const TIMESTAMP: ArgType = ArgType::T(SqlType::TIMESTAMP);
+const TIMESTAMPTZ: ArgType = ArgType::T(SqlType::TIMESTAMPTZ);
+const INTERVAL: ArgType = ArgType::T(SqlType::Interval);
+const R_TEXT: RetType = RetType::T(SqlType::Text);
+const R_F8: RetType = RetType::T(SqlType::Float8);
+const R_NUMERIC: RetType = RetType::T(SqlType::NUMERIC);
+const R_DATE: RetType = RetType::T(SqlType::Date);
+const R_TIME: RetType = RetType::T(SqlType::TIME);
+const R_TIMETZ: RetType = RetType::T(SqlType::TIMETZ);
+const R_TIMESTAMP: RetType = RetType::T(SqlType::TIMESTAMP);
+const R_TIMESTAMPTZ: RetType = RetType::T(SqlType::TIMESTAMPTZ);
+const R_INTERVAL: RetType = RetType::T(SqlType::Interval);
+const R_BOOL: RetType = RetType::T(SqlType::Bool);
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+
+fn extract(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
+    let found = datetime::extract(text(&a[0]), &types.args[1], &a[1], &context.formatting.zone)?;
+    Ok(found.map_or(Datum::Null, Datum::Numeric))
+}
+
+fn date_part(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
+    let found = datetime::date_part(text(&a[0]), &types.args[1], &a[1], &context.formatting.zone)?;
+    Ok(found.map_or(Datum::Null, Datum::Float))
+}
+
+fn to_char(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
+    datetime::to_char(&types.args[0], &a[0], text(&a[1]), &context.formatting.zone).map(Datum::text)
+}
+
+/// Local midnight of the day a moment falls on: what `CURRENT_DATE` is.
+fn local(context: &EvalContext<'_>, utc: i64) -> SqlResult<i64> {
+    context.formatting.zone.to_local(utc)
+}
+
+/// The zone that `AT TIME ZONE interval` names: a fixed offset.
+fn offset_zone(by: Interval) -> SqlResult<Zone> {
+    let seconds = by.micros / 1_000_000;
+    let (sign, rest) = if seconds < 0 { ('-', -seconds) } else { ('+', seconds) };
+    Zone::parse(&format!("{sign}{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60))
+}
+
+fn overlaps(a: &[Datum]) -> Datum {
+    let order = |x: &Datum, y: &Datum| {
+        let (x, y) = (moment(x), moment(y));
+        if x <= y { (x, y) } else { (y, x) }
+    };
+    let (first, second) = (order(&a[0], &a[1]), order(&a[2], &a[3]));
+    // Half-open periods; two that start together overlap even when empty.
+    Datum::Bool(first.0 == second.0 || (first.0 < second.1 && second.0 < first.1))
+}
+
+macro_rules! per_type {
+    ($name:literal, $ret:expr, $eval:expr, [$($oid:literal => $arg:expr),*]) => {
+        [$(Builtin::pure($name, $oid, &[TEXT, $arg], $ret, $eval).stable()),*]
+    };
+}
+
+pub(super) static EXTRACTS: &[Builtin] = &per_type!("extract", R_NUMERIC, extract, [
+    6199 => DATE, 6200 => TIME, 6201 => TIMETZ, 6202 => TIMESTAMP, 6203 => TIMESTAMPTZ, 6204 => INTERVAL
+]);
+
+pub(super) static PARTS: &[Builtin] = &per_type!("date_part", R_F8, date_part, [
+    1384 => DATE, 1385 => TIME, 1273 => TIMETZ, 2021 => TIMESTAMP, 1171 => TIMESTAMPTZ, 1172 => INTERVAL
+]);
+
+pub(super) static FUNCTIONS: &[Builtin] = &[
+    Builtin::pure("now", 1299, &[], R_TIMESTAMPTZ, |c, _, _| Ok(Datum::TimestampTz(c.transaction_timestamp))).stable(),
+    Builtin::pure("current_timestamp", 21_299, &[], R_TIMESTAMPTZ, |c, _, _| Ok(Datum::TimestampTz(c.transaction_timestamp))).stable(),
+    Builtin::pure("transaction_timestamp", 2647, &[], R_TIMESTAMPTZ, |c, _, _| Ok(Datum::TimestampTz(c.transaction_timestamp))).stable(),
+    Builtin::pure("statement_timestamp", 2648, &[], R_TIMESTAMPTZ, |c, _, _| Ok(Datum::TimestampTz(c.statement_timestamp))).stable(),
+    Builtin::pure("clock_timestamp", 2649, &[], R_TIMESTAMPTZ, |c, _, _| Ok(Datum::TimestampTz(c.host.clock_timestamp()))).volatile(),
+    Builtin::pure("timeofday", 274, &[], R_TEXT, |c, _, _| {
+        let zone = &c.formatting.zone;
+        let now = Datum::TimestampTz(c.host.clock_timestamp());
+        datetime::to_char(&SqlType::TIMESTAMPTZ, &now, "Dy Mon DD HH24:MI:SS.US YYYY TZ", zone).map(Datum::text)
+    })
+    .volatile(),
+    Builtin::pure("current_date", 21_300, &[], R_DATE, |c, _, _| {
+        datetime::timestamp_to_date(local(c, c.transaction_timestamp)?).map(Datum::Date)
+    })
+    .stable(),
+    Builtin::pure("localtimestamp", 21_301, &[], R_TIMESTAMP, |c, _, _| local(c, c.transaction_timestamp).map(Datum::Timestamp)).stable(),
+    Builtin::pure("localtime", 21_302, &[], R_TIME, |c, _, _| {
+        Ok(Datum::Time(local(c, c.transaction_timestamp)?.rem_euclid(MICROS_PER_DAY)))
+    })
+    .stable(),
+    Builtin::pure("current_time", 21_303, &[], R_TIMETZ, |c, _, _| {
+        let west = -c.formatting.zone.offset_at(c.transaction_timestamp);
+        Ok(Datum::TimeTz(TimeTz { micros: local(c, c.transaction_timestamp)?.rem_euclid(MICROS_PER_DAY), west }))
+    })
+    .stable(),
+    Builtin::pure("age", 2058, &[TIMESTAMP, TIMESTAMP], R_INTERVAL, |_, _, a| {
+        datetime::timestamp_age(moment(&a[0]), moment(&a[1])).map(Datum::Interval)
+    }),
+    Builtin::pure("age", 1199, &[TIMESTAMPTZ, TIMESTAMPTZ], R_INTERVAL, |c, _, a| {
+        datetime::timestamptz_age(moment(&a[0]), moment(&a[1]), &c.formatting.zone).map(Datum::Interval)
+    })
+    .stable(),
+    Builtin::pure("age", 2059, &[TIMESTAMP], R_INTERVAL, |c, _, a| {
+        let today = datetime::timestamp_to_date(local(c, c.transaction_timestamp)?)?;
+        datetime::timestamp_age(datetime::date_to_timestamp(today)?, moment(&a[0])).map(Datum::Interval)
+    })
+    .stable(),
+    Builtin::pure("date_trunc", 2020, &[TEXT, TIMESTAMP], R_TIMESTAMP, |_, _, a| {
+        datetime::timestamp_trunc(text(&a[0]), moment(&a[1])).map(Datum::Timestamp)
+    }),
+    Builtin::pure("date_trunc", 1217, &[TEXT, TIMESTAMPTZ], R_TIMESTAMPTZ, |c, _, a| {
+        datetime::timestamptz_trunc(text(&a[0]), moment(&a[1]), &c.formatting.zone).map(Datum::TimestampTz)
+    })
+    .stable(),
+    Builtin::pure("date_trunc", 1284, &[TEXT, TIMESTAMPTZ, TEXT], R_TIMESTAMPTZ, |_, _, a| {
+        datetime::timestamptz_trunc(text(&a[0]), moment(&a[1]), &Zone::parse(text(&a[2]))?).map(Datum::TimestampTz)
+    })
+    .stable(),
+    Builtin::pure("date_trunc", 1218, &[TEXT, INTERVAL], R_INTERVAL, |_, _, a| {
+        datetime::interval_trunc(text(&a[0]), interval(&a[1])).map(Datum::Interval)
+    }),
+    Builtin::pure("date_bin", 6177, &[INTERVAL, TIMESTAMP, TIMESTAMP], R_TIMESTAMP, |_, _, a| {
+        datetime::date_bin(interval(&a[0]), moment(&a[1]), moment(&a[2])).map(Datum::Timestamp)
+    }),
+    Builtin::pure("date_bin", 6178, &[INTERVAL, TIMESTAMPTZ, TIMESTAMPTZ], R_TIMESTAMPTZ, |_, _, a| {
+        datetime::date_bin(interval(&a[0]), moment(&a[1]), moment(&a[2])).map(Datum::TimestampTz)
+    }),
+    Builtin::pure("justify_hours", 1175, &[INTERVAL], R_INTERVAL, |_, _, a| datetime::justify_hours(interval(&a[0])).map(Datum::Interval)),
+    Builtin::pure("justify_days", 1295, &[INTERVAL], R_INTERVAL, |_, _, a| datetime::justify_days(interval(&a[0])).map(Datum::Interval)),
+    Builtin::pure("justify_interval", 2711, &[INTERVAL], R_INTERVAL, |_, _, a| {
+        datetime::justify_interval(interval(&a[0])).map(Datum::Interval)
+    }),
+    Builtin::pure("make_date", 3846, &[I4, I4, I4], R_DATE, |_, _, a| {
+        datetime::make_date(int(&a[0]), int(&a[1]), int(&a[2])).map(Datum::Date)
+    }),
+    Builtin::pure("make_time", 3847, &[I4, I4, F8], R_TIME, |_, _, a| {
+        datetime::make_time(int(&a[0]), int(&a[1]), float(&a[2])).map(Datum::Time)
+    }),
+    Builtin::pure("make_timestamp", 3461, &[I4, I4, I4, I4, I4, F8], R_TIMESTAMP, |_, _, a| {
+        let [y, mo, d, h, mi] = [0, 1, 2, 3, 4].map(|at| int(&a[at]));
+        datetime::make_timestamp(y, mo, d, h, mi, float(&a[5])).map(Datum::Timestamp)
+    }),
+    Builtin::pure("make_timestamptz", 3462, &[I4, I4, I4, I4, I4, F8], R_TIMESTAMPTZ, |c, _, a| {
+        let [y, mo, d, h, mi] = [0, 1, 2, 3, 4].map(|at| int(&a[at]));
+        let local = datetime::make_timestamp(y, mo, d, h, mi, float(&a[5]))?;
+        c.formatting.zone.to_utc(local).map(Datum::TimestampTz)
+    })
+    .stable(),
+    Builtin::pure("make_interval", 3464, &[I4, I4, I4, I4, I4, I4, F8], R_INTERVAL, |_, _, a| {
+        let part = |at: usize| a.get(at).map_or(0, int);
+        let seconds = a.get(6).map_or(0.0, float);
+        datetime::make_interval([part(0), part(1), part(2), part(3), part(4), part(5)], seconds).map(Datum::Interval)
+    })
+    .optional(7),
+    Builtin::pure("to_char", 2049, &[TIMESTAMP, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_char", 1770, &[TIMESTAMPTZ, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_char", 1768, &[INTERVAL, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_timestamp", 1778, &[TEXT, TEXT], R_TIMESTAMPTZ, |c, _, a| {
+        datetime::to_timestamp(text(&a[0]), text(&a[1]), &c.formatting.zone).map(Datum::TimestampTz)
+    })
+    .stable(),
+    Builtin::pure("to_timestamp", 1158, &[F8], R_TIMESTAMPTZ, |_, _, a| {
+        datetime::timestamp_from_epoch(float(&a[0])).map(Datum::TimestampTz)
+    }),
+    Builtin::pure("to_date", 1780, &[TEXT, TEXT], R_DATE, |_, _, a| datetime::to_date(text(&a[0]), text(&a[1])).map(Datum::Date)),
+    Builtin::pure("timezone", 2069, &[TEXT, TIMESTAMP], R_TIMESTAMPTZ, |_, _, a| {
+        Zone::parse(text(&a[0]))?.to_utc(moment(&a[1])).map(Datum::TimestampTz)
+    }),
+    Builtin::pure("timezone", 1159, &[TEXT, TIMESTAMPTZ], R_TIMESTAMP, |_, _, a| {
+        Zone::parse(text(&a[0]))?.to_local(moment(&a[1])).map(Datum::Timestamp)
+    }),
+    Builtin::pure("timezone", 2070, &[INTERVAL, TIMESTAMP], R_TIMESTAMPTZ, |_, _, a| {
+        offset_zone(interval(&a[0]))?.to_utc(moment(&a[1])).map(Datum::TimestampTz)
+    }),
+    Builtin::pure("timezone", 1026, &[INTERVAL, TIMESTAMPTZ], R_TIMESTAMP, |_, _, a| {
+        offset_zone(interval(&a[0]))?.to_local(moment(&a[1])).map(Datum::Timestamp)
+    }),
+    Builtin::pure("isfinite", 1373, &[DATE], R_BOOL, |_, _, a| {
+        Ok(Datum::Bool(!matches!(date(&a[0]), i32::MIN | i32::MAX)))
+    }),
+    Builtin::pure("isfinite", 2048, &[TIMESTAMP], R_BOOL, |_, _, a| Ok(Datum::Bool(!matches!(moment(&a[0]), i64::MIN | i64::MAX)))),
+    Builtin::pure("isfinite", 1389, &[TIMESTAMPTZ], R_BOOL, |_, _, a| Ok(Datum::Bool(!matches!(moment(&a[0]), i64::MIN | i64::MAX)))),
+    Builtin::pure("isfinite", 1390, &[INTERVAL], R_BOOL, |_, _, _| Ok(Datum::Bool(true))),
+    Builtin::pure("overlaps", 1308, &[TIME, TIME, TIME, TIME], R_BOOL, |_, _, a| Ok(overlaps(a))),
+    Builtin::pure("overlaps", 2041, &[TIMESTAMP, TIMESTAMP, TIMESTAMP, TIMESTAMP], R_BOOL, |_, _, a| Ok(overlaps(a))),
+    Builtin::pure("overlaps", 1304, &[TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ], R_BOOL, |_, _, a| Ok(overlaps(a))),
+];

@@ -1,0 +1,346 @@
+//! JSON functions. Documentation, section 9.16.
+
+use types::{Array, Datum, Json, Numeric, SqlError, SqlResult, SqlState, SqlType};
+
+use crate::EvalContext;
+use crate::arguments::{array, boolean, jsonb, text};
+use crate::operators::json::{as_text, json_text, path, value};
+use crate::operators::strings::to_text;
+use crate::signature::{ArgType, Builtin, CallTypes, RetType, SetFunction};
+
+const JSON: ArgType = ArgType::T(SqlType::Json);
+const JSONB: ArgType = ArgType::T(SqlType::Jsonb);
+const TEXT: ArgType = ArgType::T(SqlType::Text);
+const TEXTS: ArgType = ArgType::T(SqlType::TEXT_ARRAY);
+const BOOLEAN: ArgType = ArgType::T(SqlType::Bool);
+const R_JSON: RetType = RetType::T(SqlType::Json);
+const R_JSONB: RetType = RetType::T(SqlType::Jsonb);
+const R_TEXT: RetType = RetType::T(SqlType::Text);
+const R_I4: RetType = RetType::T(SqlType::Int4);
+
+/// Any value as JSON: `to_json`.
+pub(crate) fn to_json(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -> SqlResult<Json> {
+    Ok(match datum {
+        Datum::Null => Json::Null,
+        Datum::Bool(value) => Json::Bool(*value),
+        Datum::Int(number) => Json::Number(Numeric::from_i64(*number)),
+        Datum::Float(number) if number.is_finite() => Json::Number(match ty {
+            SqlType::Float4 => Numeric::from_f32(*number as f32),
+            _ => Numeric::from_f64(*number),
+        }),
+        Datum::Numeric(number) if number.is_finite() => Json::Number(number.clone()),
+        Datum::Jsonb(json) => Json::clone(json),
+        Datum::Json(text) => Json::parse(text)?,
+        Datum::Array(array) => {
+            let element = ty.element().unwrap_or(SqlType::Text);
+            array_to_json(context, &element, array)?
+        }
+        Datum::Timestamp(_) | Datum::TimestampTz(_) => Json::String(to_text(context, ty, datum)?.replacen(' ', "T", 1).into()),
+        other => Json::String(to_text(context, ty, other)?.into()),
+    })
+}
+
+/// Nested as deep as the array has dimensions.
+fn array_to_json(context: &EvalContext<'_>, element: &SqlType, value: &Array) -> SqlResult<Json> {
+    fn nest(lengths: &[u32], items: &mut impl Iterator<Item = SqlResult<Json>>) -> SqlResult<Json> {
+        match lengths {
+            [] => items.next().expect("array-shape: as many elements as the dimensions say"),
+            [length, inner @ ..] => (0..*length).map(|_| nest(inner, items)).collect::<SqlResult<Vec<Json>>>().map(Json::Array),
+        }
+    }
+    if value.is_empty() {
+        return Ok(Json::Array(Vec::new()));
+    }
+    let lengths: Vec<u32> = value.dimensions().iter().map(|d| d.length).collect();
+    nest(&lengths, &mut value.elements().iter().map(|item| to_json(context, element, item)))
+}
+
+/// A value as the key of an object.
+pub(crate) fn json_key(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -> SqlResult<String> {
+    if datum.is_null() {
+        return Err(SqlError::new(SqlState::InvalidParameterValue, "field name must not be null"));
+    }
+    to_text(context, ty, datum)
+}
+
+fn as_ret(types: &CallTypes, json: Json) -> Datum {
+    if types.ret == SqlType::Jsonb { Datum::Jsonb(json.into()) } else { Datum::Json(json_text(&json).into()) }
+}
+
+fn convert(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
+    if let (Datum::Json(_), SqlType::Json) = (&a[0], types.ret) {
+        return Ok(a[0].clone());
+    }
+    Ok(as_ret(types, to_json(context, &types.args[0], &a[0])?))
+}
+
+fn build_array(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
+    let items = a.iter().zip(&types.args).map(|(item, ty)| to_json(context, ty, item));
+    let items = items.collect::<SqlResult<Vec<Json>>>()?;
+    if types.ret == SqlType::Jsonb {
+        return Ok(Datum::Jsonb(Json::Array(items).into()));
+    }
+    let parts: Vec<String> = items.iter().map(json_text).collect();
+    Ok(Datum::Json(format!("[{}]", parts.join(", ")).into()))
+}
+
+fn build_object(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
+    if a.len() % 2 == 1 {
+        return Err(SqlError::new(SqlState::InvalidParameterValue, "argument list must have even number of elements")
+            .with_hint("The arguments of json_build_object() must consist of alternating keys and values."));
+    }
+    let mut pairs = Vec::new();
+    for (pair, tys) in a.chunks(2).zip(types.args.chunks(2)) {
+        let key = json_key(context, &tys[0], &pair[0])?;
+        pairs.push((key.into_boxed_str(), to_json(context, &tys[1], &pair[1])?));
+    }
+    if types.ret == SqlType::Jsonb {
+        return Ok(Datum::Jsonb(Json::object(pairs).into()));
+    }
+    let shown = |(key, value): &(Box<str>, Json)| format!("{} : {}", json_text(&Json::String(key.clone())), json_text(value));
+    Ok(Datum::Json(format!("{{{}}}", pairs.iter().map(shown).collect::<Vec<_>>().join(", ")).into()))
+}
+
+fn type_name(json: &Json) -> &'static str {
+    match json {
+        Json::Null => "null",
+        Json::Bool(_) => "boolean",
+        Json::Number(_) => "number",
+        Json::String(_) => "string",
+        Json::Array(_) => "array",
+        Json::Object(_) => "object",
+    }
+}
+
+fn elements(json: &Json) -> SqlResult<&[Json]> {
+    let refused = |what: &str| Err(SqlError::new(SqlState::InvalidParameterValue, format!("cannot extract elements from {what}")));
+    match json {
+        Json::Array(elements) => Ok(elements),
+        Json::Object(_) => refused("an object"),
+        _ => refused("a scalar"),
+    }
+}
+
+fn pairs<'a>(json: &'a Json, function: &str) -> SqlResult<&'a [(Box<str>, Json)]> {
+    let refused = |what: &str| Err(SqlError::new(SqlState::InvalidParameterValue, format!("cannot call {function} on {what}")));
+    match json {
+        Json::Object(pairs) => Ok(pairs),
+        Json::Array(_) => refused("an array"),
+        _ => refused("a scalar"),
+    }
+}
+
+fn strip_nulls(json: &Json) -> Json {
+    match json {
+        Json::Object(pairs) => {
+            let kept = pairs.iter().filter(|(_, value)| !matches!(value, Json::Null));
+            Json::Object(kept.map(|(key, value)| (key.clone(), strip_nulls(value))).collect())
+        }
+        Json::Array(items) => Json::Array(items.iter().map(strip_nulls).collect()),
+        other => other.clone(),
+    }
+}
+
+/// What `jsonb_set` and `jsonb_insert` do at the end of their path.
+#[derive(Clone, Copy, PartialEq)]
+enum Edit {
+    Set { create: bool },
+    Insert { after: bool },
+}
+
+fn edit(json: &Json, names: &[&str], new: &Json, how: Edit) -> SqlResult<Json> {
+    let Some((name, rest)) = names.split_first() else { return Ok(json.clone()) };
+    match json {
+        Json::Object(pairs) => {
+            let mut pairs = pairs.clone();
+            match (pairs.iter_mut().find(|(key, _)| **key == **name), rest.is_empty()) {
+                (Some(_), true) if matches!(how, Edit::Insert { .. }) => {
+                    return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot replace existing key")
+                        .with_hint("Try using the function jsonb_set to replace key value."));
+                }
+                (Some((_, value)), true) => *value = new.clone(),
+                (Some((_, value)), false) => *value = edit(value, rest, new, how)?,
+                (None, true) if how != (Edit::Set { create: false }) => pairs.push(((*name).into(), new.clone())),
+                (None, _) => {}
+            }
+            Ok(Json::object(pairs))
+        }
+        Json::Array(items) => {
+            let refused = || {
+                SqlError::new(SqlState::InvalidTextRepresentation, format!("path element at position 1 is not an integer: \"{name}\""))
+            };
+            let index: i64 = name.parse().map_err(|_| refused())?;
+            let count = items.len() as i64;
+            let at = if index < 0 { index + count } else { index };
+            let mut items = items.clone();
+            let inside = (0..count).contains(&at);
+            match (how, rest.is_empty()) {
+                (_, false) if inside => items[at as usize] = edit(&items[at as usize], rest, new, how)?,
+                (_, false) => {}
+                (Edit::Set { .. }, true) if inside => items[at as usize] = new.clone(),
+                (Edit::Set { create: false }, true) => {}
+                (Edit::Set { create: true }, true) => items.insert(if at < 0 { 0 } else { items.len() }, new.clone()),
+                (Edit::Insert { after }, true) => {
+                    let place = (at + i64::from(after && inside)).clamp(0, count);
+                    items.insert(place as usize, new.clone());
+                }
+            }
+            Ok(Json::Array(items))
+        }
+        _ => Err(SqlError::new(SqlState::InvalidParameterValue, "cannot set path in scalar")),
+    }
+}
+
+fn edit_call(a: &[Datum], how: Edit) -> SqlResult<Datum> {
+    let names: Vec<&str> = array(&a[1]).elements().iter().filter_map(Datum::as_str).collect();
+    edit(jsonb(&a[0]), &names, jsonb(&a[2]), how).map(|json| Datum::Jsonb(json.into()))
+}
+
+fn pretty(json: &Json, indent: usize, out: &mut String) {
+    let line = |out: &mut String, indent: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n(' ', indent * 4));
+    };
+    match json {
+        Json::Array(items) if !items.is_empty() => {
+            out.push('[');
+            for (at, item) in items.iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { "," });
+                line(out, indent + 1);
+                pretty(item, indent + 1, out);
+            }
+            line(out, indent);
+            out.push(']');
+        }
+        Json::Object(pairs) if !pairs.is_empty() => {
+            out.push('{');
+            for (at, (key, item)) in pairs.iter().enumerate() {
+                out.push_str(if at == 0 { "" } else { "," });
+                line(out, indent + 1);
+                out.push_str(&json_text(&Json::String(key.clone())));
+                out.push_str(": ");
+                pretty(item, indent + 1, out);
+            }
+            line(out, indent);
+            out.push('}');
+        }
+        other => out.push_str(&json_text(other)),
+    }
+}
+
+fn extract_path(types: &CallTypes, a: &[Datum], wants_text: bool) -> SqlResult<Datum> {
+    if a.iter().any(Datum::is_null) {
+        return Ok(Datum::Null);
+    }
+    let names = Array::from_elements(a[1..].to_vec());
+    let json = value(&a[0])?;
+    let found = path(&json, &names);
+    Ok(if wants_text { as_text(found) } else { found.map_or(Datum::Null, |json| as_ret(types, json.clone())) })
+}
+
+const KEY_VALUE: &[(&str, SqlType)] = &[("key", SqlType::Text), ("value", SqlType::Json)];
+const KEY_VALUE_B: &[(&str, SqlType)] = &[("key", SqlType::Text), ("value", SqlType::Jsonb)];
+const KEY_TEXT: &[(&str, SqlType)] = &[("key", SqlType::Text), ("value", SqlType::Text)];
+
+fn never(_: &EvalContext<'_>, _: &CallTypes, _: &[Datum]) -> SqlResult<Datum> {
+    Err(SqlError::internal("a set-returning function was called as a scalar"))
+}
+
+macro_rules! both {
+    ($json_name:literal, $json_oid:literal, $jsonb_name:literal, $jsonb_oid:literal, $ret:expr, $ret_b:expr, $eval:expr) => {
+        [Builtin::pure($json_name, $json_oid, &[JSON], $ret, $eval), Builtin::pure($jsonb_name, $jsonb_oid, &[JSONB], $ret_b, $eval)]
+    };
+}
+
+pub(super) static TYPEOF: &[Builtin] = &both!("json_typeof", 3968, "jsonb_typeof", 3210, R_TEXT, R_TEXT, |_, _, a| {
+    Ok(Datum::text(type_name(&*value(&a[0])?)))
+});
+pub(super) static LENGTH: &[Builtin] = &both!("json_array_length", 3956, "jsonb_array_length", 3207, R_I4, R_I4, |_, _, a| {
+    match &*value(&a[0])? {
+        Json::Array(items) => Ok(Datum::Int(items.len() as i64)),
+        Json::Object(_) => Err(SqlError::new(SqlState::InvalidParameterValue, "cannot get array length of a non-array")),
+        _ => Err(SqlError::new(SqlState::InvalidParameterValue, "cannot get array length of a scalar")),
+    }
+});
+pub(super) static STRIP: &[Builtin] =
+    &both!("json_strip_nulls", 3261, "jsonb_strip_nulls", 3262, R_JSON, R_JSONB, |_, types, a| {
+        Ok(as_ret(types, strip_nulls(&*value(&a[0])?)))
+    });
+
+pub(super) static FUNCTIONS: &[Builtin] = &[
+    Builtin::pure("to_json", 3176, &[ArgType::Any], R_JSON, convert).stable(),
+    Builtin::pure("to_jsonb", 3787, &[ArgType::Any], R_JSONB, convert).stable(),
+    Builtin::pure("array_to_json", 3153, &[ArgType::AnyArray], R_JSON, convert).stable(),
+    Builtin::pure("json_build_array", 3198, &[ArgType::Any], R_JSON, build_array).variadic().null_aware().stable(),
+    Builtin::pure("jsonb_build_array", 3271, &[ArgType::Any], R_JSONB, build_array).variadic().null_aware().stable(),
+    Builtin::pure("json_build_object", 3200, &[ArgType::Any], R_JSON, build_object).variadic().null_aware().stable(),
+    Builtin::pure("jsonb_build_object", 3273, &[ArgType::Any], R_JSONB, build_object).variadic().null_aware().stable(),
+    Builtin::pure("json_extract_path", 23_951, &[JSON, TEXT], R_JSON, |_, types, a| extract_path(types, a, false)).variadic().null_aware(),
+    Builtin::pure("jsonb_extract_path", 23_217, &[JSONB, TEXT], R_JSONB, |_, types, a| extract_path(types, a, false)).variadic().null_aware(),
+    Builtin::pure("json_extract_path_text", 23_953, &[JSON, TEXT], R_TEXT, |_, types, a| extract_path(types, a, true)).variadic().null_aware(),
+    Builtin::pure("jsonb_extract_path_text", 23_940, &[JSONB, TEXT], R_TEXT, |_, types, a| extract_path(types, a, true)).variadic().null_aware(),
+    Builtin::pure("jsonb_set", 3305, &[JSONB, TEXTS, JSONB, BOOLEAN], R_JSONB, |_, _, a| {
+        edit_call(a, Edit::Set { create: a.get(3).is_none_or(boolean) })
+    })
+    .optional(1),
+    Builtin::pure("jsonb_insert", 3579, &[JSONB, TEXTS, JSONB, BOOLEAN], R_JSONB, |_, _, a| {
+        edit_call(a, Edit::Insert { after: a.get(3).is_some_and(boolean) })
+    })
+    .optional(1),
+    Builtin::pure("jsonb_pretty", 3306, &[JSONB], R_TEXT, |_, _, a| {
+        let mut out = String::new();
+        pretty(jsonb(&a[0]), 0, &mut out);
+        Ok(Datum::text(out))
+    }),
+    Builtin::pure("json_array_elements", 3955, &[JSON], R_JSON, never).returning_set(SetFunction {
+        columns: &[("value", SqlType::Json)],
+        eval: |_, _, a| Ok(elements(&*value(&a[0])?)?.iter().map(|item| vec![Datum::Json(json_text(item).into())]).collect()),
+    }),
+    Builtin::pure("jsonb_array_elements", 3219, &[JSONB], R_JSONB, never).returning_set(SetFunction {
+        columns: &[("value", SqlType::Jsonb)],
+        eval: |_, _, a| Ok(elements(jsonb(&a[0]))?.iter().map(|item| vec![Datum::Jsonb(item.clone().into())]).collect()),
+    }),
+    Builtin::pure("json_array_elements_text", 3969, &[JSON], R_TEXT, never).returning_set(SetFunction {
+        columns: &[("value", SqlType::Text)],
+        eval: |_, _, a| Ok(elements(&*value(&a[0])?)?.iter().map(|item| vec![as_text(Some(item))]).collect()),
+    }),
+    Builtin::pure("jsonb_array_elements_text", 3465, &[JSONB], R_TEXT, never).returning_set(SetFunction {
+        columns: &[("value", SqlType::Text)],
+        eval: |_, _, a| Ok(elements(jsonb(&a[0]))?.iter().map(|item| vec![as_text(Some(item))]).collect()),
+    }),
+    Builtin::pure("json_each", 3958, &[JSON], RetType::T(SqlType::Record), never).returning_set(SetFunction {
+        columns: KEY_VALUE,
+        eval: |_, _, a| {
+            let json = value(&a[0])?;
+            let row = |(key, item): &(Box<str>, Json)| vec![Datum::text(key.to_string()), Datum::Json(json_text(item).into())];
+            Ok(pairs(&json, "json_each")?.iter().map(row).collect())
+        },
+    }),
+    Builtin::pure("jsonb_each", 3208, &[JSONB], RetType::T(SqlType::Record), never).returning_set(SetFunction {
+        columns: KEY_VALUE_B,
+        eval: |_, _, a| {
+            let row = |(key, item): &(Box<str>, Json)| vec![Datum::text(key.to_string()), Datum::Jsonb(item.clone().into())];
+            Ok(pairs(jsonb(&a[0]), "jsonb_each")?.iter().map(row).collect())
+        },
+    }),
+    Builtin::pure("jsonb_each_text", 3932, &[JSONB], RetType::T(SqlType::Record), never).returning_set(SetFunction {
+        columns: KEY_TEXT,
+        eval: |_, _, a| {
+            let row = |(key, item): &(Box<str>, Json)| vec![Datum::text(key.to_string()), as_text(Some(item))];
+            Ok(pairs(jsonb(&a[0]), "jsonb_each_text")?.iter().map(row).collect())
+        },
+    }),
+    Builtin::pure("json_object_keys", 3957, &[JSON], R_TEXT, never).returning_set(SetFunction {
+        columns: &[],
+        eval: |_, _, a| {
+            let json = value(&a[0])?;
+            Ok(pairs(&json, "json_object_keys")?.iter().map(|(key, _)| vec![Datum::text(key.to_string())]).collect())
+        },
+    }),
+    Builtin::pure("jsonb_object_keys", 3931, &[JSONB], R_TEXT, never).returning_set(SetFunction {
+        columns: &[],
+        eval: |_, _, a| {
+            Ok(pairs(jsonb(&a[0]), "jsonb_object_keys")?.iter().map(|(key, _)| vec![Datum::text(key.to_string())]).collect())
+        },
+    }),
+];

@@ -1,0 +1,91 @@
+//! Session information, settings, and conversions that belong nowhere else. Documentation, sections 9.25 and 9.26.
+
+use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, write_text};
+
+use crate::EvalContext;
+use crate::arguments::{boolean, text};
+use crate::signature::{ArgType, Builtin, RetType};
+
+const TEXT: ArgType = ArgType::T(SqlType::Text);
+const BOOLEAN: ArgType = ArgType::T(SqlType::Bool);
+const R_TEXT: RetType = RetType::T(SqlType::Text);
+const R_NAME: RetType = RetType::T(SqlType::Name);
+const R_NAMES: RetType = RetType::T(SqlType::NAME_ARRAY);
+const R_I4: RetType = RetType::T(SqlType::Int4);
+
+fn setting(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
+    let name = text(&a[0]);
+    let missing_ok = a.get(1).is_some_and(boolean);
+    match context.host.setting(name) {
+        Some(value) => Ok(Datum::text(value)),
+        None if missing_ok => Ok(Datum::Null),
+        None => {
+            let message = format!("unrecognized configuration parameter \"{name}\"");
+            Err(SqlError::new(SqlState::UndefinedObject, message))
+        }
+    }
+}
+
+fn schemas(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
+    let names = context.host.current_schemas(boolean(&a[0]));
+    Ok(Datum::Array(Array::from_elements(names.into_iter().map(Datum::text).collect()).into()))
+}
+
+/// A version 4 UUID (RFC 9562) from the host's randomness.
+fn random_uuid(context: &EvalContext<'_>) -> Datum {
+    let bits = u128::from(context.host.random_bits()) << 64 | u128::from(context.host.random_bits());
+    Datum::Uuid(*uuid::Builder::from_random_bytes(bits.to_be_bytes()).as_uuid().as_bytes())
+}
+
+pub(super) static FUNCTIONS: &[Builtin] = &[
+    Builtin::pure("current_user", 745, &[], R_NAME, |c, _, _| Ok(Datum::text(c.host.current_user()))).stable(),
+    Builtin::pure("user", 21_745, &[], R_NAME, |c, _, _| Ok(Datum::text(c.host.current_user()))).stable(),
+    Builtin::pure("current_role", 21_746, &[], R_NAME, |c, _, _| Ok(Datum::text(c.host.current_user()))).stable(),
+    Builtin::pure("session_user", 746, &[], R_NAME, |c, _, _| Ok(Datum::text(c.host.session_user()))).stable(),
+    Builtin::pure("current_database", 861, &[], R_NAME, |c, _, _| Ok(Datum::text(c.host.current_database()))).stable(),
+    Builtin::pure("current_catalog", 21_861, &[], R_NAME, |c, _, _| Ok(Datum::text(c.host.current_database()))).stable(),
+    Builtin::pure("current_schema", 1402, &[], R_NAME, |c, _, _| {
+        Ok(c.host.current_schemas(false).into_iter().next().map_or(Datum::Null, Datum::text))
+    })
+    .stable(),
+    Builtin::pure("current_schemas", 1403, &[BOOLEAN], R_NAMES, |c, _, a| schemas(c, a)).stable(),
+    Builtin::pure("version", 89, &[], R_TEXT, |c, _, _| Ok(Datum::text(c.host.version()))).stable(),
+    Builtin::pure("pg_backend_pid", 2026, &[], R_I4, |c, _, _| Ok(Datum::Int(i64::from(c.host.backend_pid())))).stable(),
+    Builtin::pure("inet_client_addr", 2196, &[], R_TEXT, |c, _, _| Ok(c.host.client_address().map_or(Datum::Null, Datum::text))).stable(),
+    Builtin::pure("current_setting", 2077, &[TEXT], R_TEXT, |c, _, a| setting(c, a)).stable(),
+    Builtin::pure("current_setting", 3294, &[TEXT, BOOLEAN], R_TEXT, |c, _, a| setting(c, a)).stable(),
+    Builtin::pure("set_config", 2078, &[TEXT, TEXT, BOOLEAN], R_TEXT, |c, _, a| {
+        if a[0].is_null() {
+            return Err(SqlError::new(SqlState::NullValueNotAllowed, "SET requires parameter name"));
+        }
+        let value = if a[1].is_null() { "" } else { text(&a[1]) };
+        c.host.set_setting(text(&a[0]), value, !a[2].is_null() && boolean(&a[2])).map(Datum::text)
+    })
+    .null_aware()
+    .volatile(),
+    Builtin::pure("gen_random_uuid", 3432, &[], RetType::T(SqlType::Uuid), |c, _, _| Ok(random_uuid(c))).volatile(),
+    Builtin::pure("pg_typeof", 1619, &[ArgType::Any], RetType::T(SqlType::RegType), |_, types, _| {
+        Ok(Datum::Int(i64::from(types.args[0].oid())))
+    })
+    .null_aware()
+    .stable(),
+    Builtin::pure("num_nulls", 438, &[ArgType::Any], R_I4, |_, _, a| Ok(Datum::Int(a.iter().filter(|d| d.is_null()).count() as i64)))
+        .variadic()
+        .null_aware(),
+    Builtin::pure("num_nonnulls", 440, &[ArgType::Any], R_I4, |_, _, a| Ok(Datum::Int(a.iter().filter(|d| !d.is_null()).count() as i64)))
+        .variadic()
+        .null_aware(),
+    Builtin::pure("pg_column_size", 1269, &[ArgType::Any], R_I4, |context, types, a| {
+        let mut out = Vec::new();
+        write_text(&types.args[0], &a[0], context.formatting, &mut out);
+        Ok(Datum::Int(out.len() as i64 + 1))
+    })
+    .stable(),
+    Builtin::pure("pg_client_encoding", 810, &[], R_NAME, |_, _, _| Ok(Datum::text("UTF8"))).stable(),
+    Builtin::pure("pg_is_in_recovery", 3810, &[], RetType::T(SqlType::Bool), |_, _, _| Ok(Datum::Bool(false))).volatile(),
+    Builtin::pure("hashtext", 400, &[TEXT], R_I4, |_, _, a| {
+        // Any fixed hash will do: FNV-1a, 32 bits.
+        let hash = text(&a[0]).bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        Ok(Datum::Int(i64::from(hash as i32)))
+    }),
+];

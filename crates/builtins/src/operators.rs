@@ -1,0 +1,30 @@
+//! Operators by topic, each a static table.
+
+pub(crate) mod arithmetic;
+pub(crate) mod arrays;
+mod bits;
+mod comparison;
+mod datetime;
+pub(crate) mod json;
+pub(crate) mod pattern;
+pub(crate) mod strings;
+
+use crate::signature::Operator;
+
+pub(crate) static TABLES: &[&[Operator]] = &[
+    comparison::OPERATORS,
+    arithmetic::OPERATORS,
+    arithmetic::INT2,
+    arithmetic::INT4,
+    arithmetic::INT8,
+    arithmetic::FLOAT4,
+    arithmetic::FLOAT8,
+    bits::INT2,
+    bits::INT4,
+    bits::INT8,
+    strings::OPERATORS,
+    pattern::OPERATORS,
+    datetime::OPERATORS,
+    arrays::OPERATORS,
+    json::OPERATORS,
+];

@@ -1,0 +1,65 @@
+//! `= <> < <= > >=` for every type with an order. Documentation, section 9.2.
+
+use types::{Datum, SqlResult, SqlType, compare};
+
+use crate::EvalContext;
+use crate::signature::{ArgType, Builtin, CallTypes, Operator, RetType};
+
+type Eval = fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Datum>;
+
+const EQ: Eval = |_, types, args| Ok(Datum::Bool(compare(&types.args[0], &args[0], &args[1]).is_eq()));
+const NE: Eval = |_, types, args| Ok(Datum::Bool(compare(&types.args[0], &args[0], &args[1]).is_ne()));
+const LT: Eval = |_, types, args| Ok(Datum::Bool(compare(&types.args[0], &args[0], &args[1]).is_lt()));
+const LE: Eval = |_, types, args| Ok(Datum::Bool(compare(&types.args[0], &args[0], &args[1]).is_le()));
+const GT: Eval = |_, types, args| Ok(Datum::Bool(compare(&types.args[0], &args[0], &args[1]).is_gt()));
+const GE: Eval = |_, types, args| Ok(Datum::Bool(compare(&types.args[0], &args[0], &args[1]).is_ge()));
+
+const BOOL: RetType = RetType::T(SqlType::Bool);
+
+/// The six operators of one type. `$oids` are PostgreSQL's, in the order `= <> < > <= >=`.
+macro_rules! six {
+    ($($prefix:literal, $arg:expr, [$eq:literal, $ne:literal, $lt:literal, $gt:literal, $le:literal, $ge:literal];)*) => {
+        &[$(
+            Operator::new("=", $eq, Builtin::pure(concat!($prefix, "eq"), 20_000 + $eq, &[$arg, $arg], BOOL, EQ))
+                .commutes_with("=").negated_by("<>"),
+            Operator::new("<>", $ne, Builtin::pure(concat!($prefix, "ne"), 20_000 + $ne, &[$arg, $arg], BOOL, NE))
+                .commutes_with("<>").negated_by("="),
+            Operator::new("<", $lt, Builtin::pure(concat!($prefix, "lt"), 20_000 + $lt, &[$arg, $arg], BOOL, LT))
+                .commutes_with(">").negated_by(">="),
+            Operator::new(">", $gt, Builtin::pure(concat!($prefix, "gt"), 20_000 + $gt, &[$arg, $arg], BOOL, GT))
+                .commutes_with("<").negated_by("<="),
+            Operator::new("<=", $le, Builtin::pure(concat!($prefix, "le"), 20_000 + $le, &[$arg, $arg], BOOL, LE))
+                .commutes_with(">=").negated_by(">"),
+            Operator::new(">=", $ge, Builtin::pure(concat!($prefix, "ge"), 20_000 + $ge, &[$arg, $arg], BOOL, GE))
+                .commutes_with("<=").negated_by("<"),
+        )*]
+    };
+}
+
+pub(super) static OPERATORS: &[Operator] = six! {
+    "bool", ArgType::T(SqlType::Bool), [91, 85, 58, 59, 1694, 1695];
+    "char", ArgType::T(SqlType::QuotedChar), [92, 630, 631, 633, 632, 634];
+    "name", ArgType::T(SqlType::Name), [93, 643, 660, 662, 661, 663];
+    "int2", ArgType::T(SqlType::Int2), [94, 519, 95, 520, 522, 524];
+    "int4", ArgType::T(SqlType::Int4), [96, 518, 97, 521, 523, 525];
+    "int8", ArgType::T(SqlType::Int8), [410, 411, 412, 413, 414, 415];
+    "text", ArgType::T(SqlType::Text), [98, 531, 664, 666, 665, 667];
+    "bpchar", ArgType::T(SqlType::BPCHAR), [1054, 1057, 1058, 1060, 1059, 1061];
+    "oid", ArgType::T(SqlType::Oid), [607, 608, 609, 610, 611, 612];
+    "float4", ArgType::T(SqlType::Float4), [620, 621, 622, 623, 624, 625];
+    "float8", ArgType::T(SqlType::Float8), [670, 671, 672, 674, 673, 675];
+    "numeric_", ArgType::T(SqlType::NUMERIC), [1752, 1753, 1754, 1756, 1755, 1757];
+    "bytea", ArgType::T(SqlType::Bytea), [1955, 1956, 1957, 1959, 1958, 1960];
+    "date_", ArgType::T(SqlType::Date), [1093, 1094, 1095, 1097, 1096, 1098];
+    "time_", ArgType::T(SqlType::TIME), [1108, 1109, 1110, 1112, 1111, 1113];
+    "timetz_", ArgType::T(SqlType::TIMETZ), [1550, 1551, 1552, 1554, 1553, 1555];
+    "timestamp_", ArgType::T(SqlType::TIMESTAMP), [2060, 2061, 2062, 2064, 2063, 2065];
+    "timestamptz_", ArgType::T(SqlType::TIMESTAMPTZ), [1320, 1321, 1322, 1324, 1323, 1325];
+    "interval_", ArgType::T(SqlType::Interval), [1330, 1331, 1332, 1334, 1333, 1335];
+    "uuid_", ArgType::T(SqlType::Uuid), [2972, 2973, 2974, 2975, 2976, 2977];
+    "jsonb_", ArgType::T(SqlType::Jsonb), [3240, 3241, 3242, 3243, 3244, 3245];
+    "oidvector", ArgType::T(SqlType::OidVector), [649, 644, 645, 646, 647, 648];
+    "xid", ArgType::T(SqlType::Xid), [352, 3315, 30_352, 30_353, 30_354, 30_355];
+    "array_", ArgType::AnyArray, [1070, 1071, 1072, 1073, 1074, 1075];
+    "record_", ArgType::T(SqlType::Record), [2988, 2989, 2990, 2991, 2992, 2993];
+};

@@ -1,0 +1,200 @@
+//! Fields, paths, containment and existence of json and jsonb. Documentation, section 9.16.
+
+use std::sync::Arc;
+
+use types::{Array, Datum, Json, SqlError, SqlResult, SqlState, SqlType};
+
+use crate::arguments::{array, int, jsonb, text};
+use crate::signature::{ArgType, Builtin, Operator, RetType};
+
+const JSON: ArgType = ArgType::T(SqlType::Json);
+const JSONB: ArgType = ArgType::T(SqlType::Jsonb);
+const TEXT: ArgType = ArgType::T(SqlType::Text);
+const INT4: ArgType = ArgType::T(SqlType::Int4);
+const TEXTS: ArgType = ArgType::T(SqlType::TEXT_ARRAY);
+const R_JSON: RetType = RetType::T(SqlType::Json);
+const R_JSONB: RetType = RetType::T(SqlType::Jsonb);
+const R_TEXT: RetType = RetType::T(SqlType::Text);
+const BOOL: RetType = RetType::T(SqlType::Bool);
+
+/// The value behind a json or jsonb datum.
+pub(crate) fn value(datum: &Datum) -> SqlResult<Arc<Json>> {
+    match datum {
+        Datum::Jsonb(json) => Ok(Arc::clone(json)),
+        other => Json::parse(text(other)).map(Arc::new),
+    }
+}
+
+pub(crate) fn json_text(json: &Json) -> String {
+    let mut out = Vec::new();
+    json.write(&mut out);
+    String::from_utf8(out).expect("json is written as UTF-8")
+}
+
+fn element(json: &Json, index: i64) -> Option<&Json> {
+    let Json::Array(elements) = json else { return None };
+    let index = if index < 0 { index + elements.len() as i64 } else { index };
+    elements.get(usize::try_from(index).ok()?)
+}
+
+/// One step of a path: a key of an object, or an index of an array.
+fn step<'a>(json: &'a Json, name: &str) -> Option<&'a Json> {
+    match json {
+        Json::Array(_) => element(json, name.parse().ok()?),
+        _ => json.get(name),
+    }
+}
+
+pub(crate) fn path<'a>(json: &'a Json, names: &Array) -> Option<&'a Json> {
+    names.elements().iter().try_fold(json, |json, name| step(json, name.as_str()?))
+}
+
+fn as_jsonb(found: Option<&Json>) -> Datum {
+    found.map_or(Datum::Null, |json| Datum::Jsonb(Arc::new(json.clone())))
+}
+
+fn as_json(found: Option<&Json>) -> Datum {
+    found.map_or(Datum::Null, |json| Datum::Json(json_text(json).into()))
+}
+
+/// `->>`: a string without its quotes, JSON null as NULL, anything else as its text.
+pub(crate) fn as_text(found: Option<&Json>) -> Datum {
+    match found {
+        None | Some(Json::Null) => Datum::Null,
+        Some(Json::String(string)) => Datum::text(string.to_string()),
+        Some(other) => Datum::text(json_text(other)),
+    }
+}
+
+/// `outer @> inner`: objects by key, arrays as sets, a scalar inside a top-level array.
+pub(crate) fn contains(outer: &Json, inner: &Json, top: bool) -> bool {
+    match (outer, inner) {
+        (Json::Object(_), Json::Object(wanted)) => {
+            wanted.iter().all(|(key, value)| outer.get(key).is_some_and(|found| contains(found, value, false)))
+        }
+        (Json::Array(have), Json::Array(wanted)) => {
+            wanted.iter().all(|value| have.iter().any(|found| contains(found, value, false)))
+        }
+        (Json::Array(have), scalar) if top => !matches!(scalar, Json::Object(_)) && have.iter().any(|found| found == scalar),
+        _ => outer == inner,
+    }
+}
+
+fn exists(json: &Json, name: &str) -> bool {
+    match json {
+        Json::Object(_) => json.get(name).is_some(),
+        Json::Array(elements) => elements.iter().any(|element| matches!(element, Json::String(s) if **s == *name)),
+        Json::String(string) => **string == *name,
+        _ => false,
+    }
+}
+
+fn concatenate(a: &Json, b: &Json) -> SqlResult<Json> {
+    Ok(match (a, b) {
+        (Json::Object(left), Json::Object(right)) => Json::object(left.iter().chain(right).cloned().collect()),
+        (Json::Object(_), _) if !matches!(b, Json::Array(_)) => {
+            return Err(SqlError::new(SqlState::InvalidParameterValue, "invalid concatenation of jsonb objects"));
+        }
+        (left, right) => {
+            let elements = |json: &Json| match json {
+                Json::Array(elements) => elements.clone(),
+                other => vec![other.clone()],
+            };
+            Json::Array([elements(left), elements(right)].concat())
+        }
+    })
+}
+
+fn delete_key(json: &Json, name: &str) -> SqlResult<Json> {
+    Ok(match json {
+        Json::Object(pairs) => Json::Object(pairs.iter().filter(|(key, _)| **key != *name).cloned().collect()),
+        Json::Array(elements) => Json::Array(
+            elements.iter().filter(|element| !matches!(element, Json::String(s) if **s == *name)).cloned().collect(),
+        ),
+        _ => return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot delete from scalar")),
+    })
+}
+
+fn delete_index(json: &Json, index: i64) -> SqlResult<Json> {
+    let refused = |message: &str| Err(SqlError::new(SqlState::InvalidParameterValue, message));
+    match json {
+        Json::Array(elements) => {
+            let at = if index < 0 { index + elements.len() as i64 } else { index };
+            let kept = elements.iter().enumerate().filter(|(position, _)| *position as i64 != at);
+            Ok(Json::Array(kept.map(|(_, element)| element.clone()).collect()))
+        }
+        Json::Object(_) => refused("cannot delete from object using integer index"),
+        _ => refused("cannot delete from scalar"),
+    }
+}
+
+fn any_name(json: &Datum, names: &Datum, all: bool) -> bool {
+    let mut names = array(names).elements().iter().filter_map(Datum::as_str);
+    let json = jsonb(json);
+    if all { names.all(|name| exists(json, name)) } else { names.any(|name| exists(json, name)) }
+}
+
+pub(super) static OPERATORS: &[Operator] = &[
+    Operator::new("->", 3962, Builtin::pure("json_object_field", 3947, &[JSON, TEXT], R_JSON, |_, _, a| {
+        Ok(as_json(value(&a[0])?.get(text(&a[1]))))
+    })),
+    Operator::new("->>", 3963, Builtin::pure("json_object_field_text", 3948, &[JSON, TEXT], R_TEXT, |_, _, a| {
+        Ok(as_text(value(&a[0])?.get(text(&a[1]))))
+    })),
+    Operator::new("->", 3964, Builtin::pure("json_array_element", 3949, &[JSON, INT4], R_JSON, |_, _, a| {
+        Ok(as_json(element(&*value(&a[0])?, int(&a[1]))))
+    })),
+    Operator::new("->>", 3965, Builtin::pure("json_array_element_text", 3950, &[JSON, INT4], R_TEXT, |_, _, a| {
+        Ok(as_text(element(&*value(&a[0])?, int(&a[1]))))
+    })),
+    Operator::new("#>", 3966, Builtin::pure("json_extract_path", 3951, &[JSON, TEXTS], R_JSON, |_, _, a| {
+        Ok(as_json(path(&*value(&a[0])?, array(&a[1]))))
+    })),
+    Operator::new("#>>", 3967, Builtin::pure("json_extract_path_text", 3953, &[JSON, TEXTS], R_TEXT, |_, _, a| {
+        Ok(as_text(path(&*value(&a[0])?, array(&a[1]))))
+    })),
+    Operator::new("->", 3211, Builtin::pure("jsonb_object_field", 3478, &[JSONB, TEXT], R_JSONB, |_, _, a| {
+        Ok(as_jsonb(jsonb(&a[0]).get(text(&a[1]))))
+    })),
+    Operator::new("->>", 3477, Builtin::pure("jsonb_object_field_text", 3214, &[JSONB, TEXT], R_TEXT, |_, _, a| {
+        Ok(as_text(jsonb(&a[0]).get(text(&a[1]))))
+    })),
+    Operator::new("->", 3212, Builtin::pure("jsonb_array_element", 3215, &[JSONB, INT4], R_JSONB, |_, _, a| {
+        Ok(as_jsonb(element(jsonb(&a[0]), int(&a[1]))))
+    })),
+    Operator::new("->>", 3481, Builtin::pure("jsonb_array_element_text", 3216, &[JSONB, INT4], R_TEXT, |_, _, a| {
+        Ok(as_text(element(jsonb(&a[0]), int(&a[1]))))
+    })),
+    Operator::new("#>", 3213, Builtin::pure("jsonb_extract_path", 3217, &[JSONB, TEXTS], R_JSONB, |_, _, a| {
+        Ok(as_jsonb(path(jsonb(&a[0]), array(&a[1]))))
+    })),
+    Operator::new("#>>", 3206, Builtin::pure("jsonb_extract_path_text", 3940, &[JSONB, TEXTS], R_TEXT, |_, _, a| {
+        Ok(as_text(path(jsonb(&a[0]), array(&a[1]))))
+    })),
+    Operator::new("@>", 3246, Builtin::pure("jsonb_contains", 4046, &[JSONB, JSONB], BOOL, |_, _, a| {
+        Ok(Datum::Bool(contains(jsonb(&a[0]), jsonb(&a[1]), true)))
+    }))
+    .commutes_with("<@"),
+    Operator::new("<@", 3250, Builtin::pure("jsonb_contained", 4050, &[JSONB, JSONB], BOOL, |_, _, a| {
+        Ok(Datum::Bool(contains(jsonb(&a[1]), jsonb(&a[0]), true)))
+    }))
+    .commutes_with("@>"),
+    Operator::new("?", 3247, Builtin::pure("jsonb_exists", 4047, &[JSONB, TEXT], BOOL, |_, _, a| {
+        Ok(Datum::Bool(exists(jsonb(&a[0]), text(&a[1]))))
+    })),
+    Operator::new("?|", 3248, Builtin::pure("jsonb_exists_any", 4048, &[JSONB, TEXTS], BOOL, |_, _, a| {
+        Ok(Datum::Bool(any_name(&a[0], &a[1], false)))
+    })),
+    Operator::new("?&", 3249, Builtin::pure("jsonb_exists_all", 4049, &[JSONB, TEXTS], BOOL, |_, _, a| {
+        Ok(Datum::Bool(any_name(&a[0], &a[1], true)))
+    })),
+    Operator::new("||", 3284, Builtin::pure("jsonb_concat", 3301, &[JSONB, JSONB], R_JSONB, |_, _, a| {
+        concatenate(jsonb(&a[0]), jsonb(&a[1])).map(|json| Datum::Jsonb(json.into()))
+    })),
+    Operator::new("-", 3285, Builtin::pure("jsonb_delete", 3302, &[JSONB, TEXT], R_JSONB, |_, _, a| {
+        delete_key(jsonb(&a[0]), text(&a[1])).map(|json| Datum::Jsonb(json.into()))
+    })),
+    Operator::new("-", 3286, Builtin::pure("jsonb_delete", 3303, &[JSONB, INT4], R_JSONB, |_, _, a| {
+        delete_index(jsonb(&a[0]), int(&a[1])).map(|json| Datum::Jsonb(json.into()))
+    })),
+];

@@ -1,0 +1,259 @@
+//! LIKE, ILIKE, SIMILAR TO and regular expressions. Documentation, section 9.7.
+//!
+//! POSIX regular expressions run on the `regex` crate: no back-references, and the leftmost match rather than the
+//! longest where alternatives differ.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use regex::{Regex, RegexBuilder};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use crate::arguments::text;
+use crate::signature::{ArgType, Builtin, Operator, RetType};
+
+const TEXT: ArgType = ArgType::T(SqlType::Text);
+const BOOL: RetType = RetType::T(SqlType::Bool);
+/// Compiled patterns kept for each thread.
+const PATTERN_CACHE_COUNT: usize = 32;
+/// A compiled pattern's size in bytes beyond which it is refused.
+const PATTERN_BYTES_MAX: usize = 10 << 20;
+
+/// Whether `value` matches a LIKE pattern: `%` any characters, `_` one; `escape` takes the next one literally.
+///
+/// Backtracks only to the last `%`, so the cost is bounded by the product of the lengths.
+pub(crate) fn like(value: &str, pattern: &str, escape: Option<char>) -> SqlResult<bool> {
+    let (mut v, mut p) = (value.chars(), pattern.chars());
+    // Where to resume after a mismatch: the pattern behind the last `%`, and the value one character on.
+    let mut resume: Option<(std::str::Chars<'_>, std::str::Chars<'_>)> = None;
+    loop {
+        let mut rest = p.clone();
+        let matched = match rest.next() {
+            None if v.as_str().is_empty() => return Ok(true),
+            None => false,
+            Some('%') if escape != Some('%') => {
+                p = rest;
+                resume = Some((p.clone(), v.clone()));
+                continue;
+            }
+            Some(c) => {
+                let (literal, any) = if Some(c) == escape {
+                    let next = rest.next().ok_or_else(|| {
+                        SqlError::new(SqlState::InvalidEscapeSequence, "LIKE pattern must not end with escape character")
+                    })?;
+                    (next, false)
+                } else {
+                    (c, c == '_')
+                };
+                match v.clone().next() {
+                    Some(given) if any || given == literal => {
+                        v.next();
+                        true
+                    }
+                    _ => false,
+                }
+            }
+        };
+        if matched {
+            p = rest;
+            continue;
+        }
+        match &mut resume {
+            Some((after_percent, from)) if from.next().is_some() => {
+                p = after_percent.clone();
+                v = from.clone();
+            }
+            _ => return Ok(false),
+        }
+    }
+}
+
+fn ilike(value: &str, pattern: &str, escape: Option<char>) -> SqlResult<bool> {
+    like(&value.to_lowercase(), &pattern.to_lowercase(), escape)
+}
+
+/// The escape character of `LIKE … ESCAPE`: one character or none.
+pub(crate) fn escape_character(given: &str) -> SqlResult<Option<char>> {
+    let mut chars = given.chars();
+    match (chars.next(), chars.next()) {
+        (only, None) => Ok(only),
+        _ => Err(SqlError::new(SqlState::InvalidEscapeSequence, "invalid escape string")
+            .with_hint("Escape string must be empty or one character.")),
+    }
+}
+
+struct Compiled {
+    pattern: String,
+    flags: Flags,
+    regex: Rc<Regex>,
+}
+
+/// Embedded options that change how a pattern matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Flags {
+    pub ignore_case: bool,
+    /// `^` and `$` match at line ends, `.` does not cross them.
+    pub newline: bool,
+    pub global: bool,
+}
+
+impl Flags {
+    /// The flags argument of `regexp_*` functions.
+    pub(crate) fn parse(given: &str) -> SqlResult<Self> {
+        let mut flags = Self::default();
+        for c in given.chars() {
+            match c {
+                'i' => flags.ignore_case = true,
+                'c' | 's' | 't' | 'e' => {}
+                'n' | 'm' => flags.newline = true,
+                'g' => flags.global = true,
+                other => {
+                    let message = format!("invalid regular expression option: \"{other}\"");
+                    return Err(SqlError::new(SqlState::InvalidParameterValue, message));
+                }
+            }
+        }
+        Ok(flags)
+    }
+}
+
+thread_local! {
+    static CACHE: RefCell<Vec<Compiled>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Compiles a POSIX pattern, or finds it compiled.
+pub(crate) fn compile(pattern: &str, flags: Flags) -> SqlResult<Rc<Regex>> {
+    CACHE.with_borrow_mut(|cache| {
+        if let Some(position) = cache.iter().position(|c| c.flags == flags && c.pattern == pattern) {
+            cache[..=position].rotate_right(1);
+            return Ok(Rc::clone(&cache[0].regex));
+        }
+        let built = RegexBuilder::new(pattern)
+            .case_insensitive(flags.ignore_case)
+            .multi_line(flags.newline)
+            .dot_matches_new_line(!flags.newline)
+            .size_limit(PATTERN_BYTES_MAX)
+            .build();
+        let regex = Rc::new(built.map_err(|error| {
+            let reason = error.to_string();
+            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            SqlError::new(SqlState::InvalidRegularExpression, format!("invalid regular expression: {reason}"))
+        })?);
+        cache.truncate(PATTERN_CACHE_COUNT - 1);
+        cache.insert(0, Compiled { pattern: pattern.to_owned(), flags, regex: Rc::clone(&regex) });
+        Ok(regex)
+    })
+}
+
+/// A SIMILAR TO pattern as a regular expression over the whole value.
+pub(crate) fn similar_to_regex(pattern: &str, escape: Option<char>) -> SqlResult<String> {
+    let mut out = String::from("^(?:");
+    let mut chars = pattern.chars();
+    let mut in_class = false;
+    while let Some(c) = chars.next() {
+        if Some(c) == escape {
+            let next = chars.next().ok_or_else(|| SqlError::new(SqlState::InvalidEscapeSequence, "invalid escape sequence"))?;
+            out.push_str(&regex::escape(&next.to_string()));
+        } else if in_class {
+            in_class = c != ']';
+            out.push(c);
+        } else {
+            match c {
+                '%' => out.push_str("(?s:.*)"),
+                '_' => out.push_str("(?s:.)"),
+                '[' => {
+                    in_class = true;
+                    out.push('[');
+                }
+                '(' => out.push_str("(?:"),
+                ')' | '|' | '*' | '+' | '?' | '{' | '}' => out.push(c),
+                other => out.push_str(&regex::escape(&other.to_string())),
+            }
+        }
+    }
+    out.push_str(")$");
+    Ok(out)
+}
+
+fn matches(value: &Datum, pattern: &Datum, ignore_case: bool) -> SqlResult<bool> {
+    let flags = Flags { ignore_case, ..Flags::default() };
+    Ok(compile(text(pattern), flags)?.is_match(text(value)))
+}
+
+pub(super) static OPERATORS: &[Operator] = &[
+    Operator::new("~~", 1209, Builtin::pure("textlike", 850, &[TEXT, TEXT], BOOL, |_, _, a| {
+        like(text(&a[0]), text(&a[1]), Some('\\')).map(Datum::Bool)
+    }))
+    .negated_by("!~~"),
+    Operator::new("!~~", 1210, Builtin::pure("textnlike", 851, &[TEXT, TEXT], BOOL, |_, _, a| {
+        like(text(&a[0]), text(&a[1]), Some('\\')).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~~"),
+    Operator::new("~~*", 1627, Builtin::pure("texticlike", 1633, &[TEXT, TEXT], BOOL, |_, _, a| {
+        ilike(text(&a[0]), text(&a[1]), Some('\\')).map(Datum::Bool)
+    }))
+    .negated_by("!~~*"),
+    Operator::new("!~~*", 1628, Builtin::pure("texticnlike", 1634, &[TEXT, TEXT], BOOL, |_, _, a| {
+        ilike(text(&a[0]), text(&a[1]), Some('\\')).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~~*"),
+    Operator::new("~", 641, Builtin::pure("textregexeq", 1254, &[TEXT, TEXT], BOOL, |_, _, a| {
+        matches(&a[0], &a[1], false).map(Datum::Bool)
+    }))
+    .negated_by("!~"),
+    Operator::new("!~", 642, Builtin::pure("textregexne", 1256, &[TEXT, TEXT], BOOL, |_, _, a| {
+        matches(&a[0], &a[1], false).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~"),
+    Operator::new("~*", 1228, Builtin::pure("texticregexeq", 1238, &[TEXT, TEXT], BOOL, |_, _, a| {
+        matches(&a[0], &a[1], true).map(Datum::Bool)
+    }))
+    .negated_by("!~*"),
+    Operator::new("!~*", 1229, Builtin::pure("texticregexne", 1239, &[TEXT, TEXT], BOOL, |_, _, a| {
+        matches(&a[0], &a[1], true).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~*"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn like_matches_as_sql_says() {
+        for (value, pattern, expected) in [
+            ("abc", "abc", true),
+            ("abc", "a%", true),
+            ("abc", "%c", true),
+            ("abc", "a_c", true),
+            ("abc", "_", false),
+            ("", "%", true),
+            ("", "_", false),
+            ("a%c", "a\\%c", true),
+            ("abc", "a\\%c", false),
+            ("aXbXc", "a%X%c", true),
+            ("aab", "%ab", true),
+            ("mississippi", "m%iss%ip%i", true),
+            ("mississippi", "m%iss%ix%i", false),
+            ("日本語", "_本_", true),
+        ] {
+            assert_eq!(like(value, pattern, Some('\\')), Ok(expected), "{value} LIKE {pattern}");
+        }
+        like("a", "a\\", Some('\\')).expect_err("ends with the escape character");
+    }
+
+    #[test]
+    fn many_percents_do_not_explode() {
+        let value = "a".repeat(5_000);
+        let pattern = "%a".repeat(200) + "b";
+        assert_eq!(like(&value, &pattern, None), Ok(false));
+    }
+
+    #[test]
+    fn similar_to_covers_the_whole_value() {
+        for (value, pattern, expected) in [("abc", "abc", true), ("abc", "a", false), ("abc", "%(b|d)%", true), ("abc", "(b|c)%", false)] {
+            let regex = compile(&similar_to_regex(pattern, Some('\\')).expect("valid"), Flags::default()).expect("valid");
+            assert_eq!(regex.is_match(value), expected, "{value} SIMILAR TO {pattern}");
+        }
+    }
+}

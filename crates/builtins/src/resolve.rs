@@ -1,0 +1,303 @@
+//! Overload resolution: PostgreSQL's documentation, chapter 10, sections 2 (operators) and 3 (functions).
+//!
+//! An argument of type `None` is an unknown literal or an untyped parameter: it can become anything.
+
+use smallvec::SmallVec;
+use types::{CastContext, SqlType, TypeCategory, can_cast};
+
+use crate::registry;
+use crate::signature::{Aggregate, ArgType, Operator, RetType, Signature};
+
+/// Why no candidate was chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResolveError {
+    /// No candidate takes these arguments: 42883.
+    None,
+    /// More than one fits equally well: 42725.
+    Ambiguous,
+}
+
+/// The chosen candidate and what the call's types become.
+#[derive(Debug, Clone)]
+pub struct Resolved<T: 'static> {
+    pub chosen: &'static T,
+    /// What each argument is cast to, implicitly.
+    pub args: SmallVec<[SqlType; 4]>,
+    pub ret: SqlType,
+}
+
+/// Something with a signature to choose by.
+pub trait Candidate {
+    fn signature(&self) -> &Signature;
+}
+
+impl Candidate for crate::Builtin {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+}
+
+impl Candidate for Operator {
+    fn signature(&self) -> &Signature {
+        &self.function.signature
+    }
+}
+
+impl Candidate for Aggregate {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+}
+
+/// How one candidate would take the call.
+struct Fit<T: 'static> {
+    candidate: &'static T,
+    /// Declared types by position, with polymorphic ones settled where known arguments settle them.
+    args: SmallVec<[SqlType; 4]>,
+    ret: SqlType,
+    exact_count: usize,
+}
+
+/// Resolves a function call.
+pub fn resolve<T: Candidate>(
+    candidates: &[&'static T],
+    args: &[Option<SqlType>],
+) -> Result<Resolved<T>, ResolveError> {
+    let fits: Vec<Fit<T>> = candidates.iter().filter_map(|candidate| fit(*candidate, args)).collect();
+    choose(fits, args)
+}
+
+/// Resolves an aggregate by name.
+pub fn resolve_aggregate(name: &str, args: &[Option<SqlType>]) -> Result<Resolved<Aggregate>, ResolveError> {
+    resolve(registry::aggregates(name), args)
+}
+
+/// Resolves a binary operator: a lone unknown operand is first taken to be of the other operand's type.
+pub fn resolve_binary_operator(
+    symbol: &str,
+    left: Option<SqlType>,
+    right: Option<SqlType>,
+) -> Result<Resolved<Operator>, ResolveError> {
+    let candidates = registry::binary_operators(symbol);
+    if let (Some(known), None) | (None, Some(known)) = (left, right) {
+        let both = [Some(known), Some(known)];
+        let exact = candidates.iter().filter_map(|candidate| fit(*candidate, &both));
+        if let Some(found) = exact.into_iter().find(|fit| fit.exact_count == 2) {
+            return Ok(found.into_resolved());
+        }
+    }
+    resolve(candidates, &[left, right])
+}
+
+impl<T> Fit<T> {
+    fn into_resolved(self) -> Resolved<T> {
+        Resolved { chosen: self.candidate, args: self.args, ret: self.ret }
+    }
+}
+
+/// Types that differ only in a modifier are one type here.
+fn same_base(a: SqlType, b: SqlType) -> bool {
+    a.oid() == b.oid()
+}
+
+fn implicitly_casts(from: SqlType, to: SqlType) -> bool {
+    same_base(from, to) || matches!(can_cast(&from, &to), Some(CastContext::Implicit))
+}
+
+fn declared(signature: &Signature, position: usize) -> Option<ArgType> {
+    match signature.args.get(position) {
+        Some(arg) => Some(*arg),
+        None if signature.variadic => signature.args.last().copied(),
+        None => None,
+    }
+}
+
+fn takes_count(signature: &Signature, count: usize) -> bool {
+    let required = signature.args.len() - signature.optional_count - usize::from(signature.variadic);
+    count >= required && (signature.variadic || count <= signature.args.len())
+}
+
+fn fit<T: Candidate>(candidate: &'static T, args: &[Option<SqlType>]) -> Option<Fit<T>> {
+    let signature = candidate.signature();
+    if !takes_count(signature, args.len()) {
+        return None;
+    }
+    let element = settle_element(signature, args)?;
+    let mut settled = SmallVec::new();
+    let mut exact_count = 0;
+    for (position, arg) in args.iter().enumerate() {
+        let target = match declared(signature, position)? {
+            ArgType::T(wanted) => wanted,
+            ArgType::Any => arg.unwrap_or(SqlType::Text),
+            ArgType::AnyElement | ArgType::AnyNonArray => element?,
+            ArgType::AnyArray => match arg {
+                // int2vector and oidvector are arrays too, and stay what they are.
+                Some(vector @ (SqlType::Int2Vector | SqlType::OidVector)) => *vector,
+                _ => element?.array_of(),
+            },
+        };
+        if let Some(given) = arg {
+            if same_base(*given, target) {
+                exact_count += 1;
+                settled.push(if matches!(declared(signature, position), Some(ArgType::T(_))) { target } else { *given });
+                continue;
+            }
+            if !implicitly_casts(*given, target) {
+                return None;
+            }
+        }
+        settled.push(target);
+    }
+    let ret = match signature.ret {
+        RetType::T(fixed) => fixed,
+        RetType::AnyElement => element?,
+        RetType::AnyArray => element?.array_of(),
+        RetType::SameAs(position) => *settled.get(position)?,
+    };
+    Some(Fit { candidate, args: settled, ret, exact_count })
+}
+
+/// The element type all polymorphic arguments agree on: `Some(None)` when there are none, `None` when they differ.
+#[allow(clippy::option_option)]
+fn settle_element(signature: &Signature, args: &[Option<SqlType>]) -> Option<Option<SqlType>> {
+    let mut element: Option<SqlType> = None;
+    let mut polymorphic = false;
+    for (position, arg) in args.iter().enumerate() {
+        let found = match (declared(signature, position)?, arg) {
+            (ArgType::T(_) | ArgType::Any, _) => continue,
+            (_, None) => {
+                polymorphic = true;
+                continue;
+            }
+            (ArgType::AnyArray, Some(array)) => array.element()?,
+            (ArgType::AnyNonArray, Some(given)) if given.is_array() => return None,
+            (_, Some(given)) => *given,
+        };
+        polymorphic = true;
+        element = match element {
+            None => Some(found),
+            Some(before) if same_base(before, found) => Some(before),
+            Some(before) if implicitly_casts(found, before) => Some(before),
+            Some(before) if implicitly_casts(before, found) => Some(found),
+            Some(_) => return None,
+        };
+    }
+    // All polymorphic arguments unknown: text, as PostgreSQL takes for unknown literals in the end.
+    Some(element.or_else(|| polymorphic.then_some(SqlType::Text)))
+}
+
+fn keep_best<T>(fits: &mut Vec<Fit<T>>, score: impl Fn(&Fit<T>) -> usize) {
+    let best = fits.iter().map(&score).max().unwrap_or(0);
+    fits.retain(|fit| score(fit) == best);
+}
+
+fn choose<T: Candidate>(mut fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Result<Resolved<T>, ResolveError> {
+    let known_count = args.iter().filter(|arg| arg.is_some()).count();
+    if known_count == args.len() {
+        if let Some(position) = fits.iter().position(|fit| fit.exact_count == args.len() && !is_polymorphic(fit)) {
+            return Ok(fits.swap_remove(position).into_resolved());
+        }
+    }
+    keep_best(&mut fits, |fit| fit.exact_count);
+    if fits.len() > 1 && fits.iter().any(|fit| !is_polymorphic(fit)) && known_count == args.len() {
+        // A concrete signature beats a polymorphic one that fits as well.
+        let concrete_best = fits.iter().filter(|fit| !is_polymorphic(fit)).count();
+        if concrete_best > 0 {
+            fits.retain(|fit| !is_polymorphic(fit));
+        }
+    }
+    keep_best(&mut fits, |fit| preferred_count(fit, args));
+    if fits.len() > 1 && known_count < args.len() {
+        narrow_by_category(&mut fits, args);
+        narrow_by_known_type(&mut fits, args);
+    }
+    match fits.len() {
+        0 => Err(ResolveError::None),
+        1 => Ok(fits.swap_remove(0).into_resolved()),
+        _ => Err(ResolveError::Ambiguous),
+    }
+}
+
+fn is_polymorphic<T: Candidate>(fit: &Fit<T>) -> bool {
+    fit.candidate.signature().args.iter().any(|arg| !matches!(arg, ArgType::T(_)))
+}
+
+/// Positions where the candidate takes the argument's own type or the preferred type of its category.
+fn preferred_count<T>(fit: &Fit<T>, args: &[Option<SqlType>]) -> usize {
+    let preferred = |(arg, target): (&Option<SqlType>, &SqlType)| {
+        arg.is_some_and(|given| {
+            same_base(given, *target) || (target.is_preferred() && target.category() == given.category())
+        })
+    };
+    args.iter().zip(&fit.args).filter(|pair| preferred(*pair)).count()
+}
+
+/// Unknown arguments: string category if any candidate takes it there, else the one all agree on; then the
+/// candidates of that category, and among those the ones with its preferred type.
+fn narrow_by_category<T>(fits: &mut Vec<Fit<T>>, args: &[Option<SqlType>]) {
+    let mut chosen: SmallVec<[(usize, TypeCategory); 4]> = SmallVec::new();
+    for (position, _) in args.iter().enumerate().filter(|(_, arg)| arg.is_none()) {
+        let first = fits[0].args[position].category();
+        if fits.iter().any(|fit| fit.args[position].category() == TypeCategory::String) {
+            chosen.push((position, TypeCategory::String));
+        } else if fits.iter().all(|fit| fit.args[position].category() == first) {
+            chosen.push((position, first));
+        } else {
+            return;
+        }
+    }
+    let in_category = |fit: &Fit<T>| chosen.iter().all(|(position, category)| fit.args[*position].category() == *category);
+    if fits.iter().any(in_category) {
+        fits.retain(in_category);
+    }
+    let preferred = |fit: &Fit<T>| chosen.iter().all(|(position, _)| fit.args[*position].is_preferred());
+    if fits.iter().any(preferred) {
+        fits.retain(preferred);
+    }
+}
+
+/// If all known arguments have one type, try the unknown ones as that type too.
+fn narrow_by_known_type<T>(fits: &mut Vec<Fit<T>>, args: &[Option<SqlType>]) {
+    let mut known = args.iter().flatten();
+    let Some(first) = known.next() else { return };
+    if fits.len() < 2 || !known.all(|other| same_base(*other, *first)) {
+        return;
+    }
+    let takes_first = |fit: &Fit<T>| fit.args.iter().all(|target| implicitly_casts(*first, *target));
+    if fits.iter().filter(|fit| takes_first(fit)).count() == 1 {
+        fits.retain(takes_first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(symbol: &str, left: Option<SqlType>, right: Option<SqlType>, args: [SqlType; 2], ret: SqlType) {
+        let found = resolve_binary_operator(symbol, left, right);
+        let found = found.unwrap_or_else(|error| panic!("{left:?} {symbol} {right:?}: {error:?}"));
+        assert_eq!((found.args.as_slice(), found.ret), (args.as_slice(), ret), "{left:?} {symbol} {right:?}");
+    }
+
+    #[test]
+    fn operators_resolve_as_chapter_ten_says() {
+        use SqlType::{Bool, Date, Float8, Int4, Int8, Text};
+        check("+", Some(Int4), Some(Int4), [Int4, Int4], Int4);
+        check("+", Some(Int4), Some(Int8), [Int4, Int8], Int8);
+        check("+", Some(Int4), None, [Int4, Int4], Int4);
+        check("+", Some(Int4), Some(SqlType::NUMERIC), [SqlType::NUMERIC, SqlType::NUMERIC], SqlType::NUMERIC);
+        check("*", Some(Float8), Some(SqlType::NUMERIC), [Float8, Float8], Float8);
+        check("=", Some(Text), None, [Text, Text], Bool);
+        check("=", Some(SqlType::VARCHAR), None, [Text, Text], Bool);
+        check("=", None, None, [Text, Text], Bool);
+        check("||", Some(Text), Some(Int4), [Text, Int4], Text);
+        check("-", Some(Date), Some(Date), [Date, Date], Int4);
+        check("+", Some(Date), Some(Int4), [Date, Int4], Date);
+    }
+
+    #[test]
+    fn what_fits_nothing_is_refused() {
+        let refused = resolve_binary_operator("+", Some(SqlType::Bool), Some(SqlType::Bool));
+        assert_eq!(refused.map(|_| ()), Err(ResolveError::None));
+    }
+}

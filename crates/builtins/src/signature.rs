@@ -1,0 +1,194 @@
+//! What a builtin is: signature, properties and implementation in one static value.
+
+use smallvec::SmallVec;
+use types::{Datum, SqlResult, SqlType};
+
+use crate::EvalContext;
+
+/// A parameter's type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArgType {
+    T(SqlType),
+    /// Anything, each argument by itself (`"any"`).
+    Any,
+    /// One type, the same for every `AnyElement` and the element of every `AnyArray` of the call.
+    AnyElement,
+    AnyArray,
+    /// As `AnyElement`, arrays excluded.
+    AnyNonArray,
+}
+
+/// A result's type, fixed or from the arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetType {
+    T(SqlType),
+    /// The type that the polymorphic arguments agreed on.
+    AnyElement,
+    /// The array over it.
+    AnyArray,
+    /// The type of this argument.
+    SameAs(usize),
+}
+
+/// `pg_proc.provolatile`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Volatility {
+    /// Same arguments, same result, for ever: may be folded while planning.
+    Immutable,
+    /// Same result within one statement.
+    Stable,
+    Volatile,
+}
+
+/// The types a call was resolved to; modifiers as far as known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallTypes {
+    pub args: SmallVec<[SqlType; 4]>,
+    pub ret: SqlType,
+}
+
+/// The name, arguments and result that overload resolution sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Signature {
+    pub name: &'static str,
+    /// The last one repeats when `variadic`.
+    pub args: &'static [ArgType],
+    /// How many of `args`, from the end, may be left out: their defaults are the implementation's.
+    pub optional_count: usize,
+    pub variadic: bool,
+    pub ret: RetType,
+}
+
+/// A scalar or set-returning function, or what stands behind an operator.
+#[derive(Debug)]
+pub struct Builtin {
+    pub signature: Signature,
+    /// PostgreSQL's oid where it has one that clients know; otherwise assigned by position.
+    pub oid: u32,
+    pub strict: bool,
+    pub volatility: Volatility,
+    pub eval: fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Datum>,
+    /// For set-returning functions: all rows at once; `eval` is then not called.
+    pub set: Option<SetFunction>,
+}
+
+/// Rows of a set-returning function; each row has as many datums as the function has output columns.
+#[derive(Debug)]
+pub struct SetFunction {
+    /// Output columns; an empty type list means one column of the result type.
+    pub columns: &'static [(&'static str, SqlType)],
+    pub eval: fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Vec<Vec<Datum>>>,
+}
+
+impl Builtin {
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.signature.name
+    }
+
+    #[must_use]
+    pub fn is_set_returning(&self) -> bool {
+        self.set.is_some()
+    }
+
+    /// Evaluates with *strict-null* upheld.
+    pub fn call(&self, context: &EvalContext<'_>, types: &CallTypes, args: &[Datum]) -> SqlResult<Datum> {
+        if self.strict && args.iter().any(Datum::is_null) {
+            return Ok(Datum::Null);
+        }
+        (self.eval)(context, types, args)
+    }
+}
+
+/// An operator: a symbol over a builtin. Its signature is the function's.
+#[derive(Debug)]
+pub struct Operator {
+    pub symbol: &'static str,
+    pub oid: u32,
+    pub function: Builtin,
+    /// The symbol that means the same with the operands exchanged.
+    pub commutator: Option<&'static str>,
+    /// The symbol that means the opposite.
+    pub negator: Option<&'static str>,
+}
+
+/// An aggregate function.
+#[derive(Debug)]
+pub struct Aggregate {
+    pub signature: Signature,
+    pub oid: u32,
+    /// Rows with a NULL argument are not added.
+    pub strict: bool,
+    pub new: fn(&CallTypes) -> Box<dyn Accumulator>,
+}
+
+/// The state of one group of an aggregate.
+pub trait Accumulator: Send + Sync {
+    /// Adds one row's arguments.
+    fn add(&mut self, context: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()>;
+    /// The result over what was added; may be called once more after further rows (running windows).
+    fn finish(&self, context: &EvalContext<'_>) -> SqlResult<Datum>;
+    /// Heap bytes held, for memory accounting.
+    fn memory_bytes(&self) -> usize;
+}
+
+impl Builtin {
+    /// A strict immutable function of fixed types.
+    pub(crate) const fn pure(
+        name: &'static str,
+        oid: u32,
+        args: &'static [ArgType],
+        ret: RetType,
+        eval: fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Datum>,
+    ) -> Self {
+        let signature = Signature { name, args, optional_count: 0, variadic: false, ret };
+        Self { signature, oid, strict: true, volatility: Volatility::Immutable, eval, set: None }
+    }
+
+    pub(crate) const fn stable(mut self) -> Self {
+        self.volatility = Volatility::Stable;
+        self
+    }
+
+    pub(crate) const fn volatile(mut self) -> Self {
+        self.volatility = Volatility::Volatile;
+        self
+    }
+
+    /// Called with NULL arguments too.
+    pub(crate) const fn null_aware(mut self) -> Self {
+        self.strict = false;
+        self
+    }
+
+    pub(crate) const fn optional(mut self, count: usize) -> Self {
+        self.signature.optional_count = count;
+        self
+    }
+
+    pub(crate) const fn variadic(mut self) -> Self {
+        self.signature.variadic = true;
+        self
+    }
+
+    pub(crate) const fn returning_set(mut self, set: SetFunction) -> Self {
+        self.set = Some(set);
+        self
+    }
+}
+
+impl Operator {
+    pub(crate) const fn new(symbol: &'static str, oid: u32, function: Builtin) -> Self {
+        Self { symbol, oid, function, commutator: None, negator: None }
+    }
+
+    pub(crate) const fn commutes_with(mut self, symbol: &'static str) -> Self {
+        self.commutator = Some(symbol);
+        self
+    }
+
+    pub(crate) const fn negated_by(mut self, symbol: &'static str) -> Self {
+        self.negator = Some(symbol);
+        self
+    }
+}

@@ -1,0 +1,260 @@
+//! One file: its database, its records in order, and the count of what came of them.
+
+use std::path::{Path, PathBuf};
+use std::{fmt, fs, io};
+
+use indicatif::ProgressBar;
+use sqllogictest::{Condition, DefaultColumnType, QueryExpect, Record, StatementExpect};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+
+use crate::expected::{KnownLines, format_value, matches, sort_values};
+
+/// Why a file could not be run at all.
+#[derive(Debug)]
+pub enum Error {
+    Io { path: PathBuf, source: io::Error },
+    Parse { path: PathBuf, message: String },
+    Connection { server: String, message: String },
+}
+
+impl Error {
+    pub fn io(path: &Path, source: io::Error) -> Self {
+        Self::Io { path: path.to_path_buf(), source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::Parse { path, message } => write!(f, "{}: {message}", path.display()),
+            Self::Connection { server, message } => write!(f, "{server}: {message}"),
+        }
+    }
+}
+
+/// What came of the records.
+#[derive(Default, Clone, Copy)]
+pub struct Tally {
+    pub passed: u64,
+    pub failed: u64,
+    /// For other engines, by the file's own conditions.
+    pub other_engine: u64,
+    /// Failed, as on PostgreSQL.
+    pub known: u64,
+}
+
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.other_engine += other.other_engine;
+        self.known += other.known;
+    }
+
+    pub fn ran(&self) -> u64 {
+        self.passed + self.failed + self.known
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed, other_engine, known } = self;
+        write!(f, "passed {passed}, failed {failed}, fails on PostgreSQL too {known}, for other engines {other_engine}")
+    }
+}
+
+pub struct Options<'a> {
+    pub server: &'a str,
+    pub user: &'a str,
+    pub database: String,
+    pub known: KnownLines,
+    pub show: usize,
+    pub failures_max: usize,
+    pub setup: Option<&'a str>,
+}
+
+/// Adds `path`, or the test files below it.
+pub fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> {
+    if path.is_file() {
+        found.push(path.to_path_buf());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(|source| Error::io(path, source))? {
+        let entry = entry.map_err(|source| Error::io(path, source))?.path();
+        let is_test = entry.extension().is_some_and(|extension| extension == "test" || extension == "slt");
+        if entry.is_dir() || is_test {
+            collect(&entry, found)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs a file in a database made for it, which is dropped afterwards.
+pub async fn run(path: &Path, options: &Options<'_>, bar: &ProgressBar) -> Result<Tally, Error> {
+    let records = parse(path)?;
+    let admin = connect(options, "postgres").await?;
+    let database = &options.database;
+    for statement in [format!("DROP DATABASE IF EXISTS {database}"), format!("CREATE DATABASE {database}")] {
+        admin.simple_query(&statement).await.map_err(|error| connection_error(options, &error))?;
+    }
+    let client = connect(options, database).await?;
+    if let Some(setup) = options.setup {
+        client.simple_query(setup).await.map_err(|error| connection_error(options, &error))?;
+    }
+    let mut run = Run { client, options, bar, path, tally: Tally::default() };
+    for record in &records {
+        if matches!(record, Record::Halt { .. }) && run.tally.ran() > 0 {
+            break;
+        }
+        run.record(record).await;
+        if run.client.is_closed() {
+            bar.println(format!("{}: the server closed the connection", path.display()));
+            run.client = connect(options, database).await?;
+        }
+        if run.tally.failed as usize >= options.failures_max {
+            break;
+        }
+    }
+    drop(run.client);
+    admin
+        .simple_query(&format!("DROP DATABASE IF EXISTS {database}"))
+        .await
+        .map_err(|error| connection_error(options, &error))?;
+    Ok(run.tally)
+}
+
+fn parse(path: &Path) -> Result<Vec<Record<DefaultColumnType>>, Error> {
+    let text = fs::read_to_string(path).map_err(|source| Error::io(path, source))?;
+    // SQLite's files end some conditions with a comment, which the parser does not take.
+    let plain: String = text
+        .lines()
+        .map(|line| match line.split_once('#') {
+            Some((condition, _)) if line.starts_with("onlyif") || line.starts_with("skipif") => condition.trim_end(),
+            _ => line.trim_end_matches('\r'),
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    sqllogictest::parse(&plain)
+        .map_err(|error| Error::Parse { path: path.to_path_buf(), message: error.to_string() })
+}
+
+async fn connect(options: &Options<'_>, database: &str) -> Result<Client, Error> {
+    let (host, port) = options.server.rsplit_once(':').unwrap_or((options.server, "5432"));
+    let mut config = Config::new();
+    config.host(host).port(port.parse().unwrap_or(5432)).user(options.user).dbname(database);
+    let (client, connection) = config.connect(NoTls).await.map_err(|error| connection_error(options, &error))?;
+    tokio::spawn(async move {
+        // The client sees the same error as the answer to its query.
+        let _ = connection.await;
+    });
+    Ok(client)
+}
+
+fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{}: {}", db.code().code(), db.message()),
+        None => error.to_string(),
+    }
+}
+
+fn connection_error(options: &Options<'_>, error: &tokio_postgres::Error) -> Error {
+    Error::Connection { server: options.server.to_owned(), message: describe(error) }
+}
+
+struct Run<'a> {
+    client: Client,
+    options: &'a Options<'a>,
+    bar: &'a ProgressBar,
+    path: &'a Path,
+    tally: Tally,
+}
+
+impl Run<'_> {
+    async fn record(&mut self, record: &Record<DefaultColumnType>) {
+        match record {
+            Record::Statement { loc, conditions, sql, expected, .. } => {
+                if self.is_for_others(conditions) {
+                    return;
+                }
+                let outcome = self.statement(sql, expected).await;
+                self.count(loc.line(), sql, outcome);
+            }
+            Record::Query { loc, conditions, sql, expected, .. } => {
+                if self.is_for_others(conditions) {
+                    return;
+                }
+                let outcome = self.query(sql, expected).await;
+                self.count(loc.line(), sql, outcome);
+            }
+            _ => {}
+        }
+    }
+
+    fn is_for_others(&mut self, conditions: &[Condition]) -> bool {
+        let others = conditions.iter().any(|condition| match condition {
+            Condition::OnlyIf { label } => label != "postgresql",
+            Condition::SkipIf { label } => label == "postgresql",
+        });
+        self.tally.other_engine += u64::from(others);
+        others
+    }
+
+    fn count(&mut self, line: u32, sql: &str, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.tally.passed += 1,
+            Err(_) if self.options.known.contains(&line) => self.tally.known += 1,
+            Err(message) => {
+                self.tally.failed += 1;
+                if self.tally.failed as usize <= self.options.show {
+                    let report = format!("FAILED {}:{line}\n  {}\n  {message}", self.path.display(), sql.replace('\n', "\n  "));
+                    if self.bar.is_hidden() { println!("{report}") } else { self.bar.println(report) }
+                }
+            }
+        }
+    }
+
+    async fn statement(&self, sql: &str, expected: &StatementExpect) -> Result<(), String> {
+        let outcome = self.client.simple_query(sql).await;
+        match (outcome, expected) {
+            (Ok(_), StatementExpect::Ok) | (Err(_), StatementExpect::Error(_)) => Ok(()),
+            (Ok(messages), StatementExpect::Count(wanted)) => {
+                let count = messages.iter().find_map(|message| match message {
+                    SimpleQueryMessage::CommandComplete(count) => Some(*count),
+                    _ => None,
+                });
+                if count == Some(*wanted) { Ok(()) } else { Err(format!("{wanted} rows expected, got {count:?}")) }
+            }
+            (Ok(_), StatementExpect::Error(_)) => Err("an error was expected".to_owned()),
+            (Err(error), StatementExpect::Ok | StatementExpect::Count(_)) => Err(describe(&error)),
+        }
+    }
+
+    async fn query(&self, sql: &str, expected: &QueryExpect<DefaultColumnType>) -> Result<(), String> {
+        let outcome = self.client.simple_query(sql).await;
+        match (outcome, expected) {
+            (Err(_), QueryExpect::Error(_)) => Ok(()),
+            (Ok(_), QueryExpect::Error(_)) => Err("an error was expected".to_owned()),
+            (Err(error), QueryExpect::Results { .. }) => Err(describe(&error)),
+            (Ok(messages), QueryExpect::Results { types, sort_mode, results, .. }) => {
+                let rows: Vec<Vec<String>> = messages
+                    .iter()
+                    .filter_map(|message| match message {
+                        SimpleQueryMessage::Row(row) => Some(row),
+                        _ => None,
+                    })
+                    .map(|row| (0..row.len()).map(|column| format_value(row.get(column), types.get(column))).collect())
+                    .collect();
+                if rows.first().is_some_and(|row| row.len() != types.len()) {
+                    return Err(format!("{} columns expected, got {}", types.len(), rows[0].len()));
+                }
+                let values = sort_values(rows, *sort_mode);
+                if matches(&values, results) {
+                    return Ok(());
+                }
+                let shown = |lines: &[String]| lines.iter().take(12).cloned().collect::<Vec<_>>().join(" | ");
+                Err(format!("expected {}\n  got      {}", shown(results), shown(&values)))
+            }
+        }
+    }
+}

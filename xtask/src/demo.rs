@@ -1,0 +1,85 @@
+//! `cargo xtask demo`: from a fresh clone to three nodes with a sample database and a psql line to paste.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::cluster::{Cluster, Options};
+use crate::command::{IoContext, Result, cache_dir, cargo, run, target_dir};
+use crate::{rocksdb, setup};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// How many nodes to start.
+    #[arg(long, default_value_t = 3)]
+    nodes: usize,
+    /// SQL port of the first node; the others follow, RPC ports lie 2000 higher, HTTP ports 3000.
+    #[arg(long, default_value_t = 5433)]
+    port: u16,
+    /// Start, load the sample, and stop again.
+    #[arg(long)]
+    once: bool,
+}
+
+const SAMPLE: &str = "
+CREATE TABLE IF NOT EXISTS planets (
+    id int PRIMARY KEY, name text NOT NULL UNIQUE, radius_km numeric NOT NULL, moons int NOT NULL);
+INSERT INTO planets VALUES
+    (1, 'Mercury', 2439.7, 0), (2, 'Venus', 6051.8, 0), (3, 'Earth', 6371.0, 1), (4, 'Mars', 3389.5, 2),
+    (5, 'Jupiter', 69911, 95), (6, 'Saturn', 58232, 146), (7, 'Uranus', 25362, 28), (8, 'Neptune', 24622, 16)
+    ON CONFLICT DO NOTHING;
+";
+
+/// Builds the release binary; prepares what that needs.
+pub fn build() -> Result<std::path::PathBuf> {
+    setup::for_build()?;
+    rocksdb::ensure()?;
+    println!("Building quorate …");
+    run(cargo().args(["build", "--release", "--package", "quorate"]))?;
+    Ok(target_dir().join("release/quorate"))
+}
+
+pub fn run_psql(address: &std::net::SocketAddr, sql: &str) -> Result<String> {
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-h"]);
+    psql.arg(address.ip().to_string()).args(["-p", &address.port().to_string(), "-c", sql]);
+    crate::command::capture(&mut psql)
+}
+
+pub fn run_at(dir: &Path, binary: &Path, arguments: &Arguments) -> Result<Cluster> {
+    let started = Instant::now();
+    let options = Options { binary, dir, nodes: arguments.nodes, base_port: Some(arguments.port), flags: &[] };
+    let cluster = Cluster::start(&options)?;
+    println!("{} nodes are up after {:.2} s", cluster.nodes.len(), started.elapsed().as_secs_f64());
+    run_psql(&cluster.nodes[0].sql, SAMPLE)?;
+    Ok(cluster)
+}
+
+pub fn run_demo(arguments: &Arguments) -> Result {
+    let binary = build()?;
+    let dir = cache_dir().join("demo");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir).context("removing the last demo")?;
+    }
+    let cluster = run_at(&dir, &binary, arguments)?;
+    println!("\nThe table \"planets\" is there. Connect to any node:\n");
+    for node in &cluster.nodes {
+        println!("    psql -h {} -p {} -U postgres postgres        http://{}/", node.sql.ip(), node.sql.port(), node.http);
+    }
+    println!("\n{}", run_psql(&cluster.nodes[cluster.nodes.len() - 1].sql, "SELECT name, moons FROM planets ORDER BY moons DESC LIMIT 3")?);
+    if !arguments.once {
+        println!("Press Enter to stop the nodes; their data is in {}.", dir.display());
+        wait_for_enter();
+    }
+    cluster.stop()
+}
+
+/// Returns at a line of input; at the end of input (no terminal) the demo runs until it is killed.
+fn wait_for_enter() {
+    let mut line = String::new();
+    if matches!(std::io::stdin().read_line(&mut line), Ok(0)) {
+        let (_keep, never) = mpsc::channel::<()>();
+        let _ = never.recv();
+    }
+}

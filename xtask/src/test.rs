@@ -1,0 +1,49 @@
+//! `cargo xtask test`: every test, in the order in which failures are cheapest to find.
+
+use std::time::Instant;
+
+use crate::command::{Result, cargo, find_program, run};
+use crate::{corpus, demo, rocksdb, setup, tidy};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Leave out the SQLite corpus (it lies outside the tree).
+    #[arg(long)]
+    without_corpus: bool,
+    /// Run only these files of the corpus, and nothing else.
+    #[arg(long)]
+    corpus_only: Vec<String>,
+}
+
+pub fn run_tests(arguments: &Arguments) -> Result {
+    if !arguments.corpus_only.is_empty() {
+        let binary = demo::build()?;
+        corpus::run_on(&binary, &corpus::ONE_NODE, &arguments.corpus_only)?;
+        return corpus::run_on(&binary, &corpus::TINY_RANGES, &arguments.corpus_only);
+    }
+    let started = Instant::now();
+    let step = |name: &str| println!("\n=== {name} ({:.0} s) ===", started.elapsed().as_secs_f64());
+    step("packages and RocksDB");
+    setup::for_build()?;
+    rocksdb::ensure()?;
+    step("tidy");
+    tidy::run()?;
+    step("unit, integration and cluster tests");
+    unit_tests()?;
+    if !arguments.without_corpus {
+        step("SQLite corpus");
+        let binary = demo::build()?;
+        corpus::run_on(&binary, &corpus::ONE_NODE, &[])?;
+        corpus::run_on(&binary, &corpus::TINY_RANGES, &[])?;
+    }
+    step("done");
+    Ok(())
+}
+
+/// With nextest when it is installed: a process a test, so one that aborts takes no other along.
+fn unit_tests() -> Result {
+    if find_program("cargo-nextest", &[]).is_some() {
+        return run(cargo().args(["nextest", "run", "--workspace", "--no-fail-fast"]));
+    }
+    run(cargo().args(["test", "--workspace", "--no-fail-fast"]))
+}
