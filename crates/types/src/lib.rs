@@ -1,0 +1,58 @@
+//! The problem: PostgreSQL's clients and applications rely on its values to the last digit, so every type must
+//! read, print, compare, convert and sort exactly as there, while tables need compact bytes and executors need
+//! columns of plain machine words.
+//!
+//! The idea: a value is a [`Datum`] of at most three words and its [`SqlType`] stands beside it, never inside it.
+//! Each representation of a datum is one module with two directions:
+//!
+//! ```text
+//!   text  <- parse_text / write_text ->            <- encode_key / decode_key ->   index keys (memcomparable)
+//!                                        Datum
+//! binary  <- parse_binary / write_binary ->        <- RowEncoder / RowDecoder ->   row values -> ColumnVec
+//! ```
+//!
+//! **Invariants**
+//! - *datum-matches-type*: a datum is NULL or the variant its type names; upheld by every parser and cast here.
+//! - *order-agrees*: for two values of one type, [`compare`] and the byte order of [`encode_key`] agree; a key's
+//!   equal bytes are SQL-equal values. Upheld in [`key`], attacked by its property tests.
+//! - *prefix-free*: an encoded column is no proper prefix of another encoded column of its type.
+//! - *composite-value-kept*: where equal keys can print differently (1.0 and 1.00), [`SqlType::key_is_composite`]
+//!   says so, and the row keeps the value as well.
+//! - *array-shape*, *json-canonical*, *numeric-normal*: see [`Array`], [`Json`], [`Numeric`].
+//!
+//! Deliberately left out: catalogs (names of oids come through [`OidNames`]), expression evaluation and overload
+//! resolution (the `builtins` crate), collations other than C.
+//!
+//! Read in this order: [`SqlType`], [`Datum`], [`Formatting`], then one representation after another.
+
+pub mod array;
+pub mod binary;
+pub mod cast;
+pub mod compare;
+pub mod datetime;
+pub mod datum;
+pub mod error;
+pub mod formatting;
+pub mod json;
+pub mod key;
+pub mod numeric;
+pub mod row;
+pub mod sql_type;
+pub mod text;
+pub mod vector;
+
+pub use array::{Array, Dimension};
+pub use binary::{parse_binary, write_binary};
+pub use cast::{CastContext, can_cast, cast};
+pub use compare::{compare, hash_datum, sql_equal};
+pub use datetime::zone::Zone;
+pub use datum::{Datum, Interval, TimeTz};
+pub use error::{SqlError, SqlErrorFields, SqlResult, SqlState};
+pub use formatting::{ByteaOutput, DateOrder, Formatting, IntervalStyle, OidNames};
+pub use json::Json;
+pub use key::{Direction, NullsOrder, decode_key, encode_key, skip_key};
+pub use numeric::Numeric;
+pub use row::{RowDecoder, RowEncoder, WantedColumn};
+pub use sql_type::{ElementType, NumericModifier, SqlType, TypeCategory};
+pub use text::{parse_text, write_text};
+pub use vector::{Batch, ColumnVec, IntKind, Nulls, Primitive, Strings};
