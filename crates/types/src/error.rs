@@ -54,6 +54,7 @@ sql_states! {
     NullValueNoIndicatorParameter = "22002",
     NumericValueOutOfRange = "22003",
     NullValueNotAllowed = "22004",
+    SubstringError = "22011",
     ErrorInAssignment = "22005",
     InvalidDatetimeFormat = "22007",
     DatetimeFieldOverflow = "22008",

@@ -225,7 +225,7 @@ pub(crate) fn cut_name(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_NAME_BYTES)]
 }
 
-fn parse_bytea(input: &str) -> SqlResult<Vec<u8>> {
+pub fn parse_bytea(input: &str) -> SqlResult<Vec<u8>> {
     if let Some(hex) = input.strip_prefix("\\x") {
         let mut out = Vec::with_capacity(hex.len() / 2);
         let mut high: Option<u8> = None;

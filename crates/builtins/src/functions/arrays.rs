@@ -96,7 +96,7 @@ fn trim(a: &[Datum]) -> SqlResult<Datum> {
     let (value, count) = (array(&a[0]), int(&a[1]));
     if count < 0 || count as usize > value.len() {
         let message = format!("number of elements to trim must be between 0 and {}", value.len());
-        return Err(SqlError::new(SqlState::ArrayElementError, message));
+        return Err(SqlError::new(SqlState::ArraySubscriptError, message));
     }
     let kept = value.elements()[..value.len() - count as usize].to_vec();
     Ok(Datum::Array(Array::from_elements(kept).into()))

@@ -243,7 +243,7 @@ fn decode(value: &str, format: &str) -> SqlResult<Datum> {
         "hex" => unhex(value).map(Datum::bytes),
         "base64" => unbase64(value).map(Datum::bytes),
         "escape" => {
-            let unescaped = types::text::parse_bytea_escape(value)?;
+            let unescaped = types::text::parse_bytea(value)?;
             Ok(Datum::bytes(unescaped))
         }
         other => Err(SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized encoding: \"{other}\""))),

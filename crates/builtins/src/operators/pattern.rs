@@ -58,13 +58,12 @@ pub(crate) fn like(value: &str, pattern: &str, escape: Option<char>) -> SqlResul
             p = rest;
             continue;
         }
-        match &mut resume {
-            Some((after_percent, from)) if from.next().is_some() => {
-                p = after_percent.clone();
-                v = from.clone();
-            }
-            _ => return Ok(false),
+        let Some((after_percent, from)) = &mut resume else { return Ok(false) };
+        if from.next().is_none() {
+            return Ok(false);
         }
+        p = after_percent.clone();
+        v = from.clone();
     }
 }
 

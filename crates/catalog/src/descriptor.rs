@@ -1,0 +1,258 @@
+//! What the catalog holds: one descriptor for each object, stored as one value, shared in memory behind an `Arc`.
+//!
+//! An object's id is its oid. Ids below [`FIRST_USER_ID`] belong to what every cluster has from the start.
+//! Expressions (defaults, checks, predicates, view bodies) are kept as SQL text with every name resolved the way it
+//! was at creation, as the text is what `pg_get_expr` shows and what a newer binder can always read.
+
+use keys::{ColumnId, IndexId, TableId};
+use serde::{Deserialize, Serialize};
+use types::{Datum, Direction, NullsOrder, SqlType};
+
+pub const FIRST_USER_ID: u32 = 16_384;
+pub const POSTGRES_ROLE: u32 = 10;
+pub const POSTGRES_DATABASE: u32 = 5;
+pub const PG_CATALOG_SCHEMA: u32 = 11;
+pub const INFORMATION_SCHEMA: u32 = 13_000;
+/// `public` of the database `postgres`; other databases get their own.
+pub const PUBLIC_SCHEMA: u32 = 2_200;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Database {
+    pub id: u32,
+    pub name: String,
+    pub owner: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schema {
+    pub id: u32,
+    /// 0 for the schemas that every database sees.
+    pub database: u32,
+    pub name: String,
+    pub owner: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Role {
+    pub id: u32,
+    pub name: String,
+    pub superuser: bool,
+    pub login: bool,
+    pub create_db: bool,
+    pub create_role: bool,
+}
+
+/// How a column's value comes to be when INSERT does not give it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ColumnDefault {
+    /// SQL text of an expression.
+    Expr(String),
+    /// GENERATED { ALWAYS | BY DEFAULT } AS IDENTITY over the sequence with this id.
+    Identity { sequence: u32, always: bool },
+    /// GENERATED ALWAYS AS (expr) STORED.
+    Stored(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    pub id: ColumnId,
+    pub name: String,
+    pub ty: SqlType,
+    pub nullable: bool,
+    pub default: Option<ColumnDefault>,
+    /// The value of rows written before ADD COLUMN, so that adding a column touches no row.
+    pub missing: Datum,
+    /// The row id of a table without a primary key: not in `*`.
+    pub hidden: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexColumn {
+    pub column: ColumnId,
+    pub direction: Direction,
+    pub nulls: NullsOrder,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Index {
+    pub id: IndexId,
+    pub oid: u32,
+    pub name: String,
+    pub unique: bool,
+    pub columns: Vec<IndexColumn>,
+    /// INCLUDE columns, kept in the entry's value.
+    pub included: Vec<ColumnId>,
+    /// SQL text of a partial index's predicate.
+    pub predicate: Option<String>,
+    /// The constraint it was made for: PRIMARY KEY or UNIQUE.
+    pub constraint: Option<IndexConstraint>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexConstraint {
+    pub oid: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    pub oid: u32,
+    pub name: String,
+    pub expr: String,
+    pub columns: Vec<ColumnId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReferentialAction {
+    NoAction,
+    Restrict,
+    Cascade,
+    SetNull,
+    SetDefault,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForeignKey {
+    pub oid: u32,
+    pub name: String,
+    pub columns: Vec<ColumnId>,
+    pub referenced_table: u32,
+    pub referenced_columns: Vec<ColumnId>,
+    pub on_delete: ReferentialAction,
+    pub on_update: ReferentialAction,
+}
+
+/// Statistics of one column, from ANALYZE.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct ColumnStatistics {
+    pub null_fraction: f64,
+    pub distinct: f64,
+    /// Most common values and their share of all rows.
+    pub common: Vec<(Datum, f64)>,
+    /// Bounds of buckets with about equally many rows, without the common values.
+    pub histogram: Vec<Datum>,
+    pub average_width: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct TableStatistics {
+    pub rows: f64,
+    pub average_row_bytes: f64,
+    pub columns: Vec<(ColumnId, ColumnStatistics)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    pub id: u32,
+    pub name: String,
+    pub schema: u32,
+    pub owner: u32,
+    /// In the order of their attribute numbers.
+    pub columns: Vec<Column>,
+    /// The first is the primary one, whose entries hold the rows.
+    pub indexes: Vec<Index>,
+    pub checks: Vec<Check>,
+    pub foreign_keys: Vec<ForeignKey>,
+    pub next_column: ColumnId,
+    pub next_index: IndexId,
+    /// TRUNCATE gives the table new storage by moving this id; the rows live under it.
+    pub storage: u32,
+    pub statistics: Option<TableStatistics>,
+    pub comment: Option<String>,
+}
+
+impl Table {
+    /// The id its keys begin with.
+    #[must_use]
+    pub fn storage_id(&self) -> TableId {
+        TableId::new(self.storage)
+    }
+
+    #[must_use]
+    pub fn primary(&self) -> &Index {
+        &self.indexes[0]
+    }
+
+    /// Whether the user declared the primary key.
+    #[must_use]
+    pub fn has_declared_primary_key(&self) -> bool {
+        self.primary().constraint.is_some()
+    }
+
+    #[must_use]
+    pub fn column_position(&self, id: ColumnId) -> Option<usize> {
+        self.columns.iter().position(|column| column.id == id)
+    }
+
+    #[must_use]
+    pub fn column_named(&self, name: &str) -> Option<(usize, &Column)> {
+        self.columns.iter().enumerate().find(|(_, column)| column.name == name && !column.hidden)
+    }
+
+    /// Positions of an index's key columns.
+    pub fn key_positions<'a>(&'a self, index: &'a Index) -> impl Iterator<Item = usize> + 'a {
+        index.columns.iter().map(|key| {
+            self.column_position(key.column).expect("an index is dropped with the last of its columns")
+        })
+    }
+
+    /// Columns that `*` and the client see.
+    pub fn visible_columns(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(|(_, column)| !column.hidden)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    pub id: u32,
+    pub name: String,
+    pub schema: u32,
+    pub owner: u32,
+    pub columns: Vec<(String, SqlType)>,
+    /// The SELECT as deparsed at creation, names qualified.
+    pub query: String,
+    /// Ids of what it reads: DROP ... RESTRICT looks here.
+    pub depends_on: Vec<u32>,
+    pub comment: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sequence {
+    pub id: u32,
+    pub name: String,
+    pub schema: u32,
+    pub owner: u32,
+    pub ty: SqlType,
+    pub start: i64,
+    pub increment: i64,
+    pub min: i64,
+    pub max: i64,
+    pub cache: i64,
+    pub cycle: bool,
+    /// The table and column it goes with, for SERIAL, IDENTITY and OWNED BY.
+    pub owned_by: Option<(u32, ColumnId)>,
+}
+
+/// Anything with an id.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Descriptor {
+    Database(Database),
+    Schema(Schema),
+    Role(Role),
+    Table(Table),
+    View(View),
+    Sequence(Sequence),
+}
+
+impl Descriptor {
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        match self {
+            Self::Database(it) => it.id,
+            Self::Schema(it) => it.id,
+            Self::Role(it) => it.id,
+            Self::Table(it) => it.id,
+            Self::View(it) => it.id,
+            Self::Sequence(it) => it.id,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The catalog at one version, in memory, immutable: what binding and planning look things up in.
+//!
+//! **Invariant (names-agree):** the by-name maps hold exactly the objects of the by-id map; upheld by building both
+//! in [`CatalogSnapshot::put`] and [`CatalogSnapshot::remove`] and nowhere else.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use types::{SqlError, SqlResult, SqlState};
+
+use crate::descriptor::{
+    Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence, Table, View,
+};
+
+/// A table, view or sequence: what shares one name space in a schema.
+#[derive(Clone, Debug)]
+pub enum Relation {
+    Table(Arc<Table>),
+    View(Arc<View>),
+    Sequence(Arc<Sequence>),
+}
+
+impl Relation {
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        match self {
+            Self::Table(it) => it.id,
+            Self::View(it) => it.id,
+            Self::Sequence(it) => it.id,
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Table(it) => &it.name,
+            Self::View(it) => &it.name,
+            Self::Sequence(it) => &it.name,
+        }
+    }
+
+    #[must_use]
+    pub fn schema(&self) -> u32 {
+        match self {
+            Self::Table(it) => it.schema,
+            Self::View(it) => it.schema,
+            Self::Sequence(it) => it.schema,
+        }
+    }
+}
+
+/// Every object by id and by name.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogSnapshot {
+    version: u64,
+    databases: FxHashMap<u32, Arc<Database>>,
+    schemas: FxHashMap<u32, Arc<Schema>>,
+    roles: FxHashMap<u32, Arc<Role>>,
+    relations: FxHashMap<u32, Relation>,
+    database_names: FxHashMap<String, u32>,
+    role_names: FxHashMap<String, u32>,
+    schema_names: FxHashMap<(u32, String), u32>,
+    /// Tables, views, sequences and indexes share one name space in a schema; an index maps to its table.
+    relation_names: FxHashMap<(u32, String), NameOwner>,
+}
+
+/// Who a name in a schema belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameOwner {
+    Relation(u32),
+    /// An index of this table.
+    Index { table: u32, oid: u32 },
+}
+
+impl CatalogSnapshot {
+    /// Grows with every committed change; the key `catalog/version` holds the newest.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub fn set_version(&mut self, version: u64) {
+        self.version = version;
+    }
+
+    /// Adds or replaces an object.
+    pub fn put(&mut self, descriptor: Descriptor) {
+        self.remove(descriptor.id());
+        match descriptor {
+            Descriptor::Database(it) => {
+                self.database_names.insert(it.name.clone(), it.id);
+                self.databases.insert(it.id, Arc::new(it));
+            }
+            Descriptor::Schema(it) => {
+                self.schema_names.insert((it.database, it.name.clone()), it.id);
+                self.schemas.insert(it.id, Arc::new(it));
+            }
+            Descriptor::Role(it) => {
+                self.role_names.insert(it.name.clone(), it.id);
+                self.roles.insert(it.id, Arc::new(it));
+            }
+            Descriptor::Table(it) => {
+                for index in &it.indexes {
+                    if !index.name.is_empty() {
+                        self.relation_names.insert(
+                            (it.schema, index.name.clone()),
+                            NameOwner::Index { table: it.id, oid: index.oid },
+                        );
+                    }
+                }
+                self.put_relation(Relation::Table(Arc::new(it)));
+            }
+            Descriptor::View(it) => self.put_relation(Relation::View(Arc::new(it))),
+            Descriptor::Sequence(it) => self.put_relation(Relation::Sequence(Arc::new(it))),
+        }
+    }
+
+    fn put_relation(&mut self, relation: Relation) {
+        let id = relation.id();
+        self.relation_names.insert((relation.schema(), relation.name().to_owned()), NameOwner::Relation(id));
+        self.relations.insert(id, relation);
+    }
+
+    /// Takes an object out; nothing happens when there is none.
+    pub fn remove(&mut self, id: u32) {
+        if let Some(it) = self.databases.remove(&id) {
+            self.database_names.remove(&it.name);
+        } else if let Some(it) = self.schemas.remove(&id) {
+            self.schema_names.remove(&(it.database, it.name.clone()));
+        } else if let Some(it) = self.roles.remove(&id) {
+            self.role_names.remove(&it.name);
+        } else if let Some(it) = self.relations.remove(&id) {
+            if let Relation::Table(table) = &it {
+                for index in &table.indexes {
+                    self.relation_names.remove(&(table.schema, index.name.clone()));
+                }
+            }
+            self.relation_names.remove(&(it.schema(), it.name().to_owned()));
+        }
+    }
+
+    #[must_use]
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        self.database_names.get(name).and_then(|id| self.databases.get(id))
+    }
+
+    #[must_use]
+    pub fn database_by_id(&self, id: u32) -> Option<&Arc<Database>> {
+        self.databases.get(&id)
+    }
+
+    #[must_use]
+    pub fn role(&self, name: &str) -> Option<&Arc<Role>> {
+        self.role_names.get(name).and_then(|id| self.roles.get(id))
+    }
+
+    #[must_use]
+    pub fn role_by_id(&self, id: u32) -> Option<&Arc<Role>> {
+        self.roles.get(&id)
+    }
+
+    /// A schema of the database, or one that all databases see.
+    #[must_use]
+    pub fn schema(&self, database: u32, name: &str) -> Option<&Arc<Schema>> {
+        let id = self
+            .schema_names
+            .get(&(database, name.to_owned()))
+            .or_else(|| self.schema_names.get(&(0, name.to_owned())))?;
+        self.schemas.get(id)
+    }
+
+    #[must_use]
+    pub fn schema_by_id(&self, id: u32) -> Option<&Arc<Schema>> {
+        self.schemas.get(&id)
+    }
+
+    #[must_use]
+    pub fn relation_by_id(&self, id: u32) -> Option<&Relation> {
+        self.relations.get(&id)
+    }
+
+    #[must_use]
+    pub fn table_by_id(&self, id: u32) -> Option<&Arc<Table>> {
+        match self.relations.get(&id) {
+            Some(Relation::Table(table)) => Some(table),
+            Some(Relation::View(_) | Relation::Sequence(_)) | None => None,
+        }
+    }
+
+    #[must_use]
+    pub fn name_owner(&self, schema: u32, name: &str) -> Option<NameOwner> {
+        self.relation_names.get(&(schema, name.to_owned())).copied()
+    }
+
+    #[must_use]
+    pub fn relation(&self, schema: u32, name: &str) -> Option<&Relation> {
+        match self.name_owner(schema, name)? {
+            NameOwner::Relation(id) => self.relations.get(&id),
+            NameOwner::Index { .. } => None,
+        }
+    }
+
+    pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {
+        self.databases.values()
+    }
+
+    pub fn schemas(&self) -> impl Iterator<Item = &Arc<Schema>> {
+        self.schemas.values()
+    }
+
+    pub fn roles(&self) -> impl Iterator<Item = &Arc<Role>> {
+        self.roles.values()
+    }
+
+    pub fn relations(&self) -> impl Iterator<Item = &Relation> {
+        self.relations.values()
+    }
+
+    /// Objects of one database: its own schemas' and none of the built-in ones.
+    pub fn relations_of(&self, database: u32) -> impl Iterator<Item = &Relation> {
+        self.relations
+            .values()
+            .filter(move |it| self.schemas.get(&it.schema()).is_some_and(|schema| schema.database == database))
+    }
+
+    /// The schemas of a search path, `pg_catalog` first unless it is named, as PostgreSQL searches them
+    /// (chapter 5.9.3). Names of schemas that do not exist are passed over.
+    #[must_use]
+    pub fn search_schemas(&self, database: u32, search_path: &[String], user: &str) -> Vec<u32> {
+        let mut ids = Vec::with_capacity(search_path.len() + 1);
+        if !search_path.iter().any(|name| name == "pg_catalog") {
+            ids.push(PG_CATALOG_SCHEMA);
+        }
+        for name in search_path {
+            let name = if name == "$user" { user } else { name };
+            if let Some(schema) = self.schema(database, name) {
+                ids.push(schema.id);
+            }
+        }
+        ids
+    }
+
+    /// Where CREATE without a schema puts things.
+    ///
+    /// # Errors
+    /// 3F000 when no schema of the search path exists.
+    pub fn creation_schema(&self, database: u32, search_path: &[String], user: &str) -> SqlResult<u32> {
+        search_path
+            .iter()
+            .map(|name| if name == "$user" { user } else { name })
+            .filter_map(|name| self.schema(database, name))
+            .map(|schema| schema.id)
+            .find(|id| *id != PG_CATALOG_SCHEMA && *id != INFORMATION_SCHEMA)
+            .ok_or_else(|| {
+                SqlError::new(SqlState::InvalidSchemaName, "no schema has been selected to create in")
+            })
+    }
+}

@@ -1,0 +1,300 @@
+//! Expressions after binding: every name is a position, every operator a function, every type known.
+//!
+//! **Invariant (typed):** [`Expr::ty`] is the type of the value that evaluation yields, with the modifier where one is
+//! enforced; the arguments of a call have exactly the types its resolution asked for, casts are explicit nodes.
+
+use std::sync::Arc;
+
+use builtins::{Aggregate, Builtin, CallTypes, Volatility};
+use types::{CastContext, Datum, SqlType};
+
+use crate::plan::Plan;
+
+/// `IS [NOT] TRUE` and its kin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TruthTest {
+    True,
+    False,
+    Unknown,
+}
+
+/// What a subquery in an expression answers.
+#[derive(Clone, Debug)]
+pub enum SubqueryKind {
+    /// The one value of its one row; NULL without a row; 21000 with more than one.
+    Scalar,
+    Exists,
+    /// `left op ANY (subquery)`, and ALL where `all`. Each comparison takes the left expression at the same position
+    /// and the subquery's column at that position; a row of several compares with `=` on each.
+    Quantified { left: Vec<Expr>, comparisons: Vec<Comparison>, all: bool },
+    /// `ARRAY(subquery)`.
+    Array,
+}
+
+/// A comparison operator resolved for two types.
+#[derive(Clone, Debug)]
+pub struct Comparison {
+    pub builtin: &'static Builtin,
+    pub types: CallTypes,
+    /// What the two operands are cast to first.
+    pub left_cast: SqlType,
+    pub right_cast: SqlType,
+}
+
+/// A subquery inside an expression.
+#[derive(Clone, Debug)]
+pub struct Subquery {
+    pub kind: SubqueryKind,
+    pub plan: Arc<Plan>,
+    /// Evaluated in the enclosing row before the plan runs; inside the plan they are `Expr::Outer(slot)`. Empty: the
+    /// answer is the same for every row of the statement and is computed once.
+    pub arguments: Vec<Expr>,
+    pub ty: SqlType,
+}
+
+/// Sequence functions: they reserve values, so they are not ordinary functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SequenceOp {
+    NextVal,
+    CurrVal,
+    SetVal,
+    LastVal,
+}
+
+#[derive(Clone, Debug)]
+pub enum Expr {
+    /// A column of the input row, by position.
+    Column(usize, SqlType),
+    /// A value of the enclosing query's row, by its slot in [`Subquery::arguments`].
+    Outer(usize, SqlType),
+    /// `$n`, counted from 0.
+    Param(usize, SqlType),
+    Const(Datum, SqlType),
+    Call { builtin: &'static Builtin, types: CallTypes, args: Vec<Expr> },
+    And(Vec<Expr>),
+    Or(Vec<Expr>),
+    Not(Box<Expr>),
+    IsNull(Box<Expr>),
+    Truth(Box<Expr>, TruthTest),
+    /// NULLs compare as equal values. Both sides have one type.
+    IsDistinctFrom(Box<Expr>, Box<Expr>),
+    /// The operand of a simple CASE is already folded into its conditions.
+    Case { branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: SqlType },
+    Coalesce(Vec<Expr>, SqlType),
+    /// NULL when the comparison holds, the first operand otherwise.
+    NullIf { value: Box<Expr>, equal: Box<Expr>, ty: SqlType },
+    Greatest(Vec<Expr>, SqlType),
+    Least(Vec<Expr>, SqlType),
+    Cast { expr: Box<Expr>, to: SqlType, context: CastContext },
+    /// `expr IN (list)`; all of one type, so a hash set of the constants can answer.
+    InList { expr: Box<Expr>, list: Vec<Expr>, negated: bool },
+    /// `left op ANY|ALL (array)`.
+    AnyAll { left: Box<Expr>, array: Box<Expr>, comparison: Comparison, all: bool },
+    Array { elements: Vec<Expr>, ty: SqlType },
+    /// `array[i][j]`, with slices where an upper bound is given.
+    Subscript { array: Box<Expr>, subscripts: Vec<(Option<Expr>, Option<Expr>)>, slice: bool, ty: SqlType },
+    Row(Vec<Expr>),
+    Subquery(Box<Subquery>),
+    Sequence { op: SequenceOp, args: Vec<Expr> },
+    /// A fresh row id for a table without a primary key.
+    RowId,
+}
+
+impl Expr {
+    #[must_use]
+    pub fn ty(&self) -> SqlType {
+        match self {
+            Self::Column(_, ty)
+            | Self::Outer(_, ty)
+            | Self::Param(_, ty)
+            | Self::Const(_, ty)
+            | Self::Coalesce(_, ty)
+            | Self::Greatest(_, ty)
+            | Self::Least(_, ty)
+            | Self::Case { ty, .. }
+            | Self::NullIf { ty, .. }
+            | Self::Array { ty, .. }
+            | Self::Subscript { ty, .. } => *ty,
+            Self::Call { types, .. } => types.ret,
+            Self::Cast { to, .. } => *to,
+            Self::Subquery(subquery) => subquery.ty,
+            Self::And(_)
+            | Self::Or(_)
+            | Self::Not(_)
+            | Self::IsNull(_)
+            | Self::Truth(..)
+            | Self::IsDistinctFrom(..)
+            | Self::InList { .. }
+            | Self::AnyAll { .. } => SqlType::Bool,
+            Self::Row(_) => SqlType::Record,
+            Self::Sequence { .. } | Self::RowId => SqlType::Int8,
+        }
+    }
+
+    /// Calls `visit` on the direct children; the plans of subqueries are not entered, their arguments are.
+    pub fn for_each_child<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
+        match self {
+            Self::Column(..) | Self::Outer(..) | Self::Param(..) | Self::Const(..) | Self::RowId => {}
+            Self::Call { args, .. } | Self::Sequence { args, .. } => args.iter().for_each(visit),
+            Self::And(list)
+            | Self::Or(list)
+            | Self::Coalesce(list, _)
+            | Self::Greatest(list, _)
+            | Self::Least(list, _)
+            | Self::Row(list)
+            | Self::Array { elements: list, .. } => list.iter().for_each(visit),
+            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } => visit(expr),
+            Self::IsDistinctFrom(left, right) => {
+                visit(left);
+                visit(right);
+            }
+            Self::Case { branches, otherwise, .. } => {
+                for (condition, value) in branches {
+                    visit(condition);
+                    visit(value);
+                }
+                if let Some(value) = otherwise {
+                    visit(value);
+                }
+            }
+            Self::NullIf { value, equal, .. } => {
+                visit(value);
+                visit(equal);
+            }
+            Self::InList { expr, list, .. } => {
+                visit(expr);
+                list.iter().for_each(visit);
+            }
+            Self::AnyAll { left, array, .. } => {
+                visit(left);
+                visit(array);
+            }
+            Self::Subscript { array, subscripts, .. } => {
+                visit(array);
+                for (lower, upper) in subscripts {
+                    lower.iter().for_each(&mut *visit);
+                    upper.iter().for_each(&mut *visit);
+                }
+            }
+            Self::Subquery(subquery) => {
+                if let SubqueryKind::Quantified { left, .. } = &subquery.kind {
+                    left.iter().for_each(&mut *visit);
+                }
+                subquery.arguments.iter().for_each(visit);
+            }
+        }
+    }
+
+    /// As [`Expr::for_each_child`], to change them.
+    pub fn for_each_child_mut(&mut self, visit: &mut dyn FnMut(&mut Expr)) {
+        match self {
+            Self::Column(..) | Self::Outer(..) | Self::Param(..) | Self::Const(..) | Self::RowId => {}
+            Self::Call { args, .. } | Self::Sequence { args, .. } => args.iter_mut().for_each(visit),
+            Self::And(list)
+            | Self::Or(list)
+            | Self::Coalesce(list, _)
+            | Self::Greatest(list, _)
+            | Self::Least(list, _)
+            | Self::Row(list)
+            | Self::Array { elements: list, .. } => list.iter_mut().for_each(visit),
+            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } => visit(expr),
+            Self::IsDistinctFrom(left, right) => {
+                visit(left);
+                visit(right);
+            }
+            Self::Case { branches, otherwise, .. } => {
+                for (condition, value) in branches {
+                    visit(condition);
+                    visit(value);
+                }
+                if let Some(value) = otherwise {
+                    visit(value);
+                }
+            }
+            Self::NullIf { value, equal, .. } => {
+                visit(value);
+                visit(equal);
+            }
+            Self::InList { expr, list, .. } => {
+                visit(expr);
+                list.iter_mut().for_each(visit);
+            }
+            Self::AnyAll { left, array, .. } => {
+                visit(left);
+                visit(array);
+            }
+            Self::Subscript { array, subscripts, .. } => {
+                visit(array);
+                for (lower, upper) in subscripts {
+                    lower.iter_mut().for_each(&mut *visit);
+                    upper.iter_mut().for_each(&mut *visit);
+                }
+            }
+            Self::Subquery(subquery) => {
+                if let SubqueryKind::Quantified { left, .. } = &mut subquery.kind {
+                    left.iter_mut().for_each(&mut *visit);
+                }
+                subquery.arguments.iter_mut().for_each(visit);
+            }
+        }
+    }
+
+    /// Whether the predicate holds for this node or any below it.
+    pub fn any(&self, predicate: &mut dyn FnMut(&Expr) -> bool) -> bool {
+        if predicate(self) {
+            return true;
+        }
+        let mut found = false;
+        self.for_each_child(&mut |child| found = found || child.any(predicate));
+        found
+    }
+
+    /// The value is the same whatever the input row: no column, and nothing volatile.
+    #[must_use]
+    pub fn is_row_independent(&self) -> bool {
+        !self.any(&mut |expr| match expr {
+            Expr::Column(..) | Expr::Sequence { .. } | Expr::RowId => true,
+            Expr::Call { builtin, .. } => builtin.volatility == Volatility::Volatile,
+            _ => false,
+        })
+    }
+
+    #[must_use]
+    pub fn has_subquery(&self) -> bool {
+        self.any(&mut |expr| matches!(expr, Expr::Subquery(_)))
+    }
+
+    /// Highest column position used, for checks.
+    #[must_use]
+    pub fn columns_used(&self) -> Vec<usize> {
+        fn walk(expr: &Expr, out: &mut Vec<usize>) {
+            if let Expr::Column(position, _) = expr {
+                out.push(*position);
+            }
+            expr.for_each_child(&mut |child| walk(child, out));
+        }
+        let mut out = Vec::new();
+        walk(self, &mut out);
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+}
+
+/// One aggregate of an Aggregate or Window node.
+#[derive(Clone, Debug)]
+pub struct AggregateCall {
+    pub aggregate: &'static Aggregate,
+    pub types: CallTypes,
+    pub args: Vec<Expr>,
+    pub distinct: bool,
+    pub filter: Option<Expr>,
+    pub order_by: Vec<SortKey>,
+}
+
+#[derive(Clone, Debug)]
+pub struct SortKey {
+    pub expr: Expr,
+    pub descending: bool,
+    pub nulls_first: bool,
+}

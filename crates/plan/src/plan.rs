@@ -1,0 +1,284 @@
+//! The physical plan: a tree that `exec` runs as it stands.
+//!
+//! **Invariant (columns-in-order):** [`Plan::columns`] describes exactly the columns of the batches a node yields, in
+//! order; the expressions of a node refer to the concatenated columns of its inputs, left first.
+
+use std::sync::Arc;
+
+use builtins::{Builtin, CallTypes};
+use catalog::{Table, VirtualTable};
+use keys::LockStrength;
+use types::SqlType;
+
+use crate::expr::{AggregateCall, Expr, SortKey};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlanColumn {
+    pub name: String,
+    pub ty: SqlType,
+    /// The table and attribute number it comes from unchanged; 0 otherwise. RowDescription shows them.
+    pub table_oid: u32,
+    pub attribute: i16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Estimate {
+    pub rows: f64,
+    pub width: f64,
+    pub startup_cost: f64,
+    pub total_cost: f64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub node: Node,
+    pub columns: Vec<PlanColumn>,
+    pub estimate: Estimate,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    Inner,
+    Left,
+    Right,
+    Full,
+    /// Left rows with a match; only the left's columns.
+    Semi,
+    /// Left rows without a match; only the left's columns.
+    Anti,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetOpKind {
+    Union,
+    Intersect,
+    Except,
+}
+
+/// FOR UPDATE and its kin, and what UPDATE and DELETE take where they read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowLock {
+    pub strength: LockStrength,
+    pub wait: LockWait,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockWait {
+    Block,
+    Error,
+    Skip,
+}
+
+/// A stretch of an index: equal leading columns, then at most one bounded column. Its expressions do not depend on
+/// the scanned row. A NULL anywhere makes the span empty, unless `eq_null` says that this column IS NULL.
+#[derive(Clone, Debug, Default)]
+pub struct IndexSpan {
+    /// One for each leading key column, cast to the column's type; `None` for IS NULL.
+    pub equal: Vec<Option<Expr>>,
+    /// On the key column after those: the value and whether it is included. In the column's own order, that is:
+    /// `lower` bounds values from below whatever the index direction.
+    pub lower: Option<(Expr, bool)>,
+    pub upper: Option<(Expr, bool)>,
+    /// A range bound excludes NULLs even where there is only one bound; set for every span with `lower` or `upper`,
+    /// and for IS NOT NULL.
+    pub not_null: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct TableScan {
+    pub table: Arc<Table>,
+    /// Position in `table.indexes`; 0 is the primary one.
+    pub index: usize,
+    /// Empty: the whole index. Sorted and made disjoint when they are evaluated.
+    pub spans: Vec<IndexSpan>,
+    /// Output columns, as positions in `table.columns`.
+    pub columns: Vec<usize>,
+    /// Over the output columns.
+    pub filter: Option<Expr>,
+    pub reverse: bool,
+    pub lock: Option<RowLock>,
+    /// The index's entries do not hold all columns: each row is fetched from the primary index.
+    pub fetch_rows: bool,
+    /// More rows than this will not be asked for.
+    pub limit_hint: Option<u64>,
+    /// Every span names one key of a unique index in full.
+    pub point: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Insert {
+    pub table: Arc<Table>,
+    /// Yields one column for each of `table.columns`, in their order and types, defaults filled in; generated ones
+    /// are NULL there.
+    pub source: Box<Plan>,
+    pub row_rules: RowRules,
+    pub on_conflict: Option<OnConflict>,
+    /// Over the new row (`table.columns`).
+    pub returning: Option<Vec<Expr>>,
+}
+
+/// What every new version of a row must pass; expressions over `table.columns`.
+#[derive(Clone, Debug, Default)]
+pub struct RowRules {
+    pub generated: Vec<(usize, Expr)>,
+    /// Name and condition; not true and not NULL is 23514.
+    pub checks: Vec<(String, Expr)>,
+    /// For each index, its predicate if it is partial.
+    pub predicates: Vec<Option<Expr>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct OnConflict {
+    /// Positions in `table.indexes` of the unique indexes that arbitrate; `None`: all of them (DO NOTHING only).
+    pub arbiters: Option<Vec<usize>>,
+    /// `None` is DO NOTHING.
+    pub update: Option<ConflictUpdate>,
+}
+
+/// DO UPDATE: expressions over the existing row's columns followed by those of `excluded`.
+#[derive(Clone, Debug)]
+pub struct ConflictUpdate {
+    pub assignments: Vec<(usize, Expr)>,
+    pub filter: Option<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Update {
+    pub table: Arc<Table>,
+    /// Yields `table.columns` of the row to change, then whatever else FROM brought.
+    pub source: Box<Plan>,
+    /// Column position and its new value over the source's columns, cast to the column's type.
+    pub assignments: Vec<(usize, Expr)>,
+    pub row_rules: RowRules,
+    /// Over the new row followed by the rest of the source's columns.
+    pub returning: Option<Vec<Expr>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Delete {
+    pub table: Arc<Table>,
+    /// As for [`Update`].
+    pub source: Box<Plan>,
+    pub row_rules: RowRules,
+    /// Over the source's columns.
+    pub returning: Option<Vec<Expr>>,
+}
+
+/// A set-returning function in FROM.
+#[derive(Clone, Debug)]
+pub struct FunctionCall {
+    pub builtin: &'static Builtin,
+    pub types: CallTypes,
+    pub args: Vec<Expr>,
+}
+
+/// An output column of ProjectSet.
+#[derive(Clone, Debug)]
+pub enum ProjectItem {
+    Scalar(Expr),
+    Set(FunctionCall),
+}
+
+/// A window function over one partitioning and ordering.
+#[derive(Clone, Debug)]
+pub struct WindowCall {
+    pub function: WindowFunction,
+    pub args: Vec<Expr>,
+    pub ty: SqlType,
+    pub frame: Option<WindowFrame>,
+}
+
+#[derive(Clone, Debug)]
+pub enum WindowFunction {
+    Aggregate(AggregateCall),
+    RowNumber,
+    Rank,
+    DenseRank,
+    PercentRank,
+    CumeDist,
+    Ntile,
+    Lag,
+    Lead,
+    FirstValue,
+    LastValue,
+    NthValue,
+}
+
+#[derive(Clone, Debug)]
+pub struct WindowFrame {
+    pub unit: FrameUnit,
+    pub start: FrameBound,
+    pub end: FrameBound,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameUnit {
+    Rows,
+    Range,
+    Groups,
+}
+
+#[derive(Clone, Debug)]
+pub enum FrameBound {
+    UnboundedPreceding,
+    Preceding(Expr),
+    CurrentRow,
+    Following(Expr),
+    UnboundedFollowing,
+}
+
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// One row without columns.
+    Unit,
+    Values { rows: Vec<Vec<Expr>> },
+    TableScan(TableScan),
+    /// A table of the catalogs or of the cluster's state, made when read. Columns are positions in its definition.
+    VirtualScan { table: &'static VirtualTable, columns: Vec<usize>, filter: Option<Expr> },
+    FunctionScan { calls: Vec<FunctionCall>, with_ordinality: bool },
+    /// For each left row the rows of an index with this key: `keys` over the left's columns, cast to the leading key
+    /// columns' types. The filter sees left then right columns.
+    LookupJoin { left: Box<Plan>, scan: TableScan, keys: Vec<Expr>, kind: JoinKind, filter: Option<Expr> },
+    /// `left_keys[i]` over the left's columns equals `right_keys[i]` over the right's own; one type each. The right is
+    /// built.
+    HashJoin {
+        left: Box<Plan>,
+        right: Box<Plan>,
+        left_keys: Vec<Expr>,
+        right_keys: Vec<Expr>,
+        kind: JoinKind,
+        filter: Option<Expr>,
+    },
+    NestedLoopJoin { left: Box<Plan>, right: Box<Plan>, kind: JoinKind, filter: Option<Expr> },
+    /// LATERAL: the right runs again for each left row, with `arguments` (over the left's columns) as its Outer slots.
+    Apply { left: Box<Plan>, right: Arc<Plan>, arguments: Vec<Expr>, kind: JoinKind, filter: Option<Expr> },
+    Filter { input: Box<Plan>, predicate: Expr },
+    Project { input: Box<Plan>, exprs: Vec<Expr> },
+    ProjectSet { input: Box<Plan>, items: Vec<ProjectItem> },
+    /// Group columns first, then one column for each aggregate. Without groups there is always one row. `sets`: for
+    /// GROUPING SETS, which of the groups take part; the others are NULL.
+    Aggregate {
+        input: Box<Plan>,
+        groups: Vec<Expr>,
+        aggregates: Vec<AggregateCall>,
+        sets: Option<Vec<Vec<usize>>>,
+        /// The input comes ordered by the groups.
+        sorted: bool,
+    },
+    /// The input's columns, then one for each call.
+    Window { input: Box<Plan>, partition_by: Vec<Expr>, order_by: Vec<SortKey>, calls: Vec<WindowCall> },
+    /// The first row of each group of equal rows, or of equal `on` values.
+    Distinct { input: Box<Plan>, on: Option<Vec<Expr>> },
+    Sort { input: Box<Plan>, keys: Vec<SortKey>, limit: Option<Box<Expr>> },
+    Limit { input: Box<Plan>, limit: Option<Expr>, offset: Option<Expr> },
+    SetOp { kind: SetOpKind, all: bool, left: Box<Plan>, right: Box<Plan> },
+    /// Reads a CTE of [`crate::PreparedPlan::ctes`], run once and kept.
+    CteScan { cte: usize },
+    /// WITH RECURSIVE: `step` reads what the last round yielded through `CteScan { cte }`.
+    RecursiveUnion { cte: usize, base: Box<Plan>, step: Box<Plan>, all: bool },
+    Insert(Insert),
+    Update(Update),
+    Delete(Delete),
+    /// Locks the rows of a query that is no plain scan, by their primary keys in the input's columns.
+    Append { inputs: Vec<Plan> },
+}

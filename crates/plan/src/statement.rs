@@ -1,0 +1,308 @@
+//! Statements after planning: a query or change to run, a change of the catalog, or a word to the session.
+
+use std::sync::Arc;
+
+use catalog::{Table, descriptor};
+use keys::LockStrength;
+use types::{Datum, SqlType};
+
+use crate::{
+    expr::Expr,
+    plan::{Plan, PlanColumn, RowRules},
+};
+
+/// A planned statement, shared by every execution of it.
+#[derive(Clone, Debug)]
+pub struct PreparedPlan {
+    pub kind: StatementKind,
+    /// Types of `$1`, `$2`, …
+    pub params: Vec<SqlType>,
+    /// Result columns; empty when there is no result set.
+    pub columns: Vec<PlanColumn>,
+    /// WITH queries that are run once, in the order of their numbers.
+    pub ctes: Vec<Arc<Plan>>,
+    /// The catalog version it was planned against.
+    pub catalog_version: u64,
+    /// The command tag's first word(s): `SELECT`, `INSERT`, `CREATE TABLE`.
+    pub tag: &'static str,
+}
+
+#[derive(Clone, Debug)]
+pub enum StatementKind {
+    /// A plan that yields rows or, for changes, a count. `writes`: it may change data.
+    Query { plan: Plan, writes: bool },
+    Ddl(Box<Ddl>),
+    Utility(Box<Utility>),
+    /// An empty query string.
+    Empty,
+}
+
+/// Whether a statement passes over what is there already (IF NOT EXISTS) or is not (IF EXISTS), with a notice.
+pub type IfExists = bool;
+
+/// A column as CREATE TABLE or ADD COLUMN gives it; expressions are bound once for their errors and kept as text.
+#[derive(Clone, Debug)]
+pub struct ColumnSpec {
+    pub name: String,
+    pub ty: SqlType,
+    pub nullable: bool,
+    pub default: Option<DefaultSpec>,
+}
+
+#[derive(Clone, Debug)]
+pub enum DefaultSpec {
+    Expr(String),
+    /// SERIAL and its kin: a sequence owned by the column and `nextval` as the default.
+    Serial,
+    Identity { always: bool, options: SequenceOptions },
+    Stored(String),
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SequenceOptions {
+    pub ty: Option<SqlType>,
+    pub start: Option<i64>,
+    pub increment: Option<i64>,
+    /// `Some(None)`: NO MINVALUE.
+    pub min: Option<Option<i64>>,
+    pub max: Option<Option<i64>>,
+    pub cache: Option<i64>,
+    pub cycle: Option<bool>,
+    /// `Some(None)`: OWNED BY NONE.
+    pub owned_by: Option<Option<(u32, String)>>,
+    pub restart: Option<Option<i64>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct IndexSpec {
+    /// `None`: PostgreSQL's default name is made.
+    pub name: Option<String>,
+    pub unique: bool,
+    pub primary: bool,
+    /// It stands for a constraint (UNIQUE, PRIMARY KEY) and not for CREATE INDEX.
+    pub constraint: bool,
+    pub columns: Vec<IndexColumnSpec>,
+    pub included: Vec<String>,
+    pub predicate: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct IndexColumnSpec {
+    pub name: String,
+    pub descending: bool,
+    pub nulls_first: Option<bool>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CheckSpec {
+    pub name: Option<String>,
+    pub expr: String,
+    pub columns: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateTable {
+    pub schema: u32,
+    pub name: String,
+    pub if_not_exists: IfExists,
+    pub columns: Vec<ColumnSpec>,
+    pub indexes: Vec<IndexSpec>,
+    pub checks: Vec<CheckSpec>,
+    /// CREATE TABLE AS: rows to insert, of `columns`' types.
+    pub source: Option<Plan>,
+}
+
+#[derive(Clone, Debug)]
+pub enum AlterTable {
+    AddColumn { column: ColumnSpec, indexes: Vec<IndexSpec>, checks: Vec<CheckSpec>, if_not_exists: bool },
+    DropColumn { name: String, if_exists: bool, cascade: bool },
+    SetDefault { column: String, expr: Option<String> },
+    SetNotNull { column: String },
+    DropNotNull { column: String },
+    /// `using` is SQL text over the old row.
+    SetType { column: String, ty: SqlType, using: Option<String> },
+    DropIdentity { column: String, if_exists: bool },
+    AddIdentity { column: String, always: bool, options: SequenceOptions },
+    AddIndex(IndexSpec),
+    AddCheck(CheckSpec),
+    DropConstraint { name: String, if_exists: bool, cascade: bool },
+    RenameColumn { from: String, to: String },
+    RenameConstraint { from: String, to: String },
+    RenameTo(String),
+    SetSchema(u32),
+    OwnerTo(String),
+    /// SPLIT AT VALUES: each row is a prefix of the primary key.
+    SplitAt(Vec<Vec<Datum>>),
+    /// Storage parameters and the like: accepted, nothing to do here.
+    Accepted,
+}
+
+/// A change of the catalog. Names are resolved to ids where the object must exist.
+#[derive(Clone, Debug)]
+pub enum Ddl {
+    CreateDatabase { name: String, owner: Option<String> },
+    DropDatabase { name: String, if_exists: IfExists },
+    AlterDatabaseRename { name: String, to: String },
+    CreateSchema { name: String, if_not_exists: IfExists, owner: Option<String> },
+    DropSchema { names: Vec<String>, if_exists: IfExists, cascade: bool },
+    AlterSchemaRename { name: String, to: String },
+    CreateTable(CreateTable),
+    AlterTable { table: Arc<Table>, actions: Vec<AlterTable> },
+    /// Every name resolved; the missing ones of IF EXISTS are in `missing` for their notices.
+    DropRelations { kind: RelationKind, ids: Vec<u32>, missing: Vec<String>, cascade: bool },
+    CreateIndex { table: Arc<Table>, index: IndexSpec, if_not_exists: IfExists },
+    DropIndexes { indexes: Vec<(Arc<Table>, u32)>, missing: Vec<String>, cascade: bool },
+    AlterIndexRename { table: Arc<Table>, oid: u32, to: String },
+    CreateView {
+        schema: u32,
+        name: String,
+        columns: Vec<(String, SqlType)>,
+        query: String,
+        depends_on: Vec<u32>,
+        or_replace: bool,
+    },
+    RenameRelation { id: u32, to: String },
+    CreateSequence { schema: u32, name: String, if_not_exists: IfExists, options: SequenceOptions },
+    AlterSequence { id: u32, options: SequenceOptions },
+    Truncate { tables: Vec<Arc<Table>>, restart_identity: bool, cascade: bool },
+    CreateRole { name: String, options: RoleOptions, if_not_exists: IfExists },
+    AlterRole { name: String, options: RoleOptions },
+    DropRole { names: Vec<String>, if_exists: IfExists },
+    /// COMMENT ON, GRANT, REVOKE and others that are accepted with nothing to do.
+    Comment { relation: u32, column: Option<String>, text: Option<String> },
+    Accepted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    View,
+    Sequence,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct RoleOptions {
+    pub superuser: Option<bool>,
+    pub login: Option<bool>,
+    pub create_db: Option<bool>,
+    pub create_role: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IsolationLevel {
+    ReadUncommitted,
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct TransactionModes {
+    pub isolation: Option<IsolationLevel>,
+    pub read_only: Option<bool>,
+    pub deferrable: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyFormat {
+    Text,
+    Csv,
+    Binary,
+}
+
+#[derive(Clone, Debug)]
+pub struct CopyOptions {
+    pub format: CopyFormat,
+    pub delimiter: u8,
+    pub null: String,
+    pub header: bool,
+    pub quote: u8,
+    pub escape: u8,
+    pub force_quote: Vec<usize>,
+    pub force_not_null: Vec<usize>,
+    pub force_null: Vec<usize>,
+    pub freeze: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Utility {
+    Begin(TransactionModes),
+    Commit { chain: bool },
+    Rollback { chain: bool },
+    Savepoint(String),
+    ReleaseSavepoint(String),
+    RollbackTo(String),
+    SetTransaction { modes: TransactionModes, session: bool },
+    /// `value: None` is SET ... TO DEFAULT and RESET.
+    Set { name: String, value: Option<Vec<String>>, local: bool },
+    ResetAll,
+    Show(String),
+    ShowAll,
+    Prepare { name: String, params: Vec<SqlType>, statement: String },
+    Execute { name: String, args: Vec<Expr> },
+    /// `None`: ALL.
+    Deallocate(Option<String>),
+    /// DECLARE name CURSOR FOR: the query's plan.
+    DeclareCursor { name: String, plan: Arc<PreparedPlan>, hold: bool, scroll: bool },
+    Fetch { name: String, direction: FetchDirection, move_only: bool },
+    CloseCursor(Option<String>),
+    CopyFrom {
+        table: Arc<Table>,
+        /// Positions in `table.columns` that the input gives, in its order.
+        columns: Vec<usize>,
+        /// A value for every other column, over no row; for given ones NULL stands here.
+        defaults: Vec<Expr>,
+        row_rules: RowRules,
+        options: CopyOptions,
+    },
+    CopyTo { plan: Plan, options: CopyOptions },
+    Explain { plan: Arc<PreparedPlan>, analyze: bool, options: ExplainOptions },
+    /// `None`: every table of the database.
+    Analyze { tables: Option<Vec<Arc<Table>>> },
+    Vacuum { tables: Option<Vec<Arc<Table>>>, analyze: bool },
+    LockTable { tables: Vec<Arc<Table>>, strength: LockStrength, nowait: bool },
+    Discard(DiscardKind),
+    /// LISTEN, CHECKPOINT, CLUSTER, REINDEX and others that need nothing here.
+    Accepted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscardKind {
+    All,
+    Plans,
+    Sequences,
+    Temp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchDirection {
+    Forward(u64),
+    ForwardAll,
+    Backward(u64),
+    BackwardAll,
+    Absolute(i64),
+    Relative(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExplainFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExplainOptions {
+    pub format: ExplainFormat,
+    pub costs: bool,
+    pub timing: bool,
+    pub verbose: bool,
+}
+
+impl Default for ExplainOptions {
+    fn default() -> Self {
+        Self { format: ExplainFormat::Text, costs: true, timing: true, verbose: false }
+    }
+}
+
+/// The kind of referential action, re-exported for DDL that names it.
+pub use descriptor::ReferentialAction;

@@ -1,0 +1,189 @@
+//! What a replica can be asked.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hlc::Timestamp;
+use keys::{Key, LockStrength, NodeId, RangeId, ReplicaId, Span, StoreId, TxnId, TxnMeta, TxnStatus};
+use serde::{Deserialize, Serialize};
+
+/// What to do about a key that another transaction holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum WaitPolicy {
+    /// Queue behind the holder, first come first served.
+    #[default]
+    Block,
+    /// NOWAIT: answer [`KvError::LockNotAvailable`](super::KvError::LockNotAvailable).
+    Error,
+    /// SKIP LOCKED: leave the row out.
+    SkipLocked,
+}
+
+/// The transaction a batch belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TxnHeader {
+    pub meta: TxnMeta,
+    /// The snapshot its reads see.
+    pub read_ts: Timestamp,
+    /// Versions above `read_ts` and up to here may have been acknowledged before the transaction began.
+    pub uncertainty_limit: Timestamp,
+    /// A reading of the receiving node's clock taken after the transaction began: whatever that node wrote later
+    /// cannot have been acknowledged before, so uncertainty ends here for it.
+    pub observed: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct Header {
+    pub range_id: RangeId,
+    /// The generation of the descriptor the sender routed by; 0 where it does not matter.
+    pub generation: u64,
+    /// Where a batch without a transaction reads and writes; [`Timestamp::ZERO`] means now.
+    pub ts: Timestamp,
+    pub txn: Option<TxnHeader>,
+    pub wait: WaitPolicy,
+    pub lock_timeout: Option<Duration>,
+    /// Stop after this many rows; 0 for no bound. The bound is over all requests of the batch.
+    pub max_keys: u64,
+    /// Stop after this many bytes of rows; 0 for no bound.
+    pub max_bytes: u64,
+    /// The transaction has read nothing elsewhere, so the replica may move its `read_ts` up instead of answering
+    /// with a retry.
+    pub can_forward: bool,
+}
+
+/// A batch of requests to one range.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct BatchRequest {
+    pub header: Header,
+    pub requests: Vec<Request>,
+}
+
+/// What a pusher wants of the transaction in its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PushKind {
+    /// Tell its state; make it aborted only if its heartbeat has run out.
+    Query,
+    /// Abort it: it was found to be the victim of a deadlock.
+    Abort,
+}
+
+/// Where a new replica shall live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StoreTarget {
+    pub node_id: NodeId,
+    pub store_id: StoreId,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Request {
+    Get { key: Key, lock: Option<LockStrength> },
+    Scan { span: Span, reverse: bool, lock: Option<LockStrength> },
+    /// Writes an intent, or the version itself when the batch ends with a one-phase [`Request::EndTxn`] or has no
+    /// transaction.
+    Put { key: Key, value: Bytes },
+    Delete { key: Key },
+    /// Writes a tombstone over every live key of the span.
+    DeleteRange { span: Span },
+    /// Removes the bytes of a span, all versions: for data that no reader can reach any more.
+    ClearRange { span: Span },
+    /// Adds to a counter outside any transaction and answers its new value.
+    Increment { key: Key, by: i64 },
+    EndTxn {
+        commit: bool,
+        /// Every span with intents or unreplicated locks of the transaction, in all ranges.
+        locks: Vec<Span>,
+        /// Writes under way to other ranges: with any here the commit is *staged*, and the transaction is committed
+        /// the moment all of them are replicated at or below its timestamp.
+        in_flight: Vec<Key>,
+        /// Everything the transaction writes is in this batch: versions are written at once, no intents.
+        one_phase: bool,
+        /// What it read in this range, so that a commit that has to move up can refresh by itself.
+        reads: Vec<Span>,
+    },
+    /// Asks whether anything was written to the span after `from` and up to the transaction's `read_ts`.
+    Refresh { span: Span, from: Timestamp },
+    HeartbeatTxn { anchor: Key, txn_id: TxnId },
+    /// Sent to the anchor of `pushee`.
+    PushTxn {
+        pushee: TxnMeta,
+        pusher: Option<TxnMeta>,
+        /// Transactions known to wait, directly or not, for the pusher.
+        dependents: Vec<TxnId>,
+        kind: PushKind,
+    },
+    /// Asks whether `txn`'s write of `key` is replicated at or below `at`; if not, it never will be.
+    QueryIntent { key: Key, txn: TxnMeta, at: Timestamp },
+    /// Ends a staged transaction whose coordinator is gone, after its writes were queried.
+    RecoverTxn { txn: TxnMeta, committed: bool },
+    /// Tells a range the fate of a transaction's intents and locks in the span.
+    ResolveSpan { span: Span, txn: TxnMeta, status: TxnStatus, commit_ts: Timestamp },
+    /// Publishes a descriptor in the addressing records; an older generation loses.
+    UpdateMeta { descriptor: keys::RangeDescriptor },
+    /// Splits the range: the right half becomes a range of its own.
+    Split { at: Key },
+    ChangeReplicas { add: Vec<StoreTarget>, remove: Vec<ReplicaId> },
+    TransferLease { to: StoreId },
+    /// Removes versions that no read at or above `threshold` can see.
+    Gc { threshold: Timestamp },
+    Stats,
+    /// A checksum over the range's data at `at`, computed by the replica asked.
+    Checksum { at: Timestamp },
+}
+
+impl Request {
+    /// It may change what is stored.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        match self {
+            Self::Get { .. }
+            | Self::Scan { .. }
+            | Self::Refresh { .. }
+            | Self::HeartbeatTxn { .. }
+            | Self::Stats
+            | Self::Checksum { .. } => false,
+            Self::Put { .. }
+            | Self::Delete { .. }
+            | Self::DeleteRange { .. }
+            | Self::ClearRange { .. }
+            | Self::Increment { .. }
+            | Self::EndTxn { .. }
+            | Self::PushTxn { .. }
+            | Self::QueryIntent { .. }
+            | Self::RecoverTxn { .. }
+            | Self::ResolveSpan { .. }
+            | Self::UpdateMeta { .. }
+            | Self::Split { .. }
+            | Self::ChangeReplicas { .. }
+            | Self::TransferLease { .. }
+            | Self::Gc { .. } => true,
+        }
+    }
+
+    /// The keys it touches; for *one-range* and for latches. `anchor` is the transaction's.
+    #[must_use]
+    pub fn span(&self, anchor: Option<&Key>) -> Option<Span> {
+        match self {
+            Self::Get { key, .. }
+            | Self::Put { key, .. }
+            | Self::Delete { key }
+            | Self::Increment { key, .. }
+            | Self::QueryIntent { key, .. } => Some(Span::point(key.clone())),
+            Self::Scan { span, .. }
+            | Self::DeleteRange { span }
+            | Self::ClearRange { span }
+            | Self::Refresh { span, .. }
+            | Self::ResolveSpan { span, .. } => Some(span.clone()),
+            Self::EndTxn { .. } => anchor.map(|key| Span::point(key.clone())),
+            Self::HeartbeatTxn { anchor, .. } => Some(Span::point(anchor.clone())),
+            Self::PushTxn { pushee, .. } => Some(Span::point(pushee.anchor.clone())),
+            Self::RecoverTxn { txn, .. } => Some(Span::point(txn.anchor.clone())),
+            Self::UpdateMeta { descriptor } => Some(Span::point(keys::keyspace::meta(&descriptor.end))),
+            Self::Split { .. }
+            | Self::ChangeReplicas { .. }
+            | Self::TransferLease { .. }
+            | Self::Gc { .. }
+            | Self::Stats
+            | Self::Checksum { .. } => None,
+        }
+    }
+}

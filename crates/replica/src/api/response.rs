@@ -1,0 +1,71 @@
+//! What a replica answers.
+
+use bytes::Bytes;
+use hlc::Timestamp;
+use keys::{Key, RangeDescriptor, Span, TxnId, TxnMeta, TxnStatus};
+use serde::{Deserialize, Serialize};
+use storage::KvRows;
+
+/// The state of a transaction as its record's range knows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PushedTxn {
+    pub status: TxnStatus,
+    /// Where it committed, when it did; for a staged one, where it will.
+    pub commit_ts: Timestamp,
+    /// The writes a staged commit waits for.
+    pub in_flight: Vec<Key>,
+    /// Its spans, for whoever must clean up after it.
+    pub locks: Vec<Span>,
+    /// Its coordinator has not been heard of for longer than a lock lives.
+    pub expired: bool,
+    /// Transactions that wait for it, as reported to this range.
+    pub dependents: Vec<TxnId>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeStats {
+    pub approximate_bytes: u64,
+    pub queries_per_second: u64,
+    pub log_first: u64,
+    pub log_last: u64,
+    pub applied: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    Get { value: Option<Bytes> },
+    /// `resume` is what is left of the span when a bound stopped the scan.
+    Scan { rows: KvRows, resume: Option<Span> },
+    /// How many keys were written.
+    Write { keys: u64 },
+    Increment { value: i64 },
+    EndTxn { status: TxnStatus, commit_ts: Timestamp },
+    Refresh,
+    /// The state it found.
+    HeartbeatTxn { status: TxnStatus },
+    PushTxn(PushedTxn),
+    QueryIntent { found: bool },
+    RecoverTxn { status: TxnStatus, commit_ts: Timestamp },
+    ResolveSpan { resume: Option<Span> },
+    Split { left: RangeDescriptor, right: RangeDescriptor },
+    ChangeReplicas { descriptor: RangeDescriptor },
+    Gc { keys: u64 },
+    Stats(RangeStats),
+    Checksum { value: u64 },
+    /// A request with nothing to say but that it is done.
+    Done,
+}
+
+/// One response for each request, in their order.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct BatchResponse {
+    pub responses: Vec<Response>,
+    /// The transaction after this batch: its `write_ts` may have grown, and with it nothing else.
+    pub txn: Option<TxnMeta>,
+    /// Where the transaction's reads now stand; above the header's only with `can_forward`.
+    pub read_ts: Timestamp,
+    /// The replica's clock, for [`TxnHeader::observed`](super::TxnHeader::observed).
+    pub now: Timestamp,
+    /// The current descriptor, when the sender routed by an older one.
+    pub descriptor: Option<RangeDescriptor>,
+}
