@@ -185,3 +185,111 @@ impl Edges {
         *members.iter().min_by_key(|id| worth(id)).expect("a circle has members")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hlc::Timestamp;
+    use keys::Key;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn txn(n: u8) -> TxnMeta {
+        let ts = Timestamp::new(100, 0);
+        let id = TxnId::from_random(u128::from(n) << 64);
+        TxnMeta { id, anchor: Key::MIN, epoch: 0, write_ts: ts, min_ts: ts, priority: 1 }
+    }
+
+    fn ids(members: &[u8]) -> Vec<TxnId> {
+        members.iter().map(|n| txn(*n).id).collect()
+    }
+
+    #[test]
+    fn a_circle_is_named_in_order_of_waiting() {
+        let graph = WaitForGraph::new();
+        assert_eq!(graph.add_edge(&txn(1), &txn(2)), None);
+        assert_eq!(graph.add_edge(&txn(2), &txn(3)), None);
+        assert_eq!(graph.dependents_of(txn(3).id), ids(&[1, 2]));
+        let cycle = graph.add_edge(&txn(3), &txn(1)).expect("it closes a circle");
+        assert_eq!(cycle.members, ids(&[3, 1, 2]));
+        assert_eq!(cycle.victim, txn(3).id, "all else equal, the largest id");
+        graph.remove_txn(cycle.victim);
+        assert_eq!(graph.add_edge(&txn(1), &txn(2)), None, "the circle is broken");
+    }
+
+    #[test]
+    fn the_victim_is_least_in_priority_then_youngest() {
+        let young = TxnMeta { min_ts: Timestamp::new(200, 0), ..txn(1) };
+        let graph = WaitForGraph::new();
+        assert_eq!(graph.add_edge(&young, &txn(2)), None);
+        assert_eq!(graph.add_edge(&txn(2), &young).map(|cycle| cycle.victim), Some(young.id));
+
+        let urgent = TxnMeta { priority: 9, ..young };
+        let graph = WaitForGraph::new();
+        assert_eq!(graph.add_edge(&txn(2), &urgent), None);
+        assert_eq!(graph.add_edge(&urgent, &txn(2)).map(|cycle| cycle.victim), Some(txn(2).id));
+    }
+
+    #[test]
+    fn an_edge_lasts_as_long_as_its_last_wait() {
+        let graph = WaitForGraph::new();
+        for _ in 0..2 {
+            assert_eq!(graph.add_edge(&txn(1), &txn(2)), None);
+        }
+        assert_eq!(graph.add_edge(&txn(1), &txn(1)), None, "a wait for itself is no edge");
+        graph.remove_edge(txn(1).id, txn(2).id);
+        assert!(graph.add_edge(&txn(2), &txn(1)).is_some(), "one wait is left");
+        graph.remove_edge(txn(1).id, txn(2).id);
+        graph.remove_edge(txn(2).id, txn(1).id);
+        graph.remove_edge(txn(2).id, txn(1).id);
+        assert_eq!(graph.edge_count(), 0);
+        assert!(graph.edges.lock().nodes.is_empty(), "no node without an edge");
+    }
+
+    /// `reached[n]` for each `n` that one or more steps along `edges` lead to from `start`.
+    fn reach(edges: &[(u8, u8)], start: u8) -> [bool; 6] {
+        let mut reached = [false; 6];
+        for _ in 0..edges.len() {
+            for (from, to) in edges {
+                reached[usize::from(*to)] |= *from == start || reached[usize::from(*from)];
+            }
+        }
+        reached
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+        #[test]
+        fn circles_and_dependents_are_those_of_a_list_of_edges(
+            ops in prop::collection::vec((prop::bool::weighted(0.7), 0..6u8, 0..6u8), 1..50),
+        ) {
+            let graph = WaitForGraph::new();
+            let mut edges: Vec<(u8, u8)> = Vec::new();
+            for (adds, from, to) in ops {
+                if adds && from != to {
+                    let cycle = graph.add_edge(&txn(from), &txn(to));
+                    edges.push((from, to));
+                    prop_assert_eq!(cycle.is_some(), reach(&edges, to)[usize::from(from)]);
+                    if let Some(Cycle { members, victim }) = cycle {
+                        prop_assert!(members.contains(&victim));
+                        let next = members.iter().cycle().skip(1);
+                        for (waiter, holder) in members.iter().zip(next) {
+                            let is_edge = edges.iter().any(|(a, b)| (txn(*a).id, txn(*b).id) == (*waiter, *holder));
+                            prop_assert!(is_edge, "each member waits for the next");
+                        }
+                    }
+                } else if let Some(place) = edges.iter().position(|edge| *edge == (from, to)) {
+                    edges.swap_remove(place);
+                    graph.remove_edge(txn(from).id, txn(to).id);
+                }
+                for holder in 0..6 {
+                    let waiters: Vec<u8> =
+                        (0..6).filter(|waiter| reach(&edges, *waiter)[usize::from(holder)]).collect();
+                    let mut expected = ids(&waiters);
+                    expected.sort_unstable();
+                    prop_assert_eq!(graph.dependents_of(txn(holder).id), expected);
+                }
+            }
+        }
+    }
+}
