@@ -74,8 +74,8 @@ impl LatchSpan {
     }
 }
 
-/// The declared accesses of one command; four fit without an allocation.
-pub type LatchSpans = SmallVec<[LatchSpan; 4]>;
+/// The declared accesses of one command; two fit without an allocation.
+pub type LatchSpans = SmallVec<[LatchSpan; 2]>;
 
 /// Latches of one range. Clones share them.
 #[derive(Clone, Default)]
@@ -97,6 +97,7 @@ impl LatchManager {
     }
 
     /// The latches, if nothing conflicts now; else the spans come back and no place is taken.
+    #[expect(clippy::result_large_err, reason = "what was given comes back as it was, without an allocation")]
     pub fn try_acquire(&self, spans: impl Into<LatchSpans>) -> Result<LatchGuard, LatchSpans> {
         let spans = spans.into();
         let mut latches = self.shared.lock();
@@ -141,6 +142,7 @@ pub struct Acquire {
 
 impl Acquire {
     /// The guard if it is granted already, else the place in the queue unchanged.
+    #[expect(clippy::result_large_err, reason = "what was given comes back as it was, without an allocation")]
     pub fn now(mut self) -> Result<LatchGuard, Self> {
         if self.waits && !self.guard().is_granted(None) {
             return Err(self);
