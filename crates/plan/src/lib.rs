@@ -1,6 +1,7 @@
 //! SQL text to physical plan.
 
 pub mod expr;
+pub mod logical;
 pub mod plan;
 pub mod statement;
 

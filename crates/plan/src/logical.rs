@@ -1,0 +1,53 @@
+//! What a query asks for, before it is decided how to get it: the binder's result and the optimizer's input.
+//!
+//! The shape follows the text: joins as written, one filter for WHERE above them, every column of a table. Choosing
+//! indexes and join order, pushing filters down and dropping unused columns is the optimizer's.
+//!
+//! **Invariant (columns-in-order):** as in [`crate::plan`]: expressions refer to the concatenated columns of the
+//! inputs, left first; [`Rel::columns`] describes the output.
+
+use std::sync::Arc;
+
+use catalog::{Table, VirtualTable};
+
+use crate::{
+    expr::{AggregateCall, Expr, SortKey},
+    plan::{
+        Delete, FunctionCall, Insert, JoinKind, PlanColumn, ProjectItem, RowLock, SetOpKind, Update, WindowCall,
+    },
+};
+
+#[derive(Clone, Debug)]
+pub struct Rel {
+    pub node: RelNode,
+    pub columns: Vec<PlanColumn>,
+}
+
+#[derive(Clone, Debug)]
+pub enum RelNode {
+    /// One row without columns.
+    Unit,
+    Values(Vec<Vec<Expr>>),
+    /// Every column of `table.columns`, hidden ones included.
+    Table { table: Arc<Table>, lock: Option<RowLock> },
+    Virtual(&'static VirtualTable),
+    Function { calls: Vec<FunctionCall>, with_ordinality: bool },
+    Cte(usize),
+    /// `lateral`: the right side refers to the left's columns as `Expr::Outer(slot)`, and these are the slots' values
+    /// over the left's columns.
+    Join { left: Box<Rel>, right: Box<Rel>, kind: JoinKind, on: Option<Expr>, lateral: Option<Vec<Expr>> },
+    Filter { input: Box<Rel>, predicate: Expr },
+    Project { input: Box<Rel>, exprs: Vec<Expr> },
+    ProjectSet { input: Box<Rel>, items: Vec<ProjectItem> },
+    Aggregate { input: Box<Rel>, groups: Vec<Expr>, aggregates: Vec<AggregateCall>, sets: Option<Vec<Vec<usize>>> },
+    Window { input: Box<Rel>, partition_by: Vec<Expr>, order_by: Vec<SortKey>, calls: Vec<WindowCall> },
+    Distinct { input: Box<Rel>, on: Option<Vec<Expr>> },
+    Sort { input: Box<Rel>, keys: Vec<SortKey> },
+    Limit { input: Box<Rel>, limit: Option<Expr>, offset: Option<Expr> },
+    SetOp { kind: SetOpKind, all: bool, left: Box<Rel>, right: Box<Rel> },
+    RecursiveUnion { cte: usize, base: Box<Rel>, step: Box<Rel>, all: bool },
+    /// The plans inside are the optimizer's to make from `source`; their own `source` is a placeholder `Unit`.
+    Insert { insert: Box<Insert>, source: Box<Rel> },
+    Update { update: Box<Update>, source: Box<Rel> },
+    Delete { delete: Box<Delete>, source: Box<Rel> },
+}
