@@ -1,0 +1,62 @@
+//! What can go wrong between this crate and the disk.
+
+use std::path::PathBuf;
+
+/// A failure of the storage under a node. None of these is caused by what a client asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    #[error("the directory {} is in use by another process", dir.display())]
+    Locked { dir: PathBuf },
+    #[error("the directory was written in format {found}, and this program knows formats up to {known}")]
+    NewerFormat { found: u32, known: u32 },
+    #[error("the directory belongs to cluster {found}, not to cluster {expected}")]
+    OtherCluster { found: String, expected: String },
+    /// What is on disk is not what was written. The store must not go on.
+    #[error("stored data is damaged: {what}")]
+    Corruption { what: String },
+    #[error("no space left on the device: {what}")]
+    DiskFull { what: String },
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("RocksDB: {what}")]
+    Rocks { what: String },
+}
+
+impl StorageError {
+    #[must_use]
+    pub fn corruption(what: impl Into<String>) -> Self {
+        Self::Corruption { what: what.into() }
+    }
+
+    /// An error of the file system, met while doing `action` ("write", "sync") to `path`.
+    #[must_use]
+    pub fn io(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        let path = path.into();
+        if source.kind() == std::io::ErrorKind::StorageFull {
+            return Self::DiskFull { what: format!("{action} {}", path.display()) };
+        }
+        Self::Io { action, path, source }
+    }
+
+    /// Nothing read from the store can be believed any more: the node must stop and be rebuilt from its peers.
+    #[must_use]
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, Self::Corruption { .. })
+    }
+}
+
+impl From<rocksdb::Error> for StorageError {
+    fn from(error: rocksdb::Error) -> Self {
+        let what = error.as_ref().to_owned();
+        match error.kind() {
+            rocksdb::ErrorKind::Corruption => Self::Corruption { what },
+            rocksdb::ErrorKind::IOError if what.contains("No space left") => Self::DiskFull { what },
+            _ => Self::Rocks { what },
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! How RocksDB is set up for versions of keys.
+
+use rocksdb::{
+    BlockBasedOptions, BottommostLevelCompaction, Cache, DBCompressionType, Options, SliceTransform,
+};
+
+use crate::version_key;
+
+/// The budgets of one store's engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Uncompressed blocks of SST files kept in memory, with their index and filter blocks.
+    pub block_cache_bytes: usize,
+    /// The size at which a memtable of the data family is written out; up to four may exist at once.
+    pub memtable_bytes: usize,
+    /// Threads for flushes and compactions.
+    pub background_jobs: i32,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self { block_cache_bytes: 256 << 20, memtable_bytes: 64 << 20, background_jobs: 2 }
+    }
+}
+
+impl EngineConfig {
+    /// For tests: small enough to open hundreds of engines.
+    #[must_use]
+    pub fn small() -> Self {
+        Self { block_cache_bytes: 4 << 20, memtable_bytes: 1 << 20, background_jobs: 1 }
+    }
+}
+
+const BLOCK_BYTES: usize = 16 << 10;
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
+
+pub(crate) fn database(config: &EngineConfig) -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    // A flush of one family takes all: what survives a crash is a prefix of the applied commands, never a mix.
+    options.set_atomic_flush(true);
+    options.set_paranoid_checks(true);
+    options.set_max_background_jobs(config.background_jobs);
+    options.set_max_open_files(-1);
+    options.set_bytes_per_sync(1 << 20);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(16 << 20);
+    options
+}
+
+/// Versions: read by user key, so filters are built from user keys.
+pub(crate) fn data_family(config: &EngineConfig, cache: &Cache) -> Options {
+    let mut options = family(config, cache, Filter::UserKey);
+    options.set_prefix_extractor(SliceTransform::create(
+        "quorate.user-key.1",
+        version_key::strip_version,
+        Some(version_key::has_version),
+    ));
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+    options
+}
+
+/// Locks and local records: read by whole key.
+pub(crate) fn plain_family(config: &EngineConfig, cache: &Cache) -> Options {
+    let mut options = family(config, cache, Filter::WholeKey);
+    options.set_memtable_whole_key_filtering(true);
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
+    options
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Filter {
+    UserKey,
+    WholeKey,
+}
+
+fn family(config: &EngineConfig, cache: &Cache, filter: Filter) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_block_size(BLOCK_BYTES);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    table.set_whole_key_filtering(filter == Filter::WholeKey);
+    table.set_format_version(5);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_write_buffer_size(config.memtable_bytes);
+    options.set_max_write_buffer_number(4);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_target_file_size_base(64 << 20);
+    options
+}
+
+/// Compacting everything, for tests and tools.
+pub(crate) fn full_compaction() -> rocksdb::CompactOptions {
+    let mut options = rocksdb::CompactOptions::default();
+    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+    options
+}

@@ -1,0 +1,263 @@
+//! Random histories against a model that is too simple to be wrong.
+
+use std::collections::BTreeMap;
+
+use hlc::Timestamp;
+use keys::{Key, Span, TxnMeta};
+use proptest::prelude::*;
+use storage::{Engine, LockRead, LockRecord, ReadConflict, ReadOptions, ScanLimits, WriteBatch};
+
+use crate::support::*;
+
+const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
+
+#[derive(Clone, Debug)]
+enum Step {
+    Put {
+        key: usize,
+        at: u64,
+        value: Option<u8>,
+    },
+    Intent {
+        key: usize,
+        at: u64,
+        txn: u128,
+        value: Option<u8>,
+    },
+    Resolve {
+        key: usize,
+        commit: Option<u64>,
+    },
+    Clear {
+        from: usize,
+        to: usize,
+    },
+    Flush,
+    Get {
+        key: usize,
+        at: u64,
+        slack: u64,
+        txn: Option<(u128, u32)>,
+        skip: bool,
+    },
+    Scan {
+        from: usize,
+        to: usize,
+        at: u64,
+        slack: u64,
+        txn: Option<(u128, u32)>,
+        max: u64,
+        reverse: bool,
+        skip: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = 0..KEYS.len();
+    let at = 1..40u64;
+    let value = proptest::option::weighted(0.8, any::<u8>());
+    let txn = || proptest::option::of((1..3u128, 0..2u32));
+    prop_oneof![
+        8 => (key.clone(), at.clone(), value.clone()).prop_map(|(key, at, value)| Step::Put { key, at, value }),
+        4 => (key.clone(), at.clone(), 1..3u128, value)
+            .prop_map(|(key, at, txn, value)| Step::Intent { key, at, txn, value }),
+        3 => (key.clone(), proptest::option::of(0..5u64)).prop_map(|(key, commit)| Step::Resolve { key, commit }),
+        1 => (key.clone(), key.clone()).prop_map(|(from, to)| Step::Clear { from, to }),
+        1 => Just(Step::Flush),
+        6 => (key.clone(), at.clone(), 0..6u64, txn(), any::<bool>())
+            .prop_map(|(key, at, slack, txn, skip)| Step::Get { key, at, slack, txn, skip }),
+        6 => (key.clone(), key, at, 0..6u64, txn(), 0..4u64, any::<bool>(), any::<bool>()).prop_map(
+            |(from, to, at, slack, txn, max, reverse, skip)| Step::Scan { from, to, at, slack, txn, max, reverse, skip }
+        ),
+    ]
+}
+
+#[derive(Default)]
+struct Model {
+    versions: BTreeMap<(usize, u64), Option<u8>>,
+    locks: BTreeMap<usize, (LockRecord, u64)>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Value(Option<(u8, u64)>),
+    Locked,
+    Uncertain(u64),
+}
+
+impl Model {
+    fn newest(&self, key: usize) -> u64 {
+        self.versions.range((key, 0)..=(key, u64::MAX)).next_back().map_or(0, |((_, at), _)| *at)
+    }
+
+    fn see(&self, key: usize, at: u64, limit: u64, txn: Option<&TxnMeta>, skip: bool) -> Seen {
+        let mut provisional = None;
+        if let Some((lock, standing)) = self.locks.get(&key) {
+            match txn {
+                Some(txn) if txn.id == lock.txn.id && txn.epoch == lock.txn.epoch => {
+                    let value = self.versions[&(key, *standing)];
+                    return Seen::Value(value.map(|value| (value, *standing)));
+                }
+                Some(txn) if txn.id == lock.txn.id => {}
+                _ if !skip && *standing <= limit => return Seen::Locked,
+                _ => {}
+            }
+            provisional = Some(*standing);
+        }
+        let committed = self.versions.range((key, 0)..=(key, limit)).rev();
+        match committed.map(|((_, at), value)| (*at, *value)).find(|(at, _)| Some(*at) != provisional) {
+            Some((existing, _)) if existing > at => Seen::Uncertain(existing),
+            Some((existing, value)) => Seen::Value(value.map(|value| (value, existing))),
+            None => Seen::Value(None),
+        }
+    }
+}
+
+fn run(steps: Vec<Step>) {
+    let (_dir, engine) = fresh();
+    let mut model = Model::default();
+    for step in steps {
+        take(&engine, &mut model, &step);
+    }
+}
+
+fn take(engine: &Engine, model: &mut Model, step: &Step) {
+    match *step {
+        Step::Put { key, at, value } => {
+            // As the replica above does it: never beneath a lock, nor over a version.
+            if model.locks.contains_key(&key) || model.versions.contains_key(&(key, at)) {
+                return;
+            }
+            let mut batch = WriteBatch::new();
+            batch.put_version(KEYS[key].as_bytes(), ts(at), value.as_ref().map(std::slice::from_ref));
+            engine.apply(&batch).unwrap();
+            model.versions.insert((key, at), value);
+        }
+        Step::Intent { key, at, txn: id, value } => {
+            let mut batch = WriteBatch::new();
+            if let Some((lock, standing)) = model.locks.get(&key) {
+                if lock.txn != txn(id, 0) {
+                    return;
+                }
+                batch.clear_version(KEYS[key].as_bytes(), lock.ts);
+                model.versions.remove(&(key, *standing));
+            }
+            let at = at.max(model.newest(key) + 1);
+            let lock = LockRecord { txn: txn(id, 0), ts: ts(at), tombstone: value.is_none() };
+            batch.put_intent(KEYS[key].as_bytes(), &lock, value.as_ref().map(std::slice::from_ref));
+            engine.apply(&batch).unwrap();
+            model.versions.insert((key, at), value);
+            model.locks.insert(key, (lock, at));
+        }
+        Step::Resolve { key, commit } => {
+            let Some((lock, standing)) = model.locks.remove(&key) else { return };
+            resolve(engine, KEYS[key], &lock, commit.map(|later| standing + later));
+            let value = model.versions.remove(&(key, standing)).unwrap();
+            if let Some(later) = commit {
+                model.versions.insert((key, standing + later), value);
+            }
+        }
+        Step::Clear { from, to } => {
+            let mut batch = WriteBatch::new();
+            batch.clear_span(&span(KEYS[from], KEYS[to]));
+            engine.apply(&batch).unwrap();
+            model.versions.retain(|(key, _), _| !(from..to).contains(key));
+            model.locks.retain(|key, _| !(from..to).contains(key));
+        }
+        Step::Flush => engine.flush().unwrap(),
+        Step::Get { key, at, slack, txn: reader, skip } => {
+            let reader = reader.map(|(id, epoch)| txn(id, epoch));
+            let options = options(at, slack, reader.as_ref(), skip);
+            let seen = match engine.get(KEYS[key].as_bytes(), &options) {
+                Ok(value) => Seen::Value(value.map(|(value, ts)| (value[0], ts.wall_ns()))),
+                Err(ReadConflict::Locked(_)) => Seen::Locked,
+                Err(ReadConflict::Uncertain { existing, .. }) => Seen::Uncertain(existing.wall_ns()),
+                Err(ReadConflict::Storage(error)) => panic!("{error}"),
+            };
+            assert_eq!(seen, model.see(key, at, at + slack, reader.as_ref(), skip), "{step:?}");
+        }
+        Step::Scan { from, to, at, slack, txn: reader, max, reverse, skip } => {
+            let reader = reader.map(|(id, epoch)| txn(id, epoch));
+            let options = options(at, slack, reader.as_ref(), skip);
+            let limits = ScanLimits { max_keys: max, max_bytes: 0, reverse };
+            let actual = engine.scan(&span(KEYS[from], KEYS[to]), &options, limits);
+
+            let mut keys: Vec<usize> = (from..to).collect();
+            if reverse {
+                keys.reverse();
+            }
+            let (mut rows, mut locked, mut uncertain) = (Vec::new(), Vec::new(), None);
+            for key in keys {
+                if max != 0 && (rows.len() + locked.len()) as u64 >= max {
+                    break;
+                }
+                match model.see(key, at, at + slack, reader.as_ref(), skip) {
+                    Seen::Value(Some((value, _))) => rows.push((KEYS[key].as_bytes().to_vec(), vec![value])),
+                    Seen::Value(None) => {}
+                    Seen::Locked => locked.push(self::key(KEYS[key])),
+                    Seen::Uncertain(existing) => {
+                        uncertain = Some(existing);
+                        break;
+                    }
+                }
+            }
+            match actual {
+                Err(ReadConflict::Locked(found)) => {
+                    let found: Vec<Key> = found.into_iter().map(|(key, _)| key).collect();
+                    assert_eq!(found, locked, "{step:?}");
+                }
+                Err(ReadConflict::Uncertain { existing, .. }) => {
+                    assert!(locked.is_empty());
+                    assert_eq!(Some(existing.wall_ns()), uncertain, "{step:?}");
+                }
+                Err(ReadConflict::Storage(error)) => panic!("{error}"),
+                Ok(page) => {
+                    assert!(locked.is_empty() && uncertain.is_none(), "{step:?}");
+                    let found: Vec<_> = page.rows.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+                    assert_eq!(found, rows, "{step:?}");
+                    assert!(page.resume.is_some() || max == 0 || found.len() as u64 <= max);
+                }
+            }
+        }
+    }
+}
+
+fn options(at: u64, slack: u64, txn: Option<&TxnMeta>, skip: bool) -> ReadOptions<'_> {
+    let locks = if skip { LockRead::Skip } else { LockRead::Check };
+    ReadOptions { ts: ts(at), uncertainty_limit: ts(at + slack), txn, locks }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reads_agree_with_the_model(steps in proptest::collection::vec(step(), 1..250)) {
+        run(steps);
+    }
+}
+
+/// More versions than a scan steps over, so that it seeks: forward, reverse and from within.
+#[test]
+fn long_histories_are_sought_through() {
+    let (_dir, engine) = fresh();
+    for name in KEYS {
+        for at in 1..100 {
+            put(&engine, name, at, Some(&format!("{name}{at}")));
+        }
+    }
+    for at in [1, 2, 50, 98, 99, 200] {
+        for reverse in [false, true] {
+            let limits = ScanLimits { reverse, ..Default::default() };
+            let page = engine.scan(&Span::all(), &ReadOptions::at(ts(at)), limits).unwrap();
+            let mut expected = KEYS.map(|name| format!("{name}{}", at.min(99)));
+            if reverse {
+                expected.reverse();
+            }
+            let found: Vec<_> =
+                page.rows.iter().map(|(_, v)| String::from_utf8(v.to_vec()).unwrap()).collect();
+            assert_eq!(found, expected);
+        }
+    }
+    let none = engine.has_version_in(&Span::all(), ts(99), Timestamp::MAX, None).unwrap();
+    assert_eq!(none, None);
+}
