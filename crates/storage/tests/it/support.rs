@@ -1,6 +1,7 @@
 //! Engines on temporary directories, and what a crash would leave of one.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use hlc::Timestamp;
@@ -75,21 +76,44 @@ pub fn text(bytes: &Bytes) -> String {
 }
 
 /// A copy of the files as they are now: memtables are lost, as when the process is killed.
+///
+/// RocksDB may be adding and removing files behind the copy's back; one that was taken between two equal listings
+/// is of one moment.
 pub fn crash(dir: &TempDir) -> TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    copy_dir(dir.path(), copy.path());
-    copy
+    loop {
+        let copy = tempfile::tempdir().unwrap();
+        let before = list(dir.path());
+        let copied = copy_dir(dir.path(), copy.path());
+        if copied.is_ok() && before.is_ok_and(|before| list(dir.path()).is_ok_and(|after| after == before)) {
+            return copy;
+        }
+        std::thread::yield_now();
+    }
 }
 
-fn copy_dir(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir(&target).unwrap();
-            copy_dir(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
+fn list(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, u64>> {
+    let mut out = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            out.extend(list(&entry.path())?);
+        } else if !entry.file_name().to_string_lossy().starts_with("LOG") {
+            out.insert(entry.path(), entry.metadata()?.len());
         }
     }
+    Ok(out)
+}
+
+fn copy_dir(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&target)?;
+            copy_dir(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
