@@ -234,10 +234,8 @@ impl Engine {
         let mut index = self.inner.locks.write();
         for record in batch.records().flatten() {
             match record {
-                Record::Put { family: LOCK_FAMILY, key, .. } => {
-                    if !index.keys.contains(key) {
-                        index.keys.insert(Key::from(key));
-                    }
+                Record::Put { family: LOCK_FAMILY, key, .. } if !index.keys.contains(key) => {
+                    index.keys.insert(Key::from(key));
                 }
                 Record::Delete { family: LOCK_FAMILY, key } => {
                     index.keys.remove(key);

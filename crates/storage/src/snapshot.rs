@@ -127,12 +127,15 @@ pub(crate) fn open_chunk(chunk: &[u8]) -> Result<(u32, ChunkRecords<'_>), Storag
     Ok((family, ChunkRecords { rest }))
 }
 
+/// A key of the family and its value.
+pub(crate) type ChunkRecord<'a> = (&'a [u8], &'a [u8]);
+
 pub(crate) struct ChunkRecords<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> ChunkRecords<'a> {
-    pub(crate) fn next_record(&mut self) -> Result<Option<(&'a [u8], &'a [u8])>, StorageError> {
+    pub(crate) fn next_record(&mut self) -> Result<Option<ChunkRecord<'a>>, StorageError> {
         if self.rest.is_empty() {
             return Ok(None);
         }
