@@ -1,1 +1,377 @@
-//! log
+//! The problem: every range of a store keeps a log, every entry and every vote must be on disk before it counts, and
+//! a disk syncs some thousand times a second whatever is written.
+//!
+//! The idea: one RocksDB instance holds the logs of all ranges, and one thread writes it. The thread takes all that is
+//! waiting, writes it as one batch, syncs once, and then completes every waiter in the order of submission: *group
+//! commit* across ranges. What was submitted is readable at once from a tail in memory.
+//!
+//! ```text
+//! submit ──▶ tail (readable) ──▶ queue ──▶ writer: one batch, one sync ──▶ watermark ──▶ completions, in order
+//! ```
+//!
+//! Keys: a tag, the range (big endian), and for entries the index (big endian).
+//!
+//! **Invariants**
+//! - *durable-before-ack*: a completion runs only after the sync that covers its operation.
+//! - *append-contiguous*: an append begins right after the group's last entry; what it replaces was truncated before.
+//! - *tail-until-durable*: an entry leaves the tail only when it is synced.
+//! - *watermark-detects-loss*: a log that comes back shorter than it was synced is reported as [`LogHealth::Suspect`].
+//!
+//! A write or sync that fails ends the process: what the disk holds then is unknown, and trying again may report
+//! success over lost pages.
+
+mod keys;
+mod tail;
+mod watermark;
+mod writer;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use ::keys::RangeId;
+use bytes::Bytes;
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use rocksdb::{DB, IteratorMode, Options};
+
+use self::{keys::Stored, tail::Tails, watermark::Watermark, writer::Writer};
+use crate::StorageError;
+
+#[derive(Clone, Debug)]
+pub struct LogStoreConfig {
+    pub dir: PathBuf,
+    /// How much of the ends of all logs is kept in memory.
+    pub tail_bytes: usize,
+    /// WAL files kept for reuse: overwriting a file costs less to sync than growing one.
+    pub wal_recycle: usize,
+    pub memtable_bytes: usize,
+}
+
+impl LogStoreConfig {
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), tail_bytes: 64 << 20, wal_recycle: 8, memtable_bytes: 32 << 20 }
+    }
+}
+
+/// Whether the log holds all that was ever synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogHealth {
+    Sound,
+    /// Acknowledged entries are gone: this store must not vote. Positions are RocksDB sequence numbers.
+    Suspect { synced: u64, found: u64 },
+}
+
+/// One group's log as it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupLog {
+    pub range_id: RangeId,
+    pub vote: Option<Bytes>,
+    pub committed: Option<Bytes>,
+    /// What [`LogOp::Purge`] said of the last entry purged.
+    pub purged: Option<Bytes>,
+    pub purged_index: u64,
+    /// The first and last entry; first above last when there is none.
+    pub first: u64,
+    pub last: u64,
+    pub last_entry: Option<Bytes>,
+}
+
+impl GroupLog {
+    fn empty(range_id: RangeId) -> Self {
+        Self {
+            range_id,
+            vote: None,
+            committed: None,
+            purged: None,
+            purged_index: 0,
+            first: 1,
+            last: 0,
+            last_entry: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    pub health: LogHealth,
+    pub groups: Vec<GroupLog>,
+    pub metas: Vec<(Bytes, Bytes)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    pub index: u64,
+    pub data: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub enum LogOp {
+    Append { range_id: RangeId, entries: Vec<LogEntry> },
+    SaveVote { range_id: RangeId, vote: Bytes },
+    /// A hint that saves replay; it needs no sync.
+    SaveCommitted { range_id: RangeId, committed: Bytes },
+    /// Drops every entry above `after`.
+    Truncate { range_id: RangeId, after: u64 },
+    /// Drops every entry up to and with `up_to`; needs no sync, as it may be done again.
+    Purge { range_id: RangeId, up_to: u64, last: Bytes },
+    /// A durable fact of the store.
+    PutMeta { key: Bytes, value: Bytes },
+    RemoveGroup { range_id: RangeId },
+}
+
+impl LogOp {
+    fn needs_sync(&self) -> bool {
+        match self {
+            Self::SaveCommitted { .. } | Self::Purge { .. } => false,
+            Self::Append { .. }
+            | Self::SaveVote { .. }
+            | Self::Truncate { .. }
+            | Self::PutMeta { .. }
+            | Self::RemoveGroup { .. } => true,
+        }
+    }
+}
+
+/// Runs on the writer's thread when an operation is durable; it must not block.
+pub type Completion = Box<dyn FnOnce() + Send>;
+
+/// A completion for operations nobody waits for.
+#[must_use]
+pub fn ignore() -> Completion {
+    Box::new(|| {})
+}
+
+#[derive(Debug, Default)]
+pub struct LogMetrics {
+    pub syncs: AtomicU64,
+    pub batches: AtomicU64,
+    pub operations: AtomicU64,
+    pub entries: AtomicU64,
+    pub bytes: AtomicU64,
+    pub tail_misses: AtomicU64,
+}
+
+/// The logs of a store. Clones share it.
+#[derive(Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    db: Arc<DB>,
+    tails: Arc<Tails>,
+    metrics: Arc<LogMetrics>,
+    queue: Sender<writer::Message>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl LogStore {
+    /// Opens or makes the log in `config.dir`.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written, or its contents are not a log.
+    pub fn open(config: &LogStoreConfig) -> Result<(Self, Recovered), StorageError> {
+        std::fs::create_dir_all(&config.dir).map_err(|error| StorageError::io("create", &config.dir, error))?;
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.set_recycle_log_file_num(config.wal_recycle);
+        // Recycled files end in old records, so recovery stops at the first that does not follow; whether that is
+        // where it should stop is the watermark's to say.
+        options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
+        options.set_write_buffer_size(config.memtable_bytes);
+        options.set_max_background_jobs(2);
+        options.set_keep_log_file_num(4);
+        options.set_max_log_file_size(16 << 20);
+        options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        options.set_manual_wal_flush(false);
+        let db = DB::open(&options, config.dir.join("rocks"))?;
+        let found = db.latest_sequence_number();
+        let watermark = Watermark::open(&config.dir.join("WATERMARK"))?;
+        let health = match watermark.synced() {
+            synced if synced > found => LogHealth::Suspect { synced, found },
+            _ => LogHealth::Sound,
+        };
+        let (groups, metas) = recover(&db)?;
+        let tails = Arc::new(Tails::new(config.tail_bytes, &groups));
+        let db = Arc::new(db);
+        let metrics = Arc::new(LogMetrics::default());
+        let (queue, waiting) = crossbeam_channel::unbounded();
+        let writer = Writer {
+            db: db.clone(),
+            tails: tails.clone(),
+            metrics: metrics.clone(),
+            watermark,
+            waiting,
+        };
+        let thread = std::thread::Builder::new()
+            .name("log-writer".into())
+            .spawn(move || writer.run())
+            .map_err(|error| StorageError::io("start a thread for", &config.dir, error))?;
+        let shared = Shared { db, tails, metrics, queue, thread: Mutex::new(Some(thread)) };
+        Ok((Self { shared: Arc::new(shared) }, Recovered { health, groups, metas }))
+    }
+
+    /// Queues an operation. Appended entries are readable when it returns; `done` runs when they are durable.
+    pub fn submit(&self, op: LogOp, done: Completion) {
+        self.submit_many(vec![(op, done)]);
+    }
+
+    /// Queues operations that are written together.
+    pub fn submit_many(&self, ops: Vec<(LogOp, Completion)>) {
+        for (op, _) in &ops {
+            self.shared.tails.note(op);
+        }
+        let sent = self.shared.queue.send(writer::Message::Ops(ops));
+        debug_assert!(sent.is_ok(), "a closed log is not written to");
+    }
+
+    /// Entries `from..to`, as many as fit `max_bytes` but at least one.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn read(
+        &self,
+        range_id: RangeId,
+        from: u64,
+        to: u64,
+        max_bytes: usize,
+    ) -> Result<Vec<LogEntry>, StorageError> {
+        let Some((first, last)) = self.bounds(range_id) else { return Ok(Vec::new()) };
+        let (from, to) = (from.max(first), to.min(last + 1));
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        if let Some(entries) = self.shared.tails.read(range_id, from, to, max_bytes) {
+            return Ok(entries);
+        }
+        self.shared.metrics.tail_misses.fetch_add(1, Ordering::Relaxed);
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        let start = keys::entry(range_id, from);
+        for item in self.shared.db.iterator(IteratorMode::From(&start, rocksdb::Direction::Forward)) {
+            let (key, value) = item?;
+            let Some(Stored::Entry(found, index)) = keys::parse(&key) else { break };
+            if found != range_id || index >= to {
+                break;
+            }
+            if index != from + entries.len() as u64 {
+                return Err(StorageError::corruption(format!("log of {range_id}: entry {index} after a gap")));
+            }
+            bytes += value.len();
+            entries.push(LogEntry { index, data: Bytes::from(value) });
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        // What is not written yet is in the tail, and follows what was read here.
+        let next = from + entries.len() as u64;
+        if next < to && bytes < max_bytes
+            && let Some(rest) = self.shared.tails.read(range_id, next, to, max_bytes - bytes)
+        {
+            entries.extend(rest);
+        }
+        Ok(entries)
+    }
+
+    /// The entry at `index`, if the log has it.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn entry(&self, range_id: RangeId, index: u64) -> Result<Option<Bytes>, StorageError> {
+        let entries = self.read(range_id, index, index + 1, usize::MAX)?;
+        Ok(entries.into_iter().next().filter(|entry| entry.index == index).map(|entry| entry.data))
+    }
+
+    /// The first and last index; `None` for a group the log does not know, or one without entries.
+    #[must_use]
+    pub fn bounds(&self, range_id: RangeId) -> Option<(u64, u64)> {
+        self.shared.tails.bounds(range_id)
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &LogMetrics {
+        &self.shared.metrics
+    }
+
+    /// Writes what is queued and stops the writer. Later submissions are lost.
+    pub fn close(&self) {
+        let stopped = self.shared.queue.send(writer::Message::Stop);
+        debug_assert!(stopped.is_ok(), "the writer stops only when told to");
+        if let Some(thread) = self.shared.thread.lock().take() {
+            let ended = thread.join();
+            debug_assert!(ended.is_ok(), "the writer does not panic");
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.lock().take() {
+            let _stopped = self.queue.send(writer::Message::Stop);
+            let _ended = thread.join();
+        }
+    }
+}
+
+type Found = (Vec<GroupLog>, Vec<(Bytes, Bytes)>);
+
+fn recover(db: &DB) -> Result<Found, StorageError> {
+    let mut groups: Vec<GroupLog> = Vec::new();
+    let mut metas = Vec::new();
+    let mut positions = rustc_hash::FxHashMap::default();
+    let mut at = |groups: &mut Vec<GroupLog>, range_id: RangeId| -> usize {
+        *positions.entry(range_id).or_insert_with(|| {
+            groups.push(GroupLog::empty(range_id));
+            groups.len() - 1
+        })
+    };
+    for item in db.iterator(IteratorMode::Start) {
+        let (key, value) = item?;
+        match keys::parse(&key) {
+            Some(Stored::Entry(range_id, index)) => {
+                let at = at(&mut groups, range_id);
+                let group = &mut groups[at];
+                if group.first > group.last {
+                    group.first = index;
+                } else if index != group.last + 1 {
+                    return Err(StorageError::corruption(format!("log of {range_id}: entry {index} after a gap")));
+                }
+                group.last = index;
+                group.last_entry = Some(Bytes::from(value));
+            }
+            Some(Stored::Vote(range_id)) => {
+                let at = at(&mut groups, range_id);
+                groups[at].vote = Some(Bytes::from(value));
+            }
+            Some(Stored::Committed(range_id)) => {
+                let at = at(&mut groups, range_id);
+                groups[at].committed = Some(Bytes::from(value));
+            }
+            Some(Stored::Purged(range_id)) => {
+                let at = at(&mut groups, range_id);
+                let group = &mut groups[at];
+                let index = value.first_chunk().ok_or_else(|| StorageError::corruption("purge mark is short"))?;
+                group.purged_index = u64::from_be_bytes(*index);
+                group.purged = Some(Bytes::copy_from_slice(&value[8..]));
+            }
+            Some(Stored::Meta(key)) => metas.push((Bytes::copy_from_slice(key), Bytes::from(value))),
+            None => return Err(StorageError::corruption("unknown key in the log")),
+        }
+    }
+    for group in &mut groups {
+        if group.first > group.last {
+            group.first = group.purged_index + 1;
+            group.last = group.purged_index;
+        }
+    }
+    Ok((groups, metas))
+}
+
+#[cfg(test)]
+mod tests;
