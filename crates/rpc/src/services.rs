@@ -1,0 +1,14 @@
+//! Every service of a node, so that no two share a number. A number is never given to another service.
+
+use crate::ServiceId;
+
+/// Consensus messages of all groups.
+pub const RAFT: ServiceId = ServiceId(1);
+/// Store liveness heartbeats.
+pub const LIVENESS: ServiceId = ServiceId(2);
+/// Requests to replicas.
+pub const KV: ServiceId = ServiceId(3);
+/// Work between stores: joining, registries, queues.
+pub const STORE: ServiceId = ServiceId(4);
+/// Work between nodes above the store: cancel requests, catalog acknowledgements.
+pub const SERVER: ServiceId = ServiceId(5);
