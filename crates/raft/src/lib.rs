@@ -1,1 +1,32 @@
-//! raft
+//! The problem: thousands of ranges replicate on the same few stores. Each needs a log, elections and a leader that
+//! may serve reads alone; together they must not cost a heartbeat, a timer or a sync each.
+//!
+//! The idea: openraft runs each group with all of its timers off. Logs share one writer (`storage::log`). Liveness is
+//! the stores', not the groups': stores exchange promises, and a leader's lease is the promise of a quorum of stores
+//! not to vote against it while it lasts.
+//!
+//! Read in this order: `promises` (what stores promise), `support` (how), `group` (what a group makes of it: votes,
+//! leases, proposals), `node` (messages and elections), then the bindings to openraft: `types`, `codec`,
+//! `log_storage`, `machine`, `network`.
+//!
+//! **Invariants**: *promise-never-broken*, *epoch-monotonic* (`promises`), *promise-durable-before-answer*,
+//! *restart-new-epoch* (`support`), *one-leaseholder*, *release-before-yield* (`group`).
+//!
+//! Deliberately left out: what commands mean, and where replicas should be.
+
+mod codec;
+mod group;
+mod support;
+mod quorum;
+mod log_storage;
+mod machine;
+mod network;
+mod node;
+mod promises;
+mod types;
+
+pub use group::{ChangeError, Group, GroupStatus, Lease, ProposeError};
+pub use support::{LivenessConfig, PeerSupport, StoreLiveness};
+pub use machine::{ApplyError, Committed, CommittedPayload, SnapshotSource, StateMachine};
+pub use node::{GroupOptions, OpenError, RaftDeps, RaftNode};
+pub use types::{Applied, LogPosition, initial_membership};

@@ -27,9 +27,9 @@ pub struct TxnHeader {
     pub read_ts: Timestamp,
     /// Versions above `read_ts` and up to here may have been acknowledged before the transaction began.
     pub uncertainty_limit: Timestamp,
-    /// A reading of the receiving node's clock taken after the transaction began: whatever that node wrote later
-    /// cannot have been acknowledged before, so uncertainty ends here for it.
-    pub observed: Option<Timestamp>,
+    /// A node and a reading of its clock taken after the transaction began: whatever that node wrote later cannot
+    /// have been acknowledged before, so uncertainty ends here when it is the node that serves the batch.
+    pub observed: Option<(NodeId, Timestamp)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Header {
     pub range_id: RangeId,
     /// The generation of the descriptor the sender routed by; 0 where it does not matter.
     pub generation: u64,
-    /// Where a batch without a transaction reads and writes; [`Timestamp::ZERO`] means now.
+    /// Where a batch without a transaction reads and writes; [`Timestamp::MIN`] means now.
     pub ts: Timestamp,
     pub txn: Option<TxnHeader>,
     pub wait: WaitPolicy,
@@ -103,6 +103,8 @@ pub enum Request {
     /// Asks whether anything was written to the span after `from` and up to the transaction's `read_ts`.
     Refresh { span: Span, from: Timestamp },
     HeartbeatTxn { anchor: Key, txn_id: TxnId },
+    /// Removes the record of a finished transaction once its intents are resolved.
+    ForgetTxn { anchor: Key, txn_id: TxnId },
     /// Sent to the anchor of `pushee`.
     PushTxn {
         pushee: TxnMeta,
@@ -147,6 +149,7 @@ impl Request {
             | Self::ClearRange { .. }
             | Self::Increment { .. }
             | Self::EndTxn { .. }
+            | Self::ForgetTxn { .. }
             | Self::PushTxn { .. }
             | Self::QueryIntent { .. }
             | Self::RecoverTxn { .. }
@@ -174,7 +177,7 @@ impl Request {
             | Self::Refresh { span, .. }
             | Self::ResolveSpan { span, .. } => Some(span.clone()),
             Self::EndTxn { .. } => anchor.map(|key| Span::point(key.clone())),
-            Self::HeartbeatTxn { anchor, .. } => Some(Span::point(anchor.clone())),
+            Self::HeartbeatTxn { anchor, .. } | Self::ForgetTxn { anchor, .. } => Some(Span::point(anchor.clone())),
             Self::PushTxn { pushee, .. } => Some(Span::point(pushee.anchor.clone())),
             Self::RecoverTxn { txn, .. } => Some(Span::point(txn.anchor.clone())),
             Self::UpdateMeta { descriptor } => Some(Span::point(keys::keyspace::meta(&descriptor.end))),

@@ -1,0 +1,595 @@
+//! The client's side of the key-value layer: routes batches to the ranges that hold their keys.
+//!
+//! A batch goes to the store believed to lead its range. Every answer teaches: a wrong leaseholder names the right
+//! one, a wrong range names its descriptors, an unreachable node makes the next likely one be tried. What must never
+//! be tried again is a write whose fate is unknown: *ambiguous-is-final*.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use hlc::Clock;
+use keys::{Key, NodeId, RangeDescriptor, RangeId, Span, StoreId, TxnId, keyspace};
+use parking_lot::{Mutex, RwLock};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use replica::api::{BatchRequest, BatchResponse, Header, KvError, Request, Response};
+use rpc::{Lane, RpcError, Transport, services};
+use tokio::time::Instant;
+
+use crate::{
+    error::Error,
+    range_cache::{CachedRange, RangeCache},
+    txn::{Heartbeats, Txn, TxnOptions},
+};
+
+/// The store in this process: batches for its replicas are handed over without bytes.
+#[async_trait]
+pub trait LocalStore: Send + Sync + 'static {
+    fn store_id(&self) -> StoreId;
+
+    /// Whether the store has a replica of the range at all.
+    fn has_range(&self, range_id: RangeId) -> bool;
+
+    async fn send(&self, batch: &BatchRequest) -> Result<BatchResponse, KvError>;
+}
+
+#[derive(Clone, Debug)]
+pub struct DbConfig {
+    /// How long a batch is tried while no leaseholder answers.
+    pub unavailable_after: Duration,
+    /// How long one call to another node may take without an answer.
+    pub rpc_timeout: Duration,
+    /// A transaction's buffer above this is written out as intents.
+    pub spill_bytes: usize,
+    /// A transaction's buffer that cannot be written out (a savepoint is open) may not grow past this.
+    pub max_buffer_bytes: usize,
+    pub heartbeat_interval: Duration,
+}
+
+impl Default for DbConfig {
+    fn default() -> Self {
+        Self {
+            unavailable_after: Duration::from_secs(60),
+            rpc_timeout: Duration::from_secs(10),
+            spill_bytes: 4 << 20,
+            max_buffer_bytes: 256 << 20,
+            heartbeat_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+pub struct DbOptions {
+    pub clock: Arc<Clock>,
+    pub node_id: NodeId,
+    pub transport: Arc<dyn Transport>,
+    pub local: Option<Arc<dyn LocalStore>>,
+    pub seed: u64,
+    pub config: DbConfig,
+}
+
+pub(crate) struct DbInner {
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) node_id: NodeId,
+    transport: Arc<dyn Transport>,
+    local: RwLock<Option<Arc<dyn LocalStore>>>,
+    pub(crate) ranges: RangeCache,
+    /// Nodes that may know range 1 when the cache is empty.
+    nodes: RwLock<Vec<NodeId>>,
+    rng: Mutex<SmallRng>,
+    pub(crate) config: DbConfig,
+    pub(crate) heartbeats: Heartbeats,
+    pub(crate) metrics: DbMetrics,
+}
+
+#[derive(Debug, Default)]
+pub struct DbMetrics {
+    pub batches_local: AtomicU64,
+    pub batches_remote: AtomicU64,
+    pub reroutes: AtomicU64,
+    pub commits_one_phase: AtomicU64,
+    pub commits_parallel: AtomicU64,
+    pub refreshes: AtomicU64,
+    pub refresh_failures: AtomicU64,
+}
+
+/// A handle on the key-value layer.
+#[derive(Clone)]
+pub struct Db(pub(crate) Arc<DbInner>);
+
+/// Why a batch must be cut anew: its keys are not all in the range it was cut for.
+pub(crate) enum SendError {
+    Reroute,
+    Kv(KvError),
+}
+
+impl From<KvError> for SendError {
+    fn from(error: KvError) -> Self {
+        Self::Kv(error)
+    }
+}
+
+impl Db {
+    #[must_use]
+    pub fn new(options: DbOptions) -> Self {
+        let db = Self(Arc::new(DbInner {
+            clock: options.clock,
+            node_id: options.node_id,
+            transport: options.transport,
+            local: RwLock::new(options.local),
+            ranges: RangeCache::default(),
+            nodes: RwLock::new(vec![options.node_id]),
+            rng: Mutex::new(SmallRng::seed_from_u64(options.seed)),
+            config: options.config,
+            heartbeats: Heartbeats::default(),
+            metrics: DbMetrics::default(),
+        }));
+        crate::txn::start_heartbeats(&db);
+        db
+    }
+
+    /// The store is made after the handle that its replicas reach other ranges with.
+    pub fn set_local(&self, local: Arc<dyn LocalStore>) {
+        *self.0.local.write() = Some(local);
+    }
+
+    /// The nodes of the cluster, as the node registry has them.
+    pub fn set_nodes(&self, nodes: Vec<NodeId>) {
+        *self.0.nodes.write() = nodes;
+    }
+
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.0.node_id
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &DbMetrics {
+        &self.0.metrics
+    }
+
+    #[must_use]
+    pub fn begin(&self, options: TxnOptions) -> Txn {
+        Txn::new(self.clone(), options)
+    }
+
+    pub(crate) fn random_txn_id(&self) -> TxnId {
+        TxnId::from_random(self.0.rng.lock().random())
+    }
+
+    pub(crate) fn random_u32(&self) -> u32 {
+        self.0.rng.lock().random()
+    }
+
+    /// Runs `body` in a transaction until it commits, restarting it where that may help.
+    ///
+    /// # Errors
+    /// What `body` or the commit failed with, when it cannot be retried; `Retry` after 100 attempts.
+    pub async fn run<T, E, F>(&self, mut body: F) -> Result<T, E>
+    where
+        E: From<Error> + AsKvError,
+        F: AsyncFnMut(&mut Txn) -> Result<T, E>,
+    {
+        let mut txn = self.begin(TxnOptions::default());
+        for attempt in 0.. {
+            let outcome = match body(&mut txn).await {
+                Ok(value) => txn.commit().await.map(|_| value).map_err(E::from),
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Ok(value) => return Ok(value),
+                Err(error) => match error.as_kv_error().filter(|kv| kv.is_retryable() && attempt < 100) {
+                    Some(kv) => {
+                        let kv = kv.clone();
+                        txn.restart(&kv);
+                    }
+                    None => {
+                        txn.rollback().await;
+                        return Err(error);
+                    }
+                },
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Adds to a counter outside any transaction: the value is used up whatever happens next.
+    ///
+    /// # Errors
+    /// When the counter's range cannot be reached. After an ambiguous failure values may be lost, never given twice.
+    pub async fn increment(&self, key: &Key, by: i64) -> Result<i64, Error> {
+        let mut attempts = 0;
+        loop {
+            let request = vec![Request::Increment { key: key.clone(), by }];
+            match self.send_keyed(key, Header::default(), request).await {
+                Ok(response) => match response.responses.first() {
+                    Some(Response::Increment { value }) => return Ok(*value),
+                    other => return Err(unexpected("Increment", other)),
+                },
+                Err(KvError::Ambiguous { .. }) if attempts < 5 => attempts += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads one key as of now, outside any transaction.
+    ///
+    /// # Errors
+    /// When the range cannot be reached.
+    pub async fn get(&self, key: &Key) -> Result<Option<bytes::Bytes>, Error> {
+        let request = vec![Request::Get { key: key.clone(), lock: None }];
+        let response = self.send_keyed(key, Header::default(), request).await?;
+        match response.responses.into_iter().next() {
+            Some(Response::Get { value }) => Ok(value),
+            other => Err(unexpected("Get", other.as_ref())),
+        }
+    }
+
+    /// Splits the range that holds `at`, so that a range begins there.
+    ///
+    /// # Errors
+    /// When the range cannot be reached, or the key is no place to split at.
+    pub async fn split_at(&self, at: &Key) -> Result<(), Error> {
+        let range = self.locate(at.as_bytes()).await?;
+        if range.descriptor.start == *at {
+            return Ok(());
+        }
+        let mut attempts = 0;
+        loop {
+            match self.send_keyed(at, Header::default(), vec![Request::Split { at: at.clone() }]).await {
+                Ok(response) => {
+                    if let Some(Response::Split { left, right }) = response.responses.into_iter().next() {
+                        self.0.ranges.insert(left);
+                        self.0.ranges.insert(right);
+                    }
+                    return Ok(());
+                }
+                // Splitting where a range already begins does nothing, so asking again is harmless.
+                Err(KvError::Ambiguous { .. }) if attempts < 5 => attempts += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Sends one admin request to the range that holds `key`.
+    ///
+    /// # Errors
+    /// As the replica answered.
+    pub async fn admin(&self, key: &Key, request: Request) -> Result<Response, KvError> {
+        let response = self.send_keyed(key, Header::default(), vec![request]).await?;
+        response
+            .responses
+            .into_iter()
+            .next()
+            .ok_or_else(|| KvError::Internal { reason: "a batch of one request had no response".into() })
+    }
+
+    /// The descriptors of every range that overlaps the span, freshly looked up.
+    ///
+    /// # Errors
+    /// When the addressing records cannot be read.
+    pub async fn ranges_in(&self, span: &Span) -> Result<Vec<RangeDescriptor>, Error> {
+        let mut found = Vec::new();
+        let mut key = span.start.clone();
+        while key < span.end {
+            let range = self.lookup_meta(key.as_bytes()).await?;
+            key = range.descriptor.end.clone();
+            found.push(range.descriptor.clone());
+        }
+        Ok(found)
+    }
+
+    /// Removes the bytes of a span for good, all versions: for storage that nothing names any more.
+    ///
+    /// # Errors
+    /// When a range cannot be reached; part of the span may be cleared then.
+    pub async fn clear_span(&self, span: &Span) -> Result<(), Error> {
+        let mut start = span.start.clone();
+        while start < span.end {
+            let range = self.locate(start.as_bytes()).await?;
+            let end = span.end.clone().min(range.descriptor.end.clone());
+            let piece = Span::new(start.clone(), end.clone());
+            match self.send_to(&range, Header::default(), vec![Request::ClearRange { span: piece }]).await {
+                Ok(_) => start = end,
+                // Clearing twice is clearing once.
+                Err(SendError::Reroute | SendError::Kv(KvError::Ambiguous { .. })) => {}
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// A batch whose keys all lie next to `key`, in one range whatever the splits.
+    pub(crate) async fn send_keyed(
+        &self,
+        key: &Key,
+        header: Header,
+        requests: Vec<Request>,
+    ) -> Result<BatchResponse, KvError> {
+        loop {
+            let range = self.locate(key.as_bytes()).await?;
+            match self.send_to(&range, header.clone(), requests.clone()).await {
+                Ok(response) => return Ok(response),
+                Err(SendError::Reroute) => {}
+                Err(SendError::Kv(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// The range that holds `key`, from the cache or the addressing records.
+    pub(crate) async fn locate(&self, key: &[u8]) -> Result<Arc<CachedRange>, KvError> {
+        match self.0.ranges.lookup(key) {
+            Some(range) => Ok(range),
+            None => self.lookup_meta(key).await,
+        }
+    }
+
+    /// Reads the addressing record for `key` from range 1.
+    async fn lookup_meta(&self, key: &[u8]) -> Result<Arc<CachedRange>, KvError> {
+        let first = self.first_range().await?;
+        if first.descriptor.contains_key(key) {
+            return Ok(first);
+        }
+        let span = keyspace::meta_lookup_span(&Key::from(key));
+        let header = Header { max_keys: 1, ..Header::default() };
+        let requests = vec![Request::Scan { span, reverse: false, lock: None }];
+        let deadline = Instant::now() + self.0.config.unavailable_after;
+        loop {
+            let first = self.first_range().await?;
+            let response = match self.send_to(&first, header.clone(), requests.clone()).await {
+                Ok(response) => response,
+                Err(SendError::Reroute) => continue,
+                Err(SendError::Kv(error)) => return Err(error),
+            };
+            if let Some(Response::Scan { rows, .. }) = response.responses.first()
+                && !rows.is_empty()
+            {
+                let (_, value) = rows.get(0);
+                let descriptor: RangeDescriptor = replica::api::decode(value)
+                    .map_err(|error| KvError::Internal { reason: format!("addressing record: {error}") })?;
+                // The record may be older than a split that has not been published yet: the range it names knows
+                // better, and says so when a batch reaches it.
+                if descriptor.contains_key(key) {
+                    return Ok(self.0.ranges.insert(descriptor));
+                }
+            }
+            if Instant::now() > deadline {
+                let reason = format!("no addressing record for {}", Key::from(key));
+                return Err(KvError::Unavailable { range_id: RangeId::new(1), reason });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Range 1, which holds the addressing records. When nothing is known of it, every node is asked.
+    async fn first_range(&self) -> Result<Arc<CachedRange>, KvError> {
+        if let Some(range) = self.0.ranges.lookup(Key::MIN.as_bytes()) {
+            return Ok(range);
+        }
+        let header = Header { range_id: RangeId::new(1), ..Header::default() };
+        let probe = BatchRequest { header, requests: vec![Request::Stats] };
+        let deadline = Instant::now() + self.0.config.unavailable_after;
+        loop {
+            let nodes = self.0.nodes.read().clone();
+            for node in nodes {
+                let descriptor = match self.send_to_node(node, &probe).await {
+                    Ok(response) => response.descriptor,
+                    Err(KvError::RangeMismatch { descriptors, .. }) => descriptors.into_iter().next(),
+                    Err(_) => None,
+                };
+                if let Some(descriptor) = descriptor.filter(|it| it.range_id == RangeId::new(1)) {
+                    return Ok(self.0.ranges.insert(descriptor));
+                }
+            }
+            if Instant::now() > deadline {
+                let reason = "no node leads the first range".to_owned();
+                return Err(KvError::Unavailable { range_id: RangeId::new(1), reason });
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Sends a batch to the leaseholder of `range`, wherever that turns out to be.
+    pub(crate) async fn send_to(
+        &self,
+        range: &Arc<CachedRange>,
+        mut header: Header,
+        requests: Vec<Request>,
+    ) -> Result<BatchResponse, SendError> {
+        header.range_id = range.descriptor.range_id;
+        header.generation = range.descriptor.generation;
+        let batch = BatchRequest { header, requests };
+
+        // The common case: the range is led here, or was the last time; no list of nodes is made for it.
+        let local = self.0.local.read().clone();
+        let hinted_local = match range.leaseholder() {
+            Some(replica) => replica.node_id == self.0.node_id,
+            None => range.descriptor.replicas.iter().any(|replica| replica.node_id == self.0.node_id),
+        };
+        if let (Some(local), true) = (&local, hinted_local) {
+            self.0.metrics.batches_local.fetch_add(1, Ordering::Relaxed);
+            match local.send(&batch).await {
+                Ok(response) => {
+                    range.set_leaseholder(local.store_id());
+                    self.learn(range, &response);
+                    return Ok(response);
+                }
+                Err(error) => {
+                    let Digested::TryElsewhere = self.digest(range, error)?;
+                }
+            }
+        }
+        self.send_with_retries(range, batch).await
+    }
+
+    async fn send_with_retries(
+        &self,
+        range: &Arc<CachedRange>,
+        batch: BatchRequest,
+    ) -> Result<BatchResponse, SendError> {
+        let deadline = Instant::now() + self.0.config.unavailable_after;
+        let mut backoff = Duration::from_millis(5);
+        let mut last_reason = String::new();
+        loop {
+            for node in range.nodes_by_likelihood(self.0.node_id) {
+                let was_hinted = range.leaseholder().map(|replica| replica.node_id);
+                match self.send_to_node(node, &batch).await {
+                    Ok(response) => {
+                        if let Some(replica) =
+                            range.descriptor.replicas.iter().find(|replica| replica.node_id == node)
+                        {
+                            range.set_leaseholder(replica.store_id);
+                        }
+                        self.learn(range, &response);
+                        return Ok(response);
+                    }
+                    Err(error) => {
+                        last_reason = error.to_string();
+                        let Digested::TryElsewhere = self.digest(range, error)?;
+                    }
+                }
+                // A new hint goes first: begin the list again.
+                let hinted = range.leaseholder().map(|replica| replica.node_id);
+                if hinted.is_some() && hinted != was_hinted && hinted != Some(node) {
+                    break;
+                }
+            }
+            if Instant::now() > deadline {
+                let range_id = range.descriptor.range_id;
+                return Err(SendError::Kv(KvError::Unavailable { range_id, reason: last_reason }));
+            }
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(Duration::from_millis(250));
+            // The replicas may have moved since the descriptor was cached.
+            if backoff >= Duration::from_millis(80) && range.descriptor.range_id != RangeId::new(1) {
+                self.0.ranges.evict(range);
+                return Err(SendError::Reroute);
+            }
+            if backoff >= Duration::from_millis(80) {
+                self.refresh_first_range(range).await;
+                if self.0.ranges.lookup(Key::MIN.as_bytes()).is_none_or(|now| !Arc::ptr_eq(&now, range)) {
+                    return Err(SendError::Reroute);
+                }
+            }
+        }
+    }
+
+    /// Range 1 has no record elsewhere to look it up in: ask the nodes for a newer descriptor.
+    async fn refresh_first_range(&self, known: &Arc<CachedRange>) {
+        let header = Header { range_id: RangeId::new(1), ..Header::default() };
+        let probe = BatchRequest { header, requests: vec![Request::Stats] };
+        let nodes = self.0.nodes.read().clone();
+        for node in nodes {
+            if let Ok(response) = self.send_to_node(node, &probe).await
+                && let Some(descriptor) = response.descriptor
+                && descriptor.generation > known.descriptor.generation
+            {
+                self.0.ranges.insert(descriptor);
+                return;
+            }
+        }
+    }
+
+    fn learn(&self, range: &Arc<CachedRange>, response: &BatchResponse) {
+        if let Some(descriptor) = &response.descriptor
+            && descriptor.generation > range.descriptor.generation
+        {
+            self.0.ranges.insert(descriptor.clone());
+        }
+    }
+
+    /// Learns from an error; answers whether another node may do, or the error if it is the batch's.
+    fn digest(&self, range: &Arc<CachedRange>, error: KvError) -> Result<Digested, SendError> {
+        match error {
+            KvError::NotLeaseholder { hint, .. } => {
+                match hint {
+                    Some(replica) => range.set_leaseholder(replica.store_id),
+                    None => range.forget_leaseholder(),
+                }
+                Ok(Digested::TryElsewhere)
+            }
+            KvError::RangeNotFound { .. } | KvError::Unavailable { .. } => {
+                range.forget_leaseholder();
+                Ok(Digested::TryElsewhere)
+            }
+            KvError::RangeMismatch { descriptors, .. } => {
+                self.0.metrics.reroutes.fetch_add(1, Ordering::Relaxed);
+                self.0.ranges.evict(range);
+                for descriptor in descriptors {
+                    self.0.ranges.insert(descriptor);
+                }
+                Err(SendError::Reroute)
+            }
+            other => Err(SendError::Kv(other)),
+        }
+    }
+
+    async fn send_to_node(&self, node: NodeId, batch: &BatchRequest) -> Result<BatchResponse, KvError> {
+        let range_id = batch.header.range_id;
+        if node == self.0.node_id {
+            let local = self.0.local.read().clone();
+            let Some(local) = local else {
+                return Err(KvError::RangeNotFound { range_id });
+            };
+            self.0.metrics.batches_local.fetch_add(1, Ordering::Relaxed);
+            return local.send(batch).await;
+        }
+        self.0.metrics.batches_remote.fetch_add(1, Ordering::Relaxed);
+        let writes = batch.requests.iter().any(Request::is_write);
+        // A request that may wait for a lock takes as long as the lock is held.
+        let timeout = match batch.header.lock_timeout {
+            Some(limit) => self.0.config.rpc_timeout + limit,
+            None if may_wait(batch) => Duration::from_secs(120),
+            None => self.0.config.rpc_timeout,
+        };
+        let payload = replica::api::encode(batch);
+        match self.0.transport.call(node, Lane::Client, services::KV, payload, timeout).await {
+            Ok(payload) => {
+                let answer: Result<BatchResponse, KvError> = replica::api::decode(&payload)
+                    .map_err(|error| KvError::Internal { reason: format!("answer of {node}: {error}") })?;
+                answer
+            }
+            Err(RpcError::NoAnswer { to, .. }) if writes => {
+                Err(KvError::Ambiguous { reason: format!("no answer from {to}") })
+            }
+            Err(error) => Err(KvError::Unavailable { range_id, reason: error.to_string() }),
+        }
+    }
+}
+
+fn may_wait(batch: &BatchRequest) -> bool {
+    batch.requests.iter().any(|request| match request {
+        Request::Get { .. } | Request::Scan { .. } | Request::Put { .. } | Request::Delete { .. } => true,
+        Request::DeleteRange { .. } | Request::EndTxn { .. } => true,
+        _ => false,
+    })
+}
+
+enum Digested {
+    TryElsewhere,
+}
+
+pub(crate) fn unexpected(expected: &str, got: Option<&Response>) -> Error {
+    Error::Internal { reason: format!("expected a response to {expected}, got {got:?}") }
+}
+
+/// An error type that may carry one of ours, so that [`Db::run`] can see whether a restart helps.
+pub trait AsKvError {
+    fn as_kv_error(&self) -> Option<&Error>;
+}
+
+impl AsKvError for Error {
+    fn as_kv_error(&self) -> Option<&Error> {
+        Some(self)
+    }
+}
+

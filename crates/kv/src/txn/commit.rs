@@ -1,0 +1,482 @@
+//! How a transaction ends.
+//!
+//! ```text
+//! writes in one range              writes in several ranges: parallel commit
+//! --------------------             -----------------------------------------------------------------
+//! puts + EndTxn(one_phase)         anchor range:  its intents + EndTxn(in_flight = all other writes)
+//!   one command in the log         other ranges:  their intents            all sent at once
+//!   versions, no intents           all there at or below the staged timestamp  =>  committed, answer the client
+//!                                  then, behind the client's back: record made explicit, intents resolved, record
+//!                                  removed
+//! ```
+//!
+//! A failure after a staging record may be out leaves the outcome to whoever looks next: the coordinator says
+//! *ambiguous* and touches nothing more, and recovery (by a pusher) asks every write whether it is there.
+//!
+//! **Invariant (no-dirty-ack):** `commit` answers `Ok` only when the log holds everything the transaction wrote; it
+//! answers an error other than `Ambiguous` only when the transaction can never commit.
+
+use std::{sync::Arc, sync::atomic::Ordering};
+
+use bytes::Bytes;
+use hlc::Timestamp;
+use keys::{Key, Span, TxnMeta, TxnStatus};
+use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
+
+use super::{State, Txn};
+use crate::{
+    db::{Db, SendError, unexpected},
+    error::Error,
+    range_cache::CachedRange,
+};
+
+/// With more writes elsewhere than this a staging record would be too large: intents first, then the record.
+const MAX_IN_FLIGHT: usize = 1024;
+
+/// The writes of one range.
+struct Group {
+    range: Arc<CachedRange>,
+    writes: Vec<(Key, Option<Bytes>)>,
+}
+
+impl Txn {
+    /// Commits; answers the commit timestamp.
+    ///
+    /// # Errors
+    /// `Retry` when what was read does not hold at the commit timestamp (nothing is committed, the transaction can
+    /// be restarted); `Ambiguous` when the outcome cannot be known.
+    pub async fn commit(&mut self) -> Result<Timestamp, Error> {
+        self.ensure_open()?;
+        if !self.has_writes() {
+            self.finish();
+            return Ok(self.read_ts);
+        }
+        if let Some((key, expected)) = self.check.take() {
+            let found = self.get(&key, super::Read::default()).await?;
+            if found != expected {
+                return Err(Error::Retry {
+                    reason: crate::error::Restart::CheckedValueChanged,
+                    at_least: Timestamp::MIN,
+                });
+            }
+        }
+        let outcome = self.commit_writes().await;
+        match &outcome {
+            Ok(_) => {
+                self.state = State::Ended;
+                self.heartbeat = None;
+            }
+            Err(Error::Ambiguous { .. }) => {
+                // Its intents may be committed: only what certainly was not is cleaned up, and that by pushers.
+                self.state = State::Ended;
+                self.heartbeat = None;
+            }
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    async fn commit_writes(&mut self) -> Result<Timestamp, Error> {
+        loop {
+            let groups = self.group_writes().await?;
+            if let Some(first) = groups.first().and_then(|group| group.writes.first()) {
+                let key = first.0.clone();
+                self.anchor_at(&key);
+            }
+            let attempt = match <[Group; 1]>::try_from(groups) {
+                Ok([group]) if self.intents.is_empty() => self.commit_one_phase(group).await,
+                Ok([group]) => self.commit_parallel(vec![group]).await,
+                Err(groups) => self.commit_parallel(groups).await,
+            };
+            match attempt {
+                Ok(commit_ts) => return Ok(commit_ts),
+                Err(SendError::Reroute) => {}
+                Err(SendError::Kv(KvError::Retry { reason, to })) => match self.move_to(reason, to).await {
+                    Ok(()) => {}
+                    Err(SendError::Kv(error)) => return Err(error.into()),
+                    Err(SendError::Reroute) => {}
+                },
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn group_writes(&self) -> Result<Vec<Group>, Error> {
+        let mut groups: Vec<Group> = Vec::with_capacity(1);
+        for (key, value) in self.buffer.newest() {
+            // The buffer is in key order, so ranges come one after another.
+            let fits = groups.last().is_some_and(|group| group.range.descriptor.contains_key(key.as_bytes()));
+            if !fits {
+                let range = self.db.locate(key.as_bytes()).await?;
+                groups.push(Group { range, writes: Vec::new() });
+            }
+            let group = groups.last_mut().expect("a group was just made if there was none");
+            group.writes.push((key.clone(), value.cloned()));
+        }
+        Ok(groups)
+    }
+
+    async fn commit_one_phase(&mut self, group: Group) -> Result<Timestamp, SendError> {
+        let span = group.range.descriptor.span();
+        let reads_here = self.reads.iter().all(|read| span.contains_span(read));
+        let mut requests = put_requests(group.writes);
+        requests.push(Request::EndTxn {
+            commit: true,
+            locks: self.locks.iter().filter(|lock| span.overlaps(lock)).cloned().collect(),
+            in_flight: Vec::new(),
+            one_phase: true,
+            reads: if reads_here { self.reads.iter().cloned().collect() } else { Vec::new() },
+        });
+        // Here it says that the reads given are all there are, so that the replica may refresh and go on.
+        let header = Header { can_forward: reads_here, ..self.header(&group.range, WaitPolicy::Block) };
+        let response = self.db.send_to(&group.range, header, requests).await?;
+        let commit_ts = end_txn_answer(&response)?;
+        self.db.0.metrics.commits_one_phase.fetch_add(1, Ordering::Relaxed);
+        let elsewhere: Vec<Span> = self.locks.iter().filter(|lock| !span.contains_span(lock)).cloned().collect();
+        if !elsewhere.is_empty() {
+            let (db, meta) = (self.db.clone(), self.meta.clone());
+            tokio::spawn(async move { db.resolve_spans(elsewhere, meta, TxnStatus::Committed, commit_ts).await });
+        }
+        Ok(commit_ts)
+    }
+
+    async fn commit_parallel(&mut self, mut groups: Vec<Group>) -> Result<Timestamp, SendError> {
+        let anchor = self.meta.anchor.clone();
+        let mut spans = self.locks.clone();
+        for span in self.intents.iter() {
+            spans.add(span.clone());
+        }
+        for group in &groups {
+            for (key, _) in &group.writes {
+                spans.add_point(key.clone());
+            }
+        }
+        let spans: Vec<Span> = spans.iter().cloned().collect();
+
+        let elsewhere: usize = groups
+            .iter()
+            .filter(|group| !group.range.descriptor.contains_key(anchor.as_bytes()))
+            .map(|group| group.writes.len())
+            .sum();
+        if elsewhere > MAX_IN_FLIGHT {
+            self.write_intents(std::mem::take(&mut groups)).await?;
+        }
+        let position = groups.iter().position(|group| group.range.descriptor.contains_key(anchor.as_bytes()));
+        let at_anchor = match position {
+            Some(position) => groups.swap_remove(position),
+            None => Group { range: self.db.locate(anchor.as_bytes()).await?, writes: Vec::new() },
+        };
+        let in_flight: Vec<Key> =
+            groups.iter().flat_map(|group| group.writes.iter().map(|(key, _)| key.clone())).collect();
+        let staged = !in_flight.is_empty();
+        for group in groups.iter().chain([&at_anchor]) {
+            for (key, _) in &group.writes {
+                self.intents.add_point(key.clone());
+            }
+        }
+
+        // Reads elsewhere are judged by a refresh of ours before the record may move; see `commit_writes`.
+        let span = at_anchor.range.descriptor.span();
+        let reads_here = self.reads.iter().all(|read| span.contains_span(read));
+        let anchor_range = at_anchor.range.clone();
+        let end = Request::EndTxn {
+            commit: true,
+            locks: spans.clone(),
+            in_flight,
+            one_phase: false,
+            reads: if reads_here { self.reads.iter().cloned().collect() } else { Vec::new() },
+        };
+        let mut requests = put_requests(at_anchor.writes);
+        requests.push(end);
+        let header = Header { can_forward: reads_here, ..self.header(&anchor_range, WaitPolicy::Block) };
+        let staging = self.db.send_to(&anchor_range, header, requests);
+        let this = &*self;
+        let others = futures::future::join_all(groups.into_iter().map(|group| async move {
+            let header = Header { can_forward: false, ..this.header(&group.range, WaitPolicy::Block) };
+            this.db.send_to(&group.range, header, put_requests(group.writes)).await
+        }));
+        let (staging, others) = futures::future::join(staging, others).await;
+
+        // An ambiguous answer anywhere makes the whole ambiguous once a record may be out.
+        let mut error: Option<SendError> = None;
+        let mut highest = Timestamp::MIN;
+        for outcome in others {
+            match outcome {
+                Ok(response) => {
+                    highest = highest.max(response.txn.as_ref().map_or(Timestamp::MIN, |meta| meta.write_ts));
+                }
+                Err(found) => error = Some(worse(error.take(), found)),
+            }
+        }
+        let commit_ts = match staging {
+            Ok(response) => Some(end_txn_answer(&response)?),
+            Err(found) => {
+                error = Some(worse(error.take(), found));
+                None
+            }
+        };
+        if let Some(error) = error {
+            return Err(error);
+        }
+        let commit_ts = commit_ts.expect("no error means that the record was staged");
+        if highest > commit_ts {
+            // Some write went above the record: not committed yet. Nothing else knows, so it is still ours to move.
+            return Err(SendError::Kv(KvError::Retry { reason: RetryReason::WritePushed, to: highest }));
+        }
+        self.db.0.metrics.commits_parallel.fetch_add(1, Ordering::Relaxed);
+        let mut meta = self.meta.clone();
+        meta.write_ts = commit_ts;
+        let db = self.db.clone();
+        tokio::spawn(async move { finish_commit(db, meta, spans, commit_ts, staged).await });
+        Ok(commit_ts)
+    }
+
+    /// Writes the buffer out as intents when it has grown past its budget. Not under a savepoint, and not while a
+    /// statement reads what it writes: call it between statements or from one that only appends.
+    ///
+    /// # Errors
+    /// As for a read; `TooLarge` when it may not be written out and is past the hard bound.
+    pub async fn flush_if_large(&mut self) -> Result<(), Error> {
+        let bytes = self.buffer.bytes();
+        if bytes <= self.db.0.config.spill_bytes {
+            return Ok(());
+        }
+        if self.open_savepoints > 0 {
+            return self.check_size();
+        }
+        self.ensure_open()?;
+        loop {
+            let groups = self.group_writes().await?;
+            if let Some(first) = groups.first().and_then(|group| group.writes.first()) {
+                let key = first.0.clone();
+                self.anchor_at(&key);
+            }
+            match self.write_intents(groups).await {
+                Ok(()) => break,
+                Err(SendError::Reroute) => {}
+                Err(SendError::Kv(KvError::Retry { reason, to })) => match self.move_to(reason, to).await {
+                    Ok(()) | Err(SendError::Reroute) => {}
+                    Err(SendError::Kv(error)) => return Err(error.into()),
+                },
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            }
+        }
+        self.buffer.clear();
+        self.flushes += 1;
+        Ok(())
+    }
+
+    /// # Errors
+    /// `TooLarge` when the buffer is past its hard bound.
+    pub fn check_size(&self) -> Result<(), Error> {
+        let (bytes, max) = (self.buffer.bytes(), self.db.0.config.max_buffer_bytes);
+        if bytes > max { Err(Error::TooLarge { bytes, max }) } else { Ok(()) }
+    }
+
+    async fn write_intents(&mut self, groups: Vec<Group>) -> Result<(), SendError> {
+        for group in &groups {
+            for (key, _) in &group.writes {
+                self.intents.add_point(key.clone());
+            }
+        }
+        let this = &*self;
+        let sends = futures::future::join_all(groups.into_iter().map(|group| async move {
+            let header = Header { can_forward: false, ..this.header(&group.range, WaitPolicy::Block) };
+            this.db.send_to(&group.range, header, put_requests(group.writes)).await
+        }));
+        for outcome in sends.await {
+            let response = outcome?;
+            if let Some(meta) = response.txn {
+                self.meta.write_ts = self.meta.write_ts.max(meta.write_ts);
+            }
+        }
+        Ok(())
+    }
+
+    /// Rolls back: nothing it wrote will ever be seen, its locks are freed in the background.
+    pub async fn rollback(&mut self) {
+        if self.state == State::Open {
+            self.finish();
+        }
+    }
+
+    /// Ends a transaction that committed nothing.
+    fn finish(&mut self) {
+        self.state = State::Ended;
+        self.heartbeat = None;
+        self.release_in_background();
+    }
+
+    /// Frees its locks and removes its intents; only for a transaction that cannot have committed.
+    pub(super) fn release_in_background(&mut self) {
+        if self.locks.is_empty() && self.intents.is_empty() {
+            return;
+        }
+        let mut spans = std::mem::take(&mut self.locks);
+        let intents = std::mem::take(&mut self.intents);
+        let had_intents = !intents.is_empty();
+        for span in intents.iter() {
+            spans.add(span.clone());
+        }
+        let spans: Vec<Span> = spans.iter().cloned().collect();
+        let (db, meta) = (self.db.clone(), self.meta.clone());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if had_intents {
+                let end = Request::EndTxn {
+                    commit: false,
+                    locks: spans.clone(),
+                    in_flight: Vec::new(),
+                    one_phase: false,
+                    reads: Vec::new(),
+                };
+                let header = db.header_for(&meta);
+                if let Err(error) = db.send_keyed(&meta.anchor, header, vec![end]).await {
+                    // A record that could not be aborted may be staged: leave its intents to recovery.
+                    tracing::debug!(txn = %meta.id, %error, "abort");
+                    return;
+                }
+            }
+            let min = Timestamp::MIN;
+            db.resolve_spans(spans, meta.clone(), TxnStatus::Aborted, min).await;
+            if had_intents {
+                db.forget_txn(&meta).await;
+            }
+        });
+    }
+}
+
+/// Keeps the error that says least of what happened: ambiguity over everything, then what ends the transaction.
+fn worse(known: Option<SendError>, found: SendError) -> SendError {
+    fn rank(error: &SendError) -> u8 {
+        match error {
+            SendError::Kv(KvError::Ambiguous { .. }) => 3,
+            SendError::Kv(KvError::Retry { .. }) => 1,
+            SendError::Kv(_) => 2,
+            SendError::Reroute => 0,
+        }
+    }
+    match known {
+        Some(known) if rank(&known) >= rank(&found) => known,
+        _ => found,
+    }
+}
+
+fn put_requests(writes: Vec<(Key, Option<Bytes>)>) -> Vec<Request> {
+    let mut requests = Vec::with_capacity(writes.len() + 1);
+    requests.extend(writes.into_iter().map(|(key, value)| match value {
+        Some(value) => Request::Put { key, value },
+        None => Request::Delete { key },
+    }));
+    requests
+}
+
+fn end_txn_answer(response: &BatchResponse) -> Result<Timestamp, KvError> {
+    match response.responses.last() {
+        Some(Response::EndTxn { commit_ts, .. }) => Ok(*commit_ts),
+        other => Err(KvError::Internal { reason: unexpected("EndTxn", other).to_string() }),
+    }
+}
+
+/// What follows an acknowledged commit: the record is made explicit, the intents become plain versions, the record
+/// goes away. Each step may fail; whoever meets what is left behind does the rest.
+async fn finish_commit(db: Db, meta: TxnMeta, spans: Vec<Span>, commit_ts: Timestamp, staged: bool) {
+    if staged {
+        let end = Request::EndTxn {
+            commit: true,
+            locks: spans.clone(),
+            in_flight: Vec::new(),
+            one_phase: false,
+            reads: Vec::new(),
+        };
+        let header = db.header_for(&meta);
+        if let Err(error) = db.send_keyed(&meta.anchor, header, vec![end]).await {
+            tracing::debug!(txn = %meta.id, %error, "commit record");
+            return;
+        }
+    }
+    if db.resolve_spans(spans, meta.clone(), TxnStatus::Committed, commit_ts).await {
+        db.forget_txn(&meta).await;
+    }
+}
+
+impl Db {
+    pub(crate) fn header_for(&self, meta: &TxnMeta) -> Header {
+        Header {
+            txn: Some(replica::api::TxnHeader {
+                meta: meta.clone(),
+                read_ts: meta.write_ts,
+                uncertainty_limit: meta.write_ts,
+                observed: None,
+            }),
+            ..Header::default()
+        }
+    }
+
+    /// Tells every range the fate of a transaction's intents and locks; whether all were told.
+    pub(crate) async fn resolve_spans(
+        &self,
+        spans: Vec<Span>,
+        txn: TxnMeta,
+        status: TxnStatus,
+        commit_ts: Timestamp,
+    ) -> bool {
+        let mut todo = spans;
+        let mut failures = 0;
+        while let Some(span) = todo.pop() {
+            if span.is_empty() {
+                continue;
+            }
+            let Ok(range) = self.locate(span.start.as_bytes()).await else { return false };
+            // Everything that lies in this range goes in one batch.
+            let here = range.descriptor.span();
+            let mut pieces = Vec::with_capacity(1);
+            let mut rest = Vec::new();
+            for span in todo.drain(..).chain([span]) {
+                match span.intersect(&here) {
+                    None => rest.push(span),
+                    Some(piece) => {
+                        if span.start < piece.start {
+                            rest.push(Span::new(span.start, piece.start.clone()));
+                        }
+                        if piece.end < span.end {
+                            rest.push(Span::new(piece.end.clone(), span.end));
+                        }
+                        pieces.push(piece);
+                    }
+                }
+            }
+            todo = rest;
+            let requests = pieces
+                .iter()
+                .map(|piece| Request::ResolveSpan { span: piece.clone(), txn: txn.clone(), status, commit_ts })
+                .collect();
+            match self.send_to(&range, Header::default(), requests).await {
+                Ok(response) => {
+                    for answer in response.responses {
+                        if let Response::ResolveSpan { resume: Some(resume) } = answer {
+                            todo.push(resume);
+                        }
+                    }
+                }
+                Err(SendError::Reroute) => todo.extend(pieces),
+                Err(SendError::Kv(KvError::Ambiguous { .. })) if failures < 5 => {
+                    failures += 1;
+                    todo.extend(pieces);
+                }
+                Err(SendError::Kv(error)) => {
+                    tracing::debug!(txn = %txn.id, %error, "resolve");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    pub(crate) async fn forget_txn(&self, meta: &TxnMeta) {
+        let request = Request::ForgetTxn { anchor: meta.anchor.clone(), txn_id: meta.id };
+        if let Err(error) = self.send_keyed(&meta.anchor, Header::default(), vec![request]).await {
+            tracing::debug!(txn = %meta.id, %error, "forget");
+        }
+    }
+}

@@ -1,0 +1,479 @@
+//! A transaction as its coordinator holds it: one snapshot to read, a buffer of writes, the spans it depends on.
+//!
+//! Reads go to the ranges at `read_ts`; writes stay in the buffer and are read back from there. A locking read takes
+//! its lock where the key lives. Commit is one command when everything is in one range and a parallel commit
+//! otherwise; see [`commit`]. When something forces the transaction to a later timestamp, what it read is *refreshed*:
+//! if nothing in its read spans was written in between, the reads hold at the later timestamp as well.
+//!
+//! **Invariants**
+//! - *reads-tracked*: every span read from a range, and not hidden by the buffer, is in `reads`, so that a refresh
+//!   judges all of them.
+//! - *one-snapshot*: `read_ts` moves only together with a refresh of everything in `reads`, or when nothing was read.
+//! - *locks-known*: every key the transaction locked anywhere is in `locks`, so that its end releases all of them.
+
+mod buffer;
+mod commit;
+mod heartbeat;
+mod read;
+mod spans;
+
+use std::{
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hlc::Timestamp;
+use keys::{Key, LockStrength, NodeId, Span, TxnId, TxnMeta};
+use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReason, TxnHeader, WaitPolicy};
+use smallvec::SmallVec;
+
+pub(crate) use self::heartbeat::{Heartbeats, start_heartbeats};
+pub use self::read::ScanPage;
+use self::{buffer::WriteBuffer, heartbeat::HeartbeatHandle, spans::SpanSet};
+use crate::{
+    db::{Db, SendError},
+    error::{Error, Restart},
+    range_cache::CachedRange,
+};
+
+#[derive(Clone, Debug, Default)]
+pub struct TxnOptions {
+    /// Larger wins a deadlock; 0 draws one.
+    pub priority: u32,
+    /// Read at this time in the past; such a transaction may not write.
+    pub as_of: Option<Timestamp>,
+}
+
+/// Which of the transaction's own writes a read sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum See {
+    /// Those of earlier statements: an UPDATE does not meet the rows it has just written (the Halloween problem).
+    #[default]
+    StatementStart,
+    /// All of them: for uniqueness checks.
+    Now,
+}
+
+/// How to read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Read {
+    pub lock: Option<LockStrength>,
+    pub wait: WaitPolicy,
+    pub see: See,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScanOptions {
+    pub read: Read,
+    /// Stop after about this many rows; 0 for no bound. A page may hold fewer and still have a `resume`.
+    pub max_rows: u64,
+    pub max_bytes: u64,
+    pub reverse: bool,
+}
+
+/// A point to roll back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Savepoint {
+    seq: u32,
+    flushed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Ended,
+}
+
+/// A transaction. Dropping one that has not ended rolls it back in the background.
+pub struct Txn {
+    db: Db,
+    meta: TxnMeta,
+    /// Whether the anchor has been chosen: the first key locked or written.
+    anchored: bool,
+    read_ts: Timestamp,
+    uncertainty_limit: Timestamp,
+    /// Clock readings of nodes, each taken after the transaction began.
+    observed: SmallVec<[(NodeId, Timestamp); 2]>,
+    buffer: WriteBuffer,
+    /// Grows with every write.
+    seq: u32,
+    /// Writes up to here are those of earlier statements.
+    statement_seq: u32,
+    reads: SpanSet,
+    locks: SpanSet,
+    /// Keys with intents in some range.
+    intents: SpanSet,
+    /// How often the buffer has been written out; a savepoint from before cannot be rolled back to by cutting it.
+    flushes: u64,
+    open_savepoints: u32,
+    check: Option<(Key, Option<Bytes>)>,
+    lock_timeout: Option<Duration>,
+    heartbeat: Option<HeartbeatHandle>,
+    read_only: bool,
+    state: State,
+}
+
+impl Txn {
+    pub(crate) fn new(db: Db, options: TxnOptions) -> Self {
+        let now = db.clock().now();
+        let read_ts = options.as_of.unwrap_or(now);
+        let uncertainty_limit = match options.as_of {
+            Some(past) => past,
+            None => now.add_ns(db.clock().max_offset_ns()),
+        };
+        let priority = if options.priority == 0 { db.random_u32() | 1 } else { options.priority };
+        let meta = TxnMeta {
+            id: db.random_txn_id(),
+            anchor: Key::MIN,
+            epoch: 0,
+            write_ts: read_ts,
+            min_ts: now,
+            priority,
+        };
+        let observed = SmallVec::from_iter([(db.node_id(), now)]);
+        Self {
+            db,
+            meta,
+            anchored: false,
+            read_ts,
+            uncertainty_limit,
+            observed,
+            buffer: WriteBuffer::default(),
+            seq: 0,
+            statement_seq: 0,
+            reads: SpanSet::default(),
+            locks: SpanSet::default(),
+            intents: SpanSet::default(),
+            flushes: 0,
+            open_savepoints: 0,
+            check: None,
+            lock_timeout: None,
+            heartbeat: None,
+            read_only: options.as_of.is_some(),
+            state: State::Open,
+        }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> TxnId {
+        self.meta.id
+    }
+
+    /// The snapshot it reads.
+    #[must_use]
+    pub fn read_ts(&self) -> Timestamp {
+        self.read_ts
+    }
+
+    #[must_use]
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// It has written or locked something.
+    #[must_use]
+    pub fn has_effects(&self) -> bool {
+        !self.buffer.is_empty() || !self.intents.is_empty() || !self.locks.is_empty()
+    }
+
+    #[must_use]
+    pub fn has_writes(&self) -> bool {
+        !self.buffer.is_empty() || !self.intents.is_empty()
+    }
+
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.state == State::Ended
+    }
+
+    pub fn set_lock_timeout(&mut self, timeout: Option<Duration>) {
+        self.lock_timeout = timeout;
+    }
+
+    /// Makes the transaction depend on `key` having the value `expected`: looked at together with its first request,
+    /// and part of what it has read.
+    pub fn check_value(&mut self, key: Key, expected: Option<Bytes>) {
+        self.check = Some((key, expected));
+    }
+
+    /// From here on [`See::StatementStart`] includes what has been written so far.
+    pub fn begin_statement(&mut self) {
+        self.statement_seq = self.seq;
+    }
+
+    /// Buffers a write.
+    pub fn put(&mut self, key: Key, value: Bytes) {
+        self.write(key, Some(value));
+    }
+
+    /// Buffers a deletion.
+    pub fn delete(&mut self, key: Key) {
+        self.write(key, None);
+    }
+
+    fn write(&mut self, key: Key, value: Option<Bytes>) {
+        debug_assert!(!self.read_only, "a transaction in the past does not write");
+        debug_assert!(self.state == State::Open, "a transaction that has ended does not write");
+        self.seq += 1;
+        self.buffer.write(key, self.seq, value);
+    }
+
+    /// Opens a savepoint.
+    pub fn savepoint(&mut self) -> Savepoint {
+        self.open_savepoints += 1;
+        Savepoint { seq: self.seq, flushed: self.flushes }
+    }
+
+    /// Forgets a savepoint, keeps what was written since.
+    pub fn release(&mut self, _savepoint: &Savepoint) {
+        self.open_savepoints = self.open_savepoints.saturating_sub(1);
+    }
+
+    /// Forgets what was written since the savepoint. Locks stay, reads stay: both only make it more careful.
+    pub fn rollback_to(&mut self, savepoint: &Savepoint) {
+        debug_assert!(savepoint.flushed == self.flushes, "the buffer is not written out under a savepoint");
+        self.buffer.truncate(savepoint.seq);
+        self.statement_seq = self.seq;
+    }
+
+    /// Starts over under the same id at a later timestamp: locks are kept, so that the next attempt finds the keys
+    /// it fought for still held.
+    pub fn restart(&mut self, error: &Error) {
+        let at_least = match error {
+            Error::Retry { at_least, .. } => *at_least,
+            _ => Timestamp::MIN,
+        };
+        // An aborted id is used up, and its locks may have been taken away.
+        if let Error::Retry { reason: Restart::Aborted(_), .. } = error {
+            self.heartbeat = None;
+            self.release_in_background();
+            let fresh = Self::new(self.db.clone(), TxnOptions { priority: self.meta.priority, as_of: None });
+            let lock_timeout = self.lock_timeout;
+            self.state = State::Ended;
+            *self = fresh;
+            self.lock_timeout = lock_timeout;
+            return;
+        }
+        let now = self.db.clock().now();
+        self.meta.epoch += 1;
+        self.read_ts = now.max(at_least);
+        self.meta.write_ts = self.read_ts;
+        self.uncertainty_limit = self.read_ts.add_ns(self.db.clock().max_offset_ns());
+        self.observed.clear();
+        self.observed.push((self.db.node_id(), now));
+        self.buffer.clear();
+        self.seq = 0;
+        self.statement_seq = 0;
+        self.reads.clear();
+        self.open_savepoints = 0;
+        self.check = None;
+    }
+
+    fn anchor_at(&mut self, key: &Key) {
+        if !self.anchored {
+            self.anchored = true;
+            self.meta.anchor = key.clone();
+            self.heartbeat = Some(self.db.0.heartbeats.register(self.meta.id, key.clone(), self.meta.min_ts));
+        }
+    }
+
+    fn header(&self, range: &CachedRange, wait: WaitPolicy) -> Header {
+        let node = range.leaseholder().map_or(self.db.node_id(), |replica| replica.node_id);
+        let observed = self.observed.iter().find(|(of, _)| *of == node).copied();
+        Header {
+            txn: Some(TxnHeader {
+                meta: self.meta.clone(),
+                read_ts: self.read_ts,
+                uncertainty_limit: self.uncertainty_limit,
+                observed,
+            }),
+            wait,
+            lock_timeout: self.lock_timeout,
+            can_forward: self.reads.is_empty() && !self.read_only,
+            ..Header::default()
+        }
+    }
+
+    fn ensure_open(&self) -> Result<(), Error> {
+        if self.state == State::Ended {
+            return Err(Error::Ended);
+        }
+        match &self.heartbeat {
+            Some(handle) if handle.is_aborted() => Err(Error::Retry {
+                reason: Restart::Aborted(replica::api::AbortReason::HeartbeatMissing),
+                at_least: Timestamp::MIN,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends requests to one range, moving the transaction up and refreshing as often as it takes.
+    async fn send(
+        &mut self,
+        range: &Arc<CachedRange>,
+        wait: WaitPolicy,
+        max_keys: u64,
+        max_bytes: u64,
+        requests: Vec<Request>,
+    ) -> Result<BatchResponse, SendError> {
+        loop {
+            let mut header = self.header(range, wait);
+            header.max_keys = max_keys;
+            header.max_bytes = max_bytes;
+            match self.db.send_to(range, header, requests.clone()).await {
+                Ok(response) => {
+                    self.note(range, &response);
+                    return Ok(response);
+                }
+                Err(SendError::Kv(KvError::Retry { reason, to })) if !self.read_only => {
+                    self.move_to(reason, to).await?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn note(&mut self, range: &CachedRange, response: &BatchResponse) {
+        if let Some(meta) = &response.txn {
+            self.meta.write_ts = self.meta.write_ts.max(meta.write_ts);
+        }
+        if response.read_ts > self.read_ts {
+            debug_assert!(self.reads.is_empty(), "one-snapshot");
+            self.read_ts = response.read_ts;
+            self.meta.write_ts = self.meta.write_ts.max(self.read_ts);
+        }
+        if let Some(replica) = range.leaseholder()
+            && !self.observed.iter().any(|(node, _)| *node == replica.node_id)
+        {
+            self.observed.push((replica.node_id, response.now));
+        }
+    }
+
+    /// Moves `read_ts` up to `to` if what was read still holds there.
+    async fn move_to(&mut self, reason: RetryReason, to: Timestamp) -> Result<(), SendError> {
+        let to = to.max(self.meta.write_ts);
+        if to <= self.read_ts {
+            self.meta.write_ts = self.meta.write_ts.max(to);
+            return Ok(());
+        }
+        match self.refresh(to).await {
+            Ok(()) => Ok(()),
+            Err(Error::Retry { .. }) => Err(SendError::Kv(KvError::Retry { reason, to })),
+            Err(Error::Ambiguous { reason }) => Err(SendError::Kv(KvError::Ambiguous { reason })),
+            Err(other) => Err(SendError::Kv(KvError::Internal { reason: other.to_string() })),
+        }
+    }
+
+    /// Checks that nothing in the read spans was written after `read_ts` and up to `to`, and moves there.
+    async fn refresh(&mut self, to: Timestamp) -> Result<(), Error> {
+        let from = self.read_ts;
+        let spans: Vec<Span> = self.reads.iter().cloned().collect();
+        let (old_read_ts, old_write_ts) = (self.read_ts, self.meta.write_ts);
+        self.read_ts = to;
+        self.meta.write_ts = old_write_ts.max(to);
+        if spans.is_empty() {
+            return Ok(());
+        }
+        self.db.0.metrics.refreshes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let outcome = self.refresh_spans(spans, from).await;
+        if let Err(error) = &outcome {
+            self.db.0.metrics.refresh_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            tracing::debug!(txn = %self.meta.id, %from, %to, %error, "refresh failed");
+            (self.read_ts, self.meta.write_ts) = (old_read_ts, old_write_ts.max(old_read_ts));
+        }
+        outcome
+    }
+
+    async fn refresh_spans(&self, spans: Vec<Span>, from: Timestamp) -> Result<(), Error> {
+        let mut todo = spans;
+        while !todo.is_empty() {
+            let (groups, _) = self.group_spans(std::mem::take(&mut todo)).await?;
+            let sends = groups.into_iter().map(|(range, spans)| async move {
+                let requests =
+                    spans.iter().map(|span| Request::Refresh { span: span.clone(), from }).collect::<Vec<_>>();
+                let header = self.header(&range, WaitPolicy::Block);
+                (self.db.send_to(&range, Header { can_forward: false, ..header }, requests).await, spans)
+            });
+            for (outcome, spans) in futures::future::join_all(sends).await {
+                match outcome {
+                    Ok(_) => {}
+                    Err(SendError::Reroute) => todo.extend(spans),
+                    Err(SendError::Kv(error)) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts spans at range bounds; each range once, with its pieces.
+    async fn group_spans(
+        &self,
+        spans: Vec<Span>,
+    ) -> Result<(Vec<(Arc<CachedRange>, Vec<Span>)>, usize), Error> {
+        let mut groups: Vec<(Arc<CachedRange>, Vec<Span>)> = Vec::with_capacity(1);
+        let mut pieces = 0;
+        for span in spans {
+            let mut start = span.start;
+            while start < span.end {
+                let range = match groups.iter().find(|(range, _)| range.descriptor.contains_key(start.as_bytes())) {
+                    Some((range, _)) => range.clone(),
+                    None => self.db.locate(start.as_bytes()).await?,
+                };
+                let end = span.end.clone().min(range.descriptor.end.clone());
+                let piece = Span::new(start, end.clone());
+                pieces += 1;
+                match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &range)) {
+                    Some((_, list)) => list.push(piece),
+                    None => groups.push((range, vec![piece])),
+                }
+                start = end;
+            }
+        }
+        Ok((groups, pieces))
+    }
+
+    /// Puts the pending check in front of the first request that goes to its range; sends it alone to another.
+    async fn with_check(
+        &mut self,
+        range: &Arc<CachedRange>,
+        requests: &mut Vec<Request>,
+    ) -> Result<Option<Option<Bytes>>, Error> {
+        let Some((key, expected)) = self.check.take() else { return Ok(None) };
+        if range.descriptor.contains_key(key.as_bytes()) {
+            requests.insert(0, Request::Get { key: key.clone(), lock: None });
+            self.check = Some((key, expected.clone()));
+            return Ok(Some(expected));
+        }
+        let found = self.get(&key, Read::default()).await?;
+        if found != expected {
+            return Err(Error::Retry { reason: Restart::CheckedValueChanged, at_least: Timestamp::MIN });
+        }
+        Ok(None)
+    }
+
+    /// Takes the check's answer off the front of a response.
+    fn take_check(&mut self, response: &mut BatchResponse, expected: Option<Bytes>) -> Result<(), Error> {
+        let answer = response.responses.remove(0);
+        let Response::Get { value } = answer else {
+            return Err(crate::db::unexpected("Get", Some(&answer)));
+        };
+        if value != expected {
+            return Err(Error::Retry { reason: Restart::CheckedValueChanged, at_least: Timestamp::MIN });
+        }
+        if let Some((key, _)) = self.check.take() {
+            self.reads.add_point(key);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Txn {
+    fn drop(&mut self) {
+        if self.state == State::Open {
+            self.state = State::Ended;
+            self.heartbeat = None;
+            self.release_in_background();
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Reading: the buffer first, then the range, and for scans the two merged.
+
+use bytes::Bytes;
+use keys::{Key, Span};
+use replica::api::{Request, Response};
+use storage::KvRows;
+
+use super::{Read, ScanOptions, See, Txn};
+use crate::{
+    db::{SendError, unexpected},
+    error::Error,
+};
+
+/// A page of a scan: rows in order, and what is left of the span.
+#[derive(Debug, Default)]
+pub struct ScanPage {
+    pub rows: KvRows,
+    pub resume: Option<Span>,
+}
+
+impl Txn {
+    fn visible_seq(&self, see: See) -> u32 {
+        match see {
+            See::StatementStart => self.statement_seq,
+            See::Now => u32::MAX,
+        }
+    }
+
+    fn before_locking(&mut self, read: &Read, span: Span) {
+        if read.lock.is_some() {
+            self.anchor_at(&span.start);
+            // Before it is sent: a lost answer may have taken the lock.
+            self.locks.add(span);
+        }
+    }
+
+    /// Reads one key.
+    ///
+    /// # Errors
+    /// See [`Error`]; `Retry` when the transaction's reads cannot be kept.
+    pub async fn get(&mut self, key: &Key, read: Read) -> Result<Option<Bytes>, Error> {
+        self.ensure_open()?;
+        if let Some(value) = self.buffer.read(key.as_bytes(), self.visible_seq(read.see)) {
+            return Ok(value.cloned());
+        }
+        self.before_locking(&read, Span::point(key.clone()));
+        loop {
+            let range = self.db.locate(key.as_bytes()).await?;
+            let mut requests = vec![Request::Get { key: key.clone(), lock: read.lock }];
+            let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            match self.send(&range, read.wait, 0, 0, requests).await {
+                Ok(mut response) => {
+                    self.reads.add_point(key.clone());
+                    if let Some(expected) = check {
+                        self.take_check(&mut response, expected)?;
+                    }
+                    return match response.responses.pop() {
+                        Some(Response::Get { value }) => Ok(value),
+                        other => Err(unexpected("Get", other.as_ref())),
+                    };
+                }
+                Err(SendError::Reroute) => {}
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads many keys, one batch for each range they lie in. The answers are in the order of the keys.
+    ///
+    /// # Errors
+    /// As [`Txn::get`].
+    pub async fn get_many(&mut self, keys: &[Key], read: Read) -> Result<Vec<Option<Bytes>>, Error> {
+        self.ensure_open()?;
+        let seq = self.visible_seq(read.see);
+        let mut values: Vec<Option<Bytes>> = vec![None; keys.len()];
+        let mut todo: Vec<usize> = Vec::with_capacity(keys.len());
+        for (position, key) in keys.iter().enumerate() {
+            match self.buffer.read(key.as_bytes(), seq) {
+                Some(value) => values[position] = value.cloned(),
+                None => todo.push(position),
+            }
+        }
+        while let Some(&first) = todo.first() {
+            let range = self.db.locate(keys[first].as_bytes()).await?;
+            let (here, rest): (Vec<usize>, Vec<usize>) =
+                todo.iter().partition(|&&position| range.descriptor.contains_key(keys[position].as_bytes()));
+            for &position in &here {
+                self.before_locking(&read, Span::point(keys[position].clone()));
+            }
+            let mut requests: Vec<Request> = here
+                .iter()
+                .map(|&position| Request::Get { key: keys[position].clone(), lock: read.lock })
+                .collect();
+            let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            match self.send(&range, read.wait, 0, 0, requests).await {
+                Ok(mut response) => {
+                    for &position in &here {
+                        self.reads.add_point(keys[position].clone());
+                    }
+                    if let Some(expected) = check {
+                        self.take_check(&mut response, expected)?;
+                    }
+                    for (&position, answer) in here.iter().zip(response.responses) {
+                        match answer {
+                            Response::Get { value } => values[position] = value,
+                            other => return Err(unexpected("Get", Some(&other))),
+                        }
+                    }
+                    todo = rest;
+                }
+                Err(SendError::Reroute) => {}
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            }
+        }
+        Ok(values)
+    }
+
+    /// Reads one page of a span. Go on with `resume` until there is none.
+    ///
+    /// # Errors
+    /// As [`Txn::get`].
+    pub async fn scan(&mut self, span: &Span, options: ScanOptions) -> Result<ScanPage, Error> {
+        self.ensure_open()?;
+        if span.is_empty() {
+            return Ok(ScanPage::default());
+        }
+        loop {
+            let (range, piece, rest) = self.first_piece(span, options.reverse).await?;
+            if options.read.lock.is_some() {
+                self.before_locking(&options.read, piece.clone());
+            }
+            let mut requests = vec![Request::Scan {
+                span: piece.clone(),
+                reverse: options.reverse,
+                lock: options.read.lock,
+            }];
+            let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            let sent = self.send(&range, options.read.wait, options.max_rows, options.max_bytes, requests).await;
+            let mut response = match sent {
+                Ok(response) => response,
+                Err(SendError::Reroute) => continue,
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            };
+            let (rows, left) = match response.responses.pop() {
+                Some(Response::Scan { rows, resume }) => (rows, resume),
+                other => return Err(unexpected("Scan", other.as_ref())),
+            };
+            // What the range left over was not read.
+            let covered = match (&left, options.reverse) {
+                (None, _) => piece,
+                (Some(left), false) => Span::new(piece.start, left.start.clone()),
+                (Some(left), true) => Span::new(left.end.clone(), piece.end),
+            };
+            self.reads.add(covered.clone());
+            if let Some(expected) = check {
+                if response.responses.is_empty() {
+                    return Err(unexpected("Get", None));
+                }
+                self.take_check(&mut response, expected)?;
+            }
+            let resume = match (left, rest) {
+                (None, rest) => rest,
+                (Some(left), None) => Some(left),
+                (Some(left), Some(rest)) if options.reverse => Some(Span::new(rest.start, left.end)),
+                (Some(left), Some(rest)) => Some(Span::new(left.start, rest.end)),
+            };
+            let rows = if self.buffer.touches(&covered) {
+                self.merge(&covered, &rows, options)
+            } else {
+                rows
+            };
+            return Ok(ScanPage { rows, resume });
+        }
+    }
+
+    /// The range at the near end of the span, its piece, and what lies in other ranges.
+    async fn first_piece(
+        &self,
+        span: &Span,
+        reverse: bool,
+    ) -> Result<(std::sync::Arc<crate::range_cache::CachedRange>, Span, Option<Span>), Error> {
+        if !reverse {
+            let range = self.db.locate(span.start.as_bytes()).await?;
+            let end = span.end.clone().min(range.descriptor.end.clone());
+            let rest = (end < span.end).then(|| Span::new(end.clone(), span.end.clone()));
+            return Ok((range, Span::new(span.start.clone(), end), rest));
+        }
+        // Backwards the near end is the last range that overlaps the span: walk there by its descriptors. Few spans
+        // cross more than one range, and the walk is over cached descriptors.
+        let mut range = self.db.locate(span.start.as_bytes()).await?;
+        while range.descriptor.end < span.end {
+            range = self.db.locate(range.descriptor.end.as_bytes()).await?;
+        }
+        let start = span.start.clone().max(range.descriptor.start.clone());
+        let rest = (span.start < start).then(|| Span::new(span.start.clone(), start.clone()));
+        Ok((range, Span::new(start, span.end.clone()), rest))
+    }
+
+    /// Rows of the range with the buffer's writes laid over them.
+    fn merge(&self, covered: &Span, rows: &KvRows, options: ScanOptions) -> KvRows {
+        let seq = self.visible_seq(options.read.see);
+        let own: Vec<(&Key, Option<&Bytes>)> = if options.reverse {
+            self.buffer.range(covered, seq).rev().collect()
+        } else {
+            self.buffer.range(covered, seq).collect()
+        };
+        let mut merged = KvRows::default();
+        let mut own = own.into_iter().peekable();
+        let before = |a: &[u8], b: &[u8]| if options.reverse { a > b } else { a < b };
+        for (key, value) in rows.iter() {
+            while let Some((own_key, own_value)) = own.next_if(|(own_key, _)| before(own_key.as_bytes(), key)) {
+                if let Some(own_value) = own_value {
+                    merged.push(own_key.as_bytes(), own_value);
+                }
+            }
+            match own.next_if(|(own_key, _)| own_key.as_bytes() == key) {
+                Some((_, Some(own_value))) => merged.push(key, own_value),
+                Some((_, None)) => {}
+                None => merged.push(key, value),
+            }
+        }
+        for (own_key, own_value) in own {
+            if let Some(own_value) = own_value {
+                merged.push(own_key.as_bytes(), own_value);
+            }
+        }
+        merged
+    }
+}

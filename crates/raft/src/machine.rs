@@ -1,0 +1,247 @@
+//! The state machine's side: what a replica implements, and how openraft sees it.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use keys::{ReplicaId, Term};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    storage::{EntryResponder, RaftStateMachine},
+};
+
+use crate::types::{
+    Applied, LogPosition, Outcome, RaftLogId, RaftMembership, Types, decode_membership, encode_membership,
+};
+
+/// A committed entry.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    pub position: LogPosition,
+    pub payload: CommittedPayload,
+}
+
+#[derive(Clone, Debug)]
+pub enum CommittedPayload {
+    Command(Bytes),
+    /// New members, in this crate's encoding: to be kept with the applied position.
+    Membership(Bytes),
+    Blank,
+}
+
+/// The state machine cannot go on: its range is fenced on this store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct ApplyError {
+    pub reason: String,
+}
+
+/// A snapshot on its way out.
+pub trait SnapshotSource: Send {
+    /// The next piece, at most some 4 MiB; none at the end.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, ApplyError>;
+}
+
+/// What a replica does with what was agreed on. Calls come one at a time.
+pub trait StateMachine: Send + Sync + 'static {
+    /// How far it has come, as it will find itself after a crash or further.
+    fn applied(&self) -> Applied;
+
+    /// Applies entries in order and answers an outcome for each.
+    ///
+    /// # Errors
+    /// Ends the group on this store.
+    fn apply(&self, entries: &[Committed]) -> Result<Vec<Bytes>, ApplyError>;
+
+    /// Its whole state as of the position it names.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    fn snapshot(&self) -> Result<(Applied, Box<dyn SnapshotSource>), ApplyError>;
+
+    /// Replaces its state by a snapshot.
+    ///
+    /// # Errors
+    /// When the snapshot is damaged or cannot be taken in: nothing has changed then.
+    fn install(
+        &self,
+        applied: Applied,
+        chunks: &mut dyn Iterator<Item = io::Result<Bytes>>,
+    ) -> Result<(), ApplyError>;
+
+    /// What of its state survives a power cut without the log: entries up to here may be dropped from it.
+    fn durable_index(&self) -> u64;
+
+    /// Somebody leads, or nobody known.
+    fn on_leader_change(&self, leader: Option<ReplicaId>, term: Term, we_lead: bool);
+}
+
+/// The data of a snapshot inside openraft.
+pub(crate) enum SnapshotData {
+    /// To be sent: read when it is.
+    Outgoing(Box<dyn SnapshotSource>),
+    /// Received into a file of length-prefixed chunks, which is removed when this is dropped.
+    Received(Spool),
+}
+
+pub(crate) struct Spool {
+    pub path: PathBuf,
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "snapshot spool");
+        }
+    }
+}
+
+impl Spool {
+    fn chunks(&self) -> io::Result<impl Iterator<Item = io::Result<Bytes>>> {
+        use std::io::Read;
+        let mut file = io::BufReader::new(std::fs::File::open(&self.path)?);
+        Ok(std::iter::from_fn(move || {
+            let mut length = [0; 4];
+            match file.read_exact(&mut length) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return None,
+                Err(error) => return Some(Err(error)),
+            }
+            let mut chunk = vec![0; u32::from_le_bytes(length) as usize];
+            Some(file.read_exact(&mut chunk).map(|()| Bytes::from(chunk)))
+        }))
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct MachineAdapter {
+    pub machine: Arc<dyn StateMachine>,
+    /// The term of the last entry applied: a leader serves only after an entry of its own.
+    pub applied_term: Arc<AtomicU64>,
+    pub applied_index: Arc<AtomicU64>,
+}
+
+/// Entries applied with one write at most.
+const APPLY_MAX: usize = 512;
+
+fn fatal(error: ApplyError) -> io::Error {
+    io::Error::other(error)
+}
+
+impl MachineAdapter {
+    fn state(applied: &Applied) -> io::Result<(Option<RaftLogId>, RaftMembership)> {
+        let membership = decode_membership(&applied.membership).map_err(io::Error::other)?;
+        Ok((applied.position.map(LogPosition::to_raft), membership))
+    }
+
+    fn current(&self) -> io::Result<openraft::alias::SnapshotOf<Types, SnapshotData>> {
+        let (applied, source) = self.machine.snapshot().map_err(fatal)?;
+        let (last_log_id, last_membership) = Self::state(&applied)?;
+        let meta = openraft::SnapshotMeta { last_log_id, last_membership };
+        Ok(openraft::Snapshot { meta, snapshot: SnapshotData::Outgoing(source) })
+    }
+}
+
+impl RaftSnapshotBuilder<Types> for MachineAdapter {
+    type SnapshotData = SnapshotData;
+
+    async fn build_snapshot(&mut self) -> io::Result<openraft::alias::SnapshotOf<Types, SnapshotData>> {
+        self.current()
+    }
+}
+
+impl RaftStateMachine<Types> for MachineAdapter {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Self;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<RaftLogId>, RaftMembership)> {
+        let applied = self.machine.applied();
+        if let Some(position) = applied.position {
+            self.applied_term.store(position.term.get(), Ordering::Release);
+            self.applied_index.store(position.index, Ordering::Release);
+        }
+        Self::state(&applied)
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut slices = entries.ready_chunks(APPLY_MAX);
+        while let Some(slice) = slices.next().await {
+            let mut committed = Vec::with_capacity(slice.len());
+            let mut responders = Vec::with_capacity(slice.len());
+            for item in slice {
+                let (entry, responder) = item?;
+                let payload = match entry.payload {
+                    EntryPayload::Normal(payload) => CommittedPayload::Command(payload.0),
+                    EntryPayload::Blank => CommittedPayload::Blank,
+                    EntryPayload::Membership(members) => {
+                        let stored = RaftMembership::new(Some(entry.log_id), members);
+                        CommittedPayload::Membership(encode_membership(&stored))
+                    }
+                };
+                committed.push(Committed { position: LogPosition::from_raft(&entry.log_id), payload });
+                responders.push(responder);
+            }
+            let outcomes = self.machine.apply(&committed).map_err(fatal)?;
+            debug_assert_eq!(outcomes.len(), committed.len(), "an outcome for each entry");
+            if let Some(last) = committed.last() {
+                self.applied_index.store(last.position.index, Ordering::Release);
+                self.applied_term.store(last.position.term.get(), Ordering::Release);
+            }
+            for (responder, outcome) in responders.into_iter().zip(outcomes) {
+                if let Some(responder) = responder {
+                    responder.send(Outcome(outcome));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &openraft::alias::SnapshotMetaOf<Types>,
+        snapshot: SnapshotData,
+    ) -> io::Result<()> {
+        let SnapshotData::Received(spool) = snapshot else {
+            return Err(io::Error::other("only a received snapshot is installed"));
+        };
+        let position = meta.last_log_id.as_ref().map(LogPosition::from_raft);
+        let applied = Applied { position, membership: encode_membership(&meta.last_membership) };
+        let mut chunks = spool.chunks()?;
+        self.machine.install(applied, &mut chunks).map_err(fatal)?;
+        if let Some(position) = position {
+            self.applied_index.store(position.index, Ordering::Release);
+            self.applied_term.store(position.term.get(), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<openraft::alias::SnapshotOf<Types, SnapshotData>>> {
+        if self.machine.applied().position.is_none() {
+            return Ok(None);
+        }
+        match self.machine.snapshot() {
+            Ok(_) => self.current().map(Some),
+            // A replica that still waits for its first snapshot has none to give.
+            Err(_) => Ok(None),
+        }
+    }
+}

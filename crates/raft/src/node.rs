@@ -1,0 +1,422 @@
+//! All groups of a store: opening and closing them, their messages, their elections.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hlc::Clock;
+use keys::{NodeId, RangeId, ReplicaId, StoreId};
+use openraft::{SnapshotPolicy, raft::VoteRequest};
+use parking_lot::{Mutex, RwLock};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rpc::{RpcError, Service, Transport, services};
+use rustc_hash::FxHashMap;
+use storage::log::{GroupLog, LogHealth, LogOp, LogStore, Recovered, ignore};
+use tokio::time::Instant;
+
+use crate::{
+    codec::{Address, Kind, decode_append, decode_message, split_head},
+    group::{Fortify, Group, GroupInner, GroupParts, PreVote, Yield},
+    support::{LivenessConfig, LivenessDeps, StoreLiveness},
+    log_storage::GroupLogStorage,
+    machine::{MachineAdapter, SnapshotData, Spool, StateMachine},
+    network::{ChunkHead, Network, SnapshotEnd},
+    types::Types,
+};
+
+pub struct RaftDeps {
+    pub node_id: NodeId,
+    pub store_id: StoreId,
+    pub clock: Arc<Clock>,
+    pub log: LogStore,
+    pub recovered: Recovered,
+    pub transport: Arc<dyn Transport>,
+    /// Where snapshots are kept while they are received; emptied at start.
+    pub spool_dir: PathBuf,
+    pub liveness: LivenessConfig,
+    pub seed: u64,
+}
+
+/// How a group is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupOptions {
+    pub range_id: RangeId,
+    pub replica_id: ReplicaId,
+    /// Campaign at once: the only voter of its group, or the half of a split whose other half leads here.
+    pub campaign: bool,
+}
+
+struct NodeInner {
+    store_id: StoreId,
+    clock: Arc<Clock>,
+    log: LogStore,
+    found: Mutex<FxHashMap<RangeId, GroupLog>>,
+    transport: Arc<dyn Transport>,
+    liveness: StoreLiveness,
+    config: Arc<openraft::Config>,
+    groups: RwLock<FxHashMap<RangeId, Group>>,
+    /// Groups without a leader, and when each tries next.
+    elections: Mutex<BTreeMap<RangeId, Instant>>,
+    rng: Mutex<SmallRng>,
+    may_vote: bool,
+    spool_dir: PathBuf,
+    spools: Mutex<FxHashMap<(RangeId, u64), ReceivingSnapshot>>,
+    spool_count: AtomicU64,
+}
+
+struct ReceivingSnapshot {
+    spool: Spool,
+    file: std::fs::File,
+    next: u32,
+}
+
+/// The groups of one store.
+#[derive(Clone)]
+pub struct RaftNode {
+    inner: Arc<NodeInner>,
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct OpenError {
+    pub reason: String,
+}
+
+impl RaftNode {
+    /// Starts store liveness and serves consensus messages.
+    ///
+    /// # Errors
+    /// When the spool directory cannot be made.
+    pub async fn start(deps: RaftDeps) -> Result<Self, OpenError> {
+        let failed = |error: std::io::Error| OpenError { reason: format!("{}: {error}", deps.spool_dir.display()) };
+        if deps.spool_dir.exists() {
+            std::fs::remove_dir_all(&deps.spool_dir).map_err(failed)?;
+        }
+        std::fs::create_dir_all(&deps.spool_dir).map_err(failed)?;
+        let may_vote = match deps.recovered.health {
+            LogHealth::Sound => true,
+            LogHealth::Suspect { synced, found } => {
+                tracing::error!(synced, found, "the log has lost entries it acknowledged: this store will not vote");
+                false
+            }
+        };
+        let liveness = StoreLiveness::start(LivenessDeps {
+            store: deps.store_id,
+            clock: deps.clock.clone(),
+            log: deps.log.clone(),
+            metas: &deps.recovered.metas,
+            transport: deps.transport.clone(),
+            config: deps.liveness,
+        })
+        .await;
+        // All of openraft's own timers are off. Its leader lease is made endless: ours is the one that counts.
+        let config = openraft::Config {
+            cluster_name: "range".into(),
+            enable_tick: false,
+            enable_heartbeat: false,
+            enable_elect: false,
+            heartbeat_interval: 1_000,
+            election_timeout_min: 10_000_000_000,
+            election_timeout_max: 20_000_000_000,
+            enable_leader_restore: Some(false),
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 0,
+            purge_batch_size: 1,
+            max_payload_entries: 1024,
+            replication_lag_threshold: 1_000,
+            install_snapshot_timeout: 600_000,
+            log_stage_capacity: Some(16),
+            ..openraft::Config::default()
+        };
+        let config = config.validate().map_err(|error| OpenError { reason: error.to_string() })?;
+        let found = deps.recovered.groups.into_iter().map(|group| (group.range_id, group)).collect();
+        let inner = Arc::new(NodeInner {
+            store_id: deps.store_id,
+            clock: deps.clock,
+            log: deps.log,
+            found: Mutex::new(found),
+            transport: deps.transport.clone(),
+            liveness,
+            config: Arc::new(config),
+            groups: RwLock::default(),
+            elections: Mutex::default(),
+            rng: Mutex::new(SmallRng::seed_from_u64(deps.seed)),
+            may_vote,
+            spool_dir: deps.spool_dir,
+            spools: Mutex::default(),
+            spool_count: AtomicU64::new(0),
+        });
+        deps.transport.register(services::RAFT, Arc::new(Handler { inner: inner.clone() }));
+        tokio::spawn(election_loop(Arc::downgrade(&inner)));
+        Ok(Self { inner })
+    }
+
+    #[must_use]
+    pub fn liveness(&self) -> &StoreLiveness {
+        &self.inner.liveness
+    }
+
+    /// Whether the log kept everything it acknowledged.
+    #[must_use]
+    pub fn may_vote(&self) -> bool {
+        self.inner.may_vote
+    }
+
+    /// The ranges whose logs were found at start and that have not been opened.
+    #[must_use]
+    pub fn unopened(&self) -> Vec<RangeId> {
+        self.inner.found.lock().keys().copied().collect()
+    }
+
+    /// Opens a group over its state machine, with whatever log was found for it.
+    ///
+    /// # Errors
+    /// When the log is damaged, or the group is open already.
+    pub async fn open_group(
+        &self,
+        options: GroupOptions,
+        machine: Arc<dyn StateMachine>,
+    ) -> Result<Group, OpenError> {
+        let inner = &self.inner;
+        let failed = |error: &dyn std::fmt::Display| OpenError { reason: format!("{}: {error}", options.range_id) };
+        if inner.groups.read().contains_key(&options.range_id) {
+            return Err(failed(&"it is open already"));
+        }
+        let found = inner.found.lock().remove(&options.range_id);
+        let log = GroupLogStorage::new(options.range_id, inner.log.clone(), found.as_ref())
+            .map_err(|error| failed(&error))?;
+        let adapter =
+            MachineAdapter { machine, applied_term: Arc::default(), applied_index: Arc::default() };
+        let network = Network {
+            range: options.range_id,
+            replica: options.replica_id,
+            transport: inner.transport.clone(),
+        };
+        let raft = openraft::Raft::<Types, MachineAdapter>::new(
+            options.replica_id.get(),
+            inner.config.clone(),
+            network,
+            log.clone(),
+            adapter.clone(),
+        )
+        .await
+        .map_err(|error| failed(&error))?;
+        let group = GroupInner::new(GroupParts {
+            range_id: options.range_id,
+            replica_id: options.replica_id,
+            raft,
+            adapter,
+            log,
+            log_store: inner.log.clone(),
+            clock: inner.clock.clone(),
+            liveness: inner.liveness.clone(),
+            transport: inner.transport.clone(),
+            store: inner.store_id,
+            may_vote: inner.may_vote,
+        });
+        tokio::spawn(group.clone().follow());
+        let group = Group { inner: group };
+        inner.groups.write().insert(options.range_id, group.clone());
+        if options.campaign {
+            group.inner.campaign(false).await;
+        }
+        // Whoever leads makes itself heard before this; otherwise the group elects.
+        let wait = if options.campaign { Duration::from_millis(50) } else { Duration::from_millis(300) };
+        inner.elect_after(options.range_id, wait);
+        Ok(group)
+    }
+
+    #[must_use]
+    pub fn group(&self, range_id: RangeId) -> Option<Group> {
+        self.inner.groups.read().get(&range_id).cloned()
+    }
+
+    /// Stops a group; its log stays.
+    pub async fn close_group(&self, range_id: RangeId) {
+        let group = self.inner.groups.write().remove(&range_id);
+        if let Some(group) = group {
+            group.close().await;
+        }
+    }
+
+    /// Stops a group and removes its log.
+    pub async fn remove_group(&self, range_id: RangeId) {
+        self.close_group(range_id).await;
+        self.inner.log.submit(LogOp::RemoveGroup { range_id }, ignore());
+    }
+
+    /// Stops all groups and the heartbeats.
+    pub async fn stop(&self) {
+        self.inner.liveness.stop();
+        let groups: Vec<Group> = self.inner.groups.write().drain().map(|(_, group)| group).collect();
+        futures::future::join_all(groups.iter().map(Group::close)).await;
+    }
+}
+
+impl NodeInner {
+    fn elect_after(&self, range_id: RangeId, wait: Duration) {
+        let jitter = Duration::from_millis(self.rng.lock().random_range(0..100));
+        self.elections.lock().insert(range_id, Instant::now() + wait + jitter);
+    }
+}
+
+/// Wakes when a peer's liveness changes, and while some group has no leader.
+async fn election_loop(node: std::sync::Weak<NodeInner>) {
+    let mut last_sweep = Instant::now();
+    loop {
+        let Some(inner) = node.upgrade() else { return };
+        let next = inner.elections.lock().values().min().copied();
+        let liveness = inner.liveness.clone();
+        drop(inner);
+        let pause = match next {
+            Some(at) => at.saturating_duration_since(Instant::now()).max(Duration::from_millis(5)),
+            None => Duration::from_millis(500),
+        };
+        let changed = tokio::time::timeout(pause, liveness.changed()).await.is_ok();
+        let Some(inner) = node.upgrade() else { return };
+        // A change may be missed between two waits, so the groups are looked over now and then regardless.
+        if changed || last_sweep.elapsed() > Duration::from_secs(1) {
+            last_sweep = Instant::now();
+            let groups: Vec<Group> = inner.groups.read().values().cloned().collect();
+            for group in groups {
+                if group.inner.wants_election() {
+                    let known = inner.elections.lock().contains_key(&group.range_id());
+                    if !known {
+                        inner.elect_after(group.range_id(), Duration::ZERO);
+                    }
+                } else if !group.inner.is_closed() && group.status().leader == Some(group.replica_id()) {
+                    // A new epoch of ours, or a voter that did not answer before.
+                    let group = group.clone();
+                    tokio::spawn(async move { group.inner.fortify().await });
+                }
+            }
+        }
+        let now = Instant::now();
+        let due: Vec<RangeId> =
+            inner.elections.lock().iter().filter(|(_, at)| **at <= now).map(|(range, _)| *range).collect();
+        for range_id in due {
+            inner.elections.lock().remove(&range_id);
+            let group = inner.groups.read().get(&range_id).cloned();
+            let Some(group) = group.filter(|group| group.inner.wants_election()) else { continue };
+            let weak = node.clone();
+            tokio::spawn(async move {
+                group.inner.campaign(true).await;
+                // Until somebody leads, again.
+                if let Some(inner) = weak.upgrade()
+                    && group.inner.wants_election()
+                {
+                    inner.elect_after(range_id, Duration::from_millis(150));
+                }
+            });
+        }
+    }
+}
+
+struct Handler {
+    inner: Arc<NodeInner>,
+}
+
+fn refused(reason: impl ToString) -> RpcError {
+    RpcError::Refused { reason: reason.to_string() }
+}
+
+fn answer<T: serde::Serialize>(value: &T) -> Bytes {
+    postcard::to_stdvec(value).expect("answers are plain data").into()
+}
+
+#[async_trait]
+impl Service for Handler {
+    async fn call(&self, _from: NodeId, payload: Bytes) -> Result<Bytes, RpcError> {
+        let (kind, address, body) = decode_message(payload).map_err(refused)?;
+        let group = self.inner.groups.read().get(&address.range).cloned();
+        let group = group.ok_or_else(|| refused(format!("no replica of {}", address.range)))?;
+        // Meant for a replica that was here before this one.
+        if group.replica_id() != address.to {
+            return Err(refused(format!("{} is not here, {} is", address.to, group.replica_id())));
+        }
+        let group = &group.inner;
+        match kind {
+            Kind::Append => {
+                let request = decode_append(body).map_err(refused)?;
+                let response = group.raft.append_entries(request).await.map_err(refused)?;
+                Ok(answer(&response))
+            }
+            Kind::Vote => {
+                let request: VoteRequest<Types> = postcard::from_bytes(&body).map_err(refused)?;
+                let response = group.on_vote(request).await.ok_or_else(|| refused("a promise stands"))?;
+                Ok(answer(&response))
+            }
+            Kind::PreVote => {
+                let request: PreVote = postcard::from_bytes(&body).map_err(refused)?;
+                Ok(answer(&group.on_pre_vote(request).await))
+            }
+            Kind::Fortify => {
+                let request: Fortify = postcard::from_bytes(&body).map_err(refused)?;
+                Ok(answer(&group.on_fortify(request).await))
+            }
+            Kind::Yield => {
+                let request: Yield = postcard::from_bytes(&body).map_err(refused)?;
+                if group.on_yield(request).await {
+                    let group = group.clone();
+                    tokio::spawn(async move { group.campaign(false).await });
+                }
+                Ok(answer(&true))
+            }
+            Kind::SnapshotChunk => {
+                let (head, chunk) = split_head(body).map_err(refused)?;
+                self.take_chunk(address, head, &chunk).map_err(refused)?;
+                Ok(Bytes::new())
+            }
+            Kind::SnapshotEnd => {
+                let end: SnapshotEnd = postcard::from_bytes(&body).map_err(refused)?;
+                let spool = self.finish_snapshot(address, &end).map_err(refused)?;
+                let meta =
+                    openraft::SnapshotMeta { last_log_id: end.last_log_id, last_membership: end.membership };
+                let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Received(spool) };
+                let response = group.raft.install_full_snapshot(end.vote, snapshot).await.map_err(refused)?;
+                Ok(answer(&response))
+            }
+        }
+    }
+}
+
+impl Handler {
+    fn take_chunk(&self, address: Address, head: ChunkHead, chunk: &[u8]) -> std::io::Result<()> {
+        let mut spools = self.inner.spools.lock();
+        let key = (address.range, head.snapshot);
+        if head.number == 0 {
+            // A sending that was broken off is not taken up again: one spool for each range at a time.
+            spools.retain(|(range, _), _| *range != address.range);
+            let count = self.inner.spool_count.fetch_add(1, Ordering::Relaxed);
+            let path = self.inner.spool_dir.join(format!("{}-{count}", address.range));
+            let file = std::fs::File::create(&path)?;
+            spools.insert(key, ReceivingSnapshot { spool: Spool { path }, file, next: 0 });
+        }
+        let receiving = spools.get_mut(&key).ok_or_else(|| std::io::Error::other("no such snapshot"))?;
+        if receiving.next != head.number {
+            return Err(std::io::Error::other("a chunk is missing"));
+        }
+        receiving.next += 1;
+        let length = u32::try_from(chunk.len()).map_err(std::io::Error::other)?;
+        receiving.file.write_all(&length.to_le_bytes())?;
+        receiving.file.write_all(chunk)
+    }
+
+    fn finish_snapshot(&self, address: Address, end: &SnapshotEnd) -> std::io::Result<Spool> {
+        let receiving = self.inner.spools.lock().remove(&(address.range, end.snapshot));
+        let receiving = receiving.ok_or_else(|| std::io::Error::other("no such snapshot"))?;
+        if receiving.next != end.chunk_count {
+            return Err(std::io::Error::other("a chunk is missing"));
+        }
+        Ok(receiving.spool)
+    }
+}

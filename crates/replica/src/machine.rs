@@ -1,0 +1,289 @@
+//! The state machine under Raft: applies commands to the engine, makes and takes in snapshots.
+//!
+//! **Invariants**
+//! - *applied-with-data*: the applied position is written in the same batch as what it covers.
+//! - *lease-named*: see [`crate::command`].
+//! - *split-alone*: a command with an effect ends the slice of entries that is written at once, so that its effect is
+//!   seen with exactly its own state.
+
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use hlc::Timestamp;
+use keys::{Key, RangeDescriptor, RangeId, ReplicaId, Span, Term};
+use parking_lot::Mutex;
+use raft::{Applied, ApplyError, Committed, CommittedPayload, LogPosition, SnapshotSource, StateMachine};
+use storage::{Engine, StorageError, WriteBatch};
+
+use crate::{
+    command::{Command, Effect},
+    host::{Inheritance, ReplicaHost},
+    state,
+};
+
+/// The outcome of a command that took effect.
+pub(crate) const APPLIED: u8 = 1;
+/// The outcome of one that named another lease.
+const REFUSED: u8 = 0;
+
+/// The log index a range begins at: an empty log over existing data must not look like one from the beginning.
+pub const FIRST_INDEX: u64 = 10;
+/// The term of that index; the first election is above it.
+pub const FIRST_TERM: Term = Term::new(5);
+
+/// The position of a range's log before its first entry.
+#[must_use]
+pub fn initial_position() -> LogPosition {
+    LogPosition { term: FIRST_TERM, index: FIRST_INDEX }
+}
+
+pub struct Machine {
+    range_id: RangeId,
+    engine: Engine,
+    host: Arc<dyn ReplicaHost>,
+    applied_key: Key,
+    applied: Mutex<Applied>,
+    descriptor: ArcSwapOption<RangeDescriptor>,
+    /// Set once the replica exists; leadership changes before that concern nobody.
+    leads: std::sync::atomic::AtomicBool,
+    damaged: OnceLock<String>,
+}
+
+impl Machine {
+    /// The machine of a range as the engine has it; one without a descriptor waits for its first snapshot.
+    ///
+    /// # Errors
+    /// When the engine fails or the range's records are damaged.
+    pub fn load(range_id: RangeId, engine: Engine, host: Arc<dyn ReplicaHost>) -> Result<Self, StorageError> {
+        let applied_key = state::applied_key(range_id);
+        let applied = match engine.get_local(applied_key.as_bytes())? {
+            Some(bytes) => state::decode_applied(&bytes)?,
+            None => Applied::default(),
+        };
+        let descriptor = match engine.get_local(state::descriptor_key(range_id).as_bytes())? {
+            Some(bytes) => {
+                let descriptor: RangeDescriptor = crate::api::decode(&bytes)
+                    .map_err(|error| StorageError::corruption(format!("descriptor of {range_id}: {error}")))?;
+                Some(Arc::new(descriptor))
+            }
+            None => None,
+        };
+        Ok(Self {
+            range_id,
+            engine,
+            host,
+            applied_key,
+            applied: Mutex::new(applied),
+            descriptor: ArcSwapOption::from(descriptor),
+            leads: std::sync::atomic::AtomicBool::new(false),
+            damaged: OnceLock::new(),
+        })
+    }
+
+    #[must_use]
+    pub fn range_id(&self) -> RangeId {
+        self.range_id
+    }
+
+    #[must_use]
+    pub fn descriptor(&self) -> Option<Arc<RangeDescriptor>> {
+        self.descriptor.load_full()
+    }
+
+    fn apply_slice(&self, entries: &[Committed]) -> Result<Vec<Bytes>, StorageError> {
+        let mut outcomes = Vec::with_capacity(entries.len());
+        let mut batch = WriteBatch::new();
+        let mut applied = self.applied.lock().clone();
+        for entry in entries {
+            applied.position = Some(entry.position);
+            let command = match &entry.payload {
+                CommittedPayload::Blank => {
+                    outcomes.push(Bytes::new());
+                    continue;
+                }
+                CommittedPayload::Membership(membership) => {
+                    applied.membership = membership.clone();
+                    outcomes.push(Bytes::new());
+                    continue;
+                }
+                CommittedPayload::Command(payload) => Command::decode(payload).map_err(|error| {
+                    StorageError::corruption(format!("{} entry {}: {error}", self.range_id, entry.position.index))
+                })?,
+            };
+            if command.term != entry.position.term {
+                tracing::debug!(range = %self.range_id, index = entry.position.index, "command of another lease");
+                outcomes.push(Bytes::from_static(&[REFUSED]));
+                continue;
+            }
+            if !command.batch.is_empty() {
+                batch.merge(&WriteBatch::from_bytes(&command.batch)?);
+            }
+            outcomes.push(Bytes::from_static(&[APPLIED]));
+            if let Some(effect) = command.effect {
+                // *split-alone*
+                self.write(std::mem::take(&mut batch), &applied, Some(&effect))?;
+                self.take_effect(effect);
+            }
+        }
+        self.write(batch, &applied, None)?;
+        Ok(outcomes)
+    }
+
+    /// *applied-with-data*
+    fn write(&self, mut batch: WriteBatch, applied: &Applied, effect: Option<&Effect>) -> Result<(), StorageError> {
+        match effect {
+            None => {}
+            Some(Effect::Split { left, right }) => {
+                state::put_descriptor(&mut batch, left);
+                state::put_new_range(&mut batch, right, &self.right_applied(right));
+            }
+            Some(Effect::Descriptor(descriptor)) => state::put_descriptor(&mut batch, descriptor),
+        }
+        state::put_applied(&mut batch, &self.applied_key, applied);
+        self.engine.apply(&batch)?;
+        *self.applied.lock() = applied.clone();
+        Ok(())
+    }
+
+    /// Where the right half's log begins: the same on every store, with the members of the descriptor.
+    fn right_applied(&self, right: &RangeDescriptor) -> Applied {
+        Applied { position: Some(initial_position()), membership: raft::initial_membership(right, initial_position()) }
+    }
+
+    fn take_effect(&self, effect: Effect) {
+        match effect {
+            Effect::Split { left, right } => {
+                self.descriptor.store(Some(Arc::new(left.clone())));
+                let led = self.leads.load(std::sync::atomic::Ordering::Acquire);
+                let applied = self.right_applied(&right);
+                self.host.split_applied(&left, &right, applied, Inheritance { led });
+            }
+            Effect::Descriptor(descriptor) => {
+                self.descriptor.store(Some(Arc::new(descriptor.clone())));
+                self.host.descriptor_applied(&descriptor);
+            }
+        }
+    }
+
+    fn fail(&self, error: StorageError) -> ApplyError {
+        if error.is_corruption() {
+            let _first = self.damaged.set(error.to_string());
+            self.host.corrupted(self.range_id, &error);
+        }
+        ApplyError { reason: error.to_string() }
+    }
+}
+
+impl StateMachine for Machine {
+    fn applied(&self) -> Applied {
+        self.applied.lock().clone()
+    }
+
+    fn apply(&self, entries: &[Committed]) -> Result<Vec<Bytes>, ApplyError> {
+        fail::fail_point!("replica::before_apply");
+        let outcomes = self.apply_slice(entries).map_err(|error| self.fail(error))?;
+        fail::fail_point!("replica::after_apply");
+        Ok(outcomes)
+    }
+
+    fn snapshot(&self) -> Result<(Applied, Box<dyn SnapshotSource>), ApplyError> {
+        let snapshot = self.engine.snapshot();
+        let read = || -> Result<(Applied, RangeDescriptor), StorageError> {
+            let missing = || StorageError::corruption(format!("{} has no state to send", self.range_id));
+            let applied = snapshot.get_local(self.applied_key.as_bytes())?.ok_or_else(missing)?;
+            let descriptor =
+                snapshot.get_local(state::descriptor_key(self.range_id).as_bytes())?.ok_or_else(missing)?;
+            let descriptor = crate::api::decode(&descriptor)
+                .map_err(|error| StorageError::corruption(format!("descriptor of {}: {error}", self.range_id)))?;
+            Ok((state::decode_applied(&applied)?, descriptor))
+        };
+        let (applied, descriptor) = read().map_err(|error| self.fail(error))?;
+        let header = crate::api::encode(&descriptor);
+        let chunks = snapshot.chunks(vec![descriptor.span()], state::local_spans(&descriptor).to_vec());
+        Ok((applied, Box::new(Chunks { header: Some(header), chunks: Box::new(chunks) })))
+    }
+
+    fn install(
+        &self,
+        applied: Applied,
+        chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>,
+    ) -> Result<(), ApplyError> {
+        let damaged = |what: String| ApplyError { reason: format!("snapshot of {}: {what}", self.range_id) };
+        let header = chunks
+            .next()
+            .ok_or_else(|| damaged("empty".into()))?
+            .map_err(|error| damaged(error.to_string()))?;
+        let descriptor: RangeDescriptor =
+            crate::api::decode(&header).map_err(|error| damaged(error.to_string()))?;
+        if descriptor.range_id != self.range_id {
+            return Err(damaged(format!("it is of {}", descriptor.range_id)));
+        }
+        if self.host.overlaps_other(&descriptor) {
+            return Err(damaged("another range's state is in its place".into()));
+        }
+        let mut clear: Vec<Span> = vec![descriptor.span()];
+        let mut clear_local: Vec<Span> = state::local_spans(&descriptor).to_vec();
+        if let Some(old) = self.descriptor() {
+            clear.push(old.span());
+            clear_local.extend(state::local_spans(&old));
+        }
+        let applied_value = state::encode_applied(&applied);
+        let extra = [(self.applied_key.clone(), applied_value)];
+        let mut failed = None;
+        let mut readable = chunks.map_while(|chunk| match chunk {
+            Ok(chunk) => Some(chunk),
+            Err(error) => {
+                failed = Some(error.to_string());
+                None
+            }
+        });
+        // All of it is read before anything is changed: half a snapshot must not be installed.
+        let collected: Vec<Bytes> = readable.by_ref().collect();
+        drop(readable);
+        if let Some(reason) = failed {
+            return Err(damaged(reason));
+        }
+        self.engine
+            .ingest(collected.into_iter(), &clear, &clear_local, &extra)
+            .map_err(|error| self.fail(error))?;
+        *self.applied.lock() = applied;
+        self.descriptor.store(Some(Arc::new(descriptor.clone())));
+        self.host.descriptor_applied(&descriptor);
+        Ok(())
+    }
+
+    fn durable_index(&self) -> u64 {
+        match self.engine.read_flushed_local(self.applied_key.as_bytes()) {
+            Ok(Some(bytes)) => match state::decode_applied(&bytes) {
+                Ok(applied) => applied.position.map_or(0, |position| position.index),
+                Err(_) => 0,
+            },
+            Ok(None) | Err(_) => 0,
+        }
+    }
+
+    fn on_leader_change(&self, _leader: Option<ReplicaId>, _term: Term, we_lead: bool) {
+        self.leads.store(we_lead, std::sync::atomic::Ordering::Release);
+    }
+}
+
+/// The descriptor first, so that the receiver knows what to clear; then the engine's chunks.
+struct Chunks {
+    header: Option<Bytes>,
+    chunks: Box<dyn Iterator<Item = Result<Bytes, StorageError>> + Send>,
+}
+
+impl SnapshotSource for Chunks {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, ApplyError> {
+        if let Some(header) = self.header.take() {
+            return Ok(Some(header));
+        }
+        self.chunks.next().transpose().map_err(|error| ApplyError { reason: error.to_string() })
+    }
+}
+
+/// The time up to which the left half of a split may have served reads for the right.
+pub(crate) fn low_water_after(now: Timestamp) -> Timestamp {
+    now.next()
+}

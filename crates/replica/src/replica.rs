@@ -1,0 +1,755 @@
+//! A replica of one range: admits batches, orders them by latches and locks, evaluates them, and has what they write
+//! agreed on and applied before it answers.
+//!
+//! ```text
+//! send ─▶ lease? ─▶ in range? ─▶ latches ─▶ lock table ─▶ evaluate ─┬─ reads only ──▶ remember reads ─▶ answer
+//!           ▲                                  │            │       └─ writes ─▶ propose ─▶ applied here ─▶ answer
+//!           └────────── wait, push ◀───────────┴── intents ─┘                        latches held until then
+//! ```
+//!
+//! **Invariants**
+//! - *latches-until-known*: the latches of a batch that writes are held until the log says what became of it, even
+//!   when whoever sent it is gone: the proposal runs in a task of its own.
+//! - *one-leaseholder*: nothing is evaluated without a lease that has time left, and nothing takes effect under
+//!   another term than the one it was evaluated in.
+//! - *reads-remembered*: a read is in the timestamp cache before its latches are released.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use concurrency::{
+    Acquired, Conflict, LatchGuard, LatchManager, LatchSpan, LatchSpans, LockRequest, LockTable, TimestampCache,
+    WaitOutcome, Waiter,
+};
+use hlc::{Clock, Timestamp};
+use keys::{Key, LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, Span, StoreId, Term, TxnMeta, keyspace};
+use parking_lot::Mutex;
+use raft::{Group, Lease, ProposeError};
+use storage::{Engine, StorageError};
+
+use crate::{
+    Outbound, ReplicaHost,
+    api::{BatchRequest, BatchResponse, Header, KvError, RangeStats, Request, Response, WaitPolicy},
+    command::{Command, Effect},
+    evaluate::{EvalError, Evaluated, Evaluator},
+    machine::Machine,
+    txn_record::TxnRegistry,
+};
+
+/// A command above this is refused: it would hold up everything behind it.
+const MAX_COMMAND_BYTES: usize = 64 << 20;
+
+/// What a replica is given by the store it lives in.
+#[derive(Clone)]
+pub struct ReplicaDeps {
+    pub engine: Engine,
+    pub clock: Arc<Clock>,
+    pub node_id: NodeId,
+    pub store_id: StoreId,
+    pub outbound: Arc<dyn Outbound>,
+    pub host: Arc<dyn ReplicaHost>,
+}
+
+/// One replica.
+pub struct Replica {
+    pub(crate) deps: ReplicaDeps,
+    range_id: RangeId,
+    replica_id: ReplicaId,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) group: Group,
+    latches: LatchManager,
+    pub(crate) locks: LockTable,
+    pub(crate) cache: TimestampCache,
+    registry: TxnRegistry,
+    /// The term of the lease that the structures above belong to; 0 before the first.
+    lease_term: AtomicU64,
+    new_lease: Mutex<()>,
+    pub(crate) admin: tokio::sync::Mutex<()>,
+    pub(crate) metrics: ReplicaMetrics,
+}
+
+#[derive(Debug, Default)]
+pub struct ReplicaMetrics {
+    pub batches: AtomicU64,
+    pub proposals: AtomicU64,
+    pub lock_waits: AtomicU64,
+    pub pushes: AtomicU64,
+}
+
+/// A lease with time left.
+#[derive(Clone, Copy)]
+pub(crate) struct HeldLease {
+    pub term: Term,
+    pub start: Timestamp,
+    pub expiration: Timestamp,
+}
+
+impl Replica {
+    pub fn new(deps: ReplicaDeps, replica_id: ReplicaId, machine: Arc<Machine>, group: Group) -> Self {
+        let range_id = machine.range_id();
+        Self {
+            deps,
+            range_id,
+            replica_id,
+            machine,
+            group,
+            latches: LatchManager::new(),
+            locks: LockTable::new(),
+            cache: TimestampCache::default(),
+            registry: TxnRegistry::default(),
+            lease_term: AtomicU64::new(0),
+            new_lease: Mutex::new(()),
+            admin: tokio::sync::Mutex::new(()),
+            metrics: ReplicaMetrics::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn range_id(&self) -> RangeId {
+        self.range_id
+    }
+
+    #[must_use]
+    pub fn replica_id(&self) -> ReplicaId {
+        self.replica_id
+    }
+
+    /// The descriptor as last applied; none while a new replica waits for its first snapshot.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<Arc<RangeDescriptor>> {
+        self.machine.descriptor()
+    }
+
+    #[must_use]
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    #[must_use]
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &ReplicaMetrics {
+        &self.metrics
+    }
+
+    #[must_use]
+    pub fn lock_table(&self) -> &LockTable {
+        &self.locks
+    }
+
+    /// Whether this replica may serve now.
+    #[must_use]
+    pub fn is_leaseholder(&self) -> bool {
+        matches!(self.group.lease(), Lease::Held { expiration, .. } if self.deps.clock.now() < expiration)
+    }
+
+    pub(crate) fn lease(&self) -> Result<HeldLease, KvError> {
+        match self.group.lease() {
+            Lease::Held { term, start, expiration } if self.deps.clock.now() < expiration => {
+                if self.lease_term.load(Ordering::Acquire) != term.get() {
+                    self.begin_lease(term, start);
+                }
+                Ok(HeldLease { term, start, expiration })
+            }
+            Lease::Held { .. } => Err(self.not_leaseholder(None)),
+            Lease::NotHeld { leader } => Err(self.not_leaseholder(leader)),
+        }
+    }
+
+    /// A lease begins: what the last leaseholder served is not known here, so everything up to its end counts as
+    /// read, and every lock as unknown.
+    fn begin_lease(&self, term: Term, start: Timestamp) {
+        let _guard = self.new_lease.lock();
+        if self.lease_term.load(Ordering::Acquire) == term.get() {
+            return;
+        }
+        self.cache.bump_low_water(start);
+        self.locks.clear();
+        self.registry.restart(self.deps.clock.now().wall_ns());
+        self.lease_term.store(term.get(), Ordering::Release);
+        tracing::info!(range = %self.range_id, %term, "lease begins");
+    }
+
+    fn not_leaseholder(&self, leader: Option<ReplicaId>) -> KvError {
+        let hint = match (leader, self.descriptor()) {
+            (Some(leader), Some(descriptor)) if leader != self.replica_id => descriptor.replica(leader).copied(),
+            _ => None,
+        };
+        KvError::NotLeaseholder { range_id: self.range_id, hint }
+    }
+
+    /// Executes a batch.
+    ///
+    /// # Errors
+    /// See [`KvError`]; *error-means-nothing*.
+    pub async fn send(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, KvError> {
+        self.metrics.batches.fetch_add(1, Ordering::Relaxed);
+        if let [only] = &request.requests[..]
+            && let Some(response) = self.admin_request(only).await
+        {
+            return response;
+        }
+        let mut waiter: Option<Waiter> = None;
+        loop {
+            let attempt = self.attempt(request).await;
+            let conflict = match attempt {
+                Ok(response) => return Ok(response),
+                Err(Attempt::Error(error)) => return Err(error),
+                Err(Attempt::Conflict(conflict)) => conflict,
+            };
+            // The place in the last queue is given up only once there is one in the next.
+            waiter = Some(self.wait_for(request, conflict, waiter).await?);
+        }
+    }
+
+    async fn attempt(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, Attempt> {
+        self.lease()?;
+        let descriptor = self.descriptor().ok_or_else(|| self.not_leaseholder(None))?;
+        self.check_in_range(request, &descriptor)?;
+        let latch = match self.latches.try_acquire(latch_spans(request, self.deps.clock.now())) {
+            Ok(latch) => latch,
+            Err(spans) => self.latches.acquire(spans).await,
+        };
+        // While it waited, the lease may have gone and the range been split.
+        let lease = self.lease()?;
+        let descriptor = self.descriptor().ok_or_else(|| self.not_leaseholder(None))?;
+        self.check_in_range(request, &descriptor)?;
+        if let Some(conflict) = self.check_locks(request) {
+            return Err(Attempt::Conflict(conflict));
+        }
+        let evaluated = self.evaluate(request, &descriptor, lease)?;
+        // What is read must lie under this lease, or the next leaseholder would not know of it.
+        if evaluated.read_ts >= lease.expiration || evaluated.reads.iter().any(|(_, ts)| *ts >= lease.expiration) {
+            return Err(self.not_leaseholder(None).into());
+        }
+        for (key, strength) in &evaluated.acquire {
+            let txn = request.header.txn.as_ref().map(|txn| &txn.meta);
+            let Some(txn) = txn else { continue };
+            if let Acquired::Blocked(conflict) = self.locks.acquire(key, txn, *strength) {
+                return Err(Attempt::Conflict(conflict));
+            }
+        }
+        if evaluated.batch.is_empty() {
+            self.remember_reads(request, &evaluated);
+            self.after(request, &evaluated);
+            drop(latch);
+            return Ok(self.respond(request, &descriptor, evaluated));
+        }
+        self.propose_and_wait(request, descriptor, lease, latch, evaluated).await
+    }
+
+    fn evaluate(
+        &self,
+        request: &BatchRequest,
+        descriptor: &RangeDescriptor,
+        lease: HeldLease,
+    ) -> Result<Evaluated, Attempt> {
+        let uncertainty_limit = match &request.header.txn {
+            None => Timestamp::MIN,
+            Some(txn) => match txn.observed {
+                Some((node, at)) if node == self.deps.node_id => txn.uncertainty_limit.min(at.max(lease.start)),
+                _ => txn.uncertainty_limit,
+            },
+        };
+        let evaluator = Evaluator {
+            engine: &self.deps.engine,
+            cache: &self.cache,
+            locks: &self.locks,
+            registry: &self.registry,
+            descriptor,
+            now: self.deps.clock.now(),
+            uncertainty_limit,
+        };
+        evaluator.evaluate(request).map_err(|error| match error {
+            EvalError::Kv(error) => Attempt::Error(error),
+            EvalError::Storage(error) => Attempt::Error(self.storage_error(error)),
+            EvalError::Locked(conflict) => Attempt::Conflict(conflict),
+            EvalError::Intents(intents) => {
+                for (key, lock) in &intents {
+                    self.locks.add_discovered(key, &lock.txn, lock.ts);
+                }
+                let (key, lock) = intents.into_iter().next().expect("a conflict names at least one key");
+                Attempt::Conflict(Conflict { key, holder: lock.txn, strength: LockStrength::Intent })
+            }
+        })
+    }
+
+    pub(crate) fn storage_error(&self, error: StorageError) -> KvError {
+        if error.is_corruption() {
+            self.deps.host.corrupted(self.range_id, &error);
+        }
+        KvError::Internal { reason: format!("{}: {error}", self.range_id) }
+    }
+
+    /// *one-range*
+    fn check_in_range(&self, request: &BatchRequest, descriptor: &RangeDescriptor) -> Result<(), KvError> {
+        let anchor = request.header.txn.as_ref().map(|txn| &txn.meta.anchor);
+        let span = descriptor.span();
+        let one_phase = request.requests.iter().any(|it| matches!(it, Request::EndTxn { one_phase: true, .. }));
+        for item in &request.requests {
+            if one_phase && matches!(item, Request::EndTxn { .. }) {
+                continue;
+            }
+            let Some(touched) = item.span(anchor) else { continue };
+            if !span.contains_span(&touched) {
+                let mut descriptors = vec![descriptor.clone()];
+                descriptors.extend(self.deps.host.neighbour(&descriptor.end));
+                return Err(KvError::RangeMismatch { range_id: self.range_id, descriptors });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_locks(&self, request: &BatchRequest) -> Option<Conflict> {
+        let txn = request.header.txn.as_ref();
+        let meta = txn.map(|txn| &txn.meta);
+        let read_ts = match txn {
+            Some(txn) => txn.read_ts,
+            None if request.header.ts.is_min() => Timestamp::MAX,
+            None => request.header.ts,
+        };
+        let skips = request.header.wait == WaitPolicy::SkipLocked;
+        for item in &request.requests {
+            let conflict = match item {
+                Request::Get { lock: Some(_), .. } | Request::Scan { lock: Some(_), .. } if skips => None,
+                Request::Get { key, lock } => {
+                    self.locks.check(&LockRequest { key, txn: meta, strength: *lock, read_ts }).into_iter().next()
+                }
+                // A locking scan finds out key by key which rows it has to wait for.
+                Request::Scan { span, .. } => self.locks.check_span(span, meta, None, read_ts).into_iter().next(),
+                Request::Put { key, .. } | Request::Delete { key } | Request::Increment { key, .. } => {
+                    let strength = Some(LockStrength::Intent);
+                    self.locks.check(&LockRequest { key, txn: meta, strength, read_ts }).into_iter().next()
+                }
+                Request::DeleteRange { span } => {
+                    self.locks.check_span(span, meta, Some(LockStrength::Intent), read_ts).into_iter().next()
+                }
+                _ => None,
+            };
+            if conflict.is_some() {
+                return conflict;
+            }
+        }
+        None
+    }
+
+    /// *reads-remembered*
+    fn remember_reads(&self, request: &BatchRequest, evaluated: &Evaluated) {
+        let queries = |item: &Request| matches!(item, Request::QueryIntent { .. });
+        let txn = request.header.txn.as_ref().map(|txn| txn.meta.id);
+        let txn = if request.requests.iter().any(queries) { None } else { txn };
+        for (span, ts) in &evaluated.reads {
+            self.cache.add_span(span, *ts, txn);
+        }
+    }
+
+    /// What the lock table learns of a batch that has taken effect.
+    fn after(&self, request: &BatchRequest, evaluated: &Evaluated) {
+        if let (Some(_), Some(txn)) = (evaluated.finished, &request.header.txn) {
+            self.locks.txn_finished(txn.meta.id);
+            self.registry.forget(txn.meta.id);
+        }
+        for txn in &evaluated.resolved {
+            self.locks.txn_finished(txn.id);
+        }
+    }
+
+    fn respond(&self, request: &BatchRequest, descriptor: &RangeDescriptor, evaluated: Evaluated) -> BatchResponse {
+        let txn = request.header.txn.as_ref().map(|txn| {
+            let mut meta = txn.meta.clone();
+            meta.write_ts = evaluated.write_ts;
+            meta
+        });
+        let outdated = request.header.generation != descriptor.generation;
+        BatchResponse {
+            responses: evaluated.responses,
+            txn,
+            read_ts: evaluated.read_ts,
+            now: self.deps.clock.now(),
+            descriptor: outdated.then(|| descriptor.clone()),
+        }
+    }
+
+    async fn propose_and_wait(
+        self: &Arc<Self>,
+        request: &BatchRequest,
+        descriptor: Arc<RangeDescriptor>,
+        lease: HeldLease,
+        latch: LatchGuard,
+        evaluated: Evaluated,
+    ) -> Result<BatchResponse, Attempt> {
+        let bytes = evaluated.batch.byte_size();
+        if bytes > MAX_COMMAND_BYTES {
+            return Err(Attempt::Error(KvError::TooLarge { bytes, max: MAX_COMMAND_BYTES }));
+        }
+        self.remember_reads(request, &evaluated);
+        let payload = Command::encode(lease.term, None, evaluated.batch.data());
+        self.metrics.proposals.fetch_add(1, Ordering::Relaxed);
+
+        // *latches-until-known*: a caller that goes away must not take the latches with it.
+        let replica = self.clone();
+        let future = Box::pin(async move { replica.propose(payload, lease.term).await });
+        let (outcome, latch) = Proposal { future: Some(future), latch: Some(latch), started: false }.await;
+        outcome?;
+        self.after(request, &evaluated);
+        drop(latch);
+        Ok(self.respond(request, &descriptor, evaluated))
+    }
+
+    /// Has a command agreed on and applied here.
+    pub(crate) async fn propose(&self, payload: Bytes, term: Term) -> Result<(), KvError> {
+        match self.group.propose(payload, term).await {
+            Ok(outcome) if outcome.first() == Some(&crate::machine::APPLIED) => Ok(()),
+            // In the log, but under another lease: it did nothing, here as everywhere.
+            Ok(_) => Err(self.not_leaseholder(None)),
+            Err(ProposeError::NotLeader { leader }) => Err(self.not_leaseholder(leader)),
+            Err(ProposeError::Ambiguous { reason }) => Err(KvError::Ambiguous { reason }),
+            Err(ProposeError::Closed) => Err(KvError::RangeNotFound { range_id: self.range_id }),
+            Err(ProposeError::TooLarge { bytes, max }) => Err(KvError::TooLarge { bytes, max }),
+        }
+    }
+
+    pub(crate) async fn propose_effect(&self, term: Term, effect: &Effect, batch: &[u8]) -> Result<(), KvError> {
+        self.propose(Command::encode(term, Some(effect), batch), term).await
+    }
+
+    /// Waits until `conflict` may be out of the way; the place in the queue is kept by the waiter returned.
+    async fn wait_for(
+        self: &Arc<Self>,
+        request: &BatchRequest,
+        conflict: Conflict,
+        previous: Option<Waiter>,
+    ) -> Result<Waiter, KvError> {
+        let header = &request.header;
+        if header.wait == WaitPolicy::Error {
+            return Err(KvError::LockNotAvailable { key: conflict.key, holder: conflict.holder.id });
+        }
+        self.metrics.lock_waits.fetch_add(1, Ordering::Relaxed);
+        let wanted = wanted_strength(request, &conflict.key);
+        let txn = header.txn.as_ref();
+        let lock_request = LockRequest {
+            key: &conflict.key,
+            txn: txn.map(|txn| &txn.meta),
+            strength: wanted,
+            read_ts: txn.map_or(Timestamp::MAX, |txn| txn.read_ts),
+        };
+        let mut waiter = match previous {
+            Some(waiter) if *waiter.key() == conflict.key => waiter,
+            other => {
+                let waiter = self.locks.enqueue(&lock_request);
+                drop(other);
+                waiter
+            }
+        };
+        let deadline = header.lock_timeout.map(|limit| tokio::time::Instant::now() + limit);
+        let mut patience = FIRST_PUSH_AFTER;
+        loop {
+            if conflict.strength == LockStrength::Intent && patience == FIRST_PUSH_AFTER {
+                // An intent may be left over from a transaction that is long over: ask at once.
+                patience = PUSH_EVERY;
+                if let Some(holder) = waiter.holder() {
+                    self.push_holder(header, &conflict.key, holder).await?;
+                }
+            }
+            let push_at = tokio::time::Instant::now() + patience;
+            let until = deadline.map_or(push_at, |deadline| deadline.min(push_at));
+            match tokio::time::timeout_at(until, waiter.next()).await {
+                Ok(WaitOutcome::Turn) => return Ok(waiter),
+                Ok(WaitOutcome::HolderChanged { .. }) => patience = FIRST_PUSH_AFTER.max(patience.min(PUSH_EVERY)),
+                Err(_) => {
+                    let holder = waiter.holder();
+                    if deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline) {
+                        let holder = holder.map_or(conflict.holder.id, |holder| holder.id);
+                        return Err(KvError::LockTimeout { key: conflict.key, holder });
+                    }
+                    patience = PUSH_EVERY;
+                    for holder in waiter.blockers() {
+                        self.push_holder(header, &conflict.key, holder).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks what has become of a transaction in the way, and cleans up after it if it is over.
+    async fn push_holder(&self, header: &Header, key: &Key, holder: TxnMeta) -> Result<(), KvError> {
+        use crate::api::PushKind;
+        self.metrics.pushes.fetch_add(1, Ordering::Relaxed);
+        // A holder without an anchor holds a lock and has written nothing: it cannot be looked up yet.
+        if holder.anchor == Key::MIN {
+            return Ok(());
+        }
+        let pusher = header.txn.as_ref().map(|txn| txn.meta.clone());
+        let mut dependents = Vec::new();
+        if let Some(pusher) = pusher.as_ref().filter(|pusher| pusher.anchor != Key::MIN) {
+            let own = self.deps.outbound.push_txn(pusher.clone(), None, Vec::new(), PushKind::Query).await;
+            match own {
+                Ok(own) if own.status == keys::TxnStatus::Aborted => {
+                    let reason = crate::api::AbortReason::Deadlock;
+                    return Err(KvError::Aborted { txn_id: pusher.id, reason });
+                }
+                Ok(own) => dependents = own.dependents,
+                Err(error) => tracing::debug!(%error, "own dependents"),
+            }
+            if dependents.contains(&holder.id) {
+                // A circle. The two of us next to each other in it decide who goes: the lower priority, then the
+                // later id, so that both sides decide alike.
+                let mine = (pusher.priority, std::cmp::Reverse(pusher.id));
+                let theirs = (holder.priority, std::cmp::Reverse(holder.id));
+                if mine <= theirs {
+                    return Err(KvError::Deadlock { txn_id: pusher.id, members: vec![holder.id] });
+                }
+                let pushed =
+                    self.deps.outbound.push_txn(holder.clone(), Some(pusher.clone()), dependents, PushKind::Abort).await?;
+                return self.clean_up(key, holder, pushed).await;
+            }
+        }
+        match self.deps.outbound.push_txn(holder.clone(), pusher, dependents, PushKind::Query).await {
+            Ok(pushed) => self.clean_up(key, holder, pushed).await,
+            // Its range is away for now; the next push may find it.
+            Err(error) => {
+                tracing::debug!(%error, holder = %holder.id, "push");
+                Ok(())
+            }
+        }
+    }
+
+    async fn clean_up(
+        &self,
+        key: &Key,
+        holder: TxnMeta,
+        pushed: crate::api::PushedTxn,
+    ) -> Result<(), KvError> {
+        use keys::TxnStatus;
+        let outbound = &self.deps.outbound;
+        let (status, commit_ts) = match pushed.status {
+            TxnStatus::Pending => return Ok(()),
+            TxnStatus::Committed | TxnStatus::Aborted => (pushed.status, pushed.commit_ts),
+            TxnStatus::Staging if !pushed.expired => return Ok(()),
+            TxnStatus::Staging => {
+                let mut staged = holder.clone();
+                staged.write_ts = pushed.commit_ts;
+                let mut all_there = true;
+                for in_flight in &pushed.in_flight {
+                    let there = outbound.query_intent(in_flight.clone(), staged.clone(), pushed.commit_ts).await?;
+                    if !there {
+                        all_there = false;
+                        break;
+                    }
+                }
+                let (status, ts) = outbound.recover_txn(staged, all_there).await?;
+                if !status.is_final() {
+                    return Ok(());
+                }
+                (status, ts)
+            }
+        };
+        // This key at once, as somebody waits for it; the rest of the transaction's in its own time.
+        outbound.resolve(vec![Span::point(key.clone())], holder.clone(), status, commit_ts).await?;
+        self.locks.txn_finished(holder.id);
+        let rest = pushed.locks;
+        if !rest.is_empty() {
+            let outbound = outbound.clone();
+            tokio::spawn(async move {
+                if let Err(error) = outbound.resolve(rest, holder, status, commit_ts).await {
+                    tracing::debug!(%error, "resolve after recovery");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn stats(&self) -> RangeStats {
+        let status = self.group.status();
+        let bytes = self
+            .descriptor()
+            .and_then(|descriptor| self.deps.engine.approximate_bytes(&descriptor.span()).ok())
+            .unwrap_or(0);
+        RangeStats {
+            approximate_bytes: bytes,
+            queries_per_second: 0,
+            log_first: status.first_index,
+            log_last: status.last_index,
+            applied: status.applied_index,
+        }
+    }
+
+    /// The locks of the right half leave with it.
+    pub(crate) fn split_locks(&self, at: &Key) -> Vec<(Key, TxnMeta, LockStrength)> {
+        self.locks.split_off(at)
+    }
+
+    /// What the left half had served goes for the right half as well.
+    pub fn inherit(&self, low_water: Timestamp, locks: Vec<(Key, TxnMeta, LockStrength)>) {
+        self.cache.bump_low_water(low_water);
+        self.locks.absorb(locks);
+    }
+}
+
+const FIRST_PUSH_AFTER: Duration = Duration::from_millis(20);
+const PUSH_EVERY: Duration = Duration::from_millis(100);
+
+/// Why an attempt did not come to an answer.
+enum Attempt {
+    Error(KvError),
+    Conflict(Conflict),
+}
+
+impl From<KvError> for Attempt {
+    fn from(error: KvError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A proposal under way, with the latches that must outlive whoever awaits it: dropped half way, it goes on in a
+/// task of its own until its fate is known.
+struct Proposal {
+    future: Option<Pin<Box<dyn Future<Output = Result<(), KvError>> + Send>>>,
+    latch: Option<LatchGuard>,
+    started: bool,
+}
+
+impl Future for Proposal {
+    type Output = (Result<(), KvError>, Option<LatchGuard>);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.started = true;
+        let future = self.future.as_mut().expect("not polled after it was ready");
+        match future.as_mut().poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(outcome) => {
+                self.future = None;
+                Poll::Ready((outcome, self.latch.take()))
+            }
+        }
+    }
+}
+
+impl Drop for Proposal {
+    fn drop(&mut self) {
+        if let (true, Some(future)) = (self.started, self.future.take()) {
+            let latch = self.latch.take();
+            tokio::spawn(async move {
+                let _known = future.await;
+                drop(latch);
+            });
+        }
+    }
+}
+
+fn wanted_strength(request: &BatchRequest, key: &Key) -> Option<LockStrength> {
+    for item in &request.requests {
+        match item {
+            Request::Get { key: wanted, lock } if wanted == key => return *lock,
+            Request::Scan { span, lock, .. } if span.contains(key.as_bytes()) => return *lock,
+            Request::Put { key: wanted, .. }
+            | Request::Delete { key: wanted }
+            | Request::Increment { key: wanted, .. }
+                if wanted == key =>
+            {
+                return Some(LockStrength::Intent);
+            }
+            Request::DeleteRange { span } if span.contains(key.as_bytes()) => return Some(LockStrength::Intent),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The latches of a batch.
+fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans {
+    let header = &request.header;
+    let txn = header.txn.as_ref();
+    let at = if header.ts.is_min() { now } else { header.ts };
+    let read_ts = txn.map_or(at, |txn| txn.read_ts);
+    let write_ts = txn.map_or(at, |txn| txn.meta.write_ts.max(txn.read_ts));
+    let mut spans = LatchSpans::new();
+    let record = |anchor: &Key, txn_id| Span::point(keyspace::txn_record(anchor, txn_id));
+    for item in &request.requests {
+        match item {
+            Request::Get { key, lock: None } => spans.push(LatchSpan::read(Span::point(key.clone()), read_ts)),
+            Request::Scan { span, lock: None, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
+            Request::Get { key, lock: Some(_) } => spans.push(LatchSpan::read_unversioned(Span::point(key.clone()))),
+            Request::Scan { span, lock: Some(_), .. } => spans.push(LatchSpan::read_unversioned(span.clone())),
+            Request::Put { key, .. } | Request::Delete { key } => {
+                spans.push(LatchSpan::write(Span::point(key.clone()), write_ts));
+            }
+            Request::Increment { key, .. } => spans.push(LatchSpan::write_unversioned(Span::point(key.clone()))),
+            Request::DeleteRange { span } | Request::ClearRange { span } => {
+                spans.push(LatchSpan::write_unversioned(span.clone()));
+            }
+            Request::UpdateMeta { descriptor } => {
+                spans.push(LatchSpan::write_unversioned(Span::point(keyspace::meta(&descriptor.end))));
+            }
+            Request::EndTxn { reads, .. } => {
+                if let Some(txn) = txn {
+                    spans.push(LatchSpan::write_unversioned(record(&txn.meta.anchor, txn.meta.id)));
+                }
+                // A commit may have to move its reads up: nothing may be under way beneath them.
+                spans.extend(reads.iter().map(|read| LatchSpan::read_unversioned(read.clone())));
+            }
+            Request::Refresh { span, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
+            Request::HeartbeatTxn { anchor, txn_id } => {
+                spans.push(LatchSpan::read_unversioned(record(anchor, *txn_id)));
+            }
+            Request::ForgetTxn { anchor, txn_id } => {
+                spans.push(LatchSpan::write_unversioned(record(anchor, *txn_id)));
+            }
+            Request::PushTxn { pushee, .. } => {
+                spans.push(LatchSpan::write_unversioned(record(&pushee.anchor, pushee.id)));
+            }
+            Request::RecoverTxn { txn, .. } => {
+                spans.push(LatchSpan::write_unversioned(record(&txn.anchor, txn.id)));
+            }
+            Request::QueryIntent { key, at, .. } => spans.push(LatchSpan::read(Span::point(key.clone()), *at)),
+            Request::ResolveSpan { span, commit_ts, status, .. } => {
+                let ts = if *status == keys::TxnStatus::Committed { *commit_ts } else { Timestamp::MAX };
+                spans.push(LatchSpan::write(span.clone(), ts));
+            }
+            Request::Gc { .. }
+            | Request::Split { .. }
+            | Request::ChangeReplicas { .. }
+            | Request::TransferLease { .. }
+            | Request::Stats
+            | Request::Checksum { .. } => {}
+        }
+    }
+    spans
+}
+
+impl Replica {
+    /// Holds every latch of the range: nothing is evaluated or under way.
+    pub(crate) async fn quiesce(&self) -> LatchGuard {
+        let span = self.descriptor().map_or_else(Span::all, |descriptor| descriptor.span());
+        self.latches.acquire(vec![LatchSpan::write_unversioned(span)]).await
+    }
+
+    async fn admin_request(self: &Arc<Self>, item: &Request) -> Option<Result<BatchResponse, KvError>> {
+        let response = match item {
+            Request::Split { at } => self.split(at).await,
+            Request::ChangeReplicas { add, remove } => self.change_replicas(add, remove).await,
+            Request::TransferLease { to } => self.transfer_lease(*to).await,
+            Request::Stats => self.lease().map(|_| Response::Stats(self.stats())),
+            Request::Checksum { at } => self.checksum(*at),
+            _ => return None,
+        };
+        Some(response.map(|response| BatchResponse {
+            responses: vec![response],
+            txn: None,
+            read_ts: Timestamp::MIN,
+            now: self.deps.clock.now(),
+            descriptor: self.descriptor().map(|descriptor| (*descriptor).clone()),
+        }))
+    }
+}

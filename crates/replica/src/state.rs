@@ -1,0 +1,66 @@
+//! What a replica knows of itself, in memory and in the local column family.
+//!
+//! ```text
+//! /Local/RangeId/<id>/desc   the descriptor          changes with the commands that carry it
+//! /Local/RangeId/<id>/appl   the applied position    changes with every apply, in the same batch
+//! ```
+
+use bytes::Bytes;
+use keys::{Key, RangeDescriptor, RangeId, Span, keyspace};
+use raft::{Applied, LogPosition};
+use storage::{Engine, StorageError, WriteBatch};
+
+pub(crate) fn descriptor_key(range_id: RangeId) -> Key {
+    keyspace::range_id_local(range_id, "desc")
+}
+
+pub(crate) fn applied_key(range_id: RangeId) -> Key {
+    keyspace::range_id_local(range_id, "appl")
+}
+
+pub(crate) fn put_descriptor(batch: &mut WriteBatch, descriptor: &RangeDescriptor) {
+    batch.put_local(descriptor_key(descriptor.range_id).as_bytes(), &crate::api::encode(descriptor));
+}
+
+pub(crate) fn put_applied(batch: &mut WriteBatch, key: &Key, applied: &Applied) {
+    batch.put_local(key.as_bytes(), &encode_applied(applied));
+}
+
+pub(crate) fn encode_applied(applied: &Applied) -> Bytes {
+    crate::api::encode(&(&applied.position, &applied.membership))
+}
+
+pub(crate) fn decode_applied(bytes: &[u8]) -> Result<Applied, StorageError> {
+    let (position, membership): (Option<LogPosition>, Bytes) = crate::api::decode(bytes)
+        .map_err(|error| StorageError::corruption(format!("applied position: {error}")))?;
+    Ok(Applied { position, membership })
+}
+
+/// The descriptors of all ranges the engine has state of.
+///
+/// # Errors
+/// When the engine fails or a record is damaged.
+pub fn stored_ranges(engine: &Engine) -> Result<Vec<RangeDescriptor>, StorageError> {
+    let from = keyspace::range_id_prefix(RangeId::new(0));
+    let to = keyspace::range_id_prefix(RangeId::new(u64::MAX)).prefix_end();
+    let mut found = Vec::new();
+    for (key, value) in engine.scan_local(&Span::new(from, to))? {
+        if key.as_bytes().ends_with(b"desc") {
+            let descriptor: RangeDescriptor = crate::api::decode(&value)
+                .map_err(|error| StorageError::corruption(format!("range descriptor {key}: {error}")))?;
+            found.push(descriptor);
+        }
+    }
+    Ok(found)
+}
+
+/// Writes the state of a range that begins: its descriptor and where its log starts.
+pub fn put_new_range(batch: &mut WriteBatch, descriptor: &RangeDescriptor, applied: &Applied) {
+    put_descriptor(batch, descriptor);
+    put_applied(batch, &applied_key(descriptor.range_id), applied);
+}
+
+/// Everything local that goes with a range: what a snapshot carries and what a removal clears.
+pub(crate) fn local_spans(descriptor: &RangeDescriptor) -> [Span; 2] {
+    [Span::prefix(keyspace::range_id_prefix(descriptor.range_id)), keyspace::range_local_span(&descriptor.span())]
+}

@@ -1,0 +1,147 @@
+//! The durable word on a transaction, filed at its anchor, and what the anchor's leaseholder remembers of running
+//! ones: when it last heard of them and who waits for them.
+//!
+//! A record is there only while somebody may need it: a parallel commit writes one as *staging* and removes it when
+//! its intents are resolved; an aborted transaction leaves one so that its coordinator cannot commit later. A
+//! transaction that runs, or that committed in one phase, has none.
+
+use std::time::Duration;
+
+use hlc::Timestamp;
+use keys::{Key, Span, TxnId, TxnStatus};
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
+
+/// How long a transaction lives without a heartbeat.
+pub const TXN_EXPIRY: Duration = Duration::from_secs(5);
+
+/// How long a reported wait counts without being reported again; waiters report every tenth of a second.
+const WAIT_MEMORY: Duration = Duration::from_millis(500);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TxnRecord {
+    pub status: TxnStatus,
+    pub epoch: u32,
+    /// Where it commits.
+    pub ts: Timestamp,
+    pub in_flight: Vec<Key>,
+    pub locks: Vec<Span>,
+}
+
+#[derive(Default)]
+struct Known {
+    heard_ns: u64,
+    /// Who waits for it, until when that is believed, and who waits for those.
+    waiters: FxHashMap<TxnId, (u64, Vec<TxnId>)>,
+}
+
+/// The transactions anchored in this range, as far as anybody asked or told.
+#[derive(Default)]
+pub(crate) struct TxnRegistry {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Nothing is expired that was alive when the lease began.
+    lease_start_ns: u64,
+    known: FxHashMap<TxnId, Known>,
+}
+
+impl TxnRegistry {
+    /// Forgets everything: another leaseholder may have heard of them since.
+    pub fn restart(&self, now_ns: u64) {
+        let mut inner = self.inner.lock();
+        inner.lease_start_ns = now_ns;
+        inner.known.clear();
+    }
+
+    pub fn heard(&self, txn: TxnId, now_ns: u64) {
+        let mut inner = self.inner.lock();
+        let known = inner.known.entry(txn).or_default();
+        known.heard_ns = known.heard_ns.max(now_ns);
+    }
+
+    /// Whether nothing was heard of the transaction for [`TXN_EXPIRY`]; it began at `min_ts`.
+    pub fn is_expired(&self, txn: TxnId, min_ts: Timestamp, now_ns: u64) -> bool {
+        let inner = self.inner.lock();
+        let heard = inner.known.get(&txn).map_or(0, |known| known.heard_ns);
+        let last = heard.max(min_ts.wall_ns()).max(inner.lease_start_ns);
+        now_ns.saturating_sub(last) > nanos(TXN_EXPIRY)
+    }
+
+    /// Notes that `waiter` waits for `txn`, and `behind` for `waiter`.
+    pub fn waits(&self, txn: TxnId, waiter: TxnId, behind: Vec<TxnId>, now_ns: u64) {
+        let mut inner = self.inner.lock();
+        let until = now_ns + nanos(WAIT_MEMORY);
+        inner.known.entry(txn).or_default().waiters.insert(waiter, (until, behind));
+        if inner.known.len() > 10_000 {
+            let horizon = now_ns.saturating_sub(2 * nanos(TXN_EXPIRY));
+            inner.known.retain(|_, known| {
+                known.waiters.retain(|_, (until, _)| *until > now_ns);
+                known.heard_ns > horizon || !known.waiters.is_empty()
+            });
+        }
+    }
+
+    /// Everybody known to wait for `txn`, directly or not.
+    pub fn dependents(&self, txn: TxnId, now_ns: u64) -> Vec<TxnId> {
+        let mut inner = self.inner.lock();
+        let mut found: FxHashSet<TxnId> = FxHashSet::default();
+        let mut todo = vec![txn];
+        while let Some(next) = todo.pop() {
+            let Some(known) = inner.known.get_mut(&next) else { continue };
+            known.waiters.retain(|_, (until, _)| *until > now_ns);
+            for (waiter, (_, behind)) in &known.waiters {
+                for id in std::iter::once(waiter).chain(behind) {
+                    if found.insert(*id) {
+                        todo.push(*id);
+                    }
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    pub fn forget(&self, txn: TxnId) {
+        self.inner.lock().known.remove(&txn);
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn txn(n: u128) -> TxnId {
+        TxnId::from_random(n)
+    }
+
+    #[test]
+    fn a_new_lease_counts_everybody_as_heard_of() {
+        let registry = TxnRegistry::default();
+        let began = Timestamp::new(1, 0);
+        let expiry = nanos(TXN_EXPIRY);
+        registry.heard(txn(1), 10);
+        assert!(registry.is_expired(txn(1), began, 11 + expiry));
+        registry.restart(11 + expiry);
+        assert!(!registry.is_expired(txn(1), began, 12 + expiry));
+    }
+
+    #[test]
+    fn dependents_are_followed_through() {
+        let registry = TxnRegistry::default();
+        registry.waits(txn(1), txn(2), vec![txn(3)], 0);
+        registry.waits(txn(3), txn(4), vec![], 0);
+        let mut dependents = registry.dependents(txn(1), 1);
+        dependents.sort();
+        let mut expected = vec![txn(2), txn(3), txn(4)];
+        expected.sort();
+        assert_eq!(dependents, expected);
+        assert!(registry.dependents(txn(1), nanos(WAIT_MEMORY) + 1).is_empty());
+    }
+}
