@@ -174,19 +174,26 @@ impl Json {
     #[must_use]
     pub fn contains(&self, other: &Self) -> bool {
         match (self, other) {
+            // An array contains a bare scalar, at the top level only: an exception PostgreSQL makes.
+            (Self::Array(mine), scalar) if !scalar.is_container() => mine.contains(scalar),
+            (a, b) => a.contains_part(b),
+        }
+    }
+
+    fn contains_part(&self, other: &Self) -> bool {
+        match (self, other) {
             (Self::Object(_), Self::Object(pairs)) => {
-                pairs.iter().all(|(key, value)| self.get(key).is_some_and(|mine| mine.contains(value)))
+                pairs.iter().all(|(key, value)| self.get(key).is_some_and(|mine| mine.contains_part(value)))
             }
             (Self::Array(mine), Self::Array(theirs)) => {
-                theirs.iter().all(|item| mine.iter().any(|candidate| match item {
-                    Self::Array(_) | Self::Object(_) => candidate.contains(item),
-                    scalar => candidate == scalar,
-                }))
+                theirs.iter().all(|item| mine.iter().any(|candidate| candidate.contains_part(item)))
             }
-            // An array contains a bare scalar: an exception kept by PostgreSQL for the top level.
-            (Self::Array(mine), scalar) if !matches!(scalar, Self::Object(_)) => mine.contains(scalar),
             (a, b) => a == b,
         }
+    }
+
+    const fn is_container(&self) -> bool {
+        matches!(self, Self::Array(_) | Self::Object(_))
     }
 
     const fn rank(&self) -> u8 {
@@ -602,5 +609,6 @@ mod tests {
         assert!(contains(r#"{"a": {"b": 1, "c": 2}, "d": [1, 2]}"#, r#"{"a": {"b": 1.0}, "d": [2]}"#));
         assert!(contains("[1, 2, [3]]", "[[3]]") && contains("[1, 2]", "1"));
         assert!(!contains("{}", "[]") && !contains("1", "[1]"));
+        assert!(!contains(r#"{"a": [1]}"#, r#"{"a": 1}"#) && !contains("[[1]]", "[1]") && !contains("[[1]]", "1"));
     }
 }

@@ -1,5 +1,6 @@
 //! The text format: what clients type and see.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::array::{Array, Dimension, MAX_DIMENSIONS};
@@ -31,7 +32,7 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         SqlType::Text | SqlType::Unknown | SqlType::PgNodeTree => Datum::text(input),
         SqlType::Varchar(length) => Datum::Text(fit_varchar(input, *length, false)?),
         SqlType::Char(length) => Datum::Text(fit_char(input, *length, false)?),
-        SqlType::QuotedChar => Datum::text(first_byte(input)),
+        SqlType::QuotedChar => Datum::text(&*quoted_char(input)),
         SqlType::Name => Datum::text(cut_name(input)),
         SqlType::Bytea => Datum::bytes(parse_bytea(input)?),
         SqlType::Date => Datum::Date(datetime::parse_date(input, formatting)?),
@@ -213,8 +214,19 @@ pub(crate) fn fit_char(text: &str, length: Option<u32>, truncate: bool) -> SqlRe
     Ok(padded.into())
 }
 
-pub(crate) fn first_byte(text: &str) -> &str {
-    text.chars().next().map_or("", |c| &text[..c.len_utf8()])
+/// `"char"` holds one byte: the first of the text, a byte above 127 spelled `\ooo` on input and output.
+pub(crate) fn quoted_char(text: &str) -> Cow<'_, str> {
+    let byte = match text.as_bytes() {
+        [] => return Cow::Borrowed(""),
+        [b'\\', a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7'] => (a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'),
+        [byte, ..] if byte.is_ascii() => return Cow::Borrowed(&text[..1]),
+        [byte, ..] => *byte,
+    };
+    match byte {
+        0 => Cow::Borrowed(""),
+        1..=0x7f => Cow::Owned((byte as char).to_string()),
+        _ => Cow::Owned(format!("\\{byte:03o}")),
+    }
 }
 
 /// Names longer than 63 bytes are cut at a character's end.

@@ -52,13 +52,31 @@ impl Numeric {
         }
     }
 
-    /// As a double; 22003 when a finite value is beyond its range.
+    /// As a double; 22003 when it overflows or vanishes.
     pub fn to_f64_checked(&self) -> SqlResult<f64> {
         let value = self.to_f64();
-        if self.is_finite() && value.is_infinite() {
-            return Err(raise::value_out_of_range("double precision", &self.to_string()));
+        if self.is_finite() && (value.is_infinite() || (value == 0.0 && !self.is_zero())) {
+            return Err(self.beyond("double precision"));
         }
         Ok(value)
+    }
+
+    /// As a single, rounded once; 22003 when it overflows or vanishes.
+    pub fn to_f32_checked(&self) -> SqlResult<f32> {
+        let value = match &self.0 {
+            Repr::NaN => f32::NAN,
+            Repr::Infinity => f32::INFINITY,
+            Repr::NegInfinity => f32::NEG_INFINITY,
+            _ => self.to_string().parse::<f32>().expect("a numeric's text is a float's"),
+        };
+        if self.is_finite() && (value.is_infinite() || (value == 0.0 && !self.is_zero())) {
+            return Err(self.beyond("real"));
+        }
+        Ok(value)
+    }
+
+    fn beyond(&self, type_name: &str) -> SqlError {
+        SqlError::new(SqlState::NumericValueOutOfRange, format!("\"{self}\" is out of range for type {type_name}"))
     }
 
     /// With fifteen significant digits, as PostgreSQL's cast.
