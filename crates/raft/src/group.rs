@@ -161,6 +161,13 @@ pub(crate) struct Yield {
     pub to: ReplicaId,
 }
 
+/// A change of members.
+enum Change {
+    Learner(u64, Member),
+    Voters(std::collections::BTreeSet<u64>),
+    Remove(u64),
+}
+
 pub(crate) struct GroupParts {
     pub range_id: RangeId,
     pub replica_id: ReplicaId,
@@ -584,17 +591,23 @@ impl Group {
     }
 
     /// Changes members, with patience for a leader that is just coming into its own.
-    async fn change(
-        &self,
-        change: impl AsyncFn() -> Result<(), RaftError<Types, ClientWriteError<Types>>>,
-    ) -> Result<(), ChangeError> {
+    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let raft = &self.inner.raft;
         for _ in 0..500 {
-            match change().await {
-                Ok(()) => return Ok(()),
+            let outcome = match &change {
+                Change::Learner(id, member) => raft.add_learner(*id, *member, true).await,
+                Change::Voters(voters) => raft.change_membership(voters.clone(), false).await,
+                Change::Remove(id) => {
+                    let leaving = ChangeMembers::RemoveNodes(std::collections::BTreeSet::from([*id]));
+                    raft.change_membership(leaving, false).await
+                }
+            };
+            match outcome {
+                Ok(_) => return Ok(()),
                 Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))
                     if forward.reason == ForwardReason::LeaseExpired =>
                 {
-                    let _asked = self.inner.raft.trigger().heartbeat().await;
+                    let _asked = raft.trigger().heartbeat().await;
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Err(error) => return Err(Self::change_failed(error)),
@@ -610,7 +623,7 @@ impl Group {
     pub async fn add_learner(&self, id: ReplicaId, node: NodeId, store: StoreId) -> Result<(), ChangeError> {
         self.inner.liveness.ensure_peer(store, node);
         let member = Member { node, store };
-        self.change(async || self.inner.raft.add_learner(id.get(), member, true).await.map(|_| ())).await
+        self.change(Change::Learner(id.get(), member)).await
     }
 
     /// Makes these the voters, through a joint membership; who is not among them is no member any more.
@@ -618,8 +631,7 @@ impl Group {
     /// # Errors
     /// When this replica does not lead or a quorum of either set is away.
     pub async fn change_voters(&self, voters: Vec<ReplicaId>) -> Result<(), ChangeError> {
-        let voters: std::collections::BTreeSet<u64> = voters.into_iter().map(ReplicaId::get).collect();
-        self.change(async || self.inner.raft.change_membership(voters.clone(), false).await.map(|_| ())).await
+        self.change(Change::Voters(voters.into_iter().map(ReplicaId::get).collect())).await
     }
 
     /// Takes a learner out.
@@ -630,8 +642,7 @@ impl Group {
         if self.inner.member(id.get()).is_none() {
             return Ok(());
         }
-        let leaving = || ChangeMembers::RemoveNodes(std::collections::BTreeSet::from([id.get()]));
-        self.change(async || self.inner.raft.change_membership(leaving(), false).await.map(|_| ())).await
+        self.change(Change::Remove(id.get())).await
     }
 
     /// Hands the lead to another voter: gives up the lease first, then frees everyone's promise.

@@ -29,5 +29,5 @@ pub use host::{Inheritance, ReplicaHost};
 pub use machine::{FIRST_INDEX, FIRST_TERM, Machine, initial_position};
 pub use outbound::Outbound;
 pub use replica::{Replica, ReplicaDeps, ReplicaMetrics};
-pub use state::{put_new_range, stored_ranges};
+pub use state::{local_spans, put_new_range, stored_ranges};
 pub use txn_record::TXN_EXPIRY;

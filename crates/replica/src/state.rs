@@ -61,6 +61,7 @@ pub fn put_new_range(batch: &mut WriteBatch, descriptor: &RangeDescriptor, appli
 }
 
 /// Everything local that goes with a range: what a snapshot carries and what a removal clears.
-pub(crate) fn local_spans(descriptor: &RangeDescriptor) -> [Span; 2] {
+#[must_use]
+pub fn local_spans(descriptor: &RangeDescriptor) -> [Span; 2] {
     [Span::prefix(keyspace::range_id_prefix(descriptor.range_id)), keyspace::range_local_span(&descriptor.span())]
 }

@@ -1,1 +1,25 @@
-//! store
+//! The problem: a node holds many replicas that come and go, grow and must be looked after, while no range knows of
+//! any other.
+//!
+//! The idea: the store owns the engine, the log and the replicas, hands batches to the replica they name, and runs
+//! the queues that split, replicate and tidy up. What must survive is in the engine or beside the log, so that
+//! opening a store is the same as resuming it.
+//!
+//! ```text
+//! Store ── replicas by range ── Replica ── Group (raft) ── Machine ──▶ Engine
+//!   ├── queues: split, replicate, publish, gc, cut logs
+//!   └── nodes: who is where (hello, every two seconds)
+//! ```
+//!
+//! **Invariants**
+//! - *replica-id-fresh*: a replica's number is durable before the replica is opened, and never falls.
+//! - *no-overlap*: the replicas of a store never overlap; a snapshot that would make them waits.
+//!
+//! Deliberately left out: merges, rebalancing between stores that have enough.
+
+mod nodes;
+mod queues;
+mod store;
+
+pub use nodes::{NodeInfo, Nodes};
+pub use store::{Store, StoreConfig, StoreError, StoreOptions};

@@ -1,0 +1,208 @@
+//! What a store does without being asked: tells others where it is, splits what has grown, replicates what has too
+//! few replicas, publishes descriptors, drops log and versions that nobody needs.
+//!
+//! Each queue looks over the ranges this store leads, and does a little at a time. An idle store wakes once in an
+//! interval and finds nothing to do.
+
+use std::{
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use hlc::Timestamp;
+use keys::{RangeId, ReplicaKind};
+use replica::{
+    Replica,
+    api::{BatchRequest, Header, KvError, Request, StoreTarget},
+};
+use rustc_hash::FxHashMap;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::{
+    nodes::NodeInfo,
+    store::{Inner, Store, StoreRequest},
+};
+
+const HELLO_EVERY: Duration = Duration::from_secs(2);
+const GC_EVERY: Duration = Duration::from_secs(60);
+/// Log entries kept for followers that lag a little.
+const KEPT_ENTRIES: u64 = 4_096;
+/// The engine is flushed, so that the log can be cut, when so much was written to the log since the last time.
+const FLUSH_AFTER_LOG_BYTES: u64 = 128 << 20;
+
+pub(crate) fn start(store: &Store) {
+    let weak = Arc::downgrade(&store.inner);
+    tokio::spawn(every(weak.clone(), HELLO_EVERY, |store| async move { say_hello(&store).await }));
+    tokio::spawn(run_queues(weak));
+}
+
+async fn every<F>(weak: Weak<Inner>, interval: Duration, body: impl Fn(Store) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(store) = Store::from_weak(&weak) else { return };
+        if store.inner.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        body(store).await;
+    }
+}
+
+impl Store {
+    /// This node as it is now.
+    #[must_use]
+    pub fn describe(&self) -> NodeInfo {
+        let replicas = self.replicas();
+        let mut info = self.inner.info.lock();
+        info.as_of_ns = self.inner.clock.now().wall_ns();
+        info.ranges = replicas.len() as u64;
+        info.leases = replicas.iter().filter(|replica| replica.is_leaseholder()).count() as u64;
+        info.clone()
+    }
+}
+
+async fn say_hello(store: &Store) {
+    let own = store.describe();
+    store.learn_nodes(vec![own.clone()]);
+    let known = store.nodes().all();
+    let others = known.iter().filter(|node| node.node_id != own.node_id).map(|node| {
+        let request = StoreRequest::Hello { from: own.clone(), known: known.clone() };
+        async move { store.ask(node.node_id, &request, Duration::from_secs(2)).await }
+    });
+    for answer in futures::future::join_all(others).await.into_iter().flatten() {
+        if let Ok(infos) = postcard::from_bytes(&answer) {
+            store.learn_nodes(infos);
+        }
+    }
+}
+
+/// What the queues remember of a range between two rounds.
+#[derive(Default)]
+struct Memory {
+    published: u64,
+    proposals: u64,
+    gc_at: Option<Instant>,
+}
+
+async fn run_queues(weak: Weak<Inner>) {
+    let mut memory: FxHashMap<RangeId, Memory> = FxHashMap::default();
+    let mut flushed_at_bytes = 0;
+    let Some(interval) = weak.upgrade().map(|inner| inner.config.queue_interval) else { return };
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(store) = Store::from_weak(&weak) else { return };
+        if store.inner.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        for replica in store.replicas() {
+            if replica.is_leaseholder() && !store.inner.draining.load(Ordering::Acquire) {
+                let memory = memory.entry(replica.range_id()).or_default();
+                if let Err(error) = look_after(&store, &replica, memory).await {
+                    tracing::debug!(range = %replica.range_id(), %error, "queue");
+                }
+            }
+        }
+        cut_logs(&store, &mut flushed_at_bytes).await;
+    }
+}
+
+async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> Result<(), KvError> {
+    let Some(descriptor) = replica.descriptor() else { return Ok(()) };
+    if memory.published != descriptor.generation {
+        store.inner.outbound.update_meta(vec![(*descriptor).clone()]).await?;
+        memory.published = descriptor.generation;
+    }
+    if let Some(target) = missing_replica(store, &descriptor) {
+        tracing::info!(range = %descriptor.range_id, store = %target.store_id, "adding a replica");
+        admin(replica, Request::ChangeReplicas { add: vec![target], remove: vec![] }).await?;
+    }
+    let proposals = replica.metrics().proposals.load(Ordering::Relaxed);
+    let wrote = proposals != memory.proposals;
+    memory.proposals = proposals;
+    if wrote {
+        split_if_large(store, replica).await?;
+        let due = memory.gc_at.is_none_or(|at| Instant::now() >= at);
+        if due {
+            memory.gc_at = Some(Instant::now() + GC_EVERY);
+            let after = u64::try_from(store.inner.config.gc_after.as_nanos()).unwrap_or(u64::MAX);
+            let threshold: Timestamp = store.inner.clock.now().sub_ns(after);
+            admin(replica, Request::Gc { threshold }).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn admin(replica: &Arc<Replica>, request: Request) -> Result<(), KvError> {
+    let header = Header { range_id: replica.range_id(), ..Header::default() };
+    replica.send(&BatchRequest { header, requests: vec![request] }).await.map(|_| ())
+}
+
+/// A live store without a replica, when the range should have more, or one whose replica is a learner left half way.
+fn missing_replica(store: &Store, descriptor: &keys::RangeDescriptor) -> Option<StoreTarget> {
+    let liveness = store.inner.raft.liveness();
+    let nodes = store.nodes().all();
+    let wanted = store.inner.config.replication_factor.min(if nodes.len() >= 3 { nodes.len() } else { 1 });
+    if let Some(learner) = descriptor.replicas.iter().find(|replica| replica.kind == ReplicaKind::Learner)
+        && liveness.is_live(learner.store_id)
+    {
+        return Some(StoreTarget { node_id: learner.node_id, store_id: learner.store_id });
+    }
+    if descriptor.voters().count() >= wanted {
+        return None;
+    }
+    let now = store.inner.clock.now().wall_ns();
+    let recent = Duration::from_secs(10).as_nanos() as u64;
+    nodes
+        .into_iter()
+        .filter(|node| descriptor.replica_on_store(node.store_id).is_none())
+        // Heard of lately: a store that no range has a replica on yet has no heartbeats to be judged by.
+        .filter(|node| node.as_of_ns.saturating_add(recent) > now)
+        .min_by_key(|node| node.ranges)
+        .map(|node| StoreTarget { node_id: node.node_id, store_id: node.store_id })
+}
+
+async fn split_if_large(store: &Store, replica: &Arc<Replica>) -> Result<(), KvError> {
+    let Some(descriptor) = replica.descriptor() else { return Ok(()) };
+    let engine = &store.inner.engine;
+    let internal = |error: storage::StorageError| KvError::Internal { reason: error.to_string() };
+    // What is the system's stays together: only tables are split.
+    let mut span = descriptor.span();
+    if span.start < keys::keyspace::table_data_start() {
+        span.start = keys::keyspace::table_data_start();
+    }
+    if engine.approximate_bytes(&span).map_err(internal)? <= store.inner.config.range_max_bytes {
+        return Ok(());
+    }
+    let Some(at) = engine.split_key(&span).map_err(internal)? else { return Ok(()) };
+    if at <= span.start {
+        return Ok(());
+    }
+    admin(replica, Request::Split { at }).await
+}
+
+/// Drops entries that every replica here has durably applied, flushing the engine when the log has grown much.
+async fn cut_logs(store: &Store, flushed_at_bytes: &mut u64) {
+    let written = store.inner.log.metrics().bytes.load(Ordering::Relaxed);
+    if written.saturating_sub(*flushed_at_bytes) > FLUSH_AFTER_LOG_BYTES {
+        *flushed_at_bytes = written;
+        let engine = store.inner.engine.clone();
+        let flushed = tokio::task::spawn_blocking(move || engine.flush()).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::warn!(%error, "flush");
+        }
+    }
+    for replica in store.replicas() {
+        let status = replica.group().status();
+        let entry_count = status.last_index.saturating_sub(status.first_index);
+        if entry_count > 2 * KEPT_ENTRIES {
+            let up_to = status.applied_index.saturating_sub(KEPT_ENTRIES);
+            replica.group().truncate_log(up_to).await;
+        }
+    }
+}
