@@ -535,8 +535,12 @@ impl Parser<'_> {
 
     fn unicode_escape(&mut self) -> SqlResult<char> {
         let first = self.hex4()?;
+        // `json` keeps its text, and PostgreSQL checks no more of it than the digits.
+        if !self.build {
+            return Ok(char::REPLACEMENT_CHARACTER);
+        }
         let code = match first {
-            0 if self.build => {
+            0 => {
                 return Err(SqlError::new(
                     SqlState::UntranslatableCharacter,
                     "unsupported Unicode escape sequence",

@@ -169,6 +169,17 @@ fn clock(text: &str) -> Option<i128> {
     Some(if negative { -micros } else { micros })
 }
 
+/// Minutes or seconds of sixty and more.
+fn hands_overflow(text: &str) -> bool {
+    let parts: Vec<f64> = text.trim_start_matches(['-', '+']).split(':').filter_map(|part| part.parse().ok()).collect();
+    match parts.as_slice() {
+        [_, minutes] if !text.contains('.') => *minutes >= 60.0,
+        [_, seconds] => *seconds > 60.0,
+        [_, minutes, seconds] => *minutes >= 60.0 || *seconds > 60.0,
+        _ => false,
+    }
+}
+
 pub fn parse_interval(text: &str) -> SqlResult<Interval> {
     let invalid =
         || SqlError::new(SqlState::InvalidDatetimeFormat, format!("invalid input syntax for type interval: \"{text}\""));
@@ -200,6 +211,9 @@ pub fn parse_interval(text: &str) -> SqlResult<Interval> {
             continue;
         }
         if token.contains(':') {
+            if hands_overflow(token) {
+                return Err(field_out_of_range(text));
+            }
             sum.micros += clock(token).ok_or_else(invalid)?;
             i += 1;
             continue;
@@ -300,6 +314,9 @@ fn parse_iso(body: &str, text: &str) -> Option<SqlResult<Interval>> {
     if rest.is_empty() {
         return None;
     }
+    if !rest.bytes().any(|b| b.is_ascii_alphabetic() && !matches!(b, b't' | b'T')) {
+        return alternative_iso(rest, text);
+    }
     while !rest.is_empty() {
         if let Some(after) = rest.strip_prefix(['T', 't']) {
             if in_time || after.is_empty() {
@@ -323,6 +340,30 @@ fn parse_iso(body: &str, text: &str) -> Option<SqlResult<Interval>> {
         };
         sum.add(unit, whole, fraction);
         rest = &rest[end + 1..];
+    }
+    Some(sum.finish(text))
+}
+
+/// `0001-02-03T04:05:06`: years, months, days, and a time.
+fn alternative_iso(body: &str, text: &str) -> Option<SqlResult<Interval>> {
+    let mut sum = Sum::default();
+    let (date, time) = body.split_once(['T', 't']).map_or((body, None), |(date, time)| (date, Some(time)));
+    if !date.is_empty() {
+        let units = [Unit::Year, Unit::Month, Unit::Day];
+        let parts: Vec<&str> = date.split('-').collect();
+        if parts.len() > units.len() {
+            return None;
+        }
+        for (part, unit) in parts.into_iter().zip(units) {
+            let (whole, fraction) = number(part)?;
+            sum.add(unit, whole, fraction);
+        }
+    }
+    if let Some(time) = time {
+        if hands_overflow(time) {
+            return Some(Err(field_out_of_range(text)));
+        }
+        sum.micros += if time.contains(':') { clock(time)? } else { i128::from(number(time)?.0) * i128::from(MICROS_PER_HOUR) };
     }
     Some(sum.finish(text))
 }

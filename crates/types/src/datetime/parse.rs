@@ -29,6 +29,12 @@ enum Special {
     Day(i64),
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Era {
+    Common,
+    BeforeChrist,
+}
+
 #[derive(Clone)]
 enum ZoneField {
     /// Seconds east.
@@ -107,7 +113,7 @@ impl Reader<'_> {
                             at = run(at, &|b| b.is_ascii_digit() || b == b':' || b == b'.');
                             fields.push(Field::Clock(self.text[start..at].to_owned()));
                         }
-                        Some(b'-' | b'/' | b'.') if self.is_date_at(start, at) => {
+                        Some(b'-' | b'/' | b'.') if self.is_date_at(at) => {
                             let separator = bytes[at];
                             at = run(at, &|b| b.is_ascii_alphanumeric() || b == separator);
                             // The T of ISO 8601 ends the date.
@@ -162,6 +168,13 @@ impl Reader<'_> {
                     }
                     if month_of(&word).is_none() && !matches!(word.as_str(), "am" | "pm" | "ad" | "bc") {
                         at = run(at, &|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_'));
+                        // Utc+3
+                        if matches!(bytes.get(at), Some(b'+' | b'-'))
+                            && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
+                            && Zone::by_name(&word).is_some()
+                        {
+                            at = run(at + 1, &|b| b.is_ascii_digit() || b == b':');
+                        }
                         // Etc/GMT+3, America/Port-au-Prince
                         if self.text[start..at].contains('/') {
                             at = run(at, &|b| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+'));
@@ -180,26 +193,22 @@ impl Reader<'_> {
 
     /// Whether digits up to `at` and the punctuation there begin a date rather than a number with a fraction or a
     /// number with an offset (`040506-08`).
-    fn is_date_at(&self, start: usize, at: usize) -> bool {
+    fn is_date_at(&self, at: usize) -> bool {
         let bytes = self.text.as_bytes();
         let separator = bytes[at];
         let rest = &bytes[at + 1..];
         let part = rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
-        let second = rest.get(part) == Some(&separator);
-        second || (separator == b'-' && rest.first().is_some_and(u8::is_ascii_alphabetic)) || {
-            // yyyy-ddd is not read; a lone dash after six or more digits is an offset.
-            let _ = start;
-            false
-        }
+        rest.get(part) == Some(&separator)
+            || (separator == b'-' && rest.first().is_some_and(u8::is_ascii_alphabetic))
     }
 
     fn parse(&self) -> SqlResult<Parsed> {
         let mut parsed = Parsed::default();
         let mut loose: Vec<String> = Vec::new();
         let mut month_name: Option<i64> = None;
-        let (mut before_christ, mut afternoon): (bool, Option<bool>) = (false, None);
+        let mut era = Era::Common;
+        let mut afternoon: Option<bool> = None;
         let mut raw_date: Option<(String, bool)> = None;
-        let mut time_kind = false;
         let fields = self.fields()?;
         if fields.is_empty() {
             return Err(self.invalid());
@@ -224,6 +233,7 @@ impl Reader<'_> {
                         6 | 4 if parsed.time.is_none() && (date_known || self.type_name.starts_with("time ") || self.type_name == "time") => {
                             parsed.time = Some(self.packed_clock(text)?);
                         }
+                        4 if !date_known && text.len() == 8 => parsed.date = Some(self.ordinal_date(text)?),
                         8 if !date_known => raw_date = Some((text.clone(), false)),
                         6 if !date_known && loose.is_empty() && month_name.is_none() => {
                             raw_date = Some((text.clone(), false));
@@ -253,12 +263,10 @@ impl Reader<'_> {
                         parsed.time = Some(0);
                         parsed.zone = Some(ZoneField::Offset(0));
                     }
-                    "ad" => {}
-                    "bc" => before_christ = true,
+                                        "bc" => era = Era::BeforeChrist,
                     "am" => afternoon = Some(false),
                     "pm" => afternoon = Some(true),
-                    "at" | "on" => {}
-                    "t" => time_kind = true,
+                    "ad" | "at" | "on" | "t" => {}
                     word if month_of(word).is_some() => {
                         if month_name.replace(month_of(word).expect("just looked up")).is_some() {
                             return Err(self.invalid());
@@ -289,19 +297,18 @@ impl Reader<'_> {
                 },
             }
         }
-        let _ = time_kind;
         if let Some((text, has_separators)) = raw_date {
             if !loose.is_empty() || month_name.is_some() {
                 return Err(self.invalid());
             }
-            let date = if has_separators { self.date(&text)? } else { self.packed_date(&text)? };
+            let date = if has_separators { self.date(&text, era)? } else { self.packed_date(&text, era)? };
             parsed.date = Some(date);
         } else if let Some(month) = month_name {
-            parsed.date = Some(self.loose_date(month, &loose)?);
+            parsed.date = Some(self.loose_date(month, &loose, era)?);
         } else if !loose.is_empty() {
             return Err(self.invalid());
         }
-        if before_christ {
+        if era == Era::BeforeChrist {
             let (year, month, day) = parsed.date.ok_or_else(|| self.invalid())?;
             if year <= 0 {
                 return Err(self.field_out_of_range());
@@ -309,7 +316,7 @@ impl Reader<'_> {
             parsed.date = Some((1 - year, month, day));
         }
         if let Some((year, month, day)) = parsed.date {
-            if year == 0 && !before_christ {
+            if year == 0 && era == Era::Common {
                 return Err(self.field_out_of_range());
             }
             if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
@@ -368,13 +375,13 @@ impl Reader<'_> {
             return Err(self.invalid());
         }
         let whole: i64 = whole.parse().map_err(|_| self.field_out_of_range())?;
-        let mut micros: i64 = 0;
-        for i in 0..6 {
-            micros = micros * 10 + fraction.as_bytes().get(i).map_or(0, |b| i64::from(b - b'0'));
-        }
-        if fraction.as_bytes().get(6).is_some_and(|b| *b >= b'5') {
-            micros += 1;
-        }
+        // PostgreSQL reads the fraction as a double; up to six digits that changes nothing.
+        let micros = if fraction.len() <= 6 {
+            (0..6).fold(0_i64, |n, i| n * 10 + fraction.as_bytes().get(i).map_or(0, |b| i64::from(b - b'0')))
+        } else {
+            let fraction: f64 = format!("0.{fraction}").parse().expect("digits are a float");
+            (fraction * 1e6).round_ties_even() as i64
+        };
         Ok(whole.min(1000) * MICROS_PER_SECOND + micros)
     }
 
@@ -396,17 +403,27 @@ impl Reader<'_> {
         self.hands(two(0), two(2), seconds)
     }
 
-    fn packed_date(&self, text: &str) -> SqlResult<(i64, i64, i64)> {
+    fn packed_date(&self, text: &str, era: Era) -> SqlResult<(i64, i64, i64)> {
         let digits = text.split('.').next().unwrap_or("");
         let number = |range: std::ops::Range<usize>| digits[range].parse::<i64>().expect("digits");
         Ok(match digits.len() {
             8 => (number(0..4), number(4..6), number(6..8)),
-            _ => (full_year(number(0..2), 2), number(2..4), number(4..6)),
+            _ => (full_year(number(0..2), 2, era), number(2..4), number(4..6)),
         })
     }
 
+    /// `yyyy.ddd`: a year and the day in it.
+    fn ordinal_date(&self, text: &str) -> SqlResult<(i64, i64, i64)> {
+        let number = |range: std::ops::Range<usize>| text[range].parse::<i64>().map_err(|_| self.invalid());
+        let (year, day) = (number(0..4)?, number(5..8)?);
+        if !(1..=366).contains(&day) {
+            return Err(self.field_out_of_range());
+        }
+        Ok(date_of(days_of(year, 1, 1) + day - 1))
+    }
+
     /// A date with separators.
-    fn date(&self, text: &str) -> SqlResult<(i64, i64, i64)> {
+    fn date(&self, text: &str, era: Era) -> SqlResult<(i64, i64, i64)> {
         let separator = text.chars().find(|c| matches!(c, '-' | '/' | '.')).ok_or_else(|| self.invalid())?;
         let parts: Vec<&str> = text.split(separator).collect();
         let [a, b, c] = parts.as_slice() else { return Err(self.invalid()) };
@@ -422,31 +439,39 @@ impl Reader<'_> {
             let month = month_of(&word.to_ascii_lowercase()).ok_or_else(|| self.invalid())?;
             // yyyy-mon-dd or dd-mon-yyyy
             let (year, day) = if first.len() > 2 { (first, second) } else { (second, first) };
-            return Ok((full_year(number(year)?, year.len()), month, number(day)?));
+            return Ok((full_year(number(year)?, year.len(), era), month, number(day)?));
         }
         let (x, y, z) = (number(a)?, number(b)?, number(c)?);
         if a.len() > 2 {
             return Ok((x, y, z));
         }
         Ok(match self.formatting.date_order {
-            DateOrder::Ymd => (full_year(x, a.len()), y, z),
-            DateOrder::Mdy => (full_year(z, c.len()), x, y),
-            DateOrder::Dmy => (full_year(z, c.len()), y, x),
+            DateOrder::Ymd => (full_year(x, a.len(), era), y, z),
+            DateOrder::Mdy => (full_year(z, c.len(), era), x, y),
+            DateOrder::Dmy => (full_year(z, c.len(), era), y, x),
         })
     }
 
     /// A month's name and numbers around it.
-    fn loose_date(&self, month: i64, numbers: &[String]) -> SqlResult<(i64, i64, i64)> {
+    fn loose_date(&self, month: i64, numbers: &[String], era: Era) -> SqlResult<(i64, i64, i64)> {
         let [first, second] = numbers else { return Err(self.invalid()) };
         let number = |text: &String| text.parse::<i64>().map_err(|_| self.invalid());
         // The year is the one with more than two digits; else it comes last.
         let (year, day) = if first.len() > 2 { (first, second) } else { (second, first) };
-        Ok((full_year(number(year)?, year.len()), month, number(day)?))
+        Ok((full_year(number(year)?, year.len(), era), month, number(day)?))
     }
 
     /// The date in the session's zone, with a time.
     fn local_now(&self) -> SqlResult<Civil> {
         Ok(Civil::from_micros(self.formatting.zone.to_local(self.formatting.now)?))
+    }
+
+    /// A zone with daylight saving has an offset only on a date.
+    fn check_zone_of_time(&self, parsed: &Parsed) -> SqlResult<()> {
+        match &parsed.zone {
+            Some(ZoneField::Named(zone)) if parsed.date.is_none() && !zone.is_fixed() => Err(self.invalid()),
+            _ => Ok(()),
+        }
     }
 
     fn local_micros(&self, parsed: &Parsed) -> SqlResult<i64> {
@@ -462,9 +487,10 @@ impl Reader<'_> {
     }
 }
 
-fn full_year(year: i64, digits: usize) -> i64 {
+/// Two digits mean a year near 2000, unless it is one before Christ.
+fn full_year(year: i64, digits: usize, era: Era) -> i64 {
     match year {
-        _ if digits > 2 => year,
+        _ if digits > 2 || era == Era::BeforeChrist => year,
         0..70 => year + 2000,
         _ => year + 1900,
     }
@@ -530,6 +556,7 @@ pub fn parse_time(text: &str, precision: Option<u8>, formatting: &Formatting) ->
         (None, Some(Special::Now)) => reader.local_now()?.micros,
         _ => return Err(reader.invalid()),
     };
+    reader.check_zone_of_time(&parsed)?;
     Ok(round_micros(micros, precision))
 }
 
@@ -541,20 +568,16 @@ pub fn parse_timetz(text: &str, precision: Option<u8>, formatting: &Formatting) 
         (None, Some(Special::Now)) => reader.local_now()?.micros,
         _ => return Err(reader.invalid()),
     };
-    let now = formatting.now;
-    let east = match parsed.zone {
-        Some(ZoneField::Offset(east)) => east,
-        Some(ZoneField::Named(ref zone)) => match parsed.date {
-            Some(_) => zone.offset_at_local(reader.local_micros(&parsed_date(&parsed))?),
-            None => zone.offset_at(now),
+    reader.check_zone_of_time(&parsed)?;
+    let east = match &parsed.zone {
+        Some(ZoneField::Offset(east)) => *east,
+        Some(ZoneField::Named(zone)) => match parsed.date {
+            Some(_) => zone.offset_at_local(reader.local_micros(&parsed)?),
+            None => zone.offset_at(formatting.now),
         },
-        None => formatting.zone.offset_at(now),
+        None => formatting.zone.offset_at(formatting.now),
     };
     Ok(TimeTz { micros: round_micros(micros, precision), west: -east })
-}
-
-fn parsed_date(parsed: &Parsed) -> Parsed {
-    Parsed { special: None, date: parsed.date, time: parsed.time, zone: None }
 }
 
 pub fn parse_timestamp(text: &str, precision: Option<u8>, formatting: &Formatting) -> SqlResult<i64> {

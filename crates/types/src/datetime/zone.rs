@@ -126,6 +126,12 @@ impl Zone {
         Some(Self { rule: Rule::Fixed(*east), name: name.to_ascii_uppercase().into() })
     }
 
+    /// Whether the offset is the same on all dates.
+    #[must_use]
+    pub fn is_fixed(&self) -> bool {
+        matches!(self.rule, Rule::Fixed(_))
+    }
+
     /// For `SHOW timezone`.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -1,3 +1,4 @@
+use crate::error::SqlResult;
 use super::*;
 use crate::error::SqlState;
 
