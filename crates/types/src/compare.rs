@@ -169,4 +169,48 @@ mod tests {
         assert!(compare(&SqlType::Jsonb, &json("[]"), &json("{}")).is_lt());
         assert!(compare(&SqlType::Jsonb, &json("[1]"), &json("null")).is_gt());
     }
+
+    /// Values in PostgreSQL's order (collation C), with their ranks: equal ranks are equal values.
+    #[rustfmt::skip]
+    const RANKED: &[(&str, &[(&str, u32)])] = &[
+        ("float8", &[("-Infinity", 1), ("-1.5", 2), ("0", 3), ("-0", 3), ("1.5", 4), ("1e308", 5), ("Infinity", 6), ("NaN", 7)]),
+        ("numeric", &[("-Infinity", 1), ("-7", 2), ("0.00", 3), ("0", 3), ("1.49999", 4), ("1.50", 5), ("1.5", 5), ("1e30", 6), ("Infinity", 7), ("NaN", 8)]),
+        ("text", &[("", 1), ("B", 2), ("Z", 3), ("_", 4), ("a", 5), ("a b", 6), ("ab", 7), ("b", 8), ("z", 9), ("é", 10)]),
+        ("char(4)", &[(" ", 1), ("", 1), ("B", 2), ("a", 3), ("a ", 3), ("ab", 4)]),
+        ("bytea", &[("\\x", 1), ("\\x00", 2), ("\\x00ff", 3), ("\\x01", 4), ("\\x0100", 5), ("\\xff", 6)]),
+        ("interval", &[("-1 day", 1), ("0", 2), ("24:00:00", 3), ("1 day", 3), ("1 mon", 4), ("30 days", 4), ("720:00:00", 4), ("1 year", 5), ("365 days", 6)]),
+        ("timetz", &[("00:00+15", 1), ("10:00+01", 2), ("11:00+01", 3), ("10:00+00", 4), ("09:00-01", 5), ("23:59-15", 6)]),
+        ("date", &[("-infinity", 1), ("0044-03-15 BC", 2), ("2024-01-01", 3), ("infinity", 4)]),
+        ("timestamp", &[("-infinity", 1), ("0044-03-15 BC", 2), ("2024-01-01", 3), ("infinity", 4)]),
+        ("bool", &[("f", 1), ("t", 2)]),
+        ("uuid", &[("00000000-0000-0000-0000-000000000001", 1), ("7fffffff-0000-0000-0000-000000000000", 2), ("ffffffff-0000-0000-0000-000000000000", 3)]),
+        ("jsonb", &[("[]", 1), ("null", 2), ("\"\"", 3), ("\"B\"", 4), ("\"a\"", 5), ("-1", 6), ("1", 7), ("1.0", 7), ("false", 8), ("true", 9), ("[null]", 10), ("[\"a\"]", 11), ("[1]", 12), ("[2]", 13), ("[[]]", 14), ("[{}]", 15), ("[1, 2]", 16), ("{}", 17), ("{\"a\": 1}", 18), ("{\"a\": 2}", 19), ("{\"a\": []}", 20), ("{\"aa\": 1}", 21), ("{\"b\": 1}", 22), ("{\"a\": 1, \"b\": 2}", 23)]),
+        ("int4[]", &[("{}", 1), ("{1}", 2), ("[0:1]={1,2}", 3), ("{1,2}", 4), ("{{1,2}}", 5), ("{{1},{2}}", 6), ("{1,2,3}", 7), ("{{1,2},{3,4}}", 8), ("{1,NULL}", 9), ("{2}", 10), ("{NULL}", 11)]),
+        ("text[]", &[("{}", 1), ("{\"\"}", 2), ("{B}", 3), ("{a}", 4), ("{a,b}", 5), ("{NULL}", 6)]),
+        ("numeric[]", &[("{1.0}", 1), ("{1}", 1), ("{1.00,2}", 2), ("{NaN}", 3)]),
+        ("char(3)[]", &[("{a}", 1), ("{\"a \"}", 1), ("{ab}", 2)]),
+    ];
+
+    #[test]
+    fn order_and_hashes_are_those_of_postgresql() {
+        let formatting = crate::Formatting::default();
+        let hash = |ty: &SqlType, datum: &Datum| {
+            let mut state = rustc_hash::FxHasher::default();
+            hash_datum(ty, datum, &mut state);
+            state.finish()
+        };
+        for (name, ranked) in RANKED {
+            let ty = SqlType::parse_name(name).unwrap();
+            let values: Vec<(Datum, u32)> =
+                ranked.iter().map(|(text, rank)| (crate::parse_text(&ty, text, &formatting).unwrap(), *rank)).collect();
+            for (a, rank_a) in &values {
+                for (b, rank_b) in &values {
+                    assert_eq!(compare(&ty, a, b), rank_a.cmp(rank_b), "{name}: {a:?} with {b:?}");
+                    if rank_a == rank_b {
+                        assert_eq!(hash(&ty, a), hash(&ty, b), "{name}: {a:?} and {b:?}");
+                    }
+                }
+            }
+        }
+    }
 }

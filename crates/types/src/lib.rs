@@ -43,7 +43,7 @@ pub mod vector;
 
 pub use array::{Array, Dimension};
 pub use binary::{parse_binary, write_binary};
-pub use cast::{CastContext, can_cast, cast};
+pub use cast::{CastContext, can_cast, cast, fit_modifier};
 pub use compare::{compare, hash_datum, sql_equal};
 pub use datetime::zone::Zone;
 pub use datum::{Datum, Interval, TimeTz};
@@ -54,5 +54,5 @@ pub use key::{Direction, NullsOrder, decode_key, encode_key, skip_key};
 pub use numeric::Numeric;
 pub use row::{RowDecoder, RowEncoder, WantedColumn};
 pub use sql_type::{ElementType, NumericModifier, SqlType, TypeCategory};
-pub use text::{parse_text, write_text};
+pub use text::{parse_text, to_text, write_text};
 pub use vector::{Batch, ColumnVec, IntKind, Nulls, Primitive, Strings};

@@ -234,7 +234,8 @@ pub(crate) fn cut_name(text: &str) -> &str {
     if text.len() <= MAX_NAME_BYTES {
         return text;
     }
-    &text[..text.floor_char_boundary(MAX_NAME_BYTES)]
+    let end = (0..=MAX_NAME_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    &text[..end]
 }
 
 pub fn parse_bytea(input: &str) -> SqlResult<Vec<u8>> {

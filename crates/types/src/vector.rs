@@ -50,7 +50,7 @@ impl Nulls {
     /// Forgets rows from `len` on.
     pub fn truncate(&mut self, len: usize) {
         self.bits.truncate(len.div_ceil(64));
-        if len % 64 != 0
+        if !len.is_multiple_of(64)
             && let Some(last) = self.bits.get_mut(len / 64)
         {
             *last &= (1 << (len % 64)) - 1;

@@ -154,9 +154,8 @@ pub fn timestamp_age(a: i64, b: i64) -> SqlResult<Interval> {
         days -= 1;
     }
     if days < 0 {
-        // The borrowed month is the earlier moment's; for negative ages, the later argument's, as PostgreSQL does.
-        let lender = if negative { x } else { y };
-        days += days_in_month(lender.year, lender.month);
+        // The borrowed month is the earlier moment's.
+        days += days_in_month(y.year, y.month);
         months -= 1;
     }
     let interval = Interval { months: months as i32, days: days as i32, micros };

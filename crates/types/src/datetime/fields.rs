@@ -69,6 +69,23 @@ fn field_of(name: &str) -> Option<Field> {
     })
 }
 
+/// `date_trunc` knows units of length only, and calls the others not recognized rather than not supported.
+fn length_of(name: &str, ty: &SqlType) -> SqlResult<Field> {
+    field_of(name)
+        .filter(|field| {
+            !matches!(
+                field,
+                Field::IsoYear
+                    | Field::DayOfWeek
+                    | Field::IsoDayOfWeek
+                    | Field::DayOfYear
+                    | Field::Julian
+                    | Field::Epoch
+            )
+        })
+        .ok_or_else(|| unrecognized(name, ty))
+}
+
 fn unrecognized(name: &str, ty: &SqlType) -> SqlError {
     raise::invalid_parameter(format!("unit \"{}\" not recognized for type {}", name.to_ascii_lowercase(), ty.base_name()))
 }
@@ -245,10 +262,6 @@ fn moment_field(field: Field, local: i64, utc: i64) -> Numeric {
         }
         Field::Julian => {
             let day = whole(julian_day(days));
-            if civil.micros == 0 {
-                // PostgreSQL divides 0 by a day and shows the quotient's twenty digits.
-                return day.add(&Numeric::small(0, 20)).expect("no digit is added");
-            }
             let part = whole(civil.micros).div(&whole(MICROS_PER_DAY)).expect("a day is not empty");
             day.add(&part).expect("a fraction adds no digit")
         }
@@ -299,20 +312,20 @@ fn trunc_civil(field: Field, local: i64) -> Option<i64> {
 }
 
 pub fn timestamp_trunc(name: &str, timestamp: i64) -> SqlResult<i64> {
-    let ty = SqlType::TIMESTAMP;
-    let field = field_of(name).ok_or_else(|| unrecognized(name, &ty))?;
     if is_infinite(timestamp) {
         return Ok(timestamp);
     }
+    let ty = SqlType::TIMESTAMP;
+    let field = length_of(name, &ty)?;
     check_timestamp(trunc_civil(field, timestamp).ok_or_else(|| unsupported(name, &ty))?)
 }
 
 pub fn timestamptz_trunc(name: &str, timestamp: i64, zone: &Zone) -> SqlResult<i64> {
-    let ty = SqlType::TIMESTAMPTZ;
-    let field = field_of(name).ok_or_else(|| unrecognized(name, &ty))?;
     if is_infinite(timestamp) {
         return Ok(timestamp);
     }
+    let ty = SqlType::TIMESTAMPTZ;
+    let field = length_of(name, &ty)?;
     let east = i64::from(zone.offset_at(timestamp)) * MICROS_PER_SECOND;
     let local = zone.to_local(timestamp)?;
     let cut = trunc_civil(field, local).ok_or_else(|| unsupported(name, &ty))?;
@@ -326,7 +339,7 @@ pub fn timestamptz_trunc(name: &str, timestamp: i64, zone: &Zone) -> SqlResult<i
 
 pub fn interval_trunc(name: &str, interval: Interval) -> SqlResult<Interval> {
     let ty = SqlType::Interval;
-    let field = field_of(name).ok_or_else(|| unrecognized(name, &ty))?;
+    let field = length_of(name, &ty)?;
     let Interval { months, days, micros } = interval;
     let years = |n: i32| Interval { months: months / (12 * n) * (12 * n), days: 0, micros: 0 };
     let clock = |unit: i64| Interval { months, days, micros: micros / unit * unit };

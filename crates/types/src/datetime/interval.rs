@@ -629,7 +629,7 @@ pub fn interval_mul(interval: Interval, factor: f64) -> SqlResult<Interval> {
     }
     let micros = interval.micros as f64 * factor + seconds * 1e6;
     let micros = micros.round_ties_even();
-    if !(micros.abs() < 9.223_372_036_854_775e18) {
+    if micros.is_nan() || micros.abs() >= 9.223_372_036_854_775e18 {
         return Err(out_of_range());
     }
     Ok(Interval {
@@ -655,7 +655,7 @@ pub fn interval_div(interval: Interval, divisor: f64) -> SqlResult<Interval> {
         seconds %= 86_400.0;
     }
     let micros = (interval.micros as f64 / divisor + seconds * 1e6).round_ties_even();
-    if !(micros.abs() < 9.223_372_036_854_775e18) {
+    if micros.is_nan() || micros.abs() >= 9.223_372_036_854_775e18 {
         return Err(out_of_range());
     }
     Ok(Interval {

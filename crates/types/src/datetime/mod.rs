@@ -14,6 +14,9 @@ pub mod pattern;
 pub mod write;
 pub mod zone;
 
+#[cfg(test)]
+mod tests;
+
 pub use arithmetic::{
     check_timestamp, date_add, date_bin, date_diff, date_to_timestamp, interval_to_time, is_infinite,
     is_infinite_date, make_date, make_time, make_timestamp, round_micros, time_add, timestamp_add, timestamp_age,

@@ -268,7 +268,7 @@ pub fn write_offset(east: i32, out: &mut Vec<u8>) {
     let east = east.unsigned_abs();
     let mut two = |n: u32| out.extend_from_slice(&[b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]);
     two(east / 3600);
-    if east % 3600 != 0 {
+    if !east.is_multiple_of(3600) {
         let (minutes, seconds) = (east / 60 % 60, east % 60);
         out.push(b':');
         let mut two = |n: u32| out.extend_from_slice(&[b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]);

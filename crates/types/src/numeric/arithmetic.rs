@@ -199,7 +199,7 @@ impl Numeric {
         let (a, s) = self.to_bigint_parts().expect("finite");
         let (b, t) = other.to_bigint_parts().expect("finite");
         let scale = div_scale((&a, s), (&b, t));
-        Ok(div_at(&a, s, &b, t, scale)?)
+        div_at(&a, s, &b, t, scale)
     }
 
     /// `div(a, b)`: the quotient cut off to an integer.

@@ -12,6 +12,7 @@ use crate::error::{SqlError, SqlResult, SqlState};
 
 const MIN_SIGNIFICANT_DIGITS: i32 = 16;
 const MAX_RESULT_SCALE: f64 = 2000.0;
+#[allow(clippy::approx_constant, reason = "PostgreSQL's digits: the scale of a result depends on the last one")]
 const LOG10_E: f64 = 0.434_294_481_903_252;
 const GUARD_DIGITS: i64 = 12;
 

@@ -1,6 +1,5 @@
-use crate::error::SqlResult;
 use super::*;
-use crate::error::SqlState;
+use crate::error::{SqlResult, SqlState};
 
 fn n(text: &str) -> Numeric {
     Numeric::parse(text).unwrap()
@@ -102,4 +101,43 @@ fn floats_convert_as_printed_with_fifteen_digits() {
     assert_eq!(n("2.5").to_i64("bigint").unwrap(), 3);
     assert_eq!(n("-2.5").to_i64("bigint").unwrap(), -3);
     assert_eq!(n("1e19").to_i64("bigint").unwrap_err().code(), SqlState::NumericValueOutOfRange);
+}
+
+#[test]
+fn functions_answer_as_postgresql() {
+    let mut wrong = Vec::new();
+    for line in include_str!("../../testdata/numeric.tsv").lines().filter(|line| !line.starts_with('#')) {
+        let [operation, a, b, expected] = line.split('\t').collect::<Vec<_>>()[..] else { panic!("{line}") };
+        let x = n(a);
+        let y = || n(b);
+        let digits = || b.parse::<i32>().unwrap();
+        let found = match operation {
+            "add" => x.add(&y()),
+            "sub" => x.sub(&y()),
+            "mul" => x.mul(&y()),
+            "div" => x.div(&y()),
+            "rem" => x.rem(&y()),
+            "power" => x.power(&y()),
+            // log(base, number)
+            "log" => y().log(&x),
+            "sqrt" => x.sqrt(),
+            "ln" => x.ln(),
+            "exp" => x.exp(),
+            "log10" => x.log10(),
+            "ceil" => Ok(x.ceil()),
+            "floor" => Ok(x.floor()),
+            "abs" => Ok(x.abs()),
+            "sign" => Ok(x.sign()),
+            "neg" => Ok(x.neg()),
+            "trim_scale" => Ok(x.trim_scale()),
+            "round" => Ok(x.round(digits())),
+            "trunc" => Ok(x.trunc(digits())),
+            other => panic!("{other}"),
+        };
+        let found = found.map_or_else(|error| format!("!{}", error.code().code()), |value| value.to_string());
+        if found != expected {
+            wrong.push(format!("{operation}({a}, {b}): {found}, not {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
