@@ -177,7 +177,7 @@ impl Db {
     pub async fn run<T, E, F>(&self, mut body: F) -> Result<T, E>
     where
         E: From<Error> + AsKvError,
-        F: AsyncFnMut(&mut Txn) -> Result<T, E>,
+        F: for<'t> FnMut(&'t mut Txn) -> futures::future::BoxFuture<'t, Result<T, E>>,
     {
         let mut txn = self.begin(TxnOptions::default());
         for attempt in 0.. {

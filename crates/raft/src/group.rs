@@ -379,7 +379,7 @@ impl GroupInner {
             *self.fortified.lock() = None;
             return true;
         }
-        self.liveness.supports(promise.store) != Some(promise.epoch)
+        !self.liveness.binds(promise.store, promise.epoch)
     }
 
     pub async fn on_vote(&self, mut request: VoteRequest<Types>) -> Option<openraft::raft::VoteResponse<Types>> {

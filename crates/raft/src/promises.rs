@@ -26,6 +26,8 @@ pub struct Promise {
     pub expiration: Timestamp,
     /// Epochs below this one are not supported any more.
     pub min_epoch: u64,
+    /// Until when the epochs before `epoch` bind: the asker went on to a new one, but may have counted on them.
+    pub prior: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +80,9 @@ impl Promises {
             let min_epoch = promise.min_epoch.max(promise.epoch);
             return (Answer::Withdrawn { min_epoch }, None);
         }
+        if promise.epoch != 0 && heartbeat.epoch > promise.epoch {
+            promise.prior = promise.prior.max(promise.expiration);
+        }
         promise.epoch = heartbeat.epoch;
         promise.expiration = promise.expiration.max(heartbeat.expiration);
         let answer = Answer::Supported { epoch: promise.epoch, expiration: promise.expiration };
@@ -103,6 +108,12 @@ impl Promises {
         stands.then_some(promise.epoch)
     }
 
+    /// Whether a promise under `epoch` still forbids opposing what the peer leads.
+    pub fn binds(&self, peer: StoreId, epoch: u64, now: Timestamp) -> bool {
+        let Some(promise) = self.peers.get(&peer).map(|known| known.promise) else { return false };
+        if promise.epoch > epoch { now <= promise.prior } else { self.supports(peer, now) == Some(epoch) }
+    }
+
     /// The epoch last supported, whether or not it still is.
     pub fn last_epoch(&self, peer: StoreId) -> u64 {
         self.peers.get(&peer).map_or(0, |known| known.promise.epoch)
@@ -113,10 +124,14 @@ impl Promises {
     pub fn withdraw(&mut self, peer: StoreId, epoch: u64, now: Timestamp) -> Result<Option<Save>, Timestamp> {
         let known = self.peers.entry(peer).or_default();
         let promise = &mut known.promise;
+        if promise.epoch > epoch && now <= promise.prior {
+            return Err(promise.prior);
+        }
         if promise.epoch > epoch || promise.min_epoch > epoch {
             return Ok(None);
         }
-        if promise.epoch == epoch && now <= promise.expiration {
+        // Of an epoch not promised yet, too: withdrawing it would take the promise to the one before along.
+        if now <= promise.expiration {
             return Err(promise.expiration);
         }
         promise.min_epoch = epoch + 1;
@@ -177,6 +192,81 @@ mod tests {
         assert_eq!(promises.heartbeat(beat(2, 500)).0, Answer::Supported { epoch: 2, expiration: at(500) });
         assert_eq!(promises.supports(ASKER, at(500)), Some(2));
         assert_eq!(promises.supports(ASKER, at(501)), None);
+    }
+
+    /// 1. A leads with B and C; C promised epoch 5 until 100, and A's lease counts on that.
+    /// 2. B withdraws, so A goes on under epoch 6 and says so to C.
+    /// 3. C still may not vote against A before 100 is over, nor after a restart.
+    #[test]
+    fn an_epoch_given_up_binds_until_it_expires() {
+        let mut promises = Promises::default();
+        promises.heartbeat(beat(5, 100));
+        let (_, save) = promises.heartbeat(beat(6, 110));
+        let save = save.unwrap();
+        promises.saved(save);
+        assert!(promises.binds(ASKER, 5, at(100)));
+        assert_eq!(promises.withdraw(ASKER, 5, at(100)), Err(at(100)));
+        let mut restarted = Promises::recover([(ASKER, save.promise)]);
+        assert_eq!(restarted.withdraw(ASKER, 5, at(100)), Err(at(100)));
+        assert!(!promises.binds(ASKER, 5, at(101)));
+        assert_eq!(promises.withdraw(ASKER, 5, at(101)), Ok(None));
+        assert!(promises.binds(ASKER, 6, at(110)));
+    }
+
+    /// Every expiration ever answered is kept, of epochs given up too: over random heartbeats under old and new
+    /// epochs, lost saves, withdrawals, and restarts of the promiser.
+    #[test]
+    fn promise_never_broken_for_any_epoch_answered() {
+        use rand::{Rng, SeedableRng, rngs::SmallRng};
+        for seed in 0..3000 {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let mut disk: FxHashMap<StoreId, Promise> = FxHashMap::default();
+            let mut promises = Promises::default();
+            let mut answered: FxHashMap<u64, Timestamp> = FxHashMap::default();
+            let (mut epoch, mut now) = (1u64, 1_000u64);
+            for _ in 0..200 {
+                match rng.random_range(0..6) {
+                    0 => now += rng.random_range(0..2_500_000_000),
+                    1 => epoch += 1,
+                    2 | 3 => {
+                        let until = now + rng.random_range(0..2_000_000_000);
+                        let asked = epoch - rng.random_range(0..2).min(epoch - 1);
+                        let (answer, save) = promises.heartbeat(beat(asked, until));
+                        if let Some(save) = save {
+                            if rng.random_bool(0.2) {
+                                promises = Promises::recover(disk.clone());
+                                continue;
+                            }
+                            disk.insert(save.peer, save.promise);
+                            promises.saved(save);
+                        }
+                        match answer {
+                            Answer::Supported { epoch, expiration } => {
+                                let longest = answered.entry(epoch).or_default();
+                                *longest = expiration.max(*longest);
+                            }
+                            Answer::Withdrawn { min_epoch } => epoch = epoch.max(min_epoch),
+                        }
+                    }
+                    4 => promises = Promises::recover(disk.clone()),
+                    _ => {
+                        let of = rng.random_range(1..=epoch);
+                        if let Ok(save) = promises.withdraw(ASKER, of, at(now)) {
+                            let counted = answered.get(&of).copied().unwrap_or_default();
+                            assert!(counted < at(now), "promise-never-broken: seed {seed}, epoch {of}");
+                            if let Some(save) = save {
+                                disk.insert(save.peer, save.promise);
+                            }
+                        }
+                    }
+                }
+                for (&of, &until) in &answered {
+                    if at(now) <= until {
+                        assert!(promises.binds(ASKER, of, at(now)), "promise-never-broken: seed {seed}, epoch {of}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

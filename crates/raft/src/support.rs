@@ -169,6 +169,12 @@ impl StoreLiveness {
         self.inner.promises.lock().supports(store, self.inner.clock.now())
     }
 
+    /// Whether a promise under this epoch still forbids opposing what the store leads.
+    #[must_use]
+    pub fn binds(&self, store: StoreId, epoch: u64) -> bool {
+        self.inner.promises.lock().binds(store, epoch, self.inner.clock.now())
+    }
+
     /// The epoch of a store that this one supported last.
     #[must_use]
     pub fn last_supported_epoch(&self, store: StoreId) -> u64 {

@@ -30,7 +30,7 @@ const REFUSED: u8 = 0;
 /// The log index a range begins at: an empty log over existing data must not look like one from the beginning.
 pub const FIRST_INDEX: u64 = 10;
 /// The term of that index; the first election is above it.
-pub const FIRST_TERM: Term = Term::new(5);
+pub const FIRST_TERM: Term = Term::new(0);
 
 /// The position of a range's log before its first entry.
 #[must_use]

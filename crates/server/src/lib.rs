@@ -1,1 +1,11 @@
-//! server
+//! The problem: a node is a dozen parts that must be found, started and stopped in the right order, and say clearly
+//! what is wrong when they cannot be.
+//!
+//! The idea: [`KvNode`] is what lies below SQL; [`Node`] adds sessions, the SQL listener and the HTTP pages.
+
+mod config;
+mod join;
+mod node;
+
+pub use config::NodeConfig;
+pub use node::{KvNode, StartError};

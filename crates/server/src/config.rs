@@ -1,0 +1,83 @@
+//! What a node is started with.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use store::StoreConfig;
+
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    pub store_dir: PathBuf,
+    pub sql_addr: String,
+    pub rpc_addr: String,
+    pub http_addr: String,
+    /// Nodes to ask for a place in their cluster; empty for a cluster of its own.
+    pub join: Vec<String>,
+    /// Allow listening where others can reach it, without encryption or passwords.
+    pub insecure: bool,
+    pub max_clock_offset: Duration,
+    pub store: StoreConfig,
+    /// For whatever is drawn at random; 0 takes one from the system.
+    pub seed: u64,
+}
+
+impl NodeConfig {
+    #[must_use]
+    pub fn new(store_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            store_dir: store_dir.into(),
+            sql_addr: "127.0.0.1:5433".into(),
+            rpc_addr: "127.0.0.1:7433".into(),
+            http_addr: "127.0.0.1:8433".into(),
+            join: Vec::new(),
+            insecure: false,
+            max_clock_offset: Duration::from_millis(500),
+            store: StoreConfig::default(),
+            seed: 0,
+        }
+    }
+
+    /// Without `insecure` every address must be a loopback address: there are no certificates yet.
+    ///
+    /// # Errors
+    /// Names the flag that is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        for (flag, address) in
+            [("--sql-addr", &self.sql_addr), ("--rpc-addr", &self.rpc_addr), ("--http-addr", &self.http_addr)]
+        {
+            let parsed = resolve(address).map_err(|reason| format!("{flag} {address}: {reason}"))?;
+            if !self.insecure && !parsed.ip().is_loopback() {
+                return Err(format!(
+                    "{flag} {address} can be reached from outside, and connections are not encrypted: \
+                     use a loopback address or --insecure"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn resolve(address: &str) -> Result<SocketAddr, String> {
+    use std::net::ToSocketAddrs;
+    address
+        .to_socket_addrs()
+        .map_err(|error| error.to_string())?
+        .next()
+        .ok_or_else(|| "no such address".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_outside_needs_insecure() {
+        let mut config = NodeConfig::new("x");
+        assert_eq!(config.check(), Ok(()));
+        config.rpc_addr = "0.0.0.0:7433".into();
+        assert!(config.check().unwrap_err().contains("--rpc-addr"));
+        config.insecure = true;
+        assert_eq!(config.check(), Ok(()));
+        config.http_addr = "nonsense".into();
+        assert!(config.check().unwrap_err().contains("--http-addr"));
+    }
+}

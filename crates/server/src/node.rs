@@ -1,0 +1,205 @@
+//! A node: its store, its way to other ranges, and what it listens on.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use hlc::Clock;
+use keys::{NodeId, RangeId, StoreId};
+use kv::{Db, DbConfig, DbOptions, LocalStore};
+use replica::api::{BatchRequest, BatchResponse, KvError};
+use rpc::{TcpOptions, TcpTransport, Transport, services};
+use storage::{DirLock, StorageError, StoreIdentity};
+use store::{NodeInfo, Store, StoreOptions};
+use uuid::Uuid;
+
+use crate::{
+    config::NodeConfig,
+    join::{JoinService, ServerRequest, ask_for_place},
+};
+
+/// Why a node could not be started: one line for whoever runs it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Config(String),
+    #[error("{}: {source}", dir.display())]
+    Store { dir: PathBuf, source: StorageError },
+    #[error("{}: {reason}", dir.display())]
+    Open { dir: PathBuf, reason: String },
+    #[error("cannot listen on {address} ({what}): {source}")]
+    Listen { what: &'static str, address: String, source: std::io::Error },
+    #[error("cannot join: {0}")]
+    Join(String),
+    #[error("{0}")]
+    Catalog(String),
+}
+
+/// What lies below SQL in a node: enough for tests of transactions.
+#[derive(Clone)]
+pub struct KvNode {
+    pub db: Db,
+    pub store: Store,
+    pub transport: Arc<TcpTransport>,
+    pub clock: Arc<Clock>,
+    pub node_id: NodeId,
+    pub cluster_id: Uuid,
+    _lock: Arc<DirLock>,
+}
+
+/// The store as the transactions' layer sees it.
+struct Local(Store);
+
+#[async_trait]
+impl LocalStore for Local {
+    fn store_id(&self) -> StoreId {
+        self.0.store_id()
+    }
+
+    fn has_range(&self, range_id: RangeId) -> bool {
+        self.0.replica(range_id).is_some()
+    }
+
+    async fn send(&self, batch: &BatchRequest) -> Result<BatchResponse, KvError> {
+        self.0.send(batch).await
+    }
+}
+
+impl KvNode {
+    /// Takes the directory, finds or gets the node's place in a cluster, and opens the store.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
+        config.check().map_err(StartError::Config)?;
+        let dir = config.store_dir.clone();
+        let in_dir = |source| StartError::Store { dir: dir.clone(), source };
+        let lock = Arc::new(DirLock::acquire(&dir).map_err(in_dir)?);
+        let found = StoreIdentity::read(&dir).map_err(in_dir)?;
+        let clock = Arc::new(Clock::system(config.max_clock_offset));
+        let seed = if config.seed == 0 { rand::random() } else { config.seed };
+
+        let cluster = found.as_ref().map_or([0; 16], |identity| *identity.cluster_id.as_bytes());
+        let options = TcpOptions { listen: config.rpc_addr.clone(), cluster, clock: clock.clone() };
+        let transport = TcpTransport::bind(options).await.map_err(|source| StartError::Listen {
+            what: "other nodes",
+            address: config.rpc_addr.clone(),
+            source,
+        })?;
+        let rpc: Arc<dyn Transport> = transport.clone();
+
+        let mut members = Vec::new();
+        let is_new = found.is_none();
+        let identity = match found {
+            Some(identity) => {
+                if !config.join.is_empty() {
+                    // A member that starts again: whoever it is told to join must be of its cluster. If nobody
+                    // answers, it knows the others from before.
+                    let asked = ask_for_place(&rpc, &config.join, &ServerRequest::Members, Duration::ZERO).await;
+                    match asked {
+                        Ok(place) => {
+                            identity.check_cluster(place.cluster_id).map_err(in_dir)?;
+                            members = place.members;
+                        }
+                        Err(reason) if reason.contains("another cluster") => return Err(StartError::Join(reason)),
+                        Err(reason) => tracing::info!(reason, "starting on what is known"),
+                    }
+                }
+                identity
+            }
+            None if config.join.is_empty() => {
+                let cluster_id = Uuid::new_v4();
+                StoreIdentity::new(cluster_id, NodeId::new(1), StoreId::new(1))
+            }
+            None => {
+                let patience = Duration::from_secs(60);
+                let place = ask_for_place(&rpc, &config.join, &ServerRequest::Join, patience)
+                    .await
+                    .map_err(StartError::Join)?;
+                members = place.members;
+                StoreIdentity::new(place.cluster_id, place.node_id, StoreId::new(place.node_id.get()))
+            }
+        };
+        if is_new {
+            identity.write(&dir).map_err(in_dir)?;
+        }
+        transport.set_cluster(*identity.cluster_id.as_bytes());
+        transport.set_local_node(identity.node_id);
+
+        let db = Db::new(DbOptions {
+            clock: clock.clone(),
+            node_id: identity.node_id,
+            transport: rpc.clone(),
+            local: None,
+            seed,
+            config: DbConfig::default(),
+        });
+        let info = NodeInfo {
+            node_id: identity.node_id,
+            store_id: identity.store_id,
+            rpc_addr: advertised(&config.rpc_addr, transport.local_addr()),
+            sql_addr: config.sql_addr.clone(),
+            http_addr: config.http_addr.clone(),
+            as_of_ns: clock.now().wall_ns(),
+            ranges: 0,
+            leases: 0,
+        };
+        let store = Store::open(StoreOptions {
+            dir: dir.clone(),
+            node_id: identity.node_id,
+            store_id: identity.store_id,
+            clock: clock.clone(),
+            transport: rpc.clone(),
+            outbound: Arc::new(db.clone()),
+            config: config.store.clone(),
+            seed,
+            bootstrap: identity.node_id == NodeId::new(1) && config.join.is_empty(),
+            info,
+        })
+        .await
+        .map_err(|error| match error {
+            store::StoreError::Storage(source) => StartError::Store { dir: dir.clone(), source },
+            other => StartError::Open { dir: dir.clone(), reason: other.to_string() },
+        })?;
+        store.learn_nodes(members);
+        db.set_local(Arc::new(Local(store.clone())));
+        db.set_nodes(store.nodes().all().into_iter().map(|node| node.node_id).collect());
+        let join = JoinService { cluster_id: identity.cluster_id, db: db.clone(), store: store.clone() };
+        transport.register(services::SERVER, Arc::new(join));
+        let node = Self {
+            db,
+            store,
+            transport,
+            clock,
+            node_id: identity.node_id,
+            cluster_id: identity.cluster_id,
+            _lock: lock,
+        };
+        tokio::spawn(follow_nodes(node.db.clone(), node.store.clone()));
+        Ok(node)
+    }
+
+    /// Hands leases over, stops the store and closes connections.
+    pub async fn stop(&self) {
+        self.store.drain().await;
+        self.store.stop().await;
+        self.transport.shutdown();
+    }
+}
+
+/// The address others should use: the configured name, with the port that was really taken.
+fn advertised(configured: &str, bound: std::net::SocketAddr) -> String {
+    match configured.rsplit_once(':') {
+        Some((host, "0")) => format!("{host}:{}", bound.port()),
+        _ => configured.to_owned(),
+    }
+}
+
+/// Keeps the sender's list of nodes as fresh as the store's.
+async fn follow_nodes(db: Db, store: Store) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        db.set_nodes(store.nodes().all().into_iter().map(|node| node.node_id).collect());
+    }
+}

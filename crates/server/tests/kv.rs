@@ -1,0 +1,223 @@
+//! Transactions over real stores and real connections, without SQL.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use keys::Key;
+use kv::{Db, Error, LockStrength, Read, ScanOptions, TxnOptions};
+use server::{KvNode, NodeConfig};
+use tempfile::TempDir;
+
+fn key(name: &str) -> Key {
+    let mut bytes = vec![0x10];
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.push(0);
+    bytes.into()
+}
+
+fn config(dir: &TempDir, name: &str) -> NodeConfig {
+    NodeConfig {
+        rpc_addr: "127.0.0.1:0".into(),
+        sql_addr: "127.0.0.1:0".into(),
+        http_addr: "127.0.0.1:0".into(),
+        ..NodeConfig::new(dir.path().join(name))
+    }
+}
+
+async fn put(db: &Db, name: &str, value: &str) {
+    let mut txn = db.begin(TxnOptions::default());
+    txn.put(key(name), Bytes::copy_from_slice(value.as_bytes()));
+    txn.commit().await.unwrap();
+}
+
+async fn get(db: &Db, name: &str) -> Option<Bytes> {
+    let mut txn = db.begin(TxnOptions::default());
+    let value = txn.get(&key(name), Read::default()).await.unwrap();
+    txn.commit().await.unwrap();
+    value
+}
+
+fn account(n: usize) -> String {
+    format!("account/{n:03}")
+}
+
+/// Moves money between random accounts; the sum must not change.
+async fn transfers(db: Db, seed: u64, count: usize) -> usize {
+    use rand::{Rng, SeedableRng};
+    let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+    let mut restarts = 0;
+    for _ in 0..count {
+        let (from, to) = (rng.random_range(0..10), rng.random_range(0..10));
+        if from == to {
+            continue;
+        }
+        let mut txn = db.begin(TxnOptions::default());
+        loop {
+            let outcome: Result<(), Error> = async {
+                let read = Read { lock: Some(LockStrength::Exclusive), ..Read::default() };
+                let mut balances = [0i64; 2];
+                for (slot, n) in [(0, from), (1, to)] {
+                    let value = txn.get(&key(&account(n)), read).await?.expect("accounts are there");
+                    balances[slot] = std::str::from_utf8(&value).unwrap().parse().unwrap();
+                }
+                txn.put(key(&account(from)), Bytes::from((balances[0] - 1).to_string()));
+                txn.put(key(&account(to)), Bytes::from((balances[1] + 1).to_string()));
+                txn.commit().await.map(|_| ())
+            }
+            .await;
+            match outcome {
+                Ok(()) => break,
+                Err(error @ (Error::Retry { .. } | Error::Deadlock { .. })) => {
+                    restarts += 1;
+                    if matches!(error, Error::Deadlock { .. }) {
+                        txn = db.begin(TxnOptions::default());
+                    } else {
+                        txn.restart(&error);
+                    }
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+    restarts
+}
+
+async fn sum(db: &Db) -> i64 {
+    let mut txn = db.begin(TxnOptions::default());
+    let span = keys::Span::new(key("account/"), key("account0"));
+    let mut total = 0;
+    let mut rest = Some(span);
+    while let Some(span) = rest {
+        let page = txn.scan(&span, ScanOptions::default()).await.unwrap();
+        for (_, value) in page.rows.iter() {
+            total += std::str::from_utf8(value).unwrap().parse::<i64>().unwrap();
+        }
+        rest = page.resume;
+    }
+    total
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_there_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let config = config(&dir, "one");
+    let node = KvNode::start(&config).await.unwrap();
+    put(&node.db, "a", "one").await;
+    put(&node.db, "b", "two").await;
+    assert_eq!(get(&node.db, "a").await.unwrap(), "one");
+    assert_eq!(node.db.increment(&keys::keyspace::system("id/x"), 5).await.unwrap(), 5);
+    node.stop().await;
+    drop(node);
+
+    let node = KvNode::start(&config).await.unwrap();
+    assert_eq!(get(&node.db, "a").await.unwrap(), "one");
+    assert_eq!(get(&node.db, "b").await.unwrap(), "two");
+    assert_eq!(get(&node.db, "c").await, None);
+    assert_eq!(node.db.increment(&keys::keyspace::system("id/x"), 5).await.unwrap(), 10);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn concurrent_transfers_keep_the_sum_in_one_range_and_across_ranges() {
+    let dir = TempDir::new().unwrap();
+    let node = KvNode::start(&config(&dir, "one")).await.unwrap();
+    for n in 0..10 {
+        put(&node.db, &account(n), "100").await;
+    }
+    for round in 0..2 {
+        let workers: Vec<_> = (0..8)
+            .map(|worker| tokio::spawn(transfers(node.db.clone(), round * 100 + worker, 40)))
+            .collect();
+        for worker in workers {
+            tokio::time::timeout(Duration::from_secs(60), worker).await.expect("no transfer hangs").unwrap();
+        }
+        assert_eq!(sum(&node.db).await, 1000);
+        // Then the same with the accounts in four ranges.
+        for n in [3, 5, 7] {
+            node.db.split_at(&key(&account(n))).await.unwrap();
+        }
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crossed_pair_of_locks_has_one_victim() {
+    let dir = TempDir::new().unwrap();
+    let node = KvNode::start(&config(&dir, "one")).await.unwrap();
+    let lock = Read { lock: Some(LockStrength::Exclusive), ..Read::default() };
+    let (mut one, mut two) = (node.db.begin(TxnOptions::default()), node.db.begin(TxnOptions::default()));
+    one.get(&key("a"), lock).await.unwrap();
+    two.get(&key("b"), lock).await.unwrap();
+    let first = tokio::spawn(async move {
+        let outcome = one.get(&key("b"), lock).await;
+        one.rollback().await;
+        outcome
+    });
+    let second = tokio::spawn(async move {
+        let outcome = two.get(&key("a"), lock).await;
+        two.rollback().await;
+        outcome
+    });
+    let outcomes = [
+        tokio::time::timeout(Duration::from_secs(10), first).await.unwrap().unwrap(),
+        tokio::time::timeout(Duration::from_secs(10), second).await.unwrap().unwrap(),
+    ];
+    let victims = outcomes.iter().filter(|outcome| matches!(outcome, Err(Error::Deadlock { .. }))).count();
+    assert_eq!(victims, 1, "{outcomes:?}");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_replicate_and_survive_one() {
+    let dir = TempDir::new().unwrap();
+    let one = KvNode::start(&config(&dir, "one")).await.unwrap();
+    put(&one.db, "a", "before").await;
+    let join = vec![one.transport.local_addr().to_string()];
+    let mut nodes = vec![one];
+    for name in ["two", "three"] {
+        let config = NodeConfig { join: join.clone(), ..config(&dir, name) };
+        nodes.push(KvNode::start(&config).await.unwrap());
+    }
+    // Up-replication happens by itself.
+    tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            let descriptor = nodes[0].store.replica(keys::RangeId::new(1)).and_then(|replica| replica.descriptor());
+            if descriptor.is_some_and(|descriptor| descriptor.voters().count() == 3) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("three replicas");
+    put(&nodes[1].db, "b", "from two").await;
+    assert_eq!(get(&nodes[2].db, "a").await.unwrap(), "before");
+    assert_eq!(get(&nodes[2].db, "b").await.unwrap(), "from two");
+
+    // The leaseholder goes without a word.
+    let first = nodes.remove(0);
+    first.transport.shutdown();
+    first.store.raft().stop().await;
+    let db = nodes[0].db.clone();
+    tokio::time::timeout(Duration::from_secs(20), put(&db, "c", "after")).await.expect("another leads");
+    assert_eq!(get(&nodes[1].db, "c").await.unwrap(), "after");
+    assert_eq!(get(&nodes[1].db, "b").await.unwrap(), "from two");
+    drop(first);
+    for node in nodes {
+        node.store.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_directory_and_a_taken_port_are_said_so() {
+    let dir = TempDir::new().unwrap();
+    let config_one = config(&dir, "one");
+    let node = KvNode::start(&config_one).await.unwrap();
+    let error = KvNode::start(&config_one).await.err().unwrap().to_string();
+    assert!(error.contains("in use by another process"), "{error}");
+    let taken = NodeConfig { rpc_addr: node.transport.local_addr().to_string(), ..config(&dir, "two") };
+    let error = KvNode::start(&taken).await.err().unwrap().to_string();
+    assert!(error.contains("cannot listen"), "{error}");
+    node.stop().await;
+    let _kept = Arc::new(node);
+}
