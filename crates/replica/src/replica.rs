@@ -445,7 +445,8 @@ impl Replica {
             read_ts: txn.map_or(Timestamp::MAX, |txn| txn.read_ts),
         };
         let mut waiter = match previous {
-            Some(waiter) if *waiter.key() == conflict.key => waiter,
+            // One that is told to go and still meets a conflict has lost its place, or wanted less.
+            Some(waiter) if *waiter.key() == conflict.key && waiter.holder().is_some() => waiter,
             other => {
                 let waiter = self.locks.enqueue(&lock_request);
                 drop(other);

@@ -124,6 +124,8 @@ impl TcpTransport {
         for (_, connection) in self.inner.open.write().drain() {
             connection.close();
         }
+        // Handlers may hold what holds this transport.
+        self.inner.services.write().clear();
         for connection in self.inner.accepted.lock().drain(..).filter_map(|weak| weak.upgrade()) {
             connection.close();
         }

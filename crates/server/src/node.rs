@@ -198,7 +198,7 @@ fn advertised(configured: &str, bound: std::net::SocketAddr) -> String {
 async fn follow_nodes(db: Db, store: Store) {
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
+    while !store.is_stopping() {
         ticks.tick().await;
         db.set_nodes(store.nodes().all().into_iter().map(|node| node.node_id).collect());
     }

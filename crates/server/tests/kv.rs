@@ -109,7 +109,14 @@ async fn what_was_committed_is_there_after_a_restart() {
     node.stop().await;
     drop(node);
 
-    let node = KvNode::start(&config).await.unwrap();
+    // What still runs in the background lets go of the directory within moments.
+    let node = loop {
+        match KvNode::start(&config).await {
+            Ok(node) => break node,
+            Err(error) if error.to_string().contains("in use") => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => panic!("{error}"),
+        }
+    };
     assert_eq!(get(&node.db, "a").await.unwrap(), "one");
     assert_eq!(get(&node.db, "b").await.unwrap(), "two");
     assert_eq!(get(&node.db, "c").await, None);

@@ -412,6 +412,11 @@ impl Store {
         self.inner.log.close();
     }
 
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.load(Ordering::Acquire)
+    }
+
     pub(crate) fn from_weak(weak: &Weak<Inner>) -> Option<Self> {
         weak.upgrade().map(|inner| Self { inner })
     }
