@@ -1,4 +1,238 @@
-//! Binary format.
-use crate::{Datum, SqlError, SqlResult, SqlType};
-pub fn parse_binary(_ty: &SqlType, _input: &[u8]) -> SqlResult<Datum> { Err(SqlError::internal("binary")) }
-pub fn write_binary(_ty: &SqlType, _d: &Datum, _out: &mut Vec<u8>) {}
+//! PostgreSQL's binary formats (its `typsend` and `typreceive` functions).
+
+use std::sync::Arc;
+
+use crate::{
+    Array, Datum, Dimension, Interval, Json, Numeric, SqlError, SqlResult, SqlState, SqlType, datum::TimeTz,
+    write_text, Formatting,
+};
+
+fn wrong_length(ty: &SqlType) -> SqlError {
+    SqlError::new(SqlState::InvalidBinaryRepresentation, format!("incorrect binary data format for type {ty}"))
+}
+
+fn fixed<const N: usize>(ty: &SqlType, input: &[u8]) -> SqlResult<[u8; N]> {
+    input.try_into().map_err(|_| wrong_length(ty))
+}
+
+fn utf8<'a>(input: &'a [u8]) -> SqlResult<&'a str> {
+    let text = std::str::from_utf8(input).map_err(|_| {
+        SqlError::new(SqlState::CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\"")
+    })?;
+    if text.contains('\0') {
+        return Err(SqlError::new(
+            SqlState::CharacterNotInRepertoire,
+            "invalid byte sequence for encoding \"UTF8\": 0x00",
+        ));
+    }
+    Ok(text)
+}
+
+/// Reads a value as a client sends it in binary format.
+///
+/// # Errors
+/// 22P03 for bytes of the wrong length or form.
+pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
+    Ok(match ty {
+        SqlType::Bool => Datum::Bool(fixed::<1>(ty, input)?[0] != 0),
+        SqlType::Int2 => Datum::Int(i64::from(i16::from_be_bytes(fixed(ty, input)?))),
+        SqlType::Int4 => Datum::Int(i64::from(i32::from_be_bytes(fixed(ty, input)?))),
+        SqlType::Int8 => Datum::Int(i64::from_be_bytes(fixed(ty, input)?)),
+        SqlType::Float4 => Datum::Float(f64::from(f32::from_be_bytes(fixed(ty, input)?))),
+        SqlType::Float8 => Datum::Float(f64::from_be_bytes(fixed(ty, input)?)),
+        SqlType::Numeric(_) => Datum::Numeric(Numeric::parse_binary(input)?),
+        SqlType::Bytea => Datum::bytes(input),
+        SqlType::Date => Datum::Date(i32::from_be_bytes(fixed(ty, input)?)),
+        SqlType::Time(_) => Datum::Time(i64::from_be_bytes(fixed(ty, input)?)),
+        SqlType::Timestamp(_) => Datum::Timestamp(i64::from_be_bytes(fixed(ty, input)?)),
+        SqlType::TimestampTz(_) => Datum::TimestampTz(i64::from_be_bytes(fixed(ty, input)?)),
+        SqlType::TimeTz(_) => {
+            let bytes: [u8; 12] = fixed(ty, input)?;
+            let (micros, west) = bytes.split_at(8);
+            Datum::TimeTz(TimeTz {
+                micros: i64::from_be_bytes(micros.try_into().expect("eight bytes")),
+                west: i32::from_be_bytes(west.try_into().expect("four bytes")),
+            })
+        }
+        SqlType::Interval => {
+            let bytes: [u8; 16] = fixed(ty, input)?;
+            Datum::Interval(Interval {
+                micros: i64::from_be_bytes(bytes[..8].try_into().expect("eight bytes")),
+                days: i32::from_be_bytes(bytes[8..12].try_into().expect("four bytes")),
+                months: i32::from_be_bytes(bytes[12..].try_into().expect("four bytes")),
+            })
+        }
+        SqlType::Uuid => Datum::Uuid(fixed(ty, input)?),
+        SqlType::Json => {
+            let text = utf8(input)?;
+            crate::json::validate(text)?;
+            Datum::Json(text.into())
+        }
+        SqlType::Jsonb => match input.split_first() {
+            Some((1, text)) => Datum::Jsonb(Arc::new(Json::parse(utf8(text)?)?)),
+            _ => return Err(wrong_length(ty)),
+        },
+        SqlType::Void => Datum::Null,
+        SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => parse_array(ty, input)?,
+        SqlType::Oid | SqlType::Xid => Datum::Int(i64::from(u32::from_be_bytes(fixed(ty, input)?))),
+        reg if reg.is_reg() => Datum::Int(i64::from(u32::from_be_bytes(fixed(ty, input)?))),
+        text if text.is_string()
+            || matches!(text, SqlType::Name | SqlType::QuotedChar | SqlType::Unknown) =>
+        {
+            Datum::text(utf8(input)?)
+        }
+        _ => return Err(SqlError::not_supported(format!("binary input of type {ty}"))),
+    })
+}
+
+fn parse_array(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
+    let element = ty.element().ok_or_else(|| wrong_length(ty))?;
+    let mut rest = input;
+    let take = |rest: &mut &[u8]| -> SqlResult<i32> {
+        let (head, tail) = rest.split_at_checked(4).ok_or_else(|| wrong_length(ty))?;
+        *rest = tail;
+        Ok(i32::from_be_bytes(head.try_into().expect("four bytes were split off")))
+    };
+    let count = take(&mut rest)?;
+    let _has_nulls = take(&mut rest)?;
+    let element_oid = take(&mut rest)?;
+    if element_oid as u32 != element.oid() {
+        return Err(SqlError::new(
+            SqlState::InvalidBinaryRepresentation,
+            format!("wrong element type {} of an array of {element}", element_oid as u32),
+        ));
+    }
+    if !(0..=6).contains(&count) {
+        return Err(wrong_length(ty));
+    }
+    let mut dimensions = Vec::new();
+    let mut total: usize = if count == 0 { 0 } else { 1 };
+    for _ in 0..count {
+        let length = take(&mut rest)?;
+        let lower_bound = take(&mut rest)?;
+        let size = usize::try_from(length).map_err(|_| wrong_length(ty))?;
+        total = total.checked_mul(size).ok_or_else(|| wrong_length(ty))?;
+        dimensions.push(Dimension { length: length.try_into().map_err(|_| wrong_length(ty))?, lower_bound });
+    }
+    // Each element takes four bytes at least: no memory is taken for more than can be there.
+    if total > rest.len() / 4 {
+        return Err(wrong_length(ty));
+    }
+    let mut elements = Vec::with_capacity(total);
+    for _ in 0..total {
+        let length = take(&mut rest)?;
+        if length < 0 {
+            elements.push(Datum::Null);
+            continue;
+        }
+        let (bytes, tail) = rest.split_at_checked(length as usize).ok_or_else(|| wrong_length(ty))?;
+        rest = tail;
+        elements.push(parse_binary(&element, bytes)?);
+    }
+    Ok(Datum::Array(Arc::new(Array::with_dimensions(&dimensions, elements)?)))
+}
+
+/// Appends a value as a client reads it in binary format; nothing for NULL.
+pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
+    match (datum, ty) {
+        (Datum::Null, _) => {}
+        (Datum::Bool(value), _) => out.push(u8::from(*value)),
+        (Datum::Int(value), SqlType::Int2) => out.extend_from_slice(&(*value as i16).to_be_bytes()),
+        (Datum::Int(value), SqlType::Int8) => out.extend_from_slice(&value.to_be_bytes()),
+        (Datum::Int(value), _) => out.extend_from_slice(&(*value as u32).to_be_bytes()),
+        (Datum::Float(value), SqlType::Float4) => out.extend_from_slice(&(*value as f32).to_be_bytes()),
+        (Datum::Float(value), _) => out.extend_from_slice(&value.to_be_bytes()),
+        (Datum::Numeric(value), _) => value.write_binary(out),
+        (Datum::Text(text) | Datum::Json(text), _) => out.extend_from_slice(text.as_bytes()),
+        (Datum::Bytes(bytes), _) => out.extend_from_slice(bytes),
+        (Datum::Date(days), _) => out.extend_from_slice(&days.to_be_bytes()),
+        (Datum::Time(micros) | Datum::Timestamp(micros) | Datum::TimestampTz(micros), _) => {
+            out.extend_from_slice(&micros.to_be_bytes());
+        }
+        (Datum::TimeTz(time), _) => {
+            out.extend_from_slice(&time.micros.to_be_bytes());
+            out.extend_from_slice(&time.west.to_be_bytes());
+        }
+        (Datum::Interval(interval), _) => {
+            out.extend_from_slice(&interval.micros.to_be_bytes());
+            out.extend_from_slice(&interval.days.to_be_bytes());
+            out.extend_from_slice(&interval.months.to_be_bytes());
+        }
+        (Datum::Uuid(bytes), _) => out.extend_from_slice(bytes),
+        (Datum::Jsonb(json), _) => {
+            out.push(1);
+            json.write(out);
+        }
+        (Datum::Array(array), _) => write_array(ty, array, out),
+        (Datum::Record(_), _) => write_text(ty, datum, &Formatting::default(), out),
+    }
+}
+
+fn write_array(ty: &SqlType, array: &Array, out: &mut Vec<u8>) {
+    let element = ty.element().unwrap_or(SqlType::Text);
+    out.extend_from_slice(&(array.dimensions().len() as i32).to_be_bytes());
+    let has_nulls = array.elements().iter().any(Datum::is_null);
+    out.extend_from_slice(&i32::from(has_nulls).to_be_bytes());
+    out.extend_from_slice(&element.oid().to_be_bytes());
+    for dimension in array.dimensions() {
+        out.extend_from_slice(&(dimension.length as i32).to_be_bytes());
+        out.extend_from_slice(&dimension.lower_bound.to_be_bytes());
+    }
+    for datum in array.elements() {
+        if datum.is_null() {
+            out.extend_from_slice(&(-1_i32).to_be_bytes());
+            continue;
+        }
+        let length_at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        write_binary(&element, datum, out);
+        let length = (out.len() - length_at - 4) as i32;
+        out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back() {
+        let cases = [
+            (SqlType::Int2, Datum::Int(-2), 2),
+            (SqlType::Int4, Datum::Int(-2), 4),
+            (SqlType::Int8, Datum::Int(-2), 8),
+            (SqlType::Oid, Datum::Int(4_000_000_000), 4),
+            (SqlType::Float4, Datum::Float(1.5), 4),
+            (SqlType::Float8, Datum::Float(1.5), 8),
+            (SqlType::Text, Datum::text("hé"), 3),
+            (SqlType::Bool, Datum::Bool(true), 1),
+            (SqlType::NUMERIC, Datum::Numeric(Numeric::parse("-12345.670").unwrap()), 14),
+            (SqlType::TIMESTAMP, Datum::Timestamp(77), 8),
+            (SqlType::Interval, Datum::Interval(Interval { months: 1, days: 2, micros: 3 }), 16),
+            (SqlType::Uuid, Datum::Uuid([9; 16]), 16),
+            (
+                SqlType::INT4_ARRAY,
+                Datum::Array(Arc::new(Array::from_elements(vec![Datum::Int(1), Datum::Null]))),
+                32,
+            ),
+        ];
+        for (ty, datum, length) in cases {
+            let mut out = Vec::new();
+            write_binary(&ty, &datum, &mut out);
+            assert_eq!(out.len(), length, "{ty}");
+            assert_eq!(parse_binary(&ty, &out).unwrap(), datum, "{ty}");
+            if length > 3 {
+                assert!(parse_binary(&ty, &out[..length - 1]).is_err(), "{ty} cut short");
+            }
+        }
+    }
+
+    #[test]
+    fn an_array_that_claims_too_much_takes_no_memory() {
+        let mut bytes = Vec::new();
+        for field in [1_i32, 0, 23, i32::MAX, 1] {
+            bytes.extend_from_slice(&field.to_be_bytes());
+        }
+        assert!(parse_binary(&SqlType::INT4_ARRAY, &bytes).is_err());
+    }
+}

@@ -1,11 +1,420 @@
-//! Keys.
-use crate::{Datum, SqlType};
-use keys::encoding::DecodeError;
+//! Datums as index keys whose byte order is SQL's order, ascending or descending, NULLs first or last.
+//!
+//! ```text
+//! 0x00 NULL that sorts first      0x80 a value follows      0xfe NULL that sorts last
+//! ```
+//! The marker stays as it is in a descending column; what follows it is inverted byte for byte.
+//!
+//! **Invariants**
+//! - *order-agrees*: for two values of one type, [`crate::compare`] and byte order agree, and equal values have equal
+//!   bytes.
+//! - *prefix-free*: no encoded column is a proper prefix of another of its type.
+//! - *composite-value-kept*: where equal keys may print differently ([`SqlType::key_is_composite`]), the row keeps the
+//!   value as well.
+
+use std::sync::Arc;
+
+use keys::encoding::{
+    DecodeError, TAG_NULL_FIRST, TAG_NULL_LAST, flip, put_bytes, put_f64, put_u64, put_varint, take_bytes, take_f64,
+    take_u8, take_u64, take_varint,
+};
+
+use crate::{
+    array::{Array, Dimension},
+    datetime::calendar::MICROS_PER_SECOND,
+    datum::{Datum, Interval, TimeTz},
+    numeric::Numeric,
+    sql_type::SqlType,
+};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
-pub enum Direction { #[default] Asc, Desc }
+pub enum Direction {
+    #[default]
+    Asc,
+    Desc,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
-pub enum NullsOrder { First, #[default] Last }
-impl SqlType { pub fn key_is_composite(&self) -> bool { false } }
-pub fn encode_key(_out: &mut Vec<u8>, _ty: &SqlType, _d: &Datum, _dir: Direction, _n: NullsOrder) {}
-pub fn decode_key(_i: &mut &[u8], _ty: &SqlType, _dir: Direction, _n: NullsOrder) -> Result<Datum, DecodeError> { Err(DecodeError::Truncated) }
-pub fn skip_key(_i: &mut &[u8], _ty: &SqlType, _dir: Direction, _n: NullsOrder) -> Result<(), DecodeError> { Err(DecodeError::Truncated) }
+pub enum NullsOrder {
+    First,
+    #[default]
+    Last,
+}
+
+const VALUE: u8 = 0x80;
+
+impl SqlType {
+    /// Equal keys of this type may stand for values that print differently: 1.0 and 1.00, 'a' and 'a  '.
+    #[must_use]
+    pub fn key_is_composite(&self) -> bool {
+        match self {
+            Self::Numeric(_) | Self::Float4 | Self::Float8 | Self::Char(_) | Self::Interval | Self::TimeTz(_) => true,
+            Self::Array(element) => element.get().key_is_composite(),
+            _ => false,
+        }
+    }
+
+    /// Whether columns of this type may be indexed.
+    #[must_use]
+    pub fn key_encodable(&self) -> bool {
+        match self {
+            Self::Json | Self::Jsonb | Self::Record | Self::PgNodeTree | Self::Unknown => false,
+            Self::Array(element) => element.get().key_encodable(),
+            other => !other.is_pseudo(),
+        }
+    }
+}
+
+/// Appends a column of a key.
+///
+/// # Panics
+/// When the datum is not of the type, or the type is none that [`SqlType::key_encodable`] allows.
+pub fn encode_key(out: &mut Vec<u8>, ty: &SqlType, datum: &Datum, direction: Direction, nulls: NullsOrder) {
+    if datum.is_null() {
+        out.push(match nulls {
+            NullsOrder::First => TAG_NULL_FIRST,
+            NullsOrder::Last => TAG_NULL_LAST,
+        });
+        return;
+    }
+    out.push(VALUE);
+    let from = out.len();
+    put_value(out, ty, datum);
+    if direction == Direction::Desc {
+        flip(out, from);
+    }
+}
+
+fn put_value(out: &mut Vec<u8>, ty: &SqlType, datum: &Datum) {
+    match datum {
+        Datum::Int(value) | Datum::Time(value) | Datum::Timestamp(value) | Datum::TimestampTz(value) => {
+            put_varint(out, *value);
+        }
+        Datum::Date(days) => put_varint(out, i64::from(*days)),
+        Datum::Text(text) => {
+            let text = if matches!(ty, SqlType::Char(_)) { text.trim_end_matches(' ') } else { text };
+            put_bytes(out, text.as_bytes());
+        }
+        Datum::Bytes(bytes) => put_bytes(out, bytes),
+        Datum::Bool(value) => out.push(u8::from(*value)),
+        Datum::Float(value) => put_f64(out, *value),
+        Datum::Numeric(value) => put_numeric(out, value),
+        Datum::Uuid(bytes) => out.extend_from_slice(bytes),
+        Datum::TimeTz(time) => {
+            put_varint(out, time.micros + i64::from(time.west) * MICROS_PER_SECOND);
+            put_varint(out, i64::from(time.west));
+        }
+        Datum::Interval(interval) => {
+            // The comparison is by the whole span, which needs more than 64 bits: split it, high part first.
+            let span = interval.span();
+            put_varint(out, (span >> 64) as i64);
+            put_u64(out, span as u64);
+        }
+        Datum::Array(array) => put_array(out, ty, array),
+        other => panic!("datum-matches-type: {other:?} as a key of {ty}"),
+    }
+}
+
+/// Elements as columns with NULLs last, then what tells an array's shape; PostgreSQL compares in that order.
+fn put_array(out: &mut Vec<u8>, ty: &SqlType, array: &Array) {
+    const ELEMENT: u8 = 2;
+    const END: u8 = 1;
+    let element = ty.element().unwrap_or(SqlType::Text);
+    for datum in array.elements() {
+        out.push(ELEMENT);
+        encode_key(out, &element, datum, Direction::Asc, NullsOrder::Last);
+    }
+    out.push(END);
+    put_varint(out, array.dimensions().len() as i64);
+    for dimension in array.dimensions() {
+        put_varint(out, dimension.length as i64);
+        put_varint(out, i64::from(dimension.lower_bound));
+    }
+}
+
+const NEG_INFINITY: u8 = 1;
+const NEGATIVE: u8 = 2;
+const ZERO: u8 = 3;
+const POSITIVE: u8 = 4;
+const INFINITY: u8 = 5;
+const NAN: u8 = 6;
+
+/// A class, then for ordinary numbers the weight of the first group of four digits and the groups, each plus one,
+/// ended by zero. All of it inverted below zero.
+fn put_numeric(out: &mut Vec<u8>, value: &Numeric) {
+    let mut wire = Vec::with_capacity(32);
+    value.write_binary(&mut wire);
+    let field = |i: usize| u16::from_be_bytes([wire[2 * i], wire[2 * i + 1]]);
+    let (count, weight, sign) = (usize::from(field(0)), field(1) as i16, field(2));
+    match sign {
+        0xc000 => return out.push(NAN),
+        0xd000 => return out.push(INFINITY),
+        0xf000 => return out.push(NEG_INFINITY),
+        _ if count == 0 => return out.push(ZERO),
+        _ => {}
+    }
+    let negative = sign == 0x4000;
+    out.push(if negative { NEGATIVE } else { POSITIVE });
+    let from = out.len();
+    out.extend_from_slice(&((weight as u16) ^ 0x8000).to_be_bytes());
+    let mut last = count;
+    while last > 0 && field(4 + last - 1) == 0 {
+        last -= 1;
+    }
+    for i in 0..last {
+        out.extend_from_slice(&(field(4 + i) + 1).to_be_bytes());
+    }
+    out.extend_from_slice(&[0, 0]);
+    if negative {
+        flip(out, from);
+    }
+}
+
+/// Reads a column of a key back. Composite types come back in a canonical form.
+///
+/// # Errors
+/// When the bytes are no key of this type.
+pub fn decode_key(
+    input: &mut &[u8],
+    ty: &SqlType,
+    direction: Direction,
+    _nulls: NullsOrder,
+) -> Result<Datum, DecodeError> {
+    match take_u8(input)? {
+        TAG_NULL_FIRST | TAG_NULL_LAST => return Ok(Datum::Null),
+        VALUE => {}
+        byte => return Err(DecodeError::Invalid { byte }),
+    }
+    match direction {
+        Direction::Asc => take_value(input, ty),
+        Direction::Desc => {
+            // Read from an upright copy; the bytes used there are the bytes used here.
+            let mut upright = input.to_vec();
+            flip(&mut upright, 0);
+            let mut rest = upright.as_slice();
+            let datum = take_value(&mut rest, ty)?;
+            let used = upright.len() - rest.len();
+            *input = &input[used..];
+            Ok(datum)
+        }
+    }
+}
+
+fn take_value(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
+    let invalid = || DecodeError::Invalid { byte: 0 };
+    Ok(match ty {
+        SqlType::Bool => Datum::Bool(take_u8(input)? != 0),
+        SqlType::Date => Datum::Date(i32::try_from(take_varint(input)?).map_err(|_| invalid())?),
+        SqlType::Time(_) => Datum::Time(take_varint(input)?),
+        SqlType::Timestamp(_) => Datum::Timestamp(take_varint(input)?),
+        SqlType::TimestampTz(_) => Datum::TimestampTz(take_varint(input)?),
+        SqlType::Float4 | SqlType::Float8 => Datum::Float(take_f64(input)?),
+        SqlType::Numeric(_) => Datum::Numeric(take_numeric(input)?),
+        SqlType::Bytea => {
+            let mut bytes = Vec::new();
+            take_bytes(input, &mut bytes)?;
+            Datum::bytes(bytes)
+        }
+        SqlType::Uuid => {
+            let (head, rest) = input.split_at_checked(16).ok_or(DecodeError::Truncated)?;
+            *input = rest;
+            Datum::Uuid(head.try_into().expect("sixteen bytes were taken"))
+        }
+        SqlType::TimeTz(_) => {
+            let utc = take_varint(input)?;
+            let west = i32::try_from(take_varint(input)?).map_err(|_| invalid())?;
+            Datum::TimeTz(TimeTz { micros: utc - i64::from(west) * MICROS_PER_SECOND, west })
+        }
+        SqlType::Interval => {
+            let high = take_varint(input)?;
+            let low = take_u64(input)?;
+            let span = i128::from(high) << 64 | i128::from(low);
+            let days = i64::try_from(span / 86_400_000_000).unwrap_or(i64::MAX);
+            Datum::Interval(Interval {
+                months: i32::try_from(days / 30).map_err(|_| invalid())?,
+                days: i32::try_from(days % 30).map_err(|_| invalid())?,
+                micros: (span % 86_400_000_000) as i64,
+            })
+        }
+        SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => take_array(input, ty)?,
+        text if text.is_string()
+            || matches!(text, SqlType::Name | SqlType::QuotedChar | SqlType::Unknown | SqlType::PgNodeTree) =>
+        {
+            let mut bytes = Vec::new();
+            take_bytes(input, &mut bytes)?;
+            Datum::text(String::from_utf8(bytes).map_err(|_| invalid())?)
+        }
+        _ => Datum::Int(take_varint(input)?),
+    })
+}
+
+fn take_array(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
+    let element = ty.element().unwrap_or(SqlType::Text);
+    let mut elements = Vec::new();
+    loop {
+        match take_u8(input)? {
+            1 => break,
+            2 => elements.push(decode_key(input, &element, Direction::Asc, NullsOrder::Last)?),
+            byte => return Err(DecodeError::Invalid { byte }),
+        }
+    }
+    let count = take_varint(input)?;
+    let mut dimensions = Vec::new();
+    for _ in 0..count {
+        let length = take_varint(input)?;
+        let lower_bound = take_varint(input)?;
+        let invalid = DecodeError::Invalid { byte: 1 };
+        dimensions.push(Dimension {
+            length: length.try_into().map_err(|_| invalid)?,
+            lower_bound: i32::try_from(lower_bound).map_err(|_| DecodeError::Invalid { byte: 1 })?,
+        });
+    }
+    let array =
+        Array::with_dimensions(&dimensions, elements).map_err(|_| DecodeError::Invalid { byte: 1 })?;
+    Ok(Datum::Array(Arc::new(array)))
+}
+
+fn take_numeric(input: &mut &[u8]) -> Result<Numeric, DecodeError> {
+    let class = take_u8(input)?;
+    let flipped = match class {
+        NEG_INFINITY => return Ok(Numeric::NEG_INFINITY),
+        INFINITY => return Ok(Numeric::INFINITY),
+        NAN => return Ok(Numeric::NAN),
+        ZERO => return Ok(Numeric::from_i64(0)),
+        POSITIVE => 0,
+        NEGATIVE => 0xffff,
+        byte => return Err(DecodeError::Invalid { byte }),
+    };
+    let mut take = || -> Result<u16, DecodeError> {
+        let high = take_u8(input)?;
+        let low = take_u8(input)?;
+        Ok(u16::from_be_bytes([high, low]) ^ flipped)
+    };
+    let weight = take()? ^ 0x8000;
+    let mut groups = Vec::new();
+    loop {
+        match take()? {
+            0 => break,
+            group => groups.push(group - 1),
+        }
+    }
+    let sign: u16 = if class == NEGATIVE { 0x4000 } else { 0 };
+    let behind = (groups.len() as i32 - 1 - i32::from(weight as i16)).max(0) * 4;
+    let mut wire = Vec::with_capacity(8 + groups.len() * 2);
+    for field in [groups.len() as u16, weight, sign, u16::try_from(behind).unwrap_or(u16::MAX)] {
+        wire.extend_from_slice(&field.to_be_bytes());
+    }
+    for group in groups {
+        wire.extend_from_slice(&group.to_be_bytes());
+    }
+    Numeric::parse_binary(&wire).map(|value| value.trim_scale()).map_err(|_| DecodeError::Invalid { byte: class })
+}
+
+/// Steps over a column of a key.
+///
+/// # Errors
+/// As [`decode_key`].
+pub fn skip_key(
+    input: &mut &[u8],
+    ty: &SqlType,
+    direction: Direction,
+    nulls: NullsOrder,
+) -> Result<(), DecodeError> {
+    decode_key(input, ty, direction, nulls).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare;
+
+    fn encode(ty: &SqlType, datum: &Datum, direction: Direction) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode_key(&mut out, ty, datum, direction, NullsOrder::Last);
+        out
+    }
+
+    fn samples() -> Vec<(SqlType, Vec<Datum>)> {
+        let numeric = |text: &str| Datum::Numeric(Numeric::parse(text).unwrap());
+        let interval = |months, days, micros| Datum::Interval(Interval { months, days, micros });
+        vec![
+            (SqlType::Int8, [i64::MIN, -300, -1, 0, 1, 255, 256, i64::MAX].map(Datum::Int).to_vec()),
+            (SqlType::Text, ["", "\0", "a", "a\0b", "ab", "b", "ü"].map(Datum::text).to_vec()),
+            (SqlType::Char(Some(3)), ["a  ", "ab ", "abc"].map(Datum::text).to_vec()),
+            (SqlType::Float8, [f64::NEG_INFINITY, -1.5, -0.0, 0.0, 2.0, f64::INFINITY, f64::NAN].map(Datum::Float).to_vec()),
+            (
+                SqlType::NUMERIC,
+                [
+                    "-Infinity", "-12345678901234567890.5", "-10000", "-9999.5", "-1", "-0.0001", "0", "0.00010001", "0.1",
+                    "1", "1.00", "1.5", "9999", "10000", "10000.1", "123456789012345678901234567890", "Infinity", "NaN",
+                ]
+                .map(numeric)
+                .to_vec(),
+            ),
+            (SqlType::Interval, vec![interval(0, -1, 0), interval(0, 0, 0), interval(0, 0, 86_400_000_000), interval(0, 1, 0), interval(1, 0, 0), interval(0, 31, 0)]),
+            (SqlType::Bool, vec![Datum::Bool(false), Datum::Bool(true)]),
+            (SqlType::Date, vec![Datum::Date(-5), Datum::Date(0), Datum::Date(7)]),
+            (SqlType::Uuid, vec![Datum::Uuid([0; 16]), Datum::Uuid([7; 16])]),
+            (
+                SqlType::INT4_ARRAY,
+                vec![
+                    Datum::Array(Arc::new(Array::from_elements(vec![]))),
+                    Datum::Array(Arc::new(Array::from_elements(vec![Datum::Int(1)]))),
+                    Datum::Array(Arc::new(Array::from_elements(vec![Datum::Int(1), Datum::Int(2)]))),
+                    Datum::Array(Arc::new(Array::from_elements(vec![Datum::Int(2)]))),
+                ],
+            ),
+        ]
+    }
+
+    #[test]
+    fn order_agrees() {
+        for (ty, values) in samples() {
+            for a in values.iter().chain([&Datum::Null]) {
+                for b in values.iter().chain([&Datum::Null]) {
+                    let (up_a, up_b) = (encode(&ty, a, Direction::Asc), encode(&ty, b, Direction::Asc));
+                    assert_eq!(up_a.cmp(&up_b), compare(&ty, a, b), "{ty}: {a:?} and {b:?}");
+                    if !a.is_null() && !b.is_null() {
+                        let (down_a, down_b) = (encode(&ty, a, Direction::Desc), encode(&ty, b, Direction::Desc));
+                        assert_eq!(down_b.cmp(&down_a), compare(&ty, a, b), "{ty} descending: {a:?} and {b:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn prefix_free() {
+        for (ty, values) in samples() {
+            for direction in [Direction::Asc, Direction::Desc] {
+                let all: Vec<Vec<u8>> = values.iter().map(|value| encode(&ty, value, direction)).collect();
+                for a in &all {
+                    assert!(all.iter().all(|b| a == b || !b.starts_with(a)), "{ty}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_come_back() {
+        for (ty, values) in samples() {
+            for direction in [Direction::Asc, Direction::Desc] {
+                for value in values.iter().chain([&Datum::Null]) {
+                    let mut bytes = encode(&ty, value, direction);
+                    bytes.push(0x77);
+                    let mut rest = bytes.as_slice();
+                    let back = decode_key(&mut rest, &ty, direction, NullsOrder::Last).unwrap();
+                    assert_eq!(rest, [0x77], "{ty} {value:?}");
+                    assert_eq!(encode(&ty, &back, direction), bytes[..bytes.len() - 1], "{ty} {value:?} as {back:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn golden_keys() {
+        assert_eq!(encode(&SqlType::Int4, &Datum::Int(1), Direction::Asc).len(), 3);
+        assert_eq!(encode(&SqlType::Text, &Datum::text("a\0"), Direction::Asc), b"\x80a\0\xff\0\x01");
+        assert_eq!(encode(&SqlType::Int4, &Datum::Null, Direction::Asc), [0xfe]);
+    }
+}
