@@ -1,7 +1,20 @@
-//! The catalog.
+//! The problem: every statement asks the catalog a dozen questions, so it must be in memory; but it must be the same
+//! catalog everywhere, and change together with the data it describes.
+//!
+//! The idea: the whole catalog is one immutable snapshot with a version. Transactions read the version like any other
+//! key, so that schema and data are serialized together; a change is an ordinary transaction that raises it.
+//!
+//! Read in this order: [`descriptor`], [`CatalogSnapshot`], [`CatalogStore`], [`row`].
+//!
+//! **Invariants**: *names-agree* ([`CatalogSnapshot`]), *version-moves* ([`CatalogStore`]), *composite-value-kept*
+//! ([`row`]).
+//!
+//! Deliberately left out: plans, and the rows of the virtual tables.
 
 pub mod descriptor;
+pub mod row;
 mod snapshot;
+mod store;
 pub mod virtual_tables;
 
 pub use descriptor::{
@@ -9,4 +22,5 @@ pub use descriptor::{
     IndexConstraint, ReferentialAction, Role, Schema, Sequence, Table, TableStatistics, View,
 };
 pub use snapshot::{CatalogSnapshot, NameOwner, Relation};
+pub use store::{CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN};
 pub use virtual_tables::VirtualTable;

@@ -1,0 +1,341 @@
+//! Rows and index entries as keys and values.
+//!
+//! ```text
+//! primary entry     /table/1/<key columns>                       -> all columns that the key does not give back
+//! unique entry      /table/i/<columns>                           -> the primary key's columns, then INCLUDE columns
+//!   with a NULL     /table/i/<columns>/<primary key columns>     -> INCLUDE columns   (NULLs do not collide)
+//! other entry       /table/i/<columns>/<primary key columns>     -> INCLUDE columns
+//! ```
+//!
+//! A column whose key gives back only a canonical form (1.0 for 1.00) is kept in the value as well:
+//! *composite-value-kept*.
+
+use bytes::Bytes;
+use keys::{ColumnId, Key, Span, keyspace};
+use types::{
+    ColumnVec, Datum, Direction, NullsOrder, RowDecoder, RowEncoder, SqlType, WantedColumn, decode_key, encode_key,
+};
+
+use crate::descriptor::{Index, Table};
+
+/// A stored row or entry that cannot be read: the store is damaged, or a newer program wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {key} of table \"{table}\" is damaged")]
+pub struct EntryError {
+    pub table: String,
+    pub key: Key,
+}
+
+#[derive(Clone, Debug)]
+struct KeyColumn {
+    position: usize,
+    ty: SqlType,
+    direction: Direction,
+    nulls: NullsOrder,
+}
+
+/// Encodes the entries of one index.
+#[derive(Clone, Debug)]
+pub struct IndexCodec {
+    prefix: Vec<u8>,
+    is_primary: bool,
+    unique: bool,
+    key: Vec<KeyColumn>,
+    primary_key: Vec<KeyColumn>,
+    /// Columns kept in the value, by rising id.
+    value: Vec<(ColumnId, usize, SqlType)>,
+    /// Kept in the value only where the key does not end in the primary key.
+    primary_in_value: Vec<(ColumnId, usize, SqlType)>,
+}
+
+fn key_columns(table: &Table, index: &Index) -> Vec<KeyColumn> {
+    index
+        .columns
+        .iter()
+        .map(|column| {
+            let position =
+                table.column_position(column.column).expect("an index is dropped with the last of its columns");
+            let ty = table.columns[position].ty;
+            KeyColumn { position, ty, direction: column.direction, nulls: column.nulls }
+        })
+        .collect()
+}
+
+impl IndexCodec {
+    #[must_use]
+    pub fn new(table: &Table, index: &Index) -> Self {
+        let key = key_columns(table, index);
+        let primary_key = key_columns(table, table.primary());
+        let is_primary = index.id == table.primary().id;
+        let in_key = |position: usize| {
+            key.iter().any(|column| column.position == position && !column.ty.key_is_composite())
+        };
+        let mut value: Vec<(ColumnId, usize, SqlType)> = if is_primary {
+            let stored = table.columns.iter().enumerate().filter(|(position, _)| !in_key(*position));
+            stored.map(|(position, column)| (column.id, position, column.ty)).collect()
+        } else {
+            index
+                .included
+                .iter()
+                .filter_map(|id| table.column_position(*id).map(|position| (*id, position, table.columns[position].ty)))
+                .collect()
+        };
+        value.sort_by_key(|(id, ..)| *id);
+        let mut primary_in_value: Vec<(ColumnId, usize, SqlType)> = primary_key
+            .iter()
+            .map(|column| (table.columns[column.position].id, column.position, column.ty))
+            .collect();
+        primary_in_value.extend(value.iter().copied());
+        primary_in_value.sort_by_key(|(id, ..)| *id);
+        primary_in_value.dedup_by_key(|(id, ..)| *id);
+        Self {
+            prefix: keyspace::index(table.storage_id(), index.id).as_bytes().to_vec(),
+            is_primary,
+            unique: index.unique,
+            key,
+            primary_key,
+            value,
+            primary_in_value,
+        }
+    }
+
+    /// Everything in the index.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        Span::prefix(Key::from(self.prefix.clone()))
+    }
+
+    #[must_use]
+    pub fn prefix(&self) -> &[u8] {
+        &self.prefix
+    }
+
+    #[must_use]
+    pub fn is_unique(&self) -> bool {
+        self.unique
+    }
+
+    /// Positions in the table of the key columns.
+    pub fn key_positions(&self) -> impl Iterator<Item = usize> + '_ {
+        self.key.iter().map(|column| column.position)
+    }
+
+    /// Appends one column of the key, by its place in the key.
+    pub fn put_key_column(&self, out: &mut Vec<u8>, place: usize, datum: &Datum) {
+        let column = &self.key[place];
+        encode_key(out, &column.ty, datum, column.direction, column.nulls);
+    }
+
+    /// How many columns the key has.
+    #[must_use]
+    pub fn key_len(&self) -> usize {
+        self.key.len()
+    }
+
+    #[must_use]
+    pub fn key_column(&self, place: usize) -> (SqlType, Direction, NullsOrder) {
+        let column = &self.key[place];
+        (column.ty, column.direction, column.nulls)
+    }
+
+    /// A key that other entries cannot share ends after its columns.
+    fn ends_with_columns(&self, row: &[Datum]) -> bool {
+        self.is_primary || (self.unique && self.key.iter().all(|column| !row[column.position].is_null()))
+    }
+
+    /// The entry of a row: its key and value.
+    #[must_use]
+    pub fn encode(&self, row: &[Datum]) -> (Key, Bytes) {
+        let key = self.encode_key(row);
+        let kept = if !self.is_primary && self.ends_with_columns(row) { &self.primary_in_value } else { &self.value };
+        let mut encoder = RowEncoder::new();
+        for (id, position, ty) in kept {
+            if self.is_primary && row[*position].is_null() {
+                // Not left out: a column added later has another value where it is missing.
+                encoder.push_null(*id);
+            } else {
+                encoder.push(*id, ty, &row[*position]);
+            }
+        }
+        (key, encoder.finish().into())
+    }
+
+    #[must_use]
+    pub fn encode_key(&self, row: &[Datum]) -> Key {
+        let mut key = Vec::with_capacity(self.prefix.len() + self.key.len() * 10);
+        key.extend_from_slice(&self.prefix);
+        for column in &self.key {
+            encode_key(&mut key, &column.ty, &row[column.position], column.direction, column.nulls);
+        }
+        if !self.ends_with_columns(row) {
+            for column in &self.primary_key {
+                encode_key(&mut key, &column.ty, &row[column.position], column.direction, column.nulls);
+            }
+        }
+        key.into()
+    }
+}
+
+/// Where a wanted column of an index is found in its entries.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Key(usize),
+    /// Among the primary key's columns, which follow the key or are in the value.
+    PrimaryKey(usize),
+}
+
+/// Reads wanted columns out of the entries of one index.
+pub struct EntryReader {
+    table_name: String,
+    codec: IndexCodec,
+    /// What to take from the key, if anything: slot and source.
+    from_key: Vec<(usize, Source)>,
+    value: RowDecoder,
+    types: Vec<SqlType>,
+}
+
+impl EntryReader {
+    /// `columns` are positions in the table, in output order; every one must be covered by the index: see
+    /// [`EntryReader::covers`].
+    #[must_use]
+    pub fn new(table: &Table, index: &Index, columns: &[usize]) -> Self {
+        let codec = IndexCodec::new(table, index);
+        let mut from_key = Vec::new();
+        let mut wanted = Vec::new();
+        for (slot, &position) in columns.iter().enumerate() {
+            let column = &table.columns[position];
+            let in_key = codec.key.iter().position(|key| key.position == position && !key.ty.key_is_composite());
+            let in_primary = codec.primary_key.iter().position(|key| key.position == position);
+            if let Some(place) = in_key {
+                from_key.push((slot, Source::Key(place)));
+            } else if let (false, Some(place)) = (codec.is_primary, in_primary) {
+                from_key.push((slot, Source::PrimaryKey(place)));
+            } else {
+                wanted.push(WantedColumn { id: column.id, ty: column.ty, slot, missing: column.missing.clone() });
+            }
+        }
+        let types = columns.iter().map(|&position| table.columns[position].ty).collect();
+        Self { table_name: table.name.clone(), codec, from_key, value: RowDecoder::new(wanted), types }
+    }
+
+    /// Whether the entries of an index hold this column in full.
+    #[must_use]
+    pub fn covers(table: &Table, index: &Index, position: usize) -> bool {
+        if index.id == table.primary().id {
+            return true;
+        }
+        let column = &table.columns[position];
+        let id = column.id;
+        if index.included.contains(&id) {
+            return true;
+        }
+        let key = index.columns.iter().chain(&table.primary().columns);
+        !column.ty.key_is_composite() && key.map(|column| column.column).any(|key| key == id)
+    }
+
+    #[must_use]
+    pub fn new_columns(&self) -> Vec<ColumnVec> {
+        self.types.iter().map(ColumnVec::new).collect()
+    }
+
+    fn damaged(&self, key: &[u8]) -> EntryError {
+        EntryError { table: self.table_name.clone(), key: Key::from(key) }
+    }
+
+    /// Appends one entry's columns.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn read_into(&self, key: &[u8], value: &[u8], out: &mut [ColumnVec]) -> Result<(), EntryError> {
+        self.value.decode_into(value, out).map_err(|_| self.damaged(key))?;
+        if !self.from_key.is_empty() {
+            self.read_key(key, value, |slot, datum| out[slot].push(&datum))?;
+        }
+        Ok(())
+    }
+
+    /// Sets `out[slot]` for every column.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn read_datums(&self, key: &[u8], value: &[u8], out: &mut [Datum]) -> Result<(), EntryError> {
+        self.value.decode_datums(value, out).map_err(|_| self.damaged(key))?;
+        if !self.from_key.is_empty() {
+            self.read_key(key, value, |slot, datum| out[slot] = datum)?;
+        }
+        Ok(())
+    }
+
+    fn read_key(&self, key: &[u8], value: &[u8], mut put: impl FnMut(usize, Datum)) -> Result<(), EntryError> {
+        let mut rest = key.strip_prefix(&self.codec.prefix[..]).ok_or_else(|| self.damaged(key))?;
+        let mut own = Vec::with_capacity(self.codec.key.len());
+        for column in &self.codec.key {
+            let datum = decode_key(&mut rest, &column.ty, column.direction, column.nulls)
+                .map_err(|_| self.damaged(key))?;
+            own.push(datum);
+        }
+        let wants_primary = self.from_key.iter().any(|(_, source)| matches!(source, Source::PrimaryKey(_)));
+        let mut primary = Vec::new();
+        if wants_primary {
+            primary = self.primary_key(key, rest, value)?;
+        }
+        for (slot, source) in &self.from_key {
+            let datum = match source {
+                Source::Key(place) => own[*place].clone(),
+                Source::PrimaryKey(place) => primary[*place].clone(),
+            };
+            put(*slot, datum);
+        }
+        Ok(())
+    }
+
+    fn primary_key(&self, key: &[u8], mut rest: &[u8], value: &[u8]) -> Result<Vec<Datum>, EntryError> {
+        let columns = &self.codec.primary_key;
+        if rest.is_empty() {
+            let mut primary = vec![Datum::Null; columns.len()];
+            let wanted = columns
+                .iter()
+                .enumerate()
+                .map(|(slot, column)| {
+                    let (id, ..) = self
+                        .codec
+                        .primary_in_value
+                        .iter()
+                        .find(|(_, position, _)| *position == column.position)
+                        .expect("the primary key is among what a unique entry keeps");
+                    WantedColumn { id: *id, ty: column.ty, slot, missing: Datum::Null }
+                })
+                .collect();
+            RowDecoder::new(wanted).decode_datums(value, &mut primary).map_err(|_| self.damaged(key))?;
+            return Ok(primary);
+        }
+        columns
+            .iter()
+            .map(|column| {
+                decode_key(&mut rest, &column.ty, column.direction, column.nulls).map_err(|_| self.damaged(key))
+            })
+            .collect()
+    }
+
+    /// The key of the row that an entry of a secondary index belongs to.
+    ///
+    /// # Errors
+    /// When the entry is damaged.
+    pub fn row_key(&self, primary: &IndexCodec, key: &[u8], value: &[u8]) -> Result<Key, EntryError> {
+        let mut rest = key.strip_prefix(&self.codec.prefix[..]).ok_or_else(|| self.damaged(key))?;
+        for column in &self.codec.key {
+            types::skip_key(&mut rest, &column.ty, column.direction, column.nulls).map_err(|_| self.damaged(key))?;
+        }
+        let mut out = primary.prefix.clone();
+        if rest.is_empty() {
+            let datums = self.primary_key(key, rest, value)?;
+            for (column, datum) in self.codec.primary_key.iter().zip(&datums) {
+                encode_key(&mut out, &column.ty, datum, column.direction, column.nulls);
+            }
+        } else {
+            // The primary key follows as it is encoded there.
+            out.extend_from_slice(rest);
+        }
+        Ok(out.into())
+    }
+}

@@ -1,0 +1,253 @@
+//! The catalog as it is stored, and how it changes: rows of descriptors and one version number, written in the same
+//! transactions as everything else.
+//!
+//! ```text
+//! /Table/1/1/<id>               descriptor (postcard)
+//! /System/"catalog/version"     version, big endian
+//! /System/"id/object"           the last id given out
+//! ```
+//!
+//! **Invariant (version-moves):** a transaction that changes a descriptor also raises the version; every transaction
+//! checks the version it was planned under together with its first read, and so cannot use an older catalog than its
+//! own snapshot holds.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use keys::{ColumnId, IndexId, Key, Span, TableId, keyspace};
+use kv::{Db, Read, ScanOptions, Txn, TxnOptions};
+
+use crate::{
+    descriptor::{
+        Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, POSTGRES_DATABASE, POSTGRES_ROLE,
+        PUBLIC_SCHEMA, Role, Schema,
+    },
+    snapshot::CatalogSnapshot,
+};
+
+const DESCRIPTORS: TableId = TableId::new(1);
+const PRIMARY: IndexId = IndexId::new(1);
+
+fn version_key() -> Key {
+    keyspace::system("catalog/version")
+}
+
+fn descriptor_key(id: u32) -> Key {
+    let mut key = keyspace::index(DESCRIPTORS, PRIMARY).as_bytes().to_vec();
+    keys::encoding::put_uvarint(&mut key, u64::from(id));
+    key.into()
+}
+
+fn descriptor_span() -> Span {
+    Span::prefix(keyspace::index(DESCRIPTORS, PRIMARY))
+}
+
+fn encode_version(version: u64) -> Bytes {
+    Bytes::copy_from_slice(&version.to_be_bytes())
+}
+
+/// The catalog of a node: the newest snapshot it has read, and the way to a newer one.
+#[derive(Clone)]
+pub struct CatalogStore {
+    db: Db,
+    current: Arc<ArcSwap<CatalogSnapshot>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error(transparent)]
+    Kv(#[from] kv::Error),
+    #[error("descriptor {key} is damaged: {reason}")]
+    Damaged { key: Key, reason: String },
+}
+
+impl kv::AsKvError for CatalogError {
+    fn as_kv_error(&self) -> Option<&kv::Error> {
+        match self {
+            Self::Kv(error) => Some(error),
+            Self::Damaged { .. } => None,
+        }
+    }
+}
+
+impl CatalogStore {
+    /// Reads the catalog, writing what every cluster begins with if there is none yet.
+    ///
+    /// # Errors
+    /// When the ranges that hold it cannot be reached, or it is damaged.
+    pub async fn open(db: Db) -> Result<Self, CatalogError> {
+        let store = Self { db, current: Arc::new(ArcSwap::from_pointee(CatalogSnapshot::default())) };
+        loop {
+            let mut txn = store.db.begin(TxnOptions::default());
+            let outcome = store.load(&mut txn).await;
+            match outcome {
+                Ok(Some(snapshot)) => {
+                    txn.rollback().await;
+                    store.current.store(Arc::new(snapshot));
+                    return Ok(store);
+                }
+                Ok(None) => {
+                    for descriptor in first_descriptors() {
+                        txn.put(descriptor_key(descriptor.id()), encode(&descriptor));
+                    }
+                    txn.put(version_key(), encode_version(1));
+                    match txn.commit().await {
+                        Ok(_) => {}
+                        Err(error) if error.is_retryable() => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(CatalogError::Kv(error)) if error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn current(&self) -> Arc<CatalogSnapshot> {
+        self.current.load_full()
+    }
+
+    #[must_use]
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Makes a transaction depend on the catalog being at a snapshot's version.
+    pub fn pin(&self, txn: &mut Txn, snapshot: &CatalogSnapshot) {
+        txn.check_value(version_key(), Some(encode_version(snapshot.version())));
+    }
+
+    /// Reads the catalog anew, if it has changed.
+    ///
+    /// # Errors
+    /// As [`CatalogStore::open`].
+    pub async fn refresh(&self) -> Result<Arc<CatalogSnapshot>, CatalogError> {
+        for _ in 0..100 {
+            let mut txn = self.db.begin(TxnOptions::default());
+            match self.load(&mut txn).await {
+                Ok(Some(snapshot)) => {
+                    txn.rollback().await;
+                    self.advance(Arc::new(snapshot));
+                    break;
+                }
+                Ok(None) => break,
+                Err(CatalogError::Kv(error)) if error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.current())
+    }
+
+    /// Takes a newer snapshot in; an older one changes nothing.
+    pub fn advance(&self, snapshot: Arc<CatalogSnapshot>) {
+        self.current.rcu(|current| {
+            if current.version() >= snapshot.version() { current.clone() } else { snapshot.clone() }
+        });
+    }
+
+    async fn load(&self, txn: &mut Txn) -> Result<Option<CatalogSnapshot>, CatalogError> {
+        let Some(version) = txn.get(&version_key(), Read::default()).await? else { return Ok(None) };
+        let version = <[u8; 8]>::try_from(&version[..])
+            .map_err(|_| CatalogError::Damaged { key: version_key(), reason: "not a version".into() })?;
+        let mut snapshot = CatalogSnapshot::default();
+        snapshot.set_version(u64::from_be_bytes(version));
+        let mut rest = Some(descriptor_span());
+        while let Some(span) = rest {
+            let page = txn.scan(&span, ScanOptions::default()).await?;
+            for (key, value) in page.rows.iter() {
+                let descriptor = postcard::from_bytes(value)
+                    .map_err(|error| CatalogError::Damaged { key: Key::from(key), reason: error.to_string() })?;
+                snapshot.put(descriptor);
+            }
+            rest = page.resume;
+        }
+        Ok(Some(snapshot))
+    }
+
+    /// Ids that no object has or had.
+    ///
+    /// # Errors
+    /// When the counter cannot be reached.
+    pub async fn allocate_ids(&self, count: u32) -> Result<u32, kv::Error> {
+        let last = self.db.increment(&keyspace::system("id/object"), i64::from(count)).await?;
+        let first = u32::try_from(last).unwrap_or(u32::MAX - FIRST_USER_ID) - count;
+        Ok(FIRST_USER_ID + first)
+    }
+}
+
+fn encode(descriptor: &Descriptor) -> Bytes {
+    postcard::to_stdvec(descriptor).expect("descriptors are plain data").into()
+}
+
+/// Changes of the catalog inside a transaction: seen by it at once, by others when it commits.
+#[derive(Clone, Debug)]
+pub struct CatalogChange {
+    snapshot: CatalogSnapshot,
+    base_version: u64,
+    changed: bool,
+}
+
+impl CatalogChange {
+    #[must_use]
+    pub fn new(base: &CatalogSnapshot) -> Self {
+        Self { snapshot: base.clone(), base_version: base.version(), changed: false }
+    }
+
+    /// The catalog with the changes made so far.
+    #[must_use]
+    pub fn snapshot(&self) -> &CatalogSnapshot {
+        &self.snapshot
+    }
+
+    /// *version-moves*
+    fn touch(&mut self, txn: &mut Txn) {
+        if !self.changed {
+            self.changed = true;
+            self.snapshot.set_version(self.base_version + 1);
+        }
+        txn.put(version_key(), encode_version(self.base_version + 1));
+    }
+
+    pub fn put(&mut self, txn: &mut Txn, descriptor: Descriptor) {
+        self.touch(txn);
+        txn.put(descriptor_key(descriptor.id()), encode(&descriptor));
+        self.snapshot.put(descriptor);
+    }
+
+    pub fn remove(&mut self, txn: &mut Txn, id: u32) {
+        self.touch(txn);
+        txn.delete(descriptor_key(id));
+        self.snapshot.remove(id);
+    }
+}
+
+/// What every cluster has from the start.
+fn first_descriptors() -> Vec<Descriptor> {
+    let schema = |id, database, name: &str| {
+        Descriptor::Schema(Schema { id, database, name: name.into(), owner: POSTGRES_ROLE })
+    };
+    vec![
+        Descriptor::Role(Role {
+            id: POSTGRES_ROLE,
+            name: "postgres".into(),
+            superuser: true,
+            login: true,
+            create_db: true,
+            create_role: true,
+        }),
+        Descriptor::Database(Database { id: POSTGRES_DATABASE, name: "postgres".into(), owner: POSTGRES_ROLE }),
+        schema(PG_CATALOG_SCHEMA, 0, "pg_catalog"),
+        schema(INFORMATION_SCHEMA, 0, "information_schema"),
+        schema(PUBLIC_SCHEMA, POSTGRES_DATABASE, "public"),
+    ]
+}
+
+/// The column that a table without a primary key is given.
+pub const ROW_ID_COLUMN: &str = "rowid";
+
+/// The first column id of a new table.
+pub const FIRST_COLUMN: ColumnId = ColumnId::new(1);
+/// The primary index of every table.
+pub const PRIMARY_INDEX: IndexId = IndexId::new(1);
