@@ -26,7 +26,7 @@ mod watermark;
 mod writer;
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -37,9 +37,14 @@ use ::keys::RangeId;
 use bytes::Bytes;
 use crossbeam_channel::Sender;
 use parking_lot::Mutex;
-use rocksdb::{DB, IteratorMode, Options};
+use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions};
 
-use self::{keys::Stored, tail::Tails, watermark::Watermark, writer::Writer};
+use self::{
+    keys::Stored,
+    tail::{Tails, View},
+    watermark::{Loss, Watermark},
+    writer::Writer,
+};
 use crate::StorageError;
 
 #[derive(Clone, Debug)]
@@ -63,8 +68,12 @@ impl LogStoreConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogHealth {
     Sound,
-    /// Acknowledged entries are gone: this store must not vote. Positions are RocksDB sequence numbers.
-    Suspect { synced: u64, found: u64 },
+    /// Acknowledged entries are gone: this store must not vote. Positions are RocksDB sequence numbers. It stays so
+    /// through restarts, until the store is removed and another takes its place.
+    Suspect {
+        synced: u64,
+        found: u64,
+    },
 }
 
 /// One group's log as it was found.
@@ -112,17 +121,38 @@ pub struct LogEntry {
 
 #[derive(Clone, Debug)]
 pub enum LogOp {
-    Append { range_id: RangeId, entries: Vec<LogEntry> },
-    SaveVote { range_id: RangeId, vote: Bytes },
+    Append {
+        range_id: RangeId,
+        entries: Vec<LogEntry>,
+    },
+    SaveVote {
+        range_id: RangeId,
+        vote: Bytes,
+    },
     /// A hint that saves replay; it needs no sync.
-    SaveCommitted { range_id: RangeId, committed: Bytes },
+    SaveCommitted {
+        range_id: RangeId,
+        committed: Bytes,
+    },
     /// Drops every entry above `after`.
-    Truncate { range_id: RangeId, after: u64 },
+    Truncate {
+        range_id: RangeId,
+        after: u64,
+    },
     /// Drops every entry up to and with `up_to`; needs no sync, as it may be done again.
-    Purge { range_id: RangeId, up_to: u64, last: Bytes },
+    Purge {
+        range_id: RangeId,
+        up_to: u64,
+        last: Bytes,
+    },
     /// A durable fact of the store.
-    PutMeta { key: Bytes, value: Bytes },
-    RemoveGroup { range_id: RangeId },
+    PutMeta {
+        key: Bytes,
+        value: Bytes,
+    },
+    RemoveGroup {
+        range_id: RangeId,
+    },
 }
 
 impl LogOp {
@@ -155,6 +185,8 @@ pub struct LogMetrics {
     pub entries: AtomicU64,
     pub bytes: AtomicU64,
     pub tail_misses: AtomicU64,
+    /// Batches by their number of operations: 1, 2 to 3, 4 to 7 and so on; the last counts all above.
+    pub batch_sizes: [AtomicU64; 12],
 }
 
 /// The logs of a store. Clones share it.
@@ -169,6 +201,9 @@ struct Shared {
     metrics: Arc<LogMetrics>,
     queue: Sender<writer::Message>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    /// Holds RocksDB's own counters.
+    #[cfg(test)]
+    options: Options,
 }
 
 impl LogStore {
@@ -177,12 +212,24 @@ impl LogStore {
     /// # Errors
     /// When the directory cannot be read or written, or its contents are not a log.
     pub fn open(config: &LogStoreConfig) -> Result<(Self, Recovered), StorageError> {
-        std::fs::create_dir_all(&config.dir).map_err(|error| StorageError::io("create", &config.dir, error))?;
+        Self::open_hooked(
+            config,
+            #[cfg(test)]
+            None,
+        )
+    }
+
+    fn open_hooked(
+        config: &LogStoreConfig,
+        #[cfg(test)] hook: Option<writer::Hook>,
+    ) -> Result<(Self, Recovered), StorageError> {
+        std::fs::create_dir_all(&config.dir)
+            .map_err(|error| StorageError::io("create", &config.dir, error))?;
         let mut options = Options::default();
         options.create_if_missing(true);
         options.set_recycle_log_file_num(config.wal_recycle);
         // Recycled files end in old records, so recovery stops at the first that does not follow; whether that is
-        // where it should stop is the watermark's to say.
+        // where it should stop is the watermark's to say. The stricter modes would switch recycling off.
         options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
         options.set_write_buffer_size(config.memtable_bytes);
         options.set_max_background_jobs(2);
@@ -190,12 +237,18 @@ impl LogStore {
         options.set_max_log_file_size(16 << 20);
         options.set_compression_type(rocksdb::DBCompressionType::Lz4);
         options.set_manual_wal_flush(false);
+        #[cfg(test)]
+        options.enable_statistics();
         let db = DB::open(&options, config.dir.join("rocks"))?;
-        let found = db.latest_sequence_number();
-        let watermark = Watermark::open(&config.dir.join("WATERMARK"))?;
-        let health = match watermark.synced() {
-            synced if synced > found => LogHealth::Suspect { synced, found },
-            _ => LogHealth::Sound,
+        let mut watermark = Watermark::open(&config.dir.join("WATERMARK"))?;
+        // A new log whose directory is lost with the power would come back as one that never was.
+        sync_dir(&config.dir)?;
+        if let Some(parent) = config.dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_dir(parent)?;
+        }
+        let health = match watermark.check(db.latest_sequence_number())? {
+            Some(Loss { synced, found }) => LogHealth::Suspect { synced, found },
+            None => LogHealth::Sound,
         };
         let (groups, metas) = recover(&db)?;
         let tails = Arc::new(Tails::new(config.tail_bytes, &groups));
@@ -208,12 +261,22 @@ impl LogStore {
             metrics: metrics.clone(),
             watermark,
             waiting,
+            #[cfg(test)]
+            hook,
         };
         let thread = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run())
             .map_err(|error| StorageError::io("start a thread for", &config.dir, error))?;
-        let shared = Shared { db, tails, metrics, queue, thread: Mutex::new(Some(thread)) };
+        let shared = Shared {
+            db,
+            tails,
+            metrics,
+            queue,
+            thread: Mutex::new(Some(thread)),
+            #[cfg(test)]
+            options,
+        };
         Ok((Self { shared: Arc::new(shared) }, Recovered { health, groups, metas }))
     }
 
@@ -224,11 +287,13 @@ impl LogStore {
 
     /// Queues operations that are written together.
     pub fn submit_many(&self, ops: Vec<(LogOp, Completion)>) {
-        for (op, _) in &ops {
-            self.shared.tails.note(op);
+        if ops.is_empty() {
+            return;
         }
-        let sent = self.shared.queue.send(writer::Message::Ops(ops));
-        debug_assert!(sent.is_ok(), "a closed log is not written to");
+        self.shared.tails.submit(ops, |ops, number| {
+            // A log that was closed drops the completions, which tells who waits.
+            let _sent = self.shared.queue.send(writer::Message::Ops(ops, number));
+        });
     }
 
     /// Entries `from..to`, as many as fit `max_bytes` but at least one.
@@ -242,39 +307,57 @@ impl LogStore {
         to: u64,
         max_bytes: usize,
     ) -> Result<Vec<LogEntry>, StorageError> {
-        let Some((first, last)) = self.bounds(range_id) else { return Ok(Vec::new()) };
-        let (from, to) = (from.max(first), to.min(last + 1));
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        if let Some(entries) = self.shared.tails.read(range_id, from, to, max_bytes) {
-            return Ok(entries);
-        }
-        self.shared.metrics.tail_misses.fetch_add(1, Ordering::Relaxed);
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        let start = keys::entry(range_id, from);
-        for item in self.shared.db.iterator(IteratorMode::From(&start, rocksdb::Direction::Forward)) {
-            let (key, value) = item?;
-            let Some(Stored::Entry(found, index)) = keys::parse(&key) else { break };
-            if found != range_id || index >= to {
-                break;
+        loop {
+            let Some(view) = self.shared.tails.view(range_id, from, to, max_bytes) else {
+                return Ok(Vec::new());
+            };
+            if view.from == view.head {
+                return Ok(view.rest);
             }
-            if index != from + entries.len() as u64 {
-                return Err(StorageError::corruption(format!("log of {range_id}: entry {index} after a gap")));
+            self.shared.metrics.tail_misses.fetch_add(1, Ordering::Relaxed);
+            let found = self.read_disk(range_id, &view, max_bytes);
+            // What was dropped meanwhile may be gone from the disk, or replaced there: then all is read anew.
+            if self.shared.tails.is_current(range_id, &view) {
+                return found;
+            }
+        }
+    }
+
+    /// What a view has on disk, and the rest of it as far as `max_bytes` goes.
+    fn read_disk(
+        &self,
+        range_id: RangeId,
+        view: &View,
+        max_bytes: usize,
+    ) -> Result<Vec<LogEntry>, StorageError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(keys::entry(range_id, view.head));
+        let start = keys::entry(range_id, view.from);
+        let mode = IteratorMode::From(&start, Direction::Forward);
+        let mut entries: Vec<LogEntry> = Vec::new();
+        let mut bytes = 0;
+        let mut next = view.from;
+        for item in self.shared.db.iterator_opt(mode, options) {
+            let (key, value) = item?;
+            if keys::entry(range_id, next) != *key {
+                break;
             }
             bytes += value.len();
-            entries.push(LogEntry { index, data: Bytes::from(value) });
-            if bytes >= max_bytes {
+            if bytes > max_bytes && !entries.is_empty() {
+                return Ok(entries);
+            }
+            entries.push(LogEntry { index: next, data: Bytes::from(value) });
+            next += 1;
+        }
+        if next != view.head {
+            return Err(StorageError::corruption(format!("log of {range_id}: entry {next} is missing")));
+        }
+        for entry in &view.rest {
+            bytes += entry.data.len();
+            if bytes > max_bytes {
                 break;
             }
-        }
-        // What is not written yet is in the tail, and follows what was read here.
-        let next = from + entries.len() as u64;
-        if next < to && bytes < max_bytes
-            && let Some(rest) = self.shared.tails.read(range_id, next, to, max_bytes - bytes)
-        {
-            entries.extend(rest);
+            entries.push(entry.clone());
         }
         Ok(entries)
     }
@@ -299,24 +382,32 @@ impl LogStore {
         &self.shared.metrics
     }
 
-    /// Writes what is queued and stops the writer. Later submissions are lost.
+    /// Writes what is queued and stops the writer. Later submissions are lost, and their completions dropped.
     pub fn close(&self) {
-        let stopped = self.shared.queue.send(writer::Message::Stop);
-        debug_assert!(stopped.is_ok(), "the writer stops only when told to");
-        if let Some(thread) = self.shared.thread.lock().take() {
-            let ended = thread.join();
-            debug_assert!(ended.is_ok(), "the writer does not panic");
+        self.shared.stop();
+    }
+}
+
+impl Shared {
+    fn stop(&self) {
+        let Some(thread) = self.thread.lock().take() else { return };
+        let _stopped = self.queue.send(writer::Message::Stop);
+        // A completion may hold the last clone, and then the writer itself comes here.
+        if thread.thread().id() != std::thread::current().id() {
+            thread.join().expect("a writer that panics ends the process");
         }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if let Some(thread) = self.thread.lock().take() {
-            let _stopped = self.queue.send(writer::Message::Stop);
-            let _ended = thread.join();
-        }
+        self.stop();
     }
+}
+
+fn sync_dir(path: &Path) -> Result<(), StorageError> {
+    let synced = std::fs::File::open(path).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| StorageError::io("sync", path, error))
 }
 
 type Found = (Vec<GroupLog>, Vec<(Bytes, Bytes)>);
@@ -340,7 +431,9 @@ fn recover(db: &DB) -> Result<Found, StorageError> {
                 if group.first > group.last {
                     group.first = index;
                 } else if index != group.last + 1 {
-                    return Err(StorageError::corruption(format!("log of {range_id}: entry {index} after a gap")));
+                    return Err(StorageError::corruption(format!(
+                        "log of {range_id}: entry {index} after a gap"
+                    )));
                 }
                 group.last = index;
                 group.last_entry = Some(Bytes::from(value));
@@ -356,7 +449,8 @@ fn recover(db: &DB) -> Result<Found, StorageError> {
             Some(Stored::Purged(range_id)) => {
                 let at = at(&mut groups, range_id);
                 let group = &mut groups[at];
-                let index = value.first_chunk().ok_or_else(|| StorageError::corruption("purge mark is short"))?;
+                let index =
+                    value.first_chunk().ok_or_else(|| StorageError::corruption("purge mark is short"))?;
                 group.purged_index = u64::from_be_bytes(*index);
                 group.purged = Some(Bytes::copy_from_slice(&value[8..]));
             }

@@ -1,11 +1,10 @@
-use std::{
-    path::Path,
-    sync::{Mutex as StdMutex, mpsc},
-};
+use std::{ffi::OsString, sync::mpsc};
 
+use rocksdb::statistics::Ticker;
+use rustc_hash::FxHashMap;
 use tempfile::TempDir;
 
-use super::*;
+use super::{writer::Step, *};
 
 fn open(dir: &Path) -> (LogStore, Recovered) {
     LogStore::open(&LogStoreConfig::new(dir)).expect("the log opens")
@@ -85,28 +84,103 @@ fn appended_entries_are_readable_before_they_are_durable() {
     store.close();
 }
 
+#[derive(Debug, PartialEq)]
+enum Event {
+    Writer(writer::Step),
+    Done(u64),
+}
+
 #[test]
 fn durable_before_ack() {
     let dir = TempDir::new().unwrap();
-    let (store, _) = open(dir.path());
-    let seen = Arc::new(StdMutex::new(Vec::new()));
-    for index in 1..=50 {
-        let (seen, store_seen) = (seen.clone(), store.clone());
-        let op = append(index..=index);
+    let (events, seen) = mpsc::channel();
+    let (release, held) = mpsc::channel::<()>();
+    let steps = events.clone();
+    let hook = move |step| {
+        steps.send(Event::Writer(step)).expect("the test listens");
+        if step == Step::BeforeWrite {
+            held.recv().expect("the test releases");
+        }
+    };
+    let (store, _) = LogStore::open_hooked(&LogStoreConfig::new(dir.path()), Some(Box::new(hook))).unwrap();
+    let submit = |index: u64| {
+        let events = events.clone();
         store.submit(
-            op,
-            Box::new(move || {
-                // The sync that covers this entry has been counted.
-                let syncs = store_seen.metrics().syncs.load(Ordering::SeqCst);
-                let durable = store_seen.metrics().entries.load(Ordering::SeqCst);
-                seen.lock().unwrap().push((index, durable, syncs));
-            }),
+            append(index..=index),
+            Box::new(move || events.send(Event::Done(index)).expect("the test listens")),
         );
+    };
+    submit(1);
+    assert_eq!(seen.recv().unwrap(), Event::Writer(Step::BeforeWrite));
+    // The first write is held, so these wait and are written together.
+    for index in 2..=50 {
+        submit(index);
     }
+    assert!(seen.try_recv().is_err(), "nothing is acknowledged before its write");
+    release.send(()).unwrap();
+    release.send(()).unwrap();
     store.close();
-    let seen = seen.lock().unwrap();
-    assert!(seen.iter().map(|(index, ..)| *index).eq(1..=50), "completions run in order");
-    assert!(seen.iter().all(|(index, durable, syncs)| durable >= index && *syncs > 0));
+    let events: Vec<Event> = seen.try_iter().collect();
+    let mut expected = vec![Event::Writer(Step::Synced), Event::Done(1)];
+    expected.extend([Event::Writer(Step::BeforeWrite), Event::Writer(Step::Synced)]);
+    expected.extend((2..=50).map(Event::Done));
+    assert_eq!(events, expected);
+    // RocksDB counts the syncs it makes: each of ours was one.
+    assert_eq!(store.shared.options.get_ticker_count(Ticker::WalFileSynced), 2);
+    assert_eq!(store.metrics().syncs.load(Ordering::SeqCst), 2);
+}
+
+fn log_lengths(dir: &Path) -> FxHashMap<OsString, u64> {
+    let files = std::fs::read_dir(dir.join("rocks")).unwrap().map(Result::unwrap);
+    files
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "log"))
+        .map(|file| (file.file_name(), file.metadata().unwrap().len()))
+        .collect()
+}
+
+/// A power cut leaves of each file what was there at the last sync. Everything acknowledged must be in it.
+#[test]
+fn a_power_cut_takes_nothing_acknowledged() {
+    let dir = TempDir::new().unwrap();
+    let live = dir.path().join("live");
+    let at_sync = Arc::new(Mutex::new(FxHashMap::default()));
+    let hook = {
+        let (live, at_sync) = (live.clone(), at_sync.clone());
+        move |step| {
+            if step == Step::Synced {
+                *at_sync.lock() = log_lengths(&live);
+            }
+        }
+    };
+    // Memory tables this small make new log files on the way.
+    let config = LogStoreConfig { memtable_bytes: 64 << 10, ..LogStoreConfig::new(&live) };
+    let (store, _) = LogStore::open_hooked(&config, Some(Box::new(hook))).unwrap();
+    let mut cut_off = 0;
+    for round in 1..=12u64 {
+        let last = round * 10;
+        for index in last - 9..=last {
+            let data = Bytes::from(vec![u8::try_from(round).unwrap(); 1000]);
+            durable(&store, LogOp::Append { range_id: RANGE, entries: vec![LogEntry { index, data }] });
+        }
+        durable(&store, LogOp::SaveVote { range_id: RANGE, vote: Bytes::from(round.to_string()) });
+        // Not synced, so a power cut takes it.
+        durable(&store, LogOp::SaveCommitted { range_id: RANGE, committed: Bytes::from(round.to_string()) });
+        let cut = dir.path().join(format!("cut{round}"));
+        copy_dir(&live, &cut);
+        for (name, length) in log_lengths(&cut) {
+            let kept = at_sync.lock().get(&name).copied().unwrap_or(0).min(length);
+            cut_off += length - kept;
+            let file = std::fs::OpenOptions::new().write(true).open(cut.join("rocks").join(name)).unwrap();
+            file.set_len(kept).unwrap();
+        }
+        let (reopened, found) = open(&cut);
+        assert_eq!(found.health, LogHealth::Sound, "round {round}");
+        assert_eq!((found.groups[0].first, found.groups[0].last), (1, last));
+        assert_eq!(found.groups[0].vote, Some(Bytes::from(round.to_string())));
+        assert_eq!(reopened.read(RANGE, 1, u64::MAX, usize::MAX).unwrap().len() as u64, last);
+    }
+    assert!(cut_off > 0, "the cuts took what was not synced");
+    store.close();
 }
 
 #[test]
@@ -172,23 +246,11 @@ fn watermark_detects_loss() {
     assert_eq!(killed.bounds(RANGE), Some((1, 100)));
     cut_wal(&dir.path().join("shortened"), |length| length / 2);
     let (_, found) = open(&dir.path().join("shortened"));
-    assert!(matches!(found.health, LogHealth::Suspect { synced, found } if found < synced), "{:?}", found.health);
-}
-
-#[test]
-fn a_torn_watermark_leaves_the_other_slot() {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path().join("WATERMARK");
-    let mut mark = Watermark::open(&path).unwrap();
-    mark.advance(7).unwrap();
-    mark.advance(9).unwrap();
-    drop(mark);
-    let bytes = std::fs::read(&path).unwrap();
-    let newest = if bytes[0] == 9 { 0 } else { 4096 };
-    let mut torn = bytes.clone();
-    torn[newest + 8] ^= 0xff;
-    std::fs::write(&path, torn).unwrap();
-    assert_eq!(Watermark::open(&path).unwrap().synced(), 7);
+    assert!(
+        matches!(found.health, LogHealth::Suspect { synced, found } if found < synced),
+        "{:?}",
+        found.health
+    );
 }
 
 #[test]
@@ -210,4 +272,184 @@ fn append_contiguous() {
     let (store, _) = open(dir.path());
     durable(&store, append(1..=3));
     store.submit(append(5..=5), ignore());
+}
+
+fn marked(indexes: std::ops::RangeInclusive<u64>, mark: &str) -> Vec<LogEntry> {
+    indexes.map(|index| LogEntry { index, data: Bytes::from(format!("{mark} {index}")) }).collect()
+}
+
+/// Holds the writer in a completion until the sender is used or dropped.
+fn hold_writer(store: &LogStore) -> mpsc::Sender<()> {
+    let (release, held) = mpsc::channel::<()>();
+    let (started, wait) = mpsc::channel();
+    let op = LogOp::PutMeta { key: Bytes::from_static(b"hold"), value: Bytes::new() };
+    store.submit(
+        op,
+        Box::new(move || {
+            started.send(()).expect("the test waits");
+            let _released = held.recv();
+        }),
+    );
+    wait.recv().unwrap();
+    release
+}
+
+/// What was truncated is still on disk while the truncation waits; readers must not see it.
+#[test]
+fn a_read_that_begins_on_disk_sees_no_truncated_entries() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    durable(&store, append(1..=20));
+    store.close();
+    drop(store);
+    // Nothing is in memory now.
+    let (store, _) = open(dir.path());
+    let release = hold_writer(&store);
+    store.submit(LogOp::Truncate { range_id: RANGE, after: 10 }, ignore());
+    store.submit(LogOp::Append { range_id: RANGE, entries: marked(11..=15, "new") }, ignore());
+    let found = store.read(RANGE, 8, 16, usize::MAX).unwrap();
+    drop(release);
+    assert_eq!(found, [entries(8..=10), marked(11..=15, "new")].concat());
+    store.close();
+}
+
+/// *tail-until-durable*: the sync of an entry that was truncated meanwhile says nothing of the one in its place.
+#[test]
+fn tail_until_durable() {
+    let tails = Tails::new(0, &[]);
+    let mut numbers = Vec::new();
+    let mut submit = |op| tails.submit(vec![(op, ())], |_, number| numbers.push(number));
+    submit(append(1..=40));
+    submit(LogOp::Truncate { range_id: RANGE, after: 0 });
+    submit(LogOp::Append { range_id: RANGE, entries: marked(1..=40, "new") });
+    let view = || tails.view(RANGE, 1, 41, usize::MAX).unwrap();
+    tails.synced(numbers[0]);
+    assert_eq!(view().rest, marked(1..=40, "new"));
+    tails.synced(numbers[2]);
+    assert_eq!((view().head, view().rest), (41, Vec::new()), "what is durable may go");
+}
+
+/// Writing on after a loss, even beyond the lost position, must not make the log look sound.
+#[test]
+fn suspicion_outlives_restarts() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    for index in 1..=10 {
+        durable(&store, append(index..=index));
+    }
+    store.close();
+    drop(store);
+    cut_wal(dir.path(), |length| length - 1);
+    for _restart in 0..3 {
+        let (store, found) = open(dir.path());
+        assert!(matches!(found.health, LogHealth::Suspect { .. }), "{:?}", found.health);
+        for number in 0..20u8 {
+            durable(&store, LogOp::PutMeta { key: Bytes::from(vec![number]), value: Bytes::new() });
+        }
+        store.close();
+    }
+}
+
+#[test]
+fn closing_twice_is_closing_once() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    durable(&store, append(1..=1));
+    store.close();
+    store.close();
+}
+
+/// The last clone of a store may be dropped by the writer itself, at the end of a completion.
+#[test]
+fn the_writer_may_drop_the_last_clone() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    let (ended, wait) = mpsc::channel();
+    let release = hold_writer(&store);
+    let clone = store.clone();
+    // Dropped last to first: the note is sent when the clone is gone.
+    struct Note(mpsc::Sender<()>);
+    impl Drop for Note {
+        fn drop(&mut self) {
+            let _heard = self.0.send(());
+        }
+    }
+    let held = (clone, Note(ended));
+    store.submit(append(1..=1), Box::new(move || drop(held)));
+    drop(store);
+    drop(release);
+    wait.recv().unwrap();
+    // The lock on the directory is free once the writer is gone: opening waits for nothing else.
+    let (store, _) = open_when_free(dir.path());
+    assert_eq!(store.bounds(RANGE), Some((1, 1)));
+}
+
+fn open_when_free(dir: &Path) -> (LogStore, Recovered) {
+    loop {
+        match LogStore::open(&LogStoreConfig::new(dir)) {
+            Ok(opened) => return opened,
+            Err(error) if error.to_string().contains("lock") => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_purge_under_a_reader_is_no_damage() {
+    let dir = TempDir::new().unwrap();
+    let config = LogStoreConfig { tail_bytes: 0, ..LogStoreConfig::new(dir.path()) };
+    let (store, _) = LogStore::open(&config).unwrap();
+    durable(&store, append(1..=2000));
+    let reader = {
+        let store = store.clone();
+        std::thread::spawn(move || {
+            loop {
+                let found = store.read(RANGE, 1, 2001, usize::MAX).unwrap();
+                assert!(found.windows(2).all(|pair| pair[0].index + 1 == pair[1].index));
+                if found.first().is_some_and(|entry| entry.index >= 1500) {
+                    return;
+                }
+            }
+        })
+    };
+    for up_to in 1..=1500 {
+        let last = Bytes::from(up_to.to_string());
+        durable(&store, LogOp::Purge { range_id: RANGE, up_to, last });
+    }
+    reader.join().unwrap();
+    store.close();
+}
+
+#[test]
+fn a_read_keeps_to_its_bytes() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    durable(&store, append(1..=9));
+    store.close();
+    let (reopened, _) = {
+        drop(store);
+        open(dir.path())
+    };
+    // Seven bytes each; four on disk only and three in memory.
+    durable(&reopened, LogOp::Truncate { range_id: RANGE, after: 4 });
+    durable(&reopened, append(5..=7));
+    for (from, max_bytes, last) in
+        [(1, 0, 1), (1, 13, 1), (1, 14, 2), (1, 41, 5), (1, 42, 6), (5, 13, 5), (5, 14, 6)]
+    {
+        assert_eq!(
+            reopened.read(RANGE, from, 10, max_bytes).unwrap(),
+            entries(from..=last),
+            "{from} {max_bytes}"
+        );
+    }
+}
+
+#[test]
+fn a_log_may_begin_at_zero() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    durable(&store, append(0..=0));
+    durable(&store, append(1..=2));
+    assert_eq!(store.bounds(RANGE), Some((0, 2)));
+    assert_eq!(store.read(RANGE, 0, 9, usize::MAX).unwrap(), entries(0..=2));
 }

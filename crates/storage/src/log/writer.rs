@@ -12,7 +12,8 @@ use crate::StorageError;
 const BATCH_BYTES: usize = 8 << 20;
 
 pub(super) enum Message {
-    Ops(Vec<(LogOp, Completion)>),
+    /// Operations that are written together, and their number.
+    Ops(Vec<(LogOp, Completion)>, u64),
     Stop,
 }
 
@@ -22,21 +23,52 @@ pub(super) struct Writer {
     pub metrics: Arc<LogMetrics>,
     pub watermark: Watermark,
     pub waiting: Receiver<Message>,
+    #[cfg(test)]
+    pub hook: Option<Hook>,
+}
+
+/// Tests watch and hold the writer here.
+#[cfg(test)]
+pub(super) type Hook = Box<dyn FnMut(Step) + Send>;
+
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    BeforeWrite,
+    Synced,
+}
+
+/// A completion that panics must not leave a process behind whose log stands still.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("quorate: the log's writer panicked, the process ends");
+            std::process::abort();
+        }
+    }
 }
 
 impl Writer {
     pub fn run(mut self) {
+        let _guard = AbortOnPanic;
         let mut stopping = false;
+        let mut upto = 0;
         let mut gathered: Vec<(LogOp, Completion)> = Vec::new();
         while !stopping {
             match self.waiting.recv() {
-                Ok(Message::Ops(ops)) => gathered.extend(ops),
+                Ok(Message::Ops(ops, number)) => {
+                    upto = number;
+                    gathered.extend(ops);
+                }
                 Ok(Message::Stop) | Err(_) => stopping = true,
             }
             let mut bytes: usize = gathered.iter().map(|(op, _)| size(op)).sum();
             while bytes < BATCH_BYTES {
                 match self.waiting.try_recv() {
-                    Ok(Message::Ops(ops)) => {
+                    Ok(Message::Ops(ops, number)) => {
+                        upto = number;
                         bytes += ops.iter().map(|(op, _)| size(op)).sum::<usize>();
                         gathered.extend(ops);
                     }
@@ -50,21 +82,24 @@ impl Writer {
             if gathered.is_empty() {
                 continue;
             }
-            if let Err(error) = self.write(&gathered) {
-                // Never tried again: what the disk holds is unknown from here on.
-                tracing::error!(%error, "the log cannot be written: the process ends");
-                eprintln!("quorate: the log cannot be written, the process ends: {error}");
-                std::process::abort();
+            match self.write(&gathered) {
+                Ok(Durable(true)) => self.tails.synced(upto),
+                // Nothing here was an append.
+                Ok(Durable(false)) => {}
+                Err(error) => die(&error),
             }
-            self.tails.synced(gathered.iter().map(|(op, _)| op));
             // *durable-before-ack*
             for (_, done) in gathered.drain(..) {
                 done();
             }
         }
+        if let Err(error) = self.watermark.sync() {
+            die(&error);
+        }
     }
 
-    fn write(&mut self, ops: &[(LogOp, Completion)]) -> Result<(), StorageError> {
+    fn write(&mut self, ops: &[(LogOp, Completion)]) -> Result<Durable, StorageError> {
+        debug_assert!(!ops.is_empty(), "the writer waits for something to write");
         let mut batch = WriteBatch::default();
         let mut sync = false;
         let mut entry_count = 0;
@@ -75,10 +110,14 @@ impl Writer {
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         fail::fail_point!("log::before_write");
+        #[cfg(test)]
+        self.at(Step::BeforeWrite);
         let bytes = batch.size_in_bytes() as u64;
         self.db.write_opt(batch, &options)?;
         if sync {
             fail::fail_point!("log::after_sync");
+            #[cfg(test)]
+            self.at(Step::Synced);
             self.watermark.advance(self.db.latest_sequence_number())?;
             self.metrics.syncs.fetch_add(1, Ordering::Relaxed);
         }
@@ -86,8 +125,27 @@ impl Writer {
         self.metrics.operations.fetch_add(ops.len() as u64, Ordering::Relaxed);
         self.metrics.entries.fetch_add(entry_count, Ordering::Relaxed);
         self.metrics.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+        let bucket = (ops.len().ilog2() as usize).min(self.metrics.batch_sizes.len() - 1);
+        self.metrics.batch_sizes[bucket].fetch_add(1, Ordering::Relaxed);
+        Ok(Durable(sync))
     }
+
+    #[cfg(test)]
+    fn at(&mut self, step: Step) {
+        if let Some(hook) = &mut self.hook {
+            hook(step);
+        }
+    }
+}
+
+/// Whether a write was synced.
+struct Durable(bool);
+
+/// Never tried again: what the disk holds is unknown from here on.
+fn die(error: &StorageError) -> ! {
+    tracing::error!(%error, "the log cannot be written: the process ends");
+    eprintln!("quorate: the log cannot be written, the process ends: {error}");
+    std::process::abort();
 }
 
 fn size(op: &LogOp) -> usize {
