@@ -10,12 +10,14 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use hlc::Clock;
+use keys::NodeId;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
     sync::{Notify, Semaphore, oneshot},
+    task::AbortHandle,
 };
 
 use crate::{
@@ -25,7 +27,8 @@ use crate::{
 
 /// What one write to the socket carries at most.
 const WRITE_BYTES: usize = 256 << 10;
-/// Bytes that may wait in one lane, in KiB.
+/// What may wait in one lane, in KiB, each message rounded up and none counted for more than half, so that the largest
+/// fits too. Whoever finds the lane full waits.
 const LANE_KIB: u32 = 64 << 10;
 pub(crate) const MAX_MESSAGE_BYTES: usize = 128 << 20;
 
@@ -52,6 +55,20 @@ pub struct LaneMetrics {
     pub bytes: AtomicU64,
 }
 
+/// What a transport counts, over all its connections.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub lanes: [LaneMetrics; 4],
+    pub clock_refusals: AtomicU64,
+}
+
+/// A message of which the last frame has not come yet.
+struct Partial {
+    kind: Kind,
+    call: u64,
+    bytes: BytesMut,
+}
+
 pub(crate) struct Connection {
     queues: Mutex<Queues>,
     wake: Notify,
@@ -60,12 +77,15 @@ pub(crate) struct Connection {
     next_call: AtomicU64,
     closed: AtomicBool,
     pub clock: Arc<Clock>,
-    metrics: Arc<[LaneMetrics; 4]>,
+    counters: Arc<Counters>,
     pub peer: String,
+    /// The node at the other end, 0 while it has no number.
+    pub node: NodeId,
+    tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl Connection {
-    pub fn new(peer: String, clock: Arc<Clock>, metrics: Arc<[LaneMetrics; 4]>) -> Self {
+    pub fn new(peer: String, node: NodeId, clock: Arc<Clock>, counters: Arc<Counters>) -> Self {
         Self {
             queues: Mutex::default(),
             wake: Notify::new(),
@@ -74,8 +94,10 @@ impl Connection {
             next_call: AtomicU64::new(1),
             closed: AtomicBool::new(false),
             clock,
-            metrics,
+            counters,
             peer,
+            node,
+            tasks: Mutex::default(),
         }
     }
 
@@ -84,12 +106,17 @@ impl Connection {
     }
 
     /// Queues a message when its lane has room for it.
-    pub async fn send(&self, lane: Lane, kind: Kind, call: u64, service: u16, payload: Bytes) -> Result<(), RpcError> {
-        let kib = u32::try_from(payload.len() / 1024).unwrap_or(u32::MAX).min(LANE_KIB / 2);
-        if kib > 0 {
-            let permit = self.room[lane as usize].acquire_many(kib).await;
-            permit.map_err(|_| self.unreachable("the connection is closed"))?.forget();
-        }
+    pub async fn send(
+        &self,
+        lane: Lane,
+        kind: Kind,
+        call: u64,
+        service: u16,
+        payload: Bytes,
+    ) -> Result<(), RpcError> {
+        let kib = u32::try_from(payload.len().div_ceil(1024)).unwrap_or(u32::MAX).clamp(1, LANE_KIB / 2);
+        let permit = self.room[lane as usize].acquire_many(kib).await;
+        permit.map_err(|_| self.unreachable("the connection is closed"))?.forget();
         if self.is_closed() {
             return Err(self.unreachable("the connection is closed"));
         }
@@ -101,6 +128,11 @@ impl Connection {
 
     fn unreachable(&self, reason: &str) -> RpcError {
         RpcError::Unreachable { to: self.peer.clone(), reason: reason.to_owned() }
+    }
+
+    #[cfg(test)]
+    pub fn calls_under_way(&self) -> usize {
+        self.pending.lock().len()
     }
 
     /// A call id and where its answer will come.
@@ -126,9 +158,11 @@ impl Connection {
         for room in &self.room {
             room.close();
         }
-        let mut unsent: Vec<u64> = Vec::new();
+        let mut unsent: FxHashSet<u64> = FxHashSet::default();
         for lane in &mut self.queues.lock().lanes {
-            unsent.extend(lane.drain(..).filter(|message| message.sent == 0).map(|message| message.call));
+            // Answers are numbered by the other side: they say nothing about our calls.
+            let untouched = |message: &OutMessage| message.kind == Kind::Request && message.sent == 0;
+            unsent.extend(lane.drain(..).filter(untouched).map(|message| message.call));
         }
         let pending = std::mem::take(&mut *self.pending.lock());
         for (call, answer) in pending {
@@ -139,7 +173,21 @@ impl Connection {
             };
             let _unheard = answer.send(Err(error));
         }
-        self.wake.notify_one();
+        // A writer that waits for a peer that reads no more, and a reader that waits for one that is silent, end here.
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Hands over the tasks that end with the connection.
+    pub fn keep_tasks(&self, tasks: [AbortHandle; 2]) {
+        self.tasks.lock().extend(tasks);
+        // It may have been closed before it had them.
+        if self.is_closed() {
+            for task in self.tasks.lock().drain(..) {
+                task.abort();
+            }
+        }
     }
 
     /// *lane-order*: the next frames, always from the most urgent lane that has any.
@@ -165,7 +213,7 @@ impl Connection {
             out.extend_from_slice(&header.encode());
             out.extend_from_slice(part);
             message.sent = end.max(1);
-            let metrics = &self.metrics[lane];
+            let metrics = &self.counters.lanes[lane];
             metrics.bytes.fetch_add((HEADER_BYTES + part.len()) as u64, Ordering::Relaxed);
             if last {
                 metrics.messages.fetch_add(1, Ordering::Relaxed);
@@ -195,9 +243,13 @@ impl Connection {
     }
 
     /// Reads until the connection ends; whole messages go to `deliver`.
-    pub async fn read_loop(self: Arc<Self>, mut socket: OwnedReadHalf, deliver: impl Fn(Kind, Lane, u64, u16, Result<Bytes, RpcError>)) {
+    pub async fn read_loop(
+        self: Arc<Self>,
+        mut socket: OwnedReadHalf,
+        deliver: impl Fn(Kind, Lane, u64, u16, Result<Bytes, RpcError>),
+    ) {
         let mut buffer = BytesMut::with_capacity(128 << 10);
-        let mut partial: FxHashMap<(u8, u64), BytesMut> = FxHashMap::default();
+        let mut partial: [Option<Partial>; 4] = Default::default();
         let ended = loop {
             match self.next_frame(&mut socket, &mut buffer).await {
                 Ok(Some((header, body))) => {
@@ -215,41 +267,46 @@ impl Connection {
         self.close();
     }
 
+    /// *bounded-before-taken*: within a lane messages follow one another, so that a peer makes us hold at most four
+    /// unfinished ones, none above the bound.
     fn take_frame(
         &self,
         header: Header,
         body: Bytes,
-        partial: &mut FxHashMap<(u8, u64), BytesMut>,
+        partial: &mut [Option<Partial>; 4],
         deliver: &impl Fn(Kind, Lane, u64, u16, Result<Bytes, RpcError>),
     ) -> Result<(), RpcError> {
-        let key = (header.kind as u8, header.call);
-        let payload = if header.last && !partial.contains_key(&key) {
-            body
-        } else {
-            let message = partial.entry(key).or_default();
-            let bytes = message.len() + body.len();
-            if bytes > MAX_MESSAGE_BYTES {
-                return Err(RpcError::TooLarge { bytes, max: MAX_MESSAGE_BYTES });
+        let begun = &mut partial[usize::from(header.lane)];
+        let payload = match begun {
+            None if header.last => body,
+            _ => {
+                let message = begun.get_or_insert_with(|| Partial {
+                    kind: header.kind,
+                    call: header.call,
+                    bytes: BytesMut::new(),
+                });
+                if (message.kind, message.call) != (header.kind, header.call) {
+                    let reason = "a message began before the one ahead of it in its lane ended".into();
+                    return Err(RpcError::Incompatible { to: self.peer.clone(), reason });
+                }
+                let bytes = message.bytes.len() + body.len();
+                if bytes > MAX_MESSAGE_BYTES {
+                    return Err(RpcError::TooLarge { bytes, max: MAX_MESSAGE_BYTES });
+                }
+                message.bytes.extend_from_slice(&body);
+                if !header.last {
+                    return Ok(());
+                }
+                begun.take().expect("just grown").bytes.freeze()
             }
-            message.extend_from_slice(&body);
-            if !header.last {
-                return Ok(());
-            }
-            partial.remove(&key).expect("just grown").freeze()
         };
         let lane = [Lane::Control, Lane::Raft, Lane::Client, Lane::Snapshot][usize::from(header.lane)];
         // *clock-on-every-frame*: a peer too far ahead is not listened to.
-        let payload = match self.clock.update(header.clock) {
-            Ok(()) => Ok(payload),
-            Err(error) => {
-                tracing::error!(peer = %self.peer, %error, "clock offset");
-                Err(RpcError::ClockOffset {
-                    node: keys::NodeId::new(0),
-                    offset_ns: i64::try_from(error.ahead_ns).unwrap_or(i64::MAX),
-                    max_offset_ns: i64::try_from(error.max_offset_ns).unwrap_or(i64::MAX),
-                })
-            }
-        };
+        let payload = self.clock.update(header.clock).map(|()| payload).map_err(|error| {
+            self.counters.clock_refusals.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(peer = %self.peer, %error, "clock offset");
+            clock_offset(self.node, &error)
+        });
         deliver(header.kind, lane, header.call, header.service, payload);
         Ok(())
     }
@@ -278,6 +335,14 @@ impl Connection {
                 Err(error) => return Err(error.to_string()),
             }
         }
+    }
+}
+
+pub(crate) fn clock_offset(node: NodeId, error: &hlc::ClockOffsetError) -> RpcError {
+    RpcError::ClockOffset {
+        node,
+        offset_ns: i64::try_from(error.ahead_ns).unwrap_or(i64::MAX),
+        max_offset_ns: i64::try_from(error.max_offset_ns).unwrap_or(i64::MAX),
     }
 }
 

@@ -13,7 +13,8 @@ pub enum RpcError {
     /// The connection broke or the time ran out after the request may have left.
     #[error("no answer from {to} within {after:?}")]
     NoAnswer { to: String, after: Duration },
-    /// The handler answered with an error: the call was executed as far as the text says.
+    /// The handler answered with an error: the call was executed as far as the text says. A handler that does not know
+    /// how far answers [`RpcError::NoAnswer`], which stays ambiguous on its way.
     #[error("refused: {reason}")]
     Refused { reason: String },
     #[error("the other node has no service {service}")]

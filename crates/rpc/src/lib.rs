@@ -4,11 +4,23 @@
 //! The idea: one TCP connection for each peer called, on which every message is cut into small frames, and a writer
 //! that always empties the more urgent lane first.
 //!
+//! ```text
+//!  call ─► lane queues ─► writer ═══ socket ═══► reader ─► handler, a task of its own
+//!            0 1 2 3      (most urgent first)       │          │
+//!  caller ◄─ reader ◄════ socket ═══ writer ◄─ lane queues ◄───┘
+//! ```
+//!
 //! **Invariants**
-//! - *lane-order*: a message overtakes all that wait in later lanes, between any two frames.
-//! - *bounded-before-taken*: no length from the wire makes memory be taken before it was checked.
+//! - *lane-order*: a message overtakes all that wait in later lanes, between any two frames; what was already gathered
+//!   for one write or lies unsent in the kernel, both bounded, stays ahead of it.
+//! - *bounded-before-taken*: no length from the wire makes memory be taken before it was checked, and a connection
+//!   holds at most one unfinished message a lane.
 //! - *clock-on-every-frame*: whoever hears of an event has a clock at or past it; a peer too far ahead is refused.
-//! - *ambiguity-told*: a call fails as unreachable only if no byte of it was handed to the socket.
+//! - *ambiguity-told*: a call fails unambiguously only if it certainly was not executed or its handler said how it
+//!   ended. It is unreachable only if no byte of it was handed to the socket.
+//!
+//! HAZARD: the order in which handlers of one lane run is not promised, over TCP they run on many threads. Nor is the
+//! number of requests a peer may have under way bounded here: callers bound what they ask.
 //!
 //! Deliberately left out: what messages mean, TLS.
 
@@ -22,7 +34,7 @@ mod transport;
 
 pub use connection::LaneMetrics;
 pub use error::RpcError;
-pub use memory::{MemoryConfig, MemoryNetwork, MemoryTransport};
+pub use memory::{MemoryConfig, MemoryNetwork, MemoryOrder, MemoryTransport};
 pub use tcp::{ClusterId, TcpOptions, TcpTransport};
 pub use transport::{Lane, Service, ServiceId, Transport};
 

@@ -1,4 +1,8 @@
 //! A network in memory for tests: seeded delays, losses and partitions, under tokio's paused time if the test likes.
+//!
+//! A call fails here as it would over TCP: what was lost after it may have arrived is ambiguous, a handler's error is
+//! what the wire would carry of it, and a clock too far ahead is refused. All chance is drawn when a message is sent, so
+//! a seed and an order of calls make one run.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,8 +13,26 @@ use keys::NodeId;
 use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
-use crate::{Lane, RpcError, Service, ServiceId, Transport, tcp::call_local};
+use crate::{
+    Lane, RpcError, Service, ServiceId, Transport,
+    connection::clock_offset,
+    tcp::{as_told, call_local, check_size, handle},
+};
+
+/// Whether messages may overtake one another on the way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryOrder {
+    /// Those of one lane between two nodes arrive as they were sent, as on a connection.
+    #[default]
+    PerLane,
+    /// Each comes when its own delay is over.
+    Any,
+}
 
 #[derive(Clone, Debug)]
 pub struct MemoryConfig {
@@ -18,11 +40,17 @@ pub struct MemoryConfig {
     pub max_delay: Duration,
     /// Of a message, one way.
     pub loss: f64,
+    pub order: MemoryOrder,
 }
 
 impl Default for MemoryConfig {
     fn default() -> Self {
-        Self { min_delay: Duration::from_micros(100), max_delay: Duration::from_millis(1), loss: 0.0 }
+        Self {
+            min_delay: Duration::from_micros(100),
+            max_delay: Duration::from_millis(1),
+            loss: 0.0,
+            order: MemoryOrder::PerLane,
+        }
     }
 }
 
@@ -31,11 +59,27 @@ struct Node {
     clock: Arc<Clock>,
 }
 
+/// A message on its way: when it may arrive, and who is told that it has.
+type Travelling = (Instant, oneshot::Sender<()>);
+
+/// What the sender learned from chance when it sent.
+struct Journey {
+    lost: bool,
+    arrival: Arrival,
+}
+
+enum Arrival {
+    At(Instant),
+    /// Behind those sent before it.
+    InTurn(oneshot::Receiver<()>),
+}
+
 struct Shared {
     config: MemoryConfig,
     rng: Mutex<SmallRng>,
     nodes: RwLock<FxHashMap<NodeId, Arc<Node>>>,
     cut: RwLock<FxHashSet<(NodeId, NodeId)>>,
+    wires: Mutex<FxHashMap<(NodeId, NodeId, Lane), mpsc::UnboundedSender<Travelling>>>,
 }
 
 /// The wires between the nodes of a test.
@@ -48,7 +92,8 @@ impl MemoryNetwork {
     #[must_use]
     pub fn new(seed: u64, config: MemoryConfig) -> Self {
         let rng = Mutex::new(SmallRng::seed_from_u64(seed));
-        Self { shared: Arc::new(Shared { config, rng, nodes: RwLock::default(), cut: RwLock::default() }) }
+        let (nodes, cut, wires) = (RwLock::default(), RwLock::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { config, rng, nodes, cut, wires }) }
     }
 
     /// The transport of a node; one made before under this id is gone from the network.
@@ -72,20 +117,61 @@ impl MemoryNetwork {
         self.shared.cut.write().clear();
     }
 
-    /// Takes a node away, as when its process is killed.
+    /// Takes a node away, as when its process is killed: it hears nothing and nobody hears it.
     pub fn disconnect(&self, node: NodeId) {
         self.shared.nodes.write().remove(&node);
     }
 
-    async fn travel(&self, from: NodeId, to: NodeId) -> bool {
+    fn is_connected(&self, id: NodeId, node: &Arc<Node>) -> bool {
+        self.shared.nodes.read().get(&id).is_some_and(|now| Arc::ptr_eq(now, node))
+    }
+
+    /// Sends a message; [`MemoryNetwork::arrive`] waits for it.
+    fn depart(&self, from: NodeId, to: NodeId, lane: Lane) -> Journey {
         let config = &self.shared.config;
         let (delay, lost) = {
             let mut rng = self.shared.rng.lock();
             let delay = rng.random_range(config.min_delay..=config.max_delay);
             (delay, config.loss > 0.0 && rng.random_bool(config.loss))
         };
-        tokio::time::sleep(delay).await;
-        !lost && !self.shared.cut.read().contains(&(from, to))
+        let at = Instant::now() + delay;
+        let arrival = match config.order {
+            MemoryOrder::Any => Arrival::At(at),
+            MemoryOrder::PerLane => {
+                let (tell, told) = oneshot::channel();
+                let mut wires = self.shared.wires.lock();
+                let wire = wires.entry((from, to, lane)).or_insert_with(|| {
+                    let (wire, end) = mpsc::unbounded_channel();
+                    tokio::spawn(carry(end));
+                    wire
+                });
+                // A wire ends only with its runtime, and then nothing arrives any more.
+                let _ended = wire.send((at, tell));
+                Arrival::InTurn(told)
+            }
+        };
+        Journey { lost, arrival }
+    }
+
+    async fn arrive(&self, from: NodeId, to: NodeId, journey: Journey) -> bool {
+        match journey.arrival {
+            Arrival::At(at) => tokio::time::sleep_until(at).await,
+            Arrival::InTurn(told) => {
+                if told.await.is_err() {
+                    return false;
+                }
+            }
+        }
+        !journey.lost && !self.shared.cut.read().contains(&(from, to))
+    }
+}
+
+/// One lane from one node to another: first in, first out.
+async fn carry(mut wire: mpsc::UnboundedReceiver<Travelling>) {
+    while let Some((at, tell)) = wire.recv().await {
+        tokio::time::sleep_until(at).await;
+        // Its call may have been given up by a runtime that ends.
+        let _unheard = tell.send(());
     }
 }
 
@@ -100,7 +186,7 @@ impl Transport for MemoryTransport {
     async fn call(
         &self,
         to: NodeId,
-        _lane: Lane,
+        lane: Lane,
         service: ServiceId,
         payload: Bytes,
         timeout: Duration,
@@ -109,36 +195,42 @@ impl Transport for MemoryTransport {
             let handler = self.node.services.read().get(&service.0).cloned();
             return call_local(handler, to, service, payload, timeout).await;
         }
-        let (network, from) = (self.network.clone(), self.id);
+        check_size(&payload)?;
+        let (network, from, sender) = (self.network.clone(), self.id, self.node.clone());
+        let unreachable =
+            |reason: &str| RpcError::Unreachable { to: to.to_string(), reason: reason.to_owned() };
+        if !network.is_connected(from, &sender) {
+            return Err(unreachable("this node is gone from the network"));
+        }
         let target = network.shared.nodes.read().get(&to).cloned();
-        let Some(target) = target else {
-            return Err(RpcError::Unreachable { to: to.to_string(), reason: "no such node".into() });
-        };
-        let sender_clock = self.node.clock.clone();
-        let deadline = tokio::time::Instant::now() + timeout;
+        let Some(target) = target else { return Err(unreachable("no such node")) };
+        let deadline = Instant::now() + timeout;
+        let request = network.depart(from, to, lane);
+        let sent_at = sender.clock.now();
         // What was sent is executed whether or not the caller still waits.
         let exchange = tokio::spawn(async move {
-            if !network.travel(from, to).await {
-                return None;
-            }
-            if let Err(error) = target.clock.update(sender_clock.now()) {
-                tracing::debug!(%error, "clock offset");
+            if !network.arrive(from, to, request).await || !network.is_connected(to, &target) {
                 return None;
             }
             let handler = target.services.read().get(&service.0).cloned();
-            let outcome = match handler {
-                Some(handler) => handler.call(from, payload).await,
-                None => Err(RpcError::UnknownService { service: service.0 }),
+            let outcome = match (target.clock.update(sent_at), handler) {
+                (Err(error), _) => Err(clock_offset(from, &error)),
+                (Ok(()), None) => Err(RpcError::UnknownService { service: service.0 }),
+                (Ok(()), Some(handler)) => handle(&*handler, from, payload).await,
             };
-            // A node that was taken away meanwhile does not answer.
-            let still_there = network.shared.nodes.read().get(&to).is_some_and(|now| Arc::ptr_eq(now, &target));
-            if !still_there || !network.travel(to, from).await {
+            // A node that was taken away meanwhile does not answer, and does not hear an answer.
+            if !network.is_connected(to, &target) {
                 return None;
             }
-            if sender_clock.update(target.clock.now()).is_err() {
+            let (answer, answered_at) = (network.depart(to, from, lane), target.clock.now());
+            if !network.arrive(to, from, answer).await || !network.is_connected(from, &sender) {
                 return None;
             }
-            Some(outcome)
+            if let Err(error) = sender.clock.update(answered_at) {
+                tracing::error!(peer = %to, %error, "clock offset");
+                return Some(Err(RpcError::NoAnswer { to: to.to_string(), after: Duration::ZERO }));
+            }
+            Some(outcome.map_err(|error| as_told(&error, &to.to_string())))
         });
         match tokio::time::timeout_at(deadline, exchange).await {
             Ok(Ok(Some(outcome))) => outcome,
@@ -160,7 +252,9 @@ impl Transport for MemoryTransport {
     ) -> Result<Bytes, RpcError> {
         match address.parse() {
             Ok(node) => self.call(NodeId::new(node), Lane::Control, service, payload, timeout).await,
-            Err(_) => Err(RpcError::Unreachable { to: address.to_owned(), reason: "not a node number".into() }),
+            Err(_) => {
+                Err(RpcError::Unreachable { to: address.to_owned(), reason: "not a node number".into() })
+            }
         }
     }
 
@@ -170,6 +264,7 @@ impl Transport for MemoryTransport {
 
     fn set_address(&self, _node: NodeId, _address: String) {}
 
+    /// Every node of the network has one.
     fn address(&self, node: NodeId) -> Option<String> {
         self.network.shared.nodes.read().contains_key(&node).then(|| node.get().to_string())
     }

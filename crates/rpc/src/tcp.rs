@@ -3,12 +3,17 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
 use hlc::Clock;
 use keys::NodeId;
 use parking_lot::{Mutex, RwLock};
@@ -22,7 +27,7 @@ use tokio::{
 
 use crate::{
     Lane, RpcError, Service, ServiceId, Transport,
-    connection::{Connection, LaneMetrics, MAX_MESSAGE_BYTES},
+    connection::{Connection, Counters, LaneMetrics, MAX_MESSAGE_BYTES},
     frame::Kind,
 };
 
@@ -32,6 +37,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_GREETING: u16 = 1024;
+/// What the kernel may hold unsent. *lane-order* ends where bytes reach the socket, whose buffer may grow to megabytes.
+const KERNEL_UNSENT_BYTES: u32 = 128 << 10;
 
 /// Which cluster a node belongs to; all zero while it is joining one.
 pub type ClusterId = [u8; 16];
@@ -56,7 +63,15 @@ struct Greeting {
 #[derive(Default)]
 struct Peer {
     connection: Option<Arc<Connection>>,
-    failed: Option<(Instant, Duration, String)>,
+    failed: Option<Failure>,
+}
+
+/// Why the last attempt to dial failed; until the back-off is over every call to that address fails alike.
+struct Failure {
+    address: String,
+    at: Instant,
+    backoff: Duration,
+    error: RpcError,
 }
 
 struct Inner {
@@ -69,7 +84,8 @@ struct Inner {
     /// A way past the peers' mutexes for the common case.
     open: RwLock<FxHashMap<NodeId, Arc<Connection>>>,
     accepted: Mutex<Vec<std::sync::Weak<Connection>>>,
-    metrics: Arc<[LaneMetrics; 4]>,
+    counters: Arc<Counters>,
+    down: AtomicBool,
 }
 
 pub struct TcpTransport {
@@ -95,7 +111,8 @@ impl TcpTransport {
             peers: Mutex::default(),
             open: RwLock::default(),
             accepted: Mutex::default(),
-            metrics: Arc::new(std::array::from_fn(|_| LaneMetrics::default())),
+            counters: Arc::default(),
+            down: AtomicBool::new(false),
         });
         let acceptor = tokio::spawn(accept_loop(inner.clone(), listener));
         Ok(Arc::new(Self { inner, local_addr, acceptor: Mutex::new(Some(acceptor)) }))
@@ -111,13 +128,21 @@ impl TcpTransport {
         *self.inner.cluster.write() = cluster;
     }
 
+    /// What was sent, by lane.
     #[must_use]
     pub fn metrics(&self) -> &[LaneMetrics; 4] {
-        &self.inner.metrics
+        &self.inner.counters.lanes
     }
 
-    /// Stops listening and ends every connection.
+    /// Messages not listened to because their sender's clock was too far ahead.
+    #[must_use]
+    pub fn clock_refusals(&self) -> u64 {
+        self.inner.counters.clock_refusals.load(Ordering::Relaxed)
+    }
+
+    /// Stops listening and ends every connection; none is opened after.
     pub fn shutdown(&self) {
+        self.inner.down.store(true, Ordering::SeqCst);
         if let Some(acceptor) = self.acceptor.lock().take() {
             acceptor.abort();
         }
@@ -129,6 +154,26 @@ impl TcpTransport {
         for connection in self.inner.accepted.lock().drain(..).filter_map(|weak| weak.upgrade()) {
             connection.close();
         }
+    }
+}
+
+#[cfg(test)]
+impl TcpTransport {
+    pub(crate) fn calls_under_way(&self, to: NodeId) -> usize {
+        self.inner.open.read().get(&to).map_or(0, |connection| connection.calls_under_way())
+    }
+
+    pub(crate) fn tasks_and_self(&self) -> usize {
+        Arc::strong_count(&self.inner)
+    }
+
+    pub(crate) fn accepted_open(&self) -> usize {
+        let accepted = self.inner.accepted.lock();
+        accepted
+            .iter()
+            .filter_map(std::sync::Weak::upgrade)
+            .filter(|connection| !connection.is_closed())
+            .count()
     }
 }
 
@@ -149,6 +194,7 @@ fn tune(stream: &TcpStream) {
         stream.set_nodelay(true),
         socket.set_tcp_keepalive(&keepalive),
         socket.set_tcp_user_timeout(Some(Duration::from_secs(6))),
+        socket.set_tcp_notsent_lowat(KERNEL_UNSENT_BYTES),
     ];
     for error in outcomes.into_iter().filter_map(Result::err) {
         tracing::debug!(%error, "socket option");
@@ -220,36 +266,47 @@ async fn welcome(inner: &Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) ->
     if refused {
         return Ok(());
     }
-    let connection = Arc::new(Connection::new(peer.to_string(), inner.clock.clone(), inner.metrics.clone()));
+    let from = NodeId::new(hello.node);
+    let connection =
+        Arc::new(Connection::new(peer.to_string(), from, inner.clock.clone(), inner.counters.clone()));
     {
         let mut accepted = inner.accepted.lock();
         accepted.retain(|weak| weak.strong_count() > 0);
         accepted.push(Arc::downgrade(&connection));
     }
-    start(inner, connection, stream, NodeId::new(hello.node));
+    start(inner, connection, stream);
     Ok(())
 }
 
 /// Runs both directions of a connection; requests that come in are served whichever side dialled.
-fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream, from: NodeId) {
+fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream) {
     let (reader, writer) = stream.into_split();
-    tokio::spawn(connection.clone().write_loop(writer));
-    let (inner, this) = (inner.clone(), connection.clone());
-    tokio::spawn(connection.read_loop(reader, move |kind, lane, call, service, payload| match kind {
-        Kind::Request => serve(&inner, &this, from, lane, call, service, payload),
-        Kind::Response => this.complete(call, payload),
-        Kind::Error => {
-            let error = payload.map(|bytes| decode_error(&bytes)).unwrap_or_else(|error| error);
-            this.complete(call, Err(error));
-        }
-        Kind::Hello | Kind::Welcome => tracing::debug!("a greeting out of place"),
-    }));
+    let writing = tokio::spawn(connection.clone().write_loop(writer));
+    let (serving, this) = (inner.clone(), connection.clone());
+    let reading =
+        tokio::spawn(connection.clone().read_loop(reader, move |kind, lane, call, service, payload| {
+            match (kind, payload) {
+                (Kind::Request, payload) => serve(&serving, &this, lane, call, service, payload),
+                // *ambiguity-told*: that there is an answer shows that the call was executed, whatever clock it came with.
+                (_, Err(_)) => this.complete(call, Err(no_answer(&this.peer))),
+                (Kind::Response, Ok(payload)) => this.complete(call, Ok(payload)),
+                (Kind::Error, Ok(bytes)) => this.complete(call, Err(decode_error(&bytes, &this.peer))),
+            }
+        }));
+    connection.keep_tasks([writing.abort_handle(), reading.abort_handle()]);
+    // A shutdown that came meanwhile did not see this one.
+    if inner.down.load(Ordering::SeqCst) {
+        connection.close();
+    }
+}
+
+fn no_answer(to: &str) -> RpcError {
+    RpcError::NoAnswer { to: to.to_owned(), after: Duration::ZERO }
 }
 
 fn serve(
     inner: &Arc<Inner>,
     connection: &Arc<Connection>,
-    from: NodeId,
     lane: Lane,
     call: u64,
     service: u16,
@@ -261,16 +318,10 @@ fn serve(
         let outcome = match (payload, handler) {
             (Err(error), _) => Err(error),
             (Ok(_), None) => Err(RpcError::UnknownService { service }),
-            (Ok(payload), Some(handler)) => handler.call(from, payload).await,
+            (Ok(payload), Some(handler)) => handle(&*handler, connection.node, payload).await,
         };
         let sent = match outcome {
-            Ok(payload) if payload.len() <= MAX_MESSAGE_BYTES => {
-                connection.send(lane, Kind::Response, call, service, payload).await
-            }
-            Ok(payload) => {
-                let error = RpcError::TooLarge { bytes: payload.len(), max: MAX_MESSAGE_BYTES };
-                connection.send(lane, Kind::Error, call, service, encode_error(&error)).await
-            }
+            Ok(payload) => connection.send(lane, Kind::Response, call, service, payload).await,
             Err(error) => connection.send(lane, Kind::Error, call, service, encode_error(&error)).await,
         };
         if let Err(error) = sent {
@@ -279,35 +330,68 @@ fn serve(
     });
 }
 
+/// One execution of a handler. What panics or cannot be sent back was executed nevertheless: *ambiguity-told*.
+pub(crate) async fn handle(handler: &dyn Service, from: NodeId, payload: Bytes) -> Result<Bytes, RpcError> {
+    match AssertUnwindSafe(handler.call(from, payload)).catch_unwind().await {
+        Ok(Ok(answer)) if answer.len() > MAX_MESSAGE_BYTES => {
+            tracing::error!(%from, bytes = answer.len(), max = MAX_MESSAGE_BYTES, "an answer was too large to be sent");
+            Err(no_answer("a handler"))
+        }
+        Ok(outcome) => outcome,
+        Err(_) => {
+            tracing::error!(%from, "a handler panicked");
+            Err(no_answer("a handler"))
+        }
+    }
+}
+
 /// Errors travel as their kind and what the caller needs of it.
 fn encode_error(error: &RpcError) -> Bytes {
     let (kind, text): (u8, String) = match error {
         RpcError::UnknownService { service } => (1, service.to_string()),
-        RpcError::ClockOffset { offset_ns, max_offset_ns, .. } => (2, format!("{offset_ns} {max_offset_ns}")),
+        RpcError::ClockOffset { node, offset_ns, max_offset_ns } => {
+            (2, format!("{} {offset_ns} {max_offset_ns}", node.get()))
+        }
+        RpcError::NoAnswer { .. } => (3, error.to_string()),
         RpcError::Refused { reason } => (0, reason.clone()),
-        other => (0, other.to_string()),
+        RpcError::Unreachable { .. } | RpcError::Incompatible { .. } | RpcError::TooLarge { .. } => {
+            (0, error.to_string())
+        }
     };
     postcard::to_stdvec(&(kind, text)).expect("a number and a string encode").into()
 }
 
-fn decode_error(bytes: &[u8]) -> RpcError {
-    let (kind, text): (u8, String) = postcard::from_bytes(bytes).unwrap_or((0, "unreadable error".into()));
-    match kind {
-        1 => RpcError::UnknownService { service: text.parse().unwrap_or(0) },
-        2 => {
-            let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
-            RpcError::ClockOffset {
-                node: NodeId::new(0),
-                offset_ns: numbers.next().unwrap_or(0),
-                max_offset_ns: numbers.next().unwrap_or(0),
-            }
-        }
-        _ => RpcError::Refused { reason: text },
-    }
+/// What cannot be read says nothing about how far the call went.
+fn decode_error(bytes: &[u8], peer: &str) -> RpcError {
+    let Ok((kind, text)) = postcard::from_bytes::<(u8, String)>(bytes) else { return no_answer(peer) };
+    let error = match kind {
+        0 => Some(RpcError::Refused { reason: text }),
+        1 => text.parse().ok().map(|service| RpcError::UnknownService { service }),
+        2 => decode_clock_offset(&text),
+        _ => None,
+    };
+    error.unwrap_or_else(|| no_answer(peer))
+}
+
+fn decode_clock_offset(text: &str) -> Option<RpcError> {
+    let mut words = text.split(' ');
+    let node = NodeId::new(words.next()?.parse().ok()?);
+    let (offset_ns, max_offset_ns) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(RpcError::ClockOffset { node, offset_ns, max_offset_ns })
+}
+
+/// What the caller would be told of an error by a node elsewhere.
+pub(crate) fn as_told(error: &RpcError, peer: &str) -> RpcError {
+    decode_error(&encode_error(error), peer)
 }
 
 impl Inner {
-    async fn dial(self: &Arc<Self>, address: &str, cluster: ClusterId, to: NodeId) -> Result<Arc<Connection>, RpcError> {
+    async fn dial(
+        self: &Arc<Self>,
+        address: &str,
+        cluster: ClusterId,
+        to: NodeId,
+    ) -> Result<Arc<Connection>, RpcError> {
         let unreachable = |reason: String| RpcError::Unreachable { to: address.to_owned(), reason };
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
             let mut stream = TcpStream::connect(address).await?;
@@ -329,43 +413,85 @@ impl Inner {
         if to.get() != 0 && answer.node != 0 && answer.node != to.get() {
             return Err(incompatible(format!("another node is there, {}", NodeId::new(answer.node))));
         }
-        let connection = Arc::new(Connection::new(address.to_owned(), self.clock.clone(), self.metrics.clone()));
-        start(self, connection.clone(), stream, NodeId::new(answer.node));
+        let node = NodeId::new(answer.node);
+        let connection = Connection::new(address.to_owned(), node, self.clock.clone(), self.counters.clone());
+        let connection = Arc::new(connection);
+        start(self, connection.clone(), stream);
         Ok(connection)
     }
 
-    async fn connection(self: &Arc<Self>, to: NodeId) -> Result<Arc<Connection>, RpcError> {
+    /// The connection to a node, opened if need be. Dialling goes on when the caller's time is over: the next one then
+    /// finds the connection, or fails at once while the back-off lasts.
+    async fn connection(
+        self: &Arc<Self>,
+        to: NodeId,
+        timeout: Duration,
+    ) -> Result<Arc<Connection>, RpcError> {
         if let Some(connection) = self.open.read().get(&to).filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
+        let unreachable =
+            |reason: &str| RpcError::Unreachable { to: to.to_string(), reason: reason.to_owned() };
+        if self.down.load(Ordering::SeqCst) {
+            return Err(unreachable("this node is shutting down"));
+        }
+        let inner = self.clone();
+        match tokio::time::timeout(timeout, tokio::spawn(async move { inner.redial(to).await })).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(unreachable("this node is shutting down")),
+            Err(_) => Err(unreachable("no connection in time")),
+        }
+    }
+
+    async fn redial(self: &Arc<Self>, to: NodeId) -> Result<Arc<Connection>, RpcError> {
         let peer = self.peers.lock().entry(to).or_default().clone();
         let mut peer = peer.lock().await;
         if let Some(connection) = peer.connection.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
-        if let Some((at, backoff, reason)) = &peer.failed
-            && at.elapsed() < *backoff
-        {
-            return Err(RpcError::Unreachable { to: to.to_string(), reason: reason.clone() });
-        }
         let address = self.addresses.read().get(&to).cloned();
         let Some(address) = address else {
-            return Err(RpcError::Unreachable { to: to.to_string(), reason: "its address is not known".into() });
+            return Err(RpcError::Unreachable {
+                to: to.to_string(),
+                reason: "its address is not known".into(),
+            });
         };
+        if let Some(failure) = &peer.failed
+            && failure.address == address
+            && failure.at.elapsed() < failure.backoff
+        {
+            return Err(failure.error.clone());
+        }
         let cluster = *self.cluster.read();
         match self.dial(&address, cluster, to).await {
             Ok(connection) => {
                 peer.failed = None;
                 peer.connection = Some(connection.clone());
-                self.open.write().insert(to, connection.clone());
+                let mut open = self.open.write();
+                open.insert(to, connection.clone());
+                // A shutdown drains them under this lock, after it was announced.
+                if self.down.load(Ordering::SeqCst) {
+                    open.remove(&to);
+                    connection.close();
+                }
                 Ok(connection)
             }
             Err(error) => {
-                let backoff = peer.failed.as_ref().map_or(FIRST_BACKOFF, |(_, last, _)| (*last * 2).min(MAX_BACKOFF));
-                peer.failed = Some((Instant::now(), backoff, error.to_string()));
+                let last = peer.failed.as_ref().filter(|failure| failure.address == address);
+                let backoff = last.map_or(FIRST_BACKOFF, |failure| (failure.backoff * 2).min(MAX_BACKOFF));
+                peer.failed = Some(Failure { address, at: Instant::now(), backoff, error: error.clone() });
                 Err(error)
             }
         }
+    }
+}
+
+/// Closes a connection made for one call, also when its caller gives up.
+struct ForOneCall(Arc<Connection>);
+
+impl Drop for ForOneCall {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -376,13 +502,10 @@ async fn call_on(
     payload: Bytes,
     timeout: Duration,
 ) -> Result<Bytes, RpcError> {
-    if payload.len() > MAX_MESSAGE_BYTES {
-        return Err(RpcError::TooLarge { bytes: payload.len(), max: MAX_MESSAGE_BYTES });
-    }
     let (slot, answer) = connection.register();
     let exchange = async {
         connection.send(lane, Kind::Request, slot.call, service.0, payload).await?;
-        answer.await.unwrap_or_else(|_| Err(RpcError::NoAnswer { to: connection.peer.clone(), after: Duration::ZERO }))
+        answer.await.unwrap_or_else(|_| Err(no_answer(&connection.peer)))
     };
     match tokio::time::timeout(timeout, exchange).await {
         Ok(outcome) => outcome,
@@ -404,8 +527,11 @@ impl Transport for TcpTransport {
             let handler = self.inner.services.read().get(&service.0).cloned();
             return call_local(handler, to, service, payload, timeout).await;
         }
-        let connection = self.inner.connection(to).await?;
-        call_on(&connection, lane, service, payload, timeout).await
+        check_size(&payload)?;
+        let deadline = tokio::time::Instant::now() + timeout;
+        let connection = self.inner.connection(to, timeout).await?;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        call_on(&connection, lane, service, payload, left).await
     }
 
     async fn call_address(
@@ -416,10 +542,17 @@ impl Transport for TcpTransport {
         timeout: Duration,
     ) -> Result<Bytes, RpcError> {
         let cluster = *self.inner.cluster.read();
-        let connection = self.inner.dial(address, cluster, NodeId::new(0)).await?;
-        let outcome = call_on(&connection, Lane::Control, service, payload, timeout).await;
-        connection.close();
-        outcome
+        check_size(&payload)?;
+        let unreachable =
+            |reason: &str| RpcError::Unreachable { to: address.to_owned(), reason: reason.to_owned() };
+        if self.inner.down.load(Ordering::SeqCst) {
+            return Err(unreachable("this node is shutting down"));
+        }
+        let deadline = tokio::time::Instant::now() + timeout;
+        let dialled = tokio::time::timeout(timeout, self.inner.dial(address, cluster, NodeId::new(0))).await;
+        let connection = ForOneCall(dialled.map_err(|_| unreachable("no connection in time"))??);
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        call_on(&connection.0, Lane::Control, service, payload, left).await
     }
 
     fn register(&self, service: ServiceId, handler: Arc<dyn Service>) {
@@ -448,17 +581,27 @@ impl Transport for TcpTransport {
     }
 }
 
-/// A call to a service of this very node.
+pub(crate) fn check_size(payload: &Bytes) -> Result<(), RpcError> {
+    if payload.len() > MAX_MESSAGE_BYTES {
+        return Err(RpcError::TooLarge { bytes: payload.len(), max: MAX_MESSAGE_BYTES });
+    }
+    Ok(())
+}
+
+/// A call to a service of this very node. As elsewhere the handler runs to its end whether or not the caller waits.
 pub(crate) async fn call_local(
     handler: Option<Arc<dyn Service>>,
-    from: NodeId,
+    local: NodeId,
     service: ServiceId,
     payload: Bytes,
     timeout: Duration,
 ) -> Result<Bytes, RpcError> {
+    check_size(&payload)?;
     let Some(handler) = handler else { return Err(RpcError::UnknownService { service: service.0 }) };
-    match tokio::time::timeout(timeout, handler.call(from, payload)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(RpcError::NoAnswer { to: from.to_string(), after: timeout }),
+    let execution = tokio::spawn(async move { handle(&*handler, local, payload).await });
+    match tokio::time::timeout(timeout, execution).await {
+        Ok(Ok(outcome)) => outcome.map_err(|error| as_told(&error, &local.to_string())),
+        Ok(Err(_)) => Err(no_answer(&local.to_string())),
+        Err(_) => Err(RpcError::NoAnswer { to: local.to_string(), after: timeout }),
     }
 }
