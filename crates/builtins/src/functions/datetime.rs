@@ -9,6 +9,9 @@ use crate::signature::{ArgType, Builtin, CallTypes, RetType};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
 const I4: ArgType = ArgType::T(SqlType::Int4);
+const I8: ArgType = ArgType::T(SqlType::Int8);
+const F4: ArgType = ArgType::T(SqlType::Float4);
+const NUMERIC: ArgType = ArgType::T(SqlType::NUMERIC);
 const F8: ArgType = ArgType::T(SqlType::Float8);
 const DATE: ArgType = ArgType::T(SqlType::Date);
 const TIME: ArgType = ArgType::T(SqlType::TIME);
@@ -40,7 +43,7 @@ fn date_part(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlRe
 }
 
 fn to_char(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
-    datetime::to_char(&types.args[0], &a[0], text(&a[1]), &context.formatting.zone).map(Datum::text)
+    datetime::to_char(&types.args[0], &a[0], text(&a[1]), &context.formatting.zone).map(Datum::from)
 }
 
 /// Local midnight of the day a moment falls on: what `CURRENT_DATE` is.
@@ -88,7 +91,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("timeofday", 274, &[], R_TEXT, |c, _, _| {
         let zone = &c.formatting.zone;
         let now = Datum::TimestampTz(c.host.clock_timestamp());
-        datetime::to_char(&SqlType::TIMESTAMPTZ, &now, "Dy Mon DD HH24:MI:SS.US YYYY TZ", zone).map(Datum::text)
+        datetime::to_char(&SqlType::TIMESTAMPTZ, &now, "Dy Mon DD HH24:MI:SS.US YYYY TZ", zone).map(Datum::from)
     })
     .volatile(),
     Builtin::pure("current_date", 21_300, &[], R_DATE, |c, _, _| {
@@ -167,6 +170,15 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("to_char", 2049, &[TIMESTAMP, TEXT], R_TEXT, to_char).stable(),
     Builtin::pure("to_char", 1770, &[TIMESTAMPTZ, TEXT], R_TEXT, to_char).stable(),
     Builtin::pure("to_char", 1768, &[INTERVAL, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_char", 1772, &[NUMERIC, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_char", 1773, &[I4, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_char", 1774, &[I8, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_char", 1775, &[F4, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_char", 1776, &[F8, TEXT], R_TEXT, to_char).stable(),
+    Builtin::pure("to_number", 1777, &[TEXT, TEXT], R_NUMERIC, |_, _, a| {
+        datetime::to_number(text(&a[0]), text(&a[1])).map(Datum::from)
+    })
+    .stable(),
     Builtin::pure("to_timestamp", 1778, &[TEXT, TEXT], R_TIMESTAMPTZ, |c, _, a| {
         datetime::to_timestamp(text(&a[0]), text(&a[1]), &c.formatting.zone).map(Datum::TimestampTz)
     })
