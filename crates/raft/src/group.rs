@@ -7,8 +7,11 @@
 //!
 //! **Invariants**
 //! - *one-leaseholder*: while a lease of term T holds, a quorum refuses every vote for a later term. Votes and
-//!   promises of one replica are judged one at a time, under `gate`.
-//! - *release-before-yield*: a leader that hands over serves nothing more in its term.
+//!   promises of one replica are judged one at a time, under `gate`. A promise that arrives late never replaces one
+//!   the leader counts on: promises of a term are ordered by epoch and round. A promise outlives a restart of who
+//!   made it: the durable vote names the leader, the durable support its epoch.
+//! - *release-before-yield*: a leader that hands over serves nothing more under the promises it had. If nobody takes
+//!   over, it asks for promises anew, in a later round that the hand-over's messages do not touch.
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +33,7 @@ use openraft::{
 };
 use parking_lot::Mutex;
 use rpc::{Lane, Transport, services};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -38,7 +42,7 @@ use crate::{
     support::StoreLiveness,
     log_storage::GroupLogStorage,
     machine::{MachineAdapter, StateMachine},
-    types::{Member, Payload, RaftLogId, Types},
+    types::{Member, Payload, RaftLogId, RaftVote, Types},
 };
 
 /// A command above this is not proposed.
@@ -94,14 +98,18 @@ pub struct GroupStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fortified {
     term: u64,
+    leader: u64,
     store: StoreId,
     epoch: u64,
+    round: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Leadership {
     /// The term led, 0 when following.
     term: u64,
+    /// How often in this term a hand-over has failed: promises of earlier rounds do not count.
+    round: u64,
     /// When its lease was first seen to hold.
     start: Option<Timestamp>,
     /// Who promised, under which epoch of this store.
@@ -152,11 +160,13 @@ pub(crate) struct Fortify {
     pub term: u64,
     pub store: StoreId,
     pub epoch: u64,
+    pub round: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Yield {
     pub term: u64,
+    pub round: u64,
     /// Who should campaign at once.
     pub to: ReplicaId,
 }
@@ -208,27 +218,26 @@ impl GroupInner {
             term: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         });
-        this.recover_promise();
         this
     }
 
     /// What was promised before a restart is not on disk by itself, but the vote is: if it names a leader, a promise
-    /// to it under the epoch last supported must be assumed.
-    fn recover_promise(&self) {
+    /// to it must be assumed, under the epoch that was supported when this store started. Call before any vote.
+    pub async fn recover_promise(&self, epochs: &FxHashMap<StoreId, u64>) {
         let Some(vote) = self.log.vote().filter(|vote| vote.committed) else { return };
         let leader = vote.leader_id.voted_for;
         if leader == self.replica_id.get() {
             return;
         }
-        let members = self.raft.server_metrics();
-        let store = {
-            use openraft::async_runtime::watch::WatchReceiver;
-            let metrics = members.borrow_watched();
-            metrics.membership_config.get_node(&leader).map(|member| member.store)
+        // Metrics are empty until the core has run; its state is not.
+        let find = move |state: &openraft::RaftState<Types>| {
+            let members = &state.membership_state;
+            let member = members.effective().get_node(&leader).or_else(|| members.committed().get_node(&leader));
+            member.map(|member| member.store)
         };
-        let Some(store) = store else { return };
-        let epoch = self.liveness.last_supported_epoch(store);
-        *self.fortified.lock() = Some(Fortified { term: vote.leader_id.term, store, epoch });
+        let store = self.raft.with_raft_state(find).await.ok().flatten();
+        let Some((store, epoch)) = store.and_then(|store| Some((store, *epochs.get(&store)?))) else { return };
+        *self.fortified.lock() = Some(Fortified { term: vote.leader_id.term, leader, store, epoch, round: 0 });
     }
 
     pub fn is_closed(&self) -> bool {
@@ -277,7 +286,9 @@ impl GroupInner {
                 self.machine.on_leader_change(leader.map(ReplicaId::new), Term::new(term), leads);
             }
             if leads {
-                self.fortify().await;
+                // Not awaited: a voter that is away must not keep a change of leader or members from being seen.
+                let this = self.clone();
+                tokio::spawn(async move { this.fortify().await });
             }
             if metrics.changed().await.is_err() {
                 return;
@@ -288,7 +299,7 @@ impl GroupInner {
     /// Asks every voter that has not yet for its promise; whether all have.
     pub async fn fortify(&self) -> bool {
         let epoch = self.liveness.epoch();
-        let (term, missing) = {
+        let (term, round, missing) = {
             let leadership = self.leadership.lock();
             let mut missing: Vec<(u64, StoreId)> = leadership
                 .voters
@@ -299,19 +310,19 @@ impl GroupInner {
                 .collect();
             missing.sort_unstable();
             missing.dedup();
-            (leadership.term, missing)
+            (leadership.term, leadership.round, missing)
         };
-        if term == 0 || missing.is_empty() {
+        if term == 0 || missing.is_empty() || self.released.load(Ordering::Acquire) == term {
             return true;
         }
         let asks = missing.into_iter().map(|(id, _)| async move {
-            let request = Fortify { term, store: self.store, epoch };
+            let request = Fortify { term, store: self.store, epoch, round };
             let granted = self.ask::<_, bool>(id, Kind::Fortify, &request, Duration::from_millis(500)).await;
             (id, granted == Some(true))
         });
         let answers = futures::future::join_all(asks).await;
         let mut leadership = self.leadership.lock();
-        if leadership.term != term {
+        if leadership.term != term || leadership.round != round {
             return true;
         }
         let mut all = true;
@@ -368,10 +379,14 @@ impl GroupInner {
         }
     }
 
-    /// Whether a promise keeps this replica from voting against a leader; if one has just run out, it is withdrawn.
+    /// Whether no promise keeps this replica from voting for a candidate; one that has just run out is withdrawn.
     /// Call under `gate`.
-    async fn may_oppose(&self, withdraw: bool) -> bool {
+    async fn may_vote_for(&self, candidate: u64, withdraw: bool) -> bool {
         let Some(promise) = *self.fortified.lock() else { return true };
+        // The leader itself, in a later term: it leads one term at a time. The promise stands against all others.
+        if candidate == promise.leader {
+            return true;
+        }
         if withdraw {
             if !self.liveness.withdraw(promise.store, promise.epoch).await {
                 return false;
@@ -387,7 +402,7 @@ impl GroupInner {
             return None;
         }
         let _judged = self.gate.lock().await;
-        if !self.may_oppose(true).await {
+        if !self.may_vote_for(request.vote.leader_id.voted_for, true).await {
             tracing::debug!(range = %self.range_id, vote = %request.vote, "vote refused: a promise stands");
             return None;
         }
@@ -396,37 +411,93 @@ impl GroupInner {
         self.raft.vote(request).await.ok()
     }
 
-    pub async fn on_pre_vote(&self, request: PreVote) -> bool {
+    pub async fn on_pre_vote(&self, candidate: ReplicaId, request: PreVote) -> bool {
         if !self.may_vote {
             return false;
         }
         let _judged = self.gate.lock().await;
-        if !self.may_oppose(false).await {
+        if !self.may_vote_for(candidate.get(), false).await {
             return false;
         }
         request.last >= self.log.last()
     }
 
+    #[cfg(test)]
+    pub fn promised_epoch(&self) -> Option<u64> {
+        self.fortified.lock().map(|promise| promise.epoch)
+    }
+
     pub async fn on_fortify(&self, request: Fortify) -> bool {
         let _judged = self.gate.lock().await;
         let vote = self.raft.with_raft_state(|state| *state.vote_ref()).await;
-        // Only for the leader this replica follows: a later vote must not have been given.
-        let follows = vote.is_ok_and(|vote| vote.committed && vote.leader_id.term == request.term);
-        if follows {
-            let promise = Fortified { term: request.term, store: request.store, epoch: request.epoch };
-            *self.fortified.lock() = Some(promise);
+        // Only for the leader this replica follows: a later vote must not have been given. And only once the vote is
+        // on disk, from where the promise is recovered.
+        let names = |vote: &RaftVote| vote.committed && vote.leader_id.term == request.term;
+        let Some(vote) = vote.ok().filter(names) else { return false };
+        if !self.log.vote().is_some_and(|durable| names(&durable)) {
+            return false;
         }
-        follows
+        let mut fortified = self.fortified.lock();
+        let newest = fortified.filter(|promise| promise.term == request.term);
+        if newest.is_some_and(|promise| (promise.epoch, promise.round) > (request.epoch, request.round)) {
+            return false;
+        }
+        *fortified = Some(Fortified {
+            term: request.term,
+            leader: vote.leader_id.voted_for,
+            store: request.store,
+            epoch: request.epoch,
+            round: request.round,
+        });
+        true
     }
 
     /// Answers whether this replica is the one named.
     pub async fn on_yield(&self, request: Yield) -> bool {
         let _judged = self.gate.lock().await;
         let mut fortified = self.fortified.lock();
-        if fortified.is_some_and(|promise| promise.term <= request.term) {
+        if fortified.is_some_and(|promise| (promise.term, promise.round) <= (request.term, request.round)) {
             *fortified = None;
         }
-        request.to == self.replica_id
+        // A promise of a later round: the hand-over this belongs to is over.
+        fortified.is_none() && request.to == self.replica_id
+    }
+
+    /// After a hand-over that nobody took: counts on no promise from before it, and asks for new ones.
+    async fn resume(&self, term: u64) {
+        {
+            let mut leadership = self.leadership.lock();
+            if leadership.term != term {
+                return;
+            }
+            leadership.round += 1;
+            leadership.fortified.clear();
+            self.cached_term.store(0, Ordering::Release);
+            self.released.store(0, Ordering::Release);
+        }
+        self.fortify().await;
+    }
+
+    /// Tells everybody that this leader's promises are void, and awaits the end of its term.
+    async fn hand_over(&self, term: u64, round: u64, to: ReplicaId) -> bool {
+        let request = Yield { term, round, to };
+        for _ in 0..5 {
+            let mut others: Vec<u64> = self.joint_config().into_iter().flatten().collect();
+            others.retain(|id| *id != self.replica_id.get());
+            // The successor last, when nobody else is held by a promise any more.
+            others.sort_by_key(|id| (*id == to.get(), *id));
+            others.dedup();
+            for id in others {
+                let _told: Option<bool> = self.ask(id, Kind::Yield, &request, Duration::from_millis(500)).await;
+            }
+            for _ in 0..20 {
+                if self.leadership.lock().term != term {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        false
     }
 
     async fn ask<Q: Serialize, A: serde::de::DeserializeOwned>(
@@ -504,7 +575,7 @@ impl GroupInner {
             }
         }
         let _judged = self.gate.lock().await;
-        if self.may_oppose(true).await
+        if self.may_vote_for(own, true).await
             && let Err(error) = self.raft.trigger().elect(false).await
         {
             tracing::debug!(range = %self.range_id, %error, "election");
@@ -650,32 +721,36 @@ impl Group {
     /// # Errors
     /// When this replica does not lead, or nobody else leads after some seconds.
     pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), ChangeError> {
-        let inner = &*self.inner;
-        let term = inner.leadership.lock().term;
+        let inner = self.inner.clone();
+        let failed = |reason: &str| ChangeError { reason: reason.into() };
+        let (term, round) = {
+            let leadership = inner.leadership.lock();
+            (leadership.term, leadership.round)
+        };
         if term == 0 {
-            return Err(ChangeError { reason: "not the leader".into() });
+            return Err(failed("not the leader"));
+        }
+        let successor = inner.member(to.get()).ok_or_else(|| failed("the successor is no member"))?;
+        if !inner.liveness.is_live(successor.store) {
+            return Err(failed("the successor is away"));
         }
         // *release-before-yield*
-        inner.released.store(term, Ordering::Release);
-        inner.cached_term.store(0, Ordering::Release);
-        let request = Yield { term, to };
-        for _ in 0..20 {
-            let mut others: Vec<u64> = inner.joint_config().into_iter().flatten().collect();
-            others.retain(|id| *id != inner.replica_id.get());
-            // The successor last, when nobody else is held by a promise any more.
-            others.sort_by_key(|id| (*id == to.get(), *id));
-            others.dedup();
-            for id in others {
-                let _told: Option<bool> = inner.ask(id, Kind::Yield, &request, Duration::from_millis(500)).await;
-            }
-            for _ in 0..20 {
-                if inner.leadership.lock().term != term {
-                    return Ok(());
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        if inner.released.swap(term, Ordering::AcqRel) == term {
+            return Err(failed("it is being handed over already"));
         }
-        Err(ChangeError { reason: "nobody took over".into() })
+        inner.cached_term.store(0, Ordering::Release);
+        // Goes on when the caller does not wait any more, so that the lease is either gone or asked for anew.
+        let handed = tokio::spawn(async move {
+            let handed = inner.hand_over(term, round, to).await;
+            if !handed {
+                inner.resume(term).await;
+            }
+            handed
+        });
+        match handed.await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(failed("nobody took over")),
+        }
     }
 
     /// Starts an election at once, without asking first: for a group that just began here.
@@ -707,8 +782,19 @@ impl Group {
     pub async fn truncate_log(&self, up_to: u64) {
         let inner = &*self.inner;
         let up_to = up_to.min(inner.machine.durable_index());
+        if inner.log_store.bounds(inner.range_id).is_none_or(|(first, _)| up_to < first) {
+            return;
+        }
         // openraft purges up to what it knows a snapshot of: any applied position is one here.
         if inner.raft.trigger().snapshot().await.is_err() {
+            return;
+        }
+        let covered = |metrics: &openraft::RaftMetrics<Types>| {
+            metrics.snapshot.as_ref().is_some_and(|position| position.index >= up_to)
+        };
+        let wait = inner.raft.wait(Some(Duration::from_secs(10)));
+        if let Err(error) = wait.metrics(covered, "a snapshot to purge below").await {
+            tracing::debug!(range = %inner.range_id, %error, "purge");
             return;
         }
         if let Err(error) = inner.raft.trigger().purge_log(up_to).await {

@@ -30,3 +30,6 @@ pub use support::{LivenessConfig, PeerSupport, StoreLiveness};
 pub use machine::{ApplyError, Committed, CommittedPayload, SnapshotSource, StateMachine};
 pub use node::{GroupOptions, OpenError, RaftDeps, RaftNode};
 pub use types::{Applied, LogPosition, initial_membership};
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::{
     codec::{Address, Kind, decode_append, decode_message, split_head},
     group::{Fortify, Group, GroupInner, GroupParts, PreVote, Yield},
-    support::{LivenessConfig, LivenessDeps, StoreLiveness},
+    support::{LivenessConfig, LivenessDeps, StoreLiveness, recovered_epochs},
     log_storage::GroupLogStorage,
     machine::{MachineAdapter, SnapshotData, Spool, StateMachine},
     network::{ChunkHead, Network, SnapshotEnd},
@@ -62,6 +62,8 @@ struct NodeInner {
     found: Mutex<FxHashMap<RangeId, GroupLog>>,
     transport: Arc<dyn Transport>,
     liveness: StoreLiveness,
+    /// The epochs of other stores that this one supported before it started.
+    promised: FxHashMap<StoreId, u64>,
     config: Arc<openraft::Config>,
     groups: RwLock<FxHashMap<RangeId, Group>>,
     /// Groups without a leader, and when each tries next.
@@ -109,6 +111,8 @@ impl RaftNode {
                 false
             }
         };
+        // As of now: once heartbeats are answered, a peer that restarted too is supported under its new epoch.
+        let promised = recovered_epochs(&deps.recovered.metas);
         let liveness = StoreLiveness::start(LivenessDeps {
             store: deps.store_id,
             clock: deps.clock.clone(),
@@ -129,7 +133,8 @@ impl RaftNode {
             election_timeout_max: 20_000_000_000,
             enable_leader_restore: Some(false),
             snapshot_policy: SnapshotPolicy::Never,
-            max_in_snapshot_log_to_keep: 0,
+            // Only `truncate_log` purges: openraft's own rule, after each snapshot, knows nothing of `durable_index`.
+            max_in_snapshot_log_to_keep: u64::MAX,
             purge_batch_size: 1,
             max_payload_entries: 1024,
             replication_lag_threshold: 1_000,
@@ -146,6 +151,7 @@ impl RaftNode {
             found: Mutex::new(found),
             transport: deps.transport.clone(),
             liveness,
+            promised,
             config: Arc::new(config),
             groups: RwLock::default(),
             elections: Mutex::default(),
@@ -223,6 +229,8 @@ impl RaftNode {
             store: inner.store_id,
             may_vote: inner.may_vote,
         });
+        // Before a vote can reach it.
+        group.recover_promise(&inner.promised).await;
         tokio::spawn(group.clone().follow());
         let group = Group { inner: group };
         inner.groups.write().insert(options.range_id, group.clone());
@@ -357,7 +365,7 @@ impl Service for Handler {
             }
             Kind::PreVote => {
                 let request: PreVote = postcard::from_bytes(&body).map_err(refused)?;
-                Ok(answer(&group.on_pre_vote(request).await))
+                Ok(answer(&group.on_pre_vote(address.from, request).await))
             }
             Kind::Fortify => {
                 let request: Fortify = postcard::from_bytes(&body).map_err(refused)?;

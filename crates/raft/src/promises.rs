@@ -115,6 +115,7 @@ impl Promises {
     }
 
     /// The epoch last supported, whether or not it still is.
+    #[cfg(test)]
     pub fn last_epoch(&self, peer: StoreId) -> u64 {
         self.peers.get(&peer).map_or(0, |known| known.promise.epoch)
     }

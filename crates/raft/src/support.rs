@@ -78,21 +78,24 @@ pub(crate) struct LivenessDeps<'a> {
     pub config: LivenessConfig,
 }
 
+fn recovered_promises(metas: &[(Bytes, Bytes)]) -> impl Iterator<Item = (StoreId, Promise)> {
+    metas.iter().filter_map(|(key, value)| {
+        let peer = <[u8; 8]>::try_from(key.strip_prefix(PROMISE_PREFIX)?).ok()?;
+        Some((StoreId::new(u64::from_be_bytes(peer)), postcard::from_bytes(value).ok()?))
+    })
+}
+
+/// The epochs that were supported last, as a log was recovered.
+pub(crate) fn recovered_epochs(metas: &[(Bytes, Bytes)]) -> FxHashMap<StoreId, u64> {
+    recovered_promises(metas).map(|(peer, promise)| (peer, promise.epoch)).collect()
+}
+
 impl StoreLiveness {
     /// Recovers the promises and begins a new epoch, durable before this returns.
     pub(crate) async fn start(deps: LivenessDeps<'_>) -> Self {
-        let mut epoch = 0;
-        let mut found = Vec::new();
-        for (key, value) in deps.metas {
-            if key == EPOCH_KEY {
-                epoch = postcard::from_bytes(value).unwrap_or(0);
-            } else if let Some(peer) = key.strip_prefix(PROMISE_PREFIX)
-                && let Ok(peer) = <[u8; 8]>::try_from(peer)
-                && let Ok(promise) = postcard::from_bytes::<Promise>(value)
-            {
-                found.push((StoreId::new(u64::from_be_bytes(peer)), promise));
-            }
-        }
+        let epoch = deps.metas.iter().find(|(key, _)| key == EPOCH_KEY);
+        let epoch = epoch.and_then(|(_, value)| postcard::from_bytes(value).ok()).unwrap_or(0);
+        let found: Vec<(StoreId, Promise)> = recovered_promises(deps.metas).collect();
         let inner = Inner {
             store: deps.store,
             clock: deps.clock,
@@ -173,12 +176,6 @@ impl StoreLiveness {
     #[must_use]
     pub fn binds(&self, store: StoreId, epoch: u64) -> bool {
         self.inner.promises.lock().binds(store, epoch, self.inner.clock.now())
-    }
-
-    /// The epoch of a store that this one supported last.
-    #[must_use]
-    pub fn last_supported_epoch(&self, store: StoreId) -> u64 {
-        self.inner.promises.lock().last_epoch(store)
     }
 
     /// Withdraws support for an epoch of a store if the promise has run out; whether it does not stand any more. A

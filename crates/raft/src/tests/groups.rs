@@ -1,0 +1,106 @@
+//! Proposals, restarts, members and snapshots.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use keys::{NodeId, ReplicaId, StoreId, Term};
+
+use super::cluster::Cluster;
+use crate::ProposeError;
+
+fn command(number: u64) -> Bytes {
+    Bytes::from(format!("command {number}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_store_applies_in_order_and_resumes() {
+    let mut cluster = Cluster::new(21, 1, 1).await;
+    let (_, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(1);
+    let proposals: Vec<_> = (0..100).map(|number| group.propose(command(number), term)).collect();
+    for (number, outcome) in (0..).zip(futures::future::join_all(proposals).await) {
+        assert_eq!(outcome, Ok(command(number)));
+    }
+    drop(group);
+    assert_eq!(cluster.machine(1).commands().len(), 100);
+    cluster.stop(1).await;
+    cluster.start(1, true).await;
+    let (_, later) = cluster.leaseholder(term).await;
+    cluster.group(1).propose(command(100), later).await.unwrap();
+    assert_eq!(cluster.machine(1).commands(), (0..=100).map(command).collect::<Vec<_>>());
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_stores_agree() {
+    let mut cluster = Cluster::new(22, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader);
+    futures::future::join_all((0..50).map(|number| group.propose(command(number), term))).await;
+    for id in 1..=3 {
+        cluster.until("all applied", |this| (this.machine(id).commands().len() == 50).then_some(())).await;
+    }
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    let refused = cluster.group(follower).propose(command(50), term).await;
+    assert_eq!(refused, Err(ProposeError::NotLeader { leader: Some(ReplicaId::new(leader)) }));
+    let earlier = Term::new(term.get() - 1);
+    assert!(matches!(group.propose(command(51), earlier).await, Err(ProposeError::NotLeader { .. })));
+    drop(group);
+    cluster.finish().await;
+}
+
+/// A leader that is cut off cannot tell what becomes of a proposal, and does not claim to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proposal_of_a_deposed_leader_is_ambiguous() {
+    let mut cluster = Cluster::new(23, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    cluster.group(leader).propose(command(0), term).await.unwrap();
+    for id in (1..=3).filter(|id| *id != leader) {
+        cluster.cut(leader, id);
+    }
+    let group = cluster.group(leader);
+    let lost = tokio::spawn(async move { group.propose(Bytes::from_static(b"lost"), term).await });
+    let (next, later) = cluster.leaseholder(term).await;
+    cluster.group(next).propose(Bytes::from_static(b"kept"), later).await.unwrap();
+    cluster.network.heal_all();
+    cluster.until("the old leader follows", |this| this.machine(leader).has("kept").then_some(())).await;
+    let outcome = tokio::time::timeout(cluster.support() * 10, lost).await.unwrap().unwrap();
+    assert!(matches!(outcome, Err(ProposeError::Ambiguous { .. })), "{outcome:?}");
+    for id in 1..=3 {
+        assert!(!cluster.machine(id).has("lost"));
+    }
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_member_comes_by_snapshot_and_votes() {
+    let mut cluster = Cluster::new(24, 4, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader);
+    futures::future::join_all((0..40).map(|number| group.propose(command(number), term))).await;
+    // What the state machine would lose in a power cut stays in the log.
+    let (applied, durable) = (group.status().applied_index, group.status().applied_index - 20);
+    cluster.machine(leader).durable.store(durable, Ordering::Relaxed);
+    group.truncate_log(applied).await;
+    cluster.until("the log is shorter", |_| (group.status().first_index == durable + 1).then_some(())).await;
+    assert_eq!(group.status().last_index, applied);
+
+    group.add_learner(ReplicaId::new(4), NodeId::new(4), StoreId::new(4)).await.unwrap();
+    cluster.until("the snapshot", |this| (this.machine(4).commands().len() == 40).then_some(())).await;
+    assert!(cluster.machine(4).installs.load(Ordering::Relaxed) > 0, "the log alone did not reach it");
+
+    let leaving = (1..=3).find(|id| *id != leader).unwrap();
+    let voters: Vec<ReplicaId> = (1..=4).filter(|id| *id != leaving).map(ReplicaId::new).collect();
+    group.change_voters(voters.clone()).await.unwrap();
+    cluster.until("the new voters", |_| (group.status().voters == voters).then_some(())).await;
+    group.propose(command(40), term).await.unwrap();
+    drop(group);
+
+    // Two of the three voters are left, the new one among them.
+    cluster.stop(leaving).await;
+    cluster.stop(leader).await;
+    let (_, later) = cluster.leaseholder(term).await;
+    assert!(later > term);
+    cluster.until("nothing was lost", |this| this.machine(4).has("command 40").then_some(())).await;
+    cluster.finish().await;
+}

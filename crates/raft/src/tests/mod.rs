@@ -1,0 +1,5 @@
+//! Groups over real logs and a network in memory, with clocks that disagree.
+
+mod cluster;
+mod groups;
+mod leases;
