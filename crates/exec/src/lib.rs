@@ -1,1 +1,39 @@
-//! exec
+//! The problem: a plan must become rows, quickly for a million of them and at once for one, within a bound on memory
+//! and with PostgreSQL's exact semantics.
+//!
+//! The idea: each plan node becomes an [`Operator`] that is asked for one [`types::Batch`] after another. Expressions
+//! are evaluated over whole columns where nobody can tell the difference, and row by row otherwise.
+//!
+//! **Invariants**
+//! - *lazy-semantics* ([`eval`]): vectorised evaluation answers what row-wise evaluation in source order would.
+//! - *frame-balance* ([`context`]): whoever pushes an Outer frame pops it, on errors too.
+//! - *budgeted* ([`memory`]): what an operator keeps beyond one batch is counted while it is kept.
+//!
+//! Deliberately left out: spilling to disk (an operator over its budget fails with 53200).
+
+mod change;
+pub mod context;
+pub mod ddl;
+pub mod error;
+pub mod eval;
+pub mod memory;
+pub mod operator;
+mod operators;
+pub mod row_write;
+pub mod scan;
+pub mod sequence;
+mod subquery;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod vectorized;
+mod volatility;
+
+pub use context::{CancelFlag, ExecContext, ExecStats, NodeStats, SequenceState, VirtualTables};
+pub use error::{CATALOG_CHANGED, kv_error};
+pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar};
+pub use memory::{MemoryBudget, Reservation};
+pub use operator::{Operator, build, build_instrumented};
+pub use row_write::{TableWriter, fit_row};
+pub use subquery::SubqueryCache;

@@ -1,10 +1,96 @@
-//! SQL text to physical plan.
+//! SQL text to physical plan, in four steps that read one another's output and nothing else:
+//!
+//! ```text
+//! text --parse--> ParsedStatement --bind--> Rel, Ddl, Utility --optimize--> Plan
+//! ```
+//!
+//! [`parse`] cuts a query string into statements, binding (`bind`) gives every name a position and every operator a
+//! function, and the optimizer decides how to get what the bound query asks for.
+//!
+//! This is the only crate that knows the parser's syntax trees. It reads the catalog and writes nothing; a plan
+//! belongs to one catalog version ([`PreparedPlan::catalog_version`]).
 
+mod bind;
 pub mod expr;
 pub mod logical;
+mod optimize;
+pub mod parse;
 pub mod plan;
+mod scope;
 pub mod statement;
 
+use builtins::EvalContext;
+use catalog::CatalogSnapshot;
+use sqlparser::ast;
+use types::{Formatting, SqlError, SqlResult, SqlType};
+
+pub use bind::bind_stored_expr;
 pub use expr::{AggregateCall, Comparison, Expr, SequenceOp, SortKey, Subquery, SubqueryKind, TruthTest};
+pub use parse::{ParsedStatement, parse};
 pub use plan::{JoinKind, Node, Plan, PlanColumn};
 pub use statement::{Ddl, PreparedPlan, StatementKind, Utility};
+
+use bind::Binder;
+use logical::{Rel, RelNode};
+
+/// What planning depends on besides the text.
+#[derive(Clone, Copy)]
+pub struct PlanContext<'a> {
+    pub catalog: &'a CatalogSnapshot,
+    pub database: u32,
+    pub search_path: &'a [String],
+    pub user: &'a str,
+    /// The types that the client's Parse message gave for parameters.
+    pub param_types: &'a [Option<SqlType>],
+    /// For computing constants.
+    pub eval: &'a EvalContext<'a>,
+    pub formatting: &'a Formatting,
+}
+
+/// Plans a statement.
+///
+/// # Errors
+/// What PostgreSQL reports before it begins to execute: unknown names, types that do not fit, misplaced clauses.
+pub fn plan_statement(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    match &statement.ast {
+        ast::Statement::Query(_)
+        | ast::Statement::Insert(_)
+        | ast::Statement::Update(_)
+        | ast::Statement::Delete(_) => plan_query(statement, context),
+        other => plan_other(other),
+    }
+}
+
+fn plan_query(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    let source = Some(statement.source.clone());
+    let (rel, mut binder) =
+        Binder::bind_with(context, source, optimize_rel, |binder| binder.bind_statement(&statement.ast))?;
+    let ctes = binder.take_ctes();
+    let is_write = |node: &RelNode| {
+        matches!(node, RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. })
+    };
+    let writes = is_write(&rel.node) || ctes.iter().any(|cte| is_write_plan(&cte.node));
+    let columns = rel.columns.clone();
+    let plan = optimize_rel(rel, context)?;
+    Ok(PreparedPlan {
+        kind: StatementKind::Query { plan, writes },
+        params: binder.param_types(),
+        columns,
+        ctes,
+        catalog_version: context.catalog.version(),
+        tag: statement.tag(),
+    })
+}
+
+fn is_write_plan(node: &Node) -> bool {
+    matches!(node, Node::Insert(_) | Node::Update(_) | Node::Delete(_))
+}
+
+fn plan_other(statement: &ast::Statement) -> SqlResult<PreparedPlan> {
+    Err(SqlError::not_supported(format!("this statement is not supported: {statement}")))
+}
+
+/// The optimizer, as binding and planning call it.
+pub(crate) fn optimize_rel(rel: Rel, context: &PlanContext<'_>) -> SqlResult<Plan> {
+    optimize::optimize(rel, context)
+}

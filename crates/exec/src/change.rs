@@ -1,0 +1,267 @@
+//! INSERT, UPDATE and DELETE.
+
+use std::{collections::HashSet, sync::Arc};
+
+use async_trait::async_trait;
+use catalog::{Table, row::EntryReader};
+use keys::Key;
+use kv::{Read, See};
+use plan::plan::{Delete, Insert, OnConflict, Update};
+use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use crate::{
+    context::ExecContext,
+    error::{from_entry, from_kv},
+    eval::{eval_batch, eval_row},
+    operator::Operator,
+    row_write::{TableWriter, fit_row, returning, table_types},
+};
+
+struct InsertOperator {
+    source: Box<dyn Operator>,
+    writer: TableWriter,
+    on_conflict: Option<OnConflict>,
+    returning: Option<Vec<plan::Expr>>,
+    /// Rows that DO UPDATE has written in this statement may not be met again.
+    touched: HashSet<Key>,
+}
+
+#[must_use]
+pub fn build_insert(insert: &Insert, source: Box<dyn Operator>) -> Box<dyn Operator> {
+    Box::new(InsertOperator {
+        source,
+        writer: TableWriter::new(&insert.table, &insert.row_rules),
+        on_conflict: insert.on_conflict.clone(),
+        returning: insert.returning.clone(),
+        touched: HashSet::new(),
+    })
+}
+
+impl InsertOperator {
+    async fn insert(&mut self, rows: Vec<Vec<Datum>>, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Vec<Datum>>> {
+        match self.on_conflict.clone() {
+            None => {
+                self.writer.insert(&rows, ctx).await?;
+                Ok(rows)
+            }
+            Some(conflict) => {
+                let mut written = Vec::new();
+                for row in rows {
+                    if let Some(row) = self.insert_or(row, &conflict, ctx).await? {
+                        written.push(row);
+                    }
+                }
+                Ok(written)
+            }
+        }
+    }
+
+    /// One row under ON CONFLICT; what was written, if anything was.
+    async fn insert_or(
+        &mut self,
+        row: Vec<Datum>,
+        conflict: &OnConflict,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Option<Vec<Datum>>> {
+        let arbiters = match &conflict.arbiters {
+            Some(arbiters) => arbiters.clone(),
+            None => (0..self.writer.table.indexes.len()).collect(),
+        };
+        let rows = [row];
+        let duplicate = self.writer.duplicates(&rows, &arbiters, ctx).await?.into_iter().next().flatten();
+        let [row] = rows;
+        let Some(duplicate) = duplicate else {
+            self.touched.insert(self.writer.primary().encode_key(&row));
+            self.writer.insert(std::slice::from_ref(&row), ctx).await?;
+            return Ok(Some(row));
+        };
+        let Some(update) = &conflict.update else { return Ok(None) };
+        let table = self.writer.table.clone();
+        let existing = read_existing(&table, duplicate.index, &duplicate.key, &duplicate.value, ctx).await?;
+        if !self.touched.insert(self.writer.primary().encode_key(&existing)) {
+            return Err(SqlError::new(
+                SqlState::CardinalityViolation,
+                "ON CONFLICT DO UPDATE command cannot affect row a second time",
+            )
+            .with_hint(
+                "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
+            ));
+        }
+        let mut both = existing.clone();
+        both.extend(row);
+        if let Some(filter) = &update.filter
+            && eval_row(filter, &both, &ctx.scope())?.as_bool() != Some(true)
+        {
+            return Ok(None);
+        }
+        let mut new = existing.clone();
+        for (position, expr) in &update.assignments {
+            new[*position] = eval_row(expr, &both, &ctx.scope())?;
+        }
+        fit_row(&table, &mut new)?;
+        self.writer.prepare(&mut new, ctx)?;
+        self.writer.update(&existing, &new, ctx).await?;
+        Ok(Some(new))
+    }
+}
+
+/// The whole row behind an entry.
+async fn read_existing(
+    table: &Arc<Table>,
+    index: usize,
+    key: &Key,
+    value: &[u8],
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Vec<Datum>> {
+    let all: Vec<usize> = (0..table.columns.len()).collect();
+    let rows = EntryReader::new(table, table.primary(), &all);
+    let mut row = vec![Datum::Null; all.len()];
+    if index == 0 {
+        rows.read_datums(key.as_bytes(), value, &mut row).map_err(from_entry)?;
+        return Ok(row);
+    }
+    let entries = EntryReader::new(table, &table.indexes[index], &[]);
+    let primary = catalog::row::IndexCodec::new(table, table.primary());
+    let row_key = entries.row_key(&primary, key.as_bytes(), value).map_err(from_entry)?;
+    let read = Read { see: See::Now, ..Read::default() };
+    let found = ctx.txn()?.get(&row_key, read).await.map_err(from_kv)?;
+    let found = found.ok_or_else(|| {
+        SqlError::new(SqlState::DataCorrupted, format!("index entry {key} of table \"{}\" has no row", table.name))
+    })?;
+    rows.read_datums(row_key.as_bytes(), &found, &mut row).map_err(from_entry)?;
+    Ok(row)
+}
+
+#[async_trait]
+impl Operator for InsertOperator {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        loop {
+            let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
+            let mut rows: Vec<Vec<Datum>> = (0..batch.len()).map(|row| batch.row(row)).collect();
+            for row in &mut rows {
+                fit_row(&self.writer.table, row)?;
+                self.writer.prepare(row, ctx)?;
+            }
+            let written = self.insert(rows, ctx).await?;
+            ctx.affected += written.len() as u64;
+            ctx.txn()?.check_size().map_err(from_kv)?;
+            if let Some(exprs) = &self.returning
+                && !written.is_empty()
+            {
+                let types = table_types(&self.writer.table);
+                return returning(exprs, written, &types, ctx).await.map(Some);
+            }
+        }
+    }
+}
+
+struct UpdateOperator {
+    source: Box<dyn Operator>,
+    source_types: Vec<SqlType>,
+    writer: TableWriter,
+    assignments: Vec<(usize, plan::Expr)>,
+    returning: Option<Vec<plan::Expr>>,
+    touched: HashSet<Key>,
+}
+
+#[must_use]
+pub fn build_update(update: &Update, source: Box<dyn Operator>) -> Box<dyn Operator> {
+    Box::new(UpdateOperator {
+        source,
+        source_types: update.source.columns.iter().map(|column| column.ty).collect(),
+        writer: TableWriter::new(&update.table, &update.row_rules),
+        assignments: update.assignments.clone(),
+        returning: update.returning.clone(),
+        touched: HashSet::new(),
+    })
+}
+
+#[async_trait]
+impl Operator for UpdateOperator {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        let width = self.writer.table.columns.len();
+        loop {
+            ctx.cancel.check()?;
+            let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
+            let mut values = Vec::with_capacity(self.assignments.len());
+            for (_, expr) in &self.assignments {
+                values.push(eval_batch(expr, &batch, ctx).await?);
+            }
+            let mut written = Vec::new();
+            for row in 0..batch.len() {
+                let whole = batch.row(row);
+                let old = &whole[..width];
+                // A row that FROM joins several times is changed once.
+                if !self.touched.insert(self.writer.primary().encode_key(old)) {
+                    continue;
+                }
+                let mut new = old.to_vec();
+                for ((position, _), value) in self.assignments.iter().zip(&values) {
+                    new[*position] = value.get_datum(row);
+                }
+                fit_row(&self.writer.table, &mut new)?;
+                self.writer.prepare(&mut new, ctx)?;
+                self.writer.update(old, &new, ctx).await?;
+                ctx.affected += 1;
+                if self.returning.is_some() {
+                    new.extend_from_slice(&whole[width..]);
+                    written.push(new);
+                }
+            }
+            ctx.txn()?.check_size().map_err(from_kv)?;
+            if let Some(exprs) = &self.returning
+                && !written.is_empty()
+            {
+                return returning(exprs, written, &self.source_types, ctx).await.map(Some);
+            }
+        }
+    }
+}
+
+struct DeleteOperator {
+    source: Box<dyn Operator>,
+    source_types: Vec<SqlType>,
+    writer: TableWriter,
+    returning: Option<Vec<plan::Expr>>,
+    touched: HashSet<Key>,
+}
+
+#[must_use]
+pub fn build_delete(delete: &Delete, source: Box<dyn Operator>) -> Box<dyn Operator> {
+    Box::new(DeleteOperator {
+        source,
+        source_types: delete.source.columns.iter().map(|column| column.ty).collect(),
+        writer: TableWriter::new(&delete.table, &delete.row_rules),
+        returning: delete.returning.clone(),
+        touched: HashSet::new(),
+    })
+}
+
+#[async_trait]
+impl Operator for DeleteOperator {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        let width = self.writer.table.columns.len();
+        loop {
+            ctx.cancel.check()?;
+            let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
+            let mut deleted = Vec::new();
+            for row in 0..batch.len() {
+                let whole = batch.row(row);
+                if !self.touched.insert(self.writer.primary().encode_key(&whole[..width])) {
+                    continue;
+                }
+                self.writer.delete(&whole[..width], ctx)?;
+                ctx.affected += 1;
+                if self.returning.is_some() {
+                    deleted.push(whole);
+                }
+            }
+            ctx.txn()?.check_size().map_err(from_kv)?;
+            if let Some(exprs) = &self.returning
+                && !deleted.is_empty()
+            {
+                return returning(exprs, deleted, &self.source_types, ctx).await.map(Some);
+            }
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! CREATE.
+
+use std::sync::Arc;
+
+use catalog::{
+    Check, Column, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN, Relation, Role, Schema,
+    Table, View, descriptor::FIRST_USER_ID,
+};
+use keys::{ColumnId, IndexId};
+use plan::statement::{CheckSpec, CreateTable, IndexSpec, RoleOptions, SequenceOptions};
+use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
+
+use super::{DdlContext, build_column, build_index, index_name, is_index, new_sequence};
+use crate::ddl::alter::fill_index;
+
+pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
+    if ctx.change.snapshot().name_owner(create.schema, &create.name).is_some() {
+        if create.if_not_exists {
+            ctx.notice(format!("relation \"{}\" already exists, skipping", create.name));
+            return Ok(None);
+        }
+        ctx.check_name_free(create.schema, &create.name)?;
+    }
+    // The table, and two ids for each index and one for each check.
+    let id = ctx.new_ids(1 + 2 * (create.indexes.len() + 1) + create.checks.len()).await?;
+    let mut next = id + 1;
+    let mut table = Table {
+        id,
+        name: create.name.clone(),
+        schema: create.schema,
+        owner: ctx.user,
+        columns: Vec::new(),
+        indexes: Vec::new(),
+        checks: Vec::new(),
+        foreign_keys: Vec::new(),
+        next_column: ColumnId::new(1),
+        next_index: PRIMARY_INDEX,
+        storage: id,
+        statistics: None,
+        comment: None,
+    };
+    let mut taken = vec![create.name.clone()];
+    for spec in &create.columns {
+        if table.columns.iter().any(|column| column.name == spec.name) {
+            return Err(SqlError::new(
+                SqlState::DuplicateColumn,
+                format!("column \"{}\" specified more than once", spec.name),
+            ));
+        }
+        let column = build_column(&mut table, spec, &mut taken, ctx).await?;
+        table.columns.push(column);
+    }
+    let primary = create.indexes.iter().find(|spec| spec.primary);
+    match primary {
+        Some(spec) => {
+            for wanted in &spec.columns {
+                if let Some(column) = table.columns.iter_mut().find(|column| column.name == wanted.name) {
+                    column.nullable = false;
+                }
+            }
+            let name = index_name(spec, &table, &taken, ctx);
+            taken.push(name.clone());
+            let spec = IndexSpec { constraint: true, ..spec.clone() };
+            let index = build_index(&mut table, &spec, name, next, next + 1)?;
+            table.indexes.push(index);
+        }
+        None => add_row_id(&mut table, next),
+    }
+    next += 2;
+    for spec in create.indexes.iter().filter(|spec| !spec.primary) {
+        let name = index_name(spec, &table, &taken, ctx);
+        if ctx.change.snapshot().name_owner(create.schema, &name).is_some() || taken.contains(&name) {
+            return Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
+        }
+        taken.push(name.clone());
+        let index = build_index(&mut table, spec, name, next, next + 1)?;
+        table.indexes.push(index);
+        next += 2;
+    }
+    for spec in &create.checks {
+        let check = build_check(&table, spec, next);
+        table.checks.push(check);
+        next += 1;
+    }
+    ctx.put_table(table);
+    let table = ctx.table(id)?;
+    bind_all(&table, ctx)?;
+    Ok(Some(table))
+}
+
+/// Every stored expression must bind against the table as it is now.
+pub(super) fn bind_all(table: &Arc<Table>, ctx: &DdlContext<'_>) -> SqlResult<()> {
+    for check in &table.checks {
+        let bound = (ctx.bind)(&check.expr, table, ctx.change)?;
+        if !bound.ty().same_base(&SqlType::Bool) {
+            return Err(SqlError::new(
+                SqlState::DatatypeMismatch,
+                format!("argument of CHECK must be type boolean, not type {}", bound.ty()),
+            ));
+        }
+    }
+    for predicate in table.indexes.iter().filter_map(|index| index.predicate.as_ref()) {
+        (ctx.bind)(predicate, table, ctx.change)?;
+    }
+    Ok(())
+}
+
+fn add_row_id(table: &mut Table, oid: u32) {
+    let id = table.next_column;
+    table.next_column = id.next();
+    table.columns.push(Column {
+        id,
+        name: ROW_ID_COLUMN.into(),
+        ty: SqlType::Int8,
+        nullable: false,
+        default: None,
+        missing: Datum::Null,
+        hidden: true,
+    });
+    table.indexes.push(Index {
+        id: PRIMARY_INDEX,
+        oid,
+        name: String::new(),
+        unique: true,
+        columns: vec![IndexColumn { column: id, direction: Direction::Asc, nulls: NullsOrder::Last }],
+        included: Vec::new(),
+        predicate: None,
+        constraint: None,
+    });
+    table.next_index = IndexId::new(PRIMARY_INDEX.get() + 1);
+}
+
+pub(super) fn build_check(table: &Table, spec: &CheckSpec, oid: u32) -> Check {
+    let name = spec.name.clone().unwrap_or_else(|| {
+        let base = match &spec.columns[..] {
+            [only] => format!("{}_{only}_check", table.name),
+            _ => format!("{}_check", table.name),
+        };
+        let mut name = base.clone();
+        let mut number = 0;
+        while table.checks.iter().any(|check| check.name == name) {
+            number += 1;
+            name = format!("{base}{number}");
+        }
+        name
+    });
+    let columns = spec
+        .columns
+        .iter()
+        .filter_map(|name| table.column_named(name).map(|(_, column)| column.id))
+        .collect();
+    Check { oid, name, expr: spec.expr.clone(), columns }
+}
+
+pub(super) async fn index(
+    table: &Arc<Table>,
+    spec: &IndexSpec,
+    if_not_exists: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    let table = ctx.table(table.id)?;
+    let name = index_name(spec, &table, &[], ctx);
+    if ctx.change.snapshot().name_owner(table.schema, &name).is_some() {
+        if if_not_exists {
+            ctx.notice(format!("relation \"{name}\" already exists, skipping"));
+            return Ok(());
+        }
+        ctx.check_name_free(table.schema, &name)?;
+    }
+    let oid = ctx.new_ids(2).await?;
+    let mut changed = (*table).clone();
+    let index = build_index(&mut changed, spec, name, oid, oid + 1)?;
+    changed.indexes.push(index);
+    ctx.put_table(changed);
+    let table = ctx.table(table.id)?;
+    bind_all(&table, ctx)?;
+    fill_index(&table, table.indexes.len() - 1, ctx).await
+}
+
+pub(super) async fn database(name: &str, _owner: Option<&str>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    if ctx.change.snapshot().database(name).is_some() {
+        return Err(SqlError::new(SqlState::DuplicateDatabase, format!("database \"{name}\" already exists")));
+    }
+    let id = ctx.new_ids(2).await?;
+    let owner = ctx.user;
+    ctx.change.put(ctx.txn, Descriptor::Database(Database { id, name: name.into(), owner }));
+    let schema = Schema { id: id + 1, database: id, name: "public".into(), owner };
+    ctx.change.put(ctx.txn, Descriptor::Schema(schema));
+    Ok(())
+}
+
+pub(super) async fn schema(name: &str, if_not_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    if ctx.change.snapshot().schema(ctx.database, name).is_some() {
+        if if_not_exists {
+            ctx.notice(format!("schema \"{name}\" already exists, skipping"));
+            return Ok(());
+        }
+        return Err(SqlError::new(SqlState::DuplicateSchema, format!("schema \"{name}\" already exists")));
+    }
+    if name.starts_with("pg_") {
+        return Err(SqlError::new(SqlState::ReservedName, format!("unacceptable schema name \"{name}\""))
+            .with_detail("The prefix \"pg_\" is reserved for system schemas."));
+    }
+    let id = ctx.new_ids(1).await?;
+    let schema = Schema { id, database: ctx.database, name: name.into(), owner: ctx.user };
+    ctx.change.put(ctx.txn, Descriptor::Schema(schema));
+    Ok(())
+}
+
+pub(super) async fn view(
+    schema: u32,
+    name: &str,
+    columns: &[(String, SqlType)],
+    query: &str,
+    depends_on: &[u32],
+    or_replace: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    let existing = ctx.change.snapshot().name_owner(schema, name);
+    let id = match (existing, ctx.change.snapshot().relation(schema, name)) {
+        (None, _) => ctx.new_ids(1).await?,
+        (Some(_), Some(Relation::View(view))) if or_replace => view.id,
+        (Some(owner), _) => {
+            let what = if is_index(owner) { "index" } else { "relation" };
+            return Err(SqlError::new(SqlState::DuplicateTable, format!("{what} \"{name}\" already exists")));
+        }
+    };
+    let view = View {
+        id,
+        name: name.into(),
+        schema,
+        owner: ctx.user,
+        columns: columns.to_vec(),
+        query: query.into(),
+        depends_on: depends_on.to_vec(),
+        comment: None,
+    };
+    ctx.change.put(ctx.txn, Descriptor::View(view));
+    Ok(())
+}
+
+pub(super) async fn sequence(
+    schema: u32,
+    name: &str,
+    if_not_exists: bool,
+    options: &SequenceOptions,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    if ctx.change.snapshot().name_owner(schema, name).is_some() {
+        if if_not_exists {
+            ctx.notice(format!("relation \"{name}\" already exists, skipping"));
+            return Ok(());
+        }
+        ctx.check_name_free(schema, name)?;
+    }
+    let id = ctx.new_ids(1).await?;
+    let made = new_sequence(id, schema, name.into(), ctx.user, options, None)?;
+    ctx.change.put(ctx.txn, Descriptor::Sequence(made));
+    Ok(())
+}
+
+pub(super) async fn role(
+    name: &str,
+    options: &RoleOptions,
+    if_not_exists: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    if ctx.change.snapshot().role(name).is_some() {
+        if if_not_exists {
+            return Ok(());
+        }
+        return Err(SqlError::new(SqlState::DuplicateObject, format!("role \"{name}\" already exists")));
+    }
+    let id = ctx.new_ids(1).await?;
+    debug_assert!(id >= FIRST_USER_ID, "ids of users' objects are above the built-in ones");
+    let role = Role {
+        id,
+        name: name.into(),
+        superuser: options.superuser.unwrap_or(false),
+        login: options.login.unwrap_or(false),
+        create_db: options.create_db.unwrap_or(false),
+        create_role: options.create_role.unwrap_or(false),
+    };
+    ctx.change.put(ctx.txn, Descriptor::Role(role));
+    Ok(())
+}

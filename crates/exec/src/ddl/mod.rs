@@ -1,0 +1,294 @@
+//! DDL: changes of descriptors and of stored rows in the transaction that asks for them.
+//!
+//! A change that must touch rows (a new index, a new NOT NULL) reads the table in the same transaction, so that it is
+//! seen whole or not at all. Storage that nothing names any more is cleared after the commit.
+
+mod alter;
+mod create;
+mod drop;
+
+use std::sync::Arc;
+
+use catalog::{
+    CatalogChange, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint, NameOwner,
+    Relation, Sequence, Table,
+};
+use keys::{ColumnId, IndexId, Span, keyspace};
+use kv::Txn;
+use plan::statement::{ColumnSpec, Ddl, DefaultSpec, IndexSpec, SequenceOptions};
+use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
+
+use crate::error::from_kv;
+
+/// What a DDL statement works with.
+pub struct DdlContext<'a> {
+    pub txn: &'a mut Txn,
+    pub change: &'a mut CatalogChange,
+    pub store: &'a CatalogStore,
+    pub database: u32,
+    pub user: u32,
+    /// Storage to clear once the transaction has committed.
+    pub garbage: &'a mut Vec<Span>,
+    /// Split points to apply once it has.
+    pub splits: &'a mut Vec<keys::Key>,
+    pub notices: &'a mut Vec<String>,
+    /// Binds stored expressions over a table as it will be.
+    pub bind: &'a (dyn Fn(&str, &Arc<Table>, &CatalogChange) -> SqlResult<plan::Expr> + Send + Sync),
+}
+
+/// Runs a statement; the rows of CREATE TABLE AS are inserted by the caller, into the table returned.
+pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
+    match ddl {
+        Ddl::CreateTable(create) => return create::table(create, ctx).await,
+        Ddl::CreateDatabase { name, owner } => create::database(name, owner.as_deref(), ctx).await?,
+        Ddl::CreateSchema { name, if_not_exists, .. } => create::schema(name, *if_not_exists, ctx).await?,
+        Ddl::CreateIndex { table, index, if_not_exists } => {
+            create::index(table, index, *if_not_exists, ctx).await?;
+        }
+        Ddl::CreateView { schema, name, columns, query, depends_on, or_replace } => {
+            create::view(*schema, name, columns, query, depends_on, *or_replace, ctx).await?;
+        }
+        Ddl::CreateSequence { schema, name, if_not_exists, options } => {
+            create::sequence(*schema, name, *if_not_exists, options, ctx).await?;
+        }
+        Ddl::CreateRole { name, options, if_not_exists } => {
+            create::role(name, options, *if_not_exists, ctx).await?;
+        }
+        Ddl::AlterTable { table, actions } => alter::table(table, actions, ctx).await?,
+        Ddl::AlterSequence { id, options } => alter::sequence(*id, options, ctx).await?,
+        Ddl::AlterIndexRename { table, oid, to } => alter::rename_index(table, *oid, to, ctx)?,
+        Ddl::AlterDatabaseRename { name, to } => alter::rename_database(name, to, ctx)?,
+        Ddl::AlterSchemaRename { name, to } => alter::rename_schema(name, to, ctx)?,
+        Ddl::AlterRole { name, options } => alter::role(name, options, ctx)?,
+        Ddl::RenameRelation { id, to } => alter::rename_relation(*id, to, ctx)?,
+        Ddl::DropDatabase { name, if_exists } => drop::database(name, *if_exists, ctx)?,
+        Ddl::DropSchema { names, if_exists, cascade } => drop::schemas(names, *if_exists, *cascade, ctx)?,
+        Ddl::DropRelations { ids, missing, cascade, kind } => {
+            drop::relations(ids, missing, *cascade, *kind, ctx)?;
+        }
+        Ddl::DropIndexes { indexes, missing, .. } => drop::indexes(indexes, missing, ctx)?,
+        Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx)?,
+        Ddl::Truncate { tables, restart_identity, .. } => drop::truncate(tables, *restart_identity, ctx).await?,
+        Ddl::Comment { relation, column, text } => alter::comment(*relation, column.as_deref(), text.as_deref(), ctx)?,
+        Ddl::Accepted => {}
+    }
+    Ok(None)
+}
+
+impl DdlContext<'_> {
+    fn notice(&mut self, text: impl Into<String>) {
+        self.notices.push(text.into());
+    }
+
+    async fn new_ids(&self, count: usize) -> SqlResult<u32> {
+        self.store.allocate_ids(count as u32).await.map_err(from_kv)
+    }
+
+    /// The table as it is by now in this transaction.
+    fn table(&self, id: u32) -> SqlResult<Arc<Table>> {
+        self.change.snapshot().table_by_id(id).cloned().ok_or_else(|| {
+            SqlError::new(SqlState::UndefinedTable, format!("relation with OID {id} does not exist"))
+        })
+    }
+
+    fn put_table(&mut self, table: Table) {
+        self.change.put(self.txn, Descriptor::Table(table));
+    }
+
+    fn check_name_free(&self, schema: u32, name: &str) -> SqlResult<()> {
+        if self.change.snapshot().name_owner(schema, name).is_some() {
+            return Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
+        }
+        Ok(())
+    }
+
+    /// PostgreSQL's default names: the parts joined, a number where the name is taken.
+    fn free_name(&self, schema: u32, parts: &[&str], taken: &[String]) -> String {
+        let base = parts.join("_");
+        let mut name = base.clone();
+        let mut number = 0;
+        while self.change.snapshot().name_owner(schema, &name).is_some() || taken.contains(&name) {
+            number += 1;
+            name = format!("{base}{number}");
+        }
+        name
+    }
+}
+
+fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<IndexColumn>> {
+    spec.columns
+        .iter()
+        .map(|wanted| {
+            let (_, column) = table.column_named(&wanted.name).ok_or_else(|| {
+                SqlError::new(SqlState::UndefinedColumn, format!("column \"{}\" does not exist", wanted.name))
+            })?;
+            if !column.ty.key_encodable() {
+                return Err(SqlError::new(
+                    SqlState::UndefinedObject,
+                    format!("data type {} has no default operator class for access method \"btree\"", column.ty),
+                ));
+            }
+            let direction = if wanted.descending { Direction::Desc } else { Direction::Asc };
+            let nulls_first = wanted.nulls_first.unwrap_or(wanted.descending);
+            let nulls = if nulls_first { NullsOrder::First } else { NullsOrder::Last };
+            Ok(IndexColumn { column: column.id, direction, nulls })
+        })
+        .collect()
+}
+
+/// An index of a table by its spec; the name may have been made up by then.
+fn build_index(table: &mut Table, spec: &IndexSpec, name: String, oid: u32, constraint_oid: u32) -> SqlResult<Index> {
+    let columns = index_columns(table, spec)?;
+    let included = spec
+        .included
+        .iter()
+        .map(|name| {
+            table.column_named(name).map(|(_, column)| column.id).ok_or_else(|| {
+                SqlError::new(SqlState::UndefinedColumn, format!("column \"{name}\" does not exist"))
+            })
+        })
+        .collect::<SqlResult<Vec<ColumnId>>>()?;
+    let id = table.next_index;
+    table.next_index = id.next();
+    Ok(Index {
+        id,
+        oid,
+        name,
+        unique: spec.unique || spec.primary,
+        columns,
+        included,
+        predicate: spec.predicate.clone(),
+        constraint: spec.constraint.then_some(IndexConstraint { oid: constraint_oid }),
+    })
+}
+
+fn index_name(spec: &IndexSpec, table: &Table, taken: &[String], ctx: &DdlContext<'_>) -> String {
+    if let Some(name) = &spec.name {
+        return name.clone();
+    }
+    if spec.primary {
+        return ctx.free_name(table.schema, &[&table.name, "pkey"], taken);
+    }
+    let columns: Vec<&str> = spec.columns.iter().map(|column| column.name.as_str()).collect();
+    let mut parts = vec![table.name.as_str()];
+    parts.extend(&columns);
+    parts.push(if spec.constraint { "key" } else { "idx" });
+    ctx.free_name(table.schema, &parts, taken)
+}
+
+fn new_sequence(
+    id: u32,
+    schema: u32,
+    name: String,
+    owner: u32,
+    options: &SequenceOptions,
+    owned_by: Option<(u32, ColumnId)>,
+) -> SqlResult<Sequence> {
+    let ty = options.ty.unwrap_or(SqlType::Int8);
+    let (low, high) = match ty {
+        SqlType::Int2 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+        SqlType::Int4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+        _ => (i64::MIN, i64::MAX),
+    };
+    let increment = options.increment.unwrap_or(1);
+    let invalid = |message: String| SqlError::new(SqlState::InvalidParameterValue, message);
+    if increment == 0 {
+        return Err(invalid("INCREMENT must not be zero".into()));
+    }
+    let (min, max) = if increment > 0 { (1, high) } else { (low, -1) };
+    let min = options.min.flatten().unwrap_or(min);
+    let max = options.max.flatten().unwrap_or(max);
+    if min >= max {
+        return Err(invalid(format!("MINVALUE ({min}) must be less than MAXVALUE ({max})")));
+    }
+    let start = options.start.unwrap_or(if increment > 0 { min } else { max });
+    if start < min {
+        return Err(invalid(format!("START value ({start}) cannot be less than MINVALUE ({min})")));
+    }
+    if start > max {
+        return Err(invalid(format!("START value ({start}) cannot be greater than MAXVALUE ({max})")));
+    }
+    Ok(Sequence {
+        id,
+        name,
+        schema,
+        owner,
+        ty,
+        start,
+        increment,
+        min,
+        max,
+        cache: options.cache.unwrap_or(1),
+        cycle: options.cycle.unwrap_or(false),
+        owned_by,
+    })
+}
+
+/// A column with its default; a serial's sequence is made beside it.
+async fn build_column(
+    table: &mut Table,
+    spec: &ColumnSpec,
+    taken: &mut Vec<String>,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<Column> {
+    let id = table.next_column;
+    table.next_column = id.next();
+    let mut nullable = spec.nullable;
+    let default = match &spec.default {
+        None => None,
+        Some(DefaultSpec::Expr(text)) => Some(ColumnDefault::Expr(text.clone())),
+        Some(DefaultSpec::Stored(text)) => Some(ColumnDefault::Stored(text.clone())),
+        Some(serial @ (DefaultSpec::Serial | DefaultSpec::Identity { .. })) => {
+            nullable = false;
+            let mut options = match serial {
+                DefaultSpec::Identity { options, .. } => options.clone(),
+                _ => SequenceOptions::default(),
+            };
+            options.ty = Some(spec.ty);
+            let sequence = ctx.new_ids(1).await?;
+            let name = ctx.free_name(table.schema, &[&table.name, &spec.name, "seq"], taken);
+            taken.push(name.clone());
+            let made =
+                new_sequence(sequence, table.schema, name.clone(), table.owner, &options, Some((table.id, id)))?;
+            ctx.change.put(ctx.txn, Descriptor::Sequence(made));
+            Some(match serial {
+                DefaultSpec::Identity { always, .. } => ColumnDefault::Identity { sequence, always: *always },
+                _ => {
+                    let schema = ctx.change.snapshot().schema_by_id(table.schema).map_or("public", |it| &it.name);
+                    let name = if schema == "public" { quote(&name) } else { format!("{}.{}", quote(schema), quote(&name)) };
+                    ColumnDefault::Expr(format!("nextval('{}'::regclass)", name.replace('\'', "''")))
+                }
+            })
+        }
+    };
+    Ok(Column { id, name: spec.name.clone(), ty: spec.ty, nullable, default, missing: Datum::Null, hidden: false })
+}
+
+/// An identifier as SQL text.
+pub(crate) fn quote(name: &str) -> String {
+    let plain = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// All storage of a table.
+fn table_span(table: &Table) -> Span {
+    Span::prefix(keyspace::table(table.storage_id()))
+}
+
+fn index_span(table: &Table, index: IndexId) -> Span {
+    Span::prefix(keyspace::index(table.storage_id(), index))
+}
+
+fn relation_kind(relation: &Relation) -> &'static str {
+    match relation {
+        Relation::Table(_) => "table",
+        Relation::View(_) => "view",
+        Relation::Sequence(_) => "sequence",
+    }
+}
+
+/// Whose index a name is.
+fn is_index(owner: NameOwner) -> bool {
+    matches!(owner, NameOwner::Index { .. })
+}

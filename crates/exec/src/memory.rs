@@ -1,0 +1,108 @@
+//! How much memory a statement may keep.
+//!
+//! **Invariant (budgeted):** an operator that keeps rows beyond the batch in hand holds a [`Reservation`] of about
+//! their bytes; dropping the operator gives them back. Nothing spills to disk yet: a statement that needs more than
+//! its budget fails with 53200 instead of taking the node down.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use types::{SqlError, SqlResult, SqlState};
+
+#[derive(Debug)]
+struct Counter {
+    used: AtomicUsize,
+    limit: usize,
+}
+
+/// The budget of one statement; clones share it.
+#[derive(Debug, Clone)]
+pub struct MemoryBudget(Arc<Counter>);
+
+impl MemoryBudget {
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self(Arc::new(Counter { used: AtomicUsize::new(0), limit }))
+    }
+
+    #[must_use]
+    pub fn unlimited() -> Self {
+        Self::new(usize::MAX)
+    }
+
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.0.used.load(Ordering::Relaxed)
+    }
+
+    /// A reservation of nothing, to grow.
+    #[must_use]
+    pub fn reservation(&self) -> Reservation {
+        Reservation { budget: self.clone(), bytes: 0 }
+    }
+
+    fn take(&self, bytes: usize) -> SqlResult<()> {
+        let before = self.0.used.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > self.0.limit {
+            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(SqlError::new(SqlState::OutOfMemory, "out of memory").with_detail(format!(
+                "The statement keeps {before} bytes and asked for {bytes} more; its limit is {} bytes.",
+                self.0.limit
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes counted against a budget until dropped.
+#[derive(Debug)]
+pub struct Reservation {
+    budget: MemoryBudget,
+    bytes: usize,
+}
+
+impl Reservation {
+    pub fn grow(&mut self, bytes: usize) -> SqlResult<()> {
+        self.budget.take(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Counts exactly this much from now on.
+    pub fn resize(&mut self, bytes: usize) -> SqlResult<()> {
+        if bytes > self.bytes {
+            self.grow(bytes - self.bytes)
+        } else {
+            self.budget.0.used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            self.bytes = bytes;
+            Ok(())
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.0.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn budgeted_bytes_come_back_when_dropped() {
+        let budget = MemoryBudget::new(100);
+        let mut first = budget.reservation();
+        first.grow(60).unwrap();
+        let mut second = budget.reservation();
+        assert_eq!(second.grow(41).unwrap_err().code(), SqlState::OutOfMemory);
+        second.grow(40).unwrap();
+        drop(first);
+        second.resize(100).unwrap();
+        second.resize(10).unwrap();
+        assert_eq!(budget.used(), 10);
+        drop(second);
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,155 @@
+//! From plan nodes to operators that are pulled.
+
+use async_trait::async_trait;
+use plan::{Node, Plan};
+use types::{Batch, SqlResult, SqlType};
+
+use crate::context::{ExecContext, NodeStats};
+use crate::{change, scan};
+use crate::operators::{
+    aggregate::Aggregation, apply::Apply, cte, distinct::Distinct, filter::Filter, function_scan, join::Join,
+    limit::Limit, project::Project, project_set::ProjectSet, set_op::SetOp, sort::Sort, values, window::Window,
+};
+
+/// Rows of a batch that operators aim at.
+pub const BATCH_ROWS: usize = 1024;
+
+#[async_trait]
+pub trait Operator: Send {
+    /// The next rows, `None` for ever after the last. A batch may be empty.
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>>;
+}
+
+pub type BoxOperator = Box<dyn Operator>;
+
+pub fn build(plan: &Plan) -> SqlResult<BoxOperator> {
+    Builder { is_instrumented: false, next: 0 }.build(plan)
+}
+
+/// As [`build`], counting into `ctx.stats` what EXPLAIN ANALYZE shows.
+pub fn build_instrumented(plan: &Plan) -> SqlResult<BoxOperator> {
+    Builder { is_instrumented: true, next: 0 }.build(plan)
+}
+
+pub(crate) fn column_types(plan: &Plan) -> Vec<SqlType> {
+    plan.columns.iter().map(|column| column.ty).collect()
+}
+
+/// Numbers the nodes in pre-order while it builds them.
+#[derive(Clone)]
+pub(crate) struct Builder {
+    is_instrumented: bool,
+    next: usize,
+}
+
+impl Builder {
+    pub(crate) fn build(&mut self, plan: &Plan) -> SqlResult<BoxOperator> {
+        let node = self.next;
+        self.next += 1;
+        let operator = self.build_node(plan)?;
+        Ok(if self.is_instrumented { Box::new(Instrumented { input: operator, node, has_started: false }) } else { operator })
+    }
+
+    fn build_node(&mut self, plan: &Plan) -> SqlResult<BoxOperator> {
+        let types = column_types(plan);
+        Ok(match &plan.node {
+            Node::Unit => Box::new(values::Unit::default()),
+            Node::Values { rows } => Box::new(values::Values::new(rows.clone(), types)),
+            Node::VirtualScan { table, columns, filter } => {
+                Box::new(values::VirtualScan::new(table, columns.clone(), filter.clone(), types))
+            }
+            Node::FunctionScan { calls, with_ordinality } => {
+                Box::new(function_scan::FunctionScan::new(calls.clone(), *with_ordinality, types))
+            }
+            Node::HashJoin { left, right, left_keys, right_keys, kind, filter } => {
+                let keys = (left_keys.clone(), right_keys.clone());
+                let sides = (column_types(left), column_types(right));
+                let (left, right) = (self.build(left)?, self.build(right)?);
+                Box::new(Join::hash(left, right, sides, keys, *kind, filter.clone()))
+            }
+            Node::NestedLoopJoin { left, right, kind, filter } => {
+                let sides = (column_types(left), column_types(right));
+                let (left, right) = (self.build(left)?, self.build(right)?);
+                Box::new(Join::nested_loop(left, right, sides, *kind, filter.clone()))
+            }
+            Node::Apply { left, right, arguments, kind, filter } => {
+                let left = self.build(left)?;
+                let again = self.clone();
+                // The right is built for each left row; here only its nodes are counted, and its errors found.
+                drop(self.build(right)?);
+                Box::new(Apply::new(left, right.clone(), again, arguments.clone(), *kind, filter.clone())?)
+            }
+            Node::Filter { input, predicate } => Box::new(Filter::new(self.build(input)?, predicate.clone())),
+            Node::Project { input, exprs } => Box::new(Project::new(self.build(input)?, exprs.clone())),
+            Node::ProjectSet { input, items } => Box::new(ProjectSet::new(self.build(input)?, items.clone(), types)),
+            Node::Aggregate { input, groups, aggregates, sets, sorted: _ } => {
+                Box::new(Aggregation::new(self.build(input)?, groups.clone(), aggregates.clone(), sets.clone(), types))
+            }
+            Node::Window { input, partition_by, order_by, calls } => Box::new(Window::new(
+                self.build(input)?,
+                partition_by.clone(),
+                order_by.clone(),
+                calls.clone(),
+            )),
+            Node::Distinct { input, on } => {
+                let types = column_types(input);
+                Box::new(Distinct::new(self.build(input)?, on.clone(), &types))
+            }
+            Node::Sort { input, keys, limit } => {
+                Box::new(Sort::new(self.build(input)?, keys.clone(), limit.as_deref().cloned()))
+            }
+            Node::Limit { input, limit, offset } => {
+                Box::new(Limit::new(self.build(input)?, limit.clone(), offset.clone()))
+            }
+            Node::SetOp { kind, all, left, right } => {
+                let (left, right) = (self.build(left)?, self.build(right)?);
+                Box::new(SetOp::new(*kind, *all, left, right, types))
+            }
+            Node::CteScan { cte } => Box::new(cte::CteScan::new(*cte)),
+            Node::RecursiveUnion { cte, base, step, all } => {
+                let base = self.build(base)?;
+                let again = self.clone();
+                drop(self.build(step)?);
+                Box::new(cte::RecursiveUnion::new(*cte, base, (**step).clone(), again, *all, types))
+            }
+            Node::Append { inputs } => {
+                let inputs = inputs.iter().map(|input| self.build(input)).collect::<SqlResult<_>>()?;
+                Box::new(values::Append::new(inputs))
+            }
+            Node::TableScan(scan) => scan::build_scan(scan),
+            Node::LookupJoin { left, scan, keys, kind, filter } => {
+                let left = self.build(left)?;
+                scan::build_lookup_join(left, scan, keys, *kind, filter.as_ref())
+            }
+            Node::Insert(insert) => change::build_insert(insert, self.build(&insert.source)?),
+            Node::Update(update) => change::build_update(update, self.build(&update.source)?),
+            Node::Delete(delete) => change::build_delete(delete, self.build(&delete.source)?),
+        })
+    }
+}
+
+struct Instrumented {
+    input: BoxOperator,
+    node: usize,
+    has_started: bool,
+}
+
+#[async_trait]
+impl Operator for Instrumented {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        let before = ctx.eval.host.clock_timestamp();
+        let batch = self.input.next(ctx).await?;
+        let micros = ctx.eval.host.clock_timestamp().saturating_sub(before);
+        if let Some(stats) = &mut ctx.stats {
+            if stats.nodes.len() <= self.node {
+                stats.nodes.resize(self.node + 1, NodeStats::default());
+            }
+            let node = &mut stats.nodes[self.node];
+            node.loops += u64::from(!self.has_started);
+            node.rows += batch.as_ref().map_or(0, |batch| batch.len() as u64);
+            node.micros += u64::try_from(micros).unwrap_or(0);
+        }
+        self.has_started = true;
+        Ok(batch)
+    }
+}

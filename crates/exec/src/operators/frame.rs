@@ -1,0 +1,250 @@
+//! Which rows of its partition a window function sees from each row.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use builtins::{CallTypes, EvalContext, resolve_binary_operator};
+use plan::plan::{FrameBound, FrameUnit, WindowFrame};
+use types::{CastContext, Datum, Numeric, SqlError, SqlResult, SqlState, SqlType, cast, compare};
+
+use super::sort::SortColumn;
+use crate::context::ExecContext;
+use crate::eval::eval_scalar;
+
+#[derive(Clone, Debug)]
+enum Bound {
+    Unbounded,
+    CurrentRow,
+    Preceding(Offset),
+    Following(Offset),
+}
+
+#[derive(Clone, Debug)]
+enum Offset {
+    Rows(usize),
+    Value(Datum, SqlType),
+}
+
+/// A frame clause with its offsets evaluated.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    unit: FrameUnit,
+    start: Bound,
+    /// The start is UNBOUNDED FOLLOWING or the end UNBOUNDED PRECEDING: PostgreSQL's grammar has neither.
+    end: Bound,
+}
+
+fn bad_size() -> SqlError {
+    SqlError::new(
+        SqlState::InvalidPrecedingOrFollowingSize,
+        "invalid preceding or following size in window function",
+    )
+}
+
+fn is_negative(offset: &Datum) -> bool {
+    match offset {
+        Datum::Int(value) => *value < 0,
+        Datum::Float(value) => *value < 0.0 || value.is_nan(),
+        Datum::Numeric(_) => compare(&SqlType::NUMERIC, offset, &Datum::Numeric(Numeric::from(0_i64))).is_lt(),
+        Datum::Interval(_) => compare(&SqlType::Interval, offset, &Datum::Interval(Default::default())).is_lt(),
+        _ => false,
+    }
+}
+
+async fn eval_bound(bound: &FrameBound, unit: FrameUnit, end: &str, ctx: &mut ExecContext<'_>) -> SqlResult<Bound> {
+    let (expr, is_preceding) = match bound {
+        FrameBound::UnboundedPreceding | FrameBound::UnboundedFollowing => return Ok(Bound::Unbounded),
+        FrameBound::CurrentRow => return Ok(Bound::CurrentRow),
+        FrameBound::Preceding(expr) => (expr, true),
+        FrameBound::Following(expr) => (expr, false),
+    };
+    let value = eval_scalar(expr, ctx).await?;
+    if value.is_null() {
+        return Err(SqlError::new(SqlState::NullValueNotAllowed, format!("frame {end} offset must not be null")));
+    }
+    if is_negative(&value) {
+        return Err(match unit {
+            FrameUnit::Range => bad_size(),
+            FrameUnit::Rows | FrameUnit::Groups => SqlError::new(
+                SqlState::InvalidPrecedingOrFollowingSize,
+                format!("frame {end} offset must not be negative"),
+            ),
+        });
+    }
+    let offset = match (unit, &value) {
+        (FrameUnit::Range, _) => Offset::Value(value, expr.ty()),
+        (_, Datum::Int(count)) => Offset::Rows(usize::try_from(*count).unwrap_or(usize::MAX)),
+        _ => return Err(SqlError::internal("a frame offset in rows is an integer")),
+    };
+    Ok(if is_preceding { Bound::Preceding(offset) } else { Bound::Following(offset) })
+}
+
+impl Frame {
+    /// Without a clause: up to the current row and its peers, or everything where there is no order.
+    pub(crate) async fn eval(
+        frame: Option<&WindowFrame>,
+        is_ordered: bool,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Self> {
+        let Some(frame) = frame else {
+            let end = if is_ordered { Bound::CurrentRow } else { Bound::Unbounded };
+            return Ok(Self { unit: FrameUnit::Range, start: Bound::Unbounded, end });
+        };
+        let start = eval_bound(&frame.start, frame.unit, "starting", ctx).await?;
+        let end = eval_bound(&frame.end, frame.unit, "ending", ctx).await?;
+        Ok(Self { unit: frame.unit, start, end })
+    }
+
+    /// The frame of every row of a partition, as positions in the whole input.
+    pub(crate) fn ranges(
+        &self,
+        partition: &Partition<'_>,
+        context: &EvalContext<'_>,
+    ) -> SqlResult<Vec<Range<usize>>> {
+        let rows = partition.rows.clone();
+        let mut ranges = Vec::with_capacity(rows.len());
+        for row in rows.clone() {
+            let start = match &self.start {
+                Bound::Unbounded => rows.start,
+                bound => self.edge(bound, true, row, partition, context)?,
+            };
+            let end = match &self.end {
+                Bound::Unbounded => rows.end,
+                bound => self.edge(bound, false, row, partition, context)?,
+            };
+            let start = start.clamp(rows.start, rows.end);
+            ranges.push(start..end.clamp(start, rows.end));
+        }
+        Ok(ranges)
+    }
+
+    /// Where the frame of a row starts, or (one past the last row) ends.
+    fn edge(
+        &self,
+        bound: &Bound,
+        is_start: bool,
+        row: usize,
+        partition: &Partition<'_>,
+        context: &EvalContext<'_>,
+    ) -> SqlResult<usize> {
+        let rows = &partition.rows;
+        let group = partition.group_of[row - rows.start];
+        let group_edge = |group: usize| {
+            let peers = &partition.groups[group];
+            if is_start { peers.start } else { peers.end }
+        };
+        let past = usize::from(!is_start);
+        Ok(match (self.unit, bound) {
+            (FrameUnit::Rows, Bound::CurrentRow) => row + past,
+            (FrameUnit::Rows, Bound::Preceding(Offset::Rows(count))) => {
+                // Before the partition's first row an end leaves nothing.
+                (row + past).saturating_sub(*count).max(rows.start)
+            }
+            (FrameUnit::Rows, Bound::Following(Offset::Rows(count))) => (row + past).saturating_add(*count),
+            (FrameUnit::Groups | FrameUnit::Range, Bound::CurrentRow) => group_edge(group),
+            (FrameUnit::Groups, Bound::Preceding(Offset::Rows(count))) => match group.checked_sub(*count) {
+                Some(group) => group_edge(group),
+                None => rows.start,
+            },
+            (FrameUnit::Groups, Bound::Following(Offset::Rows(count))) => {
+                let group = group.saturating_add(*count);
+                if group < partition.groups.len() { group_edge(group) } else { rows.end }
+            }
+            (FrameUnit::Range, Bound::Preceding(Offset::Value(offset, ty))) => {
+                match partition.shifted(row, offset, ty, true, context)? {
+                    Some((value, ty)) => partition.search(&value, &ty, is_start, context)?,
+                    None => group_edge(group),
+                }
+            }
+            (FrameUnit::Range, Bound::Following(Offset::Value(offset, ty))) => {
+                match partition.shifted(row, offset, ty, false, context)? {
+                    Some((value, ty)) => partition.search(&value, &ty, is_start, context)?,
+                    None => group_edge(group),
+                }
+            }
+            _ => return Err(SqlError::internal("a frame's offset does not fit its unit")),
+        })
+    }
+}
+
+/// Rows of one partition, in order, with their groups of peers.
+pub(crate) struct Partition<'c> {
+    pub(crate) rows: Range<usize>,
+    pub(crate) groups: Vec<Range<usize>>,
+    /// For each row, counted from the partition's first, its group.
+    pub(crate) group_of: Vec<usize>,
+    pub(crate) order: &'c [SortColumn],
+}
+
+impl Partition<'_> {
+    /// The row's value moved against (or along) the order by an offset; `None` where it is NULL.
+    fn shifted(
+        &self,
+        row: usize,
+        offset: &Datum,
+        offset_type: &SqlType,
+        is_preceding: bool,
+        context: &EvalContext<'_>,
+    ) -> SqlResult<Option<(Datum, SqlType)>> {
+        let [order] = self.order else {
+            return Err(SqlError::new(
+                SqlState::WindowingError,
+                "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+            ));
+        };
+        let value = order.column.get_datum(row);
+        if value.is_null() {
+            return Ok(None);
+        }
+        let symbol = if is_preceding == order.descending { "+" } else { "-" };
+        let resolved = resolve_binary_operator(symbol, Some(order.ty), Some(*offset_type)).map_err(|_| {
+            SqlError::not_supported(format!(
+                "RANGE with offset PRECEDING/FOLLOWING for column type {} and offset type {}",
+                order.ty.name(),
+                offset_type.name()
+            ))
+        })?;
+        let implicit = |datum: Datum, from: &SqlType, to: &SqlType| {
+            cast(datum, from, to, CastContext::Implicit, context.formatting)
+        };
+        let args = [
+            implicit(value, &order.ty, &resolved.args[0])?,
+            implicit(offset.clone(), offset_type, &resolved.args[1])?,
+        ];
+        let types = CallTypes { args: resolved.args.clone(), ret: resolved.ret };
+        match resolved.chosen.function.call(context, &types, &args) {
+            Ok(value) => Ok(Some((value, resolved.ret))),
+            // Beyond the type's end in the order's direction: every value lies inside.
+            Err(error) if error.code() == SqlState::NumericValueOutOfRange => {
+                Ok(Some((Datum::Null, if is_preceding { SqlType::Unknown } else { SqlType::Void })))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The first row not before the bound (a start), or the first one after it (an end).
+    fn search(&self, bound: &Datum, ty: &SqlType, is_start: bool, context: &EvalContext<'_>) -> SqlResult<usize> {
+        let [order] = self.order else { return Ok(self.rows.start) };
+        let (mut low, mut high) = (self.rows.start, self.rows.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let value = order.column.get_datum(middle);
+            let position = if value.is_null() {
+                if order.nulls_first { Ordering::Less } else { Ordering::Greater }
+            } else {
+                match ty {
+                    SqlType::Unknown => Ordering::Greater,
+                    SqlType::Void => Ordering::Less,
+                    ty => {
+                        let value = cast(value, &order.ty, ty, CastContext::Implicit, context.formatting)?;
+                        let position = compare(ty, &value, bound);
+                        if order.descending { position.reverse() } else { position }
+                    }
+                }
+            };
+            let is_before = if is_start { position.is_lt() } else { position.is_le() };
+            if is_before { low = middle + 1 } else { high = middle }
+        }
+        Ok(low)
+    }
+}

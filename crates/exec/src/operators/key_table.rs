@@ -1,0 +1,178 @@
+//! Distinct keys in order of arrival, each with a number: what GROUP BY, DISTINCT, set operations and hash joins are
+//! made of.
+//!
+//! Keys are hashed and compared in their columns, without making datums of the common types. NULL equals NULL here;
+//! joins leave NULLs out before they ask.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use ahash::RandomState;
+use hashbrown::HashTable;
+use types::{Batch, ColumnVec, SqlType, hash_datum, sql_equal};
+
+pub(crate) struct KeyTable {
+    types: Vec<SqlType>,
+    keys: Vec<ColumnVec>,
+    hashes: Vec<u64>,
+    table: HashTable<u32>,
+    state: RandomState,
+}
+
+const NULL_HASH: u64 = 0x5bd1_e995_9d1b_54a5;
+
+fn mix(hash: u64, word: u64) -> u64 {
+    let product = u128::from(hash.rotate_left(23) ^ word) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835_u128;
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+impl KeyTable {
+    pub(crate) fn new(types: Vec<SqlType>) -> Self {
+        let keys = types.iter().map(ColumnVec::new).collect();
+        Self { types, keys, hashes: Vec::new(), table: HashTable::new(), state: RandomState::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.hashes.len()
+    }
+
+    pub(crate) fn keys(&self) -> &[ColumnVec] {
+        &self.keys
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.keys.iter().map(ColumnVec::memory_bytes).sum::<usize>() + self.hashes.capacity() * 14
+    }
+
+    fn hash_rows(&self, columns: &[Arc<ColumnVec>], len: usize) -> Vec<u64> {
+        let seed = self.state.hash_one(0_u64);
+        let mut hashes = vec![seed; len];
+        for (column, ty) in columns.iter().zip(&self.types) {
+            match column.as_ref() {
+                ColumnVec::Int(_, ints) => {
+                    for (row, (hash, value)) in hashes.iter_mut().zip(&ints.values).enumerate() {
+                        let word = if ints.nulls.is_null(row) { NULL_HASH } else { *value as u64 };
+                        *hash = mix(*hash, word);
+                    }
+                }
+                ColumnVec::Text(strings) if !matches!(ty, SqlType::Char(_)) => {
+                    for (row, hash) in hashes.iter_mut().enumerate() {
+                        *hash = mix(*hash, strings.get(row).map_or(NULL_HASH, |bytes| self.state.hash_one(bytes)));
+                    }
+                }
+                column => {
+                    for (row, hash) in hashes.iter_mut().enumerate() {
+                        let mut hasher = self.state.build_hasher();
+                        hash_datum(ty, &column.get_datum(row), &mut hasher);
+                        *hash = mix(*hash, hasher.finish());
+                    }
+                }
+            }
+        }
+        hashes
+    }
+
+    fn is_same(&self, key: u32, columns: &[Arc<ColumnVec>], row: usize) -> bool {
+        let key = key as usize;
+        self.keys.iter().zip(columns).zip(&self.types).all(|((kept, column), ty)| match (kept, column.as_ref()) {
+            (ColumnVec::Int(_, kept), ColumnVec::Int(_, column)) => kept.get(key) == column.get(row),
+            (ColumnVec::Bool(kept), ColumnVec::Bool(column)) => kept.get(key) == column.get(row),
+            (ColumnVec::Text(kept), ColumnVec::Text(column)) if !matches!(ty, SqlType::Char(_)) => {
+                kept.get(key) == column.get(row)
+            }
+            (kept, column) => sql_equal(ty, &kept.get_datum(key), &column.get_datum(row)),
+        })
+    }
+
+    /// The number of each row's key, given now where it is new; `on_new` is told the rows that brought one.
+    pub(crate) fn insert(
+        &mut self,
+        columns: &[Arc<ColumnVec>],
+        len: usize,
+        keep: impl Fn(usize) -> bool,
+        mut on_new: impl FnMut(u32),
+    ) -> Vec<u32> {
+        let hashes = self.hash_rows(columns, len);
+        let mut numbers = Vec::with_capacity(len);
+        for (row, hash) in hashes.into_iter().enumerate() {
+            if !keep(row) {
+                numbers.push(u32::MAX);
+                continue;
+            }
+            let found = self.find_hashed(columns, row, hash);
+            numbers.push(match found {
+                Some(number) => number,
+                None => {
+                    let number = u32::try_from(self.hashes.len()).expect("memory ends long before 2^32 keys");
+                    for (kept, column) in self.keys.iter_mut().zip(columns) {
+                        kept.append_range(column, row, 1);
+                    }
+                    self.hashes.push(hash);
+                    let hashes = &self.hashes;
+                    self.table.insert_unique(hash, number, |number| hashes[*number as usize]);
+                    on_new(row as u32);
+                    number
+                }
+            });
+        }
+        numbers
+    }
+
+    fn find_hashed(&self, columns: &[Arc<ColumnVec>], row: usize, hash: u64) -> Option<u32> {
+        let same = |number: &u32| self.hashes[*number as usize] == hash && self.is_same(*number, columns, row);
+        if let ([ColumnVec::Int(_, kept)], [column]) = (self.keys.as_slice(), columns)
+            && let ColumnVec::Int(_, column) = column.as_ref()
+            && !column.nulls.any()
+        {
+            let wanted = column.values[row];
+            return self
+                .table
+                .find(hash, |number| {
+                    kept.values[*number as usize] == wanted && !kept.nulls.is_null(*number as usize)
+                })
+                .copied();
+        }
+        self.table.find(hash, same).copied()
+    }
+
+    /// The numbers of the rows' keys, `u32::MAX` where there is none.
+    pub(crate) fn find(&self, columns: &[Arc<ColumnVec>], len: usize, keep: impl Fn(usize) -> bool) -> Vec<u32> {
+        let hashes = self.hash_rows(columns, len);
+        let find = |(row, hash)| {
+            if keep(row) { self.find_hashed(columns, row, hash).unwrap_or(u32::MAX) } else { u32::MAX }
+        };
+        hashes.into_iter().enumerate().map(find).collect()
+    }
+}
+
+/// The rows of a batch whose keys are new to the table.
+pub(crate) fn new_rows(table: &mut KeyTable, columns: &[Arc<ColumnVec>], batch: &Batch) -> Vec<u32> {
+    let mut rows = Vec::new();
+    table.insert(columns, batch.len(), |_| true, |row| rows.push(row));
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use types::Datum;
+
+    use super::*;
+
+    #[test]
+    fn equal_keys_share_a_number_and_nulls_are_equal() {
+        let types = vec![SqlType::Int8, SqlType::Char(Some(3))];
+        let mut table = KeyTable::new(types.clone());
+        let rows: Vec<Vec<Datum>> = vec![
+            vec![1.into(), "a  ".into()],
+            vec![1.into(), "a".into()],
+            vec![Datum::Null, "a".into()],
+            vec![Datum::Null, "a ".into()],
+            vec![0.into(), Datum::Null],
+        ];
+        let batch = Batch::from_rows(&types, &rows);
+        let numbers = table.insert(batch.columns(), 5, |_| true, |_| {});
+        assert_eq!(numbers, [0, 0, 1, 1, 2]);
+        assert_eq!(table.find(batch.columns(), 5, |row| row != 1), [0, u32::MAX, 1, 1, 2]);
+        assert_eq!(table.len(), 3);
+    }
+}

@@ -1,0 +1,134 @@
+//! ORDER BY: stable, NULLs where asked. With a limit no more than about twice as many rows are kept: whenever the
+//! buffer has grown past that it is sorted and cut.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use plan::{Expr, SortKey};
+use types::compare::compare_floats;
+use types::{Batch, ColumnVec, SqlResult, SqlType, compare};
+
+use super::Emitter;
+use super::limit::eval_limit;
+use crate::context::ExecContext;
+use crate::eval::eval_shared;
+use crate::operator::{BATCH_ROWS, BoxOperator, Operator};
+
+/// A key's column with the way it is ordered.
+pub(crate) struct SortColumn {
+    pub(crate) column: Arc<ColumnVec>,
+    pub(crate) ty: SqlType,
+    pub(crate) descending: bool,
+    pub(crate) nulls_first: bool,
+}
+
+impl SortColumn {
+    pub(crate) fn new(key: &SortKey, column: Arc<ColumnVec>) -> Self {
+        Self { column, ty: key.expr.ty(), descending: key.descending, nulls_first: key.nulls_first }
+    }
+
+    pub(crate) fn ascending(column: Arc<ColumnVec>, ty: SqlType) -> Self {
+        Self { column, ty, descending: false, nulls_first: false }
+    }
+
+    pub(crate) fn compare(&self, a: usize, b: usize) -> Ordering {
+        let order = match self.column.as_ref() {
+            ColumnVec::Int(_, column) if !column.nulls.any() => column.values[a].cmp(&column.values[b]),
+            column => match (column.is_null(a), column.is_null(b)) {
+                (true, true) => return Ordering::Equal,
+                (true, false) => return if self.nulls_first { Ordering::Less } else { Ordering::Greater },
+                (false, true) => return if self.nulls_first { Ordering::Greater } else { Ordering::Less },
+                (false, false) => match column {
+                    ColumnVec::Int(_, column) => column.values[a].cmp(&column.values[b]),
+                    ColumnVec::Float(column) => compare_floats(column.values[a], column.values[b]),
+                    ColumnVec::Text(column) if !matches!(self.ty, SqlType::Char(_)) => {
+                        column.bytes(a).cmp(column.bytes(b))
+                    }
+                    ColumnVec::Datum(column) => compare(&self.ty, &column[a], &column[b]),
+                    column => compare(&self.ty, &column.get_datum(a), &column.get_datum(b)),
+                },
+            },
+        };
+        if self.descending { order.reverse() } else { order }
+    }
+}
+
+pub(crate) fn compare_rows(columns: &[SortColumn], a: usize, b: usize) -> Ordering {
+    columns.iter().map(|column| column.compare(a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+/// The rows in order; equal ones as they came.
+pub(crate) fn sorted_rows(columns: &[SortColumn], len: usize) -> Vec<u32> {
+    let mut rows: Vec<u32> = (0..len as u32).collect();
+    match columns {
+        [] => {}
+        [column] => rows.sort_by(|a, b| column.compare(*a as usize, *b as usize)),
+        columns => rows.sort_by(|a, b| compare_rows(columns, *a as usize, *b as usize)),
+    }
+    rows
+}
+
+pub(crate) struct Sort {
+    input: BoxOperator,
+    keys: Vec<SortKey>,
+    limit: Option<Expr>,
+    sorted: Option<Emitter>,
+}
+
+impl Sort {
+    pub(crate) fn new(input: BoxOperator, keys: Vec<SortKey>, limit: Option<Expr>) -> Self {
+        Self { input, keys, limit, sorted: None }
+    }
+
+    fn sort_columns(&self, keys: &Batch) -> Vec<SortColumn> {
+        self.keys.iter().zip(keys.columns()).map(|(key, column)| SortColumn::new(key, Arc::clone(column))).collect()
+    }
+
+    async fn sort(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Emitter> {
+        let limit = match &self.limit {
+            Some(limit) => eval_limit(limit, ctx).await?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+            None => None,
+        };
+        let cut_at = limit.map_or(usize::MAX, |limit| limit.saturating_mul(2).max(4 * BATCH_ROWS));
+        let mut memory = ctx.memory.reservation();
+        let mut rows = Batch::default();
+        let mut keys = Batch::default();
+        while let Some(batch) = self.input.next(ctx).await? {
+            ctx.cancel.check()?;
+            if batch.is_empty() {
+                continue;
+            }
+            let mut columns = Vec::with_capacity(self.keys.len());
+            for key in &self.keys {
+                columns.push(eval_shared(&key.expr, &batch, ctx).await?);
+            }
+            let more = Batch::new(columns, batch.len());
+            memory.grow(batch.memory_bytes() + more.memory_bytes() + 4 * batch.len())?;
+            rows.append(&batch);
+            keys.append(&more);
+            if rows.len() >= cut_at
+                && let Some(limit) = limit
+            {
+                let mut first = sorted_rows(&self.sort_columns(&keys), rows.len());
+                first.truncate(limit);
+                (rows, keys) = (rows.gather(&first), keys.gather(&first));
+                memory.resize(rows.memory_bytes() + keys.memory_bytes())?;
+            }
+        }
+        let mut order = sorted_rows(&self.sort_columns(&keys), rows.len());
+        order.truncate(limit.unwrap_or(usize::MAX));
+        Ok(Emitter::new(rows, Some(order), memory))
+    }
+}
+
+#[async_trait]
+impl Operator for Sort {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        if self.sorted.is_none() {
+            self.sorted = Some(self.sort(ctx).await?);
+        }
+        ctx.cancel.check()?;
+        Ok(self.sorted.as_mut().and_then(Emitter::next))
+    }
+}

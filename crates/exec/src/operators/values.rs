@@ -1,0 +1,133 @@
+//! Sources of rows that are no tables: one empty row, VALUES, tables made when read; and inputs end to end.
+
+use async_trait::async_trait;
+use catalog::VirtualTable;
+use plan::Expr;
+use types::{Batch, ColumnVec, Datum, SqlResult, SqlType};
+
+use crate::context::ExecContext;
+use crate::eval::{eval_filter, eval_row, eval_scalar, needs_transaction};
+use crate::operator::{BATCH_ROWS, BoxOperator, Operator};
+
+#[derive(Default)]
+pub(crate) struct Unit {
+    is_done: bool,
+}
+
+#[async_trait]
+impl Operator for Unit {
+    async fn next(&mut self, _ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        Ok((!std::mem::replace(&mut self.is_done, true)).then(|| Batch::new(Vec::new(), 1)))
+    }
+}
+
+pub(crate) struct Values {
+    rows: Vec<Vec<Expr>>,
+    types: Vec<SqlType>,
+    at: usize,
+}
+
+impl Values {
+    pub(crate) fn new(rows: Vec<Vec<Expr>>, types: Vec<SqlType>) -> Self {
+        Self { rows, types, at: 0 }
+    }
+}
+
+#[async_trait]
+impl Operator for Values {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        ctx.cancel.check()?;
+        let to = (self.at + BATCH_ROWS).min(self.rows.len());
+        if self.at == to {
+            return Ok(None);
+        }
+        let rows = &self.rows[self.at..to];
+        self.at = to;
+        let mut columns: Vec<ColumnVec> =
+            self.types.iter().map(|ty| ColumnVec::with_capacity(ty, rows.len())).collect();
+        for row in rows {
+            for (expr, column) in row.iter().zip(&mut columns) {
+                match expr {
+                    Expr::Const(datum, _) => column.push(datum),
+                    expr if needs_transaction(expr) => column.push(&eval_scalar(expr, ctx).await?),
+                    expr => column.push(&eval_row(expr, &[], &ctx.scope())?),
+                }
+            }
+        }
+        Ok(Some(Batch::from_columns(columns, rows.len())))
+    }
+}
+
+pub(crate) struct VirtualScan {
+    table: &'static VirtualTable,
+    columns: Vec<usize>,
+    filter: Option<Expr>,
+    types: Vec<SqlType>,
+    rows: Option<std::vec::IntoIter<Vec<Datum>>>,
+}
+
+impl VirtualScan {
+    pub(crate) fn new(
+        table: &'static VirtualTable,
+        columns: Vec<usize>,
+        filter: Option<Expr>,
+        types: Vec<SqlType>,
+    ) -> Self {
+        Self { table, columns, filter, types, rows: None }
+    }
+}
+
+#[async_trait]
+impl Operator for VirtualScan {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        ctx.cancel.check()?;
+        let rows = match &mut self.rows {
+            Some(rows) => rows,
+            none => none.insert(ctx.virtual_tables.rows(self.table, ctx.catalog)?.into_iter()),
+        };
+        let mut columns: Vec<ColumnVec> = self.types.iter().map(ColumnVec::new).collect();
+        let mut len = 0;
+        for row in rows.take(BATCH_ROWS) {
+            for (position, column) in self.columns.iter().zip(&mut columns) {
+                column.push(&row[*position]);
+            }
+            len += 1;
+        }
+        if len == 0 {
+            return Ok(None);
+        }
+        let batch = Batch::from_columns(columns, len);
+        Ok(Some(match &self.filter {
+            Some(filter) => eval_filter(filter, batch, ctx).await?,
+            None => batch,
+        }))
+    }
+}
+
+pub(crate) struct Append {
+    inputs: std::vec::IntoIter<BoxOperator>,
+    current: Option<BoxOperator>,
+}
+
+impl Append {
+    pub(crate) fn new(inputs: Vec<BoxOperator>) -> Self {
+        Self { inputs: inputs.into_iter(), current: None }
+    }
+}
+
+#[async_trait]
+impl Operator for Append {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        loop {
+            if let Some(current) = &mut self.current
+                && let Some(batch) = current.next(ctx).await?
+            {
+                return Ok(Some(batch));
+            }
+            self.current = self.inputs.next();
+            if self.current.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}

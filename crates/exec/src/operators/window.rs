@@ -1,0 +1,291 @@
+//! Window functions: the input is sorted by partition and order, then each partition is walked.
+//!
+//! An aggregate whose frame only grows is carried on from row to row; one whose frame's start moves is computed anew
+//! for each row.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use builtins::{Accumulator, EvalContext};
+use plan::plan::{WindowCall, WindowFunction};
+use plan::{AggregateCall, Expr, SortKey};
+use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlState};
+
+use super::frame::{Frame, Partition};
+use super::sort::{SortColumn, compare_rows, sorted_rows};
+use super::{Emitter, drain};
+use crate::context::ExecContext;
+use crate::eval::{eval_all, eval_shared};
+use crate::operator::{BoxOperator, Operator};
+
+pub(crate) struct Window {
+    input: BoxOperator,
+    partition_by: Vec<Expr>,
+    order_by: Vec<SortKey>,
+    calls: Vec<WindowCall>,
+    rows: Option<Emitter>,
+    is_done: bool,
+}
+
+impl Window {
+    pub(crate) fn new(
+        input: BoxOperator,
+        partition_by: Vec<Expr>,
+        order_by: Vec<SortKey>,
+        calls: Vec<WindowCall>,
+    ) -> Self {
+        Self { input, partition_by, order_by, calls, rows: None, is_done: false }
+    }
+
+    async fn run(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Emitter>> {
+        let mut memory = ctx.memory.reservation();
+        let Some(input) = drain(self.input.as_mut(), &mut memory, ctx).await? else { return Ok(None) };
+        let len = input.len();
+        let mut columns = Vec::with_capacity(self.partition_by.len() + self.order_by.len());
+        for expr in &self.partition_by {
+            columns.push(SortColumn::ascending(eval_shared(expr, &input, ctx).await?, expr.ty()));
+        }
+        for key in &self.order_by {
+            columns.push(SortColumn::new(key, eval_shared(&key.expr, &input, ctx).await?));
+        }
+        memory.grow(columns.iter().map(|column| column.column.memory_bytes()).sum::<usize>() + 8 * len)?;
+        let sorted = sorted_rows(&columns, len);
+        let input = input.gather(&sorted);
+        for column in &mut columns {
+            column.column = Arc::new(column.column.gather(&sorted));
+        }
+        let (partition_by, order) = columns.split_at(self.partition_by.len());
+        let partitions = partitions(partition_by, order, len);
+        let mut out = input.columns().to_vec();
+        for call in &self.calls {
+            let column = eval_call(call, !self.order_by.is_empty(), &input, &partitions, ctx).await?;
+            memory.grow(column.memory_bytes())?;
+            out.push(Arc::new(column));
+        }
+        Ok(Some(Emitter::new(Batch::new(out, len), None, memory)))
+    }
+}
+
+async fn eval_call(
+    call: &WindowCall,
+    is_ordered: bool,
+    input: &Batch,
+    partitions: &[Partition<'_>],
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<ColumnVec> {
+    let is_framed = matches!(
+        call.function,
+        WindowFunction::Aggregate(_)
+            | WindowFunction::FirstValue
+            | WindowFunction::LastValue
+            | WindowFunction::NthValue
+    );
+    let frame = if is_framed {
+        Some(Frame::eval(call.frame.as_ref(), is_ordered, ctx).await?)
+    } else {
+        None
+    };
+    let (args, filter) = match &call.function {
+        WindowFunction::Aggregate(aggregate) => {
+            let filter = match &aggregate.filter {
+                Some(filter) => Some(eval_shared(filter, input, ctx).await?),
+                None => None,
+            };
+            (eval_all(&aggregate.args, input, ctx).await?, filter)
+        }
+        _ => (eval_all(&call.args, input, ctx).await?, None),
+    };
+    let mut column = ColumnVec::with_capacity(&call.ty, input.len());
+    for partition in partitions {
+        ctx.cancel.check()?;
+        let frames = match &frame {
+            Some(frame) => frame.ranges(partition, ctx.eval)?,
+            None => Vec::new(),
+        };
+        let call_in = CallIn { partition, frames: &frames, args: &args };
+        if let WindowFunction::Aggregate(aggregate) = &call.function {
+            call_in.aggregate(aggregate, filter.as_deref(), ctx, &mut column)?;
+        } else {
+            for row in partition.rows.clone() {
+                column.push(&call_in.value(&call.function, row)?);
+            }
+        }
+    }
+    Ok(column)
+}
+
+fn partitions<'c>(partition_by: &[SortColumn], order: &'c [SortColumn], len: usize) -> Vec<Partition<'c>> {
+    let mut partitions: Vec<Partition<'c>> = Vec::new();
+    for row in 0..len {
+        let is_new = row == 0 || compare_rows(partition_by, row - 1, row).is_ne();
+        if is_new {
+            partitions.push(Partition { rows: row..row, groups: Vec::new(), group_of: Vec::new(), order });
+        }
+        let partition = partitions.last_mut().expect("the first row starts a partition");
+        if is_new || compare_rows(order, row - 1, row).is_ne() {
+            partition.groups.push(row..row);
+        }
+        partition.rows.end = row + 1;
+        let group = partition.groups.len() - 1;
+        partition.groups[group].end = row + 1;
+        partition.group_of.push(group);
+    }
+    partitions
+}
+
+/// A call over one partition.
+struct CallIn<'c> {
+    partition: &'c Partition<'c>,
+    /// By row, counted from the partition's first; for functions that have frames.
+    frames: &'c [Range<usize>],
+    args: &'c [Arc<ColumnVec>],
+}
+
+impl CallIn<'_> {
+    fn frame(&self, row: usize) -> Range<usize> {
+        self.frames[row - self.partition.rows.start].clone()
+    }
+
+    fn arg(&self, number: usize, row: usize) -> Option<Datum> {
+        self.args.get(number).map(|column| column.get_datum(row))
+    }
+
+    fn value(&self, function: &WindowFunction, row: usize) -> SqlResult<Datum> {
+        let rows = &self.partition.rows;
+        let at = row - rows.start;
+        let group = self.partition.group_of[at];
+        let peers = &self.partition.groups[group];
+        let rank = peers.start - rows.start + 1;
+        Ok(match function {
+            WindowFunction::RowNumber => Datum::Int(at as i64 + 1),
+            WindowFunction::Rank => Datum::Int(rank as i64),
+            WindowFunction::DenseRank => Datum::Int(group as i64 + 1),
+            WindowFunction::PercentRank if rows.len() == 1 => Datum::Float(0.0),
+            WindowFunction::PercentRank => Datum::Float((rank - 1) as f64 / (rows.len() - 1) as f64),
+            WindowFunction::CumeDist => Datum::Float((peers.end - rows.start) as f64 / rows.len() as f64),
+            // The first row's argument counts for its whole partition.
+            WindowFunction::Ntile => match self.arg(0, rows.start).and_then(|buckets| buckets.as_int()) {
+                None => Datum::Null,
+                Some(buckets) => Datum::Int(ntile(at as i64, rows.len() as i64, buckets)?),
+            },
+            WindowFunction::Lag | WindowFunction::Lead => {
+                let offset = match self.args.get(1) {
+                    Some(offsets) => match offsets.get_datum(row).as_int() {
+                        Some(offset) => offset,
+                        None => return Ok(Datum::Null),
+                    },
+                    None => 1,
+                };
+                let distance = if matches!(function, WindowFunction::Lag) { offset.checked_neg() } else { Some(offset) };
+                let target = distance.and_then(|distance| (row as i64).checked_add(distance));
+                match target.and_then(|target| usize::try_from(target).ok()).filter(|target| rows.contains(target)) {
+                    Some(target) => self.arg(0, target).unwrap_or_default(),
+                    None => self.arg(2, row).unwrap_or_default(),
+                }
+            }
+            WindowFunction::FirstValue => {
+                let frame = self.frame(row);
+                if frame.is_empty() { Datum::Null } else { self.arg(0, frame.start).unwrap_or_default() }
+            }
+            WindowFunction::LastValue => {
+                let frame = self.frame(row);
+                if frame.is_empty() { Datum::Null } else { self.arg(0, frame.end - 1).unwrap_or_default() }
+            }
+            WindowFunction::NthValue => match self.arg(1, row).and_then(|nth| nth.as_int()) {
+                None => Datum::Null,
+                Some(nth) if nth < 1 => {
+                    return Err(SqlError::new(
+                        SqlState::InvalidArgumentForNthValue,
+                        "argument of nth_value must be greater than zero",
+                    ));
+                }
+                Some(nth) => {
+                    let frame = self.frame(row);
+                    let target = usize::try_from(nth - 1).ok().and_then(|nth| frame.start.checked_add(nth));
+                    match target.filter(|target| frame.contains(target)) {
+                        Some(target) => self.arg(0, target).unwrap_or_default(),
+                        None => Datum::Null,
+                    }
+                }
+            },
+            WindowFunction::Aggregate(_) => return Err(SqlError::internal("aggregates are computed by partition")),
+        })
+    }
+
+    fn add_row(
+        &self,
+        call: &AggregateCall,
+        filter: Option<&ColumnVec>,
+        row: usize,
+        state: &mut dyn Accumulator,
+        context: &EvalContext<'_>,
+    ) -> SqlResult<()> {
+        if filter.is_some_and(|filter| filter.get_datum(row).as_bool() != Some(true))
+            || (call.aggregate.strict && self.args.iter().any(|arg| arg.is_null(row)))
+        {
+            return Ok(());
+        }
+        let args: Vec<Datum> = self.args.iter().map(|arg| arg.get_datum(row)).collect();
+        state.add(context, &args)
+    }
+
+    fn aggregate(
+        &self,
+        call: &AggregateCall,
+        filter: Option<&ColumnVec>,
+        ctx: &ExecContext<'_>,
+        column: &mut ColumnVec,
+    ) -> SqlResult<()> {
+        let mut state = (call.aggregate.new)(&call.types);
+        let mut covered = self.frames.first().map_or(0..0, |frame| frame.start..frame.start);
+        let mut result: Option<Datum> = None;
+        for (number, frame) in self.frames.iter().enumerate() {
+            if number % 1024 == 0 {
+                ctx.cancel.check()?;
+            }
+            if frame.start != covered.start || frame.end < covered.end {
+                state = (call.aggregate.new)(&call.types);
+                covered = frame.start..frame.start;
+                result = None;
+            }
+            for row in covered.end..frame.end {
+                self.add_row(call, filter, row, state.as_mut(), ctx.eval)?;
+                result = None;
+            }
+            covered.end = frame.end;
+            let value = match result.take() {
+                Some(value) => value,
+                None => state.finish(ctx.eval)?,
+            };
+            column.push(&value);
+            result = Some(value);
+        }
+        Ok(())
+    }
+}
+
+/// The first `rows % buckets` buckets have one row more.
+fn ntile(at: i64, rows: i64, buckets: i64) -> SqlResult<i64> {
+    if buckets < 1 {
+        return Err(SqlError::new(
+            SqlState::InvalidArgumentForNtile,
+            "argument of ntile must be greater than zero",
+        ));
+    }
+    let (size, larger) = (rows / buckets, rows % buckets);
+    let in_larger = larger * (size + 1);
+    Ok(if at < in_larger { at / (size + 1) + 1 } else { larger + (at - in_larger) / size.max(1) + 1 })
+}
+
+#[async_trait]
+impl Operator for Window {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        if self.rows.is_none() && !self.is_done {
+            self.rows = self.run(ctx).await?;
+            self.is_done = true;
+        }
+        ctx.cancel.check()?;
+        Ok(self.rows.as_mut().and_then(Emitter::next))
+    }
+}

@@ -1,0 +1,291 @@
+//! Writing rows: every index entry of a row together, uniqueness, and the rules a row must pass.
+//!
+//! **Invariant (indexes-agree):** for each row there is exactly one entry in every index whose predicate it meets;
+//! entries are written and deleted only here.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+use catalog::{Table, row::IndexCodec};
+use keys::{Key, LockStrength};
+use kv::{Read, See};
+use plan::plan::RowRules;
+use types::{Batch, CastContext, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
+
+use crate::{
+    context::ExecContext,
+    error::from_kv,
+    eval::eval_row,
+};
+
+/// With few rows a statement takes locks where it looks for duplicates, so that of two at once one waits; with many,
+/// the refresh at commit decides.
+const LOCKED_ROWS_MAX: usize = 64;
+
+/// The indexes of a table, ready to write to.
+pub struct TableWriter {
+    pub table: Arc<Table>,
+    codecs: Vec<IndexCodec>,
+    rules: RowRules,
+}
+
+/// A duplicate: which index, and the key it was found at.
+pub struct Duplicate {
+    pub index: usize,
+    pub key: Key,
+    pub value: Bytes,
+}
+
+impl TableWriter {
+    #[must_use]
+    pub fn new(table: &Arc<Table>, rules: &RowRules) -> Self {
+        let codecs = table.indexes.iter().map(|index| IndexCodec::new(table, index)).collect();
+        Self { table: table.clone(), codecs, rules: rules.clone() }
+    }
+
+    #[must_use]
+    pub fn primary(&self) -> &IndexCodec {
+        &self.codecs[0]
+    }
+
+    /// Fills generated columns in and checks NOT NULL, modifiers and CHECK.
+    pub fn prepare(&self, row: &mut [Datum], ctx: &ExecContext<'_>) -> SqlResult<()> {
+        let scope = ctx.scope();
+        for (position, expr) in &self.rules.generated {
+            row[*position] = eval_row(expr, row, &scope)?;
+        }
+        for (column, datum) in self.table.columns.iter().zip(row.iter()) {
+            if datum.is_null() && !column.nullable {
+                return Err(SqlError::new(
+                    SqlState::NotNullViolation,
+                    format!(
+                        "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
+                        column.name, self.table.name
+                    ),
+                )
+                .with_detail(format!("Failing row contains {}.", self.show(row)))
+                .with_table(self.table.name.clone())
+                .with_column(column.name.clone()));
+            }
+        }
+        for (name, check) in &self.rules.checks {
+            if eval_row(check, row, &scope)?.as_bool() == Some(false) {
+                return Err(SqlError::new(
+                    SqlState::CheckViolation,
+                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.name),
+                )
+                .with_detail(format!("Failing row contains {}.", self.show(row)))
+                .with_table(self.table.name.clone())
+                .with_constraint(name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&self, row: &[Datum]) -> String {
+        let shown: Vec<String> = self
+            .table
+            .columns
+            .iter()
+            .zip(row)
+            .filter(|(column, _)| !column.hidden)
+            .map(|(column, datum)| match datum {
+                Datum::Null => "null".to_owned(),
+                datum => types::to_text(&column.ty, datum, &Formatting::default()),
+            })
+            .collect();
+        format!("({})", shown.join(", "))
+    }
+
+    /// Whether the row has an entry in an index.
+    fn is_in(&self, index: usize, row: &[Datum], ctx: &ExecContext<'_>) -> SqlResult<bool> {
+        match self.rules.predicates.get(index).and_then(Option::as_ref) {
+            None => Ok(true),
+            Some(predicate) => Ok(eval_row(predicate, row, &ctx.scope())?.as_bool() == Some(true)),
+        }
+    }
+
+    fn is_checked(&self, index: usize, row: &[Datum], ctx: &ExecContext<'_>) -> SqlResult<bool> {
+        let codec = &self.codecs[index];
+        if !codec.is_unique() || !self.is_in(index, row, ctx)? {
+            return Ok(false);
+        }
+        // NULLs are never equal to each other.
+        Ok(codec.key_positions().all(|position| !row[position].is_null()))
+    }
+
+    /// Hidden row ids are unique by themselves.
+    fn generates_key(&self, index: usize) -> bool {
+        index == 0 && !self.table.has_declared_primary_key()
+    }
+
+    /// The first duplicate of each row, if it has one; the rows are compared with each other as well.
+    pub async fn duplicates(
+        &self,
+        rows: &[Vec<Datum>],
+        indexes: &[usize],
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Vec<Option<Duplicate>>> {
+        let mut found: Vec<Option<Duplicate>> = rows.iter().map(|_| None).collect();
+        for &index in indexes {
+            if self.generates_key(index) {
+                continue;
+            }
+            let mut keys = Vec::with_capacity(rows.len());
+            let mut owners = Vec::with_capacity(rows.len());
+            for (at, row) in rows.iter().enumerate() {
+                if found[at].is_none() && self.is_checked(index, row, ctx)? {
+                    keys.push(self.codecs[index].encode_key(row));
+                    owners.push(at);
+                }
+            }
+            let lock = (keys.len() <= LOCKED_ROWS_MAX).then_some(LockStrength::Exclusive);
+            let read = Read { lock, see: See::Now, ..Read::default() };
+            let values = match &keys[..] {
+                [] => Vec::new(),
+                [only] => vec![ctx.txn()?.get(only, read).await.map_err(from_kv)?],
+                many => ctx.txn()?.get_many(many, read).await.map_err(from_kv)?,
+            };
+            for ((at, key), value) in owners.into_iter().zip(keys).zip(values) {
+                if let Some(value) = value {
+                    found[at] = Some(Duplicate { index, key, value });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    #[must_use]
+    pub fn violation(&self, index: usize, row: &[Datum]) -> SqlError {
+        let found = &self.table.indexes[index];
+        let positions: Vec<usize> = self.codecs[index].key_positions().collect();
+        let names: Vec<&str> = positions.iter().map(|&at| self.table.columns[at].name.as_str()).collect();
+        let values: Vec<String> = positions
+            .iter()
+            .map(|&at| types::to_text(&self.table.columns[at].ty, &row[at], &Formatting::default()))
+            .collect();
+        SqlError::new(
+            SqlState::UniqueViolation,
+            format!("duplicate key value violates unique constraint \"{}\"", found.name),
+        )
+        .with_detail(format!("Key ({})=({}) already exists.", names.join(", "), values.join(", ")))
+        .with_table(self.table.name.clone())
+        .with_constraint(found.name.clone())
+    }
+
+    /// Writes new rows, which must not be duplicates of anything or of each other.
+    pub async fn insert(&self, rows: &[Vec<Datum>], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        let all: Vec<usize> = (0..self.codecs.len()).collect();
+        let duplicates = self.duplicates(rows, &all, ctx).await?;
+        for (row, duplicate) in rows.iter().zip(&duplicates) {
+            if let Some(duplicate) = duplicate {
+                return Err(self.violation(duplicate.index, row));
+            }
+        }
+        let mut seen: HashSet<Key> = HashSet::new();
+        for row in rows {
+            for index in 0..self.codecs.len() {
+                if rows.len() > 1 && !self.generates_key(index) && self.is_checked(index, row, ctx)?
+                    && !seen.insert(self.codecs[index].encode_key(row))
+                {
+                    return Err(self.violation(index, row));
+                }
+            }
+            self.put_entries(row, ctx)?;
+        }
+        Ok(())
+    }
+
+    pub fn put_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        for index in 0..self.codecs.len() {
+            if self.is_in(index, row, ctx)? {
+                let (key, value) = self.codecs[index].encode(row);
+                ctx.txn()?.put(key, value);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn delete(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        for index in 0..self.codecs.len() {
+            if self.is_in(index, row, ctx)? {
+                let key = self.codecs[index].encode_key(row);
+                ctx.txn()?.delete(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a row: only the entries that differ are written.
+    pub async fn update(&self, old: &[Datum], new: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        let mut changed = Vec::new();
+        for index in 0..self.codecs.len() {
+            let before = if self.is_in(index, old, ctx)? { Some(self.codecs[index].encode(old)) } else { None };
+            let after = if self.is_in(index, new, ctx)? { Some(self.codecs[index].encode(new)) } else { None };
+            let moved = before.as_ref().map(|(key, _)| key) != after.as_ref().map(|(key, _)| key);
+            if moved && after.is_some() && self.is_checked(index, new, ctx)? {
+                changed.push(index);
+            }
+        }
+        // Entries of the old row go first: a new key may be one that it held.
+        for index in 0..self.codecs.len() {
+            let before = if self.is_in(index, old, ctx)? { Some(self.codecs[index].encode(old)) } else { None };
+            let after = if self.is_in(index, new, ctx)? { Some(self.codecs[index].encode(new)) } else { None };
+            if let Some((key, _)) = &before
+                && after.as_ref().is_none_or(|(after, _)| after != key)
+            {
+                ctx.txn()?.delete(key.clone());
+            }
+        }
+        if !changed.is_empty() {
+            let rows = [new.to_vec()];
+            if let Some(Some(duplicate)) = self.duplicates(&rows, &changed, ctx).await?.into_iter().next() {
+                return Err(self.violation(duplicate.index, new));
+            }
+        }
+        for index in 0..self.codecs.len() {
+            if !self.is_in(index, new, ctx)? {
+                continue;
+            }
+            let (key, value) = self.codecs[index].encode(new);
+            let same = self.is_in(index, old, ctx)? && {
+                let (old_key, old_value) = self.codecs[index].encode(old);
+                old_key == key && old_value == value
+            };
+            if !same {
+                ctx.txn()?.put(key, value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Values as a table's columns want them: modifiers applied.
+pub fn fit_row(table: &Table, row: &mut [Datum]) -> SqlResult<()> {
+    for (column, datum) in table.columns.iter().zip(row.iter_mut()) {
+        if column.ty.typmod() >= 0 && !datum.is_null() {
+            *datum = types::fit_modifier(std::mem::take(datum), &column.ty, CastContext::Assignment)?;
+        }
+    }
+    Ok(())
+}
+
+#[must_use]
+pub fn table_types(table: &Table) -> Vec<SqlType> {
+    table.columns.iter().map(|column| column.ty).collect()
+}
+
+/// RETURNING over rows.
+pub async fn returning(
+    exprs: &[plan::Expr],
+    rows: Vec<Vec<Datum>>,
+    row_types: &[SqlType],
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Batch> {
+    let batch = Batch::from_rows(row_types, &rows);
+    let mut columns = Vec::with_capacity(exprs.len());
+    for expr in exprs {
+        columns.push(crate::eval::eval_batch(expr, &batch, ctx).await?);
+    }
+    Ok(Batch::from_columns(columns, batch.len()))
+}

@@ -1,0 +1,126 @@
+//! Sequences: counters outside of transactions, as PostgreSQL has it: a value once given is used up.
+//!
+//! ```text
+//! /Table/3/1/<id>   how many increments were given out, as a counter
+//! ```
+//! The value for the n-th increment is start + n * increment; `setval` moves the counter.
+
+use keys::{IndexId, Key, TableId, keyspace};
+use plan::SequenceOp;
+use rustc_hash::FxHashMap;
+use types::{Datum, SqlError, SqlResult, SqlState};
+
+use catalog::{CatalogSnapshot, Relation, Sequence};
+
+use crate::error::from_kv;
+
+/// What a session remembers of sequences.
+#[derive(Debug, Default)]
+pub struct SequenceState {
+    current: FxHashMap<u32, i64>,
+    last: Option<u32>,
+}
+
+#[must_use]
+pub fn sequence_key(id: u32) -> Key {
+    let mut key = keyspace::index(TableId::new(3), IndexId::new(1)).as_bytes().to_vec();
+    keys::encoding::put_uvarint(&mut key, u64::from(id));
+    key.into()
+}
+
+impl SequenceState {
+    /// DISCARD SEQUENCES.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) async fn call(
+        &mut self,
+        op: SequenceOp,
+        args: &[Datum],
+        catalog: &CatalogSnapshot,
+        db: &kv::Db,
+    ) -> SqlResult<Datum> {
+        if op == SequenceOp::LastVal {
+            let value = self.last.and_then(|id| self.current.get(&id));
+            return value.map(|value| Datum::Int(*value)).ok_or_else(|| {
+                SqlError::new(SqlState::ObjectNotInPrerequisiteState, "lastval is not yet defined in this session")
+            });
+        }
+        let Some(id) = args.first().and_then(Datum::as_int).and_then(|id| u32::try_from(id).ok()) else {
+            return Ok(Datum::Null);
+        };
+        let Some(Relation::Sequence(sequence)) = catalog.relation_by_id(id) else {
+            return Err(SqlError::new(SqlState::WrongObjectType, format!("relation with OID {id} is not a sequence")));
+        };
+        match op {
+            SequenceOp::NextVal => {
+                let value = next_value(sequence, db).await?;
+                self.current.insert(id, value);
+                self.last = Some(id);
+                Ok(Datum::Int(value))
+            }
+            SequenceOp::CurrVal => self.current.get(&id).map(|value| Datum::Int(*value)).ok_or_else(|| {
+                SqlError::new(
+                    SqlState::ObjectNotInPrerequisiteState,
+                    format!("currval of sequence \"{}\" is not yet defined in this session", sequence.name),
+                )
+            }),
+            SequenceOp::SetVal => {
+                let Some(value) = args.get(1).and_then(Datum::as_int) else { return Ok(Datum::Null) };
+                let is_called = args.get(2).and_then(Datum::as_bool).unwrap_or(true);
+                if value < sequence.min || value > sequence.max {
+                    return Err(SqlError::new(
+                        SqlState::NumericValueOutOfRange,
+                        format!(
+                            "setval: value {value} is out of bounds for sequence \"{}\" ({}..{})",
+                            sequence.name, sequence.min, sequence.max
+                        ),
+                    ));
+                }
+                set_value(sequence, value, is_called, db).await?;
+                if is_called {
+                    self.current.insert(id, value);
+                }
+                Ok(Datum::Int(value))
+            }
+            SequenceOp::LastVal => unreachable!("answered above"),
+        }
+    }
+}
+
+async fn next_value(sequence: &Sequence, db: &kv::Db) -> SqlResult<i64> {
+    let count = db.increment(&sequence_key(sequence.id), 1).await.map_err(from_kv)?;
+    let steps = count - 1;
+    let value = i128::from(sequence.start) + i128::from(steps) * i128::from(sequence.increment);
+    let (min, max) = (i128::from(sequence.min), i128::from(sequence.max));
+    if (min..=max).contains(&value) {
+        return Ok(value as i64);
+    }
+    if sequence.cycle {
+        // After the end it goes round from the other end.
+        let step = i128::from(sequence.increment.unsigned_abs());
+        let span = (max - min) / step + 1;
+        let (from, past) =
+            if sequence.increment > 0 { (min, (value - max - 1) / step) } else { (max, (min - value - 1) / step) };
+        let offset = (past % span) * step;
+        return Ok(if sequence.increment > 0 { from + offset } else { from - offset } as i64);
+    }
+    let (which, bound) =
+        if sequence.increment > 0 { ("maximum", sequence.max) } else { ("minimum", sequence.min) };
+    Err(SqlError::new(
+        SqlState::SequenceGeneratorLimitExceeded,
+        format!("nextval: reached {which} value of sequence \"{}\" ({bound})", sequence.name),
+    ))
+}
+
+/// Moves the counter so that the next value follows `value`, or is it.
+pub(crate) async fn set_value(sequence: &Sequence, value: i64, is_called: bool, db: &kv::Db) -> SqlResult<()> {
+    let steps = (i128::from(value) - i128::from(sequence.start)) / i128::from(sequence.increment);
+    let wanted = i64::try_from(steps + i128::from(is_called))
+        .map_err(|_| SqlError::new(SqlState::NumericValueOutOfRange, "setval: value out of range"))?;
+    let key = sequence_key(sequence.id);
+    let now = db.increment(&key, 0).await.map_err(from_kv)?;
+    db.increment(&key, wanted - now).await.map_err(from_kv)?;
+    Ok(())
+}

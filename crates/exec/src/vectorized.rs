@@ -1,0 +1,557 @@
+//! Expressions over whole columns.
+//!
+//! Everything is evaluated for every row, also where a short circuit would have stopped. That is unobservable as long
+//! as nothing fails: kernels and builtins called here have no side effects, and on any error ([`GaveUp`]) the caller
+//! evaluates the batch again row by row, which either finds the same error or shows that there was none.
+
+use std::cmp::Ordering;
+use std::sync::{Arc, LazyLock};
+
+use ahash::RandomState;
+use builtins::{Builtin, CallTypes, all_operators};
+use hashbrown::HashTable;
+use plan::{Expr, TruthTest};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use types::compare::compare_floats;
+use types::{Batch, ColumnVec, Datum, IntKind, Nulls, Primitive, SqlType, cast, hash_datum, sql_equal};
+
+use crate::eval::EvalScope;
+
+/// Some row failed; which error is the row-wise evaluation's to say.
+pub(crate) struct GaveUp;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BinaryKernel {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Mod,
+}
+
+/// Operators that kernels may stand in for, by the builtin's address.
+static KERNELS: LazyLock<FxHashMap<usize, BinaryKernel>> = LazyLock::new(|| {
+    all_operators()
+        .filter(|operator| operator.function.signature.args.len() == 2)
+        .filter_map(|operator| {
+            let kernel = match operator.symbol {
+                "=" => BinaryKernel::Eq,
+                "<>" => BinaryKernel::Ne,
+                "<" => BinaryKernel::Lt,
+                "<=" => BinaryKernel::Le,
+                ">" => BinaryKernel::Gt,
+                ">=" => BinaryKernel::Ge,
+                "+" => BinaryKernel::Add,
+                "-" => BinaryKernel::Sub,
+                "*" => BinaryKernel::Mul,
+                "/" => BinaryKernel::Div,
+                "%" => BinaryKernel::Mod,
+                _ => return None,
+            };
+            Some((std::ptr::from_ref(&operator.function) as usize, kernel))
+        })
+        .collect()
+});
+
+pub(crate) fn kernel_of(builtin: &'static Builtin) -> Option<BinaryKernel> {
+    KERNELS.get(&(std::ptr::from_ref(builtin) as usize)).copied()
+}
+
+impl BinaryKernel {
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Eq => order.is_eq(),
+            Self::Ne => order.is_ne(),
+            Self::Lt => order.is_lt(),
+            Self::Le => order.is_le(),
+            Self::Gt => order.is_gt(),
+            Self::Ge => order.is_ge(),
+            Self::Add | Self::Sub | Self::Mul | Self::Div | Self::Mod => false,
+        }
+    }
+
+    fn is_comparison(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+    }
+}
+
+/// A column, or one value for all rows: constants are not spread out unless somebody needs them so.
+enum Operand {
+    Column(Arc<ColumnVec>),
+    Value(Datum, SqlType),
+}
+
+impl Operand {
+    fn into_column(self, len: usize) -> Arc<ColumnVec> {
+        match self {
+            Self::Column(column) => column,
+            Self::Value(datum, ty) => Arc::new(ColumnVec::repeat(&ty, &datum, len)),
+        }
+    }
+
+    fn datum(&self, row: usize) -> Datum {
+        match self {
+            Self::Column(column) => column.get_datum(row),
+            Self::Value(datum, _) => datum.clone(),
+        }
+    }
+}
+
+pub(crate) fn eval(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<Arc<ColumnVec>, GaveUp> {
+    Ok(operand(expr, batch, scope)?.into_column(batch.len()))
+}
+
+fn operand(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<Operand, GaveUp> {
+    let len = batch.len();
+    let column = match expr {
+        Expr::Column(position, _) => return Ok(Operand::Column(Arc::clone(batch.column(*position)))),
+        Expr::Const(datum, ty) => return Ok(Operand::Value(datum.clone(), *ty)),
+        Expr::Param(number, ty) => {
+            return Ok(Operand::Value(scope.params.get(*number).cloned().ok_or(GaveUp)?, *ty));
+        }
+        Expr::Outer(slot, ty) => {
+            return Ok(Operand::Value(scope.outer.get(*slot).cloned().ok_or(GaveUp)?, *ty));
+        }
+        Expr::Call { builtin, types, args } => return call(builtin, types, args, batch, scope),
+        Expr::And(list) => connective(list, false, batch, scope)?,
+        Expr::Or(list) => connective(list, true, batch, scope)?,
+        Expr::Not(inner) => {
+            let inner = eval(inner, batch, scope)?;
+            let ColumnVec::Bool(inner) = inner.as_ref() else { return Err(GaveUp) };
+            let values = (0..len).map(|row| !inner.values[row] && !inner.nulls.is_null(row)).collect();
+            ColumnVec::Bool(Primitive { values, nulls: inner.nulls.clone() })
+        }
+        Expr::IsNull(inner) => match operand(inner, batch, scope)? {
+            Operand::Value(datum, _) => return Ok(Operand::Value(Datum::Bool(datum.is_null()), SqlType::Bool)),
+            Operand::Column(inner) => {
+                ColumnVec::Bool(Primitive::from_values((0..len).map(|row| inner.is_null(row)).collect()))
+            }
+        },
+        Expr::Truth(inner, test) => {
+            let inner = eval(inner, batch, scope)?;
+            let ColumnVec::Bool(inner) = inner.as_ref() else { return Err(GaveUp) };
+            let holds = |row: usize| match test {
+                TruthTest::True => inner.get(row) == Some(true),
+                TruthTest::False => inner.get(row) == Some(false),
+                TruthTest::Unknown => inner.nulls.is_null(row),
+            };
+            ColumnVec::Bool(Primitive::from_values((0..len).map(holds).collect()))
+        }
+        Expr::Cast { expr: inner, to, context } => {
+            let from = inner.ty();
+            match operand(inner, batch, scope)? {
+                Operand::Value(datum, _) => {
+                    let value = cast(datum, &from, to, *context, scope.eval.formatting).map_err(|_| GaveUp)?;
+                    return Ok(Operand::Value(value, *to));
+                }
+                Operand::Column(column) => return cast_column(column, &from, expr, scope),
+            }
+        }
+        Expr::InList { expr: inner, list, negated } => in_list(inner, list, *negated, batch, scope)?,
+        // Whatever is rarer, or wants a short circuit for its speed, goes row by row.
+        _ => return Ok(Operand::Column(Arc::new(crate::eval::eval_rows(expr, batch, scope).map_err(|_| GaveUp)?))),
+    };
+    Ok(Operand::Column(Arc::new(column)))
+}
+
+fn cast_column(
+    column: Arc<ColumnVec>,
+    from: &SqlType,
+    expr: &Expr,
+    scope: &EvalScope<'_>,
+) -> Result<Operand, GaveUp> {
+    let Expr::Cast { to, context, .. } = expr else { return Err(GaveUp) };
+    let widens = matches!(
+        (from, to),
+        (SqlType::Int2, SqlType::Int4 | SqlType::Int8)
+            | (SqlType::Int4, SqlType::Int8)
+            | (SqlType::Float4, SqlType::Float8)
+            | (SqlType::Varchar(_), SqlType::Text | SqlType::Varchar(None))
+            | (SqlType::Text, SqlType::Varchar(None))
+    );
+    if widens || from == to {
+        return Ok(Operand::Column(column));
+    }
+    if let (ColumnVec::Int(IntKind::Int, ints), SqlType::Float8) = (column.as_ref(), to)
+        && from.is_integer()
+    {
+        let values = ints.values.iter().map(|value| *value as f64).collect();
+        return Ok(Operand::Column(Arc::new(ColumnVec::Float(Primitive { values, nulls: ints.nulls.clone() }))));
+    }
+    let mut result = ColumnVec::with_capacity(to, column.len());
+    for row in 0..column.len() {
+        let value = cast(column.get_datum(row), from, to, *context, scope.eval.formatting).map_err(|_| GaveUp)?;
+        result.push(&value);
+    }
+    Ok(Operand::Column(Arc::new(result)))
+}
+
+fn connective(list: &[Expr], decides: bool, batch: &Batch, scope: &EvalScope<'_>) -> Result<ColumnVec, GaveUp> {
+    let len = batch.len();
+    let mut decided = vec![false; len];
+    let mut unknown = vec![false; len];
+    for expr in list {
+        let column = eval(expr, batch, scope)?;
+        let ColumnVec::Bool(column) = column.as_ref() else { return Err(GaveUp) };
+        if column.nulls.any() {
+            for row in 0..len {
+                match column.get(row) {
+                    Some(value) => decided[row] |= value == decides,
+                    None => unknown[row] = true,
+                }
+            }
+        } else {
+            for (decided, value) in decided.iter_mut().zip(&column.values) {
+                *decided |= *value == decides;
+            }
+        }
+        if decided.iter().all(|decided| *decided) {
+            break;
+        }
+    }
+    let mut nulls = Nulls::none();
+    let mut values = Vec::with_capacity(len);
+    for row in 0..len {
+        if unknown[row] && !decided[row] {
+            nulls.set_null(row);
+            values.push(false);
+        } else {
+            values.push(decided[row] == decides);
+        }
+    }
+    Ok(ColumnVec::Bool(Primitive { values, nulls }))
+}
+
+fn call(
+    builtin: &'static Builtin,
+    types: &CallTypes,
+    args: &[Expr],
+    batch: &Batch,
+    scope: &EvalScope<'_>,
+) -> Result<Operand, GaveUp> {
+    let len = batch.len();
+    let mut operands: SmallVec<[Operand; 4]> = SmallVec::with_capacity(args.len());
+    for arg in args {
+        operands.push(operand(arg, batch, scope)?);
+    }
+    if let [left, right] = operands.as_slice()
+        && let Some(kernel) = kernel_of(builtin)
+        && let Some(column) = binary(kernel, types, left, right, len)?
+    {
+        return Ok(Operand::Column(Arc::new(column)));
+    }
+    let mut values: SmallVec<[Datum; 4]> = SmallVec::new();
+    if operands.iter().all(|operand| matches!(operand, Operand::Value(..))) {
+        values.extend(operands.iter().map(|operand| operand.datum(0)));
+        let value = builtin.call(scope.eval, types, &values).map_err(|_| GaveUp)?;
+        return Ok(Operand::Value(value, types.ret));
+    }
+    let mut result = ColumnVec::with_capacity(&types.ret, len);
+    for row in 0..len {
+        values.clear();
+        values.extend(operands.iter().map(|operand| operand.datum(row)));
+        result.push(&builtin.call(scope.eval, types, &values).map_err(|_| GaveUp)?);
+    }
+    Ok(Operand::Column(Arc::new(result)))
+}
+
+/// A kernel's operand: values, or one for all rows; never a NULL constant.
+#[derive(Clone, Copy)]
+enum Words<'c, T> {
+    Many(&'c [T], &'c Nulls),
+    One(T),
+}
+
+static NO_NULLS: Nulls = Nulls::none();
+
+impl<T: Copy> Words<'_, T> {
+    fn nulls(&self) -> &Nulls {
+        match self {
+            Self::Many(_, nulls) => nulls,
+            Self::One(_) => &NO_NULLS,
+        }
+    }
+}
+
+fn map_words<T: Copy, R>(a: Words<'_, T>, b: Words<'_, T>, len: usize, f: impl Fn(T, T) -> R) -> Vec<R> {
+    match (a, b) {
+        (Words::Many(a, _), Words::Many(b, _)) => a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect(),
+        (Words::Many(a, _), Words::One(b)) => a.iter().map(|a| f(*a, b)).collect(),
+        (Words::One(a), Words::Many(b, _)) => b.iter().map(|b| f(a, *b)).collect(),
+        (Words::One(a), Words::One(b)) => (0..len).map(|_| f(a, b)).collect(),
+    }
+}
+
+fn int_words(operand: &Operand) -> Option<(IntKind, Words<'_, i64>)> {
+    match operand {
+        Operand::Column(column) => match column.as_ref() {
+            ColumnVec::Int(kind, column) => Some((*kind, Words::Many(&column.values, &column.nulls))),
+            _ => None,
+        },
+        Operand::Value(datum, _) => match datum {
+            Datum::Int(value) => Some((IntKind::Int, Words::One(*value))),
+            Datum::Date(days) => Some((IntKind::Date, Words::One(i64::from(*days)))),
+            Datum::Time(micros) => Some((IntKind::Time, Words::One(*micros))),
+            Datum::Timestamp(micros) => Some((IntKind::Timestamp, Words::One(*micros))),
+            Datum::TimestampTz(micros) => Some((IntKind::TimestampTz, Words::One(*micros))),
+            _ => None,
+        },
+    }
+}
+
+fn float_words(operand: &Operand) -> Option<Words<'_, f64>> {
+    match operand {
+        Operand::Column(column) => match column.as_ref() {
+            ColumnVec::Float(column) => Some(Words::Many(&column.values, &column.nulls)),
+            _ => None,
+        },
+        Operand::Value(Datum::Float(value), _) => Some(Words::One(*value)),
+        Operand::Value(..) => None,
+    }
+}
+
+/// `Ok(None)`: no kernel for these types.
+fn binary(
+    kernel: BinaryKernel,
+    types: &CallTypes,
+    left: &Operand,
+    right: &Operand,
+    len: usize,
+) -> Result<Option<ColumnVec>, GaveUp> {
+    // All operators that have kernels are strict.
+    for operand in [left, right] {
+        if matches!(operand, Operand::Value(Datum::Null, _)) {
+            return Ok(Some(ColumnVec::repeat(&types.ret, &Datum::Null, len)));
+        }
+    }
+    if let (Some((a_kind, a)), Some((b_kind, b))) = (int_words(left), int_words(right)) {
+        if a_kind != b_kind {
+            return Ok(None);
+        }
+        if kernel.is_comparison() {
+            return Ok(Some(compare_words(kernel, a, b, len, Ord::cmp)));
+        }
+        let (min, max) = match types.ret {
+            SqlType::Int2 => (i64::from(i16::MIN), i64::from(i16::MAX)),
+            SqlType::Int4 => (i64::from(i32::MIN), i64::from(i32::MAX)),
+            SqlType::Int8 => (i64::MIN, i64::MAX),
+            _ => return Ok(None),
+        };
+        if a_kind != IntKind::Int {
+            return Ok(None);
+        }
+        return int_arithmetic(kernel, a, b, len, (min, max)).map(Some);
+    }
+    if let (Some(a), Some(b)) = (float_words(left), float_words(right)) {
+        if kernel.is_comparison() {
+            return Ok(Some(compare_words(kernel, a, b, len, |a, b| compare_floats(*a, *b))));
+        }
+        if types.ret != SqlType::Float8 || types.args.iter().any(|ty| *ty != SqlType::Float8) {
+            return Ok(None);
+        }
+        return float_arithmetic(kernel, a, b, len).map(Some);
+    }
+    let is_text = |ty: &SqlType| matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Name);
+    if kernel.is_comparison() && types.args.iter().all(is_text) {
+        return Ok(compare_texts(kernel, left, right, len));
+    }
+    Ok(None)
+}
+
+fn compare_words<T: Copy>(
+    kernel: BinaryKernel,
+    a: Words<'_, T>,
+    b: Words<'_, T>,
+    len: usize,
+    order: impl Fn(&T, &T) -> Ordering + Copy,
+) -> ColumnVec {
+    // One loop for each operator: the compiler sees a constant predicate in each.
+    let mut values = match kernel {
+        BinaryKernel::Eq => map_words(a, b, len, |a, b| order(&a, &b).is_eq()),
+        BinaryKernel::Ne => map_words(a, b, len, |a, b| order(&a, &b).is_ne()),
+        BinaryKernel::Lt => map_words(a, b, len, |a, b| order(&a, &b).is_lt()),
+        BinaryKernel::Le => map_words(a, b, len, |a, b| order(&a, &b).is_le()),
+        BinaryKernel::Gt => map_words(a, b, len, |a, b| order(&a, &b).is_gt()),
+        _ => map_words(a, b, len, |a, b| order(&a, &b).is_ge()),
+    };
+    let nulls = a.nulls().union(b.nulls());
+    hide_nulls(&mut values, &nulls);
+    ColumnVec::Bool(Primitive { values, nulls })
+}
+
+/// NULL rows hold the type's default.
+fn hide_nulls<T: Default>(values: &mut [T], nulls: &Nulls) {
+    if nulls.any() {
+        for (row, value) in values.iter_mut().enumerate() {
+            if nulls.is_null(row) {
+                *value = T::default();
+            }
+        }
+    }
+}
+
+fn int_arithmetic(
+    kernel: BinaryKernel,
+    a: Words<'_, i64>,
+    b: Words<'_, i64>,
+    len: usize,
+    (min, max): (i64, i64),
+) -> Result<ColumnVec, GaveUp> {
+    let nulls = a.nulls().union(b.nulls());
+    let results = match kernel {
+        BinaryKernel::Add => map_words(a, b, len, i64::checked_add),
+        BinaryKernel::Sub => map_words(a, b, len, i64::checked_sub),
+        BinaryKernel::Mul => map_words(a, b, len, i64::checked_mul),
+        BinaryKernel::Div => map_words(a, b, len, i64::checked_div),
+        BinaryKernel::Mod => map_words(a, b, len, i64::checked_rem),
+        _ => return Err(GaveUp),
+    };
+    let mut values = Vec::with_capacity(len);
+    for (row, result) in results.into_iter().enumerate() {
+        match result {
+            Some(value) if value >= min && value <= max => values.push(value),
+            _ if nulls.is_null(row) => values.push(0),
+            _ => return Err(GaveUp),
+        }
+    }
+    hide_nulls(&mut values, &nulls);
+    Ok(ColumnVec::Int(IntKind::Int, Primitive { values, nulls }))
+}
+
+fn float_arithmetic(
+    kernel: BinaryKernel,
+    a: Words<'_, f64>,
+    b: Words<'_, f64>,
+    len: usize,
+) -> Result<ColumnVec, GaveUp> {
+    let nulls = a.nulls().union(b.nulls());
+    let mut values = match kernel {
+        BinaryKernel::Add => map_words(a, b, len, |a, b| a + b),
+        BinaryKernel::Sub => map_words(a, b, len, |a, b| a - b),
+        BinaryKernel::Mul => map_words(a, b, len, |a, b| a * b),
+        BinaryKernel::Div => map_words(a, b, len, |a, b| a / b),
+        _ => return Err(GaveUp),
+    };
+    // Overflow, underflow and division by zero are errors unless an operand explains them: row by row.
+    let sums = matches!(kernel, BinaryKernel::Add | BinaryKernel::Sub);
+    let is_suspect = |value: f64| !value.is_finite() || (value == 0.0 && !sums);
+    if values.iter().enumerate().any(|(row, value)| is_suspect(*value) && !nulls.is_null(row)) {
+        return Err(GaveUp);
+    }
+    hide_nulls(&mut values, &nulls);
+    Ok(ColumnVec::Float(Primitive { values, nulls }))
+}
+
+fn compare_texts(kernel: BinaryKernel, left: &Operand, right: &Operand, len: usize) -> Option<ColumnVec> {
+    fn side<'o>(operand: &'o Operand) -> Option<impl Fn(usize) -> Option<&'o [u8]>> {
+        let (strings, constant) = match operand {
+            Operand::Column(column) => match column.as_ref() {
+                ColumnVec::Text(strings) => (Some(strings), None),
+                _ => return None,
+            },
+            Operand::Value(datum, _) => (None, Some(datum.as_str()?.as_bytes())),
+        };
+        Some(move |row: usize| strings.map_or(constant, |strings| strings.get(row)))
+    }
+    let (a, b) = (side(left)?, side(right)?);
+    let mut result = Primitive::with_capacity(len);
+    for row in 0..len {
+        match (a(row), b(row)) {
+            (Some(a), Some(b)) => result.push(match kernel {
+                BinaryKernel::Eq => a == b,
+                BinaryKernel::Ne => a != b,
+                _ => kernel.holds(a.cmp(b)),
+            }),
+            _ => result.push_null(),
+        }
+    }
+    Some(ColumnVec::Bool(result))
+}
+
+/// A list of constants is hashed once a batch where the batch is long enough to repay it.
+fn in_list(
+    expr: &Expr,
+    list: &[Expr],
+    negated: bool,
+    batch: &Batch,
+    scope: &EvalScope<'_>,
+) -> Result<ColumnVec, GaveUp> {
+    let ty = expr.ty();
+    let column = eval(expr, batch, scope)?;
+    let mut constants = Vec::with_capacity(list.len());
+    for item in list {
+        match operand(item, batch, scope)? {
+            Operand::Value(datum, _) => constants.push(datum),
+            Operand::Column(_) => return in_rows(expr, list, negated, batch, scope),
+        }
+    }
+    let has_null = constants.iter().any(Datum::is_null);
+    constants.retain(|datum| !datum.is_null());
+    let state = RandomState::new();
+    let hash = |datum: &Datum| {
+        let mut hasher = std::hash::BuildHasher::build_hasher(&state);
+        hash_datum(&ty, datum, &mut hasher);
+        std::hash::Hasher::finish(&hasher)
+    };
+    let hashed = constants.len() > 8 && batch.len() > 8;
+    let mut table: HashTable<usize> = HashTable::new();
+    if hashed {
+        for (number, datum) in constants.iter().enumerate() {
+            table.insert_unique(hash(datum), number, |other| hash(&constants[*other]));
+        }
+    }
+    let mut result = Primitive::with_capacity(batch.len());
+    for row in 0..batch.len() {
+        let value = column.get_datum(row);
+        if value.is_null() {
+            if list.is_empty() { result.push(negated) } else { result.push_null() }
+            continue;
+        }
+        let found = if hashed {
+            table.find(hash(&value), |number| sql_equal(&ty, &constants[*number], &value)).is_some()
+        } else {
+            constants.iter().any(|constant| sql_equal(&ty, constant, &value))
+        };
+        if found || !has_null {
+            result.push(found != negated);
+        } else {
+            result.push_null();
+        }
+    }
+    Ok(ColumnVec::Bool(result))
+}
+
+fn in_rows(
+    expr: &Expr,
+    list: &[Expr],
+    negated: bool,
+    batch: &Batch,
+    scope: &EvalScope<'_>,
+) -> Result<ColumnVec, GaveUp> {
+    let ty = expr.ty();
+    let value = eval(expr, batch, scope)?;
+    let mut result = Primitive::with_capacity(batch.len());
+    let items = list.iter().map(|item| operand(item, batch, scope)).collect::<Result<Vec<_>, _>>()?;
+    for row in 0..batch.len() {
+        let value = value.get_datum(row);
+        let (mut found, mut unknown) = (false, false);
+        for item in &items {
+            let item = item.datum(row);
+            if item.is_null() || value.is_null() {
+                unknown = true;
+            } else if sql_equal(&ty, &item, &value) {
+                found = true;
+                break;
+            }
+        }
+        if found || !unknown { result.push(found != negated) } else { result.push_null() }
+    }
+    Ok(ColumnVec::Bool(result))
+}

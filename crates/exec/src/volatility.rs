@@ -1,0 +1,94 @@
+//! Whether running a plan twice with the same arguments may answer differently.
+
+use builtins::Volatility;
+use plan::plan::{FrameBound, FunctionCall, IndexSpan, ProjectItem, TableScan, WindowFunction};
+use plan::{AggregateCall, Expr, Node, Plan};
+
+pub fn expr_is_volatile(expr: &Expr) -> bool {
+    expr.any(&mut |expr| match expr {
+        Expr::Sequence { .. } | Expr::RowId => true,
+        Expr::Call { builtin, .. } => builtin.volatility == Volatility::Volatile,
+        Expr::Subquery(subquery) => plan_is_volatile(&subquery.plan),
+        _ => false,
+    })
+}
+
+pub fn plan_is_volatile(plan: &Plan) -> bool {
+    let any = |exprs: &[Expr]| exprs.iter().any(expr_is_volatile);
+    let filter = |expr: &Option<Expr>| expr.as_ref().is_some_and(expr_is_volatile);
+    match &plan.node {
+        Node::Unit | Node::CteScan { .. } => false,
+        Node::Values { rows } => rows.iter().any(|row| any(row)),
+        Node::TableScan(scan) => scan_is_volatile(scan),
+        Node::VirtualScan { filter: predicate, .. } => filter(predicate),
+        Node::FunctionScan { calls, .. } => calls.iter().any(call_is_volatile),
+        Node::LookupJoin { left, scan, keys, filter: predicate, .. } => {
+            plan_is_volatile(left) || scan_is_volatile(scan) || any(keys) || filter(predicate)
+        }
+        Node::HashJoin { left, right, left_keys, right_keys, filter: predicate, .. } => {
+            plan_is_volatile(left)
+                || plan_is_volatile(right)
+                || any(left_keys)
+                || any(right_keys)
+                || filter(predicate)
+        }
+        Node::NestedLoopJoin { left, right, filter: predicate, .. } => {
+            plan_is_volatile(left) || plan_is_volatile(right) || filter(predicate)
+        }
+        Node::Apply { left, right, arguments, filter: predicate, .. } => {
+            plan_is_volatile(left) || plan_is_volatile(right) || any(arguments) || filter(predicate)
+        }
+        Node::Filter { input, predicate } => plan_is_volatile(input) || expr_is_volatile(predicate),
+        Node::Project { input, exprs } => plan_is_volatile(input) || any(exprs),
+        Node::ProjectSet { input, items } => {
+            plan_is_volatile(input)
+                || items.iter().any(|item| match item {
+                    ProjectItem::Scalar(expr) => expr_is_volatile(expr),
+                    ProjectItem::Set(call) => call_is_volatile(call),
+                })
+        }
+        Node::Aggregate { input, groups, aggregates, .. } => {
+            plan_is_volatile(input) || any(groups) || aggregates.iter().any(aggregate_is_volatile)
+        }
+        Node::Window { input, partition_by, order_by, calls } => {
+            let bound = |bound: &FrameBound| match bound {
+                FrameBound::Preceding(expr) | FrameBound::Following(expr) => expr_is_volatile(expr),
+                _ => false,
+            };
+            plan_is_volatile(input)
+                || any(partition_by)
+                || order_by.iter().any(|key| expr_is_volatile(&key.expr))
+                || calls.iter().any(|call| {
+                    any(&call.args)
+                        || call.frame.as_ref().is_some_and(|frame| bound(&frame.start) || bound(&frame.end))
+                        || matches!(&call.function, WindowFunction::Aggregate(call) if aggregate_is_volatile(call))
+                })
+        }
+        Node::Distinct { input, on } => plan_is_volatile(input) || on.as_ref().is_some_and(|on| any(on)),
+        Node::Sort { input, keys, .. } => {
+            plan_is_volatile(input) || keys.iter().any(|key| expr_is_volatile(&key.expr))
+        }
+        Node::Limit { input, limit, offset } => plan_is_volatile(input) || filter(limit) || filter(offset),
+        Node::SetOp { left, right, .. } => plan_is_volatile(left) || plan_is_volatile(right),
+        Node::RecursiveUnion { base, step, .. } => plan_is_volatile(base) || plan_is_volatile(step),
+        Node::Insert(_) | Node::Update(_) | Node::Delete(_) => true,
+        Node::Append { inputs } => inputs.iter().any(plan_is_volatile),
+    }
+}
+
+fn scan_is_volatile(scan: &TableScan) -> bool {
+    let span = |span: &IndexSpan| {
+        span.equal.iter().flatten().any(expr_is_volatile)
+            || span.lower.iter().chain(&span.upper).any(|(expr, _)| expr_is_volatile(expr))
+    };
+    scan.lock.is_some() || scan.filter.as_ref().is_some_and(expr_is_volatile) || scan.spans.iter().any(span)
+}
+
+fn call_is_volatile(call: &FunctionCall) -> bool {
+    call.builtin.volatility == Volatility::Volatile || call.args.iter().any(expr_is_volatile)
+}
+
+fn aggregate_is_volatile(call: &AggregateCall) -> bool {
+    call.args.iter().chain(&call.filter).any(expr_is_volatile)
+        || call.order_by.iter().any(|key| expr_is_volatile(&key.expr))
+}

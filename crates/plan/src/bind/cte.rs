@@ -1,0 +1,294 @@
+//! WITH: each query is bound once where it is defined, and numbered.
+//!
+//! A reference gets a copy of the bound query, so that the optimizer sees through it. Queries that change data, that
+//! are MATERIALIZED, or that an earlier round of binding saw wanted more than once are *set apart*: planned by
+//! themselves, run once, and read by [`RelNode::Cte`]. Of the numbers of queries that are not set apart, nothing reads
+//! but the steps of a recursive query that stands in place: it keeps its number for its working table.
+//!
+//! A query that mentions an enclosing row cannot be run once for the statement; it is always put in place.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use sqlparser::ast;
+use types::{SqlError, SqlResult, SqlState};
+
+use super::query::{Outputs, computed};
+use super::types::common_type;
+use super::{Binder, fold};
+use crate::logical::{Rel, RelNode};
+use crate::plan::{Estimate, Node, Plan, PlanColumn};
+use crate::scope::Level;
+
+#[derive(Debug, Default)]
+pub(super) struct Ctes {
+    /// Numbers that an earlier round found are wanted more than once.
+    apart: FxHashSet<usize>,
+    entries: Vec<Entry>,
+    /// Names in scope, innermost last.
+    names: Vec<(String, usize)>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The first term of a recursive query is being bound.
+    Base,
+    /// Its recursive term is: references read the working table.
+    Step(Vec<PlanColumn>),
+    InPlace(Rel),
+    Apart(Vec<PlanColumn>, Box<Plan>),
+}
+
+#[derive(Debug)]
+struct Entry {
+    state: State,
+    references: usize,
+    /// Mentions an enclosing row of this level.
+    correlated_level: Option<u32>,
+    never_apart: bool,
+}
+
+impl Ctes {
+    pub fn new(apart: FxHashSet<usize>) -> Self {
+        Self { apart, ..Self::default() }
+    }
+
+    pub fn mark(&self) -> usize {
+        self.names.len()
+    }
+
+    pub fn forget_names(&mut self, mark: usize) {
+        self.names.truncate(mark);
+    }
+
+    pub fn hide_names(&mut self) -> Vec<(String, usize)> {
+        std::mem::take(&mut self.names)
+    }
+
+    pub fn show_names(&mut self, names: Vec<(String, usize)>) {
+        self.names = names;
+    }
+
+    /// The queries that would have to be repeated.
+    pub fn wanted_apart(&self) -> FxHashSet<usize> {
+        let wanted = |entry: &Entry| {
+            matches!(entry.state, State::InPlace(_))
+                && entry.references > 1
+                && entry.correlated_level.is_none()
+                && !entry.never_apart
+        };
+        self.entries.iter().enumerate().filter(|(_, entry)| wanted(entry)).map(|(number, _)| number).collect()
+    }
+
+    /// Plans by number; an empty one stands where a query is in place. None at all if nothing is set apart.
+    pub fn take_plans(&mut self) -> Vec<Arc<Plan>> {
+        let entries = std::mem::take(&mut self.entries);
+        if !entries.iter().any(|entry| matches!(entry.state, State::Apart(..))) {
+            return Vec::new();
+        }
+        let nothing = || Plan { node: Node::Unit, columns: Vec::new(), estimate: Estimate::default() };
+        entries
+            .into_iter()
+            .map(|entry| match entry.state {
+                State::Apart(_, plan) => Arc::new(*plan),
+                State::Base | State::Step(_) | State::InPlace(_) => Arc::new(nothing()),
+            })
+            .collect()
+    }
+}
+
+impl Binder<'_> {
+    pub(super) fn with(&mut self, with: &ast::With, level: &Level<'_>) -> SqlResult<()> {
+        let mut seen: Vec<String> = Vec::new();
+        for cte in &with.cte_tables {
+            let name = fold(&cte.alias.name);
+            if seen.contains(&name) {
+                return Err(SqlError::new(
+                    SqlState::DuplicateAlias,
+                    format!("WITH query name \"{name}\" specified more than once"),
+                ));
+            }
+            self.define(cte, &name, with.recursive, level)?;
+            seen.push(name);
+        }
+        Ok(())
+    }
+
+    fn define(&mut self, cte: &ast::Cte, name: &str, recursive: bool, level: &Level<'_>) -> SqlResult<()> {
+        let number = self.ctes.entries.len();
+        let never_apart = matches!(cte.materialized, Some(ast::CteAsMaterialized::NotMaterialized));
+        self.ctes.entries.push(Entry { state: State::Base, references: 0, correlated_level: None, never_apart });
+        let uses = level.outer_uses.get();
+        let locks = std::mem::take(&mut self.row_locks);
+        let bound = match cte.query.body.as_ref() {
+            ast::SetExpr::SetOperation { left, op: ast::SetOperator::Union, set_quantifier, right } if recursive => {
+                self.recursive(cte, name, number, level, left, *set_quantifier, right)
+            }
+            _ => self.query(&cte.query, level, Outputs::Settled).and_then(|rel| renamed(rel, cte, name)),
+        };
+        self.row_locks = locks;
+        let rel = bound?;
+        let changes = is_change(&rel.node);
+        let entry = &mut self.ctes.entries[number];
+        // References from inside are the recursion's own.
+        entry.references = 0;
+        if level.outer_uses.get() > uses {
+            entry.correlated_level = Some(level.id);
+        }
+        let correlated = entry.correlated_level.is_some();
+        let apart = changes
+            || !correlated
+                && !never_apart
+                && (matches!(cte.materialized, Some(ast::CteAsMaterialized::Materialized))
+                    || self.ctes.apart.contains(&number));
+        if changes && level.parent.is_some() {
+            return Err(SqlError::not_supported(
+                "WITH clause containing a data-modifying statement must be at the top level",
+            ));
+        }
+        let state = if apart {
+            let columns = rel.columns.clone();
+            State::Apart(columns, Box::new(self.plan_of(rel)?))
+        } else {
+            State::InPlace(rel)
+        };
+        self.ctes.entries[number].state = state;
+        self.ctes.names.push((name.to_owned(), number));
+        Ok(())
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn recursive(
+        &mut self,
+        cte: &ast::Cte,
+        name: &str,
+        number: usize,
+        level: &Level<'_>,
+        left: &ast::SetExpr,
+        quantifier: ast::SetQuantifier,
+        right: &ast::SetExpr,
+    ) -> SqlResult<Rel> {
+        let mark = self.ctes.mark();
+        if let Some(with) = &cte.query.with {
+            self.with(with, level)?;
+        }
+        self.ctes.names.push((name.to_owned(), number));
+        let bound = self.recursive_terms(cte, name, number, level, left, quantifier, right);
+        self.ctes.forget_names(mark);
+        bound
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn recursive_terms(
+        &mut self,
+        cte: &ast::Cte,
+        name: &str,
+        number: usize,
+        level: &Level<'_>,
+        left: &ast::SetExpr,
+        quantifier: ast::SetQuantifier,
+        right: &ast::SetExpr,
+    ) -> SqlResult<Rel> {
+        let counts: Vec<usize> = self.ctes.entries.iter().map(|entry| entry.references).collect();
+        let base = self.set_expr(left, level, Outputs::Settled)?;
+        let base = renamed(base, cte, name)?;
+        self.ctes.entries[number].state =
+            State::Step(base.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect());
+        let step = self.set_expr(right, level, Outputs::Open)?;
+        let references = self.ctes.entries[number].references;
+        if references == 0 {
+            // Not recursive after all: bind it as the union it is, ORDER BY and LIMIT included.
+            self.ctes.names.pop();
+            for (entry, count) in self.ctes.entries.iter_mut().zip(counts) {
+                entry.references = count;
+            }
+            let rel = self.query(&cte.query, level, Outputs::Settled)?;
+            self.ctes.names.push((name.to_owned(), number));
+            return renamed(rel, cte, name);
+        }
+        if references > 1 {
+            return Err(SqlError::new(
+                SqlState::InvalidRecursion,
+                format!("recursive reference to query \"{name}\" must not appear more than once"),
+            ));
+        }
+        if cte.query.order_by.is_some() || cte.query.limit_clause.is_some() || cte.query.fetch.is_some() {
+            return Err(SqlError::not_supported("ORDER BY, LIMIT and OFFSET in a recursive query are not implemented"));
+        }
+        if base.columns.len() != step.columns.len() {
+            return Err(SqlError::new(
+                SqlState::SyntaxError,
+                "each UNION query must have the same number of columns",
+            ));
+        }
+        for (at, (base, step)) in base.columns.iter().zip(&step.columns).enumerate() {
+            let overall = common_type(&[base.ty, step.ty], "UNION")?;
+            if !overall.same_base(&base.ty) {
+                return Err(SqlError::new(
+                    SqlState::DatatypeMismatch,
+                    format!(
+                        "recursive query \"{name}\" column {} has type {} in non-recursive term but type {} overall",
+                        at + 1,
+                        base.ty.base_name(),
+                        overall.base_name()
+                    ),
+                )
+                .with_hint("Cast the output of the non-recursive term to the correct type."));
+            }
+        }
+        let types: Vec<_> = base.columns.iter().map(|column| column.ty).collect();
+        let step = self.coerce_outputs(step, &types)?;
+        let columns = base.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect();
+        let all = quantifier == ast::SetQuantifier::All;
+        let node = RelNode::RecursiveUnion { cte: number, base: Box::new(base), step: Box::new(step), all };
+        Ok(Rel { node, columns })
+    }
+
+    /// The query that a WITH gave this name, if one is in scope.
+    pub(super) fn cte_reference(&mut self, name: &str, level: &Level<'_>) -> SqlResult<Option<Rel>> {
+        let Some((_, number)) = self.ctes.names.iter().rev().find(|(known, _)| known == name) else {
+            return Ok(None);
+        };
+        let number = *number;
+        let entry = &mut self.ctes.entries[number];
+        entry.references += 1;
+        let read = |columns: &[PlanColumn]| Rel { node: RelNode::Cte(number), columns: columns.to_vec() };
+        match &entry.state {
+            State::Base => Err(SqlError::new(
+                SqlState::InvalidRecursion,
+                format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"),
+            )),
+            State::Step(columns) | State::Apart(columns, _) => Ok(Some(read(columns))),
+            State::InPlace(rel) => {
+                if entry.correlated_level.is_some_and(|home| home != level.id) {
+                    return Err(SqlError::not_supported(format!(
+                        "WITH query \"{name}\" refers to an enclosing query and is read from within another subquery"
+                    )));
+                }
+                Ok(Some(rel.clone()))
+            }
+        }
+    }
+}
+
+fn is_change(node: &RelNode) -> bool {
+    matches!(node, RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. })
+}
+
+/// The columns under the names that the WITH item gives them.
+fn renamed(mut rel: Rel, cte: &ast::Cte, name: &str) -> SqlResult<Rel> {
+    if cte.alias.columns.len() > rel.columns.len() {
+        return Err(SqlError::new(
+            SqlState::InvalidColumnReference,
+            format!(
+                "WITH query \"{name}\" has {} columns available but {} columns specified",
+                rel.columns.len(),
+                cte.alias.columns.len()
+            ),
+        ));
+    }
+    for (column, alias) in rel.columns.iter_mut().zip(&cte.alias.columns) {
+        column.name = fold(&alias.name);
+    }
+    Ok(rel)
+}

@@ -1,0 +1,521 @@
+//! Expressions, node by node.
+
+
+use sqlparser::ast::{self, BinaryOperator};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use super::operators::{conjunction, symbol};
+use super::types::fold_array;
+use super::{Binder, bind_type, fold};
+use crate::expr::{Expr, TruthTest};
+use crate::scope::Scope;
+
+/// Parentheses mean nothing to a bound expression.
+pub(super) fn unnested(mut expr: &ast::Expr) -> &ast::Expr {
+    while let ast::Expr::Nested(inner) = expr {
+        expr = inner;
+    }
+    expr
+}
+
+impl Binder<'_> {
+    /// An expression; undetermined literals stay so.
+    pub(crate) fn expr(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+        self.expr_node(expr, scope).map_err(|error| self.at(error, expr))
+    }
+
+    /// An expression of some determined type.
+    pub(crate) fn settled(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let bound = self.expr(expr, scope)?;
+        self.settle_text(bound)
+    }
+
+    pub(crate) fn boolean(&mut self, expr: &ast::Expr, scope: &Scope<'_>, clause: &str) -> SqlResult<Expr> {
+        let bound = self.expr(expr, scope)?;
+        self.condition(bound, clause).map_err(|error| self.at(error, expr))
+    }
+
+    pub(super) fn exprs<'e>(
+        &mut self,
+        list: impl IntoIterator<Item = &'e ast::Expr>,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Vec<Expr>> {
+        list.into_iter().map(|item| self.expr(item, scope)).collect()
+    }
+
+    #[allow(clippy::too_many_lines)]
+    fn expr_node(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+        use ast::Expr as Ast;
+        let option = |expr: &Option<Box<ast::Expr>>| expr.as_deref().cloned();
+        match expr {
+            Ast::Nested(inner) => self.expr(inner, scope),
+            Ast::Value(value) => self.value(value),
+            Ast::TypedString(typed) => self.typed_string(typed),
+            Ast::Interval(interval) => self.interval(interval),
+            Ast::Identifier(ident) => self.identifier(ident, scope),
+            Ast::CompoundIdentifier(parts) => self.compound(parts, scope),
+            Ast::BinaryOp { left, op, right } => self.binary_node(left, op, right, scope),
+            Ast::UnaryOp { op, expr } => self.unary(*op, expr, scope),
+            Ast::IsNull(inner) => self.null_test(inner, false, scope),
+            Ast::IsNotNull(inner) => self.null_test(inner, true, scope),
+            Ast::IsTrue(inner) => self.truth_test(inner, TruthTest::True, false, scope),
+            Ast::IsNotTrue(inner) => self.truth_test(inner, TruthTest::True, true, scope),
+            Ast::IsFalse(inner) => self.truth_test(inner, TruthTest::False, false, scope),
+            Ast::IsNotFalse(inner) => self.truth_test(inner, TruthTest::False, true, scope),
+            Ast::IsUnknown(inner) => self.truth_test(inner, TruthTest::Unknown, false, scope),
+            Ast::IsNotUnknown(inner) => self.truth_test(inner, TruthTest::Unknown, true, scope),
+            Ast::IsDistinctFrom(left, right) => {
+                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                self.distinct_from(left, right)
+            }
+            Ast::IsNotDistinctFrom(left, right) => {
+                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                Ok(Expr::Not(Box::new(self.distinct_from(left, right)?)))
+            }
+            Ast::Between { expr, negated, low, high } => {
+                let (expr, low, high) = (self.expr(expr, scope)?, self.expr(low, scope)?, self.expr(high, scope)?);
+                self.between(*negated, expr, low, high)
+            }
+            Ast::InList { expr, list, negated } => {
+                let expr = self.expr(expr, scope)?;
+                let list = self.exprs(list, scope)?;
+                self.in_list(expr, list, *negated)
+            }
+            Ast::InSubquery { expr, subquery, negated } => {
+                let found = self.quantified(expr, "=", subquery, false, scope)?;
+                Ok(if *negated { Expr::Not(Box::new(found)) } else { found })
+            }
+            Ast::Exists { subquery, negated } => {
+                let found = self.exists(subquery, scope)?;
+                Ok(if *negated { Expr::Not(Box::new(found)) } else { found })
+            }
+            Ast::Subquery(query) => self.scalar_subquery(query, scope),
+            Ast::AnyOp { left, compare_op, right, .. } => self.any_all(left, compare_op, right, false, scope),
+            Ast::AllOp { left, compare_op, right } => self.any_all(left, compare_op, right, true, scope),
+            Ast::Like { negated, any, expr, pattern, escape_char } => {
+                let op = if *negated { "!~~" } else { "~~" };
+                self.like_node(op, *any, expr, pattern, option(escape_char).as_ref(), scope)
+            }
+            Ast::ILike { negated, any, expr, pattern, escape_char } => {
+                let op = if *negated { "!~~*" } else { "~~*" };
+                self.like_node(op, *any, expr, pattern, option(escape_char).as_ref(), scope)
+            }
+            Ast::SimilarTo { negated, expr, pattern, escape_char } => {
+                let (expr, pattern) = (self.expr(expr, scope)?, self.expr(pattern, scope)?);
+                let escape = escape_char.as_deref().map(|escape| self.expr(escape, scope)).transpose()?;
+                self.similar(*negated, expr, pattern, escape)
+            }
+            Ast::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, .. } => {
+                let to = bind_type(data_type)?;
+                let inner = self.expr(expr, scope)?;
+                self.explicit_cast(inner, to)
+            }
+            Ast::AtTimeZone { timestamp, time_zone } => {
+                let (timestamp, zone) = (self.expr(timestamp, scope)?, self.expr(time_zone, scope)?);
+                self.function_call("timezone", vec![zone, timestamp])
+            }
+            Ast::Extract { field, expr, .. } => {
+                let field = field.to_string();
+                let field = super::literals::unknown(field.trim_matches(['\'', '"']).to_ascii_lowercase());
+                let expr = self.expr(expr, scope)?;
+                self.function_call("extract", vec![field, expr])
+            }
+            Ast::Ceil { expr, field } => self.rounding("ceil", expr, field, scope),
+            Ast::Floor { expr, field } => self.rounding("floor", expr, field, scope),
+            Ast::Position { expr, r#in } => {
+                let (what, within) = (self.expr(expr, scope)?, self.expr(r#in, scope)?);
+                self.function_call("strpos", vec![within, what])
+            }
+            Ast::Substring { expr, substring_from, substring_for, .. } => {
+                let mut args = vec![self.expr(expr, scope)?];
+                match (substring_from, substring_for) {
+                    (None, None) => {}
+                    (Some(from), None) => args.push(self.expr(from, scope)?),
+                    (None, Some(count)) => {
+                        args.push(Expr::Const(Datum::Int(1), SqlType::Int4));
+                        args.push(self.expr(count, scope)?);
+                    }
+                    (Some(from), Some(count)) => {
+                        args.push(self.expr(from, scope)?);
+                        args.push(self.expr(count, scope)?);
+                    }
+                }
+                self.function_call("substring", args)
+            }
+            Ast::Trim { trim_where, trim_what, expr, trim_characters } => {
+                let name = match trim_where {
+                    None | Some(ast::TrimWhereField::Both) => "btrim",
+                    Some(ast::TrimWhereField::Leading) => "ltrim",
+                    Some(ast::TrimWhereField::Trailing) => "rtrim",
+                };
+                let mut args = vec![self.expr(expr, scope)?];
+                for characters in trim_what.as_deref().into_iter().chain(trim_characters.iter().flatten()) {
+                    args.push(self.expr(characters, scope)?);
+                }
+                self.function_call(name, args)
+            }
+            Ast::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
+                let mut args = self.exprs([&**expr, overlay_what, overlay_from], scope)?;
+                if let Some(count) = overlay_for {
+                    args.push(self.expr(count, scope)?);
+                }
+                self.function_call("overlay", args)
+            }
+            Ast::Collate { expr, collation } => {
+                let name = collation.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone());
+                match name.as_deref() {
+                    Some("C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "c" | "posix") => self.expr(expr, scope),
+                    _ => Err(SqlError::new(
+                        SqlState::UndefinedObject,
+                        format!("collation {collation} for encoding \"UTF8\" does not exist"),
+                    )),
+                }
+            }
+            Ast::Case { operand, conditions, else_result, .. } => {
+                self.case(operand.as_deref(), conditions, else_result.as_deref(), scope)
+            }
+            Ast::Function(function) => self.function(function, scope),
+            Ast::Tuple(items) => Ok(Expr::Row(self.row_fields(items, scope)?)),
+            Ast::Array(array) => self.array(&array.elem, scope),
+            Ast::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, scope),
+            other => Err(SqlError::not_supported(format!("this expression is not supported: {other}"))),
+        }
+    }
+
+    pub(super) fn row_fields(&mut self, items: &[ast::Expr], scope: &Scope<'_>) -> SqlResult<Vec<Expr>> {
+        self.exprs(items, scope)
+    }
+
+    fn identifier(&mut self, ident: &ast::Ident, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let name = fold(ident);
+        if let Some(column) = scope.column(&name)? {
+            return Ok(column);
+        }
+        if let Some(row) = scope.whole_row(&name)? {
+            return Ok(row);
+        }
+        let is_keyword = ident.quote_style.is_none();
+        match name.as_str() {
+            "current_role" | "current_schema" | "current_catalog" | "session_user" | "user" | "current_user"
+            | "current_date" | "current_time" | "current_timestamp" | "localtime" | "localtimestamp"
+                if is_keyword =>
+            {
+                return self.function_call(&name, Vec::new());
+            }
+            "tableoid" | "ctid" | "xmin" | "xmax" | "cmin" | "cmax" => {
+                let mut tables = scope.ranges.iter().filter(|range| range.table.is_some());
+                if let (Some(range), None) = (tables.next(), tables.next()) {
+                    if let Some(found) = scope.qualified(None, &range.name.clone(), &name)? {
+                        return Ok(found);
+                    }
+                }
+            }
+            "default" if is_keyword => {
+                return Err(SqlError::new(SqlState::SyntaxError, "DEFAULT is not allowed in this context"));
+            }
+            _ => {}
+        }
+        Err(SqlError::new(SqlState::UndefinedColumn, format!("column \"{name}\" does not exist")))
+    }
+
+    fn compound(&mut self, parts: &[ast::Ident], scope: &Scope<'_>) -> SqlResult<Expr> {
+        let names: Vec<String> = parts.iter().map(fold).collect();
+        let found = match names.as_slice() {
+            [range, column] => (None, range, column),
+            [schema, range, column] => (Some(schema.as_str()), range, column),
+            [_, schema, range, column] => (Some(schema.as_str()), range, column),
+            _ => {
+                return Err(SqlError::new(
+                    SqlState::SyntaxError,
+                    format!("improper qualified name (too many dotted names): {}", names.join(".")),
+                ));
+            }
+        };
+        let (schema, range, column) = found;
+        if let Some(found) = scope.qualified(schema, range, column)? {
+            return Ok(found);
+        }
+        let message = format!("missing FROM-clause entry for table \"{range}\"");
+        // A table that has an alias is known by that alone.
+        let aliased = scope.ranges.iter().find(|it| it.table.as_ref().is_some_and(|(table, _)| table.name == *range));
+        Err(match aliased {
+            Some(it) => SqlError::new(
+                SqlState::UndefinedTable,
+                format!("invalid reference to FROM-clause entry for table \"{range}\""),
+            )
+            .with_hint(format!("Perhaps you meant to reference the table alias \"{}\".", it.name)),
+            None => SqlError::new(SqlState::UndefinedTable, message),
+        })
+    }
+
+    fn binary_node(
+        &mut self,
+        left: &ast::Expr,
+        op: &BinaryOperator,
+        right: &ast::Expr,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        match op {
+            BinaryOperator::And | BinaryOperator::Or => {
+                let clause = if *op == BinaryOperator::And { "AND" } else { "OR" };
+                // Long chains lean to the left: walk them without recursion.
+                let mut operands = vec![right];
+                let mut rest = left;
+                while let ast::Expr::BinaryOp { left, op: inner, right } = rest {
+                    if inner != op {
+                        break;
+                    }
+                    operands.push(right);
+                    rest = left;
+                }
+                operands.push(rest);
+                let mut parts = Vec::with_capacity(operands.len());
+                for operand in operands.into_iter().rev() {
+                    match (self.boolean(operand, scope, clause)?, op) {
+                        (Expr::And(inner), BinaryOperator::And) | (Expr::Or(inner), BinaryOperator::Or) => {
+                            parts.extend(inner);
+                        }
+                        (part, _) => parts.push(part),
+                    }
+                }
+                Ok(if *op == BinaryOperator::And { Expr::And(parts) } else { Expr::Or(parts) })
+            }
+            BinaryOperator::Overlaps => {
+                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                match (left, right) {
+                    (Expr::Row(left), Expr::Row(right)) if left.len() == 2 && right.len() == 2 => {
+                        self.function_call("overlaps", left.into_iter().chain(right).collect())
+                    }
+                    _ => Err(SqlError::new(SqlState::SyntaxError, "wrong number of parameters for OVERLAPS")),
+                }
+            }
+            _ => {
+                let Some(symbol) = symbol(op) else {
+                    return Err(SqlError::not_supported(format!("operator {op} is not supported")));
+                };
+                // `(a, b) = (SELECT …)` is a comparison with a row of the subquery.
+                if let (ast::Expr::Tuple(fields), ast::Expr::Subquery(query)) = (unnested(left), unnested(right)) {
+                    let left = Expr::Row(self.exprs(fields, scope)?);
+                    let right = Expr::Row(self.row_subquery(query, fields.len(), scope)?);
+                    return self.binary(&symbol, left, right);
+                }
+                let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
+                self.binary(&symbol, left, right)
+            }
+        }
+    }
+
+    fn null_test(&mut self, inner: &ast::Expr, negated: bool, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let inner = self.settled(inner, scope)?;
+        let test = |expr: Expr| {
+            let is_null = Expr::IsNull(Box::new(expr));
+            if negated { Expr::Not(Box::new(is_null)) } else { is_null }
+        };
+        match inner {
+            Expr::Row(fields) if !fields.is_empty() => {
+                let fields = fields.into_iter().map(|field| self.settle_text(field)).collect::<SqlResult<Vec<_>>>()?;
+                Ok(conjunction(fields.into_iter().map(test).collect()))
+            }
+            other => Ok(test(other)),
+        }
+    }
+
+    fn truth_test(
+        &mut self,
+        inner: &ast::Expr,
+        which: TruthTest,
+        negated: bool,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let clause = match (which, negated) {
+            (TruthTest::True, false) => "IS TRUE",
+            (TruthTest::True, true) => "IS NOT TRUE",
+            (TruthTest::False, false) => "IS FALSE",
+            (TruthTest::False, true) => "IS NOT FALSE",
+            (TruthTest::Unknown, false) => "IS UNKNOWN",
+            (TruthTest::Unknown, true) => "IS NOT UNKNOWN",
+        };
+        let test = Expr::Truth(Box::new(self.boolean(inner, scope, clause)?), which);
+        Ok(if negated { Expr::Not(Box::new(test)) } else { test })
+    }
+
+    fn like_node(
+        &mut self,
+        op: &str,
+        any: bool,
+        expr: &ast::Expr,
+        pattern: &ast::Expr,
+        escape: Option<&ast::Expr>,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let (expr, pattern) = (self.expr(expr, scope)?, self.expr(pattern, scope)?);
+        if any {
+            return self.any_all_array(op, expr, pattern, false);
+        }
+        let escape = escape.map(|escape| self.expr(escape, scope)).transpose()?;
+        self.like(op, expr, pattern, escape)
+    }
+
+    fn any_all(
+        &mut self,
+        left: &ast::Expr,
+        op: &BinaryOperator,
+        right: &ast::Expr,
+        all: bool,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let symbol = symbol(op)
+            .ok_or_else(|| SqlError::new(SqlState::SyntaxError, format!("operator {op} cannot be used with ANY or ALL")))?;
+        if let ast::Expr::Subquery(query) = unnested(right) {
+            return self.quantified(left, &symbol, query, all, scope);
+        }
+        let (left, array) = (self.expr(left, scope)?, self.expr(right, scope)?);
+        self.any_all_array(&symbol, left, array, all)
+    }
+
+    pub(super) fn explicit_cast(&mut self, expr: Expr, to: SqlType) -> SqlResult<Expr> {
+        // ARRAY[…]::type[] casts the elements, so that undetermined ones need no detour.
+        if let (Expr::Array { elements, ty }, Some(element)) = (&expr, to.element()) {
+            if *ty == SqlType::Unknown || !ty.same_base(&to) {
+                let elements = elements
+                    .iter()
+                    .cloned()
+                    .map(|item| {
+                        let nested = matches!(item, Expr::Array { .. }) || item.ty().is_array();
+                        self.explicit_cast(item, if nested { to } else { element })
+                    })
+                    .collect::<SqlResult<Vec<_>>>()?;
+                return Ok(fold_array(Expr::Array { elements, ty: to }));
+            }
+        }
+        let from = self.known_type(&expr);
+        let is_length_cast = from.is_some_and(|from| from.same_base(&to) && to.typmod() != -1 && from != to);
+        let bound = self.coerce(expr, to, CastContext::Explicit)?;
+        // A cast to the bare type drops the modifier from what is known.
+        match bound {
+            Expr::Const(value, _) if !is_length_cast => Ok(Expr::Const(value, to)),
+            other => Ok(other),
+        }
+    }
+
+    fn rounding(
+        &mut self,
+        name: &str,
+        expr: &ast::Expr,
+        field: &ast::CeilFloorKind,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        if !matches!(field, ast::CeilFloorKind::DateTimeField(ast::DateTimeField::NoDateTime)) {
+            return Err(SqlError::new(SqlState::SyntaxError, format!("{name} takes one argument")));
+        }
+        let expr = self.expr(expr, scope)?;
+        self.function_call(name, vec![expr])
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&ast::Expr>,
+        conditions: &[ast::CaseWhen],
+        otherwise: Option<&ast::Expr>,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let operand = operand.map(|operand| self.settled(operand, scope)).transpose()?;
+        let mut tests = Vec::with_capacity(conditions.len());
+        let mut values = Vec::with_capacity(conditions.len() + 1);
+        for branch in conditions {
+            let test = match &operand {
+                Some(operand) => {
+                    let value = self.expr(&branch.condition, scope)?;
+                    self.binary("=", operand.clone(), value)?
+                }
+                None => self.boolean(&branch.condition, scope, "CASE/WHEN")?,
+            };
+            tests.push(test);
+            values.push(self.expr(&branch.result, scope)?);
+        }
+        let has_else = otherwise.is_some();
+        if let Some(otherwise) = otherwise {
+            values.push(self.expr(otherwise, scope)?);
+        }
+        let (mut values, ty) = self.unify(values, "CASE")?;
+        let otherwise = has_else.then(|| Box::new(values.pop().expect("the ELSE value was pushed last")));
+        Ok(Expr::Case { branches: tests.into_iter().zip(values).collect(), otherwise, ty })
+    }
+
+    pub(super) fn array(&mut self, items: &[ast::Expr], scope: &Scope<'_>) -> SqlResult<Expr> {
+        let elements = self.exprs(items, scope)?;
+        let undetermined = |expr: &Expr| matches!(expr.ty(), SqlType::Unknown);
+        if elements.iter().all(undetermined) {
+            // Whatever wants this array says what its elements are.
+            return Ok(Expr::Array { elements, ty: SqlType::Unknown });
+        }
+        let (elements, ty) = self.unify(elements, "ARRAY")?;
+        let ty = if ty.is_array() { ty } else { ty.array_of() };
+        Ok(fold_array(Expr::Array { elements, ty }))
+    }
+
+    fn access(&mut self, root: &ast::Expr, chain: &[ast::AccessExpr], scope: &Scope<'_>) -> SqlResult<Expr> {
+        // `t.a[1]` arrives as a root `t` with a field and a subscript.
+        let mut names = Vec::new();
+        if let ast::Expr::Identifier(first) = root {
+            names.push(first.clone());
+            for link in chain {
+                match link {
+                    ast::AccessExpr::Dot(ast::Expr::Identifier(ident)) => names.push(ident.clone()),
+                    _ => break,
+                }
+            }
+        }
+        let (mut value, chain) = if names.len() > 1 {
+            (self.compound(&names, scope)?, &chain[names.len() - 1..])
+        } else {
+            (self.expr(root, scope)?, chain)
+        };
+        let mut subscripts = Vec::new();
+        for link in chain {
+            match link {
+                ast::AccessExpr::Subscript(subscript) => subscripts.push(subscript),
+                ast::AccessExpr::Dot(field) => {
+                    return Err(SqlError::not_supported(format!(
+                        "selecting field {field} of a composite value is not supported"
+                    )));
+                }
+            }
+        }
+        if value.ty() == SqlType::Jsonb {
+            for subscript in subscripts {
+                let ast::Subscript::Index { index } = subscript else {
+                    return Err(SqlError::new(SqlState::DatatypeMismatch, "jsonb subscript does not support slices"));
+                };
+                let index = self.expr(index, scope)?;
+                value = self.binary("->", value, index)?;
+            }
+            return Ok(value);
+        }
+        value = self.settle_text(value)?;
+        let Some(element) = value.ty().element() else {
+            return Err(SqlError::new(
+                SqlState::DatatypeMismatch,
+                format!("cannot subscript type {} because it does not support subscripting", value.ty().base_name()),
+            ));
+        };
+        let slice = subscripts.iter().any(|it| matches!(it, ast::Subscript::Slice { .. }));
+        let ty = if slice { value.ty() } else { element };
+        let mut bound = Vec::with_capacity(subscripts.len());
+        for subscript in subscripts {
+            let mut one = |binder: &mut Self, expr: &ast::Expr| {
+                let index = binder.expr(expr, scope)?;
+                binder.coerce(index, SqlType::Int4, CastContext::Assignment)
+            };
+            bound.push(match subscript {
+                ast::Subscript::Index { index } => (Some(one(self, index)?), None),
+                ast::Subscript::Slice { lower_bound, upper_bound, .. } => (
+                    lower_bound.as_ref().map(|expr| one(self, expr)).transpose()?,
+                    upper_bound.as_ref().map(|expr| one(self, expr)).transpose()?,
+                ),
+            });
+        }
+        Ok(Expr::Subscript { array: Box::new(value), subscripts: bound, slice, ty })
+    }
+
+}

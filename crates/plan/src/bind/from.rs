@@ -1,0 +1,625 @@
+//! FROM: tables, views, subqueries, functions and the joins between them.
+//!
+//! A LATERAL item is a level of its own whose parent is the scope to its left; its outer slots become the join's
+//! `lateral` expressions. One that mentions nothing of its left is joined like any other.
+
+use std::sync::Arc;
+
+use catalog::{Relation, Table, View, VirtualTable};
+use sqlparser::ast;
+use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
+
+use super::function::Called;
+use super::operators::conjunction;
+use super::query::{Outputs, computed, project};
+use super::{Binder, Clause, VIEW_DEPTH_MAX, find_relation, fold, name_parts, no_relation, qualified_name};
+use crate::expr::Expr;
+use crate::logical::{Rel, RelNode};
+use crate::plan::{FunctionCall, JoinKind, PlanColumn, RowLock};
+use crate::scope::{Level, Range, RangeColumn, Scope, Visible, shift_columns};
+
+/// A bound item of FROM. `lateral`: the values of its outer slots, over the row to its left.
+struct Item<'s> {
+    rel: Rel,
+    scope: Scope<'s>,
+    lateral: Option<Vec<Expr>>,
+}
+
+/// A join's condition and the columns it merged.
+type Condition = (Option<Expr>, Vec<Visible>);
+
+impl Binder<'_> {
+    /// The whole FROM clause; no items are one row without columns.
+    pub(super) fn from_items<'s>(
+        &mut self,
+        from: &[ast::TableWithJoins],
+        level: &'s Level<'s>,
+    ) -> SqlResult<(Rel, Scope<'s>)> {
+        let unit = Rel { node: RelNode::Unit, columns: Vec::new() };
+        self.from_after((unit, Scope::empty(level)), from, level)
+    }
+
+    /// Items joined to the right of what is there already.
+    pub(super) fn from_after<'s>(
+        &mut self,
+        left: (Rel, Scope<'s>),
+        from: &[ast::TableWithJoins],
+        level: &'s Level<'s>,
+    ) -> SqlResult<(Rel, Scope<'s>)> {
+        let (mut rel, mut scope) = left;
+        for item in from {
+            let reaches_left = item.joins.iter().any(|join| may_be_lateral(&join.relation));
+            if reaches_left && !scope.ranges.is_empty() && item.joins.iter().all(keeps_left) {
+                // Its laterals may mention all that is to the left: join one by one.
+                let first = self.factor(&item.relation, level, Some(&scope))?;
+                (rel, scope) = cross(rel, scope, first)?;
+                for join in &item.joins {
+                    (rel, scope) = self.join(rel, scope, join, level)?;
+                }
+                continue;
+            }
+            let first = self.factor(&item.relation, level, Some(&scope))?;
+            if item.joins.is_empty() {
+                (rel, scope) = cross(rel, scope, first)?;
+                continue;
+            }
+            if first.lateral.is_some() {
+                (rel, scope) = cross(rel, scope, first)?;
+                for join in &item.joins {
+                    (rel, scope) = self.join(rel, scope, join, level)?;
+                }
+                continue;
+            }
+            let (mut tree, mut tree_scope) = (first.rel, first.scope);
+            for join in &item.joins {
+                (tree, tree_scope) = self.join(tree, tree_scope, join, level)?;
+            }
+            (rel, scope) = cross(rel, scope, Item { rel: tree, scope: tree_scope, lateral: None })?;
+        }
+        Ok((rel, scope))
+    }
+
+    fn join<'s>(
+        &mut self,
+        left: Rel,
+        left_scope: Scope<'s>,
+        join: &ast::Join,
+        level: &'s Level<'s>,
+    ) -> SqlResult<(Rel, Scope<'s>)> {
+        use ast::JoinOperator as Op;
+        let none = ast::JoinConstraint::None;
+        let (kind, constraint) = match &join.join_operator {
+            Op::Join(constraint) | Op::Inner(constraint) => (JoinKind::Inner, constraint),
+            Op::Left(constraint) | Op::LeftOuter(constraint) => (JoinKind::Left, constraint),
+            Op::Right(constraint) | Op::RightOuter(constraint) => (JoinKind::Right, constraint),
+            Op::FullOuter(constraint) => (JoinKind::Full, constraint),
+            Op::CrossJoin(ast::JoinConstraint::None) => (JoinKind::Inner, &none),
+            other => {
+                return Err(SqlError::new(SqlState::SyntaxError, format!("{other:?} is no join of this language")));
+            }
+        };
+        let is_cross = matches!(join.join_operator, Op::CrossJoin(_));
+        if !is_cross && matches!(constraint, ast::JoinConstraint::None) {
+            return Err(SqlError::new(SqlState::SyntaxError, "a join needs ON, USING or NATURAL"));
+        }
+        let right = self.factor(&join.relation, level, Some(&left_scope))?;
+        if right.lateral.is_some() && matches!(kind, JoinKind::Right | JoinKind::Full) {
+            return Err(SqlError::new(
+                SqlState::InvalidColumnReference,
+                "invalid reference to FROM-clause entry: the combining JOIN type must be INNER or LEFT for a LATERAL \
+                 reference",
+            ));
+        }
+        let left_visible = left_scope.visible.clone();
+        let right_visible = right.scope.visible.clone();
+        let shift = left_scope.width;
+        let mut scope = left_scope.join(right.scope)?;
+        let (on, merged) = match constraint {
+            ast::JoinConstraint::None => (None, Vec::new()),
+            ast::JoinConstraint::On(expr) => {
+                let on = self.with_frame(Clause::JoinOn, |binder| binder.boolean(expr, &scope, "JOIN/ON"))?;
+                (Some(on), Vec::new())
+            }
+            ast::JoinConstraint::Using(names) => {
+                let names = names
+                    .iter()
+                    .map(|name| Ok(name_parts(name)?.pop().unwrap_or_default()))
+                    .collect::<SqlResult<Vec<_>>>()?;
+                self.merge(kind, &names, &left_visible, &right_visible, shift)?
+            }
+            ast::JoinConstraint::Natural => {
+                let names: Vec<String> = left_visible
+                    .iter()
+                    .map(|column| column.name.clone())
+                    .filter(|name| right_visible.iter().any(|column| column.name == *name))
+                    .collect();
+                self.merge(kind, &names, &left_visible, &right_visible, shift)?
+            }
+        };
+        if !merged.is_empty() {
+            let names: Vec<String> = merged.iter().map(|column| column.name.clone()).collect();
+            let rest = scope.visible.drain(..).filter(|column| !names.contains(&column.name));
+            scope.visible = merged.into_iter().chain(rest.collect::<Vec<_>>()).collect();
+        }
+        Ok((join_rel(left, right.rel, kind, on, right.lateral), scope))
+    }
+
+    /// USING: equality of the columns of these names, and the columns that stand for both.
+    fn merge(
+        &mut self,
+        kind: JoinKind,
+        names: &[String],
+        left: &[Visible],
+        right: &[Visible],
+        shift: usize,
+    ) -> SqlResult<Condition> {
+        let find = |columns: &[Visible], name: &str, side: &str| {
+            let mut found = columns.iter().filter(|column| column.name == name);
+            let first = found.next().ok_or_else(|| {
+                SqlError::new(
+                    SqlState::UndefinedColumn,
+                    format!("column \"{name}\" specified in USING clause does not exist in {side} table"),
+                )
+            })?;
+            if found.next().is_some() {
+                return Err(SqlError::new(
+                    SqlState::AmbiguousColumn,
+                    format!("common column name \"{name}\" appears more than once in {side} table"),
+                ));
+            }
+            Ok(first.expr.clone())
+        };
+        let mut conditions = Vec::with_capacity(names.len());
+        let mut merged = Vec::with_capacity(names.len());
+        for name in names {
+            let left = find(left, name, "left")?;
+            let mut right = find(right, name, "right")?;
+            shift_columns(&mut right, shift);
+            conditions.push(self.binary("=", left.clone(), right.clone())?);
+            let ty = super::types::common_type(&[left.ty(), right.ty()], "JOIN/USING")?;
+            let expr = match kind {
+                JoinKind::Right => self.coerce(right, ty, CastContext::Implicit)?,
+                JoinKind::Full => {
+                    let left = self.coerce(left, ty, CastContext::Implicit)?;
+                    let right = self.coerce(right, ty, CastContext::Implicit)?;
+                    Expr::Coalesce(vec![left, right], ty)
+                }
+                _ => self.coerce(left, ty, CastContext::Implicit)?,
+            };
+            merged.push(Visible { name: name.clone(), expr });
+        }
+        let on = if conditions.is_empty() { None } else { Some(conjunction(conditions)) };
+        Ok((on, merged))
+    }
+
+    fn factor<'s>(
+        &mut self,
+        factor: &ast::TableFactor,
+        level: &'s Level<'s>,
+        left: Option<&Scope<'s>>,
+    ) -> SqlResult<Item<'s>> {
+        match factor {
+            ast::TableFactor::Table { name, alias, args: None, sample: None, version: None, .. } => {
+                let bound = self.named(name, alias.as_ref(), level);
+                bound.map_err(|error| self.at(error, name))
+            }
+            ast::TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
+                self.function_item(name, &args.args, *with_ordinality, alias.as_ref(), level, left)
+            }
+            ast::TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+                self.function_item(name, args, *with_ordinality, alias.as_ref(), level, left)
+            }
+            ast::TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } => {
+                let args: Vec<Vec<ast::FunctionArg>> = array_exprs
+                    .iter()
+                    .map(|expr| vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr.clone()))])
+                    .collect();
+                let calls: Vec<(&str, Vec<&ast::FunctionArg>)> =
+                    args.iter().map(|args| ("unnest", args.iter().collect())).collect();
+                self.set_functions(&calls, *with_ordinality, "unnest", alias.as_ref(), level, left)
+            }
+            ast::TableFactor::Derived { lateral, subquery, alias, sample: None } => {
+                let own;
+                let (rel, slots) = match left.filter(|left| *lateral && !left.ranges.is_empty()) {
+                    Some(left) => {
+                        own = self.level(Some(left));
+                        let rel = self.query(subquery, &own, Outputs::Settled)?;
+                        (rel, own.slots.take())
+                    }
+                    None => (self.query(subquery, level, Outputs::Settled)?, Vec::new()),
+                };
+                let name = alias.as_ref().map(|alias| fold(&alias.name)).unwrap_or_default();
+                let range = named_range(&name, &rel.columns, None, alias.as_ref())?;
+                let lateral = (!slots.is_empty()).then_some(slots);
+                Ok(Item { rel, scope: Scope::of_range(level, range), lateral })
+            }
+            ast::TableFactor::NestedJoin { table_with_joins, alias } => {
+                let (rel, mut scope) = self.from_items(std::slice::from_ref(table_with_joins), level)?;
+                if let Some(alias) = alias {
+                    let columns = scope
+                        .visible
+                        .iter()
+                        .enumerate()
+                        .map(|(at, it)| RangeColumn {
+                            name: alias.columns.get(at).map_or_else(|| it.name.clone(), |column| fold(&column.name)),
+                            expr: it.expr.clone(),
+                            hidden: false,
+                        })
+                        .collect::<Vec<_>>();
+                    check_alias_count(alias, columns.len())?;
+                    scope.visible =
+                        columns.iter().map(|it| Visible { name: it.name.clone(), expr: it.expr.clone() }).collect();
+                    scope.ranges = vec![Range { name: fold(&alias.name), schema: None, table: None, columns }];
+                }
+                Ok(Item { rel, scope, lateral: None })
+            }
+            other => Err(SqlError::not_supported(format!("this item of FROM is not supported: {other}"))),
+        }
+    }
+
+    /// `TABLE name`.
+    pub(super) fn whole_table(&mut self, name: &ast::ObjectName, level: &Level<'_>) -> SqlResult<Rel> {
+        let item = self.named(name, None, level)?;
+        let outputs: Vec<_> = item.scope.visible.iter().collect();
+        let columns = outputs
+            .iter()
+            .map(|it| match &it.expr {
+                Expr::Column(at, _) => PlanColumn { name: it.name.clone(), ..item.rel.columns[*at].clone() },
+                other => computed(it.name.clone(), other.ty()),
+            })
+            .collect();
+        let exprs = outputs.iter().map(|it| it.expr.clone()).collect();
+        Ok(project(item.rel, exprs, columns))
+    }
+
+    fn named<'s>(
+        &mut self,
+        name: &ast::ObjectName,
+        alias: Option<&ast::TableAlias>,
+        level: &'s Level<'s>,
+    ) -> SqlResult<Item<'s>> {
+        let (schema, relation) = qualified_name(self.context, name)?;
+        let shown = alias.map_or_else(|| relation.clone(), |alias| fold(&alias.name));
+        if schema.is_none() {
+            if let Some(rel) = self.cte_reference(&relation, level)? {
+                let range = named_range(&shown, &rel.columns, None, alias)?;
+                return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
+            }
+        }
+        let found = find_relation(self.context, schema.as_deref(), &relation)?;
+        match found {
+            // The catalog's own tables come first in the search, unless the path says otherwise.
+            _ if self.virtual_first(schema.as_deref(), &relation) => {}
+            Some(Relation::Table(table)) => {
+                self.depends_on.push(table.id);
+                let lock = self.lock_for(&shown);
+                let (rel, range) = self.table_rel(table, &shown, schema, lock, alias)?;
+                return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
+            }
+            Some(Relation::View(view)) => {
+                self.depends_on.push(view.id);
+                let rel = self.view(&view)?;
+                let mut range = named_range(&shown, &rel.columns, None, alias)?;
+                range.schema = self.schema_name(view.schema).filter(|_| alias.is_none());
+                return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
+            }
+            Some(Relation::Sequence(_)) => {
+                return Err(SqlError::not_supported(format!("reading the sequence \"{relation}\" is not supported")));
+            }
+            None => {}
+        }
+        match self.virtual_table(schema.as_deref(), &relation) {
+            Some(table) => {
+                let columns: Vec<PlanColumn> = table
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(at, (name, ty))| PlanColumn {
+                        name: (*name).to_owned(),
+                        ty: *ty,
+                        table_oid: table.oid,
+                        attribute: attribute(at),
+                    })
+                    .collect();
+                let mut range = named_range(&shown, &columns, None, alias)?;
+                range.schema = Some(table.schema.to_owned()).filter(|_| alias.is_none());
+                let rel = Rel { node: RelNode::Virtual(table), columns };
+                Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None })
+            }
+            None => Err(no_relation(schema.as_deref(), &relation)),
+        }
+    }
+
+    fn schema_name(&self, id: u32) -> Option<String> {
+        self.context.catalog.schema_by_id(id).map(|schema| schema.name.clone())
+    }
+
+    /// A table of `catalog::virtual_tables`, by the same search as others.
+    fn virtual_table(&self, schema: Option<&str>, name: &str) -> Option<&'static VirtualTable> {
+        match schema {
+            Some(schema) => find_virtual(schema, name),
+            None => self.search_names().iter().find_map(|schema| find_virtual(schema, name)),
+        }
+    }
+
+    /// Whether a virtual table hides whatever else has this name.
+    fn virtual_first(&self, schema: Option<&str>, name: &str) -> bool {
+        if schema.is_some() {
+            return false;
+        }
+        for id in
+            self.context.catalog.search_schemas(self.context.database, self.context.search_path, self.context.user)
+        {
+            if self.context.catalog.relation(id, name).is_some() {
+                return false;
+            }
+            let schema = self.schema_name(id);
+            if schema.is_some_and(|schema| find_virtual(&schema, name).is_some()) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn search_names(&self) -> Vec<String> {
+        let ids =
+            self.context.catalog.search_schemas(self.context.database, self.context.search_path, self.context.user);
+        let mut names: Vec<String> = ids.into_iter().filter_map(|id| self.schema_name(id)).collect();
+        if !self.context.search_path.iter().any(|name| name == "pg_catalog") {
+            names.insert(0, "pg_catalog".to_owned());
+        }
+        names
+    }
+
+    fn lock_for(&self, range: &str) -> Option<RowLock> {
+        let named = |of: &Option<String>| of.as_ref().is_none_or(|of| of == range);
+        let mut locks = self.row_locks.iter().filter(|request| named(&request.of)).map(|request| request.lock);
+        let first = locks.next()?;
+        // Several clauses on one table: the stronger one.
+        Some(locks.fold(first, |strongest, lock| {
+            if lock.strength == keys::LockStrength::Exclusive { lock } else { strongest }
+        }))
+    }
+
+    pub(super) fn table_rel(
+        &mut self,
+        table: Arc<Table>,
+        shown: &str,
+        schema: Option<String>,
+        lock: Option<RowLock>,
+        alias: Option<&ast::TableAlias>,
+    ) -> SqlResult<(Rel, Range)> {
+        let columns: Vec<PlanColumn> = table
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| PlanColumn {
+                name: column.name.clone(),
+                ty: column.ty,
+                table_oid: table.id,
+                attribute: attribute(at),
+            })
+            .collect();
+        let mut range = named_range(shown, &columns, Some(&table), alias)?;
+        if alias.is_none() {
+            range.schema = schema.or_else(|| self.schema_name(table.schema));
+        }
+        range.table = Some((Arc::clone(&table), 0));
+        Ok((Rel { node: RelNode::Table { table, lock }, columns }, range))
+    }
+
+    /// A view's query in the view's place. It sees no names of the statement.
+    fn view(&mut self, view: &View) -> SqlResult<Rel> {
+        if self.view_depth >= VIEW_DEPTH_MAX {
+            return Err(SqlError::new(
+                SqlState::StatementTooComplex,
+                format!("views are nested too deeply at \"{}\"", view.name),
+            ));
+        }
+        let damaged = || SqlError::internal(format!("the stored query of view \"{}\" is no query", view.name));
+        let statement = crate::parse::parse(&view.query)?.into_iter().next().ok_or_else(damaged)?;
+        let ast::Statement::Query(query) = statement.ast else { return Err(damaged()) };
+        self.view_depth += 1;
+        let locks = std::mem::take(&mut self.row_locks);
+        let hidden = self.ctes.hide_names();
+        let depends_on = self.depends_on.len();
+        let bound = self.without_source(|binder| {
+            let level = binder.level(None);
+            binder.query(&query, &level, Outputs::Settled)
+        });
+        self.depends_on.truncate(depends_on);
+        self.ctes.show_names(hidden);
+        self.row_locks = locks;
+        self.view_depth -= 1;
+        let mut rel = bound?;
+        if rel.columns.len() != view.columns.len() {
+            return Err(SqlError::new(
+                SqlState::InvalidTableDefinition,
+                format!("view \"{}\" no longer matches the relations it reads", view.name),
+            ));
+        }
+        let types: Vec<SqlType> = view.columns.iter().map(|(_, ty)| *ty).collect();
+        rel = self.coerce_outputs(rel, &types)?;
+        for (at, (column, (name, ty))) in rel.columns.iter_mut().zip(&view.columns).enumerate() {
+            *column = PlanColumn { name: name.clone(), ty: *ty, table_oid: view.id, attribute: attribute(at) };
+        }
+        Ok(rel)
+    }
+
+    fn function_item<'s>(
+        &mut self,
+        name: &ast::ObjectName,
+        args: &[ast::FunctionArg],
+        with_ordinality: bool,
+        alias: Option<&ast::TableAlias>,
+        level: &'s Level<'s>,
+        left: Option<&Scope<'s>>,
+    ) -> SqlResult<Item<'s>> {
+        let mut parts = name_parts(name)?;
+        let function = parts.pop().unwrap_or_default();
+        if parts.iter().any(|part| part != "pg_catalog") {
+            return Err(SqlError::new(SqlState::UndefinedFunction, format!("function {name}() does not exist")));
+        }
+        let args: Vec<&ast::FunctionArg> = args.iter().collect();
+        self.set_functions(&[(&function, args)], with_ordinality, &function, alias, level, left)
+    }
+
+    /// Functions side by side; a scalar one yields one row.
+    fn set_functions<'s>(
+        &mut self,
+        calls: &[(&str, Vec<&ast::FunctionArg>)],
+        with_ordinality: bool,
+        name: &str,
+        alias: Option<&ast::TableAlias>,
+        level: &'s Level<'s>,
+        left: Option<&Scope<'s>>,
+    ) -> SqlResult<Item<'s>> {
+        // Functions may always mention what is to their left.
+        let own = self.level(left);
+        let has_left = left.is_some_and(|left| !left.ranges.is_empty());
+        let here: &Level<'_> = if has_left { &own } else { level };
+        let scope = Scope::empty(here);
+        let shown = alias.map_or_else(|| name.to_owned(), |alias| fold(&alias.name));
+        let mut bound: Vec<FunctionCall> = Vec::with_capacity(calls.len());
+        let mut columns: Vec<PlanColumn> = Vec::new();
+        let mut scalar = None;
+        for (function, args) in calls {
+            let args =
+                self.with_frame(Clause::FromFunction, |binder| binder.argument_exprs(function, args, &scope))?;
+            match self.resolve_call(function, &args)? {
+                Called::Builtin(builtin, types) if builtin.is_set_returning() => {
+                    let call = self.set_call(builtin, types, args)?;
+                    let set = builtin.set.as_ref().map_or(&[][..], |set| set.columns);
+                    match set {
+                        [] => columns.push(computed(shown.clone(), call.types.ret)),
+                        [(_, ty)] => {
+                            let ty = if ty.is_pseudo() { call.types.ret } else { *ty };
+                            columns.push(computed(shown.clone(), ty));
+                        }
+                        many => columns.extend(many.iter().map(|(name, ty)| computed(*name, *ty))),
+                    }
+                    bound.push(call);
+                }
+                Called::Builtin(builtin, types) => {
+                    scalar = Some(self.call(builtin, args, &types.args, types.ret)?);
+                }
+                Called::Cast(ty) => {
+                    let arg = args.into_iter().next().expect("a cast in a function's dress has one argument");
+                    scalar = Some(self.explicit_cast(arg, ty)?);
+                }
+            }
+        }
+        let rel = match scalar {
+            Some(expr) if calls.len() == 1 && !with_ordinality => {
+                let columns = vec![computed(shown.clone(), expr.ty())];
+                project(Rel { node: RelNode::Unit, columns: Vec::new() }, vec![expr], columns)
+            }
+            Some(_) => {
+                return Err(SqlError::not_supported("WITH ORDINALITY needs a set-returning function"));
+            }
+            None => {
+                if with_ordinality {
+                    columns.push(computed("ordinality", SqlType::Int8));
+                }
+                Rel { node: RelNode::Function { calls: bound, with_ordinality }, columns }
+            }
+        };
+        if let Some(alias) = alias {
+            if alias.columns.iter().any(|column| column.data_type.is_some()) {
+                return Err(SqlError::new(
+                    SqlState::SyntaxError,
+                    "a column definition list is only allowed for functions returning \"record\"",
+                ));
+            }
+        }
+        let range = named_range(&shown, &rel.columns, None, alias)?;
+        let slots = own.slots.take();
+        let lateral = (!slots.is_empty()).then_some(slots);
+        Ok(Item { rel, scope: Scope::of_range(level, range), lateral })
+    }
+}
+
+/// A table of `catalog::virtual_tables`, which lists none so far.
+fn find_virtual(_schema: &str, _name: &str) -> Option<&'static VirtualTable> {
+    None
+}
+
+/// Attribute numbers count from 1.
+fn attribute(position: usize) -> i16 {
+    i16::try_from(position + 1).unwrap_or(i16::MAX)
+}
+
+fn check_alias_count(alias: &ast::TableAlias, count: usize) -> SqlResult<()> {
+    if alias.columns.len() <= count {
+        return Ok(());
+    }
+    Err(SqlError::new(
+        SqlState::InvalidColumnReference,
+        format!(
+            "table \"{}\" has {count} columns available but {} columns specified",
+            fold(&alias.name),
+            alias.columns.len()
+        ),
+    ))
+}
+
+/// A range over a row of its own; an alias may rename the leading columns.
+pub(super) fn named_range(
+    name: &str,
+    columns: &[PlanColumn],
+    table: Option<&Table>,
+    alias: Option<&ast::TableAlias>,
+) -> SqlResult<Range> {
+    let is_hidden = |at: usize| table.is_some_and(|table| table.columns[at].hidden);
+    let mut renamed = alias.map(|alias| alias.columns.as_slice()).unwrap_or_default().iter();
+    if let Some(alias) = alias {
+        check_alias_count(alias, (0..columns.len()).filter(|at| !is_hidden(*at)).count())?;
+    }
+    let columns = columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| {
+            let hidden = is_hidden(at);
+            let new_name = if hidden { None } else { renamed.next() };
+            RangeColumn {
+                name: new_name.map_or_else(|| column.name.clone(), |it| fold(&it.name)),
+                expr: Expr::Column(at, column.ty),
+                hidden,
+            }
+        })
+        .collect();
+    Ok(Range { name: name.to_owned(), schema: None, table: None, columns })
+}
+
+fn join_rel(left: Rel, right: Rel, kind: JoinKind, on: Option<Expr>, lateral: Option<Vec<Expr>>) -> Rel {
+    let columns = left.columns.iter().chain(&right.columns).cloned().collect();
+    Rel { node: RelNode::Join { left: Box::new(left), right: Box::new(right), kind, on, lateral }, columns }
+}
+
+fn cross<'s>(left: Rel, left_scope: Scope<'s>, right: Item<'s>) -> SqlResult<(Rel, Scope<'s>)> {
+    if matches!(left.node, RelNode::Unit) && right.lateral.is_none() {
+        return Ok((right.rel, right.scope));
+    }
+    let scope = left_scope.join(right.scope)?;
+    Ok((join_rel(left, right.rel, JoinKind::Inner, None, right.lateral), scope))
+}
+
+fn may_be_lateral(factor: &ast::TableFactor) -> bool {
+    match factor {
+        ast::TableFactor::Derived { lateral, .. } => *lateral,
+        ast::TableFactor::Function { .. } | ast::TableFactor::UNNEST { .. } => true,
+        ast::TableFactor::Table { args, .. } => args.is_some(),
+        _ => false,
+    }
+}
+
+/// The joins that may be attached to a longer left side without changing their result.
+fn keeps_left(join: &ast::Join) -> bool {
+    use ast::JoinOperator as Op;
+    let constraint = match &join.join_operator {
+        Op::Join(constraint) | Op::Inner(constraint) | Op::Left(constraint) | Op::LeftOuter(constraint) => constraint,
+        Op::CrossJoin(constraint) => constraint,
+        _ => return false,
+    };
+    matches!(constraint, ast::JoinConstraint::On(_) | ast::JoinConstraint::None)
+}

@@ -1,0 +1,345 @@
+//! Function calls: the grammar's own (COALESCE and kin), sequences, builtins by overload, casts in function's dress.
+
+use builtins::{Builtin, CallTypes, ResolveError};
+use catalog::Relation;
+use sqlparser::ast;
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use super::{Binder, SET_BASE, find_relation, name_parts, no_relation};
+use crate::expr::{Expr, SequenceOp};
+use crate::plan::FunctionCall;
+use crate::scope::Scope;
+
+/// `make_interval`'s parameters, which are nearly always given by name.
+const MAKE_INTERVAL: &[&str] = &["years", "months", "weeks", "days", "hours", "mins", "secs"];
+
+/// The arguments of a call as the parser has them.
+pub(super) fn argument_list(function: &ast::Function) -> SqlResult<Vec<&ast::FunctionArg>> {
+    match &function.args {
+        ast::FunctionArguments::None => Ok(Vec::new()),
+        ast::FunctionArguments::List(list) => Ok(list.args.iter().collect()),
+        ast::FunctionArguments::Subquery(_) => {
+            Err(SqlError::new(SqlState::SyntaxError, "a subquery as an argument needs its own parentheses"))
+        }
+    }
+}
+
+impl Binder<'_> {
+    pub(super) fn function(&mut self, function: &ast::Function, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let parts = name_parts(&function.name)?;
+        let name = match parts.as_slice() {
+            [name] => name.clone(),
+            [schema, name] if schema == "pg_catalog" => name.clone(),
+            [schema, _] | [_, schema, _] if self.context.catalog.schema(self.context.database, schema).is_none() => {
+                return Err(SqlError::new(
+                    SqlState::InvalidSchemaName,
+                    format!("schema \"{schema}\" does not exist"),
+                ));
+            }
+            _ => {
+                return Err(SqlError::new(
+                    SqlState::UndefinedFunction,
+                    format!("function {}() does not exist", parts.join(".")),
+                ));
+            }
+        };
+        if let ast::FunctionArguments::Subquery(query) = &function.args {
+            if name == "array" {
+                return self.array_subquery(query, scope);
+            }
+        }
+        if function.over.is_some() {
+            return self.window_function(&name, function, scope);
+        }
+        if !builtins::aggregates(&name).is_empty() {
+            return self.aggregate(&name, function, scope);
+        }
+        if !function.within_group.is_empty() {
+            return Err(SqlError::not_supported(format!("ordered-set aggregate {name} is not supported")));
+        }
+        if function.filter.is_some() {
+            return Err(SqlError::new(
+                SqlState::WrongObjectType,
+                format!("FILTER specified, but {name} is not an aggregate function"),
+            ));
+        }
+        if name == "grouping" {
+            return self.grouping(function, scope);
+        }
+        if super::window::is_window_only(&name) && builtins::functions(&name).is_empty() {
+            return Err(SqlError::new(
+                SqlState::WrongObjectType,
+                format!("window function {name} requires an OVER clause"),
+            ));
+        }
+        let args = self.arguments(&name, function, scope)?;
+        self.special_call(&name, args)
+    }
+
+    /// Bound arguments in order.
+    pub(super) fn arguments(
+        &mut self,
+        name: &str,
+        function: &ast::Function,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Vec<Expr>> {
+        self.argument_exprs(name, &argument_list(function)?, scope)
+    }
+
+    pub(super) fn argument_exprs(
+        &mut self,
+        name: &str,
+        list: &[&ast::FunctionArg],
+        scope: &Scope<'_>,
+    ) -> SqlResult<Vec<Expr>> {
+        let mut args = Vec::with_capacity(list.len());
+        for arg in list {
+            match arg {
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => args.push(self.expr(expr, scope)?),
+                ast::FunctionArg::Unnamed(_) => {
+                    return Err(SqlError::new(
+                        SqlState::SyntaxError,
+                        format!("{name}(*) specified, but {name} is not an aggregate function"),
+                    ));
+                }
+                ast::FunctionArg::Named { name: parameter, arg: ast::FunctionArgExpr::Expr(expr), .. }
+                    if name == "make_interval" =>
+                {
+                    let parameter = super::fold(parameter);
+                    let position = MAKE_INTERVAL.iter().position(|known| *known == parameter);
+                    let Some(position) = position else {
+                        return Err(SqlError::new(
+                            SqlState::UndefinedFunction,
+                            format!("function make_interval({parameter} => …) does not exist"),
+                        ));
+                    };
+                    while args.len() <= position {
+                        args.push(Expr::Const(Datum::Int(0), SqlType::Int4));
+                    }
+                    args[position] = self.expr(expr, scope)?;
+                }
+                ast::FunctionArg::Named { .. } | ast::FunctionArg::ExprNamed { .. } => {
+                    return Err(SqlError::not_supported(format!(
+                        "named arguments are not supported for function {name}"
+                    )));
+                }
+            }
+        }
+        Ok(args)
+    }
+
+    /// A call by name with bound arguments, the grammar's own functions included.
+    fn special_call(&mut self, name: &str, mut args: Vec<Expr>) -> SqlResult<Expr> {
+        let too_few = |at_least: usize, args: &[Expr]| {
+            if args.len() < at_least {
+                return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \")\""));
+            }
+            Ok(())
+        };
+        match name {
+            "coalesce" => {
+                too_few(1, &args)?;
+                let (args, ty) = self.unify(args, "COALESCE")?;
+                Ok(Expr::Coalesce(args, ty))
+            }
+            "greatest" => {
+                too_few(1, &args)?;
+                let (args, ty) = self.unify(args, "GREATEST")?;
+                Ok(Expr::Greatest(args, ty))
+            }
+            "least" => {
+                too_few(1, &args)?;
+                let (args, ty) = self.unify(args, "LEAST")?;
+                Ok(Expr::Least(args, ty))
+            }
+            "nullif" => {
+                let [value, other] = <[Expr; 2]>::try_from(args)
+                    .map_err(|_| SqlError::new(SqlState::SyntaxError, "NULLIF takes two arguments"))?;
+                let equal = self.binary("=", value.clone(), other.clone())?;
+                let wanted = self.known_type(&other).unwrap_or(SqlType::Text);
+                let value = self.settle(value, wanted, CastContext::Implicit)?;
+                let ty = value.ty();
+                Ok(Expr::NullIf { value: Box::new(value), equal: Box::new(equal), ty })
+            }
+            "row" => Ok(Expr::Row(args)),
+            "nextval" | "currval" => {
+                let op = if name == "nextval" { SequenceOp::NextVal } else { SequenceOp::CurrVal };
+                self.sequence(name, op, args, &[SqlType::RegClass])
+            }
+            "setval" => {
+                if args.len() == 2 {
+                    args.push(Expr::Const(Datum::Bool(true), SqlType::Bool));
+                }
+                self.sequence(name, SequenceOp::SetVal, args, &[SqlType::RegClass, SqlType::Int8, SqlType::Bool])
+            }
+            "lastval" => self.sequence(name, SequenceOp::LastVal, args, &[]),
+            _ => self.function_call(name, args),
+        }
+    }
+
+    fn sequence(&mut self, name: &str, op: SequenceOp, args: Vec<Expr>, wanted: &[SqlType]) -> SqlResult<Expr> {
+        if args.len() != wanted.len() {
+            return Err(self.no_function(name, &args, ResolveError::None));
+        }
+        let args = args
+            .into_iter()
+            .zip(wanted)
+            .map(|(arg, ty)| match arg {
+                // A name in a text, as in nextval('s'::text), is looked up when it is evaluated.
+                arg if arg.ty().is_string() && *ty == SqlType::RegClass => {
+                    self.coerce(arg, *ty, CastContext::Explicit)
+                }
+                arg => self.coerce(arg, *ty, CastContext::Implicit),
+            })
+            .collect::<SqlResult<Vec<_>>>()?;
+        Ok(Expr::Sequence { op, args })
+    }
+
+    /// A builtin by name.
+    pub(super) fn function_call(&mut self, name: &str, args: Vec<Expr>) -> SqlResult<Expr> {
+        match self.resolve_call(name, &args)? {
+            Called::Builtin(builtin, types) if builtin.is_set_returning() => {
+                let frame = self.frame()?;
+                if !frame.clause.allows_sets() {
+                    let clause = frame.clause.name();
+                    return Err(SqlError::not_supported(format!(
+                        "set-returning functions are not allowed in {clause}"
+                    )));
+                }
+                let call = self.set_call(builtin, types, args)?;
+                if call.args.iter().any(|arg| arg.any(&mut |it| matches!(it, Expr::Column(at, _) if is_set(*at)))) {
+                    return Err(SqlError::not_supported("set-returning functions in arguments of others are not supported"));
+                }
+                let ty = match builtin.set.as_ref().map(|set| set.columns) {
+                    Some([(_, ty)]) if !ty.is_pseudo() => *ty,
+                    Some([] | [_]) | None => call.types.ret,
+                    Some(_) => {
+                        return Err(SqlError::not_supported(format!(
+                            "function {name} yields several columns: call it in FROM"
+                        )));
+                    }
+                };
+                let sets = &mut self.frame()?.sets;
+                sets.push(call);
+                Ok(Expr::Column(SET_BASE + sets.len() - 1, ty))
+            }
+            Called::Builtin(builtin, types) => self.call(builtin, args, &types.args, types.ret),
+            Called::Cast(ty) => {
+                let arg = args.into_iter().next().expect("a cast in a function's dress has one argument");
+                self.explicit_cast(arg, ty)
+            }
+        }
+    }
+
+    /// A set-returning call with its arguments cast.
+    pub(super) fn set_call(
+        &mut self,
+        builtin: &'static Builtin,
+        types: CallTypes,
+        args: Vec<Expr>,
+    ) -> SqlResult<FunctionCall> {
+        let args = args
+            .into_iter()
+            .zip(&types.args)
+            .map(|(arg, ty)| self.coerce(arg, *ty, CastContext::Implicit))
+            .collect::<SqlResult<Vec<_>>>()?;
+        Ok(FunctionCall { builtin, types, args })
+    }
+
+    pub(super) fn resolve_call(&mut self, name: &str, args: &[Expr]) -> SqlResult<Called> {
+        let types: Vec<Option<SqlType>> = args.iter().map(|arg| self.known_type(arg)).collect();
+        match builtins::resolve(builtins::functions(name), &types) {
+            Ok(resolved) => {
+                let types = CallTypes { args: resolved.args, ret: resolved.ret };
+                Ok(Called::Builtin(resolved.chosen, types))
+            }
+            Err(error) => {
+                if let ([_], Some(ty)) = (args, SqlType::lookup(name)) {
+                    if !name.contains(' ') {
+                        return Ok(Called::Cast(ty));
+                    }
+                }
+                Err(self.no_function(name, args, error))
+            }
+        }
+    }
+
+    pub(super) fn no_function(&self, name: &str, args: &[Expr], error: ResolveError) -> SqlError {
+        let types: Vec<String> = args
+            .iter()
+            .map(|arg| self.known_type(arg).map_or_else(|| "unknown".to_owned(), |ty| ty.base_name()))
+            .collect();
+        let call = format!("{name}({})", types.join(", "));
+        match error {
+            ResolveError::None => {
+                SqlError::new(SqlState::UndefinedFunction, format!("function {call} does not exist")).with_hint(
+                    "No function matches the given name and argument types. You might need to add explicit type casts.",
+                )
+            }
+            ResolveError::Ambiguous => {
+                SqlError::new(SqlState::AmbiguousFunction, format!("function {call} is not unique")).with_hint(
+                    "Could not choose a best candidate function. You might need to add explicit type casts.",
+                )
+            }
+        }
+    }
+
+    /// The oid that a relation's name in a string means; `None` leaves the question to the session's names.
+    pub(super) fn relation_oid(&self, text: &str) -> SqlResult<Option<i64>> {
+        let text = text.trim();
+        if text == "-" {
+            return Ok(Some(0));
+        }
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(text.parse().ok());
+        }
+        let Ok(ast::Expr::CompoundIdentifier(parts)) = crate::parse::parse_expr(&format!("x.{text}")) else {
+            return Err(SqlError::new(SqlState::InvalidName, "invalid name syntax"));
+        };
+        let names: Vec<String> = parts.iter().skip(1).map(super::fold).collect();
+        let (schema, name) = match names.as_slice() {
+            [name] => (None, name),
+            [schema, name] => (Some(schema.as_str()), name),
+            _ => return Ok(None),
+        };
+        if let Some(relation) = find_relation(self.context, schema, name)? {
+            return Ok(Some(i64::from(relation.id())));
+        }
+        // An index is a relation as well.
+        let schemas = match schema {
+            Some(schema) => {
+                self.context.catalog.schema(self.context.database, schema).map(|it| vec![it.id]).unwrap_or_default()
+            }
+            None => self.context.catalog.search_schemas(
+                self.context.database,
+                self.context.search_path,
+                self.context.user,
+            ),
+        };
+        for schema in schemas {
+            if let Some(catalog::NameOwner::Index { oid, .. }) = self.context.catalog.name_owner(schema, name) {
+                return Ok(Some(i64::from(oid)));
+            }
+        }
+        if self.context.formatting.oid_names.is_some() {
+            return Ok(None);
+        }
+        Err(no_relation(schema, name))
+    }
+
+    /// What kind of relation an oid is, for checks of sequence functions by other parts.
+    pub fn relation_by_oid(&self, oid: u32) -> Option<&Relation> {
+        self.context.catalog.relation_by_id(oid)
+    }
+}
+
+fn is_set(position: usize) -> bool {
+    (SET_BASE..super::GROUPING_BASE).contains(&position)
+}
+
+/// What a call by name turned out to be.
+pub(super) enum Called {
+    Builtin(&'static Builtin, CallTypes),
+    /// `int4(x)`.
+    Cast(SqlType),
+}

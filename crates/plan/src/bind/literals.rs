@@ -1,0 +1,105 @@
+//! Literals: numbers, strings, typed strings, intervals, parameters.
+
+use sqlparser::ast;
+use types::{CastContext, Datum, Numeric, SqlError, SqlResult, SqlState, SqlType};
+
+use super::{Binder, bind_type};
+use crate::expr::Expr;
+
+/// An integer literal is the smallest of int4, int8 and numeric that holds it; others are numeric.
+fn number(text: &str) -> SqlResult<Expr> {
+    let digits: String = text.chars().filter(|c| *c != '_').collect();
+    let radix = match digits.get(..2).map(str::to_ascii_lowercase).as_deref() {
+        Some("0x") => Some(16),
+        Some("0o") => Some(8),
+        Some("0b") => Some(2),
+        _ => None,
+    };
+    let integer = match radix {
+        Some(radix) => i64::from_str_radix(&digits[2..], radix).ok(),
+        None => digits.parse::<i64>().ok(),
+    };
+    if let Some(value) = integer {
+        let ty = if i32::try_from(value).is_ok() { SqlType::Int4 } else { SqlType::Int8 };
+        return Ok(Expr::Const(Datum::Int(value), ty));
+    }
+    let invalid = || SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{text}\""));
+    if radix.is_some() {
+        return Err(invalid());
+    }
+    let value = Numeric::parse(&digits).map_err(|_| invalid())?;
+    Ok(Expr::Const(Datum::Numeric(value), SqlType::NUMERIC))
+}
+
+pub(super) fn unknown(text: impl Into<std::sync::Arc<str>>) -> Expr {
+    Expr::Const(Datum::text(text), SqlType::Unknown)
+}
+
+impl Binder<'_> {
+    pub(super) fn value(&mut self, value: &ast::ValueWithSpan) -> SqlResult<Expr> {
+        use ast::Value;
+        let bound = match &value.value {
+            Value::Number(text, _) => number(text),
+            Value::SingleQuotedString(text)
+            | Value::EscapedStringLiteral(text)
+            | Value::UnicodeStringLiteral(text)
+            | Value::NationalStringLiteral(text) => Ok(unknown(text.as_str())),
+            Value::DollarQuotedString(text) => Ok(unknown(text.value.as_str())),
+            Value::Boolean(value) => Ok(Expr::Const(Datum::Bool(*value), SqlType::Bool)),
+            Value::Null => Ok(Expr::Const(Datum::Null, SqlType::Unknown)),
+            Value::Placeholder(name) => self.param(name),
+            Value::HexStringLiteral(_) | Value::SingleQuotedByteStringLiteral(_) => {
+                Err(SqlError::not_supported("bit string literals are not supported"))
+            }
+            other => Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\""))),
+        };
+        bound.map_err(|error| self.at(error, value))
+    }
+
+    fn param(&mut self, name: &str) -> SqlResult<Expr> {
+        let number: usize = name
+            .strip_prefix('$')
+            .and_then(|digits| digits.parse().ok())
+            .filter(|number| (1..=65_535).contains(number))
+            .ok_or_else(|| SqlError::new(SqlState::UndefinedParameter, format!("there is no parameter {name}")))?;
+        if self.params.len() < number {
+            self.params.resize(number, None);
+        }
+        let ty = self.params[number - 1].unwrap_or(SqlType::Unknown);
+        Ok(Expr::Param(number - 1, ty))
+    }
+
+    /// `date '2024-01-01'`.
+    pub(super) fn typed_string(&mut self, typed: &ast::TypedString) -> SqlResult<Expr> {
+        let ty = bind_type(&typed.data_type)?;
+        let value = self.value(&typed.value)?;
+        let literal = self.coerce(value, ty, CastContext::Explicit);
+        literal.map_err(|error| self.at(error, &typed.value))
+    }
+
+    /// `interval '1' day`: a bare number takes the last field as its unit.
+    pub(super) fn interval(&mut self, interval: &ast::Interval) -> SqlResult<Expr> {
+        let ast::Expr::Value(value) = &*interval.value else {
+            return Err(SqlError::new(SqlState::SyntaxError, "an interval literal needs a string"));
+        };
+        let bound = self.value(value)?;
+        let Expr::Const(Datum::Text(text), SqlType::Unknown) = &bound else {
+            return self.coerce(bound, SqlType::Interval, CastContext::Explicit);
+        };
+        let unit = interval.last_field.as_ref().or(interval.leading_field.as_ref());
+        let text = match unit {
+            Some(unit) if text.trim().parse::<f64>().is_ok() => format!("{} {unit}", text.trim()),
+            _ => text.to_string(),
+        };
+        let literal = self.coerce(unknown(text), SqlType::Interval, CastContext::Explicit);
+        literal.map_err(|error| self.at(error, value))
+    }
+
+    /// The value of a bound constant, for places that need one while planning.
+    pub(crate) fn constant(expr: &Expr) -> Option<&Datum> {
+        match expr {
+            Expr::Const(value, _) => Some(value),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,383 @@
+//! Names to positions, types and functions: syntax trees to [`Rel`] and [`Expr`].
+//!
+//! The problem: SQL's meaning hangs on the catalog and on inference that flows both ways: a literal takes its type
+//! from its neighbour, a grouped query changes what a column may be, a subquery reaches into rows outside it.
+//!
+//! The idea: one pass over the tree, bottom up, with three small states. A [`Scope`] says what names mean; a [`Frame`]
+//! of each SELECT collects the aggregates, window functions and set-returning functions that its expressions mention
+//! and leaves *placeholders* for them; undetermined literals and parameters stay `Unknown` until a context wants a
+//! type. Once a SELECT's expressions are bound, the placeholders are replaced by positions in the nodes that compute
+//! them (`aggregate`, `window`, `query`).
+//!
+//! A placeholder is a column position at or above [`AGGREGATE_BASE`]; **Invariant (no-placeholder-left):** none
+//! survives in a bound query, upheld by the replacing functions, which visit every expression of a SELECT.
+//!
+//! WITH queries are bound where they are defined and put in place of their names. If one turns out to be wanted more
+//! than once, the statement is bound again with that query set apart, to be run once: see `cte`.
+
+mod aggregate;
+mod cte;
+mod dml;
+mod expr;
+mod from;
+mod function;
+mod literals;
+mod names;
+mod operators;
+mod query;
+pub(crate) mod same;
+mod select;
+mod subquery;
+mod types;
+mod window;
+
+use std::sync::Arc;
+
+use ::types::{SqlError, SqlResult, SqlState, SqlType};
+use catalog::{Relation, Table};
+use rustc_hash::FxHashSet;
+use sqlparser::ast::{self, Spanned};
+
+pub use self::dml::bind_stored_expr;
+pub(crate) use self::types::bind_type;
+use self::window::WindowRequest;
+use crate::PlanContext;
+use crate::expr::{AggregateCall, Expr};
+use crate::logical::Rel;
+use crate::plan::{FunctionCall, Plan};
+use crate::scope::{Level, Scope};
+
+/// Positions from here on stand for aggregates of the SELECT being bound.
+pub(crate) const AGGREGATE_BASE: usize = 1 << 40;
+/// … for its window functions.
+pub(crate) const WINDOW_BASE: usize = 1 << 41;
+/// … for its set-returning functions.
+pub(crate) const SET_BASE: usize = 1 << 42;
+/// … for GROUPING calls.
+pub(crate) const GROUPING_BASE: usize = 1 << 43;
+/// … for group columns, while a grouped query's expressions are being rewritten.
+pub(crate) const GROUP_BASE: usize = 1 << 44;
+
+/// Views may refer to views, but not without end.
+const VIEW_DEPTH_MAX: usize = 64;
+
+/// Where an expression stands; decides what it may contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clause {
+    Select,
+    Where,
+    JoinOn,
+    GroupBy,
+    Having,
+    OrderBy,
+    DistinctOn,
+    Limit,
+    Values,
+    FromFunction,
+    Returning,
+    Update,
+    Default,
+    Check,
+    AggregateArgument,
+    Filter,
+    WindowDefinition,
+}
+
+impl Clause {
+    /// As error messages call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Select => "SELECT",
+            Self::Where => "WHERE",
+            Self::JoinOn => "JOIN conditions",
+            Self::GroupBy => "GROUP BY",
+            Self::Having => "HAVING",
+            Self::OrderBy => "ORDER BY",
+            Self::DistinctOn => "DISTINCT ON",
+            Self::Limit => "LIMIT",
+            Self::Values => "VALUES",
+            Self::FromFunction => "functions in FROM",
+            Self::Returning => "RETURNING",
+            Self::Update => "UPDATE",
+            Self::Default => "DEFAULT expressions",
+            Self::Check => "check constraints",
+            Self::AggregateArgument => "aggregate function calls",
+            Self::Filter => "FILTER",
+            Self::WindowDefinition => "window definitions",
+        }
+    }
+
+    fn allows_aggregates(self) -> bool {
+        matches!(self, Self::Select | Self::Having | Self::OrderBy | Self::DistinctOn | Self::WindowDefinition)
+    }
+
+    fn allows_windows(self) -> bool {
+        matches!(self, Self::Select | Self::OrderBy | Self::DistinctOn)
+    }
+
+    fn allows_sets(self) -> bool {
+        matches!(self, Self::Select | Self::OrderBy | Self::DistinctOn | Self::GroupBy)
+    }
+}
+
+/// What the expressions of the SELECT being bound ask for besides columns.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub clause: Clause,
+    pub aggregates: Vec<AggregateCall>,
+    pub windows: Vec<WindowRequest>,
+    pub sets: Vec<FunctionCall>,
+    /// The arguments of GROUPING calls.
+    pub groupings: Vec<Vec<Expr>>,
+    pub named_windows: Vec<(String, ast::WindowSpec)>,
+}
+
+impl Frame {
+    pub fn new(clause: Clause) -> Self {
+        Self {
+            clause,
+            aggregates: Vec::new(),
+            windows: Vec::new(),
+            sets: Vec::new(),
+            groupings: Vec::new(),
+            named_windows: Vec::new(),
+        }
+    }
+}
+
+/// Makes the plan of a subquery or WITH query.
+pub(crate) type Optimize = fn(Rel, &PlanContext<'_>) -> SqlResult<Plan>;
+
+pub(crate) struct Binder<'a> {
+    pub context: &'a PlanContext<'a>,
+    pub optimize: Optimize,
+    /// Types of the parameters, as far as they are known.
+    pub params: Vec<Option<SqlType>>,
+    /// The whole query string, while the tree at hand has positions in it.
+    source: Option<Arc<str>>,
+    frames: Vec<Frame>,
+    ctes: cte::Ctes,
+    view_depth: usize,
+    /// FOR UPDATE and its kin, for the tables of the FROM being bound.
+    row_locks: Vec<query::LockRequest>,
+    next_level: u32,
+    /// Ids of the relations that were read: views keep them as their dependencies.
+    pub depends_on: Vec<u32>,
+}
+
+/// PostgreSQL's identifiers: folded to lower case unless quoted.
+pub(crate) fn fold(ident: &ast::Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+/// The parts of a name, folded.
+pub(crate) fn name_parts(name: &ast::ObjectName) -> SqlResult<Vec<String>> {
+    name.0
+        .iter()
+        .map(|part| {
+            part.as_ident().map(fold).ok_or_else(|| {
+                SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{part}\""))
+            })
+        })
+        .collect()
+}
+
+/// A name of one or two parts: schema and object.
+pub(crate) fn qualified_name(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<(Option<String>, String)> {
+    let mut parts = name_parts(name)?;
+    let last = parts.pop().expect("the parser yields no empty name");
+    match parts.len() {
+        0 => Ok((None, last)),
+        1 => Ok((parts.pop(), last)),
+        2 => {
+            let current = context.catalog.database_by_id(context.database).map(|it| it.name.as_str());
+            if current == Some(parts[0].as_str()) {
+                return Ok((parts.pop(), last));
+            }
+            Err(SqlError::not_supported(format!(
+                "cross-database references are not implemented: \"{}.{}.{last}\"",
+                parts[0], parts[1]
+            )))
+        }
+        _ => Err(SqlError::new(
+            SqlState::SyntaxError,
+            format!("improper qualified name (too many dotted names): {name}"),
+        )),
+    }
+}
+
+/// A relation by name, through the search path unless a schema is given.
+pub(crate) fn find_relation(
+    context: &PlanContext<'_>,
+    schema: Option<&str>,
+    name: &str,
+) -> SqlResult<Option<Relation>> {
+    match schema {
+        Some(schema_name) => {
+            let schema = context.catalog.schema(context.database, schema_name);
+            Ok(schema.and_then(|schema| context.catalog.relation(schema.id, name)).cloned())
+        }
+        None => Ok(context
+            .catalog
+            .search_schemas(context.database, context.search_path, context.user)
+            .into_iter()
+            .find_map(|schema| context.catalog.relation(schema, name))
+            .cloned()),
+    }
+}
+
+/// 42P01.
+pub(crate) fn no_relation(schema: Option<&str>, name: &str) -> SqlError {
+    let name = schema.map_or_else(|| name.to_owned(), |schema| format!("{schema}.{name}"));
+    SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist"))
+}
+
+/// The table a statement changes.
+///
+/// # Errors
+/// 42P01 when it does not exist, 42809 when it is no table.
+pub(crate) fn find_table(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<Arc<Table>> {
+    let (schema, relation) = qualified_name(context, name)?;
+    match find_relation(context, schema.as_deref(), &relation)? {
+        Some(Relation::Table(table)) => Ok(table),
+        Some(Relation::View(_)) => Err(SqlError::new(
+            SqlState::WrongObjectType,
+            format!("\"{relation}\" is a view, and views cannot be changed"),
+        )),
+        Some(Relation::Sequence(_)) => {
+            Err(SqlError::new(SqlState::WrongObjectType, format!("\"{relation}\" is not a table")))
+        }
+        None => Err(no_relation(schema.as_deref(), &relation)),
+    }
+}
+
+impl<'a> Binder<'a> {
+    pub fn new(context: &'a PlanContext<'a>, source: Option<Arc<str>>) -> Self {
+        Self {
+            context,
+            optimize: crate::optimize_rel,
+            params: context.param_types.to_vec(),
+            source,
+            frames: Vec::new(),
+            ctes: cte::Ctes::new(FxHashSet::default()),
+            view_depth: 0,
+            row_locks: Vec::new(),
+            next_level: 0,
+            depends_on: Vec::new(),
+        }
+    }
+
+    /// Binds with a fresh binder, and again as long as WITH queries turn out to be wanted more than once.
+    pub fn bind_with<T>(
+        context: &'a PlanContext<'a>,
+        source: Option<Arc<str>>,
+        optimize: Optimize,
+        bind: impl Fn(&mut Binder<'a>) -> SqlResult<T>,
+    ) -> SqlResult<(T, Binder<'a>)> {
+        let mut apart = FxHashSet::default();
+        loop {
+            let mut binder = Binder::new(context, source.clone());
+            binder.optimize = optimize;
+            binder.ctes = cte::Ctes::new(apart.clone());
+            let bound = bind(&mut binder)?;
+            let wanted = binder.ctes.wanted_apart();
+            if wanted.is_subset(&apart) {
+                return Ok((bound, binder));
+            }
+            apart.extend(wanted);
+        }
+    }
+
+    /// The types of all parameters; undetermined ones are text.
+    pub fn param_types(&self) -> Vec<SqlType> {
+        self.params.iter().map(|ty| ty.unwrap_or(SqlType::Text)).collect()
+    }
+
+    /// The plans of the WITH queries that were set apart.
+    pub fn take_ctes(&mut self) -> Vec<Arc<Plan>> {
+        self.ctes.take_plans()
+    }
+
+    pub(crate) fn level<'s>(&mut self, parent: Option<&'s Scope<'s>>) -> Level<'s> {
+        self.next_level += 1;
+        Level::new(parent, self.next_level)
+    }
+
+    /// Puts the place of `node` into an error that has none yet.
+    pub(crate) fn at(&self, error: SqlError, node: &impl Spanned) -> SqlError {
+        let Some(source) = &self.source else { return error };
+        match crate::parse::node_position(source, node) {
+            Some(position) if error.position.is_none() => error.with_position(position),
+            _ => error,
+        }
+    }
+
+    pub(crate) fn frame(&mut self) -> SqlResult<&mut Frame> {
+        self.frames.last_mut().ok_or_else(|| SqlError::internal("an expression was bound outside of any statement"))
+    }
+
+    /// Binds with the current SELECT's frame in another clause.
+    pub(crate) fn in_clause<T>(
+        &mut self,
+        clause: Clause,
+        bind: impl FnOnce(&mut Self) -> SqlResult<T>,
+    ) -> SqlResult<T> {
+        let before = std::mem::replace(&mut self.frame()?.clause, clause);
+        let bound = bind(self);
+        self.frame()?.clause = before;
+        bound
+    }
+
+    /// Binds with a new frame, for a clause that has neither aggregates nor windows.
+    pub(crate) fn with_frame<T>(
+        &mut self,
+        clause: Clause,
+        bind: impl FnOnce(&mut Self) -> SqlResult<T>,
+    ) -> SqlResult<T> {
+        self.frames.push(Frame::new(clause));
+        let bound = bind(self);
+        self.frames.pop();
+        bound
+    }
+
+    /// Binds with trees whose spans are not positions in the statement.
+    pub(crate) fn without_source<T>(&mut self, bind: impl FnOnce(&mut Self) -> SqlResult<T>) -> SqlResult<T> {
+        let source = self.source.take();
+        let bound = bind(self);
+        self.source = source;
+        bound
+    }
+
+    /// An expression on its own, over a scope; what a statement other than a query has.
+    pub fn bind_scalar(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+        self.with_frame(Clause::Values, |binder| {
+            let expr = binder.expr(expr, scope)?;
+            binder.settle_text(expr)
+        })
+    }
+
+    /// A whole query, outermost or for a statement that contains one.
+    pub fn bind_query(&mut self, query: &ast::Query) -> SqlResult<Rel> {
+        let level = self.level(None);
+        self.query(query, &level, query::Outputs::Settled)
+    }
+
+    /// A query or a change of data.
+    pub fn bind_statement(&mut self, statement: &ast::Statement) -> SqlResult<Rel> {
+        match statement {
+            ast::Statement::Query(query) => self.bind_query(query),
+            other => {
+                let level = self.level(None);
+                self.change(other, &level)
+            }
+        }
+    }
+
+    /// The plan of a part that runs by itself.
+    pub(crate) fn plan_of(&self, rel: Rel) -> SqlResult<Plan> {
+        (self.optimize)(rel, self.context)
+    }
+}

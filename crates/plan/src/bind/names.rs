@@ -1,0 +1,76 @@
+//! What an output column is called when nobody says.
+
+use sqlparser::ast;
+
+use super::{bind_type, fold};
+
+/// The name, and how good it is: a cast's type only names what nothing better does.
+fn figure(expr: &ast::Expr) -> (u8, String) {
+    use ast::Expr as Ast;
+    let named = |name: &str| (2, name.to_owned());
+    match expr {
+        Ast::Identifier(ident) => (2, fold(ident)),
+        Ast::CompoundIdentifier(parts) => (2, parts.last().map(fold).unwrap_or_default()),
+        Ast::Nested(inner) => figure(inner),
+        Ast::Collate { expr, .. } => figure(expr),
+        Ast::CompoundFieldAccess { root, access_chain } => {
+            let field = access_chain.iter().rev().find_map(|link| match link {
+                ast::AccessExpr::Dot(Ast::Identifier(ident)) => Some((2, fold(ident))),
+                _ => None,
+            });
+            field.unwrap_or_else(|| figure(root))
+        }
+        Ast::Function(function) => {
+            let name = function.name.0.last().and_then(|part| part.as_ident()).map(fold).unwrap_or_default();
+            (2, name)
+        }
+        Ast::Cast { expr, data_type, .. } => {
+            let inner = figure(expr);
+            if inner.0 > 0 { inner } else { (1, type_name(data_type)) }
+        }
+        Ast::TypedString(typed) => (1, type_name(&typed.data_type)),
+        Ast::Interval(_) => (1, "interval".to_owned()),
+        Ast::Case { else_result, .. } => match else_result.as_deref().map(figure) {
+            Some((strength, name)) if strength > 1 => (strength, name),
+            _ => (1, "case".to_owned()),
+        },
+        Ast::Exists { negated: false, .. } => named("exists"),
+        Ast::Subquery(query) => match query.body.as_ref() {
+            ast::SetExpr::Select(select) => match select.projection.first() {
+                Some(ast::SelectItem::UnnamedExpr(expr)) => figure(expr),
+                Some(ast::SelectItem::ExprWithAlias { alias, .. }) => (2, fold(alias)),
+                _ => (0, String::new()),
+            },
+            _ => (0, String::new()),
+        },
+        Ast::Array(_) => named("array"),
+        Ast::Tuple(_) => named("row"),
+        Ast::AtTimeZone { .. } => named("timezone"),
+        Ast::Extract { .. } => named("extract"),
+        Ast::Ceil { .. } => named("ceil"),
+        Ast::Floor { .. } => named("floor"),
+        Ast::Position { .. } => named("position"),
+        Ast::Substring { .. } => named("substring"),
+        Ast::Overlay { .. } => named("overlay"),
+        Ast::Trim { trim_where, .. } => named(match trim_where {
+            None | Some(ast::TrimWhereField::Both) => "btrim",
+            Some(ast::TrimWhereField::Leading) => "ltrim",
+            Some(ast::TrimWhereField::Trailing) => "rtrim",
+        }),
+        _ => (0, String::new()),
+    }
+}
+
+fn type_name(name: &ast::DataType) -> String {
+    bind_type(name).map_or_else(|_| "?column?".to_owned(), |ty| match ty.element() {
+        Some(element) if ty.is_array() => element.internal_name(),
+        _ => ty.internal_name(),
+    })
+}
+
+pub(super) fn column_name(expr: &ast::Expr) -> String {
+    match figure(expr) {
+        (0, _) => "?column?".to_owned(),
+        (_, name) => name,
+    }
+}

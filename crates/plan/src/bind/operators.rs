@@ -1,0 +1,301 @@
+//! Operators, comparisons and their relatives: LIKE, BETWEEN, IN, ANY and ALL.
+
+use builtins::{CallTypes, ResolveError, Volatility, resolve, resolve_binary_operator};
+use sqlparser::ast::{self, BinaryOperator, UnaryOperator};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use super::Binder;
+use super::types::fold_array;
+use crate::expr::{Comparison, Expr};
+use crate::scope::Scope;
+
+/// The symbol as `pg_operator` has it; `None` for what is no operator there.
+pub(super) fn symbol(op: &BinaryOperator) -> Option<String> {
+    Some(match op {
+        BinaryOperator::And | BinaryOperator::Or | BinaryOperator::Xor => return None,
+        BinaryOperator::NotEq => "<>".to_owned(),
+        BinaryOperator::PGBitwiseXor => "#".to_owned(),
+        BinaryOperator::PGExp | BinaryOperator::BitwiseXor => "^".to_owned(),
+        BinaryOperator::PGCustomBinaryOperator(parts) => parts.last()?.clone(),
+        other => other.to_string(),
+    })
+}
+
+fn described(ty: Option<SqlType>) -> String {
+    ty.map_or_else(|| "unknown".to_owned(), |ty| ty.base_name())
+}
+
+impl Binder<'_> {
+    /// A call with its arguments cast to what its resolution asked for, and computed now if it is constant.
+    pub(super) fn call(
+        &mut self,
+        builtin: &'static builtins::Builtin,
+        args: Vec<Expr>,
+        wanted: &[SqlType],
+        ret: SqlType,
+    ) -> SqlResult<Expr> {
+        let args = args
+            .into_iter()
+            .zip(wanted)
+            .map(|(arg, ty)| self.coerce(arg, *ty, CastContext::Implicit))
+            .collect::<SqlResult<Vec<_>>>()?;
+        // The modifiers that the arguments really have are of use to some functions.
+        let types = CallTypes { args: wanted.iter().copied().collect(), ret };
+        let constant = args.iter().all(|arg| matches!(arg, Expr::Const(..)));
+        if constant && builtin.volatility == Volatility::Immutable && !builtin.is_set_returning() {
+            let values: Vec<Datum> =
+                args.iter().filter_map(Self::constant).cloned().collect();
+            // An error is the statement's only if it gets to evaluate this.
+            if let Ok(value) = builtin.call(self.context.eval, &types, &values) {
+                return Ok(Expr::Const(value, ret));
+            }
+        }
+        Ok(Expr::Call { builtin, types, args })
+    }
+
+    pub(super) fn binary(&mut self, symbol: &str, left: Expr, right: Expr) -> SqlResult<Expr> {
+        let (left_type, right_type) = (self.known_type(&left), self.known_type(&right));
+        if let (Expr::Row(_), Expr::Row(_)) = (&left, &right) {
+            return self.compare_rows(symbol, left, right);
+        }
+        let resolved = resolve_binary_operator(symbol, left_type, right_type);
+        let resolved = resolved.map_err(|error| no_operator(symbol, &[left_type, right_type], error))?;
+        self.call(&resolved.chosen.function, vec![left, right], &resolved.args, resolved.ret)
+    }
+
+    pub(super) fn prefix(&mut self, symbol: &str, operand: Expr) -> SqlResult<Expr> {
+        let ty = self.known_type(&operand);
+        // A sign on an unknown literal is a sign on a number.
+        let resolved = resolve(builtins::prefix_operators(symbol), &[ty]);
+        let resolved = resolved.map_err(|error| {
+            let (code, what) = failure(error);
+            SqlError::new(code, format!("operator {what}: {symbol} {}", described(ty))).with_hint(HINT_OPERATOR)
+        })?;
+        self.call(&resolved.chosen.function, vec![operand], &resolved.args, resolved.ret)
+    }
+
+    pub(super) fn unary(&mut self, op: UnaryOperator, operand: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+        if op == UnaryOperator::Not {
+            let operand = self.expr(operand, scope)?;
+            return Ok(Expr::Not(Box::new(self.condition(operand, "NOT")?)));
+        }
+        if op == UnaryOperator::Minus {
+            // The smallest integers have no positive counterpart: read the sign with the digits.
+            if let ast::Expr::Value(value) = operand {
+                if let ast::Value::Number(digits, long) = &value.value {
+                    let negative = ast::Value::Number(format!("-{digits}"), *long);
+                    if !digits.starts_with("0x") && !digits.starts_with("0b") && !digits.starts_with("0o") {
+                        return self.value(&ast::ValueWithSpan { value: negative, span: value.span });
+                    }
+                }
+            }
+        }
+        let symbol = match op {
+            UnaryOperator::PGSquareRoot => "|/".to_owned(),
+            UnaryOperator::PGCubeRoot => "||/".to_owned(),
+            UnaryOperator::PGAbs => "@".to_owned(),
+            UnaryOperator::BitwiseNot => "~".to_owned(),
+            other => other.to_string(),
+        };
+        let operand = self.expr(operand, scope)?;
+        self.prefix(&symbol, operand)
+    }
+
+    /// A comparison resolved but not applied, for ANY, ALL and subqueries.
+    pub(super) fn comparison(
+        &self,
+        symbol: &str,
+        left: Option<SqlType>,
+        right: Option<SqlType>,
+    ) -> SqlResult<Comparison> {
+        let resolved =
+            resolve_binary_operator(symbol, left, right).map_err(|error| no_operator(symbol, &[left, right], error))?;
+        if resolved.ret != SqlType::Bool {
+            return Err(SqlError::new(
+                SqlState::WrongObjectType,
+                "op ANY/ALL (array) requires operator to yield boolean",
+            ));
+        }
+        let (left_cast, right_cast) = (resolved.args[0], resolved.args[1]);
+        let types = CallTypes { args: resolved.args, ret: resolved.ret };
+        Ok(Comparison { builtin: &resolved.chosen.function, types, left_cast, right_cast })
+    }
+
+    /// Row-wise comparison: `=` and `<>` on every column, the orderings by the first that differs.
+    fn compare_rows(&mut self, symbol: &str, left: Expr, right: Expr) -> SqlResult<Expr> {
+        let (Expr::Row(left), Expr::Row(right)) = (left, right) else {
+            return Err(SqlError::internal("a comparison of rows was given no rows"));
+        };
+        if left.len() != right.len() {
+            return Err(SqlError::new(SqlState::SyntaxError, "unequal number of entries in row expressions"));
+        }
+        if left.is_empty() {
+            return Err(SqlError::not_supported("cannot compare rows of zero length"));
+        }
+        match symbol {
+            "=" | "<>" => {
+                let parts = left
+                    .into_iter()
+                    .zip(right)
+                    .map(|(left, right)| self.binary(symbol, left, right))
+                    .collect::<SqlResult<Vec<_>>>()?;
+                Ok(if symbol == "=" { conjunction(parts) } else { disjunction(parts) })
+            }
+            "<" | "<=" | ">" | ">=" => {
+                let strict = &symbol[..1];
+                let count = left.len();
+                let mut result: Option<Expr> = None;
+                // From the last column: strictly less, or equal and the rest decides.
+                for (position, (left, right)) in left.into_iter().zip(right).enumerate().rev() {
+                    let op = if position + 1 == count { symbol } else { strict };
+                    let here = self.binary(op, left.clone(), right.clone())?;
+                    result = Some(match result {
+                        None => here,
+                        Some(rest) => {
+                            let equal = self.binary("=", left, right)?;
+                            Expr::Or(vec![here, Expr::And(vec![equal, rest])])
+                        }
+                    });
+                }
+                result.ok_or_else(|| SqlError::internal("a row comparison without columns"))
+            }
+            _ => Err(SqlError::not_supported(format!("operator {symbol} is not supported on rows"))),
+        }
+    }
+
+    pub(super) fn distinct_from(&mut self, left: Expr, right: Expr) -> SqlResult<Expr> {
+        if let (Expr::Row(left), Expr::Row(right)) = (&left, &right) {
+            if left.len() == right.len() {
+                let parts = left.iter().cloned().zip(right.iter().cloned());
+                let parts = parts.map(|(l, r)| self.distinct_from(l, r)).collect::<SqlResult<Vec<_>>>()?;
+                return Ok(disjunction(parts));
+            }
+        }
+        let comparison = self.comparison("=", self.known_type(&left), self.known_type(&right))?;
+        let (mut left, mut right) = (
+            self.coerce(left, comparison.left_cast, CastContext::Implicit)?,
+            self.coerce(right, comparison.right_cast, CastContext::Implicit)?,
+        );
+        if !left.ty().same_base(&right.ty()) {
+            let (both, _) = self.unify(vec![left, right], "IS DISTINCT FROM")?;
+            let mut both = both.into_iter();
+            left = both.next().expect("unify keeps the number of expressions");
+            right = both.next().expect("unify keeps the number of expressions");
+        }
+        Ok(Expr::IsDistinctFrom(Box::new(left), Box::new(right)))
+    }
+
+    /// LIKE, ILIKE and SIMILAR TO are operators, with the escape character worked into the pattern.
+    pub(super) fn like(
+        &mut self,
+        symbol: &str,
+        expr: Expr,
+        pattern: Expr,
+        escape: Option<Expr>,
+    ) -> SqlResult<Expr> {
+        let pattern = match escape {
+            None => pattern,
+            Some(escape) => self.function_call("like_escape", vec![pattern, escape])?,
+        };
+        self.binary(symbol, expr, pattern)
+    }
+
+    pub(super) fn similar(&mut self, negated: bool, expr: Expr, pattern: Expr, escape: Option<Expr>) -> SqlResult<Expr> {
+        let args = std::iter::once(pattern).chain(escape).collect();
+        let pattern = self.function_call("similar_to_escape", args)?;
+        self.binary(if negated { "!~" } else { "~" }, expr, pattern)
+    }
+
+    pub(super) fn between(&mut self, negated: bool, expr: Expr, low: Expr, high: Expr) -> SqlResult<Expr> {
+        if negated {
+            let below = self.binary("<", expr.clone(), low)?;
+            let above = self.binary(">", expr, high)?;
+            return Ok(disjunction(vec![below, above]));
+        }
+        let lower = self.binary(">=", expr.clone(), low)?;
+        let upper = self.binary("<=", expr, high)?;
+        Ok(conjunction(vec![lower, upper]))
+    }
+
+    /// `IN (list)`: one hashable list when all is of one type, a chain of comparisons otherwise.
+    pub(super) fn in_list(&mut self, expr: Expr, list: Vec<Expr>, negated: bool) -> SqlResult<Expr> {
+        let scalar = !matches!(expr, Expr::Row(_)) && list.iter().all(|item| !matches!(item, Expr::Row(_)));
+        if scalar {
+            let all: Vec<Expr> = std::iter::once(expr.clone()).chain(list.iter().cloned()).collect();
+            if let Ok(ty) = self.common_type(&all, "IN") {
+                let comparison = self.comparison("=", Some(ty), Some(ty))?;
+                let ty = comparison.left_cast;
+                if ty.same_base(&comparison.right_cast) {
+                    let expr = Box::new(self.coerce(expr, ty, CastContext::Implicit)?);
+                    let list = list
+                        .into_iter()
+                        .map(|item| self.coerce(item, ty, CastContext::Implicit))
+                        .collect::<SqlResult<Vec<_>>>()?;
+                    return Ok(Expr::InList { expr, list, negated });
+                }
+            }
+        }
+        let symbol = if negated { "<>" } else { "=" };
+        let parts = list
+            .into_iter()
+            .map(|item| self.binary(symbol, expr.clone(), item))
+            .collect::<SqlResult<Vec<_>>>()?;
+        Ok(if negated { conjunction(parts) } else { disjunction(parts) })
+    }
+
+    /// `left op ANY (array)`.
+    pub(super) fn any_all_array(&mut self, symbol: &str, left: Expr, array: Expr, all: bool) -> SqlResult<Expr> {
+        let left_type = self.known_type(&left);
+        let array = match self.known_type(&array) {
+            Some(_) => array,
+            None => {
+                let element = left_type.unwrap_or(SqlType::Text);
+                let element = if matches!(element, SqlType::Varchar(_)) { SqlType::Text } else { element.without_typmod() };
+                self.settle(array, element.array_of(), CastContext::Implicit)?
+            }
+        };
+        let Some(element) = array.ty().element() else {
+            return Err(SqlError::new(
+                SqlState::WrongObjectType,
+                "op ANY/ALL (array) requires array on right side",
+            ));
+        };
+        let comparison = self.comparison(symbol, left_type, Some(element))?;
+        let left = Box::new(self.coerce(left, comparison.left_cast, CastContext::Implicit)?);
+        let array = if element.same_base(&comparison.right_cast) {
+            array
+        } else {
+            self.coerce(array, comparison.right_cast.array_of(), CastContext::Implicit)?
+        };
+        Ok(Expr::AnyAll { left, array: Box::new(fold_array(array)), comparison, all })
+    }
+}
+
+const HINT_OPERATOR: &str =
+    "No operator matches the given name and argument types. You might need to add explicit type casts.";
+
+fn failure(error: ResolveError) -> (SqlState, &'static str) {
+    match error {
+        ResolveError::None => (SqlState::UndefinedFunction, "does not exist"),
+        ResolveError::Ambiguous => (SqlState::AmbiguousFunction, "is not unique"),
+    }
+}
+
+fn no_operator(symbol: &str, types: &[Option<SqlType>], error: ResolveError) -> SqlError {
+    let (code, what) = failure(error);
+    let text = format!("{} {symbol} {}", described(types[0]), described(types[1]));
+    SqlError::new(code, format!("operator {what}: {text}")).with_hint(match error {
+        ResolveError::None => HINT_OPERATOR,
+        ResolveError::Ambiguous => {
+            "Could not choose a best candidate operator. You might need to add explicit type casts."
+        }
+    })
+}
+
+pub(crate) fn conjunction(mut parts: Vec<Expr>) -> Expr {
+    if parts.len() == 1 { parts.swap_remove(0) } else { Expr::And(parts) }
+}
+
+pub(crate) fn disjunction(mut parts: Vec<Expr>) -> Expr {
+    if parts.len() == 1 { parts.swap_remove(0) } else { Expr::Or(parts) }
+}

@@ -1,0 +1,405 @@
+//! Queries: WITH, set operations, VALUES, and the ORDER BY, LIMIT and FOR UPDATE around them.
+
+use keys::LockStrength;
+use sqlparser::ast;
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use super::types::common_type;
+use super::{Binder, Clause, fold};
+use crate::expr::{Expr, SortKey};
+use crate::logical::{Rel, RelNode};
+use crate::plan::{LockWait, PlanColumn, RowLock, SetOpKind};
+use crate::scope::{Level, Range, RangeColumn, Scope};
+
+/// What becomes of output columns whose type nobody determined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outputs {
+    /// They are text.
+    Settled,
+    /// They wait for a set operation or an INSERT to say.
+    Open,
+}
+
+/// FOR UPDATE or FOR SHARE, of one range or of all.
+#[derive(Clone, Debug)]
+pub(crate) struct LockRequest {
+    pub of: Option<String>,
+    pub lock: RowLock,
+}
+
+/// A computed column.
+pub(super) fn computed(name: impl Into<String>, ty: SqlType) -> PlanColumn {
+    PlanColumn { name: name.into(), ty, table_oid: 0, attribute: 0 }
+}
+
+pub(super) fn project(input: Rel, exprs: Vec<Expr>, columns: Vec<PlanColumn>) -> Rel {
+    Rel { node: RelNode::Project { input: Box::new(input), exprs }, columns }
+}
+
+pub(super) fn filter(input: Rel, predicate: Expr) -> Rel {
+    let columns = input.columns.clone();
+    Rel { node: RelNode::Filter { input: Box::new(input), predicate }, columns }
+}
+
+pub(super) fn sort(input: Rel, keys: Vec<SortKey>) -> Rel {
+    let columns = input.columns.clone();
+    Rel { node: RelNode::Sort { input: Box::new(input), keys }, columns }
+}
+
+impl Binder<'_> {
+    pub(super) fn query(&mut self, query: &ast::Query, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
+        if query.for_clause.is_some() || query.format_clause.is_some() || !query.pipe_operators.is_empty() {
+            return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error in \"{query}\"")));
+        }
+        let mark = self.ctes.mark();
+        if let Some(with) = &query.with {
+            self.with(with, level)?;
+        }
+        let bound = self.query_body(query, level, outputs);
+        self.ctes.forget_names(mark);
+        bound
+    }
+
+    fn query_body(&mut self, query: &ast::Query, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
+        let mut locks = self.lock_requests(&query.locks)?;
+        locks.extend(self.row_locks.iter().filter(|lock| lock.of.is_none()).cloned());
+        let order = order_exprs(query.order_by.as_ref())?;
+        let rel = match query.body.as_ref() {
+            ast::SetExpr::Select(select) => self.select(select, order, level, outputs, locks)?,
+            ast::SetExpr::Query(inner) if order.is_empty() && query.locks.is_empty() => {
+                self.query(inner, level, outputs)?
+            }
+            body => {
+                if !query.locks.is_empty() {
+                    return Err(SqlError::not_supported(format!(
+                        "{} is not allowed with UNION/INTERSECT/EXCEPT",
+                        lock_name(&query.locks[0])
+                    )));
+                }
+                let outputs = if order.is_empty() { outputs } else { Outputs::Settled };
+                let rel = self.set_expr(body, level, outputs)?;
+                let open_names = matches!(body, ast::SetExpr::Values(_));
+                if order.is_empty() { rel } else { self.order_columns(rel, order, level, open_names)? }
+            }
+        };
+        self.limit(rel, query, level)
+    }
+
+    fn lock_requests(&self, clauses: &[ast::LockClause]) -> SqlResult<Vec<LockRequest>> {
+        clauses
+            .iter()
+            .map(|clause| {
+                let strength = match clause.lock_type {
+                    ast::LockType::Share => LockStrength::Shared,
+                    ast::LockType::Update => LockStrength::Exclusive,
+                };
+                let wait = match clause.nonblock {
+                    None => LockWait::Block,
+                    Some(ast::NonBlock::Nowait) => LockWait::Error,
+                    Some(ast::NonBlock::SkipLocked) => LockWait::Skip,
+                };
+                let of = match &clause.of {
+                    None => None,
+                    Some(name) => Some(super::name_parts(name)?.pop().unwrap_or_default()),
+                };
+                Ok(LockRequest { of, lock: RowLock { strength, wait } })
+            })
+            .collect()
+    }
+
+    fn limit(&mut self, rel: Rel, query: &ast::Query, level: &Level<'_>) -> SqlResult<Rel> {
+        let (mut limit, mut offset) = match &query.limit_clause {
+            None => (None, None),
+            Some(ast::LimitClause::LimitOffset { limit, offset, limit_by }) if limit_by.is_empty() => {
+                (limit.as_ref(), offset.as_ref().map(|offset| &offset.value))
+            }
+            Some(_) => return Err(SqlError::new(SqlState::SyntaxError, "LIMIT #,# syntax is not supported")
+                .with_hint("Use separate LIMIT and OFFSET clauses.")),
+        };
+        let one = ast::Expr::value(ast::Value::Number("1".to_owned(), false));
+        if let Some(fetch) = &query.fetch {
+            if fetch.with_ties || fetch.percent {
+                return Err(SqlError::not_supported("FETCH FIRST … WITH TIES and PERCENT are not supported"));
+            }
+            limit = Some(fetch.quantity.as_ref().unwrap_or(&one));
+        }
+        let is_all = |expr: &&ast::Expr| matches!(expr, ast::Expr::Identifier(ident) if fold(ident) == "all");
+        limit = limit.filter(|expr| !is_all(expr));
+        if let Some(expr) = offset {
+            if is_all(&expr) {
+                offset = None;
+            }
+        }
+        let limit = self.row_count(limit, level, "LIMIT")?;
+        let offset = self.row_count(offset, level, "OFFSET")?;
+        if limit.is_none() && offset.is_none() {
+            return Ok(rel);
+        }
+        let columns = rel.columns.clone();
+        Ok(Rel { node: RelNode::Limit { input: Box::new(rel), limit, offset }, columns })
+    }
+
+    fn row_count(&mut self, expr: Option<&ast::Expr>, level: &Level<'_>, clause: &str) -> SqlResult<Option<Expr>> {
+        let Some(expr) = expr else { return Ok(None) };
+        let scope = Scope::empty(level);
+        let bound = self.with_frame(Clause::Limit, |binder| {
+            let bound = binder.expr(expr, &scope)?;
+            binder.coerce(bound, SqlType::Int8, CastContext::Assignment)
+        });
+        let bound = bound.map_err(|error| match error.code() {
+            SqlState::UndefinedColumn => SqlError::new(
+                SqlState::InvalidColumnReference,
+                format!("argument of {clause} must not contain variables"),
+            ),
+            _ => error,
+        })?;
+        match &bound {
+            Expr::Const(Datum::Null, _) => Ok(None),
+            Expr::Const(Datum::Int(count), _) if *count < 0 => {
+                let code = if clause == "LIMIT" {
+                    SqlState::InvalidRowCountInLimitClause
+                } else {
+                    SqlState::InvalidRowCountInResultOffsetClause
+                };
+                Err(SqlError::new(code, format!("{clause} must not be negative")))
+            }
+            _ => Ok(Some(bound)),
+        }
+    }
+
+    pub(super) fn set_expr(
+        &mut self,
+        body: &ast::SetExpr,
+        level: &Level<'_>,
+        outputs: Outputs,
+    ) -> SqlResult<Rel> {
+        match body {
+            ast::SetExpr::Select(select) => self.select(select, &[], level, outputs, Vec::new()),
+            ast::SetExpr::Query(query) => self.query(query, level, outputs),
+            ast::SetExpr::Values(values) => self.values(values, level, outputs),
+            ast::SetExpr::SetOperation { left, op, set_quantifier, right } => {
+                let (kind, name) = match op {
+                    ast::SetOperator::Union => (SetOpKind::Union, "UNION"),
+                    ast::SetOperator::Intersect => (SetOpKind::Intersect, "INTERSECT"),
+                    ast::SetOperator::Except | ast::SetOperator::Minus => (SetOpKind::Except, "EXCEPT"),
+                };
+                let all = match set_quantifier {
+                    ast::SetQuantifier::All => true,
+                    ast::SetQuantifier::Distinct | ast::SetQuantifier::None => false,
+                    other => {
+                        return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\"")));
+                    }
+                };
+                let left = self.set_expr(left, level, Outputs::Open)?;
+                let right = self.set_expr(right, level, Outputs::Open)?;
+                self.set_operation(kind, name, all, left, right)
+            }
+            ast::SetExpr::Table(table) => {
+                let part = |name: &Option<String>| name.clone().map(|name| ast::Ident::new(name.to_lowercase()));
+                let parts: Vec<ast::Ident> =
+                    part(&table.schema_name).into_iter().chain(part(&table.table_name)).collect();
+                self.whole_table(&ast::ObjectName::from(parts), level)
+            }
+            ast::SetExpr::Insert(statement)
+            | ast::SetExpr::Update(statement)
+            | ast::SetExpr::Delete(statement) => self.change(statement, level),
+            ast::SetExpr::Merge(_) => Err(SqlError::not_supported("MERGE is not supported")),
+        }
+    }
+
+    pub(super) fn set_operation(
+        &mut self,
+        kind: SetOpKind,
+        name: &str,
+        all: bool,
+        left: Rel,
+        right: Rel,
+    ) -> SqlResult<Rel> {
+        if left.columns.len() != right.columns.len() {
+            return Err(SqlError::new(
+                SqlState::SyntaxError,
+                format!("each {name} query must have the same number of columns"),
+            ));
+        }
+        let types = left
+            .columns
+            .iter()
+            .zip(&right.columns)
+            .map(|(left, right)| common_type(&[left.ty, right.ty], name))
+            .collect::<SqlResult<Vec<_>>>()?;
+        let left = self.coerce_outputs(left, &types)?;
+        let right = self.coerce_outputs(right, &types)?;
+        let columns = left.columns.iter().zip(types).map(|(column, ty)| computed(column.name.clone(), ty)).collect();
+        Ok(Rel { node: RelNode::SetOp { kind, all, left: Box::new(left), right: Box::new(right) }, columns })
+    }
+
+    /// Makes the output columns be of these types, inside the nodes that compute them where that is the same.
+    pub(super) fn coerce_outputs(&mut self, rel: Rel, types: &[SqlType]) -> SqlResult<Rel> {
+        self.convert_outputs(rel, types, &mut |binder, expr, ty, _| binder.coerce(expr, ty, CastContext::Implicit))
+    }
+
+    /// As [`Binder::coerce_outputs`] with a conversion of one's own, which also gets the column's position.
+    pub(super) fn convert_outputs(
+        &mut self,
+        mut rel: Rel,
+        types: &[SqlType],
+        convert: &mut dyn FnMut(&mut Self, Expr, SqlType, usize) -> SqlResult<Expr>,
+    ) -> SqlResult<Rel> {
+        if rel.columns.iter().zip(types).all(|(column, ty)| column.ty == *ty) {
+            return Ok(rel);
+        }
+        match &mut rel.node {
+            RelNode::Project { exprs, .. } => {
+                for (position, expr) in exprs.iter_mut().enumerate().take(types.len()) {
+                    let ty = types[position];
+                    let value = std::mem::replace(expr, Expr::RowId);
+                    *expr = convert(self, value, ty, position)?;
+                    let column = &mut rel.columns[position];
+                    if column.ty != ty && !column.ty.same_base(&ty) {
+                        (column.table_oid, column.attribute) = (0, 0);
+                    }
+                    column.ty = ty;
+                }
+                return Ok(rel);
+            }
+            RelNode::Values(rows) => {
+                for row in rows {
+                    for (position, expr) in row.iter_mut().enumerate().take(types.len()) {
+                        let value = std::mem::replace(expr, Expr::RowId);
+                        *expr = convert(self, value, types[position], position)?;
+                    }
+                }
+                for (column, ty) in rel.columns.iter_mut().zip(types) {
+                    column.ty = *ty;
+                }
+                return Ok(rel);
+            }
+            _ => {}
+        }
+        let mut columns = rel.columns.clone();
+        let exprs = types
+            .iter()
+            .enumerate()
+            .map(|(position, ty)| {
+                let column = &mut columns[position];
+                let expr = Expr::Column(position, column.ty);
+                if !column.ty.same_base(ty) {
+                    (column.table_oid, column.attribute) = (0, 0);
+                }
+                column.ty = *ty;
+                convert(self, expr, *ty, position)
+            })
+            .collect::<SqlResult<Vec<_>>>()?;
+        Ok(project(rel, exprs, columns))
+    }
+
+    pub(super) fn values(&mut self, values: &ast::Values, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
+        let scope = Scope::empty(level);
+        let width = values.rows.first().map_or(0, |row| row.content.len());
+        let mut rows: Vec<Vec<Expr>> = Vec::with_capacity(values.rows.len());
+        for row in &values.rows {
+            if row.content.len() != width {
+                return Err(SqlError::new(SqlState::SyntaxError, "VALUES lists must all be the same length"));
+            }
+            rows.push(self.with_frame(Clause::Values, |binder| binder.exprs(&row.content, &scope))?);
+        }
+        self.values_of(rows, width, outputs)
+    }
+
+    fn values_of(&mut self, mut rows: Vec<Vec<Expr>>, width: usize, outputs: Outputs) -> SqlResult<Rel> {
+        let mut columns = Vec::with_capacity(width);
+        for position in 0..width {
+            let types: Vec<SqlType> =
+                rows.iter().map(|row| self.known_type(&row[position]).unwrap_or(SqlType::Unknown)).collect();
+            let open = outputs == Outputs::Open && types.iter().all(|ty| *ty == SqlType::Unknown);
+            let ty = if open { SqlType::Unknown } else { common_type(&types, "VALUES")? };
+            if !open {
+                for row in &mut rows {
+                    let value = std::mem::replace(&mut row[position], Expr::RowId);
+                    row[position] = self.coerce(value, ty, CastContext::Implicit)?;
+                }
+            }
+            columns.push(computed(format!("column{}", position + 1), ty));
+        }
+        Ok(Rel { node: RelNode::Values(rows), columns })
+    }
+
+    /// ORDER BY of a set operation or VALUES: its columns by name or position; expressions only over VALUES.
+    fn order_columns(
+        &mut self,
+        rel: Rel,
+        order: &[ast::OrderByExpr],
+        level: &Level<'_>,
+        open_names: bool,
+    ) -> SqlResult<Rel> {
+        let columns = rel.columns.iter().enumerate().map(|(position, column)| RangeColumn {
+            name: column.name.clone(),
+            expr: Expr::Column(position, column.ty),
+            hidden: false,
+        });
+        let range = Range { name: String::new(), schema: None, table: None, columns: columns.collect() };
+        let scope = Scope::of_range(level, range);
+        let mut keys = Vec::with_capacity(order.len());
+        for item in order {
+            let expr = match position_literal(&item.expr) {
+                Some(position) => {
+                    let at = output_position(position, rel.columns.len(), "ORDER BY")?;
+                    Expr::Column(at, rel.columns[at].ty)
+                }
+                None if open_names || matches!(item.expr, ast::Expr::Identifier(_)) => {
+                    self.with_frame(Clause::OrderBy, |binder| binder.settled(&item.expr, &scope))?
+                }
+                None => {
+                    return Err(SqlError::not_supported("invalid UNION/INTERSECT/EXCEPT ORDER BY clause")
+                        .with_detail("Only result column names can be used, not expressions or functions.")
+                        .with_hint(
+                            "Add the expression/function to every SELECT, or move the UNION into a FROM clause.",
+                        ));
+                }
+            };
+            keys.push(self.sort_key(expr, &item.options)?);
+        }
+        Ok(sort(rel, keys))
+    }
+}
+
+pub(super) fn lock_name(clause: &ast::LockClause) -> &'static str {
+    match clause.lock_type {
+        ast::LockType::Share => "FOR SHARE",
+        ast::LockType::Update => "FOR UPDATE",
+    }
+}
+
+fn order_exprs(order_by: Option<&ast::OrderBy>) -> SqlResult<&[ast::OrderByExpr]> {
+    match order_by.map(|order| &order.kind) {
+        None => Ok(&[]),
+        Some(ast::OrderByKind::Expressions(exprs)) => Ok(exprs),
+        Some(ast::OrderByKind::All(_)) => {
+            Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"ALL\""))
+        }
+    }
+}
+
+/// An integer literal stands for an output column in GROUP BY, ORDER BY and DISTINCT ON.
+pub(super) fn position_literal(expr: &ast::Expr) -> Option<&str> {
+    match expr {
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::Number(digits, _) => Some(digits),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+pub(super) fn output_position(literal: &str, count: usize, clause: &str) -> SqlResult<usize> {
+    let Ok(position) = literal.parse::<usize>() else {
+        return Err(SqlError::new(SqlState::SyntaxError, format!("non-integer constant in {clause}")));
+    };
+    if (1..=count).contains(&position) {
+        return Ok(position - 1);
+    }
+    Err(SqlError::new(
+        SqlState::InvalidColumnReference,
+        format!("{clause} position {position} is not in select list"),
+    ))
+}

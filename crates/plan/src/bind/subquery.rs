@@ -1,0 +1,146 @@
+//! Subqueries in expressions: each is a plan of its own, called with the outer values it mentions.
+
+use std::sync::Arc;
+
+use sqlparser::ast;
+use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
+
+use super::Binder;
+use super::expr::unnested;
+use super::query::{Outputs, project};
+use crate::expr::{Expr, Subquery, SubqueryKind};
+use crate::logical::Rel;
+use crate::plan::{Plan, PlanColumn};
+use crate::scope::Scope;
+
+impl Binder<'_> {
+    /// Binds and plans a query below `scope`; also the values of its outer slots.
+    fn subplan(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<(Plan, Vec<Expr>)> {
+        self.subplan_of(scope, query, Ok)
+    }
+
+    fn subplan_of(
+        &mut self,
+        scope: &Scope<'_>,
+        query: &ast::Query,
+        shape: impl FnOnce(Rel) -> SqlResult<Rel>,
+    ) -> SqlResult<(Plan, Vec<Expr>)> {
+        let locks = std::mem::take(&mut self.row_locks);
+        let level = self.level(Some(scope));
+        let bound = self.query(query, &level, Outputs::Settled);
+        self.row_locks = locks;
+        let plan = self.plan_of(shape(bound?)?)?;
+        let arguments = level.slots.take();
+        Ok((plan, arguments))
+    }
+
+    fn subquery(kind: SubqueryKind, plan: Plan, arguments: Vec<Expr>, ty: SqlType) -> Expr {
+        Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), arguments, ty }))
+    }
+
+    pub(super) fn scalar_subquery(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let (plan, arguments) = self.subplan(query, scope)?;
+        let ty = only_column(&plan.columns)?;
+        Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty))
+    }
+
+    /// One scalar subquery for each column: how a subquery serves as a row.
+    pub(super) fn row_subquery(
+        &mut self,
+        query: &ast::Query,
+        count: usize,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Vec<Expr>> {
+        (0..count)
+            .map(|position| {
+                let pick = |rel: Rel| {
+                    if rel.columns.len() != count {
+                        return Err(SqlError::new(
+                            SqlState::SyntaxError,
+                            "number of columns does not match number of values",
+                        ));
+                    }
+                    let column = rel.columns[position].clone();
+                    let expr = Expr::Column(position, column.ty);
+                    Ok(project(rel, vec![expr], vec![column]))
+                };
+                let (plan, arguments) = self.subplan_of(scope, query, pick)?;
+                let ty = only_column(&plan.columns)?;
+                Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty))
+            })
+            .collect()
+    }
+
+    pub(super) fn exists(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let (plan, arguments) = self.subplan(query, scope)?;
+        Ok(Self::subquery(SubqueryKind::Exists, plan, arguments, SqlType::Bool))
+    }
+
+    pub(super) fn array_subquery(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let (plan, arguments) = self.subplan(query, scope)?;
+        let ty = only_column(&plan.columns)?;
+        let ty = if ty.is_array() { ty } else { ty.array_of() };
+        Ok(Self::subquery(SubqueryKind::Array, plan, arguments, ty))
+    }
+
+    /// `left op ANY|ALL (query)`; `IN` is `= ANY`.
+    pub(super) fn quantified(
+        &mut self,
+        left: &ast::Expr,
+        symbol: &str,
+        query: &ast::Query,
+        all: bool,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let left = match self.expr(unnested(left), scope)? {
+            Expr::Row(fields) => fields,
+            other => vec![other],
+        };
+        if left.len() > 1 {
+            match (symbol, all) {
+                ("=", false) => {}
+                ("<>", true) => {
+                    let found = self.quantified_over(left, "=", query, false, scope)?;
+                    return Ok(Expr::Not(Box::new(found)));
+                }
+                _ => {
+                    return Err(SqlError::not_supported(format!(
+                        "rows cannot be compared with the rows of a subquery by {symbol} here"
+                    )));
+                }
+            }
+        }
+        self.quantified_over(left, symbol, query, all, scope)
+    }
+
+    fn quantified_over(
+        &mut self,
+        left: Vec<Expr>,
+        symbol: &str,
+        query: &ast::Query,
+        all: bool,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let (plan, arguments) = self.subplan(query, scope)?;
+        if plan.columns.len() != left.len() {
+            let what = if plan.columns.len() > left.len() { "many" } else { "few" };
+            return Err(SqlError::new(SqlState::SyntaxError, format!("subquery has too {what} columns")));
+        }
+        let mut comparisons = Vec::with_capacity(left.len());
+        let mut casted = Vec::with_capacity(left.len());
+        for (expr, column) in left.into_iter().zip(&plan.columns) {
+            let comparison = self.comparison(symbol, self.known_type(&expr), Some(column.ty))?;
+            casted.push(self.settle(expr, comparison.left_cast, CastContext::Implicit)?);
+            comparisons.push(comparison);
+        }
+        let kind = SubqueryKind::Quantified { left: casted, comparisons, all };
+        Ok(Self::subquery(kind, plan, arguments, SqlType::Bool))
+    }
+}
+
+fn only_column(columns: &[PlanColumn]) -> SqlResult<SqlType> {
+    match columns {
+        [column] => Ok(column.ty),
+        _ => Err(SqlError::new(SqlState::SyntaxError, "subquery must return only one column")),
+    }
+}

@@ -1,0 +1,260 @@
+//! Type names, and making expressions into values of a type.
+//!
+//! A string literal or parameter whose type nobody has said yet is a constant or parameter of type `Unknown`; the
+//! first context that wants a type gives it one, by [`Binder::coerce`].
+
+use sqlparser::ast;
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, can_cast, cast, fit_modifier, parse_text};
+
+use super::Binder;
+use crate::expr::Expr;
+
+/// The type a type name means.
+///
+/// # Errors
+/// 42704 when there is no such type, 22023 for a modifier out of range.
+pub(crate) fn bind_type(name: &ast::DataType) -> SqlResult<SqlType> {
+    match name {
+        ast::DataType::Interval { .. } => Ok(SqlType::Interval),
+        ast::DataType::Array(
+            ast::ArrayElemTypeDef::SquareBracket(element, _)
+            | ast::ArrayElemTypeDef::AngleBracket(element)
+            | ast::ArrayElemTypeDef::Parenthesis(element)
+            | ast::ArrayElemTypeDef::Qualified(element, _),
+        ) => {
+            let element = bind_type(element)?;
+            Ok(if element.is_array() { element } else { element.array_of() })
+        }
+        ast::DataType::Custom(name, modifiers) => {
+            let words: Vec<String> = name
+                .0
+                .iter()
+                .map(|part| match part.as_ident() {
+                    Some(ident) if ident.quote_style.is_some() && ident.value == "char" => "\"char\"".to_owned(),
+                    Some(ident) => super::fold(ident),
+                    None => part.to_string(),
+                })
+                .collect();
+            let mut text = words.join(".");
+            if !modifiers.is_empty() {
+                text = format!("{text}({})", modifiers.join(","));
+            }
+            SqlType::parse_name(&text)
+        }
+        other => SqlType::parse_name(&other.to_string()),
+    }
+}
+
+/// Whether converting between the two gives the same result whatever the session's settings.
+fn cast_is_immutable(from: &SqlType, to: &SqlType) -> bool {
+    let depends = |ty: &SqlType| {
+        ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record)
+    };
+    let temporal = |ty: &SqlType| matches!(ty, SqlType::Date | SqlType::Timestamp(_) | SqlType::Time(_) | SqlType::Interval);
+    let plain = |ty: &SqlType| !depends(ty) && ty.element().is_none_or(|element| !depends(&element));
+    plain(from) && plain(to) && !(from.is_string() && temporal(to)) && !(temporal(from) && to.is_string())
+}
+
+impl Binder<'_> {
+    /// Gives an undetermined literal or parameter its type; leaves anything else alone.
+    pub(crate) fn settle(&mut self, expr: Expr, ty: SqlType, context: CastContext) -> SqlResult<Expr> {
+        match expr {
+            Expr::Const(Datum::Null, SqlType::Unknown) => Ok(Expr::Const(Datum::Null, ty)),
+            Expr::Const(Datum::Text(text), SqlType::Unknown) => {
+                if matches!(ty, SqlType::Unknown | SqlType::Any) {
+                    return Ok(Expr::Const(Datum::Text(text), ty));
+                }
+                if ty == SqlType::RegClass {
+                    if let Some(oid) = self.relation_oid(&text)? {
+                        return Ok(Expr::Const(Datum::Int(oid), ty));
+                    }
+                }
+                if ty == SqlType::Record || ty.is_pseudo() && ty != SqlType::Void {
+                    return Err(SqlError::not_supported(format!("input of type {} is not supported", ty.base_name())));
+                }
+                let value = parse_text(&ty.without_typmod(), &text, self.context.formatting)?;
+                let value = if ty.typmod() == -1 { value } else { fit_modifier(value, &ty, context)? };
+                Ok(Expr::Const(value, ty))
+            }
+            Expr::Param(number, SqlType::Unknown) => {
+                let base = ty.without_typmod();
+                let known = match self.params[number] {
+                    Some(known) => known,
+                    None => {
+                        self.params[number] = Some(base);
+                        base
+                    }
+                };
+                let param = Expr::Param(number, known);
+                if known == ty { Ok(param) } else { self.coerce(param, ty, context) }
+            }
+            // An array of undetermined elements follows the wanted element type.
+            Expr::Array { elements, ty: SqlType::Unknown } => {
+                let element = ty.element().unwrap_or(SqlType::Text);
+                let elements = elements
+                    .into_iter()
+                    .map(|it| {
+                        let nested = matches!(it, Expr::Array { .. });
+                        self.coerce(it, if nested { ty } else { element }, context)
+                    })
+                    .collect::<SqlResult<Vec<_>>>()?;
+                let ty = if ty.is_array() { ty } else { element.array_of() };
+                Ok(fold_array(Expr::Array { elements, ty }))
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// What nobody determined is text.
+    pub(crate) fn settle_text(&mut self, expr: Expr) -> SqlResult<Expr> {
+        if expr.ty() == SqlType::Unknown { self.settle(expr, SqlType::Text, CastContext::Implicit) } else { Ok(expr) }
+    }
+
+    /// `expr` as a `to`. `context` says what is permitted, and what happens to values that are too long.
+    ///
+    /// # Errors
+    /// 42846 when there is no cast in this context.
+    pub(crate) fn coerce(&mut self, expr: Expr, to: SqlType, context: CastContext) -> SqlResult<Expr> {
+        let expr = self.settle(expr, to, context)?;
+        let from = expr.ty();
+        if from == to || to == SqlType::Any {
+            return Ok(expr);
+        }
+        if from.same_base(&to) && to.typmod() == -1 {
+            // The value stays what it is; only the promise about its length is dropped.
+            return Ok(expr);
+        }
+        if let (Expr::Row(_), SqlType::Record) = (&expr, to) {
+            return Ok(expr);
+        }
+        let permitted = from.same_base(&to) || can_cast(&from, &to).is_some_and(|least| allows(context, least));
+        if !permitted {
+            return Err(SqlError::new(
+                SqlState::CannotCoerce,
+                format!("cannot cast type {} to {}", from.base_name(), to.base_name()),
+            ));
+        }
+        if let Expr::Const(value, _) = &expr {
+            if cast_is_immutable(&from, &to) {
+                if let Ok(value) = cast(value.clone(), &from, &to, context, self.context.formatting) {
+                    return Ok(Expr::Const(value, to));
+                }
+            }
+        }
+        Ok(Expr::Cast { expr: Box::new(expr), to, context })
+    }
+
+    /// The one type of several expressions: PostgreSQL's documentation, section 10.5. `what` is named in the error.
+    pub(crate) fn common_type(&self, exprs: &[Expr], what: &str) -> SqlResult<SqlType> {
+        let types: Vec<SqlType> = exprs.iter().map(|expr| self.known_type(expr).unwrap_or(SqlType::Unknown)).collect();
+        common_type(&types, what)
+    }
+
+    /// Makes all of one type.
+    pub(crate) fn unify(&mut self, exprs: Vec<Expr>, what: &str) -> SqlResult<(Vec<Expr>, SqlType)> {
+        let ty = self.common_type(&exprs, what)?;
+        let exprs =
+            exprs.into_iter().map(|expr| self.coerce(expr, ty, CastContext::Implicit)).collect::<SqlResult<_>>()?;
+        Ok((exprs, ty))
+    }
+
+    /// `None` for what is still undetermined.
+    pub(crate) fn known_type(&self, expr: &Expr) -> Option<SqlType> {
+        match expr {
+            Expr::Param(number, SqlType::Unknown) => self.params[*number],
+            other => Some(other.ty()).filter(|ty| *ty != SqlType::Unknown),
+        }
+    }
+
+    /// A condition: boolean, or an error that names the clause.
+    pub(crate) fn condition(&mut self, expr: Expr, clause: &str) -> SqlResult<Expr> {
+        let expr = self.settle(expr, SqlType::Bool, CastContext::Implicit)?;
+        if expr.ty() == SqlType::Bool {
+            return Ok(expr);
+        }
+        Err(SqlError::new(
+            SqlState::DatatypeMismatch,
+            format!("argument of {clause} must be type boolean, not type {}", expr.ty().base_name()),
+        ))
+    }
+
+    /// An assignment to a column.
+    ///
+    /// # Errors
+    /// 42804 in PostgreSQL's words.
+    pub(crate) fn assign(&mut self, expr: Expr, column: &str, to: SqlType) -> SqlResult<Expr> {
+        let expr = self.settle(expr, to, CastContext::Assignment)?;
+        let from = expr.ty();
+        if from.same_base(&to) || can_cast(&from, &to).is_some_and(|least| allows(CastContext::Assignment, least)) {
+            return self.coerce(expr, to, CastContext::Assignment);
+        }
+        Err(SqlError::new(
+            SqlState::DatatypeMismatch,
+            format!(
+                "column \"{column}\" is of type {} but expression is of type {}",
+                to.base_name(),
+                from.base_name()
+            ),
+        )
+        .with_hint("You will need to rewrite or cast the expression."))
+    }
+}
+
+/// Whether a cast that needs at least `least` may be used in `context`.
+pub(crate) fn allows(context: CastContext, least: CastContext) -> bool {
+    let rank = |context: CastContext| match context {
+        CastContext::Implicit => 0,
+        CastContext::Assignment => 1,
+        CastContext::Explicit => 2,
+    };
+    rank(context) >= rank(least)
+}
+
+/// The type that UNION, CASE, VALUES and the like settle on.
+pub(crate) fn common_type(types: &[SqlType], what: &str) -> SqlResult<SqlType> {
+    let mut known = types.iter().copied().filter(|ty| *ty != SqlType::Unknown);
+    let Some(mut chosen) = known.next() else { return Ok(SqlType::Text) };
+    for ty in known {
+        if ty == chosen {
+            continue;
+        }
+        if ty.same_base(&chosen) {
+            chosen = chosen.without_typmod();
+            continue;
+        }
+        if ty.category() != chosen.category() {
+            return Err(SqlError::new(
+                SqlState::DatatypeMismatch,
+                format!("{what} types {} and {} cannot be matched", chosen.base_name(), ty.base_name()),
+            ));
+        }
+        let casts = |from: &SqlType, to: &SqlType| matches!(can_cast(from, to), Some(CastContext::Implicit));
+        if !chosen.is_preferred() && casts(&chosen, &ty) && !casts(&ty, &chosen)
+            || !chosen.is_preferred() && ty.is_preferred() && casts(&chosen, &ty)
+        {
+            chosen = ty.without_typmod();
+        } else if casts(&ty, &chosen) {
+            chosen = chosen.without_typmod();
+        } else {
+            return Err(SqlError::new(
+                SqlState::CannotCoerce,
+                format!("{what} could not convert type {} to {}", ty.base_name(), chosen.base_name()),
+            ));
+        }
+    }
+    Ok(chosen)
+}
+
+/// An array of constants is a constant.
+pub(crate) fn fold_array(expr: Expr) -> Expr {
+    let Expr::Array { elements, ty } = &expr else { return expr };
+    let Some(element) = ty.element() else { return expr };
+    let mut values = Vec::with_capacity(elements.len());
+    for item in elements {
+        match item {
+            Expr::Const(value, given) if given.same_base(&element) => values.push(value.clone()),
+            _ => return expr,
+        }
+    }
+    Expr::Const(Datum::Array(std::sync::Arc::new(types::Array::from_elements(values))), *ty)
+}

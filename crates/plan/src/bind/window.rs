@@ -1,0 +1,361 @@
+//! Window functions: each call asks for a partitioning and an ordering; calls that ask for the same share a node.
+
+
+use sqlparser::ast;
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, TypeCategory};
+
+use super::same::{same_keys, same_list};
+use super::{Binder, Clause, SET_BASE, WINDOW_BASE, fold};
+use crate::expr::{Expr, SortKey};
+use crate::logical::{Rel, RelNode};
+use crate::plan::{FrameBound, FrameUnit, PlanColumn, WindowCall, WindowFrame, WindowFunction};
+use crate::scope::Scope;
+
+/// A window call as a SELECT's expressions asked for it.
+#[derive(Debug)]
+pub(crate) struct WindowRequest {
+    pub name: String,
+    pub call: WindowCall,
+    pub partition_by: Vec<Expr>,
+    pub order_by: Vec<SortKey>,
+}
+
+impl WindowRequest {
+    /// Every expression in it.
+    pub fn for_each_expr_mut(&mut self, visit: &mut dyn FnMut(&mut Expr)) {
+        self.call.args.iter_mut().for_each(&mut *visit);
+        if let WindowFunction::Aggregate(call) = &mut self.call.function {
+            call.args.iter_mut().for_each(&mut *visit);
+            call.filter.iter_mut().for_each(&mut *visit);
+            call.order_by.iter_mut().for_each(|key| visit(&mut key.expr));
+        }
+        self.partition_by.iter_mut().for_each(&mut *visit);
+        self.order_by.iter_mut().for_each(|key| visit(&mut key.expr));
+    }
+}
+
+pub(super) fn is_window_only(name: &str) -> bool {
+    function_named(name).is_some()
+}
+
+fn function_named(name: &str) -> Option<WindowFunction> {
+    Some(match name {
+        "row_number" => WindowFunction::RowNumber,
+        "rank" => WindowFunction::Rank,
+        "dense_rank" => WindowFunction::DenseRank,
+        "percent_rank" => WindowFunction::PercentRank,
+        "cume_dist" => WindowFunction::CumeDist,
+        "ntile" => WindowFunction::Ntile,
+        "lag" => WindowFunction::Lag,
+        "lead" => WindowFunction::Lead,
+        "first_value" => WindowFunction::FirstValue,
+        "last_value" => WindowFunction::LastValue,
+        "nth_value" => WindowFunction::NthValue,
+        _ => return None,
+    })
+}
+
+impl Binder<'_> {
+    pub(super) fn window_function(
+        &mut self,
+        name: &str,
+        function: &ast::Function,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let clause = self.frame()?.clause;
+        if matches!(clause, Clause::WindowDefinition) {
+            return Err(SqlError::new(SqlState::WindowingError, "window functions are not allowed in window definitions"));
+        }
+        if !clause.allows_windows() {
+            let message = match clause {
+                Clause::AggregateArgument => "aggregate function calls cannot contain window function calls".to_owned(),
+                other => format!("window functions are not allowed in {}", other.name()),
+            };
+            return Err(SqlError::new(SqlState::WindowingError, message));
+        }
+        if function.null_treatment.is_some() {
+            return Err(SqlError::not_supported("IGNORE NULLS and RESPECT NULLS are not supported"));
+        }
+        let Some(over) = &function.over else {
+            return Err(SqlError::internal("a window function without a window"));
+        };
+        let (partition_by, order_by, frame) = self.in_clause(Clause::WindowDefinition, |binder| {
+            let spec = match over {
+                ast::WindowType::WindowSpec(spec) => binder.merged_window(spec)?,
+                ast::WindowType::NamedWindow(name) => binder.named_window(name)?,
+            };
+            binder.window_spec(&spec, scope)
+        })?;
+        let (function, args, ty) = if builtins::aggregates(name).is_empty() {
+            let Some(which) = function_named(name) else {
+                return Err(SqlError::new(
+                    SqlState::WrongObjectType,
+                    format!("OVER specified, but {name} is not a window function nor an aggregate function"),
+                ));
+            };
+            if function.filter.is_some() {
+                return Err(SqlError::not_supported("FILTER is not implemented for non-aggregate window functions"));
+            }
+            let args = self.in_clause(Clause::WindowDefinition, |binder| binder.arguments(name, function, scope))?;
+            let (args, ty) = self.window_arguments(name, &which, args)?;
+            (which, args, ty)
+        } else {
+            let call =
+                self.in_clause(Clause::WindowDefinition, |binder| binder.aggregate_call(name, function, scope))?;
+            if call.distinct {
+                return Err(SqlError::not_supported("DISTINCT is not implemented for window functions"));
+            }
+            if !call.order_by.is_empty() {
+                return Err(SqlError::not_supported("aggregate ORDER BY is not implemented for window functions"));
+            }
+            let ty = call.types.ret;
+            (WindowFunction::Aggregate(call), Vec::new(), ty)
+        };
+        let call = WindowCall { function, args, ty, frame };
+        let windows = &mut self.frame()?.windows;
+        windows.push(WindowRequest { name: name.to_owned(), call, partition_by, order_by });
+        Ok(Expr::Column(WINDOW_BASE + windows.len() - 1, ty))
+    }
+
+    fn named_window(&mut self, name: &ast::Ident) -> SqlResult<ast::WindowSpec> {
+        let name = fold(name);
+        let found = self.frame()?.named_windows.iter().find(|(known, _)| *known == name).map(|(_, spec)| spec.clone());
+        let spec = found.ok_or_else(|| {
+            SqlError::new(SqlState::UndefinedObject, format!("window \"{name}\" does not exist"))
+        })?;
+        self.merged_window(&spec)
+    }
+
+    /// `OVER (w ORDER BY …)`: what `w` says and what is added.
+    fn merged_window(&mut self, spec: &ast::WindowSpec) -> SqlResult<ast::WindowSpec> {
+        let Some(base) = &spec.window_name else { return Ok(spec.clone()) };
+        let name = fold(base);
+        let base = self.named_window(base)?;
+        let refuse = |what: &str| {
+            Err(SqlError::new(SqlState::WindowingError, format!("cannot override {what} of window \"{name}\"")))
+        };
+        if !spec.partition_by.is_empty() {
+            return refuse("PARTITION BY clause");
+        }
+        if !spec.order_by.is_empty() && !base.order_by.is_empty() {
+            return refuse("ORDER BY clause");
+        }
+        if base.window_frame.is_some() {
+            return Err(SqlError::new(
+                SqlState::WindowingError,
+                format!("cannot copy window \"{name}\" because it has a frame clause"),
+            ));
+        }
+        let order_by = if spec.order_by.is_empty() { base.order_by } else { spec.order_by.clone() };
+        Ok(ast::WindowSpec {
+            window_name: None,
+            partition_by: base.partition_by,
+            order_by,
+            window_frame: spec.window_frame.clone(),
+        })
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn window_spec(
+        &mut self,
+        spec: &ast::WindowSpec,
+        scope: &Scope<'_>,
+    ) -> SqlResult<(Vec<Expr>, Vec<SortKey>, Option<WindowFrame>)> {
+        let partition_by =
+            spec.partition_by.iter().map(|expr| self.settled(expr, scope)).collect::<SqlResult<Vec<_>>>()?;
+        let order_by = self.sort_keys(&spec.order_by, scope)?;
+        let frame = match &spec.window_frame {
+            Some(frame) => Some(self.window_frame(frame, &order_by, scope)?),
+            None => None,
+        };
+        Ok((partition_by, order_by, frame))
+    }
+
+    fn window_frame(
+        &mut self,
+        frame: &ast::WindowFrame,
+        order_by: &[SortKey],
+        scope: &Scope<'_>,
+    ) -> SqlResult<WindowFrame> {
+        use ast::WindowFrameBound as Bound;
+        let unit = match frame.units {
+            ast::WindowFrameUnits::Rows => FrameUnit::Rows,
+            ast::WindowFrameUnits::Range => FrameUnit::Range,
+            ast::WindowFrameUnits::Groups => FrameUnit::Groups,
+        };
+        let refuse = |message: &str| Err(SqlError::new(SqlState::WindowingError, message));
+        if unit == FrameUnit::Groups && order_by.is_empty() {
+            return refuse("GROUPS mode requires an ORDER BY clause");
+        }
+        let end = frame.end_bound.clone().unwrap_or(Bound::CurrentRow);
+        match (&frame.start_bound, &end) {
+            (Bound::Following(None), _) => return refuse("frame start cannot be UNBOUNDED FOLLOWING"),
+            (_, Bound::Preceding(None)) => return refuse("frame end cannot be UNBOUNDED PRECEDING"),
+            (Bound::CurrentRow, Bound::Preceding(_)) => {
+                return refuse("frame starting from current row cannot have preceding rows");
+            }
+            (Bound::Following(_), Bound::Preceding(_) | Bound::CurrentRow) => {
+                return refuse("frame starting from following row cannot end with current row");
+            }
+            _ => {}
+        }
+        let mut bound = |bound: &Bound, binder: &mut Self| -> SqlResult<FrameBound> {
+            Ok(match bound {
+                Bound::CurrentRow => FrameBound::CurrentRow,
+                Bound::Preceding(None) => FrameBound::UnboundedPreceding,
+                Bound::Following(None) => FrameBound::UnboundedFollowing,
+                Bound::Preceding(Some(offset)) => {
+                    FrameBound::Preceding(binder.frame_offset(offset, unit, order_by, scope)?)
+                }
+                Bound::Following(Some(offset)) => {
+                    FrameBound::Following(binder.frame_offset(offset, unit, order_by, scope)?)
+                }
+            })
+        };
+        let start = bound(&frame.start_bound, self)?;
+        let end = bound(&end, self)?;
+        Ok(WindowFrame { unit, start, end })
+    }
+
+    fn frame_offset(
+        &mut self,
+        offset: &ast::Expr,
+        unit: FrameUnit,
+        order_by: &[SortKey],
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let offset = self.expr(offset, scope)?;
+        if offset.any(&mut |it| matches!(it, Expr::Column(..))) {
+            return Err(SqlError::new(
+                SqlState::InvalidColumnReference,
+                "argument of a window frame must not contain variables",
+            ));
+        }
+        if unit != FrameUnit::Range {
+            return self.coerce(offset, SqlType::Int8, CastContext::Assignment);
+        }
+        let [key] = order_by else {
+            return Err(SqlError::new(
+                SqlState::WindowingError,
+                "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+            ));
+        };
+        let key = key.expr.ty();
+        let wanted = match key.category() {
+            TypeCategory::Numeric if key.is_integer() => SqlType::Int8,
+            TypeCategory::Numeric => key.without_typmod(),
+            TypeCategory::DateTime | TypeCategory::Timespan => SqlType::Interval,
+            _ => {
+                return Err(SqlError::not_supported(format!(
+                    "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {}",
+                    key.base_name()
+                )));
+            }
+        };
+        self.coerce(offset, wanted, CastContext::Implicit)
+    }
+
+    fn window_arguments(
+        &mut self,
+        name: &str,
+        which: &WindowFunction,
+        mut args: Vec<Expr>,
+    ) -> SqlResult<(Vec<Expr>, SqlType)> {
+        let range = match which {
+            WindowFunction::RowNumber
+            | WindowFunction::Rank
+            | WindowFunction::DenseRank
+            | WindowFunction::PercentRank
+            | WindowFunction::CumeDist => 0..=0,
+            WindowFunction::Ntile | WindowFunction::FirstValue | WindowFunction::LastValue => 1..=1,
+            WindowFunction::Lag | WindowFunction::Lead => 1..=3,
+            WindowFunction::NthValue => 2..=2,
+            WindowFunction::Aggregate(_) => return Err(SqlError::internal("an aggregate is bound elsewhere")),
+        };
+        if !range.contains(&args.len()) {
+            return Err(self.no_function(name, &args, builtins::ResolveError::None));
+        }
+        Ok(match which {
+            WindowFunction::PercentRank | WindowFunction::CumeDist => (args, SqlType::Float8),
+            WindowFunction::Ntile => {
+                let count = self.coerce(args.remove(0), SqlType::Int4, CastContext::Implicit)?;
+                (vec![count], SqlType::Int4)
+            }
+            WindowFunction::FirstValue | WindowFunction::LastValue | WindowFunction::NthValue => {
+                let value = self.settle_text(args.remove(0))?;
+                let ty = value.ty();
+                let mut bound = vec![value];
+                for count in args {
+                    bound.push(self.coerce(count, SqlType::Int4, CastContext::Implicit)?);
+                }
+                (bound, ty)
+            }
+            WindowFunction::Lag | WindowFunction::Lead => {
+                let default = (args.len() == 3).then(|| args.pop().expect("three arguments were counted"));
+                let offset = match args.len() {
+                    2 => args.pop().expect("two arguments were counted"),
+                    _ => Expr::Const(Datum::Int(1), SqlType::Int4),
+                };
+                let value = self.settle_text(args.remove(0))?;
+                let offset = self.coerce(offset, SqlType::Int4, CastContext::Implicit)?;
+                match default {
+                    None => {
+                        let ty = value.ty();
+                        (vec![value, offset], ty)
+                    }
+                    Some(default) => {
+                        let (both, ty) = self.unify(vec![value, default], name)?;
+                        let [value, default] = <[Expr; 2]>::try_from(both)
+                            .map_err(|_| SqlError::internal("unify changed the number of expressions"))?;
+                        (vec![value, offset, default], ty)
+                    }
+                }
+            }
+            _ => (args, SqlType::Int8),
+        })
+    }
+
+}
+
+/// Window nodes above `input` for all requests; also each request's position.
+pub(super) fn window_rels(input: Rel, requests: Vec<WindowRequest>) -> (Rel, Vec<usize>) {
+    let mut rel = input;
+    let mut positions = vec![0; requests.len()];
+    let mut rest: Vec<(usize, WindowRequest)> = requests.into_iter().enumerate().collect();
+    while !rest.is_empty() {
+        let first = &rest[0].1;
+        let same = |it: &WindowRequest| {
+            same_list(&it.partition_by, &first.partition_by) && same_keys(&it.order_by, &first.order_by)
+        };
+        let shared: Vec<bool> = rest.iter().map(|(_, it)| same(it)).collect();
+        let mut taken = Vec::new();
+        let mut left = Vec::new();
+        for (request, shared) in rest.into_iter().zip(shared) {
+            if shared { taken.push(request) } else { left.push(request) }
+        }
+        rest = left;
+        let mut columns = rel.columns.clone();
+        let mut calls = Vec::with_capacity(taken.len());
+        let mut window = None;
+        for (at, request) in taken {
+            positions[at] = columns.len();
+            columns.push(PlanColumn { name: request.name, ty: request.call.ty, table_oid: 0, attribute: 0 });
+            calls.push(request.call);
+            window.get_or_insert((request.partition_by, request.order_by));
+        }
+        let (partition_by, order_by) = window.expect("the first request shares its window with itself");
+        let node = RelNode::Window { input: Box::new(rel), partition_by, order_by, calls };
+        rel = Rel { node, columns };
+    }
+    (rel, positions)
+}
+
+/// Puts positions in place of the placeholders of window functions.
+pub(super) fn place_windows(expr: &mut Expr, positions: &[usize]) {
+    if let Expr::Column(position, _) = expr {
+        if (WINDOW_BASE..SET_BASE).contains(position) {
+            *position = positions[*position - WINDOW_BASE];
+        }
+    }
+    expr.for_each_child_mut(&mut |child| place_windows(child, positions));
+}

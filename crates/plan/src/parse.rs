@@ -1,0 +1,311 @@
+//! SQL text to syntax trees, statement by statement, with each statement's own text.
+//!
+//! The text is tokenized once and cut at semicolons; every piece is parsed by itself, so that a statement keeps its
+//! text (for `pg_stat_activity`, views and logs) and the spans of its nodes stay positions in the whole string, which
+//! is what clients are told in errors.
+//!
+//! The parser behind it accepts several dialects at once; what it accepts and PostgreSQL does not is refused when the
+//! statement is bound.
+
+use std::sync::Arc;
+
+use sqlparser::ast::{self, Spanned};
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+use types::{SqlError, SqlResult, SqlState};
+
+/// Deeper nesting than this is refused with 54001, before it can exhaust a thread's stack.
+const NESTING_LIMIT: usize = 200;
+
+/// One statement of a query string.
+#[derive(Clone, Debug)]
+pub struct ParsedStatement {
+    pub(crate) ast: ast::Statement,
+    /// The statement's own text, without the semicolon.
+    pub text: String,
+    /// Where `text` begins in the whole string, in bytes.
+    pub offset: usize,
+    /// The whole string, for positions.
+    pub(crate) source: Arc<str>,
+}
+
+impl ParsedStatement {
+    /// BEGIN, COMMIT, ROLLBACK, SAVEPOINT and RELEASE: what a failed transaction may still be told.
+    #[must_use]
+    pub fn is_transaction_control(&self) -> bool {
+        matches!(
+            self.ast,
+            ast::Statement::StartTransaction { .. }
+                | ast::Statement::Commit { .. }
+                | ast::Statement::Rollback { .. }
+                | ast::Statement::Savepoint { .. }
+                | ast::Statement::ReleaseSavepoint { .. }
+        )
+    }
+
+    /// Ends a transaction block, or goes back to a savepoint: permitted in a failed transaction.
+    #[must_use]
+    pub fn ends_failed_transaction(&self) -> bool {
+        matches!(self.ast, ast::Statement::Commit { .. } | ast::Statement::Rollback { .. })
+    }
+
+    /// The first words of the command tag.
+    #[must_use]
+    pub fn tag(&self) -> &'static str {
+        match &self.ast {
+            ast::Statement::Query(query) => query_tag(&query.body),
+            ast::Statement::Insert(_) => "INSERT",
+            ast::Statement::Update(_) => "UPDATE",
+            ast::Statement::Delete(_) => "DELETE",
+            ast::Statement::StartTransaction { begin: true, .. } => "BEGIN",
+            ast::Statement::StartTransaction { .. } => "START TRANSACTION",
+            ast::Statement::Commit { .. } => "COMMIT",
+            ast::Statement::Rollback { .. } => "ROLLBACK",
+            ast::Statement::Savepoint { .. } => "SAVEPOINT",
+            ast::Statement::ReleaseSavepoint { .. } => "RELEASE",
+            ast::Statement::Explain { .. } => "EXPLAIN",
+            ast::Statement::Copy { .. } => "COPY",
+            _ => "",
+        }
+    }
+}
+
+/// WITH … INSERT is a query to the parser, and an INSERT to clients.
+pub(crate) fn query_tag(body: &ast::SetExpr) -> &'static str {
+    match body {
+        ast::SetExpr::Insert(_) => "INSERT",
+        ast::SetExpr::Update(_) => "UPDATE",
+        ast::SetExpr::Delete(_) => "DELETE",
+        _ => "SELECT",
+    }
+}
+
+/// Parses a query string of any number of statements; empty ones between semicolons are passed over.
+///
+/// # Errors
+/// 42601 with the position of the first offending token.
+pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
+    let dialect = PostgreSqlDialect {};
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|error| unterminated(sql, &error.message, error.location))?;
+    let source: Arc<str> = Arc::from(sql);
+    let lines = LineIndex::new(sql);
+    let mut statements = Vec::new();
+    for piece in tokens.split(|token| token.token == Token::SemiColon) {
+        let Some(first) = piece.iter().position(is_significant) else { continue };
+        let last = piece.iter().rposition(is_significant).expect("a first significant token is also a last one");
+        let piece = &piece[first..=last];
+        let start = lines.byte(piece[0].span.start);
+        let end = lines.byte(piece[piece.len() - 1].span.end).min(sql.len());
+        let ast = parse_one(&dialect, piece, sql)?;
+        statements.push(ParsedStatement {
+            ast,
+            text: sql[start..end].to_owned(),
+            offset: start,
+            source: Arc::clone(&source),
+        });
+    }
+    Ok(statements)
+}
+
+/// Parses an expression that the catalog keeps as text.
+pub(crate) fn parse_expr(sql: &str) -> SqlResult<ast::Expr> {
+    let dialect = PostgreSqlDialect {};
+    let mut parser = Parser::new(&dialect)
+        .with_recursion_limit(NESTING_LIMIT)
+        .try_with_sql(sql)
+        .map_err(|error| syntax_error(sql, &[], &error))?;
+    let expr = parser.parse_expr().map_err(|error| syntax_error(sql, &[], &error))?;
+    match parser.peek_token().token {
+        Token::EOF => Ok(expr),
+        token => Err(near(&token.to_string(), None)),
+    }
+}
+
+fn parse_one(dialect: &PostgreSqlDialect, piece: &[TokenWithSpan], sql: &str) -> SqlResult<ast::Statement> {
+    let mut tokens = simplify_lock_clauses(piece);
+    let end = piece[piece.len() - 1].span.end;
+    // COPY FROM STDIN wants to see its end.
+    tokens.push(TokenWithSpan::new(Token::SemiColon, Span::new(end, end)));
+    let mut parser =
+        Parser::new(dialect).with_recursion_limit(NESTING_LIMIT).with_tokens_with_locations(tokens);
+    let statement = parser.parse_statement().map_err(|error| syntax_error(sql, piece, &error))?;
+    while parser.consume_token(&Token::SemiColon) {}
+    let rest = parser.peek_token();
+    match rest.token {
+        Token::EOF => Ok(statement),
+        ref token => Err(near(&token.to_string(), Some(position_of(sql, rest.span.start)))),
+    }
+}
+
+fn is_significant(token: &TokenWithSpan) -> bool {
+    !matches!(token.token, Token::Whitespace(_) | Token::EOF)
+}
+
+/// `FOR NO KEY UPDATE` and `FOR KEY SHARE` take the stronger lock of their kind: a weaker one would only admit
+/// concurrency that key-level locks here do not need.
+fn simplify_lock_clauses(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let keyword = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    };
+    let significant: Vec<usize> = (0..piece.len()).filter(|at| is_significant(&piece[*at])).collect();
+    let mut dropped = vec![false; piece.len()];
+    for window in significant.windows(4) {
+        let words: Vec<Keyword> = window.iter().map(|at| keyword(&piece[*at])).collect();
+        if words == [Keyword::FOR, Keyword::NO, Keyword::KEY, Keyword::UPDATE] {
+            dropped[window[1]] = true;
+            dropped[window[2]] = true;
+        }
+    }
+    for window in significant.windows(3) {
+        let words: Vec<Keyword> = window.iter().map(|at| keyword(&piece[*at])).collect();
+        if words == [Keyword::FOR, Keyword::KEY, Keyword::SHARE] {
+            dropped[window[1]] = true;
+        }
+    }
+    piece.iter().zip(dropped).filter(|(_, dropped)| !dropped).map(|(token, _)| token.clone()).collect()
+}
+
+/// Byte offsets of the lines of a text.
+struct LineIndex<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> LineIndex<'a> {
+    fn new(text: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { text, starts }
+    }
+
+    /// The byte at a location, which counts lines and characters from 1.
+    fn byte(&self, location: Location) -> usize {
+        let line = usize::try_from(location.line).unwrap_or(1).saturating_sub(1);
+        let column = usize::try_from(location.column).unwrap_or(1).saturating_sub(1);
+        let Some(start) = self.starts.get(line) else { return self.text.len() };
+        let rest = &self.text[*start..];
+        rest.char_indices().nth(column).map_or(self.text.len(), |(at, _)| start + at)
+    }
+}
+
+/// The 1-based character position of a location.
+pub(crate) fn position_of(sql: &str, location: Location) -> usize {
+    let byte = LineIndex::new(sql).byte(location);
+    sql[..byte].chars().count() + 1
+}
+
+/// The position of a node, if the parser knows it.
+pub(crate) fn node_position(sql: &str, node: &impl Spanned) -> Option<usize> {
+    let start = node.span().start;
+    (start.line > 0).then(|| position_of(sql, start))
+}
+
+fn near(token: &str, position: Option<usize>) -> SqlError {
+    let error = SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{token}\""));
+    match position {
+        Some(position) => error.with_position(position),
+        None => error,
+    }
+}
+
+/// The parser says where in its sentence: ` at Line: 1, Column: 8`.
+fn location_in(message: &str) -> Option<Location> {
+    let (_, rest) = message.rsplit_once("at Line: ")?;
+    let (line, column) = rest.split_once(", Column: ")?;
+    let column: String = column.chars().take_while(char::is_ascii_digit).collect();
+    Some(Location::new(line.parse().ok()?, column.parse().ok()?))
+}
+
+fn syntax_error(sql: &str, piece: &[TokenWithSpan], error: &ParserError) -> SqlError {
+    match error {
+        ParserError::RecursionLimitExceeded => {
+            SqlError::new(SqlState::StatementTooComplex, "the statement is nested too deeply")
+        }
+        ParserError::TokenizerError(message) => unterminated(sql, message, location_in(message).unwrap_or(Location::new(0, 0))),
+        ParserError::ParserError(message) => {
+            let location = location_in(message);
+            let token = location.and_then(|at| piece.iter().find(|token| token.span.start == at));
+            match token {
+                Some(token) => near(&source_text(sql, token), Some(position_of(sql, token.span.start))),
+                None if message.contains("found: EOF") || message.contains("found: ;") => {
+                    SqlError::new(SqlState::SyntaxError, "syntax error at end of input")
+                        .with_position(sql.chars().count() + 1)
+                }
+                None => SqlError::new(SqlState::SyntaxError, format!("syntax error: {}", without_location(message))),
+            }
+        }
+    }
+}
+
+fn without_location(message: &str) -> &str {
+    message.split(" at Line: ").next().unwrap_or(message)
+}
+
+fn source_text(sql: &str, token: &TokenWithSpan) -> String {
+    let lines = LineIndex::new(sql);
+    let (start, end) = (lines.byte(token.span.start), lines.byte(token.span.end));
+    sql.get(start..end).unwrap_or_default().to_owned()
+}
+
+fn unterminated(sql: &str, message: &str, location: Location) -> SqlError {
+    let byte = LineIndex::new(sql).byte(location);
+    let rest = sql.get(byte..).unwrap_or_default();
+    let lower = message.to_ascii_lowercase();
+    let what = if lower.contains("comment") {
+        "unterminated /* comment"
+    } else if lower.contains("quoted identifier") || lower.contains("identifier") || lower.contains("delimiter '\"'") {
+        "unterminated quoted identifier"
+    } else if lower.contains("dollar") || lower.contains('$') {
+        "unterminated dollar-quoted string"
+    } else if lower.contains("string") {
+        "unterminated quoted string"
+    } else {
+        "syntax error"
+    };
+    SqlError::new(SqlState::SyntaxError, format!("{what} at or near \"{rest}\""))
+        .with_position(sql[..byte].chars().count() + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_keep_their_own_text() {
+        let parsed = parse("  select 1 ;; -- nothing\n ;\nselect 'a;b' ").unwrap();
+        let texts: Vec<&str> = parsed.iter().map(|statement| statement.text.as_str()).collect();
+        assert_eq!(texts, ["select 1", "select 'a;b'"]);
+        assert_eq!(parsed[0].offset, 2);
+        assert_eq!(parsed[1].tag(), "SELECT");
+        assert!(parse(" ; ").unwrap().is_empty());
+    }
+
+    #[test]
+    fn syntax_errors_name_the_token_and_its_position() {
+        let error = parse("select 1; selec 2").unwrap_err();
+        assert_eq!(error.message(), "syntax error at or near \"selec\"");
+        assert_eq!(error.into_fields().position, Some(11));
+        let error = parse("select * from").unwrap_err();
+        assert_eq!(error.message(), "syntax error at end of input");
+        let error = parse("select 'abc").unwrap_err();
+        assert_eq!(error.message(), "unterminated quoted string at or near \"'abc\"");
+        assert_eq!(error.code(), SqlState::SyntaxError);
+    }
+
+    #[test]
+    fn weak_row_locks_are_read() {
+        for sql in ["select 1 for no key update", "select 1 for key share nowait", "copy t from stdin"] {
+            assert_eq!(parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}")).len(), 1);
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let sql = format!("select {}1{}", "(".repeat(5000), ")".repeat(5000));
+        assert_eq!(parse(&sql).unwrap_err().code(), SqlState::StatementTooComplex);
+    }
+}

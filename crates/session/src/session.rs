@@ -1,0 +1,1110 @@
+//! A connection's statements, one after another, and the transaction they run in.
+//!
+//! ```text
+//!  no block ── BEGIN ──▶ in block ── error ──▶ failed ── ROLLBACK ──▶ no block
+//! ```
+//! Outside a block each statement is a transaction. A statement that loses to another transaction runs again inside
+//! the server, as long as nothing of its transaction has been answered; after that the client is told 40001.
+//!
+//! **Invariant (answered-once):** a statement's rows reach the sink of one attempt only; an attempt that is run again
+//! has had its rows taken back.
+
+use std::{sync::Arc, time::Duration};
+
+use builtins::EvalContext;
+use catalog::{CatalogChange, CatalogSnapshot, CatalogStore};
+use exec::{CancelFlag, ExecContext, MemoryBudget, SequenceState};
+use keys::Span;
+use kv::{Savepoint, Txn, TxnOptions};
+use parking_lot::Mutex;
+use plan::{
+    Expr, ParsedStatement, PlanContext, PlanColumn, PreparedPlan, StatementKind, Utility,
+    statement::{DiscardKind, IsolationLevel, TransactionModes},
+};
+use rand::SeedableRng;
+use rustc_hash::FxHashMap;
+use types::{Batch, CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use crate::{
+    copy::CopyIn,
+    host::{CatalogHost, NoRows, SessionHost},
+    settings::Settings,
+};
+
+/// A statement is run again inside the server at most this often.
+const MAX_ATTEMPTS: usize = 100;
+const STATEMENT_MEMORY: usize = 1 << 30;
+
+/// What all sessions of a node share.
+#[derive(Clone)]
+pub struct Engine {
+    pub catalog: CatalogStore,
+    pub clock: Arc<hlc::Clock>,
+    pub seed: u64,
+}
+
+/// Where a statement's answer goes.
+pub trait Sink: Send {
+    /// The columns of a result set that follows.
+    fn columns(&mut self, columns: &[PlanColumn]);
+    /// Some of its rows.
+    ///
+    /// # Errors
+    /// When a value cannot be shown.
+    fn rows(&mut self, batch: &Batch) -> SqlResult<()>;
+    fn notice(&mut self, text: &str);
+    /// A setting that clients are told of has changed.
+    fn parameter(&mut self, name: &str, value: &str);
+    /// Where the answer stands, to come back to.
+    fn mark(&self) -> usize;
+    /// Forgets what came after a mark; whether that was still possible.
+    fn rewind(&mut self, mark: usize) -> bool;
+}
+
+/// How a statement ended.
+pub enum Completion {
+    /// With this command tag.
+    Done(String),
+    /// The text was empty.
+    Empty,
+    /// It waits for data from the client.
+    CopyIn(Box<CopyIn>),
+    /// COPY TO: the rows went to the sink; there is this many.
+    CopyOut(String),
+}
+
+struct Block {
+    txn: Txn,
+    snapshot: Arc<CatalogSnapshot>,
+    change: Option<CatalogChange>,
+    garbage: Vec<Span>,
+    splits: Vec<keys::Key>,
+    savepoints: Vec<(String, Savepoint, Option<CatalogChange>)>,
+    /// Microseconds since 2000.
+    began: i64,
+    /// Statements that have been answered in it.
+    answered: usize,
+    failed: bool,
+    explicit: bool,
+}
+
+/// A named statement.
+#[derive(Clone)]
+pub struct Prepared {
+    pub statement: Option<Arc<ParsedStatement>>,
+    pub hints: Vec<Option<SqlType>>,
+    pub plan: Arc<PreparedPlan>,
+}
+
+pub struct Session {
+    engine: Engine,
+    pub settings: Settings,
+    database: u32,
+    database_name: String,
+    user: u32,
+    user_name: String,
+    pid: i32,
+    block: Option<Block>,
+    prepared: FxHashMap<String, Prepared>,
+    sequences: SequenceState,
+    cancel: CancelFlag,
+    /// Values from before SET LOCAL, to go back to.
+    local: Vec<(String, Option<String>)>,
+}
+
+/// The letter of ReadyForQuery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TransactionStatus {
+    Idle,
+    InBlock,
+    Failed,
+}
+
+impl Session {
+    /// # Errors
+    /// 3D000 or 28000 when there is no such database or role.
+    pub async fn connect(engine: Engine, user: &str, database: &str, pid: i32) -> SqlResult<Self> {
+        let mut catalog = engine.catalog.current();
+        if catalog.database(database).is_none() || catalog.role(user).is_none() {
+            catalog = engine.catalog.refresh().await.map_err(catalog_error)?;
+        }
+        let Some(role) = catalog.role(user).filter(|role| role.login) else {
+            return Err(SqlError::new(
+                SqlState::InvalidAuthorizationSpecification,
+                format!("role \"{user}\" does not exist"),
+            ));
+        };
+        let Some(found) = catalog.database(database) else {
+            return Err(SqlError::new(
+                SqlState::InvalidCatalogName,
+                format!("database \"{database}\" does not exist"),
+            ));
+        };
+        Ok(Self {
+            database: found.id,
+            database_name: database.to_owned(),
+            user: role.id,
+            user_name: user.to_owned(),
+            engine,
+            settings: Settings::default(),
+            pid,
+            block: None,
+            prepared: FxHashMap::default(),
+            sequences: SequenceState::default(),
+            cancel: CancelFlag::default(),
+            local: Vec::new(),
+        })
+    }
+
+    /// Stops the running statement when it is set.
+    #[must_use]
+    pub fn cancel_flag(&self) -> CancelFlag {
+        self.cancel.clone()
+    }
+
+    #[must_use]
+    pub fn status(&self) -> TransactionStatus {
+        match &self.block {
+            Some(block) if block.explicit && block.failed => TransactionStatus::Failed,
+            Some(block) if block.explicit => TransactionStatus::InBlock,
+            Some(_) | None => TransactionStatus::Idle,
+        }
+    }
+
+    fn catalog(&self) -> Arc<CatalogSnapshot> {
+        match &self.block {
+            Some(block) => match &block.change {
+                Some(change) => Arc::new(change.snapshot().clone()),
+                None => block.snapshot.clone(),
+            },
+            None => self.engine.catalog.current(),
+        }
+    }
+
+    fn catalog_host(&self, catalog: Arc<CatalogSnapshot>) -> CatalogHost {
+        CatalogHost {
+            catalog,
+            database: self.database,
+            search_path: self.settings.search_path.clone(),
+            user: self.user_name.clone(),
+        }
+    }
+
+    fn session_host(&self) -> SessionHost {
+        let catalog = self.catalog();
+        let exists = |name: &&String| catalog.schema(self.database, name).is_some();
+        SessionHost {
+            user: self.user_name.clone(),
+            database: self.database_name.clone(),
+            schemas: self.settings.search_path.iter().filter(exists).cloned().collect(),
+            settings: self.settings.clone(),
+            changed: Mutex::default(),
+            pid: self.pid,
+            clock: self.engine.clock.clone(),
+            random: Mutex::new(rand::rngs::SmallRng::seed_from_u64(rand::random())),
+            client: None,
+        }
+    }
+
+    /// Plans a statement against the catalog as this session sees it.
+    ///
+    /// # Errors
+    /// What is wrong with the statement.
+    pub fn plan(&self, statement: &ParsedStatement, hints: &[Option<SqlType>]) -> SqlResult<PreparedPlan> {
+        let catalog = self.catalog();
+        let catalog_host = self.catalog_host(catalog.clone());
+        let host = self.session_host();
+        let now = SessionHost::now_micros(&self.engine.clock);
+        let mut formatting = self.settings.formatting.clone();
+        formatting.now = self.block.as_ref().map_or(now, |block| block.began);
+        formatting.oid_names = Some(Arc::new(catalog_host.clone()));
+        let eval = EvalContext {
+            transaction_timestamp: formatting.now,
+            statement_timestamp: now,
+            formatting: &formatting,
+            host: &host,
+            catalog: &catalog_host,
+        };
+        let context = PlanContext {
+            catalog: &catalog,
+            database: self.database,
+            search_path: &self.settings.search_path,
+            user: &self.user_name,
+            param_types: hints,
+            eval: &eval,
+            formatting: &formatting,
+        };
+        plan::plan_statement(statement, &context)
+    }
+
+    /// Prepares a statement under a name; an empty name is replaced silently.
+    ///
+    /// # Errors
+    /// 42P05 when the name is taken, and what is wrong with the statement.
+    pub async fn prepare(
+        &mut self,
+        name: &str,
+        statement: Option<ParsedStatement>,
+        hints: Vec<Option<SqlType>>,
+    ) -> SqlResult<()> {
+        if !name.is_empty() && self.prepared.contains_key(name) {
+            return Err(SqlError::new(
+                SqlState::DuplicatePreparedStatement,
+                format!("prepared statement \"{name}\" already exists"),
+            ));
+        }
+        let plan = match &statement {
+            Some(statement) => {
+                self.check_failed(statement)?;
+                match self.plan(statement, &hints) {
+                    Ok(plan) => plan,
+                    // What it names may have been made on another node.
+                    Err(first) => {
+                        self.refresh_catalog().await?;
+                        self.plan(statement, &hints).map_err(|_| first)?
+                    }
+                }
+            }
+            None => empty_plan(),
+        };
+        let prepared = Prepared { statement: statement.map(Arc::new), hints, plan: Arc::new(plan) };
+        self.prepared.insert(name.to_owned(), prepared);
+        Ok(())
+    }
+
+    async fn refresh_catalog(&mut self) -> SqlResult<()> {
+        if self.block.is_none() {
+            self.engine.catalog.refresh().await.map_err(catalog_error)?;
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// 26000 when there is none of that name.
+    pub fn prepared(&self, name: &str) -> SqlResult<Prepared> {
+        self.prepared.get(name).cloned().ok_or_else(|| {
+            SqlError::new(
+                SqlState::InvalidSqlStatementName,
+                format!("prepared statement \"{name}\" does not exist"),
+            )
+        })
+    }
+
+    pub fn deallocate(&mut self, name: &str) {
+        self.prepared.remove(name);
+    }
+
+    fn check_failed(&self, statement: &ParsedStatement) -> SqlResult<()> {
+        if self.status() == TransactionStatus::Failed && !statement.is_transaction_control() {
+            return Err(SqlError::new(
+                SqlState::InFailedSqlTransaction,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Runs a statement of a query string.
+    ///
+    /// # Errors
+    /// The statement's; the block it ran in has failed then.
+    pub async fn run(&mut self, statement: &ParsedStatement, sink: &mut dyn Sink) -> SqlResult<Completion> {
+        self.run_with(statement, &[], &[], None, sink, true).await
+    }
+
+    /// Runs a prepared statement with parameters.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_prepared(
+        &mut self,
+        prepared: &Prepared,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+    ) -> SqlResult<Completion> {
+        match &prepared.statement {
+            None => Ok(Completion::Empty),
+            Some(statement) => {
+                let plan = Some(prepared.plan.clone());
+                let statement = statement.clone();
+                self.run_with(&statement, &prepared.hints, params, plan, sink, false).await
+            }
+        }
+    }
+
+    async fn run_with(
+        &mut self,
+        statement: &ParsedStatement,
+        hints: &[Option<SqlType>],
+        params: &[Datum],
+        planned: Option<Arc<PreparedPlan>>,
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> SqlResult<Completion> {
+        self.check_failed(statement)?;
+        self.cancel.reset();
+        let mark = sink.mark();
+        let mut refreshed = false;
+        for attempt in 0.. {
+            let outcome = self.attempt(statement, hints, params, planned.as_ref(), sink, describe).await;
+            let error = match outcome {
+                Ok(completion) => return Ok(completion),
+                Err(error) => error,
+            };
+            let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
+            let error = error.into_sql();
+            let code = error.code();
+            let lost = matches!(code, SqlState::SerializationFailure | SqlState::DeadlockDetected);
+            if lost && alone && attempt < MAX_ATTEMPTS && sink.rewind(mark) {
+                if error.clone().into_fields().detail.is_some_and(|detail| detail.contains(exec::CATALOG_CHANGED)) {
+                    self.engine.catalog.refresh().await.map_err(catalog_error)?;
+                }
+                self.begin_again();
+                continue;
+            }
+            // What a statement names may be newer than the catalog at hand.
+            let names =
+                matches!(code, SqlState::UndefinedTable | SqlState::UndefinedColumn | SqlState::UndefinedObject);
+            if names && alone && !refreshed && sink.rewind(mark) {
+                refreshed = true;
+                let before = self.engine.catalog.current().version();
+                self.engine.catalog.refresh().await.map_err(catalog_error)?;
+                if self.engine.catalog.current().version() > before {
+                    self.begin_again();
+                    continue;
+                }
+            }
+            return Err(self.fail(error).await);
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Begins the block anew for another attempt of its first statement.
+    fn begin_again(&mut self) {
+        if let Some(block) = self.block.take() {
+            let explicit = block.explicit;
+            drop(block);
+            if explicit {
+                self.open_block(true);
+            }
+        }
+    }
+
+    /// An error inside a block makes the block fail; outside, the statement's transaction is gone.
+    async fn fail(&mut self, error: SqlError) -> SqlError {
+        if let Some(block) = &mut self.block {
+            if block.explicit {
+                block.failed = true;
+            } else {
+                let mut block = self.block.take().expect("just looked at");
+                block.txn.rollback().await;
+            }
+        }
+        error
+    }
+
+    fn open_block(&mut self, explicit: bool) {
+        let snapshot = self.engine.catalog.current();
+        let mut txn = self.engine.catalog.db().begin(TxnOptions::default());
+        txn.set_lock_timeout(self.settings.duration("lock_timeout"));
+        self.engine.catalog.pin(&mut txn, &snapshot);
+        self.block = Some(Block {
+            txn,
+            snapshot,
+            change: None,
+            garbage: Vec::new(),
+            splits: Vec::new(),
+            savepoints: Vec::new(),
+            began: SessionHost::now_micros(&self.engine.clock),
+            answered: 0,
+            failed: false,
+            explicit,
+        });
+    }
+
+    async fn attempt(
+        &mut self,
+        statement: &ParsedStatement,
+        hints: &[Option<SqlType>],
+        params: &[Datum],
+        planned: Option<&Arc<PreparedPlan>>,
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> Result<Completion, Failure> {
+        if self.status() == TransactionStatus::Failed {
+            return self.in_failed_block(statement).await;
+        }
+        let version = self.catalog().version();
+        let plan = match planned {
+            Some(plan) if plan.catalog_version == version => plan.clone(),
+            _ => Arc::new(self.plan(statement, hints)?),
+        };
+        let autocommit = self.block.is_none();
+        let completion = self.execute(&plan, params, sink, describe).await?;
+        if let Some(block) = &mut self.block {
+            if autocommit && !block.explicit {
+                if !matches!(completion, Completion::CopyIn(_)) {
+                    self.commit().await?;
+                }
+            } else {
+                block.answered += 1;
+            }
+        }
+        Ok(completion)
+    }
+
+    /// What a failed block may still be told.
+    async fn in_failed_block(&mut self, statement: &ParsedStatement) -> Result<Completion, Failure> {
+        let plan = self.plan(statement, &[])?;
+        match &plan.kind {
+            StatementKind::Utility(utility) => match &**utility {
+                Utility::Commit { .. } | Utility::Rollback { .. } => {
+                    self.rollback().await;
+                    Ok(Completion::Done("ROLLBACK".into()))
+                }
+                Utility::RollbackTo(name) => {
+                    self.rollback_to(name)?;
+                    Ok(Completion::Done("ROLLBACK".into()))
+                }
+                _ => Err(aborted().into()),
+            },
+            _ => Err(aborted().into()),
+        }
+    }
+
+    async fn execute(
+        &mut self,
+        plan: &Arc<PreparedPlan>,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> Result<Completion, Failure> {
+        match &plan.kind {
+            StatementKind::Empty => Ok(Completion::Empty),
+            StatementKind::Query { .. } => {
+                if self.block.is_none() {
+                    self.open_block(false);
+                }
+                if describe && !plan.columns.is_empty() {
+                    sink.columns(&plan.columns);
+                }
+                let counts = self.query(plan, params, sink, false).await?;
+                Ok(Completion::Done(counts.tag(plan)))
+            }
+            StatementKind::Ddl(ddl) => {
+                if self.block.is_none() {
+                    self.open_block(false);
+                }
+                self.ddl(ddl, plan, params, sink).await
+            }
+            StatementKind::Utility(utility) => Box::pin(self.utility(utility, plan, params, sink, describe)).await,
+        }
+    }
+
+    /// Runs a plan, its rows to the sink.
+    async fn query(
+        &mut self,
+        plan: &PreparedPlan,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+        discard: bool,
+    ) -> Result<Counts, Failure> {
+        let StatementKind::Query { plan: root, .. } = &plan.kind else {
+            return Err(SqlError::internal("only a query is run as one").into());
+        };
+        let root = root.clone();
+        self.with_exec(params, &plan.ctes, async |ctx| {
+            let mut operator = exec::build(&root)?;
+            let mut rows = 0_u64;
+            while let Some(batch) = operator.next(ctx).await? {
+                rows += batch.len() as u64;
+                if !discard {
+                    sink.rows(&batch)?;
+                }
+            }
+            Ok(Counts { rows, affected: ctx.affected })
+        })
+        .await
+    }
+
+    /// Gives `body` what a plan needs to run in the block's transaction.
+    async fn with_exec<T>(
+        &mut self,
+        params: &[Datum],
+        ctes: &[Arc<plan::Plan>],
+        body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>,
+    ) -> Result<T, Failure> {
+        let catalog = self.catalog();
+        let catalog_host = self.catalog_host(catalog.clone());
+        let host = self.session_host();
+        let now = SessionHost::now_micros(&self.engine.clock);
+        let block = self.block.as_mut().expect("a block is open when a plan runs");
+        let mut formatting = self.settings.formatting.clone();
+        formatting.now = block.began;
+        formatting.oid_names = Some(Arc::new(catalog_host.clone()));
+        let eval = EvalContext {
+            transaction_timestamp: block.began,
+            statement_timestamp: now,
+            formatting: &formatting,
+            host: &host,
+            catalog: &catalog_host,
+        };
+        block.txn.begin_statement();
+        let mut ctx = ExecContext {
+            txn: Some(&mut block.txn),
+            params,
+            eval: &eval,
+            catalog: &catalog,
+            ctes: vec![None; ctes.len()],
+            cte_plans: ctes,
+            outer: Vec::new(),
+            virtual_tables: &NoRows,
+            sequences: &mut self.sequences,
+            memory: MemoryBudget::new(STATEMENT_MEMORY),
+            cancel: self.cancel.clone(),
+            stats: None,
+            affected: 0,
+            subqueries: exec::SubqueryCache::default(),
+        };
+        let outcome = body(&mut ctx).await;
+        drop(ctx);
+        let changed = std::mem::take(&mut *host.changed.lock());
+        match outcome {
+            Ok(value) => {
+                for (name, setting, local) in changed {
+                    self.set(&name, Some(&setting), local)?;
+                }
+                Ok(value)
+            }
+            Err(error) => Err(Failure::Sql(error)),
+        }
+    }
+
+    async fn ddl(
+        &mut self,
+        ddl: &plan::Ddl,
+        plan: &PreparedPlan,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+    ) -> Result<Completion, Failure> {
+        let base = self.catalog();
+        let (database, user, search_path, user_name) =
+            (self.database, self.user, self.settings.search_path.clone(), self.user_name.clone());
+        let formatting = self.settings.formatting.clone();
+        let catalog_store = self.engine.catalog.clone();
+        let block = self.block.as_mut().expect("a block is open when DDL runs");
+        block.txn.begin_statement();
+        let mut change = block.change.take().unwrap_or_else(|| CatalogChange::new(&base));
+        let mut notices = Vec::new();
+        let bind = |text: &str, table: &Arc<catalog::Table>, change: &CatalogChange| {
+            let catalog = change.snapshot();
+            let host = CatalogHost {
+                catalog: Arc::new(catalog.clone()),
+                database,
+                search_path: search_path.clone(),
+                user: user_name.clone(),
+            };
+            let mut formatting = formatting.clone();
+            formatting.oid_names = Some(Arc::new(host.clone()));
+            let eval = EvalContext {
+                transaction_timestamp: 0,
+                statement_timestamp: 0,
+                formatting: &formatting,
+                host: &builtins::NoHost,
+                catalog: &host,
+            };
+            let context = PlanContext {
+                catalog,
+                database,
+                search_path: &search_path,
+                user: &user_name,
+                param_types: &[],
+                eval: &eval,
+                formatting: &formatting,
+            };
+            plan::bind_stored_expr(text, table, &context)
+        };
+        let outcome = exec::ddl::execute(
+            ddl,
+            &mut exec::ddl::DdlContext {
+                txn: &mut block.txn,
+                change: &mut change,
+                store: &catalog_store,
+                database,
+                user,
+                garbage: &mut block.garbage,
+                splits: &mut block.splits,
+                notices: &mut notices,
+                bind: &bind,
+            },
+        )
+        .await;
+        block.change = Some(change);
+        for notice in notices {
+            sink.notice(&notice);
+        }
+        let made = outcome?;
+        if let (plan::Ddl::CreateTable(create), Some(table)) = (ddl, made)
+            && let Some(source) = &create.source
+        {
+            let insert = plan::insert_all(&table, source.clone());
+            let filled = PreparedPlan {
+                kind: StatementKind::Query { plan: insert, writes: true },
+                params: plan.params.clone(),
+                columns: Vec::new(),
+                ctes: plan.ctes.clone(),
+                catalog_version: plan.catalog_version,
+                tag: "SELECT",
+            };
+            let counts = self.query(&filled, params, sink, true).await?;
+            return Ok(Completion::Done(format!("SELECT {}", counts.affected)));
+        }
+        Ok(Completion::Done(plan.tag.to_owned()))
+    }
+
+    async fn utility(
+        &mut self,
+        utility: &Utility,
+        plan: &Arc<PreparedPlan>,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> Result<Completion, Failure> {
+        let done = |tag: &str| Ok(Completion::Done(tag.to_owned()));
+        match utility {
+            Utility::Begin(modes) => {
+                if self.block.is_some() {
+                    sink.notice("there is already a transaction in progress");
+                } else {
+                    self.open_block(true);
+                    self.transaction_modes(modes)?;
+                }
+                done(plan.tag)
+            }
+            Utility::Commit { .. } => {
+                if self.block.is_none() {
+                    sink.notice("there is no transaction in progress");
+                    return done("COMMIT");
+                }
+                self.commit().await?;
+                done("COMMIT")
+            }
+            Utility::Rollback { .. } => {
+                if self.block.is_none() {
+                    sink.notice("there is no transaction in progress");
+                }
+                self.rollback().await;
+                done("ROLLBACK")
+            }
+            Utility::Savepoint(name) => {
+                let block = self.in_block("SAVEPOINT")?;
+                let savepoint = block.txn.savepoint();
+                block.savepoints.push((name.clone(), savepoint, block.change.clone()));
+                done("SAVEPOINT")
+            }
+            Utility::ReleaseSavepoint(name) => {
+                let block = self.in_block("RELEASE SAVEPOINT")?;
+                let at = find_savepoint(block, name)?;
+                for (_, savepoint, _) in block.savepoints.drain(at..) {
+                    block.txn.release(&savepoint);
+                }
+                done("RELEASE")
+            }
+            Utility::RollbackTo(name) => {
+                self.in_block("ROLLBACK TO SAVEPOINT")?;
+                self.rollback_to(name)?;
+                done("ROLLBACK")
+            }
+            Utility::SetTransaction { modes, .. } => {
+                self.transaction_modes(modes)?;
+                done("SET")
+            }
+            Utility::Set { name, value, local } => {
+                let text = value.as_ref().map(|values| values.join(", "));
+                self.set(name, text.as_deref(), *local)?;
+                if let Some(reported) = Settings::reported_name(name)
+                    && let Some(value) = self.settings.get(name)
+                {
+                    sink.parameter(reported, value);
+                }
+                done(plan.tag)
+            }
+            Utility::ResetAll => {
+                self.settings.reset_all()?;
+                done("RESET")
+            }
+            Utility::Show(name) => {
+                let value = self.settings.get(name).map(str::to_owned).ok_or_else(|| {
+                    SqlError::new(
+                        SqlState::UndefinedObject,
+                        format!("unrecognized configuration parameter \"{name}\""),
+                    )
+                })?;
+                if describe {
+                    sink.columns(&plan.columns);
+                }
+                sink.rows(&Batch::from_rows(&[SqlType::Text], &[vec![Datum::text(value)]]))?;
+                done("SHOW")
+            }
+            Utility::ShowAll => {
+                if describe {
+                    sink.columns(&plan.columns);
+                }
+                let rows: Vec<Vec<Datum>> = self
+                    .settings
+                    .all()
+                    .into_iter()
+                    .map(|(name, value)| vec![Datum::text(name), Datum::text(value), Datum::text("")])
+                    .collect();
+                sink.rows(&Batch::from_rows(&[SqlType::Text; 3], &rows))?;
+                done("SHOW")
+            }
+            Utility::Prepare { name, params, statement } => {
+                let parsed = plan::parse(statement)?.into_iter().next();
+                let hints = params.iter().map(|ty| Some(*ty)).collect();
+                self.prepare(name, parsed, hints).await?;
+                done("PREPARE")
+            }
+            Utility::Execute { name, args } => self.execute_named(name, args, params, sink).await,
+            Utility::Deallocate(name) => {
+                match name {
+                    Some(name) => {
+                        self.prepared(name)?;
+                        self.deallocate(name);
+                        done("DEALLOCATE")
+                    }
+                    None => {
+                        self.prepared.clear();
+                        done("DEALLOCATE ALL")
+                    }
+                }
+            }
+            Utility::CopyFrom { table, columns, defaults, row_rules, options } => {
+                if self.block.is_none() {
+                    self.open_block(false);
+                }
+                let copy = CopyIn::new(table, columns, defaults, row_rules, options);
+                Ok(Completion::CopyIn(Box::new(copy)))
+            }
+            Utility::CopyTo { plan: source, options } => {
+                if self.block.is_none() {
+                    self.open_block(false);
+                }
+                let query = PreparedPlan {
+                    kind: StatementKind::Query { plan: source.clone(), writes: false },
+                    columns: source.columns.clone(),
+                    ..(**plan).clone()
+                };
+                sink.columns(&crate::copy::out_columns(&source.columns, options));
+                let counts = self.query(&query, params, sink, false).await?;
+                Ok(Completion::CopyOut(format!("COPY {}", counts.rows)))
+            }
+            Utility::Explain { plan: inner, analyze, options } => {
+                if *analyze {
+                    if self.block.is_none() {
+                        self.open_block(false);
+                    }
+                    self.query(inner, params, sink, true).await?;
+                }
+                if describe {
+                    sink.columns(&plan.columns);
+                }
+                let lines = crate::explain::lines(inner, *options);
+                let rows: Vec<Vec<Datum>> = lines.into_iter().map(|line| vec![Datum::text(line)]).collect();
+                sink.rows(&Batch::from_rows(&[SqlType::Text], &rows))?;
+                done("EXPLAIN")
+            }
+            Utility::Discard(kind) => {
+                match kind {
+                    DiscardKind::All => {
+                        self.prepared.clear();
+                        self.sequences.clear();
+                        self.settings.reset_all()?;
+                    }
+                    DiscardKind::Sequences => self.sequences.clear(),
+                    DiscardKind::Plans | DiscardKind::Temp => {}
+                }
+                done(plan.tag)
+            }
+            Utility::Analyze { .. } | Utility::Vacuum { .. } | Utility::LockTable { .. } | Utility::Accepted => {
+                done(plan.tag)
+            }
+            Utility::DeclareCursor { .. } | Utility::Fetch { .. } | Utility::CloseCursor(_) => {
+                Err(SqlError::not_supported("cursors").into())
+            }
+        }
+    }
+
+    async fn execute_named(
+        &mut self,
+        name: &str,
+        args: &[Expr],
+        params: &[Datum],
+        sink: &mut dyn Sink,
+    ) -> Result<Completion, Failure> {
+        let prepared = self.prepared(name)?;
+        if args.len() != prepared.plan.params.len() {
+            return Err(SqlError::new(
+                SqlState::SyntaxError,
+                format!("wrong number of parameters for prepared statement \"{name}\""),
+            )
+            .with_detail(format!("Expected {} parameters but got {}.", prepared.plan.params.len(), args.len()))
+            .into());
+        }
+        let opened = self.block.is_none();
+        if opened {
+            self.open_block(false);
+        }
+        let formatting = self.settings.formatting.clone();
+        let wanted = prepared.plan.params.clone();
+        let values = self
+            .with_exec(params, &[], async |ctx| {
+                let scope = ctx.scope();
+                args.iter()
+                    .zip(&wanted)
+                    .map(|(arg, ty)| {
+                        let value = exec::eval_row(arg, &[], &scope)?;
+                        types::cast(value, &arg.ty(), ty, CastContext::Assignment, &formatting)
+                    })
+                    .collect::<SqlResult<Vec<Datum>>>()
+            })
+            .await?;
+        let plan = match &prepared.statement {
+            Some(statement) if prepared.plan.catalog_version != self.catalog().version() => {
+                Arc::new(self.plan(statement, &prepared.hints)?)
+            }
+            _ => prepared.plan,
+        };
+        Box::pin(self.execute(&plan, &values, sink, true)).await
+    }
+
+    /// Takes some of COPY's data in.
+    ///
+    /// # Errors
+    /// What is wrong with the data; the transaction has failed then.
+    pub async fn copy_data(&mut self, copy: &mut CopyIn, data: &[u8]) -> SqlResult<()> {
+        let outcome = self.copy_step(copy, Some(data)).await;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(failure) => Err(self.fail(failure.into_sql()).await),
+        }
+    }
+
+    /// Ends a COPY; answers its command tag.
+    ///
+    /// # Errors
+    /// As [`Session::copy_data`].
+    pub async fn copy_done(&mut self, copy: &mut CopyIn) -> SqlResult<String> {
+        let mut outcome = self.copy_step(copy, None).await;
+        if outcome.is_ok() {
+            let implicit = self.block.as_ref().is_some_and(|block| !block.explicit);
+            if implicit {
+                outcome = self.commit().await;
+            } else if let Some(block) = &mut self.block {
+                block.answered += 1;
+            }
+        }
+        match outcome {
+            Ok(()) => Ok(format!("COPY {}", copy.rows())),
+            Err(failure) => Err(self.fail(failure.into_sql()).await),
+        }
+    }
+
+    /// The client gave the COPY up.
+    pub async fn copy_failed(&mut self, reason: &str) -> SqlError {
+        let error = SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {reason}"));
+        self.fail(error).await
+    }
+
+    async fn copy_step(&mut self, copy: &mut CopyIn, data: Option<&[u8]>) -> Result<(), Failure> {
+        let formatting = self.settings.formatting.clone();
+        self.with_exec(&[], &[], async |ctx| {
+            match data {
+                Some(data) => copy.feed(data, &formatting, ctx).await,
+                None => copy.finish(&formatting, ctx).await,
+            }
+        })
+        .await
+    }
+
+    fn in_block(&mut self, what: &str) -> SqlResult<&mut Block> {
+        match &mut self.block {
+            Some(block) if block.explicit => Ok(block),
+            _ => Err(SqlError::new(
+                SqlState::NoActiveSqlTransaction,
+                format!("{what} can only be used in transaction blocks"),
+            )),
+        }
+    }
+
+    fn rollback_to(&mut self, name: &str) -> SqlResult<()> {
+        let Some(block) = &mut self.block else {
+            return Err(SqlError::new(
+                SqlState::NoActiveSqlTransaction,
+                "ROLLBACK TO SAVEPOINT can only be used in transaction blocks",
+            ));
+        };
+        let at = find_savepoint(block, name)?;
+        for (_, savepoint, _) in block.savepoints.drain(at + 1..) {
+            block.txn.release(&savepoint);
+        }
+        let (_, savepoint, change) = &block.savepoints[at];
+        block.txn.rollback_to(savepoint);
+        block.change.clone_from(change);
+        block.failed = false;
+        Ok(())
+    }
+
+    fn transaction_modes(&mut self, modes: &TransactionModes) -> SqlResult<()> {
+        // Every level is given serializable, which is at least as strong; it is shown as asked for.
+        if let Some(isolation) = modes.isolation {
+            let name = match isolation {
+                IsolationLevel::ReadUncommitted => "read uncommitted",
+                IsolationLevel::ReadCommitted => "read committed",
+                IsolationLevel::RepeatableRead => "repeatable read",
+                IsolationLevel::Serializable => "serializable",
+            };
+            self.set("transaction_isolation", Some(name), true)?;
+        }
+        if let Some(read_only) = modes.read_only {
+            self.set("transaction_read_only", Some(if read_only { "on" } else { "off" }), true)?;
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> SqlResult<()> {
+        if local && self.block.is_some() {
+            self.local.push((name.to_owned(), self.settings.get(name).map(str::to_owned)));
+        }
+        match value {
+            Some(value) => self.settings.set(name, value)?,
+            None => self.settings.reset(name)?,
+        }
+        if name.eq_ignore_ascii_case("lock_timeout")
+            && let Some(block) = &mut self.block
+        {
+            block.txn.set_lock_timeout(self.settings.duration("lock_timeout"));
+        }
+        Ok(())
+    }
+
+    fn end_local_settings(&mut self) {
+        for (name, value) in std::mem::take(&mut self.local).into_iter().rev() {
+            let restored = match value {
+                Some(value) => self.settings.set(&name, &value),
+                None => self.settings.reset(&name),
+            };
+            debug_assert!(restored.is_ok(), "a value that was set can be set again");
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), Failure> {
+        let Some(block) = &mut self.block else { return Ok(()) };
+        if let Err(error) = block.txn.commit().await {
+            // A block that cannot commit is over: the client is told, and starts again.
+            if block.explicit && !(block.answered == 0 && error.is_retryable()) {
+                self.rollback().await;
+            }
+            return Err(Failure::Kv(error));
+        }
+        let block = self.block.take().expect("it has just committed");
+        self.end_local_settings();
+        if let Some(change) = block.change {
+            self.engine.catalog.advance(Arc::new(change.snapshot().clone()));
+        }
+        let db = self.engine.catalog.db().clone();
+        for key in block.splits {
+            db.split_at(&key).await.map_err(Failure::Kv)?;
+        }
+        if !block.garbage.is_empty() {
+            // Whoever still reads under the old catalog must be through first.
+            tokio::spawn(async move {
+                tokio::time::sleep(GARBAGE_AFTER).await;
+                for span in block.garbage {
+                    if let Err(error) = db.clear_span(&span).await {
+                        tracing::warn!(%error, "clearing dropped storage");
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Rolls the block back, if there is one.
+    pub async fn rollback(&mut self) {
+        if let Some(mut block) = self.block.take() {
+            block.txn.rollback().await;
+        }
+        self.end_local_settings();
+    }
+}
+
+/// How long dropped storage is kept for statements that began before the drop.
+const GARBAGE_AFTER: Duration = Duration::from_secs(30);
+
+struct Counts {
+    rows: u64,
+    affected: u64,
+}
+
+impl Counts {
+    fn tag(&self, plan: &PreparedPlan) -> String {
+        match plan.tag {
+            "INSERT" => format!("INSERT 0 {}", self.affected),
+            tag @ ("UPDATE" | "DELETE") => format!("{tag} {}", self.affected),
+            tag => format!("{tag} {}", self.rows),
+        }
+    }
+}
+
+/// Why an attempt failed: a transaction's error may be worth another.
+enum Failure {
+    Kv(kv::Error),
+    Sql(SqlError),
+}
+
+impl Failure {
+    fn into_sql(self) -> SqlError {
+        match self {
+            Self::Kv(error) => exec::kv_error(&error),
+            Self::Sql(error) => error,
+        }
+    }
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
+    }
+}
+
+fn aborted() -> SqlError {
+    SqlError::new(
+        SqlState::InFailedSqlTransaction,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}
+
+fn find_savepoint(block: &Block, name: &str) -> SqlResult<usize> {
+    block.savepoints.iter().rposition(|(known, ..)| known == name).ok_or_else(|| {
+        SqlError::new(SqlState::InvalidSavepointSpecification, format!("savepoint \"{name}\" does not exist"))
+    })
+}
+
+fn catalog_error(error: catalog::CatalogError) -> SqlError {
+    match error {
+        catalog::CatalogError::Kv(error) => exec::kv_error(&error),
+        damaged => SqlError::new(SqlState::DataCorrupted, damaged.to_string()),
+    }
+}
+
+fn empty_plan() -> PreparedPlan {
+    PreparedPlan {
+        kind: StatementKind::Empty,
+        params: Vec::new(),
+        columns: Vec::new(),
+        ctes: Vec::new(),
+        catalog_version: 0,
+        tag: "",
+    }
+}

@@ -1,0 +1,241 @@
+//! Run-time settings: what SET and SHOW know.
+
+use rustc_hash::FxHashMap;
+use types::{Formatting, SqlError, SqlResult, SqlState, Zone};
+
+/// Settings with their values from the start. Those a client is told of in ParameterStatus are marked.
+const DEFAULTS: &[(&str, &str, bool)] = &[
+    ("application_name", "", true),
+    ("bytea_output", "hex", false),
+    ("client_encoding", "UTF8", true),
+    ("client_min_messages", "notice", false),
+    ("datestyle", "ISO, MDY", true),
+    ("default_transaction_isolation", "serializable", false),
+    ("default_transaction_read_only", "off", true),
+    ("extra_float_digits", "1", false),
+    ("idle_in_transaction_session_timeout", "0", false),
+    ("in_hot_standby", "off", true),
+    ("integer_datetimes", "on", true),
+    ("intervalstyle", "postgres", true),
+    ("is_superuser", "on", true),
+    ("lc_collate", "C", false),
+    ("lc_ctype", "C", false),
+    ("lc_messages", "C", false),
+    ("lc_monetary", "C", false),
+    ("lc_numeric", "C", false),
+    ("lc_time", "C", false),
+    ("lock_timeout", "0", false),
+    ("max_identifier_length", "63", false),
+    ("max_index_keys", "32", false),
+    ("row_security", "on", false),
+    ("search_path", "\"$user\", public", false),
+    ("server_encoding", "UTF8", true),
+    ("server_version", "15.0", true),
+    ("server_version_num", "150000", false),
+    ("session_authorization", "postgres", true),
+    ("standard_conforming_strings", "on", true),
+    ("statement_timeout", "0", false),
+    ("synchronous_commit", "on", false),
+    ("timezone", "UTC", true),
+    ("transaction_isolation", "serializable", false),
+    ("transaction_read_only", "off", false),
+    ("work_mem", "4MB", false),
+];
+
+const FIXED: &[&str] = &[
+    "in_hot_standby", "integer_datetimes", "is_superuser", "lc_collate", "lc_ctype", "max_identifier_length",
+    "max_index_keys", "server_encoding", "server_version", "server_version_num",
+];
+
+/// How clients know a name that is kept in lower case.
+fn shown_name(name: &str) -> &str {
+    match name {
+        "datestyle" => "DateStyle",
+        "intervalstyle" => "IntervalStyle",
+        "timezone" => "TimeZone",
+        other => other,
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    values: FxHashMap<String, String>,
+    defaults: FxHashMap<String, String>,
+    pub formatting: Formatting,
+    pub search_path: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let values: FxHashMap<String, String> =
+            DEFAULTS.iter().map(|(name, value, _)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self {
+            defaults: values.clone(),
+            values,
+            formatting: Formatting::default(),
+            search_path: vec!["$user".into(), "public".into()],
+        }
+    }
+}
+
+impl Settings {
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.values.get(&name.to_lowercase()).map(String::as_str)
+    }
+
+    /// All settings by name, for SHOW ALL.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, String)> {
+        let mut all: Vec<(String, String)> =
+            self.values.iter().map(|(name, value)| (shown_name(name).to_owned(), value.clone())).collect();
+        all.sort();
+        all
+    }
+
+    /// What a client is told when it connects.
+    #[must_use]
+    pub fn reported(&self) -> Vec<(&str, &str)> {
+        DEFAULTS
+            .iter()
+            .filter(|(.., reported)| *reported)
+            .filter_map(|(name, ..)| self.get(name).map(|value| (shown_name(name), value)))
+            .collect()
+    }
+
+    /// Whether clients are told when it changes, and under which name.
+    #[must_use]
+    pub fn reported_name(name: &str) -> Option<&'static str> {
+        let lower = name.to_lowercase();
+        DEFAULTS.iter().find(|(known, _, reported)| *known == lower && *reported).map(|(known, ..)| shown_name(known))
+    }
+
+    /// A setting from the startup packet: what RESET goes back to.
+    ///
+    /// # Errors
+    /// As [`Settings::set`].
+    pub fn set_default(&mut self, name: &str, value: &str) -> SqlResult<()> {
+        self.set(name, value)?;
+        self.defaults.insert(name.to_lowercase(), value.to_owned());
+        Ok(())
+    }
+
+    /// # Errors
+    /// 42704 for a name nobody knows, 22023 for a value it cannot have, 55P02 for one that cannot be changed.
+    pub fn set(&mut self, name: &str, value: &str) -> SqlResult<()> {
+        let key = name.to_lowercase();
+        let known = self.values.contains_key(&key);
+        // Names with a dot belong to applications.
+        if !known && !key.contains('.') {
+            return Err(SqlError::new(
+                SqlState::UndefinedObject,
+                format!("unrecognized configuration parameter \"{name}\""),
+            ));
+        }
+        if FIXED.contains(&key.as_str()) {
+            return Err(SqlError::new(
+                SqlState::CantChangeRuntimeParam,
+                format!("parameter \"{name}\" cannot be changed"),
+            ));
+        }
+        let invalid = || {
+            SqlError::new(
+                SqlState::InvalidParameterValue,
+                format!("invalid value for parameter \"{}\": \"{value}\"", shown_name(&key)),
+            )
+        };
+        match key.as_str() {
+            "search_path" => self.search_path = parse_list(value),
+            "timezone" => self.formatting.zone = Zone::by_name(value).ok_or_else(invalid)?,
+            "extra_float_digits" => {
+                self.formatting.extra_float_digits = value.parse().map_err(|_| invalid())?;
+            }
+            "client_encoding" if !matches!(value.to_uppercase().replace('-', "").as_str(), "UTF8" | "UNICODE" | "SQL_ASCII") => {
+                return Err(invalid().with_hint("Only UTF8 is spoken here."));
+            }
+            "lock_timeout" | "statement_timeout" => {
+                parse_millis(value).ok_or_else(invalid)?;
+            }
+            _ => {}
+        }
+        self.values.insert(key, value.to_owned());
+        Ok(())
+    }
+
+    /// Back to what it was when the session began.
+    ///
+    /// # Errors
+    /// As [`Settings::set`].
+    pub fn reset(&mut self, name: &str) -> SqlResult<()> {
+        let Some(value) = self.defaults.get(&name.to_lowercase()).cloned() else {
+            self.values.remove(&name.to_lowercase());
+            return Ok(());
+        };
+        if FIXED.contains(&name.to_lowercase().as_str()) {
+            return Ok(());
+        }
+        self.set(name, &value)
+    }
+
+    /// # Errors
+    /// None: the values from the start are valid.
+    pub fn reset_all(&mut self) -> SqlResult<()> {
+        let names: Vec<String> = self.values.keys().cloned().collect();
+        names.iter().try_for_each(|name| self.reset(name))
+    }
+
+    /// A time limit in milliseconds; none when it is off.
+    #[must_use]
+    pub fn duration(&self, name: &str) -> Option<std::time::Duration> {
+        let millis = parse_millis(self.get(name)?)?;
+        (millis > 0).then(|| std::time::Duration::from_millis(millis))
+    }
+}
+
+fn parse_list(value: &str) -> Vec<String> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(|part| match part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+            Some(quoted) => quoted.replace("\"\"", "\""),
+            None => part.trim_matches('\'').to_lowercase(),
+        })
+        .collect()
+}
+
+fn parse_millis(value: &str) -> Option<u64> {
+    let value = value.trim();
+    let digits = value.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim();
+    let number: u64 = digits.parse().ok()?;
+    let factor = match value[digits.len()..].trim() {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_checked_and_go_back() {
+        let mut settings = Settings::default();
+        settings.set("search_path", "\"Odd\", app").unwrap();
+        assert_eq!(settings.search_path, ["Odd", "app"]);
+        settings.set("my.flag", "1").unwrap();
+        assert_eq!(settings.get("MY.FLAG"), Some("1"));
+        assert!(settings.set("nonsense", "1").is_err());
+        assert!(settings.set("server_version", "16").is_err());
+        assert!(settings.set("TimeZone", "Nowhere/Else").is_err());
+        settings.set("lock_timeout", "2s").unwrap();
+        assert_eq!(settings.duration("lock_timeout"), Some(std::time::Duration::from_secs(2)));
+        settings.reset_all().unwrap();
+        assert_eq!(settings.search_path, ["$user", "public"]);
+        assert_eq!(settings.duration("lock_timeout"), None);
+    }
+}
