@@ -1,5 +1,7 @@
 //! The commonest aggregates over plain columns, without a call or a datum for each row.
 
+use std::sync::Arc;
+
 use builtins::Aggregate;
 use plan::AggregateCall;
 use types::{ColumnVec, Datum, IntKind, SqlError, SqlResult, SqlState, SqlType};
@@ -37,8 +39,9 @@ fn kind_of(aggregate: &Aggregate, args: &[SqlType]) -> Option<Kind> {
 impl FastAggregate {
     pub(crate) fn new(call: &AggregateCall) -> Option<Self> {
         let kind = kind_of(call.aggregate, &call.types.args)?;
+        // Counts and sums are integers, whatever their argument is.
         let int_kind = match call.types.args.first().map(ColumnVec::new) {
-            Some(ColumnVec::Int(kind, _)) if kind_keeps_type(kind, call) => kind,
+            Some(ColumnVec::Int(int_kind, _)) if matches!(kind, Kind::Min | Kind::Max) => int_kind,
             _ => IntKind::Int,
         };
         Some(Self { kind, int_kind, values: Vec::new(), has_value: Vec::new() })
@@ -57,7 +60,7 @@ impl FastAggregate {
     pub(crate) fn update(
         &mut self,
         groups: &[u32],
-        args: &[std::sync::Arc<ColumnVec>],
+        args: &[Arc<ColumnVec>],
         keep: &dyn Fn(usize) -> bool,
     ) -> SqlResult<()> {
         if matches!(self.kind, Kind::CountRows | Kind::Count) {
@@ -100,9 +103,4 @@ impl FastAggregate {
             Kind::Min | Kind::Max => self.int_kind.datum(self.values[group]),
         }
     }
-}
-
-/// A count or sum is an integer whatever its argument is.
-fn kind_keeps_type(_kind: IntKind, call: &AggregateCall) -> bool {
-    matches!(call.aggregate.signature.name, "min" | "max")
 }

@@ -25,12 +25,19 @@ enum Offset {
     Value(Datum, SqlType),
 }
 
+/// Where a RANGE offset leads from a row's value.
+enum Target {
+    Value(Datum, SqlType),
+    /// Beyond the type's range, on the side of the partition's first row or its last.
+    BeforeAll,
+    AfterAll,
+}
+
 /// A frame clause with its offsets evaluated.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     unit: FrameUnit,
     start: Bound,
-    /// The start is UNBOUNDED FOLLOWING or the end UNBOUNDED PRECEDING: PostgreSQL's grammar has neither.
     end: Bound,
 }
 
@@ -152,13 +159,13 @@ impl Frame {
             }
             (FrameUnit::Range, Bound::Preceding(Offset::Value(offset, ty))) => {
                 match partition.shifted(row, offset, ty, true, context)? {
-                    Some((value, ty)) => partition.search(&value, &ty, is_start, context)?,
+                    Some(target) => partition.search(&target, is_start, context)?,
                     None => group_edge(group),
                 }
             }
             (FrameUnit::Range, Bound::Following(Offset::Value(offset, ty))) => {
                 match partition.shifted(row, offset, ty, false, context)? {
-                    Some((value, ty)) => partition.search(&value, &ty, is_start, context)?,
+                    Some(target) => partition.search(&target, is_start, context)?,
                     None => group_edge(group),
                 }
             }
@@ -185,7 +192,7 @@ impl Partition<'_> {
         offset_type: &SqlType,
         is_preceding: bool,
         context: &EvalContext<'_>,
-    ) -> SqlResult<Option<(Datum, SqlType)>> {
+    ) -> SqlResult<Option<Target>> {
         let [order] = self.order else {
             return Err(SqlError::new(
                 SqlState::WindowingError,
@@ -213,17 +220,16 @@ impl Partition<'_> {
         ];
         let types = CallTypes { args: resolved.args.clone(), ret: resolved.ret };
         match resolved.chosen.function.call(context, &types, &args) {
-            Ok(value) => Ok(Some((value, resolved.ret))),
-            // Beyond the type's end in the order's direction: every value lies inside.
+            Ok(value) => Ok(Some(Target::Value(value, resolved.ret))),
             Err(error) if error.code() == SqlState::NumericValueOutOfRange => {
-                Ok(Some((Datum::Null, if is_preceding { SqlType::Unknown } else { SqlType::Void })))
+                Ok(Some(if is_preceding { Target::BeforeAll } else { Target::AfterAll }))
             }
             Err(error) => Err(error),
         }
     }
 
     /// The first row not before the bound (a start), or the first one after it (an end).
-    fn search(&self, bound: &Datum, ty: &SqlType, is_start: bool, context: &EvalContext<'_>) -> SqlResult<usize> {
+    fn search(&self, target: &Target, is_start: bool, context: &EvalContext<'_>) -> SqlResult<usize> {
         let [order] = self.order else { return Ok(self.rows.start) };
         let (mut low, mut high) = (self.rows.start, self.rows.end);
         while low < high {
@@ -232,10 +238,10 @@ impl Partition<'_> {
             let position = if value.is_null() {
                 if order.nulls_first { Ordering::Less } else { Ordering::Greater }
             } else {
-                match ty {
-                    SqlType::Unknown => Ordering::Greater,
-                    SqlType::Void => Ordering::Less,
-                    ty => {
+                match target {
+                    Target::BeforeAll => Ordering::Greater,
+                    Target::AfterAll => Ordering::Less,
+                    Target::Value(bound, ty) => {
                         let value = cast(value, &order.ty, ty, CastContext::Implicit, context.formatting)?;
                         let position = compare(ty, &value, bound);
                         if order.descending { position.reverse() } else { position }

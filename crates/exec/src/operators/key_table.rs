@@ -22,7 +22,7 @@ pub(crate) struct KeyTable {
 const NULL_HASH: u64 = 0x5bd1_e995_9d1b_54a5;
 
 fn mix(hash: u64, word: u64) -> u64 {
-    let product = u128::from(hash.rotate_left(23) ^ word) * 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835_u128;
+    let product = u128::from(hash.rotate_left(23) ^ word) * 0x9e37_79b9_7f4a_7c15_u128;
     (product as u64) ^ ((product >> 64) as u64)
 }
 
