@@ -141,24 +141,18 @@ impl Join {
         Ok(())
     }
 
-    fn after(&self, candidate: u32) -> u32 {
+    fn after(&self, candidate: u32, count: usize) -> u32 {
         match &self.matcher {
             Matcher::Hash { next, .. } => next[candidate as usize],
-            Matcher::Every => {
-                let count = self.built.as_ref().map_or(0, |built| built.count);
-                if candidate as usize + 1 < count { candidate + 1 } else { NONE }
-            }
+            Matcher::Every if candidate as usize + 1 < count => candidate + 1,
+            Matcher::Every => NONE,
         }
     }
 
     /// One piece of the left batch in hand; `None` when it is used up.
     async fn piece(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        let (Some(mut probe), Some(mut built)) = (self.probe.take(), self.built.take()) else { return Ok(None) };
-        if probe.row >= probe.batch.len() {
-            self.built = Some(built);
-            return Ok(None);
-        }
-        self.built = Some(built);
+        let Some(mut probe) = self.probe.take_if(|probe| probe.row < probe.batch.len()) else { return Ok(None) };
+        let mut built = self.built.take().expect("the right side is built before the first left batch");
         let first_row = probe.row;
         let was_matched = probe.is_matched;
         let (mut left, mut right) = (Vec::with_capacity(BATCH_ROWS), Vec::with_capacity(BATCH_ROWS));
@@ -172,9 +166,8 @@ impl Join {
             }
             left.push(probe.row as u32);
             right.push(probe.candidate);
-            probe.candidate = if one_is_enough { NONE } else { self.after(probe.candidate) };
+            probe.candidate = if one_is_enough { NONE } else { self.after(probe.candidate, built.count) };
         }
-        built = self.built.take().expect("it was put back above");
         if let Some(filter) = &self.filter
             && !left.is_empty()
         {
