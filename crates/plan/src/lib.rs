@@ -11,6 +11,7 @@
 //! belongs to one catalog version ([`PreparedPlan::catalog_version`]).
 
 mod bind;
+mod bind_statements;
 pub mod expr;
 pub mod logical;
 mod optimize;
@@ -22,7 +23,7 @@ pub mod statement;
 use builtins::EvalContext;
 use catalog::CatalogSnapshot;
 use sqlparser::ast;
-use types::{Formatting, SqlError, SqlResult, SqlType};
+use types::{Formatting, SqlResult, SqlType};
 
 pub use bind::bind_stored_expr;
 pub use expr::{AggregateCall, Comparison, Expr, SequenceOp, SortKey, Subquery, SubqueryKind, TruthTest};
@@ -57,14 +58,17 @@ pub fn plan_statement(statement: &ParsedStatement, context: &PlanContext<'_>) ->
         | ast::Statement::Insert(_)
         | ast::Statement::Update(_)
         | ast::Statement::Delete(_) => plan_query(statement, context),
-        other => plan_other(other),
+        _ => bind_statements::bind(statement, context),
     }
 }
 
 fn plan_query(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     let source = Some(statement.source.clone());
     let (rel, mut binder) =
-        Binder::bind_with(context, source, optimize_rel, |binder| binder.bind_statement(&statement.ast))?;
+        Binder::bind_with(context, source, optimize_rel, |binder| {
+            binder.overriding = statement.overriding;
+            binder.bind_statement(&statement.ast)
+        })?;
     let ctes = binder.take_ctes();
     let is_write = |node: &RelNode| {
         matches!(node, RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. })
@@ -86,8 +90,31 @@ fn is_write_plan(node: &Node) -> bool {
     matches!(node, Node::Insert(_) | Node::Update(_) | Node::Delete(_))
 }
 
-fn plan_other(statement: &ast::Statement) -> SqlResult<PreparedPlan> {
-    Err(SqlError::not_supported(format!("this statement is not supported: {statement}")))
+/// Every row of a plan put into a table that was made for it: CREATE TABLE AS.
+#[must_use]
+pub fn insert_all(table: &std::sync::Arc<catalog::Table>, source: Plan) -> Plan {
+    let exprs = table
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(position, column)| if column.hidden { Expr::RowId } else { Expr::Column(position, column.ty) })
+        .collect();
+    let columns = table
+        .columns
+        .iter()
+        .map(|column| PlanColumn { name: column.name.clone(), ty: column.ty, table_oid: 0, attribute: 0 })
+        .collect();
+    let estimate = source.estimate;
+    let rows = Plan { node: Node::Project { input: Box::new(source), exprs }, columns, estimate };
+    let row_rules = plan::RowRules { predicates: vec![None; table.indexes.len()], ..plan::RowRules::default() };
+    let insert = plan::Insert {
+        table: table.clone(),
+        source: Box::new(rows),
+        row_rules,
+        on_conflict: None,
+        returning: None,
+    };
+    Plan { node: Node::Insert(insert), columns: Vec::new(), estimate }
 }
 
 /// The optimizer, as binding and planning call it.

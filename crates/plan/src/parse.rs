@@ -29,6 +29,14 @@ pub struct ParsedStatement {
     pub offset: usize,
     /// The whole string, for positions.
     pub(crate) source: Arc<str>,
+    pub(crate) overriding: Option<Overriding>,
+}
+
+/// `INSERT … OVERRIDING SYSTEM|USER VALUE`, which the parser behind this does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overriding {
+    System,
+    User,
 }
 
 impl ParsedStatement {
@@ -100,12 +108,13 @@ pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
         let piece = &piece[first..=last];
         let start = lines.byte(piece[0].span.start);
         let end = lines.byte(piece[piece.len() - 1].span.end).min(sql.len());
-        let ast = parse_one(&dialect, piece, sql)?;
+        let (ast, overriding) = parse_one(&dialect, piece, sql)?;
         statements.push(ParsedStatement {
             ast,
             text: sql[start..end].to_owned(),
             offset: start,
             source: Arc::clone(&source),
+            overriding,
         });
     }
     Ok(statements)
@@ -125,8 +134,12 @@ pub(crate) fn parse_expr(sql: &str) -> SqlResult<ast::Expr> {
     }
 }
 
-fn parse_one(dialect: &PostgreSqlDialect, piece: &[TokenWithSpan], sql: &str) -> SqlResult<ast::Statement> {
-    let mut tokens = simplify_lock_clauses(piece);
+fn parse_one(
+    dialect: &PostgreSqlDialect,
+    piece: &[TokenWithSpan],
+    sql: &str,
+) -> SqlResult<(ast::Statement, Option<Overriding>)> {
+    let (mut tokens, overriding) = take_overriding(simplify_lock_clauses(piece));
     let end = piece[piece.len() - 1].span.end;
     // COPY FROM STDIN wants to see its end.
     tokens.push(TokenWithSpan::new(Token::SemiColon, Span::new(end, end)));
@@ -136,7 +149,7 @@ fn parse_one(dialect: &PostgreSqlDialect, piece: &[TokenWithSpan], sql: &str) ->
     while parser.consume_token(&Token::SemiColon) {}
     let rest = parser.peek_token();
     match rest.token {
-        Token::EOF => Ok(statement),
+        Token::EOF => Ok((statement, overriding)),
         ref token => Err(near(&token.to_string(), Some(position_of(sql, rest.span.start)))),
     }
 }
@@ -168,6 +181,29 @@ fn simplify_lock_clauses(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
     }
     piece.iter().zip(dropped).filter(|(_, dropped)| !dropped).map(|(token, _)| token.clone()).collect()
+}
+
+/// Takes OVERRIDING … VALUE out of an INSERT.
+fn take_overriding(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, Option<Overriding>) {
+    let word = |token: &TokenWithSpan, text: &str| {
+        matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+    };
+    let significant: Vec<usize> = (0..tokens.len()).filter(|at| is_significant(&tokens[*at])).collect();
+    for window in significant.windows(3) {
+        if !word(&tokens[window[0]], "overriding") || !word(&tokens[window[2]], "value") {
+            continue;
+        }
+        let overriding = if word(&tokens[window[1]], "system") {
+            Overriding::System
+        } else if word(&tokens[window[1]], "user") {
+            Overriding::User
+        } else {
+            continue;
+        };
+        tokens.drain(window[0]..=window[2]);
+        return (tokens, Some(overriding));
+    }
+    (tokens, None)
 }
 
 /// Byte offsets of the lines of a text.

@@ -503,7 +503,7 @@ impl Binder<'_> {
         let ty = if slice { value.ty() } else { element };
         let mut bound = Vec::with_capacity(subscripts.len());
         for subscript in subscripts {
-            let mut one = |binder: &mut Self, expr: &ast::Expr| {
+            let one = |binder: &mut Self, expr: &ast::Expr| {
                 let index = binder.expr(expr, scope)?;
                 binder.coerce(index, SqlType::Int4, CastContext::Assignment)
             };

@@ -1,7 +1,6 @@
 //! Function calls: the grammar's own (COALESCE and kin), sequences, builtins by overload, casts in function's dress.
 
 use builtins::{Builtin, CallTypes, ResolveError};
-use catalog::Relation;
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
@@ -325,11 +324,6 @@ impl Binder<'_> {
             return Ok(None);
         }
         Err(no_relation(schema, name))
-    }
-
-    /// What kind of relation an oid is, for checks of sequence functions by other parts.
-    pub fn relation_by_oid(&self, oid: u32) -> Option<&Relation> {
-        self.context.catalog.relation_by_id(oid)
     }
 }
 

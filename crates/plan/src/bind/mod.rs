@@ -27,7 +27,10 @@ mod operators;
 mod query;
 pub(crate) mod same;
 mod select;
+mod stored;
 mod subquery;
+#[cfg(test)]
+mod tests;
 mod types;
 mod window;
 
@@ -38,7 +41,7 @@ use catalog::{Relation, Table};
 use rustc_hash::FxHashSet;
 use sqlparser::ast::{self, Spanned};
 
-pub use self::dml::bind_stored_expr;
+pub use self::stored::bind_stored_expr;
 pub(crate) use self::types::bind_type;
 use self::window::WindowRequest;
 use crate::PlanContext;
@@ -160,6 +163,8 @@ pub(crate) struct Binder<'a> {
     view_depth: usize,
     /// FOR UPDATE and its kin, for the tables of the FROM being bound.
     row_locks: Vec<query::LockRequest>,
+    /// OVERRIDING of the INSERT being bound.
+    pub overriding: Option<crate::parse::Overriding>,
     next_level: u32,
     /// Ids of the relations that were read: views keep them as their dependencies.
     pub depends_on: Vec<u32>,
@@ -265,6 +270,7 @@ impl<'a> Binder<'a> {
             ctes: cte::Ctes::new(FxHashSet::default()),
             view_depth: 0,
             row_locks: Vec::new(),
+            overriding: None,
             next_level: 0,
             depends_on: Vec::new(),
         }

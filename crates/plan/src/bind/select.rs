@@ -421,7 +421,7 @@ fn finish_select(rel: Rel, parts: Parts, distinct: Option<&ast::Distinct>) -> Sq
         }
     }
     // The position of an expression among the outputs, behind which new ones are put.
-    let mut place = |expr: Expr, exprs: &mut Vec<Expr>, columns: &mut Vec<PlanColumn>| {
+    let place = |expr: Expr, exprs: &mut Vec<Expr>, columns: &mut Vec<PlanColumn>| {
         let ty = expr.ty();
         let at = exprs.iter().position(|known| same_expr(known, &expr)).unwrap_or_else(|| {
             exprs.push(expr);

@@ -199,7 +199,7 @@ impl Binder<'_> {
             }
             _ => {}
         }
-        let mut bound = |bound: &Bound, binder: &mut Self| -> SqlResult<FrameBound> {
+        let bound = |bound: &Bound, binder: &mut Self| -> SqlResult<FrameBound> {
             Ok(match bound {
                 Bound::CurrentRow => FrameBound::CurrentRow,
                 Bound::Preceding(None) => FrameBound::UnboundedPreceding,

@@ -1,0 +1,414 @@
+//! Statements that are no queries: DDL, transactions, settings, COPY, EXPLAIN.
+
+mod alter;
+mod copy;
+mod create;
+
+use std::sync::Arc;
+
+use catalog::{NameOwner, Relation, Table};
+use sqlparser::ast;
+use types::{SqlError, SqlResult, SqlState, SqlType};
+
+use crate::{
+    PlanContext,
+    bind::{Binder, bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
+    expr::Expr,
+    optimize_rel,
+    parse::ParsedStatement,
+    plan::PlanColumn,
+    statement::{
+        Ddl, DiscardKind, ExplainFormat, ExplainOptions, IsolationLevel, PreparedPlan, RelationKind, StatementKind,
+        TransactionModes, Utility,
+    },
+};
+
+pub(crate) use copy::{column_default, row_rules};
+
+fn syntax(message: impl Into<String>) -> SqlError {
+    SqlError::new(SqlState::SyntaxError, message)
+}
+
+fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -> PreparedPlan {
+    PreparedPlan {
+        kind,
+        params: Vec::new(),
+        columns: Vec::new(),
+        ctes: Vec::new(),
+        catalog_version: context.catalog.version(),
+        tag,
+    }
+}
+
+fn utility(utility: Utility, tag: &'static str, context: &PlanContext<'_>) -> PreparedPlan {
+    prepared(StatementKind::Utility(Box::new(utility)), tag, context)
+}
+
+fn ddl(ddl: Ddl, tag: &'static str, context: &PlanContext<'_>) -> PreparedPlan {
+    prepared(StatementKind::Ddl(Box::new(ddl)), tag, context)
+}
+
+fn text_columns(names: &[&str]) -> Vec<PlanColumn> {
+    names
+        .iter()
+        .map(|name| PlanColumn { name: (*name).to_owned(), ty: SqlType::Text, table_oid: 0, attribute: 0 })
+        .collect()
+}
+
+/// Binds a statement that is no query.
+pub(crate) fn bind(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    use ast::Statement as S;
+    Ok(match &statement.ast {
+        S::StartTransaction { modes, begin, .. } => {
+            let tag = if *begin { "BEGIN" } else { "START TRANSACTION" };
+            utility(Utility::Begin(transaction_modes(modes)), tag, context)
+        }
+        S::Commit { chain, .. } => utility(Utility::Commit { chain: *chain }, "COMMIT", context),
+        S::Rollback { chain, savepoint: None } => utility(Utility::Rollback { chain: *chain }, "ROLLBACK", context),
+        S::Rollback { savepoint: Some(name), .. } => utility(Utility::RollbackTo(fold(name)), "ROLLBACK", context),
+        S::Savepoint { name } => utility(Utility::Savepoint(fold(name)), "SAVEPOINT", context),
+        S::ReleaseSavepoint { name } => utility(Utility::ReleaseSavepoint(fold(name)), "RELEASE", context),
+        S::Set(set) => bind_set(set, context)?,
+        S::ShowVariable { variable } => bind_show(variable, context),
+        S::Reset(reset) => match &reset.reset {
+            ast::Reset::ALL => utility(Utility::ResetAll, "RESET", context),
+            ast::Reset::SessionAuthorization => utility(Utility::Accepted, "RESET", context),
+            ast::Reset::ConfigurationParameter(name) => {
+                let name = name_parts(name)?.join(".");
+                utility(Utility::Set { name, value: None, local: false }, "RESET", context)
+            }
+        },
+        S::Discard { object_type } => {
+            let (kind, tag) = match object_type {
+                ast::DiscardObject::ALL => (DiscardKind::All, "DISCARD ALL"),
+                ast::DiscardObject::PLANS => (DiscardKind::Plans, "DISCARD PLANS"),
+                ast::DiscardObject::SEQUENCES => (DiscardKind::Sequences, "DISCARD SEQUENCES"),
+                ast::DiscardObject::TEMP => (DiscardKind::Temp, "DISCARD TEMP"),
+            };
+            utility(Utility::Discard(kind), tag, context)
+        }
+        S::Prepare { name, data_types, statement } => {
+            let params = data_types.iter().map(bind_type).collect::<SqlResult<_>>()?;
+            let text = statement.to_string();
+            utility(Utility::Prepare { name: fold(name), params, statement: text }, "PREPARE", context)
+        }
+        S::Execute { name: Some(name), parameters, .. } => {
+            let name = name_parts(name)?.join(".");
+            let args = parameters.iter().map(|expr| free_expr(expr, context)).collect::<SqlResult<_>>()?;
+            utility(Utility::Execute { name, args }, "EXECUTE", context)
+        }
+        S::Deallocate { name, .. } => {
+            let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
+            utility(Utility::Deallocate((!all).then(|| fold(name))), "DEALLOCATE", context)
+        }
+        S::Explain { statement: inner, analyze, verbose, options, format, .. } => {
+            bind_explain(inner, *analyze, *verbose, options.as_deref(), format.as_ref(), statement, context)?
+        }
+        S::Copy { source, to, target, options, legacy_options, .. } => {
+            copy::bind(source, *to, target, options, legacy_options, context)?
+        }
+        S::Vacuum(vacuum) => {
+            let tables = match &vacuum.table_name {
+                Some(name) => Some(vec![find_table(context, name)?]),
+                None => None,
+            };
+            utility(Utility::Vacuum { tables, analyze: false }, "VACUUM", context)
+        }
+        S::Analyze(analyze) => {
+            let tables = match &analyze.table_name {
+                Some(name) => Some(vec![find_table(context, name)?]),
+                None => None,
+            };
+            utility(Utility::Analyze { tables }, "ANALYZE", context)
+        }
+        S::CreateTable(create) => create::table(create, context)?,
+        S::CreateIndex(create) => create::index(create, context)?,
+        S::CreateView(create) => create::view(create, context)?,
+        S::CreateSchema { schema_name, if_not_exists, .. } => {
+            let (name, owner) = match schema_name {
+                ast::SchemaName::Simple(name) => (name_parts(name)?.join("."), None),
+                ast::SchemaName::UnnamedAuthorization(owner) => (fold(owner), Some(fold(owner))),
+                ast::SchemaName::NamedAuthorization(name, owner) => (name_parts(name)?.join("."), Some(fold(owner))),
+            };
+            let create = Ddl::CreateSchema { name, if_not_exists: *if_not_exists, owner };
+            ddl(create, "CREATE SCHEMA", context)
+        }
+        S::CreateDatabase { db_name, .. } => {
+            let create = Ddl::CreateDatabase { name: name_parts(db_name)?.join("."), owner: None };
+            ddl(create, "CREATE DATABASE", context)
+        }
+        S::CreateSequence { name, if_not_exists, data_type, sequence_options, owned_by, .. } => {
+            create::sequence(name, *if_not_exists, data_type.as_ref(), sequence_options, owned_by.as_ref(), context)?
+        }
+        S::AlterTable(alter) => alter::table(alter, context)?,
+        S::AlterIndex { name, operation } => alter::index(name, operation, context)?,
+        S::Drop { object_type, if_exists, names, cascade, .. } => {
+            bind_drop(*object_type, *if_exists, names, *cascade, context)?
+        }
+        S::Truncate(truncate) => {
+            let mut tables = Vec::new();
+            for target in &truncate.table_names {
+                tables.push(find_table(context, &target.name)?);
+            }
+            let restart_identity = matches!(truncate.identity, Some(ast::TruncateIdentityOption::Restart));
+            ddl(Ddl::Truncate { tables, restart_identity, cascade: false }, "TRUNCATE TABLE", context)
+        }
+        S::Grant(_) => ddl(Ddl::Accepted, "GRANT", context),
+        S::Revoke(_) => ddl(Ddl::Accepted, "REVOKE", context),
+        other => {
+            let text = other.to_string();
+            let what = text.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
+            return Err(SqlError::not_supported(format!("{what} is not supported")));
+        }
+    })
+}
+
+fn transaction_modes(modes: &[ast::TransactionMode]) -> TransactionModes {
+    let mut found = TransactionModes::default();
+    for mode in modes {
+        match mode {
+            ast::TransactionMode::AccessMode(access) => {
+                found.read_only = Some(matches!(access, ast::TransactionAccessMode::ReadOnly));
+            }
+            ast::TransactionMode::IsolationLevel(level) => {
+                found.isolation = Some(match level {
+                    ast::TransactionIsolationLevel::ReadUncommitted => IsolationLevel::ReadUncommitted,
+                    ast::TransactionIsolationLevel::ReadCommitted => IsolationLevel::ReadCommitted,
+                    ast::TransactionIsolationLevel::RepeatableRead => IsolationLevel::RepeatableRead,
+                    ast::TransactionIsolationLevel::Serializable | ast::TransactionIsolationLevel::Snapshot => {
+                        IsolationLevel::Serializable
+                    }
+                });
+            }
+        }
+    }
+    found
+}
+
+/// A value of SET as text: names, strings and numbers alike.
+fn setting_text(expr: &ast::Expr) -> String {
+    match expr {
+        ast::Expr::Identifier(name) => name.value.clone(),
+        ast::Expr::CompoundIdentifier(parts) => {
+            parts.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".")
+        }
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::SingleQuotedString(text) | ast::Value::DoubleQuotedString(text) => text.clone(),
+            other => other.to_string(),
+        },
+        other => other.to_string(),
+    }
+}
+
+fn bind_set(set: &ast::Set, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    let assign = |name: String, value: Option<Vec<String>>, local: bool| {
+        utility(Utility::Set { name, value, local }, "SET", context)
+    };
+    Ok(match set {
+        ast::Set::SingleAssignment { scope, variable, values, .. } => {
+            let local = matches!(scope, Some(ast::ContextModifier::Local));
+            let name = name_parts(variable)?.join(".");
+            let is_default = matches!(&values[..], [ast::Expr::Identifier(word)] if word.quote_style.is_none() && word.value.eq_ignore_ascii_case("default"));
+            let values = (!is_default).then(|| values.iter().map(setting_text).collect());
+            assign(name, values, local)
+        }
+        ast::Set::SetTimeZone { local, value } => assign("timezone".into(), Some(vec![setting_text(value)]), *local),
+        ast::Set::SetNames { charset_name, .. } => {
+            assign("client_encoding".into(), Some(vec![charset_name.value.clone()]), false)
+        }
+        ast::Set::SetNamesDefault {} => assign("client_encoding".into(), None, false),
+        ast::Set::SetTransaction { modes, session, .. } => {
+            let modes = transaction_modes(modes);
+            utility(Utility::SetTransaction { modes, session: *session }, "SET", context)
+        }
+        ast::Set::SetRole { .. } | ast::Set::SetSessionAuthorization(_) => utility(Utility::Accepted, "SET", context),
+        other => return Err(SqlError::not_supported(format!("{other}"))),
+    })
+}
+
+fn bind_show(variable: &[ast::Ident], context: &PlanContext<'_>) -> PreparedPlan {
+    let words: Vec<String> = variable.iter().map(|word| word.value.to_lowercase()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut plan = match &words[..] {
+        ["all"] => {
+            let mut plan = utility(Utility::ShowAll, "SHOW", context);
+            plan.columns = text_columns(&["name", "setting", "description"]);
+            return plan;
+        }
+        ["time", "zone"] => utility(Utility::Show("timezone".into()), "SHOW", context),
+        ["transaction", "isolation", "level"] => utility(Utility::Show("transaction_isolation".into()), "SHOW", context),
+        _ => utility(Utility::Show(words.join(".")), "SHOW", context),
+    };
+    let name = match &plan.kind {
+        StatementKind::Utility(utility) => match &**utility {
+            Utility::Show(name) => name.clone(),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    };
+    plan.columns = text_columns(&[&name]);
+    plan
+}
+
+/// An expression over no row.
+fn free_expr(expr: &ast::Expr, context: &PlanContext<'_>) -> SqlResult<Expr> {
+    let (expr, _) = Binder::bind_with(context, None, optimize_rel, |binder| {
+        let level = binder.level(None);
+        let scope = crate::scope::Scope::empty(&level);
+        binder.bind_scalar(expr, &scope)
+    })?;
+    Ok(expr)
+}
+
+fn bind_explain(
+    inner: &ast::Statement,
+    analyze: bool,
+    verbose: bool,
+    options: Option<&[ast::UtilityOption]>,
+    format: Option<&ast::AnalyzeFormatKind>,
+    statement: &ParsedStatement,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let mut analyze = analyze;
+    let mut explain = ExplainOptions { verbose, ..ExplainOptions::default() };
+    for option in options.unwrap_or_default() {
+        let argument = option.arg.as_ref().map(|arg| setting_text(arg).to_lowercase());
+        let on = !matches!(argument.as_deref(), Some("off" | "false" | "0"));
+        match option.name.value.to_lowercase().as_str() {
+            "analyze" => analyze = on,
+            "verbose" => explain.verbose = on,
+            "costs" => explain.costs = on,
+            "timing" => explain.timing = on,
+            "format" if argument.as_deref() == Some("json") => explain.format = ExplainFormat::Json,
+            "format" | "buffers" | "wal" | "settings" | "summary" => {}
+            other => return Err(syntax(format!("unrecognized EXPLAIN option \"{other}\""))),
+        }
+    }
+    if format.is_some_and(|format| format.to_string().to_lowercase().contains("json")) {
+        explain.format = ExplainFormat::Json;
+    }
+    let inner = ParsedStatement {
+        ast: inner.clone(),
+        text: statement.text.clone(),
+        offset: statement.offset,
+        source: statement.source.clone(),
+        overriding: statement.overriding,
+    };
+    let plan = Arc::new(crate::plan_statement(&inner, context)?);
+    let mut out = utility(Utility::Explain { plan: plan.clone(), analyze, options: explain }, "EXPLAIN", context);
+    out.params.clone_from(&plan.params);
+    out.columns = text_columns(&["QUERY PLAN"]);
+    Ok(out)
+}
+
+fn bind_drop(
+    object: ast::ObjectType,
+    if_exists: bool,
+    names: &[ast::ObjectName],
+    cascade: bool,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let kind = match object {
+        ast::ObjectType::Table => (RelationKind::Table, "DROP TABLE", "table"),
+        ast::ObjectType::View => (RelationKind::View, "DROP VIEW", "view"),
+        ast::ObjectType::Sequence => (RelationKind::Sequence, "DROP SEQUENCE", "sequence"),
+        ast::ObjectType::Index => return drop_indexes(if_exists, names, cascade, context),
+        ast::ObjectType::Schema => {
+            let names = names.iter().map(|name| Ok(name_parts(name)?.join("."))).collect::<SqlResult<_>>()?;
+            return Ok(ddl(Ddl::DropSchema { names, if_exists, cascade }, "DROP SCHEMA", context));
+        }
+        ast::ObjectType::Database => {
+            let name = name_parts(&names[0])?.join(".");
+            return Ok(ddl(Ddl::DropDatabase { name, if_exists }, "DROP DATABASE", context));
+        }
+        ast::ObjectType::Role | ast::ObjectType::User => {
+            let names = names.iter().map(|name| Ok(name_parts(name)?.join("."))).collect::<SqlResult<_>>()?;
+            return Ok(ddl(Ddl::DropRole { names, if_exists }, "DROP ROLE", context));
+        }
+        other => return Err(SqlError::not_supported(format!("DROP {other}"))),
+    };
+    let (kind, tag, what) = kind;
+    let mut ids = Vec::new();
+    let mut missing = Vec::new();
+    for name in names {
+        let (schema, relation) = qualified_name(context, name)?;
+        match find_relation(context, schema.as_deref(), &relation)? {
+            None if if_exists => missing.push(relation),
+            None => {
+                return Err(SqlError::new(SqlState::UndefinedTable, format!("{what} \"{relation}\" does not exist")));
+            }
+            Some(found) => {
+                let found_kind = match &found {
+                    Relation::Table(_) => RelationKind::Table,
+                    Relation::View(_) => RelationKind::View,
+                    Relation::Sequence(_) => RelationKind::Sequence,
+                };
+                if found_kind != kind {
+                    return Err(SqlError::new(
+                        SqlState::WrongObjectType,
+                        format!("\"{relation}\" is not a {what}"),
+                    ));
+                }
+                ids.push(found.id());
+            }
+        }
+    }
+    Ok(ddl(Ddl::DropRelations { kind, ids, missing, cascade }, tag, context))
+}
+
+/// An index by name, through the search path.
+fn find_index(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<Option<(Arc<Table>, u32)>> {
+    let (schema, index) = qualified_name(context, name)?;
+    let schemas = match schema {
+        Some(schema) => context.catalog.schema(context.database, &schema).map(|it| vec![it.id]).unwrap_or_default(),
+        None => context.catalog.search_schemas(context.database, context.search_path, context.user),
+    };
+    for schema in schemas {
+        if let Some(NameOwner::Index { table, oid }) = context.catalog.name_owner(schema, &index)
+            && let Some(table) = context.catalog.table_by_id(table)
+        {
+            return Ok(Some((table.clone(), oid)));
+        }
+    }
+    Ok(None)
+}
+
+fn drop_indexes(
+    if_exists: bool,
+    names: &[ast::ObjectName],
+    cascade: bool,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let mut indexes = Vec::new();
+    let mut missing = Vec::new();
+    for name in names {
+        match find_index(context, name)? {
+            Some(found) => indexes.push(found),
+            None if if_exists => missing.push(name.to_string()),
+            None => {
+                return Err(SqlError::new(SqlState::UndefinedObject, format!("index \"{name}\" does not exist")));
+            }
+        }
+    }
+    Ok(ddl(Ddl::DropIndexes { indexes, missing, cascade }, "DROP INDEX", context))
+}
+
+/// Where a new relation goes, and its name.
+fn new_name(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<(u32, String)> {
+    let (schema, relation) = qualified_name(context, name)?;
+    let schema = match schema {
+        Some(name) => {
+            context
+                .catalog
+                .schema(context.database, &name)
+                .ok_or_else(|| SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{name}\" does not exist")))?
+                .id
+        }
+        None => context.catalog.creation_schema(context.database, context.search_path, context.user)?,
+    };
+    Ok((schema, relation))
+}
+
+fn missing_table(name: &ast::ObjectName) -> SqlError {
+    no_relation(None, &name.to_string())
+}
