@@ -21,9 +21,13 @@ mod arguments;
 mod context;
 mod functions;
 mod operators;
+#[cfg(test)]
+mod recorded_tests;
 mod registry;
 mod resolve;
 mod signature;
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod testing;
 

@@ -283,7 +283,7 @@ mod tests {
     fn operators_resolve_as_chapter_ten_says() {
         use SqlType::{Bool, Date, Float8, Int4, Int8, Text};
         check("+", Some(Int4), Some(Int4), [Int4, Int4], Int4);
-        check("+", Some(Int4), Some(Int8), [Int4, Int8], Int8);
+        check("+", Some(Int4), Some(Int8), [Int8, Int8], Int8);
         check("+", Some(Int4), None, [Int4, Int4], Int4);
         check("+", Some(Int4), Some(SqlType::NUMERIC), [SqlType::NUMERIC, SqlType::NUMERIC], SqlType::NUMERIC);
         check("*", Some(Float8), Some(SqlType::NUMERIC), [Float8, Float8], Float8);

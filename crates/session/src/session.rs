@@ -555,7 +555,7 @@ impl Session {
             params,
             eval: &eval,
             catalog: &catalog,
-            ctes: vec![None; ctes.len()],
+            ctes: Default::default(),
             cte_plans: ctes,
             outer: Vec::new(),
             virtual_tables: &NoRows,

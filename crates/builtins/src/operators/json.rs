@@ -31,6 +31,114 @@ pub(crate) fn json_text(json: &Json) -> String {
     String::from_utf8(out).expect("json is written as UTF-8")
 }
 
+/// A json text taken apart one level deep, its parts as they were written: json, unlike jsonb, keeps the blanks, the
+/// order and the double keys of its text.
+pub(crate) enum Raw<'a> {
+    Object(Vec<(String, &'a str)>),
+    Array(Vec<&'a str>),
+    Scalar,
+}
+
+/// The text was validated when it became json.
+pub(crate) fn raw(text: &str) -> SqlResult<Raw<'_>> {
+    let text = text.trim_ascii();
+    let is_object = text.starts_with('{');
+    if !is_object && !text.starts_with('[') {
+        return Ok(Raw::Scalar);
+    }
+    let inside = &text[1..text.len() - 1];
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let (mut from, mut colon) = (0, None);
+    let mut parts: Vec<(Option<usize>, usize, usize)> = Vec::new();
+    for (at, byte) in inside.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b':' if depth == 0 && colon.is_none() => colon = Some(at),
+            b',' if depth == 0 => {
+                parts.push((colon.take(), from, at));
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    if !inside.trim_ascii().is_empty() {
+        parts.push((colon, from, inside.len()));
+    }
+    if !is_object {
+        return Ok(Raw::Array(parts.into_iter().map(|(_, from, to)| inside[from..to].trim_ascii()).collect()));
+    }
+    let pair = |(colon, from, to): (Option<usize>, usize, usize)| {
+        let colon = colon.ok_or_else(|| SqlError::internal("a json object has a member without a colon"))?;
+        Ok((raw_string(inside[from..colon].trim_ascii())?, inside[colon + 1..to].trim_ascii()))
+    };
+    parts.into_iter().map(pair).collect::<SqlResult<_>>().map(Raw::Object)
+}
+
+fn raw_string(quoted: &str) -> SqlResult<String> {
+    match Json::parse(quoted)? {
+        Json::String(string) => Ok(string.into()),
+        other => Ok(json_text(&other)),
+    }
+}
+
+/// Of double keys the last one counts.
+fn raw_field<'a>(text: &'a str, name: &str) -> SqlResult<Option<&'a str>> {
+    Ok(match raw(text)? {
+        Raw::Object(pairs) => pairs.into_iter().rev().find(|(key, _)| key == name).map(|(_, value)| value),
+        _ => None,
+    })
+}
+
+fn raw_element(text: &str, index: i64) -> SqlResult<Option<&str>> {
+    let Raw::Array(items) = raw(text)? else { return Ok(None) };
+    let index = if index < 0 { index + items.len() as i64 } else { index };
+    Ok(usize::try_from(index).ok().and_then(|index| items.get(index).copied()))
+}
+
+pub(crate) fn raw_path<'a>(text: &'a str, names: &Array) -> SqlResult<Option<&'a str>> {
+    let mut here = text.trim_ascii();
+    for name in names.elements() {
+        let Some(name) = name.as_str() else { return Ok(None) };
+        let found = match here.as_bytes().first() {
+            Some(b'[') => match name.parse() {
+                Ok(index) => raw_element(here, index)?,
+                Err(_) => None,
+            },
+            _ => raw_field(here, name)?,
+        };
+        let Some(found) = found else { return Ok(None) };
+        here = found;
+    }
+    Ok(Some(here))
+}
+
+pub(crate) fn raw_json(found: Option<&str>) -> Datum {
+    found.map_or(Datum::Null, |text| Datum::Json(text.into()))
+}
+
+/// As [`as_text`].
+pub(crate) fn raw_text(found: Option<&str>) -> SqlResult<Datum> {
+    Ok(match found {
+        None | Some("null") => Datum::Null,
+        Some(text) if text.starts_with('"') => Datum::text(raw_string(text)?),
+        Some(text) => Datum::text(text),
+    })
+}
+
+/// A scalar counts as an array of itself.
+fn element_or_scalar(json: &Json, index: i64) -> Option<&Json> {
+    match json {
+        Json::Array(_) => element(json, index),
+        Json::Object(_) => None,
+        scalar => (index == 0 || index == -1).then_some(scalar),
+    }
+}
+
 fn element(json: &Json, index: i64) -> Option<&Json> {
     let Json::Array(elements) = json else { return None };
     let index = if index < 0 { index + elements.len() as i64 } else { index };
@@ -92,9 +200,6 @@ fn exists(json: &Json, name: &str) -> bool {
 fn concatenate(a: &Json, b: &Json) -> SqlResult<Json> {
     Ok(match (a, b) {
         (Json::Object(left), Json::Object(right)) => Json::object(left.iter().chain(right).cloned().collect()),
-        (Json::Object(_), _) if !matches!(b, Json::Array(_)) => {
-            return Err(SqlError::new(SqlState::InvalidParameterValue, "invalid concatenation of jsonb objects"));
-        }
         (left, right) => {
             let elements = |json: &Json| match json {
                 Json::Array(elements) => elements.clone(),
@@ -136,16 +241,16 @@ fn any_name(json: &Datum, names: &Datum, all: bool) -> bool {
 
 pub(super) static OPERATORS: &[Operator] = &[
     Operator::new("->", 3962, Builtin::pure("json_object_field", 3947, &[JSON, TEXT], R_JSON, |_, _, a| {
-        Ok(as_json(value(&a[0])?.get(text(&a[1]))))
+        Ok(raw_json(raw_field(text(&a[0]), text(&a[1]))?))
     })),
     Operator::new("->>", 3963, Builtin::pure("json_object_field_text", 3948, &[JSON, TEXT], R_TEXT, |_, _, a| {
-        Ok(as_text(value(&a[0])?.get(text(&a[1]))))
+        raw_text(raw_field(text(&a[0]), text(&a[1]))?)
     })),
     Operator::new("->", 3964, Builtin::pure("json_array_element", 3949, &[JSON, INT4], R_JSON, |_, _, a| {
-        Ok(as_json(element(&*value(&a[0])?, int(&a[1]))))
+        Ok(raw_json(raw_element(text(&a[0]), int(&a[1]))?))
     })),
     Operator::new("->>", 3965, Builtin::pure("json_array_element_text", 3950, &[JSON, INT4], R_TEXT, |_, _, a| {
-        Ok(as_text(element(&*value(&a[0])?, int(&a[1]))))
+        raw_text(raw_element(text(&a[0]), int(&a[1]))?)
     })),
     Operator::new("#>", 3966, Builtin::pure("json_extract_path", 3951, &[JSON, TEXTS], R_JSON, |_, _, a| {
         Ok(as_json(path(&*value(&a[0])?, array(&a[1]))))

@@ -131,8 +131,9 @@ fn add_row_id(table: &mut Table, oid: u32) {
 }
 
 pub(super) fn build_check(table: &Table, spec: &CheckSpec, oid: u32) -> Check {
+    let mentioned: Vec<&String> = spec.columns.iter().filter(|name| table.column_named(name).is_some()).collect();
     let name = spec.name.clone().unwrap_or_else(|| {
-        let base = match &spec.columns[..] {
+        let base = match &mentioned[..] {
             [only] => format!("{}_{only}_check", table.name),
             _ => format!("{}_check", table.name),
         };

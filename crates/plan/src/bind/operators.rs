@@ -58,7 +58,12 @@ impl Binder<'_> {
         if let (Expr::Row(_), Expr::Row(_)) = (&left, &right) {
             return self.compare_rows(symbol, left, right);
         }
-        let resolved = resolve_binary_operator(symbol, left_type, right_type);
+        let mut resolved = resolve_binary_operator(symbol, left_type, right_type);
+        if left_type.is_none() && right_type.is_none() && resolved.is_err() {
+            // Two unknown literals are strings before they are anything else.
+            let text = Some(SqlType::Text);
+            resolved = resolve_binary_operator(symbol, text, text);
+        }
         let resolved = resolved.map_err(|error| no_operator(symbol, &[left_type, right_type], error))?;
         self.call(&resolved.chosen.function, vec![left, right], &resolved.args, resolved.ret)
     }

@@ -41,7 +41,7 @@ fn joins_put_the_right_columns_behind_the_left_ones() {
     check("SELECT a FROM t RIGHT JOIN u USING (a)", "project(right(t, u; =(#0, #4)); #4)");
     check("SELECT a FROM t FULL JOIN u USING (a)", "project(full(t, u; =(#0, #4)); coalesce(#0, #4))");
     check("SELECT * FROM t NATURAL JOIN u", "project(inner(t, u; =(#0, #4)); #0, #1, #2, #3, #5, #6)");
-    check("SELECT 1 FROM t, u WHERE t.a = u.x", "project(filter(inner(t, u); =(#0, #5)); 1:integer)");
+    check("SELECT 1 FROM t, u WHERE t.a = u.x", "project(filter(inner(t, u); =(#0::bigint, #5)); 1:integer)");
     check("SELECT 1 FROM t a, t b, t c", "project(inner(inner(t, t), t); 1:integer)");
 }
 

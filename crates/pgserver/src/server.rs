@@ -1,0 +1,101 @@
+//! Listening for clients.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use session::Engine;
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinHandle,
+};
+
+use crate::connection::{CancelRegistry, Connection};
+
+/// The SQL listener of a node.
+pub struct PgServer {
+    local_addr: SocketAddr,
+    acceptor: JoinHandle<()>,
+    draining: watch::Sender<bool>,
+    open: Arc<AtomicUsize>,
+}
+
+impl PgServer {
+    /// # Errors
+    /// When the address cannot be listened on.
+    pub async fn bind(address: &str, engine: Engine) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let local_addr = listener.local_addr()?;
+        let (draining, drained) = watch::channel(false);
+        let open = Arc::new(AtomicUsize::new(0));
+        let acceptor = tokio::spawn(accept(listener, engine, drained, open.clone()));
+        Ok(Self { local_addr, acceptor, draining, open })
+    }
+
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Connections that are open now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more clients and lets those there finish their transactions, as long as `patience` lasts.
+    pub async fn drain(&self, patience: Duration) {
+        self.acceptor.abort();
+        let told = self.draining.send(true);
+        if told.is_err() {
+            return;
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        while self.connections() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Counts a connection for as long as it is there.
+struct Open(Arc<AtomicUsize>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn accept(listener: TcpListener, engine: Engine, draining: watch::Receiver<bool>, open: Arc<AtomicUsize>) {
+    let registry = Arc::new(CancelRegistry::default());
+    let pids = AtomicI32::new(1);
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "socket option");
+                }
+                let pid = pids.fetch_add(1, Ordering::Relaxed);
+                open.fetch_add(1, Ordering::Relaxed);
+                let guard = Open(open.clone());
+                let connection = Connection::new(stream, registry.clone(), draining.clone());
+                let engine = engine.clone();
+                tokio::spawn(async move {
+                    connection.serve(engine, pid).await;
+                    drop(guard);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
