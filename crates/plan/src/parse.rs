@@ -141,8 +141,16 @@ fn parse_one(
 ) -> SqlResult<(ast::Statement, Option<Overriding>)> {
     let (mut tokens, overriding) = take_overriding(simplify_lock_clauses(piece));
     let end = piece[piece.len() - 1].span.end;
-    // COPY FROM STDIN wants to see its end.
-    tokens.push(TokenWithSpan::new(Token::SemiColon, Span::new(end, end)));
+    match tokens.first().map(|token| (keyword(token), token.span)) {
+        // COPY FROM STDIN wants to see its end.
+        Some((Keyword::COPY, _)) => tokens.push(TokenWithSpan::new(Token::SemiColon, Span::new(end, end))),
+        // `TABLE t` is `SELECT * FROM t`; the parser knows it inside of queries only.
+        Some((Keyword::TABLE, span)) => {
+            let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
+            tokens.splice(0..1, words.map(|token| TokenWithSpan::new(token, span)));
+        }
+        _ => {}
+    }
     let mut parser =
         Parser::new(dialect).with_recursion_limit(NESTING_LIMIT).with_tokens_with_locations(tokens);
     let statement = parser.parse_statement().map_err(|error| syntax_error(sql, piece, &error))?;
@@ -154,6 +162,13 @@ fn parse_one(
     }
 }
 
+fn keyword(token: &TokenWithSpan) -> Keyword {
+    match &token.token {
+        Token::Word(word) if word.quote_style.is_none() => word.keyword,
+        _ => Keyword::NoKeyword,
+    }
+}
+
 fn is_significant(token: &TokenWithSpan) -> bool {
     !matches!(token.token, Token::Whitespace(_) | Token::EOF)
 }
@@ -161,10 +176,6 @@ fn is_significant(token: &TokenWithSpan) -> bool {
 /// `FOR NO KEY UPDATE` and `FOR KEY SHARE` take the stronger lock of their kind: a weaker one would only admit
 /// concurrency that key-level locks here do not need.
 fn simplify_lock_clauses(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-    let keyword = |token: &TokenWithSpan| match &token.token {
-        Token::Word(word) if word.quote_style.is_none() => word.keyword,
-        _ => Keyword::NoKeyword,
-    };
     let significant: Vec<usize> = (0..piece.len()).filter(|at| is_significant(&piece[*at])).collect();
     let mut dropped = vec![false; piece.len()];
     for window in significant.windows(4) {
@@ -334,7 +345,7 @@ mod tests {
 
     #[test]
     fn weak_row_locks_are_read() {
-        for sql in ["select 1 for no key update", "select 1 for key share nowait", "copy t from stdin"] {
+        for sql in ["select 1 from t for no key update", "select 1 from t for key share nowait", "copy t from stdin"] {
             assert_eq!(parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}")).len(), 1);
         }
     }

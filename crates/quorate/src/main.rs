@@ -1,1 +1,102 @@
-fn main() {}
+//! The command line: `quorate start`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use server::{Node, NodeConfig};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A distributed SQL database that speaks PostgreSQL's protocol.
+#[derive(Parser)]
+#[command(version, about, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start a node: a cluster of its own, or one more node of the cluster that --join names.
+    Start(Start),
+}
+
+#[derive(clap::Args)]
+struct Start {
+    /// Where the node keeps its data.
+    #[arg(long, value_name = "DIR", default_value = "quorate-data")]
+    store: PathBuf,
+    /// Where clients connect.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5433")]
+    sql_addr: String,
+    /// Where other nodes connect.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7433")]
+    rpc_addr: String,
+    /// Where /health, /metrics and /status are.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8433")]
+    http_addr: String,
+    /// Nodes of the cluster to join.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    join: Vec<String>,
+    /// Allow addresses that others can reach, though nothing is encrypted or authenticated.
+    #[arg(long)]
+    insecure: bool,
+    /// A range that grows above this is split.
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
+    range_max_bytes: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start threads: {error}")),
+    };
+    match arguments.command {
+        Command::Start(start) => runtime.block_on(run(start)),
+    }
+}
+
+fn complain(what: &str) -> ExitCode {
+    eprintln!("quorate: {what}");
+    ExitCode::FAILURE
+}
+
+async fn run(start: Start) -> ExitCode {
+    let mut config = NodeConfig::new(start.store);
+    config.sql_addr = start.sql_addr;
+    config.rpc_addr = start.rpc_addr;
+    config.http_addr = start.http_addr;
+    config.join = start.join;
+    config.insecure = start.insecure;
+    config.store.range_max_bytes = start.range_max_bytes;
+    // A process that is told to stop while it starts stops at once: nothing is served yet.
+    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(error) => return complain(&format!("cannot listen for signals: {error}")),
+    };
+    let started = tokio::select! {
+        started = Node::start(&config) => started,
+        _ = terminate.recv() => return ExitCode::SUCCESS,
+        _ = tokio::signal::ctrl_c() => return ExitCode::SUCCESS,
+    };
+    let node = match started {
+        Ok(node) => node,
+        Err(error) => return complain(&error.to_string()),
+    };
+    let sql = node.sql_addr();
+    println!("node {} of cluster {}", node.kv().node_id, node.kv().cluster_id);
+    println!("  sql   psql -h {} -p {} -U postgres postgres", sql.ip(), sql.port());
+    println!("  http  http://{}/status", node.http_addr());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    tracing::info!("draining");
+    node.stop().await;
+    ExitCode::SUCCESS
+}

@@ -4,8 +4,11 @@
 //! The idea: [`KvNode`] is what lies below SQL; [`Node`] adds sessions, the SQL listener and the HTTP pages.
 
 mod config;
+mod http;
 mod join;
 mod node;
+mod sql_node;
 
 pub use config::NodeConfig;
 pub use node::{KvNode, StartError};
+pub use sql_node::Node;

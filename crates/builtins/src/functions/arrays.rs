@@ -58,10 +58,19 @@ fn positions(types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
 
 fn remove(types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
     let Datum::Array(value) = &a[0] else { return Ok(Datum::Null) };
-    one_dimension(value, "removing elements")?;
+    if value.dimensions().len() > 1 {
+        return Err(SqlError::new(
+            SqlState::FeatureNotSupported,
+            "removing elements from multidimensional arrays is not supported",
+        ));
+    }
     let ty = element_type(types);
-    let kept = value.elements().iter().filter(|element| !same(&ty, element, &a[1])).cloned().collect();
-    Ok(Datum::Array(Array::from_elements(kept).into()))
+    let kept: Vec<Datum> = value.elements().iter().filter(|element| !same(&ty, element, &a[1])).cloned().collect();
+    let dimensions: Vec<_> = match value.dimensions() {
+        [one] if !kept.is_empty() => vec![types::array::Dimension { length: kept.len() as u32, ..*one }],
+        _ => Vec::new(),
+    };
+    Ok(Datum::Array(Array::with_dimensions(&dimensions, kept)?.into()))
 }
 
 fn replace(types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
@@ -75,7 +84,33 @@ fn fill(a: &[Datum]) -> SqlResult<Datum> {
     let Datum::Array(lengths) = &a[1] else {
         return Err(SqlError::new(SqlState::NullValueNotAllowed, "dimension array or low bound array cannot be null"));
     };
-    let bounds = a.get(2).and_then(Datum::as_array);
+    let bounds = match a.get(2) {
+        None => None,
+        Some(Datum::Array(bounds)) => Some(bounds),
+        Some(_) => {
+            return Err(SqlError::new(SqlState::NullValueNotAllowed, "dimension array or low bound array cannot be null"));
+        }
+    };
+    let subscripts = |detail: &str| {
+        Err(SqlError::new(SqlState::ArraySubscriptError, "wrong number of array subscripts").with_detail(detail))
+    };
+    if lengths.dimensions().len() > 1 {
+        return subscripts("Dimension array must be one dimensional.");
+    }
+    if lengths.elements().iter().chain(bounds.iter().flat_map(|b| b.elements())).any(Datum::is_null) {
+        return Err(SqlError::new(SqlState::NullValueNotAllowed, "dimension values cannot be null"));
+    }
+    if let Some(bounds) = bounds {
+        if bounds.dimensions().len() > 1 {
+            return subscripts("Dimension array must be one dimensional.");
+        }
+        if bounds.len() != lengths.len() {
+            return subscripts("Low bound array has different size than dimensions array.");
+        }
+    }
+    if lengths.is_empty() {
+        return Ok(Datum::Array(Array::from_elements(Vec::new()).into()));
+    }
     let mut dimensions = Vec::new();
     let mut total = 1_usize;
     for (at, length) in lengths.elements().iter().enumerate() {
@@ -86,6 +121,9 @@ fn fill(a: &[Datum]) -> SqlResult<Datum> {
         total = total.saturating_mul(length as usize);
         dimensions.push(types::array::Dimension { length, lower_bound: lower as i32 });
     }
+    if total == 0 {
+        return Ok(Datum::Array(Array::from_elements(Vec::new()).into()));
+    }
     if total > 134_217_727 {
         return Err(SqlError::new(SqlState::ProgramLimitExceeded, "array size exceeds the maximum allowed (134217727)"));
     }
@@ -94,12 +132,21 @@ fn fill(a: &[Datum]) -> SqlResult<Datum> {
 
 fn trim(a: &[Datum]) -> SqlResult<Datum> {
     let (value, count) = (array(&a[0]), int(&a[1]));
-    if count < 0 || count as usize > value.len() {
-        let message = format!("number of elements to trim must be between 0 and {}", value.len());
+    let mut dimensions = value.dimensions().to_vec();
+    let length = dimensions.first().map_or(0, |d| d.length);
+    if count < 0 || count > i64::from(length) {
+        let message = format!("number of elements to trim must be between 0 and {length}");
         return Err(SqlError::new(SqlState::ArraySubscriptError, message));
     }
-    let kept = value.elements()[..value.len() - count as usize].to_vec();
-    Ok(Datum::Array(Array::from_elements(kept).into()))
+    if count == i64::from(length) {
+        return Ok(Datum::Array(Array::from_elements(Vec::new()).into()));
+    }
+    let slice = value.len() / length as usize;
+    dimensions[0].length -= count as u32;
+    // Trimmed arrays are slices, and slices count from 1.
+    dimensions.iter_mut().for_each(|d| d.lower_bound = 1);
+    let kept = value.elements()[..value.len() - count as usize * slice].to_vec();
+    Ok(Datum::Array(Array::with_dimensions(&dimensions, kept)?.into()))
 }
 
 pub(super) static FUNCTIONS: &[Builtin] = &[

@@ -1,7 +1,7 @@
 //! Date and time functions. Documentation, section 9.9.
 
 use types::datetime::zone::Zone;
-use types::{Datum, Interval, SqlResult, SqlType, TimeTz, datetime};
+use types::{Datum, Interval, SqlError, SqlResult, SqlState, SqlType, TimeTz, datetime};
 
 use crate::EvalContext;
 use crate::arguments::{date, float, int, interval, moment, text};
@@ -38,7 +38,12 @@ fn extract(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResu
 }
 
 fn date_part(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
-    let found = datetime::date_part(text(&a[0]), &types.args[1], &a[1], &context.formatting.zone)?;
+    // A date is taken for its midnight, so that even hours can be asked of it.
+    let (ty, value) = match &a[1] {
+        Datum::Date(days) => (SqlType::TIMESTAMP, Datum::Timestamp(datetime::date_to_timestamp(*days)?)),
+        other => (types.args[1], other.clone()),
+    };
+    let found = datetime::date_part(text(&a[0]), &ty, &value, &context.formatting.zone)?;
     Ok(found.map_or(Datum::Null, Datum::Float))
 }
 
@@ -53,9 +58,26 @@ fn local(context: &EvalContext<'_>, utc: i64) -> SqlResult<i64> {
 
 /// The zone that `AT TIME ZONE interval` names: a fixed offset.
 fn offset_zone(by: Interval) -> SqlResult<Zone> {
-    let seconds = by.micros / 1_000_000;
-    let (sign, rest) = if seconds < 0 { ('-', -seconds) } else { ('+', seconds) };
-    Zone::parse(&format!("{sign}{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60))
+    if by.months != 0 || by.days != 0 {
+        let mut shown = Vec::new();
+        datetime::write_interval(by, types::IntervalStyle::Postgres, &mut shown);
+        let message = format!(
+            "interval time zone \"{}\" must not include months or days",
+            String::from_utf8_lossy(&shown)
+        );
+        return Err(SqlError::new(SqlState::InvalidParameterValue, message));
+    }
+    let seconds = i32::try_from(by.micros / 1_000_000).ok().filter(|seconds| seconds.abs() < 7 * 86_400);
+    let out_of_range = || SqlError::new(SqlState::InvalidTimeZoneDisplacementValue, "interval time zone out of range");
+    seconds.map(Zone::fixed).ok_or_else(out_of_range)
+}
+
+/// The zone that `AT TIME ZONE text` names: unlike in `SET`, a bare number counts hours west, as POSIX has it.
+fn named_zone(name: &str) -> SqlResult<Zone> {
+    match name.trim().parse::<f64>() {
+        Ok(west) if west.abs() < 168.0 => Ok(Zone::fixed((-west * 3600.0).round() as i32)),
+        _ => Zone::parse(name),
+    }
 }
 
 fn overlaps(a: &[Datum]) -> Datum {
@@ -70,19 +92,22 @@ fn overlaps(a: &[Datum]) -> Datum {
 
 macro_rules! per_type {
     ($name:literal, $ret:expr, $eval:expr, [$($oid:literal => $arg:expr),*]) => {
-        [$(Builtin::pure($name, $oid, &[TEXT, $arg], $ret, $eval).stable()),*]
+        [$(Builtin::pure($name, $oid, &[TEXT, $arg], $ret, $eval)),*]
     };
 }
 
 pub(super) static EXTRACTS: &[Builtin] = &per_type!("extract", R_NUMERIC, extract, [
-    6199 => DATE, 6200 => TIME, 6201 => TIMETZ, 6202 => TIMESTAMP, 6203 => TIMESTAMPTZ, 6204 => INTERVAL
+    6199 => DATE, 6200 => TIME, 6201 => TIMETZ, 6202 => TIMESTAMP, 6204 => INTERVAL
 ]);
 
 pub(super) static PARTS: &[Builtin] = &per_type!("date_part", R_F8, date_part, [
-    1384 => DATE, 1385 => TIME, 1273 => TIMETZ, 2021 => TIMESTAMP, 1171 => TIMESTAMPTZ, 1172 => INTERVAL
+    1384 => DATE, 1385 => TIME, 1273 => TIMETZ, 2021 => TIMESTAMP, 1172 => INTERVAL
 ]);
 
 pub(super) static FUNCTIONS: &[Builtin] = &[
+    // Parts of a timestamptz depend on the session's zone; those of the other types are for ever.
+    Builtin::pure("extract", 6203, &[TEXT, TIMESTAMPTZ], R_NUMERIC, extract).stable(),
+    Builtin::pure("date_part", 1171, &[TEXT, TIMESTAMPTZ], R_F8, date_part).stable(),
     Builtin::pure("now", 1299, &[], R_TIMESTAMPTZ, |c, _, _| Ok(Datum::TimestampTz(c.transaction_timestamp))).stable(),
     Builtin::pure("current_timestamp", 21_299, &[], R_TIMESTAMPTZ, |c, _, _| Ok(Datum::TimestampTz(c.transaction_timestamp))).stable(),
     Builtin::pure("transaction_timestamp", 2647, &[], R_TIMESTAMPTZ, |c, _, _| Ok(Datum::TimestampTz(c.transaction_timestamp))).stable(),
@@ -120,6 +145,12 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         datetime::timestamp_age(datetime::date_to_timestamp(today)?, moment(&a[0])).map(Datum::Interval)
     })
     .stable(),
+    Builtin::pure("age", 1386, &[TIMESTAMPTZ], R_INTERVAL, |c, _, a| {
+        let zone = &c.formatting.zone;
+        let today = datetime::date_to_timestamp(datetime::timestamp_to_date(local(c, c.transaction_timestamp)?)?)?;
+        datetime::timestamptz_age(zone.to_utc(today)?, moment(&a[0]), zone).map(Datum::Interval)
+    })
+    .stable(),
     Builtin::pure("date_trunc", 2020, &[TEXT, TIMESTAMP], R_TIMESTAMP, |_, _, a| {
         datetime::timestamp_trunc(text(&a[0]), moment(&a[1])).map(Datum::Timestamp)
     }),
@@ -128,7 +159,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     })
     .stable(),
     Builtin::pure("date_trunc", 1284, &[TEXT, TIMESTAMPTZ, TEXT], R_TIMESTAMPTZ, |_, _, a| {
-        datetime::timestamptz_trunc(text(&a[0]), moment(&a[1]), &Zone::parse(text(&a[2]))?).map(Datum::TimestampTz)
+        datetime::timestamptz_trunc(text(&a[0]), moment(&a[1]), &named_zone(text(&a[2]))?).map(Datum::TimestampTz)
     })
     .stable(),
     Builtin::pure("date_trunc", 1218, &[TEXT, INTERVAL], R_INTERVAL, |_, _, a| {
@@ -161,9 +192,27 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         c.formatting.zone.to_utc(local).map(Datum::TimestampTz)
     })
     .stable(),
+    Builtin::pure("make_timestamptz", 3463, &[I4, I4, I4, I4, I4, F8, TEXT], R_TIMESTAMPTZ, |_, _, a| {
+        let [y, mo, d, h, mi] = [0, 1, 2, 3, 4].map(|at| int(&a[at]));
+        let local = datetime::make_timestamp(y, mo, d, h, mi, float(&a[5]))?;
+        Zone::parse(text(&a[6]))?.to_utc(local).map(Datum::TimestampTz)
+    })
+    .stable(),
+    Builtin::pure("timezone", 2037, &[TEXT, TIMETZ], R_TIMETZ, |c, _, a| {
+        let Datum::TimeTz(time) = &a[1] else { return Err(SqlError::internal("a timetz was expected")) };
+        Ok(Datum::TimeTz(datetime::timetz_at_zone(*time, &named_zone(text(&a[0]))?, c.transaction_timestamp)))
+    })
+    .volatile(),
+    Builtin::pure("timezone", 2038, &[INTERVAL, TIMETZ], R_TIMETZ, |_, _, a| {
+        let Datum::TimeTz(time) = &a[1] else { return Err(SqlError::internal("a timetz was expected")) };
+        Ok(Datum::TimeTz(datetime::timetz_at_zone(*time, &offset_zone(interval(&a[0]))?, 0)))
+    }),
     Builtin::pure("make_interval", 3464, &[I4, I4, I4, I4, I4, I4, F8], R_INTERVAL, |_, _, a| {
         let part = |at: usize| a.get(at).map_or(0, int);
         let seconds = a.get(6).map_or(0.0, float);
+        if !(seconds.abs() < 1e13) {
+            return Err(SqlError::new(SqlState::DatetimeFieldOverflow, "interval out of range"));
+        }
         datetime::make_interval([part(0), part(1), part(2), part(3), part(4), part(5)], seconds).map(Datum::Interval)
     })
     .optional(7),
@@ -186,12 +235,12 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("to_timestamp", 1158, &[F8], R_TIMESTAMPTZ, |_, _, a| {
         datetime::timestamp_from_epoch(float(&a[0])).map(Datum::TimestampTz)
     }),
-    Builtin::pure("to_date", 1780, &[TEXT, TEXT], R_DATE, |_, _, a| datetime::to_date(text(&a[0]), text(&a[1])).map(Datum::Date)),
+    Builtin::pure("to_date", 1780, &[TEXT, TEXT], R_DATE, |_, _, a| datetime::to_date(text(&a[0]), text(&a[1])).map(Datum::Date)).stable(),
     Builtin::pure("timezone", 2069, &[TEXT, TIMESTAMP], R_TIMESTAMPTZ, |_, _, a| {
-        Zone::parse(text(&a[0]))?.to_utc(moment(&a[1])).map(Datum::TimestampTz)
+        named_zone(text(&a[0]))?.to_utc(moment(&a[1])).map(Datum::TimestampTz)
     }),
     Builtin::pure("timezone", 1159, &[TEXT, TIMESTAMPTZ], R_TIMESTAMP, |_, _, a| {
-        Zone::parse(text(&a[0]))?.to_local(moment(&a[1])).map(Datum::Timestamp)
+        named_zone(text(&a[0]))?.to_local(moment(&a[1])).map(Datum::Timestamp)
     }),
     Builtin::pure("timezone", 2070, &[INTERVAL, TIMESTAMP], R_TIMESTAMPTZ, |_, _, a| {
         offset_zone(interval(&a[0]))?.to_utc(moment(&a[1])).map(Datum::TimestampTz)

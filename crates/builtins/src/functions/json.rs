@@ -4,7 +4,7 @@ use types::{Array, Datum, Json, Numeric, SqlError, SqlResult, SqlState, SqlType}
 
 use crate::EvalContext;
 use crate::arguments::{array, boolean, jsonb, text};
-use crate::operators::json::{as_text, json_text, path, value};
+use crate::operators::json::{Raw, as_text, compact_text, json_text, path, raw, raw_json, raw_path, raw_text, value};
 use crate::operators::strings::to_text;
 use crate::signature::{ArgType, Builtin, CallTypes, RetType, SetFunction};
 
@@ -64,7 +64,7 @@ pub(crate) fn json_key(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -
 }
 
 fn as_ret(types: &CallTypes, json: Json) -> Datum {
-    if types.ret == SqlType::Jsonb { Datum::Jsonb(json.into()) } else { Datum::Json(json_text(&json).into()) }
+    if types.ret == SqlType::Jsonb { Datum::Jsonb(json.into()) } else { Datum::Json(compact_text(&json).into()) }
 }
 
 fn convert(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
@@ -80,7 +80,7 @@ fn build_array(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> Sql
     if types.ret == SqlType::Jsonb {
         return Ok(Datum::Jsonb(Json::Array(items).into()));
     }
-    let parts: Vec<String> = items.iter().map(json_text).collect();
+    let parts: Vec<String> = items.iter().map(compact_text).collect();
     Ok(Datum::Json(format!("[{}]", parts.join(", ")).into()))
 }
 
@@ -97,7 +97,7 @@ fn build_object(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> Sq
     if types.ret == SqlType::Jsonb {
         return Ok(Datum::Jsonb(Json::object(pairs).into()));
     }
-    let shown = |(key, value): &(Box<str>, Json)| format!("{} : {}", json_text(&Json::String(key.clone())), json_text(value));
+    let shown = |(key, value): &(Box<str>, Json)| format!("{} : {}", json_text(&Json::String(key.clone())), compact_text(value));
     Ok(Datum::Json(format!("{{{}}}", pairs.iter().map(shown).collect::<Vec<_>>().join(", ")).into()))
 }
 
@@ -118,6 +118,31 @@ fn elements(json: &Json) -> SqlResult<&[Json]> {
         Json::Array(elements) => Ok(elements),
         Json::Object(_) => refused("an object"),
         _ => refused("a scalar"),
+    }
+}
+
+fn raw_elements<'a>(datum: &'a Datum, function: &str) -> SqlResult<Vec<&'a str>> {
+    let refused = |what: &str| Err(SqlError::new(SqlState::InvalidParameterValue, format!("cannot call {function} on a {what}")));
+    match raw(text(datum))? {
+        Raw::Array(items) => Ok(items),
+        Raw::Object(_) => refused("non-array"),
+        Raw::Scalar => refused("scalar"),
+    }
+}
+
+fn raw_pairs(datum: &Datum) -> SqlResult<Vec<(String, &str)>> {
+    let refused = |message: &str| Err(SqlError::new(SqlState::InvalidParameterValue, message));
+    match raw(text(datum))? {
+        Raw::Object(pairs) => Ok(pairs),
+        Raw::Array(_) => refused("cannot deconstruct an array as an object"),
+        Raw::Scalar => refused("cannot deconstruct a scalar"),
+    }
+}
+
+fn object<'a>(json: &'a Json, function: &str) -> SqlResult<&'a [(Box<str>, Json)]> {
+    match json {
+        Json::Object(pairs) => Ok(pairs),
+        _ => Err(SqlError::new(SqlState::InvalidParameterValue, format!("cannot call {function} on a non-object"))),
     }
 }
 
@@ -148,26 +173,34 @@ enum Edit {
     Insert { after: bool },
 }
 
-fn edit(json: &Json, names: &[&str], new: &Json, how: Edit) -> SqlResult<Json> {
+/// `names` are the path from here on, `level` how many steps led here.
+fn edit(json: &Json, names: &[Datum], level: usize, new: &Json, how: Edit) -> SqlResult<Json> {
     let Some((name, rest)) = names.split_first() else { return Ok(json.clone()) };
+    if !matches!(json, Json::Object(_) | Json::Array(_)) {
+        return Ok(json.clone());
+    }
+    let Some(name) = name.as_str() else {
+        let message = format!("path element at position {} is null", level + 1);
+        return Err(SqlError::new(SqlState::NullValueNotAllowed, message));
+    };
     match json {
         Json::Object(pairs) => {
             let mut pairs = pairs.clone();
-            match (pairs.iter_mut().find(|(key, _)| **key == **name), rest.is_empty()) {
+            match (pairs.iter_mut().find(|(key, _)| **key == *name), rest.is_empty()) {
                 (Some(_), true) if matches!(how, Edit::Insert { .. }) => {
                     return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot replace existing key")
                         .with_hint("Try using the function jsonb_set to replace key value."));
                 }
                 (Some((_, value)), true) => *value = new.clone(),
-                (Some((_, value)), false) => *value = edit(value, rest, new, how)?,
-                (None, true) if how != (Edit::Set { create: false }) => pairs.push(((*name).into(), new.clone())),
+                (Some((_, value)), false) => *value = edit(value, rest, level + 1, new, how)?,
+                (None, true) if how != (Edit::Set { create: false }) => pairs.push((name.into(), new.clone())),
                 (None, _) => {}
             }
             Ok(Json::object(pairs))
         }
         Json::Array(items) => {
             let refused = || {
-                SqlError::new(SqlState::InvalidTextRepresentation, format!("path element at position 1 is not an integer: \"{name}\""))
+                SqlError::new(SqlState::InvalidTextRepresentation, format!("path element at position {} is not an integer: \"{name}\"", level + 1))
             };
             let index: i64 = name.parse().map_err(|_| refused())?;
             let count = items.len() as i64;
@@ -175,7 +208,7 @@ fn edit(json: &Json, names: &[&str], new: &Json, how: Edit) -> SqlResult<Json> {
             let mut items = items.clone();
             let inside = (0..count).contains(&at);
             match (how, rest.is_empty()) {
-                (_, false) if inside => items[at as usize] = edit(&items[at as usize], rest, new, how)?,
+                (_, false) if inside => items[at as usize] = edit(&items[at as usize], rest, level + 1, new, how)?,
                 (_, false) => {}
                 (Edit::Set { .. }, true) if inside => items[at as usize] = new.clone(),
                 (Edit::Set { create: false }, true) => {}
@@ -187,13 +220,36 @@ fn edit(json: &Json, names: &[&str], new: &Json, how: Edit) -> SqlResult<Json> {
             }
             Ok(Json::Array(items))
         }
-        _ => Err(SqlError::new(SqlState::InvalidParameterValue, "cannot set path in scalar")),
+        scalar => Ok(scalar.clone()),
     }
 }
 
+/// `json_object`: keys and values in turn, or in pairs.
+fn object_of_texts(texts: &Array) -> SqlResult<Json> {
+    let refused = |message: &str| Err(SqlError::new(SqlState::ArraySubscriptError, message));
+    match texts.dimensions() {
+        [] => return Ok(Json::Object(Vec::new())),
+        [one] if one.length % 2 == 1 => return refused("array must have even number of elements"),
+        [_] => {}
+        [_, inner] if inner.length == 2 => {}
+        [_, _] => return refused("array must have two columns"),
+        _ => return refused("wrong number of array subscripts"),
+    }
+    let mut pairs = Vec::new();
+    for pair in texts.elements().chunks(2) {
+        let Some(key) = pair[0].as_str() else {
+            return Err(SqlError::new(SqlState::NullValueNotAllowed, "null value not allowed for object key"));
+        };
+        pairs.push((key.into(), pair[1].as_str().map_or(Json::Null, |value| Json::String(value.into()))));
+    }
+    Ok(Json::object(pairs))
+}
+
 fn edit_call(a: &[Datum], how: Edit) -> SqlResult<Datum> {
-    let names: Vec<&str> = array(&a[1]).elements().iter().filter_map(Datum::as_str).collect();
-    edit(jsonb(&a[0]), &names, jsonb(&a[2]), how).map(|json| Datum::Jsonb(json.into()))
+    if !matches!(jsonb(&a[0]), Json::Object(_) | Json::Array(_)) {
+        return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot set path in scalar"));
+    }
+    edit(jsonb(&a[0]), array(&a[1]).elements(), 0, jsonb(&a[2]), how).map(|json| Datum::Jsonb(json.into()))
 }
 
 fn pretty(json: &Json, indent: usize, out: &mut String) {
@@ -202,7 +258,7 @@ fn pretty(json: &Json, indent: usize, out: &mut String) {
         out.extend(std::iter::repeat_n(' ', indent * 4));
     };
     match json {
-        Json::Array(items) if !items.is_empty() => {
+        Json::Array(items) => {
             out.push('[');
             for (at, item) in items.iter().enumerate() {
                 out.push_str(if at == 0 { "" } else { "," });
@@ -212,7 +268,7 @@ fn pretty(json: &Json, indent: usize, out: &mut String) {
             line(out, indent);
             out.push(']');
         }
-        Json::Object(pairs) if !pairs.is_empty() => {
+        Json::Object(pairs) => {
             out.push('{');
             for (at, (key, item)) in pairs.iter().enumerate() {
                 out.push_str(if at == 0 { "" } else { "," });
@@ -233,6 +289,10 @@ fn extract_path(types: &CallTypes, a: &[Datum], wants_text: bool) -> SqlResult<D
         return Ok(Datum::Null);
     }
     let names = Array::from_elements(a[1..].to_vec());
+    if let Datum::Json(json) = &a[0] {
+        let found = raw_path(json, &names)?;
+        return if wants_text { raw_text(found) } else { Ok(raw_json(found)) };
+    }
     let json = value(&a[0])?;
     let found = path(&json, &names);
     Ok(if wants_text { as_text(found) } else { found.map_or(Datum::Null, |json| as_ret(types, json.clone())) })
@@ -294,7 +354,10 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     }),
     Builtin::pure("json_array_elements", 3955, &[JSON], R_JSON, never).returning_set(SetFunction {
         columns: &[("value", SqlType::Json)],
-        eval: |_, _, a| Ok(elements(&*value(&a[0])?)?.iter().map(|item| vec![Datum::Json(json_text(item).into())]).collect()),
+        eval: |_, _, a| {
+            let items = raw_elements(&a[0], "json_array_elements")?;
+            Ok(items.into_iter().map(|item| vec![raw_json(Some(item))]).collect())
+        },
     }),
     Builtin::pure("jsonb_array_elements", 3219, &[JSONB], R_JSONB, never).returning_set(SetFunction {
         columns: &[("value", SqlType::Jsonb)],
@@ -302,7 +365,10 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     }),
     Builtin::pure("json_array_elements_text", 3969, &[JSON], R_TEXT, never).returning_set(SetFunction {
         columns: &[("value", SqlType::Text)],
-        eval: |_, _, a| Ok(elements(&*value(&a[0])?)?.iter().map(|item| vec![as_text(Some(item))]).collect()),
+        eval: |_, _, a| {
+            let items = raw_elements(&a[0], "json_array_elements_text")?;
+            items.into_iter().map(|item| Ok(vec![raw_text(Some(item))?])).collect()
+        },
     }),
     Builtin::pure("jsonb_array_elements_text", 3465, &[JSONB], R_TEXT, never).returning_set(SetFunction {
         columns: &[("value", SqlType::Text)],
@@ -311,30 +377,47 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("json_each", 3958, &[JSON], RetType::T(SqlType::Record), never).returning_set(SetFunction {
         columns: KEY_VALUE,
         eval: |_, _, a| {
-            let json = value(&a[0])?;
-            let row = |(key, item): &(Box<str>, Json)| vec![Datum::text(key.to_string()), Datum::Json(json_text(item).into())];
-            Ok(pairs(&json, "json_each")?.iter().map(row).collect())
+            Ok(raw_pairs(&a[0])?.into_iter().map(|(key, item)| vec![Datum::text(key), raw_json(Some(item))]).collect())
         },
     }),
+    Builtin::pure("json_each_text", 3959, &[JSON], RetType::T(SqlType::Record), never).returning_set(SetFunction {
+        columns: KEY_TEXT,
+        eval: |_, _, a| {
+            raw_pairs(&a[0])?.into_iter().map(|(key, item)| Ok(vec![Datum::text(key), raw_text(Some(item))?])).collect()
+        },
+    }),
+    Builtin::pure("json_build_array", 3199, &[], R_JSON, |_, _, _| Ok(Datum::Json("[]".into()))).stable(),
+    Builtin::pure("json_build_object", 3201, &[], R_JSON, |_, _, _| Ok(Datum::Json("{}".into()))).stable(),
+    Builtin::pure("jsonb_build_array", 3272, &[], R_JSONB, |_, _, _| Ok(Datum::Jsonb(Json::Array(Vec::new()).into()))).stable(),
+    Builtin::pure("jsonb_build_object", 3274, &[], R_JSONB, |_, _, _| Ok(Datum::Jsonb(Json::Object(Vec::new()).into()))).stable(),
+    Builtin::pure("json_object", 3202, &[TEXTS], R_JSON, |_, types, a| Ok(as_ret(types, object_of_texts(array(&a[0]))?))),
+    Builtin::pure("jsonb_object", 3263, &[TEXTS], R_JSONB, |_, types, a| Ok(as_ret(types, object_of_texts(array(&a[0]))?))),
+    Builtin::pure("array_to_json", 3154, &[ArgType::AnyArray, BOOLEAN], R_JSON, convert).stable(),
     Builtin::pure("jsonb_each", 3208, &[JSONB], RetType::T(SqlType::Record), never).returning_set(SetFunction {
         columns: KEY_VALUE_B,
         eval: |_, _, a| {
             let row = |(key, item): &(Box<str>, Json)| vec![Datum::text(key.to_string()), Datum::Jsonb(item.clone().into())];
-            Ok(pairs(jsonb(&a[0]), "jsonb_each")?.iter().map(row).collect())
+            Ok(object(jsonb(&a[0]), "jsonb_each")?.iter().map(row).collect())
         },
     }),
     Builtin::pure("jsonb_each_text", 3932, &[JSONB], RetType::T(SqlType::Record), never).returning_set(SetFunction {
         columns: KEY_TEXT,
         eval: |_, _, a| {
             let row = |(key, item): &(Box<str>, Json)| vec![Datum::text(key.to_string()), as_text(Some(item))];
-            Ok(pairs(jsonb(&a[0]), "jsonb_each_text")?.iter().map(row).collect())
+            Ok(object(jsonb(&a[0]), "jsonb_each_text")?.iter().map(row).collect())
         },
     }),
     Builtin::pure("json_object_keys", 3957, &[JSON], R_TEXT, never).returning_set(SetFunction {
         columns: &[],
         eval: |_, _, a| {
-            let json = value(&a[0])?;
-            Ok(pairs(&json, "json_object_keys")?.iter().map(|(key, _)| vec![Datum::text(key.to_string())]).collect())
+            let refused = |what: &str| {
+                SqlError::new(SqlState::InvalidParameterValue, format!("cannot call json_object_keys on {what}"))
+            };
+            match raw(text(&a[0]))? {
+                Raw::Object(pairs) => Ok(pairs.into_iter().map(|(key, _)| vec![Datum::text(key)]).collect()),
+                Raw::Array(_) => Err(refused("an array")),
+                Raw::Scalar => Err(refused("a scalar")),
+            }
         },
     }),
     Builtin::pure("jsonb_object_keys", 3931, &[JSONB], R_TEXT, never).returning_set(SetFunction {

@@ -105,8 +105,92 @@ fn sign(value: f64) -> f64 {
     } else if value < 0.0 {
         -1.0
     } else {
-        value
+        0.0
     }
+}
+
+fn checked(value: f64, from: f64) -> SqlResult<Datum> {
+    if value.is_infinite() && from.is_finite() {
+        return Err(SqlError::new(SqlState::NumericValueOutOfRange, "value out of range: overflow"));
+    }
+    Ok(Datum::Float(value))
+}
+
+/// The textbook formula squares its argument, which large ones do not survive.
+fn inverse_sinh(value: f64) -> f64 {
+    if value.abs() > 1e150 { (value.abs().ln() + std::f64::consts::LN_2).copysign(value) } else { value.asinh() }
+}
+
+/// The bucket of `count` equal ones between two bounds; 0 and `count + 1` stand for outside.
+fn float_bucket(value: f64, low: f64, high: f64, count: i64) -> SqlResult<Datum> {
+    let refused = |message: &str| Err(SqlError::new(SqlState::InvalidArgumentForWidthBucket, message));
+    if count <= 0 {
+        return refused("count must be greater than zero");
+    }
+    if value.is_nan() || low.is_nan() || high.is_nan() {
+        return refused("operand, lower bound, and upper bound cannot be NaN");
+    }
+    if low.is_infinite() || high.is_infinite() {
+        return refused("lower and upper bounds must be finite");
+    }
+    if low == high {
+        return refused("lower bound cannot equal upper bound");
+    }
+    let (below, above) = if low < high { (value < low, value >= high) } else { (value > low, value <= high) };
+    if below {
+        return Ok(Datum::Int(0));
+    }
+    if above {
+        return bucket(count + 1);
+    }
+    let part = if (high - low).is_finite() {
+        (value - low) / (high - low)
+    } else {
+        (value / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0)
+    };
+    // Rounding may carry the quotient up to 1.
+    bucket(((count as f64 * part) as i64).min(count - 1) + 1)
+}
+
+fn bucket(number: i64) -> SqlResult<Datum> {
+    i32::try_from(number).map(|n| Datum::Int(i64::from(n))).map_err(|_| out_of_range("integer"))
+}
+
+/// Sine, cosine and tangent of degrees are exact where they have a name.
+fn degrees_of(value: f64) -> (f64, f64) {
+    let turned = value.rem_euclid(360.0);
+    match turned {
+        0.0 => (0.0, 1.0),
+        30.0 => (0.5, 0.75_f64.sqrt()),
+        60.0 => (0.75_f64.sqrt(), 0.5),
+        90.0 => (1.0, 0.0),
+        120.0 => (0.75_f64.sqrt(), -0.5),
+        150.0 => (0.5, -(0.75_f64.sqrt())),
+        180.0 => (0.0, -1.0),
+        210.0 => (-0.5, -(0.75_f64.sqrt())),
+        240.0 => (-(0.75_f64.sqrt()), -0.5),
+        270.0 => (-1.0, 0.0),
+        300.0 => (-(0.75_f64.sqrt()), 0.5),
+        330.0 => (-0.5, 0.75_f64.sqrt()),
+        _ => turned.to_radians().sin_cos(),
+    }
+}
+
+fn tangent_of_degrees(value: f64) -> f64 {
+    match value.rem_euclid(180.0) {
+        0.0 => 0.0,
+        45.0 => 1.0,
+        90.0 => f64::INFINITY,
+        135.0 => -1.0,
+        turned => turned.to_radians().tan(),
+    }
+}
+
+fn in_degrees(radians: f64) -> f64 {
+    let degrees = radians.to_degrees();
+    // Quotients of nearby floats: the named angles come out whole.
+    let whole = degrees.round();
+    if (degrees - whole).abs() < 1e-12 { whole } else { degrees }
 }
 
 fn places(datum: &Datum) -> i32 {
@@ -192,11 +276,10 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     }),
     numeric1!("trim_scale", 5043, |n| Ok(n.trim_scale())),
     Builtin::pure("width_bucket", 320, &[F8, F8, F8, I4], R_I4, |_, _, a| {
-        let convert = |datum: &Datum| Numeric::from_f64(float(datum));
-        convert(&a[0]).width_bucket(&convert(&a[1]), &convert(&a[2]), int(&a[3])).map(Datum::Int)
+        float_bucket(float(&a[0]), float(&a[1]), float(&a[2]), int(&a[3]))
     }),
     Builtin::pure("width_bucket", 2170, &[N, N, N, I4], R_I4, |_, _, a| {
-        numeric(&a[0]).width_bucket(numeric(&a[1]), numeric(&a[2]), int(&a[3])).map(Datum::Int)
+        numeric(&a[0]).width_bucket(numeric(&a[1]), numeric(&a[2]), int(&a[3])).and_then(bucket)
     }),
     Builtin::pure("sin", 1604, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), f64::sin)),
     Builtin::pure("cos", 1605, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), f64::cos)),
@@ -209,8 +292,21 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     float1!("sinh", 2462, f64::sinh),
     float1!("cosh", 2463, f64::cosh),
     float1!("tanh", 2464, f64::tanh),
-    float1!("asinh", 2465, f64::asinh),
-    float1!("degrees", 1608, f64::to_degrees),
+    float1!("asinh", 2465, inverse_sinh),
+    Builtin::pure("degrees", 1608, &[F8], R_F8, |_, _, a| checked(float(&a[0]).to_degrees(), float(&a[0]))),
+    Builtin::pure("acosh", 2466, &[F8], R_F8, |_, _, a| {
+        if float(&a[0]) < 1.0 { Err(input_out_of_range()) } else { Ok(Datum::Float(float(&a[0]).acosh())) }
+    }),
+    Builtin::pure("atanh", 2467, &[F8], R_F8, |_, _, a| unit_interval(float(&a[0]), f64::atanh)),
+    Builtin::pure("sind", 2731, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), |x| degrees_of(x).0)),
+    Builtin::pure("cosd", 2732, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), |x| degrees_of(x).1)),
+    Builtin::pure("tand", 2733, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), tangent_of_degrees)),
+    Builtin::pure("asind", 2734, &[F8], R_F8, |_, _, a| unit_interval(float(&a[0]), |x| in_degrees(x.asin()))),
+    Builtin::pure("acosd", 2735, &[F8], R_F8, |_, _, a| unit_interval(float(&a[0]), |x| in_degrees(x.acos()))),
+    float1!("atand", 2736, |x| in_degrees(x.atan())),
+    Builtin::pure("atan2d", 2737, &[F8, F8], R_F8, |_, _, a| {
+        Ok(Datum::Float(in_degrees(float(&a[0]).atan2(float(&a[1])))))
+    }),
     float1!("radians", 1609, f64::to_radians),
     Builtin::pure("pi", 1610, &[], R_F8, |_, _, _| Ok(Datum::Float(std::f64::consts::PI))),
     Builtin::pure("random", 1598, &[], R_F8, |context, _, _| {

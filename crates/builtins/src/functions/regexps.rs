@@ -1,7 +1,7 @@
 //! `regexp_*` and `substring` with a pattern. Documentation, section 9.7.
 
 use regex::Captures;
-use types::{Array, Datum, SqlResult, SqlType};
+use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::arguments::{int, text};
 use crate::operators::pattern::{Flags, compile};
@@ -89,7 +89,12 @@ fn first_match(a: &[Datum]) -> SqlResult<Datum> {
 }
 
 fn count(a: &[Datum]) -> SqlResult<Datum> {
-    let start = a.get(2).map_or(0, |start| usize::try_from(int(start) - 1).unwrap_or(0));
+    let start = a.get(2).map_or(1, int);
+    if start < 1 {
+        let message = format!("invalid value for parameter \"start\": {start}");
+        return Err(SqlError::new(SqlState::InvalidParameterValue, message));
+    }
+    let start = usize::try_from(start - 1).unwrap_or(usize::MAX);
     let value: String = text(&a[0]).chars().skip(start).collect();
     let regex = compile(text(&a[1]), flags(a, 3)?)?;
     Ok(Datum::Int(regex.find_iter(&value).count() as i64))
@@ -134,6 +139,10 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("regexp_split_to_table", 2765, &[TEXT, TEXT], R_TEXT, |_, _, _| Ok(Datum::Null)).returning_set(SetFunction {
         columns: &[],
         eval: |_, _, a| Ok(split(text(&a[0]), text(&a[1]), Flags::default())?.into_iter().map(|part| vec![part]).collect()),
+    }),
+    Builtin::pure("regexp_split_to_table", 2766, &[TEXT, TEXT, TEXT], R_TEXT, |_, _, _| Ok(Datum::Null)).returning_set(SetFunction {
+        columns: &[],
+        eval: |_, _, a| Ok(split(text(&a[0]), text(&a[1]), flags(a, 2)?)?.into_iter().map(|part| vec![part]).collect()),
     }),
 ];
 

@@ -46,6 +46,13 @@ fn integers(_: &EvalContext<'_>, _: &CallTypes, a: &[Datum]) -> Rows {
 }
 
 fn numerics(_: &EvalContext<'_>, _: &CallTypes, a: &[Datum]) -> Rows {
+    for (datum, role) in a.iter().zip(["start value", "stop value", "step size"]) {
+        let value = numeric(datum);
+        if !value.is_finite() {
+            let what = if value.is_nan() { "NaN" } else { "infinity" };
+            return Err(SqlError::new(SqlState::InvalidParameterValue, format!("{role} cannot be {what}")));
+        }
+    }
     let step = a.get(2).map_or(Numeric::ONE, |step| numeric(step).clone());
     if step.is_zero() {
         return Err(zero_step());
@@ -69,6 +76,11 @@ fn moments(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> Rows {
     let direction = (i128::from(days) * 86_400_000_000 + i128::from(step.micros)).signum();
     if direction == 0 {
         return Err(zero_step());
+    }
+    // A step leads from an infinity to itself, and never to the other one.
+    let forever = current.max(stop) == i64::MAX && direction > 0 || current.min(stop) == i64::MIN && direction < 0;
+    if forever && (current <= stop) == (direction > 0) {
+        return Err(too_many());
     }
     let mut rows = Vec::new();
     while if direction > 0 { current <= stop } else { current >= stop } {
@@ -104,9 +116,20 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     series(3260, &[N, N], SqlType::NUMERIC, numerics),
     series(3259, &[N, N, N], SqlType::NUMERIC, numerics),
     series(938, &[TIMESTAMP, TIMESTAMP, INTERVAL], SqlType::TIMESTAMP, moments),
-    series(939, &[TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL], SqlType::TIMESTAMPTZ, moments),
+    series(939, &[TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL], SqlType::TIMESTAMPTZ, moments).stable(),
     Builtin::pure("generate_subscripts", 1192, &[ArgType::AnyArray, I4], RetType::T(SqlType::Int4), never)
         .returning_set(SetFunction { columns: &[], eval: subscripts }),
+    Builtin::pure("generate_subscripts", 1191, &[ArgType::AnyArray, I4, ArgType::T(SqlType::Bool)], RetType::T(SqlType::Int4), never)
+        .returning_set(SetFunction {
+            columns: &[],
+            eval: |context, types, a| {
+                let mut rows = subscripts(context, types, a)?;
+                if a[2].as_bool() == Some(true) {
+                    rows.reverse();
+                }
+                Ok(rows)
+            },
+        }),
     Builtin::pure("unnest", 2331, &[ArgType::AnyArray], RetType::AnyElement, never).returning_set(SetFunction {
         columns: &[],
         eval: |_, _, a| Ok(array(&a[0]).elements().iter().map(|element| vec![element.clone()]).collect()),

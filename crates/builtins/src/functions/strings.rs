@@ -6,10 +6,11 @@ use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 use crate::arguments::{array, bytes, int, text};
 use crate::operators::pattern::{escape_character, like, similar_to_regex};
 use crate::operators::strings::to_text;
-use crate::signature::{ArgType, Builtin, RetType};
+use crate::signature::{ArgType, Builtin, RetType, SetFunction};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
 const BYTEA: ArgType = ArgType::T(SqlType::Bytea);
+const NAME: ArgType = ArgType::T(SqlType::Name);
 const I4: ArgType = ArgType::T(SqlType::Int4);
 const I8: ArgType = ArgType::T(SqlType::Int8);
 const R_TEXT: RetType = RetType::T(SqlType::Text);
@@ -140,12 +141,18 @@ fn overlay(value: &str, new: &str, start: i64, len: i64) -> SqlResult<Datum> {
     if start < 1 {
         return Err(SqlError::new(SqlState::SubstringError, "negative substring length not allowed"));
     }
+    if i32::try_from(start.saturating_add(len)).is_err() {
+        return Err(SqlError::new(SqlState::NumericValueOutOfRange, "integer out of range"));
+    }
     let before = value.chars().take(usize::try_from(start - 1).unwrap_or(usize::MAX));
     let rest = usize::try_from((start - 1).saturating_add(len).max(0)).unwrap_or(usize::MAX);
     out(before.chain(new.chars()).chain(value.chars().skip(rest)).collect::<String>())
 }
 
 fn character(code: i64) -> SqlResult<Datum> {
+    if code < 0 {
+        return Err(SqlError::new(SqlState::InvalidParameterValue, "character number must be positive"));
+    }
     if code == 0 {
         return Err(SqlError::new(SqlState::ProgramLimitExceeded, "null character not permitted"));
     }
@@ -234,7 +241,7 @@ fn encode(data: &[u8], format: &str) -> SqlResult<Datum> {
         "hex" => out(hex(data)),
         "base64" => out(base64(data)),
         "escape" => out(escape_bytes(data)),
-        other => Err(SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized encoding: \"{other}\""))),
+        _ => Err(SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized encoding: \"{format}\""))),
     }
 }
 
@@ -246,7 +253,7 @@ fn decode(value: &str, format: &str) -> SqlResult<Datum> {
             let unescaped = types::text::parse_bytea(value)?;
             Ok(Datum::bytes(unescaped))
         }
-        other => Err(SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized encoding: \"{other}\""))),
+        _ => Err(SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized encoding: \"{format}\""))),
     }
 }
 
@@ -272,7 +279,7 @@ fn format_text(template: &str, args: &[Option<String>]) -> SqlResult<String> {
             result.push(c);
             continue;
         }
-        let mut number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
+        let number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
             let mut value: Option<usize> = None;
             while let Some(digit) = chars.peek().and_then(|c| c.to_digit(10)) {
                 value = Some(value.unwrap_or(0).saturating_mul(10).saturating_add(digit as usize));
@@ -333,6 +340,51 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("substr", 877, &[TEXT, I4, I4], R_TEXT, |_, _, a| substring(text(&a[0]), int(&a[1]), Some(int(&a[2])))),
     Builtin::pure("substring", 2013, &[BYTEA, I4], R_BYTEA, |_, _, a| substring_bytes(bytes(&a[0]), int(&a[1]), None)),
     Builtin::pure("substring", 2012, &[BYTEA, I4, I4], R_BYTEA, |_, _, a| substring_bytes(bytes(&a[0]), int(&a[1]), Some(int(&a[2])))),
+    Builtin::pure("substr", 2086, &[BYTEA, I4], R_BYTEA, |_, _, a| substring_bytes(bytes(&a[0]), int(&a[1]), None)),
+    Builtin::pure("substr", 2085, &[BYTEA, I4, I4], R_BYTEA, |_, _, a| substring_bytes(bytes(&a[0]), int(&a[1]), Some(int(&a[2])))),
+    Builtin::pure("btrim", 2015, &[BYTEA, BYTEA], R_BYTEA, |_, _, a| Ok(trim_bytes(bytes(&a[0]), bytes(&a[1]), true, true))),
+    Builtin::pure("ltrim", 6195, &[BYTEA, BYTEA], R_BYTEA, |_, _, a| Ok(trim_bytes(bytes(&a[0]), bytes(&a[1]), true, false))),
+    Builtin::pure("rtrim", 6196, &[BYTEA, BYTEA], R_BYTEA, |_, _, a| Ok(trim_bytes(bytes(&a[0]), bytes(&a[1]), false, true))),
+    Builtin::pure("position", 2014, &[BYTEA, BYTEA], R_I4, |_, _, a| {
+        let found = memchr::memmem::find(bytes(&a[0]), bytes(&a[1]));
+        count(found.map_or(0, |at| at + 1))
+    }),
+    Builtin::pure("get_byte", 721, &[BYTEA, I4], R_I4, |_, _, a| {
+        Ok(Datum::Int(i64::from(bytes(&a[0])[index_of(bytes(&a[0]).len(), int(&a[1]))?])))
+    }),
+    Builtin::pure("set_byte", 722, &[BYTEA, I4, I4], R_BYTEA, |_, _, a| {
+        let mut changed = bytes(&a[0]).to_vec();
+        let at = index_of(changed.len(), int(&a[1]))?;
+        changed[at] = int(&a[2]) as u8;
+        Ok(Datum::bytes(changed))
+    }),
+    Builtin::pure("convert_from", 1714, &[BYTEA, NAME], R_TEXT, |_, _, a| {
+        utf8_only(text(&a[1]), "source")?;
+        let refused = || SqlError::new(SqlState::CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\"");
+        out(std::str::from_utf8(bytes(&a[0])).ok().filter(|text| !text.contains('\0')).ok_or_else(refused)?)
+    }),
+    Builtin::pure("convert_to", 1717, &[TEXT, NAME], R_BYTEA, |_, _, a| {
+        utf8_only(text(&a[1]), "destination")?;
+        Ok(Datum::bytes(text(&a[0]).as_bytes()))
+    }),
+    Builtin::pure("format", 3540, &[TEXT], R_TEXT, |_, _, a| out(format_text(text(&a[0]), &[])?)).stable(),
+    Builtin::pure("quote_literal", 1285, &[ArgType::AnyElement], R_TEXT, |context, types, a| {
+        out(quote_literal(&to_text(context, &types.args[0], &a[0])?))
+    })
+    .stable(),
+    Builtin::pure("quote_nullable", 1290, &[ArgType::AnyElement], R_TEXT, |context, types, a| {
+        out(if a[0].is_null() { "NULL".to_owned() } else { quote_literal(&to_text(context, &types.args[0], &a[0])?) })
+    })
+    .null_aware()
+    .stable(),
+    Builtin::pure("string_to_table", 6160, &[TEXT, TEXT], R_TEXT, table_only).null_aware().returning_set(SetFunction {
+        columns: &[],
+        eval: |_, _, a| Ok(rows_of(split_to_array(a, None))),
+    }),
+    Builtin::pure("string_to_table", 6161, &[TEXT, TEXT, TEXT], R_TEXT, table_only).null_aware().returning_set(SetFunction {
+        columns: &[],
+        eval: |_, _, a| Ok(rows_of(split_to_array(a, a[2].as_str()))),
+    }),
     Builtin::pure("btrim", 885, &[TEXT], R_TEXT, |_, _, a| trim(text(&a[0]), " ", true, true)),
     Builtin::pure("btrim", 884, &[TEXT, TEXT], R_TEXT, |_, _, a| trim(text(&a[0]), text(&a[1]), true, true)),
     Builtin::pure("ltrim", 881, &[TEXT], R_TEXT, |_, _, a| trim(text(&a[0]), " ", true, false)),
@@ -413,8 +465,8 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("like_escape", 1637, &[TEXT, TEXT, TEXT], R_BOOL, |_, _, a| {
         like(text(&a[0]), text(&a[1]), escape_character(text(&a[2]))?).map(Datum::Bool)
     }),
-    Builtin::pure("similar_to_escape", 1986, &[TEXT], R_TEXT, |_, _, a| out(similar_to_regex(text(&a[0]), Some('\\'))?)),
-    Builtin::pure("similar_to_escape", 1987, &[TEXT, TEXT], R_TEXT, |_, _, a| {
+    Builtin::pure("similar_to_escape", 1987, &[TEXT], R_TEXT, |_, _, a| out(similar_to_regex(text(&a[0]), Some('\\'))?)),
+    Builtin::pure("similar_to_escape", 1986, &[TEXT, TEXT], R_TEXT, |_, _, a| {
         out(similar_to_regex(text(&a[0]), escape_character(text(&a[1]))?)?)
     }),
     Builtin::pure("array_to_string", 395, &[ArgType::AnyArray, TEXT], R_TEXT, |context, types, a| {
@@ -435,6 +487,36 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     })
     .null_aware(),
 ];
+
+fn trim_bytes(value: &[u8], set: &[u8], left: bool, right: bool) -> Datum {
+    let kept = |byte: &u8| !set.contains(byte);
+    let from = if left { value.iter().position(kept).unwrap_or(value.len()) } else { 0 };
+    let to = if right { value.iter().rposition(kept).map_or(from, |at| at + 1) } else { value.len() };
+    Datum::bytes(&value[from..to.max(from)])
+}
+
+fn index_of(len: usize, index: i64) -> SqlResult<usize> {
+    usize::try_from(index).ok().filter(|at| *at < len).ok_or_else(|| {
+        let message = format!("index {index} out of valid range, 0..{}", len as i64 - 1);
+        SqlError::new(SqlState::ArraySubscriptError, message)
+    })
+}
+
+/// All text is UTF-8; conversions from and to other encodings are left out.
+fn utf8_only(encoding: &str, role: &str) -> SqlResult<()> {
+    if encoding.eq_ignore_ascii_case("utf8") || encoding.eq_ignore_ascii_case("utf-8") {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::InvalidParameterValue, format!("invalid {role} encoding name \"{encoding}\"")))
+}
+
+fn table_only(_: &crate::EvalContext<'_>, _: &crate::CallTypes, _: &[Datum]) -> SqlResult<Datum> {
+    Err(SqlError::internal("a set-returning function was called as a scalar"))
+}
+
+fn rows_of(array: Datum) -> Vec<Vec<Datum>> {
+    array.as_array().map_or_else(Vec::new, |array| array.elements().iter().map(|element| vec![element.clone()]).collect())
+}
 
 fn join_array(
     context: &crate::EvalContext<'_>,

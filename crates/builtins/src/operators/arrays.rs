@@ -38,7 +38,9 @@ pub(crate) fn concatenate(a: &Array, b: &Array) -> SqlResult<Array> {
     let (da, db) = (a.dimensions(), b.dimensions());
     let elements: Vec<Datum> = a.elements().iter().chain(b.elements()).cloned().collect();
     let mut dimensions = if da.len() >= db.len() { da.to_vec() } else { db.to_vec() };
-    let inner = |dimensions: &[types::array::Dimension]| dimensions.iter().map(|d| d.length).collect::<Vec<_>>();
+    let inner = |dimensions: &[types::array::Dimension]| {
+        dimensions.iter().map(|d| (d.length, d.lower_bound)).collect::<Vec<_>>()
+    };
     if da.len() == db.len() && inner(&da[1..]) == inner(&db[1..]) {
         dimensions[0].length = da[0].length + db[0].length;
     } else if da.len() == db.len() + 1 && inner(&da[1..]) == inner(db) {
@@ -53,13 +55,21 @@ pub(crate) fn concatenate(a: &Array, b: &Array) -> SqlResult<Array> {
 
 /// `array || element`; a NULL array is an empty one.
 pub(crate) fn append(base: &Datum, element: &Datum, at_front: bool) -> SqlResult<Datum> {
-    let one = Array::from_elements(vec![element.clone()]);
-    let joined = match base {
-        Datum::Null => one,
-        base if at_front => concatenate(&one, array(base))?,
-        base => concatenate(array(base), &one)?,
+    let Datum::Array(base) = base else {
+        return Ok(Datum::Array(Array::from_elements(vec![element.clone()]).into()));
     };
-    Ok(Datum::Array(joined.into()))
+    let mut dimension = match base.dimensions() {
+        [] => types::array::Dimension { length: 0, lower_bound: 1 },
+        [one] => *one,
+        _ => {
+            return Err(SqlError::new(SqlState::DataException, "argument must be empty or one-dimensional array"));
+        }
+    };
+    dimension.length += 1;
+    let element = std::iter::once(element.clone());
+    let base = base.elements().iter().cloned();
+    let elements = if at_front { element.chain(base).collect() } else { base.chain(element).collect() };
+    Ok(Datum::Array(Array::with_dimensions(&[dimension], elements)?.into()))
 }
 
 pub(super) static OPERATORS: &[Operator] = &[

@@ -25,6 +25,20 @@ pub(crate) fn value(datum: &Datum) -> SqlResult<Arc<Json>> {
     }
 }
 
+/// Without blanks between elements, as the functions that return json write it.
+pub(crate) fn compact_text(json: &Json) -> String {
+    match json {
+        Json::Array(items) => format!("[{}]", items.iter().map(compact_text).collect::<Vec<_>>().join(",")),
+        Json::Object(pairs) => {
+            let pair = |(key, value): &(Box<str>, Json)| {
+                format!("{}:{}", json_text(&Json::String(key.clone())), compact_text(value))
+            };
+            format!("{{{}}}", pairs.iter().map(pair).collect::<Vec<_>>().join(","))
+        }
+        scalar => json_text(scalar),
+    }
+}
+
 pub(crate) fn json_text(json: &Json) -> String {
     let mut out = Vec::new();
     json.write(&mut out);
@@ -161,10 +175,6 @@ fn as_jsonb(found: Option<&Json>) -> Datum {
     found.map_or(Datum::Null, |json| Datum::Jsonb(Arc::new(json.clone())))
 }
 
-fn as_json(found: Option<&Json>) -> Datum {
-    found.map_or(Datum::Null, |json| Datum::Json(json_text(json).into()))
-}
-
 /// `->>`: a string without its quotes, JSON null as NULL, anything else as its text.
 pub(crate) fn as_text(found: Option<&Json>) -> Datum {
     match found {
@@ -253,10 +263,10 @@ pub(super) static OPERATORS: &[Operator] = &[
         raw_text(raw_element(text(&a[0]), int(&a[1]))?)
     })),
     Operator::new("#>", 3966, Builtin::pure("json_extract_path", 3951, &[JSON, TEXTS], R_JSON, |_, _, a| {
-        Ok(as_json(path(&*value(&a[0])?, array(&a[1]))))
+        Ok(raw_json(raw_path(text(&a[0]), array(&a[1]))?))
     })),
     Operator::new("#>>", 3967, Builtin::pure("json_extract_path_text", 3953, &[JSON, TEXTS], R_TEXT, |_, _, a| {
-        Ok(as_text(path(&*value(&a[0])?, array(&a[1]))))
+        raw_text(raw_path(text(&a[0]), array(&a[1]))?)
     })),
     Operator::new("->", 3211, Builtin::pure("jsonb_object_field", 3478, &[JSONB, TEXT], R_JSONB, |_, _, a| {
         Ok(as_jsonb(jsonb(&a[0]).get(text(&a[1]))))
@@ -265,10 +275,10 @@ pub(super) static OPERATORS: &[Operator] = &[
         Ok(as_text(jsonb(&a[0]).get(text(&a[1]))))
     })),
     Operator::new("->", 3212, Builtin::pure("jsonb_array_element", 3215, &[JSONB, INT4], R_JSONB, |_, _, a| {
-        Ok(as_jsonb(element(jsonb(&a[0]), int(&a[1]))))
+        Ok(as_jsonb(element_or_scalar(jsonb(&a[0]), int(&a[1]))))
     })),
     Operator::new("->>", 3481, Builtin::pure("jsonb_array_element_text", 3216, &[JSONB, INT4], R_TEXT, |_, _, a| {
-        Ok(as_text(element(jsonb(&a[0]), int(&a[1]))))
+        Ok(as_text(element_or_scalar(jsonb(&a[0]), int(&a[1]))))
     })),
     Operator::new("#>", 3213, Builtin::pure("jsonb_extract_path", 3217, &[JSONB, TEXTS], R_JSONB, |_, _, a| {
         Ok(as_jsonb(path(jsonb(&a[0]), array(&a[1]))))

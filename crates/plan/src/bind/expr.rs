@@ -10,6 +10,15 @@ use super::{Binder, bind_type, fold};
 use crate::expr::{Expr, TruthTest};
 use crate::scope::Scope;
 
+/// Deeper nesting would endanger the stacks of those who walk the bound tree.
+const DEPTH_MAX: usize = 400;
+/// A longer chain of operators as well: it nests as deeply as it is long.
+const CHAIN_MAX: usize = 1000;
+
+fn too_deep() -> SqlError {
+    SqlError::new(SqlState::StatementTooComplex, "an expression is nested too deeply")
+}
+
 /// Parentheses mean nothing to a bound expression.
 pub(super) fn unnested(mut expr: &ast::Expr) -> &ast::Expr {
     while let ast::Expr::Nested(inner) = expr {
@@ -21,7 +30,14 @@ pub(super) fn unnested(mut expr: &ast::Expr) -> &ast::Expr {
 impl Binder<'_> {
     /// An expression; undetermined literals stay so.
     pub(crate) fn expr(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
-        self.expr_node(expr, scope).map_err(|error| self.at(error, expr))
+        let expr = unnested(expr);
+        if self.depth >= DEPTH_MAX {
+            return Err(too_deep());
+        }
+        self.depth += 1;
+        let bound = self.expr_node(expr, scope).map_err(|error| self.at(error, expr));
+        self.depth -= 1;
+        bound
     }
 
     /// An expression of some determined type.
@@ -54,7 +70,7 @@ impl Binder<'_> {
             Ast::Interval(interval) => self.interval(interval),
             Ast::Identifier(ident) => self.identifier(ident, scope),
             Ast::CompoundIdentifier(parts) => self.compound(parts, scope),
-            Ast::BinaryOp { left, op, right } => self.binary_node(left, op, right, scope),
+            Ast::BinaryOp { .. } => self.binary_chain(expr, scope),
             Ast::UnaryOp { op, expr } => self.unary(*op, expr, scope),
             Ast::IsNull(inner) => self.null_test(inner, false, scope),
             Ast::IsNotNull(inner) => self.null_test(inner, true, scope),
@@ -305,6 +321,41 @@ impl Binder<'_> {
         }
     }
 
+    /// `a + b + c + …` leans to the left as far as it is long: its spine is walked without recursion.
+    fn binary_chain(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let mut spine = Vec::new();
+        let mut leftmost = expr;
+        while let ast::Expr::BinaryOp { left, op, right } = leftmost {
+            if symbol(op).is_none() {
+                break;
+            }
+            spine.push((op, &**right, leftmost));
+            leftmost = left;
+            if !matches!(unnested(leftmost), ast::Expr::BinaryOp { .. }) || matches!(op, BinaryOperator::Overlaps) {
+                break;
+            }
+        }
+        if spine.len() > CHAIN_MAX {
+            return Err(too_deep());
+        }
+        let Some((first_op, first_right, first)) = spine.pop() else {
+            let ast::Expr::BinaryOp { left, op, right } = expr else {
+                return Err(SqlError::internal("a chain of operators is not one"));
+            };
+            return self.binary_node(left, op, right, scope);
+        };
+        let mut value =
+            self.binary_node(leftmost, first_op, first_right, scope).map_err(|error| self.at(error, first))?;
+        while let Some((op, right, node)) = spine.pop() {
+            let Some(symbol) = symbol(op) else {
+                return Err(SqlError::internal("a chain of operators holds something else"));
+            };
+            let right = self.expr(right, scope)?;
+            value = self.binary(&symbol, value, right).map_err(|error| self.at(error, node))?;
+        }
+        Ok(value)
+    }
+
     fn null_test(&mut self, inner: &ast::Expr, negated: bool, scope: &Scope<'_>) -> SqlResult<Expr> {
         let inner = self.settled(inner, scope)?;
         let test = |expr: Expr| {
@@ -419,7 +470,7 @@ impl Binder<'_> {
         otherwise: Option<&ast::Expr>,
         scope: &Scope<'_>,
     ) -> SqlResult<Expr> {
-        let operand = operand.map(|operand| self.settled(operand, scope)).transpose()?;
+        let operand = operand.map(|operand| self.expr(operand, scope)).transpose()?;
         let mut tests = Vec::with_capacity(conditions.len());
         let mut values = Vec::with_capacity(conditions.len() + 1);
         for branch in conditions {

@@ -102,8 +102,11 @@ impl Binder<'_> {
                     ));
                 }
                 ast::FunctionArg::Named { name: parameter, arg: ast::FunctionArgExpr::Expr(expr), .. }
-                    if name == "make_interval" =>
-                {
+                | ast::FunctionArg::ExprNamed {
+                    name: ast::Expr::Identifier(parameter),
+                    arg: ast::FunctionArgExpr::Expr(expr),
+                    ..
+                } if name == "make_interval" => {
                     let parameter = super::fold(parameter);
                     let position = MAKE_INTERVAL.iter().position(|known| *known == parameter);
                     let Some(position) = position else {

@@ -161,6 +161,8 @@ pub(crate) struct Binder<'a> {
     frames: Vec<Frame>,
     ctes: cte::Ctes,
     view_depth: usize,
+    /// How deeply the expression being bound is nested.
+    depth: usize,
     /// FOR UPDATE and its kin, for the tables of the FROM being bound.
     row_locks: Vec<query::LockRequest>,
     /// OVERRIDING of the INSERT being bound.
@@ -269,6 +271,7 @@ impl<'a> Binder<'a> {
             frames: Vec::new(),
             ctes: cte::Ctes::new(FxHashSet::default()),
             view_depth: 0,
+            depth: 0,
             row_locks: Vec::new(),
             overriding: None,
             next_level: 0,

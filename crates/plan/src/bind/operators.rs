@@ -190,7 +190,7 @@ impl Binder<'_> {
         Ok(Expr::IsDistinctFrom(Box::new(left), Box::new(right)))
     }
 
-    /// LIKE, ILIKE and SIMILAR TO are operators, with the escape character worked into the pattern.
+    /// LIKE and ILIKE are operators; with an escape character of their own they are a function.
     pub(super) fn like(
         &mut self,
         symbol: &str,
@@ -198,11 +198,13 @@ impl Binder<'_> {
         pattern: Expr,
         escape: Option<Expr>,
     ) -> SqlResult<Expr> {
-        let pattern = match escape {
-            None => pattern,
-            Some(escape) => self.function_call("like_escape", vec![pattern, escape])?,
-        };
-        self.binary(symbol, expr, pattern)
+        let Some(escape) = escape else { return self.binary(symbol, expr, pattern) };
+        let mut args = vec![expr, pattern, escape];
+        if symbol.ends_with('*') {
+            args = args.into_iter().map(|arg| self.function_call("lower", vec![arg])).collect::<SqlResult<_>>()?;
+        }
+        let found = self.function_call("like_escape", args)?;
+        Ok(if symbol.starts_with('!') { Expr::Not(Box::new(found)) } else { found })
     }
 
     pub(super) fn similar(&mut self, negated: bool, expr: Expr, pattern: Expr, escape: Option<Expr>) -> SqlResult<Expr> {

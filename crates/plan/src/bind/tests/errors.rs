@@ -50,3 +50,16 @@ fn types_are_checked() {
     check_error("SELECT a FROM t GROUP BY a FOR UPDATE", "0A000",
         "FOR UPDATE is not allowed with aggregate functions or GROUP BY");
 }
+
+#[test]
+fn deep_and_long_expressions_are_bound_or_refused() {
+    let deep = format!("SELECT {}b{} FROM t", "lower(".repeat(60), ")".repeat(60));
+    super::bind(&deep).unwrap();
+    let chain = format!("SELECT a{} FROM t", " + a".repeat(900));
+    super::bind(&chain).unwrap();
+    let long_or = format!("SELECT 1 FROM t WHERE a = 1{}", " OR a = 2".repeat(3000));
+    super::bind(&long_or).unwrap();
+    let nested = format!("SELECT {}1{}", "(SELECT ".repeat(30), ")".repeat(30));
+    super::bind(&nested).unwrap();
+    assert_eq!(fails(&format!("SELECT a{} FROM t", " + a".repeat(5000))).code().code(), "54001");
+}

@@ -1,5 +1,6 @@
 //! Queries in, bound trees out.
 
+mod broad;
 mod changes;
 mod errors;
 mod queries;

@@ -1,0 +1,150 @@
+//! HTTP: health, metrics, and the cluster as this node sees it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use serde::Serialize;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::node::KvNode;
+
+#[derive(Clone)]
+struct Shared {
+    node: KvNode,
+    ready: watch::Receiver<bool>,
+    sql_connections: Arc<dyn Fn() -> usize + Send + Sync>,
+}
+
+/// Serves until `stop` says so.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    node: KvNode,
+    ready: watch::Receiver<bool>,
+    sql_connections: Arc<dyn Fn() -> usize + Send + Sync>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let app = Router::new()
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(Shared { node, ready, sql_connections });
+    let stopped = async move {
+        // A sender that is gone means that the node is, too.
+        let _told = stop.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(stopped).await {
+        tracing::warn!(%error, "http");
+    }
+}
+
+/// 200 while this node takes SQL, 503 before and while it drains.
+async fn health(State(shared): State<Shared>) -> (StatusCode, &'static str) {
+    if *shared.ready.borrow() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
+}
+
+#[derive(Serialize)]
+struct NodeStatus {
+    cluster_id: String,
+    node_id: u64,
+    rpc_addr: Option<SocketAddr>,
+    nodes: Vec<OtherNode>,
+    ranges: Vec<RangeStatus>,
+}
+
+#[derive(Serialize)]
+struct OtherNode {
+    node_id: u64,
+    rpc_addr: String,
+    sql_addr: String,
+    live: bool,
+    ranges: u64,
+    leases: u64,
+}
+
+#[derive(Serialize)]
+struct RangeStatus {
+    range_id: u64,
+    start: String,
+    end: String,
+    replicas: Vec<String>,
+    leaseholder: bool,
+    log_entries: u64,
+}
+
+async fn status(State(shared): State<Shared>) -> Json<NodeStatus> {
+    let store = &shared.node.store;
+    let liveness = store.raft().liveness();
+    let mut ranges: Vec<RangeStatus> = store
+        .replicas()
+        .into_iter()
+        .filter_map(|replica| {
+            let descriptor = replica.descriptor()?;
+            let group = replica.group().status();
+            Some(RangeStatus {
+                range_id: descriptor.range_id.get(),
+                start: descriptor.start.to_string(),
+                end: descriptor.end.to_string(),
+                replicas: descriptor.replicas.iter().map(ToString::to_string).collect(),
+                leaseholder: replica.is_leaseholder(),
+                log_entries: (group.last_index + 1).saturating_sub(group.first_index),
+            })
+        })
+        .collect();
+    ranges.sort_by_key(|range| range.range_id);
+    Json(NodeStatus {
+        cluster_id: shared.node.cluster_id.to_string(),
+        node_id: shared.node.node_id.get(),
+        rpc_addr: Some(shared.node.transport.local_addr()),
+        nodes: store
+            .nodes()
+            .all()
+            .into_iter()
+            .map(|node| OtherNode {
+                node_id: node.node_id.get(),
+                live: liveness.is_live(node.store_id),
+                rpc_addr: node.rpc_addr,
+                sql_addr: node.sql_addr,
+                ranges: node.ranges,
+                leases: node.leases,
+            })
+            .collect(),
+        ranges,
+    })
+}
+
+/// Prometheus text, from counters that the layers keep.
+async fn metrics(State(shared): State<Shared>) -> String {
+    use std::{fmt::Write, sync::atomic::Ordering::Relaxed};
+    let store = &shared.node.store;
+    let mut out = String::new();
+    let mut metric = |name: &str, kind: &str, help: &str, value: u64| {
+        let written = write!(out, "# HELP quorate_{name} {help}\n# TYPE quorate_{name} {kind}\nquorate_{name} {value}\n");
+        debug_assert!(written.is_ok(), "writing to a string cannot fail");
+    };
+    let replicas = store.replicas();
+    let leases = replicas.iter().filter(|replica| replica.is_leaseholder()).count();
+    metric("ranges", "gauge", "Replicas on this store.", replicas.len() as u64);
+    metric("leases", "gauge", "Ranges led by this store.", leases as u64);
+    metric("sql_connections", "gauge", "Open client connections.", (shared.sql_connections)() as u64);
+    let log = store.log().metrics();
+    metric("log_syncs_total", "counter", "Syncs of the Raft log.", log.syncs.load(Relaxed));
+    metric("log_entries_total", "counter", "Entries appended to the Raft log.", log.entries.load(Relaxed));
+    metric("log_bytes_total", "counter", "Bytes written to the Raft log.", log.bytes.load(Relaxed));
+    let engine = store.engine().metrics();
+    metric("engine_sst_bytes", "gauge", "Bytes in SST files of the state engine.", engine.sst_bytes);
+    metric("engine_memtable_bytes", "gauge", "Bytes in memtables of the state engine.", engine.memtable_bytes);
+    metric("engine_locks", "gauge", "Intents that are not resolved.", engine.locks);
+    let kv = shared.node.db.metrics();
+    metric("kv_batches_local_total", "counter", "Batches served by this store's replicas.", kv.batches_local.load(Relaxed));
+    metric("kv_batches_remote_total", "counter", "Batches sent to other nodes.", kv.batches_remote.load(Relaxed));
+    metric("kv_commits_one_phase_total", "counter", "Transactions committed in one command.", kv.commits_one_phase.load(Relaxed));
+    metric("kv_commits_parallel_total", "counter", "Transactions committed across ranges.", kv.commits_parallel.load(Relaxed));
+    metric("kv_refreshes_total", "counter", "Refreshes of transactions' reads.", kv.refreshes.load(Relaxed));
+    metric("kv_refresh_failures_total", "counter", "Refreshes that found a change.", kv.refresh_failures.load(Relaxed));
+    let lanes = shared.node.transport.metrics();
+    for (lane, metrics) in ["control", "raft", "client", "snapshot"].iter().zip(lanes) {
+        let name = format!("rpc_{lane}_bytes_total");
+        metric(&name, "counter", "Bytes sent to other nodes in this lane.", metrics.bytes.load(Relaxed));
+    }
+    out
+}

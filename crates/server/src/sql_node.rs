@@ -1,0 +1,98 @@
+//! A whole node: what is below SQL, the catalog, the SQL listener and the HTTP pages.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use catalog::CatalogStore;
+use pgserver::PgServer;
+use session::Engine;
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::{
+    config::NodeConfig,
+    http,
+    node::{KvNode, StartError},
+};
+
+/// How long clients may take to finish when the node stops.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+pub struct Node {
+    kv: KvNode,
+    sql: Arc<PgServer>,
+    http_addr: SocketAddr,
+    ready: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+}
+
+impl Node {
+    /// Starts everything; SQL is served when this returns.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
+        config.check().map_err(StartError::Config)?;
+        // Ports first: a node that cannot be reached should not take part in anything.
+        let http = TcpListener::bind(&config.http_addr).await.map_err(|source| StartError::Listen {
+            what: "HTTP",
+            address: config.http_addr.clone(),
+            source,
+        })?;
+        let http_addr = http.local_addr().map_err(|source| StartError::Listen {
+            what: "HTTP",
+            address: config.http_addr.clone(),
+            source,
+        })?;
+        // Taken for a moment to see that it can be had, before anything is written to disk.
+        drop(TcpListener::bind(&config.sql_addr).await.map_err(|source| StartError::Listen {
+            what: "SQL clients",
+            address: config.sql_addr.clone(),
+            source,
+        })?);
+        let kv = KvNode::start(config).await?;
+        let (ready, is_ready) = watch::channel(false);
+        let (stop, stopped) = watch::channel(false);
+        let catalog =
+            CatalogStore::open(kv.db.clone()).await.map_err(|error| StartError::Catalog(error.to_string()))?;
+        let engine = Engine { catalog, clock: kv.clock.clone(), seed: config.seed };
+        let sql = PgServer::bind(&config.sql_addr, engine).await.map_err(|source| StartError::Listen {
+            what: "SQL clients",
+            address: config.sql_addr.clone(),
+            source,
+        })?;
+        let sql = Arc::new(sql);
+        let counted = sql.clone();
+        let connections = Arc::new(move || counted.connections());
+        tokio::spawn(http::serve(http, kv.clone(), is_ready, connections, stopped));
+        let told = ready.send(true);
+        debug_assert!(told.is_ok(), "the pages listen");
+        Ok(Self { kv, sql, http_addr, ready, stop })
+    }
+
+    #[must_use]
+    pub fn sql_addr(&self) -> SocketAddr {
+        self.sql.local_addr()
+    }
+
+    #[must_use]
+    pub fn http_addr(&self) -> SocketAddr {
+        self.http_addr
+    }
+
+    #[must_use]
+    pub fn rpc_addr(&self) -> SocketAddr {
+        self.kv.transport.local_addr()
+    }
+
+    #[must_use]
+    pub fn kv(&self) -> &KvNode {
+        &self.kv
+    }
+
+    /// Takes no new clients, lets those there finish, hands leases over, and stops.
+    pub async fn stop(&self) {
+        self.ready.send_replace(false);
+        self.sql.drain(DRAIN_PATIENCE).await;
+        self.kv.stop().await;
+        self.stop.send_replace(true);
+    }
+}
