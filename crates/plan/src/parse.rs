@@ -19,6 +19,9 @@ use types::{SqlError, SqlResult, SqlState};
 /// Deeper nesting than this is refused with 54001, before it can exhaust a thread's stack.
 const NESTING_LIMIT: usize = 200;
 
+/// A longer chain of operators is refused as well: the parser makes a tree as deep as the chain is long.
+const CHAIN_LIMIT: usize = 4000;
+
 /// One statement of a query string.
 #[derive(Clone, Debug)]
 pub struct ParsedStatement {
@@ -30,6 +33,8 @@ pub struct ParsedStatement {
     /// The whole string, for positions.
     pub(crate) source: Arc<str>,
     pub(crate) overriding: Option<Overriding>,
+    /// `ALTER TABLE … SPLIT AT VALUES …`: the VALUES, which the parser behind this does not read there.
+    pub(crate) split_at: Option<Box<ast::Query>>,
 }
 
 /// `INSERT … OVERRIDING SYSTEM|USER VALUE`, which the parser behind this does not read.
@@ -108,8 +113,17 @@ pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
         let piece = &piece[first..=last];
         let start = lines.byte(piece[0].span.start);
         let end = lines.byte(piece[piece.len() - 1].span.end).min(sql.len());
-        let (ast, overriding) = parse_one(&dialect, piece, sql)?;
+        let (piece, values) = take_split_at(piece);
+        let split_at = match values {
+            None => None,
+            Some(values) => match parse_one(&dialect, values, sql)?.0 {
+                ast::Statement::Query(query) => Some(query),
+                _ => return Err(near("SPLIT", None)),
+            },
+        };
+        let (ast, overriding) = parse_one(&dialect, &piece, sql)?;
         statements.push(ParsedStatement {
+            split_at,
             ast,
             text: sql[start..end].to_owned(),
             offset: start,
@@ -139,11 +153,17 @@ fn parse_one(
     piece: &[TokenWithSpan],
     sql: &str,
 ) -> SqlResult<(ast::Statement, Option<Overriding>)> {
+    check_chains(piece)?;
     let (mut tokens, overriding) = take_overriding(simplify_lock_clauses(piece));
     let end = piece[piece.len() - 1].span.end;
     match tokens.first().map(|token| (keyword(token), token.span)) {
         // COPY FROM STDIN wants to see its end.
-        Some((Keyword::COPY, _)) => tokens.push(TokenWithSpan::new(Token::SemiColon, Span::new(end, end))),
+        Some((Keyword::COPY, _)) => {
+            switch_to_boolean(&mut tokens);
+            tokens.push(TokenWithSpan::new(Token::SemiColon, Span::new(end, end)));
+        }
+        // VACUUM's options change nothing here; what is left is the table, if one is named.
+        Some((Keyword::VACUUM | Keyword::ANALYZE, _)) => drop_maintenance_options(&mut tokens),
         // `TABLE t` is `SELECT * FROM t`; the parser knows it inside of queries only.
         Some((Keyword::TABLE, span)) => {
             let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
@@ -160,6 +180,112 @@ fn parse_one(
         Token::EOF => Ok((statement, overriding)),
         ref token => Err(near(&token.to_string(), Some(position_of(sql, rest.span.start)))),
     }
+}
+
+/// Takes `SPLIT AT VALUES …` off an ALTER TABLE, leaving a statement that the parser can read.
+fn take_split_at(piece: &[TokenWithSpan]) -> (Vec<TokenWithSpan>, Option<&[TokenWithSpan]>) {
+    let significant: Vec<usize> = (0..piece.len()).filter(|at| is_significant(&piece[*at])).collect();
+    let word = |at: usize, text: &str| {
+        matches!(&piece[at].token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+    };
+    let is_alter = significant.len() > 3 && word(significant[0], "alter") && word(significant[1], "table");
+    for window in significant.windows(3) {
+        if is_alter && word(window[0], "split") && word(window[1], "at") && word(window[2], "values") {
+            let span = piece[window[0]].span;
+            let mut kept = piece[..window[0]].to_vec();
+            let rename = [Token::make_keyword("RENAME"), Token::make_keyword("TO"), Token::make_word("split", Some('"'))];
+            kept.extend(rename.map(|token| TokenWithSpan::new(token, span)));
+            return (kept, Some(&piece[window[2]..]));
+        }
+    }
+    (piece.to_vec(), None)
+}
+
+/// COPY's switches may be on and off; the parser knows true and false.
+fn switch_to_boolean(tokens: &mut [TokenWithSpan]) {
+    let switches: Vec<usize> = (0..tokens.len()).filter(|at| is_significant(&tokens[*at])).collect();
+    for pair in switches.windows(2) {
+        let named = matches!(keyword(&tokens[pair[0]]), Keyword::FREEZE | Keyword::HEADER);
+        let value = match &tokens[pair[1]].token {
+            Token::Word(word) if word.value.eq_ignore_ascii_case("on") => "TRUE",
+            Token::Word(word) if word.value.eq_ignore_ascii_case("off") => "FALSE",
+            _ => continue,
+        };
+        if named {
+            tokens[pair[1]].token = Token::make_keyword(value);
+        }
+    }
+}
+
+/// `VACUUM (options) [FULL] [FREEZE] [VERBOSE] [ANALYZE] table, …` as `VACUUM table`.
+fn drop_maintenance_options(tokens: &mut Vec<TokenWithSpan>) {
+    let mut depth = 0;
+    let mut first_word = true;
+    let mut past_table = false;
+    tokens.retain(|token| {
+        match &token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth -= 1;
+                return false;
+            }
+            Token::Comma if depth == 0 => past_table = true,
+            _ => {}
+        }
+        if std::mem::take(&mut first_word) {
+            return true;
+        }
+        let option = matches!(keyword(token), Keyword::FULL | Keyword::FREEZE | Keyword::VERBOSE | Keyword::ANALYZE);
+        depth == 0 && !past_table && !option
+    });
+}
+
+fn check_chains(piece: &[TokenWithSpan]) -> SqlResult<()> {
+    // One counter for each open parenthesis.
+    let mut counts = vec![0_usize];
+    for token in piece {
+        match &token.token {
+            Token::LParen | Token::LBracket => counts.push(0),
+            Token::RParen | Token::RBracket if counts.len() > 1 => {
+                counts.pop();
+            }
+            _ => {}
+        }
+        let Some(count) = counts.last_mut() else { break };
+        match (&token.token, keyword(token)) {
+            (Token::Comma, _) | (_, Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::HAVING) => *count = 0,
+            (_, Keyword::AND | Keyword::OR | Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN) => {
+                *count += 1;
+            }
+            (
+                Token::Plus
+                | Token::Minus
+                | Token::Mul
+                | Token::Div
+                | Token::Mod
+                | Token::Caret
+                | Token::StringConcat
+                | Token::Eq
+                | Token::Lt
+                | Token::Gt
+                | Token::Arrow
+                | Token::LongArrow
+                | Token::DoubleColon
+                | Token::Ampersand
+                | Token::Pipe,
+                _,
+            ) => *count += 1,
+            _ => {}
+        }
+        if *count > CHAIN_LIMIT {
+            return Err(too_complex());
+        }
+    }
+    Ok(())
+}
+
+fn too_complex() -> SqlError {
+    SqlError::new(SqlState::StatementTooComplex, "the statement is nested too deeply")
 }
 
 fn keyword(token: &TokenWithSpan) -> Keyword {
@@ -269,9 +395,7 @@ fn location_in(message: &str) -> Option<Location> {
 
 fn syntax_error(sql: &str, piece: &[TokenWithSpan], error: &ParserError) -> SqlError {
     match error {
-        ParserError::RecursionLimitExceeded => {
-            SqlError::new(SqlState::StatementTooComplex, "the statement is nested too deeply")
-        }
+        ParserError::RecursionLimitExceeded => too_complex(),
         ParserError::TokenizerError(message) => unterminated(sql, message, location_in(message).unwrap_or(Location::new(0, 0))),
         ParserError::ParserError(message) => {
             let location = location_in(message);

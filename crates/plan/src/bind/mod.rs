@@ -318,9 +318,12 @@ impl<'a> Binder<'a> {
     /// Puts the place of `node` into an error that has none yet.
     pub(crate) fn at(&self, error: SqlError, node: &impl Spanned) -> SqlError {
         let Some(source) = &self.source else { return error };
+        if error.position.is_some() || error.code() == SqlState::StatementTooComplex {
+            return error;
+        }
         match crate::parse::node_position(source, node) {
-            Some(position) if error.position.is_none() => error.with_position(position),
-            _ => error,
+            Some(position) => error.with_position(position),
+            None => error,
         }
     }
 

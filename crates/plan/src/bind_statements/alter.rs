@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     PlanContext,
-    bind::{bind_type, find_relation, fold, qualified_name},
+    bind::{bind_type, find_relation, find_table, fold, qualified_name},
     statement::{AlterTable, Ddl, PreparedPlan},
 };
 
@@ -34,6 +34,39 @@ pub(super) fn table(alter: &ast::AlterTable, context: &PlanContext<'_>) -> SqlRe
         action(operation, context, &mut actions)?;
     }
     Ok(ddl(Ddl::AlterTable { table, actions }, "ALTER TABLE", context))
+}
+
+/// SPLIT AT VALUES: each row is a prefix of the primary key.
+pub(super) fn split_at(
+    name: &ast::ObjectName,
+    values: &ast::Query,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let table = find_table(context, name)?;
+    let ast::SetExpr::Values(values) = &*values.body else {
+        return Err(SqlError::new(SqlState::SyntaxError, "SPLIT AT takes VALUES"));
+    };
+    let types: Vec<types::SqlType> =
+        table.key_positions(table.primary()).map(|position| table.columns[position].ty).collect();
+    let mut rows = Vec::new();
+    for row in &values.rows {
+        let mut datums = Vec::new();
+        for (expr, ty) in row.iter().zip(&types) {
+            let expr = super::free_expr(expr, context)?;
+            let crate::expr::Expr::Const(datum, from) = expr else {
+                return Err(SqlError::new(SqlState::FeatureNotSupported, "split points are constants"));
+            };
+            datums.push(types::cast(datum, &from, ty, types::CastContext::Explicit, context.formatting)?);
+        }
+        if row.len() > types.len() {
+            return Err(SqlError::new(
+                SqlState::InvalidParameterValue,
+                format!("the primary key of \"{}\" has {} columns", table.name, types.len()),
+            ));
+        }
+        rows.push(datums);
+    }
+    Ok(ddl(Ddl::AlterTable { table, actions: vec![AlterTable::SplitAt(rows)] }, "ALTER TABLE", context))
 }
 
 fn rename_target(name: &ast::RenameTableNameKind, context: &PlanContext<'_>) -> SqlResult<String> {

@@ -140,7 +140,10 @@ pub(crate) fn bind(statement: &ParsedStatement, context: &PlanContext<'_>) -> Sq
         S::CreateSequence { name, if_not_exists, data_type, sequence_options, owned_by, .. } => {
             create::sequence(name, *if_not_exists, data_type.as_ref(), sequence_options, owned_by.as_ref(), context)?
         }
-        S::AlterTable(alter) => alter::table(alter, context)?,
+        S::AlterTable(alter) => match &statement.split_at {
+            Some(values) => alter::split_at(&alter.name, values, context)?,
+            None => alter::table(alter, context)?,
+        },
         S::AlterIndex { name, operation } => alter::index(name, operation, context)?,
         S::Drop { object_type, if_exists, names, cascade, .. } => {
             bind_drop(*object_type, *if_exists, names, *cascade, context)?
@@ -292,7 +295,7 @@ fn bind_explain(
         text: statement.text.clone(),
         offset: statement.offset,
         source: statement.source.clone(),
-        overriding: statement.overriding,
+        overriding: statement.overriding, split_at: None,
     };
     let plan = Arc::new(crate::plan_statement(&inner, context)?);
     let mut out = utility(Utility::Explain { plan: plan.clone(), analyze, options: explain }, "EXPLAIN", context);

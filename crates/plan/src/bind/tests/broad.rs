@@ -3,7 +3,7 @@
 use super::with_context;
 
 const STATEMENTS: &[&str] = &[
-    "SELECT",
+    "SELECT FROM t",
     "SELECT 1 FROM t WHERE a BETWEEN 1 AND 3 AND b NOT BETWEEN 'x' AND 'y'",
     "SELECT b LIKE 'x%' ESCAPE '!', b ILIKE 'X', b NOT LIKE 'q', b SIMILAR TO '(a|b)%', b ~ '^x', b !~* 'y' FROM t",
     "SELECT a IS DISTINCT FROM 1, a IS NOT DISTINCT FROM NULL, (a > 1) IS NOT TRUE, b IS NULL FROM t",
