@@ -2,13 +2,14 @@
 
 mod collect;
 mod extremes;
+mod regression;
 mod statistics;
 mod sums;
 
 use crate::signature::{Accumulator, Aggregate, ArgType, CallTypes, RetType, Signature};
 
 pub(crate) static TABLES: &[&[Aggregate]] =
-    &[sums::AGGREGATES, extremes::AGGREGATES, statistics::AGGREGATES, collect::AGGREGATES];
+    &[sums::AGGREGATES, extremes::AGGREGATES, statistics::AGGREGATES, regression::AGGREGATES, collect::AGGREGATES];
 
 const fn strict(
     name: &'static str,

@@ -1,3 +1,5 @@
+//! Both transports, and what is promised of every call.
+
 use std::{
     sync::{Arc, Mutex},
     time::Duration,

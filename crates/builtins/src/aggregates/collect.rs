@@ -5,7 +5,7 @@ use types::{Array, Datum, Json, SqlError, SqlResult, SqlState, SqlType};
 use super::null_aware;
 use crate::EvalContext;
 use crate::arguments::{bytes, text};
-use crate::functions::json::{json_key, to_json};
+use crate::functions::json::{json_key, to_json, to_json_text};
 use crate::operators::json::json_text;
 use crate::signature::{Accumulator, Aggregate, ArgType, CallTypes, RetType};
 
@@ -112,7 +112,10 @@ impl Accumulator for Join {
 
 /// json_agg, jsonb_agg and the object forms.
 struct JsonCollect {
+    /// For jsonb.
     items: Vec<(Box<str>, Json)>,
+    /// For json, which keeps the text of its parts.
+    parts: Vec<String>,
     types: CallTypes,
     is_object: bool,
     bytes: usize,
@@ -121,6 +124,13 @@ struct JsonCollect {
 impl Accumulator for JsonCollect {
     fn add(&mut self, context: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()> {
         let (key, position) = if self.is_object { (json_key(context, &self.types.args[0], &args[0])?, 1) } else { (String::new(), 0) };
+        if self.types.ret == SqlType::Json {
+            let value = to_json_text(context, &self.types.args[position], &args[position])?;
+            let part = if self.is_object { format!("{} : {value}", json_text(&Json::String(key.into()))) } else { value };
+            self.bytes += part.len() + size_of::<String>();
+            self.parts.push(part);
+            return Ok(());
+        }
         let value = to_json(context, &self.types.args[position], &args[position])?;
         self.bytes += key.len() + value.heap_bytes() + size_of::<(Box<str>, Json)>();
         self.items.push((key.into_boxed_str(), value));
@@ -128,7 +138,7 @@ impl Accumulator for JsonCollect {
     }
 
     fn finish(&self, _: &EvalContext<'_>) -> SqlResult<Datum> {
-        if self.items.is_empty() {
+        if self.items.is_empty() && self.parts.is_empty() {
             return Ok(Datum::Null);
         }
         if self.types.ret == SqlType::Jsonb {
@@ -139,15 +149,7 @@ impl Accumulator for JsonCollect {
             };
             return Ok(Datum::Jsonb(json.into()));
         }
-        let parts: Vec<String> = self
-            .items
-            .iter()
-            .map(|(key, value)| match self.is_object {
-                true => format!("{} : {}", json_text(&Json::String(key.clone())), json_text(value)),
-                false => json_text(value),
-            })
-            .collect();
-        let joined = parts.join(", ");
+        let joined = self.parts.join(", ");
         Ok(Datum::Json(if self.is_object { format!("{{ {joined} }}") } else { format!("[{joined}]") }.into()))
     }
 
@@ -157,7 +159,7 @@ impl Accumulator for JsonCollect {
 }
 
 fn json(types: &CallTypes, is_object: bool) -> Box<dyn Accumulator> {
-    Box::new(JsonCollect { items: Vec::new(), types: types.clone(), is_object, bytes: 0 })
+    Box::new(JsonCollect { items: Vec::new(), parts: Vec::new(), types: types.clone(), is_object, bytes: 0 })
 }
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);

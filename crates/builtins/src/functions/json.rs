@@ -55,6 +55,42 @@ fn array_to_json(context: &EvalContext<'_>, element: &SqlType, value: &Array) ->
     nest(&lengths, &mut value.elements().iter().map(|item| to_json(context, element, item)))
 }
 
+/// A value as json text: json and jsonb stand as they print, arrays without blanks.
+pub(crate) fn to_json_text(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -> SqlResult<String> {
+    Ok(match datum {
+        Datum::Json(text) => text.to_string(),
+        Datum::Jsonb(json) => json_text(json),
+        Datum::Array(array) => {
+            let element = ty.element().unwrap_or(SqlType::Text);
+            let parts: Vec<String> =
+                array.elements().iter().map(|item| to_json_text(context, &element, item)).collect::<SqlResult<_>>()?;
+            nested(array, &parts, ",")
+        }
+        other => compact_text(&to_json(context, ty, other)?),
+    })
+}
+
+/// Puts the elements of an array into as many brackets as it has dimensions.
+fn nested(array: &Array, parts: &[String], between: &str) -> String {
+    fn level(lengths: &[types::Dimension], parts: &[String], between: &str) -> String {
+        let [outer, inner @ ..] = lengths else { return parts.concat() };
+        let size = parts.len() / outer.length.max(1) as usize;
+        let items: Vec<String> = parts.chunks(size.max(1)).map(|chunk| level(inner, chunk, ",")).collect();
+        format!("[{}]", items.join(between))
+    }
+    if parts.is_empty() { "[]".to_owned() } else { level(array.dimensions(), parts, between) }
+}
+
+fn pretty_array(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
+    if !boolean(&a[1]) {
+        return convert(context, types, a);
+    }
+    let element = types.args[0].element().unwrap_or(SqlType::Text);
+    let items = array(&a[0]).elements().iter().map(|item| to_json_text(context, &element, item));
+    let parts: Vec<String> = items.collect::<SqlResult<_>>()?;
+    Ok(Datum::Json(nested(array(&a[0]), &parts, ",\n ").into()))
+}
+
 /// A value as the key of an object.
 pub(crate) fn json_key(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -> SqlResult<String> {
     if datum.is_null() {
@@ -68,19 +104,19 @@ fn as_ret(types: &CallTypes, json: Json) -> Datum {
 }
 
 fn convert(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
-    if let (Datum::Json(_), SqlType::Json) = (&a[0], types.ret) {
-        return Ok(a[0].clone());
+    if types.ret == SqlType::Json {
+        return to_json_text(context, &types.args[0], &a[0]).map(|text| Datum::Json(text.into()));
     }
     Ok(as_ret(types, to_json(context, &types.args[0], &a[0])?))
 }
 
 fn build_array(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
-    let items = a.iter().zip(&types.args).map(|(item, ty)| to_json(context, ty, item));
-    let items = items.collect::<SqlResult<Vec<Json>>>()?;
     if types.ret == SqlType::Jsonb {
-        return Ok(Datum::Jsonb(Json::Array(items).into()));
+        let items = a.iter().zip(&types.args).map(|(item, ty)| to_json(context, ty, item));
+        return Ok(Datum::Jsonb(Json::Array(items.collect::<SqlResult<_>>()?).into()));
     }
-    let parts: Vec<String> = items.iter().map(compact_text).collect();
+    let parts = a.iter().zip(&types.args).map(|(item, ty)| to_json_text(context, ty, item));
+    let parts: Vec<String> = parts.collect::<SqlResult<_>>()?;
     Ok(Datum::Json(format!("[{}]", parts.join(", ")).into()))
 }
 
@@ -90,15 +126,20 @@ fn build_object(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> Sq
             .with_hint("The arguments of json_build_object() must consist of alternating keys and values."));
     }
     let mut pairs = Vec::new();
+    let mut shown = Vec::new();
     for (pair, tys) in a.chunks(2).zip(types.args.chunks(2)) {
         let key = json_key(context, &tys[0], &pair[0])?;
+        if types.ret == SqlType::Json {
+            let value = to_json_text(context, &tys[1], &pair[1])?;
+            shown.push(format!("{} : {value}", json_text(&Json::String(key.into()))));
+            continue;
+        }
         pairs.push((key.into_boxed_str(), to_json(context, &tys[1], &pair[1])?));
     }
     if types.ret == SqlType::Jsonb {
         return Ok(Datum::Jsonb(Json::object(pairs).into()));
     }
-    let shown = |(key, value): &(Box<str>, Json)| format!("{} : {}", json_text(&Json::String(key.clone())), compact_text(value));
-    Ok(Datum::Json(format!("{{{}}}", pairs.iter().map(shown).collect::<Vec<_>>().join(", ")).into()))
+    Ok(Datum::Json(format!("{{{}}}", shown.join(", ")).into()))
 }
 
 fn type_name(json: &Json) -> &'static str {
@@ -225,10 +266,10 @@ fn edit(json: &Json, names: &[Datum], level: usize, new: &Json, how: Edit) -> Sq
 }
 
 /// `json_object`: keys and values in turn, or in pairs.
-fn object_of_texts(texts: &Array) -> SqlResult<Json> {
+fn pairs_of_texts(texts: &Array) -> SqlResult<Vec<(Box<str>, Json)>> {
     let refused = |message: &str| Err(SqlError::new(SqlState::ArraySubscriptError, message));
     match texts.dimensions() {
-        [] => return Ok(Json::Object(Vec::new())),
+        [] => return Ok(Vec::new()),
         [one] if one.length % 2 == 1 => return refused("array must have even number of elements"),
         [_] => {}
         [_, inner] if inner.length == 2 => {}
@@ -242,7 +283,7 @@ fn object_of_texts(texts: &Array) -> SqlResult<Json> {
         };
         pairs.push((key.into(), pair[1].as_str().map_or(Json::Null, |value| Json::String(value.into()))));
     }
-    Ok(Json::object(pairs))
+    Ok(pairs)
 }
 
 fn edit_call(a: &[Datum], how: Edit) -> SqlResult<Datum> {
@@ -390,9 +431,15 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("json_build_object", 3201, &[], R_JSON, |_, _, _| Ok(Datum::Json("{}".into()))).stable(),
     Builtin::pure("jsonb_build_array", 3272, &[], R_JSONB, |_, _, _| Ok(Datum::Jsonb(Json::Array(Vec::new()).into()))).stable(),
     Builtin::pure("jsonb_build_object", 3274, &[], R_JSONB, |_, _, _| Ok(Datum::Jsonb(Json::Object(Vec::new()).into()))).stable(),
-    Builtin::pure("json_object", 3202, &[TEXTS], R_JSON, |_, types, a| Ok(as_ret(types, object_of_texts(array(&a[0]))?))),
-    Builtin::pure("jsonb_object", 3263, &[TEXTS], R_JSONB, |_, types, a| Ok(as_ret(types, object_of_texts(array(&a[0]))?))),
-    Builtin::pure("array_to_json", 3154, &[ArgType::AnyArray, BOOLEAN], R_JSON, convert).stable(),
+    Builtin::pure("json_object", 3202, &[TEXTS], R_JSON, |_, _, a| {
+        let shown = |(key, value): &(Box<str>, Json)| {
+            format!("{} : {}", json_text(&Json::String(key.clone())), json_text(value))
+        };
+        let pairs = pairs_of_texts(array(&a[0]))?;
+        Ok(Datum::Json(format!("{{{}}}", pairs.iter().map(shown).collect::<Vec<_>>().join(", ")).into()))
+    }),
+    Builtin::pure("jsonb_object", 3263, &[TEXTS], R_JSONB, |_, types, a| Ok(as_ret(types, Json::object(pairs_of_texts(array(&a[0]))?)))),
+    Builtin::pure("array_to_json", 3154, &[ArgType::AnyArray, BOOLEAN], R_JSON, pretty_array).stable(),
     Builtin::pure("jsonb_each", 3208, &[JSONB], RetType::T(SqlType::Record), never).returning_set(SetFunction {
         columns: KEY_VALUE_B,
         eval: |_, _, a| {

@@ -121,6 +121,10 @@ fn inverse_sinh(value: f64) -> f64 {
     if value.abs() > 1e150 { (value.abs().ln() + std::f64::consts::LN_2).copysign(value) } else { value.asinh() }
 }
 
+fn inverse_cosh(value: f64) -> f64 {
+    if value > 1e150 { value.ln() + std::f64::consts::LN_2 } else { value.acosh() }
+}
+
 /// The bucket of `count` equal ones between two bounds; 0 and `count + 1` stand for outside.
 fn float_bucket(value: f64, low: f64, high: f64, count: i64) -> SqlResult<Datum> {
     let refused = |message: &str| Err(SqlError::new(SqlState::InvalidArgumentForWidthBucket, message));
@@ -156,41 +160,72 @@ fn bucket(number: i64) -> SqlResult<Datum> {
     i32::try_from(number).map(|n| Datum::Int(i64::from(n))).map_err(|_| out_of_range("integer"))
 }
 
-/// Sine, cosine and tangent of degrees are exact where they have a name.
-fn degrees_of(value: f64) -> (f64, f64) {
-    let turned = value.rem_euclid(360.0);
-    match turned {
-        0.0 => (0.0, 1.0),
-        30.0 => (0.5, 0.75_f64.sqrt()),
-        60.0 => (0.75_f64.sqrt(), 0.5),
-        90.0 => (1.0, 0.0),
-        120.0 => (0.75_f64.sqrt(), -0.5),
-        150.0 => (0.5, -(0.75_f64.sqrt())),
-        180.0 => (0.0, -1.0),
-        210.0 => (-0.5, -(0.75_f64.sqrt())),
-        240.0 => (-(0.75_f64.sqrt()), -0.5),
-        270.0 => (-1.0, 0.0),
-        300.0 => (-(0.75_f64.sqrt()), 0.5),
-        330.0 => (-0.5, 0.75_f64.sqrt()),
-        _ => turned.to_radians().sin_cos(),
-    }
+/// Sine and cosine of degrees are scaled so that 30, 60 and 90 come out exact: these two hold near zero, and the
+/// quadrants are put together from them.
+fn small_sine(degrees: f64) -> f64 {
+    degrees.to_radians().sin() / 30_f64.to_radians().sin() / 2.0
 }
 
-fn tangent_of_degrees(value: f64) -> f64 {
-    match value.rem_euclid(180.0) {
-        0.0 => 0.0,
-        45.0 => 1.0,
-        90.0 => f64::INFINITY,
-        135.0 => -1.0,
-        turned => turned.to_radians().tan(),
-    }
+fn small_cosine(degrees: f64) -> f64 {
+    1.0 - (1.0 - degrees.to_radians().cos()) / (1.0 - 60_f64.to_radians().cos()) / 2.0
 }
 
-fn in_degrees(radians: f64) -> f64 {
-    let degrees = radians.to_degrees();
-    // Quotients of nearby floats: the named angles come out whole.
-    let whole = degrees.round();
-    if (degrees - whole).abs() < 1e-12 { whole } else { degrees }
+fn quadrant_sine(degrees: f64) -> f64 {
+    if degrees <= 30.0 { small_sine(degrees) } else { small_cosine(90.0 - degrees) }
+}
+
+fn quadrant_cosine(degrees: f64) -> f64 {
+    if degrees <= 60.0 { small_cosine(degrees) } else { small_sine(90.0 - degrees) }
+}
+
+/// An angle in the first quadrant, and whether sine and cosine are negative.
+fn folded(degrees: f64) -> (f64, bool, bool) {
+    let turned = degrees % 360.0;
+    let (turned, below) = if turned < 0.0 { (-turned, true) } else { (turned, false) };
+    let (turned, below) = if turned > 180.0 { (360.0 - turned, !below) } else { (turned, below) };
+    if turned > 90.0 { (180.0 - turned, below, true) } else { (turned, below, false) }
+}
+
+fn sine_of_degrees(degrees: f64) -> f64 {
+    let (angle, negative, _) = folded(degrees);
+    if negative { -quadrant_sine(angle) } else { quadrant_sine(angle) }
+}
+
+fn cosine_of_degrees(degrees: f64) -> f64 {
+    let (angle, _, negative) = folded(degrees);
+    if negative { -quadrant_cosine(angle) } else { quadrant_cosine(angle) }
+}
+
+fn tangent_of_degrees(degrees: f64) -> f64 {
+    let (angle, sine, cosine) = folded(degrees);
+    let tangent = quadrant_sine(angle) / quadrant_cosine(angle) / (quadrant_sine(45.0) / quadrant_cosine(45.0));
+    // Zero has no sign here.
+    if sine != cosine && tangent != 0.0 { -tangent } else { tangent }
+}
+
+fn cotangent_of_degrees(degrees: f64) -> f64 {
+    let (angle, sine, cosine) = folded(degrees);
+    let cotangent = quadrant_cosine(angle) / quadrant_sine(angle) / (quadrant_cosine(45.0) / quadrant_sine(45.0));
+    if sine != cosine && cotangent != 0.0 { -cotangent } else { cotangent }
+}
+
+fn arc_sine_in_degrees(value: f64) -> f64 {
+    let size = value.abs();
+    let degrees =
+        if size <= 0.5 { size.asin() / 0.5_f64.asin() * 30.0 } else { 90.0 - size.acos() / 0.5_f64.acos() * 60.0 };
+    if value < 0.0 { -degrees } else { degrees }
+}
+
+fn arc_cosine_in_degrees(value: f64) -> f64 {
+    if value < 0.0 {
+        return 90.0 + arc_sine_in_degrees(-value);
+    }
+    if value <= 0.5 { 90.0 - value.asin() / 0.5_f64.asin() * 30.0 } else { value.acos() / 0.5_f64.acos() * 60.0 }
+}
+
+/// 45 degrees are exactly the arc whose tangent is 1.
+fn arc_in_degrees(radians: f64) -> f64 {
+    radians / 1_f64.atan() * 45.0
 }
 
 fn places(datum: &Datum) -> i32 {
@@ -295,17 +330,18 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     float1!("asinh", 2465, inverse_sinh),
     Builtin::pure("degrees", 1608, &[F8], R_F8, |_, _, a| checked(float(&a[0]).to_degrees(), float(&a[0]))),
     Builtin::pure("acosh", 2466, &[F8], R_F8, |_, _, a| {
-        if float(&a[0]) < 1.0 { Err(input_out_of_range()) } else { Ok(Datum::Float(float(&a[0]).acosh())) }
+        if float(&a[0]) < 1.0 { Err(input_out_of_range()) } else { Ok(Datum::Float(inverse_cosh(float(&a[0])))) }
     }),
     Builtin::pure("atanh", 2467, &[F8], R_F8, |_, _, a| unit_interval(float(&a[0]), f64::atanh)),
-    Builtin::pure("sind", 2731, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), |x| degrees_of(x).0)),
-    Builtin::pure("cosd", 2732, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), |x| degrees_of(x).1)),
+    Builtin::pure("sind", 2731, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), sine_of_degrees)),
+    Builtin::pure("cosd", 2732, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), cosine_of_degrees)),
     Builtin::pure("tand", 2733, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), tangent_of_degrees)),
-    Builtin::pure("asind", 2734, &[F8], R_F8, |_, _, a| unit_interval(float(&a[0]), |x| in_degrees(x.asin()))),
-    Builtin::pure("acosd", 2735, &[F8], R_F8, |_, _, a| unit_interval(float(&a[0]), |x| in_degrees(x.acos()))),
-    float1!("atand", 2736, |x| in_degrees(x.atan())),
+    Builtin::pure("cotd", 2738, &[F8], R_F8, |_, _, a| finite_argument(float(&a[0]), cotangent_of_degrees)),
+    Builtin::pure("asind", 2734, &[F8], R_F8, |_, _, a| unit_interval(float(&a[0]), arc_sine_in_degrees)),
+    Builtin::pure("acosd", 2735, &[F8], R_F8, |_, _, a| unit_interval(float(&a[0]), arc_cosine_in_degrees)),
+    float1!("atand", 2736, |x| arc_in_degrees(x.atan())),
     Builtin::pure("atan2d", 2737, &[F8, F8], R_F8, |_, _, a| {
-        Ok(Datum::Float(in_degrees(float(&a[0]).atan2(float(&a[1])))))
+        Ok(Datum::Float(arc_in_degrees(float(&a[0]).atan2(float(&a[1])))))
     }),
     float1!("radians", 1609, f64::to_radians),
     Builtin::pure("pi", 1610, &[], R_F8, |_, _, _| Ok(Datum::Float(std::f64::consts::PI))),

@@ -157,6 +157,10 @@ fn character(code: i64) -> SqlResult<Datum> {
         return Err(SqlError::new(SqlState::ProgramLimitExceeded, "null character not permitted"));
     }
     let c = u32::try_from(code).ok().and_then(char::from_u32);
+    if code > i64::from(u32::from(char::MAX)) {
+        let message = format!("requested character too large for encoding: {code}");
+        return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
+    }
     let refused = || SqlError::new(SqlState::ProgramLimitExceeded, format!("requested character not valid for encoding: {code}"));
     out(c.ok_or_else(refused)?.to_string())
 }
@@ -305,6 +309,9 @@ fn format_text(template: &str, args: &[Option<String>]) -> SqlResult<String> {
             result.push('%');
             continue;
         }
+        if !matches!(conversion, 's' | 'I' | 'L') {
+            return Err(refused(&format!("unrecognized format() type specifier \"{conversion}\"")));
+        }
         let index = at.map_or(next, |at| at - 1);
         next = index + 1;
         let arg = args.get(index).ok_or_else(|| refused("too few arguments for format()"))?;
@@ -314,7 +321,7 @@ fn format_text(template: &str, args: &[Option<String>]) -> SqlResult<String> {
             ('I', None) => return Err(SqlError::new(SqlState::NullValueNotAllowed, "null values cannot be formatted as an SQL identifier")),
             ('L', Some(value)) => quote_literal(value),
             ('L', None) => "NULL".to_owned(),
-            (other, _) => return Err(refused(&format!("unrecognized format() type specifier \"{other}\""))),
+            (other, _) => unreachable!("the specifier {other} was refused before"),
         };
         let padding = " ".repeat(width.unwrap_or(0).min(1 << 20).saturating_sub(shown.chars().count()));
         if left { result.extend([shown, padding]) } else { result.extend([padding, shown]) }

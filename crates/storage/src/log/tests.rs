@@ -1,3 +1,5 @@
+//! What the log promises, attacked one promise at a time.
+
 use std::{ffi::OsString, sync::mpsc};
 
 use rocksdb::statistics::Ticker;

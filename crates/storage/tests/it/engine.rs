@@ -1,3 +1,5 @@
+//! The engine through its public face.
+
 use keys::{Key, Span};
 use storage::{Engine, LockRead, ReadConflict, ReadOptions, ScanLimits, StorageError, WriteBatch};
 

@@ -1,3 +1,5 @@
+//! An ingest cut short at each of its steps.
+
 use bytes::Bytes;
 use fail::FailScenario;
 use keys::{Key, Span};

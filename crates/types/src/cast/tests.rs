@@ -1,3 +1,5 @@
+//! Casts against answers recorded from PostgreSQL 15.
+
 use super::*;
 
 fn ty(name: &str) -> SqlType {

@@ -1,3 +1,5 @@
+//! Dates, times and intervals against answers recorded from PostgreSQL 15.
+
 use super::*;
 use crate::datum::{Datum, Interval};
 use crate::error::SqlResult;

@@ -1,3 +1,5 @@
+//! Numeric arithmetic against answers recorded from PostgreSQL 15.
+
 use super::*;
 use crate::error::{SqlResult, SqlState};
 

@@ -1,3 +1,5 @@
+//! Text input and output against answers recorded from PostgreSQL 15.
+
 use super::*;
 
 /// Type, input, and what PostgreSQL 15 prints (DateStyle ISO, MDY; time zone UTC) or the SQLSTATE it raises.

@@ -1,3 +1,5 @@
+//! Template patterns against answers recorded from PostgreSQL 15.
+
 use super::*;
 use crate::datetime::zone::Zone;
 use crate::{Formatting, SqlType, parse_text, to_text};
