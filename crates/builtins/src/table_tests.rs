@@ -65,19 +65,3 @@ fn unique_oid() {
         assert!(twice.is_empty(), "{twice:#?}");
     }
 }
-
-#[test]
-fn dump() {
-    for b in all_functions() {
-        let s = &b.signature;
-        println!("F\t{}\t{}\t{}\t{:?}\t{}\t{:?}\t{}\t{}\t{}", b.oid, s.name, s.args.iter().map(arg_name).collect::<Vec<_>>().join(","), s.ret, b.strict, b.volatility, s.variadic, s.optional_count, b.set.is_some());
-    }
-    for o in all_operators() {
-        let s = &o.function.signature;
-        println!("O\t{}\t{}\t{}\t{:?}\t{}\t{:?}\t{}\t{:?}\t{:?}", o.oid, o.symbol, s.args.iter().map(arg_name).collect::<Vec<_>>().join(","), s.ret, o.function.strict, o.function.volatility, o.function.oid, o.commutator, o.negator);
-    }
-    for a in all_aggregates() {
-        let s = &a.signature;
-        println!("A\t{}\t{}\t{}\t{:?}\t{}\t\t{}\t{}\t", a.oid, s.name, s.args.iter().map(arg_name).collect::<Vec<_>>().join(","), s.ret, a.strict, s.variadic, s.optional_count);
-    }
-}

@@ -61,7 +61,13 @@ impl Accumulator for Exact {
             return Ok(Datum::Numeric(Numeric::ZERO));
         }
         let variance = spread.div(&rows.mul(&Numeric::from_i64(divisor_rows))?)?;
-        if self.statistic.is_deviation() { variance.sqrt().map(Datum::Numeric) } else { Ok(Datum::Numeric(variance)) }
+        // The root keeps the variance's scale, not the one it would choose by itself.
+        let shown = if self.statistic.is_deviation() {
+            variance.sqrt()?.round(i32::from(variance.scale()))
+        } else {
+            variance
+        };
+        Ok(Datum::Numeric(shown))
     }
 
     fn memory_bytes(&self) -> usize {

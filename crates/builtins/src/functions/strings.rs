@@ -592,7 +592,9 @@ mod tests {
         check("overlay", &[t("Txxxxas"), t("hom"), i(2), i(4)], "Thomas");
         check("initcap", &[t("hi THOMAS")], "Hi Thomas");
         check("translate", &[t("12345"), t("143"), t("ax")], "a2x5");
-        check("format", &[t("%2$s %I %L%%"), t("a b"), t("it's")], "it's  'it''s'%".replace("  ", " ").as_str());
+        check("format", &[t("%s %I %L%% %1$s"), t("a"), t("B c"), t("it's")], "a \"B c\" 'it''s'% a");
+        // An argument without a number is the one after the last named.
+        eval_function("format", &[t("%2$s %I"), t("a"), t("b")]).expect_err("there is no third argument");
     }
 
     #[test]
