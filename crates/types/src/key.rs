@@ -229,12 +229,14 @@ fn take_value(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
             let high = take_varint(input)?;
             let low = take_u64(input)?;
             let span = i128::from(high) << 64 | i128::from(low);
-            let days = i64::try_from(span / 86_400_000_000).unwrap_or(i64::MAX);
-            Datum::Interval(Interval {
-                months: i32::try_from(days / 30).map_err(|_| invalid())?,
-                days: i32::try_from(days % 30).map_err(|_| invalid())?,
-                micros: (span % 86_400_000_000) as i64,
-            })
+            // As much as fits in months, then in days: at the calendar's ends the rest goes to the next smaller part.
+            const DAY: i128 = 86_400_000_000;
+            let part = |span: i128, unit: i128| (span / unit).clamp(i128::from(i32::MIN), i128::from(i32::MAX)) as i32;
+            let months = part(span, 30 * DAY);
+            let span = span - i128::from(months) * 30 * DAY;
+            let days = part(span, DAY);
+            let span = span - i128::from(days) * DAY;
+            Datum::Interval(Interval { months, days, micros: i64::try_from(span).map_err(|_| invalid())? })
         }
         SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => take_array(input, ty)?,
         text if text.is_string()
@@ -416,5 +418,26 @@ mod tests {
         assert_eq!(encode(&SqlType::Int4, &Datum::Int(1), Direction::Asc).len(), 3);
         assert_eq!(encode(&SqlType::Text, &Datum::text("a\0"), Direction::Asc), b"\x80a\0\xff\0\x01");
         assert_eq!(encode(&SqlType::Int4, &Datum::Null, Direction::Asc), [0xfe]);
+    }
+
+    /// The calendar's ends: a month counts 30 days in a key, so days carry into months there.
+    #[test]
+    fn intervals_at_their_limits_come_back_as_keys() {
+        let ends32 = [i32::MIN, -1, 0, 29, 30, i32::MAX];
+        for months in ends32 {
+            for days in ends32 {
+                for micros in [i64::MIN, -1, 0, 86_400_000_000, i64::MAX] {
+                    let datum = Datum::Interval(Interval { months, days, micros });
+                    for direction in [Direction::Asc, Direction::Desc] {
+                        let bytes = encode(&SqlType::Interval, &datum, direction);
+                        let mut rest = bytes.as_slice();
+                        let back = decode_key(&mut rest, &SqlType::Interval, direction, NullsOrder::Last)
+                            .unwrap_or_else(|error| panic!("{datum:?}: {error}"));
+                        assert!(rest.is_empty());
+                        assert_eq!(compare(&SqlType::Interval, &back, &datum), std::cmp::Ordering::Equal, "{datum:?}");
+                    }
+                }
+            }
+        }
     }
 }
