@@ -346,12 +346,13 @@ impl Session {
         let mark = sink.mark();
         let mut refreshed = false;
         for attempt in 0.. {
+            // Before the attempt: a COMMIT that fails takes the block with it, and must not be run again without.
+            let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
             let outcome = self.attempt(statement, hints, params, planned.as_ref(), sink, describe).await;
             let error = match outcome {
                 Ok(completion) => return Ok(completion),
                 Err(error) => error,
             };
-            let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
             let error = error.into_sql();
             let code = error.code();
             let lost = matches!(code, SqlState::SerializationFailure | SqlState::DeadlockDetected);

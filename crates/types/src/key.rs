@@ -440,4 +440,88 @@ mod tests {
             }
         }
     }
+
+    use proptest::prelude::*;
+
+    fn any_numeric() -> impl Strategy<Value = Datum> {
+        let text = (any::<bool>(), "[0-9]{1,24}", prop::option::of("[0-9]{1,12}"), -8_i32..9).prop_map(
+            |(negative, whole, fraction, exponent)| {
+                let fraction = fraction.unwrap_or_default();
+                format!("{}{whole}.{fraction}0e{exponent}", if negative { "-" } else { "" })
+            },
+        );
+        prop_oneof![20 => text, 1 => Just("NaN".to_owned()), 1 => Just("-Infinity".to_owned()), 2 => Just("0.00".to_owned())]
+            .prop_map(|text| Datum::Numeric(Numeric::parse(&text).unwrap()))
+    }
+
+    fn any_int() -> impl Strategy<Value = i64> {
+        prop_oneof![any::<i64>(), -300..300_i64]
+    }
+
+    /// Pairs of one type, often close to each other.
+    fn any_pair() -> impl Strategy<Value = (SqlType, Datum, Datum)> {
+        fn pair(
+            ty: SqlType,
+            one: impl Strategy<Value = Datum> + Clone + 'static,
+        ) -> BoxedStrategy<(SqlType, Datum, Datum)> {
+            let nullable = prop_oneof![15 => one, 1 => Just(Datum::Null)].boxed();
+            (nullable.clone(), nullable).prop_map(move |(a, b)| (ty, a, b)).boxed()
+        }
+        let interval = (-3..3_i32, -70..70_i32, -90_000_000_000..90_000_000_000_i64)
+            .prop_map(|(months, days, micros)| Datum::Interval(Interval { months, days, micros }))
+            .boxed();
+        let timetz = (0..86_400_000_000_i64, -57_600..57_600_i32)
+            .prop_map(|(micros, west)| Datum::TimeTz(TimeTz { micros, west }))
+            .boxed();
+        let float = prop_oneof![any::<f64>(), -2.0..2.0_f64, Just(-0.0), Just(0.0)].prop_map(Datum::Float).boxed();
+        let text = "[\\x00ab\u{ff}é]{0,4}".prop_map(|text: String| Datum::text(text)).boxed();
+        let bytes = prop::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(255), any::<u8>()], 0..4)
+            .prop_map(Datum::bytes)
+            .boxed();
+        let element = prop_oneof![3 => (-2..3_i64).prop_map(Datum::Int), 1 => Just(Datum::Null)];
+        let array = prop::collection::vec(element, 0..4)
+            .prop_map(|items| Datum::Array(Arc::new(Array::from_elements(items))))
+            .boxed();
+        prop_oneof![
+            pair(SqlType::Int8, any_int().prop_map(Datum::Int).boxed()),
+            pair(SqlType::TIMESTAMP, any_int().prop_map(Datum::Timestamp).boxed()),
+            pair(SqlType::NUMERIC, any_numeric().boxed()),
+            pair(SqlType::Interval, interval),
+            pair(SqlType::TIMETZ, timetz),
+            pair(SqlType::Float8, float),
+            pair(SqlType::Text, text),
+            pair(SqlType::Bytea, bytes),
+            pair(SqlType::INT4_ARRAY, array),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        #[test]
+        fn order_agrees_and_prefix_free_for_any_pair((ty, a, b) in any_pair()) {
+            let (up_a, up_b) = (encode(&ty, &a, Direction::Asc), encode(&ty, &b, Direction::Asc));
+            prop_assert_eq!(up_a.cmp(&up_b), compare(&ty, &a, &b), "order-agrees");
+            prop_assert!(up_a == up_b || !up_b.starts_with(&up_a), "prefix-free");
+            if !a.is_null() && !b.is_null() {
+                let (down_a, down_b) = (encode(&ty, &a, Direction::Desc), encode(&ty, &b, Direction::Desc));
+                prop_assert_eq!(down_b.cmp(&down_a), compare(&ty, &a, &b), "order-agrees, descending");
+            }
+            let mut rest = up_a.as_slice();
+            let back = decode_key(&mut rest, &ty, Direction::Asc, NullsOrder::Last).unwrap();
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!(encode(&ty, &back, Direction::Asc), up_a);
+        }
+
+        #[test]
+        fn damaged_keys_are_errors_or_values(bytes in prop::collection::vec(any::<u8>(), 0..40), (ty, ..) in any_pair()) {
+            for direction in [Direction::Asc, Direction::Desc] {
+                let mut bytes = bytes.clone();
+                if let Some(first) = bytes.first_mut() {
+                    *first = 0x80;
+                }
+                let _either = decode_key(&mut bytes.as_slice(), &ty, direction, NullsOrder::Last);
+            }
+        }
+    }
 }

@@ -51,15 +51,7 @@ impl Txn {
             self.finish();
             return Ok(self.read_ts);
         }
-        if let Some((key, expected)) = self.check.take() {
-            let found = self.get(&key, super::Read::default()).await?;
-            if found != expected {
-                return Err(Error::Retry {
-                    reason: crate::error::Restart::CheckedValueChanged,
-                    at_least: Timestamp::MIN,
-                });
-            }
-        }
+        self.resolve_check().await?;
         let outcome = self.commit_writes().await;
         match &outcome {
             Ok(_) => {
@@ -74,6 +66,21 @@ impl Txn {
             Err(_) => {}
         }
         outcome
+    }
+
+    /// Looks at the value the transaction depends on, if no read has done so yet; before anything of its own is written
+    /// over it.
+    async fn resolve_check(&mut self) -> Result<(), Error> {
+        if let Some((key, expected)) = self.check.take() {
+            let found = self.get_stored(&key).await?;
+            if found != expected {
+                return Err(Error::Retry {
+                    reason: crate::error::Restart::CheckedValueChanged,
+                    at_least: Timestamp::MIN,
+                });
+            }
+        }
+        Ok(())
     }
 
     async fn commit_writes(&mut self) -> Result<Timestamp, Error> {
@@ -245,6 +252,7 @@ impl Txn {
             return self.check_size();
         }
         self.ensure_open()?;
+        self.resolve_check().await?;
         loop {
             let groups = self.group_writes().await?;
             if let Some(first) = groups.first().and_then(|group| group.writes.first()) {

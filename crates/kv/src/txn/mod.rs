@@ -445,7 +445,7 @@ impl Txn {
             self.check = Some((key, expected.clone()));
             return Ok(Some(expected));
         }
-        let found = self.get(&key, Read::default()).await?;
+        let found = self.get_stored(&key).await?;
         if found != expected {
             return Err(Error::Retry { reason: Restart::CheckedValueChanged, at_least: Timestamp::MIN });
         }

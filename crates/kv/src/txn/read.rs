@@ -65,6 +65,25 @@ impl Txn {
         }
     }
 
+    /// Reads one key as its range has it, whatever this transaction has written over it.
+    pub(super) async fn get_stored(&mut self, key: &Key) -> Result<Option<Bytes>, Error> {
+        loop {
+            let range = self.db.locate(key.as_bytes()).await?;
+            let requests = vec![Request::Get { key: key.clone(), lock: None }];
+            match self.send(&range, replica::api::WaitPolicy::Block, 0, 0, requests).await {
+                Ok(mut response) => {
+                    self.reads.add_point(key.clone());
+                    return match response.responses.pop() {
+                        Some(Response::Get { value }) => Ok(value),
+                        other => Err(unexpected("Get", other.as_ref())),
+                    };
+                }
+                Err(SendError::Reroute) => {}
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Reads many keys, one batch for each range they lie in. The answers are in the order of the keys.
     ///
     /// # Errors
