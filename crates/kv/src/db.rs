@@ -137,6 +137,11 @@ impl Db {
         *self.0.local.write() = Some(local);
     }
 
+    /// Lets the store go, whose replicas hold this handle: without it neither would ever be freed.
+    pub fn clear_local(&self) {
+        *self.0.local.write() = None;
+    }
+
     /// The nodes of the cluster, as the node registry has them.
     pub fn set_nodes(&self, nodes: Vec<NodeId>) {
         *self.0.nodes.write() = nodes;

@@ -455,6 +455,7 @@ impl Replica {
         };
         let deadline = header.lock_timeout.map(|limit| tokio::time::Instant::now() + limit);
         let mut patience = FIRST_PUSH_AFTER;
+        let mut waited_long = false;
         loop {
             if conflict.strength == LockStrength::Intent && patience == FIRST_PUSH_AFTER {
                 // An intent may be left over from a transaction that is long over: ask at once.
@@ -466,7 +467,13 @@ impl Replica {
             let push_at = tokio::time::Instant::now() + patience;
             let until = deadline.map_or(push_at, |deadline| deadline.min(push_at));
             match tokio::time::timeout_at(until, waiter.next()).await {
-                Ok(WaitOutcome::Turn) => return Ok(waiter),
+                Ok(WaitOutcome::Turn) => {
+                    // A turn may come because this very transaction was ended to break a circle.
+                    if waited_long {
+                        self.check_not_aborted(header).await?;
+                    }
+                    return Ok(waiter);
+                }
                 Ok(WaitOutcome::HolderChanged { .. }) => patience = FIRST_PUSH_AFTER.max(patience.min(PUSH_EVERY)),
                 Err(_) => {
                     let holder = waiter.holder();
@@ -475,11 +482,26 @@ impl Replica {
                         return Err(KvError::LockTimeout { key: conflict.key, holder });
                     }
                     patience = PUSH_EVERY;
+                    waited_long = true;
                     for holder in waiter.blockers() {
                         self.push_holder(header, &conflict.key, holder).await?;
                     }
                 }
             }
+        }
+    }
+
+    /// Whether the waiting transaction itself still stands.
+    async fn check_not_aborted(&self, header: &Header) -> Result<(), KvError> {
+        let Some(txn) = header.txn.as_ref().map(|txn| &txn.meta).filter(|meta| meta.anchor != Key::MIN) else {
+            return Ok(());
+        };
+        let own = self.deps.outbound.push_txn(txn.clone(), None, Vec::new(), crate::api::PushKind::Query).await;
+        match own {
+            Ok(own) if own.status == keys::TxnStatus::Aborted => {
+                Err(KvError::Aborted { txn_id: txn.id, reason: crate::api::AbortReason::Deadlock })
+            }
+            Ok(_) | Err(_) => Ok(()),
         }
     }
 

@@ -183,6 +183,7 @@ impl KvNode {
         self.store.drain().await;
         self.store.stop().await;
         self.transport.shutdown();
+        self.db.clear_local();
     }
 }
 

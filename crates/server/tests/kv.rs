@@ -25,9 +25,16 @@ fn config(dir: &TempDir, name: &str) -> NodeConfig {
 }
 
 async fn put(db: &Db, name: &str, value: &str) {
-    let mut txn = db.begin(TxnOptions::default());
-    txn.put(key(name), Bytes::copy_from_slice(value.as_bytes()));
-    txn.commit().await.unwrap();
+    // Writing the same value again is harmless, so an unknown outcome is answered by another attempt.
+    for attempt in 0.. {
+        let mut txn = db.begin(TxnOptions::default());
+        txn.put(key(name), Bytes::copy_from_slice(value.as_bytes()));
+        match txn.commit().await {
+            Ok(_) => return,
+            Err(Error::Ambiguous { .. } | Error::Retry { .. }) if attempt < 20 => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 async fn get(db: &Db, name: &str) -> Option<Bytes> {
@@ -110,10 +117,12 @@ async fn what_was_committed_is_there_after_a_restart() {
     drop(node);
 
     // What still runs in the background lets go of the directory within moments.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     let node = loop {
+        assert!(tokio::time::Instant::now() < deadline, "the directory is never let go");
         match KvNode::start(&config).await {
             Ok(node) => break node,
-            Err(error) if error.to_string().contains("in use") => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) if error.to_string().contains("in use") || error.to_string().contains("lock hold") => tokio::time::sleep(Duration::from_millis(100)).await,
             Err(error) => panic!("{error}"),
         }
     };

@@ -406,6 +406,7 @@ impl Store {
     pub async fn stop(&self) {
         self.inner.stopping.store(true, Ordering::Release);
         self.inner.raft.stop().await;
+        self.inner.replicas.write().clear();
         if let Err(error) = self.inner.engine.flush() {
             tracing::warn!(%error, "flush at stop");
         }
