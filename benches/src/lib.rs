@@ -1,1 +1,1 @@
-//! benches
+//! Micro-benchmarks across crates; each lies in `benches/`.

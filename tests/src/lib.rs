@@ -1,1 +1,54 @@
-//! tests
+//! Nodes in this process for the cross-crate tests: real stores in scratch directories, real sockets on loopback.
+
+use std::{path::Path, time::Duration};
+
+use server::{Node, NodeConfig};
+use tokio_postgres::{Client, NoTls};
+
+/// Every port is the system's choice.
+#[must_use]
+pub fn config(dir: &Path, name: &str) -> NodeConfig {
+    NodeConfig {
+        sql_addr: "127.0.0.1:0".into(),
+        rpc_addr: "127.0.0.1:0".into(),
+        http_addr: "127.0.0.1:0".into(),
+        ..NodeConfig::new(dir.join(name))
+    }
+}
+
+/// A client of a node.
+///
+/// # Panics
+/// When the node does not take it.
+pub async fn connect(node: &Node) -> Client {
+    let address = node.sql_addr();
+    let text = format!("host={} port={} user=postgres dbname=postgres", address.ip(), address.port());
+    let (client, connection) = tokio_postgres::connect(&text, NoTls).await.expect("the node takes clients");
+    tokio::spawn(async move {
+        // Ends with the node or the client, whichever goes first.
+        let _ended = connection.await;
+    });
+    client
+}
+
+/// Waits until every range this node leads has as many voters.
+///
+/// # Panics
+/// When that takes more than half a minute.
+pub async fn replicated(node: &Node, voters: usize) {
+    let done = async {
+        loop {
+            let replicas = node.kv().store.replicas();
+            let all = replicas
+                .iter()
+                .filter(|replica| replica.is_leaseholder())
+                .filter_map(|replica| replica.descriptor())
+                .all(|descriptor| descriptor.voters().count() == voters);
+            if all && replicas.iter().any(|replica| replica.is_leaseholder()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), done).await.expect("ranges replicate by themselves");
+}

@@ -1,0 +1,111 @@
+//! SQL through the wire, with a stock driver, on one node and on three.
+
+use std::time::Duration;
+
+use quorate_tests::{config, connect, replicated};
+use server::{Node, NodeConfig};
+use tempfile::TempDir;
+use tokio_postgres::error::SqlState;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_transactions_and_errors() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let mut client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id serial PRIMARY KEY, name text UNIQUE, price numeric(8,2) CHECK (price > 0));
+             CREATE INDEX ON t (price);
+             INSERT INTO t (name, price) VALUES ('a', 1.50), ('b', 2), ('c', 2.25)",
+        )
+        .await
+        .unwrap();
+    // Extended protocol, binary parameters and results.
+    let rows = client.query("SELECT id, name FROM t WHERE price >= $1::text::numeric ORDER BY id", &[&"2"]).await.unwrap();
+    let found: Vec<(i32, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(found, [(2, "b".to_owned()), (3, "c".to_owned())]);
+
+    let error = client.execute("INSERT INTO t (name, price) VALUES ('a', 9)", &[]).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
+    let error = client.execute("INSERT INTO t (name, price) VALUES ('z', -1)", &[]).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION));
+    let error = client.query("SELECT nosuch FROM t", &[]).await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::UNDEFINED_COLUMN));
+
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("UPDATE t SET name = 'aa' WHERE id = 1", &[]).await.unwrap();
+    transaction.execute("DELETE FROM t WHERE id = 2", &[]).await.unwrap();
+    transaction.rollback().await.unwrap();
+    let changed = client
+        .query_one("INSERT INTO t (name, price) VALUES ('b', 7) ON CONFLICT (name) DO UPDATE SET price = excluded.price RETURNING id", &[])
+        .await
+        .unwrap();
+    assert_eq!(changed.get::<_, i32>(0), 2);
+    let count: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(count, 3);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_there_after_a_restart() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path(), "one");
+    let node = Node::start(&config).await.unwrap();
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1), (2)").await.unwrap();
+    drop(client);
+    node.stop().await;
+    drop(node);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    let node = loop {
+        match Node::start(&config).await {
+            Ok(node) => break node,
+            Err(error) => assert!(tokio::time::Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let client = connect(&node).await;
+    let count: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(count, 2);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_of_three_serves_and_one_may_go() {
+    let dir = TempDir::new().unwrap();
+    let first = Node::start(&config(dir.path(), "n1")).await.unwrap();
+    let client = connect(&first).await;
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
+    let join = vec![first.rpc_addr().to_string()];
+    let mut others = Vec::new();
+    for name in ["n2", "n3"] {
+        let config = NodeConfig { join: join.clone(), ..config(dir.path(), name) };
+        others.push(Node::start(&config).await.unwrap());
+    }
+    replicated(&first, 3).await;
+    let second = connect(&others[0]).await;
+    second.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
+    let count: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(count, 2);
+
+    // The first node, which leads, goes without a word.
+    first.kv().transport.shutdown();
+    first.kv().store.raft().stop().await;
+    let go_on = async {
+        loop {
+            match second.batch_execute("INSERT INTO t VALUES (3) ON CONFLICT DO NOTHING").await {
+                Ok(()) => return,
+                // An unknown outcome while the lead moves: the statement may be repeated.
+                Err(error) if error.code() == Some(&SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), go_on).await.expect("the other two go on");
+    let third = connect(&others[1]).await;
+    let count: i64 = third.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(count, 3);
+    for node in others {
+        node.kv().store.stop().await;
+    }
+}
