@@ -47,6 +47,35 @@ async fn statements_transactions_and_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ranges_may_split_under_a_table_without_anybody_noticing() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, v int);
+             INSERT INTO t SELECT x, 0 FROM generate_series(1, 100) x;
+             ALTER TABLE t SPLIT AT VALUES (25), (50), (75)",
+        )
+        .await
+        .unwrap();
+    assert!(node.kv().store.replicas().len() >= 4);
+    // One transaction over four ranges.
+    client.batch_execute("UPDATE t SET v = v + 1").await.unwrap();
+    let sum: i64 = client.query_one("SELECT sum(v) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(sum, 100);
+    let ids: Vec<i32> = client
+        .query("SELECT id FROM t ORDER BY id DESC LIMIT 3", &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(ids, [100, 99, 98]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_committed_is_there_after_a_restart() {
     let dir = TempDir::new().unwrap();
     let config = config(dir.path(), "one");

@@ -119,6 +119,16 @@ impl Span {
         Self { start: key, end }
     }
 
+    /// The span of one position in the keyspace, which need not be a stored key: an anchor may be the beginning of a
+    /// table. No range boundary lies inside it.
+    #[must_use]
+    pub fn position(key: Key) -> Self {
+        let mut end = Vec::with_capacity(key.0.len() + 1);
+        end.extend_from_slice(&key.0);
+        end.push(0);
+        Self { start: key, end: Key(end.into()) }
+    }
+
     /// Every key that starts with `prefix`.
     #[must_use]
     pub fn prefix(prefix: Key) -> Self {
@@ -188,6 +198,15 @@ mod tests {
         assert!(k.next() < key(b"ac"), "the next unrelated key stays outside");
         assert!(Span::point(k.clone()).contains(b"ab"));
         assert!(!Span::point(k).contains(b"ac"));
+    }
+
+    #[test]
+    fn no_range_boundary_lies_inside_a_position() {
+        // A range may end at the first row of a table whose beginning is an anchor: the point would reach beyond it.
+        let (table, row) = (key(b"t"), key(b"t\x05"));
+        let range = Span::new(Key::MIN, row);
+        assert!(range.contains_span(&Span::position(table.clone())));
+        assert!(!range.contains_span(&Span::point(table)));
     }
 
     #[test]

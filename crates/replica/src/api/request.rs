@@ -176,10 +176,10 @@ impl Request {
             | Self::ClearRange { span }
             | Self::Refresh { span, .. }
             | Self::ResolveSpan { span, .. } => Some(span.clone()),
-            Self::EndTxn { .. } => anchor.map(|key| Span::point(key.clone())),
-            Self::HeartbeatTxn { anchor, .. } | Self::ForgetTxn { anchor, .. } => Some(Span::point(anchor.clone())),
-            Self::PushTxn { pushee, .. } => Some(Span::point(pushee.anchor.clone())),
-            Self::RecoverTxn { txn, .. } => Some(Span::point(txn.anchor.clone())),
+            Self::EndTxn { .. } => anchor.map(|key| Span::position(key.clone())),
+            Self::HeartbeatTxn { anchor, .. } | Self::ForgetTxn { anchor, .. } => Some(Span::position(anchor.clone())),
+            Self::PushTxn { pushee, .. } => Some(Span::position(pushee.anchor.clone())),
+            Self::RecoverTxn { txn, .. } => Some(Span::position(txn.anchor.clone())),
             Self::UpdateMeta { descriptor } => Some(Span::point(keys::keyspace::meta(&descriptor.end))),
             Self::Split { .. }
             | Self::ChangeReplicas { .. }
