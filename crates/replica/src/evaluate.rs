@@ -28,12 +28,17 @@ use crate::{
     txn_record::{TxnRecord, TxnRegistry},
 };
 
-/// How many intents one resolution of a span removes before it says how to go on.
+/// How many intents the resolutions of one batch remove before they say how to go on.
 const RESOLVE_MAX: usize = 5_000;
+/// And how many bytes their command may have.
+const RESOLVE_MAX_BYTES: usize = 4 << 20;
 
 /// Why a batch could not be evaluated.
 pub(crate) enum EvalError {
     Kv(KvError),
+    /// A locking read must move up before it can be answered. The lock is its transaction's all the same: who gave
+    /// its place away while it moves would come back behind those that waited for it, and take them for a circle.
+    RetryLocked { error: KvError, key: Key, strength: LockStrength },
     /// Others hold these keys provisionally.
     Intents(Vec<(Key, LockRecord)>),
     /// An unreplicated lock is in the way of a key that only evaluation found.
@@ -88,6 +93,8 @@ struct State<'b> {
     write_ts: Timestamp,
     max_keys: u64,
     max_bytes: u64,
+    /// Intents that may still be resolved.
+    resolve_left: usize,
     out: Evaluated,
 }
 
@@ -105,6 +112,7 @@ impl Evaluator<'_> {
             write_ts,
             max_keys: header.max_keys,
             max_bytes: header.max_bytes,
+            resolve_left: RESOLVE_MAX,
             out: Evaluated {
                 responses: Vec::with_capacity(request.requests.len()),
                 batch: WriteBatch::new(),
@@ -266,11 +274,18 @@ impl Evaluator<'_> {
                 Ok(value) => return Ok(value),
                 Err(ReadConflict::Locked(intents)) => return Err(EvalError::Intents(intents)),
                 Err(ReadConflict::Storage(error)) => return Err(error.into()),
-                Err(ReadConflict::Uncertain { existing, .. }) => {
+                Err(ReadConflict::Uncertain { existing, key }) => {
                     let nothing_read = state.out.reads.is_empty();
                     if !state.request.header.can_forward || !nothing_read {
-                        let reason = if lock.is_some() { RetryReason::ReadChanged } else { RetryReason::Uncertain };
-                        return Err(KvError::Retry { reason, to: existing.max(state.read_ts.next()) }.into());
+                        let to = existing.max(state.read_ts.next());
+                        return Err(match lock {
+                            Some(strength) => EvalError::RetryLocked {
+                                error: KvError::Retry { reason: RetryReason::ReadChanged, to },
+                                key,
+                                strength,
+                            },
+                            None => KvError::Retry { reason: RetryReason::Uncertain, to }.into(),
+                        });
                     }
                     state.read_ts = existing.max(state.read_ts.next());
                     state.write_ts = state.write_ts.max(state.read_ts);
@@ -613,13 +628,20 @@ impl Evaluator<'_> {
         status: TxnStatus,
         commit_ts: Timestamp,
     ) -> Result<Response, EvalError> {
-        let found = self.engine.locks_in(span, RESOLVE_MAX)?;
-        let full = found.len() == RESOLVE_MAX;
-        let resume = match found.last() {
-            Some((key, _)) if full => Some(Span::new(key.next(), span.end.clone())),
+        if state.resolve_left == 0 || state.out.batch.byte_size() > RESOLVE_MAX_BYTES {
+            return Ok(Response::ResolveSpan { resume: Some(span.clone()) });
+        }
+        let found = self.engine.locks_in(span, state.resolve_left)?;
+        let mut resume = match found.last() {
+            Some((key, _)) if found.len() == state.resolve_left => Some(Span::new(key.next(), span.end.clone())),
             _ => None,
         };
+        state.resolve_left -= found.len();
         for (key, lock) in found {
+            if state.out.batch.byte_size() > RESOLVE_MAX_BYTES {
+                resume = Some(Span::new(key, span.end.clone()));
+                break;
+            }
             if lock.txn.id != txn.id {
                 continue;
             }

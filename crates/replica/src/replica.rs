@@ -30,9 +30,10 @@ use concurrency::{
     WaitOutcome, Waiter,
 };
 use hlc::{Clock, Timestamp};
-use keys::{Key, LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, Span, StoreId, Term, TxnMeta, keyspace};
+use keys::{Key, LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, Span, StoreId, Term, TxnId, TxnMeta, keyspace};
 use parking_lot::Mutex;
 use raft::{Group, Lease, ProposeError};
+use rustc_hash::FxHashSet;
 use storage::{Engine, StorageError};
 
 use crate::{
@@ -73,6 +74,8 @@ pub struct Replica {
     lease_term: AtomicU64,
     new_lease: Mutex<()>,
     pub(crate) admin: tokio::sync::Mutex<()>,
+    /// Finished transactions whose intents are being removed for a coordinator that is gone.
+    resolving: Arc<Mutex<FxHashSet<TxnId>>>,
     pub(crate) metrics: ReplicaMetrics,
 }
 
@@ -108,6 +111,7 @@ impl Replica {
             lease_term: AtomicU64::new(0),
             new_lease: Mutex::new(()),
             admin: tokio::sync::Mutex::new(()),
+            resolving: Arc::default(),
             metrics: ReplicaMetrics::default(),
         }
     }
@@ -273,6 +277,13 @@ impl Replica {
         };
         evaluator.evaluate(request).map_err(|error| match error {
             EvalError::Kv(error) => Attempt::Error(error),
+            EvalError::RetryLocked { error, key, strength } => {
+                let Some(txn) = request.header.txn.as_ref() else { return Attempt::Error(error) };
+                match self.locks.acquire(&key, &txn.meta, strength) {
+                    Acquired::Acquired => Attempt::Error(error),
+                    Acquired::Blocked(conflict) => Attempt::Conflict(conflict),
+                }
+            }
             EvalError::Storage(error) => Attempt::Error(self.storage_error(error)),
             EvalError::Locked(conflict) => Attempt::Conflict(conflict),
             EvalError::Intents(intents) => {
@@ -461,7 +472,7 @@ impl Replica {
                 // An intent may be left over from a transaction that is long over: ask at once.
                 patience = PUSH_EVERY;
                 if let Some(holder) = waiter.holder() {
-                    self.push_holder(header, &conflict.key, holder).await?;
+                    self.push_holder(request, &conflict.key, holder).await?;
                 }
             }
             let push_at = tokio::time::Instant::now() + patience;
@@ -484,7 +495,7 @@ impl Replica {
                     patience = PUSH_EVERY;
                     waited_long = true;
                     for holder in waiter.blockers() {
-                        self.push_holder(header, &conflict.key, holder).await?;
+                        self.push_holder(request, &conflict.key, holder).await?;
                     }
                 }
             }
@@ -506,14 +517,14 @@ impl Replica {
     }
 
     /// Asks what has become of a transaction in the way, and cleans up after it if it is over.
-    async fn push_holder(&self, header: &Header, key: &Key, holder: TxnMeta) -> Result<(), KvError> {
+    async fn push_holder(&self, request: &BatchRequest, key: &Key, holder: TxnMeta) -> Result<(), KvError> {
         use crate::api::PushKind;
         self.metrics.pushes.fetch_add(1, Ordering::Relaxed);
         // A holder without an anchor holds a lock and has written nothing: it cannot be looked up yet.
         if holder.anchor == Key::MIN {
             return Ok(());
         }
-        let pusher = header.txn.as_ref().map(|txn| txn.meta.clone());
+        let pusher = request.header.txn.as_ref().map(|txn| txn.meta.clone());
         let mut dependents = Vec::new();
         if let Some(pusher) = pusher.as_ref().filter(|pusher| pusher.anchor != Key::MIN) {
             let own = self.deps.outbound.push_txn(pusher.clone(), None, Vec::new(), PushKind::Query).await;
@@ -535,11 +546,11 @@ impl Replica {
                 }
                 let pushed =
                     self.deps.outbound.push_txn(holder.clone(), Some(pusher.clone()), dependents, PushKind::Abort).await?;
-                return self.clean_up(key, holder, pushed).await;
+                return self.clean_up(request, key, holder, pushed).await;
             }
         }
         match self.deps.outbound.push_txn(holder.clone(), pusher, dependents, PushKind::Query).await {
-            Ok(pushed) => self.clean_up(key, holder, pushed).await,
+            Ok(pushed) => self.clean_up(request, key, holder, pushed).await,
             // Its range is away for now; the next push may find it.
             Err(error) => {
                 tracing::debug!(%error, holder = %holder.id, "push");
@@ -550,6 +561,7 @@ impl Replica {
 
     async fn clean_up(
         &self,
+        request: &BatchRequest,
         key: &Key,
         holder: TxnMeta,
         pushed: crate::api::PushedTxn,
@@ -578,16 +590,18 @@ impl Replica {
                 (status, ts)
             }
         };
-        // This key at once, as somebody waits for it; the rest of the transaction's in its own time.
-        outbound.resolve(vec![Span::point(key.clone())], holder.clone(), status, commit_ts).await?;
+        // What somebody waits for at once; the rest only if the coordinator is gone, and then once.
+        outbound.resolve(vec![wanted_span(request, key)], holder.clone(), status, commit_ts).await?;
         self.locks.txn_finished(holder.id);
         let rest = pushed.locks;
-        if !rest.is_empty() {
-            let outbound = outbound.clone();
+        if pushed.expired && !rest.is_empty() && self.resolving.lock().insert(holder.id) {
+            let (outbound, resolving) = (outbound.clone(), self.resolving.clone());
             tokio::spawn(async move {
+                let id = holder.id;
                 if let Err(error) = outbound.resolve(rest, holder, status, commit_ts).await {
                     tracing::debug!(%error, "resolve after recovery");
                 }
+                resolving.lock().remove(&id);
             });
         }
         Ok(())
@@ -669,6 +683,15 @@ impl Drop for Proposal {
             });
         }
     }
+}
+
+/// What the request has yet to read from `key` on: a scan meets all the intents of a finished transaction there.
+fn wanted_span(request: &BatchRequest, key: &Key) -> Span {
+    let scanned = request.requests.iter().find_map(|item| match item {
+        Request::Scan { span, .. } | Request::DeleteRange { span } if span.contains(key.as_bytes()) => Some(span),
+        _ => None,
+    });
+    scanned.cloned().unwrap_or_else(|| Span::point(key.clone()))
 }
 
 fn wanted_strength(request: &BatchRequest, key: &Key) -> Option<LockStrength> {

@@ -33,6 +33,9 @@ use crate::{
 /// With more writes elsewhere than this a staging record would be too large: intents first, then the record.
 const MAX_IN_FLIGHT: usize = 1024;
 
+/// Spans resolved by one batch.
+const RESOLVE_AT_ONCE: usize = 64;
+
 /// The writes of one range.
 struct Group {
     range: Arc<CachedRange>,
@@ -158,7 +161,7 @@ impl Txn {
                 spans.add_point(key.clone());
             }
         }
-        let spans: Vec<Span> = spans.iter().cloned().collect();
+        let spans = spans.into_recorded();
 
         let elsewhere: usize = groups
             .iter()
@@ -326,7 +329,7 @@ impl Txn {
         for span in intents.iter() {
             spans.add(span.clone());
         }
-        let spans: Vec<Span> = spans.iter().cloned().collect();
+        let spans = spans.into_recorded();
         let (db, meta) = (self.db.clone(), self.meta.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
@@ -436,12 +439,12 @@ impl Db {
                 continue;
             }
             let Ok(range) = self.locate(span.start.as_bytes()).await else { return false };
-            // Everything that lies in this range goes in one batch.
+            // What lies in this range goes in few batches, none of which latches so much that others queue up.
             let here = range.descriptor.span();
             let mut pieces = Vec::with_capacity(1);
             let mut rest = Vec::new();
             for span in todo.drain(..).chain([span]) {
-                match span.intersect(&here) {
+                match span.intersect(&here).filter(|_| pieces.len() < RESOLVE_AT_ONCE) {
                     None => rest.push(span),
                     Some(piece) => {
                         if span.start < piece.start {

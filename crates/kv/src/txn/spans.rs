@@ -7,6 +7,8 @@ use keys::{Key, Span};
 
 /// Past this many spans, neighbours are joined.
 const MAX_SPANS: usize = 4096;
+/// With more spans than this a transaction record, and the latches of what resolves it, would cost too much.
+const MAX_RECORDED: usize = 512;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct SpanSet {
@@ -37,7 +39,7 @@ impl SpanSet {
         }
         self.spans.push(span);
         if self.spans.len() >= MAX_SPANS && self.spans.len() >= self.compacted * 2 {
-            self.compact();
+            self.compact(MAX_SPANS);
         }
     }
 
@@ -54,8 +56,16 @@ impl SpanSet {
         self.compacted = 0;
     }
 
-    /// Sorted, disjoint spans; joined by the narrowest gaps when there are still too many.
-    fn compact(&mut self) {
+    /// The spans as a record keeps them: few enough to be written and latched at a time.
+    pub fn into_recorded(mut self) -> Vec<Span> {
+        while self.spans.len() > MAX_RECORDED {
+            self.compact(MAX_RECORDED);
+        }
+        self.spans
+    }
+
+    /// Sorted, disjoint spans; every second gap goes when there are still `max`.
+    fn compact(&mut self, max: usize) {
         self.spans.sort_by(|a, b| a.start.cmp(&b.start));
         let mut joined: Vec<Span> = Vec::with_capacity(self.spans.len());
         for span in self.spans.drain(..) {
@@ -68,7 +78,7 @@ impl SpanSet {
                 _ => joined.push(span),
             }
         }
-        if joined.len() >= MAX_SPANS {
+        if joined.len() >= max {
             // Every second gap goes: half as many spans, each still near what was read.
             joined = joined
                 .chunks(2)
@@ -94,6 +104,20 @@ mod tests {
         assert!(set.len() < 2 * MAX_SPANS);
         for key in &keys {
             assert!(set.iter().any(|span| span.contains(key.as_bytes())));
+        }
+    }
+
+    #[test]
+    fn a_record_of_many_writes_stays_small() {
+        let mut set = SpanSet::default();
+        let keys: Vec<Key> = (0..100_000_u32).map(|n| Key::from(n.to_be_bytes().to_vec())).collect();
+        for key in &keys {
+            set.add_point(key.clone());
+        }
+        let recorded = set.into_recorded();
+        assert!(recorded.len() <= MAX_RECORDED, "{}", recorded.len());
+        for key in &keys {
+            assert!(recorded.iter().any(|span| span.contains(key.as_bytes())));
         }
     }
 
