@@ -60,6 +60,11 @@ impl CopyIn {
     }
 
     #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.options.format == CopyFormat::Binary
+    }
+
+    #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
     }

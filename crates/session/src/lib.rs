@@ -12,13 +12,14 @@ mod copy;
 mod explain;
 mod host;
 mod portal;
+mod prepared;
 mod session;
 mod settings;
 mod sink;
 
 pub use copy::CopyIn;
 pub use exec::{CancelFlag, CancelReason};
-pub use portal::Portal;
+pub use portal::{Formats, Portal};
 pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus};
 pub use settings::Settings;
 pub use sink::{Severity, Sink};

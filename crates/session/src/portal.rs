@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use exec::{ExecContext, MemoryBudget};
 use plan::{PreparedPlan, StatementKind};
-use types::{Batch, Datum, SqlError, SqlResult, SqlState};
+use smallvec::SmallVec;
+use types::{Batch, Datum, Formatting, SqlError, SqlResult, SqlState};
 
 use crate::{
     Completion, Prepared, Session,
@@ -21,12 +22,14 @@ use crate::{
     sink::{Keep, Sink, send},
 };
 
+/// What Bind asked of the result's columns: the wire's own affair.
+pub type Formats = SmallVec<[i16; 8]>;
+
 /// A prepared statement with its parameters.
 pub struct Portal {
     pub prepared: Prepared,
     params: Vec<Datum>,
-    /// What Bind asked of the result's columns: the wire's own affair.
-    pub formats: Arc<[i16]>,
+    pub formats: Formats,
     state: State,
 }
 
@@ -88,6 +91,7 @@ pub(crate) async fn pump(
     sink: &mut dyn Sink,
     ctx: &mut ExecContext<'_>,
 ) -> SqlResult<Pulled> {
+    let formatting = ctx.eval.formatting;
     let mut rows = 0;
     loop {
         let (batch, from) = match rest.take() {
@@ -99,7 +103,7 @@ pub(crate) async fn pump(
         };
         let left = batch.len() - from;
         let taken = if limit == 0 { left } else { left.min(limit - rows) };
-        send(sink, &batch, from..from + taken).await?;
+        send(sink, &batch, from..from + taken, formatting).await?;
         rows += taken;
         if taken < left {
             *rest = Some((batch, from + taken));
@@ -115,7 +119,7 @@ impl Session {
     ///
     /// # Errors
     /// 42P03 when the name is taken.
-    pub fn bind(&mut self, name: &str, prepared: Prepared, params: Vec<Datum>, formats: Arc<[i16]>) -> SqlResult<()> {
+    pub fn bind(&mut self, name: &str, prepared: Prepared, params: Vec<Datum>, formats: Formats) -> SqlResult<()> {
         if !name.is_empty() && self.portals.contains_key(name) {
             return Err(SqlError::new(SqlState::DuplicateCursor, format!("portal \"{name}\" already exists")));
         }
@@ -177,7 +181,7 @@ impl Session {
             }
             State::Kept { batches, tag } => {
                 let tag = tag.clone();
-                let is_done = give(batches, limit, sink).await?;
+                let is_done = give(batches, limit, sink, &self.formatting()).await?;
                 if is_done {
                     portal.state = State::Done;
                     return Ok(Completion::Done(tag));
@@ -233,7 +237,7 @@ impl Session {
         let mut keep = Keep { client: sink, batches: Vec::new() };
         let completion = self.run_with(&run, &mut keep).await?;
         let mut batches = VecDeque::from(keep.batches);
-        let is_done = give(&mut batches, limit, sink).await?;
+        let is_done = give(&mut batches, limit, sink, &self.formatting()).await?;
         match completion {
             Completion::Done(tag) if !is_done => {
                 portal.state = State::Kept { batches, tag };
@@ -270,11 +274,16 @@ impl Session {
 }
 
 /// Rows that were kept; whether there are no more.
-async fn give(batches: &mut VecDeque<Batch>, limit: usize, sink: &mut dyn Sink) -> SqlResult<bool> {
+async fn give(
+    batches: &mut VecDeque<Batch>,
+    limit: usize,
+    sink: &mut dyn Sink,
+    formatting: &Formatting,
+) -> SqlResult<bool> {
     let mut left = if limit == 0 { usize::MAX } else { limit };
     while let Some(batch) = batches.pop_front() {
         let taken = batch.len().min(left);
-        send(sink, &batch, 0..taken).await?;
+        send(sink, &batch, 0..taken, formatting).await?;
         left -= taken;
         if taken < batch.len() {
             batches.push_front(batch.slice(taken, batch.len() - taken));

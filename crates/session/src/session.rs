@@ -18,7 +18,7 @@ use keys::Span;
 use kv::{Savepoint, Txn, TxnOptions};
 use parking_lot::Mutex;
 use plan::{
-    Expr, ParsedStatement, PlanContext, PlanColumn, PreparedPlan, StatementKind, Utility,
+    Expr, ParsedStatement, PlanContext, PreparedPlan, StatementKind, Utility,
     statement::{DiscardKind, IsolationLevel, TransactionModes},
 };
 use rand::SeedableRng;
@@ -29,6 +29,7 @@ use crate::{
     copy::CopyIn,
     host::{CatalogHost, NoRows, SessionHost},
     portal::{Portal, Running, pump},
+    prepared::UNCOMMITTED,
     settings::Settings,
     sink::{Severity, Sink, send},
 };
@@ -97,7 +98,7 @@ struct NamedSavepoint {
 #[derive(Clone)]
 pub struct Prepared {
     pub statement: Option<Arc<ParsedStatement>>,
-    pub hints: Vec<Option<SqlType>>,
+    pub hints: Arc<[Option<SqlType>]>,
     pub plan: Arc<PreparedPlan>,
 }
 
@@ -184,7 +185,7 @@ impl Session {
         }
     }
 
-    fn catalog(&self) -> Arc<CatalogSnapshot> {
+    pub(crate) fn catalog(&self) -> Arc<CatalogSnapshot> {
         match &self.block {
             Some(block) => match &block.change {
                 Some(change) => Arc::new(change.snapshot().clone()),
@@ -247,7 +248,22 @@ impl Session {
             eval: &eval,
             formatting: &formatting,
         };
-        plan::plan_statement(statement, &context)
+        let mut plan = plan::plan_statement(statement, &context)?;
+        if self.has_changed_catalog() {
+            plan.catalog_version = UNCOMMITTED;
+        }
+        Ok(plan)
+    }
+
+    pub(crate) fn has_changed_catalog(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| block.change.is_some())
+    }
+
+    /// The settings of text output, with names for oids.
+    pub(crate) fn formatting(&self) -> types::Formatting {
+        let mut formatting = self.settings.formatting.clone();
+        formatting.oid_names = Some(Arc::new(self.catalog_host(self.catalog())));
+        formatting
     }
 
     /// Prepares a statement under a name; an empty name is replaced silently.
@@ -280,7 +296,7 @@ impl Session {
             }
             None => empty_plan(),
         };
-        let prepared = Prepared { statement: statement.map(Arc::new), hints, plan: Arc::new(plan) };
+        let prepared = Prepared { statement: statement.map(Arc::new), hints: hints.into(), plan: Arc::new(plan) };
         self.prepared.insert(name.to_owned(), prepared);
         Ok(())
     }
@@ -303,11 +319,15 @@ impl Session {
         })
     }
 
+    pub(crate) fn keep_prepared(&mut self, name: &str, prepared: &Prepared) {
+        self.prepared.insert(name.to_owned(), prepared.clone());
+    }
+
     pub fn deallocate(&mut self, name: &str) {
         self.prepared.remove(name);
     }
 
-    fn check_failed(&self, statement: &ParsedStatement) -> SqlResult<()> {
+    pub(crate) fn check_failed(&self, statement: &ParsedStatement) -> SqlResult<()> {
         if self.status() == TransactionStatus::Failed && !statement.is_transaction_control() {
             return Err(SqlError::new(
                 SqlState::InFailedSqlTransaction,
@@ -420,7 +440,7 @@ impl Session {
     }
 
     /// An error inside a block makes the block fail; outside, the statement's transaction is gone.
-    pub(crate) async fn fail(&mut self, error: SqlError) -> SqlError {
+    pub async fn fail(&mut self, error: SqlError) -> SqlError {
         self.suspended = None;
         self.portals.clear();
         match &mut self.block {
@@ -467,17 +487,9 @@ impl Session {
         if self.status() == TransactionStatus::Failed {
             return self.in_failed_block(run.statement).await;
         }
-        let version = self.catalog().version();
         let plan = match run.planned {
-            Some(plan) if plan.catalog_version == version => plan.clone(),
-            Some(old) => {
-                let plan = self.plan(run.statement, run.hints)?;
-                let same = |(old, new): (&PlanColumn, &PlanColumn)| old.ty == new.ty;
-                if plan.columns.len() != old.columns.len() || !old.columns.iter().zip(&plan.columns).all(same) {
-                    return Err(SqlError::not_supported("cached plan must not change result type").into());
-                }
-                Arc::new(plan)
-            }
+            Some(plan) if self.is_current(plan) => plan.clone(),
+            Some(old) => Arc::new(self.plan_again(run.statement, old)?),
             None => Arc::new(self.plan(run.statement, run.hints)?),
         };
         let began = self.block.is_none();
@@ -764,10 +776,9 @@ impl Session {
                 done("ROLLBACK")
             }
             Utility::Savepoint(name) => {
-                let block = self.in_block("SAVEPOINT")?;
-                let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
                 let settings = self.settings.clone();
                 let block = self.in_block("SAVEPOINT")?;
+                let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
                 block.savepoints.push(NamedSavepoint { name: name.clone(), savepoint, change, settings });
                 done("SAVEPOINT")
             }
@@ -818,7 +829,7 @@ impl Session {
                     sink.columns(&plan.columns);
                 }
                 let row = Batch::from_rows(&[SqlType::Text], &[vec![Datum::text(value)]]);
-                send(sink, &row, 0..1).await?;
+                send(sink, &row, 0..1, &self.settings.formatting).await?;
                 done("SHOW")
             }
             Utility::ShowAll => {
@@ -831,7 +842,7 @@ impl Session {
                     .into_iter()
                     .map(|(name, value)| vec![Datum::text(name), Datum::text(value), Datum::text("")])
                     .collect();
-                send(sink, &Batch::from_rows(&[SqlType::Text; 3], &rows), 0..rows.len()).await?;
+                send(sink, &Batch::from_rows(&[SqlType::Text; 3], &rows), 0..rows.len(), &self.settings.formatting).await?;
                 done("SHOW")
             }
             Utility::Prepare { name, params, statement } => {
@@ -886,7 +897,7 @@ impl Session {
                 }
                 let lines = crate::explain::lines(inner, *options);
                 let rows: Vec<Vec<Datum>> = lines.into_iter().map(|line| vec![Datum::text(line)]).collect();
-                send(sink, &Batch::from_rows(&[SqlType::Text], &rows), 0..rows.len()).await?;
+                send(sink, &Batch::from_rows(&[SqlType::Text], &rows), 0..rows.len(), &self.settings.formatting).await?;
                 done("EXPLAIN")
             }
             Utility::Discard(kind) => {
@@ -945,8 +956,8 @@ impl Session {
             })
             .await?;
         let plan = match &prepared.statement {
-            Some(statement) if prepared.plan.catalog_version != self.catalog().version() => {
-                Arc::new(self.plan(statement, &prepared.hints)?)
+            Some(statement) if !self.is_current(&prepared.plan) => {
+                Arc::new(self.plan_again(statement, &prepared.plan)?)
             }
             _ => prepared.plan,
         };

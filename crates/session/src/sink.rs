@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use futures::future::BoxFuture;
 use plan::{PlanColumn, statement::CopyOptions};
-use types::{Batch, SqlError, SqlResult};
+use types::{Batch, Formatting, SqlError, SqlResult};
 
 /// How loud a notice is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// When a value cannot be shown.
-    fn rows(&mut self, batch: &Batch, rows: Range<usize>) -> SqlResult<usize>;
+    fn rows(&mut self, batch: &Batch, rows: Range<usize>, formatting: &Formatting) -> SqlResult<usize>;
     /// Waits until there is room again.
     ///
     /// # Errors
@@ -48,9 +48,14 @@ pub trait Sink: Send {
 }
 
 /// Gives a sink rows of a batch, at its own speed.
-pub(crate) async fn send(sink: &mut dyn Sink, batch: &Batch, mut rows: Range<usize>) -> SqlResult<()> {
+pub(crate) async fn send(
+    sink: &mut dyn Sink,
+    batch: &Batch,
+    mut rows: Range<usize>,
+    formatting: &Formatting,
+) -> SqlResult<()> {
     loop {
-        rows.start = sink.rows(batch, rows.clone())?;
+        rows.start = sink.rows(batch, rows.clone(), formatting)?;
         if rows.is_empty() {
             return Ok(());
         }
@@ -73,7 +78,7 @@ impl Sink for Keep<'_> {
         self.client.copy_out(columns, options);
     }
 
-    fn rows(&mut self, batch: &Batch, rows: Range<usize>) -> SqlResult<usize> {
+    fn rows(&mut self, batch: &Batch, rows: Range<usize>, _formatting: &Formatting) -> SqlResult<usize> {
         if !rows.is_empty() {
             self.batches.push(batch.slice(rows.start, rows.len()));
         }
