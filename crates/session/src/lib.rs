@@ -9,6 +9,7 @@
 //! Deliberately left out: bytes on the wire, the rows of the catalogs.
 
 mod copy;
+mod cursor;
 mod explain;
 mod host;
 mod portal;

@@ -12,12 +12,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use exec::{ExecContext, MemoryBudget};
-use plan::{PreparedPlan, StatementKind};
+use plan::{PreparedPlan, StatementKind, statement::FetchDirection};
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use types::{Batch, Datum, Formatting, SqlError, SqlResult, SqlState};
 
 use crate::{
     Completion, Prepared, Session,
+    cursor::Cursor,
     session::{Ending, Failure, Run, STATEMENT_MEMORY},
     sink::{Keep, Sink, send},
 };
@@ -31,12 +33,94 @@ pub struct Portal {
     params: Vec<Datum>,
     pub formats: Formats,
     state: State,
+    /// Its number among the session's portals.
+    born: u64,
+    /// It has outlived its transaction.
+    is_held: bool,
+}
+
+impl Portal {
+    fn new(prepared: Prepared, params: Vec<Datum>, formats: Formats, state: State) -> Self {
+        Self { prepared, params, formats, state, born: 0, is_held: false }
+    }
+
+    pub(crate) fn for_cursor(plan: Arc<PreparedPlan>, cursor: Cursor) -> Self {
+        let prepared = Prepared { statement: None, hints: Arc::from([]), plan };
+        Self::new(prepared, Vec::new(), Formats::new(), State::Cursor(Box::new(cursor)))
+    }
+
+    /// # Errors
+    /// 55000 for a portal that is none.
+    pub(crate) fn cursor(&mut self) -> SqlResult<&mut Cursor> {
+        match &mut self.state {
+            State::Cursor(cursor) => Ok(cursor),
+            _ => Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, "a portal of the protocol is not fetched from")),
+        }
+    }
+}
+
+/// A session's portals by name.
+#[derive(Default)]
+pub(crate) struct Portals {
+    open: FxHashMap<String, Portal>,
+    born: u64,
+}
+
+impl Portals {
+    pub fn contains(&self, name: &str) -> bool {
+        self.open.contains_key(name)
+    }
+
+    /// Puts a portal in, or back in.
+    pub fn insert(&mut self, name: &str, mut portal: Portal) {
+        if portal.born == 0 {
+            self.born += 1;
+            portal.born = self.born;
+        }
+        self.open.insert(name.to_owned(), portal);
+    }
+
+    pub fn remove(&mut self, name: &str) -> Option<Portal> {
+        self.open.remove(name)
+    }
+
+    pub fn clear(&mut self) {
+        self.open.clear();
+    }
+
+    /// Where [`Portals::forget_since`] can go back to.
+    pub fn mark(&self) -> u64 {
+        self.born
+    }
+
+    pub fn forget_since(&mut self, mark: u64) {
+        self.open.retain(|_, portal| portal.born <= mark);
+    }
+
+    /// The cursors that are to outlive the transaction.
+    pub fn to_hold(&self) -> Vec<String> {
+        let is_to_hold =
+            |portal: &Portal| !portal.is_held && matches!(&portal.state, State::Cursor(cursor) if cursor.hold);
+        self.open.iter().filter(|(_, portal)| is_to_hold(portal)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Ends them with their transaction.
+    pub fn end(&mut self, has_committed: bool) {
+        if self.open.is_empty() {
+            return;
+        }
+        self.open.retain(|_, portal| {
+            portal.is_held |= has_committed && matches!(&portal.state, State::Cursor(cursor) if cursor.hold);
+            portal.is_held
+        });
+    }
 }
 
 enum State {
     Bound,
     Running(Box<Running>),
     Kept { batches: VecDeque<Batch>, tag: String },
+    Cursor(Box<Cursor>),
     Done,
 }
 
@@ -47,7 +131,8 @@ pub(crate) struct Running {
     operator: exec::BoxOperator,
     /// A batch of which rows are left, from this one on.
     rest: Option<(Batch, usize)>,
-    statement: Option<kv::StatementMark>,
+    /// Where it began; none before that.
+    pub statement: Option<kv::StatementMark>,
     ctes: exec::Ctes,
     subqueries: exec::SubqueryCache,
     memory: MemoryBudget,
@@ -120,17 +205,17 @@ impl Session {
     /// # Errors
     /// 42P03 when the name is taken.
     pub fn bind(&mut self, name: &str, prepared: Prepared, params: Vec<Datum>, formats: Formats) -> SqlResult<()> {
-        if !name.is_empty() && self.portals.contains_key(name) {
-            return Err(SqlError::new(SqlState::DuplicateCursor, format!("portal \"{name}\" already exists")));
+        if !name.is_empty() && self.portals.contains(name) {
+            return Err(SqlError::new(SqlState::DuplicateCursor, format!("cursor \"{name}\" already exists")));
         }
-        self.portals.insert(name.to_owned(), Portal { prepared, params, formats, state: State::Bound });
+        self.portals.insert(name, Portal::new(prepared, params, formats, State::Bound));
         Ok(())
     }
 
     /// # Errors
     /// 34000 when there is none of that name.
     pub fn portal(&self, name: &str) -> SqlResult<&Portal> {
-        self.portals.get(name).ok_or_else(|| no_portal(name))
+        self.portals.open.get(name).ok_or_else(|| no_portal(name))
     }
 
     pub fn close_portal(&mut self, name: &str) {
@@ -151,8 +236,8 @@ impl Session {
         // Taken out, for the statement may end the transaction, and with it all portals.
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
         let completion = self.run_portal(&mut portal, name, limit, sink, ending).await?;
-        if self.block.is_some() {
-            self.portals.insert(name.to_owned(), portal);
+        if self.block.is_some() || portal.is_held {
+            self.portals.insert(name, portal);
         }
         Ok(completion)
     }
@@ -170,7 +255,9 @@ impl Session {
             State::Running(running) => {
                 self.start_clock();
                 let tag = running.plan.tag;
-                match self.pull(running, limit, sink).await {
+                let outcome = self.pull(running, limit, sink).await;
+                self.stop_clock();
+                match outcome {
                     Ok(pulled) if pulled.is_done => {
                         portal.state = State::Done;
                         Ok(Completion::Done(format!("{tag} {}", pulled.rows)))
@@ -187,6 +274,18 @@ impl Session {
                     return Ok(Completion::Done(tag));
                 }
                 Ok(Completion::Suspended)
+            }
+            State::Cursor(cursor) => {
+                self.start_clock();
+                let direction =
+                    if limit == 0 { FetchDirection::ForwardAll } else { FetchDirection::Forward(limit as u64) };
+                let outcome = cursor.go(direction, self, sink).await;
+                self.stop_clock();
+                match outcome {
+                    Ok(rows) if limit > 0 && rows == limit as u64 => Ok(Completion::Suspended),
+                    Ok(rows) => Ok(Completion::Done(format!("SELECT {rows}"))),
+                    Err(failure) => Err(self.fail(failure.into_sql()).await),
+                }
             }
             State::Done => match &portal.prepared.plan.kind {
                 StatementKind::Query { writes: false, .. } => {

@@ -41,7 +41,12 @@ impl Session {
             && !self.is_current(&prepared.plan)
             && self.check_failed(statement).is_ok()
         {
-            prepared.plan = Arc::new(self.plan_again(statement, &prepared.plan)?);
+            let plan = match prepared.plan.tag {
+                // Another cursor of the name may have other columns.
+                "FETCH" => self.plan(statement, &prepared.hints)?,
+                _ => self.plan_again(statement, &prepared.plan)?,
+            };
+            prepared.plan = Arc::new(plan);
             self.keep_prepared(name, &prepared);
         }
         Ok(prepared)

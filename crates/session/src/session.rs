@@ -27,8 +27,9 @@ use types::{Batch, CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
     copy::CopyIn,
+    cursor::CursorOptions,
     host::{CatalogHost, NoRows, SessionHost},
-    portal::{Portal, Running, pump},
+    portal::{Portals, Running, pump},
     prepared::UNCOMMITTED,
     settings::Settings,
     sink::{Severity, Sink, send},
@@ -92,6 +93,7 @@ struct NamedSavepoint {
     savepoint: Savepoint,
     change: Option<CatalogChange>,
     settings: Settings,
+    portals: u64,
 }
 
 /// A named statement.
@@ -116,7 +118,7 @@ pub struct Session {
     cancel: CancelFlag,
     /// Values from before SET LOCAL, to go back to.
     local: Vec<(String, Option<String>)>,
-    pub(crate) portals: FxHashMap<String, Portal>,
+    pub(crate) portals: Portals,
     /// Left by a query that has stopped at its limit, for its portal.
     pub(crate) suspended: Option<Box<Running>>,
     /// Stops the running statement when its time is over.
@@ -164,7 +166,7 @@ impl Session {
             sequences: SequenceState::default(),
             cancel: CancelFlag::default(),
             local: Vec::new(),
-            portals: FxHashMap::default(),
+            portals: Portals::default(),
             suspended: None,
             timer: None,
         })
@@ -252,6 +254,7 @@ impl Session {
         if self.has_changed_catalog() {
             plan.catalog_version = UNCOMMITTED;
         }
+        self.describe_fetch(&mut plan);
         Ok(plan)
     }
 
@@ -356,9 +359,23 @@ impl Session {
         self.start_clock();
         let outcome = self.attempts(run, sink).await;
         if !matches!(outcome, Ok(Completion::CopyIn(_))) {
-            self.timer = None;
+            self.stop_clock();
         }
         outcome
+    }
+
+    pub(crate) fn stop_clock(&mut self) {
+        self.timer = None;
+    }
+
+    pub(crate) fn open_implicit(&mut self) {
+        if self.block.is_none() {
+            self.open_block(false);
+        }
+    }
+
+    pub(crate) fn check_in_block(&mut self, what: &str) -> SqlResult<()> {
+        self.in_block(what).map(|_| ())
     }
 
     /// Forgets what asked the statement before to stop, and sets the limit on this one's time.
@@ -423,7 +440,7 @@ impl Session {
             return Err(self.fail(failure.into_sql()).await);
         }
         if self.block.is_none() {
-            self.portals.clear();
+            self.portals.end(false);
         }
         Ok(())
     }
@@ -442,7 +459,6 @@ impl Session {
     /// An error inside a block makes the block fail; outside, the statement's transaction is gone.
     pub async fn fail(&mut self, error: SqlError) -> SqlError {
         self.suspended = None;
-        self.portals.clear();
         match &mut self.block {
             Some(block) if block.explicit => block.failed = true,
             Some(_) => self.rollback().await,
@@ -498,10 +514,9 @@ impl Session {
             copy.ending = run.ending;
         }
         let Some(block) = &mut self.block else { return Ok(completion) };
-        if !block.explicit && run.ending == Ending::WithStatement {
-            if !matches!(completion, Completion::CopyIn(_) | Completion::Suspended) {
-                self.commit().await?;
-            }
+        let goes_on = matches!(completion, Completion::CopyIn(_) | Completion::Suspended);
+        if !block.explicit && run.ending == Ending::WithStatement && !goes_on {
+            self.commit().await?;
         } else if !(began && block.explicit) {
             // BEGIN alone has told the client nothing that another attempt could contradict.
             block.answered += 1;
@@ -776,10 +791,10 @@ impl Session {
                 done("ROLLBACK")
             }
             Utility::Savepoint(name) => {
-                let settings = self.settings.clone();
+                let (settings, portals) = (self.settings.clone(), self.portals.mark());
                 let block = self.in_block("SAVEPOINT")?;
                 let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
-                block.savepoints.push(NamedSavepoint { name: name.clone(), savepoint, change, settings });
+                block.savepoints.push(NamedSavepoint { name: name.clone(), savepoint, change, settings, portals });
                 done("SAVEPOINT")
             }
             Utility::ReleaseSavepoint(name) => {
@@ -903,6 +918,7 @@ impl Session {
             Utility::Discard(kind) => {
                 match kind {
                     DiscardKind::All => {
+                        self.portals.clear();
                         self.prepared.clear();
                         self.sequences.clear();
                         self.settings.reset_all()?;
@@ -915,9 +931,13 @@ impl Session {
             Utility::Analyze { .. } | Utility::Vacuum { .. } | Utility::LockTable { .. } | Utility::Accepted => {
                 done(plan.tag)
             }
-            Utility::DeclareCursor { .. } | Utility::Fetch { .. } | Utility::CloseCursor(_) => {
-                Err(SqlError::not_supported("cursors").into())
+            Utility::DeclareCursor { name, plan, hold, scroll } => {
+                self.declare_cursor(name, plan, params, CursorOptions { hold: *hold, scroll: *scroll }).await
             }
+            Utility::Fetch { name, direction, move_only } => {
+                self.fetch(name, *direction, *move_only, sink, describe).await
+            }
+            Utility::CloseCursor(name) => self.close_cursor(name.as_deref()),
         }
     }
 
@@ -1042,7 +1062,7 @@ impl Session {
         block.change.clone_from(&target.change);
         block.failed = false;
         self.settings = target.settings.clone();
-        self.portals.clear();
+        self.portals.forget_since(target.portals);
         Ok(())
     }
 
@@ -1095,6 +1115,9 @@ impl Session {
     }
 
     async fn commit(&mut self) -> Result<(), Failure> {
+        if self.block.is_some() {
+            Box::pin(self.hold_cursors()).await?;
+        }
         let Some(block) = &mut self.block else { return Ok(()) };
         if let Err(error) = block.txn.commit().await {
             // A block that cannot commit is over: the client is told, and starts again.
@@ -1104,7 +1127,7 @@ impl Session {
             return Err(Failure::Kv(error));
         }
         let block = self.block.take().expect("it has just committed");
-        self.portals.clear();
+        self.portals.end(true);
         self.end_local_settings();
         if let Some(change) = block.change {
             self.engine.catalog.advance(Arc::new(change.snapshot().clone()));
@@ -1129,7 +1152,7 @@ impl Session {
 
     /// Rolls the block back, if there is one.
     pub async fn rollback(&mut self) {
-        self.portals.clear();
+        self.portals.end(false);
         if let Some(mut block) = self.block.take() {
             if let Some(settings) = block.settings.take() {
                 self.settings = settings;
