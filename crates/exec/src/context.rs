@@ -4,13 +4,14 @@
 //! pulled. Whoever runs a plan with another frame pushes it and pops it before returning, on errors too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use builtins::EvalContext;
 use catalog::{CatalogSnapshot, VirtualTable};
 use plan::{Plan, SequenceOp};
-use types::{Datum, SqlError, SqlResult, SqlState};
+use types::{Datum, SqlError, SqlResult};
 
+pub use crate::cancel::{CancelFlag, CancelReason};
 use crate::eval::EvalScope;
 use crate::memory::MemoryBudget;
 pub use crate::operators::cte::{Ctes, complete as complete_cte};
@@ -20,28 +21,6 @@ use crate::subquery::SubqueryCache;
 /// Rows of the tables that are made when read.
 pub trait VirtualTables: Send + Sync {
     fn rows(&self, table: &VirtualTable, catalog: &CatalogSnapshot) -> SqlResult<Vec<Vec<Datum>>>;
-}
-
-/// Set by whoever wants the statement to stop.
-#[derive(Debug, Clone, Default)]
-pub struct CancelFlag(Arc<AtomicBool>);
-
-impl CancelFlag {
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// For the next statement.
-    pub fn reset(&self) {
-        self.0.store(false, Ordering::Relaxed);
-    }
-
-    pub fn check(&self) -> SqlResult<()> {
-        if self.0.load(Ordering::Relaxed) {
-            return Err(SqlError::new(SqlState::QueryCanceled, "canceling statement due to user request"));
-        }
-        Ok(())
-    }
 }
 
 /// What EXPLAIN ANALYZE shows of a node.

@@ -11,6 +11,7 @@
 //!
 //! Deliberately left out: spilling to disk (an operator over its budget fails with 53200).
 
+mod cancel;
 mod change;
 pub mod context;
 pub mod ddl;
@@ -30,10 +31,10 @@ mod tests;
 mod vectorized;
 mod volatility;
 
-pub use context::{CancelFlag, ExecContext, ExecStats, NodeStats, SequenceState, VirtualTables};
+pub use context::{CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, NodeStats, SequenceState, VirtualTables};
 pub use error::{CATALOG_CHANGED, kv_error};
 pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar};
 pub use memory::{MemoryBudget, Reservation};
-pub use operator::{Operator, build, build_instrumented};
+pub use operator::{BoxOperator, Operator, build, build_instrumented};
 pub use row_write::{TableWriter, fit_row};
 pub use subquery::SubqueryCache;

@@ -1,76 +1,111 @@
 //! Messages to the client, written straight into the connection's buffer.
 
-use bytes::{BufMut, BytesMut};
 use plan::PlanColumn;
-use types::{Batch, Datum, Formatting, SqlError, SqlType, write_binary, write_text};
+use types::{Batch, ColumnVec, Formatting, SqlError, SqlResult, SqlState, SqlType, write_binary, write_text};
 
-fn message(out: &mut BytesMut, kind: u8, body: impl FnOnce(&mut BytesMut)) {
-    out.put_u8(kind);
+fn put_i16(out: &mut Vec<u8>, value: i16) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_i32(out: &mut Vec<u8>, value: i32) {
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_string(out: &mut Vec<u8>, text: &str) {
+    out.extend_from_slice(text.as_bytes());
+    out.push(0);
+}
+
+/// How many columns or parameters there are: never more than a count can say, which the planner sees to.
+fn put_count(out: &mut Vec<u8>, count: usize) {
+    put_i16(out, u16::try_from(count).unwrap_or(u16::MAX) as i16);
+}
+
+/// Writes a length, after what `body` writes, in front of it.
+fn sized(out: &mut Vec<u8>, counts_itself: bool, body: impl FnOnce(&mut Vec<u8>)) -> bool {
     let at = out.len();
-    out.put_i32(0);
+    put_i32(out, 0);
     body(out);
-    let length = (out.len() - at) as i32;
+    let length = out.len() - at - if counts_itself { 0 } else { 4 };
+    let Ok(length) = i32::try_from(length) else { return false };
     out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+    true
 }
 
-fn cstr(out: &mut BytesMut, text: &str) {
-    out.put_slice(text.as_bytes());
-    out.put_u8(0);
+fn message(out: &mut Vec<u8>, kind: u8, body: impl FnOnce(&mut Vec<u8>)) {
+    out.push(kind);
+    let fits = sized(out, true, body);
+    assert!(fits, "only rows, which are checked, can be so long");
 }
 
-pub(crate) fn authentication_ok(out: &mut BytesMut) {
-    message(out, b'R', |out| out.put_i32(0));
+pub(crate) fn authentication_ok(out: &mut Vec<u8>) {
+    message(out, b'R', |out| put_i32(out, 0));
 }
 
-pub(crate) fn parameter_status(out: &mut BytesMut, name: &str, value: &str) {
-    message(out, b'S', |out| {
-        cstr(out, name);
-        cstr(out, value);
-    });
-}
-
-pub(crate) fn backend_key(out: &mut BytesMut, pid: i32, secret: i32) {
-    message(out, b'K', |out| {
-        out.put_i32(pid);
-        out.put_i32(secret);
-    });
-}
-
-pub(crate) fn ready(out: &mut BytesMut, status: u8) {
-    message(out, b'Z', |out| out.put_u8(status));
-}
-
-/// A message without a body.
-pub(crate) fn empty(out: &mut BytesMut, kind: u8) {
-    message(out, kind, |_| {});
-}
-
-pub(crate) fn command_complete(out: &mut BytesMut, tag: &str) {
-    message(out, b'C', |out| cstr(out, tag));
-}
-
-pub(crate) fn parameter_description(out: &mut BytesMut, types: &[SqlType]) {
-    message(out, b't', |out| {
-        out.put_i16(types.len() as i16);
-        for ty in types {
-            out.put_u32(ty.oid());
+/// The newest protocol is 3.0, and these options are not known.
+pub(crate) fn negotiate_protocol_version(out: &mut Vec<u8>, unknown: &[&str]) {
+    message(out, b'v', |out| {
+        put_i32(out, 3 << 16);
+        put_i32(out, unknown.len() as i32);
+        for option in unknown {
+            put_string(out, option);
         }
     });
 }
 
-pub(crate) fn row_description(out: &mut BytesMut, columns: &[PlanColumn], formats: &[i16]) {
+pub(crate) fn parameter_status(out: &mut Vec<u8>, name: &str, value: &str) {
+    message(out, b'S', |out| {
+        put_string(out, name);
+        put_string(out, value);
+    });
+}
+
+pub(crate) fn backend_key(out: &mut Vec<u8>, pid: i32, secret: i32) {
+    message(out, b'K', |out| {
+        put_i32(out, pid);
+        put_i32(out, secret);
+    });
+}
+
+pub(crate) fn ready(out: &mut Vec<u8>, status: u8) {
+    message(out, b'Z', |out| out.push(status));
+}
+
+/// A message without a body.
+pub(crate) fn empty(out: &mut Vec<u8>, kind: u8) {
+    message(out, kind, |_| {});
+}
+
+pub(crate) fn command_complete(out: &mut Vec<u8>, tag: &str) {
+    message(out, b'C', |out| put_string(out, tag));
+}
+
+pub(crate) fn parameter_description(out: &mut Vec<u8>, types: &[SqlType]) {
+    message(out, b't', |out| {
+        put_count(out, types.len());
+        for ty in types {
+            out.extend_from_slice(&shown_type(*ty).oid().to_be_bytes());
+        }
+    });
+}
+
+/// What is still unknown after binding is shown as text.
+fn shown_type(ty: SqlType) -> SqlType {
+    if ty == SqlType::Unknown { SqlType::Text } else { ty }
+}
+
+pub(crate) fn row_description(out: &mut Vec<u8>, columns: &[PlanColumn], formats: &[i16]) {
     message(out, b'T', |out| {
-        out.put_i16(columns.len() as i16);
+        put_count(out, columns.len());
         for (at, column) in columns.iter().enumerate() {
-            cstr(out, &column.name);
-            out.put_u32(column.table_oid);
-            out.put_i16(column.attribute);
-            // What is still unknown after binding is shown as text.
-            let ty = if column.ty == SqlType::Unknown { SqlType::Text } else { column.ty };
-            out.put_u32(ty.oid());
-            out.put_i16(ty.typlen());
-            out.put_i32(ty.typmod());
-            out.put_i16(format_of(formats, at));
+            put_string(out, &column.name);
+            out.extend_from_slice(&column.table_oid.to_be_bytes());
+            put_i16(out, column.attribute);
+            let ty = shown_type(column.ty);
+            out.extend_from_slice(&ty.oid().to_be_bytes());
+            put_i16(out, ty.typlen());
+            put_i32(out, ty.typmod());
+            put_i16(out, format_of(formats, at));
         }
     });
 }
@@ -84,72 +119,109 @@ pub(crate) fn format_of(formats: &[i16], at: usize) -> i16 {
     }
 }
 
-/// A row of a batch as DataRow.
-pub(crate) fn data_row(
-    out: &mut BytesMut,
-    scratch: &mut Vec<u8>,
+/// Appends the text form of a value that is not NULL.
+pub(crate) fn text_value(out: &mut Vec<u8>, column: &ColumnVec, row: usize, ty: &SqlType, formatting: &Formatting) {
+    match column {
+        ColumnVec::Text(strings) => out.extend_from_slice(strings.bytes(row)),
+        ColumnVec::Datum(datums) => write_text(ty, &datums[row], formatting, out),
+        other => write_text(ty, &other.get_datum(row), formatting, out),
+    }
+}
+
+/// Appends the binary form of a value that is not NULL.
+fn binary_value(out: &mut Vec<u8>, column: &ColumnVec, row: usize, ty: &SqlType) {
+    match column {
+        ColumnVec::Text(strings) | ColumnVec::Bytes(strings) => out.extend_from_slice(strings.bytes(row)),
+        ColumnVec::Datum(datums) => write_binary(ty, &datums[row], out),
+        other => write_binary(ty, &other.get_datum(row), out),
+    }
+}
+
+/// A row as DataRow has it, and COPY's binary format: a count, and each value behind its length.
+pub(crate) fn values<'a>(
+    out: &mut Vec<u8>,
     batch: &Batch,
     row: usize,
-    types: &[SqlType],
+    types: impl ExactSizeIterator<Item = &'a SqlType>,
     formats: &[i16],
     formatting: &Formatting,
-) {
-    message(out, b'D', |out| {
-        out.put_i16(types.len() as i16);
-        for (column, ty) in types.iter().enumerate() {
-            let datum = batch.get_datum(column, row);
-            if matches!(datum, Datum::Null) {
-                out.put_i32(-1);
-                continue;
-            }
-            scratch.clear();
-            if format_of(formats, column) == 1 {
-                write_binary(ty, &datum, scratch);
-            } else {
-                write_text(ty, &datum, formatting, scratch);
-            }
-            out.put_i32(scratch.len() as i32);
-            out.put_slice(scratch);
+) -> SqlResult<()> {
+    put_count(out, types.len());
+    for (at, ty) in types.enumerate() {
+        let column = &batch.columns()[at];
+        if column.is_null(row) {
+            put_i32(out, -1);
+            continue;
         }
-    });
+        let fits = sized(out, false, |out| {
+            if format_of(formats, at) == 1 {
+                binary_value(out, column, row, ty);
+            } else {
+                text_value(out, column, row, ty, formatting);
+            }
+        });
+        if !fits {
+            return Err(too_long());
+        }
+    }
+    Ok(())
+}
+
+/// A message whose body can be too long, or fail; nothing is left of it then.
+pub(crate) fn fallible(
+    out: &mut Vec<u8>,
+    kind: u8,
+    body: impl FnOnce(&mut Vec<u8>) -> SqlResult<()>,
+) -> SqlResult<()> {
+    let at = out.len();
+    out.push(kind);
+    let mut outcome = Ok(());
+    let fits = sized(out, true, |out| outcome = body(out));
+    if !fits && outcome.is_ok() {
+        outcome = Err(too_long());
+    }
+    if outcome.is_err() {
+        out.truncate(at);
+    }
+    outcome
+}
+
+fn too_long() -> SqlError {
+    SqlError::new(SqlState::ProgramLimitExceeded, "a row is too long for a message")
 }
 
 /// CopyInResponse and CopyOutResponse.
-pub(crate) fn copy_response(out: &mut BytesMut, kind: u8, column_count: usize) {
+pub(crate) fn copy_response(out: &mut Vec<u8>, kind: u8, column_count: usize, format: i16) {
     message(out, kind, |out| {
-        out.put_u8(0);
-        out.put_i16(column_count as i16);
+        out.push(format as u8);
+        put_count(out, column_count);
         for _ in 0..column_count {
-            out.put_i16(0);
+            put_i16(out, format);
         }
     });
 }
 
-pub(crate) fn copy_data(out: &mut BytesMut, line: &[u8]) {
-    message(out, b'd', |out| out.put_slice(line));
-}
-
-fn fields(out: &mut BytesMut, error: SqlError, severity: &str) {
+fn fields(out: &mut Vec<u8>, error: SqlError, severity: &str) {
     let code = error.code().code();
     let all = error.into_fields();
     let mut field = |kind: u8, text: &str| {
-        out.put_u8(kind);
-        cstr(out, text);
+        out.push(kind);
+        // A zero byte would end the field, and the rest would be taken for others.
+        match text.contains('\0') {
+            true => put_string(out, &text.replace('\0', "")),
+            false => put_string(out, text),
+        }
     };
     field(b'S', severity);
     field(b'V', severity);
     field(b'C', code);
     field(b'M', &all.message);
-    if let Some(text) = &all.detail {
-        field(b'D', text);
-    }
-    if let Some(text) = &all.hint {
-        field(b'H', text);
-    }
     if let Some(position) = all.position {
-        field(b'P', &position.to_string());
+        field(b'P', itoa::Buffer::new().format(position));
     }
     for (kind, text) in [
+        (b'D', &all.detail),
+        (b'H', &all.hint),
         (b's', &all.schema),
         (b't', &all.table),
         (b'c', &all.column),
@@ -160,37 +232,43 @@ fn fields(out: &mut BytesMut, error: SqlError, severity: &str) {
             field(kind, text);
         }
     }
-    out.put_u8(0);
+    out.push(0);
 }
 
-pub(crate) fn error(out: &mut BytesMut, error: SqlError, severity: &str) {
+pub(crate) fn error(out: &mut Vec<u8>, error: SqlError, severity: &str) {
     message(out, b'E', |out| fields(out, error, severity));
 }
 
-pub(crate) fn notice(out: &mut BytesMut, text: &str) {
-    message(out, b'N', |out| {
-        for (kind, text) in [(b'S', "NOTICE"), (b'V', "NOTICE"), (b'C', "00000"), (b'M', text)] {
-            out.put_u8(kind);
-            cstr(out, text);
-        }
-        out.put_u8(0);
-    });
+pub(crate) fn notice(out: &mut Vec<u8>, notice: SqlError, severity: &str) {
+    message(out, b'N', |out| fields(out, notice, severity));
 }
 
 #[cfg(test)]
 mod tests {
+    use types::Datum;
+
     use super::*;
 
     #[test]
     fn golden_messages() {
-        let mut out = BytesMut::new();
+        let mut out = Vec::new();
         ready(&mut out, b'I');
         command_complete(&mut out, "SELECT 1");
         assert_eq!(&out[..], b"Z\0\0\0\x05IC\0\0\0\x0dSELECT 1\0");
         out.clear();
-        let batch = Batch::from_rows(&[SqlType::Int4, SqlType::Text], &[vec![Datum::Int(7), Datum::Null]]);
         let types = [SqlType::Int4, SqlType::Text];
-        data_row(&mut out, &mut Vec::new(), &batch, 0, &types, &[1, 0], &Formatting::default());
+        let batch = Batch::from_rows(&types, &[vec![Datum::Int(7), Datum::Null]]);
+        let formatting = Formatting::default();
+        fallible(&mut out, b'D', |out| values(out, &batch, 0, types.iter(), &[1, 0], &formatting)).unwrap();
         assert_eq!(&out[..], b"D\0\0\0\x12\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff");
+    }
+
+    #[test]
+    fn what_fails_leaves_nothing_behind() {
+        let mut out = b"before".to_vec();
+        assert!(fallible(&mut out, b'D', |_| Err(too_long())).is_err());
+        assert_eq!(out, b"before");
+        error(&mut out, SqlError::new(SqlState::SyntaxError, "a\0Mb"), "ERROR");
+        assert!(out.ends_with(b"MaMb\0\0"), "a zero byte does not begin another field");
     }
 }

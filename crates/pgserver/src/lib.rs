@@ -1,17 +1,23 @@
 //! The problem: clients speak PostgreSQL's protocol in every dialect their drivers have, pipeline, vanish, and send
-//! garbage; each answer should cost one write to the socket.
+//! garbage; each answer should cost one write to the socket, and a large one no more memory than a small one.
 //!
-//! The idea: a loop of our own over pgwire's messages. Messages are read one by one into a [`session::Session`];
-//! answers gather in a buffer that is sent when the client waits for it.
+//! The idea: a loop of our own. Messages are read in place and one by one into a [`session::Session`]; answers gather
+//! in one buffer that is sent when the client waits for it or when it is full.
 //!
-//! **Invariants**: *bounded-before-taken*, *flush-once* (`connection`).
+//! **Invariants**: *bounded-before-taken* (`frame`), *flush-once* (`writer`).
 //!
 //! Deliberately left out: TLS and passwords; what statements mean.
 
-mod connection;
-mod encode;
 mod server;
+mod connection;
+mod startup;
+mod extended;
 mod sink;
+mod copy_out;
+mod encode;
+mod frame;
+mod writer;
+mod registry;
 
-pub use connection::{CancelRegistry, is_reported};
-pub use server::PgServer;
+pub use registry::CancelRegistry;
+pub use server::{CONNECTIONS_MAX, PgServer};

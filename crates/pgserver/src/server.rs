@@ -1,4 +1,4 @@
-//! Listening for clients.
+//! Listening for clients, of whom there may be so many and no more.
 
 use std::{
     io,
@@ -17,7 +17,14 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::connection::{CancelRegistry, Connection};
+use types::{SqlError, SqlState};
+
+use crate::{connection::Connection, registry::CancelRegistry};
+
+/// How many clients a node serves at a time, unless it is told otherwise.
+pub const CONNECTIONS_MAX: usize = 1000;
+/// Clients beyond the limit that are listened to, to be refused or to cancel something; others are cut off.
+const REFUSED_MAX: usize = 100;
 
 /// The SQL listener of a node.
 pub struct PgServer {
@@ -30,12 +37,12 @@ pub struct PgServer {
 impl PgServer {
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn bind(address: &str, engine: Engine) -> io::Result<Self> {
+    pub async fn bind(address: &str, engine: Engine, connections_max: usize) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let local_addr = listener.local_addr()?;
         let (draining, drained) = watch::channel(false);
         let open = Arc::new(AtomicUsize::new(0));
-        let acceptor = tokio::spawn(accept(listener, engine, drained, open.clone()));
+        let acceptor = tokio::spawn(accept(listener, engine, drained, open.clone(), connections_max));
         Ok(Self { local_addr, acceptor, draining, open })
     }
 
@@ -73,22 +80,33 @@ impl Drop for Open {
     }
 }
 
-async fn accept(listener: TcpListener, engine: Engine, draining: watch::Receiver<bool>, open: Arc<AtomicUsize>) {
+async fn accept(
+    listener: TcpListener,
+    engine: Engine,
+    draining: watch::Receiver<bool>,
+    open: Arc<AtomicUsize>,
+    connections_max: usize,
+) {
     let registry = Arc::new(CancelRegistry::default());
     let pids = AtomicI32::new(1);
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                let before = open.fetch_add(1, Ordering::Relaxed);
+                let guard = Open(open.clone());
+                if before >= connections_max + REFUSED_MAX {
+                    continue;
+                }
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "socket option");
                 }
-                let pid = pids.fetch_add(1, Ordering::Relaxed);
-                open.fetch_add(1, Ordering::Relaxed);
-                let guard = Open(open.clone());
+                let refusal = (before >= connections_max)
+                    .then(|| SqlError::new(SqlState::TooManyConnections, "sorry, too many clients already"));
+                let pid = pids.fetch_add(1, Ordering::Relaxed) & i32::MAX;
                 let connection = Connection::new(stream, registry.clone(), draining.clone());
                 let engine = engine.clone();
                 tokio::spawn(async move {
-                    connection.serve(engine, pid).await;
+                    connection.serve(engine, pid, refusal).await;
                     drop(guard);
                 });
             }

@@ -16,6 +16,7 @@ pub mod expr;
 pub mod logical;
 mod optimize;
 pub mod parse;
+mod parse_cursor;
 pub mod plan;
 mod scope;
 pub mod statement;

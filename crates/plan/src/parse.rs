@@ -16,6 +16,8 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 use types::{SqlError, SqlResult, SqlState};
 
+use crate::parse_cursor;
+
 /// Deeper nesting than this is refused with 54001, before it can exhaust a thread's stack.
 const NESTING_LIMIT: usize = 200;
 
@@ -156,6 +158,13 @@ fn parse_one(
     check_chains(piece)?;
     let (mut tokens, overriding) = take_overriding(simplify_lock_clauses(piece));
     let end = piece[piece.len() - 1].span.end;
+    if let Some(fetch) = parse_cursor::fetch(&tokens) {
+        let fetch = fetch.map_err(|unexpected| match unexpected {
+            Some(token) => near(&source_text(sql, &token), Some(position_of(sql, token.span.start))),
+            None => end_of_input(sql),
+        })?;
+        return Ok((parse_cursor::to_statement(fetch), None));
+    }
     match tokens.first().map(|token| (keyword(token), token.span)) {
         // COPY FROM STDIN wants to see its end.
         Some((Keyword::COPY, _)) => {
@@ -385,6 +394,10 @@ fn near(token: &str, position: Option<usize>) -> SqlError {
     }
 }
 
+fn end_of_input(sql: &str) -> SqlError {
+    SqlError::new(SqlState::SyntaxError, "syntax error at end of input").with_position(sql.chars().count() + 1)
+}
+
 /// The parser says where in its sentence: ` at Line: 1, Column: 8`.
 fn location_in(message: &str) -> Option<Location> {
     let (_, rest) = message.rsplit_once("at Line: ")?;
@@ -403,8 +416,7 @@ fn syntax_error(sql: &str, piece: &[TokenWithSpan], error: &ParserError) -> SqlE
             match token {
                 Some(token) => near(&source_text(sql, token), Some(position_of(sql, token.span.start))),
                 None if message.contains("found: EOF") || message.contains("found: ;") => {
-                    SqlError::new(SqlState::SyntaxError, "syntax error at end of input")
-                        .with_position(sql.chars().count() + 1)
+                    end_of_input(sql)
                 }
                 None => SqlError::new(SqlState::SyntaxError, format!("syntax error: {}", without_location(message))),
             }

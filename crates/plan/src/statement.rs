@@ -243,7 +243,7 @@ pub enum Utility {
     /// `None`: ALL.
     Deallocate(Option<String>),
     /// DECLARE name CURSOR FOR: the query's plan.
-    DeclareCursor { name: String, plan: Arc<PreparedPlan>, hold: bool, scroll: bool },
+    DeclareCursor { name: String, plan: Arc<PreparedPlan>, hold: bool, scroll: Scroll },
     Fetch { name: String, direction: FetchDirection, move_only: bool },
     CloseCursor(Option<String>),
     CopyFrom {
@@ -272,6 +272,15 @@ pub enum DiscardKind {
     Plans,
     Sequences,
     Temp,
+}
+
+/// Whether a cursor goes backward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scroll {
+    No,
+    /// Nothing was said: as long as its rows so far are few.
+    IfSmall,
+    Yes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,8 @@ pub struct NodeConfig {
     pub sql_addr: String,
     pub rpc_addr: String,
     pub http_addr: String,
+    /// SQL clients served at a time; those beyond are refused with 53300.
+    pub connections_max: usize,
     /// Nodes to ask for a place in their cluster; empty for a cluster of its own.
     pub join: Vec<String>,
     /// Allow listening where others can reach it, without encryption or passwords.
@@ -28,6 +30,7 @@ impl NodeConfig {
             sql_addr: "127.0.0.1:5433".into(),
             rpc_addr: "127.0.0.1:7433".into(),
             http_addr: "127.0.0.1:8433".into(),
+            connections_max: pgserver::CONNECTIONS_MAX,
             join: Vec::new(),
             insecure: false,
             max_clock_offset: Duration::from_millis(500),

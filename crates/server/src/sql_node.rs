@@ -54,7 +54,7 @@ impl Node {
         let catalog =
             CatalogStore::open(kv.db.clone()).await.map_err(|error| StartError::Catalog(error.to_string()))?;
         let engine = Engine { catalog, clock: kv.clock.clone(), seed: config.seed };
-        let sql = PgServer::bind(&config.sql_addr, engine).await.map_err(|source| StartError::Listen {
+        let sql = PgServer::bind(&config.sql_addr, engine, config.connections_max).await.map_err(|source| StartError::Listen {
             what: "SQL clients",
             address: config.sql_addr.clone(),
             source,

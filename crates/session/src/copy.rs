@@ -5,11 +5,13 @@ use std::sync::Arc;
 use catalog::Table;
 use exec::{ExecContext, TableWriter, eval_row, fit_row};
 use plan::{
-    Expr, PlanColumn,
+    Expr,
     plan::RowRules,
     statement::{CopyFormat, CopyOptions},
 };
 use types::{Datum, Formatting, SqlError, SqlResult, SqlState};
+
+use crate::Ending;
 
 const BATCH_ROWS: usize = 2048;
 /// A line above this is refused.
@@ -26,6 +28,7 @@ pub struct CopyIn {
     line: u64,
     rows: u64,
     ended: bool,
+    pub(crate) ending: Ending,
 }
 
 impl CopyIn {
@@ -46,6 +49,7 @@ impl CopyIn {
             line: 0,
             rows: 0,
             ended: false,
+            ending: Ending::WithStatement,
         }
     }
 
@@ -53,6 +57,11 @@ impl CopyIn {
     #[must_use]
     pub fn column_count(&self) -> usize {
         self.columns.len()
+    }
+
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.options.format == CopyFormat::Binary
     }
 
     #[must_use]
@@ -321,11 +330,6 @@ fn unescape(raw: &str) -> String {
         }
     }
     String::from_utf8_lossy(&out).into_owned()
-}
-
-/// The columns of a COPY TO as its sink sees them: it writes lines, not rows.
-pub(crate) fn out_columns(columns: &[PlanColumn], _options: &CopyOptions) -> Vec<PlanColumn> {
-    columns.to_vec()
 }
 
 #[cfg(test)]

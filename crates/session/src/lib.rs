@@ -6,15 +6,21 @@
 //!
 //! **Invariants**: *answered-once* (`session`).
 //!
-//! Deliberately left out: bytes on the wire, cursors, the rows of the catalogs.
+//! Deliberately left out: bytes on the wire, the rows of the catalogs.
 
 mod copy;
+mod cursor;
 mod explain;
 mod host;
+mod portal;
+mod prepared;
 mod session;
 mod settings;
+mod sink;
 
 pub use copy::CopyIn;
-pub use exec::CancelFlag;
-pub use session::{Completion, Engine, Prepared, Session, Sink, TransactionStatus};
+pub use exec::{CancelFlag, CancelReason};
+pub use portal::{Formats, Portal};
+pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus};
 pub use settings::Settings;
+pub use sink::{Severity, Sink};

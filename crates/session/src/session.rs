@@ -13,12 +13,12 @@ use std::{sync::Arc, time::Duration};
 
 use builtins::EvalContext;
 use catalog::{CatalogChange, CatalogSnapshot, CatalogStore};
-use exec::{CancelFlag, ExecContext, MemoryBudget, SequenceState};
+use exec::{CancelFlag, CancelReason, ExecContext, MemoryBudget, SequenceState};
 use keys::Span;
 use kv::{Savepoint, Txn, TxnOptions};
 use parking_lot::Mutex;
 use plan::{
-    Expr, ParsedStatement, PlanContext, PlanColumn, PreparedPlan, StatementKind, Utility,
+    Expr, ParsedStatement, PlanContext, PreparedPlan, StatementKind, Utility,
     statement::{DiscardKind, IsolationLevel, TransactionModes},
 };
 use rand::SeedableRng;
@@ -27,13 +27,17 @@ use types::{Batch, CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
     copy::CopyIn,
+    cursor::CursorOptions,
     host::{CatalogHost, NoRows, SessionHost},
+    portal::{Portals, Running, pump},
+    prepared::UNCOMMITTED,
     settings::Settings,
+    sink::{Severity, Sink, send},
 };
 
 /// A statement is run again inside the server at most this often.
 const MAX_ATTEMPTS: usize = 100;
-const STATEMENT_MEMORY: usize = 1 << 30;
+pub(crate) const STATEMENT_MEMORY: usize = 1 << 30;
 
 /// What all sessions of a node share.
 #[derive(Clone)]
@@ -41,24 +45,6 @@ pub struct Engine {
     pub catalog: CatalogStore,
     pub clock: Arc<hlc::Clock>,
     pub seed: u64,
-}
-
-/// Where a statement's answer goes.
-pub trait Sink: Send {
-    /// The columns of a result set that follows.
-    fn columns(&mut self, columns: &[PlanColumn]);
-    /// Some of its rows.
-    ///
-    /// # Errors
-    /// When a value cannot be shown.
-    fn rows(&mut self, batch: &Batch) -> SqlResult<()>;
-    fn notice(&mut self, text: &str);
-    /// A setting that clients are told of has changed.
-    fn parameter(&mut self, name: &str, value: &str);
-    /// Where the answer stands, to come back to.
-    fn mark(&self) -> usize;
-    /// Forgets what came after a mark; whether that was still possible.
-    fn rewind(&mut self, mark: usize) -> bool;
 }
 
 /// How a statement ended.
@@ -69,17 +55,30 @@ pub enum Completion {
     Empty,
     /// It waits for data from the client.
     CopyIn(Box<CopyIn>),
-    /// COPY TO: the rows went to the sink; there is this many.
+    /// COPY TO: the rows went to the sink; this is the tag.
     CopyOut(String),
+    /// As many rows as were asked for went to the sink; the rest waits in the portal.
+    Suspended,
 }
 
-struct Block {
+/// When a transaction that no BEGIN has opened is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With the statement: nothing else belongs to it.
+    WithStatement,
+    /// By [`Session::end_implicit`]: others of the same query string, or before the same Sync, may follow.
+    Later,
+}
+
+pub(crate) struct Block {
     txn: Txn,
     snapshot: Arc<CatalogSnapshot>,
     change: Option<CatalogChange>,
     garbage: Vec<Span>,
     splits: Vec<keys::Key>,
-    savepoints: Vec<(String, Savepoint, Option<CatalogChange>)>,
+    savepoints: Vec<NamedSavepoint>,
+    /// The settings that a rollback goes back to, once one has been changed.
+    settings: Option<Settings>,
     /// Microseconds since 2000.
     began: i64,
     /// Statements that have been answered in it.
@@ -88,11 +87,20 @@ struct Block {
     explicit: bool,
 }
 
+/// What ROLLBACK TO goes back to.
+struct NamedSavepoint {
+    name: String,
+    savepoint: Savepoint,
+    change: Option<CatalogChange>,
+    settings: Settings,
+    portals: u64,
+}
+
 /// A named statement.
 #[derive(Clone)]
 pub struct Prepared {
     pub statement: Option<Arc<ParsedStatement>>,
-    pub hints: Vec<Option<SqlType>>,
+    pub hints: Arc<[Option<SqlType>]>,
     pub plan: Arc<PreparedPlan>,
 }
 
@@ -104,12 +112,17 @@ pub struct Session {
     user: u32,
     user_name: String,
     pid: i32,
-    block: Option<Block>,
+    pub(crate) block: Option<Block>,
     prepared: FxHashMap<String, Prepared>,
     sequences: SequenceState,
     cancel: CancelFlag,
     /// Values from before SET LOCAL, to go back to.
     local: Vec<(String, Option<String>)>,
+    pub(crate) portals: Portals,
+    /// Left by a query that has stopped at its limit, for its portal.
+    pub(crate) suspended: Option<Box<Running>>,
+    /// Stops the running statement when its time is over.
+    timer: Option<Timer>,
 }
 
 /// The letter of ReadyForQuery.
@@ -153,6 +166,9 @@ impl Session {
             sequences: SequenceState::default(),
             cancel: CancelFlag::default(),
             local: Vec::new(),
+            portals: Portals::default(),
+            suspended: None,
+            timer: None,
         })
     }
 
@@ -171,7 +187,7 @@ impl Session {
         }
     }
 
-    fn catalog(&self) -> Arc<CatalogSnapshot> {
+    pub(crate) fn catalog(&self) -> Arc<CatalogSnapshot> {
         match &self.block {
             Some(block) => match &block.change {
                 Some(change) => Arc::new(change.snapshot().clone()),
@@ -234,7 +250,23 @@ impl Session {
             eval: &eval,
             formatting: &formatting,
         };
-        plan::plan_statement(statement, &context)
+        let mut plan = plan::plan_statement(statement, &context)?;
+        if self.has_changed_catalog() {
+            plan.catalog_version = UNCOMMITTED;
+        }
+        self.describe_fetch(&mut plan);
+        Ok(plan)
+    }
+
+    pub(crate) fn has_changed_catalog(&self) -> bool {
+        self.block.as_ref().is_some_and(|block| block.change.is_some())
+    }
+
+    /// The settings of text output, with names for oids.
+    pub(crate) fn formatting(&self) -> types::Formatting {
+        let mut formatting = self.settings.formatting.clone();
+        formatting.oid_names = Some(Arc::new(self.catalog_host(self.catalog())));
+        formatting
     }
 
     /// Prepares a statement under a name; an empty name is replaced silently.
@@ -267,7 +299,7 @@ impl Session {
             }
             None => empty_plan(),
         };
-        let prepared = Prepared { statement: statement.map(Arc::new), hints, plan: Arc::new(plan) };
+        let prepared = Prepared { statement: statement.map(Arc::new), hints: hints.into(), plan: Arc::new(plan) };
         self.prepared.insert(name.to_owned(), prepared);
         Ok(())
     }
@@ -290,11 +322,15 @@ impl Session {
         })
     }
 
+    pub(crate) fn keep_prepared(&mut self, name: &str, prepared: &Prepared) {
+        self.prepared.insert(name.to_owned(), prepared.clone());
+    }
+
     pub fn deallocate(&mut self, name: &str) {
         self.prepared.remove(name);
     }
 
-    fn check_failed(&self, statement: &ParsedStatement) -> SqlResult<()> {
+    pub(crate) fn check_failed(&self, statement: &ParsedStatement) -> SqlResult<()> {
         if self.status() == TransactionStatus::Failed && !statement.is_transaction_control() {
             return Err(SqlError::new(
                 SqlState::InFailedSqlTransaction,
@@ -308,47 +344,60 @@ impl Session {
     ///
     /// # Errors
     /// The statement's; the block it ran in has failed then.
-    pub async fn run(&mut self, statement: &ParsedStatement, sink: &mut dyn Sink) -> SqlResult<Completion> {
-        self.run_with(statement, &[], &[], None, sink, true).await
+    pub async fn run(
+        &mut self,
+        statement: &ParsedStatement,
+        sink: &mut dyn Sink,
+        ending: Ending,
+    ) -> SqlResult<Completion> {
+        let run = Run { statement, hints: &[], params: &[], planned: None, describe: true, ending, limit: 0 };
+        self.run_with(&run, sink).await
     }
 
-    /// Runs a prepared statement with parameters.
-    ///
-    /// # Errors
-    /// As [`Session::run`].
-    pub async fn run_prepared(
-        &mut self,
-        prepared: &Prepared,
-        params: &[Datum],
-        sink: &mut dyn Sink,
-    ) -> SqlResult<Completion> {
-        match &prepared.statement {
-            None => Ok(Completion::Empty),
-            Some(statement) => {
-                let plan = Some(prepared.plan.clone());
-                let statement = statement.clone();
-                self.run_with(&statement, &prepared.hints, params, plan, sink, false).await
-            }
+    pub(crate) async fn run_with(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
+        self.check_failed(run.statement)?;
+        self.start_clock();
+        let outcome = self.attempts(run, sink).await;
+        if !matches!(outcome, Ok(Completion::CopyIn(_))) {
+            self.stop_clock();
+        }
+        outcome
+    }
+
+    pub(crate) fn stop_clock(&mut self) {
+        self.timer = None;
+    }
+
+    pub(crate) fn open_implicit(&mut self) {
+        if self.block.is_none() {
+            self.open_block(false);
         }
     }
 
-    async fn run_with(
-        &mut self,
-        statement: &ParsedStatement,
-        hints: &[Option<SqlType>],
-        params: &[Datum],
-        planned: Option<Arc<PreparedPlan>>,
-        sink: &mut dyn Sink,
-        describe: bool,
-    ) -> SqlResult<Completion> {
-        self.check_failed(statement)?;
-        self.cancel.reset();
+    pub(crate) fn check_in_block(&mut self, what: &str) -> SqlResult<()> {
+        self.in_block(what).map(|_| ())
+    }
+
+    /// Forgets what asked the statement before to stop, and sets the limit on this one's time.
+    pub(crate) fn start_clock(&mut self) {
+        let statement = self.cancel.reset();
+        self.timer = self.settings.duration("statement_timeout").map(|limit| {
+            let flag = self.cancel.clone();
+            // A task of its own: the statement may compute for long without giving its thread away.
+            Timer(tokio::spawn(async move {
+                tokio::time::sleep(limit).await;
+                flag.cancel_statement(statement, CancelReason::StatementTimeout);
+            }))
+        });
+    }
+
+    async fn attempts(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
         let mark = sink.mark();
         let mut refreshed = false;
         for attempt in 0.. {
             // Before the attempt: a COMMIT that fails takes the block with it, and must not be run again without.
             let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
-            let outcome = self.attempt(statement, hints, params, planned.as_ref(), sink, describe).await;
+            let outcome = self.attempt(run, sink).await;
             let error = match outcome {
                 Ok(completion) => return Ok(completion),
                 Err(error) => error,
@@ -380,6 +429,22 @@ impl Session {
         unreachable!("the loop ends by returning")
     }
 
+    /// Commits what ran outside a block with [`Ending::Later`].
+    ///
+    /// # Errors
+    /// As COMMIT.
+    pub async fn end_implicit(&mut self) -> SqlResult<()> {
+        if self.block.as_ref().is_some_and(|block| !block.explicit)
+            && let Err(failure) = self.commit().await
+        {
+            return Err(self.fail(failure.into_sql()).await);
+        }
+        if self.block.is_none() {
+            self.portals.end(false);
+        }
+        Ok(())
+    }
+
     /// Begins the block anew for another attempt of its first statement.
     fn begin_again(&mut self) {
         if let Some(block) = self.block.take() {
@@ -392,16 +457,26 @@ impl Session {
     }
 
     /// An error inside a block makes the block fail; outside, the statement's transaction is gone.
-    async fn fail(&mut self, error: SqlError) -> SqlError {
-        if let Some(block) = &mut self.block {
-            if block.explicit {
-                block.failed = true;
-            } else {
-                let mut block = self.block.take().expect("just looked at");
-                block.txn.rollback().await;
-            }
+    pub async fn fail(&mut self, error: SqlError) -> SqlError {
+        self.suspended = None;
+        match &mut self.block {
+            Some(block) if block.explicit => block.failed = true,
+            Some(_) => self.rollback().await,
+            None => {}
         }
         error
+    }
+
+    /// A notice, if the client wants to hear of such.
+    fn notice(&self, sink: &mut dyn Sink, severity: Severity, code: SqlState, text: &str) {
+        let quiet = match self.settings.get("client_min_messages") {
+            Some("warning") => severity < Severity::Warning,
+            Some("error" | "fatal" | "panic") => true,
+            _ => false,
+        };
+        if !quiet {
+            sink.notice(severity, SqlError::new(code, text));
+        }
     }
 
     fn open_block(&mut self, explicit: bool) {
@@ -416,6 +491,7 @@ impl Session {
             garbage: Vec::new(),
             splits: Vec::new(),
             savepoints: Vec::new(),
+            settings: None,
             began: SessionHost::now_micros(&self.engine.clock),
             answered: 0,
             failed: false,
@@ -423,33 +499,27 @@ impl Session {
         });
     }
 
-    async fn attempt(
-        &mut self,
-        statement: &ParsedStatement,
-        hints: &[Option<SqlType>],
-        params: &[Datum],
-        planned: Option<&Arc<PreparedPlan>>,
-        sink: &mut dyn Sink,
-        describe: bool,
-    ) -> Result<Completion, Failure> {
+    async fn attempt(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> Result<Completion, Failure> {
         if self.status() == TransactionStatus::Failed {
-            return self.in_failed_block(statement).await;
+            return self.in_failed_block(run.statement).await;
         }
-        let version = self.catalog().version();
-        let plan = match planned {
-            Some(plan) if plan.catalog_version == version => plan.clone(),
-            _ => Arc::new(self.plan(statement, hints)?),
+        let plan = match run.planned {
+            Some(plan) if self.is_current(plan) => plan.clone(),
+            Some(old) => Arc::new(self.plan_again(run.statement, old)?),
+            None => Arc::new(self.plan(run.statement, run.hints)?),
         };
-        let autocommit = self.block.is_none();
-        let completion = self.execute(&plan, params, sink, describe).await?;
-        if let Some(block) = &mut self.block {
-            if autocommit && !block.explicit {
-                if !matches!(completion, Completion::CopyIn(_)) {
-                    self.commit().await?;
-                }
-            } else {
-                block.answered += 1;
-            }
+        let began = self.block.is_none();
+        let mut completion = self.execute(&plan, run.params, sink, run.describe, run.limit).await?;
+        if let Completion::CopyIn(copy) = &mut completion {
+            copy.ending = run.ending;
+        }
+        let Some(block) = &mut self.block else { return Ok(completion) };
+        let goes_on = matches!(completion, Completion::CopyIn(_) | Completion::Suspended);
+        if !block.explicit && run.ending == Ending::WithStatement && !goes_on {
+            self.commit().await?;
+        } else if !(began && block.explicit) {
+            // BEGIN alone has told the client nothing that another attempt could contradict.
+            block.answered += 1;
         }
         Ok(completion)
     }
@@ -479,6 +549,7 @@ impl Session {
         params: &[Datum],
         sink: &mut dyn Sink,
         describe: bool,
+        limit: usize,
     ) -> Result<Completion, Failure> {
         match &plan.kind {
             StatementKind::Empty => Ok(Completion::Empty),
@@ -488,6 +559,15 @@ impl Session {
                 }
                 if describe && !plan.columns.is_empty() {
                     sink.columns(&plan.columns);
+                }
+                if limit > 0 {
+                    let mut running = Running::new(plan, params)?;
+                    let pulled = self.pull(&mut running, limit, sink).await?;
+                    if !pulled.is_done {
+                        self.suspended = Some(Box::new(running));
+                        return Ok(Completion::Suspended);
+                    }
+                    return Ok(Completion::Done(format!("{} {}", plan.tag, pulled.rows)));
                 }
                 let counts = self.query(plan, params, sink, false).await?;
                 Ok(Completion::Done(counts.tag(plan)))
@@ -517,11 +597,12 @@ impl Session {
         self.with_exec(params, &plan.ctes, async |ctx| {
             let mut operator = exec::build(&root)?;
             let mut rows = 0_u64;
-            while let Some(batch) = operator.next(ctx).await? {
-                rows += batch.len() as u64;
-                if !discard {
-                    sink.rows(&batch)?;
+            if discard {
+                while let Some(batch) = operator.next(ctx).await? {
+                    rows += batch.len() as u64;
                 }
+            } else {
+                rows = pump(&mut operator, &mut None, 0, sink, ctx).await?.rows;
             }
             Ok(Counts { rows, affected: ctx.affected })
         })
@@ -529,7 +610,7 @@ impl Session {
     }
 
     /// Gives `body` what a plan needs to run in the block's transaction.
-    async fn with_exec<T>(
+    pub(crate) async fn with_exec<T>(
         &mut self,
         params: &[Datum],
         ctes: &[Arc<plan::Plan>],
@@ -567,7 +648,12 @@ impl Session {
             affected: 0,
             subqueries: exec::SubqueryCache::default(),
         };
-        let outcome = body(&mut ctx).await;
+        // Only reads and locks are cut short here; a commit is never left half way.
+        let outcome = tokio::select! {
+            biased;
+            outcome = body(&mut ctx) => outcome,
+            error = self.cancel.cancelled() => Err(error),
+        };
         drop(ctx);
         let changed = std::mem::take(&mut *host.changed.lock());
         match outcome {
@@ -642,7 +728,7 @@ impl Session {
         .await;
         block.change = Some(change);
         for notice in notices {
-            sink.notice(&notice);
+            self.notice(sink, Severity::Notice, SqlState::SuccessfulCompletion, &notice);
         }
         let made = outcome?;
         if let (plan::Ddl::CreateTable(create), Some(table)) = (ddl, made)
@@ -674,40 +760,48 @@ impl Session {
         let done = |tag: &str| Ok(Completion::Done(tag.to_owned()));
         match utility {
             Utility::Begin(modes) => {
-                if self.block.is_some() {
-                    sink.notice("there is already a transaction in progress");
-                } else {
-                    self.open_block(true);
-                    self.transaction_modes(modes)?;
+                match &mut self.block {
+                    Some(block) if block.explicit => self.notice(
+                        sink,
+                        Severity::Warning,
+                        SqlState::ActiveSqlTransaction,
+                        "there is already a transaction in progress",
+                    ),
+                    // What ran before in the same query string belongs to it.
+                    Some(block) => block.explicit = true,
+                    None => self.open_block(true),
                 }
+                self.transaction_modes(modes)?;
                 done(plan.tag)
             }
-            Utility::Commit { .. } => {
-                if self.block.is_none() {
-                    sink.notice("there is no transaction in progress");
-                    return done("COMMIT");
-                }
+            Utility::Commit { chain } => {
+                self.check_end(*chain, "COMMIT", sink)?;
                 self.commit().await?;
+                if *chain {
+                    self.open_block(true);
+                }
                 done("COMMIT")
             }
-            Utility::Rollback { .. } => {
-                if self.block.is_none() {
-                    sink.notice("there is no transaction in progress");
-                }
+            Utility::Rollback { chain } => {
+                self.check_end(*chain, "ROLLBACK", sink)?;
                 self.rollback().await;
+                if *chain {
+                    self.open_block(true);
+                }
                 done("ROLLBACK")
             }
             Utility::Savepoint(name) => {
+                let (settings, portals) = (self.settings.clone(), self.portals.mark());
                 let block = self.in_block("SAVEPOINT")?;
-                let savepoint = block.txn.savepoint();
-                block.savepoints.push((name.clone(), savepoint, block.change.clone()));
+                let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
+                block.savepoints.push(NamedSavepoint { name: name.clone(), savepoint, change, settings, portals });
                 done("SAVEPOINT")
             }
             Utility::ReleaseSavepoint(name) => {
                 let block = self.in_block("RELEASE SAVEPOINT")?;
                 let at = find_savepoint(block, name)?;
-                for (_, savepoint, _) in block.savepoints.drain(at..) {
-                    block.txn.release(&savepoint);
+                for released in block.savepoints.drain(at..) {
+                    block.txn.release(&released.savepoint);
                 }
                 done("RELEASE")
             }
@@ -722,12 +816,17 @@ impl Session {
             }
             Utility::Set { name, value, local } => {
                 let text = value.as_ref().map(|values| values.join(", "));
-                self.set(name, text.as_deref(), *local)?;
-                if let Some(reported) = Settings::reported_name(name)
-                    && let Some(value) = self.settings.get(name)
-                {
-                    sink.parameter(reported, value);
+                if *local && !self.block.as_ref().is_some_and(|block| block.explicit) {
+                    self.notice(
+                        sink,
+                        Severity::Warning,
+                        SqlState::NoActiveSqlTransaction,
+                        "SET LOCAL can only be used in transaction blocks",
+                    );
+                    self.settings.clone().set(name, text.as_deref().unwrap_or_default())?;
+                    return done(plan.tag);
                 }
+                self.set(name, text.as_deref(), *local)?;
                 done(plan.tag)
             }
             Utility::ResetAll => {
@@ -744,7 +843,8 @@ impl Session {
                 if describe {
                     sink.columns(&plan.columns);
                 }
-                sink.rows(&Batch::from_rows(&[SqlType::Text], &[vec![Datum::text(value)]]))?;
+                let row = Batch::from_rows(&[SqlType::Text], &[vec![Datum::text(value)]]);
+                send(sink, &row, 0..1, &self.settings.formatting).await?;
                 done("SHOW")
             }
             Utility::ShowAll => {
@@ -757,7 +857,7 @@ impl Session {
                     .into_iter()
                     .map(|(name, value)| vec![Datum::text(name), Datum::text(value), Datum::text("")])
                     .collect();
-                sink.rows(&Batch::from_rows(&[SqlType::Text; 3], &rows))?;
+                send(sink, &Batch::from_rows(&[SqlType::Text; 3], &rows), 0..rows.len(), &self.settings.formatting).await?;
                 done("SHOW")
             }
             Utility::Prepare { name, params, statement } => {
@@ -796,7 +896,7 @@ impl Session {
                     columns: source.columns.clone(),
                     ..(**plan).clone()
                 };
-                sink.columns(&crate::copy::out_columns(&source.columns, options));
+                sink.copy_out(&source.columns, options);
                 let counts = self.query(&query, params, sink, false).await?;
                 Ok(Completion::CopyOut(format!("COPY {}", counts.rows)))
             }
@@ -812,12 +912,13 @@ impl Session {
                 }
                 let lines = crate::explain::lines(inner, *options);
                 let rows: Vec<Vec<Datum>> = lines.into_iter().map(|line| vec![Datum::text(line)]).collect();
-                sink.rows(&Batch::from_rows(&[SqlType::Text], &rows))?;
+                send(sink, &Batch::from_rows(&[SqlType::Text], &rows), 0..rows.len(), &self.settings.formatting).await?;
                 done("EXPLAIN")
             }
             Utility::Discard(kind) => {
                 match kind {
                     DiscardKind::All => {
+                        self.portals.clear();
                         self.prepared.clear();
                         self.sequences.clear();
                         self.settings.reset_all()?;
@@ -830,9 +931,13 @@ impl Session {
             Utility::Analyze { .. } | Utility::Vacuum { .. } | Utility::LockTable { .. } | Utility::Accepted => {
                 done(plan.tag)
             }
-            Utility::DeclareCursor { .. } | Utility::Fetch { .. } | Utility::CloseCursor(_) => {
-                Err(SqlError::not_supported("cursors").into())
+            Utility::DeclareCursor { name, plan, hold, scroll } => {
+                self.declare_cursor(name, plan, params, CursorOptions { hold: *hold, scroll: *scroll }).await
             }
+            Utility::Fetch { name, direction, move_only } => {
+                self.fetch(name, *direction, *move_only, sink, describe).await
+            }
+            Utility::CloseCursor(name) => self.close_cursor(name.as_deref()),
         }
     }
 
@@ -871,12 +976,12 @@ impl Session {
             })
             .await?;
         let plan = match &prepared.statement {
-            Some(statement) if prepared.plan.catalog_version != self.catalog().version() => {
-                Arc::new(self.plan(statement, &prepared.hints)?)
+            Some(statement) if !self.is_current(&prepared.plan) => {
+                Arc::new(self.plan_again(statement, &prepared.plan)?)
             }
             _ => prepared.plan,
         };
-        Box::pin(self.execute(&plan, &values, sink, true)).await
+        Box::pin(self.execute(&plan, &values, sink, true, 0)).await
     }
 
     /// Takes some of COPY's data in.
@@ -899,12 +1004,13 @@ impl Session {
         let mut outcome = self.copy_step(copy, None).await;
         if outcome.is_ok() {
             let implicit = self.block.as_ref().is_some_and(|block| !block.explicit);
-            if implicit {
+            if implicit && copy.ending == Ending::WithStatement {
                 outcome = self.commit().await;
             } else if let Some(block) = &mut self.block {
                 block.answered += 1;
             }
         }
+        self.timer = None;
         match outcome {
             Ok(()) => Ok(format!("COPY {}", copy.rows())),
             Err(failure) => Err(self.fail(failure.into_sql()).await),
@@ -912,8 +1018,8 @@ impl Session {
     }
 
     /// The client gave the COPY up.
-    pub async fn copy_failed(&mut self, reason: &str) -> SqlError {
-        let error = SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {reason}"));
+    pub async fn copy_failed(&mut self, error: SqlError) -> SqlError {
+        self.timer = None;
         self.fail(error).await
     }
 
@@ -946,13 +1052,17 @@ impl Session {
             ));
         };
         let at = find_savepoint(block, name)?;
-        for (_, savepoint, _) in block.savepoints.drain(at + 1..) {
-            block.txn.release(&savepoint);
+        for released in block.savepoints.drain(at + 1..) {
+            block.txn.release(&released.savepoint);
         }
-        let (_, savepoint, change) = &block.savepoints[at];
-        block.txn.rollback_to(savepoint);
-        block.change.clone_from(change);
+        let target = &block.savepoints[at];
+        block.txn.rollback_to(&target.savepoint);
+        // A statement that was cut short may have taken the check of the catalog with it.
+        self.engine.catalog.pin(&mut block.txn, &block.snapshot);
+        block.change.clone_from(&target.change);
         block.failed = false;
+        self.settings = target.settings.clone();
+        self.portals.forget_since(target.portals);
         Ok(())
     }
 
@@ -974,6 +1084,11 @@ impl Session {
     }
 
     fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> SqlResult<()> {
+        if let Some(block) = &mut self.block
+            && block.settings.is_none()
+        {
+            block.settings = Some(self.settings.clone());
+        }
         if local && self.block.is_some() {
             self.local.push((name.to_owned(), self.settings.get(name).map(str::to_owned)));
         }
@@ -1000,6 +1115,9 @@ impl Session {
     }
 
     async fn commit(&mut self) -> Result<(), Failure> {
+        if self.block.is_some() {
+            Box::pin(self.hold_cursors()).await?;
+        }
         let Some(block) = &mut self.block else { return Ok(()) };
         if let Err(error) = block.txn.commit().await {
             // A block that cannot commit is over: the client is told, and starts again.
@@ -1009,6 +1127,7 @@ impl Session {
             return Err(Failure::Kv(error));
         }
         let block = self.block.take().expect("it has just committed");
+        self.portals.end(true);
         self.end_local_settings();
         if let Some(change) = block.change {
             self.engine.catalog.advance(Arc::new(change.snapshot().clone()));
@@ -1033,10 +1152,49 @@ impl Session {
 
     /// Rolls the block back, if there is one.
     pub async fn rollback(&mut self) {
+        self.portals.end(false);
         if let Some(mut block) = self.block.take() {
+            if let Some(settings) = block.settings.take() {
+                self.settings = settings;
+            }
+            self.local.clear();
             block.txn.rollback().await;
         }
-        self.end_local_settings();
+    }
+
+    /// COMMIT and ROLLBACK outside a block: a warning, or with AND CHAIN an error.
+    fn check_end(&self, chain: bool, what: &str, sink: &mut dyn Sink) -> SqlResult<()> {
+        if self.block.as_ref().is_some_and(|block| block.explicit) {
+            return Ok(());
+        }
+        let code = SqlState::NoActiveSqlTransaction;
+        if chain {
+            return Err(SqlError::new(code, format!("{what} AND CHAIN can only be used in transaction blocks")));
+        }
+        self.notice(sink, Severity::Warning, code, "there is no transaction in progress");
+        Ok(())
+    }
+}
+
+/// A statement as it is to be run.
+pub(crate) struct Run<'a> {
+    pub statement: &'a ParsedStatement,
+    pub hints: &'a [Option<SqlType>],
+    pub params: &'a [Datum],
+    pub planned: Option<&'a Arc<PreparedPlan>>,
+    /// Whether the sink is told of the columns.
+    pub describe: bool,
+    pub ending: Ending,
+    /// Stop after so many rows; 0 for all. Only for queries that write nothing.
+    pub limit: usize,
+}
+
+/// Ends its task when it is dropped.
+struct Timer(tokio::task::JoinHandle<()>);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -1059,13 +1217,13 @@ impl Counts {
 }
 
 /// Why an attempt failed: a transaction's error may be worth another.
-enum Failure {
+pub(crate) enum Failure {
     Kv(kv::Error),
     Sql(SqlError),
 }
 
 impl Failure {
-    fn into_sql(self) -> SqlError {
+    pub(crate) fn into_sql(self) -> SqlError {
         match self {
             Self::Kv(error) => exec::kv_error(&error),
             Self::Sql(error) => error,
@@ -1087,7 +1245,7 @@ fn aborted() -> SqlError {
 }
 
 fn find_savepoint(block: &Block, name: &str) -> SqlResult<usize> {
-    block.savepoints.iter().rposition(|(known, ..)| known == name).ok_or_else(|| {
+    block.savepoints.iter().rposition(|known| known.name == name).ok_or_else(|| {
         SqlError::new(SqlState::InvalidSavepointSpecification, format!("savepoint \"{name}\" does not exist"))
     })
 }

@@ -1,7 +1,15 @@
 //! Run-time settings: what SET and SHOW know.
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
 use rustc_hash::FxHashMap;
-use types::{Formatting, SqlError, SqlResult, SqlState, Zone};
+use types::{ByteaOutput, DateOrder, Formatting, IntervalStyle, SqlError, SqlResult, SqlState, Zone};
 
 /// Settings with their values from the start. Those a client is told of in ParameterStatus are marked.
 const DEFAULTS: &[(&str, &str, bool)] = &[
@@ -14,6 +22,7 @@ const DEFAULTS: &[(&str, &str, bool)] = &[
     ("default_transaction_read_only", "off", true),
     ("extra_float_digits", "1", false),
     ("idle_in_transaction_session_timeout", "0", false),
+    ("idle_session_timeout", "0", false),
     ("in_hot_standby", "off", true),
     ("integer_datetimes", "on", true),
     ("intervalstyle", "postgres", true),
@@ -57,10 +66,17 @@ fn shown_name(name: &str) -> &str {
     }
 }
 
+/// Time limits, of which there is one where it is not zero.
+const LIMITS: [&str; 4] =
+    ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"];
+
+/// Cheap to clone: the values are shared until one is set.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    values: FxHashMap<String, String>,
-    defaults: FxHashMap<String, String>,
+    values: Arc<FxHashMap<String, String>>,
+    defaults: Arc<FxHashMap<String, String>>,
+    limits: [Option<Duration>; LIMITS.len()],
+    generation: u64,
     pub formatting: Formatting,
     pub search_path: Vec<String>,
 }
@@ -69,19 +85,37 @@ impl Default for Settings {
     fn default() -> Self {
         let values: FxHashMap<String, String> =
             DEFAULTS.iter().map(|(name, value, _)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let values = Arc::new(values);
         Self {
             defaults: values.clone(),
             values,
+            limits: Default::default(),
+            generation: next_generation(),
             formatting: Formatting::default(),
             search_path: vec!["$user".into(), "public".into()],
         }
     }
 }
 
+/// No two changes of any session's settings share a generation, so that one that is rolled back to is recognized.
+fn next_generation() -> u64 {
+    static GENERATIONS: AtomicU64 = AtomicU64::new(1);
+    GENERATIONS.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Settings {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
+        if let Some(value) = self.values.get(name) {
+            return Some(value);
+        }
         self.values.get(&name.to_lowercase()).map(String::as_str)
+    }
+
+    /// As long as it stays the same, so do the values.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// All settings by name, for SHOW ALL.
@@ -93,21 +127,10 @@ impl Settings {
         all
     }
 
-    /// What a client is told when it connects.
-    #[must_use]
-    pub fn reported(&self) -> Vec<(&str, &str)> {
-        DEFAULTS
-            .iter()
-            .filter(|(.., reported)| *reported)
-            .filter_map(|(name, ..)| self.get(name).map(|value| (shown_name(name), value)))
-            .collect()
-    }
-
-    /// Whether clients are told when it changes, and under which name.
-    #[must_use]
-    pub fn reported_name(name: &str) -> Option<&'static str> {
-        let lower = name.to_lowercase();
-        DEFAULTS.iter().find(|(known, _, reported)| *known == lower && *reported).map(|(known, ..)| shown_name(known))
+    /// What a client is told when it connects, and when it changes: always the same names in the same order.
+    pub fn reported(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let reported = DEFAULTS.iter().filter(|(.., reported)| *reported);
+        reported.map(|(name, value, _)| (shown_name(name), self.get(name).unwrap_or(value)))
     }
 
     /// A setting from the startup packet: what RESET goes back to.
@@ -116,7 +139,9 @@ impl Settings {
     /// As [`Settings::set`].
     pub fn set_default(&mut self, name: &str, value: &str) -> SqlResult<()> {
         self.set(name, value)?;
-        self.defaults.insert(name.to_lowercase(), value.to_owned());
+        let key = name.to_lowercase();
+        let value = self.values.get(&key).cloned().unwrap_or_else(|| value.to_owned());
+        Arc::make_mut(&mut self.defaults).insert(key, value);
         Ok(())
     }
 
@@ -144,7 +169,29 @@ impl Settings {
                 format!("invalid value for parameter \"{}\": \"{value}\"", shown_name(&key)),
             )
         };
+        let mut canonical = None;
         match key.as_str() {
+            "datestyle" => {
+                let order = date_order(value, self.formatting.date_order).ok_or_else(invalid)?;
+                self.formatting.date_order = order;
+                canonical = Some(match order {
+                    DateOrder::Mdy => "ISO, MDY",
+                    DateOrder::Dmy => "ISO, DMY",
+                    DateOrder::Ymd => "ISO, YMD",
+                });
+            }
+            "intervalstyle" => {
+                let (style, name) = interval_style(value).ok_or_else(invalid)?;
+                self.formatting.interval_style = style;
+                canonical = Some(name);
+            }
+            "bytea_output" => {
+                let is_hex = value.eq_ignore_ascii_case("hex");
+                if !is_hex && !value.eq_ignore_ascii_case("escape") {
+                    return Err(invalid());
+                }
+                self.formatting.bytea_output = if is_hex { ByteaOutput::Hex } else { ByteaOutput::Escape };
+            }
             "search_path" => self.search_path = parse_list(value),
             "timezone" => self.formatting.zone = Zone::by_name(value).ok_or_else(invalid)?,
             "extra_float_digits" => {
@@ -153,12 +200,16 @@ impl Settings {
             "client_encoding" if !matches!(value.to_uppercase().replace('-', "").as_str(), "UTF8" | "UNICODE" | "SQL_ASCII") => {
                 return Err(invalid().with_hint("Only UTF8 is spoken here."));
             }
-            "lock_timeout" | "statement_timeout" => {
-                parse_millis(value).ok_or_else(invalid)?;
+            "client_encoding" => canonical = Some("UTF8"),
+            limit => {
+                if let Some(at) = LIMITS.iter().position(|name| *name == limit) {
+                    let millis = parse_millis(value).ok_or_else(invalid)?;
+                    self.limits[at] = (millis > 0).then(|| Duration::from_millis(millis));
+                }
             }
-            _ => {}
         }
-        self.values.insert(key, value.to_owned());
+        Arc::make_mut(&mut self.values).insert(key, canonical.unwrap_or(value).to_owned());
+        self.generation = next_generation();
         Ok(())
     }
 
@@ -168,7 +219,7 @@ impl Settings {
     /// As [`Settings::set`].
     pub fn reset(&mut self, name: &str) -> SqlResult<()> {
         let Some(value) = self.defaults.get(&name.to_lowercase()).cloned() else {
-            self.values.remove(&name.to_lowercase());
+            Arc::make_mut(&mut self.values).remove(&name.to_lowercase());
             return Ok(());
         };
         if FIXED.contains(&name.to_lowercase().as_str()) {
@@ -184,12 +235,36 @@ impl Settings {
         names.iter().try_for_each(|name| self.reset(name))
     }
 
-    /// A time limit in milliseconds; none when it is off.
+    /// A time limit; none when it is off.
     #[must_use]
-    pub fn duration(&self, name: &str) -> Option<std::time::Duration> {
-        let millis = parse_millis(self.get(name)?)?;
-        (millis > 0).then(|| std::time::Duration::from_millis(millis))
+    pub fn duration(&self, name: &str) -> Option<Duration> {
+        LIMITS.iter().position(|known| *known == name).and_then(|at| self.limits[at])
     }
+}
+
+/// The order that a `DateStyle` asks for; how dates are shown is always ISO.
+fn date_order(value: &str, mut order: DateOrder) -> Option<DateOrder> {
+    for word in value.split([',', ' ']).filter(|word| !word.is_empty()) {
+        match word.to_ascii_lowercase().as_str() {
+            "iso" | "sql" | "german" => {}
+            "mdy" | "us" | "noneuro" | "noneuropean" | "postgres" => order = DateOrder::Mdy,
+            "dmy" | "euro" | "european" => order = DateOrder::Dmy,
+            "ymd" => order = DateOrder::Ymd,
+            "default" => order = DateOrder::default(),
+            _ => return None,
+        }
+    }
+    Some(order)
+}
+
+fn interval_style(value: &str) -> Option<(IntervalStyle, &'static str)> {
+    Some(match value.to_ascii_lowercase().as_str() {
+        "postgres" => (IntervalStyle::Postgres, "postgres"),
+        "postgres_verbose" => (IntervalStyle::PostgresVerbose, "postgres_verbose"),
+        "sql_standard" => (IntervalStyle::SqlStandard, "sql_standard"),
+        "iso_8601" => (IntervalStyle::Iso8601, "iso_8601"),
+        _ => return None,
+    })
 }
 
 fn parse_list(value: &str) -> Vec<String> {
@@ -210,6 +285,7 @@ fn parse_millis(value: &str) -> Option<u64> {
     let number: u64 = digits.parse().ok()?;
     let factor = match value[digits.len()..].trim() {
         "" | "ms" => 1,
+        "d" => 86_400_000,
         "s" => 1000,
         "min" => 60_000,
         "h" => 3_600_000,
@@ -233,7 +309,14 @@ mod tests {
         assert!(settings.set("server_version", "16").is_err());
         assert!(settings.set("TimeZone", "Nowhere/Else").is_err());
         settings.set("lock_timeout", "2s").unwrap();
-        assert_eq!(settings.duration("lock_timeout"), Some(std::time::Duration::from_secs(2)));
+        assert_eq!(settings.duration("lock_timeout"), Some(Duration::from_secs(2)));
+        assert!(settings.set("lock_timeout", "2 moons").is_err());
+        let generation = settings.generation();
+        settings.set("DateStyle", "iso, dmy").unwrap();
+        assert!(settings.generation() != generation && settings.formatting.date_order == DateOrder::Dmy);
+        assert!(settings.reported().any(|reported| reported == ("DateStyle", "ISO, DMY")));
+        settings.set("IntervalStyle", "iso_8601").unwrap();
+        assert!(settings.set("intervalstyle", "roman").is_err() && settings.set("bytea_output", "x").is_err());
         settings.reset_all().unwrap();
         assert_eq!(settings.search_path, ["$user", "public"]);
         assert_eq!(settings.duration("lock_timeout"), None);

@@ -72,6 +72,10 @@ pub struct ScanOptions {
     pub reverse: bool,
 }
 
+/// What a statement sees of its own transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatementMark(u32);
+
 /// A point to roll back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Savepoint {
@@ -200,6 +204,17 @@ impl Txn {
     /// From here on [`See::StatementStart`] includes what has been written so far.
     pub fn begin_statement(&mut self) {
         self.statement_seq = self.seq;
+    }
+
+    /// Where the running statement began, for [`Txn::resume_statement`].
+    #[must_use]
+    pub fn statement(&self) -> StatementMark {
+        StatementMark(self.statement_seq)
+    }
+
+    /// [`See::StatementStart`] is again what it was for a statement that others have interrupted: a cursor.
+    pub fn resume_statement(&mut self, mark: StatementMark) {
+        self.statement_seq = mark.0;
     }
 
     /// Buffers a write.

@@ -3,6 +3,7 @@
 mod alter;
 mod copy;
 mod create;
+mod cursor;
 
 use std::sync::Arc;
 
@@ -101,6 +102,9 @@ pub(crate) fn bind(statement: &ParsedStatement, context: &PlanContext<'_>) -> Sq
             let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all");
             utility(Utility::Deallocate((!all).then(|| fold(name))), "DEALLOCATE", context)
         }
+        S::Declare { stmts } => cursor::declare(stmts, statement, context)?,
+        S::Fetch { name, direction, position, .. } => cursor::fetch(name, direction, position, context)?,
+        S::Close { cursor } => cursor::close(cursor, context),
         S::Explain { statement: inner, analyze, verbose, options, format, .. } => {
             bind_explain(inner, *analyze, *verbose, options.as_deref(), format.as_ref(), statement, context)?
         }

@@ -1,0 +1,255 @@
+//! What a client sends, cut into frames and read without copying.
+//!
+//! ```text
+//!  startup packet   | length: i32 | body: length - 4 bytes                 |
+//!  any other        | kind: u8    | length: i32 | body: length - 4 bytes   |
+//! ```
+//! The decoder of the pgwire crate reads past the end of a body that says less than it should, takes invalid UTF-8 for
+//! something else, and copies every name; so only its startup messages, which are checked before, are used here.
+//!
+//! **Invariant (bounded-before-taken):** the length of a frame is checked before memory is taken for it, and memory
+//! grows with what has arrived, not with what was announced. A count inside a body takes none.
+
+use std::convert::Infallible;
+
+use bytes::{Buf, Bytes, BytesMut};
+use session::{CancelFlag, CancelReason};
+use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf};
+use types::{SqlError, SqlResult, SqlState};
+
+/// A message above this is refused.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// PostgreSQL's own bound.
+pub(crate) const STARTUP_BYTES_MAX: usize = 10_000;
+/// One read of the socket, and what an idle connection keeps.
+const CHUNK_BYTES: usize = 8 << 10;
+/// So much is read of what follows while a statement runs.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+
+pub(crate) fn protocol(message: impl Into<String>) -> SqlError {
+    SqlError::new(SqlState::ProtocolViolation, message)
+}
+
+/// A message without its length.
+pub(crate) struct Frame {
+    pub kind: u8,
+    pub body: Bytes,
+}
+
+/// The socket's reading half.
+pub(crate) struct Reader {
+    socket: OwnedReadHalf,
+    input: BytesMut,
+    is_closed: bool,
+}
+
+impl Reader {
+    pub fn new(socket: OwnedReadHalf) -> Self {
+        Self { socket, input: BytesMut::with_capacity(CHUNK_BYTES), is_closed: false }
+    }
+
+    /// The length that stands `at` bytes into the input, itself included, if it has arrived.
+    fn length(&self, at: usize, max: usize) -> SqlResult<Option<usize>> {
+        let Some(bytes) = self.input.get(at..at + 4) else { return Ok(None) };
+        let length = i32::from_be_bytes(bytes.try_into().expect("four bytes were taken"));
+        match usize::try_from(length) {
+            Ok(length) if length < 4 => {}
+            Ok(length) if length <= max => return Ok(Some(length)),
+            Ok(_) => {
+                return Err(SqlError::new(SqlState::ProgramLimitExceeded, format!("message of {length} bytes is too long"))
+                    .with_detail(format!("A message may have {max} bytes.")));
+            }
+            Err(_) => {}
+        }
+        Err(protocol("invalid message length").with_detail(format!("The length is given as {length}.")))
+    }
+
+    /// The next message, if all of it is here.
+    ///
+    /// # Errors
+    /// FATAL: what follows cannot be read.
+    pub fn buffered(&mut self) -> SqlResult<Option<Frame>> {
+        let Some(kind) = self.input.first().copied() else { return Ok(None) };
+        if !matches!(kind, b'B' | b'C' | b'D' | b'E' | b'F' | b'H' | b'P' | b'Q' | b'S' | b'X' | b'c' | b'd' | b'f' | b'p') {
+            return Err(protocol(format!("invalid frontend message type {kind}")));
+        }
+        match self.length(1, MESSAGE_BYTES_MAX)? {
+            Some(length) if self.input.len() > length => {
+                let mut body = self.input.split_to(1 + length);
+                body.advance(5);
+                Ok(Some(Frame { kind, body: body.freeze() }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The next message; none when the client has gone.
+    ///
+    /// # Errors
+    /// As [`Reader::buffered`].
+    pub async fn next(&mut self) -> SqlResult<Option<Frame>> {
+        loop {
+            if let Some(frame) = self.buffered()? {
+                return Ok(Some(frame));
+            }
+            if !self.fill().await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The body of a startup packet; none when the client has gone.
+    ///
+    /// # Errors
+    /// FATAL, as [`Reader::buffered`].
+    pub async fn startup(&mut self) -> SqlResult<Option<BytesMut>> {
+        loop {
+            if let Some(length) = self.length(0, STARTUP_BYTES_MAX)?
+                && self.input.len() >= length
+            {
+                let mut packet = self.input.split_to(length);
+                packet.advance(4);
+                return Ok(Some(packet));
+            }
+            if !self.fill().await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads once. Nothing is lost when it is dropped while it waits.
+    async fn fill(&mut self) -> bool {
+        if self.is_closed {
+            return false;
+        }
+        // What is here doubles at most: *bounded-before-taken*.
+        self.input.reserve(self.input.len().max(CHUNK_BYTES));
+        self.is_closed = !matches!(self.socket.read_buf(&mut self.input).await, Ok(read) if read > 0);
+        !self.is_closed
+    }
+
+    /// Whether a message has begun to arrive.
+    pub fn has_input(&self) -> bool {
+        !self.input.is_empty()
+    }
+
+    /// Whether the message that comes next, if it is here, is Sync.
+    pub fn is_sync_next(&self) -> bool {
+        self.input.first() == Some(&b'S')
+    }
+
+    /// Gives back what a long message took.
+    pub fn shrink(&mut self) {
+        if self.input.is_empty() && self.input.capacity() > READ_AHEAD_BYTES {
+            self.input = BytesMut::with_capacity(CHUNK_BYTES);
+        }
+    }
+
+    /// Reads ahead while a statement runs, and stops it when its client has gone without having sent more.
+    pub async fn watch(&mut self, running: &CancelFlag) -> Infallible {
+        while self.input.len() < READ_AHEAD_BYTES {
+            if !self.fill().await {
+                if self.input.is_empty() {
+                    running.cancel(CancelReason::ClientGone);
+                }
+                break;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Reads what was on its way when the connection was given up, so that the client gets to read why.
+    pub async fn discard(&mut self, bytes_max: usize) {
+        let mut total = 0;
+        while total < bytes_max {
+            self.input.clear();
+            if !self.fill().await {
+                return;
+            }
+            total += self.input.len();
+        }
+    }
+}
+
+/// A body, read from its start.
+pub(crate) struct Body<'a>(&'a [u8]);
+
+impl<'a> Body<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub fn take(&mut self, count: usize) -> SqlResult<&'a [u8]> {
+        let (head, tail) =
+            self.0.split_at_checked(count).ok_or_else(|| protocol("insufficient data left in message"))?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    pub fn u8(&mut self) -> SqlResult<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    pub fn i16(&mut self) -> SqlResult<i16> {
+        Ok(i16::from_be_bytes(self.take(2)?.try_into().expect("two bytes were taken")))
+    }
+
+    /// A count of things that follow.
+    pub fn count(&mut self) -> SqlResult<usize> {
+        Ok(usize::from(self.i16()? as u16))
+    }
+
+    pub fn i32(&mut self) -> SqlResult<i32> {
+        Ok(i32::from_be_bytes(self.take(4)?.try_into().expect("four bytes were taken")))
+    }
+
+    /// A string that ends with a zero byte.
+    pub fn string(&mut self) -> SqlResult<&'a str> {
+        let end = self.0.iter().position(|byte| *byte == 0).ok_or_else(|| protocol("invalid string in message"))?;
+        let text = utf8(&self.0[..end])?;
+        self.0 = &self.0[end + 1..];
+        Ok(text)
+    }
+
+    /// Nothing may be left.
+    pub fn end(&self) -> SqlResult<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(protocol("invalid message format")) }
+    }
+}
+
+/// Text from a client.
+///
+/// # Errors
+/// 22021 where it is not UTF-8, or holds a zero byte.
+pub(crate) fn utf8(bytes: &[u8]) -> SqlResult<&str> {
+    let invalid = |at: usize| {
+        let shown: Vec<String> = bytes[at..].iter().take(1).map(|byte| format!("0x{byte:02x}")).collect();
+        SqlError::new(
+            SqlState::CharacterNotInRepertoire,
+            format!("invalid byte sequence for encoding \"UTF8\": {}", shown.join(" ")),
+        )
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| invalid(error.valid_up_to()))?;
+    match bytes.iter().position(|byte| *byte == 0) {
+        Some(at) => Err(invalid(at)),
+        None => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_end_where_they_end() {
+        let mut body = Body::new(b"ab\0\x00\x02\xff");
+        assert_eq!(body.string().unwrap(), "ab");
+        assert_eq!(body.count().unwrap(), 2);
+        assert!(body.end().is_err());
+        assert!(body.i16().is_err());
+        assert_eq!(body.u8().unwrap(), 255);
+        assert!(body.end().is_ok() && body.string().is_err());
+        assert_eq!(utf8(b"a\xffb").unwrap_err().code(), SqlState::CharacterNotInRepertoire);
+        assert_eq!(utf8(b"a\0b").unwrap_err().message(), "invalid byte sequence for encoding \"UTF8\": 0x00");
+    }
+}

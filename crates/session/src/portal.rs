@@ -1,0 +1,399 @@
+//! Portals: statements bound to parameters, and queries that are read a few rows at a time.
+//!
+//! ```text
+//!  bound ── Execute, all rows ─────────────────────────▶ done
+//!    ├───── Execute, n rows, only reads ──▶ running ───▶ done
+//!    └───── Execute, n rows, writes ──────▶ kept ──────▶ done      (it runs to its end at once)
+//! ```
+//! A running query keeps its operators; each pull lends them the transaction. It goes on seeing what its transaction
+//! had written when it began. A portal does not outlive its transaction.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use exec::{ExecContext, MemoryBudget};
+use plan::{PreparedPlan, StatementKind, statement::FetchDirection};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+use types::{Batch, Datum, Formatting, SqlError, SqlResult, SqlState};
+
+use crate::{
+    Completion, Prepared, Session,
+    cursor::Cursor,
+    session::{Ending, Failure, Run, STATEMENT_MEMORY},
+    sink::{Keep, Sink, send},
+};
+
+/// What Bind asked of the result's columns: the wire's own affair.
+pub type Formats = SmallVec<[i16; 8]>;
+
+/// A prepared statement with its parameters.
+pub struct Portal {
+    pub prepared: Prepared,
+    params: Vec<Datum>,
+    pub formats: Formats,
+    state: State,
+    /// Its number among the session's portals.
+    born: u64,
+    /// It has outlived its transaction.
+    is_held: bool,
+}
+
+impl Portal {
+    fn new(prepared: Prepared, params: Vec<Datum>, formats: Formats, state: State) -> Self {
+        Self { prepared, params, formats, state, born: 0, is_held: false }
+    }
+
+    pub(crate) fn for_cursor(plan: Arc<PreparedPlan>, cursor: Cursor) -> Self {
+        let prepared = Prepared { statement: None, hints: Arc::from([]), plan };
+        Self::new(prepared, Vec::new(), Formats::new(), State::Cursor(Box::new(cursor)))
+    }
+
+    /// # Errors
+    /// 55000 for a portal that is none.
+    pub(crate) fn cursor(&mut self) -> SqlResult<&mut Cursor> {
+        match &mut self.state {
+            State::Cursor(cursor) => Ok(cursor),
+            _ => Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, "a portal of the protocol is not fetched from")),
+        }
+    }
+}
+
+/// A session's portals by name.
+#[derive(Default)]
+pub(crate) struct Portals {
+    open: FxHashMap<String, Portal>,
+    born: u64,
+}
+
+impl Portals {
+    pub fn contains(&self, name: &str) -> bool {
+        self.open.contains_key(name)
+    }
+
+    /// Puts a portal in, or back in.
+    pub fn insert(&mut self, name: &str, mut portal: Portal) {
+        if portal.born == 0 {
+            self.born += 1;
+            portal.born = self.born;
+        }
+        self.open.insert(name.to_owned(), portal);
+    }
+
+    pub fn remove(&mut self, name: &str) -> Option<Portal> {
+        self.open.remove(name)
+    }
+
+    pub fn clear(&mut self) {
+        self.open.clear();
+    }
+
+    /// Where [`Portals::forget_since`] can go back to.
+    pub fn mark(&self) -> u64 {
+        self.born
+    }
+
+    pub fn forget_since(&mut self, mark: u64) {
+        self.open.retain(|_, portal| portal.born <= mark);
+    }
+
+    /// The cursors that are to outlive the transaction.
+    pub fn to_hold(&self) -> Vec<String> {
+        let is_to_hold =
+            |portal: &Portal| !portal.is_held && matches!(&portal.state, State::Cursor(cursor) if cursor.hold);
+        self.open.iter().filter(|(_, portal)| is_to_hold(portal)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Ends them with their transaction.
+    pub fn end(&mut self, has_committed: bool) {
+        if self.open.is_empty() {
+            return;
+        }
+        self.open.retain(|_, portal| {
+            portal.is_held |= has_committed && matches!(&portal.state, State::Cursor(cursor) if cursor.hold);
+            portal.is_held
+        });
+    }
+}
+
+enum State {
+    Bound,
+    Running(Box<Running>),
+    Kept { batches: VecDeque<Batch>, tag: String },
+    Cursor(Box<Cursor>),
+    Done,
+}
+
+/// A query that is read on demand.
+pub(crate) struct Running {
+    plan: Arc<PreparedPlan>,
+    params: Vec<Datum>,
+    operator: exec::BoxOperator,
+    /// A batch of which rows are left, from this one on.
+    rest: Option<(Batch, usize)>,
+    /// Where it began; none before that.
+    pub statement: Option<kv::StatementMark>,
+    ctes: exec::Ctes,
+    subqueries: exec::SubqueryCache,
+    memory: MemoryBudget,
+}
+
+pub(crate) struct Pulled {
+    pub rows: u64,
+    pub is_done: bool,
+}
+
+impl Running {
+    pub fn new(plan: &Arc<PreparedPlan>, params: &[Datum]) -> SqlResult<Self> {
+        let StatementKind::Query { plan: root, .. } = &plan.kind else {
+            return Err(SqlError::internal("only a query is read on demand"));
+        };
+        Ok(Self {
+            operator: exec::build(root)?,
+            plan: plan.clone(),
+            params: params.to_vec(),
+            rest: None,
+            statement: None,
+            ctes: exec::Ctes::default(),
+            subqueries: exec::SubqueryCache::default(),
+            memory: MemoryBudget::new(STATEMENT_MEMORY),
+        })
+    }
+
+    /// Changes places with what the context has of a statement's own.
+    fn swap(&mut self, ctx: &mut ExecContext<'_>) {
+        std::mem::swap(&mut self.ctes, &mut ctx.ctes);
+        std::mem::swap(&mut self.subqueries, &mut ctx.subqueries);
+        std::mem::swap(&mut self.memory, &mut ctx.memory);
+    }
+}
+
+/// Rows from an operator to a sink, `limit` of them, or all if it is 0.
+pub(crate) async fn pump(
+    operator: &mut exec::BoxOperator,
+    rest: &mut Option<(Batch, usize)>,
+    limit: usize,
+    sink: &mut dyn Sink,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Pulled> {
+    let formatting = ctx.eval.formatting;
+    let mut rows = 0;
+    loop {
+        let (batch, from) = match rest.take() {
+            Some(rest) => rest,
+            None => match operator.next(ctx).await? {
+                Some(batch) => (batch, 0),
+                None => return Ok(Pulled { rows: rows as u64, is_done: true }),
+            },
+        };
+        let left = batch.len() - from;
+        let taken = if limit == 0 { left } else { left.min(limit - rows) };
+        send(sink, &batch, from..from + taken, formatting).await?;
+        rows += taken;
+        if taken < left {
+            *rest = Some((batch, from + taken));
+        }
+        if limit > 0 && rows == limit {
+            return Ok(Pulled { rows: rows as u64, is_done: false });
+        }
+    }
+}
+
+impl Session {
+    /// Makes a portal; the unnamed one is replaced silently.
+    ///
+    /// # Errors
+    /// 42P03 when the name is taken.
+    pub fn bind(&mut self, name: &str, prepared: Prepared, params: Vec<Datum>, formats: Formats) -> SqlResult<()> {
+        if !name.is_empty() && self.portals.contains(name) {
+            return Err(SqlError::new(SqlState::DuplicateCursor, format!("cursor \"{name}\" already exists")));
+        }
+        self.portals.insert(name, Portal::new(prepared, params, formats, State::Bound));
+        Ok(())
+    }
+
+    /// # Errors
+    /// 34000 when there is none of that name.
+    pub fn portal(&self, name: &str) -> SqlResult<&Portal> {
+        self.portals.open.get(name).ok_or_else(|| no_portal(name))
+    }
+
+    pub fn close_portal(&mut self, name: &str) {
+        self.portals.remove(name);
+    }
+
+    /// Runs a portal, or runs it on, for `limit` rows; 0 stands for all.
+    ///
+    /// # Errors
+    /// The statement's; the block it ran in has failed then.
+    pub async fn execute_portal(
+        &mut self,
+        name: &str,
+        limit: usize,
+        sink: &mut dyn Sink,
+        ending: Ending,
+    ) -> SqlResult<Completion> {
+        // Taken out, for the statement may end the transaction, and with it all portals.
+        let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
+        let completion = self.run_portal(&mut portal, name, limit, sink, ending).await?;
+        if self.block.is_some() || portal.is_held {
+            self.portals.insert(name, portal);
+        }
+        Ok(completion)
+    }
+
+    async fn run_portal(
+        &mut self,
+        portal: &mut Portal,
+        name: &str,
+        limit: usize,
+        sink: &mut dyn Sink,
+        ending: Ending,
+    ) -> SqlResult<Completion> {
+        match &mut portal.state {
+            State::Bound => self.run_bound(portal, limit, sink, ending).await,
+            State::Running(running) => {
+                self.start_clock();
+                let tag = running.plan.tag;
+                let outcome = self.pull(running, limit, sink).await;
+                self.stop_clock();
+                match outcome {
+                    Ok(pulled) if pulled.is_done => {
+                        portal.state = State::Done;
+                        Ok(Completion::Done(format!("{tag} {}", pulled.rows)))
+                    }
+                    Ok(_) => Ok(Completion::Suspended),
+                    Err(failure) => Err(self.fail(failure.into_sql()).await),
+                }
+            }
+            State::Kept { batches, tag } => {
+                let tag = tag.clone();
+                let is_done = give(batches, limit, sink, &self.formatting()).await?;
+                if is_done {
+                    portal.state = State::Done;
+                    return Ok(Completion::Done(tag));
+                }
+                Ok(Completion::Suspended)
+            }
+            State::Cursor(cursor) => {
+                self.start_clock();
+                let direction =
+                    if limit == 0 { FetchDirection::ForwardAll } else { FetchDirection::Forward(limit as u64) };
+                let outcome = cursor.go(direction, self, sink).await;
+                self.stop_clock();
+                match outcome {
+                    Ok(rows) if limit > 0 && rows == limit as u64 => Ok(Completion::Suspended),
+                    Ok(rows) => Ok(Completion::Done(format!("SELECT {rows}"))),
+                    Err(failure) => Err(self.fail(failure.into_sql()).await),
+                }
+            }
+            State::Done => match &portal.prepared.plan.kind {
+                StatementKind::Query { writes: false, .. } => {
+                    Ok(Completion::Done(format!("{} 0", portal.prepared.plan.tag)))
+                }
+                _ => {
+                    let error = SqlError::new(
+                        SqlState::ObjectNotInPrerequisiteState,
+                        format!("portal \"{name}\" cannot be run"),
+                    );
+                    Err(self.fail(error).await)
+                }
+            },
+        }
+    }
+
+    async fn run_bound(
+        &mut self,
+        portal: &mut Portal,
+        limit: usize,
+        sink: &mut dyn Sink,
+        ending: Ending,
+    ) -> SqlResult<Completion> {
+        let prepared = portal.prepared.clone();
+        let Some(statement) = &prepared.statement else { return Ok(Completion::Empty) };
+        let params = std::mem::take(&mut portal.params);
+        portal.state = State::Done;
+        let mut run = Run {
+            statement,
+            hints: &prepared.hints,
+            params: &params,
+            planned: Some(&prepared.plan),
+            describe: false,
+            ending,
+            limit: 0,
+        };
+        if limit == 0 || prepared.plan.columns.is_empty() {
+            return self.run_with(&run, sink).await;
+        }
+        if matches!(prepared.plan.kind, StatementKind::Query { writes: false, .. }) {
+            run.limit = limit;
+            let completion = self.run_with(&run, sink).await?;
+            if let Some(running) = self.suspended.take() {
+                portal.state = State::Running(running);
+            }
+            return Ok(completion);
+        }
+        let mut keep = Keep { client: sink, batches: Vec::new() };
+        let completion = self.run_with(&run, &mut keep).await?;
+        let mut batches = VecDeque::from(keep.batches);
+        let is_done = give(&mut batches, limit, sink, &self.formatting()).await?;
+        match completion {
+            Completion::Done(tag) if !is_done => {
+                portal.state = State::Kept { batches, tag };
+                Ok(Completion::Suspended)
+            }
+            other => Ok(other),
+        }
+    }
+
+    /// Reads on in a query.
+    pub(crate) async fn pull(
+        &mut self,
+        running: &mut Running,
+        limit: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<Pulled, Failure> {
+        let (plan, params) = (running.plan.clone(), std::mem::take(&mut running.params));
+        let outcome = self
+            .with_exec(&params, &plan.ctes, async |ctx| {
+                let txn = ctx.txn()?;
+                match running.statement {
+                    Some(mark) => txn.resume_statement(mark),
+                    None => running.statement = Some(txn.statement()),
+                }
+                running.swap(ctx);
+                let outcome = pump(&mut running.operator, &mut running.rest, limit, sink, ctx).await;
+                running.swap(ctx);
+                outcome
+            })
+            .await;
+        running.params = params;
+        outcome
+    }
+}
+
+/// Rows that were kept; whether there are no more.
+async fn give(
+    batches: &mut VecDeque<Batch>,
+    limit: usize,
+    sink: &mut dyn Sink,
+    formatting: &Formatting,
+) -> SqlResult<bool> {
+    let mut left = if limit == 0 { usize::MAX } else { limit };
+    while let Some(batch) = batches.pop_front() {
+        let taken = batch.len().min(left);
+        send(sink, &batch, 0..taken, formatting).await?;
+        left -= taken;
+        if taken < batch.len() {
+            batches.push_front(batch.slice(taken, batch.len() - taken));
+        }
+        if left == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn no_portal(name: &str) -> SqlError {
+    SqlError::new(SqlState::InvalidCursorName, format!("portal \"{name}\" does not exist"))
+}

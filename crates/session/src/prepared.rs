@@ -1,0 +1,54 @@
+//! Prepared statements after the catalog has changed: they are planned anew, and must still answer what their client
+//! was told they would.
+
+use std::sync::Arc;
+
+use plan::{ParsedStatement, PreparedPlan};
+use types::{SqlError, SqlResult, SqlType};
+
+use crate::{Prepared, Session};
+
+/// The catalog version of plans that saw changes which may yet be rolled back: no catalog has it.
+pub(crate) const UNCOMMITTED: u64 = u64::MAX;
+
+impl Session {
+    /// Whether a plan was made against the catalog as this session sees it.
+    pub(crate) fn is_current(&self, plan: &PreparedPlan) -> bool {
+        // All changes of one transaction share a version.
+        !self.has_changed_catalog() && plan.catalog_version == self.catalog().version()
+    }
+
+    /// Plans a statement again, with the parameters it has had.
+    ///
+    /// # Errors
+    /// 0A000 when it would not answer the same columns as before, and what is wrong with the statement by now.
+    pub(crate) fn plan_again(&self, statement: &ParsedStatement, old: &PreparedPlan) -> SqlResult<PreparedPlan> {
+        let hints: Vec<Option<SqlType>> = old.params.iter().copied().map(Some).collect();
+        let plan = self.plan(statement, &hints)?;
+        let is_same = old.params == plan.params
+            && old.columns.len() == plan.columns.len()
+            && old.columns.iter().zip(&plan.columns).all(|(old, new)| old.ty == new.ty && old.name == new.name);
+        if is_same { Ok(plan) } else { Err(SqlError::not_supported("cached plan must not change result type")) }
+    }
+
+    /// A prepared statement, planned against the catalog as it is.
+    ///
+    /// # Errors
+    /// 26000 when there is none of that name, and as [`Session::plan_again`].
+    pub fn current(&mut self, name: &str) -> SqlResult<Prepared> {
+        let mut prepared = self.prepared(name)?;
+        if let Some(statement) = &prepared.statement
+            && !self.is_current(&prepared.plan)
+            && self.check_failed(statement).is_ok()
+        {
+            let plan = match prepared.plan.tag {
+                // Another cursor of the name may have other columns.
+                "FETCH" => self.plan(statement, &prepared.hints)?,
+                _ => self.plan_again(statement, &prepared.plan)?,
+            };
+            prepared.plan = Arc::new(plan);
+            self.keep_prepared(name, &prepared);
+        }
+        Ok(prepared)
+    }
+}
