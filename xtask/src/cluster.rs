@@ -251,6 +251,14 @@ pub fn cpu_seconds(parents: &[u32]) -> f64 {
     ticks as f64 / 100.0
 }
 
+/// Memory of a process that is in RAM.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}
+
 impl Drop for Node {
     fn drop(&mut self) {
         // Both fail only when the process is gone already, which is what is wanted.

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | startup | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -14,6 +14,7 @@ mod corpus;
 mod demo;
 mod rocksdb;
 mod setup;
+mod startup;
 mod test;
 mod tidy;
 mod workload;
@@ -41,6 +42,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Kill nodes of a cluster under load, one after another, and look for what was lost.
     Chaos(chaos::Arguments),
+    /// Measure how long a node takes to answer, and what it costs at rest.
+    Startup(startup::Arguments),
     /// Install or name the system packages that building needs.
     Setup,
 }
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
+        Command::Startup(arguments) => startup::run(&arguments),
         Command::Setup => setup::run(),
     };
     match outcome {

@@ -228,6 +228,24 @@ async fn connect_only(address: SocketAddr) -> std::result::Result<Client, tokio_
     Ok(client)
 }
 
+/// Tries a query until the node answers it.
+pub fn await_query(address: SocketAddr, query: &str, within: Duration) -> Result {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a thread")?;
+    let answered = async {
+        loop {
+            if let Ok(client) = connect_only(address).await
+                && client.simple_query(query).await.is_ok()
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    runtime
+        .block_on(async { timeout(within, answered).await })
+        .map_err(|_| Error::Failed { command: format!("waiting for an answer to {query} of {address}") })
+}
+
 /// What a node answers when all is quiet: the four sums, and how often each tag is in the history.
 pub struct Books {
     /// Of `abalance`, `tbalance`, `bbalance` and the history's `delta`.
