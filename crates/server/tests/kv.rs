@@ -104,6 +104,51 @@ async fn sum(db: &Db) -> i64 {
     total
 }
 
+/// TPC-B's pattern: many want a few keys, all in the same order, so nobody ever waits in a circle.
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_in_one_order_is_no_deadlock() {
+    const CLIENTS: u64 = 24;
+    const ROUNDS: u64 = 15;
+    let dir = TempDir::new().unwrap();
+    let node = KvNode::start(&config(&dir, "one")).await.unwrap();
+    let clients = (0..CLIENTS).map(|client| {
+        let db = node.db.clone();
+        tokio::spawn(async move {
+            let mut ended = Vec::new();
+            for round in 0..ROUNDS {
+                let keys = [format!("own/{client}"), format!("teller/{}", (client + round) % 5), "total".to_owned()];
+                let mut txn = db.begin(TxnOptions::default());
+                while let Err(error) = increment_in_order(&mut txn, &keys).await {
+                    match &error {
+                        Error::Retry { reason: kv::Restart::Aborted(_), .. } | Error::Deadlock { .. } => {
+                            ended.push(error.to_string());
+                            txn = db.begin(TxnOptions::default());
+                        }
+                        Error::Retry { .. } => txn.restart(&error),
+                        _ => panic!("{error}"),
+                    }
+                }
+            }
+            ended
+        })
+    });
+    let ended: Vec<String> = futures::future::join_all(clients).await.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(ended, Vec::<String>::new(), "nobody has to be ended");
+    assert_eq!(get(&node.db, "total").await.unwrap(), (CLIENTS * ROUNDS).to_string());
+    node.stop().await;
+}
+
+/// Adds one to each of the keys, each locked where it is read.
+async fn increment_in_order(txn: &mut kv::Txn, keys: &[String]) -> Result<(), Error> {
+    for name in keys {
+        let read = Read { lock: Some(LockStrength::Exclusive), ..Read::default() };
+        let value = txn.get(&key(name), read).await?;
+        let count: u64 = value.map_or(0, |value| std::str::from_utf8(&value).unwrap().parse().unwrap());
+        txn.put(key(name), Bytes::from((count + 1).to_string()));
+    }
+    txn.commit().await.map(|_| ())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_committed_is_there_after_a_restart() {
     let dir = TempDir::new().unwrap();
