@@ -1,21 +1,31 @@
 //! Clusters of local processes for developer commands: start, wait until healthy, kill, stop.
 
-use std::fs::{self, File};
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::command::{Error, IoContext, Result};
 
 const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
 
-/// One running node, killed when dropped.
+/// Ranges copy themselves to new nodes within this.
+const REPLICATED_WITHIN: Duration = Duration::from_secs(60);
+
+/// One node, killed when dropped.
 pub struct Node {
     child: Child,
+    /// What starts it again.
+    program: PathBuf,
+    arguments: Vec<OsString>,
     pub sql: SocketAddr,
     pub rpc: SocketAddr,
     pub http: SocketAddr,
@@ -38,9 +48,21 @@ pub struct Cluster {
 }
 
 /// A loopback port nobody listens on at this moment.
+///
+/// Not one of the system's ephemeral ports: a client's connection could take that while the node it belongs to is down.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").context("asking for a free port")?;
-    Ok(listener.local_addr().context("asking for a free port")?.port())
+    const FIRST: u16 = 16_000;
+    const COUNT: u16 = 16_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Two commands at once start at different places.
+    let start = (std::process::id() as u16).wrapping_mul(61);
+    for _ in 0..COUNT {
+        let port = FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Error::Failed { command: "finding a free port".into() })
 }
 
 impl Cluster {
@@ -71,6 +93,31 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until every range has as many replicas as there are nodes, three at most.
+    pub fn wait_replicated(&self) -> Result {
+        let wanted = self.nodes.len().min(3);
+        let started = Instant::now();
+        while started.elapsed() < REPLICATED_WITHIN {
+            let statuses: Vec<Value> = self.nodes.iter().filter_map(|node| node.status().ok()).collect();
+            let led: Vec<&Value> = statuses.iter().flat_map(led_ranges).collect();
+            if !led.is_empty() && led.iter().all(|range| voters(range) >= wanted) {
+                return Ok(());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        Err(Error::Failed { command: "waiting until the ranges are replicated".into() })
+    }
+
+    /// The node, of those that answer, that leads the most ranges.
+    pub fn leaseholder(&self) -> Option<usize> {
+        let leases = self.nodes.iter().enumerate().filter_map(|(position, node)| {
+            let status = node.status().ok()?;
+            let count = led_ranges(&status).count();
+            (count > 0).then_some((count, position))
+        });
+        leases.max().map(|(_, position)| position)
+    }
+
     pub fn sql_addresses(&self) -> String {
         self.nodes.iter().map(|node| node.sql.to_string()).collect::<Vec<_>>().join(",")
     }
@@ -81,22 +128,36 @@ impl Node {
         let dir = options.dir.join(format!("node{}", position + 1));
         fs::create_dir_all(&dir).context(format!("creating {}", dir.display()))?;
         let [sql, rpc, http] = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let log = File::create(dir.join("log.txt")).context("creating the node's log")?;
-        let errors = log.try_clone().context("creating the node's log")?;
-        let mut command = Command::new(options.binary);
-        command
-            .arg("start")
-            .arg("--insecure")
-            .arg("--store")
-            .arg(dir.join("store"))
-            .args(["--sql-addr", &sql.to_string(), "--rpc-addr", &rpc.to_string(), "--http-addr", &http.to_string()])
-            .args(options.flags);
-        if let Some(join) = join {
-            command.args(["--join", join]);
+        let mut arguments: Vec<OsString> = vec!["start".into(), "--insecure".into(), "--store".into()];
+        arguments.push(dir.join("store").into());
+        for (flag, address) in [("--sql-addr", sql), ("--rpc-addr", rpc), ("--http-addr", http)] {
+            arguments.extend([flag.into(), address.to_string().into()]);
         }
-        command.stdin(Stdio::null()).stdout(log).stderr(errors);
-        let child = command.spawn().context(format!("starting {}", options.binary.display()))?;
-        Ok(Self { child, sql, rpc, http, dir })
+        arguments.extend(options.flags.iter().map(OsString::from));
+        if let Some(join) = join {
+            arguments.extend(["--join".into(), join.into()]);
+        }
+        let child = start(options.binary, &arguments, &dir)?;
+        Ok(Self { child, program: options.binary.into(), arguments, sql, rpc, http, dir })
+    }
+
+    /// Ends the process the hard way, as a power cut of this process alone would.
+    pub fn kill(&mut self) -> Result {
+        self.child.kill().context("killing a node")?;
+        self.child.wait().context("waiting for a killed node").map(drop)
+    }
+
+    /// Starts the process again as it was started, and does not wait until it serves.
+    pub fn restart(&mut self) -> Result {
+        self.child = start(&self.program, &self.arguments, &self.dir)?;
+        Ok(())
+    }
+
+    /// The cluster as this node sees it.
+    pub fn status(&self) -> Result<Value> {
+        let answer = http_get(self.http, "/status").context(format!("asking http://{}/status", self.http))?;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        serde_json::from_str(body).map_err(|error| Error::Failed { command: format!("reading /status: {error}") })
     }
 
     fn log_tail(&self) -> String {
@@ -139,26 +200,63 @@ impl Node {
     }
 }
 
-/// User and system CPU time so far of a process and of the children it has waited for, in seconds; 0 when it is gone.
-pub fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The name in parentheses may hold spaces; fields 14 to 17 are the times, in hundredths of a second.
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let fields: Vec<&str> = after_name.split_whitespace().collect();
-    let ticks = |position: usize| fields.get(position).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (11..=14).map(ticks).sum::<f64>() / 100.0
+/// The ranges of a status page whose lease its node holds.
+fn led_ranges(status: &Value) -> impl Iterator<Item = &Value> {
+    let ranges = status["ranges"].as_array().map_or(&[][..], Vec::as_slice);
+    ranges.iter().filter(|range| range["leaseholder"] == true)
+}
+
+/// Learners, which do not vote yet, are marked by an `L`.
+fn voters(range: &Value) -> usize {
+    let replicas = range["replicas"].as_array().map_or(&[][..], Vec::as_slice);
+    replicas.iter().filter(|replica| replica.as_str().is_some_and(|shown| !shown.ends_with('L'))).count()
+}
+
+/// Starts a node with its output appended to the log in its directory.
+fn start(program: &Path, arguments: &[OsString], dir: &Path) -> Result<Child> {
+    let log = OpenOptions::new().create(true).append(true).open(dir.join("log.txt")).context("opening the node's log")?;
+    let errors = log.try_clone().context("opening the node's log")?;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(log).stderr(errors);
+    command.spawn().context(format!("starting {}", program.display()))
+}
+
+fn http_get(http: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&http, Duration::from_millis(200))?;
+    stream.set_read_timeout(Some(Duration::from_millis(500)))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 fn is_healthy(http: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&http, Duration::from_millis(200))?;
-        stream.set_read_timeout(Some(Duration::from_millis(500)))?;
-        stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer.starts_with("HTTP/1.1 200"))
-    };
-    ask().unwrap_or(false)
+    http_get(http, "/health").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// User and system CPU time so far of processes and all their children, living and waited for, in seconds.
+pub fn cpu_seconds(parents: &[u32]) -> f64 {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let ticks: u64 = pids
+        .filter_map(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The name in parentheses may hold spaces; after it come the state, the parent, and from the twelfth word
+            // on the times: own user and system, waited-for children's user and system, in hundredths of a second.
+            let words: Vec<u64> = stat.rsplit_once(')')?.1.split_whitespace().map(|word| word.parse().unwrap_or(0)).collect();
+            let is_ours = parents.contains(&pid) || parents.iter().any(|parent| u64::from(*parent) == words[1]);
+            is_ours.then(|| words[11..=14].iter().sum::<u64>())
+        })
+        .sum();
+    ticks as f64 / 100.0
+}
+
+/// Memory of a process that is in RAM.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
 }
 
 impl Drop for Node {

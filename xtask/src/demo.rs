@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc;
+use std::thread;
 use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::{Cluster, Options};
 use crate::command::{IoContext, Result, cache_dir, cargo, run, target_dir};
@@ -69,17 +71,35 @@ pub fn run_demo(arguments: &Arguments) -> Result {
     }
     println!("\n{}", run_psql(&cluster.nodes[cluster.nodes.len() - 1].sql, "SELECT name, moons FROM planets ORDER BY moons DESC LIMIT 3")?);
     if !arguments.once {
-        println!("Press Enter to stop the nodes; their data is in {}.", dir.display());
-        wait_for_enter();
+        println!("Ctrl-C (or Enter) stops the nodes; their data is in {}.", dir.display());
+        wait_for_the_end()?;
+        println!("Stopping …");
     }
     cluster.stop()
 }
 
-/// Returns at a line of input; at the end of input (no terminal) the demo runs until it is killed.
-fn wait_for_enter() {
-    let mut line = String::new();
-    if matches!(std::io::stdin().read_line(&mut line), Ok(0)) {
-        let (_keep, never) = mpsc::channel::<()>();
-        let _ = never.recv();
-    }
+/// Returns at Ctrl-C, at SIGTERM, or at a line of input; the end of the input (no terminal) means nothing.
+///
+/// A terminal's Ctrl-C reaches the nodes as well, and they drain at once: [`Cluster::stop`] then only waits.
+fn wait_for_the_end() -> Result {
+    let (enter, entered) = tokio::sync::oneshot::channel();
+    thread::spawn(move || {
+        let mut line = String::new();
+        if matches!(std::io::stdin().read_line(&mut line), Ok(length) if length > 0) {
+            // Nobody waits any more once a signal has come.
+            let _ = enter.send(());
+        } else {
+            // Kept, so that the receiver goes on waiting.
+            std::mem::forget(enter);
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("waiting for signals")?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("waiting for signals")?;
+        tokio::select! {
+            outcome = tokio::signal::ctrl_c() => outcome.context("waiting for Ctrl-C"),
+            _ = terminate.recv() => Ok(()),
+            _ = entered => Ok(()),
+        }
+    })
 }

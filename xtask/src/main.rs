@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | startup | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -7,14 +7,17 @@
 //! Deliberately left out: anything a user of the database needs; that is the `quorate` binary.
 
 mod bench;
+mod chaos;
 mod cluster;
 mod command;
 mod corpus;
 mod demo;
 mod rocksdb;
 mod setup;
+mod startup;
 mod test;
 mod tidy;
+mod workload;
 
 use std::process::ExitCode;
 
@@ -37,6 +40,10 @@ enum Command {
     Tidy,
     /// Run pgbench against this database and against PostgreSQL, interleaved, and print the ratios.
     Bench(bench::Arguments),
+    /// Kill nodes of a cluster under load, one after another, and look for what was lost.
+    Chaos(chaos::Arguments),
+    /// Measure how long a node takes to answer, and what it costs at rest.
+    Startup(startup::Arguments),
     /// Install or name the system packages that building needs.
     Setup,
 }
@@ -47,6 +54,8 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run_tests(&arguments),
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Chaos(arguments) => chaos::run(&arguments),
+        Command::Startup(arguments) => startup::run(&arguments),
         Command::Setup => setup::run(),
     };
     match outcome {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::command::{Result, cargo, find_program, run};
-use crate::{corpus, demo, rocksdb, setup, tidy};
+use crate::{chaos, corpus, demo, rocksdb, setup, tidy};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -30,9 +30,12 @@ pub fn run_tests(arguments: &Arguments) -> Result {
     tidy::run()?;
     step("unit, integration and cluster tests");
     unit_tests()?;
+    step("nodes killed under load");
+    let binary = demo::build()?;
+    setup::for_bench()?;
+    chaos::run_on(&binary, &chaos::Arguments::short())?;
     if !arguments.without_corpus {
         step("SQLite corpus");
-        let binary = demo::build()?;
         corpus::run_on(&binary, &corpus::ONE_NODE, &[])?;
         corpus::run_on(&binary, &corpus::TINY_RANGES, &[])?;
     }

@@ -2,12 +2,15 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, error::ErrorKind};
 use server::{Node, NodeConfig};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The exit code for a command line that makes no sense.
+const USAGE: u8 = 2;
 
 /// A distributed SQL database that speaks PostgreSQL's protocol.
 #[derive(Parser)]
@@ -49,7 +52,10 @@ struct Start {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return explain(&error),
+    };
     let filter = EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -59,6 +65,23 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Start(start) => runtime.block_on(run(start)),
     }
+}
+
+/// Shows the help that was asked for, or says in one line what is wrong with the command line.
+fn explain(error: &clap::Error) -> ExitCode {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    if let DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand = error.kind() {
+        error.exit();
+    }
+    let text = error.to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    eprintln!("quorate: {} (see --help)", said.join("; ").trim_start_matches("error: "));
+    ExitCode::from(USAGE)
 }
 
 fn complain(what: &str) -> ExitCode {

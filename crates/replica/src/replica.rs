@@ -34,6 +34,7 @@ use keys::{Key, LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, Span,
 use parking_lot::Mutex;
 use raft::{Group, Lease, ProposeError};
 use rustc_hash::FxHashSet;
+use smallvec::SmallVec;
 use storage::{Engine, StorageError};
 
 use crate::{
@@ -42,7 +43,7 @@ use crate::{
     command::{Command, Effect},
     evaluate::{EvalError, Evaluated, Evaluator},
     machine::Machine,
-    txn_record::TxnRegistry,
+    txn_record::{TxnRegistry, WAIT_MEMORY},
 };
 
 /// A command above this is refused: it would hold up everything behind it.
@@ -467,12 +468,13 @@ impl Replica {
         let deadline = header.lock_timeout.map(|limit| tokio::time::Instant::now() + limit);
         let mut patience = FIRST_PUSH_AFTER;
         let mut waited_long = false;
+        let mut circles = Circles::default();
         loop {
             if conflict.strength == LockStrength::Intent && patience == FIRST_PUSH_AFTER {
                 // An intent may be left over from a transaction that is long over: ask at once.
                 patience = PUSH_EVERY;
                 if let Some(holder) = waiter.holder() {
-                    self.push_holder(request, &conflict.key, holder).await?;
+                    self.push_holder(request, &conflict.key, holder, &mut circles).await?;
                 }
             }
             let push_at = tokio::time::Instant::now() + patience;
@@ -495,7 +497,7 @@ impl Replica {
                     patience = PUSH_EVERY;
                     waited_long = true;
                     for holder in waiter.blockers() {
-                        self.push_holder(request, &conflict.key, holder).await?;
+                        self.push_holder(request, &conflict.key, holder, &mut circles).await?;
                     }
                 }
             }
@@ -517,7 +519,13 @@ impl Replica {
     }
 
     /// Asks what has become of a transaction in the way, and cleans up after it if it is over.
-    async fn push_holder(&self, request: &BatchRequest, key: &Key, holder: TxnMeta) -> Result<(), KvError> {
+    async fn push_holder(
+        &self,
+        request: &BatchRequest,
+        key: &Key,
+        holder: TxnMeta,
+        circles: &mut Circles,
+    ) -> Result<(), KvError> {
         use crate::api::PushKind;
         self.metrics.pushes.fetch_add(1, Ordering::Relaxed);
         // A holder without an anchor holds a lock and has written nothing: it cannot be looked up yet.
@@ -536,8 +544,8 @@ impl Replica {
                 Ok(own) => dependents = own.dependents,
                 Err(error) => tracing::debug!(%error, "own dependents"),
             }
-            if dependents.contains(&holder.id) {
-                // A circle. The two of us next to each other in it decide who goes: the lower priority, then the
+            if circles.stands(holder.id, dependents.contains(&holder.id)) {
+                // The two of us next to each other in it decide who goes: the lower priority, then the
                 // later id, so that both sides decide alike.
                 let mine = (pusher.priority, std::cmp::Reverse(pusher.id));
                 let theirs = (holder.priority, std::cmp::Reverse(holder.id));
@@ -636,6 +644,34 @@ impl Replica {
 
 const FIRST_PUSH_AFTER: Duration = Duration::from_millis(20);
 const PUSH_EVERY: Duration = Duration::from_millis(100);
+
+/// The holders that were seen to wait for whom they hold up, and since when without a break.
+///
+/// A report that somebody waits is believed for a while after the wait is over: a transaction that had its turn, moved
+/// its snapshot up and queues anew stands behind those who, by what is remembered, still wait for it. So a circle
+/// counts only when every edge of it was reported again since it was first seen.
+#[derive(Default)]
+struct Circles(SmallVec<[(TxnId, tokio::time::Instant); 2]>);
+
+impl Circles {
+    /// Takes in whether a circle with `holder` is seen now; whether it stands.
+    fn stands(&mut self, holder: TxnId, is_seen: bool) -> bool {
+        let now = tokio::time::Instant::now();
+        let known = self.0.iter().position(|(id, _)| *id == holder);
+        match (known, is_seen) {
+            (Some(at), true) => now.duration_since(self.0[at].1) > WAIT_MEMORY,
+            (None, true) => {
+                self.0.push((holder, now));
+                false
+            }
+            (Some(at), false) => {
+                self.0.swap_remove(at);
+                false
+            }
+            (None, false) => false,
+        }
+    }
+}
 
 /// Why an attempt did not come to an answer.
 enum Attempt {

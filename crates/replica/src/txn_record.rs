@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub const TXN_EXPIRY: Duration = Duration::from_secs(5);
 
 /// How long a reported wait counts without being reported again; waiters report every tenth of a second.
-const WAIT_MEMORY: Duration = Duration::from_millis(500);
+pub(crate) const WAIT_MEMORY: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TxnRecord {

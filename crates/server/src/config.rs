@@ -39,7 +39,8 @@ impl NodeConfig {
         }
     }
 
-    /// Without `insecure` every address must be a loopback address: there are no certificates yet.
+    /// Addresses must be such that the node can listen there and the others find it. Without `insecure` each must be
+    /// a loopback address: there are no certificates yet.
     ///
     /// # Errors
     /// Names the flag that is wrong.
@@ -48,6 +49,11 @@ impl NodeConfig {
             [("--sql-addr", &self.sql_addr), ("--rpc-addr", &self.rpc_addr), ("--http-addr", &self.http_addr)]
         {
             let parsed = resolve(address).map_err(|reason| format!("{flag} {address}: {reason}"))?;
+            if flag == "--rpc-addr" && parsed.ip().is_unspecified() {
+                return Err(format!(
+                    "{flag} {address}: other nodes connect to this very address, so it must be one that leads here"
+                ));
+            }
             if !self.insecure && !parsed.ip().is_loopback() {
                 return Err(format!(
                     "{flag} {address} can be reached from outside, and connections are not encrypted: \
@@ -55,8 +61,17 @@ impl NodeConfig {
                 ));
             }
         }
-        Ok(())
+        // Names are looked up when they are called: one that is not known yet may be later.
+        match self.join.iter().find(|member| !names_host_and_port(member)) {
+            Some(member) => Err(format!("--join {member}: not of the form HOST:PORT")),
+            None => Ok(()),
+        }
     }
+}
+
+fn names_host_and_port(address: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+    address.rsplit_once(':').is_some_and(|(host, last)| !host.is_empty() && port(last))
 }
 
 fn resolve(address: &str) -> Result<SocketAddr, String> {
@@ -76,11 +91,27 @@ mod tests {
     fn the_outside_needs_insecure() {
         let mut config = NodeConfig::new("x");
         assert_eq!(config.check(), Ok(()));
-        config.rpc_addr = "0.0.0.0:7433".into();
-        assert!(config.check().unwrap_err().contains("--rpc-addr"));
+        config.sql_addr = "0.0.0.0:5433".into();
+        assert!(config.check().unwrap_err().contains("--sql-addr"));
         config.insecure = true;
         assert_eq!(config.check(), Ok(()));
         config.http_addr = "nonsense".into();
         assert!(config.check().unwrap_err().contains("--http-addr"));
+    }
+
+    #[test]
+    fn nodes_are_named_so_that_others_find_them() {
+        let check = |change: fn(&mut NodeConfig)| {
+            let mut config = NodeConfig { insecure: true, ..NodeConfig::new("x") };
+            change(&mut config);
+            config.check()
+        };
+        assert!(check(|config| config.rpc_addr = "0.0.0.0:7433".into()).unwrap_err().contains("--rpc-addr"));
+        assert_eq!(check(|config| config.join = vec!["a:1".into(), "[::1]:2".into()]), Ok(()));
+        for wrong in ["a", "a:", ":7433", "a:0", "a:70000", ""] {
+            let mut config = NodeConfig::new("x");
+            config.join = vec!["a:1".into(), wrong.into()];
+            assert!(config.check().unwrap_err().contains("--join"), "{wrong}");
+        }
     }
 }

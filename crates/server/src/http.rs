@@ -1,8 +1,12 @@
 //! HTTP: health, metrics, and the cluster as this node sees it.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
+use replica::ReplicaMetrics;
 use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
@@ -112,6 +116,16 @@ async fn status(State(shared): State<Shared>) -> Json<NodeStatus> {
     })
 }
 
+type ReplicaCounter = fn(&ReplicaMetrics) -> &AtomicU64;
+
+/// Summed over the replicas of the store.
+const REPLICA_COUNTERS: [(&str, &str, ReplicaCounter); 4] = [
+    ("replica_batches_total", "Batches that replicas were given.", |metrics| &metrics.batches),
+    ("replica_proposals_total", "Commands proposed.", |metrics| &metrics.proposals),
+    ("replica_lock_waits_total", "Waits for a lock.", |metrics| &metrics.lock_waits),
+    ("replica_pushes_total", "Questions of waiters about who is in their way.", |metrics| &metrics.pushes),
+];
+
 /// Prometheus text, from counters that the layers keep.
 async fn metrics(State(shared): State<Shared>) -> String {
     use std::{fmt::Write, sync::atomic::Ordering::Relaxed};
@@ -126,6 +140,9 @@ async fn metrics(State(shared): State<Shared>) -> String {
     metric("ranges", "gauge", "Replicas on this store.", replicas.len() as u64);
     metric("leases", "gauge", "Ranges led by this store.", leases as u64);
     metric("sql_connections", "gauge", "Open client connections.", (shared.sql_connections)() as u64);
+    for (name, help, of) in REPLICA_COUNTERS {
+        metric(name, "counter", help, replicas.iter().map(|replica| of(replica.metrics()).load(Relaxed)).sum());
+    }
     let log = store.log().metrics();
     metric("log_syncs_total", "counter", "Syncs of the Raft log.", log.syncs.load(Relaxed));
     metric("log_entries_total", "counter", "Entries appended to the Raft log.", log.entries.load(Relaxed));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// A failure of the storage under a node. None of these is caused by what a client asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    #[error("the directory {} is in use by another process", dir.display())]
+    #[error("the directory is in use by another process")]
     Locked { dir: PathBuf },
     #[error("the directory was written in format {found}, and this program knows formats up to {known}")]
     NewerFormat { found: u32, known: u32 },
@@ -16,7 +16,7 @@ pub enum StorageError {
     Corruption { what: String },
     #[error("no space left on the device: {what}")]
     DiskFull { what: String },
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         action: &'static str,
         path: PathBuf,

@@ -1,0 +1,228 @@
+//! The binary as whoever runs it meets it: each mistake is one line on standard error and an exit code other than 0;
+//! a node serves, and stops when it is told to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use keys::{NodeId, StoreId};
+use server::{Node, NodeConfig};
+use storage::{FORMAT_VERSION, StoreIdentity};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+fn quorate(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    command.args(arguments).env("QUORATE_LOG", "error").stdin(Stdio::null());
+    command
+}
+
+/// `quorate start` on ports of the system's choice, but for what `more` says.
+fn start(store: &Path, more: &[&str]) -> Command {
+    let mut command = quorate(&["start", "--store"]);
+    command.arg(store);
+    for flag in ["--sql-addr", "--rpc-addr", "--http-addr"] {
+        if !more.contains(&flag) {
+            command.args([flag, "127.0.0.1:0"]);
+        }
+    }
+    command.args(more);
+    command
+}
+
+/// The one line that a command is refused with, after the program's name.
+#[track_caller]
+fn refusal(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{command:?} was not refused: {said}");
+    assert_eq!(output.stdout, b"", "nothing was started");
+    let line = said.strip_suffix('\n').filter(|line| !line.contains('\n'));
+    let line = line.unwrap_or_else(|| panic!("{command:?} does not say one line: {said:?}"));
+    line.strip_prefix("quorate: ").unwrap_or_else(|| panic!("who says {line:?}?")).to_owned()
+}
+
+fn identity(dir: &Path, format: u32) -> StoreIdentity {
+    let identity = StoreIdentity { format, ..StoreIdentity::new(Uuid::new_v4(), NodeId::new(1), StoreId::new(1)) };
+    identity.write(dir).unwrap();
+    identity
+}
+
+#[test]
+fn a_wrong_flag_is_named() {
+    let check = |arguments: &[&str], expected: &str| {
+        let said = refusal(quorate(arguments));
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    };
+    check(&["start", "--stor", "x"], "'--stor'");
+    check(&["start", "--range-max-bytes", "much"], "--range-max-bytes");
+    check(&["start", "--store"], "--store");
+    check(&["fly"], "'fly'");
+    let dir = TempDir::new().unwrap();
+    let check = |flag: &str, value: &str, expected: &str| {
+        let said = refusal(start(&dir.path().join("s"), &[flag, value]));
+        assert!(said.contains(flag) && said.contains(expected), "{flag} {value}: {said}");
+    };
+    check("--sql-addr", "nonsense", "nonsense");
+    check("--sql-addr", "0.0.0.0:5433", "--insecure");
+    check("--http-addr", "127.0.0.1:99999", "99999");
+    check("--rpc-addr", "0.0.0.0:0", "0.0.0.0:0");
+    check("--join", "nonsense", "HOST:PORT");
+    assert!(!dir.path().join("s").exists(), "a refused node leaves nothing behind");
+}
+
+#[test]
+fn help_is_no_mistake() {
+    for flag in ["--help", "--version"] {
+        let output = quorate(&[flag]).output().unwrap();
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().to_lowercase().contains("quorate"));
+    }
+}
+
+#[test]
+fn a_store_of_a_newer_format_is_left_alone() {
+    let dir = TempDir::new().unwrap();
+    identity(dir.path(), FORMAT_VERSION + 1);
+    let before = std::fs::read(dir.path().join("FORMAT")).unwrap();
+    let said = refusal(start(dir.path(), &[]));
+    assert!(said.contains(&format!("format {}", FORMAT_VERSION + 1)), "{said}");
+    assert!(said.contains(dir.path().to_str().unwrap()), "{said}");
+    assert_eq!(std::fs::read(dir.path().join("FORMAT")).unwrap(), before);
+    assert!(!dir.path().join("state").exists() && !dir.path().join("log").exists());
+}
+
+#[test]
+fn a_damaged_store_is_not_guessed_at() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("FORMAT"), b"QUORATE\n????").unwrap();
+    let said = refusal(start(dir.path(), &[]));
+    assert!(said.contains("FORMAT") && said.contains("damaged"), "{said}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_had_is_named_with_the_reason() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let said = refusal(start(&file.join("store"), &[]));
+    assert!(said.contains("file/store") && said.contains("os error"), "{said}");
+}
+
+#[test]
+fn a_store_in_use_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let mut running = Running::start(dir.path());
+    let said = refusal(start(dir.path(), &[]));
+    assert!(said.contains("in use") && said.contains(dir.path().to_str().unwrap()), "{said}");
+    running.terminate();
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let dir = TempDir::new().unwrap();
+    for flag in ["--sql-addr", "--rpc-addr", "--http-addr"] {
+        let said = refusal(start(&dir.path().join("s"), &[flag, &address]));
+        assert!(said.contains(&address) && said.contains("in use"), "{flag}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_of_another_cluster_does_not_join() {
+    let dir = TempDir::new().unwrap();
+    let config = NodeConfig {
+        sql_addr: "127.0.0.1:0".into(),
+        rpc_addr: "127.0.0.1:0".into(),
+        http_addr: "127.0.0.1:0".into(),
+        ..NodeConfig::new(dir.path().join("member"))
+    };
+    let member = Node::start(&config).await.unwrap();
+    let other = dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    identity(&other, FORMAT_VERSION);
+    let join = member.rpc_addr().to_string();
+    let refused = tokio::task::spawn_blocking(move || refusal(start(&other, &["--join", &join]))).await.unwrap();
+    assert!(refused.contains("another cluster"), "{refused}");
+    member.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_serves_and_stops_when_told() {
+    let dir = TempDir::new().unwrap();
+    let mut running = Running::start(dir.path());
+    let health = running.get("/health");
+    assert!(health.starts_with("HTTP/1.1 200"), "{health}");
+    let metrics = running.get("/metrics");
+    assert!(metrics.contains("\nquorate_ranges 1\n"), "{metrics}");
+    for line in metrics.split("\r\n\r\n").nth(1).unwrap().lines() {
+        let mut words = line.split(' ');
+        let is_value = words.next().is_some_and(|name| name.starts_with("quorate_"))
+            && words.next().is_some_and(|value| value.parse::<f64>().is_ok())
+            && words.next().is_none();
+        assert!(is_value || line.starts_with("# HELP quorate_") || line.starts_with("# TYPE quorate_"), "{line}");
+    }
+    let sql = running.sql;
+    let text = format!("host={} port={} user=postgres dbname=postgres", sql.ip(), sql.port());
+    let (client, connection) = tokio_postgres::connect(&text, tokio_postgres::NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    client.batch_execute("CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
+    // An idle client does not hold the node up, and is told why it is sent away.
+    running.terminate();
+    let _told = connection.await.unwrap();
+    let error = client.batch_execute("SELECT 1").await.unwrap_err();
+    assert!(error.is_closed() || error.code().is_some(), "{error}");
+    let mut again = Running::start(dir.path());
+    assert_eq!(again.cluster, running.cluster, "the store is resumed");
+    again.terminate();
+}
+
+/// A node in a process of its own, killed when dropped.
+struct Running {
+    child: Child,
+    cluster: String,
+    sql: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Running {
+    /// Starts a node and reads from its greeting where it is: SQL is served by then.
+    fn start(dir: &Path) -> Self {
+        let mut child = start(dir, &[]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let cluster = lines.next().unwrap();
+        let psql = lines.next().unwrap();
+        let word_after = |flag: &str| psql.split(' ').skip_while(|word| *word != flag).nth(1).unwrap();
+        let sql = format!("{}:{}", word_after("-h"), word_after("-p")).parse().unwrap();
+        let http = lines.next().unwrap();
+        let http = http.split("http://").nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+        Self { child, cluster, sql, http }
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Asks it to stop, and waits: it must end with 0.
+    fn terminate(&mut self) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        // SAFETY: a signal to a child that has not been waited for, so the number is still its.
+        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
