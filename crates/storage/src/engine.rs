@@ -24,6 +24,7 @@ use rocksdb::{Cache, ColumnFamily, ColumnFamilyDescriptor, DB};
 use serde::{Deserialize, Serialize};
 
 use crate::options::{self, EngineConfig};
+use crate::readers::Readers;
 use crate::write::{LOCK_FAMILY, Record, WriteBatch};
 use crate::{StorageError, ingest, version_key};
 
@@ -87,6 +88,8 @@ pub struct Engine {
 }
 
 pub(crate) struct Inner {
+    /// Before `db`, which they borrow from.
+    pub(crate) readers: Readers,
     pub(crate) db: DB,
     pub(crate) dir: PathBuf,
     pub(crate) locks: RwLock<LockIndex>,
@@ -161,6 +164,7 @@ impl Engine {
             .map_err(|error| open_error(error, dir))?;
         let engine = Self {
             inner: Arc::new(Inner {
+                readers: Readers::default(),
                 db,
                 dir: dir.to_owned(),
                 locks: RwLock::default(),
@@ -251,8 +255,9 @@ impl Engine {
         let inner = &self.inner;
         let mut options = rocksdb::FlushOptions::default();
         options.set_wait(true);
-        inner.db.flush_cfs_opt(&[inner.data(), inner.lock(), inner.local()], &options)?;
-        Ok(())
+        let flushed = inner.db.flush_cfs_opt(&[inner.data(), inner.lock(), inner.local()], &options);
+        self.release_idle_readers();
+        Ok(flushed?)
     }
 
     /// Who holds `key` provisionally.

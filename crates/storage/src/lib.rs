@@ -32,6 +32,7 @@ mod gc;
 mod ingest;
 mod options;
 mod read;
+mod readers;
 mod rows;
 mod size;
 mod snapshot;
