@@ -202,7 +202,9 @@ impl Engine {
         let touches_locks = self.index_added_locks(batch)?;
         let mut write = rocksdb::WriteOptions::default();
         write.disable_wal(true);
+        fail::fail_point!("engine::before_apply");
         self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &write)?;
+        fail::fail_point!("engine::after_apply");
         if touches_locks {
             self.index_final_locks(batch);
         }
@@ -255,7 +257,9 @@ impl Engine {
         let inner = &self.inner;
         let mut options = rocksdb::FlushOptions::default();
         options.set_wait(true);
+        fail::fail_point!("engine::before_flush");
         let flushed = inner.db.flush_cfs_opt(&[inner.data(), inner.lock(), inner.local()], &options);
+        fail::fail_point!("engine::after_flush");
         self.release_idle_readers();
         Ok(flushed?)
     }

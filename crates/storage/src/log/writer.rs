@@ -88,6 +88,7 @@ impl Writer {
                 Ok(Durable(false)) => {}
                 Err(error) => die(&error),
             }
+            fail::fail_point!("log::before_ack");
             // *durable-before-ack*
             for (_, done) in gathered.drain(..) {
                 done();
