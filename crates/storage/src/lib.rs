@@ -27,6 +27,7 @@ pub mod log;
 
 mod engine;
 mod error;
+mod fatal;
 mod format;
 mod gc;
 mod ingest;
