@@ -20,12 +20,13 @@ use bytes::Bytes;
 use hlc::Timestamp;
 use keys::{Key, Span, TxnMeta};
 use parking_lot::{Mutex, RwLock};
-use rocksdb::{Cache, ColumnFamily, ColumnFamilyDescriptor, DB};
+use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB};
 use serde::{Deserialize, Serialize};
 
-use crate::options::{self, EngineConfig};
+use crate::options::{self, EngineConfig, Memory};
+use crate::readers::Readers;
 use crate::write::{LOCK_FAMILY, Record, WriteBatch};
-use crate::{StorageError, ingest, version_key};
+use crate::{StorageError, fatal, ingest, version_key};
 
 pub(crate) const DATA: &str = "data";
 pub(crate) const LOCK: &str = "lock";
@@ -87,11 +88,13 @@ pub struct Engine {
 }
 
 pub(crate) struct Inner {
+    /// Before `db`, which they borrow from.
+    pub(crate) readers: Readers,
     pub(crate) db: DB,
     pub(crate) dir: PathBuf,
     pub(crate) locks: RwLock<LockIndex>,
     pub(crate) ingesting: Mutex<()>,
-    cache: Cache,
+    memory: Memory,
     config: EngineConfig,
 }
 
@@ -114,8 +117,8 @@ impl Inner {
 
     pub(crate) fn family_options(&self, name: &str) -> rocksdb::Options {
         match name {
-            DATA => options::data_family(&self.config, &self.cache),
-            _ => options::plain_family(&self.config, &self.cache),
+            DATA => options::data_family(&self.config, &self.memory),
+            _ => options::plain_family(&self.config, &self.memory),
         }
     }
 
@@ -149,23 +152,24 @@ impl Engine {
     /// The caller holds the [`crate::DirLock`] of the store's directory.
     pub fn open(dir: &Path, config: &EngineConfig) -> Result<Self, StorageError> {
         std::fs::create_dir_all(dir).map_err(|e| StorageError::io("create", dir, e))?;
-        let cache = Cache::new_lru_cache(config.block_cache_bytes);
+        let memory = Memory::new(config);
         // The order fixes the families' numbers 1, 2, 3, which `write` puts into batches.
         let families = [
             ColumnFamilyDescriptor::new("default", rocksdb::Options::default()),
-            ColumnFamilyDescriptor::new(DATA, options::data_family(config, &cache)),
-            ColumnFamilyDescriptor::new(LOCK, options::plain_family(config, &cache)),
-            ColumnFamilyDescriptor::new(LOCAL, options::plain_family(config, &cache)),
+            ColumnFamilyDescriptor::new(DATA, options::data_family(config, &memory)),
+            ColumnFamilyDescriptor::new(LOCK, options::plain_family(config, &memory)),
+            ColumnFamilyDescriptor::new(LOCAL, options::plain_family(config, &memory)),
         ];
-        let db = DB::open_cf_descriptors(&options::database(config), dir.join("state"), families)
+        let db = DB::open_cf_descriptors(&options::database(config, &memory), dir.join("state"), families)
             .map_err(|error| open_error(error, dir))?;
         let engine = Self {
             inner: Arc::new(Inner {
+                readers: Readers::default(),
                 db,
                 dir: dir.to_owned(),
                 locks: RwLock::default(),
                 ingesting: Mutex::new(()),
-                cache,
+                memory,
                 config: *config,
             }),
         };
@@ -190,7 +194,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes all of `batch` visible at once, and durable at some later flush.
+    /// Makes all of `batch` visible at once, and durable at some later flush. On a full disk it ends the process.
     pub fn apply(&self, batch: &WriteBatch) -> Result<(), StorageError> {
         if batch.is_empty() {
             return Ok(());
@@ -198,7 +202,16 @@ impl Engine {
         let touches_locks = self.index_added_locks(batch)?;
         let mut write = rocksdb::WriteOptions::default();
         write.disable_wal(true);
-        self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &write)?;
+        fail::fail_point!("engine::before_apply");
+        if let Err(error) = self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &write) {
+            let error = error.into();
+            if matches!(error, StorageError::DiskFull { .. }) {
+                // Flushes fail, so memory is all there is for what comes. The log has it.
+                fatal::stop("the state cannot be written", &error);
+            }
+            return Err(error);
+        }
+        fail::fail_point!("engine::after_apply");
         if touches_locks {
             self.index_final_locks(batch);
         }
@@ -251,8 +264,11 @@ impl Engine {
         let inner = &self.inner;
         let mut options = rocksdb::FlushOptions::default();
         options.set_wait(true);
-        inner.db.flush_cfs_opt(&[inner.data(), inner.lock(), inner.local()], &options)?;
-        Ok(())
+        fail::fail_point!("engine::before_flush");
+        let flushed = inner.db.flush_cfs_opt(&[inner.data(), inner.lock(), inner.local()], &options);
+        fail::fail_point!("engine::after_flush");
+        self.release_idle_readers();
+        Ok(flushed?)
     }
 
     /// Who holds `key` provisionally.
@@ -358,7 +374,7 @@ impl Engine {
             compaction_pending_bytes: sum("rocksdb.estimate-pending-compaction-bytes"),
             running_flushes: property(inner.data(), "rocksdb.num-running-flushes"),
             running_compactions: property(inner.data(), "rocksdb.num-running-compactions"),
-            block_cache_bytes: inner.cache.get_usage() as u64,
+            block_cache_bytes: inner.memory.cache.get_usage() as u64,
             estimated_versions: property(inner.data(), "rocksdb.estimate-num-keys"),
             write_stopped: property(inner.data(), "rocksdb.is-write-stopped") != 0,
         }

@@ -23,6 +23,9 @@ pub enum StorageError {
         #[source]
         source: std::io::Error,
     },
+    /// Never leaves this crate: the read is done again in another way.
+    #[error("too many deleted entries in the way")]
+    Skipping,
     #[error("RocksDB: {what}")]
     Rocks { what: String },
 }
@@ -48,6 +51,11 @@ impl StorageError {
     pub fn is_corruption(&self) -> bool {
         matches!(self, Self::Corruption { .. })
     }
+
+    /// A reader met more deleted entries than it may step over; see `readers`.
+    pub(crate) fn is_skipping(&self) -> bool {
+        matches!(self, Self::Skipping)
+    }
 }
 
 impl From<rocksdb::Error> for StorageError {
@@ -55,6 +63,7 @@ impl From<rocksdb::Error> for StorageError {
         let what = error.as_ref().to_owned();
         match error.kind() {
             rocksdb::ErrorKind::Corruption => Self::Corruption { what },
+            rocksdb::ErrorKind::Incomplete => Self::Skipping,
             rocksdb::ErrorKind::IOError if what.contains("No space left") => Self::DiskFull { what },
             _ => Self::Rocks { what },
         }

@@ -27,11 +27,13 @@ pub mod log;
 
 mod engine;
 mod error;
+mod fatal;
 mod format;
 mod gc;
 mod ingest;
 mod options;
 mod read;
+mod readers;
 mod rows;
 mod size;
 mod snapshot;

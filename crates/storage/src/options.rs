@@ -2,6 +2,7 @@
 
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, DBCompressionType, Options, SliceTransform,
+    WriteBufferManager,
 };
 
 use crate::version_key;
@@ -9,9 +10,11 @@ use crate::version_key;
 /// The budgets of one store's engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// Uncompressed blocks of SST files kept in memory, with their index and filter blocks.
+    /// Memory for uncompressed blocks of SST files, with their index and filter blocks, and for the memtables of all
+    /// families: what memtables take, blocks give up.
     pub block_cache_bytes: usize,
-    /// The size at which a memtable of the data family is written out; up to four may exist at once.
+    /// The size at which a family's memtable is written out, and all others with it. When all together take twice
+    /// this much the oldest are written out too.
     pub memtable_bytes: usize,
     /// Threads for flushes and compactions.
     pub background_jobs: i32,
@@ -19,7 +22,7 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { block_cache_bytes: 256 << 20, memtable_bytes: 64 << 20, background_jobs: 2 }
+        Self { block_cache_bytes: 128 << 20, memtable_bytes: 32 << 20, background_jobs: 2 }
     }
 }
 
@@ -34,8 +37,28 @@ impl EngineConfig {
 const BLOCK_BYTES: usize = 16 << 10;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
+/// Writes wait when this many memtables of a family wait to be written out.
+const MEMTABLES_MAX: i32 = 4;
+/// A file is compacted early when half of so many entries in a row are deletions: collected versions and resolved
+/// locks are in the way of every scan until then.
+const DELETION_WINDOW: usize = 1024;
 
-pub(crate) fn database(config: &EngineConfig) -> Options {
+/// What the families share.
+pub(crate) struct Memory {
+    pub cache: Cache,
+    memtables: WriteBufferManager,
+}
+
+impl Memory {
+    pub fn new(config: &EngineConfig) -> Self {
+        let cache = Cache::new_lru_cache(config.block_cache_bytes);
+        let bytes = 2 * config.memtable_bytes;
+        let memtables = WriteBufferManager::new_write_buffer_manager_with_cache(bytes, false, cache.clone());
+        Self { cache, memtables }
+    }
+}
+
+pub(crate) fn database(config: &EngineConfig, memory: &Memory) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
@@ -43,16 +66,25 @@ pub(crate) fn database(config: &EngineConfig) -> Options {
     options.set_atomic_flush(true);
     options.set_paranoid_checks(true);
     options.set_max_background_jobs(config.background_jobs);
+    options.set_write_buffer_manager(&memory.memtables);
     options.set_max_open_files(-1);
     options.set_bytes_per_sync(1 << 20);
-    options.set_keep_log_file_num(4);
-    options.set_max_log_file_size(16 << 20);
+    quiet(&mut options);
     options
 }
 
+/// What every RocksDB of ours does without: reading all files' properties at open, and waking up to write statistics.
+pub(crate) fn quiet(options: &mut Options) {
+    options.set_skip_stats_update_on_db_open(true);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options.set_keep_log_file_num(4);
+    options.set_max_log_file_size(16 << 20);
+}
+
 /// Versions: read by user key, so filters are built from user keys.
-pub(crate) fn data_family(config: &EngineConfig, cache: &Cache) -> Options {
-    let mut options = family(config, cache, Filter::UserKey);
+pub(crate) fn data_family(config: &EngineConfig, memory: &Memory) -> Options {
+    let mut options = family(config, memory, Filter::UserKey);
     options.set_prefix_extractor(SliceTransform::create(
         "quorate.user-key.1",
         version_key::strip_version,
@@ -63,8 +95,8 @@ pub(crate) fn data_family(config: &EngineConfig, cache: &Cache) -> Options {
 }
 
 /// Locks and local records: read by whole key.
-pub(crate) fn plain_family(config: &EngineConfig, cache: &Cache) -> Options {
-    let mut options = family(config, cache, Filter::WholeKey);
+pub(crate) fn plain_family(config: &EngineConfig, memory: &Memory) -> Options {
+    let mut options = family(config, memory, Filter::WholeKey);
     options.set_memtable_whole_key_filtering(true);
     options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
     options
@@ -76,13 +108,15 @@ enum Filter {
     WholeKey,
 }
 
-fn family(config: &EngineConfig, cache: &Cache, filter: Filter) -> Options {
+fn family(config: &EngineConfig, memory: &Memory, filter: Filter) -> Options {
     let mut table = BlockBasedOptions::default();
-    table.set_block_cache(cache);
+    table.set_block_cache(&memory.cache);
     table.set_block_size(BLOCK_BYTES);
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     table.set_whole_key_filtering(filter == Filter::WholeKey);
-    table.set_format_version(5);
+    // The first whose checksums also say where a block belongs.
+    table.set_format_version(6);
+    table.set_optimize_filters_for_memory(true);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
 
@@ -90,7 +124,8 @@ fn family(config: &EngineConfig, cache: &Cache, filter: Filter) -> Options {
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_write_buffer_size(config.memtable_bytes);
-    options.set_max_write_buffer_number(4);
+    options.set_max_write_buffer_number(MEMTABLES_MAX);
+    options.add_compact_on_deletion_collector_factory(DELETION_WINDOW, DELETION_WINDOW / 2, 0.5);
     options.set_level_compaction_dynamic_level_bytes(true);
     options.set_target_file_size_base(64 << 20);
     options

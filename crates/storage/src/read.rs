@@ -19,9 +19,10 @@
 use bytes::Bytes;
 use hlc::Timestamp;
 use keys::{Key, Span, TxnId, TxnMeta};
-use rocksdb::{DB, DBRawIteratorWithThreadMode};
+use rocksdb::{DB, DBRawIteratorWithThreadMode, Snapshot};
 
 use crate::engine::{Engine, Inner, LockRecord, bounded};
+use crate::readers::{Reader, point_options};
 use crate::version_key::{self, VersionKey};
 use crate::write::{TOMBSTONE_TAG, VALUE_TAG};
 use crate::{KvRows, StorageError};
@@ -182,17 +183,14 @@ fn find_visible(
     }
 }
 
-fn point_options() -> rocksdb::ReadOptions {
-    let mut read = rocksdb::ReadOptions::default();
-    read.set_prefix_same_as_start(true);
-    read
-}
-
 impl Inner {
-    fn point_iterator(&self, read: rocksdb::ReadOptions, key: &[u8], ts: Timestamp) -> RawIterator<'_> {
-        let mut iter = self.db.raw_iterator_cf_opt(self.data(), read);
-        iter.seek(version_key::encode(key, ts));
-        iter
+    /// A reader of `key` as of `snapshot`, on its first version at or below `ts`.
+    fn point_reader_at(&self, snapshot: &Snapshot<'_>, key: &[u8], ts: Timestamp) -> Reader<'_> {
+        let mut read = point_options();
+        read.set_snapshot(snapshot);
+        let mut reader = self.reader(read);
+        reader.seek(version_key::encode(key, ts));
+        reader
     }
 }
 
@@ -206,7 +204,7 @@ impl Engine {
         let inner = &*self.inner;
         let index = inner.locks.read();
         if !index.contains(key) {
-            let mut iter = inner.db.raw_iterator_cf_opt(inner.data(), point_options());
+            let mut iter = inner.point_reader()?;
             drop(index);
             iter.seek(version_key::encode(key, options.limit()));
             return get_visible(&mut iter, key, options, None);
@@ -216,22 +214,19 @@ impl Engine {
 
         let mut read = rocksdb::ReadOptions::default();
         read.set_snapshot(&snapshot);
-        let lock = inner.lock_at(key, &read)?;
-        let mut read = point_options();
-        read.set_snapshot(&snapshot);
-        let Some(lock) = lock else {
-            let mut iter = inner.point_iterator(read, key, options.limit());
+        let Some(lock) = inner.lock_at(key, &read)? else {
+            let mut iter = inner.point_reader_at(&snapshot, key, options.limit());
             return get_visible(&mut iter, key, options, None);
         };
         match options.treat(&lock) {
             Treatment::Conflict => Err(ReadConflict::Locked(vec![(Key::from(key), lock)])),
             Treatment::Own => {
-                let iter = inner.point_iterator(read, key, lock.ts);
+                let iter = inner.point_reader_at(&snapshot, key, lock.ts);
                 let value = own_version(&iter, key, &lock)?;
                 Ok(value.map(|value| (Bytes::copy_from_slice(value), lock.ts)))
             }
             Treatment::Ignore => {
-                let mut iter = inner.point_iterator(read, key, options.limit());
+                let mut iter = inner.point_reader_at(&snapshot, key, options.limit());
                 get_visible(&mut iter, key, options, Some(lock.ts))
             }
         }
@@ -239,7 +234,8 @@ impl Engine {
 
     /// The timestamp of the newest version of `key`: committed or provisional, value or tombstone.
     pub fn latest_version_ts(&self, key: &[u8]) -> Result<Option<Timestamp>, StorageError> {
-        let iter = self.inner.point_iterator(point_options(), key, Timestamp::MAX);
+        let mut iter = self.inner.point_reader()?;
+        iter.seek(version_key::encode(key, Timestamp::MAX));
         let Some(raw) = iter.key() else {
             iter.status()?;
             return Ok(None);
@@ -260,54 +256,34 @@ impl Engine {
         if span.is_empty() || up_to <= after {
             return Ok(None);
         }
-        let snapshot = self.inner.db.snapshot();
+        let inner = &*self.inner;
+        let index = inner.locks.read();
+        if ignore_txn.is_none() || !index.overlaps(span) {
+            // No version is the transaction's own, so nothing is asked of the lock family.
+            if let Some(key) = single_key(span) {
+                let mut iter = inner.point_reader()?;
+                drop(index);
+                return changed_key(&mut iter, key, after, up_to);
+            }
+            let mut iter = inner.ordered_reader()?;
+            drop(index);
+            match changed_in(&mut iter, span, after, up_to, |_, _| Ok(false)) {
+                Err(error) if error.is_skipping() => {}
+                found => return found,
+            }
+        } else {
+            drop(index);
+        }
+        let snapshot = inner.db.snapshot();
         let mut read = bounded(span);
         read.set_snapshot(&snapshot);
-        let mut iter = self.inner.db.raw_iterator_cf_opt(self.inner.data(), read);
-        iter.seek(span.start.as_bytes());
-        let mut key = VersionKey::new();
-        let mut target = VersionKey::new();
-        // Versions seen of `key` since the last seek; past a few of them, seek where the answer changes.
-        let mut steps = 0;
-        while let Some(raw) = iter.key() {
-            let (user_key, ts) = decode_version(raw)?;
-            if user_key != key.as_slice() {
-                key.clear();
-                key.extend_from_slice(user_key);
-                steps = 0;
-            }
-            if after < ts && ts <= up_to {
-                let mut lock_read = rocksdb::ReadOptions::default();
-                lock_read.set_snapshot(&snapshot);
-                let own = match ignore_txn {
-                    None => false,
-                    Some(id) => {
-                        let lock = self.inner.lock_at(&key, &lock_read)?;
-                        lock.is_some_and(|lock| lock.txn.id == *id && lock.ts == ts)
-                    }
-                };
-                if !own {
-                    return Ok(Some(Conflict { key: Key::from(key.as_slice()), ts }));
-                }
-            }
-            steps += 1;
-            if steps < STEPS_BEFORE_SEEK {
-                iter.next();
-            } else if ts > up_to {
-                version_key::encode_into(&mut target, &key, up_to);
-                iter.seek(&target);
-                steps = 0;
-            } else if ts <= after {
-                target.clear();
-                target.extend_from_slice(&key);
-                target.push(0xff);
-                iter.seek(&target);
-            } else {
-                iter.next();
-            }
-        }
-        iter.status()?;
-        Ok(None)
+        changed_in(&mut inner.reader(read), span, after, up_to, |key, ts| {
+            let Some(id) = ignore_txn else { return Ok(false) };
+            let mut read = rocksdb::ReadOptions::default();
+            read.set_snapshot(&snapshot);
+            let lock = inner.lock_at(key, &read)?;
+            Ok(lock.is_some_and(|lock| lock.txn.id == *id && lock.ts == ts))
+        })
     }
 
     /// The rows of `span` that a reader sees, in order or in reverse.
@@ -323,15 +299,36 @@ impl Engine {
         let inner = &*self.inner;
         let index = inner.locks.read();
         if !index.overlaps(span) {
-            let versions = inner.db.raw_iterator_cf_opt(inner.data(), bounded(span));
+            let versions = inner.ordered_reader()?;
             drop(index);
-            return Scan::new(span, options, limits, versions, None).run();
+            match Scan::new(span, options, limits, versions, None).run() {
+                Err(ReadConflict::Storage(error)) if error.is_skipping() => {}
+                scanned => return scanned,
+            }
+            let index = inner.locks.read();
+            if !index.overlaps(span) {
+                let versions = inner.reader(bounded(span));
+                drop(index);
+                return Scan::new(span, options, limits, versions, None).run();
+            }
+            return self.scan_locked(span, options, limits);
         }
-        let snapshot = inner.db.snapshot();
         drop(index);
+        self.scan_locked(span, options, limits)
+    }
+
+    /// A scan of a span with locks in it: both families as of one snapshot.
+    fn scan_locked(
+        &self,
+        span: &Span,
+        options: &ReadOptions<'_>,
+        limits: ScanLimits,
+    ) -> Result<ScanResult, ReadConflict> {
+        let inner = &*self.inner;
+        let snapshot = inner.db.snapshot();
         let mut read = bounded(span);
         read.set_snapshot(&snapshot);
-        let versions = inner.db.raw_iterator_cf_opt(inner.data(), read);
+        let versions = inner.reader(read);
         let mut read = bounded(span);
         read.set_snapshot(&snapshot);
         let mut locks = inner.db.raw_iterator_cf_opt(inner.lock(), read);
@@ -342,6 +339,74 @@ impl Engine {
         }
         Scan::new(span, options, limits, versions, Some(locks)).run()
     }
+}
+
+/// The key that is all of `span`, if it is one.
+fn single_key(span: &Span) -> Option<&[u8]> {
+    let start = span.start.as_bytes();
+    (span.end.as_bytes().split_last() == Some((&0, start))).then_some(start)
+}
+
+/// [`Engine::has_version_in`] for one key, with no version to be ignored.
+fn changed_key(
+    iter: &mut RawIterator<'_>,
+    key: &[u8],
+    after: Timestamp,
+    up_to: Timestamp,
+) -> Result<Option<Conflict>, StorageError> {
+    iter.seek(version_key::encode(key, up_to));
+    let Some(raw) = iter.key() else {
+        iter.status()?;
+        return Ok(None);
+    };
+    let (user_key, ts) = decode_version(raw)?;
+    Ok((user_key == key && after < ts).then(|| Conflict { key: Key::from(key), ts }))
+}
+
+/// [`Engine::has_version_in`], passing over versions that are the reader's `own`.
+fn changed_in(
+    iter: &mut RawIterator<'_>,
+    span: &Span,
+    after: Timestamp,
+    up_to: Timestamp,
+    own: impl Fn(&[u8], Timestamp) -> Result<bool, StorageError>,
+) -> Result<Option<Conflict>, StorageError> {
+    iter.seek(span.start.as_bytes());
+    let mut key = VersionKey::new();
+    let mut target = VersionKey::new();
+    // Versions seen of `key` since the last seek; past a few of them, seek where the answer changes.
+    let mut steps = 0;
+    while let Some(raw) = iter.key() {
+        if raw >= span.end.as_bytes() {
+            return Ok(None);
+        }
+        let (user_key, ts) = decode_version(raw)?;
+        if user_key != key.as_slice() {
+            key.clear();
+            key.extend_from_slice(user_key);
+            steps = 0;
+        }
+        if after < ts && ts <= up_to && !own(&key, ts)? {
+            return Ok(Some(Conflict { key: Key::from(key.as_slice()), ts }));
+        }
+        steps += 1;
+        if steps < STEPS_BEFORE_SEEK {
+            iter.next();
+        } else if ts > up_to {
+            version_key::encode_into(&mut target, &key, up_to);
+            iter.seek(&target);
+            steps = 0;
+        } else if ts <= after {
+            target.clear();
+            target.extend_from_slice(&key);
+            target.push(0xff);
+            iter.seek(&target);
+        } else {
+            iter.next();
+        }
+    }
+    iter.status()?;
+    Ok(None)
 }
 
 fn get_visible(
@@ -377,7 +442,7 @@ struct Scan<'a> {
     span: &'a Span,
     options: &'a ReadOptions<'a>,
     limits: ScanLimits,
-    versions: RawIterator<'a>,
+    versions: Reader<'a>,
     /// Absent where the span has no locks. It moves along with `versions`: every lock has a version.
     locks: Option<RawIterator<'a>>,
     rows: KvRows,
@@ -392,7 +457,7 @@ impl<'a> Scan<'a> {
         span: &'a Span,
         options: &'a ReadOptions<'a>,
         limits: ScanLimits,
-        versions: RawIterator<'a>,
+        versions: Reader<'a>,
         locks: Option<RawIterator<'a>>,
     ) -> Self {
         Self {
@@ -411,9 +476,9 @@ impl<'a> Scan<'a> {
 
     fn run(mut self) -> Result<ScanResult, ReadConflict> {
         if self.limits.reverse {
-            self.versions.seek_to_last();
+            self.versions.seek_for_prev(self.span.end.as_bytes());
         } else {
-            self.versions.seek_to_first();
+            self.versions.seek(self.span.start.as_bytes());
         }
         let mut resume = None;
         while self.take_user_key()? {
@@ -435,12 +500,15 @@ impl<'a> Scan<'a> {
         Ok(ScanResult { rows: self.rows, resume })
     }
 
-    /// Notes the user key that `versions` stands on; false at the end.
+    /// Notes the user key that `versions` stands on; false at the end of the span, where `versions` need not end.
     fn take_user_key(&mut self) -> Result<bool, StorageError> {
         let Some(raw) = self.versions.key() else {
             self.versions.status()?;
             return Ok(false);
         };
+        if raw < self.span.start.as_bytes() || raw >= self.span.end.as_bytes() {
+            return Ok(false);
+        }
         let (user_key, _) = decode_version(raw)?;
         self.key.clear();
         self.key.extend_from_slice(user_key);

@@ -47,6 +47,9 @@ use self::{
 };
 use crate::StorageError;
 
+/// What is read again lies in the tail: this is for followers far behind.
+const BLOCK_CACHE_BYTES: usize = 8 << 20;
+
 #[derive(Clone, Debug)]
 pub struct LogStoreConfig {
     pub dir: PathBuf,
@@ -55,12 +58,20 @@ pub struct LogStoreConfig {
     /// WAL files kept for reuse: overwriting a file costs less to sync than growing one.
     pub wal_recycle: usize,
     pub memtable_bytes: usize,
+    /// Go on with a log that has lost entries it acknowledged, as if it had not: for the last copy there is.
+    pub accept_loss: bool,
 }
 
 impl LogStoreConfig {
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
-        Self { dir: dir.into(), tail_bytes: 64 << 20, wal_recycle: 8, memtable_bytes: 32 << 20 }
+        Self {
+            dir: dir.into(),
+            tail_bytes: 16 << 20,
+            wal_recycle: 8,
+            memtable_bytes: 16 << 20,
+            accept_loss: false,
+        }
     }
 }
 
@@ -69,7 +80,8 @@ impl LogStoreConfig {
 pub enum LogHealth {
     Sound,
     /// Acknowledged entries are gone: this store must not vote. Positions are RocksDB sequence numbers. It stays so
-    /// through restarts, until the store is removed and another takes its place.
+    /// through restarts, until the store is removed and another takes its place, or until someone who knows that no
+    /// other copy is left opens it with [`LogStoreConfig::accept_loss`].
     Suspect {
         synced: u64,
         found: u64,
@@ -233,9 +245,12 @@ impl LogStore {
         options.set_wal_recovery_mode(rocksdb::DBRecoveryMode::PointInTime);
         options.set_write_buffer_size(config.memtable_bytes);
         options.set_max_background_jobs(2);
-        options.set_keep_log_file_num(4);
-        options.set_max_log_file_size(16 << 20);
+        crate::options::quiet(&mut options);
         options.set_compression_type(rocksdb::DBCompressionType::Lz4);
+        let mut table = rocksdb::BlockBasedOptions::default();
+        table.set_block_cache(&rocksdb::Cache::new_lru_cache(BLOCK_CACHE_BYTES));
+        table.set_format_version(6);
+        options.set_block_based_table_factory(&table);
         options.set_manual_wal_flush(false);
         #[cfg(test)]
         options.enable_statistics();
@@ -247,6 +262,11 @@ impl LogStore {
             sync_dir(parent)?;
         }
         let health = match watermark.check(db.latest_sequence_number())? {
+            Some(Loss { synced, found }) if config.accept_loss => {
+                tracing::warn!(synced, found, "the log has lost entries it acknowledged, which was accepted");
+                watermark.accept(db.latest_sequence_number())?;
+                LogHealth::Sound
+            }
             Some(Loss { synced, found }) => LogHealth::Suspect { synced, found },
             None => LogHealth::Sound,
         };

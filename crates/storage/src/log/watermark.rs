@@ -109,6 +109,14 @@ impl Watermark {
         Ok(Some(self.mark.loss))
     }
 
+    /// Forgets a loss, and begins anew where the log ends.
+    pub fn accept(&mut self, found: u64) -> Result<(), StorageError> {
+        // The slot that is read is the one further on, or the one with a loss: both slots must go.
+        self.file.set_len(0).map_err(|error| StorageError::io("truncate", &self.path, error))?;
+        self.write(Mark { synced: found, loss: Loss::default() })?;
+        self.sync()
+    }
+
     pub fn advance(&mut self, position: u64) -> Result<(), StorageError> {
         if position <= self.mark.synced {
             return Ok(());

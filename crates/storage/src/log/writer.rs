@@ -6,10 +6,12 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::{Completion, LogMetrics, LogOp, keys, tail::Tails, watermark::Watermark};
-use crate::StorageError;
+use crate::{StorageError, fatal};
 
 /// A batch is closed at about this size: what waits longer waits for less.
 const BATCH_BYTES: usize = 8 << 20;
+
+const UNWRITABLE: &str = "the log cannot be written";
 
 pub(super) enum Message {
     /// Operations that are written together, and their number.
@@ -86,15 +88,16 @@ impl Writer {
                 Ok(Durable(true)) => self.tails.synced(upto),
                 // Nothing here was an append.
                 Ok(Durable(false)) => {}
-                Err(error) => die(&error),
+                Err(error) => fatal::stop(UNWRITABLE, &error),
             }
+            fail::fail_point!("log::before_ack");
             // *durable-before-ack*
             for (_, done) in gathered.drain(..) {
                 done();
             }
         }
         if let Err(error) = self.watermark.sync() {
-            die(&error);
+            fatal::stop(UNWRITABLE, &error);
         }
     }
 
@@ -140,13 +143,6 @@ impl Writer {
 
 /// Whether a write was synced.
 struct Durable(bool);
-
-/// Never tried again: what the disk holds is unknown from here on.
-fn die(error: &StorageError) -> ! {
-    tracing::error!(%error, "the log cannot be written: the process ends");
-    eprintln!("quorate: the log cannot be written, the process ends: {error}");
-    std::process::abort();
-}
 
 fn size(op: &LogOp) -> usize {
     match op {

@@ -1,0 +1,268 @@
+//! A store cut off at any moment and at every boundary, by a kill or by the power: what it acknowledged is there.
+//!
+//! The store under test does what a node does: an entry is acknowledged when the log has it, applied after that, the
+//! state flushed now and then, and the log purged up to what was flushed. The disk is the process's, so this is one test.
+
+mod disk;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use bytes::Bytes;
+use disk::Cut;
+use fail::FailScenario;
+use hlc::Timestamp;
+use keys::{Key, NodeId, RangeId, Span, StoreId};
+use storage::log::{LogEntry, LogHealth, LogOp, LogStore, LogStoreConfig};
+use storage::{Engine, EngineConfig, ReadOptions, ScanLimits, StoreIdentity, WriteBatch};
+use tempfile::TempDir;
+
+const RANGE: RangeId = RangeId::new(1);
+const KEYS: u64 = 40;
+const APPLIED: &[u8] = b"\x01applied";
+const CUTS: [fn(u64) -> Cut; 3] = [|_| Cut::Power, Cut::Torn, |_| Cut::Kill];
+
+/// Memory tables this small are written out all the time.
+fn log_config(dir: &Path) -> LogStoreConfig {
+    LogStoreConfig { tail_bytes: 8 << 10, memtable_bytes: 64 << 10, wal_recycle: 2, ..LogStoreConfig::new(dir.join("log")) }
+}
+
+fn engine_config() -> EngineConfig {
+    EngineConfig { memtable_bytes: 64 << 10, ..EngineConfig::small() }
+}
+
+fn key(index: u64) -> Vec<u8> {
+    format!("key{:03}", index % KEYS).into_bytes()
+}
+
+/// Of a size that depends on the index, and nothing that compresses.
+fn payload(index: u64) -> Bytes {
+    let mut state = index.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let length = 200 + index % 7 * 300;
+    let bytes = (0..length).map(|_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    });
+    bytes.collect::<Vec<u8>>().into()
+}
+
+fn durable(log: &LogStore, op: LogOp) {
+    let (done, wait) = mpsc::channel();
+    log.submit(op, Box::new(move || done.send(()).expect("the store waits")));
+    wait.recv().expect("completions run");
+}
+
+fn apply(engine: &Engine, index: u64, payload: &[u8]) {
+    let mut batch = WriteBatch::new();
+    batch.put_version(&key(index), Timestamp::new(index, 0), Some(payload));
+    batch.put_local(APPLIED, &index.to_be_bytes());
+    engine.apply(&batch).unwrap();
+}
+
+fn applied(value: Option<Bytes>) -> u64 {
+    value.map_or(0, |value| u64::from_be_bytes(value.as_ref().try_into().unwrap()))
+}
+
+/// A store that a thread of its own writes to until it is dropped.
+struct Running {
+    acknowledged: Arc<AtomicU64>,
+    voted: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Running {
+    fn start(dir: &Path) -> Self {
+        StoreIdentity::new(uuid::Uuid::from_u128(1), NodeId::new(1), StoreId::new(1)).write(dir).unwrap();
+        let engine = Engine::open(dir, &engine_config()).unwrap();
+        let (log, found) = LogStore::open(&log_config(dir)).unwrap();
+        assert_eq!(found.health, LogHealth::Sound);
+        let (acknowledged, voted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (acknowledged, voted, stop) = (acknowledged.clone(), voted.clone(), stop.clone());
+            std::thread::spawn(move || {
+                for index in 1.. {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    let data = payload(index);
+                    let entries = vec![LogEntry { index, data: data.clone() }];
+                    durable(&log, LogOp::Append { range_id: RANGE, entries });
+                    acknowledged.store(index, Ordering::SeqCst);
+                    apply(&engine, index, &data);
+                    if index % 8 == 0 {
+                        let vote = Bytes::copy_from_slice(&index.to_be_bytes());
+                        durable(&log, LogOp::SaveVote { range_id: RANGE, vote });
+                        voted.store(index, Ordering::SeqCst);
+                    }
+                    if index % 50 == 0 {
+                        engine.flush().unwrap();
+                    }
+                    if index % 25 == 0 {
+                        let up_to = applied(engine.read_flushed_local(APPLIED).unwrap());
+                        let last = Bytes::copy_from_slice(&up_to.to_be_bytes());
+                        durable(&log, LogOp::Purge { range_id: RANGE, up_to, last });
+                    }
+                }
+            })
+        };
+        Self { acknowledged, voted, stop, thread: Some(thread) }
+    }
+
+    fn wait_for(&self, index: u64) {
+        while self.acknowledged.load(Ordering::SeqCst) < index {
+            std::thread::yield_now();
+        }
+    }
+
+    fn promised(&self) -> Promised {
+        Promised::read(&self.acknowledged, &self.voted)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        let ended = self.thread.take().expect("stopped once").join();
+        assert!(ended.is_ok() || std::thread::panicking());
+    }
+}
+
+/// What had been acknowledged before a cut.
+#[derive(Clone, Copy, Debug)]
+struct Promised {
+    acknowledged: u64,
+    voted: u64,
+}
+
+impl Promised {
+    fn read(acknowledged: &AtomicU64, voted: &AtomicU64) -> Self {
+        Self { acknowledged: acknowledged.load(Ordering::SeqCst), voted: voted.load(Ordering::SeqCst) }
+    }
+}
+
+/// Opens what a cut left, and compares it with what was promised.
+fn check(dir: &Path, promised: Promised, what: &str) {
+    let identity = StoreIdentity::read(dir).unwrap().expect("the first thing written");
+    assert_eq!(identity.store_id, StoreId::new(1));
+    let (log, found) = LogStore::open(&log_config(dir)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    assert_eq!(found.health, LogHealth::Sound, "{what}");
+    let engine = Engine::open(dir, &engine_config()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let from = applied(engine.get_local(APPLIED).unwrap());
+    let (first, last) = found.groups.first().map_or((1, 0), |group| (group.first, group.last));
+    assert!(last >= promised.acknowledged, "{what}: the log ends at {last}, {promised:?}");
+    assert!(first <= from + 1, "{what}: the log begins at {first}, the state was applied up to {from}");
+    let vote = found.groups.first().and_then(|group| group.vote.clone());
+    assert!(applied(vote) >= promised.voted, "{what}: a vote is lost, {promised:?}");
+
+    // *applied-with-data*: the state is what the entries up to its position made of it.
+    assert_state(&engine, from, what);
+    for entry in log.read(RANGE, from + 1, last + 1, usize::MAX).unwrap() {
+        assert_eq!(entry.data, payload(entry.index), "{what}");
+        apply(&engine, entry.index, &entry.data);
+    }
+    assert_state(&engine, last, what);
+    log.close();
+}
+
+fn assert_state(engine: &Engine, upto: u64, what: &str) {
+    let all = Span::new(Key::from(&b"key"[..]), Key::from(&b"l"[..]));
+    // At the newest, and in the past.
+    for at in [u64::MAX >> 1, upto / 2] {
+        let read = ReadOptions::at(Timestamp::new(at, 0));
+        let found = engine.scan(&all, &read, ScanLimits::default()).unwrap();
+        let upto = upto.min(at);
+        let mut expected: Vec<(Vec<u8>, Bytes)> =
+            (upto.saturating_sub(KEYS) + 1..=upto).map(|index| (key(index), payload(index))).collect();
+        expected.sort();
+        let found: Vec<(Vec<u8>, Bytes)> =
+            found.rows.iter().map(|(key, value)| (key.to_vec(), Bytes::copy_from_slice(value))).collect();
+        assert!(found == expected, "{what}: state at {at} of {upto}: {} rows", found.len());
+    }
+}
+
+/// The watched root, and beside it where cuts leave what is left.
+struct Scratch {
+    root: TempDir,
+    left: TempDir,
+}
+
+fn scratch() -> Scratch {
+    let scratch = Scratch { root: TempDir::new().unwrap(), left: TempDir::new().unwrap() };
+    disk::watch(scratch.root.path());
+    disk::assert_in_place(scratch.root.path());
+    scratch
+}
+
+fn at_random_moments(scratch: &Scratch) {
+    let live = scratch.root.path().join("moments");
+    std::fs::create_dir(&live).unwrap();
+    let running = Running::start(&live);
+    let mut at = 0;
+    for round in 0..24_u64 {
+        // Apart by different amounts, so that the cuts fall on all parts of the cycle of flushes.
+        at += 17 + round * 7919 % 83;
+        running.wait_for(at);
+        let promised = running.promised();
+        let cut = CUTS[round as usize % 3](round);
+        let left = scratch.left.path().join("left");
+        disk::cut(&live, &left, cut);
+        check(&left, promised, &format!("{cut:?} at {at}"));
+        std::fs::remove_dir_all(left).unwrap();
+    }
+}
+
+const BOUNDARIES: [&str; 7] = [
+    "log::before_write",
+    "log::after_sync",
+    "log::before_ack",
+    "engine::before_apply",
+    "engine::after_apply",
+    "engine::before_flush",
+    "engine::after_flush",
+];
+const CUTS_PER_BOUNDARY: usize = 6;
+
+fn at_every_boundary(scratch: &Scratch) {
+    let _scenario = FailScenario::setup();
+    for boundary in BOUNDARIES {
+        let live = scratch.root.path().join(boundary.replace("::", "_"));
+        std::fs::create_dir(&live).unwrap();
+        let running = Running::start(&live);
+        running.wait_for(40);
+        let (sender, cuts) = mpsc::channel();
+        let next = Mutex::new(0);
+        let (acknowledged, voted) = (running.acknowledged.clone(), running.voted.clone());
+        let left = scratch.left.path().to_owned();
+        fail::cfg_callback(boundary, move || {
+            let mut next = next.lock().unwrap();
+            if *next == CUTS_PER_BOUNDARY {
+                return;
+            }
+            let cut = CUTS[*next % CUTS.len()](*next as u64);
+            let promised = Promised::read(&acknowledged, &voted);
+            let left = left.join(next.to_string());
+            disk::cut(&live, &left, cut);
+            sender.send((left, promised, cut)).expect("the test listens");
+            *next += 1;
+        })
+        .unwrap();
+        for _ in 0..CUTS_PER_BOUNDARY {
+            let (left, promised, cut) = cuts.recv().expect("the boundary is met");
+            check(&left, promised, &format!("{cut:?} at {boundary}"));
+            std::fs::remove_dir_all(left).unwrap();
+        }
+        fail::remove(boundary);
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost() {
+    let scratch = scratch();
+    at_random_moments(&scratch);
+    at_every_boundary(&scratch);
+}
