@@ -6,12 +6,13 @@
 //!
 //! **Invariants**: *answered-once* (`session`).
 //!
-//! Deliberately left out: bytes on the wire, cursors, the rows of the catalogs.
+//! Deliberately left out: bytes on the wire, cursors.
 
 mod copy;
 mod explain;
 mod host;
 mod session;
+mod session_tables;
 mod settings;
 
 pub use copy::CopyIn;
