@@ -4,17 +4,21 @@
 //! The idea: the whole catalog is one immutable snapshot with a version. Transactions read the version like any other
 //! key, so that schema and data are serialized together; a change is an ordinary transaction that raises it.
 //!
-//! Read in this order: [`descriptor`], [`CatalogSnapshot`], [`CatalogStore`], [`row`].
+//! Read in this order: [`descriptor`], [`CatalogSnapshot`], [`CatalogStore`], [`row`]; then what clients see of it:
+//! [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* ([`CatalogSnapshot`]), *version-moves* ([`CatalogStore`]), *composite-value-kept*
 //! ([`row`]).
 //!
-//! Deliberately left out: plans, and the rows of the virtual tables.
+//! Deliberately left out: plans.
 
+pub mod definition;
 pub mod descriptor;
+mod functions;
 pub mod row;
 mod snapshot;
 mod store;
+mod view;
 pub mod virtual_tables;
 
 pub use descriptor::{
@@ -23,4 +27,5 @@ pub use descriptor::{
 };
 pub use snapshot::{CatalogSnapshot, NameOwner, Relation};
 pub use store::{CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN};
-pub use virtual_tables::VirtualTable;
+pub use view::{CatalogView, Class};
+pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable};

@@ -62,6 +62,15 @@ pub struct CatalogSnapshot {
     schema_names: FxHashMap<(u32, String), u32>,
     /// Tables, views, sequences and indexes share one name space in a schema; an index maps to its table.
     relation_names: FxHashMap<(u32, String), NameOwner>,
+    /// The tables of indexes and constraints, by the oids of these.
+    part_owners: FxHashMap<u32, u32>,
+}
+
+/// The oids of a table's indexes and constraints.
+fn parts(table: &Table) -> impl Iterator<Item = u32> {
+    let indexes = table.indexes.iter().flat_map(|it| [Some(it.oid), it.constraint.map(|constraint| constraint.oid)]);
+    let checks = table.checks.iter().map(|it| it.oid);
+    indexes.flatten().chain(checks).chain(table.foreign_keys.iter().map(|it| it.oid))
 }
 
 /// Who a name in a schema belongs to.
@@ -100,6 +109,7 @@ impl CatalogSnapshot {
                 self.roles.insert(it.id, Arc::new(it));
             }
             Descriptor::Table(it) => {
+                self.part_owners.extend(parts(&it).map(|part| (part, it.id)));
                 for index in &it.indexes {
                     if !index.name.is_empty() {
                         self.relation_names.insert(
@@ -131,6 +141,9 @@ impl CatalogSnapshot {
             self.role_names.remove(&it.name);
         } else if let Some(it) = self.relations.remove(&id) {
             if let Relation::Table(table) = &it {
+                for part in parts(table) {
+                    self.part_owners.remove(&part);
+                }
                 for index in &table.indexes {
                     self.relation_names.remove(&(table.schema, index.name.clone()));
                 }
@@ -185,6 +198,12 @@ impl CatalogSnapshot {
             Some(Relation::Table(table)) => Some(table),
             Some(Relation::View(_) | Relation::Sequence(_)) | None => None,
         }
+    }
+
+    /// The table that an index or a constraint belongs to.
+    #[must_use]
+    pub fn table_of_part(&self, oid: u32) -> Option<&Arc<Table>> {
+        self.part_owners.get(&oid).and_then(|table| self.table_by_id(*table))
     }
 
     #[must_use]

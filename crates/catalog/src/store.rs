@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use keys::{ColumnId, IndexId, Key, Span, TableId, keyspace};
 use kv::{Db, Read, ScanOptions, Txn, TxnOptions};
+use parking_lot::Mutex;
 
 use crate::{
     descriptor::{
@@ -24,9 +25,13 @@ use crate::{
         PUBLIC_SCHEMA, Role, Schema,
     },
     snapshot::CatalogSnapshot,
+    view::CatalogView,
+    virtual_tables::SystemTables,
 };
 
 const DESCRIPTORS: TableId = TableId::new(1);
+/// Rows of the catalogs that are kept: those of two databases before and after a change.
+const SYSTEM_TABLES_KEPT: usize = 4;
 const PRIMARY: IndexId = IndexId::new(1);
 
 fn version_key() -> Key {
@@ -52,6 +57,8 @@ fn encode_version(version: u64) -> Bytes {
 pub struct CatalogStore {
     db: Db,
     current: Arc<ArcSwap<CatalogSnapshot>>,
+    /// The latest first, at most [`SYSTEM_TABLES_KEPT`].
+    system_tables: Arc<Mutex<Vec<Arc<SystemTables>>>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +84,8 @@ impl CatalogStore {
     /// # Errors
     /// When the ranges that hold it cannot be reached, or it is damaged.
     pub async fn open(db: Db) -> Result<Self, CatalogError> {
-        let store = Self { db, current: Arc::new(ArcSwap::from_pointee(CatalogSnapshot::default())) };
+        let current = Arc::new(ArcSwap::from_pointee(CatalogSnapshot::default()));
+        let store = Self { db, current, system_tables: Arc::default() };
         loop {
             let mut txn = store.db.begin(TxnOptions::default());
             let outcome = store.load(&mut txn).await;
@@ -102,6 +110,19 @@ impl CatalogStore {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The rows of the catalogs as a view has them; those of the last few views are kept.
+    #[must_use]
+    pub fn system_tables(&self, view: &CatalogView) -> Arc<SystemTables> {
+        let mut kept = self.system_tables.lock();
+        if let Some(at) = kept.iter().position(|tables| tables.is_of(view)) {
+            kept[..=at].rotate_right(1);
+        } else {
+            kept.truncate(SYSTEM_TABLES_KEPT - 1);
+            kept.insert(0, Arc::new(SystemTables::new(view.clone())));
+        }
+        Arc::clone(&kept[0])
     }
 
     #[must_use]
@@ -224,7 +245,7 @@ impl CatalogChange {
 }
 
 /// What every cluster has from the start.
-fn first_descriptors() -> Vec<Descriptor> {
+pub(crate) fn first_descriptors() -> Vec<Descriptor> {
     let schema = |id, database, name: &str| {
         Descriptor::Schema(Schema { id, database, name: name.into(), owner: POSTGRES_ROLE })
     };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use builtins::EvalContext;
-use catalog::{CatalogSnapshot, VirtualTable};
+use catalog::{CatalogSnapshot, VirtualRows, VirtualTable};
 use plan::{Plan, SequenceOp};
 use types::{Datum, SqlError, SqlResult};
 
@@ -20,7 +20,9 @@ use crate::subquery::SubqueryCache;
 
 /// Rows of the tables that are made when read.
 pub trait VirtualTables: Send + Sync {
-    fn rows(&self, table: &VirtualTable, catalog: &CatalogSnapshot) -> SqlResult<Vec<Vec<Datum>>>;
+    /// # Errors
+    /// When they cannot be made.
+    fn rows(&self, table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>>;
 }
 
 /// What EXPLAIN ANALYZE shows of a node.

@@ -1,12 +1,13 @@
-//! What functions may ask of the session, and names of oids.
+//! What functions may ask of the session, and where the rows of the catalogs come from.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use builtins::{CatalogFunctions, Host};
-use catalog::{CatalogSnapshot, Relation};
+use builtins::Host;
+use catalog::{CatalogStore, CatalogView, SystemTables, VirtualRows, VirtualTable};
 use parking_lot::Mutex;
-use types::{Datum, OidNames, SqlError, SqlResult, SqlState, SqlType};
+use types::SqlResult;
 
+use crate::session_tables::SessionTables;
 use crate::settings::Settings;
 
 /// Microseconds between 1970 and 2000.
@@ -87,94 +88,25 @@ impl Host for SessionHost {
     }
 }
 
-/// Functions over the catalog, and the names of oids in it.
-#[derive(Clone)]
-pub(crate) struct CatalogHost {
-    pub catalog: Arc<CatalogSnapshot>,
-    pub database: u32,
-    pub search_path: Vec<String>,
-    pub user: String,
+/// The rows of the catalogs as a statement sees them.
+pub(crate) struct StatementTables<'a> {
+    store: &'a CatalogStore,
+    view: &'a CatalogView,
+    session: SessionTables<'a>,
+    tables: OnceLock<Arc<SystemTables>>,
 }
 
-impl CatalogHost {
-    fn relation_oid(&self, name: &str) -> Option<u32> {
-        let mut parts: Vec<String> = name
-            .split('.')
-            .map(|part| match part.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-                Some(quoted) => quoted.to_owned(),
-                None => part.to_lowercase(),
-            })
-            .collect();
-        let relation = parts.pop()?;
-        let schemas = match parts.pop() {
-            Some(schema) => vec![self.catalog.schema(self.database, &schema)?.id],
-            None => self.catalog.search_schemas(self.database, &self.search_path, &self.user),
-        };
-        schemas.into_iter().find_map(|schema| self.catalog.relation(schema, &relation)).map(Relation::id)
+impl<'a> StatementTables<'a> {
+    pub fn new(store: &'a CatalogStore, view: &'a CatalogView, session: SessionTables<'a>) -> Self {
+        Self { store, view, session, tables: OnceLock::new() }
     }
 }
 
-impl OidNames for CatalogHost {
-    fn name(&self, ty: &SqlType, oid: u32) -> Option<String> {
-        match ty {
-            SqlType::RegClass => self.catalog.relation_by_id(oid).map(|it| it.name().to_owned()),
-            SqlType::RegType => SqlType::from_oid(oid, -1).map(|ty| ty.name()),
-            SqlType::RegNamespace => self.catalog.schema_by_id(oid).map(|it| it.name.clone()),
-            SqlType::RegRole => self.catalog.role_by_id(oid).map(|it| it.name.clone()),
-            _ => None,
+impl exec::VirtualTables for StatementTables<'_> {
+    fn rows(&self, table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>> {
+        if let Some(rows) = self.session.rows(table) {
+            return Ok(rows);
         }
-    }
-
-    fn lookup(&self, ty: &SqlType, name: &str) -> SqlResult<u32> {
-        let missing = |code, what: &str| SqlError::new(code, format!("{what} \"{name}\" does not exist"));
-        match ty {
-            SqlType::RegClass => {
-                self.relation_oid(name).ok_or_else(|| missing(SqlState::UndefinedTable, "relation"))
-            }
-            SqlType::RegType => SqlType::parse_name(name).map(|ty| ty.oid()),
-            SqlType::RegNamespace => self
-                .catalog
-                .schema(self.database, name)
-                .map(|it| it.id)
-                .ok_or_else(|| missing(SqlState::InvalidSchemaName, "schema")),
-            SqlType::RegRole => {
-                self.catalog.role(name).map(|it| it.id).ok_or_else(|| missing(SqlState::UndefinedObject, "role"))
-            }
-            other => Err(SqlError::not_supported(format!("names of type {other}"))),
-        }
-    }
-}
-
-impl CatalogFunctions for CatalogHost {
-    fn call(&self, name: &str, args: &[Datum]) -> SqlResult<Datum> {
-        let oid = || args.first().and_then(Datum::as_int).and_then(|oid| u32::try_from(oid).ok());
-        let text = || args.first().and_then(Datum::as_str);
-        Ok(match name {
-            "to_regclass" => text().and_then(|name| self.relation_oid(name)).map_or(Datum::Null, |oid| Datum::Int(i64::from(oid))),
-            "pg_get_userbyid" => {
-                let role = oid().and_then(|oid| self.catalog.role_by_id(oid));
-                Datum::text(role.map_or_else(|| "unknown (OID=0)".to_owned(), |role| role.name.clone()))
-            }
-            "pg_table_is_visible" => {
-                let visible = oid().and_then(|oid| self.catalog.relation_by_id(oid)).map(|relation| {
-                    let schemas = self.catalog.search_schemas(self.database, &self.search_path, &self.user);
-                    let found = schemas.into_iter().find_map(|schema| self.catalog.relation(schema, relation.name()));
-                    found.is_some_and(|found| found.id() == relation.id())
-                });
-                visible.map_or(Datum::Null, Datum::Bool)
-            }
-            _ if name.starts_with("has_") => Datum::Bool(true),
-            "obj_description" | "col_description" | "shobj_description" => Datum::Null,
-            other => return Err(SqlError::not_supported(format!("function {other}"))),
-        })
-    }
-}
-
-/// No virtual table has rows yet.
-pub(crate) struct NoRows;
-
-impl exec::VirtualTables for NoRows {
-    fn rows(&self, table: &catalog::VirtualTable, _catalog: &CatalogSnapshot) -> SqlResult<Vec<Vec<Datum>>> {
-        Err(SqlError::not_supported(format!("reading {}.{}", table.schema, table.name)))
+        Ok(self.tables.get_or_init(|| self.store.system_tables(self.view)).rows(table))
     }
 }

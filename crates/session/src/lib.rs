@@ -6,7 +6,7 @@
 //!
 //! **Invariants**: *answered-once* (`session`).
 //!
-//! Deliberately left out: bytes on the wire, the rows of the catalogs.
+//! Deliberately left out: bytes on the wire.
 
 mod copy;
 mod cursor;
@@ -15,6 +15,7 @@ mod host;
 mod portal;
 mod prepared;
 mod session;
+mod session_tables;
 mod settings;
 mod sink;
 

@@ -12,7 +12,7 @@
 use std::{sync::Arc, time::Duration};
 
 use builtins::EvalContext;
-use catalog::{CatalogChange, CatalogSnapshot, CatalogStore};
+use catalog::{CatalogChange, CatalogSnapshot, CatalogStore, CatalogView};
 use exec::{CancelFlag, CancelReason, ExecContext, MemoryBudget, SequenceState};
 use keys::Span;
 use kv::{Savepoint, Txn, TxnOptions};
@@ -28,9 +28,10 @@ use types::{Batch, CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 use crate::{
     copy::CopyIn,
     cursor::CursorOptions,
-    host::{CatalogHost, NoRows, SessionHost},
+    host::{SessionHost, StatementTables},
     portal::{Portals, Running, pump},
     prepared::UNCOMMITTED,
+    session_tables::SessionTables,
     settings::Settings,
     sink::{Severity, Sink, send},
 };
@@ -197,8 +198,8 @@ impl Session {
         }
     }
 
-    fn catalog_host(&self, catalog: Arc<CatalogSnapshot>) -> CatalogHost {
-        CatalogHost {
+    fn catalog_view(&self, catalog: Arc<CatalogSnapshot>) -> CatalogView {
+        CatalogView {
             catalog,
             database: self.database,
             search_path: self.settings.search_path.clone(),
@@ -228,18 +229,18 @@ impl Session {
     /// What is wrong with the statement.
     pub fn plan(&self, statement: &ParsedStatement, hints: &[Option<SqlType>]) -> SqlResult<PreparedPlan> {
         let catalog = self.catalog();
-        let catalog_host = self.catalog_host(catalog.clone());
+        let catalog_view = self.catalog_view(catalog.clone());
         let host = self.session_host();
         let now = SessionHost::now_micros(&self.engine.clock);
         let mut formatting = self.settings.formatting.clone();
         formatting.now = self.block.as_ref().map_or(now, |block| block.began);
-        formatting.oid_names = Some(Arc::new(catalog_host.clone()));
+        formatting.oid_names = Some(Arc::new(catalog_view.clone()));
         let eval = EvalContext {
             transaction_timestamp: formatting.now,
             statement_timestamp: now,
             formatting: &formatting,
             host: &host,
-            catalog: &catalog_host,
+            catalog: &catalog_view,
         };
         let context = PlanContext {
             catalog: &catalog,
@@ -265,7 +266,7 @@ impl Session {
     /// The settings of text output, with names for oids.
     pub(crate) fn formatting(&self) -> types::Formatting {
         let mut formatting = self.settings.formatting.clone();
-        formatting.oid_names = Some(Arc::new(self.catalog_host(self.catalog())));
+        formatting.oid_names = Some(Arc::new(self.catalog_view(self.catalog())));
         formatting
     }
 
@@ -617,20 +618,22 @@ impl Session {
         body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>,
     ) -> Result<T, Failure> {
         let catalog = self.catalog();
-        let catalog_host = self.catalog_host(catalog.clone());
+        let catalog_view = self.catalog_view(catalog.clone());
         let host = self.session_host();
         let now = SessionHost::now_micros(&self.engine.clock);
         let block = self.block.as_mut().expect("a block is open when a plan runs");
         let mut formatting = self.settings.formatting.clone();
         formatting.now = block.began;
-        formatting.oid_names = Some(Arc::new(catalog_host.clone()));
+        formatting.oid_names = Some(Arc::new(catalog_view.clone()));
         let eval = EvalContext {
             transaction_timestamp: block.began,
             statement_timestamp: now,
             formatting: &formatting,
             host: &host,
-            catalog: &catalog_host,
+            catalog: &catalog_view,
         };
+        let session_tables = SessionTables { host: &host, database: self.database, user: self.user, began: block.began };
+        let tables = StatementTables::new(&self.engine.catalog, &catalog_view, session_tables);
         block.txn.begin_statement();
         let mut ctx = ExecContext {
             txn: Some(&mut block.txn),
@@ -640,7 +643,7 @@ impl Session {
             ctes: Default::default(),
             cte_plans: ctes,
             outer: Vec::new(),
-            virtual_tables: &NoRows,
+            virtual_tables: &tables,
             sequences: &mut self.sequences,
             memory: MemoryBudget::new(STATEMENT_MEMORY),
             cancel: self.cancel.clone(),
@@ -685,7 +688,7 @@ impl Session {
         let mut notices = Vec::new();
         let bind = |text: &str, table: &Arc<catalog::Table>, change: &CatalogChange| {
             let catalog = change.snapshot();
-            let host = CatalogHost {
+            let host = CatalogView {
                 catalog: Arc::new(catalog.clone()),
                 database,
                 search_path: search_path.clone(),

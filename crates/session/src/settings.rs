@@ -56,6 +56,11 @@ const FIXED: &[&str] = &[
     "max_index_keys", "server_encoding", "server_version", "server_version_num",
 ];
 
+/// Whether it says what the server is, and cannot be set.
+pub(crate) fn is_fixed(name: &str) -> bool {
+    FIXED.contains(&name.to_lowercase().as_str())
+}
+
 /// How clients know a name that is kept in lower case.
 fn shown_name(name: &str) -> &str {
     match name {
@@ -116,6 +121,12 @@ impl Settings {
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// What RESET goes back to.
+    #[must_use]
+    pub fn default_of(&self, name: &str) -> Option<&str> {
+        self.defaults.get(&name.to_lowercase()).map(String::as_str)
     }
 
     /// All settings by name, for SHOW ALL.

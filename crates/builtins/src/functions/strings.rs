@@ -1,7 +1,7 @@
 //! String and binary string functions. Documentation, sections 9.4 and 9.5.
 
 use md5::{Digest, Md5};
-use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
 use crate::arguments::{array, bytes, int, text};
 use crate::operators::pattern::{escape_character, like, similar_to_regex};
@@ -261,12 +261,6 @@ fn decode(value: &str, format: &str) -> SqlResult<Datum> {
     }
 }
 
-fn quote_ident(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
 fn quote_literal(value: &str) -> String {
     let quoted = value.replace('\'', "''");
     if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
@@ -317,7 +311,7 @@ fn format_text(template: &str, args: &[Option<String>]) -> SqlResult<String> {
         let arg = args.get(index).ok_or_else(|| refused("too few arguments for format()"))?;
         let shown = match (conversion, arg) {
             ('s', arg) => arg.clone().unwrap_or_default(),
-            ('I', Some(name)) => quote_ident(name),
+            ('I', Some(name)) => quote_identifier(name),
             ('I', None) => return Err(SqlError::new(SqlState::NullValueNotAllowed, "null values cannot be formatted as an SQL identifier")),
             ('L', Some(value)) => quote_literal(value),
             ('L', None) => "NULL".to_owned(),
@@ -427,7 +421,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("decode", 1947, &[TEXT, TEXT], R_BYTEA, |_, _, a| decode(text(&a[0]), text(&a[1]))),
     Builtin::pure("to_hex", 2089, &[I4], R_TEXT, |_, _, a| out(format!("{:x}", int(&a[0]) as i32))),
     Builtin::pure("to_hex", 2090, &[I8], R_TEXT, |_, _, a| out(format!("{:x}", int(&a[0])))),
-    Builtin::pure("quote_ident", 1282, &[TEXT], R_TEXT, |_, _, a| out(quote_ident(text(&a[0])))),
+    Builtin::pure("quote_ident", 1282, &[TEXT], R_TEXT, |_, _, a| out(quote_identifier(text(&a[0])))),
     Builtin::pure("quote_literal", 1283, &[TEXT], R_TEXT, |_, _, a| out(quote_literal(text(&a[0])))),
     Builtin::pure("quote_nullable", 1289, &[TEXT], R_TEXT, |_, _, a| {
         out(if a[0].is_null() { "NULL".to_owned() } else { quote_literal(text(&a[0])) })

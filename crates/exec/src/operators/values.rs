@@ -1,9 +1,11 @@
 //! Sources of rows that are no tables: one empty row, VALUES, tables made when read; and inputs end to end.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
-use catalog::VirtualTable;
+use catalog::{VirtualRows, VirtualTable};
 use plan::Expr;
-use types::{Batch, ColumnVec, Datum, SqlResult, SqlType};
+use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlType};
 
 use crate::context::ExecContext;
 use crate::eval::{eval_filter, eval_row, eval_scalar, needs_transaction};
@@ -60,20 +62,50 @@ impl Operator for Values {
 
 pub(crate) struct VirtualScan {
     table: &'static VirtualTable,
-    columns: Vec<usize>,
+    lookup: Option<(usize, Expr)>,
     filter: Option<Expr>,
     types: Vec<SqlType>,
-    rows: Option<std::vec::IntoIter<Vec<Datum>>>,
+    found: Option<Found>,
+    at: usize,
+}
+
+/// All rows of a table, or those at some positions.
+struct Found {
+    rows: Arc<VirtualRows>,
+    positions: Option<Vec<u32>>,
+}
+
+impl Found {
+    fn len(&self) -> usize {
+        self.positions.as_ref().map_or(self.rows.rows().len(), Vec::len)
+    }
+
+    fn row(&self, at: usize) -> &[Datum] {
+        &self.rows.rows()[self.positions.as_ref().map_or(at, |positions| positions[at] as usize)]
+    }
 }
 
 impl VirtualScan {
     pub(crate) fn new(
         table: &'static VirtualTable,
-        columns: Vec<usize>,
+        lookup: Option<(usize, Expr)>,
         filter: Option<Expr>,
         types: Vec<SqlType>,
     ) -> Self {
-        Self { table, columns, filter, types, rows: None }
+        Self { table, lookup, filter, types, found: None, at: 0 }
+    }
+
+    async fn find(&self, ctx: &mut ExecContext<'_>) -> SqlResult<Found> {
+        let rows = ctx.virtual_tables.rows(self.table)?;
+        let positions = match &self.lookup {
+            None => None,
+            Some((column, value)) => {
+                let value = eval_scalar(value, ctx).await?;
+                let found = rows.find(*column, &value);
+                Some(found.ok_or_else(|| SqlError::internal("a lookup is planned by values that have one"))?)
+            }
+        };
+        Ok(Found { rows, positions })
     }
 }
 
@@ -81,21 +113,22 @@ impl VirtualScan {
 impl Operator for VirtualScan {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         ctx.cancel.check()?;
-        let rows = match &mut self.rows {
-            Some(rows) => rows,
-            none => none.insert(ctx.virtual_tables.rows(self.table, ctx.catalog)?.into_iter()),
-        };
-        let mut columns: Vec<ColumnVec> = self.types.iter().map(ColumnVec::new).collect();
-        let mut len = 0;
-        for row in rows.take(BATCH_ROWS) {
-            for (position, column) in self.columns.iter().zip(&mut columns) {
-                column.push(&row[*position]);
-            }
-            len += 1;
+        if self.found.is_none() {
+            self.found = Some(self.find(ctx).await?);
         }
-        if len == 0 {
+        let found = self.found.as_ref().expect("found just now");
+        let to = (self.at + BATCH_ROWS).min(found.len());
+        if self.at == to {
             return Ok(None);
         }
+        let len = to - self.at;
+        let mut columns: Vec<ColumnVec> = self.types.iter().map(|ty| ColumnVec::with_capacity(ty, len)).collect();
+        for at in self.at..to {
+            for (value, column) in found.row(at).iter().zip(&mut columns) {
+                column.push(value);
+            }
+        }
+        self.at = to;
         let batch = Batch::from_columns(columns, len);
         Ok(Some(match &self.filter {
             Some(filter) => eval_filter(filter, batch, ctx).await?,

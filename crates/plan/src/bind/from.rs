@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use catalog::virtual_tables::find as find_virtual;
 use catalog::{Relation, Table, View, VirtualTable};
 use sqlparser::ast;
 use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
@@ -537,11 +538,6 @@ impl Binder<'_> {
         let lateral = (!slots.is_empty()).then_some(slots);
         Ok(Item { rel, scope: Scope::of_range(level, range), lateral })
     }
-}
-
-/// A table of `catalog::virtual_tables`, which lists none so far.
-fn find_virtual(_schema: &str, _name: &str) -> Option<&'static VirtualTable> {
-    None
 }
 
 /// Attribute numbers count from 1.

@@ -119,6 +119,7 @@ fn plan_rel(rel: Rel, mut filters: Vec<Expr>, context: &PlanContext<'_>) -> SqlR
             plan_rel(*input, filters, context)
         }
         RelNode::Table { table, lock } => Ok(access::plan_table(&table, lock, columns, filters)),
+        RelNode::Virtual(table) => Ok(access::plan_virtual(table, columns, filters)),
         RelNode::Join { left, right, kind: JoinKind::Inner, on, lateral: None } => {
             let joined = Rel {
                 node: RelNode::Join { left, right, kind: JoinKind::Inner, on, lateral: None },
@@ -169,10 +170,6 @@ fn plan_other(node: RelNode, columns: Vec<PlanColumn>, context: &PlanContext<'_>
         RelNode::Values(rows) => {
             let estimate = few(rows.len() as f64);
             make(Node::Values { rows }, columns, estimate)
-        }
-        RelNode::Virtual(table) => {
-            let positions = (0..table.columns.len()).collect();
-            make(Node::VirtualScan { table, columns: positions, filter: None }, columns, few(100.0))
         }
         RelNode::Function { calls, with_ordinality } => {
             make(Node::FunctionScan { calls, with_ordinality }, columns, few(1000.0))
@@ -235,7 +232,11 @@ fn plan_other(node: RelNode, columns: Vec<PlanColumn>, context: &PlanContext<'_>
             let estimate = rows_of(&source, source.estimate.rows, source.estimate.rows);
             make(Node::Delete(Delete { source, ..*delete }), columns, estimate)
         }
-        RelNode::Filter { .. } | RelNode::Table { .. } | RelNode::Join { .. } | RelNode::Project { .. } => {
+        RelNode::Filter { .. }
+        | RelNode::Table { .. }
+        | RelNode::Virtual(_)
+        | RelNode::Join { .. }
+        | RelNode::Project { .. } => {
             unreachable!("planned by the caller")
         }
     })

@@ -39,6 +39,12 @@ pub fn can_cast(from: &SqlType, to: &SqlType) -> Option<CastContext> {
     path(from, to).map(|(_, context)| context)
 }
 
+/// Whether `pg_cast` lists the cast, rather than it following from what the types are.
+#[must_use]
+pub fn is_listed_cast(from: &SqlType, to: &SqlType) -> bool {
+    paths::listed(from, to).is_some()
+}
+
 /// Converts a value of type `from`. Whether `context` permits it is the planner's question, asked once of
 /// [`can_cast`]; here the context only decides what happens to values that do not fit a length.
 pub fn cast(

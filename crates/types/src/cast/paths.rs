@@ -49,7 +49,7 @@ pub(super) fn path(from: &SqlType, to: &SqlType) -> Option<(Path, CastContext)> 
 }
 
 /// `pg_cast`, entries from a type to itself left out.
-fn listed(from: &SqlType, to: &SqlType) -> Option<CastContext> {
+pub(super) fn listed(from: &SqlType, to: &SqlType) -> Option<CastContext> {
     use SqlType::{
         Bool, Char, Date, Float4, Float8, Int2, Int4, Int8, Interval, Json, Jsonb, Name, Numeric, Oid, PgNodeTree,
         QuotedChar, RegClass, RegOper, RegOperator, RegProc, RegProcedure, Text, Time, TimeTz, Timestamp,

@@ -1,0 +1,247 @@
+//! Objects as the SQL that would make them: what `pg_get_indexdef` and its kin answer.
+//!
+//! Expressions are kept as text; they are shown as written, with what PostgreSQL adds around them.
+
+use std::fmt::Write as _;
+
+use keys::ColumnId;
+use types::{Direction, NullsOrder, SqlType, quote_identifier};
+
+use crate::descriptor::{Column, ColumnDefault, ForeignKey, Index, ReferentialAction, Table};
+use crate::view::{CatalogView, Class};
+
+/// `pretty` of the `pg_get_…` functions: fewer parentheses, and schemas only where needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    Plain,
+    Pretty,
+}
+
+impl Style {
+    /// An expression in its place, by itself.
+    #[must_use]
+    pub fn expr(self, text: &str) -> String {
+        match self {
+            Self::Pretty => text.to_owned(),
+            Self::Plain if is_atom(text) => text.to_owned(),
+            Self::Plain => format!("({text})"),
+        }
+    }
+}
+
+/// Whether an expression is one name, literal or call, perhaps cast: what needs no parentheses.
+fn is_atom(text: &str) -> bool {
+    let bytes = text.trim().as_bytes();
+    let quoted = |from: usize, quote: u8| {
+        let mut at = from + 1;
+        while at < bytes.len() {
+            if bytes[at] == quote {
+                if bytes.get(at + 1) != Some(&quote) {
+                    return at + 1;
+                }
+                at += 1;
+            }
+            at += 1;
+        }
+        at
+    };
+    let enclosed = |from: usize| {
+        let (mut at, mut depth) = (from, 0_usize);
+        while at < bytes.len() {
+            match bytes[at] {
+                quote @ (b'\'' | b'"') => {
+                    at = quoted(at, quote);
+                    continue;
+                }
+                b'(' | b'[' => depth += 1,
+                b')' | b']' => depth -= 1,
+                _ => {}
+            }
+            at += 1;
+            if depth == 0 {
+                break;
+            }
+        }
+        at
+    };
+    let mut at = 0;
+    let mut after_cast = false;
+    while at < bytes.len() {
+        match bytes[at] {
+            quote @ (b'\'' | b'"') => at = quoted(at, quote),
+            b'(' | b'[' => at = enclosed(at),
+            b':' if bytes.get(at + 1) == Some(&b':') => {
+                at += 2;
+                after_cast = true;
+            }
+            // The words of a type, as in `timestamp with time zone`.
+            b' ' if after_cast => at += 1,
+            c if c.is_ascii_alphanumeric() || c == b'_' || c == b'.' || c >= 0x80 => at += 1,
+            _ => return false,
+        }
+    }
+    true
+}
+
+fn column_list(table: &Table, ids: impl Iterator<Item = ColumnId>) -> String {
+    let names = ids.map(|id| {
+        let position = table.column_position(id).expect("an index is dropped with the last of its columns");
+        quote_identifier(&table.columns[position].name)
+    });
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn include_clause(table: &Table, index: &Index) -> String {
+    if index.included.is_empty() {
+        return String::new();
+    }
+    format!(" INCLUDE ({})", column_list(table, index.included.iter().copied()))
+}
+
+/// The key column or included column at this place, counted from 1.
+#[must_use]
+pub fn index_column(table: &Table, index: &Index, place: usize) -> Option<String> {
+    let columns = index.columns.iter().map(|it| it.column).chain(index.included.iter().copied());
+    let id = columns.into_iter().nth(place.checked_sub(1)?)?;
+    let position = table.column_position(id)?;
+    Some(quote_identifier(&table.columns[position].name))
+}
+
+#[must_use]
+pub fn index(view: &CatalogView, table: &Table, index: &Index, style: Style) -> String {
+    let relation = view.catalog.relation_by_id(table.id).map(Class::Relation);
+    let on = match style {
+        Style::Plain => relation.map(|it| view.qualified(it)),
+        Style::Pretty => relation.map(|it| view.shown(it)),
+    };
+    let unique = if index.unique { "UNIQUE " } else { "" };
+    let keys = index.columns.iter().map(|key| {
+        let mut shown = column_list(table, std::iter::once(key.column));
+        shown.push_str(match (key.direction, key.nulls) {
+            (Direction::Asc, NullsOrder::Last) => "",
+            (Direction::Asc, NullsOrder::First) => " NULLS FIRST",
+            (Direction::Desc, NullsOrder::First) => " DESC",
+            (Direction::Desc, NullsOrder::Last) => " DESC NULLS LAST",
+        });
+        shown
+    });
+    let keys = keys.collect::<Vec<_>>().join(", ");
+    let mut text = format!(
+        "CREATE {unique}INDEX {} ON {} USING btree ({keys}){}",
+        quote_identifier(&index.name),
+        on.unwrap_or_default(),
+        include_clause(table, index)
+    );
+    if let Some(predicate) = &index.predicate {
+        let _ = write!(text, " WHERE {}", style.expr(predicate));
+    }
+    text
+}
+
+fn action(action: ReferentialAction) -> Option<&'static str> {
+    match action {
+        ReferentialAction::NoAction => None,
+        ReferentialAction::Restrict => Some("RESTRICT"),
+        ReferentialAction::Cascade => Some("CASCADE"),
+        ReferentialAction::SetNull => Some("SET NULL"),
+        ReferentialAction::SetDefault => Some("SET DEFAULT"),
+    }
+}
+
+fn foreign_key(view: &CatalogView, table: &Table, key: &ForeignKey) -> Option<String> {
+    let referenced = view.catalog.table_by_id(key.referenced_table)?;
+    let mut text = format!(
+        "FOREIGN KEY ({}) REFERENCES {}({})",
+        column_list(table, key.columns.iter().copied()),
+        view.shown(view.class(referenced.id)?),
+        column_list(referenced, key.referenced_columns.iter().copied())
+    );
+    if let Some(action) = action(key.on_update) {
+        let _ = write!(text, " ON UPDATE {action}");
+    }
+    if let Some(action) = action(key.on_delete) {
+        let _ = write!(text, " ON DELETE {action}");
+    }
+    Some(text)
+}
+
+/// The constraint with this oid, as in `ALTER TABLE … ADD CONSTRAINT name …`.
+#[must_use]
+pub fn constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> {
+    let table = view.catalog.table_of_part(oid)?;
+    let of_index = |index: &&Index| index.constraint.is_some_and(|constraint| constraint.oid == oid);
+    if let Some(index) = table.indexes.iter().find(of_index) {
+        let kind = if index.id == table.primary().id { "PRIMARY KEY" } else { "UNIQUE" };
+        let keys = column_list(table, index.columns.iter().map(|key| key.column));
+        return Some(format!("{kind} ({keys}){}", include_clause(table, index)));
+    }
+    if let Some(check) = table.checks.iter().find(|check| check.oid == oid) {
+        return Some(format!("CHECK ({})", style.expr(&check.expr)));
+    }
+    foreign_key(view, table, table.foreign_keys.iter().find(|key| key.oid == oid)?)
+}
+
+/// What `pg_attrdef` keeps of a column: its default, or what it is generated from. Literals are shown with their type,
+/// as PostgreSQL shows them.
+#[must_use]
+pub fn column_default(column: &Column) -> Option<String> {
+    match column.default.as_ref()? {
+        ColumnDefault::Identity { .. } => None,
+        ColumnDefault::Stored(text) => Some(text.clone()),
+        ColumnDefault::Expr(text) => Some(typed_literal(text, column.ty)),
+    }
+}
+
+fn typed_literal(text: &str, ty: SqlType) -> String {
+    let base = || ty.without_typmod().name();
+    let is_string = text.len() > 1
+        && text.starts_with('\'')
+        && text.ends_with('\'')
+        && !text[1..text.len() - 1].replace("''", "").contains('\'');
+    if is_string || text.eq_ignore_ascii_case("null") {
+        return format!("{text}::{}", base());
+    }
+    match text.strip_prefix('-') {
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()) => {
+            let ty = if text.parse::<i32>().is_ok() {
+                "integer"
+            } else if text.parse::<i64>().is_ok() {
+                "bigint"
+            } else {
+                "numeric"
+            };
+            format!("'{text}'::{ty}")
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parentheses_go_around_what_is_more_than_an_atom() {
+        for text in ["a", "1.5", "now()", "'it''s'::text", "lower(a || b)", "x::timestamp with time zone", "\"a b\"", "f('(', 1)::numeric(3,2)"] {
+            assert!(is_atom(text), "{text}");
+        }
+        for text in ["a > 0", "a IS NULL", "-1", "f(a) + 1", "'a' || 'b'"] {
+            assert!(!is_atom(text), "{text}");
+        }
+        assert_eq!(Style::Plain.expr("a > 0"), "(a > 0)");
+        assert_eq!(Style::Pretty.expr("a > 0"), "a > 0");
+    }
+
+    #[test]
+    fn literals_show_their_type() {
+        let check = |text: &str, ty: &str, shown: &str| {
+            assert_eq!(typed_literal(text, SqlType::parse_name(ty).unwrap()), shown);
+        };
+        check("'a'", "varchar(20)", "'a'::character varying");
+        check("'it''s'", "text", "'it''s'::text");
+        check("'a' || 'b'", "text", "'a' || 'b'");
+        check("-1", "numeric", "'-1'::integer");
+        check("0", "int4", "0");
+        check("now()", "timestamptz", "now()");
+    }
+}

@@ -1,0 +1,322 @@
+//! The functions whose answers are in the catalog: `pg_get_indexdef`, `pg_table_is_visible`, `has_table_privilege` and
+//! their kin. Documentation, section 9.26.
+//!
+//! Privileges are not kept yet: whoever may log in may do everything, and the `has_…` functions say so, about objects
+//! and roles that exist.
+
+use builtins::CatalogFunctions;
+use types::{Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
+
+use crate::definition::{self, Style};
+use crate::descriptor::{Column, ColumnDefault, Table};
+use crate::snapshot::Relation;
+use crate::view::{CatalogView, Class};
+use crate::virtual_tables;
+
+/// The arguments of a call. Strict functions are not called with NULLs.
+struct Args<'a>(&'a [Datum]);
+
+impl Args<'_> {
+    fn oid(&self, at: usize) -> u32 {
+        self.0.get(at).and_then(Datum::as_int).and_then(|oid| u32::try_from(oid).ok()).unwrap_or(0)
+    }
+
+    fn text(&self, at: usize) -> &str {
+        self.0.get(at).and_then(Datum::as_str).unwrap_or("")
+    }
+
+    fn is_true(&self, at: usize) -> bool {
+        self.0.get(at).and_then(Datum::as_bool).unwrap_or(false)
+    }
+
+    fn style(&self, at: usize) -> Style {
+        if self.is_true(at) { Style::Pretty } else { Style::Plain }
+    }
+}
+
+/// The number of the only encoding.
+const UTF8: u32 = 6;
+
+fn format_type(oid: u32, modifier: Option<i64>) -> String {
+    let typmod = modifier.and_then(|it| i32::try_from(it).ok()).unwrap_or(-1);
+    match SqlType::from_oid(oid, typmod) {
+        _ if oid == 0 => "-".to_owned(),
+        None => "???".to_owned(),
+        Some(SqlType::Char(None)) if modifier.is_none() => "character".to_owned(),
+        Some(ty) if modifier.is_none() => ty.base_name(),
+        Some(ty) => ty.name(),
+    }
+}
+
+/// In the largest unit that leaves two digits or more, rounded.
+fn pretty_size(bytes: i64) -> String {
+    if bytes.unsigned_abs() < 10 * 1024 {
+        return format!("{bytes} bytes");
+    }
+    // In halves of a unit, so that one division both scales and prepares the rounding.
+    let mut halves = bytes / (1024 / 2);
+    for unit in ["kB", "MB", "GB", "TB"] {
+        if halves.abs() < 20 * 1024 - 1 {
+            return format!("{} {unit}", (halves + halves.signum()) / 2);
+        }
+        halves /= 1024;
+    }
+    format!("{} PB", (halves + halves.signum()) / 2)
+}
+
+fn optional(text: Option<impl Into<std::sync::Arc<str>>>) -> Datum {
+    text.map_or(Datum::Null, Datum::text)
+}
+
+impl CatalogFunctions for CatalogView {
+    fn call(&self, name: &str, args: &[Datum]) -> SqlResult<Datum> {
+        let a = Args(args);
+        let reg = |ty: &SqlType| self.lookup(ty, a.text(0)).map_or(Datum::Null, |oid| Datum::Int(oid.into()));
+        Ok(match name {
+            "pg_get_indexdef" => self.index_definition(&a),
+            "pg_get_constraintdef" => optional(definition::constraint(self, a.oid(0), a.style(1))),
+            "pg_get_expr" => Datum::text(a.style(2).expr(a.text(0))),
+            "pg_get_viewdef" => match &args[0] {
+                Datum::Text(name) => optional(self.view_definition(self.require_class(name)?.oid())),
+                _ => optional(self.view_definition(a.oid(0))),
+            },
+            "format_type" => Datum::text(format_type(a.oid(0), args[1].as_int())),
+            "pg_encoding_to_char" => Datum::text(if a.oid(0) == UTF8 { "UTF8" } else { "" }),
+            "pg_char_to_encoding" => {
+                let is_utf8 = a.text(0).eq_ignore_ascii_case("utf8") || a.text(0).eq_ignore_ascii_case("utf-8");
+                Datum::Int(if is_utf8 { UTF8.into() } else { -1 })
+            }
+            "pg_size_pretty" => Datum::text(pretty_size(args[0].as_int().unwrap_or(0))),
+            "pg_get_serial_sequence" => self.serial_sequence(a.text(0), a.text(1))?,
+            "pg_get_userbyid" => Datum::text(self.role_name(a.oid(0))),
+            "pg_get_function_arguments" | "pg_get_function_identity_arguments" => {
+                optional(virtual_tables::function_arguments(a.oid(0), ", "))
+            }
+            "pg_get_function_result" => optional(virtual_tables::function_result(a.oid(0))),
+            // Nothing of these kinds can be made yet.
+            "pg_get_ruledef" | "pg_get_triggerdef" | "pg_get_functiondef" | "pg_get_function_sqlbody"
+            | "pg_get_partkeydef" | "pg_get_statisticsobjdef" | "pg_get_statisticsobjdef_columns" => Datum::Null,
+            "pg_table_is_visible" => self.class(a.oid(0)).map_or(Datum::Null, |it| Datum::Bool(self.is_visible(it))),
+            "pg_type_is_visible" => SqlType::from_oid(a.oid(0), -1).map_or(Datum::Null, |_| Datum::Bool(true)),
+            "pg_function_is_visible" => {
+                virtual_tables::function_name(a.oid(0)).map_or(Datum::Null, |_| Datum::Bool(true))
+            }
+            // What there is of these is in pg_catalog, which is always searched.
+            _ if name.ends_with("_is_visible") => Datum::Bool(true),
+            "obj_description" => optional(self.comment(a.oid(0))),
+            "col_description" | "shobj_description" => Datum::Null,
+            "to_regclass" => reg(&SqlType::RegClass),
+            "to_regtype" => reg(&SqlType::RegType),
+            "to_regproc" => reg(&SqlType::RegProc),
+            "to_regnamespace" => reg(&SqlType::RegNamespace),
+            "to_regrole" => reg(&SqlType::RegRole),
+            "pg_has_role" => self.privilege(name, args)?,
+            _ if name.starts_with("has_") => self.privilege(name, args)?,
+            "row_security_active" | "pg_is_other_temp_schema" => Datum::Bool(false),
+            "pg_relation_size" | "pg_table_size" => self.size(a.oid(0), false),
+            "pg_indexes_size" => match (self.size(a.oid(0), true), self.size(a.oid(0), false)) {
+                (Datum::Int(all), Datum::Int(table)) => Datum::Int(all - table),
+                _ => Datum::Null,
+            },
+            "pg_total_relation_size" => self.size(a.oid(0), true),
+            "pg_database_size" => {
+                let database = match &args[0] {
+                    Datum::Text(name) => self.catalog.database(name),
+                    _ => self.catalog.database_by_id(a.oid(0)),
+                };
+                let database = database.ok_or_else(|| {
+                    SqlError::new(SqlState::InvalidCatalogName, format!("database \"{}\" does not exist", a.text(0)))
+                })?;
+                let sizes = self.catalog.relations_of(database.id).map(|it| self.size(it.id(), true));
+                Datum::Int(sizes.filter_map(|size| size.as_int()).sum())
+            }
+            "pg_tablespace_size" => Datum::Int(0),
+            "pg_tablespace_location" => Datum::text(""),
+            "pg_relation_is_publishable" => {
+                Datum::Bool(self.class(a.oid(0)).is_some_and(|class| class.table().is_some()))
+            }
+            // Bits of INSERT, UPDATE and DELETE: 8, 4 and 16.
+            "pg_relation_is_updatable" => {
+                let is_table = self.class(a.oid(0)).is_some_and(|class| class.table().is_some());
+                Datum::Int(if is_table { 28 } else { 0 })
+            }
+            "pg_column_is_updatable" => {
+                Datum::Bool(self.class(a.oid(0)).is_some_and(|class| class.table().is_some()))
+            }
+            "pg_my_temp_schema" => Datum::Int(0),
+            "pg_filenode_relation" => Datum::Null,
+            other => return Err(SqlError::not_supported(format!("function {other} is not supported"))),
+        })
+    }
+}
+
+impl CatalogView {
+    fn index_definition(&self, a: &Args<'_>) -> Datum {
+        let Some((table, index)) = self.index(a.oid(0)) else { return Datum::Null };
+        match a.oid(1) {
+            0 => Datum::text(definition::index(self, table, index, a.style(2))),
+            place => Datum::text(definition::index_column(table, index, place as usize).unwrap_or_default()),
+        }
+    }
+
+    /// The query of a view, as `pg_get_viewdef` spells it.
+    pub(crate) fn view_definition(&self, oid: u32) -> Option<String> {
+        match self.catalog.relation_by_id(oid) {
+            Some(Relation::View(view)) => Some(format!(" {};", view.query)),
+            _ => None,
+        }
+    }
+
+    fn comment(&self, oid: u32) -> Option<String> {
+        match self.catalog.relation_by_id(oid)? {
+            Relation::Table(table) => table.comment.clone(),
+            Relation::View(view) => view.comment.clone(),
+            Relation::Sequence(_) => None,
+        }
+    }
+
+    fn serial_sequence(&self, table: &str, column: &str) -> SqlResult<Datum> {
+        let class = self.require_class(table)?;
+        let Some(table) = class.table() else { return Ok(Datum::Null) };
+        let (_, column) = table.column_named(column).ok_or_else(|| no_column(column, &table.name))?;
+        Ok(optional(self.owned_sequence(table, column).map(|sequence| {
+            format!("{}.{}", quote_identifier(self.schema_name(sequence.schema)), quote_identifier(&sequence.name))
+        })))
+    }
+
+    /// The sequence that belongs to a column.
+    pub(crate) fn owned_sequence(&self, table: &Table, column: &Column) -> Option<&crate::descriptor::Sequence> {
+        if let Some(ColumnDefault::Identity { sequence, .. }) = &column.default {
+            return match self.catalog.relation_by_id(*sequence) {
+                Some(Relation::Sequence(sequence)) => Some(sequence),
+                _ => None,
+            };
+        }
+        self.catalog.relations().find_map(|relation| match relation {
+            Relation::Sequence(it) if it.owned_by == Some((table.id, column.id)) => Some(&**it),
+            _ => None,
+        })
+    }
+
+    /// As far as statistics tell, in bytes; NULL when there is no such class.
+    fn size(&self, oid: u32, with_indexes: bool) -> Datum {
+        let bytes = |table: &Table, indexes: usize| {
+            let rows = table.statistics.as_ref();
+            let row_bytes = |it: &crate::TableStatistics| it.rows * it.average_row_bytes;
+            // An entry of an index is taken for half a row.
+            rows.map_or(0.0, |it| row_bytes(it) * (1.0 + indexes as f64 / 2.0))
+        };
+        match self.class(oid) {
+            Some(Class::Relation(Relation::Table(table))) => {
+                let indexes = if with_indexes { table.indexes.len() - 1 } else { 0 };
+                Datum::Int(bytes(table, indexes) as i64)
+            }
+            Some(Class::Index(table, index)) if index.id != table.primary().id => {
+                Datum::Int((bytes(table, 1) - bytes(table, 0)) as i64)
+            }
+            Some(_) => Datum::Int(0),
+            None => Datum::Null,
+        }
+    }
+
+    /// `has_…_privilege` and `pg_has_role`: an optional role, the object by name or oid, perhaps a column, and what is
+    /// asked for.
+    fn privilege(&self, function: &str, args: &[Datum]) -> SqlResult<Datum> {
+        let is_column = function == "has_column_privilege";
+        let has_role = args.len() > if is_column { 3 } else { 2 };
+        let (role, rest) = if has_role { (Some(&args[0]), &args[1..]) } else { (None, args) };
+        if let Some(Datum::Text(name)) = role
+            && &**name != "public"
+            && self.catalog.role(name).is_none()
+        {
+            return Err(no_such("role", name, SqlState::UndefinedObject));
+        }
+        let object = &rest[0];
+        let exists = match function {
+            "has_table_privilege" | "has_any_column_privilege" | "has_sequence_privilege" => self.class_of(object)?.is_some(),
+            "has_column_privilege" => match (self.class_of(object)?, &rest[1]) {
+                (Some(Class::Relation(Relation::Table(table))), Datum::Text(column)) => {
+                    table.column_named(column).ok_or_else(|| no_column(column, &table.name))?;
+                    true
+                }
+                (Some(Class::Relation(Relation::Table(table))), Datum::Int(number)) => {
+                    table.columns.iter().any(|column| i64::from(column.id.get()) == *number)
+                }
+                (class, _) => class.is_some(),
+            },
+            "has_schema_privilege" => match object {
+                Datum::Text(name) => {
+                    let schema = self.catalog.schema(self.database, name);
+                    schema.ok_or_else(|| no_such("schema", name, SqlState::InvalidSchemaName))?;
+                    true
+                }
+                oid => oid.as_int().is_some_and(|oid| self.catalog.schema_by_id(oid as u32).is_some()),
+            },
+            "has_database_privilege" => match object {
+                Datum::Text(name) => {
+                    self.catalog.database(name).ok_or_else(|| no_such("database", name, SqlState::InvalidCatalogName))?;
+                    true
+                }
+                oid => oid.as_int().is_some_and(|oid| self.catalog.database_by_id(oid as u32).is_some()),
+            },
+            "pg_has_role" => match object {
+                Datum::Text(name) => {
+                    self.catalog.role(name).ok_or_else(|| no_such("role", name, SqlState::UndefinedObject))?;
+                    true
+                }
+                oid => oid.as_int().is_some_and(|oid| self.catalog.role_by_id(oid as u32).is_some()),
+            },
+            _ => true,
+        };
+        Ok(if exists { Datum::Bool(true) } else { Datum::Null })
+    }
+
+    fn class_of(&self, object: &Datum) -> SqlResult<Option<Class<'_>>> {
+        match object {
+            Datum::Text(name) => self.require_class(name).map(Some),
+            oid => Ok(oid.as_int().and_then(|oid| self.class(u32::try_from(oid).ok()?))),
+        }
+    }
+}
+
+fn no_such(kind: &str, name: &str, code: SqlState) -> SqlError {
+    SqlError::new(code, format!("{kind} \"{name}\" does not exist"))
+}
+
+fn no_column(column: &str, table: &str) -> SqlError {
+    SqlError::new(
+        SqlState::UndefinedColumn,
+        format!("column \"{column}\" of relation \"{table}\" does not exist"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_spelled_with_and_without_modifiers() {
+        assert_eq!(format_type(1043, Some(24)), "character varying(20)");
+        assert_eq!(format_type(1043, None), "character varying");
+        assert_eq!(format_type(1042, Some(-1)), "bpchar");
+        assert_eq!(format_type(1042, None), "character");
+        assert_eq!(format_type(1231, Some(655_366)), "numeric(10,2)[]");
+        assert_eq!(format_type(0, None), "-");
+        assert_eq!(format_type(99_999, None), "???");
+    }
+
+    #[test]
+    fn sizes_are_in_units_of_two_digits() {
+        let check = |bytes: i64, shown: &str| assert_eq!(pretty_size(bytes), shown);
+        check(0, "0 bytes");
+        check(10_239, "10239 bytes");
+        check(-10_240, "-10 kB");
+        check(10_240, "10 kB");
+        check(10_751, "10 kB");
+        check(10_752, "11 kB");
+        check(10_485_247, "10239 kB");
+        check(10_485_248, "10 MB");
+        check(1 << 40, "1024 GB");
+        check(i64::MAX, "8192 PB");
+    }
+}

@@ -1,0 +1,251 @@
+//! The catalog as one session sees it: in one database, under a search path.
+//!
+//! A *class* is whatever `pg_class` has a row for: tables, views, sequences, indexes, and the catalogs themselves.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, split_identifiers};
+
+use crate::descriptor::{ColumnDefault, Index, Schema, Sequence, Table};
+use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
+use crate::virtual_tables::{self, VirtualTable};
+
+/// A snapshot with what names are looked up by.
+#[derive(Clone, Debug)]
+pub struct CatalogView {
+    pub catalog: Arc<CatalogSnapshot>,
+    pub database: u32,
+    pub search_path: Vec<String>,
+    pub user: String,
+}
+
+/// Something with a row in `pg_class`.
+#[derive(Clone, Copy, Debug)]
+pub enum Class<'a> {
+    Relation(&'a Relation),
+    Index(&'a Table, &'a Index),
+    Virtual(&'static VirtualTable),
+}
+
+impl Class<'_> {
+    #[must_use]
+    pub fn oid(&self) -> u32 {
+        match self {
+            Self::Relation(it) => it.id(),
+            Self::Index(_, index) => index.oid,
+            Self::Virtual(it) => it.oid,
+        }
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Relation(it) => it.name(),
+            Self::Index(_, index) => &index.name,
+            Self::Virtual(it) => it.name,
+        }
+    }
+
+    #[must_use]
+    pub fn schema(&self) -> u32 {
+        match self {
+            Self::Relation(it) => it.schema(),
+            Self::Index(table, _) => table.schema,
+            Self::Virtual(it) => it.schema_id(),
+        }
+    }
+
+    #[must_use]
+    pub fn table(&self) -> Option<&Table> {
+        match self {
+            Self::Relation(Relation::Table(table)) => Some(table),
+            _ => None,
+        }
+    }
+}
+
+impl CatalogView {
+    #[must_use]
+    pub fn class(&self, oid: u32) -> Option<Class<'_>> {
+        if let Some(relation) = self.catalog.relation_by_id(oid) {
+            return Some(Class::Relation(relation));
+        }
+        self.index(oid).map(|(table, index)| Class::Index(table, index)).or_else(|| {
+            let table = virtual_tables::find_by_oid(oid)?;
+            Some(Class::Virtual(table))
+        })
+    }
+
+    /// An index that has a name, and its table.
+    #[must_use]
+    pub fn index(&self, oid: u32) -> Option<(&Arc<Table>, &Index)> {
+        let table = self.catalog.table_of_part(oid)?;
+        let index = table.indexes.iter().find(|index| index.oid == oid && !index.name.is_empty())?;
+        Some((table, index))
+    }
+
+    #[must_use]
+    pub fn class_in(&self, schema: u32, name: &str) -> Option<Class<'_>> {
+        match self.catalog.name_owner(schema, name) {
+            Some(NameOwner::Relation(id)) => self.catalog.relation_by_id(id).map(Class::Relation),
+            Some(NameOwner::Index { oid, .. }) => self.class(oid),
+            None => {
+                let schema = self.catalog.schema_by_id(schema).filter(|schema| schema.database == 0)?;
+                virtual_tables::find(&schema.name, name).map(Class::Virtual)
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn search_schemas(&self) -> Vec<u32> {
+        self.catalog.search_schemas(self.database, &self.search_path, &self.user)
+    }
+
+    /// The class that a possibly qualified name means.
+    #[must_use]
+    pub fn class_named(&self, name: &str) -> Option<Class<'_>> {
+        match &split_identifiers(name)?[..] {
+            [name] => self.search_schemas().into_iter().find_map(|schema| self.class_in(schema, name)),
+            [.., schema, name] => self.class_in(self.catalog.schema(self.database, schema)?.id, name),
+            [] => None,
+        }
+    }
+
+    /// As [`CatalogView::class_named`].
+    ///
+    /// # Errors
+    /// 42P01 when there is none.
+    pub fn require_class(&self, name: &str) -> SqlResult<Class<'_>> {
+        self.class_named(name)
+            .ok_or_else(|| SqlError::new(SqlState::UndefinedTable, format!("relation \"{name}\" does not exist")))
+    }
+
+    /// Whether the class is what its bare name means.
+    #[must_use]
+    pub fn is_visible(&self, class: Class<'_>) -> bool {
+        let found = self.search_schemas().into_iter().find_map(|schema| self.class_in(schema, class.name()));
+        found.is_some_and(|found| found.oid() == class.oid())
+    }
+
+    #[must_use]
+    pub fn schema_name(&self, id: u32) -> &str {
+        self.catalog.schema_by_id(id).map_or("", |schema| &schema.name)
+    }
+
+    /// `schema.name`, quoted.
+    #[must_use]
+    pub fn qualified(&self, class: Class<'_>) -> String {
+        format!("{}.{}", quote_identifier(self.schema_name(class.schema())), quote_identifier(class.name()))
+    }
+
+    /// The name, quoted, with its schema where it is not what the bare name means.
+    #[must_use]
+    pub fn shown(&self, class: Class<'_>) -> String {
+        if self.is_visible(class) { quote_identifier(class.name()) } else { self.qualified(class) }
+    }
+
+    #[must_use]
+    pub fn role_name(&self, id: u32) -> String {
+        self.catalog.role_by_id(id).map_or_else(|| format!("unknown (OID={id})"), |role| role.name.clone())
+    }
+
+    /// The name of the database the session is in.
+    #[must_use]
+    pub fn database_name(&self) -> &str {
+        self.catalog.database_by_id(self.database).map_or("", |database| &database.name)
+    }
+
+    /// The schemas of this database, those that all databases see among them.
+    pub fn schemas(&self) -> impl Iterator<Item = &Schema> {
+        let all = self.catalog.schemas().map(|schema| &**schema);
+        all.filter(|schema| schema.database == 0 || schema.database == self.database)
+    }
+
+    /// Whether a sequence is the inside of an identity column.
+    #[must_use]
+    pub fn is_identity_sequence(&self, sequence: &Sequence) -> bool {
+        let Some((table, column)) = sequence.owned_by else { return false };
+        self.catalog.table_by_id(table).is_some_and(|table| {
+            table.column_position(column).is_some_and(|at| {
+                matches!(table.columns[at].default, Some(ColumnDefault::Identity { .. }))
+            })
+        })
+    }
+
+    /// The relations of this database, oldest first.
+    #[must_use]
+    pub fn relations(&self) -> Vec<&Relation> {
+        let mut all: Vec<&Relation> = self.catalog.relations_of(self.database).collect();
+        all.sort_unstable_by_key(|relation| relation.id());
+        all
+    }
+
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.relations().into_iter().filter_map(|relation| match relation {
+            Relation::Table(table) => Some(table),
+            Relation::View(_) | Relation::Sequence(_) => None,
+        })
+    }
+}
+
+impl OidNames for CatalogView {
+    fn name(&self, ty: &SqlType, oid: u32) -> Option<String> {
+        match ty {
+            SqlType::RegClass => self.class(oid).map(|class| self.shown(class)),
+            SqlType::RegType => SqlType::from_oid(oid, -1).map(|ty| ty.name()),
+            SqlType::RegNamespace => self.catalog.schema_by_id(oid).map(|it| quote_identifier(&it.name)),
+            SqlType::RegRole => self.catalog.role_by_id(oid).map(|it| quote_identifier(&it.name)),
+            SqlType::RegProc => virtual_tables::function_name(oid).map(quote_identifier),
+            SqlType::RegProcedure => {
+                let name = virtual_tables::function_name(oid)?;
+                let mut shown = quote_identifier(name);
+                let _ = write!(shown, "({})", virtual_tables::function_arguments(oid, ",")?);
+                Some(shown)
+            }
+            _ => None,
+        }
+    }
+
+    fn lookup(&self, ty: &SqlType, name: &str) -> SqlResult<u32> {
+        let missing = |code, what: &str| SqlError::new(code, format!("{what} \"{name}\" does not exist"));
+        let bare = || match split_identifiers(name).as_deref() {
+            Some([name]) => Ok(name.clone()),
+            Some([schema, name]) if schema == "pg_catalog" => Ok(name.clone()),
+            _ => Err(SqlError::new(SqlState::InvalidName, format!("invalid name syntax: \"{name}\""))),
+        };
+        match ty {
+            SqlType::RegClass => self.require_class(name).map(|class| class.oid()),
+            SqlType::RegType => SqlType::parse_name(name).map(|ty| ty.oid()),
+            SqlType::RegNamespace => {
+                let schema = self.catalog.schema(self.database, &bare()?);
+                schema.map(|it| it.id).ok_or_else(|| missing(SqlState::InvalidSchemaName, "schema"))
+            }
+            SqlType::RegRole => {
+                let role = self.catalog.role(&bare()?);
+                role.map(|it| it.id).ok_or_else(|| missing(SqlState::UndefinedObject, "role"))
+            }
+            SqlType::RegProc => match virtual_tables::functions_named(&bare()?)[..] {
+                [] => Err(missing(SqlState::UndefinedFunction, "function")),
+                [oid] => Ok(oid),
+                _ => Err(SqlError::new(
+                    SqlState::AmbiguousFunction,
+                    format!("more than one function named \"{name}\""),
+                )),
+            },
+            SqlType::RegProcedure => {
+                let unknown = || missing(SqlState::UndefinedFunction, "function");
+                let (called, args) = name.trim().strip_suffix(')').and_then(|it| it.split_once('(')).ok_or_else(unknown)?;
+                let called = split_identifiers(called).and_then(|parts| parts.last().cloned()).ok_or_else(unknown)?;
+                let args = args.split(',').filter(|it| !it.trim().is_empty()).map(SqlType::parse_name);
+                let args: Vec<String> = args.map(|ty| ty.map(|ty| ty.name())).collect::<SqlResult<_>>()?;
+                let wanted = args.join(",");
+                let mut named = virtual_tables::functions_named(&called).into_iter();
+                named
+                    .find(|oid| virtual_tables::function_arguments(*oid, ",").is_some_and(|it| it == wanted))
+                    .ok_or_else(unknown)
+            }
+            other => Err(SqlError::not_supported(format!("names of type {other}"))),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `pg_index`, `pg_constraint`, and what follows from them.
+
+use ::types::{Direction, NullsOrder, SqlType};
+use keys::ColumnId;
+
+use super::Maker;
+use super::relations::named_indexes;
+use super::row::{Rows, Vector, row};
+use super::types::{operator_class, type_row};
+use crate::descriptor::{Index, ReferentialAction, Table};
+use crate::view::CatalogView;
+
+pub(super) const TABLES: &[(&str, Maker)] = &[("pg_index", pg_index), ("pg_constraint", pg_constraint)];
+
+fn column_type(table: &Table, id: ColumnId) -> SqlType {
+    let position = table.column_position(id).expect("an index is dropped with the last of its columns");
+    table.columns[position].ty
+}
+
+/// Key columns, then included ones.
+pub(super) fn index_columns(index: &Index) -> impl Iterator<Item = ColumnId> + '_ {
+    index.columns.iter().map(|key| key.column).chain(index.included.iter().copied())
+}
+
+pub(super) fn is_primary(table: &Table, index: &Index) -> bool {
+    index.id == table.primary().id && index.constraint.is_some()
+}
+
+fn pg_index(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables() {
+        for index in named_indexes(table) {
+            let types = index.columns.iter().map(|key| column_type(table, key.column));
+            let options = index.columns.iter().map(|key| {
+                i32::from(key.direction == Direction::Desc) | i32::from(key.nulls == NullsOrder::First) << 1
+            });
+            row!(rows, {
+                indexrelid: index.oid,
+                indrelid: table.id,
+                indnatts: index_columns(index).count(),
+                indnkeyatts: index.columns.len(),
+                indisunique: index.unique,
+                indnullsnotdistinct: false,
+                indisprimary: is_primary(table, index),
+                indisexclusion: false,
+                indimmediate: true,
+                indisclustered: false,
+                indisvalid: true,
+                indcheckxmin: false,
+                indisready: true,
+                indislive: true,
+                indisreplident: false,
+                indkey: Vector(index_columns(index).collect()),
+                indcollation: Vector(types.clone().map(|ty| type_row(ty).collation).collect()),
+                indclass: Vector(types.map(|ty| operator_class(ty).map_or(0, |class| class.oid)).collect()),
+                indoption: Vector(options.collect()),
+                indpred: index.predicate.as_ref(),
+            });
+        }
+    }
+}
+
+/// A row of `pg_constraint`, as far as rows differ.
+struct Constraint<'a> {
+    oid: u32,
+    name: &'a str,
+    /// `c`, `f`, `p` or `u`.
+    kind: char,
+    index: u32,
+    columns: Vec<ColumnId>,
+    /// The other table of a foreign key, its columns, ON UPDATE and ON DELETE.
+    references: Option<(u32, Vec<ColumnId>, char, char)>,
+    expr: Option<&'a String>,
+}
+
+impl Constraint<'_> {
+    fn push(self, table: &Table, rows: &mut Rows) {
+        let referenced = self.references.as_ref();
+        row!(rows, {
+            oid: self.oid,
+            conname: self.name,
+            connamespace: table.schema,
+            contype: self.kind,
+            condeferrable: false,
+            condeferred: false,
+            convalidated: true,
+            conrelid: table.id,
+            contypid: 0,
+            conindid: self.index,
+            conparentid: 0,
+            confrelid: referenced.map_or(0, |it| it.0),
+            confupdtype: referenced.map_or(' ', |it| it.2),
+            confdeltype: referenced.map_or(' ', |it| it.3),
+            confmatchtype: if referenced.is_some() { 's' } else { ' ' },
+            conislocal: true,
+            coninhcount: 0,
+            connoinherit: self.kind != 'c',
+            conkey: (!self.columns.is_empty()).then_some(self.columns),
+            confkey: self.references.map(|it| it.1),
+            conbin: self.expr,
+        });
+    }
+}
+
+fn action_letter(action: ReferentialAction) -> char {
+    match action {
+        ReferentialAction::NoAction => 'a',
+        ReferentialAction::Restrict => 'r',
+        ReferentialAction::Cascade => 'c',
+        ReferentialAction::SetNull => 'n',
+        ReferentialAction::SetDefault => 'd',
+    }
+}
+
+/// The index of the other table that a foreign key rests on.
+pub(super) fn referenced_index<'a>(referenced: &'a Table, columns: &[ColumnId]) -> Option<&'a Index> {
+    named_indexes(referenced).find(|index| {
+        let keys = || index.columns.iter().map(|key| key.column);
+        index.unique && index.columns.len() == columns.len() && keys().all(|key| columns.contains(&key))
+    })
+}
+
+fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables() {
+        for index in &table.indexes {
+            let Some(constraint) = &index.constraint else { continue };
+            let row = Constraint {
+                oid: constraint.oid,
+                name: &index.name,
+                kind: if is_primary(table, index) { 'p' } else { 'u' },
+                index: index.oid,
+                columns: index.columns.iter().map(|key| key.column).collect(),
+                references: None,
+                expr: None,
+            };
+            row.push(table, rows);
+        }
+        for check in &table.checks {
+            let row = Constraint {
+                oid: check.oid,
+                name: &check.name,
+                kind: 'c',
+                index: 0,
+                columns: check.columns.clone(),
+                references: None,
+                expr: Some(&check.expr),
+            };
+            row.push(table, rows);
+        }
+        for key in &table.foreign_keys {
+            let referenced = view.catalog.table_by_id(key.referenced_table);
+            let index = referenced.and_then(|it| referenced_index(it, &key.referenced_columns));
+            let row = Constraint {
+                oid: key.oid,
+                name: &key.name,
+                kind: 'f',
+                index: index.map_or(0, |it| it.oid),
+                columns: key.columns.clone(),
+                references: Some((
+                    key.referenced_table,
+                    key.referenced_columns.clone(),
+                    action_letter(key.on_update),
+                    action_letter(key.on_delete),
+                )),
+                expr: None,
+            };
+            row.push(table, rows);
+        }
+    }
+}

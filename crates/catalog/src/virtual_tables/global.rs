@@ -1,0 +1,117 @@
+//! What databases have in common, and what every database has: roles, databases, schemas, tablespaces.
+
+use super::Maker;
+use super::relations::{BTREE, HEAP};
+use super::row::{Rows, row};
+use crate::descriptor::{POSTGRES_ROLE, Role};
+use crate::view::CatalogView;
+
+pub(super) const TABLES: &[(&str, Maker)] = &[
+    ("pg_namespace", pg_namespace),
+    ("pg_database", pg_database),
+    ("pg_authid", pg_authid),
+    ("pg_roles", pg_roles),
+    ("pg_user", pg_user),
+    ("pg_shadow", pg_user),
+    ("pg_tablespace", pg_tablespace),
+    ("pg_am", pg_am),
+];
+
+const DEFAULT_TABLESPACE: u32 = 1663;
+const UTF8: i32 = 6;
+
+fn pg_namespace(view: &CatalogView, rows: &mut Rows) {
+    let mut schemas: Vec<_> = view.schemas().collect();
+    schemas.sort_unstable_by_key(|schema| schema.id);
+    for schema in schemas {
+        row!(rows, { oid: schema.id, nspname: &schema.name, nspowner: schema.owner });
+    }
+}
+
+fn pg_database(view: &CatalogView, rows: &mut Rows) {
+    let mut databases: Vec<_> = view.catalog.databases().collect();
+    databases.sort_unstable_by_key(|database| database.id);
+    for database in databases {
+        row!(rows, {
+            oid: database.id,
+            datname: &database.name,
+            datdba: database.owner,
+            encoding: UTF8,
+            datlocprovider: 'c',
+            datistemplate: false,
+            datallowconn: true,
+            datconnlimit: -1,
+            datfrozenxid: 0,
+            datminmxid: 0,
+            dattablespace: DEFAULT_TABLESPACE,
+            datcollate: "C",
+            datctype: "C",
+        });
+    }
+}
+
+fn roles(view: &CatalogView) -> Vec<&Role> {
+    let mut roles: Vec<&Role> = view.catalog.roles().map(|role| &**role).collect();
+    roles.sort_unstable_by_key(|role| role.id);
+    roles
+}
+
+fn pg_authid(view: &CatalogView, rows: &mut Rows) {
+    for role in roles(view) {
+        row!(rows, {
+            oid: role.id,
+            rolname: &role.name,
+            rolsuper: role.superuser,
+            rolinherit: true,
+            rolcreaterole: role.create_role,
+            rolcreatedb: role.create_db,
+            rolcanlogin: role.login,
+            rolreplication: role.id == POSTGRES_ROLE,
+            rolbypassrls: role.id == POSTGRES_ROLE,
+            rolconnlimit: -1,
+        });
+    }
+}
+
+fn pg_roles(view: &CatalogView, rows: &mut Rows) {
+    for role in roles(view) {
+        row!(rows, {
+            rolname: &role.name,
+            rolsuper: role.superuser,
+            rolinherit: true,
+            rolcreaterole: role.create_role,
+            rolcreatedb: role.create_db,
+            rolcanlogin: role.login,
+            rolreplication: role.id == POSTGRES_ROLE,
+            rolconnlimit: -1,
+            rolpassword: "********",
+            rolbypassrls: role.id == POSTGRES_ROLE,
+            oid: role.id,
+        });
+    }
+}
+
+fn pg_user(view: &CatalogView, rows: &mut Rows) {
+    for role in roles(view).into_iter().filter(|role| role.login) {
+        row!(rows, {
+            usename: &role.name,
+            usesysid: role.id,
+            usecreatedb: role.create_db,
+            usesuper: role.superuser,
+            userepl: role.id == POSTGRES_ROLE,
+            usebypassrls: role.id == POSTGRES_ROLE,
+            passwd: "********",
+        });
+    }
+}
+
+fn pg_tablespace(_view: &CatalogView, rows: &mut Rows) {
+    for (oid, name) in [(DEFAULT_TABLESPACE, "pg_default"), (1664, "pg_global")] {
+        row!(rows, { oid: oid, spcname: name, spcowner: POSTGRES_ROLE });
+    }
+}
+
+fn pg_am(_view: &CatalogView, rows: &mut Rows) {
+    row!(rows, { oid: HEAP, amname: "heap", amhandler: 3, amtype: 't' });
+    row!(rows, { oid: BTREE, amname: "btree", amhandler: 330, amtype: 'i' });
+}

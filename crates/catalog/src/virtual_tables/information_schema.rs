@@ -1,0 +1,404 @@
+//! The information schema's view of schemas, tables, columns, views, sequences and roles. SQL standard, part 11.
+
+use ::types::{Datum, SqlType};
+
+use super::Maker;
+use super::row::{Rows, YesNo, row};
+use super::types::type_row;
+use crate::definition::{self, Style};
+use crate::descriptor::{Column, ColumnDefault};
+use crate::snapshot::Relation;
+use crate::view::CatalogView;
+
+pub(super) const TABLES: &[(&str, Maker)] = &[
+    ("information_schema_catalog_name", information_schema_catalog_name),
+    ("schemata", schemata),
+    ("tables", tables),
+    ("columns", columns),
+    ("views", views),
+    ("view_table_usage", view_table_usage),
+    ("sequences", sequences),
+    ("character_sets", character_sets),
+    ("enabled_roles", enabled_roles),
+    ("applicable_roles", |_, _| {}),
+    ("table_privileges", table_privileges),
+    ("role_table_grants", table_privileges),
+    ("column_privileges", column_privileges),
+    ("element_types", element_types),
+];
+
+fn information_schema_catalog_name(view: &CatalogView, rows: &mut Rows) {
+    row!(rows, { catalog_name: view.database_name() });
+}
+
+fn schemata(view: &CatalogView, rows: &mut Rows) {
+    let mut schemas: Vec<_> = view.schemas().collect();
+    schemas.sort_unstable_by_key(|schema| schema.id);
+    for schema in schemas {
+        row!(rows, {
+            catalog_name: view.database_name(),
+            schema_name: &schema.name,
+            schema_owner: view.role_name(schema.owner),
+        });
+    }
+}
+
+fn tables(view: &CatalogView, rows: &mut Rows) {
+    let mut push = |schema: &str, name: &str, is_table: bool| {
+        row!(rows, {
+            table_catalog: view.database_name(),
+            table_schema: schema,
+            table_name: name,
+            table_type: if is_table { "BASE TABLE" } else { "VIEW" },
+            is_insertable_into: YesNo(is_table),
+            is_typed: YesNo(false),
+        });
+    };
+    for table in super::all() {
+        push(table.schema, table.name, table.kind == 'r');
+    }
+    for relation in view.relations() {
+        if !matches!(relation, Relation::Sequence(_)) {
+            push(view.schema_name(relation.schema()), relation.name(), matches!(relation, Relation::Table(_)));
+        }
+    }
+}
+
+/// What the standard asks of a type beyond its name.
+#[derive(Default)]
+struct TypeFacts {
+    /// In characters, and in bytes.
+    length: Option<i64>,
+    octets: Option<i64>,
+    precision: Option<i64>,
+    radix: Option<i64>,
+    scale: Option<i64>,
+    datetime_precision: Option<i64>,
+}
+
+const BYTES_OF_CHARACTER: i64 = 4;
+const OCTETS_MAX: i64 = 1 << 30;
+const DEFAULT_FRACTION: u8 = 6;
+
+impl TypeFacts {
+    fn of(ty: SqlType) -> Self {
+        let number = |precision, radix, scale| Self {
+            precision: Some(precision),
+            radix: Some(radix),
+            scale,
+            ..Self::default()
+        };
+        match ty {
+            SqlType::Int2 => number(16, 2, Some(0)),
+            SqlType::Int4 => number(32, 2, Some(0)),
+            SqlType::Int8 => number(64, 2, Some(0)),
+            SqlType::Float4 => number(24, 2, None),
+            SqlType::Float8 => number(53, 2, None),
+            SqlType::Numeric(Some(modifier)) => {
+                number(i64::from(modifier.precision), 10, Some(i64::from(modifier.scale)))
+            }
+            SqlType::Numeric(None) => Self { radix: Some(10), ..Self::default() },
+            SqlType::Varchar(Some(length)) | SqlType::Char(Some(length)) => Self {
+                length: Some(length.into()),
+                octets: Some(i64::from(length) * BYTES_OF_CHARACTER),
+                ..Self::default()
+            },
+            SqlType::Text | SqlType::Varchar(None) | SqlType::Char(None) => {
+                Self { octets: Some(OCTETS_MAX), ..Self::default() }
+            }
+            SqlType::Date => Self { datetime_precision: Some(0), ..Self::default() },
+            SqlType::Time(precision)
+            | SqlType::TimeTz(precision)
+            | SqlType::Timestamp(precision)
+            | SqlType::TimestampTz(precision) => {
+                let precision = precision.unwrap_or(DEFAULT_FRACTION);
+                Self { datetime_precision: Some(precision.into()), ..Self::default() }
+            }
+            SqlType::Interval => Self { datetime_precision: Some(DEFAULT_FRACTION.into()), ..Self::default() },
+            _ => Self::default(),
+        }
+    }
+}
+
+fn data_type(ty: SqlType) -> String {
+    let row = type_row(ty);
+    match ty {
+        _ if row.element != 0 && row.length == -1 => "ARRAY".to_owned(),
+        SqlType::Char(_) => "character".to_owned(),
+        ty => ty.base_name(),
+    }
+}
+
+/// A column of anything that has columns.
+struct AnyColumn<'a> {
+    schema: &'a str,
+    table: &'a str,
+    name: &'a str,
+    number: i64,
+    ty: SqlType,
+    nullable: bool,
+    of_table: bool,
+    /// Catalogs compare text by bytes.
+    of_catalog: bool,
+    column: Option<&'a Column>,
+}
+
+fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
+    for table in super::all() {
+        for (number, ((name, ty), not_null)) in (1..).zip(table.columns.iter().zip(&table.not_null)) {
+            f(AnyColumn {
+                schema: table.schema,
+                table: table.name,
+                name,
+                number,
+                ty: *ty,
+                nullable: !not_null,
+                of_table: table.kind == 'r',
+                of_catalog: true,
+                column: None,
+            });
+        }
+    }
+    for relation in view.relations() {
+        let (schema, table) = (view.schema_name(relation.schema()), relation.name());
+        match relation {
+            Relation::Table(it) => {
+                for (_, column) in it.visible_columns() {
+                    f(AnyColumn {
+                        schema,
+                        table,
+                        name: &column.name,
+                        number: column.id.get().into(),
+                        ty: column.ty,
+                        nullable: column.nullable,
+                        of_table: true,
+                        of_catalog: false,
+                        column: Some(column),
+                    });
+                }
+            }
+            Relation::View(it) => {
+                for (number, (name, ty)) in (1..).zip(&it.columns) {
+                    f(AnyColumn {
+                        schema,
+                        table,
+                        name,
+                        number,
+                        ty: *ty,
+                        nullable: true,
+                        of_table: false,
+                        of_catalog: false,
+                        column: None,
+                    });
+                }
+            }
+            Relation::Sequence(_) => {}
+        }
+    }
+}
+
+fn columns(view: &CatalogView, rows: &mut Rows) {
+    each_column(view, |it| {
+        let facts = TypeFacts::of(it.ty);
+        let default = it.column.and_then(definition::column_default);
+        let identity = match it.column.and_then(|column| column.default.as_ref()) {
+            Some(ColumnDefault::Identity { sequence, always }) => Some((*sequence, *always)),
+            _ => None,
+        };
+        let sequence = identity.and_then(|(id, _)| match view.catalog.relation_by_id(id) {
+            Some(Relation::Sequence(sequence)) => Some(sequence),
+            _ => None,
+        });
+        let is_generated = matches!(it.column.map(|column| &column.default), Some(Some(ColumnDefault::Stored(_))));
+        let (default, generated) = if is_generated { (None, default) } else { (default, None) };
+        // A collation other than the default one: names', and those of the catalogs' columns.
+        let has_collation = type_row(it.ty).collation != 0;
+        let is_c = has_collation && (it.of_catalog || type_row(it.ty).collation == 950);
+        let collation = |name: &str| if is_c { Datum::text(name) } else { Datum::Null };
+        row!(rows, {
+            table_catalog: view.database_name(),
+            table_schema: it.schema,
+            table_name: it.table,
+            column_name: it.name,
+            ordinal_position: it.number,
+            column_default: default,
+            is_nullable: YesNo(it.nullable),
+            data_type: data_type(it.ty),
+            character_maximum_length: facts.length,
+            character_octet_length: facts.octets,
+            numeric_precision: facts.precision,
+            numeric_precision_radix: facts.radix,
+            numeric_scale: facts.scale,
+            datetime_precision: facts.datetime_precision,
+            collation_catalog: collation(view.database_name()),
+            collation_schema: collation("pg_catalog"),
+            collation_name: collation("C"),
+            udt_catalog: view.database_name(),
+            udt_schema: "pg_catalog",
+            udt_name: it.ty.internal_name(),
+            dtd_identifier: it.number.to_string(),
+            is_self_referencing: YesNo(false),
+            is_identity: YesNo(identity.is_some()),
+            identity_generation: identity.map(|(_, always)| if always { "ALWAYS" } else { "BY DEFAULT" }),
+            identity_start: sequence.map(|it| it.start.to_string()),
+            identity_increment: sequence.map(|it| it.increment.to_string()),
+            identity_maximum: sequence.map(|it| it.max.to_string()),
+            identity_minimum: sequence.map(|it| it.min.to_string()),
+            identity_cycle: YesNo(sequence.is_some_and(|it| it.cycle)),
+            is_generated: if is_generated { "ALWAYS" } else { "NEVER" },
+            generation_expression: generated.map(|text| Style::Plain.expr(&text)),
+            is_updatable: YesNo(it.of_table),
+        });
+    });
+}
+
+/// Elements of array columns. `dtd_identifier` ties them to `columns`.
+fn element_types(view: &CatalogView, rows: &mut Rows) {
+    each_column(view, |it| {
+        let Some(element) = it.ty.element() else { return };
+        row!(rows, {
+            object_catalog: view.database_name(),
+            object_schema: it.schema,
+            object_name: it.table,
+            object_type: if it.of_table { "TABLE" } else { "VIEW" },
+            collection_type_identifier: it.number.to_string(),
+            data_type: data_type(element),
+            udt_catalog: view.database_name(),
+            udt_schema: "pg_catalog",
+            udt_name: element.internal_name(),
+            dtd_identifier: format!("a{}", it.number),
+        });
+    });
+}
+
+fn views(view: &CatalogView, rows: &mut Rows) {
+    let mut push = |schema: &str, name: &str, definition: Option<String>| {
+        row!(rows, {
+            table_catalog: view.database_name(),
+            table_schema: schema,
+            table_name: name,
+            view_definition: definition,
+            check_option: "NONE",
+            is_updatable: YesNo(false),
+            is_insertable_into: YesNo(false),
+            is_trigger_updatable: YesNo(false),
+            is_trigger_deletable: YesNo(false),
+            is_trigger_insertable_into: YesNo(false),
+        });
+    };
+    for table in super::all().filter(|table| table.kind == 'v') {
+        push(table.schema, table.name, None);
+    }
+    for relation in view.relations() {
+        if let Relation::View(it) = relation {
+            push(view.schema_name(it.schema), &it.name, view.view_definition(it.id));
+        }
+    }
+}
+
+fn view_table_usage(view: &CatalogView, rows: &mut Rows) {
+    for relation in view.relations() {
+        let Relation::View(it) = relation else { continue };
+        for on in it.depends_on.iter().filter_map(|on| view.catalog.relation_by_id(*on)) {
+            row!(rows, {
+                view_catalog: view.database_name(),
+                view_schema: view.schema_name(it.schema),
+                view_name: &it.name,
+                table_catalog: view.database_name(),
+                table_schema: view.schema_name(on.schema()),
+                table_name: on.name(),
+            });
+        }
+    }
+}
+
+/// Sequences of identity columns are left out, as the standard has it.
+fn sequences(view: &CatalogView, rows: &mut Rows) {
+    for relation in view.relations() {
+        let Relation::Sequence(it) = relation else { continue };
+        if view.is_identity_sequence(it) {
+            continue;
+        }
+        row!(rows, {
+            sequence_catalog: view.database_name(),
+            sequence_schema: view.schema_name(it.schema),
+            sequence_name: &it.name,
+            data_type: it.ty.base_name(),
+            numeric_precision: TypeFacts::of(it.ty).precision,
+            numeric_precision_radix: 2,
+            numeric_scale: 0,
+            start_value: it.start.to_string(),
+            minimum_value: it.min.to_string(),
+            maximum_value: it.max.to_string(),
+            increment: it.increment.to_string(),
+            cycle_option: YesNo(it.cycle),
+        });
+    }
+}
+
+fn character_sets(view: &CatalogView, rows: &mut Rows) {
+    row!(rows, {
+        character_set_name: "UTF8",
+        character_repertoire: "UCS",
+        form_of_use: "UTF8",
+        default_collate_catalog: view.database_name(),
+        default_collate_schema: "pg_catalog",
+        default_collate_name: "C",
+    });
+}
+
+fn enabled_roles(view: &CatalogView, rows: &mut Rows) {
+    let mut names: Vec<&str> = view.catalog.roles().map(|role| role.name.as_str()).collect();
+    names.sort_unstable();
+    for name in names {
+        row!(rows, { role_name: name });
+    }
+}
+
+/// What an owner may do. Nobody else has been granted anything.
+const TABLE_PRIVILEGES: [&str; 7] = ["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"];
+const COLUMN_PRIVILEGES: [&str; 4] = ["INSERT", "SELECT", "UPDATE", "REFERENCES"];
+
+fn table_privileges(view: &CatalogView, rows: &mut Rows) {
+    for relation in view.relations() {
+        let owner = match relation {
+            Relation::Table(it) => it.owner,
+            Relation::View(it) => it.owner,
+            Relation::Sequence(_) => continue,
+        };
+        for privilege in TABLE_PRIVILEGES {
+            row!(rows, {
+                grantor: view.role_name(owner),
+                grantee: view.role_name(owner),
+                table_catalog: view.database_name(),
+                table_schema: view.schema_name(relation.schema()),
+                table_name: relation.name(),
+                privilege_type: privilege,
+                is_grantable: YesNo(true),
+                with_hierarchy: YesNo(privilege == "SELECT"),
+            });
+        }
+    }
+}
+
+fn column_privileges(view: &CatalogView, rows: &mut Rows) {
+    for relation in view.relations() {
+        let (owner, columns): (u32, Vec<&str>) = match relation {
+            Relation::Table(it) => (it.owner, it.visible_columns().map(|(_, column)| column.name.as_str()).collect()),
+            Relation::View(it) => (it.owner, it.columns.iter().map(|(name, _)| name.as_str()).collect()),
+            Relation::Sequence(_) => continue,
+        };
+        for (name, privilege) in columns.into_iter().flat_map(|name| COLUMN_PRIVILEGES.map(|it| (name, it))) {
+            row!(rows, {
+                grantor: view.role_name(owner),
+                grantee: view.role_name(owner),
+                table_catalog: view.database_name(),
+                table_schema: view.schema_name(relation.schema()),
+                table_name: relation.name(),
+                column_name: name,
+                privilege_type: privilege,
+                is_grantable: YesNo(true),
+            });
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The catalogs as PostgreSQL's views show them to people: `pg_tables`, `pg_views`, `pg_indexes`, `pg_sequences`,
+//! `pg_stats`, and statistics of use as far as anybody counts it.
+
+use ::types::{Array, Datum, Formatting, SqlType, to_text};
+
+use super::Maker;
+use super::relations::named_indexes;
+use super::row::{Rows, row};
+use crate::definition::{self, Style};
+use crate::descriptor::POSTGRES_ROLE;
+use crate::snapshot::Relation;
+use crate::view::CatalogView;
+
+pub(super) const TABLES: &[(&str, Maker)] = &[
+    ("pg_tables", pg_tables),
+    ("pg_views", pg_views),
+    ("pg_indexes", pg_indexes),
+    ("pg_sequences", pg_sequences),
+    ("pg_stats", pg_stats),
+    ("pg_stat_all_tables", pg_stat_user_tables),
+    ("pg_stat_user_tables", pg_stat_user_tables),
+    ("pg_stat_all_indexes", pg_stat_user_indexes),
+    ("pg_stat_user_indexes", pg_stat_user_indexes),
+    ("pg_statio_all_tables", pg_statio_user_tables),
+    ("pg_statio_user_tables", pg_statio_user_tables),
+];
+
+fn pg_tables(view: &CatalogView, rows: &mut Rows) {
+    let owner = view.role_name(POSTGRES_ROLE);
+    for table in super::all().filter(|table| table.kind == 'r') {
+        row!(rows, {
+            schemaname: table.schema,
+            tablename: table.name,
+            tableowner: &owner,
+            hasindexes: false,
+            hasrules: false,
+            hastriggers: false,
+            rowsecurity: false,
+        });
+    }
+    let keyed = super::relations::tables_with_foreign_keys(view);
+    for table in view.tables() {
+        row!(rows, {
+            schemaname: view.schema_name(table.schema),
+            tablename: &table.name,
+            tableowner: view.role_name(table.owner),
+            hasindexes: named_indexes(table).next().is_some(),
+            hasrules: false,
+            hastriggers: keyed.binary_search(&table.id).is_ok(),
+            rowsecurity: false,
+        });
+    }
+}
+
+fn pg_views(view: &CatalogView, rows: &mut Rows) {
+    let owner = view.role_name(POSTGRES_ROLE);
+    for table in super::all().filter(|table| table.kind == 'v') {
+        row!(rows, { schemaname: table.schema, viewname: table.name, viewowner: &owner });
+    }
+    for relation in view.relations() {
+        if let Relation::View(it) = relation {
+            row!(rows, {
+                schemaname: view.schema_name(it.schema),
+                viewname: &it.name,
+                viewowner: view.role_name(it.owner),
+                definition: view.view_definition(it.id),
+            });
+        }
+    }
+}
+
+fn pg_indexes(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables() {
+        for index in named_indexes(table) {
+            row!(rows, {
+                schemaname: view.schema_name(table.schema),
+                tablename: &table.name,
+                indexname: &index.name,
+                indexdef: definition::index(view, table, index, Style::Plain),
+            });
+        }
+    }
+}
+
+/// Where a sequence stands is in its own key, not in the catalog: `last_value` is NULL.
+fn pg_sequences(view: &CatalogView, rows: &mut Rows) {
+    for relation in view.relations() {
+        if let Relation::Sequence(it) = relation {
+            row!(rows, {
+                schemaname: view.schema_name(it.schema),
+                sequencename: &it.name,
+                sequenceowner: view.role_name(it.owner),
+                data_type: it.ty,
+                start_value: it.start,
+                min_value: it.min,
+                max_value: it.max,
+                increment_by: it.increment,
+                cycle: it.cycle,
+                cache_size: it.cache,
+            });
+        }
+    }
+}
+
+/// Values as text, as `anyarray` prints them.
+fn values<'a>(ty: &SqlType, values: impl Iterator<Item = &'a Datum>) -> Option<Vec<String>> {
+    let formatting = Formatting::default();
+    let shown: Vec<String> = values.map(|value| to_text(ty, value, &formatting)).collect();
+    (!shown.is_empty()).then_some(shown)
+}
+
+fn pg_stats(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables() {
+        let Some(statistics) = &table.statistics else { continue };
+        for (_, column) in table.visible_columns() {
+            let Some((_, known)) = statistics.columns.iter().find(|(id, _)| *id == column.id) else { continue };
+            let frequencies: Vec<Datum> = known.common.iter().map(|(_, share)| Datum::Float(*share)).collect();
+            row!(rows, {
+                schemaname: view.schema_name(table.schema),
+                tablename: &table.name,
+                attname: &column.name,
+                inherited: false,
+                null_frac: known.null_fraction,
+                avg_width: known.average_width.round() as i64,
+                n_distinct: known.distinct,
+                most_common_vals: values(&column.ty, known.common.iter().map(|(value, _)| value)),
+                most_common_freqs: (!frequencies.is_empty())
+                    .then(|| Datum::Array(Array::from_elements(frequencies).into())),
+                histogram_bounds: values(&column.ty, known.histogram.iter()),
+            });
+        }
+    }
+}
+
+fn pg_stat_user_tables(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables() {
+        let live = table.statistics.as_ref().map_or(0, |it| it.rows.round() as i64);
+        row!(rows, {
+            relid: table.id,
+            schemaname: view.schema_name(table.schema),
+            relname: &table.name,
+            n_live_tup: live,
+            n_dead_tup: 0,
+        });
+    }
+}
+
+fn pg_statio_user_tables(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables() {
+        row!(rows, { relid: table.id, schemaname: view.schema_name(table.schema), relname: &table.name });
+    }
+}
+
+fn pg_stat_user_indexes(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables() {
+        for index in named_indexes(table) {
+            row!(rows, {
+                relid: table.id,
+                indexrelid: index.oid,
+                schemaname: view.schema_name(table.schema),
+                relname: &table.name,
+                indexrelname: &index.name,
+            });
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Tables, views, sequences and indexes, and their columns: `pg_class`, `pg_attribute` and what hangs on them.
+//!
+//! A column's attribute number is its id in the descriptor, so that numbers of dropped columns are not used again.
+
+use std::sync::Arc;
+
+use ::types::{SqlType, quote_identifier};
+
+use super::row::{Cell, Rows, row};
+use super::types::{TypeRow, type_row};
+use super::{Maker, VirtualTable};
+use crate::definition;
+use crate::descriptor::{Column, ColumnDefault, Index, POSTGRES_ROLE, Table};
+use crate::snapshot::Relation;
+use crate::view::CatalogView;
+
+pub(super) const TABLES: &[(&str, Maker)] = &[
+    ("pg_class", pg_class),
+    ("pg_attribute", pg_attribute),
+    ("pg_attrdef", pg_attrdef),
+    ("pg_sequence", pg_sequence),
+    ("pg_depend", pg_depend),
+    ("pg_description", pg_description),
+    ("pg_rewrite", pg_rewrite),
+];
+
+pub(super) const PG_CLASS: u32 = 1259;
+const PG_REWRITE: u32 = 2618;
+const PG_ATTRDEF: u32 = 2604;
+pub(super) const HEAP: u32 = 2;
+pub(super) const BTREE: u32 = 403;
+
+/// A row of `pg_class`, as far as rows differ.
+struct ClassRow<'a> {
+    oid: u32,
+    name: &'a str,
+    schema: u32,
+    owner: u32,
+    kind: char,
+    columns: usize,
+    checks: usize,
+    has_index: bool,
+    has_rules: bool,
+    has_triggers: bool,
+    /// Estimated; -1 where nobody has counted yet.
+    rows: f64,
+    bytes: f64,
+}
+
+impl<'a> ClassRow<'a> {
+    fn new(oid: u32, name: &'a str, schema: u32, owner: u32, kind: char, columns: usize) -> Self {
+        Self {
+            oid,
+            name,
+            schema,
+            owner,
+            kind,
+            columns,
+            checks: 0,
+            has_index: false,
+            has_rules: kind == 'v',
+            has_triggers: false,
+            rows: if matches!(kind, 'r' | 'i') { -1.0 } else { 0.0 },
+            bytes: 0.0,
+        }
+    }
+
+    fn push(self, rows: &mut Rows) {
+        let stored = matches!(self.kind, 'r' | 'i' | 'S');
+        let access_method = match self.kind {
+            'r' => HEAP,
+            'i' => BTREE,
+            _ => 0,
+        };
+        row!(rows, {
+            oid: self.oid,
+            relname: self.name,
+            relnamespace: self.schema,
+            reltype: 0,
+            reloftype: 0,
+            relowner: self.owner,
+            relam: access_method,
+            relfilenode: if stored { self.oid } else { 0 },
+            reltablespace: 0,
+            relpages: (self.bytes / 8192.0).ceil() as i64,
+            reltuples: self.rows,
+            relallvisible: 0,
+            reltoastrelid: 0,
+            relhasindex: self.has_index,
+            relisshared: false,
+            relpersistence: 'p',
+            relkind: self.kind,
+            relnatts: self.columns,
+            relchecks: self.checks,
+            relhasrules: self.has_rules,
+            relhastriggers: self.has_triggers,
+            relhassubclass: false,
+            relrowsecurity: false,
+            relforcerowsecurity: false,
+            relispopulated: true,
+            relreplident: if self.kind == 'r' { 'd' } else { 'n' },
+            relispartition: false,
+            relrewrite: 0,
+            relfrozenxid: 0,
+            relminmxid: 0,
+        });
+    }
+}
+
+/// Indexes that have a name: the index over a hidden row id is nobody's business.
+pub(super) fn named_indexes(table: &Table) -> impl Iterator<Item = &Index> {
+    table.indexes.iter().filter(|index| !index.name.is_empty())
+}
+
+/// Tables on either side of a foreign key, in the order of their ids: PostgreSQL has triggers on them.
+pub(super) fn tables_with_foreign_keys(view: &CatalogView) -> Vec<u32> {
+    let of_table = |table: &Arc<Table>| {
+        let keys = table.foreign_keys.iter();
+        keys.flat_map(|key| [table.id, key.referenced_table]).collect::<Vec<_>>()
+    };
+    let mut ids: Vec<u32> = view.tables().flat_map(of_table).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+fn pg_class(view: &CatalogView, rows: &mut Rows) {
+    for table in super::all() {
+        ClassRow::new(table.oid, table.name, table.schema_id(), POSTGRES_ROLE, table.kind, table.columns.len()).push(rows);
+    }
+    let keyed = tables_with_foreign_keys(view);
+    for relation in view.relations() {
+        match relation {
+            Relation::Table(it) => {
+                let columns = it.visible_columns().count();
+                let statistics = it.statistics.as_ref();
+                ClassRow {
+                    checks: it.checks.len(),
+                    has_index: named_indexes(it).next().is_some(),
+                    has_triggers: keyed.binary_search(&it.id).is_ok(),
+                    rows: statistics.map_or(-1.0, |it| it.rows),
+                    bytes: statistics.map_or(0.0, |it| it.rows * it.average_row_bytes),
+                    ..ClassRow::new(it.id, &it.name, it.schema, it.owner, 'r', columns)
+                }
+                .push(rows);
+                for index in named_indexes(it) {
+                    let columns = index.columns.len() + index.included.len();
+                    let counted = ClassRow {
+                        rows: statistics.map_or(0.0, |it| it.rows),
+                        ..ClassRow::new(index.oid, &index.name, it.schema, it.owner, 'i', columns)
+                    };
+                    counted.push(rows);
+                }
+            }
+            Relation::View(it) => {
+                ClassRow::new(it.id, &it.name, it.schema, it.owner, 'v', it.columns.len()).push(rows);
+            }
+            Relation::Sequence(it) => {
+                let columns = SEQUENCE_COLUMNS.len();
+                ClassRow { rows: 1.0, ..ClassRow::new(it.id, &it.name, it.schema, it.owner, 'S', columns) }.push(rows);
+            }
+        }
+    }
+}
+
+const SEQUENCE_COLUMNS: [(&str, SqlType); 3] =
+    [("last_value", SqlType::Int8), ("log_cnt", SqlType::Int8), ("is_called", SqlType::Bool)];
+
+/// A row of `pg_attribute`.
+#[derive(Default)]
+struct Attribute<'a> {
+    class: u32,
+    name: &'a str,
+    number: i64,
+    not_null: bool,
+    has_default: bool,
+    has_missing: bool,
+    /// `a`, `d`, or nothing.
+    identity: &'a str,
+    /// `s`, or nothing.
+    generated: &'a str,
+}
+
+impl Attribute<'_> {
+    fn push(self, ty: SqlType, rows: &mut Rows) {
+        let TypeRow { length, by_value, align, storage, collation, .. } = *type_row(ty);
+        // Catalogs compare byte by byte.
+        let collation = if collation == 950 || self.class >= crate::descriptor::FIRST_USER_ID || collation == 0 { collation } else { 950 };
+        row!(rows, {
+            attrelid: self.class,
+            attname: self.name,
+            atttypid: ty,
+            attstattarget: -1,
+            attlen: length,
+            attnum: self.number,
+            attndims: i32::from(ty.is_array()),
+            attcacheoff: -1,
+            atttypmod: ty.typmod(),
+            attbyval: by_value,
+            attalign: align,
+            attstorage: storage,
+            attcompression: "",
+            attnotnull: self.not_null,
+            atthasdef: self.has_default,
+            atthasmissing: self.has_missing,
+            attidentity: self.identity,
+            attgenerated: self.generated,
+            attisdropped: false,
+            attislocal: true,
+            attinhcount: 0,
+            attcollation: collation,
+        });
+    }
+}
+
+fn virtual_attributes(table: &VirtualTable, rows: &mut Rows) {
+    for (number, ((name, ty), not_null)) in (1..).zip(table.columns.iter().zip(&table.not_null)) {
+        Attribute { class: table.oid, name, number, not_null: *not_null, ..Attribute::default() }.push(*ty, rows);
+    }
+}
+
+fn pg_attribute(view: &CatalogView, rows: &mut Rows) {
+    super::all().for_each(|table| virtual_attributes(table, rows));
+    for relation in view.relations() {
+        match relation {
+            Relation::Table(table) => {
+                for (_, column) in table.visible_columns() {
+                    table_attribute(table, column).push(column.ty, rows);
+                }
+                for index in named_indexes(table) {
+                    let ids = index.columns.iter().map(|key| key.column).chain(index.included.iter().copied());
+                    for (number, id) in (1..).zip(ids) {
+                        if let Some(position) = table.column_position(id) {
+                            let Column { name, ty, .. } = &table.columns[position];
+                            Attribute { class: index.oid, name, number, ..Attribute::default() }.push(*ty, rows);
+                        }
+                    }
+                }
+            }
+            Relation::View(it) => {
+                for (number, (name, ty)) in (1..).zip(&it.columns) {
+                    Attribute { class: it.id, name, number, ..Attribute::default() }.push(*ty, rows);
+                }
+            }
+            Relation::Sequence(it) => {
+                for (number, (name, ty)) in (1..).zip(SEQUENCE_COLUMNS) {
+                    Attribute { class: it.id, name, number, not_null: true, ..Attribute::default() }.push(ty, rows);
+                }
+            }
+        }
+    }
+}
+
+fn table_attribute<'a>(table: &Table, column: &'a Column) -> Attribute<'a> {
+    let (has_default, identity, generated) = match &column.default {
+        None => (false, "", ""),
+        Some(ColumnDefault::Expr(_)) => (true, "", ""),
+        Some(ColumnDefault::Stored(_)) => (true, "", "s"),
+        Some(ColumnDefault::Identity { always: true, .. }) => (false, "a", ""),
+        Some(ColumnDefault::Identity { always: false, .. }) => (false, "d", ""),
+    };
+    Attribute {
+        class: table.id,
+        name: &column.name,
+        number: column.id.get().into(),
+        not_null: !column.nullable,
+        has_default,
+        has_missing: !column.missing.is_null(),
+        identity,
+        generated,
+    }
+}
+
+/// Defaults are parts of their columns; those who ask for oids are given ones that no object has, and that are
+/// different as long as table ids stay below a million.
+fn default_oid(table: &Table, column: &Column) -> u32 {
+    0x8000_0000 | (table.id.wrapping_shl(11) | column.id.get() & 0x7ff) & 0x7fff_ffff
+}
+
+/// A view's rule, likewise.
+fn rule_oid(view: u32) -> u32 {
+    0x8000_0000 | view.wrapping_shl(11) & 0x7fff_ffff
+}
+
+fn defaults(view: &CatalogView) -> impl Iterator<Item = (&Table, &Column, String)> {
+    view.tables().flat_map(|table| {
+        let columns = table.visible_columns();
+        columns.filter_map(move |(_, column)| Some((&**table, column, definition::column_default(column)?)))
+    })
+}
+
+fn pg_attrdef(view: &CatalogView, rows: &mut Rows) {
+    for (table, column, text) in defaults(view) {
+        row!(rows, { oid: default_oid(table, column), adrelid: table.id, adnum: column.id, adbin: text });
+    }
+}
+
+fn pg_sequence(view: &CatalogView, rows: &mut Rows) {
+    for relation in view.relations() {
+        if let Relation::Sequence(it) = relation {
+            row!(rows, {
+                seqrelid: it.id,
+                seqtypid: it.ty,
+                seqstart: it.start,
+                seqincrement: it.increment,
+                seqmax: it.max,
+                seqmin: it.min,
+                seqcache: it.cache,
+                seqcycle: it.cycle,
+            });
+        }
+    }
+}
+
+/// Which default or view needs what, and which sequence and index goes with which column.
+fn pg_depend(view: &CatalogView, rows: &mut Rows) {
+    let mut push = |class: u32, object: u32, on_class: u32, on: u32, column: u32, kind: char| {
+        row!(rows, {
+            classid: class,
+            objid: object,
+            objsubid: 0,
+            refclassid: on_class,
+            refobjid: on,
+            refobjsubid: column,
+            deptype: kind,
+        });
+    };
+    for (table, column, text) in defaults(view) {
+        let oid = default_oid(table, column);
+        push(PG_ATTRDEF, oid, PG_CLASS, table.id, column.id.get(), 'a');
+        if let Some(sequence) = view.owned_sequence(table, column) {
+            if text.contains(&quote_identifier(&sequence.name).replace('\'', "''")) {
+                push(PG_ATTRDEF, oid, PG_CLASS, sequence.id, 0, 'n');
+            }
+        }
+    }
+    for relation in view.relations() {
+        match relation {
+            Relation::Sequence(sequence) => {
+                let Some((table, column)) = sequence.owned_by else { continue };
+                let kind = if view.is_identity_sequence(sequence) { 'i' } else { 'a' };
+                push(PG_CLASS, sequence.id, PG_CLASS, table, column.get(), kind);
+            }
+            Relation::View(it) => {
+                push(PG_REWRITE, rule_oid(it.id), PG_CLASS, it.id, 0, 'i');
+                for on in &it.depends_on {
+                    push(PG_REWRITE, rule_oid(it.id), PG_CLASS, *on, 0, 'n');
+                }
+            }
+            Relation::Table(table) => {
+                for index in named_indexes(table).filter(|index| index.constraint.is_none()) {
+                    for key in &index.columns {
+                        push(PG_CLASS, index.oid, PG_CLASS, table.id, key.column.get(), 'a');
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pg_description(view: &CatalogView, rows: &mut Rows) {
+    for relation in view.relations() {
+        let (oid, comment) = match relation {
+            Relation::Table(it) => (it.id, &it.comment),
+            Relation::View(it) => (it.id, &it.comment),
+            Relation::Sequence(_) => continue,
+        };
+        if let Some(comment) = comment {
+            row!(rows, { objoid: oid, classoid: PG_CLASS, objsubid: 0, description: comment });
+        }
+    }
+}
+
+fn pg_rewrite(view: &CatalogView, rows: &mut Rows) {
+    for relation in view.relations() {
+        if let Relation::View(it) = relation {
+            row!(rows, {
+                oid: rule_oid(it.id),
+                rulename: "_RETURN",
+                ev_class: it.id,
+                ev_type: '1',
+                ev_enabled: 'O',
+                is_instead: true,
+                ev_qual: "<>",
+                ev_action: it.query.as_str().datum(),
+            });
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Types, what compares them, and what turns one into another: `pg_type`, `pg_opclass`, `pg_collation`, `pg_cast`,
+//! `pg_operator`.
+
+use std::sync::LazyLock;
+
+use ::types::{CastContext, SqlType, can_cast};
+use rustc_hash::FxHashMap;
+
+use super::Maker;
+use super::functions::{first_arg, fixed_type};
+use super::relations::BTREE;
+use super::row::{Rows, row};
+use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE};
+use crate::view::CatalogView;
+
+pub(super) const TABLES: &[(&str, Maker)] = &[
+    ("pg_type", pg_type),
+    ("pg_collation", pg_collation),
+    ("pg_opclass", pg_opclass),
+    ("pg_opfamily", pg_opfamily),
+    ("pg_cast", pg_cast),
+    ("pg_operator", pg_operator),
+];
+
+/// A line of `types.tsv`: what `pg_type` says of a type.
+#[derive(Debug)]
+pub(super) struct TypeRow {
+    oid: u32,
+    name: &'static str,
+    pub length: i64,
+    pub by_value: bool,
+    kind: &'static str,
+    category: &'static str,
+    preferred: bool,
+    delimiter: &'static str,
+    subscript: u32,
+    pub element: u32,
+    array: u32,
+    input: u32,
+    output: u32,
+    receive: u32,
+    send: u32,
+    modifier_in: u32,
+    modifier_out: u32,
+    pub align: &'static str,
+    pub storage: &'static str,
+    pub collation: u32,
+}
+
+static TYPES: LazyLock<FxHashMap<u32, TypeRow>> =
+    LazyLock::new(|| include_str!("types.tsv").lines().map(parse_type).map(|row| (row.oid, row)).collect());
+
+fn parse_type(line: &'static str) -> TypeRow {
+    let mut fields = line.split('\t');
+    let mut field = || fields.next().expect("a line of types.tsv has twenty fields");
+    let number = |text: &str| text.parse::<u32>().expect("a number");
+    TypeRow {
+        oid: number(field()),
+        name: field(),
+        length: field().parse().expect("a length"),
+        by_value: field() == "t",
+        kind: field(),
+        category: field(),
+        preferred: field() == "t",
+        delimiter: field(),
+        subscript: number(field()),
+        element: number(field()),
+        array: number(field()),
+        input: number(field()),
+        output: number(field()),
+        receive: number(field()),
+        send: number(field()),
+        modifier_in: number(field()),
+        modifier_out: number(field()),
+        align: field(),
+        storage: field(),
+        collation: number(field()),
+    }
+}
+
+/// What is known of a type; its modifier does not matter.
+pub(super) fn type_row(ty: SqlType) -> &'static TypeRow {
+    TYPES.get(&ty.oid()).expect("types.tsv has a line for every type")
+}
+
+fn pg_type(_view: &CatalogView, rows: &mut Rows) {
+    let mut all: Vec<&TypeRow> = TYPES.values().collect();
+    all.sort_unstable_by_key(|ty| ty.oid);
+    for ty in all {
+        row!(rows, {
+            oid: ty.oid,
+            typname: ty.name,
+            typnamespace: PG_CATALOG_SCHEMA,
+            typowner: POSTGRES_ROLE,
+            typlen: ty.length,
+            typbyval: ty.by_value,
+            typtype: ty.kind,
+            typcategory: ty.category,
+            typispreferred: ty.preferred,
+            typisdefined: true,
+            typdelim: ty.delimiter,
+            typrelid: 0,
+            typsubscript: ty.subscript,
+            typelem: ty.element,
+            typarray: ty.array,
+            typinput: ty.input,
+            typoutput: ty.output,
+            typreceive: ty.receive,
+            typsend: ty.send,
+            typmodin: ty.modifier_in,
+            typmodout: ty.modifier_out,
+            typanalyze: 0,
+            typalign: ty.align,
+            typstorage: ty.storage,
+            typnotnull: false,
+            typbasetype: 0,
+            typtypmod: -1,
+            typndims: 0,
+            typcollation: ty.collation,
+        });
+    }
+}
+
+fn pg_collation(_view: &CatalogView, rows: &mut Rows) {
+    // Everything is ordered by bytes, whatever the name.
+    for (oid, name, provider, locale) in
+        [(100, "default", 'd', None), (950, "C", 'c', Some("C")), (951, "POSIX", 'c', Some("POSIX"))]
+    {
+        row!(rows, {
+            oid: oid,
+            collname: name,
+            collnamespace: PG_CATALOG_SCHEMA,
+            collowner: POSTGRES_ROLE,
+            collprovider: provider,
+            collisdeterministic: true,
+            collencoding: -1,
+            collcollate: locale,
+            collctype: locale,
+        });
+    }
+}
+
+/// A btree operator class: how values of a type are ordered in an index.
+#[derive(Debug)]
+pub(super) struct OperatorClass {
+    pub oid: u32,
+    name: &'static str,
+    family: u32,
+    family_name: &'static str,
+    input: u32,
+}
+
+const fn class(oid: u32, name: &'static str, family: u32, family_name: &'static str, input: u32) -> OperatorClass {
+    OperatorClass { oid, name, family, family_name, input }
+}
+
+/// The default classes of the types there are.
+static OPERATOR_CLASSES: [OperatorClass; 27] = [
+    class(10_003, "bool_ops", 424, "bool_ops", 16),
+    class(10_006, "bytea_ops", 428, "bytea_ops", 17),
+    class(10_007, "char_ops", 429, "char_ops", 18),
+    class(10_028, "name_ops", 1994, "text_ops", 19),
+    class(3124, "int8_ops", 1976, "integer_ops", 20),
+    class(1979, "int2_ops", 1976, "integer_ops", 21),
+    class(1978, "int4_ops", 1976, "integer_ops", 23),
+    class(3126, "text_ops", 1994, "text_ops", 25),
+    class(1981, "oid_ops", 1989, "oid_ops", 26),
+    class(10_032, "oidvector_ops", 1991, "oidvector_ops", 30),
+    class(10_012, "float4_ops", 1970, "float_ops", 700),
+    class(3123, "float8_ops", 1970, "float_ops", 701),
+    class(10_004, "bpchar_ops", 426, "bpchar_ops", 1042),
+    class(3122, "date_ops", 434, "datetime_ops", 1082),
+    class(10_038, "time_ops", 1996, "time_ops", 1083),
+    class(3128, "timestamp_ops", 434, "datetime_ops", 1114),
+    class(3127, "timestamptz_ops", 434, "datetime_ops", 1184),
+    class(10_022, "interval_ops", 1982, "interval_ops", 1186),
+    class(10_041, "timetz_ops", 2000, "timetz_ops", 1266),
+    class(3125, "numeric_ops", 1988, "numeric_ops", 1700),
+    class(10_034, "record_ops", 2994, "record_ops", 2249),
+    class(10_000, "array_ops", 397, "array_ops", 2277),
+    class(10_065, "uuid_ops", 2968, "uuid_ops", 2950),
+    class(10_088, "jsonb_ops", 4033, "jsonb_ops", 3802),
+    class(10_043, "varchar_ops", 1994, "text_ops", 25),
+    class(4217, "text_pattern_ops", 2095, "text_pattern_ops", 25),
+    class(4218, "varchar_pattern_ops", 2095, "text_pattern_ops", 25),
+];
+
+/// Only the first class of a type is its default.
+fn is_default(class: &OperatorClass) -> bool {
+    OPERATOR_CLASSES.iter().find(|other| other.input == class.input).is_some_and(|first| first.oid == class.oid)
+}
+
+/// How an index orders a column of this type.
+pub(super) fn operator_class(ty: SqlType) -> Option<&'static OperatorClass> {
+    let input = match ty {
+        SqlType::Varchar(_) => SqlType::Text,
+        SqlType::Array(_) => SqlType::AnyArray,
+        reg if reg.is_reg() => SqlType::Oid,
+        other => other,
+    };
+    OPERATOR_CLASSES.iter().find(|class| class.input == input.oid())
+}
+
+fn pg_opclass(_view: &CatalogView, rows: &mut Rows) {
+    for class in &OPERATOR_CLASSES {
+        row!(rows, {
+            oid: class.oid,
+            opcmethod: BTREE,
+            opcname: class.name,
+            opcnamespace: PG_CATALOG_SCHEMA,
+            opcowner: POSTGRES_ROLE,
+            opcfamily: class.family,
+            opcintype: class.input,
+            opcdefault: is_default(class),
+            opckeytype: 0,
+        });
+    }
+}
+
+fn pg_opfamily(_view: &CatalogView, rows: &mut Rows) {
+    let mut families: Vec<(u32, &str)> = OPERATOR_CLASSES.iter().map(|it| (it.family, it.family_name)).collect();
+    families.sort_unstable();
+    families.dedup();
+    for (oid, name) in families {
+        row!(rows, {
+            oid: oid,
+            opfmethod: BTREE,
+            opfname: name,
+            opfnamespace: PG_CATALOG_SCHEMA,
+            opfowner: POSTGRES_ROLE,
+        });
+    }
+}
+
+/// Casts have no oids of their own here: they are counted from 10 000, as in PostgreSQL.
+fn pg_cast(_view: &CatalogView, rows: &mut Rows) {
+    let mut oid = 10_000_u32;
+    let scalars = SqlType::scalars().iter().filter(|ty| !ty.is_pseudo() && **ty != SqlType::Unknown);
+    for (from, to) in scalars.clone().flat_map(|from| scalars.clone().map(move |to| (from, to))) {
+        if from == to || !::types::is_listed_cast(from, to) {
+            continue;
+        }
+        let Some(context) = can_cast(from, to) else { continue };
+        row!(rows, {
+            oid: oid,
+            castsource: *from,
+            casttarget: *to,
+            castfunc: 0,
+            castcontext: match context {
+                CastContext::Implicit => 'i',
+                CastContext::Assignment => 'a',
+                CastContext::Explicit => 'e',
+            },
+            castmethod: 'i',
+        });
+        oid += 1;
+    }
+}
+
+fn pg_operator(_view: &CatalogView, rows: &mut Rows) {
+    let mut known: FxHashMap<(&str, u32, u32), u32> = FxHashMap::default();
+    let operands = |operator: &builtins::Operator| match operator.function.signature.args {
+        [right] => (0, first_arg(*right)),
+        [left, right] => (first_arg(*left), first_arg(*right)),
+        _ => (0, 0),
+    };
+    for operator in builtins::all_operators() {
+        let (left, right) = operands(operator);
+        known.entry((operator.symbol, left, right)).or_insert(operator.oid);
+    }
+    for operator in builtins::all_operators() {
+        let (left, right) = operands(operator);
+        let other = |symbol: Option<&'static str>, left, right| {
+            symbol.and_then(|symbol| known.get(&(symbol, left, right)).copied()).unwrap_or(0)
+        };
+        row!(rows, {
+            oid: operator.oid,
+            oprname: operator.symbol,
+            oprnamespace: PG_CATALOG_SCHEMA,
+            oprowner: POSTGRES_ROLE,
+            oprkind: if left == 0 { 'l' } else { 'b' },
+            oprcanmerge: operator.symbol == "=",
+            oprcanhash: operator.symbol == "=",
+            oprleft: left,
+            oprright: right,
+            oprresult: fixed_type(operator.function.signature.ret, operator.function.signature.args),
+            oprcom: other(operator.commutator, right, left),
+            oprnegate: other(operator.negator, left, right),
+            oprcode: operator.function.oid,
+            oprrest: 0,
+            oprjoin: 0,
+        });
+    }
+}
