@@ -10,6 +10,8 @@ use types::{Datum, Direction, NullsOrder, SqlType};
 
 pub const FIRST_USER_ID: u32 = 16_384;
 pub const POSTGRES_ROLE: u32 = 10;
+/// `pg_database_owner`, whom the schema `public` of every database belongs to.
+pub const DATABASE_OWNER_ROLE: u32 = 6_171;
 pub const POSTGRES_DATABASE: u32 = 5;
 pub const PG_CATALOG_SCHEMA: u32 = 11;
 pub const INFORMATION_SCHEMA: u32 = 13_000;

@@ -5,7 +5,7 @@
 //! and roles that exist.
 
 use builtins::CatalogFunctions;
-use types::{Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
+use types::{Array, Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
 use crate::definition::{self, Style};
 use crate::descriptor::{Column, ColumnDefault, Table};
@@ -87,6 +87,7 @@ impl CatalogFunctions for CatalogView {
                 Datum::Int(if is_utf8 { UTF8.into() } else { -1 })
             }
             "pg_size_pretty" => Datum::text(pretty_size(args[0].as_int().unwrap_or(0))),
+            "acldefault" => self.default_privileges(a.text(0), a.oid(1))?,
             "pg_get_serial_sequence" => self.serial_sequence(a.text(0), a.text(1))?,
             "pg_get_userbyid" => Datum::text(self.role_name(a.oid(0))),
             "pg_get_function_arguments" | "pg_get_function_identity_arguments" => {
@@ -143,6 +144,7 @@ impl CatalogFunctions for CatalogView {
             "pg_column_is_updatable" => {
                 Datum::Bool(self.class(a.oid(0)).is_some_and(|class| class.table().is_some()))
             }
+            "pg_get_function_arg_default" => Datum::Null,
             "pg_my_temp_schema" => Datum::Int(0),
             "pg_filenode_relation" => Datum::Null,
             other => return Err(SqlError::not_supported(format!("function {other} is not supported"))),
@@ -198,13 +200,40 @@ impl CatalogView {
         })
     }
 
+    /// What owner and public may do with an object of a kind that nobody has granted anything on, as access control
+    /// items. Documentation, section 5.7, table 5.2.
+    fn default_privileges(&self, kind: &str, owner: u32) -> SqlResult<Datum> {
+        let (owners, publics) = match kind {
+            "c" => ("", ""),
+            "r" => ("arwdDxt", ""),
+            "s" => ("rwU", ""),
+            "d" => ("CTc", "Tc"),
+            "f" => ("X", "X"),
+            "l" | "T" => ("U", "U"),
+            "L" => ("rw", ""),
+            "n" => ("UC", ""),
+            "p" => ("sA", ""),
+            "t" => ("C", ""),
+            "F" | "S" => ("U", ""),
+            other => {
+                return Err(SqlError::new(
+                    SqlState::InvalidParameterValue,
+                    format!("unrecognized object type abbreviation: {other}"),
+                ));
+            }
+        };
+        let grantor = quote_identifier(&self.role_name(owner));
+        let items = [("", publics), (grantor.as_str(), owners)].into_iter().filter(|(_, rights)| !rights.is_empty());
+        let items = items.map(|(grantee, rights)| Datum::text(format!("{grantee}={rights}/{grantor}")));
+        Ok(Datum::Array(Array::from_elements(items.collect()).into()))
+    }
+
     /// As far as statistics tell, in bytes; NULL when there is no such class.
     fn size(&self, oid: u32, with_indexes: bool) -> Datum {
         let bytes = |table: &Table, indexes: usize| {
-            let rows = table.statistics.as_ref();
-            let row_bytes = |it: &crate::TableStatistics| it.rows * it.average_row_bytes;
             // An entry of an index is taken for half a row.
-            rows.map_or(0.0, |it| row_bytes(it) * (1.0 + indexes as f64 / 2.0))
+            let known = self.statistics(table);
+            known.map_or(0.0, |it| it.rows * it.average_row_bytes * (1.0 + indexes as f64 / 2.0))
         };
         match self.class(oid) {
             Some(Class::Relation(Relation::Table(table))) => {

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 
 use crate::{
     descriptor::{
-        Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, POSTGRES_DATABASE, POSTGRES_ROLE,
+        DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, POSTGRES_DATABASE, POSTGRES_ROLE,
         PUBLIC_SCHEMA, Role, Schema,
     },
     snapshot::CatalogSnapshot,
@@ -246,8 +246,8 @@ impl CatalogChange {
 
 /// What every cluster has from the start.
 pub(crate) fn first_descriptors() -> Vec<Descriptor> {
-    let schema = |id, database, name: &str| {
-        Descriptor::Schema(Schema { id, database, name: name.into(), owner: POSTGRES_ROLE })
+    let schema = |id, database, name: &str, owner| {
+        Descriptor::Schema(Schema { id, database, name: name.into(), owner })
     };
     vec![
         Descriptor::Role(Role {
@@ -258,10 +258,18 @@ pub(crate) fn first_descriptors() -> Vec<Descriptor> {
             create_db: true,
             create_role: true,
         }),
+        Descriptor::Role(Role {
+            id: DATABASE_OWNER_ROLE,
+            name: "pg_database_owner".into(),
+            superuser: false,
+            login: false,
+            create_db: false,
+            create_role: false,
+        }),
         Descriptor::Database(Database { id: POSTGRES_DATABASE, name: "postgres".into(), owner: POSTGRES_ROLE }),
-        schema(PG_CATALOG_SCHEMA, 0, "pg_catalog"),
-        schema(INFORMATION_SCHEMA, 0, "information_schema"),
-        schema(PUBLIC_SCHEMA, POSTGRES_DATABASE, "public"),
+        schema(PG_CATALOG_SCHEMA, 0, "pg_catalog", POSTGRES_ROLE),
+        schema(INFORMATION_SCHEMA, 0, "information_schema", POSTGRES_ROLE),
+        schema(PUBLIC_SCHEMA, POSTGRES_DATABASE, "public", DATABASE_OWNER_ROLE),
     ]
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, split_identifiers};
 
-use crate::descriptor::{ColumnDefault, Index, Schema, Sequence, Table};
+use crate::descriptor::{ColumnDefault, Index, Schema, Sequence, Table, TableStatistics};
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
 use crate::virtual_tables::{self, VirtualTable};
 
@@ -160,6 +160,12 @@ impl CatalogView {
     pub fn schemas(&self) -> impl Iterator<Item = &Schema> {
         let all = self.catalog.schemas().map(|schema| &**schema);
         all.filter(|schema| schema.database == 0 || schema.database == self.database)
+    }
+
+    /// What ANALYZE found out about a table.
+    #[must_use]
+    pub fn statistics<'a>(&self, table: &'a Table) -> Option<&'a TableStatistics> {
+        table.statistics.as_ref()
     }
 
     /// Whether a sequence is the inside of an identity column.

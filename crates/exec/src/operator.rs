@@ -55,8 +55,8 @@ impl Builder {
         Ok(match &plan.node {
             Node::Unit => Box::new(values::Unit::default()),
             Node::Values { rows } => Box::new(values::Values::new(rows.clone(), types)),
-            Node::VirtualScan { table, lookup, filter } => {
-                Box::new(values::VirtualScan::new(table, lookup.clone(), filter.clone(), types))
+            Node::VirtualScan { table, columns, lookup, filter } => {
+                Box::new(values::VirtualScan::new(table, columns.clone(), lookup.clone(), filter.clone(), types))
             }
             Node::FunctionScan { calls, with_ordinality } => {
                 Box::new(function_scan::FunctionScan::new(calls.clone(), *with_ordinality, types))

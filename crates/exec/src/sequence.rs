@@ -84,6 +84,15 @@ impl SequenceState {
                 }
                 Ok(Datum::Int(value))
             }
+            SequenceOp::Position => {
+                let count = db.increment(&sequence_key(id), 0).await.map_err(from_kv)?;
+                let bound = if sequence.increment > 0 { sequence.max } else { sequence.min };
+                Ok(Datum::Int(value_at(sequence, (count - 1).max(0)).unwrap_or(bound)))
+            }
+            SequenceOp::IsCalled => {
+                let count = db.increment(&sequence_key(id), 0).await.map_err(from_kv)?;
+                Ok(Datum::Bool(count > 0))
+            }
             SequenceOp::LastVal => unreachable!("answered above"),
         }
     }
@@ -91,7 +100,11 @@ impl SequenceState {
 
 async fn next_value(sequence: &Sequence, db: &kv::Db) -> SqlResult<i64> {
     let count = db.increment(&sequence_key(sequence.id), 1).await.map_err(from_kv)?;
-    let steps = count - 1;
+    value_at(sequence, count - 1)
+}
+
+/// The value after so many steps.
+fn value_at(sequence: &Sequence, steps: i64) -> SqlResult<i64> {
     let value = i128::from(sequence.start) + i128::from(steps) * i128::from(sequence.increment);
     let (min, max) = (i128::from(sequence.min), i128::from(sequence.max));
     if (min..=max).contains(&value) {

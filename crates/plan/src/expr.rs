@@ -59,6 +59,10 @@ pub enum SequenceOp {
     CurrVal,
     SetVal,
     LastVal,
+    /// Where it stands: the value given out last, or the first one.
+    Position,
+    /// Whether it has given out a value.
+    IsCalled,
 }
 
 #[derive(Clone, Debug)]
@@ -127,6 +131,7 @@ impl Expr {
             | Self::InList { .. }
             | Self::AnyAll { .. } => SqlType::Bool,
             Self::Row(_) => SqlType::Record,
+            Self::Sequence { op: SequenceOp::IsCalled, .. } => SqlType::Bool,
             Self::Sequence { .. } | Self::RowId => SqlType::Int8,
         }
     }

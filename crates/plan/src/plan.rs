@@ -233,9 +233,14 @@ pub enum Node {
     Unit,
     Values { rows: Vec<Vec<Expr>> },
     TableScan(TableScan),
-    /// A table of the catalogs or of the cluster's state, made when read, with all its columns. `lookup`: only the rows
-    /// whose column at this position has this value, which depends on no row.
-    VirtualScan { table: &'static VirtualTable, lookup: Option<(usize, Expr)>, filter: Option<Expr> },
+    /// A table of the catalogs or of the cluster's state, made when read. Columns are positions in its definition.
+    /// `lookup`: only the rows whose column at this position has this value, which depends on no row.
+    VirtualScan {
+        table: &'static VirtualTable,
+        columns: Vec<usize>,
+        lookup: Option<(usize, Expr)>,
+        filter: Option<Expr>,
+    },
     FunctionScan { calls: Vec<FunctionCall>, with_ordinality: bool },
     /// For each left row the rows of an index with this key: `keys` over the left's columns, cast to the leading key
     /// columns' types. The filter sees left then right columns.

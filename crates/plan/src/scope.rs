@@ -57,7 +57,17 @@ pub(crate) struct Range {
     pub schema: Option<String>,
     /// For tables: its columns begin at position `first` of the row.
     pub table: Option<(Arc<Table>, usize)>,
+    /// For the catalogs: their own oid.
+    pub catalog_oid: Option<u32>,
     pub columns: Vec<RangeColumn>,
+}
+
+impl Range {
+    /// The system column `tableoid`, of a table or a catalog.
+    fn table_oid(&self) -> Option<Expr> {
+        let oid = self.table.as_ref().map(|(table, _)| table.id).or(self.catalog_oid)?;
+        Some(Expr::Const(types::Datum::Int(oid.into()), SqlType::Oid))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +157,19 @@ impl<'a> Scope<'a> {
             }
             return Ok(Some(first.expr.clone()));
         }
+        if name == "tableoid" {
+            let mut oids = self.ranges.iter().filter_map(Range::table_oid);
+            match (oids.next(), oids.next()) {
+                (Some(oid), None) => return Ok(Some(oid)),
+                (Some(_), Some(_)) => {
+                    return Err(SqlError::new(
+                        SqlState::AmbiguousColumn,
+                        "column reference \"tableoid\" is ambiguous",
+                    ));
+                }
+                (None, _) => {}
+            }
+        }
         let Some(parent) = self.level.parent else { return Ok(None) };
         Ok(parent.column(name)?.map(|value| self.level.outer(value)))
     }
@@ -182,10 +205,10 @@ impl<'a> Scope<'a> {
                 }
                 return Ok(Some(first.expr.clone()));
             }
-            if column == "tableoid" {
-                if let Some((table, _)) = &found.table {
-                    return Ok(Some(Expr::Const(types::Datum::Int(i64::from(table.id)), SqlType::Oid)));
-                }
+            if column == "tableoid"
+                && let Some(oid) = found.table_oid()
+            {
+                return Ok(Some(oid));
             }
             return Err(match column {
                 "ctid" | "xmin" | "xmax" | "cmin" | "cmax" if found.table.is_some() => {

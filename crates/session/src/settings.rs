@@ -15,9 +15,13 @@ use types::{ByteaOutput, DateOrder, Formatting, IntervalStyle, SqlError, SqlResu
 const DEFAULTS: &[(&str, &str, bool)] = &[
     ("application_name", "", true),
     ("bytea_output", "hex", false),
+    ("check_function_bodies", "on", false),
     ("client_encoding", "UTF8", true),
     ("client_min_messages", "notice", false),
     ("datestyle", "ISO, MDY", true),
+    ("default_table_access_method", "heap", false),
+    ("default_tablespace", "", false),
+    ("default_toast_compression", "pglz", false),
     ("default_transaction_isolation", "serializable", false),
     ("default_transaction_read_only", "off", true),
     ("extra_float_digits", "1", false),
@@ -27,6 +31,7 @@ const DEFAULTS: &[(&str, &str, bool)] = &[
     ("integer_datetimes", "on", true),
     ("intervalstyle", "postgres", true),
     ("is_superuser", "on", true),
+    ("jit", "off", false),
     ("lc_collate", "C", false),
     ("lc_ctype", "C", false),
     ("lc_messages", "C", false),
@@ -44,11 +49,13 @@ const DEFAULTS: &[(&str, &str, bool)] = &[
     ("session_authorization", "postgres", true),
     ("standard_conforming_strings", "on", true),
     ("statement_timeout", "0", false),
+    ("synchronize_seqscans", "off", false),
     ("synchronous_commit", "on", false),
     ("timezone", "UTC", true),
     ("transaction_isolation", "serializable", false),
     ("transaction_read_only", "off", false),
     ("work_mem", "4MB", false),
+    ("xmloption", "content", false),
 ];
 
 const FIXED: &[&str] = &[

@@ -1,9 +1,11 @@
 //! Functions that the system catalog answers: each hands its name and arguments to [`crate::CatalogFunctions`].
 //! Documentation, section 9.26.
 
-use types::{Datum, SqlType};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
-use crate::signature::{ArgType, Builtin, RetType};
+use crate::EvalContext;
+use crate::arguments::array;
+use crate::signature::{ArgType, Builtin, CallTypes, RetType, SetFunction};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
 const NAME: ArgType = ArgType::T(SqlType::Name);
@@ -14,11 +16,63 @@ const I8: ArgType = ArgType::T(SqlType::Int8);
 const BOOLEAN: ArgType = ArgType::T(SqlType::Bool);
 const CLASS: ArgType = ArgType::T(SqlType::RegClass);
 const TREE: ArgType = ArgType::T(SqlType::PgNodeTree);
+const TEXTS: ArgType = ArgType::T(SqlType::TEXT_ARRAY);
 const R_TEXT: RetType = RetType::T(SqlType::Text);
 const R_NAME: RetType = RetType::T(SqlType::Name);
 const R_BOOL: RetType = RetType::T(SqlType::Bool);
 const R_I4: RetType = RetType::T(SqlType::Int4);
 const R_I8: RetType = RetType::T(SqlType::Int8);
+
+fn never_scalar(_: &EvalContext<'_>, _: &CallTypes, _: &[Datum]) -> SqlResult<Datum> {
+    Err(SqlError::internal("a set-returning function was called as a scalar"))
+}
+
+/// `name=value`, as options are kept.
+fn option(item: &Datum) -> Vec<Datum> {
+    match item.as_str().map(|text| text.split_once('=').ok_or(text)) {
+        Some(Ok((name, value))) => vec![Datum::text(name), Datum::text(value)],
+        Some(Err(name)) => vec![Datum::text(name), Datum::Null],
+        None => vec![Datum::Null, Datum::Null],
+    }
+}
+
+/// One row for each letter of an access control item, `grantee=letters/grantor`; a star after a letter: it may be
+/// granted on.
+fn explode(context: &EvalContext<'_>, item: &str, rows: &mut Vec<Vec<Datum>>) -> SqlResult<()> {
+    let parsed = item.split_once('=').and_then(|(grantee, rest)| Some((grantee, rest.split_once('/')?)));
+    let Some((grantee, (letters, grantor))) = parsed else {
+        return Err(SqlError::new(SqlState::InvalidParameterValue, format!("invalid access control item: \"{item}\"")));
+    };
+    let role = |name: &str| match name {
+        // Everybody.
+        "" => Ok(Datum::Int(0)),
+        name => context.catalog.call("to_regrole", &[Datum::text(name)]),
+    };
+    let (grantee, grantor) = (role(grantee)?, role(grantor)?);
+    let mut letters = letters.chars().peekable();
+    while let Some(letter) = letters.next() {
+        let privilege = match letter {
+            'a' => "INSERT",
+            'r' => "SELECT",
+            'w' => "UPDATE",
+            'd' => "DELETE",
+            'D' => "TRUNCATE",
+            'x' => "REFERENCES",
+            't' => "TRIGGER",
+            'X' => "EXECUTE",
+            'U' => "USAGE",
+            'C' => "CREATE",
+            'T' => "TEMPORARY",
+            'c' => "CONNECT",
+            's' => "SET",
+            'A' => "ALTER SYSTEM",
+            _ => continue,
+        };
+        let grantable = letters.next_if_eq(&'*').is_some();
+        rows.push(vec![grantor.clone(), grantee.clone(), Datum::text(privilege), Datum::Bool(grantable)]);
+    }
+    Ok(())
+}
 
 macro_rules! asks_catalog {
     ($([$name:literal, $oid:literal, $args:expr, $ret:expr];)*) => {
@@ -26,6 +80,32 @@ macro_rules! asks_catalog {
             Builtin::pure("format_type", 1081, &[OID, I4], R_TEXT, |context, _, a| {
                 if a[0].is_null() { Ok(Datum::Null) } else { context.catalog.call("format_type", a) }
             }).null_aware().stable(),
+            Builtin::pure("pg_options_to_table", 2289, &[TEXTS], RetType::T(SqlType::Record), never_scalar)
+                .stable()
+                .returning_set(SetFunction {
+                    columns: &[("option_name", SqlType::Text), ("option_value", SqlType::Text)],
+                    eval: |_, _, a| Ok(array(&a[0]).elements().iter().map(option).collect()),
+                }),
+            Builtin::pure("aclexplode", 1689, &[TEXTS], RetType::T(SqlType::Record), never_scalar)
+                .stable()
+                .returning_set(SetFunction {
+                    columns: &[
+                        ("grantor", SqlType::Oid),
+                        ("grantee", SqlType::Oid),
+                        ("privilege_type", SqlType::Text),
+                        ("is_grantable", SqlType::Bool),
+                    ],
+                    eval: |context, _, a| {
+                        let mut rows = Vec::new();
+                        for item in array(&a[0]).elements().iter().filter_map(Datum::as_str) {
+                            explode(context, item, &mut rows)?;
+                        }
+                        Ok(rows)
+                    },
+                }),
+            // No table is a partition of another.
+            Builtin::pure("pg_partition_ancestors", 3425, &[CLASS], RetType::T(SqlType::RegClass), never_scalar)
+                .returning_set(SetFunction { columns: &[], eval: |_, _, _| Ok(Vec::new()) }),
         ]
     };
 }
@@ -65,6 +145,9 @@ pub(super) static FUNCTIONS: &[Builtin] = asks_catalog! {
     ["pg_ts_dict_is_visible", 3757, &[OID], R_BOOL];
     ["pg_ts_parser_is_visible", 3756, &[OID], R_BOOL];
     ["pg_ts_template_is_visible", 3768, &[OID], R_BOOL];
+    ["pg_opfamily_is_visible", 3829, &[OID], R_BOOL];
+    ["pg_get_function_arg_default", 3808, &[OID, I4], R_TEXT];
+    ["acldefault", 3943, &[ArgType::T(SqlType::QuotedChar), OID], RetType::T(SqlType::TEXT_ARRAY)];
     ["pg_encoding_to_char", 1597, &[I4], R_NAME];
     ["pg_char_to_encoding", 1264, &[NAME], R_I4];
     ["obj_description", 1215, &[OID, NAME], R_TEXT];

@@ -82,6 +82,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     })
     .stable(),
     Builtin::pure("pg_client_encoding", 810, &[], R_NAME, |_, _, _| Ok(Datum::text("UTF8"))).stable(),
+    Builtin::pure("getdatabaseencoding", 1039, &[], R_NAME, |_, _, _| Ok(Datum::text("UTF8"))).stable(),
     Builtin::pure("pg_is_in_recovery", 3810, &[], RetType::T(SqlType::Bool), |_, _, _| Ok(Datum::Bool(false))).volatile(),
     Builtin::pure("hashtext", 400, &[TEXT], R_I4, |_, _, a| {
         // Any fixed hash will do: FNV-1a, 32 bits.

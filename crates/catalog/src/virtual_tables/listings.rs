@@ -111,7 +111,7 @@ fn values<'a>(ty: &SqlType, values: impl Iterator<Item = &'a Datum>) -> Option<V
 
 fn pg_stats(view: &CatalogView, rows: &mut Rows) {
     for table in view.tables() {
-        let Some(statistics) = &table.statistics else { continue };
+        let Some(statistics) = view.statistics(table) else { continue };
         for (_, column) in table.visible_columns() {
             let Some((_, known)) = statistics.columns.iter().find(|(id, _)| *id == column.id) else { continue };
             let frequencies: Vec<Datum> = known.common.iter().map(|(_, share)| Datum::Float(*share)).collect();
@@ -134,7 +134,7 @@ fn pg_stats(view: &CatalogView, rows: &mut Rows) {
 
 fn pg_stat_user_tables(view: &CatalogView, rows: &mut Rows) {
     for table in view.tables() {
-        let live = table.statistics.as_ref().map_or(0, |it| it.rows.round() as i64);
+        let live = view.statistics(table).map_or(0, |it| it.rows.round() as i64);
         row!(rows, {
             relid: table.id,
             schemaname: view.schema_name(table.schema),

@@ -133,20 +133,20 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
         match relation {
             Relation::Table(it) => {
                 let columns = it.visible_columns().count();
-                let statistics = it.statistics.as_ref();
+                let (rows_known, bytes) = view.statistics(it).map_or((None, 0.0), |it| (Some(it.rows), it.rows * it.average_row_bytes));
                 ClassRow {
                     checks: it.checks.len(),
                     has_index: named_indexes(it).next().is_some(),
                     has_triggers: keyed.binary_search(&it.id).is_ok(),
-                    rows: statistics.map_or(-1.0, |it| it.rows),
-                    bytes: statistics.map_or(0.0, |it| it.rows * it.average_row_bytes),
+                    rows: rows_known.unwrap_or(-1.0),
+                    bytes,
                     ..ClassRow::new(it.id, &it.name, it.schema, it.owner, 'r', columns)
                 }
                 .push(rows);
                 for index in named_indexes(it) {
                     let columns = index.columns.len() + index.included.len();
                     let counted = ClassRow {
-                        rows: statistics.map_or(0.0, |it| it.rows),
+                        rows: rows_known.unwrap_or(0.0),
                         ..ClassRow::new(index.oid, &index.name, it.schema, it.owner, 'i', columns)
                     };
                     counted.push(rows);

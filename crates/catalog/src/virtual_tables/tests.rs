@@ -1,4 +1,4 @@
-use types::parse_text;
+use ::types::{Formatting, parse_text, to_text};
 
 use super::*;
 use crate::CatalogSnapshot;
@@ -28,8 +28,8 @@ fn rows_have_the_declared_columns() {
             for ((value, (column, ty)), not_null) in row.iter().zip(&table.columns).zip(&table.not_null) {
                 assert!(!(value.is_null() && *not_null), "declared-columns: {}.{column} is NULL", table.name);
                 if !value.is_null() {
-                    let formatting = types::Formatting::default();
-                    let text = types::to_text(ty, value, &formatting);
+                    let formatting = Formatting::default();
+                    let text = to_text(ty, value, &formatting);
                     // A value of another kind prints as something that does not read back as itself.
                     let read = parse_text(ty, &text, &formatting);
                     let is_named = ty.is_reg() || matches!(ty, SqlType::PgNodeTree);

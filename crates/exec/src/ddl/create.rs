@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use catalog::{
     Check, Column, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN, Relation, Role, Schema,
-    Table, View, descriptor::FIRST_USER_ID,
+    Table, View,
+    descriptor::{DATABASE_OWNER_ROLE, FIRST_USER_ID},
 };
 use keys::{ColumnId, IndexId};
 use plan::statement::{CheckSpec, CreateTable, IndexSpec, RoleOptions, SequenceOptions};
@@ -185,7 +186,7 @@ pub(super) async fn database(name: &str, _owner: Option<&str>, ctx: &mut DdlCont
     let id = ctx.new_ids(2).await?;
     let owner = ctx.user;
     ctx.change.put(ctx.txn, Descriptor::Database(Database { id, name: name.into(), owner }));
-    let schema = Schema { id: id + 1, database: id, name: "public".into(), owner };
+    let schema = Schema { id: id + 1, database: id, name: "public".into(), owner: DATABASE_OWNER_ROLE };
     ctx.change.put(ctx.txn, Descriptor::Schema(schema));
     Ok(())
 }

@@ -62,6 +62,7 @@ impl Operator for Values {
 
 pub(crate) struct VirtualScan {
     table: &'static VirtualTable,
+    columns: Vec<usize>,
     lookup: Option<(usize, Expr)>,
     filter: Option<Expr>,
     types: Vec<SqlType>,
@@ -88,11 +89,12 @@ impl Found {
 impl VirtualScan {
     pub(crate) fn new(
         table: &'static VirtualTable,
+        columns: Vec<usize>,
         lookup: Option<(usize, Expr)>,
         filter: Option<Expr>,
         types: Vec<SqlType>,
     ) -> Self {
-        Self { table, lookup, filter, types, found: None, at: 0 }
+        Self { table, columns, lookup, filter, types, found: None, at: 0 }
     }
 
     async fn find(&self, ctx: &mut ExecContext<'_>) -> SqlResult<Found> {
@@ -124,8 +126,9 @@ impl Operator for VirtualScan {
         let len = to - self.at;
         let mut columns: Vec<ColumnVec> = self.types.iter().map(|ty| ColumnVec::with_capacity(ty, len)).collect();
         for at in self.at..to {
-            for (value, column) in found.row(at).iter().zip(&mut columns) {
-                column.push(value);
+            let row = found.row(at);
+            for (position, column) in self.columns.iter().zip(&mut columns) {
+                column.push(&row[*position]);
             }
         }
         self.at = to;

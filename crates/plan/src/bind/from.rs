@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use catalog::virtual_tables::find as find_virtual;
-use catalog::{Relation, Table, View, VirtualTable};
+use catalog::{Relation, Sequence, Table, View, VirtualTable};
 use sqlparser::ast;
-use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::function::Called;
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
 use super::{Binder, Clause, VIEW_DEPTH_MAX, find_relation, fold, name_parts, no_relation, qualified_name};
-use crate::expr::Expr;
+use crate::expr::{Expr, SequenceOp};
 use crate::logical::{Rel, RelNode};
 use crate::plan::{FunctionCall, JoinKind, PlanColumn, RowLock};
 use crate::scope::{Level, Range, RangeColumn, Scope, Visible, shift_columns};
@@ -250,7 +250,7 @@ impl Binder<'_> {
                     check_alias_count(alias, columns.len())?;
                     scope.visible =
                         columns.iter().map(|it| Visible { name: it.name.clone(), expr: it.expr.clone() }).collect();
-                    scope.ranges = vec![Range { name: fold(&alias.name), schema: None, table: None, columns }];
+                    scope.ranges = vec![Range { name: fold(&alias.name), schema: None, table: None, catalog_oid: None, columns }];
                 }
                 Ok(Item { rel, scope, lateral: None })
             }
@@ -304,8 +304,12 @@ impl Binder<'_> {
                 range.schema = self.schema_name(view.schema).filter(|_| alias.is_none());
                 return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
             }
-            Some(Relation::Sequence(_)) => {
-                return Err(SqlError::not_supported(format!("reading the sequence \"{relation}\" is not supported")));
+            Some(Relation::Sequence(sequence)) => {
+                self.depends_on.push(sequence.id);
+                let rel = sequence_rel(&sequence);
+                let mut range = named_range(&shown, &rel.columns, None, alias)?;
+                range.schema = self.schema_name(sequence.schema).filter(|_| alias.is_none());
+                return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
             }
             None => {}
         }
@@ -324,6 +328,7 @@ impl Binder<'_> {
                     .collect();
                 let mut range = named_range(&shown, &columns, None, alias)?;
                 range.schema = Some(table.schema.to_owned()).filter(|_| alias.is_none());
+                range.catalog_oid = Some(table.oid);
                 let rel = Rel { node: RelNode::Virtual(table), columns };
                 Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None })
             }
@@ -540,6 +545,29 @@ impl Binder<'_> {
     }
 }
 
+/// The one row of a sequence. Values are given out one by one: none is logged ahead.
+fn sequence_rel(sequence: &Sequence) -> Rel {
+    let read = |op| {
+        let oid = Expr::Const(Datum::Int(sequence.id.into()), SqlType::RegClass);
+        Expr::Sequence { op, args: vec![oid] }
+    };
+    let exprs = vec![
+        read(SequenceOp::Position),
+        Expr::Const(Datum::Int(0), SqlType::Int8),
+        read(SequenceOp::IsCalled),
+    ];
+    let names = ["last_value", "log_cnt", "is_called"].into_iter().zip(&exprs).enumerate();
+    let columns = names
+        .map(|(at, (name, expr))| PlanColumn {
+            name: name.to_owned(),
+            ty: expr.ty(),
+            table_oid: sequence.id,
+            attribute: attribute(at),
+        })
+        .collect();
+    project(Rel { node: RelNode::Unit, columns: Vec::new() }, exprs, columns)
+}
+
 /// Attribute numbers count from 1.
 fn attribute(position: usize) -> i16 {
     i16::try_from(position + 1).unwrap_or(i16::MAX)
@@ -584,7 +612,7 @@ pub(super) fn named_range(
             }
         })
         .collect();
-    Ok(Range { name: name.to_owned(), schema: None, table: None, columns })
+    Ok(Range { name: name.to_owned(), schema: None, table: None, catalog_oid: None, columns })
 }
 
 fn join_rel(left: Rel, right: Rel, kind: JoinKind, on: Option<Expr>, lateral: Option<Vec<Expr>>) -> Rel {

@@ -337,7 +337,7 @@ impl Binder<'_> {
             expr: Expr::Column(position, column.ty),
             hidden: false,
         });
-        let range = Range { name: String::new(), schema: None, table: None, columns: columns.collect() };
+        let range = Range { name: String::new(), schema: None, table: None, catalog_oid: None, columns: columns.collect() };
         let scope = Scope::of_range(level, range);
         let mut keys = Vec::with_capacity(order.len());
         for item in order {

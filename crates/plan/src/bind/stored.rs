@@ -43,7 +43,7 @@ fn stored(
         expr: Expr::Column(at, column.ty),
         hidden: column.hidden,
     });
-    let range = Range { name: table.name.clone(), schema: None, table: None, columns: columns.collect() };
+    let range = Range { name: table.name.clone(), schema: None, table: None, catalog_oid: None, columns: columns.collect() };
     let scope = Scope::of_range(&level, range);
     binder.with_frame(clause, |binder| {
         let bound = binder.expr(&expr, &scope)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::{ColumnStatistics, Table, VirtualTable, row::EntryReader};
+use catalog::{ColumnStatistics, Table, row::EntryReader};
 use types::{Datum, SqlType};
 
 use super::{comparison, conjunction, cost, make};
@@ -177,57 +177,6 @@ pub(super) fn plan_table(
         point: best.point,
     };
     make(Node::TableScan(scan), columns, estimate)
-}
-
-/// Rows of a catalog, for want of better knowledge.
-const VIRTUAL_ROWS: f64 = 1000.0;
-const VIRTUAL_ROWS_FOUND: f64 = 3.0;
-
-/// Plans the reading of a table that is made when read: by a column's value where a filter gives one.
-pub(super) fn plan_virtual(table: &'static VirtualTable, columns: Vec<PlanColumn>, mut filters: Vec<Expr>) -> Plan {
-    let found = filters.iter().enumerate().find_map(|(at, filter)| Some((at, virtual_lookup(filter)?)));
-    let lookup = found.map(|(at, lookup)| {
-        filters.remove(at);
-        lookup
-    });
-    let read = if lookup.is_some() { VIRTUAL_ROWS_FOUND } else { VIRTUAL_ROWS };
-    let share: f64 = filters.iter().map(cost::selectivity).product();
-    let estimate = Estimate {
-        rows: (read * share).max(1.0),
-        width: table.columns.len() as f64 * 8.0,
-        startup_cost: 0.0,
-        total_cost: read * cost::PER_ROW,
-    };
-    make(Node::VirtualScan { table, lookup, filter: conjunction(filters) }, columns, estimate)
-}
-
-/// The column and the value of a filter that the rows of a virtual table can be looked up by.
-fn virtual_lookup(filter: &Expr) -> Option<(usize, Expr)> {
-    // Oids and their kin are integers to the eye, names are texts.
-    let same = |a: &SqlType, b: &SqlType| {
-        let number = |ty: &SqlType| ty.is_integer() || ty.is_reg() || *ty == SqlType::Oid;
-        let text = |ty: &SqlType| matches!(ty, SqlType::Text | SqlType::Varchar(None) | SqlType::Name | SqlType::QuotedChar);
-        (number(a) && number(b)) || (text(a) && text(b))
-    };
-    fn column(expr: &Expr, same: &impl Fn(&SqlType, &SqlType) -> bool) -> Option<(usize, SqlType)> {
-        match expr {
-            Expr::Column(position, ty) => Some((*position, *ty)),
-            Expr::Cast { expr, to, .. } if same(&expr.ty(), to) => column(expr, same),
-            _ => None,
-        }
-    }
-    let Expr::Call { builtin, args, .. } = filter else { return None };
-    let [left, right] = &args[..] else { return None };
-    if comparison(builtin)? != "=" {
-        return None;
-    }
-    let ((position, ty), value) = match (column(left, &same), column(right, &same)) {
-        (Some(found), None) => (found, right),
-        (None, Some(found)) => (found, left),
-        _ => return None,
-    };
-    let usable = value.is_row_independent() && !value.has_subquery() && same(&ty, &value.ty());
-    usable.then(|| (position, value.clone()))
 }
 
 fn candidate(table: &Arc<Table>, position: usize, filters: &[Expr], locks: bool) -> Option<Candidate> {

@@ -5,6 +5,7 @@
 //! of an outer join, nor past anything that counts or limits rows.
 
 mod access;
+mod catalogs;
 mod cost;
 mod join;
 
@@ -119,7 +120,7 @@ fn plan_rel(rel: Rel, mut filters: Vec<Expr>, context: &PlanContext<'_>) -> SqlR
             plan_rel(*input, filters, context)
         }
         RelNode::Table { table, lock } => Ok(access::plan_table(&table, lock, columns, filters)),
-        RelNode::Virtual(table) => Ok(access::plan_virtual(table, columns, filters)),
+        RelNode::Virtual(table) => Ok(catalogs::plan_virtual(table, columns, filters)),
         RelNode::Join { left, right, kind: JoinKind::Inner, on, lateral: None } => {
             let joined = Rel {
                 node: RelNode::Join { left, right, kind: JoinKind::Inner, on, lateral: None },
