@@ -1,5 +1,7 @@
 //! Nodes in this process for the cross-crate tests: real stores in scratch directories, real sockets on loopback.
 
+pub mod raw;
+
 use std::{path::Path, time::Duration};
 
 use server::{Node, NodeConfig};

@@ -73,6 +73,12 @@ impl Node {
         self.sql.local_addr()
     }
 
+    /// SQL clients that are connected now.
+    #[must_use]
+    pub fn sql_connections(&self) -> usize {
+        self.sql.connections()
+    }
+
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr

@@ -3,8 +3,13 @@
 use std::sync::Arc;
 
 use crate::{
-    Array, Datum, Dimension, Interval, Json, Numeric, SqlError, SqlResult, SqlState, SqlType, datum::TimeTz,
-    write_text, Formatting,
+    Array, Datum, Dimension, Interval, Json, Numeric, SqlError, SqlResult, SqlState, SqlType,
+    datetime::{
+        arithmetic::{is_infinite, is_infinite_date},
+        calendar::{END_DATE, END_TIMESTAMP, FIRST_DAY, FIRST_TIMESTAMP, MICROS_PER_DAY},
+    },
+    datum::TimeTz,
+    error::raise,
 };
 
 fn wrong_length(ty: &SqlType) -> SqlError {
@@ -42,17 +47,22 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
         SqlType::Float8 => Datum::Float(f64::from_be_bytes(fixed(ty, input)?)),
         SqlType::Numeric(_) => Datum::Numeric(Numeric::parse_binary(input)?),
         SqlType::Bytea => Datum::bytes(input),
-        SqlType::Date => Datum::Date(i32::from_be_bytes(fixed(ty, input)?)),
-        SqlType::Time(_) => Datum::Time(i64::from_be_bytes(fixed(ty, input)?)),
-        SqlType::Timestamp(_) => Datum::Timestamp(i64::from_be_bytes(fixed(ty, input)?)),
-        SqlType::TimestampTz(_) => Datum::TimestampTz(i64::from_be_bytes(fixed(ty, input)?)),
+        SqlType::Date => Datum::Date(valid_date(i32::from_be_bytes(fixed(ty, input)?))?),
+        SqlType::Time(_) => Datum::Time(valid_time(i64::from_be_bytes(fixed(ty, input)?))?),
+        SqlType::Timestamp(_) => Datum::Timestamp(valid_timestamp(i64::from_be_bytes(fixed(ty, input)?))?),
+        SqlType::TimestampTz(_) => Datum::TimestampTz(valid_timestamp(i64::from_be_bytes(fixed(ty, input)?))?),
         SqlType::TimeTz(_) => {
             let bytes: [u8; 12] = fixed(ty, input)?;
             let (micros, west) = bytes.split_at(8);
-            Datum::TimeTz(TimeTz {
-                micros: i64::from_be_bytes(micros.try_into().expect("eight bytes")),
-                west: i32::from_be_bytes(west.try_into().expect("four bytes")),
-            })
+            let west = i32::from_be_bytes(west.try_into().expect("four bytes"));
+            if west.unsigned_abs() >= ZONE_END_SECONDS {
+                return Err(SqlError::new(
+                    SqlState::InvalidTimeZoneDisplacementValue,
+                    "time zone displacement out of range",
+                ));
+            }
+            let micros = valid_time(i64::from_be_bytes(micros.try_into().expect("eight bytes")))?;
+            Datum::TimeTz(TimeTz { micros, west })
         }
         SqlType::Interval => {
             let bytes: [u8; 16] = fixed(ty, input)?;
@@ -83,6 +93,24 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
         }
         _ => return Err(SqlError::not_supported(format!("binary input of type {ty}"))),
     })
+}
+
+/// Sixteen hours.
+const ZONE_END_SECONDS: u32 = 16 * 3600;
+
+fn valid_date(days: i32) -> SqlResult<i32> {
+    let is_valid = is_infinite_date(days) || (FIRST_DAY..END_DATE).contains(&i64::from(days));
+    if is_valid { Ok(days) } else { Err(raise::datetime_out_of_range("date")) }
+}
+
+fn valid_time(micros: i64) -> SqlResult<i64> {
+    let is_valid = (0..=MICROS_PER_DAY).contains(&micros);
+    if is_valid { Ok(micros) } else { Err(raise::datetime_out_of_range("time")) }
+}
+
+fn valid_timestamp(micros: i64) -> SqlResult<i64> {
+    let is_valid = is_infinite(micros) || (FIRST_TIMESTAMP..END_TIMESTAMP).contains(&micros);
+    if is_valid { Ok(micros) } else { Err(raise::datetime_out_of_range("timestamp")) }
 }
 
 fn parse_array(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
@@ -164,7 +192,7 @@ pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
             json.write(out);
         }
         (Datum::Array(array), _) => write_array(ty, array, out),
-        (Datum::Record(_), _) => write_text(ty, datum, &Formatting::default(), out),
+        (Datum::Record(fields), _) => write_record(fields, out),
     }
 }
 
@@ -179,16 +207,31 @@ fn write_array(ty: &SqlType, array: &Array, out: &mut Vec<u8>) {
         out.extend_from_slice(&dimension.lower_bound.to_be_bytes());
     }
     for datum in array.elements() {
-        if datum.is_null() {
-            out.extend_from_slice(&(-1_i32).to_be_bytes());
-            continue;
-        }
-        let length_at = out.len();
-        out.extend_from_slice(&[0; 4]);
-        write_binary(&element, datum, out);
-        let length = (out.len() - length_at - 4) as i32;
-        out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+        write_sized(&element, datum, out);
     }
+}
+
+/// The types of a record's fields are not kept: each is shown as the widest it can have.
+fn write_record(fields: &[Datum], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(fields.len() as i32).to_be_bytes());
+    for datum in fields {
+        let ty = datum.implied_type();
+        out.extend_from_slice(&ty.oid().to_be_bytes());
+        write_sized(&ty, datum, out);
+    }
+}
+
+/// A value behind its length; -1 for NULL.
+fn write_sized(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
+    if datum.is_null() {
+        out.extend_from_slice(&(-1_i32).to_be_bytes());
+        return;
+    }
+    let length_at = out.len();
+    out.extend_from_slice(&[0; 4]);
+    write_binary(ty, datum, out);
+    let length = (out.len() - length_at - 4) as i32;
+    out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
 }
 
 #[cfg(test)]
@@ -225,6 +268,23 @@ mod tests {
                 assert!(parse_binary(&ty, &out[..length - 1]).is_err(), "{ty} cut short");
             }
         }
+    }
+
+    #[test]
+    fn moments_out_of_range_are_refused() {
+        for (ty, bytes) in [
+            (SqlType::Date, &i32::MAX.wrapping_sub(5).to_be_bytes()[..]),
+            (SqlType::TIMESTAMP, &(i64::MAX - 5).to_be_bytes()),
+            (SqlType::TIMESTAMPTZ, &(i64::MIN + 5).to_be_bytes()),
+            (SqlType::TIME, &(-1_i64).to_be_bytes()),
+            (SqlType::TIMETZ, &[0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0, 0, 0]),
+        ] {
+            assert!(parse_binary(&ty, bytes).is_err(), "{ty}");
+        }
+        assert_eq!(parse_binary(&SqlType::TIMESTAMP, &i64::MAX.to_be_bytes()).unwrap(), Datum::Timestamp(i64::MAX));
+        let mut record = Vec::new();
+        write_binary(&SqlType::Record, &Datum::Record(Arc::from([Datum::text("a"), Datum::Null])), &mut record);
+        assert_eq!(record, b"\0\0\0\x02\0\0\0\x19\0\0\0\x01a\0\0\x02\xc1\xff\xff\xff\xff");
     }
 
     #[test]

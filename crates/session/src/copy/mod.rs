@@ -1,0 +1,263 @@
+//! COPY FROM: text, CSV and the binary format into rows, a batch at a time.
+//!
+//! What has arrived is cut into records ([`text`], [`csv`], [`binary`]); a record whose end is not here yet waits, and
+//! what was already looked through for its end is not looked through again.
+
+mod binary;
+mod csv;
+mod text;
+
+use std::{borrow::Cow, sync::Arc};
+
+use catalog::Table;
+use exec::{ExecContext, TableWriter, eval_row, fit_row};
+use plan::{
+    Expr,
+    plan::RowRules,
+    statement::{CopyFormat, CopyOptions},
+};
+use types::{Datum, Formatting, SqlError, SqlResult, SqlState};
+
+use crate::Ending;
+
+const BATCH_ROWS: usize = 2048;
+/// A record above this is refused.
+const RECORD_BYTES_MAX: usize = 64 << 20;
+
+/// A COPY that takes rows in.
+pub struct CopyIn {
+    table: Arc<Table>,
+    columns: Vec<usize>,
+    defaults: Vec<Default>,
+    writer: TableWriter,
+    options: CopyOptions,
+    records: Records,
+    buffer: Vec<u8>,
+    /// Records so far, the header's line included.
+    line: u64,
+    rows: u64,
+    ended: bool,
+    pub(crate) ending: Ending,
+}
+
+/// How the ends of records are found.
+enum Records {
+    Text(text::Lines),
+    Csv(csv::Lines),
+    Binary(binary::Tuples),
+}
+
+/// What a column gets that the data does not give.
+enum Default {
+    Value(Datum),
+    RowId,
+    Computed(Expr),
+    /// It draws from a sequence.
+    Awaited(Expr),
+}
+
+impl Default {
+    fn of(expr: &Expr) -> Self {
+        match expr {
+            Expr::Const(datum, _) => Self::Value(datum.clone()),
+            Expr::RowId => Self::RowId,
+            other if other.any(&mut |inner| matches!(inner, Expr::Sequence { .. })) => Self::Awaited(other.clone()),
+            other => Self::Computed(other.clone()),
+        }
+    }
+}
+
+fn bad_format(message: impl Into<String>) -> SqlError {
+    SqlError::new(SqlState::BadCopyFileFormat, message)
+}
+
+impl CopyIn {
+    pub(crate) fn new(
+        table: &Arc<Table>,
+        columns: &[usize],
+        defaults: &[Expr],
+        rules: &RowRules,
+        options: &CopyOptions,
+    ) -> Self {
+        Self {
+            writer: TableWriter::new(table, rules),
+            table: table.clone(),
+            columns: columns.to_vec(),
+            defaults: defaults.iter().map(Default::of).collect(),
+            records: match options.format {
+                CopyFormat::Text => Records::Text(text::Lines::default()),
+                CopyFormat::Csv => Records::Csv(csv::Lines::new(options)),
+                CopyFormat::Binary => Records::Binary(binary::Tuples::default()),
+            },
+            options: options.clone(),
+            buffer: Vec::new(),
+            line: 0,
+            rows: 0,
+            ended: false,
+            ending: Ending::WithStatement,
+        }
+    }
+
+    /// How many columns the input has.
+    #[must_use]
+    pub fn column_count(&self) -> usize {
+        self.columns.len()
+    }
+
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.options.format == CopyFormat::Binary
+    }
+
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    pub(crate) async fn feed(
+        &mut self,
+        data: &[u8],
+        formatting: &Formatting,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<()> {
+        self.buffer.extend_from_slice(data);
+        self.take_records(false, formatting, ctx).await
+    }
+
+    pub(crate) async fn finish(&mut self, formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.take_records(true, formatting, ctx).await
+    }
+
+    async fn take_records(&mut self, last: bool, formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut from = 0;
+        let mut rows = Vec::new();
+        while let Some((record, next)) = self.next_record(&buffer, from, last)? {
+            from = next;
+            if self.ended {
+                continue;
+            }
+            let Some(record) = record else {
+                self.ended = true;
+                continue;
+            };
+            self.line += 1;
+            if self.line == 1 && self.options.header && !self.is_binary() {
+                continue;
+            }
+            let row = self.row(&buffer[record], formatting, ctx).await.map_err(|error| self.located(error))?;
+            rows.push(row);
+            if rows.len() >= BATCH_ROWS {
+                self.write(std::mem::take(&mut rows), ctx).await?;
+            }
+        }
+        buffer.drain(..from);
+        self.buffer = buffer;
+        if self.buffer.len() > RECORD_BYTES_MAX {
+            return Err(self.located(SqlError::new(SqlState::ProgramLimitExceeded, "a record of COPY data is too long")));
+        }
+        self.write(rows, ctx).await
+    }
+
+    /// The next whole record's place, none for what marks the end, and where the one after it begins.
+    fn next_record(
+        &mut self,
+        buffer: &[u8],
+        from: usize,
+        last: bool,
+    ) -> SqlResult<Option<(Option<std::ops::Range<usize>>, usize)>> {
+        let end = match &mut self.records {
+            Records::Text(lines) => lines.end(buffer, from),
+            Records::Csv(lines) => lines.end(buffer, from),
+            Records::Binary(tuples) => return tuples.next(buffer, from, last, self.columns.len()),
+        };
+        let end = match end {
+            Some(end) => end,
+            None if last && from < buffer.len() => buffer.len(),
+            None => return Ok(None),
+        };
+        let next = (end + 1).min(buffer.len());
+        let end = if end > from && buffer[end - 1] == b'\r' { end - 1 } else { end };
+        let record = (&buffer[from..end] != b"\\.").then_some(from..end);
+        Ok(Some((record, next)))
+    }
+
+    async fn write(&mut self, rows: Vec<Vec<Datum>>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.rows += rows.len() as u64;
+        self.writer.insert(&rows, ctx).await?;
+        // COPY reads nothing of what it writes, so that what has grown large may go out.
+        ctx.txn()?.flush_if_large().await.map_err(|error| exec::kv_error(&error))
+    }
+
+    async fn row(&self, record: &[u8], formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Datum>> {
+        let mut row = Vec::with_capacity(self.table.columns.len());
+        for default in &self.defaults {
+            row.push(match default {
+                Default::Value(datum) => datum.clone(),
+                Default::RowId => ctx.row_id()?,
+                Default::Awaited(expr) => exec::eval_scalar(expr, ctx).await?,
+                Default::Computed(expr) => eval_row(expr, &[], &ctx.scope())?,
+            });
+        }
+        if self.is_binary() {
+            binary::values(record, self.columns.iter().map(|at| (*at, &self.table.columns[*at].ty)), &mut row)?;
+        } else {
+            self.fields(record, formatting, &mut row)?;
+        }
+        fit_row(&self.table, &mut row)?;
+        self.writer.prepare(&mut row, ctx)?;
+        Ok(row)
+    }
+
+    /// Reads a line's fields into a row.
+    fn fields(&self, record: &[u8], formatting: &Formatting, row: &mut [Datum]) -> SqlResult<()> {
+        let line = std::str::from_utf8(record).map_err(|error| invalid_bytes(record, error.valid_up_to()))?;
+        if let Some(at) = memchr::memchr(0, record) {
+            return Err(invalid_bytes(record, at));
+        }
+        let mut given = 0;
+        let mut put = |field: Option<Cow<'_, str>>| {
+            let Some(position) = self.columns.get(given) else {
+                return Err(bad_format("extra data after last expected column"));
+            };
+            given += 1;
+            row[*position] = match field {
+                None => Datum::Null,
+                Some(text) => types::parse_text(&self.table.columns[*position].ty, &text, formatting)?,
+            };
+            Ok(())
+        };
+        match self.options.format {
+            // A table without columns has lines without fields.
+            _ if self.columns.is_empty() && line.is_empty() => {}
+            CopyFormat::Csv => csv::fields(line, &self.options, &mut put)?,
+            CopyFormat::Text | CopyFormat::Binary => text::fields(line, &self.options, &mut put)?,
+        }
+        match self.columns.get(given) {
+            None => Ok(()),
+            Some(missing) => {
+                let column = &self.table.columns[*missing].name;
+                Err(bad_format(format!("missing data for column \"{column}\"")))
+            }
+        }
+    }
+
+    fn located(&self, error: SqlError) -> SqlError {
+        let fields = error.clone().into_fields();
+        match fields.detail {
+            Some(_) => error,
+            None => error.with_detail(format!("COPY {}, line {}", self.table.name, self.line)),
+        }
+    }
+}
+
+fn invalid_bytes(bytes: &[u8], at: usize) -> SqlError {
+    let byte = bytes.get(at).copied().unwrap_or_default();
+    SqlError::new(
+        SqlState::CharacterNotInRepertoire,
+        format!("invalid byte sequence for encoding \"UTF8\": 0x{byte:02x}"),
+    )
+}
