@@ -7,26 +7,28 @@ use catalog::{CatalogStore, CatalogView, SystemTables, VirtualRows, VirtualTable
 use parking_lot::Mutex;
 use types::SqlResult;
 
-use crate::session_tables::SessionTables;
-use crate::settings::Settings;
+use crate::{environment::Environment, session_tables::SessionTables, settings::Settings};
 
 /// Microseconds between 1970 and 2000.
 pub(crate) const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// The session as functions see it: values as of the statement's start; settings changed by functions are collected.
 pub(crate) struct SessionHost {
-    pub user: String,
-    pub database: String,
-    pub schemas: Vec<String>,
-    pub settings: Settings,
+    pub environment: Arc<Environment>,
     pub changed: Mutex<Vec<(String, String, bool)>>,
-    pub pid: i32,
-    pub clock: Arc<hlc::Clock>,
-    pub random: Mutex<rand::rngs::SmallRng>,
-    pub client: Option<String>,
+    /// Seeded when first asked.
+    random: Mutex<Option<rand::rngs::SmallRng>>,
 }
 
 impl SessionHost {
+    pub fn new(environment: Arc<Environment>) -> Self {
+        Self { environment, changed: Mutex::default(), random: Mutex::new(None) }
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.environment.settings
+    }
+
     pub fn now_micros(clock: &hlc::Clock) -> i64 {
         i64::try_from(clock.physical_now_ns() / 1000).unwrap_or(i64::MAX) - PG_EPOCH_MICROS
     }
@@ -34,24 +36,24 @@ impl SessionHost {
 
 impl Host for SessionHost {
     fn clock_timestamp(&self) -> i64 {
-        Self::now_micros(&self.clock)
+        Self::now_micros(&self.environment.clock)
     }
 
     fn random_bits(&self) -> u64 {
-        use rand::Rng;
-        self.random.lock().random()
+        use rand::{Rng, SeedableRng};
+        self.random.lock().get_or_insert_with(|| rand::rngs::SmallRng::seed_from_u64(rand::random())).random()
     }
 
     fn current_user(&self) -> String {
-        self.user.clone()
+        self.environment.view.user.clone()
     }
 
     fn session_user(&self) -> String {
-        self.user.clone()
+        self.environment.view.user.clone()
     }
 
     fn current_database(&self) -> String {
-        self.database.clone()
+        self.environment.database.clone()
     }
 
     fn current_schemas(&self, include_implicit: bool) -> Vec<String> {
@@ -59,24 +61,24 @@ impl Host for SessionHost {
         if include_implicit {
             schemas.push("pg_catalog".to_owned());
         }
-        schemas.extend(self.schemas.iter().cloned());
+        schemas.extend(self.environment.schemas.iter().cloned());
         schemas
     }
 
     fn setting(&self, name: &str) -> Option<String> {
         let changed = self.changed.lock();
         let new = changed.iter().rev().find(|(known, ..)| known.eq_ignore_ascii_case(name));
-        new.map(|(_, value, _)| value.clone()).or_else(|| self.settings.get(name).map(str::to_owned))
+        new.map(|(_, value, _)| value.clone()).or_else(|| self.settings().get(name).map(str::to_owned))
     }
 
     fn set_setting(&self, name: &str, value: &str, is_local: bool) -> SqlResult<String> {
-        self.settings.clone().set(name, value)?;
+        self.settings().clone().set(name, value)?;
         self.changed.lock().push((name.to_owned(), value.to_owned(), is_local));
         Ok(value.to_owned())
     }
 
     fn backend_pid(&self) -> i32 {
-        self.pid
+        self.environment.pid
     }
 
     fn version(&self) -> String {
@@ -84,7 +86,7 @@ impl Host for SessionHost {
     }
 
     fn client_address(&self) -> Option<String> {
-        self.client.clone()
+        None
     }
 }
 

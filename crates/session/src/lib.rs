@@ -10,6 +10,7 @@
 
 mod copy;
 mod cursor;
+mod environment;
 mod explain;
 mod host;
 mod portal;

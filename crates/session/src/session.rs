@@ -21,13 +21,13 @@ use plan::{
     Expr, ParsedStatement, PlanContext, PreparedPlan, StatementKind, Utility,
     statement::{DiscardKind, IsolationLevel, TransactionModes},
 };
-use rand::SeedableRng;
 use rustc_hash::FxHashMap;
 use types::{Batch, CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
     copy::CopyIn,
     cursor::CursorOptions,
+    environment::Environment,
     host::{SessionHost, StatementTables},
     portal::{Portals, Running, pump},
     prepared::UNCOMMITTED,
@@ -106,13 +106,13 @@ pub struct Prepared {
 }
 
 pub struct Session {
-    engine: Engine,
+    pub(crate) engine: Engine,
     pub settings: Settings,
-    database: u32,
-    database_name: String,
-    user: u32,
-    user_name: String,
-    pid: i32,
+    pub(crate) database: u32,
+    pub(crate) database_name: String,
+    pub(crate) user: u32,
+    pub(crate) user_name: String,
+    pub(crate) pid: i32,
     pub(crate) block: Option<Block>,
     prepared: FxHashMap<String, Prepared>,
     sequences: SequenceState,
@@ -124,6 +124,8 @@ pub struct Session {
     pub(crate) suspended: Option<Box<Running>>,
     /// Stops the running statement when its time is over.
     timer: Option<Timer>,
+    /// The environment of the last statement.
+    pub(crate) environment: Mutex<Option<Arc<Environment>>>,
 }
 
 /// The letter of ReadyForQuery.
@@ -170,6 +172,7 @@ impl Session {
             portals: Portals::default(),
             suspended: None,
             timer: None,
+            environment: Mutex::default(),
         })
     }
 
@@ -198,52 +201,24 @@ impl Session {
         }
     }
 
-    fn catalog_view(&self, catalog: Arc<CatalogSnapshot>) -> CatalogView {
-        CatalogView {
-            catalog,
-            database: self.database,
-            search_path: self.settings.search_path.clone(),
-            user: self.user_name.clone(),
-        }
-    }
-
-    fn session_host(&self) -> SessionHost {
-        let catalog = self.catalog();
-        let exists = |name: &&String| catalog.schema(self.database, name).is_some();
-        SessionHost {
-            user: self.user_name.clone(),
-            database: self.database_name.clone(),
-            schemas: self.settings.search_path.iter().filter(exists).cloned().collect(),
-            settings: self.settings.clone(),
-            changed: Mutex::default(),
-            pid: self.pid,
-            clock: self.engine.clock.clone(),
-            random: Mutex::new(rand::rngs::SmallRng::seed_from_u64(rand::random())),
-            client: None,
-        }
-    }
-
     /// Plans a statement against the catalog as this session sees it.
     ///
     /// # Errors
     /// What is wrong with the statement.
     pub fn plan(&self, statement: &ParsedStatement, hints: &[Option<SqlType>]) -> SqlResult<PreparedPlan> {
-        let catalog = self.catalog();
-        let catalog_view = self.catalog_view(catalog.clone());
-        let host = self.session_host();
+        let environment = self.environment();
+        let host = SessionHost::new(environment.clone());
         let now = SessionHost::now_micros(&self.engine.clock);
-        let mut formatting = self.settings.formatting.clone();
-        formatting.now = self.block.as_ref().map_or(now, |block| block.began);
-        formatting.oid_names = Some(Arc::new(catalog_view.clone()));
+        let formatting = environment.formatting_at(self.block.as_ref().map_or(now, |block| block.began));
         let eval = EvalContext {
             transaction_timestamp: formatting.now,
             statement_timestamp: now,
             formatting: &formatting,
             host: &host,
-            catalog: &catalog_view,
+            catalog: &*environment.view,
         };
         let context = PlanContext {
-            catalog: &catalog,
+            catalog: &environment.view.catalog,
             database: self.database,
             search_path: &self.settings.search_path,
             user: &self.user_name,
@@ -265,9 +240,7 @@ impl Session {
 
     /// The settings of text output, with names for oids.
     pub(crate) fn formatting(&self) -> types::Formatting {
-        let mut formatting = self.settings.formatting.clone();
-        formatting.oid_names = Some(Arc::new(self.catalog_view(self.catalog())));
-        formatting
+        self.environment().formatting.clone()
     }
 
     /// Prepares a statement under a name; an empty name is replaced silently.
@@ -617,29 +590,26 @@ impl Session {
         ctes: &[Arc<plan::Plan>],
         body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>,
     ) -> Result<T, Failure> {
-        let catalog = self.catalog();
-        let catalog_view = self.catalog_view(catalog.clone());
-        let host = self.session_host();
+        let environment = self.environment();
+        let host = SessionHost::new(environment.clone());
         let now = SessionHost::now_micros(&self.engine.clock);
         let block = self.block.as_mut().expect("a block is open when a plan runs");
-        let mut formatting = self.settings.formatting.clone();
-        formatting.now = block.began;
-        formatting.oid_names = Some(Arc::new(catalog_view.clone()));
+        let formatting = environment.formatting_at(block.began);
         let eval = EvalContext {
             transaction_timestamp: block.began,
             statement_timestamp: now,
             formatting: &formatting,
             host: &host,
-            catalog: &catalog_view,
+            catalog: &*environment.view,
         };
         let session_tables = SessionTables { host: &host, database: self.database, user: self.user, began: block.began };
-        let tables = StatementTables::new(&self.engine.catalog, &catalog_view, session_tables);
+        let tables = StatementTables::new(&self.engine.catalog, &environment.view, session_tables);
         block.txn.begin_statement();
         let mut ctx = ExecContext {
             txn: Some(&mut block.txn),
             params,
             eval: &eval,
-            catalog: &catalog,
+            catalog: &environment.view.catalog,
             ctes: Default::default(),
             cte_plans: ctes,
             outer: Vec::new(),

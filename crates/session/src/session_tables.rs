@@ -26,7 +26,7 @@ impl SessionTables<'_> {
             return None;
         }
         let rows = match table.name {
-            "pg_settings" => settings_rows(table, &self.host.settings),
+            "pg_settings" => settings_rows(table, &self.host.settings()),
             "pg_stat_activity" => vec![self.activity(table)],
             _ => return None,
         };
@@ -41,7 +41,7 @@ impl SessionTables<'_> {
             ("pid", Datum::Int(host.backend_pid().into())),
             ("usesysid", Datum::Int(self.user.into())),
             ("usename", Datum::text(host.session_user())),
-            ("application_name", Datum::text(host.settings.get("application_name").unwrap_or_default())),
+            ("application_name", Datum::text(host.settings().get("application_name").unwrap_or_default())),
             ("client_addr", host.client_address().map_or(Datum::Null, Datum::text)),
             ("xact_start", Datum::TimestampTz(self.began)),
             ("state", Datum::text("active")),

@@ -1,0 +1,65 @@
+//! What the statements of a session share until a setting or the catalog changes: names resolved, formats chosen. It is
+//! made once and not for every statement, which would cost more than a point read.
+
+use std::sync::Arc;
+
+use catalog::{CatalogSnapshot, CatalogView};
+use types::Formatting;
+
+use crate::{session::Session, settings::Settings};
+
+pub(crate) struct Environment {
+    pub view: Arc<CatalogView>,
+    /// With names for oids; its `now` is the statement's to fill in.
+    pub formatting: Formatting,
+    pub settings: Settings,
+    pub database: String,
+    /// Those of the search path that exist.
+    pub schemas: Vec<String>,
+    pub pid: i32,
+    pub clock: Arc<hlc::Clock>,
+}
+
+impl Environment {
+    /// The formats of a transaction that began at `now`, microseconds since 2000.
+    pub fn formatting_at(&self, now: i64) -> Formatting {
+        Formatting { now, ..self.formatting.clone() }
+    }
+
+    fn is_of(&self, catalog: &Arc<CatalogSnapshot>, settings: &Settings) -> bool {
+        Arc::ptr_eq(&self.view.catalog, catalog) && self.settings.generation() == settings.generation()
+    }
+}
+
+impl Session {
+    /// The environment of a statement that begins now.
+    pub(crate) fn environment(&self) -> Arc<Environment> {
+        let catalog = self.catalog();
+        let mut kept = self.environment.lock();
+        if let Some(known) = &*kept
+            && known.is_of(&catalog, &self.settings)
+        {
+            return Arc::clone(known);
+        }
+        let exists = |name: &&String| catalog.schema(self.database, name).is_some();
+        let schemas = self.settings.search_path.iter().filter(exists).cloned().collect();
+        let view = Arc::new(CatalogView {
+            catalog,
+            database: self.database,
+            search_path: self.settings.search_path.clone(),
+            user: self.user_name.clone(),
+        });
+        let formatting = Formatting { oid_names: Some(view.clone()), ..self.settings.formatting.clone() };
+        let made = Arc::new(Environment {
+            view,
+            formatting,
+            settings: self.settings.clone(),
+            database: self.database_name.clone(),
+            schemas,
+            pid: self.pid,
+            clock: self.engine.clock.clone(),
+        });
+        *kept = Some(Arc::clone(&made));
+        made
+    }
+}
