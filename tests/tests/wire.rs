@@ -352,7 +352,7 @@ async fn every_type_goes_both_ways_in_both_formats() {
     body.extend_from_slice(b"\0\x03\0\0\0\x01\0\x01");
     let mixed = [parse("", "SELECT $1::int4, $1 + 1, $2::text", &[]), frame(b'B', &body), execute("", 0), sync()];
     assert_eq!(raw.ask(&mixed).await[2].values(), [Some(b"42".to_vec()), Some(vec![0, 0, 0, 43]), None]);
-    for (params, expected) in [(&b"\xff\xfe"[..], "22021"), (b"x\0y", "22021"), (b"zwölf", "22P02")] {
+    for (params, expected) in [(&b"\xff\xfe"[..], "22021"), (b"x\0y", "22021"), (b"twelve", "22P02")] {
         let ty = if expected == "22P02" { "int4" } else { "text" };
         let answer = raw
             .ask(&[parse("", &format!("SELECT $1::{ty}"), &[]), bind("", "", &[Some(params)], 0), sync()])
