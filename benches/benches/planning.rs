@@ -1,14 +1,16 @@
 //! What a text costs before anything is read: parsing, and planning against the catalog, for statements small and large.
 
 use std::hint::black_box;
+use std::ops::Range;
 use std::sync::Arc;
 
 use catalog::CatalogStore;
 use criterion::{Criterion, criterion_group, criterion_main};
-use plan::{ParsedStatement, PlanColumn};
+use futures::future::BoxFuture;
+use plan::{ParsedStatement, PlanColumn, statement::CopyOptions};
 use server::{KvNode, NodeConfig};
-use session::{Engine, Session, Sink};
-use types::{Batch, SqlResult};
+use session::{Ending, Engine, Session, Severity, Sink};
+use types::{Batch, Formatting, SqlError, SqlResult};
 
 const TABLES: &str = "
     CREATE TABLE accounts (aid int PRIMARY KEY, bid int, abalance int, filler char(84));
@@ -40,19 +42,23 @@ struct Nowhere;
 impl Sink for Nowhere {
     fn columns(&mut self, _columns: &[PlanColumn]) {}
 
-    fn rows(&mut self, _batch: &Batch) -> SqlResult<()> {
-        Ok(())
+    fn copy_out(&mut self, _columns: &[PlanColumn], _options: &CopyOptions) {}
+
+    fn rows(&mut self, _batch: &Batch, rows: Range<usize>, _formatting: &Formatting) -> SqlResult<usize> {
+        Ok(rows.end)
     }
 
-    fn notice(&mut self, _text: &str) {}
+    fn drain(&mut self) -> BoxFuture<'_, SqlResult<()>> {
+        Box::pin(async { Ok(()) })
+    }
 
-    fn parameter(&mut self, _name: &str, _value: &str) {}
+    fn notice(&mut self, _severity: Severity, _notice: SqlError) {}
 
-    fn mark(&self) -> usize {
+    fn mark(&self) -> u64 {
         0
     }
 
-    fn rewind(&mut self, _mark: usize) -> bool {
+    fn rewind(&mut self, _mark: u64) -> bool {
         true
     }
 }
@@ -71,7 +77,7 @@ fn planning(c: &mut Criterion) {
         let engine = Engine { catalog, clock: Arc::clone(&node.clock), seed: 1 };
         let mut session = Session::connect(engine, "postgres", "postgres", 1).await.expect("a session");
         for statement in plan::parse(TABLES).expect("it parses") {
-            session.run(&statement, &mut Nowhere).await.map(drop).expect("a table");
+            session.run(&statement, &mut Nowhere, Ending::WithStatement).await.map(drop).expect("a table");
         }
         (node, session)
     });

@@ -18,6 +18,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::cluster::{Cluster, Node, Options, cpu_seconds};
 use crate::command::{Error, IoContext, Result, capture, find_program, target_dir};
 use crate::setup::POSTGRES_DIRS;
+use crate::workload::read_sums;
 use crate::{demo, setup};
 use postgres::Postgres;
 use report::{Figure, Row};
@@ -117,11 +118,23 @@ fn compare(binary: &Path, nodes: usize, arguments: &Arguments, rows: &mut Vec<Ro
             }
         }
     }
+    for node in &cluster.nodes {
+        check_sums(read_sums(node.sql)?)?;
+    }
     cluster.stop()?;
     let version = postgres.version.clone();
     drop(postgres);
     fs::remove_dir_all(&scratch).context("removing the scratch folder")?;
     Ok(version)
+}
+
+/// Each script adds to an account what it notes in the history, and TPC-B to a teller what it adds to a branch.
+fn check_sums(sums: [i64; 4]) -> Result {
+    let [accounts, tellers, branches, history] = sums;
+    if accounts == history && tellers == branches {
+        return Ok(());
+    }
+    Err(Error::Failed { command: format!("the sums of accounts, tellers, branches and history do not agree: {sums:?}") })
 }
 
 /// pgbench's tables, made and filled by pgbench.

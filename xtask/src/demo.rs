@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: from a fresh clone to three nodes with a sample database and a psql line to paste.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
@@ -22,6 +22,9 @@ pub struct Arguments {
     /// Start, load the sample, and stop again.
     #[arg(long)]
     once: bool,
+    /// Run this binary instead of building one.
+    #[arg(long)]
+    binary: Option<PathBuf>,
 }
 
 const SAMPLE: &str = "
@@ -34,7 +37,7 @@ INSERT INTO planets VALUES
 ";
 
 /// Builds the release binary; prepares what that needs.
-pub fn build() -> Result<std::path::PathBuf> {
+pub fn build() -> Result<PathBuf> {
     setup::for_build()?;
     rocksdb::ensure()?;
     println!("Building quorate …");
@@ -59,7 +62,10 @@ pub fn run_at(dir: &Path, binary: &Path, arguments: &Arguments) -> Result<Cluste
 }
 
 pub fn run_demo(arguments: &Arguments) -> Result {
-    let binary = build()?;
+    let binary = match &arguments.binary {
+        Some(binary) => binary.clone(),
+        None => build()?,
+    };
     let dir = cache_dir().join("demo");
     if dir.exists() {
         std::fs::remove_dir_all(&dir).context("removing the last demo")?;

@@ -253,17 +253,30 @@ pub struct Books {
     pub tags: HashMap<String, u64>,
 }
 
+async fn sums(client: &Client) -> std::result::Result<[i64; 4], tokio_postgres::Error> {
+    let mut sums = [0; 4];
+    let parts = [("abalance", "accounts"), ("tbalance", "tellers"), ("bbalance", "branches"), ("delta", "history")];
+    for (sum, (column, table)) in sums.iter_mut().zip(parts) {
+        let query = format!("SELECT coalesce(sum({column}), 0)::bigint FROM pgbench_{table}");
+        *sum = client.query_one(&query, &[]).await?.get(0);
+    }
+    Ok(sums)
+}
+
+/// Reads the sums of [`Books`] through one node.
+pub fn read_sums(address: SocketAddr) -> Result<[i64; 4]> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a thread")?;
+    let read = async { sums(&connect_only(address).await?).await };
+    let outcome: std::result::Result<_, tokio_postgres::Error> = runtime.block_on(read);
+    outcome.map_err(|error| Error::Failed { command: format!("reading the sums on {address}: {error:?}") })
+}
+
 /// Reads the books through one node.
 pub fn read_books(address: SocketAddr) -> Result<Books> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting a thread")?;
     let read = async {
         let client = connect_only(address).await?;
-        let mut sums = [0; 4];
-        let parts = [("abalance", "accounts"), ("tbalance", "tellers"), ("bbalance", "branches"), ("delta", "history")];
-        for (sum, (column, table)) in sums.iter_mut().zip(parts) {
-            let query = format!("SELECT coalesce(sum({column}), 0)::bigint FROM pgbench_{table}");
-            *sum = client.query_one(&query, &[]).await?.get(0);
-        }
+        let sums = sums(&client).await?;
         let mut tags = HashMap::new();
         for row in client.query("SELECT filler FROM pgbench_history", &[]).await? {
             // A char(22): padded with blanks.

@@ -167,6 +167,21 @@ pub(crate) fn values<'a>(
     Ok(())
 }
 
+/// A row of a batch as DataRow, in the formats that Bind asked for: none is text for all, one is for all.
+///
+/// # Errors
+/// 54000 when it is too long for a message; nothing is left of it then.
+pub fn data_row<'a>(
+    out: &mut Vec<u8>,
+    batch: &Batch,
+    row: usize,
+    types: impl ExactSizeIterator<Item = &'a SqlType>,
+    formats: &[i16],
+    formatting: &Formatting,
+) -> SqlResult<()> {
+    fallible(out, b'D', |out| values(out, batch, row, types, formats, formatting))
+}
+
 /// A message whose body can be too long, or fail; nothing is left of it then.
 pub(crate) fn fallible(
     out: &mut Vec<u8>,
@@ -259,7 +274,7 @@ mod tests {
         let types = [SqlType::Int4, SqlType::Text];
         let batch = Batch::from_rows(&types, &[vec![Datum::Int(7), Datum::Null]]);
         let formatting = Formatting::default();
-        fallible(&mut out, b'D', |out| values(out, &batch, 0, types.iter(), &[1, 0], &formatting)).unwrap();
+        data_row(&mut out, &batch, 0, types.iter(), &[1, 0], &formatting).unwrap();
         assert_eq!(&out[..], b"D\0\0\0\x12\0\x02\0\0\0\x04\0\0\0\x07\xff\xff\xff\xff");
     }
 

@@ -19,5 +19,6 @@ mod frame;
 mod writer;
 mod registry;
 
+pub use encode::data_row;
 pub use registry::CancelRegistry;
 pub use server::{CONNECTIONS_MAX, PgServer};

@@ -62,18 +62,12 @@ impl Sink for WireSink<'_> {
                 return Ok(row);
             }
             match &mut self.shape {
-                Shape::Nothing => encode::fallible(out, b'D', |out| {
-                    encode::values(out, batch, row, [].iter(), &[], formatting)
-                })?,
+                Shape::Nothing => encode::data_row(out, batch, row, [].iter(), &[], formatting)?,
                 Shape::Portal(plan) => {
                     let types = plan.columns.iter().map(|column| &column.ty);
-                    encode::fallible(out, b'D', |out| {
-                        encode::values(out, batch, row, types, self.formats, formatting)
-                    })?;
+                    encode::data_row(out, batch, row, types, self.formats, formatting)?;
                 }
-                Shape::Rows(types) => encode::fallible(out, b'D', |out| {
-                    encode::values(out, batch, row, types.iter(), self.formats, formatting)
-                })?,
+                Shape::Rows(types) => encode::data_row(out, batch, row, types.iter(), self.formats, formatting)?,
                 Shape::Copy(copy) => copy.row(out, batch, row, formatting)?,
             }
         }
