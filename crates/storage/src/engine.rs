@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use hlc::Timestamp;
@@ -95,7 +96,9 @@ pub(crate) struct Inner {
     pub(crate) locks: RwLock<LockIndex>,
     pub(crate) ingesting: Mutex<()>,
     memory: Memory,
-    config: EngineConfig,
+    pub(crate) config: EngineConfig,
+    /// As of the last look; see `space`.
+    pub(crate) low_on_disk: AtomicBool,
 }
 
 impl Inner {
@@ -171,10 +174,12 @@ impl Engine {
                 ingesting: Mutex::new(()),
                 memory,
                 config: *config,
+                low_on_disk: AtomicBool::new(false),
             }),
         };
         ingest::recover(&engine)?;
         engine.index_locks_of(&[Span::all()])?;
+        engine.tend();
         Ok(engine)
     }
 

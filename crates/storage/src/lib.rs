@@ -37,6 +37,7 @@ mod readers;
 mod rows;
 mod size;
 mod snapshot;
+mod space;
 mod version_key;
 mod write;
 
