@@ -209,12 +209,7 @@ impl Engine {
         write.disable_wal(true);
         fail::fail_point!("engine::before_apply");
         if let Err(error) = self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &write) {
-            let error = error.into();
-            if matches!(error, StorageError::DiskFull { .. }) {
-                // Flushes fail, so memory is all there is for what comes. The log has it.
-                fatal::stop("the state cannot be written", &error);
-            }
-            return Err(error);
+            return Err(or_stop(error));
         }
         fail::fail_point!("engine::after_apply");
         if touches_locks {
@@ -264,7 +259,8 @@ impl Engine {
         }
     }
 
-    /// Writes all families out, together. When it returns, everything applied before is durable.
+    /// Writes all families out, together. When it returns, everything applied before is durable. On a full disk it
+    /// ends the process.
     pub fn flush(&self) -> Result<(), StorageError> {
         let inner = &self.inner;
         let mut options = rocksdb::FlushOptions::default();
@@ -273,7 +269,7 @@ impl Engine {
         let flushed = inner.db.flush_cfs_opt(&[inner.data(), inner.lock(), inner.local()], &options);
         fail::fail_point!("engine::after_flush");
         self.release_idle_readers();
-        Ok(flushed?)
+        flushed.map_err(or_stop)
     }
 
     /// Who holds `key` provisionally.
@@ -392,6 +388,16 @@ impl Engine {
             inner.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options::full_compaction());
         }
     }
+}
+
+/// After a write that found no room RocksDB takes no others, whatever room there is later. What was applied is in the
+/// log, and the next start has it.
+fn or_stop(error: rocksdb::Error) -> StorageError {
+    let error = error.into();
+    if let StorageError::DiskFull { .. } = error {
+        fatal::stop("the state cannot be written", &error);
+    }
+    error
 }
 
 /// Options of an iterator that leaves `span` neither way and may cross user keys.

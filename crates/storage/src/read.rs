@@ -475,29 +475,93 @@ impl<'a> Scan<'a> {
     }
 
     fn run(mut self) -> Result<ScanResult, ReadConflict> {
-        if self.limits.reverse {
-            self.versions.seek_for_prev(self.span.end.as_bytes());
-        } else {
-            self.versions.seek(self.span.start.as_bytes());
-        }
-        let mut resume = None;
-        while self.take_user_key()? {
-            let outcome = if self.limits.reverse { self.reverse_row() } else { self.forward_row() };
-            match outcome {
-                // Who waits for the locks found so far may come back above the uncertain version.
-                Err(ReadConflict::Uncertain { .. }) if !self.conflicts.is_empty() => break,
-                other => other?,
-            }
-            if self.is_full() {
-                resume = self.rest();
-                break;
-            }
-        }
+        let scanned = if self.limits.reverse { self.reverse() } else { self.forward() };
+        let resume = match scanned {
+            // Who waits for the locks found so far may come back above the uncertain version.
+            Err(ReadConflict::Uncertain { .. }) if !self.conflicts.is_empty() => None,
+            other => other?,
+        };
         if !self.conflicts.is_empty() {
             return Err(ReadConflict::Locked(self.conflicts));
         }
         self.rows.freeze();
         Ok(ScanResult { rows: self.rows, resume })
+    }
+
+    /// One pass over the versions, with as few calls into RocksDB for each as will do: a call costs as much as copying
+    /// a row.
+    fn forward(&mut self) -> Result<Option<Span>, ReadConflict> {
+        let limit = self.options.limit();
+        self.versions.seek(self.span.start.as_bytes());
+        let mut started = false;
+        // Whether it is known what the reader sees of the current key: then its other versions are passed over.
+        let mut decided = false;
+        let mut ignored = None;
+        let mut steps = 0;
+        loop {
+            let Some(raw) = self.versions.key() else {
+                self.versions.status()?;
+                return Ok(None);
+            };
+            let (user_key, ts) = decode_version(raw)?;
+            if !started || user_key != self.key.as_slice() {
+                if raw >= self.span.end.as_bytes() {
+                    return Ok(None);
+                }
+                self.key.clear();
+                self.key.extend_from_slice(user_key);
+                (started, decided, ignored, steps) = (true, false, None, 0);
+                if self.locks.is_some() {
+                    match self.pass_lock()? {
+                        Some(found) => ignored = found,
+                        None if self.is_full() => return Ok(self.rest()),
+                        None => {
+                            // It may have moved, to another version of the same key.
+                            decided = true;
+                            continue;
+                        }
+                    }
+                }
+            }
+            if decided || ts > limit || Some(ts) == ignored {
+                steps += 1;
+                if steps <= STEPS_BEFORE_SEEK || !decided && ts <= limit {
+                    self.versions.next();
+                } else if decided {
+                    self.target.clear();
+                    self.target.extend_from_slice(&self.key);
+                    self.target.push(0xff);
+                    self.versions.seek(&self.target);
+                } else {
+                    version_key::encode_into(&mut self.target, &self.key, limit);
+                    self.versions.seek(&self.target);
+                }
+                continue;
+            }
+            if ts > self.options.ts {
+                return Err(self.uncertain(ts));
+            }
+            let stored = self.versions.value().expect("the iterator stands on a version");
+            if let Some(value) = version_value(stored)? {
+                self.rows.push(&self.key, value);
+            }
+            if self.is_full() {
+                return Ok(self.rest());
+            }
+            (decided, steps) = (true, 0);
+            self.versions.next();
+        }
+    }
+
+    fn reverse(&mut self) -> Result<Option<Span>, ReadConflict> {
+        self.versions.seek_for_prev(self.span.end.as_bytes());
+        while self.take_user_key()? {
+            self.reverse_row()?;
+            if self.is_full() {
+                return Ok(self.rest());
+            }
+        }
+        Ok(None)
     }
 
     /// Notes the user key that `versions` stands on; false at the end of the span, where `versions` need not end.
@@ -567,37 +631,6 @@ impl<'a> Scan<'a> {
                 Ok(None)
             }
         }
-    }
-
-    fn forward_row(&mut self) -> Result<(), ReadConflict> {
-        if let Some(ignored) = self.pass_lock()? {
-            match find_visible(&mut self.versions, &self.key, self.options, ignored)? {
-                // The iterator may stand on a later key already, which `leave_key_forward` sees.
-                Found::Nothing => {}
-                Found::Uncertain(existing) => return Err(self.uncertain(existing)),
-                Found::Version(_) => {
-                    let stored = self.versions.value().expect("the iterator stands on a version");
-                    if let Some(value) = version_value(stored)? {
-                        self.rows.push(&self.key, value);
-                    }
-                }
-            }
-        }
-        self.leave_key_forward();
-        Ok(())
-    }
-
-    fn leave_key_forward(&mut self) {
-        for _ in 0..STEPS_BEFORE_SEEK {
-            match self.versions.key() {
-                Some(raw) if version_key::strip_version(raw) == self.key.as_slice() => self.versions.next(),
-                _ => return,
-            }
-        }
-        self.target.clear();
-        self.target.extend_from_slice(&self.key);
-        self.target.push(0xff);
-        self.versions.seek(&self.target);
     }
 
     /// Versions come oldest first here: the last one seen at or below the read's timestamp is the answer.
