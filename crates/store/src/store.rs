@@ -144,12 +144,18 @@ impl Store {
     /// # Errors
     /// When the disk cannot be read, or what is there is damaged.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let engine = Engine::open(&options.dir, &options.config.engine)?;
         let log_config = LogStoreConfig {
             accept_loss: options.config.accept_lost_log,
             ..LogStoreConfig::new(options.dir.join("log"))
         };
-        let (log, recovered) = LogStore::open(&log_config)?;
+        // Both wait for the disk most of the time.
+        let (engine, opened) = std::thread::scope(|scope| {
+            let engine = scope.spawn(|| Engine::open(&options.dir, &options.config.engine));
+            let log = LogStore::open(&log_config);
+            (engine.join().expect("opening an engine does not panic"), log)
+        });
+        let engine = engine?;
+        let (log, recovered) = opened?;
         if let LogHealth::Suspect { synced, found } = recovered.health {
             return Err(StoreError::LostLog { synced, found });
         }
