@@ -8,7 +8,7 @@ use keys::{ColumnId, IndexId, TableId};
 use serde::{Deserialize, Serialize};
 use types::{Datum, Direction, NullsOrder, SqlType};
 
-pub const FIRST_USER_ID: u32 = 16_384;
+pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
 pub const POSTGRES_ROLE: u32 = 10;
 pub const POSTGRES_DATABASE: u32 = 5;
 pub const PG_CATALOG_SCHEMA: u32 = 11;

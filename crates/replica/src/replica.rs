@@ -222,8 +222,10 @@ impl Replica {
         self.lease()?;
         let descriptor = self.descriptor().ok_or_else(|| self.not_leaseholder(None))?;
         self.check_in_range(request, &descriptor)?;
-        if request.requests.iter().any(Request::adds_rows) {
-            self.deps.engine.check_space().map_err(|error| self.storage_error(error))?;
+        if let Err(error) = self.deps.engine.check_space()
+            && request.requests.iter().any(Request::adds_rows)
+        {
+            return Err(self.storage_error(error).into());
         }
         let latch = match self.latches.try_acquire(latch_spans(request, self.deps.clock.now())) {
             Ok(latch) => latch,

@@ -30,6 +30,8 @@ mod error;
 mod fatal;
 mod format;
 mod gc;
+#[cfg(test)]
+mod golden;
 mod ingest;
 mod options;
 mod read;

@@ -137,7 +137,7 @@ impl Request {
     /// transactions and deletions among them, is not.
     #[must_use]
     pub fn adds_rows(&self) -> bool {
-        matches!(self, Self::Put { key, .. } if *key >= keys::keyspace::table_data_start())
+        matches!(self, Self::Put { key, .. } if *key >= keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE))
     }
 
     /// It may change what is stored.
