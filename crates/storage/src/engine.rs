@@ -93,6 +93,7 @@ pub(crate) struct Inner {
     pub(crate) readers: Readers,
     pub(crate) db: DB,
     pub(crate) dir: PathBuf,
+    no_wal: rocksdb::WriteOptions,
     pub(crate) locks: RwLock<LockIndex>,
     pub(crate) ingesting: Mutex<()>,
     memory: Memory,
@@ -165,11 +166,14 @@ impl Engine {
         ];
         let db = DB::open_cf_descriptors(&options::database(config, &memory), dir.join("state"), families)
             .map_err(|error| open_error(error, dir))?;
+        let mut no_wal = rocksdb::WriteOptions::default();
+        no_wal.disable_wal(true);
         let engine = Self {
             inner: Arc::new(Inner {
                 readers: Readers::default(),
                 db,
                 dir: dir.to_owned(),
+                no_wal,
                 locks: RwLock::default(),
                 ingesting: Mutex::new(()),
                 memory,
@@ -205,10 +209,8 @@ impl Engine {
             return Ok(());
         }
         let touches_locks = self.index_added_locks(batch)?;
-        let mut write = rocksdb::WriteOptions::default();
-        write.disable_wal(true);
         fail::fail_point!("engine::before_apply");
-        if let Err(error) = self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &write) {
+        if let Err(error) = self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &self.inner.no_wal) {
             return Err(or_stop(error));
         }
         fail::fail_point!("engine::after_apply");
