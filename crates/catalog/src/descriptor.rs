@@ -8,7 +8,7 @@ use keys::{ColumnId, IndexId, TableId};
 use serde::{Deserialize, Serialize};
 use types::{Datum, Direction, NullsOrder, SqlType};
 
-pub const FIRST_USER_ID: u32 = 16_384;
+pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
 pub const POSTGRES_ROLE: u32 = 10;
 /// `pg_database_owner`, whom the schema `public` of every database belongs to.
 pub const DATABASE_OWNER_ROLE: u32 = 6_171;

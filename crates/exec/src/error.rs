@@ -42,6 +42,8 @@ pub fn kv_error(error: &Error) -> SqlError {
             SqlError::new(SqlState::OutOfMemory, "the transaction has written too much to hold in memory")
                 .with_detail(format!("It holds {bytes} bytes, {max} are allowed while a savepoint is open."))
         }
+        Error::DiskFull { reason } => SqlError::new(SqlState::DiskFull, reason.clone())
+            .with_hint("Rows can be read and deleted. Writes are taken again when there is room."),
         Error::Ended => SqlError::internal("a statement ran in a transaction that had ended"),
         Error::Internal { reason } => SqlError::internal(reason.clone()),
     }

@@ -8,6 +8,9 @@ pub const META_PREFIX: u8 = 0x02;
 pub const SYSTEM_PREFIX: u8 = 0x04;
 pub const TABLE_PREFIX: u8 = 0x10;
 
+/// Tables from here on are users'; below are the catalogs.
+pub const FIRST_USER_TABLE: TableId = TableId::new(16_384);
+
 const LOCAL_RANGE_ID: u8 = b'i';
 const LOCAL_RANGE_KEY: u8 = b'k';
 
@@ -139,6 +142,26 @@ pub fn index(table_id: TableId, index_id: IndexId) -> Key {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Stores have these bytes on disk.
+    #[test]
+    fn golden_keys() {
+        let anchor = index(TableId::new(104), IndexId::new(1));
+        let txn = TxnId::from_random(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
+        let expected: [(Key, &[u8]); 8] = [
+            (range_id_local(RangeId::new(7), "appl"), b"RID"),
+            (range_descriptor(&table(TableId::new(104))), b"RDSC"),
+            (txn_record(&anchor, txn), b"TXN"),
+            (meta(&Key::MAX), b"META"),
+            (system("id/range"), b"SYS"),
+            (node_registry(NodeId::new(3)), b"NODE"),
+            (table(TableId::new(104)), b"TABLE"),
+            (index(TableId::new(300), IndexId::new(2)), b"INDEX"),
+        ];
+        for (key, bytes) in expected {
+            assert_eq!(key.as_bytes().escape_ascii().to_string(), bytes.escape_ascii().to_string(), "{key}");
+        }
+    }
 
     #[test]
     fn meta_lookup_finds_the_range_that_holds_the_key() {

@@ -37,6 +37,9 @@ pub enum Error {
     /// 53200
     #[error("transaction is too large: {bytes} bytes buffered, {max} allowed")]
     TooLarge { bytes: usize, max: usize },
+    /// 53100: a disk is nearly full, nothing was executed.
+    #[error("{reason}")]
+    DiskFull { reason: String },
     /// The transaction was used after it had ended: a bug of the caller.
     #[error("transaction has ended")]
     Ended,
@@ -56,6 +59,7 @@ impl Error {
             | Self::LockTimeout { .. }
             | Self::Unavailable { .. }
             | Self::TooLarge { .. }
+            | Self::DiskFull { .. }
             | Self::Ended
             | Self::Internal { .. } => false,
         }
@@ -75,6 +79,7 @@ impl From<KvError> for Error {
             KvError::Deadlock { members, .. } => Self::Deadlock { members },
             KvError::Ambiguous { reason } => Self::Ambiguous { reason },
             KvError::TooLarge { bytes, max } => Self::TooLarge { bytes, max },
+            KvError::DiskFull { reason } => Self::DiskFull { reason },
             KvError::Unavailable { reason, .. } => Self::Unavailable { reason },
             KvError::NotLeaseholder { .. } | KvError::RangeNotFound { .. } | KvError::RangeMismatch { .. } => {
                 Self::Unavailable { reason: error.to_string() }

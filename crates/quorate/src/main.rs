@@ -46,6 +46,13 @@ struct Start {
     /// Allow addresses that others can reach, though nothing is encrypted or authenticated.
     #[arg(long)]
     insecure: bool,
+    /// Start though the log has lost entries it had acknowledged. Only where no other copy of the data is left:
+    /// committed writes may be missing afterwards.
+    #[arg(long)]
+    accept_lost_log: bool,
+    /// With less room than this on the disk, rows are read and deleted but no longer written.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    disk_reserve_bytes: u64,
     /// A range that grows above this is split.
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
     range_max_bytes: u64,
@@ -96,6 +103,8 @@ async fn run(start: Start) -> ExitCode {
     config.http_addr = start.http_addr;
     config.join = start.join;
     config.insecure = start.insecure;
+    config.store.accept_lost_log = start.accept_lost_log;
+    config.store.engine.disk_reserve_bytes = start.disk_reserve_bytes;
     config.store.range_max_bytes = start.range_max_bytes;
     // A process that is told to stop while it starts stops at once: nothing is served yet.
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {

@@ -222,6 +222,11 @@ impl Replica {
         self.lease()?;
         let descriptor = self.descriptor().ok_or_else(|| self.not_leaseholder(None))?;
         self.check_in_range(request, &descriptor)?;
+        if let Err(error) = self.deps.engine.check_space()
+            && request.requests.iter().any(Request::adds_rows)
+        {
+            return Err(self.storage_error(error).into());
+        }
         let latch = match self.latches.try_acquire(latch_spans(request, self.deps.clock.now())) {
             Ok(latch) => latch,
             Err(spans) => self.latches.acquire(spans).await,
@@ -300,6 +305,9 @@ impl Replica {
     pub(crate) fn storage_error(&self, error: StorageError) -> KvError {
         if error.is_corruption() {
             self.deps.host.corrupted(self.range_id, &error);
+        }
+        if let StorageError::DiskFull { .. } = error {
+            return KvError::DiskFull { reason: error.to_string() };
         }
         KvError::Internal { reason: format!("{}: {error}", self.range_id) }
     }

@@ -65,3 +65,34 @@ pub fn put_new_range(batch: &mut WriteBatch, descriptor: &RangeDescriptor, appli
 pub fn local_spans(descriptor: &RangeDescriptor) -> [Span; 2] {
     [Span::prefix(keyspace::range_id_prefix(descriptor.range_id)), keyspace::range_local_span(&descriptor.span())]
 }
+
+#[cfg(test)]
+mod tests {
+    use keys::{NodeId, ReplicaDescriptor, ReplicaId, ReplicaKind, StoreId, Term};
+
+    use super::*;
+
+    /// Stores have these bytes on disk.
+    #[test]
+    fn golden_records() {
+        let descriptor = RangeDescriptor {
+            range_id: RangeId::new(7),
+            start: Key::MIN,
+            end: Key::from(&b"m"[..]),
+            replicas: vec![ReplicaDescriptor {
+                node_id: NodeId::new(1),
+                store_id: StoreId::new(2),
+                replica_id: ReplicaId::new(3),
+                kind: ReplicaKind::Learner,
+            }],
+            next_replica_id: ReplicaId::new(4),
+            generation: 300,
+        };
+        let encoded = crate::api::encode(&descriptor);
+        assert_eq!(encoded.escape_ascii().to_string(), "DESC");
+        let position = LogPosition { term: Term::new(5), index: 300 };
+        let applied = Applied { position: Some(position), membership: Bytes::from_static(b"members") };
+        assert_eq!(encode_applied(&applied).escape_ascii().to_string(), "APPLIED");
+        assert_eq!(decode_applied(&encode_applied(&applied)).unwrap().position, Some(position));
+    }
+}

@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use hlc::Timestamp;
@@ -92,10 +93,13 @@ pub(crate) struct Inner {
     pub(crate) readers: Readers,
     pub(crate) db: DB,
     pub(crate) dir: PathBuf,
+    no_wal: rocksdb::WriteOptions,
     pub(crate) locks: RwLock<LockIndex>,
     pub(crate) ingesting: Mutex<()>,
     memory: Memory,
-    config: EngineConfig,
+    pub(crate) config: EngineConfig,
+    /// As of the last look; see `space`.
+    pub(crate) low_on_disk: AtomicBool,
 }
 
 impl Inner {
@@ -162,19 +166,24 @@ impl Engine {
         ];
         let db = DB::open_cf_descriptors(&options::database(config, &memory), dir.join("state"), families)
             .map_err(|error| open_error(error, dir))?;
+        let mut no_wal = rocksdb::WriteOptions::default();
+        no_wal.disable_wal(true);
         let engine = Self {
             inner: Arc::new(Inner {
                 readers: Readers::default(),
                 db,
                 dir: dir.to_owned(),
+                no_wal,
                 locks: RwLock::default(),
                 ingesting: Mutex::new(()),
                 memory,
                 config: *config,
+                low_on_disk: AtomicBool::new(false),
             }),
         };
         ingest::recover(&engine)?;
         engine.index_locks_of(&[Span::all()])?;
+        engine.tend();
         Ok(engine)
     }
 
@@ -200,16 +209,9 @@ impl Engine {
             return Ok(());
         }
         let touches_locks = self.index_added_locks(batch)?;
-        let mut write = rocksdb::WriteOptions::default();
-        write.disable_wal(true);
         fail::fail_point!("engine::before_apply");
-        if let Err(error) = self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &write) {
-            let error = error.into();
-            if matches!(error, StorageError::DiskFull { .. }) {
-                // Flushes fail, so memory is all there is for what comes. The log has it.
-                fatal::stop("the state cannot be written", &error);
-            }
-            return Err(error);
+        if let Err(error) = self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &self.inner.no_wal) {
+            return Err(or_stop(error));
         }
         fail::fail_point!("engine::after_apply");
         if touches_locks {
@@ -259,7 +261,8 @@ impl Engine {
         }
     }
 
-    /// Writes all families out, together. When it returns, everything applied before is durable.
+    /// Writes all families out, together. When it returns, everything applied before is durable. On a full disk it
+    /// ends the process.
     pub fn flush(&self) -> Result<(), StorageError> {
         let inner = &self.inner;
         let mut options = rocksdb::FlushOptions::default();
@@ -268,7 +271,7 @@ impl Engine {
         let flushed = inner.db.flush_cfs_opt(&[inner.data(), inner.lock(), inner.local()], &options);
         fail::fail_point!("engine::after_flush");
         self.release_idle_readers();
-        Ok(flushed?)
+        flushed.map_err(or_stop)
     }
 
     /// Who holds `key` provisionally.
@@ -387,6 +390,16 @@ impl Engine {
             inner.db.compact_range_cf_opt(family, None::<&[u8]>, None::<&[u8]>, &options::full_compaction());
         }
     }
+}
+
+/// After a write that found no room RocksDB takes no others, whatever room there is later. What was applied is in the
+/// log, and the next start has it.
+fn or_stop(error: rocksdb::Error) -> StorageError {
+    let error = error.into();
+    if let StorageError::DiskFull { .. } = error {
+        fatal::stop("the state cannot be written", &error);
+    }
+    error
 }
 
 /// Options of an iterator that leaves `span` neither way and may cross user keys.

@@ -28,7 +28,10 @@ impl Engine {
             return Ok((batch, None));
         }
         let inner = &*self.inner;
+        let index = inner.locks.read();
+        let has_locks = index.overlaps(span);
         let snapshot = inner.db.snapshot();
+        drop(index);
         let mut read = bounded(span);
         read.set_snapshot(&snapshot);
         read.fill_cache(false);
@@ -54,8 +57,8 @@ impl Engine {
                 key.extend_from_slice(user_key);
                 let mut lock_read = rocksdb::ReadOptions::default();
                 lock_read.set_snapshot(&snapshot);
-                // The index may have moved on since the snapshot, so only a lookup is certain.
-                lock = inner.lock_at(&key, &lock_read)?;
+                // The index may have moved on since the snapshot, so only a lookup says of one key.
+                lock = if has_locks { inner.lock_at(&key, &lock_read)? } else { None };
             }
             let provisional = lock.as_ref().is_some_and(|lock| lock.ts == ts);
             if ts <= threshold && !provisional {

@@ -256,3 +256,21 @@ fn decode(bytes: &[u8]) -> Result<Marker, StorageError> {
     }
     postcard::from_bytes(body).map_err(|_| damaged())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden_marker() {
+        let span = |start: &str, end: &str| Span::new(Key::from(start.as_bytes()), Key::from(end.as_bytes()));
+        let marker = Marker {
+            clear: vec![span("a", "b")],
+            local_clear: vec![span("\x01i", "\x01j")],
+            files: vec![IngestFile { family: "data".into(), name: "000000.sst".into() }],
+        };
+        assert_eq!(crate::golden::hex(&encode(&marker)), "MARKER");
+        let read = decode(&encode(&marker)).unwrap();
+        assert_eq!((read.clear, read.files[0].name.as_str()), (marker.clear, "000000.sst"));
+    }
+}

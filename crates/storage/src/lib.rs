@@ -30,13 +30,17 @@ mod error;
 mod fatal;
 mod format;
 mod gc;
+#[cfg(test)]
+mod golden;
 mod ingest;
 mod options;
 mod read;
 mod readers;
 mod rows;
+mod scan;
 mod size;
 mod snapshot;
+mod space;
 mod version_key;
 mod write;
 
@@ -44,7 +48,8 @@ pub use engine::{Engine, EngineMetrics, LockRecord};
 pub use error::StorageError;
 pub use format::{DirLock, FORMAT_VERSION, StoreIdentity};
 pub use options::EngineConfig;
-pub use read::{Conflict, LockRead, ReadConflict, ReadOptions, ScanLimits, ScanResult};
+pub use read::{Conflict, LockRead, ReadConflict, ReadOptions};
 pub use rows::KvRows;
+pub use scan::{ScanLimits, ScanResult};
 pub use snapshot::{EngineSnapshot, SnapshotChunks};
 pub use write::WriteBatch;

@@ -18,11 +18,14 @@ pub struct EngineConfig {
     pub memtable_bytes: usize,
     /// Threads for flushes and compactions.
     pub background_jobs: i32,
+    /// With less than this free on the disk, clients' writes are refused. Too little, and a burst of writes within a
+    /// second fills the disk and ends the process.
+    pub disk_reserve_bytes: u64,
 }
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { block_cache_bytes: 128 << 20, memtable_bytes: 32 << 20, background_jobs: 2 }
+        Self { block_cache_bytes: 128 << 20, memtable_bytes: 32 << 20, background_jobs: 2, disk_reserve_bytes: 256 << 20 }
     }
 }
 
@@ -30,7 +33,7 @@ impl EngineConfig {
     /// For tests: small enough to open hundreds of engines.
     #[must_use]
     pub fn small() -> Self {
-        Self { block_cache_bytes: 4 << 20, memtable_bytes: 1 << 20, background_jobs: 1 }
+        Self { block_cache_bytes: 4 << 20, memtable_bytes: 1 << 20, background_jobs: 1, disk_reserve_bytes: 1 << 20 }
     }
 }
 

@@ -25,14 +25,12 @@ use crate::engine::{Engine, Inner, LockRecord, bounded};
 use crate::readers::{Reader, point_options};
 use crate::version_key::{self, VersionKey};
 use crate::write::{TOMBSTONE_TAG, VALUE_TAG};
-use crate::{KvRows, StorageError};
+use crate::StorageError;
 
 pub(crate) type RawIterator<'a> = DBRawIteratorWithThreadMode<'a, DB>;
 
-/// How many conflicting locks a scan reports at once.
-const CONFLICTS_MAX: usize = 64;
 /// Versions of one key to step over before seeking instead.
-const STEPS_BEFORE_SEEK: usize = 8;
+pub(crate) const STEPS_BEFORE_SEEK: usize = 8;
 
 /// What to do about provisional versions of other transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,11 +58,11 @@ impl ReadOptions<'_> {
         Self { ts, uncertainty_limit: ts, txn: None, locks: LockRead::Check }
     }
 
-    fn limit(&self) -> Timestamp {
+    pub(crate) fn limit(&self) -> Timestamp {
         self.uncertainty_limit.max(self.ts)
     }
 
-    fn treat(&self, lock: &LockRecord) -> Treatment {
+    pub(crate) fn treat(&self, lock: &LockRecord) -> Treatment {
         match self.txn {
             Some(txn) if txn.id == lock.txn.id => {
                 if txn.epoch == lock.txn.epoch {
@@ -79,7 +77,7 @@ impl ReadOptions<'_> {
     }
 }
 
-enum Treatment {
+pub(crate) enum Treatment {
     /// The provisional version is the answer.
     Own,
     /// The provisional version is as if not there.
@@ -106,22 +104,6 @@ impl From<rocksdb::Error> for ReadConflict {
     }
 }
 
-/// Where a scan stops early. Zero is no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScanLimits {
-    pub max_keys: u64,
-    /// Checked after each row, so one row is always returned.
-    pub max_bytes: u64,
-    pub reverse: bool,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ScanResult {
-    pub rows: KvRows,
-    /// What is left of the span, where a limit stopped the scan.
-    pub resume: Option<Span>,
-}
-
 /// A version in the way of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
@@ -142,7 +124,7 @@ pub(crate) fn decode_version(raw: &[u8]) -> Result<(&[u8], Timestamp), StorageEr
     version_key::decode(raw).ok_or_else(|| StorageError::corruption("a version key without a timestamp"))
 }
 
-enum Found {
+pub(crate) enum Found {
     /// The iterator stands on the answer.
     Version(Timestamp),
     Nothing,
@@ -150,7 +132,7 @@ enum Found {
 }
 
 /// Moves `iter`, which stands on or before the first version of `key`, to the version a reader sees.
-fn find_visible(
+pub(crate) fn find_visible(
     iter: &mut RawIterator<'_>,
     key: &[u8],
     options: &ReadOptions<'_>,
@@ -286,59 +268,6 @@ impl Engine {
         })
     }
 
-    /// The rows of `span` that a reader sees, in order or in reverse.
-    pub fn scan(
-        &self,
-        span: &Span,
-        options: &ReadOptions<'_>,
-        limits: ScanLimits,
-    ) -> Result<ScanResult, ReadConflict> {
-        if span.is_empty() {
-            return Ok(ScanResult::default());
-        }
-        let inner = &*self.inner;
-        let index = inner.locks.read();
-        if !index.overlaps(span) {
-            let versions = inner.ordered_reader()?;
-            drop(index);
-            match Scan::new(span, options, limits, versions, None).run() {
-                Err(ReadConflict::Storage(error)) if error.is_skipping() => {}
-                scanned => return scanned,
-            }
-            let index = inner.locks.read();
-            if !index.overlaps(span) {
-                let versions = inner.reader(bounded(span));
-                drop(index);
-                return Scan::new(span, options, limits, versions, None).run();
-            }
-            return self.scan_locked(span, options, limits);
-        }
-        drop(index);
-        self.scan_locked(span, options, limits)
-    }
-
-    /// A scan of a span with locks in it: both families as of one snapshot.
-    fn scan_locked(
-        &self,
-        span: &Span,
-        options: &ReadOptions<'_>,
-        limits: ScanLimits,
-    ) -> Result<ScanResult, ReadConflict> {
-        let inner = &*self.inner;
-        let snapshot = inner.db.snapshot();
-        let mut read = bounded(span);
-        read.set_snapshot(&snapshot);
-        let versions = inner.reader(read);
-        let mut read = bounded(span);
-        read.set_snapshot(&snapshot);
-        let mut locks = inner.db.raw_iterator_cf_opt(inner.lock(), read);
-        if limits.reverse {
-            locks.seek_to_last();
-        } else {
-            locks.seek_to_first();
-        }
-        Scan::new(span, options, limits, versions, Some(locks)).run()
-    }
 }
 
 /// The key that is all of `span`, if it is one.
@@ -426,7 +355,7 @@ fn get_visible(
 }
 
 /// The value of the version that a lock speaks of, with the iterator on it.
-fn own_version<'i>(
+pub(crate) fn own_version<'i>(
     iter: &'i RawIterator<'_>,
     key: &[u8],
     lock: &LockRecord,
@@ -435,230 +364,5 @@ fn own_version<'i>(
     match iter.item() {
         Some((raw, value)) if version_key::decode(raw) == Some((key, lock.ts)) => version_value(value),
         _ => Err(StorageError::corruption("a lock without its provisional version")),
-    }
-}
-
-struct Scan<'a> {
-    span: &'a Span,
-    options: &'a ReadOptions<'a>,
-    limits: ScanLimits,
-    versions: Reader<'a>,
-    /// Absent where the span has no locks. It moves along with `versions`: every lock has a version.
-    locks: Option<RawIterator<'a>>,
-    rows: KvRows,
-    conflicts: Vec<(Key, LockRecord)>,
-    key: VersionKey,
-    target: VersionKey,
-    value: Vec<u8>,
-}
-
-impl<'a> Scan<'a> {
-    fn new(
-        span: &'a Span,
-        options: &'a ReadOptions<'a>,
-        limits: ScanLimits,
-        versions: Reader<'a>,
-        locks: Option<RawIterator<'a>>,
-    ) -> Self {
-        Self {
-            span,
-            options,
-            limits,
-            versions,
-            locks,
-            rows: KvRows::new(),
-            conflicts: Vec::new(),
-            key: VersionKey::new(),
-            target: VersionKey::new(),
-            value: Vec::new(),
-        }
-    }
-
-    fn run(mut self) -> Result<ScanResult, ReadConflict> {
-        if self.limits.reverse {
-            self.versions.seek_for_prev(self.span.end.as_bytes());
-        } else {
-            self.versions.seek(self.span.start.as_bytes());
-        }
-        let mut resume = None;
-        while self.take_user_key()? {
-            let outcome = if self.limits.reverse { self.reverse_row() } else { self.forward_row() };
-            match outcome {
-                // Who waits for the locks found so far may come back above the uncertain version.
-                Err(ReadConflict::Uncertain { .. }) if !self.conflicts.is_empty() => break,
-                other => other?,
-            }
-            if self.is_full() {
-                resume = self.rest();
-                break;
-            }
-        }
-        if !self.conflicts.is_empty() {
-            return Err(ReadConflict::Locked(self.conflicts));
-        }
-        self.rows.freeze();
-        Ok(ScanResult { rows: self.rows, resume })
-    }
-
-    /// Notes the user key that `versions` stands on; false at the end of the span, where `versions` need not end.
-    fn take_user_key(&mut self) -> Result<bool, StorageError> {
-        let Some(raw) = self.versions.key() else {
-            self.versions.status()?;
-            return Ok(false);
-        };
-        if raw < self.span.start.as_bytes() || raw >= self.span.end.as_bytes() {
-            return Ok(false);
-        }
-        let (user_key, _) = decode_version(raw)?;
-        self.key.clear();
-        self.key.extend_from_slice(user_key);
-        Ok(true)
-    }
-
-    /// A locked key counts as a row: a scan for ten rows has no business with locks beyond the tenth.
-    fn is_full(&self) -> bool {
-        let count = self.rows.len() + self.conflicts.len();
-        let keys_full = self.limits.max_keys != 0 && count as u64 >= self.limits.max_keys;
-        let bytes_full = self.limits.max_bytes != 0 && self.rows.byte_size() as u64 >= self.limits.max_bytes;
-        count != 0 && (keys_full || bytes_full) || self.conflicts.len() >= CONFLICTS_MAX
-    }
-
-    fn rest(&self) -> Option<Span> {
-        let key = Key::from(self.key.as_slice());
-        let rest = if self.limits.reverse {
-            Span::new(self.span.start.clone(), key)
-        } else {
-            Span::new(key.next(), self.span.end.clone())
-        };
-        (!rest.is_empty()).then_some(rest)
-    }
-
-    /// The lock of the current key.
-    fn current_lock(&mut self) -> Result<Option<LockRecord>, StorageError> {
-        let Some(locks) = &mut self.locks else { return Ok(None) };
-        while let Some((key, value)) = locks.item() {
-            match key.cmp(self.key.as_slice()) {
-                std::cmp::Ordering::Equal => return LockRecord::decode(value).map(Some),
-                std::cmp::Ordering::Less if !self.limits.reverse => locks.next(),
-                std::cmp::Ordering::Greater if self.limits.reverse => locks.prev(),
-                _ => return Ok(None),
-            }
-        }
-        locks.status()?;
-        self.locks = None;
-        Ok(None)
-    }
-
-    /// What the lock of the current key makes of it: `Some(ignored)` if versions must still be looked at.
-    fn pass_lock(&mut self) -> Result<Option<Option<Timestamp>>, ReadConflict> {
-        let Some(lock) = self.current_lock()? else { return Ok(Some(None)) };
-        match self.options.treat(&lock) {
-            Treatment::Ignore => Ok(Some(Some(lock.ts))),
-            Treatment::Conflict => {
-                self.conflicts.push((Key::from(self.key.as_slice()), lock));
-                Ok(None)
-            }
-            Treatment::Own => {
-                version_key::encode_into(&mut self.target, &self.key, lock.ts);
-                self.versions.seek(&self.target);
-                if let Some(value) = own_version(&self.versions, &self.key, &lock)? {
-                    self.rows.push(&self.key, value);
-                }
-                Ok(None)
-            }
-        }
-    }
-
-    fn forward_row(&mut self) -> Result<(), ReadConflict> {
-        if let Some(ignored) = self.pass_lock()? {
-            match find_visible(&mut self.versions, &self.key, self.options, ignored)? {
-                // The iterator may stand on a later key already, which `leave_key_forward` sees.
-                Found::Nothing => {}
-                Found::Uncertain(existing) => return Err(self.uncertain(existing)),
-                Found::Version(_) => {
-                    let stored = self.versions.value().expect("the iterator stands on a version");
-                    if let Some(value) = version_value(stored)? {
-                        self.rows.push(&self.key, value);
-                    }
-                }
-            }
-        }
-        self.leave_key_forward();
-        Ok(())
-    }
-
-    fn leave_key_forward(&mut self) {
-        for _ in 0..STEPS_BEFORE_SEEK {
-            match self.versions.key() {
-                Some(raw) if version_key::strip_version(raw) == self.key.as_slice() => self.versions.next(),
-                _ => return,
-            }
-        }
-        self.target.clear();
-        self.target.extend_from_slice(&self.key);
-        self.target.push(0xff);
-        self.versions.seek(&self.target);
-    }
-
-    /// Versions come oldest first here: the last one seen at or below the read's timestamp is the answer.
-    fn reverse_row(&mut self) -> Result<(), ReadConflict> {
-        let Some(ignored) = self.pass_lock()? else {
-            self.leave_key_reverse();
-            return Ok(());
-        };
-        let mut visible = false;
-        let mut uncertain = None;
-        for _ in 0..STEPS_BEFORE_SEEK {
-            let Some((raw, stored)) = self.versions.item() else { break };
-            let (user_key, ts) = decode_version(raw)?;
-            if user_key != self.key.as_slice() {
-                break;
-            }
-            if Some(ts) != ignored {
-                if ts <= self.options.ts {
-                    self.value.clear();
-                    self.value.extend_from_slice(stored);
-                    visible = true;
-                } else if ts <= self.options.limit() {
-                    uncertain = Some(ts);
-                }
-            }
-            self.versions.prev();
-        }
-        let has_more =
-            self.versions.key().is_some_and(|raw| version_key::strip_version(raw) == self.key.as_slice());
-        if has_more {
-            version_key::encode_into(&mut self.target, &self.key, self.options.limit());
-            self.versions.seek(&self.target);
-            visible = false;
-            match find_visible(&mut self.versions, &self.key, self.options, ignored)? {
-                Found::Nothing => {}
-                Found::Uncertain(ts) => uncertain = Some(ts),
-                Found::Version(_) => {
-                    self.value.clear();
-                    let stored = self.versions.value().expect("the iterator stands on a version");
-                    self.value.extend_from_slice(stored);
-                    visible = true;
-                }
-            }
-            self.leave_key_reverse();
-        }
-        if let Some(existing) = uncertain {
-            return Err(self.uncertain(existing));
-        }
-        self.versions.status().map_err(StorageError::from)?;
-        if visible && let Some(value) = version_value(&self.value)? {
-            self.rows.push(&self.key, value);
-        }
-        Ok(())
-    }
-
-    /// The user key lies below all its versions, so the last entry before it is of another key.
-    fn leave_key_reverse(&mut self) {
-        self.versions.seek_for_prev(&self.key);
-    }
-
-    fn uncertain(&self, existing: Timestamp) -> ReadConflict {
-        ReadConflict::Uncertain { existing, key: Key::from(self.key.as_slice()) }
     }
 }

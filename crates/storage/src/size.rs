@@ -6,7 +6,8 @@ use rocksdb::Range;
 
 use crate::StorageError;
 use crate::engine::{Engine, bounded};
-use crate::read::{LockRead, ReadConflict, ReadOptions, ScanLimits, decode_version};
+use crate::read::{LockRead, ReadConflict, ReadOptions, decode_version};
+use crate::scan::ScanLimits;
 use crate::version_key::strip_version;
 
 /// Memtables are counted entry by entry, up to this many: past it the size is an underestimate by at most the

@@ -109,6 +109,7 @@ async fn run_queues(weak: Weak<Inner>) {
             }
         }
         cut_logs(&store, &mut flushed_at_bytes).await;
+        store.inner.engine.tend();
     }
 }
 

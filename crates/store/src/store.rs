@@ -26,7 +26,7 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use storage::{
     Engine, EngineConfig, StorageError, WriteBatch,
-    log::{LogOp, LogStore, LogStoreConfig, ignore},
+    log::{LogHealth, LogOp, LogStore, LogStoreConfig, ignore},
 };
 
 use crate::nodes::{META_PREFIX, NodeInfo, Nodes};
@@ -41,6 +41,8 @@ pub struct StoreConfig {
     pub replication_factor: usize,
     /// Versions superseded for longer than this are removed.
     pub gc_after: Duration,
+    /// Start with a log that lost what it had acknowledged: for the last copy there is.
+    pub accept_lost_log: bool,
     /// How often the queues look over the ranges.
     pub queue_interval: Duration,
 }
@@ -54,6 +56,7 @@ impl Default for StoreConfig {
             replication_factor: 3,
             gc_after: Duration::from_secs(600),
             queue_interval: Duration::from_secs(1),
+            accept_lost_log: false,
         }
     }
 }
@@ -79,6 +82,13 @@ pub enum StoreError {
     Storage(#[from] StorageError),
     #[error("consensus: {0}")]
     Raft(#[from] raft::OpenError),
+    /// Votes and entries that others count on are gone: taking part could elect a leader that lacks what was
+    /// committed.
+    #[error(
+        "the log has lost entries it had acknowledged (it was synced up to {synced} and ends at {found}); remove the \
+         directory and let a new node take this one's place, or, if no other copy is left, start with --accept-lost-log"
+    )]
+    LostLog { synced: u64, found: u64 },
     #[error("a replica's number is damaged")]
     ReplicaNumber,
 }
@@ -134,8 +144,21 @@ impl Store {
     /// # Errors
     /// When the disk cannot be read, or what is there is damaged.
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
-        let engine = Engine::open(&options.dir, &options.config.engine)?;
-        let (log, recovered) = LogStore::open(&LogStoreConfig::new(options.dir.join("log")))?;
+        let log_config = LogStoreConfig {
+            accept_loss: options.config.accept_lost_log,
+            ..LogStoreConfig::new(options.dir.join("log"))
+        };
+        // Both wait for the disk most of the time.
+        let (engine, opened) = std::thread::scope(|scope| {
+            let engine = scope.spawn(|| Engine::open(&options.dir, &options.config.engine));
+            let log = LogStore::open(&log_config);
+            (engine.join().expect("opening an engine does not panic"), log)
+        });
+        let engine = engine?;
+        let (log, recovered) = opened?;
+        if let LogHealth::Suspect { synced, found } = recovered.health {
+            return Err(StoreError::LostLog { synced, found });
+        }
         let nodes = Nodes::recover(&recovered.metas);
         for info in nodes.all() {
             if info.node_id != options.node_id {

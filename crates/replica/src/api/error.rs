@@ -57,7 +57,10 @@ pub enum KvError {
     TooLarge { bytes: usize, max: usize },
     #[error("{reason}")]
     Invalid { reason: String },
-    /// A full disk, damaged bytes, a bug: said as it is.
+    /// The leaseholder's disk is nearly full. Nothing was executed.
+    #[error("{reason}")]
+    DiskFull { reason: String },
+    /// Damaged bytes, a bug: said as it is.
     #[error("{reason}")]
     Internal { reason: String },
 }

@@ -133,6 +133,13 @@ pub enum Request {
 }
 
 impl Request {
+    /// It stores more of what clients store: refused when there is no room. What the system needs to go on, ends of
+    /// transactions and deletions among them, is not.
+    #[must_use]
+    pub fn adds_rows(&self) -> bool {
+        matches!(self, Self::Put { key, .. } if *key >= keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE))
+    }
+
     /// It may change what is stored.
     #[must_use]
     pub fn is_write(&self) -> bool {

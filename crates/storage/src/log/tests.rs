@@ -352,6 +352,29 @@ fn suspicion_outlives_restarts() {
     }
 }
 
+/// The way back: whoever holds the last copy takes what is left of it.
+#[test]
+fn an_accepted_loss_is_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    for index in 1..=10 {
+        durable(&store, append(index..=index));
+    }
+    store.close();
+    drop(store);
+    cut_wal(dir.path(), |length| length - 1);
+    let (store, found) = open(dir.path());
+    assert!(matches!(found.health, LogHealth::Suspect { .. }));
+    drop(store);
+    let accepting = LogStoreConfig { accept_loss: true, ..LogStoreConfig::new(dir.path()) };
+    let (store, found) = LogStore::open(&accepting).unwrap();
+    assert_eq!((found.health, found.groups[0].last), (LogHealth::Sound, 9));
+    durable(&store, append(10..=12));
+    drop(store);
+    let (_, found) = open(dir.path());
+    assert_eq!((found.health, found.groups[0].last), (LogHealth::Sound, 12));
+}
+
 #[test]
 fn closing_twice_is_closing_once() {
     let dir = TempDir::new().unwrap();

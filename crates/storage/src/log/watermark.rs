@@ -149,6 +149,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn golden_slot() {
+        let mark = Mark { synced: 258, loss: Loss { synced: 3, found: 2 } };
+        assert_eq!(crate::golden::hex(&mark.encode()), "SLOT");
+    }
+
+    #[test]
     fn a_torn_slot_leaves_the_other() {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("WATERMARK");

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod damage;
 mod engine;
 mod ingest_all_or_nothing;
 mod locks_indexed;

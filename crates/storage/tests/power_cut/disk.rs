@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, RwLock};
 
 /// A file or directory, as long as it exists: numbers of inodes are used again, with their time of birth they are not.
@@ -26,7 +25,7 @@ static ROOT: OnceLock<PathBuf> = OnceLock::new();
 static DURABLE: Mutex<Option<Durable>> = Mutex::new(None);
 /// Held for writing while a cut is taken: nothing may change beneath it.
 static RUNNING: RwLock<()> = RwLock::new(());
-static FULL: AtomicBool = AtomicBool::new(false);
+static FULL: OnceLock<PathBuf> = OnceLock::new();
 
 thread_local! {
     /// Calls made by this module itself.
@@ -52,9 +51,9 @@ pub fn watch(root: &Path) {
     note_dir(&root);
 }
 
-/// While it is full, writes under the root fail.
-pub fn set_full(full: bool) {
-    FULL.store(full, Ordering::SeqCst);
+/// From now on no write under `dir` finds room.
+pub fn fill(dir: &Path) {
+    FULL.set(dir.canonicalize().unwrap()).expect("filled once");
 }
 
 /// Writes into `to` what is left of `dir`, which lies under the root, after a cut at this moment.
@@ -177,7 +176,8 @@ fn sync(fd: c_int, number: libc::c_long) -> c_int {
 }
 
 fn no_space(fd: c_int) -> bool {
-    if !FULL.load(Ordering::SeqCst) || watched(fd).is_none() {
+    let Some(full) = FULL.get() else { return false };
+    if !watched(fd).is_some_and(|path| path.starts_with(full)) {
         return false;
     }
     // SAFETY: the address of this thread's errno is always valid.

@@ -1,11 +1,12 @@
 //! A store cut off at any moment and at every boundary, by a kill or by the power: what it acknowledged is there.
 //!
 //! The store under test does what a node does: an entry is acknowledged when the log has it, applied after that, the
-//! state flushed now and then, and the log purged up to what was flushed. The disk is the process's, so this is one test.
+//! state flushed now and then, and the log purged up to what was flushed.
 
 mod disk;
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -260,9 +261,48 @@ fn at_every_boundary(scratch: &Scratch) {
     }
 }
 
+const FULL_DISK_DIR: &str = "QUORATE_TEST_FULL_DISK_DIR";
+const FULL_DISK_PART: &str = "QUORATE_TEST_FULL_DISK_PART";
+
+/// Whichever part of the store finds the disk full, the process ends with a line that says why, and what it
+/// acknowledged is there.
+fn on_a_full_disk(scratch: &Scratch, part: &str) {
+    let dir = scratch.left.path().join(part);
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "nothing_acknowledged_is_lost", "--nocapture"]);
+    let output = child.env(FULL_DISK_DIR, &dir).env(FULL_DISK_PART, part).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("the {part} cannot be written")), "{said}");
+    assert!(said.contains("no space left on the device"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let acknowledged = printed.lines().filter_map(|line| line.strip_prefix("acknowledged ")?.parse().ok()).max();
+    let promised = Promised { acknowledged: acknowledged.expect("some were"), voted: 0 };
+    check(&dir, promised, &format!("after a full disk under the {part}"));
+}
+
+fn fill_the_disk(dir: &Path) {
+    std::fs::create_dir(dir).unwrap();
+    disk::watch(dir);
+    let running = Running::start(dir);
+    running.wait_for(60);
+    disk::fill(&dir.join(std::env::var_os(FULL_DISK_PART).unwrap()));
+    loop {
+        // What was acknowledged before the line is written is known to be.
+        println!("acknowledged {}", running.acknowledged.load(Ordering::SeqCst));
+        std::thread::yield_now();
+    }
+}
+
+/// The disk is the process's, so all of this is one test.
 #[test]
 fn nothing_acknowledged_is_lost() {
+    if let Some(dir) = std::env::var_os(FULL_DISK_DIR) {
+        fill_the_disk(Path::new(&dir));
+    }
     let scratch = scratch();
     at_random_moments(&scratch);
     at_every_boundary(&scratch);
+    on_a_full_disk(&scratch, "log");
+    on_a_full_disk(&scratch, "state");
 }
