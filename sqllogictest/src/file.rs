@@ -139,6 +139,12 @@ fn parse(path: &Path) -> Result<Vec<Record<DefaultColumnType>>, Error> {
         .map_err(|error| Error::Parse { path: path.to_path_buf(), message: error.to_string() })
 }
 
+/// Where a record begins: its conditions stand a line each above the line that the parser calls its own. The list of
+/// known failures counts from there.
+fn first_line(line: u32, conditions: &[Condition]) -> u32 {
+    line - conditions.len() as u32
+}
+
 async fn connect(options: &Options<'_>, database: &str) -> Result<Client, Error> {
     let (host, port) = options.server.rsplit_once(':').unwrap_or((options.server, "5432"));
     let mut config = Config::new();
@@ -178,14 +184,14 @@ impl Run<'_> {
                     return;
                 }
                 let outcome = self.statement(sql, expected).await;
-                self.count(loc.line(), sql, outcome);
+                self.count(first_line(loc.line(), conditions), sql, outcome);
             }
             Record::Query { loc, conditions, sql, expected, .. } => {
                 if self.is_for_others(conditions) {
                     return;
                 }
                 let outcome = self.query(sql, expected).await;
-                self.count(loc.line(), sql, outcome);
+                self.count(first_line(loc.line(), conditions), sql, outcome);
             }
             _ => {}
         }
@@ -256,5 +262,24 @@ impl Run<'_> {
                 Err(format!("expected {}\n  got      {}", shown(results), shown(&values)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_begins_with_its_conditions() {
+        let text = "statement ok\nselect 1\n\nskipif mysql\nskipif mssql\nstatement ok\nselect 2\n";
+        let records: Vec<Record<DefaultColumnType>> = sqllogictest::parse(text).unwrap();
+        let lines: Vec<u32> = records
+            .iter()
+            .filter_map(|record| match record {
+                Record::Statement { loc, conditions, .. } => Some(first_line(loc.line(), conditions)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(lines, [1, 4]);
     }
 }
