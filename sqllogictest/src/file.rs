@@ -1,6 +1,7 @@
 //! One file: its database, its records in order, and the count of what came of them.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
 
 use indicatif::ProgressBar;
@@ -33,8 +34,8 @@ impl fmt::Display for Error {
     }
 }
 
-/// What came of the records.
-#[derive(Default, Clone, Copy)]
+/// What came of the records, and the time their statements took.
+#[derive(Default, Clone)]
 pub struct Tally {
     pub passed: u64,
     pub failed: u64,
@@ -42,6 +43,9 @@ pub struct Tally {
     pub other_engine: u64,
     /// Failed, as on PostgreSQL.
     pub known: u64,
+    pub busy: Duration,
+    /// Lines of the records that failed.
+    pub failed_lines: Vec<u32>,
 }
 
 impl Tally {
@@ -50,16 +54,22 @@ impl Tally {
         self.failed += other.failed;
         self.other_engine += other.other_engine;
         self.known += other.known;
+        self.busy += other.busy;
     }
 
     pub fn ran(&self) -> u64 {
         self.passed + self.failed + self.known
     }
+
+    /// Records by the second, as one client sees it.
+    pub fn rate(&self) -> f64 {
+        self.ran() as f64 / self.busy.as_secs_f64().max(1e-9)
+    }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passed, failed, other_engine, known } = self;
+        let Self { passed, failed, other_engine, known, .. } = self;
         write!(f, "passed {passed}, failed {failed}, fails on PostgreSQL too {known}, for other engines {other_engine}")
     }
 }
@@ -67,11 +77,19 @@ impl fmt::Display for Tally {
 pub struct Options<'a> {
     pub server: &'a str,
     pub user: &'a str,
-    pub database: String,
-    pub known: KnownLines,
+    pub database: &'a str,
+    pub known: &'a KnownLines,
     pub show: usize,
     pub failures_max: usize,
     pub setup: Option<&'a str>,
+}
+
+/// A longer statement is cut in a report.
+const SQL_CHARS_SHOWN: usize = 2000;
+
+/// Prints a line above the bar; without a terminal there is none.
+pub fn say(bar: &ProgressBar, line: &str) {
+    if bar.is_hidden() { println!("{line}") } else { bar.println(line) }
 }
 
 /// Adds `path`, or the test files below it.
@@ -94,7 +112,7 @@ pub fn collect(path: &Path, found: &mut Vec<PathBuf>) -> Result<(), Error> {
 pub async fn run(path: &Path, options: &Options<'_>, bar: &ProgressBar) -> Result<Tally, Error> {
     let records = parse(path)?;
     let admin = connect(options, "postgres").await?;
-    let database = &options.database;
+    let database = options.database;
     for statement in [format!("DROP DATABASE IF EXISTS {database}"), format!("CREATE DATABASE {database}")] {
         admin.simple_query(&statement).await.map_err(|error| connection_error(options, &error))?;
     }
@@ -103,25 +121,36 @@ pub async fn run(path: &Path, options: &Options<'_>, bar: &ProgressBar) -> Resul
         client.simple_query(setup).await.map_err(|error| connection_error(options, &error))?;
     }
     let mut run = Run { client, options, bar, path, tally: Tally::default() };
-    for record in &records {
+    let bytes = size(path)?;
+    let mut shown = 0;
+    for (position, record) in records.iter().enumerate() {
         if matches!(record, Record::Halt { .. }) && run.tally.ran() > 0 {
             break;
         }
         run.record(record).await;
         if run.client.is_closed() {
-            bar.println(format!("{}: the server closed the connection", path.display()));
+            say(bar, &format!("{}: the server closed the connection", path.display()));
             run.client = connect(options, database).await?;
         }
         if run.tally.failed as usize >= options.failures_max {
             break;
         }
+        let reached = bytes * position as u64 / records.len() as u64;
+        bar.inc(reached - shown);
+        shown = reached;
     }
+    bar.inc(bytes - shown);
     drop(run.client);
     admin
         .simple_query(&format!("DROP DATABASE IF EXISTS {database}"))
         .await
         .map_err(|error| connection_error(options, &error))?;
     Ok(run.tally)
+}
+
+/// How far a bar goes for this file.
+pub fn size(path: &Path) -> Result<u64, Error> {
+    Ok(fs::metadata(path).map_err(|source| Error::io(path, source))?.len())
 }
 
 fn parse(path: &Path) -> Result<Vec<Record<DefaultColumnType>>, Error> {
@@ -183,15 +212,17 @@ impl Run<'_> {
                 if self.is_for_others(conditions) {
                     return;
                 }
+                let started = Instant::now();
                 let outcome = self.statement(sql, expected).await;
-                self.count(first_line(loc.line(), conditions), sql, outcome);
+                self.count(first_line(loc.line(), conditions), sql, started, outcome);
             }
             Record::Query { loc, conditions, sql, expected, .. } => {
                 if self.is_for_others(conditions) {
                     return;
                 }
+                let started = Instant::now();
                 let outcome = self.query(sql, expected).await;
-                self.count(first_line(loc.line(), conditions), sql, outcome);
+                self.count(first_line(loc.line(), conditions), sql, started, outcome);
             }
             _ => {}
         }
@@ -206,15 +237,19 @@ impl Run<'_> {
         others
     }
 
-    fn count(&mut self, line: u32, sql: &str, outcome: Result<(), String>) {
+    fn count(&mut self, line: u32, sql: &str, started: Instant, outcome: Result<(), String>) {
+        self.tally.busy += started.elapsed();
+        if outcome.is_err() {
+            self.tally.failed_lines.push(line);
+        }
         match outcome {
             Ok(()) => self.tally.passed += 1,
             Err(_) if self.options.known.contains(&line) => self.tally.known += 1,
             Err(message) => {
                 self.tally.failed += 1;
                 if self.tally.failed as usize <= self.options.show {
-                    let report = format!("FAILED {}:{line}\n  {}\n  {message}", self.path.display(), sql.replace('\n', "\n  "));
-                    if self.bar.is_hidden() { println!("{report}") } else { self.bar.println(report) }
+                    let shown: String = sql.chars().take(SQL_CHARS_SHOWN).collect();
+                    say(self.bar, &format!("FAILED {}:{line}\n  {}\n  {message}", self.path.display(), shown.replace('\n', "\n  ")));
                 }
             }
         }

@@ -12,7 +12,9 @@ mod file;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,6 +33,13 @@ struct Arguments {
     server: Vec<String>,
     #[arg(long, default_value = "postgres")]
     user: String,
+    /// A PostgreSQL to run every file against as well, as `host:port`: its speed is printed beside, and records that
+    /// fail there need not pass here.
+    #[arg(long)]
+    beside: Option<String>,
+    /// Files that run at the same time.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// Tab-separated file, line, message: records that PostgreSQL itself fails.
     #[arg(long)]
     known_failures: Option<PathBuf>,
@@ -48,10 +57,25 @@ struct Arguments {
     setup: Option<String>,
 }
 
-#[tokio::main(flavor = "current_thread")]
+/// The files, and what their workers share.
+struct Work {
+    arguments: Arguments,
+    known: KnownFailures,
+    files: Vec<PathBuf>,
+    next: AtomicUsize,
+    bar: ProgressBar,
+}
+
+/// What came of the records here, and on the server beside.
+#[derive(Default)]
+struct Outcome {
+    here: Tally,
+    beside: Tally,
+}
+
+#[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments).await {
+    match run(Arguments::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -61,7 +85,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: &Arguments) -> Result<bool, file::Error> {
+async fn run(arguments: Arguments) -> Result<bool, file::Error> {
     let known = match &arguments.known_failures {
         Some(path) => KnownFailures::read(path)?,
         None => KnownFailures::default(),
@@ -70,36 +94,77 @@ async fn run(arguments: &Arguments) -> Result<bool, file::Error> {
     for path in &arguments.paths {
         file::collect(path, &mut files)?;
     }
-    files.sort();
-    let bar = ProgressBar::new(files.len() as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} files, {elapsed} {msg}").expect("a valid template"));
-    let mut total = Tally::default();
+    let mut bytes = 0;
+    for path in &files {
+        bytes += file::size(path)?;
+    }
+    // The largest first, so that no worker is left alone with it at the end.
+    files.sort_by_cached_key(|path| std::cmp::Reverse(file::size(path).unwrap_or(0)));
+    let bar = ProgressBar::new(bytes * if arguments.beside.is_some() { 2 } else { 1 });
+    bar.set_style(ProgressStyle::with_template("{bar:30} {percent}%, {elapsed}, {eta} to go {msg}").expect("a valid template"));
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let jobs = arguments.jobs.clamp(1, files.len().max(1));
+    let count = files.len();
+    let work = Arc::new(Work { arguments, known, files, next: AtomicUsize::new(0), bar });
     let started = Instant::now();
-    for (position, path) in files.iter().enumerate() {
+    let workers: Vec<_> = (0..jobs).map(|_| tokio::spawn(work_through(work.clone()))).collect();
+    let mut total = Outcome::default();
+    for worker in workers {
+        let done = worker.await.expect("a worker does not panic")?;
+        total.here.add(&done.here);
+        total.beside.add(&done.beside);
+    }
+    work.bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    println!("{count} files: {}; {seconds:.1} s", total.here);
+    println!("{}", rates(&total));
+    println!("{} passed, {} failed", total.here.passed, total.here.failed);
+    Ok(total.here.failed == 0 && total.here.passed > 0)
+}
+
+fn rates(outcome: &Outcome) -> String {
+    let here = outcome.here.rate();
+    if outcome.beside.ran() == 0 {
+        return format!("{here:.0} queries/s");
+    }
+    let beside = outcome.beside.rate();
+    format!("{here:.0} queries/s, PostgreSQL {beside:.0}, ratio {:.2}", here / beside)
+}
+
+/// Takes files one after another until none is left.
+async fn work_through(work: Arc<Work>) -> Result<Outcome, file::Error> {
+    let mut total = Outcome::default();
+    loop {
+        let position = work.next.fetch_add(1, Ordering::Relaxed);
+        let Some(path) = work.files.get(position) else { return Ok(total) };
+        let arguments = &work.arguments;
         let name = arguments.root.as_deref().and_then(|root| path.strip_prefix(root).ok()).unwrap_or(path);
         let name = name.display().to_string();
-        bar.set_message(name.clone());
-        let server = &arguments.server[position % arguments.server.len()];
+        work.bar.set_message(name.clone());
+        let mut known = work.known.of_file(&name);
+        let database = format!("slt_{}_{position}", std::process::id());
+        let mut outcome = Outcome::default();
+        if let Some(server) = &arguments.beside {
+            // What it fails need not pass here; the list says so too, for runs without it.
+            let options =
+                file::Options { server, user: &arguments.user, database: &database, known: &known, show: 0, failures_max: usize::MAX, setup: None };
+            outcome.beside = file::run(path, &options, &work.bar).await?;
+            known.extend(outcome.beside.failed_lines.iter().copied());
+        }
         let options = file::Options {
-            server,
+            server: &arguments.server[position % arguments.server.len()],
             user: &arguments.user,
-            database: format!("slt_{position}"),
-            known: known.of_file(&name),
+            database: &database,
+            known: &known,
             show: arguments.show,
             failures_max: arguments.failures_max,
             setup: arguments.setup.as_deref(),
         };
-        let before = Instant::now();
-        let tally = file::run(path, &options, &bar).await?;
-        let seconds = before.elapsed().as_secs_f64();
-        let line = format!("{name}: {tally}, {:.0} records/s", tally.ran() as f64 / seconds.max(1e-9));
-        if bar.is_hidden() { println!("{line}") } else { bar.println(line) }
-        total.add(&tally);
-        bar.inc(1);
+        outcome.here = file::run(path, &options, &work.bar).await?;
+        let unlisted = outcome.beside.failed;
+        let note = if unlisted > 0 { format!("; {unlisted} fail on PostgreSQL without being listed") } else { String::new() };
+        file::say(&work.bar, &format!("{name}: {}; {}{note}", outcome.here, rates(&outcome)));
+        total.here.add(&outcome.here);
+        total.beside.add(&outcome.beside);
     }
-    bar.finish_and_clear();
-    let seconds = started.elapsed().as_secs_f64();
-    println!("{} files: {total}; {:.0} records/s, {seconds:.1} s", files.len(), total.ran() as f64 / seconds.max(1e-9));
-    println!("{} passed, {} failed", total.passed, total.failed);
-    Ok(total.failed == 0 && total.passed > 0)
 }
