@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
 
 use indicatif::ProgressBar;
-use sqllogictest::{Condition, DefaultColumnType, QueryExpect, Record, StatementExpect};
+use sqllogictest::{Condition, DefaultColumnType, ExpectedError, QueryExpect, Record, StatementExpect};
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 
 use crate::expected::{KnownLines, format_value, matches, sort_values};
@@ -258,7 +258,8 @@ impl Run<'_> {
     async fn statement(&self, sql: &str, expected: &StatementExpect) -> Result<(), String> {
         let outcome = self.client.simple_query(sql).await;
         match (outcome, expected) {
-            (Ok(_), StatementExpect::Ok) | (Err(_), StatementExpect::Error(_)) => Ok(()),
+            (Ok(_), StatementExpect::Ok) => Ok(()),
+            (Err(error), StatementExpect::Error(wanted)) => check_error(&error, wanted),
             (Ok(messages), StatementExpect::Count(wanted)) => {
                 let count = messages.iter().find_map(|message| match message {
                     SimpleQueryMessage::CommandComplete(count) => Some(*count),
@@ -274,7 +275,7 @@ impl Run<'_> {
     async fn query(&self, sql: &str, expected: &QueryExpect<DefaultColumnType>) -> Result<(), String> {
         let outcome = self.client.simple_query(sql).await;
         match (outcome, expected) {
-            (Err(_), QueryExpect::Error(_)) => Ok(()),
+            (Err(error), QueryExpect::Error(wanted)) => check_error(&error, wanted),
             (Ok(_), QueryExpect::Error(_)) => Err("an error was expected".to_owned()),
             (Err(error), QueryExpect::Results { .. }) => Err(describe(&error)),
             (Ok(messages), QueryExpect::Results { types, sort_mode, results, .. }) => {
@@ -298,6 +299,13 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// An error where one is expected: any, or one of this SQLSTATE or text.
+fn check_error(error: &tokio_postgres::Error, wanted: &ExpectedError) -> Result<(), String> {
+    let state = error.code().map(tokio_postgres::error::SqlState::code);
+    let found = describe(error);
+    if wanted.is_match(&found, state) { Ok(()) } else { Err(format!("expected {wanted:?}\n  got      {found}")) }
 }
 
 #[cfg(test)]

@@ -1,14 +1,4 @@
-//! `slt`: runs sqllogictest files through the PostgreSQL wire protocol, each file in a database of its own.
-//!
-//! The problem: the corpus was written for SQLite, whose results are formatted by the *expected* type of a column
-//! (`I`, `R`, `T`), and whose files take turns at conditions per engine. The `sqllogictest` crate parses the format;
-//! formatting, sorting and hashing happen here, the way SQLite's own runner does.
-//!
-//! Every record is counted as passed, failed, not for PostgreSQL (its own condition says so), or known to fail on
-//! PostgreSQL itself (listed by file and line, still run): nothing is skipped silently.
-
-mod expected;
-mod file;
+//! `slt`: runs sqllogictest files, several at the same time, against one server and a PostgreSQL beside it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,8 +9,8 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::expected::KnownFailures;
-use crate::file::Tally;
+use quorate_sqllogictest::expected::KnownFailures;
+use quorate_sqllogictest::file::{self, Tally};
 
 #[derive(Parser)]
 #[command(name = "slt", about = "Run sqllogictest files against a server that speaks PostgreSQL's protocol")]
@@ -37,6 +27,9 @@ struct Arguments {
     /// fail there need not pass here.
     #[arg(long)]
     beside: Option<String>,
+    /// What fails on the PostgreSQL beside counts as a failure: the files' expectations are on trial as well.
+    #[arg(long, requires = "beside")]
+    strict: bool,
     /// Files that run at the same time.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
@@ -146,10 +139,20 @@ async fn work_through(work: Arc<Work>) -> Result<Outcome, file::Error> {
         let mut outcome = Outcome::default();
         if let Some(server) = &arguments.beside {
             // What it fails need not pass here; the list says so too, for runs without it.
-            let options =
-                file::Options { server, user: &arguments.user, database: &database, known: &known, show: 0, failures_max: usize::MAX, setup: None };
+            let show = if arguments.strict { arguments.show } else { 0 };
+            let options = file::Options {
+                server,
+                user: &arguments.user,
+                database: &database,
+                known: &known,
+                show,
+                failures_max: usize::MAX,
+                setup: None,
+            };
             outcome.beside = file::run(path, &options, &work.bar).await?;
-            known.extend(outcome.beside.failed_lines.iter().copied());
+            if !arguments.strict {
+                known.extend(outcome.beside.failed_lines.iter().copied());
+            }
         }
         let options = file::Options {
             server: &arguments.server[position % arguments.server.len()],
@@ -164,6 +167,9 @@ async fn work_through(work: Arc<Work>) -> Result<Outcome, file::Error> {
         let unlisted = outcome.beside.failed;
         let note = if unlisted > 0 { format!("; {unlisted} fail on PostgreSQL without being listed") } else { String::new() };
         file::say(&work.bar, &format!("{name}: {}; {}{note}", outcome.here, rates(&outcome)));
+        if arguments.strict {
+            outcome.here.failed += outcome.beside.failed;
+        }
         total.here.add(&outcome.here);
         total.beside.add(&outcome.beside);
     }

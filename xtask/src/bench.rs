@@ -6,7 +6,7 @@
 //! and greatest, ratios taken round by round, and the servers' CPU time per transaction; the same goes into a JSON file
 //! and a page with a plot.
 
-mod postgres;
+pub mod postgres;
 mod report;
 
 use std::fs;

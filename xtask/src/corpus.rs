@@ -1,20 +1,26 @@
 //! The SQLite corpus of sqllogictest files: where it lies, and running it against a cluster.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
+use crate::bench::postgres::Postgres;
 use crate::cluster::{Cluster, Options};
 use crate::command::{Error, IoContext, Result, cargo, root, run, target_dir};
+use crate::setup;
+
+/// Files at the same time: as many as keep two cores busy without hiding what one client sees.
+const JOBS: &str = "2";
 
 /// Which nodes the corpus runs against.
-pub struct Topology {
-    pub name: &'static str,
-    pub nodes: usize,
-    pub flags: &'static [&'static str],
+struct Topology {
+    name: &'static str,
+    nodes: usize,
+    flags: &'static [&'static str],
 }
 
-pub const ONE_NODE: Topology = Topology { name: "one node", nodes: 1, flags: &[] };
-pub const TINY_RANGES: Topology =
+const ONE_NODE: Topology = Topology { name: "one node", nodes: 1, flags: &[] };
+const TINY_RANGES: Topology =
     Topology { name: "three nodes, tiny ranges", nodes: 3, flags: &["--range-max-bytes", "65536"] };
 
 /// The folder of corpora: `$QUORATE_CORPORA`, or `../shared/corpora` beside the checkout.
@@ -29,25 +35,51 @@ pub fn dir() -> Result<PathBuf> {
     })
 }
 
-/// Runs the corpus, all of it or the files named, and fails when a record that PostgreSQL passes does not pass.
-pub fn run_on(binary: &Path, topology: &Topology, files: &[String]) -> Result {
+/// Runs the corpus, all of it or the files named, and this tree's own files, beside a PostgreSQL. Fails when a record
+/// that PostgreSQL passes does not pass.
+pub fn run_all(binary: &Path, files: &[String]) -> Result {
     let corpora = dir()?;
-    let tests = corpora.join("sqlite-slt/test");
-    println!("SQLite corpus on {} …", topology.name);
+    setup::for_bench()?;
     run(cargo().args(["build", "--release", "--package", "quorate-sqllogictest"]))?;
     let scratch = env::temp_dir().join(format!("quorate-corpus-{}", std::process::id()));
-    let options = Options { binary, dir: &scratch, nodes: topology.nodes, base_port: None, flags: topology.flags };
-    let cluster = Cluster::start(&options)?;
-    let mut slt = std::process::Command::new(target_dir().join("release/slt"));
-    slt.arg("--server").arg(cluster.sql_addresses());
-    slt.arg("--root").arg(&tests).arg("--known-failures").arg(corpora.join("sqlite-slt-postgres15-fails.tsv"));
-    if files.is_empty() {
-        slt.arg(&tests);
-    } else {
-        slt.args(files.iter().map(|file| tests.join(file)));
+    fs::create_dir_all(&scratch).context("creating the scratch folder")?;
+    let postgres = Postgres::start(&scratch, 0)?;
+    for topology in [ONE_NODE, TINY_RANGES] {
+        run_on(binary, &topology, &corpora, files, &postgres, &scratch.join(format!("{}", topology.nodes)))?;
     }
-    let outcome = run(&mut slt);
-    cluster.stop()?;
-    fs::remove_dir_all(&scratch).context("removing the scratch folder")?;
-    outcome
+    drop(postgres);
+    fs::remove_dir_all(&scratch).context("removing the scratch folder")
+}
+
+fn run_on(
+    binary: &Path,
+    topology: &Topology,
+    corpora: &Path,
+    files: &[String],
+    postgres: &Postgres,
+    scratch: &Path,
+) -> Result {
+    let tests = corpora.join("sqlite-slt/test");
+    let options = Options { binary, dir: scratch, nodes: topology.nodes, base_port: None, flags: topology.flags };
+    let cluster = Cluster::start(&options)?;
+    let slt = || {
+        let mut slt = Command::new(target_dir().join("release/slt"));
+        slt.args(["--server", &cluster.sql_addresses(), "--beside", &format!("127.0.0.1:{}", postgres.port)]);
+        slt.args(["--jobs", JOBS]);
+        slt
+    };
+    if files.is_empty() {
+        println!("Own SQL files on {} …", topology.name);
+        run(slt().arg("--strict").arg(root().join("sqllogictest/slt")))?;
+    }
+    println!("SQLite corpus on {}, beside {} …", topology.name, postgres.version);
+    let mut corpus = slt();
+    corpus.arg("--root").arg(&tests).arg("--known-failures").arg(corpora.join("sqlite-slt-postgres15-fails.tsv"));
+    if files.is_empty() {
+        corpus.arg(&tests);
+    } else {
+        corpus.args(files.iter().map(|file| tests.join(file)));
+    }
+    run(&mut corpus)?;
+    cluster.stop()
 }

@@ -18,8 +18,7 @@ pub struct Arguments {
 pub fn run_tests(arguments: &Arguments) -> Result {
     if !arguments.corpus_only.is_empty() {
         let binary = demo::build()?;
-        corpus::run_on(&binary, &corpus::ONE_NODE, &arguments.corpus_only)?;
-        return corpus::run_on(&binary, &corpus::TINY_RANGES, &arguments.corpus_only);
+        return corpus::run_all(&binary, &arguments.corpus_only);
     }
     let started = Instant::now();
     let step = |name: &str| println!("\n=== {name} ({:.0} s) ===", started.elapsed().as_secs_f64());
@@ -36,8 +35,7 @@ pub fn run_tests(arguments: &Arguments) -> Result {
     chaos::run_on(&binary, &chaos::Arguments::short())?;
     if !arguments.without_corpus {
         step("SQLite corpus");
-        corpus::run_on(&binary, &corpus::ONE_NODE, &[])?;
-        corpus::run_on(&binary, &corpus::TINY_RANGES, &[])?;
+        corpus::run_all(&binary, &[])?;
     }
     step("done");
     Ok(())

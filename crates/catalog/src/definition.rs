@@ -86,9 +86,14 @@ fn is_atom(text: &str) -> bool {
 fn column_list(table: &Table, ids: impl Iterator<Item = ColumnId>) -> String {
     let names = ids.map(|id| {
         let position = table.column_position(id).expect("an index is dropped with the last of its columns");
-        quote_identifier(&table.columns[position].name)
+        key_name(&table.columns[position])
     });
     names.collect::<Vec<_>>().join(", ")
+}
+
+/// A key column's name; what an index over an expression has computed is named by the expression.
+fn key_name(column: &crate::Column) -> String {
+    if column.hidden { column.name.clone() } else { quote_identifier(&column.name) }
 }
 
 fn include_clause(table: &Table, index: &Index) -> String {
@@ -104,7 +109,7 @@ pub fn index_column(table: &Table, index: &Index, place: usize) -> Option<String
     let columns = index.columns.iter().map(|it| it.column).chain(index.included.iter().copied());
     let id = columns.into_iter().nth(place.checked_sub(1)?)?;
     let position = table.column_position(id)?;
-    Some(quote_identifier(&table.columns[position].name))
+    Some(key_name(&table.columns[position]))
 }
 
 #[must_use]

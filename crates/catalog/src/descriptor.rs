@@ -101,6 +101,8 @@ pub struct Check {
     pub name: String,
     pub expr: String,
     pub columns: Vec<ColumnId>,
+    /// Holds of every row; NOT VALID of new ones only.
+    pub validated: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +123,10 @@ pub struct ForeignKey {
     pub referenced_columns: Vec<ColumnId>,
     pub on_delete: ReferentialAction,
     pub on_update: ReferentialAction,
+    pub validated: bool,
+    pub deferrable: bool,
+    /// Checked when the transaction commits, and not at the end of each statement.
+    pub initially_deferred: bool,
 }
 
 /// Statistics of one column, from ANALYZE.
@@ -154,6 +160,8 @@ pub struct Table {
     pub indexes: Vec<Index>,
     pub checks: Vec<Check>,
     pub foreign_keys: Vec<ForeignKey>,
+    /// Ids of the tables whose foreign keys refer to this one; itself among them.
+    pub referenced_by: Vec<u32>,
     pub next_column: ColumnId,
     pub next_index: IndexId,
     /// TRUNCATE gives the table new storage by moving this id; the rows live under it.
@@ -188,6 +196,11 @@ impl Table {
     #[must_use]
     pub fn column_named(&self, name: &str) -> Option<(usize, &Column)> {
         self.columns.iter().enumerate().find(|(_, column)| column.name == name && !column.hidden)
+    }
+
+    /// Positions of these columns.
+    pub fn positions<'a>(&'a self, columns: &'a [ColumnId]) -> impl Iterator<Item = usize> + 'a {
+        columns.iter().map(|id| self.column_position(*id).expect("a key is dropped with the last of its columns"))
     }
 
     /// Positions of an index's key columns.

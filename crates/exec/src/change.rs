@@ -12,7 +12,7 @@ use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
 use crate::{
     context::ExecContext,
     error::{from_entry, from_kv},
-    eval::{eval_batch, eval_row},
+    eval::eval_batch,
     operator::Operator,
     row_write::{TableWriter, fit_row, returning, table_types},
 };
@@ -89,14 +89,16 @@ impl InsertOperator {
         }
         let mut both = existing.clone();
         both.extend(row);
+        let types = table_types(&table);
+        let both = Batch::from_rows(&[&types[..], &types[..]].concat(), &[both]);
         if let Some(filter) = &update.filter
-            && eval_row(filter, &both, &ctx.scope())?.as_bool() != Some(true)
+            && eval_batch(filter, &both, ctx).await?.get_datum(0).as_bool() != Some(true)
         {
             return Ok(None);
         }
         let mut new = existing.clone();
         for (position, expr) in &update.assignments {
-            new[*position] = eval_row(expr, &both, &ctx.scope())?;
+            new[*position] = eval_batch(expr, &both, ctx).await?.get_datum(0);
         }
         fit_row(&table, &mut new)?;
         self.writer.prepare(&mut new, ctx)?;

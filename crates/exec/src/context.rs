@@ -13,6 +13,7 @@ use types::{Datum, SqlError, SqlResult};
 
 pub use crate::cancel::{CancelFlag, CancelReason};
 use crate::eval::EvalScope;
+pub use crate::foreign::ForeignQueue;
 use crate::memory::MemoryBudget;
 pub use crate::operators::cte::{Ctes, complete as complete_cte};
 pub use crate::sequence::SequenceState;
@@ -60,6 +61,8 @@ pub struct ExecContext<'a> {
     /// Rows inserted, updated or deleted.
     pub affected: u64,
     pub subqueries: SubqueryCache,
+    /// What the changes so far owe to foreign keys.
+    pub foreign: ForeignQueue,
 }
 
 impl<'a> ExecContext<'a> {

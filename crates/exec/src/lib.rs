@@ -17,6 +17,8 @@ pub mod context;
 pub mod ddl;
 pub mod error;
 pub mod eval;
+pub mod foreign;
+mod internal;
 pub mod memory;
 pub mod operator;
 mod operators;
@@ -31,7 +33,9 @@ mod tests;
 mod vectorized;
 mod volatility;
 
-pub use context::{CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, NodeStats, SequenceState, VirtualTables};
+pub use context::{
+    CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SequenceState, VirtualTables,
+};
 pub use error::{CATALOG_CHANGED, kv_error};
 pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar};
 pub use memory::{MemoryBudget, Reservation};

@@ -105,6 +105,7 @@ impl Builder {
                 let (left, right) = (self.build(left)?, self.build(right)?);
                 Box::new(SetOp::new(*kind, *all, left, right, types))
             }
+            Node::Finish { input, ctes } => Box::new(cte::Finish::new(self.build(input)?, ctes.clone())),
             Node::CteScan { cte } => Box::new(cte::CteScan::new(*cte)),
             Node::RecursiveUnion { cte, base, step, all } => {
                 let base = self.build(base)?;

@@ -192,8 +192,23 @@ impl TableWriter {
                 }
             }
             self.put_entries(row, ctx)?;
+            self.note_new(None, row, ctx);
         }
         Ok(())
+    }
+
+    /// Notes what a new row, or a new version of one, owes to the rows it refers to.
+    fn note_new(&self, old: Option<&[Datum]>, row: &[Datum], ctx: &mut ExecContext<'_>) {
+        for &key in &self.rules.references {
+            ctx.foreign.referring(&self.table, key, old, row);
+        }
+    }
+
+    /// Notes what referring rows are owed by one that is going, or changing.
+    fn note_old(&self, old: &[Datum], new: Option<&[Datum]>, ctx: &mut ExecContext<'_>) {
+        for reference in &self.rules.referenced_by {
+            ctx.foreign.referenced(&self.table, reference, old, new);
+        }
     }
 
     pub fn put_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
@@ -207,6 +222,7 @@ impl TableWriter {
     }
 
     pub fn delete(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.note_old(row, None, ctx);
         for index in 0..self.codecs.len() {
             if self.is_in(index, row, ctx)? {
                 let key = self.codecs[index].encode_key(row);
@@ -256,6 +272,8 @@ impl TableWriter {
                 ctx.txn()?.put(key, value);
             }
         }
+        self.note_old(old, Some(new), ctx);
+        self.note_new(Some(old), new, ctx);
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! Sequences: counters outside of transactions, as PostgreSQL has it: a value once given is used up.
 //!
 //! ```text
-//! /Table/3/1/<id>   how many increments were given out, as a counter
+//! /Table/3/1/<id>   how far the next value lies from the start
 //! ```
-//! The value for the n-th increment is start + n * increment; `setval` moves the counter.
+//! A value is taken by adding the increment; `setval` moves the counter. A counter at 0 has given nothing out.
 
 use keys::{IndexId, Key, TableId, keyspace};
 use plan::SequenceOp;
@@ -85,13 +85,14 @@ impl SequenceState {
                 Ok(Datum::Int(value))
             }
             SequenceOp::Position => {
-                let count = db.increment(&sequence_key(id), 0).await.map_err(from_kv)?;
+                let past = db.increment(&sequence_key(id), 0).await.map_err(from_kv)?;
                 let bound = if sequence.increment > 0 { sequence.max } else { sequence.min };
-                Ok(Datum::Int(value_at(sequence, (count - 1).max(0)).unwrap_or(bound)))
+                let given = if past == 0 { sequence.increment } else { past };
+                Ok(Datum::Int(value_at(sequence, given).unwrap_or(bound)))
             }
             SequenceOp::IsCalled => {
-                let count = db.increment(&sequence_key(id), 0).await.map_err(from_kv)?;
-                Ok(Datum::Bool(count > 0))
+                let past = db.increment(&sequence_key(id), 0).await.map_err(from_kv)?;
+                Ok(Datum::Bool(past != 0))
             }
             SequenceOp::LastVal => unreachable!("answered above"),
         }
@@ -99,25 +100,19 @@ impl SequenceState {
 }
 
 async fn next_value(sequence: &Sequence, db: &kv::Db) -> SqlResult<i64> {
-    let count = db.increment(&sequence_key(sequence.id), 1).await.map_err(from_kv)?;
-    value_at(sequence, count - 1)
+    let past = db.increment(&sequence_key(sequence.id), sequence.increment).await.map_err(from_kv)?;
+    value_at(sequence, past)
 }
 
-/// The value after so many steps.
-fn value_at(sequence: &Sequence, steps: i64) -> SqlResult<i64> {
-    let value = i128::from(sequence.start) + i128::from(steps) * i128::from(sequence.increment);
+/// The value that was given when the counter came to stand here.
+fn value_at(sequence: &Sequence, past: i64) -> SqlResult<i64> {
+    let value = i128::from(sequence.start) + i128::from(past) - i128::from(sequence.increment);
     let (min, max) = (i128::from(sequence.min), i128::from(sequence.max));
     if (min..=max).contains(&value) {
         return Ok(value as i64);
     }
     if sequence.cycle {
-        // After the end it goes round from the other end.
-        let step = i128::from(sequence.increment.unsigned_abs());
-        let span = (max - min) / step + 1;
-        let (from, past) =
-            if sequence.increment > 0 { (min, (value - max - 1) / step) } else { (max, (min - value - 1) / step) };
-        let offset = (past % span) * step;
-        return Ok(if sequence.increment > 0 { from + offset } else { from - offset } as i64);
+        return Ok(in_cycle(sequence, value) as i64);
     }
     let (which, bound) =
         if sequence.increment > 0 { ("maximum", sequence.max) } else { ("minimum", sequence.min) };
@@ -127,13 +122,49 @@ fn value_at(sequence: &Sequence, steps: i64) -> SqlResult<i64> {
     ))
 }
 
-/// Moves the counter so that the next value follows `value`, or is it.
-pub(crate) async fn set_value(sequence: &Sequence, value: i64, is_called: bool, db: &kv::Db) -> SqlResult<()> {
-    let steps = (i128::from(value) - i128::from(sequence.start)) / i128::from(sequence.increment);
-    let wanted = i64::try_from(steps + i128::from(is_called))
+/// A value past one end as one after the other end.
+fn in_cycle(sequence: &Sequence, value: i128) -> i128 {
+    let (min, max) = (i128::from(sequence.min), i128::from(sequence.max));
+    if (min..=max).contains(&value) {
+        return value;
+    }
+    let step = i128::from(sequence.increment.unsigned_abs());
+    let span = (max - min) / step + 1;
+    if sequence.increment > 0 {
+        min + ((value - max - 1) / step % span) * step
+    } else {
+        max - ((min - value - 1) / step % span) * step
+    }
+}
+
+/// The value that follows the last one under another increment; before any was given out, the first.
+pub(crate) async fn next_after(sequence: &Sequence, increment: i64, db: &kv::Db) -> SqlResult<i128> {
+    let past = db.increment(&sequence_key(sequence.id), 0).await.map_err(from_kv)?;
+    let next = i128::from(sequence.start) + i128::from(past);
+    if past == 0 {
+        return Ok(next);
+    }
+    let (step, min, max) = (i128::from(sequence.increment), i128::from(sequence.min), i128::from(sequence.max));
+    let last = next - step;
+    // Past the end nothing was given: the counter went on at every attempt, unless it goes round.
+    let beyond = if step > 0 { (last - max).max(0) } else { (min - last).max(0) };
+    let attempts = (beyond + step.abs() - 1) / step.abs();
+    let last = if sequence.cycle { in_cycle(sequence, last) } else { last - attempts * step };
+    Ok(last + i128::from(increment))
+}
+
+/// Moves the counter so that `next` comes next.
+pub(crate) async fn set_next(sequence: &Sequence, next: i128, db: &kv::Db) -> SqlResult<()> {
+    let wanted = i64::try_from(next - i128::from(sequence.start))
         .map_err(|_| SqlError::new(SqlState::NumericValueOutOfRange, "setval: value out of range"))?;
     let key = sequence_key(sequence.id);
     let now = db.increment(&key, 0).await.map_err(from_kv)?;
-    db.increment(&key, wanted - now).await.map_err(from_kv)?;
+    db.increment(&key, wanted.wrapping_sub(now)).await.map_err(from_kv)?;
     Ok(())
+}
+
+/// Moves the counter so that the next value follows `value`, or is it.
+pub(crate) async fn set_value(sequence: &Sequence, value: i64, is_called: bool, db: &kv::Db) -> SqlResult<()> {
+    let step = if is_called { i128::from(sequence.increment) } else { 0 };
+    set_next(sequence, i128::from(value) + step, db).await
 }

@@ -97,6 +97,7 @@ pub(crate) async fn run_with(
         stats: None,
         affected: 0,
         subqueries: SubqueryCache::default(),
+        foreign: crate::context::ForeignQueue::default(),
     };
     let mut operator = build(plan)?;
     let mut rows = Vec::new();

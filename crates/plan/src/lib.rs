@@ -26,13 +26,14 @@ use catalog::CatalogSnapshot;
 use sqlparser::ast;
 use types::{Formatting, SqlResult, SqlType};
 
-pub use bind::bind_stored_expr;
+pub use bind::{bind_assigned, bind_stored_expr, column_default, row_rules};
 pub use expr::{AggregateCall, Comparison, Expr, SequenceOp, SortKey, Subquery, SubqueryKind, TruthTest};
-pub use parse::{ParsedStatement, parse};
+pub use parse::{ParsedStatement, parse, rename_column};
 pub use plan::{JoinKind, Node, Plan, PlanColumn};
 pub use statement::{Ddl, PreparedPlan, StatementKind, Utility};
 
 use bind::Binder;
+use parse::Body;
 use logical::{Rel, RelNode};
 
 /// What planning depends on besides the text.
@@ -54,21 +55,28 @@ pub struct PlanContext<'a> {
 /// # Errors
 /// What PostgreSQL reports before it begins to execute: unknown names, types that do not fit, misplaced clauses.
 pub fn plan_statement(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
-    match &statement.ast {
-        ast::Statement::Query(_)
-        | ast::Statement::Insert(_)
-        | ast::Statement::Update(_)
-        | ast::Statement::Delete(_) => plan_query(statement, context),
-        _ => bind_statements::bind(statement, context),
+    match &statement.body {
+        Body::Standard(
+            query @ (ast::Statement::Query(_)
+            | ast::Statement::Insert(_)
+            | ast::Statement::Update(_)
+            | ast::Statement::Delete(_)),
+        ) => plan_query(query, statement, context),
+        Body::Standard(other) => bind_statements::bind(other, statement, context),
+        Body::Own(own) => bind_statements::bind_own(own, context),
     }
 }
 
-fn plan_query(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+fn plan_query(
+    query: &ast::Statement,
+    statement: &ParsedStatement,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
     let source = Some(statement.source.clone());
     let (rel, mut binder) =
         Binder::bind_with(context, source, optimize_rel, |binder| {
-            binder.overriding = statement.overriding;
-            binder.bind_statement(&statement.ast)
+            binder.extras = statement.extras.clone();
+            binder.bind_statement(query)
         })?;
     let ctes = binder.take_ctes();
     let is_write = |node: &RelNode| {
@@ -76,7 +84,10 @@ fn plan_query(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResu
     };
     let writes = is_write(&rel.node) || ctes.iter().any(|cte| is_write_plan(&cte.node));
     let columns = rel.columns.clone();
-    let plan = optimize_rel(rel, context)?;
+    let mut plan = optimize_rel(rel, context)?;
+    if writes {
+        plan = finish(plan, &ctes);
+    }
     Ok(PreparedPlan {
         kind: StatementKind::Query { plan, writes },
         params: binder.param_types(),
@@ -85,6 +96,13 @@ fn plan_query(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResu
         catalog_version: context.catalog.version(),
         tag: statement.tag(),
     })
+}
+
+/// A statement that changes data, with what its end asks for.
+fn finish(plan: Plan, ctes: &[std::sync::Arc<Plan>]) -> Plan {
+    let ctes = ctes.iter().enumerate().filter(|(_, cte)| is_write_plan(&cte.node)).map(|(number, _)| number).collect();
+    let (columns, estimate) = (plan.columns.clone(), plan.estimate);
+    Plan { node: Node::Finish { input: Box::new(plan), ctes }, columns, estimate }
 }
 
 fn is_write_plan(node: &Node) -> bool {

@@ -7,15 +7,20 @@
 //! The parser behind it accepts several dialects at once; what it accepts and PostgreSQL does not is refused when the
 //! statement is bound.
 
+pub(crate) mod extras;
+pub(crate) mod own;
+
 use std::sync::Arc;
 
 use sqlparser::ast::{self, Spanned};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 use types::{SqlError, SqlResult, SqlState};
 
+use extras::Extras;
+use own::Own;
 use crate::parse_cursor;
 
 /// Deeper nesting than this is refused with 54001, before it can exhaust a thread's stack.
@@ -27,23 +32,23 @@ const CHAIN_LIMIT: usize = 4000;
 /// One statement of a query string.
 #[derive(Clone, Debug)]
 pub struct ParsedStatement {
-    pub(crate) ast: ast::Statement,
+    pub(crate) body: Body,
     /// The statement's own text, without the semicolon.
     pub text: String,
     /// Where `text` begins in the whole string, in bytes.
     pub offset: usize,
     /// The whole string, for positions.
     pub(crate) source: Arc<str>,
-    pub(crate) overriding: Option<Overriding>,
-    /// `ALTER TABLE … SPLIT AT VALUES …`: the VALUES, which the parser behind this does not read there.
-    pub(crate) split_at: Option<Box<ast::Query>>,
+    /// What the parser behind this does not read.
+    pub(crate) extras: Extras,
 }
 
-/// `INSERT … OVERRIDING SYSTEM|USER VALUE`, which the parser behind this does not read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overriding {
-    System,
-    User,
+/// A statement as it was read.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Standard(ast::Statement),
+    /// By this crate's own reader.
+    Own(Own),
 }
 
 impl ParsedStatement {
@@ -51,25 +56,32 @@ impl ParsedStatement {
     #[must_use]
     pub fn is_transaction_control(&self) -> bool {
         matches!(
-            self.ast,
-            ast::Statement::StartTransaction { .. }
-                | ast::Statement::Commit { .. }
-                | ast::Statement::Rollback { .. }
-                | ast::Statement::Savepoint { .. }
-                | ast::Statement::ReleaseSavepoint { .. }
+            self.body,
+            Body::Standard(
+                ast::Statement::StartTransaction { .. }
+                    | ast::Statement::Commit { .. }
+                    | ast::Statement::Rollback { .. }
+                    | ast::Statement::Savepoint { .. }
+                    | ast::Statement::ReleaseSavepoint { .. }
+            )
         )
     }
 
     /// Ends a transaction block, or goes back to a savepoint: permitted in a failed transaction.
     #[must_use]
     pub fn ends_failed_transaction(&self) -> bool {
-        matches!(self.ast, ast::Statement::Commit { .. } | ast::Statement::Rollback { .. })
+        matches!(self.body, Body::Standard(ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }))
     }
 
     /// The first words of the command tag.
     #[must_use]
     pub fn tag(&self) -> &'static str {
-        match &self.ast {
+        let statement = match &self.body {
+            Body::Own(Own::Copy(_)) => return "COPY",
+            Body::Own(_) => return "",
+            Body::Standard(statement) => statement,
+        };
+        match statement {
             ast::Statement::Query(query) => query_tag(&query.body),
             ast::Statement::Insert(_) => "INSERT",
             ast::Statement::Update(_) => "UPDATE",
@@ -81,7 +93,6 @@ impl ParsedStatement {
             ast::Statement::Savepoint { .. } => "SAVEPOINT",
             ast::Statement::ReleaseSavepoint { .. } => "RELEASE",
             ast::Statement::Explain { .. } => "EXPLAIN",
-            ast::Statement::Copy { .. } => "COPY",
             _ => "",
         }
     }
@@ -115,22 +126,13 @@ pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
         let piece = &piece[first..=last];
         let start = lines.byte(piece[0].span.start);
         let end = lines.byte(piece[piece.len() - 1].span.end).min(sql.len());
-        let (piece, values) = take_split_at(piece);
-        let split_at = match values {
-            None => None,
-            Some(values) => match parse_one(&dialect, values, sql)?.0 {
-                ast::Statement::Query(query) => Some(query),
-                _ => return Err(near("SPLIT", None)),
-            },
-        };
-        let (ast, overriding) = parse_one(&dialect, &piece, sql)?;
+        let (body, extras) = parse_one(&dialect, piece, sql)?;
         statements.push(ParsedStatement {
-            split_at,
-            ast,
+            body,
             text: sql[start..end].to_owned(),
             offset: start,
             source: Arc::clone(&source),
-            overriding,
+            extras,
         });
     }
     Ok(statements)
@@ -150,27 +152,46 @@ pub(crate) fn parse_expr(sql: &str) -> SqlResult<ast::Expr> {
     }
 }
 
+/// An expression's text with a column renamed. Functions and types that have its old name keep theirs.
+#[must_use]
+pub fn rename_column(text: &str, from: &str, to: &str) -> String {
+    let dialect = PostgreSqlDialect {};
+    let Ok(mut tokens) = Tokenizer::new(&dialect, text).tokenize() else { return text.to_owned() };
+    for at in 0..tokens.len() {
+        let is_open = |token: &Token| matches!(token, Token::LParen);
+        let next = tokens[at + 1..].iter().find(|token| !matches!(token, Token::Whitespace(_)));
+        let before = tokens[..at].iter().rev().find(|token| !matches!(token, Token::Whitespace(_)));
+        let is_other = next.is_some_and(is_open) || matches!(before, Some(Token::DoubleColon));
+        if let Token::Word(word) = &mut tokens[at] {
+            let is_column = match word.quote_style {
+                Some(_) => word.value == from,
+                None => word.value.to_lowercase() == from,
+            };
+            if is_column && !is_other {
+                tokens[at] = Token::make_word(to, Some('"'));
+            }
+        }
+    }
+    tokens.iter().map(ToString::to_string).collect()
+}
+
 fn parse_one(
     dialect: &PostgreSqlDialect,
     piece: &[TokenWithSpan],
     sql: &str,
-) -> SqlResult<(ast::Statement, Option<Overriding>)> {
+) -> SqlResult<(Body, Extras)> {
     check_chains(piece)?;
-    let (mut tokens, overriding) = take_overriding(simplify_lock_clauses(piece));
-    let end = piece[piece.len() - 1].span.end;
+    let mut tokens = simplify_lock_clauses(piece);
+    let extras = extras::take(&mut tokens).map_err(|error| syntax_error(sql, piece, &error))?;
     if let Some(fetch) = parse_cursor::fetch(&tokens) {
         let fetch = fetch.map_err(|unexpected| match unexpected {
             Some(token) => near(&source_text(sql, &token), Some(position_of(sql, token.span.start))),
             None => end_of_input(sql),
         })?;
-        return Ok((parse_cursor::to_statement(fetch), None));
+        return Ok((Body::Standard(parse_cursor::to_statement(fetch)), extras));
     }
+    let mut may_be_own = false;
     match tokens.first().map(|token| (keyword(token), token.span)) {
-        // COPY FROM STDIN wants to see its end.
-        Some((Keyword::COPY, _)) => {
-            switch_to_boolean(&mut tokens);
-            tokens.push(TokenWithSpan::new(Token::SemiColon, Span::new(end, end)));
-        }
         // VACUUM's options change nothing here; what is left is the table, if one is named.
         Some((Keyword::VACUUM | Keyword::ANALYZE, _)) => drop_maintenance_options(&mut tokens),
         // `TABLE t` is `SELECT * FROM t`; the parser knows it inside of queries only.
@@ -178,51 +199,34 @@ fn parse_one(
             let words = [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")];
             tokens.splice(0..1, words.map(|token| TokenWithSpan::new(token, span)));
         }
-        _ => {}
+        Some((Keyword::SELECT | Keyword::INSERT | Keyword::UPDATE | Keyword::DELETE | Keyword::WITH, _)) | None => {}
+        Some((first, _)) => {
+            may_be_own = true;
+            // So that the reader can step back token by token.
+            tokens.retain(is_significant);
+            if first == Keyword::CREATE {
+                own::order_identity_options(&mut tokens);
+            }
+        }
     }
     let mut parser =
         Parser::new(dialect).with_recursion_limit(NESTING_LIMIT).with_tokens_with_locations(tokens);
-    let statement = parser.parse_statement().map_err(|error| syntax_error(sql, piece, &error))?;
+    let own = if may_be_own { own::read(&mut parser) } else { None };
+    let body = match own {
+        Some(own) => own.map(Body::Own),
+        None => {
+            while parser.index() > 0 {
+                parser.prev_token();
+            }
+            parser.parse_statement().map(Body::Standard)
+        }
+    };
+    let body = body.map_err(|error| syntax_error(sql, piece, &error))?;
     while parser.consume_token(&Token::SemiColon) {}
     let rest = parser.peek_token();
     match rest.token {
-        Token::EOF => Ok((statement, overriding)),
+        Token::EOF => Ok((body, extras)),
         ref token => Err(near(&token.to_string(), Some(position_of(sql, rest.span.start)))),
-    }
-}
-
-/// Takes `SPLIT AT VALUES …` off an ALTER TABLE, leaving a statement that the parser can read.
-fn take_split_at(piece: &[TokenWithSpan]) -> (Vec<TokenWithSpan>, Option<&[TokenWithSpan]>) {
-    let significant: Vec<usize> = (0..piece.len()).filter(|at| is_significant(&piece[*at])).collect();
-    let word = |at: usize, text: &str| {
-        matches!(&piece[at].token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
-    };
-    let is_alter = significant.len() > 3 && word(significant[0], "alter") && word(significant[1], "table");
-    for window in significant.windows(3) {
-        if is_alter && word(window[0], "split") && word(window[1], "at") && word(window[2], "values") {
-            let span = piece[window[0]].span;
-            let mut kept = piece[..window[0]].to_vec();
-            let rename = [Token::make_keyword("RENAME"), Token::make_keyword("TO"), Token::make_word("split", Some('"'))];
-            kept.extend(rename.map(|token| TokenWithSpan::new(token, span)));
-            return (kept, Some(&piece[window[2]..]));
-        }
-    }
-    (piece.to_vec(), None)
-}
-
-/// COPY's switches may be on and off; the parser knows true and false.
-fn switch_to_boolean(tokens: &mut [TokenWithSpan]) {
-    let switches: Vec<usize> = (0..tokens.len()).filter(|at| is_significant(&tokens[*at])).collect();
-    for pair in switches.windows(2) {
-        let named = matches!(keyword(&tokens[pair[0]]), Keyword::FREEZE | Keyword::HEADER);
-        let value = match &tokens[pair[1]].token {
-            Token::Word(word) if word.value.eq_ignore_ascii_case("on") => "TRUE",
-            Token::Word(word) if word.value.eq_ignore_ascii_case("off") => "FALSE",
-            _ => continue,
-        };
-        if named {
-            tokens[pair[1]].token = Token::make_keyword(value);
-        }
     }
 }
 
@@ -327,29 +331,6 @@ fn simplify_lock_clauses(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
         }
     }
     piece.iter().zip(dropped).filter(|(_, dropped)| !dropped).map(|(token, _)| token.clone()).collect()
-}
-
-/// Takes OVERRIDING … VALUE out of an INSERT.
-fn take_overriding(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, Option<Overriding>) {
-    let word = |token: &TokenWithSpan, text: &str| {
-        matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
-    };
-    let significant: Vec<usize> = (0..tokens.len()).filter(|at| is_significant(&tokens[*at])).collect();
-    for window in significant.windows(3) {
-        if !word(&tokens[window[0]], "overriding") || !word(&tokens[window[2]], "value") {
-            continue;
-        }
-        let overriding = if word(&tokens[window[1]], "system") {
-            Overriding::System
-        } else if word(&tokens[window[1]], "user") {
-            Overriding::User
-        } else {
-            continue;
-        };
-        tokens.drain(window[0]..=window[2]);
-        return (tokens, Some(overriding));
-    }
-    (tokens, None)
 }
 
 /// Byte offsets of the lines of a text.

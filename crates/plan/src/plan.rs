@@ -125,6 +125,18 @@ pub struct RowRules {
     pub checks: Vec<(String, Expr)>,
     /// For each index, its predicate if it is partial.
     pub predicates: Vec<Option<Expr>>,
+    /// Foreign keys of the table that a new row is checked against, by their place in `Table::foreign_keys`.
+    pub references: Vec<usize>,
+    /// Foreign keys of others that refer to the table.
+    pub referenced_by: Vec<Reference>,
+}
+
+/// A foreign key seen from the table it refers to.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    pub from: Arc<Table>,
+    /// Its place in the referring table's foreign keys.
+    pub key: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -285,6 +297,9 @@ pub enum Node {
     Insert(Insert),
     Update(Update),
     Delete(Delete),
+    /// The end of a statement that changes data: WITH queries that change some run to their end, read or not, and
+    /// foreign keys are looked at.
+    Finish { input: Box<Plan>, ctes: Vec<usize> },
     /// Locks the rows of a query that is no plain scan, by their primary keys in the input's columns.
     Append { inputs: Vec<Plan> },
 }

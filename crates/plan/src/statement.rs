@@ -88,7 +88,10 @@ pub struct IndexSpec {
 
 #[derive(Clone, Debug)]
 pub struct IndexColumnSpec {
+    /// Of an expression: how it is shown.
     pub name: String,
+    /// An expression's text, and what stands for it in the index's own name.
+    pub expr: Option<(String, String)>,
     pub descending: bool,
     pub nulls_first: Option<bool>,
 }
@@ -98,6 +101,23 @@ pub struct CheckSpec {
     pub name: Option<String>,
     pub expr: String,
     pub columns: Vec<String>,
+    /// NOT VALID: rows that are there are not looked at.
+    pub not_valid: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct ForeignKeySpec {
+    pub name: Option<String>,
+    pub columns: Vec<String>,
+    /// `None`: the table that is being made.
+    pub referenced_table: Option<u32>,
+    /// Empty: the primary key.
+    pub referenced_columns: Vec<String>,
+    pub on_delete: ReferentialAction,
+    pub on_update: ReferentialAction,
+    pub not_valid: bool,
+    pub deferrable: bool,
+    pub initially_deferred: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -108,13 +128,20 @@ pub struct CreateTable {
     pub columns: Vec<ColumnSpec>,
     pub indexes: Vec<IndexSpec>,
     pub checks: Vec<CheckSpec>,
+    pub foreign_keys: Vec<ForeignKeySpec>,
     /// CREATE TABLE AS: rows to insert, of `columns`' types.
     pub source: Option<Plan>,
 }
 
 #[derive(Clone, Debug)]
 pub enum AlterTable {
-    AddColumn { column: ColumnSpec, indexes: Vec<IndexSpec>, checks: Vec<CheckSpec>, if_not_exists: bool },
+    AddColumn {
+        column: ColumnSpec,
+        indexes: Vec<IndexSpec>,
+        checks: Vec<CheckSpec>,
+        foreign_keys: Vec<ForeignKeySpec>,
+        if_not_exists: bool,
+    },
     DropColumn { name: String, if_exists: bool, cascade: bool },
     SetDefault { column: String, expr: Option<String> },
     SetNotNull { column: String },
@@ -123,8 +150,14 @@ pub enum AlterTable {
     SetType { column: String, ty: SqlType, using: Option<String> },
     DropIdentity { column: String, if_exists: bool },
     AddIdentity { column: String, always: bool, options: SequenceOptions },
+    /// SET GENERATED and the options of the sequence.
+    SetIdentity { column: String, always: Option<bool>, options: SequenceOptions },
+    /// A generated column keeps its values and becomes an ordinary one.
+    DropExpression { column: String, if_exists: bool },
     AddIndex(IndexSpec),
     AddCheck(CheckSpec),
+    AddForeignKey(ForeignKeySpec),
+    ValidateConstraint { name: String },
     DropConstraint { name: String, if_exists: bool, cascade: bool },
     RenameColumn { from: String, to: String },
     RenameConstraint { from: String, to: String },
@@ -133,8 +166,6 @@ pub enum AlterTable {
     OwnerTo(String),
     /// SPLIT AT VALUES: each row is a prefix of the primary key.
     SplitAt(Vec<Vec<Datum>>),
-    /// Storage parameters and the like: accepted, nothing to do here.
-    Accepted,
 }
 
 /// A change of the catalog. Names are resolved to ids where the object must exist.
@@ -162,14 +193,18 @@ pub enum Ddl {
         or_replace: bool,
     },
     RenameRelation { id: u32, to: String },
+    MoveRelation { id: u32, schema: u32 },
+    OwnRelation { id: u32, owner: String },
     CreateSequence { schema: u32, name: String, if_not_exists: IfExists, options: SequenceOptions },
     AlterSequence { id: u32, options: SequenceOptions },
     Truncate { tables: Vec<Arc<Table>>, restart_identity: bool, cascade: bool },
     CreateRole { name: String, options: RoleOptions, if_not_exists: IfExists },
     AlterRole { name: String, options: RoleOptions },
     DropRole { names: Vec<String>, if_exists: IfExists },
-    /// COMMENT ON, GRANT, REVOKE and others that are accepted with nothing to do.
     Comment { relation: u32, column: Option<String>, text: Option<String> },
+    /// IF EXISTS of what does not; the notice that says so.
+    Skipped(String),
+    /// Storage parameters and others with nothing to do here.
     Accepted,
 }
 
@@ -252,6 +287,8 @@ pub enum Utility {
         columns: Vec<usize>,
         /// A value for every other column, over no row; for given ones NULL stands here.
         defaults: Vec<Expr>,
+        /// Rows for which it is not true are passed over.
+        filter: Option<Expr>,
         row_rules: RowRules,
         options: CopyOptions,
     },

@@ -64,7 +64,7 @@ fn node(plan: &Plan, depth: usize, options: ExplainOptions, out: &mut Vec<String
         }
         Node::Apply { left, right, .. } => ("Nested Loop".into(), vec![left, right]),
         Node::Filter { input, .. } => ("Filter".into(), vec![input]),
-        Node::Project { input, .. } => return node(input, depth, options, out),
+        Node::Project { input, .. } | Node::Finish { input, .. } => return node(input, depth, options, out),
         Node::ProjectSet { input, .. } => ("ProjectSet".into(), vec![input]),
         Node::Aggregate { input, groups, .. } => {
             (if groups.is_empty() { "Aggregate" } else { "HashAggregate" }.into(), vec![input])

@@ -95,6 +95,9 @@ struct NamedSavepoint {
     change: Option<CatalogChange>,
     settings: Settings,
     portals: u64,
+    /// How much there was to do after the commit.
+    garbage: usize,
+    splits: usize,
 }
 
 /// A named statement.
@@ -620,6 +623,7 @@ impl Session {
             stats: None,
             affected: 0,
             subqueries: exec::SubqueryCache::default(),
+            foreign: exec::ForeignQueue::default(),
         };
         // Only reads and locks are cut short here; a commit is never left half way.
         let outcome = tokio::select! {
@@ -652,11 +656,12 @@ impl Session {
             (self.database, self.user, self.settings.search_path.clone(), self.user_name.clone());
         let formatting = self.settings.formatting.clone();
         let catalog_store = self.engine.catalog.clone();
+        let host = self.session_host();
         let block = self.block.as_mut().expect("a block is open when DDL runs");
         block.txn.begin_statement();
         let mut change = block.change.take().unwrap_or_else(|| CatalogChange::new(&base));
         let mut notices = Vec::new();
-        let bind = |text: &str, table: &Arc<catalog::Table>, change: &CatalogChange| {
+        let planning = |change: &CatalogChange, body: &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>| {
             let catalog = change.snapshot();
             let host = CatalogView {
                 catalog: Arc::new(catalog.clone()),
@@ -682,7 +687,25 @@ impl Session {
                 eval: &eval,
                 formatting: &formatting,
             };
-            plan::bind_stored_expr(text, table, &context)
+            body(&context)
+        };
+        let catalog_view = CatalogView {
+            catalog: base.clone(),
+            database,
+            search_path: search_path.clone(),
+            user: user_name.clone(),
+        };
+        let session_tables = SessionTables { host: &host, database, user, began: block.began };
+        let tables = StatementTables::new(&self.engine.catalog, &catalog_view, session_tables);
+        let mut run_formatting = formatting.clone();
+        run_formatting.now = block.began;
+        run_formatting.oid_names = Some(Arc::new(catalog_view.clone()));
+        let eval = EvalContext {
+            transaction_timestamp: block.began,
+            statement_timestamp: SessionHost::now_micros(&self.engine.clock),
+            formatting: &run_formatting,
+            host: &host,
+            catalog: &catalog_view,
         };
         let outcome = exec::ddl::execute(
             ddl,
@@ -695,13 +718,18 @@ impl Session {
                 garbage: &mut block.garbage,
                 splits: &mut block.splits,
                 notices: &mut notices,
-                bind: &bind,
+                planning: &planning,
+                eval: &eval,
+                sequences: &mut self.sequences,
+                virtual_tables: &tables,
+                memory: MemoryBudget::new(STATEMENT_MEMORY),
+                cancel: self.cancel.clone(),
             },
         )
         .await;
         block.change = Some(change);
-        for notice in notices {
-            self.notice(sink, Severity::Notice, SqlState::SuccessfulCompletion, &notice);
+        for (code, notice) in notices {
+            self.notice(sink, Severity::Notice, code, &notice);
         }
         let made = outcome?;
         if let (plan::Ddl::CreateTable(create), Some(table)) = (ddl, made)
@@ -767,7 +795,15 @@ impl Session {
                 let (settings, portals) = (self.settings.clone(), self.portals.mark());
                 let block = self.in_block("SAVEPOINT")?;
                 let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
-                block.savepoints.push(NamedSavepoint { name: name.clone(), savepoint, change, settings, portals });
+                block.savepoints.push(NamedSavepoint {
+                    name: name.clone(),
+                    savepoint,
+                    change,
+                    settings,
+                    portals,
+                    garbage: block.garbage.len(),
+                    splits: block.splits.len(),
+                });
                 done("SAVEPOINT")
             }
             Utility::ReleaseSavepoint(name) => {
@@ -853,11 +889,11 @@ impl Session {
                     }
                 }
             }
-            Utility::CopyFrom { table, columns, defaults, row_rules, options } => {
+            Utility::CopyFrom { table, columns, defaults, filter, row_rules, options } => {
                 if self.block.is_none() {
                     self.open_block(false);
                 }
-                let copy = CopyIn::new(table, columns, defaults, row_rules, options);
+                let copy = CopyIn::new(table, columns, defaults, filter.as_ref(), row_rules, options);
                 Ok(Completion::CopyIn(Box::new(copy)))
             }
             Utility::CopyTo { plan: source, options } => {
@@ -1033,6 +1069,9 @@ impl Session {
         // A statement that was cut short may have taken the check of the catalog with it.
         self.engine.catalog.pin(&mut block.txn, &block.snapshot);
         block.change.clone_from(&target.change);
+        // What was dropped since is there again: its storage must not be cleared.
+        block.garbage.truncate(target.garbage);
+        block.splits.truncate(target.splits);
         block.failed = false;
         self.settings = target.settings.clone();
         self.portals.forget_since(target.portals);

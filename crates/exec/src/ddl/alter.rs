@@ -2,87 +2,14 @@
 
 use std::sync::Arc;
 
-use catalog::{
-    ColumnDefault, Descriptor, Relation, Role, Table,
-    row::{EntryReader, IndexCodec},
-};
-use kv::{Read, ScanOptions, See};
-use plan::statement::{AlterTable, RoleOptions, SequenceOptions};
-use types::{Datum, SqlError, SqlResult, SqlState};
+use catalog::{Column, ColumnDefault, Descriptor, Relation, Role, Table, row::IndexCodec};
+use plan::statement::{AlterTable, ColumnSpec, IndexSpec, RoleOptions, SequenceOptions};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
-    DdlContext, build_column, build_index, create::{bind_all, build_check}, index_name, index_span, new_sequence,
+    DdlContext, build_column, build_index, constraint, index_name, new_sequence,
+    rewrite::{contains_nulls, for_each_row, has_rows, rewrite},
 };
-use crate::{
-    error::{from_entry, from_kv},
-    eval::{EvalScope, eval_row},
-};
-
-/// Entries for every row of the table, in an index that is new; duplicates are 23505.
-pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let codec = IndexCodec::new(table, &table.indexes[index]);
-    let predicate = match &table.indexes[index].predicate {
-        Some(text) => Some((ctx.bind)(text, table, ctx.change)?),
-        None => None,
-    };
-    let mut last: Option<keys::Key> = None;
-    let mut entries = Vec::new();
-    for_each_row(table, ctx, |row, scope| {
-        if let Some(predicate) = &predicate
-            && eval_row(predicate, row, scope)?.as_bool() != Some(true)
-        {
-            return Ok(());
-        }
-        let (key, value) = codec.encode(row);
-        entries.push((key, value, row.to_vec()));
-        Ok(())
-    })
-    .await?;
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
-    let writer = crate::row_write::TableWriter::new(table, &plan::plan::RowRules::default());
-    for (key, value, row) in entries {
-        if last.as_ref() == Some(&key) {
-            let error = writer.violation(index, &row);
-            let name = &table.indexes[index].name;
-            return Err(SqlError::new(SqlState::UniqueViolation, format!("could not create unique index \"{name}\""))
-                .with_detail(error.into_fields().detail.unwrap_or_default().replace("already exists", "is duplicated")));
-        }
-        ctx.txn.put(key.clone(), value);
-        last = Some(key);
-    }
-    ctx.txn.check_size().map_err(from_kv)
-}
-
-async fn for_each_row(
-    table: &Arc<Table>,
-    ctx: &mut DdlContext<'_>,
-    mut each: impl FnMut(&[Datum], &EvalScope<'_>) -> SqlResult<()>,
-) -> SqlResult<()> {
-    let all: Vec<usize> = (0..table.columns.len()).collect();
-    let reader = EntryReader::new(table, table.primary(), &all);
-    let mut rest = Some(IndexCodec::new(table, table.primary()).span());
-    let formatting = types::Formatting::default();
-    let eval = builtins::EvalContext {
-        transaction_timestamp: 0,
-        statement_timestamp: 0,
-        formatting: &formatting,
-        host: &builtins::NoHost,
-        catalog: &builtins::NoCatalog,
-    };
-    let scope = EvalScope { params: &[], outer: &[], eval: &eval };
-    while let Some(span) = rest {
-        let read = Read { see: See::Now, ..Read::default() };
-        let options = ScanOptions { read, max_rows: 4096, ..ScanOptions::default() };
-        let page = ctx.txn.scan(&span, options).await.map_err(from_kv)?;
-        rest = page.resume;
-        for (key, value) in page.rows.iter() {
-            let mut row = vec![Datum::Null; all.len()];
-            reader.read_datums(key, value, &mut row).map_err(from_entry)?;
-            each(&row, &scope)?;
-        }
-    }
-    Ok(())
-}
 
 pub(super) async fn table(table: &Arc<Table>, actions: &[AlterTable], ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     for action in actions {
@@ -92,7 +19,7 @@ pub(super) async fn table(table: &Arc<Table>, actions: &[AlterTable], ctx: &mut 
     Ok(())
 }
 
-fn no_column(table: &Table, name: &str) -> SqlError {
+pub(super) fn no_column(table: &Table, name: &str) -> SqlError {
     SqlError::new(
         SqlState::UndefinedColumn,
         format!("column \"{name}\" of relation \"{}\" does not exist", table.name),
@@ -103,13 +30,13 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
     let mut changed = (**table).clone();
     let position = |name: &str| table.column_named(name).map(|(at, _)| at).ok_or_else(|| no_column(table, name));
     match action {
-        AlterTable::AddColumn { column, indexes, checks, if_not_exists } => {
+        AlterTable::AddColumn { column, indexes, checks, foreign_keys, if_not_exists } => {
             if changed.column_named(&column.name).is_some() {
                 if *if_not_exists {
-                    ctx.notice(format!(
-                        "column \"{}\" of relation \"{}\" already exists, skipping",
-                        column.name, table.name
-                    ));
+                    ctx.exists_already(
+                        SqlState::DuplicateColumn,
+                        format_args!("column \"{}\" of relation \"{}\"", column.name, table.name),
+                    );
                     return Ok(());
                 }
                 return Err(SqlError::new(
@@ -117,75 +44,36 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
                     format!("column \"{}\" of relation \"{}\" already exists", column.name, table.name),
                 ));
             }
-            let mut made = build_column(&mut changed, column, &mut Vec::new(), ctx).await?;
-            let nullable = made.nullable;
-            let constant = match &made.default {
-                Some(ColumnDefault::Expr(text)) => {
-                    let bound = (ctx.bind)(text, table, ctx.change)?;
-                    constant_value(&bound, &made.ty)?
-                }
-                _ => None,
-            };
-            if let Some(value) = &constant {
-                made.missing = value.clone();
-            }
-            let needs_rewrite = made.default.is_some() && constant.is_none();
-            changed.columns.push(made);
-            for spec in checks {
-                let oid = ctx.new_ids(1).await?;
-                let check = build_check(&changed, spec, oid);
-                changed.checks.push(check);
-            }
-            ctx.put_table(changed);
-            let now = ctx.table(table.id)?;
-            bind_all(&now, ctx)?;
-            let mut row_count = 0_u64;
-            for_each_row(&now, ctx, |_, _| {
-                row_count += 1;
-                Ok(())
-            })
-            .await?;
-            if needs_rewrite && row_count > 0 {
-                return Err(SqlError::not_supported("adding a column with a default that is not constant to a table with rows"));
-            }
-            if !nullable && constant.is_none() && row_count > 0 {
-                return Err(SqlError::new(
-                    SqlState::NotNullViolation,
-                    format!("column \"{}\" of relation \"{}\" contains null values", column.name, table.name),
-                ));
-            }
+            add_column(table, column, ctx).await?;
             for spec in indexes {
-                super::create::index(&now, spec, false, ctx).await?;
+                add_index(&ctx.table(table.id)?, spec, ctx).await?;
+            }
+            for spec in checks {
+                constraint::add_check(&ctx.table(table.id)?, spec, ctx).await?;
+            }
+            for spec in foreign_keys {
+                constraint::add_foreign_key(&ctx.table(table.id)?, spec, ctx).await?;
             }
         }
-        AlterTable::DropColumn { name, if_exists, .. } => {
-            let Some((at, column)) = table.column_named(name) else {
-                if *if_exists {
-                    ctx.notice(format!("column \"{name}\" of relation \"{}\" does not exist, skipping", table.name));
-                    return Ok(());
-                }
-                return Err(no_column(table, name));
-            };
-            let id = column.id;
-            if table.primary().columns.iter().any(|key| key.column == id) {
-                return Err(SqlError::not_supported("dropping a column of the primary key"));
-            }
-            for index in table.indexes.iter().filter(|index| {
-                index.columns.iter().any(|key| key.column == id) || index.included.contains(&id)
-            }) {
-                ctx.garbage.push(index_span(table, index.id));
-            }
-            changed.indexes.retain(|index| {
-                !index.columns.iter().any(|key| key.column == id) && !index.included.contains(&id)
-            });
-            changed.checks.retain(|check| !check.columns.contains(&id));
-            changed.columns.remove(at);
-            ctx.put_table(changed);
+        AlterTable::DropColumn { name, if_exists, cascade } => {
+            constraint::drop_column(table, name, *if_exists, *cascade, ctx).await?;
         }
         AlterTable::SetDefault { column, expr } => {
             let at = position(column)?;
+            let refuse = |kind: &str| {
+                SqlError::new(
+                    SqlState::SyntaxError,
+                    format!("column \"{column}\" of relation \"{}\" is {kind} column", table.name),
+                )
+            };
+            match &changed.columns[at].default {
+                Some(ColumnDefault::Identity { .. }) => return Err(refuse("an identity")),
+                Some(ColumnDefault::Stored(_)) => return Err(refuse("a generated")),
+                Some(ColumnDefault::Expr(_)) | None => {}
+            }
             changed.columns[at].default = expr.clone().map(ColumnDefault::Expr);
             ctx.put_table(changed);
+            super::create::bind_all(&ctx.table(table.id)?, ctx)?;
         }
         AlterTable::SetNotNull { column } => {
             let at = position(column)?;
@@ -196,10 +84,7 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
             })
             .await?;
             if has_null {
-                return Err(SqlError::new(
-                    SqlState::NotNullViolation,
-                    format!("column \"{column}\" of relation \"{}\" contains null values", table.name),
-                ));
+                return Err(contains_nulls(table, column));
             }
             changed.columns[at].nullable = false;
             ctx.put_table(changed);
@@ -218,24 +103,56 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
         }
         AlterTable::SetType { column, ty, using } => {
             let at = position(column)?;
-            let old = table.columns[at].ty;
-            // Widening changes no stored byte; anything else would rewrite the table.
-            let widens = old.same_base(ty) || (old.is_integer() && ty.is_integer() && old.typlen() <= ty.typlen());
-            if !widens || using.is_some() {
-                return Err(SqlError::not_supported(format!("changing column \"{column}\" from {old} to {ty}")));
-            }
-            changed.columns[at].ty = *ty;
+            set_type(table, at, *ty, using.as_deref(), ctx).await?;
+        }
+        AlterTable::DropIdentity { column, if_exists } => {
+            let at = position(column)?;
+            let Some(ColumnDefault::Identity { sequence, .. }) = changed.columns[at].default else {
+                return not_identity(table, column, *if_exists, ctx);
+            };
+            changed.columns[at].default = None;
+            ctx.change.remove(ctx.txn, sequence);
             ctx.put_table(changed);
         }
-        AlterTable::DropIdentity { column, .. } => {
+        AlterTable::DropExpression { column, if_exists } => {
             let at = position(column)?;
-            if let Some(ColumnDefault::Identity { sequence, .. }) = changed.columns[at].default.take() {
-                ctx.change.remove(ctx.txn, sequence);
+            if !matches!(changed.columns[at].default, Some(ColumnDefault::Stored(_))) {
+                let text = format!("column \"{column}\" of relation \"{}\" is not a stored generated column", table.name);
+                if *if_exists {
+                    ctx.notice(format!("{text}, skipping"));
+                    return Ok(());
+                }
+                return Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, text));
             }
+            changed.columns[at].default = None;
             ctx.put_table(changed);
+        }
+        AlterTable::SetIdentity { column, always, options } => {
+            let at = position(column)?;
+            let Some(ColumnDefault::Identity { sequence, always: before }) = changed.columns[at].default else {
+                return not_identity(table, column, false, ctx);
+            };
+            changed.columns[at].default =
+                Some(ColumnDefault::Identity { sequence, always: always.unwrap_or(before) });
+            ctx.put_table(changed);
+            super::sequence::alter(sequence, options, ctx).await?;
         }
         AlterTable::AddIdentity { column, always, options } => {
             let at = position(column)?;
+            let refuse = |text: &str| {
+                SqlError::new(
+                    SqlState::ObjectNotInPrerequisiteState,
+                    format!("column \"{column}\" of relation \"{}\" {text}", table.name),
+                )
+            };
+            match &table.columns[at] {
+                column if column.nullable => return Err(refuse("must be declared NOT NULL before identity can be added")),
+                Column { default: Some(ColumnDefault::Identity { .. }), .. } => {
+                    return Err(refuse("is already an identity column"));
+                }
+                Column { default: Some(_), .. } => return Err(refuse("already has a default value")),
+                _ => {}
+            }
             let id = ctx.new_ids(1).await?;
             let name = ctx.free_name(table.schema, &[&table.name, column, "seq"], &[]);
             let owned = Some((table.id, table.columns[at].id));
@@ -245,73 +162,32 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
             changed.columns[at].default = Some(ColumnDefault::Identity { sequence: id, always: *always });
             ctx.put_table(changed);
         }
-        AlterTable::AddIndex(spec) if spec.primary => add_primary_key(table, spec, ctx).await?,
-        AlterTable::AddIndex(spec) => super::create::index(table, spec, false, ctx).await?,
-        AlterTable::AddCheck(spec) => {
-            let oid = ctx.new_ids(1).await?;
-            let check = build_check(&changed, spec, oid);
-            let (name, text) = (check.name.clone(), check.expr.clone());
-            changed.checks.push(check);
-            ctx.put_table(changed);
-            let now = ctx.table(table.id)?;
-            bind_all(&now, ctx)?;
-            let bound = (ctx.bind)(&text, &now, ctx.change)?;
-            let mut violated = false;
-            for_each_row(&now, ctx, |row, scope| {
-                violated |= eval_row(&bound, row, scope)?.as_bool() == Some(false);
-                Ok(())
-            })
-            .await?;
-            if violated {
-                return Err(SqlError::new(
-                    SqlState::CheckViolation,
-                    format!("check constraint \"{name}\" of relation \"{}\" is violated by some row", table.name),
-                ));
-            }
-        }
-        AlterTable::DropConstraint { name, if_exists, .. } => {
-            if let Some(at) = changed.checks.iter().position(|check| check.name == *name) {
-                changed.checks.remove(at);
-            } else if let Some(at) =
-                changed.indexes.iter().position(|index| index.constraint.is_some() && index.name == *name)
-            {
-                if at == 0 {
-                    return Err(SqlError::not_supported("dropping a primary key"));
-                }
-                ctx.garbage.push(index_span(table, changed.indexes[at].id));
-                changed.indexes.remove(at);
-            } else if *if_exists {
-                ctx.notice(format!("constraint \"{name}\" of relation \"{}\" does not exist, skipping", table.name));
-                return Ok(());
-            } else {
-                return Err(SqlError::new(
-                    SqlState::UndefinedObject,
-                    format!("constraint \"{name}\" of relation \"{}\" does not exist", table.name),
-                ));
-            }
-            ctx.put_table(changed);
+        AlterTable::AddIndex(spec) => add_index(table, spec, ctx).await?,
+        AlterTable::AddCheck(spec) => constraint::add_check(table, spec, ctx).await?,
+        AlterTable::AddForeignKey(spec) => constraint::add_foreign_key(table, spec, ctx).await?,
+        AlterTable::ValidateConstraint { name } => constraint::validate(table, name, ctx).await?,
+        AlterTable::DropConstraint { name, if_exists, cascade } => {
+            constraint::drop_constraint(table, name, *if_exists, *cascade, ctx).await?;
         }
         AlterTable::RenameColumn { from, to } => {
-            let at = position(from)?;
+            let (at, _) = table.column_named(from).ok_or_else(|| {
+                SqlError::new(SqlState::UndefinedColumn, format!("column \"{from}\" does not exist"))
+            })?;
             if table.column_named(to).is_some() {
                 return Err(SqlError::new(
                     SqlState::DuplicateColumn,
                     format!("column \"{to}\" of relation \"{}\" already exists", table.name),
                 ));
             }
-            let id = table.columns[at].id;
-            let in_text = table.checks.iter().any(|check| check.columns.contains(&id))
-                || table.indexes.iter().any(|index| index.predicate.is_some())
-                || table.columns.iter().any(|column| matches!(column.default, Some(ColumnDefault::Stored(_))));
-            if in_text {
-                return Err(SqlError::not_supported("renaming a column that a check, predicate or generated column may name"));
-            }
+            rename_in_texts(&mut changed, from, to);
             changed.columns[at].name.clone_from(to);
             ctx.put_table(changed);
         }
         AlterTable::RenameConstraint { from, to } => {
             if let Some(check) = changed.checks.iter_mut().find(|check| check.name == *from) {
                 check.name.clone_from(to);
+            } else if let Some(key) = changed.foreign_keys.iter_mut().find(|key| key.name == *from) {
+                key.name.clone_from(to);
             } else if let Some(index) =
                 changed.indexes.iter_mut().find(|index| index.constraint.is_some() && index.name == *from)
             {
@@ -325,18 +201,8 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
             ctx.put_table(changed);
         }
         AlterTable::RenameTo(to) => rename_relation(table.id, to, ctx)?,
-        AlterTable::SetSchema(schema) => {
-            ctx.check_name_free(*schema, &table.name)?;
-            changed.schema = *schema;
-            ctx.put_table(changed);
-        }
-        AlterTable::OwnerTo(name) => {
-            let role = ctx.change.snapshot().role(name).cloned().ok_or_else(|| {
-                SqlError::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist"))
-            })?;
-            changed.owner = role.id;
-            ctx.put_table(changed);
-        }
+        AlterTable::SetSchema(schema) => move_relation(table.id, *schema, ctx)?,
+        AlterTable::OwnerTo(name) => own_relation(table.id, name, ctx)?,
         AlterTable::SplitAt(rows) => {
             let codec = IndexCodec::new(table, table.primary());
             for row in rows {
@@ -353,9 +219,105 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
                 ctx.splits.push(key.into());
             }
         }
-        AlterTable::Accepted => {}
     }
     Ok(())
+}
+
+fn not_identity(table: &Table, column: &str, if_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let text = format!("column \"{column}\" of relation \"{}\" is not an identity column", table.name);
+    if if_exists {
+        ctx.notice(format!("{text}, skipping"));
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, text))
+}
+
+async fn add_index(table: &Arc<Table>, spec: &IndexSpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    if spec.primary { add_primary_key(table, spec, ctx).await } else { super::create::index(table, spec, false, ctx).await }
+}
+
+/// A new column. One whose old rows all have the same value touches no row; others move the table.
+async fn add_column(table: &Arc<Table>, spec: &ColumnSpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let mut changed = (**table).clone();
+    let mut made = build_column(&mut changed, spec, &mut Vec::new(), ctx).await?;
+    let constant = match &made.default {
+        None => Some(Datum::Null),
+        Some(ColumnDefault::Expr(text)) => constant_value(&ctx.bind(text, table)?, &made.ty)?,
+        Some(_) => None,
+    };
+    match constant {
+        Some(value) => {
+            let lacks_value = value.is_null() && !made.nullable;
+            made.missing = value;
+            changed.columns.push(made);
+            ctx.put_table(changed);
+            super::create::bind_all(&ctx.table(table.id)?, ctx)?;
+            if lacks_value && has_rows(table, ctx).await? {
+                return Err(contains_nulls(table, &spec.name));
+            }
+            Ok(())
+        }
+        None => {
+            changed.columns.push(made);
+            rewrite(table, changed, None, ctx).await
+        }
+    }
+}
+
+async fn set_type(
+    table: &Arc<Table>,
+    at: usize,
+    ty: SqlType,
+    using: Option<&str>,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    let column = &table.columns[at];
+    let mut changed = (**table).clone();
+    changed.columns[at].ty = ty;
+    let is_key = table.indexes.iter().any(|index| index.columns.iter().any(|key| key.column == column.id));
+    if is_key && !ty.key_encodable() {
+        return Err(SqlError::new(
+            SqlState::UndefinedObject,
+            format!("data type {ty} has no default operator class for access method \"btree\""),
+        ));
+    }
+    // Widening changes no stored byte.
+    let same = column.ty.same_base(&ty) && (ty.typmod() < 0 || ty.typmod() == column.ty.typmod());
+    let widens = same || (column.ty.is_integer() && ty.is_integer() && column.ty.typlen() <= ty.typlen());
+    if widens && using.is_none() {
+        ctx.put_table(changed);
+        return super::create::bind_all(&ctx.table(table.id)?, ctx);
+    }
+    let text = using.map_or_else(|| crate::internal::quoted(&column.name), str::to_owned);
+    let converted = ctx.plan(|context| plan::bind_assigned(&text, table, &column.name, ty, context));
+    let converted = converted.map_err(|error| match (error.code(), using) {
+        (SqlState::DatatypeMismatch, None) => SqlError::new(
+            SqlState::DatatypeMismatch,
+            format!("column \"{}\" cannot be cast automatically to type {ty}", column.name),
+        )
+        .with_hint(format!("You might need to specify \"USING {}::{ty}\".", super::quote(&column.name))),
+        (SqlState::DatatypeMismatch, Some(_)) => SqlError::new(
+            SqlState::DatatypeMismatch,
+            format!("result of USING clause for column \"{}\" cannot be cast automatically to type {ty}", column.name),
+        )
+        .with_hint("You might need to add an explicit cast."),
+        _ => error,
+    })?;
+    // The value of rows from before ADD COLUMN is written out by the move.
+    changed.columns[at].missing = Datum::Null;
+    rewrite(table, changed, Some((column.id, converted)), ctx).await
+}
+
+/// A column's new name in the expressions that the table keeps as text.
+fn rename_in_texts(table: &mut Table, from: &str, to: &str) {
+    let rename = |text: &mut String| *text = plan::rename_column(text, from, to);
+    table.checks.iter_mut().for_each(|check| rename(&mut check.expr));
+    table.indexes.iter_mut().filter_map(|index| index.predicate.as_mut()).for_each(rename);
+    for column in &mut table.columns {
+        if let Some(ColumnDefault::Stored(text)) = &mut column.default {
+            rename(text);
+        }
+    }
 }
 
 /// A table's rows move under their new key; the hidden row id goes.
@@ -370,9 +332,9 @@ async fn add_primary_key(
             format!("multiple primary keys for table \"{}\" are not allowed", table.name),
         ));
     }
-    let ids = ctx.new_ids(3).await?;
+    let ids = ctx.new_ids(2).await?;
     let mut changed = (**table).clone();
-    let hidden = table.columns.iter().position(|column| column.hidden);
+    let hidden = table.columns.iter().position(|column| column.hidden && column.default.is_none());
     for wanted in &spec.columns {
         let Some(column) = changed.columns.iter_mut().find(|column| column.name == wanted.name) else {
             return Err(no_column(table, &wanted.name));
@@ -384,49 +346,10 @@ async fn add_primary_key(
     let spec = plan::statement::IndexSpec { constraint: true, ..spec.clone() };
     let primary = build_index(&mut changed, &spec, name, ids, ids + 1)?;
     changed.indexes[0] = primary;
-    // New storage: every entry is under another key, and the old ones are garbage when this commits.
-    changed.storage = ids + 2;
     if let Some(hidden) = hidden {
         changed.columns.remove(hidden);
     }
-    let mut rows = Vec::new();
-    for_each_row(table, ctx, |row, _| {
-        let mut row = row.to_vec();
-        if let Some(hidden) = hidden {
-            row.remove(hidden);
-        }
-        rows.push(row);
-        Ok(())
-    })
-    .await?;
-    ctx.garbage.push(super::table_span(table));
-    ctx.put_table(changed);
-    let now = ctx.table(table.id)?;
-    let writer = crate::row_write::TableWriter::new(&now, &plan::plan::RowRules::default());
-    let codecs: Vec<IndexCodec> = now.indexes.iter().map(|index| IndexCodec::new(&now, index)).collect();
-    let mut seen = std::collections::HashSet::with_capacity(rows.len());
-    for row in rows {
-        if let Some(position) = codecs[0].key_positions().find(|&position| row[position].is_null()) {
-            return Err(SqlError::new(
-                SqlState::NotNullViolation,
-                format!("column \"{}\" of relation \"{}\" contains null values", now.columns[position].name, now.name),
-            ));
-        }
-        if !seen.insert(codecs[0].encode_key(&row)) {
-            let detail = writer.violation(0, &row).into_fields().detail.unwrap_or_default();
-            return Err(SqlError::new(
-                SqlState::UniqueViolation,
-                format!("could not create unique index \"{}\"", now.primary().name),
-            )
-            .with_detail(detail.replace("already exists", "is duplicated")));
-        }
-        for codec in &codecs {
-            let (key, value) = codec.encode(&row);
-            ctx.txn.put(key, value);
-        }
-        ctx.txn.flush_if_large().await.map_err(from_kv)?;
-    }
-    Ok(())
+    rewrite(table, changed, None, ctx).await
 }
 
 /// The value of an expression that needs no row and no session.
@@ -440,38 +363,6 @@ fn constant_value(expr: &plan::Expr, ty: &types::SqlType) -> SqlResult<Option<Da
     }
 }
 
-pub(super) async fn sequence(id: u32, options: &SequenceOptions, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let Some(Relation::Sequence(old)) = ctx.change.snapshot().relation_by_id(id).cloned() else {
-        return Err(SqlError::new(SqlState::UndefinedTable, format!("sequence with OID {id} does not exist")));
-    };
-    let merged = SequenceOptions {
-        ty: options.ty.or(Some(old.ty)),
-        start: options.start.or(Some(old.start)),
-        increment: options.increment.or(Some(old.increment)),
-        min: options.min.or(Some(Some(old.min))),
-        max: options.max.or(Some(Some(old.max))),
-        cache: options.cache.or(Some(old.cache)),
-        cycle: options.cycle.or(Some(old.cycle)),
-        owned_by: None,
-        restart: None,
-    };
-    let mut made = new_sequence(id, old.schema, old.name.clone(), old.owner, &merged, old.owned_by)?;
-    match &options.owned_by {
-        None => {}
-        Some(None) => made.owned_by = None,
-        Some(Some((table, column))) => {
-            let table = ctx.table(*table)?;
-            let (_, column) = table.column_named(column).ok_or_else(|| no_column(&table, column))?;
-            made.owned_by = Some((table.id, column.id));
-        }
-    }
-    if let Some(restart) = options.restart {
-        crate::sequence::set_value(&made, restart.unwrap_or(made.start), false, ctx.store.db()).await?;
-    }
-    ctx.change.put(ctx.txn, Descriptor::Sequence(made));
-    Ok(())
-}
-
 pub(super) fn rename_relation(id: u32, to: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
     ctx.check_name_free(relation.schema(), to)?;
@@ -481,6 +372,43 @@ pub(super) fn rename_relation(id: u32, to: &str, ctx: &mut DdlContext<'_>) -> Sq
         Relation::Sequence(it) => Descriptor::Sequence(catalog::Sequence { name: to.into(), ..(*it).clone() }),
     };
     ctx.change.put(ctx.txn, renamed);
+    Ok(())
+}
+
+pub(super) fn move_relation(id: u32, schema: u32, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
+    if relation.schema() == schema {
+        return Ok(());
+    }
+    ctx.check_name_free(schema, relation.name())?;
+    let moved = match relation {
+        Relation::Table(it) => {
+            for index in it.indexes.iter().filter(|index| !index.name.is_empty()) {
+                ctx.check_name_free(schema, &index.name)?;
+            }
+            for sequence in super::drop::owned_sequences(it.id, ctx) {
+                move_relation(sequence, schema, ctx)?;
+            }
+            Descriptor::Table(Table { schema, ..(*it).clone() })
+        }
+        Relation::View(it) => Descriptor::View(catalog::View { schema, ..(*it).clone() }),
+        Relation::Sequence(it) => Descriptor::Sequence(catalog::Sequence { schema, ..(*it).clone() }),
+    };
+    ctx.change.put(ctx.txn, moved);
+    Ok(())
+}
+
+pub(super) fn own_relation(id: u32, owner: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
+    let owner = ctx.change.snapshot().role(owner).map(|role| role.id).ok_or_else(|| {
+        SqlError::new(SqlState::UndefinedObject, format!("role \"{owner}\" does not exist"))
+    })?;
+    let owned = match relation {
+        Relation::Table(it) => Descriptor::Table(Table { owner, ..(*it).clone() }),
+        Relation::View(it) => Descriptor::View(catalog::View { owner, ..(*it).clone() }),
+        Relation::Sequence(it) => Descriptor::Sequence(catalog::Sequence { owner, ..(*it).clone() }),
+    };
+    ctx.change.put(ctx.txn, owned);
     Ok(())
 }
 

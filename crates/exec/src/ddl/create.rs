@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 
+use builtins::Volatility;
 use catalog::{
-    Check, Column, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN, Relation, Role, Schema,
-    Table, View,
+    Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN, Relation,
+    Role, Schema, Table, View,
     descriptor::{DATABASE_OWNER_ROLE, FIRST_USER_ID},
 };
-use keys::{ColumnId, IndexId};
+use keys::ColumnId;
+use plan::Expr;
 use plan::statement::{CheckSpec, CreateTable, IndexSpec, RoleOptions, SequenceOptions};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
-use super::{DdlContext, build_column, build_index, index_name, is_index, new_sequence};
-use crate::ddl::alter::fill_index;
+use super::{
+    DdlContext, build_column, build_index, computed_column, constraint, index_name, is_index, new_sequence,
+    rewrite::{fill_index, rewrite},
+};
 
 pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
     if ctx.change.snapshot().name_owner(create.schema, &create.name).is_some() {
         if create.if_not_exists {
-            ctx.notice(format!("relation \"{}\" already exists, skipping", create.name));
+            ctx.exists_already(SqlState::DuplicateTable, format_args!("relation \"{}\"", create.name));
             return Ok(None);
         }
         ctx.check_name_free(create.schema, &create.name)?;
@@ -34,6 +38,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         indexes: Vec::new(),
         checks: Vec::new(),
         foreign_keys: Vec::new(),
+        referenced_by: Vec::new(),
         next_column: ColumnId::new(1),
         next_index: PRIMARY_INDEX,
         storage: id,
@@ -69,6 +74,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
     }
     next += 2;
     for spec in create.indexes.iter().filter(|spec| !spec.primary) {
+        add_computed(&mut table, spec, ctx)?;
         let name = index_name(spec, &table, &taken, ctx);
         if ctx.change.snapshot().name_owner(create.schema, &name).is_some() || taken.contains(&name) {
             return Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
@@ -84,15 +90,17 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         next += 1;
     }
     ctx.put_table(table);
-    let table = ctx.table(id)?;
-    bind_all(&table, ctx)?;
-    Ok(Some(table))
+    bind_all(&ctx.table(id)?, ctx)?;
+    for spec in &create.foreign_keys {
+        constraint::add_foreign_key(&ctx.table(id)?, spec, ctx).await?;
+    }
+    ctx.table(id).map(Some)
 }
 
 /// Every stored expression must bind against the table as it is now.
 pub(super) fn bind_all(table: &Arc<Table>, ctx: &DdlContext<'_>) -> SqlResult<()> {
     for check in &table.checks {
-        let bound = (ctx.bind)(&check.expr, table, ctx.change)?;
+        let bound = ctx.bind(&check.expr, table)?;
         if !bound.ty().same_base(&SqlType::Bool) {
             return Err(SqlError::new(
                 SqlState::DatatypeMismatch,
@@ -100,13 +108,15 @@ pub(super) fn bind_all(table: &Arc<Table>, ctx: &DdlContext<'_>) -> SqlResult<()
             ));
         }
     }
-    for predicate in table.indexes.iter().filter_map(|index| index.predicate.as_ref()) {
-        (ctx.bind)(predicate, table, ctx.change)?;
-    }
-    Ok(())
+    ctx.plan(|context| {
+        for position in 0..table.columns.len() {
+            plan::column_default(table, position, context)?;
+        }
+        plan::row_rules(table, context).map(drop)
+    })
 }
 
-fn add_row_id(table: &mut Table, oid: u32) {
+pub(super) fn add_row_id(table: &mut Table, oid: u32) {
     let id = table.next_column;
     table.next_column = id.next();
     table.columns.push(Column {
@@ -128,7 +138,7 @@ fn add_row_id(table: &mut Table, oid: u32) {
         predicate: None,
         constraint: None,
     });
-    table.next_index = IndexId::new(PRIMARY_INDEX.get() + 1);
+    table.next_index = table.next_index.max(PRIMARY_INDEX.next());
 }
 
 pub(super) fn build_check(table: &Table, spec: &CheckSpec, oid: u32) -> Check {
@@ -151,7 +161,7 @@ pub(super) fn build_check(table: &Table, spec: &CheckSpec, oid: u32) -> Check {
         .iter()
         .filter_map(|name| table.column_named(name).map(|(_, column)| column.id))
         .collect();
-    Check { oid, name, expr: spec.expr.clone(), columns }
+    Check { oid, name, expr: spec.expr.clone(), columns, validated: !spec.not_valid }
 }
 
 pub(super) async fn index(
@@ -164,19 +174,60 @@ pub(super) async fn index(
     let name = index_name(spec, &table, &[], ctx);
     if ctx.change.snapshot().name_owner(table.schema, &name).is_some() {
         if if_not_exists {
-            ctx.notice(format!("relation \"{name}\" already exists, skipping"));
+            ctx.exists_already(SqlState::DuplicateTable, format_args!("relation \"{name}\""));
             return Ok(());
         }
         ctx.check_name_free(table.schema, &name)?;
     }
     let oid = ctx.new_ids(2).await?;
     let mut changed = (*table).clone();
+    let computes = add_computed(&mut changed, spec, ctx)?;
     let index = build_index(&mut changed, spec, name, oid, oid + 1)?;
     changed.indexes.push(index);
+    if computes {
+        // The rows get the new column.
+        return rewrite(&table, changed, None, ctx).await;
+    }
     ctx.put_table(changed);
     let table = ctx.table(table.id)?;
     bind_all(&table, ctx)?;
     fill_index(&table, table.indexes.len() - 1, ctx).await
+}
+
+/// Hidden columns for the expressions of an index that the table does not hold yet; whether there were such.
+fn add_computed(table: &mut Table, spec: &IndexSpec, ctx: &DdlContext<'_>) -> SqlResult<bool> {
+    let mut computes = false;
+    for wanted in &spec.columns {
+        let Some((text, _)) = &wanted.expr else { continue };
+        if computed_column(table, text).is_some() {
+            continue;
+        }
+        let bound = ctx.bind(text, table)?;
+        let changes = bound.any(&mut |expr| match expr {
+            Expr::Call { builtin, .. } => builtin.volatility != Volatility::Immutable,
+            Expr::Sequence { .. } => true,
+            _ => false,
+        });
+        if changes {
+            return Err(SqlError::new(
+                SqlState::InvalidObjectDefinition,
+                "functions in index expression must be marked IMMUTABLE",
+            ));
+        }
+        let id = table.next_column;
+        table.next_column = id.next();
+        table.columns.push(Column {
+            id,
+            name: wanted.name.clone(),
+            ty: bound.ty(),
+            nullable: true,
+            default: Some(ColumnDefault::Stored(text.clone())),
+            missing: Datum::Null,
+            hidden: true,
+        });
+        computes = true;
+    }
+    Ok(computes)
 }
 
 pub(super) async fn database(name: &str, _owner: Option<&str>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
@@ -194,7 +245,7 @@ pub(super) async fn database(name: &str, _owner: Option<&str>, ctx: &mut DdlCont
 pub(super) async fn schema(name: &str, if_not_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     if ctx.change.snapshot().schema(ctx.database, name).is_some() {
         if if_not_exists {
-            ctx.notice(format!("schema \"{name}\" already exists, skipping"));
+            ctx.exists_already(SqlState::DuplicateSchema, format_args!("schema \"{name}\""));
             return Ok(());
         }
         return Err(SqlError::new(SqlState::DuplicateSchema, format!("schema \"{name}\" already exists")));
@@ -250,7 +301,7 @@ pub(super) async fn sequence(
 ) -> SqlResult<()> {
     if ctx.change.snapshot().name_owner(schema, name).is_some() {
         if if_not_exists {
-            ctx.notice(format!("relation \"{name}\" already exists, skipping"));
+            ctx.exists_already(SqlState::DuplicateTable, format_args!("relation \"{name}\""));
             return Ok(());
         }
         ctx.check_name_free(schema, name)?;

@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use catalog::{ColumnDefault, Descriptor, Relation, Table};
+use keys::ColumnId;
 use plan::statement::RelationKind;
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{DdlContext, index_span, relation_kind, table_span};
+use super::{
+    DdlContext,
+    constraint::{drop_foreign_keys, release_references},
+    index_span, relation_kind, table_span,
+};
 
 fn depends(name: &str, kind: &str, dependent: &str) -> SqlError {
     SqlError::new(
@@ -60,6 +65,11 @@ fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut DdlContext<
     }
     match &relation {
         Relation::Table(table) => {
+            let what = format!("table {}", table.name);
+            let alone: Vec<u32> = table.referenced_by.iter().copied().filter(|from| !together.contains(from)).collect();
+            let others = Table { referenced_by: alone, ..(**table).clone() };
+            release_references(&others, &what, &what, cascade, ctx, |_| true)?;
+            drop_foreign_keys(table.id, |_| true, ctx)?;
             ctx.garbage.push(table_span(table));
             for sequence in owned_sequences(table.id, ctx) {
                 ctx.change.remove(ctx.txn, sequence);
@@ -103,7 +113,7 @@ fn uses_sequence(default: Option<&ColumnDefault>, id: u32, name: &str) -> bool {
     }
 }
 
-fn owned_sequences(table: u32, ctx: &DdlContext<'_>) -> Vec<u32> {
+pub(super) fn owned_sequences(table: u32, ctx: &DdlContext<'_>) -> Vec<u32> {
     ctx.change
         .snapshot()
         .relations()
@@ -140,9 +150,16 @@ pub(super) fn indexes(
         ctx.garbage.push(index_span(&table, index.id));
         let mut changed = (*table).clone();
         changed.indexes.retain(|index| index.oid != *oid);
+        drop_unused_computed(&mut changed);
         ctx.put_table(changed);
     }
     Ok(())
+}
+
+/// Computed columns that no index is over any more; the rows keep their bytes until they are written again.
+pub(super) fn drop_unused_computed(table: &mut Table) {
+    let used: Vec<ColumnId> = table.indexes.iter().flat_map(|index| &index.columns).map(|key| key.column).collect();
+    table.columns.retain(|column| !column.hidden || column.default.is_none() || used.contains(&column.id));
 }
 
 pub(super) fn database(name: &str, if_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
@@ -226,9 +243,33 @@ pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>)
 }
 
 /// New storage under the same table: as quick for a large table as for an empty one, and transactional.
-pub(super) async fn truncate(tables: &[Arc<Table>], restart: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    for table in tables {
-        let table = ctx.table(table.id)?;
+pub(super) async fn truncate(
+    tables: &[Arc<Table>],
+    restart: bool,
+    cascade: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    let mut ids: Vec<u32> = tables.iter().map(|table| table.id).collect();
+    let mut at = 0;
+    while at < ids.len() {
+        let table = ctx.table(ids[at])?;
+        at += 1;
+        for from in table.referenced_by.iter().filter(|from| !ids.contains(from)).copied().collect::<Vec<_>>() {
+            let from = ctx.table(from)?;
+            if !cascade {
+                return Err(SqlError::not_supported("cannot truncate a table referenced in a foreign key constraint")
+                    .with_detail(format!("Table \"{}\" references \"{}\".", from.name, table.name))
+                    .with_hint(format!(
+                        "Truncate table \"{}\" at the same time, or use TRUNCATE ... CASCADE.",
+                        from.name
+                    )));
+            }
+            ctx.notice(format!("truncate cascades to table \"{}\"", from.name));
+            ids.push(from.id);
+        }
+    }
+    for id in ids {
+        let table = ctx.table(id)?;
         ctx.garbage.push(table_span(&table));
         let storage = ctx.new_ids(1).await?;
         let mut changed = (*table).clone();

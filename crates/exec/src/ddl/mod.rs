@@ -4,21 +4,29 @@
 //! seen whole or not at all. Storage that nothing names any more is cleared after the commit.
 
 mod alter;
+mod constraint;
 mod create;
 mod drop;
+mod rewrite;
+mod sequence;
 
 use std::sync::Arc;
 
+use builtins::EvalContext;
 use catalog::{
     CatalogChange, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint, NameOwner,
     Relation, Sequence, Table,
 };
 use keys::{ColumnId, IndexId, Span, keyspace};
 use kv::Txn;
+use plan::{Expr, PlanContext};
 use plan::statement::{ColumnSpec, Ddl, DefaultSpec, IndexSpec, SequenceOptions};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
+use crate::context::{CancelFlag, ExecContext, ForeignQueue, SequenceState, VirtualTables};
 use crate::error::from_kv;
+use crate::memory::MemoryBudget;
+use crate::subquery::SubqueryCache;
 
 /// What a DDL statement works with.
 pub struct DdlContext<'a> {
@@ -31,10 +39,20 @@ pub struct DdlContext<'a> {
     pub garbage: &'a mut Vec<Span>,
     /// Split points to apply once it has.
     pub splits: &'a mut Vec<keys::Key>,
-    pub notices: &'a mut Vec<String>,
-    /// Binds stored expressions over a table as it will be.
-    pub bind: &'a (dyn Fn(&str, &Arc<Table>, &CatalogChange) -> SqlResult<plan::Expr> + Send + Sync),
+    pub notices: &'a mut Vec<(SqlState, String)>,
+    /// Calls back with what planning against the catalog as it will be needs.
+    pub planning: &'a Planning<'a>,
+    /// For what must read and write rows.
+    pub eval: &'a EvalContext<'a>,
+    pub sequences: &'a mut SequenceState,
+    pub virtual_tables: &'a dyn VirtualTables,
+    pub memory: MemoryBudget,
+    pub cancel: CancelFlag,
 }
+
+/// See [`DdlContext::planning`].
+pub type Planning<'a> =
+    dyn Fn(&CatalogChange, &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>) -> SqlResult<()> + Send + Sync + 'a;
 
 /// Runs a statement; the rows of CREATE TABLE AS are inserted by the caller, into the table returned.
 pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
@@ -55,12 +73,14 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
             create::role(name, options, *if_not_exists, ctx).await?;
         }
         Ddl::AlterTable { table, actions } => alter::table(table, actions, ctx).await?,
-        Ddl::AlterSequence { id, options } => alter::sequence(*id, options, ctx).await?,
+        Ddl::AlterSequence { id, options } => sequence::alter(*id, options, ctx).await?,
         Ddl::AlterIndexRename { table, oid, to } => alter::rename_index(table, *oid, to, ctx)?,
         Ddl::AlterDatabaseRename { name, to } => alter::rename_database(name, to, ctx)?,
         Ddl::AlterSchemaRename { name, to } => alter::rename_schema(name, to, ctx)?,
         Ddl::AlterRole { name, options } => alter::role(name, options, ctx)?,
         Ddl::RenameRelation { id, to } => alter::rename_relation(*id, to, ctx)?,
+        Ddl::MoveRelation { id, schema } => alter::move_relation(*id, *schema, ctx)?,
+        Ddl::OwnRelation { id, owner } => alter::own_relation(*id, owner, ctx)?,
         Ddl::DropDatabase { name, if_exists } => drop::database(name, *if_exists, ctx)?,
         Ddl::DropSchema { names, if_exists, cascade } => drop::schemas(names, *if_exists, *cascade, ctx)?,
         Ddl::DropRelations { ids, missing, cascade, kind } => {
@@ -68,8 +88,11 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         }
         Ddl::DropIndexes { indexes, missing, .. } => drop::indexes(indexes, missing, ctx)?,
         Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx)?,
-        Ddl::Truncate { tables, restart_identity, .. } => drop::truncate(tables, *restart_identity, ctx).await?,
+        Ddl::Truncate { tables, restart_identity, cascade } => {
+            drop::truncate(tables, *restart_identity, *cascade, ctx).await?;
+        }
         Ddl::Comment { relation, column, text } => alter::comment(*relation, column.as_deref(), text.as_deref(), ctx)?,
+        Ddl::Skipped(notice) => ctx.notice(notice),
         Ddl::Accepted => {}
     }
     Ok(None)
@@ -77,7 +100,53 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
 
 impl DdlContext<'_> {
     fn notice(&mut self, text: impl Into<String>) {
-        self.notices.push(text.into());
+        self.notices.push((SqlState::SuccessfulCompletion, text.into()));
+    }
+
+    /// IF NOT EXISTS of what does; the code is that of the error it would be.
+    fn exists_already(&mut self, code: SqlState, what: impl std::fmt::Display) {
+        self.notices.push((code, format!("{what} already exists, skipping")));
+    }
+
+    /// Plans against the catalog as it is by now in this transaction.
+    fn plan<T>(&self, make: impl FnOnce(&PlanContext<'_>) -> SqlResult<T>) -> SqlResult<T> {
+        let (mut make, mut made) = (Some(make), None);
+        (self.planning)(self.change, &mut |context| {
+            if let Some(make) = make.take() {
+                made = Some(make(context)?);
+            }
+            Ok(())
+        })?;
+        Ok(made.expect("planning calls back or fails"))
+    }
+
+    /// A stored expression over a table as it will be.
+    fn bind(&self, text: &str, table: &Table) -> SqlResult<Expr> {
+        self.plan(|context| plan::bind_stored_expr(text, table, context))
+    }
+
+    /// Gives `body` what running a plan needs.
+    async fn with_exec<T>(&mut self, body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>) -> SqlResult<T> {
+        let catalog = Arc::new(self.change.snapshot().clone());
+        self.txn.begin_statement();
+        let mut exec = ExecContext {
+            txn: Some(&mut *self.txn),
+            params: &[],
+            eval: self.eval,
+            catalog: &catalog,
+            ctes: Default::default(),
+            cte_plans: &[],
+            outer: Vec::new(),
+            virtual_tables: self.virtual_tables,
+            sequences: &mut *self.sequences,
+            memory: self.memory.clone(),
+            cancel: self.cancel.clone(),
+            stats: None,
+            affected: 0,
+            subqueries: SubqueryCache::default(),
+            foreign: ForeignQueue::default(),
+        };
+        body(&mut exec).await
     }
 
     async fn new_ids(&self, count: usize) -> SqlResult<u32> {
@@ -115,12 +184,25 @@ impl DdlContext<'_> {
     }
 }
 
+/// The hidden column that holds an expression for indexes over it.
+fn computed_column<'t>(table: &'t Table, text: &str) -> Option<&'t Column> {
+    table
+        .columns
+        .iter()
+        .find(|column| column.hidden && matches!(&column.default, Some(ColumnDefault::Stored(known)) if known == text))
+}
+
 fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<IndexColumn>> {
     spec.columns
         .iter()
         .map(|wanted| {
-            let (_, column) = table.column_named(&wanted.name).ok_or_else(|| {
-                SqlError::new(SqlState::UndefinedColumn, format!("column \"{}\" does not exist", wanted.name))
+            let column = match &wanted.expr {
+                Some((text, _)) => computed_column(table, text),
+                None => table.column_named(&wanted.name).map(|(_, column)| column),
+            };
+            let column = column.ok_or_else(|| {
+                let named = if spec.constraint { " named in key" } else { "" };
+                SqlError::new(SqlState::UndefinedColumn, format!("column \"{}\"{named} does not exist", wanted.name))
             })?;
             if !column.ty.key_encodable() {
                 return Err(SqlError::new(
@@ -169,7 +251,8 @@ fn index_name(spec: &IndexSpec, table: &Table, taken: &[String], ctx: &DdlContex
     if spec.primary {
         return ctx.free_name(table.schema, &[&table.name, "pkey"], taken);
     }
-    let columns: Vec<&str> = spec.columns.iter().map(|column| column.name.as_str()).collect();
+    let columns = spec.columns.iter().map(|column| column.expr.as_ref().map_or(&*column.name, |(_, label)| label));
+    let columns: Vec<&str> = columns.collect();
     let mut parts = vec![table.name.as_str()];
     parts.extend(&columns);
     parts.push(if spec.constraint { "key" } else { "idx" });

@@ -69,7 +69,10 @@ async fn batch_of(cte: usize, at: usize, ctx: &mut ExecContext<'_>) -> SqlResult
             }
         };
         ctx.outer.push(Vec::new());
+        // The command tag counts what the statement itself changes.
+        let affected = ctx.affected;
         let pulled = operator.next(ctx).await;
+        ctx.affected = affected;
         ctx.outer.pop();
         let memory = ctx.memory.reservation();
         let run = ctx.ctes.run(cte);
@@ -93,6 +96,34 @@ pub async fn complete(cte: usize, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         at += 1;
     }
     Ok(())
+}
+
+/// The end of a statement that changes data.
+pub(crate) struct Finish {
+    input: Option<BoxOperator>,
+    ctes: Vec<usize>,
+}
+
+impl Finish {
+    pub(crate) fn new(input: BoxOperator, ctes: Vec<usize>) -> Self {
+        Self { input: Some(input), ctes }
+    }
+}
+
+#[async_trait]
+impl Operator for Finish {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        let Some(input) = &mut self.input else { return Ok(None) };
+        if let Some(batch) = input.next(ctx).await? {
+            return Ok(Some(batch));
+        }
+        self.input = None;
+        for cte in std::mem::take(&mut self.ctes) {
+            complete(cte, ctx).await?;
+        }
+        crate::foreign::settle(ctx).await?;
+        Ok(None)
+    }
 }
 
 pub(crate) struct CteScan {

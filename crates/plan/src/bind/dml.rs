@@ -14,11 +14,12 @@ use types::{SqlError, SqlResult, SqlState, SqlType};
 use super::expr::unnested;
 use super::query::{Outputs, computed, filter, project};
 use super::select::output_column;
-use super::stored::{column_default, row_rules};
+use super::same::same_expr;
+use super::stored::{column_default, key_expr, row_rules};
 use super::{Binder, Clause, find_table, fold, name_parts};
 use crate::expr::Expr;
 use crate::logical::{Rel, RelNode};
-use crate::parse::Overriding;
+use crate::parse::extras::{ConflictTarget, Overriding};
 use crate::plan::{
     ConflictUpdate, Delete, Estimate, Insert, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, Update,
 };
@@ -51,6 +52,13 @@ impl Targets {
 /// Stands where the optimizer puts the plan of the source.
 fn no_plan() -> Box<Plan> {
     Box::new(Plan { node: Node::Unit, columns: Vec::new(), estimate: Estimate::default() })
+}
+
+fn no_arbiter() -> SqlError {
+    SqlError::new(
+        SqlState::InvalidColumnReference,
+        "there is no unique or exclusion constraint matching the ON CONFLICT specification",
+    )
 }
 
 fn is_default(expr: &ast::Expr) -> bool {
@@ -165,7 +173,7 @@ impl Binder<'_> {
         };
         match &column.default {
             Some(ColumnDefault::Stored(_)) => Err(refuse("a generated column")),
-            Some(ColumnDefault::Identity { always: true, .. }) if self.overriding != Some(Overriding::System) => {
+            Some(ColumnDefault::Identity { always: true, .. }) if self.extras.overriding != Some(Overriding::System) => {
                 Err(refuse("an identity column defined as GENERATED ALWAYS")
                     .with_hint("Use OVERRIDING SYSTEM VALUE to override."))
             }
@@ -175,7 +183,7 @@ impl Binder<'_> {
 
     /// OVERRIDING USER VALUE: what is given for an identity column does not count.
     fn is_overridden(&self, table: &Table, position: usize) -> bool {
-        self.overriding == Some(Overriding::User)
+        self.extras.overriding == Some(Overriding::User)
             && matches!(table.columns[position].default, Some(ColumnDefault::Identity { .. }))
     }
 
@@ -254,7 +262,10 @@ impl Binder<'_> {
         level: &Level<'_>,
     ) -> SqlResult<OnConflict> {
         let arbiters = match &conflict.conflict_target {
-            None => None,
+            None => match self.extras.conflict.take() {
+                None => None,
+                Some(target) => Some(self.inferred(table, &target, level)?),
+            },
             Some(ast::ConflictTarget::Columns(names)) => Some(self.arbiters(table, names)?),
             Some(ast::ConflictTarget::OnConstraint(name)) => {
                 let name = name_parts(name)?.pop().unwrap_or_default();
@@ -275,7 +286,8 @@ impl Binder<'_> {
                     return Err(SqlError::new(
                         SqlState::SyntaxError,
                         "ON CONFLICT DO UPDATE requires inference specification or constraint name",
-                    ));
+                    )
+                    .with_hint("For example, ON CONFLICT (column_name)."));
                 }
                 let (_, existing) = self.table_rel(Arc::clone(table), shown, None, None, None)?;
                 let (_, excluded) = self.table_rel(Arc::clone(table), "excluded", None, None, None)?;
@@ -312,13 +324,41 @@ impl Binder<'_> {
         };
         let found: Vec<usize> =
             table.indexes.iter().enumerate().filter(|(_, index)| matches(index)).map(|(at, _)| at).collect();
-        if found.is_empty() {
-            return Err(SqlError::new(
-                SqlState::InvalidColumnReference,
-                "there is no unique or exclusion constraint matching the ON CONFLICT specification",
-            ));
+        if found.is_empty() { Err(no_arbiter()) } else { Ok(found) }
+    }
+
+    /// The unique indexes over exactly these expressions that hold every row for which the predicate is true.
+    fn inferred(&mut self, table: &Arc<Table>, target: &ConflictTarget, level: &Level<'_>) -> SqlResult<Vec<usize>> {
+        let scope = Scope::of_range(level, super::stored_range(table));
+        let (keys, predicate) = self.with_frame(Clause::Check, |binder| {
+            let mut keys = Vec::with_capacity(target.exprs.len());
+            for expr in &target.exprs {
+                let bound = binder.expr(unnested(expr), &scope)?;
+                keys.push(binder.settle_text(bound)?);
+            }
+            let predicate = target.predicate.as_ref().map(|expr| binder.boolean(expr, &scope, "WHERE")).transpose()?;
+            Ok((keys, predicate))
+        })?;
+        let mut found = Vec::new();
+        for (at, index) in table.indexes.iter().enumerate().filter(|(_, index)| index.unique) {
+            let mut columns = Vec::new();
+            for position in table.key_positions(index) {
+                columns.push(key_expr(table, position, self.context)?);
+            }
+            let covers = match &index.predicate {
+                None => true,
+                Some(text) => {
+                    let kept = super::bind_stored_expr(text, table, self.context)?;
+                    predicate.as_ref().is_some_and(|given| same_expr(given, &kept))
+                }
+            };
+            let is_over = columns.len() == keys.len()
+                && columns.iter().all(|column| keys.iter().any(|key| same_expr(key, column)));
+            if covers && is_over {
+                found.push(at);
+            }
         }
-        Ok(found)
+        if found.is_empty() { Err(no_arbiter()) } else { Ok(found) }
     }
 
     /// SET, with each value cast to its column's type.

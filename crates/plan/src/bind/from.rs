@@ -16,6 +16,7 @@ use super::query::{Outputs, computed, project};
 use super::{Binder, Clause, VIEW_DEPTH_MAX, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::{Expr, SequenceOp};
 use crate::logical::{Rel, RelNode};
+use crate::parse::Body;
 use crate::plan::{FunctionCall, JoinKind, PlanColumn, RowLock};
 use crate::scope::{Level, Range, RangeColumn, Scope, Visible, shift_columns};
 
@@ -424,7 +425,7 @@ impl Binder<'_> {
         }
         let damaged = || SqlError::internal(format!("the stored query of view \"{}\" is no query", view.name));
         let statement = crate::parse::parse(&view.query)?.into_iter().next().ok_or_else(damaged)?;
-        let ast::Statement::Query(query) = statement.ast else { return Err(damaged()) };
+        let Body::Standard(ast::Statement::Query(query)) = statement.body else { return Err(damaged()) };
         self.view_depth += 1;
         let locks = std::mem::take(&mut self.row_locks);
         let hidden = self.ctes.hide_names();

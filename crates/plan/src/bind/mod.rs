@@ -41,7 +41,8 @@ use catalog::{Relation, Table};
 use rustc_hash::FxHashSet;
 use sqlparser::ast::{self, Spanned};
 
-pub use self::stored::bind_stored_expr;
+pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
+pub(crate) use self::stored::{key_expr, stored_range};
 pub(crate) use self::types::bind_type;
 use self::window::WindowRequest;
 use crate::PlanContext;
@@ -165,8 +166,8 @@ pub(crate) struct Binder<'a> {
     depth: usize,
     /// FOR UPDATE and its kin, for the tables of the FROM being bound.
     row_locks: Vec<query::LockRequest>,
-    /// OVERRIDING of the INSERT being bound.
-    pub overriding: Option<crate::parse::Overriding>,
+    /// Of the INSERT being bound.
+    pub extras: crate::parse::extras::Extras,
     next_level: u32,
     /// Ids of the relations that were read: views keep them as their dependencies.
     pub depends_on: Vec<u32>,
@@ -273,7 +274,7 @@ impl<'a> Binder<'a> {
             view_depth: 0,
             depth: 0,
             row_locks: Vec::new(),
-            overriding: None,
+            extras: Default::default(),
             next_level: 0,
             depends_on: Vec::new(),
         }

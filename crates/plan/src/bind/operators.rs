@@ -41,6 +41,10 @@ impl Binder<'_> {
             .collect::<SqlResult<Vec<_>>>()?;
         // The modifiers that the arguments really have are of use to some functions.
         let types = CallTypes { args: wanted.iter().copied().collect(), ret };
+        // A strict function of NULL is not called, so that what its other arguments would have failed with never is.
+        if builtin.strict && !builtin.is_set_returning() && args.iter().any(|arg| matches!(arg, Expr::Const(Datum::Null, _))) {
+            return Ok(Expr::Const(Datum::Null, ret));
+        }
         let constant = args.iter().all(|arg| matches!(arg, Expr::Const(..)));
         if constant && builtin.volatility == Volatility::Immutable && !builtin.is_set_returning() {
             let values: Vec<Datum> =

@@ -1,12 +1,12 @@
 //! Expressions that the catalog keeps as text: defaults, generated columns, checks, predicates of partial indexes.
 
 use catalog::{ColumnDefault, Table};
-use types::{Datum, SqlResult, SqlType};
+use types::{Datum, SqlError, SqlResult, SqlType};
 
 use super::{Binder, Clause};
 use crate::PlanContext;
 use crate::expr::{Expr, SequenceOp};
-use crate::plan::RowRules;
+use crate::plan::{Reference, RowRules};
 use crate::scope::{Level, Range, RangeColumn, Scope};
 
 /// A stored expression over `table.columns`.
@@ -19,13 +19,45 @@ pub fn bind_stored_expr(sql_text: &str, table: &Table, context: &PlanContext<'_>
 
 /// A condition over `table.columns`.
 fn stored_condition(sql_text: &str, table: &Table, context: &PlanContext<'_>) -> SqlResult<Expr> {
-    stored(sql_text, table, context, Clause::Check, |binder, bound| binder.condition(bound, "CHECK"))
+    let bound = stored(sql_text, table, context, Clause::Check, |binder, bound| binder.condition(bound, "CHECK"))?;
+    without_subquery(bound, "check constraint")
+}
+
+fn without_subquery(bound: Expr, place: &str) -> SqlResult<Expr> {
+    if bound.has_subquery() {
+        return Err(SqlError::not_supported(format!("cannot use subquery in {place}")));
+    }
+    Ok(bound)
+}
+
+/// An expression over a row of the table, assigned to a column of this name and type.
+///
+/// # Errors
+/// 42804 where no assignment cast leads to the type, and as for any expression.
+pub fn bind_assigned(
+    sql_text: &str,
+    table: &Table,
+    name: &str,
+    ty: SqlType,
+    context: &PlanContext<'_>,
+) -> SqlResult<Expr> {
+    stored(sql_text, table, context, Clause::Default, |binder, bound| binder.assign(bound, name, ty))
 }
 
 /// The value of a column: the expression, assigned to the column's type.
 fn stored_value(sql_text: &str, table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let column = &table.columns[position];
     stored(sql_text, table, context, Clause::Default, |binder, bound| binder.assign(bound, &column.name, column.ty))
+}
+
+/// The names of a row as it is stored.
+pub(crate) fn stored_range(table: &Table) -> Range {
+    let columns = table.columns.iter().enumerate().map(|(at, column)| RangeColumn {
+        name: column.name.clone(),
+        expr: Expr::Column(at, column.ty),
+        hidden: column.hidden,
+    });
+    Range { name: table.name.clone(), schema: None, table: None, catalog_oid: None, columns: columns.collect() }
 }
 
 fn stored(
@@ -38,40 +70,56 @@ fn stored(
     let expr = crate::parse::parse_expr(sql_text)?;
     let mut binder = Binder::new(context, None);
     let level = Level::default();
-    let columns = table.columns.iter().enumerate().map(|(at, column)| RangeColumn {
-        name: column.name.clone(),
-        expr: Expr::Column(at, column.ty),
-        hidden: column.hidden,
-    });
-    let range = Range { name: table.name.clone(), schema: None, table: None, catalog_oid: None, columns: columns.collect() };
-    let scope = Scope::of_range(&level, range);
+    let scope = Scope::of_range(&level, stored_range(table));
     binder.with_frame(clause, |binder| {
         let bound = binder.expr(&expr, &scope)?;
         finish(binder, bound)
     })
 }
 
-/// What a column is when nothing is given for it; generated columns are NULL until their rule is applied.
-pub(crate) fn column_default(table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
+/// What a key column of an index holds: a column of the row, or what is computed from it.
+pub(crate) fn key_expr(table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let column = &table.columns[position];
     match &column.default {
-        _ if column.hidden => Ok(Expr::RowId),
+        Some(ColumnDefault::Stored(text)) if column.hidden => bind_stored_expr(text, table, context),
+        _ => Ok(Expr::Column(position, column.ty)),
+    }
+}
+
+/// What a column is when nothing is given for it; generated columns are NULL until their rule is applied.
+///
+/// # Errors
+/// As for any expression; the default was bound when it was made, so only what it names may be missing.
+pub fn column_default(table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
+    let column = &table.columns[position];
+    match &column.default {
+        None if column.hidden => Ok(Expr::RowId),
         None | Some(ColumnDefault::Stored(_)) => Ok(Expr::Const(Datum::Null, column.ty)),
         Some(ColumnDefault::Identity { sequence, .. }) => {
             let args = vec![Expr::Const(Datum::Int(i64::from(*sequence)), SqlType::RegClass)];
             let next = Expr::Sequence { op: SequenceOp::NextVal, args };
             Binder::new(context, None).assign(next, &column.name, column.ty)
         }
-        Some(ColumnDefault::Expr(text)) => stored_value(text, table, position, context),
+        Some(ColumnDefault::Expr(text)) => {
+            let bound = stored_value(text, table, position, context)?;
+            if bound.any(&mut |expr| matches!(expr, Expr::Column(..))) {
+                return Err(SqlError::not_supported("cannot use column reference in DEFAULT expression"));
+            }
+            without_subquery(bound, "DEFAULT expression")
+        }
     }
 }
 
 /// What every row of the table must pass.
-pub(crate) fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<RowRules> {
+///
+/// # Errors
+/// As [`column_default`].
+pub fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<RowRules> {
     let mut rules = RowRules::default();
     for (position, column) in table.columns.iter().enumerate() {
         if let Some(ColumnDefault::Stored(text)) = &column.default {
-            rules.generated.push((position, stored_value(text, table, position, context)?));
+            let bound = stored_value(text, table, position, context)?;
+            rules.generated.push((position, without_subquery(bound, "column generation expression")?));
         }
     }
     for check in &table.checks {
@@ -80,6 +128,11 @@ pub(crate) fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<R
     for index in &table.indexes {
         let predicate = index.predicate.as_deref();
         rules.predicates.push(predicate.map(|text| stored_condition(text, table, context)).transpose()?);
+    }
+    rules.references = (0..table.foreign_keys.len()).collect();
+    for from in table.referenced_by.iter().filter_map(|id| context.catalog.table_by_id(*id)) {
+        let keys = from.foreign_keys.iter().enumerate().filter(|(_, key)| key.referenced_table == table.id);
+        rules.referenced_by.extend(keys.map(|(key, _)| Reference { from: from.clone(), key }));
     }
     Ok(rules)
 }

@@ -1,48 +1,84 @@
-//! ALTER TABLE and ALTER INDEX.
+//! ALTER TABLE.
 
+use catalog::Table;
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState};
 
 use super::{
-    create::{Constraints, column, constraint, sequence_list},
-    ddl, find_index, missing_table,
+    create::{Constraints, Place, column, constraint},
+    ddl, missing_table,
+    own::{self, relation_change, skipped},
 };
 use crate::{
     PlanContext,
-    bind::{bind_type, find_relation, find_table, fold, qualified_name},
+    bind::{bind_type, find_relation, fold, qualified_name},
+    parse::own::{Change, TableAction},
     statement::{AlterTable, Ddl, PreparedPlan},
 };
 
-pub(super) fn table(alter: &ast::AlterTable, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
-    let (schema, name) = qualified_name(context, &alter.name)?;
-    let relation = find_relation(context, schema.as_deref(), &name)?;
+pub(super) fn table(
+    name: &ast::ObjectName,
+    if_exists: bool,
+    given: &[TableAction],
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    const TAG: &str = "ALTER TABLE";
+    let (schema, relation_name) = qualified_name(context, name)?;
+    let relation = find_relation(context, schema.as_deref(), &relation_name)?;
     let table = match relation {
         Some(catalog::Relation::Table(table)) => table,
         Some(other) => {
-            // Views and sequences are renamed by ALTER TABLE as well.
-            if let [ast::AlterTableOperation::RenameTable { table_name }] = &alter.operations[..] {
-                let to = rename_target(table_name, context)?;
-                return Ok(ddl(Ddl::RenameRelation { id: other.id(), to }, "ALTER TABLE", context));
-            }
-            return Err(SqlError::new(SqlState::WrongObjectType, format!("\"{name}\" is not a table")));
+            // Views and sequences are renamed and moved by ALTER TABLE as well.
+            let change = match given {
+                [TableAction::SetSchema(to)] => Change::Schema(to.clone()),
+                [TableAction::Standard(operation)] => match &**operation {
+                    ast::AlterTableOperation::RenameTable { table_name } => {
+                        Change::Rename(ast::Ident::with_quote('"', rename_target(table_name, context)?))
+                    }
+                    ast::AlterTableOperation::OwnerTo { new_owner: ast::Owner::Ident(owner) } => Change::Owner(owner.clone()),
+                    _ => return Err(not_a_table(&relation_name)),
+                },
+                _ => return Err(not_a_table(&relation_name)),
+            };
+            return Ok(ddl(relation_change(other.id(), &change, context)?, TAG, context));
         }
-        None if alter.if_exists => return Ok(ddl(Ddl::Accepted, "ALTER TABLE", context)),
-        None => return Err(missing_table(&alter.name)),
+        None if if_exists => return Ok(skipped(name, TAG, context)),
+        None => return Err(missing_table(name)),
     };
     let mut actions = Vec::new();
-    for operation in &alter.operations {
-        action(operation, context, &mut actions)?;
+    for operation in given {
+        match operation {
+            TableAction::Standard(operation) => action(operation, context, &mut actions)?,
+            TableAction::SetSchema(to) => actions.push(AlterTable::SetSchema(own::schema(to, context)?)),
+            TableAction::DropIdentity { column, if_exists } => {
+                actions.push(AlterTable::DropIdentity { column: fold(column), if_exists: *if_exists });
+            }
+            TableAction::DropExpression { column, if_exists } => {
+                actions.push(AlterTable::DropExpression { column: fold(column), if_exists: *if_exists });
+            }
+            TableAction::AddIdentity { column, always, options } => actions.push(AlterTable::AddIdentity {
+                column: fold(column),
+                always: *always,
+                options: own::sequence_options(options, context)?,
+            }),
+            TableAction::SetIdentity { column, always, options } => actions.push(AlterTable::SetIdentity {
+                column: fold(column),
+                always: *always,
+                options: own::sequence_options(options, context)?,
+            }),
+            TableAction::SplitAt(values) => actions.push(split_at(&table, values, context)?),
+            TableAction::Accepted => {}
+        }
     }
-    Ok(ddl(Ddl::AlterTable { table, actions }, "ALTER TABLE", context))
+    Ok(ddl(Ddl::AlterTable { table, actions }, TAG, context))
+}
+
+fn not_a_table(name: &str) -> SqlError {
+    SqlError::new(SqlState::WrongObjectType, format!("\"{name}\" is not a table"))
 }
 
 /// SPLIT AT VALUES: each row is a prefix of the primary key.
-pub(super) fn split_at(
-    name: &ast::ObjectName,
-    values: &ast::Query,
-    context: &PlanContext<'_>,
-) -> SqlResult<PreparedPlan> {
-    let table = find_table(context, name)?;
+fn split_at(table: &Table, values: &ast::Query, context: &PlanContext<'_>) -> SqlResult<AlterTable> {
     let ast::SetExpr::Values(values) = &*values.body else {
         return Err(SqlError::new(SqlState::SyntaxError, "SPLIT AT takes VALUES"));
     };
@@ -66,7 +102,7 @@ pub(super) fn split_at(
         }
         rows.push(datums);
     }
-    Ok(ddl(Ddl::AlterTable { table, actions: vec![AlterTable::SplitAt(rows)] }, "ALTER TABLE", context))
+    Ok(AlterTable::SplitAt(rows))
 }
 
 fn rename_target(name: &ast::RenameTableNameKind, context: &PlanContext<'_>) -> SqlResult<String> {
@@ -84,20 +120,26 @@ fn action(
     out: &mut Vec<AlterTable>,
 ) -> SqlResult<()> {
     use ast::AlterTableOperation as O;
+    let place = Place { context, new_table: None };
     match operation {
-        O::AddConstraint { constraint: given, .. } => {
+        O::AddConstraint { constraint: given, not_valid } => {
             let mut made = Constraints::default();
-            constraint(given, &mut made)?;
+            constraint(given, &place, &mut made)?;
+            if *not_valid {
+                made.not_valid();
+            }
             out.extend(made.indexes.into_iter().map(AlterTable::AddIndex));
             out.extend(made.checks.into_iter().map(AlterTable::AddCheck));
+            out.extend(made.foreign_keys.into_iter().map(AlterTable::AddForeignKey));
         }
         O::AddColumn { if_not_exists, column_def, .. } => {
             let mut made = Constraints::default();
-            let column = column(column_def, &mut made)?;
+            let column = column(column_def, &place, &mut made)?;
             out.push(AlterTable::AddColumn {
                 column,
                 indexes: made.indexes,
                 checks: made.checks,
+                foreign_keys: made.foreign_keys,
                 if_not_exists: *if_not_exists,
             });
         }
@@ -134,31 +176,17 @@ fn action(
                     ty: bind_type(data_type)?,
                     using: using.as_ref().map(ToString::to_string),
                 },
-                ast::AlterColumnOperation::AddGenerated { generated_as, sequence_options } => AlterTable::AddIdentity {
-                    column,
-                    always: matches!(generated_as, Some(ast::GeneratedAs::Always)),
-                    options: sequence_list(sequence_options.as_deref().unwrap_or_default())?,
-                },
+                ast::AlterColumnOperation::AddGenerated { .. } => {
+                    return Err(SqlError::internal("ADD GENERATED is read by this crate's own reader"));
+                }
             });
         }
         O::OwnerTo { new_owner } => out.push(AlterTable::OwnerTo(match new_owner {
-            ast::Owner::Ident(name) => fold(name),
+            ast::Owner::Ident(name) => own::role(name, context)?,
             _ => context.user.to_owned(),
         })),
+        O::ValidateConstraint { name } => out.push(AlterTable::ValidateConstraint { name: fold(name) }),
         other => return Err(SqlError::not_supported(format!("ALTER TABLE ... {other}"))),
     }
     Ok(())
-}
-
-pub(super) fn index(
-    name: &ast::ObjectName,
-    operation: &ast::AlterIndexOperation,
-    context: &PlanContext<'_>,
-) -> SqlResult<PreparedPlan> {
-    let ast::AlterIndexOperation::RenameIndex { index_name } = operation;
-    let Some((table, oid)) = find_index(context, name)? else {
-        return Err(SqlError::new(SqlState::UndefinedObject, format!("index \"{name}\" does not exist")));
-    };
-    let (_, to) = qualified_name(context, index_name)?;
-    Ok(ddl(Ddl::AlterIndexRename { table, oid, to }, "ALTER INDEX", context))
 }

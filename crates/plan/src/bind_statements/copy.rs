@@ -1,126 +1,94 @@
-//! COPY, and what a new row needs: defaults and rules.
+//! COPY.
 
 use std::sync::Arc;
 
 use catalog::{ColumnDefault, Table};
 use sqlparser::ast;
-use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{Datum, SqlError, SqlResult, SqlState};
 
 use super::{syntax, utility};
 use crate::{
     PlanContext,
-    bind::{Binder, bind_stored_expr, find_table, fold},
-    expr::{Expr, SequenceOp},
+    bind::{Binder, Clause, column_default, find_table, fold, row_rules},
+    expr::Expr,
     optimize_rel,
-    plan::RowRules,
+    parse::own::{Copy, CopySource, CopyValue},
+    plan::PlanColumn,
+    scope::Scope,
     statement::{CopyFormat, CopyOptions, PreparedPlan, Utility},
 };
 
-/// What a column is when INSERT or COPY does not give it.
-pub(crate) fn column_default(table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
-    let column = &table.columns[position];
-    Ok(match &column.default {
-        _ if column.hidden => Expr::RowId,
-        None | Some(ColumnDefault::Stored(_)) => Expr::Const(Datum::Null, column.ty),
-        Some(ColumnDefault::Identity { sequence, .. }) => {
-            let args = vec![Expr::Const(Datum::Int(i64::from(*sequence)), SqlType::RegClass)];
-            cast(Expr::Sequence { op: SequenceOp::NextVal, args }, column.ty)
-        }
-        Some(ColumnDefault::Expr(text)) => cast(bind_stored_expr(text, table, context)?, column.ty),
-    })
-}
-
-fn cast(expr: Expr, to: SqlType) -> Expr {
-    if expr.ty() == to {
-        return expr;
+pub(super) fn bind(copy: &Copy, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    if copy.on_server {
+        return Err(SqlError::not_supported("COPY to or from a file on the server")
+            .with_hint("psql's \\copy command reads and writes files of the client."));
     }
-    Expr::Cast { expr: Box::new(expr), to, context: CastContext::Assignment }
-}
-
-/// The rules of a table's rows.
-pub(crate) fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<RowRules> {
-    let mut rules = RowRules::default();
-    for (position, column) in table.columns.iter().enumerate() {
-        if let Some(ColumnDefault::Stored(text)) = &column.default {
-            rules.generated.push((position, cast(bind_stored_expr(text, table, context)?, column.ty)));
-        }
-    }
-    for check in &table.checks {
-        rules.checks.push((check.name.clone(), bind_stored_expr(&check.expr, table, context)?));
-    }
-    for index in &table.indexes {
-        rules.predicates.push(match &index.predicate {
-            Some(text) => Some(bind_stored_expr(text, table, context)?),
-            None => None,
-        });
-    }
-    Ok(rules)
-}
-
-pub(super) fn bind(
-    source: &ast::CopySource,
-    to: bool,
-    target: &ast::CopyTarget,
-    options: &[ast::CopyOption],
-    legacy: &[ast::CopyLegacyOption],
-    context: &PlanContext<'_>,
-) -> SqlResult<PreparedPlan> {
-    match target {
-        ast::CopyTarget::Stdin | ast::CopyTarget::Stdout => {}
-        ast::CopyTarget::File { .. } | ast::CopyTarget::Program { .. } => {
-            return Err(SqlError::not_supported("COPY to or from a file on the server")
-                .with_hint("psql's \\copy command reads and writes files of the client."));
-        }
-    }
-    match source {
-        ast::CopySource::Query(query) => {
-            if !to {
+    match &copy.source {
+        CopySource::Query(query) => {
+            if !copy.to {
                 return Err(syntax("COPY FROM takes a table, not a query"));
             }
-            let (rel, mut binder) =
-                Binder::bind_with(context, None, optimize_rel, |binder| binder.bind_query(query))?;
-            let ctes = binder.take_ctes();
-            let plan = optimize_rel(rel, context)?;
-            let options = copy_options(options, legacy, &|_| Err(SqlError::not_supported("FORCE lists over a query")))?;
-            let mut out = utility(Utility::CopyTo { plan, options }, "COPY", context);
-            out.ctes = ctes;
-            Ok(out)
+            copy_out(query, copy, context)
         }
-        ast::CopySource::Table { table_name, columns } => {
-            let table = find_table(context, table_name)?;
-            let positions = column_positions(&table, columns)?;
-            let place = |name: &ast::Ident| {
-                let name = fold(name);
-                positions.iter().position(|&at| table.columns[at].name == name).ok_or_else(|| {
-                    SqlError::new(SqlState::UndefinedColumn, format!("column \"{name}\" does not exist"))
-                })
-            };
-            let options = copy_options(options, legacy, &place)?;
-            if to {
-                let names: Vec<String> =
-                    positions.iter().map(|&at| format!("\"{}\"", table.columns[at].name.replace('"', "\"\""))).collect();
-                let text = format!("SELECT {} FROM {table_name}", names.join(", "));
-                let parsed = crate::parse::parse(&text)?;
-                let Some(ast::Statement::Query(query)) = parsed.first().map(|statement| &statement.ast) else {
-                    return Err(SqlError::internal("a SELECT that was put together is no query"));
-                };
-                let (rel, _) = Binder::bind_with(context, None, optimize_rel, |binder| binder.bind_query(query))?;
-                let plan = optimize_rel(rel, context)?;
-                return Ok(utility(Utility::CopyTo { plan, options }, "COPY", context));
+        CopySource::Table { name, columns } if copy.to => {
+            let table = find_table(context, name)?;
+            let names: Vec<String> = column_positions(&table, columns)?
+                .into_iter()
+                .map(|at| ast::Ident::with_quote('"', &table.columns[at].name).to_string())
+                .collect();
+            let parsed = crate::parse::parse(&format!("SELECT {} FROM {name}", names.join(", ")))?;
+            match parsed.into_iter().next().map(|statement| statement.body) {
+                Some(crate::parse::Body::Standard(ast::Statement::Query(query))) => copy_out(&query, copy, context),
+                _ => Err(SqlError::internal("a SELECT that was put together is no query")),
             }
-            let mut defaults = Vec::with_capacity(table.columns.len());
-            for position in 0..table.columns.len() {
-                defaults.push(if positions.contains(&position) {
-                    Expr::Const(Datum::Null, table.columns[position].ty)
-                } else {
-                    column_default(&table, position, context)?
-                });
-            }
-            let row_rules = row_rules(&table, context)?;
-            let copy = Utility::CopyFrom { table, columns: positions, defaults, row_rules, options };
-            Ok(utility(copy, "COPY", context))
         }
+        CopySource::Table { name, columns } => copy_in(&find_table(context, name)?, columns, copy, context),
     }
+}
+
+fn copy_out(query: &ast::Query, copy: &Copy, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    let (rel, mut binder) = Binder::bind_with(context, None, optimize_rel, |binder| binder.bind_query(query))?;
+    let ctes = binder.take_ctes();
+    let plan = optimize_rel(rel, context)?;
+    let names: Vec<&str> = plan.columns.iter().map(|column: &PlanColumn| column.name.as_str()).collect();
+    let options = copy_options(copy, &names)?;
+    let mut out = utility(Utility::CopyTo { plan, options }, "COPY", context);
+    out.ctes = ctes;
+    Ok(out)
+}
+
+fn copy_in(
+    table: &Arc<Table>,
+    columns: &[ast::Ident],
+    copy: &Copy,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let positions = column_positions(table, columns)?;
+    let names: Vec<&str> = positions.iter().map(|&at| table.columns[at].name.as_str()).collect();
+    let options = copy_options(copy, &names)?;
+    let mut defaults = Vec::with_capacity(table.columns.len());
+    for position in 0..table.columns.len() {
+        defaults.push(if positions.contains(&position) {
+            Expr::Const(Datum::Null, table.columns[position].ty)
+        } else {
+            column_default(table, position, context)?
+        });
+    }
+    let filter = match &copy.filter {
+        None => None,
+        Some(expr) => Some(filter(expr, table, context)?),
+    };
+    let row_rules = row_rules(table, context)?;
+    let copy = Utility::CopyFrom { table: table.clone(), columns: positions, defaults, filter, row_rules, options };
+    Ok(utility(copy, "COPY", context))
+}
+
+/// COPY … WHERE, over the row that would be stored.
+fn filter(expr: &ast::Expr, table: &Table, context: &PlanContext<'_>) -> SqlResult<Expr> {
+    let mut binder = Binder::new(context, None);
+    let level = binder.level(None);
+    let scope = Scope::of_range(&level, crate::bind::stored_range(table));
+    binder.with_frame(Clause::Where, |binder| binder.boolean(expr, &scope, "WHERE"))
 }
 
 fn column_positions(table: &Arc<Table>, names: &[ast::Ident]) -> SqlResult<Vec<usize>> {
@@ -142,32 +110,18 @@ fn column_positions(table: &Arc<Table>, names: &[ast::Ident]) -> SqlResult<Vec<u
         .collect()
 }
 
-fn copy_options(
-    options: &[ast::CopyOption],
-    legacy: &[ast::CopyLegacyOption],
-    place: &dyn Fn(&ast::Ident) -> SqlResult<usize>,
-) -> SqlResult<CopyOptions> {
+fn copy_options(copy: &Copy, columns: &[&str]) -> SqlResult<CopyOptions> {
+    let invalid = |message: String| SqlError::new(SqlState::InvalidParameterValue, message);
     let mut format = CopyFormat::Text;
-    for option in options {
-        if let ast::CopyOption::Format(name) = option {
-            format = match name.value.to_lowercase().as_str() {
+    for (name, value) in &copy.options {
+        if let ("format", CopyValue::Text(value)) = (&**name, value) {
+            format = match value.to_lowercase().as_str() {
                 "text" => CopyFormat::Text,
                 "csv" => CopyFormat::Csv,
                 "binary" => CopyFormat::Binary,
-                other => {
-                    return Err(SqlError::new(
-                        SqlState::InvalidParameterValue,
-                        format!("COPY format \"{other}\" not recognized"),
-                    ));
-                }
+                _ => return Err(invalid(format!("COPY format \"{value}\" not recognized"))),
             };
         }
-    }
-    if legacy.iter().any(|option| matches!(option, ast::CopyLegacyOption::Csv(_))) {
-        format = CopyFormat::Csv;
-    }
-    if legacy.iter().any(|option| matches!(option, ast::CopyLegacyOption::Binary)) {
-        format = CopyFormat::Binary;
     }
     let csv = format == CopyFormat::Csv;
     let mut found = CopyOptions {
@@ -182,46 +136,76 @@ fn copy_options(
         force_null: Vec::new(),
         freeze: false,
     };
-    let byte = |what: &str, c: char| {
-        u8::try_from(c).ok().filter(u8::is_ascii).ok_or_else(|| {
-            SqlError::new(SqlState::InvalidParameterValue, format!("COPY {what} must be a single one-byte character"))
-        })
-    };
-    let places = |names: &[ast::Ident]| names.iter().map(place).collect::<SqlResult<Vec<usize>>>();
     let mut escape = None;
-    for option in options {
-        match option {
-            ast::CopyOption::Format(_) | ast::CopyOption::Encoding(_) => {}
-            ast::CopyOption::Freeze(freeze) => found.freeze = *freeze,
-            ast::CopyOption::Delimiter(c) => found.delimiter = byte("delimiter", *c)?,
-            ast::CopyOption::Null(text) => found.null.clone_from(text),
-            ast::CopyOption::Header(header) => found.header = *header,
-            ast::CopyOption::Quote(c) => found.quote = byte("quote", *c)?,
-            ast::CopyOption::Escape(c) => escape = Some(byte("escape", *c)?),
-            ast::CopyOption::ForceQuote(names) => found.force_quote = places(names)?,
-            ast::CopyOption::ForceNotNull(names) => found.force_not_null = places(names)?,
-            ast::CopyOption::ForceNull(names) => found.force_null = places(names)?,
+    for (name, value) in &copy.options {
+        if !csv && matches!(&**name, "quote" | "escape" | "force_quote" | "force_not_null" | "force_null") {
+            let shown = name.replace('_', " ");
+            return Err(SqlError::not_supported(format!("COPY {shown} available only in CSV mode")));
         }
-    }
-    for option in legacy {
-        match option {
-            ast::CopyLegacyOption::Delimiter(c) => found.delimiter = byte("delimiter", *c)?,
-            ast::CopyLegacyOption::Null(text) => found.null.clone_from(text),
-            ast::CopyLegacyOption::Header => found.header = true,
-            ast::CopyLegacyOption::Csv(options) => {
-                for option in options {
-                    match option {
-                        ast::CopyLegacyCsvOption::Header => found.header = true,
-                        ast::CopyLegacyCsvOption::Quote(c) => found.quote = byte("quote", *c)?,
-                        ast::CopyLegacyCsvOption::Escape(c) => escape = Some(byte("escape", *c)?),
-                        ast::CopyLegacyCsvOption::ForceQuote(names) => found.force_quote = places(names)?,
-                        ast::CopyLegacyCsvOption::ForceNotNull(names) => found.force_not_null = places(names)?,
-                    }
-                }
-            }
-            _ => {}
+        match &**name {
+            "format" | "encoding" => {}
+            "freeze" => found.freeze = switch(name, value)?,
+            "header" => found.header = matches!(value, CopyValue::Text(text) if text.eq_ignore_ascii_case("match")) || switch(name, value)?,
+            "delimiter" => found.delimiter = byte(name, value)?,
+            "quote" => found.quote = byte(name, value)?,
+            "escape" => escape = Some(byte(name, value)?),
+            "null" => found.null = text(name, value)?.to_owned(),
+            "force_quote" => found.force_quote = places(name, value, columns)?,
+            "force_not_null" => found.force_not_null = places(name, value, columns)?,
+            "force_null" => found.force_null = places(name, value, columns)?,
+            _ => return Err(syntax(format!("option \"{name}\" not recognized"))),
         }
     }
     found.escape = escape.unwrap_or(found.quote);
+    if csv && found.quote == found.delimiter {
+        return Err(invalid("COPY delimiter and quote must be different".into()));
+    }
     Ok(found)
+}
+
+fn text<'a>(name: &str, value: &'a CopyValue) -> SqlResult<&'a str> {
+    match value {
+        CopyValue::Text(text) => Ok(text),
+        CopyValue::None | CopyValue::Names(_) | CopyValue::All => Err(syntax(format!("{name} requires a parameter"))),
+    }
+}
+
+fn byte(name: &str, value: &CopyValue) -> SqlResult<u8> {
+    match text(name, value)?.as_bytes() {
+        [byte] => Ok(*byte),
+        _ => Err(SqlError::not_supported(format!("COPY {name} must be a single one-byte character"))),
+    }
+}
+
+fn switch(name: &str, value: &CopyValue) -> SqlResult<bool> {
+    match value {
+        CopyValue::None => Ok(true),
+        CopyValue::Text(text) => match text.to_lowercase().as_str() {
+            "true" | "on" | "1" => Ok(true),
+            "false" | "off" | "0" => Ok(false),
+            _ => Err(syntax(format!("{name} requires a Boolean value"))),
+        },
+        CopyValue::Names(_) | CopyValue::All => Err(syntax(format!("{name} requires a Boolean value"))),
+    }
+}
+
+/// Places among the columns of the data.
+fn places(name: &str, value: &CopyValue, columns: &[&str]) -> SqlResult<Vec<usize>> {
+    match value {
+        CopyValue::All => Ok((0..columns.len()).collect()),
+        CopyValue::Names(names) => names
+            .iter()
+            .map(|wanted| {
+                let wanted = fold(wanted);
+                columns.iter().position(|known| *known == wanted).ok_or_else(|| {
+                    let shown = name.replace('_', " ").to_uppercase();
+                    SqlError::new(
+                        SqlState::InvalidColumnReference,
+                        format!("{shown} column \"{wanted}\" not referenced by COPY"),
+                    )
+                })
+            })
+            .collect(),
+        CopyValue::None | CopyValue::Text(_) => Err(syntax(format!("argument to option \"{name}\" must be a list of column names"))),
+    }
 }

@@ -1,16 +1,18 @@
 //! CREATE TABLE, INDEX, VIEW, SEQUENCE.
 
+use catalog::{Column, ColumnDefault};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use super::{ddl, new_name};
 use crate::{
     PlanContext,
-    bind::{Binder, bind_type, find_table, fold, name_parts, qualified_name},
+    bind::{Binder, bind_type, find_table, fold, qualified_name},
     optimize_rel,
+    parse::extras::{Extras, Like},
     statement::{
-        CheckSpec, ColumnSpec, CreateTable, Ddl, DefaultSpec, IndexColumnSpec, IndexSpec, PreparedPlan,
-        SequenceOptions,
+        CheckSpec, ColumnSpec, CreateTable, Ddl, DefaultSpec, ForeignKeySpec, IndexColumnSpec, IndexSpec, PreparedPlan,
+        ReferentialAction, SequenceOptions,
     },
 };
 
@@ -23,10 +25,63 @@ fn not_yet(what: &str) -> SqlError {
 pub(super) struct Constraints {
     pub indexes: Vec<IndexSpec>,
     pub checks: Vec<CheckSpec>,
+    pub foreign_keys: Vec<ForeignKeySpec>,
+}
+
+impl Constraints {
+    /// NOT VALID stands at the end of ADD CONSTRAINT.
+    pub fn not_valid(&mut self) {
+        self.checks.iter_mut().for_each(|check| check.not_valid = true);
+        self.foreign_keys.iter_mut().for_each(|key| key.not_valid = true);
+    }
+}
+
+/// Where a column or constraint is being given: names are looked up in `context`; `table` is the one being made, whose
+/// name is not in the catalog yet.
+pub(super) struct Place<'a> {
+    pub context: &'a PlanContext<'a>,
+    pub new_table: Option<&'a str>,
+}
+
+impl Place<'_> {
+    fn foreign_key(
+        &self,
+        key: &ast::ForeignKeyConstraint,
+        name: Option<String>,
+        columns: Vec<String>,
+    ) -> SqlResult<ForeignKeySpec> {
+        let to_itself = self.new_table.is_some_and(|table| key.foreign_table.to_string() == table)
+            && find_table(self.context, &key.foreign_table).is_err();
+        let action = |action: Option<ast::ReferentialAction>| match action {
+            None | Some(ast::ReferentialAction::NoAction) => ReferentialAction::NoAction,
+            Some(ast::ReferentialAction::Restrict) => ReferentialAction::Restrict,
+            Some(ast::ReferentialAction::Cascade) => ReferentialAction::Cascade,
+            Some(ast::ReferentialAction::SetNull) => ReferentialAction::SetNull,
+            Some(ast::ReferentialAction::SetDefault) => ReferentialAction::SetDefault,
+        };
+        if matches!(key.match_kind, Some(ast::ConstraintReferenceMatchKind::Full | ast::ConstraintReferenceMatchKind::Partial))
+            && columns.len() > 1
+        {
+            return Err(not_yet("MATCH FULL over several columns"));
+        }
+        let characteristics = key.characteristics.as_ref();
+        let deferred = characteristics.is_some_and(|it| matches!(it.initially, Some(ast::DeferrableInitial::Deferred)));
+        Ok(ForeignKeySpec {
+            name,
+            columns,
+            referenced_table: if to_itself { None } else { Some(find_table(self.context, &key.foreign_table)?.id) },
+            referenced_columns: key.referred_columns.iter().map(fold).collect(),
+            on_delete: action(key.on_delete),
+            on_update: action(key.on_update),
+            not_valid: false,
+            deferrable: deferred || characteristics.is_some_and(|it| it.deferrable == Some(true)),
+            initially_deferred: deferred,
+        })
+    }
 }
 
 fn key_column(name: &str) -> IndexColumnSpec {
-    IndexColumnSpec { name: name.to_owned(), descending: false, nulls_first: None }
+    IndexColumnSpec { name: name.to_owned(), expr: None, descending: false, nulls_first: None }
 }
 
 /// SERIAL and its kin are no types of their own.
@@ -58,7 +113,7 @@ fn mentioned(expr: &ast::Expr) -> Vec<String> {
     names
 }
 
-pub(super) fn column(def: &ast::ColumnDef, out: &mut Constraints) -> SqlResult<ColumnSpec> {
+pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constraints) -> SqlResult<ColumnSpec> {
     let name = fold(&def.name);
     let serial = serial_type(&def.data_type);
     let ty = match serial {
@@ -97,6 +152,7 @@ pub(super) fn column(def: &ast::ColumnDef, out: &mut Constraints) -> SqlResult<C
                 name: given.or_else(|| check.name.as_ref().map(fold)),
                 expr: check.expr.to_string(),
                 columns: mentioned(&check.expr),
+                not_valid: false,
             }),
             ast::ColumnOption::Generated { generated_as, sequence_options, generation_expr, .. } => {
                 spec.default = Some(match (generated_as, generation_expr) {
@@ -107,7 +163,9 @@ pub(super) fn column(def: &ast::ColumnDef, out: &mut Constraints) -> SqlResult<C
                     },
                 });
             }
-            ast::ColumnOption::ForeignKey(_) => return Err(not_yet("foreign keys")),
+            ast::ColumnOption::ForeignKey(key) => {
+                out.foreign_keys.push(place.foreign_key(key, given, vec![name.clone()])?);
+            }
             ast::ColumnOption::Collation(_) | ast::ColumnOption::Comment(_) => {}
             other => return Err(not_yet(&format!("column option {other}"))),
         }
@@ -119,12 +177,22 @@ fn index_columns(columns: &[ast::IndexColumn]) -> SqlResult<Vec<IndexColumnSpec>
     columns
         .iter()
         .map(|column| {
-            let ast::Expr::Identifier(name) = &column.column.expr else {
-                return Err(not_yet("indexes over expressions"));
-            };
             let options = &column.column.options;
+            let (name, expr) = match &column.column.expr {
+                ast::Expr::Identifier(name) => (fold(name), None),
+                ast::Expr::Function(call) => {
+                    let label = call.name.to_string().to_lowercase();
+                    (call.to_string(), Some((call.to_string(), label)))
+                }
+                ast::Expr::Nested(inner) => match &**inner {
+                    ast::Expr::Identifier(name) => (fold(name), None),
+                    other => (format!("({other})"), Some((other.to_string(), "expr".to_owned()))),
+                },
+                other => return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\""))),
+            };
             Ok(IndexColumnSpec {
-                name: fold(name),
+                name,
+                expr,
                 descending: matches!(options.sort, Some(ast::OrderBySort::Desc)),
                 nulls_first: options.nulls_first,
             })
@@ -133,7 +201,11 @@ fn index_columns(columns: &[ast::IndexColumn]) -> SqlResult<Vec<IndexColumnSpec>
 }
 
 /// A table constraint as what it makes.
-pub(super) fn constraint(constraint: &ast::TableConstraint, out: &mut Constraints) -> SqlResult<()> {
+pub(super) fn constraint(
+    constraint: &ast::TableConstraint,
+    place: &Place<'_>,
+    out: &mut Constraints,
+) -> SqlResult<()> {
     match constraint {
         ast::TableConstraint::Unique(key) => out.indexes.push(IndexSpec {
             name: key.name.as_ref().map(fold),
@@ -157,31 +229,112 @@ pub(super) fn constraint(constraint: &ast::TableConstraint, out: &mut Constraint
             name: check.name.as_ref().map(fold),
             expr: check.expr.to_string(),
             columns: mentioned(&check.expr),
+                not_valid: false,
         }),
-        ast::TableConstraint::ForeignKey(_) => return Err(not_yet("foreign keys")),
+        ast::TableConstraint::ForeignKey(key) => {
+            let columns = key.columns.iter().map(fold).collect();
+            out.foreign_keys.push(place.foreign_key(key, key.name.as_ref().map(fold), columns)?);
+        }
         other => return Err(not_yet(&format!("constraint {other}"))),
     }
     Ok(())
 }
 
-pub(super) fn table(create: &ast::CreateTable, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+/// A column of another table, for one that is LIKE it.
+fn like_column(column: &Column, like: &Like, catalog: &catalog::CatalogSnapshot) -> ColumnSpec {
+    let default = match &column.default {
+        Some(ColumnDefault::Expr(text)) if like.defaults => Some(DefaultSpec::Expr(text.clone())),
+        Some(ColumnDefault::Stored(text)) if like.generated => Some(DefaultSpec::Stored(text.clone())),
+        Some(ColumnDefault::Identity { sequence, always }) if like.identity => {
+            let options = match catalog.relation_by_id(*sequence) {
+                Some(catalog::Relation::Sequence(it)) => SequenceOptions {
+                    start: Some(it.start),
+                    increment: Some(it.increment),
+                    min: Some(Some(it.min)),
+                    max: Some(Some(it.max)),
+                    cache: Some(it.cache),
+                    cycle: Some(it.cycle),
+                    ..SequenceOptions::default()
+                },
+                _ => SequenceOptions::default(),
+            };
+            Some(DefaultSpec::Identity { always: *always, options })
+        }
+        _ => None,
+    };
+    ColumnSpec { name: column.name.clone(), ty: column.ty, nullable: column.nullable, default }
+}
+
+/// LIKE: the columns of another table, and what else is asked for.
+fn like(like: &Like, context: &PlanContext<'_>, columns: &mut Vec<ColumnSpec>, out: &mut Constraints) -> SqlResult<()> {
+    let table = find_table(context, &like.table)?;
+    let specs: Vec<ColumnSpec> =
+        table.visible_columns().map(|(_, column)| like_column(column, like, context.catalog)).collect();
+    let place = like.place.min(columns.len());
+    columns.splice(place..place, specs);
+    if like.constraints {
+        out.checks.extend(table.checks.iter().map(|check| CheckSpec {
+            name: Some(check.name.clone()),
+            expr: check.expr.clone(),
+            columns: check
+                .columns
+                .iter()
+                .filter_map(|id| table.column_position(*id).map(|at| table.columns[at].name.clone()))
+                .collect(),
+            not_valid: false,
+        }));
+    }
+    let with_name = |index: &&catalog::Index| like.indexes && !index.name.is_empty();
+    for (at, index) in table.indexes.iter().enumerate().filter(|(_, index)| with_name(index)) {
+        let column = |key: &catalog::IndexColumn| {
+            let column = &table.columns[table.column_position(key.column)?];
+            let expr = match &column.default {
+                Some(ColumnDefault::Stored(text)) if column.hidden => Some((text.clone(), "expr".to_owned())),
+                _ => None,
+            };
+            Some(IndexColumnSpec {
+                name: column.name.clone(),
+                expr,
+                descending: key.direction == types::Direction::Desc,
+                nulls_first: Some(key.nulls == types::NullsOrder::First),
+            })
+        };
+        out.indexes.push(IndexSpec {
+            name: None,
+            unique: index.unique,
+            primary: at == 0,
+            constraint: index.constraint.is_some(),
+            columns: index.columns.iter().filter_map(column).collect(),
+            included: table.positions(&index.included).map(|at| table.columns[at].name.clone()).collect(),
+            predicate: index.predicate.clone(),
+        });
+    }
+    Ok(())
+}
+
+pub(super) fn table(
+    create: &ast::CreateTable,
+    extras: &Extras,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
     if create.temporary {
         return Err(not_yet("temporary tables"));
-    }
-    if create.like.is_some() {
-        return Err(not_yet("CREATE TABLE ... LIKE"));
     }
     if create.partition_by.is_some() {
         return Err(not_yet("partitioned tables"));
     }
     let (schema, name) = new_name(context, &create.name)?;
     let mut constraints = Constraints::default();
+    let place = Place { context, new_table: Some(&name) };
     let mut columns = Vec::with_capacity(create.columns.len());
     for def in &create.columns {
-        columns.push(column(def, &mut constraints)?);
+        columns.push(column(def, &place, &mut constraints)?);
     }
     for item in &create.constraints {
-        constraint(item, &mut constraints)?;
+        constraint(item, &place, &mut constraints)?;
+    }
+    for item in &extras.likes {
+        like(item, context, &mut columns, &mut constraints)?;
     }
     if constraints.indexes.iter().filter(|index| index.primary).count() > 1 {
         return Err(SqlError::new(
@@ -207,8 +360,8 @@ pub(super) fn table(create: &ast::CreateTable, context: &PlanContext<'_>) -> Sql
                 default: None,
             })
             .collect();
-        source = Some(optimize_rel(rel, context)?);
-        tag = "SELECT";
+        source = Some(optimize_rel(rel, context)?).filter(|_| !extras.no_data);
+        tag = if extras.no_data { "CREATE TABLE AS" } else { "SELECT" };
     }
     let create = CreateTable {
         schema,
@@ -217,6 +370,7 @@ pub(super) fn table(create: &ast::CreateTable, context: &PlanContext<'_>) -> Sql
         columns,
         indexes: constraints.indexes,
         checks: constraints.checks,
+        foreign_keys: constraints.foreign_keys,
         source,
     };
     let mut plan = ddl(Ddl::CreateTable(create), tag, context);
@@ -288,27 +442,4 @@ pub(super) fn sequence_list(options: &[ast::SequenceOptions]) -> SqlResult<Seque
         }
     }
     Ok(found)
-}
-
-pub(super) fn sequence(
-    name: &ast::ObjectName,
-    if_not_exists: bool,
-    data_type: Option<&ast::DataType>,
-    options: &[ast::SequenceOptions],
-    owned_by: Option<&ast::ObjectName>,
-    context: &PlanContext<'_>,
-) -> SqlResult<PreparedPlan> {
-    let (schema, name) = new_name(context, name)?;
-    let mut options = sequence_list(options)?;
-    options.ty = data_type.map(bind_type).transpose()?;
-    if let Some(owner) = owned_by
-        && !owner.to_string().eq_ignore_ascii_case("none")
-    {
-        let mut parts = name_parts(owner)?;
-        let column = parts.pop().unwrap_or_default();
-        let table_name = ast::ObjectName::from(parts.into_iter().map(|part| ast::Ident::with_quote('"', part)).collect::<Vec<_>>());
-        let table = find_table(context, &table_name)?;
-        options.owned_by = Some(Some((table.id, column)));
-    }
-    Ok(ddl(Ddl::CreateSequence { schema, name, if_not_exists, options }, "CREATE SEQUENCE", context))
 }

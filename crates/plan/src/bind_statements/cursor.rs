@@ -9,7 +9,7 @@ use super::utility;
 use crate::{
     PlanContext,
     bind::fold,
-    parse::ParsedStatement,
+    parse::{Body, ParsedStatement},
     parse_cursor,
     statement::{PreparedPlan, Scroll, StatementKind, Utility},
 };
@@ -28,7 +28,7 @@ pub(super) fn declare(
         return Err(SqlError::not_supported("binary cursors are not supported")
             .with_hint("The extended protocol gives any result in binary format."));
     }
-    let inner = ParsedStatement { ast: ast::Statement::Query(query.clone()), ..statement.clone() };
+    let inner = ParsedStatement { body: Body::Standard(ast::Statement::Query(query.clone())), ..statement.clone() };
     let plan = crate::plan_statement(&inner, context)?;
     if matches!(plan.kind, StatementKind::Query { writes: true, .. }) {
         return Err(SqlError::not_supported("DECLARE CURSOR must not contain data-modifying statements in WITH"));

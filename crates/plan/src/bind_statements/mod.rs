@@ -4,6 +4,7 @@ mod alter;
 mod copy;
 mod create;
 mod cursor;
+mod own;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::{
     bind::{Binder, bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
     expr::Expr,
     optimize_rel,
-    parse::ParsedStatement,
+    parse::{Body, ParsedStatement},
     plan::PlanColumn,
     statement::{
         Ddl, DiscardKind, ExplainFormat, ExplainOptions, IsolationLevel, PreparedPlan, RelationKind, StatementKind,
@@ -24,7 +25,7 @@ use crate::{
     },
 };
 
-pub(crate) use copy::{column_default, row_rules};
+pub(crate) use own::bind as bind_own;
 
 fn syntax(message: impl Into<String>) -> SqlError {
     SqlError::new(SqlState::SyntaxError, message)
@@ -57,9 +58,13 @@ fn text_columns(names: &[&str]) -> Vec<PlanColumn> {
 }
 
 /// Binds a statement that is no query.
-pub(crate) fn bind(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+pub(crate) fn bind(
+    tree: &ast::Statement,
+    statement: &ParsedStatement,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
     use ast::Statement as S;
-    Ok(match &statement.ast {
+    Ok(match tree {
         S::StartTransaction { modes, begin, .. } => {
             let tag = if *begin { "BEGIN" } else { "START TRANSACTION" };
             utility(Utility::Begin(transaction_modes(modes)), tag, context)
@@ -108,9 +113,6 @@ pub(crate) fn bind(statement: &ParsedStatement, context: &PlanContext<'_>) -> Sq
         S::Explain { statement: inner, analyze, verbose, options, format, .. } => {
             bind_explain(inner, *analyze, *verbose, options.as_deref(), format.as_ref(), statement, context)?
         }
-        S::Copy { source, to, target, options, legacy_options, .. } => {
-            copy::bind(source, *to, target, options, legacy_options, context)?
-        }
         S::Vacuum(vacuum) => {
             let tables = match &vacuum.table_name {
                 Some(name) => Some(vec![find_table(context, name)?]),
@@ -125,7 +127,7 @@ pub(crate) fn bind(statement: &ParsedStatement, context: &PlanContext<'_>) -> Sq
             };
             utility(Utility::Analyze { tables }, "ANALYZE", context)
         }
-        S::CreateTable(create) => create::table(create, context)?,
+        S::CreateTable(create) => create::table(create, &statement.extras, context)?,
         S::CreateIndex(create) => create::index(create, context)?,
         S::CreateView(create) => create::view(create, context)?,
         S::CreateSchema { schema_name, if_not_exists, .. } => {
@@ -137,18 +139,6 @@ pub(crate) fn bind(statement: &ParsedStatement, context: &PlanContext<'_>) -> Sq
             let create = Ddl::CreateSchema { name, if_not_exists: *if_not_exists, owner };
             ddl(create, "CREATE SCHEMA", context)
         }
-        S::CreateDatabase { db_name, .. } => {
-            let create = Ddl::CreateDatabase { name: name_parts(db_name)?.join("."), owner: None };
-            ddl(create, "CREATE DATABASE", context)
-        }
-        S::CreateSequence { name, if_not_exists, data_type, sequence_options, owned_by, .. } => {
-            create::sequence(name, *if_not_exists, data_type.as_ref(), sequence_options, owned_by.as_ref(), context)?
-        }
-        S::AlterTable(alter) => match &statement.split_at {
-            Some(values) => alter::split_at(&alter.name, values, context)?,
-            None => alter::table(alter, context)?,
-        },
-        S::AlterIndex { name, operation } => alter::index(name, operation, context)?,
         S::Drop { object_type, if_exists, names, cascade, .. } => {
             bind_drop(*object_type, *if_exists, names, *cascade, context)?
         }
@@ -158,10 +148,9 @@ pub(crate) fn bind(statement: &ParsedStatement, context: &PlanContext<'_>) -> Sq
                 tables.push(find_table(context, &target.name)?);
             }
             let restart_identity = matches!(truncate.identity, Some(ast::TruncateIdentityOption::Restart));
-            ddl(Ddl::Truncate { tables, restart_identity, cascade: false }, "TRUNCATE TABLE", context)
+            let cascade = matches!(truncate.cascade, Some(ast::CascadeOption::Cascade));
+            ddl(Ddl::Truncate { tables, restart_identity, cascade }, "TRUNCATE TABLE", context)
         }
-        S::Grant(_) => ddl(Ddl::Accepted, "GRANT", context),
-        S::Revoke(_) => ddl(Ddl::Accepted, "REVOKE", context),
         other => {
             let text = other.to_string();
             let what = text.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
@@ -295,11 +284,11 @@ fn bind_explain(
         explain.format = ExplainFormat::Json;
     }
     let inner = ParsedStatement {
-        ast: inner.clone(),
+        body: Body::Standard(inner.clone()),
         text: statement.text.clone(),
         offset: statement.offset,
         source: statement.source.clone(),
-        overriding: statement.overriding, split_at: None,
+        extras: statement.extras.clone(),
     };
     let plan = Arc::new(crate::plan_statement(&inner, context)?);
     let mut out = utility(Utility::Explain { plan: plan.clone(), analyze, options: explain }, "EXPLAIN", context);

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use catalog::{ColumnStatistics, Table, row::EntryReader};
-use types::{Datum, SqlType};
+use types::{Datum, SqlResult, SqlType};
 
-use super::{comparison, conjunction, cost, make};
+use super::{comparison, conjunction, conjuncts, cost, make};
 use crate::{
+    PlanContext,
+    bind::{bind_stored_expr, key_expr, same::same_expr},
     expr::Expr,
     plan::{Estimate, IndexSpan, Node, Plan, PlanColumn, RowLock, TableScan},
 };
@@ -142,15 +144,54 @@ struct Candidate {
     fetch_rows: bool,
 }
 
+/// Filters over what an index over expressions has computed, in place of the computation.
+pub(super) fn with_computed(
+    table: &Arc<Table>,
+    mut filters: Vec<Expr>,
+    context: &PlanContext<'_>,
+) -> SqlResult<Vec<Expr>> {
+    fn replace(expr: &mut Expr, computed: &Expr, with: &Expr) {
+        if same_expr(expr, computed) {
+            *expr = with.clone();
+        } else {
+            expr.for_each_child_mut(&mut |child| replace(child, computed, with));
+        }
+    }
+    for (position, column) in table.columns.iter().enumerate() {
+        if column.hidden && column.default.is_some() && !filters.is_empty() {
+            let computed = key_expr(table, position, context)?;
+            let with = Expr::Column(position, column.ty);
+            filters.iter_mut().for_each(|filter| replace(filter, &computed, &with));
+        }
+    }
+    Ok(filters)
+}
+
+/// Which indexes hold every row that the filters let through: a partial one does when they repeat its predicate.
+pub(super) fn usable_indexes(
+    table: &Arc<Table>,
+    filters: &[Expr],
+    context: &PlanContext<'_>,
+) -> SqlResult<Vec<bool>> {
+    let implied = |text: &String| -> SqlResult<bool> {
+        let mut parts = Vec::new();
+        conjuncts(bind_stored_expr(text, table, context)?, &mut parts);
+        Ok(parts.iter().all(|part| filters.iter().any(|filter| same_expr(filter, part))))
+    };
+    table.indexes.iter().map(|index| index.predicate.as_ref().map_or(Ok(true), implied)).collect()
+}
+
 /// Plans the reading of one table: the cheapest index for these filters.
 pub(super) fn plan_table(
     table: &Arc<Table>,
     lock: Option<RowLock>,
     columns: Vec<PlanColumn>,
     filters: Vec<Expr>,
+    usable: &[bool],
 ) -> Plan {
     let rows = table_rows(table);
     let best = (0..table.indexes.len())
+        .filter(|index| usable[*index])
         .filter_map(|index| candidate(table, index, &filters, lock.is_some()))
         .min_by(|a, b| a.cost.total_cmp(&b.cost))
         .expect("a table has its primary index");
@@ -181,10 +222,6 @@ pub(super) fn plan_table(
 
 fn candidate(table: &Arc<Table>, position: usize, filters: &[Expr], locks: bool) -> Option<Candidate> {
     let index = &table.indexes[position];
-    // A partial index serves only queries that repeat its predicate; that is not looked for yet.
-    if index.predicate.is_some() {
-        return None;
-    }
     let bounds: Vec<Option<(usize, Bound)>> = filters.iter().map(|filter| bound_of(filter, table)).collect();
     let mut spans = vec![IndexSpan::default()];
     let mut used = Vec::new();

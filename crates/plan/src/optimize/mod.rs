@@ -119,7 +119,11 @@ fn plan_rel(rel: Rel, mut filters: Vec<Expr>, context: &PlanContext<'_>) -> SqlR
             conjuncts(predicate, &mut filters);
             plan_rel(*input, filters, context)
         }
-        RelNode::Table { table, lock } => Ok(access::plan_table(&table, lock, columns, filters)),
+        RelNode::Table { table, lock } => {
+            let filters = access::with_computed(&table, filters, context)?;
+            let usable = access::usable_indexes(&table, &filters, context)?;
+            Ok(access::plan_table(&table, lock, columns, filters, &usable))
+        }
         RelNode::Virtual(table) => Ok(catalogs::plan_virtual(table, columns, filters)),
         RelNode::Join { left, right, kind: JoinKind::Inner, on, lateral: None } => {
             let joined = Rel {

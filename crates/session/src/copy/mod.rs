@@ -29,6 +29,9 @@ pub struct CopyIn {
     table: Arc<Table>,
     columns: Vec<usize>,
     defaults: Vec<Default>,
+    filter: Option<Expr>,
+    /// What the rows so far owe to foreign keys: looked at when all are there.
+    foreign: exec::ForeignQueue,
     writer: TableWriter,
     options: CopyOptions,
     records: Records,
@@ -76,6 +79,7 @@ impl CopyIn {
         table: &Arc<Table>,
         columns: &[usize],
         defaults: &[Expr],
+        filter: Option<&Expr>,
         rules: &RowRules,
         options: &CopyOptions,
     ) -> Self {
@@ -84,6 +88,8 @@ impl CopyIn {
             table: table.clone(),
             columns: columns.to_vec(),
             defaults: defaults.iter().map(Default::of).collect(),
+            filter: filter.cloned(),
+            foreign: exec::ForeignQueue::default(),
             records: match options.format {
                 CopyFormat::Text => Records::Text(text::Lines::default()),
                 CopyFormat::Csv => Records::Csv(csv::Lines::new(options)),
@@ -121,11 +127,16 @@ impl CopyIn {
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<()> {
         self.buffer.extend_from_slice(data);
-        self.take_records(false, formatting, ctx).await
+        std::mem::swap(&mut self.foreign, &mut ctx.foreign);
+        let outcome = self.take_records(false, formatting, ctx).await;
+        std::mem::swap(&mut self.foreign, &mut ctx.foreign);
+        outcome
     }
 
     pub(crate) async fn finish(&mut self, formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        self.take_records(true, formatting, ctx).await
+        ctx.foreign = std::mem::take(&mut self.foreign);
+        self.take_records(true, formatting, ctx).await?;
+        exec::foreign::settle(ctx).await
     }
 
     async fn take_records(&mut self, last: bool, formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
@@ -146,7 +157,7 @@ impl CopyIn {
                 continue;
             }
             let row = self.row(&buffer[record], formatting, ctx).await.map_err(|error| self.located(error))?;
-            rows.push(row);
+            rows.extend(row);
             if rows.len() >= BATCH_ROWS {
                 self.write(std::mem::take(&mut rows), ctx).await?;
             }
@@ -192,7 +203,13 @@ impl CopyIn {
         ctx.txn()?.flush_if_large().await.map_err(|error| exec::kv_error(&error))
     }
 
-    async fn row(&self, record: &[u8], formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Datum>> {
+    /// A record as a row; none where WHERE passes it over.
+    async fn row(
+        &self,
+        record: &[u8],
+        formatting: &Formatting,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Option<Vec<Datum>>> {
         let mut row = Vec::with_capacity(self.table.columns.len());
         for default in &self.defaults {
             row.push(match default {
@@ -208,8 +225,13 @@ impl CopyIn {
             self.fields(record, formatting, &mut row)?;
         }
         fit_row(&self.table, &mut row)?;
+        if let Some(filter) = &self.filter
+            && eval_row(filter, &row, &ctx.scope())?.as_bool() != Some(true)
+        {
+            return Ok(None);
+        }
         self.writer.prepare(&mut row, ctx)?;
-        Ok(row)
+        Ok(Some(row))
     }
 
     /// Reads a line's fields into a row.

@@ -49,6 +49,7 @@ fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Tabl
         name: name.to_owned(),
         schema: 2_200,
         owner: 10,
+        referenced_by: Vec::new(),
         next_column: ColumnId::new(columns.len() as u32 + 1),
         next_index: IndexId::new(indexes.len() as u32 + 1),
         columns,
@@ -106,7 +107,7 @@ fn catalog() -> CatalogSnapshot {
         vec![id, column(2, "email", SqlType::Varchar(Some(20)), false), n, twice],
         vec![index(1, "acct_pkey", true, &[1], true), index(2, "acct_email_key", true, &[2], true)],
     );
-    acct.checks.push(Check { oid: 400, name: "n_positive".to_owned(), expr: "n > 0".to_owned(), columns: vec![ColumnId::new(3)] });
+    acct.checks.push(Check { oid: 400, name: "n_positive".to_owned(), expr: "n > 0".to_owned(), columns: vec![ColumnId::new(3)], validated: true });
     catalog.put(Descriptor::Table(acct));
     catalog.put(Descriptor::View(View {
         id: 200,
@@ -184,8 +185,9 @@ fn bind(sql: &str) -> SqlResult<Bound> {
         let source = Some(statement.source.clone());
         let (rel, mut binder) =
             Binder::bind_with(context, source, shape_only, |binder| {
-                binder.overriding = statement.overriding;
-                binder.bind_statement(&statement.ast)
+                binder.extras = statement.extras.clone();
+                let crate::parse::Body::Standard(query) = &statement.body else { unreachable!("{sql} is no query") };
+                binder.bind_statement(query)
             })?;
         assert_no_placeholder(&rel);
         let ctes = binder.take_ctes();

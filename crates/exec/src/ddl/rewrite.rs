@@ -1,0 +1,191 @@
+//! Reading and rewriting the rows of a table that DDL changes.
+//!
+//! A table whose stored rows must change gets new storage in the same transaction; the old one is garbage once that has
+//! committed.
+
+use std::sync::Arc;
+
+use catalog::{
+    Table,
+    row::{EntryReader, IndexCodec},
+};
+use keys::ColumnId;
+use kv::{Read, ScanOptions, See};
+use plan::plan::{Estimate, RowRules, TableScan};
+use plan::{Expr, Node, Plan, PlanColumn};
+use types::{Datum, SqlError, SqlResult, SqlState};
+
+use super::{DdlContext, create::bind_all, table_span};
+use crate::{
+    error::{from_entry, from_kv},
+    eval::{EvalScope, eval_row},
+    operator::build,
+    row_write::{TableWriter, fit_row},
+};
+
+/// Entries for every row of the table, in an index that is new; duplicates are 23505.
+pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let codec = IndexCodec::new(table, &table.indexes[index]);
+    let predicate = match &table.indexes[index].predicate {
+        Some(text) => Some(ctx.bind(text, table)?),
+        None => None,
+    };
+    let mut last: Option<keys::Key> = None;
+    let mut entries = Vec::new();
+    for_each_row(table, ctx, |row, scope| {
+        if let Some(predicate) = &predicate
+            && eval_row(predicate, row, scope)?.as_bool() != Some(true)
+        {
+            return Ok(());
+        }
+        let (key, value) = codec.encode(row);
+        entries.push((key, value, row.to_vec()));
+        Ok(())
+    })
+    .await?;
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    let writer = TableWriter::new(table, &RowRules::default());
+    for (key, value, row) in entries {
+        if last.as_ref() == Some(&key) {
+            return Err(as_new_index(writer.violation(index, &row)));
+        }
+        ctx.txn.put(key.clone(), value);
+        last = Some(key);
+    }
+    ctx.txn.check_size().map_err(from_kv)
+}
+
+/// A duplicate as it is told to who makes the index.
+fn as_new_index(violation: SqlError) -> SqlError {
+    let fields = violation.into_fields();
+    let name = fields.constraint.unwrap_or_default();
+    SqlError::new(SqlState::UniqueViolation, format!("could not create unique index \"{name}\""))
+        .with_detail(fields.detail.unwrap_or_default().replace("already exists", "is duplicated"))
+        .with_constraint(name)
+}
+
+/// A rule that an old row does not keep, as it is told to who makes the rule.
+fn as_old_row(error: SqlError, table: &Table) -> SqlError {
+    let fields = error.clone().into_fields();
+    match (error.code(), fields.column, fields.constraint) {
+        (SqlState::NotNullViolation, Some(column), _) => contains_nulls(table, &column),
+        (SqlState::CheckViolation, _, Some(name)) => is_violated(table, &name),
+        (SqlState::UniqueViolation, ..) => as_new_index(error),
+        _ => error,
+    }
+}
+
+pub(super) fn contains_nulls(table: &Table, column: &str) -> SqlError {
+    SqlError::new(
+        SqlState::NotNullViolation,
+        format!("column \"{column}\" of relation \"{}\" contains null values", table.name),
+    )
+}
+
+pub(super) fn is_violated(table: &Table, check: &str) -> SqlError {
+    SqlError::new(
+        SqlState::CheckViolation,
+        format!("check constraint \"{check}\" of relation \"{}\" is violated by some row", table.name),
+    )
+}
+
+pub(super) async fn for_each_row(
+    table: &Arc<Table>,
+    ctx: &mut DdlContext<'_>,
+    mut each: impl FnMut(&[Datum], &EvalScope<'_>) -> SqlResult<()>,
+) -> SqlResult<()> {
+    let all: Vec<usize> = (0..table.columns.len()).collect();
+    let reader = EntryReader::new(table, table.primary(), &all);
+    let mut rest = Some(IndexCodec::new(table, table.primary()).span());
+    let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval };
+    while let Some(span) = rest {
+        let read = Read { see: See::Now, ..Read::default() };
+        let options = ScanOptions { read, max_rows: 4096, ..ScanOptions::default() };
+        let page = ctx.txn.scan(&span, options).await.map_err(from_kv)?;
+        rest = page.resume;
+        for (key, value) in page.rows.iter() {
+            let mut row = vec![Datum::Null; all.len()];
+            reader.read_datums(key, value, &mut row).map_err(from_entry)?;
+            each(&row, &scope)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the table has any row.
+pub(super) async fn has_rows(table: &Arc<Table>, ctx: &mut DdlContext<'_>) -> SqlResult<bool> {
+    let read = Read { see: See::Now, ..Read::default() };
+    let options = ScanOptions { read, max_rows: 1, ..ScanOptions::default() };
+    let span = IndexCodec::new(table, table.primary()).span();
+    let page = ctx.txn.scan(&span, options).await.map_err(from_kv)?;
+    Ok(page.rows.iter().next().is_some())
+}
+
+/// Moves the rows of `old` into new storage as `new` describes them: columns are carried over by their ids, `computed`
+/// is what one of them becomes (over the old row), and those that are new get their defaults.
+pub(super) async fn rewrite(
+    old: &Arc<Table>,
+    mut new: Table,
+    computed: Option<(ColumnId, Expr)>,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    new.storage = ctx.new_ids(1).await?;
+    ctx.garbage.push(table_span(old));
+    ctx.put_table(new);
+    let new = ctx.table(old.id)?;
+    bind_all(&new, ctx)?;
+    let (exprs, rules) = ctx.plan(|context| {
+        let mut exprs = Vec::with_capacity(new.columns.len());
+        for (position, column) in new.columns.iter().enumerate() {
+            exprs.push(match (&computed, old.column_position(column.id)) {
+                (Some((id, expr)), _) if *id == column.id => expr.clone(),
+                (_, Some(before)) => Expr::Column(before, old.columns[before].ty),
+                (_, None) => plan::column_default(&new, position, context)?,
+            });
+        }
+        // Keys that refer to rows go on doing so.
+        let rules = plan::row_rules(&new, context)?;
+        Ok((exprs, RowRules { references: Vec::new(), referenced_by: Vec::new(), ..rules }))
+    })?;
+    let source = source(old, &new, exprs);
+    let writer = TableWriter::new(&new, &rules);
+    let moved = ctx
+        .with_exec(async |exec| {
+            let mut source = build(&source)?;
+            while let Some(batch) = source.next(exec).await? {
+                let mut rows: Vec<Vec<Datum>> = (0..batch.len()).map(|row| batch.row(row)).collect();
+                for row in &mut rows {
+                    fit_row(&new, row)?;
+                    writer.prepare(row, exec)?;
+                }
+                writer.insert(&rows, exec).await?;
+                exec.txn()?.flush_if_large().await.map_err(from_kv)?;
+            }
+            Ok(())
+        })
+        .await;
+    moved.map_err(|error| as_old_row(error, &new))
+}
+
+/// The old rows, as the new table has them.
+fn source(old: &Arc<Table>, new: &Table, exprs: Vec<Expr>) -> Plan {
+    let columns = |table: &Table| -> Vec<PlanColumn> {
+        let columns = table.columns.iter();
+        columns.map(|it| PlanColumn { name: it.name.clone(), ty: it.ty, table_oid: 0, attribute: 0 }).collect()
+    };
+    let estimate = Estimate::default();
+    let scan = TableScan {
+        table: old.clone(),
+        index: 0,
+        spans: Vec::new(),
+        columns: (0..old.columns.len()).collect(),
+        filter: None,
+        reverse: false,
+        lock: None,
+        fetch_rows: false,
+        limit_hint: None,
+        point: false,
+    };
+    let scan = Plan { node: Node::TableScan(scan), columns: columns(old), estimate };
+    Plan { node: Node::Project { input: Box::new(scan), exprs }, columns: columns(new), estimate }
+}

@@ -1,0 +1,62 @@
+//! ALTER SEQUENCE.
+
+use catalog::{Descriptor, Relation};
+use plan::statement::SequenceOptions;
+use types::{SqlError, SqlResult, SqlState};
+
+use super::{DdlContext, alter::no_column, new_sequence};
+use crate::sequence;
+
+/// Changes a sequence. Its counter is no part of the transaction, in PostgreSQL neither: a rollback brings back the
+/// options only.
+pub(super) async fn alter(id: u32, options: &SequenceOptions, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let Some(Relation::Sequence(old)) = ctx.change.snapshot().relation_by_id(id).cloned() else {
+        return Err(SqlError::new(SqlState::UndefinedTable, format!("sequence with OID {id} does not exist")));
+    };
+    let merged = SequenceOptions {
+        ty: options.ty.or(Some(old.ty)),
+        start: options.start.or(Some(old.start)),
+        increment: options.increment.or(Some(old.increment)),
+        min: options.min.or(Some(Some(old.min))),
+        max: options.max.or(Some(Some(old.max))),
+        cache: options.cache.or(Some(old.cache)),
+        cycle: options.cycle.or(Some(old.cycle)),
+        owned_by: None,
+        restart: None,
+    };
+    let mut made = new_sequence(id, old.schema, old.name.clone(), old.owner, &merged, old.owned_by)?;
+    match &options.owned_by {
+        None => {}
+        Some(None) => made.owned_by = None,
+        Some(Some((table, column))) => {
+            let table = ctx.table(*table)?;
+            let (_, column) = table.column_named(column).ok_or_else(|| no_column(&table, column))?;
+            made.owned_by = Some((table.id, column.id));
+        }
+    }
+    let db = ctx.store.db();
+    let next = match options.restart {
+        Some(value) => i128::from(value.unwrap_or(made.start)),
+        None => sequence::next_after(&old, made.increment, db).await?,
+    };
+    let bound = match options.restart {
+        Some(_) => next,
+        None => next - i128::from(made.increment),
+    };
+    let out_of = |than: &str, which: &str, limit: i64| {
+        SqlError::new(
+            SqlState::InvalidParameterValue,
+            format!("RESTART value ({bound}) cannot be {than} than {which} ({limit})"),
+        )
+    };
+    let was_called = options.restart.is_some() || next != i128::from(old.start);
+    if was_called && bound > i128::from(made.max) {
+        return Err(out_of("greater", "MAXVALUE", made.max));
+    }
+    if was_called && bound < i128::from(made.min) {
+        return Err(out_of("less", "MINVALUE", made.min));
+    }
+    sequence::set_next(&made, next, db).await?;
+    ctx.change.put(ctx.txn, Descriptor::Sequence(made));
+    Ok(())
+}

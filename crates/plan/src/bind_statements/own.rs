@@ -1,0 +1,250 @@
+//! What [`crate::parse::own`] read: names become ids, options their specs.
+
+use std::sync::Arc;
+
+use catalog::{Relation, Table};
+use keys::LockStrength;
+use sqlparser::ast;
+use types::{SqlError, SqlResult, SqlState};
+
+use super::{alter, copy, ddl, find_index, new_name, utility};
+use crate::{
+    PlanContext,
+    bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
+    parse::own::{Change, Kind, Own, RoleOption, SequenceOption},
+    statement::{Ddl, PreparedPlan, RoleOptions, SequenceOptions, Utility},
+};
+
+/// Binds a statement of this crate's own reader.
+pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    Ok(match statement {
+        Own::CreateSequence { name, if_not_exists, options } => {
+            let (schema, name) = new_name(context, name)?;
+            let options = sequence_options(options, context)?;
+            let create = Ddl::CreateSequence { schema, name, if_not_exists: *if_not_exists, options };
+            ddl(create, "CREATE SEQUENCE", context)
+        }
+        Own::AlterSequence { name, if_exists, options } => {
+            const TAG: &str = "ALTER SEQUENCE";
+            let Some(relation) = relation(name, *if_exists, context)? else { return Ok(skipped(name, TAG, context)) };
+            let Relation::Sequence(sequence) = relation else { return Err(wrong_type(name, "sequence")) };
+            let options = sequence_options(options, context)?;
+            ddl(Ddl::AlterSequence { id: sequence.id, options }, TAG, context)
+        }
+        Own::AlterTable { name, if_exists, actions } => alter::table(name, *if_exists, actions, context)?,
+        Own::Alter { kind, name, if_exists, change } => alter_named(*kind, name, *if_exists, change, context)?,
+        Own::CreateDatabase { name, owner } => {
+            let owner = owner.as_ref().map(|owner| role(owner, context)).transpose()?;
+            ddl(Ddl::CreateDatabase { name: fold(name), owner }, "CREATE DATABASE", context)
+        }
+        Own::CreateRole { name, options, login } => {
+            let options = RoleOptions { login: Some(*login), ..RoleOptions::default() }.with(options);
+            ddl(Ddl::CreateRole { name: fold(name), options, if_not_exists: false }, "CREATE ROLE", context)
+        }
+        Own::AlterRole { name, options } => {
+            let options = RoleOptions::default().with(options);
+            ddl(Ddl::AlterRole { name: role(name, context)?, options }, "ALTER ROLE", context)
+        }
+        Own::Comment { kind, name, text } => comment(*kind, name, text.as_deref(), context)?,
+        Own::Grant { tag, tables, roles } => {
+            for table in tables {
+                relation(table, false, context)?;
+            }
+            for name in roles {
+                role(name, context)?;
+            }
+            utility(Utility::Accepted, tag, context)
+        }
+        Own::LockTable { names, exclusive, nowait } => {
+            let tables = names.iter().map(|name| find_table(context, name)).collect::<SqlResult<_>>()?;
+            let strength = if *exclusive { LockStrength::Exclusive } else { LockStrength::Shared };
+            utility(Utility::LockTable { tables, strength, nowait: *nowait }, "LOCK TABLE", context)
+        }
+        Own::Copy(statement) => copy::bind(statement, context)?,
+        Own::Accepted(tag) => utility(Utility::Accepted, tag, context),
+    })
+}
+
+/// A relation by name; `None` where IF EXISTS permits that.
+fn relation(name: &ast::ObjectName, if_exists: bool, context: &PlanContext<'_>) -> SqlResult<Option<Relation>> {
+    let (schema, relation) = qualified_name(context, name)?;
+    match find_relation(context, schema.as_deref(), &relation)? {
+        None if !if_exists => Err(no_relation(schema.as_deref(), &relation)),
+        found => Ok(found),
+    }
+}
+
+/// IF EXISTS of what does not exist.
+pub(super) fn skipped(name: &ast::ObjectName, tag: &'static str, context: &PlanContext<'_>) -> PreparedPlan {
+    ddl(Ddl::Skipped(format!("relation \"{name}\" does not exist, skipping")), tag, context)
+}
+
+fn wrong_type(name: &ast::ObjectName, what: &str) -> SqlError {
+    SqlError::new(SqlState::WrongObjectType, format!("\"{name}\" is not a {what}"))
+}
+
+/// The name of a role that exists.
+pub(super) fn role(name: &ast::Ident, context: &PlanContext<'_>) -> SqlResult<String> {
+    let folded = fold(name);
+    if name.quote_style.is_none() && matches!(&*folded, "current_user" | "current_role" | "session_user") {
+        return Ok(context.user.to_owned());
+    }
+    if folded != "public" && context.catalog.role(&folded).is_none() {
+        return Err(SqlError::new(SqlState::UndefinedObject, format!("role \"{folded}\" does not exist")));
+    }
+    Ok(folded)
+}
+
+/// The id of a schema that exists.
+pub(super) fn schema(name: &ast::Ident, context: &PlanContext<'_>) -> SqlResult<u32> {
+    let name = fold(name);
+    let found = context.catalog.schema(context.database, &name);
+    let found = found.ok_or_else(|| SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{name}\" does not exist")));
+    found.map(|schema| schema.id)
+}
+
+impl RoleOptions {
+    fn with(mut self, options: &[RoleOption]) -> Self {
+        for option in options {
+            match option {
+                RoleOption::Superuser(yes) => self.superuser = Some(*yes),
+                RoleOption::Login(yes) => self.login = Some(*yes),
+                RoleOption::CreateDb(yes) => self.create_db = Some(*yes),
+                RoleOption::CreateRole(yes) => self.create_role = Some(*yes),
+                RoleOption::Other => {}
+            }
+        }
+        self
+    }
+}
+
+pub(super) fn sequence_options(options: &[SequenceOption], context: &PlanContext<'_>) -> SqlResult<SequenceOptions> {
+    let mut found = SequenceOptions::default();
+    for option in options {
+        match option {
+            SequenceOption::Type(ty) => found.ty = Some(bind_type(ty)?),
+            SequenceOption::Start(value) => found.start = Some(*value),
+            SequenceOption::Increment(value) => found.increment = Some(*value),
+            SequenceOption::Min(value) => found.min = Some(*value),
+            SequenceOption::Max(value) => found.max = Some(*value),
+            SequenceOption::Cache(value) => found.cache = Some(*value),
+            SequenceOption::Cycle(cycle) => found.cycle = Some(*cycle),
+            SequenceOption::OwnedBy(None) => found.owned_by = Some(None),
+            SequenceOption::OwnedBy(Some(column)) => {
+                let (table, column) = column_of(column, context)?;
+                found.owned_by = Some(Some((table.id, column)));
+            }
+            SequenceOption::Restart(value) => found.restart = Some(*value),
+            SequenceOption::Name => {}
+        }
+    }
+    Ok(found)
+}
+
+/// `table.column`, or with a schema before it.
+fn column_of(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<(Arc<Table>, String)> {
+    let mut parts = name_parts(name)?;
+    let column = parts.pop().unwrap_or_default();
+    if parts.is_empty() {
+        return Err(SqlError::new(SqlState::SyntaxError, "column name must be qualified"));
+    }
+    let table = parts.into_iter().map(|part| ast::Ident::with_quote('"', part)).collect::<Vec<_>>();
+    let table = find_table(context, &ast::ObjectName::from(table))?;
+    if table.column_named(&column).is_none() {
+        return Err(SqlError::new(
+            SqlState::UndefinedColumn,
+            format!("column \"{column}\" of relation \"{}\" does not exist", table.name),
+        ));
+    }
+    Ok((table, column))
+}
+
+fn alter_named(
+    kind: Kind,
+    name: &ast::ObjectName,
+    if_exists: bool,
+    change: &Change,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let simple = || name_parts(name).map(|parts| parts.join("."));
+    let tag = match kind {
+        Kind::View => "ALTER VIEW",
+        Kind::Sequence => "ALTER SEQUENCE",
+        Kind::Index => {
+            let Some((table, oid)) = find_index(context, name)? else {
+                return if if_exists { Ok(skipped(name, "ALTER INDEX", context)) } else { Err(no_relation(None, &name.to_string())) };
+            };
+            let change = match change {
+                Change::Rename(to) => Ddl::AlterIndexRename { table, oid, to: fold(to) },
+                Change::Schema(_) | Change::Owner(_) | Change::Accepted => Ddl::Accepted,
+            };
+            return Ok(ddl(change, "ALTER INDEX", context));
+        }
+        Kind::Schema | Kind::Database => {
+            let (name, tag) = (simple()?, if kind == Kind::Schema { "ALTER SCHEMA" } else { "ALTER DATABASE" });
+            let change = match (change, kind) {
+                (Change::Rename(to), Kind::Schema) => Ddl::AlterSchemaRename { name, to: fold(to) },
+                (Change::Rename(to), _) => Ddl::AlterDatabaseRename { name, to: fold(to) },
+                (Change::Owner(owner), _) => role(owner, context).map(|_| Ddl::Accepted)?,
+                (Change::Schema(_) | Change::Accepted, _) => Ddl::Accepted,
+            };
+            return Ok(ddl(change, tag, context));
+        }
+        Kind::Table | Kind::Column | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
+    };
+    let Some(found) = relation(name, if_exists, context)? else { return Ok(skipped(name, tag, context)) };
+    match (&found, kind) {
+        (Relation::View(_), Kind::View) | (Relation::Sequence(_), Kind::Sequence) => {}
+        _ => return Err(wrong_type(name, if kind == Kind::View { "view" } else { "sequence" })),
+    }
+    Ok(ddl(relation_change(found.id(), change, context)?, tag, context))
+}
+
+/// What any relation can be told.
+pub(super) fn relation_change(id: u32, change: &Change, context: &PlanContext<'_>) -> SqlResult<Ddl> {
+    Ok(match change {
+        Change::Rename(to) => Ddl::RenameRelation { id, to: fold(to) },
+        Change::Schema(to) => Ddl::MoveRelation { id, schema: schema(to, context)? },
+        Change::Owner(owner) => Ddl::OwnRelation { id, owner: role(owner, context)? },
+        Change::Accepted => Ddl::Accepted,
+    })
+}
+
+fn comment(
+    kind: Kind,
+    name: &ast::ObjectName,
+    text: Option<&str>,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let (on, column) = match kind {
+        Kind::Column => {
+            let (table, column) = column_of(name, context)?;
+            (Some(table.id), Some(column))
+        }
+        Kind::Table | Kind::View | Kind::Sequence => {
+            let found = relation(name, false, context)?;
+            match (&found, kind) {
+                (Some(Relation::Table(_)), Kind::Table)
+                | (Some(Relation::View(_)), Kind::View)
+                | (Some(Relation::Sequence(_)), Kind::Sequence) => {}
+                _ => return Err(wrong_type(name, &format!("{kind:?}").to_lowercase())),
+            }
+            (found.map(|found| found.id()), None)
+        }
+        Kind::Index => match find_index(context, name)? {
+            Some(_) => (None, None),
+            None => return Err(no_relation(None, &name.to_string())),
+        },
+        Kind::Schema => {
+            let name = name_parts(name)?.join(".");
+            schema(&ast::Ident::with_quote('"', name), context)?;
+            (None, None)
+        }
+        Kind::Database | Kind::Other => (None, None),
+    };
+    let change = match on {
+        Some(relation) => Ddl::Comment { relation, column, text: text.map(str::to_owned) },
+        None => Ddl::Accepted,
+    };
+    Ok(ddl(change, "COMMENT", context))
+}

@@ -1,0 +1,253 @@
+//! Clauses that the parser behind does not read, taken out of a statement's tokens before it sees them.
+
+use sqlparser::ast;
+use sqlparser::dialect::PostgreSqlDialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::{is_significant, keyword};
+
+/// What was taken out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Extras {
+    pub overriding: Option<Overriding>,
+    pub conflict: Option<ConflictTarget>,
+    pub likes: Vec<Like>,
+    /// CREATE TABLE AS … WITH NO DATA.
+    pub no_data: bool,
+}
+
+/// `INSERT … OVERRIDING SYSTEM|USER VALUE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overriding {
+    System,
+    User,
+}
+
+/// `ON CONFLICT (expressions) WHERE predicate`, where it is more than a list of columns.
+#[derive(Clone, Debug)]
+pub(crate) struct ConflictTarget {
+    pub exprs: Vec<ast::Expr>,
+    pub predicate: Option<ast::Expr>,
+}
+
+/// `LIKE table { INCLUDING | EXCLUDING } option …` among the columns of CREATE TABLE.
+#[derive(Clone, Debug)]
+pub(crate) struct Like {
+    pub table: ast::ObjectName,
+    /// How many columns and constraints stand before it.
+    pub place: usize,
+    pub defaults: bool,
+    pub constraints: bool,
+    pub identity: bool,
+    pub generated: bool,
+    pub indexes: bool,
+}
+
+/// Takes out what there is.
+pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserError> {
+    let mut extras = Extras::default();
+    let Some(first) = tokens.iter().find(|token| is_significant(token)).map(keyword) else { return Ok(extras) };
+    match first {
+        Keyword::INSERT | Keyword::WITH => {
+            extras.overriding = take_overriding(tokens);
+            extras.conflict = take_conflict(tokens)?;
+        }
+        Keyword::CREATE => {
+            tokens.retain(is_significant);
+            extras.likes = take_likes(tokens)?;
+            extras.no_data = take_data(tokens);
+        }
+        Keyword::DROP => tokens.retain(|token| keyword(token) != Keyword::CONCURRENTLY),
+        _ => {}
+    }
+    drop_only(tokens);
+    Ok(extras)
+}
+
+fn is_word(token: &TokenWithSpan, text: &str) -> bool {
+    matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
+}
+
+fn significant(tokens: &[TokenWithSpan]) -> Vec<usize> {
+    (0..tokens.len()).filter(|at| is_significant(&tokens[*at])).collect()
+}
+
+/// No table has children, so that ONLY says nothing.
+fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
+    let places: Vec<usize> = significant(tokens)
+        .windows(2)
+        .filter(|pair| {
+            matches!(keyword(&tokens[pair[0]]), Keyword::FROM | Keyword::UPDATE | Keyword::JOIN | Keyword::TABLE)
+                && keyword(&tokens[pair[1]]) == Keyword::ONLY
+        })
+        .map(|pair| pair[1])
+        .collect();
+    for at in places.into_iter().rev() {
+        tokens.remove(at);
+    }
+}
+
+fn take_overriding(tokens: &mut Vec<TokenWithSpan>) -> Option<Overriding> {
+    for window in significant(tokens).windows(3) {
+        if !is_word(&tokens[window[0]], "overriding") || !is_word(&tokens[window[2]], "value") {
+            continue;
+        }
+        let overriding = match () {
+            () if is_word(&tokens[window[1]], "system") => Overriding::System,
+            () if is_word(&tokens[window[1]], "user") => Overriding::User,
+            () => continue,
+        };
+        tokens.drain(window[0]..=window[2]);
+        return Some(overriding);
+    }
+    None
+}
+
+/// The place of the parenthesis that closes the one at `open`.
+fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+fn parser(tokens: &[TokenWithSpan]) -> Parser<'static> {
+    Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens.to_vec())
+}
+
+fn take_conflict(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<ConflictTarget>, ParserError> {
+    let found = significant(tokens).windows(3).find_map(|window| {
+        let is_target = keyword(&tokens[window[0]]) == Keyword::ON
+            && keyword(&tokens[window[1]]) == Keyword::CONFLICT
+            && tokens[window[2]].token == Token::LParen;
+        is_target.then_some(window[2])
+    });
+    let Some(open) = found else { return Ok(None) };
+    let Some(close) = closing(tokens, open) else { return Ok(None) };
+    let after = (close + 1..tokens.len()).find(|at| is_significant(&tokens[*at]));
+    let has_predicate = after.is_some_and(|at| keyword(&tokens[at]) == Keyword::WHERE);
+    let plain = tokens[open + 1..close]
+        .iter()
+        .all(|token| !is_significant(token) || matches!(token.token, Token::Word(_) | Token::Comma));
+    if plain && !has_predicate {
+        return Ok(None);
+    }
+    let exprs = parser(&tokens[open + 1..close]).parse_comma_separated(Parser::parse_expr)?;
+    let mut end = close + 1;
+    let mut predicate = None;
+    if let Some(at) = after.filter(|_| has_predicate) {
+        let mut depth = 0_i32;
+        end = (at..tokens.len())
+            .find(|next| {
+                match tokens[*next].token {
+                    Token::LParen => depth += 1,
+                    Token::RParen => depth -= 1,
+                    _ => {}
+                }
+                depth == 0 && keyword(&tokens[*next]) == Keyword::DO
+            })
+            .unwrap_or(tokens.len());
+        predicate = Some(parser(&tokens[at + 1..end]).parse_expr()?);
+    }
+    tokens.drain(open..end);
+    Ok(Some(ConflictTarget { exprs, predicate }))
+}
+
+/// `WITH [NO] DATA` at the end; whether it says NO.
+fn take_data(tokens: &mut Vec<TokenWithSpan>) -> bool {
+    let ends_with = |words: &[&str]| {
+        tokens.len() > words.len()
+            && tokens[tokens.len() - words.len()..].iter().zip(words).all(|(token, word)| is_word(token, word))
+    };
+    let (no_data, length) = match () {
+        () if ends_with(&["with", "no", "data"]) => (true, 3),
+        () if ends_with(&["with", "data"]) => (false, 2),
+        () => return false,
+    };
+    tokens.truncate(tokens.len() - length);
+    no_data
+}
+
+/// LIKE items at the outermost level of a CREATE TABLE's parentheses.
+fn take_likes(tokens: &mut Vec<TokenWithSpan>) -> Result<Vec<Like>, ParserError> {
+    let mut likes = Vec::new();
+    let is_table = tokens.iter().take(4).any(|token| keyword(token) == Keyword::TABLE);
+    let Some(open) = tokens.iter().position(|token| token.token == Token::LParen).filter(|_| is_table) else {
+        return Ok(likes);
+    };
+    let mut at = open + 1;
+    let (mut depth, mut place) = (0_usize, 0);
+    let mut at_start = true;
+    while at < tokens.len() {
+        if depth == 0 && at_start && is_word(&tokens[at], "like") {
+            let end = (at..tokens.len())
+                .find(|next| matches!(tokens[*next].token, Token::Comma | Token::RParen))
+                .unwrap_or(tokens.len());
+            likes.push(like(&tokens[at + 1..end], place)?);
+            // With the comma behind it, or, for the last item, before it.
+            match tokens.get(end).map(|token| &token.token) {
+                Some(Token::Comma) => drop(tokens.drain(at..=end)),
+                _ if tokens[at - 1].token == Token::Comma => {
+                    tokens.drain(at - 1..end);
+                    at -= 1;
+                }
+                _ => drop(tokens.drain(at..end)),
+            }
+            continue;
+        }
+        at_start = false;
+        match tokens[at].token {
+            Token::LParen => depth += 1,
+            Token::RParen if depth == 0 => break,
+            Token::RParen => depth -= 1,
+            Token::Comma if depth == 0 => {
+                at_start = true;
+                place += 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Ok(likes)
+}
+
+fn like(tokens: &[TokenWithSpan], place: usize) -> Result<Like, ParserError> {
+    let mut parser = parser(tokens);
+    let table = parser.parse_object_name(false)?;
+    let mut like =
+        Like { table, place, defaults: false, constraints: false, identity: false, generated: false, indexes: false };
+    loop {
+        let token = parser.next_token();
+        let on = match &token.token {
+            Token::EOF => return Ok(like),
+            _ if is_word(&token, "including") => true,
+            _ if is_word(&token, "excluding") => false,
+            _ => return parser.expected("INCLUDING or EXCLUDING", token),
+        };
+        let option = parser.next_token();
+        match () {
+            () if is_word(&option, "all") => {
+                like = Like { defaults: on, constraints: on, identity: on, generated: on, indexes: on, ..like };
+            }
+            () if is_word(&option, "defaults") => like.defaults = on,
+            () if is_word(&option, "constraints") => like.constraints = on,
+            () if is_word(&option, "identity") => like.identity = on,
+            () if is_word(&option, "generated") => like.generated = on,
+            () if is_word(&option, "indexes") => like.indexes = on,
+            () if ["comments", "compression", "statistics", "storage"].iter().any(|word| is_word(&option, word)) => {}
+            () => return parser.expected("what is to be included", option),
+        }
+    }
+}
