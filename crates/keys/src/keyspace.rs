@@ -148,19 +148,28 @@ mod tests {
     fn golden_keys() {
         let anchor = index(TableId::new(104), IndexId::new(1));
         let txn = TxnId::from_random(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10);
-        let expected: [(Key, &[u8]); 8] = [
-            (range_id_local(RangeId::new(7), "appl"), b"RID"),
-            (range_descriptor(&table(TableId::new(104))), b"RDSC"),
-            (txn_record(&anchor, txn), b"TXN"),
-            (meta(&Key::MAX), b"META"),
-            (system("id/range"), b"SYS"),
-            (node_registry(NodeId::new(3)), b"NODE"),
-            (table(TableId::new(104)), b"TABLE"),
-            (index(TableId::new(300), IndexId::new(2)), b"INDEX"),
+        let keys = [
+            range_id_local(RangeId::new(7), "appl"),
+            range_descriptor(&table(TableId::new(104))),
+            txn_record(&anchor, txn),
+            meta(&Key::MAX),
+            system("id/range"),
+            node_registry(NodeId::new(3)),
+            table(TableId::new(104)),
+            index(TableId::new(300), IndexId::new(2)),
         ];
-        for (key, bytes) in expected {
-            assert_eq!(key.as_bytes().escape_ascii().to_string(), bytes.escape_ascii().to_string(), "{key}");
-        }
+        let expected: [&[u8]; 8] = [
+            b"\x01i\0\0\0\0\0\0\0\x07appl",
+            b"\x01k\x10h\0\x01rdsc",
+            b"\x01k\x10h\x01\0\x01txn-\x01\x02\x03\x04\x05\x06G\x08\x89\n\x0b\x0c\r\x0e\x0f\x10",
+            b"\x02\xff\xff\0\x01",
+            b"\x04id/range\0\x01",
+            b"\x04node\0\x01\x03",
+            b"\x10h",
+            b"\x10\xf1\x01,\x02",
+        ];
+        let printed = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        assert_eq!(keys.each_ref().map(|key| printed(key.as_bytes())), expected.map(printed));
     }
 
     #[test]

@@ -89,10 +89,10 @@ mod tests {
             generation: 300,
         };
         let encoded = crate::api::encode(&descriptor);
-        assert_eq!(encoded.escape_ascii().to_string(), "DESC");
+        assert_eq!(encoded.escape_ascii().to_string(), r"\x07\x00\x01m\x01\x01\x02\x03\x01\x04\xac\x02");
         let position = LogPosition { term: Term::new(5), index: 300 };
         let applied = Applied { position: Some(position), membership: Bytes::from_static(b"members") };
-        assert_eq!(encode_applied(&applied).escape_ascii().to_string(), "APPLIED");
+        assert_eq!(encode_applied(&applied).escape_ascii().to_string(), r"\x01\x05\xac\x02\x07members");
         assert_eq!(decode_applied(&encode_applied(&applied)).unwrap().position, Some(position));
     }
 }

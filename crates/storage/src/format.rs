@@ -121,7 +121,9 @@ pub(crate) fn write_file_durably(path: &Path, bytes: &[u8]) -> Result<(), Storag
     let mut file = File::create(&side).map_err(|e| StorageError::io("create", &side, e))?;
     file.write_all(bytes).map_err(|e| StorageError::io("write", &side, e))?;
     file.sync_all().map_err(|e| StorageError::io("sync", &side, e))?;
+    fail::fail_point!("format::before_rename");
     std::fs::rename(&side, path).map_err(|e| StorageError::io("rename", path, e))?;
+    fail::fail_point!("format::before_sync");
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 

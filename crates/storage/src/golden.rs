@@ -5,7 +5,7 @@ use hlc::Timestamp;
 use keys::{Key, NodeId, Span, StoreId, TxnId, TxnMeta};
 use uuid::Uuid;
 
-use crate::{EngineConfig, Engine, LockRecord, StoreIdentity, WriteBatch};
+use crate::{Engine, EngineConfig, LockRecord, StoreIdentity, WriteBatch};
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -41,18 +41,30 @@ fn batch() -> WriteBatch {
 fn golden_format_file() {
     let dir = tempfile::tempdir().unwrap();
     StoreIdentity::new(Uuid::from_u128(7), NodeId::new(3), StoreId::new(300)).write(dir.path()).unwrap();
-    assert_eq!(hex(&std::fs::read(dir.path().join("FORMAT")).unwrap()), "FORMAT");
+    assert_eq!(
+        hex(&std::fs::read(dir.path().join("FORMAT")).unwrap()),
+        "51554f524154450a01100000000000000000000000000000000703ac0241ed8e0b"
+    );
 }
 
 #[test]
 fn golden_lock_record() {
-    assert_eq!(hex(&lock().encode()), "LOCK");
+    assert_eq!(hex(&lock().encode()), "100102030405064708890a0b0c0d0e0f1002616e02ac0201c8010005ac020100");
     assert_eq!(LockRecord::decode(&lock().encode()).unwrap(), lock());
 }
 
 #[test]
 fn golden_write_batch() {
-    assert_eq!(hex(batch().data()), "BATCH");
+    let expected = concat!(
+        "000000000000000006000000",
+        "05010d6b7ffffffffffffffefffffffd020176",
+        "05010d6b7ffffffffffffffcffffffff0100",
+        "05030201690178",
+        "040302016a",
+        "0e0101610162",
+        "0e0201610162",
+    );
+    assert_eq!(hex(batch().data()), expected);
 }
 
 #[test]
@@ -65,5 +77,5 @@ fn golden_snapshot_chunk() {
     engine.apply(&versions).unwrap();
     let chunks = engine.snapshot().chunks(vec![Span::new(key("a"), key("z"))], vec![]);
     let chunks: Vec<String> = chunks.map(|chunk| hex(&chunk.unwrap())).collect();
-    assert_eq!(chunks, ["CHUNK"]);
+    assert_eq!(chunks, ["01d62cca010d6b7ffffffffffffffcffffffff01000d6b7ffffffffffffffefffffffd020176"]);
 }

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn golden_slot() {
         let mark = Mark { synced: 258, loss: Loss { synced: 3, found: 2 } };
-        assert_eq!(crate::golden::hex(&mark.encode()), "SLOT");
+        assert_eq!(crate::golden::hex(&mark.encode()), "020100000000000003000000000000000200000000000000745f648a");
     }
 
     #[test]

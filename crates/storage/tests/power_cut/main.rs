@@ -5,7 +5,7 @@
 
 mod disk;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -261,6 +261,79 @@ fn at_every_boundary(scratch: &Scratch) {
     }
 }
 
+/// Cuts in every way whenever `point` is passed, and answers what is left.
+fn cut_at(point: &str, live: &Path, left: &Path) -> mpsc::Receiver<(PathBuf, Cut)> {
+    let (sender, cuts) = mpsc::channel();
+    let (live, left) = (live.to_owned(), left.to_owned());
+    let count = AtomicU64::new(0);
+    fail::cfg_callback(point, move || {
+        for cut in CUTS {
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            let to = left.join(format!("cut{number}"));
+            disk::cut(&live, &to, cut(number));
+            sender.send((to, cut(number))).expect("the test listens");
+        }
+    })
+    .unwrap();
+    cuts
+}
+
+/// *ingest-all-or-nothing*, by what was synced.
+fn at_every_step_of_an_ingest(scratch: &Scratch) {
+    let _scenario = FailScenario::setup();
+    let source = Engine::open(&scratch.left.path().join("source"), &engine_config()).unwrap();
+    (1..=80).for_each(|index| apply(&source, index, &payload(index)));
+    let spans = [Span::new(Key::from(&b"key"[..]), Key::from(&b"l"[..]))];
+    let local = [Span::prefix(Key::from(APPLIED))];
+    for (point, expected) in [
+        ("ingest::files_written", 40),
+        ("format::before_rename", 40),
+        ("ingest::decided", 80),
+        ("ingest::cleared", 80),
+        ("ingest::one_file", 80),
+        ("ingest::all_files", 80),
+        ("ingest::undecided", 80),
+    ] {
+        let live = scratch.root.path().join(point.replace("::", "_"));
+        let engine = Engine::open(&live, &engine_config()).unwrap();
+        (1..=40).for_each(|index| apply(&engine, index, &payload(index)));
+        engine.flush().unwrap();
+        let left = scratch.left.path().join(point);
+        let cuts = cut_at(point, &live, &left);
+        let chunks = source.snapshot().chunks(spans.to_vec(), local.to_vec()).map(Result::unwrap);
+        engine.ingest(chunks, &spans, &local, &[]).unwrap();
+        fail::remove(point);
+        let mut count = 0;
+        for (dir, cut) in cuts.try_iter() {
+            let what = format!("{cut:?} at {point}");
+            let engine = Engine::open(&dir, &engine_config()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(applied(engine.get_local(APPLIED).unwrap()), expected, "{what}");
+            assert_state(&engine, expected, &what);
+            count += 1;
+        }
+        assert!(count >= CUTS.len(), "{point} was passed");
+    }
+}
+
+/// A directory says whose it is, or nothing at all.
+fn at_every_step_of_an_identity(scratch: &Scratch) {
+    let _scenario = FailScenario::setup();
+    let identity = |node| StoreIdentity::new(uuid::Uuid::from_u128(1), NodeId::new(node), StoreId::new(node));
+    for point in ["format::before_rename", "format::before_sync"] {
+        let live = scratch.root.path().join(format!("identity_{}", point.replace("::", "_")));
+        std::fs::create_dir(&live).unwrap();
+        let cuts = cut_at(point, &live, &scratch.left.path().join("identity").join(point));
+        identity(1).write(&live).unwrap();
+        let first: Vec<_> = cuts.try_iter().map(|(dir, _)| StoreIdentity::read(&dir).unwrap()).collect();
+        assert!(first.iter().all(|found| found.is_none() || *found == Some(identity(1))), "{first:?}");
+        identity(2).write(&live).unwrap();
+        let second: Vec<_> = cuts.try_iter().map(|(dir, _)| StoreIdentity::read(&dir).unwrap()).collect();
+        assert!(second.iter().all(|found| *found == Some(identity(1)) || *found == Some(identity(2))), "{second:?}");
+        assert_eq!((first.len(), second.len()), (CUTS.len(), CUTS.len()));
+        fail::remove(point);
+    }
+}
+
 const FULL_DISK_DIR: &str = "QUORATE_TEST_FULL_DISK_DIR";
 const FULL_DISK_PART: &str = "QUORATE_TEST_FULL_DISK_PART";
 
@@ -303,6 +376,8 @@ fn nothing_acknowledged_is_lost() {
     let scratch = scratch();
     at_random_moments(&scratch);
     at_every_boundary(&scratch);
+    at_every_step_of_an_ingest(&scratch);
+    at_every_step_of_an_identity(&scratch);
     on_a_full_disk(&scratch, "log");
     on_a_full_disk(&scratch, "state");
 }
