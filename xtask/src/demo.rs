@@ -73,7 +73,7 @@ pub fn run_demo(arguments: &Arguments) -> Result {
     let cluster = run_at(&dir, &binary, arguments)?;
     println!("\nThe table \"planets\" is there. Connect to any node:\n");
     for node in &cluster.nodes {
-        println!("    psql -h {} -p {} -U postgres postgres        http://{}/", node.sql.ip(), node.sql.port(), node.http);
+        println!("    psql -h {} -p {} -U postgres postgres        http://{}/status", node.sql.ip(), node.sql.port(), node.http);
     }
     println!("\n{}", run_psql(&cluster.nodes[cluster.nodes.len() - 1].sql, "SELECT name, moons FROM planets ORDER BY moons DESC LIMIT 3")?);
     if !arguments.once {
