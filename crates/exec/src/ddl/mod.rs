@@ -169,7 +169,8 @@ fn index_name(spec: &IndexSpec, table: &Table, taken: &[String], ctx: &DdlContex
     if spec.primary {
         return ctx.free_name(table.schema, &[&table.name, "pkey"], taken);
     }
-    let columns: Vec<&str> = spec.columns.iter().map(|column| column.name.as_str()).collect();
+    let included = spec.included.iter().map(String::as_str);
+    let columns: Vec<&str> = spec.columns.iter().map(|column| column.name.as_str()).chain(included).collect();
     let mut parts = vec![table.name.as_str()];
     parts.extend(&columns);
     parts.push(if spec.constraint { "key" } else { "idx" });

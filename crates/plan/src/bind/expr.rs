@@ -544,6 +544,14 @@ impl Binder<'_> {
             return Ok(value);
         }
         value = self.settle_text(value)?;
+        if let (SqlType::Name, [ast::Subscript::Index { index }]) = (value.ty(), &subscripts[..]) {
+            // A name is an array of characters, counted from 0.
+            let index = self.expr(index, scope)?;
+            let one = Expr::Const(Datum::Int(1), SqlType::Int4);
+            let place = self.binary("+", index, one.clone())?;
+            let character = self.function_call("substr", vec![value, place, one])?;
+            return self.coerce(character, SqlType::QuotedChar, CastContext::Assignment);
+        }
         let Some(element) = value.ty().element() else {
             return Err(SqlError::new(
                 SqlState::DatatypeMismatch,
