@@ -42,6 +42,7 @@ use rustc_hash::FxHashSet;
 use sqlparser::ast::{self, Spanned};
 
 pub use self::stored::bind_stored_expr;
+pub(crate) use self::stored::bind_as_written;
 pub(crate) use self::types::bind_type;
 use self::window::WindowRequest;
 use crate::PlanContext;
@@ -168,6 +169,8 @@ pub(crate) struct Binder<'a> {
     /// OVERRIDING of the INSERT being bound.
     pub overriding: Option<crate::parse::Overriding>,
     next_level: u32,
+    /// Nothing is computed while binding: for expressions that are to be shown.
+    keeps_form: bool,
     /// Ids of the relations that were read: views keep them as their dependencies.
     pub depends_on: Vec<u32>,
 }
@@ -275,6 +278,7 @@ impl<'a> Binder<'a> {
             row_locks: Vec::new(),
             overriding: None,
             next_level: 0,
+            keeps_form: false,
             depends_on: Vec::new(),
         }
     }
