@@ -1,13 +1,13 @@
 //! Objects as the SQL that would make them: what `pg_get_indexdef` and its kin answer.
 //!
-//! Expressions are kept as text; they are shown as written, with what PostgreSQL adds around them.
+//! Expressions are kept as text, and shown by the view's printer.
 
 use std::fmt::Write as _;
 
 use keys::ColumnId;
-use types::{Direction, NullsOrder, SqlType, quote_identifier};
+use types::{Direction, NullsOrder, quote_identifier};
 
-use crate::descriptor::{Column, ColumnDefault, ForeignKey, Index, ReferentialAction, Table};
+use crate::descriptor::{ForeignKey, Index, ReferentialAction, Table};
 use crate::view::{CatalogView, Class};
 
 /// `pretty` of the `pg_get_…` functions: fewer parentheses, and schemas only where needed.
@@ -138,7 +138,7 @@ pub fn index(view: &CatalogView, table: &Table, index: &Index, style: Style) -> 
         include_clause(table, index)
     );
     if let Some(predicate) = &index.predicate {
-        let _ = write!(text, " WHERE {}", style.expr(predicate));
+        let _ = write!(text, " WHERE {}", view.expr(table, predicate, style));
     }
     text
 }
@@ -181,44 +181,9 @@ pub fn constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> 
         return Some(format!("{kind} ({keys}){}", include_clause(table, index)));
     }
     if let Some(check) = table.checks.iter().find(|check| check.oid == oid) {
-        return Some(format!("CHECK ({})", style.expr(&check.expr)));
+        return Some(format!("CHECK ({})", view.expr(table, &check.expr, style)));
     }
     foreign_key(view, table, table.foreign_keys.iter().find(|key| key.oid == oid)?)
-}
-
-/// What `pg_attrdef` keeps of a column: its default, or what it is generated from. Literals are shown with their type,
-/// as PostgreSQL shows them.
-#[must_use]
-pub fn column_default(column: &Column) -> Option<String> {
-    match column.default.as_ref()? {
-        ColumnDefault::Identity { .. } => None,
-        ColumnDefault::Stored(text) => Some(text.clone()),
-        ColumnDefault::Expr(text) => Some(typed_literal(text, column.ty)),
-    }
-}
-
-fn typed_literal(text: &str, ty: SqlType) -> String {
-    let base = || ty.without_typmod().name();
-    let is_string = text.len() > 1
-        && text.starts_with('\'')
-        && text.ends_with('\'')
-        && !text[1..text.len() - 1].replace("''", "").contains('\'');
-    if is_string || text.eq_ignore_ascii_case("null") {
-        return format!("{text}::{}", base());
-    }
-    match text.strip_prefix('-') {
-        Some(digits) if !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit()) => {
-            let ty = if text.parse::<i32>().is_ok() {
-                "integer"
-            } else if text.parse::<i64>().is_ok() {
-                "bigint"
-            } else {
-                "numeric"
-            };
-            format!("'{text}'::{ty}")
-        }
-        _ => text.to_owned(),
-    }
 }
 
 #[cfg(test)]
@@ -235,18 +200,5 @@ mod tests {
         }
         assert_eq!(Style::Plain.expr("a > 0"), "(a > 0)");
         assert_eq!(Style::Pretty.expr("a > 0"), "a > 0");
-    }
-
-    #[test]
-    fn literals_show_their_type() {
-        let check = |text: &str, ty: &str, shown: &str| {
-            assert_eq!(typed_literal(text, SqlType::parse_name(ty).unwrap()), shown);
-        };
-        check("'a'", "varchar(20)", "'a'::character varying");
-        check("'it''s'", "text", "'it''s'::text");
-        check("'a' || 'b'", "text", "'a' || 'b'");
-        check("-1", "numeric", "'-1'::integer");
-        check("0", "int4", "0");
-        check("now()", "timestamptz", "now()");
     }
 }

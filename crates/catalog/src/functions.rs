@@ -37,7 +37,7 @@ impl Args<'_> {
 /// The number of the only encoding.
 const UTF8: u32 = 6;
 
-fn format_type(oid: u32, modifier: Option<i64>) -> String {
+pub(crate) fn format_type(oid: u32, modifier: Option<i64>) -> String {
     let typmod = modifier.and_then(|it| i32::try_from(it).ok()).unwrap_or(-1);
     match SqlType::from_oid(oid, typmod) {
         _ if oid == 0 => "-".to_owned(),
@@ -75,7 +75,13 @@ impl CatalogFunctions for CatalogView {
         Ok(match name {
             "pg_get_indexdef" => self.index_definition(&a),
             "pg_get_constraintdef" => optional(definition::constraint(self, a.oid(0), a.style(1))),
-            "pg_get_expr" => Datum::text(a.style(2).expr(a.text(0))),
+            "pg_get_expr" => {
+                let class = self.class(a.oid(1));
+                Datum::text(match class.as_ref().and_then(Class::table) {
+                    Some(table) => self.expr(table, a.text(0), a.style(2)),
+                    None => a.style(2).expr(a.text(0)),
+                })
+            }
             "pg_get_viewdef" => match &args[0] {
                 Datum::Text(name) => optional(self.view_definition(self.require_class(name)?.oid())),
                 _ => optional(self.view_definition(a.oid(0))),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, split_identifiers};
 
-use crate::descriptor::{ColumnDefault, Index, Schema, Sequence, Table, TableStatistics};
+use crate::definition::Style;
+use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, TableStatistics};
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
 use crate::virtual_tables::{self, VirtualTable};
 
@@ -18,7 +19,13 @@ pub struct CatalogView {
     pub database: u32,
     pub search_path: Vec<String>,
     pub user: String,
+    /// How stored expressions are shown.
+    pub printer: Option<ExprPrinter>,
 }
+
+/// Shows a stored expression over a table's columns as PostgreSQL would; the type is that of the place it stands in.
+/// `None`: it is shown as it is written. The planner is what can tell.
+pub type ExprPrinter = fn(&CatalogView, &Table, &str, Option<SqlType>, Style) -> Option<String>;
 
 /// Something with a row in `pg_class`.
 #[derive(Clone, Copy, Debug)]
@@ -162,6 +169,24 @@ impl CatalogView {
         all.filter(|schema| schema.database == 0 || schema.database == self.database)
     }
 
+    /// A stored expression, as `pg_get_expr` shows it.
+    #[must_use]
+    pub fn expr(&self, table: &Table, text: &str, style: Style) -> String {
+        let printed = self.printer.and_then(|print| print(self, table, text, None, style));
+        printed.unwrap_or_else(|| style.expr(text))
+    }
+
+    /// What `pg_attrdef` keeps of a column: its default, or what it is generated from.
+    #[must_use]
+    pub fn column_default(&self, table: &Table, column: &Column) -> Option<String> {
+        let (text, ty) = match column.default.as_ref()? {
+            ColumnDefault::Identity { .. } => return None,
+            ColumnDefault::Stored(text) | ColumnDefault::Expr(text) => (text, column.ty),
+        };
+        let printed = self.printer.and_then(|print| print(self, table, text, Some(ty), Style::Plain));
+        Some(printed.unwrap_or_else(|| text.clone()))
+    }
+
     /// What ANALYZE found out about a table.
     #[must_use]
     pub fn statistics<'a>(&self, table: &'a Table) -> Option<&'a TableStatistics> {
@@ -199,7 +224,7 @@ impl OidNames for CatalogView {
     fn name(&self, ty: &SqlType, oid: u32) -> Option<String> {
         match ty {
             SqlType::RegClass => self.class(oid).map(|class| self.shown(class)),
-            SqlType::RegType => SqlType::from_oid(oid, -1).map(|ty| ty.name()),
+            SqlType::RegType => SqlType::from_oid(oid, -1).map(|_| crate::functions::format_type(oid, None)),
             SqlType::RegNamespace => self.catalog.schema_by_id(oid).map(|it| quote_identifier(&it.name)),
             SqlType::RegRole => self.catalog.role_by_id(oid).map(|it| quote_identifier(&it.name)),
             SqlType::RegProc => virtual_tables::function_name(oid).map(quote_identifier),

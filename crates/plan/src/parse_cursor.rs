@@ -193,7 +193,8 @@ mod tests {
             ("FETCH next", "FORWARD 1"),
         ] {
             let parsed = parse(text).unwrap_or_else(|error| panic!("{text}: {error:?}"));
-            let tree = parsed[0].ast.to_string();
+            let crate::parse::Body::Standard(tree) = &parsed[0].body else { panic!("{text}") };
+            let tree = tree.to_string();
             assert!(tree.starts_with(&format!("FETCH {direction} ")), "{text}: {tree}");
         }
         for (text, position) in [("FETCH 5", Some(7)), ("FETCH c d", Some(9)), ("FETCH ABSOLUTE c", Some(16)), ("MOVE", Some(5))] {

@@ -651,12 +651,13 @@ impl Session {
         params: &[Datum],
         sink: &mut dyn Sink,
     ) -> Result<Completion, Failure> {
-        let base = self.catalog();
+        let environment = self.environment();
+        let base = environment.view.catalog.clone();
         let (database, user, search_path, user_name) =
             (self.database, self.user, self.settings.search_path.clone(), self.user_name.clone());
         let formatting = self.settings.formatting.clone();
         let catalog_store = self.engine.catalog.clone();
-        let host = self.session_host();
+        let host = SessionHost::new(environment.clone());
         let block = self.block.as_mut().expect("a block is open when DDL runs");
         block.txn.begin_statement();
         let mut change = block.change.take().unwrap_or_else(|| CatalogChange::new(&base));
@@ -668,6 +669,7 @@ impl Session {
                 database,
                 search_path: search_path.clone(),
                 user: user_name.clone(),
+                printer: Some(plan::print_stored),
             };
             let mut formatting = formatting.clone();
             formatting.oid_names = Some(Arc::new(host.clone()));
@@ -689,23 +691,15 @@ impl Session {
             };
             body(&context)
         };
-        let catalog_view = CatalogView {
-            catalog: base.clone(),
-            database,
-            search_path: search_path.clone(),
-            user: user_name.clone(),
-        };
         let session_tables = SessionTables { host: &host, database, user, began: block.began };
-        let tables = StatementTables::new(&self.engine.catalog, &catalog_view, session_tables);
-        let mut run_formatting = formatting.clone();
-        run_formatting.now = block.began;
-        run_formatting.oid_names = Some(Arc::new(catalog_view.clone()));
+        let tables = StatementTables::new(&self.engine.catalog, &environment.view, session_tables);
+        let run_formatting = environment.formatting_at(block.began);
         let eval = EvalContext {
             transaction_timestamp: block.began,
             statement_timestamp: SessionHost::now_micros(&self.engine.clock),
             formatting: &run_formatting,
             host: &host,
-            catalog: &catalog_view,
+            catalog: &*environment.view,
         };
         let outcome = exec::ddl::execute(
             ddl,

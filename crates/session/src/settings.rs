@@ -211,7 +211,10 @@ impl Settings {
                 self.formatting.bytea_output = if is_hex { ByteaOutput::Hex } else { ByteaOutput::Escape };
             }
             "search_path" => self.search_path = parse_list(value),
-            "timezone" => self.formatting.zone = Zone::by_name(value).ok_or_else(invalid)?,
+            "timezone" => {
+                self.formatting.zone = Zone::parse(value).map_err(|_| invalid())?;
+                canonical = Some(self.formatting.zone.name());
+            }
             "extra_float_digits" => {
                 self.formatting.extra_float_digits = value.parse().map_err(|_| invalid())?;
             }

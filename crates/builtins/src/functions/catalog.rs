@@ -105,7 +105,7 @@ macro_rules! asks_catalog {
                 }),
             // No table is a partition of another.
             Builtin::pure("pg_partition_ancestors", 3425, &[CLASS], RetType::T(SqlType::RegClass), never_scalar)
-                .returning_set(SetFunction { columns: &[], eval: |_, _, _| Ok(Vec::new()) }),
+                .returning_set(SetFunction { columns: &[("relid", SqlType::RegClass)], eval: |_, _, _| Ok(Vec::new()) }),
         ]
     };
 }

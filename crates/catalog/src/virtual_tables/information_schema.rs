@@ -5,8 +5,7 @@ use ::types::{Datum, SqlType};
 use super::Maker;
 use super::row::{Rows, YesNo, row};
 use super::types::type_row;
-use crate::definition::{self, Style};
-use crate::descriptor::{Column, ColumnDefault};
+use crate::descriptor::{Column, ColumnDefault, Table};
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
@@ -140,7 +139,8 @@ struct AnyColumn<'a> {
     of_table: bool,
     /// Catalogs compare text by bytes.
     of_catalog: bool,
-    column: Option<&'a Column>,
+    /// Of a table: it, and the column itself.
+    column: Option<(&'a Table, &'a Column)>,
 }
 
 fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
@@ -173,7 +173,7 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
                         nullable: column.nullable,
                         of_table: true,
                         of_catalog: false,
-                        column: Some(column),
+                        column: Some((&**it, column)),
                     });
                 }
             }
@@ -200,8 +200,8 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
 fn columns(view: &CatalogView, rows: &mut Rows) {
     each_column(view, |it| {
         let facts = TypeFacts::of(it.ty);
-        let default = it.column.and_then(definition::column_default);
-        let identity = match it.column.and_then(|column| column.default.as_ref()) {
+        let default = it.column.and_then(|(table, column)| view.column_default(table, column));
+        let identity = match it.column.and_then(|(_, column)| column.default.as_ref()) {
             Some(ColumnDefault::Identity { sequence, always }) => Some((*sequence, *always)),
             _ => None,
         };
@@ -209,7 +209,7 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
             Some(Relation::Sequence(sequence)) => Some(sequence),
             _ => None,
         });
-        let is_generated = matches!(it.column.map(|column| &column.default), Some(Some(ColumnDefault::Stored(_))));
+        let is_generated = matches!(it.column.map(|(_, column)| &column.default), Some(Some(ColumnDefault::Stored(_))));
         let (default, generated) = if is_generated { (None, default) } else { (default, None) };
         // A collation other than the default one: names', and those of the catalogs' columns.
         let has_collation = type_row(it.ty).collation != 0;
@@ -246,7 +246,7 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
             identity_minimum: sequence.map(|it| it.min.to_string()),
             identity_cycle: YesNo(sequence.is_some_and(|it| it.cycle)),
             is_generated: if is_generated { "ALWAYS" } else { "NEVER" },
-            generation_expression: generated.map(|text| Style::Plain.expr(&text)),
+            generation_expression: generated,
             is_updatable: YesNo(it.of_table),
         });
     });

@@ -75,7 +75,7 @@ fn check_constraints(view: &CatalogView, rows: &mut Rows) {
             });
         };
         for check in &table.checks {
-            push(&check.name, format!("({})", Style::Plain.expr(&check.expr)));
+            push(&check.name, format!("({})", view.expr(table, &check.expr, Style::Plain)));
         }
         for (name, column) in not_nulls(table) {
             push(&name, format!("{} IS NOT NULL", quote_identifier(column)));

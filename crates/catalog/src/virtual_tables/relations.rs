@@ -9,7 +9,6 @@ use ::types::{SqlType, quote_identifier};
 use super::row::{Cell, Rows, row};
 use super::types::{TypeRow, type_row};
 use super::{Maker, VirtualTable};
-use crate::definition;
 use crate::descriptor::{Column, ColumnDefault, Index, POSTGRES_ROLE, Table};
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
@@ -283,9 +282,9 @@ fn rule_oid(view: u32) -> u32 {
 }
 
 fn defaults(view: &CatalogView) -> impl Iterator<Item = (&Table, &Column, String)> {
-    view.tables().flat_map(|table| {
+    view.tables().flat_map(move |table| {
         let columns = table.visible_columns();
-        columns.filter_map(move |(_, column)| Some((&**table, column, definition::column_default(column)?)))
+        columns.filter_map(move |(_, column)| Some((&**table, column, view.column_default(table, column)?)))
     })
 }
 

@@ -251,8 +251,9 @@ fn index_name(spec: &IndexSpec, table: &Table, taken: &[String], ctx: &DdlContex
     if spec.primary {
         return ctx.free_name(table.schema, &[&table.name, "pkey"], taken);
     }
+    let included = spec.included.iter().map(String::as_str);
     let columns = spec.columns.iter().map(|column| column.expr.as_ref().map_or(&*column.name, |(_, label)| label));
-    let columns: Vec<&str> = columns.collect();
+    let columns: Vec<&str> = columns.chain(included).collect();
     let mut parts = vec![table.name.as_str()];
     parts.extend(&columns);
     parts.push(if spec.constraint { "key" } else { "idx" });

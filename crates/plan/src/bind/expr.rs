@@ -5,7 +5,6 @@ use sqlparser::ast::{self, BinaryOperator};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::operators::{conjunction, symbol};
-use super::types::fold_array;
 use super::{Binder, bind_type, fold};
 use crate::expr::{Expr, TruthTest};
 use crate::scope::Scope;
@@ -436,7 +435,7 @@ impl Binder<'_> {
                         self.explicit_cast(item, if nested { to } else { element })
                     })
                     .collect::<SqlResult<Vec<_>>>()?;
-                return Ok(fold_array(Expr::Array { elements, ty: to }));
+                return Ok(self.fold_array(Expr::Array { elements, ty: to }));
             }
         }
         let from = self.known_type(&expr);
@@ -502,7 +501,7 @@ impl Binder<'_> {
         }
         let (elements, ty) = self.unify(elements, "ARRAY")?;
         let ty = if ty.is_array() { ty } else { ty.array_of() };
-        Ok(fold_array(Expr::Array { elements, ty }))
+        Ok(self.fold_array(Expr::Array { elements, ty }))
     }
 
     fn access(&mut self, root: &ast::Expr, chain: &[ast::AccessExpr], scope: &Scope<'_>) -> SqlResult<Expr> {
@@ -544,6 +543,14 @@ impl Binder<'_> {
             return Ok(value);
         }
         value = self.settle_text(value)?;
+        if let (SqlType::Name, [ast::Subscript::Index { index }]) = (value.ty(), &subscripts[..]) {
+            // A name is an array of characters, counted from 0.
+            let index = self.expr(index, scope)?;
+            let one = Expr::Const(Datum::Int(1), SqlType::Int4);
+            let place = self.binary("+", index, one.clone())?;
+            let character = self.function_call("substr", vec![value, place, one])?;
+            return self.coerce(character, SqlType::QuotedChar, CastContext::Assignment);
+        }
         let Some(element) = value.ty().element() else {
             return Err(SqlError::new(
                 SqlState::DatatypeMismatch,

@@ -42,7 +42,7 @@ use rustc_hash::FxHashSet;
 use sqlparser::ast::{self, Spanned};
 
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
-pub(crate) use self::stored::{key_expr, stored_range};
+pub(crate) use self::stored::{bind_as_written, key_expr, stored_range};
 pub(crate) use self::types::bind_type;
 use self::window::WindowRequest;
 use crate::PlanContext;
@@ -169,6 +169,8 @@ pub(crate) struct Binder<'a> {
     /// Of the INSERT being bound.
     pub extras: crate::parse::extras::Extras,
     next_level: u32,
+    /// Nothing is computed while binding: for expressions that are to be shown.
+    keeps_form: bool,
     /// Ids of the relations that were read: views keep them as their dependencies.
     pub depends_on: Vec<u32>,
 }
@@ -276,6 +278,7 @@ impl<'a> Binder<'a> {
             row_locks: Vec::new(),
             extras: Default::default(),
             next_level: 0,
+            keeps_form: false,
             depends_on: Vec::new(),
         }
     }

@@ -5,7 +5,6 @@ use sqlparser::ast::{self, BinaryOperator, UnaryOperator};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::Binder;
-use super::types::fold_array;
 use crate::expr::{Comparison, Expr};
 use crate::scope::Scope;
 
@@ -42,10 +41,10 @@ impl Binder<'_> {
         // The modifiers that the arguments really have are of use to some functions.
         let types = CallTypes { args: wanted.iter().copied().collect(), ret };
         // A strict function of NULL is not called, so that what its other arguments would have failed with never is.
-        if builtin.strict && !builtin.is_set_returning() && args.iter().any(|arg| matches!(arg, Expr::Const(Datum::Null, _))) {
+        if !self.keeps_form && builtin.strict && !builtin.is_set_returning() && args.iter().any(|arg| matches!(arg, Expr::Const(Datum::Null, _))) {
             return Ok(Expr::Const(Datum::Null, ret));
         }
-        let constant = args.iter().all(|arg| matches!(arg, Expr::Const(..)));
+        let constant = !self.keeps_form && args.iter().all(|arg| matches!(arg, Expr::Const(..)));
         if constant && builtin.volatility == Volatility::Immutable && !builtin.is_set_returning() {
             let values: Vec<Datum> =
                 args.iter().filter_map(Self::constant).cloned().collect();
@@ -278,7 +277,7 @@ impl Binder<'_> {
         } else {
             self.coerce(array, comparison.right_cast.array_of(), CastContext::Implicit)?
         };
-        Ok(Expr::AnyAll { left, array: Box::new(fold_array(array)), comparison, all })
+        Ok(Expr::AnyAll { left, array: Box::new(self.fold_array(array)), comparison, all })
     }
 }
 

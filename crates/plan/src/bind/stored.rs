@@ -1,7 +1,7 @@
 //! Expressions that the catalog keeps as text: defaults, generated columns, checks, predicates of partial indexes.
 
 use catalog::{ColumnDefault, Table};
-use types::{Datum, SqlError, SqlResult, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlType};
 
 use super::{Binder, Clause};
 use crate::PlanContext;
@@ -67,8 +67,32 @@ fn stored(
     clause: Clause,
     finish: impl FnOnce(&mut Binder<'_>, Expr) -> SqlResult<Expr>,
 ) -> SqlResult<Expr> {
-    let expr = crate::parse::parse_expr(sql_text)?;
+    bind_over(Binder::new(context, None), sql_text, table, clause, finish)
+}
+
+/// An expression whose constants stay as they were written; `ty`: what an undetermined literal is.
+pub(crate) fn bind_as_written(
+    sql_text: &str,
+    table: &Table,
+    ty: Option<SqlType>,
+    context: &PlanContext<'_>,
+) -> SqlResult<Expr> {
     let mut binder = Binder::new(context, None);
+    binder.keeps_form = true;
+    bind_over(binder, sql_text, table, Clause::Check, |binder, bound| match ty {
+        Some(ty) => binder.settle(bound, ty.without_typmod(), CastContext::Assignment),
+        None => binder.settle_text(bound),
+    })
+}
+
+fn bind_over(
+    mut binder: Binder<'_>,
+    sql_text: &str,
+    table: &Table,
+    clause: Clause,
+    finish: impl FnOnce(&mut Binder<'_>, Expr) -> SqlResult<Expr>,
+) -> SqlResult<Expr> {
+    let expr = crate::parse::parse_expr(sql_text)?;
     let level = Level::default();
     let scope = Scope::of_range(&level, stored_range(table));
     binder.with_frame(clause, |binder| {

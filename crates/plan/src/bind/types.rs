@@ -99,7 +99,7 @@ impl Binder<'_> {
                     })
                     .collect::<SqlResult<Vec<_>>>()?;
                 let ty = if ty.is_array() { ty } else { element.array_of() };
-                Ok(fold_array(Expr::Array { elements, ty }))
+                Ok(self.fold_array(Expr::Array { elements, ty }))
             }
             other => Ok(other),
         }
@@ -134,7 +134,7 @@ impl Binder<'_> {
                 format!("cannot cast type {} to {}", from.base_name(), to.base_name()),
             ));
         }
-        if let Expr::Const(value, _) = &expr {
+        if let (Expr::Const(value, _), false) = (&expr, self.keeps_form) {
             if cast_is_immutable(&from, &to) {
                 if let Ok(value) = cast(value.clone(), &from, &to, context, self.context.formatting) {
                     return Ok(Expr::Const(value, to));
@@ -142,6 +142,11 @@ impl Binder<'_> {
             }
         }
         Ok(Expr::Cast { expr: Box::new(expr), to, context })
+    }
+
+    /// An array of constants as a constant.
+    pub(super) fn fold_array(&self, array: Expr) -> Expr {
+        if self.keeps_form { array } else { fold_array(array) }
     }
 
     /// The one type of several expressions: PostgreSQL's documentation, section 10.5. `what` is named in the error.
@@ -246,7 +251,7 @@ pub(crate) fn common_type(types: &[SqlType], what: &str) -> SqlResult<SqlType> {
 }
 
 /// An array of constants is a constant.
-pub(crate) fn fold_array(expr: Expr) -> Expr {
+fn fold_array(expr: Expr) -> Expr {
     let Expr::Array { elements, ty } = &expr else { return expr };
     let Some(element) = ty.element() else { return expr };
     let mut values = Vec::with_capacity(elements.len());

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use catalog::{NameOwner, Relation, Table};
 use sqlparser::ast;
-use types::{SqlError, SqlResult, SqlState, SqlType};
+use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, Zone};
 
 use crate::{
     PlanContext,
@@ -184,6 +184,17 @@ fn transaction_modes(modes: &[ast::TransactionMode]) -> TransactionModes {
 /// A value of SET as text: names, strings and numbers alike.
 fn setting_text(expr: &ast::Expr) -> String {
     match expr {
+        // `SET TIME ZONE INTERVAL '+01:30' HOUR TO MINUTE`: so far east.
+        ast::Expr::Interval(interval) => {
+            let text = setting_text(&interval.value);
+            let unit = interval.leading_field.as_ref().filter(|_| text.trim().parse::<f64>().is_ok());
+            let text = unit.map_or_else(|| text.clone(), |unit| format!("{text} {unit}"));
+            match types::parse_text(&SqlType::Interval, &text, &Formatting::default()) {
+                Ok(Datum::Interval(it)) => it.micros.checked_div(1_000_000).and_then(|it| i32::try_from(it).ok()),
+                _ => None,
+            }
+            .map_or(text, |east| Zone::fixed(east).name().to_owned())
+        }
         ast::Expr::Identifier(name) => name.value.clone(),
         ast::Expr::CompoundIdentifier(parts) => {
             parts.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".")

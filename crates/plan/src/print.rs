@@ -1,0 +1,449 @@
+//! Expressions as text: defaults, checks and predicates as `pg_get_expr` and its kin show them.
+//!
+//! The problem: clients compare what the catalog shows with what they once wrote, and know how PostgreSQL spells it:
+//! every cast that was done for the writer is visible, every operand stands in parentheses.
+//!
+//! The idea: the stored text is bound again, without computing anything on the way, and the bound expression is
+//! printed. What cannot be printed so is shown as it was written.
+//!
+//! **Invariant (reads-back):** what is printed, read again over the same table, prints as itself.
+//!
+//! Deliberately left out: subqueries and aggregates, which stored expressions do not have.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use builtins::{Builtin, EvalContext, NoHost};
+use catalog::{CatalogView, Table, definition::Style};
+use rustc_hash::FxHashMap;
+use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
+
+use crate::PlanContext;
+use crate::bind::bind_as_written;
+use crate::expr::{Expr, SequenceOp, TruthTest};
+
+/// A stored expression over a table's columns, as PostgreSQL would show it; `ty`: what an undetermined literal is.
+/// `None`: it does not bind, or has parts that are not printed.
+#[must_use]
+pub fn print_stored(
+    view: &CatalogView,
+    table: &Table,
+    text: &str,
+    ty: Option<SqlType>,
+    style: Style,
+) -> Option<String> {
+    let formatting =
+        Formatting { oid_names: Some(std::sync::Arc::new(view.clone())), ..Formatting::default() };
+    let eval = EvalContext {
+        transaction_timestamp: 0,
+        statement_timestamp: 0,
+        formatting: &formatting,
+        host: &NoHost,
+        catalog: view,
+    };
+    let context = PlanContext {
+        catalog: &view.catalog,
+        database: view.database,
+        search_path: &view.search_path,
+        user: &view.user,
+        param_types: &[],
+        eval: &eval,
+        formatting: &formatting,
+    };
+    let expr = bind_as_written(text, table, ty, &context).ok()?;
+    let printer = Printer { table, style, formatting: &formatting };
+    let mut out = String::new();
+    printer.expr(&mut out, &expr, Casts::Written)?;
+    Some(out)
+}
+
+/// Symbols of operators by the functions behind them.
+static SYMBOLS: LazyLock<FxHashMap<usize, &'static str>> = LazyLock::new(|| {
+    let operators = builtins::all_operators();
+    operators.map(|operator| (std::ptr::from_ref(&operator.function) as usize, operator.symbol)).collect()
+});
+
+fn symbol_of(builtin: &'static Builtin) -> Option<&'static str> {
+    SYMBOLS.get(&(std::ptr::from_ref(builtin) as usize)).copied()
+}
+
+/// Which casts are shown: an operand's all, elsewhere only those somebody wrote.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Casts {
+    All,
+    Written,
+}
+
+/// What an expression is an operand of; it decides about parentheses where only the needed ones are printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place<'a> {
+    /// Of a binary operator, on its left or right.
+    Left(&'a str),
+    Right(&'a str),
+    And,
+    Or,
+    Not,
+    /// Of a cast, a test, or anything else that binds closely.
+    Close,
+}
+
+fn is_product(symbol: &str) -> bool {
+    matches!(symbol, "*" | "/" | "%")
+}
+
+fn is_sum(symbol: &str) -> bool {
+    matches!(symbol, "+" | "-")
+}
+
+/// Functions that are written without parentheses after their names.
+fn keyword_of(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "current_date" => "CURRENT_DATE",
+        "current_time" => "CURRENT_TIME",
+        "current_timestamp" => "CURRENT_TIMESTAMP",
+        "localtime" => "LOCALTIME",
+        "localtimestamp" => "LOCALTIMESTAMP",
+        "current_user" => "CURRENT_USER",
+        "current_role" => "CURRENT_ROLE",
+        "session_user" => "SESSION_USER",
+        "user" => "USER",
+        "current_catalog" => "CURRENT_CATALOG",
+        "current_schema" => "CURRENT_SCHEMA",
+        _ => return None,
+    })
+}
+
+struct Printer<'a> {
+    table: &'a Table,
+    style: Style,
+    formatting: &'a Formatting,
+}
+
+impl Printer<'_> {
+    /// `None` from here on: there is something that is not printed.
+    fn expr(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
+        match expr {
+            Expr::Column(position, _) => {
+                out.push_str(&quote_identifier(&self.table.columns.get(*position)?.name));
+            }
+            Expr::Const(value, ty) => self.constant(out, value, ty),
+            Expr::Call { builtin, args, .. } => match symbol_of(builtin) {
+                Some(symbol) => self.enclosed(out, |out| self.operator(out, symbol, args))?,
+                None => self.function(out, builtin.name(), args)?,
+            },
+            Expr::And(list) => self.enclosed(out, |out| self.operands(out, list, " AND ", Place::And))?,
+            Expr::Or(list) => self.enclosed(out, |out| self.operands(out, list, " OR ", Place::Or))?,
+            Expr::Not(inner) => match &**inner {
+                Expr::IsNull(tested) => self.test(out, tested, " IS NOT NULL")?,
+                Expr::IsDistinctFrom(left, right) => {
+                    self.enclosed(out, |out| self.pair(out, left, " IS NOT DISTINCT FROM ", right))?;
+                }
+                Expr::Truth(tested, test) => self.test(out, tested, &format!(" IS NOT {}", truth(test)))?,
+                inner => self.enclosed(out, |out| {
+                    out.push_str("NOT ");
+                    self.operand(out, inner, Casts::Written, Place::Not)
+                })?,
+            },
+            Expr::IsNull(tested) => self.test(out, tested, " IS NULL")?,
+            Expr::Truth(tested, test) => self.test(out, tested, &format!(" IS {}", truth(test)))?,
+            Expr::IsDistinctFrom(left, right) => {
+                self.enclosed(out, |out| self.pair(out, left, " IS DISTINCT FROM ", right))?;
+            }
+            Expr::Case { branches, otherwise, .. } => self.case(out, branches, otherwise.as_deref())?,
+            Expr::Coalesce(list, _) => self.call(out, "COALESCE", list)?,
+            Expr::Greatest(list, _) => self.call(out, "GREATEST", list)?,
+            Expr::Least(list, _) => self.call(out, "LEAST", list)?,
+            Expr::NullIf { value, equal, .. } => {
+                let Expr::Call { args, .. } = &**equal else { return None };
+                self.call(out, "NULLIF", &[(**value).clone(), args.get(1)?.clone()])?;
+            }
+            Expr::Cast { expr, context: CastContext::Implicit, .. } if casts == Casts::Written => {
+                self.expr(out, expr, casts)?;
+            }
+            Expr::Cast { expr, to, .. } => self.cast(out, expr, to)?,
+            Expr::InList { expr, list, negated } => self.enclosed(out, |out| self.in_list(out, expr, list, *negated))?,
+            Expr::AnyAll { left, array, comparison, all } => {
+                let symbol = symbol_of(comparison.builtin)?;
+                self.enclosed(out, |out| {
+                    self.operand(out, left, Casts::All, Place::Close)?;
+                    let _ = write!(out, " {symbol} {} (", if *all { "ALL" } else { "ANY" });
+                    self.operand(out, array, Casts::All, Place::Close)?;
+                    out.push(')');
+                    Some(())
+                })?;
+            }
+            Expr::Array { elements, .. } => {
+                out.push_str("ARRAY[");
+                self.list(out, elements)?;
+                out.push(']');
+            }
+            Expr::Row(fields) => self.call(out, "ROW", fields)?,
+            Expr::Sequence { op, args } => {
+                let name = match op {
+                    SequenceOp::NextVal => "nextval",
+                    SequenceOp::CurrVal => "currval",
+                    SequenceOp::SetVal => "setval",
+                    SequenceOp::LastVal => "lastval",
+                    SequenceOp::Position | SequenceOp::IsCalled => return None,
+                };
+                self.call(out, name, args)?;
+            }
+            Expr::Subscript { array, subscripts, slice: false, .. } => {
+                let is_column = matches!(**array, Expr::Column(..));
+                if !is_column {
+                    out.push('(');
+                }
+                self.expr(out, array, Casts::All)?;
+                if !is_column {
+                    out.push(')');
+                }
+                for (index, _) in subscripts {
+                    out.push('[');
+                    self.expr(out, index.as_ref()?, Casts::Written)?;
+                    out.push(']');
+                }
+            }
+            Expr::Subscript { .. } | Expr::Outer(..) | Expr::Param(..) | Expr::Subquery(_) | Expr::RowId => {
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// An expression that is an operand of another, in parentheses where it needs them. In the plain style it brings
+    /// its own.
+    fn operand(&self, out: &mut String, expr: &Expr, casts: Casts, place: Place<'_>) -> Option<()> {
+        if self.style == Style::Plain || stands_alone(expr, casts, place) {
+            return self.expr(out, expr, casts);
+        }
+        out.push('(');
+        self.expr(out, expr, casts)?;
+        out.push(')');
+        Some(())
+    }
+
+    fn enclosed(&self, out: &mut String, body: impl FnOnce(&mut String) -> Option<()>) -> Option<()> {
+        if self.style == Style::Pretty {
+            return body(out);
+        }
+        out.push('(');
+        body(out)?;
+        out.push(')');
+        Some(())
+    }
+
+    fn operator(&self, out: &mut String, symbol: &str, args: &[Expr]) -> Option<()> {
+        match args {
+            [right] => {
+                out.push_str(symbol);
+                out.push(' ');
+                self.operand(out, right, Casts::All, Place::Right(symbol))
+            }
+            [left, right] => {
+                self.operand(out, left, Casts::All, Place::Left(symbol))?;
+                let _ = write!(out, " {symbol} ");
+                self.operand(out, right, Casts::All, Place::Right(symbol))
+            }
+            _ => None,
+        }
+    }
+
+    fn function(&self, out: &mut String, name: &str, args: &[Expr]) -> Option<()> {
+        match (name, args) {
+            (name, []) if keyword_of(name).is_some() => out.push_str(keyword_of(name)?),
+            ("timezone", [zone, moment]) => self.enclosed(out, |out| self.pair(out, moment, " AT TIME ZONE ", zone))?,
+            ("extract", [Expr::Const(Datum::Text(field), _), of]) => {
+                let _ = write!(out, "EXTRACT({field} FROM ");
+                self.expr(out, of, Casts::All)?;
+                out.push(')');
+            }
+            (name, args) => self.call(out, &quote_identifier(name), args)?,
+        }
+        Some(())
+    }
+
+    fn call(&self, out: &mut String, name: &str, args: &[Expr]) -> Option<()> {
+        out.push_str(name);
+        out.push('(');
+        self.list(out, args)?;
+        out.push(')');
+        Some(())
+    }
+
+    fn list(&self, out: &mut String, list: &[Expr]) -> Option<()> {
+        for (at, item) in list.iter().enumerate() {
+            if at > 0 {
+                out.push_str(", ");
+            }
+            self.expr(out, item, Casts::All)?;
+        }
+        Some(())
+    }
+
+    fn operands(&self, out: &mut String, list: &[Expr], between: &str, place: Place<'_>) -> Option<()> {
+        for (at, item) in list.iter().enumerate() {
+            if at > 0 {
+                out.push_str(between);
+            }
+            self.operand(out, item, Casts::Written, place)?;
+        }
+        Some(())
+    }
+
+    fn pair(&self, out: &mut String, left: &Expr, between: &str, right: &Expr) -> Option<()> {
+        self.operand(out, left, Casts::All, Place::Close)?;
+        out.push_str(between);
+        self.operand(out, right, Casts::All, Place::Close)
+    }
+
+    fn test(&self, out: &mut String, tested: &Expr, test: &str) -> Option<()> {
+        self.enclosed(out, |out| {
+            self.operand(out, tested, Casts::All, Place::Close)?;
+            out.push_str(test);
+            Some(())
+        })
+    }
+
+    fn cast(&self, out: &mut String, expr: &Expr, to: &SqlType) -> Option<()> {
+        match self.style {
+            Style::Plain => {
+                out.push('(');
+                self.expr(out, expr, Casts::Written)?;
+                out.push(')');
+            }
+            Style::Pretty => self.operand(out, expr, Casts::Written, Place::Close)?,
+        }
+        let _ = write!(out, "::{}", to.name());
+        Some(())
+    }
+
+    fn case(&self, out: &mut String, branches: &[(Expr, Expr)], otherwise: Option<&Expr>) -> Option<()> {
+        let pretty = self.style == Style::Pretty;
+        let (begin, line, end) = if pretty { ("\nCASE", "\n    ", "\n") } else { ("CASE", " ", " ") };
+        out.push_str(begin);
+        for (condition, value) in branches {
+            let _ = write!(out, "{line}WHEN ");
+            self.expr(out, condition, Casts::Written)?;
+            out.push_str(" THEN ");
+            self.expr(out, value, Casts::All)?;
+        }
+        let _ = write!(out, "{line}ELSE ");
+        match otherwise {
+            Some(value) => self.expr(out, value, Casts::All)?,
+            None => self.constant(out, &Datum::Null, &branches.first()?.1.ty()),
+        }
+        let _ = write!(out, "{end}END");
+        Some(())
+    }
+
+    /// `IN` is `= ANY` over an array. Strings of varying length are compared as texts, their array all at once.
+    fn in_list(&self, out: &mut String, expr: &Expr, list: &[Expr], negated: bool) -> Option<()> {
+        let varying = match expr {
+            Expr::Cast { expr: inner, context: CastContext::Implicit, to: SqlType::Text } => {
+                Some(inner.ty().without_typmod()).filter(|ty| matches!(ty, SqlType::Varchar(_)))
+            }
+            _ => None,
+        };
+        let varying = varying.filter(|_| list.iter().all(|item| matches!(item, Expr::Const(..))));
+        self.operand(out, expr, Casts::All, Place::Close)?;
+        out.push_str(if negated { " <> ALL (" } else { " = ANY (" });
+        match varying {
+            Some(ty) => {
+                if self.style == Style::Plain {
+                    out.push('(');
+                }
+                out.push_str("ARRAY[");
+                for (at, item) in list.iter().enumerate() {
+                    if at > 0 {
+                        out.push_str(", ");
+                    }
+                    let Expr::Const(value, _) = item else { return None };
+                    self.constant(out, value, &ty);
+                }
+                out.push_str(if self.style == Style::Plain { "])::text[]" } else { "]::text[]" });
+            }
+            None => {
+                out.push_str("ARRAY[");
+                self.list(out, list)?;
+                out.push(']');
+            }
+        }
+        out.push(')');
+        Some(())
+    }
+
+    /// A value with its type, unless it reads as that type by itself.
+    fn constant(&self, out: &mut String, value: &Datum, ty: &SqlType) {
+        if value.is_null() {
+            let _ = write!(out, "NULL::{}", ty.name());
+            return;
+        }
+        let text = to_text(ty, value, self.formatting);
+        let is_bare = match ty {
+            SqlType::Bool => {
+                out.push_str(if value.as_bool() == Some(true) { "true" } else { "false" });
+                return;
+            }
+            SqlType::Int4 => !text.starts_with('-'),
+            SqlType::Numeric(None) => text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['.', 'e', 'E']),
+            _ => false,
+        };
+        if is_bare {
+            out.push_str(&text);
+            return;
+        }
+        let quoted = text.replace('\'', "''");
+        let name = match ty {
+            SqlType::Char(None) => "bpchar".to_owned(),
+            ty => ty.name(),
+        };
+        if quoted.contains('\\') {
+            let _ = write!(out, "E'{}'::{name}", quoted.replace('\\', "\\\\"));
+        } else {
+            let _ = write!(out, "'{quoted}'::{name}");
+        }
+    }
+}
+
+fn truth(test: &TruthTest) -> &'static str {
+    match test {
+        TruthTest::True => "TRUE",
+        TruthTest::False => "FALSE",
+        TruthTest::Unknown => "UNKNOWN",
+    }
+}
+
+/// Whether an operand needs no parentheses around it.
+fn stands_alone(expr: &Expr, casts: Casts, place: Place<'_>) -> bool {
+    match expr {
+        Expr::Cast { expr, context: CastContext::Implicit, .. } if casts == Casts::Written => {
+            stands_alone(expr, casts, place)
+        }
+        // As simple as what is cast.
+        Expr::Cast { expr, .. } => stands_alone(expr, Casts::Written, Place::Close),
+        Expr::Call { builtin, args, .. } => match symbol_of(builtin) {
+            None => builtin.name() != "timezone",
+            Some(symbol) => match place {
+                Place::And | Place::Or | Place::Not => true,
+                Place::Left(outer) | Place::Right(outer) if args.len() == 2 => {
+                    let is_left = matches!(place, Place::Left(_));
+                    (is_product(symbol) && is_sum(outer))
+                        || (is_left && is_product(symbol) && is_product(outer))
+                        || (is_left && is_sum(symbol) && is_sum(outer))
+                }
+                Place::Left(_) | Place::Right(_) | Place::Close => false,
+            },
+        },
+        Expr::And(_) => matches!(place, Place::And | Place::Or),
+        Expr::Or(_) => place == Place::Or,
+        Expr::Not(inner) if matches!(**inner, Expr::IsNull(_) | Expr::Truth(..) | Expr::IsDistinctFrom(..)) => {
+            matches!(place, Place::And | Place::Or | Place::Not)
+        }
+        Expr::Not(_) => matches!(place, Place::And | Place::Or),
+        Expr::IsNull(_) | Expr::Truth(..) | Expr::IsDistinctFrom(..) => {
+            matches!(place, Place::And | Place::Or | Place::Not)
+        }
+        Expr::InList { .. } | Expr::AnyAll { .. } => false,
+        _ => true,
+    }
+}
