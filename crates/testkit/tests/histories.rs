@@ -267,9 +267,16 @@ async fn split_somewhere(cluster: &Cluster, run: &Run, rng: &mut SmallRng) {
     let by = rng.random_range(0..cluster.members.len());
     let at = list_key(n);
     let split = cluster.members[by].db.split_at(&at);
-    if let Ok(Err(error)) = tokio::time::timeout(Duration::from_secs(5), split).await {
-        eprintln!("split at {n}: {error}");
+    let began = Instant::now();
+    match tokio::time::timeout(Duration::from_secs(5), split).await {
+        Ok(Ok(())) => eprintln!("split at {n} after {:?}", began.elapsed()),
+        Ok(Err(error)) => eprintln!("split at {n}: {error}"),
+        Err(_) => eprintln!("split at {n}: no answer"),
     }
+    let began = Instant::now();
+    let mut txn = cluster.members[by].db.begin(TxnOptions::default());
+    let got = txn.get(&at, Read::default()).await;
+    eprintln!("  read {n} after {:?} {}", began.elapsed(), got.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -277,6 +284,13 @@ async fn on_one_node() {
     let dir = TempDir::new().unwrap();
     let scenario = Scenario { offsets_ms: vec![0], ..Scenario::default() };
     judge(scenario, dir.path(), |_, _| tokio::time::sleep(Duration::from_secs(4))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_three_nodes() {
+    let dir = TempDir::new().unwrap();
+    judge(Scenario { seed: 7, ..Scenario::default() }, dir.path(), |_, _| tokio::time::sleep(Duration::from_secs(4)))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
