@@ -291,17 +291,23 @@ impl Replica {
                 _ => txn.uncertainty_limit,
             },
         };
+        // What goes below the threshold goes after it was raised, but may go while this looks: then it looks again.
+        let gc_threshold = self.machine.gc_threshold();
         let evaluator = Evaluator {
             engine: &self.deps.engine,
             cache: &self.cache,
             locks: &self.locks,
             registry: &self.registry,
             descriptor,
-            gc_threshold: self.machine.gc_threshold(),
+            gc_threshold,
             now: self.deps.clock.now(),
             uncertainty_limit,
         };
-        evaluator.evaluate(request).map_err(|error| match error {
+        let outcome = evaluator.evaluate(request);
+        if self.machine.gc_threshold() != gc_threshold {
+            return self.evaluate(request, descriptor, lease);
+        }
+        outcome.map_err(|error| match error {
             EvalError::Kv(error) => Attempt::Error(error),
             EvalError::RetryLocked { error, key, strength } => {
                 let Some(txn) = request.header.txn.as_ref() else { return Attempt::Error(error) };
@@ -553,6 +559,8 @@ impl Replica {
                         let holder = holder.map_or(conflict.holder.id, |holder| holder.id);
                         return Err(KvError::LockTimeout { key: conflict.key, holder });
                     }
+                    // Whoever leads now has a queue of its own.
+                    self.lease()?;
                     patience = PUSH_EVERY;
                     waited_long = true;
                     for holder in waiter.blockers() {

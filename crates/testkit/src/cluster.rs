@@ -102,6 +102,8 @@ impl Cluster {
             let config = StoreConfig {
                 engine: EngineConfig::small(),
                 queue_interval: Duration::from_millis(200),
+                gc_after: Duration::from_secs(6),
+                gc_interval: Duration::from_secs(1),
                 ..StoreConfig::default()
             };
             let store = Store::open(StoreOptions {

@@ -126,7 +126,7 @@ impl Txn {
                 Ok([group]) => self.commit_parallel(vec![group]).await,
                 Err(groups) => self.commit_parallel(groups).await,
             };
-            match attempt {
+            match attempt.map_err(|error| self.doom(error)) {
                 Ok(commit_ts) => return Ok(commit_ts),
                 Err(SendError::Reroute) => {}
                 Err(SendError::Kv(KvError::Retry { reason, to })) => match self.move_to(reason, to).await {
@@ -299,7 +299,7 @@ impl Txn {
                 let key = first.0.clone();
                 self.anchor_at(&key);
             }
-            match self.write_intents(groups).await {
+            match self.write_intents(groups).await.map_err(|error| self.doom(error)) {
                 Ok(()) => break,
                 Err(SendError::Reroute) => {}
                 Err(SendError::Kv(KvError::Retry { reason, to })) => match self.move_to(reason, to).await {
@@ -343,20 +343,24 @@ impl Txn {
 
     /// Rolls back: nothing it wrote will ever be seen, its locks are freed in the background.
     pub async fn rollback(&mut self) {
+        self.rollback_now();
+    }
+
+    pub(super) fn rollback_now(&mut self) {
         if self.state == State::Open {
             self.finish();
         }
     }
 
     /// Ends a transaction that committed nothing.
-    pub(super) fn finish(&mut self) {
+    fn finish(&mut self) {
         self.state = State::Ended;
         self.heartbeat = None;
         self.release_in_background();
     }
 
     /// Frees its locks and removes its intents; only for a transaction that cannot have committed.
-    pub(super) fn release_in_background(&mut self) {
+    fn release_in_background(&mut self) {
         if self.locks.is_empty() && self.intents.is_empty() {
             return;
         }

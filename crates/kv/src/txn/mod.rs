@@ -125,6 +125,8 @@ pub struct Txn {
     lock_timeout: Option<Duration>,
     heartbeat: Option<HeartbeatHandle>,
     read_only: bool,
+    /// It was aborted, or chosen to break a circle: under this id nothing can commit any more.
+    is_doomed: bool,
     /// An attempt to commit has been sent whose record may be there now, or later.
     commit_sent: CommitSent,
     state: State,
@@ -167,6 +169,7 @@ impl Txn {
             lock_timeout: None,
             heartbeat: None,
             read_only: options.as_of.is_some(),
+            is_doomed: false,
             commit_sent: CommitSent::No,
             state: State::Open,
         }
@@ -265,30 +268,36 @@ impl Txn {
         self.statement_seq = self.seq;
     }
 
+    /// Starts over after an error, no earlier than the error says; see [`Txn::start_over`].
+    pub fn restart(&mut self, error: &Error) {
+        match error {
+            Error::Retry { at_least, .. } => self.meta.write_ts = self.meta.write_ts.max(*at_least),
+            Error::Deadlock { .. } => self.is_doomed = true,
+            _ => {}
+        }
+        self.start_over();
+    }
+
     /// Starts over at a later timestamp. While it can, under the same id: its locks are kept then, so that the next
     /// attempt finds the keys it fought for still held. Its priority stays in any case.
-    pub fn restart(&mut self, error: &Error) {
-        let at_least = match error {
-            Error::Retry { at_least, .. } => *at_least,
-            _ => Timestamp::MIN,
-        };
+    pub fn start_over(&mut self) {
+        let now = self.db.clock().now();
         let keeps_id = self.state == State::Open
-            && !self.heartbeat.as_ref().is_some_and(HeartbeatHandle::is_aborted)
-            && matches!(error, Error::Retry { reason: Restart::Read(_) | Restart::CheckedValueChanged, .. });
+            && !self.is_doomed
+            && !self.heartbeat.as_ref().is_some_and(HeartbeatHandle::is_aborted);
         // An aborted id is used up, and its locks may have been taken away; the victim of a deadlock lets go of what
         // the others wait for.
         if !keeps_id {
-            self.finish();
+            self.rollback_now();
             let fresh = Self::new(self.db.clone(), TxnOptions { priority: self.meta.priority, as_of: None });
             let lock_timeout = self.lock_timeout;
             *self = fresh;
             self.lock_timeout = lock_timeout;
             return;
         }
-        let now = self.db.clock().now();
         self.meta.epoch += 1;
         // Never below where it has read or written before: its own reads hide those of others.
-        self.read_ts = now.max(at_least).max(self.read_ts).max(self.meta.write_ts);
+        self.read_ts = now.max(self.read_ts).max(self.meta.write_ts);
         self.meta.write_ts = self.read_ts;
         self.uncertainty_limit = self.read_ts.add_ns(self.db.clock().max_offset_ns());
         self.observed.clear();
@@ -365,9 +374,15 @@ impl Txn {
                 Err(SendError::Kv(KvError::SnapshotTooOld { threshold })) if !self.read_only => {
                     self.move_to(RetryReason::ReadChanged, threshold.next()).await?;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(self.doom(error)),
             }
         }
+    }
+
+    /// Notes an error that ends this id.
+    fn doom(&mut self, error: SendError) -> SendError {
+        self.is_doomed |= matches!(error, SendError::Kv(KvError::Aborted { .. } | KvError::Deadlock { .. }));
+        error
     }
 
     fn note(&mut self, response: &BatchResponse) {
@@ -504,10 +519,6 @@ impl Txn {
 
 impl Drop for Txn {
     fn drop(&mut self) {
-        if self.state == State::Open {
-            self.state = State::Ended;
-            self.heartbeat = None;
-            self.release_in_background();
-        }
+        self.rollback_now();
     }
 }
