@@ -44,6 +44,8 @@ pub struct DbConfig {
     pub unavailable_after: Duration,
     /// How long one call to another node may take without an answer.
     pub rpc_timeout: Duration,
+    /// The same for a call that may wait for a lock, when no lock timeout is set.
+    pub wait_timeout: Duration,
     /// A transaction's buffer above this is written out as intents.
     pub spill_bytes: usize,
     /// A transaction's buffer that cannot be written out (a savepoint is open) may not grow past this.
@@ -56,6 +58,7 @@ impl Default for DbConfig {
         Self {
             unavailable_after: Duration::from_secs(60),
             rpc_timeout: Duration::from_secs(10),
+            wait_timeout: Duration::from_secs(120),
             spill_bytes: 4 << 20,
             max_buffer_bytes: 256 << 20,
             heartbeat_interval: Duration::from_secs(1),
@@ -553,7 +556,7 @@ impl Db {
         // A request that may wait for a lock takes as long as the lock is held.
         let timeout = match batch.header.lock_timeout {
             Some(limit) => self.0.config.rpc_timeout + limit,
-            None if may_wait(batch) => Duration::from_secs(120),
+            None if may_wait(batch) => self.0.config.wait_timeout,
             None => self.0.config.rpc_timeout,
         };
         let payload = replica::api::encode(batch);

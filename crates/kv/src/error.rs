@@ -22,6 +22,9 @@ pub enum Error {
     /// 40003: the commit may or may not have happened.
     #[error("the result of the transaction is unknown: {reason}")]
     Ambiguous { reason: String },
+    /// 72000: a transaction in the past reads what may have been removed.
+    #[error("snapshot too old: versions are kept from {threshold} on")]
+    SnapshotTooOld { threshold: Timestamp },
     /// 40P01
     #[error("deadlock detected")]
     Deadlock { members: Vec<TxnId> },
@@ -61,6 +64,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::DiskFull { .. }
             | Self::Ended
+            | Self::SnapshotTooOld { .. }
             | Self::Internal { .. } => false,
         }
     }
@@ -74,6 +78,7 @@ impl From<KvError> for Error {
             KvError::Aborted { reason, .. } => {
                 Self::Retry { reason: Restart::Aborted(reason), at_least: Timestamp::MIN }
             }
+            KvError::SnapshotTooOld { threshold } => Self::SnapshotTooOld { threshold },
             KvError::LockNotAvailable { key, .. } => Self::LockNotAvailable { key },
             KvError::LockTimeout { key, .. } => Self::LockTimeout { key },
             KvError::Deadlock { members, .. } => Self::Deadlock { members },

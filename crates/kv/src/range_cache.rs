@@ -107,6 +107,7 @@ impl RangeCache {
     }
 
     /// Every cached descriptor, in key order.
+    #[cfg(test)]
     pub fn all(&self) -> Vec<RangeDescriptor> {
         self.by_end.read().values().map(|range| range.descriptor.clone()).collect()
     }

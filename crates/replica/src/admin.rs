@@ -57,13 +57,14 @@ impl Replica {
             next_replica_id: descriptor.next_replica_id,
             generation,
         };
-        let effect = Effect::Split { left: left.clone(), right: right.clone() };
+        // Whoever leads the right half first may be another node, whose clock knows nothing of what was served here.
+        let (read, _) = self.cache.get_max_span(&right.span());
+        let low_water = read.max(self.deps.clock.now());
+        let effect = Effect::Split { left: left.clone(), right: right.clone(), low_water };
         self.propose_effect(lease.term, &effect, &[]).await?;
-        // Whoever waits for a lock in the right half is told to look again, and finds the new range.
-        let locks = self.split_locks(at);
-        if let Some(replica) = self.deps.host.replica(right_id) {
-            replica.inherit(crate::machine::low_water_after(self.deps.clock.now()), locks);
-        }
+        // Whoever waits for a lock in the right half is told to look again, and finds the new range. The locks
+        // themselves end here: they only order, and the right half may be led elsewhere.
+        drop(self.locks.split_off(at));
         drop(quiet);
         tracing::info!(left = %left.range_id, right = %right.range_id, %at, "split");
         self.publish(vec![left.clone(), right.clone()]);

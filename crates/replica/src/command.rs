@@ -12,6 +12,7 @@
 //! nothing on every replica alike.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use hlc::Timestamp;
 use keys::{RangeDescriptor, Term};
 use serde::{Deserialize, Serialize};
 
@@ -22,9 +23,13 @@ const HEADER_BYTES: usize = 13;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Effect {
     /// The range ends where `right` begins.
-    Split { left: RangeDescriptor, right: RangeDescriptor },
+    ///
+    /// `low_water` is at or above every read of the right half's keys, and every write of them, so far.
+    Split { left: RangeDescriptor, right: RangeDescriptor, low_water: Timestamp },
     /// The set of replicas, or what is said of it, has changed.
     Descriptor(RangeDescriptor),
+    /// What was superseded before goes, with the batch; nobody reads below any more.
+    Gc { threshold: Timestamp },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_is_damaged_is_refused() {
-        let effect = Effect::Split { left: descriptor(), right: descriptor() };
+        let effect = Effect::Split { left: descriptor(), right: descriptor(), low_water: Timestamp::new(9, 1) };
         let encoded = Command::encode(Term::new(1), Some(&effect), b"xy");
         let decoded = Command::decode(&encoded).unwrap();
         assert_eq!((decoded.effect, &decoded.batch[..]), (Some(effect), &b"xy"[..]));

@@ -25,6 +25,7 @@ use crate::{
     api::{
         AbortReason, BatchRequest, KvError, PushKind, PushedTxn, Request, Response, RetryReason, WaitPolicy,
     },
+    command::Effect,
     txn_record::{TxnRecord, TxnRegistry},
 };
 
@@ -32,6 +33,8 @@ use crate::{
 const RESOLVE_MAX: usize = 5_000;
 /// And how many bytes their command may have.
 const RESOLVE_MAX_BYTES: usize = 4 << 20;
+/// How many keys one round of garbage collection looks at before it says how to go on.
+const GC_KEYS_MAX: u64 = 10_000;
 
 /// Why a batch could not be evaluated.
 pub(crate) enum EvalError {
@@ -43,6 +46,9 @@ pub(crate) enum EvalError {
     Intents(Vec<(Key, LockRecord)>),
     /// An unreplicated lock is in the way of a key that only evaluation found.
     Locked(concurrency::Conflict),
+    /// The batch may read later instead, but under latches for that time: what is under way below it was no business
+    /// of the latches held.
+    ReadAt(Timestamp),
     Storage(StorageError),
 }
 
@@ -62,6 +68,7 @@ impl From<StorageError> for EvalError {
 pub(crate) struct Evaluated {
     pub responses: Vec<Response>,
     pub batch: WriteBatch,
+    pub effect: Option<Effect>,
     /// Keys to lock for the transaction, unreplicated.
     pub acquire: Vec<(Key, LockStrength)>,
     /// What was read, and until when: to be remembered before the latches go.
@@ -81,6 +88,8 @@ pub(crate) struct Evaluator<'a> {
     pub locks: &'a LockTable,
     pub registry: &'a TxnRegistry,
     pub descriptor: &'a RangeDescriptor,
+    /// What was superseded before may be gone.
+    pub gc_threshold: Timestamp,
     pub now: Timestamp,
     /// Ends the uncertainty for what this node served; see `TxnHeader::observed`.
     pub uncertainty_limit: Timestamp,
@@ -96,6 +105,11 @@ struct State<'b> {
     /// Intents that may still be resolved.
     resolve_left: usize,
     out: Evaluated,
+}
+
+fn decode_record(bytes: &[u8]) -> Result<TxnRecord, EvalError> {
+    crate::api::decode(bytes)
+        .map_err(|error| EvalError::Storage(StorageError::corruption(format!("transaction record: {error}"))))
 }
 
 impl Evaluator<'_> {
@@ -116,6 +130,7 @@ impl Evaluator<'_> {
             out: Evaluated {
                 responses: Vec::with_capacity(request.requests.len()),
                 batch: WriteBatch::new(),
+                effect: None,
                 acquire: Vec::new(),
                 reads: Vec::new(),
                 read_ts,
@@ -159,14 +174,19 @@ impl Evaluator<'_> {
             }
             let (read, by) = self.cache.get_max(key);
             let own = by.is_some() && by == state.txn.map(|txn| txn.id);
-            if !own && read >= state.write_ts {
-                state.write_ts = read.next();
-            }
+            // A read of ours hides earlier ones of others, so it binds us as far as it went: even where we never
+            // heard of it, because its answer was lost or a refresh that it was part of failed elsewhere.
+            let floor = if own { read } else { read.next() };
+            state.write_ts = state.write_ts.max(floor);
             if let Some(newest) = self.engine.latest_version_ts(key.as_bytes())?
                 && newest >= state.write_ts
             {
                 state.write_ts = newest.next();
             }
+        }
+        // Below the threshold a deletion may have been collected, which the write must not come before.
+        if state.write_ts <= self.gc_threshold {
+            state.write_ts = self.gc_threshold.next();
         }
         if intents.is_empty() { Ok(()) } else { Err(EvalError::Intents(intents)) }
     }
@@ -179,6 +199,9 @@ impl Evaluator<'_> {
         let retry = |reason| KvError::Retry { reason, to: state.write_ts };
         if !state.request.header.can_forward {
             return Err(retry(RetryReason::WritePushed).into());
+        }
+        if state.read_ts < self.gc_threshold && !reads.is_empty() {
+            return Err(retry(RetryReason::ReadChanged).into());
         }
         let own = state.txn.map(|txn| txn.id);
         for span in reads {
@@ -211,9 +234,15 @@ impl Evaluator<'_> {
                 self.end_txn(state, *commit, locks, in_flight, *one_phase)
             }
             Request::Refresh { span, from } => self.refresh(state, span, *from),
-            Request::HeartbeatTxn { anchor, txn_id } => {
-                let status = self.record(anchor, *txn_id)?.map_or(TxnStatus::Pending, |record| record.status);
-                self.registry.heard(*txn_id, self.now.wall_ns());
+            Request::HeartbeatTxn { anchor, txn_id, min_ts } => {
+                let status = match self.record(anchor, *txn_id)? {
+                    Some(record) => record.status,
+                    None if self.may_have_been_forgotten(*txn_id, *min_ts) => TxnStatus::Aborted,
+                    None => TxnStatus::Pending,
+                };
+                if !status.is_final() {
+                    self.registry.heard(*txn_id, self.now.wall_ns());
+                }
                 Ok(Response::HeartbeatTxn { status })
             }
             Request::ForgetTxn { anchor, txn_id } => {
@@ -232,12 +261,7 @@ impl Evaluator<'_> {
                 self.resolve_span(state, span, txn, *status, *commit_ts)
             }
             Request::UpdateMeta { descriptor } => self.update_meta(state, descriptor),
-            Request::Gc { threshold } => {
-                let (batch, _) = self.engine.gc_span(&self.descriptor.span(), *threshold, 10_000)?;
-                let keys = batch.len() as u64;
-                state.out.batch.merge(&batch);
-                Ok(Response::Gc { keys })
-            }
+            Request::Gc { span, threshold } => self.gc(state, span, *threshold),
             Request::Split { .. }
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }
@@ -262,34 +286,30 @@ impl Evaluator<'_> {
         ReadOptions { ts: state.read_ts, uncertainty_limit, txn: state.txn, locks }
     }
 
-    /// Runs a read; one that meets something newer moves `read_ts` up when nothing else depends on it.
+    /// Runs a read; one that meets something newer has the batch read later when nothing else depends on when.
     fn read<T>(
         &self,
-        state: &mut State<'_>,
+        state: &State<'_>,
         lock: Option<LockStrength>,
         read: impl Fn(&ReadOptions<'_>) -> Result<T, ReadConflict>,
     ) -> Result<T, EvalError> {
-        loop {
-            match read(&self.options(state, lock)) {
-                Ok(value) => return Ok(value),
-                Err(ReadConflict::Locked(intents)) => return Err(EvalError::Intents(intents)),
-                Err(ReadConflict::Storage(error)) => return Err(error.into()),
-                Err(ReadConflict::Uncertain { existing, key }) => {
-                    let nothing_read = state.out.reads.is_empty();
-                    if !state.request.header.can_forward || !nothing_read {
-                        let to = existing.max(state.read_ts.next());
-                        return Err(match lock {
-                            Some(strength) => EvalError::RetryLocked {
-                                error: KvError::Retry { reason: RetryReason::ReadChanged, to },
-                                key,
-                                strength,
-                            },
-                            None => KvError::Retry { reason: RetryReason::Uncertain, to }.into(),
-                        });
-                    }
-                    state.read_ts = existing.max(state.read_ts.next());
-                    state.write_ts = state.write_ts.max(state.read_ts);
+        match read(&self.options(state, lock)) {
+            Ok(value) => Ok(value),
+            Err(ReadConflict::Locked(intents)) => Err(EvalError::Intents(intents)),
+            Err(ReadConflict::Storage(error)) => Err(error.into()),
+            Err(ReadConflict::Uncertain { existing, key }) => {
+                let to = existing.max(state.read_ts.next());
+                if state.request.header.can_forward {
+                    return Err(EvalError::ReadAt(to));
                 }
+                Err(match lock {
+                    Some(strength) => EvalError::RetryLocked {
+                        error: KvError::Retry { reason: RetryReason::ReadChanged, to },
+                        key,
+                        strength,
+                    },
+                    None => KvError::Retry { reason: RetryReason::Uncertain, to }.into(),
+                })
             }
         }
     }
@@ -454,6 +474,9 @@ impl Evaluator<'_> {
     }
 
     fn refresh(&self, state: &mut State<'_>, span: &Span, from: Timestamp) -> Result<Response, EvalError> {
+        if from < self.gc_threshold {
+            return Err(KvError::Retry { reason: RetryReason::ReadChanged, to: state.read_ts }.into());
+        }
         let own = state.txn.map(|txn| txn.id);
         if let Some(found) = self.engine.has_version_in(span, from, state.read_ts, own.as_ref())? {
             tracing::trace!(key = %found.key, ts = %found.ts, "refresh failed");
@@ -464,16 +487,40 @@ impl Evaluator<'_> {
         Ok(Response::Refresh)
     }
 
+    /// Removes what nobody can ask for at or above the threshold: versions of a part of the span, and the word on
+    /// transactions that were aborted before it.
+    fn gc(&self, state: &mut State<'_>, span: &Span, threshold: Timestamp) -> Result<Response, EvalError> {
+        let threshold = threshold.max(self.gc_threshold);
+        let Some(span) = span.intersect(&self.descriptor.span()) else {
+            return Ok(Response::Gc { keys: 0, resume: None });
+        };
+        let (batch, resume) = self.engine.gc_span(&span, threshold, GC_KEYS_MAX)?;
+        state.out.batch.merge(&batch);
+        for (key, bytes) in self.engine.scan_local(&keyspace::range_local_span(&span))? {
+            let Some((_, txn_id)) = crate::txn_record::parse_key(&key) else { continue };
+            let record = decode_record(&bytes)?;
+            if record.status == TxnStatus::Aborted && record.at <= threshold {
+                self.registry.forget(txn_id);
+                state.out.batch.delete_local(key.as_bytes());
+            }
+        }
+        if !state.out.batch.is_empty() {
+            state.out.effect = Some(Effect::Gc { threshold });
+        }
+        Ok(Response::Gc { keys: state.out.batch.len() as u64, resume })
+    }
+
+    /// Whether a transaction without a record may have had one that said it is aborted: it began before what is
+    /// remembered of such, and has not been heard of all the time since.
+    fn may_have_been_forgotten(&self, txn: keys::TxnId, min_ts: Timestamp) -> bool {
+        min_ts <= self.gc_threshold && !self.registry.knows(txn)
+    }
+
     fn record(&self, anchor: &Key, txn: keys::TxnId) -> Result<Option<TxnRecord>, EvalError> {
         let key = keyspace::txn_record(anchor, txn);
         match self.engine.get_local(key.as_bytes())? {
             None => Ok(None),
-            Some(bytes) => {
-                let record = crate::api::decode(&bytes).map_err(|error| {
-                    EvalError::Storage(StorageError::corruption(format!("transaction record: {error}")))
-                })?;
-                Ok(Some(record))
-            }
+            Some(bytes) => Ok(Some(decode_record(&bytes)?)),
         }
     }
 
@@ -501,6 +548,9 @@ impl Evaluator<'_> {
             return Err(KvError::Invalid { reason: "EndTxn away from its anchor".into() }.into());
         }
         let status = record.as_ref().map(|record| record.status);
+        if commit && !one_phase && record.is_none() && self.may_have_been_forgotten(txn.id, txn.min_ts) {
+            return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::RecordGone }.into());
+        }
         match (status, commit) {
             (Some(TxnStatus::Aborted), true) => {
                 return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::HeartbeatMissing }.into());
@@ -534,6 +584,7 @@ impl Evaluator<'_> {
                 status,
                 epoch: txn.epoch,
                 ts,
+                at: self.now,
                 in_flight: in_flight.to_vec(),
                 locks: locks.to_vec(),
             };
@@ -561,6 +612,7 @@ impl Evaluator<'_> {
         let expired = self.registry.is_expired(pushee.id, pushee.min_ts, now_ns);
         let mut pushed = PushedTxn {
             status: TxnStatus::Pending,
+            epoch: pushee.epoch,
             commit_ts: Timestamp::MIN,
             in_flight: Vec::new(),
             locks: Vec::new(),
@@ -570,6 +622,7 @@ impl Evaluator<'_> {
         let standing = record.as_ref().map_or(TxnStatus::Pending, |record| record.status);
         if let Some(record) = record {
             pushed.status = record.status;
+            pushed.epoch = record.epoch;
             pushed.commit_ts = record.ts;
             pushed.in_flight = record.in_flight;
             pushed.locks = record.locks;
@@ -580,6 +633,7 @@ impl Evaluator<'_> {
                 status: TxnStatus::Aborted,
                 epoch: pushee.epoch,
                 ts: Timestamp::MIN,
+                at: self.now,
                 in_flight: Vec::new(),
                 locks: Vec::new(),
             };

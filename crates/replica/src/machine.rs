@@ -38,6 +38,22 @@ pub fn initial_position() -> LogPosition {
     LogPosition { term: FIRST_TERM, index: FIRST_INDEX }
 }
 
+/// What a range remembers of the past it cannot show any more.
+#[derive(Clone, Copy)]
+struct Marks {
+    low_water: Timestamp,
+    gc_threshold: Timestamp,
+}
+
+impl Marks {
+    fn load(range_id: RangeId, engine: &Engine) -> Result<Self, StorageError> {
+        Ok(Self {
+            low_water: state::load_timestamp(engine, &state::low_water_key(range_id))?,
+            gc_threshold: state::load_timestamp(engine, &state::gc_key(range_id))?,
+        })
+    }
+}
+
 pub struct Machine {
     range_id: RangeId,
     engine: Engine,
@@ -45,6 +61,7 @@ pub struct Machine {
     applied_key: Key,
     applied: Mutex<Applied>,
     descriptor: ArcSwapOption<RangeDescriptor>,
+    marks: Mutex<Marks>,
     /// Set once the replica exists; leadership changes before that concern nobody.
     leads: std::sync::atomic::AtomicBool,
     damaged: OnceLock<String>,
@@ -61,6 +78,7 @@ impl Machine {
             Some(bytes) => state::decode_applied(&bytes)?,
             None => Applied::default(),
         };
+        let marks = Mutex::new(Marks::load(range_id, &engine)?);
         let descriptor = match engine.get_local(state::descriptor_key(range_id).as_bytes())? {
             Some(bytes) => {
                 let descriptor: RangeDescriptor = crate::api::decode(&bytes)
@@ -76,6 +94,7 @@ impl Machine {
             applied_key,
             applied: Mutex::new(applied),
             descriptor: ArcSwapOption::from(descriptor),
+            marks,
             leads: std::sync::atomic::AtomicBool::new(false),
             damaged: OnceLock::new(),
         })
@@ -89,6 +108,16 @@ impl Machine {
     #[must_use]
     pub fn descriptor(&self) -> Option<Arc<RangeDescriptor>> {
         self.descriptor.load_full()
+    }
+
+    /// At or above everything served for the range's keys before it was a range of its own.
+    pub(crate) fn low_water(&self) -> Timestamp {
+        self.marks.lock().low_water
+    }
+
+    /// Reads below this may miss versions.
+    pub(crate) fn gc_threshold(&self) -> Timestamp {
+        self.marks.lock().gc_threshold
     }
 
     fn apply_slice(&self, entries: &[Committed]) -> Result<Vec<Bytes>, StorageError> {
@@ -134,11 +163,18 @@ impl Machine {
     fn write(&self, mut batch: WriteBatch, applied: &Applied, effect: Option<&Effect>) -> Result<(), StorageError> {
         match effect {
             None => {}
-            Some(Effect::Split { left, right }) => {
+            Some(Effect::Split { left, right, low_water }) => {
                 state::put_descriptor(&mut batch, left);
                 state::put_new_range(&mut batch, right, &self.right_applied(right));
+                state::put_timestamp(&mut batch, &state::low_water_key(right.range_id), *low_water);
+                state::put_timestamp(&mut batch, &state::gc_key(right.range_id), self.gc_threshold());
             }
             Some(Effect::Descriptor(descriptor)) => state::put_descriptor(&mut batch, descriptor),
+            Some(Effect::Gc { threshold }) => {
+                state::put_timestamp(&mut batch, &state::gc_key(self.range_id), *threshold);
+                // First, so that whoever reads what is being removed finds the threshold afterwards.
+                self.marks.lock().gc_threshold = *threshold;
+            }
         }
         state::put_applied(&mut batch, &self.applied_key, applied);
         self.engine.apply(&batch)?;
@@ -153,7 +189,7 @@ impl Machine {
 
     fn take_effect(&self, effect: Effect) {
         match effect {
-            Effect::Split { left, right } => {
+            Effect::Split { left, right, .. } => {
                 self.descriptor.store(Some(Arc::new(left.clone())));
                 let led = self.leads.load(std::sync::atomic::Ordering::Acquire);
                 let applied = self.right_applied(&right);
@@ -163,6 +199,7 @@ impl Machine {
                 self.descriptor.store(Some(Arc::new(descriptor.clone())));
                 self.host.descriptor_applied(&descriptor);
             }
+            Effect::Gc { .. } => {}
         }
     }
 
@@ -247,6 +284,7 @@ impl StateMachine for Machine {
         self.engine
             .ingest(collected.into_iter(), &clear, &clear_local, &extra)
             .map_err(|error| self.fail(error))?;
+        *self.marks.lock() = Marks::load(self.range_id, &self.engine).map_err(|error| self.fail(error))?;
         *self.applied.lock() = applied;
         self.descriptor.store(Some(Arc::new(descriptor.clone())));
         self.host.descriptor_applied(&descriptor);
@@ -281,9 +319,4 @@ impl SnapshotSource for Chunks {
         }
         self.chunks.next().transpose().map_err(|error| ApplyError { reason: error.to_string() })
     }
-}
-
-/// The time up to which the left half of a split may have served reads for the right.
-pub(crate) fn low_water_after(now: Timestamp) -> Timestamp {
-    now.next()
 }

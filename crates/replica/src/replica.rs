@@ -15,6 +15,7 @@
 //! - *reads-remembered*: a read is in the timestamp cache before its latches are released.
 
 use std::{
+    borrow::Cow,
     pin::Pin,
     sync::{
         Arc,
@@ -30,7 +31,10 @@ use concurrency::{
     WaitOutcome, Waiter,
 };
 use hlc::{Clock, Timestamp};
-use keys::{Key, LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, Span, StoreId, Term, TxnId, TxnMeta, keyspace};
+use keys::{
+    Key, LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, Span, StoreId, Term, TxnId, TxnMeta, TxnStatus,
+    keyspace,
+};
 use parking_lot::Mutex;
 use raft::{Group, Lease, ProposeError};
 use rustc_hash::FxHashSet;
@@ -39,11 +43,12 @@ use storage::{Engine, StorageError};
 
 use crate::{
     Outbound, ReplicaHost,
-    api::{BatchRequest, BatchResponse, Header, KvError, RangeStats, Request, Response, WaitPolicy},
+    api::{BatchRequest, BatchResponse, Header, KvError, RangeStats, Request, Response, RetryReason, WaitPolicy},
     command::{Command, Effect},
     evaluate::{EvalError, Evaluated, Evaluator},
     machine::Machine,
-    txn_record::{TxnRegistry, WAIT_MEMORY},
+    state,
+    txn_record::{TxnRecord, TxnRegistry, WAIT_MEMORY},
 };
 
 /// A command above this is refused: it would hold up everything behind it.
@@ -162,7 +167,9 @@ impl Replica {
     pub(crate) fn lease(&self) -> Result<HeldLease, KvError> {
         match self.group.lease() {
             Lease::Held { term, start, expiration } if self.deps.clock.now() < expiration => {
-                if self.lease_term.load(Ordering::Acquire) != term.get() {
+                // The range this one was split from served its keys before the first lease here.
+                let start = start.max(self.machine.low_water());
+                if self.lease_term.load(Ordering::Acquire) < term.get() {
                     self.begin_lease(term, start);
                 }
                 Ok(HeldLease { term, start, expiration })
@@ -176,7 +183,7 @@ impl Replica {
     /// read, and every lock as unknown.
     fn begin_lease(&self, term: Term, start: Timestamp) {
         let _guard = self.new_lease.lock();
-        if self.lease_term.load(Ordering::Acquire) == term.get() {
+        if self.lease_term.load(Ordering::Acquire) >= term.get() {
             return;
         }
         self.cache.bump_low_water(start);
@@ -205,16 +212,27 @@ impl Replica {
         {
             return response;
         }
+        let mut request = Cow::Borrowed(request);
+        // One time for its latches and its evaluation: what is written in between must not be missed by both.
+        if request.header.txn.is_none() && request.header.ts.is_min() {
+            request.to_mut().header.ts = self.deps.clock.now();
+        }
         let mut waiter: Option<Waiter> = None;
         loop {
-            let attempt = self.attempt(request).await;
+            let attempt = self.attempt(&request).await;
             let conflict = match attempt {
                 Ok(response) => return Ok(response),
                 Err(Attempt::Error(error)) => return Err(error),
                 Err(Attempt::Conflict(conflict)) => conflict,
+                Err(Attempt::ReadAt(ts)) => {
+                    if let Some(txn) = &mut request.to_mut().header.txn {
+                        txn.read_ts = ts;
+                    }
+                    continue;
+                }
             };
             // The place in the last queue is given up only once there is one in the next.
-            waiter = Some(self.wait_for(request, conflict, waiter).await?);
+            waiter = Some(self.wait_for(&request, conflict, waiter).await?);
         }
     }
 
@@ -239,6 +257,7 @@ impl Replica {
             return Err(Attempt::Conflict(conflict));
         }
         let evaluated = self.evaluate(request, &descriptor, lease)?;
+        self.check_not_collected(request, &evaluated)?;
         // What is read must lie under this lease, or the next leaseholder would not know of it.
         if evaluated.read_ts >= lease.expiration || evaluated.reads.iter().any(|(_, ts)| *ts >= lease.expiration) {
             return Err(self.not_leaseholder(None).into());
@@ -272,16 +291,23 @@ impl Replica {
                 _ => txn.uncertainty_limit,
             },
         };
+        // What goes below the threshold goes after it was raised, but may go while this looks: then it looks again.
+        let gc_threshold = self.machine.gc_threshold();
         let evaluator = Evaluator {
             engine: &self.deps.engine,
             cache: &self.cache,
             locks: &self.locks,
             registry: &self.registry,
             descriptor,
+            gc_threshold,
             now: self.deps.clock.now(),
             uncertainty_limit,
         };
-        evaluator.evaluate(request).map_err(|error| match error {
+        let outcome = evaluator.evaluate(request);
+        if self.machine.gc_threshold() != gc_threshold {
+            return self.evaluate(request, descriptor, lease);
+        }
+        outcome.map_err(|error| match error {
             EvalError::Kv(error) => Attempt::Error(error),
             EvalError::RetryLocked { error, key, strength } => {
                 let Some(txn) = request.header.txn.as_ref() else { return Attempt::Error(error) };
@@ -292,9 +318,15 @@ impl Replica {
             }
             EvalError::Storage(error) => Attempt::Error(self.storage_error(error)),
             EvalError::Locked(conflict) => Attempt::Conflict(conflict),
+            EvalError::ReadAt(ts) => Attempt::ReadAt(ts),
             EvalError::Intents(intents) => {
                 for (key, lock) in &intents {
                     self.locks.add_discovered(key, &lock.txn, lock.ts);
+                    // It may have been resolved since it was read, and then nobody else takes it out of the table.
+                    let now = self.deps.engine.lock(key.as_bytes());
+                    if now.is_ok_and(|now| now.is_none_or(|now| now.txn.id != lock.txn.id)) {
+                        self.locks.intent_removed(key, lock.txn.id);
+                    }
                 }
                 let (key, lock) = intents.into_iter().next().expect("a conflict names at least one key");
                 Attempt::Conflict(Conflict { key, holder: lock.txn, strength: LockStrength::Intent })
@@ -364,6 +396,30 @@ impl Replica {
         None
     }
 
+    /// Whether what was read may have been removed meanwhile. Asked after the reading, as a threshold is set before
+    /// anything goes.
+    fn check_not_collected(&self, request: &BatchRequest, evaluated: &Evaluated) -> Result<(), KvError> {
+        let threshold = self.machine.gc_threshold();
+        let header = &request.header;
+        let read_ts = header.txn.as_ref().map_or(header.ts, |txn| txn.read_ts);
+        let changed = KvError::Retry { reason: RetryReason::ReadChanged, to: evaluated.write_ts.max(threshold.next()) };
+        for item in &request.requests {
+            match item {
+                Request::Get { .. } | Request::Scan { .. } if read_ts < threshold => {
+                    return Err(KvError::SnapshotTooOld { threshold });
+                }
+                Request::Refresh { from, .. } if *from < threshold => return Err(changed),
+                Request::EndTxn { commit: true, reads, .. }
+                    if !reads.is_empty() && evaluated.read_ts > read_ts && read_ts < threshold =>
+                {
+                    return Err(changed);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// *reads-remembered*
     fn remember_reads(&self, request: &BatchRequest, evaluated: &Evaluated) {
         let queries = |item: &Request| matches!(item, Request::QueryIntent { .. });
@@ -396,6 +452,7 @@ impl Replica {
             responses: evaluated.responses,
             txn,
             read_ts: evaluated.read_ts,
+            node: self.deps.node_id,
             now: self.deps.clock.now(),
             descriptor: outdated.then(|| descriptor.clone()),
         }
@@ -414,7 +471,7 @@ impl Replica {
             return Err(Attempt::Error(KvError::TooLarge { bytes, max: MAX_COMMAND_BYTES }));
         }
         self.remember_reads(request, &evaluated);
-        let payload = Command::encode(lease.term, None, evaluated.batch.data());
+        let payload = Command::encode(lease.term, evaluated.effect.as_ref(), evaluated.batch.data());
         self.metrics.proposals.fetch_add(1, Ordering::Relaxed);
 
         // *latches-until-known*: a caller that goes away must not take the latches with it.
@@ -502,6 +559,8 @@ impl Replica {
                         let holder = holder.map_or(conflict.holder.id, |holder| holder.id);
                         return Err(KvError::LockTimeout { key: conflict.key, holder });
                     }
+                    // Whoever leads now has a queue of its own.
+                    self.lease()?;
                     patience = PUSH_EVERY;
                     waited_long = true;
                     for holder in waiter.blockers() {
@@ -542,6 +601,7 @@ impl Replica {
         }
         let pusher = request.header.txn.as_ref().map(|txn| txn.meta.clone());
         let mut dependents = Vec::new();
+        let mut kind = PushKind::Query;
         if let Some(pusher) = pusher.as_ref().filter(|pusher| pusher.anchor != Key::MIN) {
             let own = self.deps.outbound.push_txn(pusher.clone(), None, Vec::new(), PushKind::Query).await;
             match own {
@@ -560,19 +620,45 @@ impl Replica {
                 if mine <= theirs {
                     return Err(KvError::Deadlock { txn_id: pusher.id, members: vec![holder.id] });
                 }
-                let pushed =
-                    self.deps.outbound.push_txn(holder.clone(), Some(pusher.clone()), dependents, PushKind::Abort).await?;
-                return self.clean_up(request, key, holder, pushed).await;
+                kind = PushKind::Abort;
             }
         }
-        match self.deps.outbound.push_txn(holder.clone(), pusher, dependents, PushKind::Query).await {
-            Ok(pushed) => self.clean_up(request, key, holder, pushed).await,
-            // Its range is away for now; the next push may find it.
-            Err(error) => {
-                tracing::debug!(%error, holder = %holder.id, "push");
-                Ok(())
+        // What goes wrong with the other transaction is no failure of who waits for it: its ranges may be away for
+        // now, and the next push finds them.
+        let pushed = match self.deps.outbound.push_txn(holder.clone(), pusher, dependents, kind).await {
+            Ok(pushed) => self.clean_up(request, key, holder.clone(), pushed).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = pushed {
+            tracing::debug!(%error, holder = %holder.id, "push");
+        }
+        Ok(())
+    }
+
+    /// The end of a transaction that was pushed, if it has one; a staged one whose coordinator is gone is brought to
+    /// one.
+    async fn end_of(
+        &self,
+        txn: &TxnMeta,
+        pushed: &crate::api::PushedTxn,
+    ) -> Result<Option<(TxnStatus, Timestamp)>, KvError> {
+        match pushed.status {
+            TxnStatus::Committed | TxnStatus::Aborted => return Ok(Some((pushed.status, pushed.commit_ts))),
+            TxnStatus::Pending => return Ok(None),
+            TxnStatus::Staging if !pushed.expired => return Ok(None),
+            TxnStatus::Staging => {}
+        }
+        let outbound = &self.deps.outbound;
+        let staged = TxnMeta { write_ts: pushed.commit_ts, ..txn.clone() };
+        let mut all_there = true;
+        for in_flight in &pushed.in_flight {
+            if !outbound.query_intent(in_flight.clone(), staged.clone(), pushed.commit_ts).await? {
+                all_there = false;
+                break;
             }
         }
+        let (status, ts) = outbound.recover_txn(staged, all_there).await?;
+        Ok(status.is_final().then_some((status, ts)))
     }
 
     async fn clean_up(
@@ -582,31 +668,11 @@ impl Replica {
         holder: TxnMeta,
         pushed: crate::api::PushedTxn,
     ) -> Result<(), KvError> {
-        use keys::TxnStatus;
-        let outbound = &self.deps.outbound;
-        let (status, commit_ts) = match pushed.status {
-            TxnStatus::Pending => return Ok(()),
-            TxnStatus::Committed | TxnStatus::Aborted => (pushed.status, pushed.commit_ts),
-            TxnStatus::Staging if !pushed.expired => return Ok(()),
-            TxnStatus::Staging => {
-                let mut staged = holder.clone();
-                staged.write_ts = pushed.commit_ts;
-                let mut all_there = true;
-                for in_flight in &pushed.in_flight {
-                    let there = outbound.query_intent(in_flight.clone(), staged.clone(), pushed.commit_ts).await?;
-                    if !there {
-                        all_there = false;
-                        break;
-                    }
-                }
-                let (status, ts) = outbound.recover_txn(staged, all_there).await?;
-                if !status.is_final() {
-                    return Ok(());
-                }
-                (status, ts)
-            }
-        };
+        // The intent met may be of an earlier attempt than the one that the record speaks of.
+        let holder = TxnMeta { epoch: pushed.epoch, ..holder };
+        let Some((status, commit_ts)) = self.end_of(&holder, &pushed).await? else { return Ok(()) };
         // What somebody waits for at once; the rest only if the coordinator is gone, and then once.
+        let outbound = &self.deps.outbound;
         outbound.resolve(vec![wanted_span(request, key)], holder.clone(), status, commit_ts).await?;
         self.locks.txn_finished(holder.id);
         let rest = pushed.locks;
@@ -621,6 +687,60 @@ impl Replica {
             });
         }
         Ok(())
+    }
+
+    /// Ends what dead coordinators left behind: staged transactions are recovered, intents of finished ones resolved,
+    /// and their records removed. Records of aborted ones stay until they are garbage, for they keep a coordinator
+    /// that was only slow from committing. Answers how many are left of the others.
+    ///
+    /// # Errors
+    /// When this replica does not lead, or other ranges cannot be reached: what is left is left for the next round.
+    pub async fn tidy_records(self: &Arc<Self>) -> Result<usize, KvError> {
+        self.lease()?;
+        let Some(descriptor) = self.descriptor() else { return Ok(0) };
+        let span = keyspace::range_local_span(&descriptor.span());
+        let found = self.deps.engine.scan_local(&span).map_err(|error| self.storage_error(error))?;
+        let mut left = 0;
+        for (key, bytes) in found {
+            let Some((anchor, id)) = crate::txn_record::parse_key(&key) else { continue };
+            let record: TxnRecord = crate::api::decode(&bytes).map_err(|error| {
+                self.storage_error(StorageError::corruption(format!("transaction record {key}: {error}")))
+            })?;
+            if record.status == TxnStatus::Aborted {
+                continue;
+            }
+            left += 1;
+            let now_ns = self.deps.clock.now().wall_ns();
+            if !self.registry.is_expired(id, record.at, now_ns) {
+                continue;
+            }
+            let txn = TxnMeta {
+                id,
+                anchor: anchor.clone(),
+                epoch: record.epoch,
+                write_ts: record.ts,
+                min_ts: record.at,
+                priority: 0,
+            };
+            let pushed = crate::api::PushedTxn {
+                status: record.status,
+                epoch: record.epoch,
+                commit_ts: record.ts,
+                in_flight: record.in_flight,
+                locks: record.locks,
+                expired: true,
+                dependents: Vec::new(),
+            };
+            let Some((status, commit_ts)) = self.end_of(&txn, &pushed).await? else { continue };
+            self.deps.outbound.resolve(pushed.locks, txn, status, commit_ts).await?;
+            if status == TxnStatus::Committed {
+                let header = Header { range_id: self.range_id, ..Header::default() };
+                let requests = vec![Request::ForgetTxn { anchor, txn_id: id }];
+                self.send(&BatchRequest { header, requests }).await?;
+            }
+            left -= 1;
+        }
+        Ok(left)
     }
 
     pub(crate) fn stats(&self) -> RangeStats {
@@ -638,16 +758,6 @@ impl Replica {
         }
     }
 
-    /// The locks of the right half leave with it.
-    pub(crate) fn split_locks(&self, at: &Key) -> Vec<(Key, TxnMeta, LockStrength)> {
-        self.locks.split_off(at)
-    }
-
-    /// What the left half had served goes for the right half as well.
-    pub fn inherit(&self, low_water: Timestamp, locks: Vec<(Key, TxnMeta, LockStrength)>) {
-        self.cache.bump_low_water(low_water);
-        self.locks.absorb(locks);
-    }
 }
 
 const FIRST_PUSH_AFTER: Duration = Duration::from_millis(20);
@@ -685,6 +795,7 @@ impl Circles {
 enum Attempt {
     Error(KvError),
     Conflict(Conflict),
+    ReadAt(Timestamp),
 }
 
 impl From<KvError> for Attempt {
@@ -790,7 +901,7 @@ fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans {
                 spans.extend(reads.iter().map(|read| LatchSpan::read_unversioned(read.clone())));
             }
             Request::Refresh { span, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
-            Request::HeartbeatTxn { anchor, txn_id } => {
+            Request::HeartbeatTxn { anchor, txn_id, .. } => {
                 spans.push(LatchSpan::read_unversioned(record(anchor, *txn_id)));
             }
             Request::ForgetTxn { anchor, txn_id } => {
@@ -807,8 +918,8 @@ fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans {
                 let ts = if *status == keys::TxnStatus::Committed { *commit_ts } else { Timestamp::MAX };
                 spans.push(LatchSpan::write(span.clone(), ts));
             }
-            Request::Gc { .. }
-            | Request::Split { .. }
+            Request::Gc { .. } => spans.push(LatchSpan::write_unversioned(Span::point(state::gc_key(header.range_id)))),
+            Request::Split { .. }
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }
             | Request::Stats
@@ -820,9 +931,13 @@ fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans {
 
 impl Replica {
     /// Holds every latch of the range: nothing is evaluated or under way.
+    ///
+    /// Records of transactions and the range's own are latched apart from the keys they go with.
     pub(crate) async fn quiesce(&self) -> LatchGuard {
         let span = self.descriptor().map_or_else(Span::all, |descriptor| descriptor.span());
-        self.latches.acquire(vec![LatchSpan::write_unversioned(span)]).await
+        let local = keyspace::range_local_span(&span);
+        let own = Span::point(state::gc_key(self.range_id));
+        self.latches.acquire([span, local, own].map(LatchSpan::write_unversioned).to_vec()).await
     }
 
     async fn admin_request(self: &Arc<Self>, item: &Request) -> Option<Result<BatchResponse, KvError>> {
@@ -838,6 +953,7 @@ impl Replica {
             responses: vec![response],
             txn: None,
             read_ts: Timestamp::MIN,
+            node: self.deps.node_id,
             now: self.deps.clock.now(),
             descriptor: self.descriptor().map(|descriptor| (*descriptor).clone()),
         }))

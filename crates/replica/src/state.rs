@@ -3,9 +3,12 @@
 //! ```text
 //! /Local/RangeId/<id>/desc   the descriptor          changes with the commands that carry it
 //! /Local/RangeId/<id>/appl   the applied position    changes with every apply, in the same batch
+//! /Local/RangeId/<id>/lwat   the low-water mark      written once, by the split that made the range
+//! /Local/RangeId/<id>/gcth   the GC threshold        changes with the commands that remove versions
 //! ```
 
 use bytes::Bytes;
+use hlc::Timestamp;
 use keys::{Key, RangeDescriptor, RangeId, Span, keyspace};
 use raft::{Applied, LogPosition};
 use storage::{Engine, StorageError, WriteBatch};
@@ -20,6 +23,29 @@ pub(crate) fn applied_key(range_id: RangeId) -> Key {
 
 pub(crate) fn put_descriptor(batch: &mut WriteBatch, descriptor: &RangeDescriptor) {
     batch.put_local(descriptor_key(descriptor.range_id).as_bytes(), &crate::api::encode(descriptor));
+}
+
+/// At or above everything served for the range's keys before it was split from another.
+pub(crate) fn low_water_key(range_id: RangeId) -> Key {
+    keyspace::range_id_local(range_id, "lwat")
+}
+
+pub(crate) fn gc_key(range_id: RangeId) -> Key {
+    keyspace::range_id_local(range_id, "gcth")
+}
+
+pub(crate) fn put_timestamp(batch: &mut WriteBatch, key: &Key, ts: Timestamp) {
+    batch.put_local(key.as_bytes(), &crate::api::encode(&ts));
+}
+
+/// A timestamp of the range, the least where none was ever written.
+pub(crate) fn load_timestamp(engine: &Engine, key: &Key) -> Result<Timestamp, StorageError> {
+    match engine.get_local(key.as_bytes())? {
+        None => Ok(Timestamp::MIN),
+        Some(bytes) => {
+            crate::api::decode(&bytes).map_err(|error| StorageError::corruption(format!("{key}: {error}")))
+        }
+    }
 }
 
 pub(crate) fn put_applied(batch: &mut WriteBatch, key: &Key, applied: &Applied) {

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use hlc::Timestamp;
-use keys::{Key, Span, TxnId, TxnStatus};
+use keys::{Key, Span, TxnId, TxnStatus, keyspace};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -25,8 +25,20 @@ pub struct TxnRecord {
     pub epoch: u32,
     /// Where it commits.
     pub ts: Timestamp,
+    /// When this was written, by the leaseholder's clock.
+    pub at: Timestamp,
     pub in_flight: Vec<Key>,
     pub locks: Vec<Span>,
+}
+
+/// The anchor and the id in a record's key; nothing for a local key of another kind.
+pub(crate) fn parse_key(key: &Key) -> Option<(Key, TxnId)> {
+    let (rest, id) = key.as_bytes().split_last_chunk::<16>()?;
+    if !rest.ends_with(b"txn-") {
+        return None;
+    }
+    let (anchor, id) = (keyspace::addressing_key(key), TxnId::from_bytes(*id));
+    (keyspace::txn_record(&anchor, id) == *key).then_some((anchor, id))
 }
 
 #[derive(Default)]
@@ -61,6 +73,11 @@ impl TxnRegistry {
         let mut inner = self.inner.lock();
         let known = inner.known.entry(txn).or_default();
         known.heard_ns = known.heard_ns.max(now_ns);
+    }
+
+    /// Whether it was heard of under this lease, and not forgotten since.
+    pub fn knows(&self, txn: TxnId) -> bool {
+        self.inner.lock().known.get(&txn).is_some_and(|known| known.heard_ns > 0)
     }
 
     /// Whether nothing was heard of the transaction for [`TXN_EXPIRY`]; it began at `min_ts`.

@@ -422,14 +422,12 @@ impl Session {
         Ok(())
     }
 
-    /// Begins the block anew for another attempt of its first statement.
+    /// Begins the block anew for another attempt of its first statement. The transaction keeps the locks it fought for
+    /// where it can, so that the next attempt does not fight for them again.
     fn begin_again(&mut self) {
-        if let Some(block) = self.block.take() {
-            let explicit = block.explicit;
-            drop(block);
-            if explicit {
-                self.open_block(true);
-            }
+        if let Some(Block { mut txn, explicit, .. }) = self.block.take() {
+            txn.start_over();
+            self.open_block_with(txn, explicit);
         }
     }
 
@@ -457,8 +455,12 @@ impl Session {
     }
 
     fn open_block(&mut self, explicit: bool) {
+        let txn = self.engine.catalog.db().begin(TxnOptions::default());
+        self.open_block_with(txn, explicit);
+    }
+
+    fn open_block_with(&mut self, mut txn: Txn, explicit: bool) {
         let snapshot = self.engine.catalog.current();
-        let mut txn = self.engine.catalog.db().begin(TxnOptions::default());
         txn.set_lock_timeout(self.settings.duration("lock_timeout"));
         self.engine.catalog.pin(&mut txn, &snapshot);
         self.block = Some(Block {

@@ -9,11 +9,10 @@ use std::{
     time::Duration,
 };
 
-use hlc::Timestamp;
 use keys::{RangeId, ReplicaKind};
 use replica::{
     Replica,
-    api::{BatchRequest, Header, KvError, Request, StoreTarget},
+    api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, StoreTarget},
 };
 use rustc_hash::FxHashMap;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -24,7 +23,6 @@ use crate::{
 };
 
 const HELLO_EVERY: Duration = Duration::from_secs(2);
-const GC_EVERY: Duration = Duration::from_secs(60);
 /// Log entries kept for followers that lag a little.
 const KEPT_ENTRIES: u64 = 4_096;
 /// The engine is flushed, so that the log can be cut, when so much was written to the log since the last time.
@@ -85,6 +83,7 @@ async fn say_hello(store: &Store) {
 struct Memory {
     published: u64,
     proposals: u64,
+    wrote_at: Option<Instant>,
     gc_at: Option<Instant>,
 }
 
@@ -128,20 +127,41 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
     memory.proposals = proposals;
     if wrote {
         split_if_large(store, replica).await?;
-        let due = memory.gc_at.is_none_or(|at| Instant::now() >= at);
-        if due {
-            memory.gc_at = Some(Instant::now() + GC_EVERY);
-            let after = u64::try_from(store.inner.config.gc_after.as_nanos()).unwrap_or(u64::MAX);
-            let threshold: Timestamp = store.inner.clock.now().sub_ns(after);
-            admin(replica, Request::Gc { threshold }).await?;
-        }
+        memory.wrote_at = Some(Instant::now());
+    }
+    tidy_up(store, replica, memory).await
+}
+
+/// Rounds go on after the last write until what it superseded has become garbage as well.
+async fn tidy_up(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> Result<(), KvError> {
+    let (after, every) = (store.inner.config.gc_after, store.inner.config.gc_interval);
+    let now = Instant::now();
+    let begins = memory.gc_at.is_none();
+    if !begins && memory.wrote_at.is_none_or(|at| now > at + after + 2 * every) {
+        return Ok(());
+    }
+    if memory.gc_at.is_some_and(|at| now < at) {
+        return Ok(());
+    }
+    memory.gc_at = Some(now + every);
+    if replica.tidy_records().await? > 0 {
+        memory.wrote_at = Some(now);
+    }
+    let threshold = store.inner.clock.now().sub_ns(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+    let mut rest = replica.descriptor().map(|descriptor| descriptor.span());
+    while let Some(span) = rest {
+        let response = admin(replica, Request::Gc { span, threshold }).await?;
+        rest = response.responses.into_iter().find_map(|response| match response {
+            Response::Gc { resume, .. } => resume,
+            _ => None,
+        });
     }
     Ok(())
 }
 
-async fn admin(replica: &Arc<Replica>, request: Request) -> Result<(), KvError> {
+async fn admin(replica: &Arc<Replica>, request: Request) -> Result<BatchResponse, KvError> {
     let header = Header { range_id: replica.range_id(), ..Header::default() };
-    replica.send(&BatchRequest { header, requests: vec![request] }).await.map(|_| ())
+    replica.send(&BatchRequest { header, requests: vec![request] }).await
 }
 
 /// A live store without a replica, when the range should have more, or one whose replica is a learner left half way.
@@ -184,7 +204,7 @@ async fn split_if_large(store: &Store, replica: &Arc<Replica>) -> Result<(), KvE
     if at <= span.start {
         return Ok(());
     }
-    admin(replica, Request::Split { at }).await
+    admin(replica, Request::Split { at }).await.map(|_| ())
 }
 
 /// Drops entries that every replica here has durably applied, flushing the engine when the log has grown much.

@@ -43,6 +43,8 @@ pub struct StoreConfig {
     pub gc_after: Duration,
     /// Start with a log that lost what it had acknowledged: for the last copy there is.
     pub accept_lost_log: bool,
+    /// How often a range that was written to is looked over for them.
+    pub gc_interval: Duration,
     /// How often the queues look over the ranges.
     pub queue_interval: Duration,
 }
@@ -54,7 +56,8 @@ impl Default for StoreConfig {
             liveness: LivenessConfig::default(),
             range_max_bytes: 512 << 20,
             replication_factor: 3,
-            gc_after: Duration::from_secs(600),
+            gc_after: Duration::from_secs(3600),
+            gc_interval: Duration::from_secs(60),
             queue_interval: Duration::from_secs(1),
             accept_lost_log: false,
         }

@@ -27,10 +27,6 @@ impl WriteBuffer {
         self.entries.is_empty()
     }
 
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     /// About what it holds in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -127,7 +123,7 @@ mod tests {
         buffer.write(key("c"), 6, value("new"));
         buffer.truncate(4);
         assert_eq!(buffer.read(b"a", 9), Some(value("one").as_ref()));
-        assert_eq!(buffer.len(), 1);
+        assert_eq!(buffer.newest().count(), 1);
         buffer.truncate(0);
         assert_eq!((buffer.is_empty(), buffer.bytes()), (true, 0));
     }

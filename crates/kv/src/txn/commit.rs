@@ -23,7 +23,7 @@ use hlc::Timestamp;
 use keys::{Key, Span, TxnMeta, TxnStatus};
 use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
 
-use super::{State, Txn};
+use super::{CommitSent, State, Txn};
 use crate::{
     db::{Db, SendError, unexpected},
     error::Error,
@@ -55,7 +55,13 @@ impl Txn {
             return Ok(self.read_ts);
         }
         self.resolve_check().await?;
-        let outcome = self.commit_writes().await;
+        let mut outcome = self.commit_writes().await;
+        if let Err(error) = &outcome
+            && self.commit_sent == CommitSent::Sent
+            && !matches!(error, Error::Ambiguous { .. })
+        {
+            outcome = self.abort_staged(outcome).await;
+        }
         match &outcome {
             Ok(_) => {
                 self.state = State::Ended;
@@ -69,6 +75,28 @@ impl Txn {
             Err(_) => {}
         }
         outcome
+    }
+
+    /// Makes sure that what a failed attempt has staged is not found complete by somebody later, who would commit it.
+    async fn abort_staged(&mut self, failed: Result<Timestamp, Error>) -> Result<Timestamp, Error> {
+        let header = self.db.header_for(&self.meta);
+        match self.db.send_keyed(&self.meta.anchor, header, vec![end_request(false, Vec::new())]).await {
+            Ok(_) | Err(KvError::Aborted { .. }) => {
+                // The id is used up.
+                self.finish();
+                match failed {
+                    Err(Error::Retry { at_least, .. }) => {
+                        let reason = crate::error::Restart::Aborted(replica::api::AbortReason::RecordGone);
+                        Err(Error::Retry { reason, at_least })
+                    }
+                    other => other,
+                }
+            }
+            Err(error) => {
+                let reason = format!("what became of a staged commit could not be learned: {error}");
+                Err(Error::Ambiguous { reason })
+            }
+        }
     }
 
     /// Looks at the value the transaction depends on, if no read has done so yet; before anything of its own is written
@@ -98,7 +126,7 @@ impl Txn {
                 Ok([group]) => self.commit_parallel(vec![group]).await,
                 Err(groups) => self.commit_parallel(groups).await,
             };
-            match attempt {
+            match attempt.map_err(|error| self.doom(error)) {
                 Ok(commit_ts) => return Ok(commit_ts),
                 Err(SendError::Reroute) => {}
                 Err(SendError::Kv(KvError::Retry { reason, to })) => match self.move_to(reason, to).await {
@@ -199,6 +227,7 @@ impl Txn {
         let mut requests = put_requests(at_anchor.writes);
         requests.push(end);
         let header = Header { can_forward: reads_here, ..self.header(&anchor_range, WaitPolicy::Block) };
+        let earlier = std::mem::replace(&mut self.commit_sent, CommitSent::Sent);
         let staging = self.db.send_to(&anchor_range, header, requests);
         let this = &*self;
         let others = futures::future::join_all(groups.into_iter().map(|group| async move {
@@ -221,16 +250,24 @@ impl Txn {
         let commit_ts = match staging {
             Ok(response) => Some(end_txn_answer(&response)?),
             Err(found) => {
+                if !matches!(found, SendError::Kv(KvError::Ambiguous { .. })) && earlier == CommitSent::No {
+                    self.commit_sent = CommitSent::No;
+                }
                 error = Some(worse(error.take(), found));
                 None
             }
         };
         if let Some(error) = error {
+            let ambiguous = matches!(error, SendError::Kv(KvError::Ambiguous { .. }));
+            if commit_ts.is_some() && !ambiguous {
+                self.commit_sent = CommitSent::Refuted;
+            }
             return Err(error);
         }
         let commit_ts = commit_ts.expect("no error means that the record was staged");
         if highest > commit_ts {
             // Some write went above the record: not committed yet. Nothing else knows, so it is still ours to move.
+            self.commit_sent = CommitSent::Refuted;
             return Err(SendError::Kv(KvError::Retry { reason: RetryReason::WritePushed, to: highest }));
         }
         self.db.0.metrics.commits_parallel.fetch_add(1, Ordering::Relaxed);
@@ -262,7 +299,7 @@ impl Txn {
                 let key = first.0.clone();
                 self.anchor_at(&key);
             }
-            match self.write_intents(groups).await {
+            match self.write_intents(groups).await.map_err(|error| self.doom(error)) {
                 Ok(()) => break,
                 Err(SendError::Reroute) => {}
                 Err(SendError::Kv(KvError::Retry { reason, to })) => match self.move_to(reason, to).await {
@@ -306,6 +343,10 @@ impl Txn {
 
     /// Rolls back: nothing it wrote will ever be seen, its locks are freed in the background.
     pub async fn rollback(&mut self) {
+        self.rollback_now();
+    }
+
+    pub(super) fn rollback_now(&mut self) {
         if self.state == State::Open {
             self.finish();
         }
@@ -319,7 +360,7 @@ impl Txn {
     }
 
     /// Frees its locks and removes its intents; only for a transaction that cannot have committed.
-    pub(super) fn release_in_background(&mut self) {
+    fn release_in_background(&mut self) {
         if self.locks.is_empty() && self.intents.is_empty() {
             return;
         }
@@ -330,17 +371,13 @@ impl Txn {
             spans.add(span.clone());
         }
         let spans = spans.into_recorded();
+        // An attempt to commit may still be under way, waiting for a lock: its record would find no word against it.
+        let may_forget = self.commit_sent == CommitSent::No;
         let (db, meta) = (self.db.clone(), self.meta.clone());
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             if had_intents {
-                let end = Request::EndTxn {
-                    commit: false,
-                    locks: spans.clone(),
-                    in_flight: Vec::new(),
-                    one_phase: false,
-                    reads: Vec::new(),
-                };
+                let end = end_request(false, spans.clone());
                 let header = db.header_for(&meta);
                 if let Err(error) = db.send_keyed(&meta.anchor, header, vec![end]).await {
                     // A record that could not be aborted may be staged: leave its intents to recovery.
@@ -350,7 +387,7 @@ impl Txn {
             }
             let min = Timestamp::MIN;
             db.resolve_spans(spans, meta.clone(), TxnStatus::Aborted, min).await;
-            if had_intents {
+            if had_intents && may_forget {
                 db.forget_txn(&meta).await;
             }
         });
@@ -382,6 +419,11 @@ fn put_requests(writes: Vec<(Key, Option<Bytes>)>) -> Vec<Request> {
     requests
 }
 
+/// The word alone, for a transaction whose writes are where they are.
+fn end_request(commit: bool, locks: Vec<Span>) -> Request {
+    Request::EndTxn { commit, locks, in_flight: Vec::new(), one_phase: false, reads: Vec::new() }
+}
+
 fn end_txn_answer(response: &BatchResponse) -> Result<Timestamp, KvError> {
     match response.responses.last() {
         Some(Response::EndTxn { commit_ts, .. }) => Ok(*commit_ts),
@@ -393,13 +435,7 @@ fn end_txn_answer(response: &BatchResponse) -> Result<Timestamp, KvError> {
 /// goes away. Each step may fail; whoever meets what is left behind does the rest.
 async fn finish_commit(db: Db, meta: TxnMeta, spans: Vec<Span>, commit_ts: Timestamp, staged: bool) {
     if staged {
-        let end = Request::EndTxn {
-            commit: true,
-            locks: spans.clone(),
-            in_flight: Vec::new(),
-            one_phase: false,
-            reads: Vec::new(),
-        };
+        let end = end_request(true, spans.clone());
         let header = db.header_for(&meta);
         if let Err(error) = db.send_keyed(&meta.anchor, header, vec![end]).await {
             tracing::debug!(txn = %meta.id, %error, "commit record");

@@ -1,11 +1,9 @@
 //! Keeps the locks of running transactions alive: one task for all of them, and no message for those that end
 //! within an interval.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use hlc::Timestamp;
@@ -82,7 +80,7 @@ async fn beat(db: &Db) {
         table.iter().filter(|(_, entry)| entry.since <= old_enough).map(|(id, entry)| (*id, entry.clone())).collect()
     };
     let beats = due.into_iter().map(|(txn_id, entry)| async move {
-        let request = Request::HeartbeatTxn { anchor: entry.anchor.clone(), txn_id };
+        let request = Request::HeartbeatTxn { anchor: entry.anchor.clone(), txn_id, min_ts: entry.since };
         match db.send_keyed(&entry.anchor, Header::default(), vec![request]).await {
             Ok(response) => match response.responses.first() {
                 Some(Response::HeartbeatTxn { status: TxnStatus::Aborted }) => {

@@ -89,6 +89,16 @@ enum State {
     Ended,
 }
 
+/// How far a staging record or an explicit one may have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum CommitSent {
+    No,
+    /// One is there or may come, and cannot make the transaction committed: some write it lists is not there, or lies above it.
+    Refuted,
+    /// One is there or may come.
+    Sent,
+}
+
 /// A transaction. Dropping one that has not ended rolls it back in the background.
 pub struct Txn {
     db: Db,
@@ -115,6 +125,10 @@ pub struct Txn {
     lock_timeout: Option<Duration>,
     heartbeat: Option<HeartbeatHandle>,
     read_only: bool,
+    /// It was aborted, or chosen to break a circle: under this id nothing can commit any more.
+    is_doomed: bool,
+    /// An attempt to commit has been sent whose record may be there now, or later.
+    commit_sent: CommitSent,
     state: State,
 }
 
@@ -155,6 +169,8 @@ impl Txn {
             lock_timeout: None,
             heartbeat: None,
             read_only: options.as_of.is_some(),
+            is_doomed: false,
+            commit_sent: CommitSent::No,
             state: State::Open,
         }
     }
@@ -252,27 +268,36 @@ impl Txn {
         self.statement_seq = self.seq;
     }
 
-    /// Starts over under the same id at a later timestamp: locks are kept, so that the next attempt finds the keys
-    /// it fought for still held.
+    /// Starts over after an error, no earlier than the error says; see [`Txn::start_over`].
     pub fn restart(&mut self, error: &Error) {
-        let at_least = match error {
-            Error::Retry { at_least, .. } => *at_least,
-            _ => Timestamp::MIN,
-        };
-        // An aborted id is used up, and its locks may have been taken away.
-        if let Error::Retry { reason: Restart::Aborted(_), .. } = error {
-            self.heartbeat = None;
-            self.release_in_background();
+        match error {
+            Error::Retry { at_least, .. } => self.meta.write_ts = self.meta.write_ts.max(*at_least),
+            Error::Deadlock { .. } => self.is_doomed = true,
+            _ => {}
+        }
+        self.start_over();
+    }
+
+    /// Starts over at a later timestamp. While it can, under the same id: its locks are kept then, so that the next
+    /// attempt finds the keys it fought for still held. Its priority stays in any case.
+    pub fn start_over(&mut self) {
+        let now = self.db.clock().now();
+        let keeps_id = self.state == State::Open
+            && !self.is_doomed
+            && !self.heartbeat.as_ref().is_some_and(HeartbeatHandle::is_aborted);
+        // An aborted id is used up, and its locks may have been taken away; the victim of a deadlock lets go of what
+        // the others wait for.
+        if !keeps_id {
+            self.rollback_now();
             let fresh = Self::new(self.db.clone(), TxnOptions { priority: self.meta.priority, as_of: None });
             let lock_timeout = self.lock_timeout;
-            self.state = State::Ended;
             *self = fresh;
             self.lock_timeout = lock_timeout;
             return;
         }
-        let now = self.db.clock().now();
         self.meta.epoch += 1;
-        self.read_ts = now.max(at_least);
+        // Never below where it has read or written before: its own reads hide those of others.
+        self.read_ts = now.max(self.read_ts).max(self.meta.write_ts);
         self.meta.write_ts = self.read_ts;
         self.uncertainty_limit = self.read_ts.add_ns(self.db.clock().max_offset_ns());
         self.observed.clear();
@@ -289,6 +314,8 @@ impl Txn {
         if !self.anchored {
             self.anchored = true;
             self.meta.anchor = key.clone();
+            // However long it has read before: there was no record of it until now.
+            self.meta.min_ts = self.db.clock().now();
             self.heartbeat = Some(self.db.0.heartbeats.register(self.meta.id, key.clone(), self.meta.min_ts));
         }
     }
@@ -338,18 +365,27 @@ impl Txn {
             header.max_bytes = max_bytes;
             match self.db.send_to(range, header, requests.clone()).await {
                 Ok(response) => {
-                    self.note(range, &response);
+                    self.note(&response);
                     return Ok(response);
                 }
                 Err(SendError::Kv(KvError::Retry { reason, to })) if !self.read_only => {
                     self.move_to(reason, to).await?;
                 }
-                Err(error) => return Err(error),
+                Err(SendError::Kv(KvError::SnapshotTooOld { threshold })) if !self.read_only => {
+                    self.move_to(RetryReason::ReadChanged, threshold.next()).await?;
+                }
+                Err(error) => return Err(self.doom(error)),
             }
         }
     }
 
-    fn note(&mut self, range: &CachedRange, response: &BatchResponse) {
+    /// Notes an error that ends this id.
+    fn doom(&mut self, error: SendError) -> SendError {
+        self.is_doomed |= matches!(error, SendError::Kv(KvError::Aborted { .. } | KvError::Deadlock { .. }));
+        error
+    }
+
+    fn note(&mut self, response: &BatchResponse) {
         if let Some(meta) = &response.txn {
             self.meta.write_ts = self.meta.write_ts.max(meta.write_ts);
         }
@@ -358,10 +394,8 @@ impl Txn {
             self.read_ts = response.read_ts;
             self.meta.write_ts = self.meta.write_ts.max(self.read_ts);
         }
-        if let Some(replica) = range.leaseholder()
-            && !self.observed.iter().any(|(node, _)| *node == replica.node_id)
-        {
-            self.observed.push((replica.node_id, response.now));
+        if !self.observed.iter().any(|(node, _)| *node == response.node) {
+            self.observed.push((response.node, response.now));
         }
     }
 
@@ -384,9 +418,9 @@ impl Txn {
     async fn refresh(&mut self, to: Timestamp) -> Result<(), Error> {
         let from = self.read_ts;
         let spans: Vec<Span> = self.reads.iter().cloned().collect();
-        let (old_read_ts, old_write_ts) = (self.read_ts, self.meta.write_ts);
+        let old_read_ts = self.read_ts;
         self.read_ts = to;
-        self.meta.write_ts = old_write_ts.max(to);
+        self.meta.write_ts = self.meta.write_ts.max(to);
         if spans.is_empty() {
             return Ok(());
         }
@@ -395,7 +429,9 @@ impl Txn {
         if let Err(error) = &outcome {
             self.db.0.metrics.refresh_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             tracing::debug!(txn = %self.meta.id, %from, %to, %error, "refresh failed");
-            (self.read_ts, self.meta.write_ts) = (old_read_ts, old_write_ts.max(old_read_ts));
+            // Some of the spans may count as read by us at `to`, which hides earlier reads of others there: whatever
+            // this transaction still writes goes above.
+            self.read_ts = old_read_ts;
         }
         outcome
     }
@@ -403,7 +439,7 @@ impl Txn {
     async fn refresh_spans(&self, spans: Vec<Span>, from: Timestamp) -> Result<(), Error> {
         let mut todo = spans;
         while !todo.is_empty() {
-            let (groups, _) = self.group_spans(std::mem::take(&mut todo)).await?;
+            let groups = self.group_spans(std::mem::take(&mut todo)).await?;
             let sends = groups.into_iter().map(|(range, spans)| async move {
                 let requests =
                     spans.iter().map(|span| Request::Refresh { span: span.clone(), from }).collect::<Vec<_>>();
@@ -425,9 +461,8 @@ impl Txn {
     async fn group_spans(
         &self,
         spans: Vec<Span>,
-    ) -> Result<(Vec<(Arc<CachedRange>, Vec<Span>)>, usize), Error> {
+    ) -> Result<Vec<(Arc<CachedRange>, Vec<Span>)>, Error> {
         let mut groups: Vec<(Arc<CachedRange>, Vec<Span>)> = Vec::with_capacity(1);
-        let mut pieces = 0;
         for span in spans {
             let mut start = span.start;
             while start < span.end {
@@ -437,7 +472,6 @@ impl Txn {
                 };
                 let end = span.end.clone().min(range.descriptor.end.clone());
                 let piece = Span::new(start, end.clone());
-                pieces += 1;
                 match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &range)) {
                     Some((_, list)) => list.push(piece),
                     None => groups.push((range, vec![piece])),
@@ -445,7 +479,7 @@ impl Txn {
                 start = end;
             }
         }
-        Ok((groups, pieces))
+        Ok(groups)
     }
 
     /// Puts the pending check in front of the first request that goes to its range; sends it alone to another.
@@ -485,10 +519,6 @@ impl Txn {
 
 impl Drop for Txn {
     fn drop(&mut self) {
-        if self.state == State::Open {
-            self.state = State::Ended;
-            self.heartbeat = None;
-            self.release_in_background();
-        }
+        self.rollback_now();
     }
 }

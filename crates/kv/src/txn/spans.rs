@@ -22,10 +22,6 @@ impl SpanSet {
         self.spans.is_empty()
     }
 
-    pub fn len(&self) -> usize {
-        self.spans.len()
-    }
-
     pub fn add(&mut self, span: Span) {
         // The same key read again and again, or a scan that goes on, is the common case.
         if let Some(last) = self.spans.last_mut() {
@@ -101,7 +97,7 @@ mod tests {
         for key in &keys {
             set.add_point(key.clone());
         }
-        assert!(set.len() < 2 * MAX_SPANS);
+        assert!(set.spans.len() < 2 * MAX_SPANS);
         for key in &keys {
             assert!(set.iter().any(|span| span.contains(key.as_bytes())));
         }
@@ -127,6 +123,6 @@ mod tests {
         set.add(Span::new(b"a".as_slice().into(), b"c".as_slice().into()));
         set.add(Span::new(b"c".as_slice().into(), b"k".as_slice().into()));
         set.add_point(b"d".as_slice().into());
-        assert_eq!(set.len(), 1);
+        assert_eq!(set.spans.len(), 1);
     }
 }

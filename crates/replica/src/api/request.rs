@@ -102,7 +102,8 @@ pub enum Request {
     },
     /// Asks whether anything was written to the span after `from` and up to the transaction's `read_ts`.
     Refresh { span: Span, from: Timestamp },
-    HeartbeatTxn { anchor: Key, txn_id: TxnId },
+    /// `min_ts` is the transaction's.
+    HeartbeatTxn { anchor: Key, txn_id: TxnId, min_ts: Timestamp },
     /// Removes the record of a finished transaction once its intents are resolved.
     ForgetTxn { anchor: Key, txn_id: TxnId },
     /// Sent to the anchor of `pushee`.
@@ -125,8 +126,9 @@ pub enum Request {
     Split { at: Key },
     ChangeReplicas { add: Vec<StoreTarget>, remove: Vec<ReplicaId> },
     TransferLease { to: StoreId },
-    /// Removes versions that no read at or above `threshold` can see.
-    Gc { threshold: Timestamp },
+    /// Removes versions in a part of the span that no read at or above `threshold` can see. Reads below it are refused
+    /// from then on.
+    Gc { span: Span, threshold: Timestamp },
     Stats,
     /// A checksum over the range's data at `at`, computed by the replica asked.
     Checksum { at: Timestamp },

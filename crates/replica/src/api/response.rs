@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, RangeDescriptor, Span, TxnId, TxnMeta, TxnStatus};
+use keys::{Key, NodeId, RangeDescriptor, Span, TxnId, TxnMeta, TxnStatus};
 use serde::{Deserialize, Serialize};
 use storage::KvRows;
 
@@ -10,6 +10,8 @@ use storage::KvRows;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PushedTxn {
     pub status: TxnStatus,
+    /// The attempt that the record speaks of: what earlier ones wrote is not part of what commits.
+    pub epoch: u32,
     /// Where it committed, when it did; for a staged one, where it will.
     pub commit_ts: Timestamp,
     /// The writes a staged commit waits for.
@@ -49,7 +51,8 @@ pub enum Response {
     ResolveSpan { resume: Option<Span> },
     Split { left: RangeDescriptor, right: RangeDescriptor },
     ChangeReplicas { descriptor: RangeDescriptor },
-    Gc { keys: u64 },
+    /// `resume` is what was not looked at.
+    Gc { keys: u64, resume: Option<Span> },
     Stats(RangeStats),
     Checksum { value: u64 },
     /// A request with nothing to say but that it is done.
@@ -64,7 +67,8 @@ pub struct BatchResponse {
     pub txn: Option<TxnMeta>,
     /// Where the transaction's reads now stand; above the header's only with `can_forward`.
     pub read_ts: Timestamp,
-    /// The replica's clock, for [`TxnHeader::observed`](super::TxnHeader::observed).
+    /// The node that answers and its clock, for [`TxnHeader::observed`](super::TxnHeader::observed).
+    pub node: NodeId,
     pub now: Timestamp,
     /// The current descriptor, when the sender routed by an older one.
     pub descriptor: Option<RangeDescriptor>,

@@ -1,0 +1,10 @@
+//! The problem: a database's promises are about what many clients see together, under faults, and no single answer
+//! shows that one was broken.
+//!
+//! The idea: run a cluster in this process over wires and clocks that a test bends ([`cluster`]), record what every
+//! client saw, and let a checker ask whether any serial order explains it ([`history`]).
+//!
+//! Deliberately left out: SQL; the cross-crate tests put it on top.
+
+pub mod cluster;
+pub mod history;

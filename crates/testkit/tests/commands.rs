@@ -1,0 +1,281 @@
+//! Single commands sent to a replica as a coordinator would that is slow, dead or wrong about what it did: each test is
+//! a way a write was once lost, invented or seen too late.
+
+use std::time::Duration;
+
+use hlc::Timestamp;
+use keys::{Key, Span, TxnId, TxnMeta, TxnStatus};
+use kv::{DbConfig, Read, ScanOptions, TxnOptions};
+use replica::api::{
+    AbortReason, BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, TxnHeader,
+};
+use rpc::MemoryConfig;
+use tempfile::TempDir;
+use testkit::cluster::{Cluster, Member};
+
+fn key(name: &str) -> Key {
+    [&[0x10], name.as_bytes()].concat().into()
+}
+
+async fn one_node(dir: &TempDir) -> Cluster {
+    Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0], DbConfig::default()).await
+}
+
+/// A transaction that reads and writes at `ts`.
+fn meta(n: u128, anchor: &str, ts: Timestamp) -> TxnMeta {
+    TxnMeta { id: TxnId::from_random(n), anchor: key(anchor), epoch: 0, write_ts: ts, min_ts: ts, priority: 1 }
+}
+
+fn within(meta: &TxnMeta) -> Header {
+    let read_ts = meta.write_ts;
+    Header {
+        txn: Some(TxnHeader { meta: meta.clone(), read_ts, uncertainty_limit: read_ts, observed: None }),
+        ..Header::default()
+    }
+}
+
+/// Sends a batch to the range of `at`, as soon as it is led.
+async fn send(member: &Member, at: &str, header: Header, requests: Vec<Request>) -> Result<BatchResponse, KvError> {
+    let at = key(at);
+    for _ in 0..500 {
+        let replicas = member.store.replicas();
+        let range = replicas
+            .iter()
+            .find(|replica| replica.descriptor().is_some_and(|range| range.contains_key(at.as_bytes())));
+        if let Some(range) = range {
+            let header = Header { range_id: range.range_id(), ..header.clone() };
+            match range.send(&BatchRequest { header, requests: requests.clone() }).await {
+                Err(KvError::NotLeaseholder { .. } | KvError::RangeMismatch { .. }) => {}
+                outcome => return outcome,
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("nobody leads the range of {at}");
+}
+
+fn put(name: &str, value: &str) -> Request {
+    Request::Put { key: key(name), value: value.as_bytes().to_vec().into() }
+}
+
+fn end(commit: bool, in_flight: &[&str]) -> Request {
+    let in_flight = in_flight.iter().map(|name| key(name)).collect();
+    Request::EndTxn { commit, locks: Vec::new(), in_flight, one_phase: false, reads: Vec::new() }
+}
+
+async fn get(member: &Member, name: &str) -> Option<String> {
+    let mut txn = member.db.begin(TxnOptions::default());
+    let value = tokio::time::timeout(Duration::from_secs(20), txn.get(&key(name), Read::default())).await;
+    value.expect("the read does not hang").unwrap().map(|value| String::from_utf8(value.to_vec()).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_attempt_wrote_is_not_committed_with_the_later_one() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    let first = meta(7, "a", member.db.clock().now());
+    send(member, "z", within(&first), vec![put("z", "of the first attempt")]).await.unwrap();
+    // The second attempt writes elsewhere, commits, and is gone before it tells anybody.
+    let second = TxnMeta { epoch: 1, write_ts: member.db.clock().now(), ..first };
+    send(member, "a", within(&second), vec![put("a", "committed"), end(true, &[])]).await.unwrap();
+    assert_eq!(get(member, "z").await, None);
+    assert_eq!(get(member, "a").await.as_deref(), Some("committed"));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_staged_commit_is_recovered_from_an_intent_of_an_earlier_attempt_too() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    let first = meta(7, "a", member.db.clock().now());
+    send(member, "z", within(&first), vec![put("z", "of the first attempt")]).await.unwrap();
+    let second = TxnMeta { epoch: 1, write_ts: member.db.clock().now(), ..first };
+    send(member, "a", within(&second), vec![put("a", "staged"), end(true, &["n"])]).await.unwrap();
+    send(member, "n", within(&second), vec![put("n", "in flight")]).await.unwrap();
+    // No heartbeat: after a while somebody else finds all of it there.
+    assert_eq!(get(member, "z").await, None);
+    assert_eq!(get(member, "a").await.as_deref(), Some("staged"));
+    assert_eq!(get(member, "n").await.as_deref(), Some("in flight"));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_staged_commit_that_lacks_a_write_is_rolled_back_and_the_write_comes_too_late() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    let txn = meta(7, "a", member.db.clock().now());
+    send(member, "a", within(&txn), vec![put("a", "staged"), end(true, &["n"])]).await.unwrap();
+    assert_eq!(get(member, "a").await, None);
+    let late = send(member, "n", within(&txn), vec![put("n", "late")]).await.unwrap();
+    assert!(late.txn.unwrap().write_ts > txn.write_ts, "it would complete what was found incomplete");
+    let again = send(member, "a", within(&txn), vec![end(true, &["n"])]).await;
+    assert!(matches!(again, Err(KvError::Aborted { .. })), "{again:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_before_a_split_is_not_written_under_after_it() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    // A reader whose clock is ahead, as far as clocks may be.
+    let now = member.db.clock().now();
+    let reader = meta(1, "z", now.add_ns(400_000_000));
+    let read = vec![Request::Get { key: key("z"), lock: None }];
+    send(member, "z", within(&reader), read).await.unwrap();
+    member.db.split_at(&key("m")).await.unwrap();
+    let writer = meta(2, "z", member.db.clock().now());
+    assert!(writer.write_ts < reader.write_ts, "the test took too long to show anything");
+    let written = send(member, "z", within(&writer), vec![put("z", "under the read")]).await.unwrap();
+    assert!(written.txn.unwrap().write_ts > reader.write_ts);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_whose_answer_was_lost_binds_its_own_transaction() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let now = member.db.clock().now();
+    let own = meta(1, "k", now);
+    let other = meta(2, "k", now.add_ns(100));
+    let read = vec![Request::Get { key: key("k"), lock: None }];
+    // Both read nothing, the writer-to-be last and latest, but it never hears of that.
+    send(member, "k", within(&other), read.clone()).await.unwrap();
+    let lost = TxnMeta { write_ts: now.add_ns(200), ..own.clone() };
+    send(member, "k", within(&lost), read).await.unwrap();
+    let written = send(member, "k", within(&own), vec![put("k", "under the other's read")]).await.unwrap();
+    assert!(written.txn.unwrap().write_ts > other.write_ts);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_goes_and_nobody_reads_or_writes_where_it_was() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let before = member.db.clock().now();
+    for value in ["one", "two"] {
+        let mut txn = member.db.begin(TxnOptions::default());
+        txn.put(key("k"), value.as_bytes().to_vec().into());
+        txn.delete(key("gone"));
+        txn.commit().await.unwrap();
+    }
+    let threshold = member.db.clock().now();
+    let span = Span::new(key("a"), key("zz"));
+    let gc = vec![Request::Gc { span, threshold }];
+    let response = send(member, "k", Header::default(), gc).await.unwrap();
+    // One version of `k`, both tombstones of `gone`.
+    assert!(matches!(response.responses[..], [Response::Gc { keys: 3, resume: None }]), "{response:?}");
+    assert_eq!(get(member, "k").await.as_deref(), Some("two"));
+
+    let old = meta(1, "k", before);
+    let read = vec![Request::Get { key: key("k"), lock: None }];
+    let refused = send(member, "k", within(&old), read).await;
+    assert_eq!(refused.unwrap_err(), KvError::SnapshotTooOld { threshold });
+    // Of a transaction that wrote here nothing would be left to tell.
+    let mut refresh = within(&old);
+    refresh.txn.as_mut().unwrap().read_ts = member.db.clock().now();
+    let refused =
+        send(member, "k", refresh, vec![Request::Refresh { span: Span::point(key("gone")), from: before }]).await;
+    assert!(matches!(refused, Err(KvError::Retry { reason: RetryReason::ReadChanged, .. })), "{refused:?}");
+    let written = send(member, "k", within(&old), vec![put("gone", "before it was deleted")]).await.unwrap();
+    assert!(written.txn.unwrap().write_ts > threshold);
+
+    // A client that reads the past is told; the threshold outlives a split.
+    member.db.split_at(&key("g")).await.unwrap();
+    let mut past = member.db.begin(TxnOptions { as_of: Some(before), ..TxnOptions::default() });
+    let refused = past.get(&key("k"), Read::default()).await;
+    assert!(matches!(refused, Err(kv::Error::SnapshotTooOld { .. })), "{refused:?}");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_slept_through_its_abort_cannot_commit_once_that_is_forgotten() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let sleeper = meta(1, "a", member.db.clock().now());
+    send(member, "b", within(&sleeper), vec![put("b", "spilled")]).await.unwrap();
+    send(member, "a", within(&sleeper), vec![end(false, &[])]).await.unwrap();
+    assert_eq!(get(member, "b").await, None);
+    let span = Span::new(key("a"), key("zz"));
+    let gc = vec![Request::Gc { span, threshold: member.db.clock().now() }];
+    send(member, "a", Header::default(), gc).await.unwrap();
+
+    let beat = Request::HeartbeatTxn { anchor: key("a"), txn_id: sleeper.id, min_ts: sleeper.min_ts };
+    let heard = send(member, "a", Header::default(), vec![beat]).await.unwrap();
+    assert_eq!(heard.responses, [Response::HeartbeatTxn { status: TxnStatus::Aborted }]);
+    let late = send(member, "a", within(&sleeper), vec![end(true, &[])]).await;
+    assert_eq!(late.unwrap_err(), KvError::Aborted { txn_id: sleeper.id, reason: AbortReason::RecordGone });
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_dead_coordinators_are_ended_and_removed() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    // The new range has its first lease now, and nothing begins before that.
+    assert_eq!(get(member, "z").await, None);
+    let txn = meta(1, "a", member.db.clock().now());
+    let locks = vec![Span::point(key("a")), Span::point(key("z"))];
+    let stage = Request::EndTxn {
+        commit: true,
+        locks,
+        in_flight: vec![key("z")],
+        one_phase: false,
+        reads: Vec::new(),
+    };
+    send(member, "a", within(&txn), vec![put("a", "1"), stage]).await.unwrap();
+    send(member, "z", within(&txn), vec![put("z", "1")]).await.unwrap();
+    let record = keys::keyspace::txn_record(&key("a"), txn.id);
+    let engine = member.store.engine();
+    assert!(engine.get_local(record.as_bytes()).unwrap().is_some());
+    // The leaseholder's queue does it once the coordinator counts as dead.
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while engine.get_local(record.as_bytes()).unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .expect("the record goes");
+    assert!(engine.lock(key("z").as_bytes()).unwrap().is_none(), "its intents went first");
+    assert_eq!(get(member, "z").await.as_deref(), Some("1"));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_versions_are_collected_by_themselves() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    for n in 0..20 {
+        let mut txn = member.db.begin(TxnOptions::default());
+        txn.put(key("k"), n.to_string().into_bytes().into());
+        txn.commit().await.unwrap();
+    }
+    let as_of = member.db.clock().now();
+    let oldest = member.db.begin(TxnOptions { as_of: Some(as_of.sub_ns(1)), ..TxnOptions::default() }).read_ts();
+    tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            let mut past = member.db.begin(TxnOptions { as_of: Some(oldest), ..TxnOptions::default() });
+            let page = past.scan(&Span::new(key("a"), key("z")), ScanOptions::default()).await;
+            if matches!(page, Err(kv::Error::SnapshotTooOld { .. })) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+    .expect("a round comes by");
+    assert_eq!(get(member, "k").await.as_deref(), Some("19"));
+    cluster.stop().await;
+}
