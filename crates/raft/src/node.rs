@@ -2,12 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,12 +20,15 @@ use storage::log::{GroupLog, LogHealth, LogOp, LogStore, Recovered, ignore};
 use tokio::time::Instant;
 
 use crate::{
-    codec::{Address, Kind, decode_append, decode_message, split_head},
-    group::{Fortify, Group, GroupInner, GroupParts, PreVote, Yield},
-    support::{LivenessConfig, LivenessDeps, StoreLiveness, recovered_epochs},
+    codec::{Kind, decode_append, decode_message, split_head},
+    elections::{PreVote, Yield},
+    group::{Group, GroupInner, GroupParts},
+    lease::Fortify,
+    support::{LivenessConfig, LivenessDeps, RecoveredLiveness, StoreLiveness},
     log_storage::GroupLogStorage,
-    machine::{MachineAdapter, SnapshotData, Spool, StateMachine},
-    network::{ChunkHead, Network, SnapshotEnd},
+    machine::{MachineAdapter, SnapshotData, StateMachine},
+    network::Network,
+    snapshots::{Incoming, Outgoing, SnapshotEnd, blocking},
     types::Types,
 };
 
@@ -70,15 +69,8 @@ struct NodeInner {
     elections: Mutex<BTreeMap<RangeId, Instant>>,
     rng: Mutex<SmallRng>,
     may_vote: bool,
-    spool_dir: PathBuf,
-    spools: Mutex<FxHashMap<(RangeId, u64), ReceivingSnapshot>>,
-    spool_count: AtomicU64,
-}
-
-struct ReceivingSnapshot {
-    spool: Spool,
-    file: std::fs::File,
-    next: u32,
+    incoming: Incoming,
+    outgoing: Arc<Outgoing>,
 }
 
 /// The groups of one store.
@@ -97,13 +89,10 @@ impl RaftNode {
     /// Starts store liveness and serves consensus messages.
     ///
     /// # Errors
-    /// When the spool directory cannot be made.
+    /// When the spool directory cannot be made, or what this store promised before cannot be read.
     pub async fn start(deps: RaftDeps) -> Result<Self, OpenError> {
         let failed = |error: std::io::Error| OpenError { reason: format!("{}: {error}", deps.spool_dir.display()) };
-        if deps.spool_dir.exists() {
-            std::fs::remove_dir_all(&deps.spool_dir).map_err(failed)?;
-        }
-        std::fs::create_dir_all(&deps.spool_dir).map_err(failed)?;
+        let incoming = Incoming::open(deps.spool_dir.clone()).map_err(failed)?;
         let may_vote = match deps.recovered.health {
             LogHealth::Sound => true,
             LogHealth::Suspect { synced, found } => {
@@ -112,12 +101,13 @@ impl RaftNode {
             }
         };
         // As of now: once heartbeats are answered, a peer that restarted too is supported under its new epoch.
-        let promised = recovered_epochs(&deps.recovered.metas);
+        let recovered = RecoveredLiveness::read(&deps.recovered.metas)?;
+        let promised = recovered.epochs();
         let liveness = StoreLiveness::start(LivenessDeps {
             store: deps.store_id,
             clock: deps.clock.clone(),
             log: deps.log.clone(),
-            metas: &deps.recovered.metas,
+            recovered,
             transport: deps.transport.clone(),
             config: deps.liveness,
         })
@@ -157,9 +147,8 @@ impl RaftNode {
             elections: Mutex::default(),
             rng: Mutex::new(SmallRng::seed_from_u64(deps.seed)),
             may_vote,
-            spool_dir: deps.spool_dir,
-            spools: Mutex::default(),
-            spool_count: AtomicU64::new(0),
+            incoming,
+            outgoing: Arc::default(),
         });
         deps.transport.register(services::RAFT, Arc::new(Handler { inner: inner.clone() }));
         tokio::spawn(election_loop(Arc::downgrade(&inner)));
@@ -200,12 +189,14 @@ impl RaftNode {
         let found = inner.found.lock().remove(&options.range_id);
         let log = GroupLogStorage::new(options.range_id, inner.log.clone(), found.as_ref())
             .map_err(|error| failed(&error))?;
+        log.reconcile(machine.applied().position).map_err(|error| failed(&error))?;
         let adapter =
             MachineAdapter { machine, applied_term: Arc::default(), applied_index: Arc::default() };
         let network = Network {
             range: options.range_id,
             replica: options.replica_id,
             transport: inner.transport.clone(),
+            outgoing: inner.outgoing.clone(),
         };
         let raft = openraft::Raft::<Types, MachineAdapter>::new(
             options.replica_id.get(),
@@ -271,42 +262,60 @@ impl RaftNode {
 }
 
 impl NodeInner {
+    /// Has a group campaign after a while, or sooner if it was to do so sooner.
     fn elect_after(&self, range_id: RangeId, wait: Duration) {
-        let jitter = Duration::from_millis(self.rng.lock().random_range(0..100));
-        self.elections.lock().insert(range_id, Instant::now() + wait + jitter);
+        let jitter = Duration::from_millis(self.rng.lock().random_range(0..ELECTION_JITTER_MS));
+        let at = Instant::now() + wait + jitter;
+        let mut elections = self.elections.lock();
+        let due = elections.entry(range_id).or_insert(at);
+        // A wait that is nearly the same is left alone, or the jitter would be drawn until it is small.
+        if at + Duration::from_millis(ELECTION_JITTER_MS) < *due {
+            *due = at;
+        }
+    }
+
+    /// Looks at every group: followers that no promise binds are to campaign, leaders ask for promises they lack.
+    /// `changed`: a store may have come back.
+    fn sweep(&self, changed: bool) {
+        self.incoming.sweep(|range| self.groups.read().contains_key(&range));
+        let groups: Vec<Group> = self.groups.read().values().cloned().collect();
+        for group in groups {
+            if let Some(wait) = group.inner.wants_election() {
+                self.elect_after(group.range_id(), wait);
+            } else if group.inner.leads() {
+                // A new epoch of ours, or a voter that did not answer before.
+                tokio::spawn(async move {
+                    group.inner.fortify().await;
+                    if changed {
+                        group.inner.reset_backoff().await;
+                    }
+                });
+            }
+        }
     }
 }
 
-/// Wakes when a peer's liveness changes, and while some group has no leader.
+/// What spreads the candidates of one range.
+const ELECTION_JITTER_MS: u64 = 100;
+/// Groups are looked over this often though nothing was heard that concerns them.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Wakes when a peer's liveness changes, when a promise runs out, and while some group has no leader.
 async fn election_loop(node: std::sync::Weak<NodeInner>) {
-    let mut last_sweep = Instant::now();
+    let mut next_sweep = Instant::now() + SWEEP_EVERY;
     loop {
         let Some(inner) = node.upgrade() else { return };
-        let next = inner.elections.lock().values().min().copied();
+        let next_election = inner.elections.lock().values().min().copied();
         let liveness = inner.liveness.clone();
         drop(inner);
-        let pause = match next {
-            Some(at) => at.saturating_duration_since(Instant::now()).max(Duration::from_millis(5)),
-            None => Duration::from_millis(500),
-        };
-        let changed = tokio::time::timeout(pause, liveness.changed()).await.is_ok();
+        let until = next_election.map_or(next_sweep, |at| at.min(next_sweep)).max(Instant::now() + SHORTEST_WAIT);
+        let changed = tokio::time::timeout_at(until, liveness.changed()).await.is_ok();
         let Some(inner) = node.upgrade() else { return };
-        // A change may be missed between two waits, so the groups are looked over now and then regardless.
-        if changed || last_sweep.elapsed() > Duration::from_secs(1) {
-            last_sweep = Instant::now();
-            let groups: Vec<Group> = inner.groups.read().values().cloned().collect();
-            for group in groups {
-                if group.inner.wants_election() {
-                    let known = inner.elections.lock().contains_key(&group.range_id());
-                    if !known {
-                        inner.elect_after(group.range_id(), Duration::ZERO);
-                    }
-                } else if !group.inner.is_closed() && group.status().leader == Some(group.replica_id()) {
-                    // A new epoch of ours, or a voter that did not answer before.
-                    let group = group.clone();
-                    tokio::spawn(async move { group.inner.fortify().await });
-                }
-            }
+        if changed || Instant::now() >= next_sweep {
+            inner.sweep(changed);
+            // A promise that runs out is looked at when it does: an election may be due.
+            let left = liveness.first_expiry().unwrap_or(SWEEP_EVERY);
+            next_sweep = Instant::now() + left.clamp(SHORTEST_WAIT, SWEEP_EVERY);
         }
         let now = Instant::now();
         let due: Vec<RangeId> =
@@ -314,20 +323,31 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
         for range_id in due {
             inner.elections.lock().remove(&range_id);
             let group = inner.groups.read().get(&range_id).cloned();
-            let Some(group) = group.filter(|group| group.inner.wants_election()) else { continue };
+            let Some(group) = group else { continue };
+            match group.inner.wants_election() {
+                Some(Duration::ZERO) => {}
+                Some(wait) => {
+                    inner.elect_after(range_id, wait);
+                    continue;
+                }
+                None => continue,
+            }
             let weak = node.clone();
             tokio::spawn(async move {
                 group.inner.campaign(true).await;
                 // Until somebody leads, again.
                 if let Some(inner) = weak.upgrade()
-                    && group.inner.wants_election()
+                    && let Some(wait) = group.inner.wants_election()
                 {
-                    inner.elect_after(range_id, Duration::from_millis(150));
+                    inner.elect_after(range_id, wait.max(ELECTION_RETRY));
                 }
             });
         }
     }
 }
+
+const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+const ELECTION_RETRY: Duration = Duration::from_millis(150);
 
 struct Handler {
     inner: Arc<NodeInner>,
@@ -381,12 +401,14 @@ impl Service for Handler {
             }
             Kind::SnapshotChunk => {
                 let (head, chunk) = split_head(body).map_err(refused)?;
-                self.take_chunk(address, head, &chunk).map_err(refused)?;
+                self.inner.incoming.take(address.range, head, &chunk).map_err(refused)?;
                 Ok(Bytes::new())
             }
             Kind::SnapshotEnd => {
                 let end: SnapshotEnd = postcard::from_bytes(&body).map_err(refused)?;
-                let spool = self.finish_snapshot(address, &end).map_err(refused)?;
+                let spool = self.inner.incoming.finish(address.range, &end).map_err(refused)?;
+                let mut chunks = spool.chunks().map_err(refused)?;
+                blocking(|| group.machine.check(&mut chunks)).map_err(refused)?;
                 let meta =
                     openraft::SnapshotMeta { last_log_id: end.last_log_id, last_membership: end.membership };
                 let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Received(spool) };
@@ -394,37 +416,5 @@ impl Service for Handler {
                 Ok(answer(&response))
             }
         }
-    }
-}
-
-impl Handler {
-    fn take_chunk(&self, address: Address, head: ChunkHead, chunk: &[u8]) -> std::io::Result<()> {
-        let mut spools = self.inner.spools.lock();
-        let key = (address.range, head.snapshot);
-        if head.number == 0 {
-            // A sending that was broken off is not taken up again: one spool for each range at a time.
-            spools.retain(|(range, _), _| *range != address.range);
-            let count = self.inner.spool_count.fetch_add(1, Ordering::Relaxed);
-            let path = self.inner.spool_dir.join(format!("{}-{count}", address.range));
-            let file = std::fs::File::create(&path)?;
-            spools.insert(key, ReceivingSnapshot { spool: Spool { path }, file, next: 0 });
-        }
-        let receiving = spools.get_mut(&key).ok_or_else(|| std::io::Error::other("no such snapshot"))?;
-        if receiving.next != head.number {
-            return Err(std::io::Error::other("a chunk is missing"));
-        }
-        receiving.next += 1;
-        let length = u32::try_from(chunk.len()).map_err(std::io::Error::other)?;
-        receiving.file.write_all(&length.to_le_bytes())?;
-        receiving.file.write_all(chunk)
-    }
-
-    fn finish_snapshot(&self, address: Address, end: &SnapshotEnd) -> std::io::Result<Spool> {
-        let receiving = self.inner.spools.lock().remove(&(address.range, end.snapshot));
-        let receiving = receiving.ok_or_else(|| std::io::Error::other("no such snapshot"))?;
-        if receiving.next != end.chunk_count {
-            return Err(std::io::Error::other("a chunk is missing"));
-        }
-        Ok(receiving.spool)
     }
 }

@@ -31,6 +31,34 @@ async fn one_store_applies_in_order_and_resumes() {
     cluster.finish().await;
 }
 
+/// Liveness syncs about once in three seconds, and may do so meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_costs_one_sync_on_each_store_and_many_at_once_share_them() {
+    for stores in [1, 3] {
+        let mut cluster = Cluster::new(25, stores, stores).await;
+        let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+        let group = cluster.group(leader);
+        group.propose(command(0), term).await.unwrap();
+        let others = 4;
+        let before: Vec<u64> = (1..=stores).map(|id| cluster.syncs(id)).collect();
+        for number in 0..40 {
+            group.propose(command(number), term).await.unwrap();
+        }
+        for id in 1..=stores {
+            let syncs = cluster.syncs(id) - before[id as usize - 1];
+            assert!(syncs <= 40 + others, "{syncs} syncs for 40 commands on store {id} of {stores}");
+        }
+        let before: Vec<u64> = (1..=stores).map(|id| cluster.syncs(id)).collect();
+        futures::future::join_all((0..400).map(|number| group.propose(command(number), term))).await;
+        for id in 1..=stores {
+            let syncs = cluster.syncs(id) - before[id as usize - 1];
+            assert!(syncs <= 100, "{syncs} syncs for 400 commands at once on store {id} of {stores}");
+        }
+        drop(group);
+        cluster.finish().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_stores_agree() {
     let mut cluster = Cluster::new(22, 3, 3).await;
@@ -85,9 +113,12 @@ async fn a_new_member_comes_by_snapshot_and_votes() {
     cluster.until("the log is shorter", |_| (group.status().first_index == durable + 1).then_some(())).await;
     assert_eq!(group.status().last_index, applied);
 
+    // The store that it comes to cannot take it in at once.
+    cluster.machine(4).refusals.store(2, Ordering::Relaxed);
     group.add_learner(ReplicaId::new(4), NodeId::new(4), StoreId::new(4)).await.unwrap();
     cluster.until("the snapshot", |this| (this.machine(4).commands().len() == 40).then_some(())).await;
     assert!(cluster.machine(4).installs.load(Ordering::Relaxed) > 0, "the log alone did not reach it");
+    assert_eq!(cluster.machine(4).refusals.load(Ordering::Relaxed), 0);
 
     let leaving = (1..=3).find(|id| *id != leader).unwrap();
     let voters: Vec<ReplicaId> = (1..=4).filter(|id| *id != leaving).map(ReplicaId::new).collect();
