@@ -129,25 +129,6 @@ pub struct ForeignKey {
     pub initially_deferred: bool,
 }
 
-/// Statistics of one column, from ANALYZE.
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct ColumnStatistics {
-    pub null_fraction: f64,
-    pub distinct: f64,
-    /// Most common values and their share of all rows.
-    pub common: Vec<(Datum, f64)>,
-    /// Bounds of buckets with about equally many rows, without the common values.
-    pub histogram: Vec<Datum>,
-    pub average_width: f64,
-}
-
-#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
-pub struct TableStatistics {
-    pub rows: f64,
-    pub average_row_bytes: f64,
-    pub columns: Vec<(ColumnId, ColumnStatistics)>,
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     pub id: u32,
@@ -166,7 +147,6 @@ pub struct Table {
     pub next_index: IndexId,
     /// TRUNCATE gives the table new storage by moving this id; the rows live under it.
     pub storage: u32,
-    pub statistics: Option<TableStatistics>,
     pub comment: Option<String>,
 }
 

@@ -4,8 +4,8 @@
 //! The idea: the whole catalog is one immutable snapshot with a version. Transactions read the version like any other
 //! key, so that schema and data are serialized together; a change is an ordinary transaction that raises it.
 //!
-//! Read in this order: [`descriptor`], [`CatalogSnapshot`], [`CatalogStore`], [`row`]; then what clients see of it:
-//! [`CatalogView`], [`virtual_tables`].
+//! Read in this order: [`descriptor`], [`CatalogSnapshot`], [`CatalogStore`], [`row`], [`statistics`]; then what
+//! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* ([`CatalogSnapshot`]), *version-moves* ([`CatalogStore`]), *composite-value-kept*
 //! ([`row`]).
@@ -17,15 +17,17 @@ pub mod descriptor;
 mod functions;
 pub mod row;
 mod snapshot;
+pub mod statistics;
 mod store;
 mod view;
 pub mod virtual_tables;
 
 pub use descriptor::{
-    Check, Column, ColumnDefault, ColumnStatistics, Database, Descriptor, ForeignKey, Index, IndexColumn,
-    IndexConstraint, ReferentialAction, Role, Schema, Sequence, Table, TableStatistics, View,
+    Check, Column, ColumnDefault, Database, Descriptor, ForeignKey, Index, IndexColumn,
+    IndexConstraint, ReferentialAction, Role, Schema, Sequence, Table, View,
 };
 pub use snapshot::{CatalogSnapshot, NameOwner, Relation};
+pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
 pub use store::{CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN};
 pub use view::{CatalogView, Class, ExprPrinter};
 pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable};

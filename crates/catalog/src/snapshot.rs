@@ -11,6 +11,7 @@ use types::{SqlError, SqlResult, SqlState};
 use crate::descriptor::{
     Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence, Table, View,
 };
+use crate::statistics::Statistics;
 
 /// A table, view or sequence: what shares one name space in a schema.
 #[derive(Clone, Debug)]
@@ -64,6 +65,7 @@ pub struct CatalogSnapshot {
     relation_names: FxHashMap<(u32, String), NameOwner>,
     /// The tables of indexes and constraints, by the oids of these.
     part_owners: FxHashMap<u32, u32>,
+    statistics: Statistics,
 }
 
 /// The oids of a table's indexes and constraints.
@@ -86,6 +88,16 @@ impl CatalogSnapshot {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
+    }
+
+    /// What is known of the tables' contents: not of this version, but of now.
+    #[must_use]
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
+    pub(crate) fn set_statistics(&mut self, statistics: Statistics) {
+        self.statistics = statistics;
     }
 
     pub fn set_version(&mut self, version: u64) {

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! /Table/1/1/<id>               descriptor (postcard)
+//! /Table/2/1/<storage id>       statistics (postcard)
 //! /System/"catalog/version"     version, big endian
 //! /System/"id/object"           the last id given out
 //! ```
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use keys::{ColumnId, IndexId, Key, Span, TableId, keyspace};
 use kv::{Db, Read, ScanOptions, Txn, TxnOptions};
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
 use crate::{
     descriptor::{
@@ -25,11 +27,13 @@ use crate::{
         PUBLIC_SCHEMA, Role, Schema,
     },
     snapshot::CatalogSnapshot,
+    statistics::{Statistics, TableStatistics},
     view::CatalogView,
     virtual_tables::SystemTables,
 };
 
 const DESCRIPTORS: TableId = TableId::new(1);
+const STATISTICS: TableId = TableId::new(2);
 /// Rows of the catalogs that are kept: those of two databases before and after a change.
 const SYSTEM_TABLES_KEPT: usize = 4;
 const PRIMARY: IndexId = IndexId::new(1);
@@ -48,6 +52,32 @@ fn descriptor_span() -> Span {
     Span::prefix(keyspace::index(DESCRIPTORS, PRIMARY))
 }
 
+fn statistics_key(storage: u32) -> Key {
+    let mut key = keyspace::index(STATISTICS, PRIMARY).as_bytes().to_vec();
+    keys::encoding::put_uvarint(&mut key, u64::from(storage));
+    key.into()
+}
+
+async fn read_statistics(txn: &mut Txn) -> Result<FxHashMap<u32, Arc<TableStatistics>>, kv::Error> {
+    let prefix = keyspace::index(STATISTICS, PRIMARY);
+    let mut tables = FxHashMap::default();
+    let mut rest = Some(Span::prefix(prefix.clone()));
+    while let Some(span) = rest {
+        let page = txn.scan(&span, ScanOptions::default()).await?;
+        for (key, value) in page.rows.iter() {
+            let storage = key
+                .strip_prefix(prefix.as_bytes())
+                .and_then(|mut rest| keys::encoding::take_uvarint(&mut rest).ok())
+                .and_then(|storage| u32::try_from(storage).ok());
+            if let (Some(storage), Ok(statistics)) = (storage, postcard::from_bytes(value)) {
+                tables.insert(storage, Arc::new(statistics));
+            }
+        }
+        rest = page.resume;
+    }
+    Ok(tables)
+}
+
 fn encode_version(version: u64) -> Bytes {
     Bytes::copy_from_slice(&version.to_be_bytes())
 }
@@ -59,6 +89,7 @@ pub struct CatalogStore {
     current: Arc<ArcSwap<CatalogSnapshot>>,
     /// The latest first, at most [`SYSTEM_TABLES_KEPT`].
     system_tables: Arc<Mutex<Vec<Arc<SystemTables>>>>,
+    statistics: Statistics,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +116,7 @@ impl CatalogStore {
     /// When the ranges that hold it cannot be reached, or it is damaged.
     pub async fn open(db: Db) -> Result<Self, CatalogError> {
         let current = Arc::new(ArcSwap::from_pointee(CatalogSnapshot::default()));
-        let store = Self { db, current, system_tables: Arc::default() };
+        let store = Self { db, current, system_tables: Arc::default(), statistics: Statistics::default() };
         loop {
             let mut txn = store.db.begin(TxnOptions::default());
             let outcome = store.load(&mut txn).await;
@@ -93,6 +124,7 @@ impl CatalogStore {
                 Ok(Some(snapshot)) => {
                     txn.rollback().await;
                     store.current.store(Arc::new(snapshot));
+                    store.refresh_statistics().await?;
                     return Ok(store);
                 }
                 Ok(None) => {
@@ -173,6 +205,7 @@ impl CatalogStore {
         let version = <[u8; 8]>::try_from(&version[..])
             .map_err(|_| CatalogError::Damaged { key: version_key(), reason: "not a version".into() })?;
         let mut snapshot = CatalogSnapshot::default();
+        snapshot.set_statistics(self.statistics.clone());
         snapshot.set_version(u64::from_be_bytes(version));
         let mut rest = Some(descriptor_span());
         while let Some(span) = rest {
@@ -185,6 +218,36 @@ impl CatalogStore {
             rest = page.resume;
         }
         Ok(Some(snapshot))
+    }
+
+    /// Keeps what ANALYZE has found, for this node at once and for the others when they look.
+    ///
+    /// # Errors
+    /// When the range that holds it cannot be reached.
+    pub async fn save_statistics(&self, storage: u32, statistics: TableStatistics) -> Result<(), kv::Error> {
+        let value: Bytes = postcard::to_stdvec(&statistics).expect("statistics are plain data").into();
+        let key = statistics_key(storage);
+        self.db
+            .run(|txn: &mut Txn| {
+                let (key, value) = (key.clone(), value.clone());
+                Box::pin(async move {
+                    txn.put(key, value);
+                    Ok::<_, kv::Error>(())
+                })
+            })
+            .await?;
+        self.statistics.set(storage, statistics);
+        Ok(())
+    }
+
+    /// Reads the statistics that other nodes have made.
+    ///
+    /// # Errors
+    /// When the range that holds them cannot be reached. Damaged ones are as good as none.
+    pub async fn refresh_statistics(&self) -> Result<(), kv::Error> {
+        let tables = self.db.run(|txn: &mut Txn| Box::pin(read_statistics(txn))).await?;
+        self.statistics.replace(tables);
+        Ok(())
     }
 
     /// Ids that no object has or had.
@@ -233,12 +296,20 @@ impl CatalogChange {
 
     pub fn put(&mut self, txn: &mut Txn, descriptor: Descriptor) {
         self.touch(txn);
+        if let (Some(old), Descriptor::Table(new)) = (self.snapshot.table_by_id(descriptor.id()), &descriptor)
+            && old.storage != new.storage
+        {
+            txn.delete(statistics_key(old.storage));
+        }
         txn.put(descriptor_key(descriptor.id()), encode(&descriptor));
         self.snapshot.put(descriptor);
     }
 
     pub fn remove(&mut self, txn: &mut Txn, id: u32) {
         self.touch(txn);
+        if let Some(table) = self.snapshot.table_by_id(id) {
+            txn.delete(statistics_key(table.storage));
+        }
         txn.delete(descriptor_key(id));
         self.snapshot.remove(id);
     }

@@ -189,8 +189,8 @@ impl CatalogView {
 
     /// What ANALYZE found out about a table.
     #[must_use]
-    pub fn statistics<'a>(&self, table: &'a Table) -> Option<&'a TableStatistics> {
-        table.statistics.as_ref()
+    pub fn statistics(&self, table: &Table) -> Option<Arc<TableStatistics>> {
+        self.catalog.statistics().table(table.storage)
     }
 
     /// Whether a sequence is the inside of an identity column.

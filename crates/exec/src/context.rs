@@ -32,8 +32,10 @@ pub struct NodeStats {
     pub rows: u64,
     /// How often it was run from its start.
     pub loops: u64,
-    /// Time in the node and those below it.
+    /// Time in the node and those below it, of all runs.
     pub micros: u64,
+    /// What of it went by until the first rows came.
+    pub startup_micros: u64,
 }
 
 /// Counters of the nodes in pre-order; CTEs and subqueries in expressions are not among them.

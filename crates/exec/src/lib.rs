@@ -11,6 +11,7 @@
 //!
 //! Deliberately left out: spilling to disk (an operator over its budget fails with 53200).
 
+mod analyze;
 mod cancel;
 mod change;
 pub mod context;
@@ -33,6 +34,7 @@ mod tests;
 mod vectorized;
 mod volatility;
 
+pub use analyze::analyze;
 pub use context::{
     CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SequenceState, VirtualTables,
 };

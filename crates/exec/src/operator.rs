@@ -148,7 +148,11 @@ impl Operator for Instrumented {
             let node = &mut stats.nodes[self.node];
             node.loops += u64::from(!self.has_started);
             node.rows += batch.as_ref().map_or(0, |batch| batch.len() as u64);
-            node.micros += u64::try_from(micros).unwrap_or(0);
+            let micros = u64::try_from(micros).unwrap_or(0);
+            node.micros += micros;
+            if !self.has_started {
+                node.startup_micros += micros;
+            }
         }
         self.has_started = true;
         Ok(batch)

@@ -211,7 +211,13 @@ impl TableWriter {
         }
     }
 
+    /// The statistics grow old by this row.
+    fn note_change(&self, ctx: &ExecContext<'_>) {
+        ctx.catalog.statistics().note_changes(self.table.storage, 1);
+    }
+
     pub fn put_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.note_change(ctx);
         for index in 0..self.codecs.len() {
             if self.is_in(index, row, ctx)? {
                 let (key, value) = self.codecs[index].encode(row);
@@ -223,6 +229,7 @@ impl TableWriter {
 
     pub fn delete(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_old(row, None, ctx);
+        self.note_change(ctx);
         for index in 0..self.codecs.len() {
             if self.is_in(index, row, ctx)? {
                 let key = self.codecs[index].encode_key(row);
@@ -234,6 +241,7 @@ impl TableWriter {
 
     /// Replaces a row: only the entries that differ are written.
     pub async fn update(&self, old: &[Datum], new: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.note_change(ctx);
         let mut changed = Vec::new();
         for index in 0..self.codecs.len() {
             let before = if self.is_in(index, old, ctx)? { Some(self.codecs[index].encode(old)) } else { None };

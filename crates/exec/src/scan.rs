@@ -153,6 +153,57 @@ impl Access {
     }
 }
 
+/// Rows that were found, each with the number of the left row that it is for; a scan has none, and calls it 0.
+struct Found {
+    left_rows: Vec<u32>,
+    columns: Vec<ColumnVec>,
+}
+
+impl Found {
+    fn new(access: &Access) -> Self {
+        Self { left_rows: Vec::new(), columns: access.new_columns() }
+    }
+}
+
+impl Access {
+    /// How entries are read: where rows are fetched from elsewhere, the entries themselves are not locked.
+    fn read_entries(&self, read: Read) -> Read {
+        if self.fetch.is_some() { Read { lock: None, ..read } } else { read }
+    }
+
+    /// Decodes entries, or the rows they lead to.
+    async fn take(
+        &self,
+        entries: impl Iterator<Item = (u32, &[u8], &[u8])> + Send,
+        read: Read,
+        found: &mut Found,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<()> {
+        let Some((primary, rows)) = &self.fetch else {
+            found.left_rows.reserve(entries.size_hint().0);
+            for (row, key, value) in entries {
+                self.reader.read_into(key, value, &mut found.columns).map_err(from_entry)?;
+                found.left_rows.push(row);
+            }
+            return Ok(());
+        };
+        let mut left_rows = Vec::new();
+        let mut keys = Vec::new();
+        for (row, key, value) in entries {
+            keys.push(self.reader.row_key(primary, key, value).map_err(from_entry)?);
+            left_rows.push(row);
+        }
+        let values = ctx.txn()?.get_many(&keys, read).await.map_err(from_kv)?;
+        for ((key, value), row) in keys.iter().zip(values).zip(left_rows) {
+            // A row that SKIP LOCKED passed over, or that this statement has deleted.
+            let Some(value) = value else { continue };
+            rows.read_into(key.as_bytes(), &value, &mut found.columns).map_err(from_entry)?;
+            found.left_rows.push(row);
+        }
+        Ok(())
+    }
+}
+
 /// A table scan.
 struct Scan {
     scan: TableScan,
@@ -178,39 +229,33 @@ impl Scan {
         }
         self.todo = Some(spans.into());
         // Whole keys are read as such, all in one request.
-        if self.scan.point && !self.access.codec.is_unique() {
+        if !self.scan.point || !self.access.codec.is_unique() {
             return Ok(None);
         }
-        if self.scan.point && self.access.fetch.is_none() {
-            let todo = self.todo.take().unwrap_or_default();
-            let keys: Vec<Key> = todo.into_iter().map(|span| span.start).collect();
-            self.todo = Some(VecDeque::new());
-            let read = read_mode(self.scan.lock);
-            let txn = ctx.txn()?;
-            let mut columns = self.access.new_columns();
-            let mut len = 0;
-            let values = match &keys[..] {
-                [] => Vec::new(),
-                [only] => vec![txn.get(only, read).await.map_err(from_kv)?],
-                many => txn.get_many(many, read).await.map_err(from_kv)?,
-            };
-            for (key, value) in keys.iter().zip(values) {
-                if let Some(value) = value {
-                    self.access.reader.read_into(key.as_bytes(), &value, &mut columns).map_err(from_entry)?;
-                    len += 1;
-                }
-            }
-            return Ok(Some(Batch::from_columns(columns, len)));
-        }
-        Ok(None)
+        let keys: Vec<Key> = self.todo.take().unwrap_or_default().into_iter().map(|span| span.start).collect();
+        self.todo = Some(VecDeque::new());
+        let read = read_mode(self.scan.lock);
+        let read_entries = self.access.read_entries(read);
+        let txn = ctx.txn()?;
+        let values = match &keys[..] {
+            [] => Vec::new(),
+            [only] => vec![txn.get(only, read_entries).await.map_err(from_kv)?],
+            many => txn.get_many(many, read_entries).await.map_err(from_kv)?,
+        };
+        let mut found = Found::new(&self.access);
+        let entries = keys.iter().zip(&values).filter_map(|(key, value)| {
+            value.as_ref().map(|value| (0, key.as_bytes(), &value[..]))
+        });
+        self.access.take(entries, read, &mut found, ctx).await?;
+        Ok(Some(Batch::from_columns(found.columns, found.left_rows.len())))
     }
 
     async fn page(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         let Some(todo) = &mut self.todo else { return Ok(None) };
         let Some(span) = todo.pop_front() else { return Ok(None) };
+        let read = read_mode(self.scan.lock);
         let options = ScanOptions {
-            // With rows fetched from elsewhere, the entries themselves are not locked.
-            read: if self.access.fetch.is_some() { Read { lock: None, ..read_mode(self.scan.lock) } } else { read_mode(self.scan.lock) },
+            read: self.access.read_entries(read),
             max_rows: self.page_rows,
             max_bytes: PAGE_BYTES,
             reverse: self.scan.reverse,
@@ -220,31 +265,10 @@ impl Scan {
         if let Some(resume) = page.resume {
             todo.push_front(resume);
         }
-        let mut columns = self.access.new_columns();
-        let mut len = 0;
-        match &self.access.fetch {
-            None => {
-                for (key, value) in page.rows.iter() {
-                    self.access.reader.read_into(key, value, &mut columns).map_err(from_entry)?;
-                }
-                len = page.rows.len();
-            }
-            Some((primary, rows)) => {
-                let mut keys = Vec::with_capacity(page.rows.len());
-                for (key, value) in page.rows.iter() {
-                    keys.push(self.access.reader.row_key(primary, key, value).map_err(from_entry)?);
-                }
-                let read = read_mode(self.scan.lock);
-                let values = ctx.txn()?.get_many(&keys, read).await.map_err(from_kv)?;
-                for (key, value) in keys.iter().zip(values) {
-                    // A row that SKIP LOCKED passed over, or that this statement has deleted.
-                    let Some(value) = value else { continue };
-                    rows.read_into(key.as_bytes(), &value, &mut columns).map_err(from_entry)?;
-                    len += 1;
-                }
-            }
-        }
-        Ok(Some(Batch::from_columns(columns, len)))
+        let mut found = Found::new(&self.access);
+        let entries = page.rows.iter().map(|(key, value)| (0, &key[..], &value[..]));
+        self.access.take(entries, read, &mut found, ctx).await?;
+        Ok(Some(Batch::from_columns(found.columns, found.left_rows.len())))
     }
 }
 
@@ -326,50 +350,30 @@ impl LookupJoin {
                 spans.push((row as u32, Span::prefix(Key::from(prefix))));
             }
         }
-        let mut left_rows = Vec::new();
-        let mut columns = self.access.new_columns();
-        let read = Read { see: See::StatementStart, ..Read::default() };
-        if self.scan.point && self.access.fetch.is_none() {
-            let keys: Vec<Key> = spans.iter().map(|(_, span)| span.start.clone()).collect();
-            let values = ctx.txn()?.get_many(&keys, read).await.map_err(from_kv)?;
-            for ((row, span), value) in spans.iter().zip(values) {
-                if let Some(value) = value {
-                    self.access.reader.read_into(span.start.as_bytes(), &value, &mut columns).map_err(from_entry)?;
-                    left_rows.push(*row);
-                }
-            }
-            return Ok((left_rows, columns));
+        let mut found = Found::new(&self.access);
+        let read = read_mode(self.scan.lock);
+        let read_entries = self.access.read_entries(read);
+        if self.scan.point {
+            let (rows, keys): (Vec<u32>, Vec<Key>) = spans.into_iter().map(|(row, span)| (row, span.start)).unzip();
+            let values = ctx.txn()?.get_many(&keys, read_entries).await.map_err(from_kv)?;
+            let entries = rows.iter().zip(&keys).zip(&values).filter_map(|((row, key), value)| {
+                value.as_ref().map(|value| (*row, key.as_bytes(), &value[..]))
+            });
+            self.access.take(entries, read, &mut found, ctx).await?;
+            return Ok((found.left_rows, found.columns));
         }
         for (row, span) in spans {
             let mut rest = Some(span);
             while let Some(span) = rest {
-                let options = ScanOptions { read, max_rows: PAGE_ROWS, max_bytes: PAGE_BYTES, reverse: false };
+                let options =
+                    ScanOptions { read: read_entries, max_rows: PAGE_ROWS, max_bytes: PAGE_BYTES, reverse: false };
                 let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
                 rest = page.resume;
-                match &self.access.fetch {
-                    None => {
-                        for (key, value) in page.rows.iter() {
-                            self.access.reader.read_into(key, value, &mut columns).map_err(from_entry)?;
-                            left_rows.push(row);
-                        }
-                    }
-                    Some((primary, rows)) => {
-                        let mut keys = Vec::with_capacity(page.rows.len());
-                        for (key, value) in page.rows.iter() {
-                            keys.push(self.access.reader.row_key(primary, key, value).map_err(from_entry)?);
-                        }
-                        let values = ctx.txn()?.get_many(&keys, read).await.map_err(from_kv)?;
-                        for (key, value) in keys.iter().zip(values) {
-                            if let Some(value) = value {
-                                rows.read_into(key.as_bytes(), &value, &mut columns).map_err(from_entry)?;
-                                left_rows.push(row);
-                            }
-                        }
-                    }
-                }
+                let entries = page.rows.iter().map(|(key, value)| (row, &key[..], &value[..]));
+                self.access.take(entries, read, &mut found, ctx).await?;
             }
         }
-        Ok((left_rows, columns))
+        Ok((found.left_rows, found.columns))
     }
 }
 
@@ -415,6 +419,11 @@ impl Operator for LookupJoin {
                             columns.push(Arc::new(ColumnVec::repeat(ty, &Datum::Null, alone.len())));
                         }
                         output.append(&Batch::new(columns, alone.len()));
+                        // Back to the left's order, which somebody may rely on.
+                        let of: Vec<u32> = matched.iter().chain(&alone).copied().collect();
+                        let mut order: Vec<u32> = (0..of.len() as u32).collect();
+                        order.sort_by_key(|at| of[*at as usize]);
+                        output = output.gather(&order);
                     }
                     output
                 }

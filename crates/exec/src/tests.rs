@@ -240,7 +240,7 @@ async fn distinct_on_keeps_the_first_row() {
 }
 
 fn subquery(kind: SubqueryKind, plan: Plan, arguments: Vec<Expr>, ty: SqlType) -> Expr {
-    Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), arguments, ty }))
+    Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), source: None, arguments, ty }))
 }
 
 fn quantified(symbol: &str, all: bool, plan: Plan) -> Expr {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use builtins::{Aggregate, Builtin, CallTypes, Volatility};
 use types::{CastContext, Datum, SqlType};
 
+use crate::logical::Rel;
 use crate::plan::Plan;
 
 /// `IS [NOT] TRUE` and its kin.
@@ -46,6 +47,8 @@ pub struct Comparison {
 pub struct Subquery {
     pub kind: SubqueryKind,
     pub plan: Arc<Plan>,
+    /// What `plan` was made of, where a join could take the subquery's place.
+    pub source: Option<Arc<Rel>>,
     /// Evaluated in the enclosing row before the plan runs; inside the plan they are `Expr::Outer(slot)`. Empty: the
     /// answer is the same for every row of the statement and is computed once.
     pub arguments: Vec<Expr>,

@@ -12,6 +12,7 @@
 
 mod bind;
 mod bind_statements;
+pub mod explain;
 pub mod expr;
 pub mod logical;
 mod optimize;
@@ -96,6 +97,7 @@ fn plan_query(
         columns,
         ctes,
         catalog_version: context.catalog.version(),
+        statistics_epoch: context.catalog.statistics().epoch(),
         tag: statement.tag(),
     })
 }

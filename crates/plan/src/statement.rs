@@ -23,6 +23,8 @@ pub struct PreparedPlan {
     pub ctes: Vec<Arc<Plan>>,
     /// The catalog version it was planned against.
     pub catalog_version: u64,
+    /// Of the statistics that the choice was made by: under others another plan may be better.
+    pub statistics_epoch: u64,
     /// The command tag's first word(s): `SELECT`, `INSERT`, `CREATE TABLE`.
     pub tag: &'static str,
 }

@@ -58,6 +58,9 @@ struct Start {
     range_max_bytes: u64,
 }
 
+/// Of each worker thread. A join of dozens of tables is an operator within an operator as often; only touched pages count.
+const STACK_BYTES: usize = 16 << 20;
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -65,7 +68,7 @@ fn main() -> ExitCode {
     };
     let filter = EnvFilter::try_from_env("QUORATE_LOG").unwrap_or_else(|_| EnvFilter::new("info,openraft=error"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().thread_stack_size(STACK_BYTES).build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start threads: {error}")),
     };

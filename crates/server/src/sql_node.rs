@@ -54,6 +54,13 @@ impl Node {
         let catalog =
             CatalogStore::open(kv.db.clone()).await.map_err(|error| StartError::Catalog(error.to_string()))?;
         let engine = Engine { catalog, clock: kv.clock.clone(), seed: config.seed };
+        let (statistics, mut ended) = (engine.clone(), stopped.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = session::keep_statistics(statistics) => {}
+                _ = ended.changed() => {}
+            }
+        });
         let sql = PgServer::bind(&config.sql_addr, engine, config.connections_max).await.map_err(|source| StartError::Listen {
             what: "SQL clients",
             address: config.sql_addr.clone(),

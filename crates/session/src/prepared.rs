@@ -15,7 +15,11 @@ impl Session {
     /// Whether a plan was made against the catalog as this session sees it.
     pub(crate) fn is_current(&self, plan: &PreparedPlan) -> bool {
         // All changes of one transaction share a version.
-        !self.has_changed_catalog() && plan.catalog_version == self.catalog().version()
+        if self.has_changed_catalog() {
+            return false;
+        }
+        let catalog = self.catalog();
+        plan.catalog_version == catalog.version() && plan.statistics_epoch == catalog.statistics().epoch()
     }
 
     /// Plans a statement again, with the parameters it has had.

@@ -9,6 +9,10 @@
 //! **Invariant (answered-once):** a statement's rows reach the sink of one attempt only; an attempt that is run again
 //! has had its rows taken back.
 
+mod analyze;
+
+pub use analyze::keep_statistics;
+
 use std::{sync::Arc, time::Duration};
 
 use builtins::EvalContext;
@@ -574,7 +578,12 @@ impl Session {
         };
         let root = root.clone();
         self.with_exec(params, &plan.ctes, async |ctx| {
-            let mut operator = exec::build(&root)?;
+            let mut operator = if discard {
+                ctx.stats = Some(exec::ExecStats::default());
+                exec::build_instrumented(&root)?
+            } else {
+                exec::build(&root)?
+            };
             let mut rows = 0_u64;
             if discard {
                 while let Some(batch) = operator.next(ctx).await? {
@@ -583,7 +592,7 @@ impl Session {
             } else {
                 rows = pump(&mut operator, &mut None, 0, sink, ctx).await?.rows;
             }
-            Ok(Counts { rows, affected: ctx.affected })
+            Ok(Counts { rows, affected: ctx.affected, stats: ctx.stats.take() })
         })
         .await
     }
@@ -738,6 +747,7 @@ impl Session {
                 columns: Vec::new(),
                 ctes: plan.ctes.clone(),
                 catalog_version: plan.catalog_version,
+                statistics_epoch: plan.statistics_epoch,
                 tag: "SELECT",
             };
             let counts = self.query(&filled, params, sink, true).await?;
@@ -906,16 +916,19 @@ impl Session {
                 Ok(Completion::CopyOut(format!("COPY {}", counts.rows)))
             }
             Utility::Explain { plan: inner, analyze, options } => {
-                if *analyze {
+                let mut measured = None;
+                if *analyze && matches!(inner.kind, StatementKind::Query { .. }) {
                     if self.block.is_none() {
                         self.open_block(false);
                     }
-                    self.query(inner, params, sink, true).await?;
+                    let before = SessionHost::now_micros(&self.engine.clock);
+                    let stats = self.query(inner, params, sink, true).await?.stats.unwrap_or_default();
+                    measured = Some((stats, SessionHost::now_micros(&self.engine.clock) - before));
                 }
                 if describe {
                     sink.columns(&plan.columns);
                 }
-                let lines = crate::explain::lines(inner, *options);
+                let lines = crate::explain::lines(inner, *options, measured);
                 let rows: Vec<Vec<Datum>> = lines.into_iter().map(|line| vec![Datum::text(line)]).collect();
                 send(sink, &Batch::from_rows(&[SqlType::Text], &rows), 0..rows.len(), &self.settings.formatting).await?;
                 done("EXPLAIN")
@@ -933,7 +946,11 @@ impl Session {
                 }
                 done(plan.tag)
             }
-            Utility::Analyze { .. } | Utility::Vacuum { .. } | Utility::LockTable { .. } | Utility::Accepted => {
+            Utility::Analyze { tables } | Utility::Vacuum { tables, analyze: true } => {
+                self.analyze(tables.as_deref()).await?;
+                done(plan.tag)
+            }
+            Utility::Vacuum { .. } | Utility::LockTable { .. } | Utility::Accepted => {
                 done(plan.tag)
             }
             Utility::DeclareCursor { name, plan, hold, scroll } => {
@@ -1212,6 +1229,8 @@ const GARBAGE_AFTER: Duration = Duration::from_secs(30);
 struct Counts {
     rows: u64,
     affected: u64,
+    /// Of the nodes, where they were counted.
+    stats: Option<exec::ExecStats>,
 }
 
 impl Counts {
@@ -1272,6 +1291,7 @@ fn empty_plan() -> PreparedPlan {
         columns: Vec::new(),
         ctes: Vec::new(),
         catalog_version: 0,
+        statistics_epoch: 0,
         tag: "",
     }
 }

@@ -217,19 +217,23 @@ fn makers() -> &'static FxHashMap<u32, Maker> {
 #[derive(Debug)]
 pub struct SystemTables {
     view: CatalogView,
+    /// Of the statistics shown in them.
+    epoch: u64,
     made: Mutex<FxHashMap<u32, Arc<VirtualRows>>>,
 }
 
 impl SystemTables {
     #[must_use]
     pub fn new(view: CatalogView) -> Self {
-        Self { view, made: Mutex::default() }
+        let epoch = view.catalog.statistics().epoch();
+        Self { view, epoch, made: Mutex::default() }
     }
 
     /// Whether these are the rows that this view would make.
     #[must_use]
     pub fn is_of(&self, view: &CatalogView) -> bool {
         Arc::ptr_eq(&self.view.catalog, &view.catalog)
+            && self.epoch == view.catalog.statistics().epoch()
             && (self.view.database, &self.view.user) == (view.database, &view.user)
             && self.view.search_path == view.search_path
     }

@@ -42,7 +42,6 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         next_column: ColumnId::new(1),
         next_index: PRIMARY_INDEX,
         storage: id,
-        statistics: None,
         comment: None,
     };
     let mut taken = vec![create.name.clone()];

@@ -274,9 +274,6 @@ pub(super) async fn truncate(
         let storage = ctx.new_ids(1).await?;
         let mut changed = (*table).clone();
         changed.storage = storage;
-        if let Some(statistics) = &mut changed.statistics {
-            statistics.rows = 0.0;
-        }
         ctx.put_table(changed);
         if restart {
             for id in owned_sequences(table.id, ctx) {

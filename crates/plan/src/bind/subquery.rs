@@ -19,6 +19,21 @@ impl Binder<'_> {
         self.subplan_of(scope, query, Ok)
     }
 
+    /// As [`Binder::subplan`], with what was planned.
+    fn subplan_and_source(
+        &mut self,
+        query: &ast::Query,
+        scope: &Scope<'_>,
+    ) -> SqlResult<(Plan, Arc<Rel>, Vec<Expr>)> {
+        let mut source = None;
+        let keep = |rel: Rel| {
+            source = Some(Arc::new(rel.clone()));
+            Ok(rel)
+        };
+        let (plan, arguments) = self.subplan_of(scope, query, keep)?;
+        Ok((plan, source.expect("the subquery has been bound"), arguments))
+    }
+
     fn subplan_of(
         &mut self,
         scope: &Scope<'_>,
@@ -35,7 +50,7 @@ impl Binder<'_> {
     }
 
     fn subquery(kind: SubqueryKind, plan: Plan, arguments: Vec<Expr>, ty: SqlType) -> Expr {
-        Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), arguments, ty }))
+        Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), source: None, arguments, ty }))
     }
 
     pub(super) fn scalar_subquery(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
@@ -72,8 +87,10 @@ impl Binder<'_> {
     }
 
     pub(super) fn exists(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
-        let (plan, arguments) = self.subplan(query, scope)?;
-        Ok(Self::subquery(SubqueryKind::Exists, plan, arguments, SqlType::Bool))
+        let (plan, source, arguments) = self.subplan_and_source(query, scope)?;
+        let (plan, source) = (Arc::new(plan), Some(source));
+        let subquery = Subquery { kind: SubqueryKind::Exists, plan, source, arguments, ty: SqlType::Bool };
+        Ok(Expr::Subquery(Box::new(subquery)))
     }
 
     pub(super) fn array_subquery(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
@@ -121,7 +138,7 @@ impl Binder<'_> {
         all: bool,
         scope: &Scope<'_>,
     ) -> SqlResult<Expr> {
-        let (plan, arguments) = self.subplan(query, scope)?;
+        let (plan, source, arguments) = self.subplan_and_source(query, scope)?;
         if plan.columns.len() != left.len() {
             let what = if plan.columns.len() > left.len() { "many" } else { "few" };
             return Err(SqlError::new(SqlState::SyntaxError, format!("subquery has too {what} columns")));
@@ -134,7 +151,8 @@ impl Binder<'_> {
             comparisons.push(comparison);
         }
         let kind = SubqueryKind::Quantified { left: casted, comparisons, all };
-        Ok(Self::subquery(kind, plan, arguments, SqlType::Bool))
+        let (plan, source) = (Arc::new(plan), Some(source));
+        Ok(Expr::Subquery(Box::new(Subquery { kind, plan, source, arguments, ty: SqlType::Bool })))
     }
 }
 

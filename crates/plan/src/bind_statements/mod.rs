@@ -38,6 +38,7 @@ fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -
         columns: Vec::new(),
         ctes: Vec::new(),
         catalog_version: context.catalog.version(),
+        statistics_epoch: context.catalog.statistics().epoch(),
         tag,
     }
 }

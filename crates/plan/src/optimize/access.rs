@@ -1,17 +1,134 @@
 //! Which index a table is read through.
+//!
+//! **Invariant (points-unmeasured):** a condition that names one row by a unique key is planned without a look at the
+//! statistics; nothing they say could make another way better.
 
-use std::sync::Arc;
+use std::{cell::OnceCell, sync::Arc};
 
-use catalog::{ColumnStatistics, Table, row::EntryReader};
-use types::{Datum, SqlResult, SqlType};
+use catalog::{ColumnStatistics, Index, Table, TableStatistics, row::EntryReader};
+use types::{Direction, NullsOrder, SqlResult, SqlType};
 
-use super::{comparison, conjunction, conjuncts, cost, make};
+use super::{
+    Fact, OrderKey, Part, Want, cost,
+    exprs::{column_of, comparison, conjunction, conjuncts, mark, remap, same_key_family},
+    make,
+    selectivity::{self, Known},
+};
 use crate::{
     PlanContext,
     bind::{bind_stored_expr, key_expr, same::same_expr},
     expr::Expr,
-    plan::{Estimate, IndexSpan, Node, Plan, PlanColumn, RowLock, TableScan},
+    plan::{Estimate, IndexSpan, Node, PlanColumn, RowLock, TableScan},
 };
+
+/// Spans of one scan at most; longer lists are looked through row by row.
+const MAX_SPANS: usize = 10_000;
+
+/// A table and what is asked of it, whichever way it is read.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    pub table: Arc<Table>,
+    pub lock: Option<RowLock>,
+    /// Over the table's columns.
+    pub filters: Vec<Expr>,
+    pub needed: Vec<bool>,
+    pub columns: Vec<PlanColumn>,
+    /// Where a join counts the table's first column.
+    pub start: usize,
+    statistics: Option<Arc<TableStatistics>>,
+}
+
+impl Base {
+    pub fn rows(&self) -> f64 {
+        self.statistics.as_ref().map_or(cost::DEFAULT_ROWS, |statistics| statistics.rows.max(1.0))
+    }
+
+    /// What reading a row of an index costs.
+    pub fn row_cost(&self, index: &Index) -> f64 {
+        let columns = 0..self.table.columns.len();
+        let held = columns.filter(|column| EntryReader::covers(&self.table, index, *column));
+        cost::PER_ROW + held.map(|column| self.width(column)).sum::<f64>() * cost::PER_BYTE
+    }
+
+    fn width(&self, column: usize) -> f64 {
+        match self.statistics(column) {
+            Some(statistics) => statistics.average_width,
+            None => default_width(&self.table.columns[column].ty),
+        }
+    }
+
+    /// The share of rows with one value in each of these columns.
+    pub fn equal_share(&self, columns: &[usize]) -> f64 {
+        let rows = self.rows();
+        let is_key = |index: &Index| {
+            index.unique
+                && index.predicate.is_none()
+                && self.table.key_positions(index).all(|column| columns.contains(&column))
+        };
+        if self.table.indexes.iter().any(is_key) {
+            return 1.0 / rows;
+        }
+        let share: f64 = columns
+            .iter()
+            .map(|column| 1.0 / self.distinct(*column).unwrap_or(cost::DEFAULT_DISTINCT).clamp(1.0, rows.max(1.0)))
+            .product();
+        share.max(1.0 / rows)
+    }
+
+    pub fn filter_share(&self) -> f64 {
+        selectivity::all(&self.filters, self)
+    }
+
+    pub fn fact(&self, column: usize) -> Fact {
+        Fact {
+            distinct: self.distinct(column),
+            nullable: self.table.columns[column].nullable,
+            width: self.width(column),
+        }
+    }
+
+    /// What a scan of the needed columns has to read, the filter's among them.
+    pub fn read_columns(&self, filters: &[Expr]) -> Vec<usize> {
+        let mut read = self.needed.clone();
+        filters.iter().for_each(|filter| mark(filter, &mut read));
+        (0..read.len()).filter(|column| read[*column]).collect()
+    }
+
+    /// Whether entries of an index must be followed to their rows.
+    pub fn fetches(&self, index: usize, columns: &[usize]) -> bool {
+        let covers = |column: &usize| EntryReader::covers(&self.table, &self.table.indexes[index], *column);
+        // A lock is on the row's own key.
+        index != 0 && (self.lock.is_some() || !columns.iter().all(covers))
+    }
+}
+
+impl Known for Base {
+    fn statistics(&self, column: usize) -> Option<&ColumnStatistics> {
+        self.statistics.as_ref()?.column(self.table.columns[column].id)
+    }
+
+    fn distinct(&self, column: usize) -> Option<f64> {
+        let is_key = |index: &Index| {
+            index.unique && index.predicate.is_none() && self.table.key_positions(index).eq(std::iter::once(column))
+        };
+        if self.table.indexes.iter().any(is_key) {
+            return Some(self.rows());
+        }
+        if let Some(statistics) = self.statistics(column) {
+            return Some(statistics.distinct.max(1.0));
+        }
+        matches!(self.table.columns[column].ty, SqlType::Bool).then_some(2.0)
+    }
+}
+
+/// Bytes of a value of which nothing is known, as PostgreSQL guesses.
+pub(super) fn default_width(ty: &SqlType) -> f64 {
+    match (ty, ty.typlen()) {
+        (SqlType::Varchar(Some(length)) | SqlType::Char(Some(length)), _) => f64::from(*length).min(32.0),
+        (_, length) if length > 0 => f64::from(length),
+        _ => 32.0,
+    }
+}
 
 /// A condition on one column that an index can use.
 enum Bound {
@@ -21,22 +138,6 @@ enum Bound {
     NotNull,
     Lower(Expr, bool),
     Upper(Expr, bool),
-}
-
-/// Types whose values have the same key bytes, so that a cast between them changes nothing a key would see.
-fn same_key_family(a: &SqlType, b: &SqlType) -> bool {
-    let text = |ty: &SqlType| matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Name);
-    a.same_base(b) || (a.is_integer() && b.is_integer()) || (text(a) && text(b))
-        || (matches!(a, SqlType::Float4 | SqlType::Float8) && matches!(b, SqlType::Float4 | SqlType::Float8))
-}
-
-/// The column behind an expression, looking through casts that keep the key bytes.
-fn column_of(expr: &Expr) -> Option<usize> {
-    match expr {
-        Expr::Column(position, _) => Some(*position),
-        Expr::Cast { expr, to, .. } if same_key_family(&expr.ty(), to) => column_of(expr),
-        _ => None,
-    }
 }
 
 fn usable_value(value: &Expr, column: &SqlType) -> bool {
@@ -87,69 +188,134 @@ fn bound_of(filter: &Expr, table: &Table) -> Option<(usize, Bound)> {
     }
 }
 
-fn statistics<'t>(table: &'t Table, position: usize) -> Option<&'t ColumnStatistics> {
-    let id = table.columns[position].id;
-    let statistics = table.statistics.as_ref()?;
-    statistics.columns.iter().find(|(column, _)| *column == id).map(|(_, statistics)| statistics)
-}
-
-pub(super) fn table_rows(table: &Table) -> f64 {
-    table.statistics.as_ref().map_or(cost::DEFAULT_ROWS, |statistics| statistics.rows.max(1.0))
-}
-
-/// The share of rows with one value of a column.
-pub(super) fn equal_share(table: &Table, position: usize) -> f64 {
-    if let [only] = &table.primary().columns[..]
-        && table.column_position(only.column) == Some(position)
-    {
-        return 1.0 / table_rows(table);
-    }
-    match statistics(table, position) {
-        Some(known) if known.distinct >= 1.0 => 1.0 / known.distinct,
-        _ => 0.005,
-    }
-}
-
-/// What a filter lets through, with what is known of the columns.
-fn share(filter: &Expr, table: &Table) -> f64 {
-    match bound_of(filter, table) {
-        Some((position, Bound::Equal(_))) => equal_share(table, position),
-        Some((position, Bound::In(list))) => (equal_share(table, position) * list.len() as f64).min(1.0),
-        Some((position, Bound::IsNull)) => statistics(table, position).map_or(0.005, |known| known.null_fraction),
-        Some((position, Bound::Lower(value, _))) => 1.0 - below(table, position, &value),
-        Some((position, Bound::Upper(value, _))) => below(table, position, &value),
-        Some((_, Bound::NotNull)) => 0.99,
-        None => cost::selectivity(filter),
-    }
-}
-
-/// The share of values below one, by the histogram.
-fn below(table: &Table, position: usize, value: &Expr) -> f64 {
-    let (Expr::Const(value, _), Some(known)) = (value, statistics(table, position)) else { return 1.0 / 3.0 };
-    if known.histogram.len() < 2 || value.is_null() {
-        return 1.0 / 3.0;
-    }
-    let ty = table.columns[position].ty;
-    let below = known.histogram.iter().filter(|bound| types::compare(&ty, bound, value).is_lt()).count();
-    (below as f64 / known.histogram.len() as f64).clamp(0.001, 0.999)
-}
-
-struct Candidate {
+/// What an index makes of the filters.
+struct Match {
     index: usize,
+    /// Empty: all of it.
     spans: Vec<IndexSpan>,
+    /// Filters that the spans uphold.
     used: Vec<usize>,
-    rows: f64,
-    cost: f64,
+    /// Each span names one key in full.
     point: bool,
-    fetch_rows: bool,
+}
+
+type Bounds = [Option<(usize, Bound)>];
+
+fn match_index(table: &Table, position: usize, bounds: &Bounds) -> Match {
+    let index = &table.indexes[position];
+    let mut spans = vec![IndexSpan::default()];
+    let mut used = Vec::new();
+    let mut equal_columns = 0;
+    for column in table.key_positions(index) {
+        let on_column = |at: &usize| matches!(&bounds[*at], Some((found, _)) if *found == column);
+        let of_column: Vec<usize> = (0..bounds.len()).filter(on_column).collect();
+        let bound = |at: usize| bounds[at].as_ref().map(|(_, bound)| bound);
+        let equal = of_column.iter().copied().find(|&at| matches!(bound(at), Some(Bound::Equal(_) | Bound::IsNull)));
+        if let Some(at) = equal {
+            let value = match bound(at) {
+                Some(Bound::Equal(value)) => Some(value.clone()),
+                _ => None,
+            };
+            spans.iter_mut().for_each(|span| span.equal.push(value.clone()));
+            used.push(at);
+            equal_columns += 1;
+            continue;
+        }
+        let listed = of_column.iter().find_map(|&at| match bound(at) {
+            Some(Bound::In(list)) if spans.len() * list.len() <= MAX_SPANS => Some((at, list)),
+            _ => None,
+        });
+        if let Some((at, list)) = listed {
+            let with = |span: &IndexSpan, value: &Expr| {
+                let mut span = span.clone();
+                span.equal.push(Some(value.clone()));
+                span
+            };
+            spans = spans.iter().flat_map(|span| list.iter().map(move |value| with(span, value))).collect();
+            used.push(at);
+            equal_columns += 1;
+            continue;
+        }
+        for at in of_column {
+            match bound(at) {
+                Some(Bound::Lower(value, inclusive)) if spans[0].lower.is_none() => spans.iter_mut().for_each(|span| {
+                    span.lower = Some((value.clone(), *inclusive));
+                    span.not_null = true;
+                }),
+                Some(Bound::Upper(value, inclusive)) if spans[0].upper.is_none() => spans.iter_mut().for_each(|span| {
+                    span.upper = Some((value.clone(), *inclusive));
+                    span.not_null = true;
+                }),
+                Some(Bound::NotNull) => spans.iter_mut().for_each(|span| span.not_null = true),
+                _ => continue,
+            }
+            used.push(at);
+        }
+        break;
+    }
+    let point = index.unique
+        && equal_columns == index.columns.len()
+        && spans.iter().all(|span| span.equal.iter().all(Option::is_some));
+    if used.is_empty() {
+        spans.clear();
+    }
+    Match { index: position, spans, used, point }
+}
+
+/// Whether an index yields its rows in an order, and if so whether it is read backwards for it.
+fn order_direction(table: &Table, found: &Match, bounds: &Bounds, order: &[OrderKey]) -> Option<bool> {
+    let index = &table.indexes[found.index];
+    let is_constant = |column: usize| {
+        bounds.iter().flatten().any(|(of, bound)| *of == column && matches!(bound, Bound::Equal(_) | Bound::IsNull))
+    };
+    let mut reverse = None;
+    let mut keys = index.columns.iter().chain(&table.primary().columns).zip(0..);
+    'wanted: for wanted in order {
+        if is_constant(wanted.column) {
+            continue;
+        }
+        loop {
+            let Some((key, place)) = keys.next() else {
+                // Every key of the index is behind: no two rows are left to be ordered.
+                return reverse.or(Some(false));
+            };
+            if place == index.columns.len() && index.unique && !index.columns.iter().any(|key| {
+                table.column_position(key.column).is_none_or(|column| table.columns[column].nullable)
+            }) {
+                return reverse.or(Some(false));
+            }
+            let column = table.column_position(key.column)?;
+            if column != wanted.column {
+                if is_constant(column) {
+                    continue;
+                }
+                return None;
+            }
+            let backwards = wanted.descending != (key.direction == Direction::Desc);
+            let nulls_first = (key.nulls == NullsOrder::First) != backwards;
+            let no_nulls = !table.columns[column].nullable
+                || found.spans.first().is_some_and(|span| span.not_null && span.equal.len() == place);
+            if (nulls_first != wanted.nulls_first && !no_nulls) || *reverse.get_or_insert(backwards) != backwards {
+                return None;
+            }
+            continue 'wanted;
+        }
+    }
+    Some(reverse.unwrap_or(false))
+}
+
+/// A way to read the table, and what it costs.
+struct Candidate {
+    found: Match,
+    reverse: bool,
+    ordered: bool,
+    estimate: Estimate,
+    /// For choosing: with the sort that is still needed, and without what a limit will not ask for.
+    effective: f64,
 }
 
 /// Filters over what an index over expressions has computed, in place of the computation.
-pub(super) fn with_computed(
-    table: &Arc<Table>,
-    mut filters: Vec<Expr>,
-    context: &PlanContext<'_>,
-) -> SqlResult<Vec<Expr>> {
+fn with_computed(table: &Arc<Table>, mut filters: Vec<Expr>, context: &PlanContext<'_>) -> SqlResult<Vec<Expr>> {
     fn replace(expr: &mut Expr, computed: &Expr, with: &Expr) {
         if same_expr(expr, computed) {
             *expr = with.clone();
@@ -167,174 +333,138 @@ pub(super) fn with_computed(
     Ok(filters)
 }
 
-/// Which indexes hold every row that the filters let through: a partial one does when they repeat its predicate.
-pub(super) fn usable_indexes(
-    table: &Arc<Table>,
-    filters: &[Expr],
-    context: &PlanContext<'_>,
-) -> SqlResult<Vec<bool>> {
-    let implied = |text: &String| -> SqlResult<bool> {
-        let mut parts = Vec::new();
-        conjuncts(bind_stored_expr(text, table, context)?, &mut parts);
-        Ok(parts.iter().all(|part| filters.iter().any(|filter| same_expr(filter, part))))
-    };
-    table.indexes.iter().map(|index| index.predicate.as_ref().map_or(Ok(true), implied)).collect()
+/// Whether an index holds every row that the filters let through: a partial one does when they repeat its predicate.
+fn is_usable(table: &Arc<Table>, index: &Index, filters: &[Expr], context: &PlanContext<'_>) -> SqlResult<bool> {
+    let Some(text) = &index.predicate else { return Ok(true) };
+    let mut parts = Vec::new();
+    conjuncts(bind_stored_expr(text, table, context)?, &mut parts);
+    Ok(parts.iter().all(|part| filters.iter().any(|filter| same_expr(filter, part))))
 }
 
 /// Plans the reading of one table: the cheapest index for these filters.
+///
+/// # Errors
+/// When an expression that the table keeps cannot be bound.
 pub(super) fn plan_table(
     table: &Arc<Table>,
     lock: Option<RowLock>,
     columns: Vec<PlanColumn>,
     filters: Vec<Expr>,
-    usable: &[bool],
-) -> Plan {
-    let rows = table_rows(table);
-    let best = (0..table.indexes.len())
-        .filter(|index| usable[*index])
-        .filter_map(|index| candidate(table, index, &filters, lock.is_some()))
-        .min_by(|a, b| a.cost.total_cmp(&b.cost))
-        .expect("a table has its primary index");
-    let shares: f64 = filters.iter().map(|filter| share(filter, table)).product();
-    let estimate = Estimate {
-        rows: if best.point { best.rows.min(best.spans.len() as f64) } else { (rows * shares).max(1.0) },
-        width: table.columns.len() as f64 * 8.0,
-        startup_cost: 0.0,
-        total_cost: best.cost,
-    };
-    // What the spans guarantee needs no second look.
-    let rest: Vec<Expr> =
-        filters.into_iter().enumerate().filter(|(at, _)| !best.used.contains(at)).map(|(_, filter)| filter).collect();
-    let scan = TableScan {
-        table: table.clone(),
-        index: best.index,
-        spans: best.spans,
-        columns: (0..table.columns.len()).collect(),
-        filter: conjunction(rest),
-        reverse: false,
-        lock,
-        fetch_rows: best.fetch_rows,
-        limit_hint: None,
-        point: best.point,
-    };
-    make(Node::TableScan(scan), columns, estimate)
-}
-
-fn candidate(table: &Arc<Table>, position: usize, filters: &[Expr], locks: bool) -> Option<Candidate> {
-    let index = &table.indexes[position];
+    want: Want,
+    context: &PlanContext<'_>,
+) -> SqlResult<Part> {
+    let filters = with_computed(table, filters, context)?;
     let bounds: Vec<Option<(usize, Bound)>> = filters.iter().map(|filter| bound_of(filter, table)).collect();
-    let mut spans = vec![IndexSpan::default()];
-    let mut used = Vec::new();
-    let mut selected = 1.0;
-    let mut equal_columns = 0;
-    for column in table.key_positions(index) {
-        let on_column = |at: usize| matches!(&bounds[at], Some((found, _)) if *found == column);
-        let of_column: Vec<usize> = (0..bounds.len()).filter(|&at| on_column(at)).collect();
-        let equal = of_column.iter().copied().find(|&at| {
-            matches!(&bounds[at], Some((_, Bound::Equal(_) | Bound::IsNull)))
-        });
-        if let Some(at) = equal {
-            let value = match &bounds[at] {
-                Some((_, Bound::Equal(value))) => Some(value.clone()),
-                _ => None,
-            };
-            spans.iter_mut().for_each(|span| span.equal.push(value.clone()));
-            used.push(at);
-            selected *= share(&filters[at], table);
-            equal_columns += 1;
-            continue;
+    let mut matches = Vec::with_capacity(table.indexes.len());
+    for (position, index) in table.indexes.iter().enumerate() {
+        if is_usable(table, index, &filters, context)? {
+            matches.push(match_index(table, position, &bounds));
         }
-        let listed = of_column.iter().copied().find(|&at| matches!(&bounds[at], Some((_, Bound::In(_)))));
-        if let Some(at) = listed
-            && let Some((_, Bound::In(list))) = &bounds[at]
-            && spans.len() * list.len() <= 10_000
-        {
-            spans = spans
-                .iter()
-                .flat_map(|span| {
-                    list.iter().map(|value| {
-                        let mut span = span.clone();
-                        span.equal.push(Some(value.clone()));
-                        span
-                    })
-                })
-                .collect();
-            used.push(at);
-            selected *= share(&filters[at], table);
-            equal_columns += 1;
-            continue;
-        }
-        for at in of_column {
-            match &bounds[at] {
-                Some((_, Bound::Lower(value, inclusive))) if spans[0].lower.is_none() => {
-                    spans.iter_mut().for_each(|span| {
-                        span.lower = Some((value.clone(), *inclusive));
-                        span.not_null = true;
-                    });
-                }
-                Some((_, Bound::Upper(value, inclusive))) if spans[0].upper.is_none() => {
-                    spans.iter_mut().for_each(|span| {
-                        span.upper = Some((value.clone(), *inclusive));
-                        span.not_null = true;
-                    });
-                }
-                Some((_, Bound::NotNull)) => spans.iter_mut().for_each(|span| span.not_null = true),
-                _ => continue,
-            }
-            used.push(at);
-            selected *= share(&filters[at], table);
-        }
-        break;
     }
-    let rows = table_rows(table);
-    let point = index.unique && equal_columns == index.columns.len()
-        && spans.iter().all(|span| span.equal.iter().all(Option::is_some));
-    let read = if point { spans.len() as f64 } else { (rows * selected).max(1.0) };
-    let is_whole = used.is_empty() && !spans[0].not_null;
-    if is_whole {
-        spans.clear();
-    }
-    let covers = (0..table.columns.len()).all(|column| EntryReader::covers(table, index, column));
-    // A lock is on the row's own key.
-    let fetch_rows = position != 0 && (!covers || locks);
-    let seeks = if is_whole { 1.0 } else { spans.len() as f64 };
-    let fetch = if fetch_rows { read * cost::PER_SEEK } else { 0.0 };
-    let residual = filters.len().saturating_sub(used.len()) as f64;
-    let total = seeks * cost::PER_SEEK + read * cost::PER_ROW + fetch + read * residual * cost::PER_OPERATION;
-    Some(Candidate { index: position, spans, used, rows: read, cost: total, point, fetch_rows })
+    let mut base =
+        Base { table: table.clone(), lock, filters, needed: want.needed.clone(), columns, start: 0, statistics: None };
+    let best = match matches.iter().position(|found| found.point && found.spans.len() == 1) {
+        Some(at) => {
+            let found = matches.swap_remove(at);
+            let cost = cost::PER_GET + cost::PER_ROW;
+            let estimate = Estimate { rows: 1.0, width: 0.0, startup_cost: 0.0, total_cost: cost };
+            Candidate { found, reverse: false, ordered: true, estimate, effective: cost }
+        }
+        None => {
+            base.statistics = context.catalog.statistics().table(table.storage);
+            let share = OnceCell::new();
+            let out = || (base.rows() * share.get_or_init(|| base.filter_share())).max(1.0);
+            matches
+                .into_iter()
+                .map(|found| candidate(&base, found, &bounds, &want, out()))
+                .min_by(|a, b| a.effective.total_cmp(&b.effective))
+                .expect("a table has its primary index")
+        }
+    };
+    Ok(scan(base, best, &want))
 }
 
-/// Whether an index of the table begins with these columns, for a lookup by them: its position, and for each of its
-/// leading columns which of `columns` it is.
+fn candidate(base: &Base, found: Match, bounds: &Bounds, want: &Want, out: f64) -> Candidate {
+    let rows = base.rows();
+    let index = &base.table.indexes[found.index];
+    let is_used = |at: &usize| found.used.contains(at);
+    let used: Vec<Expr> = found.used.iter().map(|at| base.filters[*at].clone()).collect();
+    let rest: Vec<Expr> =
+        (0..base.filters.len()).filter(|at| !is_used(at)).map(|at| base.filters[at].clone()).collect();
+    let read = match found.point {
+        true => (found.spans.len() as f64).min(rows),
+        false => (rows * selectivity::all(&used, base)).max(1.0),
+    };
+    let out = if found.point { out.min(read) } else { out };
+    let seeks = found.spans.len().max(1) as f64 * if found.point { cost::PER_GET } else { cost::PER_SPAN };
+    let fetch = if base.fetches(found.index, &base.read_columns(&rest)) {
+        cost::PER_GET + base.row_cost(base.table.primary())
+    } else {
+        0.0
+    };
+    let each = base.row_cost(index) + fetch + rest.len() as f64 * cost::PER_OPERATION;
+    let total = seeks + read * each;
+    let direction = order_direction(&base.table, &found, bounds, &want.order);
+    let ordered = direction.is_some();
+    let effective = match (ordered, want.limit) {
+        (true, Some(limit)) => seeks + read * each * (limit / out).min(1.0),
+        (true, None) => total,
+        (false, limit) => total + cost::sort(out, limit),
+    };
+    let estimate = Estimate { rows: out, width: 0.0, startup_cost: 0.0, total_cost: total };
+    Candidate { found, reverse: direction.unwrap_or(false), ordered, estimate, effective }
+}
+
+fn scan(mut base: Base, best: Candidate, want: &Want) -> Part {
+    let Candidate { found, reverse, ordered, mut estimate, .. } = best;
+    // What the spans guarantee needs no second look.
+    let mut rest: Vec<Expr> = (0..base.filters.len())
+        .filter(|at| !found.used.contains(at))
+        .map(|at| base.filters[at].clone())
+        .collect();
+    let columns = base.read_columns(&rest);
+    let place = |column: usize| columns.binary_search(&column).expect("the filter's columns are read");
+    rest.iter_mut().for_each(|filter| remap(filter, &place));
+    let limit_hint = want.limit.filter(|_| ordered).map(|limit| {
+        let reads_more = if base.lock.is_some() || rest.is_empty() { 1.0 } else { selectivity::all(&rest, &selectivity::Nothing) };
+        (limit / reads_more.max(0.01)).ceil() as u64
+    });
+    let facts: Vec<Fact> = columns.iter().map(|column| base.fact(*column)).collect();
+    estimate.width = facts.iter().map(|fact| fact.width).sum();
+    let scan = TableScan {
+        table: base.table.clone(),
+        index: found.index,
+        spans: found.spans,
+        filter: conjunction(rest),
+        reverse,
+        lock: base.lock,
+        fetch_rows: base.fetches(found.index, &columns),
+        limit_hint,
+        point: found.point,
+        columns: columns.clone(),
+    };
+    let plan_columns = columns.iter().map(|column| base.columns[*column].clone()).collect();
+    let plan = make(Node::TableScan(scan), plan_columns, estimate);
+    base.needed.clone_from(&want.needed);
+    Part { plan, columns, facts, ordered, base: Some(Box::new(base)) }
+}
+
+/// The index of a table that begins with most of these columns, for a lookup by them: its position, and for each of
+/// its leading columns which of `columns` it is.
 pub(super) fn lookup_index(table: &Table, columns: &[usize]) -> Option<(usize, Vec<usize>)> {
     let mut best: Option<(usize, Vec<usize>)> = None;
     for (position, index) in table.indexes.iter().enumerate() {
         if index.predicate.is_some() {
             continue;
         }
-        let mut places = Vec::new();
-        for column in table.key_positions(index) {
-            match columns.iter().position(|wanted| *wanted == column) {
-                Some(place) => places.push(place),
-                None => break,
-            }
-        }
+        let places: Vec<usize> = table
+            .key_positions(index)
+            .map_while(|column| columns.iter().position(|wanted| *wanted == column))
+            .collect();
         let better = best.as_ref().is_none_or(|(_, known)| places.len() > known.len());
         if !places.is_empty() && better {
             best = Some((position, places));
         }
     }
     best
-}
-
-pub(super) fn is_null_constant(expr: &Expr) -> bool {
-    matches!(expr, Expr::Const(Datum::Null, _))
-}
-
-pub(super) fn same_family(a: &SqlType, b: &SqlType) -> bool {
-    same_key_family(a, b)
-}
-
-pub(super) fn plain_column(expr: &Expr) -> Option<usize> {
-    column_of(expr)
 }

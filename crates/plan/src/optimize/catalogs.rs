@@ -3,33 +3,47 @@
 use catalog::VirtualTable;
 use types::SqlType;
 
-use super::{comparison, conjunction, cost, make};
+use super::{
+    Part, Want, access, cost,
+    exprs::{comparison, conjunction, mark, remap},
+    make, selectivity,
+};
 use crate::{
     expr::Expr,
-    plan::{Estimate, Node, Plan, PlanColumn},
+    plan::{Estimate, Node, PlanColumn},
 };
 
 /// Rows of a catalog, for want of better knowledge.
 const ROWS: f64 = 1000.0;
 const ROWS_FOUND: f64 = 3.0;
 
-pub(super) fn plan_virtual(table: &'static VirtualTable, columns: Vec<PlanColumn>, mut filters: Vec<Expr>) -> Plan {
+pub(super) fn plan_virtual(
+    table: &'static VirtualTable,
+    columns: Vec<PlanColumn>,
+    mut filters: Vec<Expr>,
+    mut want: Want,
+) -> Part {
     let lookup = take_lookup(&mut filters);
-    let read = if lookup.is_some() { ROWS_FOUND } else { ROWS };
-    let share: f64 = filters.iter().map(cost::selectivity).product();
+    filters.iter().for_each(|filter| mark(filter, &mut want.needed));
+    let read: Vec<usize> = (0..columns.len()).filter(|column| want.needed[*column]).collect();
+    let place = |column: usize| read.binary_search(&column).expect("the filter's columns are read");
+    let found = if lookup.is_some() { ROWS_FOUND } else { ROWS };
+    let share = selectivity::all(&filters, &selectivity::Nothing);
+    filters.iter_mut().for_each(|filter| remap(filter, &place));
+    let plan_columns: Vec<PlanColumn> = read.iter().map(|column| columns[*column].clone()).collect();
     let estimate = Estimate {
-        rows: (read * share).max(1.0),
-        width: table.columns.len() as f64 * 8.0,
+        rows: (found * share).max(1.0),
+        width: plan_columns.iter().map(|column| access::default_width(&column.ty)).sum(),
         startup_cost: 0.0,
-        total_cost: read * cost::PER_ROW,
+        total_cost: found * cost::PER_ROW,
     };
-    let all = (0..table.columns.len()).collect();
-    make(Node::VirtualScan { table, columns: all, lookup, filter: conjunction(filters) }, columns, estimate)
+    let node = Node::VirtualScan { table, columns: read.clone(), lookup, filter: conjunction(filters) };
+    Part { columns: read, ..Part::whole(make(node, plan_columns, estimate)) }
 }
 
 /// Takes a filter that the rows can be looked up by out of the others: its column and its value. Columns are positions
 /// in the table's definition.
-pub(super) fn take_lookup(filters: &mut Vec<Expr>) -> Option<(usize, Expr)> {
+fn take_lookup(filters: &mut Vec<Expr>) -> Option<(usize, Expr)> {
     let (at, lookup) = filters.iter().enumerate().find_map(|(at, filter)| Some((at, lookup(filter)?)))?;
     filters.remove(at);
     Some(lookup)

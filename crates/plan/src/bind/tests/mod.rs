@@ -57,7 +57,6 @@ fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Tabl
         checks: Vec::new(),
         foreign_keys: Vec::new(),
         storage: id,
-        statistics: None,
         comment: None,
     }
 }

@@ -1,0 +1,455 @@
+//! Which of many inner joins comes first: by dynamic programming over all subsets of a few relations, and by always
+//! joining the two parts that leave fewest rows where there are more.
+//!
+//! Columns that equalities make one are a class: one condition of a class joins two parts, whichever of its columns
+//! they have, and a constant for one is a constant for all.
+
+use super::{
+    Part, cost,
+    exprs::{column_of, comparison, equality, equi_sides, mark, shift},
+    method::{self, Choice, Condition, Side, Sides},
+    selectivity,
+};
+use crate::{expr::Expr, logical::Rel};
+
+/// Up to so many relations all orders are compared.
+const EXHAUSTIVE: usize = 8;
+
+type Mask = u128;
+
+/// Columns that are equal in every row of the result.
+struct Class {
+    /// Column and the relation it is of.
+    members: Vec<(Expr, usize)>,
+    /// All of them are known to be one value: their conditions leave nothing more to chance.
+    is_constant: bool,
+}
+
+/// A condition on several relations that is in no class.
+struct Other {
+    condition: Expr,
+    relations: Mask,
+    /// For an equality of two sides: each with its relations.
+    sides: Option<[(Expr, Mask); 2]>,
+}
+
+/// The relations of a tree of inner joins, and what connects them.
+pub(super) struct Graph {
+    /// Where each relation's columns begin.
+    starts: Vec<usize>,
+    own: Vec<Vec<Expr>>,
+    classes: Vec<Class>,
+    others: Vec<Other>,
+    /// Conditions without columns.
+    constant: Vec<Expr>,
+    parts: Vec<Part>,
+}
+
+/// A relation in the order that is wanted of the join, of which so many rows are.
+pub(super) struct Driver {
+    pub relation: usize,
+    pub part: Part,
+    pub limit: f64,
+}
+
+/// Some relations joined.
+#[derive(Clone)]
+struct Entry {
+    relations: Mask,
+    rows: f64,
+    startup: f64,
+    total: f64,
+    tree: Tree,
+}
+
+#[derive(Clone)]
+enum Tree {
+    Leaf(usize),
+    /// Indexes of the entries that were joined, and whether the first stays on the left.
+    Join(usize, usize, Sides),
+}
+
+impl Graph {
+    pub fn new(relations: &[Rel], conditions: Vec<Expr>) -> Self {
+        let mut starts = Vec::with_capacity(relations.len());
+        let mut width = 0;
+        for relation in relations {
+            starts.push(width);
+            width += relation.columns.len();
+        }
+        let own = vec![Vec::new(); relations.len()];
+        let mut graph =
+            Self { starts, own, classes: Vec::new(), others: Vec::new(), constant: Vec::new(), parts: Vec::new() };
+        for condition in conditions {
+            graph.add(condition);
+        }
+        graph.spread_constants();
+        graph
+    }
+
+    fn owner(&self, column: usize) -> usize {
+        self.starts.partition_point(|start| *start <= column) - 1
+    }
+
+    fn relations(&self, expr: &Expr) -> Mask {
+        expr.columns_used().iter().fold(0, |mask, column| mask | 1 << self.owner(*column))
+    }
+
+    fn add(&mut self, mut condition: Expr) {
+        let relations = self.relations(&condition);
+        match relations.count_ones() {
+            0 => return self.constant.push(condition),
+            1 => {
+                let relation = relations.trailing_zeros() as usize;
+                shift(&mut condition, -(self.starts[relation] as isize));
+                return self.own[relation].push(condition);
+            }
+            _ => {}
+        }
+        let sides = equi_sides(&condition, &|column| self.owner(column));
+        match sides {
+            Some((a, left @ Expr::Column(..), b, right @ Expr::Column(..))) => self.unite((left, a), (right, b)),
+            sides => {
+                let sides = sides.map(|(_, left, _, right)| {
+                    let (in_left, in_right) = (self.relations(&left), self.relations(&right));
+                    [(left, in_left), (right, in_right)]
+                });
+                self.others.push(Other { condition, relations, sides });
+            }
+        }
+    }
+
+    fn unite(&mut self, a: (Expr, usize), b: (Expr, usize)) {
+        let has = |class: &Class, of: &Expr| class.members.iter().any(|(member, _)| column_of(member) == column_of(of));
+        let of_a = self.classes.iter().position(|class| has(class, &a.0));
+        let of_b = self.classes.iter().position(|class| has(class, &b.0));
+        match (of_a, of_b) {
+            (Some(a), Some(b)) if a == b => {}
+            (Some(a), Some(b)) => {
+                let class = self.classes.swap_remove(a.max(b));
+                self.classes[a.min(b)].members.extend(class.members);
+            }
+            (Some(at), None) => self.classes[at].members.push(b),
+            (None, Some(at)) => self.classes[at].members.push(a),
+            (None, None) => self.classes.push(Class { members: vec![a, b], is_constant: false }),
+        }
+    }
+
+    /// What holds for one column of a class inside its relation holds for all; two columns of one relation are equal
+    /// there already.
+    fn spread_constants(&mut self) {
+        for class in &mut self.classes {
+            let mut constants: Vec<(usize, Expr)> = Vec::new();
+            for (member, relation) in &class.members {
+                let Some(column) = column_of(member) else { continue };
+                let of_member = |condition: &&Expr| constant_on(condition) == Some(column - self.starts[*relation]);
+                constants.extend(self.own[*relation].iter().filter(of_member).map(|it| (column - self.starts[*relation], it.clone())));
+            }
+            class.is_constant = !constants.is_empty();
+            let mut seen: Vec<(usize, usize)> = Vec::new();
+            for (member, relation) in &class.members {
+                let Some(column) = column_of(member) else { continue };
+                let local = column - self.starts[*relation];
+                let own = &mut self.own[*relation];
+                if !own.iter().any(|condition| constant_on(condition) == Some(local)) {
+                    for (from, condition) in &constants {
+                        let mut condition = condition.clone();
+                        super::exprs::remap(&mut condition, &|it| if it == *from { local } else { it });
+                        own.push(condition);
+                    }
+                }
+                if let Some((_, first)) = seen.iter().find(|(of, _)| of == relation) {
+                    let ty = member.ty();
+                    own.extend(equality(Expr::Column(*first, ty), Expr::Column(local, ty)));
+                } else {
+                    seen.push((*relation, local));
+                }
+            }
+        }
+    }
+
+    /// Marks the columns that joining looks at.
+    pub fn mark_needed(&self, needed: &mut [bool]) {
+        for class in &self.classes {
+            class.members.iter().for_each(|(member, _)| mark(member, needed));
+        }
+        self.others.iter().for_each(|other| mark(&other.condition, needed));
+        self.constant.iter().for_each(|condition| mark(condition, needed));
+    }
+
+    /// Where a relation's columns begin, and the conditions on it alone, over its own columns.
+    pub fn take_own(&mut self, relation: usize) -> (usize, Vec<Expr>) {
+        (self.starts[relation], std::mem::take(&mut self.own[relation]))
+    }
+
+    /// The relations, planned, in their order.
+    pub fn push(&mut self, part: Part) {
+        self.parts.push(part);
+    }
+
+    /// The joined relations, and the conditions that are still to be looked at. With a `driver`, a relation planned in
+    /// the order that is wanted, the others may follow it row by row until a limit is reached.
+    pub fn join(mut self, driver: Option<Driver>) -> (Part, Vec<Expr>) {
+        assert!(self.parts.len() == self.starts.len(), "every relation has been planned");
+        let mut entries = if self.parts.len() <= EXHAUSTIVE { self.exhaustive() } else { self.greedy() };
+        if let Some(driver) = driver {
+            let last = entries.last().expect("there are relations");
+            let known = last.total + cost::sort(last.rows, Some(driver.limit));
+            let limit = driver.limit;
+            let unordered = std::mem::replace(&mut self.parts[driver.relation], driver.part);
+            let driven = self.driven(driver.relation);
+            let last = driven.last().expect("there are relations");
+            let reached = last.startup + (last.total - last.startup) * (limit / last.rows).min(1.0);
+            if reached < known {
+                entries = driven;
+            } else {
+                self.parts[driver.relation] = unordered;
+            }
+        }
+        let mut parts: Vec<Option<Part>> = std::mem::take(&mut self.parts).into_iter().map(Some).collect();
+        let part = self.build(&entries, entries.len() - 1, &mut parts);
+        (part, self.constant)
+    }
+
+    fn leaf(&self, relation: usize) -> Entry {
+        let estimate = self.parts[relation].plan.estimate;
+        Entry {
+            relations: 1 << relation,
+            rows: estimate.rows,
+            startup: estimate.startup_cost,
+            total: estimate.total_cost,
+            tree: Tree::Leaf(relation),
+        }
+    }
+
+    fn distinct(&self, expr: &Expr, relations: Mask) -> f64 {
+        match relations.count_ones() {
+            1 => method::distinct(&self.parts[relations.trailing_zeros() as usize], expr),
+            _ => cost::DEFAULT_DISTINCT,
+        }
+    }
+
+    /// Rows that the join of some relations leaves, however they are joined.
+    fn rows(&self, relations: Mask) -> f64 {
+        let mut rows = 1.0;
+        for (at, part) in self.parts.iter().enumerate() {
+            if relations & (1 << at) != 0 {
+                rows *= part.rows();
+            }
+        }
+        for class in self.classes.iter().filter(|class| !class.is_constant) {
+            // Of the columns' distinct values all but the fewest are met by chance.
+            let mut fewest = f64::MAX;
+            let mut seen: Mask = 0;
+            for (member, relation) in &class.members {
+                let of = 1 << relation;
+                if relations & of == 0 || seen & of != 0 {
+                    continue;
+                }
+                seen |= of;
+                let distinct = self.distinct(member, of);
+                if fewest < f64::MAX {
+                    rows /= distinct.max(fewest);
+                    fewest = fewest.min(distinct);
+                } else {
+                    fewest = distinct;
+                }
+            }
+        }
+        for other in self.others.iter().filter(|other| other.relations & !relations == 0) {
+            rows *= match &other.sides {
+                Some([(a, in_a), (b, in_b)]) => 1.0 / self.distinct(a, *in_a).max(self.distinct(b, *in_b)),
+                None => selectivity::all(std::slice::from_ref(&other.condition), &selectivity::Nothing),
+            };
+        }
+        rows.max(1.0)
+    }
+
+    /// Equalities between two parts, the left's side on the left.
+    fn keys(&self, left: Mask, right: Mask) -> Vec<(&Expr, &Expr)> {
+        let mut keys = Vec::new();
+        for class in &self.classes {
+            let of = |mask: Mask| class.members.iter().find(|(_, relation)| mask & (1 << relation) != 0);
+            if let (Some((a, _)), Some((b, _))) = (of(left), of(right)) {
+                keys.push((a, b));
+            }
+        }
+        for other in &self.others {
+            let Some([(a, in_a), (b, in_b)]) = &other.sides else { continue };
+            if in_a & !left == 0 && in_b & !right == 0 {
+                keys.push((a, b));
+            } else if in_a & !right == 0 && in_b & !left == 0 {
+                keys.push((b, a));
+            }
+        }
+        keys
+    }
+
+    fn connects(&self, left: Mask, right: Mask) -> bool {
+        let class = |class: &Class| {
+            let meets = |mask: Mask| class.members.iter().any(|(_, relation)| mask & (1 << relation) != 0);
+            meets(left) && meets(right)
+        };
+        let other = |other: &Other| {
+            let both = left | right;
+            other.relations & !both == 0 && other.relations & left != 0 && other.relations & right != 0
+        };
+        self.classes.iter().any(class) || self.others.iter().any(other)
+    }
+
+    fn side(&self, entry: &Entry) -> Side<'_> {
+        let base = match entry.tree {
+            Tree::Leaf(relation) => self.parts[relation].base.as_deref(),
+            Tree::Join(..) => None,
+        };
+        Side { rows: entry.rows, startup: entry.startup, total: entry.total, base }
+    }
+
+    fn choice(&self, left: &Entry, right: &Entry, rows: f64, sides: Sides) -> Choice {
+        let keys = self.keys(left.relations, right.relations);
+        method::choose(self.side(left), self.side(right), crate::plan::JoinKind::Inner, &keys, rows, sides)
+    }
+
+    fn exhaustive(&self) -> Vec<Entry> {
+        let count = self.parts.len();
+        // By mask; the empty set has a place and is never looked at.
+        let mut entries: Vec<Entry> = Vec::with_capacity(1 << count);
+        entries.push(self.leaf(0));
+        for relations in 1_usize..1 << count {
+            if relations.is_power_of_two() {
+                entries.push(self.leaf(relations.trailing_zeros() as usize));
+                continue;
+            }
+            let rows = self.rows(relations as Mask);
+            let mut best: Option<(bool, Entry)> = None;
+            let mut left = (relations - 1) & relations;
+            while left > 0 {
+                let right = relations & !left;
+                if left > right {
+                    let (a, b) = (&entries[left], &entries[right]);
+                    // Each with each only where nothing connects.
+                    let far = !self.connects(left as Mask, right as Mask);
+                    let known = best.as_ref();
+                    if known.is_none_or(|(known_far, _)| *known_far || !far) {
+                        let choice = self.choice(a, b, rows, Sides::Free);
+                        let better = known.is_none_or(|(known_far, known)| {
+                            (*known_far && !far) || (*known_far == far && choice.total < known.total)
+                        });
+                        if better {
+                            let tree = Tree::Join(left, right, Sides::Free);
+                            let Choice { startup, total, .. } = choice;
+                            best = Some((far, Entry { relations: relations as Mask, rows, startup, total, tree }));
+                        }
+                    }
+                }
+                left = (left - 1) & relations;
+            }
+            let (_, entry) = best.expect("two relations can be joined");
+            entries.push(entry);
+        }
+        entries
+    }
+
+    /// The other relations joined to one after another, those first that leave fewest rows.
+    fn driven(&self, driver: usize) -> Vec<Entry> {
+        let mut entries = vec![self.leaf(driver)];
+        let mut left = 0;
+        let mut open: Vec<usize> = (0..self.parts.len()).filter(|relation| *relation != driver).collect();
+        while !open.is_empty() {
+            let known = entries[left].relations;
+            let key = |relation: &usize| (!self.connects(known, 1 << relation), self.rows(known | 1 << relation));
+            let next = (0..open.len())
+                .map(|at| (at, key(&open[at])))
+                .min_by(|(_, a), (_, b)| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+            let Some((at, (_, rows))) = next else { break };
+            entries.push(self.leaf(open.swap_remove(at)));
+            let right = entries.len() - 1;
+            let Choice { startup, total, .. } = self.choice(&entries[left], &entries[right], rows, Sides::Kept);
+            let relations = known | entries[right].relations;
+            entries.push(Entry { relations, rows, startup, total, tree: Tree::Join(left, right, Sides::Kept) });
+            left = entries.len() - 1;
+        }
+        entries
+    }
+
+    fn greedy(&self) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = (0..self.parts.len()).map(|relation| self.leaf(relation)).collect();
+        let mut open: Vec<usize> = (0..entries.len()).collect();
+        /// Two open entries that could be joined next.
+        struct Pair {
+            far: bool,
+            rows: f64,
+            left: usize,
+            right: usize,
+        }
+        let pair = |entries: &[Entry], left: usize, right: usize| {
+            let (a, b) = (entries[left].relations, entries[right].relations);
+            let far = !self.connects(a, b);
+            // What nothing connects is multiplied, which needs no counting.
+            let rows = if far { entries[left].rows * entries[right].rows } else { self.rows(a | b) };
+            Pair { far, rows, left, right }
+        };
+        let mut pairs: Vec<Pair> = Vec::new();
+        for (at, &left) in open.iter().enumerate() {
+            pairs.extend(open[..at].iter().map(|&right| pair(&entries, left, right)));
+        }
+        while open.len() > 1 {
+            let best = pairs
+                .iter()
+                .min_by(|a, b| a.far.cmp(&b.far).then(a.rows.total_cmp(&b.rows)))
+                .expect("two open entries make a pair");
+            let (left, right, rows) = (best.left, best.right, best.rows);
+            let Choice { startup, total, .. } = self.choice(&entries[left], &entries[right], rows, Sides::Free);
+            let relations = entries[left].relations | entries[right].relations;
+            entries.push(Entry { relations, rows, startup, total, tree: Tree::Join(left, right, Sides::Free) });
+            let joined = entries.len() - 1;
+            open.retain(|at| *at != left && *at != right);
+            pairs.retain(|pair| ![pair.left, pair.right].iter().any(|at| *at == left || *at == right));
+            pairs.extend(open.iter().map(|&other| pair(&entries, joined, other)));
+            open.push(joined);
+        }
+        entries
+    }
+
+    fn build(&self, entries: &[Entry], at: usize, parts: &mut [Option<Part>]) -> Part {
+        let entry = &entries[at];
+        let (left, right, sides) = match entry.tree {
+            Tree::Leaf(relation) => return parts[relation].take().expect("a relation is joined once"),
+            Tree::Join(left, right, sides) => (left, right, sides),
+        };
+        let (a, b) = (entries[left].relations, entries[right].relations);
+        let keys = self
+            .keys(a, b)
+            .into_iter()
+            .map(|(left, right)| Condition { left: left.clone(), right: right.clone() })
+            .collect();
+        let is_rest = |other: &&Other| {
+            let is_key = other.sides.as_ref().is_some_and(|[(_, left), (_, right)]| {
+                (left & !a == 0 && right & !b == 0) || (left & !b == 0 && right & !a == 0)
+            });
+            let both = a | b;
+            !is_key && other.relations & !both == 0 && other.relations & !a != 0 && other.relations & !b != 0
+        };
+        let rest = self.others.iter().filter(is_rest).map(|other| other.condition.clone()).collect();
+        let (left, right) = (self.build(entries, left, parts), self.build(entries, right, parts));
+        method::join(left, right, crate::plan::JoinKind::Inner, keys, rest, entry.rows, sides)
+    }
+}
+
+/// The column that a condition compares with a constant for equality.
+fn constant_on(condition: &Expr) -> Option<usize> {
+    let Expr::Call { builtin, args, .. } = condition else { return None };
+    let [a, b] = &args[..] else { return None };
+    if comparison(builtin) != Some("=") {
+        return None;
+    }
+    let is_constant = |expr: &Expr| expr.is_row_independent() && !expr.has_subquery();
+    match (a, b) {
+        (Expr::Column(column, ty), value) | (value, Expr::Column(column, ty))
+            if is_constant(value) && value.ty().same_base(ty) =>
+        {
+            Some(*column)
+        }
+        _ => None,
+    }
+}

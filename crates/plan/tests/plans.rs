@@ -1,0 +1,287 @@
+//! Plans of queries over tables with known statistics, compared with what is written down in `golden/plans`.
+//!
+//! A file begins with a paragraph on what it shows; then each query, `----`, and the plan as EXPLAIN shows it.
+//! `UPDATE_GOLDEN=1` writes the plans anew: the difference is read as code is.
+
+use std::{fmt::Write as _, fs, path::Path, sync::LazyLock};
+
+use builtins::{EvalContext, NoCatalog, NoHost};
+use catalog::{
+    CatalogSnapshot, ColumnStatistics, TableStatistics,
+    descriptor::{Column, Database, Descriptor, Index, IndexColumn, IndexConstraint, Schema, Table},
+};
+use keys::{ColumnId, IndexId};
+use plan::{PlanContext, StatementKind, Utility, explain::explain};
+use types::{Datum, Direction, Formatting, NullsOrder, SqlType};
+
+/// A column's name, type, distinct values and share of NULLs.
+type ColumnSketch = (&'static str, &'static str, f64, f64);
+
+/// Index names with the columns; `+` before a unique one. The first is the primary key.
+fn table(
+    catalog: &mut CatalogSnapshot,
+    id: u32,
+    name: &str,
+    rows: Option<f64>,
+    columns: &[ColumnSketch],
+    indexes: &[(&str, &[u32])],
+) {
+    let column = |(number, (name, ty, _, nulls)): (u32, &ColumnSketch)| Column {
+        id: ColumnId::new(number),
+        name: (*name).to_owned(),
+        ty: SqlType::parse_name(ty).unwrap(),
+        nullable: *nulls > 0.0,
+        default: None,
+        missing: Datum::Null,
+        hidden: false,
+    };
+    let index = |(number, (name, columns)): (u32, &(&str, &[u32]))| Index {
+        id: IndexId::new(number),
+        oid: id * 100 + number,
+        name: name.trim_start_matches('+').to_owned(),
+        unique: name.starts_with('+'),
+        columns: columns
+            .iter()
+            .map(|column| IndexColumn {
+                column: ColumnId::new(*column),
+                direction: Direction::Asc,
+                nulls: NullsOrder::Last,
+            })
+            .collect(),
+        included: Vec::new(),
+        predicate: None,
+        constraint: (number == 1).then_some(IndexConstraint { oid: id * 100 + 50 }),
+    };
+    catalog.put(Descriptor::Table(Table {
+        id,
+        name: name.to_owned(),
+        schema: 2_200,
+        owner: 10,
+        next_column: ColumnId::new(columns.len() as u32 + 1),
+        next_index: IndexId::new(indexes.len() as u32 + 1),
+        columns: (1..).zip(columns).map(column).collect(),
+        indexes: (1..).zip(indexes).map(index).collect(),
+        checks: Vec::new(),
+        foreign_keys: Vec::new(),
+        storage: id,
+        comment: None,
+    }));
+    let Some(rows) = rows else { return };
+    let known = |(number, (_, ty, distinct, null_fraction)): (u32, &ColumnSketch)| {
+        // Values from 0 up, all equally common.
+        let histogram = match *ty {
+            "integer" => (0..=100).map(|bound| Datum::Int((f64::from(bound) * distinct / 100.0) as i64)).collect(),
+            _ => Vec::new(),
+        };
+        let average_width = if *ty == "text" { 40.0 } else { 4.0 };
+        let known = ColumnStatistics {
+            null_fraction: *null_fraction,
+            distinct: *distinct,
+            common: Vec::new(),
+            histogram,
+            average_width,
+        };
+        (ColumnId::new(number), known)
+    };
+    let columns = (1..).zip(columns).map(known).collect();
+    catalog.statistics().set(id, TableStatistics { rows, average_row_bytes: 100.0, analyzed_at: 0, columns });
+}
+
+/// A small shop: `customer`, `orders`, `item` and `product` are analyzed, `fresh` is not; `s1` to `s12` make a chain.
+static CATALOG: LazyLock<CatalogSnapshot> = LazyLock::new(|| {
+    let mut catalog = CatalogSnapshot::default();
+    catalog.put(Descriptor::Database(Database { id: 5, name: "postgres".to_owned(), owner: 10 }));
+    let schema = |id, database, name: &str| Schema { id, database, name: name.to_owned(), owner: 10 };
+    catalog.put(Descriptor::Schema(schema(11, 0, "pg_catalog")));
+    catalog.put(Descriptor::Schema(schema(2_200, 5, "public")));
+    table(
+        &mut catalog,
+        101,
+        "customer",
+        Some(10_000.0),
+        &[("id", "integer", 10_000.0, 0.0), ("region", "integer", 50.0, 0.0), ("name", "text", 9_000.0, 0.1)],
+        &[("+customer_pkey", &[1])],
+    );
+    table(
+        &mut catalog,
+        102,
+        "orders",
+        Some(100_000.0),
+        &[
+            ("id", "integer", 100_000.0, 0.0),
+            ("customer_id", "integer", 10_000.0, 0.0),
+            ("day", "integer", 1_000.0, 0.0),
+            ("note", "text", 50_000.0, 0.5),
+        ],
+        &[("+orders_pkey", &[1]), ("orders_customer", &[2, 3]), ("orders_day", &[3])],
+    );
+    table(
+        &mut catalog,
+        103,
+        "item",
+        Some(500_000.0),
+        &[
+            ("order_id", "integer", 100_000.0, 0.0),
+            ("line", "integer", 10.0, 0.0),
+            ("product_id", "integer", 1_000.0, 0.2),
+            ("quantity", "integer", 100.0, 0.0),
+        ],
+        &[("+item_pkey", &[1, 2]), ("item_product", &[3])],
+    );
+    table(
+        &mut catalog,
+        104,
+        "product",
+        Some(1_000.0),
+        &[("id", "integer", 1_000.0, 0.0), ("name", "text", 1_000.0, 0.0), ("price", "integer", 200.0, 0.0)],
+        &[("+product_pkey", &[1]), ("+product_name", &[2])],
+    );
+    table(
+        &mut catalog,
+        105,
+        "fresh",
+        None,
+        &[("id", "integer", 0.0, 0.0), ("a", "integer", 0.0, 0.5), ("b", "text", 0.0, 0.5)],
+        &[("+fresh_pkey", &[1]), ("fresh_a", &[2])],
+    );
+    for number in 1..=12 {
+        table(
+            &mut catalog,
+            200 + number,
+            &format!("s{number}"),
+            Some(10.0 * f64::from(number)),
+            &[("a", "integer", 10.0, 0.0), ("b", "integer", 10.0, 0.0), ("c", "text", 10.0, 0.1)],
+            &[(&format!("+s{number}_pkey"), &[1])],
+        );
+    }
+    catalog
+});
+
+fn plan_of(sql: &str) -> String {
+    let formatting = Formatting::default();
+    let eval = EvalContext {
+        transaction_timestamp: 0,
+        statement_timestamp: 0,
+        formatting: &formatting,
+        host: &NoHost,
+        catalog: &NoCatalog,
+    };
+    let search_path = ["public".to_owned()];
+    let context = PlanContext {
+        catalog: &CATALOG,
+        database: 5,
+        search_path: &search_path,
+        user: "postgres",
+        param_types: &[],
+        eval: &eval,
+        formatting: &formatting,
+    };
+    let statement = plan::parse(sql).unwrap().remove(0);
+    let planned = match plan::plan_statement(&statement, &context) {
+        Ok(planned) => planned,
+        Err(error) => return format!("ERROR: {error}"),
+    };
+    let (inner, options) = match &planned.kind {
+        StatementKind::Utility(utility) => match &**utility {
+            Utility::Explain { plan, options, .. } => (plan.clone(), *options),
+            other => panic!("no query: {other:?}"),
+        },
+        _ => panic!("the statements of golden files begin with EXPLAIN"),
+    };
+    let StatementKind::Query { plan: root, .. } = &inner.kind else { panic!("{sql} is no query") };
+    explain(root, &inner.ctes, options, None).join("\n")
+}
+
+fn check(name: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plans").join(name);
+    let known = fs::read_to_string(&path).unwrap();
+    let mut blocks = known.split("\n\n");
+    let mut found = blocks.next().unwrap().trim_end().to_owned();
+    for block in blocks.filter(|block| !block.trim().is_empty()) {
+        let sql = block.split("\n----").next().unwrap().trim();
+        write!(found, "\n\n{sql}\n----\n{}", plan_of(sql)).unwrap();
+    }
+    found.push('\n');
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        fs::write(&path, found).unwrap();
+    } else {
+        assert_eq!(found, known, "{name}: UPDATE_GOLDEN=1 writes it anew");
+    }
+}
+
+#[test]
+fn access_paths() {
+    check("access_paths");
+}
+
+#[test]
+fn column_pruning() {
+    check("column_pruning");
+}
+
+#[test]
+fn order_and_limit() {
+    check("order_and_limit");
+}
+
+#[test]
+fn join_order() {
+    check("join_order");
+}
+
+#[test]
+fn join_methods() {
+    check("join_methods");
+}
+
+#[test]
+fn subqueries_as_joins() {
+    check("subqueries_as_joins");
+}
+
+#[test]
+fn explain_shapes() {
+    check("explain_shapes");
+}
+
+/// Sixty tables in a chain, and in a star, are planned in far less than a second even without optimization.
+#[test]
+fn many_tables_are_planned_at_once() {
+    let mut catalog = CatalogSnapshot::default();
+    catalog.put(Descriptor::Database(Database { id: 5, name: "postgres".to_owned(), owner: 10 }));
+    catalog.put(Descriptor::Schema(Schema { id: 2_200, database: 5, name: "public".to_owned(), owner: 10 }));
+    let names: Vec<String> = (1..=60).map(|number| format!("t{number}")).collect();
+    for (id, name) in (300..).zip(&names) {
+        let columns: &[ColumnSketch] = &[("a", "integer", 10.0, 0.0), ("b", "integer", 10.0, 0.1)];
+        table(&mut catalog, id, name, Some(10.0), columns, &[("+key", &[1])]);
+    }
+    let chain = |number: usize| format!("t{}.b = t{}.a", number, number + 1);
+    let star = |number: usize| format!("t1.b = t{}.a", number + 1);
+    for condition in [&chain as &dyn Fn(usize) -> String, &star] {
+        let conditions: Vec<String> = (1..60).map(condition).collect();
+        let sql = format!("EXPLAIN SELECT t1.a FROM {} WHERE {}", names.join(", "), conditions.join(" AND "));
+        let formatting = Formatting::default();
+        let eval = EvalContext {
+            transaction_timestamp: 0,
+            statement_timestamp: 0,
+            formatting: &formatting,
+            host: &NoHost,
+            catalog: &NoCatalog,
+        };
+        let search_path = ["public".to_owned()];
+        let context = PlanContext {
+            catalog: &catalog,
+            database: 5,
+            search_path: &search_path,
+            user: "postgres",
+            param_types: &[],
+            eval: &eval,
+            formatting: &formatting,
+        };
+        let statement = plan::parse(&sql).unwrap().remove(0);
+        let before = std::time::Instant::now();
+        plan::plan_statement(&statement, &context).unwrap();
+        let took = before.elapsed();
+        assert!(took < std::time::Duration::from_millis(1500), "{took:?}");
+    }
+}
