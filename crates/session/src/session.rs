@@ -239,7 +239,8 @@ impl Session {
     }
 
     /// The settings of text output, with names for oids.
-    pub(crate) fn formatting(&self) -> types::Formatting {
+    #[must_use]
+    pub fn formatting(&self) -> types::Formatting {
         self.environment().formatting.clone()
     }
 
