@@ -308,13 +308,16 @@ const VALUES: &[(&str, &[&str])] = &[
     ("text[]", &["{a,\"b c\",NULL,\"NULL\",\"\"}"]),
     ("timestamptz[]", &["{\"2000-01-01 00:00:00+00\"}"]),
     ("numeric[]", &["{1.50,NaN}"]),
-    ("regclass", &["pg_class"]),
+    ("regclass", &["places"]),
+    ("regclass[]", &["{places,-}"]),
+    ("regtype", &["integer"]),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_type_goes_both_ways_in_both_formats() {
     let (_dir, node) = node().await;
     let mut raw = Raw::connect(&node).await;
+    raw.ask(&[query("CREATE TABLE places (a int)")]).await;
     for (ty, values) in VALUES {
         for value in *values {
             let echo = |format, bytes: &[u8]| {
@@ -505,7 +508,8 @@ async fn errors_say_what_where_and_why() {
     raw.ask(&[query("INSERT INTO t VALUES (1, 1)")]).await;
     let cases: &[(&str, &[(u8, &str)])] = &[
         ("SELECT nosuch FROM t", &[(b'S', "ERROR"), (b'V', "ERROR"), (b'C', "42703"), (b'P', "8")]),
-        ("SELECT 'ä', FROM", &[(b'C', "42601"), (b'P', "13")]),
+        ("SELECT 'ä' FROM t WHERE", &[(b'C', "42601"), (b'P', "24")]),
+        ("SELECT 'ä', nosuch FROM t", &[(b'C', "42703"), (b'P', "13")]),
         ("INSERT INTO t VALUES (1)", &[(b'C', "23505"), (b'D', "Key (a)=(1) already exists."), (b't', "t"), (b'n', "t_key")]),
         ("INSERT INTO t VALUES (2, 10)", &[(b'C', "23514"), (b't', "t"), (b'n', "small")]),
         ("SELECT 1 / 0", &[(b'C', "22012"), (b'M', "division by zero")]),
