@@ -183,7 +183,7 @@ impl Operator for UpdateOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         let width = self.writer.table.columns.len();
         loop {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
             let mut values = Vec::with_capacity(self.assignments.len());
             for (_, expr) in &self.assignments {
@@ -244,7 +244,7 @@ impl Operator for DeleteOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         let width = self.writer.table.columns.len();
         loop {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
             let mut deleted = Vec::new();
             for row in 0..batch.len() {

@@ -276,7 +276,7 @@ impl Scan {
 impl Operator for Scan {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         loop {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let batch = if self.todo.is_none() {
                 match self.start(ctx).await? {
                     Some(batch) => batch,
@@ -381,7 +381,7 @@ impl LookupJoin {
 impl Operator for LookupJoin {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         loop {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let Some(left) = self.left.next(ctx).await? else { return Ok(None) };
             let (left_rows, right) = self.find(&left, ctx).await?;
             let mut columns: Vec<Arc<ColumnVec>> = left.gather(&left_rows).into_columns();

@@ -67,6 +67,10 @@ pub(crate) fn bind(connection: &mut Connection, session: &mut Session, body: &[u
             wanted.len()
         )));
     }
+    // Names of relations and the like are looked up where the session looks.
+    let is_named = |ty: &SqlType| ty.is_reg() || ty.element().is_some_and(|element| element.is_reg());
+    let with_names = wanted.iter().any(is_named).then(|| session.formatting());
+    let formatting = with_names.as_ref().unwrap_or(&session.settings.formatting);
     let mut params = Vec::with_capacity(wanted.len());
     for (at, ty) in wanted.iter().enumerate() {
         let length = body.i32()?;
@@ -74,7 +78,7 @@ pub(crate) fn bind(connection: &mut Connection, session: &mut Session, body: &[u
             Ok(length) => {
                 let bytes = body.take(length)?;
                 match encode::format_of(&given_formats, at) {
-                    0 => parse_text(ty, utf8(bytes)?, &session.settings.formatting)?,
+                    0 => parse_text(ty, utf8(bytes)?, formatting)?,
                     _ => parse_binary(ty, bytes)?,
                 }
             }

@@ -56,7 +56,8 @@ fn parameters(packet: &mut BytesMut, version: i32, writer: &mut Writer) -> SqlRe
             "unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0"
         )));
     }
-    if packet.last() != Some(&0) || packet.len() < 5 {
+    // The last value ends with a zero byte, and so does the list.
+    if packet.len() != 5 && !packet.ends_with(b"\0\0") || packet.last() != Some(&0) {
         return Err(protocol("invalid startup packet layout: expected terminator as last byte"));
     }
     let length = packet.len() + 4;

@@ -17,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use builtins::EvalContext;
 use catalog::{CatalogChange, CatalogSnapshot, CatalogStore, CatalogView};
-use exec::{CancelFlag, CancelReason, ExecContext, MemoryBudget, SequenceState};
+use exec::{CancelFlag, ExecContext, MemoryBudget, SequenceState};
 use keys::Span;
 use kv::{Savepoint, Txn, TxnOptions};
 use parking_lot::Mutex;
@@ -129,8 +129,6 @@ pub struct Session {
     pub(crate) portals: Portals,
     /// Left by a query that has stopped at its limit, for its portal.
     pub(crate) suspended: Option<Box<Running>>,
-    /// Stops the running statement when its time is over.
-    timer: Option<Timer>,
     /// The environment of the last statement.
     pub(crate) environment: Mutex<Option<Arc<Environment>>>,
 }
@@ -178,7 +176,6 @@ impl Session {
             local: Vec::new(),
             portals: Portals::default(),
             suspended: None,
-            timer: None,
             environment: Mutex::default(),
         })
     }
@@ -246,7 +243,8 @@ impl Session {
     }
 
     /// The settings of text output, with names for oids.
-    pub(crate) fn formatting(&self) -> types::Formatting {
+    #[must_use]
+    pub fn formatting(&self) -> types::Formatting {
         self.environment().formatting.clone()
     }
 
@@ -346,7 +344,7 @@ impl Session {
     }
 
     pub(crate) fn stop_clock(&mut self) {
-        self.timer = None;
+        self.cancel.reset(None);
     }
 
     pub(crate) fn open_implicit(&mut self) {
@@ -361,15 +359,7 @@ impl Session {
 
     /// Forgets what asked the statement before to stop, and sets the limit on this one's time.
     pub(crate) fn start_clock(&mut self) {
-        let statement = self.cancel.reset();
-        self.timer = self.settings.duration("statement_timeout").map(|limit| {
-            let flag = self.cancel.clone();
-            // A task of its own: the statement may compute for long without giving its thread away.
-            Timer(tokio::spawn(async move {
-                tokio::time::sleep(limit).await;
-                flag.cancel_statement(statement, CancelReason::StatementTimeout);
-            }))
-        });
+        self.cancel.reset(self.settings.duration("statement_timeout"));
     }
 
     async fn attempts(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
@@ -1032,7 +1022,7 @@ impl Session {
                 block.answered += 1;
             }
         }
-        self.timer = None;
+        self.stop_clock();
         match outcome {
             Ok(()) => Ok(format!("COPY {}", copy.rows())),
             Err(failure) => Err(self.fail(failure.into_sql()).await),
@@ -1041,7 +1031,7 @@ impl Session {
 
     /// The client gave the COPY up.
     pub async fn copy_failed(&mut self, error: SqlError) -> SqlError {
-        self.timer = None;
+        self.stop_clock();
         self.fail(error).await
     }
 
@@ -1212,15 +1202,6 @@ pub(crate) struct Run<'a> {
     pub ending: Ending,
     /// Stop after so many rows; 0 for all. Only for queries that write nothing.
     pub limit: usize,
-}
-
-/// Ends its task when it is dropped.
-struct Timer(tokio::task::JoinHandle<()>);
-
-impl Drop for Timer {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// How long dropped storage is kept for statements that began before the drop.

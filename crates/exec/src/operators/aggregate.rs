@@ -253,7 +253,7 @@ impl Aggregation {
     async fn run(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<VecDeque<Emitter>> {
         let mut memory = ctx.memory.reservation();
         while let Some(batch) = self.input.next(ctx).await? {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             if batch.is_empty() {
                 continue;
             }
@@ -309,7 +309,7 @@ impl Operator for Aggregation {
         if self.results.is_none() {
             self.results = Some(self.run(ctx).await?);
         }
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         let Some(results) = &mut self.results else { return Ok(None) };
         while let Some(emitter) = results.front_mut() {
             if let Some(batch) = emitter.next() {

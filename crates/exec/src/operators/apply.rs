@@ -95,7 +95,7 @@ impl Operator for Apply {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         let mut out = Batch::default();
         while !self.is_done && out.len() < BATCH_ROWS {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let mut current = match self.current.take() {
                 Some(current) if current.row < current.batch.len() => current,
                 _ => match self.left.next(ctx).await? {

@@ -142,7 +142,7 @@ impl CteScan {
 #[async_trait]
 impl Operator for CteScan {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         let cte = self.cte;
         let working =
             self.working.get_or_insert_with(|| ctx.ctes.working.get(cte).and_then(Option::as_ref).map(Arc::clone));
@@ -206,7 +206,7 @@ impl RecursiveUnion {
 impl Operator for RecursiveUnion {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         loop {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             if let Some(base) = &mut self.base {
                 match base.next(ctx).await? {
                     Some(batch) => {

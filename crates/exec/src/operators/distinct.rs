@@ -31,7 +31,7 @@ impl Distinct {
 impl Operator for Distinct {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         while let Some(batch) = self.input.next(ctx).await? {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let keys = match &self.on {
                 Some(on) => eval_all(on, &batch, ctx).await?,
                 None => batch.columns().to_vec(),

@@ -23,7 +23,7 @@ impl Filter {
 impl Operator for Filter {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         while let Some(batch) = self.input.next(ctx).await? {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let kept = eval_filter(&self.predicate, batch, ctx).await?;
             if !kept.is_empty() {
                 return Ok(Some(kept));

@@ -75,7 +75,7 @@ impl FunctionScan {
 #[async_trait]
 impl Operator for FunctionScan {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         if self.rows.is_none() {
             self.rows = Some(self.run(ctx).await?);
         }

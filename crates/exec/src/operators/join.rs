@@ -253,7 +253,7 @@ impl Operator for Join {
             self.built = Some(built);
         }
         while self.rest.is_none() {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             if let Some(batch) = self.piece(ctx).await? {
                 if !batch.is_empty() {
                     return Ok(Some(batch));
@@ -265,7 +265,7 @@ impl Operator for Join {
                 None => self.rest = Some(0),
             }
         }
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         Ok(match self.kind {
             JoinKind::Right | JoinKind::Full => self.rest(),
             _ => None,

@@ -32,7 +32,7 @@ pub(crate) async fn drain(
 ) -> SqlResult<Option<Batch>> {
     let mut all: Option<Batch> = None;
     while let Some(batch) = input.next(ctx).await? {
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         if batch.is_empty() {
             continue;
         }

@@ -23,7 +23,7 @@ impl Project {
 impl Operator for Project {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         let Some(batch) = self.input.next(ctx).await? else { return Ok(None) };
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         let columns = eval_all(&self.exprs, &batch, ctx).await?;
         Ok(Some(Batch::new(columns, batch.len())))
     }

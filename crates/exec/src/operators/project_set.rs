@@ -26,7 +26,7 @@ impl ProjectSet {
 impl Operator for ProjectSet {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         while let Some(batch) = self.input.next(ctx).await? {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             // Of a scalar its column, of a set its arguments' columns.
             let mut inputs = Vec::with_capacity(self.items.len());
             for item in &self.items {

@@ -37,7 +37,7 @@ impl SetOp {
 
     async fn count_right(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         while let Some(batch) = self.right.next(ctx).await? {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let numbers = self.table.insert(batch.columns(), batch.len(), |_| true, |_| {});
             self.counts.resize(self.table.len(), 0);
             for number in numbers {
@@ -98,7 +98,7 @@ impl Operator for SetOp {
             self.state = State::Left;
         }
         loop {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             let batch = if self.state == State::Left { self.left.next(ctx).await? } else { self.right.next(ctx).await? };
             let Some(batch) = batch else {
                 if self.state == State::Left && self.kind == SetOpKind::Union {

@@ -95,7 +95,7 @@ impl Sort {
         let mut rows = Batch::default();
         let mut keys = Batch::default();
         while let Some(batch) = self.input.next(ctx).await? {
-            ctx.cancel.check()?;
+            ctx.cancel.checkpoint().await?;
             if batch.is_empty() {
                 continue;
             }
@@ -128,7 +128,7 @@ impl Operator for Sort {
         if self.sorted.is_none() {
             self.sorted = Some(self.sort(ctx).await?);
         }
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         Ok(self.sorted.as_mut().and_then(Emitter::next))
     }
 }

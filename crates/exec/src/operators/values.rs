@@ -38,7 +38,7 @@ impl Values {
 #[async_trait]
 impl Operator for Values {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         let to = (self.at + BATCH_ROWS).min(self.rows.len());
         if self.at == to {
             return Ok(None);
@@ -114,7 +114,7 @@ impl VirtualScan {
 #[async_trait]
 impl Operator for VirtualScan {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         if self.found.is_none() {
             self.found = Some(self.find(ctx).await?);
         }

@@ -98,7 +98,7 @@ async fn eval_call(
     };
     let mut column = ColumnVec::with_capacity(&call.ty, input.len());
     for partition in partitions {
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         let frames = match &frame {
             Some(frame) => frame.ranges(partition, ctx.eval)?,
             None => Vec::new(),
@@ -285,7 +285,7 @@ impl Operator for Window {
             self.rows = self.run(ctx).await?;
             self.is_done = true;
         }
-        ctx.cancel.check()?;
+        ctx.cancel.checkpoint().await?;
         Ok(self.rows.as_mut().and_then(Emitter::next))
     }
 }
