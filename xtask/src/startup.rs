@@ -4,7 +4,7 @@
 //! process was killed under load; at rest, the CPU time and resident memory of one node and of three.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,14 +42,26 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(3);
 const LOAD: Duration = Duration::from_secs(3);
 
+impl Arguments {
+    /// The form that is part of the tests.
+    pub fn short() -> Self {
+        Self { rounds: 3, scale: 1, rest: 5, binary: None }
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Result {
     setup::for_bench()?;
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
         None => demo::build()?,
     };
+    run_on(&binary, arguments)
+}
+
+/// As [`run`], with a binary that is there.
+pub fn run_on(binary: &Path, arguments: &Arguments) -> Result {
     let scratch = std::env::temp_dir().join(format!("quorate-startup-{}", std::process::id()));
-    let options = |nodes| Options { binary: &binary, dir: &scratch, nodes, base_port: None, flags: &[] };
+    let options = |nodes| Options { binary, dir: &scratch, nodes, base_port: None, flags: &[] };
     let mut faults = Vec::new();
 
     let mut one = Cluster::start(&options(1))?;

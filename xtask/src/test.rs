@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::command::{Result, cargo, find_program, run};
-use crate::{chaos, corpus, demo, rocksdb, setup, tidy};
+use crate::{chaos, corpus, demo, rocksdb, setup, startup, tidy};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -29,9 +29,11 @@ pub fn run_tests(arguments: &Arguments) -> Result {
     tidy::run()?;
     step("unit, integration and cluster tests");
     unit_tests()?;
-    step("nodes killed under load");
     let binary = demo::build()?;
     setup::for_bench()?;
+    step("starting and resting");
+    startup::run_on(&binary, &startup::Arguments::short())?;
+    step("nodes killed under load");
     chaos::run_on(&binary, &chaos::Arguments::short())?;
     if !arguments.without_corpus {
         step("SQLite corpus");
