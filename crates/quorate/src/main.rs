@@ -1,6 +1,6 @@
 //! The command line: `quorate start`.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 use server::{Node, NodeConfig};
@@ -124,9 +124,16 @@ async fn run(start: Start) -> ExitCode {
         Err(error) => return complain(&error.to_string()),
     };
     let sql = node.sql_addr();
-    println!("node {} of cluster {}", node.kv().node_id, node.kv().cluster_id);
-    println!("  sql   psql -h {} -p {} -U postgres postgres", sql.ip(), sql.port());
-    println!("  http  http://{}/status", node.http_addr());
+    let greeting = format!(
+        "node {} of cluster {}\n  sql   psql -h {} -p {} -U postgres postgres\n  http  http://{}/status\n",
+        node.kv().node_id,
+        node.kv().cluster_id,
+        sql.ip(),
+        sql.port(),
+        node.http_addr(),
+    );
+    // Whoever started the node may not listen: that is no reason to stop.
+    let _unread = std::io::stdout().write_all(greeting.as_bytes());
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}

@@ -206,6 +206,39 @@ fn collecting_keeps_what_a_reader_at_the_threshold_sees() {
     assert!(engine.lock(b"held").unwrap().is_some());
 }
 
+/// Pooled iterators have no bounds: what lies behind a span must not cost its readers, nor hide what lies in it.
+#[test]
+fn deleted_entries_in_the_way_are_passed() {
+    let (_dir, engine) = fresh();
+    put(&engine, "a", 1, Some("first"));
+    put(&engine, "y", 1, Some("last"));
+    for n in 0..2000 {
+        put(&engine, &format!("m{n:04}"), 1, Some("gone"));
+    }
+    for n in 0..2000 {
+        let mut batch = WriteBatch::new();
+        batch.clear_version(format!("m{n:04}").as_bytes(), ts(1));
+        engine.apply(&batch).unwrap();
+    }
+    for reverse in [false, true] {
+        let keys = |start, end| {
+            let limits = ScanLimits { reverse, ..Default::default() };
+            let page = engine.scan(&span(start, end), &ReadOptions::at(ts(5)), limits).unwrap();
+            let mut keys: Vec<String> = page.rows.iter().map(|row| String::from_utf8(row.0.to_vec()).unwrap()).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys("a", "m"), ["a"]);
+        assert_eq!(keys("a", "m1000"), ["a"]);
+        assert_eq!(keys("m1000", "z"), ["y"]);
+        assert_eq!(keys("a", "z"), ["a", "y"]);
+        assert!(keys("b", "x").is_empty());
+    }
+    let changed = |start, end| engine.has_version_in(&span(start, end), ts(0), ts(9), None).unwrap();
+    assert_eq!(changed("b", "m1000"), None);
+    assert_eq!(changed("b", "z").map(|conflict| conflict.key), Some(key("y")));
+}
+
 #[test]
 fn a_span_splits_near_its_middle() {
     let (_dir, engine) = fresh();
