@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use crate::{
     codec::{Address, Kind, decode_append, decode_message, split_head},
     group::{Fortify, Group, GroupInner, GroupParts, PreVote, Yield},
-    support::{LivenessConfig, LivenessDeps, StoreLiveness, recovered_epochs},
+    support::{LivenessConfig, LivenessDeps, RecoveredLiveness, StoreLiveness},
     log_storage::GroupLogStorage,
     machine::{MachineAdapter, SnapshotData, Spool, StateMachine},
     network::{ChunkHead, Network, SnapshotEnd},
@@ -97,7 +97,7 @@ impl RaftNode {
     /// Starts store liveness and serves consensus messages.
     ///
     /// # Errors
-    /// When the spool directory cannot be made.
+    /// When the spool directory cannot be made, or what this store promised before cannot be read.
     pub async fn start(deps: RaftDeps) -> Result<Self, OpenError> {
         let failed = |error: std::io::Error| OpenError { reason: format!("{}: {error}", deps.spool_dir.display()) };
         if deps.spool_dir.exists() {
@@ -112,12 +112,13 @@ impl RaftNode {
             }
         };
         // As of now: once heartbeats are answered, a peer that restarted too is supported under its new epoch.
-        let promised = recovered_epochs(&deps.recovered.metas);
+        let recovered = RecoveredLiveness::read(&deps.recovered.metas)?;
+        let promised = recovered.epochs();
         let liveness = StoreLiveness::start(LivenessDeps {
             store: deps.store_id,
             clock: deps.clock.clone(),
             log: deps.log.clone(),
-            metas: &deps.recovered.metas,
+            recovered,
             transport: deps.transport.clone(),
             config: deps.liveness,
         })

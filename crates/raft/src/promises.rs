@@ -33,6 +33,8 @@ pub struct Promise {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Heartbeat {
     pub from: StoreId,
+    /// Whom it is meant for: the store behind an address may have been replaced.
+    pub to: StoreId,
     pub epoch: u64,
     pub expiration: Timestamp,
 }
@@ -41,6 +43,8 @@ pub(crate) struct Heartbeat {
 pub(crate) enum Answer {
     Supported { epoch: u64, expiration: Timestamp },
     Withdrawn { min_epoch: u64 },
+    /// Heard, but the asker does not hear this store: nothing is promised until it does (*heard-both-ways*).
+    Unheard,
 }
 
 /// What this store promised others.
@@ -154,7 +158,7 @@ impl Requests {
             Answer::Supported { epoch, expiration } if epoch == self.epoch => Outcome::Supported(expiration),
             Answer::Supported { .. } => Outcome::Stale,
             Answer::Withdrawn { min_epoch } if min_epoch > self.epoch => Outcome::NewEpoch(min_epoch),
-            Answer::Withdrawn { .. } => Outcome::Stale,
+            Answer::Withdrawn { .. } | Answer::Unheard => Outcome::Stale,
         }
     }
 }
@@ -177,7 +181,7 @@ mod tests {
     }
 
     fn beat(epoch: u64, expiration: u64) -> Heartbeat {
-        Heartbeat { from: ASKER, epoch, expiration: at(expiration) }
+        Heartbeat { from: ASKER, to: StoreId::new(2), epoch, expiration: at(expiration) }
     }
 
     #[test]
@@ -247,6 +251,7 @@ mod tests {
                                 *longest = expiration.max(*longest);
                             }
                             Answer::Withdrawn { min_epoch } => epoch = epoch.max(min_epoch),
+                            Answer::Unheard => unreachable!("promises do not know who hears whom"),
                         }
                     }
                     4 => promises = Promises::recover(disk.clone()),

@@ -1,4 +1,11 @@
 //! Store liveness at work: one heartbeat for each pair of stores, whatever the number of ranges they share.
+//!
+//! **Invariants**
+//! - *promise-durable-before-answer*: no promise is answered that a power cut could undo.
+//! - *restart-new-epoch*: a store that starts goes on under an epoch it never used.
+//! - *heard-both-ways*: a promise is given only to a store that answers our own heartbeats. Otherwise a leader that
+//!   is heard and hears nobody would be supported for ever, while it has no lease, and the range no leader.
+//! - *promise-bounded*: no promise is longer than this store's own idea of one, whatever a peer asks.
 
 use std::{
     sync::{
@@ -18,7 +25,10 @@ use rustc_hash::FxHashMap;
 use storage::log::{LogOp, LogStore};
 use tokio::sync::Notify;
 
-use crate::promises::{Answer, Heartbeat, Outcome, Promise, Promises, Requests, Save};
+use crate::{
+    OpenError,
+    promises::{Answer, Heartbeat, Outcome, Promise, Promises, Requests, Save},
+};
 
 #[derive(Clone, Copy, Debug)]
 pub struct LivenessConfig {
@@ -44,7 +54,7 @@ pub struct PeerSupport {
     /// The epoch supported, and until when (wall time of the clock; the logical part is dropped, which only shortens).
     epoch: AtomicU64,
     until_ns: AtomicU64,
-    /// It was heard from within the last promise's length.
+    /// It answered within the last promise's length.
     live: AtomicBool,
 }
 
@@ -61,48 +71,72 @@ struct Inner {
     transport: Arc<dyn Transport>,
     config: LivenessConfig,
     promises: Mutex<Promises>,
-    /// Saves of promises, one at a time: what is on disk must not fall behind what was answered.
+    /// Saves of promises and epochs, one at a time: what is on disk must not fall behind what was answered or asked.
     saving: tokio::sync::Mutex<()>,
     epoch: AtomicU64,
     peers: RwLock<FxHashMap<StoreId, Arc<PeerSupport>>>,
+    /// Has one listener, and keeps a notice it has not taken yet.
     changed: Notify,
     stopped: AtomicBool,
 }
 
-pub(crate) struct LivenessDeps<'a> {
+pub(crate) struct LivenessDeps {
     pub store: StoreId,
     pub clock: Arc<Clock>,
     pub log: LogStore,
-    pub metas: &'a [(Bytes, Bytes)],
+    pub recovered: RecoveredLiveness,
     pub transport: Arc<dyn Transport>,
     pub config: LivenessConfig,
 }
 
-fn recovered_promises(metas: &[(Bytes, Bytes)]) -> impl Iterator<Item = (StoreId, Promise)> {
-    metas.iter().filter_map(|(key, value)| {
-        let peer = <[u8; 8]>::try_from(key.strip_prefix(PROMISE_PREFIX)?).ok()?;
-        Some((StoreId::new(u64::from_be_bytes(peer)), postcard::from_bytes(value).ok()?))
-    })
+/// What liveness was found on disk.
+#[derive(Debug, Default)]
+pub(crate) struct RecoveredLiveness {
+    epoch: u64,
+    promises: Vec<(StoreId, Promise)>,
 }
 
-/// The epochs that were supported last, as a log was recovered.
-pub(crate) fn recovered_epochs(metas: &[(Bytes, Bytes)]) -> FxHashMap<StoreId, u64> {
-    recovered_promises(metas).map(|(peer, promise)| (peer, promise.epoch)).collect()
+impl RecoveredLiveness {
+    /// # Errors
+    /// When a record is damaged. A promise that cannot be read may have been given to anybody, and an epoch used
+    /// twice revives what was withdrawn: such a store must not take part again.
+    pub fn read(metas: &[(Bytes, Bytes)]) -> Result<Self, OpenError> {
+        let mut found = Self::default();
+        for (key, value) in metas {
+            let damaged = || OpenError {
+                reason: format!(
+                    "the store's liveness record {:?} is damaged: remove this store and let another take its place",
+                    String::from_utf8_lossy(key)
+                ),
+            };
+            if key == EPOCH_KEY {
+                found.epoch = postcard::from_bytes(value).map_err(|_| damaged())?;
+            } else if let Some(peer) = key.strip_prefix(PROMISE_PREFIX) {
+                let peer = <[u8; 8]>::try_from(peer).map_err(|_| damaged())?;
+                let promise = postcard::from_bytes(value).map_err(|_| damaged())?;
+                found.promises.push((StoreId::new(u64::from_be_bytes(peer)), promise));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The epochs that were supported last.
+    pub fn epochs(&self) -> FxHashMap<StoreId, u64> {
+        self.promises.iter().map(|(peer, promise)| (*peer, promise.epoch)).collect()
+    }
 }
 
 impl StoreLiveness {
-    /// Recovers the promises and begins a new epoch, durable before this returns.
-    pub(crate) async fn start(deps: LivenessDeps<'_>) -> Self {
-        let epoch = deps.metas.iter().find(|(key, _)| key == EPOCH_KEY);
-        let epoch = epoch.and_then(|(_, value)| postcard::from_bytes(value).ok()).unwrap_or(0);
-        let found: Vec<(StoreId, Promise)> = recovered_promises(deps.metas).collect();
+    /// Begins a new epoch, durable before this returns.
+    pub(crate) async fn start(deps: LivenessDeps) -> Self {
+        let epoch = deps.recovered.epoch;
         let inner = Inner {
             store: deps.store,
             clock: deps.clock,
             log: deps.log,
             transport: deps.transport.clone(),
             config: deps.config,
-            promises: Mutex::new(Promises::recover(found)),
+            promises: Mutex::new(Promises::recover(deps.recovered.promises)),
             saving: tokio::sync::Mutex::default(),
             epoch: AtomicU64::new(epoch),
             peers: RwLock::default(),
@@ -121,10 +155,22 @@ impl StoreLiveness {
         self.inner.epoch.load(Ordering::Acquire)
     }
 
-    async fn raise_epoch(&self, to: u64) {
+    /// The length of a promise.
+    pub(crate) fn support_ns(&self) -> u64 {
+        nanos(self.inner.config.support)
+    }
+
+    /// Goes on under epoch `to` or a later one, durable before any heartbeat carries it. Leases that were worked out
+    /// under an earlier one do not count from then on.
+    pub(crate) async fn raise_epoch(&self, to: u64) {
+        // Of two callers the one with the lower epoch must not be written last.
+        let _one_at_a_time = self.inner.saving.lock().await;
+        if to <= self.epoch() {
+            return;
+        }
         let value: Bytes = postcard::to_stdvec(&to).expect("a number encodes").into();
         self.inner.durable(LogOp::PutMeta { key: Bytes::from_static(EPOCH_KEY), value }).await;
-        self.inner.epoch.fetch_max(to, Ordering::AcqRel);
+        self.inner.epoch.store(to, Ordering::Release);
     }
 
     /// Heartbeats with a store from now on. Calling it again costs a lookup.
@@ -201,9 +247,14 @@ impl StoreLiveness {
             || self.inner.peers.read().get(&store).is_some_and(|peer| peer.live.load(Ordering::Acquire))
     }
 
-    /// Completes when some peer's liveness may have changed.
+    /// Completes when some peer's liveness may have changed, or a group wants to be looked at.
     pub(crate) async fn changed(&self) {
         self.inner.changed.notified().await;
+    }
+
+    /// Wakes whoever awaits [`StoreLiveness::changed`], now or when it next does.
+    pub(crate) fn notify(&self) {
+        self.inner.changed.notify_one();
     }
 
     #[must_use]
@@ -236,47 +287,62 @@ impl Inner {
     }
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A heartbeat that is lost is sent again in time for the promise before it.
+const HEARTBEAT_TIMEOUTS_A_PROMISE: u32 = 3;
+const MIN_PAUSE: Duration = Duration::from_millis(10);
+
 async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
     let inner = &liveness.inner;
-    let support_ns = u64::try_from(inner.config.support.as_nanos()).unwrap_or(u64::MAX);
+    let support = inner.config.support;
     let mut last_heard = tokio::time::Instant::now();
     while !inner.stopped.load(Ordering::Acquire) {
         let began = tokio::time::Instant::now();
         let epoch = liveness.epoch();
-        let expiration = inner.clock.now().add_ns(support_ns);
-        let beat = Heartbeat { from: inner.store, epoch, expiration };
+        let expiration = inner.clock.now().add_ns(nanos(support));
+        let beat = Heartbeat { from: inner.store, to: peer.store, epoch, expiration };
         let payload: Bytes = postcard::to_stdvec(&beat).expect("a heartbeat encodes").into();
-        let timeout = inner.config.support / 2;
+        let timeout = support / HEARTBEAT_TIMEOUTS_A_PROMISE;
         let call = inner.transport.call(peer.node, Lane::Control, services::LIVENESS, payload, timeout);
         let answer = call.await.ok().and_then(|bytes| postcard::from_bytes::<Answer>(&bytes).ok());
         if let Some(answer) = answer {
             last_heard = tokio::time::Instant::now();
-            let mut again = false;
+            if !peer.live.swap(true, Ordering::AcqRel) {
+                tracing::info!(store = %peer.store, "store is live");
+                liveness.notify();
+            }
             match (Requests { epoch }).answer(answer) {
                 Outcome::Supported(until) => {
                     peer.until_ns.store(until.wall_ns(), Ordering::Release);
-                    peer.epoch.store(epoch, Ordering::Release);
+                    if peer.epoch.swap(epoch, Ordering::AcqRel) != epoch {
+                        // Leaders that waited for this support have a lease now.
+                        liveness.notify();
+                    }
                 }
                 Outcome::NewEpoch(next) => {
                     liveness.raise_epoch(next).await;
-                    again = true;
+                    liveness.notify();
+                    continue;
                 }
                 Outcome::Stale => {}
             }
-            if !peer.live.swap(true, Ordering::AcqRel) {
-                tracing::info!(store = %peer.store, "store is live");
-                inner.changed.notify_waiters();
-            }
-            if again {
-                inner.changed.notify_waiters();
-                continue;
-            }
-        } else if last_heard.elapsed() >= inner.config.support && peer.live.swap(false, Ordering::AcqRel) {
-            tracing::info!(store = %peer.store, "store is not heard from");
-            inner.changed.notify_waiters();
         }
-        let wait = inner.config.heartbeat.saturating_sub(began.elapsed());
-        tokio::time::sleep(wait.max(Duration::from_millis(10))).await;
+        let mut wait = inner.config.heartbeat.saturating_sub(began.elapsed());
+        if peer.live.load(Ordering::Acquire) {
+            // Not later than its promise to us, and ours to it, is over: an election may be waiting for this.
+            let left = support.saturating_sub(last_heard.elapsed());
+            if left.is_zero() {
+                peer.live.store(false, Ordering::Release);
+                tracing::info!(store = %peer.store, "store is not heard from");
+                liveness.notify();
+            } else {
+                wait = wait.min(left);
+            }
+        }
+        tokio::time::sleep(wait.max(MIN_PAUSE)).await;
     }
 }
 
@@ -284,16 +350,35 @@ struct Handler {
     inner: Arc<Inner>,
 }
 
+impl Handler {
+    fn judge(&self, mut beat: Heartbeat) -> (Answer, Option<Save>) {
+        // *heard-both-ways*
+        if self.inner.peers.read().get(&beat.from).is_some_and(|peer| !peer.live.load(Ordering::Acquire)) {
+            return (Answer::Unheard, None);
+        }
+        // *promise-bounded*
+        beat.expiration = beat.expiration.min(self.inner.clock.now().add_ns(nanos(self.inner.config.support)));
+        self.inner.promises.lock().heartbeat(beat)
+    }
+}
+
 #[async_trait]
 impl Service for Handler {
     async fn call(&self, _from: NodeId, payload: Bytes) -> Result<Bytes, RpcError> {
-        let beat: Heartbeat = postcard::from_bytes(&payload)
-            .map_err(|error| RpcError::Refused { reason: format!("heartbeat: {error}") })?;
-        let (mut answer, mut save) = self.inner.promises.lock().heartbeat(beat);
+        let refused = |reason: String| RpcError::Refused { reason };
+        let beat: Heartbeat =
+            postcard::from_bytes(&payload).map_err(|error| refused(format!("heartbeat: {error}")))?;
+        if beat.to != self.inner.store {
+            return Err(refused(format!("{} is not here, {} is", beat.to, self.inner.store)));
+        }
+        if beat.from == self.inner.store {
+            return Err(refused(format!("another {} is in this cluster", beat.from)));
+        }
+        let (mut answer, mut save) = self.judge(beat);
         if save.is_some() {
             // *promise-durable-before-answer*
             let _one_at_a_time = self.inner.saving.lock().await;
-            (answer, save) = self.inner.promises.lock().heartbeat(beat);
+            (answer, save) = self.judge(beat);
             if let Some(save) = save {
                 self.inner.save(save).await;
             }
