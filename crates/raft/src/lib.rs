@@ -5,27 +5,31 @@
 //! the stores', not the groups': stores exchange promises, and a leader's lease is the promise of a quorum of stores
 //! not to vote against it while it lasts.
 //!
-//! Read in this order: `promises` (what stores promise), `support` (how), `group` (what a group makes of it: votes,
-//! leases, proposals), `node` (messages and elections), then the bindings to openraft: `types`, `codec`,
+//! Read in this order: `promises` (what stores promise), `support` (how), `group` (what a group makes of it), `lease`
+//! and `elections` (the leader's and the followers' side), `members`, `node` (messages), then the bindings to openraft: `types`, `codec`,
 //! `log_storage`, `machine`, `network`.
 //!
 //! **Invariants**: *promise-never-broken*, *epoch-monotonic* (`promises`), *promise-durable-before-answer*,
-//! *restart-new-epoch* (`support`), *one-leaseholder*, *release-before-yield* (`group`).
+//! *restart-new-epoch* (`support`), *one-leaseholder*, *release-before-yield*, *failure-fences* (`group`).
 //!
 //! Deliberately left out: what commands mean, and where replicas should be.
 
-mod codec;
-mod group;
+mod promises;
 mod support;
 mod quorum;
+mod group;
+mod lease;
+mod elections;
+mod members;
+mod node;
+mod types;
+mod codec;
 mod log_storage;
 mod machine;
 mod network;
-mod node;
-mod promises;
-mod types;
 
-pub use group::{ChangeError, Group, GroupStatus, Lease, ProposeError};
+pub use group::{ChangeError, Group, GroupStatus, ProposeError};
+pub use lease::Lease;
 pub use support::{LivenessConfig, PeerSupport, StoreLiveness};
 pub use machine::{ApplyError, Committed, CommittedPayload, SnapshotSource, StateMachine};
 pub use node::{GroupOptions, OpenError, RaftDeps, RaftNode};

@@ -82,6 +82,10 @@ pub trait StateMachine: Send + Sync + 'static {
     /// What of its state survives a power cut without the log: entries up to here may be dropped from it.
     fn durable_index(&self) -> u64;
 
+    /// Its group has failed and will ask nothing of it any more: until the store is started again, this replica takes
+    /// no part in its range.
+    fn on_fenced(&self, reason: &str);
+
     /// Somebody leads, or nobody known.
     fn on_leader_change(&self, leader: Option<ReplicaId>, term: Term, we_lead: bool);
 }
@@ -133,6 +137,18 @@ pub(crate) struct MachineAdapter {
 
 /// Entries applied with one write at most.
 const APPLY_MAX: usize = 512;
+
+/// What panics while it applies may have done half of it, and would do so again: the process ends, loudly.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("quorate: applying a committed entry panicked, the process ends");
+            std::process::abort();
+        }
+    }
+}
 
 fn fatal(error: ApplyError) -> io::Error {
     io::Error::other(error)
@@ -194,7 +210,10 @@ impl RaftStateMachine<Types> for MachineAdapter {
                 committed.push(Committed { position: LogPosition::from_raft(&entry.log_id), payload });
                 responders.push(responder);
             }
-            let outcomes = self.machine.apply(&committed).map_err(fatal)?;
+            let outcomes = {
+                let _guard = AbortOnPanic;
+                self.machine.apply(&committed).map_err(fatal)?
+            };
             debug_assert_eq!(outcomes.len(), committed.len(), "an outcome for each entry");
             if let Some(last) = committed.last() {
                 self.applied_index.store(last.position.index, Ordering::Release);

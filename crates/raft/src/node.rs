@@ -25,7 +25,9 @@ use tokio::time::Instant;
 
 use crate::{
     codec::{Address, Kind, decode_append, decode_message, split_head},
-    group::{Fortify, Group, GroupInner, GroupParts, PreVote, Yield},
+    elections::{PreVote, Yield},
+    group::{Group, GroupInner, GroupParts},
+    lease::Fortify,
     support::{LivenessConfig, LivenessDeps, RecoveredLiveness, StoreLiveness},
     log_storage::GroupLogStorage,
     machine::{MachineAdapter, SnapshotData, Spool, StateMachine},
@@ -272,42 +274,53 @@ impl RaftNode {
 }
 
 impl NodeInner {
+    /// Has a group campaign after a while, or sooner if it was to do so sooner.
     fn elect_after(&self, range_id: RangeId, wait: Duration) {
-        let jitter = Duration::from_millis(self.rng.lock().random_range(0..100));
-        self.elections.lock().insert(range_id, Instant::now() + wait + jitter);
+        let jitter = Duration::from_millis(self.rng.lock().random_range(0..ELECTION_JITTER_MS));
+        let at = Instant::now() + wait + jitter;
+        let mut elections = self.elections.lock();
+        let due = elections.entry(range_id).or_insert(at);
+        // A wait that is nearly the same is left alone, or the jitter would be drawn until it is small.
+        if at + Duration::from_millis(ELECTION_JITTER_MS) < *due {
+            *due = at;
+        }
+    }
+
+    /// Looks at every group: followers that no promise binds are to campaign, leaders ask for promises they lack.
+    fn sweep(&self) {
+        let groups: Vec<Group> = self.groups.read().values().cloned().collect();
+        for group in groups {
+            if let Some(wait) = group.inner.wants_election() {
+                self.elect_after(group.range_id(), wait);
+            } else if group.inner.leads() {
+                // A new epoch of ours, or a voter that did not answer before.
+                tokio::spawn(async move { group.inner.fortify().await });
+            }
+        }
     }
 }
 
-/// Wakes when a peer's liveness changes, and while some group has no leader.
+/// What spreads the candidates of one range.
+const ELECTION_JITTER_MS: u64 = 100;
+/// Groups are looked over this often though nothing was heard that concerns them.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// Wakes when a peer's liveness changes, when a promise runs out, and while some group has no leader.
 async fn election_loop(node: std::sync::Weak<NodeInner>) {
-    let mut last_sweep = Instant::now();
+    let mut next_sweep = Instant::now() + SWEEP_EVERY;
     loop {
         let Some(inner) = node.upgrade() else { return };
-        let next = inner.elections.lock().values().min().copied();
+        let next_election = inner.elections.lock().values().min().copied();
         let liveness = inner.liveness.clone();
         drop(inner);
-        let pause = match next {
-            Some(at) => at.saturating_duration_since(Instant::now()).max(Duration::from_millis(5)),
-            None => Duration::from_millis(500),
-        };
-        let changed = tokio::time::timeout(pause, liveness.changed()).await.is_ok();
+        let until = next_election.map_or(next_sweep, |at| at.min(next_sweep)).max(Instant::now() + SHORTEST_WAIT);
+        let changed = tokio::time::timeout_at(until, liveness.changed()).await.is_ok();
         let Some(inner) = node.upgrade() else { return };
-        // A change may be missed between two waits, so the groups are looked over now and then regardless.
-        if changed || last_sweep.elapsed() > Duration::from_secs(1) {
-            last_sweep = Instant::now();
-            let groups: Vec<Group> = inner.groups.read().values().cloned().collect();
-            for group in groups {
-                if group.inner.wants_election() {
-                    let known = inner.elections.lock().contains_key(&group.range_id());
-                    if !known {
-                        inner.elect_after(group.range_id(), Duration::ZERO);
-                    }
-                } else if !group.inner.is_closed() && group.status().leader == Some(group.replica_id()) {
-                    // A new epoch of ours, or a voter that did not answer before.
-                    let group = group.clone();
-                    tokio::spawn(async move { group.inner.fortify().await });
-                }
-            }
+        if changed || Instant::now() >= next_sweep {
+            inner.sweep();
+            // A promise that runs out is looked at when it does: an election may be due.
+            let left = liveness.first_expiry().unwrap_or(SWEEP_EVERY);
+            next_sweep = Instant::now() + left.clamp(SHORTEST_WAIT, SWEEP_EVERY);
         }
         let now = Instant::now();
         let due: Vec<RangeId> =
@@ -315,20 +328,31 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
         for range_id in due {
             inner.elections.lock().remove(&range_id);
             let group = inner.groups.read().get(&range_id).cloned();
-            let Some(group) = group.filter(|group| group.inner.wants_election()) else { continue };
+            let Some(group) = group else { continue };
+            match group.inner.wants_election() {
+                Some(Duration::ZERO) => {}
+                Some(wait) => {
+                    inner.elect_after(range_id, wait);
+                    continue;
+                }
+                None => continue,
+            }
             let weak = node.clone();
             tokio::spawn(async move {
                 group.inner.campaign(true).await;
                 // Until somebody leads, again.
                 if let Some(inner) = weak.upgrade()
-                    && group.inner.wants_election()
+                    && let Some(wait) = group.inner.wants_election()
                 {
-                    inner.elect_after(range_id, Duration::from_millis(150));
+                    inner.elect_after(range_id, wait.max(ELECTION_RETRY));
                 }
             });
         }
     }
 }
+
+const SHORTEST_WAIT: Duration = Duration::from_millis(5);
+const ELECTION_RETRY: Duration = Duration::from_millis(150);
 
 struct Handler {
     inner: Arc<NodeInner>,

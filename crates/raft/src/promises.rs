@@ -112,6 +112,12 @@ impl Promises {
         stands.then_some(promise.epoch)
     }
 
+    /// The first expiration that is not over.
+    pub fn first_expiry(&self, now: Timestamp) -> Option<Timestamp> {
+        let promises = self.peers.values().map(|known| known.promise);
+        promises.flat_map(|it| [it.expiration, it.prior]).filter(|expiration| *expiration >= now).min()
+    }
+
     /// Whether a promise under `epoch` still forbids opposing what the peer leads.
     pub fn binds(&self, peer: StoreId, epoch: u64, now: Timestamp) -> bool {
         let Some(promise) = self.peers.get(&peer).map(|known| known.promise) else { return false };

@@ -218,6 +218,14 @@ impl StoreLiveness {
         self.inner.promises.lock().supports(store, self.inner.clock.now())
     }
 
+    /// How long until the first promise to another store runs out, of those that have not.
+    pub(crate) fn first_expiry(&self) -> Option<Duration> {
+        let now = self.inner.clock.now();
+        let first = self.inner.promises.lock().first_expiry(now)?;
+        // Expirations are still part of the promise.
+        Some(Duration::from_nanos(first.wall_ns().saturating_sub(now.wall_ns()) + 1))
+    }
+
     /// Whether a promise under this epoch still forbids opposing what the store leads.
     #[must_use]
     pub fn binds(&self, store: StoreId, epoch: u64) -> bool {

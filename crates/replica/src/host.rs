@@ -46,6 +46,9 @@ pub trait ReplicaHost: Send + Sync + 'static {
     /// Tells a store that its replica is no longer part of the range.
     async fn remove_replica(&self, target: StoreTarget, range_id: RangeId, replica_id: ReplicaId);
 
+    /// The range's group has failed here: its replica is to be taken out of service.
+    fn fenced(&self, range_id: RangeId, reason: &str);
+
     /// The range's state here is damaged: it must not serve any more.
     fn corrupted(&self, range_id: RangeId, error: &StorageError);
 

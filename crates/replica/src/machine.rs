@@ -203,6 +203,17 @@ impl Machine {
         }
     }
 
+    /// A write that fails leaves this store behind the others in a way that nobody can name: only damage is this
+    /// range's alone, anything else is the disk's.
+    fn apply_failed(&self, error: StorageError) -> ApplyError {
+        if !error.is_corruption() {
+            tracing::error!(range = %self.range_id, %error, "the state cannot be written: the process ends");
+            eprintln!("quorate: the state of {} cannot be written, the process ends: {error}", self.range_id);
+            std::process::abort();
+        }
+        self.fail(error)
+    }
+
     fn fail(&self, error: StorageError) -> ApplyError {
         if error.is_corruption() {
             let _first = self.damaged.set(error.to_string());
@@ -219,7 +230,7 @@ impl StateMachine for Machine {
 
     fn apply(&self, entries: &[Committed]) -> Result<Vec<Bytes>, ApplyError> {
         fail::fail_point!("replica::before_apply");
-        let outcomes = self.apply_slice(entries).map_err(|error| self.fail(error))?;
+        let outcomes = self.apply_slice(entries).map_err(|error| self.apply_failed(error))?;
         fail::fail_point!("replica::after_apply");
         Ok(outcomes)
     }
@@ -299,6 +310,10 @@ impl StateMachine for Machine {
             },
             Ok(None) | Err(_) => 0,
         }
+    }
+
+    fn on_fenced(&self, reason: &str) {
+        self.host.fenced(self.range_id, reason);
     }
 
     fn on_leader_change(&self, _leader: Option<ReplicaId>, _term: Term, we_lead: bool) {

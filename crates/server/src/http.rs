@@ -143,6 +143,7 @@ async fn metrics(State(shared): State<Shared>) -> String {
     for (name, help, of) in REPLICA_COUNTERS {
         metric(name, "counter", help, replicas.iter().map(|replica| of(replica.metrics()).load(Relaxed)).sum());
     }
+    metric("ranges_fenced_total", "counter", "Replicas that failed and were taken out of service.", store.fenced());
     let log = store.log().metrics();
     metric("log_syncs_total", "counter", "Syncs of the Raft log.", log.syncs.load(Relaxed));
     metric("log_entries_total", "counter", "Entries appended to the Raft log.", log.entries.load(Relaxed));

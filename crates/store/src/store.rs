@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -111,6 +111,8 @@ pub(crate) struct Inner {
     replicas: RwLock<FxHashMap<RangeId, Arc<Replica>>>,
     /// Durable: the replica of each range that may live here.
     numbers: Mutex<FxHashMap<RangeId, ReplicaId>>,
+    /// How many replicas were taken out of service since the start.
+    pub fenced: AtomicU64,
     pub stopping: AtomicBool,
     pub draining: AtomicBool,
 }
@@ -201,6 +203,7 @@ impl Store {
             info: Mutex::new(options.info.clone()),
             replicas: RwLock::default(),
             numbers: Mutex::new(numbers),
+            fenced: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });
@@ -368,6 +371,12 @@ impl Store {
         &self.inner.raft
     }
 
+    /// Replicas that failed and were taken out of service since the start.
+    #[must_use]
+    pub fn fenced(&self) -> u64 {
+        self.inner.fenced.load(Ordering::Relaxed)
+    }
+
     #[must_use]
     pub fn nodes(&self) -> &Nodes {
         &self.inner.nodes
@@ -525,8 +534,13 @@ impl ReplicaHost for Host {
     }
 
     fn corrupted(&self, range_id: RangeId, error: &StorageError) {
-        tracing::error!(range = %range_id, %error, "the range's state is damaged: it is fenced here");
+        self.fenced(range_id, &error.to_string());
+    }
+
+    fn fenced(&self, range_id: RangeId, reason: &str) {
+        tracing::error!(range = %range_id, reason, "the range is fenced here: this store does not serve it");
         let Some(store) = self.store() else { return };
+        store.inner.fenced.fetch_add(1, Ordering::Relaxed);
         store.inner.replicas.write().remove(&range_id);
         tokio::spawn(async move { store.inner.raft.close_group(range_id).await });
     }

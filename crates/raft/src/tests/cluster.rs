@@ -5,7 +5,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -42,6 +42,9 @@ pub(super) struct Machine {
     pub installs: AtomicU64,
     /// Claim no more than this to be durable.
     pub durable: AtomicU64,
+    /// Fail to apply from now on.
+    pub broken: AtomicBool,
+    pub fenced: AtomicBool,
 }
 
 #[derive(Default)]
@@ -61,7 +64,7 @@ impl SnapshotSource for Chunks {
 impl Machine {
     fn new(applied: Applied) -> Arc<Self> {
         let state = Mutex::new(State { applied, commands: Vec::new() });
-        Arc::new(Self { state, installs: AtomicU64::new(0), durable: AtomicU64::new(u64::MAX) })
+        Arc::new(Self { state, installs: AtomicU64::new(0), durable: AtomicU64::new(u64::MAX), broken: AtomicBool::new(false), fenced: AtomicBool::new(false) })
     }
 
     pub fn commands(&self) -> Vec<Bytes> {
@@ -79,6 +82,9 @@ impl StateMachine for Machine {
     }
 
     fn apply(&self, entries: &[Committed]) -> Result<Vec<Bytes>, ApplyError> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(ApplyError { reason: "broken by the test".into() });
+        }
         let mut state = self.state.lock();
         let mut outcomes = Vec::new();
         for entry in entries {
@@ -123,6 +129,10 @@ impl StateMachine for Machine {
         applied.min(self.durable.load(Ordering::Relaxed))
     }
 
+    fn on_fenced(&self, _reason: &str) {
+        self.fenced.store(true, Ordering::Relaxed);
+    }
+
     fn on_leader_change(&self, _leader: Option<ReplicaId>, _term: Term, _we_lead: bool) {}
 }
 
@@ -137,7 +147,8 @@ impl Service for Gone {
 
 struct Running {
     node: RaftNode,
-    group: Group,
+    /// None where the replica is not to be opened.
+    group: Option<Group>,
     log: LogStore,
     transport: Arc<MemoryTransport>,
 }
@@ -162,6 +173,8 @@ pub(super) struct Cluster {
     sites: BTreeMap<u64, Site>,
     seen: BTreeMap<Term, (u64, Seen)>,
     seed: u64,
+    /// Whether a store that starts opens its replica.
+    pub opens: bool,
 }
 
 impl Cluster {
@@ -184,7 +197,7 @@ impl Cluster {
             next_replica_id: ReplicaId::new(stores + 1),
             generation: 0,
         };
-        let mut this = Self { network, liveness, sites: BTreeMap::new(), seen: BTreeMap::new(), seed };
+        let mut this = Self { network, liveness, sites: BTreeMap::new(), seen: BTreeMap::new(), seed, opens: true };
         for id in 1..=stores {
             // Store 1, which leads first, has the clock that is furthest ahead.
             let skew = Duration::from_millis(40).as_nanos() as u64 * (stores - id);
@@ -218,6 +231,7 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         let transport = self.network.transport(NodeId::new(id), site.clock.clone());
+        let may_open = self.opens;
         let deps = RaftDeps {
             node_id: NodeId::new(id),
             store_id: StoreId::new(id),
@@ -231,7 +245,7 @@ impl Cluster {
         };
         let node = RaftNode::start(deps).await.unwrap();
         let options = GroupOptions { range_id: RANGE, replica_id: ReplicaId::new(id), campaign };
-        let group = node.open_group(options, site.machine.clone()).await.unwrap();
+        let group = if may_open { Some(node.open_group(options, site.machine.clone()).await.unwrap()) } else { None };
         site.running = Some(Running { node, group, log, transport });
     }
 
@@ -252,7 +266,7 @@ impl Cluster {
     }
 
     pub fn group(&self, id: u64) -> Group {
-        self.sites[&id].running.as_ref().unwrap().group.clone()
+        self.sites[&id].running.as_ref().unwrap().group.clone().unwrap()
     }
 
     pub fn machine(&self, id: u64) -> Arc<Machine> {
@@ -264,8 +278,8 @@ impl Cluster {
     pub fn observe(&mut self) -> Vec<(u64, Term)> {
         let mut holders = Vec::new();
         for (id, site) in &self.sites {
-            let Some(running) = &site.running else { continue };
-            let Lease::Held { term, start, expiration } = running.group.lease() else { continue };
+            let Some(group) = site.running.as_ref().and_then(|running| running.group.as_ref()) else { continue };
+            let Lease::Held { term, start, expiration } = group.lease() else { continue };
             let now = site.clock.now();
             if now >= expiration {
                 continue;

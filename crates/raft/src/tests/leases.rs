@@ -1,13 +1,19 @@
 //! Attacks on *one-leaseholder* and *release-before-yield*. Every observation checks all leases seen so far.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use keys::{ReplicaId, StoreId, Term};
+use keys::{NodeId, ReplicaId, StoreId, Term};
+use openraft::raft::VoteRequest;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::cluster::Cluster;
-use crate::{Lease, group::{Fortify, Yield}};
+use crate::{
+    Lease, ProposeError,
+    elections::{PreVote, Yield},
+    lease::Fortify,
+    types::RaftVote,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_replaced_when_its_lease_is_over() {
@@ -111,7 +117,8 @@ async fn a_failed_transfer_leaves_a_leaseholder() {
     }
     let group = cluster.group(leader);
     let transfer = tokio::spawn(async move { group.transfer_leader(ReplicaId::new(away)).await });
-    transfer.await.unwrap().unwrap_err();
+    // Either it resumes, or the third replica took over when the successor did not.
+    let _moved = transfer.await.unwrap();
     cluster.until("a lease again", |this| this.observe().first().copied()).await;
     cluster.finish().await;
 }
@@ -133,7 +140,7 @@ async fn one_leaseholder_under_random_partitions_and_restarts() {
                 1 => cluster.network.heal_all(),
                 _ => {
                     let (from, to) = (rng.random_range(1..=3), rng.random_range(1..=3));
-                    cluster.network.partition(keys::NodeId::new(from), keys::NodeId::new(to));
+                    cluster.network.partition(NodeId::new(from), NodeId::new(to));
                 }
             }
             for (id, term) in cluster.observe() {
@@ -147,6 +154,92 @@ async fn one_leaseholder_under_random_partitions_and_restarts() {
             let holders = this.observe();
             (holders.len() == 1).then_some(())
         }).await;
+        cluster.finish().await;
+    }
+}
+
+/// A lease rests on its holder's own promise as on the others': its holder votes for nobody while it has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_leaseholder_refuses_to_vote_against_itself() {
+    let mut cluster = Cluster::new(7, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let rival = leader % 3 + 1;
+    let group = cluster.group(leader);
+    let last = cluster.group(rival).inner.log.last();
+    assert!(!group.inner.on_pre_vote(ReplicaId::new(rival), PreVote { last }).await);
+    let vote = VoteRequest::new(RaftVote::new(term.get() + 1, rival), last);
+    assert!(group.inner.on_vote(vote).await.is_none(), "one-leaseholder: the holder voted");
+    assert_eq!(cluster.leaseholder(Term::new(0)).await, (leader, term));
+    drop(group);
+    cluster.finish().await;
+}
+
+/// A leader whose state machine fails serves nothing more, and the others do not wait for its promise to run out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failure_fences_the_leader_and_frees_the_others() {
+    let mut cluster = Cluster::new(8, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader);
+    cluster.machine(leader).broken.store(true, Ordering::Relaxed);
+    let outcome = group.propose(Bytes::from_static(b"committed"), term).await;
+    assert!(matches!(outcome, Err(ProposeError::Ambiguous { .. })), "failure-fences: {outcome:?}");
+    cluster.until("the failure is told", |this| {
+        this.machine(leader).fenced.load(Ordering::Relaxed).then_some(())
+    }).await;
+    assert!(matches!(group.lease(), Lease::NotHeld { .. }), "failure-fences: the lease is still held");
+    assert_eq!(group.propose(Bytes::from_static(b"more"), term).await, Err(ProposeError::Closed));
+    let (next, later) = cluster.leaseholder(term).await;
+    assert_ne!(next, leader);
+    cluster.group(next).propose(Bytes::from_static(b"after"), later).await.unwrap();
+    assert!(cluster.machine(next).has("committed"));
+    drop(group);
+    cluster.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failure_fences_a_follower_alone() {
+    let mut cluster = Cluster::new(9, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let broken = leader % 3 + 1;
+    cluster.machine(broken).broken.store(true, Ordering::Relaxed);
+    let group = cluster.group(leader);
+    group.propose(Bytes::from_static(b"one"), term).await.unwrap();
+    cluster.until("the failure is told", |this| {
+        this.machine(broken).fenced.load(Ordering::Relaxed).then_some(())
+    }).await;
+    group.propose(Bytes::from_static(b"two"), term).await.unwrap();
+    cluster.observe_for(cluster.support() * 2).await;
+    assert_eq!(cluster.observe(), [(leader, term)]);
+    drop(group);
+    cluster.finish().await;
+}
+
+/// The leader's store comes back, is heard from, and does not lead: its range must not wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_returns_without_its_replica_is_replaced() {
+    let mut cluster = Cluster::new(10, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    cluster.opens = false;
+    cluster.stop(leader).await;
+    cluster.start(leader, false).await;
+    let (next, _) = cluster.leaseholder(term).await;
+    assert_ne!(next, leader);
+    cluster.finish().await;
+}
+
+/// A leader that is heard but hears nobody, and one that hears but is not heard: both are replaced.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_cut_off_one_way_is_replaced() {
+    for deaf in [true, false] {
+        let mut cluster = Cluster::new(11, 3, 3).await;
+        let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+        for id in (1..=3).filter(|id| *id != leader) {
+            let (from, to) = if deaf { (id, leader) } else { (leader, id) };
+            cluster.network.partition(NodeId::new(from), NodeId::new(to));
+        }
+        let (next, later) = cluster.leaseholder(term).await;
+        assert_ne!(next, leader);
+        cluster.group(next).propose(Bytes::from_static(b"after"), later).await.unwrap();
         cluster.finish().await;
     }
 }

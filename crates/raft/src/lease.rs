@@ -1,0 +1,285 @@
+//! When a leader may serve alone: promises asked for, the lease worked out of them, and how it is given up.
+//!
+//! ```text
+//! lease of term T   this replica leads T, an entry of T is applied, T is not released,
+//!                   and a quorum's support is not over
+//! ```
+//!
+//! The lease last worked out lies in one immutable record behind a pointer: whoever serves reads it without a lock.
+//! It is replaced or taken away under the lock of `Leadership` alone, so that what is taken away cannot come back.
+
+use std::{collections::{BTreeMap, BTreeSet}, sync::atomic::Ordering, time::Duration};
+
+use hlc::Timestamp;
+use keys::{ReplicaId, StoreId, Term};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    codec::Kind,
+    elections::Yield,
+    group::{ChangeError, Group, GroupInner},
+    quorum::quorum_expiration,
+};
+
+const PROMISE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Whether this replica may serve reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    Held {
+        term: Term,
+        /// When this lease began: reads that an earlier one served are below.
+        start: Timestamp,
+        expiration: Timestamp,
+    },
+    NotHeld { leader: Option<ReplicaId> },
+}
+
+/// A lease as it was worked out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WorkedOut {
+    term: u64,
+    start: Timestamp,
+    expiration: Timestamp,
+}
+
+/// What a leader knows of its leading.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leadership {
+    /// The term led, 0 when following.
+    pub term: u64,
+    /// How often in this term the lease was given up and nobody took over: promises of earlier rounds do not count.
+    pub round: u64,
+    /// When its lease was first seen to hold.
+    start: Option<Timestamp>,
+    /// Who promised, under which epoch of this store.
+    pub fortified: BTreeMap<u64, u64>,
+    pub voters: Vec<Vec<(u64, StoreId)>>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Fortify {
+    pub term: u64,
+    pub store: StoreId,
+    pub epoch: u64,
+    pub round: u64,
+}
+
+impl GroupInner {
+    /// Whether this replica leads, to its own knowledge.
+    pub fn leads(&self) -> bool {
+        self.leading.load(Ordering::Acquire) != 0
+    }
+
+    /// Takes a change of leader or members in; whether the lead began or ended.
+    pub fn lead(&self, term: u64, voters: Vec<Vec<(u64, StoreId)>>) -> bool {
+        let mut leadership = self.leadership.lock();
+        let changed = leadership.term != term;
+        if changed {
+            *leadership = Leadership { term, ..Leadership::default() };
+            self.leading.store(term, Ordering::Release);
+        }
+        if changed || leadership.voters != voters {
+            leadership.voters = voters;
+            self.worked_out.store(None);
+        }
+        changed
+    }
+
+    /// Asks every voter that has not yet for its promise; whether all have.
+    pub async fn fortify(&self) -> bool {
+        let epoch = self.liveness.epoch();
+        let missing: BTreeSet<u64> = {
+            let leadership = self.leadership.lock();
+            let others = leadership.voters.iter().flatten().map(|(id, _)| *id);
+            others.filter(|id| *id != self.replica_id.get() && leadership.fortified.get(id) != Some(&epoch)).collect()
+        };
+        let asks = missing.into_iter().map(|id| self.ask_promise(id));
+        futures::future::join_all(asks).await.into_iter().all(|settled| settled)
+    }
+
+    /// Asks one voter for its promise. False when it has to be asked again.
+    pub async fn ask_promise(&self, voter: u64) -> bool {
+        let epoch = self.liveness.epoch();
+        let (term, round) = {
+            let leadership = self.leadership.lock();
+            (leadership.term, leadership.round)
+        };
+        if term == 0 || self.released.load(Ordering::Acquire) == term {
+            return true;
+        }
+        let request = Fortify { term, store: self.store, epoch, round };
+        let granted = self.ask::<_, bool>(voter, Kind::Fortify, &request, PROMISE_TIMEOUT).await == Some(true);
+        // Each counts as it comes: a voter that is away must not hold up the lease that the others make.
+        let mut leadership = self.leadership.lock();
+        let counts = leadership.term == term && leadership.round == round;
+        if counts && granted {
+            leadership.fortified.insert(voter, epoch);
+            self.worked_out.store(None);
+        }
+        !counts || granted
+    }
+
+    /// As [`GroupInner::fortify`], again and again for a little while: right after an election a voter may not have
+    /// heard from its new leader yet.
+    pub async fn fortify_soon(&self) {
+        for pause_ms in [4, 8, 16, 32, 64, 128] {
+            if self.fortify().await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        }
+    }
+
+    /// The lease as it is now. In the common case this reads a few words of memory and takes no lock.
+    pub fn lease(&self) -> Lease {
+        // Worked out anew when less than this is left, as support has been prolonged meanwhile.
+        let renew_ns = self.liveness.support_ns() / 5 * 3;
+        if let Some(lease) = self.worked_out.load().as_deref()
+            && self.released.load(Ordering::Acquire) != lease.term
+            && (lease.expiration == Timestamp::MAX
+                || self.clock.physical_now_ns().saturating_add(renew_ns) < lease.expiration.wall_ns())
+        {
+            return Lease::Held { term: Term::new(lease.term), start: lease.start, expiration: lease.expiration };
+        }
+        self.work_out_lease()
+    }
+
+    pub fn not_held(&self) -> Lease {
+        let leader = self.leader.load(Ordering::Acquire);
+        Lease::NotHeld { leader: (leader != 0).then(|| ReplicaId::new(leader)) }
+    }
+
+    /// A lease that has not been worked out for a while, or whose time is nearly over.
+    fn work_out_lease(&self) -> Lease {
+        if !self.leads() {
+            return self.not_held();
+        }
+        let now = self.clock.now();
+        let epoch = self.liveness.epoch();
+        let mut leadership = self.leadership.lock();
+        let term = leadership.term;
+        if term == 0
+            || self.released.load(Ordering::Acquire) == term
+            || self.adapter.applied_term.load(Ordering::Acquire) != term
+        {
+            return self.not_held();
+        }
+        let configs: Vec<Vec<Option<Timestamp>>> = leadership
+            .voters
+            .iter()
+            .map(|set| {
+                set.iter()
+                    .map(|(id, store)| {
+                        // Its own: it refuses votes while it has a lease, see `may_vote_for`.
+                        if *id == self.replica_id.get() {
+                            return Some(Timestamp::MAX);
+                        }
+                        let promised = leadership.fortified.get(id) == Some(&epoch);
+                        if promised { self.liveness.support_from(*store) } else { None }
+                    })
+                    .collect()
+            })
+            .collect();
+        match quorum_expiration(&configs) {
+            Some(expiration) if now < expiration => {
+                let start = *leadership.start.get_or_insert(now);
+                self.worked_out.store(Some(std::sync::Arc::new(WorkedOut { term, start, expiration })));
+                Lease::Held { term: Term::new(term), start, expiration }
+            }
+            _ => self.not_held(),
+        }
+    }
+
+    /// Gives the lease of `term` up: nothing is served under it from here on. False when it was given up before.
+    pub fn release(&self, term: u64) -> bool {
+        let _leadership = self.leadership.lock();
+        self.worked_out.store(None);
+        self.released.swap(term, Ordering::AcqRel) != term
+    }
+
+    /// After a lease was given up and nobody took over: counts on no promise from before, and asks for new ones.
+    pub async fn resume(&self, term: u64) {
+        {
+            let mut leadership = self.leadership.lock();
+            if leadership.term != term {
+                return;
+            }
+            leadership.round += 1;
+            leadership.fortified.clear();
+            self.worked_out.store(None);
+            self.released.store(0, Ordering::Release);
+        }
+        self.fortify().await;
+    }
+
+    /// Tells everybody that this leader's promises are void, and awaits the end of its term.
+    async fn hand_over(&self, term: u64, round: u64, to: ReplicaId) -> bool {
+        let request = Yield { term, round, to };
+        for _ in 0..5 {
+            self.tell_yield(request).await;
+            for _ in 0..20 {
+                if self.leading.load(Ordering::Acquire) != term {
+                    return true;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        false
+    }
+
+    /// Frees every other voter of its promise, the successor last, when nobody else is held by one any more.
+    pub async fn tell_yield(&self, request: Yield) {
+        let mut others: Vec<u64> = self.joint_config().into_iter().flatten().collect();
+        others.retain(|id| *id != self.replica_id.get());
+        others.sort_by_key(|id| (*id == request.to.get(), *id));
+        others.dedup();
+        for id in others {
+            let _told: Option<bool> = self.ask(id, Kind::Yield, &request, Duration::from_millis(500)).await;
+        }
+    }
+}
+
+impl Group {
+    /// Whether this replica may serve now. In the common case this reads a few words of memory.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.inner.lease()
+    }
+
+    /// Hands the lead to another voter: gives up the lease first, then frees everyone's promise.
+    ///
+    /// # Errors
+    /// When this replica does not lead, or nobody else leads after some seconds.
+    pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), ChangeError> {
+        let inner = self.inner.clone();
+        let failed = |reason: &str| ChangeError { reason: reason.into() };
+        let (term, round) = {
+            let leadership = inner.leadership.lock();
+            (leadership.term, leadership.round)
+        };
+        if term == 0 {
+            return Err(failed("not the leader"));
+        }
+        let successor = inner.member(to.get()).ok_or_else(|| failed("the successor is no member"))?;
+        if !inner.liveness.is_live(successor.store) {
+            return Err(failed("the successor is away"));
+        }
+        // *release-before-yield*
+        if !inner.release(term) {
+            return Err(failed("it is being handed over already"));
+        }
+        // Goes on when the caller does not wait any more, so that the lease is either gone or asked for anew.
+        let handed = tokio::spawn(async move {
+            let handed = inner.hand_over(term, round, to).await;
+            if !handed {
+                inner.resume(term).await;
+            }
+            handed
+        });
+        match handed.await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(failed("nobody took over")),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Changes of a group's members, one at a time and each through the log.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use keys::{NodeId, ReplicaId, StoreId};
+use openraft::{
+    ChangeMembers,
+    errors::{ClientWriteError, ForwardReason, RaftError},
+};
+
+use crate::{group::{ChangeError, Group}, types::Member};
+
+/// A change of members.
+enum Change {
+    Learner(u64, Member),
+    Voters(BTreeSet<u64>),
+    Remove(u64),
+}
+
+impl Group {
+    /// Changes members, with patience for a leader that is just coming into its own.
+    async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let raft = &self.inner.raft;
+        for _ in 0..500 {
+            let outcome = match &change {
+                Change::Learner(id, member) => raft.add_learner(*id, *member, true).await,
+                Change::Voters(voters) => raft.change_membership(voters.clone(), false).await,
+                Change::Remove(id) => {
+                    raft.change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([*id])), false).await
+                }
+            };
+            match outcome {
+                Ok(_) => return Ok(()),
+                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(forward)))
+                    if forward.reason == ForwardReason::LeaseExpired =>
+                {
+                    let _asked = raft.trigger().heartbeat().await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                Err(error) => return Err(ChangeError { reason: error.to_string() }),
+            }
+        }
+        Err(ChangeError { reason: "no quorum answers".into() })
+    }
+
+    /// Adds a replica that receives the log and does not vote; returns when it has caught up.
+    ///
+    /// # Errors
+    /// When this replica does not lead, or the log does not reach the new one.
+    pub async fn add_learner(&self, id: ReplicaId, node: NodeId, store: StoreId) -> Result<(), ChangeError> {
+        self.inner.liveness.ensure_peer(store, node);
+        self.change(Change::Learner(id.get(), Member { node, store })).await
+    }
+
+    /// Makes these the voters, through a joint membership; who is not among them is no member any more.
+    ///
+    /// # Errors
+    /// When this replica does not lead or a quorum of either set is away.
+    pub async fn change_voters(&self, voters: Vec<ReplicaId>) -> Result<(), ChangeError> {
+        self.change(Change::Voters(voters.into_iter().map(ReplicaId::get).collect())).await
+    }
+
+    /// Takes a learner out.
+    ///
+    /// # Errors
+    /// When this replica does not lead.
+    pub async fn remove_replica(&self, id: ReplicaId) -> Result<(), ChangeError> {
+        if self.inner.member(id.get()).is_none() {
+            return Ok(());
+        }
+        self.change(Change::Remove(id.get())).await
+    }
+}
