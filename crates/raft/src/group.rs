@@ -246,6 +246,14 @@ impl GroupInner {
         Some(Yield { term, round, to: ReplicaId::new(to) })
     }
 
+    /// Followers that were away are sent to again at once.
+    pub async fn reset_backoff(&self) {
+        let others = self.joint_config().into_iter().flatten().filter(|id| *id != self.replica_id.get());
+        if let Err(error) = self.raft.trigger().reset_backoff(others.collect::<Vec<_>>()).await {
+            tracing::debug!(range = %self.range_id, %error, "the group has stopped");
+        }
+    }
+
     pub async fn ask<Q: Serialize, A: serde::de::DeserializeOwned>(
         &self,
         to: u64,

@@ -7,7 +7,7 @@
 //!
 //! Read in this order: `promises` (what stores promise), `support` (how), `group` (what a group makes of it), `lease`
 //! and `elections` (the leader's and the followers' side), `members`, `node` (messages), then the bindings to openraft: `types`, `codec`,
-//! `log_storage`, `machine`, `network`.
+//! `log_storage`, `machine`, `network`, `pipeline`.
 //!
 //! **Invariants**: *promise-never-broken*, *epoch-monotonic* (`promises`), *promise-durable-before-answer*,
 //! *restart-new-epoch* (`support`), *one-leaseholder*, *release-before-yield*, *failure-fences* (`group`).
@@ -27,6 +27,7 @@ mod codec;
 mod log_storage;
 mod machine;
 mod network;
+mod pipeline;
 
 pub use group::{ChangeError, Group, GroupStatus, ProposeError};
 pub use lease::Lease;

@@ -3,12 +3,16 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::Stream;
 use keys::{NodeId, RangeId, ReplicaId};
 use openraft::{
     OptionalSend, RaftNetworkFactory, RaftNetworkV2,
+    base::{BoxFuture, BoxStream},
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
     network::RPCOption,
-    raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse},
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, VoteRequest, VoteResponse,
+    },
 };
 use rpc::{Lane, Transport, services};
 use serde::{Deserialize, Serialize};
@@ -16,9 +20,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     codec::{Address, Kind, encode_append, message, message_with_bytes},
     machine::SnapshotData,
+    pipeline,
     types::{Member, RaftLogId, RaftMembership, RaftVote, Types},
 };
 
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(3);
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 const VOTE_TIMEOUT: Duration = Duration::from_millis(1500);
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -62,6 +69,8 @@ impl RaftNetworkFactory<Types> for Network {
         Client { transport: self.transport.clone(), address, node: node.node, snapshots: 0 }
     }
 }
+
+type Answers<'s> = BoxStream<'s, Result<StreamAppendResult<Types>, RPCError<Types>>>;
 
 fn unreachable(reason: impl ToString) -> Unreachable<Types> {
     Unreachable::from_string(reason)
@@ -117,6 +126,28 @@ impl RaftNetworkV2<Types> for Client {
         Ok(postcard::from_bytes(&answer).map_err(unreachable)?)
     }
 
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        _option: RPCOption,
+    ) -> BoxFuture<'s, Result<Answers<'s>, RPCError<Types>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
+    {
+        let send = |request: AppendEntriesRequest<Types>| {
+            let payload = encode_append(self.address, &request);
+            let (transport, node, bytes) = (self.transport.clone(), self.node, payload.len());
+            let sent = async move {
+                let call = transport.call(node, Lane::Raft, services::RAFT, payload, APPEND_TIMEOUT);
+                let answer = call.await.map_err(unreachable)?;
+                postcard::from_bytes(&answer).map_err(unreachable)
+            };
+            (bytes, Box::pin(sent) as pipeline::Sent)
+        };
+        let answers: Answers<'s> = Box::pin(pipeline::run(input, send));
+        Box::pin(std::future::ready(Ok(answers)))
+    }
+
     async fn vote(
         &mut self,
         rpc: VoteRequest<Types>,
@@ -142,6 +173,8 @@ impl RaftNetworkV2<Types> for Client {
     }
 
     fn backoff(&self) -> Option<openraft::network::Backoff> {
-        Some(openraft::network::Backoff::new(std::iter::repeat(Duration::from_millis(150))))
+        // A follower that is heard from again is not left waiting: `reset_backoff` ends this.
+        let pauses = std::iter::successors(Some(FIRST_BACKOFF), |pause| Some((*pause * 2).min(MAX_BACKOFF)));
+        Some(openraft::network::Backoff::new(pauses))
     }
 }

@@ -287,14 +287,20 @@ impl NodeInner {
     }
 
     /// Looks at every group: followers that no promise binds are to campaign, leaders ask for promises they lack.
-    fn sweep(&self) {
+    /// `changed`: a store may have come back.
+    fn sweep(&self, changed: bool) {
         let groups: Vec<Group> = self.groups.read().values().cloned().collect();
         for group in groups {
             if let Some(wait) = group.inner.wants_election() {
                 self.elect_after(group.range_id(), wait);
             } else if group.inner.leads() {
                 // A new epoch of ours, or a voter that did not answer before.
-                tokio::spawn(async move { group.inner.fortify().await });
+                tokio::spawn(async move {
+                    group.inner.fortify().await;
+                    if changed {
+                        group.inner.reset_backoff().await;
+                    }
+                });
             }
         }
     }
@@ -317,7 +323,7 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
         let changed = tokio::time::timeout_at(until, liveness.changed()).await.is_ok();
         let Some(inner) = node.upgrade() else { return };
         if changed || Instant::now() >= next_sweep {
-            inner.sweep();
+            inner.sweep(changed);
             // A promise that runs out is looked at when it does: an election may be due.
             let left = liveness.first_expiry().unwrap_or(SWEEP_EVERY);
             next_sweep = Instant::now() + left.clamp(SHORTEST_WAIT, SWEEP_EVERY);

@@ -314,7 +314,7 @@ fn serve(
 ) {
     let handler = inner.services.read().get(&service).cloned();
     let connection = connection.clone();
-    tokio::spawn(async move {
+    let execution = async move {
         let outcome = match (payload, handler) {
             (Err(error), _) => Err(error),
             (Ok(_), None) => Err(RpcError::UnknownService { service }),
@@ -327,7 +327,17 @@ fn serve(
         if let Err(error) = sent {
             tracing::debug!(%error, "answer");
         }
-    });
+    };
+    if lane != Lane::Raft {
+        tokio::spawn(execution);
+        return;
+    }
+    // *lane-order* goes as far as the handler: what it does before it first waits is done in the order of arrival.
+    let mut execution = Box::pin(execution);
+    let mut unawaited = std::task::Context::from_waker(std::task::Waker::noop());
+    if execution.as_mut().poll(&mut unawaited).is_pending() {
+        tokio::spawn(execution);
+    }
 }
 
 /// One execution of a handler. What panics or cannot be sent back was executed nevertheless: *ambiguity-told*.

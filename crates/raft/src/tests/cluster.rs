@@ -180,8 +180,11 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Stores 1 to `stores`, the first `voters` of which hold the range.
     pub async fn new(seed: u64, stores: u64, voters: u64) -> Self {
-        let liveness =
-            LivenessConfig { heartbeat: Duration::from_millis(60), support: Duration::from_millis(600) };
+        Self::with_support(seed, stores, voters, Duration::from_millis(600)).await
+    }
+
+    pub async fn with_support(seed: u64, stores: u64, voters: u64, support: Duration) -> Self {
+        let liveness = LivenessConfig { heartbeat: Duration::from_millis(60), support };
         let network = MemoryNetwork::new(seed, MemoryConfig::default());
         let replica = |id| ReplicaDescriptor {
             node_id: NodeId::new(id),
