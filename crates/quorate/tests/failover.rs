@@ -151,7 +151,7 @@ async fn writes_resume_when_the_leaseholder_is_killed() {
     }
     let client = nodes[0].connect().await.unwrap();
     client.batch_execute("CREATE TABLE t (a int8 PRIMARY KEY)").await.unwrap();
-    let replicated = |status: String| status.split("\"replicas\":[").skip(1).all(|it| it.split(']').next().unwrap().matches(',').count() == 2);
+    let replicated = |status: String| status.split("\"replicas\":[").skip(1).all(|it| it.split(']').next().unwrap().matches("):p").count() == 3);
     until("three replicas", async || nodes[0].http("/status").is_some_and(replicated)).await;
     for node in &nodes {
         until("every node serves", async || node.connect().await.is_some()).await;

@@ -7,7 +7,8 @@
 //!
 //! Read in this order: `promises` (what stores promise), `support` (how), `group` (what a group makes of it), `lease`
 //! and `elections` (the leader's and the followers' side), `members`, `node` (messages), then the bindings to openraft: `types`, `codec`,
-//! `log_storage`, `machine`, `network`, `pipeline`.
+//! `log_storage`, `machine`, `network`, `pipeline`,
+//! `snapshots`.
 //!
 //! **Invariants**: *promise-never-broken*, *epoch-monotonic* (`promises`), *promise-durable-before-answer*,
 //! *restart-new-epoch* (`support`), *one-leaseholder*, *release-before-yield*, *failure-fences* (`group`).
@@ -28,6 +29,7 @@ mod log_storage;
 mod machine;
 mod network;
 mod pipeline;
+mod snapshots;
 
 pub use group::{ChangeError, Group, GroupStatus, ProposeError};
 pub use lease::Lease;

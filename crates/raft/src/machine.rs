@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,6 +16,7 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine},
 };
 
+use crate::snapshots::{Spool, blocking};
 use crate::types::{
     Applied, LogPosition, Outcome, RaftLogId, RaftMembership, Types, decode_membership, encode_membership,
 };
@@ -69,10 +69,16 @@ pub trait StateMachine: Send + Sync + 'static {
     /// When the state cannot be read.
     fn snapshot(&self) -> Result<(Applied, Box<dyn SnapshotSource>), ApplyError>;
 
-    /// Replaces its state by a snapshot.
+    /// Looks through a snapshot that has come, before anything depends on it.
     ///
     /// # Errors
-    /// When the snapshot is damaged or cannot be taken in: nothing has changed then.
+    /// When it is damaged or cannot be taken in now: it is refused, and sent again later.
+    fn check(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), ApplyError>;
+
+    /// Replaces its state by a snapshot that was checked.
+    ///
+    /// # Errors
+    /// Ends the group on this store; nothing has changed then.
     fn install(
         &self,
         applied: Applied,
@@ -94,37 +100,8 @@ pub trait StateMachine: Send + Sync + 'static {
 pub(crate) enum SnapshotData {
     /// To be sent: read when it is.
     Outgoing(Box<dyn SnapshotSource>),
-    /// Received into a file of length-prefixed chunks, which is removed when this is dropped.
+    /// Received and checked.
     Received(Spool),
-}
-
-pub(crate) struct Spool {
-    pub path: PathBuf,
-}
-
-impl Drop for Spool {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::debug!(path = %self.path.display(), %error, "snapshot spool");
-        }
-    }
-}
-
-impl Spool {
-    fn chunks(&self) -> io::Result<impl Iterator<Item = io::Result<Bytes>>> {
-        use std::io::Read;
-        let mut file = io::BufReader::new(std::fs::File::open(&self.path)?);
-        Ok(std::iter::from_fn(move || {
-            let mut length = [0; 4];
-            match file.read_exact(&mut length) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return None,
-                Err(error) => return Some(Err(error)),
-            }
-            let mut chunk = vec![0; u32::from_le_bytes(length) as usize];
-            Some(file.read_exact(&mut chunk).map(|()| Bytes::from(chunk)))
-        }))
-    }
 }
 
 #[derive(Clone)]
@@ -243,7 +220,7 @@ impl RaftStateMachine<Types> for MachineAdapter {
         let position = meta.last_log_id.as_ref().map(LogPosition::from_raft);
         let applied = Applied { position, membership: encode_membership(&meta.last_membership) };
         let mut chunks = spool.chunks()?;
-        self.machine.install(applied, &mut chunks).map_err(fatal)?;
+        blocking(|| self.machine.install(applied, &mut chunks)).map_err(fatal)?;
         if let Some(position) = position {
             self.applied_index.store(position.index, Ordering::Release);
             self.applied_term.store(position.term.get(), Ordering::Release);
@@ -257,10 +234,7 @@ impl RaftStateMachine<Types> for MachineAdapter {
         if self.machine.applied().position.is_none() {
             return Ok(None);
         }
-        match self.machine.snapshot() {
-            Ok(_) => self.current().map(Some),
-            // A replica that still waits for its first snapshot has none to give.
-            Err(_) => Ok(None),
-        }
+        // A replica that still waits for its first snapshot has none to give.
+        Ok(self.current().ok())
     }
 }

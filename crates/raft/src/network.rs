@@ -14,14 +14,14 @@ use openraft::{
         AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, VoteRequest, VoteResponse,
     },
 };
-use rpc::{Lane, Transport, services};
-use serde::{Deserialize, Serialize};
+use rpc::{Lane, RpcError, Transport, services};
 
 use crate::{
     codec::{Address, Kind, encode_append, message, message_with_bytes},
     machine::SnapshotData,
     pipeline,
-    types::{Member, RaftLogId, RaftMembership, RaftVote, Types},
+    snapshots::{ChunkHead, Outgoing, SnapshotEnd, blocking},
+    types::{Member, RaftVote, Types},
 };
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -29,36 +29,25 @@ const MAX_BACKOFF: Duration = Duration::from_secs(3);
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 const VOTE_TIMEOUT: Duration = Duration::from_millis(1500);
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
+const CHUNK_ATTEMPTS: u32 = 5;
+const CHUNK_PAUSE: Duration = Duration::from_millis(400);
+/// A snapshot pins what compaction would remove: one that takes longer is given up.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_secs(3600);
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// A piece of a snapshot: `snapshot` tells one sending from another.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct ChunkHead {
-    pub snapshot: u64,
-    pub number: u32,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct SnapshotEnd {
-    pub snapshot: u64,
-    pub chunk_count: u32,
-    pub vote: RaftVote,
-    pub last_log_id: Option<RaftLogId>,
-    pub membership: RaftMembership,
-}
 
 #[derive(Clone)]
 pub(crate) struct Network {
     pub range: RangeId,
     pub replica: ReplicaId,
     pub transport: Arc<dyn Transport>,
+    pub outgoing: Arc<Outgoing>,
 }
 
 pub(crate) struct Client {
     transport: Arc<dyn Transport>,
+    outgoing: Arc<Outgoing>,
     address: Address,
     node: NodeId,
-    snapshots: u64,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -66,7 +55,7 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Client {
         let address = Address { range: self.range, to: ReplicaId::new(target), from: self.replica };
-        Client { transport: self.transport.clone(), address, node: node.node, snapshots: 0 }
+        Client { transport: self.transport.clone(), outgoing: self.outgoing.clone(), address, node: node.node }
     }
 }
 
@@ -89,15 +78,16 @@ impl Client {
         let SnapshotData::Outgoing(mut source) = snapshot.snapshot else {
             return Err(unreachable("a received snapshot is not sent on"));
         };
-        self.snapshots += 1;
-        // Distinct for every sending: the vote's term, this client, and its count.
-        let id = vote.leader_id.term << 20 ^ self.address.from.get() << 16 ^ self.snapshots;
+        let outgoing = self.outgoing.clone();
+        let _turn = outgoing.turn().await;
+        // Another leader's sendings have another term, another store's are replaced by whoever begins later.
+        let id = vote.leader_id.term << 32 ^ outgoing.next_number();
         let mut number = 0;
-        // Reading the engine blocks a little, for one chunk at a time.
-        while let Some(chunk) = source.next_chunk().map_err(unreachable)? {
+        while let Some(chunk) = blocking(|| source.next_chunk()).map_err(unreachable)? {
+            outgoing.pace(chunk.len()).await;
             let head = ChunkHead { snapshot: id, number };
             let payload = message_with_bytes(Kind::SnapshotChunk, self.address, &head, &chunk);
-            self.call(Lane::Snapshot, payload, CHUNK_TIMEOUT).await?;
+            self.send_chunk(payload).await?;
             number += 1;
         }
         let end = SnapshotEnd {
@@ -110,6 +100,24 @@ impl Client {
         let payload = message(Kind::SnapshotEnd, self.address, &end);
         let answer = self.call(Lane::Snapshot, payload, INSTALL_TIMEOUT).await?;
         postcard::from_bytes(&answer).map_err(unreachable)
+    }
+
+    /// Again if it got lost: a connection that breaks should not cost all that was sent.
+    async fn send_chunk(&self, payload: Bytes) -> Result<(), Unreachable<Types>> {
+        let mut attempt = 1;
+        loop {
+            let call =
+                self.transport.call(self.node, Lane::Snapshot, services::RAFT, payload.clone(), CHUNK_TIMEOUT).await;
+            match call {
+                Ok(_) => return Ok(()),
+                Err(error) if attempt == CHUNK_ATTEMPTS || matches!(error, RpcError::Refused { .. }) => {
+                    return Err(unreachable(error));
+                }
+                Err(error) => tracing::debug!(range = %self.address.range, %error, "snapshot"),
+            }
+            attempt += 1;
+            tokio::time::sleep(CHUNK_PAUSE).await;
+        }
     }
 }
 
@@ -165,9 +173,10 @@ impl RaftNetworkV2<Types> for Client {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        let send = std::pin::pin!(self.send_snapshot(vote, snapshot));
+        let send = std::pin::pin!(tokio::time::timeout(SNAPSHOT_AGE_MAX, self.send_snapshot(vote, snapshot)));
         match futures::future::select(send, std::pin::pin!(cancel)).await {
-            futures::future::Either::Left((outcome, _)) => Ok(outcome?),
+            futures::future::Either::Left((Ok(outcome), _)) => Ok(outcome?),
+            futures::future::Either::Left((Err(_), _)) => Err(unreachable("the snapshot took too long").into()),
             futures::future::Either::Right((closed, _)) => Err(closed.into()),
         }
     }

@@ -2,12 +2,8 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,8 +26,9 @@ use crate::{
     lease::Fortify,
     support::{LivenessConfig, LivenessDeps, RecoveredLiveness, StoreLiveness},
     log_storage::GroupLogStorage,
-    machine::{MachineAdapter, SnapshotData, Spool, StateMachine},
-    network::{ChunkHead, Network, SnapshotEnd},
+    machine::{MachineAdapter, SnapshotData, StateMachine},
+    network::Network,
+    snapshots::{Incoming, Outgoing, SnapshotEnd, blocking},
     types::Types,
 };
 
@@ -72,15 +69,8 @@ struct NodeInner {
     elections: Mutex<BTreeMap<RangeId, Instant>>,
     rng: Mutex<SmallRng>,
     may_vote: bool,
-    spool_dir: PathBuf,
-    spools: Mutex<FxHashMap<(RangeId, u64), ReceivingSnapshot>>,
-    spool_count: AtomicU64,
-}
-
-struct ReceivingSnapshot {
-    spool: Spool,
-    file: std::fs::File,
-    next: u32,
+    incoming: Incoming,
+    outgoing: Arc<Outgoing>,
 }
 
 /// The groups of one store.
@@ -102,10 +92,7 @@ impl RaftNode {
     /// When the spool directory cannot be made, or what this store promised before cannot be read.
     pub async fn start(deps: RaftDeps) -> Result<Self, OpenError> {
         let failed = |error: std::io::Error| OpenError { reason: format!("{}: {error}", deps.spool_dir.display()) };
-        if deps.spool_dir.exists() {
-            std::fs::remove_dir_all(&deps.spool_dir).map_err(failed)?;
-        }
-        std::fs::create_dir_all(&deps.spool_dir).map_err(failed)?;
+        let incoming = Incoming::open(deps.spool_dir.clone()).map_err(failed)?;
         let may_vote = match deps.recovered.health {
             LogHealth::Sound => true,
             LogHealth::Suspect { synced, found } => {
@@ -160,9 +147,8 @@ impl RaftNode {
             elections: Mutex::default(),
             rng: Mutex::new(SmallRng::seed_from_u64(deps.seed)),
             may_vote,
-            spool_dir: deps.spool_dir,
-            spools: Mutex::default(),
-            spool_count: AtomicU64::new(0),
+            incoming,
+            outgoing: Arc::default(),
         });
         deps.transport.register(services::RAFT, Arc::new(Handler { inner: inner.clone() }));
         tokio::spawn(election_loop(Arc::downgrade(&inner)));
@@ -209,6 +195,7 @@ impl RaftNode {
             range: options.range_id,
             replica: options.replica_id,
             transport: inner.transport.clone(),
+            outgoing: inner.outgoing.clone(),
         };
         let raft = openraft::Raft::<Types, MachineAdapter>::new(
             options.replica_id.get(),
@@ -289,6 +276,7 @@ impl NodeInner {
     /// Looks at every group: followers that no promise binds are to campaign, leaders ask for promises they lack.
     /// `changed`: a store may have come back.
     fn sweep(&self, changed: bool) {
+        self.incoming.sweep(|range| self.groups.read().contains_key(&range));
         let groups: Vec<Group> = self.groups.read().values().cloned().collect();
         for group in groups {
             if let Some(wait) = group.inner.wants_election() {
@@ -412,12 +400,14 @@ impl Service for Handler {
             }
             Kind::SnapshotChunk => {
                 let (head, chunk) = split_head(body).map_err(refused)?;
-                self.take_chunk(address, head, &chunk).map_err(refused)?;
+                self.inner.incoming.take(address.range, head, &chunk).map_err(refused)?;
                 Ok(Bytes::new())
             }
             Kind::SnapshotEnd => {
                 let end: SnapshotEnd = postcard::from_bytes(&body).map_err(refused)?;
-                let spool = self.finish_snapshot(address, &end).map_err(refused)?;
+                let spool = self.inner.incoming.finish(address.range, &end).map_err(refused)?;
+                let mut chunks = spool.chunks().map_err(refused)?;
+                blocking(|| group.machine.check(&mut chunks)).map_err(refused)?;
                 let meta =
                     openraft::SnapshotMeta { last_log_id: end.last_log_id, last_membership: end.membership };
                 let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Received(spool) };
@@ -425,37 +415,5 @@ impl Service for Handler {
                 Ok(answer(&response))
             }
         }
-    }
-}
-
-impl Handler {
-    fn take_chunk(&self, address: Address, head: ChunkHead, chunk: &[u8]) -> std::io::Result<()> {
-        let mut spools = self.inner.spools.lock();
-        let key = (address.range, head.snapshot);
-        if head.number == 0 {
-            // A sending that was broken off is not taken up again: one spool for each range at a time.
-            spools.retain(|(range, _), _| *range != address.range);
-            let count = self.inner.spool_count.fetch_add(1, Ordering::Relaxed);
-            let path = self.inner.spool_dir.join(format!("{}-{count}", address.range));
-            let file = std::fs::File::create(&path)?;
-            spools.insert(key, ReceivingSnapshot { spool: Spool { path }, file, next: 0 });
-        }
-        let receiving = spools.get_mut(&key).ok_or_else(|| std::io::Error::other("no such snapshot"))?;
-        if receiving.next != head.number {
-            return Err(std::io::Error::other("a chunk is missing"));
-        }
-        receiving.next += 1;
-        let length = u32::try_from(chunk.len()).map_err(std::io::Error::other)?;
-        receiving.file.write_all(&length.to_le_bytes())?;
-        receiving.file.write_all(chunk)
-    }
-
-    fn finish_snapshot(&self, address: Address, end: &SnapshotEnd) -> std::io::Result<Spool> {
-        let receiving = self.inner.spools.lock().remove(&(address.range, end.snapshot));
-        let receiving = receiving.ok_or_else(|| std::io::Error::other("no such snapshot"))?;
-        if receiving.next != end.chunk_count {
-            return Err(std::io::Error::other("a chunk is missing"));
-        }
-        Ok(receiving.spool)
     }
 }

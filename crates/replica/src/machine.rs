@@ -203,6 +203,28 @@ impl Machine {
         }
     }
 
+    fn snapshot_refused(&self, what: &str) -> ApplyError {
+        ApplyError { reason: format!("snapshot of {}: {what}", self.range_id) }
+    }
+
+    /// The first piece: of which range it is, which must have room here.
+    fn snapshot_header(
+        &self,
+        chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>,
+    ) -> Result<RangeDescriptor, ApplyError> {
+        let header = chunks.next().ok_or_else(|| self.snapshot_refused("empty"))?;
+        let header = header.map_err(|error| self.snapshot_refused(&error.to_string()))?;
+        let descriptor: RangeDescriptor =
+            crate::api::decode(&header).map_err(|error| self.snapshot_refused(&error.to_string()))?;
+        if descriptor.range_id != self.range_id {
+            return Err(self.snapshot_refused(&format!("it is of {}", descriptor.range_id)));
+        }
+        if self.host.overlaps_other(&descriptor) {
+            return Err(self.snapshot_refused("another range's state is in its place"));
+        }
+        Ok(descriptor)
+    }
+
     /// A write that fails leaves this store behind the others in a way that nobody can name: only damage is this
     /// range's alone, anything else is the disk's.
     fn apply_failed(&self, error: StorageError) -> ApplyError {
@@ -252,24 +274,23 @@ impl StateMachine for Machine {
         Ok((applied, Box::new(Chunks { header: Some(header), chunks: Box::new(chunks) })))
     }
 
+    fn check(&self, chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>) -> Result<(), ApplyError> {
+        self.snapshot_header(chunks)?;
+        for chunk in chunks {
+            let sound = chunk.map_err(|error| error.to_string()).and_then(|chunk| {
+                storage::check_chunk(&chunk).map_err(|error| error.to_string())
+            });
+            sound.map_err(|error| self.snapshot_refused(&error))?;
+        }
+        Ok(())
+    }
+
     fn install(
         &self,
         applied: Applied,
         chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>,
     ) -> Result<(), ApplyError> {
-        let damaged = |what: String| ApplyError { reason: format!("snapshot of {}: {what}", self.range_id) };
-        let header = chunks
-            .next()
-            .ok_or_else(|| damaged("empty".into()))?
-            .map_err(|error| damaged(error.to_string()))?;
-        let descriptor: RangeDescriptor =
-            crate::api::decode(&header).map_err(|error| damaged(error.to_string()))?;
-        if descriptor.range_id != self.range_id {
-            return Err(damaged(format!("it is of {}", descriptor.range_id)));
-        }
-        if self.host.overlaps_other(&descriptor) {
-            return Err(damaged("another range's state is in its place".into()));
-        }
+        let descriptor = self.snapshot_header(chunks)?;
         let mut clear: Vec<Span> = vec![descriptor.span()];
         let mut clear_local: Vec<Span> = state::local_spans(&descriptor).to_vec();
         if let Some(old) = self.descriptor() {
@@ -279,22 +300,18 @@ impl StateMachine for Machine {
         let applied_value = state::encode_applied(&applied);
         let extra = [(self.applied_key.clone(), applied_value)];
         let mut failed = None;
-        let mut readable = chunks.map_while(|chunk| match chunk {
-            Ok(chunk) => Some(chunk),
-            Err(error) => {
+        // A piece that cannot be read becomes one that is damaged: the engine stops there, with nothing decided.
+        let readable = chunks.map(|chunk| {
+            chunk.unwrap_or_else(|error| {
                 failed = Some(error.to_string());
-                None
-            }
+                Bytes::new()
+            })
         });
-        // All of it is read before anything is changed: half a snapshot must not be installed.
-        let collected: Vec<Bytes> = readable.by_ref().collect();
-        drop(readable);
+        let ingested = self.engine.ingest(readable, &clear, &clear_local, &extra);
         if let Some(reason) = failed {
-            return Err(damaged(reason));
+            return Err(self.snapshot_refused(&reason));
         }
-        self.engine
-            .ingest(collected.into_iter(), &clear, &clear_local, &extra)
-            .map_err(|error| self.fail(error))?;
+        ingested.map_err(|error| self.fail(error))?;
         *self.marks.lock() = Marks::load(self.range_id, &self.engine).map_err(|error| self.fail(error))?;
         *self.applied.lock() = applied;
         self.descriptor.store(Some(Arc::new(descriptor.clone())));

@@ -51,5 +51,5 @@ pub use options::EngineConfig;
 pub use read::{Conflict, LockRead, ReadConflict, ReadOptions};
 pub use rows::KvRows;
 pub use scan::{ScanLimits, ScanResult};
-pub use snapshot::{EngineSnapshot, SnapshotChunks};
+pub use snapshot::{EngineSnapshot, SnapshotChunks, check_chunk};
 pub use write::WriteBatch;

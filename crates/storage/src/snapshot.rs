@@ -112,6 +112,16 @@ impl Iterator for SnapshotChunks {
     }
 }
 
+/// Whether a chunk has come as it was sent.
+///
+/// # Errors
+/// When it is damaged.
+pub fn check_chunk(chunk: &[u8]) -> Result<(), StorageError> {
+    let (_, mut records) = open_chunk(chunk)?;
+    while records.next_record()?.is_some() {}
+    Ok(())
+}
+
 /// The family and the records of a chunk.
 pub(crate) fn open_chunk(chunk: &[u8]) -> Result<(u32, ChunkRecords<'_>), StorageError> {
     let damaged = || StorageError::corruption("a snapshot chunk was damaged on its way");

@@ -45,6 +45,8 @@ pub(super) struct Machine {
     /// Fail to apply from now on.
     pub broken: AtomicBool,
     pub fenced: AtomicBool,
+    /// Refuse so many snapshots.
+    pub refusals: AtomicU64,
 }
 
 #[derive(Default)]
@@ -64,7 +66,14 @@ impl SnapshotSource for Chunks {
 impl Machine {
     fn new(applied: Applied) -> Arc<Self> {
         let state = Mutex::new(State { applied, commands: Vec::new() });
-        Arc::new(Self { state, installs: AtomicU64::new(0), durable: AtomicU64::new(u64::MAX), broken: AtomicBool::new(false), fenced: AtomicBool::new(false) })
+        Arc::new(Self {
+            state,
+            installs: AtomicU64::new(0),
+            durable: AtomicU64::new(u64::MAX),
+            broken: AtomicBool::new(false),
+            fenced: AtomicBool::new(false),
+            refusals: AtomicU64::new(0),
+        })
     }
 
     pub fn commands(&self) -> Vec<Bytes> {
@@ -111,6 +120,14 @@ impl StateMachine for Machine {
         let chunks: Vec<Bytes> =
             state.commands.iter().map(|one| Bytes::from(postcard::to_stdvec(one).unwrap())).collect();
         Ok((state.applied.clone(), Box::new(Chunks(chunks.into_iter()))))
+    }
+
+    fn check(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), ApplyError> {
+        if self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(ApplyError { reason: "not now".into() });
+        }
+        assert!(chunks.all(|chunk| postcard::from_bytes::<(u64, Bytes)>(&chunk.unwrap()).is_ok()));
+        Ok(())
     }
 
     fn install(

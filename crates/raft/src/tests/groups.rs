@@ -85,9 +85,12 @@ async fn a_new_member_comes_by_snapshot_and_votes() {
     cluster.until("the log is shorter", |_| (group.status().first_index == durable + 1).then_some(())).await;
     assert_eq!(group.status().last_index, applied);
 
+    // The store that it comes to cannot take it in at once.
+    cluster.machine(4).refusals.store(2, Ordering::Relaxed);
     group.add_learner(ReplicaId::new(4), NodeId::new(4), StoreId::new(4)).await.unwrap();
     cluster.until("the snapshot", |this| (this.machine(4).commands().len() == 40).then_some(())).await;
     assert!(cluster.machine(4).installs.load(Ordering::Relaxed) > 0, "the log alone did not reach it");
+    assert_eq!(cluster.machine(4).refusals.load(Ordering::Relaxed), 0);
 
     let leaving = (1..=3).find(|id| *id != leader).unwrap();
     let voters: Vec<ReplicaId> = (1..=4).filter(|id| *id != leaving).map(ReplicaId::new).collect();
