@@ -18,7 +18,7 @@ use storage::log::{GroupLog, LogEntry, LogOp, LogStore, ignore};
 
 use crate::{
     codec::{decode_entry, encode_entry, entry_position},
-    types::{RaftEntry, RaftLogId, RaftVote, Types},
+    types::{LogPosition, RaftEntry, RaftLogId, RaftVote, Types},
 };
 
 /// What one message or one apply carries at most.
@@ -63,6 +63,30 @@ impl GroupLogStorage {
             };
         }
         Ok(Self { range_id, log, state: Arc::new(Mutex::new(state)) })
+    }
+
+    /// Brings the log in line with a state machine that a snapshot has carried past it.
+    ///
+    /// 1. A follower holds entries of a leader that was deposed; a snapshot that ends among them is installed.
+    /// 2. The process dies before openraft has removed them.
+    /// 3. Here, the entry where the snapshot ends is another one: it and all after it were never agreed on.
+    pub fn reconcile(&self, applied: Option<LogPosition>) -> io::Result<()> {
+        let Some(applied) = applied.map(LogPosition::to_raft) else { return Ok(()) };
+        let (purged, last) = {
+            let state = self.state.lock();
+            (state.purged, state.last)
+        };
+        if last.is_none_or(|last| last.index < applied.index) {
+            return Ok(());
+        }
+        if self.term_at(applied.index)?.is_none_or(|found| found == applied) {
+            return Ok(());
+        }
+        tracing::warn!(range = %self.range_id, %applied, "entries behind an installed snapshot are removed");
+        let after = purged.map_or(0, |purged| purged.index);
+        self.log.submit(LogOp::Truncate { range_id: self.range_id, after }, ignore());
+        self.state.lock().last = purged;
+        Ok(())
     }
 
     /// The vote as it is on disk.
@@ -200,5 +224,55 @@ impl RaftLogStorage<Types> for GroupLogStorage {
             state.last = Some(log_id);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::Term;
+    use openraft::EntryPayload;
+    use storage::log::LogStoreConfig;
+
+    use super::*;
+    use crate::types::Payload;
+
+    const RANGE: RangeId = RangeId::new(3);
+
+    fn at(term: u64, index: u64) -> LogPosition {
+        LogPosition { term: Term::new(term), index }
+    }
+
+    /// Entries 1 to 4, the last two of term 2.
+    async fn open() -> (tempfile::TempDir, GroupLogStorage) {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = LogStore::open(&LogStoreConfig::new(dir.path())).unwrap();
+        let log = GroupLogStorage::new(RANGE, store, None).unwrap();
+        let entries = [at(1, 1), at(1, 2), at(2, 3), at(2, 4)].map(|position| LogEntry {
+            index: position.index,
+            data: encode_entry(&RaftEntry {
+                log_id: position.to_raft(),
+                payload: EntryPayload::Normal(Payload::default()),
+            }),
+        });
+        log.durable(LogOp::Append { range_id: RANGE, entries: entries.into() }).await.unwrap();
+        log.state.lock().last = Some(at(2, 4).to_raft());
+        (dir, log)
+    }
+
+    #[tokio::test]
+    async fn a_tail_that_an_installed_snapshot_contradicts_is_removed() {
+        let (_dir, mut log) = open().await;
+        log.reconcile(Some(at(3, 3))).unwrap();
+        assert_eq!(log.get_log_state().await.unwrap().last_log_id, None);
+        assert!(log.read(0, 10, usize::MAX).unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_tail_that_goes_on_from_what_is_applied_stays() {
+        for applied in [None, Some(at(1, 2)), Some(at(2, 3)), Some(at(2, 4)), Some(at(3, 9))] {
+            let (_dir, log) = open().await;
+            log.reconcile(applied).unwrap();
+            assert_eq!(log.read(0, 10, usize::MAX).unwrap().len(), 4, "{applied:?}");
+        }
     }
 }

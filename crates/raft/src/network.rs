@@ -21,7 +21,7 @@ use crate::{
     machine::SnapshotData,
     pipeline,
     snapshots::{ChunkHead, Outgoing, SnapshotEnd, blocking},
-    types::{Member, RaftVote, Types},
+    types::{Member, RaftLogId, RaftVote, Types},
 };
 
 const FIRST_BACKOFF: Duration = Duration::from_millis(100);
@@ -48,6 +48,7 @@ pub(crate) struct Client {
     outgoing: Arc<Outgoing>,
     address: Address,
     node: NodeId,
+    acknowledged: Option<RaftLogId>,
 }
 
 impl RaftNetworkFactory<Types> for Network {
@@ -55,7 +56,13 @@ impl RaftNetworkFactory<Types> for Network {
 
     async fn new_client(&mut self, target: u64, node: &Member) -> Client {
         let address = Address { range: self.range, to: ReplicaId::new(target), from: self.replica };
-        Client { transport: self.transport.clone(), outgoing: self.outgoing.clone(), address, node: node.node }
+        Client {
+            transport: self.transport.clone(),
+            outgoing: self.outgoing.clone(),
+            address,
+            node: node.node,
+            acknowledged: None,
+        }
     }
 }
 
@@ -131,7 +138,13 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
         let payload = encode_append(self.address, &rpc);
         let answer = self.call(Lane::Raft, payload, APPEND_TIMEOUT).await?;
-        Ok(postcard::from_bytes(&answer).map_err(unreachable)?)
+        let response = postcard::from_bytes(&answer).map_err(unreachable)?;
+        // What comes this way carries no entries and begins where the follower has acknowledged everything.
+        if matches!(response, AppendEntriesResponse::Conflict) {
+            tracing::error!(range = %self.address.range, replica = %self.address.to, "a follower has lost acknowledged entries");
+            return Err(unreachable("the follower denies what it has acknowledged").into());
+        }
+        Ok(response)
     }
 
     fn stream_append<'s, S>(
@@ -142,9 +155,10 @@ impl RaftNetworkV2<Types> for Client {
     where
         S: Stream<Item = AppendEntriesRequest<Types>> + OptionalSend + Unpin + 'static,
     {
+        let Self { transport, address, node, acknowledged, .. } = self;
         let send = |request: AppendEntriesRequest<Types>| {
-            let payload = encode_append(self.address, &request);
-            let (transport, node, bytes) = (self.transport.clone(), self.node, payload.len());
+            let payload = encode_append(*address, &request);
+            let (transport, node, bytes) = (transport.clone(), *node, payload.len());
             let sent = async move {
                 let call = transport.call(node, Lane::Raft, services::RAFT, payload, APPEND_TIMEOUT);
                 let answer = call.await.map_err(unreachable)?;
@@ -152,7 +166,7 @@ impl RaftNetworkV2<Types> for Client {
             };
             (bytes, Box::pin(sent) as pipeline::Sent)
         };
-        let answers: Answers<'s> = Box::pin(pipeline::run(input, send));
+        let answers: Answers<'s> = Box::pin(pipeline::run(input, acknowledged, send));
         Box::pin(std::future::ready(Ok(answers)))
     }
 

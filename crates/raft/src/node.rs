@@ -20,7 +20,7 @@ use storage::log::{GroupLog, LogHealth, LogOp, LogStore, Recovered, ignore};
 use tokio::time::Instant;
 
 use crate::{
-    codec::{Address, Kind, decode_append, decode_message, split_head},
+    codec::{Kind, decode_append, decode_message, split_head},
     elections::{PreVote, Yield},
     group::{Group, GroupInner, GroupParts},
     lease::Fortify,
@@ -189,6 +189,7 @@ impl RaftNode {
         let found = inner.found.lock().remove(&options.range_id);
         let log = GroupLogStorage::new(options.range_id, inner.log.clone(), found.as_ref())
             .map_err(|error| failed(&error))?;
+        log.reconcile(machine.applied().position).map_err(|error| failed(&error))?;
         let adapter =
             MachineAdapter { machine, applied_term: Arc::default(), applied_index: Arc::default() };
         let network = Network {

@@ -9,6 +9,11 @@
 //!
 //! Answers come back in the order of the requests. With the number under way bounded, appends grow under load instead
 //! of multiplying.
+//!
+//! **Invariants**
+//! - *no-reversion-told*: openraft never hears of a conflict at or below what the follower has acknowledged. An append
+//!   that overtook the one before it looks like that, and so does a follower that has lost its log; the first is sent
+//!   again, the second must not be the end of the leader.
 
 use std::{collections::VecDeque, pin::Pin, time::Duration};
 
@@ -40,14 +45,14 @@ struct UnderWay {
     answered: bool,
 }
 
-struct Pipeline<S, F> {
+struct Pipeline<'s, S, F> {
     requests: Option<S>,
     send: F,
     answers: FuturesOrdered<Sent>,
     under_way: VecDeque<UnderWay>,
     bytes: usize,
-    /// The follower holds everything up to here.
-    acknowledged: Option<RaftLogId>,
+    /// The follower holds everything up to here; kept from one stream to the next.
+    acknowledged: &'s mut Option<RaftLogId>,
     held: Option<(AppendEntriesRequest<Types>, Instant)>,
 }
 
@@ -58,7 +63,11 @@ enum Step {
 }
 
 /// The answers to a stream of appends; ends with it, or at the first answer that is not a success.
-pub(crate) fn run<'s, S, F>(requests: S, send: F) -> impl Stream<Item = Answer> + Send + 's
+pub(crate) fn run<'s, S, F>(
+    requests: S,
+    acknowledged: &'s mut Option<RaftLogId>,
+    send: F,
+) -> impl Stream<Item = Answer> + Send + 's
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Unpin + Send + 's,
     F: FnMut(AppendEntriesRequest<Types>) -> (usize, Sent) + Send + 's,
@@ -69,7 +78,7 @@ where
         answers: FuturesOrdered::new(),
         under_way: VecDeque::new(),
         bytes: 0,
-        acknowledged: None,
+        acknowledged,
         held: None,
     };
     futures::stream::unfold(Some(pipeline), |state| async move {
@@ -80,7 +89,7 @@ where
     })
 }
 
-impl<S, F> Pipeline<S, F>
+impl<S, F> Pipeline<'_, S, F>
 where
     S: Stream<Item = AppendEntriesRequest<Types>> + Unpin,
     F: FnMut(AppendEntriesRequest<Types>) -> (usize, Sent),
@@ -140,7 +149,7 @@ where
 
     /// Sends a request, or holds it and answers at once.
     fn take_request(&mut self, request: AppendEntriesRequest<Types>) -> Option<Answer> {
-        let known = request.prev_log_id.is_some() && request.prev_log_id == self.acknowledged;
+        let known = request.prev_log_id.is_some() && request.prev_log_id == *self.acknowledged;
         if request.entries.is_empty() && known && self.under_way.is_empty() {
             let position = request.prev_log_id;
             let due = self.held.take().map_or_else(|| Instant::now() + COMMIT_DELAY, |(_, due)| due);
@@ -175,10 +184,15 @@ where
             Ok(response) => response,
             Err(error) => return Some(Err(error.into())),
         };
+        if matches!(response, AppendEntriesResponse::Conflict) && sent.previous <= *self.acknowledged {
+            // *no-reversion-told*
+            let reason = "the follower denies what it has acknowledged";
+            return Some(Err(Unreachable::from_string(reason).into()));
+        }
         let whole = matches!(response, AppendEntriesResponse::Success);
         let result = response.into_stream_result(sent.previous, sent.last);
         if let Ok(position) = &result {
-            self.acknowledged = self.acknowledged.max(*position);
+            *self.acknowledged = (*self.acknowledged).max(*position);
             if !whole {
                 // What was sent behind a part that was not taken will not be taken either.
                 self.requests = None;
@@ -224,7 +238,7 @@ mod tests {
         let (requests, asked) = mpsc::unbounded();
         let wire = Wire::default();
         let sendings = wire.clone();
-        let answers = run(asked, move |request: AppendEntriesRequest<Types>| {
+        let answers = run(asked, Box::leak(Box::default()), move |request: AppendEntriesRequest<Types>| {
             let (answer, wait) = futures::channel::oneshot::channel();
             let committed = request.leader_commit.map_or(0, |position| position.index);
             sendings.lock().push((committed, request.entries.len(), answer));
@@ -280,6 +294,20 @@ mod tests {
         assert!(waited.is_err(), "a request was answered twice");
         let sent: Vec<(u64, usize)> = wire.lock().iter().map(|(committed, count, _)| (*committed, *count)).collect();
         assert_eq!(sent, [(2, 0)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_reversion_told_when_an_append_overtakes_another() {
+        let (requests, wire, mut answers) = start();
+        requests.unbounded_send(request(4, 1, 0)).unwrap();
+        requests.unbounded_send(request(5, 1, 0)).unwrap();
+        idle(&mut answers).await;
+        let (_, _, second) = wire.lock().remove(1);
+        second.send(AppendEntriesResponse::Conflict).unwrap();
+        success(&wire, 0);
+        assert_eq!(answers.next().await.unwrap().unwrap().unwrap(), Some(at(5)));
+        assert!(answers.next().await.unwrap().is_err(), "no-reversion-told");
+        assert!(answers.next().await.is_none());
     }
 
     #[tokio::test(start_paused = true)]

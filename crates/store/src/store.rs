@@ -22,7 +22,7 @@ use replica::{
     api::{BatchRequest, BatchResponse, KvError, StoreTarget},
 };
 use rpc::{Lane, RpcError, Service, Transport, services};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use storage::{
     Engine, EngineConfig, StorageError, WriteBatch,
@@ -212,6 +212,7 @@ impl Store {
         if options.bootstrap && replica::stored_ranges(&store.inner.engine)?.is_empty() {
             store.write_first_range()?;
         }
+        let mut fenced = FxHashSet::default();
         for descriptor in replica::stored_ranges(&store.inner.engine)? {
             let Some(own) = descriptor.replica_on_store(store.inner.store_id) else {
                 // It was removed from the range, and the crash came before its state was cleared.
@@ -219,13 +220,22 @@ impl Store {
                 continue;
             };
             let alone = descriptor.voters().count() == 1;
-            store.open_replica(descriptor.range_id, own.replica_id, alone).await?;
+            let opened = store.open_replica(descriptor.range_id, own.replica_id, alone).await;
+            match opened {
+                Ok(_) => {}
+                // The others have what is damaged here, and elect among themselves.
+                Err(error) if !alone => {
+                    store.note_fenced(descriptor.range_id, &error.to_string());
+                    fenced.insert(descriptor.range_id);
+                }
+                Err(error) => return Err(error),
+            }
         }
         // Replicas that wait for their first snapshot.
         let waiting: Vec<(RangeId, ReplicaId)> =
             store.inner.numbers.lock().iter().map(|(range, number)| (*range, *number)).collect();
         for (range_id, replica_id) in waiting {
-            if store.replica(range_id).is_none() {
+            if store.replica(range_id).is_none() && !fenced.contains(&range_id) {
                 store.open_replica(range_id, replica_id, false).await?;
             }
         }
@@ -369,6 +379,11 @@ impl Store {
     #[must_use]
     pub fn raft(&self) -> &RaftNode {
         &self.inner.raft
+    }
+
+    fn note_fenced(&self, range_id: RangeId, reason: &str) {
+        tracing::error!(range = %range_id, reason, "the range is fenced here: this store does not serve it");
+        self.inner.fenced.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Replicas that failed and were taken out of service since the start.
@@ -538,10 +553,10 @@ impl ReplicaHost for Host {
     }
 
     fn fenced(&self, range_id: RangeId, reason: &str) {
-        tracing::error!(range = %range_id, reason, "the range is fenced here: this store does not serve it");
         let Some(store) = self.store() else { return };
-        store.inner.fenced.fetch_add(1, Ordering::Relaxed);
-        store.inner.replicas.write().remove(&range_id);
+        if store.inner.replicas.write().remove(&range_id).is_some() {
+            store.note_fenced(range_id, reason);
+        }
         tokio::spawn(async move { store.inner.raft.close_group(range_id).await });
     }
 

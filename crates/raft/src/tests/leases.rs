@@ -5,7 +5,6 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use keys::{NodeId, ReplicaId, StoreId, Term};
 use openraft::raft::VoteRequest;
-use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::cluster::Cluster;
 use crate::{
@@ -124,41 +123,6 @@ async fn a_failed_transfer_leaves_a_leaseholder() {
     cluster.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_leaseholder_under_random_partitions_and_restarts() {
-    for seed in 10..14 {
-        let mut rng = SmallRng::seed_from_u64(seed);
-        let mut cluster = Cluster::new(seed, 3, 3).await;
-        cluster.leaseholder(Term::new(0)).await;
-        for _ in 0..10 {
-            match rng.random_range(0..4) {
-                0 => {
-                    let id = rng.random_range(1..=3);
-                    cluster.stop(id).await;
-                    cluster.observe_for(Duration::from_millis(rng.random_range(0..900))).await;
-                    cluster.start(id, false).await;
-                }
-                1 => cluster.network.heal_all(),
-                _ => {
-                    let (from, to) = (rng.random_range(1..=3), rng.random_range(1..=3));
-                    cluster.network.partition(NodeId::new(from), NodeId::new(to));
-                }
-            }
-            for (id, term) in cluster.observe() {
-                let group = cluster.group(id);
-                tokio::spawn(async move { group.propose(Bytes::from_static(b"r"), term).await });
-            }
-            cluster.observe_for(Duration::from_millis(rng.random_range(50..900))).await;
-        }
-        cluster.network.heal_all();
-        cluster.until("one serves again", |this| {
-            let holders = this.observe();
-            (holders.len() == 1).then_some(())
-        }).await;
-        cluster.finish().await;
-    }
-}
-
 /// A lease rests on its holder's own promise as on the others': its holder votes for nobody while it has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_leaseholder_refuses_to_vote_against_itself() {
@@ -243,4 +207,22 @@ async fn a_leader_cut_off_one_way_is_replaced() {
         cluster.group(next).propose(Bytes::from_static(b"after"), later).await.unwrap();
         cluster.finish().await;
     }
+}
+
+/// Two on each side hear one in the middle, the sides do not hear each other; then the leader goes, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_between_two_halves_leaves_a_leader() {
+    let mut cluster = Cluster::new(12, 5, 5).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let others: Vec<u64> = (1..=5).filter(|id| *id != leader).collect();
+    for near in [leader, others[0]] {
+        for far in &others[2..] {
+            cluster.cut(near, *far);
+        }
+    }
+    cluster.observe_for(cluster.support() * 2).await;
+    cluster.stop(leader).await;
+    let (next, later) = cluster.leaseholder(term).await;
+    cluster.group(next).propose(Bytes::from_static(b"across"), later).await.unwrap();
+    cluster.finish().await;
 }

@@ -2,4 +2,5 @@
 
 mod cluster;
 mod groups;
+mod histories;
 mod leases;
