@@ -163,6 +163,8 @@ async fn metrics(State(shared): State<Shared>) -> String {
     for (lane, metrics) in ["control", "raft", "client", "snapshot"].iter().zip(lanes) {
         let name = format!("rpc_{lane}_bytes_total");
         metric(&name, "counter", "Bytes sent to other nodes in this lane.", metrics.bytes.load(Relaxed));
+        let name = format!("rpc_{lane}_messages_total");
+        metric(&name, "counter", "Messages sent to other nodes in this lane.", metrics.messages.load(Relaxed));
     }
     out
 }

@@ -291,6 +291,11 @@ impl Cluster {
         self.sites[&id].running.as_ref().unwrap().group.clone().unwrap()
     }
 
+    /// How often a store has synced its log.
+    pub fn syncs(&self, id: u64) -> u64 {
+        self.sites[&id].running.as_ref().unwrap().log.metrics().syncs.load(Ordering::Relaxed)
+    }
+
     pub fn machine(&self, id: u64) -> Arc<Machine> {
         self.sites[&id].machine.clone()
     }

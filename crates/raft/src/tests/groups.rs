@@ -31,6 +31,34 @@ async fn one_store_applies_in_order_and_resumes() {
     cluster.finish().await;
 }
 
+/// Liveness syncs about once in three seconds, and may do so meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_costs_one_sync_on_each_store_and_many_at_once_share_them() {
+    for stores in [1, 3] {
+        let mut cluster = Cluster::new(25, stores, stores).await;
+        let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+        let group = cluster.group(leader);
+        group.propose(command(0), term).await.unwrap();
+        let others = 4;
+        let before: Vec<u64> = (1..=stores).map(|id| cluster.syncs(id)).collect();
+        for number in 0..40 {
+            group.propose(command(number), term).await.unwrap();
+        }
+        for id in 1..=stores {
+            let syncs = cluster.syncs(id) - before[id as usize - 1];
+            assert!(syncs <= 40 + others, "{syncs} syncs for 40 commands on store {id} of {stores}");
+        }
+        let before: Vec<u64> = (1..=stores).map(|id| cluster.syncs(id)).collect();
+        futures::future::join_all((0..400).map(|number| group.propose(command(number), term))).await;
+        for id in 1..=stores {
+            let syncs = cluster.syncs(id) - before[id as usize - 1];
+            assert!(syncs <= 100, "{syncs} syncs for 400 commands at once on store {id} of {stores}");
+        }
+        drop(group);
+        cluster.finish().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_stores_agree() {
     let mut cluster = Cluster::new(22, 3, 3).await;
