@@ -20,7 +20,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -102,6 +102,10 @@ pub(crate) struct GroupInner {
     /// Votes and promises are judged one at a time.
     pub gate: tokio::sync::Mutex<()>,
     pub fortified: Mutex<Option<Fortified>>,
+    /// Changes of members follow one another.
+    pub changing: tokio::sync::Mutex<()>,
+    /// Elections begun in a row without anybody leading.
+    pub lost_elections: AtomicU32,
     /// Since when no promise binds this follower to a leader that its store still hears from.
     pub free_since: Mutex<Option<tokio::time::Instant>>,
     pub leadership: Mutex<Leadership>,
@@ -153,6 +157,8 @@ impl GroupInner {
             may_vote: parts.may_vote,
             gate: tokio::sync::Mutex::default(),
             fortified: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            lost_elections: AtomicU32::new(0),
             free_since: Mutex::default(),
             leadership: Mutex::default(),
             released: AtomicU64::new(0),
@@ -195,7 +201,9 @@ impl GroupInner {
             if changed || before != leader {
                 self.machine.on_leader_change((leader != 0).then(|| ReplicaId::new(leader)), Term::new(term), leads);
             }
-            if leader == 0 && before != 0 {
+            if leader != 0 {
+                self.lost_elections.store(0, Ordering::Relaxed);
+            } else if before != 0 {
                 // Nobody leads any more: whoever holds elections should not find out by chance.
                 self.liveness.notify();
             }

@@ -1,4 +1,7 @@
 //! Changes of a group's members, one at a time and each through the log.
+//!
+//! A change of voters goes through a joint membership. Whoever led it may be gone between the two steps, and nobody
+//! would ever ask for the second: a leader that finds a joint membership, and no change of its own under way, does.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -18,8 +21,21 @@ enum Change {
 }
 
 impl Group {
+    /// Takes the second step of a change that was left half way.
+    pub(crate) async fn finish_joint(&self) {
+        let Ok(_one_at_a_time) = self.inner.changing.try_lock() else { return };
+        let config = self.inner.joint_config();
+        let [_, voters] = &config[..] else { return };
+        tracing::info!(range = %self.inner.range_id, ?voters, "finishing a change of voters");
+        let voters: BTreeSet<u64> = voters.iter().copied().collect();
+        if let Err(error) = self.inner.raft.change_membership(voters, false).await {
+            tracing::debug!(range = %self.inner.range_id, %error, "a change of voters is still half way");
+        }
+    }
+
     /// Changes members, with patience for a leader that is just coming into its own.
     async fn change(&self, change: Change) -> Result<(), ChangeError> {
+        let _one_at_a_time = self.inner.changing.lock().await;
         let raft = &self.inner.raft;
         for _ in 0..500 {
             let outcome = match &change {

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -286,6 +286,7 @@ impl NodeInner {
                 // A new epoch of ours, or a voter that did not answer before.
                 tokio::spawn(async move {
                     group.inner.fortify().await;
+                    group.finish_joint().await;
                     if changed {
                         group.inner.reset_backoff().await;
                     }
@@ -339,7 +340,9 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
                 if let Some(inner) = weak.upgrade()
                     && let Some(wait) = group.inner.wants_election()
                 {
-                    inner.elect_after(range_id, wait.max(ELECTION_RETRY));
+                    // A replica that was removed while it was away asks for ever: the longer, the more rarely.
+                    let lost = group.inner.lost_elections.fetch_add(1, Ordering::Relaxed);
+                    inner.elect_after(range_id, wait.max(ELECTION_RETRY * (1 << lost.saturating_sub(3).min(4))));
                 }
             });
         }

@@ -291,6 +291,10 @@ impl Cluster {
         self.sites[&id].running.as_ref().unwrap().group.clone().unwrap()
     }
 
+    pub fn transport(&self, id: u64) -> Arc<MemoryTransport> {
+        self.sites[&id].running.as_ref().unwrap().transport.clone()
+    }
+
     /// How often a store has synced its log.
     pub fn syncs(&self, id: u64) -> u64 {
         self.sites[&id].running.as_ref().unwrap().log.metrics().syncs.load(Ordering::Relaxed)

@@ -4,9 +4,14 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use keys::{NodeId, ReplicaId, StoreId, Term};
+use rpc::{Lane, Transport, services};
 
-use super::cluster::Cluster;
-use crate::ProposeError;
+use super::cluster::{Cluster, RANGE};
+use crate::{
+    ProposeError,
+    codec::{Address, Kind, message},
+    elections::PreVote,
+};
 
 fn command(number: u64) -> Bytes {
     Bytes::from(format!("command {number}"))
@@ -96,6 +101,54 @@ async fn a_proposal_of_a_deposed_leader_is_ambiguous() {
     assert!(matches!(outcome, Err(ProposeError::Ambiguous { .. })), "{outcome:?}");
     for id in 1..=3 {
         assert!(!cluster.machine(id).has("lost"));
+    }
+    cluster.finish().await;
+}
+
+/// Whoever asked for new voters is gone when the joint membership is in the log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_voters_left_half_way_is_finished() {
+    let mut cluster = Cluster::new(26, 4, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader);
+    group.propose(command(0), term).await.unwrap();
+    group.add_learner(ReplicaId::new(4), NodeId::new(4), StoreId::new(4)).await.unwrap();
+    let leaving = (1..=3).find(|id| *id != leader).unwrap();
+    let voters: Vec<ReplicaId> = (1..=4).filter(|id| *id != leaving).map(ReplicaId::new).collect();
+    // It cannot be agreed on, so it is seen half way.
+    for id in (1..=4).filter(|id| *id != leader) {
+        cluster.cut(leader, id);
+    }
+    let asked = tokio::spawn({
+        let (group, voters) = (group.clone(), voters.clone());
+        async move { group.change_voters(voters).await }
+    });
+    cluster.until("the joint membership", |_| (group.inner.joint_config().len() == 2).then_some(())).await;
+    asked.abort();
+    cluster.network.heal_all();
+    cluster.until("one membership", |this| {
+        let (id, _) = this.observe().first().copied()?;
+        (this.group(id).inner.joint_config().len() == 1).then_some(())
+    }).await;
+    drop(group);
+    cluster.finish().await;
+}
+
+/// A replica's number is never used again: what is meant for the one before must not reach the one that is here.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_to_another_replica_of_the_range_is_refused() {
+    let mut cluster = Cluster::new(27, 3, 3).await;
+    let (leader, _) = cluster.leaseholder(Term::new(0)).await;
+    let follower = leader % 3 + 1;
+    let request = PreVote { last: cluster.group(leader).inner.log.last() };
+    for (to, heard) in [(follower, true), (9, false)] {
+        let address = Address { range: RANGE, to: ReplicaId::new(to), from: ReplicaId::new(leader) };
+        let payload = message(Kind::PreVote, address, &request);
+        let transport = cluster.transport(leader);
+        let answer = transport
+            .call(NodeId::new(follower), Lane::Control, services::RAFT, payload, cluster.support())
+            .await;
+        assert_eq!(answer.is_ok(), heard, "{answer:?}");
     }
     cluster.finish().await;
 }
