@@ -940,9 +940,12 @@ impl Session {
                 self.analyze(tables.as_deref()).await?;
                 done(plan.tag)
             }
-            Utility::Vacuum { .. } | Utility::LockTable { .. } | Utility::Accepted => {
+            // Serializable transactions need no lock on the table; who asks for one outside of a block is told so.
+            Utility::LockTable { .. } => {
+                self.in_block("LOCK TABLE")?;
                 done(plan.tag)
             }
+            Utility::Vacuum { .. } | Utility::Accepted => done(plan.tag),
             Utility::DeclareCursor { name, plan, hold, scroll } => {
                 self.declare_cursor(name, plan, params, CursorOptions { hold: *hold, scroll: *scroll }).await
             }

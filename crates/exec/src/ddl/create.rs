@@ -259,6 +259,23 @@ pub(super) async fn schema(name: &str, if_not_exists: bool, ctx: &mut DdlContext
     Ok(())
 }
 
+/// A view that is replaced keeps its columns; new ones come after them.
+fn check_replacement(old: &[(String, SqlType)], new: &[(String, SqlType)]) -> SqlResult<()> {
+    let refuse = |message: String| Err(SqlError::new(SqlState::InvalidTableDefinition, message));
+    if new.len() < old.len() {
+        return refuse("cannot drop columns from view".into());
+    }
+    for ((old_name, old_type), (new_name, new_type)) in old.iter().zip(new) {
+        if old_name != new_name {
+            return refuse(format!("cannot change name of view column \"{old_name}\" to \"{new_name}\""));
+        }
+        if old_type != new_type {
+            return refuse(format!("cannot change data type of view column \"{old_name}\" from {old_type} to {new_type}"));
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn view(
     schema: u32,
     name: &str,
@@ -271,7 +288,10 @@ pub(super) async fn view(
     let existing = ctx.change.snapshot().name_owner(schema, name);
     let id = match (existing, ctx.change.snapshot().relation(schema, name)) {
         (None, _) => ctx.new_ids(1).await?,
-        (Some(_), Some(Relation::View(view))) if or_replace => view.id,
+        (Some(_), Some(Relation::View(view))) if or_replace => {
+            check_replacement(&view.columns, columns)?;
+            view.id
+        }
         (Some(owner), _) => {
             let what = if is_index(owner) { "index" } else { "relation" };
             return Err(SqlError::new(SqlState::DuplicateTable, format!("{what} \"{name}\" already exists")));

@@ -87,6 +87,14 @@ impl Binder<'_> {
             let operand = self.expr(operand, scope)?;
             return Ok(Expr::Not(Box::new(self.condition(operand, "NOT")?)));
         }
+        // A sign binds more tightly than any other operator; the parser behind puts powers first.
+        if let (UnaryOperator::Minus | UnaryOperator::Plus, ast::Expr::BinaryOp { left, op: power, right }) = (op, operand)
+            && matches!(power, BinaryOperator::PGExp | BinaryOperator::BitwiseXor)
+        {
+            let base = self.unary(op, left, scope)?;
+            let exponent = self.expr(right, scope)?;
+            return self.binary("^", base, exponent);
+        }
         if op == UnaryOperator::Minus {
             // The smallest integers have no positive counterpart: read the sign with the digits.
             if let ast::Expr::Value(value) = operand {

@@ -62,7 +62,12 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         Keyword::DROP => tokens.retain(|token| keyword(token) != Keyword::CONCURRENTLY),
         _ => {}
     }
-    drop_only(tokens);
+    if tokens.iter().any(|token| keyword(token) == Keyword::ONLY) {
+        drop_only(tokens);
+    }
+    if tokens.iter().any(|token| is_word(token, "isnull") || is_word(token, "notnull")) {
+        spell_null_tests(tokens);
+    }
     Ok(extras)
 }
 
@@ -86,6 +91,28 @@ fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
         .collect();
     for at in places.into_iter().rev() {
         tokens.remove(at);
+    }
+}
+
+/// ISNULL and NOTNULL behind an operand are IS NULL and IS NOT NULL.
+fn spell_null_tests(tokens: &mut Vec<TokenWithSpan>) {
+    let places: Vec<(usize, bool)> = significant(tokens)
+        .windows(2)
+        .filter_map(|pair| {
+            let test = &tokens[pair[1]];
+            let is_not = is_word(test, "notnull");
+            let is_operand = match &tokens[pair[0]].token {
+                Token::Word(word) => word.quote_style.is_some() || word.keyword == Keyword::NoKeyword || word.keyword == Keyword::NULL,
+                Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket | Token::Placeholder(_) => true,
+                _ => false,
+            };
+            (is_operand && (is_not || is_word(test, "isnull"))).then_some((pair[1], is_not))
+        })
+        .collect();
+    for (at, is_not) in places.into_iter().rev() {
+        let span = tokens[at].span;
+        let words: &[&str] = if is_not { &["IS", "NOT", "NULL"] } else { &["IS", "NULL"] };
+        tokens.splice(at..=at, words.iter().map(|word| TokenWithSpan::new(Token::make_keyword(word), span)));
     }
 }
 
