@@ -8,30 +8,45 @@
 //!
 //! **Invariant (reads-back):** what is printed, read again over the same table, prints as itself.
 //!
-//! Deliberately left out: subqueries and aggregates, which stored expressions do not have.
+//! Deliberately left out: subqueries and windows.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use builtins::{Builtin, EvalContext, NoHost};
-use catalog::{CatalogView, Table, definition::Style};
+use catalog::{CatalogView, Printers, Table, definition::Style};
 use rustc_hash::FxHashMap;
 use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
 
 use crate::PlanContext;
-use crate::bind::bind_as_written;
-use crate::expr::{Expr, SequenceOp, TruthTest};
+use crate::bind::{AGGREGATE_BASE, bind_as_written};
+use crate::expr::{AggregateCall, Expr, SequenceOp, TruthTest};
+use crate::print_query::print_view;
+
+/// What the catalog shows stored text with.
+pub static PRINTERS: Printers = Printers { expr: print_stored, view: print_view };
 
 /// A stored expression over a table's columns, as PostgreSQL would show it; `ty`: what an undetermined literal is.
 /// `None`: it does not bind, or has parts that are not printed.
-#[must_use]
-pub fn print_stored(
+fn print_stored(
     view: &CatalogView,
     table: &Table,
     text: &str,
     ty: Option<SqlType>,
     style: Style,
 ) -> Option<String> {
+    with_context(view, |context| {
+        let expr = bind_as_written(text, table, ty, context).ok()?;
+        let names = |position: usize| table.columns.get(position).map(|column| quote_identifier(&column.name));
+        let printer = Printer { names: &names, aggregates: &[], style, indent: 0, formatting: context.formatting };
+        let mut out = String::new();
+        printer.expr(&mut out, &expr, Casts::Written)?;
+        Some(out)
+    })
+}
+
+/// Runs `body` with what binding needs, as a session with default settings has it.
+pub(crate) fn with_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -> T {
     let formatting =
         Formatting { oid_names: Some(std::sync::Arc::new(view.clone())), ..Formatting::default() };
     let eval = EvalContext {
@@ -41,7 +56,7 @@ pub fn print_stored(
         host: &NoHost,
         catalog: view,
     };
-    let context = PlanContext {
+    body(&PlanContext {
         catalog: &view.catalog,
         database: view.database,
         search_path: &view.search_path,
@@ -49,12 +64,7 @@ pub fn print_stored(
         param_types: &[],
         eval: &eval,
         formatting: &formatting,
-    };
-    let expr = bind_as_written(text, table, ty, &context).ok()?;
-    let printer = Printer { table, style, formatting: &formatting };
-    let mut out = String::new();
-    printer.expr(&mut out, &expr, Casts::Written)?;
-    Some(out)
+    })
 }
 
 /// Symbols of operators by the functions behind them.
@@ -67,9 +77,13 @@ fn symbol_of(builtin: &'static Builtin) -> Option<&'static str> {
     SYMBOLS.get(&(std::ptr::from_ref(builtin) as usize)).copied()
 }
 
+pub(crate) fn is_operator(builtin: &'static Builtin) -> bool {
+    symbol_of(builtin).is_some()
+}
+
 /// Which casts are shown: an operand's all, elsewhere only those somebody wrote.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Casts {
+pub(crate) enum Casts {
     All,
     Written,
 }
@@ -113,19 +127,24 @@ fn keyword_of(name: &str) -> Option<&'static str> {
     })
 }
 
-struct Printer<'a> {
-    table: &'a Table,
-    style: Style,
-    formatting: &'a Formatting,
+pub(crate) struct Printer<'a> {
+    /// The columns' names, quoted, by position.
+    pub names: &'a dyn Fn(usize) -> Option<String>,
+    pub aggregates: &'a [AggregateCall],
+    pub style: Style,
+    /// Spaces before the lines of what has lines of its own.
+    pub indent: usize,
+    pub formatting: &'a Formatting,
 }
 
 impl Printer<'_> {
     /// `None` from here on: there is something that is not printed.
-    fn expr(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
+    pub(crate) fn expr(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
         match expr {
-            Expr::Column(position, _) => {
-                out.push_str(&quote_identifier(&self.table.columns.get(*position)?.name));
+            Expr::Column(position, _) if *position >= AGGREGATE_BASE => {
+                self.aggregate(out, self.aggregates.get(position - AGGREGATE_BASE)?)?;
             }
+            Expr::Column(position, _) => out.push_str(&(self.names)(*position)?),
             Expr::Const(value, ty) => self.constant(out, value, ty),
             Expr::Call { builtin, args, .. } => match symbol_of(builtin) {
                 Some(symbol) => self.enclosed(out, |out| self.operator(out, symbol, args))?,
@@ -155,7 +174,8 @@ impl Printer<'_> {
             Expr::Least(list, _) => self.call(out, "LEAST", list)?,
             Expr::NullIf { value, equal, .. } => {
                 let Expr::Call { args, .. } = &**equal else { return None };
-                self.call(out, "NULLIF", &[(**value).clone(), args.get(1)?.clone()])?;
+                let sides = [without_family_cast(value), without_family_cast(args.get(1)?)];
+                self.call(out, "NULLIF", &sides.map(Clone::clone))?;
             }
             Expr::Cast { expr, context: CastContext::Implicit, .. } if casts == Casts::Written => {
                 self.expr(out, expr, casts)?;
@@ -240,18 +260,31 @@ impl Printer<'_> {
                 self.operand(out, right, Casts::All, Place::Right(symbol))
             }
             [left, right] => {
-                self.operand(out, left, Casts::All, Place::Left(symbol))?;
+                self.side(out, left, symbol, Place::Left(symbol))?;
                 let _ = write!(out, " {symbol} ");
-                self.operand(out, right, Casts::All, Place::Right(symbol))
+                self.side(out, right, symbol, Place::Right(symbol))
             }
             _ => None,
         }
     }
 
+    /// An operand of a binary operator. PostgreSQL has operators between types of a family where here one side is
+    /// cast, and none between text and a varying string where here neither is.
+    fn side(&self, out: &mut String, expr: &Expr, symbol: &str, place: Place<'_>) -> Option<()> {
+        if symbol == "||" && matches!(expr.ty(), SqlType::Varchar(_)) {
+            return self.cast(out, expr, &SqlType::Text);
+        }
+        self.operand(out, without_family_cast(expr), Casts::All, place)
+    }
+
     fn function(&self, out: &mut String, name: &str, args: &[Expr]) -> Option<()> {
         match (name, args) {
             (name, []) if keyword_of(name).is_some() => out.push_str(keyword_of(name)?),
-            ("timezone", [zone, moment]) => self.enclosed(out, |out| self.pair(out, moment, " AT TIME ZONE ", zone))?,
+            ("timezone", [zone, moment]) => {
+                out.push('(');
+                self.pair(out, moment, " AT TIME ZONE ", zone)?;
+                out.push(')');
+            }
             ("extract", [Expr::Const(Datum::Text(field), _), of]) => {
                 let _ = write!(out, "EXTRACT({field} FROM ");
                 self.expr(out, of, Casts::All)?;
@@ -267,6 +300,25 @@ impl Printer<'_> {
         out.push('(');
         self.list(out, args)?;
         out.push(')');
+        Some(())
+    }
+
+    fn aggregate(&self, out: &mut String, call: &AggregateCall) -> Option<()> {
+        if !call.order_by.is_empty() {
+            return None;
+        }
+        out.push_str(&quote_identifier(call.aggregate.signature.name));
+        out.push_str(if call.distinct { "(DISTINCT " } else { "(" });
+        if call.args.is_empty() {
+            out.push('*');
+        }
+        self.list(out, &call.args)?;
+        out.push(')');
+        if let Some(filter) = &call.filter {
+            out.push_str(" FILTER (WHERE ");
+            self.expr(out, filter, Casts::Written)?;
+            out.push(')');
+        }
         Some(())
     }
 
@@ -291,9 +343,9 @@ impl Printer<'_> {
     }
 
     fn pair(&self, out: &mut String, left: &Expr, between: &str, right: &Expr) -> Option<()> {
-        self.operand(out, left, Casts::All, Place::Close)?;
+        self.operand(out, without_family_cast(left), Casts::All, Place::Close)?;
         out.push_str(between);
-        self.operand(out, right, Casts::All, Place::Close)
+        self.operand(out, without_family_cast(right), Casts::All, Place::Close)
     }
 
     fn test(&self, out: &mut String, tested: &Expr, test: &str) -> Option<()> {
@@ -318,22 +370,29 @@ impl Printer<'_> {
     }
 
     fn case(&self, out: &mut String, branches: &[(Expr, Expr)], otherwise: Option<&Expr>) -> Option<()> {
-        let pretty = self.style == Style::Pretty;
-        let (begin, line, end) = if pretty { ("\nCASE", "\n    ", "\n") } else { ("CASE", " ", " ") };
-        out.push_str(begin);
+        self.line(out, "CASE");
         for (condition, value) in branches {
-            let _ = write!(out, "{line}WHEN ");
+            self.line(out, "    WHEN ");
             self.expr(out, condition, Casts::Written)?;
             out.push_str(" THEN ");
             self.expr(out, value, Casts::All)?;
         }
-        let _ = write!(out, "{line}ELSE ");
+        self.line(out, "    ELSE ");
         match otherwise {
             Some(value) => self.expr(out, value, Casts::All)?,
             None => self.constant(out, &Datum::Null, &branches.first()?.1.ty()),
         }
-        let _ = write!(out, "{end}END");
+        self.line(out, "END");
         Some(())
+    }
+
+    /// Begins a line, unless one has just begun.
+    fn line(&self, out: &mut String, text: &str) {
+        out.truncate(out.trim_end_matches(' ').len());
+        if !out.ends_with('\n') {
+            out.push('\n');
+        }
+        let _ = write!(out, "{:indent$}{text}", "", indent = self.indent);
     }
 
     /// `IN` is `= ANY` over an array. Strings of varying length are compared as texts, their array all at once.
@@ -397,12 +456,21 @@ impl Printer<'_> {
             SqlType::Char(None) => "bpchar".to_owned(),
             ty => ty.name(),
         };
-        if quoted.contains('\\') {
-            let _ = write!(out, "E'{}'::{name}", quoted.replace('\\', "\\\\"));
-        } else {
-            let _ = write!(out, "'{quoted}'::{name}");
-        }
+        let _ = write!(out, "'{quoted}'::{name}");
     }
+}
+
+/// What is cast to another type of its family for an operator that PostgreSQL has between the two.
+fn without_family_cast(expr: &Expr) -> &Expr {
+    let Expr::Cast { expr: inner, to, context: CastContext::Implicit } = expr else { return expr };
+    let from = inner.ty();
+    let family = |ty: &SqlType| match ty {
+        SqlType::Int2 | SqlType::Int4 | SqlType::Int8 => 1,
+        SqlType::Float4 | SqlType::Float8 => 2,
+        SqlType::Date | SqlType::Timestamp(_) | SqlType::TimestampTz(_) => 3,
+        _ => 0,
+    };
+    if family(&from) != 0 && family(&from) == family(to) { inner } else { expr }
 }
 
 fn truth(test: &TruthTest) -> &'static str {
@@ -422,7 +490,7 @@ fn stands_alone(expr: &Expr, casts: Casts, place: Place<'_>) -> bool {
         // As simple as what is cast.
         Expr::Cast { expr, .. } => stands_alone(expr, Casts::Written, Place::Close),
         Expr::Call { builtin, args, .. } => match symbol_of(builtin) {
-            None => builtin.name() != "timezone",
+            None => true,
             Some(symbol) => match place {
                 Place::And | Place::Or | Place::Not => true,
                 Place::Left(outer) | Place::Right(outer) if args.len() == 2 => {
