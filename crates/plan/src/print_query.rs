@@ -12,13 +12,14 @@ use types::quote_identifier;
 
 use crate::bind::{AGGREGATE_BASE, ShownQuery, ShownTable, bind_query_as_written};
 use crate::expr::{Expr, SortKey};
+use crate::parse::Body;
 use crate::print::{Casts, Printer, with_context};
 
 /// A view's query without a semicolon.
 #[must_use]
 pub(crate) fn print_view(view: &CatalogView, definition: &View, style: Style) -> Option<String> {
     let statement = crate::parse::parse(&definition.query).ok()?.into_iter().next()?;
-    let ast::Statement::Query(query) = &statement.ast else { return None };
+    let Body::Standard(ast::Statement::Query(query)) = &statement.body else { return None };
     with_context(view, |context| {
         let shown = bind_query_as_written(query, context).ok()??;
         let names = |position: usize| {

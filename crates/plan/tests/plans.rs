@@ -63,6 +63,7 @@ fn table(
         indexes: (1..).zip(indexes).map(index).collect(),
         checks: Vec::new(),
         foreign_keys: Vec::new(),
+        referenced_by: Vec::new(),
         storage: id,
         comment: None,
     }));
