@@ -97,6 +97,8 @@ mod tests {
         assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\0\0\0\0batch");
         let encoded = Command::encode(Term::new(5), Some(&Effect::Descriptor(descriptor())), b"");
         assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x09\0\0\0\x01\x07\x01a\x01m\0\x04\x03");
+        let encoded = Command::encode(Term::new(5), Some(&Effect::Gc { threshold: Timestamp::new(9, 1) }), b"");
+        assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x03\0\0\0\x02\x09\x01");
     }
 
     #[test]
