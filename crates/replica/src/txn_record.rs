@@ -13,8 +13,11 @@ use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
-/// How long a transaction lives without a heartbeat.
-pub const TXN_EXPIRY: Duration = Duration::from_secs(5);
+/// How long a transaction lives without a heartbeat, of which there is one a second.
+///
+/// When a node dies, the rows that its clients had locked stay locked for so long: shorter ends transactions of a node
+/// that is only slow, longer holds everybody else up.
+pub const TXN_EXPIRY: Duration = Duration::from_secs(3);
 
 /// How long a reported wait counts without being reported again; waiters report every tenth of a second.
 pub(crate) const WAIT_MEMORY: Duration = Duration::from_millis(300);
