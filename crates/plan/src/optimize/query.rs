@@ -17,6 +17,11 @@ use crate::{
 /// Rows asked for by a LIMIT whose value is not known yet.
 const UNKNOWN_LIMIT: f64 = 100.0;
 
+/// FALSE and NULL, which are the same to a filter.
+fn is_never_true(filter: &Expr) -> bool {
+    matches!(filter, Expr::Const(value, _) if value.as_bool() != Some(true))
+}
+
 /// Plans a relation under filters over its columns.
 pub(super) fn plan_rel(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanContext<'_>) -> SqlResult<Part> {
     let columns = rel.columns;
@@ -39,6 +44,10 @@ pub(super) fn plan_rel(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context
             conjuncts(predicate, &mut own);
             let (input, own) = decorrelate::unnest(*input, own);
             filters.extend(own);
+            // What can never be true lets nothing through, whatever the others would say, or fail with.
+            if let Some(never) = filters.iter().position(is_never_true) {
+                filters = vec![filters.swap_remove(never)];
+            }
             plan_rel(input, filters, want, context)
         }
         RelNode::Table { table, lock } => access::plan_table(&table, lock, columns, filters, want, context),
