@@ -55,6 +55,14 @@ pub enum ColumnDefault {
     Stored(String),
 }
 
+impl ColumnDefault {
+    /// `DEFAULT NULL` is as good as none.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        matches!(self, Self::Expr(text) if text.eq_ignore_ascii_case("null"))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     pub id: ColumnId,

@@ -180,7 +180,7 @@ impl CatalogView {
     /// What `pg_attrdef` keeps of a column: its default, or what it is generated from.
     #[must_use]
     pub fn column_default(&self, table: &Table, column: &Column) -> Option<String> {
-        let (text, ty) = match column.default.as_ref()? {
+        let (text, ty) = match column.default.as_ref().filter(|default| !default.is_null())? {
             ColumnDefault::Identity { .. } => return None,
             ColumnDefault::Stored(text) | ColumnDefault::Expr(text) => (text, column.ty),
         };

@@ -155,7 +155,8 @@ impl Printer<'_> {
             Expr::Least(list, _) => self.call(out, "LEAST", list)?,
             Expr::NullIf { value, equal, .. } => {
                 let Expr::Call { args, .. } = &**equal else { return None };
-                self.call(out, "NULLIF", &[(**value).clone(), args.get(1)?.clone()])?;
+                let sides = [without_family_cast(value), without_family_cast(args.get(1)?)];
+                self.call(out, "NULLIF", &sides.map(Clone::clone))?;
             }
             Expr::Cast { expr, context: CastContext::Implicit, .. } if casts == Casts::Written => {
                 self.expr(out, expr, casts)?;
@@ -240,18 +241,31 @@ impl Printer<'_> {
                 self.operand(out, right, Casts::All, Place::Right(symbol))
             }
             [left, right] => {
-                self.operand(out, left, Casts::All, Place::Left(symbol))?;
+                self.side(out, left, symbol, Place::Left(symbol))?;
                 let _ = write!(out, " {symbol} ");
-                self.operand(out, right, Casts::All, Place::Right(symbol))
+                self.side(out, right, symbol, Place::Right(symbol))
             }
             _ => None,
         }
     }
 
+    /// An operand of a binary operator. PostgreSQL has operators between types of a family where here one side is
+    /// cast, and none between text and a varying string where here neither is.
+    fn side(&self, out: &mut String, expr: &Expr, symbol: &str, place: Place<'_>) -> Option<()> {
+        if symbol == "||" && matches!(expr.ty(), SqlType::Varchar(_)) {
+            return self.cast(out, expr, &SqlType::Text);
+        }
+        self.operand(out, without_family_cast(expr), Casts::All, place)
+    }
+
     fn function(&self, out: &mut String, name: &str, args: &[Expr]) -> Option<()> {
         match (name, args) {
             (name, []) if keyword_of(name).is_some() => out.push_str(keyword_of(name)?),
-            ("timezone", [zone, moment]) => self.enclosed(out, |out| self.pair(out, moment, " AT TIME ZONE ", zone))?,
+            ("timezone", [zone, moment]) => {
+                out.push('(');
+                self.pair(out, moment, " AT TIME ZONE ", zone)?;
+                out.push(')');
+            }
             ("extract", [Expr::Const(Datum::Text(field), _), of]) => {
                 let _ = write!(out, "EXTRACT({field} FROM ");
                 self.expr(out, of, Casts::All)?;
@@ -291,9 +305,9 @@ impl Printer<'_> {
     }
 
     fn pair(&self, out: &mut String, left: &Expr, between: &str, right: &Expr) -> Option<()> {
-        self.operand(out, left, Casts::All, Place::Close)?;
+        self.operand(out, without_family_cast(left), Casts::All, Place::Close)?;
         out.push_str(between);
-        self.operand(out, right, Casts::All, Place::Close)
+        self.operand(out, without_family_cast(right), Casts::All, Place::Close)
     }
 
     fn test(&self, out: &mut String, tested: &Expr, test: &str) -> Option<()> {
@@ -318,21 +332,19 @@ impl Printer<'_> {
     }
 
     fn case(&self, out: &mut String, branches: &[(Expr, Expr)], otherwise: Option<&Expr>) -> Option<()> {
-        let pretty = self.style == Style::Pretty;
-        let (begin, line, end) = if pretty { ("\nCASE", "\n    ", "\n") } else { ("CASE", " ", " ") };
-        out.push_str(begin);
+        out.push_str("\nCASE");
         for (condition, value) in branches {
-            let _ = write!(out, "{line}WHEN ");
+            out.push_str("\n    WHEN ");
             self.expr(out, condition, Casts::Written)?;
             out.push_str(" THEN ");
             self.expr(out, value, Casts::All)?;
         }
-        let _ = write!(out, "{line}ELSE ");
+        out.push_str("\n    ELSE ");
         match otherwise {
             Some(value) => self.expr(out, value, Casts::All)?,
             None => self.constant(out, &Datum::Null, &branches.first()?.1.ty()),
         }
-        let _ = write!(out, "{end}END");
+        out.push_str("\nEND");
         Some(())
     }
 
@@ -397,12 +409,21 @@ impl Printer<'_> {
             SqlType::Char(None) => "bpchar".to_owned(),
             ty => ty.name(),
         };
-        if quoted.contains('\\') {
-            let _ = write!(out, "E'{}'::{name}", quoted.replace('\\', "\\\\"));
-        } else {
-            let _ = write!(out, "'{quoted}'::{name}");
-        }
+        let _ = write!(out, "'{quoted}'::{name}");
     }
+}
+
+/// What is cast to another type of its family for an operator that PostgreSQL has between the two.
+fn without_family_cast(expr: &Expr) -> &Expr {
+    let Expr::Cast { expr: inner, to, context: CastContext::Implicit } = expr else { return expr };
+    let from = inner.ty();
+    let family = |ty: &SqlType| match ty {
+        SqlType::Int2 | SqlType::Int4 | SqlType::Int8 => 1,
+        SqlType::Float4 | SqlType::Float8 => 2,
+        SqlType::Date | SqlType::Timestamp(_) | SqlType::TimestampTz(_) => 3,
+        _ => 0,
+    };
+    if family(&from) != 0 && family(&from) == family(to) { inner } else { expr }
 }
 
 fn truth(test: &TruthTest) -> &'static str {
@@ -422,7 +443,7 @@ fn stands_alone(expr: &Expr, casts: Casts, place: Place<'_>) -> bool {
         // As simple as what is cast.
         Expr::Cast { expr, .. } => stands_alone(expr, Casts::Written, Place::Close),
         Expr::Call { builtin, args, .. } => match symbol_of(builtin) {
-            None => builtin.name() != "timezone",
+            None => true,
             Some(symbol) => match place {
                 Place::And | Place::Or | Place::Not => true,
                 Place::Left(outer) | Place::Right(outer) if args.len() == 2 => {

@@ -253,7 +253,7 @@ fn pg_attribute(view: &CatalogView, rows: &mut Rows) {
 fn table_attribute<'a>(table: &Table, column: &'a Column) -> Attribute<'a> {
     let (has_default, identity, generated) = match &column.default {
         None => (false, "", ""),
-        Some(ColumnDefault::Expr(_)) => (true, "", ""),
+        Some(default @ ColumnDefault::Expr(_)) => (!default.is_null(), "", ""),
         Some(ColumnDefault::Stored(_)) => (true, "", "s"),
         Some(ColumnDefault::Identity { always: true, .. }) => (false, "a", ""),
         Some(ColumnDefault::Identity { always: false, .. }) => (false, "d", ""),

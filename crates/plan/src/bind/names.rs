@@ -26,7 +26,7 @@ fn figure(expr: &ast::Expr) -> (u8, String) {
         }
         Ast::Cast { expr, data_type, .. } => {
             let inner = figure(expr);
-            if inner.0 > 0 { inner } else { (1, type_name(data_type)) }
+            if inner.0 > 1 { inner } else { (1, type_name(data_type)) }
         }
         Ast::TypedString(typed) => (1, type_name(&typed.data_type)),
         Ast::Interval(_) => (1, "interval".to_owned()),

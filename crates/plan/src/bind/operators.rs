@@ -237,7 +237,10 @@ impl Binder<'_> {
 
     /// `IN (list)`: one hashable list when all is of one type, a chain of comparisons otherwise.
     pub(super) fn in_list(&mut self, expr: Expr, list: Vec<Expr>, negated: bool) -> SqlResult<Expr> {
-        let scalar = !matches!(expr, Expr::Row(_)) && list.iter().all(|item| !matches!(item, Expr::Row(_)));
+        // PostgreSQL makes an array of constants alone, and none of a single one.
+        let shown_apart =
+            self.keeps_form && (list.len() == 1 || list.iter().any(|item| !item.columns_used().is_empty()));
+        let scalar = !shown_apart && !matches!(expr, Expr::Row(_)) && list.iter().all(|item| !matches!(item, Expr::Row(_)));
         if scalar {
             let all: Vec<Expr> = std::iter::once(expr.clone()).chain(list.iter().cloned()).collect();
             if let Ok(ty) = self.common_type(&all, "IN") {
