@@ -13,7 +13,7 @@ use tempfile::TempDir;
 fn psql(node: &Node, arguments: &[&str]) -> String {
     let address = node.sql_addr();
     let output = Command::new("psql")
-        .args(["-X", "-q", "-U", "postgres", "-d", "postgres", "-h"])
+        .args(["-X", "-U", "postgres", "-d", "postgres", "-h"])
         .arg(address.ip().to_string())
         .args(["-p", &address.port().to_string()])
         .args(arguments)
@@ -29,7 +29,7 @@ async fn psql_shows_a_schema_as_postgresql_does() {
     let dir = TempDir::new().unwrap();
     let node = Node::start(&config(dir.path(), "one")).await.unwrap();
     let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/catalogs/schema.sql");
-    assert_eq!(psql(&node, &["-v", "ON_ERROR_STOP=1", "-f", schema]), "");
+    assert_eq!(psql(&node, &["-q", "-v", "ON_ERROR_STOP=1", "-f", schema]), "");
     let mut different = Vec::new();
     let blocks = include_str!("catalogs/shown.txt").split("\n> ").map(|block| block.trim_start_matches("> "));
     let mut compared = 0;

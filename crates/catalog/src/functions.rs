@@ -82,10 +82,15 @@ impl CatalogFunctions for CatalogView {
                     None => a.style(2).expr(a.text(0)),
                 })
             }
-            "pg_get_viewdef" => match &args[0] {
-                Datum::Text(name) => optional(self.view_definition(self.require_class(name)?.oid())),
-                _ => optional(self.view_definition(a.oid(0))),
-            },
+            "pg_get_viewdef" => {
+                // A number instead of a flag: the width to wrap at.
+                let pretty = a.is_true(1) || matches!(args.get(1), Some(Datum::Int(_)));
+                let style = if pretty { Style::Pretty } else { Style::Plain };
+                match &args[0] {
+                Datum::Text(name) => optional(self.view_definition(self.require_class(name)?.oid(), style)),
+                _ => optional(self.view_definition(a.oid(0), style)),
+                }
+            }
             "format_type" => Datum::text(format_type(a.oid(0), args[1].as_int())),
             "pg_encoding_to_char" => Datum::text(if a.oid(0) == UTF8 { "UTF8" } else { "" }),
             "pg_char_to_encoding" => {
@@ -168,9 +173,12 @@ impl CatalogView {
     }
 
     /// The query of a view, as `pg_get_viewdef` spells it.
-    pub(crate) fn view_definition(&self, oid: u32) -> Option<String> {
+    pub(crate) fn view_definition(&self, oid: u32, style: Style) -> Option<String> {
         match self.catalog.relation_by_id(oid) {
-            Some(Relation::View(view)) => Some(format!(" {};", view.query)),
+            Some(Relation::View(view)) => {
+                let printed = self.printers.and_then(|it| (it.view)(self, view, style));
+                Some(format!("{};", printed.unwrap_or_else(|| format!(" {}", view.query))))
+            }
             _ => None,
         }
     }

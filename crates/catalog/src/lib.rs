@@ -29,5 +29,5 @@ pub use descriptor::{
 pub use snapshot::{CatalogSnapshot, NameOwner, Relation};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
 pub use store::{CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN};
-pub use view::{CatalogView, Class, ExprPrinter};
+pub use view::{CatalogView, Class, Printers};
 pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, split_identifiers};
 
 use crate::definition::Style;
-use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table};
-use crate::TableStatistics;
+use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, View};
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
+use crate::statistics::TableStatistics;
 use crate::virtual_tables::{self, VirtualTable};
 
 /// A snapshot with what names are looked up by.
@@ -20,13 +20,18 @@ pub struct CatalogView {
     pub database: u32,
     pub search_path: Vec<String>,
     pub user: String,
-    /// How stored expressions are shown.
-    pub printer: Option<ExprPrinter>,
+    /// How stored expressions and queries are shown.
+    pub printers: Option<&'static Printers>,
 }
 
-/// Shows a stored expression over a table's columns as PostgreSQL would; the type is that of the place it stands in.
-/// `None`: it is shown as it is written. The planner is what can tell.
-pub type ExprPrinter = fn(&CatalogView, &Table, &str, Option<SqlType>, Style) -> Option<String>;
+/// Show stored text as PostgreSQL would, which takes a planner; `None`: it is shown as it is written.
+#[derive(Debug)]
+pub struct Printers {
+    /// An expression over a table's columns; the type is that of the place it stands in.
+    pub expr: fn(&CatalogView, &Table, &str, Option<SqlType>, Style) -> Option<String>,
+    /// A view's query, without a semicolon.
+    pub view: fn(&CatalogView, &View, Style) -> Option<String>,
+}
 
 /// Something with a row in `pg_class`.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +178,7 @@ impl CatalogView {
     /// A stored expression, as `pg_get_expr` shows it.
     #[must_use]
     pub fn expr(&self, table: &Table, text: &str, style: Style) -> String {
-        let printed = self.printer.and_then(|print| print(self, table, text, None, style));
+        let printed = self.printers.and_then(|it| (it.expr)(self, table, text, None, style));
         printed.unwrap_or_else(|| style.expr(text))
     }
 
@@ -184,7 +189,7 @@ impl CatalogView {
             ColumnDefault::Identity { .. } => return None,
             ColumnDefault::Stored(text) | ColumnDefault::Expr(text) => (text, column.ty),
         };
-        let printed = self.printer.and_then(|print| print(self, table, text, Some(ty), Style::Plain));
+        let printed = self.printers.and_then(|it| (it.expr)(self, table, text, Some(ty), Style::Plain));
         Some(printed.unwrap_or_else(|| text.clone()))
     }
 

@@ -18,6 +18,7 @@ pub mod logical;
 mod optimize;
 pub mod parse;
 mod print;
+mod print_query;
 mod parse_cursor;
 pub mod plan;
 mod scope;
@@ -29,7 +30,7 @@ use sqlparser::ast;
 use types::{Formatting, SqlResult, SqlType};
 
 pub use bind::{bind_assigned, bind_stored_expr, column_default, row_rules};
-pub use print::print_stored;
+pub use print::PRINTERS;
 pub use expr::{AggregateCall, Comparison, Expr, SequenceOp, SortKey, Subquery, SubqueryKind, TruthTest};
 pub use parse::{ParsedStatement, parse, rename_column};
 pub use plan::{JoinKind, Node, Plan, PlanColumn};

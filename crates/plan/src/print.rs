@@ -8,30 +8,45 @@
 //!
 //! **Invariant (reads-back):** what is printed, read again over the same table, prints as itself.
 //!
-//! Deliberately left out: subqueries and aggregates, which stored expressions do not have.
+//! Deliberately left out: subqueries and windows.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use builtins::{Builtin, EvalContext, NoHost};
-use catalog::{CatalogView, Table, definition::Style};
+use catalog::{CatalogView, Printers, Table, definition::Style};
 use rustc_hash::FxHashMap;
 use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
 
 use crate::PlanContext;
-use crate::bind::bind_as_written;
-use crate::expr::{Expr, SequenceOp, TruthTest};
+use crate::bind::{AGGREGATE_BASE, bind_as_written};
+use crate::expr::{AggregateCall, Expr, SequenceOp, TruthTest};
+use crate::print_query::print_view;
+
+/// What the catalog shows stored text with.
+pub static PRINTERS: Printers = Printers { expr: print_stored, view: print_view };
 
 /// A stored expression over a table's columns, as PostgreSQL would show it; `ty`: what an undetermined literal is.
 /// `None`: it does not bind, or has parts that are not printed.
-#[must_use]
-pub fn print_stored(
+fn print_stored(
     view: &CatalogView,
     table: &Table,
     text: &str,
     ty: Option<SqlType>,
     style: Style,
 ) -> Option<String> {
+    with_context(view, |context| {
+        let expr = bind_as_written(text, table, ty, context).ok()?;
+        let names = |position: usize| table.columns.get(position).map(|column| quote_identifier(&column.name));
+        let printer = Printer { names: &names, aggregates: &[], style, formatting: context.formatting };
+        let mut out = String::new();
+        printer.expr(&mut out, &expr, Casts::Written)?;
+        Some(out)
+    })
+}
+
+/// Runs `body` with what binding needs, as a session with default settings has it.
+pub(crate) fn with_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -> T {
     let formatting =
         Formatting { oid_names: Some(std::sync::Arc::new(view.clone())), ..Formatting::default() };
     let eval = EvalContext {
@@ -41,7 +56,7 @@ pub fn print_stored(
         host: &NoHost,
         catalog: view,
     };
-    let context = PlanContext {
+    body(&PlanContext {
         catalog: &view.catalog,
         database: view.database,
         search_path: &view.search_path,
@@ -49,12 +64,7 @@ pub fn print_stored(
         param_types: &[],
         eval: &eval,
         formatting: &formatting,
-    };
-    let expr = bind_as_written(text, table, ty, &context).ok()?;
-    let printer = Printer { table, style, formatting: &formatting };
-    let mut out = String::new();
-    printer.expr(&mut out, &expr, Casts::Written)?;
-    Some(out)
+    })
 }
 
 /// Symbols of operators by the functions behind them.
@@ -67,9 +77,13 @@ fn symbol_of(builtin: &'static Builtin) -> Option<&'static str> {
     SYMBOLS.get(&(std::ptr::from_ref(builtin) as usize)).copied()
 }
 
+pub(crate) fn is_operator(builtin: &'static Builtin) -> bool {
+    symbol_of(builtin).is_some()
+}
+
 /// Which casts are shown: an operand's all, elsewhere only those somebody wrote.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Casts {
+pub(crate) enum Casts {
     All,
     Written,
 }
@@ -113,19 +127,22 @@ fn keyword_of(name: &str) -> Option<&'static str> {
     })
 }
 
-struct Printer<'a> {
-    table: &'a Table,
-    style: Style,
-    formatting: &'a Formatting,
+pub(crate) struct Printer<'a> {
+    /// The columns' names, quoted, by position.
+    pub names: &'a dyn Fn(usize) -> Option<String>,
+    pub aggregates: &'a [AggregateCall],
+    pub style: Style,
+    pub formatting: &'a Formatting,
 }
 
 impl Printer<'_> {
     /// `None` from here on: there is something that is not printed.
-    fn expr(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
+    pub(crate) fn expr(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
         match expr {
-            Expr::Column(position, _) => {
-                out.push_str(&quote_identifier(&self.table.columns.get(*position)?.name));
+            Expr::Column(position, _) if *position >= AGGREGATE_BASE => {
+                self.aggregate(out, self.aggregates.get(position - AGGREGATE_BASE)?)?;
             }
+            Expr::Column(position, _) => out.push_str(&(self.names)(*position)?),
             Expr::Const(value, ty) => self.constant(out, value, ty),
             Expr::Call { builtin, args, .. } => match symbol_of(builtin) {
                 Some(symbol) => self.enclosed(out, |out| self.operator(out, symbol, args))?,
@@ -281,6 +298,25 @@ impl Printer<'_> {
         out.push('(');
         self.list(out, args)?;
         out.push(')');
+        Some(())
+    }
+
+    fn aggregate(&self, out: &mut String, call: &AggregateCall) -> Option<()> {
+        if !call.order_by.is_empty() {
+            return None;
+        }
+        out.push_str(&quote_identifier(call.aggregate.signature.name));
+        out.push_str(if call.distinct { "(DISTINCT " } else { "(" });
+        if call.args.is_empty() {
+            out.push('*');
+        }
+        self.list(out, &call.args)?;
+        out.push(')');
+        if let Some(filter) = &call.filter {
+            out.push_str(" FILTER (WHERE ");
+            self.expr(out, filter, Casts::Written)?;
+            out.push(')');
+        }
         Some(())
     }
 

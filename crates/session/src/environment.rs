@@ -48,7 +48,7 @@ impl Session {
             database: self.database,
             search_path: self.settings.search_path.clone(),
             user: self.user_name.clone(),
-            printer: Some(plan::print_stored),
+            printers: Some(&plan::PRINTERS),
         });
         let formatting = Formatting { oid_names: Some(view.clone()), ..self.settings.formatting.clone() };
         let made = Arc::new(Environment {

@@ -670,7 +670,7 @@ impl Session {
                 database,
                 search_path: search_path.clone(),
                 user: user_name.clone(),
-                printer: Some(plan::print_stored),
+                printers: Some(&plan::PRINTERS),
             };
             let mut formatting = formatting.clone();
             formatting.oid_names = Some(Arc::new(host.clone()));

@@ -5,6 +5,7 @@ use ::types::{Datum, SqlType};
 use super::Maker;
 use super::row::{Rows, YesNo, row};
 use super::types::type_row;
+use crate::definition::Style;
 use crate::descriptor::{Column, ColumnDefault, Table};
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
@@ -291,7 +292,7 @@ fn views(view: &CatalogView, rows: &mut Rows) {
     }
     for relation in view.relations() {
         if let Relation::View(it) = relation {
-            push(view.schema_name(it.schema), &it.name, view.view_definition(it.id));
+            push(view.schema_name(it.schema), &it.name, view.view_definition(it.id, Style::Plain));
         }
     }
 }

@@ -63,7 +63,7 @@ fn pg_views(view: &CatalogView, rows: &mut Rows) {
                 schemaname: view.schema_name(it.schema),
                 viewname: &it.name,
                 viewowner: view.role_name(it.owner),
-                definition: view.view_definition(it.id),
+                definition: view.view_definition(it.id, Style::Plain),
             });
         }
     }

@@ -14,7 +14,7 @@ fn view() -> CatalogView {
         database: POSTGRES_DATABASE,
         search_path: vec!["public".to_owned()],
         user: "postgres".to_owned(),
-        printer: None,
+        printers: None,
     }
 }
 

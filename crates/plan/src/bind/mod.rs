@@ -27,6 +27,7 @@ mod operators;
 mod query;
 pub(crate) mod same;
 mod select;
+mod shown;
 mod stored;
 mod subquery;
 #[cfg(test)]
@@ -42,7 +43,8 @@ use rustc_hash::FxHashSet;
 use sqlparser::ast::{self, Spanned};
 
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
-pub(crate) use self::stored::{bind_as_written, key_expr, stored_range};
+pub(crate) use self::shown::{ShownQuery, ShownTable};
+pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
 pub(crate) use self::types::bind_type;
 use self::window::WindowRequest;
 use crate::PlanContext;

@@ -370,7 +370,7 @@ pub(super) fn lock_name(clause: &ast::LockClause) -> &'static str {
     }
 }
 
-fn order_exprs(order_by: Option<&ast::OrderBy>) -> SqlResult<&[ast::OrderByExpr]> {
+pub(super) fn order_exprs(order_by: Option<&ast::OrderBy>) -> SqlResult<&[ast::OrderByExpr]> {
     match order_by.map(|order| &order.kind) {
         None => Ok(&[]),
         Some(ast::OrderByKind::Expressions(exprs)) => Ok(exprs),

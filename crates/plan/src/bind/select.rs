@@ -250,7 +250,7 @@ impl Binder<'_> {
     }
 
     /// ORDER BY and DISTINCT ON: an output by name or position before an expression over the rows.
-    fn output_or_expr(
+    pub(super) fn output_or_expr(
         &mut self,
         expr: &ast::Expr,
         outputs: &[Output],
@@ -275,7 +275,7 @@ impl Binder<'_> {
         self.settled(expr, scope)
     }
 
-    fn group_by(
+    pub(super) fn group_by(
         &mut self,
         group_by: &ast::GroupByExpr,
         outputs: &[Output],

@@ -85,6 +85,16 @@ pub(crate) fn bind_as_written(
     })
 }
 
+/// A query to be shown; `None` when it is of a form that is not.
+pub(crate) fn bind_query_as_written(
+    query: &sqlparser::ast::Query,
+    context: &PlanContext<'_>,
+) -> SqlResult<Option<super::ShownQuery>> {
+    let mut binder = Binder::new(context, None);
+    binder.keeps_form = true;
+    binder.shown_query(query)
+}
+
 fn bind_over(
     mut binder: Binder<'_>,
     sql_text: &str,
