@@ -38,7 +38,7 @@ fn print_stored(
     with_context(view, |context| {
         let expr = bind_as_written(text, table, ty, context).ok()?;
         let names = |position: usize| table.columns.get(position).map(|column| quote_identifier(&column.name));
-        let printer = Printer { names: &names, aggregates: &[], style, formatting: context.formatting };
+        let printer = Printer { names: &names, aggregates: &[], style, indent: 0, formatting: context.formatting };
         let mut out = String::new();
         printer.expr(&mut out, &expr, Casts::Written)?;
         Some(out)
@@ -132,6 +132,8 @@ pub(crate) struct Printer<'a> {
     pub names: &'a dyn Fn(usize) -> Option<String>,
     pub aggregates: &'a [AggregateCall],
     pub style: Style,
+    /// Spaces before the lines of what has lines of its own.
+    pub indent: usize,
     pub formatting: &'a Formatting,
 }
 
@@ -368,20 +370,29 @@ impl Printer<'_> {
     }
 
     fn case(&self, out: &mut String, branches: &[(Expr, Expr)], otherwise: Option<&Expr>) -> Option<()> {
-        out.push_str("\nCASE");
+        self.line(out, "CASE");
         for (condition, value) in branches {
-            out.push_str("\n    WHEN ");
+            self.line(out, "    WHEN ");
             self.expr(out, condition, Casts::Written)?;
             out.push_str(" THEN ");
             self.expr(out, value, Casts::All)?;
         }
-        out.push_str("\n    ELSE ");
+        self.line(out, "    ELSE ");
         match otherwise {
             Some(value) => self.expr(out, value, Casts::All)?,
             None => self.constant(out, &Datum::Null, &branches.first()?.1.ty()),
         }
-        out.push_str("\nEND");
+        self.line(out, "END");
         Some(())
+    }
+
+    /// Begins a line, unless one has just begun.
+    fn line(&self, out: &mut String, text: &str) {
+        out.truncate(out.trim_end_matches(' ').len());
+        if !out.ends_with('\n') {
+            out.push('\n');
+        }
+        let _ = write!(out, "{:indent$}{text}", "", indent = self.indent);
     }
 
     /// `IN` is `= ANY` over an array. Strings of varying length are compared as texts, their array all at once.

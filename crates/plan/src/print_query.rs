@@ -22,14 +22,12 @@ pub(crate) fn print_view(view: &CatalogView, definition: &View, style: Style) ->
     let Body::Standard(ast::Statement::Query(query)) = &statement.body else { return None };
     with_context(view, |context| {
         let shown = bind_query_as_written(query, context).ok()??;
-        let several = shown.from.len() > 1 || shown.from.iter().any(|(_, joins)| !joins.is_empty());
         let names = |position: usize| {
             let (range, column) = shown.columns.get(position).filter(|(_, column)| !column.is_empty())?;
-            let column = quote_identifier(column);
-            Some(if several { format!("{}.{column}", quote_identifier(range)) } else { column })
+            Some(format!("{}.{}", quote_identifier(range), quote_identifier(column)))
         };
         let printer =
-            Printer { names: &names, aggregates: &shown.aggregates, style, formatting: context.formatting };
+            Printer { names: &names, aggregates: &shown.aggregates, style, indent: 8, formatting: context.formatting };
         let mut out = String::new();
         QueryPrinter { view, shown: &shown, printer }.query(&mut out, &definition.columns)?;
         Some(out)

@@ -110,3 +110,18 @@ CREATE TABLE defaults (
     w int default (random() * 10)::int,
     x bigint default extract(epoch from now())::bigint
 );
+CREATE SCHEMA viewed;
+SET search_path = viewed;
+CREATE TABLE a(id int primary key, name text, n numeric, v varchar(10));
+CREATE TABLE b(id int primary key, a_id int, t timestamptz);
+CREATE VIEW v1 as select * from a;
+CREATE VIEW v2 as select a.*, b.t as when from a left join b on a.id = b.a_id where a.n > 3 and b.t is not null order by a.name desc, b.t nulls first limit 5 offset 2;
+CREATE VIEW v3 as select name, count(*), sum(n) as total, max(v) filter (where n > 1) from a group by name having count(*) > 1 order by count(*) desc, 1;
+CREATE VIEW v4 as select distinct upper(v) u, n * 2 as d, case when n > 1 then 'x' else v end from a where v in ('p','q');
+CREATE VIEW v5 as select x.id from a x, b y where x.id = y.a_id;
+CREATE VIEW v6 as select id, b.t from a join b using (id);
+CREATE VIEW v7 as select a.id from a join b on a.id = b.a_id left join a c on c.id = b.id;
+CREATE VIEW v8(p, q) as select id, name || 'x' from a;
+CREATE VIEW v9 as select count(distinct name) from a;
+CREATE VIEW v13 as select 1 as one, 'x' as txt, now() as n;
+CREATE VIEW v14 as select id from v1 where id between 1 and 3 group by id, name || 'x';

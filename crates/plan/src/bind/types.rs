@@ -158,6 +158,8 @@ impl Binder<'_> {
     /// Makes all of one type.
     pub(crate) fn unify(&mut self, exprs: Vec<Expr>, what: &str) -> SqlResult<(Vec<Expr>, SqlType)> {
         let ty = self.common_type(&exprs, what)?;
+        // The shown type of what is made alike has no length.
+        let ty = if self.keeps_form { ty.without_typmod() } else { ty };
         let exprs =
             exprs.into_iter().map(|expr| self.coerce(expr, ty, CastContext::Implicit)).collect::<SqlResult<_>>()?;
         Ok((exprs, ty))
