@@ -153,6 +153,11 @@ fn action(action: ReferentialAction) -> Option<&'static str> {
     }
 }
 
+/// What is said of a constraint that rows from before it may break.
+fn not_valid(validated: bool) -> &'static str {
+    if validated { "" } else { " NOT VALID" }
+}
+
 fn foreign_key(view: &CatalogView, table: &Table, key: &ForeignKey) -> Option<String> {
     let referenced = view.catalog.table_by_id(key.referenced_table)?;
     let mut text = format!(
@@ -167,6 +172,13 @@ fn foreign_key(view: &CatalogView, table: &Table, key: &ForeignKey) -> Option<St
     if let Some(action) = action(key.on_delete) {
         let _ = write!(text, " ON DELETE {action}");
     }
+    if key.deferrable {
+        text.push_str(" DEFERRABLE");
+    }
+    if key.initially_deferred {
+        text.push_str(" INITIALLY DEFERRED");
+    }
+    text.push_str(not_valid(key.validated));
     Some(text)
 }
 
@@ -181,7 +193,8 @@ pub fn constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> 
         return Some(format!("{kind} ({keys}){}", include_clause(table, index)));
     }
     if let Some(check) = table.checks.iter().find(|check| check.oid == oid) {
-        return Some(format!("CHECK ({})", view.expr(table, &check.expr, style)));
+        let validity = not_valid(check.validated);
+        return Some(format!("CHECK ({}){validity}", view.expr(table, &check.expr, style)));
     }
     foreign_key(view, table, table.foreign_keys.iter().find(|key| key.oid == oid)?)
 }

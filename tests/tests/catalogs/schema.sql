@@ -11,7 +11,7 @@ CREATE TABLE customers (
 );
 CREATE TABLE orders (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    customer int NOT NULL,
+    customer int NOT NULL REFERENCES customers ON DELETE CASCADE,
     placed date DEFAULT CURRENT_DATE,
     state text DEFAULT 'new' CHECK (state IN ('new', 'paid', 'sent')),
     lines int DEFAULT -1,
@@ -20,6 +20,17 @@ CREATE TABLE orders (
 CREATE INDEX ON orders (placed DESC, lines) WHERE state <> 'sent';
 CREATE UNIQUE INDEX orders_by_state ON orders (state NULLS FIRST) INCLUDE (customer);
 CREATE VIEW recent AS SELECT o.id, c.name FROM orders o JOIN customers c ON c.id = o.customer WHERE o.lines > 3;
+CREATE TABLE lines (
+    order_id bigint,
+    number int,
+    follows int,
+    note text,
+    PRIMARY KEY (order_id, number),
+    FOREIGN KEY (order_id) REFERENCES orders (id) ON UPDATE CASCADE ON DELETE SET NULL DEFERRABLE INITIALLY DEFERRED,
+    CONSTRAINT after FOREIGN KEY (order_id, follows) REFERENCES lines
+);
+COMMENT ON TABLE lines IS 'what was ordered';
+COMMENT ON COLUMN lines.note IS 'for the packer';
 CREATE SEQUENCE tickets AS int INCREMENT BY -2 MINVALUE -100 MAXVALUE -1 CYCLE;
 CREATE SCHEMA app;
 CREATE TABLE app.plain (a int, b "char", c time(3), d uuid);
@@ -110,8 +121,7 @@ CREATE TABLE defaults (
     w int default (random() * 10)::int,
     x bigint default extract(epoch from now())::bigint
 );
-CREATE SCHEMA viewed;
-SET search_path = viewed;
+SET search_path = public;
 CREATE TABLE a(id int primary key, name text, n numeric, v varchar(10));
 CREATE TABLE b(id int primary key, a_id int, t timestamptz);
 CREATE VIEW v1 as select * from a;

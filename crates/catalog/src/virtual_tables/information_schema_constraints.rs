@@ -40,7 +40,7 @@ fn column_name(table: &Table, id: ColumnId) -> &str {
 fn table_constraints(view: &CatalogView, rows: &mut Rows) {
     for table in view.tables() {
         let schema = view.schema_name(table.schema);
-        let mut push = |name: &str, kind: &str| {
+        let mut push = |name: &str, kind: &str, deferrable: bool, deferred: bool| {
             row!(rows, {
                 constraint_catalog: view.database_name(),
                 constraint_schema: schema,
@@ -49,18 +49,19 @@ fn table_constraints(view: &CatalogView, rows: &mut Rows) {
                 table_schema: schema,
                 table_name: &table.name,
                 constraint_type: kind,
-                is_deferrable: YesNo(false),
-                initially_deferred: YesNo(false),
+                is_deferrable: YesNo(deferrable),
+                initially_deferred: YesNo(deferred),
                 enforced: YesNo(true),
                 nulls_distinct: (kind == "UNIQUE").then_some(YesNo(true)),
             });
         };
         for index in keys(table) {
-            push(&index.name, if is_primary(table, index) { "PRIMARY KEY" } else { "UNIQUE" });
+            push(&index.name, if is_primary(table, index) { "PRIMARY KEY" } else { "UNIQUE" }, false, false);
         }
-        table.foreign_keys.iter().for_each(|key| push(&key.name, "FOREIGN KEY"));
-        table.checks.iter().for_each(|check| push(&check.name, "CHECK"));
-        not_nulls(table).for_each(|(name, _)| push(&name, "CHECK"));
+        let keys = table.foreign_keys.iter();
+        keys.for_each(|key| push(&key.name, "FOREIGN KEY", key.deferrable, key.initially_deferred));
+        table.checks.iter().for_each(|check| push(&check.name, "CHECK", false, false));
+        not_nulls(table).for_each(|(name, _)| push(&name, "CHECK", false, false));
     }
 }
 
