@@ -18,7 +18,7 @@ use crate::print::{Casts, Printer, with_context};
 #[must_use]
 pub(crate) fn print_view(view: &CatalogView, definition: &View, style: Style) -> Option<String> {
     let statement = crate::parse::parse(&definition.query).ok()?.into_iter().next()?;
-    let ast::Statement::Query(query) = &statement.ast else { return None };
+    let crate::parse::Body::Standard(ast::Statement::Query(query)) = &statement.body else { return None };
     with_context(view, |context| {
         let shown = bind_query_as_written(query, context).ok()??;
         let names = |position: usize| {
