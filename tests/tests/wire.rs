@@ -1,7 +1,11 @@
 //! The wire protocol, byte by byte: results that stream, portals and cursors, pipelines, cancelling and time limits,
 //! formats, COPY, what clients are told of settings and errors, and what happens to nonsense.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use quorate_tests::{
     config, connect,
@@ -225,6 +229,15 @@ async fn a_pipeline_is_one_transaction_up_to_sync() {
     assert_eq!((code(&answer).as_str(), answer.last().unwrap().body.as_slice()), ("42601", &b"E"[..]));
     assert_eq!(code(&raw.ask(&[query("SELECT 1")]).await), "25P02");
     assert_eq!(tags(&raw.ask(&[query("COMMIT")]).await), ["ROLLBACK"]);
+    // A portal that waits is not read on in a block that has failed.
+    raw.ask(&[query("BEGIN")]).await;
+    raw.ask(&[parse("", "VALUES (1), (2)", &[]), bind("p", "", &[], 0), execute("p", 1), sync()]).await;
+    raw.ask(&[query("SELECT nosuch")]).await;
+    assert_eq!(code(&raw.ask(&[execute("p", 1), sync()]).await), "25P02");
+    raw.ask(&[query("ROLLBACK")]).await;
+    // A query string is passed over with the rest after an error.
+    let answer = raw.ask(&[execute("nosuch", 0), query("SELECT 1"), sync()]).await;
+    assert_eq!((kinds(&answer).as_str(), code(&answer).as_str()), ("EZ", "34000"));
     // Flush sends what there is without an end.
     raw.send(&[parse("", "SELECT 1", &[]), frame(b'H', b"")].concat()).await;
     assert_eq!(raw.receive().await.unwrap().kind, b'1');
@@ -241,7 +254,8 @@ async fn time_limits_are_kept() {
     raw.ask(&[query("SET statement_timeout = '50ms'")]).await;
     let answer = raw.ask(&[query(&format!("SELECT count(*) {ENDLESS}"))]).await;
     assert_eq!(code(&answer), "57014");
-    assert!(answer[0].field(b'M').unwrap().contains("statement timeout"), "{answer:?}");
+    let error = answer.iter().find(|message| message.kind == b'E').unwrap();
+    assert!(error.field(b'M').unwrap().contains("statement timeout"), "{answer:?}");
     raw.ask(&[query("RESET statement_timeout")]).await;
 
     let mut holder = Raw::connect(&node).await;
@@ -683,6 +697,12 @@ impl Dice {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_bytes_end_the_process() {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        print(panic);
+    }));
     let (_dir, node) = node().await;
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let honest = connect(&node).await;
@@ -709,7 +729,7 @@ async fn no_bytes_end_the_process() {
         frame(b'H', b""),
         sync(),
     ];
-    for round in 0..300 {
+    for round in 0..400 {
         let mut bytes = Vec::new();
         for _ in 0..1 + dice.roll(12) {
             bytes.extend_from_slice(&parts[dice.roll(parts.len())]);
@@ -747,6 +767,7 @@ async fn no_bytes_end_the_process() {
     tokio::time::timeout(Duration::from_secs(30), gone).await.expect("every connection ends");
     let left: i64 = honest.query_one("SELECT count(*) FROM t WHERE a IN (1, 5, 7)", &[]).await.unwrap().get(0);
     assert!(left <= 3);
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0, "no connection has ended in a panic");
     node.stop().await;
 }
 

@@ -119,6 +119,7 @@ impl Connection {
         })?;
         let database = parameters.get("database").unwrap_or(user);
         let mut session = Session::connect(engine, user, database, pid).await?;
+        session.settings.set_default("session_authorization", user)?;
         if let Some(text) = parameters.get("options") {
             for (name, value) in options(text)? {
                 session.settings.set_default(&name, &value)?;
@@ -197,19 +198,6 @@ impl Connection {
             is_ready = false;
             match frame.kind {
                 b'X' => return Ok(()),
-                b'Q' => {
-                    skipping = false;
-                    if let Err(error) = self.query(session, &frame.body).await {
-                        self.error(session, error).await;
-                    }
-                    is_ready = true;
-                }
-                b'F' => {
-                    skipping = false;
-                    let error = SqlError::not_supported("fastpath function calls are not supported");
-                    self.error(session, error).await;
-                    is_ready = true;
-                }
                 b'S' => {
                     skipping = false;
                     if let Err(error) = session.end_implicit().await {
@@ -217,10 +205,21 @@ impl Connection {
                     }
                     is_ready = true;
                 }
+                _ if skipping => {}
+                b'Q' => {
+                    if let Err(error) = self.query(session, &frame.body).await {
+                        self.error(session, error).await;
+                    }
+                    is_ready = true;
+                }
+                b'F' => {
+                    let error = SqlError::not_supported("fastpath function calls are not supported");
+                    self.error(session, error).await;
+                    is_ready = true;
+                }
                 b'p' => return Err(protocol("a password was not asked for")),
                 // Data that was on its way when a COPY failed.
                 b'c' | b'd' | b'f' => {}
-                _ if skipping => {}
                 b'H' => {
                     if self.writer.flush().await.is_err() {
                         return Ok(());
@@ -363,9 +362,11 @@ impl Connection {
 
 /// Runs a statement while its client is watched.
 pub(crate) async fn watched<T>(reader: &mut Reader, flag: &CancelFlag, running: impl Future<Output = T>) -> T {
+    // A statement that computes uses up what a task may do in one go, and would leave the watch nothing of it.
+    let watch = tokio::task::unconstrained(reader.watch(flag));
     tokio::select! {
         biased;
         outcome = running => outcome,
-        never = reader.watch(flag) => match never {},
+        never = watch => match never {},
     }
 }

@@ -23,6 +23,8 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
 pub(crate) const STARTUP_BYTES_MAX: usize = 10_000;
 /// One read of the socket, and what an idle connection keeps.
 const CHUNK_BYTES: usize = 8 << 10;
+/// A read with less room than this is not worth its while.
+const ROOM_BYTES: usize = 512;
 /// So much is read of what follows while a statement runs.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
@@ -122,8 +124,7 @@ impl Reader {
         if self.is_closed {
             return false;
         }
-        // What is here doubles at most: *bounded-before-taken*.
-        self.input.reserve(self.input.len().max(CHUNK_BYTES));
+        self.make_room();
         self.is_closed = !matches!(self.socket.read_buf(&mut self.input).await, Ok(read) if read > 0);
         !self.is_closed
     }
@@ -133,9 +134,24 @@ impl Reader {
         !self.input.is_empty()
     }
 
-    /// Whether the message that comes next, if it is here, is Sync.
-    pub fn is_sync_next(&self) -> bool {
+    /// Whether the message that comes next is Sync, as far as it has arrived.
+    pub fn is_sync_next(&mut self) -> bool {
+        if self.input.is_empty() {
+            // It may have been cut off by the end of a read.
+            self.make_room();
+            if let Ok(0) = self.socket.try_read_buf(&mut self.input) {
+                self.is_closed = true;
+            }
+        }
         self.input.first() == Some(&b'S')
+    }
+
+    /// What is here doubles at most: *bounded-before-taken*. As long as there is room the buffer is kept, even when the
+    /// message at hand still holds on to a part of it.
+    fn make_room(&mut self) {
+        if self.input.capacity() - self.input.len() < ROOM_BYTES {
+            self.input.reserve(self.input.len().max(CHUNK_BYTES));
+        }
     }
 
     /// Gives back what a long message took.

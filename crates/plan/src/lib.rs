@@ -27,7 +27,7 @@ pub mod statement;
 use builtins::EvalContext;
 use catalog::CatalogSnapshot;
 use sqlparser::ast;
-use types::{Formatting, SqlResult, SqlType};
+use types::{Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 pub use bind::{bind_assigned, bind_stored_expr, column_default, row_rules};
 pub use print::PRINTERS;
@@ -53,6 +53,9 @@ pub struct PlanContext<'a> {
     pub eval: &'a EvalContext<'a>,
     pub formatting: &'a Formatting,
 }
+
+/// PostgreSQL's bound, far below what a protocol message can count.
+const TARGETS_MAX: usize = 1664;
 
 /// Plans a statement.
 ///
@@ -88,6 +91,12 @@ fn plan_query(
     };
     let writes = is_write(&rel.node) || ctes.iter().any(|cte| is_write_plan(&cte.node));
     let columns = rel.columns.clone();
+    if columns.len() > TARGETS_MAX {
+        return Err(SqlError::new(
+            SqlState::TooManyColumns,
+            format!("target lists can have at most {TARGETS_MAX} entries"),
+        ));
+    }
     let mut plan = optimize_rel(rel, context)?;
     if writes {
         plan = finish(plan, &ctes);

@@ -20,7 +20,7 @@ use types::{Batch, Datum, Formatting, SqlError, SqlResult, SqlState};
 use crate::{
     Completion, Prepared, Session,
     cursor::Cursor,
-    session::{Ending, Failure, Run, STATEMENT_MEMORY},
+    session::{Ending, Failure, Run, STATEMENT_MEMORY, TransactionStatus, aborted},
     sink::{Keep, Sink, send},
 };
 
@@ -95,6 +95,10 @@ impl Portals {
 
     pub fn forget_since(&mut self, mark: u64) {
         self.open.retain(|_, portal| portal.born <= mark);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
     }
 
     /// The cursors that are to outlive the transaction.
@@ -233,6 +237,11 @@ impl Session {
         sink: &mut dyn Sink,
         ending: Ending,
     ) -> SqlResult<Completion> {
+        if self.status() == TransactionStatus::Failed
+            && self.portal(name).is_ok_and(|portal| !matches!(portal.state, State::Bound))
+        {
+            return Err(aborted());
+        }
         // Taken out, for the statement may end the transaction, and with it all portals.
         let mut portal = self.portals.remove(name).ok_or_else(|| no_portal(name))?;
         let completion = self.run_portal(&mut portal, name, limit, sink, ending).await?;

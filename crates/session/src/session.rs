@@ -1133,7 +1133,7 @@ impl Session {
     }
 
     async fn commit(&mut self) -> Result<(), Failure> {
-        if self.block.is_some() {
+        if self.block.is_some() && !self.portals.is_empty() {
             Box::pin(self.hold_cursors()).await?;
         }
         let Some(block) = &mut self.block else { return Ok(()) };
@@ -1248,7 +1248,7 @@ impl From<SqlError> for Failure {
     }
 }
 
-fn aborted() -> SqlError {
+pub(crate) fn aborted() -> SqlError {
     SqlError::new(
         SqlState::InFailedSqlTransaction,
         "current transaction is aborted, commands ignored until end of transaction block",
