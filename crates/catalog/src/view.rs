@@ -8,8 +8,9 @@ use std::sync::Arc;
 use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, split_identifiers};
 
 use crate::definition::Style;
-use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, TableStatistics};
+use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table};
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
+use crate::statistics::TableStatistics;
 use crate::virtual_tables::{self, VirtualTable};
 
 /// A snapshot with what names are looked up by.
