@@ -30,7 +30,7 @@ async fn plans_follow_statistics_and_answer_rightly() {
 
     let known = client
         .query_one(
-            "SELECT n_distinct, null_frac::float8, array_length(most_common_freqs, 1) FROM pg_stats
+            "SELECT n_distinct, null_frac::float8, array_length(most_common_freqs, 1)::int FROM pg_stats
              WHERE tablename = 'customer' AND attname = 'region'",
             &[],
         )

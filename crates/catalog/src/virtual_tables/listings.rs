@@ -113,7 +113,7 @@ fn pg_stats(view: &CatalogView, rows: &mut Rows) {
     for table in view.tables() {
         let Some(statistics) = view.statistics(table) else { continue };
         for (_, column) in table.visible_columns() {
-            let Some((_, known)) = statistics.columns.iter().find(|(id, _)| *id == column.id) else { continue };
+            let Some(known) = statistics.column(column.id) else { continue };
             let frequencies: Vec<Datum> = known.common.iter().map(|(_, share)| Datum::Float(*share)).collect();
             row!(rows, {
                 schemaname: view.schema_name(table.schema),

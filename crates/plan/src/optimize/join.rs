@@ -216,14 +216,12 @@ pub(super) fn plan_other_join(
         None => {
             let (keys, rest): (Vec<Condition>, Vec<Expr>) = split(on_list, width);
             let rows = method::join_rows(&left, &right, kind, &keys, &rest);
-            let driven = driver.map(|driver| {
-                method::join(driver, right.clone(), kind, keys.clone(), rest.clone(), rows, Sides::Kept)
-            });
+            let sides = Sides::Kept { share: want.limit.unwrap_or(f64::MAX) / rows };
+            let driven = driver
+                .map(|driver| method::join(driver, right.clone(), kind, keys.clone(), rest.clone(), rows, sides));
             let free = method::join(left, right, kind, keys, rest, rows, Sides::Free);
-            let limit = want.limit.unwrap_or(f64::MAX);
             let reached = |part: &Part| {
-                let Estimate { startup_cost, total_cost, rows, .. } = part.plan.estimate;
-                startup_cost + (total_cost - startup_cost) * (limit / rows).min(1.0)
+                sides.reached(part.plan.estimate.startup_cost, part.plan.estimate.total_cost)
             };
             let sorted = free.plan.estimate.total_cost + cost::sort(rows, want.limit);
             driven.filter(|driven| reached(driven) < sorted).unwrap_or(free)

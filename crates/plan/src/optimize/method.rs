@@ -97,11 +97,21 @@ fn lookup_cost(left: &Side<'_>, right: &Side<'_>, keys: &[(&Expr, &Expr)]) -> Op
 }
 
 /// Whether the sides of a join may be exchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Sides {
     Free,
-    /// The left's rows come out in their order, and as they are asked for.
-    Kept,
+    /// The left's rows come out in their order, and of the join's rows about this share is asked for.
+    Kept { share: f64 },
+}
+
+impl Sides {
+    /// What of a cost counts.
+    pub fn reached(self, startup: f64, total: f64) -> f64 {
+        match self {
+            Self::Free => total,
+            Self::Kept { share } => startup + (total - startup) * share.min(1.0),
+        }
+    }
 }
 
 /// The cheapest way; `rows` come out.
@@ -116,7 +126,8 @@ pub(super) fn choose(
     let out = rows * cost::PER_OPERATION;
     let mut best: Option<Choice> = None;
     let mut consider = |choice: Choice| {
-        if best.is_none_or(|known| choice.total < known.total) {
+        let reached = |choice: &Choice| sides.reached(choice.startup, choice.total);
+        if best.is_none_or(|known| reached(&choice) < reached(&known)) {
             best = Some(choice);
         }
     };
@@ -238,7 +249,7 @@ pub(super) fn join(
 ) -> Part {
     let pairs: Vec<(&Expr, &Expr)> = keys.iter().map(|key| (&key.left, &key.right)).collect();
     let choice = choose(Side::of(&left), Side::of(&right), kind, &pairs, rows, sides);
-    let ordered = left.ordered && sides == Sides::Kept;
+    let ordered = left.ordered && sides != Sides::Free;
     if kind == JoinKind::Semi
         && sides == Sides::Free
         && rest.is_empty()

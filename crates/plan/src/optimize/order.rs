@@ -197,10 +197,10 @@ impl Graph {
             let known = last.total + cost::sort(last.rows, Some(driver.limit));
             let limit = driver.limit;
             let unordered = std::mem::replace(&mut self.parts[driver.relation], driver.part);
-            let driven = self.driven(driver.relation);
+            let sides = Sides::Kept { share: limit / last.rows };
+            let driven = self.driven(driver.relation, sides);
             let last = driven.last().expect("there are relations");
-            let reached = last.startup + (last.total - last.startup) * (limit / last.rows).min(1.0);
-            if reached < known {
+            if sides.reached(last.startup, last.total) < known {
                 entries = driven;
             } else {
                 self.parts[driver.relation] = unordered;
@@ -351,7 +351,7 @@ impl Graph {
     }
 
     /// The other relations joined to one after another, those first that leave fewest rows.
-    fn driven(&self, driver: usize) -> Vec<Entry> {
+    fn driven(&self, driver: usize, sides: Sides) -> Vec<Entry> {
         let mut entries = vec![self.leaf(driver)];
         let mut left = 0;
         let mut open: Vec<usize> = (0..self.parts.len()).filter(|relation| *relation != driver).collect();
@@ -364,9 +364,9 @@ impl Graph {
             let Some((at, (_, rows))) = next else { break };
             entries.push(self.leaf(open.swap_remove(at)));
             let right = entries.len() - 1;
-            let Choice { startup, total, .. } = self.choice(&entries[left], &entries[right], rows, Sides::Kept);
+            let Choice { startup, total, .. } = self.choice(&entries[left], &entries[right], rows, sides);
             let relations = known | entries[right].relations;
-            entries.push(Entry { relations, rows, startup, total, tree: Tree::Join(left, right, Sides::Kept) });
+            entries.push(Entry { relations, rows, startup, total, tree: Tree::Join(left, right, sides) });
             left = entries.len() - 1;
         }
         entries
