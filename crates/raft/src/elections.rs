@@ -26,6 +26,8 @@ use crate::{
 
 /// How long a follower that is free of its promise leaves it to others to be heard or to campaign first.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long a replica that knows of no leader leaves it to the candidate that most likely has its vote.
+const CANDIDATE_GRACE: Duration = Duration::from_millis(150);
 /// A message to a follower has arrived after this, most likely.
 const HEARD_AFTER: Duration = Duration::from_millis(20);
 const PRE_VOTE_TIMEOUT: Duration = Duration::from_millis(600);
@@ -192,7 +194,8 @@ impl GroupInner {
             return None;
         }
         if self.leader.load(Ordering::Acquire) == 0 {
-            return Some(Duration::ZERO);
+            let since = *self.free_since.lock().get_or_insert_with(Instant::now);
+            return Some(CANDIDATE_GRACE.saturating_sub(since.elapsed()));
         }
         let promise = *self.fortified.lock();
         if let Some(promise) = promise.filter(|promise| promise.term >= self.term.load(Ordering::Acquire)) {

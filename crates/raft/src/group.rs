@@ -106,7 +106,7 @@ pub(crate) struct GroupInner {
     pub changing: tokio::sync::Mutex<()>,
     /// Elections begun in a row without anybody leading.
     pub lost_elections: AtomicU32,
-    /// Since when no promise binds this follower to a leader that its store still hears from.
+    /// Since when this replica knows of no leader, or no promise binds it to one that its store still hears from.
     pub free_since: Mutex<Option<tokio::time::Instant>>,
     pub leadership: Mutex<Leadership>,
     /// The term of `leadership`, for those who only want to know.
@@ -159,7 +159,7 @@ impl GroupInner {
             fortified: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             lost_elections: AtomicU32::new(0),
-            free_since: Mutex::default(),
+            free_since: Mutex::new(Some(tokio::time::Instant::now())),
             leadership: Mutex::default(),
             released: AtomicU64::new(0),
             leading: AtomicU64::new(0),
@@ -196,7 +196,7 @@ impl GroupInner {
             let leader = leader.unwrap_or(0);
             let before = self.leader.swap(leader, Ordering::AcqRel);
             if self.term.swap(term, Ordering::AcqRel) != term || before != leader {
-                *self.free_since.lock() = None;
+                *self.free_since.lock() = (leader == 0).then(tokio::time::Instant::now);
             }
             if changed || before != leader {
                 self.machine.on_leader_change((leader != 0).then(|| ReplicaId::new(leader)), Term::new(term), leads);

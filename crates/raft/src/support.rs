@@ -169,8 +169,9 @@ impl StoreLiveness {
             return;
         }
         let value: Bytes = postcard::to_stdvec(&to).expect("a number encodes").into();
-        self.inner.durable(LogOp::PutMeta { key: Bytes::from_static(EPOCH_KEY), value }).await;
-        self.inner.epoch.store(to, Ordering::Release);
+        if self.inner.durable(LogOp::PutMeta { key: Bytes::from_static(EPOCH_KEY), value }).await {
+            self.inner.epoch.store(to, Ordering::Release);
+        }
     }
 
     /// Heartbeats with a store from now on. Calling it again costs a lookup.
@@ -242,8 +243,7 @@ impl StoreLiveness {
             Ok(None) => true,
             Ok(Some(save)) => {
                 tracing::info!(%store, epoch, "support withdrawn");
-                self.inner.save(save).await;
-                true
+                self.inner.save(save).await
             }
         }
     }
@@ -277,21 +277,24 @@ impl StoreLiveness {
 }
 
 impl Inner {
-    async fn durable(&self, op: LogOp) {
+    /// False when the log is closed: the store is ending, and nobody may be told anything any more.
+    #[must_use]
+    async fn durable(&self, op: LogOp) -> bool {
         let (done, wait) = futures::channel::oneshot::channel();
         self.log.submit(op, Box::new(move || { let _unheard = done.send(()); }));
-        // A closed log means that the process is ending: nobody may be told anything any more.
-        if wait.await.is_err() {
-            std::future::pending::<()>().await;
-        }
+        wait.await.is_ok()
     }
 
-    async fn save(&self, save: Save) {
+    #[must_use]
+    async fn save(&self, save: Save) -> bool {
         let mut key = PROMISE_PREFIX.to_vec();
         key.extend_from_slice(&save.peer.get().to_be_bytes());
         let value: Bytes = postcard::to_stdvec(&save.promise).expect("a promise encodes").into();
-        self.durable(LogOp::PutMeta { key: key.into(), value }).await;
-        self.promises.lock().saved(save);
+        let durable = self.durable(LogOp::PutMeta { key: key.into(), value }).await;
+        if durable {
+            self.promises.lock().saved(save);
+        }
+        durable
     }
 }
 
@@ -387,8 +390,10 @@ impl Service for Handler {
             // *promise-durable-before-answer*
             let _one_at_a_time = self.inner.saving.lock().await;
             (answer, save) = self.judge(beat);
-            if let Some(save) = save {
-                self.inner.save(save).await;
+            if let Some(save) = save
+                && !self.inner.save(save).await
+            {
+                return Err(refused("the store is stopping".into()));
             }
         }
         Ok(postcard::to_stdvec(&answer).expect("an answer encodes").into())
