@@ -80,6 +80,7 @@ pub fn run_on(binary: &Path, arguments: &Arguments) -> Result {
     let flags: Vec<&str> = range_max_bytes.iter().flat_map(|bytes| ["--range-max-bytes", bytes]).collect();
     let options = Options { binary, dir: &scratch, nodes: 3, base_port: None, flags: &flags };
     let mut cluster = Cluster::start(&options)?;
+    cluster.wait_replicated()?;
     bench::load(cluster.nodes[0].sql.port(), arguments.scale)?;
     cluster.wait_replicated()?;
 

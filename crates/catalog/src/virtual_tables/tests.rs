@@ -1,3 +1,5 @@
+//! What the system catalogs show of a small catalog: rows as values, and as text that clients read.
+
 use ::types::{Formatting, parse_text, to_text};
 
 use super::*;
