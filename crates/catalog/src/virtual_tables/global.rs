@@ -3,7 +3,7 @@
 use super::Maker;
 use super::relations::{BTREE, HEAP};
 use super::row::{Rows, row};
-use crate::descriptor::{POSTGRES_ROLE, Role};
+use crate::descriptor::{DATABASE_OWNER_ROLE, POSTGRES_ROLE, Role};
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[
@@ -24,7 +24,11 @@ fn pg_namespace(view: &CatalogView, rows: &mut Rows) {
     let mut schemas: Vec<_> = view.schemas().collect();
     schemas.sort_unstable_by_key(|schema| schema.id);
     for schema in schemas {
-        row!(rows, { oid: schema.id, nspname: &schema.name, nspowner: schema.owner });
+        // Everybody may look into the schemas that are there from the start.
+        let is_first = schema.database == 0 || schema.owner == DATABASE_OWNER_ROLE;
+        let owner = view.role_name(schema.owner);
+        let acl = is_first.then(|| vec![format!("{owner}=UC/{owner}"), format!("=U/{owner}")]);
+        row!(rows, { oid: schema.id, nspname: &schema.name, nspowner: schema.owner, nspacl: acl });
     }
 }
 
