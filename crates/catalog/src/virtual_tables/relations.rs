@@ -24,7 +24,7 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
 ];
 
 pub(super) const PG_CLASS: u32 = 1259;
-const PG_NAMESPACE: u32 = 2615;
+pub(super) const PG_NAMESPACE: u32 = 2615;
 const PG_REWRITE: u32 = 2618;
 const PG_ATTRDEF: u32 = 2604;
 pub(super) const HEAP: u32 = 2;
