@@ -1,3 +1,5 @@
+//! Every table has the columns it declares, and the catalogs agree with each other.
+
 use ::types::{Formatting, parse_text, to_text};
 
 use super::*;
