@@ -8,7 +8,7 @@ use builtins::CatalogFunctions;
 use types::{Array, Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
 use crate::definition::{self, Style};
-use crate::descriptor::{Column, ColumnDefault, Table};
+use crate::descriptor::{Column, ColumnDefault, DATABASE_OWNER_ROLE, Schema, Table};
 use crate::snapshot::Relation;
 use crate::view::{CatalogView, Class};
 use crate::virtual_tables;
@@ -184,6 +184,9 @@ impl CatalogView {
     }
 
     fn comment(&self, oid: u32) -> Option<String> {
+        if let Some(schema) = self.catalog.schema_by_id(oid) {
+            return schema_comment(schema).map(str::to_owned);
+        }
         match self.catalog.relation_by_id(oid)? {
             Relation::Table(table) => table.comment.clone(),
             Relation::View(view) => view.comment.clone(),
@@ -319,6 +322,15 @@ impl CatalogView {
             Datum::Text(name) => self.require_class(name).map(Some),
             oid => Ok(oid.as_int().and_then(|oid| self.class(u32::try_from(oid).ok()?))),
         }
+    }
+}
+
+/// What the schemas that are there from the start are for.
+pub(crate) fn schema_comment(schema: &Schema) -> Option<&'static str> {
+    match schema.name.as_str() {
+        "public" if schema.owner == DATABASE_OWNER_ROLE => Some("standard public schema"),
+        "pg_catalog" => Some("system catalog schema"),
+        _ => None,
     }
 }
 

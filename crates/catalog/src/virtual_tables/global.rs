@@ -1,13 +1,14 @@
 //! What databases have in common, and what every database has: roles, databases, schemas, tablespaces.
 
 use super::Maker;
-use super::relations::{BTREE, HEAP};
+use super::relations::{BTREE, HEAP, PG_NAMESPACE};
 use super::row::{Rows, row};
-use crate::descriptor::{POSTGRES_ROLE, Role};
+use crate::descriptor::{DATABASE_OWNER_ROLE, POSTGRES_ROLE, Role, Schema};
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[
     ("pg_namespace", pg_namespace),
+    ("pg_init_privs", pg_init_privs),
     ("pg_database", pg_database),
     ("pg_authid", pg_authid),
     ("pg_roles", pg_roles),
@@ -24,7 +25,24 @@ fn pg_namespace(view: &CatalogView, rows: &mut Rows) {
     let mut schemas: Vec<_> = view.schemas().collect();
     schemas.sort_unstable_by_key(|schema| schema.id);
     for schema in schemas {
-        row!(rows, { oid: schema.id, nspname: &schema.name, nspowner: schema.owner });
+        let acl = first_privileges(view, schema);
+        row!(rows, { oid: schema.id, nspname: &schema.name, nspowner: schema.owner, nspacl: acl });
+    }
+}
+
+/// Everybody may look into the schemas that are there from the start.
+fn first_privileges(view: &CatalogView, schema: &Schema) -> Option<Vec<String>> {
+    let is_first = schema.database == 0 || schema.owner == DATABASE_OWNER_ROLE;
+    let owner = view.role_name(schema.owner);
+    is_first.then(|| vec![format!("{owner}=UC/{owner}"), format!("=U/{owner}")])
+}
+
+/// What was granted from the start, so that dumps leave it out.
+fn pg_init_privs(view: &CatalogView, rows: &mut Rows) {
+    for schema in view.schemas() {
+        if let Some(acl) = first_privileges(view, schema) {
+            row!(rows, { objoid: schema.id, classoid: PG_NAMESPACE, objsubid: 0, privtype: 'i', initprivs: acl });
+        }
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
 ];
 
 pub(super) const PG_CLASS: u32 = 1259;
+pub(super) const PG_NAMESPACE: u32 = 2615;
 const PG_REWRITE: u32 = 2618;
 const PG_ATTRDEF: u32 = 2604;
 pub(super) const HEAP: u32 = 2;
@@ -358,6 +359,11 @@ fn pg_depend(view: &CatalogView, rows: &mut Rows) {
 }
 
 fn pg_description(view: &CatalogView, rows: &mut Rows) {
+    for schema in view.schemas() {
+        if let Some(comment) = crate::functions::schema_comment(schema) {
+            row!(rows, { objoid: schema.id, classoid: PG_NAMESPACE, objsubid: 0, description: comment });
+        }
+    }
     for relation in view.relations() {
         let (oid, comment) = match relation {
             Relation::Table(it) => (it.id, &it.comment),

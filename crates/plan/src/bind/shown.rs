@@ -3,7 +3,8 @@
 use sqlparser::ast;
 use types::SqlResult;
 
-use super::{Binder, Clause, fold, name_parts};
+use super::{Binder, Clause, find_relation, fold, name_parts, qualified_name};
+use crate::PlanContext;
 use crate::expr::{AggregateCall, Expr, SortKey};
 
 /// A SELECT over tables, in parts.
@@ -24,8 +25,8 @@ pub(crate) struct ShownQuery {
 }
 
 pub(crate) struct ShownTable {
-    /// As it was written, schema and all.
-    pub name: String,
+    /// The oid of the table, view or catalog.
+    pub oid: u32,
     /// What it is called in the query, if that is not its own name.
     pub alias: Option<String>,
 }
@@ -40,7 +41,7 @@ pub(crate) struct ShownJoin {
 /// A join before its condition is bound, which may mention all tables.
 type OpenJoin<'q> = (&'static str, ShownTable, Option<&'q ast::Expr>, Vec<String>);
 
-fn table(factor: &ast::TableFactor) -> Option<ShownTable> {
+fn table(factor: &ast::TableFactor, context: &PlanContext<'_>) -> Option<ShownTable> {
     let ast::TableFactor::Table { name, alias, args: None, with_ordinality: false, sample: None, .. } = factor else {
         return None;
     };
@@ -50,10 +51,12 @@ fn table(factor: &ast::TableFactor) -> Option<ShownTable> {
         Some(alias) => Some(fold(&alias.name)).filter(|alias| *alias != own),
         None => None,
     };
-    Some(ShownTable { name: name.to_string(), alias })
+    let (schema, relation) = qualified_name(context, name).ok()?;
+    let oid = find_relation(context, schema.as_deref(), &relation).ok()??.id();
+    Some(ShownTable { oid, alias })
 }
 
-fn join(join: &ast::Join) -> Option<OpenJoin<'_>> {
+fn join<'q>(join: &'q ast::Join, context: &PlanContext<'_>) -> Option<OpenJoin<'q>> {
     use ast::JoinOperator as Op;
     let (kind, constraint) = match &join.join_operator {
         Op::Join(constraint) | Op::Inner(constraint) => ("JOIN", constraint),
@@ -63,7 +66,7 @@ fn join(join: &ast::Join) -> Option<OpenJoin<'_>> {
         Op::CrossJoin(constraint) => ("CROSS JOIN", constraint),
         _ => return None,
     };
-    let table = table(&join.relation)?;
+    let table = table(&join.relation, context)?;
     match constraint {
         ast::JoinConstraint::On(on) => Some((kind, table, Some(on), Vec::new())),
         ast::JoinConstraint::Using(names) => {
@@ -87,7 +90,10 @@ impl Binder<'_> {
         let open: Option<Vec<_>> = select
             .from
             .iter()
-            .map(|item| Some((table(&item.relation)?, item.joins.iter().map(join).collect::<Option<Vec<_>>>()?)))
+            .map(|item| {
+                let joins = item.joins.iter().map(|it| join(it, self.context)).collect::<Option<Vec<_>>>()?;
+                Some((table(&item.relation, self.context)?, joins))
+            })
             .collect();
         let (true, Some(open)) = (is_plain, open) else { return Ok(None) };
         let (limit, offset) = match &query.limit_clause {

@@ -67,7 +67,15 @@ fn stored(
     clause: Clause,
     finish: impl FnOnce(&mut Binder<'_>, Expr) -> SqlResult<Expr>,
 ) -> SqlResult<Expr> {
-    bind_over(Binder::new(context, None), sql_text, table, clause, finish)
+    let path = path_of(table.schema, context);
+    let context = PlanContext { search_path: &path, ..*context };
+    bind_over(Binder::new(&context, None), sql_text, table, clause, finish)
+}
+
+/// The search path for what an object's stored text names: its own schema first, whatever session reads it.
+fn path_of(schema: u32, context: &PlanContext<'_>) -> Vec<String> {
+    let own = context.catalog.schema_by_id(schema).map(|schema| schema.name.clone());
+    own.into_iter().chain(context.search_path.iter().cloned()).collect()
 }
 
 /// An expression whose constants stay as they were written; `ty`: what an undetermined literal is.
@@ -77,7 +85,9 @@ pub(crate) fn bind_as_written(
     ty: Option<SqlType>,
     context: &PlanContext<'_>,
 ) -> SqlResult<Expr> {
-    let mut binder = Binder::new(context, None);
+    let path = path_of(table.schema, context);
+    let context = PlanContext { search_path: &path, ..*context };
+    let mut binder = Binder::new(&context, None);
     binder.keeps_form = true;
     bind_over(binder, sql_text, table, Clause::Check, |binder, bound| match ty {
         Some(ty) => binder.settle(bound, ty.without_typmod(), CastContext::Assignment),
@@ -88,9 +98,12 @@ pub(crate) fn bind_as_written(
 /// A query to be shown; `None` when it is of a form that is not.
 pub(crate) fn bind_query_as_written(
     query: &sqlparser::ast::Query,
+    schema: u32,
     context: &PlanContext<'_>,
 ) -> SqlResult<Option<super::ShownQuery>> {
-    let mut binder = Binder::new(context, None);
+    let path = path_of(schema, context);
+    let context = PlanContext { search_path: &path, ..*context };
+    let mut binder = Binder::new(&context, None);
     binder.keeps_form = true;
     binder.shown_query(query)
 }
