@@ -1,7 +1,7 @@
 //! How RocksDB is set up for versions of keys.
 
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, DBCompressionType, Options, SliceTransform,
+    BlockBasedIndexType, BlockBasedOptions, BottommostLevelCompaction, Cache, DBCompressionType, Options, SliceTransform,
     WriteBufferManager,
 };
 
@@ -25,7 +25,7 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { block_cache_bytes: 128 << 20, memtable_bytes: 32 << 20, background_jobs: 2, disk_reserve_bytes: 256 << 20 }
+        Self { block_cache_bytes: 256 << 20, memtable_bytes: 32 << 20, background_jobs: 2, disk_reserve_bytes: 256 << 20 }
     }
 }
 
@@ -38,6 +38,7 @@ impl EngineConfig {
 }
 
 const BLOCK_BYTES: usize = 16 << 10;
+const METADATA_BLOCK_BYTES: usize = 8 << 10;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
 const MEMTABLE_BLOOM_RATIO: f64 = 0.02;
 /// Writes wait when this many memtables of a family wait to be written out.
@@ -122,6 +123,12 @@ fn family(config: &EngineConfig, memory: &Memory, filter: Filter) -> Options {
     table.set_optimize_filters_for_memory(true);
     table.set_cache_index_and_filter_blocks(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    // In pieces: the whole filter of a file is more than a megabyte, which a shard of the cache does not keep, so that
+    // every point read would load and check it anew.
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
 
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
