@@ -10,7 +10,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,8 +29,15 @@ struct Process {
     join: Option<u16>,
 }
 
+/// A port below those that outgoing connections are given: another test's client could take one of these between here
+/// and the node's start, or while the node is down.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 6_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() as u16).wrapping_mul(61);
+    let port = || FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+    std::iter::repeat_with(port).find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("it goes on")
 }
 
 impl Process {
@@ -51,6 +58,13 @@ impl Process {
         let ports = [free_port(), free_port(), free_port()];
         let child = Self::spawn(&dir, ports, join);
         Self { child, dir, ports, join }
+    }
+
+    fn assert_running(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            let log = std::fs::read_to_string(self.dir.with_extension("log")).unwrap();
+            panic!("{} has ended, {status}: {log}", self.dir.display());
+        }
     }
 
     fn kill(&mut self) {
@@ -152,7 +166,11 @@ async fn writes_resume_when_the_leaseholder_is_killed() {
     let client = nodes[0].connect().await.unwrap();
     client.batch_execute("CREATE TABLE t (a int8 PRIMARY KEY)").await.unwrap();
     let replicated = |status: String| status.split("\"replicas\":[").skip(1).all(|it| it.split(']').next().unwrap().matches("):p").count() == 3);
-    until("three replicas", async || nodes[0].http("/status").is_some_and(replicated)).await;
+    until("three replicas", async || {
+        nodes.iter_mut().for_each(Process::assert_running);
+        nodes[0].http("/status").is_some_and(replicated)
+    })
+    .await;
     for node in &nodes {
         until("every node serves", async || node.connect().await.is_some()).await;
     }
