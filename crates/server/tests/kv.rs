@@ -193,6 +193,20 @@ async fn waiting_in_one_order_ends_nobody_and_restarts_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn locks_of_a_transaction_that_wrote_nothing_are_gone_when_it_has_ended() {
+    let dir = TempDir::new().unwrap();
+    let node = KvNode::start(&config(&dir, "one")).await.unwrap();
+    put(&node.db, "a", "one").await;
+    let read = Read { lock: Some(LockStrength::Exclusive), wait: kv::WaitPolicy::SkipLocked, ..Read::default() };
+    for _ in 0..200 {
+        let mut txn = node.db.begin(TxnOptions::default());
+        assert_eq!(txn.get(&key("a"), read).await.unwrap().unwrap(), "one");
+        txn.commit().await.unwrap();
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crossed_pair_of_locks_has_one_victim() {
     let dir = TempDir::new().unwrap();
     let node = KvNode::start(&config(&dir, "one")).await.unwrap();

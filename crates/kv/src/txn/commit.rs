@@ -51,7 +51,7 @@ impl Txn {
     pub async fn commit(&mut self) -> Result<Timestamp, Error> {
         self.ensure_open()?;
         if !self.has_writes() {
-            self.finish();
+            self.release_and_finish().await;
             return Ok(self.read_ts);
         }
         self.resolve_check().await?;
@@ -349,6 +349,24 @@ impl Txn {
     pub(super) fn rollback_now(&mut self) {
         if self.state == State::Open {
             self.finish();
+        }
+    }
+
+    /// Ends a transaction that wrote nothing. Its locks are gone before its client hears of it: what comes next may
+    /// pass over what is locked, or refuse to wait for it.
+    async fn release_and_finish(&mut self) {
+        self.state = State::Ended;
+        self.heartbeat = None;
+        if self.locks.is_empty() {
+            return;
+        }
+        let (db, meta) = (self.db.clone(), self.meta.clone());
+        let spans = std::mem::take(&mut self.locks).into_recorded();
+        // In a task of its own, which goes on if nobody waits any more.
+        let released =
+            tokio::spawn(async move { db.resolve_spans(spans, meta, TxnStatus::Aborted, Timestamp::MIN).await });
+        if let Err(error) = released.await {
+            tracing::debug!(%error, "release");
         }
     }
 
