@@ -178,7 +178,14 @@ async fn lists_and_a_bank_while_tables_split_and_a_leaseholder_goes() {
     tokio::time::sleep(Duration::from_secs(8)).await;
     run.stop.store(true, Ordering::Relaxed);
     for worker in workers {
-        tokio::time::timeout(Duration::from_secs(90), worker).await.expect("no client hangs").unwrap();
+        if let Ok(ended) = tokio::time::timeout(Duration::from_secs(90), worker).await {
+            ended.unwrap();
+            continue;
+        }
+        for node in &nodes {
+            eprintln!("{}", serde_json::to_string_pretty(&node.kv().status()).unwrap());
+        }
+        panic!("a client hangs");
     }
 
     let mut last = BTreeMap::new();

@@ -83,6 +83,17 @@ pub struct LatchManager {
     shared: Arc<Mutex<Latches>>,
 }
 
+/// One request's span, for an administrator to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LatchRow {
+    /// The same for all spans of a request; lower is earlier.
+    pub seq: u64,
+    pub span: Span,
+    pub access: Access,
+    /// The earlier requests it still waits for; none when it is granted.
+    pub behind: Vec<u64>,
+}
+
 /// How many requests hold latches, and how many wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LatchStats {
@@ -130,6 +141,25 @@ impl LatchManager {
         let latches = self.shared.lock();
         let waiting_count = latches.waiting.len();
         LatchStats { held_count: latches.request_count - waiting_count, waiting_count }
+    }
+
+    /// Every span that is latched or waited for, in order of arrival.
+    #[must_use]
+    pub fn rows(&self) -> Vec<LatchRow> {
+        let latches = self.shared.lock();
+        let points = latches.points.iter();
+        let points = points.flat_map(|(key, held)| held.iter().map(|latch| (Span::point(key.clone()), *latch)));
+        let mut rows: Vec<LatchRow> = points
+            .chain(latches.ranges.iter().cloned())
+            .map(|(span, latch)| LatchRow {
+                seq: latch.seq,
+                span,
+                access: latch.access,
+                behind: latches.waiting.get(&latch.seq).map_or_else(Vec::new, |wait| wait.blockers.to_vec()),
+            })
+            .collect();
+        rows.sort_by_key(|row| row.seq);
+        rows
     }
 }
 

@@ -28,7 +28,7 @@ mod lock_table;
 mod ts_cache;
 mod wait_for;
 
-pub use latch::{Access, Acquire, LatchGuard, LatchManager, LatchSpan, LatchSpans, LatchStats};
+pub use latch::{Access, Acquire, LatchGuard, LatchManager, LatchRow, LatchSpan, LatchSpans, LatchStats};
 pub use lock_table::{
     Acquired, Conflict, LockRequest, LockRow, LockTable, LockTableStats, RowState, WaitOutcome, Waiter,
 };

@@ -158,6 +158,11 @@ impl Replica {
         &self.locks
     }
 
+    #[must_use]
+    pub fn latches(&self) -> &LatchManager {
+        &self.latches
+    }
+
     /// Whether this replica may serve now.
     #[must_use]
     pub fn is_leaseholder(&self) -> bool {
@@ -233,6 +238,9 @@ impl Replica {
             };
             // The place in the last queue is given up only once there is one in the next.
             waiter = Some(self.wait_for(&request, conflict, waiter).await?);
+            // Should the two of them ever disagree about who is in the way, this must not keep a thread to itself:
+            // whoever it waits for may be next on that very thread.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -253,7 +261,7 @@ impl Replica {
         let lease = self.lease()?;
         let descriptor = self.descriptor().ok_or_else(|| self.not_leaseholder(None))?;
         self.check_in_range(request, &descriptor)?;
-        if let Some(conflict) = self.check_locks(request) {
+        if let Some(conflict) = self.check_locks(request, self.read_limit(&request.header, lease)) {
             return Err(Attempt::Conflict(conflict));
         }
         let evaluated = self.evaluate(request, &descriptor, lease)?;
@@ -278,19 +286,33 @@ impl Replica {
         self.propose_and_wait(request, descriptor, lease, latch, evaluated).await
     }
 
+    /// Up to where a version may have been written before the reader began. What this node served since is judged by
+    /// the reader's own look at its clock.
+    fn uncertainty_limit(&self, header: &Header, lease: HeldLease) -> Timestamp {
+        let Some(txn) = &header.txn else { return Timestamp::MIN };
+        match txn.observed {
+            Some((node, at)) if node == self.deps.node_id => txn.uncertainty_limit.min(at.max(lease.start)),
+            _ => txn.uncertainty_limit,
+        }
+    }
+
+    /// Up to where others' intents stop the plain reads of a batch: here and in the lock table alike, or a reader
+    /// would be told to go by the one and to wait by the other.
+    fn read_limit(&self, header: &Header, lease: HeldLease) -> Timestamp {
+        match &header.txn {
+            Some(txn) => txn.read_ts.max(self.uncertainty_limit(header, lease)),
+            None if header.ts.is_min() => Timestamp::MAX,
+            None => header.ts,
+        }
+    }
+
     fn evaluate(
         &self,
         request: &BatchRequest,
         descriptor: &RangeDescriptor,
         lease: HeldLease,
     ) -> Result<Evaluated, Attempt> {
-        let uncertainty_limit = match &request.header.txn {
-            None => Timestamp::MIN,
-            Some(txn) => match txn.observed {
-                Some((node, at)) if node == self.deps.node_id => txn.uncertainty_limit.min(at.max(lease.start)),
-                _ => txn.uncertainty_limit,
-            },
-        };
+        let uncertainty_limit = self.uncertainty_limit(&request.header, lease);
         // What goes below the threshold goes after it was raised, but may go while this looks: then it looks again.
         let gc_threshold = self.machine.gc_threshold();
         let evaluator = Evaluator {
@@ -363,14 +385,8 @@ impl Replica {
         Ok(())
     }
 
-    fn check_locks(&self, request: &BatchRequest) -> Option<Conflict> {
-        let txn = request.header.txn.as_ref();
-        let meta = txn.map(|txn| &txn.meta);
-        let read_ts = match txn {
-            Some(txn) => txn.read_ts,
-            None if request.header.ts.is_min() => Timestamp::MAX,
-            None => request.header.ts,
-        };
+    fn check_locks(&self, request: &BatchRequest, read_ts: Timestamp) -> Option<Conflict> {
+        let meta = request.header.txn.as_ref().map(|txn| &txn.meta);
         let skips = request.header.wait == WaitPolicy::SkipLocked;
         for item in &request.requests {
             let conflict = match item {
@@ -513,13 +529,11 @@ impl Replica {
             return Err(KvError::LockNotAvailable { key: conflict.key, holder: conflict.holder.id });
         }
         self.metrics.lock_waits.fetch_add(1, Ordering::Relaxed);
-        let wanted = wanted_strength(request, &conflict.key);
-        let txn = header.txn.as_ref();
         let lock_request = LockRequest {
             key: &conflict.key,
-            txn: txn.map(|txn| &txn.meta),
-            strength: wanted,
-            read_ts: txn.map_or(Timestamp::MAX, |txn| txn.read_ts),
+            txn: header.txn.as_ref().map(|txn| &txn.meta),
+            strength: wanted_strength(request, &conflict.key),
+            read_ts: self.read_limit(header, self.lease()?),
         };
         let mut waiter = match previous {
             // One that is told to go and still meets a conflict has lost its place, or wanted less.

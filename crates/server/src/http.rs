@@ -1,16 +1,12 @@
 //! HTTP: health, metrics, and the cluster as this node sees it.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use replica::ReplicaMetrics;
-use serde::Serialize;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::node::KvNode;
+use crate::{node::KvNode, status::NodeStatus};
 
 #[derive(Clone)]
 struct Shared {
@@ -46,74 +42,8 @@ async fn health(State(shared): State<Shared>) -> (StatusCode, &'static str) {
     if *shared.ready.borrow() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
 }
 
-#[derive(Serialize)]
-struct NodeStatus {
-    cluster_id: String,
-    node_id: u64,
-    rpc_addr: Option<SocketAddr>,
-    nodes: Vec<OtherNode>,
-    ranges: Vec<RangeStatus>,
-}
-
-#[derive(Serialize)]
-struct OtherNode {
-    node_id: u64,
-    rpc_addr: String,
-    sql_addr: String,
-    live: bool,
-    ranges: u64,
-    leases: u64,
-}
-
-#[derive(Serialize)]
-struct RangeStatus {
-    range_id: u64,
-    start: String,
-    end: String,
-    replicas: Vec<String>,
-    leaseholder: bool,
-    log_entries: u64,
-}
-
 async fn status(State(shared): State<Shared>) -> Json<NodeStatus> {
-    let store = &shared.node.store;
-    let liveness = store.raft().liveness();
-    let mut ranges: Vec<RangeStatus> = store
-        .replicas()
-        .into_iter()
-        .filter_map(|replica| {
-            let descriptor = replica.descriptor()?;
-            let group = replica.group().status();
-            Some(RangeStatus {
-                range_id: descriptor.range_id.get(),
-                start: descriptor.start.to_string(),
-                end: descriptor.end.to_string(),
-                replicas: descriptor.replicas.iter().map(ToString::to_string).collect(),
-                leaseholder: replica.is_leaseholder(),
-                log_entries: (group.last_index + 1).saturating_sub(group.first_index),
-            })
-        })
-        .collect();
-    ranges.sort_by_key(|range| range.range_id);
-    Json(NodeStatus {
-        cluster_id: shared.node.cluster_id.to_string(),
-        node_id: shared.node.node_id.get(),
-        rpc_addr: Some(shared.node.transport.local_addr()),
-        nodes: store
-            .nodes()
-            .all()
-            .into_iter()
-            .map(|node| OtherNode {
-                node_id: node.node_id.get(),
-                live: liveness.is_live(node.store_id),
-                rpc_addr: node.rpc_addr,
-                sql_addr: node.sql_addr,
-                ranges: node.ranges,
-                leases: node.leases,
-            })
-            .collect(),
-        ranges,
-    })
+    Json(shared.node.status())
 }
 
 type ReplicaCounter = fn(&ReplicaMetrics) -> &AtomicU64;

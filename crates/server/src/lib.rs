@@ -8,7 +8,9 @@ mod http;
 mod join;
 mod node;
 mod sql_node;
+mod status;
 
 pub use config::NodeConfig;
 pub use node::{KvNode, StartError};
 pub use sql_node::Node;
+pub use status::{LatchStatus, LockStatus, NodeStatus, OtherNode, RaftStatus, RangeStatus};

@@ -1,7 +1,7 @@
 //! Single commands sent to a replica as a coordinator would that is slow, dead or wrong about what it did: each test is
 //! a way a write was once lost, invented or seen too late.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use hlc::Timestamp;
 use keys::{Key, Span, TxnId, TxnMeta, TxnStatus};
@@ -134,6 +134,44 @@ async fn what_was_read_before_a_split_is_not_written_under_after_it() {
     assert!(writer.write_ts < reader.write_ts, "the test took too long to show anything");
     let written = send(member, "z", within(&writer), vec![put("z", "under the read")]).await.unwrap();
     assert!(written.txn.unwrap().write_ts > reader.write_ts);
+    cluster.stop().await;
+}
+
+/// It was told to wait by what it met and to go by the lock table, over and over, and took a thread for itself: whoever
+/// was to remove the intent might be the next task on that very thread.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_waits_for_an_intent_within_its_uncertainty() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let read_ts = member.db.clock().now();
+    let writer = meta(1, "k", member.db.clock().now());
+    send(member, "k", within(&writer), vec![put("k", "maybe earlier")]).await.unwrap();
+    let reader = TxnHeader {
+        meta: meta(2, "k", read_ts),
+        read_ts,
+        uncertainty_limit: writer.write_ts.add_ns(400_000_000),
+        observed: None,
+    };
+    let header = Header { txn: Some(reader), ..Header::default() };
+    let replica = member.store.replicas().remove(0);
+    let waits = || replica.metrics().lock_waits.load(Ordering::Relaxed);
+    let before = waits();
+    let read = send(member, "k", header, vec![Request::Get { key: key("k"), lock: None }]);
+    let end_it = async {
+        while waits() == before {
+            tokio::task::yield_now().await;
+        }
+        send(member, "k", within(&writer), vec![end(true, &[])]).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(read, end_it);
+    // What it waited for lies above it now.
+    assert!(
+        matches!(outcome, Err(KvError::Retry { reason: RetryReason::Uncertain, .. })),
+        "{outcome:?}"
+    );
+    // Once for the transaction, and once more for what it has left.
+    assert!(waits() - before <= 2, "it waited {} times, and did not", waits() - before);
     cluster.stop().await;
 }
 

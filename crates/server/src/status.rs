@@ -1,0 +1,148 @@
+//! The cluster as one node sees it, down to who holds a lock and who waits for it.
+
+use std::net::SocketAddr;
+
+use concurrency::{LatchRow, LockRow, RowState};
+use replica::Replica;
+use serde::Serialize;
+
+use crate::node::KvNode;
+
+/// How many locks and latches are told of each range: enough to see a knot, whatever stands behind it.
+const MAX_ROWS: usize = 100;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeStatus {
+    pub cluster_id: String,
+    pub node_id: u64,
+    pub rpc_addr: SocketAddr,
+    pub nodes: Vec<OtherNode>,
+    pub ranges: Vec<RangeStatus>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct OtherNode {
+    pub node_id: u64,
+    pub rpc_addr: String,
+    pub sql_addr: String,
+    pub live: bool,
+    pub ranges: u64,
+    pub leases: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct RangeStatus {
+    pub range_id: u64,
+    pub start: String,
+    pub end: String,
+    pub replicas: Vec<String>,
+    pub leaseholder: bool,
+    pub raft: RaftStatus,
+    /// Spans of batches that are evaluated or agreed on now, and of those that wait for them.
+    pub latches: Vec<LatchStatus>,
+    /// Holders of locks and who waits for them; only the leaseholder knows.
+    pub locks: Vec<LockStatus>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct RaftStatus {
+    pub term: u64,
+    pub leader: Option<u64>,
+    pub log_first: u64,
+    pub log_last: u64,
+    pub applied: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LatchStatus {
+    /// The same for all spans of a batch; lower is earlier.
+    pub batch: u64,
+    pub span: String,
+    pub access: String,
+    /// The batches it waits for.
+    pub behind: Vec<u64>,
+}
+
+impl From<LatchRow> for LatchStatus {
+    fn from(row: LatchRow) -> Self {
+        Self {
+            batch: row.seq,
+            span: row.span.to_string(),
+            access: format!("{:?}", row.access).to_lowercase(),
+            behind: row.behind,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct LockStatus {
+    pub key: String,
+    pub txn: Option<String>,
+    pub anchor: Option<String>,
+    /// What is held or wanted; none is a plain read.
+    pub strength: Option<String>,
+    pub state: String,
+}
+
+impl From<LockRow> for LockStatus {
+    fn from(row: LockRow) -> Self {
+        Self {
+            key: row.key.to_string(),
+            txn: row.txn.as_ref().map(|txn| txn.id.to_string()),
+            anchor: row.txn.as_ref().map(|txn| txn.anchor.to_string()),
+            strength: row.strength.map(|strength| format!("{strength:?}")),
+            state: match row.state {
+                RowState::Held => "held".to_owned(),
+                RowState::Turn => "turn".to_owned(),
+                RowState::Waiting { behind } => format!("waiting behind {behind}"),
+            },
+        }
+    }
+}
+
+fn range_status(replica: &Replica) -> Option<RangeStatus> {
+    let descriptor = replica.descriptor()?;
+    let group = replica.group().status();
+    Some(RangeStatus {
+        range_id: descriptor.range_id.get(),
+        start: descriptor.start.to_string(),
+        end: descriptor.end.to_string(),
+        replicas: descriptor.replicas.iter().map(ToString::to_string).collect(),
+        leaseholder: replica.is_leaseholder(),
+        raft: RaftStatus {
+            term: group.term.get(),
+            leader: group.leader.map(keys::ReplicaId::get),
+            log_first: group.first_index,
+            log_last: group.last_index,
+            applied: group.applied_index,
+        },
+        latches: replica.latches().rows().into_iter().take(MAX_ROWS).map(LatchStatus::from).collect(),
+        locks: replica.lock_table().rows().into_iter().take(MAX_ROWS).map(LockStatus::from).collect(),
+    })
+}
+
+impl KvNode {
+    /// What `/status` shows.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        let liveness = self.store.raft().liveness();
+        let mut ranges: Vec<RangeStatus> =
+            self.store.replicas().iter().filter_map(|replica| range_status(replica)).collect();
+        ranges.sort_by_key(|range| range.range_id);
+        let nodes = self.store.nodes().all().into_iter().map(|node| OtherNode {
+            node_id: node.node_id.get(),
+            live: liveness.is_live(node.store_id),
+            rpc_addr: node.rpc_addr,
+            sql_addr: node.sql_addr,
+            ranges: node.ranges,
+            leases: node.leases,
+        });
+        NodeStatus {
+            cluster_id: self.cluster_id.to_string(),
+            node_id: self.node_id.get(),
+            rpc_addr: self.transport.local_addr(),
+            nodes: nodes.collect(),
+            ranges,
+        }
+    }
+}
