@@ -3,6 +3,9 @@
 //! A batch goes to the store believed to lead its range. Every answer teaches: a wrong leaseholder names the right
 //! one, a wrong range names its descriptors, an unreachable node makes the next likely one be tried. What must never
 //! be tried again is a write whose fate is unknown: *ambiguous-is-final*.
+//!
+//! **Invariant (located-holds-key):** the descriptor that a key is located by holds the key. Spans are cut at its end,
+//! and one cut before its own start would go on where it never was.
 
 use std::{
     sync::{
@@ -13,6 +16,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use hlc::Clock;
 use keys::{Key, NodeId, RangeDescriptor, RangeId, Span, StoreId, TxnId, keyspace};
 use parking_lot::{Mutex, RwLock};
@@ -26,6 +30,14 @@ use crate::{
     range_cache::{CachedRange, RangeCache},
     txn::{Heartbeats, Txn, TxnOptions},
 };
+
+/// The first pause before a range is asked again.
+const FIRST_BACKOFF: Duration = Duration::from_millis(5);
+/// A range whose pause has grown to this is looked up anew before each further attempt.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(80);
+
+/// A batch without an answer for this long is told of in the log.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 /// The store in this process: batches for its replicas are handed over without bytes.
 #[async_trait]
@@ -185,7 +197,7 @@ impl Db {
     pub async fn run<T, E, F>(&self, mut body: F) -> Result<T, E>
     where
         E: From<Error> + AsKvError,
-        F: for<'t> FnMut(&'t mut Txn) -> futures::future::BoxFuture<'t, Result<T, E>>,
+        F: for<'t> FnMut(&'t mut Txn) -> BoxFuture<'t, Result<T, E>>,
     {
         let mut txn = self.begin(TxnOptions::default());
         for attempt in 0.. {
@@ -333,7 +345,7 @@ impl Db {
         }
     }
 
-    /// The range that holds `key`, from the cache or the addressing records.
+    /// The range that holds `key`, from the cache or the addressing records. *located-holds-key*
     pub(crate) async fn locate(&self, key: &[u8]) -> Result<Arc<CachedRange>, KvError> {
         match self.0.ranges.lookup(key) {
             Some(range) => Ok(range),
@@ -341,7 +353,7 @@ impl Db {
         }
     }
 
-    /// Reads the addressing record for `key` from range 1.
+    /// Reads the addressing record for `key` from range 1. *located-holds-key*
     async fn lookup_meta(&self, key: &[u8]) -> Result<Arc<CachedRange>, KvError> {
         let first = self.first_range().await?;
         if first.descriptor.contains_key(key) {
@@ -351,30 +363,28 @@ impl Db {
         let header = Header { max_keys: 1, ..Header::default() };
         let requests = vec![Request::Scan { span, reverse: false, lock: None }];
         let deadline = Instant::now() + self.0.config.unavailable_after;
+        let mut missed = Missed::default();
+        let mut backoff = FIRST_BACKOFF;
         loop {
             let first = self.first_range().await?;
-            let response = match self.send_to(&first, header.clone(), requests.clone()).await {
-                Ok(response) => response,
-                Err(SendError::Reroute) => continue,
+            let found = match self.send_to(&first, header.clone(), requests.clone()).await {
+                Ok(response) => first_row(&response)?,
+                Err(SendError::Reroute) => None,
                 Err(SendError::Kv(error)) => return Err(error),
             };
-            if let Some(Response::Scan { rows, .. }) = response.responses.first()
-                && !rows.is_empty()
-            {
-                let (_, value) = rows.get(0);
-                let descriptor: RangeDescriptor = replica::api::decode(value)
-                    .map_err(|error| KvError::Internal { reason: format!("addressing record: {error}") })?;
-                // The record may be older than a split that has not been published yet: the range it names knows
-                // better, and says so when a batch reaches it.
-                if descriptor.contains_key(key) {
-                    return Ok(self.0.ranges.insert(descriptor));
-                }
+            // The record may be older than a split that has not been published yet. The range it names knows better,
+            // and says so when a batch reaches it; what the cache has heard since may not hold the key any more.
+            let found = found.filter(|descriptor| descriptor.contains_key(key));
+            if let Some(range) = found.and_then(|descriptor| self.0.ranges.insert_for(key, descriptor)) {
+                return Ok(range);
             }
+            missed.note(|| format!("no addressing record for {}", Key::from(key)));
             if Instant::now() > deadline {
                 let reason = format!("no addressing record for {}", Key::from(key));
                 return Err(KvError::Unavailable { range_id: RangeId::new(1), reason });
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(backoff).await;
+            backoff = (backoff * 2).min(Duration::from_millis(50));
         }
     }
 
@@ -445,7 +455,8 @@ impl Db {
         batch: BatchRequest,
     ) -> Result<BatchResponse, SendError> {
         let deadline = Instant::now() + self.0.config.unavailable_after;
-        let mut backoff = Duration::from_millis(5);
+        let mut missed = Missed::default();
+        let mut backoff = FIRST_BACKOFF;
         let mut last_reason = String::new();
         loop {
             for node in range.nodes_by_likelihood(self.0.node_id) {
@@ -471,6 +482,7 @@ impl Db {
                     break;
                 }
             }
+            missed.note(|| format!("{}: {last_reason}", range.descriptor));
             if Instant::now() > deadline {
                 let range_id = range.descriptor.range_id;
                 return Err(SendError::Kv(KvError::Unavailable { range_id, reason: last_reason }));
@@ -478,17 +490,24 @@ impl Db {
             tokio::time::sleep(backoff).await;
             backoff = (backoff * 2).min(Duration::from_millis(250));
             // The replicas may have moved since the descriptor was cached.
-            if backoff >= Duration::from_millis(80) && range.descriptor.range_id != RangeId::new(1) {
-                self.0.ranges.evict(range);
+            if backoff >= LOOK_AGAIN_AFTER && self.look_again(range).await? {
                 return Err(SendError::Reroute);
             }
-            if backoff >= Duration::from_millis(80) {
-                self.refresh_first_range(range).await;
-                if self.0.ranges.lookup(Key::MIN.as_bytes()).is_none_or(|now| !Arc::ptr_eq(&now, range)) {
-                    return Err(SendError::Reroute);
-                }
-            }
         }
+    }
+
+    /// Whether something else than `range` is now known to hold what it held.
+    fn look_again<'a>(&'a self, range: &'a Arc<CachedRange>) -> BoxFuture<'a, Result<bool, KvError>> {
+        // In a box: looking a range up sends a batch, to range 1.
+        Box::pin(async move {
+            let now = if range.descriptor.range_id == RangeId::new(1) {
+                self.refresh_first_range(range).await;
+                self.0.ranges.lookup(Key::MIN.as_bytes())
+            } else {
+                Some(self.lookup_meta(range.descriptor.start.as_bytes()).await?)
+            };
+            Ok(now.is_none_or(|now| now.descriptor != range.descriptor))
+        })
     }
 
     /// Range 1 has no record elsewhere to look it up in: ask the nodes for a newer descriptor.
@@ -562,9 +581,12 @@ impl Db {
         let payload = replica::api::encode(batch);
         match self.0.transport.call(node, Lane::Client, services::KV, payload, timeout).await {
             Ok(payload) => {
-                let answer: Result<BatchResponse, KvError> = replica::api::decode(&payload)
-                    .map_err(|error| KvError::Internal { reason: format!("answer of {node}: {error}") })?;
-                answer
+                let answer: Result<Result<BatchResponse, KvError>, _> = replica::api::decode(&payload);
+                answer.unwrap_or_else(|error| {
+                    let reason = format!("answer of {node}: {error}");
+                    // It was executed there all the same.
+                    Err(if writes { KvError::Ambiguous { reason } } else { KvError::Internal { reason } })
+                })
             }
             Err(RpcError::NoAnswer { to, .. }) if writes => {
                 Err(KvError::Ambiguous { reason: format!("no answer from {to}") })
@@ -572,6 +594,34 @@ impl Db {
             Err(error) => Err(KvError::Unavailable { range_id, reason: error.to_string() }),
         }
     }
+}
+
+/// Tells an administrator, once, of a batch that has been without an answer for long.
+#[derive(Default)]
+struct Missed {
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl Missed {
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !self.told && since.elapsed() > TOLD_AFTER {
+            self.told = true;
+            tracing::warn!(for_seconds = since.elapsed().as_secs(), "no answer yet: {}", what());
+        }
+    }
+}
+
+/// The descriptor in the only row of an answer, if it has one.
+fn first_row(response: &BatchResponse) -> Result<Option<RangeDescriptor>, KvError> {
+    let Some(Response::Scan { rows, .. }) = response.responses.first() else { return Ok(None) };
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let (_, value) = rows.get(0);
+    let decoded = replica::api::decode(value);
+    decoded.map(Some).map_err(|error| KvError::Internal { reason: format!("addressing record: {error}") })
 }
 
 fn may_wait(batch: &BatchRequest) -> bool {

@@ -97,6 +97,12 @@ impl RangeCache {
         range
     }
 
+    /// Learns the descriptor found for `key`; answers the entry that holds it. There is none when a newer descriptor of
+    /// the same range is known that does not: it has been split, and what became of the rest is not known yet.
+    pub fn insert_for(&self, key: &[u8], descriptor: RangeDescriptor) -> Option<Arc<CachedRange>> {
+        Some(self.insert(descriptor)).filter(|range| range.descriptor.contains_key(key))
+    }
+
     /// Drops an entry that proved wrong, unless it has been replaced already.
     pub fn evict(&self, stale: &CachedRange) {
         let mut by_end = self.by_end.write();
@@ -137,6 +143,17 @@ mod tests {
         cache.insert(descriptor(2, "m", "z", 1));
         let id = |key: &str| cache.lookup(key.as_bytes()).map(|range| range.descriptor.range_id.get());
         assert_eq!((id("a"), id("lz"), id("m"), id("z"), id("0")), (Some(1), Some(1), Some(2), None, None));
+    }
+
+    /// A scan from `p` cut at `m` went on at `m`, and answered rows that lie before where it began.
+    #[test]
+    fn located_holds_key_when_the_record_is_older_than_a_split() {
+        let cache = RangeCache::default();
+        cache.insert(descriptor(1, "a", "m", 2));
+        assert!(cache.insert_for(b"p", descriptor(1, "a", "z", 1)).is_none());
+        let found = cache.insert_for(b"b", descriptor(1, "a", "z", 1)).unwrap();
+        assert_eq!(found.descriptor.generation, 2);
+        assert!(cache.insert_for(b"p", descriptor(2, "m", "z", 2)).is_some());
     }
 
     #[test]

@@ -207,11 +207,7 @@ impl RaftLogStorage<Types> for GroupLogStorage {
         let after = last_log_id.map_or(0, |id| id.index);
         // What follows in the queue is synced after this is, so nobody needs to wait for it.
         self.log.submit(LogOp::Truncate { range_id: self.range_id, after }, ignore());
-        let last = match last_log_id {
-            Some(_) => self.term_at(after)?.or(last_log_id),
-            None => None,
-        };
-        self.state.lock().last = last;
+        self.state.lock().last = last_log_id;
         Ok(())
     }
 

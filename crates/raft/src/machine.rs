@@ -191,7 +191,7 @@ impl RaftStateMachine<Types> for MachineAdapter {
                 let _guard = AbortOnPanic;
                 self.machine.apply(&committed).map_err(fatal)?
             };
-            debug_assert_eq!(outcomes.len(), committed.len(), "an outcome for each entry");
+            assert_eq!(outcomes.len(), committed.len(), "an outcome for each entry");
             if let Some(last) = committed.last() {
                 self.applied_index.store(last.position.index, Ordering::Release);
                 self.applied_term.store(last.position.term.get(), Ordering::Release);

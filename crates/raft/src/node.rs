@@ -15,7 +15,7 @@ use openraft::{SnapshotPolicy, raft::VoteRequest};
 use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rpc::{RpcError, Service, Transport, services};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use storage::log::{GroupLog, LogHealth, LogOp, LogStore, Recovered, ignore};
 use tokio::time::Instant;
 
@@ -59,6 +59,8 @@ struct NodeInner {
     clock: Arc<Clock>,
     log: LogStore,
     found: Mutex<FxHashMap<RangeId, GroupLog>>,
+    /// Ranges whose log was in a group's hands: *log-opened-once*.
+    opened: Mutex<FxHashSet<RangeId>>,
     transport: Arc<dyn Transport>,
     liveness: StoreLiveness,
     /// The epochs of other stores that this one supported before it started.
@@ -139,6 +141,7 @@ impl RaftNode {
             clock: deps.clock,
             log: deps.log,
             found: Mutex::new(found),
+            opened: Mutex::default(),
             transport: deps.transport.clone(),
             liveness,
             promised,
@@ -183,8 +186,9 @@ impl RaftNode {
     ) -> Result<Group, OpenError> {
         let inner = &self.inner;
         let failed = |error: &dyn std::fmt::Display| OpenError { reason: format!("{}: {error}", options.range_id) };
-        if inner.groups.read().contains_key(&options.range_id) {
-            return Err(failed(&"it is open already"));
+        // *log-opened-once*
+        if !inner.opened.lock().insert(options.range_id) {
+            return Err(failed(&"it is open, or was since this store was started"));
         }
         let found = inner.found.lock().remove(&options.range_id);
         let log = GroupLogStorage::new(options.range_id, inner.log.clone(), found.as_ref())
@@ -251,6 +255,14 @@ impl RaftNode {
     pub async fn remove_group(&self, range_id: RangeId) {
         self.close_group(range_id).await;
         self.inner.log.submit(LogOp::RemoveGroup { range_id }, ignore());
+        self.inner.found.lock().remove(&range_id);
+        self.inner.opened.lock().remove(&range_id);
+    }
+
+    /// Whether a group may still be opened over the log of this range: *log-opened-once*.
+    #[must_use]
+    pub fn may_open(&self, range_id: RangeId) -> bool {
+        !self.inner.opened.lock().contains(&range_id)
     }
 
     /// Stops all groups and the heartbeats.

@@ -72,7 +72,16 @@ impl Engine {
         std::fs::create_dir_all(&dir).map_err(|e| StorageError::io("create", &dir, e))?;
         sync_dir(&self.inner.dir)?;
 
-        let files = write_files(self, &dir, chunks, clear, local_clear, extra_local)?;
+        let files = match write_files(self, &dir, chunks, clear, local_clear, extra_local) {
+            Ok(files) => files,
+            Err(error) => {
+                // The disk may be full of them.
+                if let Err(left) = remove_dir(&dir) {
+                    tracing::warn!(error = %left, "files of an ingest that failed");
+                }
+                return Err(error);
+            }
+        };
         sync_dir(&dir)?;
         crash_point!("ingest::files_written");
         let marker = Marker { clear: clear.to_vec(), local_clear: local_clear.to_vec(), files };

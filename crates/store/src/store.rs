@@ -316,6 +316,8 @@ impl Store {
                 self.remove_replica(range_id, older.replica_id()).await.map_err(|error| error.to_string())?;
             }
             (_, Some(newer)) => return Err(format!("{} is here", newer.replica_id())),
+            // It was fenced: until the store is started again, nobody may speak for what its log says.
+            (_, None) if !self.inner.raft.may_open(range_id) => return Err(format!("{range_id} is fenced here")),
             (_, None) => {}
         }
         let value = postcard::to_stdvec(&replica_id).map_err(|error| error.to_string())?;

@@ -448,7 +448,8 @@ fn end_request(commit: bool, locks: Vec<Span>) -> Request {
 fn end_txn_answer(response: &BatchResponse) -> Result<Timestamp, KvError> {
     match response.responses.last() {
         Some(Response::EndTxn { commit_ts, .. }) => Ok(*commit_ts),
-        other => Err(KvError::Internal { reason: unexpected("EndTxn", other).to_string() }),
+        // What was done is not known from what was answered.
+        other => Err(KvError::Ambiguous { reason: unexpected("EndTxn", other).to_string() }),
     }
 }
 

@@ -81,7 +81,10 @@ async fn beat(db: &Db) {
     };
     let beats = due.into_iter().map(|(txn_id, entry)| async move {
         let request = Request::HeartbeatTxn { anchor: entry.anchor.clone(), txn_id, min_ts: entry.since };
-        match db.send_keyed(&entry.anchor, Header::default(), vec![request]).await {
+        let sent = db.send_keyed(&entry.anchor, Header::default(), vec![request]);
+        // A range that is away must not keep the others from being told: theirs would expire.
+        let Ok(answer) = tokio::time::timeout(inner.config.heartbeat_interval, sent).await else { return };
+        match answer {
             Ok(response) => match response.responses.first() {
                 Some(Response::HeartbeatTxn { status: TxnStatus::Aborted }) => {
                     entry.aborted.store(true, Ordering::Relaxed);

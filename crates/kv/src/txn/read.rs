@@ -200,6 +200,7 @@ impl Txn {
     ) -> Result<(std::sync::Arc<crate::range_cache::CachedRange>, Span, Option<Span>), Error> {
         if !reverse {
             let range = self.db.locate(span.start.as_bytes()).await?;
+            assert!(range.descriptor.contains_key(span.start.as_bytes()), "located-holds-key");
             let end = span.end.clone().min(range.descriptor.end.clone());
             let rest = (end < span.end).then(|| Span::new(end.clone(), span.end.clone()));
             return Ok((range, Span::new(span.start.clone(), end), rest));

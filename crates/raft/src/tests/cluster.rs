@@ -19,7 +19,7 @@ use storage::log::{LogStore, LogStoreConfig};
 use tempfile::TempDir;
 
 use crate::{
-    Applied, ApplyError, Committed, CommittedPayload, Group, GroupOptions, Lease, LivenessConfig, LogPosition,
+    Applied, ApplyError, Committed, CommittedPayload, Group, GroupOptions, OpenError, Lease, LivenessConfig, LogPosition,
     RaftDeps, RaftNode, SnapshotSource, StateMachine, initial_membership,
 };
 
@@ -280,6 +280,15 @@ impl Cluster {
         running.transport.register(services::RAFT, Arc::new(Gone));
         running.transport.register(services::LIVENESS, Arc::new(Gone));
         running.log.close();
+    }
+
+    /// Closes the group on a store that goes on, and tries to open it again.
+    pub async fn reopen(&self, id: u64) -> Result<Group, OpenError> {
+        let site = &self.sites[&id];
+        let node = &site.running.as_ref().unwrap().node;
+        node.close_group(RANGE).await;
+        let options = GroupOptions { range_id: RANGE, replica_id: ReplicaId::new(id), campaign: false };
+        node.open_group(options, site.machine.clone()).await
     }
 
     pub fn cut(&self, a: u64, b: u64) {

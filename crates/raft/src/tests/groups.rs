@@ -36,6 +36,19 @@ async fn one_store_applies_in_order_and_resumes() {
     cluster.finish().await;
 }
 
+/// It would have forgotten its vote and where its log ends, which are still on disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_opened_once() {
+    let mut cluster = Cluster::new(22, 1, 1).await;
+    let (_, term) = cluster.leaseholder(Term::new(0)).await;
+    cluster.group(1).propose(command(0), term).await.unwrap();
+    assert!(cluster.reopen(1).await.is_err());
+    cluster.stop(1).await;
+    cluster.start(1, true).await;
+    cluster.leaseholder(term).await;
+    cluster.finish().await;
+}
+
 /// Liveness syncs about once in three seconds, and may do so meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_costs_one_sync_on_each_store_and_many_at_once_share_them() {
