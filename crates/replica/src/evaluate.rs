@@ -16,7 +16,7 @@
 use bytes::Bytes;
 use concurrency::{LockRequest, LockTable, TimestampCache};
 use hlc::Timestamp;
-use keys::{Key, LockStrength, RangeDescriptor, Span, TxnMeta, TxnStatus, keyspace};
+use keys::{Key, LockStrength, RangeDescriptor, Span, TxnId, TxnMeta, TxnStatus, keyspace};
 use storage::{
     Engine, KvRows, LockRead, LockRecord, ReadConflict, ReadOptions, ScanLimits, StorageError, WriteBatch,
 };
@@ -75,10 +75,16 @@ pub(crate) struct Evaluated {
     pub reads: Vec<(Span, Timestamp)>,
     pub read_ts: Timestamp,
     pub write_ts: Timestamp,
-    /// The transaction is over here: its locks in this range go.
-    pub finished: Option<TxnStatus>,
-    /// A transaction was told to be over by somebody else: its locks go.
-    pub resolved: Vec<TxnMeta>,
+    pub ended: Ended,
+}
+
+/// Transactions that are over once the batch has taken effect: their locks in this range go.
+#[derive(Default)]
+pub(crate) struct Ended {
+    /// The batch's own.
+    pub own: Option<TxnId>,
+    /// Those that somebody else told to be over.
+    pub resolved: Vec<TxnId>,
 }
 
 /// What evaluation may look at.
@@ -135,8 +141,7 @@ impl Evaluator<'_> {
                 reads: Vec::new(),
                 read_ts,
                 write_ts,
-                finished: None,
-                resolved: Vec::new(),
+                ended: Ended::default(),
             },
         };
         if request.requests.iter().any(|it| matches!(it, Request::Put { .. } | Request::Delete { .. })) {
@@ -512,11 +517,11 @@ impl Evaluator<'_> {
 
     /// Whether a transaction without a record may have had one that said it is aborted: it began before what is
     /// remembered of such, and has not been heard of all the time since.
-    fn may_have_been_forgotten(&self, txn: keys::TxnId, min_ts: Timestamp) -> bool {
+    fn may_have_been_forgotten(&self, txn: TxnId, min_ts: Timestamp) -> bool {
         min_ts <= self.gc_threshold && !self.registry.knows(txn)
     }
 
-    fn record(&self, anchor: &Key, txn: keys::TxnId) -> Result<Option<TxnRecord>, EvalError> {
+    fn record(&self, anchor: &Key, txn: TxnId) -> Result<Option<TxnRecord>, EvalError> {
         let key = keyspace::txn_record(anchor, txn);
         match self.engine.get_local(key.as_bytes())? {
             None => Ok(None),
@@ -524,7 +529,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn put_record(&self, state: &mut State<'_>, anchor: &Key, txn: keys::TxnId, record: &TxnRecord) {
+    fn put_record(&self, state: &mut State<'_>, anchor: &Key, txn: TxnId, record: &TxnRecord) {
         let key = keyspace::txn_record(anchor, txn);
         state.out.batch.put_local(key.as_bytes(), &crate::api::encode(record));
     }
@@ -556,12 +561,12 @@ impl Evaluator<'_> {
                 return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::HeartbeatMissing }.into());
             }
             (Some(TxnStatus::Aborted), false) => {
-                state.out.finished = Some(TxnStatus::Aborted);
+                state.out.ended.own = Some(txn.id);
                 return Ok(Response::EndTxn { status: TxnStatus::Aborted, commit_ts: Timestamp::MIN });
             }
             (Some(TxnStatus::Committed), true) => {
                 let ts = record.map_or(state.write_ts, |record| record.ts);
-                state.out.finished = Some(TxnStatus::Committed);
+                state.out.ended.own = Some(txn.id);
                 return Ok(Response::EndTxn { status: TxnStatus::Committed, commit_ts: ts });
             }
             (Some(TxnStatus::Committed), false) => {
@@ -591,7 +596,7 @@ impl Evaluator<'_> {
             self.put_record(state, &txn.anchor, txn.id, &record);
         }
         if status != TxnStatus::Staging {
-            state.out.finished = Some(status);
+            state.out.ended.own = Some(txn.id);
         }
         Ok(Response::EndTxn { status, commit_ts: ts })
     }
@@ -601,7 +606,7 @@ impl Evaluator<'_> {
         state: &mut State<'_>,
         pushee: &TxnMeta,
         pusher: Option<&TxnMeta>,
-        dependents: &[keys::TxnId],
+        dependents: &[TxnId],
         kind: PushKind,
     ) -> Result<Response, EvalError> {
         let now_ns = self.now.wall_ns();
@@ -710,7 +715,7 @@ impl Evaluator<'_> {
             self.engine.resolve_intent(&mut state.out.batch, key.as_bytes(), &lock, commit)?;
         }
         if resume.is_none() {
-            state.out.resolved.push(txn.clone());
+            state.out.ended.resolved.push(txn.id);
         }
         Ok(Response::ResolveSpan { resume })
     }

@@ -9,7 +9,8 @@
 //!
 //! **Invariants**
 //! - *latches-until-known*: the latches of a batch that writes are held until the log says what became of it, even
-//!   when whoever sent it is gone: the proposal runs in a task of its own.
+//!   when whoever sent it is gone: the proposal runs in a task of its own, and what the lock table has to learn of
+//!   its outcome is part of it.
 //! - *one-leaseholder*: nothing is evaluated without a lease that has time left, and nothing takes effect under
 //!   another term than the one it was evaluated in.
 //! - *reads-remembered*: a read is in the timestamp cache before its latches are released.
@@ -45,7 +46,7 @@ use crate::{
     Outbound, ReplicaHost,
     api::{BatchRequest, BatchResponse, Header, KvError, RangeStats, Request, Response, RetryReason, WaitPolicy},
     command::{Command, Effect},
-    evaluate::{EvalError, Evaluated, Evaluator},
+    evaluate::{Ended, EvalError, Evaluated, Evaluator},
     machine::Machine,
     state,
     txn_record::{TxnRecord, TxnRegistry, WAIT_MEMORY},
@@ -279,7 +280,7 @@ impl Replica {
         }
         if evaluated.batch.is_empty() {
             self.remember_reads(request, &evaluated);
-            self.after(request, &evaluated);
+            self.note_ended(&evaluated.ended);
             drop(latch);
             return Ok(self.respond(request, &descriptor, evaluated));
         }
@@ -447,13 +448,13 @@ impl Replica {
     }
 
     /// What the lock table learns of a batch that has taken effect.
-    fn after(&self, request: &BatchRequest, evaluated: &Evaluated) {
-        if let (Some(_), Some(txn)) = (evaluated.finished, &request.header.txn) {
-            self.locks.txn_finished(txn.meta.id);
-            self.registry.forget(txn.meta.id);
+    fn note_ended(&self, ended: &Ended) {
+        if let Some(own) = ended.own {
+            self.locks.txn_finished(own);
+            self.registry.forget(own);
         }
-        for txn in &evaluated.resolved {
-            self.locks.txn_finished(txn.id);
+        for txn in &ended.resolved {
+            self.locks.txn_finished(*txn);
         }
     }
 
@@ -480,7 +481,7 @@ impl Replica {
         descriptor: Arc<RangeDescriptor>,
         lease: HeldLease,
         latch: LatchGuard,
-        evaluated: Evaluated,
+        mut evaluated: Evaluated,
     ) -> Result<BatchResponse, Attempt> {
         let bytes = evaluated.batch.byte_size();
         if bytes > MAX_COMMAND_BYTES {
@@ -490,12 +491,16 @@ impl Replica {
         let payload = Command::encode(lease.term, evaluated.effect.as_ref(), evaluated.batch.data());
         self.metrics.proposals.fetch_add(1, Ordering::Relaxed);
 
-        // *latches-until-known*: a caller that goes away must not take the latches with it.
-        let replica = self.clone();
-        let future = Box::pin(async move { replica.propose(payload, lease.term).await });
+        // *latches-until-known*: a caller that goes away must not take the latches with it, nor leave holders in the
+        // lock table whose end has been applied.
+        let (replica, ended) = (self.clone(), std::mem::take(&mut evaluated.ended));
+        let future = Box::pin(async move {
+            replica.propose(payload, lease.term).await?;
+            replica.note_ended(&ended);
+            Ok(())
+        });
         let (outcome, latch) = Proposal { future: Some(future), latch: Some(latch), started: false }.await;
         outcome?;
-        self.after(request, &evaluated);
         drop(latch);
         Ok(self.respond(request, &descriptor, evaluated))
     }

@@ -3,8 +3,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use concurrency::{LockRequest, WaitOutcome};
+use futures::FutureExt;
 use hlc::Timestamp;
-use keys::{Key, Span, TxnId, TxnMeta, TxnStatus};
+use keys::{Key, LockStrength, Span, TxnId, TxnMeta, TxnStatus};
 use kv::{DbConfig, Read, ScanOptions, TxnOptions};
 use replica::api::{
     AbortReason, BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, TxnHeader,
@@ -315,5 +317,37 @@ async fn old_versions_are_collected_by_themselves() {
     .await
     .expect("a round comes by");
     assert_eq!(get(member, "k").await.as_deref(), Some("19"));
+    cluster.stop().await;
+}
+
+fn lock(name: &str) -> Request {
+    Request::Get { key: key(name), lock: Some(LockStrength::Exclusive) }
+}
+
+/// The end was applied, but only the caller would have told the lock table so: others waited for the dead until they
+/// pushed them.
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_go_with_an_end_that_nobody_waits_for() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let holder = meta(1, "k", member.db.clock().now());
+    send(member, "k", within(&holder), vec![lock("k")]).await.unwrap();
+    let replica = member.store.replicas().remove(0);
+    let other = meta(2, "k", member.db.clock().now());
+    let wants = LockRequest {
+        key: &key("k"),
+        txn: Some(&other),
+        strength: Some(LockStrength::Exclusive),
+        read_ts: other.write_ts,
+    };
+    let mut waiter = replica.lock_table().enqueue(&wants);
+    assert!(matches!(waiter.next().await, WaitOutcome::HolderChanged { .. }));
+    let header = Header { range_id: replica.range_id(), ..within(&holder) };
+    let request = BatchRequest { header, requests: vec![end(false, &[])] };
+    let answered = replica.send(&request).now_or_never();
+    assert!(answered.is_none(), "it was answered before it can have been applied: {answered:?}");
+    let news = tokio::time::timeout(Duration::from_secs(10), waiter.next()).await;
+    assert_eq!(news.expect("the lock goes"), WaitOutcome::Turn);
     cluster.stop().await;
 }
