@@ -17,6 +17,7 @@ use bytes::Bytes;
 use concurrency::{LockRequest, LockTable, TimestampCache};
 use hlc::Timestamp;
 use keys::{Key, LockStrength, RangeDescriptor, Span, TxnId, TxnMeta, TxnStatus, keyspace};
+use smallvec::SmallVec;
 use storage::{
     Engine, KvRows, LockRead, LockRecord, ReadConflict, ReadOptions, ScanLimits, StorageError, WriteBatch,
 };
@@ -108,6 +109,11 @@ struct State<'b> {
     write_ts: Timestamp,
     max_keys: u64,
     max_bytes: u64,
+    /// The transaction's own intents on the keys of the batch's puts and deletes, in their order; each is taken out by
+    /// its write.
+    own_intents: SmallVec<[Option<LockRecord>; 2]>,
+    /// How many of these writes were evaluated.
+    write_count: usize,
     /// Intents that may still be resolved.
     resolve_left: usize,
     out: Evaluated,
@@ -116,6 +122,16 @@ struct State<'b> {
 fn decode_record(bytes: &[u8]) -> Result<TxnRecord, EvalError> {
     crate::api::decode(bytes)
         .map_err(|error| EvalError::Storage(StorageError::corruption(format!("transaction record: {error}"))))
+}
+
+/// What is newest, whenever it was written: for what takes part in no transaction.
+fn newest<T>(read: impl FnOnce(&ReadOptions<'_>) -> Result<T, ReadConflict>) -> Result<T, EvalError> {
+    let options = ReadOptions { uncertainty_limit: Timestamp::MAX, ..ReadOptions::at(Timestamp::MAX) };
+    read(&options).map_err(|conflict| match conflict {
+        ReadConflict::Locked(intents) => EvalError::Intents(intents),
+        ReadConflict::Storage(error) => error.into(),
+        ReadConflict::Uncertain { .. } => unreachable!("nothing is above the greatest timestamp"),
+    })
 }
 
 impl Evaluator<'_> {
@@ -132,6 +148,8 @@ impl Evaluator<'_> {
             write_ts,
             max_keys: header.max_keys,
             max_bytes: header.max_bytes,
+            own_intents: SmallVec::new(),
+            write_count: 0,
             resolve_left: RESOLVE_MAX,
             out: Evaluated {
                 responses: Vec::with_capacity(request.requests.len()),
@@ -175,8 +193,10 @@ impl Evaluator<'_> {
                 // Our own provisional version will be replaced, so it is no bound; what lies beneath it was one when
                 // it was written.
                 state.write_ts = state.write_ts.max(lock.ts);
+                state.own_intents.push(Some(lock));
                 continue;
             }
+            state.own_intents.push(None);
             let (read, by) = self.cache.get_max(key);
             let own = by.is_some() && by == state.txn.map(|txn| txn.id);
             // A read of ours hides earlier ones of others, so it binds us as far as it went: even where we never
@@ -392,7 +412,8 @@ impl Evaluator<'_> {
         value: Option<&Bytes>,
         one_phase: bool,
     ) -> Result<Response, EvalError> {
-        let own = self.engine.lock(key.as_bytes())?;
+        let own = state.own_intents[state.write_count].take();
+        state.write_count += 1;
         match state.txn {
             Some(txn) if !one_phase => {
                 if let Some(lock) = &own
@@ -417,14 +438,7 @@ impl Evaluator<'_> {
     }
 
     fn delete_range(&self, state: &mut State<'_>, span: &Span) -> Result<Response, EvalError> {
-        let options = ReadOptions { uncertainty_limit: Timestamp::MAX, ..ReadOptions::at(Timestamp::MAX) };
-        let all = self.engine.scan(span, &options, ScanLimits::default());
-        let rows = match all {
-            Ok(result) => result.rows,
-            Err(ReadConflict::Locked(intents)) => return Err(EvalError::Intents(intents)),
-            Err(ReadConflict::Storage(error)) => return Err(error.into()),
-            Err(ReadConflict::Uncertain { .. }) => unreachable!("nothing is above the greatest timestamp"),
-        };
+        let rows = newest(|options| self.engine.scan(span, options, ScanLimits::default()))?.rows;
         let (read, _) = self.cache.get_max_span(span);
         state.write_ts = state.write_ts.max(read.next());
         for position in 0..rows.len() {
@@ -449,13 +463,7 @@ impl Evaluator<'_> {
         if state.txn.is_some() {
             return Err(KvError::Invalid { reason: "counters do not take part in transactions".into() }.into());
         }
-        let newest = ReadOptions { uncertainty_limit: Timestamp::MAX, ..ReadOptions::at(Timestamp::MAX) };
-        let stored = match self.engine.get(key.as_bytes(), &newest) {
-            Ok(stored) => stored,
-            Err(ReadConflict::Locked(intents)) => return Err(EvalError::Intents(intents)),
-            Err(ReadConflict::Storage(error)) => return Err(error.into()),
-            Err(ReadConflict::Uncertain { .. }) => unreachable!("nothing is above the greatest timestamp"),
-        };
+        let stored = newest(|options| self.engine.get(key.as_bytes(), options))?;
         let current = match &stored {
             None => 0,
             Some((bytes, _)) => {
@@ -722,13 +730,7 @@ impl Evaluator<'_> {
 
     fn update_meta(&self, state: &mut State<'_>, descriptor: &RangeDescriptor) -> Result<Response, EvalError> {
         let key = keyspace::meta(&descriptor.end);
-        let newest = ReadOptions { uncertainty_limit: Timestamp::MAX, ..ReadOptions::at(Timestamp::MAX) };
-        let stored = match self.engine.get(key.as_bytes(), &newest) {
-            Ok(stored) => stored,
-            Err(ReadConflict::Locked(intents)) => return Err(EvalError::Intents(intents)),
-            Err(ReadConflict::Storage(error)) => return Err(error.into()),
-            Err(ReadConflict::Uncertain { .. }) => unreachable!("nothing is above the greatest timestamp"),
-        };
+        let stored = newest(|options| self.engine.get(key.as_bytes(), options))?;
         if let Some((bytes, _)) = &stored {
             let known: RangeDescriptor = crate::api::decode(bytes).map_err(|error| {
                 EvalError::Storage(StorageError::corruption(format!("addressing record {key}: {error}")))
