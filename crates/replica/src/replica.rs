@@ -31,6 +31,7 @@ use concurrency::{
     Acquired, Conflict, LatchGuard, LatchManager, LatchSpan, LatchSpans, LockRequest, LockTable, TimestampCache,
     WaitOutcome, Waiter,
 };
+use futures::StreamExt;
 use hlc::{Clock, Timestamp};
 use keys::{
     Key, LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, Span, StoreId, Term, TxnId, TxnMeta, TxnStatus,
@@ -41,6 +42,7 @@ use raft::{Group, Lease, ProposeError};
 use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use storage::{Engine, StorageError};
+use tokio::time::Instant;
 
 use crate::{
     Outbound, ReplicaHost,
@@ -223,7 +225,7 @@ impl Replica {
         if request.header.txn.is_none() && request.header.ts.is_min() {
             request.to_mut().header.ts = self.deps.clock.now();
         }
-        let mut waiter: Option<Waiter> = None;
+        let mut waiting: Option<Waiting> = None;
         loop {
             let attempt = self.attempt(&request).await;
             let conflict = match attempt {
@@ -238,7 +240,7 @@ impl Replica {
                 }
             };
             // The place in the last queue is given up only once there is one in the next.
-            waiter = Some(self.wait_for(&request, conflict, waiter).await?);
+            waiting = Some(self.wait_for(&request, conflict, waiting).await?);
             // Should the two of them ever disagree about who is in the way, this must not keep a thread to itself:
             // whoever it waits for may be next on that very thread.
             tokio::task::yield_now().await;
@@ -522,72 +524,86 @@ impl Replica {
         self.propose(Command::encode(term, Some(effect), batch), term).await
     }
 
-    /// Waits until `conflict` may be out of the way; the place in the queue is kept by the waiter returned.
+    /// Waits until `conflict` may be out of the way; the place in the queue is kept by what is returned.
     async fn wait_for(
         self: &Arc<Self>,
         request: &BatchRequest,
         conflict: Conflict,
-        previous: Option<Waiter>,
-    ) -> Result<Waiter, KvError> {
+        previous: Option<Waiting>,
+    ) -> Result<Waiting, KvError> {
         let header = &request.header;
         if header.wait == WaitPolicy::Error {
             return Err(KvError::LockNotAvailable { key: conflict.key, holder: conflict.holder.id });
         }
         self.metrics.lock_waits.fetch_add(1, Ordering::Relaxed);
-        let lock_request = LockRequest {
-            key: &conflict.key,
-            txn: header.txn.as_ref().map(|txn| &txn.meta),
-            strength: wanted_strength(request, &conflict.key),
-            read_ts: self.read_limit(header, self.lease()?),
-        };
-        let mut waiter = match previous {
+        let mut waiting = self.queue_up(header, wanted_strength(request, &conflict.key), &conflict, previous)?;
+        // An intent may be left over from a transaction that is long over: ask at once.
+        let is_intent = conflict.strength == LockStrength::Intent;
+        let mut push_at = Instant::now() + if is_intent { Duration::ZERO } else { FIRST_PUSH_AFTER };
+        let mut waited_long = false;
+        let mut circles = Circles::default();
+        loop {
+            let now = Instant::now();
+            if waiting.deadline.is_some_and(|deadline| deadline <= now) {
+                let holder = waiting.waiter.holder().map_or(conflict.holder.id, |holder| holder.id);
+                return Err(KvError::LockTimeout { key: conflict.key, holder });
+            }
+            if push_at <= now {
+                // Whoever leads now has a queue of its own.
+                self.lease()?;
+                let in_the_way =
+                    if waited_long { waiting.waiter.blockers() } else { waiting.waiter.holder().into_iter().collect() };
+                for holder in in_the_way {
+                    let push = self.push_holder(request, &conflict.key, holder, &mut circles);
+                    waiting.ask(push).await.unwrap_or(Ok(()))?;
+                }
+                push_at = Instant::now() + PUSH_EVERY;
+            }
+            let until = waiting.deadline.map_or(push_at, |deadline| deadline.min(push_at));
+            match tokio::time::timeout_at(until, waiting.waiter.next()).await {
+                Ok(WaitOutcome::Turn) => {
+                    // A turn may come because this very transaction was ended to break a circle.
+                    if waited_long {
+                        waiting.ask(self.check_not_aborted(header)).await.unwrap_or(Ok(()))?;
+                    }
+                    return Ok(waiting);
+                }
+                // Whoever it is by then is asked when the next push is due: a holder that changes again and again must
+                // not put that off.
+                Ok(WaitOutcome::HolderChanged { .. }) => {}
+                Err(_) => waited_long = true,
+            }
+        }
+    }
+
+    /// Takes a place in the queue of the key that a batch has to wait for, or keeps the one it has there.
+    fn queue_up(
+        &self,
+        header: &Header,
+        strength: Option<LockStrength>,
+        conflict: &Conflict,
+        previous: Option<Waiting>,
+    ) -> Result<Waiting, KvError> {
+        let (mut deadline, mut place) = (header.lock_timeout.map(|limit| Instant::now() + limit), None);
+        if let Some(previous) = previous {
+            // A turn that came to nothing does not begin the wait for the key anew.
+            if *previous.waiter.key() == conflict.key {
+                deadline = previous.deadline;
+            }
+            place = Some(previous.waiter);
+        }
+        let waiter = match place {
             // One that is told to go and still meets a conflict has lost its place, or wanted less.
             Some(waiter) if *waiter.key() == conflict.key && waiter.holder().is_some() => waiter,
             other => {
-                let waiter = self.locks.enqueue(&lock_request);
+                let txn = header.txn.as_ref().map(|txn| &txn.meta);
+                let read_ts = self.read_limit(header, self.lease()?);
+                let waiter = self.locks.enqueue(&LockRequest { key: &conflict.key, txn, strength, read_ts });
                 drop(other);
                 waiter
             }
         };
-        let deadline = header.lock_timeout.map(|limit| tokio::time::Instant::now() + limit);
-        let mut patience = FIRST_PUSH_AFTER;
-        let mut waited_long = false;
-        let mut circles = Circles::default();
-        loop {
-            if conflict.strength == LockStrength::Intent && patience == FIRST_PUSH_AFTER {
-                // An intent may be left over from a transaction that is long over: ask at once.
-                patience = PUSH_EVERY;
-                if let Some(holder) = waiter.holder() {
-                    self.push_holder(request, &conflict.key, holder, &mut circles).await?;
-                }
-            }
-            let push_at = tokio::time::Instant::now() + patience;
-            let until = deadline.map_or(push_at, |deadline| deadline.min(push_at));
-            match tokio::time::timeout_at(until, waiter.next()).await {
-                Ok(WaitOutcome::Turn) => {
-                    // A turn may come because this very transaction was ended to break a circle.
-                    if waited_long {
-                        self.check_not_aborted(header).await?;
-                    }
-                    return Ok(waiter);
-                }
-                Ok(WaitOutcome::HolderChanged { .. }) => patience = FIRST_PUSH_AFTER.max(patience.min(PUSH_EVERY)),
-                Err(_) => {
-                    let holder = waiter.holder();
-                    if deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline) {
-                        let holder = holder.map_or(conflict.holder.id, |holder| holder.id);
-                        return Err(KvError::LockTimeout { key: conflict.key, holder });
-                    }
-                    // Whoever leads now has a queue of its own.
-                    self.lease()?;
-                    patience = PUSH_EVERY;
-                    waited_long = true;
-                    for holder in waiter.blockers() {
-                        self.push_holder(request, &conflict.key, holder, &mut circles).await?;
-                    }
-                }
-            }
-        }
+        Ok(Waiting { waiter, deadline })
     }
 
     /// Whether the waiting transaction itself still stands.
@@ -669,13 +685,16 @@ impl Replica {
         }
         let outbound = &self.deps.outbound;
         let staged = TxnMeta { write_ts: pushed.commit_ts, ..txn.clone() };
+        let queries = pushed.in_flight.iter().map(|key| {
+            outbound.query_intent(key.clone(), staged.clone(), pushed.commit_ts)
+        });
+        // Several at a time: there may be a thousand, and whoever waits gives a push up when it takes too long.
+        let mut answers = futures::stream::iter(queries.collect::<Vec<_>>()).buffer_unordered(QUERIES_AT_ONCE);
         let mut all_there = true;
-        for in_flight in &pushed.in_flight {
-            if !outbound.query_intent(in_flight.clone(), staged.clone(), pushed.commit_ts).await? {
-                all_there = false;
-                break;
-            }
+        while let (true, Some(found)) = (all_there, answers.next().await) {
+            all_there = found?;
         }
+        drop(answers);
         let (status, ts) = outbound.recover_txn(staged, all_there).await?;
         Ok(status.is_final().then_some((status, ts)))
     }
@@ -781,6 +800,29 @@ impl Replica {
 
 const FIRST_PUSH_AFTER: Duration = Duration::from_millis(20);
 const PUSH_EVERY: Duration = Duration::from_millis(100);
+/// A push that takes longer is given up and begun anew: what it waits for may be over, and others may be in the way.
+/// Longer than one call to a node that does not answer (ten seconds), for the sender learns from its failure alone
+/// where else to ask.
+const PUSH_BOUND: Duration = Duration::from_secs(12);
+/// How many staged writes of one transaction are asked for at once when it is recovered.
+const QUERIES_AT_ONCE: usize = 16;
+
+/// What a batch keeps of its wait for a key: whoever has had a turn was in no circle, so those are looked for anew, but
+/// the key's lock is still the same one that it has been waiting for.
+struct Waiting {
+    waiter: Waiter,
+    /// When `lock_timeout` is over: it is counted for each key by itself.
+    deadline: Option<Instant>,
+}
+
+impl Waiting {
+    /// The outcome of a question to others; none if it takes longer than there is time for.
+    async fn ask<T>(&self, question: impl Future<Output = T>) -> Option<T> {
+        let bound = Instant::now() + PUSH_BOUND;
+        let until = self.deadline.map_or(bound, |deadline| deadline.min(bound));
+        tokio::time::timeout_at(until, question).await.ok()
+    }
+}
 
 /// The holders that were seen to wait for whom they hold up, and since when without a break.
 ///
@@ -788,12 +830,12 @@ const PUSH_EVERY: Duration = Duration::from_millis(100);
 /// its snapshot up and queues anew stands behind those who, by what is remembered, still wait for it. So a circle
 /// counts only when every edge of it was reported again since it was first seen.
 #[derive(Default)]
-struct Circles(SmallVec<[(TxnId, tokio::time::Instant); 2]>);
+struct Circles(SmallVec<[(TxnId, Instant); 2]>);
 
 impl Circles {
     /// Takes in whether a circle with `holder` is seen now; whether it stands.
     fn stands(&mut self, holder: TxnId, is_seen: bool) -> bool {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         let known = self.0.iter().position(|(id, _)| *id == holder);
         match (known, is_seen) {
             (Some(at), true) => now.duration_since(self.0[at].1) > WAIT_MEMORY,
@@ -887,6 +929,15 @@ fn wanted_strength(request: &BatchRequest, key: &Key) -> Option<LockStrength> {
     None
 }
 
+/// Runs a change of the range even when whoever asked for it is gone: latches of the whole range and the one place for
+/// such changes must be held until the log says what became of each of its commands.
+async fn to_its_end(
+    change: impl Future<Output = Result<Response, KvError>> + Send + 'static,
+) -> Result<Response, KvError> {
+    let ended = tokio::spawn(change).await;
+    ended.unwrap_or_else(|error| Err(KvError::Internal { reason: format!("a change of the range failed: {error}") }))
+}
+
 /// The latches of a batch.
 fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans {
     let header = &request.header;
@@ -961,8 +1012,14 @@ impl Replica {
 
     async fn admin_request(self: &Arc<Self>, item: &Request) -> Option<Result<BatchResponse, KvError>> {
         let response = match item {
-            Request::Split { at } => self.split(at).await,
-            Request::ChangeReplicas { add, remove } => self.change_replicas(add, remove).await,
+            Request::Split { at } => {
+                let (replica, at) = (self.clone(), at.clone());
+                to_its_end(async move { replica.split(&at).await }).await
+            }
+            Request::ChangeReplicas { add, remove } => {
+                let (replica, add, remove) = (self.clone(), add.clone(), remove.clone());
+                to_its_end(async move { replica.change_replicas(&add, &remove).await }).await
+            }
             Request::TransferLease { to } => self.transfer_lease(*to).await,
             Request::Stats => self.lease().map(|_| Response::Stats(self.stats())),
             Request::Checksum { at } => self.checksum(*at),
