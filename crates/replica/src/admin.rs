@@ -64,7 +64,7 @@ impl Replica {
         self.propose_effect(lease.term, &effect, &[]).await?;
         // Whoever waits for a lock in the right half is told to look again, and finds the new range. The locks
         // themselves end here: they only order, and the right half may be led elsewhere.
-        drop(self.locks.split_off(at));
+        self.locks.split_off(at);
         drop(quiet);
         tracing::info!(left = %left.range_id, right = %right.range_id, %at, "split");
         self.publish(vec![left.clone(), right.clone()]);
