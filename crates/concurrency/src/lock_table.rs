@@ -221,15 +221,6 @@ impl LockTable {
         self.shared.change(|state, wakers| state.release(key, txn, wakers));
     }
 
-    /// Frees all that `txn` holds on these keys.
-    pub fn release_all(&self, txn: TxnId, keys: &[Key]) {
-        self.shared.change(|state, wakers| {
-            for key in keys {
-                state.release(key, txn, wakers);
-            }
-        });
-    }
-
     /// The intent of `txn` on `key` is gone from the data, but the transaction goes on and keeps its lock.
     pub fn intent_removed(&self, key: &Key, txn: TxnId) {
         self.shared.change(|state, wakers| state.intent_removed(key, txn, wakers));
@@ -240,19 +231,6 @@ impl LockTable {
         self.shared.change(|state, wakers| state.txn_finished(txn, wakers));
     }
 
-    /// What `txn` holds here, in order of keys.
-    #[must_use]
-    pub fn locks_of(&self, txn: TxnId) -> Vec<(Key, LockStrength)> {
-        let state = self.shared.state.lock();
-        let held = state.held.get(&txn).into_iter().flatten();
-        held.map(|key| {
-            let holders = &state.keys[key].holders;
-            let holder = holders.iter().find(|holder| holder.meta.id == txn);
-            (key.clone(), holder.expect("a key in `held` has this holder").strength())
-        })
-        .collect()
-    }
-
     /// Forgets everything, for the lease is lost; every waiter is ready.
     pub fn clear(&self) {
         self.shared.change(|state, wakers| {
@@ -261,22 +239,12 @@ impl LockTable {
         });
     }
 
-    /// Gives up the keys from `at` on, which are another range's now. Their waiters are ready; their locks are
-    /// returned, for that range to [`LockTable::absorb`]. Intents are not: they will be discovered.
-    pub fn split_off(&self, at: &Key) -> Vec<(Key, TxnMeta, LockStrength)> {
+    /// Forgets the keys from `at` on, which are another range's now; their waiters are ready. Intents there will be
+    /// discovered, and locks that only ordered waiters end.
+    pub fn split_off(&self, at: &Key) {
         self.shared.change(|state, wakers| {
             let gone = state.keys.split_off(at);
-            state.forget(gone, wakers)
-        })
-    }
-
-    /// Takes over the locks of a range that was split or merged, as they are.
-    pub fn absorb(&self, locks: Vec<(Key, TxnMeta, LockStrength)>) {
-        self.shared.change(|state, wakers| {
-            for (key, txn, strength) in locks {
-                state.hold(&key, &txn, strength);
-                state.settle(&key, wakers);
-            }
+            state.forget(gone, wakers);
         });
     }
 
@@ -553,21 +521,14 @@ impl State {
         }
     }
 
-    /// Accounts for keys that were taken out; returns their locks and wakes their waiters.
-    fn forget(
-        &mut self,
-        mut gone: BTreeMap<Key, KeyState>,
-        wakers: &mut Wakers,
-    ) -> Vec<(Key, TxnMeta, LockStrength)> {
-        let mut locks = Vec::new();
-        for (key, key_state) in &mut gone {
+    /// Accounts for keys that were taken out, and wakes their waiters.
+    fn forget(&mut self, mut gone: BTreeMap<Key, KeyState>, wakers: &mut Wakers) {
+        for key_state in gone.values_mut() {
             for queued in &mut key_state.queue {
                 wakers.extend(queued.waker.take());
             }
-            for holder in &key_state.holders {
-                self.intent_count -= usize::from(holder.intent_ts.is_some());
-                locks.extend(holder.lock.map(|strength| (key.clone(), holder.meta.clone(), strength)));
-            }
+            let intents = key_state.holders.iter().filter(|holder| holder.intent_ts.is_some());
+            self.intent_count -= intents.count();
         }
         self.held.retain(|_, keys| {
             keys.retain(|key| !gone.contains_key(key));
@@ -577,7 +538,6 @@ impl State {
             keys.retain(|key| !gone.contains_key(key));
             !keys.is_empty()
         });
-        locks
     }
 
     fn queued(&self, key: &Key, id: u64) -> Option<&Queued> {

@@ -162,8 +162,10 @@ async fn a_node_serves_and_stops_when_told() {
         let is_value = words.next().is_some_and(|name| name.starts_with("quorate_"))
             && words.next().is_some_and(|value| value.parse::<f64>().is_ok())
             && words.next().is_none();
-        assert!(is_value || line.starts_with("# HELP quorate_") || line.starts_with("# TYPE quorate_"), "{line}");
+        let is_word = ["# HELP quorate_", "# TYPE quorate_", "# EOF"].iter().any(|word| line.starts_with(word));
+        assert!(is_value || is_word, "{line}");
     }
+    assert!(metrics.contains("\nquorate_rpc_bytes_total{lane=\"raft\"} "), "{metrics}");
     let sql = running.sql;
     let text = format!("host={} port={} user=postgres dbname=postgres", sql.ip(), sql.port());
     let (client, connection) = tokio_postgres::connect(&text, tokio_postgres::NoTls).await.unwrap();

@@ -10,11 +10,36 @@ use keys::{Key, RangeDescriptor, ReplicaDescriptor, ReplicaId, ReplicaKind, Stor
 
 use crate::{
     Replica,
-    api::{KvError, Response, StoreTarget},
+    api::{BatchResponse, KvError, Request, Response, StoreTarget},
     command::Effect,
 };
 
 impl Replica {
+    pub(crate) async fn admin_request(self: &Arc<Self>, item: &Request) -> Option<Result<BatchResponse, KvError>> {
+        let response = match item {
+            Request::Split { at } => {
+                let (replica, at) = (self.clone(), at.clone());
+                to_its_end(async move { replica.split(&at).await }).await
+            }
+            Request::ChangeReplicas { add, remove } => {
+                let (replica, add, remove) = (self.clone(), add.clone(), remove.clone());
+                to_its_end(async move { replica.change_replicas(&add, &remove).await }).await
+            }
+            Request::TransferLease { to } => self.transfer_lease(*to).await,
+            Request::Stats => self.lease().map(|_| Response::Stats(self.stats())),
+            Request::Checksum { at } => self.checksum(*at),
+            _ => return None,
+        };
+        Some(response.map(|response| BatchResponse {
+            responses: vec![response],
+            txn: None,
+            read_ts: Timestamp::MIN,
+            node: self.deps.node_id,
+            now: self.deps.clock.now(),
+            descriptor: self.descriptor().map(|descriptor| (*descriptor).clone()),
+        }))
+    }
+
     fn current(&self) -> Result<Arc<RangeDescriptor>, KvError> {
         self.descriptor().ok_or(KvError::RangeNotFound { range_id: self.range_id() })
     }
@@ -64,7 +89,7 @@ impl Replica {
         self.propose_effect(lease.term, &effect, &[]).await?;
         // Whoever waits for a lock in the right half is told to look again, and finds the new range. The locks
         // themselves end here: they only order, and the right half may be led elsewhere.
-        drop(self.locks.split_off(at));
+        self.locks.split_off(at);
         drop(quiet);
         tracing::info!(left = %left.range_id, right = %right.range_id, %at, "split");
         self.publish(vec![left.clone(), right.clone()]);
@@ -200,4 +225,13 @@ impl Replica {
             Err(error) => Err(self.storage_error(error)),
         }
     }
+}
+
+/// Runs a change of the range even when whoever asked for it is gone: latches of the whole range and the one place for
+/// such changes must be held until the log says what became of each of its commands.
+async fn to_its_end(
+    change: impl Future<Output = Result<Response, KvError>> + Send + 'static,
+) -> Result<Response, KvError> {
+    let ended = tokio::spawn(change).await;
+    ended.unwrap_or_else(|error| Err(KvError::Internal { reason: format!("a change of the range failed: {error}") }))
 }

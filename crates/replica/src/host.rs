@@ -1,32 +1,17 @@
 //! What a replica needs of the store it lives in.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use keys::{Key, RangeDescriptor, RangeId, ReplicaId};
-use raft::Applied;
 use storage::StorageError;
 
-use crate::{
-    Replica,
-    api::{KvError, StoreTarget},
-};
+use crate::api::{KvError, StoreTarget};
 
 #[async_trait]
 pub trait ReplicaHost: Send + Sync + 'static {
     /// A split has been applied here: the right half is in the engine, and its replica must come to life. Called on
     /// every store that holds the range, in the order of the log. `leader`: this replica led when it was applied, so
     /// the right half's should lead as well.
-    fn split_applied(
-        &self,
-        left: &RangeDescriptor,
-        right: &RangeDescriptor,
-        right_applied: Applied,
-        inherit: Inheritance,
-    );
-
-    /// The descriptor of a range here has changed.
-    fn descriptor_applied(&self, descriptor: &RangeDescriptor);
+    fn split_applied(&self, left: &RangeDescriptor, right: &RangeDescriptor, inherit: Inheritance);
 
     /// Another range's state here overlaps the span that a snapshot would bring: the snapshot has to wait until that
     /// range has been split or removed.
@@ -51,8 +36,6 @@ pub trait ReplicaHost: Send + Sync + 'static {
 
     /// The range's state here is damaged: it must not serve any more.
     fn corrupted(&self, range_id: RangeId, error: &StorageError);
-
-    fn replica(&self, range_id: RangeId) -> Option<Arc<Replica>>;
 }
 
 /// What the right half of a split takes over from the left, where the left was the leaseholder.

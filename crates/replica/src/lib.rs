@@ -26,7 +26,7 @@ mod txn_record;
 
 pub use command::{Command, Effect};
 pub use host::{Inheritance, ReplicaHost};
-pub use machine::{FIRST_INDEX, FIRST_TERM, Machine, initial_position};
+pub use machine::{FIRST_INDEX, FIRST_TERM, Machine, first_applied};
 pub use outbound::Outbound;
 pub use replica::{Replica, ReplicaDeps, ReplicaMetrics};
 pub use state::{local_spans, put_new_range, stored_ranges};

@@ -33,9 +33,14 @@ pub const FIRST_INDEX: u64 = 10;
 pub const FIRST_TERM: Term = Term::new(0);
 
 /// The position of a range's log before its first entry.
-#[must_use]
-pub fn initial_position() -> LogPosition {
+fn initial_position() -> LogPosition {
     LogPosition { term: FIRST_TERM, index: FIRST_INDEX }
+}
+
+/// Where a new range's log begins: the same on every store, with the members of the descriptor.
+#[must_use]
+pub fn first_applied(range: &RangeDescriptor) -> Applied {
+    Applied { position: Some(initial_position()), membership: raft::initial_membership(range, initial_position()) }
 }
 
 /// What a range remembers of the past it cannot show any more.
@@ -165,7 +170,7 @@ impl Machine {
             None => {}
             Some(Effect::Split { left, right, low_water }) => {
                 state::put_descriptor(&mut batch, left);
-                state::put_new_range(&mut batch, right, &self.right_applied(right));
+                state::put_new_range(&mut batch, right, &first_applied(right));
                 state::put_timestamp(&mut batch, &state::low_water_key(right.range_id), *low_water);
                 state::put_timestamp(&mut batch, &state::gc_key(right.range_id), self.gc_threshold());
             }
@@ -182,23 +187,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Where the right half's log begins: the same on every store, with the members of the descriptor.
-    fn right_applied(&self, right: &RangeDescriptor) -> Applied {
-        Applied { position: Some(initial_position()), membership: raft::initial_membership(right, initial_position()) }
-    }
-
     fn take_effect(&self, effect: Effect) {
         match effect {
             Effect::Split { left, right, .. } => {
                 self.descriptor.store(Some(Arc::new(left.clone())));
                 let led = self.leads.load(std::sync::atomic::Ordering::Acquire);
-                let applied = self.right_applied(&right);
-                self.host.split_applied(&left, &right, applied, Inheritance { led });
+                self.host.split_applied(&left, &right, Inheritance { led });
             }
-            Effect::Descriptor(descriptor) => {
-                self.descriptor.store(Some(Arc::new(descriptor.clone())));
-                self.host.descriptor_applied(&descriptor);
-            }
+            Effect::Descriptor(descriptor) => self.descriptor.store(Some(Arc::new(descriptor))),
             Effect::Gc { .. } => {}
         }
     }
@@ -314,8 +310,7 @@ impl StateMachine for Machine {
         ingested.map_err(|error| self.fail(error))?;
         *self.marks.lock() = Marks::load(self.range_id, &self.engine).map_err(|error| self.fail(error))?;
         *self.applied.lock() = applied;
-        self.descriptor.store(Some(Arc::new(descriptor.clone())));
-        self.host.descriptor_applied(&descriptor);
+        self.descriptor.store(Some(Arc::new(descriptor)));
         Ok(())
     }
 

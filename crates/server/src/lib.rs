@@ -6,6 +6,7 @@
 mod config;
 mod http;
 mod join;
+mod metrics;
 mod node;
 mod sql_node;
 mod status;

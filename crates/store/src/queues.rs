@@ -15,7 +15,10 @@ use replica::{
     api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, StoreTarget},
 };
 use rustc_hash::FxHashMap;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    sync::{Mutex, OwnedMutexGuard},
+    time::{Instant, MissedTickBehavior},
+};
 
 use crate::{
     nodes::NodeInfo,
@@ -27,6 +30,9 @@ const HELLO_EVERY: Duration = Duration::from_secs(2);
 const KEPT_ENTRIES: u64 = 4_096;
 /// The engine is flushed, so that the log can be cut, when so much was written to the log since the last time.
 const FLUSH_AFTER_LOG_BYTES: u64 = 128 << 20;
+/// How long the others wait while one range is looked after. What takes longer, such as a large snapshot, goes on by
+/// itself, and its range is passed over until it is done: an admin command broken off half way would be no safer.
+const WAIT_FOR_RANGE: Duration = Duration::from_secs(20);
 
 pub(crate) fn start(store: &Store) {
     let weak = Arc::downgrade(&store.inner);
@@ -88,7 +94,7 @@ struct Memory {
 }
 
 async fn run_queues(weak: Weak<Inner>) {
-    let mut memory: FxHashMap<RangeId, Memory> = FxHashMap::default();
+    let mut memory: FxHashMap<RangeId, Arc<Mutex<Memory>>> = FxHashMap::default();
     let mut flushed_at_bytes = 0;
     let Some(interval) = weak.upgrade().map(|inner| inner.config.queue_interval) else { return };
     let mut ticks = tokio::time::interval(interval);
@@ -99,16 +105,27 @@ async fn run_queues(weak: Weak<Inner>) {
         if store.inner.stopping.load(Ordering::Acquire) {
             return;
         }
+        // First, for it depends on nobody else.
+        cut_logs(&store, &mut flushed_at_bytes).await;
         for replica in store.replicas() {
             if replica.is_leaseholder() && !store.inner.draining.load(Ordering::Acquire) {
-                let memory = memory.entry(replica.range_id()).or_default();
-                if let Err(error) = look_after(&store, &replica, memory).await {
-                    tracing::debug!(range = %replica.range_id(), %error, "queue");
+                let memory = memory.entry(replica.range_id()).or_default().clone();
+                // Somebody who has it is still at it from an earlier round.
+                let Ok(memory) = memory.try_lock_owned() else { continue };
+                let range_id = replica.range_id();
+                let looked_after = tokio::spawn(look_after_alone(store.clone(), replica, memory));
+                if tokio::time::timeout(WAIT_FOR_RANGE, looked_after).await.is_err() {
+                    tracing::warn!(range = %range_id, "looking after the range takes long: the others are not kept waiting");
                 }
             }
         }
-        cut_logs(&store, &mut flushed_at_bytes).await;
         store.inner.engine.tend();
+    }
+}
+
+async fn look_after_alone(store: Store, replica: Arc<Replica>, mut memory: OwnedMutexGuard<Memory>) {
+    if let Err(error) = look_after(&store, &replica, &mut memory).await {
+        tracing::debug!(range = %replica.range_id(), %error, "queue");
     }
 }
 

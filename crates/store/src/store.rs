@@ -16,7 +16,7 @@ use keys::{
     Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaId, ReplicaKind, StoreId,
 };
 use parking_lot::{Mutex, RwLock};
-use raft::{Applied, GroupOptions, LivenessConfig, RaftDeps, RaftNode};
+use raft::{GroupOptions, LivenessConfig, RaftDeps, RaftNode};
 use replica::{
     Inheritance, Machine, Outbound, Replica, ReplicaDeps, ReplicaHost,
     api::{BatchRequest, BatchResponse, KvError, StoreTarget},
@@ -125,7 +125,7 @@ pub struct Store {
 
 /// The host that replicas see: it must not keep the store alive.
 struct Host {
-    store: std::sync::OnceLock<Weak<Inner>>,
+    store: Weak<Inner>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -261,11 +261,8 @@ impl Store {
             next_replica_id: replica_id.next(),
             generation: 1,
         };
-        let position = replica::initial_position();
-        let membership = raft::initial_membership(&descriptor, position);
-        let applied = Applied { position: Some(position), membership };
         let mut batch = WriteBatch::new();
-        replica::put_new_range(&mut batch, &descriptor, &applied);
+        replica::put_new_range(&mut batch, &descriptor, &replica::first_applied(&descriptor));
         // The counter of range ids goes on after this one.
         let counter = keys::keyspace::system("id/range");
         batch.put_version(counter.as_bytes(), self.inner.clock.now(), Some(&1_i64.to_be_bytes()));
@@ -288,7 +285,7 @@ impl Store {
             return Ok(replica);
         }
         let inner = &self.inner;
-        let host = Arc::new(Host { store: std::sync::OnceLock::from(Arc::downgrade(inner)) });
+        let host = Arc::new(Host { store: Arc::downgrade(inner) });
         let machine = Arc::new(Machine::load(range_id, inner.engine.clone(), host.clone())?);
         let options = GroupOptions { range_id, replica_id, campaign };
         let group = inner.raft.open_group(options, machine.clone()).await?;
@@ -477,19 +474,13 @@ impl Store {
 
 impl Host {
     fn store(&self) -> Option<Store> {
-        self.store.get().and_then(Store::from_weak)
+        Store::from_weak(&self.store)
     }
 }
 
 #[async_trait]
 impl ReplicaHost for Host {
-    fn split_applied(
-        &self,
-        left: &RangeDescriptor,
-        right: &RangeDescriptor,
-        _right_applied: Applied,
-        inherit: Inheritance,
-    ) {
+    fn split_applied(&self, left: &RangeDescriptor, right: &RangeDescriptor, inherit: Inheritance) {
         let Some(store) = self.store() else { return };
         let Some(own) = right.replica_on_store(store.inner.store_id).copied() else {
             tracing::error!(%left, %right, "a split applied on a store that is in neither half");
@@ -503,8 +494,6 @@ impl ReplicaHost for Host {
             }
         });
     }
-
-    fn descriptor_applied(&self, _descriptor: &RangeDescriptor) {}
 
     fn overlaps_other(&self, descriptor: &RangeDescriptor) -> bool {
         let Some(store) = self.store() else { return true };
@@ -560,10 +549,6 @@ impl ReplicaHost for Host {
             store.note_fenced(range_id, reason);
         }
         tokio::spawn(async move { store.inner.raft.close_group(range_id).await });
-    }
-
-    fn replica(&self, range_id: RangeId) -> Option<Arc<Replica>> {
-        self.store()?.replica(range_id)
     }
 }
 

@@ -3,8 +3,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use concurrency::{LatchSpan, LockRequest, WaitOutcome};
+use futures::FutureExt;
 use hlc::Timestamp;
-use keys::{Key, Span, TxnId, TxnMeta, TxnStatus};
+use keys::{Key, LockStrength, Span, TxnId, TxnMeta, TxnStatus};
 use kv::{DbConfig, Read, ScanOptions, TxnOptions};
 use replica::api::{
     AbortReason, BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, TxnHeader,
@@ -315,5 +317,118 @@ async fn old_versions_are_collected_by_themselves() {
     .await
     .expect("a round comes by");
     assert_eq!(get(member, "k").await.as_deref(), Some("19"));
+    cluster.stop().await;
+}
+
+fn lock(name: &str) -> Request {
+    Request::Get { key: key(name), lock: Some(LockStrength::Exclusive) }
+}
+
+/// The end was applied, but only the caller would have told the lock table so: others waited for the dead until they
+/// pushed them.
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_go_with_an_end_that_nobody_waits_for() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let holder = meta(1, "k", member.db.clock().now());
+    send(member, "k", within(&holder), vec![lock("k")]).await.unwrap();
+    let replica = member.store.replicas().remove(0);
+    let other = meta(2, "k", member.db.clock().now());
+    let wants = LockRequest {
+        key: &key("k"),
+        txn: Some(&other),
+        strength: Some(LockStrength::Exclusive),
+        read_ts: other.write_ts,
+    };
+    let mut waiter = replica.lock_table().enqueue(&wants);
+    assert!(waiter.holder().is_some());
+    let header = Header { range_id: replica.range_id(), ..within(&holder) };
+    let request = BatchRequest { header, requests: vec![end(false, &[])] };
+    let answered = replica.send(&request).now_or_never();
+    assert!(answered.is_none(), "it was answered before it can have been applied: {answered:?}");
+    let news = tokio::time::timeout(Duration::from_secs(10), waiter.next()).await;
+    assert_eq!(news.expect("the lock goes"), WaitOutcome::Turn);
+    cluster.stop().await;
+}
+
+/// Each change put off the next push: who was behind one that was over waited for as long as others came and went.
+#[tokio::test(flavor = "multi_thread")]
+async fn holders_that_change_all_the_time_are_pushed_all_the_same() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let holders = [1, 2].map(|n| meta(n, "k", member.db.clock().now()));
+    let replica = member.store.replicas().remove(0);
+    let table = replica.lock_table();
+    // The range has its first lease now, which begins with an empty table.
+    assert_eq!(get(member, "k").await, None);
+    table.add_discovered(&key("k"), &holders[0], holders[0].write_ts);
+    let waiter = meta(9, "k", member.db.clock().now());
+    let wait = send(member, "k", within(&waiter), vec![lock("k")]);
+    // The first push is at once.
+    let changes = async {
+        let mut turn = 0;
+        while replica.metrics().pushes.load(Ordering::Relaxed) < 3 {
+            let (old, new) = (&holders[turn % 2], &holders[(turn + 1) % 2]);
+            table.add_discovered(&key("k"), new, new.write_ts);
+            table.release(&key("k"), old.id);
+            turn += 1;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        outcome = wait => panic!("somebody holds it all the time: {outcome:?}"),
+        outcome = tokio::time::timeout(Duration::from_secs(2), changes) => outcome.expect("they are pushed"),
+    }
+    cluster.stop().await;
+}
+
+/// The answer to the question about the holder was awaited for as long as it took.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_timeout_ends_a_wait_whose_push_is_held_up() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let holder = meta(1, "k", member.db.clock().now());
+    send(member, "k", within(&holder), vec![lock("k")]).await.unwrap();
+    let replica = member.store.replicas().remove(0);
+    let record = Span::point(keys::keyspace::txn_record(&key("k"), holder.id));
+    let held_up = replica.latches().acquire([LatchSpan::write_unversioned(record)].to_vec()).await;
+    let lock_timeout = Some(Duration::from_millis(300));
+    let waiter = Header { lock_timeout, ..within(&meta(2, "k", member.db.clock().now())) };
+    let outcome = tokio::time::timeout(Duration::from_secs(8), send(member, "k", waiter, vec![lock("k")])).await;
+    let outcome = outcome.expect("the wait ends at its lock timeout");
+    assert!(matches!(outcome, Err(KvError::LockTimeout { .. })), "{outcome:?}");
+    drop(held_up);
+    cluster.stop().await;
+}
+
+/// It let go of the range's latches with its command on the way: what was evaluated between the two would have been
+/// written to the right half by the left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_goes_on_when_its_sender_is_gone() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let replica = member.store.replicas().remove(0);
+    let held_up = replica.latches().acquire([LatchSpan::write_unversioned(Span::point(key("k")))].to_vec()).await;
+    let split = send(member, "m", Header::default(), vec![Request::Split { at: key("m") }]);
+    let waits_for_latches = async {
+        while replica.latches().stats().waiting_count == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        outcome = split => panic!("the range was not quiet: {outcome:?}"),
+        () = waits_for_latches => {}
+    }
+    drop(held_up);
+    let done = async {
+        while member.store.replicas().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), done).await.expect("the range is split");
     cluster.stop().await;
 }

@@ -1,0 +1,217 @@
+//! Evaluation: a batch of requests against the engine, under latches, into responses and a write batch. Nothing here
+//! changes anything; what a command does is in the batch it yields.
+//!
+//! ```text
+//! writes of the batch:  floor = max(the transaction's write_ts,
+//!                                   last read of each key by others + 1,     timestamp cache
+//!                                   newest version of each key + 1)          engine
+//!   one-phase, staging: floor > read_ts  ->  refresh the reads given, or answer Retry{to: floor}
+//! ```
+//!
+//! **Invariants**
+//! - *write-above-read*: no version is written at or below a timestamp at which another transaction has read the key.
+//! - *write-above-write*: no version is written at or below one that is there already.
+//! - *evaluate-is-pure*: evaluating changes neither the engine nor the lock table.
+
+mod read;
+mod write;
+mod txn;
+mod resolve;
+mod range;
+
+use concurrency::{LockTable, TimestampCache};
+use hlc::Timestamp;
+use keys::{Key, LockStrength, RangeDescriptor, Span, TxnId, TxnMeta, TxnStatus, keyspace};
+use smallvec::SmallVec;
+use storage::{Engine, LockRecord, StorageError, WriteBatch};
+
+use crate::{
+    api::{BatchRequest, KvError, Request, Response},
+    command::Effect,
+    txn_record::TxnRegistry,
+};
+
+use resolve::RESOLVE_MAX;
+
+/// Why a batch could not be evaluated.
+pub(crate) enum EvalError {
+    Kv(KvError),
+    /// A locking read must move up before it can be answered. The lock is its transaction's all the same: who gave
+    /// its place away while it moves would come back behind those that waited for it, and take them for a circle.
+    RetryLocked { error: KvError, key: Key, strength: LockStrength },
+    /// Others hold these keys provisionally.
+    Intents(Vec<(Key, LockRecord)>),
+    /// An unreplicated lock is in the way of a key that only evaluation found.
+    Locked(concurrency::Conflict),
+    /// The batch may read later instead, but under latches for that time: what is under way below it was no business
+    /// of the latches held.
+    ReadAt(Timestamp),
+    Storage(StorageError),
+}
+
+impl From<KvError> for EvalError {
+    fn from(error: KvError) -> Self {
+        Self::Kv(error)
+    }
+}
+
+impl From<StorageError> for EvalError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// What a batch comes to.
+pub(crate) struct Evaluated {
+    pub responses: Vec<Response>,
+    pub batch: WriteBatch,
+    pub effect: Option<Effect>,
+    /// Keys to lock for the transaction, unreplicated.
+    pub acquire: Vec<(Key, LockStrength)>,
+    /// What was read, and until when: to be remembered before the latches go.
+    pub reads: Vec<(Span, Timestamp)>,
+    pub read_ts: Timestamp,
+    pub write_ts: Timestamp,
+    pub ended: Ended,
+}
+
+/// Transactions that are over once the batch has taken effect: their locks in this range go.
+#[derive(Default)]
+pub(crate) struct Ended {
+    /// The batch's own.
+    pub own: Option<TxnId>,
+    /// Those that somebody else told to be over.
+    pub resolved: Vec<TxnId>,
+}
+
+/// What evaluation may look at.
+pub(crate) struct Evaluator<'a> {
+    pub engine: &'a Engine,
+    pub cache: &'a TimestampCache,
+    pub locks: &'a LockTable,
+    pub registry: &'a TxnRegistry,
+    pub descriptor: &'a RangeDescriptor,
+    /// What was superseded before may be gone.
+    pub gc_threshold: Timestamp,
+    pub now: Timestamp,
+    /// Ends the uncertainty for what this node served; see `TxnHeader::observed`.
+    pub uncertainty_limit: Timestamp,
+}
+
+struct State<'b> {
+    request: &'b BatchRequest,
+    txn: Option<&'b TxnMeta>,
+    read_ts: Timestamp,
+    write_ts: Timestamp,
+    max_keys: u64,
+    max_bytes: u64,
+    /// The transaction's own intents on the keys of the batch's puts and deletes, in their order; each is taken out by
+    /// its write.
+    own_intents: SmallVec<[Option<LockRecord>; 2]>,
+    /// How many of these writes were evaluated.
+    write_count: usize,
+    /// Intents that may still be resolved.
+    resolve_left: usize,
+    out: Evaluated,
+}
+
+impl Evaluator<'_> {
+    pub fn evaluate(&self, request: &BatchRequest) -> Result<Evaluated, EvalError> {
+        let header = &request.header;
+        let txn = header.txn.as_ref();
+        let at = if header.ts.is_min() { self.now } else { header.ts };
+        let read_ts = txn.map_or(at, |txn| txn.read_ts);
+        let write_ts = txn.map_or(at, |txn| txn.meta.write_ts.max(txn.read_ts));
+        let mut state = State {
+            request,
+            txn: txn.map(|txn| &txn.meta),
+            read_ts,
+            write_ts,
+            max_keys: header.max_keys,
+            max_bytes: header.max_bytes,
+            own_intents: SmallVec::new(),
+            write_count: 0,
+            resolve_left: RESOLVE_MAX,
+            out: Evaluated {
+                responses: Vec::with_capacity(request.requests.len()),
+                batch: WriteBatch::new(),
+                effect: None,
+                acquire: Vec::new(),
+                reads: Vec::new(),
+                read_ts,
+                write_ts,
+                ended: Ended::default(),
+            },
+        };
+        if request.requests.iter().any(|it| matches!(it, Request::Put { .. } | Request::Delete { .. })) {
+            self.raise_write_ts(&mut state)?;
+        }
+        let one_phase = request.requests.iter().any(|it| matches!(it, Request::EndTxn { one_phase: true, .. }));
+        if let Some(Request::EndTxn { commit: true, reads, in_flight, .. }) = request.requests.last()
+            && (one_phase || !in_flight.is_empty() || state.write_ts > state.read_ts)
+        {
+            self.refresh_for_commit(&mut state, reads)?;
+        }
+        for item in &request.requests {
+            let response = self.one(&mut state, item, one_phase)?;
+            state.out.responses.push(response);
+        }
+        state.out.read_ts = state.read_ts;
+        state.out.write_ts = state.write_ts;
+        Ok(state.out)
+    }
+
+    fn one(&self, state: &mut State<'_>, item: &Request, one_phase: bool) -> Result<Response, EvalError> {
+        match item {
+            Request::Get { key, lock } => self.get(state, key, *lock),
+            Request::Scan { span, reverse, lock } => self.scan(state, span, *reverse, *lock),
+            Request::Put { key, value } => self.put(state, key, Some(value), one_phase),
+            Request::Delete { key } => self.put(state, key, None, one_phase),
+            Request::DeleteRange { span } => self.delete_range(state, span),
+            Request::ClearRange { span } => {
+                state.out.batch.clear_span(span);
+                Ok(Response::Done)
+            }
+            Request::Increment { key, by } => self.increment(state, key, *by),
+            Request::EndTxn { commit, locks, in_flight, one_phase, .. } => {
+                self.end_txn(state, *commit, locks, in_flight, *one_phase)
+            }
+            Request::Refresh { span, from } => self.refresh(state, span, *from),
+            Request::HeartbeatTxn { anchor, txn_id, min_ts } => {
+                let status = match self.record(anchor, *txn_id)? {
+                    Some(record) => record.status,
+                    None if self.may_have_been_forgotten(*txn_id, *min_ts) => TxnStatus::Aborted,
+                    None => TxnStatus::Pending,
+                };
+                if !status.is_final() {
+                    self.registry.heard(*txn_id, self.now.wall_ns());
+                }
+                Ok(Response::HeartbeatTxn { status })
+            }
+            Request::ForgetTxn { anchor, txn_id } => {
+                if self.record(anchor, *txn_id)?.is_some() {
+                    state.out.batch.delete_local(keyspace::txn_record(anchor, *txn_id).as_bytes());
+                }
+                self.registry.forget(*txn_id);
+                Ok(Response::Done)
+            }
+            Request::PushTxn { pushee, pusher, dependents, kind } => {
+                self.push(state, pushee, pusher.as_ref(), dependents, *kind)
+            }
+            Request::QueryIntent { key, txn, at } => self.query_intent(state, key, txn, *at),
+            Request::RecoverTxn { txn, committed } => self.recover(state, txn, *committed),
+            Request::ResolveSpan { span, txn, status, commit_ts } => {
+                self.resolve_span(state, span, txn, *status, *commit_ts)
+            }
+            Request::UpdateMeta { descriptor } => self.update_meta(state, descriptor),
+            Request::Gc { span, threshold } => self.gc(state, span, *threshold),
+            Request::Split { .. }
+            | Request::ChangeReplicas { .. }
+            | Request::TransferLease { .. }
+            | Request::Stats
+            | Request::Checksum { .. } => {
+                Err(KvError::Invalid { reason: "an admin request stands alone in its batch".into() }.into())
+            }
+        }
+    }
+}

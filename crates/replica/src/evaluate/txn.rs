@@ -1,0 +1,192 @@
+//! What is decided at a transaction's anchor: its end, what others may do about it, and what is left to say of it.
+
+use hlc::Timestamp;
+use keys::{Key, Span, TxnId, TxnMeta, TxnStatus, keyspace};
+use storage::StorageError;
+
+use crate::{
+    api::{AbortReason, KvError, PushKind, PushedTxn, Response, RetryReason},
+    evaluate::{EvalError, Evaluator, State},
+    txn_record::TxnRecord,
+};
+
+impl Evaluator<'_> {
+    /// A commit above its reads: they must hold up there.
+    pub(super) fn refresh_for_commit(&self, state: &mut State<'_>, reads: &[Span]) -> Result<(), EvalError> {
+        if state.write_ts <= state.read_ts {
+            return Ok(());
+        }
+        let retry = |reason| KvError::Retry { reason, to: state.write_ts };
+        if !state.request.header.can_forward {
+            return Err(retry(RetryReason::WritePushed).into());
+        }
+        if state.read_ts < self.gc_threshold && !reads.is_empty() {
+            return Err(retry(RetryReason::ReadChanged).into());
+        }
+        let own = state.txn.map(|txn| txn.id);
+        for span in reads {
+            let found = self.engine.has_version_in(span, state.read_ts, state.write_ts, own.as_ref())?;
+            if let Some(found) = found {
+                tracing::trace!(key = %found.key, ts = %found.ts, "refresh at commit failed");
+                return Err(retry(RetryReason::ReadChanged).into());
+            }
+        }
+        for span in reads {
+            state.out.reads.push((span.clone(), state.write_ts));
+        }
+        state.read_ts = state.write_ts;
+        Ok(())
+    }
+
+    pub(super) fn end_txn(
+        &self,
+        state: &mut State<'_>,
+        commit: bool,
+        locks: &[Span],
+        in_flight: &[Key],
+        one_phase: bool,
+    ) -> Result<Response, EvalError> {
+        let Some(txn) = state.txn else {
+            return Err(KvError::Invalid { reason: "EndTxn without a transaction".into() }.into());
+        };
+        // The record lives with the anchor; a one-phase commit of keys elsewhere has no word to contradict it: the
+        // versions it writes are the word.
+        let anchored_here = self.descriptor.contains_key(txn.anchor.as_bytes());
+        let record = if anchored_here { self.record(&txn.anchor, txn.id)? } else { None };
+        if !anchored_here && !one_phase {
+            return Err(KvError::Invalid { reason: "EndTxn away from its anchor".into() }.into());
+        }
+        let status = record.as_ref().map(|record| record.status);
+        if commit && !one_phase && record.is_none() && self.may_have_been_forgotten(txn.id, txn.min_ts) {
+            return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::RecordGone }.into());
+        }
+        match (status, commit) {
+            (Some(TxnStatus::Aborted), true) => {
+                return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::HeartbeatMissing }.into());
+            }
+            (Some(TxnStatus::Aborted), false) => {
+                state.out.ended.own = Some(txn.id);
+                return Ok(Response::EndTxn { status: TxnStatus::Aborted, commit_ts: Timestamp::MIN });
+            }
+            (Some(TxnStatus::Committed), true) => {
+                let ts = record.map_or(state.write_ts, |record| record.ts);
+                state.out.ended.own = Some(txn.id);
+                return Ok(Response::EndTxn { status: TxnStatus::Committed, commit_ts: ts });
+            }
+            (Some(TxnStatus::Committed), false) => {
+                return Err(KvError::Invalid { reason: "a committed transaction cannot be rolled back".into() }.into());
+            }
+            (None | Some(TxnStatus::Pending | TxnStatus::Staging), _) => {}
+        }
+        let (status, ts) = match (commit, in_flight.is_empty()) {
+            (false, _) => (TxnStatus::Aborted, Timestamp::MIN),
+            (true, true) => (TxnStatus::Committed, state.write_ts),
+            (true, false) => (TxnStatus::Staging, state.write_ts),
+        };
+        if one_phase {
+            // A staging record of an earlier attempt must not be left for recovery to judge.
+            if record.is_some() {
+                state.out.batch.delete_local(keyspace::txn_record(&txn.anchor, txn.id).as_bytes());
+            }
+        } else {
+            let record = TxnRecord {
+                status,
+                epoch: txn.epoch,
+                ts,
+                at: self.now,
+                in_flight: in_flight.to_vec(),
+                locks: locks.to_vec(),
+            };
+            self.put_record(state, &txn.anchor, txn.id, &record);
+        }
+        if status != TxnStatus::Staging {
+            state.out.ended.own = Some(txn.id);
+        }
+        Ok(Response::EndTxn { status, commit_ts: ts })
+    }
+
+    pub(super) fn push(
+        &self,
+        state: &mut State<'_>,
+        pushee: &TxnMeta,
+        pusher: Option<&TxnMeta>,
+        dependents: &[TxnId],
+        kind: PushKind,
+    ) -> Result<Response, EvalError> {
+        let now_ns = self.now.wall_ns();
+        if let Some(pusher) = pusher {
+            self.registry.waits(pushee.id, pusher.id, dependents.to_vec(), now_ns);
+        }
+        let record = self.record(&pushee.anchor, pushee.id)?;
+        let expired = self.registry.is_expired(pushee.id, pushee.min_ts, now_ns);
+        let mut pushed = PushedTxn {
+            status: TxnStatus::Pending,
+            epoch: pushee.epoch,
+            commit_ts: Timestamp::MIN,
+            in_flight: Vec::new(),
+            locks: Vec::new(),
+            expired,
+            dependents: self.registry.dependents(pushee.id, now_ns),
+        };
+        let standing = record.as_ref().map_or(TxnStatus::Pending, |record| record.status);
+        if let Some(record) = record {
+            pushed.status = record.status;
+            pushed.epoch = record.epoch;
+            pushed.commit_ts = record.ts;
+            pushed.in_flight = record.in_flight;
+            pushed.locks = record.locks;
+        }
+        // A staged commit may have happened: only recovery can tell. A pending one is ours to end.
+        if standing == TxnStatus::Pending && (expired || kind == PushKind::Abort) {
+            let record = TxnRecord {
+                status: TxnStatus::Aborted,
+                epoch: pushee.epoch,
+                ts: Timestamp::MIN,
+                at: self.now,
+                in_flight: Vec::new(),
+                locks: Vec::new(),
+            };
+            self.put_record(state, &pushee.anchor, pushee.id, &record);
+            pushed.status = TxnStatus::Aborted;
+        }
+        Ok(Response::PushTxn(pushed))
+    }
+
+    pub(super) fn recover(&self, state: &mut State<'_>, txn: &TxnMeta, committed: bool) -> Result<Response, EvalError> {
+        let Some(mut record) = self.record(&txn.anchor, txn.id)? else {
+            // Whoever ended it has cleaned up already: every intent is resolved.
+            return Ok(Response::RecoverTxn { status: TxnStatus::Pending, commit_ts: Timestamp::MIN });
+        };
+        let as_queried = record.epoch == txn.epoch && record.ts == txn.write_ts;
+        if record.status == TxnStatus::Staging && as_queried {
+            record.status = if committed { TxnStatus::Committed } else { TxnStatus::Aborted };
+            record.in_flight.clear();
+            self.put_record(state, &txn.anchor, txn.id, &record);
+        }
+        Ok(Response::RecoverTxn { status: record.status, commit_ts: record.ts })
+    }
+
+    /// Whether a transaction without a record may have had one that said it is aborted: it began before what is
+    /// remembered of such, and has not been heard of all the time since.
+    pub(super) fn may_have_been_forgotten(&self, txn: TxnId, min_ts: Timestamp) -> bool {
+        min_ts <= self.gc_threshold && !self.registry.knows(txn)
+    }
+
+    pub(super) fn record(&self, anchor: &Key, txn: TxnId) -> Result<Option<TxnRecord>, EvalError> {
+        let key = keyspace::txn_record(anchor, txn);
+        match self.engine.get_local(key.as_bytes())? {
+            None => Ok(None),
+            Some(bytes) => Ok(Some(decode_record(&bytes)?)),
+        }
+    }
+
+    fn put_record(&self, state: &mut State<'_>, anchor: &Key, txn: TxnId, record: &TxnRecord) {
+        let key = keyspace::txn_record(anchor, txn);
+        state.out.batch.put_local(key.as_bytes(), &crate::api::encode(record));
+    }
+}
+
+pub(super) fn decode_record(bytes: &[u8]) -> Result<TxnRecord, EvalError> {
+    crate::api::decode(bytes)
+        .map_err(|error| EvalError::Storage(StorageError::corruption(format!("transaction record: {error}"))))
+}

@@ -1,0 +1,140 @@
+//! Writes: above every read and every version of their keys.
+
+use bytes::Bytes;
+use hlc::Timestamp;
+use keys::{Key, Span};
+use storage::{LockRecord, ReadConflict, ReadOptions, ScanLimits};
+
+use crate::{
+    api::{KvError, Request, Response},
+    evaluate::{EvalError, Evaluator, State},
+};
+
+impl Evaluator<'_> {
+    /// *write-above-read*, *write-above-write*, for all keys the batch writes.
+    pub(super) fn raise_write_ts(&self, state: &mut State<'_>) -> Result<(), EvalError> {
+        let mut intents = Vec::new();
+        for item in &state.request.requests {
+            let (Request::Put { key, .. } | Request::Delete { key }) = item else { continue };
+            if let Some(lock) = self.engine.lock(key.as_bytes())? {
+                if state.txn.is_none_or(|txn| txn.id != lock.txn.id) {
+                    intents.push((key.clone(), lock));
+                    continue;
+                }
+                // Our own provisional version will be replaced, so it is no bound; what lies beneath it was one when
+                // it was written.
+                state.write_ts = state.write_ts.max(lock.ts);
+                state.own_intents.push(Some(lock));
+                continue;
+            }
+            state.own_intents.push(None);
+            let (read, by) = self.cache.get_max(key);
+            let own = by.is_some() && by == state.txn.map(|txn| txn.id);
+            // A read of ours hides earlier ones of others, so it binds us as far as it went: even where we never
+            // heard of it, because its answer was lost or a refresh that it was part of failed elsewhere.
+            let floor = if own { read } else { read.next() };
+            state.write_ts = state.write_ts.max(floor);
+            if let Some(newest) = self.engine.latest_version_ts(key.as_bytes())?
+                && newest >= state.write_ts
+            {
+                state.write_ts = newest.next();
+            }
+        }
+        // Below the threshold a deletion may have been collected, which the write must not come before.
+        if state.write_ts <= self.gc_threshold {
+            state.write_ts = self.gc_threshold.next();
+        }
+        if intents.is_empty() { Ok(()) } else { Err(EvalError::Intents(intents)) }
+    }
+
+    pub(super) fn put(
+        &self,
+        state: &mut State<'_>,
+        key: &Key,
+        value: Option<&Bytes>,
+        one_phase: bool,
+    ) -> Result<Response, EvalError> {
+        let own = state.own_intents[state.write_count].take();
+        state.write_count += 1;
+        match state.txn {
+            Some(txn) if !one_phase => {
+                if let Some(lock) = &own
+                    && lock.ts != state.write_ts
+                {
+                    state.out.batch.clear_version(key.as_bytes(), lock.ts);
+                }
+                let mut meta = txn.clone();
+                meta.write_ts = state.write_ts;
+                let record = LockRecord { txn: meta, ts: state.write_ts, tombstone: value.is_none() };
+                state.out.batch.put_intent(key.as_bytes(), &record, value.map(|value| &value[..]));
+            }
+            Some(_) | None => {
+                if let Some(lock) = &own {
+                    // An intent of an earlier attempt of this very transaction gives way.
+                    self.engine.resolve_intent(&mut state.out.batch, key.as_bytes(), lock, None)?;
+                }
+                state.out.batch.put_version(key.as_bytes(), state.write_ts, value.map(|value| &value[..]));
+            }
+        }
+        Ok(Response::Write { keys: 1 })
+    }
+
+    pub(super) fn delete_range(&self, state: &mut State<'_>, span: &Span) -> Result<Response, EvalError> {
+        let rows = newest(|options| self.engine.scan(span, options, ScanLimits::default()))?.rows;
+        let (read, _) = self.cache.get_max_span(span);
+        state.write_ts = state.write_ts.max(read.next());
+        for position in 0..rows.len() {
+            let (key, _) = rows.get(position);
+            if let Some(newest) = self.engine.latest_version_ts(key)? {
+                state.write_ts = state.write_ts.max(newest.next());
+            }
+        }
+        for (key, _) in rows.iter() {
+            match state.txn {
+                Some(txn) => {
+                    let record = LockRecord { txn: txn.clone(), ts: state.write_ts, tombstone: true };
+                    state.out.batch.put_intent(key, &record, None);
+                }
+                None => state.out.batch.put_version(key, state.write_ts, None),
+            }
+        }
+        Ok(Response::Write { keys: rows.len() as u64 })
+    }
+
+    pub(super) fn increment(&self, state: &mut State<'_>, key: &Key, by: i64) -> Result<Response, EvalError> {
+        if state.txn.is_some() {
+            return Err(KvError::Invalid { reason: "counters do not take part in transactions".into() }.into());
+        }
+        let stored = newest(|options| self.engine.get(key.as_bytes(), options))?;
+        let current = match &stored {
+            None => 0,
+            Some((bytes, _)) => {
+                let bytes: [u8; 8] = bytes[..]
+                    .try_into()
+                    .map_err(|_| KvError::Invalid { reason: format!("{key} does not hold a counter") })?;
+                i64::from_be_bytes(bytes)
+            }
+        };
+        let value = current
+            .checked_add(by)
+            .ok_or_else(|| KvError::Invalid { reason: format!("counter {key} would leave its range") })?;
+        let (read, _) = self.cache.get_max(key);
+        let mut ts = state.write_ts.max(read.next());
+        if let Some((_, newest)) = stored {
+            ts = ts.max(newest.next());
+        }
+        state.out.batch.put_version(key.as_bytes(), ts, Some(&value.to_be_bytes()));
+        state.write_ts = ts;
+        Ok(Response::Increment { value })
+    }
+}
+
+/// What is newest, whenever it was written: for what takes part in no transaction.
+pub(super) fn newest<T>(read: impl FnOnce(&ReadOptions<'_>) -> Result<T, ReadConflict>) -> Result<T, EvalError> {
+    let options = ReadOptions { uncertainty_limit: Timestamp::MAX, ..ReadOptions::at(Timestamp::MAX) };
+    read(&options).map_err(|conflict| match conflict {
+        ReadConflict::Locked(intents) => EvalError::Intents(intents),
+        ReadConflict::Storage(error) => error.into(),
+        ReadConflict::Uncertain { .. } => unreachable!("nothing is above the greatest timestamp"),
+    })
+}

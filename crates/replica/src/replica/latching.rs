@@ -1,0 +1,84 @@
+//! Which latches a batch holds while it is evaluated and until it is applied.
+
+use concurrency::{LatchGuard, LatchSpan, LatchSpans};
+use hlc::Timestamp;
+use keys::{Key, Span, keyspace};
+
+use crate::{
+    api::{BatchRequest, Request},
+    replica::Replica,
+    state,
+};
+
+impl Replica {
+    /// Holds every latch of the range: nothing is evaluated or under way.
+    ///
+    /// Records of transactions and the range's own are latched apart from the keys they go with.
+    pub(crate) async fn quiesce(&self) -> LatchGuard {
+        let span = self.descriptor().map_or_else(Span::all, |descriptor| descriptor.span());
+        let local = keyspace::range_local_span(&span);
+        let own = Span::point(state::gc_key(self.range_id));
+        self.latches.acquire([span, local, own].map(LatchSpan::write_unversioned).to_vec()).await
+    }
+}
+
+/// The latches of a batch.
+pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans {
+    let header = &request.header;
+    let txn = header.txn.as_ref();
+    let at = if header.ts.is_min() { now } else { header.ts };
+    let read_ts = txn.map_or(at, |txn| txn.read_ts);
+    let write_ts = txn.map_or(at, |txn| txn.meta.write_ts.max(txn.read_ts));
+    let mut spans = LatchSpans::new();
+    let record = |anchor: &Key, txn_id| Span::point(keyspace::txn_record(anchor, txn_id));
+    for item in &request.requests {
+        match item {
+            Request::Get { key, lock: None } => spans.push(LatchSpan::read(Span::point(key.clone()), read_ts)),
+            Request::Scan { span, lock: None, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
+            Request::Get { key, lock: Some(_) } => spans.push(LatchSpan::read_unversioned(Span::point(key.clone()))),
+            Request::Scan { span, lock: Some(_), .. } => spans.push(LatchSpan::read_unversioned(span.clone())),
+            Request::Put { key, .. } | Request::Delete { key } => {
+                spans.push(LatchSpan::write(Span::point(key.clone()), write_ts));
+            }
+            Request::Increment { key, .. } => spans.push(LatchSpan::write_unversioned(Span::point(key.clone()))),
+            Request::DeleteRange { span } | Request::ClearRange { span } => {
+                spans.push(LatchSpan::write_unversioned(span.clone()));
+            }
+            Request::UpdateMeta { descriptor } => {
+                spans.push(LatchSpan::write_unversioned(Span::point(keyspace::meta(&descriptor.end))));
+            }
+            Request::EndTxn { reads, .. } => {
+                if let Some(txn) = txn {
+                    spans.push(LatchSpan::write_unversioned(record(&txn.meta.anchor, txn.meta.id)));
+                }
+                // A commit may have to move its reads up: nothing may be under way beneath them.
+                spans.extend(reads.iter().map(|read| LatchSpan::read_unversioned(read.clone())));
+            }
+            Request::Refresh { span, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
+            Request::HeartbeatTxn { anchor, txn_id, .. } => {
+                spans.push(LatchSpan::read_unversioned(record(anchor, *txn_id)));
+            }
+            Request::ForgetTxn { anchor, txn_id } => {
+                spans.push(LatchSpan::write_unversioned(record(anchor, *txn_id)));
+            }
+            Request::PushTxn { pushee, .. } => {
+                spans.push(LatchSpan::write_unversioned(record(&pushee.anchor, pushee.id)));
+            }
+            Request::RecoverTxn { txn, .. } => {
+                spans.push(LatchSpan::write_unversioned(record(&txn.anchor, txn.id)));
+            }
+            Request::QueryIntent { key, at, .. } => spans.push(LatchSpan::read(Span::point(key.clone()), *at)),
+            Request::ResolveSpan { span, commit_ts, status, .. } => {
+                let ts = if *status == keys::TxnStatus::Committed { *commit_ts } else { Timestamp::MAX };
+                spans.push(LatchSpan::write(span.clone(), ts));
+            }
+            Request::Gc { .. } => spans.push(LatchSpan::write_unversioned(Span::point(state::gc_key(header.range_id)))),
+            Request::Split { .. }
+            | Request::ChangeReplicas { .. }
+            | Request::TransferLease { .. }
+            | Request::Stats
+            | Request::Checksum { .. } => {}
+        }
+    }
+    spans
+}

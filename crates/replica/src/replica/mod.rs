@@ -1,0 +1,449 @@
+//! A replica of one range: admits batches, orders them by latches and locks, evaluates them, and has what they write
+//! agreed on and applied before it answers.
+//!
+//! ```text
+//! send ─▶ lease? ─▶ in range? ─▶ latches ─▶ lock table ─▶ evaluate ─┬─ reads only ──▶ remember reads ─▶ answer
+//!           ▲                                  │            │       └─ writes ─▶ propose ─▶ applied here ─▶ answer
+//!           └────────── wait, push ◀───────────┴── intents ─┘                        latches held until then
+//! ```
+//!
+//! **Invariants**
+//! - *latches-until-known*: the latches of a batch that writes are held until the log says what became of it, even
+//!   when whoever sent it is gone: the proposal runs in a task of its own, and what the lock table has to learn of
+//!   its outcome is part of it.
+//! - *one-leaseholder*: nothing is evaluated without a lease that has time left, and nothing takes effect under
+//!   another term than the one it was evaluated in.
+//! - *reads-remembered*: a read is in the timestamp cache before its latches are released.
+
+mod latching;
+mod lease;
+mod propose;
+mod recovery;
+mod wait;
+
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use concurrency::{Acquired, Conflict, LatchManager, LockRequest, LockTable, TimestampCache};
+use hlc::{Clock, Timestamp};
+use keys::{LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, StoreId, TxnId};
+use parking_lot::Mutex;
+use raft::Group;
+use rustc_hash::FxHashSet;
+use storage::{Engine, StorageError};
+
+use crate::{
+    Outbound, ReplicaHost,
+    api::{BatchRequest, BatchResponse, Header, KvError, RangeStats, Request, RetryReason, WaitPolicy},
+    evaluate::{Ended, EvalError, Evaluated, Evaluator},
+    machine::Machine,
+    txn_record::TxnRegistry,
+};
+
+use latching::latch_spans;
+use wait::Waiting;
+
+pub(crate) use lease::HeldLease;
+
+/// What a replica is given by the store it lives in.
+#[derive(Clone)]
+pub struct ReplicaDeps {
+    pub engine: Engine,
+    pub clock: Arc<Clock>,
+    pub node_id: NodeId,
+    pub store_id: StoreId,
+    pub outbound: Arc<dyn Outbound>,
+    pub host: Arc<dyn ReplicaHost>,
+}
+
+/// One replica.
+pub struct Replica {
+    pub(crate) deps: ReplicaDeps,
+    range_id: RangeId,
+    replica_id: ReplicaId,
+    pub(crate) machine: Arc<Machine>,
+    pub(crate) group: Group,
+    latches: LatchManager,
+    pub(crate) locks: LockTable,
+    pub(crate) cache: TimestampCache,
+    registry: TxnRegistry,
+    /// The term of the lease that the structures above belong to; 0 before the first.
+    lease_term: AtomicU64,
+    new_lease: Mutex<()>,
+    pub(crate) admin: tokio::sync::Mutex<()>,
+    /// Finished transactions whose intents are being removed for a coordinator that is gone.
+    resolving: Arc<Mutex<FxHashSet<TxnId>>>,
+    pub(crate) metrics: ReplicaMetrics,
+}
+
+#[derive(Debug, Default)]
+pub struct ReplicaMetrics {
+    pub batches: AtomicU64,
+    pub proposals: AtomicU64,
+    pub lock_waits: AtomicU64,
+    pub pushes: AtomicU64,
+}
+
+impl Replica {
+    pub fn new(deps: ReplicaDeps, replica_id: ReplicaId, machine: Arc<Machine>, group: Group) -> Self {
+        let range_id = machine.range_id();
+        Self {
+            deps,
+            range_id,
+            replica_id,
+            machine,
+            group,
+            latches: LatchManager::new(),
+            locks: LockTable::new(),
+            cache: TimestampCache::default(),
+            registry: TxnRegistry::default(),
+            lease_term: AtomicU64::new(0),
+            new_lease: Mutex::new(()),
+            admin: tokio::sync::Mutex::new(()),
+            resolving: Arc::default(),
+            metrics: ReplicaMetrics::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn range_id(&self) -> RangeId {
+        self.range_id
+    }
+
+    #[must_use]
+    pub fn replica_id(&self) -> ReplicaId {
+        self.replica_id
+    }
+
+    /// The descriptor as last applied; none while a new replica waits for its first snapshot.
+    #[must_use]
+    pub fn descriptor(&self) -> Option<Arc<RangeDescriptor>> {
+        self.machine.descriptor()
+    }
+
+    #[must_use]
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    #[must_use]
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &ReplicaMetrics {
+        &self.metrics
+    }
+
+    #[must_use]
+    pub fn lock_table(&self) -> &LockTable {
+        &self.locks
+    }
+
+    #[must_use]
+    pub fn latches(&self) -> &LatchManager {
+        &self.latches
+    }
+
+    /// Executes a batch.
+    ///
+    /// # Errors
+    /// See [`KvError`]; *error-means-nothing*.
+    pub async fn send(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, KvError> {
+        self.metrics.batches.fetch_add(1, Ordering::Relaxed);
+        if let [only] = &request.requests[..]
+            && let Some(response) = self.admin_request(only).await
+        {
+            return response;
+        }
+        let mut request = Cow::Borrowed(request);
+        // One time for its latches and its evaluation: what is written in between must not be missed by both.
+        if request.header.txn.is_none() && request.header.ts.is_min() {
+            request.to_mut().header.ts = self.deps.clock.now();
+        }
+        let mut waiting: Option<Waiting> = None;
+        loop {
+            let attempt = self.attempt(&request).await;
+            let conflict = match attempt {
+                Ok(response) => return Ok(response),
+                Err(Attempt::Error(error)) => return Err(error),
+                Err(Attempt::Conflict(conflict)) => conflict,
+                Err(Attempt::ReadAt(ts)) => {
+                    if let Some(txn) = &mut request.to_mut().header.txn {
+                        txn.read_ts = ts;
+                    }
+                    continue;
+                }
+            };
+            // The place in the last queue is given up only once there is one in the next.
+            waiting = Some(self.wait_for(&request, conflict, waiting).await?);
+            // Should the two of them ever disagree about who is in the way, this must not keep a thread to itself:
+            // whoever it waits for may be next on that very thread.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn attempt(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, Attempt> {
+        self.lease()?;
+        let descriptor = self.descriptor().ok_or_else(|| self.not_leaseholder(None))?;
+        self.check_in_range(request, &descriptor)?;
+        if let Err(error) = self.deps.engine.check_space()
+            && request.requests.iter().any(Request::adds_rows)
+        {
+            return Err(self.storage_error(error).into());
+        }
+        let latch = match self.latches.try_acquire(latch_spans(request, self.deps.clock.now())) {
+            Ok(latch) => latch,
+            Err(spans) => self.latches.acquire(spans).await,
+        };
+        // While it waited, the lease may have gone and the range been split.
+        let lease = self.lease()?;
+        let descriptor = self.descriptor().ok_or_else(|| self.not_leaseholder(None))?;
+        self.check_in_range(request, &descriptor)?;
+        if let Some(conflict) = self.check_locks(request, self.read_limit(&request.header, lease)) {
+            return Err(Attempt::Conflict(conflict));
+        }
+        let evaluated = self.evaluate(request, &descriptor, lease)?;
+        self.check_not_collected(request, &evaluated)?;
+        // What is read must lie under this lease, or the next leaseholder would not know of it.
+        if evaluated.read_ts >= lease.expiration || evaluated.reads.iter().any(|(_, ts)| *ts >= lease.expiration) {
+            return Err(self.not_leaseholder(None).into());
+        }
+        for (key, strength) in &evaluated.acquire {
+            let txn = request.header.txn.as_ref().map(|txn| &txn.meta);
+            let Some(txn) = txn else { continue };
+            if let Acquired::Blocked(conflict) = self.locks.acquire(key, txn, *strength) {
+                return Err(Attempt::Conflict(conflict));
+            }
+        }
+        if evaluated.batch.is_empty() {
+            self.remember_reads(request, &evaluated);
+            self.note_ended(&evaluated.ended);
+            drop(latch);
+            return Ok(self.respond(request, &descriptor, evaluated));
+        }
+        self.propose_and_wait(request, descriptor, lease, latch, evaluated).await
+    }
+
+    /// Up to where a version may have been written before the reader began. What this node served since is judged by
+    /// the reader's own look at its clock.
+    fn uncertainty_limit(&self, header: &Header, lease: HeldLease) -> Timestamp {
+        let Some(txn) = &header.txn else { return Timestamp::MIN };
+        match txn.observed {
+            Some((node, at)) if node == self.deps.node_id => txn.uncertainty_limit.min(at.max(lease.start)),
+            _ => txn.uncertainty_limit,
+        }
+    }
+
+    /// Up to where others' intents stop the plain reads of a batch: here and in the lock table alike, or a reader
+    /// would be told to go by the one and to wait by the other.
+    fn read_limit(&self, header: &Header, lease: HeldLease) -> Timestamp {
+        match &header.txn {
+            Some(txn) => txn.read_ts.max(self.uncertainty_limit(header, lease)),
+            None if header.ts.is_min() => Timestamp::MAX,
+            None => header.ts,
+        }
+    }
+
+    fn evaluate(
+        &self,
+        request: &BatchRequest,
+        descriptor: &RangeDescriptor,
+        lease: HeldLease,
+    ) -> Result<Evaluated, Attempt> {
+        let uncertainty_limit = self.uncertainty_limit(&request.header, lease);
+        // What goes below the threshold goes after it was raised, but may go while this looks: then it looks again.
+        let gc_threshold = self.machine.gc_threshold();
+        let evaluator = Evaluator {
+            engine: &self.deps.engine,
+            cache: &self.cache,
+            locks: &self.locks,
+            registry: &self.registry,
+            descriptor,
+            gc_threshold,
+            now: self.deps.clock.now(),
+            uncertainty_limit,
+        };
+        let outcome = evaluator.evaluate(request);
+        if self.machine.gc_threshold() != gc_threshold {
+            return self.evaluate(request, descriptor, lease);
+        }
+        outcome.map_err(|error| match error {
+            EvalError::Kv(error) => Attempt::Error(error),
+            EvalError::RetryLocked { error, key, strength } => {
+                let Some(txn) = request.header.txn.as_ref() else { return Attempt::Error(error) };
+                match self.locks.acquire(&key, &txn.meta, strength) {
+                    Acquired::Acquired => Attempt::Error(error),
+                    Acquired::Blocked(conflict) => Attempt::Conflict(conflict),
+                }
+            }
+            EvalError::Storage(error) => Attempt::Error(self.storage_error(error)),
+            EvalError::Locked(conflict) => Attempt::Conflict(conflict),
+            EvalError::ReadAt(ts) => Attempt::ReadAt(ts),
+            EvalError::Intents(intents) => {
+                for (key, lock) in &intents {
+                    self.locks.add_discovered(key, &lock.txn, lock.ts);
+                    // It may have been resolved since it was read, and then nobody else takes it out of the table.
+                    let now = self.deps.engine.lock(key.as_bytes());
+                    if now.is_ok_and(|now| now.is_none_or(|now| now.txn.id != lock.txn.id)) {
+                        self.locks.intent_removed(key, lock.txn.id);
+                    }
+                }
+                let (key, lock) = intents.into_iter().next().expect("a conflict names at least one key");
+                Attempt::Conflict(Conflict { key, holder: lock.txn, strength: LockStrength::Intent })
+            }
+        })
+    }
+
+    pub(crate) fn storage_error(&self, error: StorageError) -> KvError {
+        if error.is_corruption() {
+            self.deps.host.corrupted(self.range_id, &error);
+        }
+        if let StorageError::DiskFull { .. } = error {
+            return KvError::DiskFull { reason: error.to_string() };
+        }
+        KvError::Internal { reason: format!("{}: {error}", self.range_id) }
+    }
+
+    /// *one-range*
+    fn check_in_range(&self, request: &BatchRequest, descriptor: &RangeDescriptor) -> Result<(), KvError> {
+        let anchor = request.header.txn.as_ref().map(|txn| &txn.meta.anchor);
+        let span = descriptor.span();
+        let one_phase = request.requests.iter().any(|it| matches!(it, Request::EndTxn { one_phase: true, .. }));
+        for item in &request.requests {
+            if one_phase && matches!(item, Request::EndTxn { .. }) {
+                continue;
+            }
+            let Some(touched) = item.span(anchor) else { continue };
+            if !span.contains_span(&touched) {
+                let mut descriptors = vec![descriptor.clone()];
+                descriptors.extend(self.deps.host.neighbour(&descriptor.end));
+                return Err(KvError::RangeMismatch { range_id: self.range_id, descriptors });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_locks(&self, request: &BatchRequest, read_ts: Timestamp) -> Option<Conflict> {
+        let meta = request.header.txn.as_ref().map(|txn| &txn.meta);
+        let skips = request.header.wait == WaitPolicy::SkipLocked;
+        for item in &request.requests {
+            let conflict = match item {
+                Request::Get { lock: Some(_), .. } | Request::Scan { lock: Some(_), .. } if skips => None,
+                Request::Get { key, lock } => {
+                    self.locks.check(&LockRequest { key, txn: meta, strength: *lock, read_ts }).into_iter().next()
+                }
+                // A locking scan finds out key by key which rows it has to wait for.
+                Request::Scan { span, .. } => self.locks.check_span(span, meta, None, read_ts).into_iter().next(),
+                Request::Put { key, .. } | Request::Delete { key } | Request::Increment { key, .. } => {
+                    let strength = Some(LockStrength::Intent);
+                    self.locks.check(&LockRequest { key, txn: meta, strength, read_ts }).into_iter().next()
+                }
+                Request::DeleteRange { span } => {
+                    self.locks.check_span(span, meta, Some(LockStrength::Intent), read_ts).into_iter().next()
+                }
+                _ => None,
+            };
+            if conflict.is_some() {
+                return conflict;
+            }
+        }
+        None
+    }
+
+    /// Whether what was read may have been removed meanwhile. Asked after the reading, as a threshold is set before
+    /// anything goes.
+    fn check_not_collected(&self, request: &BatchRequest, evaluated: &Evaluated) -> Result<(), KvError> {
+        let threshold = self.machine.gc_threshold();
+        let header = &request.header;
+        let read_ts = header.txn.as_ref().map_or(header.ts, |txn| txn.read_ts);
+        let changed = KvError::Retry { reason: RetryReason::ReadChanged, to: evaluated.write_ts.max(threshold.next()) };
+        for item in &request.requests {
+            match item {
+                Request::Get { .. } | Request::Scan { .. } if read_ts < threshold => {
+                    return Err(KvError::SnapshotTooOld { threshold });
+                }
+                Request::Refresh { from, .. } if *from < threshold => return Err(changed),
+                Request::EndTxn { commit: true, reads, .. }
+                    if !reads.is_empty() && evaluated.read_ts > read_ts && read_ts < threshold =>
+                {
+                    return Err(changed);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// *reads-remembered*
+    fn remember_reads(&self, request: &BatchRequest, evaluated: &Evaluated) {
+        let queries = |item: &Request| matches!(item, Request::QueryIntent { .. });
+        let txn = request.header.txn.as_ref().map(|txn| txn.meta.id);
+        let txn = if request.requests.iter().any(queries) { None } else { txn };
+        for (span, ts) in &evaluated.reads {
+            self.cache.add_span(span, *ts, txn);
+        }
+    }
+
+    /// What the lock table learns of a batch that has taken effect.
+    fn note_ended(&self, ended: &Ended) {
+        if let Some(own) = ended.own {
+            self.locks.txn_finished(own);
+            self.registry.forget(own);
+        }
+        for txn in &ended.resolved {
+            self.locks.txn_finished(*txn);
+        }
+    }
+
+    fn respond(&self, request: &BatchRequest, descriptor: &RangeDescriptor, evaluated: Evaluated) -> BatchResponse {
+        let txn = request.header.txn.as_ref().map(|txn| {
+            let mut meta = txn.meta.clone();
+            meta.write_ts = evaluated.write_ts;
+            meta
+        });
+        let outdated = request.header.generation != descriptor.generation;
+        BatchResponse {
+            responses: evaluated.responses,
+            txn,
+            read_ts: evaluated.read_ts,
+            node: self.deps.node_id,
+            now: self.deps.clock.now(),
+            descriptor: outdated.then(|| descriptor.clone()),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> RangeStats {
+        let status = self.group.status();
+        let bytes = self
+            .descriptor()
+            .and_then(|descriptor| self.deps.engine.approximate_bytes(&descriptor.span()).ok())
+            .unwrap_or(0);
+        RangeStats {
+            approximate_bytes: bytes,
+            queries_per_second: 0,
+            log_first: status.first_index,
+            log_last: status.last_index,
+            applied: status.applied_index,
+        }
+    }
+}
+
+/// Why an attempt did not come to an answer.
+enum Attempt {
+    Error(KvError),
+    Conflict(Conflict),
+    ReadAt(Timestamp),
+}
+
+impl From<KvError> for Attempt {
+    fn from(error: KvError) -> Self {
+        Self::Error(error)
+    }
+}

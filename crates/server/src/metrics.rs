@@ -1,0 +1,104 @@
+//! What the layers below SQL count, as metrics: each layer keeps plain numbers of its own and knows nothing of how they
+//! are published, and here they are read when somebody asks.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+};
+use replica::ReplicaMetrics;
+
+use crate::node::KvNode;
+
+/// Everything that a node counts.
+pub(crate) struct Layers {
+    pub node: KvNode,
+    pub sql_connections: Arc<dyn Fn() -> usize + Send + Sync>,
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the metrics of {}", self.node.node_id)
+    }
+}
+
+type ReplicaCounter = fn(&ReplicaMetrics) -> &AtomicU64;
+
+/// Summed over the replicas of the store.
+const REPLICA_COUNTERS: [(&str, &str, ReplicaCounter); 4] = [
+    ("replica_batches", "Batches that replicas were given.", |metrics| &metrics.batches),
+    ("replica_proposals", "Commands proposed.", |metrics| &metrics.proposals),
+    ("replica_lock_waits", "Waits for a lock.", |metrics| &metrics.lock_waits),
+    ("replica_pushes", "Questions of waiters about who is in their way.", |metrics| &metrics.pushes),
+];
+
+/// In the order of the transport's counters.
+const LANES: [&str; 4] = ["control", "raft", "client", "snapshot"];
+
+impl Collector for Layers {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(&mut encoder);
+        let store = &self.node.store;
+        let replicas = store.replicas();
+        let leases = replicas.iter().filter(|replica| replica.is_leaseholder()).count();
+        out.gauge("ranges", "Replicas on this store.", replicas.len() as u64)?;
+        out.gauge("leases", "Ranges led by this store.", leases as u64)?;
+        out.gauge("sql_connections", "Open client connections.", (self.sql_connections)() as u64)?;
+        for (name, help, of) in REPLICA_COUNTERS {
+            out.counter(name, help, replicas.iter().map(|replica| of(replica.metrics()).load(Relaxed)).sum())?;
+        }
+        out.counter("ranges_fenced", "Replicas that failed and were taken out of service.", store.fenced())?;
+        let log = store.log().metrics();
+        out.counter("log_syncs", "Syncs of the Raft log.", log.syncs.load(Relaxed))?;
+        out.counter("log_entries", "Entries appended to the Raft log.", log.entries.load(Relaxed))?;
+        out.counter("log_bytes", "Bytes written to the Raft log.", log.bytes.load(Relaxed))?;
+        let engine = store.engine().metrics();
+        out.gauge("engine_sst_bytes", "Bytes in SST files of the state engine.", engine.sst_bytes)?;
+        out.gauge("engine_memtable_bytes", "Bytes in memtables of the state engine.", engine.memtable_bytes)?;
+        out.gauge("engine_locks", "Intents that are not resolved.", engine.locks)?;
+        let kv = self.node.db.metrics();
+        out.counter("kv_batches_local", "Batches served by this store's replicas.", kv.batches_local.load(Relaxed))?;
+        out.counter("kv_batches_remote", "Batches sent to other nodes.", kv.batches_remote.load(Relaxed))?;
+        let one_phase = kv.commits_one_phase.load(Relaxed);
+        out.counter("kv_commits_one_phase", "Transactions committed in one command.", one_phase)?;
+        let parallel = kv.commits_parallel.load(Relaxed);
+        out.counter("kv_commits_parallel", "Transactions committed across ranges.", parallel)?;
+        out.counter("kv_refreshes", "Refreshes of transactions' reads.", kv.refreshes.load(Relaxed))?;
+        let failures = kv.refresh_failures.load(Relaxed);
+        out.counter("kv_refresh_failures", "Refreshes that found a change.", failures)?;
+        let lanes = self.node.transport.metrics();
+        let bytes = lanes.iter().map(|lane| lane.bytes.load(Relaxed));
+        out.by_lane("rpc_bytes", "Bytes sent to other nodes.", bytes)?;
+        let messages = lanes.iter().map(|lane| lane.messages.load(Relaxed));
+        out.by_lane("rpc_messages", "Messages sent to other nodes.", messages)
+    }
+}
+
+/// Writes numbers with their names, to which the format adds the prefix and, for counters, `_total`.
+struct Out<'a, 'b>(&'a mut DescriptorEncoder<'b>);
+
+impl Out<'_, '_> {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstGauge::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Gauge)?)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        ConstCounter::new(value).encode(self.0.encode_descriptor(name, help, None, MetricType::Counter)?)
+    }
+
+    fn by_lane(&mut self, name: &str, help: &str, values: impl Iterator<Item = u64>) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (lane, value) in LANES.iter().zip(values) {
+            ConstCounter::new(value).encode(family.encode_family(&[("lane", *lane)])?)?;
+        }
+        Ok(())
+    }
+}
