@@ -34,9 +34,9 @@ use crate::{
     environment::Environment,
     host::{SessionHost, StatementTables},
     portal::{Portals, Running, pump},
-    prepared::UNCOMMITTED,
+    prepared::{UNCOMMITTED, is_execute, yields_rows},
     session_tables::SessionTables,
-    settings::Settings,
+    settings::{self, Settings},
     sink::{Severity, Sink, send},
 };
 
@@ -98,6 +98,7 @@ struct NamedSavepoint {
     savepoint: Savepoint,
     change: Option<CatalogChange>,
     settings: Settings,
+    local: Vec<(String, Option<String>)>,
     portals: u64,
     /// How much there was to do after the commit.
     garbage: usize,
@@ -234,7 +235,7 @@ impl Session {
         if self.has_changed_catalog() {
             plan.catalog_version = UNCOMMITTED;
         }
-        self.describe_fetch(&mut plan);
+        self.describe_by_name(&mut plan);
         Ok(plan)
     }
 
@@ -419,9 +420,13 @@ impl Session {
     /// Begins the block anew for another attempt of its first statement. The transaction keeps the locks it fought for
     /// where it can, so that the next attempt does not fight for them again.
     fn begin_again(&mut self) {
-        if let Some(Block { mut txn, explicit, .. }) = self.block.take() {
+        if let Some(Block { mut txn, explicit, settings, .. }) = self.block.take() {
             txn.start_over();
             self.open_block_with(txn, explicit);
+            // A rollback still goes back to before BEGIN, which may have set modes.
+            if let Some(block) = &mut self.block {
+                block.settings = settings;
+            }
         }
     }
 
@@ -502,8 +507,11 @@ impl Session {
         let plan = self.plan(statement, &[])?;
         match &plan.kind {
             StatementKind::Utility(utility) => match &**utility {
-                Utility::Commit { .. } | Utility::Rollback { .. } => {
+                Utility::Commit { chain } | Utility::Rollback { chain } => {
                     self.rollback().await;
+                    if *chain {
+                        self.open_block(true);
+                    }
                     Ok(Completion::Done("ROLLBACK".into()))
                 }
                 Utility::RollbackTo(name) => {
@@ -530,7 +538,7 @@ impl Session {
                 if self.block.is_none() {
                     self.open_block(false);
                 }
-                if describe && !plan.columns.is_empty() {
+                if describe && yields_rows(plan) {
                     sink.columns(&plan.columns);
                 }
                 if limit > 0 {
@@ -566,13 +574,12 @@ impl Session {
         let StatementKind::Query { plan: root, .. } = &plan.kind else {
             return Err(SqlError::internal("only a query is run as one").into());
         };
-        let root = root.clone();
         self.with_exec(params, &plan.ctes, async |ctx| {
             let mut operator = if discard {
                 ctx.stats = Some(exec::ExecStats::default());
-                exec::build_instrumented(&root)?
+                exec::build_instrumented(root)?
             } else {
-                exec::build(&root)?
+                exec::build(root)?
             };
             let mut rows = 0_u64;
             if discard {
@@ -768,7 +775,7 @@ impl Session {
                     Some(block) => block.explicit = true,
                     None => self.open_block(true),
                 }
-                self.transaction_modes(modes)?;
+                self.set_modes(modes, "transaction", true)?;
                 done(plan.tag)
             }
             Utility::Commit { chain } => {
@@ -788,7 +795,7 @@ impl Session {
                 done("ROLLBACK")
             }
             Utility::Savepoint(name) => {
-                let (settings, portals) = (self.settings.clone(), self.portals.mark());
+                let (settings, local, portals) = (self.settings.clone(), self.local.clone(), self.portals.mark());
                 let block = self.in_block("SAVEPOINT")?;
                 let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
                 block.savepoints.push(NamedSavepoint {
@@ -796,6 +803,7 @@ impl Session {
                     savepoint,
                     change,
                     settings,
+                    local,
                     portals,
                     garbage: block.garbage.len(),
                     splits: block.splits.len(),
@@ -815,8 +823,21 @@ impl Session {
                 self.rollback_to(name)?;
                 done("ROLLBACK")
             }
-            Utility::SetTransaction { modes, .. } => {
-                self.transaction_modes(modes)?;
+            Utility::SetTransaction { modes, session: true } => {
+                self.set_modes(modes, "default_transaction", false)?;
+                done("SET")
+            }
+            Utility::SetTransaction { modes, session: false } => {
+                if self.block.as_ref().is_some_and(|block| block.explicit) {
+                    self.set_modes(modes, "transaction", true)?;
+                } else {
+                    self.notice(
+                        sink,
+                        Severity::Warning,
+                        SqlState::NoActiveSqlTransaction,
+                        "SET TRANSACTION can only be used in transaction blocks",
+                    );
+                }
                 done("SET")
             }
             Utility::Set { name, value, local } => {
@@ -835,6 +856,8 @@ impl Session {
                 done(plan.tag)
             }
             Utility::ResetAll => {
+                self.keep_settings();
+                self.local.retain(|(name, _)| settings::is_mode(name));
                 self.settings.reset_all()?;
                 done("RESET")
             }
@@ -875,7 +898,7 @@ impl Session {
                 }
                 done("PREPARE")
             }
-            Utility::Execute { name, args } => self.execute_named(name, args, params, sink).await,
+            Utility::Execute { name, args } => self.execute_named(name, args, params, sink, describe).await,
             Utility::Deallocate(name) => {
                 match name {
                     Some(name) => {
@@ -930,6 +953,14 @@ impl Session {
             Utility::Discard(kind) => {
                 match kind {
                     DiscardKind::All => {
+                        // Neither cursors nor prepared statements come back with a rollback.
+                        if self.block.as_ref().is_some_and(|block| block.explicit || block.answered > 0) {
+                            return Err(SqlError::new(
+                                SqlState::ActiveSqlTransaction,
+                                "DISCARD ALL cannot run inside a transaction block",
+                            )
+                            .into());
+                        }
                         self.portals.clear();
                         self.prepared.clear();
                         self.sequences.clear();
@@ -966,6 +997,7 @@ impl Session {
         args: &[Expr],
         params: &[Datum],
         sink: &mut dyn Sink,
+        describe: bool,
     ) -> Result<Completion, Failure> {
         let prepared = self.prepared(name)?;
         // The protocol prepares every statement, EXECUTE of itself too.
@@ -1005,15 +1037,18 @@ impl Session {
             }
             _ => prepared.plan,
         };
-        Box::pin(self.execute(&plan, &values, sink, true, 0)).await
+        Box::pin(self.execute(&plan, &values, sink, describe, 0)).await
     }
 
-    /// Takes some of COPY's data in.
+    /// Takes some of COPY's data in. It is looked at when there is enough of it, so that errors may come later.
     ///
     /// # Errors
     /// What is wrong with the data; the transaction has failed then.
     pub async fn copy_data(&mut self, copy: &mut CopyIn, data: &[u8]) -> SqlResult<()> {
-        let outcome = self.copy_step(copy, Some(data)).await;
+        if !copy.gather(data) {
+            return Ok(());
+        }
+        let outcome = self.copy_step(copy, CopyStep::Feed).await;
         match outcome {
             Ok(()) => Ok(()),
             Err(failure) => Err(self.fail(failure.into_sql()).await),
@@ -1025,7 +1060,7 @@ impl Session {
     /// # Errors
     /// As [`Session::copy_data`].
     pub async fn copy_done(&mut self, copy: &mut CopyIn) -> SqlResult<String> {
-        let mut outcome = self.copy_step(copy, None).await;
+        let mut outcome = self.copy_step(copy, CopyStep::Finish).await;
         if outcome.is_ok() {
             let implicit = self.block.as_ref().is_some_and(|block| !block.explicit);
             if implicit && copy.ending == Ending::WithStatement {
@@ -1047,12 +1082,12 @@ impl Session {
         self.fail(error).await
     }
 
-    async fn copy_step(&mut self, copy: &mut CopyIn, data: Option<&[u8]>) -> Result<(), Failure> {
+    async fn copy_step(&mut self, copy: &mut CopyIn, step: CopyStep) -> Result<(), Failure> {
         let formatting = self.settings.formatting.clone();
         self.with_exec(&[], &[], async |ctx| {
-            match data {
-                Some(data) => copy.feed(data, &formatting, ctx).await,
-                None => copy.finish(&formatting, ctx).await,
+            match step {
+                CopyStep::Feed => copy.feed(&formatting, ctx).await,
+                CopyStep::Finish => copy.finish(&formatting, ctx).await,
             }
         })
         .await
@@ -1089,11 +1124,13 @@ impl Session {
         block.splits.truncate(target.splits);
         block.failed = false;
         self.settings = target.settings.clone();
+        self.local.clone_from(&target.local);
         self.portals.forget_since(target.portals);
         Ok(())
     }
 
-    fn transaction_modes(&mut self, modes: &TransactionModes) -> SqlResult<()> {
+    /// Sets the modes of the transaction, or those that transactions begin with.
+    fn set_modes(&mut self, modes: &TransactionModes, prefix: &str, local: bool) -> SqlResult<()> {
         // Every level is given serializable, which is at least as strong; it is shown as asked for.
         if let Some(isolation) = modes.isolation {
             let name = match isolation {
@@ -1102,21 +1139,29 @@ impl Session {
                 IsolationLevel::RepeatableRead => "repeatable read",
                 IsolationLevel::Serializable => "serializable",
             };
-            self.set("transaction_isolation", Some(name), true)?;
+            self.set(&format!("{prefix}_isolation"), Some(name), local)?;
         }
         if let Some(read_only) = modes.read_only {
-            self.set("transaction_read_only", Some(if read_only { "on" } else { "off" }), true)?;
+            self.set(&format!("{prefix}_read_only"), Some(if read_only { "on" } else { "off" }), local)?;
         }
         Ok(())
     }
 
-    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> SqlResult<()> {
+    /// Before settings are changed: a rollback goes back to what they are.
+    fn keep_settings(&mut self) {
         if let Some(block) = &mut self.block
             && block.settings.is_none()
         {
             block.settings = Some(self.settings.clone());
         }
-        if local && self.block.is_some() {
+    }
+
+    fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> SqlResult<()> {
+        self.keep_settings();
+        if !local {
+            // It outlives the transaction: what SET LOCAL would go back to is no more.
+            self.local.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        } else if self.block.is_some() {
             self.local.push((name.to_owned(), self.settings.get(name).map(str::to_owned)));
         }
         match value {
@@ -1134,8 +1179,9 @@ impl Session {
     fn end_local_settings(&mut self) {
         for (name, value) in std::mem::take(&mut self.local).into_iter().rev() {
             let restored = match value {
-                Some(value) => self.settings.set(&name, &value),
-                None => self.settings.reset(&name),
+                // The next transaction begins with the modes that are the default by now.
+                Some(value) if !settings::is_mode(&name) => self.settings.set(&name, &value),
+                _ => self.settings.reset(&name),
             };
             debug_assert!(restored.is_ok(), "a value that was set can be set again");
         }
@@ -1219,6 +1265,12 @@ pub(crate) struct Run<'a> {
     pub limit: usize,
 }
 
+#[derive(Clone, Copy)]
+enum CopyStep {
+    Feed,
+    Finish,
+}
+
 /// How long dropped storage is kept for statements that began before the drop.
 const GARBAGE_AFTER: Duration = Duration::from_secs(30);
 
@@ -1278,10 +1330,6 @@ fn catalog_error(error: catalog::CatalogError) -> SqlError {
         catalog::CatalogError::Kv(error) => exec::kv_error(&error),
         damaged => SqlError::new(SqlState::DataCorrupted, damaged.to_string()),
     }
-}
-
-fn is_execute(plan: &PreparedPlan) -> bool {
-    matches!(&plan.kind, StatementKind::Utility(utility) if matches!(**utility, Utility::Execute { .. }))
 }
 
 fn empty_plan() -> PreparedPlan {
