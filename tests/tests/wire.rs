@@ -577,6 +577,91 @@ async fn prepared_statements_follow_the_catalog() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn execute_is_described_and_does_not_execute_itself() {
+    let (_dir, node) = node().await;
+    let mut raw = Raw::connect(&node).await;
+    raw.ask(&[query("CREATE TABLE t (a int PRIMARY KEY); INSERT INTO t VALUES (7)")]).await;
+    raw.ask(&[query("PREPARE q AS SELECT a, a + 1 AS next FROM t")]).await;
+    let run = |text: &str| {
+        let asked = [parse("", text, &[]), describe(b'S', ""), bind("", "", &[], 0)];
+        [&asked[..], &[describe(b'P', ""), execute("", 0), sync()]].concat()
+    };
+    let answer = raw.ask(&run("EXECUTE q")).await;
+    assert_eq!((kinds(&answer).as_str(), texts(&answer)), ("1tT2TDCZ", vec!["7".to_owned()]), "columns are described once");
+    assert_eq!(answer[2].body[..2], [0, 2], "both of them");
+    // Another statement of the name has other columns.
+    raw.ask(&[parse("e", "EXECUTE q", &[]), sync()]).await;
+    raw.ask(&[query("DEALLOCATE q; PREPARE q AS SELECT 'x'")]).await;
+    let answer = raw.ask(&[bind("", "e", &[], 0), describe(b'P', ""), execute("", 0), sync()]).await;
+    assert_eq!((kinds(&answer).as_str(), texts(&answer)), ("2TDCZ", vec!["x".to_owned()]));
+    // Rows may be without columns: they are rows all the same.
+    assert_eq!(kinds(&raw.ask(&[query("SELECT FROM t")]).await), "TDCZ");
+    assert_eq!(kinds(&raw.ask(&run("SELECT FROM t")).await), "1tT2TDCZ");
+    assert_eq!(kinds(&raw.ask(&run("INSERT INTO t VALUES (8)")).await), "1tn2nCZ");
+
+    assert_eq!(code(&raw.ask(&[query("PREPARE p AS EXECUTE p")]).await), "42601");
+    assert_eq!(code(&raw.ask(&[query("EXECUTE p")]).await), "26000", "it was not prepared");
+    raw.ask(&[parse("p", "EXECUTE p", &[]), sync()]).await;
+    assert_eq!(code(&raw.ask(&[query("EXECUTE p")]).await), "54001");
+    assert_eq!(code(&raw.ask(&[bind("", "p", &[], 0), execute("", 0), sync()]).await), "54001");
+    assert_eq!(texts(&raw.ask(&[query("SELECT 1")]).await), ["1"], "the node lives");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn analyze_keeps_what_its_query_string_has_written() {
+    let (_dir, node) = node().await;
+    let mut raw = Raw::connect(&node).await;
+    raw.ask(&[query("CREATE TABLE t (a int PRIMARY KEY); CREATE TABLE x (a int); INSERT INTO x VALUES (1)")]).await;
+    assert_eq!(tags(&raw.ask(&[query("INSERT INTO t VALUES (1); ANALYZE t")]).await), ["INSERT 0 1", "ANALYZE"]);
+    assert_eq!(texts(&raw.ask(&[query("SELECT a FROM t")]).await), ["1"]);
+    assert_eq!(tags(&raw.ask(&[query("DROP TABLE x; ANALYZE")]).await), ["DROP TABLE", "ANALYZE"]);
+    assert_eq!(code(&raw.ask(&[query("SELECT a FROM x")]).await), "42P01");
+    assert_eq!(tags(&raw.ask(&[query("CREATE TABLE x (a int); ANALYZE")]).await), ["CREATE TABLE", "ANALYZE"]);
+    assert_eq!(texts(&raw.ask(&[query("SELECT count(*) FROM x")]).await), ["0"]);
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blocks_are_chained_and_settings_go_back_with_them() {
+    let (_dir, node) = node().await;
+    let mut raw = Raw::connect(&node).await;
+    let status = |answer: &[Message]| char::from(answer.last().unwrap().body[0]);
+    for end in ["ROLLBACK", "COMMIT"] {
+        assert_eq!(status(&raw.ask(&[query("BEGIN; SELECT 1 / 0")]).await), 'E');
+        let answer = raw.ask(&[query(&format!("{end} AND CHAIN"))]).await;
+        assert_eq!((tags(&answer), status(&answer)), (vec!["ROLLBACK".to_owned()], 'T'), "a new block is open");
+        assert_eq!(status(&raw.ask(&[query("ROLLBACK")]).await), 'I');
+    }
+
+    // Outside of a block there is no transaction that SET TRANSACTION could be about.
+    let answer = raw.ask(&[query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")]).await;
+    assert_eq!((kinds(&answer).as_str(), answer[0].field(b'C').as_deref()), ("NCZ", Some("25P01")));
+    let isolation = async |raw: &mut Raw| texts(&raw.ask(&[query("SHOW transaction_isolation")]).await).remove(0);
+    assert_eq!(isolation(&mut raw).await, "serializable");
+    raw.ask(&[query("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")]).await;
+    assert_eq!(isolation(&mut raw).await, "read committed");
+    raw.ask(&[query("BEGIN ISOLATION LEVEL REPEATABLE READ")]).await;
+    assert_eq!(isolation(&mut raw).await, "repeatable read");
+    raw.ask(&[query("COMMIT")]).await;
+    assert_eq!(isolation(&mut raw).await, "read committed", "the session's again");
+
+    let shown = async |raw: &mut Raw| texts(&raw.ask(&[query("SHOW work_mem")]).await).remove(0);
+    raw.ask(&[query("SET work_mem = '8MB'")]).await;
+    raw.ask(&[query("BEGIN; SET LOCAL work_mem = '1MB'; RESET ALL")]).await;
+    assert_eq!(shown(&mut raw).await, "4MB");
+    assert_eq!(code(&raw.ask(&[query("DISCARD ALL")]).await), "25001");
+    raw.ask(&[query("ROLLBACK")]).await;
+    assert_eq!(shown(&mut raw).await, "8MB", "RESET ALL was rolled back");
+    raw.ask(&[query("BEGIN; SET LOCAL work_mem = '1MB'; RESET ALL; COMMIT")]).await;
+    assert_eq!(shown(&mut raw).await, "4MB", "and here it was not");
+    raw.ask(&[query("SET work_mem = '8MB'"), query("DISCARD ALL")]).await;
+    raw.until_ready().await;
+    assert_eq!((shown(&mut raw).await, isolation(&mut raw).await), ("4MB".to_owned(), "serializable".to_owned()));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn encryption_is_declined_and_strangers_are_refused() {
     let (_dir, node) = node().await;
     let code_packet = |code: i32| [8_i32.to_be_bytes(), code.to_be_bytes()].concat();

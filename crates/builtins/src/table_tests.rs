@@ -1,9 +1,12 @@
 //! Tests over the whole table of builtins.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::signature::{ArgType, Signature};
-use crate::{all_aggregates, all_functions, all_operators};
+use types::{Datum, Formatting, SqlType, parse_text};
+
+use crate::signature::{ArgType, Builtin, CallTypes, RetType, Signature};
+use crate::{EvalContext, NoCatalog, NoHost, all_aggregates, all_functions, all_operators};
 
 fn arg_name(arg: &ArgType) -> String {
     match arg {
@@ -64,4 +67,63 @@ fn unique_oid() {
         let twice: Vec<_> = table.iter().filter(|(_, names)| names.len() > 1).collect();
         assert!(twice.is_empty(), "{twice:#?}");
     }
+}
+
+fn sample_type(arg: &ArgType) -> SqlType {
+    match arg {
+        ArgType::T(ty) => *ty,
+        ArgType::Any | ArgType::AnyElement | ArgType::AnyNonArray => SqlType::Int4,
+        ArgType::AnyArray => SqlType::INT4_ARRAY,
+    }
+}
+
+/// Some value of a type, if one of a few spellings is any.
+fn sample(ty: &SqlType, formatting: &Formatting) -> Datum {
+    const SPELLINGS: &[&str] = &["1", "t", "2024-02-03 04:05:06", "04:05:06", "{1,2}", "[1]", "1.5", "2024-02-03", "\\x00"];
+    SPELLINGS.iter().find_map(|text| parse_text(ty, text, formatting).ok()).unwrap_or(Datum::Null)
+}
+
+/// Functions that are called with NULLs must look for them: each place, and each pair of places, is tried.
+#[test]
+fn null_arguments_are_answered_or_refused() {
+    let formatting = Formatting::default();
+    let context = EvalContext {
+        transaction_timestamp: 0,
+        statement_timestamp: 0,
+        formatting: &formatting,
+        host: &NoHost,
+        catalog: &NoCatalog,
+    };
+    let of_operators = all_operators().map(|operator| &operator.function);
+    let mut calls = 0;
+    for builtin in all_functions().chain(of_operators).filter(|builtin: &&Builtin| !builtin.strict) {
+        let signature = &builtin.signature;
+        let most = signature.args.len();
+        for count in most - signature.optional_count..=most + usize::from(signature.variadic) {
+            let types: Vec<SqlType> =
+                (0..count).map(|at| sample_type(&signature.args[at.min(most.saturating_sub(1))])).collect();
+            let ret = match signature.ret {
+                RetType::T(ty) => ty,
+                RetType::AnyElement => SqlType::Int4,
+                RetType::AnyArray => SqlType::INT4_ARRAY,
+                RetType::SameAs(at) => types.get(at).copied().unwrap_or(SqlType::Text),
+            };
+            let given: Vec<Datum> = types.iter().map(|ty| sample(ty, &formatting)).collect();
+            let call_types = CallTypes { args: types.into(), ret };
+            for first in 0..count {
+                for second in first..count {
+                    let mut args = given.clone();
+                    args[first] = Datum::Null;
+                    args[second] = Datum::Null;
+                    let outcome = catch_unwind(AssertUnwindSafe(|| match &builtin.set {
+                        Some(set) => drop((set.eval)(&context, &call_types, &args)),
+                        None => drop(builtin.call(&context, &call_types, &args)),
+                    }));
+                    assert!(outcome.is_ok(), "{}{args:?} panicked", builtin.name());
+                    calls += 1;
+                }
+            }
+        }
+    }
+    assert!(calls > 100, "only {calls} calls were tried");
 }

@@ -4,7 +4,7 @@
 //! pulled. Whoever runs a plan with another frame pushes it and pops it before returning, on errors too.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use builtins::EvalContext;
 use catalog::{CatalogSnapshot, VirtualRows, VirtualTable};
@@ -86,13 +86,77 @@ impl<'a> ExecContext<'a> {
     /// A fresh id for a row without a primary key: a time in the high bits, so that ids rise, and the node and a count
     /// below, so that no two are the same.
     pub fn row_id(&mut self) -> SqlResult<Datum> {
-        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        static LAST: AtomicU64 = AtomicU64::new(0);
         let db = self.txn()?.db();
-        let now = db.clock().now();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed) & 0xfff;
-        // 46 bits of time in 32 microseconds since 1970, 5 of the node, 12 of the count.
-        let time = (now.wall_ns() >> 15) & 0x3fff_ffff_ffff;
-        let id = time << 17 | (db.node_id().get() & 0x1f) << 12 | count;
-        Ok(Datum::Int((id & 0x7fff_ffff_ffff_ffff) as i64))
+        let now_ns = db.clock().now().wall_ns();
+        let mut step = 0;
+        // The closure always gives a value, so that both outcomes are the one before.
+        let (Ok(_) | Err(_)) = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            step = next_step(last, now_ns);
+            Some(step)
+        });
+        Ok(Datum::Int(row_id_of(step, db.node_id().get())))
+    }
+}
+
+// A row id, from the sign bit down:
+//
+//  | 0: 1 bit | time since 1970 in 2^20 ns: 41 bits | node: 10 bits | count: 12 bits |
+//
+// The time lasts until 2043. Nodes whose ids differ by a multiple of 1024 would share theirs.
+const TIME_SHIFT: u32 = 20;
+const TIME_MASK: u64 = (1 << 41) - 1;
+const NODE_BITS: u32 = 10;
+const COUNT_BITS: u32 = 12;
+
+/// The time and the count of a row id, side by side, above those of the last: when the count of a tick is used up, the
+/// time goes on before the clock does.
+fn next_step(last: u64, now_ns: u64) -> u64 {
+    let now = ((now_ns >> TIME_SHIFT) & TIME_MASK) << COUNT_BITS;
+    now.max(last + 1)
+}
+
+fn row_id_of(step: u64, node: u64) -> i64 {
+    let (time, count) = ((step >> COUNT_BITS) & TIME_MASK, step & ((1 << COUNT_BITS) - 1));
+    let node = node & ((1 << NODE_BITS) - 1);
+    (time << (NODE_BITS + COUNT_BITS) | node << COUNT_BITS | count) as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const TICK_NS: u64 = 1 << TIME_SHIFT;
+
+    #[test]
+    fn row_ids_are_unique_and_rise() {
+        let now_ns = 1_790_000_000_000_000_000;
+        let mut all = HashSet::new();
+        for node in [1, 2, 33, 1023] {
+            let mut step = 0;
+            let mut before = 0;
+            // Three ticks' worth of ids within one tick.
+            for _ in 0..3 << COUNT_BITS {
+                step = next_step(step, now_ns);
+                let id = row_id_of(step, node);
+                assert!(id > before, "row ids of a node rise");
+                assert!(all.insert(id), "node {node} made {id} again");
+                before = id;
+            }
+        }
+        // The last moment of the layout.
+        assert!(row_id_of(next_step(0, (1 << 61) - 1), 1023) > 0, "row ids are positive");
+    }
+
+    /// Rows written before the node had ten bits: 46 bits of time in 2^15 ns, 5 of the node, 12 of the count.
+    #[test]
+    fn row_ids_are_above_those_of_the_old_layout() {
+        let highest_old = |at_ns: u64| ((at_ns >> 15 << 17) | ((1 << 17) - 1)) as i64;
+        for at_ns in [1_500_000_000_000_000_000, 1_790_000_000_123_456_789, (1 << 61) - 3 * TICK_NS] {
+            let lowest_new = row_id_of(next_step(0, at_ns + 2 * TICK_NS), 0);
+            assert!(lowest_new > highest_old(at_ns), "{lowest_new} is not above {}", highest_old(at_ns));
+        }
     }
 }

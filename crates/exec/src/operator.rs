@@ -51,15 +51,15 @@ impl Builder {
     }
 
     fn build_node(&mut self, plan: &Plan) -> SqlResult<BoxOperator> {
-        let types = column_types(plan);
+        let types = || column_types(plan);
         Ok(match &plan.node {
             Node::Unit => Box::new(values::Unit::default()),
-            Node::Values { rows } => Box::new(values::Values::new(rows.clone(), types)),
+            Node::Values { rows } => Box::new(values::Values::new(rows.clone(), types())),
             Node::VirtualScan { table, columns, lookup, filter } => {
-                Box::new(values::VirtualScan::new(table, columns.clone(), lookup.clone(), filter.clone(), types))
+                Box::new(values::VirtualScan::new(table, columns.clone(), lookup.clone(), filter.clone(), types()))
             }
             Node::FunctionScan { calls, with_ordinality } => {
-                Box::new(function_scan::FunctionScan::new(calls.clone(), *with_ordinality, types))
+                Box::new(function_scan::FunctionScan::new(calls.clone(), *with_ordinality, types()))
             }
             Node::HashJoin { left, right, left_keys, right_keys, kind, filter } => {
                 let keys = (left_keys.clone(), right_keys.clone());
@@ -81,9 +81,9 @@ impl Builder {
             }
             Node::Filter { input, predicate } => Box::new(Filter::new(self.build(input)?, predicate.clone())),
             Node::Project { input, exprs } => Box::new(Project::new(self.build(input)?, exprs.clone())),
-            Node::ProjectSet { input, items } => Box::new(ProjectSet::new(self.build(input)?, items.clone(), types)),
+            Node::ProjectSet { input, items } => Box::new(ProjectSet::new(self.build(input)?, items.clone(), types())),
             Node::Aggregate { input, groups, aggregates, sets, sorted: _ } => {
-                Box::new(Aggregation::new(self.build(input)?, groups.clone(), aggregates.clone(), sets.clone(), types))
+                Box::new(Aggregation::new(self.build(input)?, groups.clone(), aggregates.clone(), sets.clone(), types()))
             }
             Node::Window { input, partition_by, order_by, calls } => Box::new(Window::new(
                 self.build(input)?,
@@ -103,7 +103,7 @@ impl Builder {
             }
             Node::SetOp { kind, all, left, right } => {
                 let (left, right) = (self.build(left)?, self.build(right)?);
-                Box::new(SetOp::new(*kind, *all, left, right, types))
+                Box::new(SetOp::new(*kind, *all, left, right, types()))
             }
             Node::Finish { input, ctes } => Box::new(cte::Finish::new(self.build(input)?, ctes.clone())),
             Node::CteScan { cte } => Box::new(cte::CteScan::new(*cte)),
@@ -111,7 +111,7 @@ impl Builder {
                 let base = self.build(base)?;
                 let again = self.clone();
                 drop(self.build(step)?);
-                Box::new(cte::RecursiveUnion::new(*cte, base, (**step).clone(), again, *all, types))
+                Box::new(cte::RecursiveUnion::new(*cte, base, (**step).clone(), again, *all, types()))
             }
             Node::Append { inputs } => {
                 let inputs = inputs.iter().map(|input| self.build(input)).collect::<SqlResult<_>>()?;

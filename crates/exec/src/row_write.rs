@@ -242,41 +242,35 @@ impl TableWriter {
     /// Replaces a row: only the entries that differ are written.
     pub async fn update(&self, old: &[Datum], new: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_change(ctx);
-        let mut changed = Vec::new();
-        for index in 0..self.codecs.len() {
-            let before = if self.is_in(index, old, ctx)? { Some(self.codecs[index].encode(old)) } else { None };
-            let after = if self.is_in(index, new, ctx)? { Some(self.codecs[index].encode(new)) } else { None };
-            let moved = before.as_ref().map(|(key, _)| key) != after.as_ref().map(|(key, _)| key);
-            if moved && after.is_some() && self.is_checked(index, new, ctx)? {
-                changed.push(index);
+        let mut entries = Vec::with_capacity(self.codecs.len());
+        let mut moved = Vec::new();
+        for (index, codec) in self.codecs.iter().enumerate() {
+            let before = if self.is_in(index, old, ctx)? { Some(codec.encode(old)) } else { None };
+            let after = if self.is_in(index, new, ctx)? { Some(codec.encode(new)) } else { None };
+            let is_moved = before.as_ref().map(|(key, _)| key) != after.as_ref().map(|(key, _)| key);
+            if is_moved && after.is_some() && self.is_checked(index, new, ctx)? {
+                moved.push(index);
             }
+            entries.push((before, after));
         }
         // Entries of the old row go first: a new key may be one that it held.
-        for index in 0..self.codecs.len() {
-            let before = if self.is_in(index, old, ctx)? { Some(self.codecs[index].encode(old)) } else { None };
-            let after = if self.is_in(index, new, ctx)? { Some(self.codecs[index].encode(new)) } else { None };
-            if let Some((key, _)) = &before
+        for (before, after) in &entries {
+            if let Some((key, _)) = before
                 && after.as_ref().is_none_or(|(after, _)| after != key)
             {
                 ctx.txn()?.delete(key.clone());
             }
         }
-        if !changed.is_empty() {
+        if !moved.is_empty() {
             let rows = [new.to_vec()];
-            if let Some(Some(duplicate)) = self.duplicates(&rows, &changed, ctx).await?.into_iter().next() {
+            if let Some(Some(duplicate)) = self.duplicates(&rows, &moved, ctx).await?.into_iter().next() {
                 return Err(self.violation(duplicate.index, new));
             }
         }
-        for index in 0..self.codecs.len() {
-            if !self.is_in(index, new, ctx)? {
-                continue;
-            }
-            let (key, value) = self.codecs[index].encode(new);
-            let same = self.is_in(index, old, ctx)? && {
-                let (old_key, old_value) = self.codecs[index].encode(old);
-                old_key == key && old_value == value
-            };
-            if !same {
+        for (before, after) in entries {
+            if before != after
+                && let Some((key, value)) = after
+            {
                 ctx.txn()?.put(key, value);
             }
         }

@@ -109,22 +109,22 @@ pub(crate) fn describe(connection: &mut Connection, session: &mut Session, body:
         b'S' => {
             let prepared = session.current(name)?;
             encode::parameter_description(out, &prepared.plan.params);
-            columns(out, &prepared.plan.columns, &[]);
+            columns(out, &prepared.plan, &[]);
         }
         b'P' => {
             let portal = session.portal(name)?;
-            columns(out, &portal.prepared.plan.columns, &portal.formats);
+            columns(out, &portal.prepared.plan, &portal.formats);
         }
         other => return Err(protocol(format!("invalid DESCRIBE message subtype {other}"))),
     }
     Ok(())
 }
 
-fn columns(out: &mut Vec<u8>, columns: &[plan::PlanColumn], formats: &[i16]) {
-    if columns.is_empty() {
-        encode::empty(out, b'n');
+fn columns(out: &mut Vec<u8>, plan: &plan::PreparedPlan, formats: &[i16]) {
+    if session::yields_rows(plan) {
+        encode::row_description(out, &plan.columns, formats);
     } else {
-        encode::row_description(out, columns, formats);
+        encode::empty(out, b'n');
     }
 }
 

@@ -23,6 +23,7 @@ mod sink;
 pub use copy::CopyIn;
 pub use exec::{CancelFlag, CancelReason};
 pub use portal::{Formats, Portal};
+pub use prepared::yields_rows;
 pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus, keep_statistics};
 pub use settings::Settings;
 pub use sink::{Severity, Sink};

@@ -20,6 +20,7 @@ use types::{Batch, Datum, Formatting, SqlError, SqlResult, SqlState};
 use crate::{
     Completion, Prepared, Session,
     cursor::Cursor,
+    prepared::yields_rows,
     session::{Ending, Failure, Run, STATEMENT_MEMORY, TransactionStatus, aborted},
     sink::{Keep, Sink, send},
 };
@@ -331,7 +332,7 @@ impl Session {
             ending,
             limit: 0,
         };
-        if limit == 0 || prepared.plan.columns.is_empty() {
+        if limit == 0 || !yields_rows(&prepared.plan) {
             return self.run_with(&run, sink).await;
         }
         if matches!(prepared.plan.kind, StatementKind::Query { writes: false, .. }) {

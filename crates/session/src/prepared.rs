@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use plan::{ParsedStatement, PreparedPlan};
+use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
 use types::{SqlError, SqlResult, SqlType};
 
 use crate::{Prepared, Session};
@@ -11,7 +11,34 @@ use crate::{Prepared, Session};
 /// The catalog version of plans that saw changes which may yet be rolled back: no catalog has it.
 pub(crate) const UNCOMMITTED: u64 = u64::MAX;
 
+/// Whether it answers a result set, which may be one without columns.
+#[must_use]
+pub fn yields_rows(plan: &PreparedPlan) -> bool {
+    !plan.columns.is_empty() || matches!(plan.kind, StatementKind::Query { .. }) && plan.tag == "SELECT"
+}
+
+pub(crate) fn is_execute(plan: &PreparedPlan) -> bool {
+    matches!(&plan.kind, StatementKind::Utility(utility) if matches!(**utility, Utility::Execute { .. }))
+}
+
 impl Session {
+    /// Fills in the columns of what answers those of something else: a cursor, or a prepared statement.
+    pub(crate) fn describe_by_name(&self, plan: &mut PreparedPlan) {
+        self.describe_fetch(plan);
+        if let StatementKind::Utility(utility) = &plan.kind
+            && let Utility::Execute { name, .. } = &**utility
+        {
+            plan.catalog_version = UNCOMMITTED;
+            if let Ok(prepared) = self.prepared(name)
+                && !is_execute(&prepared.plan)
+            {
+                let mut executed = PreparedPlan::clone(&prepared.plan);
+                self.describe_fetch(&mut executed);
+                plan.columns = executed.columns;
+            }
+        }
+    }
+
     /// Whether a plan was made against the catalog as this session sees it.
     pub(crate) fn is_current(&self, plan: &PreparedPlan) -> bool {
         // All changes of one transaction share a version.
@@ -46,8 +73,8 @@ impl Session {
             && self.check_failed(statement).is_ok()
         {
             let plan = match prepared.plan.tag {
-                // Another cursor of the name may have other columns.
-                "FETCH" => self.plan(statement, &prepared.hints)?,
+                // Another cursor, or statement, of the name may have other columns.
+                "FETCH" | "EXECUTE" => self.plan(statement, &prepared.hints)?,
                 _ => self.plan_again(statement, &prepared.plan)?,
             };
             prepared.plan = Arc::new(plan);

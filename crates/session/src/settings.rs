@@ -68,6 +68,11 @@ pub(crate) fn is_fixed(name: &str) -> bool {
     FIXED.contains(&name.to_lowercase().as_str())
 }
 
+/// Whether it is a mode of the transaction at hand, which has a default of its own.
+pub(crate) fn is_mode(name: &str) -> bool {
+    matches!(name, "transaction_isolation" | "transaction_read_only")
+}
+
 /// How clients know a name that is kept in lower case.
 fn shown_name(name: &str) -> &str {
     match name {
@@ -229,21 +234,34 @@ impl Settings {
                 }
             }
         }
-        Arc::make_mut(&mut self.values).insert(key, canonical.unwrap_or(value).to_owned());
+        let value = canonical.unwrap_or(value).to_owned();
+        let values = Arc::make_mut(&mut self.values);
+        // A transaction's mode is the default as long as nobody has said otherwise.
+        if let Some(mode) = key.strip_prefix("default_").filter(|mode| is_mode(mode))
+            && values.get(mode) == values.get(&key)
+        {
+            values.insert(mode.to_owned(), value.clone());
+        }
+        values.insert(key, value);
         self.generation = next_generation();
         Ok(())
     }
 
-    /// Back to what it was when the session began.
+    /// Back to what it was when the session began; a mode of the transaction to what transactions begin with.
     ///
     /// # Errors
     /// As [`Settings::set`].
     pub fn reset(&mut self, name: &str) -> SqlResult<()> {
-        let Some(value) = self.defaults.get(&name.to_lowercase()).cloned() else {
-            Arc::make_mut(&mut self.values).remove(&name.to_lowercase());
+        let key = name.to_lowercase();
+        let value = match is_mode(&key) {
+            true => self.get(&format!("default_{key}")).map(str::to_owned),
+            false => self.defaults.get(&key).cloned(),
+        };
+        let Some(value) = value else {
+            Arc::make_mut(&mut self.values).remove(&key);
             return Ok(());
         };
-        if FIXED.contains(&name.to_lowercase().as_str()) {
+        if FIXED.contains(&key.as_str()) {
             return Ok(());
         }
         self.set(name, &value)
@@ -252,7 +270,8 @@ impl Settings {
     /// # Errors
     /// None: the values from the start are valid.
     pub fn reset_all(&mut self) -> SqlResult<()> {
-        let names: Vec<String> = self.values.keys().cloned().collect();
+        // A transaction keeps its modes.
+        let names: Vec<String> = self.values.keys().filter(|name| !is_mode(name)).cloned().collect();
         names.iter().try_for_each(|name| self.reset(name))
     }
 
@@ -338,7 +357,10 @@ mod tests {
         assert!(settings.reported().any(|reported| reported == ("DateStyle", "ISO, DMY")));
         settings.set("IntervalStyle", "iso_8601").unwrap();
         assert!(settings.set("intervalstyle", "roman").is_err() && settings.set("bytea_output", "x").is_err());
+        settings.set("default_transaction_isolation", "read committed").unwrap();
+        assert_eq!(settings.get("transaction_isolation"), Some("read committed"));
         settings.reset_all().unwrap();
+        assert_eq!(settings.get("transaction_isolation"), Some("serializable"));
         assert_eq!(settings.search_path, ["$user", "public"]);
         assert_eq!(settings.duration("lock_timeout"), None);
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::numeric::Numeric;
 
-/// Deeper nesting is refused: the parser and every visitor recurse.
+/// Deeper nesting is refused, by the parser and by [`Json::checked`]: every visitor recurses, dropping included.
 const MAX_DEPTH: usize = 512;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,20 @@ impl Json {
             }
         }
         Self::Object(kept)
+    }
+
+    /// The value, if it may be nested so deep. Whoever builds values out of others asks, for the parser has seen only
+    /// the parts.
+    pub fn checked(self) -> SqlResult<Self> {
+        if self.is_deeper_than(MAX_DEPTH) { Err(too_deep()) } else { Ok(self) }
+    }
+
+    fn is_deeper_than(&self, depth: usize) -> bool {
+        match self {
+            Self::Array(items) => depth == 0 || items.iter().any(|item| item.is_deeper_than(depth - 1)),
+            Self::Object(pairs) => depth == 0 || pairs.iter().any(|(_, value)| value.is_deeper_than(depth - 1)),
+            _ => false,
+        }
     }
 
     /// The member of this name.
@@ -250,6 +264,10 @@ impl Hash for Json {
     }
 }
 
+fn too_deep() -> SqlError {
+    SqlError::new(SqlState::StatementTooComplex, "stack depth limit exceeded")
+}
+
 /// Checks that `text` is JSON, without building it.
 pub fn validate(text: &str) -> SqlResult<()> {
     Parser { text, at: 0, depth: 0, build: false }.document().map(|_| ())
@@ -365,7 +383,7 @@ impl Parser<'_> {
 
     fn nested(&mut self, parse: fn(&mut Self) -> SqlResult<Json>) -> SqlResult<Json> {
         if self.depth == MAX_DEPTH {
-            return Err(SqlError::new(SqlState::StatementTooComplex, "stack depth limit exceeded"));
+            return Err(too_deep());
         }
         self.depth += 1;
         let value = parse(self);

@@ -147,7 +147,7 @@ impl Accumulator for JsonCollect {
             } else {
                 Json::Array(self.items.iter().map(|(_, value)| value.clone()).collect())
             };
-            return Ok(Datum::Jsonb(json.into()));
+            return Ok(Datum::Jsonb(json.checked()?.into()));
         }
         let joined = self.parts.join(", ");
         Ok(Datum::Json(if self.is_object { format!("{{ {joined} }}") } else { format!("[{joined}]") }.into()))

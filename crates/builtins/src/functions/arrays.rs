@@ -40,7 +40,13 @@ fn position(types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
     let Datum::Array(value) = &a[0] else { return Ok(Datum::Null) };
     one_dimension(value, "searching for elements")?;
     let lower = value.dimensions().first().map_or(1, |d| i64::from(d.lower_bound));
-    let start = a.get(2).map_or(lower, int);
+    let start = match a.get(2) {
+        None => lower,
+        // Nothing is searched in an empty array, from wherever.
+        Some(_) if value.is_empty() => return Ok(Datum::Null),
+        Some(Datum::Null) => return Err(SqlError::new(SqlState::NullValueNotAllowed, "initial position must not be null")),
+        Some(start) => int(start),
+    };
     let skip = usize::try_from(start - lower).unwrap_or(0);
     let ty = element_type(types);
     let found = value.elements().iter().enumerate().skip(skip).find(|(_, element)| same(&ty, element, &a[1]));

@@ -52,7 +52,7 @@ fn array_to_json(context: &EvalContext<'_>, element: &SqlType, value: &Array) ->
         return Ok(Json::Array(Vec::new()));
     }
     let lengths: Vec<u32> = value.dimensions().iter().map(|d| d.length).collect();
-    nest(&lengths, &mut value.elements().iter().map(|item| to_json(context, element, item)))
+    nest(&lengths, &mut value.elements().iter().map(|item| to_json(context, element, item)))?.checked()
 }
 
 /// A value as json text: json and jsonb stand as they print, arrays without blanks.
@@ -113,7 +113,7 @@ fn convert(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResu
 fn build_array(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
     if types.ret == SqlType::Jsonb {
         let items = a.iter().zip(&types.args).map(|(item, ty)| to_json(context, ty, item));
-        return Ok(Datum::Jsonb(Json::Array(items.collect::<SqlResult<_>>()?).into()));
+        return Ok(Datum::Jsonb(Json::Array(items.collect::<SqlResult<_>>()?).checked()?.into()));
     }
     let parts = a.iter().zip(&types.args).map(|(item, ty)| to_json_text(context, ty, item));
     let parts: Vec<String> = parts.collect::<SqlResult<_>>()?;
@@ -137,7 +137,7 @@ fn build_object(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> Sq
         pairs.push((key.into_boxed_str(), to_json(context, &tys[1], &pair[1])?));
     }
     if types.ret == SqlType::Jsonb {
-        return Ok(Datum::Jsonb(Json::object(pairs).into()));
+        return Ok(Datum::Jsonb(Json::object(pairs).checked()?.into()));
     }
     Ok(Datum::Json(format!("{{{}}}", shown.join(", ")).into()))
 }
@@ -290,7 +290,8 @@ fn edit_call(a: &[Datum], how: Edit) -> SqlResult<Datum> {
     if !matches!(jsonb(&a[0]), Json::Object(_) | Json::Array(_)) {
         return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot set path in scalar"));
     }
-    edit(jsonb(&a[0]), array(&a[1]).elements(), 0, jsonb(&a[2]), how).map(|json| Datum::Jsonb(json.into()))
+    let edited = edit(jsonb(&a[0]), array(&a[1]).elements(), 0, jsonb(&a[2]), how)?;
+    Ok(Datum::Jsonb(edited.checked()?.into()))
 }
 
 fn pretty(json: &Json, indent: usize, out: &mut String) {
@@ -474,3 +475,50 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         },
     }),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{eval_binary, eval_function};
+
+    /// As deep as the parser lets one be.
+    fn deepest() -> Datum {
+        Datum::Jsonb(Json::parse(&format!("{}1{}", "[".repeat(512), "]".repeat(512))).unwrap().into())
+    }
+
+    #[test]
+    fn values_are_built_no_deeper_than_they_are_parsed() {
+        const B: SqlType = SqlType::Jsonb;
+        let json = |text: &str| Datum::Jsonb(Json::parse(text).unwrap().into());
+        let path = |name: &str| Datum::Array(Array::from_elements(vec![Datum::text(name)]).into());
+        let array = Datum::Array(Array::from_elements(vec![deepest()]).into());
+        let set = |value: Datum| {
+            let args = [(B, json("{\"a\": 1}")), (SqlType::TEXT_ARRAY, path("a")), (B, value), (SqlType::Bool, Datum::Bool(true))];
+            eval_function("jsonb_set", &args)
+        };
+        assert!(eval_function("to_jsonb", &[(B, deepest())]).is_ok() && set(json("[1]")).is_ok());
+        for (what, outcome) in [
+            ("jsonb_build_array", eval_function("jsonb_build_array", &[(B, deepest())])),
+            ("jsonb_build_object", eval_function("jsonb_build_object", &[(SqlType::Text, Datum::text("a")), (B, deepest())])),
+            ("to_jsonb", eval_function("to_jsonb", &[(B.array_of(), array)])),
+            ("jsonb_set", set(deepest())),
+        ] {
+            assert_eq!(outcome.unwrap_err().code(), SqlState::StatementTooComplex, "{what}");
+        }
+        let object = json(&format!("{}1{}", "{\"a\":".repeat(512), "}".repeat(512)));
+        let grown = eval_binary("||", B, json("[]"), B, object.clone());
+        assert_eq!(grown.unwrap_err().code(), SqlState::StatementTooComplex, "an object becomes an element");
+        let types = CallTypes { args: [B].into_iter().collect(), ret: B };
+        let formatting = types::Formatting::default();
+        let context = EvalContext {
+            transaction_timestamp: 0,
+            statement_timestamp: 0,
+            formatting: &formatting,
+            host: &crate::NoHost,
+            catalog: &crate::NoCatalog,
+        };
+        let mut gathered = (crate::aggregates("jsonb_agg")[0].new)(&types);
+        gathered.add(&context, &[object]).unwrap();
+        assert_eq!(gathered.finish(&context).unwrap_err().code(), SqlState::StatementTooComplex, "jsonb_agg");
+    }
+}

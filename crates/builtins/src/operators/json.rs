@@ -207,8 +207,8 @@ fn exists(json: &Json, name: &str) -> bool {
     }
 }
 
-fn concatenate(a: &Json, b: &Json) -> SqlResult<Json> {
-    Ok(match (a, b) {
+fn concatenate(a: &Json, b: &Json) -> Json {
+    match (a, b) {
         (Json::Object(left), Json::Object(right)) => Json::object(left.iter().chain(right).cloned().collect()),
         (left, right) => {
             let elements = |json: &Json| match json {
@@ -217,7 +217,7 @@ fn concatenate(a: &Json, b: &Json) -> SqlResult<Json> {
             };
             Json::Array([elements(left), elements(right)].concat())
         }
-    })
+    }
 }
 
 fn delete_key(json: &Json, name: &str) -> SqlResult<Json> {
@@ -304,7 +304,7 @@ pub(super) static OPERATORS: &[Operator] = &[
         Ok(Datum::Bool(any_name(&a[0], &a[1], true)))
     })),
     Operator::new("||", 3284, Builtin::pure("jsonb_concat", 3301, &[JSONB, JSONB], R_JSONB, |_, _, a| {
-        concatenate(jsonb(&a[0]), jsonb(&a[1])).map(|json| Datum::Jsonb(json.into()))
+        Ok(Datum::Jsonb(concatenate(jsonb(&a[0]), jsonb(&a[1])).checked()?.into()))
     })),
     Operator::new("-", 3285, Builtin::pure("jsonb_delete", 3302, &[JSONB, TEXT], R_JSONB, |_, _, a| {
         delete_key(jsonb(&a[0]), text(&a[1])).map(|json| Datum::Jsonb(json.into()))

@@ -21,6 +21,8 @@ use types::{Datum, Formatting, SqlError, SqlResult, SqlState};
 use crate::Ending;
 
 const BATCH_ROWS: usize = 2048;
+/// Data is looked at when so much has come: a client may send each row in a message of its own.
+const GATHERED_BYTES: usize = 64 << 10;
 /// A record above this is refused.
 const RECORD_BYTES_MAX: usize = 64 << 20;
 
@@ -36,6 +38,8 @@ pub struct CopyIn {
     options: CopyOptions,
     records: Records,
     buffer: Vec<u8>,
+    /// What of the buffer has come since it was looked at.
+    gathered_bytes: usize,
     /// Records so far, the header's line included.
     line: u64,
     rows: u64,
@@ -97,6 +101,7 @@ impl CopyIn {
             },
             options: options.clone(),
             buffer: Vec::new(),
+            gathered_bytes: 0,
             line: 0,
             rows: 0,
             ended: false,
@@ -120,13 +125,16 @@ impl CopyIn {
         self.rows
     }
 
-    pub(crate) async fn feed(
-        &mut self,
-        data: &[u8],
-        formatting: &Formatting,
-        ctx: &mut ExecContext<'_>,
-    ) -> SqlResult<()> {
+    /// Keeps data; whether there is enough now to look at it.
+    pub(crate) fn gather(&mut self, data: &[u8]) -> bool {
         self.buffer.extend_from_slice(data);
+        self.gathered_bytes += data.len();
+        self.gathered_bytes >= GATHERED_BYTES
+    }
+
+    /// Takes the records in that are whole.
+    pub(crate) async fn feed(&mut self, formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.gathered_bytes = 0;
         std::mem::swap(&mut self.foreign, &mut ctx.foreign);
         let outcome = self.take_records(false, formatting, ctx).await;
         std::mem::swap(&mut self.foreign, &mut ctx.foreign);

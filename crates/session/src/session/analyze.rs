@@ -1,4 +1,4 @@
-//! ANALYZE: tables are read as of now, apart from the session's transaction unless that has made them.
+//! ANALYZE: tables are read as of now, apart from the session's transaction unless that has run something else.
 //!
 //! [`keep_statistics`] does the same by itself for tables that have changed, as PostgreSQL's autovacuum does. A table is
 //! read in whole, so the more that takes the longer it is left alone.
@@ -28,11 +28,13 @@ impl Session {
                 tables.collect()
             }
         };
+        // A block that other statements of the query string have written in must commit what they wrote.
+        let is_alone = self.block.as_ref().is_none_or(|block| !block.explicit && block.answered == 0);
         for table in &tables {
             if self.block.is_none() {
                 self.open_block(false);
             }
-            if let Some(block) = self.block.as_mut().filter(|block| !block.explicit) {
+            if let Some(block) = self.block.as_mut().filter(|_| is_alone) {
                 // Nobody needs to wait for a reader of the past.
                 let as_of = Some(self.engine.clock.now());
                 block.txn = self.engine.catalog.db().begin(TxnOptions { as_of, ..TxnOptions::default() });

@@ -1,0 +1,186 @@
+//! A statement is run until it holds: one that loses to another transaction runs again, as long as its transaction has
+//! answered nothing.
+
+use std::sync::Arc;
+
+use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use super::{Completion, Ending, Session, TransactionStatus, catalog_error};
+use crate::sink::Sink;
+
+/// A statement is run again inside the server at most this often.
+const MAX_ATTEMPTS: usize = 100;
+
+/// A statement as it is to be run.
+pub(crate) struct Run<'a> {
+    pub statement: &'a ParsedStatement,
+    pub hints: &'a [Option<SqlType>],
+    pub params: &'a [Datum],
+    pub planned: Option<&'a Arc<PreparedPlan>>,
+    /// Whether the sink is told of the columns.
+    pub describe: bool,
+    pub ending: Ending,
+    /// Stop after so many rows; 0 for all. Only for queries that write nothing.
+    pub limit: usize,
+}
+
+/// Why an attempt failed: a transaction's error may be worth another.
+pub(crate) enum Failure {
+    Kv(kv::Error),
+    Sql(SqlError),
+}
+
+impl Failure {
+    pub(crate) fn into_sql(self) -> SqlError {
+        match self {
+            Self::Kv(error) => exec::kv_error(&error),
+            Self::Sql(error) => error,
+        }
+    }
+}
+
+impl From<SqlError> for Failure {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl Session {
+    /// Runs a statement of a query string.
+    ///
+    /// # Errors
+    /// The statement's; the block it ran in has failed then.
+    pub async fn run(
+        &mut self,
+        statement: &ParsedStatement,
+        sink: &mut dyn Sink,
+        ending: Ending,
+    ) -> SqlResult<Completion> {
+        let run = Run { statement, hints: &[], params: &[], planned: None, describe: true, ending, limit: 0 };
+        self.run_with(&run, sink).await
+    }
+
+    pub(crate) async fn run_with(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
+        self.check_failed(run.statement)?;
+        self.start_clock();
+        let outcome = self.attempts(run, sink).await;
+        if !matches!(outcome, Ok(Completion::CopyIn(_))) {
+            self.stop_clock();
+        }
+        outcome
+    }
+
+    async fn attempts(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
+        let mark = sink.mark();
+        let mut refreshed = false;
+        for attempt in 0.. {
+            // Before the attempt: a COMMIT that fails takes the block with it, and must not be run again without.
+            let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
+            let outcome = self.attempt(run, sink).await;
+            let error = match outcome {
+                Ok(completion) => return Ok(completion),
+                Err(error) => error,
+            };
+            let error = error.into_sql();
+            let code = error.code();
+            let lost = matches!(code, SqlState::SerializationFailure | SqlState::DeadlockDetected);
+            if lost && alone && attempt < MAX_ATTEMPTS && sink.rewind(mark) {
+                if error.clone().into_fields().detail.is_some_and(|detail| detail.contains(exec::CATALOG_CHANGED)) {
+                    self.engine.catalog.refresh().await.map_err(catalog_error)?;
+                }
+                self.begin_again();
+                continue;
+            }
+            // What a statement names may be newer than the catalog at hand.
+            let names =
+                matches!(code, SqlState::UndefinedTable | SqlState::UndefinedColumn | SqlState::UndefinedObject);
+            if names && alone && !refreshed && sink.rewind(mark) {
+                refreshed = true;
+                let before = self.engine.catalog.current().version();
+                self.engine.catalog.refresh().await.map_err(catalog_error)?;
+                if self.engine.catalog.current().version() > before {
+                    self.begin_again();
+                    continue;
+                }
+            }
+            return Err(self.fail(error).await);
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    async fn attempt(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> Result<Completion, Failure> {
+        if self.status() == TransactionStatus::Failed {
+            return self.in_failed_block(run.statement).await;
+        }
+        let plan = match run.planned {
+            Some(plan) if self.is_current(plan) => plan.clone(),
+            Some(old) => Arc::new(self.plan_again(run.statement, old)?),
+            None => Arc::new(self.plan(run.statement, run.hints)?),
+        };
+        let began = self.block.is_none();
+        let mut completion = self.execute(&plan, run.params, sink, run.describe, run.limit).await?;
+        if let Completion::CopyIn(copy) = &mut completion {
+            copy.ending = run.ending;
+        }
+        let Some(block) = &mut self.block else { return Ok(completion) };
+        let goes_on = matches!(completion, Completion::CopyIn(_) | Completion::Suspended);
+        if !block.explicit && run.ending == Ending::WithStatement && !goes_on {
+            self.commit().await?;
+        } else if !(began && block.explicit) {
+            // BEGIN alone has told the client nothing that another attempt could contradict.
+            block.answered += 1;
+        }
+        Ok(completion)
+    }
+
+    /// What a failed block may still be told.
+    async fn in_failed_block(&mut self, statement: &ParsedStatement) -> Result<Completion, Failure> {
+        let plan = self.plan(statement, &[])?;
+        match &plan.kind {
+            StatementKind::Utility(utility) => match &**utility {
+                Utility::Commit { chain } | Utility::Rollback { chain } => {
+                    self.rollback().await;
+                    if *chain {
+                        self.open_block(true);
+                    }
+                    Ok(Completion::Done("ROLLBACK".into()))
+                }
+                Utility::RollbackTo(name) => {
+                    self.rollback_to(name)?;
+                    Ok(Completion::Done("ROLLBACK".into()))
+                }
+                _ => Err(aborted().into()),
+            },
+            _ => Err(aborted().into()),
+        }
+    }
+
+    /// An error inside a block makes the block fail; outside, the statement's transaction is gone.
+    pub async fn fail(&mut self, error: SqlError) -> SqlError {
+        self.suspended = None;
+        match &mut self.block {
+            Some(block) if block.explicit => block.failed = true,
+            Some(_) => self.rollback().await,
+            None => {}
+        }
+        error
+    }
+
+    pub(crate) fn check_failed(&self, statement: &ParsedStatement) -> SqlResult<()> {
+        if self.status() == TransactionStatus::Failed && !statement.is_transaction_control() {
+            return Err(SqlError::new(
+                SqlState::InFailedSqlTransaction,
+                "current transaction is aborted, commands ignored until end of transaction block",
+            ));
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn aborted() -> SqlError {
+    SqlError::new(
+        SqlState::InFailedSqlTransaction,
+        "current transaction is aborted, commands ignored until end of transaction block",
+    )
+}

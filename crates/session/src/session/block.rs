@@ -1,0 +1,266 @@
+//! The transaction that statements run in, from its first to its end, and the places in it that one can go back to.
+
+use std::{sync::Arc, time::Duration};
+
+use catalog::{CatalogChange, CatalogSnapshot};
+use keys::Span;
+use kv::{Savepoint, Txn, TxnOptions};
+use plan::statement::{IsolationLevel, TransactionModes};
+use types::{SqlError, SqlResult, SqlState};
+
+use super::{Completion, Failure, Session};
+use crate::{
+    host::SessionHost,
+    settings::Settings,
+    sink::{Severity, Sink},
+};
+
+/// How long dropped storage is kept for statements that began before the drop.
+const GARBAGE_AFTER: Duration = Duration::from_secs(30);
+
+pub(crate) struct Block {
+    pub(super) txn: Txn,
+    pub(super) snapshot: Arc<CatalogSnapshot>,
+    pub(super) change: Option<CatalogChange>,
+    pub(super) garbage: Vec<Span>,
+    pub(super) splits: Vec<keys::Key>,
+    pub(super) savepoints: Vec<NamedSavepoint>,
+    /// The settings that a rollback goes back to, once one has been changed.
+    pub(super) settings: Option<Settings>,
+    /// Microseconds since 2000.
+    pub(super) began: i64,
+    /// Statements that have been answered in it.
+    pub(super) answered: usize,
+    pub(super) failed: bool,
+    pub(super) explicit: bool,
+}
+
+/// What ROLLBACK TO goes back to.
+pub(super) struct NamedSavepoint {
+    name: String,
+    savepoint: Savepoint,
+    change: Option<CatalogChange>,
+    settings: Settings,
+    local: Vec<(String, Option<String>)>,
+    portals: u64,
+    /// How much there was to do after the commit.
+    garbage: usize,
+    splits: usize,
+}
+
+impl Session {
+    pub(crate) fn open_implicit(&mut self) {
+        if self.block.is_none() {
+            self.open_block(false);
+        }
+    }
+
+    pub(super) fn open_block(&mut self, explicit: bool) {
+        let txn = self.engine.catalog.db().begin(TxnOptions::default());
+        self.open_block_with(txn, explicit);
+    }
+
+    fn open_block_with(&mut self, mut txn: Txn, explicit: bool) {
+        let snapshot = self.engine.catalog.current();
+        txn.set_lock_timeout(self.settings.duration("lock_timeout"));
+        self.engine.catalog.pin(&mut txn, &snapshot);
+        self.block = Some(Block {
+            txn,
+            snapshot,
+            change: None,
+            garbage: Vec::new(),
+            splits: Vec::new(),
+            savepoints: Vec::new(),
+            settings: None,
+            began: SessionHost::now_micros(&self.engine.clock),
+            answered: 0,
+            failed: false,
+            explicit,
+        });
+    }
+
+    /// Begins the block anew for another attempt of its first statement. The transaction keeps the locks it fought for
+    /// where it can, so that the next attempt does not fight for them again.
+    pub(super) fn begin_again(&mut self) {
+        if let Some(Block { mut txn, explicit, settings, .. }) = self.block.take() {
+            txn.start_over();
+            self.open_block_with(txn, explicit);
+            // A rollback still goes back to before BEGIN, which may have set modes.
+            if let Some(block) = &mut self.block {
+                block.settings = settings;
+            }
+        }
+    }
+
+    pub(super) fn in_block(&mut self, what: &str) -> SqlResult<&mut Block> {
+        match &mut self.block {
+            Some(block) if block.explicit => Ok(block),
+            _ => Err(SqlError::new(
+                SqlState::NoActiveSqlTransaction,
+                format!("{what} can only be used in transaction blocks"),
+            )),
+        }
+    }
+
+    pub(crate) fn check_in_block(&mut self, what: &str) -> SqlResult<()> {
+        self.in_block(what).map(|_| ())
+    }
+
+    /// COMMIT and ROLLBACK outside a block: a warning, or with AND CHAIN an error.
+    pub(super) fn check_end(&self, chain: bool, what: &str, sink: &mut dyn Sink) -> SqlResult<()> {
+        if self.block.as_ref().is_some_and(|block| block.explicit) {
+            return Ok(());
+        }
+        let code = SqlState::NoActiveSqlTransaction;
+        if chain {
+            return Err(SqlError::new(code, format!("{what} AND CHAIN can only be used in transaction blocks")));
+        }
+        self.notice(sink, Severity::Warning, code, "there is no transaction in progress");
+        Ok(())
+    }
+
+    /// Sets the modes of the transaction, or those that transactions begin with.
+    pub(super) fn set_modes(&mut self, modes: &TransactionModes, prefix: &str, local: bool) -> SqlResult<()> {
+        // Every level is given serializable, which is at least as strong; it is shown as asked for.
+        if let Some(isolation) = modes.isolation {
+            let name = match isolation {
+                IsolationLevel::ReadUncommitted => "read uncommitted",
+                IsolationLevel::ReadCommitted => "read committed",
+                IsolationLevel::RepeatableRead => "repeatable read",
+                IsolationLevel::Serializable => "serializable",
+            };
+            self.set(&format!("{prefix}_isolation"), Some(name), local)?;
+        }
+        if let Some(read_only) = modes.read_only {
+            self.set(&format!("{prefix}_read_only"), Some(if read_only { "on" } else { "off" }), local)?;
+        }
+        Ok(())
+    }
+
+    /// SAVEPOINT.
+    pub(super) fn savepoint(&mut self, name: &str) -> SqlResult<Completion> {
+        let (settings, local, portals) = (self.settings.clone(), self.local.clone(), self.portals.mark());
+        let block = self.in_block("SAVEPOINT")?;
+        let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
+        block.savepoints.push(NamedSavepoint {
+            name: name.to_owned(),
+            savepoint,
+            change,
+            settings,
+            local,
+            portals,
+            garbage: block.garbage.len(),
+            splits: block.splits.len(),
+        });
+        Ok(Completion::Done("SAVEPOINT".to_owned()))
+    }
+
+    /// RELEASE SAVEPOINT: the savepoint and those after it are forgotten.
+    pub(super) fn release_savepoint(&mut self, name: &str) -> SqlResult<Completion> {
+        let block = self.in_block("RELEASE SAVEPOINT")?;
+        let at = find_savepoint(block, name)?;
+        for released in block.savepoints.drain(at..) {
+            block.txn.release(&released.savepoint);
+        }
+        Ok(Completion::Done("RELEASE".to_owned()))
+    }
+
+    pub(super) fn rollback_to(&mut self, name: &str) -> SqlResult<()> {
+        let Some(block) = &mut self.block else {
+            return Err(SqlError::new(
+                SqlState::NoActiveSqlTransaction,
+                "ROLLBACK TO SAVEPOINT can only be used in transaction blocks",
+            ));
+        };
+        let at = find_savepoint(block, name)?;
+        for released in block.savepoints.drain(at + 1..) {
+            block.txn.release(&released.savepoint);
+        }
+        let target = &block.savepoints[at];
+        block.txn.rollback_to(&target.savepoint);
+        // A statement that was cut short may have taken the check of the catalog with it.
+        self.engine.catalog.pin(&mut block.txn, &block.snapshot);
+        block.change.clone_from(&target.change);
+        // What was dropped since is there again: its storage must not be cleared.
+        block.garbage.truncate(target.garbage);
+        block.splits.truncate(target.splits);
+        block.failed = false;
+        self.settings = target.settings.clone();
+        self.local.clone_from(&target.local);
+        self.portals.forget_since(target.portals);
+        Ok(())
+    }
+
+    /// Commits what ran outside a block with [`Ending::Later`].
+    ///
+    /// # Errors
+    /// As COMMIT.
+    pub async fn end_implicit(&mut self) -> SqlResult<()> {
+        if self.block.as_ref().is_some_and(|block| !block.explicit)
+            && let Err(failure) = self.commit().await
+        {
+            return Err(self.fail(failure.into_sql()).await);
+        }
+        if self.block.is_none() {
+            self.portals.end(false);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), Failure> {
+        if self.block.is_some() && !self.portals.is_empty() {
+            Box::pin(self.hold_cursors()).await?;
+        }
+        let Some(block) = &mut self.block else { return Ok(()) };
+        if let Err(error) = block.txn.commit().await {
+            // A block that cannot commit is over: the client is told, and starts again.
+            if block.explicit && !(block.answered == 0 && error.is_retryable()) {
+                self.rollback().await;
+            }
+            return Err(Failure::Kv(error));
+        }
+        let block = self.block.take().expect("it has just committed");
+        self.portals.end(true);
+        self.end_local_settings();
+        if let Some(change) = block.change {
+            self.engine.catalog.advance(Arc::new(change.snapshot().clone()));
+        }
+        let db = self.engine.catalog.db().clone();
+        for key in block.splits {
+            // The table is there, in one range instead of several: nothing that its client must be told of.
+            if let Err(error) = db.split_at(&key).await {
+                tracing::warn!(%error, "a range was not split as the committed table asks for");
+            }
+        }
+        if !block.garbage.is_empty() {
+            // Whoever still reads under the old catalog must be through first.
+            tokio::spawn(async move {
+                tokio::time::sleep(GARBAGE_AFTER).await;
+                for span in block.garbage {
+                    if let Err(error) = db.clear_span(&span).await {
+                        tracing::warn!(%error, "clearing dropped storage");
+                    }
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Rolls the block back, if there is one.
+    pub async fn rollback(&mut self) {
+        self.portals.end(false);
+        if let Some(mut block) = self.block.take() {
+            if let Some(settings) = block.settings.take() {
+                self.settings = settings;
+            }
+            self.local.clear();
+            block.txn.rollback().await;
+        }
+    }
+}
+
+fn find_savepoint(block: &Block, name: &str) -> SqlResult<usize> {
+    block.savepoints.iter().rposition(|known| known.name == name).ok_or_else(|| {
+        SqlError::new(SqlState::InvalidSavepointSpecification, format!("savepoint \"{name}\" does not exist"))
+    })
+}

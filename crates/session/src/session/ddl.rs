@@ -1,0 +1,119 @@
+//! Changes of the catalog, in the transaction's own version of it.
+
+use std::sync::Arc;
+
+use builtins::EvalContext;
+use catalog::{CatalogChange, CatalogView};
+use exec::MemoryBudget;
+use plan::{PlanContext, PreparedPlan, StatementKind};
+use types::{Datum, SqlResult};
+
+use super::{Completion, Failure, STATEMENT_MEMORY, Session};
+use crate::{
+    host::{SessionHost, StatementTables},
+    session_tables::SessionTables,
+    sink::{Severity, Sink},
+};
+
+impl Session {
+    pub(super) async fn ddl(
+        &mut self,
+        ddl: &plan::Ddl,
+        plan: &PreparedPlan,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+    ) -> Result<Completion, Failure> {
+        let environment = self.environment();
+        let base = environment.view.catalog.clone();
+        let (database, user, search_path, user_name) =
+            (self.database, self.user, self.settings.search_path.clone(), self.user_name.clone());
+        let formatting = self.settings.formatting.clone();
+        let catalog_store = self.engine.catalog.clone();
+        let host = SessionHost::new(environment.clone());
+        let block = self.block.as_mut().expect("a block is open when DDL runs");
+        block.txn.begin_statement();
+        let mut change = block.change.take().unwrap_or_else(|| CatalogChange::new(&base));
+        let mut notices = Vec::new();
+        let planning = |change: &CatalogChange, body: &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>| {
+            let catalog = change.snapshot();
+            let host = CatalogView {
+                catalog: Arc::new(catalog.clone()),
+                database,
+                search_path: search_path.clone(),
+                user: user_name.clone(),
+                printers: Some(&plan::PRINTERS),
+            };
+            let mut formatting = formatting.clone();
+            formatting.oid_names = Some(Arc::new(host.clone()));
+            let eval = EvalContext {
+                transaction_timestamp: 0,
+                statement_timestamp: 0,
+                formatting: &formatting,
+                host: &builtins::NoHost,
+                catalog: &host,
+            };
+            let context = PlanContext {
+                catalog,
+                database,
+                search_path: &search_path,
+                user: &user_name,
+                param_types: &[],
+                eval: &eval,
+                formatting: &formatting,
+            };
+            body(&context)
+        };
+        let session_tables = SessionTables { host: &host, database, user, began: block.began };
+        let tables = StatementTables::new(&self.engine.catalog, &environment.view, session_tables);
+        let run_formatting = environment.formatting_at(block.began);
+        let eval = EvalContext {
+            transaction_timestamp: block.began,
+            statement_timestamp: SessionHost::now_micros(&self.engine.clock),
+            formatting: &run_formatting,
+            host: &host,
+            catalog: &*environment.view,
+        };
+        let outcome = exec::ddl::execute(
+            ddl,
+            &mut exec::ddl::DdlContext {
+                txn: &mut block.txn,
+                change: &mut change,
+                store: &catalog_store,
+                database,
+                user,
+                garbage: &mut block.garbage,
+                splits: &mut block.splits,
+                notices: &mut notices,
+                planning: &planning,
+                eval: &eval,
+                sequences: &mut self.sequences,
+                virtual_tables: &tables,
+                memory: MemoryBudget::new(STATEMENT_MEMORY),
+                cancel: self.cancel.clone(),
+            },
+        )
+        .await;
+        block.change = Some(change);
+        for (code, notice) in notices {
+            self.notice(sink, Severity::Notice, code, &notice);
+        }
+        let made = outcome?;
+        if let (plan::Ddl::CreateTable(create), Some(table)) = (ddl, made)
+            && let Some(source) = &create.source
+        {
+            let insert = plan::insert_all(&table, source.clone());
+            let filled = PreparedPlan {
+                kind: StatementKind::Query { plan: insert, writes: true },
+                params: plan.params.clone(),
+                columns: Vec::new(),
+                ctes: plan.ctes.clone(),
+                catalog_version: plan.catalog_version,
+                statistics_epoch: plan.statistics_epoch,
+                tag: "SELECT",
+            };
+            let counts = self.query(&filled, params, sink, true).await?;
+            return Ok(Completion::Done(format!("SELECT {}", counts.affected)));
+        }
+        Ok(Completion::Done(plan.tag.to_owned()))
+    }
+}

@@ -1,0 +1,213 @@
+//! Plans are run: queries to the sink, prepared statements with their arguments.
+
+use std::sync::Arc;
+
+use builtins::EvalContext;
+use exec::{ExecContext, MemoryBudget};
+use plan::{Expr, PreparedPlan, StatementKind};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState};
+
+use super::{Completion, Failure, STATEMENT_MEMORY, Session};
+use crate::{
+    host::{SessionHost, StatementTables},
+    portal::{Running, pump},
+    prepared::{is_execute, yields_rows},
+    session_tables::SessionTables,
+    sink::Sink,
+};
+
+pub(super) struct Counts {
+    pub(super) rows: u64,
+    pub(super) affected: u64,
+    /// Of the nodes, where they were counted.
+    pub(super) stats: Option<exec::ExecStats>,
+}
+
+impl Counts {
+    fn tag(&self, plan: &PreparedPlan) -> String {
+        match plan.tag {
+            "INSERT" => format!("INSERT 0 {}", self.affected),
+            tag @ ("UPDATE" | "DELETE") => format!("{tag} {}", self.affected),
+            tag => format!("{tag} {}", self.rows),
+        }
+    }
+}
+
+impl Session {
+    pub(super) async fn execute(
+        &mut self,
+        plan: &Arc<PreparedPlan>,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+        describe: bool,
+        limit: usize,
+    ) -> Result<Completion, Failure> {
+        match &plan.kind {
+            StatementKind::Empty => Ok(Completion::Empty),
+            StatementKind::Query { .. } => {
+                if self.block.is_none() {
+                    self.open_block(false);
+                }
+                if describe && yields_rows(plan) {
+                    sink.columns(&plan.columns);
+                }
+                if limit > 0 {
+                    let mut running = Running::new(plan, params)?;
+                    let pulled = self.pull(&mut running, limit, sink).await?;
+                    if !pulled.is_done {
+                        self.suspended = Some(Box::new(running));
+                        return Ok(Completion::Suspended);
+                    }
+                    return Ok(Completion::Done(format!("{} {}", plan.tag, pulled.rows)));
+                }
+                let counts = self.query(plan, params, sink, false).await?;
+                Ok(Completion::Done(counts.tag(plan)))
+            }
+            StatementKind::Ddl(ddl) => {
+                if self.block.is_none() {
+                    self.open_block(false);
+                }
+                self.ddl(ddl, plan, params, sink).await
+            }
+            StatementKind::Utility(utility) => Box::pin(self.utility(utility, plan, params, sink, describe)).await,
+        }
+    }
+
+    /// Runs a plan, its rows to the sink.
+    pub(super) async fn query(
+        &mut self,
+        plan: &PreparedPlan,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+        discard: bool,
+    ) -> Result<Counts, Failure> {
+        let StatementKind::Query { plan: root, .. } = &plan.kind else {
+            return Err(SqlError::internal("only a query is run as one").into());
+        };
+        self.with_exec(params, &plan.ctes, async |ctx| {
+            let mut operator = if discard {
+                ctx.stats = Some(exec::ExecStats::default());
+                exec::build_instrumented(root)?
+            } else {
+                exec::build(root)?
+            };
+            let mut rows = 0_u64;
+            if discard {
+                while let Some(batch) = operator.next(ctx).await? {
+                    rows += batch.len() as u64;
+                }
+            } else {
+                rows = pump(&mut operator, &mut None, 0, sink, ctx).await?.rows;
+            }
+            Ok(Counts { rows, affected: ctx.affected, stats: ctx.stats.take() })
+        })
+        .await
+    }
+
+    /// Gives `body` what a plan needs to run in the block's transaction.
+    pub(crate) async fn with_exec<T>(
+        &mut self,
+        params: &[Datum],
+        ctes: &[Arc<plan::Plan>],
+        body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>,
+    ) -> Result<T, Failure> {
+        let environment = self.environment();
+        let host = SessionHost::new(environment.clone());
+        let now = SessionHost::now_micros(&self.engine.clock);
+        let block = self.block.as_mut().expect("a block is open when a plan runs");
+        let formatting = environment.formatting_at(block.began);
+        let eval = EvalContext {
+            transaction_timestamp: block.began,
+            statement_timestamp: now,
+            formatting: &formatting,
+            host: &host,
+            catalog: &*environment.view,
+        };
+        let session_tables = SessionTables { host: &host, database: self.database, user: self.user, began: block.began };
+        let tables = StatementTables::new(&self.engine.catalog, &environment.view, session_tables);
+        block.txn.begin_statement();
+        let mut ctx = ExecContext {
+            txn: Some(&mut block.txn),
+            params,
+            eval: &eval,
+            catalog: &environment.view.catalog,
+            ctes: Default::default(),
+            cte_plans: ctes,
+            outer: Vec::new(),
+            virtual_tables: &tables,
+            sequences: &mut self.sequences,
+            memory: MemoryBudget::new(STATEMENT_MEMORY),
+            cancel: self.cancel.clone(),
+            stats: None,
+            affected: 0,
+            subqueries: exec::SubqueryCache::default(),
+            foreign: exec::ForeignQueue::default(),
+        };
+        // Only reads and locks are cut short here; a commit is never left half way.
+        let outcome = tokio::select! {
+            biased;
+            outcome = body(&mut ctx) => outcome,
+            error = self.cancel.cancelled() => Err(error),
+        };
+        drop(ctx);
+        let changed = std::mem::take(&mut *host.changed.lock());
+        match outcome {
+            Ok(value) => {
+                for (name, setting, local) in changed {
+                    self.set(&name, Some(&setting), local)?;
+                }
+                Ok(value)
+            }
+            Err(error) => Err(Failure::Sql(error)),
+        }
+    }
+
+    pub(super) async fn execute_named(
+        &mut self,
+        name: &str,
+        args: &[Expr],
+        params: &[Datum],
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> Result<Completion, Failure> {
+        let prepared = self.prepared(name)?;
+        // The protocol prepares every statement, EXECUTE of itself too.
+        if is_execute(&prepared.plan) {
+            let message = format!("prepared statement \"{name}\" executes another, and cannot be executed itself");
+            return Err(SqlError::new(SqlState::StatementTooComplex, message).into());
+        }
+        if args.len() != prepared.plan.params.len() {
+            return Err(SqlError::new(
+                SqlState::SyntaxError,
+                format!("wrong number of parameters for prepared statement \"{name}\""),
+            )
+            .with_detail(format!("Expected {} parameters but got {}.", prepared.plan.params.len(), args.len()))
+            .into());
+        }
+        let opened = self.block.is_none();
+        if opened {
+            self.open_block(false);
+        }
+        let formatting = self.settings.formatting.clone();
+        let wanted = prepared.plan.params.clone();
+        let values = self
+            .with_exec(params, &[], async |ctx| {
+                let scope = ctx.scope();
+                args.iter()
+                    .zip(&wanted)
+                    .map(|(arg, ty)| {
+                        let value = exec::eval_row(arg, &[], &scope)?;
+                        types::cast(value, &arg.ty(), ty, CastContext::Assignment, &formatting)
+                    })
+                    .collect::<SqlResult<Vec<Datum>>>()
+            })
+            .await?;
+        let plan = match &prepared.statement {
+            Some(statement) if !self.is_current(&prepared.plan) => {
+                Arc::new(self.plan_again(statement, &prepared.plan)?)
+            }
+            _ => prepared.plan,
+        };
+        Box::pin(self.execute(&plan, &values, sink, describe, 0)).await
+    }
+}

@@ -1,0 +1,168 @@
+//! Statements that are neither queries nor changes of the catalog, one arm each.
+
+use std::sync::Arc;
+
+use plan::{PreparedPlan, StatementKind, Utility};
+use types::{Batch, Datum, SqlError, SqlState, SqlType};
+
+use super::{Completion, Failure, Session};
+use crate::{
+    copy::CopyIn,
+    cursor::CursorOptions,
+    host::SessionHost,
+    sink::{Severity, Sink, send},
+};
+
+impl Session {
+    pub(super) async fn utility(
+        &mut self,
+        utility: &Utility,
+        plan: &Arc<PreparedPlan>,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> Result<Completion, Failure> {
+        let done = |tag: &str| Ok(Completion::Done(tag.to_owned()));
+        match utility {
+            Utility::Begin(modes) => {
+                match &mut self.block {
+                    Some(block) if block.explicit => self.notice(
+                        sink,
+                        Severity::Warning,
+                        SqlState::ActiveSqlTransaction,
+                        "there is already a transaction in progress",
+                    ),
+                    // What ran before in the same query string belongs to it.
+                    Some(block) => block.explicit = true,
+                    None => self.open_block(true),
+                }
+                self.set_modes(modes, "transaction", true)?;
+                done(plan.tag)
+            }
+            Utility::Commit { chain } => {
+                self.check_end(*chain, "COMMIT", sink)?;
+                self.commit().await?;
+                if *chain {
+                    self.open_block(true);
+                }
+                done("COMMIT")
+            }
+            Utility::Rollback { chain } => {
+                self.check_end(*chain, "ROLLBACK", sink)?;
+                self.rollback().await;
+                if *chain {
+                    self.open_block(true);
+                }
+                done("ROLLBACK")
+            }
+            Utility::Savepoint(name) => Ok(self.savepoint(name)?),
+            Utility::ReleaseSavepoint(name) => Ok(self.release_savepoint(name)?),
+            Utility::RollbackTo(name) => {
+                self.in_block("ROLLBACK TO SAVEPOINT")?;
+                self.rollback_to(name)?;
+                done("ROLLBACK")
+            }
+            Utility::SetTransaction { modes, session: true } => {
+                self.set_modes(modes, "default_transaction", false)?;
+                done("SET")
+            }
+            Utility::SetTransaction { modes, session: false } => {
+                if self.block.as_ref().is_some_and(|block| block.explicit) {
+                    self.set_modes(modes, "transaction", true)?;
+                } else {
+                    self.notice(
+                        sink,
+                        Severity::Warning,
+                        SqlState::NoActiveSqlTransaction,
+                        "SET TRANSACTION can only be used in transaction blocks",
+                    );
+                }
+                done("SET")
+            }
+            Utility::Set { name, value, local } => Ok(self.set_variable(name, value.as_deref(), *local, plan, sink)?),
+            Utility::ResetAll => Ok(self.reset_all()?),
+            Utility::Show(name) => Ok(self.show(name, plan, sink, describe).await?),
+            Utility::ShowAll => Ok(self.show_all(plan, sink, describe).await?),
+            Utility::Prepare { name, params, statement } => {
+                let parsed = plan::parse(statement)?.into_iter().next();
+                let hints = params.iter().map(|ty| Some(*ty)).collect();
+                self.prepare(name, parsed, hints).await?;
+                if !matches!(self.prepared(name)?.plan.kind, StatementKind::Query { .. }) {
+                    self.deallocate(name);
+                    return Err(SqlError::new(SqlState::SyntaxError, "only queries and changes can be prepared").into());
+                }
+                done("PREPARE")
+            }
+            Utility::Execute { name, args } => self.execute_named(name, args, params, sink, describe).await,
+            Utility::Deallocate(name) => {
+                match name {
+                    Some(name) => {
+                        self.prepared(name)?;
+                        self.deallocate(name);
+                        done("DEALLOCATE")
+                    }
+                    None => {
+                        self.prepared.clear();
+                        done("DEALLOCATE ALL")
+                    }
+                }
+            }
+            Utility::CopyFrom { table, columns, defaults, filter, row_rules, options } => {
+                if self.block.is_none() {
+                    self.open_block(false);
+                }
+                let copy = CopyIn::new(table, columns, defaults, filter.as_ref(), row_rules, options);
+                Ok(Completion::CopyIn(Box::new(copy)))
+            }
+            Utility::CopyTo { plan: source, options } => {
+                if self.block.is_none() {
+                    self.open_block(false);
+                }
+                let query = PreparedPlan {
+                    kind: StatementKind::Query { plan: source.clone(), writes: false },
+                    columns: source.columns.clone(),
+                    ..(**plan).clone()
+                };
+                sink.copy_out(&source.columns, options);
+                let counts = self.query(&query, params, sink, false).await?;
+                Ok(Completion::CopyOut(format!("COPY {}", counts.rows)))
+            }
+            Utility::Explain { plan: inner, analyze, options } => {
+                let mut measured = None;
+                if *analyze && matches!(inner.kind, StatementKind::Query { .. }) {
+                    if self.block.is_none() {
+                        self.open_block(false);
+                    }
+                    let before = SessionHost::now_micros(&self.engine.clock);
+                    let stats = self.query(inner, params, sink, true).await?.stats.unwrap_or_default();
+                    measured = Some((stats, SessionHost::now_micros(&self.engine.clock) - before));
+                }
+                if describe {
+                    sink.columns(&plan.columns);
+                }
+                let lines = crate::explain::lines(inner, *options, measured);
+                let rows: Vec<Vec<Datum>> = lines.into_iter().map(|line| vec![Datum::text(line)]).collect();
+                send(sink, &Batch::from_rows(&[SqlType::Text], &rows), 0..rows.len(), &self.settings.formatting).await?;
+                done("EXPLAIN")
+            }
+            Utility::Discard(kind) => Ok(self.discard(*kind, plan)?),
+            Utility::Analyze { tables } | Utility::Vacuum { tables, analyze: true } => {
+                self.analyze(tables.as_deref()).await?;
+                done(plan.tag)
+            }
+            // Serializable transactions need no lock on the table; who asks for one outside of a block is told so.
+            Utility::LockTable { .. } => {
+                self.in_block("LOCK TABLE")?;
+                done(plan.tag)
+            }
+            Utility::Vacuum { .. } | Utility::Accepted => done(plan.tag),
+            Utility::DeclareCursor { name, plan, hold, scroll } => {
+                self.declare_cursor(name, plan, params, CursorOptions { hold: *hold, scroll: *scroll }).await
+            }
+            Utility::Fetch { name, direction, move_only } => {
+                self.fetch(name, *direction, *move_only, sink, describe).await
+            }
+            Utility::CloseCursor(name) => self.close_cursor(name.as_deref()),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Settings: SET, SHOW, RESET and DISCARD, and what a transaction's end does to them.
+
+use plan::{PreparedPlan, statement::DiscardKind};
+use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use super::{Completion, Session};
+use crate::{
+    settings,
+    sink::{Severity, Sink, send},
+};
+
+impl Session {
+    pub(super) fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> SqlResult<()> {
+        self.keep_settings();
+        if !local {
+            // It outlives the transaction: what SET LOCAL would go back to is no more.
+            self.local.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        } else if self.block.is_some() {
+            self.local.push((name.to_owned(), self.settings.get(name).map(str::to_owned)));
+        }
+        match value {
+            Some(value) => self.settings.set(name, value)?,
+            None => self.settings.reset(name)?,
+        }
+        if name.eq_ignore_ascii_case("lock_timeout")
+            && let Some(block) = &mut self.block
+        {
+            block.txn.set_lock_timeout(self.settings.duration("lock_timeout"));
+        }
+        Ok(())
+    }
+
+    /// Before settings are changed: a rollback goes back to what they are.
+    pub(super) fn keep_settings(&mut self) {
+        if let Some(block) = &mut self.block
+            && block.settings.is_none()
+        {
+            block.settings = Some(self.settings.clone());
+        }
+    }
+
+    pub(super) fn end_local_settings(&mut self) {
+        for (name, value) in std::mem::take(&mut self.local).into_iter().rev() {
+            let restored = match value {
+                // The next transaction begins with the modes that are the default by now.
+                Some(value) if !settings::is_mode(&name) => self.settings.set(&name, &value),
+                _ => self.settings.reset(&name),
+            };
+            debug_assert!(restored.is_ok(), "a value that was set can be set again");
+        }
+    }
+
+    /// SET, and RESET of one setting.
+    pub(super) fn set_variable(
+        &mut self,
+        name: &str,
+        value: Option<&[String]>,
+        local: bool,
+        plan: &PreparedPlan,
+        sink: &mut dyn Sink,
+    ) -> SqlResult<Completion> {
+        let text = value.map(|values| values.join(", "));
+        if local && !self.block.as_ref().is_some_and(|block| block.explicit) {
+            self.notice(
+                sink,
+                Severity::Warning,
+                SqlState::NoActiveSqlTransaction,
+                "SET LOCAL can only be used in transaction blocks",
+            );
+            self.settings.clone().set(name, text.as_deref().unwrap_or_default())?;
+            return Ok(Completion::Done(plan.tag.to_owned()));
+        }
+        self.set(name, text.as_deref(), local)?;
+        Ok(Completion::Done(plan.tag.to_owned()))
+    }
+
+    /// RESET ALL.
+    pub(super) fn reset_all(&mut self) -> SqlResult<Completion> {
+        self.keep_settings();
+        self.local.retain(|(name, _)| settings::is_mode(name));
+        self.settings.reset_all()?;
+        Ok(Completion::Done("RESET".to_owned()))
+    }
+
+    /// SHOW of one setting.
+    pub(super) async fn show(
+        &mut self,
+        name: &str,
+        plan: &PreparedPlan,
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> SqlResult<Completion> {
+        let value = self.settings.get(name).map(str::to_owned).ok_or_else(|| {
+            SqlError::new(
+                SqlState::UndefinedObject,
+                format!("unrecognized configuration parameter \"{name}\""),
+            )
+        })?;
+        if describe {
+            sink.columns(&plan.columns);
+        }
+        let row = Batch::from_rows(&[SqlType::Text], &[vec![Datum::text(value)]]);
+        send(sink, &row, 0..1, &self.settings.formatting).await?;
+        Ok(Completion::Done("SHOW".to_owned()))
+    }
+
+    pub(super) async fn show_all(
+        &mut self,
+        plan: &PreparedPlan,
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> SqlResult<Completion> {
+        if describe {
+            sink.columns(&plan.columns);
+        }
+        let rows: Vec<Vec<Datum>> = self
+            .settings
+            .all()
+            .into_iter()
+            .map(|(name, value)| vec![Datum::text(name), Datum::text(value), Datum::text("")])
+            .collect();
+        send(sink, &Batch::from_rows(&[SqlType::Text; 3], &rows), 0..rows.len(), &self.settings.formatting).await?;
+        Ok(Completion::Done("SHOW".to_owned()))
+    }
+
+    /// DISCARD.
+    pub(super) fn discard(&mut self, kind: DiscardKind, plan: &PreparedPlan) -> SqlResult<Completion> {
+        match kind {
+            DiscardKind::All => {
+                // Neither cursors nor prepared statements come back with a rollback.
+                if self.block.as_ref().is_some_and(|block| block.explicit || block.answered > 0) {
+                    return Err(SqlError::new(
+                        SqlState::ActiveSqlTransaction,
+                        "DISCARD ALL cannot run inside a transaction block",
+                    ));
+                }
+                self.portals.clear();
+                self.prepared.clear();
+                self.sequences.clear();
+                self.settings.reset_all()?;
+            }
+            DiscardKind::Sequences => self.sequences.clear(),
+            DiscardKind::Plans | DiscardKind::Temp => {}
+        }
+        Ok(Completion::Done(plan.tag.to_owned()))
+    }
+}
