@@ -242,7 +242,7 @@ fn is_locking(rel: &Rel) -> bool {
 }
 
 /// The relations that are part of the same plan.
-fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
+pub(super) fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
     match &rel.node {
         RelNode::Unit
         | RelNode::Values(_)

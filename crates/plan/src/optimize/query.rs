@@ -285,8 +285,9 @@ fn plan_outermost(
         _ => return Ok(None),
     };
     let is_table = |rel: &Rel| matches!(rel.node, RelNode::Table { .. });
+    // What does not come in order is planned a second time: nothing that is large.
     let is_simple = match &input.node {
-        RelNode::Filter { input, .. } => is_table(input),
+        RelNode::Filter { input, predicate } => is_table(input) && !predicate.has_subquery(),
         _ => is_table(input),
     };
     let ([Expr::Column(column, ty)], None, false) = (&call.args[..], &call.filter, call.distinct) else {
