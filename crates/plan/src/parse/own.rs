@@ -14,7 +14,7 @@ type Read<T> = Result<T, ParserError>;
 /// A statement that was read here.
 #[derive(Clone, Debug)]
 pub(crate) enum Own {
-    CreateSequence { name: ast::ObjectName, if_not_exists: bool, options: Vec<SequenceOption> },
+    CreateSequence { name: ast::ObjectName, if_not_exists: bool, temporary: bool, options: Vec<SequenceOption> },
     AlterSequence { name: ast::ObjectName, if_exists: bool, options: Vec<SequenceOption> },
     AlterTable { name: ast::ObjectName, if_exists: bool, actions: Vec<TableAction> },
     /// RENAME TO, SET SCHEMA, OWNER TO of anything with a name.
@@ -25,7 +25,7 @@ pub(crate) enum Own {
     Comment { kind: Kind, name: ast::ObjectName, text: Option<String> },
     /// GRANT and REVOKE: what must exist.
     Grant { tag: &'static str, tables: Vec<ast::ObjectName>, roles: Vec<ast::Ident> },
-    LockTable { names: Vec<ast::ObjectName>, exclusive: bool, nowait: bool },
+    LockTable { names: Vec<ast::ObjectName> },
     Copy(Box<Copy>),
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
@@ -123,10 +123,10 @@ pub(crate) enum CopyValue {
 pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
     let mut reader = Reader { parser };
     let own = if reader.words("create") {
-        reader.words("temp");
-        reader.words("temporary");
+        let temporary = reader.words("temp") || reader.words("temporary");
         match () {
-            () if reader.words("sequence") => reader.create_sequence(),
+            () if reader.words("sequence") => reader.create_sequence(temporary),
+            () if temporary => return None,
             () if reader.words("database") => reader.create_database(),
             () if reader.words("role") || reader.words("group") => reader.create_role(false),
             () if reader.words("user") => reader.create_role(true),
@@ -250,9 +250,9 @@ impl Reader<'_, '_> {
         Ok(names)
     }
 
-    fn create_sequence(&mut self) -> Read<Own> {
+    fn create_sequence(&mut self, temporary: bool) -> Read<Own> {
         let if_not_exists = self.words("if not exists");
-        Ok(Own::CreateSequence { name: self.name()?, if_not_exists, options: self.sequence_options()? })
+        Ok(Own::CreateSequence { name: self.name()?, if_not_exists, temporary, options: self.sequence_options()? })
     }
 
     fn sequence_options(&mut self) -> Read<Vec<SequenceOption>> {
@@ -611,18 +611,18 @@ impl Reader<'_, '_> {
         self.words("table");
         self.words("only");
         let names = self.parser.parse_comma_separated(|parser| parser.parse_object_name(false))?;
-        let mut exclusive = true;
         if self.words("in") {
-            exclusive = match () {
-                () if self.words("access share") || self.words("row share") || self.words("row exclusive") => false,
-                () if self.words("share row exclusive") || self.words("share update exclusive") => true,
-                () if self.words("share") => false,
-                () if self.words("access exclusive") || self.words("exclusive") => true,
-                () => return self.refuse(),
-            };
+            let modes = [
+                "access share", "row share", "row exclusive", "share row exclusive", "share update exclusive", "share",
+                "access exclusive", "exclusive",
+            ];
+            if !modes.iter().any(|mode| self.words(mode)) {
+                return self.refuse();
+            }
             self.expect("mode")?;
         }
-        Ok(Own::LockTable { names, exclusive, nowait: self.words("nowait") })
+        self.words("nowait");
+        Ok(Own::LockTable { names })
     }
 
     fn copy(&mut self) -> Read<Own> {
@@ -728,7 +728,7 @@ impl Reader<'_, '_> {
 const OPTION_ORDER: [Keyword; 5] =
     [Keyword::INCREMENT, Keyword::MINVALUE, Keyword::MAXVALUE, Keyword::START, Keyword::CACHE];
 
-/// Puts the options of `AS IDENTITY (…)` into the order in which the parser reads them.
+/// Puts the options of `AS IDENTITY (…)` into the order in which the parser reads them. The tokens are significant ones.
 pub(super) fn order_identity_options(tokens: &mut Vec<sqlparser::tokenizer::TokenWithSpan>) {
     let word = |token: &sqlparser::tokenizer::TokenWithSpan| match &token.token {
         Token::Word(word) if word.quote_style.is_none() => word.keyword,
@@ -736,19 +736,20 @@ pub(super) fn order_identity_options(tokens: &mut Vec<sqlparser::tokenizer::Toke
     };
     let mut at = 0;
     while at < tokens.len() {
-        if word(&tokens[at]) != Keyword::IDENTITY {
+        let is_option = word(&tokens[at]) == Keyword::IDENTITY && at > 0 && word(&tokens[at - 1]) == Keyword::AS;
+        if !is_option {
             at += 1;
             continue;
         }
         at += 1;
-        let Some(open) = (at..tokens.len()).find(|next| !matches!(tokens[*next].token, Token::Whitespace(_))) else { return };
-        if tokens[open].token != Token::LParen {
+        let open = at;
+        if tokens.get(open).is_none_or(|token| token.token != Token::LParen) {
             continue;
         }
         let Some(close) = (open..tokens.len()).find(|next| tokens[*next].token == Token::RParen) else { return };
         let mut options: Vec<(usize, Vec<sqlparser::tokenizer::TokenWithSpan>)> = Vec::new();
         let mut has_no = None;
-        for token in tokens[open + 1..close].iter().filter(|token| !matches!(token.token, Token::Whitespace(_))) {
+        for token in &tokens[open + 1..close] {
             let keyword = word(token);
             let place = OPTION_ORDER.iter().position(|known| *known == keyword);
             let place = place.or((keyword == Keyword::CYCLE).then_some(OPTION_ORDER.len()));
