@@ -206,7 +206,7 @@ fn parse_one(
             // So that the reader can step back token by token.
             tokens.retain(is_significant);
             if first == Keyword::CREATE {
-                own::order_identity_options(&mut tokens);
+                extras::order_identity_options(&mut tokens);
             }
         }
     }
