@@ -34,7 +34,7 @@ const FLOORS: &[&[&str]] = &[
 
 /// Crates beside the house: they may know all of it, nothing in it may know them outside its tests.
 const SIDE: &[&str] =
-    &["testkit", "workload", "xtask", "quorate-tests", "quorate-sqllogictest", "quorate-benches"];
+    &["testkit", "xtask", "quorate-tests", "quorate-sqllogictest", "quorate-benches"];
 
 /// A foreign crate, and who alone may know it.
 const KNOWN_TO: &[(&str, &[&str])] = &[
@@ -42,7 +42,7 @@ const KNOWN_TO: &[(&str, &[&str])] = &[
     ("openraft", &["raft"]),
     ("pgwire", &["pgserver"]),
     ("sqlparser", &["plan"]),
-    ("clap", &["quorate", "xtask", "workload", "quorate-sqllogictest", "quorate-tests", "quorate-benches"]),
+    ("clap", &["quorate", "xtask", "quorate-sqllogictest", "quorate-tests", "quorate-benches"]),
 ];
 
 pub fn run() -> Result {

@@ -191,6 +191,8 @@ pub struct EntryReader {
     /// What to take from the key, if anything: slot and source.
     from_key: Vec<(usize, Source)>,
     value: RowDecoder,
+    /// The primary key of a unique entry, whose key does not end in it.
+    primary_in_value: RowDecoder,
     types: Vec<SqlType>,
 }
 
@@ -205,7 +207,8 @@ impl EntryReader {
         for (slot, &position) in columns.iter().enumerate() {
             let column = &table.columns[position];
             let in_key = codec.key.iter().position(|key| key.position == position && !key.ty.key_is_composite());
-            let in_primary = codec.primary_key.iter().position(|key| key.position == position);
+            let in_primary =
+                codec.primary_key.iter().position(|key| key.position == position && !key.ty.key_is_composite());
             if let Some(place) = in_key {
                 from_key.push((slot, Source::Key(place)));
             } else if let (false, Some(place)) = (codec.is_primary, in_primary) {
@@ -215,7 +218,20 @@ impl EntryReader {
             }
         }
         let types = columns.iter().map(|&position| table.columns[position].ty).collect();
-        Self { table_name: table.name.clone(), codec, from_key, value: RowDecoder::new(wanted), types }
+        let primary_in_value = (codec.primary_key.iter().enumerate())
+            .map(|(slot, key)| {
+                let id = table.columns[key.position].id;
+                WantedColumn { id, ty: key.ty, slot, missing: Datum::Null }
+            })
+            .collect();
+        Self {
+            table_name: table.name.clone(),
+            codec,
+            from_key,
+            value: RowDecoder::new(wanted),
+            primary_in_value: RowDecoder::new(primary_in_value),
+            types,
+        }
     }
 
     /// Whether the entries of an index hold this column in full.
@@ -293,20 +309,7 @@ impl EntryReader {
         let columns = &self.codec.primary_key;
         if rest.is_empty() {
             let mut primary = vec![Datum::Null; columns.len()];
-            let wanted = columns
-                .iter()
-                .enumerate()
-                .map(|(slot, column)| {
-                    let (id, ..) = self
-                        .codec
-                        .primary_in_value
-                        .iter()
-                        .find(|(_, position, _)| *position == column.position)
-                        .expect("the primary key is among what a unique entry keeps");
-                    WantedColumn { id: *id, ty: column.ty, slot, missing: Datum::Null }
-                })
-                .collect();
-            RowDecoder::new(wanted).decode_datums(value, &mut primary).map_err(|_| self.damaged(key))?;
+            self.primary_in_value.decode_datums(value, &mut primary).map_err(|_| self.damaged(key))?;
             return Ok(primary);
         }
         columns
@@ -337,5 +340,82 @@ impl EntryReader {
             out.extend_from_slice(rest);
         }
         Ok(out.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::IndexId;
+
+    use super::*;
+    use crate::descriptor::{Column, IndexColumn};
+
+    fn column(id: u32, name: &str, ty: SqlType) -> Column {
+        let id = ColumnId::new(id);
+        Column { id, name: name.to_owned(), ty, nullable: true, default: None, missing: Datum::Null, hidden: false }
+    }
+
+    fn index(id: u32, unique: bool, columns: &[u32], included: &[u32]) -> Index {
+        let key = |id: &u32| IndexColumn {
+            column: ColumnId::new(*id),
+            direction: Direction::Asc,
+            nulls: NullsOrder::Last,
+        };
+        Index {
+            id: IndexId::new(id),
+            oid: id,
+            name: format!("i{id}"),
+            unique,
+            columns: columns.iter().map(key).collect(),
+            included: included.iter().copied().map(ColumnId::new).collect(),
+            predicate: None,
+            constraint: None,
+        }
+    }
+
+    /// `t(p numeric, q integer, a integer)` with the key (p, q) and this index.
+    fn table(other: Index) -> Table {
+        Table {
+            id: 100,
+            name: "t".to_owned(),
+            schema: 2_200,
+            owner: 10,
+            next_column: ColumnId::new(4),
+            next_index: IndexId::new(3),
+            columns: vec![
+                column(1, "p", SqlType::parse_name("numeric").unwrap()),
+                column(2, "q", SqlType::Int4),
+                column(3, "a", SqlType::Int4),
+            ],
+            indexes: vec![index(1, true, &[1, 2], &[]), other],
+            checks: Vec::new(),
+            foreign_keys: Vec::new(),
+            referenced_by: Vec::new(),
+            storage: 100,
+            comment: None,
+        }
+    }
+
+    #[test]
+    fn composite_value_kept_in_every_covering_entry() {
+        let numeric = |text: &str| Datum::Numeric(types::Numeric::parse(text).unwrap());
+        for (unique, a) in [(false, Datum::Int(5)), (true, Datum::Int(5)), (true, Datum::Null)] {
+            for included in [&[1][..], &[1, 2], &[]] {
+                let table = table(index(2, unique, &[3], included));
+                let row = [numeric("1.00"), Datum::Int(7), a.clone()];
+                let index = &table.indexes[1];
+                let (key, value) = IndexCodec::new(&table, index).encode(&row);
+                let covered: Vec<usize> = (0..3).filter(|at| EntryReader::covers(&table, index, *at)).collect();
+                assert_eq!(covered.contains(&0), included.contains(&1), "{included:?}");
+                let reader = EntryReader::new(&table, index, &covered);
+                let mut read = vec![Datum::Null; covered.len()];
+                reader.read_datums(key.as_bytes(), &value, &mut read).unwrap();
+                let shown = |datum: &Datum| format!("{datum:?}");
+                let expected: Vec<String> = covered.iter().map(|at| shown(&row[*at])).collect();
+                assert_eq!(read.iter().map(shown).collect::<Vec<_>>(), expected, "{unique} {included:?}");
+                let primary = IndexCodec::new(&table, table.primary());
+                assert_eq!(reader.row_key(&primary, key.as_bytes(), &value).unwrap(), primary.encode_key(&row));
+            }
+        }
     }
 }

@@ -113,10 +113,6 @@ impl Builder {
                 drop(self.build(step)?);
                 Box::new(cte::RecursiveUnion::new(*cte, base, (**step).clone(), again, *all, types()))
             }
-            Node::Append { inputs } => {
-                let inputs = inputs.iter().map(|input| self.build(input)).collect::<SqlResult<_>>()?;
-                Box::new(values::Append::new(inputs))
-            }
             Node::TableScan(scan) => scan::build_scan(scan),
             Node::LookupJoin { left, scan, keys, kind, filter } => {
                 let left = self.build(left)?;

@@ -72,7 +72,6 @@ pub fn plan_is_volatile(plan: &Plan) -> bool {
         Node::SetOp { left, right, .. } => plan_is_volatile(left) || plan_is_volatile(right),
         Node::RecursiveUnion { base, step, .. } => plan_is_volatile(base) || plan_is_volatile(step),
         Node::Insert(_) | Node::Update(_) | Node::Delete(_) | Node::Finish { .. } => true,
-        Node::Append { inputs } => inputs.iter().any(plan_is_volatile),
     }
 }
 

@@ -10,6 +10,7 @@
 pub(crate) mod extras;
 pub(crate) mod own;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use sqlparser::ast::{self, Spanned};
@@ -205,7 +206,7 @@ fn parse_one(
             // So that the reader can step back token by token.
             tokens.retain(is_significant);
             if first == Keyword::CREATE {
-                own::order_identity_options(&mut tokens);
+                extras::order_identity_options(&mut tokens);
             }
         }
     }
@@ -337,12 +338,14 @@ fn simplify_lock_clauses(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
 struct LineIndex<'a> {
     text: &'a str,
     starts: Vec<usize>,
+    /// Line, column and byte of the last answer: the next question is most often for a place behind it.
+    last: Cell<(usize, usize, usize)>,
 }
 
 impl<'a> LineIndex<'a> {
     fn new(text: &'a str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Self { text, starts }
+        Self { text, starts, last: Cell::new((0, 0, 0)) }
     }
 
     /// The byte at a location, which counts lines and characters from 1.
@@ -350,8 +353,12 @@ impl<'a> LineIndex<'a> {
         let line = usize::try_from(location.line).unwrap_or(1).saturating_sub(1);
         let column = usize::try_from(location.column).unwrap_or(1).saturating_sub(1);
         let Some(start) = self.starts.get(line) else { return self.text.len() };
-        let rest = &self.text[*start..];
-        rest.char_indices().nth(column).map_or(self.text.len(), |(at, _)| start + at)
+        let (known_line, known_column, known_byte) = self.last.get();
+        let is_behind = known_line == line && known_column <= column;
+        let (from, steps) = if is_behind { (known_byte, column - known_column) } else { (*start, column) };
+        let byte = self.text[from..].char_indices().nth(steps).map_or(self.text.len(), |(at, _)| from + at);
+        self.last.set((line, column, byte));
+        byte
     }
 }
 
@@ -446,6 +453,39 @@ mod tests {
         assert_eq!(parsed[0].offset, 2);
         assert_eq!(parsed[1].tag(), "SELECT");
         assert!(parse(" ; ").unwrap().is_empty());
+        let parsed = parse("select 'é'; select\n'ü' ;select 1").unwrap();
+        let texts: Vec<&str> = parsed.iter().map(|statement| statement.text.as_str()).collect();
+        assert_eq!(texts, ["select 'é'", "select\n'ü'", "select 1"]);
+    }
+
+    #[test]
+    fn places_are_found_in_any_order() {
+        let lines = LineIndex::new("aé\nüb");
+        let at = |line, column| lines.byte(Location::new(line, column));
+        assert_eq!((at(1, 2), at(1, 3), at(2, 2), at(2, 1), at(1, 1), at(9, 1)), (1, 3, 6, 4, 0, 7));
+    }
+
+    /// Each statement's place is looked for from the one before it, not from the start of the line.
+    #[test]
+    fn many_statements_on_one_line_are_parsed_in_linear_time() {
+        let sql = format!("select 1 /*{}*/;", "-".repeat(1000)).repeat(20_000);
+        let before = std::time::Instant::now();
+        assert_eq!(parse(&sql).unwrap().len(), 20_000);
+        // A bound that only a walk over the whole line for each statement reaches.
+        assert!(before.elapsed() < std::time::Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_table_may_be_called_identity() {
+        for sql in ["create index on identity (cache, start)", "create table t (a int generated always as identity (cache 2 start 5))"] {
+            parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+    }
+
+    #[test]
+    fn only_what_can_be_temporary_is_read_as_such() {
+        assert!(parse("create temp sequence s").is_ok());
+        assert_eq!(parse("create temp role r").unwrap_err().code(), SqlState::SyntaxError);
     }
 
     #[test]

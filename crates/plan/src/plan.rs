@@ -70,7 +70,7 @@ pub enum LockWait {
 }
 
 /// A stretch of an index: equal leading columns, then at most one bounded column. Its expressions do not depend on
-/// the scanned row. A NULL anywhere makes the span empty, unless `eq_null` says that this column IS NULL.
+/// the scanned row. A value that is NULL makes the span empty.
 #[derive(Clone, Debug, Default)]
 pub struct IndexSpan {
     /// One for each leading key column, cast to the column's type; `None` for IS NULL.
@@ -300,6 +300,4 @@ pub enum Node {
     /// The end of a statement that changes data: WITH queries that change some run to their end, read or not, and
     /// foreign keys are looked at.
     Finish { input: Box<Plan>, ctes: Vec<usize> },
-    /// Locks the rows of a query that is no plain scan, by their primary keys in the input's columns.
-    Append { inputs: Vec<Plan> },
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use catalog::{Table, descriptor};
-use keys::LockStrength;
 use types::{Datum, SqlType};
 
 use crate::{
@@ -299,7 +298,8 @@ pub enum Utility {
     /// `None`: every table of the database.
     Analyze { tables: Option<Vec<Arc<Table>>> },
     Vacuum { tables: Option<Vec<Arc<Table>>>, analyze: bool },
-    LockTable { tables: Vec<Arc<Table>>, strength: LockStrength, nowait: bool },
+    /// Transactions are serializable without it: the tables exist, and that is all.
+    LockTable,
     Discard(DiscardKind),
     /// LISTEN, CHECKPOINT, CLUSTER, REINDEX and others that need nothing here.
     Accepted,

@@ -1,4 +1,4 @@
-//! Sources of rows that are no tables: one empty row, VALUES, tables made when read; and inputs end to end.
+//! Sources of rows that are no tables: one empty row, VALUES, tables made when read.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlType};
 
 use crate::context::ExecContext;
 use crate::eval::{eval_filter, eval_row, eval_scalar, needs_transaction};
-use crate::operator::{BATCH_ROWS, BoxOperator, Operator};
+use crate::operator::{BATCH_ROWS, Operator};
 
 #[derive(Default)]
 pub(crate) struct Unit {
@@ -137,33 +137,5 @@ impl Operator for VirtualScan {
             Some(filter) => eval_filter(filter, batch, ctx).await?,
             None => batch,
         }))
-    }
-}
-
-pub(crate) struct Append {
-    inputs: std::vec::IntoIter<BoxOperator>,
-    current: Option<BoxOperator>,
-}
-
-impl Append {
-    pub(crate) fn new(inputs: Vec<BoxOperator>) -> Self {
-        Self { inputs: inputs.into_iter(), current: None }
-    }
-}
-
-#[async_trait]
-impl Operator for Append {
-    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        loop {
-            if let Some(current) = &mut self.current
-                && let Some(batch) = current.next(ctx).await?
-            {
-                return Ok(Some(batch));
-            }
-            self.current = self.inputs.next();
-            if self.current.is_none() {
-                return Ok(None);
-            }
-        }
     }
 }

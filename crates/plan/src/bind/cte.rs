@@ -265,6 +265,10 @@ impl Binder<'_> {
                         "WITH query \"{name}\" refers to an enclosing query and is read from within another subquery"
                     )));
                 }
+                // The round will be repeated with this query set apart. A copy of a copy of a copy would only grow.
+                if entry.references > 1 && entry.correlated_level.is_none() && !entry.never_apart {
+                    return Ok(Some(read(&rel.columns)));
+                }
                 Ok(Some(rel.clone()))
             }
         }

@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-fn not_yet(what: &str) -> SqlError {
+pub(super) fn not_yet(what: &str) -> SqlError {
     SqlError::not_supported(what)
 }
 

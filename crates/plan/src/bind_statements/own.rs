@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use catalog::{Relation, Table};
-use keys::LockStrength;
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{alter, copy, ddl, find_index, new_name, utility};
+use super::{alter, copy, create::not_yet, ddl, find_index, new_name, utility};
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
@@ -18,7 +17,8 @@ use crate::{
 /// Binds a statement of this crate's own reader.
 pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     Ok(match statement {
-        Own::CreateSequence { name, if_not_exists, options } => {
+        Own::CreateSequence { temporary: true, .. } => return Err(not_yet("temporary sequences")),
+        Own::CreateSequence { name, if_not_exists, temporary: false, options } => {
             let (schema, name) = new_name(context, name)?;
             let options = sequence_options(options, context)?;
             let create = Ddl::CreateSequence { schema, name, if_not_exists: *if_not_exists, options };
@@ -55,10 +55,11 @@ pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<Prep
             }
             utility(Utility::Accepted, tag, context)
         }
-        Own::LockTable { names, exclusive, nowait } => {
-            let tables = names.iter().map(|name| find_table(context, name)).collect::<SqlResult<_>>()?;
-            let strength = if *exclusive { LockStrength::Exclusive } else { LockStrength::Shared };
-            utility(Utility::LockTable { tables, strength, nowait: *nowait }, "LOCK TABLE", context)
+        Own::LockTable { names } => {
+            for name in names {
+                find_table(context, name)?;
+            }
+            utility(Utility::LockTable, "LOCK TABLE", context)
         }
         Own::Copy(statement) => copy::bind(statement, context)?,
         Own::Accepted(tag) => utility(Utility::Accepted, tag, context),

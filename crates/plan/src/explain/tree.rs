@@ -130,7 +130,6 @@ fn inputs(plan: &Plan) -> Vec<&Plan> {
         Node::Insert(insert) => vec![&insert.source],
         Node::Update(update) => vec![&update.source],
         Node::Delete(delete) => vec![&delete.source],
-        Node::Append { inputs } => inputs.iter().collect(),
     }
 }
 
@@ -384,7 +383,6 @@ impl Builder<'_> {
             Node::Insert(insert) => changed("Insert", &insert.table.name, children),
             Node::Update(update) => changed("Update", &update.table.name, children),
             Node::Delete(delete) => changed("Delete", &delete.table.name, children),
-            Node::Append { .. } => Tree::of("Append", children),
             _ => unreachable!("shown by the caller"),
         }
     }

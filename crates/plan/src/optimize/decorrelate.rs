@@ -96,8 +96,12 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
                 *input
             }
             RelNode::Sort { input, .. } | RelNode::Distinct { input, on: None } => *input,
+            // One row is as good as many, unless a condition above might hold for another row than those that are left.
             RelNode::Limit { input, limit: Some(Expr::Const(count, _)), offset: None }
-                if matches!(subquery.kind, SubqueryKind::Exists) && count.as_int().is_some_and(|count| count > 0) =>
+                if matches!(subquery.kind, SubqueryKind::Exists)
+                    && count.as_int().is_some_and(|count| count > 0)
+                    && lifted.is_empty()
+                    && kept.is_empty() =>
             {
                 *input
             }
@@ -238,7 +242,7 @@ fn is_locking(rel: &Rel) -> bool {
 }
 
 /// The relations that are part of the same plan.
-fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
+pub(super) fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
     match &rel.node {
         RelNode::Unit
         | RelNode::Values(_)

@@ -5,6 +5,7 @@ use types::SqlResult;
 
 use super::{
     EXTRA, Fact, OrderKey, Part, Want, cost,
+    decorrelate::for_each_input,
     exprs::{conjunction, conjuncts, equi_sides, mark, rejects_null, shift},
     make,
     method::{self, Condition, Sides},
@@ -85,16 +86,15 @@ pub(super) fn plan_inner_joins(rel: Rel, filters: Vec<Expr>, want: Want, context
     for (at, relation) in relations.into_iter().enumerate() {
         let (start, own) = graph.take_own(at);
         let below = Want::columns(needed[start..start + relation.columns.len()].to_vec());
-        if let Some((order, limit)) = order_within(&want, start, relation.columns.len()) {
-            // Of its rows about as many are asked for as there are without the others.
-            let below = Want { order, limit: Some(limit), ..below.clone() };
-            let mut part = plan_rel(relation.clone(), own.clone(), below, context)?;
+        // Of its rows about as many are asked for as there are without the others.
+        let order = order_within(&want, start, relation.columns.len());
+        let mut planned = plan_both_ways(relation, own, below, order, context)?;
+        if let Some((mut part, limit)) = planned.ordered {
             moved(&mut part, start);
-            driver = part.ordered.then_some(Driver { relation: at, part, limit });
+            driver = Some(Driver { relation: at, part, limit });
         }
-        let mut part = plan_rel(relation, own, below, context)?;
-        moved(&mut part, start);
-        graph.push(part);
+        moved(&mut planned.free, start);
+        graph.push(planned.free);
     }
     let (mut part, constant) = graph.join(driver);
     name_columns(&mut part, &columns);
@@ -106,6 +106,68 @@ fn order_within(want: &Want, start: usize, width: usize) -> Option<(Vec<OrderKey
     let inside = |key: &OrderKey| (start..start + width).contains(&key.column);
     let limit = want.limit.filter(|_| !want.order.is_empty() && want.order.iter().all(inside))?;
     Some((want.order.iter().map(|key| OrderKey { column: key.column - start, ..*key }).collect(), limit))
+}
+
+/// A relation that may come in an order, and where it can with its limit, in that order.
+struct BothWays {
+    free: Part,
+    ordered: Option<(Part, f64)>,
+}
+
+/// Plans a relation for nothing in particular and, if it may be had in an order, for that.
+fn plan_both_ways(
+    rel: Rel,
+    filters: Vec<Expr>,
+    want: Want,
+    order: Option<(Vec<OrderKey>, f64)>,
+    context: &PlanContext<'_>,
+) -> SqlResult<BothWays> {
+    let is_limit = matches!(rel.node, RelNode::Limit { .. });
+    let Some((order, limit)) = order.filter(|_| is_limit || gives_order(&rel) && !has_limit(&rel)) else {
+        return Ok(BothWays { free: plan_rel(rel, filters, want, context)?, ordered: None });
+    };
+    let below = Want { order, limit: Some(limit), ..want.clone() };
+    // No order goes down past a limit: the plan is the same either way.
+    let (free, part) = if is_limit {
+        let part = plan_rel(rel, filters, below, context)?;
+        (Part { ordered: false, ..part.clone() }, part)
+    } else {
+        let part = plan_rel(rel.clone(), filters.clone(), below, context)?;
+        (plan_rel(rel, filters, want, context)?, part)
+    };
+    Ok(BothWays { free, ordered: part.ordered.then_some((part, limit)) })
+}
+
+/// Whether a relation might come in a wanted order: by an index, or by a sort of its own.
+fn gives_order(rel: &Rel) -> bool {
+    match &rel.node {
+        RelNode::Table { .. } => true,
+        RelNode::Filter { input, .. } | RelNode::Project { input, .. } | RelNode::Sort { input, .. } => {
+            gives_order(input)
+        }
+        RelNode::Join { left, right, kind: JoinKind::Inner, lateral: None, .. } => {
+            gives_order(left) || gives_order(right)
+        }
+        RelNode::Join { left, kind: JoinKind::Left | JoinKind::Semi | JoinKind::Anti, lateral: None, .. } => {
+            gives_order(left)
+        }
+        _ => false,
+    }
+}
+
+/// Whether there is a limit anywhere in a relation, or in what may become part of it. Below a limit relations are
+/// planned both ways again: planned both ways around it too, the work would double with every level.
+fn has_limit(rel: &Rel) -> bool {
+    let mut found = match &rel.node {
+        RelNode::Limit { .. } => true,
+        RelNode::Filter { predicate, .. } => predicate.any(&mut |expr| match expr {
+            Expr::Subquery(subquery) => subquery.source.as_deref().is_some_and(has_limit),
+            _ => false,
+        }),
+        _ => false,
+    };
+    for_each_input(rel, &mut |input| found = found || has_limit(input));
+    found
 }
 
 /// The columns of a part counted from elsewhere.
@@ -199,16 +261,10 @@ pub(super) fn plan_other_join(
     on_list.iter().chain(&above).for_each(|condition| mark(condition, &mut needed));
     lateral.iter().flatten().for_each(|argument| mark(argument, &mut needed));
     let left_want = Want::columns(needed[..width].to_vec());
-    let mut driver = None;
-    if matches!(kind, JoinKind::Left | JoinKind::Semi | JoinKind::Anti)
-        && above.is_empty()
-        && lateral.is_none()
-        && let Some((order, limit)) = order_within(&want, 0, width)
-    {
-        let want = Want { order, limit: Some(limit), ..left_want.clone() };
-        driver = Some(plan_rel((*left).clone(), left_filters.clone(), want, context)?).filter(|part| part.ordered);
-    }
-    let left = plan_rel(*left, left_filters, left_want, context)?;
+    let keeps_order =
+        matches!(kind, JoinKind::Left | JoinKind::Semi | JoinKind::Anti) && above.is_empty() && lateral.is_none();
+    let order = order_within(&want, 0, width).filter(|_| keeps_order);
+    let BothWays { free: left, ordered: driver } = plan_both_ways(*left, left_filters, left_want, order, context)?;
     let mut right = plan_rel(*right, right_filters, Want::columns(needed[width..].to_vec()), context)?;
     moved(&mut right, width);
     let mut part = match lateral {
@@ -218,7 +274,7 @@ pub(super) fn plan_other_join(
             let rows = method::join_rows(&left, &right, kind, &keys, &rest);
             let sides = Sides::Kept { share: want.limit.unwrap_or(f64::MAX) / rows };
             let driven = driver
-                .map(|driver| method::join(driver, right.clone(), kind, keys.clone(), rest.clone(), rows, sides));
+                .map(|(driver, _)| method::join(driver, right.clone(), kind, keys.clone(), rest.clone(), rows, sides));
             let free = method::join(left, right, kind, keys, rest, rows, Sides::Free);
             let reached = |part: &Part| {
                 sides.reached(part.plan.estimate.startup_cost, part.plan.estimate.total_cost)

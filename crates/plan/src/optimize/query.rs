@@ -285,8 +285,9 @@ fn plan_outermost(
         _ => return Ok(None),
     };
     let is_table = |rel: &Rel| matches!(rel.node, RelNode::Table { .. });
+    // What does not come in order is planned a second time: nothing that is large.
     let is_simple = match &input.node {
-        RelNode::Filter { input, .. } => is_table(input),
+        RelNode::Filter { input, predicate } => is_table(input) && !predicate.has_subquery(),
         _ => is_table(input),
     };
     let ([Expr::Column(column, ty)], None, false) = (&call.args[..], &call.filter, call.distinct) else {
@@ -339,16 +340,18 @@ fn plan_sort(
         _ => None,
     };
     let order: Option<Vec<OrderKey>> = keys.iter().map(key).collect();
+    // The rows come by the keys of this sort, which need not be what is asked for above.
+    let ordered = want.order.is_empty() || order.as_ref().is_some_and(|own| own.starts_with(&want.order));
     let asked = want.limit;
     let mut below = Want { order: order.clone().unwrap_or_default(), ..want };
-    if order.is_none() {
+    if order.is_none() || !(ordered || top.is_some()) {
         below.limit = None;
     }
     let limit = asked.filter(|_| top.is_some());
     keys.iter().for_each(|key| mark(&key.expr, &mut below.needed));
     let part = plan_rel(input, filters, below, context)?;
     if order.is_some() && part.ordered {
-        return Ok(part);
+        return Ok(Part { ordered, ..part });
     }
     let rows = limit.map_or(part.rows(), |limit| limit.min(part.rows()));
     let startup_cost = part.plan.estimate.total_cost + cost::sort(part.rows(), limit);
@@ -357,7 +360,7 @@ fn plan_sort(
     let keys = keys.into_iter().map(|key| SortKey { expr: part.placed(key.expr), ..key }).collect();
     let plan_columns = part.plan.columns.clone();
     let node = Node::Sort { input: Box::new(part.plan), keys, limit: top.map(Box::new) };
-    Ok(Part { plan: make(node, plan_columns, estimate), ordered: true, base: None, ..part })
+    Ok(Part { plan: make(node, plan_columns, estimate), ordered, base: None, ..part })
 }
 
 fn constant(expr: &Expr) -> Option<f64> {
@@ -383,7 +386,8 @@ fn row_bound(limit: &Expr, offset: Option<&Expr>) -> Option<Expr> {
     Some(Expr::Call { builtin: &resolved.chosen.function, types, args })
 }
 
-/// A limit over a sort keeps only so many rows; over a scan it reads no more.
+/// A limit over a sort keeps only so many rows; over a scan it reads no more. It takes rows in the order that is written
+/// below it: the one wanted above is not passed on, and is kept only where it is that of the sort below.
 fn plan_limit(
     input: Rel,
     limit: Option<Expr>,
@@ -393,7 +397,8 @@ fn plan_limit(
 ) -> SqlResult<Part> {
     let skipped = offset.as_ref().map_or(0.0, |offset| constant(offset).unwrap_or(UNKNOWN_LIMIT));
     let taken = limit.as_ref().map(|limit| constant(limit).unwrap_or(UNKNOWN_LIMIT));
-    let mut below = Want { order: Vec::new(), limit: taken.map(|taken| taken + skipped), ..want };
+    let asks_order = !want.order.is_empty();
+    let mut below = Want { limit: taken.map(|taken| taken + skipped), ..want };
     let top = limit.as_ref().and_then(|limit| row_bound(limit, offset.as_ref()));
     let part = match (input.node, top) {
         (RelNode::Sort { input, keys }, Some(top)) => plan_sort(*input, keys, Some(top), Vec::new(), below, context)?,
@@ -410,7 +415,11 @@ fn plan_limit(
             }
             part
         }
-        (node, _) => plan_rel(Rel { node, columns: input.columns }, Vec::new(), below, context)?,
+        (node, _) => {
+            below.order.clear();
+            let part = plan_rel(Rel { node, columns: input.columns }, Vec::new(), below, context)?;
+            Part { ordered: part.ordered && !asks_order, ..part }
+        }
     };
     Ok(limited(part, limit, offset, taken, skipped))
 }

@@ -278,3 +278,47 @@ fn like(tokens: &[TokenWithSpan], place: usize) -> Result<Like, ParserError> {
         }
     }
 }
+
+/// The order in which the parser reads an identity column's options.
+const OPTION_ORDER: [Keyword; 5] =
+    [Keyword::INCREMENT, Keyword::MINVALUE, Keyword::MAXVALUE, Keyword::START, Keyword::CACHE];
+
+/// Puts the options of `AS IDENTITY (…)` into the order in which the parser reads them. The tokens are significant ones.
+pub(super) fn order_identity_options(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        let is_option = keyword(&tokens[at]) == Keyword::IDENTITY && at > 0 && keyword(&tokens[at - 1]) == Keyword::AS;
+        if !is_option {
+            at += 1;
+            continue;
+        }
+        at += 1;
+        let open = at;
+        if tokens.get(open).is_none_or(|token| token.token != Token::LParen) {
+            continue;
+        }
+        let Some(close) = (open..tokens.len()).find(|next| tokens[*next].token == Token::RParen) else { return };
+        let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
+        let mut has_no = None;
+        for token in &tokens[open + 1..close] {
+            let word = keyword(token);
+            let place = OPTION_ORDER.iter().position(|known| *known == word);
+            let place = place.or((word == Keyword::CYCLE).then_some(OPTION_ORDER.len()));
+            if word == Keyword::NO {
+                has_no = Some(token.clone());
+            } else if let Some(place) = place {
+                options.push((place, has_no.take().into_iter().chain([token.clone()]).collect()));
+            } else if let Some((_, option)) = options.last_mut() {
+                option.push(token.clone());
+            } else {
+                // Something else stands here; the parser says what it thinks of it.
+                return;
+            }
+        }
+        options.sort_by_key(|(place, _)| *place);
+        let ordered: Vec<_> = options.into_iter().flat_map(|(_, tokens)| tokens).collect();
+        let length = ordered.len();
+        tokens.splice(open + 1..close, ordered);
+        at = open + length + 2;
+    }
+}

@@ -1,5 +1,7 @@
 //! What queries become.
 
+use std::fmt::Write as _;
+
 use super::{bind, check, check_expr, names};
 
 #[test]
@@ -160,4 +162,16 @@ fn row_locks_reach_their_tables() {
     // A subquery in an expression is not locked.
     check("SELECT a FROM t WHERE a IN (SELECT a FROM u) FOR UPDATE",
         "project(filter(t!ExclusiveBlock; subquery(#0 = any; )); #0)");
+}
+
+/// Each of forty WITH queries reads the one before it twice: with a copy for each it would be 2^40 relations.
+#[test]
+fn queries_read_twice_are_set_apart_and_not_copied() {
+    let mut sql = "WITH c0 AS (SELECT a FROM t)".to_owned();
+    for number in 1..=40 {
+        let before = number - 1;
+        write!(sql, ", c{number} AS (SELECT x.a FROM c{before} x, c{before} y)").unwrap();
+    }
+    let bound = bind(&(sql + " SELECT a FROM c40")).unwrap();
+    assert_eq!(bound.cte_count, 41);
 }

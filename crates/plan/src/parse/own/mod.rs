@@ -1,0 +1,105 @@
+//! Statements that are read here, because the parser behind does not know them or knows them in one order only.
+//!
+//! The problem: ALTER SEQUENCE, ALTER DATABASE, COMMENT ON, LOCK TABLE, most of CREATE ROLE and of COPY's options, and
+//! half of ALTER TABLE are PostgreSQL's own. The idea: a [`Reader`] steps over the parser's tokens by their words and
+//! hands names, expressions and types back to the parser, so that spans and errors are the same as everywhere.
+
+mod reader;
+mod sequence;
+mod table;
+mod object;
+mod role;
+mod copy;
+
+use sqlparser::ast;
+use sqlparser::parser::Parser;
+
+use reader::{Read, Reader};
+
+pub(crate) use copy::{Copy, CopySource, CopyValue};
+pub(crate) use object::Change;
+pub(crate) use role::RoleOption;
+pub(crate) use sequence::SequenceOption;
+pub(crate) use table::TableAction;
+
+/// A statement that was read here.
+#[derive(Clone, Debug)]
+pub(crate) enum Own {
+    CreateSequence { name: ast::ObjectName, if_not_exists: bool, temporary: bool, options: Vec<SequenceOption> },
+    AlterSequence { name: ast::ObjectName, if_exists: bool, options: Vec<SequenceOption> },
+    AlterTable { name: ast::ObjectName, if_exists: bool, actions: Vec<TableAction> },
+    /// RENAME TO, SET SCHEMA, OWNER TO of anything with a name.
+    Alter { kind: Kind, name: ast::ObjectName, if_exists: bool, change: Change },
+    CreateDatabase { name: ast::Ident, owner: Option<ast::Ident> },
+    CreateRole { name: ast::Ident, options: Vec<RoleOption>, login: bool },
+    AlterRole { name: ast::Ident, options: Vec<RoleOption> },
+    Comment { kind: Kind, name: ast::ObjectName, text: Option<String> },
+    /// GRANT and REVOKE: what must exist.
+    Grant { tag: &'static str, tables: Vec<ast::ObjectName>, roles: Vec<ast::Ident> },
+    LockTable { names: Vec<ast::ObjectName> },
+    Copy(Box<Copy>),
+    /// Nothing to do here; the tag that answers it.
+    Accepted(&'static str),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Table,
+    View,
+    Sequence,
+    Index,
+    Schema,
+    Database,
+    Column,
+    /// Types, functions, constraints and others that have no place in the catalog yet.
+    Other,
+}
+
+/// Reads a statement that is this module's; `None` leaves it to the parser.
+pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
+    let mut reader = Reader { parser };
+    let own = if reader.words("create") {
+        let temporary = reader.words("temp") || reader.words("temporary");
+        match () {
+            () if reader.words("sequence") => reader.create_sequence(temporary),
+            () if temporary => return None,
+            () if reader.words("database") => reader.create_database(),
+            () if reader.words("role") || reader.words("group") => reader.create_role(false),
+            () if reader.words("user") => reader.create_role(true),
+            () => return None,
+        }
+    } else if reader.words("alter") {
+        match () {
+            () if reader.words("table") => reader.alter_table(),
+            () if reader.words("sequence") => reader.alter_sequence(),
+            () if reader.words("materialized view") || reader.words("view") => reader.alter(Kind::View),
+            () if reader.words("index") => reader.alter(Kind::Index),
+            () if reader.words("schema") => reader.alter(Kind::Schema),
+            () if reader.words("database") => reader.alter(Kind::Database),
+            () if reader.words("role") || reader.words("user") || reader.words("group") => reader.alter_role(),
+            () if reader.words("default privileges") => reader.rest("ALTER DEFAULT PRIVILEGES"),
+            () => return None,
+        }
+    } else if reader.words("comment on") {
+        reader.comment()
+    } else if reader.words("grant") {
+        reader.grant("GRANT", "GRANT ROLE", "to")
+    } else if reader.words("revoke") {
+        reader.words("grant option for");
+        reader.words("admin option for");
+        reader.grant("REVOKE", "REVOKE ROLE", "from")
+    } else if reader.words("lock") {
+        reader.lock()
+    } else if reader.words("copy") {
+        reader.copy()
+    } else if reader.words("checkpoint") {
+        Ok(Own::Accepted("CHECKPOINT"))
+    } else if reader.words("reindex") {
+        reader.rest("REINDEX")
+    } else if reader.words("cluster") {
+        reader.rest("CLUSTER")
+    } else {
+        return None;
+    };
+    Some(own)
+}

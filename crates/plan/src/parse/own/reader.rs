@@ -1,0 +1,92 @@
+//! The parser's tokens, stepped over by words.
+
+use sqlparser::ast;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
+
+use super::Own;
+
+pub(super) type Read<T> = Result<T, ParserError>;
+
+/// The parser's tokens, stepped over by words.
+pub(super) struct Reader<'p, 'a> {
+    pub(super) parser: &'p mut Parser<'a>,
+}
+
+impl Reader<'_, '_> {
+    /// Steps over these words, if all of them are next.
+    pub(super) fn words(&mut self, words: &str) -> bool {
+        let matches = words.split(' ').enumerate().all(|(at, word)| {
+            matches!(&self.parser.peek_nth_token_ref(at).token, Token::Word(found)
+                if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word))
+        });
+        if matches {
+            for _ in words.split(' ') {
+                self.parser.next_token();
+            }
+        }
+        matches
+    }
+
+    pub(super) fn refuse<T>(&self) -> Read<T> {
+        self.parser.expected("something else", self.parser.peek_nth_token(0))
+    }
+
+    pub(super) fn expect(&mut self, words: &str) -> Read<()> {
+        if self.words(words) { Ok(()) } else { self.refuse() }
+    }
+
+    pub(super) fn is_at_end(&self) -> bool {
+        matches!(self.parser.peek_nth_token_ref(0).token, Token::EOF | Token::SemiColon)
+    }
+
+    /// All that is left says nothing that matters here.
+    pub(super) fn rest(&mut self, tag: &'static str) -> Read<Own> {
+        while !self.is_at_end() {
+            self.parser.next_token();
+        }
+        Ok(Own::Accepted(tag))
+    }
+
+    pub(super) fn name(&mut self) -> Read<ast::ObjectName> {
+        self.parser.parse_object_name(false)
+    }
+
+    pub(super) fn ident(&mut self) -> Read<ast::Ident> {
+        self.parser.parse_identifier()
+    }
+
+    /// A name of one part, as databases and schemas have.
+    pub(super) fn simple_name(&mut self) -> Read<ast::ObjectName> {
+        Ok(ast::ObjectName::from(vec![self.ident()?]))
+    }
+
+    pub(super) fn integer(&mut self) -> Read<i64> {
+        let sign = if self.parser.consume_token(&Token::Minus) { "-" } else { "" };
+        let _ = self.parser.consume_token(&Token::Plus);
+        match self.parser.peek_nth_token_ref(0).token.clone() {
+            Token::Number(digits, _) => match format!("{sign}{digits}").parse() {
+                Ok(number) => {
+                    self.parser.next_token();
+                    Ok(number)
+                }
+                Err(_) => self.refuse(),
+            },
+            _ => self.refuse(),
+        }
+    }
+
+    pub(super) fn string(&mut self) -> Read<String> {
+        self.parser.parse_literal_string()
+    }
+
+    /// Names between parentheses, if there are any.
+    pub(super) fn name_list(&mut self) -> Read<Vec<ast::Ident>> {
+        if !self.parser.consume_token(&Token::LParen) {
+            return Ok(Vec::new());
+        }
+        let names = self.parser.parse_comma_separated(Parser::parse_identifier)?;
+        self.parser.expect_token(&Token::RParen)?;
+        Ok(names)
+    }
+}
