@@ -62,7 +62,11 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         let temporary = reader.words("temp") || reader.words("temporary");
         match () {
             () if reader.words("sequence") => reader.create_sequence(temporary),
-            () if temporary => return None,
+            // Tables and views are the parser's, which takes the word before anything else as well.
+            () if temporary => match ["database", "role", "group", "user"].iter().any(|word| reader.words(word)) {
+                true => reader.refuse(),
+                false => return None,
+            },
             () if reader.words("database") => reader.create_database(),
             () if reader.words("role") || reader.words("group") => reader.create_role(false),
             () if reader.words("user") => reader.create_role(true),
