@@ -188,7 +188,10 @@ async fn connect(options: &Options<'_>, database: &str) -> Result<Client, Error>
 
 fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
-        Some(db) => format!("{}: {}", db.code().code(), db.message()),
+        Some(db) => {
+            let detail = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            format!("{}: {}{detail}", db.code().code(), db.message())
+        }
         None => error.to_string(),
     }
 }
