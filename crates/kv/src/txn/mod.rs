@@ -288,12 +288,7 @@ impl Txn {
         // An aborted id is used up, and its locks may have been taken away; the victim of a deadlock lets go of what
         // the others wait for.
         if !keeps_id {
-            self.rollback_now();
-            let fresh = Self::new(self.db.clone(), TxnOptions { priority: self.meta.priority, as_of: None });
-            let lock_timeout = self.lock_timeout;
-            *self = fresh;
-            self.lock_timeout = lock_timeout;
-            return;
+            return self.start_anew();
         }
         self.meta.epoch += 1;
         // Never below where it has read or written before: its own reads hide those of others.
@@ -308,6 +303,15 @@ impl Txn {
         self.reads.clear();
         self.open_savepoints = 0;
         self.check = None;
+    }
+
+    /// Starts over under a new id: whatever earlier attempts have locked or written is let go of, in the background.
+    pub fn start_anew(&mut self) {
+        self.rollback_now();
+        let fresh = Self::new(self.db.clone(), TxnOptions { priority: self.meta.priority, as_of: None });
+        let lock_timeout = self.lock_timeout;
+        *self = fresh;
+        self.lock_timeout = lock_timeout;
     }
 
     fn anchor_at(&mut self, key: &Key) {

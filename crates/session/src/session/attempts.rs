@@ -86,6 +86,11 @@ impl Session {
             let code = error.code();
             let lost = matches!(code, SqlState::SerializationFailure | SqlState::DeadlockDetected);
             if lost && alone && attempt < MAX_ATTEMPTS && sink.rewind(mark) {
+                // Descriptors that its commit may have left provisionally are in the way of reading the catalog anew:
+                // it would wait for itself.
+                if let Some(block) = self.block.as_mut().filter(|block| block.change.is_some()) {
+                    block.txn.start_anew();
+                }
                 if error.clone().into_fields().detail.is_some_and(|detail| detail.contains(exec::CATALOG_CHANGED)) {
                     self.engine.catalog.refresh().await.map_err(catalog_error)?;
                 }
@@ -160,7 +165,13 @@ impl Session {
     pub async fn fail(&mut self, error: SqlError) -> SqlError {
         self.suspended = None;
         match &mut self.block {
-            Some(block) if block.explicit => block.failed = true,
+            Some(block) if block.explicit => {
+                block.failed = true;
+                // Nothing of it can be gone back to: others need not wait for its locks until the client says so.
+                if block.savepoints.is_empty() {
+                    block.txn.rollback().await;
+                }
+            }
             Some(_) => self.rollback().await,
             None => {}
         }
