@@ -99,7 +99,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
     } else if reader.words("checkpoint") {
         Ok(Own::Accepted("CHECKPOINT"))
     } else if reader.words("reindex") {
-        reader.rest("REINDEX")
+        reader.reindex()
     } else if reader.words("cluster") {
         reader.rest("CLUSTER")
     } else {

@@ -48,6 +48,20 @@ impl Reader<'_, '_> {
         Ok(Own::Accepted(tag))
     }
 
+    /// Indexes never need it; what it is said of has to be said all the same.
+    pub(super) fn reindex(&mut self) -> Read<Own> {
+        if self.parser.consume_token(&Token::LParen) {
+            while !self.is_at_end() && !self.parser.consume_token(&Token::RParen) {
+                self.parser.next_token();
+            }
+        }
+        let is_of_a_kind = ["index", "table", "schema", "database", "system"].iter().any(|kind| self.words(kind));
+        if !is_of_a_kind || self.is_at_end() {
+            return self.refuse();
+        }
+        self.rest("REINDEX")
+    }
+
     pub(super) fn name(&mut self) -> Read<ast::ObjectName> {
         self.parser.parse_object_name(false)
     }
