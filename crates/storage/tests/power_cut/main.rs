@@ -359,6 +359,8 @@ fn fill_the_disk(dir: &Path) {
     disk::watch(dir);
     let running = Running::start(dir);
     running.wait_for(60);
+    // On a line of its own, and before the end can come: the test's name stands on the first.
+    println!("\nacknowledged {}", running.acknowledged.load(Ordering::SeqCst));
     disk::fill(&dir.join(std::env::var_os(FULL_DISK_PART).unwrap()));
     loop {
         // What was acknowledged before the line is written is known to be.
