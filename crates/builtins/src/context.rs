@@ -38,6 +38,14 @@ pub struct EvalContext<'a> {
     pub catalog: &'a dyn CatalogFunctions,
 }
 
+impl<'a> EvalContext<'a> {
+    /// Without a session or a catalog: for folding constants and for tests.
+    #[must_use]
+    pub fn detached(formatting: &'a Formatting) -> Self {
+        Self { transaction_timestamp: 0, statement_timestamp: 0, formatting, host: &NoHost, catalog: &NoCatalog }
+    }
+}
+
 /// A host for folding constants and for tests: it has no session and refuses to answer for one.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoHost;

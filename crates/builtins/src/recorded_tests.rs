@@ -9,7 +9,7 @@
 use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, Zone, parse_text, to_text};
 
 use crate::signature::{Builtin, CallTypes};
-use crate::{EvalContext, NoCatalog, NoHost, ResolveError, binary_operators, functions, prefix_operators, resolve, resolve_aggregate};
+use crate::{EvalContext, ResolveError, binary_operators, functions, prefix_operators, resolve, resolve_aggregate};
 
 fn type_named(name: &str) -> SqlType {
     if let Some(element) = name.strip_suffix("[]") {
@@ -47,13 +47,7 @@ fn type_named(name: &str) -> SqlType {
 }
 
 fn run(builtin: &Builtin, types: &CallTypes, args: &[Datum], formatting: &Formatting) -> SqlResult<String> {
-    let context = EvalContext {
-        transaction_timestamp: 0,
-        statement_timestamp: 0,
-        formatting,
-        host: &NoHost,
-        catalog: &NoCatalog,
-    };
+    let context = EvalContext::detached(formatting);
     let shown = |ty: &SqlType, datum: &Datum| {
         let text = if datum.is_null() { "<null>".to_owned() } else { to_text(ty, datum, formatting) };
         format!("{}:{text}", ty.base_name())
@@ -77,13 +71,7 @@ fn aggregate(name: &str, types: &[SqlType], rows: &[&str], formatting: &Formatti
     let unresolved = |error: ResolveError| SqlError::new(SqlState::UndefinedFunction, format!("{error:?}"));
     let found = resolve_aggregate(name, &wanted).map_err(unresolved)?;
     let call = CallTypes { args: found.args, ret: found.ret };
-    let context = EvalContext {
-        transaction_timestamp: 0,
-        statement_timestamp: 0,
-        formatting,
-        host: &NoHost,
-        catalog: &NoCatalog,
-    };
+    let context = EvalContext::detached(formatting);
     let mut accumulator = (found.chosen.new)(&call);
     for row in rows {
         let value = |(ty, text): (&SqlType, &str)| match text {

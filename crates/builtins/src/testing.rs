@@ -4,17 +4,11 @@ use smallvec::SmallVec;
 use types::{CastContext, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, cast};
 
 use crate::signature::{Builtin, CallTypes};
-use crate::{EvalContext, NoCatalog, NoHost, ResolveError, functions, prefix_operators, resolve, resolve_binary_operator};
+use crate::{EvalContext, ResolveError, functions, prefix_operators, resolve, resolve_binary_operator};
 
 fn call(builtin: &Builtin, types: CallTypes, given: &[SqlType], args: Vec<Datum>) -> SqlResult<Datum> {
     let formatting = Formatting::default();
-    let context = EvalContext {
-        transaction_timestamp: 0,
-        statement_timestamp: 0,
-        formatting: &formatting,
-        host: &NoHost,
-        catalog: &NoCatalog,
-    };
+    let context = EvalContext::detached(&formatting);
     let cast_args: SqlResult<Vec<Datum>> = args
         .into_iter()
         .zip(given.iter().zip(&types.args))

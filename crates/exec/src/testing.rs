@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use builtins::{CallTypes, EvalContext, NoCatalog, NoHost, resolve_binary_operator};
+use builtins::{CallTypes, EvalContext, resolve_binary_operator};
 use catalog::{CatalogSnapshot, VirtualRows, VirtualTable};
 use plan::plan::Estimate;
 use plan::{AggregateCall, Expr, Node, Plan, PlanColumn, SortKey};
@@ -73,13 +73,7 @@ pub(crate) async fn run_with(
     params: &[Datum],
 ) -> SqlResult<Vec<Vec<Datum>>> {
     let formatting = Formatting::default();
-    let eval = EvalContext {
-        transaction_timestamp: 0,
-        statement_timestamp: 0,
-        formatting: &formatting,
-        host: &NoHost,
-        catalog: &NoCatalog,
-    };
+    let eval = EvalContext::detached(&formatting);
     let catalog = Arc::new(CatalogSnapshot::default());
     let mut sequences = SequenceState::default();
     let mut ctx = ExecContext {

@@ -362,8 +362,7 @@ impl Db {
         let span = keyspace::meta_lookup_span(&Key::from(key));
         let header = Header { max_keys: 1, ..Header::default() };
         let requests = vec![Request::Scan { span, reverse: false, lock: None }];
-        let deadline = Instant::now() + self.0.config.unavailable_after;
-        let mut missed = Missed::default();
+        let mut patience = Patience::new(self.0.config.unavailable_after);
         let mut backoff = FIRST_BACKOFF;
         loop {
             let first = self.first_range().await?;
@@ -378,9 +377,9 @@ impl Db {
             if let Some(range) = found.and_then(|descriptor| self.0.ranges.insert_for(key, descriptor)) {
                 return Ok(range);
             }
-            missed.note(|| format!("no addressing record for {}", Key::from(key)));
-            if Instant::now() > deadline {
-                let reason = format!("no addressing record for {}", Key::from(key));
+            let missing = || format!("no addressing record for {}", Key::from(key));
+            if patience.is_over(missing) {
+                let reason = missing();
                 return Err(KvError::Unavailable { range_id: RangeId::new(1), reason });
             }
             tokio::time::sleep(backoff).await;
@@ -394,8 +393,8 @@ impl Db {
             return Ok(range);
         }
         let header = Header { range_id: RangeId::new(1), ..Header::default() };
-        let probe = BatchRequest { header, requests: vec![Request::Stats] };
-        let deadline = Instant::now() + self.0.config.unavailable_after;
+        let probe = BatchRequest { header, requests: vec![Request::Describe] };
+        let mut patience = Patience::new(self.0.config.unavailable_after);
         loop {
             let nodes = self.0.nodes.read().clone();
             for node in nodes {
@@ -408,8 +407,9 @@ impl Db {
                     return Ok(self.0.ranges.insert(descriptor));
                 }
             }
-            if Instant::now() > deadline {
-                let reason = "no node leads the first range".to_owned();
+            let missing = || "no node leads the first range".to_owned();
+            if patience.is_over(missing) {
+                let reason = missing();
                 return Err(KvError::Unavailable { range_id: RangeId::new(1), reason });
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -454,8 +454,7 @@ impl Db {
         range: &Arc<CachedRange>,
         batch: BatchRequest,
     ) -> Result<BatchResponse, SendError> {
-        let deadline = Instant::now() + self.0.config.unavailable_after;
-        let mut missed = Missed::default();
+        let mut patience = Patience::new(self.0.config.unavailable_after);
         let mut backoff = FIRST_BACKOFF;
         let mut last_reason = String::new();
         loop {
@@ -482,8 +481,7 @@ impl Db {
                     break;
                 }
             }
-            missed.note(|| format!("{}: {last_reason}", range.descriptor));
-            if Instant::now() > deadline {
+            if patience.is_over(|| format!("{}: {last_reason}", range.descriptor)) {
                 let range_id = range.descriptor.range_id;
                 return Err(SendError::Kv(KvError::Unavailable { range_id, reason: last_reason }));
             }
@@ -513,7 +511,7 @@ impl Db {
     /// Range 1 has no record elsewhere to look it up in: ask the nodes for a newer descriptor.
     async fn refresh_first_range(&self, known: &Arc<CachedRange>) {
         let header = Header { range_id: RangeId::new(1), ..Header::default() };
-        let probe = BatchRequest { header, requests: vec![Request::Stats] };
+        let probe = BatchRequest { header, requests: vec![Request::Describe] };
         let nodes = self.0.nodes.read().clone();
         for node in nodes {
             if let Ok(response) = self.send_to_node(node, &probe).await
@@ -596,20 +594,26 @@ impl Db {
     }
 }
 
-/// Tells an administrator, once, of a batch that has been without an answer for long.
-#[derive(Default)]
-struct Missed {
-    since: Option<Instant>,
+/// How long a batch is tried. An administrator is told, once, of one that has been without an answer for long.
+struct Patience {
+    began: Instant,
+    limit: Duration,
     told: bool,
 }
 
-impl Missed {
-    fn note(&mut self, what: impl FnOnce() -> String) {
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if !self.told && since.elapsed() > TOLD_AFTER {
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self { began: Instant::now(), limit, told: false }
+    }
+
+    /// Whether it is at its end. `missing` is what there was no answer from.
+    fn is_over(&mut self, missing: impl Fn() -> String) -> bool {
+        let waited = self.began.elapsed();
+        if !self.told && waited > TOLD_AFTER {
             self.told = true;
-            tracing::warn!(for_seconds = since.elapsed().as_secs(), "no answer yet: {}", what());
+            tracing::warn!(for_seconds = waited.as_secs(), "no answer yet: {}", missing());
         }
+        waited > self.limit
     }
 }
 
@@ -627,7 +631,7 @@ fn first_row(response: &BatchResponse) -> Result<Option<RangeDescriptor>, KvErro
 fn may_wait(batch: &BatchRequest) -> bool {
     batch.requests.iter().any(|request| match request {
         Request::Get { .. } | Request::Scan { .. } | Request::Put { .. } | Request::Delete { .. } => true,
-        Request::DeleteRange { .. } | Request::EndTxn { .. } => true,
+        Request::EndTxn { .. } => true,
         _ => false,
     })
 }

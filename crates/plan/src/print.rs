@@ -13,7 +13,7 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use builtins::{Builtin, EvalContext, NoHost};
+use builtins::{Builtin, EvalContext};
 use catalog::{CatalogView, Printers, Table, definition::Style};
 use rustc_hash::FxHashMap;
 use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
@@ -49,13 +49,7 @@ fn print_stored(
 pub(crate) fn with_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -> T {
     let formatting =
         Formatting { oid_names: Some(std::sync::Arc::new(view.clone())), ..Formatting::default() };
-    let eval = EvalContext {
-        transaction_timestamp: 0,
-        statement_timestamp: 0,
-        formatting: &formatting,
-        host: &NoHost,
-        catalog: view,
-    };
+    let eval = EvalContext { catalog: view, ..EvalContext::detached(&formatting) };
     body(&PlanContext {
         catalog: &view.catalog,
         database: view.database,

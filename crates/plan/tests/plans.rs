@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use builtins::{EvalContext, NoCatalog, NoHost};
+use builtins::EvalContext;
 use catalog::{
     CatalogSnapshot, ColumnStatistics, TableStatistics,
     descriptor::{Column, Database, Descriptor, Index, IndexColumn, IndexConstraint, Schema, Table},
@@ -166,13 +166,7 @@ static CATALOG: LazyLock<CatalogSnapshot> = LazyLock::new(|| {
 
 fn with_context<T>(catalog: &CatalogSnapshot, run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
     let formatting = Formatting::default();
-    let eval = EvalContext {
-        transaction_timestamp: 0,
-        statement_timestamp: 0,
-        formatting: &formatting,
-        host: &NoHost,
-        catalog: &NoCatalog,
-    };
+    let eval = EvalContext::detached(&formatting);
     let search_path = ["public".to_owned()];
     run(&PlanContext {
         catalog,

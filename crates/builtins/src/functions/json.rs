@@ -510,13 +510,7 @@ mod tests {
         assert_eq!(grown.unwrap_err().code(), SqlState::StatementTooComplex, "an object becomes an element");
         let types = CallTypes { args: [B].into_iter().collect(), ret: B };
         let formatting = types::Formatting::default();
-        let context = EvalContext {
-            transaction_timestamp: 0,
-            statement_timestamp: 0,
-            formatting: &formatting,
-            host: &crate::NoHost,
-            catalog: &crate::NoCatalog,
-        };
+        let context = EvalContext::detached(&formatting);
         let mut gathered = (crate::aggregates("jsonb_agg")[0].new)(&types);
         gathered.add(&context, &[object]).unwrap();
         assert_eq!(gathered.finish(&context).unwrap_err().code(), SqlState::StatementTooComplex, "jsonb_agg");

@@ -139,18 +139,11 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{NoCatalog, NoHost};
     use types::Formatting;
 
     fn run(args: [i64; 3]) -> SqlResult<Vec<i64>> {
         let formatting = Formatting::default();
-        let context = EvalContext {
-            transaction_timestamp: 0,
-            statement_timestamp: 0,
-            formatting: &formatting,
-            host: &NoHost,
-            catalog: &NoCatalog,
-        };
+        let context = EvalContext::detached(&formatting);
         let types = CallTypes { args: smallvec::smallvec![SqlType::Int8; 3], ret: SqlType::Int8 };
         let rows = integers(&context, &types, &args.map(Datum::Int))?;
         Ok(rows.iter().map(|row| int(&row[0])).collect())

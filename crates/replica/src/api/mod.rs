@@ -15,7 +15,7 @@ mod response;
 
 pub use error::{AbortReason, KvError, RetryReason};
 pub use request::{BatchRequest, Header, PushKind, Request, StoreTarget, TxnHeader, WaitPolicy};
-pub use response::{BatchResponse, PushedTxn, RangeStats, Response};
+pub use response::{BatchResponse, PushedTxn, Response};
 
 use bytes::Bytes;
 

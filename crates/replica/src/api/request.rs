@@ -82,8 +82,6 @@ pub enum Request {
     /// transaction.
     Put { key: Key, value: Bytes },
     Delete { key: Key },
-    /// Writes a tombstone over every live key of the span.
-    DeleteRange { span: Span },
     /// Removes the bytes of a span, all versions: for data that no reader can reach any more.
     ClearRange { span: Span },
     /// Adds to a counter outside any transaction and answers its new value.
@@ -129,7 +127,9 @@ pub enum Request {
     /// Removes versions in a part of the span that no read at or above `threshold` can see. Reads below it are refused
     /// from then on.
     Gc { span: Span, threshold: Timestamp },
-    Stats,
+    /// Answers with the range's descriptor, if it is led here.
+    /// Answers with the descriptor of the range, if it is led here.
+    Describe,
     /// A checksum over the range's data at `at`, computed by the replica asked.
     Checksum { at: Timestamp },
 }
@@ -150,11 +150,10 @@ impl Request {
             | Self::Scan { .. }
             | Self::Refresh { .. }
             | Self::HeartbeatTxn { .. }
-            | Self::Stats
+            | Self::Describe
             | Self::Checksum { .. } => false,
             Self::Put { .. }
             | Self::Delete { .. }
-            | Self::DeleteRange { .. }
             | Self::ClearRange { .. }
             | Self::Increment { .. }
             | Self::EndTxn { .. }
@@ -181,7 +180,6 @@ impl Request {
             | Self::Increment { key, .. }
             | Self::QueryIntent { key, .. } => Some(Span::point(key.clone())),
             Self::Scan { span, .. }
-            | Self::DeleteRange { span }
             | Self::ClearRange { span }
             | Self::Refresh { span, .. }
             | Self::ResolveSpan { span, .. } => Some(span.clone()),
@@ -194,7 +192,7 @@ impl Request {
             | Self::ChangeReplicas { .. }
             | Self::TransferLease { .. }
             | Self::Gc { .. }
-            | Self::Stats
+            | Self::Describe
             | Self::Checksum { .. } => None,
         }
     }

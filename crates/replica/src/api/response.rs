@@ -24,15 +24,6 @@ pub struct PushedTxn {
     pub dependents: Vec<TxnId>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RangeStats {
-    pub approximate_bytes: u64,
-    pub queries_per_second: u64,
-    pub log_first: u64,
-    pub log_last: u64,
-    pub applied: u64,
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Response {
     Get { value: Option<Bytes> },
@@ -53,7 +44,6 @@ pub enum Response {
     ChangeReplicas { descriptor: RangeDescriptor },
     /// `resume` is what was not looked at.
     Gc { keys: u64, resume: Option<Span> },
-    Stats(RangeStats),
     Checksum { value: u64 },
     /// A request with nothing to say but that it is done.
     Done,

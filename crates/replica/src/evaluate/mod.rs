@@ -167,7 +167,6 @@ impl Evaluator<'_> {
             Request::Scan { span, reverse, lock } => self.scan(state, span, *reverse, *lock),
             Request::Put { key, value } => self.put(state, key, Some(value), one_phase),
             Request::Delete { key } => self.put(state, key, None, one_phase),
-            Request::DeleteRange { span } => self.delete_range(state, span),
             Request::ClearRange { span } => {
                 state.out.batch.clear_span(span);
                 Ok(Response::Done)
@@ -208,7 +207,7 @@ impl Evaluator<'_> {
             Request::Split { .. }
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }
-            | Request::Stats
+            | Request::Describe
             | Request::Checksum { .. } => {
                 Err(KvError::Invalid { reason: "an admin request stands alone in its batch".into() }.into())
             }

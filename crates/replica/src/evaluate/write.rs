@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, Span};
-use storage::{LockRecord, ReadConflict, ReadOptions, ScanLimits};
+use keys::Key;
+use storage::{LockRecord, ReadConflict, ReadOptions};
 
 use crate::{
     api::{KvError, Request, Response},
@@ -77,28 +77,6 @@ impl Evaluator<'_> {
             }
         }
         Ok(Response::Write { keys: 1 })
-    }
-
-    pub(super) fn delete_range(&self, state: &mut State<'_>, span: &Span) -> Result<Response, EvalError> {
-        let rows = newest(|options| self.engine.scan(span, options, ScanLimits::default()))?.rows;
-        let (read, _) = self.cache.get_max_span(span);
-        state.write_ts = state.write_ts.max(read.next());
-        for position in 0..rows.len() {
-            let (key, _) = rows.get(position);
-            if let Some(newest) = self.engine.latest_version_ts(key)? {
-                state.write_ts = state.write_ts.max(newest.next());
-            }
-        }
-        for (key, _) in rows.iter() {
-            match state.txn {
-                Some(txn) => {
-                    let record = LockRecord { txn: txn.clone(), ts: state.write_ts, tombstone: true };
-                    state.out.batch.put_intent(key, &record, None);
-                }
-                None => state.out.batch.put_version(key, state.write_ts, None),
-            }
-        }
-        Ok(Response::Write { keys: rows.len() as u64 })
     }
 
     pub(super) fn increment(&self, state: &mut State<'_>, key: &Key, by: i64) -> Result<Response, EvalError> {

@@ -41,9 +41,7 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
                 spans.push(LatchSpan::write(Span::point(key.clone()), write_ts));
             }
             Request::Increment { key, .. } => spans.push(LatchSpan::write_unversioned(Span::point(key.clone()))),
-            Request::DeleteRange { span } | Request::ClearRange { span } => {
-                spans.push(LatchSpan::write_unversioned(span.clone()));
-            }
+            Request::ClearRange { span } => spans.push(LatchSpan::write_unversioned(span.clone())),
             Request::UpdateMeta { descriptor } => {
                 spans.push(LatchSpan::write_unversioned(Span::point(keyspace::meta(&descriptor.end))));
             }
@@ -76,7 +74,7 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::Split { .. }
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }
-            | Request::Stats
+            | Request::Describe
             | Request::Checksum { .. } => {}
         }
     }

@@ -39,7 +39,7 @@ use storage::{Engine, StorageError};
 
 use crate::{
     Outbound, ReplicaHost,
-    api::{BatchRequest, BatchResponse, Header, KvError, RangeStats, Request, RetryReason, WaitPolicy},
+    api::{BatchRequest, BatchResponse, Header, KvError, Request, RetryReason, WaitPolicy},
     evaluate::{Ended, EvalError, Evaluated, Evaluator},
     machine::Machine,
     txn_record::TxnRegistry,
@@ -345,9 +345,6 @@ impl Replica {
                     let strength = Some(LockStrength::Intent);
                     self.locks.check(&LockRequest { key, txn: meta, strength, read_ts }).into_iter().next()
                 }
-                Request::DeleteRange { span } => {
-                    self.locks.check_span(span, meta, Some(LockStrength::Intent), read_ts).into_iter().next()
-                }
                 _ => None,
             };
             if conflict.is_some() {
@@ -416,21 +413,6 @@ impl Replica {
             node: self.deps.node_id,
             now: self.deps.clock.now(),
             descriptor: outdated.then(|| descriptor.clone()),
-        }
-    }
-
-    pub(crate) fn stats(&self) -> RangeStats {
-        let status = self.group.status();
-        let bytes = self
-            .descriptor()
-            .and_then(|descriptor| self.deps.engine.approximate_bytes(&descriptor.span()).ok())
-            .unwrap_or(0);
-        RangeStats {
-            approximate_bytes: bytes,
-            queries_per_second: 0,
-            log_first: status.first_index,
-            log_last: status.last_index,
-            applied: status.applied_index,
         }
     }
 }

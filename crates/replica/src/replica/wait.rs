@@ -228,7 +228,6 @@ fn wanted_strength(request: &BatchRequest, key: &Key) -> Option<LockStrength> {
             {
                 return Some(LockStrength::Intent);
             }
-            Request::DeleteRange { span } if span.contains(key.as_bytes()) => return Some(LockStrength::Intent),
             _ => {}
         }
     }

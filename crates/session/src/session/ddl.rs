@@ -45,13 +45,7 @@ impl Session {
             };
             let mut formatting = formatting.clone();
             formatting.oid_names = Some(Arc::new(host.clone()));
-            let eval = EvalContext {
-                transaction_timestamp: 0,
-                statement_timestamp: 0,
-                formatting: &formatting,
-                host: &builtins::NoHost,
-                catalog: &host,
-            };
+            let eval = EvalContext { catalog: &host, ..EvalContext::detached(&formatting) };
             let context = PlanContext {
                 catalog,
                 database,

@@ -6,7 +6,7 @@ mod errors;
 mod queries;
 mod render;
 
-use builtins::{EvalContext, NoCatalog, NoHost};
+use builtins::EvalContext;
 use catalog::descriptor::{
     Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, IndexConstraint, Schema, Sequence, Table,
     View,
@@ -159,13 +159,7 @@ struct Bound {
 fn with_context<T>(run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
     let catalog = catalog();
     let formatting = Formatting::default();
-    let eval = EvalContext {
-        transaction_timestamp: 0,
-        statement_timestamp: 0,
-        formatting: &formatting,
-        host: &NoHost,
-        catalog: &NoCatalog,
-    };
+    let eval = EvalContext::detached(&formatting);
     let search_path = ["$user".to_owned(), "public".to_owned()];
     run(&PlanContext {
         catalog: &catalog,
