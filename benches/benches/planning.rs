@@ -1,4 +1,5 @@
-//! What a text costs before anything is read: parsing, and planning against the catalog, for statements small and large.
+//! What a text costs before anything is read, for statements small and large: parsing, planning against the catalog, and
+//! both at once where the plan cache knows it.
 
 use std::hint::black_box;
 use std::ops::Range;
@@ -71,12 +72,12 @@ fn planning(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let dir = tempfile::tempdir().expect("a scratch directory");
     let config = NodeConfig { rpc_addr: "127.0.0.1:0".into(), ..NodeConfig::new(dir.path()) };
-    let (node, session) = runtime.block_on(async {
+    let (node, mut session) = runtime.block_on(async {
         let node = KvNode::start(&config).await.expect("a node");
         let catalog = CatalogStore::open(node.db.clone()).await.expect("a catalog");
-        let engine = Engine { catalog, clock: Arc::clone(&node.clock), seed: 1 };
+        let engine = Engine::new(catalog, Arc::clone(&node.clock), 1);
         let mut session = Session::connect(engine, "postgres", "postgres", 1).await.expect("a session");
-        for statement in plan::parse(TABLES).expect("it parses") {
+        for statement in session.read(TABLES, &[]).expect("it parses") {
             session.run(&statement, &mut Nowhere, Ending::WithStatement).await.map(drop).expect("a table");
         }
         (node, session)
@@ -87,6 +88,21 @@ fn planning(c: &mut Criterion) {
         let statement = parse(text);
         group.bench_function(format!("plan_{name}"), |b| {
             b.iter(|| session.plan(black_box(&statement), &[]).expect("it plans"));
+        });
+        group.bench_function(format!("known_{name}"), |b| {
+            b.iter(|| {
+                let statement = session.read(black_box(text), &[]).expect("it parses").pop().expect("a statement");
+                runtime.block_on(session.prepare("", Some(statement))).expect("it plans");
+            });
+        });
+        // A text that comes once, as statements with their values in them do.
+        let mut number = 0_u64;
+        group.bench_function(format!("unknown_{name}"), |b| {
+            b.iter(|| {
+                number += 1;
+                let text = format!("{text} -- {number}");
+                session.read(black_box(&text), &[]).expect("it parses")
+            });
         });
     }
     group.finish();

@@ -577,6 +577,59 @@ async fn prepared_statements_follow_the_catalog() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_comes_again_means_what_its_session_says() {
+    let (_dir, node) = node().await;
+    let (mut one, mut two) = (Raw::connect(&node).await, Raw::connect(&node).await);
+    one.ask(&[query(
+        "CREATE SCHEMA a; CREATE SCHEMA b; CREATE TABLE a.t (v text); CREATE TABLE b.t (v text, w int);
+         INSERT INTO a.t VALUES ('of a'); INSERT INTO b.t VALUES ('of b', 1)",
+    )])
+    .await;
+    two.ask(&[query("SET search_path = b; SET timezone = 'Asia/Tokyo'")]).await;
+    one.ask(&[query("SET search_path = a")]).await;
+    let unnamed =
+        |text: &str, types: &[u32], params: &[Option<&[u8]>]| [parse("", text, types), bind("", "", params, 0), execute("", 0), sync()];
+    // From its third coming on a text is neither parsed nor planned.
+    for _ in 0..4 {
+        for (raw, schema, noon) in [(&mut one, "of a", "12:00:00"), (&mut two, "of b", "03:00:00")] {
+            assert_eq!(texts(&raw.ask(&[query("SELECT v FROM t")]).await), [schema]);
+            assert_eq!(texts(&raw.ask(&unnamed("SELECT v FROM t", &[], &[])).await), [schema]);
+            let text = "SELECT (timestamptz '2024-06-01 12:00' AT TIME ZONE 'UTC')::time";
+            assert_eq!(texts(&raw.ask(&[query(text)]).await), [noon]);
+            assert_eq!(texts(&raw.ask(&unnamed("SELECT pg_typeof($1)", &[23], &[Some(b"1")])).await), ["integer"]);
+            assert_eq!(texts(&raw.ask(&unnamed("SELECT pg_typeof($1)", &[25], &[Some(b"1")])).await), ["text"]);
+            assert_eq!(texts(&raw.ask(&[query("SET search_path = b; SELECT v FROM t; SET search_path = a")]).await), ["of b"]);
+            raw.ask(&[query(&format!("SET search_path = {}", &schema[3..]))]).await;
+        }
+    }
+    // What was the time when it was planned is not kept.
+    let mut before = String::new();
+    for _ in 0..4 {
+        let now = texts(&one.ask(&[query("SELECT 'NOW'::timestamp")]).await).remove(0);
+        assert!(now > before, "{now} is after {before}");
+        before = now;
+    }
+    // A change of the catalog is seen by all; one that is not committed by nobody else.
+    let width = |messages: &[Message]| messages.iter().find(|message| message.kind == b'T').unwrap().body[1];
+    for (column, width_before) in [("x", 2), ("y", 3)] {
+        two.ask(&[query(&format!("BEGIN; ALTER TABLE b.t ADD COLUMN {column} int"))]).await;
+        for _ in 0..3 {
+            assert_eq!(width(&two.ask(&[query("SELECT * FROM b.t")]).await), width_before + 1);
+        }
+        two.ask(&[query(if column == "x" { "COMMIT" } else { "ROLLBACK" })]).await;
+        let width_after = 3;
+        for _ in 0..3 {
+            assert_eq!(width(&one.ask(&[query("SELECT * FROM b.t")]).await), width_after);
+            assert_eq!(width(&two.ask(&[query("SELECT * FROM b.t")]).await), width_after);
+        }
+    }
+    two.ask(&[query("DROP TABLE b.t")]).await;
+    assert_eq!(code(&two.ask(&[query("SELECT * FROM b.t")]).await), "42P01");
+    assert_eq!(code(&one.ask(&[query("SELECT * FROM b.t")]).await), "42P01");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn execute_is_described_and_does_not_execute_itself() {
     let (_dir, node) = node().await;
     let mut raw = Raw::connect(&node).await;

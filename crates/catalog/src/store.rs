@@ -268,20 +268,21 @@ fn encode(descriptor: &Descriptor) -> Bytes {
 /// Changes of the catalog inside a transaction: seen by it at once, by others when it commits.
 #[derive(Clone, Debug)]
 pub struct CatalogChange {
-    snapshot: CatalogSnapshot,
+    /// Copied when it is changed while somebody else holds it.
+    snapshot: Arc<CatalogSnapshot>,
     base_version: u64,
     changed: bool,
 }
 
 impl CatalogChange {
     #[must_use]
-    pub fn new(base: &CatalogSnapshot) -> Self {
-        Self { snapshot: base.clone(), base_version: base.version(), changed: false }
+    pub fn new(base: Arc<CatalogSnapshot>) -> Self {
+        Self { base_version: base.version(), snapshot: base, changed: false }
     }
 
     /// The catalog with the changes made so far.
     #[must_use]
-    pub fn snapshot(&self) -> &CatalogSnapshot {
+    pub fn snapshot(&self) -> &Arc<CatalogSnapshot> {
         &self.snapshot
     }
 
@@ -289,7 +290,7 @@ impl CatalogChange {
     fn touch(&mut self, txn: &mut Txn) {
         if !self.changed {
             self.changed = true;
-            self.snapshot.set_version(self.base_version + 1);
+            Arc::make_mut(&mut self.snapshot).set_version(self.base_version + 1);
         }
         txn.put(version_key(), encode_version(self.base_version + 1));
     }
@@ -302,7 +303,7 @@ impl CatalogChange {
             txn.delete(statistics_key(old.storage));
         }
         txn.put(descriptor_key(descriptor.id()), encode(&descriptor));
-        self.snapshot.put(descriptor);
+        Arc::make_mut(&mut self.snapshot).put(descriptor);
     }
 
     pub fn remove(&mut self, txn: &mut Txn, id: u32) {
@@ -311,7 +312,7 @@ impl CatalogChange {
             txn.delete(statistics_key(table.storage));
         }
         txn.delete(descriptor_key(id));
-        self.snapshot.remove(id);
+        Arc::make_mut(&mut self.snapshot).remove(id);
     }
 }
 

@@ -3,6 +3,7 @@
 //! They are SQL text over qualified names, planned like any other, so that they use the indexes and pass the rules
 //! that a client's statement would.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use plan::{Node, PlanContext, PreparedPlan, StatementKind};
@@ -31,6 +32,7 @@ pub(crate) fn prepare(
         search_path: &[],
         user: "",
         param_types: params,
+        reads_clock: &Cell::new(false),
         eval: ctx.eval,
         formatting: ctx.eval.formatting,
     };

@@ -290,7 +290,7 @@ impl Connection {
         body.end()?;
         session.deallocate("");
         session.close_portal("");
-        let statements = plan::parse(text)?;
+        let statements = session.read(text, &[])?;
         if statements.is_empty() {
             encode::empty(&mut self.writer.out, b'I');
             return Ok(());

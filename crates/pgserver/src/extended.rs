@@ -24,14 +24,14 @@ pub(crate) async fn parse(connection: &mut Connection, session: &mut Session, bo
         hints.push(ty.filter(|ty| *ty != SqlType::Unknown));
     }
     body.end()?;
-    let mut statements = plan::parse(text)?;
+    let mut statements = session.read(text, &hints)?;
     if statements.len() > 1 {
         return Err(SqlError::new(
             SqlState::SyntaxError,
             "cannot insert multiple commands into a prepared statement",
         ));
     }
-    session.prepare(name, statements.pop(), hints).await?;
+    session.prepare(name, statements.pop()).await?;
     encode::empty(&mut connection.writer.out, b'1');
     Ok(())
 }

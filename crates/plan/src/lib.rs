@@ -24,6 +24,8 @@ pub mod plan;
 mod scope;
 pub mod statement;
 
+use std::cell::Cell;
+
 use builtins::EvalContext;
 use catalog::CatalogSnapshot;
 use sqlparser::ast;
@@ -49,6 +51,8 @@ pub struct PlanContext<'a> {
     pub user: &'a str,
     /// The types that the client's Parse message gave for parameters.
     pub param_types: &'a [Option<SqlType>],
+    /// Set when a constant was read that is another at another time: `'now'`, `'today'`.
+    pub reads_clock: &'a Cell<bool>,
     /// For computing constants.
     pub eval: &'a EvalContext<'a>,
     pub formatting: &'a Formatting,
@@ -108,6 +112,7 @@ fn plan_query(
         ctes,
         catalog_version: context.catalog.version(),
         statistics_epoch: context.catalog.statistics().epoch(),
+        reads_clock: context.reads_clock.get(),
         tag: statement.tag(),
     })
 }

@@ -68,6 +68,27 @@ impl ParsedStatement {
         )
     }
 
+    /// The whole string that it came in.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Whether others may plan the very same: queries, changes of data, and transaction control.
+    #[must_use]
+    pub fn is_worth_sharing(&self) -> bool {
+        let is_query = matches!(
+            self.body,
+            Body::Standard(
+                ast::Statement::Query(_)
+                    | ast::Statement::Insert(_)
+                    | ast::Statement::Update(_)
+                    | ast::Statement::Delete(_)
+            )
+        );
+        is_query || self.is_transaction_control()
+    }
+
     /// Ends a transaction block, or goes back to a savepoint: permitted in a failed transaction.
     #[must_use]
     pub fn ends_failed_transaction(&self) -> bool {

@@ -10,6 +10,7 @@
 //!
 //! Deliberately left out: subqueries and windows.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -56,6 +57,7 @@ pub(crate) fn with_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext
         search_path: &view.search_path,
         user: &view.user,
         param_types: &[],
+        reads_clock: &Cell::new(false),
         eval: &eval,
         formatting: &formatting,
     })

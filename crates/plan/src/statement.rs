@@ -24,6 +24,8 @@ pub struct PreparedPlan {
     pub catalog_version: u64,
     /// Of the statistics that the choice was made by: under others another plan may be better.
     pub statistics_epoch: u64,
+    /// It holds what was the time when it was made.
+    pub reads_clock: bool,
     /// The command tag's first word(s): `SELECT`, `INSERT`, `CREATE TABLE`.
     pub tag: &'static str,
 }

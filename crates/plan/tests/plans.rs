@@ -4,6 +4,7 @@
 //! `UPDATE_GOLDEN=1` writes the plans anew: the difference is read as code is.
 
 use std::{
+    cell::Cell,
     fmt::Write as _,
     fs,
     path::Path,
@@ -174,6 +175,7 @@ fn with_context<T>(catalog: &CatalogSnapshot, run: impl FnOnce(&PlanContext<'_>)
         search_path: &search_path,
         user: "postgres",
         param_types: &[],
+        reads_clock: &Cell::new(false),
         eval: &eval,
         formatting: &formatting,
     })

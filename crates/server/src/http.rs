@@ -23,13 +23,13 @@ struct Shared {
 /// Serves until `stop` says so.
 pub(crate) async fn serve(
     listener: TcpListener,
-    node: KvNode,
+    layers: Layers,
     ready: watch::Receiver<bool>,
-    sql_connections: Arc<dyn Fn() -> usize + Send + Sync>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let node = layers.node.clone();
     let mut registry = Registry::with_prefix("quorate");
-    registry.register_collector(Box::new(Layers { node: node.clone(), sql_connections }));
+    registry.register_collector(Box::new(layers));
     let app = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))

@@ -21,6 +21,7 @@ use crate::node::KvNode;
 /// Everything that a node counts.
 pub(crate) struct Layers {
     pub node: KvNode,
+    pub plans: Arc<session::PlanCache>,
     pub sql_connections: Arc<dyn Fn() -> usize + Send + Sync>,
 }
 
@@ -52,6 +53,10 @@ impl Collector for Layers {
         out.gauge("ranges", "Replicas on this store.", replicas.len() as u64)?;
         out.gauge("leases", "Ranges led by this store.", leases as u64)?;
         out.gauge("sql_connections", "Open client connections.", (self.sql_connections)() as u64)?;
+        let plans = self.plans.metrics();
+        out.gauge("sql_plan_cache_statements", "Statements that sessions share.", self.plans.len() as u64)?;
+        out.counter("sql_plan_cache_hits", "Texts that were known already.", plans.hits.load(Relaxed))?;
+        out.counter("sql_plan_cache_misses", "Texts that were parsed.", plans.misses.load(Relaxed))?;
         for (name, help, of) in REPLICA_COUNTERS {
             out.counter(name, help, replicas.iter().map(|replica| of(replica.metrics()).load(Relaxed)).sum())?;
         }

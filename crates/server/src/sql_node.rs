@@ -10,6 +10,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     config::NodeConfig,
     http,
+    metrics::Layers,
     node::{KvNode, StartError},
 };
 
@@ -53,7 +54,7 @@ impl Node {
         let (stop, stopped) = watch::channel(false);
         let catalog =
             CatalogStore::open(kv.db.clone()).await.map_err(|error| StartError::Catalog(error.to_string()))?;
-        let engine = Engine { catalog, clock: kv.clock.clone(), seed: config.seed };
+        let engine = Engine::new(catalog, kv.clock.clone(), config.seed);
         let (statistics, mut ended) = (engine.clone(), stopped.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -61,6 +62,7 @@ impl Node {
                 _ = ended.changed() => {}
             }
         });
+        let plans = engine.plans.clone();
         let sql = PgServer::bind(&config.sql_addr, engine, config.connections_max).await.map_err(|source| StartError::Listen {
             what: "SQL clients",
             address: config.sql_addr.clone(),
@@ -68,8 +70,8 @@ impl Node {
         })?;
         let sql = Arc::new(sql);
         let counted = sql.clone();
-        let connections = Arc::new(move || counted.connections());
-        tokio::spawn(http::serve(http, kv.clone(), is_ready, connections, stopped));
+        let sql_connections = Arc::new(move || counted.connections());
+        tokio::spawn(http::serve(http, Layers { node: kv.clone(), plans, sql_connections }, is_ready, stopped));
         let told = ready.send(true);
         debug_assert!(told.is_ok(), "the pages listen");
         Ok(Self { kv, sql, http_addr, ready, stop })

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use catalog::{CatalogSnapshot, CatalogView};
 use types::Formatting;
 
-use crate::{session::Session, settings::Settings};
+use crate::{plan_cache::Scope, session::Session, settings::Settings};
 
 pub(crate) struct Environment {
     pub view: Arc<CatalogView>,
@@ -16,6 +16,8 @@ pub(crate) struct Environment {
     pub database: String,
     /// Those of the search path that exist.
     pub schemas: Vec<String>,
+    /// What its plans depend on.
+    pub scope: Arc<Scope>,
     pub pid: i32,
     pub clock: Arc<hlc::Clock>,
 }
@@ -57,6 +59,7 @@ impl Session {
             settings: self.settings.clone(),
             database: self.database_name.clone(),
             schemas,
+            scope: Arc::new(Scope::new(self.database, &self.user_name, &self.settings)),
             pid: self.pid,
             clock: self.engine.clock.clone(),
         });

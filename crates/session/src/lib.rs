@@ -4,7 +4,7 @@
 //! The idea: a [`Session`] runs one statement after another against the newest catalog, and runs a statement again when
 //! its transaction lost and nothing has been answered. What goes to the client goes through a [`Sink`].
 //!
-//! **Invariants**: *answered-once* (`session`).
+//! **Invariants**: *answered-once* (`session`), *same-scope-same-plan* (`plan_cache`).
 //!
 //! Deliberately left out: bytes on the wire.
 
@@ -13,6 +13,7 @@ mod cursor;
 mod environment;
 mod explain;
 mod host;
+mod plan_cache;
 mod portal;
 mod prepared;
 mod session;
@@ -22,6 +23,7 @@ mod sink;
 
 pub use copy::CopyIn;
 pub use exec::{CancelFlag, CancelReason};
+pub use plan_cache::{PlanCache, PlanCacheMetrics, Statement, Statements};
 pub use portal::{Formats, Portal};
 pub use prepared::yields_rows;
 pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus, keep_statistics};

@@ -46,7 +46,7 @@ impl Portal {
     }
 
     pub(crate) fn for_cursor(plan: Arc<PreparedPlan>, cursor: Cursor) -> Self {
-        let prepared = Prepared { statement: None, hints: Arc::from([]), plan };
+        let prepared = Prepared { statement: None, plan };
         Self::new(prepared, Vec::new(), Formats::new(), State::Cursor(Box::new(cursor)))
     }
 
@@ -325,7 +325,6 @@ impl Session {
         portal.state = State::Done;
         let mut run = Run {
             statement,
-            hints: &prepared.hints,
             params: &params,
             planned: Some(&prepared.plan),
             describe: false,

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
+use plan::{PreparedPlan, StatementKind, Utility};
 use types::{SqlError, SqlResult, SqlType};
 
-use crate::{Prepared, Session};
+use crate::{Prepared, Session, Statement};
 
 /// The catalog version of plans that saw changes which may yet be rolled back: no catalog has it.
 pub(crate) const UNCOMMITTED: u64 = u64::MAX;
@@ -53,13 +53,24 @@ impl Session {
     ///
     /// # Errors
     /// 0A000 when it would not answer the same columns as before, and what is wrong with the statement by now.
-    pub(crate) fn plan_again(&self, statement: &ParsedStatement, old: &PreparedPlan) -> SqlResult<PreparedPlan> {
+    pub(crate) fn plan_again(&self, statement: &Statement, old: &PreparedPlan) -> SqlResult<Arc<PreparedPlan>> {
+        let is_same = |plan: &PreparedPlan| {
+            old.params == plan.params
+                && old.columns.len() == plan.columns.len()
+                && old.columns.iter().zip(&plan.columns).all(|(old, new)| old.ty == new.ty && old.name == new.name)
+        };
+        if let Ok(plan) = self.plan_of(statement)
+            && is_same(&plan)
+        {
+            return Ok(plan);
+        }
+        // Its parameters stay what they were, though the columns they are compared with have become something else.
         let hints: Vec<Option<SqlType>> = old.params.iter().copied().map(Some).collect();
         let plan = self.plan(statement, &hints)?;
-        let is_same = old.params == plan.params
-            && old.columns.len() == plan.columns.len()
-            && old.columns.iter().zip(&plan.columns).all(|(old, new)| old.ty == new.ty && old.name == new.name);
-        if is_same { Ok(plan) } else { Err(SqlError::not_supported("cached plan must not change result type")) }
+        if is_same(&plan) {
+            return Ok(Arc::new(plan));
+        }
+        Err(SqlError::not_supported("cached plan must not change result type"))
     }
 
     /// A prepared statement, planned against the catalog as it is.
@@ -72,12 +83,11 @@ impl Session {
             && !self.is_current(&prepared.plan)
             && self.check_failed(statement).is_ok()
         {
-            let plan = match prepared.plan.tag {
+            prepared.plan = match prepared.plan.tag {
                 // Another cursor, or statement, of the name may have other columns.
-                "FETCH" | "EXECUTE" => self.plan(statement, &prepared.hints)?,
+                "FETCH" | "EXECUTE" => self.plan_of(statement)?,
                 _ => self.plan_again(statement, &prepared.plan)?,
             };
-            prepared.plan = Arc::new(plan);
             self.keep_prepared(name, &prepared);
         }
         Ok(prepared)

@@ -21,7 +21,7 @@ mod analyze;
 pub use analyze::keep_statistics;
 pub(crate) use attempts::{Failure, Run, aborted};
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use builtins::EvalContext;
 use catalog::{CatalogSnapshot, CatalogStore};
@@ -36,6 +36,7 @@ use crate::{
     copy::CopyIn,
     environment::Environment,
     host::SessionHost,
+    plan_cache::{PlanCache, Statement},
     portal::{Portals, Running},
     prepared::UNCOMMITTED,
     settings::Settings,
@@ -50,6 +51,14 @@ pub struct Engine {
     pub catalog: CatalogStore,
     pub clock: Arc<hlc::Clock>,
     pub seed: u64,
+    pub plans: Arc<PlanCache>,
+}
+
+impl Engine {
+    #[must_use]
+    pub fn new(catalog: CatalogStore, clock: Arc<hlc::Clock>, seed: u64) -> Self {
+        Self { catalog, clock, seed, plans: Arc::default() }
+    }
 }
 
 /// How a statement ended.
@@ -78,8 +87,7 @@ pub enum Ending {
 /// A named statement.
 #[derive(Clone)]
 pub struct Prepared {
-    pub statement: Option<Arc<ParsedStatement>>,
-    pub hints: Arc<[Option<SqlType>]>,
+    pub statement: Option<Arc<Statement>>,
     pub plan: Arc<PreparedPlan>,
 }
 
@@ -169,7 +177,7 @@ impl Session {
     pub(crate) fn catalog(&self) -> Arc<CatalogSnapshot> {
         match &self.block {
             Some(block) => match &block.change {
-                Some(change) => Arc::new(change.snapshot().clone()),
+                Some(change) => change.snapshot().clone(),
                 None => block.snapshot.clone(),
             },
             None => self.engine.catalog.current(),
@@ -192,12 +200,14 @@ impl Session {
             host: &host,
             catalog: &*environment.view,
         };
+        let reads_clock = Cell::new(false);
         let context = PlanContext {
             catalog: &environment.view.catalog,
             database: self.database,
             search_path: &self.settings.search_path,
             user: &self.user_name,
             param_types: hints,
+            reads_clock: &reads_clock,
             eval: &eval,
             formatting: &formatting,
         };
@@ -226,8 +236,7 @@ impl Session {
     pub async fn prepare(
         &mut self,
         name: &str,
-        statement: Option<ParsedStatement>,
-        hints: Vec<Option<SqlType>>,
+        statement: Option<Arc<Statement>>,
     ) -> SqlResult<()> {
         if !name.is_empty() && self.prepared.contains_key(name) {
             return Err(SqlError::new(
@@ -238,19 +247,18 @@ impl Session {
         let plan = match &statement {
             Some(statement) => {
                 self.check_failed(statement)?;
-                match self.plan(statement, &hints) {
+                match self.plan_of(statement) {
                     Ok(plan) => plan,
                     // What it names may have been made on another node.
                     Err(first) => {
                         self.refresh_catalog().await?;
-                        self.plan(statement, &hints).map_err(|_| first)?
+                        self.plan_of(statement).map_err(|_| first)?
                     }
                 }
             }
-            None => empty_plan(),
+            None => Arc::new(empty_plan()),
         };
-        let prepared = Prepared { statement: statement.map(Arc::new), hints: hints.into(), plan: Arc::new(plan) };
-        self.prepared.insert(name.to_owned(), prepared);
+        self.prepared.insert(name.to_owned(), Prepared { statement, plan });
         Ok(())
     }
 
@@ -317,6 +325,7 @@ fn empty_plan() -> PreparedPlan {
         ctes: Vec::new(),
         catalog_version: 0,
         statistics_epoch: 0,
+        reads_clock: false,
         tag: "",
     }
 }

@@ -127,7 +127,7 @@ impl DdlContext<'_> {
 
     /// Gives `body` what running a plan needs.
     async fn with_exec<T>(&mut self, body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>) -> SqlResult<T> {
-        let catalog = Arc::new(self.change.snapshot().clone());
+        let catalog = self.change.snapshot().clone();
         self.txn.begin_statement();
         let mut exec = ExecContext {
             txn: Some(&mut *self.txn),

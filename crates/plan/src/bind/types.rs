@@ -5,6 +5,7 @@
 
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, can_cast, cast, fit_modifier, parse_text};
+use types::datetime::depends_on_now;
 
 use super::Binder;
 use crate::expr::Expr;
@@ -73,6 +74,9 @@ impl Binder<'_> {
                     return Err(SqlError::not_supported(format!("input of type {} is not supported", ty.base_name())));
                 }
                 let value = parse_text(&ty.without_typmod(), &text, self.context.formatting)?;
+                if depends_on_now(&ty, &text) {
+                    self.context.reads_clock.set(true);
+                }
                 let value = if ty.typmod() == -1 { value } else { fit_modifier(value, &ty, context)? };
                 Ok(Expr::Const(value, ty))
             }

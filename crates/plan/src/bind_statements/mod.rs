@@ -39,6 +39,7 @@ fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -
         ctes: Vec::new(),
         catalog_version: context.catalog.version(),
         statistics_epoch: context.catalog.statistics().epoch(),
+        reads_clock: context.reads_clock.get(),
         tag,
     }
 }

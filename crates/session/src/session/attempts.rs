@@ -4,19 +4,19 @@
 use std::sync::Arc;
 
 use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
-use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{Datum, SqlError, SqlResult, SqlState};
 
 use super::{Completion, Ending, Session, TransactionStatus, catalog_error};
-use crate::sink::Sink;
+use crate::{plan_cache::Statement, sink::Sink};
 
 /// A statement is run again inside the server at most this often.
 const MAX_ATTEMPTS: usize = 100;
 
 /// A statement as it is to be run.
 pub(crate) struct Run<'a> {
-    pub statement: &'a ParsedStatement,
-    pub hints: &'a [Option<SqlType>],
+    pub statement: &'a Statement,
     pub params: &'a [Datum],
+    /// As what its client was told that it is.
     pub planned: Option<&'a Arc<PreparedPlan>>,
     /// Whether the sink is told of the columns.
     pub describe: bool,
@@ -53,11 +53,11 @@ impl Session {
     /// The statement's; the block it ran in has failed then.
     pub async fn run(
         &mut self,
-        statement: &ParsedStatement,
+        statement: &Statement,
         sink: &mut dyn Sink,
         ending: Ending,
     ) -> SqlResult<Completion> {
-        let run = Run { statement, hints: &[], params: &[], planned: None, describe: true, ending, limit: 0 };
+        let run = Run { statement, params: &[], planned: None, describe: true, ending, limit: 0 };
         self.run_with(&run, sink).await
     }
 
@@ -120,8 +120,8 @@ impl Session {
         }
         let plan = match run.planned {
             Some(plan) if self.is_current(plan) => plan.clone(),
-            Some(old) => Arc::new(self.plan_again(run.statement, old)?),
-            None => Arc::new(self.plan(run.statement, run.hints)?),
+            Some(old) => self.plan_again(run.statement, old)?,
+            None => self.plan_of(run.statement)?,
         };
         let began = self.block.is_none();
         let mut completion = self.execute(&plan, run.params, sink, run.describe, run.limit).await?;

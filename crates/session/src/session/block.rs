@@ -223,7 +223,7 @@ impl Session {
         self.portals.end(true);
         self.end_local_settings();
         if let Some(change) = block.change {
-            self.engine.catalog.advance(Arc::new(change.snapshot().clone()));
+            self.engine.catalog.advance(change.snapshot().clone());
         }
         let db = self.engine.catalog.db().clone();
         for key in block.splits {

@@ -1,6 +1,6 @@
 //! Changes of the catalog, in the transaction's own version of it.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use builtins::EvalContext;
 use catalog::{CatalogChange, CatalogView};
@@ -24,7 +24,6 @@ impl Session {
         sink: &mut dyn Sink,
     ) -> Result<Completion, Failure> {
         let environment = self.environment();
-        let base = environment.view.catalog.clone();
         let (database, user, search_path, user_name) =
             (self.database, self.user, self.settings.search_path.clone(), self.user_name.clone());
         let formatting = self.settings.formatting.clone();
@@ -32,12 +31,12 @@ impl Session {
         let host = SessionHost::new(environment.clone());
         let block = self.block.as_mut().expect("a block is open when DDL runs");
         block.txn.begin_statement();
-        let mut change = block.change.take().unwrap_or_else(|| CatalogChange::new(&base));
+        let mut change = block.change.take().unwrap_or_else(|| CatalogChange::new(environment.view.catalog.clone()));
         let mut notices = Vec::new();
         let planning = |change: &CatalogChange, body: &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>| {
             let catalog = change.snapshot();
             let host = CatalogView {
-                catalog: Arc::new(catalog.clone()),
+                catalog: catalog.clone(),
                 database,
                 search_path: search_path.clone(),
                 user: user_name.clone(),
@@ -52,6 +51,7 @@ impl Session {
                 search_path: &search_path,
                 user: &user_name,
                 param_types: &[],
+                reads_clock: &Cell::new(false),
                 eval: &eval,
                 formatting: &formatting,
             };
@@ -103,6 +103,7 @@ impl Session {
                 ctes: plan.ctes.clone(),
                 catalog_version: plan.catalog_version,
                 statistics_epoch: plan.statistics_epoch,
+                reads_clock: plan.reads_clock,
                 tag: "SELECT",
             };
             let counts = self.query(&filled, params, sink, true).await?;

@@ -204,7 +204,7 @@ impl Session {
             .await?;
         let plan = match &prepared.statement {
             Some(statement) if !self.is_current(&prepared.plan) => {
-                Arc::new(self.plan_again(statement, &prepared.plan)?)
+                self.plan_again(statement, &prepared.plan)?
             }
             _ => prepared.plan,
         };

@@ -84,9 +84,9 @@ impl Session {
             Utility::Show(name) => Ok(self.show(name, plan, sink, describe).await?),
             Utility::ShowAll => Ok(self.show_all(plan, sink, describe).await?),
             Utility::Prepare { name, params, statement } => {
-                let parsed = plan::parse(statement)?.into_iter().next();
-                let hints = params.iter().map(|ty| Some(*ty)).collect();
-                self.prepare(name, parsed, hints).await?;
+                let hints: Vec<Option<SqlType>> = params.iter().map(|ty| Some(*ty)).collect();
+                let statement = self.read(statement, &hints)?.pop();
+                self.prepare(name, statement).await?;
                 if !matches!(self.prepared(name)?.plan.kind, StatementKind::Query { .. }) {
                     self.deallocate(name);
                     return Err(SqlError::new(SqlState::SyntaxError, "only queries and changes can be prepared").into());

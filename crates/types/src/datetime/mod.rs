@@ -28,6 +28,6 @@ pub use interval::{
     interval_add, interval_div, interval_mul, interval_neg, interval_sub, justify_days, justify_hours,
     justify_interval, make_interval, parse_interval, write_interval,
 };
-pub use parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
+pub use parse::{depends_on_now, parse_date, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
 pub use pattern::{numeric_to_char, to_char, to_date, to_number, to_timestamp};
 pub use write::{write_date, write_iso_timestamp, write_time, write_timestamp, write_timestamptz, write_timetz};

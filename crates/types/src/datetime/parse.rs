@@ -12,6 +12,7 @@ use super::{check_timestamp, round_micros};
 use crate::datum::{DATE_INFINITY, DATE_NEG_INFINITY, TIMESTAMP_INFINITY, TIMESTAMP_NEG_INFINITY, TimeTz};
 use crate::error::{SqlError, SqlResult, SqlState, raise};
 use crate::formatting::{DateOrder, Formatting};
+use crate::sql_type::SqlType;
 
 pub const MONTHS: [&str; 12] = [
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
@@ -578,6 +579,22 @@ pub fn parse_timetz(text: &str, precision: Option<u8>, formatting: &Formatting) 
         None => formatting.zone.offset_at(formatting.now),
     };
     Ok(TimeTz { micros: round_micros(micros, precision), west: -east })
+}
+
+/// Whether a text given as `ty` would be another value at another time: *now*, *today*, and a time of day whose offset
+/// is the session's.
+#[must_use]
+pub fn depends_on_now(ty: &SqlType, text: &str) -> bool {
+    match ty.element().unwrap_or(*ty) {
+        SqlType::TimeTz(_) => true,
+        SqlType::Date | SqlType::Time(_) | SqlType::Timestamp(_) | SqlType::TimestampTz(_) => {
+            let names = |word: &str| {
+                text.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()))
+            };
+            ["now", "today", "tomorrow", "yesterday"].into_iter().any(names)
+        }
+        _ => false,
+    }
 }
 
 pub fn parse_timestamp(text: &str, precision: Option<u8>, formatting: &Formatting) -> SqlResult<i64> {

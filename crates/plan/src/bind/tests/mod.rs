@@ -6,6 +6,8 @@ mod errors;
 mod queries;
 mod render;
 
+use std::cell::Cell;
+
 use builtins::EvalContext;
 use catalog::descriptor::{
     Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, IndexConstraint, Schema, Sequence, Table,
@@ -167,6 +169,7 @@ fn with_context<T>(run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
         search_path: &search_path,
         user: "postgres",
         param_types: &[],
+        reads_clock: &Cell::new(false),
         eval: &eval,
         formatting: &formatting,
     })
