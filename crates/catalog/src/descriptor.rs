@@ -4,9 +4,13 @@
 //! Expressions (defaults, checks, predicates, view bodies) are kept as SQL text with every name resolved the way it
 //! was at creation, as the text is what `pg_get_expr` shows and what a newer binder can always read.
 
+use std::sync::{Arc, OnceLock};
+
 use keys::{ColumnId, IndexId, TableId};
 use serde::{Deserialize, Serialize};
 use types::{Datum, Direction, NullsOrder, SqlType};
+
+use crate::row::IndexCodec;
 
 pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
 pub const POSTGRES_ROLE: u32 = 10;
@@ -137,6 +141,28 @@ pub struct ForeignKey {
     pub initially_deferred: bool,
 }
 
+/// Worked out from the rest when it is first asked for. A copy works it out anew, for the rest of it may be changed.
+#[derive(Debug)]
+pub struct Derived<T>(OnceLock<T>);
+
+impl<T> Default for Derived<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> Clone for Derived<T> {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl<T> PartialEq for Derived<T> {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     pub id: u32,
@@ -156,9 +182,17 @@ pub struct Table {
     /// TRUNCATE gives the table new storage by moving this id; the rows live under it.
     pub storage: u32,
     pub comment: Option<String>,
+    #[serde(skip)]
+    pub codecs: Derived<Vec<IndexCodec>>,
 }
 
 impl Table {
+    /// Of its indexes, in their order.
+    #[must_use]
+    pub fn codecs(self: &Arc<Self>) -> &[IndexCodec] {
+        self.codecs.0.get_or_init(|| self.indexes.iter().map(|index| IndexCodec::new(self, index)).collect())
+    }
+
     /// The id its keys begin with.
     #[must_use]
     pub fn storage_id(&self) -> TableId {

@@ -185,6 +185,7 @@ enum Source {
 }
 
 /// Reads wanted columns out of the entries of one index.
+#[derive(Clone, Debug)]
 pub struct EntryReader {
     table_name: String,
     codec: IndexCodec,
@@ -343,6 +344,39 @@ impl EntryReader {
     }
 }
 
+/// How entries of an index become rows.
+#[derive(Clone, Debug)]
+pub struct Access {
+    pub codec: IndexCodec,
+    pub reader: EntryReader,
+    /// Where the index does not hold all columns: the primary index, and what to take from it.
+    pub fetch: Option<(IndexCodec, EntryReader)>,
+}
+
+impl Access {
+    /// `index` and `columns` are positions in the table. With `fetch_rows` the index leads to rows, and need not hold the
+    /// columns itself.
+    #[must_use]
+    pub fn new(table: &Table, index: usize, columns: &[usize], fetch_rows: bool) -> Self {
+        let index = &table.indexes[index];
+        let codec = IndexCodec::new(table, index);
+        if !fetch_rows {
+            return Self { codec, reader: EntryReader::new(table, index, columns), fetch: None };
+        }
+        let primary = IndexCodec::new(table, table.primary());
+        let rows = EntryReader::new(table, table.primary(), columns);
+        Self { codec, reader: EntryReader::new(table, index, &[]), fetch: Some((primary, rows)) }
+    }
+
+    #[must_use]
+    pub fn new_columns(&self) -> Vec<ColumnVec> {
+        match &self.fetch {
+            Some((_, rows)) => rows.new_columns(),
+            None => self.reader.new_columns(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use keys::IndexId;
@@ -393,6 +427,7 @@ mod tests {
             referenced_by: Vec::new(),
             storage: 100,
             comment: None,
+            codecs: Default::default(),
         }
     }
 

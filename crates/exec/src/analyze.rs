@@ -3,7 +3,7 @@
 //! The estimates are PostgreSQL's: distinct values by Haas and Stokes' Duj1, common values where they stand out,
 //! bounds of equally filled buckets for the rest.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use catalog::{ColumnStatistics, Table, TableStatistics};
 use plan::{Node, Plan, PlanColumn, plan::{Estimate, TableScan}};
@@ -64,8 +64,9 @@ fn whole_table(table: &Arc<Table>) -> Plan {
         fetch_rows: false,
         limit_hint: None,
         point: false,
+        access: OnceLock::new(),
     };
-    Plan { node: Node::TableScan(scan), columns, estimate: Estimate::default() }
+    Plan { node: Node::TableScan(Arc::new(scan)), columns, estimate: Estimate::default() }
 }
 
 /// Rows kept so that each of those seen had the same chance.

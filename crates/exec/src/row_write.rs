@@ -25,8 +25,7 @@ const LOCKED_ROWS_MAX: usize = 64;
 /// The indexes of a table, ready to write to.
 pub struct TableWriter {
     pub table: Arc<Table>,
-    codecs: Vec<IndexCodec>,
-    rules: RowRules,
+    rules: Arc<RowRules>,
 }
 
 /// A duplicate: which index, and the key it was found at.
@@ -38,14 +37,13 @@ pub struct Duplicate {
 
 impl TableWriter {
     #[must_use]
-    pub fn new(table: &Arc<Table>, rules: &RowRules) -> Self {
-        let codecs = table.indexes.iter().map(|index| IndexCodec::new(table, index)).collect();
-        Self { table: table.clone(), codecs, rules: rules.clone() }
+    pub fn new(table: &Arc<Table>, rules: &Arc<RowRules>) -> Self {
+        Self { table: table.clone(), rules: rules.clone() }
     }
 
     #[must_use]
     pub fn primary(&self) -> &IndexCodec {
-        &self.codecs[0]
+        &self.table.codecs()[0]
     }
 
     /// Fills generated columns in and checks NOT NULL, modifiers and CHECK.
@@ -106,7 +104,7 @@ impl TableWriter {
     }
 
     fn is_checked(&self, index: usize, row: &[Datum], ctx: &ExecContext<'_>) -> SqlResult<bool> {
-        let codec = &self.codecs[index];
+        let codec = &self.table.codecs()[index];
         if !codec.is_unique() || !self.is_in(index, row, ctx)? {
             return Ok(false);
         }
@@ -135,7 +133,7 @@ impl TableWriter {
             let mut owners = Vec::with_capacity(rows.len());
             for (at, row) in rows.iter().enumerate() {
                 if found[at].is_none() && self.is_checked(index, row, ctx)? {
-                    keys.push(self.codecs[index].encode_key(row));
+                    keys.push(self.table.codecs()[index].encode_key(row));
                     owners.push(at);
                 }
             }
@@ -158,7 +156,7 @@ impl TableWriter {
     #[must_use]
     pub fn violation(&self, index: usize, row: &[Datum]) -> SqlError {
         let found = &self.table.indexes[index];
-        let positions: Vec<usize> = self.codecs[index].key_positions().collect();
+        let positions: Vec<usize> = self.table.codecs()[index].key_positions().collect();
         let names: Vec<&str> = positions.iter().map(|&at| self.table.columns[at].name.as_str()).collect();
         let values: Vec<String> = positions
             .iter()
@@ -175,7 +173,7 @@ impl TableWriter {
 
     /// Writes new rows, which must not be duplicates of anything or of each other.
     pub async fn insert(&self, rows: &[Vec<Datum>], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        let all: Vec<usize> = (0..self.codecs.len()).collect();
+        let all: Vec<usize> = (0..self.table.codecs().len()).collect();
         let duplicates = self.duplicates(rows, &all, ctx).await?;
         for (row, duplicate) in rows.iter().zip(&duplicates) {
             if let Some(duplicate) = duplicate {
@@ -184,9 +182,9 @@ impl TableWriter {
         }
         let mut seen: HashSet<Key> = HashSet::new();
         for row in rows {
-            for index in 0..self.codecs.len() {
+            for index in 0..self.table.codecs().len() {
                 if rows.len() > 1 && !self.generates_key(index) && self.is_checked(index, row, ctx)?
-                    && !seen.insert(self.codecs[index].encode_key(row))
+                    && !seen.insert(self.table.codecs()[index].encode_key(row))
                 {
                     return Err(self.violation(index, row));
                 }
@@ -218,9 +216,9 @@ impl TableWriter {
 
     pub fn put_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_change(ctx);
-        for index in 0..self.codecs.len() {
+        for index in 0..self.table.codecs().len() {
             if self.is_in(index, row, ctx)? {
-                let (key, value) = self.codecs[index].encode(row);
+                let (key, value) = self.table.codecs()[index].encode(row);
                 ctx.txn()?.put(key, value);
             }
         }
@@ -230,9 +228,9 @@ impl TableWriter {
     pub fn delete(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_old(row, None, ctx);
         self.note_change(ctx);
-        for index in 0..self.codecs.len() {
+        for index in 0..self.table.codecs().len() {
             if self.is_in(index, row, ctx)? {
-                let key = self.codecs[index].encode_key(row);
+                let key = self.table.codecs()[index].encode_key(row);
                 ctx.txn()?.delete(key);
             }
         }
@@ -242,9 +240,9 @@ impl TableWriter {
     /// Replaces a row: only the entries that differ are written.
     pub async fn update(&self, old: &[Datum], new: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_change(ctx);
-        let mut entries = Vec::with_capacity(self.codecs.len());
+        let mut entries = Vec::with_capacity(self.table.codecs().len());
         let mut moved = Vec::new();
-        for (index, codec) in self.codecs.iter().enumerate() {
+        for (index, codec) in self.table.codecs().iter().enumerate() {
             let before = if self.is_in(index, old, ctx)? { Some(codec.encode(old)) } else { None };
             let after = if self.is_in(index, new, ctx)? { Some(codec.encode(new)) } else { None };
             let is_moved = before.as_ref().map(|(key, _)| key) != after.as_ref().map(|(key, _)| key);

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
-use catalog::row::{EntryReader, IndexCodec};
+use catalog::row::{Access, IndexCodec};
 use keys::{Key, Span};
 use kv::{Read, ScanOptions, See, WaitPolicy};
 use plan::{
@@ -123,36 +123,6 @@ fn key_spans(codec: &IndexCodec, scan: &TableScan, ctx: &ExecContext<'_>) -> Sql
     Ok(spans)
 }
 
-/// How entries become rows, worked out once for a plan's node.
-struct Access {
-    codec: IndexCodec,
-    reader: EntryReader,
-    /// Where the index does not hold all columns: the primary index, and what to take from it.
-    fetch: Option<(IndexCodec, EntryReader)>,
-}
-
-impl Access {
-    fn new(scan: &TableScan) -> Self {
-        let table = &scan.table;
-        let index = &table.indexes[scan.index];
-        let codec = IndexCodec::new(table, index);
-        if scan.fetch_rows {
-            let primary = IndexCodec::new(table, table.primary());
-            let reader = EntryReader::new(table, index, &[]);
-            let rows = EntryReader::new(table, table.primary(), &scan.columns);
-            return Self { codec, reader, fetch: Some((primary, rows)) };
-        }
-        Self { codec, reader: EntryReader::new(table, index, &scan.columns), fetch: None }
-    }
-
-    fn new_columns(&self) -> Vec<ColumnVec> {
-        match &self.fetch {
-            Some((_, rows)) => rows.new_columns(),
-            None => self.reader.new_columns(),
-        }
-    }
-}
-
 /// Rows that were found, each with the number of the left row that it is for; a scan has none, and calls it 0.
 struct Found {
     left_rows: Vec<u32>,
@@ -165,97 +135,95 @@ impl Found {
     }
 }
 
-impl Access {
-    /// How entries are read: where rows are fetched from elsewhere, the entries themselves are not locked.
-    fn read_entries(&self, read: Read) -> Read {
-        if self.fetch.is_some() { Read { lock: None, ..read } } else { read }
-    }
+/// How entries are read: where rows are fetched from elsewhere, the entries themselves are not locked.
+fn read_entries(access: &Access, read: Read) -> Read {
+    if access.fetch.is_some() { Read { lock: None, ..read } } else { read }
+}
 
-    /// Decodes entries, or the rows they lead to.
-    async fn take(
-        &self,
-        entries: impl Iterator<Item = (u32, &[u8], &[u8])> + Send,
-        read: Read,
-        found: &mut Found,
-        ctx: &mut ExecContext<'_>,
-    ) -> SqlResult<()> {
-        let Some((primary, rows)) = &self.fetch else {
-            found.left_rows.reserve(entries.size_hint().0);
-            for (row, key, value) in entries {
-                self.reader.read_into(key, value, &mut found.columns).map_err(from_entry)?;
-                found.left_rows.push(row);
-            }
-            return Ok(());
-        };
-        let mut left_rows = Vec::new();
-        let mut keys = Vec::new();
+/// Decodes entries, or the rows they lead to.
+async fn take(
+    access: &Access,
+    entries: impl Iterator<Item = (u32, &[u8], &[u8])> + Send,
+    read: Read,
+    found: &mut Found,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<()> {
+    let Some((primary, rows)) = &access.fetch else {
+        found.left_rows.reserve(entries.size_hint().0);
         for (row, key, value) in entries {
-            keys.push(self.reader.row_key(primary, key, value).map_err(from_entry)?);
-            left_rows.push(row);
-        }
-        let values = ctx.txn()?.get_many(&keys, read).await.map_err(from_kv)?;
-        for ((key, value), row) in keys.iter().zip(values).zip(left_rows) {
-            // A row that SKIP LOCKED passed over, or that this statement has deleted.
-            let Some(value) = value else { continue };
-            rows.read_into(key.as_bytes(), &value, &mut found.columns).map_err(from_entry)?;
+            access.reader.read_into(key, value, &mut found.columns).map_err(from_entry)?;
             found.left_rows.push(row);
         }
-        Ok(())
+        return Ok(());
+    };
+    let mut left_rows = Vec::new();
+    let mut keys = Vec::new();
+    for (row, key, value) in entries {
+        keys.push(access.reader.row_key(primary, key, value).map_err(from_entry)?);
+        left_rows.push(row);
     }
+    let values = ctx.txn()?.get_many(&keys, read).await.map_err(from_kv)?;
+    for ((key, value), row) in keys.iter().zip(values).zip(left_rows) {
+        // A row that SKIP LOCKED passed over, or that this statement has deleted.
+        let Some(value) = value else { continue };
+        rows.read_into(key.as_bytes(), &value, &mut found.columns).map_err(from_entry)?;
+        found.left_rows.push(row);
+    }
+    Ok(())
 }
 
 /// A table scan.
 struct Scan {
-    scan: TableScan,
-    access: Access,
+    scan: Arc<TableScan>,
     /// What is left to read; none before the first call.
     todo: Option<VecDeque<Span>>,
     page_rows: u64,
 }
 
 #[must_use]
-pub fn build_scan(scan: &TableScan) -> Box<dyn Operator> {
-    let access = Access::new(scan);
+pub fn build_scan(scan: &Arc<TableScan>) -> Box<dyn Operator> {
     // A limit is read in one small page; pages grow from there.
     let page_rows = scan.limit_hint.map_or(PAGE_ROWS, |limit| limit.clamp(1, PAGE_ROWS));
-    Box::new(Scan { scan: scan.clone(), access, todo: None, page_rows })
+    Box::new(Scan { scan: scan.clone(), todo: None, page_rows })
 }
 
 impl Scan {
     async fn start(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        let mut spans = key_spans(&self.access.codec, &self.scan, ctx)?;
+        let access = self.scan.access();
+        let mut spans = key_spans(&access.codec, &self.scan, ctx)?;
         if self.scan.reverse {
             spans.reverse();
         }
         self.todo = Some(spans.into());
         // Whole keys are read as such, all in one request.
-        if !self.scan.point || !self.access.codec.is_unique() {
+        if !self.scan.point || !access.codec.is_unique() {
             return Ok(None);
         }
         let keys: Vec<Key> = self.todo.take().unwrap_or_default().into_iter().map(|span| span.start).collect();
         self.todo = Some(VecDeque::new());
         let read = read_mode(self.scan.lock);
-        let read_entries = self.access.read_entries(read);
+        let reading = read_entries(access, read);
         let txn = ctx.txn()?;
         let values = match &keys[..] {
             [] => Vec::new(),
-            [only] => vec![txn.get(only, read_entries).await.map_err(from_kv)?],
-            many => txn.get_many(many, read_entries).await.map_err(from_kv)?,
+            [only] => vec![txn.get(only, reading).await.map_err(from_kv)?],
+            many => txn.get_many(many, reading).await.map_err(from_kv)?,
         };
-        let mut found = Found::new(&self.access);
+        let mut found = Found::new(access);
         let entries = keys.iter().zip(&values).filter_map(|(key, value)| {
             value.as_ref().map(|value| (0, key.as_bytes(), &value[..]))
         });
-        self.access.take(entries, read, &mut found, ctx).await?;
+        take(access, entries, read, &mut found, ctx).await?;
         Ok(Some(Batch::from_columns(found.columns, found.left_rows.len())))
     }
 
     async fn page(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        let access = self.scan.access();
         let Some(todo) = &mut self.todo else { return Ok(None) };
         let Some(span) = todo.pop_front() else { return Ok(None) };
         let read = read_mode(self.scan.lock);
         let options = ScanOptions {
-            read: self.access.read_entries(read),
+            read: read_entries(access, read),
             max_rows: self.page_rows,
             max_bytes: PAGE_BYTES,
             reverse: self.scan.reverse,
@@ -265,9 +233,9 @@ impl Scan {
         if let Some(resume) = page.resume {
             todo.push_front(resume);
         }
-        let mut found = Found::new(&self.access);
+        let mut found = Found::new(access);
         let entries = page.rows.iter().map(|(key, value)| (0, &key[..], &value[..]));
-        self.access.take(entries, read, &mut found, ctx).await?;
+        take(access, entries, read, &mut found, ctx).await?;
         Ok(Some(Batch::from_columns(found.columns, found.left_rows.len())))
     }
 }
@@ -302,8 +270,7 @@ impl Operator for Scan {
 /// For each left row the right rows of an index with its key.
 struct LookupJoin {
     left: Box<dyn Operator>,
-    scan: TableScan,
-    access: Access,
+    scan: Arc<TableScan>,
     keys: Vec<Expr>,
     kind: JoinKind,
     filter: Option<Expr>,
@@ -313,7 +280,7 @@ struct LookupJoin {
 #[must_use]
 pub fn build_lookup_join(
     left: Box<dyn Operator>,
-    scan: &TableScan,
+    scan: &Arc<TableScan>,
     keys: &[Expr],
     kind: JoinKind,
     filter: Option<&Expr>,
@@ -322,7 +289,6 @@ pub fn build_lookup_join(
     Box::new(LookupJoin {
         left,
         scan: scan.clone(),
-        access: Access::new(scan),
         keys: keys.to_vec(),
         kind,
         filter: filter.cloned(),
@@ -333,44 +299,45 @@ pub fn build_lookup_join(
 impl LookupJoin {
     /// The rows found for each of the batch's rows, as (left row, right row of the columns).
     async fn find(&mut self, batch: &Batch, ctx: &mut ExecContext<'_>) -> SqlResult<(Vec<u32>, Vec<ColumnVec>)> {
+        let access = self.scan.access();
         let mut spans: Vec<(u32, Span)> = Vec::with_capacity(batch.len());
         for row in 0..batch.len() {
             let datums = batch.row(row);
             let scope = ctx.scope();
-            let mut prefix = self.access.codec.prefix().to_vec();
+            let mut prefix = access.codec.prefix().to_vec();
             let mut has_null = false;
             for (place, key) in self.keys.iter().enumerate() {
                 let datum = eval_row(key, &datums, &scope)?;
                 has_null |= datum.is_null();
                 if !has_null {
-                    self.access.codec.put_key_column(&mut prefix, place, &datum);
+                    access.codec.put_key_column(&mut prefix, place, &datum);
                 }
             }
             if !has_null {
                 spans.push((row as u32, Span::prefix(Key::from(prefix))));
             }
         }
-        let mut found = Found::new(&self.access);
+        let mut found = Found::new(access);
         let read = read_mode(self.scan.lock);
-        let read_entries = self.access.read_entries(read);
+        let reading = read_entries(access, read);
         if self.scan.point {
             let (rows, keys): (Vec<u32>, Vec<Key>) = spans.into_iter().map(|(row, span)| (row, span.start)).unzip();
-            let values = ctx.txn()?.get_many(&keys, read_entries).await.map_err(from_kv)?;
+            let values = ctx.txn()?.get_many(&keys, reading).await.map_err(from_kv)?;
             let entries = rows.iter().zip(&keys).zip(&values).filter_map(|((row, key), value)| {
                 value.as_ref().map(|value| (*row, key.as_bytes(), &value[..]))
             });
-            self.access.take(entries, read, &mut found, ctx).await?;
+            take(access, entries, read, &mut found, ctx).await?;
             return Ok((found.left_rows, found.columns));
         }
         for (row, span) in spans {
             let mut rest = Some(span);
             while let Some(span) = rest {
                 let options =
-                    ScanOptions { read: read_entries, max_rows: PAGE_ROWS, max_bytes: PAGE_BYTES, reverse: false };
+                    ScanOptions { read: reading, max_rows: PAGE_ROWS, max_bytes: PAGE_BYTES, reverse: false };
                 let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
                 rest = page.resume;
                 let entries = page.rows.iter().map(|(key, value)| (row, &key[..], &value[..]));
-                self.access.take(entries, read, &mut found, ctx).await?;
+                take(access, entries, read, &mut found, ctx).await?;
             }
         }
         Ok((found.left_rows, found.columns))

@@ -148,7 +148,7 @@ pub fn insert_all(table: &std::sync::Arc<catalog::Table>, source: Plan) -> Plan 
     let insert = plan::Insert {
         table: table.clone(),
         source: Box::new(rows),
-        row_rules,
+        row_rules: row_rules.into(),
         on_conflict: None,
         returning: None,
     };

@@ -3,10 +3,10 @@
 //! **Invariant (columns-in-order):** [`Plan::columns`] describes exactly the columns of the batches a node yields, in
 //! order; the expressions of a node refer to the concatenated columns of its inputs, left first.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use builtins::{Builtin, CallTypes};
-use catalog::{Table, VirtualTable};
+use catalog::{Table, VirtualTable, row::Access};
 use keys::LockStrength;
 use types::SqlType;
 
@@ -103,6 +103,15 @@ pub struct TableScan {
     pub limit_hint: Option<u64>,
     /// Every span names one key of a unique index in full.
     pub point: bool,
+    pub access: OnceLock<Access>,
+}
+
+impl TableScan {
+    /// How its rows are read, worked out by the first execution for all that follow.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        self.access.get_or_init(|| Access::new(&self.table, self.index, &self.columns, self.fetch_rows))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -111,7 +120,7 @@ pub struct Insert {
     /// Yields one column for each of `table.columns`, in their order and types, defaults filled in; generated ones
     /// are NULL there.
     pub source: Box<Plan>,
-    pub row_rules: RowRules,
+    pub row_rules: Arc<RowRules>,
     pub on_conflict: Option<OnConflict>,
     /// Over the new row (`table.columns`).
     pub returning: Option<Vec<Expr>>,
@@ -161,7 +170,7 @@ pub struct Update {
     pub source: Box<Plan>,
     /// Column position and its new value over the source's columns, cast to the column's type.
     pub assignments: Vec<(usize, Expr)>,
-    pub row_rules: RowRules,
+    pub row_rules: Arc<RowRules>,
     /// Over the new row followed by the rest of the source's columns.
     pub returning: Option<Vec<Expr>>,
 }
@@ -171,7 +180,7 @@ pub struct Delete {
     pub table: Arc<Table>,
     /// As for [`Update`].
     pub source: Box<Plan>,
-    pub row_rules: RowRules,
+    pub row_rules: Arc<RowRules>,
     /// Over the source's columns.
     pub returning: Option<Vec<Expr>>,
 }
@@ -244,7 +253,7 @@ pub enum Node {
     /// One row without columns.
     Unit,
     Values { rows: Vec<Vec<Expr>> },
-    TableScan(TableScan),
+    TableScan(Arc<TableScan>),
     /// A table of the catalogs or of the cluster's state, made when read. Columns are positions in its definition.
     /// `lookup`: only the rows whose column at this position has this value, which depends on no row.
     VirtualScan {
@@ -256,7 +265,7 @@ pub enum Node {
     FunctionScan { calls: Vec<FunctionCall>, with_ordinality: bool },
     /// For each left row the rows of an index with this key: `keys` over the left's columns, cast to the leading key
     /// columns' types. The filter sees left then right columns.
-    LookupJoin { left: Box<Plan>, scan: TableScan, keys: Vec<Expr>, kind: JoinKind, filter: Option<Expr> },
+    LookupJoin { left: Box<Plan>, scan: Arc<TableScan>, keys: Vec<Expr>, kind: JoinKind, filter: Option<Expr> },
     /// `left_keys[i]` over the left's columns equals `right_keys[i]` over the right's own; one type each. The right is
     /// built.
     HashJoin {

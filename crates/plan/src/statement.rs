@@ -292,7 +292,7 @@ pub enum Utility {
         defaults: Vec<Expr>,
         /// Rows for which it is not true are passed over.
         filter: Option<Expr>,
-        row_rules: RowRules,
+        row_rules: Arc<RowRules>,
         options: CopyOptions,
     },
     CopyTo { plan: Plan, options: CopyOptions },

@@ -60,6 +60,7 @@ fn table(
         constraint: (number == 1).then_some(IndexConstraint { oid: id * 100 + 50 }),
     };
     catalog.put(Descriptor::Table(Table {
+        codecs: Default::default(),
         id,
         name: name.to_owned(),
         schema: 2_200,

@@ -110,6 +110,7 @@ impl RowEncoder {
 }
 
 /// Takes columns out of rows.
+#[derive(Clone, Debug)]
 pub struct RowDecoder {
     /// By rising id.
     wanted: Vec<WantedColumn>,

@@ -30,6 +30,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
     let id = ctx.new_ids(1 + 2 * (create.indexes.len() + 1) + create.checks.len()).await?;
     let mut next = id + 1;
     let mut table = Table {
+        codecs: Default::default(),
         id,
         name: create.name.clone(),
         schema: create.schema,

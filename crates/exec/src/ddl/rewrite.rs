@@ -3,7 +3,7 @@
 //! A table whose stored rows must change gets new storage in the same transaction; the old one is garbage once that has
 //! committed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use catalog::{
     Table,
@@ -44,7 +44,7 @@ pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlCo
     })
     .await?;
     entries.sort_by(|a, b| a.0.cmp(&b.0));
-    let writer = TableWriter::new(table, &RowRules::default());
+    let writer = TableWriter::new(table, &Arc::default());
     for (key, value, row) in entries {
         if last.as_ref() == Some(&key) {
             return Err(as_new_index(writer.violation(index, &row)));
@@ -145,7 +145,8 @@ pub(super) async fn rewrite(
         }
         // Keys that refer to rows go on doing so.
         let rules = plan::row_rules(&new, context)?;
-        Ok((exprs, RowRules { references: Vec::new(), referenced_by: Vec::new(), ..rules }))
+        let rules = RowRules { references: Vec::new(), referenced_by: Vec::new(), ..(*rules).clone() };
+        Ok((exprs, Arc::new(rules)))
     })?;
     let source = source(old, &new, exprs);
     let writer = TableWriter::new(&new, &rules);
@@ -185,7 +186,8 @@ fn source(old: &Arc<Table>, new: &Table, exprs: Vec<Expr>) -> Plan {
         fetch_rows: false,
         limit_hint: None,
         point: false,
+        access: OnceLock::new(),
     };
-    let scan = Plan { node: Node::TableScan(scan), columns: columns(old), estimate };
+    let scan = Plan { node: Node::TableScan(Arc::new(scan)), columns: columns(old), estimate };
     Plan { node: Node::Project { input: Box::new(scan), exprs }, columns: columns(new), estimate }
 }

@@ -1,5 +1,7 @@
 //! Expressions that the catalog keeps as text: defaults, generated columns, checks, predicates of partial indexes.
 
+use std::sync::Arc;
+
 use catalog::{ColumnDefault, Table};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlType};
 
@@ -161,7 +163,7 @@ pub fn column_default(table: &Table, position: usize, context: &PlanContext<'_>)
 ///
 /// # Errors
 /// As [`column_default`].
-pub fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<RowRules> {
+pub fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<Arc<RowRules>> {
     let mut rules = RowRules::default();
     for (position, column) in table.columns.iter().enumerate() {
         if let Some(ColumnDefault::Stored(text)) = &column.default {
@@ -181,5 +183,5 @@ pub fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<RowRules
         let keys = from.foreign_keys.iter().enumerate().filter(|(_, key)| key.referenced_table == table.id);
         rules.referenced_by.extend(keys.map(|(key, _)| Reference { from: from.clone(), key }));
     }
-    Ok(rules)
+    Ok(Arc::new(rules))
 }

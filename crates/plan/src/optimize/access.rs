@@ -3,7 +3,10 @@
 //! **Invariant (points-unmeasured):** a condition that names one row by a unique key is planned without a look at the
 //! statistics; nothing they say could make another way better.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{
+    cell::OnceCell,
+    sync::{Arc, OnceLock},
+};
 
 use catalog::{ColumnStatistics, Index, Table, TableStatistics, row::EntryReader};
 use types::{Direction, NullsOrder, SqlResult, SqlType};
@@ -431,7 +434,7 @@ fn scan(mut base: Base, best: Candidate, want: &Want) -> Part {
     });
     let facts: Vec<Fact> = columns.iter().map(|column| base.fact(*column)).collect();
     estimate.width = facts.iter().map(|fact| fact.width).sum();
-    let scan = TableScan {
+    let scan = Arc::new(TableScan {
         table: base.table.clone(),
         index: found.index,
         spans: found.spans,
@@ -442,7 +445,8 @@ fn scan(mut base: Base, best: Candidate, want: &Want) -> Part {
         limit_hint,
         point: found.point,
         columns: columns.clone(),
-    };
+        access: OnceLock::new(),
+    });
     let plan_columns = columns.iter().map(|column| base.columns[*column].clone()).collect();
     let plan = make(Node::TableScan(scan), plan_columns, estimate);
     base.needed.clone_from(&want.needed);

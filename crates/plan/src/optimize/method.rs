@@ -1,5 +1,7 @@
 //! How two parts are joined: by hash, by looking rows up in an index, or each with each; and which side is which.
 
+use std::sync::{Arc, OnceLock};
+
 use super::{
     EXTRA, Fact, Part,
     access::{Base, lookup_index},
@@ -315,7 +317,7 @@ fn lookup(
         conditions.push(filter);
     }
     conditions.iter_mut().for_each(|condition| remap(condition, &place));
-    let scan = TableScan {
+    let scan = Arc::new(TableScan {
         table: base.table.clone(),
         index,
         spans: Vec::new(),
@@ -326,7 +328,8 @@ fn lookup(
         limit_hint: None,
         point,
         columns: columns.clone(),
-    };
+        access: OnceLock::new(),
+    });
     let lookup_keys = places.iter().map(|at| left.placed(keys[*at].left.clone())).collect();
     let mut plan_columns = left.plan.columns.clone();
     let mut facts = left.facts.clone();

@@ -84,7 +84,7 @@ impl CopyIn {
         columns: &[usize],
         defaults: &[Expr],
         filter: Option<&Expr>,
-        rules: &RowRules,
+        rules: &Arc<RowRules>,
         options: &CopyOptions,
     ) -> Self {
         Self {
