@@ -110,6 +110,9 @@ pub(crate) struct GroupInner {
     /// Proposals whose fate is not known yet: *nothing-left-behind*.
     under_way: AtomicUsize,
     none_under_way: tokio::sync::Notify,
+    /// Since when there was no lease here, as far as anybody looked.
+    pub without_lease_since: Mutex<Option<tokio::time::Instant>>,
+    pub lease_gone: tokio::sync::Notify,
     /// Elections begun in a row without anybody leading.
     pub lost_elections: AtomicU32,
     /// Since when this replica knows of no leader, or no promise binds it to one that its store still hears from.
@@ -177,6 +180,8 @@ impl GroupInner {
             changing: tokio::sync::Mutex::default(),
             under_way: AtomicUsize::new(0),
             none_under_way: tokio::sync::Notify::new(),
+            without_lease_since: Mutex::default(),
+            lease_gone: tokio::sync::Notify::new(),
             lost_elections: AtomicU32::new(0),
             free_since: Mutex::new(Some(tokio::time::Instant::now())),
             leadership: Mutex::default(),

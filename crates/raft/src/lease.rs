@@ -194,6 +194,19 @@ impl GroupInner {
         }
     }
 
+    /// To be called every second or so: wakes those who wait for [`Group::lease_gone`].
+    pub fn look_at_lease(&self) {
+        let mut since = self.without_lease_since.lock();
+        if matches!(self.lease(), Lease::Held { .. }) {
+            *since = None;
+            return;
+        }
+        let since = since.get_or_insert_with(tokio::time::Instant::now);
+        if since.elapsed() >= Duration::from_nanos(self.liveness.support_ns()) {
+            self.lease_gone.notify_waiters();
+        }
+    }
+
     /// Gives the lease of `term` up: nothing is served under it from here on. False when it was given up before.
     pub fn release(&self, term: u64) -> bool {
         let _leadership = self.leadership.lock();
@@ -264,6 +277,18 @@ impl Group {
     #[must_use]
     pub fn lease(&self) -> Lease {
         self.inner.lease()
+    }
+
+    /// Completes when there has been no lease here for as long as a promise lasts. Where the others are a majority
+    /// somebody else may serve by then, and what was proposed here takes effect when this replica is heard again, or
+    /// never: whoever waits for that is better told.
+    pub async fn lease_gone(&self) {
+        loop {
+            self.inner.lease_gone.notified().await;
+            if let Lease::NotHeld { .. } = self.inner.lease() {
+                return;
+            }
+        }
     }
 
     /// Hands the lead to another voter: gives up the lease first, awaits the end of what is under way, then frees

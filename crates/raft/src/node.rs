@@ -292,6 +292,7 @@ impl NodeInner {
         self.incoming.sweep(|range| self.groups.read().contains_key(&range));
         let groups: Vec<Group> = self.groups.read().values().cloned().collect();
         for group in groups {
+            group.inner.look_at_lease();
             if let Some(wait) = group.inner.wants_election() {
                 self.elect_after(group.range_id(), wait);
             } else if group.inner.leads() {

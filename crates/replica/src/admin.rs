@@ -19,11 +19,11 @@ impl Replica {
         let response = match item {
             Request::Split { at } => {
                 let (replica, at) = (self.clone(), at.clone());
-                to_its_end(async move { replica.split(&at).await }).await
+                self.to_its_end(async move { replica.split(&at).await }).await
             }
             Request::ChangeReplicas { add, remove } => {
                 let (replica, add, remove) = (self.clone(), add.clone(), remove.clone());
-                to_its_end(async move { replica.change_replicas(&add, &remove).await }).await
+                self.to_its_end(async move { replica.change_replicas(&add, &remove).await }).await
             }
             Request::TransferLease { to } => self.transfer_lease(*to).await,
             Request::Describe => self.lease().map(|_| Response::Done),
@@ -66,7 +66,7 @@ impl Replica {
         }
         let right_id = self.deps.outbound.allocate_range_id().await?;
         // Nothing may be in flight in the right half: its latches and reads are here.
-        let quiet = self.quiesce().await;
+        let quiet = self.quiesce().await?;
         let lease = self.lease()?;
         let descriptor = self.current()?;
         if !descriptor.contains_key(at.as_bytes()) || descriptor.start == *at {
@@ -225,13 +225,19 @@ impl Replica {
             Err(error) => Err(self.storage_error(error)),
         }
     }
-}
 
-/// Runs a change of the range even when whoever asked for it is gone: latches of the whole range and the one place for
-/// such changes must be held until the log says what became of each of its commands.
-async fn to_its_end(
-    change: impl Future<Output = Result<Response, KvError>> + Send + 'static,
-) -> Result<Response, KvError> {
-    let ended = tokio::spawn(change).await;
-    ended.unwrap_or_else(|error| Err(KvError::Internal { reason: format!("a change of the range failed: {error}") }))
+    /// Runs a change of the range even when whoever asked for it is gone, or has been told that its lease is: latches of
+    /// the whole range and the one place for such changes must be held until the log says what became of each of its
+    /// commands.
+    async fn to_its_end(
+        &self,
+        change: impl Future<Output = Result<Response, KvError>> + Send + 'static,
+    ) -> Result<Response, KvError> {
+        let failed = |error| KvError::Internal { reason: format!("a change of the range failed: {error}") };
+        tokio::select! {
+            biased;
+            ended = tokio::spawn(change) => ended.unwrap_or_else(|error| Err(failed(error))),
+            () = self.group().lease_gone() => Err(self.fate_unknown()),
+        }
+    }
 }

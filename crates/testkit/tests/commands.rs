@@ -432,3 +432,36 @@ async fn a_split_goes_on_when_its_sender_is_gone() {
     tokio::time::timeout(Duration::from_secs(20), done).await.expect("the range is split");
     cluster.stop().await;
 }
+
+/// Proposals of a leaseholder that is cut off waited for the network to heal, and so did whoever queued up behind their
+/// latches, though somebody else served the range.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaseholder_that_is_cut_off_tells_its_clients() {
+    let dir = TempDir::new().unwrap();
+    let cluster = Cluster::start(dir.path(), 3, MemoryConfig::default(), &[0, 0, 0], DbConfig::default()).await;
+    let leader = cluster.leader_of(&key("k")).expect("the range is led");
+    let member = &cluster.members[leader];
+    let replica = member.store.replicas().remove(0);
+    cluster.isolate(leader);
+    let now = member.db.clock().now();
+    let [proposed, queued] = [1, 2].map(|n| {
+        let header = Header { range_id: replica.range_id(), ..within(&meta(n, "k", now)) };
+        let (replica, batch) = (replica.clone(), BatchRequest { header, requests: vec![put("k", "unknown")] });
+        async move { replica.send(&batch).await }
+    });
+    let both = tokio::time::timeout(Duration::from_secs(20), futures::future::join(proposed, queued)).await;
+    let (proposed, queued) = both.expect("both are answered while the wires are cut");
+    assert!(matches!(proposed, Err(KvError::Ambiguous { .. })), "{proposed:?}");
+    assert!(matches!(queued, Err(KvError::NotLeaseholder { .. })), "{queued:?}");
+    assert_eq!(replica.latches().stats().held_count, 1, "latches-until-known");
+    // The others go on meanwhile.
+    assert_eq!(get(&cluster.members[(leader + 1) % 3], "k").await, None);
+    cluster.network.heal_all();
+    let known = async {
+        while replica.latches().stats().held_count > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), known).await.expect("the log says what became of it");
+    cluster.stop().await;
+}
