@@ -1,7 +1,8 @@
 //! Splits, changes of the replica set, lease transfers: each a command or a few, each resumable from any point.
 //!
 //! A change of replicas is a row of small steps, and a crash between two leaves a state from which the next attempt
-//! goes on: the descriptor names the learner before anything is sent to it, and names it a voter after Raft does.
+//! goes on: the descriptor names the learner before anything is sent to it, and names it a voter after Raft does. A
+//! learner that does not come up is taken out again, as it would keep the range from being split.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -160,11 +161,17 @@ impl Replica {
             }
         };
         fail::fail_point!("replica::after_learner_descriptor");
-        self.deps.host.prepare_replica(target, self.range_id(), replica_id).await?;
-        self.group()
-            .add_learner(replica_id, target.node_id, target.store_id)
-            .await
-            .map_err(|error| failed("learner", &error))?;
+        let came_up = async {
+            self.deps.host.prepare_replica(target, self.range_id(), replica_id).await?;
+            let added = self.group().add_learner(replica_id, target.node_id, target.store_id).await;
+            added.map_err(|error| failed("learner", &error))
+        };
+        if let Err(error) = came_up.await {
+            if let Err(left) = self.remove_replica(replica_id).await {
+                tracing::debug!(range = %self.range_id(), replica = %replica_id, error = %left, "a learner is left half way");
+            }
+            return Err(error);
+        }
         fail::fail_point!("replica::after_learner_caught_up");
         let mut voters: BTreeSet<ReplicaId> = self.current()?.voters().map(|voter| voter.replica_id).collect();
         voters.insert(replica_id);

@@ -201,3 +201,24 @@ async fn a_new_member_comes_by_snapshot_and_votes() {
     cluster.until("nothing was lost", |this| this.machine(4).has("command 40").then_some(())).await;
     cluster.finish().await;
 }
+
+/// Whoever adds it would wait for ever, and with it the queue that asked for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_whose_store_is_away_is_given_up() {
+    let mut cluster = Cluster::new(31, 4, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    for id in 1..=3 {
+        cluster.cut(id, 4);
+    }
+    let group = cluster.group(leader);
+    let adding = group.clone();
+    let added =
+        tokio::spawn(async move { adding.add_learner(ReplicaId::new(4), NodeId::new(4), StoreId::new(4)).await });
+    cluster.until("it is given up", |_| added.is_finished().then_some(())).await;
+    added.await.unwrap().unwrap_err();
+    group.remove_replica(ReplicaId::new(4)).await.unwrap();
+    assert!(group.status().learners.is_empty());
+    group.propose(command(1), term).await.unwrap();
+    drop(group);
+    cluster.finish().await;
+}
