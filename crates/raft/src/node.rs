@@ -417,6 +417,12 @@ impl Service for Handler {
             }
             Kind::SnapshotChunk => {
                 let (head, chunk) = split_head(body).map_err(refused)?;
+                // Taking it in needs as much again as has come.
+                let bytes = self.inner.incoming.received(address.range) + chunk.len() as u64;
+                if let Err(error) = group.machine.has_room(bytes) {
+                    self.inner.incoming.give_up(address.range);
+                    return Err(refused(error));
+                }
                 self.inner.incoming.take(address.range, head, &chunk).map_err(refused)?;
                 Ok(Bytes::new())
             }

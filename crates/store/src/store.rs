@@ -331,6 +331,7 @@ impl Store {
         if self.has_left(range_id, replica_id) {
             return Err(format!("{replica_id} of {range_id} has left"));
         }
+        self.inner.engine.check_space().map_err(|error| error.to_string())?;
         let before = self.inner.numbers.lock().get(&range_id).copied();
         match (before, self.replica(range_id)) {
             (Some(before), _) if before > replica_id => return Err(format!("{range_id} had {before} here")),

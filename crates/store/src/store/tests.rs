@@ -182,3 +182,13 @@ async fn state_of_a_replica_that_has_left_is_cleared_at_the_start() {
         site.stop(running).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_nearly_full_takes_no_replica() {
+    let site = Site { disk_reserve_bytes: u64::MAX, ..Site::new() };
+    let running = site.start().await;
+    let refused = running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
+    assert!(refused.contains("no space left"), "{refused}");
+    assert!(running.0.replica(RANGE).is_none());
+    site.stop(running).await;
+}
