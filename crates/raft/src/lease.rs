@@ -89,14 +89,17 @@ impl GroupInner {
         changed
     }
 
+    /// The voters that have not given their promise yet.
+    pub fn lacks_promises(&self) -> BTreeSet<u64> {
+        let epoch = self.liveness.epoch();
+        let leadership = self.leadership.lock();
+        let others = leadership.voters.iter().flatten().map(|(id, _)| *id);
+        others.filter(|id| *id != self.replica_id.get() && leadership.fortified.get(id) != Some(&epoch)).collect()
+    }
+
     /// Asks every voter that has not yet for its promise; whether all have.
     pub async fn fortify(&self) -> bool {
-        let epoch = self.liveness.epoch();
-        let missing: BTreeSet<u64> = {
-            let leadership = self.leadership.lock();
-            let others = leadership.voters.iter().flatten().map(|(id, _)| *id);
-            others.filter(|id| *id != self.replica_id.get() && leadership.fortified.get(id) != Some(&epoch)).collect()
-        };
+        let missing = self.lacks_promises();
         let asks = missing.into_iter().map(|id| self.ask_promise(id));
         futures::future::join_all(asks).await.into_iter().all(|settled| settled)
     }

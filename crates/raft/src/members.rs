@@ -34,6 +34,11 @@ enum Change {
 }
 
 impl Group {
+    /// Whether a change of voters has come half way: one that is under way, or one that was left there.
+    pub(crate) fn is_joint(&self) -> bool {
+        self.inner.joint_config().len() > 1
+    }
+
     /// Takes the second step of a change that was left half way.
     pub(crate) async fn finish_joint(&self) {
         let Ok(_one_at_a_time) = self.inner.changing.try_lock() else { return };

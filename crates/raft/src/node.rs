@@ -295,8 +295,8 @@ impl NodeInner {
             group.inner.look_at_lease();
             if let Some(wait) = group.inner.wants_election() {
                 self.elect_after(group.range_id(), wait);
-            } else if group.inner.leads() {
-                // A new epoch of ours, or a voter that did not answer before.
+            } else if group.inner.leads() && (changed || group.is_joint() || !group.inner.lacks_promises().is_empty()) {
+                // A new epoch of ours, or a voter that did not answer before. A group that lacks nothing costs no task.
                 tokio::spawn(async move {
                     group.inner.fortify().await;
                     group.finish_joint().await;
