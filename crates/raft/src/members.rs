@@ -101,7 +101,9 @@ impl Group {
             match self.inner.raft.wait(Some(LOOK_EVERY)).metrics(ended, "a learner catches up").await {
                 Ok(metrics) if metrics.replication.is_some() => return Ok(()),
                 Ok(_) => return failed("not the leader"),
-                Err(WaitError::Timeout(..)) if !self.inner.liveness.is_live(store) => return failed("its store is away"),
+                Err(WaitError::Timeout(..)) if !self.inner.liveness.is_live(store) => {
+                    return failed("its store is away");
+                }
                 Err(WaitError::Timeout(..)) if Instant::now() < deadline => {}
                 Err(WaitError::Timeout(..)) => return failed("it does not catch up"),
                 Err(error) => return failed(&error.to_string()),

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A sending that breaks off leaves a spool that goes when the next one for its range begins, or when nothing was added
-//! to it for a while; one that the disk has no room for is refused, and its spool goes at once. What openraft is given has been checked: to it, a snapshot that cannot be taken in is the end of
-//! the group.
+//! to it for a while; one that the disk has no room for is refused, and its spool goes at once. What openraft is given
+//! has been checked: to it, a snapshot that cannot be taken in is the end of the group.
 
 use std::{
     io::{self, Write},

@@ -168,7 +168,7 @@ impl Replica {
         };
         if let Err(error) = came_up.await {
             if let Err(left) = self.remove_replica(replica_id).await {
-                tracing::debug!(range = %self.range_id(), replica = %replica_id, error = %left, "a learner is left half way");
+                tracing::debug!(range = %self.range_id(), %replica_id, error = %left, "a learner is left half way");
             }
             return Err(error);
         }
@@ -233,9 +233,9 @@ impl Replica {
         }
     }
 
-    /// Runs a change of the range even when whoever asked for it is gone, or has been told that its lease is: latches of
-    /// the whole range and the one place for such changes must be held until the log says what became of each of its
-    /// commands.
+    /// Runs a change of the range even when whoever asked for it is gone, or has been told that its lease is: latches
+    /// of the whole range and the one place for such changes must be held until the log says what became of each of
+    /// its commands.
     async fn to_its_end(
         &self,
         change: impl Future<Output = Result<Response, KvError>> + Send + 'static,

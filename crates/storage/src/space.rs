@@ -37,8 +37,8 @@ impl Engine {
         if self.inner.low_on_disk.load(Ordering::Relaxed) { Err(self.too_full(0)) } else { Ok(()) }
     }
 
-    /// Whether so many bytes may be written in bulk, which would be at the end of the reserve before [`Engine::tend`] is
-    /// called again. Asks the disk.
+    /// Whether so many bytes may be written in bulk, which would be at the end of the reserve before [`Engine::tend`]
+    /// is called again. Asks the disk.
     ///
     /// # Errors
     /// [`StorageError::DiskFull`] when [`crate::EngineConfig::disk_reserve_bytes`] would not be free after it.

@@ -29,8 +29,8 @@ const HELLO_EVERY: Duration = Duration::from_secs(2);
 const KEPT_ENTRIES: u64 = 4_096;
 /// The engine is flushed, so that the log can be cut, when so much was written to the log since the last time.
 const FLUSH_AFTER_LOG_BYTES: u64 = 128 << 20;
-/// Ranges that are looked after at one time. What takes long, such as a large snapshot, keeps one of these places, and its
-/// range is passed over until it is done: an admin command broken off half way would be no safer.
+/// Ranges that are looked after at one time. What takes long, such as a large snapshot, keeps one of these places, and
+/// its range is passed over until it is done: an admin command broken off half way would be no safer.
 const AT_ONCE: usize = 16;
 /// How long no replica is asked of a store that one could not be added on.
 const PASSED_OVER: Duration = Duration::from_secs(10);
@@ -213,8 +213,8 @@ async fn admin(replica: &Arc<Replica>, request: Request) -> Result<BatchResponse
     replica.send(&BatchRequest { header, requests: vec![request] }).await
 }
 
-/// A live store without a replica, when the range should have more, or one whose replica is a learner left half way; not
-/// one of those that failed lately.
+/// A live store without a replica, when the range should have more, or one whose replica is a learner left half way;
+/// not one of those that failed lately.
 fn missing_replica(
     store: &Store,
     descriptor: &keys::RangeDescriptor,

@@ -353,7 +353,7 @@ impl Store {
         let Some(replica) = self.replica(range_id).filter(|replica| replica.replica_id() == replica_id) else {
             return Ok(());
         };
-        // First: what a crash leaves of it must not come to life again.
+        // *gone-stays-gone*
         self.note_gone(range_id, replica_id).await?;
         self.inner.replicas.write().remove(&range_id);
         self.inner.raft.remove_group(range_id).await;

@@ -58,8 +58,8 @@ impl Replica {
         Ok(self.respond(request, &descriptor, evaluated))
     }
 
-    /// What was proposed under a lease that is gone is in the log here and takes effect later or never. Its latches stay
-    /// held: under the same term, should its lease come back, nobody may look past what may still be applied.
+    /// What was proposed under a lease that is gone is in the log here and takes effect later or never. Its latches
+    /// stay held: under the same term, should its lease come back, nobody may look past what may still be applied.
     pub(crate) fn fate_unknown(&self) -> KvError {
         KvError::Ambiguous { reason: format!("{} was cut off while it led {}", self.deps.store_id, self.range_id) }
     }

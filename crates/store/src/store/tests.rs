@@ -135,7 +135,7 @@ fn number(n: u64) -> ReplicaId {
 
 /// It came back empty with every start, waited for a snapshot, and counted when replicas were placed.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_replica_that_has_left_does_not_come_back() {
+async fn gone_stays_gone() {
     let site = Site::new();
     let running = site.start().await;
     running.0.prepare_replica(RANGE, number(3)).await.unwrap();
