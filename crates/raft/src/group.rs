@@ -14,13 +14,16 @@
 //!   made it: the durable vote names the leader, the durable support its epoch.
 //! - *release-before-yield*: a leader that hands over serves nothing more under the promises it had. If nobody takes
 //!   over, it asks for promises anew, in a later round that the hand-over's messages do not touch.
+//! - *nothing-left-behind*: a leader that hands over takes no more proposals, and yields only when those under way have
+//!   ended and its successor has all of the log. Otherwise the successor would overwrite what it lacks, and those who
+//!   proposed it would never learn what became of it.
 //! - *failure-fences*: a group whose core has ended, for whatever reason, has no lease, takes no proposal, says so to
 //!   its state machine, and frees the followers of a leader so that another may lead.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -104,6 +107,12 @@ pub(crate) struct GroupInner {
     pub fortified: Mutex<Option<Fortified>>,
     /// Changes of members follow one another.
     pub changing: tokio::sync::Mutex<()>,
+    /// Proposals whose fate is not known yet: *nothing-left-behind*.
+    under_way: AtomicUsize,
+    none_under_way: tokio::sync::Notify,
+    /// Since when there was no lease here, as far as anybody looked.
+    pub without_lease_since: Mutex<Option<tokio::time::Instant>>,
+    pub lease_gone: tokio::sync::Notify,
     /// Elections begun in a row without anybody leading.
     pub lost_elections: AtomicU32,
     /// Since when this replica knows of no leader, or no promise binds it to one that its store still hears from.
@@ -118,6 +127,17 @@ pub(crate) struct GroupInner {
     pub leader: AtomicU64,
     pub term: AtomicU64,
     closed: AtomicBool,
+}
+
+/// A proposal whose fate is not known yet.
+struct UnderWay<'g>(&'g GroupInner);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.none_under_way.notify_waiters();
+        }
+    }
 }
 
 /// A handle on a group.
@@ -158,6 +178,10 @@ impl GroupInner {
             gate: tokio::sync::Mutex::default(),
             fortified: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            under_way: AtomicUsize::new(0),
+            none_under_way: tokio::sync::Notify::new(),
+            without_lease_since: Mutex::default(),
+            lease_gone: tokio::sync::Notify::new(),
             lost_elections: AtomicU32::new(0),
             free_since: Mutex::new(Some(tokio::time::Instant::now())),
             leadership: Mutex::default(),
@@ -254,6 +278,24 @@ impl GroupInner {
         Some(Yield { term, round, to: ReplicaId::new(to) })
     }
 
+    /// Counted before it looks whether the lease is released, as who releases it counts afterwards: one of the two sees
+    /// the other.
+    fn proposing(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        UnderWay(self)
+    }
+
+    /// Completes when no proposal is under way.
+    pub async fn proposals_ended(&self) {
+        loop {
+            let ended = self.none_under_way.notified();
+            if self.under_way.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
     /// Followers that were away are sent to again at once.
     pub async fn reset_backoff(&self) {
         let others = self.joint_config().into_iter().flatten().filter(|id| *id != self.replica_id.get());
@@ -319,11 +361,14 @@ impl Group {
             let leader = inner.leader.load(Ordering::Acquire);
             ProposeError::NotLeader { leader: (leader != 0).then(|| ReplicaId::new(leader)) }
         };
+        let _under_way = inner.proposing();
         for attempt in 0..200 {
             if inner.is_closed() {
                 return Err(ProposeError::Closed);
             }
-            if inner.leading.load(Ordering::Acquire) != term.get() {
+            // *nothing-left-behind*
+            let released = inner.released.load(Ordering::SeqCst) == term.get();
+            if released || inner.leading.load(Ordering::Acquire) != term.get() {
                 return Err(not_leader());
             }
             let (responder, outcome) = OneshotResponder::<Types, _>::new_pair();

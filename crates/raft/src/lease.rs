@@ -19,9 +19,12 @@ use crate::{
     elections::Yield,
     group::{ChangeError, Group, GroupInner},
     quorum::quorum_expiration,
+    types::Types,
 };
 
 const PROMISE_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a successor may take to have all of the log, and then, while nobody serves, what was under way.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Whether this replica may serve reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,14 +89,17 @@ impl GroupInner {
         changed
     }
 
+    /// The voters that have not given their promise yet.
+    pub fn lacks_promises(&self) -> BTreeSet<u64> {
+        let epoch = self.liveness.epoch();
+        let leadership = self.leadership.lock();
+        let others = leadership.voters.iter().flatten().map(|(id, _)| *id);
+        others.filter(|id| *id != self.replica_id.get() && leadership.fortified.get(id) != Some(&epoch)).collect()
+    }
+
     /// Asks every voter that has not yet for its promise; whether all have.
     pub async fn fortify(&self) -> bool {
-        let epoch = self.liveness.epoch();
-        let missing: BTreeSet<u64> = {
-            let leadership = self.leadership.lock();
-            let others = leadership.voters.iter().flatten().map(|(id, _)| *id);
-            others.filter(|id| *id != self.replica_id.get() && leadership.fortified.get(id) != Some(&epoch)).collect()
-        };
+        let missing = self.lacks_promises();
         let asks = missing.into_iter().map(|id| self.ask_promise(id));
         futures::future::join_all(asks).await.into_iter().all(|settled| settled)
     }
@@ -191,11 +197,24 @@ impl GroupInner {
         }
     }
 
+    /// To be called every second or so: wakes those who wait for [`Group::lease_gone`].
+    pub fn look_at_lease(&self) {
+        let mut since = self.without_lease_since.lock();
+        if matches!(self.lease(), Lease::Held { .. }) {
+            *since = None;
+            return;
+        }
+        let since = since.get_or_insert_with(tokio::time::Instant::now);
+        if since.elapsed() >= Duration::from_nanos(self.liveness.support_ns()) {
+            self.lease_gone.notify_waiters();
+        }
+    }
+
     /// Gives the lease of `term` up: nothing is served under it from here on. False when it was given up before.
     pub fn release(&self, term: u64) -> bool {
         let _leadership = self.leadership.lock();
         self.worked_out.store(None);
-        self.released.swap(term, Ordering::AcqRel) != term
+        self.released.swap(term, Ordering::SeqCst) != term
     }
 
     /// After a lease was given up and nobody took over: counts on no promise from before, and asks for new ones.
@@ -211,6 +230,22 @@ impl GroupInner {
             self.released.store(0, Ordering::Release);
         }
         self.fortify().await;
+    }
+
+    /// Whether a follower comes to have all that is in the log now; true as well once this replica does not lead.
+    async fn has_caught_up(&self, term: u64, follower: u64) -> bool {
+        let last = self.log.last();
+        let there = |metrics: &openraft::RaftMetrics<Types>| {
+            let position = metrics.replication.as_ref().and_then(|all| all.get(&follower));
+            metrics.vote.leader_id.term != term || position.is_some_and(|position| *position >= last)
+        };
+        self.raft.wait(Some(CATCH_UP_PATIENCE)).metrics(there, "a successor catches up").await.is_ok()
+    }
+
+    /// *nothing-left-behind*: what was proposed before the lease was released ends, and the successor has it.
+    async fn has_settled(&self, term: u64, successor: u64) -> bool {
+        tokio::time::timeout(CATCH_UP_PATIENCE, self.proposals_ended()).await.is_ok()
+            && self.has_caught_up(term, successor).await
     }
 
     /// Tells everybody that this leader's promises are void, and awaits the end of its term.
@@ -247,10 +282,23 @@ impl Group {
         self.inner.lease()
     }
 
-    /// Hands the lead to another voter: gives up the lease first, then frees everyone's promise.
+    /// Completes when there has been no lease here for as long as a promise lasts. Where the others are a majority
+    /// somebody else may serve by then, and what was proposed here takes effect when this replica is heard again, or
+    /// never: whoever waits for that is better told.
+    pub async fn lease_gone(&self) {
+        loop {
+            self.inner.lease_gone.notified().await;
+            if let Lease::NotHeld { .. } = self.inner.lease() {
+                return;
+            }
+        }
+    }
+
+    /// Hands the lead to another voter: gives up the lease first, awaits the end of what is under way, then frees
+    /// everyone's promise.
     ///
     /// # Errors
-    /// When this replica does not lead, or nobody else leads after some seconds.
+    /// When this replica does not lead, the successor lags behind, or nobody else leads after some seconds.
     pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), ChangeError> {
         let inner = self.inner.clone();
         let failed = |reason: &str| ChangeError { reason: reason.into() };
@@ -265,13 +313,17 @@ impl Group {
         if !inner.liveness.is_live(successor.store) {
             return Err(failed("the successor is away"));
         }
+        // Before anything stops: a follower that lags far behind would keep the range waiting.
+        if !inner.has_caught_up(term, to.get()).await {
+            return Err(failed("the successor lags behind"));
+        }
         // *release-before-yield*
         if !inner.release(term) {
             return Err(failed("it is being handed over already"));
         }
         // Goes on when the caller does not wait any more, so that the lease is either gone or asked for anew.
         let handed = tokio::spawn(async move {
-            let handed = inner.hand_over(term, round, to).await;
+            let handed = inner.has_settled(term, to.get()).await && inner.hand_over(term, round, to).await;
             if !handed {
                 inner.resume(term).await;
             }

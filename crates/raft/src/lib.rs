@@ -11,7 +11,8 @@
 //! `snapshots`.
 //!
 //! **Invariants**: *promise-never-broken*, *epoch-monotonic* (`promises`), *promise-durable-before-answer*,
-//! *restart-new-epoch* (`support`), *one-leaseholder*, *release-before-yield*, *failure-fences* (`group`),
+//! *restart-new-epoch* (`support`), *one-leaseholder*, *release-before-yield*, *nothing-left-behind*,
+//! *failure-fences* (`group`),
 //! *log-opened-once*: a group takes what the log had of its range when the store was started, and keeps its vote and
 //! position itself from then on; a second one over the same log would have forgotten both, and could vote again.
 //!

@@ -69,6 +69,12 @@ pub trait StateMachine: Send + Sync + 'static {
     /// When the state cannot be read.
     fn snapshot(&self) -> Result<(Applied, Box<dyn SnapshotSource>), ApplyError>;
 
+    /// Whether there is room on the disk for so many bytes, those of a snapshot that is coming: asked for every piece.
+    ///
+    /// # Errors
+    /// When there is not: what has come of the snapshot goes, and all of it is sent again later.
+    fn has_room(&self, bytes: u64) -> Result<(), ApplyError>;
+
     /// Looks through a snapshot that has come, before anything depends on it.
     ///
     /// # Errors

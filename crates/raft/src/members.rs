@@ -9,9 +9,22 @@ use keys::{NodeId, ReplicaId, StoreId};
 use openraft::{
     ChangeMembers,
     errors::{ClientWriteError, ForwardReason, RaftError},
+    metrics::WaitError,
+};
+use tokio::time::Instant;
+
+use crate::{
+    group::{ChangeError, Group},
+    types::{Member, Types},
 };
 
-use crate::{group::{ChangeError, Group}, types::Member};
+/// Entries that a learner may lack when it becomes a voter.
+const BEHIND_MAX: u64 = 1_000;
+/// How long a learner whose store is there may take: a large snapshot waits its turn, and one that is refused is sent
+/// again and again.
+const CATCH_UP_MAX: Duration = Duration::from_secs(600);
+/// How often it is looked whether the learner's store is still there.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// A change of members.
 enum Change {
@@ -21,6 +34,11 @@ enum Change {
 }
 
 impl Group {
+    /// Whether a change of voters has come half way: one that is under way, or one that was left there.
+    pub(crate) fn is_joint(&self) -> bool {
+        self.inner.joint_config().len() > 1
+    }
+
     /// Takes the second step of a change that was left half way.
     pub(crate) async fn finish_joint(&self) {
         let Ok(_one_at_a_time) = self.inner.changing.try_lock() else { return };
@@ -39,7 +57,7 @@ impl Group {
         let raft = &self.inner.raft;
         for _ in 0..500 {
             let outcome = match &change {
-                Change::Learner(id, member) => raft.add_learner(*id, *member, true).await,
+                Change::Learner(id, member) => raft.add_learner(*id, *member, false).await,
                 Change::Voters(voters) => raft.change_membership(voters.clone(), false).await,
                 Change::Remove(id) => {
                     raft.change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([*id])), false).await
@@ -62,10 +80,35 @@ impl Group {
     /// Adds a replica that receives the log and does not vote; returns when it has caught up.
     ///
     /// # Errors
-    /// When this replica does not lead, or the log does not reach the new one.
+    /// When this replica does not lead, the new one's store is not heard from, or the log does not reach it in time. It
+    /// is a learner then, or will be.
     pub async fn add_learner(&self, id: ReplicaId, node: NodeId, store: StoreId) -> Result<(), ChangeError> {
         self.inner.liveness.ensure_peer(store, node);
-        self.change(Change::Learner(id.get(), Member { node, store })).await
+        self.change(Change::Learner(id.get(), Member { node, store })).await?;
+        self.caught_up(id.get(), store).await
+    }
+
+    async fn caught_up(&self, id: u64, store: StoreId) -> Result<(), ChangeError> {
+        let failed = |reason: &str| Err(ChangeError { reason: reason.into() });
+        // Without replication this replica does not lead any more.
+        let ended = |metrics: &openraft::RaftMetrics<Types>| {
+            let Some(progress) = &metrics.replication else { return true };
+            let has = progress.get(&id).and_then(Option::as_ref).map(|position| position.index);
+            has.is_some_and(|has| has + BEHIND_MAX >= metrics.last_log_index.unwrap_or(0))
+        };
+        let deadline = Instant::now() + CATCH_UP_MAX;
+        loop {
+            match self.inner.raft.wait(Some(LOOK_EVERY)).metrics(ended, "a learner catches up").await {
+                Ok(metrics) if metrics.replication.is_some() => return Ok(()),
+                Ok(_) => return failed("not the leader"),
+                Err(WaitError::Timeout(..)) if !self.inner.liveness.is_live(store) => {
+                    return failed("its store is away");
+                }
+                Err(WaitError::Timeout(..)) if Instant::now() < deadline => {}
+                Err(WaitError::Timeout(..)) => return failed("it does not catch up"),
+                Err(error) => return failed(&error.to_string()),
+            }
+        }
     }
 
     /// Makes these the voters, through a joint membership; who is not among them is no member any more.

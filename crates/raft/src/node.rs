@@ -292,10 +292,11 @@ impl NodeInner {
         self.incoming.sweep(|range| self.groups.read().contains_key(&range));
         let groups: Vec<Group> = self.groups.read().values().cloned().collect();
         for group in groups {
+            group.inner.look_at_lease();
             if let Some(wait) = group.inner.wants_election() {
                 self.elect_after(group.range_id(), wait);
-            } else if group.inner.leads() {
-                // A new epoch of ours, or a voter that did not answer before.
+            } else if group.inner.leads() && (changed || group.is_joint() || !group.inner.lacks_promises().is_empty()) {
+                // A new epoch of ours, or a voter that did not answer before. A group that lacks nothing costs no task.
                 tokio::spawn(async move {
                     group.inner.fortify().await;
                     group.finish_joint().await;
@@ -416,6 +417,12 @@ impl Service for Handler {
             }
             Kind::SnapshotChunk => {
                 let (head, chunk) = split_head(body).map_err(refused)?;
+                // Taking it in needs as much again as has come.
+                let bytes = self.inner.incoming.received(address.range) + chunk.len() as u64;
+                if let Err(error) = group.machine.has_room(bytes) {
+                    self.inner.incoming.give_up(address.range);
+                    return Err(refused(error));
+                }
                 self.inner.incoming.take(address.range, head, &chunk).map_err(refused)?;
                 Ok(Bytes::new())
             }

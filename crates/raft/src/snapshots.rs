@@ -7,8 +7,8 @@
 //! ```
 //!
 //! A sending that breaks off leaves a spool that goes when the next one for its range begins, or when nothing was added
-//! to it for a while. What openraft is given has been checked: to it, a snapshot that cannot be taken in is the end of
-//! the group.
+//! to it for a while; one that the disk has no room for is refused, and its spool goes at once. What openraft is given
+//! has been checked: to it, a snapshot that cannot be taken in is the end of the group.
 
 use std::{
     io::{self, Write},
@@ -140,6 +140,7 @@ struct Receiving {
     spool: Spool,
     file: std::fs::File,
     next: u32,
+    bytes: u64,
     touched: Instant,
 }
 
@@ -172,7 +173,8 @@ impl Incoming {
             let path = self.dir.join(format!("{range}-{}", self.count.fetch_add(1, Ordering::Relaxed)));
             let file = std::fs::File::create(&path)?;
             let spool = Spool { path };
-            spools.insert(range, Receiving { snapshot: head.snapshot, spool, file, next: 0, touched: Instant::now() });
+            let (snapshot, touched) = (head.snapshot, Instant::now());
+            spools.insert(range, Receiving { snapshot, spool, file, next: 0, bytes: 0, touched });
         }
         let receiving = spools.get_mut(&range).filter(|one| one.snapshot == head.snapshot);
         let receiving = receiving.ok_or_else(|| io::Error::other("no such snapshot"))?;
@@ -191,6 +193,7 @@ impl Incoming {
             return Err(error);
         }
         receiving.next += 1;
+        receiving.bytes += chunk.len() as u64;
         Ok(())
     }
 
@@ -202,6 +205,16 @@ impl Incoming {
             return Err(io::Error::other("a piece is missing"));
         }
         Ok(spools.remove(&range).expect("just found").spool)
+    }
+
+    /// How much has come for a range.
+    pub fn received(&self, range: RangeId) -> u64 {
+        self.spools.lock().get(&range).map_or(0, |receiving| receiving.bytes)
+    }
+
+    /// Lets go of what has come for a range.
+    pub fn give_up(&self, range: RangeId) {
+        self.spools.lock().remove(&range);
     }
 
     /// Gives up what nobody adds to any more, and what was for a range that has left.

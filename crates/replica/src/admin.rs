@@ -1,7 +1,8 @@
 //! Splits, changes of the replica set, lease transfers: each a command or a few, each resumable from any point.
 //!
 //! A change of replicas is a row of small steps, and a crash between two leaves a state from which the next attempt
-//! goes on: the descriptor names the learner before anything is sent to it, and names it a voter after Raft does.
+//! goes on: the descriptor names the learner before anything is sent to it, and names it a voter after Raft does. A
+//! learner that does not come up is taken out again, as it would keep the range from being split.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,11 +20,11 @@ impl Replica {
         let response = match item {
             Request::Split { at } => {
                 let (replica, at) = (self.clone(), at.clone());
-                to_its_end(async move { replica.split(&at).await }).await
+                self.to_its_end(async move { replica.split(&at).await }).await
             }
             Request::ChangeReplicas { add, remove } => {
                 let (replica, add, remove) = (self.clone(), add.clone(), remove.clone());
-                to_its_end(async move { replica.change_replicas(&add, &remove).await }).await
+                self.to_its_end(async move { replica.change_replicas(&add, &remove).await }).await
             }
             Request::TransferLease { to } => self.transfer_lease(*to).await,
             Request::Describe => self.lease().map(|_| Response::Done),
@@ -66,7 +67,7 @@ impl Replica {
         }
         let right_id = self.deps.outbound.allocate_range_id().await?;
         // Nothing may be in flight in the right half: its latches and reads are here.
-        let quiet = self.quiesce().await;
+        let quiet = self.quiesce().await?;
         let lease = self.lease()?;
         let descriptor = self.current()?;
         if !descriptor.contains_key(at.as_bytes()) || descriptor.start == *at {
@@ -160,11 +161,17 @@ impl Replica {
             }
         };
         fail::fail_point!("replica::after_learner_descriptor");
-        self.deps.host.prepare_replica(target, self.range_id(), replica_id).await?;
-        self.group()
-            .add_learner(replica_id, target.node_id, target.store_id)
-            .await
-            .map_err(|error| failed("learner", &error))?;
+        let came_up = async {
+            self.deps.host.prepare_replica(target, self.range_id(), replica_id).await?;
+            let added = self.group().add_learner(replica_id, target.node_id, target.store_id).await;
+            added.map_err(|error| failed("learner", &error))
+        };
+        if let Err(error) = came_up.await {
+            if let Err(left) = self.remove_replica(replica_id).await {
+                tracing::debug!(range = %self.range_id(), %replica_id, error = %left, "a learner is left half way");
+            }
+            return Err(error);
+        }
         fail::fail_point!("replica::after_learner_caught_up");
         let mut voters: BTreeSet<ReplicaId> = self.current()?.voters().map(|voter| voter.replica_id).collect();
         voters.insert(replica_id);
@@ -225,13 +232,19 @@ impl Replica {
             Err(error) => Err(self.storage_error(error)),
         }
     }
-}
 
-/// Runs a change of the range even when whoever asked for it is gone: latches of the whole range and the one place for
-/// such changes must be held until the log says what became of each of its commands.
-async fn to_its_end(
-    change: impl Future<Output = Result<Response, KvError>> + Send + 'static,
-) -> Result<Response, KvError> {
-    let ended = tokio::spawn(change).await;
-    ended.unwrap_or_else(|error| Err(KvError::Internal { reason: format!("a change of the range failed: {error}") }))
+    /// Runs a change of the range even when whoever asked for it is gone, or has been told that its lease is: latches
+    /// of the whole range and the one place for such changes must be held until the log says what became of each of
+    /// its commands.
+    async fn to_its_end(
+        &self,
+        change: impl Future<Output = Result<Response, KvError>> + Send + 'static,
+    ) -> Result<Response, KvError> {
+        let failed = |error| KvError::Internal { reason: format!("a change of the range failed: {error}") };
+        tokio::select! {
+            biased;
+            ended = tokio::spawn(change) => ended.unwrap_or_else(|error| Err(failed(error))),
+            () = self.group().lease_gone() => Err(self.fate_unknown()),
+        }
+    }
 }

@@ -270,6 +270,10 @@ impl StateMachine for Machine {
         Ok((applied, Box::new(Chunks { header: Some(header), chunks: Box::new(chunks) })))
     }
 
+    fn has_room(&self, bytes: u64) -> Result<(), ApplyError> {
+        self.engine.check_room(bytes).map_err(|error| self.snapshot_refused(&error.to_string()))
+    }
+
     fn check(&self, chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>) -> Result<(), ApplyError> {
         self.snapshot_header(chunks)?;
         for chunk in chunks {

@@ -19,7 +19,9 @@ pub enum RpcError {
     Refused { reason: String },
     #[error("the other node has no service {service}")]
     UnknownService { service: u16 },
-    /// The other side belongs to another cluster or speaks another protocol version.
+    #[error("{to} cannot be talked to: it belongs to another cluster")]
+    OtherCluster { to: String },
+    /// The other side speaks another protocol version, or is another node.
     #[error("{to} cannot be talked to: {reason}")]
     Incompatible { to: String, reason: String },
     #[error("clock of {node} is {offset_ns} ns away, more than the {max_offset_ns} ns allowed")]
@@ -37,6 +39,7 @@ impl RpcError {
             Self::Unreachable { .. }
             | Self::Refused { .. }
             | Self::UnknownService { .. }
+            | Self::OtherCluster { .. }
             | Self::Incompatible { .. }
             | Self::ClockOffset { .. }
             | Self::TooLarge { .. } => false,

@@ -251,10 +251,9 @@ async fn welcome(inner: &Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) ->
     tune(&stream);
     let hello = read_greeting(&mut stream).await?;
     let cluster = *inner.cluster.read();
-    let unset = [0; 16];
     let refusal = if hello.protocol != PROTOCOL {
         Some(format!("it speaks protocol {PROTOCOL}, the caller {}", hello.protocol))
-    } else if hello.cluster != cluster && hello.cluster != unset && cluster != unset {
+    } else if are_apart(hello.cluster, cluster) {
         Some("it belongs to another cluster".to_owned())
     } else {
         None
@@ -276,6 +275,12 @@ async fn welcome(inner: &Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) ->
     }
     start(inner, connection, stream);
     Ok(())
+}
+
+/// Whether two nodes are of different clusters; one that has none yet may talk to all.
+fn are_apart(one: ClusterId, other: ClusterId) -> bool {
+    let unset = [0; 16];
+    one != other && one != unset && other != unset
 }
 
 /// Runs both directions of a connection; requests that come in are served whichever side dialled.
@@ -364,9 +369,10 @@ fn encode_error(error: &RpcError) -> Bytes {
         }
         RpcError::NoAnswer { .. } => (3, error.to_string()),
         RpcError::Refused { reason } => (0, reason.clone()),
-        RpcError::Unreachable { .. } | RpcError::Incompatible { .. } | RpcError::TooLarge { .. } => {
-            (0, error.to_string())
-        }
+        RpcError::Unreachable { .. }
+        | RpcError::OtherCluster { .. }
+        | RpcError::Incompatible { .. }
+        | RpcError::TooLarge { .. } => (0, error.to_string()),
     };
     postcard::to_stdvec(&(kind, text)).expect("a number and a string encode").into()
 }
@@ -417,6 +423,9 @@ impl Inner {
             .map_err(|_| unreachable("no answer in time".into()))?
             .map_err(|error| unreachable(error.to_string()))?;
         let incompatible = |reason: String| RpcError::Incompatible { to: address.to_owned(), reason };
+        if are_apart(answer.cluster, cluster) {
+            return Err(RpcError::OtherCluster { to: address.to_owned() });
+        }
         if let Some(refusal) = answer.refusal {
             return Err(incompatible(refusal));
         }

@@ -53,27 +53,46 @@ impl Service for JoinService {
     }
 }
 
+/// Why no place was given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// A member that this node cannot talk to, now or later.
+    #[error(transparent)]
+    Apart(RpcError),
+    #[error("{member}: {reason}")]
+    BadAnswer { member: String, reason: String },
+    #[error("no member of the cluster answers; the last was {last}")]
+    NoAnswer { last: String },
+}
+
 /// Asks the members in turn until one gives a place.
 pub(crate) async fn ask_for_place(
     transport: &Arc<dyn Transport>,
     members: &[String],
     request: &ServerRequest,
     patience: Duration,
-) -> Result<Place, String> {
-    let payload: Bytes = postcard::to_stdvec(request).map_err(|error| error.to_string())?.into();
+) -> Result<Place, JoinError> {
+    let payload: Bytes = postcard::to_stdvec(request).expect("a request is plain data").into();
     let deadline = tokio::time::Instant::now() + patience;
     loop {
-        let mut reason = String::new();
+        let mut last = String::new();
         for member in members {
             let timeout = Duration::from_secs(10);
             match transport.call_address(member, services::SERVER, payload.clone(), timeout).await {
-                Ok(answer) => return postcard::from_bytes(&answer).map_err(|error| format!("{member}: {error}")),
-                Err(error @ RpcError::Incompatible { .. }) => return Err(error.to_string()),
-                Err(error) => reason = format!("{member}: {error}"),
+                Ok(answer) => {
+                    return postcard::from_bytes(&answer).map_err(|error| JoinError::BadAnswer {
+                        member: member.clone(),
+                        reason: error.to_string(),
+                    });
+                }
+                Err(error @ (RpcError::OtherCluster { .. } | RpcError::Incompatible { .. })) => {
+                    return Err(JoinError::Apart(error));
+                }
+                Err(error) => last = format!("{member}: {error}"),
             }
         }
         if tokio::time::Instant::now() > deadline {
-            return Err(format!("no member of the cluster answers; the last was {reason}"));
+            return Err(JoinError::NoAnswer { last });
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

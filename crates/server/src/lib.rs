@@ -12,6 +12,7 @@ mod sql_node;
 mod status;
 
 pub use config::NodeConfig;
+pub use join::JoinError;
 pub use node::{KvNode, StartError};
 pub use sql_node::Node;
 pub use status::{LatchStatus, LockStatus, NodeStatus, OtherNode, RaftStatus, RangeStatus};

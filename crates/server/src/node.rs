@@ -7,14 +7,14 @@ use hlc::Clock;
 use keys::{NodeId, RangeId, StoreId};
 use kv::{Db, DbConfig, DbOptions, LocalStore};
 use replica::api::{BatchRequest, BatchResponse, KvError};
-use rpc::{TcpOptions, TcpTransport, Transport, services};
+use rpc::{RpcError, TcpOptions, TcpTransport, Transport, services};
 use storage::{DirLock, StorageError, StoreIdentity};
 use store::{NodeInfo, Store, StoreOptions};
 use uuid::Uuid;
 
 use crate::{
     config::NodeConfig,
-    join::{JoinService, ServerRequest, ask_for_place},
+    join::{JoinError, JoinService, ServerRequest, ask_for_place},
 };
 
 /// Why a node could not be started: one line for whoever runs it.
@@ -29,7 +29,7 @@ pub enum StartError {
     #[error("cannot listen on {address} ({what}): {source}")]
     Listen { what: &'static str, address: String, source: std::io::Error },
     #[error("cannot join: {0}")]
-    Join(String),
+    Join(JoinError),
     #[error("{0}")]
     Catalog(String),
 }
@@ -100,8 +100,10 @@ impl KvNode {
                             identity.check_cluster(place.cluster_id).map_err(in_dir)?;
                             members = place.members;
                         }
-                        Err(reason) if reason.contains("another cluster") => return Err(StartError::Join(reason)),
-                        Err(reason) => tracing::info!(reason, "starting on what is known"),
+                        Err(error @ JoinError::Apart(RpcError::OtherCluster { .. })) => {
+                            return Err(StartError::Join(error));
+                        }
+                        Err(error) => tracing::info!(%error, "starting on what is known"),
                     }
                 }
                 identity

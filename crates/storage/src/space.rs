@@ -34,12 +34,22 @@ impl Engine {
     /// # Errors
     /// [`StorageError::DiskFull`] when [`crate::EngineConfig::disk_reserve_bytes`] were not free when last looked.
     pub fn check_space(&self) -> Result<(), StorageError> {
-        if self.inner.low_on_disk.load(Ordering::Relaxed) {
-            let dir = self.inner.dir.display();
-            let reserve = self.inner.config.disk_reserve_bytes >> 20;
-            return Err(StorageError::DiskFull { what: format!("{dir} has less than {reserve} MiB left") });
-        }
-        Ok(())
+        if self.inner.low_on_disk.load(Ordering::Relaxed) { Err(self.too_full(0)) } else { Ok(()) }
+    }
+
+    /// Whether so many bytes may be written in bulk, which would be at the end of the reserve before [`Engine::tend`]
+    /// is called again. Asks the disk.
+    ///
+    /// # Errors
+    /// [`StorageError::DiskFull`] when [`crate::EngineConfig::disk_reserve_bytes`] would not be free after it.
+    pub fn check_room(&self, bytes: u64) -> Result<(), StorageError> {
+        let needed = self.inner.config.disk_reserve_bytes.saturating_add(bytes);
+        if free_bytes(&self.inner.dir)? < needed { Err(self.too_full(bytes)) } else { Ok(()) }
+    }
+
+    fn too_full(&self, bytes: u64) -> StorageError {
+        let needed = self.inner.config.disk_reserve_bytes.saturating_add(bytes) >> 20;
+        StorageError::DiskFull { what: format!("{} has less than {needed} MiB left", self.inner.dir.display()) }
     }
 }
 
@@ -75,5 +85,7 @@ mod tests {
         let engine = Engine::open(roomy.path(), &EngineConfig::small()).unwrap();
         engine.tend();
         engine.check_space().unwrap();
+        engine.check_room(1).unwrap();
+        assert!(matches!(engine.check_room(u64::MAX), Err(StorageError::DiskFull { .. })));
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! **Invariants**
 //! - *replica-id-fresh*: a replica's number is durable before the replica is opened, and never falls.
+//! - *gone-stays-gone*: that a replica has left is durable before anything of it goes, and it is not opened again.
 //! - *no-overlap*: the replicas of a store never overlap; a snapshot that would make them waits.
 //!
 //! Deliberately left out: merges, rebalancing between stores that have enough.

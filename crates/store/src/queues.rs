@@ -5,20 +5,19 @@
 //! interval and finds nothing to do.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
-use keys::{RangeId, ReplicaKind};
+use futures::stream::{FuturesUnordered, StreamExt};
+use keys::{RangeId, ReplicaKind, StoreId};
 use replica::{
     Replica,
     api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, StoreTarget},
 };
-use rustc_hash::FxHashMap;
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard},
-    time::{Instant, MissedTickBehavior},
-};
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     nodes::NodeInfo,
@@ -30,9 +29,11 @@ const HELLO_EVERY: Duration = Duration::from_secs(2);
 const KEPT_ENTRIES: u64 = 4_096;
 /// The engine is flushed, so that the log can be cut, when so much was written to the log since the last time.
 const FLUSH_AFTER_LOG_BYTES: u64 = 128 << 20;
-/// How long the others wait while one range is looked after. What takes longer, such as a large snapshot, goes on by
-/// itself, and its range is passed over until it is done: an admin command broken off half way would be no safer.
-const WAIT_FOR_RANGE: Duration = Duration::from_secs(20);
+/// Ranges that are looked after at one time. What takes long, such as a large snapshot, keeps one of these places, and
+/// its range is passed over until it is done: an admin command broken off half way would be no safer.
+const AT_ONCE: usize = 16;
+/// How long no replica is asked of a store that one could not be added on.
+const PASSED_OVER: Duration = Duration::from_secs(10);
 
 pub(crate) fn start(store: &Store) {
     let weak = Arc::downgrade(&store.inner);
@@ -91,42 +92,62 @@ struct Memory {
     proposals: u64,
     wrote_at: Option<Instant>,
     gc_at: Option<Instant>,
+    /// Stores that a replica could not be added on, and when.
+    failed: Vec<(StoreId, Instant)>,
 }
 
 async fn run_queues(weak: Weak<Inner>) {
-    let mut memory: FxHashMap<RangeId, Arc<Mutex<Memory>>> = FxHashMap::default();
+    let mut memory: FxHashMap<RangeId, Memory> = FxHashMap::default();
+    let mut at_work = FuturesUnordered::new();
+    let mut under_care: FxHashSet<RangeId> = FxHashSet::default();
+    let mut todo: VecDeque<RangeId> = VecDeque::new();
     let mut flushed_at_bytes = 0;
     let Some(interval) = weak.upgrade().map(|inner| inner.config.queue_interval) else { return };
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
+        while at_work.len() < AT_ONCE
+            && let Some(range_id) = todo.pop_front()
+        {
+            let Some(store) = Store::from_weak(&weak) else { return };
+            let draining = store.inner.draining.load(Ordering::Acquire);
+            let led = store.replica(range_id).filter(|replica| !draining && replica.is_leaseholder());
+            if let Some(replica) = led
+                && under_care.insert(range_id)
+            {
+                let remembered = memory.remove(&range_id).unwrap_or_default();
+                at_work.push(look_after_alone(store, replica, remembered));
+            }
+        }
+        tokio::select! {
+            Some((range_id, remembered)) = at_work.next() => {
+                under_care.remove(&range_id);
+                memory.insert(range_id, remembered);
+                continue;
+            }
+            _ = ticks.tick() => {}
+        }
         let Some(store) = Store::from_weak(&weak) else { return };
         if store.inner.stopping.load(Ordering::Acquire) {
             return;
         }
         // First, for it depends on nobody else.
         cut_logs(&store, &mut flushed_at_bytes).await;
-        for replica in store.replicas() {
-            if replica.is_leaseholder() && !store.inner.draining.load(Ordering::Acquire) {
-                let memory = memory.entry(replica.range_id()).or_default().clone();
-                // Somebody who has it is still at it from an earlier round.
-                let Ok(memory) = memory.try_lock_owned() else { continue };
-                let range_id = replica.range_id();
-                let looked_after = tokio::spawn(look_after_alone(store.clone(), replica, memory));
-                if tokio::time::timeout(WAIT_FOR_RANGE, looked_after).await.is_err() {
-                    tracing::warn!(range = %range_id, "looking after the range takes long: the others are not kept waiting");
-                }
-            }
-        }
         store.inner.engine.tend();
+        // Otherwise the round before goes on.
+        if todo.is_empty() {
+            memory.retain(|range_id, _| store.replica(*range_id).is_some());
+            todo.extend(store.replicas().iter().map(|replica| replica.range_id()));
+        }
     }
 }
 
-async fn look_after_alone(store: Store, replica: Arc<Replica>, mut memory: OwnedMutexGuard<Memory>) {
+async fn look_after_alone(store: Store, replica: Arc<Replica>, mut memory: Memory) -> (RangeId, Memory) {
+    let range_id = replica.range_id();
     if let Err(error) = look_after(&store, &replica, &mut memory).await {
-        tracing::debug!(range = %replica.range_id(), %error, "queue");
+        tracing::debug!(range = %range_id, %error, "queue");
     }
+    (range_id, memory)
 }
 
 async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> Result<(), KvError> {
@@ -135,9 +156,20 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
         store.inner.outbound.update_meta(vec![(*descriptor).clone()]).await?;
         memory.published = descriptor.generation;
     }
-    if let Some(target) = missing_replica(store, &descriptor) {
+    memory.failed.retain(|(_, at)| at.elapsed() < PASSED_OVER);
+    let liveness = store.inner.raft.liveness();
+    let mut learners = descriptor.replicas.iter().filter(|replica| replica.kind == ReplicaKind::Learner);
+    if let Some(learner) = learners.find(|learner| !liveness.is_live(learner.store_id)) {
+        tracing::info!(range = %descriptor.range_id, %learner, "removing a learner whose store is away");
+        admin(replica, Request::ChangeReplicas { add: vec![], remove: vec![learner.replica_id] }).await?;
+    } else if let Some(target) = missing_replica(store, &descriptor, &memory.failed) {
         tracing::info!(range = %descriptor.range_id, store = %target.store_id, "adding a replica");
-        admin(replica, Request::ChangeReplicas { add: vec![target], remove: vec![] }).await?;
+        let added = admin(replica, Request::ChangeReplicas { add: vec![target], remove: vec![] }).await;
+        if let Err(error) = added {
+            tracing::warn!(range = %descriptor.range_id, store = %target.store_id, %error, "no replica was added");
+            memory.failed.push((target.store_id, Instant::now()));
+            return Err(error);
+        }
     }
     let proposals = replica.metrics().proposals.load(Ordering::Relaxed);
     let wrote = proposals != memory.proposals;
@@ -181,14 +213,16 @@ async fn admin(replica: &Arc<Replica>, request: Request) -> Result<BatchResponse
     replica.send(&BatchRequest { header, requests: vec![request] }).await
 }
 
-/// A live store without a replica, when the range should have more, or one whose replica is a learner left half way.
-fn missing_replica(store: &Store, descriptor: &keys::RangeDescriptor) -> Option<StoreTarget> {
-    let liveness = store.inner.raft.liveness();
+/// A live store without a replica, when the range should have more, or one whose replica is a learner left half way;
+/// not one of those that failed lately.
+fn missing_replica(
+    store: &Store,
+    descriptor: &keys::RangeDescriptor,
+    failed: &[(StoreId, Instant)],
+) -> Option<StoreTarget> {
     let nodes = store.nodes().all();
     let wanted = store.inner.config.replication_factor.min(if nodes.len() >= 3 { nodes.len() } else { 1 });
-    if let Some(learner) = descriptor.replicas.iter().find(|replica| replica.kind == ReplicaKind::Learner)
-        && liveness.is_live(learner.store_id)
-    {
+    if let Some(learner) = descriptor.replicas.iter().find(|replica| replica.kind == ReplicaKind::Learner) {
         return Some(StoreTarget { node_id: learner.node_id, store_id: learner.store_id });
     }
     if descriptor.voters().count() >= wanted {
@@ -199,6 +233,7 @@ fn missing_replica(store: &Store, descriptor: &keys::RangeDescriptor) -> Option<
     nodes
         .into_iter()
         .filter(|node| descriptor.replica_on_store(node.store_id).is_none())
+        .filter(|node| failed.iter().all(|(store, _)| *store != node.store_id))
         // Heard of lately: a store that no range has a replica on yet has no heartbeats to be judged by.
         .filter(|node| node.as_of_ns.saturating_add(recent) > now)
         .min_by_key(|node| node.ranges)

@@ -94,6 +94,8 @@ pub enum StoreError {
     LostLog { synced: u64, found: u64 },
     #[error("a replica's number is damaged")]
     ReplicaNumber,
+    #[error("the log is closed")]
+    Closed,
 }
 
 pub(crate) struct Inner {
@@ -111,6 +113,8 @@ pub(crate) struct Inner {
     replicas: RwLock<FxHashMap<RangeId, Arc<Replica>>>,
     /// Durable: the replica of each range that may live here.
     numbers: Mutex<FxHashMap<RangeId, ReplicaId>>,
+    /// Durable: the last replica of each range that lived here and does not any more.
+    gone: Mutex<FxHashMap<RangeId, ReplicaId>>,
     /// How many replicas were taken out of service since the start.
     pub fenced: AtomicU64,
     pub stopping: AtomicBool,
@@ -135,12 +139,27 @@ pub(crate) enum StoreRequest {
     RemoveReplica { range_id: RangeId, replica_id: ReplicaId },
 }
 
+/// The last replica of a range that was told to live here.
 const NUMBER_PREFIX: &[u8] = b"replica/";
+/// The last one that left. While it is not below the other, there is none.
+const GONE_PREFIX: &[u8] = b"gone/";
 
-fn number_key(range_id: RangeId) -> Bytes {
-    let mut key = NUMBER_PREFIX.to_vec();
+fn range_key(prefix: &[u8], range_id: RangeId) -> Bytes {
+    let mut key = prefix.to_vec();
     key.extend_from_slice(&range_id.get().to_be_bytes());
     key.into()
+}
+
+/// What was noted of ranges under one prefix.
+fn recover_numbers(metas: &[(Bytes, Bytes)], prefix: &[u8]) -> Result<FxHashMap<RangeId, ReplicaId>, StoreError> {
+    let mut numbers = FxHashMap::default();
+    for (key, value) in metas {
+        let Some(range) = key.strip_prefix(prefix) else { continue };
+        let range = <[u8; 8]>::try_from(range).map_err(|_| StoreError::ReplicaNumber)?;
+        let number = postcard::from_bytes(value).map_err(|_| StoreError::ReplicaNumber)?;
+        numbers.insert(RangeId::new(u64::from_be_bytes(range)), number);
+    }
+    Ok(numbers)
 }
 
 impl Store {
@@ -170,13 +189,8 @@ impl Store {
                 options.transport.set_address(info.node_id, info.rpc_addr);
             }
         }
-        let mut numbers = FxHashMap::default();
-        for (key, value) in &recovered.metas {
-            let Some(range) = key.strip_prefix(NUMBER_PREFIX) else { continue };
-            let range = <[u8; 8]>::try_from(range).map_err(|_| StoreError::ReplicaNumber)?;
-            let number: ReplicaId = postcard::from_bytes(value).map_err(|_| StoreError::ReplicaNumber)?;
-            numbers.insert(RangeId::new(u64::from_be_bytes(range)), number);
-        }
+        let numbers = recover_numbers(&recovered.metas, NUMBER_PREFIX)?;
+        let gone = recover_numbers(&recovered.metas, GONE_PREFIX)?;
         let raft = RaftNode::start(RaftDeps {
             node_id: options.node_id,
             store_id: options.store_id,
@@ -203,6 +217,7 @@ impl Store {
             info: Mutex::new(options.info.clone()),
             replicas: RwLock::default(),
             numbers: Mutex::new(numbers),
+            gone: Mutex::new(gone),
             fenced: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -214,8 +229,15 @@ impl Store {
         }
         let mut fenced = FxHashSet::default();
         for descriptor in replica::stored_ranges(&store.inner.engine)? {
-            let Some(own) = descriptor.replica_on_store(store.inner.store_id) else {
-                // It was removed from the range, and the crash came before its state was cleared.
+            let range_id = descriptor.range_id;
+            let own = descriptor.replica_on_store(store.inner.store_id).copied();
+            // It was removed from the range, and the crash came before that was noted, or before its state was cleared.
+            let Some(own) = own.filter(|own| !store.has_left(range_id, own.replica_id)) else {
+                let number = store.inner.numbers.lock().get(&range_id).copied();
+                if let Some(number) = number.filter(|number| *number < descriptor.next_replica_id) {
+                    store.note_gone(range_id, number).await?;
+                }
+                store.inner.raft.remove_group(range_id).await;
                 store.forget_state(&descriptor)?;
                 continue;
             };
@@ -235,7 +257,8 @@ impl Store {
         let waiting: Vec<(RangeId, ReplicaId)> =
             store.inner.numbers.lock().iter().map(|(range, number)| (*range, *number)).collect();
         for (range_id, replica_id) in waiting {
-            if store.replica(range_id).is_none() && !fenced.contains(&range_id) {
+            let left = store.has_left(range_id, replica_id);
+            if store.replica(range_id).is_none() && !fenced.contains(&range_id) && !left {
                 store.open_replica(range_id, replica_id, false).await?;
             }
         }
@@ -304,8 +327,12 @@ impl Store {
 
     /// Notes durably that this replica may live here, and opens it; it waits for its snapshot.
     async fn prepare_replica(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), String> {
-        let before = self.inner.numbers.lock().get(&range_id).copied();
         // *replica-id-fresh*: a number that is not above the last was in use here before.
+        if self.has_left(range_id, replica_id) {
+            return Err(format!("{replica_id} of {range_id} has left"));
+        }
+        self.inner.engine.check_space().map_err(|error| error.to_string())?;
+        let before = self.inner.numbers.lock().get(&range_id).copied();
         match (before, self.replica(range_id)) {
             (Some(before), _) if before > replica_id => return Err(format!("{range_id} had {before} here")),
             (_, Some(replica)) if replica.replica_id() == replica_id => return Ok(()),
@@ -317,11 +344,7 @@ impl Store {
             (_, None) if !self.inner.raft.may_open(range_id) => return Err(format!("{range_id} is fenced here")),
             (_, None) => {}
         }
-        let value = postcard::to_stdvec(&replica_id).map_err(|error| error.to_string())?;
-        let (done, wait) = futures::channel::oneshot::channel();
-        let op = LogOp::PutMeta { key: number_key(range_id), value: value.into() };
-        self.inner.log.submit(op, Box::new(move || { let _unheard = done.send(()); }));
-        wait.await.map_err(|_| "the log is closed".to_owned())?;
+        self.note(range_key(NUMBER_PREFIX, range_id), replica_id).await.map_err(|error| error.to_string())?;
         self.inner.numbers.lock().insert(range_id, replica_id);
         self.open_replica(range_id, replica_id, false).await.map(|_| ()).map_err(|error| error.to_string())
     }
@@ -330,6 +353,8 @@ impl Store {
         let Some(replica) = self.replica(range_id).filter(|replica| replica.replica_id() == replica_id) else {
             return Ok(());
         };
+        // *gone-stays-gone*
+        self.note_gone(range_id, replica_id).await?;
         self.inner.replicas.write().remove(&range_id);
         self.inner.raft.remove_group(range_id).await;
         if let Some(descriptor) = replica.descriptor() {
@@ -337,6 +362,24 @@ impl Store {
         }
         tracing::info!(range = %range_id, replica = %replica_id, "replica removed");
         Ok(())
+    }
+
+    fn has_left(&self, range_id: RangeId, replica_id: ReplicaId) -> bool {
+        self.inner.gone.lock().get(&range_id).is_some_and(|gone| *gone >= replica_id)
+    }
+
+    async fn note_gone(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), StoreError> {
+        self.note(range_key(GONE_PREFIX, range_id), replica_id).await?;
+        self.inner.gone.lock().insert(range_id, replica_id);
+        Ok(())
+    }
+
+    /// Durable when this returns.
+    async fn note(&self, key: Bytes, number: ReplicaId) -> Result<(), StoreError> {
+        let value = postcard::to_stdvec(&number).expect("a number encodes").into();
+        let (done, wait) = futures::channel::oneshot::channel();
+        self.inner.log.submit(LogOp::PutMeta { key, value }, Box::new(move || { let _unheard = done.send(()); }));
+        wait.await.map_err(|_| StoreError::Closed)
     }
 
     /// Clears what a replica that is gone has left.
@@ -608,3 +651,6 @@ impl Service for StoreService {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,10 +6,10 @@ use std::{sync::atomic::Ordering, time::Duration};
 use concurrency::{LatchSpan, LockRequest, WaitOutcome};
 use futures::FutureExt;
 use hlc::Timestamp;
-use keys::{Key, LockStrength, Span, TxnId, TxnMeta, TxnStatus};
+use keys::{Key, LockStrength, NodeId, Span, TxnId, TxnMeta, TxnStatus};
 use kv::{DbConfig, Read, ScanOptions, TxnOptions};
 use replica::api::{
-    AbortReason, BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, TxnHeader,
+    AbortReason, BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, StoreTarget, TxnHeader,
 };
 use rpc::MemoryConfig;
 use tempfile::TempDir;
@@ -430,5 +430,61 @@ async fn a_split_goes_on_when_its_sender_is_gone() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), done).await.expect("the range is split");
+    cluster.stop().await;
+}
+
+/// Proposals of a leaseholder that is cut off waited for the network to heal, and so did whoever queued up behind their
+/// latches, though somebody else served the range.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leaseholder_that_is_cut_off_tells_its_clients() {
+    let dir = TempDir::new().unwrap();
+    let second = Duration::from_secs(1);
+    let config = DbConfig { rpc_timeout: second, wait_timeout: second, ..DbConfig::default() };
+    let cluster = Cluster::start(dir.path(), 3, MemoryConfig::default(), &[0, 0, 0], config).await;
+    let leader = cluster.leader_of(&key("k")).expect("the range is led");
+    let member = &cluster.members[leader];
+    let replica = member.store.replicas().remove(0);
+    cluster.isolate(leader);
+    let now = member.db.clock().now();
+    let [proposed, queued] = [1, 2].map(|n| {
+        let header = Header { range_id: replica.range_id(), ..within(&meta(n, "k", now)) };
+        let (replica, batch) = (replica.clone(), BatchRequest { header, requests: vec![put("k", "unknown")] });
+        async move { replica.send(&batch).await }
+    });
+    let both = tokio::time::timeout(Duration::from_secs(20), futures::future::join(proposed, queued)).await;
+    let (proposed, queued) = both.expect("both are answered while the wires are cut");
+    assert!(matches!(proposed, Err(KvError::Ambiguous { .. })), "{proposed:?}");
+    assert!(matches!(queued, Err(KvError::NotLeaseholder { .. })), "{queued:?}");
+    let held = || replica.latches().rows().iter().filter(|row| row.span == Span::point(key("k"))).count();
+    assert_eq!(held(), 1, "latches-until-known");
+    // The others go on meanwhile.
+    assert_eq!(get(&cluster.members[(leader + 1) % 3], "k").await, None);
+    cluster.network.heal_all();
+    let known = async {
+        while held() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), known).await.expect("the log says what became of it");
+    cluster.stop().await;
+}
+
+/// It left its learner in the descriptor, which kept the range from being split.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_be_added_leaves_no_learner() {
+    let dir = TempDir::new().unwrap();
+    let cluster = Cluster::start(dir.path(), 4, MemoryConfig::default(), &[0; 4], DbConfig::default()).await;
+    let member = &cluster.members[cluster.leader_of(&key("k")).expect("the range is led")];
+    let replica = member.store.replicas().remove(0);
+    let before = replica.descriptor().expect("it has state");
+    let stores = cluster.members.iter().map(|member| member.store.store_id());
+    let store_id = stores.into_iter().find(|store| before.replica_on_store(*store).is_none()).expect("one of four");
+    cluster.kill(usize::try_from(store_id.get()).unwrap() - 1).await;
+    let target = StoreTarget { node_id: NodeId::new(store_id.get()), store_id };
+    let header = Header { range_id: replica.range_id(), ..Header::default() };
+    let requests = vec![Request::ChangeReplicas { add: vec![target], remove: vec![] }];
+    replica.send(&BatchRequest { header, requests }).await.unwrap_err();
+    assert_eq!(replica.descriptor().expect("it has state").replicas, before.replicas);
+    member.db.split_at(&key("m")).await.unwrap();
     cluster.stop().await;
 }

@@ -47,6 +47,8 @@ pub(super) struct Machine {
     pub fenced: AtomicBool,
     /// Refuse so many snapshots.
     pub refusals: AtomicU64,
+    /// How many pieces of snapshots it has room for.
+    pub room: AtomicU64,
 }
 
 #[derive(Default)]
@@ -73,6 +75,7 @@ impl Machine {
             broken: AtomicBool::new(false),
             fenced: AtomicBool::new(false),
             refusals: AtomicU64::new(0),
+            room: AtomicU64::new(u64::MAX),
         })
     }
 
@@ -120,6 +123,11 @@ impl StateMachine for Machine {
         let chunks: Vec<Bytes> =
             state.commands.iter().map(|one| Bytes::from(postcard::to_stdvec(one).unwrap())).collect();
         Ok((state.applied.clone(), Box::new(Chunks(chunks.into_iter()))))
+    }
+
+    fn has_room(&self, _bytes: u64) -> Result<(), ApplyError> {
+        let taken = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        taken.map(|_| ()).map_err(|_| ApplyError { reason: "the disk is nearly full".into() })
     }
 
     fn check(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), ApplyError> {
@@ -307,6 +315,11 @@ impl Cluster {
     /// How often a store has synced its log.
     pub fn syncs(&self, id: u64) -> u64 {
         self.sites[&id].running.as_ref().unwrap().log.metrics().syncs.load(Ordering::Relaxed)
+    }
+
+    /// What a store has of snapshots that are coming.
+    pub fn spools(&self, id: u64) -> usize {
+        std::fs::read_dir(self.sites[&id].dir.path().join("spool")).unwrap().count()
     }
 
     pub fn machine(&self, id: u64) -> Arc<Machine> {

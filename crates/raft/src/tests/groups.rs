@@ -201,3 +201,53 @@ async fn a_new_member_comes_by_snapshot_and_votes() {
     cluster.until("nothing was lost", |this| this.machine(4).has("command 40").then_some(())).await;
     cluster.finish().await;
 }
+
+/// Whoever adds it would wait for ever, and with it the queue that asked for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_learner_whose_store_is_away_is_given_up() {
+    let mut cluster = Cluster::new(31, 4, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    for id in 1..=3 {
+        cluster.cut(id, 4);
+    }
+    let group = cluster.group(leader);
+    let adding = group.clone();
+    let added =
+        tokio::spawn(async move { adding.add_learner(ReplicaId::new(4), NodeId::new(4), StoreId::new(4)).await });
+    cluster.until("it is given up", |_| added.is_finished().then_some(())).await;
+    added.await.unwrap().unwrap_err();
+    group.remove_replica(ReplicaId::new(4)).await.unwrap();
+    assert!(group.status().learners.is_empty());
+    group.propose(command(1), term).await.unwrap();
+    drop(group);
+    cluster.finish().await;
+}
+
+/// It filled the disk to the last byte, and the process ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_finds_no_room_is_refused_and_leaves_nothing() {
+    let mut cluster = Cluster::new(32, 4, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader);
+    futures::future::join_all((0..40).map(|number| group.propose(command(number), term))).await;
+    let kept_from = group.status().applied_index - 20;
+    cluster.machine(leader).durable.store(kept_from - 1, Ordering::Relaxed);
+    group.truncate_log(kept_from).await;
+    cluster.until("the log is shorter", |_| (group.status().first_index == kept_from).then_some(())).await;
+    // The room ends half way.
+    let machine = cluster.machine(4);
+    machine.room.store(20, Ordering::Relaxed);
+    let adding = group.clone();
+    let added =
+        tokio::spawn(async move { adding.add_learner(ReplicaId::new(4), NodeId::new(4), StoreId::new(4)).await });
+    cluster.until("the room is used up", |_| (machine.room.load(Ordering::Relaxed) == 0).then_some(())).await;
+    cluster.until("nothing is left of it", |this| (this.spools(4) == 0).then_some(())).await;
+    assert_eq!(machine.installs.load(Ordering::Relaxed), 0);
+    // Somebody has made room.
+    machine.room.store(u64::MAX, Ordering::Relaxed);
+    cluster.until("it has come", |_| added.is_finished().then_some(())).await;
+    added.await.unwrap().unwrap();
+    cluster.until("all of it", |_| (machine.commands().len() == 40).then_some(())).await;
+    drop(group);
+    cluster.finish().await;
+}

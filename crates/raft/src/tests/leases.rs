@@ -88,6 +88,51 @@ async fn release_before_yield() {
     cluster.finish().await;
 }
 
+/// 1. A command is proposed, and its way to the others is lost.
+/// 2. The leader is told to hand over to one of them, which lacks the command.
+/// 3. The command takes effect all the same, as it would have without the transfer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_left_behind_by_a_transfer() {
+    // Long enough for a lost append to be sent again under the same lease.
+    let mut cluster = Cluster::with_support(13, 3, 3, Duration::from_secs(3)).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader);
+    group.propose(Bytes::from_static(b"before"), term).await.unwrap();
+    let last = group.status().last_index;
+    for id in (1..=3).filter(|id| *id != leader) {
+        cluster.until("all have it", |this| this.machine(id).has("before").then_some(())).await;
+        cluster.network.partition(NodeId::new(leader), NodeId::new(id));
+    }
+    let proposer = group.clone();
+    let proposed = tokio::spawn(async move { proposer.propose(Bytes::from_static(b"under way"), term).await });
+    cluster.until("it is in the log", |_| (group.status().last_index > last).then_some(())).await;
+    cluster.observe_for(Duration::from_millis(50)).await;
+    cluster.network.heal_all();
+    let handing = group.clone();
+    let transfer =
+        tokio::spawn(async move { handing.transfer_leader(ReplicaId::new(leader % 3 + 1)).await });
+    cluster.until("the transfer has ended", |_| transfer.is_finished().then_some(())).await;
+    let outcome = proposed.await.unwrap();
+    assert!(outcome.is_ok(), "nothing-left-behind: {outcome:?}");
+    drop(group);
+    cluster.finish().await;
+}
+
+/// What was proposed before the transfer began ends, and nothing is proposed once the lease is released.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_left_behind_takes_no_more_proposals() {
+    let mut cluster = Cluster::new(14, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader);
+    assert!(group.inner.release(term.get()));
+    let refused = group.propose(Bytes::from_static(b"late"), term).await;
+    assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "nothing-left-behind: {refused:?}");
+    group.inner.resume(term.get()).await;
+    cluster.leaseholder(Term::new(0)).await;
+    drop(group);
+    cluster.finish().await;
+}
+
 /// Messages of a hand-over that failed arrive after the leader has been promised anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn release_before_yield_in_an_earlier_round_frees_nobody() {

@@ -5,7 +5,7 @@ use hlc::Timestamp;
 use keys::{Key, Span, keyspace};
 
 use crate::{
-    api::{BatchRequest, Request},
+    api::{BatchRequest, KvError, Request},
     replica::Replica,
     state,
 };
@@ -14,11 +14,20 @@ impl Replica {
     /// Holds every latch of the range: nothing is evaluated or under way.
     ///
     /// Records of transactions and the range's own are latched apart from the keys they go with.
-    pub(crate) async fn quiesce(&self) -> LatchGuard {
+    pub(crate) async fn quiesce(&self) -> Result<LatchGuard, KvError> {
         let span = self.descriptor().map_or_else(Span::all, |descriptor| descriptor.span());
         let local = keyspace::range_local_span(&span);
         let own = Span::point(state::gc_key(self.range_id));
-        self.latches.acquire([span, local, own].map(LatchSpan::write_unversioned).to_vec()).await
+        self.latched([span, local, own].map(LatchSpan::write_unversioned).into_iter().collect()).await
+    }
+
+    /// Waits for latches, as long as there is a lease to hold them under: who has them may be waiting for a quorum.
+    pub(super) async fn latched(&self, spans: LatchSpans) -> Result<LatchGuard, KvError> {
+        tokio::select! {
+            biased;
+            latch = self.latches.acquire(spans) => Ok(latch),
+            () = self.group.lease_gone() => Err(self.not_leaseholder(None)),
+        }
     }
 }
 

@@ -10,7 +10,8 @@
 //! **Invariants**
 //! - *latches-until-known*: the latches of a batch that writes are held until the log says what became of it, even
 //!   when whoever sent it is gone: the proposal runs in a task of its own, and what the lock table has to learn of
-//!   its outcome is part of it.
+//!   its outcome is part of it. So is it when the lease is gone for good and its sender has been told that the outcome
+//!   is unknown.
 //! - *one-leaseholder*: nothing is evaluated without a lease that has time left, and nothing takes effect under
 //!   another term than the one it was evaluated in.
 //! - *reads-remembered*: a read is in the timestamp cache before its latches are released.
@@ -200,7 +201,7 @@ impl Replica {
         }
         let latch = match self.latches.try_acquire(latch_spans(request, self.deps.clock.now())) {
             Ok(latch) => latch,
-            Err(spans) => self.latches.acquire(spans).await,
+            Err(spans) => self.latched(spans).await?,
         };
         // While it waited, the lease may have gone and the range been split.
         let lease = self.lease()?;

@@ -47,10 +47,21 @@ impl Replica {
             replica.note_ended(&ended);
             Ok(())
         });
-        let (outcome, latch) = Proposal { future: Some(future), latch: Some(latch), started: false }.await;
+        let proposal = Proposal { future: Some(future), latch: Some(latch), started: false };
+        let (outcome, latch) = tokio::select! {
+            biased;
+            known = proposal => known,
+            () = self.group.lease_gone() => return Err(Attempt::Error(self.fate_unknown())),
+        };
         outcome?;
         drop(latch);
         Ok(self.respond(request, &descriptor, evaluated))
+    }
+
+    /// What was proposed under a lease that is gone is in the log here and takes effect later or never. Its latches
+    /// stay held: under the same term, should its lease come back, nobody may look past what may still be applied.
+    pub(crate) fn fate_unknown(&self) -> KvError {
+        KvError::Ambiguous { reason: format!("{} was cut off while it led {}", self.deps.store_id, self.range_id) }
     }
 
     /// Has a command agreed on and applied here.

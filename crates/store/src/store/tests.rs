@@ -1,0 +1,194 @@
+//! Replicas that come to a store, leave it, and what a restart finds of them.
+
+use async_trait::async_trait;
+use hlc::Timestamp;
+use keys::{Span, TxnId, TxnMeta, TxnStatus};
+use replica::api::{PushKind, PushedTxn};
+use rpc::{MemoryConfig, MemoryNetwork, MemoryTransport};
+use tempfile::TempDir;
+
+use super::*;
+
+const RANGE: RangeId = RangeId::new(5);
+
+/// There are no other ranges.
+struct Nowhere;
+
+fn nowhere<T>() -> Result<T, KvError> {
+    Err(KvError::RangeNotFound { range_id: RANGE })
+}
+
+#[async_trait]
+impl Outbound for Nowhere {
+    async fn push_txn(
+        &self,
+        _pushee: TxnMeta,
+        _pusher: Option<TxnMeta>,
+        _dependents: Vec<TxnId>,
+        _kind: PushKind,
+    ) -> Result<PushedTxn, KvError> {
+        nowhere()
+    }
+
+    async fn query_intent(&self, _key: Key, _txn: TxnMeta, _at: Timestamp) -> Result<bool, KvError> {
+        nowhere()
+    }
+
+    async fn recover_txn(&self, _txn: TxnMeta, _committed: bool) -> Result<(TxnStatus, Timestamp), KvError> {
+        nowhere()
+    }
+
+    async fn resolve(
+        &self,
+        _spans: Vec<Span>,
+        _txn: TxnMeta,
+        _status: TxnStatus,
+        _commit_ts: Timestamp,
+    ) -> Result<(), KvError> {
+        nowhere()
+    }
+
+    async fn allocate_range_id(&self) -> Result<RangeId, KvError> {
+        nowhere()
+    }
+
+    async fn update_meta(&self, _descriptors: Vec<RangeDescriptor>) -> Result<(), KvError> {
+        nowhere()
+    }
+}
+
+struct Gone;
+
+#[async_trait]
+impl Service for Gone {
+    async fn call(&self, _from: NodeId, _payload: Bytes) -> Result<Bytes, RpcError> {
+        Err(refused("stopped"))
+    }
+}
+
+/// A store that is started again and again in one directory.
+struct Site {
+    dir: TempDir,
+    network: MemoryNetwork,
+    disk_reserve_bytes: u64,
+}
+
+impl Site {
+    fn new() -> Self {
+        let (dir, network) = (TempDir::new().unwrap(), MemoryNetwork::new(1, MemoryConfig::default()));
+        Self { dir, network, disk_reserve_bytes: 1 }
+    }
+
+    async fn start(&self) -> (Store, Arc<MemoryTransport>) {
+        let clock = Arc::new(Clock::system(Duration::from_millis(500)));
+        let (node_id, store_id) = (NodeId::new(1), StoreId::new(1));
+        let transport = self.network.transport(node_id, clock.clone());
+        let options = || StoreOptions {
+            dir: self.dir.path().to_owned(),
+            node_id,
+            store_id,
+            clock: clock.clone(),
+            transport: transport.clone(),
+            outbound: Arc::new(Nowhere),
+            config: StoreConfig {
+                engine: EngineConfig { disk_reserve_bytes: self.disk_reserve_bytes, ..EngineConfig::small() },
+                ..StoreConfig::default()
+            },
+            seed: 1,
+            bootstrap: false,
+            info: NodeInfo {
+                node_id,
+                store_id,
+                rpc_addr: "1".into(),
+                sql_addr: String::new(),
+                http_addr: String::new(),
+                as_of_ns: 0,
+                ranges: 0,
+                leases: 0,
+            },
+        };
+        // The tasks of the store that was stopped let go of its files when they next run.
+        let opened = async {
+            loop {
+                match Store::open(options()).await {
+                    Ok(store) => return store,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let store = tokio::time::timeout(Duration::from_secs(20), opened).await.expect("the store opens");
+        (store, transport)
+    }
+
+    async fn stop(&self, (store, transport): (Store, Arc<MemoryTransport>)) {
+        store.stop().await;
+        // The handlers and the transport hold each other.
+        for service in [services::RAFT, services::LIVENESS, services::KV, services::STORE] {
+            transport.register(service, Arc::new(Gone));
+        }
+    }
+}
+
+fn number(n: u64) -> ReplicaId {
+    ReplicaId::new(n)
+}
+
+/// It came back empty with every start, waited for a snapshot, and counted when replicas were placed.
+#[tokio::test(flavor = "multi_thread")]
+async fn gone_stays_gone() {
+    let site = Site::new();
+    let running = site.start().await;
+    running.0.prepare_replica(RANGE, number(3)).await.unwrap();
+    running.0.remove_replica(RANGE, number(3)).await.unwrap();
+    site.stop(running).await;
+
+    let running = site.start().await;
+    assert!(running.0.replica(RANGE).is_none());
+    // *replica-id-fresh*: what was sent before it left arrives late.
+    running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
+    running.0.prepare_replica(RANGE, number(4)).await.unwrap();
+    site.stop(running).await;
+
+    let running = site.start().await;
+    let replica = running.0.replica(RANGE).expect("one that waits for its snapshot stays");
+    assert_eq!(replica.replica_id(), number(4));
+    drop(replica);
+    site.stop(running).await;
+}
+
+/// The range changed without it, and it stopped before it had cleared what it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn state_of_a_replica_that_has_left_is_cleared_at_the_start() {
+    let site = Site::new();
+    let running = site.start().await;
+    running.0.prepare_replica(RANGE, number(3)).await.unwrap();
+    let descriptor = RangeDescriptor {
+        range_id: RANGE,
+        start: Key::MIN,
+        end: Key::MAX,
+        replicas: Vec::new(),
+        next_replica_id: number(5),
+        generation: 7,
+    };
+    let mut batch = WriteBatch::new();
+    replica::put_new_range(&mut batch, &descriptor, &raft::Applied::default());
+    running.0.engine().apply(&batch).unwrap();
+    site.stop(running).await;
+
+    for _ in 0..2 {
+        let running = site.start().await;
+        assert!(running.0.replica(RANGE).is_none());
+        assert!(replica::stored_ranges(running.0.engine()).unwrap().is_empty());
+        site.stop(running).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_nearly_full_takes_no_replica() {
+    let site = Site { disk_reserve_bytes: u64::MAX, ..Site::new() };
+    let running = site.start().await;
+    let refused = running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
+    assert!(refused.contains("no space left"), "{refused}");
+    assert!(running.0.replica(RANGE).is_none());
+    site.stop(running).await;
+}
