@@ -55,6 +55,7 @@ async fn lazy_semantics_hide_errors_of_skipped_operands() {
     let not_zero = || op("<>", column(0), int(0));
     assert_eq!(truth(Expr::And(vec![not_zero(), quotient()])).await, [Some(true), Some(false), None]);
     let guarded = Expr::Case {
+        operand: None,
         branches: vec![(not_zero(), op("/", int(10), column(0)))],
         otherwise: None,
         ty: SqlType::Int8,
