@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use plan::plan::{FrameBound, FrameUnit, SetOpKind, WindowCall, WindowFrame, WindowFunction};
+use builtins::CallTypes;
+use plan::plan::{FrameBound, FrameUnit, FunctionCall, ProjectItem, SetOpKind, WindowCall, WindowFrame, WindowFunction};
 use plan::{Comparison, Expr, JoinKind, Node, Plan, SortKey, Subquery, SubqueryKind};
 use types::{CastContext, Datum, SqlState, SqlType};
 
@@ -417,4 +418,26 @@ async fn window_frames() {
     let negative = frame(FrameUnit::Rows, Preceding(int(-1)), CurrentRow);
     let call = WindowCall { function: count(), args: vec![], ty: SqlType::Int8, frame: negative };
     assert_eq!(run(&window(vec![call])).await.unwrap_err().code(), SqlState::InvalidPrecedingOrFollowingSize);
+}
+
+/// A series without an end that anybody lives to see costs what is asked of it.
+#[tokio::test]
+async fn a_series_is_made_as_far_as_it_is_read() {
+    let endless = |from: i64| {
+        let types = [Some(SqlType::Int8); 2];
+        let resolved = builtins::resolve(builtins::functions("generate_series"), &types).ok().unwrap();
+        let types = CallTypes { args: resolved.args, ret: resolved.ret };
+        FunctionCall { builtin: resolved.chosen, types, args: vec![int(from), int(i64::MAX)] }
+    };
+    let limit = |input: Plan, width| {
+        let (limit, offset) = (Some(int(2)), Some(int(5000)));
+        int8s(Node::Limit { input: Box::new(input), limit, offset }, width)
+    };
+    let calls = vec![endless(1), endless(100)];
+    let scan = int8s(Node::FunctionScan { calls, with_ordinality: true }, 3);
+    assert_eq!(int_rows(&limit(scan, 3)).await, [[s(5001), s(5100), s(5001)], [s(5002), s(5101), s(5002)]]);
+    let input = Box::new(ints(&[&[s(7)], &[s(8)]]));
+    let items = vec![ProjectItem::Scalar(column(0)), ProjectItem::Set(endless(1))];
+    let listed = int8s(Node::ProjectSet { input, items }, 2);
+    assert_eq!(int_rows(&limit(listed, 2)).await, [[s(7), s(5001)], [s(7), s(5002)]]);
 }
