@@ -155,14 +155,14 @@ async fn grouping_takes_nulls_as_equal_and_everything_as_one_group() {
             filtered.clone(),
         ]
     };
-    let node = |groups, sets| Node::Aggregate { input: input(), groups, aggregates: aggregates(), sets, sorted: false };
+    let node = |groups, sets| Node::Aggregate { input: input(), groups, aggregates: aggregates(), sets };
     let by_first = int_rows(&int8s(node(vec![column(0)], None), 6)).await;
     assert_eq!(by_first, [[s(1), s(3), s(2), s(5), s(1), s(0)], [N, s(2), s(2), s(7), s(2), s(2)]]);
     let sets = Some(vec![vec![0], vec![]]);
     let both = int_rows(&int8s(node(vec![column(0)], sets), 6)).await;
     assert_eq!(both[2], [N, s(5), s(4), s(7), s(3), s(2)]);
     let nothing = Box::new(plan(Node::Values { rows: vec![] }, &[SqlType::Int8, SqlType::Int8]));
-    let empty = Node::Aggregate { input: nothing, groups: vec![], aggregates: aggregates(), sets: None, sorted: false };
+    let empty = Node::Aggregate { input: nothing, groups: vec![], aggregates: aggregates(), sets: None };
     assert_eq!(int_rows(&int8s(empty, 5)).await, [[s(0), s(0), N, s(0), s(0)]]);
 }
 
@@ -175,7 +175,7 @@ async fn aggregates_with_order_and_distinct_see_sorted_arguments() {
     let ty = ordered.types.ret;
     let input = Box::new(ints(&[&[s(2)], &[N], &[s(3)], &[s(2)]]));
     let node =
-        Node::Aggregate { input, groups: vec![], aggregates: vec![ordered, distinct], sets: None, sorted: false };
+        Node::Aggregate { input, groups: vec![], aggregates: vec![ordered, distinct], sets: None };
     let rows = run(&plan(node, &[ty, ty])).await.unwrap();
     let elements = |datum: &Datum| datum.as_array().unwrap().elements().iter().map(Datum::as_int).collect::<Vec<_>>();
     assert_eq!(elements(&rows[0][0]), [N, s(3), s(2), s(2)]);
