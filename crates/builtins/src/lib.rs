@@ -37,5 +37,6 @@ pub use registry::{
 };
 pub use resolve::{ResolveError, Resolved, resolve, resolve_aggregate, resolve_binary_operator};
 pub use signature::{
-    Accumulator, Aggregate, ArgType, Builtin, CallTypes, Operator, RetType, SetFunction, Signature, Volatility,
+    Accumulator, Aggregate, ArgType, Builtin, CallTypes, Operator, RetType, SetFunction, SetRows, Signature,
+    Volatility,
 };

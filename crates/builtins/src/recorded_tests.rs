@@ -58,7 +58,7 @@ fn run(builtin: &Builtin, types: &CallTypes, args: &[Datum], formatting: &Format
     if builtin.strict && args.iter().any(Datum::is_null) {
         return Ok("<null>".into());
     }
-    let rows = (set.eval)(&context, types, args)?;
+    let rows = (set.eval)(&context, types, args)?.take(51).collect::<SqlResult<Vec<_>>>()?;
     let row = |row: &Vec<Datum>| match row.as_slice() {
         [datum] => shown(&types.ret, datum),
         fields => shown(&SqlType::Record, &Datum::Record(fields.into())),

@@ -68,16 +68,48 @@ pub struct Builtin {
     pub strict: bool,
     pub volatility: Volatility,
     pub eval: fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Datum>,
-    /// For set-returning functions: all rows at once; `eval` is then not called.
+    /// For set-returning functions; `eval` is then not called.
     pub set: Option<SetFunction>,
 }
 
-/// Rows of a set-returning function; each row has as many datums as the function has output columns.
+/// How a set-returning function is called.
 #[derive(Debug)]
 pub struct SetFunction {
     /// Output columns; an empty type list means one column of the result type.
     pub columns: &'static [(&'static str, SqlType)],
-    pub eval: fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Vec<Vec<Datum>>>,
+    pub eval: fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<SetRows>,
+}
+
+/// Rows of a call, each with as many datums as the function has output columns. They are made when they are asked for
+/// where they can be more than the arguments hold: a series may have no end that anybody waits for.
+pub struct SetRows(Box<dyn Iterator<Item = SqlResult<Vec<Datum>>> + Send>);
+
+impl SetRows {
+    /// Rows of one column.
+    pub(crate) fn of_values(values: impl Iterator<Item = SqlResult<Datum>> + Send + 'static) -> Self {
+        Self(Box::new(values.map(|value| Ok(vec![value?]))))
+    }
+
+    /// The one row of a function that returns no set.
+    #[must_use]
+    pub fn once(value: Datum) -> Self {
+        Self::of_values(std::iter::once(Ok(value)))
+    }
+}
+
+impl FromIterator<Vec<Datum>> for SetRows {
+    fn from_iter<I: IntoIterator<Item = Vec<Datum>>>(rows: I) -> Self {
+        let rows: Vec<Vec<Datum>> = rows.into_iter().collect();
+        Self(Box::new(rows.into_iter().map(Ok)))
+    }
+}
+
+impl Iterator for SetRows {
+    type Item = SqlResult<Vec<Datum>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
 }
 
 impl Builtin {

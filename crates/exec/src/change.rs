@@ -137,6 +137,7 @@ async fn read_existing(
 #[async_trait]
 impl Operator for InsertOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        ctx.check_writable("INSERT")?;
         loop {
             let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
             let mut rows: Vec<Vec<Datum>> = (0..batch.len()).map(|row| batch.row(row)).collect();
@@ -181,6 +182,7 @@ pub fn build_update(update: &Update, source: Box<dyn Operator>) -> Box<dyn Opera
 #[async_trait]
 impl Operator for UpdateOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        ctx.check_writable("UPDATE")?;
         let width = self.writer.table.columns.len();
         loop {
             ctx.cancel.checkpoint().await?;
@@ -242,6 +244,7 @@ pub fn build_delete(delete: &Delete, source: Box<dyn Operator>) -> Box<dyn Opera
 #[async_trait]
 impl Operator for DeleteOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        ctx.check_writable("DELETE")?;
         let width = self.writer.table.columns.len();
         loop {
             ctx.cancel.checkpoint().await?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use builtins::EvalContext;
 use catalog::{CatalogSnapshot, VirtualRows, VirtualTable};
 use plan::{Plan, SequenceOp};
-use types::{Datum, SqlError, SqlResult};
+use types::{Datum, SqlError, SqlResult, SqlState};
 
 pub use crate::cancel::{CancelFlag, CancelReason};
 use crate::eval::EvalScope;
@@ -59,12 +59,21 @@ pub struct ExecContext<'a> {
     pub sequences: &'a mut SequenceState,
     pub memory: MemoryBudget,
     pub cancel: CancelFlag,
+    /// The transaction may change nothing: what would asks [`ExecContext::check_writable`] first.
+    pub read_only: bool,
     pub stats: Option<ExecStats>,
     /// Rows inserted, updated or deleted.
     pub affected: u64,
     pub subqueries: SubqueryCache,
     /// What the changes so far owe to foreign keys.
     pub foreign: ForeignQueue,
+}
+
+/// What a command is told that would change something in a read-only transaction.
+#[must_use]
+pub fn read_only_error(what: &str) -> SqlError {
+    let message = format!("cannot execute {what} in a read-only transaction");
+    SqlError::new(SqlState::ReadOnlySqlTransaction, message)
 }
 
 impl<'a> ExecContext<'a> {
@@ -77,8 +86,19 @@ impl<'a> ExecContext<'a> {
         EvalScope { params: self.params, outer: self.outer.last().map_or(&[], Vec::as_slice), eval: self.eval }
     }
 
+    /// # Errors
+    /// 25006 in a read-only transaction; `what` is the command it names.
+    pub fn check_writable(&self, what: &str) -> SqlResult<()> {
+        if self.read_only { Err(read_only_error(what)) } else { Ok(()) }
+    }
+
     /// Reserves or reads a sequence's value.
     pub async fn sequence(&mut self, op: SequenceOp, args: &[Datum]) -> SqlResult<Datum> {
+        match op {
+            SequenceOp::NextVal => self.check_writable("nextval()")?,
+            SequenceOp::SetVal => self.check_writable("setval()")?,
+            _ => {}
+        }
         let db = self.txn()?.db().clone();
         self.sequences.call(op, args, self.catalog, &db).await
     }

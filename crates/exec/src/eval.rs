@@ -82,6 +82,8 @@ pub(crate) struct Evaluator<'s> {
     scope: EvalScope<'s>,
     row: RowRef<'s>,
     lazy: Option<Lazy<'s>>,
+    /// What the simple CASE or NULLIF around has evaluated: [`Expr::Operand`].
+    operand: Option<&'s Datum>,
 }
 
 fn address<T>(value: &T) -> usize {
@@ -90,12 +92,12 @@ fn address<T>(value: &T) -> usize {
 
 /// Evaluates an expression without subqueries, sequences and row ids over one row.
 pub fn eval_row(expr: &Expr, row: &[Datum], scope: &EvalScope<'_>) -> SqlResult<Datum> {
-    Evaluator { scope: *scope, row: RowRef::Slice(row), lazy: None }.finish(expr)
+    Evaluator { scope: *scope, row: RowRef::Slice(row), lazy: None, operand: None }.finish(expr)
 }
 
 /// As [`eval_row`], over a row of a batch.
 pub(crate) fn eval_at(expr: &Expr, batch: &Batch, row: usize, scope: &EvalScope<'_>) -> SqlResult<Datum> {
-    Evaluator { scope: *scope, row: RowRef::Batch(batch, row), lazy: None }.finish(expr)
+    Evaluator { scope: *scope, row: RowRef::Batch(batch, row), lazy: None, operand: None }.finish(expr)
 }
 
 /// Evaluates any expression over every row.
@@ -167,7 +169,7 @@ async fn eval_lazily(expr: &Expr, batch: &Batch, ctx: &mut ExecContext<'_>) -> S
             let outcome = {
                 let lazy = Lazy { cache: &ctx.subqueries, memo: &memo };
                 let row = RowRef::Batch(batch, row);
-                Evaluator { scope: ctx.scope(), row, lazy: Some(lazy) }.eval(expr)
+                Evaluator { scope: ctx.scope(), row, lazy: Some(lazy), operand: None }.eval(expr)
             };
             match outcome {
                 Ok(datum) => {
@@ -258,6 +260,9 @@ impl<'s> Evaluator<'s> {
             Expr::Param(number, _) => self.scope.params.get(*number).cloned().ok_or_else(|| {
                 SqlError::new(SqlState::UndefinedParameter, format!("there is no parameter ${}", number + 1))
             })?,
+            Expr::Operand(_) => {
+                self.operand.cloned().ok_or_else(|| SqlError::internal("an operand stands outside of its CASE"))?
+            }
             Expr::Const(datum, _) => datum.clone(),
             Expr::Call { builtin, types, args } => {
                 let volatile = builtin.volatility == Volatility::Volatile;
@@ -287,9 +292,11 @@ impl<'s> Evaluator<'s> {
                 let ty = left.ty();
                 Datum::Bool(compare(&ty, &self.eval(left)?, &self.eval(right)?).is_ne())
             }
-            Expr::Case { branches, otherwise, .. } => {
+            Expr::Case { operand, branches, otherwise, .. } => {
+                let operand = operand.as_ref().map(|operand| self.eval(operand)).transpose()?;
+                let tests = Evaluator { operand: operand.as_ref(), ..*self };
                 for (condition, value) in branches {
-                    if self.eval(condition)?.as_bool() == Some(true) {
+                    if tests.eval(condition)?.as_bool() == Some(true) {
                         return self.eval(value);
                     }
                 }
@@ -307,10 +314,14 @@ impl<'s> Evaluator<'s> {
                 }
                 Datum::Null
             }
-            Expr::NullIf { value, equal, .. } => match self.eval(equal)?.as_bool() {
-                Some(true) => Datum::Null,
-                _ => self.eval(value)?,
-            },
+            Expr::NullIf { value, equal, .. } => {
+                let value = self.eval(value)?;
+                let test = Evaluator { operand: Some(&value), ..*self };
+                match test.eval(equal)?.as_bool() {
+                    Some(true) => Datum::Null,
+                    _ => value,
+                }
+            }
             Expr::Greatest(list, ty) => self.extreme(list, ty, Ordering::Greater)?,
             Expr::Least(list, ty) => self.extreme(list, ty, Ordering::Less)?,
             Expr::Cast { expr, to, context } => {

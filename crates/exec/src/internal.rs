@@ -68,6 +68,7 @@ pub(crate) async fn run(
         sequences: &mut *ctx.sequences,
         memory: ctx.memory.clone(),
         cancel,
+        read_only: ctx.read_only,
         stats: None,
         affected: 0,
         subqueries: SubqueryCache::default(),

@@ -37,6 +37,7 @@ mod volatility;
 pub use analyze::analyze;
 pub use context::{
     CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SequenceState, VirtualTables,
+    read_only_error,
 };
 pub use error::{CATALOG_CHANGED, kv_error};
 pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar};

@@ -82,7 +82,7 @@ impl Builder {
             Node::Filter { input, predicate } => Box::new(Filter::new(self.build(input)?, predicate.clone())),
             Node::Project { input, exprs } => Box::new(Project::new(self.build(input)?, exprs.clone())),
             Node::ProjectSet { input, items } => Box::new(ProjectSet::new(self.build(input)?, items.clone(), types())),
-            Node::Aggregate { input, groups, aggregates, sets, sorted: _ } => {
+            Node::Aggregate { input, groups, aggregates, sets } => {
                 Box::new(Aggregation::new(self.build(input)?, groups.clone(), aggregates.clone(), sets.clone(), types()))
             }
             Node::Window { input, partition_by, order_by, calls } => Box::new(Window::new(

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 use catalog::row::{Access, IndexCodec};
-use keys::{Key, Span};
+use keys::{Key, LockStrength, Span};
 use kv::{Read, ScanOptions, See, WaitPolicy};
 use plan::{
     Expr, JoinKind,
@@ -23,7 +23,13 @@ use crate::{
 const PAGE_ROWS: u64 = 1024;
 const PAGE_BYTES: u64 = 2 << 20;
 
-fn read_mode(lock: Option<RowLock>) -> Read {
+fn read_mode(lock: Option<RowLock>, ctx: &ExecContext<'_>) -> SqlResult<Read> {
+    if let Some(lock) = lock {
+        ctx.check_writable(match lock.strength {
+            LockStrength::Shared => "SELECT FOR SHARE",
+            LockStrength::Exclusive | LockStrength::Intent => "SELECT FOR UPDATE",
+        })?;
+    }
     let (strength, wait) = match lock {
         None => (None, WaitPolicy::Block),
         Some(lock) => (
@@ -35,7 +41,7 @@ fn read_mode(lock: Option<RowLock>) -> Read {
             },
         ),
     };
-    Read { lock: strength, wait, see: See::StatementStart }
+    Ok(Read { lock: strength, wait, see: See::StatementStart })
 }
 
 /// The key span of an index span; none when it is empty.
@@ -201,7 +207,7 @@ impl Scan {
         }
         let keys: Vec<Key> = self.todo.take().unwrap_or_default().into_iter().map(|span| span.start).collect();
         self.todo = Some(VecDeque::new());
-        let read = read_mode(self.scan.lock);
+        let read = read_mode(self.scan.lock, ctx)?;
         let reading = read_entries(access, read);
         let txn = ctx.txn()?;
         let values = match &keys[..] {
@@ -221,7 +227,7 @@ impl Scan {
         let access = self.scan.access();
         let Some(todo) = &mut self.todo else { return Ok(None) };
         let Some(span) = todo.pop_front() else { return Ok(None) };
-        let read = read_mode(self.scan.lock);
+        let read = read_mode(self.scan.lock, ctx)?;
         let options = ScanOptions {
             read: read_entries(access, read),
             max_rows: self.page_rows,
@@ -318,7 +324,7 @@ impl LookupJoin {
             }
         }
         let mut found = Found::new(access);
-        let read = read_mode(self.scan.lock);
+        let read = read_mode(self.scan.lock, ctx)?;
         let reading = read_entries(access, read);
         if self.scan.point {
             let (rows, keys): (Vec<u32>, Vec<Key>) = spans.into_iter().map(|(row, span)| (row, span.start)).unzip();

@@ -88,6 +88,7 @@ pub(crate) async fn run_with(
         sequences: &mut sequences,
         memory,
         cancel: CancelFlag::default(),
+        read_only: false,
         stats: None,
         affected: 0,
         subqueries: SubqueryCache::default(),

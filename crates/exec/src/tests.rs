@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use plan::plan::{FrameBound, FrameUnit, SetOpKind, WindowCall, WindowFrame, WindowFunction};
+use builtins::CallTypes;
+use plan::plan::{FrameBound, FrameUnit, FunctionCall, ProjectItem, SetOpKind, WindowCall, WindowFrame, WindowFunction};
 use plan::{Comparison, Expr, JoinKind, Node, Plan, SortKey, Subquery, SubqueryKind};
 use types::{CastContext, Datum, SqlState, SqlType};
 
@@ -55,6 +56,7 @@ async fn lazy_semantics_hide_errors_of_skipped_operands() {
     let not_zero = || op("<>", column(0), int(0));
     assert_eq!(truth(Expr::And(vec![not_zero(), quotient()])).await, [Some(true), Some(false), None]);
     let guarded = Expr::Case {
+        operand: None,
         branches: vec![(not_zero(), op("/", int(10), column(0)))],
         otherwise: None,
         ty: SqlType::Int8,
@@ -153,14 +155,14 @@ async fn grouping_takes_nulls_as_equal_and_everything_as_one_group() {
             filtered.clone(),
         ]
     };
-    let node = |groups, sets| Node::Aggregate { input: input(), groups, aggregates: aggregates(), sets, sorted: false };
+    let node = |groups, sets| Node::Aggregate { input: input(), groups, aggregates: aggregates(), sets };
     let by_first = int_rows(&int8s(node(vec![column(0)], None), 6)).await;
     assert_eq!(by_first, [[s(1), s(3), s(2), s(5), s(1), s(0)], [N, s(2), s(2), s(7), s(2), s(2)]]);
     let sets = Some(vec![vec![0], vec![]]);
     let both = int_rows(&int8s(node(vec![column(0)], sets), 6)).await;
     assert_eq!(both[2], [N, s(5), s(4), s(7), s(3), s(2)]);
     let nothing = Box::new(plan(Node::Values { rows: vec![] }, &[SqlType::Int8, SqlType::Int8]));
-    let empty = Node::Aggregate { input: nothing, groups: vec![], aggregates: aggregates(), sets: None, sorted: false };
+    let empty = Node::Aggregate { input: nothing, groups: vec![], aggregates: aggregates(), sets: None };
     assert_eq!(int_rows(&int8s(empty, 5)).await, [[s(0), s(0), N, s(0), s(0)]]);
 }
 
@@ -173,7 +175,7 @@ async fn aggregates_with_order_and_distinct_see_sorted_arguments() {
     let ty = ordered.types.ret;
     let input = Box::new(ints(&[&[s(2)], &[N], &[s(3)], &[s(2)]]));
     let node =
-        Node::Aggregate { input, groups: vec![], aggregates: vec![ordered, distinct], sets: None, sorted: false };
+        Node::Aggregate { input, groups: vec![], aggregates: vec![ordered, distinct], sets: None };
     let rows = run(&plan(node, &[ty, ty])).await.unwrap();
     let elements = |datum: &Datum| datum.as_array().unwrap().elements().iter().map(Datum::as_int).collect::<Vec<_>>();
     assert_eq!(elements(&rows[0][0]), [N, s(3), s(2), s(2)]);
@@ -416,4 +418,26 @@ async fn window_frames() {
     let negative = frame(FrameUnit::Rows, Preceding(int(-1)), CurrentRow);
     let call = WindowCall { function: count(), args: vec![], ty: SqlType::Int8, frame: negative };
     assert_eq!(run(&window(vec![call])).await.unwrap_err().code(), SqlState::InvalidPrecedingOrFollowingSize);
+}
+
+/// A series without an end that anybody lives to see costs what is asked of it.
+#[tokio::test]
+async fn a_series_is_made_as_far_as_it_is_read() {
+    let endless = |from: i64| {
+        let types = [Some(SqlType::Int8); 2];
+        let resolved = builtins::resolve(builtins::functions("generate_series"), &types).ok().unwrap();
+        let types = CallTypes { args: resolved.args, ret: resolved.ret };
+        FunctionCall { builtin: resolved.chosen, types, args: vec![int(from), int(i64::MAX)] }
+    };
+    let limit = |input: Plan, width| {
+        let (limit, offset) = (Some(int(2)), Some(int(5000)));
+        int8s(Node::Limit { input: Box::new(input), limit, offset }, width)
+    };
+    let calls = vec![endless(1), endless(100)];
+    let scan = int8s(Node::FunctionScan { calls, with_ordinality: true }, 3);
+    assert_eq!(int_rows(&limit(scan, 3)).await, [[s(5001), s(5100), s(5001)], [s(5002), s(5101), s(5002)]]);
+    let input = Box::new(ints(&[&[s(7)], &[s(8)]]));
+    let items = vec![ProjectItem::Scalar(column(0)), ProjectItem::Set(endless(1))];
+    let listed = int8s(Node::ProjectSet { input, items }, 2);
+    assert_eq!(int_rows(&limit(listed, 2)).await, [[s(7), s(5001)], [s(7), s(5002)]]);
 }

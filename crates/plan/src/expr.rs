@@ -74,6 +74,8 @@ pub enum Expr {
     Column(usize, SqlType),
     /// A value of the enclosing query's row, by its slot in [`Subquery::arguments`].
     Outer(usize, SqlType),
+    /// What the nearest simple CASE or NULLIF around it has evaluated. Binding puts it into their comparisons alone.
+    Operand(SqlType),
     /// `$n`, counted from 0.
     Param(usize, SqlType),
     Const(Datum, SqlType),
@@ -85,10 +87,10 @@ pub enum Expr {
     Truth(Box<Expr>, TruthTest),
     /// NULLs compare as equal values. Both sides have one type.
     IsDistinctFrom(Box<Expr>, Box<Expr>),
-    /// The operand of a simple CASE is already folded into its conditions.
-    Case { branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: SqlType },
+    /// A simple CASE has an operand: its conditions compare it as [`Expr::Operand`], so it is evaluated once.
+    Case { operand: Option<Box<Expr>>, branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: SqlType },
     Coalesce(Vec<Expr>, SqlType),
-    /// NULL when the comparison holds, the first operand otherwise.
+    /// NULL when `equal` holds, `value` otherwise; `equal` compares the value as [`Expr::Operand`].
     NullIf { value: Box<Expr>, equal: Box<Expr>, ty: SqlType },
     Greatest(Vec<Expr>, SqlType),
     Least(Vec<Expr>, SqlType),
@@ -114,6 +116,7 @@ impl Expr {
             Self::Column(_, ty)
             | Self::Outer(_, ty)
             | Self::Param(_, ty)
+            | Self::Operand(ty)
             | Self::Const(_, ty)
             | Self::Coalesce(_, ty)
             | Self::Greatest(_, ty)
@@ -142,7 +145,7 @@ impl Expr {
     /// Calls `visit` on the direct children; the plans of subqueries are not entered, their arguments are.
     pub fn for_each_child<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
         match self {
-            Self::Column(..) | Self::Outer(..) | Self::Param(..) | Self::Const(..) | Self::RowId => {}
+            Self::Column(..) | Self::Outer(..) | Self::Param(..) | Self::Operand(_) | Self::Const(..) | Self::RowId => {}
             Self::Call { args, .. } | Self::Sequence { args, .. } => args.iter().for_each(visit),
             Self::And(list)
             | Self::Or(list)
@@ -156,7 +159,10 @@ impl Expr {
                 visit(left);
                 visit(right);
             }
-            Self::Case { branches, otherwise, .. } => {
+            Self::Case { operand, branches, otherwise, .. } => {
+                if let Some(operand) = operand {
+                    visit(operand);
+                }
                 for (condition, value) in branches {
                     visit(condition);
                     visit(value);
@@ -196,7 +202,7 @@ impl Expr {
     /// As [`Expr::for_each_child`], to change them.
     pub fn for_each_child_mut(&mut self, visit: &mut dyn FnMut(&mut Expr)) {
         match self {
-            Self::Column(..) | Self::Outer(..) | Self::Param(..) | Self::Const(..) | Self::RowId => {}
+            Self::Column(..) | Self::Outer(..) | Self::Param(..) | Self::Operand(_) | Self::Const(..) | Self::RowId => {}
             Self::Call { args, .. } | Self::Sequence { args, .. } => args.iter_mut().for_each(visit),
             Self::And(list)
             | Self::Or(list)
@@ -210,7 +216,10 @@ impl Expr {
                 visit(left);
                 visit(right);
             }
-            Self::Case { branches, otherwise, .. } => {
+            Self::Case { operand, branches, otherwise, .. } => {
+                if let Some(operand) = operand {
+                    visit(operand);
+                }
                 for (condition, value) in branches {
                     visit(condition);
                     visit(value);

@@ -504,6 +504,22 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_may_be_deferrable() {
+        for (sql, deferrable) in [
+            ("begin isolation level serializable, read only, deferrable", Some(true)),
+            ("begin not deferrable, read only", Some(false)),
+            ("start transaction deferrable", Some(true)),
+            ("set transaction read only not deferrable", Some(false)),
+            ("set session characteristics as transaction deferrable", Some(true)),
+            ("begin read only", None),
+        ] {
+            let parsed = parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+            assert_eq!(parsed[0].extras.deferrable, deferrable, "{sql}");
+        }
+        assert_eq!(parse("set x to 1, deferrable, 2 deferrable").unwrap_err().code(), SqlState::SyntaxError);
+    }
+
+    #[test]
     fn only_what_can_be_temporary_is_read_as_such() {
         assert!(parse("create temp sequence s").is_ok());
         assert_eq!(parse("create temp role r").unwrap_err().code(), SqlState::SyntaxError);

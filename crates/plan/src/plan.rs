@@ -289,8 +289,6 @@ pub enum Node {
         groups: Vec<Expr>,
         aggregates: Vec<AggregateCall>,
         sets: Option<Vec<Vec<usize>>>,
-        /// The input comes ordered by the groups.
-        sorted: bool,
     },
     /// The input's columns, then one for each call.
     Window { input: Box<Plan>, partition_by: Vec<Expr>, order_by: Vec<SortKey>, calls: Vec<WindowCall> },

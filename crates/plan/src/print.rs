@@ -164,13 +164,14 @@ impl Printer<'_> {
             Expr::IsDistinctFrom(left, right) => {
                 self.enclosed(out, |out| self.pair(out, left, " IS DISTINCT FROM ", right))?;
             }
-            Expr::Case { branches, otherwise, .. } => self.case(out, branches, otherwise.as_deref())?,
+            Expr::Case { operand, branches, otherwise, .. } => {
+                self.case(out, operand.as_deref(), branches, otherwise.as_deref())?;
+            },
             Expr::Coalesce(list, _) => self.call(out, "COALESCE", list)?,
             Expr::Greatest(list, _) => self.call(out, "GREATEST", list)?,
             Expr::Least(list, _) => self.call(out, "LEAST", list)?,
             Expr::NullIf { value, equal, .. } => {
-                let Expr::Call { args, .. } = &**equal else { return None };
-                let sides = [without_family_cast(value), without_family_cast(args.get(1)?)];
+                let sides = [without_family_cast(value), without_family_cast(compared_with(equal)?)];
                 self.call(out, "NULLIF", &sides.map(Clone::clone))?;
             }
             Expr::Cast { expr, context: CastContext::Implicit, .. } if casts == Casts::Written => {
@@ -219,7 +220,7 @@ impl Printer<'_> {
                     out.push(']');
                 }
             }
-            Expr::Subscript { .. } | Expr::Outer(..) | Expr::Param(..) | Expr::Subquery(_) | Expr::RowId => {
+            Expr::Subscript { .. } | Expr::Outer(..) | Expr::Param(..) | Expr::Operand(_) | Expr::Subquery(_) | Expr::RowId => {
                 return None;
             }
         }
@@ -365,17 +366,31 @@ impl Printer<'_> {
         Some(())
     }
 
-    fn case(&self, out: &mut String, branches: &[(Expr, Expr)], otherwise: Option<&Expr>) -> Option<()> {
+    fn case(
+        &self,
+        out: &mut String,
+        operand: Option<&Expr>,
+        branches: &[(Expr, Expr)],
+        otherwise: Option<&Expr>,
+    ) -> Option<()> {
         self.line(out, "CASE");
-        for (condition, value) in branches {
-            self.line(out, "    WHEN ");
-            self.expr(out, condition, Casts::Written)?;
-            out.push_str(" THEN ");
-            self.expr(out, value, Casts::All)?;
+        let inner = Printer { indent: self.indent + 4, ..*self };
+        if let Some(operand) = operand {
+            out.push(' ');
+            inner.expr(out, operand, Casts::All)?;
         }
-        self.line(out, "    ELSE ");
+        for (condition, value) in branches {
+            inner.line(out, "WHEN ");
+            match operand {
+                Some(_) => inner.expr(out, without_family_cast(compared_with(condition)?), Casts::Written)?,
+                None => inner.expr(out, condition, Casts::Written)?,
+            }
+            out.push_str(" THEN ");
+            inner.expr(out, value, Casts::All)?;
+        }
+        inner.line(out, "ELSE ");
         match otherwise {
-            Some(value) => self.expr(out, value, Casts::All)?,
+            Some(value) => inner.expr(out, value, Casts::All)?,
             None => self.constant(out, &Datum::Null, &branches.first()?.1.ty()),
         }
         self.line(out, "END");
@@ -467,6 +482,14 @@ fn without_family_cast(expr: &Expr) -> &Expr {
         _ => 0,
     };
     if family(&from) != 0 && family(&from) == family(to) { inner } else { expr }
+}
+
+/// What a comparison with the operand of a simple CASE or NULLIF compares it with.
+pub(crate) fn compared_with(comparison: &Expr) -> Option<&Expr> {
+    match comparison {
+        Expr::Call { args, .. } => args.get(1),
+        _ => None,
+    }
 }
 
 fn truth(test: &TruthTest) -> &'static str {

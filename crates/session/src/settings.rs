@@ -22,6 +22,7 @@ const DEFAULTS: &[(&str, &str, bool)] = &[
     ("default_table_access_method", "heap", false),
     ("default_tablespace", "", false),
     ("default_toast_compression", "pglz", false),
+    ("default_transaction_deferrable", "off", false),
     ("default_transaction_isolation", "serializable", false),
     ("default_transaction_read_only", "off", true),
     ("extra_float_digits", "1", false),
@@ -52,6 +53,7 @@ const DEFAULTS: &[(&str, &str, bool)] = &[
     ("synchronize_seqscans", "off", false),
     ("synchronous_commit", "on", false),
     ("timezone", "UTC", true),
+    ("transaction_deferrable", "off", false),
     ("transaction_isolation", "serializable", false),
     ("transaction_read_only", "off", false),
     ("work_mem", "4MB", false),
@@ -68,9 +70,12 @@ pub(crate) fn is_fixed(name: &str) -> bool {
     FIXED.contains(&name.to_lowercase().as_str())
 }
 
+/// The modes of a transaction.
+pub(crate) const MODES: [&str; 3] = ["transaction_isolation", "transaction_read_only", "transaction_deferrable"];
+
 /// Whether it is a mode of the transaction at hand, which has a default of its own.
 pub(crate) fn is_mode(name: &str) -> bool {
-    matches!(name, "transaction_isolation" | "transaction_read_only")
+    MODES.contains(&name)
 }
 
 /// How clients know a name that is kept in lower case.
@@ -227,6 +232,14 @@ impl Settings {
                 return Err(invalid().with_hint("Only UTF8 is spoken here."));
             }
             "client_encoding" => canonical = Some("UTF8"),
+            "transaction_read_only" | "transaction_deferrable" | "default_transaction_read_only"
+            | "default_transaction_deferrable" => {
+                let is_on = parse_bool(value).ok_or_else(|| {
+                    let message = format!("parameter \"{key}\" requires a Boolean value");
+                    SqlError::new(SqlState::InvalidParameterValue, message)
+                })?;
+                canonical = Some(if is_on { "on" } else { "off" });
+            }
             limit => {
                 if let Some(at) = LIMITS.iter().position(|name| *name == limit) {
                     let millis = parse_millis(value).ok_or_else(invalid)?;
@@ -275,6 +288,12 @@ impl Settings {
         names.iter().try_for_each(|name| self.reset(name))
     }
 
+    /// Whether a setting that is a switch is on.
+    #[must_use]
+    pub fn is_on(&self, name: &str) -> bool {
+        self.get(name) == Some("on")
+    }
+
     /// A time limit; none when it is off.
     #[must_use]
     pub fn duration(&self, name: &str) -> Option<Duration> {
@@ -317,6 +336,15 @@ fn parse_list(value: &str) -> Vec<String> {
             None => part.trim_matches('\'').to_lowercase(),
         })
         .collect()
+}
+
+/// A switch: any beginning of a word that can be no other's.
+fn parse_bool(value: &str) -> Option<bool> {
+    Some(match value.trim().to_ascii_lowercase().as_str() {
+        "t" | "tr" | "tru" | "true" | "y" | "ye" | "yes" | "on" | "1" => true,
+        "f" | "fa" | "fal" | "fals" | "false" | "n" | "no" | "of" | "off" | "0" => false,
+        _ => return None,
+    })
 }
 
 fn parse_millis(value: &str) -> Option<u64> {

@@ -100,12 +100,12 @@ macro_rules! asks_catalog {
                         for item in array(&a[0]).elements().iter().filter_map(Datum::as_str) {
                             explode(context, item, &mut rows)?;
                         }
-                        Ok(rows)
+                        Ok(rows.into_iter().collect())
                     },
                 }),
             // No table is a partition of another.
             Builtin::pure("pg_partition_ancestors", 3425, &[CLASS], RetType::T(SqlType::RegClass), never_scalar)
-                .returning_set(SetFunction { columns: &[("relid", SqlType::RegClass)], eval: |_, _, _| Ok(Vec::new()) }),
+                .returning_set(SetFunction { columns: &[("relid", SqlType::RegClass)], eval: |_, _, _| Ok(std::iter::empty().collect()) }),
         ]
     };
 }

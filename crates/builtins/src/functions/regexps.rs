@@ -118,9 +118,9 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("regexp_match", 3396, &[TEXT, TEXT], R_TEXTS, |_, _, a| first_match(a)),
     Builtin::pure("regexp_match", 3397, &[TEXT, TEXT, TEXT], R_TEXTS, |_, _, a| first_match(a)),
     Builtin::pure("regexp_matches", 2763, &[TEXT, TEXT], R_TEXTS, |_, _, a| first_match(a))
-        .returning_set(SetFunction { columns: &[], eval: |_, _, a| matches(a) }),
+        .returning_set(SetFunction { columns: &[], eval: |_, _, a| Ok(matches(a)?.into_iter().collect()) }),
     Builtin::pure("regexp_matches", 2764, &[TEXT, TEXT, TEXT], R_TEXTS, |_, _, a| first_match(a))
-        .returning_set(SetFunction { columns: &[], eval: |_, _, a| matches(a) }),
+        .returning_set(SetFunction { columns: &[], eval: |_, _, a| Ok(matches(a)?.into_iter().collect()) }),
     Builtin::pure("regexp_replace", 2284, &[TEXT, TEXT, TEXT], R_TEXT, |_, _, a| {
         replace(text(&a[0]), text(&a[1]), text(&a[2]), Flags::default())
     }),

@@ -6,7 +6,7 @@ use types::{Datum, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 use crate::arguments::{array, bytes, int, text};
 use crate::operators::pattern::{escape_character, like, similar_to_regex};
 use crate::operators::strings::to_text;
-use crate::signature::{ArgType, Builtin, RetType, SetFunction};
+use crate::signature::{ArgType, Builtin, RetType, SetFunction, SetRows};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
 const BYTEA: ArgType = ArgType::T(SqlType::Bytea);
@@ -515,8 +515,9 @@ fn table_only(_: &crate::EvalContext<'_>, _: &crate::CallTypes, _: &[Datum]) -> 
     Err(SqlError::internal("a set-returning function was called as a scalar"))
 }
 
-fn rows_of(array: Datum) -> Vec<Vec<Datum>> {
-    array.as_array().map_or_else(Vec::new, |array| array.elements().iter().map(|element| vec![element.clone()]).collect())
+fn rows_of(array: Datum) -> SetRows {
+    let elements = array.as_array().map_or(&[][..], types::Array::elements);
+    elements.iter().map(|element| vec![element.clone()]).collect()
 }
 
 fn join_array(

@@ -141,6 +141,7 @@ impl DdlContext<'_> {
             sequences: &mut *self.sequences,
             memory: self.memory.clone(),
             cancel: self.cancel.clone(),
+            read_only: false,
             stats: None,
             affected: 0,
             subqueries: SubqueryCache::default(),

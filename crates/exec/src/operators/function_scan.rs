@@ -1,27 +1,36 @@
 //! Functions in FROM: side by side, the shorter ones filled up with NULLs, numbered if asked.
+//!
+//! Rows are made a batch at a time: who stops asking, as LIMIT does, or is stopped, pays for no more.
 
 use async_trait::async_trait;
-use builtins::EvalContext;
+use builtins::{EvalContext, SetRows};
 use plan::plan::FunctionCall;
 use types::{Batch, Datum, SqlResult, SqlType};
 
-use super::Emitter;
 use crate::context::ExecContext;
 use crate::eval::eval_scalar;
-use crate::operator::Operator;
+use crate::operator::{BATCH_ROWS, Operator};
 
-/// All rows of a call; a function that returns no set yields one.
-pub(crate) fn call_rows(
-    call: &FunctionCall,
-    args: &[Datum],
-    context: &EvalContext<'_>,
-) -> SqlResult<Vec<Vec<Datum>>> {
+/// The rows of a call; a function that returns no set yields one.
+pub(crate) fn call_rows(call: &FunctionCall, args: &[Datum], context: &EvalContext<'_>) -> SqlResult<SetRows> {
     match &call.builtin.set {
         // A strict one yields nothing for NULL.
-        Some(_) if call.builtin.strict && args.iter().any(Datum::is_null) => Ok(Vec::new()),
+        Some(_) if call.builtin.strict && args.iter().any(Datum::is_null) => Ok(std::iter::empty().collect()),
         Some(set) => (set.eval)(context, &call.types, args),
-        None => Ok(vec![vec![call.builtin.call(context, &call.types, args)?]]),
+        None => Ok(SetRows::once(call.builtin.call(context, &call.types, args)?)),
     }
+}
+
+async fn call_all(calls: &[FunctionCall], ctx: &mut ExecContext<'_>) -> SqlResult<Vec<SetRows>> {
+    let mut sets = Vec::with_capacity(calls.len());
+    for call in calls {
+        let mut args = Vec::with_capacity(call.args.len());
+        for arg in &call.args {
+            args.push(eval_scalar(arg, ctx).await?);
+        }
+        sets.push(call_rows(call, &args, ctx.eval)?);
+    }
+    Ok(sets)
 }
 
 /// How many columns a call yields.
@@ -33,42 +42,38 @@ pub(crate) struct FunctionScan {
     calls: Vec<FunctionCall>,
     with_ordinality: bool,
     types: Vec<SqlType>,
-    rows: Option<Emitter>,
+    /// What each call has still to yield, once they are called.
+    sets: Option<Vec<SetRows>>,
+    /// Rows yielded so far.
+    count: i64,
 }
 
 impl FunctionScan {
     pub(crate) fn new(calls: Vec<FunctionCall>, with_ordinality: bool, types: Vec<SqlType>) -> Self {
-        Self { calls, with_ordinality, types, rows: None }
+        Self { calls, with_ordinality, types, sets: None, count: 0 }
     }
 
-    async fn run(&self, ctx: &mut ExecContext<'_>) -> SqlResult<Emitter> {
-        let mut sets = Vec::with_capacity(self.calls.len());
-        for call in &self.calls {
-            let mut args = Vec::with_capacity(call.args.len());
-            for arg in &call.args {
-                args.push(eval_scalar(arg, ctx).await?);
-            }
-            sets.push((width(call), call_rows(call, &args, ctx.eval)?.into_iter()));
-        }
-        let count = sets.iter().map(|(_, rows)| rows.len()).max().unwrap_or(0);
-        let mut rows = Vec::with_capacity(count);
-        for number in 1..=count {
-            let mut row = Vec::with_capacity(self.types.len());
-            for (width, set) in &mut sets {
-                match set.next() {
-                    Some(values) => row.extend(values),
-                    None => row.resize(row.len() + *width, Datum::Null),
+    /// The next row; `None` when every set has ended.
+    fn row(&mut self) -> SqlResult<Option<Vec<Datum>>> {
+        let mut row = Vec::with_capacity(self.types.len());
+        let mut has_any = false;
+        for (set, call) in self.sets.iter_mut().flatten().zip(&self.calls) {
+            match set.next().transpose()? {
+                Some(values) => {
+                    has_any = true;
+                    row.extend(values);
                 }
+                None => row.resize(row.len() + width(call), Datum::Null),
             }
-            if self.with_ordinality {
-                row.push(Datum::Int(number as i64));
-            }
-            rows.push(row);
         }
-        let batch = Batch::from_rows(&self.types, &rows);
-        let mut memory = ctx.memory.reservation();
-        memory.grow(batch.memory_bytes())?;
-        Ok(Emitter::new(batch, None, memory))
+        if !has_any {
+            return Ok(None);
+        }
+        self.count += 1;
+        if self.with_ordinality {
+            row.push(Datum::Int(self.count));
+        }
+        Ok(Some(row))
     }
 }
 
@@ -76,9 +81,15 @@ impl FunctionScan {
 impl Operator for FunctionScan {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         ctx.cancel.checkpoint().await?;
-        if self.rows.is_none() {
-            self.rows = Some(self.run(ctx).await?);
+        if self.sets.is_none() {
+            self.sets = Some(call_all(&self.calls, ctx).await?);
         }
-        Ok(self.rows.as_mut().and_then(Emitter::next))
+        let mut rows = Vec::new();
+        while rows.len() < BATCH_ROWS
+            && let Some(row) = self.row()?
+        {
+            rows.push(row);
+        }
+        Ok((!rows.is_empty()).then(|| Batch::from_rows(&self.types, &rows)))
     }
 }

@@ -1,72 +1,125 @@
 //! Set-returning functions in a SELECT list: they run in lockstep, those that end early yield NULL, and a row for
 //! which all are empty vanishes.
+//!
+//! Rows are made a batch at a time, as in [`super::function_scan`]. What stands beside the sets is evaluated for each
+//! row that they make, as in PostgreSQL: `nextval` counts those.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use plan::plan::ProjectItem;
+use builtins::SetRows;
+use plan::plan::{FunctionCall, ProjectItem};
 use types::{Batch, ColumnVec, Datum, SqlResult, SqlType};
 
 use super::function_scan::call_rows;
 use crate::context::ExecContext;
 use crate::eval::{eval_all, eval_shared};
-use crate::operator::{BoxOperator, Operator};
+use crate::operator::{BATCH_ROWS, BoxOperator, Operator};
 
 pub(crate) struct ProjectSet {
     input: BoxOperator,
     items: Vec<ProjectItem>,
     types: Vec<SqlType>,
+    from: Option<Source>,
+}
+
+/// The input rows in hand.
+struct Source {
+    batch: Batch,
+    /// Of each set its arguments' columns.
+    args: Vec<Vec<Arc<ColumnVec>>>,
+    row: usize,
+    /// What the sets of this row have still to yield; empty before they are called.
+    sets: Vec<SetRows>,
 }
 
 impl ProjectSet {
     pub(crate) fn new(input: BoxOperator, items: Vec<ProjectItem>, types: Vec<SqlType>) -> Self {
-        Self { input, items, types }
+        Self { input, items, types, from: None }
+    }
+}
+
+fn sets(items: &[ProjectItem]) -> impl Iterator<Item = &FunctionCall> {
+    items.iter().filter_map(|item| match item {
+        ProjectItem::Set(call) => Some(call),
+        ProjectItem::Scalar(_) => None,
+    })
+}
+
+impl Source {
+    async fn new(batch: Batch, items: &[ProjectItem], ctx: &mut ExecContext<'_>) -> SqlResult<Self> {
+        let mut args = Vec::new();
+        for call in sets(items) {
+            args.push(eval_all(&call.args, &batch, ctx).await?);
+        }
+        Ok(Self { batch, args, row: 0, sets: Vec::new() })
+    }
+
+    /// What the sets yield next: a value of each, and the row they belong to. `None` behind the last row.
+    fn next(&mut self, items: &[ProjectItem], ctx: &ExecContext<'_>) -> SqlResult<Option<(u32, Vec<Datum>)>> {
+        while self.row < self.batch.len() {
+            if self.sets.is_empty() {
+                for (call, args) in sets(items).zip(&self.args) {
+                    let args: Vec<Datum> = args.iter().map(|column| column.get_datum(self.row)).collect();
+                    self.sets.push(call_rows(call, &args, ctx.eval)?);
+                }
+            }
+            let mut values = Vec::with_capacity(self.sets.len());
+            let mut has_any = false;
+            for set in &mut self.sets {
+                let fields = set.next().transpose()?;
+                has_any |= fields.is_some();
+                values.push(match fields {
+                    None => Datum::Null,
+                    Some(mut fields) if fields.len() == 1 => fields.swap_remove(0),
+                    Some(fields) => Datum::Record(fields.into()),
+                });
+            }
+            if has_any {
+                return Ok(Some((self.row as u32, values)));
+            }
+            self.sets.clear();
+            self.row += 1;
+        }
+        Ok(None)
     }
 }
 
 #[async_trait]
 impl Operator for ProjectSet {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        while let Some(batch) = self.input.next(ctx).await? {
+        loop {
             ctx.cancel.checkpoint().await?;
-            // Of a scalar its column, of a set its arguments' columns.
-            let mut inputs = Vec::with_capacity(self.items.len());
+            let from = match &mut self.from {
+                Some(from) => from,
+                none => match self.input.next(ctx).await? {
+                    Some(batch) => none.insert(Source::new(batch, &self.items, ctx).await?),
+                    None => return Ok(None),
+                },
+            };
+            let set_types = self.items.iter().zip(&self.types).filter(|(item, _)| matches!(item, ProjectItem::Set(_)));
+            let mut made: Vec<ColumnVec> = set_types.map(|(_, ty)| ColumnVec::new(ty)).collect();
+            let mut rows = Vec::new();
+            while rows.len() < BATCH_ROWS
+                && let Some((row, values)) = from.next(&self.items, ctx)?
+            {
+                rows.push(row);
+                made.iter_mut().zip(&values).for_each(|(column, value)| column.push(value));
+            }
+            if rows.is_empty() {
+                self.from = None;
+                continue;
+            }
+            let beside = from.batch.gather(&rows);
+            let mut made = made.into_iter();
+            let mut columns = Vec::with_capacity(self.items.len());
             for item in &self.items {
-                inputs.push(match item {
-                    ProjectItem::Scalar(expr) => vec![eval_shared(expr, &batch, ctx).await?],
-                    ProjectItem::Set(call) => eval_all(&call.args, &batch, ctx).await?,
+                columns.push(match item {
+                    ProjectItem::Scalar(expr) => eval_shared(expr, &beside, ctx).await?,
+                    ProjectItem::Set(_) => Arc::new(made.next().expect("there is a column for each set")),
                 });
             }
-            let mut columns: Vec<ColumnVec> = self.types.iter().map(ColumnVec::new).collect();
-            let mut len = 0;
-            for row in 0..batch.len() {
-                let mut sets = Vec::with_capacity(self.items.len());
-                for (item, input) in self.items.iter().zip(&inputs) {
-                    sets.push(match item {
-                        ProjectItem::Scalar(_) => None,
-                        ProjectItem::Set(call) => {
-                            let args: Vec<Datum> = input.iter().map(|column| column.get_datum(row)).collect();
-                            Some(call_rows(call, &args, ctx.eval)?)
-                        }
-                    });
-                }
-                let count = sets.iter().flatten().map(Vec::len).max().unwrap_or(0);
-                for at in 0..count {
-                    for ((set, input), column) in sets.iter().zip(&inputs).zip(&mut columns) {
-                        match set {
-                            None => column.append_range(&input[0], row, 1),
-                            Some(rows) => match rows.get(at).map(Vec::as_slice) {
-                                None => column.push_null(),
-                                Some([value]) => column.push(value),
-                                Some(fields) => column.push(&Datum::Record(fields.into())),
-                            },
-                        }
-                    }
-                }
-                len += count;
-            }
-            if len > 0 {
-                return Ok(Some(Batch::from_columns(columns, len)));
-            }
+            return Ok(Some(Batch::new(columns, rows.len())));
         }
-        Ok(None)
     }
 }

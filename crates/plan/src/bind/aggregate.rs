@@ -300,6 +300,7 @@ impl Grouping {
         let int = |value: i64| Expr::Const(Datum::Int(value), SqlType::Int4);
         let count = bits.len();
         let weighted = bits.into_iter().enumerate().map(|(at, bit)| Expr::Case {
+            operand: None,
             branches: vec![(bit, int(1 << (count - 1 - at)))],
             otherwise: Some(Box::new(int(0))),
             ty: SqlType::Int4,

@@ -469,14 +469,14 @@ impl Binder<'_> {
         otherwise: Option<&ast::Expr>,
         scope: &Scope<'_>,
     ) -> SqlResult<Expr> {
-        let operand = operand.map(|operand| self.expr(operand, scope)).transpose()?;
+        let operand = operand.map(|operand| self.settled(operand, scope)).transpose()?;
         let mut tests = Vec::with_capacity(conditions.len());
         let mut values = Vec::with_capacity(conditions.len() + 1);
         for branch in conditions {
             let test = match &operand {
                 Some(operand) => {
                     let value = self.expr(&branch.condition, scope)?;
-                    self.binary("=", operand.clone(), value)?
+                    self.binary("=", Expr::Operand(operand.ty()), value)?
                 }
                 None => self.boolean(&branch.condition, scope, "CASE/WHEN")?,
             };
@@ -489,7 +489,8 @@ impl Binder<'_> {
         }
         let (mut values, ty) = self.unify(values, "CASE")?;
         let otherwise = has_else.then(|| Box::new(values.pop().expect("the ELSE value was pushed last")));
-        Ok(Expr::Case { branches: tests.into_iter().zip(values).collect(), otherwise, ty })
+        let operand = operand.map(Box::new);
+        Ok(Expr::Case { operand, branches: tests.into_iter().zip(values).collect(), otherwise, ty })
     }
 
     pub(super) fn array(&mut self, items: &[ast::Expr], scope: &Scope<'_>) -> SqlResult<Expr> {

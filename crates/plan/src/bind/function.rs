@@ -157,10 +157,10 @@ impl Binder<'_> {
             "nullif" => {
                 let [value, other] = <[Expr; 2]>::try_from(args)
                     .map_err(|_| SqlError::new(SqlState::SyntaxError, "NULLIF takes two arguments"))?;
-                let equal = self.binary("=", value.clone(), other.clone())?;
                 let wanted = self.known_type(&other).unwrap_or(SqlType::Text);
                 let value = self.settle(value, wanted, CastContext::Implicit)?;
                 let ty = value.ty();
+                let equal = self.binary("=", Expr::Operand(ty), other)?;
                 Ok(Expr::NullIf { value: Box::new(value), equal: Box::new(equal), ty })
             }
             "row" => Ok(Expr::Row(args)),

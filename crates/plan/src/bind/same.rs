@@ -11,6 +11,7 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
         | (Expr::Outer(x, _), Expr::Outer(y, _))
         | (Expr::Param(x, _), Expr::Param(y, _)) => x == y,
         (Expr::Const(x, tx), Expr::Const(y, ty)) => tx == ty && x == y,
+        (Expr::Operand(x), Expr::Operand(y)) => x == y,
         (
             Expr::Call { builtin: x, types: tx, args: ax },
             Expr::Call { builtin: y, types: ty, args: ay },
@@ -20,10 +21,11 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
         (Expr::Truth(x, tx), Expr::Truth(y, ty)) => tx == ty && same_expr(x, y),
         (Expr::IsDistinctFrom(x1, x2), Expr::IsDistinctFrom(y1, y2)) => same_expr(x1, y1) && same_expr(x2, y2),
         (
-            Expr::Case { branches: x, otherwise: ox, ty: tx },
-            Expr::Case { branches: y, otherwise: oy, ty },
+            Expr::Case { operand: px, branches: x, otherwise: ox, ty: tx },
+            Expr::Case { operand: py, branches: y, otherwise: oy, ty },
         ) => {
             tx == ty
+                && same_option(px.as_deref(), py.as_deref())
                 && x.len() == y.len()
                 && x.iter().zip(y).all(|(x, y)| same_expr(&x.0, &y.0) && same_expr(&x.1, &y.1))
                 && same_option(ox.as_deref(), oy.as_deref())

@@ -69,14 +69,14 @@ pub(crate) fn bind(
     Ok(match tree {
         S::StartTransaction { modes, begin, .. } => {
             let tag = if *begin { "BEGIN" } else { "START TRANSACTION" };
-            utility(Utility::Begin(transaction_modes(modes)), tag, context)
+            utility(Utility::Begin(transaction_modes(modes, statement)), tag, context)
         }
         S::Commit { chain, .. } => utility(Utility::Commit { chain: *chain }, "COMMIT", context),
         S::Rollback { chain, savepoint: None } => utility(Utility::Rollback { chain: *chain }, "ROLLBACK", context),
         S::Rollback { savepoint: Some(name), .. } => utility(Utility::RollbackTo(fold(name)), "ROLLBACK", context),
         S::Savepoint { name } => utility(Utility::Savepoint(fold(name)), "SAVEPOINT", context),
         S::ReleaseSavepoint { name } => utility(Utility::ReleaseSavepoint(fold(name)), "RELEASE", context),
-        S::Set(set) => bind_set(set, context)?,
+        S::Set(set) => bind_set(set, statement, context)?,
         S::ShowVariable { variable } => bind_show(variable, context),
         S::Reset(reset) => match &reset.reset {
             ast::Reset::ALL => utility(Utility::ResetAll, "RESET", context),
@@ -161,8 +161,8 @@ pub(crate) fn bind(
     })
 }
 
-fn transaction_modes(modes: &[ast::TransactionMode]) -> TransactionModes {
-    let mut found = TransactionModes::default();
+fn transaction_modes(modes: &[ast::TransactionMode], statement: &ParsedStatement) -> TransactionModes {
+    let mut found = TransactionModes { deferrable: statement.extras.deferrable, ..TransactionModes::default() };
     for mode in modes {
         match mode {
             ast::TransactionMode::AccessMode(access) => {
@@ -209,7 +209,7 @@ fn setting_text(expr: &ast::Expr) -> String {
     }
 }
 
-fn bind_set(set: &ast::Set, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+fn bind_set(set: &ast::Set, statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     let assign = |name: String, value: Option<Vec<String>>, local: bool| {
         utility(Utility::Set { name, value, local }, "SET", context)
     };
@@ -227,7 +227,7 @@ fn bind_set(set: &ast::Set, context: &PlanContext<'_>) -> SqlResult<PreparedPlan
         }
         ast::Set::SetNamesDefault {} => assign("client_encoding".into(), None, false),
         ast::Set::SetTransaction { modes, session, .. } => {
-            let modes = transaction_modes(modes);
+            let modes = transaction_modes(modes, statement);
             utility(Utility::SetTransaction { modes, session: *session }, "SET", context)
         }
         ast::Set::SetRole { .. } | ast::Set::SetSessionAuthorization(_) => utility(Utility::Accepted, "SET", context),

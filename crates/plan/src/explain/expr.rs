@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use types::{Datum, Formatting, SqlType, to_text};
 
+use crate::print::compared_with;
 use crate::{
     AggregateCall, Expr, SortKey, SubqueryKind, TruthTest,
     plan::{FunctionCall, Plan},
@@ -46,12 +47,6 @@ impl Names<'_> {
         format!("({})", parts.join(word))
     }
 
-    /// A condition: what is no operator stands in parentheses of its own where PostgreSQL puts them.
-    pub fn condition(&mut self, expr: &Expr) -> String {
-        let text = self.expr(expr);
-        if text.starts_with('(') { text } else { format!("({text})") }
-    }
-
     /// A key of a sort or a group: in parentheses only where it is an operator.
     pub fn key(&mut self, key: &SortKey) -> String {
         let mut text = self.expr(&key.expr);
@@ -80,7 +75,7 @@ impl Names<'_> {
         }
         text.push(')');
         if let Some(filter) = &call.filter {
-            text.push_str(&format!(" FILTER (WHERE {})", self.condition(filter)));
+            text.push_str(&format!(" FILTER (WHERE {})", self.expr(filter)));
         }
         text
     }
@@ -92,6 +87,7 @@ impl Names<'_> {
             }
             Expr::Outer(slot, _) => format!("${slot}"),
             Expr::Param(number, _) => format!("${}", number + 1),
+            Expr::Operand(_) => "CASE_TEST_EXPR".to_owned(),
             Expr::Const(value, ty) => literal(value, ty),
             Expr::Call { builtin, args, .. } => match (symbol(builtin), &args[..]) {
                 (Some(symbol), [left, right]) => format!("({} {symbol} {})", self.expr(left), self.expr(right)),
@@ -116,21 +112,26 @@ impl Names<'_> {
             Expr::IsDistinctFrom(left, right) => {
                 format!("({} IS DISTINCT FROM {})", self.expr(left), self.expr(right))
             }
-            Expr::Case { branches, otherwise, .. } => {
+            Expr::Case { operand, branches, otherwise, ty } => {
                 let mut text = "CASE".to_owned();
+                if let Some(operand) = operand {
+                    text.push_str(&format!(" {}", self.expr(operand)));
+                }
                 for (condition, value) in branches {
+                    let condition = operand.as_ref().and_then(|_| compared_with(condition)).unwrap_or(condition);
                     text.push_str(&format!(" WHEN {} THEN {}", self.expr(condition), self.expr(value)));
                 }
-                if let Some(value) = otherwise {
-                    text.push_str(&format!(" ELSE {}", self.expr(value)));
-                }
-                text.push_str(" END");
+                let otherwise = otherwise.as_ref().map_or_else(|| literal(&Datum::Null, ty), |value| self.expr(value));
+                text.push_str(&format!(" ELSE {otherwise} END"));
                 text
             }
             Expr::Coalesce(list, _) => format!("COALESCE({})", self.list(list)),
             Expr::Greatest(list, _) => format!("GREATEST({})", self.list(list)),
             Expr::Least(list, _) => format!("LEAST({})", self.list(list)),
-            Expr::NullIf { value, equal, .. } => format!("NULLIF({}, {})", self.expr(value), self.expr(equal)),
+            Expr::NullIf { value, equal, .. } => {
+                let other = compared_with(equal).unwrap_or(equal);
+                format!("NULLIF({}, {})", self.expr(value), self.expr(other))
+            }
             Expr::Cast { expr, to, .. } => {
                 let text = self.expr(expr);
                 let is_open = matches!(**expr, Expr::Column(..) | Expr::Param(..) | Expr::Outer(..));

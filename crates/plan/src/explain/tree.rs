@@ -158,7 +158,7 @@ impl Builder<'_> {
     }
 
     fn condition(&mut self, columns: &[String], expr: Option<&Expr>) -> Option<String> {
-        expr.map(|expr| self.names(columns).condition(expr))
+        expr.map(|expr| self.names(columns).expr(expr))
     }
 
     fn tree(&mut self, plan: &Plan) -> Tree {
@@ -182,7 +182,7 @@ impl Builder<'_> {
         match &plan.node {
             Node::Filter { predicate, .. } => {
                 let mut tree = children.pop().expect("a filter has an input");
-                let text = self.names(&columns).condition(predicate);
+                let text = self.names(&columns).expr(predicate);
                 match tree.details.iter_mut().find(|(name, _)| *name == "Filter") {
                     Some((_, Detail::One(known))) => *known = format!("({known} AND {text})"),
                     _ => tree.detail("Filter", Some(text)),

@@ -368,7 +368,7 @@ fn from_the_right(left: &Part, right: &Part, keys: &[Condition], rows: f64, know
     let width = facts.iter().map(|fact| fact.width).sum();
     let estimate = Estimate { rows: distinct, width, startup_cost: unique_cost, total_cost: unique_cost };
     let input = Box::new(right.plan.clone());
-    let node = Node::Aggregate { input, groups, aggregates: Vec::new(), sets: None, sorted: false };
+    let node = Node::Aggregate { input, groups, aggregates: Vec::new(), sets: None };
     // Columns that nobody above knows, counted behind all others.
     let first = usize::MAX / 2;
     let unique = Part {

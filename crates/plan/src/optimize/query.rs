@@ -267,7 +267,7 @@ fn plan_aggregate(
     let estimate = Estimate { rows, width, startup_cost, total_cost: startup_cost + rows * cost::PER_ROW };
     let places: Vec<usize> = (0..count).chain(kept.iter().map(|at| count + at)).collect();
     let plan_columns = places.iter().map(|at| columns[*at].clone()).collect();
-    let node = Node::Aggregate { input: Box::new(part.plan), groups, aggregates: calls, sets, sorted: false };
+    let node = Node::Aggregate { input: Box::new(part.plan), groups, aggregates: calls, sets };
     let plan = make(node, plan_columns, estimate);
     Ok(Part { plan, columns: places, facts, ordered: count == 0, base: None })
 }

@@ -16,6 +16,8 @@ pub(crate) struct Extras {
     pub likes: Vec<Like>,
     /// CREATE TABLE AS … WITH NO DATA.
     pub no_data: bool,
+    /// `[NOT] DEFERRABLE` among the modes of a transaction.
+    pub deferrable: Option<bool>,
 }
 
 /// `INSERT … OVERRIDING SYSTEM|USER VALUE`.
@@ -59,6 +61,7 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
             extras.likes = take_likes(tokens)?;
             extras.no_data = take_data(tokens);
         }
+        Keyword::BEGIN | Keyword::START | Keyword::SET => extras.deferrable = take_deferrable(tokens),
         Keyword::DROP => tokens.retain(|token| keyword(token) != Keyword::CONCURRENTLY),
         _ => {}
     }
@@ -130,6 +133,28 @@ fn take_overriding(tokens: &mut Vec<TokenWithSpan>) -> Option<Overriding> {
         return Some(overriding);
     }
     None
+}
+
+/// With the comma that sets it apart.
+fn take_deferrable(tokens: &mut Vec<TokenWithSpan>) -> Option<bool> {
+    let at = tokens.iter().position(|token| keyword(token) == Keyword::DEFERRABLE)?;
+    // In other statements it is a value, or a mistake.
+    tokens.iter().find(|token| matches!(keyword(token), Keyword::BEGIN | Keyword::TRANSACTION))?;
+    let before = |at: usize| tokens[..at].iter().rposition(is_significant);
+    let mut from = at;
+    let is_not = before(from).is_some_and(|at| keyword(&tokens[at]) == Keyword::NOT);
+    if is_not {
+        from = before(from)?;
+    }
+    let mut to = at + 1;
+    let after = (to..tokens.len()).find(|at| is_significant(&tokens[*at]));
+    match (before(from), after) {
+        (Some(at), _) if tokens[at].token == Token::Comma => from = at,
+        (_, Some(at)) if tokens[at].token == Token::Comma => to = at + 1,
+        _ => {}
+    }
+    tokens.drain(from..to);
+    Some(!is_not)
 }
 
 /// The place of the parenthesis that closes the one at `open`.

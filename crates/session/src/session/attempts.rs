@@ -145,10 +145,9 @@ impl Session {
         match &plan.kind {
             StatementKind::Utility(utility) => match &**utility {
                 Utility::Commit { chain } | Utility::Rollback { chain } => {
+                    let modes = self.modes();
                     self.rollback().await;
-                    if *chain {
-                        self.open_block(true);
-                    }
+                    self.chain(*chain, modes)?;
                     Ok(Completion::Done("ROLLBACK".into()))
                 }
                 Utility::RollbackTo(name) => {

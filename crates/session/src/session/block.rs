@@ -11,7 +11,7 @@ use types::{SqlError, SqlResult, SqlState};
 use super::{Completion, Failure, Session};
 use crate::{
     host::SessionHost,
-    settings::Settings,
+    settings::{self, Settings},
     sink::{Severity, Sink},
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Block {
     /// Statements that have been answered in it.
     pub(super) answered: usize,
     pub(super) failed: bool,
+    /// Something has read or changed data or the catalog: the modes are fixed.
+    pub(super) has_run: bool,
     pub(super) explicit: bool,
 }
 
@@ -75,6 +77,7 @@ impl Session {
             began: SessionHost::now_micros(&self.engine.clock),
             answered: 0,
             failed: false,
+            has_run: false,
             explicit,
         });
     }
@@ -134,7 +137,69 @@ impl Session {
         if let Some(read_only) = modes.read_only {
             self.set(&format!("{prefix}_read_only"), Some(if read_only { "on" } else { "off" }), local)?;
         }
+        if let Some(deferrable) = modes.deferrable {
+            self.set(&format!("{prefix}_deferrable"), Some(if deferrable { "on" } else { "off" }), local)?;
+        }
         Ok(())
+    }
+
+    /// What AND CHAIN begins the next transaction with.
+    pub(super) fn modes(&self) -> Vec<(&'static str, String)> {
+        settings::MODES.iter().filter_map(|mode| Some((*mode, self.settings.get(mode)?.to_owned()))).collect()
+    }
+
+    /// After the end of a transaction: AND CHAIN begins another in its modes.
+    pub(super) fn chain(&mut self, chain: bool, modes: Vec<(&'static str, String)>) -> SqlResult<()> {
+        if chain {
+            self.open_block(true);
+            for (mode, value) in modes {
+                self.set(mode, Some(&value), true)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// 25006 in a read-only transaction; `what` is the command it names.
+    pub(super) fn check_writable(&self, what: &str) -> SqlResult<()> {
+        if self.settings.is_on("transaction_read_only") { Err(exec::read_only_error(what)) } else { Ok(()) }
+    }
+
+    /// Whether a transaction that may have begun can still be given a mode: one that has seen data keeps its own.
+    pub(super) fn check_mode(&self, mode: &str, value: Option<&str>) -> SqlResult<()> {
+        let Some(block) = self.block.as_ref().filter(|block| block.explicit) else { return Ok(()) };
+        let mut changed = self.settings.clone();
+        match value {
+            Some(value) => changed.set(mode, value)?,
+            None => changed.reset(mode)?,
+        }
+        if changed.get(mode) == self.settings.get(mode) {
+            return Ok(());
+        }
+        let refused = |message: &str| Err(SqlError::new(SqlState::ActiveSqlTransaction, message));
+        let (in_savepoint, has_run) = (!block.savepoints.is_empty(), block.has_run);
+        match mode {
+            "transaction_read_only" if changed.is_on(mode) => Ok(()),
+            "transaction_read_only" if in_savepoint => {
+                refused("cannot set transaction read-write mode inside a read-only transaction")
+            }
+            "transaction_read_only" if has_run => {
+                refused("transaction read-write mode must be set before any query")
+            }
+            "transaction_isolation" if has_run => {
+                refused("SET TRANSACTION ISOLATION LEVEL must be called before any query")
+            }
+            "transaction_isolation" if in_savepoint => {
+                refused("SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction")
+            }
+            "transaction_deferrable" if in_savepoint => {
+                refused("SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction")
+            }
+            "transaction_deferrable" if has_run => {
+                refused("SET TRANSACTION [NOT] DEFERRABLE must be called before any query")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// SAVEPOINT.

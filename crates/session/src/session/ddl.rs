@@ -31,6 +31,7 @@ impl Session {
         let host = SessionHost::new(environment.clone());
         let block = self.block.as_mut().expect("a block is open when DDL runs");
         block.txn.begin_statement();
+        block.has_run = true;
         let mut change = block.change.take().unwrap_or_else(|| CatalogChange::new(environment.view.catalog.clone()));
         let mut notices = Vec::new();
         let planning = |change: &CatalogChange, body: &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>| {

@@ -64,6 +64,7 @@ impl Session {
                 Ok(Completion::Done(counts.tag(plan)))
             }
             StatementKind::Ddl(ddl) => {
+                self.check_writable(plan.tag)?;
                 if self.block.is_none() {
                     self.open_block(false);
                 }
@@ -112,6 +113,7 @@ impl Session {
         body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>,
     ) -> Result<T, Failure> {
         let environment = self.environment();
+        let read_only = self.settings.is_on("transaction_read_only");
         let host = SessionHost::new(environment.clone());
         let now = SessionHost::now_micros(&self.engine.clock);
         let block = self.block.as_mut().expect("a block is open when a plan runs");
@@ -126,6 +128,7 @@ impl Session {
         let session_tables = SessionTables { host: &host, database: self.database, user: self.user, began: block.began };
         let tables = StatementTables::new(&self.engine.catalog, &environment.view, session_tables);
         block.txn.begin_statement();
+        block.has_run = true;
         let mut ctx = ExecContext {
             txn: Some(&mut block.txn),
             params,
@@ -138,6 +141,7 @@ impl Session {
             sequences: &mut self.sequences,
             memory: MemoryBudget::new(STATEMENT_MEMORY),
             cancel: self.cancel.clone(),
+            read_only,
             stats: None,
             affected: 0,
             subqueries: exec::SubqueryCache::default(),

@@ -41,18 +41,16 @@ impl Session {
             }
             Utility::Commit { chain } => {
                 self.check_end(*chain, "COMMIT", sink)?;
+                let modes = self.modes();
                 self.commit().await?;
-                if *chain {
-                    self.open_block(true);
-                }
+                self.chain(*chain, modes)?;
                 done("COMMIT")
             }
             Utility::Rollback { chain } => {
                 self.check_end(*chain, "ROLLBACK", sink)?;
+                let modes = self.modes();
                 self.rollback().await;
-                if *chain {
-                    self.open_block(true);
-                }
+                self.chain(*chain, modes)?;
                 done("ROLLBACK")
             }
             Utility::Savepoint(name) => Ok(self.savepoint(name)?),
@@ -108,6 +106,7 @@ impl Session {
                 }
             }
             Utility::CopyFrom { table, columns, defaults, filter, row_rules, options } => {
+                self.check_writable("COPY FROM")?;
                 if self.block.is_none() {
                     self.open_block(false);
                 }
@@ -155,7 +154,15 @@ impl Session {
                 self.in_block("LOCK TABLE")?;
                 done(plan.tag)
             }
-            Utility::Vacuum { .. } | Utility::Accepted => done(plan.tag),
+            Utility::Accepted => {
+                // What is accepted without effect would have changed the catalog in PostgreSQL.
+                let verb = plan.tag.split(' ').next();
+                if matches!(verb, Some("ALTER" | "COMMENT" | "CREATE" | "DROP" | "GRANT" | "REVOKE")) {
+                    self.check_writable(plan.tag)?;
+                }
+                done(plan.tag)
+            }
+            Utility::Vacuum { .. } => done(plan.tag),
             Utility::DeclareCursor { name, plan, hold, scroll } => {
                 self.declare_cursor(name, plan, params, CursorOptions { hold: *hold, scroll: *scroll }).await
             }

@@ -11,6 +11,15 @@ use crate::{
 
 impl Session {
     pub(super) fn set(&mut self, name: &str, value: Option<&str>, local: bool) -> SqlResult<()> {
+        let key = name.to_ascii_lowercase();
+        // A transaction's mode ends with it, whoever sets it.
+        let local = local || settings::is_mode(&key);
+        if settings::is_mode(&key) {
+            self.check_mode(&key, value)?;
+        }
+        let in_block = self.block.as_ref().is_some_and(|block| block.explicit);
+        let kept = key.strip_prefix("default_").filter(|mode| in_block && settings::is_mode(mode));
+        let kept = kept.and_then(|mode| Some((mode.to_owned(), self.settings.get(mode)?.to_owned())));
         self.keep_settings();
         if !local {
             // It outlives the transaction: what SET LOCAL would go back to is no more.
@@ -21,6 +30,11 @@ impl Session {
         match value {
             Some(value) => self.settings.set(name, value)?,
             None => self.settings.reset(name)?,
+        }
+        // A new default is for transactions to come.
+        if let Some((mode, current)) = kept {
+            self.settings.set(&mode, &current)?;
+            self.local.push((mode, Some(current)));
         }
         if name.eq_ignore_ascii_case("lock_timeout")
             && let Some(block) = &mut self.block
@@ -68,6 +82,11 @@ impl Session {
                 "SET LOCAL can only be used in transaction blocks",
             );
             self.settings.clone().set(name, text.as_deref().unwrap_or_default())?;
+            return Ok(Completion::Done(plan.tag.to_owned()));
+        }
+        // Outside a block its transaction is this statement.
+        if settings::is_mode(&name.to_ascii_lowercase()) && self.block.is_none() {
+            text.map_or(Ok(()), |text| self.settings.clone().set(name, &text))?;
             return Ok(Completion::Done(plan.tag.to_owned()));
         }
         self.set(name, text.as_deref(), local)?;

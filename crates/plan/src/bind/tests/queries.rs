@@ -16,7 +16,8 @@ fn expressions_take_their_types_from_their_neighbours() {
     check_expr("1 IN (1, 2.5)", "(1:numeric in 1:numeric, 2.5:numeric)");
     check_expr("CASE WHEN true THEN 1 ELSE '2' END", "case when t:boolean then 1:integer else 2:integer");
     check_expr("ARRAY[1,2], '{3}'::int[]", "{1,2}:integer[], {3}:integer[]");
-    check_expr("NULLIF(1, 2)", "nullif(1:integer, f:boolean)");
+    check_expr("NULLIF(1, 2)", "nullif(1:integer, =(it, 2:integer))");
+    check_expr("CASE nextval('s') WHEN 1 THEN 2 END", "case NextVal(300:regclass) when =(it, 1:bigint) then 2:integer");
     check_expr("(1, 2) = (1, 3)", "and(t:boolean, f:boolean)");
     check_expr("nextval('s')", "NextVal(300:regclass)");
 }

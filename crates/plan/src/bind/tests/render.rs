@@ -23,6 +23,7 @@ pub(super) fn expr(it: &Expr) -> String {
         Expr::Column(position, _) => format!("#{position}"),
         Expr::Outer(slot, _) => format!("outer{slot}"),
         Expr::Param(number, ty) => format!("${}:{ty}", number + 1),
+        Expr::Operand(_) => "it".to_owned(),
         Expr::Const(value, ty) if value.is_null() => format!("null:{ty}"),
         Expr::Const(value, ty) => format!("{}:{ty}", to_text(ty, value, &Formatting::default())),
         Expr::Call { builtin, args, .. } => format!("{}({})", symbol(builtin), list(args)),
@@ -34,8 +35,11 @@ pub(super) fn expr(it: &Expr) -> String {
         Expr::Truth(inner, TruthTest::False) => format!("isfalse({})", expr(inner)),
         Expr::Truth(inner, TruthTest::Unknown) => format!("isunknown({})", expr(inner)),
         Expr::IsDistinctFrom(left, right) => format!("distinct({}, {})", expr(left), expr(right)),
-        Expr::Case { branches, otherwise, .. } => {
+        Expr::Case { operand, branches, otherwise, .. } => {
             let mut out = String::from("case");
+            if let Some(operand) = operand {
+                write!(out, " {}", expr(operand)).unwrap();
+            }
             for (condition, value) in branches {
                 write!(out, " when {} then {}", expr(condition), expr(value)).unwrap();
             }

@@ -1,0 +1,221 @@
+//! SQL types: PostgreSQL's oids, modifiers, names and categories in one `Copy` value.
+//!
+//! An array type holds its element as `(oid, typmod)`, so that [`SqlType`] is `Copy` and can stand in statics.
+//! Arrays of arrays do not exist in PostgreSQL: dimensions belong to the value.
+
+mod category;
+mod modifier;
+mod name;
+mod oid;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+pub use category::TypeCategory;
+pub use modifier::{MAX_CHARACTER_LENGTH, NumericModifier};
+
+/// The element type of an array type.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ElementType {
+    oid: u32,
+    typmod: i32,
+}
+
+impl ElementType {
+    #[must_use]
+    pub fn get(self) -> SqlType {
+        SqlType::from_oid(self.oid, self.typmod).expect("an element type is made from a type")
+    }
+}
+
+impl fmt::Debug for ElementType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.get(), f)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SqlType {
+    Bool,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Numeric(Option<NumericModifier>),
+    Text,
+    Varchar(Option<u32>),
+    /// `char(n)`, PostgreSQL's `bpchar`. `None` only arises from a bare `bpchar`.
+    Char(Option<u32>),
+    /// `"char"`: one byte, for catalogs.
+    QuotedChar,
+    Name,
+    Bytea,
+    Date,
+    Time(Option<u8>),
+    TimeTz(Option<u8>),
+    Timestamp(Option<u8>),
+    TimestampTz(Option<u8>),
+    Interval,
+    Uuid,
+    Json,
+    Jsonb,
+    Oid,
+    Xid,
+    RegClass,
+    RegType,
+    RegProc,
+    RegProcedure,
+    RegOper,
+    RegOperator,
+    RegNamespace,
+    RegRole,
+    Int2Vector,
+    OidVector,
+    PgNodeTree,
+    Record,
+    Void,
+    Unknown,
+    AnyElement,
+    AnyArray,
+    AnyNonArray,
+    Any,
+    Array(ElementType),
+}
+
+/// Every type without a modifier, arrays aside: what `pg_type` lists and what names are looked up in.
+const SCALARS: &[SqlType] = &[
+    SqlType::Bool,
+    SqlType::Int2,
+    SqlType::Int4,
+    SqlType::Int8,
+    SqlType::Float4,
+    SqlType::Float8,
+    SqlType::Numeric(None),
+    SqlType::Text,
+    SqlType::Varchar(None),
+    SqlType::Char(None),
+    SqlType::QuotedChar,
+    SqlType::Name,
+    SqlType::Bytea,
+    SqlType::Date,
+    SqlType::Time(None),
+    SqlType::TimeTz(None),
+    SqlType::Timestamp(None),
+    SqlType::TimestampTz(None),
+    SqlType::Interval,
+    SqlType::Uuid,
+    SqlType::Json,
+    SqlType::Jsonb,
+    SqlType::Oid,
+    SqlType::Xid,
+    SqlType::RegClass,
+    SqlType::RegType,
+    SqlType::RegProc,
+    SqlType::RegProcedure,
+    SqlType::RegOper,
+    SqlType::RegOperator,
+    SqlType::RegNamespace,
+    SqlType::RegRole,
+    SqlType::Int2Vector,
+    SqlType::OidVector,
+    SqlType::PgNodeTree,
+    SqlType::Record,
+    SqlType::Void,
+    SqlType::Unknown,
+    SqlType::AnyElement,
+    SqlType::AnyArray,
+    SqlType::AnyNonArray,
+    SqlType::Any,
+];
+
+impl SqlType {
+    pub const NUMERIC: Self = Self::Numeric(None);
+    pub const VARCHAR: Self = Self::Varchar(None);
+    pub const BPCHAR: Self = Self::Char(None);
+    pub const TIME: Self = Self::Time(None);
+    pub const TIMETZ: Self = Self::TimeTz(None);
+    pub const TIMESTAMP: Self = Self::Timestamp(None);
+    pub const TIMESTAMPTZ: Self = Self::TimestampTz(None);
+    pub const BOOL_ARRAY: Self = Self::Bool.array_of();
+    pub const INT2_ARRAY: Self = Self::Int2.array_of();
+    pub const INT4_ARRAY: Self = Self::Int4.array_of();
+    pub const INT8_ARRAY: Self = Self::Int8.array_of();
+    pub const FLOAT8_ARRAY: Self = Self::Float8.array_of();
+    pub const NUMERIC_ARRAY: Self = Self::NUMERIC.array_of();
+    pub const TEXT_ARRAY: Self = Self::Text.array_of();
+    pub const NAME_ARRAY: Self = Self::Name.array_of();
+    pub const OID_ARRAY: Self = Self::Oid.array_of();
+
+    /// Every non-array type, without modifiers.
+    #[must_use]
+    pub const fn scalars() -> &'static [Self] {
+        SCALARS
+    }
+
+    /// The array over this type; over an array, the same array.
+    #[must_use]
+    pub const fn array_of(self) -> Self {
+        match self {
+            Self::Array(_) => self,
+            _ => Self::Array(ElementType { oid: self.oid(), typmod: self.typmod() }),
+        }
+    }
+
+    /// The element type of an array or of one of the two vector types.
+    #[must_use]
+    pub fn element(&self) -> Option<Self> {
+        match self {
+            Self::Array(element) => Some(element.get()),
+            Self::Int2Vector => Some(Self::Int2),
+            Self::OidVector => Some(Self::Oid),
+            _ => None,
+        }
+    }
+
+    #[must_use]
+    pub const fn is_array(&self) -> bool {
+        matches!(self, Self::Array(_))
+    }
+
+    /// Equal but for the modifier.
+    #[must_use]
+    pub const fn same_base(&self, other: &Self) -> bool {
+        self.oid() == other.oid()
+    }
+
+    /// `pg_type.typlen`: bytes, or -1 for variable length, -2 for C strings.
+    #[must_use]
+    pub const fn typlen(&self) -> i16 {
+        match self {
+            Self::Bool | Self::QuotedChar => 1,
+            Self::Int2 => 2,
+            Self::Int4
+            | Self::Float4
+            | Self::Date
+            | Self::Oid
+            | Self::Xid
+            | Self::RegClass
+            | Self::RegType
+            | Self::RegProc
+            | Self::RegProcedure
+            | Self::RegOper
+            | Self::RegOperator
+            | Self::RegNamespace
+            | Self::RegRole
+            | Self::Void
+            | Self::AnyElement
+            | Self::AnyNonArray
+            | Self::Any => 4,
+            Self::Int8 | Self::Float8 | Self::Time(_) | Self::Timestamp(_) | Self::TimestampTz(_) => 8,
+            Self::TimeTz(_) => 12,
+            Self::Interval | Self::Uuid => 16,
+            Self::Name => 64,
+            Self::Unknown => -2,
+            _ => -1,
+        }
+    }
+}

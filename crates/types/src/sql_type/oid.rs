@@ -1,0 +1,177 @@
+//! PostgreSQL's oids.
+
+use super::modifier::VARHDRSZ;
+use super::{NumericModifier, SqlType};
+
+impl SqlType {
+    /// PostgreSQL's oid.
+    #[must_use]
+    pub const fn oid(&self) -> u32 {
+        match self {
+            Self::Bool => 16,
+            Self::Bytea => 17,
+            Self::QuotedChar => 18,
+            Self::Name => 19,
+            Self::Int8 => 20,
+            Self::Int2 => 21,
+            Self::Int2Vector => 22,
+            Self::Int4 => 23,
+            Self::RegProc => 24,
+            Self::Text => 25,
+            Self::Oid => 26,
+            Self::Xid => 28,
+            Self::OidVector => 30,
+            Self::Json => 114,
+            Self::PgNodeTree => 194,
+            Self::Float4 => 700,
+            Self::Float8 => 701,
+            Self::Unknown => 705,
+            Self::Char(_) => 1042,
+            Self::Varchar(_) => 1043,
+            Self::Date => 1082,
+            Self::Time(_) => 1083,
+            Self::Timestamp(_) => 1114,
+            Self::TimestampTz(_) => 1184,
+            Self::Interval => 1186,
+            Self::TimeTz(_) => 1266,
+            Self::Numeric(_) => 1700,
+            Self::RegProcedure => 2202,
+            Self::RegOper => 2203,
+            Self::RegOperator => 2204,
+            Self::RegClass => 2205,
+            Self::RegType => 2206,
+            Self::Record => 2249,
+            Self::Any => 2276,
+            Self::AnyArray => 2277,
+            Self::Void => 2278,
+            Self::AnyElement => 2283,
+            Self::AnyNonArray => 2776,
+            Self::Uuid => 2950,
+            Self::Jsonb => 3802,
+            Self::RegNamespace => 4089,
+            Self::RegRole => 4096,
+            Self::Array(element) => array_oid_of(element.oid),
+        }
+    }
+
+    /// The oid of the array over this type, 0 when there is none.
+    #[must_use]
+    pub const fn array_oid(&self) -> u32 {
+        match self {
+            Self::Array(_) => 0,
+            _ => array_oid_of(self.oid()),
+        }
+    }
+
+    /// The type of this oid and modifier (-1: none). Modifiers that do not parse are taken as none.
+    #[must_use]
+    pub fn from_oid(oid: u32, typmod: i32) -> Option<Self> {
+        let precision = || u8::try_from(typmod).ok().filter(|p| *p <= 6);
+        let length = || u32::try_from(typmod - VARHDRSZ).ok().filter(|_| typmod > VARHDRSZ);
+        Some(match oid {
+            16 => Self::Bool,
+            17 => Self::Bytea,
+            18 => Self::QuotedChar,
+            19 => Self::Name,
+            20 => Self::Int8,
+            21 => Self::Int2,
+            22 => Self::Int2Vector,
+            23 => Self::Int4,
+            24 => Self::RegProc,
+            25 => Self::Text,
+            26 => Self::Oid,
+            28 => Self::Xid,
+            30 => Self::OidVector,
+            114 => Self::Json,
+            194 => Self::PgNodeTree,
+            700 => Self::Float4,
+            701 => Self::Float8,
+            705 => Self::Unknown,
+            1042 => Self::Char(length()),
+            1043 => Self::Varchar(length()),
+            1082 => Self::Date,
+            1083 => Self::Time(precision()),
+            1114 => Self::Timestamp(precision()),
+            1184 => Self::TimestampTz(precision()),
+            1186 => Self::Interval,
+            1266 => Self::TimeTz(precision()),
+            1700 => Self::Numeric((typmod >= VARHDRSZ).then(|| {
+                let packed = typmod - VARHDRSZ;
+                NumericModifier {
+                    precision: (packed >> 16) as u16,
+                    // Eleven bits, two's complement.
+                    scale: (((packed & 0x7ff) ^ 1024) - 1024) as i16,
+                }
+            })),
+            2202 => Self::RegProcedure,
+            2203 => Self::RegOper,
+            2204 => Self::RegOperator,
+            2205 => Self::RegClass,
+            2206 => Self::RegType,
+            2249 => Self::Record,
+            2276 => Self::Any,
+            2277 => Self::AnyArray,
+            2278 => Self::Void,
+            2283 => Self::AnyElement,
+            2776 => Self::AnyNonArray,
+            2950 => Self::Uuid,
+            3802 => Self::Jsonb,
+            4089 => Self::RegNamespace,
+            4096 => Self::RegRole,
+            _ => {
+                let element = ARRAYS.iter().find(|(_, array)| *array == oid)?.0;
+                Self::from_oid(element, typmod)?.array_of()
+            }
+        })
+    }
+}
+
+/// (element oid, array oid).
+const ARRAYS: &[(u32, u32)] = &[
+    (16, 1000),
+    (17, 1001),
+    (18, 1002),
+    (19, 1003),
+    (20, 1016),
+    (21, 1005),
+    (22, 1006),
+    (23, 1007),
+    (24, 1008),
+    (25, 1009),
+    (26, 1028),
+    (28, 1011),
+    (30, 1013),
+    (114, 199),
+    (700, 1021),
+    (701, 1022),
+    (1042, 1014),
+    (1043, 1015),
+    (1082, 1182),
+    (1083, 1183),
+    (1114, 1115),
+    (1184, 1185),
+    (1186, 1187),
+    (1266, 1270),
+    (1700, 1231),
+    (2202, 2207),
+    (2203, 2208),
+    (2204, 2209),
+    (2205, 2210),
+    (2206, 2211),
+    (2249, 2287),
+    (2950, 2951),
+    (3802, 3807),
+    (4089, 4090),
+    (4096, 4097),
+];
+
+const fn array_oid_of(element: u32) -> u32 {
+    let mut i = 0;
+    while i < ARRAYS.len() {
+        if ARRAYS[i].0 == element {
+            return ARRAYS[i].1;
+        }
+        i += 1;
+    }
+    0
+}

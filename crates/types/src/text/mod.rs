@@ -1,0 +1,134 @@
+//! The text format: what clients type and see.
+
+mod number;
+mod character;
+mod bytes;
+mod oid;
+mod array;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::datetime;
+use crate::datum::Datum;
+use crate::error::{SqlError, SqlResult, raise};
+use crate::formatting::Formatting;
+use crate::json::{self, Json};
+use crate::numeric::Numeric;
+use crate::sql_type::SqlType;
+
+pub use bytes::parse_bytea;
+pub use character::MAX_NAME_BYTES;
+pub use number::{write_float4, write_float8};
+
+use array::{parse_array, write_array};
+use bytes::{parse_uuid, write_bytea, write_uuid};
+pub(crate) use character::{cut_name, fit_char, fit_varchar, quoted_char};
+use number::{parse_float4, parse_float8, parse_int, put_int};
+use oid::{parse_oid, parse_reg, parse_vector, write_reg};
+use record::write_record;
+
+fn blank(c: char) -> bool {
+    c.is_ascii_whitespace() || c == '\x0b'
+}
+
+/// Reads a value as its type's input function does, modifiers included.
+pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResult<Datum> {
+    Ok(match ty {
+        SqlType::Bool => Datum::Bool(parse_bool(input)?),
+        SqlType::Int2 => Datum::Int(parse_int(input, "smallint", i64::from(i16::MIN), i64::from(i16::MAX))?),
+        SqlType::Int4 => Datum::Int(parse_int(input, "integer", i64::from(i32::MIN), i64::from(i32::MAX))?),
+        SqlType::Int8 => Datum::Int(parse_int(input, "bigint", i64::MIN, i64::MAX)?),
+        SqlType::Float4 => Datum::Float(parse_float4(input)?),
+        SqlType::Float8 => Datum::Float(parse_float8(input)?),
+        SqlType::Numeric(modifier) => Datum::Numeric(Numeric::parse(input)?.apply_modifier(*modifier)?),
+        SqlType::Text | SqlType::Unknown | SqlType::PgNodeTree => Datum::text(input),
+        SqlType::Varchar(length) => Datum::Text(fit_varchar(input, *length, false)?),
+        SqlType::Char(length) => Datum::Text(fit_char(input, *length, false)?),
+        SqlType::QuotedChar => Datum::text(&*quoted_char(input)),
+        SqlType::Name => Datum::text(cut_name(input)),
+        SqlType::Bytea => Datum::bytes(parse_bytea(input)?),
+        SqlType::Date => Datum::Date(datetime::parse_date(input, formatting)?),
+        SqlType::Time(precision) => Datum::Time(datetime::parse_time(input, *precision, formatting)?),
+        SqlType::TimeTz(precision) => Datum::TimeTz(datetime::parse_timetz(input, *precision, formatting)?),
+        SqlType::Timestamp(precision) => {
+            Datum::Timestamp(datetime::parse_timestamp(input, *precision, formatting)?)
+        }
+        SqlType::TimestampTz(precision) => {
+            Datum::TimestampTz(datetime::parse_timestamptz(input, *precision, formatting)?)
+        }
+        SqlType::Interval => Datum::Interval(datetime::parse_interval(input)?),
+        SqlType::Uuid => Datum::Uuid(parse_uuid(input)?),
+        SqlType::Json => {
+            json::validate(input)?;
+            Datum::Json(input.into())
+        }
+        SqlType::Jsonb => Datum::Jsonb(Arc::new(Json::parse(input)?)),
+        SqlType::Oid => Datum::Int(parse_oid(input, "oid")?),
+        SqlType::Xid => Datum::Int(parse_oid(input, "xid")?),
+        reg if reg.is_reg() => Datum::Int(parse_reg(reg, input, formatting)?),
+        SqlType::Int2Vector | SqlType::OidVector => parse_vector(ty, input, formatting)?,
+        SqlType::Array(element) => Datum::Array(Arc::new(parse_array(&element.get(), input, formatting)?)),
+        SqlType::Void => Datum::text(""),
+        other => {
+            return Err(SqlError::not_supported(format!("cannot accept a value of type {}", other.base_name())));
+        }
+    })
+}
+
+fn parse_bool(input: &str) -> SqlResult<bool> {
+    let word = input.trim_matches(blank).to_ascii_lowercase();
+    let prefix_of = |whole: &str, least: usize| word.len() >= least && whole.starts_with(&word);
+    if prefix_of("true", 1) || prefix_of("yes", 1) || word == "on" || word == "1" {
+        Ok(true)
+    } else if prefix_of("false", 1) || prefix_of("no", 1) || prefix_of("off", 2) || word == "0" {
+        Ok(false)
+    } else {
+        Err(raise::invalid_syntax("boolean", input))
+    }
+}
+
+/// Appends the text form. A NULL writes nothing: where NULL is spelled, the caller spells it.
+pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mut Vec<u8>) {
+    match datum {
+        Datum::Null => {}
+        Datum::Bool(value) => out.push(if *value { b't' } else { b'f' }),
+        Datum::Int(value) if ty.is_reg() => write_reg(ty, *value, formatting, out),
+        Datum::Int(value) => put_int(out, *value),
+        Datum::Float(value) if *ty == SqlType::Float4 => write_float4(*value as f32, formatting.extra_float_digits, out),
+        Datum::Float(value) => write_float8(*value, formatting.extra_float_digits, out),
+        Datum::Numeric(value) => value.write(out),
+        Datum::Text(value) | Datum::Json(value) => out.extend_from_slice(value.as_bytes()),
+        Datum::Bytes(value) => write_bytea(value, formatting.bytea_output, out),
+        Datum::Date(days) => datetime::write_date(*days, out),
+        Datum::Time(micros) => datetime::write_time(*micros, out),
+        Datum::TimeTz(time) => datetime::write_timetz(*time, out),
+        Datum::Timestamp(timestamp) => datetime::write_timestamp(*timestamp, out),
+        Datum::TimestampTz(timestamp) => datetime::write_timestamptz(*timestamp, &formatting.zone, out),
+        Datum::Interval(interval) => datetime::write_interval(*interval, formatting.interval_style, out),
+        Datum::Uuid(uuid) => write_uuid(uuid, out),
+        Datum::Jsonb(value) => value.write(out),
+        Datum::Array(array) => match ty {
+            SqlType::Int2Vector | SqlType::OidVector => {
+                for (i, element) in array.elements().iter().enumerate() {
+                    if i > 0 {
+                        out.push(b' ');
+                    }
+                    write_text(&SqlType::Int8, element, formatting, out);
+                }
+            }
+            _ => write_array(&ty.element().unwrap_or(SqlType::Text), array, formatting, out),
+        },
+        Datum::Record(fields) => write_record(fields, formatting, out),
+    }
+}
+
+/// The text form as a string.
+#[must_use]
+pub fn to_text(ty: &SqlType, datum: &Datum, formatting: &Formatting) -> String {
+    let mut out = Vec::new();
+    write_text(ty, datum, formatting, &mut out);
+    String::from_utf8(out).expect("every text form is UTF-8")
+}
