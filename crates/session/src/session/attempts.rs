@@ -145,9 +145,9 @@ impl Session {
         match &plan.kind {
             StatementKind::Utility(utility) => match &**utility {
                 Utility::Commit { chain } | Utility::Rollback { chain } => {
-                    let modes = self.modes();
+                    let modes = chain.then(|| self.modes());
                     self.rollback().await;
-                    self.chain(*chain, modes)?;
+                    self.chain(modes)?;
                     Ok(Completion::Done("ROLLBACK".into()))
                 }
                 Utility::RollbackTo(name) => {

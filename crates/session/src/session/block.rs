@@ -149,8 +149,8 @@ impl Session {
     }
 
     /// After the end of a transaction: AND CHAIN begins another in its modes.
-    pub(super) fn chain(&mut self, chain: bool, modes: Vec<(&'static str, String)>) -> SqlResult<()> {
-        if chain {
+    pub(super) fn chain(&mut self, modes: Option<Vec<(&'static str, String)>>) -> SqlResult<()> {
+        if let Some(modes) = modes {
             self.open_block(true);
             for (mode, value) in modes {
                 self.set(mode, Some(&value), true)?;

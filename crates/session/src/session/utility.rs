@@ -41,16 +41,16 @@ impl Session {
             }
             Utility::Commit { chain } => {
                 self.check_end(*chain, "COMMIT", sink)?;
-                let modes = self.modes();
+                let modes = chain.then(|| self.modes());
                 self.commit().await?;
-                self.chain(*chain, modes)?;
+                self.chain(modes)?;
                 done("COMMIT")
             }
             Utility::Rollback { chain } => {
                 self.check_end(*chain, "ROLLBACK", sink)?;
-                let modes = self.modes();
+                let modes = chain.then(|| self.modes());
                 self.rollback().await;
-                self.chain(*chain, modes)?;
+                self.chain(modes)?;
                 done("ROLLBACK")
             }
             Utility::Savepoint(name) => Ok(self.savepoint(name)?),
