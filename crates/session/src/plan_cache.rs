@@ -36,9 +36,10 @@ use crate::{Session, settings::Settings};
 /// What the statements of the cache may take, by estimate.
 const CAPACITY: u64 = 32 << 20;
 
-/// A statement's estimate: syntax tree and plan were measured at some fifty bytes for one of text, small ones at more.
-const WEIGHT: u64 = 4096;
-const WEIGHT_OF_BYTE: u64 = 64;
+/// A statement's estimate, syntax tree and plan: 6,000 point reads of 30 bytes were measured at 20 KiB each, 3,000 joins
+/// of 110 bytes at 40.
+const WEIGHT: u64 = 12 << 10;
+const WEIGHT_OF_BYTE: u64 = 256;
 
 /// Longer texts are not kept: they are lists of values, and seldom come again.
 const TEXT_MAX: usize = 16 << 10;
