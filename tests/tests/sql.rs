@@ -1,7 +1,8 @@
 //! SQL through the wire, with a stock driver, on one node and on three.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
+use futures::SinkExt;
 use keys::{IndexId, TableId, keyspace};
 use quorate_tests::{config, connect, replicated};
 use server::{Node, NodeConfig};
@@ -73,6 +74,54 @@ async fn ranges_may_split_under_a_table_without_anybody_noticing() {
         .map(|row| row.get(0))
         .collect();
     assert_eq!(ids, [100, 99, 98]);
+    node.stop().await;
+}
+
+async fn copy(client: &tokio_postgres::Client, sql: &str, lines: impl Iterator<Item = String>) -> Result<u64, tokio_postgres::Error> {
+    let sink = client.copy_in(sql).await?;
+    let mut sink = std::pin::pin!(sink);
+    let lines: Vec<String> = lines.collect();
+    for piece in lines.chunks(5000) {
+        sink.send(std::io::Cursor::new(piece.concat().into_bytes())).await?;
+    }
+    sink.finish().await
+}
+
+/// They are in their ranges long before the commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_copied_into_a_new_table_are_seen_when_the_table_is() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let (client, other) = (connect(&node).await, connect(&node).await);
+    let loaded = || node.kv().db.metrics().rows_loaded.load(Ordering::Relaxed);
+    let line = |n: u32| format!("{n}\tname {n}\t{}\n", n % 10);
+    let made = "BEGIN; CREATE TABLE t (a int PRIMARY KEY, b text UNIQUE, c int); CREATE INDEX ON t (c)";
+    client.batch_execute(made).await.unwrap();
+    // Every other key first: what comes between lies where something was loaded.
+    let (even, odd) = ((0..60_000).step_by(2).map(line), (1..60_000).step_by(2).map(line));
+    assert_eq!(copy(&client, "COPY t FROM STDIN", even).await.unwrap(), 30_000);
+    assert!(loaded() > 0, "the rows are in memory still");
+    let unseen = other.query("SELECT count(*) FROM t", &[]).await.unwrap_err();
+    assert_eq!(unseen.code(), Some(&SqlState::UNDEFINED_TABLE));
+    assert_eq!(copy(&client, "COPY t FROM STDIN", odd).await.unwrap(), 30_000);
+    client.batch_execute("UPDATE t SET c = 99 WHERE a < 1000; DELETE FROM t WHERE a >= 50000; COMMIT").await.unwrap();
+    for (sql, expected) in [
+        ("SELECT count(*) FROM t", 50_000),
+        ("SELECT count(*) FROM t WHERE c = 99", 1000),
+        ("SELECT count(*) FROM t WHERE c = 3", 4900),
+        ("SELECT count(*) FROM t WHERE b IN ('name 7', 'name 49999', 'name 50000')", 2),
+    ] {
+        let found: i64 = other.query_one(sql, &[]).await.unwrap().get(0);
+        assert_eq!(found, expected, "{sql}");
+    }
+
+    // A key that was loaded long ago is met again, and nothing of that COPY stays.
+    client.batch_execute("BEGIN; TRUNCATE t").await.unwrap();
+    let twice = copy(&client, "COPY t FROM STDIN", (0..60_000).map(line).chain([line(17)])).await.unwrap_err();
+    assert_eq!(twice.code(), Some(&SqlState::UNIQUE_VIOLATION));
+    client.batch_execute("ROLLBACK").await.unwrap();
+    let count: i64 = other.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+    assert_eq!(count, 50_000);
     node.stop().await;
 }
 

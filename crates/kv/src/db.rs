@@ -110,6 +110,7 @@ pub struct DbMetrics {
     pub commits_parallel: AtomicU64,
     pub refreshes: AtomicU64,
     pub refresh_failures: AtomicU64,
+    pub rows_loaded: AtomicU64,
 }
 
 /// A handle on the key-value layer.

@@ -10,7 +10,8 @@
 //! ```
 //!
 //! **Invariants**: *ambiguous-is-final* ([`db`]), *cache-disjoint* ([`range_cache`]), *reads-tracked*, *one-snapshot*
-//! and *locks-known* ([`txn`]), *no-dirty-ack* (`txn/commit.rs`).
+//! and *locks-known* ([`txn`]), *no-dirty-ack* (`txn/commit.rs`), *private-spans-are-unseen* and *loaded-below-read*
+//! (`txn/load.rs`).
 //!
 //! Deliberately left out: SQL, and everything a leaseholder decides (that is `replica`).
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::SinkExt;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 use tokio_postgres::error::SqlState;
@@ -180,6 +181,37 @@ async fn nothing_acknowledged_is_lost_to_kill_9() {
     }
     let total = acknowledged.count.load(Ordering::SeqCst);
     assert!(total >= ROUNDS * 10, "{total}");
+}
+
+/// Its rows are in their ranges before it commits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_is_killed_leaves_all_of_its_table_or_nothing() {
+    let dir = TempDir::new().unwrap();
+    let mut node = start(dir.path(), &[]);
+    for (round, pieces) in [3, 9, 20, 12].into_iter().enumerate() {
+        let client = connect(&node).await;
+        client.batch_execute("BEGIN; CREATE TABLE t (a bigint PRIMARY KEY, b text)").await.unwrap();
+        let sink = client.copy_in("COPY t FROM STDIN").await.unwrap();
+        let mut sink = std::pin::pin!(sink);
+        for piece in 0..pieces {
+            let lines: String = (piece * 5000..(piece + 1) * 5000).map(|n| format!("{n}\t{}\n", "x".repeat(90))).collect();
+            sink.send(std::io::Cursor::new(lines.into_bytes())).await.unwrap();
+        }
+        let mut committed = false;
+        if round == 3 {
+            sink.finish().await.unwrap();
+            client.batch_execute("COMMIT").await.unwrap();
+            committed = true;
+        }
+        node.child.kill().unwrap();
+        node.child.wait().unwrap();
+        node = start(dir.path(), &[]);
+        let rows = connect(&node).await.query_one("SELECT count(*), max(length(b)) FROM t", &[]).await;
+        match rows {
+            Ok(row) => assert_eq!((row.get(0), row.get(1), committed), (pieces * 5000_i64, 90_i32, true)),
+            Err(error) => assert!(!committed && error.code() == Some(&SqlState::UNDEFINED_TABLE), "{round}: {error}"),
+        }
+    }
 }
 
 /// The last bytes of the log are cut off: a single node would have acknowledged what it no longer has.

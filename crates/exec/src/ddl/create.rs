@@ -8,7 +8,7 @@ use catalog::{
     Role, Schema, Table, View,
     descriptor::{DATABASE_OWNER_ROLE, FIRST_USER_ID},
 };
-use keys::ColumnId;
+use keys::{ColumnId, IndexId};
 use plan::Expr;
 use plan::statement::{CheckSpec, CreateTable, IndexSpec, RoleOptions, SequenceOptions};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
@@ -181,6 +181,8 @@ pub(super) async fn index(
     }
     let oid = ctx.new_ids(2).await?;
     let mut changed = (*table).clone();
+    // Not merely the next of the table's: an attempt that was rolled back may have left entries under that.
+    changed.next_index = changed.next_index.max(IndexId::new(oid));
     let computes = add_computed(&mut changed, spec, ctx)?;
     let index = build_index(&mut changed, spec, name, oid, oid + 1)?;
     changed.indexes.push(index);

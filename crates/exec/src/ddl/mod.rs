@@ -161,7 +161,15 @@ impl DdlContext<'_> {
         })
     }
 
+    /// Puts a table as it is to be. What it stores where it stored nothing before is the transaction's own until that
+    /// commits: new storage has a new id, and a new index in storage that is there has one too.
     fn put_table(&mut self, table: Table) {
+        let before = self.change.snapshot().table_by_id(table.id).filter(|before| before.storage == table.storage);
+        for index in &table.indexes {
+            if before.is_none_or(|before| before.indexes.iter().all(|known| known.id != index.id)) {
+                self.txn.add_private(index_span(&table, index.id));
+            }
+        }
         self.change.put(self.txn, Descriptor::Table(table));
     }
 

@@ -9,7 +9,7 @@ use catalog::{
     Table,
     row::{EntryReader, IndexCodec},
 };
-use keys::ColumnId;
+use keys::{ColumnId, Key, Span};
 use kv::{Read, ScanOptions, See};
 use plan::plan::{Estimate, RowRules, TableScan};
 use plan::{Expr, Node, Plan, PlanColumn};
@@ -30,27 +30,35 @@ pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlCo
         Some(text) => Some(ctx.bind(text, table)?),
         None => None,
     };
-    let mut last: Option<keys::Key> = None;
-    let mut entries = Vec::new();
-    for_each_row(table, ctx, |row, scope| {
-        if let Some(predicate) = &predicate
-            && eval_row(predicate, row, scope)?.as_bool() != Some(true)
-        {
-            return Ok(());
-        }
-        let (key, value) = codec.encode(row);
-        entries.push((key, value, row.to_vec()));
-        Ok(())
-    })
-    .await?;
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
     let writer = TableWriter::new(table, &Arc::default());
-    for (key, value, row) in entries {
-        if last.as_ref() == Some(&key) {
-            return Err(as_new_index(writer.violation(index, &row)));
+    let mut pages = Pages::of(table);
+    while let Some(rows) = pages.next(ctx).await? {
+        let mut entries = Vec::with_capacity(rows.len());
+        let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval };
+        for row in &rows {
+            let is_in = match &predicate {
+                Some(predicate) => eval_row(predicate, row, &scope)?.as_bool() == Some(true),
+                None => true,
+            };
+            if is_in {
+                let (key, value) = codec.encode(row);
+                entries.push((key, value, row));
+            }
         }
-        ctx.txn.put(key.clone(), value);
-        last = Some(key);
+        if codec.is_unique() {
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            let keys: Vec<Key> = entries.iter().map(|(key, ..)| key.clone()).collect();
+            let read = Read { see: See::Now, ..Read::default() };
+            let known = ctx.txn.get_many(&keys, read).await.map_err(from_kv)?;
+            let twice = (0..keys.len()).find(|&at| known[at].is_some() || at > 0 && keys[at - 1] == keys[at]);
+            if let Some(twice) = twice {
+                return Err(as_new_index(writer.violation(index, entries[twice].2)));
+            }
+        }
+        for (key, value, _) in entries {
+            ctx.txn.put(key, value);
+        }
+        ctx.txn.flush_if_large().await.map_err(from_kv)?;
     }
     ctx.txn.check_size().map_err(from_kv)
 }
@@ -94,22 +102,43 @@ pub(super) async fn for_each_row(
     ctx: &mut DdlContext<'_>,
     mut each: impl FnMut(&[Datum], &EvalScope<'_>) -> SqlResult<()>,
 ) -> SqlResult<()> {
-    let all: Vec<usize> = (0..table.columns.len()).collect();
-    let reader = EntryReader::new(table, table.primary(), &all);
-    let mut rest = Some(IndexCodec::new(table, table.primary()).span());
     let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval };
-    while let Some(span) = rest {
-        let read = Read { see: See::Now, ..Read::default() };
-        let options = ScanOptions { read, max_rows: 4096, ..ScanOptions::default() };
-        let page = ctx.txn.scan(&span, options).await.map_err(from_kv)?;
-        rest = page.resume;
-        for (key, value) in page.rows.iter() {
-            let mut row = vec![Datum::Null; all.len()];
-            reader.read_datums(key, value, &mut row).map_err(from_entry)?;
-            each(&row, &scope)?;
+    let mut pages = Pages::of(table);
+    while let Some(rows) = pages.next(ctx).await? {
+        for row in &rows {
+            each(row, &scope)?;
         }
     }
     Ok(())
+}
+
+/// The rows of a table, some thousands at a time.
+struct Pages {
+    reader: EntryReader,
+    width: usize,
+    rest: Option<Span>,
+}
+
+impl Pages {
+    fn of(table: &Table) -> Self {
+        let all: Vec<usize> = (0..table.columns.len()).collect();
+        let rest = Some(IndexCodec::new(table, table.primary()).span());
+        Self { reader: EntryReader::new(table, table.primary(), &all), width: all.len(), rest }
+    }
+
+    async fn next(&mut self, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Vec<Vec<Datum>>>> {
+        let Some(span) = &self.rest else { return Ok(None) };
+        let read = Read { see: See::Now, ..Read::default() };
+        let options = ScanOptions { read, max_rows: 4096, ..ScanOptions::default() };
+        let page = ctx.txn.scan(span, options).await.map_err(from_kv)?;
+        self.rest = page.resume;
+        let row = |(key, value): (&[u8], &[u8])| {
+            let mut row = vec![Datum::Null; self.width];
+            self.reader.read_datums(key, value, &mut row).map_err(from_entry)?;
+            Ok(row)
+        };
+        page.rows.iter().map(row).collect::<SqlResult<_>>().map(Some)
+    }
 }
 
 /// Whether the table has any row.

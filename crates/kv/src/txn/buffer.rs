@@ -1,7 +1,6 @@
 //! What a transaction has written and not sent: read back from here, cut back by savepoints, sent at commit.
 //!
-//! **Invariant (newest-last):** the versions of a key have rising sequence numbers; a write replaces a version of
-//! its own sequence number.
+//! **Invariant (newest-last):** the versions of a key have rising sequence numbers.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +13,13 @@ use smallvec::SmallVec;
 struct Version {
     seq: u32,
     value: Option<Bytes>,
+}
+
+impl Version {
+    /// About what it holds in memory.
+    fn bytes(&self, key: &Key) -> usize {
+        key.as_bytes().len() + self.value.as_ref().map_or(0, Bytes::len) + 64
+    }
 }
 
 #[derive(Debug, Default)]
@@ -33,15 +39,11 @@ impl WriteBuffer {
     }
 
     pub fn write(&mut self, key: Key, seq: u32, value: Option<Bytes>) {
-        self.bytes += key.as_bytes().len() + value.as_ref().map_or(0, Bytes::len) + 64;
+        let version = Version { seq, value };
+        self.bytes += version.bytes(&key);
         let versions = self.entries.entry(key).or_default();
-        match versions.last_mut() {
-            Some(last) if last.seq == seq => last.value = value,
-            last => {
-                debug_assert!(last.is_none_or(|last| last.seq < seq), "newest-last");
-                versions.push(Version { seq, value });
-            }
-        }
+        debug_assert!(versions.last().is_none_or(|last| last.seq < seq), "newest-last");
+        versions.push(version);
     }
 
     /// The value as of sequence number `seq`: `None` when the transaction has not written the key by then.
@@ -62,6 +64,27 @@ impl WriteBuffer {
             && self.entries.range::<Key, _>(&span.start..&span.end).next().is_some()
     }
 
+    /// The first key of the span that was written, to behind the last.
+    pub fn hull(&self, span: &Span) -> Option<Span> {
+        let mut keys = self.entries.range::<Key, _>(&span.start..&span.end).map(|(key, _)| key);
+        let first = keys.next()?;
+        let last = keys.next_back().unwrap_or(first);
+        Some(Span::new(first.clone(), last.next()))
+    }
+
+    /// Takes the newest value of every key of the span out, in order.
+    pub fn take(&mut self, span: &Span) -> impl Iterator<Item = (Key, Option<Bytes>)> + use<> {
+        let mut taken = self.entries.split_off(&span.start);
+        let mut behind = taken.split_off(&span.end);
+        self.entries.append(&mut behind);
+        for (key, versions) in &taken {
+            self.bytes -= versions.iter().map(|version| version.bytes(key)).sum::<usize>();
+        }
+        taken.into_iter().map(|(key, mut versions)| {
+            (key, versions.pop().expect("a key is there only with a version").value)
+        })
+    }
+
     /// The newest value of every key.
     pub fn newest(&self) -> impl Iterator<Item = (&Key, Option<&Bytes>)> {
         self.entries.iter().map(|(key, versions)| {
@@ -75,7 +98,7 @@ impl WriteBuffer {
         self.entries.retain(|key, versions| {
             versions.retain(|version| version.seq <= seq);
             for version in versions.iter() {
-                bytes += key.as_bytes().len() + version.value.as_ref().map_or(0, Bytes::len) + 64;
+                bytes += version.bytes(key);
             }
             !versions.is_empty()
         });

@@ -53,6 +53,7 @@ impl Txn {
     /// be restarted); `Ambiguous` when the outcome cannot be known.
     pub async fn commit(&mut self) -> Result<Timestamp, Error> {
         self.ensure_open()?;
+        self.load_rest().await?;
         if !self.has_writes() {
             self.release_and_finish().await;
             return Ok(self.read_ts);
@@ -281,7 +282,8 @@ impl Txn {
         Ok(commit_ts)
     }
 
-    /// Writes the buffer out as intents when it has grown past its budget. Not under a savepoint, and not while a
+    /// Writes the buffer out when it has grown past its budget: what is private as it will stay, the rest as intents if
+    /// it is too large still. Not under a savepoint, and not while a
     /// statement reads what it writes: call it between statements or from one that only appends.
     ///
     /// # Errors
@@ -295,6 +297,11 @@ impl Txn {
             return self.check_size();
         }
         self.ensure_open()?;
+        self.flushes += 1;
+        self.load().await?;
+        if self.buffer.bytes() <= self.db.0.config.spill_bytes {
+            return Ok(());
+        }
         self.resolve_check().await?;
         loop {
             let groups = self.group_writes().await?;
@@ -313,7 +320,6 @@ impl Txn {
             }
         }
         self.buffer.clear();
-        self.flushes += 1;
         Ok(())
     }
 
@@ -377,6 +383,7 @@ impl Txn {
     fn finish(&mut self) {
         self.state = State::Ended;
         self.heartbeat = None;
+        self.forget_loads();
         self.release_in_background();
     }
 

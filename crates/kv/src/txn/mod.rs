@@ -7,13 +7,14 @@
 //!
 //! **Invariants**
 //! - *reads-tracked*: every span read from a range, and not hidden by the buffer, is in `reads`, so that a refresh
-//!   judges all of them.
+//!   judges all of them. Private spans need not be: see [`load`].
 //! - *one-snapshot*: `read_ts` moves only together with a refresh of everything in `reads`, or when nothing was read.
 //! - *locks-known*: every key the transaction locked anywhere is in `locks`, so that its end releases all of them.
 
 mod buffer;
 mod commit;
 mod heartbeat;
+mod load;
 mod read;
 mod spans;
 
@@ -30,7 +31,7 @@ use smallvec::SmallVec;
 
 pub(crate) use self::heartbeat::{Heartbeats, start_heartbeats};
 pub use self::read::ScanPage;
-use self::{buffer::WriteBuffer, heartbeat::HeartbeatHandle, spans::SpanSet};
+use self::{buffer::WriteBuffer, heartbeat::HeartbeatHandle, load::Loads, spans::SpanSet};
 use crate::{
     db::{Db, SendError},
     error::{Error, Restart},
@@ -118,6 +119,7 @@ pub struct Txn {
     locks: SpanSet,
     /// Keys with intents in some range.
     intents: SpanSet,
+    loads: Loads,
     /// How often the buffer has been written out; a savepoint from before cannot be rolled back to by cutting it.
     flushes: u64,
     open_savepoints: u32,
@@ -163,6 +165,7 @@ impl Txn {
             reads: SpanSet::default(),
             locks: SpanSet::default(),
             intents: SpanSet::default(),
+            loads: Loads::default(),
             flushes: 0,
             open_savepoints: 0,
             check: None,
@@ -298,6 +301,7 @@ impl Txn {
         self.observed.clear();
         self.observed.push((self.db.node_id(), now));
         self.buffer.clear();
+        self.forget_loads();
         self.seq = 0;
         self.statement_seq = 0;
         self.reads.clear();

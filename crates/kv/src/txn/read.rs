@@ -1,11 +1,11 @@
 //! Reading: the buffer first, then the range, and for scans the two merged.
 
 use bytes::Bytes;
-use keys::{Key, Span};
+use keys::{Key, LockStrength, Span};
 use replica::api::{Request, Response};
 use storage::KvRows;
 
-use super::{Read, ScanOptions, See, Txn};
+use super::{Read, ScanOptions, See, Txn, load::Place};
 use crate::{
     db::{SendError, unexpected},
     error::Error,
@@ -26,11 +26,19 @@ impl Txn {
         }
     }
 
-    fn before_locking(&mut self, read: &Read, span: Span) {
-        if read.lock.is_some() {
-            self.anchor_at(&span.start);
-            // Before it is sent: a lost answer may have taken the lock.
-            self.locks.add(span);
+    /// What locks to take where a span is read.
+    fn before_reading(&mut self, read: &Read, span: Span, place: Place) -> Option<LockStrength> {
+        let lock = read.lock.filter(|_| place == Place::Shared)?;
+        self.anchor_at(&span.start);
+        // Before it is sent: a lost answer may have taken the lock.
+        self.locks.add(span);
+        Some(lock)
+    }
+
+    /// *reads-tracked*
+    fn note_read(&mut self, span: Span, place: Place) {
+        if place == Place::Shared {
+            self.reads.add(span);
         }
     }
 
@@ -43,14 +51,20 @@ impl Txn {
         if let Some(value) = self.buffer.read(key.as_bytes(), self.visible_seq(read.see)) {
             return Ok(value.cloned());
         }
-        self.before_locking(&read, Span::point(key.clone()));
+        let place = self.loads.place(&Span::point(key.clone()));
+        match place {
+            Place::Shared => {}
+            Place::Unloaded => return Ok(None),
+            Place::Loaded => self.finish_loads().await?,
+        }
+        let lock = self.before_reading(&read, Span::point(key.clone()), place);
         loop {
             let range = self.db.locate(key.as_bytes()).await?;
-            let mut requests = vec![Request::Get { key: key.clone(), lock: read.lock }];
+            let mut requests = vec![Request::Get { key: key.clone(), lock }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             match self.send(&range, read.wait, 0, 0, requests).await {
                 Ok(mut response) => {
-                    self.reads.add_point(key.clone());
+                    self.note_read(Span::point(key.clone()), place);
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
                     }
@@ -99,22 +113,29 @@ impl Txn {
                 None => todo.push(position),
             }
         }
+        let mut places = vec![Place::Shared; keys.len()];
+        todo.retain(|&position| {
+            places[position] = self.loads.place(&Span::point(keys[position].clone()));
+            places[position] != Place::Unloaded
+        });
+        if places.contains(&Place::Loaded) {
+            self.finish_loads().await?;
+        }
         while let Some(&first) = todo.first() {
             let range = self.db.locate(keys[first].as_bytes()).await?;
             let (here, rest): (Vec<usize>, Vec<usize>) =
                 todo.iter().partition(|&&position| range.descriptor.contains_key(keys[position].as_bytes()));
+            let mut requests: Vec<Request> = Vec::with_capacity(here.len());
             for &position in &here {
-                self.before_locking(&read, Span::point(keys[position].clone()));
+                let key = &keys[position];
+                let lock = self.before_reading(&read, Span::point(key.clone()), places[position]);
+                requests.push(Request::Get { key: key.clone(), lock });
             }
-            let mut requests: Vec<Request> = here
-                .iter()
-                .map(|&position| Request::Get { key: keys[position].clone(), lock: read.lock })
-                .collect();
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             match self.send(&range, read.wait, 0, 0, requests).await {
                 Ok(mut response) => {
                     for &position in &here {
-                        self.reads.add_point(keys[position].clone());
+                        self.note_read(Span::point(keys[position].clone()), places[position]);
                     }
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
@@ -143,16 +164,17 @@ impl Txn {
         if span.is_empty() {
             return Ok(ScanPage::default());
         }
+        let place = self.loads.place(span);
+        if place == Place::Unloaded {
+            return Ok(ScanPage { rows: self.merge(span, &KvRows::default(), options), resume: None });
+        }
+        if self.loads.may_be_in(span) {
+            self.finish_loads().await?;
+        }
         loop {
             let (range, piece, rest) = self.first_piece(span, options.reverse).await?;
-            if options.read.lock.is_some() {
-                self.before_locking(&options.read, piece.clone());
-            }
-            let mut requests = vec![Request::Scan {
-                span: piece.clone(),
-                reverse: options.reverse,
-                lock: options.read.lock,
-            }];
+            let lock = self.before_reading(&options.read, piece.clone(), place);
+            let mut requests = vec![Request::Scan { span: piece.clone(), reverse: options.reverse, lock }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             let sent = self.send(&range, options.read.wait, options.max_rows, options.max_bytes, requests).await;
             let mut response = match sent {
@@ -170,7 +192,7 @@ impl Txn {
                 (Some(left), false) => Span::new(piece.start, left.start.clone()),
                 (Some(left), true) => Span::new(left.end.clone(), piece.end),
             };
-            self.reads.add(covered.clone());
+            self.note_read(covered.clone(), place);
             if let Some(expected) = check {
                 if response.responses.is_empty() {
                     return Err(unexpected("Get", None));

@@ -132,6 +132,9 @@ pub enum Request {
     Describe,
     /// A checksum over the range's data at `at`, computed by the replica asked.
     Checksum { at: Timestamp },
+    /// Writes versions at `ts`, whatever is there: for keys of which nobody but the sender can know. The rows are in
+    /// the order of their keys; none for a value deletes. The same rows at the same time again change nothing.
+    Load { ts: Timestamp, rows: Vec<(Key, Option<Bytes>)> },
 }
 
 impl Request {
@@ -139,7 +142,11 @@ impl Request {
     /// transactions and deletions among them, is not.
     #[must_use]
     pub fn adds_rows(&self) -> bool {
-        matches!(self, Self::Put { key, .. } if *key >= keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE))
+        match self {
+            Self::Put { key, .. } => *key >= keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE),
+            Self::Load { .. } => true,
+            _ => false,
+        }
     }
 
     /// It may change what is stored.
@@ -166,7 +173,8 @@ impl Request {
             | Self::Split { .. }
             | Self::ChangeReplicas { .. }
             | Self::TransferLease { .. }
-            | Self::Gc { .. } => true,
+            | Self::Gc { .. }
+            | Self::Load { .. } => true,
         }
     }
 
@@ -188,6 +196,10 @@ impl Request {
             Self::PushTxn { pushee, .. } => Some(Span::position(pushee.anchor.clone())),
             Self::RecoverTxn { txn, .. } => Some(Span::position(txn.anchor.clone())),
             Self::UpdateMeta { descriptor } => Some(Span::point(keys::keyspace::meta(&descriptor.end))),
+            Self::Load { rows, .. } => match (rows.first(), rows.last()) {
+                (Some((first, _)), Some((last, _))) => Some(Span::new(first.clone(), last.next())),
+                _ => None,
+            },
             Self::Split { .. }
             | Self::ChangeReplicas { .. }
             | Self::TransferLease { .. }

@@ -11,6 +11,8 @@
 //! **Invariants**
 //! - *write-above-read*: no version is written at or below a timestamp at which another transaction has read the key.
 //! - *write-above-write*: no version is written at or below one that is there already.
+//!   Neither binds [`Request::Load`], whose keys nobody else has read or written: *private-spans-are-unseen*, upheld by
+//!   the coordinator (`kv`, `txn/load.rs`).
 //! - *evaluate-is-pure*: evaluating changes neither the engine nor the lock table.
 
 mod read;
@@ -204,6 +206,7 @@ impl Evaluator<'_> {
             }
             Request::UpdateMeta { descriptor } => self.update_meta(state, descriptor),
             Request::Gc { span, threshold } => self.gc(state, span, *threshold),
+            Request::Load { ts, rows } => self.load(state, *ts, rows),
             Request::Split { .. }
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }

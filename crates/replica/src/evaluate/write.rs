@@ -6,7 +6,7 @@ use keys::Key;
 use storage::{LockRecord, ReadConflict, ReadOptions};
 
 use crate::{
-    api::{KvError, Request, Response},
+    api::{KvError, Request, Response, RetryReason},
     evaluate::{EvalError, Evaluator, State},
 };
 
@@ -77,6 +77,24 @@ impl Evaluator<'_> {
             }
         }
         Ok(Response::Write { keys: 1 })
+    }
+
+    /// Rows as they will stay. The coordinator answers for it that nobody else reads or writes their keys before its
+    /// transaction has committed, so nothing is looked up.
+    pub(super) fn load(
+        &self,
+        state: &mut State<'_>,
+        ts: Timestamp,
+        rows: &[(Key, Option<Bytes>)],
+    ) -> Result<Response, EvalError> {
+        // What was superseded or deleted below may be gone: a request that comes late must not bring it back.
+        if ts <= self.gc_threshold {
+            return Err(KvError::Retry { reason: RetryReason::ReadChanged, to: self.gc_threshold.next() }.into());
+        }
+        for (key, value) in rows {
+            state.out.batch.put_version(key.as_bytes(), ts, value.as_deref());
+        }
+        Ok(Response::Done)
     }
 
     pub(super) fn increment(&self, state: &mut State<'_>, key: &Key, by: i64) -> Result<Response, EvalError> {
