@@ -64,7 +64,8 @@ impl Session {
                 Ok(Completion::Done(counts.tag(plan)))
             }
             StatementKind::Ddl(ddl) => {
-                self.check_writable(plan.tag)?;
+                let fills = matches!(&**ddl, plan::Ddl::CreateTable(create) if create.source.is_some());
+                self.check_writable(if fills { "CREATE TABLE AS" } else { plan.tag })?;
                 if self.block.is_none() {
                     self.open_block(false);
                 }
