@@ -178,34 +178,33 @@ impl Request {
         }
     }
 
-    /// The keys it touches; for *one-range* and for latches. `anchor` is the transaction's.
+    /// Whether the range has all keys that it touches, for *one-range*. `anchor` is the transaction's.
     #[must_use]
-    pub fn span(&self, anchor: Option<&Key>) -> Option<Span> {
+    pub fn lies_in(&self, range: &keys::RangeDescriptor, anchor: Option<&Key>) -> bool {
+        let has = |key: &Key| range.contains_key(key.as_bytes());
+        let has_all = |span: &Span| range.start <= span.start && span.end <= range.end;
         match self {
             Self::Get { key, .. }
             | Self::Put { key, .. }
             | Self::Delete { key }
             | Self::Increment { key, .. }
-            | Self::QueryIntent { key, .. } => Some(Span::point(key.clone())),
+            | Self::QueryIntent { key, .. } => has(key),
             Self::Scan { span, .. }
             | Self::ClearRange { span }
             | Self::Refresh { span, .. }
-            | Self::ResolveSpan { span, .. } => Some(span.clone()),
-            Self::EndTxn { .. } => anchor.map(|key| Span::position(key.clone())),
-            Self::HeartbeatTxn { anchor, .. } | Self::ForgetTxn { anchor, .. } => Some(Span::position(anchor.clone())),
-            Self::PushTxn { pushee, .. } => Some(Span::position(pushee.anchor.clone())),
-            Self::RecoverTxn { txn, .. } => Some(Span::position(txn.anchor.clone())),
-            Self::UpdateMeta { descriptor } => Some(Span::point(keys::keyspace::meta(&descriptor.end))),
-            Self::Load { rows, .. } => match (rows.first(), rows.last()) {
-                (Some((first, _)), Some((last, _))) => Some(Span::new(first.clone(), last.next())),
-                _ => None,
-            },
+            | Self::ResolveSpan { span, .. } => has_all(span),
+            Self::EndTxn { .. } => anchor.is_none_or(has),
+            Self::HeartbeatTxn { anchor, .. } | Self::ForgetTxn { anchor, .. } => has(anchor),
+            Self::PushTxn { pushee, .. } => has(&pushee.anchor),
+            Self::RecoverTxn { txn, .. } => has(&txn.anchor),
+            Self::UpdateMeta { descriptor } => has(&keys::keyspace::meta(&descriptor.end)),
+            Self::Load { rows, .. } => [rows.first(), rows.last()].into_iter().flatten().all(|(key, _)| has(key)),
             Self::Split { .. }
             | Self::ChangeReplicas { .. }
             | Self::TransferLease { .. }
             | Self::Gc { .. }
             | Self::Describe
-            | Self::Checksum { .. } => None,
+            | Self::Checksum { .. } => true,
         }
     }
 }

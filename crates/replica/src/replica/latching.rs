@@ -51,7 +51,11 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             }
             Request::Increment { key, .. } => spans.push(LatchSpan::write_unversioned(Span::point(key.clone()))),
             Request::ClearRange { span } => spans.push(LatchSpan::write_unversioned(span.clone())),
-            Request::Load { ts, .. } => spans.extend(item.span(None).map(|span| LatchSpan::write(span, *ts))),
+            Request::Load { ts, rows } => {
+                if let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) {
+                    spans.push(LatchSpan::write(Span::new(first.clone(), last.next()), *ts));
+                }
+            }
             Request::UpdateMeta { descriptor } => {
                 spans.push(LatchSpan::write_unversioned(Span::point(keyspace::meta(&descriptor.end))));
             }

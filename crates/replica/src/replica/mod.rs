@@ -315,14 +315,12 @@ impl Replica {
     /// *one-range*
     fn check_in_range(&self, request: &BatchRequest, descriptor: &RangeDescriptor) -> Result<(), KvError> {
         let anchor = request.header.txn.as_ref().map(|txn| &txn.meta.anchor);
-        let span = descriptor.span();
         let one_phase = request.requests.iter().any(|it| matches!(it, Request::EndTxn { one_phase: true, .. }));
         for item in &request.requests {
             if one_phase && matches!(item, Request::EndTxn { .. }) {
                 continue;
             }
-            let Some(touched) = item.span(anchor) else { continue };
-            if !span.contains_span(&touched) {
+            if !item.lies_in(descriptor, anchor) {
                 let mut descriptors = vec![descriptor.clone()];
                 descriptors.extend(self.deps.host.neighbour(&descriptor.end));
                 return Err(KvError::RangeMismatch { range_id: self.range_id, descriptors });
