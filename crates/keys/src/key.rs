@@ -1,29 +1,64 @@
 //! Keys and the half-open spans between them.
 
-use std::fmt;
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
-/// A key of the cluster's ordered map, without any timestamp. Cloning copies no bytes.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
-#[serde(transparent)]
-pub struct Key(Bytes);
+/// Keys up to this length live in place. That is most of them: a prefix takes four bytes or so, an integer at most ten
+/// more and a UUID seventeen, and [`Key::next`] one.
+const IN_PLACE: usize = 23;
+
+/// A key of the cluster's ordered map, without any timestamp. Cloning copies at most as many bytes as a pointer to shared
+/// ones takes.
+#[derive(Clone)]
+pub struct Key(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    InPlace { len: u8, bytes: [u8; IN_PLACE] },
+    Shared(Bytes),
+}
+
+const _: () = assert!(size_of::<Key>() == size_of::<Bytes>());
 
 impl Key {
     /// The start of the keyspace: below every key.
-    pub const MIN: Self = Self(Bytes::new());
+    pub const MIN: Self = Self(Repr::InPlace { len: 0, bytes: [0; IN_PLACE] });
     /// The end of the keyspace: above every key that can be stored.
-    pub const MAX: Self = Self(Bytes::from_static(&[0xff, 0xff]));
+    pub const MAX: Self = Self(Repr::Shared(Bytes::from_static(&[0xff, 0xff])));
 
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Repr::InPlace { len, bytes } => &bytes[..usize::from(*len)],
+            Repr::Shared(bytes) => bytes,
+        }
     }
 
-    #[must_use]
-    pub fn into_bytes(self) -> Bytes {
-        self.0
+    fn in_place(bytes: &[u8]) -> Option<Self> {
+        let mut place = [0; IN_PLACE];
+        place.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self(Repr::InPlace { len: bytes.len() as u8, bytes: place }))
+    }
+
+    /// This key with a byte behind it.
+    fn with(&self, last: u8) -> Self {
+        let bytes = self.as_bytes();
+        if bytes.len() < IN_PLACE {
+            let mut place = [0; IN_PLACE];
+            place[..bytes.len()].copy_from_slice(bytes);
+            place[bytes.len()] = last;
+            return Self(Repr::InPlace { len: bytes.len() as u8 + 1, bytes: place });
+        }
+        let mut longer = Vec::with_capacity(bytes.len() + 1);
+        longer.extend_from_slice(bytes);
+        longer.push(last);
+        longer.into()
     }
 
     /// The bound just above this stored key and all its versions.
@@ -32,64 +67,117 @@ impl Key {
     /// starts with 0xff.
     #[must_use]
     pub fn next(&self) -> Self {
-        let mut bytes = Vec::with_capacity(self.0.len() + 1);
-        bytes.extend_from_slice(&self.0);
-        bytes.push(0xff);
-        Self(bytes.into())
+        self.with(0xff)
     }
 
     /// The smallest key above every key that starts with this one.
     #[must_use]
     pub fn prefix_end(&self) -> Self {
-        let mut bytes = self.0.to_vec();
-        while let Some(last) = bytes.pop() {
-            if last != 0xff {
-                bytes.push(last + 1);
-                return Self(bytes.into());
-            }
-        }
-        Self::MAX
+        let bytes = self.as_bytes();
+        let Some(at) = bytes.iter().rposition(|byte| *byte != 0xff) else { return Self::MAX };
+        Self::from(&bytes[..at]).with(bytes[at] + 1)
     }
 
     #[must_use]
     pub fn starts_with(&self, prefix: &[u8]) -> bool {
-        self.0.starts_with(prefix)
+        self.as_bytes().starts_with(prefix)
     }
 }
 
 impl From<Vec<u8>> for Key {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
+        Self::in_place(&bytes).unwrap_or_else(|| Self(Repr::Shared(bytes.into())))
     }
 }
 
 impl From<Bytes> for Key {
     fn from(bytes: Bytes) -> Self {
-        Self(bytes)
+        Self::in_place(&bytes).unwrap_or(Self(Repr::Shared(bytes)))
     }
 }
 
 impl From<&[u8]> for Key {
     fn from(bytes: &[u8]) -> Self {
-        Self(Bytes::copy_from_slice(bytes))
+        Self::in_place(bytes).unwrap_or_else(|| Self(Repr::Shared(Bytes::copy_from_slice(bytes))))
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self::MIN
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+/// As that of its bytes, for they are what it is looked up by.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.as_bytes())
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfBytes;
+        impl<'de> Visitor<'de> for OfBytes {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the bytes of a key")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Key, E> {
+                Ok(bytes.into())
+            }
+
+            fn visit_byte_buf<E>(self, bytes: Vec<u8>) -> Result<Key, E> {
+                Ok(bytes.into())
+            }
+        }
+        deserializer.deserialize_bytes(OfBytes)
     }
 }
 
 impl AsRef<[u8]> for Key {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
 impl std::borrow::Borrow<[u8]> for Key {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_bytes()
     }
 }
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        crate::pretty::write_key(f, &self.0)
+        crate::pretty::write_key(f, self.as_bytes())
     }
 }
 
@@ -123,10 +211,8 @@ impl Span {
     /// table. No range boundary lies inside it.
     #[must_use]
     pub fn position(key: Key) -> Self {
-        let mut end = Vec::with_capacity(key.0.len() + 1);
-        end.extend_from_slice(&key.0);
-        end.push(0);
-        Self { start: key, end: Key(end.into()) }
+        let end = key.with(0);
+        Self { start: key, end }
     }
 
     /// Every key that starts with `prefix`.
@@ -215,6 +301,23 @@ mod tests {
         assert_eq!(key(&[1, 0xff]).prefix_end(), key(&[2]));
         assert_eq!(key(&[0xff]).prefix_end(), Key::MAX);
         assert_eq!(Key::MIN.prefix_end(), Key::MAX);
+    }
+
+    #[test]
+    fn a_key_is_its_bytes_wherever_they_are() {
+        let hash = |key: &Key| std::hash::BuildHasher::hash_one(&std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::new(), key);
+        let all: Vec<u8> = (0..=255).collect();
+        for len in 0..60 {
+            let bytes = &all[..len];
+            let made = [key(bytes), Key::from(bytes.to_vec()), Key::from(Bytes::copy_from_slice(bytes))];
+            for key in &made {
+                assert_eq!((key.as_bytes(), key, hash(key)), (bytes, &made[0], hash(&made[0])));
+                assert_eq!(key.next().as_bytes(), [bytes, &[0xff]].concat());
+                assert!(Span::point(key.clone()).contains(bytes) && *key < key.next() && *key <= key.prefix_end());
+            }
+            let shorter = key(&all[..len.saturating_sub(1)]);
+            assert_eq!(shorter < made[0], len > 0, "in place below shared");
+        }
     }
 
     #[test]
