@@ -28,7 +28,7 @@ fn psql(node: &Node, arguments: &[&str]) -> String {
 async fn psql_shows_a_schema_as_postgresql_does() {
     let dir = TempDir::new().unwrap();
     let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/catalogs/schema.sql");
+    let schema = "tests/catalogs/schema.sql";
     assert_eq!(psql(&node, &["-q", "-v", "ON_ERROR_STOP=1", "-f", schema]), "");
     let mut different = Vec::new();
     let blocks = include_str!("catalogs/shown.txt").split("\n> ").map(|block| block.trim_start_matches("> "));

@@ -43,9 +43,11 @@ impl<T> IoContext<T> for io::Result<T> {
     }
 }
 
-/// The root of the checkout.
+/// The root of the checkout that `cargo xtask` was called in, or else where this runs. Not where it was built: clones may
+/// share their build output.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies one level below the root").to_path_buf()
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    package.as_deref().and_then(Path::parent).map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// Where build output lives that a fresh clone should find again: `$QUORATE_CACHE`, or `~/.cache/quorate`.
