@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use builtins::SetRows;
+use plan::Expr;
 use plan::plan::{FunctionCall, ProjectItem};
 use types::{Batch, ColumnVec, Datum, SqlResult, SqlType};
 
@@ -16,10 +17,15 @@ use crate::context::ExecContext;
 use crate::eval::{eval_all, eval_shared};
 use crate::operator::{BATCH_ROWS, BoxOperator, Operator};
 
+/// About how large a batch may become.
+const BATCH_BYTES: usize = 4 << 20;
+
 pub(crate) struct ProjectSet {
     input: BoxOperator,
     items: Vec<ProjectItem>,
     types: Vec<SqlType>,
+    /// Input columns that what stands beside the sets reads.
+    beside: Vec<usize>,
     from: Option<Source>,
 }
 
@@ -35,8 +41,23 @@ struct Source {
 
 impl ProjectSet {
     pub(crate) fn new(input: BoxOperator, items: Vec<ProjectItem>, types: Vec<SqlType>) -> Self {
-        Self { input, items, types, from: None }
+        let mut beside = Vec::new();
+        for item in &items {
+            if let ProjectItem::Scalar(expr) = item {
+                columns_of(expr, &mut beside);
+            }
+        }
+        beside.sort_unstable();
+        beside.dedup();
+        Self { input, items, types, beside, from: None }
     }
+}
+
+fn columns_of(expr: &Expr, out: &mut Vec<usize>) {
+    if let Expr::Column(position, _) = expr {
+        out.push(*position);
+    }
+    expr.for_each_child(&mut |child| columns_of(child, out));
 }
 
 fn sets(items: &[ProjectItem]) -> impl Iterator<Item = &FunctionCall> {
@@ -100,7 +121,10 @@ impl Operator for ProjectSet {
             let set_types = self.items.iter().zip(&self.types).filter(|(item, _)| matches!(item, ProjectItem::Set(_)));
             let mut made: Vec<ColumnVec> = set_types.map(|(_, ty)| ColumnVec::new(ty)).collect();
             let mut rows = Vec::new();
-            while rows.len() < BATCH_ROWS
+            // What stands beside the sets is copied for each row.
+            let bytes: usize = self.beside.iter().map(|at| from.batch.column(*at).memory_bytes()).sum();
+            let most = (BATCH_BYTES * from.batch.len() / bytes.max(1)).clamp(1, BATCH_ROWS);
+            while rows.len() < most
                 && let Some((row, values)) = from.next(&self.items, ctx)?
             {
                 rows.push(row);
@@ -110,7 +134,14 @@ impl Operator for ProjectSet {
                 self.from = None;
                 continue;
             }
-            let beside = from.batch.gather(&rows);
+            // The others are not copied for each row: a text that is taken apart may be large.
+            let blank = Arc::new(ColumnVec::repeat(&SqlType::Bool, &Datum::Null, rows.len()));
+            let column = |at: usize| match self.beside.binary_search(&at) {
+                Ok(_) => Arc::new(from.batch.column(at).gather(&rows)),
+                Err(_) => blank.clone(),
+            };
+            let width = self.beside.last().map_or(0, |last| last + 1);
+            let beside = Batch::new((0..width).map(column).collect(), rows.len());
             let mut made = made.into_iter();
             let mut columns = Vec::with_capacity(self.items.len());
             for item in &self.items {
