@@ -52,8 +52,9 @@ fn cast_is_immutable(from: &SqlType, to: &SqlType) -> bool {
         ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record)
     };
     let temporal = |ty: &SqlType| matches!(ty, SqlType::Date | SqlType::Timestamp(_) | SqlType::Time(_) | SqlType::Interval);
-    let plain = |ty: &SqlType| !depends(ty) && ty.element().is_none_or(|element| !depends(&element));
-    plain(from) && plain(to) && !(from.is_string() && temporal(to)) && !(temporal(from) && to.is_string())
+    let base = |ty: &SqlType| ty.element().unwrap_or(*ty);
+    let (from, to) = (&base(from), &base(to));
+    !depends(from) && !depends(to) && !(from.is_string() && temporal(to)) && !(temporal(from) && to.is_string())
 }
 
 impl Binder<'_> {
