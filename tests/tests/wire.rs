@@ -573,6 +573,12 @@ async fn prepared_statements_follow_the_catalog() {
     assert_eq!(code(&raw.ask(&[query("EXECUTE p")]).await), "0A000");
     raw.ask(&[query("DEALLOCATE ALL")]).await;
     assert_eq!(code(&raw.ask(&run("one", &[Some(b"1")])).await), "26000");
+    // Names are looked up where the path leads by now.
+    raw.ask(&[query("CREATE SCHEMA s; CREATE TABLE s.t (b text); INSERT INTO s.t VALUES ('of s')")]).await;
+    raw.ask(&[query("PREPARE q AS SELECT b FROM t"), parse("q2", "SELECT b FROM t", &[]), sync()]).await;
+    raw.ask(&[query("SET search_path = s")]).await;
+    assert_eq!(texts(&raw.ask(&[query("EXECUTE q")]).await), ["of s"]);
+    assert_eq!(texts(&raw.ask(&run("q2", &[])).await), ["of s"]);
     node.stop().await;
 }
 
@@ -608,6 +614,14 @@ async fn a_text_that_comes_again_means_what_its_session_says() {
         let now = texts(&one.ask(&[query("SELECT 'NOW'::timestamp")]).await).remove(0);
         assert!(now > before, "{now} is after {before}");
         before = now;
+    }
+    for text in ["SELECT ('{now}'::text::timestamp[])[1]", "SELECT (ARRAY['now'::text]::timestamp[])[1]"] {
+        let mut before = String::new();
+        for _ in 0..4 {
+            let now = texts(&one.ask(&[query(text)]).await).remove(0);
+            assert!(now > before, "{text}: {now} is after {before}");
+            before = now;
+        }
     }
     // A change of the catalog is seen by all; one that is not committed by nobody else.
     let width = |messages: &[Message]| messages.iter().find(|message| message.kind == b'T').unwrap().body[1];

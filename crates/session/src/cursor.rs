@@ -254,12 +254,13 @@ impl Session {
             let taken = format!("cursor \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DuplicateCursor, taken).into());
         }
-        self.open_implicit();
+        self.open_for(plan)?;
         let mut running = Running::new(plan, params)?;
         // It sees what its transaction has written until now, whenever it is read.
         running.statement = Some(self.with_exec(params, &[], async |ctx| Ok(ctx.txn()?.statement())).await?);
         let cursor = Cursor::new(Box::new(running), options.scroll, options.hold);
-        self.portals.insert(name, Portal::for_cursor(plan.clone(), cursor));
+        let scope = self.environment().scope.clone();
+        self.portals.insert(name, Portal::for_cursor(plan.clone(), scope, cursor));
         Ok(Completion::Done("DECLARE CURSOR".to_owned()))
     }
 

@@ -54,7 +54,7 @@ const _: () = assert!(WEIGHT + WEIGHT_OF_BYTE * (TEXT_MAX as u64) < CAPACITY / S
 /// How many hashes of texts that came once are remembered.
 const SEEN: usize = 4096;
 
-/// The settings that planning looks at.
+/// The settings that planning looks at; the path first, by which names are looked up.
 const SETTINGS: [&str; 6] =
     ["search_path", "timezone", "datestyle", "intervalstyle", "bytea_output", "extra_float_digits"];
 
@@ -67,6 +67,11 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
+    /// Whether names mean the same under both.
+    pub fn has_path_of(&self, other: &Self) -> bool {
+        self.settings[0] == other.settings[0]
+    }
+
     pub fn new(database: u32, user: &str, settings: &Settings) -> Self {
         let settings = SETTINGS.map(|name| settings.get(name).unwrap_or_default().to_owned());
         Self { database, user: user.to_owned(), settings }

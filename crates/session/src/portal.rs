@@ -20,6 +20,7 @@ use types::{Batch, Datum, Formatting, SqlError, SqlResult, SqlState};
 use crate::{
     Completion, Prepared, Session,
     cursor::Cursor,
+    plan_cache::Scope,
     prepared::yields_rows,
     session::{Ending, Failure, Run, STATEMENT_MEMORY, TransactionStatus, aborted},
     sink::{Keep, Sink, send},
@@ -45,8 +46,8 @@ impl Portal {
         Self { prepared, params, formats, state, born: 0, is_held: false }
     }
 
-    pub(crate) fn for_cursor(plan: Arc<PreparedPlan>, cursor: Cursor) -> Self {
-        let prepared = Prepared { statement: None, plan };
+    pub(crate) fn for_cursor(plan: Arc<PreparedPlan>, scope: Arc<Scope>, cursor: Cursor) -> Self {
+        let prepared = Prepared { statement: None, plan, scope };
         Self::new(prepared, Vec::new(), Formats::new(), State::Cursor(Box::new(cursor)))
     }
 

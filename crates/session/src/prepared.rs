@@ -49,6 +49,11 @@ impl Session {
         plan.catalog_version == catalog.version() && plan.statistics_epoch == catalog.statistics().epoch()
     }
 
+    /// Whether a prepared statement's plan is what planning it now would be about.
+    pub(crate) fn still_holds(&self, prepared: &Prepared) -> bool {
+        self.is_current(&prepared.plan) && prepared.scope.has_path_of(&self.environment().scope)
+    }
+
     /// Plans a statement again, with the parameters it has had.
     ///
     /// # Errors
@@ -80,7 +85,7 @@ impl Session {
     pub fn current(&mut self, name: &str) -> SqlResult<Prepared> {
         let mut prepared = self.prepared(name)?;
         if let Some(statement) = &prepared.statement
-            && !self.is_current(&prepared.plan)
+            && !self.still_holds(&prepared)
             && self.check_failed(statement).is_ok()
         {
             prepared.plan = match prepared.plan.tag {
@@ -88,6 +93,7 @@ impl Session {
                 "FETCH" | "EXECUTE" => self.plan_of(statement)?,
                 _ => self.plan_again(statement, &prepared.plan)?,
             };
+            prepared.scope = self.environment().scope.clone();
             self.keep_prepared(name, &prepared);
         }
         Ok(prepared)

@@ -36,7 +36,7 @@ use crate::{
     copy::CopyIn,
     environment::Environment,
     host::SessionHost,
-    plan_cache::{PlanCache, Statement},
+    plan_cache::{PlanCache, Scope, Statement},
     portal::{Portals, Running},
     prepared::UNCOMMITTED,
     settings::Settings,
@@ -89,6 +89,8 @@ pub enum Ending {
 pub struct Prepared {
     pub statement: Option<Arc<Statement>>,
     pub plan: Arc<PreparedPlan>,
+    /// That it was planned in.
+    pub(crate) scope: Arc<Scope>,
 }
 
 pub struct Session {
@@ -258,7 +260,7 @@ impl Session {
             }
             None => Arc::new(empty_plan()),
         };
-        self.prepared.insert(name.to_owned(), Prepared { statement, plan });
+        self.prepared.insert(name.to_owned(), Prepared { statement, plan, scope: self.environment().scope.clone() });
         Ok(())
     }
 

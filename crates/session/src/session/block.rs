@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use catalog::{CatalogChange, CatalogSnapshot};
 use keys::Span;
 use kv::{Savepoint, Txn, TxnOptions};
-use plan::statement::{IsolationLevel, TransactionModes};
+use plan::{
+    PreparedPlan,
+    statement::{IsolationLevel, TransactionModes},
+};
 use types::{SqlError, SqlResult, SqlState};
 
 use super::{Completion, Failure, Session};
@@ -51,10 +54,17 @@ pub(super) struct NamedSavepoint {
 }
 
 impl Session {
-    pub(crate) fn open_implicit(&mut self) {
+    /// Opens a transaction for a plan, where none is open. A catalog that is newer than the plan's by now is as one that
+    /// moves while the statement runs: it is planned anew (*version-moves*).
+    pub(crate) fn open_for(&mut self, plan: &PreparedPlan) -> SqlResult<()> {
         if self.block.is_none() {
             self.open_block(false);
         }
+        let opened = self.block.as_ref().filter(|block| !block.explicit && block.change.is_none());
+        if opened.is_some_and(|block| block.snapshot.version() != plan.catalog_version) {
+            return Err(SqlError::new(SqlState::SerializationFailure, "the catalog has changed since the statement was planned"));
+        }
+        Ok(())
     }
 
     pub(super) fn open_block(&mut self, explicit: bool) {

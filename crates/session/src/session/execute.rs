@@ -45,9 +45,7 @@ impl Session {
         match &plan.kind {
             StatementKind::Empty => Ok(Completion::Empty),
             StatementKind::Query { .. } => {
-                if self.block.is_none() {
-                    self.open_block(false);
-                }
+                self.open_for(plan)?;
                 if describe && yields_rows(plan) {
                     sink.columns(&plan.columns);
                 }
@@ -66,9 +64,7 @@ impl Session {
             StatementKind::Ddl(ddl) => {
                 let fills = matches!(&**ddl, plan::Ddl::CreateTable(create) if create.source.is_some());
                 self.check_writable(if fills { "CREATE TABLE AS" } else { plan.tag })?;
-                if self.block.is_none() {
-                    self.open_block(false);
-                }
+                self.open_for(plan)?;
                 self.ddl(ddl, plan, params, sink).await
             }
             StatementKind::Utility(utility) => Box::pin(self.utility(utility, plan, params, sink, describe)).await,
@@ -208,7 +204,7 @@ impl Session {
             })
             .await?;
         let plan = match &prepared.statement {
-            Some(statement) if !self.is_current(&prepared.plan) => {
+            Some(statement) if !self.still_holds(&prepared) => {
                 self.plan_again(statement, &prepared.plan)?
             }
             _ => prepared.plan,

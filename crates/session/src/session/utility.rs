@@ -107,16 +107,12 @@ impl Session {
             }
             Utility::CopyFrom { table, columns, defaults, filter, row_rules, options } => {
                 self.check_writable("COPY FROM")?;
-                if self.block.is_none() {
-                    self.open_block(false);
-                }
+                self.open_for(plan)?;
                 let copy = CopyIn::new(table, columns, defaults, filter.as_ref(), row_rules, options);
                 Ok(Completion::CopyIn(Box::new(copy)))
             }
             Utility::CopyTo { plan: source, options } => {
-                if self.block.is_none() {
-                    self.open_block(false);
-                }
+                self.open_for(plan)?;
                 let query = PreparedPlan {
                     kind: StatementKind::Query { plan: source.clone(), writes: false },
                     columns: source.columns.clone(),
@@ -129,9 +125,7 @@ impl Session {
             Utility::Explain { plan: inner, analyze, options } => {
                 let mut measured = None;
                 if *analyze && matches!(inner.kind, StatementKind::Query { .. }) {
-                    if self.block.is_none() {
-                        self.open_block(false);
-                    }
+                    self.open_for(inner)?;
                     let before = SessionHost::now_micros(&self.engine.clock);
                     let stats = self.query(inner, params, sink, true).await?.stats.unwrap_or_default();
                     measured = Some((stats, SessionHost::now_micros(&self.engine.clock) - before));

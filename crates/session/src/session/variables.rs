@@ -97,7 +97,13 @@ impl Session {
     pub(super) fn reset_all(&mut self) -> SqlResult<Completion> {
         self.keep_settings();
         self.local.retain(|(name, _)| settings::is_mode(name));
+        // The transaction at hand keeps its modes: new defaults are for those to come.
+        let modes = self.block.as_ref().is_some_and(|block| block.explicit).then(|| self.modes());
         self.settings.reset_all()?;
+        for (mode, value) in modes.into_iter().flatten() {
+            self.settings.set(mode, &value)?;
+            self.local.push((mode.to_owned(), Some(value)));
+        }
         Ok(Completion::Done("RESET".to_owned()))
     }
 
