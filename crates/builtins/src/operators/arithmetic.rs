@@ -91,36 +91,47 @@ macro_rules! integer_operators {
     }};
 }
 
-macro_rules! float_operators {
-    ($ty:expr, $name:literal, [$add:literal, $sub:literal, $mul:literal, $div:literal, $neg:literal, $pos:literal, $abs:literal]) => {{
-        const TY: SqlType = $ty;
-        const T: ArgType = ArgType::T(TY);
+/// The four operators that take two floats.
+macro_rules! binary_float_operators {
+    ($left:expr, $right:expr, $ret:expr, $name:literal, [$add:literal, $sub:literal, $mul:literal, $div:literal]) => {{
+        const TY: SqlType = $ret;
+        const ARGS: &[ArgType] = &[ArgType::T($left), ArgType::T($right)];
         const R: RetType = RetType::T(TY);
         const TABLE: &[Operator] = &[
-            Operator::new("+", $add, Builtin::pure(concat!($name, "pl"), 20_000 + $add, &[T, T], R, |_, _, a| {
+            Operator::new("+", $add, Builtin::pure(concat!($name, "pl"), 20_000 + $add, ARGS, R, |_, _, a| {
                 checked_float(float(&a[0]) + float(&a[1]), a, TY, true)
             }))
             .commutes_with("+"),
-            Operator::new("-", $sub, Builtin::pure(concat!($name, "mi"), 20_000 + $sub, &[T, T], R, |_, _, a| {
+            Operator::new("-", $sub, Builtin::pure(concat!($name, "mi"), 20_000 + $sub, ARGS, R, |_, _, a| {
                 checked_float(float(&a[0]) - float(&a[1]), a, TY, true)
             })),
-            Operator::new("*", $mul, Builtin::pure(concat!($name, "mul"), 20_000 + $mul, &[T, T], R, |_, _, a| {
+            Operator::new("*", $mul, Builtin::pure(concat!($name, "mul"), 20_000 + $mul, ARGS, R, |_, _, a| {
                 let (x, y) = (float(&a[0]), float(&a[1]));
                 checked_float(x * y, a, TY, x == 0.0 || y == 0.0)
             }))
             .commutes_with("*"),
-            Operator::new("/", $div, Builtin::pure(concat!($name, "div"), 20_000 + $div, &[T, T], R, |_, _, a| {
+            Operator::new("/", $div, Builtin::pure(concat!($name, "div"), 20_000 + $div, ARGS, R, |_, _, a| {
                 let (x, y) = (float(&a[0]), float(&a[1]));
                 if y == 0.0 && !x.is_nan() {
                     return Err(division_by_zero());
                 }
                 checked_float(x / y, a, TY, x == 0.0 || y.is_infinite())
             })),
-            Operator::new("-", $neg, Builtin::pure(concat!($name, "um"), 20_000 + $neg, &[T], R, |_, _, a| {
+        ];
+        TABLE
+    }};
+}
+
+macro_rules! unary_float_operators {
+    ($ty:expr, $name:literal, [$neg:literal, $pos:literal, $abs:literal]) => {{
+        const ARGS: &[ArgType] = &[ArgType::T($ty)];
+        const R: RetType = RetType::T($ty);
+        const TABLE: &[Operator] = &[
+            Operator::new("-", $neg, Builtin::pure(concat!($name, "um"), 20_000 + $neg, ARGS, R, |_, _, a| {
                 Ok(Datum::Float(-float(&a[0])))
             })),
-            Operator::new("+", $pos, Builtin::pure(concat!($name, "up"), 20_000 + $pos, &[T], R, |_, _, a| Ok(a[0].clone()))),
-            Operator::new("@", $abs, Builtin::pure(concat!($name, "abs"), 20_000 + $abs, &[T], R, |_, _, a| {
+            Operator::new("+", $pos, Builtin::pure(concat!($name, "up"), 20_000 + $pos, ARGS, R, |_, _, a| Ok(a[0].clone()))),
+            Operator::new("@", $abs, Builtin::pure(concat!($name, "abs"), 20_000 + $abs, ARGS, R, |_, _, a| {
                 Ok(Datum::Float(float(&a[0]).abs()))
             })),
         ];
@@ -136,8 +147,15 @@ const RF: RetType = RetType::T(SqlType::Float8);
 pub(super) static INT2: &[Operator] = integer_operators!(SqlType::Int2, "int2", [550, 554, 526, 527, 529, 559, 1917, 682]);
 pub(super) static INT4: &[Operator] = integer_operators!(SqlType::Int4, "int4", [551, 555, 514, 528, 530, 558, 1918, 773]);
 pub(super) static INT8: &[Operator] = integer_operators!(SqlType::Int8, "int8", [684, 685, 686, 687, 439, 484, 1916, 473]);
-pub(super) static FLOAT4: &[Operator] = float_operators!(SqlType::Float4, "float4", [586, 587, 589, 588, 584, 1919, 590]);
-pub(super) static FLOAT8: &[Operator] = float_operators!(SqlType::Float8, "float8", [591, 592, 594, 593, 585, 1920, 595]);
+/// A `real` beside anything else that is a number is a `double precision`.
+pub(super) static FLOATS: [&[Operator]; 6] = [
+    binary_float_operators!(SqlType::Float4, SqlType::Float4, SqlType::Float4, "float4", [586, 587, 589, 588]),
+    binary_float_operators!(SqlType::Float8, SqlType::Float8, SqlType::Float8, "float8", [591, 592, 594, 593]),
+    binary_float_operators!(SqlType::Float4, SqlType::Float8, SqlType::Float8, "float48", [1116, 1117, 1119, 1118]),
+    binary_float_operators!(SqlType::Float8, SqlType::Float4, SqlType::Float8, "float84", [1126, 1127, 1129, 1128]),
+    unary_float_operators!(SqlType::Float4, "float4", [584, 1919, 590]),
+    unary_float_operators!(SqlType::Float8, "float8", [585, 1920, 595]),
+];
 
 pub(super) static OPERATORS: &[Operator] = &[
     Operator::new("+", 1758, Builtin::pure("numeric_add", 1724, &[N, N], RN, |_, _, a| {

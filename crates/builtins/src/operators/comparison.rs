@@ -46,21 +46,23 @@ const GE: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_ge()));
 
 const BOOL: RetType = RetType::T(SqlType::Bool);
 
-/// The six operators of one type. `$oids` are PostgreSQL's, in the order `= <> < > <= >=`.
+/// The six operators of one type, or of two. `$oids` are PostgreSQL's, in the order `= <> < > <= >=`.
 macro_rules! six {
-    ($($prefix:literal, $arg:expr, [$eq:literal, $ne:literal, $lt:literal, $gt:literal, $le:literal, $ge:literal];)*) => {
+    (@right $left:expr) => { $left };
+    (@right $left:expr, $right:expr) => { $right };
+    ($($prefix:literal, $left:expr $(=> $right:expr)?, [$eq:literal, $ne:literal, $lt:literal, $gt:literal, $le:literal, $ge:literal];)*) => {
         &[$(
-            Operator::new("=", $eq, Builtin::pure(concat!($prefix, "eq"), 20_000 + $eq, &[$arg, $arg], BOOL, EQ))
+            Operator::new("=", $eq, Builtin::pure(concat!($prefix, "eq"), 20_000 + $eq, &[$left, six!(@right $left $(, $right)?)], BOOL, EQ))
                 .commutes_with("=").negated_by("<>"),
-            Operator::new("<>", $ne, Builtin::pure(concat!($prefix, "ne"), 20_000 + $ne, &[$arg, $arg], BOOL, NE))
+            Operator::new("<>", $ne, Builtin::pure(concat!($prefix, "ne"), 20_000 + $ne, &[$left, six!(@right $left $(, $right)?)], BOOL, NE))
                 .commutes_with("<>").negated_by("="),
-            Operator::new("<", $lt, Builtin::pure(concat!($prefix, "lt"), 20_000 + $lt, &[$arg, $arg], BOOL, LT))
+            Operator::new("<", $lt, Builtin::pure(concat!($prefix, "lt"), 20_000 + $lt, &[$left, six!(@right $left $(, $right)?)], BOOL, LT))
                 .commutes_with(">").negated_by(">="),
-            Operator::new(">", $gt, Builtin::pure(concat!($prefix, "gt"), 20_000 + $gt, &[$arg, $arg], BOOL, GT))
+            Operator::new(">", $gt, Builtin::pure(concat!($prefix, "gt"), 20_000 + $gt, &[$left, six!(@right $left $(, $right)?)], BOOL, GT))
                 .commutes_with("<").negated_by("<="),
-            Operator::new("<=", $le, Builtin::pure(concat!($prefix, "le"), 20_000 + $le, &[$arg, $arg], BOOL, LE))
+            Operator::new("<=", $le, Builtin::pure(concat!($prefix, "le"), 20_000 + $le, &[$left, six!(@right $left $(, $right)?)], BOOL, LE))
                 .commutes_with(">=").negated_by(">"),
-            Operator::new(">=", $ge, Builtin::pure(concat!($prefix, "ge"), 20_000 + $ge, &[$arg, $arg], BOOL, GE))
+            Operator::new(">=", $ge, Builtin::pure(concat!($prefix, "ge"), 20_000 + $ge, &[$left, six!(@right $left $(, $right)?)], BOOL, GE))
                 .commutes_with("<=").negated_by("<"),
         )*]
     };
@@ -77,6 +79,8 @@ pub(super) static OPERATORS: &[Operator] = six! {
     "bpchar", ArgType::T(SqlType::BPCHAR), [1054, 1057, 1058, 1060, 1059, 1061];
     "oid", ArgType::T(SqlType::Oid), [607, 608, 609, 610, 611, 612];
     "float4", ArgType::T(SqlType::Float4), [620, 621, 622, 623, 624, 625];
+    "float48", ArgType::T(SqlType::Float4) => ArgType::T(SqlType::Float8), [1120, 1121, 1122, 1123, 1124, 1125];
+    "float84", ArgType::T(SqlType::Float8) => ArgType::T(SqlType::Float4), [1130, 1131, 1132, 1133, 1134, 1135];
     "float8", ArgType::T(SqlType::Float8), [670, 671, 672, 674, 673, 675];
     "numeric_", ArgType::T(SqlType::NUMERIC), [1752, 1753, 1754, 1756, 1755, 1757];
     "bytea", ArgType::T(SqlType::Bytea), [1955, 1956, 1957, 1959, 1958, 1960];
