@@ -17,7 +17,10 @@ use replica::{
     api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, StoreTarget},
 };
 use rustc_hash::{FxHashMap, FxHashSet};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
 
 use crate::{
     nodes::NodeInfo,
@@ -96,6 +99,16 @@ struct Memory {
     failed: Vec<(StoreId, Instant)>,
 }
 
+/// A range being looked after on a task of its own: it may hold latches, so it must go on whatever the loop awaits,
+/// and its panic is its own. It ends with the loop; what must not be broken off runs on by itself.
+struct Alone(JoinHandle<Memory>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 async fn run_queues(weak: Weak<Inner>) {
     let mut memory: FxHashMap<RangeId, Memory> = FxHashMap::default();
     let mut at_work = FuturesUnordered::new();
@@ -116,7 +129,14 @@ async fn run_queues(weak: Weak<Inner>) {
                 && under_care.insert(range_id)
             {
                 let remembered = memory.remove(&range_id).unwrap_or_default();
-                at_work.push(look_after_alone(store, replica, remembered));
+                at_work.push(async move {
+                    let mut alone = Alone(tokio::spawn(look_after_alone(store, replica, remembered)));
+                    let remembered = (&mut alone.0).await.unwrap_or_else(|error| {
+                        tracing::error!(range = %range_id, %error, "looking after the range failed");
+                        Memory::default()
+                    });
+                    (range_id, remembered)
+                });
             }
         }
         tokio::select! {
@@ -131,9 +151,9 @@ async fn run_queues(weak: Weak<Inner>) {
         if store.inner.stopping.load(Ordering::Acquire) {
             return;
         }
-        // First, for it depends on nobody else.
-        cut_logs(&store, &mut flushed_at_bytes).await;
+        // First, for it depends on nobody else: to cut a log is to wait for its group.
         store.inner.engine.tend();
+        cut_logs(&store, &mut flushed_at_bytes).await;
         // Otherwise the round before goes on.
         if todo.is_empty() {
             memory.retain(|range_id, _| store.replica(*range_id).is_some());
@@ -142,12 +162,11 @@ async fn run_queues(weak: Weak<Inner>) {
     }
 }
 
-async fn look_after_alone(store: Store, replica: Arc<Replica>, mut memory: Memory) -> (RangeId, Memory) {
-    let range_id = replica.range_id();
+async fn look_after_alone(store: Store, replica: Arc<Replica>, mut memory: Memory) -> Memory {
     if let Err(error) = look_after(&store, &replica, &mut memory).await {
-        tracing::debug!(range = %range_id, %error, "queue");
+        tracing::debug!(range = %replica.range_id(), %error, "queue");
     }
-    (range_id, memory)
+    memory
 }
 
 async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> Result<(), KvError> {

@@ -12,7 +12,12 @@ use super::*;
 const RANGE: RangeId = RangeId::new(5);
 
 /// There are no other ranges.
-struct Nowhere;
+#[derive(Default)]
+struct Nowhere {
+    /// The next publishing of descriptors panics.
+    panics: AtomicBool,
+    published: tokio::sync::Notify,
+}
 
 fn nowhere<T>() -> Result<T, KvError> {
     Err(KvError::RangeNotFound { range_id: RANGE })
@@ -53,6 +58,8 @@ impl Outbound for Nowhere {
     }
 
     async fn update_meta(&self, _descriptors: Vec<RangeDescriptor>) -> Result<(), KvError> {
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "by the test");
+        self.published.notify_one();
         nowhere()
     }
 }
@@ -71,12 +78,15 @@ struct Site {
     dir: TempDir,
     network: MemoryNetwork,
     disk_reserve_bytes: u64,
+    outbound: Arc<Nowhere>,
+    /// The store makes the first range.
+    bootstrap: bool,
 }
 
 impl Site {
     fn new() -> Self {
         let (dir, network) = (TempDir::new().unwrap(), MemoryNetwork::new(1, MemoryConfig::default()));
-        Self { dir, network, disk_reserve_bytes: 1 }
+        Self { dir, network, disk_reserve_bytes: 1, outbound: Arc::default(), bootstrap: false }
     }
 
     async fn start(&self) -> (Store, Arc<MemoryTransport>) {
@@ -89,13 +99,14 @@ impl Site {
             store_id,
             clock: clock.clone(),
             transport: transport.clone(),
-            outbound: Arc::new(Nowhere),
+            outbound: self.outbound.clone(),
             config: StoreConfig {
                 engine: EngineConfig { disk_reserve_bytes: self.disk_reserve_bytes, ..EngineConfig::small() },
+                queue_interval: Duration::from_millis(20),
                 ..StoreConfig::default()
             },
             seed: 1,
-            bootstrap: false,
+            bootstrap: self.bootstrap,
             info: NodeInfo {
                 node_id,
                 store_id,
@@ -190,5 +201,17 @@ async fn a_store_that_is_nearly_full_takes_no_replica() {
     let refused = running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
     assert!(refused.contains("no space left"), "{refused}");
     assert!(running.0.replica(RANGE).is_none());
+    site.stop(running).await;
+}
+
+/// It ended the queues of the whole store, and nobody heard of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_over_one_range_does_not_end_the_queues() {
+    let site = Site { bootstrap: true, ..Site::new() };
+    site.outbound.panics.store(true, Ordering::Relaxed);
+    let running = site.start().await;
+    let published = site.outbound.published.notified();
+    tokio::time::timeout(Duration::from_secs(20), published).await.expect("the range is looked after again");
+    assert!(!site.outbound.panics.load(Ordering::Relaxed));
     site.stop(running).await;
 }
