@@ -115,6 +115,8 @@ pub(crate) struct Inner {
     numbers: Mutex<FxHashMap<RangeId, ReplicaId>>,
     /// Durable: the last replica of each range that lived here and does not any more.
     gone: Mutex<FxHashMap<RangeId, ReplicaId>>,
+    /// Replicas come and leave one at a time: none is opened while it is noted as gone.
+    arrivals: tokio::sync::Mutex<()>,
     /// How many replicas were taken out of service since the start.
     pub fenced: AtomicU64,
     pub stopping: AtomicBool,
@@ -218,6 +220,7 @@ impl Store {
             replicas: RwLock::default(),
             numbers: Mutex::new(numbers),
             gone: Mutex::new(gone),
+            arrivals: tokio::sync::Mutex::default(),
             fenced: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -226,6 +229,14 @@ impl Store {
         store.learn_nodes(vec![options.info]);
         if options.bootstrap && replica::stored_ranges(&store.inner.engine)?.is_empty() {
             store.write_first_range()?;
+        }
+        // The crash came after it was noted that a replica had left and before its log was removed: the next one must
+        // not take up its votes and entries.
+        for range_id in store.inner.raft.unopened() {
+            let last = store.inner.numbers.lock().get(&range_id).copied().unwrap_or_default();
+            if store.has_left(range_id, last) {
+                store.inner.raft.remove_group(range_id).await;
+            }
         }
         let mut fenced = FxHashSet::default();
         for descriptor in replica::stored_ranges(&store.inner.engine)? {
@@ -327,6 +338,7 @@ impl Store {
 
     /// Notes durably that this replica may live here, and opens it; it waits for its snapshot.
     async fn prepare_replica(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), String> {
+        let _one_at_a_time = self.inner.arrivals.lock().await;
         // *replica-id-fresh*: a number that is not above the last was in use here before.
         if self.has_left(range_id, replica_id) {
             return Err(format!("{replica_id} of {range_id} has left"));
@@ -337,7 +349,7 @@ impl Store {
             (Some(before), _) if before > replica_id => return Err(format!("{range_id} had {before} here")),
             (_, Some(replica)) if replica.replica_id() == replica_id => return Ok(()),
             (_, Some(older)) if older.replica_id() < replica_id => {
-                self.remove_replica(range_id, older.replica_id()).await.map_err(|error| error.to_string())?;
+                self.take_out(range_id, older.replica_id()).await.map_err(|error| error.to_string())?;
             }
             (_, Some(newer)) => return Err(format!("{} is here", newer.replica_id())),
             // It was fenced: until the store is started again, nobody may speak for what its log says.
@@ -350,11 +362,20 @@ impl Store {
     }
 
     async fn remove_replica(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), StoreError> {
-        let Some(replica) = self.replica(range_id).filter(|replica| replica.replica_id() == replica_id) else {
+        let _one_at_a_time = self.inner.arrivals.lock().await;
+        self.take_out(range_id, replica_id).await
+    }
+
+    /// Call under `arrivals`.
+    async fn take_out(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), StoreError> {
+        // *gone-stays-gone*: noted though it is not here, as what tells this store to prepare it may come later.
+        if !self.has_left(range_id, replica_id) {
+            self.note_gone(range_id, replica_id).await?;
+        }
+        // An older one left as well: a store has one replica of a range at a time.
+        let Some(replica) = self.replica(range_id).filter(|replica| replica.replica_id() <= replica_id) else {
             return Ok(());
         };
-        // *gone-stays-gone*
-        self.note_gone(range_id, replica_id).await?;
         self.inner.replicas.write().remove(&range_id);
         self.inner.raft.remove_group(range_id).await;
         if let Some(descriptor) = replica.descriptor() {
@@ -653,4 +674,4 @@ impl Service for StoreService {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
