@@ -31,6 +31,9 @@ use storage::{
 
 use crate::nodes::{META_PREFIX, NodeInfo, Nodes};
 
+/// How long all attempts at handing one lease over may take.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
     pub engine: EngineConfig,
@@ -502,16 +505,19 @@ impl Store {
 
     async fn hand_over(&self, replica: &Arc<Replica>) {
         let Some(descriptor) = replica.descriptor() else { return };
-        let raft = &self.inner.raft;
-        let target = descriptor
-            .voters()
-            .find(|voter| voter.store_id != self.inner.store_id && raft.liveness().is_live(voter.store_id));
-        let Some(target) = target else { return };
-        let transfer = replica.group().transfer_leader(target.replica_id);
-        match tokio::time::timeout(Duration::from_secs(3), transfer).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(range = %descriptor.range_id, %error, "lease transfer"),
-            Err(_) => tracing::warn!(range = %descriptor.range_id, "lease transfer: no successor in time"),
+        let liveness = self.inner.raft.liveness();
+        let others = descriptor.voters().filter(|voter| voter.store_id != self.inner.store_id);
+        let transfers = async {
+            // One that lags behind, or went away just now, is no reason not to ask the next.
+            for target in others.filter(|voter| liveness.is_live(voter.store_id)) {
+                match replica.group().transfer_leader(target.replica_id).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(range = %descriptor.range_id, %target, %error, "lease transfer"),
+                }
+            }
+        };
+        if tokio::time::timeout(HAND_OVER_PATIENCE, transfers).await.is_err() {
+            tracing::warn!(range = %descriptor.range_id, "lease transfer: no successor in time");
         }
     }
 
