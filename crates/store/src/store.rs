@@ -28,8 +28,12 @@ use storage::{
     Engine, EngineConfig, StorageError, WriteBatch,
     log::{LogHealth, LogOp, LogStore, LogStoreConfig, ignore},
 };
+use tokio::sync::Semaphore;
 
-use crate::nodes::{META_PREFIX, NodeInfo, Nodes};
+use crate::{
+    nodes::{META_PREFIX, NodeInfo, Nodes},
+    queues::ADDING_AT_ONCE,
+};
 
 /// How long all attempts at handing one lease over may take.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -120,6 +124,8 @@ pub(crate) struct Inner {
     gone: Mutex<FxHashMap<RangeId, ReplicaId>>,
     /// Replicas come and leave one at a time: none is opened while it is noted as gone.
     arrivals: tokio::sync::Mutex<()>,
+    /// Turns to add a replica to a range that this store leads.
+    pub adding: Semaphore,
     /// How many replicas were taken out of service since the start.
     pub fenced: AtomicU64,
     pub stopping: AtomicBool,
@@ -224,6 +230,7 @@ impl Store {
             numbers: Mutex::new(numbers),
             gone: Mutex::new(gone),
             arrivals: tokio::sync::Mutex::default(),
+            adding: Semaphore::new(ADDING_AT_ONCE),
             fenced: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             draining: AtomicBool::new(false),
