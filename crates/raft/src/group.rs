@@ -110,7 +110,8 @@ pub(crate) struct GroupInner {
     /// Proposals whose fate is not known yet: *nothing-left-behind*.
     under_way: AtomicUsize,
     none_under_way: tokio::sync::Notify,
-    /// Since when there was no lease here, as far as anybody looked.
+    /// Since when there was no lease here, as far as anybody looked and not before it last began to lead. Locked under
+    /// `leadership`, never the other way round.
     pub without_lease_since: Mutex<Option<tokio::time::Instant>>,
     pub lease_gone: tokio::sync::Notify,
     /// Elections begun in a row without anybody leading.
@@ -134,7 +135,8 @@ struct UnderWay<'g>(&'g GroupInner);
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 {
+        // Nobody waits while the lease is not released: to tell them takes a lock.
+        if self.0.under_way.fetch_sub(1, Ordering::SeqCst) == 1 && self.0.released.load(Ordering::SeqCst) != 0 {
             self.0.none_under_way.notify_waiters();
         }
     }
@@ -285,7 +287,7 @@ impl GroupInner {
         UnderWay(self)
     }
 
-    /// Completes when no proposal is under way.
+    /// Completes when no proposal is under way, once the lease is released.
     pub async fn proposals_ended(&self) {
         loop {
             let ended = self.none_under_way.notified();

@@ -81,6 +81,10 @@ impl GroupInner {
         if changed {
             *leadership = Leadership { term, ..Leadership::default() };
             self.leading.store(term, Ordering::Release);
+            if term != 0 {
+                // The time as a follower does not count: a new leader has its lease only once others promised.
+                *self.without_lease_since.lock() = None;
+            }
         }
         if changed || leadership.voters != voters {
             leadership.voters = voters;
@@ -199,8 +203,9 @@ impl GroupInner {
 
     /// To be called every second or so: wakes those who wait for [`Group::lease_gone`].
     pub fn look_at_lease(&self) {
+        let held = matches!(self.lease(), Lease::Held { .. });
         let mut since = self.without_lease_since.lock();
-        if matches!(self.lease(), Lease::Held { .. }) {
+        if held {
             *since = None;
             return;
         }
@@ -220,6 +225,13 @@ impl GroupInner {
     /// After a lease was given up and nobody took over: counts on no promise from before, and asks for new ones.
     pub async fn resume(&self, term: u64) {
         {
+            // While nobody is given this replica's vote, which is the first to know of a later term: its holder may
+            // have a lease before this replica learns that it does not lead any more.
+            let _judged = self.gate.lock().await;
+            let vote = self.raft.with_raft_state(|state| *state.vote_ref()).await;
+            if !vote.is_ok_and(|vote| vote.leader_id.term == term) {
+                return;
+            }
             let mut leadership = self.leadership.lock();
             if leadership.term != term {
                 return;

@@ -417,8 +417,8 @@ impl Service for Handler {
             }
             Kind::SnapshotChunk => {
                 let (head, chunk) = split_head(body).map_err(refused)?;
-                // Taking it in needs as much again as has come.
-                let bytes = self.inner.incoming.received(address.range) + chunk.len() as u64;
+                // Taking it in needs as much again as has come, for each of those on their way.
+                let bytes = self.inner.incoming.received() + chunk.len() as u64;
                 if let Err(error) = group.machine.has_room(bytes) {
                     self.inner.incoming.give_up(address.range);
                     return Err(refused(error));

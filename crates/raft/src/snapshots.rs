@@ -207,9 +207,9 @@ impl Incoming {
         Ok(spools.remove(&range).expect("just found").spool)
     }
 
-    /// How much has come for a range.
-    pub fn received(&self, range: RangeId) -> u64 {
-        self.spools.lock().get(&range).map_or(0, |receiving| receiving.bytes)
+    /// How much has come and is not taken in yet, for all ranges: they share the disk.
+    pub fn received(&self) -> u64 {
+        self.spools.lock().values().map(|receiving| receiving.bytes).sum()
     }
 
     /// Lets go of what has come for a range.
@@ -271,6 +271,18 @@ mod tests {
         incoming.sweep(|_| true);
         assert_eq!(std::fs::read_dir(dir.path().join("spool")).unwrap().count(), 0);
         incoming.take(RANGE, head(2, 2), b"after").unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn what_has_come_is_counted_over_all_ranges() {
+        let dir = tempfile::tempdir().unwrap();
+        let incoming = Incoming::open(dir.path().join("spool")).unwrap();
+        let other = RangeId::new(5);
+        incoming.take(RANGE, head(1, 0), b"four").unwrap();
+        incoming.take(other, head(2, 0), b"and more").unwrap();
+        assert_eq!(incoming.received(), 12);
+        incoming.give_up(other);
+        assert_eq!(incoming.received(), 4);
     }
 
     #[tokio::test(start_paused = true)]

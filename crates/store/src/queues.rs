@@ -17,7 +17,10 @@ use replica::{
     api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, StoreTarget},
 };
 use rustc_hash::{FxHashMap, FxHashSet};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, MissedTickBehavior},
+};
 
 use crate::{
     nodes::NodeInfo,
@@ -32,6 +35,8 @@ const FLUSH_AFTER_LOG_BYTES: u64 = 128 << 20;
 /// Ranges that are looked after at one time. What takes long, such as a large snapshot, keeps one of these places, and
 /// its range is passed over until it is done: an admin command broken off half way would be no safer.
 const AT_ONCE: usize = 16;
+/// Replicas being added at one time: each may wait long for its snapshot, and other ranges are to be split and tidied.
+pub(crate) const ADDING_AT_ONCE: usize = 4;
 /// How long no replica is asked of a store that one could not be added on.
 const PASSED_OVER: Duration = Duration::from_secs(10);
 
@@ -96,6 +101,16 @@ struct Memory {
     failed: Vec<(StoreId, Instant)>,
 }
 
+/// A range being looked after on a task of its own: it may hold latches, so it must go on whatever the loop awaits,
+/// and its panic is its own. It ends with the loop; what must not be broken off runs on by itself.
+struct Alone(JoinHandle<Memory>);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 async fn run_queues(weak: Weak<Inner>) {
     let mut memory: FxHashMap<RangeId, Memory> = FxHashMap::default();
     let mut at_work = FuturesUnordered::new();
@@ -116,7 +131,14 @@ async fn run_queues(weak: Weak<Inner>) {
                 && under_care.insert(range_id)
             {
                 let remembered = memory.remove(&range_id).unwrap_or_default();
-                at_work.push(look_after_alone(store, replica, remembered));
+                at_work.push(async move {
+                    let mut alone = Alone(tokio::spawn(look_after_alone(store, replica, remembered)));
+                    let remembered = (&mut alone.0).await.unwrap_or_else(|error| {
+                        tracing::error!(range = %range_id, %error, "looking after the range failed");
+                        Memory::default()
+                    });
+                    (range_id, remembered)
+                });
             }
         }
         tokio::select! {
@@ -131,9 +153,9 @@ async fn run_queues(weak: Weak<Inner>) {
         if store.inner.stopping.load(Ordering::Acquire) {
             return;
         }
-        // First, for it depends on nobody else.
-        cut_logs(&store, &mut flushed_at_bytes).await;
+        // First, for it depends on nobody else: to cut a log is to wait for its group.
         store.inner.engine.tend();
+        cut_logs(&store, &mut flushed_at_bytes).await;
         // Otherwise the round before goes on.
         if todo.is_empty() {
             memory.retain(|range_id, _| store.replica(*range_id).is_some());
@@ -142,12 +164,11 @@ async fn run_queues(weak: Weak<Inner>) {
     }
 }
 
-async fn look_after_alone(store: Store, replica: Arc<Replica>, mut memory: Memory) -> (RangeId, Memory) {
-    let range_id = replica.range_id();
+async fn look_after_alone(store: Store, replica: Arc<Replica>, mut memory: Memory) -> Memory {
     if let Err(error) = look_after(&store, &replica, &mut memory).await {
-        tracing::debug!(range = %range_id, %error, "queue");
+        tracing::debug!(range = %replica.range_id(), %error, "queue");
     }
-    (range_id, memory)
+    memory
 }
 
 async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> Result<(), KvError> {
@@ -157,12 +178,9 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
         memory.published = descriptor.generation;
     }
     memory.failed.retain(|(_, at)| at.elapsed() < PASSED_OVER);
-    let liveness = store.inner.raft.liveness();
-    let mut learners = descriptor.replicas.iter().filter(|replica| replica.kind == ReplicaKind::Learner);
-    if let Some(learner) = learners.find(|learner| !liveness.is_live(learner.store_id)) {
-        tracing::info!(range = %descriptor.range_id, %learner, "removing a learner whose store is away");
-        admin(replica, Request::ChangeReplicas { add: vec![], remove: vec![learner.replica_id] }).await?;
-    } else if let Some(target) = missing_replica(store, &descriptor, &memory.failed) {
+    if let Some(target) = missing_replica(store, &descriptor, &memory.failed)
+        && let Ok(_turn) = store.inner.adding.try_acquire()
+    {
         tracing::info!(range = %descriptor.range_id, store = %target.store_id, "adding a replica");
         let added = admin(replica, Request::ChangeReplicas { add: vec![target], remove: vec![] }).await;
         if let Err(error) = added {
@@ -213,8 +231,8 @@ async fn admin(replica: &Arc<Replica>, request: Request) -> Result<BatchResponse
     replica.send(&BatchRequest { header, requests: vec![request] }).await
 }
 
-/// A live store without a replica, when the range should have more, or one whose replica is a learner left half way;
-/// not one of those that failed lately.
+/// A live store without a replica, when the range should have more, and not one of those that failed lately; or one
+/// whose replica is a learner left half way: adding it goes on with it, or takes it out where it does not come up.
 fn missing_replica(
     store: &Store,
     descriptor: &keys::RangeDescriptor,
@@ -277,5 +295,38 @@ async fn cut_logs(store: &Store, flushed_at_bytes: &mut u64) {
             let up_to = status.applied_index.saturating_sub(KEPT_ENTRIES);
             replica.group().truncate_log(up_to).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::NodeId;
+
+    use super::*;
+    use crate::store::tests::Site;
+
+    /// A few snapshots that nobody takes in would stop the splits and the garbage collection of all ranges.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_range_that_waits_for_its_turn_to_be_replicated_is_tidied() {
+        let site = Site::leading();
+        let running = site.start().await;
+        let published = site.outbound.published.notified();
+        tokio::time::timeout(Duration::from_secs(20), published).await.expect("the store leads the range");
+        let store = running.0.clone();
+        let turns = store.inner.adding.try_acquire_many(ADDING_AT_ONCE as u32).expect("nothing is being added");
+        for id in 2..=3 {
+            let (node_id, store_id) = (NodeId::new(id), StoreId::new(id));
+            store.learn_nodes(vec![NodeInfo { node_id, store_id, ..store.describe() }]);
+        }
+        let replica = store.replica(RangeId::new(1)).expect("the first range is here");
+        let generation = replica.descriptor().map(|descriptor| descriptor.generation).expect("it has begun");
+        let mut memory = Memory { published: generation, ..Memory::default() };
+        look_after(&store, &replica, &mut memory).await.unwrap();
+        assert!(memory.gc_at.is_some());
+        assert!(memory.failed.is_empty());
+        assert_eq!(replica.descriptor().map(|descriptor| descriptor.generation), Some(generation));
+        drop(turns);
+        drop((replica, store));
+        site.stop(running).await;
     }
 }

@@ -28,8 +28,15 @@ use storage::{
     Engine, EngineConfig, StorageError, WriteBatch,
     log::{LogHealth, LogOp, LogStore, LogStoreConfig, ignore},
 };
+use tokio::sync::Semaphore;
 
-use crate::nodes::{META_PREFIX, NodeInfo, Nodes};
+use crate::{
+    nodes::{META_PREFIX, NodeInfo, Nodes},
+    queues::ADDING_AT_ONCE,
+};
+
+/// How long all attempts at handing one lease over may take.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct StoreConfig {
@@ -115,6 +122,10 @@ pub(crate) struct Inner {
     numbers: Mutex<FxHashMap<RangeId, ReplicaId>>,
     /// Durable: the last replica of each range that lived here and does not any more.
     gone: Mutex<FxHashMap<RangeId, ReplicaId>>,
+    /// Replicas come and leave one at a time: none is opened while it is noted as gone.
+    arrivals: tokio::sync::Mutex<()>,
+    /// Turns to add a replica to a range that this store leads.
+    pub adding: Semaphore,
     /// How many replicas were taken out of service since the start.
     pub fenced: AtomicU64,
     pub stopping: AtomicBool,
@@ -218,6 +229,8 @@ impl Store {
             replicas: RwLock::default(),
             numbers: Mutex::new(numbers),
             gone: Mutex::new(gone),
+            arrivals: tokio::sync::Mutex::default(),
+            adding: Semaphore::new(ADDING_AT_ONCE),
             fenced: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -226,6 +239,14 @@ impl Store {
         store.learn_nodes(vec![options.info]);
         if options.bootstrap && replica::stored_ranges(&store.inner.engine)?.is_empty() {
             store.write_first_range()?;
+        }
+        // The crash came after it was noted that a replica had left and before its log was removed: the next one must
+        // not take up its votes and entries.
+        for range_id in store.inner.raft.unopened() {
+            let last = store.inner.numbers.lock().get(&range_id).copied().unwrap_or_default();
+            if store.has_left(range_id, last) {
+                store.inner.raft.remove_group(range_id).await;
+            }
         }
         let mut fenced = FxHashSet::default();
         for descriptor in replica::stored_ranges(&store.inner.engine)? {
@@ -327,6 +348,7 @@ impl Store {
 
     /// Notes durably that this replica may live here, and opens it; it waits for its snapshot.
     async fn prepare_replica(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), String> {
+        let _one_at_a_time = self.inner.arrivals.lock().await;
         // *replica-id-fresh*: a number that is not above the last was in use here before.
         if self.has_left(range_id, replica_id) {
             return Err(format!("{replica_id} of {range_id} has left"));
@@ -337,7 +359,7 @@ impl Store {
             (Some(before), _) if before > replica_id => return Err(format!("{range_id} had {before} here")),
             (_, Some(replica)) if replica.replica_id() == replica_id => return Ok(()),
             (_, Some(older)) if older.replica_id() < replica_id => {
-                self.remove_replica(range_id, older.replica_id()).await.map_err(|error| error.to_string())?;
+                self.take_out(range_id, older.replica_id()).await.map_err(|error| error.to_string())?;
             }
             (_, Some(newer)) => return Err(format!("{} is here", newer.replica_id())),
             // It was fenced: until the store is started again, nobody may speak for what its log says.
@@ -350,11 +372,20 @@ impl Store {
     }
 
     async fn remove_replica(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), StoreError> {
-        let Some(replica) = self.replica(range_id).filter(|replica| replica.replica_id() == replica_id) else {
+        let _one_at_a_time = self.inner.arrivals.lock().await;
+        self.take_out(range_id, replica_id).await
+    }
+
+    /// Call under `arrivals`.
+    async fn take_out(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), StoreError> {
+        // *gone-stays-gone*: noted though it is not here, as what tells this store to prepare it may come later.
+        if !self.has_left(range_id, replica_id) {
+            self.note_gone(range_id, replica_id).await?;
+        }
+        // An older one left as well: a store has one replica of a range at a time.
+        let Some(replica) = self.replica(range_id).filter(|replica| replica.replica_id() <= replica_id) else {
             return Ok(());
         };
-        // *gone-stays-gone*
-        self.note_gone(range_id, replica_id).await?;
         self.inner.replicas.write().remove(&range_id);
         self.inner.raft.remove_group(range_id).await;
         if let Some(descriptor) = replica.descriptor() {
@@ -481,16 +512,19 @@ impl Store {
 
     async fn hand_over(&self, replica: &Arc<Replica>) {
         let Some(descriptor) = replica.descriptor() else { return };
-        let raft = &self.inner.raft;
-        let target = descriptor
-            .voters()
-            .find(|voter| voter.store_id != self.inner.store_id && raft.liveness().is_live(voter.store_id));
-        let Some(target) = target else { return };
-        let transfer = replica.group().transfer_leader(target.replica_id);
-        match tokio::time::timeout(Duration::from_secs(3), transfer).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(range = %descriptor.range_id, %error, "lease transfer"),
-            Err(_) => tracing::warn!(range = %descriptor.range_id, "lease transfer: no successor in time"),
+        let liveness = self.inner.raft.liveness();
+        let others = descriptor.voters().filter(|voter| voter.store_id != self.inner.store_id);
+        let transfers = async {
+            // One that lags behind, or went away just now, is no reason not to ask the next.
+            for target in others.filter(|voter| liveness.is_live(voter.store_id)) {
+                match replica.group().transfer_leader(target.replica_id).await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(range = %descriptor.range_id, %target, %error, "lease transfer"),
+                }
+            }
+        };
+        if tokio::time::timeout(HAND_OVER_PATIENCE, transfers).await.is_err() {
+            tracing::warn!(range = %descriptor.range_id, "lease transfer: no successor in time");
         }
     }
 
@@ -653,4 +687,4 @@ impl Service for StoreService {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -184,6 +184,40 @@ async fn one_leaseholder_refuses_to_vote_against_itself() {
     cluster.finish().await;
 }
 
+/// A hand-over that seemed to fail must not give the lease back to one whose vote another has by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn release_before_yield_is_not_undone_once_another_has_the_vote() {
+    let mut cluster = Cluster::new(15, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader);
+    let voters = group.inner.leadership.lock().voters.clone();
+    assert!(group.inner.release(term.get()));
+    let vote = VoteRequest::new(RaftVote::new(term.get() + 1, leader % 3 + 1), group.inner.log.last());
+    assert!(group.inner.on_vote(vote).await.is_some_and(|response| response.vote_granted));
+    // It may not have heard from openraft yet that its lead is over.
+    group.inner.lead(term.get(), voters);
+    group.inner.resume(term.get()).await;
+    assert_eq!(group.inner.released.load(Ordering::SeqCst), term.get(), "release-before-yield: it came back");
+    drop(group);
+    cluster.finish().await;
+}
+
+/// Changes of a range are told that their fate is unknown when there has been no lease for long: a follower has none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_has_not_been_without_a_lease_for_as_long_as_it_followed() {
+    let mut cluster = Cluster::new(16, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let group = cluster.group(leader % 3 + 1);
+    let began = tokio::time::Instant::now();
+    *group.inner.without_lease_since.lock() = Some(began);
+    group.inner.look_at_lease();
+    assert_eq!(*group.inner.without_lease_since.lock(), Some(began));
+    group.inner.lead(term.get() + 1, Vec::new());
+    assert!(group.inner.without_lease_since.lock().is_none_or(|since| since > began));
+    drop(group);
+    cluster.finish().await;
+}
+
 /// A leader whose state machine fails serves nothing more, and the others do not wait for its promise to run out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failure_fences_the_leader_and_frees_the_others() {

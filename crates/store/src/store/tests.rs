@@ -12,7 +12,13 @@ use super::*;
 const RANGE: RangeId = RangeId::new(5);
 
 /// There are no other ranges.
-struct Nowhere;
+#[derive(Default)]
+pub(crate) struct Nowhere {
+    /// The next publishing of descriptors panics.
+    panics: AtomicBool,
+    /// A range that this store leads was looked after.
+    pub published: tokio::sync::Notify,
+}
 
 fn nowhere<T>() -> Result<T, KvError> {
     Err(KvError::RangeNotFound { range_id: RANGE })
@@ -53,6 +59,8 @@ impl Outbound for Nowhere {
     }
 
     async fn update_meta(&self, _descriptors: Vec<RangeDescriptor>) -> Result<(), KvError> {
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "by the test");
+        self.published.notify_one();
         nowhere()
     }
 }
@@ -67,19 +75,26 @@ impl Service for Gone {
 }
 
 /// A store that is started again and again in one directory.
-struct Site {
+pub(crate) struct Site {
     dir: TempDir,
     network: MemoryNetwork,
     disk_reserve_bytes: u64,
+    pub outbound: Arc<Nowhere>,
+    bootstrap: bool,
 }
 
 impl Site {
     fn new() -> Self {
         let (dir, network) = (TempDir::new().unwrap(), MemoryNetwork::new(1, MemoryConfig::default()));
-        Self { dir, network, disk_reserve_bytes: 1 }
+        Self { dir, network, disk_reserve_bytes: 1, outbound: Arc::default(), bootstrap: false }
     }
 
-    async fn start(&self) -> (Store, Arc<MemoryTransport>) {
+    /// Its store makes the first range.
+    pub fn leading() -> Self {
+        Self { bootstrap: true, ..Self::new() }
+    }
+
+    pub async fn start(&self) -> (Store, Arc<MemoryTransport>) {
         let clock = Arc::new(Clock::system(Duration::from_millis(500)));
         let (node_id, store_id) = (NodeId::new(1), StoreId::new(1));
         let transport = self.network.transport(node_id, clock.clone());
@@ -89,13 +104,14 @@ impl Site {
             store_id,
             clock: clock.clone(),
             transport: transport.clone(),
-            outbound: Arc::new(Nowhere),
+            outbound: self.outbound.clone(),
             config: StoreConfig {
                 engine: EngineConfig { disk_reserve_bytes: self.disk_reserve_bytes, ..EngineConfig::small() },
+                queue_interval: Duration::from_millis(20),
                 ..StoreConfig::default()
             },
             seed: 1,
-            bootstrap: false,
+            bootstrap: self.bootstrap,
             info: NodeInfo {
                 node_id,
                 store_id,
@@ -120,7 +136,7 @@ impl Site {
         (store, transport)
     }
 
-    async fn stop(&self, (store, transport): (Store, Arc<MemoryTransport>)) {
+    pub async fn stop(&self, (store, transport): (Store, Arc<MemoryTransport>)) {
         store.stop().await;
         // The handlers and the transport hold each other.
         for service in [services::RAFT, services::LIVENESS, services::KV, services::STORE] {
@@ -190,5 +206,49 @@ async fn a_store_that_is_nearly_full_takes_no_replica() {
     let refused = running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
     assert!(refused.contains("no space left"), "{refused}");
     assert!(running.0.replica(RANGE).is_none());
+    site.stop(running).await;
+}
+
+/// It ended the queues of the whole store, and nobody heard of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_over_one_range_does_not_end_the_queues() {
+    let site = Site::leading();
+    site.outbound.panics.store(true, Ordering::Relaxed);
+    let running = site.start().await;
+    let published = site.outbound.published.notified();
+    tokio::time::timeout(Duration::from_secs(20), published).await.expect("the range is looked after again");
+    assert!(!site.outbound.panics.load(Ordering::Relaxed));
+    site.stop(running).await;
+}
+
+/// What tells a store of its replica can take longer than what takes the replica out of the range again.
+#[tokio::test(flavor = "multi_thread")]
+async fn gone_stays_gone_though_it_never_came() {
+    let site = Site::new();
+    let running = site.start().await;
+    running.0.prepare_replica(RANGE, number(2)).await.unwrap();
+    running.0.remove_replica(RANGE, number(3)).await.unwrap();
+    assert!(running.0.replica(RANGE).is_none(), "the one before it left as well");
+    running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
+    running.0.prepare_replica(RANGE, number(4)).await.unwrap();
+    running.0.remove_replica(RANGE, number(3)).await.unwrap();
+    assert_eq!(running.0.replica(RANGE).map(|replica| replica.replica_id()), Some(number(4)));
+    site.stop(running).await;
+}
+
+/// It stopped between the note and the removal: the next replica would have voted as the one before.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_replica_that_has_left_is_removed_at_the_start() {
+    let site = Site::new();
+    let running = site.start().await;
+    let other = RangeId::new(6);
+    for range_id in [RANGE, other] {
+        running.0.log().submit(LogOp::SaveVote { range_id, vote: Bytes::from_static(b"vote") }, ignore());
+    }
+    running.0.note_gone(RANGE, number(3)).await.unwrap();
+    site.stop(running).await;
+
+    let running = site.start().await;
+    assert_eq!(running.0.raft().unopened(), [other]);
     site.stop(running).await;
 }
