@@ -575,7 +575,8 @@ async fn prepared_statements_follow_the_catalog() {
     assert_eq!(code(&raw.ask(&run("one", &[Some(b"1")])).await), "26000");
     // Names are looked up where the path leads by now.
     raw.ask(&[query("CREATE SCHEMA s; CREATE TABLE s.t (b text); INSERT INTO s.t VALUES ('of s')")]).await;
-    raw.ask(&[query("PREPARE q AS SELECT b FROM t"), parse("q2", "SELECT b FROM t", &[]), sync()]).await;
+    raw.ask(&[query("PREPARE q AS SELECT b FROM t")]).await;
+    raw.ask(&[parse("q2", "SELECT b FROM t", &[]), sync()]).await;
     raw.ask(&[query("SET search_path = s")]).await;
     assert_eq!(texts(&raw.ask(&[query("EXECUTE q")]).await), ["of s"]);
     assert_eq!(texts(&raw.ask(&run("q2", &[])).await), ["of s"]);
