@@ -4,7 +4,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use keys::{Key, LockStrength, Span};
+use keys::{Key, LockStrength, NodeId, Span};
 use kv::{Db, DbConfig, Error, Read, ScanOptions, See, Txn, TxnOptions};
 use replica::api::{BatchRequest, Header, Request};
 use rpc::MemoryConfig;
@@ -254,5 +254,59 @@ async fn the_leaseholder_dies_while_rows_are_loaded() {
     assert_eq!(rows_of(&mut txn).await.len(), 6000);
     txn.commit().await.unwrap();
     assert_eq!(stored(&cluster.members[reader].db).await.len(), 6000);
+    cluster.stop().await;
+}
+
+/// The command of a commit goes on when nobody waits for it any more, and what it names must be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_stay_when_a_commit_is_given_up_half_way() {
+    let dir = TempDir::new().unwrap();
+    let cluster = cluster(&dir, 3).await;
+    let leader = cluster.leader_of(&row(0)).expect("the first range is led");
+    let db = &cluster.members[(leader + 1) % 3].db;
+    let mut txn = begin(db);
+    put_rows(&mut txn, 0..1000, "loaded").await.unwrap();
+    // All that was under way has arrived.
+    assert_eq!(rows_of(&mut txn).await.len(), 1000);
+    let sent = || db.metrics().batches_remote.load(Ordering::Relaxed);
+    let before = sent();
+    let mut commit = Box::pin(txn.commit());
+    while sent() == before {
+        assert!(futures::poll!(&mut commit).is_pending());
+    }
+    drop(commit);
+    drop(txn);
+    let seen = async { while db.get(&key("a/name")).await.unwrap().is_none() {} };
+    tokio::time::timeout(Duration::from_secs(20), seen).await.expect("it commits all the same");
+    // What would have been sent to clear them has come before these.
+    for n in 0..10 {
+        let mut other = db.begin(TxnOptions::default());
+        other.put(key("a/other"), value(&n.to_string()));
+        other.commit().await.unwrap();
+    }
+    assert_eq!(stored(db).await.len(), 1000);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_stay_when_nobody_knows_whether_their_commit_came_through() {
+    let dir = TempDir::new().unwrap();
+    let limit = Duration::from_millis(500);
+    let config = DbConfig { spill_bytes: 8 << 10, wait_timeout: limit, ..DbConfig::default() };
+    let cluster = Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0; 3], config).await;
+    let leader = cluster.leader_of(&row(0)).expect("the first range is led");
+    let gateway = (leader + 1) % 3;
+    let mut txn = begin(&cluster.members[gateway].db);
+    put_rows(&mut txn, 0..1000, "loaded").await.unwrap();
+    assert_eq!(rows_of(&mut txn).await.len(), 1000);
+    let [from, to] = [leader, gateway].map(|place| NodeId::new(place as u64 + 1));
+    cluster.network.partition(from, to);
+    let refused = txn.commit().await.unwrap_err();
+    assert!(matches!(refused, Error::Ambiguous { .. }), "{refused}");
+    drop(txn);
+    cluster.network.heal_all();
+    let db = &cluster.members[leader].db;
+    assert_eq!(db.get(&key("a/name")).await.unwrap(), Some(value("of the span")));
+    assert_eq!(stored(db).await.len(), 1000);
     cluster.stop().await;
 }

@@ -59,6 +59,8 @@ impl Txn {
             return Ok(self.read_ts);
         }
         self.resolve_check().await?;
+        // From here on it may be committed, also when nobody waits for the answer: who drops this clears nothing.
+        let loads = std::mem::take(&mut self.loads);
         let mut outcome = self.commit_writes().await;
         if let Err(error) = &outcome
             && self.commit_sent == CommitSent::Sent
@@ -76,7 +78,12 @@ impl Txn {
                 self.state = State::Ended;
                 self.heartbeat = None;
             }
-            Err(_) => {}
+            Err(_) => {
+                self.loads = loads;
+                if self.state == State::Ended {
+                    self.forget_loads();
+                }
+            }
         }
         outcome
     }
@@ -105,16 +112,16 @@ impl Txn {
 
     /// Looks at the value the transaction depends on, if no read has done so yet; before anything of its own is written
     /// over it.
-    async fn resolve_check(&mut self) -> Result<(), Error> {
-        if let Some((key, expected)) = self.check.take() {
-            let found = self.get_stored(&key).await?;
-            if found != expected {
-                return Err(Error::Retry {
-                    reason: crate::error::Restart::CheckedValueChanged,
-                    at_least: Timestamp::MIN,
-                });
-            }
+    pub(super) async fn resolve_check(&mut self) -> Result<(), Error> {
+        let Some((key, expected)) = self.check.clone() else { return Ok(()) };
+        if self.get_stored(&key).await? != expected {
+            return Err(Error::Retry {
+                reason: crate::error::Restart::CheckedValueChanged,
+                at_least: Timestamp::MIN,
+            });
         }
+        // Not before: a statement that is given up while it waits leaves the check to the next.
+        self.check = None;
         Ok(())
     }
 
@@ -283,8 +290,8 @@ impl Txn {
     }
 
     /// Writes the buffer out when it has grown past its budget: what is private as it will stay, the rest as intents if
-    /// it is too large still. Not under a savepoint, and not while a
-    /// statement reads what it writes: call it between statements or from one that only appends.
+    /// it is too large still. Not under a savepoint, and not while a statement reads what it writes: call it between
+    /// statements or from one that only appends.
     ///
     /// # Errors
     /// As for a read; `TooLarge` when it may not be written out and is past the hard bound.
@@ -297,12 +304,13 @@ impl Txn {
             return self.check_size();
         }
         self.ensure_open()?;
+        // Before much is sent that would be in vain.
+        self.resolve_check().await?;
         self.flushes += 1;
         self.load().await?;
         if self.buffer.bytes() <= self.db.0.config.spill_bytes {
             return Ok(());
         }
-        self.resolve_check().await?;
         loop {
             let groups = self.group_writes().await?;
             if let Some(first) = groups.first().and_then(|group| group.writes.first()) {

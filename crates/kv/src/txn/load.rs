@@ -30,7 +30,7 @@
 //!
 //! Left out: a gateway that dies leaves what it has loaded. Nothing names it and nothing ever will, so it costs space
 //! alone; nobody looks for such rows yet. The same is true when the outcome of the commit is unknown to the coordinator,
-//! who then must not clear.
+//! or nobody waited for it: then it must not clear.
 
 use std::{collections::VecDeque, sync::atomic::Ordering};
 
@@ -204,6 +204,7 @@ impl Txn {
         let spans = &self.loads.spans;
         let left = spans.iter().flat_map(|private| self.buffer.range(&private.span, u32::MAX));
         if left.take(MIN_ROWS_AT_COMMIT + 1).count() > MIN_ROWS_AT_COMMIT {
+            self.resolve_check().await?;
             self.load().await?;
         }
         self.finish_loads().await

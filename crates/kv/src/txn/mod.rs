@@ -496,16 +496,12 @@ impl Txn {
         range: &Arc<CachedRange>,
         requests: &mut Vec<Request>,
     ) -> Result<Option<Option<Bytes>>, Error> {
-        let Some((key, expected)) = self.check.take() else { return Ok(None) };
+        let Some((key, expected)) = &self.check else { return Ok(None) };
         if range.descriptor.contains_key(key.as_bytes()) {
             requests.insert(0, Request::Get { key: key.clone(), lock: None });
-            self.check = Some((key, expected.clone()));
-            return Ok(Some(expected));
+            return Ok(Some(expected.clone()));
         }
-        let found = self.get_stored(&key).await?;
-        if found != expected {
-            return Err(Error::Retry { reason: Restart::CheckedValueChanged, at_least: Timestamp::MIN });
-        }
+        self.resolve_check().await?;
         Ok(None)
     }
 
