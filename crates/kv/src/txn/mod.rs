@@ -426,33 +426,35 @@ impl Txn {
     async fn refresh(&mut self, to: Timestamp) -> Result<(), Error> {
         let from = self.read_ts;
         let spans: Vec<Span> = self.reads.iter().cloned().collect();
-        let old_read_ts = self.read_ts;
-        self.read_ts = to;
+        // Whatever comes of it: some of the spans may count as read by us at `to`, which hides earlier reads of others
+        // there. What this transaction still writes goes above.
         self.meta.write_ts = self.meta.write_ts.max(to);
-        if spans.is_empty() {
-            return Ok(());
+        if !spans.is_empty() {
+            self.db.0.metrics.refreshes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if let Err(error) = self.refresh_spans(spans, from, to).await {
+                self.db.0.metrics.refresh_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tracing::debug!(txn = %self.meta.id, %from, %to, %error, "refresh failed");
+                return Err(error);
+            }
         }
-        self.db.0.metrics.refreshes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let outcome = self.refresh_spans(spans, from).await;
-        if let Err(error) = &outcome {
-            self.db.0.metrics.refresh_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            tracing::debug!(txn = %self.meta.id, %from, %to, %error, "refresh failed");
-            // Some of the spans may count as read by us at `to`, which hides earlier reads of others there: whatever
-            // this transaction still writes goes above.
-            self.read_ts = old_read_ts;
-        }
-        outcome
+        // Not before: the statement that waits here may be given up, and the transaction go on. *one-snapshot*
+        self.read_ts = to;
+        Ok(())
     }
 
-    async fn refresh_spans(&self, spans: Vec<Span>, from: Timestamp) -> Result<(), Error> {
+    async fn refresh_spans(&self, spans: Vec<Span>, from: Timestamp, to: Timestamp) -> Result<(), Error> {
         let mut todo = spans;
         while !todo.is_empty() {
             let groups = self.group_spans(std::mem::take(&mut todo)).await?;
             let sends = groups.into_iter().map(|(range, spans)| async move {
                 let requests =
                     spans.iter().map(|span| Request::Refresh { span: span.clone(), from }).collect::<Vec<_>>();
-                let header = self.header(&range, WaitPolicy::Block);
-                (self.db.send_to(&range, Header { can_forward: false, ..header }, requests).await, spans)
+                let mut header = self.header(&range, WaitPolicy::Block);
+                header.can_forward = false;
+                if let Some(txn) = &mut header.txn {
+                    txn.read_ts = to;
+                }
+                (self.db.send_to(&range, header, requests).await, spans)
             });
             for (outcome, spans) in futures::future::join_all(sends).await {
                 match outcome {
