@@ -20,10 +20,10 @@ use std::{sync::Arc, sync::atomic::Ordering};
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, Span, TxnMeta, TxnStatus};
+use keys::{Key, LockStrength, Span, TxnMeta, TxnStatus};
 use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
 
-use super::{CommitSent, State, Txn};
+use super::{Check, CheckState, CommitSent, State, Txn};
 use crate::{
     db::{Db, SendError, unexpected},
     error::Error,
@@ -113,15 +113,34 @@ impl Txn {
     /// Looks at the value the transaction depends on, if no read has done so yet; before anything of its own is written
     /// over it.
     pub(super) async fn resolve_check(&mut self) -> Result<(), Error> {
-        let Some((key, expected)) = self.check.clone() else { return Ok(()) };
-        if self.get_stored(&key).await? != expected {
+        match &self.check {
+            Some(check) if check.state == CheckState::Pending => self.look_at_check(None, CheckState::Made).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Locks the key that the transaction depends on against others who would change it.
+    pub(super) async fn hold_check(&mut self) -> Result<(), Error> {
+        match &self.check {
+            Some(check) if check.state != CheckState::Held => {
+                self.look_at_check(Some(LockStrength::Exclusive), CheckState::Held).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn look_at_check(&mut self, lock: Option<LockStrength>, then: CheckState) -> Result<(), Error> {
+        let Some(Check { key, expected, .. }) = self.check.clone() else { return Ok(()) };
+        if self.get_stored(&key, lock).await? != expected {
             return Err(Error::Retry {
                 reason: crate::error::Restart::CheckedValueChanged,
                 at_least: Timestamp::MIN,
             });
         }
         // Not before: a statement that is given up while it waits leaves the check to the next.
-        self.check = None;
+        if let Some(check) = &mut self.check {
+            check.state = then;
+        }
         Ok(())
     }
 
@@ -304,13 +323,12 @@ impl Txn {
             return self.check_size();
         }
         self.ensure_open()?;
-        // Before much is sent that would be in vain.
-        self.resolve_check().await?;
         self.flushes += 1;
         self.load().await?;
         if self.buffer.bytes() <= self.db.0.config.spill_bytes {
             return Ok(());
         }
+        self.resolve_check().await?;
         loop {
             let groups = self.group_writes().await?;
             if let Some(first) = groups.first().and_then(|group| group.writes.first()) {

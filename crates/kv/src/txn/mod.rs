@@ -100,6 +100,23 @@ enum CommitSent {
     Sent,
 }
 
+/// A value that the transaction depends on.
+#[derive(Clone, Debug)]
+struct Check {
+    key: Key,
+    expected: Option<Bytes>,
+    state: CheckState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckState {
+    Pending,
+    /// It was as expected, and is among the reads.
+    Made,
+    /// The key is locked as well.
+    Held,
+}
+
 /// A transaction. Dropping one that has not ended rolls it back in the background.
 pub struct Txn {
     db: Db,
@@ -119,11 +136,12 @@ pub struct Txn {
     locks: SpanSet,
     /// Keys with intents in some range.
     intents: SpanSet,
-    loads: Loads,
+    /// There are few that have private spans.
+    loads: Option<Box<Loads>>,
     /// How often the buffer has been written out; a savepoint from before cannot be rolled back to by cutting it.
     flushes: u64,
     open_savepoints: u32,
-    check: Option<(Key, Option<Bytes>)>,
+    check: Option<Check>,
     lock_timeout: Option<Duration>,
     heartbeat: Option<HeartbeatHandle>,
     read_only: bool,
@@ -165,7 +183,7 @@ impl Txn {
             reads: SpanSet::default(),
             locks: SpanSet::default(),
             intents: SpanSet::default(),
-            loads: Loads::default(),
+            loads: None,
             flushes: 0,
             open_savepoints: 0,
             check: None,
@@ -217,7 +235,7 @@ impl Txn {
     /// Makes the transaction depend on `key` having the value `expected`: looked at together with its first request,
     /// and part of what it has read.
     pub fn check_value(&mut self, key: Key, expected: Option<Bytes>) {
-        self.check = Some((key, expected));
+        self.check = Some(Check { key, expected, state: CheckState::Pending });
     }
 
     /// From here on [`See::StatementStart`] includes what has been written so far.
@@ -498,7 +516,7 @@ impl Txn {
         range: &Arc<CachedRange>,
         requests: &mut Vec<Request>,
     ) -> Result<Option<Option<Bytes>>, Error> {
-        let Some((key, expected)) = &self.check else { return Ok(None) };
+        let Some(Check { key, expected, state: CheckState::Pending }) = &self.check else { return Ok(None) };
         if range.descriptor.contains_key(key.as_bytes()) {
             requests.insert(0, Request::Get { key: key.clone(), lock: None });
             return Ok(Some(expected.clone()));
@@ -516,8 +534,9 @@ impl Txn {
         if value != expected {
             return Err(Error::Retry { reason: Restart::CheckedValueChanged, at_least: Timestamp::MIN });
         }
-        if let Some((key, _)) = self.check.take() {
-            self.reads.add_point(key);
+        if let Some(check) = &mut self.check {
+            check.state = CheckState::Made;
+            self.reads.add_point(check.key.clone());
         }
         Ok(())
     }
