@@ -253,12 +253,17 @@ impl CatalogStore {
     /// Ids that no object has or had.
     ///
     /// # Errors
-    /// When the counter cannot be reached.
+    /// When the counter cannot be reached, or is at its end.
     pub async fn allocate_ids(&self, count: u32) -> Result<u32, kv::Error> {
         let last = self.db.increment(&keyspace::system("id/object"), i64::from(count)).await?;
-        let first = u32::try_from(last).unwrap_or(u32::MAX - FIRST_USER_ID) - count;
-        Ok(FIRST_USER_ID + first)
+        ids_up_to(last, count).ok_or_else(|| kv::Error::Internal { reason: "all object ids have been given out".into() })
     }
+}
+
+/// The first of the `count` ids that end where the counter is. They are never given twice, not even the last.
+fn ids_up_to(counter: i64, count: u32) -> Option<u32> {
+    let end = u32::try_from(counter).ok()?.checked_add(FIRST_USER_ID)?;
+    end.checked_sub(count)
 }
 
 fn encode(descriptor: &Descriptor) -> Bytes {
@@ -352,3 +357,16 @@ pub const ROW_ID_COLUMN: &str = "rowid";
 pub const FIRST_COLUMN: ColumnId = ColumnId::new(1);
 /// The primary index of every table.
 pub const PRIMARY_INDEX: IndexId = IndexId::new(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_not_given_out_again_at_the_end() {
+        let most = i64::from(u32::MAX - FIRST_USER_ID);
+        assert_eq!(ids_up_to(3, 3), Some(FIRST_USER_ID));
+        assert_eq!(ids_up_to(most, 2), Some(u32::MAX - 2));
+        assert_eq!([ids_up_to(most + 1, 2), ids_up_to(i64::from(u32::MAX) + 1, 2)], [None, None]);
+    }
+}

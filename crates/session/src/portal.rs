@@ -103,6 +103,14 @@ impl Portals {
         self.open.is_empty()
     }
 
+    /// Whether any of them reads in the transaction and is not at its end.
+    pub fn read_on(&self) -> bool {
+        self.open.values().any(|portal| match portal.state {
+            State::Running(_) | State::Cursor(_) => !portal.is_held,
+            State::Bound | State::Kept { .. } | State::Done => false,
+        })
+    }
+
     /// The cursors that are to outlive the transaction.
     pub fn to_hold(&self) -> Vec<String> {
         let is_to_hold =

@@ -488,3 +488,31 @@ async fn a_replica_that_cannot_be_added_leaves_no_learner() {
     member.db.split_at(&key("m")).await.unwrap();
     cluster.stop().await;
 }
+
+/// A statement is given up while its transaction asks whether what it has read holds at a later time: the transaction
+/// goes on at the time at which it was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_nobody_waits_for_does_not_move_the_snapshot() {
+    let dir = TempDir::new().unwrap();
+    let cluster = Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0; 3], DbConfig::default()).await;
+    let leader = cluster.leader_of(&key("a")).expect("the first range is led");
+    let db = &cluster.members[(leader + 1) % 3].db;
+    let mut txn = db.begin(TxnOptions::default());
+    assert_eq!(txn.get(&key("a"), Read::default()).await.unwrap(), None);
+    let snapshot = txn.read_ts();
+    let mut other = db.begin(TxnOptions::default());
+    other.put(key("a"), "changed".into());
+    other.put(key("b"), "changed".into());
+    other.commit().await.unwrap();
+    let locked = Read { lock: Some(LockStrength::Exclusive), ..Read::default() };
+    let mut statement = Box::pin(async {
+        let _ = txn.get(&key("b"), locked).await;
+    });
+    while db.metrics().refreshes.load(Ordering::Relaxed) == 0 {
+        assert!(futures::poll!(&mut statement).is_pending());
+    }
+    drop(statement);
+    assert_eq!(txn.read_ts(), snapshot);
+    assert_eq!(txn.get(&key("a"), Read::default()).await.unwrap(), None);
+    cluster.stop().await;
+}

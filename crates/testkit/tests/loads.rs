@@ -4,7 +4,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
-use keys::{Key, LockStrength, Span};
+use keys::{Key, LockStrength, NodeId, Span};
 use kv::{Db, DbConfig, Error, Read, ScanOptions, See, Txn, TxnOptions};
 use replica::api::{BatchRequest, Header, Request};
 use rpc::MemoryConfig;
@@ -114,7 +114,22 @@ async fn a_transaction_reads_and_changes_what_it_has_loaded() {
 async fn what_was_loaded_is_cleared_with_the_attempt() {
     let dir = TempDir::new().unwrap();
     let cluster = cluster(&dir, 1).await;
-    let db = &cluster.members[0].db;
+    attempts_are_cleared(&cluster.members[0].db).await;
+    cluster.stop().await;
+}
+
+/// A batch that has left its gateway is executed, also when nobody waits for its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_loaded_elsewhere_is_cleared_with_the_attempt() {
+    let dir = TempDir::new().unwrap();
+    let cluster = cluster(&dir, 3).await;
+    let leader = cluster.leader_of(&row(0)).expect("the first range is led");
+    let db = &cluster.members[(leader + 1) % 3].db;
+    attempts_are_cleared(db).await;
+    cluster.stop().await;
+}
+
+async fn attempts_are_cleared(db: &Db) {
     let mut txn = begin(db);
     put_rows(&mut txn, 0..2000, "rolled back").await.unwrap();
     assert!(loaded(db) > 0);
@@ -134,7 +149,6 @@ async fn what_was_loaded_is_cleared_with_the_attempt() {
     txn.commit().await.unwrap();
     becomes_empty(db).await;
     assert_eq!(db.get(&key("q/1")).await.unwrap(), Some(value("of the second")));
-    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -242,7 +256,9 @@ async fn ranges_split_while_rows_are_loaded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leaseholder_dies_while_rows_are_loaded() {
     let dir = TempDir::new().unwrap();
-    let cluster = cluster(&dir, 3).await;
+    // Who is dead is not waited for until versions of before are gone.
+    let config = DbConfig { spill_bytes: 8 << 10, rpc_timeout: Duration::from_secs(2), ..DbConfig::default() };
+    let cluster = Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0; 3], config).await;
     let leader = cluster.leader_of(&row(0)).expect("the first range is led");
     let (gateway, reader) = ((leader + 1) % 3, (leader + 2) % 3);
     let db = &cluster.members[gateway].db;
@@ -254,5 +270,90 @@ async fn the_leaseholder_dies_while_rows_are_loaded() {
     assert_eq!(rows_of(&mut txn).await.len(), 6000);
     txn.commit().await.unwrap();
     assert_eq!(stored(&cluster.members[reader].db).await.len(), 6000);
+    cluster.stop().await;
+}
+
+/// The command of a commit goes on when nobody waits for it any more, and what it names must be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_stay_when_a_commit_is_given_up_half_way() {
+    let dir = TempDir::new().unwrap();
+    let cluster = cluster(&dir, 3).await;
+    let leader = cluster.leader_of(&row(0)).expect("the first range is led");
+    let db = &cluster.members[(leader + 1) % 3].db;
+    let mut txn = begin(db);
+    put_rows(&mut txn, 0..1000, "loaded").await.unwrap();
+    // All that was under way has arrived.
+    assert_eq!(rows_of(&mut txn).await.len(), 1000);
+    let sent = || db.metrics().batches_remote.load(Ordering::Relaxed);
+    let before = sent();
+    let mut commit = Box::pin(txn.commit());
+    while sent() == before {
+        assert!(futures::poll!(&mut commit).is_pending());
+    }
+    drop(commit);
+    drop(txn);
+    let seen = async { while db.get(&key("a/name")).await.unwrap().is_none() {} };
+    tokio::time::timeout(Duration::from_secs(20), seen).await.expect("it commits all the same");
+    // What would have been sent to clear them has come before these.
+    for n in 0..10 {
+        let mut other = db.begin(TxnOptions::default());
+        other.put(key("a/other"), value(&n.to_string()));
+        other.commit().await.unwrap();
+    }
+    assert_eq!(stored(db).await.len(), 1000);
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_stay_when_nobody_knows_whether_their_commit_came_through() {
+    let dir = TempDir::new().unwrap();
+    let limit = Duration::from_millis(500);
+    let config = DbConfig { spill_bytes: 8 << 10, wait_timeout: limit, ..DbConfig::default() };
+    let cluster = Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0; 3], config).await;
+    let leader = cluster.leader_of(&row(0)).expect("the first range is led");
+    let gateway = (leader + 1) % 3;
+    let mut txn = begin(&cluster.members[gateway].db);
+    put_rows(&mut txn, 0..1000, "loaded").await.unwrap();
+    assert_eq!(rows_of(&mut txn).await.len(), 1000);
+    let [from, to] = [leader, gateway].map(|place| NodeId::new(place as u64 + 1));
+    cluster.network.partition(from, to);
+    let refused = txn.commit().await.unwrap_err();
+    assert!(matches!(refused, Error::Ambiguous { .. }), "{refused}");
+    drop(txn);
+    cluster.network.heal_all();
+    let db = &cluster.members[leader].db;
+    assert_eq!(db.get(&key("a/name")).await.unwrap(), Some(value("of the span")));
+    assert_eq!(stored(db).await.len(), 1000);
+    cluster.stop().await;
+}
+
+/// What a load depends on stays as it is until the load has ended, however small the change that somebody else has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_change_waits_for_the_end_of_a_load() {
+    let dir = TempDir::new().unwrap();
+    let cluster = cluster(&dir, 1).await;
+    let db = &cluster.members[0].db;
+    let version = key("a/version");
+    let mut txn = begin(db);
+    txn.check_value(version.clone(), None);
+    txn.put(version.clone(), value("loaded"));
+    put_rows(&mut txn, 0..1000, "loaded").await.unwrap();
+    assert!(loaded(db) > 0, "nothing was loaded yet");
+    let mut other = db.begin(TxnOptions::default());
+    other.put(version.clone(), value("changed"));
+    let mut change = Box::pin(other.commit());
+    let before = db.metrics().batches_local.load(Ordering::Relaxed);
+    while db.metrics().batches_local.load(Ordering::Relaxed) == before {
+        assert!(futures::poll!(&mut change).is_pending());
+    }
+    let load = async {
+        put_rows(&mut txn, 1000..3000, "loaded").await.unwrap();
+        // Nobody else stands in the way of those who only read it.
+        assert_eq!(db.get(&version).await.unwrap(), None);
+        txn.commit().await
+    };
+    let (loaded, changed) = futures::future::join(load, &mut change).await;
+    assert!(loaded.unwrap() < changed.unwrap());
+    assert_eq!(stored(db).await.len(), 3000);
     cluster.stop().await;
 }

@@ -127,6 +127,7 @@ impl Pages {
     }
 
     async fn next(&mut self, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Vec<Vec<Datum>>>> {
+        ctx.cancel.checkpoint().await?;
         let Some(span) = &self.rest else { return Ok(None) };
         let read = Read { see: See::Now, ..Read::default() };
         let options = ScanOptions { read, max_rows: 4096, ..ScanOptions::default() };

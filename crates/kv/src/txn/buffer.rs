@@ -64,14 +64,6 @@ impl WriteBuffer {
             && self.entries.range::<Key, _>(&span.start..&span.end).next().is_some()
     }
 
-    /// The first key of the span that was written, to behind the last.
-    pub fn hull(&self, span: &Span) -> Option<Span> {
-        let mut keys = self.entries.range::<Key, _>(&span.start..&span.end).map(|(key, _)| key);
-        let first = keys.next()?;
-        let last = keys.next_back().unwrap_or(first);
-        Some(Span::new(first.clone(), last.next()))
-    }
-
     /// Takes the newest value of every key of the span out, in order.
     pub fn take(&mut self, span: &Span) -> impl Iterator<Item = (Key, Option<Bytes>)> + use<> {
         let mut taken = self.entries.split_off(&span.start);

@@ -20,10 +20,10 @@ use std::{sync::Arc, sync::atomic::Ordering};
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, Span, TxnMeta, TxnStatus};
+use keys::{Key, LockStrength, Span, TxnMeta, TxnStatus};
 use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
 
-use super::{CommitSent, State, Txn};
+use super::{Check, CheckState, CommitSent, State, Txn};
 use crate::{
     db::{Db, SendError, unexpected},
     error::Error,
@@ -59,6 +59,8 @@ impl Txn {
             return Ok(self.read_ts);
         }
         self.resolve_check().await?;
+        // From here on it may be committed, also when nobody waits for the answer: who drops this clears nothing.
+        let loads = std::mem::take(&mut self.loads);
         let mut outcome = self.commit_writes().await;
         if let Err(error) = &outcome
             && self.commit_sent == CommitSent::Sent
@@ -76,7 +78,12 @@ impl Txn {
                 self.state = State::Ended;
                 self.heartbeat = None;
             }
-            Err(_) => {}
+            Err(_) => {
+                self.loads = loads;
+                if self.state == State::Ended {
+                    self.forget_loads();
+                }
+            }
         }
         outcome
     }
@@ -105,15 +112,34 @@ impl Txn {
 
     /// Looks at the value the transaction depends on, if no read has done so yet; before anything of its own is written
     /// over it.
-    async fn resolve_check(&mut self) -> Result<(), Error> {
-        if let Some((key, expected)) = self.check.take() {
-            let found = self.get_stored(&key).await?;
-            if found != expected {
-                return Err(Error::Retry {
-                    reason: crate::error::Restart::CheckedValueChanged,
-                    at_least: Timestamp::MIN,
-                });
+    pub(super) async fn resolve_check(&mut self) -> Result<(), Error> {
+        match &self.check {
+            Some(check) if check.state == CheckState::Pending => self.look_at_check(None, CheckState::Made).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Locks the key that the transaction depends on against others who would change it.
+    pub(super) async fn hold_check(&mut self) -> Result<(), Error> {
+        match &self.check {
+            Some(check) if check.state != CheckState::Held => {
+                self.look_at_check(Some(LockStrength::Exclusive), CheckState::Held).await
             }
+            _ => Ok(()),
+        }
+    }
+
+    async fn look_at_check(&mut self, lock: Option<LockStrength>, then: CheckState) -> Result<(), Error> {
+        let Some(Check { key, expected, .. }) = self.check.clone() else { return Ok(()) };
+        if self.get_stored(&key, lock).await? != expected {
+            return Err(Error::Retry {
+                reason: crate::error::Restart::CheckedValueChanged,
+                at_least: Timestamp::MIN,
+            });
+        }
+        // Not before: a statement that is given up while it waits leaves the check to the next.
+        if let Some(check) = &mut self.check {
+            check.state = then;
         }
         Ok(())
     }
@@ -283,8 +309,8 @@ impl Txn {
     }
 
     /// Writes the buffer out when it has grown past its budget: what is private as it will stay, the rest as intents if
-    /// it is too large still. Not under a savepoint, and not while a
-    /// statement reads what it writes: call it between statements or from one that only appends.
+    /// it is too large still. Not under a savepoint, and not while a statement reads what it writes: call it between
+    /// statements or from one that only appends.
     ///
     /// # Errors
     /// As for a read; `TooLarge` when it may not be written out and is past the hard bound.

@@ -26,11 +26,14 @@
 //!   newer; where that might have been collected it is refused, and the transaction starts over if it is still there.
 //! - *loaded-is-cleared*: what was loaded by an attempt that cannot commit any more is cleared in the background.
 //!
+//! What the transaction depends on ([`Txn::check_value`]) is locked before the first batch: somebody else's small change
+//! of it waits for the end of a load, and does not make all of it vain.
+//!
 //! Not under a savepoint: what is loaded cannot be taken back by cutting the buffer.
 //!
 //! Left out: a gateway that dies leaves what it has loaded. Nothing names it and nothing ever will, so it costs space
 //! alone; nobody looks for such rows yet. The same is true when the outcome of the commit is unknown to the coordinator,
-//! who then must not clear.
+//! or nobody waited for it: then it must not clear.
 
 use std::{collections::VecDeque, sync::atomic::Ordering};
 
@@ -106,10 +109,7 @@ impl Loads {
         self.spans[..after].last().filter(|known| known.span.contains_span(span))
     }
 
-    pub fn place(&self, span: &Span) -> Place {
-        if self.spans.is_empty() {
-            return Place::Shared;
-        }
+    fn place(&self, span: &Span) -> Place {
         match self.private(span) {
             None => Place::Shared,
             Some(PrivateSpan { loaded: Some(loaded), .. }) if loaded.overlaps(span) => Place::Loaded,
@@ -142,16 +142,36 @@ impl Loads {
         };
     }
 
+    /// Has every batch under way, a few at a time.
+    async fn send_waiting(&mut self, db: &Db, read_ts: Timestamp) -> Result<(), Error> {
+        loop {
+            if let Some(broken) = &self.broken {
+                return Err(broken.clone());
+            }
+            if self.waiting.is_empty() {
+                return Ok(());
+            }
+            if self.in_flight.len() >= MAX_IN_FLIGHT {
+                self.one_arrives().await;
+                continue;
+            }
+            let rows = self.waiting.pop_front().expect("it is not empty");
+            let ts = self.next_ts(read_ts);
+            let db = db.clone();
+            self.in_flight.spawn(async move { db.load(ts, &rows).await });
+        }
+    }
+
     /// Clears what was loaded. *loaded-is-cleared*
-    fn clear(mut self, db: Db) {
+    fn clear(mut self: Box<Self>, db: Db) {
         let spans: Vec<Span> = self.spans.iter_mut().filter_map(|private| private.loaded.take()).collect();
         if spans.is_empty() {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            // What is under way must not arrive after all is clear.
-            self.in_flight.shutdown().await;
+            // What is under way must not arrive after all is clear, and arrives whether or not somebody waits for it.
+            while self.in_flight.join_next().await.is_some() {}
             for span in spans {
                 if let Err(error) = db.clear_span(&span).await {
                     tracing::warn!(%span, %error, "rows of a transaction that did not commit stay");
@@ -171,38 +191,58 @@ impl Txn {
     /// Nobody else reads or writes in this span before the transaction has committed (*private-spans-are-unseen*): its
     /// prefix was never used, also not by an earlier attempt, and is named only by what the transaction writes.
     pub fn add_private(&mut self, span: Span) {
-        if self.loads.private(&span).is_none() {
+        let loads = self.loads.get_or_insert_default();
+        if loads.private(&span).is_none() {
             assert!(!self.buffer.touches(&span), "private-spans-are-unseen: {span} was written before it was private");
-            self.loads.add(span);
+            loads.add(span);
         }
+    }
+
+    pub(super) fn place(&self, span: &Span) -> Place {
+        self.loads.as_ref().map_or(Place::Shared, |loads| loads.place(span))
+    }
+
+    pub(super) fn place_of(&self, key: &Key) -> Place {
+        self.loads.as_ref().map_or(Place::Shared, |loads| loads.place(&Span::point(key.clone())))
     }
 
     /// Begins to load what the buffer has of private spans. Not under a savepoint.
     pub(super) async fn load(&mut self) -> Result<(), Error> {
-        for at in 0..self.loads.spans.len() {
-            let span = self.loads.spans[at].span.clone();
-            let Some(hull) = self.buffer.hull(&span) else { continue };
-            widen(&mut self.loads.spans[at].loaded, &hull);
+        let Some(loads) = &self.loads else { return Ok(()) };
+        if !loads.spans.iter().any(|private| self.buffer.touches(&private.span)) {
+            return Ok(());
+        }
+        self.hold_check().await?;
+        let Some(loads) = &mut self.loads else { return Ok(()) };
+        for at in 0..loads.spans.len() {
+            let private = &mut loads.spans[at];
+            if !self.buffer.touches(&private.span) {
+                continue;
+            }
+            let rows: Vec<Row> = self.buffer.take(&private.span).collect();
+            if let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) {
+                widen(&mut private.loaded, &Span::new(first.clone(), last.next()));
+            }
             let mut batch = Vec::new();
             let mut bytes = 0;
-            for (key, value) in self.buffer.take(&span) {
+            for (key, value) in rows {
                 bytes += key.as_bytes().len() + value.as_ref().map_or(0, Bytes::len);
                 batch.push((key, value));
                 if bytes >= BATCH_BYTES {
-                    self.loads.waiting.push_back(std::mem::take(&mut batch));
+                    loads.waiting.push_back(std::mem::take(&mut batch));
                     bytes = 0;
                 }
             }
-            self.loads.waiting.extend((!batch.is_empty()).then_some(batch));
-            self.send_waiting().await?;
+            loads.waiting.extend((!batch.is_empty()).then_some(batch));
+            loads.send_waiting(&self.db, self.read_ts).await?;
         }
         Ok(())
     }
 
     /// Loads what is left in private spans at the end, when it is much, and waits until all has arrived.
     pub(super) async fn load_rest(&mut self) -> Result<(), Error> {
-        let spans = &self.loads.spans;
-        let left = spans.iter().flat_map(|private| self.buffer.range(&private.span, u32::MAX));
+        let Some(loads) = &self.loads else { return Ok(()) };
+        let left = loads.spans.iter().flat_map(|private| self.buffer.range(&private.span, u32::MAX));
         if left.take(MIN_ROWS_AT_COMMIT + 1).count() > MIN_ROWS_AT_COMMIT {
             self.load().await?;
         }
@@ -211,36 +251,19 @@ impl Txn {
 
     /// Waits until everything loaded is where it can be read.
     pub(super) async fn finish_loads(&mut self) -> Result<(), Error> {
-        self.send_waiting().await?;
-        while !self.loads.in_flight.is_empty() {
-            self.loads.one_arrives().await;
+        let Some(loads) = &mut self.loads else { return Ok(()) };
+        loads.send_waiting(&self.db, self.read_ts).await?;
+        while !loads.in_flight.is_empty() {
+            loads.one_arrives().await;
         }
-        self.loads.broken.clone().map_or(Ok(()), Err)
-    }
-
-    /// Has every batch under way, a few at a time.
-    async fn send_waiting(&mut self) -> Result<(), Error> {
-        loop {
-            if let Some(broken) = &self.loads.broken {
-                return Err(broken.clone());
-            }
-            if self.loads.waiting.is_empty() {
-                return Ok(());
-            }
-            if self.loads.in_flight.len() >= MAX_IN_FLIGHT {
-                self.loads.one_arrives().await;
-                continue;
-            }
-            let rows = self.loads.waiting.pop_front().expect("it is not empty");
-            let ts = self.loads.next_ts(self.read_ts);
-            let db = self.db.clone();
-            self.loads.in_flight.spawn(async move { db.load(ts, &rows).await });
-        }
+        loads.broken.clone().map_or(Ok(()), Err)
     }
 
     /// What was loaded is of no use any more; only for an attempt that cannot commit.
     pub(super) fn forget_loads(&mut self) {
-        std::mem::take(&mut self.loads).clear(self.db.clone());
+        if let Some(loads) = self.loads.take() {
+            loads.clear(self.db.clone());
+        }
     }
 }
 

@@ -100,6 +100,23 @@ enum CommitSent {
     Sent,
 }
 
+/// A value that the transaction depends on.
+#[derive(Clone, Debug)]
+struct Check {
+    key: Key,
+    expected: Option<Bytes>,
+    state: CheckState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CheckState {
+    Pending,
+    /// It was as expected, and is among the reads.
+    Made,
+    /// The key is locked as well.
+    Held,
+}
+
 /// A transaction. Dropping one that has not ended rolls it back in the background.
 pub struct Txn {
     db: Db,
@@ -119,11 +136,12 @@ pub struct Txn {
     locks: SpanSet,
     /// Keys with intents in some range.
     intents: SpanSet,
-    loads: Loads,
+    /// There are few that have private spans.
+    loads: Option<Box<Loads>>,
     /// How often the buffer has been written out; a savepoint from before cannot be rolled back to by cutting it.
     flushes: u64,
     open_savepoints: u32,
-    check: Option<(Key, Option<Bytes>)>,
+    check: Option<Check>,
     lock_timeout: Option<Duration>,
     heartbeat: Option<HeartbeatHandle>,
     read_only: bool,
@@ -165,7 +183,7 @@ impl Txn {
             reads: SpanSet::default(),
             locks: SpanSet::default(),
             intents: SpanSet::default(),
-            loads: Loads::default(),
+            loads: None,
             flushes: 0,
             open_savepoints: 0,
             check: None,
@@ -217,7 +235,7 @@ impl Txn {
     /// Makes the transaction depend on `key` having the value `expected`: looked at together with its first request,
     /// and part of what it has read.
     pub fn check_value(&mut self, key: Key, expected: Option<Bytes>) {
-        self.check = Some((key, expected));
+        self.check = Some(Check { key, expected, state: CheckState::Pending });
     }
 
     /// From here on [`See::StatementStart`] includes what has been written so far.
@@ -426,33 +444,35 @@ impl Txn {
     async fn refresh(&mut self, to: Timestamp) -> Result<(), Error> {
         let from = self.read_ts;
         let spans: Vec<Span> = self.reads.iter().cloned().collect();
-        let old_read_ts = self.read_ts;
-        self.read_ts = to;
+        // Whatever comes of it: some of the spans may count as read by us at `to`, which hides earlier reads of others
+        // there. What this transaction still writes goes above.
         self.meta.write_ts = self.meta.write_ts.max(to);
-        if spans.is_empty() {
-            return Ok(());
+        if !spans.is_empty() {
+            self.db.0.metrics.refreshes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if let Err(error) = self.refresh_spans(spans, from, to).await {
+                self.db.0.metrics.refresh_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tracing::debug!(txn = %self.meta.id, %from, %to, %error, "refresh failed");
+                return Err(error);
+            }
         }
-        self.db.0.metrics.refreshes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let outcome = self.refresh_spans(spans, from).await;
-        if let Err(error) = &outcome {
-            self.db.0.metrics.refresh_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            tracing::debug!(txn = %self.meta.id, %from, %to, %error, "refresh failed");
-            // Some of the spans may count as read by us at `to`, which hides earlier reads of others there: whatever
-            // this transaction still writes goes above.
-            self.read_ts = old_read_ts;
-        }
-        outcome
+        // Not before: the statement that waits here may be given up, and the transaction go on. *one-snapshot*
+        self.read_ts = to;
+        Ok(())
     }
 
-    async fn refresh_spans(&self, spans: Vec<Span>, from: Timestamp) -> Result<(), Error> {
+    async fn refresh_spans(&self, spans: Vec<Span>, from: Timestamp, to: Timestamp) -> Result<(), Error> {
         let mut todo = spans;
         while !todo.is_empty() {
             let groups = self.group_spans(std::mem::take(&mut todo)).await?;
             let sends = groups.into_iter().map(|(range, spans)| async move {
                 let requests =
                     spans.iter().map(|span| Request::Refresh { span: span.clone(), from }).collect::<Vec<_>>();
-                let header = self.header(&range, WaitPolicy::Block);
-                (self.db.send_to(&range, Header { can_forward: false, ..header }, requests).await, spans)
+                let mut header = self.header(&range, WaitPolicy::Block);
+                header.can_forward = false;
+                if let Some(txn) = &mut header.txn {
+                    txn.read_ts = to;
+                }
+                (self.db.send_to(&range, header, requests).await, spans)
             });
             for (outcome, spans) in futures::future::join_all(sends).await {
                 match outcome {
@@ -496,16 +516,12 @@ impl Txn {
         range: &Arc<CachedRange>,
         requests: &mut Vec<Request>,
     ) -> Result<Option<Option<Bytes>>, Error> {
-        let Some((key, expected)) = self.check.take() else { return Ok(None) };
+        let Some(Check { key, expected, state: CheckState::Pending }) = &self.check else { return Ok(None) };
         if range.descriptor.contains_key(key.as_bytes()) {
             requests.insert(0, Request::Get { key: key.clone(), lock: None });
-            self.check = Some((key, expected.clone()));
-            return Ok(Some(expected));
+            return Ok(Some(expected.clone()));
         }
-        let found = self.get_stored(&key).await?;
-        if found != expected {
-            return Err(Error::Retry { reason: Restart::CheckedValueChanged, at_least: Timestamp::MIN });
-        }
+        self.resolve_check().await?;
         Ok(None)
     }
 
@@ -518,8 +534,9 @@ impl Txn {
         if value != expected {
             return Err(Error::Retry { reason: Restart::CheckedValueChanged, at_least: Timestamp::MIN });
         }
-        if let Some((key, _)) = self.check.take() {
-            self.reads.add_point(key);
+        if let Some(check) = &mut self.check {
+            check.state = CheckState::Made;
+            self.reads.add_point(check.key.clone());
         }
         Ok(())
     }

@@ -27,8 +27,14 @@ impl Txn {
     }
 
     /// What locks to take where a span is read.
-    fn before_reading(&mut self, read: &Read, span: Span, place: Place) -> Option<LockStrength> {
+    fn before_reading(
+        &mut self,
+        read: &Read,
+        span: impl FnOnce() -> Span,
+        place: Place,
+    ) -> Option<LockStrength> {
         let lock = read.lock.filter(|_| place == Place::Shared)?;
+        let span = span();
         self.anchor_at(&span.start);
         // Before it is sent: a lost answer may have taken the lock.
         self.locks.add(span);
@@ -51,13 +57,13 @@ impl Txn {
         if let Some(value) = self.buffer.read(key.as_bytes(), self.visible_seq(read.see)) {
             return Ok(value.cloned());
         }
-        let place = self.loads.place(&Span::point(key.clone()));
+        let place = self.place_of(key);
         match place {
             Place::Shared => {}
             Place::Unloaded => return Ok(None),
             Place::Loaded => self.finish_loads().await?,
         }
-        let lock = self.before_reading(&read, Span::point(key.clone()), place);
+        let lock = self.before_reading(&read, || Span::point(key.clone()), place);
         loop {
             let range = self.db.locate(key.as_bytes()).await?;
             let mut requests = vec![Request::Get { key: key.clone(), lock }];
@@ -80,11 +86,17 @@ impl Txn {
     }
 
     /// Reads one key as its range has it, whatever this transaction has written over it.
-    pub(super) async fn get_stored(&mut self, key: &Key) -> Result<Option<Bytes>, Error> {
+    pub(super) async fn get_stored(
+        &mut self,
+        key: &Key,
+        lock: Option<LockStrength>,
+    ) -> Result<Option<Bytes>, Error> {
+        let read = Read { lock, ..Read::default() };
+        let lock = self.before_reading(&read, || Span::point(key.clone()), Place::Shared);
         loop {
             let range = self.db.locate(key.as_bytes()).await?;
-            let requests = vec![Request::Get { key: key.clone(), lock: None }];
-            match self.send(&range, replica::api::WaitPolicy::Block, 0, 0, requests).await {
+            let requests = vec![Request::Get { key: key.clone(), lock }];
+            match self.send(&range, read.wait, 0, 0, requests).await {
                 Ok(mut response) => {
                     self.reads.add_point(key.clone());
                     return match response.responses.pop() {
@@ -113,14 +125,16 @@ impl Txn {
                 None => todo.push(position),
             }
         }
-        let mut places = vec![Place::Shared; keys.len()];
-        todo.retain(|&position| {
-            places[position] = self.loads.place(&Span::point(keys[position].clone()));
-            places[position] != Place::Unloaded
-        });
-        if places.contains(&Place::Loaded) {
-            self.finish_loads().await?;
+        // Empty where all is shared.
+        let mut places = Vec::new();
+        if self.loads.is_some() {
+            places.extend(keys.iter().map(|key| self.place_of(key)));
+            todo.retain(|&position| places[position] != Place::Unloaded);
+            if todo.iter().any(|&position| places[position] == Place::Loaded) {
+                self.finish_loads().await?;
+            }
         }
+        let place = |position: usize| places.get(position).copied().unwrap_or(Place::Shared);
         while let Some(&first) = todo.first() {
             let range = self.db.locate(keys[first].as_bytes()).await?;
             let (here, rest): (Vec<usize>, Vec<usize>) =
@@ -128,14 +142,14 @@ impl Txn {
             let mut requests: Vec<Request> = Vec::with_capacity(here.len());
             for &position in &here {
                 let key = &keys[position];
-                let lock = self.before_reading(&read, Span::point(key.clone()), places[position]);
+                let lock = self.before_reading(&read, || Span::point(key.clone()), place(position));
                 requests.push(Request::Get { key: key.clone(), lock });
             }
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             match self.send(&range, read.wait, 0, 0, requests).await {
                 Ok(mut response) => {
                     for &position in &here {
-                        self.note_read(Span::point(keys[position].clone()), places[position]);
+                        self.note_read(Span::point(keys[position].clone()), place(position));
                     }
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
@@ -164,16 +178,16 @@ impl Txn {
         if span.is_empty() {
             return Ok(ScanPage::default());
         }
-        let place = self.loads.place(span);
+        let place = self.place(span);
         if place == Place::Unloaded {
             return Ok(ScanPage { rows: self.merge(span, &KvRows::default(), options), resume: None });
         }
-        if self.loads.may_be_in(span) {
+        if self.loads.as_ref().is_some_and(|loads| loads.may_be_in(span)) {
             self.finish_loads().await?;
         }
         loop {
             let (range, piece, rest) = self.first_piece(span, options.reverse).await?;
-            let lock = self.before_reading(&options.read, piece.clone(), place);
+            let lock = self.before_reading(&options.read, || piece.clone(), place);
             let mut requests = vec![Request::Scan { span: piece.clone(), reverse: options.reverse, lock }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             let sent = self.send(&range, options.read.wait, options.max_rows, options.max_bytes, requests).await;

@@ -87,6 +87,7 @@ impl Evaluator<'_> {
         ts: Timestamp,
         rows: &[(Key, Option<Bytes>)],
     ) -> Result<Response, EvalError> {
+        debug_assert!(rows.is_sorted_by(|a, b| a.0 < b.0), "the latches of a load reach from its first row to its last");
         // What was superseded or deleted below may be gone: a request that comes late must not bring it back.
         if ts <= self.gc_threshold {
             return Err(KvError::Retry { reason: RetryReason::ReadChanged, to: self.gc_threshold.next() }.into());

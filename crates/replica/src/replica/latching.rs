@@ -55,6 +55,8 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
                 if let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) {
                     spans.push(LatchSpan::write(Span::new(first.clone(), last.next()), *ts));
                 }
+                // It is held against the threshold: that must not move until the rows are there.
+                spans.push(LatchSpan::read_unversioned(Span::point(state::gc_key(header.range_id))));
             }
             Request::UpdateMeta { descriptor } => {
                 spans.push(LatchSpan::write_unversioned(Span::point(keyspace::meta(&descriptor.end))));

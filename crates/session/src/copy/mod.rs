@@ -44,6 +44,8 @@ pub struct CopyIn {
     line: u64,
     rows: u64,
     ended: bool,
+    /// Others of the same transaction have begun to read and will go on.
+    pub(crate) beside_queries: bool,
     pub(crate) ending: Ending,
 }
 
@@ -105,6 +107,7 @@ impl CopyIn {
             line: 0,
             rows: 0,
             ended: false,
+            beside_queries: false,
             ending: Ending::WithStatement,
         }
     }
@@ -207,8 +210,11 @@ impl CopyIn {
         }
         self.rows += rows.len() as u64;
         self.writer.insert(&rows, ctx).await?;
-        // COPY reads nothing of what it writes, so that what has grown large may go out.
-        ctx.txn()?.flush_if_large().await.map_err(|error| exec::kv_error(&error))
+        // COPY reads nothing of what it writes, so that what has grown large may go out. What has left the buffer is seen
+        // whenever it was written, and so by a query that began before.
+        let txn = ctx.txn()?;
+        let outcome = if self.beside_queries { txn.check_size() } else { txn.flush_if_large().await };
+        outcome.map_err(|error| exec::kv_error(&error))
     }
 
     /// A record as a row; none where WHERE passes it over.

@@ -56,6 +56,7 @@ impl Session {
 
     async fn copy_step(&mut self, copy: &mut CopyIn, step: CopyStep) -> Result<(), Failure> {
         let formatting = self.settings.formatting.clone();
+        copy.beside_queries = self.portals.read_on();
         self.with_exec(&[], &[], async |ctx| {
             match step {
                 CopyStep::Feed => copy.feed(&formatting, ctx).await,
