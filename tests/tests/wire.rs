@@ -406,6 +406,23 @@ async fn copy_out(raw: &mut Raw, text: &str) -> Vec<u8> {
     answer.into_iter().filter(|message| message.kind == b'd').flat_map(|message| message.body).collect()
 }
 
+/// More than a buffer holds, while a cursor is open that began before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_does_not_see_what_is_copied_in_after_it_began() {
+    let (_dir, node) = node().await;
+    let mut raw = Raw::connect(&node).await;
+    raw.ask(&[query("CREATE TABLE t (a text)")]).await;
+    raw.ask(&[query("BEGIN; INSERT INTO t VALUES ('before'); DECLARE c CURSOR FOR SELECT a FROM t")]).await;
+    let line = [&[b'x'; 99][..], b"\n"].concat();
+    let answer = copy_in(&mut raw, "COPY t FROM STDIN", &line.repeat(60_000), 1 << 20).await;
+    assert_eq!(tags(&answer), ["COPY 60000"], "{answer:?}");
+    assert_eq!(texts(&raw.ask(&[query("FETCH ALL FROM c")]).await), ["before"]);
+    assert_eq!(texts(&raw.ask(&[query("SELECT count(*) FROM t")]).await), ["60001"]);
+    raw.ask(&[query("COMMIT")]).await;
+    assert_eq!(texts(&raw.ask(&[query("SELECT count(*) FROM t")]).await), ["60001"]);
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn copy_goes_both_ways_in_every_format() {
     let (_dir, node) = node().await;
