@@ -199,6 +199,10 @@ async fn any_node_of_three_serves_and_one_may_go() {
     second.batch_execute("INSERT INTO t VALUES (2)").await.unwrap();
     let count: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
     assert_eq!(count, 2);
+    // The catalogs of another node show a change at once, though no key of a table is read for them.
+    client.batch_execute("CREATE TABLE later (a int)").await.unwrap();
+    let shown = second.query_one("SELECT count(*) FROM pg_class WHERE relname = 'later'", &[]).await.unwrap();
+    assert_eq!(shown.get::<_, i64>(0), 1);
 
     // The first node, which leads, goes without a word.
     first.kv().transport.shutdown();

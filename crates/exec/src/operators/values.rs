@@ -8,6 +8,7 @@ use plan::Expr;
 use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlType};
 
 use crate::context::ExecContext;
+use crate::error::from_kv;
 use crate::eval::{eval_filter, eval_row, eval_scalar, needs_transaction};
 use crate::operator::{BATCH_ROWS, Operator};
 
@@ -98,6 +99,10 @@ impl VirtualScan {
     }
 
     async fn find(&self, ctx: &mut ExecContext<'_>) -> SqlResult<Found> {
+        // No key is read for these rows: another node may have changed the catalog that they are of.
+        if let Some(txn) = ctx.txn.as_deref_mut() {
+            txn.resolve_check().await.map_err(from_kv)?;
+        }
         let rows = ctx.virtual_tables.rows(self.table)?;
         let positions = match &self.lookup {
             None => None,

@@ -110,9 +110,12 @@ impl Txn {
         }
     }
 
-    /// Looks at the value the transaction depends on, if no read has done so yet; before anything of its own is written
-    /// over it.
-    pub(super) async fn resolve_check(&mut self) -> Result<(), Error> {
+    /// Looks at the value the transaction depends on, if no read has done so yet: before anything of its own is written
+    /// over it, and where it is about to answer what was kept in memory under that value.
+    ///
+    /// # Errors
+    /// As a read; `Retry` when it is another.
+    pub async fn resolve_check(&mut self) -> Result<(), Error> {
         match &self.check {
             Some(check) if check.state == CheckState::Pending => self.look_at_check(None, CheckState::Made).await,
             _ => Ok(()),
