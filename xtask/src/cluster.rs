@@ -195,6 +195,11 @@ impl Node {
         Err(Error::Failed { command: format!("node on {} did not stop in time", self.sql) })
     }
 
+    /// Whether its process has not ended.
+    pub fn is_running(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("waiting for a node")?.is_none())
+    }
+
     pub fn pid(&self) -> u32 {
         self.child.id()
     }

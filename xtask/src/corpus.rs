@@ -30,8 +30,8 @@ pub fn dir() -> Result<PathBuf> {
         return Ok(dir);
     }
     Err(Error::Missing {
-        what: format!("the test corpora are not at {}", dir.display()),
-        remedy: "QUORATE_CORPORA=<folder> cargo xtask test, or cargo xtask test --without-corpus".into(),
+        what: format!("SQLite's corpus, of which sqllogictest/slt holds files of the same kind, is not at {}", dir.display()),
+        remedy: "QUORATE_CORPORA=<folder> cargo xtask test".into(),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | startup | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | startup | regress | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -12,6 +12,7 @@ mod cluster;
 mod command;
 mod corpus;
 mod demo;
+mod regress;
 mod rocksdb;
 mod setup;
 mod startup;
@@ -44,6 +45,8 @@ enum Command {
     Chaos(chaos::Arguments),
     /// Measure how long a node takes to answer, and what it costs at rest.
     Startup(startup::Arguments),
+    /// Run PostgreSQL's regression files here and on PostgreSQL, and count the statements answered alike.
+    Regress(regress::Arguments),
     /// Install or name the system packages that building needs.
     Setup,
 }
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Startup(arguments) => startup::run(&arguments),
+        Command::Regress(arguments) => regress::run(&arguments),
         Command::Setup => setup::run(),
     };
     match outcome {
