@@ -3,7 +3,8 @@
 //! ```text
 //! /Table/3/1/<id>   how far the next value lies from the start
 //! ```
-//! A value is taken by adding the increment; `setval` moves the counter. A counter at 0 has given nothing out.
+//! A value is taken by adding the increment; `setval` sets the counter, in one write that is never repeated: when nobody
+//! knows whether it was executed the client is told so (40003). A counter at 0 has given nothing out.
 
 use keys::{IndexId, Key, TableId, keyspace};
 use plan::SequenceOp;
@@ -157,10 +158,7 @@ pub(crate) async fn next_after(sequence: &Sequence, increment: i64, db: &kv::Db)
 pub(crate) async fn set_next(sequence: &Sequence, next: i128, db: &kv::Db) -> SqlResult<()> {
     let wanted = i64::try_from(next - i128::from(sequence.start))
         .map_err(|_| SqlError::new(SqlState::NumericValueOutOfRange, "setval: value out of range"))?;
-    let key = sequence_key(sequence.id);
-    let now = db.increment(&key, 0).await.map_err(from_kv)?;
-    db.increment(&key, wanted.wrapping_sub(now)).await.map_err(from_kv)?;
-    Ok(())
+    db.set_counter(&sequence_key(sequence.id), wanted).await.map_err(from_kv)
 }
 
 /// Moves the counter so that the next value follows `value`, or is it.

@@ -34,4 +34,4 @@ mod txn;
 pub use ids::{ColumnId, IndexId, NodeId, RangeId, ReplicaId, StoreId, TableId, Term, TxnId};
 pub use key::{Key, Span};
 pub use range::{RangeDescriptor, ReplicaDescriptor, ReplicaKind};
-pub use txn::{LockStrength, TxnMeta, TxnStatus};
+pub use txn::{LockStrength, SequencedWrite, TxnMeta, TxnStatus};

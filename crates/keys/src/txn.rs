@@ -52,3 +52,11 @@ pub struct TxnMeta {
     /// Larger wins where one of two must yield.
     pub priority: u32,
 }
+
+/// One write of a transaction. Sequence numbers rise with the writes of an epoch, so that together with the epoch they
+/// tell the writes of a key apart: one that is late or sent again, and the newest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SequencedWrite {
+    pub key: Key,
+    pub seq: u32,
+}

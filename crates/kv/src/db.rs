@@ -242,6 +242,19 @@ impl Db {
         }
     }
 
+    /// Sets a counter of [`Db::increment`].
+    ///
+    /// # Errors
+    /// When the counter's range cannot be reached. After an ambiguous failure it is set or not, and is not set again:
+    /// values may have been given since.
+    pub async fn set_counter(&self, key: &Key, value: i64) -> Result<(), Error> {
+        self.run(|txn| {
+            txn.put(key.clone(), bytes::Bytes::copy_from_slice(&value.to_be_bytes()));
+            Box::pin(async { Ok::<(), Error>(()) })
+        })
+        .await
+    }
+
     /// Reads one key as of now, outside any transaction.
     ///
     /// # Errors

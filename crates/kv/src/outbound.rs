@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use hlc::Timestamp;
-use keys::{Key, RangeDescriptor, RangeId, Span, TxnId, TxnMeta, TxnStatus, keyspace};
+use keys::{Key, RangeDescriptor, RangeId, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus, keyspace};
 use replica::{
     Outbound,
     api::{Header, KvError, PushKind, PushedTxn, Request, Response},
@@ -41,8 +41,9 @@ impl Outbound for Db {
         }
     }
 
-    async fn query_intent(&self, key: Key, txn: TxnMeta, at: Timestamp) -> Result<bool, KvError> {
-        match self.ask(&key, Request::QueryIntent { key: key.clone(), txn, at }).await? {
+    async fn query_intent(&self, write: SequencedWrite, txn: TxnMeta, at: Timestamp) -> Result<bool, KvError> {
+        let key = write.key.clone();
+        match self.ask(&key, Request::QueryIntent { write, txn, at }).await? {
             Response::QueryIntent { found } => Ok(found),
             other => Err(wrong("QueryIntent", &other)),
         }

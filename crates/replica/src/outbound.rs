@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use hlc::Timestamp;
-use keys::{Key, RangeDescriptor, RangeId, Span, TxnId, TxnMeta, TxnStatus};
+use keys::{RangeDescriptor, RangeId, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus};
 
 use crate::api::{KvError, PushKind, PushedTxn};
 
@@ -18,7 +18,7 @@ pub trait Outbound: Send + Sync + 'static {
     ) -> Result<PushedTxn, KvError>;
 
     /// Asks whether a staged write is there, and prevents it if it is not.
-    async fn query_intent(&self, key: Key, txn: TxnMeta, at: Timestamp) -> Result<bool, KvError>;
+    async fn query_intent(&self, write: SequencedWrite, txn: TxnMeta, at: Timestamp) -> Result<bool, KvError>;
 
     /// Ends a staged transaction whose coordinator is gone.
     async fn recover_txn(&self, txn: TxnMeta, committed: bool) -> Result<(TxnStatus, Timestamp), KvError>;

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use hlc::Timestamp;
-use keys::{Key, Span, TxnId, TxnStatus, keyspace};
+use keys::{Key, SequencedWrite, Span, TxnId, TxnStatus, keyspace};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub struct TxnRecord {
     pub ts: Timestamp,
     /// When this was written, by the leaseholder's clock.
     pub at: Timestamp,
-    pub in_flight: Vec<Key>,
+    pub in_flight: Vec<SequencedWrite>,
     pub locks: Vec<Span>,
 }
 

@@ -41,9 +41,19 @@ pub struct LockRecord {
     pub ts: Timestamp,
     /// The provisional version is a tombstone.
     pub tombstone: bool,
+    /// Which of the transaction's writes it is: see [`keys::SequencedWrite`].
+    pub seq: u32,
+    /// When it was written, by the clock of the leaseholder, if that is below `ts`; see [`crate::read`].
+    pub local_ts: Option<Timestamp>,
 }
 
 impl LockRecord {
+    /// When the provisional version was written, at the latest.
+    #[must_use]
+    pub fn written_at(&self) -> Timestamp {
+        self.local_ts.unwrap_or(self.ts)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         postcard::to_allocvec(self).expect("a lock record always encodes")
     }

@@ -24,7 +24,7 @@ fn lock() -> LockRecord {
         min_ts: Timestamp::new(200, 0),
         priority: 5,
     };
-    LockRecord { txn, ts: Timestamp::new(300, 1), tombstone: false }
+    LockRecord { txn, ts: Timestamp::new(300, 1), tombstone: false, seq: 300, local_ts: None }
 }
 
 fn batch() -> WriteBatch {
@@ -49,8 +49,12 @@ fn golden_format_file() {
 
 #[test]
 fn golden_lock_record() {
-    assert_eq!(hex(&lock().encode()), "100102030405064708890a0b0c0d0e0f1002616e02ac0201c8010005ac020100");
-    assert_eq!(LockRecord::decode(&lock().encode()).unwrap(), lock());
+    assert_eq!(hex(&lock().encode()), "100102030405064708890a0b0c0d0e0f1002616e02ac0201c8010005ac020100ac0200");
+    let ahead = LockRecord { local_ts: Some(Timestamp::new(299, 0)), ..lock() };
+    assert_eq!(hex(&ahead.encode()), "100102030405064708890a0b0c0d0e0f1002616e02ac0201c8010005ac020100ac0201ab0200");
+    for lock in [lock(), ahead] {
+        assert_eq!(LockRecord::decode(&lock.encode()).unwrap(), lock);
+    }
 }
 
 #[test]
@@ -65,6 +69,34 @@ fn golden_write_batch() {
         "0e0201610162",
     );
     assert_eq!(hex(batch().data()), expected);
+}
+
+/// A version that was moved up has its local timestamp between tag and value; one that was written where it stands has
+/// none.
+#[test]
+fn golden_local_timestamps() {
+    let mut batch = WriteBatch::new();
+    let local = |wall| Some(Timestamp::new(wall, 1));
+    batch.put_version_from(b"k", Timestamp::new(3, 0), local(2), Some(b"v"));
+    batch.put_version_from(b"k", Timestamp::new(4, 0), local(2), None);
+    batch.put_version_from(b"k", Timestamp::new(5, 0), local(5), Some(b"v"));
+    let mut moved = WriteBatch::new();
+    moved.resolve_intent(b"k", &lock(), Some(Timestamp::new(301, 0)), Some(b"v"));
+    let expected = concat!(
+        "000000000000000003000000",
+        "05010d6b7ffffffffffffffcffffffff0e03000000000000000200000001" , "76",
+        "05010d6b7ffffffffffffffbffffffff0d02000000000000000200000001",
+        "05010d6b7ffffffffffffffaffffffff020176",
+    );
+    assert_eq!(hex(batch.data()), expected);
+    let expected = concat!(
+        "000000000000000003000000",
+        "04010d6b7ffffffffffffed3fffffffe",
+        "05010d6b7ffffffffffffed2ffffffff0e03000000000000012c00000001" , "76",
+        "0402016b",
+    );
+    assert_eq!(hex(moved.data()), expected);
+    assert_eq!(WriteBatch::from_bytes(batch.data()).unwrap(), batch);
 }
 
 #[test]

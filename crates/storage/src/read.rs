@@ -3,7 +3,8 @@
 //! ```text
 //! versions of a key:      newest-first
 //!   above the uncertainty limit   invisible: certainly written later
-//!   in (ts, limit]                maybe written before the read began elsewhere: Uncertain
+//!   in (ts, limit]                maybe written before the read began elsewhere: Uncertain, unless its local
+//!                                 timestamp is above the local limit: then it was written later, and is invisible
 //!   at or below ts                the first of these is the answer; a tombstone hides all below it
 //! a lock of another transaction: its version counts like a committed one, but the answer is Locked
 //! a lock of the reader's own:    the provisional version is the answer, if it is of the reader's epoch
@@ -11,7 +12,12 @@
 //!
 //! **Invariants**
 //! - *tombstone-hides*: no version at or below a visible tombstone is returned.
-//! - *uncertainty*: a read succeeds only if no version of others lies in (ts, limit].
+//! - *uncertainty*: a read succeeds only if no version of others lies in (ts, limit] with a local timestamp at or below
+//!   the local limit.
+//!
+//! The *local timestamp* of a version is a reading of its leaseholder's clock, taken before the version was acknowledged
+//! to anybody: when it was written, also where it has committed higher than that. A version without one has its own
+//! timestamp. The *local limit* is a reading of the same clock taken after the reader began.
 //!
 //! A read sees locks and versions of one moment. Where the index of locks shows nothing, an iterator over versions
 //! made under the index's read lock is such a moment (*locks-indexed*); else a RocksDB snapshot is taken.
@@ -24,7 +30,7 @@ use rocksdb::{DB, DBRawIteratorWithThreadMode, Snapshot};
 use crate::engine::{Engine, Inner, LockRecord, bounded};
 use crate::readers::{Reader, point_options};
 use crate::version_key::{self, VersionKey};
-use crate::write::{TOMBSTONE_TAG, VALUE_TAG};
+use crate::write::{LOCAL_BYTES, LOCAL_TOMBSTONE_TAG, LOCAL_VALUE_TAG, TOMBSTONE_TAG, VALUE_TAG};
 use crate::StorageError;
 
 pub(crate) type RawIterator<'a> = DBRawIteratorWithThreadMode<'a, DB>;
@@ -46,6 +52,8 @@ pub struct ReadOptions<'a> {
     pub ts: Timestamp,
     /// Equal to `ts` where nothing is uncertain.
     pub uncertainty_limit: Timestamp,
+    /// What was written above it, by its local timestamp, is not uncertain; the greatest there is where that is not known.
+    pub local_limit: Timestamp,
     /// Whose intents are read as if committed, in its present epoch.
     pub txn: Option<&'a TxnMeta>,
     pub locks: LockRead,
@@ -55,11 +63,26 @@ impl ReadOptions<'_> {
     /// A read by no transaction, of what is certainly below `ts`.
     #[must_use]
     pub fn at(ts: Timestamp) -> Self {
-        Self { ts, uncertainty_limit: ts, txn: None, locks: LockRead::Check }
+        Self { ts, uncertainty_limit: ts, local_limit: Timestamp::MAX, txn: None, locks: LockRead::Check }
     }
 
     pub(crate) fn limit(&self) -> Timestamp {
         self.uncertainty_limit.max(self.ts)
+    }
+
+    /// Whether the read would see what the lock's version commits as, or be uncertain of it.
+    fn concerns(&self, lock: &LockRecord) -> bool {
+        lock.ts <= self.ts || lock.ts <= self.uncertainty_limit && lock.written_at() <= self.local_limit
+    }
+
+    /// Whether a version in (ts, limit] may have been written before the read began.
+    pub(crate) fn is_uncertain(&self, ts: Timestamp, stored: &[u8]) -> Result<bool, StorageError> {
+        // Below the local limit it was written in any case, and most readers have no better one.
+        if ts <= self.local_limit {
+            return Ok(true);
+        }
+        let written_at = version(stored)?.local_ts.unwrap_or(ts);
+        Ok(written_at <= self.local_limit)
     }
 
     pub(crate) fn treat(&self, lock: &LockRecord) -> Treatment {
@@ -71,7 +94,7 @@ impl ReadOptions<'_> {
                     Treatment::Ignore
                 }
             }
-            _ if self.locks == LockRead::Check && lock.ts <= self.limit() => Treatment::Conflict,
+            _ if self.locks == LockRead::Check && self.concerns(lock) => Treatment::Conflict,
             _ => Treatment::Ignore,
         }
     }
@@ -111,12 +134,42 @@ pub struct Conflict {
     pub ts: Timestamp,
 }
 
+/// A version as it is stored.
+pub(crate) struct StoredVersion<'a> {
+    pub local_ts: Option<Timestamp>,
+    /// `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// `None` for what is no version.
+pub(crate) fn split_version(stored: &[u8]) -> Option<StoredVersion<'_>> {
+    let (&tag, rest) = stored.split_first()?;
+    let (local_ts, value) = match tag {
+        TOMBSTONE_TAG | VALUE_TAG => (None, rest),
+        LOCAL_TOMBSTONE_TAG | LOCAL_VALUE_TAG => {
+            let (local_ts, value) = rest.split_first_chunk::<LOCAL_BYTES>()?;
+            let [w0, w1, w2, w3, w4, w5, w6, w7, l0, l1, l2, l3] = *local_ts;
+            let wall = u64::from_be_bytes([w0, w1, w2, w3, w4, w5, w6, w7]);
+            (Some(Timestamp::new(wall, u32::from_be_bytes([l0, l1, l2, l3]))), value)
+        }
+        _ => return None,
+    };
+    match tag {
+        VALUE_TAG | LOCAL_VALUE_TAG => Some(StoredVersion { local_ts, value: Some(value) }),
+        _ => value.is_empty().then_some(StoredVersion { local_ts, value: None }),
+    }
+}
+
+fn version(stored: &[u8]) -> Result<StoredVersion<'_>, StorageError> {
+    split_version(stored).ok_or_else(|| StorageError::corruption("a version with an unknown tag"))
+}
+
 /// The value in a stored version; `None` is a tombstone.
 pub(crate) fn version_value(stored: &[u8]) -> Result<Option<&[u8]>, StorageError> {
     match stored.split_first() {
         Some((&VALUE_TAG, value)) => Ok(Some(value)),
-        Some((&TOMBSTONE_TAG, [])) => Ok(None),
-        _ => Err(StorageError::corruption("a version with an unknown tag")),
+        // Nearly all are values that were written where they stand.
+        _ => version(stored).map(|version| version.value),
     }
 }
 
@@ -159,7 +212,11 @@ pub(crate) fn find_visible(
             continue;
         }
         if ts > options.ts {
-            return Ok(Found::Uncertain(ts));
+            if options.is_uncertain(ts, iter.value().expect("the iterator stands on a version"))? {
+                return Ok(Found::Uncertain(ts));
+            }
+            iter.next();
+            continue;
         }
         return Ok(Found::Version(ts));
     }

@@ -190,10 +190,14 @@ impl<'a> Scan<'a> {
                 }
                 continue;
             }
-            if ts > self.options.ts {
-                return Err(self.uncertain(ts));
-            }
             let stored = self.versions.value().expect("the iterator stands on a version");
+            if ts > self.options.ts {
+                if self.options.is_uncertain(ts, stored)? {
+                    return Err(self.uncertain(ts));
+                }
+                self.versions.next();
+                continue;
+            }
             if let Some(value) = version_value(stored)? {
                 self.rows.push(&self.key, value);
             }
@@ -304,7 +308,7 @@ impl<'a> Scan<'a> {
                     self.value.clear();
                     self.value.extend_from_slice(stored);
                     visible = true;
-                } else if ts <= self.options.limit() {
+                } else if ts <= self.options.limit() && self.options.is_uncertain(ts, stored)? {
                     uncertain = Some(ts);
                 }
             }

@@ -143,7 +143,7 @@ impl Engine {
     /// A fingerprint of the rows of `span` visible at `ts`: the same for equal contents, however many old versions
     /// each copy still has. The upper half is a CRC, the lower half the number of rows.
     pub fn checksum(&self, span: &Span, ts: Timestamp) -> Result<u64, StorageError> {
-        let options = ReadOptions { ts, uncertainty_limit: ts, txn: None, locks: LockRead::Skip };
+        let options = ReadOptions { locks: LockRead::Skip, ..ReadOptions::at(ts) };
         let limits = ScanLimits { max_keys: 0, max_bytes: CHECKSUM_PAGE_BYTES, reverse: false };
         let mut hasher = crc32fast::Hasher::new();
         let mut rows: u32 = 0;

@@ -11,7 +11,8 @@
 //! delete range  0x0e  family varint  start length varint  start  end length varint  end
 //! ```
 //!
-//! A value in the data family starts with a tag: 0 for a tombstone, 1 for a value.
+//! A value in the data family starts with a tag: 0 for a tombstone, 1 for a value; 2 and 3 are the same, followed by a
+//! local timestamp: | wall 8, big endian | logical 4, big endian |.
 //! [`WriteBatch::from_bytes`] checks the whole structure, since a batch may come from another node's disk.
 
 use bytes::Bytes;
@@ -27,6 +28,10 @@ pub(crate) const LOCAL_FAMILY: u32 = 3;
 
 pub(crate) const TOMBSTONE_TAG: u8 = 0;
 pub(crate) const VALUE_TAG: u8 = 1;
+pub(crate) const LOCAL_TOMBSTONE_TAG: u8 = 2;
+pub(crate) const LOCAL_VALUE_TAG: u8 = 3;
+/// Wall and logical time behind the two tags above.
+pub(crate) const LOCAL_BYTES: usize = 12;
 
 const HEADER_BYTES: usize = 12;
 const DELETE: u8 = 0x04;
@@ -60,30 +65,43 @@ impl WriteBatch {
 
     /// A version of a key; no value is a tombstone.
     pub fn put_version(&mut self, key: &[u8], ts: Timestamp, value: Option<&[u8]>) {
+        self.put_version_from(key, ts, None, value);
+    }
+
+    /// A version of a key that was written when the leaseholder's clock stood at `local_ts`. Only what lies above that
+    /// pays for it.
+    pub fn put_version_from(&mut self, key: &[u8], ts: Timestamp, local_ts: Option<Timestamp>, value: Option<&[u8]>) {
+        let local_ts = local_ts.filter(|local_ts| *local_ts < ts);
         self.begin(PUT, DATA_FAMILY);
         self.push_version_key(key, ts);
-        match value {
-            Some(value) => {
-                self.push_varint(value.len() + 1);
-                self.bytes.push(VALUE_TAG);
-                self.bytes.extend_from_slice(value);
-            }
-            None => self.push_slice(&[TOMBSTONE_TAG]),
+        let header_bytes = if local_ts.is_some() { 1 + LOCAL_BYTES } else { 1 };
+        self.push_varint(header_bytes + value.map_or(0, <[u8]>::len));
+        self.bytes.push(match (local_ts, value) {
+            (None, None) => TOMBSTONE_TAG,
+            (None, Some(_)) => VALUE_TAG,
+            (Some(_), None) => LOCAL_TOMBSTONE_TAG,
+            (Some(_), Some(_)) => LOCAL_VALUE_TAG,
+        });
+        if let Some(local_ts) = local_ts {
+            self.bytes.extend_from_slice(&local_ts.wall_ns().to_be_bytes());
+            self.bytes.extend_from_slice(&local_ts.logical().to_be_bytes());
         }
+        self.bytes.extend_from_slice(value.unwrap_or_default());
     }
 
     /// A provisional version and the lock that says so. Where the same transaction already has one at another
     /// timestamp, the caller removes that version with [`Self::clear_version`] in the same batch.
     pub fn put_intent(&mut self, key: &[u8], lock: &LockRecord, value: Option<&[u8]>) {
         debug_assert_eq!(lock.tombstone, value.is_none(), "the lock says what the version is");
-        self.put_version(key, lock.ts, value);
+        self.put_version_from(key, lock.ts, lock.local_ts, value);
         self.begin(PUT, LOCK_FAMILY);
         self.push_slice(key);
         self.push_slice(&lock.encode());
     }
 
     /// Ends an intent. Committed where it stands, only the lock goes; committed elsewhere, `value` (what the
-    /// provisional version holds) is written again there; aborted, the version goes too.
+    /// provisional version holds) is written again there, with the time it was first written; aborted, the version goes
+    /// too.
     pub fn resolve_intent(
         &mut self,
         key: &[u8],
@@ -96,7 +114,7 @@ impl WriteBatch {
             Some(ts) => {
                 debug_assert_eq!(lock.tombstone, value.is_none(), "the lock says what the version is");
                 self.clear_version(key, lock.ts);
-                self.put_version(key, ts, value);
+                self.put_version_from(key, ts, Some(lock.written_at()), value);
             }
             None => self.clear_version(key, lock.ts),
         }
@@ -305,9 +323,7 @@ fn check(bytes: &[u8]) -> Result<(), StorageError> {
         match record {
             None => return Err(damaged("unreadable record")),
             Some(Record::Put { family: DATA_FAMILY, key, value }) => {
-                if !version_key::has_version(key)
-                    || !matches!(value.first(), Some(&(TOMBSTONE_TAG | VALUE_TAG)))
-                {
+                if !version_key::has_version(key) || crate::read::split_version(value).is_none() {
                     return Err(damaged("not a version"));
                 }
             }

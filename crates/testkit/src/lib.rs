@@ -2,9 +2,11 @@
 //! shows that one was broken.
 //!
 //! The idea: run a cluster in this process over wires and clocks that a test bends ([`cluster`]), record what every
-//! client saw, and let a checker ask whether any serial order explains it ([`history`]).
+//! client saw, and let a checker ask whether any serial order explains it ([`history`]). What no client can show is tested
+//! by single commands ([`commands`]).
 //!
 //! Deliberately left out: SQL; the cross-crate tests put it on top.
 
 pub mod cluster;
+pub mod commands;
 pub mod history;

@@ -5,71 +5,17 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use concurrency::{LatchSpan, LockRequest, WaitOutcome};
 use futures::FutureExt;
-use hlc::Timestamp;
-use keys::{Key, LockStrength, NodeId, Span, TxnId, TxnMeta, TxnStatus};
+use keys::{LockStrength, NodeId, Span, TxnMeta, TxnStatus};
 use kv::{DbConfig, Read, ScanOptions, TxnOptions};
 use replica::api::{
-    AbortReason, BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, StoreTarget, TxnHeader,
+    AbortReason, BatchRequest, Header, KvError, Request, Response, RetryReason, StoreTarget, TxnHeader,
 };
 use rpc::MemoryConfig;
 use tempfile::TempDir;
-use testkit::cluster::{Cluster, Member};
-
-fn key(name: &str) -> Key {
-    [&[0x10], name.as_bytes()].concat().into()
-}
-
-async fn one_node(dir: &TempDir) -> Cluster {
-    Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0], DbConfig::default()).await
-}
-
-/// A transaction that reads and writes at `ts`.
-fn meta(n: u128, anchor: &str, ts: Timestamp) -> TxnMeta {
-    TxnMeta { id: TxnId::from_random(n), anchor: key(anchor), epoch: 0, write_ts: ts, min_ts: ts, priority: 1 }
-}
-
-fn within(meta: &TxnMeta) -> Header {
-    let read_ts = meta.write_ts;
-    Header {
-        txn: Some(TxnHeader { meta: meta.clone(), read_ts, uncertainty_limit: read_ts, observed: None }),
-        ..Header::default()
-    }
-}
-
-/// Sends a batch to the range of `at`, as soon as it is led.
-async fn send(member: &Member, at: &str, header: Header, requests: Vec<Request>) -> Result<BatchResponse, KvError> {
-    let at = key(at);
-    for _ in 0..500 {
-        let replicas = member.store.replicas();
-        let range = replicas
-            .iter()
-            .find(|replica| replica.descriptor().is_some_and(|range| range.contains_key(at.as_bytes())));
-        if let Some(range) = range {
-            let header = Header { range_id: range.range_id(), ..header.clone() };
-            match range.send(&BatchRequest { header, requests: requests.clone() }).await {
-                Err(KvError::NotLeaseholder { .. } | KvError::RangeMismatch { .. }) => {}
-                outcome => return outcome,
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("nobody leads the range of {at}");
-}
-
-fn put(name: &str, value: &str) -> Request {
-    Request::Put { key: key(name), value: value.as_bytes().to_vec().into() }
-}
-
-fn end(commit: bool, in_flight: &[&str]) -> Request {
-    let in_flight = in_flight.iter().map(|name| key(name)).collect();
-    Request::EndTxn { commit, locks: Vec::new(), in_flight, one_phase: false, reads: Vec::new() }
-}
-
-async fn get(member: &Member, name: &str) -> Option<String> {
-    let mut txn = member.db.begin(TxnOptions::default());
-    let value = tokio::time::timeout(Duration::from_secs(20), txn.get(&key(name), Read::default())).await;
-    value.expect("the read does not hang").unwrap().map(|value| String::from_utf8(value.to_vec()).unwrap())
-}
+use testkit::{
+    cluster::Cluster,
+    commands::{end, get, key, meta, one_node, put, send, within, write},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_attempt_wrote_is_not_committed_with_the_later_one() {
@@ -270,7 +216,7 @@ async fn records_of_dead_coordinators_are_ended_and_removed() {
     let stage = Request::EndTxn {
         commit: true,
         locks,
-        in_flight: vec![key("z")],
+        in_flight: vec![write("z", 1)],
         one_phase: false,
         reads: Vec::new(),
     };

@@ -77,10 +77,11 @@ impl WriteBuffer {
         })
     }
 
-    /// The newest value of every key.
-    pub fn newest(&self) -> impl Iterator<Item = (&Key, Option<&Bytes>)> {
+    /// The newest write of every key: its sequence number and its value.
+    pub fn newest(&self) -> impl Iterator<Item = (&Key, u32, Option<&Bytes>)> {
         self.entries.iter().map(|(key, versions)| {
-            (key, versions.last().expect("a key is there only with a version").value.as_ref())
+            let newest = versions.last().expect("a key is there only with a version");
+            (key, newest.seq, newest.value.as_ref())
         })
     }
 

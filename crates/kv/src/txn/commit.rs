@@ -11,7 +11,10 @@
 //! ```
 //!
 //! A failure after a staging record may be out leaves the outcome to whoever looks next: the coordinator says
-//! *ambiguous* and touches nothing more, and recovery (by a pusher) asks every write whether it is there.
+//! *ambiguous* and touches nothing more, and recovery (by a pusher) asks every write whether it is there. [`parallel`]
+//! says what each failure means.
+//!
+//! [`parallel`]: super::parallel
 //!
 //! **Invariant (no-dirty-ack):** `commit` answers `Ok` only when the log holds everything the transaction wrote; it
 //! answers an error other than `Ambiguous` only when the transaction can never commit.
@@ -26,12 +29,9 @@ use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReaso
 use super::{Check, CheckState, CommitSent, State, Txn};
 use crate::{
     db::{Db, SendError, unexpected},
-    error::Error,
+    error::{Error, Restart},
     range_cache::CachedRange,
 };
-
-/// With more writes elsewhere than this a staging record would be too large: intents first, then the record.
-const MAX_IN_FLIGHT: usize = 1024;
 
 /// How long the end of a transaction that wrote nothing waits for its locks to be gone.
 const RELEASE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
@@ -39,10 +39,25 @@ const RELEASE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Spans resolved by one batch.
 const RESOLVE_AT_ONCE: usize = 64;
 
-/// The writes of one range.
-struct Group {
-    range: Arc<CachedRange>,
-    writes: Vec<(Key, Option<Bytes>)>,
+/// A write as it is sent: `None` deletes.
+pub(super) struct Write {
+    pub key: Key,
+    pub seq: u32,
+    pub value: Option<Bytes>,
+}
+
+/// The writes of one range, in the order of their keys.
+pub(super) struct Group {
+    pub range: Arc<CachedRange>,
+    pub writes: Vec<Write>,
+}
+
+impl Group {
+    /// From the first key to the last.
+    pub fn span(&self) -> Option<Span> {
+        let (first, last) = (self.writes.first()?, self.writes.last()?);
+        Some(Span::new(first.key.clone(), last.key.next()))
+    }
 }
 
 impl Txn {
@@ -53,6 +68,10 @@ impl Txn {
     /// be restarted); `Ambiguous` when the outcome cannot be known.
     pub async fn commit(&mut self) -> Result<Timestamp, Error> {
         self.ensure_open()?;
+        if self.commit_sent == CommitSent::Sent {
+            // Nobody waited for the answer of an earlier call, which may have committed it.
+            return self.abort_staged(Err(restart(Timestamp::MIN))).await;
+        }
         self.load_rest().await?;
         if !self.has_writes() {
             self.release_and_finish().await;
@@ -69,15 +88,9 @@ impl Txn {
             outcome = self.abort_staged(outcome).await;
         }
         match &outcome {
-            Ok(_) => {
-                self.state = State::Ended;
-                self.heartbeat = None;
-            }
-            Err(Error::Ambiguous { .. }) => {
-                // Its intents may be committed: only what certainly was not is cleaned up, and that by pushers.
-                self.state = State::Ended;
-                self.heartbeat = None;
-            }
+            // After an ambiguous failure its intents may be committed: only what certainly was not is cleaned up, and
+            // that by pushers.
+            Ok(_) | Err(Error::Ambiguous { .. }) => self.close(),
             Err(_) => {
                 self.loads = loads;
                 if self.state == State::Ended {
@@ -86,28 +99,6 @@ impl Txn {
             }
         }
         outcome
-    }
-
-    /// Makes sure that what a failed attempt has staged is not found complete by somebody later, who would commit it.
-    async fn abort_staged(&mut self, failed: Result<Timestamp, Error>) -> Result<Timestamp, Error> {
-        let header = self.db.header_for(&self.meta);
-        match self.db.send_keyed(&self.meta.anchor, header, vec![end_request(false, Vec::new())]).await {
-            Ok(_) | Err(KvError::Aborted { .. }) => {
-                // The id is used up.
-                self.finish();
-                match failed {
-                    Err(Error::Retry { at_least, .. }) => {
-                        let reason = crate::error::Restart::Aborted(replica::api::AbortReason::RecordGone);
-                        Err(Error::Retry { reason, at_least })
-                    }
-                    other => other,
-                }
-            }
-            Err(error) => {
-                let reason = format!("what became of a staged commit could not be learned: {error}");
-                Err(Error::Ambiguous { reason })
-            }
-        }
     }
 
     /// Looks at the value the transaction depends on, if no read has done so yet: before anything of its own is written
@@ -151,7 +142,7 @@ impl Txn {
         loop {
             let groups = self.group_writes().await?;
             if let Some(first) = groups.first().and_then(|group| group.writes.first()) {
-                let key = first.0.clone();
+                let key = first.key.clone();
                 self.anchor_at(&key);
             }
             let attempt = match <[Group; 1]>::try_from(groups) {
@@ -161,20 +152,30 @@ impl Txn {
             };
             match attempt.map_err(|error| self.doom(error)) {
                 Ok(commit_ts) => return Ok(commit_ts),
+                // It may be committed as it is: there is no next attempt before that is known.
+                Err(SendError::Reroute) if self.commit_sent == CommitSent::Sent => return Err(restart(Timestamp::MIN)),
+                Err(SendError::Kv(error)) if self.commit_sent == CommitSent::Sent => return Err(error.into()),
+                // What was staged lies below the next attempt.
+                Err(SendError::Reroute) if self.meta.write_ts > self.read_ts => {
+                    self.move_up(RetryReason::WritePushed, self.meta.write_ts).await?;
+                }
                 Err(SendError::Reroute) => {}
-                Err(SendError::Kv(KvError::Retry { reason, to })) => match self.move_to(reason, to).await {
-                    Ok(()) => {}
-                    Err(SendError::Kv(error)) => return Err(error.into()),
-                    Err(SendError::Reroute) => {}
-                },
+                Err(SendError::Kv(KvError::Retry { reason, to })) => self.move_up(reason, to).await?,
                 Err(SendError::Kv(error)) => return Err(error.into()),
             }
         }
     }
 
+    async fn move_up(&mut self, reason: RetryReason, to: Timestamp) -> Result<(), Error> {
+        match self.move_to(reason, to).await {
+            Ok(()) | Err(SendError::Reroute) => Ok(()),
+            Err(SendError::Kv(error)) => Err(error.into()),
+        }
+    }
+
     async fn group_writes(&self) -> Result<Vec<Group>, Error> {
         let mut groups: Vec<Group> = Vec::with_capacity(1);
-        for (key, value) in self.buffer.newest() {
+        for (key, seq, value) in self.buffer.newest() {
             // The buffer is in key order, so ranges come one after another.
             let fits = groups.last().is_some_and(|group| group.range.descriptor.contains_key(key.as_bytes()));
             if !fits {
@@ -182,7 +183,7 @@ impl Txn {
                 groups.push(Group { range, writes: Vec::new() });
             }
             let group = groups.last_mut().expect("a group was just made if there was none");
-            group.writes.push((key.clone(), value.cloned()));
+            group.writes.push(Write { key: key.clone(), seq, value: value.cloned() });
         }
         Ok(groups)
     }
@@ -201,113 +202,13 @@ impl Txn {
         // Here it says that the reads given are all there are, so that the replica may refresh and go on.
         let header = Header { can_forward: reads_here, ..self.header(&group.range, WaitPolicy::Block) };
         let response = self.db.send_to(&group.range, header, requests).await?;
-        let commit_ts = end_txn_answer(&response)?;
+        let (_, commit_ts) = end_txn_answer(&response)?;
         self.db.0.metrics.commits_one_phase.fetch_add(1, Ordering::Relaxed);
         let elsewhere: Vec<Span> = self.locks.iter().filter(|lock| !span.contains_span(lock)).cloned().collect();
         if !elsewhere.is_empty() {
             let (db, meta) = (self.db.clone(), self.meta.clone());
             tokio::spawn(async move { db.resolve_spans(elsewhere, meta, TxnStatus::Committed, commit_ts).await });
         }
-        Ok(commit_ts)
-    }
-
-    async fn commit_parallel(&mut self, mut groups: Vec<Group>) -> Result<Timestamp, SendError> {
-        let anchor = self.meta.anchor.clone();
-        let mut spans = self.locks.clone();
-        for span in self.intents.iter() {
-            spans.add(span.clone());
-        }
-        for group in &groups {
-            for (key, _) in &group.writes {
-                spans.add_point(key.clone());
-            }
-        }
-        let spans = spans.into_recorded();
-
-        let elsewhere: usize = groups
-            .iter()
-            .filter(|group| !group.range.descriptor.contains_key(anchor.as_bytes()))
-            .map(|group| group.writes.len())
-            .sum();
-        if elsewhere > MAX_IN_FLIGHT {
-            self.write_intents(std::mem::take(&mut groups)).await?;
-        }
-        let position = groups.iter().position(|group| group.range.descriptor.contains_key(anchor.as_bytes()));
-        let at_anchor = match position {
-            Some(position) => groups.swap_remove(position),
-            None => Group { range: self.db.locate(anchor.as_bytes()).await?, writes: Vec::new() },
-        };
-        let in_flight: Vec<Key> =
-            groups.iter().flat_map(|group| group.writes.iter().map(|(key, _)| key.clone())).collect();
-        let staged = !in_flight.is_empty();
-        for group in groups.iter().chain([&at_anchor]) {
-            for (key, _) in &group.writes {
-                self.intents.add_point(key.clone());
-            }
-        }
-
-        // Reads elsewhere are judged by a refresh of ours before the record may move; see `commit_writes`.
-        let span = at_anchor.range.descriptor.span();
-        let reads_here = self.reads.iter().all(|read| span.contains_span(read));
-        let anchor_range = at_anchor.range.clone();
-        let end = Request::EndTxn {
-            commit: true,
-            locks: spans.clone(),
-            in_flight,
-            one_phase: false,
-            reads: if reads_here { self.reads.iter().cloned().collect() } else { Vec::new() },
-        };
-        let mut requests = put_requests(at_anchor.writes);
-        requests.push(end);
-        let header = Header { can_forward: reads_here, ..self.header(&anchor_range, WaitPolicy::Block) };
-        let earlier = std::mem::replace(&mut self.commit_sent, CommitSent::Sent);
-        let staging = self.db.send_to(&anchor_range, header, requests);
-        let this = &*self;
-        let others = futures::future::join_all(groups.into_iter().map(|group| async move {
-            let header = Header { can_forward: false, ..this.header(&group.range, WaitPolicy::Block) };
-            this.db.send_to(&group.range, header, put_requests(group.writes)).await
-        }));
-        let (staging, others) = futures::future::join(staging, others).await;
-
-        // An ambiguous answer anywhere makes the whole ambiguous once a record may be out.
-        let mut error: Option<SendError> = None;
-        let mut highest = Timestamp::MIN;
-        for outcome in others {
-            match outcome {
-                Ok(response) => {
-                    highest = highest.max(response.txn.as_ref().map_or(Timestamp::MIN, |meta| meta.write_ts));
-                }
-                Err(found) => error = Some(worse(error.take(), found)),
-            }
-        }
-        let commit_ts = match staging {
-            Ok(response) => Some(end_txn_answer(&response)?),
-            Err(found) => {
-                if !matches!(found, SendError::Kv(KvError::Ambiguous { .. })) && earlier == CommitSent::No {
-                    self.commit_sent = CommitSent::No;
-                }
-                error = Some(worse(error.take(), found));
-                None
-            }
-        };
-        if let Some(error) = error {
-            let ambiguous = matches!(error, SendError::Kv(KvError::Ambiguous { .. }));
-            if commit_ts.is_some() && !ambiguous {
-                self.commit_sent = CommitSent::Refuted;
-            }
-            return Err(error);
-        }
-        let commit_ts = commit_ts.expect("no error means that the record was staged");
-        if highest > commit_ts {
-            // Some write went above the record: not committed yet. Nothing else knows, so it is still ours to move.
-            self.commit_sent = CommitSent::Refuted;
-            return Err(SendError::Kv(KvError::Retry { reason: RetryReason::WritePushed, to: highest }));
-        }
-        self.db.0.metrics.commits_parallel.fetch_add(1, Ordering::Relaxed);
-        let mut meta = self.meta.clone();
-        meta.write_ts = commit_ts;
-        let db = self.db.clone();
-        tokio::spawn(async move { finish_commit(db, meta, spans, commit_ts, staged).await });
         Ok(commit_ts)
     }
 
@@ -335,20 +236,18 @@ impl Txn {
         loop {
             let groups = self.group_writes().await?;
             if let Some(first) = groups.first().and_then(|group| group.writes.first()) {
-                let key = first.0.clone();
+                let key = first.key.clone();
                 self.anchor_at(&key);
             }
             match self.write_intents(groups).await.map_err(|error| self.doom(error)) {
                 Ok(()) => break,
                 Err(SendError::Reroute) => {}
-                Err(SendError::Kv(KvError::Retry { reason, to })) => match self.move_to(reason, to).await {
-                    Ok(()) | Err(SendError::Reroute) => {}
-                    Err(SendError::Kv(error)) => return Err(error.into()),
-                },
+                Err(SendError::Kv(KvError::Retry { reason, to })) => self.move_up(reason, to).await?,
                 Err(SendError::Kv(error)) => return Err(error.into()),
             }
         }
         self.buffer.clear();
+        self.landed.clear();
         Ok(())
     }
 
@@ -359,12 +258,14 @@ impl Txn {
         if bytes > max { Err(Error::TooLarge { bytes, max }) } else { Ok(()) }
     }
 
-    async fn write_intents(&mut self, groups: Vec<Group>) -> Result<(), SendError> {
+    pub(super) async fn write_intents(&mut self, groups: Vec<Group>) -> Result<(), SendError> {
         for group in &groups {
-            for (key, _) in &group.writes {
-                self.intents.add_point(key.clone());
+            for write in &group.writes {
+                self.intents.add_point(write.key.clone());
             }
         }
+        // Until the buffer is cleared: some may arrive where the whole fails.
+        self.landed.extend(groups.iter().filter_map(Group::span));
         let this = &*self;
         let sends = futures::future::join_all(groups.into_iter().map(|group| async move {
             let header = Header { can_forward: false, ..this.header(&group.range, WaitPolicy::Block) };
@@ -409,7 +310,7 @@ impl Txn {
     }
 
     /// Ends a transaction that committed nothing.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         self.state = State::Ended;
         self.heartbeat = None;
         self.forget_loads();
@@ -436,10 +337,18 @@ impl Txn {
             if had_intents {
                 let end = end_request(false, spans.clone());
                 let header = db.header_for(&meta);
-                if let Err(error) = db.send_keyed(&meta.anchor, header, vec![end]).await {
-                    // A record that could not be aborted may be staged: leave its intents to recovery.
-                    tracing::debug!(txn = %meta.id, %error, "abort");
-                    return;
+                match db.send_keyed(&meta.anchor, header, vec![end]).await {
+                    Ok(response) => {
+                        // Nobody waited for the end of its commit, and somebody has recovered it.
+                        if let Some(commit_ts) = committed_at(&response) {
+                            return finish_commit(db, meta, spans, commit_ts, false).await;
+                        }
+                    }
+                    Err(error) => {
+                        // A record that could not be aborted may be staged: leave its intents to recovery.
+                        tracing::debug!(txn = %meta.id, %error, "abort");
+                        return;
+                    }
                 }
             }
             let min = Timestamp::MIN;
@@ -452,7 +361,7 @@ impl Txn {
 }
 
 /// Keeps the error that says least of what happened: ambiguity over everything, then what ends the transaction.
-fn worse(known: Option<SendError>, found: SendError) -> SendError {
+pub(super) fn worse(known: Option<SendError>, found: SendError) -> SendError {
     fn rank(error: &SendError) -> u8 {
         match error {
             SendError::Kv(KvError::Ambiguous { .. }) => 3,
@@ -467,31 +376,41 @@ fn worse(known: Option<SendError>, found: SendError) -> SendError {
     }
 }
 
-fn put_requests(writes: Vec<(Key, Option<Bytes>)>) -> Vec<Request> {
+pub(super) fn put_requests(writes: Vec<Write>) -> Vec<Request> {
     let mut requests = Vec::with_capacity(writes.len() + 1);
-    requests.extend(writes.into_iter().map(|(key, value)| match value {
-        Some(value) => Request::Put { key, value },
-        None => Request::Delete { key },
+    requests.extend(writes.into_iter().map(|Write { key, seq, value }| match value {
+        Some(value) => Request::Put { key, value, seq },
+        None => Request::Delete { key, seq },
     }));
     requests
 }
 
 /// The word alone, for a transaction whose writes are where they are.
-fn end_request(commit: bool, locks: Vec<Span>) -> Request {
+pub(super) fn end_request(commit: bool, locks: Vec<Span>) -> Request {
     Request::EndTxn { commit, locks, in_flight: Vec::new(), one_phase: false, reads: Vec::new() }
 }
 
-fn end_txn_answer(response: &BatchResponse) -> Result<Timestamp, KvError> {
+pub(super) fn end_txn_answer(response: &BatchResponse) -> Result<(TxnStatus, Timestamp), KvError> {
     match response.responses.last() {
-        Some(Response::EndTxn { commit_ts, .. }) => Ok(*commit_ts),
+        Some(Response::EndTxn { status, commit_ts, .. }) => Ok((*status, *commit_ts)),
         // What was done is not known from what was answered.
         other => Err(KvError::Ambiguous { reason: unexpected("EndTxn", other).to_string() }),
     }
 }
 
+/// Where the transaction is committed, if an attempt to abort it found that it is.
+pub(super) fn committed_at(response: &BatchResponse) -> Option<Timestamp> {
+    end_txn_answer(response).ok().and_then(|(status, ts)| (status == TxnStatus::Committed).then_some(ts))
+}
+
+/// The transaction starts over under another id.
+pub(super) fn restart(at_least: Timestamp) -> Error {
+    Error::Retry { reason: Restart::Aborted(replica::api::AbortReason::RecordGone), at_least }
+}
+
 /// What follows an acknowledged commit: the record is made explicit, the intents become plain versions, the record
 /// goes away. Each step may fail; whoever meets what is left behind does the rest.
-async fn finish_commit(db: Db, meta: TxnMeta, spans: Vec<Span>, commit_ts: Timestamp, staged: bool) {
+pub(super) async fn finish_commit(db: Db, meta: TxnMeta, spans: Vec<Span>, commit_ts: Timestamp, staged: bool) {
     if staged {
         let end = end_request(true, spans.clone());
         let header = db.header_for(&meta);

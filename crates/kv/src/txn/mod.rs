@@ -15,6 +15,7 @@ mod buffer;
 mod commit;
 mod heartbeat;
 mod load;
+mod parallel;
 mod read;
 mod spans;
 
@@ -94,9 +95,10 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum CommitSent {
     No,
-    /// One is there or may come, and cannot make the transaction committed: some write it lists is not there, or lies above it.
+    /// One is there, and cannot make the transaction committed: some write it lists is not there at or below its
+    /// timestamp and never will be.
     Refuted,
-    /// One is there or may come.
+    /// One is there or may come, and the transaction may be committed.
     Sent,
 }
 
@@ -128,7 +130,7 @@ pub struct Txn {
     /// Clock readings of nodes, each taken after the transaction began.
     observed: SmallVec<[(NodeId, Timestamp); 2]>,
     buffer: WriteBuffer,
-    /// Grows with every write.
+    /// Grows with every write of an epoch, over flushes too: it tells the writes of a key apart.
     seq: u32,
     /// Writes up to here are those of earlier statements.
     statement_seq: u32,
@@ -136,6 +138,8 @@ pub struct Txn {
     locks: SpanSet,
     /// Keys with intents in some range.
     intents: SpanSet,
+    /// Where writes that are in the buffer may have been written as intents already.
+    landed: Vec<Span>,
     /// There are few that have private spans.
     loads: Option<Box<Loads>>,
     /// How often the buffer has been written out; a savepoint from before cannot be rolled back to by cutting it.
@@ -183,6 +187,7 @@ impl Txn {
             reads: SpanSet::default(),
             locks: SpanSet::default(),
             intents: SpanSet::default(),
+            landed: Vec::new(),
             loads: None,
             flushes: 0,
             open_savepoints: 0,
@@ -305,6 +310,8 @@ impl Txn {
         let now = self.db.clock().now();
         let keeps_id = self.state == State::Open
             && !self.is_doomed
+            // What was staged may be committed: it must not be taken for the commit of what the next attempt writes.
+            && self.commit_sent != CommitSent::Sent
             && !self.heartbeat.as_ref().is_some_and(HeartbeatHandle::is_aborted);
         // An aborted id is used up, and its locks may have been taken away; the victim of a deadlock lets go of what
         // the others wait for.
@@ -319,6 +326,7 @@ impl Txn {
         self.observed.clear();
         self.observed.push((self.db.node_id(), now));
         self.buffer.clear();
+        self.landed.clear();
         self.forget_loads();
         self.seq = 0;
         self.statement_seq = 0;

@@ -1,15 +1,32 @@
 //! Reading: the buffer first, then the range, and for scans the two merged.
+//!
+//! **Invariant (own-writes-are-seen):** a read that is answered saw every write of its transaction to what it read. Where
+//! intents of the transaction may lie, that they are still there is known only afterwards: when the transaction is not
+//! aborted *after* the read, nobody has removed them before it, for its record says *aborted* before the first intent
+//! goes. So the anchor is asked, in the same batch if its range is the one that is read. Transactions that have written
+//! no intents, which are nearly all, never ask.
 
 use bytes::Bytes;
-use keys::{Key, LockStrength, Span};
-use replica::api::{Request, Response};
+use hlc::Timestamp;
+use keys::{Key, LockStrength, Span, TxnStatus};
+use replica::api::{AbortReason, BatchResponse, Header, Request, Response};
 use storage::KvRows;
 
 use super::{Read, ScanOptions, See, Txn, load::Place};
 use crate::{
     db::{SendError, unexpected},
-    error::Error,
+    error::{Error, Restart},
+    range_cache::CachedRange,
 };
+
+/// Where the answer comes from to whether the transaction's own intents were there when it read.
+#[derive(Clone, Copy)]
+enum OwnIntents {
+    /// It has none there.
+    None,
+    AskedInBatch,
+    AskApart,
+}
 
 /// A page of a scan: rows in order, and what is left of the span.
 #[derive(Debug, Default)]
@@ -68,8 +85,10 @@ impl Txn {
             let range = self.db.locate(key.as_bytes()).await?;
             let mut requests = vec![Request::Get { key: key.clone(), lock }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            let own = self.ask_anchor(&range, [key].map(|key| Span::point(key.clone())), &mut requests);
             match self.send(&range, read.wait, 0, 0, requests).await {
                 Ok(mut response) => {
+                    self.check_not_aborted(own, &mut response).await?;
                     self.note_read(Span::point(key.clone()), place);
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
@@ -82,6 +101,52 @@ impl Txn {
                 Err(SendError::Reroute) => {}
                 Err(SendError::Kv(error)) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Whether intents of the transaction may lie where it reads, and then the question for its anchor, behind the reads
+    /// of the batch if that has the anchor. *own-writes-are-seen*
+    fn ask_anchor(
+        &self,
+        range: &CachedRange,
+        read: impl IntoIterator<Item = Span>,
+        requests: &mut Vec<Request>,
+    ) -> OwnIntents {
+        if self.intents.is_empty() || !read.into_iter().any(|span| self.intents.overlaps(&span)) {
+            return OwnIntents::None;
+        }
+        if !range.descriptor.contains_key(self.meta.anchor.as_bytes()) {
+            return OwnIntents::AskApart;
+        }
+        requests.push(self.is_it_aborted());
+        OwnIntents::AskedInBatch
+    }
+
+    fn is_it_aborted(&self) -> Request {
+        let anchor = self.meta.anchor.clone();
+        Request::HeartbeatTxn { anchor, txn_id: self.meta.id, min_ts: self.meta.min_ts }
+    }
+
+    /// What was read is right if the transaction is not aborted now. *own-writes-are-seen*
+    async fn check_not_aborted(&mut self, own: OwnIntents, response: &mut BatchResponse) -> Result<(), Error> {
+        let answer = match own {
+            OwnIntents::None => return Ok(()),
+            OwnIntents::AskedInBatch => response.responses.pop(),
+            OwnIntents::AskApart => {
+                let question = vec![self.is_it_aborted()];
+                self.db.send_keyed(&self.meta.anchor, Header::default(), question).await?.responses.pop()
+            }
+        };
+        match answer {
+            Some(Response::HeartbeatTxn { status: TxnStatus::Aborted }) => {
+                self.is_doomed = true;
+                Err(Error::Retry {
+                    reason: Restart::Aborted(AbortReason::HeartbeatMissing),
+                    at_least: Timestamp::MIN,
+                })
+            }
+            Some(Response::HeartbeatTxn { .. }) => Ok(()),
+            other => Err(unexpected("HeartbeatTxn", other.as_ref())),
         }
     }
 
@@ -146,8 +211,11 @@ impl Txn {
                 requests.push(Request::Get { key: key.clone(), lock });
             }
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            let spans = here.iter().map(|&position| Span::point(keys[position].clone()));
+            let own = self.ask_anchor(&range, spans, &mut requests);
             match self.send(&range, read.wait, 0, 0, requests).await {
                 Ok(mut response) => {
+                    self.check_not_aborted(own, &mut response).await?;
                     for &position in &here {
                         self.note_read(Span::point(keys[position].clone()), place(position));
                     }
@@ -190,12 +258,14 @@ impl Txn {
             let lock = self.before_reading(&options.read, || piece.clone(), place);
             let mut requests = vec![Request::Scan { span: piece.clone(), reverse: options.reverse, lock }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            let own = self.ask_anchor(&range, [&piece].map(Span::clone), &mut requests);
             let sent = self.send(&range, options.read.wait, options.max_rows, options.max_bytes, requests).await;
             let mut response = match sent {
                 Ok(response) => response,
                 Err(SendError::Reroute) => continue,
                 Err(SendError::Kv(error)) => return Err(error.into()),
             };
+            self.check_not_aborted(own, &mut response).await?;
             let (rows, left) = match response.responses.pop() {
                 Some(Response::Scan { rows, resume }) => (rows, resume),
                 other => return Err(unexpected("Scan", other.as_ref())),

@@ -47,6 +47,10 @@ impl SpanSet {
         self.spans.iter()
     }
 
+    pub fn overlaps(&self, span: &Span) -> bool {
+        self.spans.iter().any(|known| known.overlaps(span))
+    }
+
     pub fn clear(&mut self) {
         self.spans.clear();
         self.compacted = 0;

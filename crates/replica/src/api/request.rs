@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, LockStrength, NodeId, RangeId, ReplicaId, Span, StoreId, TxnId, TxnMeta, TxnStatus};
+use keys::{Key, LockStrength, NodeId, RangeId, ReplicaId, SequencedWrite, Span, StoreId, TxnId, TxnMeta, TxnStatus};
 use serde::{Deserialize, Serialize};
 
 /// What to do about a key that another transaction holds.
@@ -28,7 +28,8 @@ pub struct TxnHeader {
     /// Versions above `read_ts` and up to here may have been acknowledged before the transaction began.
     pub uncertainty_limit: Timestamp,
     /// A node and a reading of its clock taken after the transaction began: whatever that node wrote later cannot
-    /// have been acknowledged before, so uncertainty ends here when it is the node that serves the batch.
+    /// have been acknowledged before. When it is the node that serves the batch, versions with a later local timestamp
+    /// are certain to be newer, wherever they stand.
     pub observed: Option<(NodeId, Timestamp)>,
 }
 
@@ -79,9 +80,9 @@ pub enum Request {
     Get { key: Key, lock: Option<LockStrength> },
     Scan { span: Span, reverse: bool, lock: Option<LockStrength> },
     /// Writes an intent, or the version itself when the batch ends with a one-phase [`Request::EndTxn`] or has no
-    /// transaction.
-    Put { key: Key, value: Bytes },
-    Delete { key: Key },
+    /// transaction. `seq` is the write's number in its transaction; see [`SequencedWrite`].
+    Put { key: Key, value: Bytes, seq: u32 },
+    Delete { key: Key, seq: u32 },
     /// Removes the bytes of a span, all versions: for data that no reader can reach any more.
     ClearRange { span: Span },
     /// Adds to a counter outside any transaction and answers its new value.
@@ -92,7 +93,7 @@ pub enum Request {
         locks: Vec<Span>,
         /// Writes under way to other ranges: with any here the commit is *staged*, and the transaction is committed
         /// the moment all of them are replicated at or below its timestamp.
-        in_flight: Vec<Key>,
+        in_flight: Vec<SequencedWrite>,
         /// Everything the transaction writes is in this batch: versions are written at once, no intents.
         one_phase: bool,
         /// What it read in this range, so that a commit that has to move up can refresh by itself.
@@ -112,8 +113,8 @@ pub enum Request {
         dependents: Vec<TxnId>,
         kind: PushKind,
     },
-    /// Asks whether `txn`'s write of `key` is replicated at or below `at`; if not, it never will be.
-    QueryIntent { key: Key, txn: TxnMeta, at: Timestamp },
+    /// Asks whether `write`, in the epoch of `txn`, is replicated at or below `at`; if not, it never will be.
+    QueryIntent { write: SequencedWrite, txn: TxnMeta, at: Timestamp },
     /// Ends a staged transaction whose coordinator is gone, after its writes were queried.
     RecoverTxn { txn: TxnMeta, committed: bool },
     /// Tells a range the fate of a transaction's intents and locks in the span.
@@ -186,9 +187,9 @@ impl Request {
         match self {
             Self::Get { key, .. }
             | Self::Put { key, .. }
-            | Self::Delete { key }
-            | Self::Increment { key, .. }
-            | Self::QueryIntent { key, .. } => has(key),
+            | Self::Delete { key, .. }
+            | Self::Increment { key, .. } => has(key),
+            Self::QueryIntent { write, .. } => has(&write.key),
             Self::Scan { span, .. }
             | Self::ClearRange { span }
             | Self::Refresh { span, .. }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, NodeId, RangeDescriptor, Span, TxnId, TxnMeta, TxnStatus};
+use keys::{NodeId, RangeDescriptor, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus};
 use serde::{Deserialize, Serialize};
 use storage::KvRows;
 
@@ -15,7 +15,7 @@ pub struct PushedTxn {
     /// Where it committed, when it did; for a staged one, where it will.
     pub commit_ts: Timestamp,
     /// The writes a staged commit waits for.
-    pub in_flight: Vec<Key>,
+    pub in_flight: Vec<SequencedWrite>,
     /// Its spans, for whoever must clean up after it.
     pub locks: Vec<Span>,
     /// Its coordinator has not been heard of for longer than a lock lives.
@@ -32,7 +32,8 @@ pub enum Response {
     /// How many keys were written.
     Write { keys: u64 },
     Increment { value: i64 },
-    EndTxn { status: TxnStatus, commit_ts: Timestamp },
+    /// `had_record` says whether the transaction had a record before.
+    EndTxn { status: TxnStatus, commit_ts: Timestamp, had_record: bool },
     Refresh,
     /// The state it found.
     HeartbeatTxn { status: TxnStatus },

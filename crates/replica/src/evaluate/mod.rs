@@ -13,6 +13,9 @@
 //! - *write-above-write*: no version is written at or below one that is there already.
 //!   Neither binds [`Request::Load`], whose keys nobody else has read or written: *private-spans-are-unseen*, upheld by
 //!   the coordinator (`kv`, `txn/load.rs`).
+//! - *newest-write-stays*: of a transaction's writes of one key the intent is the one of the latest epoch and sequence
+//!   number that has arrived. The same one sent again changes nothing, so that it is harmless to send it again.
+//! - *record-moves-forward*: see `Evaluator::check_newer`.
 //! - *evaluate-is-pure*: evaluating changes neither the engine nor the lock table.
 
 mod read;
@@ -86,6 +89,22 @@ pub(crate) struct Ended {
     pub resolved: Vec<TxnId>,
 }
 
+/// Up to where a read is uncertain.
+#[derive(Clone, Copy)]
+pub(crate) struct Uncertainty {
+    /// Above it nothing was acknowledged to anybody before the reader began.
+    pub limit: Timestamp,
+    /// Nor was what this node, or who led the range before it, wrote above it, by its clock; see `TxnHeader::observed`.
+    pub local_limit: Timestamp,
+}
+
+impl Uncertainty {
+    /// Up to where intents concern the reader, by the time they were written.
+    pub fn lowest(self) -> Timestamp {
+        self.limit.min(self.local_limit)
+    }
+}
+
 /// What evaluation may look at.
 pub(crate) struct Evaluator<'a> {
     pub engine: &'a Engine,
@@ -96,8 +115,20 @@ pub(crate) struct Evaluator<'a> {
     /// What was superseded before may be gone.
     pub gc_threshold: Timestamp,
     pub now: Timestamp,
-    /// Ends the uncertainty for what this node served; see `TxnHeader::observed`.
-    pub uncertainty_limit: Timestamp,
+    /// The local timestamp of what is written: `now`, and within the lease, so that it lies below the start of the next.
+    pub local_ts: Timestamp,
+    pub uncertainty: Uncertainty,
+}
+
+/// The intent of the transaction itself that a write finds on its key.
+#[derive(Default)]
+enum OwnIntent {
+    #[default]
+    None,
+    /// Of an earlier write: it is replaced.
+    Earlier(LockRecord),
+    /// Of this very write, which was sent before: it stays as it is.
+    Same,
 }
 
 struct State<'b> {
@@ -107,9 +138,9 @@ struct State<'b> {
     write_ts: Timestamp,
     max_keys: u64,
     max_bytes: u64,
-    /// The transaction's own intents on the keys of the batch's puts and deletes, in their order; each is taken out by
-    /// its write.
-    own_intents: SmallVec<[Option<LockRecord>; 2]>,
+    /// What the transaction's own intents mean for the batch's puts and deletes, in their order; each is taken out by its
+    /// write.
+    own_intents: SmallVec<[OwnIntent; 2]>,
     /// How many of these writes were evaluated.
     write_count: usize,
     /// Intents that may still be resolved.
@@ -118,6 +149,16 @@ struct State<'b> {
 }
 
 impl Evaluator<'_> {
+    /// The reading of this node's clock that goes with a version at `ts`, if it is below that: who reads this clock later
+    /// began after the version was written, whoever reads it before may have begun after it was acknowledged.
+    fn local_ts(&self, ts: Timestamp) -> Option<Timestamp> {
+        (self.local_ts < ts).then_some(self.local_ts)
+    }
+
+    fn put_version(&self, state: &mut State<'_>, key: &Key, ts: Timestamp, value: Option<&[u8]>) {
+        state.out.batch.put_version_from(key.as_bytes(), ts, self.local_ts(ts), value);
+    }
+
     pub fn evaluate(&self, request: &BatchRequest) -> Result<Evaluated, EvalError> {
         let header = &request.header;
         let txn = header.txn.as_ref();
@@ -145,10 +186,10 @@ impl Evaluator<'_> {
                 ended: Ended::default(),
             },
         };
-        if request.requests.iter().any(|it| matches!(it, Request::Put { .. } | Request::Delete { .. })) {
-            self.raise_write_ts(&mut state)?;
-        }
         let one_phase = request.requests.iter().any(|it| matches!(it, Request::EndTxn { one_phase: true, .. }));
+        if request.requests.iter().any(|it| matches!(it, Request::Put { .. } | Request::Delete { .. })) {
+            self.raise_write_ts(&mut state, one_phase)?;
+        }
         if let Some(Request::EndTxn { commit: true, reads, in_flight, .. }) = request.requests.last()
             && (one_phase || !in_flight.is_empty() || state.write_ts > state.read_ts)
         {
@@ -167,8 +208,8 @@ impl Evaluator<'_> {
         match item {
             Request::Get { key, lock } => self.get(state, key, *lock),
             Request::Scan { span, reverse, lock } => self.scan(state, span, *reverse, *lock),
-            Request::Put { key, value } => self.put(state, key, Some(value), one_phase),
-            Request::Delete { key } => self.put(state, key, None, one_phase),
+            Request::Put { key, value, seq } => self.put(state, key, Some(value), *seq, one_phase),
+            Request::Delete { key, seq } => self.put(state, key, None, *seq, one_phase),
             Request::ClearRange { span } => {
                 state.out.batch.clear_span(span);
                 Ok(Response::Done)
@@ -199,7 +240,7 @@ impl Evaluator<'_> {
             Request::PushTxn { pushee, pusher, dependents, kind } => {
                 self.push(state, pushee, pusher.as_ref(), dependents, *kind)
             }
-            Request::QueryIntent { key, txn, at } => self.query_intent(state, key, txn, *at),
+            Request::QueryIntent { write, txn, at } => self.query_intent(state, write, txn, *at),
             Request::RecoverTxn { txn, committed } => self.recover(state, txn, *committed),
             Request::ResolveSpan { span, txn, status, commit_ts } => {
                 self.resolve_span(state, span, txn, *status, *commit_ts)

@@ -13,16 +13,16 @@ use crate::{
 impl Evaluator<'_> {
     fn options<'o>(&self, state: &State<'o>, lock: Option<LockStrength>) -> ReadOptions<'o> {
         // A locking read wants the newest version: any above its timestamp makes it move up.
-        let uncertainty_limit = match lock {
-            Some(_) => Timestamp::MAX,
-            None if state.txn.is_some() => self.uncertainty_limit.max(state.read_ts),
-            None => state.read_ts,
+        let (uncertainty_limit, local_limit) = match lock {
+            Some(_) => (Timestamp::MAX, Timestamp::MAX),
+            None if state.txn.is_some() => (self.uncertainty.limit.max(state.read_ts), self.uncertainty.local_limit),
+            None => (state.read_ts, Timestamp::MAX),
         };
         let locks = match (lock, state.request.header.wait) {
             (Some(_), WaitPolicy::SkipLocked) => LockRead::Skip,
             _ => LockRead::Check,
         };
-        ReadOptions { ts: state.read_ts, uncertainty_limit, txn: state.txn, locks }
+        ReadOptions { ts: state.read_ts, uncertainty_limit, local_limit, txn: state.txn, locks }
     }
 
     /// Runs a read; one that meets something newer has the batch read later when nothing else depends on when.

@@ -1,7 +1,7 @@
 //! Intents, once it matters what has become of their transactions: whether they are there, and their removal.
 
 use hlc::Timestamp;
-use keys::{Key, Span, TxnMeta, TxnStatus};
+use keys::{SequencedWrite, Span, TxnMeta, TxnStatus};
 
 use crate::{
     api::{KvError, Response},
@@ -14,18 +14,22 @@ pub(super) const RESOLVE_MAX: usize = 5_000;
 const RESOLVE_MAX_BYTES: usize = 4 << 20;
 
 impl Evaluator<'_> {
+    /// Whether that very write is there: an earlier one of the same key, by its epoch or its number, is not what the
+    /// transaction was to commit.
     pub(super) fn query_intent(
         &self,
         state: &mut State<'_>,
-        key: &Key,
+        write: &SequencedWrite,
         txn: &TxnMeta,
         at: Timestamp,
     ) -> Result<Response, EvalError> {
-        let lock = self.engine.lock(key.as_bytes())?;
-        let found =
-            lock.is_some_and(|lock| lock.txn.id == txn.id && lock.txn.epoch == txn.epoch && lock.ts <= at);
+        let SequencedWrite { key, seq } = write;
+        let found = self.engine.lock(key.as_bytes())?.is_some_and(|lock| {
+            lock.txn.id == txn.id && (lock.txn.epoch, lock.seq) == (txn.epoch, *seq) && lock.ts <= at
+        });
         if !found {
-            // Remembered as a read by nobody in particular: the write, should it still come, goes above.
+            // Remembered as a read by no transaction: the write, should it still come, goes above, also over an
+            // intent of its own transaction (*write-above-read*).
             state.out.reads.push((Span::point(key.clone()), at));
         }
         Ok(Response::QueryIntent { found })

@@ -1,7 +1,7 @@
 //! What is decided at a transaction's anchor: its end, what others may do about it, and what is left to say of it.
 
 use hlc::Timestamp;
-use keys::{Key, Span, TxnId, TxnMeta, TxnStatus, keyspace};
+use keys::{Key, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus, keyspace};
 use storage::StorageError;
 
 use crate::{
@@ -43,7 +43,7 @@ impl Evaluator<'_> {
         state: &mut State<'_>,
         commit: bool,
         locks: &[Span],
-        in_flight: &[Key],
+        in_flight: &[SequencedWrite],
         one_phase: bool,
     ) -> Result<Response, EvalError> {
         let Some(txn) = state.txn else {
@@ -60,21 +60,23 @@ impl Evaluator<'_> {
         if commit && !one_phase && record.is_none() && self.may_have_been_forgotten(txn.id, txn.min_ts) {
             return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::RecordGone }.into());
         }
+        let had_record = record.is_some();
+        if let Some(record) = &record {
+            self.check_newer(state, txn, record, commit, in_flight)?;
+        }
         match (status, commit) {
             (Some(TxnStatus::Aborted), true) => {
                 return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::HeartbeatMissing }.into());
             }
             (Some(TxnStatus::Aborted), false) => {
                 state.out.ended.own = Some(txn.id);
-                return Ok(Response::EndTxn { status: TxnStatus::Aborted, commit_ts: Timestamp::MIN });
+                return Ok(Response::EndTxn { status: TxnStatus::Aborted, commit_ts: Timestamp::MIN, had_record });
             }
-            (Some(TxnStatus::Committed), true) => {
+            // Whoever recovered it found all of it there, which is the answer also to who would roll it back.
+            (Some(TxnStatus::Committed), _) => {
                 let ts = record.map_or(state.write_ts, |record| record.ts);
                 state.out.ended.own = Some(txn.id);
-                return Ok(Response::EndTxn { status: TxnStatus::Committed, commit_ts: ts });
-            }
-            (Some(TxnStatus::Committed), false) => {
-                return Err(KvError::Invalid { reason: "a committed transaction cannot be rolled back".into() }.into());
+                return Ok(Response::EndTxn { status: TxnStatus::Committed, commit_ts: ts, had_record });
             }
             (None | Some(TxnStatus::Pending | TxnStatus::Staging), _) => {}
         }
@@ -102,7 +104,31 @@ impl Evaluator<'_> {
         if status != TxnStatus::Staging {
             state.out.ended.own = Some(txn.id);
         }
-        Ok(Response::EndTxn { status, commit_ts: ts })
+        Ok(Response::EndTxn { status, commit_ts: ts, had_record })
+    }
+
+    /// *record-moves-forward*: a record that is staged gives way only to a later epoch or a later timestamp of its own,
+    /// so that these two name one list of writes, which is what recovery judges.
+    fn check_newer(
+        &self,
+        state: &State<'_>,
+        txn: &TxnMeta,
+        record: &TxnRecord,
+        commit: bool,
+        in_flight: &[SequencedWrite],
+    ) -> Result<(), EvalError> {
+        if record.status != TxnStatus::Staging || record.epoch < txn.epoch {
+            return Ok(());
+        }
+        if record.epoch > txn.epoch {
+            let reason = format!("{} has staged a commit of a later attempt", txn.id);
+            return Err(KvError::Invalid { reason }.into());
+        }
+        let other_list = !in_flight.is_empty() && record.in_flight != in_flight;
+        if commit && (record.ts > state.write_ts || record.ts == state.write_ts && other_list) {
+            return Err(KvError::Retry { reason: RetryReason::WritePushed, to: record.ts.next() }.into());
+        }
+        Ok(())
     }
 
     pub(super) fn push(

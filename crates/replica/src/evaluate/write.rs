@@ -1,5 +1,7 @@
 //! Writes: above every read and every version of their keys.
 
+use std::cmp::Ordering;
+
 use bytes::Bytes;
 use hlc::Timestamp;
 use keys::Key;
@@ -7,41 +9,55 @@ use storage::{LockRecord, ReadConflict, ReadOptions};
 
 use crate::{
     api::{KvError, Request, Response, RetryReason},
-    evaluate::{EvalError, Evaluator, State},
+    evaluate::{EvalError, Evaluator, OwnIntent, State},
 };
 
 impl Evaluator<'_> {
-    /// *write-above-read*, *write-above-write*, for all keys the batch writes.
-    pub(super) fn raise_write_ts(&self, state: &mut State<'_>) -> Result<(), EvalError> {
+    /// *write-above-read*, *write-above-write*, *newest-write-stays*, for all keys the batch writes.
+    pub(super) fn raise_write_ts(&self, state: &mut State<'_>, one_phase: bool) -> Result<(), EvalError> {
         let mut intents = Vec::new();
+        let mut writes = false;
         for item in &state.request.requests {
-            let (Request::Put { key, .. } | Request::Delete { key }) = item else { continue };
+            let (Request::Put { key, seq, .. } | Request::Delete { key, seq }) = item else { continue };
+            let mut own_intent = OwnIntent::None;
             if let Some(lock) = self.engine.lock(key.as_bytes())? {
-                if state.txn.is_none_or(|txn| txn.id != lock.txn.id) {
+                let Some(txn) = state.txn.filter(|txn| txn.id == lock.txn.id) else {
                     intents.push((key.clone(), lock));
                     continue;
-                }
-                // Our own provisional version will be replaced, so it is no bound; what lies beneath it was one when
-                // it was written.
+                };
                 state.write_ts = state.write_ts.max(lock.ts);
-                state.own_intents.push(Some(lock));
-                continue;
+                own_intent = match (lock.txn.epoch, lock.seq).cmp(&(txn.epoch, *seq)) {
+                    Ordering::Less => OwnIntent::Earlier(lock),
+                    // In one phase no intents are written: the version takes its place.
+                    Ordering::Equal if one_phase => OwnIntent::Earlier(lock),
+                    Ordering::Equal => OwnIntent::Same,
+                    Ordering::Greater => {
+                        let reason = format!("write {seq} of {key} comes after a newer one of its transaction");
+                        return Err(KvError::Invalid { reason }.into());
+                    }
+                };
             }
-            state.own_intents.push(None);
-            let (read, by) = self.cache.get_max(key);
-            let own = by.is_some() && by == state.txn.map(|txn| txn.id);
-            // A read of ours hides earlier ones of others, so it binds us as far as it went: even where we never
-            // heard of it, because its answer was lost or a refresh that it was part of failed elsewhere.
-            let floor = if own { read } else { read.next() };
-            state.write_ts = state.write_ts.max(floor);
-            if let Some(newest) = self.engine.latest_version_ts(key.as_bytes())?
+            if !matches!(own_intent, OwnIntent::Same) {
+                writes = true;
+                let (read, by) = self.cache.get_max(key);
+                let own = by.is_some() && by == state.txn.map(|txn| txn.id);
+                // A read of ours hides earlier ones of others, so it binds us as far as it went: even where we never
+                // heard of it, because its answer was lost or a refresh that it was part of failed elsewhere.
+                let floor = if own { read } else { read.next() };
+                state.write_ts = state.write_ts.max(floor);
+            }
+            // Our own provisional version will be replaced, so it is no bound; what lies beneath it was one when it was
+            // written.
+            if matches!(own_intent, OwnIntent::None)
+                && let Some(newest) = self.engine.latest_version_ts(key.as_bytes())?
                 && newest >= state.write_ts
             {
                 state.write_ts = newest.next();
             }
+            state.own_intents.push(own_intent);
         }
         // Below the threshold a deletion may have been collected, which the write must not come before.
-        if state.write_ts <= self.gc_threshold {
+        if writes && state.write_ts <= self.gc_threshold {
             state.write_ts = self.gc_threshold.next();
         }
         if intents.is_empty() { Ok(()) } else { Err(EvalError::Intents(intents)) }
@@ -52,28 +68,32 @@ impl Evaluator<'_> {
         state: &mut State<'_>,
         key: &Key,
         value: Option<&Bytes>,
+        seq: u32,
         one_phase: bool,
     ) -> Result<Response, EvalError> {
-        let own = state.own_intents[state.write_count].take();
+        let own = std::mem::take(&mut state.own_intents[state.write_count]);
         state.write_count += 1;
         match state.txn {
             Some(txn) if !one_phase => {
-                if let Some(lock) = &own
-                    && lock.ts != state.write_ts
-                {
-                    state.out.batch.clear_version(key.as_bytes(), lock.ts);
+                match own {
+                    OwnIntent::Same => return Ok(Response::Write { keys: 1 }),
+                    OwnIntent::Earlier(lock) if lock.ts != state.write_ts => {
+                        state.out.batch.clear_version(key.as_bytes(), lock.ts);
+                    }
+                    OwnIntent::Earlier(_) | OwnIntent::None => {}
                 }
                 let mut meta = txn.clone();
                 meta.write_ts = state.write_ts;
-                let record = LockRecord { txn: meta, ts: state.write_ts, tombstone: value.is_none() };
+                let (ts, local_ts) = (state.write_ts, self.local_ts(state.write_ts));
+                let record = LockRecord { txn: meta, ts, tombstone: value.is_none(), seq, local_ts };
                 state.out.batch.put_intent(key.as_bytes(), &record, value.map(|value| &value[..]));
             }
             Some(_) | None => {
-                if let Some(lock) = &own {
+                if let OwnIntent::Earlier(lock) = own {
                     // An intent of an earlier attempt of this very transaction gives way.
-                    self.engine.resolve_intent(&mut state.out.batch, key.as_bytes(), lock, None)?;
+                    self.engine.resolve_intent(&mut state.out.batch, key.as_bytes(), &lock, None)?;
                 }
-                state.out.batch.put_version(key.as_bytes(), state.write_ts, value.map(|value| &value[..]));
+                self.put_version(state, key, state.write_ts, value.map(|value| &value[..]));
             }
         }
         Ok(Response::Write { keys: 1 })
@@ -120,7 +140,7 @@ impl Evaluator<'_> {
         if let Some((_, newest)) = stored {
             ts = ts.max(newest.next());
         }
-        state.out.batch.put_version(key.as_bytes(), ts, Some(&value.to_be_bytes()));
+        self.put_version(state, key, ts, Some(&value.to_be_bytes()));
         state.write_ts = ts;
         Ok(Response::Increment { value })
     }

@@ -46,7 +46,7 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::Scan { span, lock: None, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
             Request::Get { key, lock: Some(_) } => spans.push(LatchSpan::read_unversioned(Span::point(key.clone()))),
             Request::Scan { span, lock: Some(_), .. } => spans.push(LatchSpan::read_unversioned(span.clone())),
-            Request::Put { key, .. } | Request::Delete { key } => {
+            Request::Put { key, .. } | Request::Delete { key, .. } => {
                 spans.push(LatchSpan::write(Span::point(key.clone()), write_ts));
             }
             Request::Increment { key, .. } => spans.push(LatchSpan::write_unversioned(Span::point(key.clone()))),
@@ -81,7 +81,7 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::RecoverTxn { txn, .. } => {
                 spans.push(LatchSpan::write_unversioned(record(&txn.anchor, txn.id)));
             }
-            Request::QueryIntent { key, at, .. } => spans.push(LatchSpan::read(Span::point(key.clone()), *at)),
+            Request::QueryIntent { write, at, .. } => spans.push(LatchSpan::read(Span::point(write.key.clone()), *at)),
             Request::ResolveSpan { span, commit_ts, status, .. } => {
                 let ts = if *status == keys::TxnStatus::Committed { *commit_ts } else { Timestamp::MAX };
                 spans.push(LatchSpan::write(span.clone(), ts));

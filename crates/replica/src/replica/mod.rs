@@ -41,7 +41,7 @@ use storage::{Engine, StorageError};
 use crate::{
     Outbound, ReplicaHost,
     api::{BatchRequest, BatchResponse, Header, KvError, Request, RetryReason, WaitPolicy},
-    evaluate::{Ended, EvalError, Evaluated, Evaluator},
+    evaluate::{Ended, EvalError, Evaluated, Evaluator, Uncertainty},
     machine::Machine,
     txn_record::TxnRegistry,
 };
@@ -232,21 +232,24 @@ impl Replica {
         self.propose_and_wait(request, descriptor, lease, latch, evaluated).await
     }
 
-    /// Up to where a version may have been written before the reader began. What this node served since is judged by
-    /// the reader's own look at its clock.
-    fn uncertainty_limit(&self, header: &Header, lease: HeldLease) -> Timestamp {
-        let Some(txn) = &header.txn else { return Timestamp::MIN };
-        match txn.observed {
-            Some((node, at)) if node == self.deps.node_id => txn.uncertainty_limit.min(at.max(lease.start)),
-            _ => txn.uncertainty_limit,
-        }
+    /// Up to where a version may have been written before the reader began. What this node wrote since is judged by the
+    /// reader's own look at its clock; whatever leaseholders before it wrote has a local timestamp below the start of the
+    /// lease.
+    fn uncertainty(&self, header: &Header, lease: HeldLease) -> Uncertainty {
+        let Some(txn) = &header.txn else { return Uncertainty { limit: Timestamp::MIN, local_limit: Timestamp::MAX } };
+        let local_limit = match txn.observed {
+            Some((node, at)) if node == self.deps.node_id => at.max(lease.start),
+            _ => Timestamp::MAX,
+        };
+        Uncertainty { limit: txn.uncertainty_limit, local_limit }
     }
 
-    /// Up to where others' intents stop the plain reads of a batch: here and in the lock table alike, or a reader
-    /// would be told to go by the one and to wait by the other.
+    /// Up to where others' intents stop the plain reads of a batch, by the time they were written: in the lock table at
+    /// least those that stop them in evaluation, or a reader would be told to go by the one and to wait by the other.
+    /// That holds as an intent at or below `read_ts`, or written at or below both limits, was written at or below here.
     fn read_limit(&self, header: &Header, lease: HeldLease) -> Timestamp {
         match &header.txn {
-            Some(txn) => txn.read_ts.max(self.uncertainty_limit(header, lease)),
+            Some(txn) => txn.read_ts.max(self.uncertainty(header, lease).lowest()),
             None if header.ts.is_min() => Timestamp::MAX,
             None => header.ts,
         }
@@ -258,7 +261,8 @@ impl Replica {
         descriptor: &RangeDescriptor,
         lease: HeldLease,
     ) -> Result<Evaluated, Attempt> {
-        let uncertainty_limit = self.uncertainty_limit(&request.header, lease);
+        let uncertainty = self.uncertainty(&request.header, lease);
+        let now = self.deps.clock.now();
         // What goes below the threshold goes after it was raised, but may go while this looks: then it looks again.
         let gc_threshold = self.machine.gc_threshold();
         let evaluator = Evaluator {
@@ -268,8 +272,9 @@ impl Replica {
             registry: &self.registry,
             descriptor,
             gc_threshold,
-            now: self.deps.clock.now(),
-            uncertainty_limit,
+            now,
+            local_ts: now.min(lease.expiration),
+            uncertainty,
         };
         let outcome = evaluator.evaluate(request);
         if self.machine.gc_threshold() != gc_threshold {
@@ -289,7 +294,8 @@ impl Replica {
             EvalError::ReadAt(ts) => Attempt::ReadAt(ts),
             EvalError::Intents(intents) => {
                 for (key, lock) in &intents {
-                    self.locks.add_discovered(key, &lock.txn, lock.ts);
+                    // By the time it was written, which is what stops readers here; see `read_limit`.
+                    self.locks.add_discovered(key, &lock.txn, lock.written_at());
                     // It may have been resolved since it was read, and then nobody else takes it out of the table.
                     let now = self.deps.engine.lock(key.as_bytes());
                     if now.is_ok_and(|now| now.is_none_or(|now| now.txn.id != lock.txn.id)) {
@@ -340,7 +346,7 @@ impl Replica {
                 }
                 // A locking scan finds out key by key which rows it has to wait for.
                 Request::Scan { span, .. } => self.locks.check_span(span, meta, None, read_ts).into_iter().next(),
-                Request::Put { key, .. } | Request::Delete { key } | Request::Increment { key, .. } => {
+                Request::Put { key, .. } | Request::Delete { key, .. } | Request::Increment { key, .. } => {
                     let strength = Some(LockStrength::Intent);
                     self.locks.check(&LockRequest { key, txn: meta, strength, read_ts }).into_iter().next()
                 }

@@ -32,8 +32,8 @@ impl Replica {
         }
         let outbound = &self.deps.outbound;
         let staged = TxnMeta { write_ts: pushed.commit_ts, ..txn.clone() };
-        let queries = pushed.in_flight.iter().map(|key| {
-            outbound.query_intent(key.clone(), staged.clone(), pushed.commit_ts)
+        let queries = pushed.in_flight.iter().map(|write| {
+            outbound.query_intent(write.clone(), staged.clone(), pushed.commit_ts)
         });
         // Several at a time: there may be a thousand, and whoever waits gives a push up when it takes too long.
         let mut answers = futures::stream::iter(queries.collect::<Vec<_>>()).buffer_unordered(QUERIES_AT_ONCE);

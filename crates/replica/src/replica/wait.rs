@@ -222,7 +222,7 @@ fn wanted_strength(request: &BatchRequest, key: &Key) -> Option<LockStrength> {
             Request::Get { key: wanted, lock } if wanted == key => return *lock,
             Request::Scan { span, lock, .. } if span.contains(key.as_bytes()) => return *lock,
             Request::Put { key: wanted, .. }
-            | Request::Delete { key: wanted }
+            | Request::Delete { key: wanted, .. }
             | Request::Increment { key: wanted, .. }
                 if wanted == key =>
             {

@@ -11,16 +11,34 @@ use crate::support::*;
 
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
+/// How far above its timestamp a read is uncertain, and up to which local timestamp.
+#[derive(Clone, Copy, Debug)]
+struct Slack {
+    limit: u64,
+    local: u64,
+}
+
+/// How far the clock lay behind what was written: most often it did not.
+fn lag() -> impl Strategy<Value = u64> {
+    prop_oneof![2 => Just(0), 1 => 1..8u64]
+}
+
+fn slack() -> impl Strategy<Value = Slack> {
+    (0..6u64, 0..8u64).prop_map(|(limit, local)| Slack { limit, local })
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Put {
         key: usize,
         at: u64,
+        lag: u64,
         value: Option<u8>,
     },
     Intent {
         key: usize,
         at: u64,
+        lag: u64,
         txn: u128,
         value: Option<u8>,
     },
@@ -36,7 +54,7 @@ enum Step {
     Get {
         key: usize,
         at: u64,
-        slack: u64,
+        slack: Slack,
         txn: Option<(u128, u32)>,
         skip: bool,
     },
@@ -44,7 +62,7 @@ enum Step {
         from: usize,
         to: usize,
         at: u64,
-        slack: u64,
+        slack: Slack,
         txn: Option<(u128, u32)>,
         max: u64,
         reverse: bool,
@@ -58,15 +76,16 @@ fn step() -> impl Strategy<Value = Step> {
     let value = proptest::option::weighted(0.8, any::<u8>());
     let txn = || proptest::option::of((1..3u128, 0..2u32));
     prop_oneof![
-        8 => (key.clone(), at.clone(), value.clone()).prop_map(|(key, at, value)| Step::Put { key, at, value }),
-        4 => (key.clone(), at.clone(), 1..3u128, value)
-            .prop_map(|(key, at, txn, value)| Step::Intent { key, at, txn, value }),
+        8 => (key.clone(), at.clone(), lag(), value.clone())
+            .prop_map(|(key, at, lag, value)| Step::Put { key, at, lag, value }),
+        4 => (key.clone(), at.clone(), lag(), 1..3u128, value)
+            .prop_map(|(key, at, lag, txn, value)| Step::Intent { key, at, lag, txn, value }),
         3 => (key.clone(), proptest::option::of(0..5u64)).prop_map(|(key, commit)| Step::Resolve { key, commit }),
         1 => (key.clone(), key.clone()).prop_map(|(from, to)| Step::Clear { from, to }),
         1 => Just(Step::Flush),
-        6 => (key.clone(), at.clone(), 0..6u64, txn(), any::<bool>())
+        6 => (key.clone(), at.clone(), slack(), txn(), any::<bool>())
             .prop_map(|(key, at, slack, txn, skip)| Step::Get { key, at, slack, txn, skip }),
-        6 => (key.clone(), key, at, 0..6u64, txn(), 0..4u64, any::<bool>(), any::<bool>()).prop_map(
+        6 => (key.clone(), key, at, slack(), txn(), 0..4u64, any::<bool>(), any::<bool>()).prop_map(
             |(from, to, at, slack, txn, max, reverse, skip)| Step::Scan { from, to, at, slack, txn, max, reverse, skip }
         ),
     ]
@@ -74,7 +93,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Default)]
 struct Model {
-    versions: BTreeMap<(usize, u64), Option<u8>>,
+    /// What was written, and when by the clock.
+    versions: BTreeMap<(usize, u64), (Option<u8>, u64)>,
     locks: BTreeMap<usize, (LockRecord, u64)>,
 }
 
@@ -90,22 +110,27 @@ impl Model {
         self.versions.range((key, 0)..=(key, u64::MAX)).next_back().map_or(0, |((_, at), _)| *at)
     }
 
-    fn see(&self, key: usize, at: u64, limit: u64, txn: Option<&TxnMeta>, skip: bool) -> Seen {
+    fn see(&self, key: usize, at: u64, slack: Slack, txn: Option<&TxnMeta>, skip: bool) -> Seen {
+        let (limit, local_limit) = (at + slack.limit, at + slack.local);
+        let concerns = |standing: u64, written: u64| standing <= at || standing <= limit && written <= local_limit;
         let mut provisional = None;
         if let Some((lock, standing)) = self.locks.get(&key) {
             match txn {
                 Some(txn) if txn.id == lock.txn.id && txn.epoch == lock.txn.epoch => {
-                    let value = self.versions[&(key, *standing)];
+                    let (value, _) = self.versions[&(key, *standing)];
                     return Seen::Value(value.map(|value| (value, *standing)));
                 }
                 Some(txn) if txn.id == lock.txn.id => {}
-                _ if !skip && *standing <= limit => return Seen::Locked,
+                _ if !skip && concerns(*standing, self.versions[&(key, *standing)].1) => return Seen::Locked,
                 _ => {}
             }
             provisional = Some(*standing);
         }
         let committed = self.versions.range((key, 0)..=(key, limit)).rev();
-        match committed.map(|((_, at), value)| (*at, *value)).find(|(at, _)| Some(*at) != provisional) {
+        let mut committed = committed.filter(|((_, standing), (_, written))| {
+            Some(*standing) != provisional && concerns(*standing, *written)
+        });
+        match committed.next().map(|((_, standing), (value, _))| (*standing, *value)) {
             Some((existing, _)) if existing > at => Seen::Uncertain(existing),
             Some((existing, value)) => Seen::Value(value.map(|value| (value, existing))),
             None => Seen::Value(None),
@@ -123,17 +148,19 @@ fn run(steps: Vec<Step>) {
 
 fn take(engine: &Engine, model: &mut Model, step: &Step) {
     match *step {
-        Step::Put { key, at, value } => {
+        Step::Put { key, at, lag, value } => {
             // As the replica above does it: never beneath a lock, nor over a version.
             if model.locks.contains_key(&key) || model.versions.contains_key(&(key, at)) {
                 return;
             }
             let mut batch = WriteBatch::new();
-            batch.put_version(KEYS[key].as_bytes(), ts(at), value.as_ref().map(std::slice::from_ref));
+            let written = at.saturating_sub(lag);
+            let bytes = value.as_ref().map(std::slice::from_ref);
+            batch.put_version_from(KEYS[key].as_bytes(), ts(at), Some(ts(written)), bytes);
             engine.apply(&batch).unwrap();
-            model.versions.insert((key, at), value);
+            model.versions.insert((key, at), (value, written));
         }
-        Step::Intent { key, at, txn: id, value } => {
+        Step::Intent { key, at, lag, txn: id, value } => {
             let mut batch = WriteBatch::new();
             if let Some((lock, standing)) = model.locks.get(&key) {
                 if lock.txn != txn(id, 0) {
@@ -143,10 +170,12 @@ fn take(engine: &Engine, model: &mut Model, step: &Step) {
                 model.versions.remove(&(key, *standing));
             }
             let at = at.max(model.newest(key) + 1);
-            let lock = LockRecord { txn: txn(id, 0), ts: ts(at), tombstone: value.is_none() };
+            let written = at.saturating_sub(lag);
+            let local_ts = (lag > 0).then_some(ts(written));
+            let lock = LockRecord { txn: txn(id, 0), ts: ts(at), tombstone: value.is_none(), seq: 0, local_ts };
             batch.put_intent(KEYS[key].as_bytes(), &lock, value.as_ref().map(std::slice::from_ref));
             engine.apply(&batch).unwrap();
-            model.versions.insert((key, at), value);
+            model.versions.insert((key, at), (value, written));
             model.locks.insert(key, (lock, at));
         }
         Step::Resolve { key, commit } => {
@@ -174,7 +203,7 @@ fn take(engine: &Engine, model: &mut Model, step: &Step) {
                 Err(ReadConflict::Uncertain { existing, .. }) => Seen::Uncertain(existing.wall_ns()),
                 Err(ReadConflict::Storage(error)) => panic!("{error}"),
             };
-            assert_eq!(seen, model.see(key, at, at + slack, reader.as_ref(), skip), "{step:?}");
+            assert_eq!(seen, model.see(key, at, slack, reader.as_ref(), skip), "{step:?}");
         }
         Step::Scan { from, to, at, slack, txn: reader, max, reverse, skip } => {
             let reader = reader.map(|(id, epoch)| txn(id, epoch));
@@ -191,7 +220,7 @@ fn take(engine: &Engine, model: &mut Model, step: &Step) {
                 if max != 0 && (rows.len() + locked.len()) as u64 >= max {
                     break;
                 }
-                match model.see(key, at, at + slack, reader.as_ref(), skip) {
+                match model.see(key, at, slack, reader.as_ref(), skip) {
                     Seen::Value(Some((value, _))) => rows.push((KEYS[key].as_bytes().to_vec(), vec![value])),
                     Seen::Value(None) => {}
                     Seen::Locked => locked.push(self::key(KEYS[key])),
@@ -222,9 +251,10 @@ fn take(engine: &Engine, model: &mut Model, step: &Step) {
     }
 }
 
-fn options(at: u64, slack: u64, txn: Option<&TxnMeta>, skip: bool) -> ReadOptions<'_> {
+fn options(at: u64, slack: Slack, txn: Option<&TxnMeta>, skip: bool) -> ReadOptions<'_> {
     let locks = if skip { LockRead::Skip } else { LockRead::Check };
-    ReadOptions { ts: ts(at), uncertainty_limit: ts(at + slack), txn, locks }
+    let (uncertainty_limit, local_limit) = (ts(at + slack.limit), ts(at + slack.local));
+    ReadOptions { ts: ts(at), uncertainty_limit, local_limit, txn, locks }
 }
 
 proptest! {

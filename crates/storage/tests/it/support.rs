@@ -49,7 +49,7 @@ pub fn put(engine: &Engine, name: &str, at: u64, value: Option<&str>) {
 }
 
 pub fn put_intent(engine: &Engine, name: &str, txn: &TxnMeta, at: u64, value: Option<&str>) -> LockRecord {
-    let lock = LockRecord { txn: txn.clone(), ts: ts(at), tombstone: value.is_none() };
+    let lock = LockRecord { txn: txn.clone(), ts: ts(at), tombstone: value.is_none(), seq: 0, local_ts: None };
     let mut batch = WriteBatch::new();
     batch.put_intent(name.as_bytes(), &lock, value.map(str::as_bytes));
     engine.apply(&batch).unwrap();
@@ -63,7 +63,7 @@ pub fn resolve(engine: &Engine, name: &str, lock: &LockRecord, commit: Option<u6
 }
 
 pub fn reading(at: u64, limit: u64, txn: Option<&TxnMeta>) -> ReadOptions<'_> {
-    ReadOptions { ts: ts(at), uncertainty_limit: ts(limit), txn, locks: LockRead::Check }
+    ReadOptions { uncertainty_limit: ts(limit), txn, locks: LockRead::Check, ..ReadOptions::at(ts(at)) }
 }
 
 pub fn get(engine: &Engine, name: &str, at: u64) -> Option<String> {

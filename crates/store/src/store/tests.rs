@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use hlc::Timestamp;
-use keys::{Span, TxnId, TxnMeta, TxnStatus};
+use keys::{SequencedWrite, Span, TxnId, TxnMeta, TxnStatus};
 use replica::api::{PushKind, PushedTxn};
 use rpc::{MemoryConfig, MemoryNetwork, MemoryTransport};
 use tempfile::TempDir;
@@ -36,7 +36,7 @@ impl Outbound for Nowhere {
         nowhere()
     }
 
-    async fn query_intent(&self, _key: Key, _txn: TxnMeta, _at: Timestamp) -> Result<bool, KvError> {
+    async fn query_intent(&self, _write: SequencedWrite, _txn: TxnMeta, _at: Timestamp) -> Result<bool, KvError> {
         nowhere()
     }
 

@@ -1,0 +1,314 @@
+//! Transactions whose messages come late, twice or not at all: what is acknowledged, and only that, is there.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use hlc::Timestamp;
+use keys::{NodeId, RangeId, StoreId, TxnMeta, TxnStatus};
+use kv::{DbConfig, Error, LocalStore, Read, TxnOptions};
+use parking_lot::Mutex;
+use replica::api::{
+    BatchRequest, BatchResponse, Header, KvError, PushKind, Request, Response, RetryReason, TxnHeader,
+};
+use rpc::MemoryConfig;
+use store::Store;
+use tempfile::TempDir;
+use testkit::{
+    cluster::{Cluster, Member},
+    commands::{end, end_with, get, key, meta, one_node, put, put_nth, send, within, write},
+};
+
+fn intent(member: &Member, name: &str) -> storage::LockRecord {
+    member.store.engine().lock(key(name).as_bytes()).unwrap().expect("the key has an intent")
+}
+
+async fn query(member: &Member, name: &str, seq: u32, txn: &TxnMeta) -> bool {
+    let query = Request::QueryIntent { write: write(name, seq), txn: txn.clone(), at: txn.write_ts };
+    let response = send(member, name, Header::default(), vec![query]).await.unwrap();
+    matches!(response.responses[..], [Response::QueryIntent { found: true }])
+}
+
+/// The spilled write of a key stood in for the later one that never came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_staged_commit_is_not_completed_by_an_older_write_of_the_same_key() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    let txn = meta(7, "a", member.db.clock().now());
+    let spilled = send(member, "n", within(&txn), vec![put_nth(1, "n", "spilled")]).await.unwrap();
+    let txn = spilled.txn.unwrap();
+    // The staging record arrives, the new write of "n" does not; the gateway is gone.
+    let staged = vec![put_nth(2, "a", "staged"), end_with(true, vec![write("n", 3)])];
+    send(member, "a", within(&txn), staged).await.unwrap();
+    assert_eq!((get(member, "a").await, get(member, "n").await), (None, None));
+    cluster.stop().await;
+}
+
+/// Recovery looked for the write and aborted; the write came over an intent of an earlier attempt, where nobody asked what
+/// had been read, and completed the list.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_write_over_an_own_intent_goes_above_who_looked_for_it() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    let first = meta(7, "a", member.db.clock().now());
+    let first = send(member, "n", within(&first), vec![put("n", "of the first attempt")]).await.unwrap().txn.unwrap();
+    let txn = TxnMeta { epoch: 1, write_ts: member.db.clock().now(), ..first };
+    send(member, "a", within(&txn), vec![put("a", "staged"), end(true, &["n"])]).await.unwrap();
+    // Somebody recovers it, after three seconds: "n" is not there.
+    assert_eq!(get(member, "a").await, None);
+    // Nobody has cleaned "n" up yet.
+    let late = send(member, "n", within(&txn), vec![put("n", "late")]).await.unwrap();
+    assert!(late.txn.unwrap().write_ts > txn.write_ts, "its coordinator takes it for committed");
+    cluster.stop().await;
+}
+
+/// newest-write-stays
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_write_stays_and_the_same_one_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let txn = meta(7, "n", member.db.clock().now());
+    send(member, "n", within(&txn), vec![put_nth(4, "n", "new")]).await.unwrap();
+    let at = intent(member, "n").ts;
+
+    // What is asked for is that write and no other.
+    assert!(query(member, "n", 4, &txn).await);
+    assert!(!query(member, "n", 5, &txn).await);
+    assert!(!query(member, "n", 3, &txn).await);
+    assert!(!query(member, "n", 4, &TxnMeta { epoch: 1, ..txn.clone() }).await);
+
+    // The queries count as reads, above which a new write would go; the one that is there stays where it is.
+    let again = send(member, "n", within(&txn), vec![put_nth(4, "n", "written twice")]).await.unwrap();
+    assert_eq!(again.txn.unwrap().write_ts, at);
+    let lock = intent(member, "n");
+    let value = member.store.engine().provisional_value(key("n").as_bytes(), &lock).unwrap();
+    assert_eq!((lock.ts, value.as_deref()), (at, Some(&b"new"[..])));
+
+    // A later one takes its place, and an earlier one that comes after it does not.
+    let next = send(member, "n", within(&txn), vec![put_nth(5, "n", "newer")]).await.unwrap().txn.unwrap();
+    assert!(next.write_ts > at, "write-above-read");
+    let late = send(member, "n", within(&txn), vec![put_nth(4, "n", "new")]).await;
+    assert!(matches!(late, Err(KvError::Invalid { .. })), "{late:?}");
+    send(member, "n", within(&next), vec![end(true, &[])]).await.unwrap();
+    assert_eq!(get(member, "n").await.as_deref(), Some("newer"));
+    cluster.stop().await;
+}
+
+/// record-moves-forward: a message of an attempt that is over replaced the record of the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_staged_record_is_not_replaced_by_an_earlier_one() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    let first = meta(7, "a", member.db.clock().now());
+    let second = TxnMeta { epoch: 1, write_ts: first.write_ts.add_ns(1000), ..first.clone() };
+    send(member, "a", within(&second), vec![end(true, &["n"])]).await.unwrap();
+    let late = send(member, "a", within(&first), vec![end(true, &["x"])]).await;
+    assert!(matches!(late, Err(KvError::Invalid { .. })), "{late:?}");
+    // The same list again is the same record; another one needs a later timestamp.
+    send(member, "a", within(&second), vec![end(true, &["n"])]).await.unwrap();
+    let other = send(member, "a", within(&second), vec![end(true, &["x"])]).await;
+    assert!(matches!(other, Err(KvError::Retry { to, .. }) if to > second.write_ts), "{other:?}");
+    cluster.stop().await;
+}
+
+/// A store that refuses what the test wants it to, before it is executed.
+struct Refusing {
+    store: Store,
+    refuses: Box<dyn Fn(&BatchRequest) -> bool + Send + Sync>,
+    /// How often it was asked.
+    batches: Mutex<usize>,
+}
+
+#[async_trait]
+impl LocalStore for Refusing {
+    fn store_id(&self) -> StoreId {
+        self.store.store_id()
+    }
+
+    fn has_range(&self, range_id: RangeId) -> bool {
+        self.store.replica(range_id).is_some()
+    }
+
+    async fn send(&self, batch: &BatchRequest) -> Result<BatchResponse, KvError> {
+        if (self.refuses)(batch) {
+            *self.batches.lock() += 1;
+            if *self.batches.lock() > 1 {
+                return Err(KvError::DiskFull { reason: "refused by the test".into() });
+            }
+        }
+        self.store.send(batch).await
+    }
+}
+
+/// What the record of a transaction anchored at "a" says.
+async fn status(member: &Member, txn: &TxnMeta) -> TxnStatus {
+    let push =
+        Request::PushTxn { pushee: txn.clone(), pusher: None, dependents: Vec::new(), kind: PushKind::Query };
+    let response = send(member, "a", Header::default(), vec![push]).await.unwrap();
+    match &response.responses[..] {
+        [Response::PushTxn(pushed)] => pushed.status,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The first attempt brought the write, above its record; the second one's record found it there, and the coordinator was
+/// told that the write was refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_fails_over_intents_of_an_earlier_one_is_ended_before_it_is_told() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    assert_eq!(get(member, "n").await, None);
+    member.db.set_local(Arc::new(Refusing {
+        store: member.store.clone(),
+        // The writes of "n", but for the first batch with them.
+        refuses: Box::new(|batch| {
+            batch.requests.iter().any(|it| matches!(it, Request::Put { key: put, .. } if *put == key("n")))
+        }),
+        batches: Mutex::new(0),
+    }));
+    let mut txn = member.db.begin(TxnOptions::default());
+    txn.put(key("a"), "1".into());
+    txn.put(key("n"), "1".into());
+    // Somebody whose clock is ahead has read "n": it lands above the record.
+    let reader = meta(2, "n", member.db.clock().now().add_ns(300_000_000));
+    send(member, "n", within(&reader), vec![Request::Get { key: key("n"), lock: None }]).await.unwrap();
+    let failed = txn.commit().await;
+    assert!(matches!(failed, Err(Error::DiskFull { .. })), "{failed:?}");
+    let meta = TxnMeta { id: txn.id(), ..meta(0, "a", txn.read_ts()) };
+    assert_eq!(status(member, &meta).await, TxnStatus::Aborted, "no-dirty-ack");
+    assert_eq!((get(member, "a").await, get(member, "n").await), (None, None));
+    cluster.stop().await;
+}
+
+/// Its gateway was told that it could not be rolled back, and left what it had written to others.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_would_abort_a_recovered_commit_is_told_that_it_is_committed() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    assert_eq!(get(member, "n").await, None);
+    let txn = meta(7, "a", member.db.clock().now());
+    send(member, "a", within(&txn), vec![put("a", "1"), end(true, &["n"])]).await.unwrap();
+    send(member, "n", within(&txn), vec![put("n", "1")]).await.unwrap();
+    let recover = Request::RecoverTxn { txn: txn.clone(), committed: true };
+    send(member, "a", Header::default(), vec![recover]).await.unwrap();
+    let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
+    let committed = Response::EndTxn { status: TxnStatus::Committed, commit_ts: txn.write_ts, had_record: true };
+    assert_eq!(answer.responses, [committed]);
+    cluster.stop().await;
+}
+
+/// The version of a commit that was pushed up lay above what the reader had seen of the node's clock, and was taken for
+/// one that came later.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_that_commits_higher_stays_uncertain_to_who_began_after_it_was_written() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    assert_eq!(get(member, "z").await, None);
+    let observed = member.db.clock().now();
+    let writer = meta(1, "a", member.db.clock().now());
+    send(member, "z", within(&writer), vec![put("z", "acknowledged")]).await.unwrap();
+    // Pushed by a read at the anchor, whose node's clock is 300 ms ahead.
+    let pushed = TxnMeta { write_ts: writer.write_ts.add_ns(300_000_000), ..writer.clone() };
+    send(member, "a", within(&pushed), vec![put("a", "1"), end(true, &["z"])]).await.unwrap();
+    send(member, "a", within(&pushed), vec![end(true, &[])]).await.unwrap();
+    let read = |at: Timestamp, observed: Timestamp| {
+        let reader = TxnHeader {
+            meta: meta(2, "z", at),
+            read_ts: at,
+            uncertainty_limit: at.add_ns(500_000_000),
+            observed: Some((NodeId::new(1), observed)),
+        };
+        let header = Header { txn: Some(reader), ..Header::default() };
+        send(member, "z", header, vec![Request::Get { key: key("z"), lock: None }])
+    };
+    // Only now a reader begins, at the node that leads "z".
+    let now = member.db.clock().now();
+    let found = read(now, now).await;
+    assert!(matches!(found, Err(KvError::Retry { reason: RetryReason::Uncertain, .. })), "stale: {found:?}");
+    // One that had looked at the clock before need not see it, though it lies within its uncertainty.
+    let found = read(now, observed).await.unwrap();
+    assert_eq!(found.responses, [Response::Get { value: None }]);
+    cluster.stop().await;
+}
+
+/// The same of a commit in one phase that goes above a read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_above_the_clock_is_seen_by_who_begins_after_it() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    assert_eq!(get(member, "k").await, None);
+    let ahead = meta(2, "k", member.db.clock().now().add_ns(400_000_000));
+    send(member, "k", within(&ahead), vec![Request::Get { key: key("k"), lock: None }]).await.unwrap();
+    let mut writer = member.db.begin(TxnOptions::default());
+    writer.put(key("k"), "acknowledged".into());
+    assert!(writer.commit().await.unwrap() > ahead.write_ts);
+    assert_eq!(get(member, "k").await.as_deref(), Some("acknowledged"));
+    cluster.stop().await;
+}
+
+/// own-writes-are-seen: it read its table as if it had written nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_intents_are_gone_is_told_when_it_reads() {
+    for anchor in ["a", "n"] {
+        let dir = TempDir::new().unwrap();
+        // No heartbeat tells it meanwhile.
+        let config = DbConfig { spill_bytes: 0, heartbeat_interval: Duration::from_secs(600), ..DbConfig::default() };
+        let cluster = Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0], config).await;
+        let member = &cluster.members[0];
+        member.db.split_at(&key("m")).await.unwrap();
+        assert_eq!(get(member, "n").await, None);
+        let mut txn = member.db.begin(TxnOptions::default());
+        txn.put(key(anchor), "spilled".into());
+        txn.put(key("n"), "spilled".into());
+        txn.flush_if_large().await.unwrap();
+        txn.begin_statement();
+        assert_eq!(txn.get(&key("n"), Read::default()).await.unwrap().as_deref(), Some(&b"spilled"[..]));
+        // It is found to be the victim of a deadlock, and whoever wants "n" cleans it up.
+        let holder = intent(member, "n").txn;
+        let push =
+            Request::PushTxn { pushee: holder, pusher: None, dependents: Vec::new(), kind: PushKind::Abort };
+        send(member, anchor, Header::default(), vec![push]).await.unwrap();
+        assert_eq!(get(member, "n").await, None);
+        let read = txn.get(&key("n"), Read::default()).await;
+        assert!(matches!(read, Err(Error::Retry { .. })), "anchored at {anchor}: {read:?}");
+        let read = txn.get_many(&[key("n"), key("o")], Read::default()).await;
+        assert!(matches!(read, Err(Error::Retry { .. })), "anchored at {anchor}: {read:?}");
+        let read = txn.scan(&keys::Span::new(key("m"), key("z")), kv::ScanOptions::default()).await;
+        assert!(matches!(read, Err(Error::Retry { .. })), "anchored at {anchor}: {read:?}");
+        cluster.stop().await;
+    }
+}
+
+/// It was set by adding the difference, again for each answer that was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counter_is_set_once() {
+    let dir = TempDir::new().unwrap();
+    let second = Duration::from_secs(1);
+    let config = DbConfig { rpc_timeout: second, wait_timeout: second, ..DbConfig::default() };
+    let cluster = Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0; 3], config).await;
+    let leader = cluster.leader_of(&key("c")).expect("the range is led");
+    let (leader, gateway) = (&cluster.members[leader], (leader + 1) % 3);
+    let db = &cluster.members[gateway].db;
+    assert_eq!(db.increment(&key("c"), 2).await.unwrap(), 2);
+    db.set_counter(&key("c"), 40).await.unwrap();
+    assert_eq!(db.increment(&key("c"), 1).await.unwrap(), 41);
+    // What the gateway sends arrives, what it is answered does not.
+    cluster.network.partition(leader.db.node_id(), NodeId::new(gateway as u64 + 1));
+    let set = db.set_counter(&key("c"), 7).await;
+    assert!(matches!(set, Err(Error::Ambiguous { .. })), "{set:?}");
+    assert_eq!(leader.db.increment(&key("c"), 0).await.unwrap(), 7);
+    cluster.stop().await;
+}
