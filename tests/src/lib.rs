@@ -23,8 +23,16 @@ pub fn config(dir: &Path, name: &str) -> NodeConfig {
 /// # Panics
 /// When the node does not take it.
 pub async fn connect(node: &Node) -> Client {
+    connect_to(node, "postgres").await
+}
+
+/// A client of a node, in a database.
+///
+/// # Panics
+/// When the node does not take it.
+pub async fn connect_to(node: &Node, database: &str) -> Client {
     let address = node.sql_addr();
-    let text = format!("host={} port={} user=postgres dbname=postgres", address.ip(), address.port());
+    let text = format!("host={} port={} user=postgres dbname={database}", address.ip(), address.port());
     let (client, connection) = tokio_postgres::connect(&text, NoTls).await.expect("the node takes clients");
     tokio::spawn(async move {
         // Ends with the node or the client, whichever goes first.

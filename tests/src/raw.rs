@@ -1,6 +1,6 @@
 //! A client of the protocol that says exactly what it is told to, well-formed or not.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use server::Node;
 use tokio::{
@@ -158,7 +158,13 @@ impl Raw {
     /// # Panics
     /// When the node does not listen.
     pub async fn open(node: &Node) -> Self {
-        let stream = TcpStream::connect(node.sql_addr()).await.expect("the node listens");
+        Self::open_at(node.sql_addr()).await
+    }
+
+    /// # Panics
+    /// When nothing listens there.
+    pub async fn open_at(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a server listens");
         Self { stream, input: Vec::new(), key: None, settings: Vec::new() }
     }
 
@@ -167,7 +173,13 @@ impl Raw {
     /// # Panics
     /// When the node does not take it.
     pub async fn connect(node: &Node) -> Self {
-        let mut raw = Self::open(node).await;
+        Self::connect_at(node.sql_addr()).await
+    }
+
+    /// # Panics
+    /// When the server does not take it.
+    pub async fn connect_at(address: SocketAddr) -> Self {
+        let mut raw = Self::open_at(address).await;
         raw.send(&startup(&[("user", "postgres"), ("database", "postgres")])).await;
         let answer = raw.until_ready().await;
         assert_eq!(answer.first().map(|message| message.kind), Some(b'R'), "{answer:?}");
@@ -181,7 +193,9 @@ impl Raw {
 
     async fn fill(&mut self) -> bool {
         let mut chunk = [0; 16 << 10];
-        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut chunk)).await.expect("the server answers in time");
+        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut chunk))
+            .await
+            .expect("the server answers in time");
         match read {
             Ok(read) if read > 0 => {
                 self.input.extend_from_slice(&chunk[..read]);
@@ -224,11 +238,19 @@ impl Raw {
         }
     }
 
+    /// As [`Raw::receive`], waiting so long at most.
+    pub async fn receive_within(&mut self, timeout: Duration) -> Option<Option<Message>> {
+        tokio::time::timeout(timeout, self.receive()).await.ok()
+    }
+
     fn note(&mut self, message: &Message) {
         match message.kind {
             b'K' => self.key = Some(message.body.clone()),
             b'S' => {
-                let mut words = message.body.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+                let mut words = message
+                    .body
+                    .split(|byte| *byte == 0)
+                    .map(|word| String::from_utf8_lossy(word).into_owned());
                 let (name, value) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
                 self.settings.retain(|(known, _)| *known != name);
                 self.settings.push((name, value));

@@ -19,6 +19,17 @@ pub trait Host: Send + Sync {
     fn backend_pid(&self) -> i32;
     fn version(&self) -> String;
     fn client_address(&self) -> Option<String>;
+    /// Stops another session's statement, or ends the session; whether there is one of that process number.
+    fn signal(&self, _pid: i32, _signal: Signal) -> SqlResult<bool> {
+        Ok(false)
+    }
+}
+
+/// What one session does to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Cancel,
+    Terminate,
 }
 
 /// Functions whose answers come from the system catalog: `format_type` of a user type, `pg_get_indexdef` and the

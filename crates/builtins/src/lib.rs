@@ -31,7 +31,7 @@ mod table_tests;
 #[cfg(test)]
 mod testing;
 
-pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost};
+pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost, Signal};
 pub use registry::{
     aggregates, all_aggregates, all_functions, all_operators, binary_operators, functions, prefix_operators,
 };

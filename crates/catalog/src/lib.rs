@@ -1,13 +1,14 @@
 //! The problem: every statement asks the catalog a dozen questions, so it must be in memory; but it must be the same
 //! catalog everywhere, and change together with the data it describes.
 //!
-//! The idea: the whole catalog is one immutable snapshot with a version. Transactions read the version like any other
-//! key, so that schema and data are serialized together; a change is an ordinary transaction that raises it.
+//! The idea: the whole catalog is one immutable snapshot with a version for each database. Transactions look at the
+//! version of theirs, and depend on the descriptors of what they use like on any other key, so that schema and data are
+//! serialized together; a change is an ordinary transaction that writes both.
 //!
 //! Read in this order: [`descriptor`], [`CatalogSnapshot`], [`CatalogStore`], [`row`], [`statistics`]; then what
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
-//! **Invariants**: *names-agree* ([`CatalogSnapshot`]), *version-moves* ([`CatalogStore`]), *composite-value-kept*
+//! **Invariants**: *names-agree* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
 //! ([`row`]).
 //!
 //! Deliberately left out: plans.
@@ -23,11 +24,14 @@ mod view;
 pub mod virtual_tables;
 
 pub use descriptor::{
-    Check, Column, ColumnDefault, Database, Descriptor, ForeignKey, Index, IndexColumn,
-    IndexConstraint, ReferentialAction, Role, Schema, Sequence, Table, View,
+    Check, Column, ColumnDefault, Database, Descriptor, ForeignKey, Index, IndexColumn, IndexConstraint,
+    ReferentialAction, Role, Schema, Sequence, Table, View,
 };
 pub use snapshot::{CatalogSnapshot, NameOwner, Relation};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
-pub use store::{CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN};
+pub use store::{
+    CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN, SHARED_DOMAIN,
+    descriptor_key,
+};
 pub use view::{CatalogView, Class, Printers};
 pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable};

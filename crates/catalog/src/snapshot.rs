@@ -1,10 +1,12 @@
-//! The catalog at one version, in memory, immutable: what binding and planning look things up in.
+//! The catalog at one version of each domain, in memory, immutable: what binding and planning look things up in.
 //!
 //! **Invariant (names-agree):** the by-name maps hold exactly the objects of the by-id map; upheld by building both
 //! in [`CatalogSnapshot::put`] and [`CatalogSnapshot::remove`] and nowhere else.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use keys::Key;
 use rustc_hash::FxHashMap;
 use types::{SqlError, SqlResult, SqlState};
 
@@ -12,6 +14,7 @@ use crate::descriptor::{
     Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence, Table, View,
 };
 use crate::statistics::Statistics;
+use crate::store::{SHARED_DOMAIN, encode_version, version_key};
 
 /// A table, view or sequence: what shares one name space in a schema.
 #[derive(Clone, Debug)]
@@ -53,7 +56,7 @@ impl Relation {
 /// Every object by id and by name.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogSnapshot {
-    version: u64,
+    versions: FxHashMap<u32, u64>,
     databases: FxHashMap<u32, Arc<Database>>,
     schemas: FxHashMap<u32, Arc<Schema>>,
     roles: FxHashMap<u32, Arc<Role>>,
@@ -70,7 +73,8 @@ pub struct CatalogSnapshot {
 
 /// The oids of a table's indexes and constraints.
 fn parts(table: &Table) -> impl Iterator<Item = u32> {
-    let indexes = table.indexes.iter().flat_map(|it| [Some(it.oid), it.constraint.map(|constraint| constraint.oid)]);
+    let indexes =
+        table.indexes.iter().flat_map(|it| [Some(it.oid), it.constraint.map(|constraint| constraint.oid)]);
     let checks = table.checks.iter().map(|it| it.oid);
     indexes.flatten().chain(checks).chain(table.foreign_keys.iter().map(|it| it.oid))
 }
@@ -80,14 +84,85 @@ fn parts(table: &Table) -> impl Iterator<Item = u32> {
 pub enum NameOwner {
     Relation(u32),
     /// An index of this table.
-    Index { table: u32, oid: u32 },
+    Index {
+        table: u32,
+        oid: u32,
+    },
 }
 
 impl CatalogSnapshot {
-    /// Grows with every committed change; the key `catalog/version` holds the newest.
+    /// Grows with every committed change of what a domain holds.
     #[must_use]
-    pub fn version(&self) -> u64 {
-        self.version
+    pub fn version_of(&self, domain: u32) -> u64 {
+        self.versions.get(&domain).copied().unwrap_or(0)
+    }
+
+    /// The version of a database and of what databases share. The snapshots of a node follow one another, so that two
+    /// of them that have the same number are the same to a session of this database.
+    #[must_use]
+    pub fn version(&self, database: u32) -> u64 {
+        self.version_of(database) + self.version_of(SHARED_DOMAIN)
+    }
+
+    /// The key of a domain's version, and what it holds.
+    pub(crate) fn pin(&self, domain: u32) -> (Key, Option<Bytes>) {
+        (version_key(domain), self.versions.get(&domain).map(|version| encode_version(*version)))
+    }
+
+    /// Where an object belongs.
+    pub(crate) fn domain_of(&self, descriptor: &Descriptor) -> u32 {
+        let schema = match descriptor {
+            Descriptor::Database(_) | Descriptor::Role(_) => return SHARED_DOMAIN,
+            Descriptor::Schema(it) => return it.database,
+            Descriptor::Table(it) => it.schema,
+            Descriptor::View(it) => it.schema,
+            Descriptor::Sequence(it) => it.schema,
+        };
+        self.schemas.get(&schema).map_or(SHARED_DOMAIN, |schema| schema.database)
+    }
+
+    pub(crate) fn domain_of_id(&self, id: u32) -> Option<u32> {
+        if self.databases.contains_key(&id) || self.roles.contains_key(&id) {
+            return Some(SHARED_DOMAIN);
+        }
+        let schema =
+            self.schemas.get(&id).or_else(|| self.schemas.get(&self.relations.get(&id)?.schema()))?;
+        Some(schema.database)
+    }
+
+    /// Whether an object is the same in both.
+    #[must_use]
+    pub fn has_same(&self, other: &Self, id: u32) -> bool {
+        match (self.relations.get(&id), other.relations.get(&id)) {
+            (Some(Relation::Table(a)), Some(Relation::Table(b))) => Arc::ptr_eq(a, b) || a == b,
+            (Some(Relation::View(a)), Some(Relation::View(b))) => Arc::ptr_eq(a, b) || a == b,
+            (Some(Relation::Sequence(a)), Some(Relation::Sequence(b))) => Arc::ptr_eq(a, b) || a == b,
+            _ => false,
+        }
+    }
+
+    /// What foreign keys may lead to from a table whose rows are changed: itself, the tables it refers to, those that
+    /// refer to it, and so on from these, whose rows may change with it.
+    #[must_use]
+    pub fn reach_of(&self, table: u32) -> Vec<u32> {
+        let mut reached = vec![table];
+        let mut at = 0;
+        while let Some(id) = reached.get(at).copied() {
+            at += 1;
+            let Some(table) = self.table_by_id(id) else { continue };
+            for id in &table.referenced_by {
+                if !reached.contains(id) {
+                    reached.push(*id);
+                }
+            }
+        }
+        let changed = reached.len();
+        for at in 0..changed {
+            let Some(table) = self.table_by_id(reached[at]) else { continue };
+            let parents: Vec<u32> = table.foreign_keys.iter().map(|key| key.referenced_table).collect();
+            reached.extend(parents);
+        }
+        reached
     }
 
     /// What is known of the tables' contents: not of this version, but of now.
@@ -100,45 +175,61 @@ impl CatalogSnapshot {
         self.statistics = statistics;
     }
 
-    pub fn set_version(&mut self, version: u64) {
-        self.version = version;
+    pub fn set_version(&mut self, domain: u32, version: u64) {
+        self.versions.insert(domain, version);
     }
 
     /// Adds or replaces an object.
     pub fn put(&mut self, descriptor: Descriptor) {
         self.remove(descriptor.id());
         match descriptor {
-            Descriptor::Database(it) => {
-                self.database_names.insert(it.name.clone(), it.id);
-                self.databases.insert(it.id, Arc::new(it));
-            }
-            Descriptor::Schema(it) => {
-                self.schema_names.insert((it.database, it.name.clone()), it.id);
-                self.schemas.insert(it.id, Arc::new(it));
-            }
-            Descriptor::Role(it) => {
-                self.role_names.insert(it.name.clone(), it.id);
-                self.roles.insert(it.id, Arc::new(it));
-            }
-            Descriptor::Table(it) => {
-                self.part_owners.extend(parts(&it).map(|part| (part, it.id)));
-                for index in &it.indexes {
-                    if !index.name.is_empty() {
-                        self.relation_names.insert(
-                            (it.schema, index.name.clone()),
-                            NameOwner::Index { table: it.id, oid: index.oid },
-                        );
-                    }
-                }
-                self.put_relation(Relation::Table(Arc::new(it)));
-            }
+            Descriptor::Database(it) => self.put_database(Arc::new(it)),
+            Descriptor::Schema(it) => self.put_schema(Arc::new(it)),
+            Descriptor::Role(it) => self.put_role(Arc::new(it)),
+            Descriptor::Table(it) => self.put_relation(Relation::Table(Arc::new(it))),
             Descriptor::View(it) => self.put_relation(Relation::View(Arc::new(it))),
             Descriptor::Sequence(it) => self.put_relation(Relation::Sequence(Arc::new(it))),
         }
     }
 
+    /// Makes an object what it is in another snapshot.
+    pub(crate) fn take_from(&mut self, other: &Self, id: u32) {
+        self.remove(id);
+        if let Some(it) = other.databases.get(&id) {
+            self.put_database(it.clone());
+        } else if let Some(it) = other.schemas.get(&id) {
+            self.put_schema(it.clone());
+        } else if let Some(it) = other.roles.get(&id) {
+            self.put_role(it.clone());
+        } else if let Some(it) = other.relations.get(&id) {
+            self.put_relation(it.clone());
+        }
+    }
+
+    fn put_database(&mut self, it: Arc<Database>) {
+        self.database_names.insert(it.name.clone(), it.id);
+        self.databases.insert(it.id, it);
+    }
+
+    fn put_schema(&mut self, it: Arc<Schema>) {
+        self.schema_names.insert((it.database, it.name.clone()), it.id);
+        self.schemas.insert(it.id, it);
+    }
+
+    fn put_role(&mut self, it: Arc<Role>) {
+        self.role_names.insert(it.name.clone(), it.id);
+        self.roles.insert(it.id, it);
+    }
+
     fn put_relation(&mut self, relation: Relation) {
         let id = relation.id();
+        if let Relation::Table(it) = &relation {
+            self.part_owners.extend(parts(it).map(|part| (part, it.id)));
+            for index in it.indexes.iter().filter(|index| !index.name.is_empty()) {
+                let owner = NameOwner::Index { table: it.id, oid: index.oid };
+                self.relation_names.insert((it.schema, index.name.clone()), owner);
+            }
+        }
         self.relation_names.insert((relation.schema(), relation.name().to_owned()), NameOwner::Relation(id));
         self.relations.insert(id, relation);
     }
@@ -249,9 +340,9 @@ impl CatalogSnapshot {
 
     /// Objects of one database: its own schemas' and none of the built-in ones.
     pub fn relations_of(&self, database: u32) -> impl Iterator<Item = &Relation> {
-        self.relations
-            .values()
-            .filter(move |it| self.schemas.get(&it.schema()).is_some_and(|schema| schema.database == database))
+        self.relations.values().filter(move |it| {
+            self.schemas.get(&it.schema()).is_some_and(|schema| schema.database == database)
+        })
     }
 
     /// The schemas of a search path, `pg_catalog` first unless it is named, as PostgreSQL searches them

@@ -1,16 +1,23 @@
-//! The catalog as it is stored, and how it changes: rows of descriptors and one version number, written in the same
+//! The catalog as it is stored, and how it changes: rows of descriptors and version numbers, written in the same
 //! transactions as everything else.
 //!
 //! ```text
-//! /Table/1/1/<id>               descriptor (postcard)
-//! /Table/2/1/<storage id>       statistics (postcard)
-//! /System/"catalog/version"     version, big endian
-//! /System/"id/object"           the last id given out
+//! /Table/1/1/<id>                  descriptor (postcard)
+//! /Table/2/1/<storage id>          statistics (postcard)
+//! /Table/4/1/<domain>              version, big endian
+//! /Table/5/1/<domain>/<version>    ids of what this version changed (postcard); none: more than are listed
+//! /System/"id/object"              the last id given out
 //! ```
+//! A *domain* is a database; what databases share (roles, databases, built-in schemas) is [`SHARED_DOMAIN`]. Each has a
+//! version of its own, so that DDL in one database is of no account in another.
 //!
-//! **Invariant (version-moves):** a transaction that changes a descriptor also raises the version; every transaction
-//! checks the version it was planned under together with its first read, and so cannot use an older catalog than its
-//! own snapshot holds.
+//! **Invariant (version-moves):** a transaction that changes a descriptor also raises its domain's version, and holds an
+//! exclusive lock on that version's key from before it looks at the catalog until it ends.
+//!
+//! **Invariant (planned-as-stored):** a transaction looks at its database's version in its own snapshot, together with
+//! its first read: it is the version that its statements were planned under. From then on it depends on the descriptors
+//! of what it uses ([`kv::Txn::depend_on`]) and on no others. So a statement never runs under an older descriptor than
+//! the one in force when its transaction commits, and DDL on other tables does not disturb it.
 
 use std::sync::Arc;
 
@@ -23,8 +30,8 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     descriptor::{
-        DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, POSTGRES_DATABASE, POSTGRES_ROLE,
-        PUBLIC_SCHEMA, Role, Schema,
+        DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA,
+        POSTGRES_DATABASE, POSTGRES_ROLE, PUBLIC_SCHEMA, Role, Schema,
     },
     snapshot::CatalogSnapshot,
     statistics::{Statistics, TableStatistics},
@@ -34,18 +41,44 @@ use crate::{
 
 const DESCRIPTORS: TableId = TableId::new(1);
 const STATISTICS: TableId = TableId::new(2);
+const VERSIONS: TableId = TableId::new(4);
+const CHANGES: TableId = TableId::new(5);
+/// What all databases share.
+pub const SHARED_DOMAIN: u32 = 0;
+/// A node that is at most so many versions behind reads what has changed, and not all of the catalog.
+const CHANGES_KEPT: u64 = 64;
+/// A version that changes more does not list what.
+const LISTED_MAX: usize = 64;
 /// Rows of the catalogs that are kept: those of two databases before and after a change.
 const SYSTEM_TABLES_KEPT: usize = 4;
 const PRIMARY: IndexId = IndexId::new(1);
 
-fn version_key() -> Key {
-    keyspace::system("catalog/version")
+/// The key of a row of the store's own tables.
+fn row_key(table: TableId, columns: &[u64]) -> Key {
+    let mut key = keyspace::index(table, PRIMARY).as_bytes().to_vec();
+    columns.iter().for_each(|column| keys::encoding::put_uvarint(&mut key, *column));
+    key.into()
 }
 
-fn descriptor_key(id: u32) -> Key {
-    let mut key = keyspace::index(DESCRIPTORS, PRIMARY).as_bytes().to_vec();
-    keys::encoding::put_uvarint(&mut key, u64::from(id));
-    key.into()
+/// The first column of such a row.
+fn row_id(table: TableId, key: &[u8]) -> Option<u32> {
+    let prefix = keyspace::index(table, PRIMARY);
+    let mut rest = key.strip_prefix(prefix.as_bytes())?;
+    keys::encoding::take_uvarint(&mut rest).ok().and_then(|id| u32::try_from(id).ok())
+}
+
+pub(crate) fn version_key(domain: u32) -> Key {
+    row_key(VERSIONS, &[u64::from(domain)])
+}
+
+fn change_key(domain: u32, version: u64) -> Key {
+    row_key(CHANGES, &[u64::from(domain), version])
+}
+
+/// Where an object's descriptor is stored.
+#[must_use]
+pub fn descriptor_key(id: u32) -> Key {
+    row_key(DESCRIPTORS, &[u64::from(id)])
 }
 
 fn descriptor_span() -> Span {
@@ -53,23 +86,16 @@ fn descriptor_span() -> Span {
 }
 
 fn statistics_key(storage: u32) -> Key {
-    let mut key = keyspace::index(STATISTICS, PRIMARY).as_bytes().to_vec();
-    keys::encoding::put_uvarint(&mut key, u64::from(storage));
-    key.into()
+    row_key(STATISTICS, &[u64::from(storage)])
 }
 
 async fn read_statistics(txn: &mut Txn) -> Result<FxHashMap<u32, Arc<TableStatistics>>, kv::Error> {
-    let prefix = keyspace::index(STATISTICS, PRIMARY);
     let mut tables = FxHashMap::default();
-    let mut rest = Some(Span::prefix(prefix.clone()));
+    let mut rest = Some(Span::prefix(keyspace::index(STATISTICS, PRIMARY)));
     while let Some(span) = rest {
         let page = txn.scan(&span, ScanOptions::default()).await?;
         for (key, value) in page.rows.iter() {
-            let storage = key
-                .strip_prefix(prefix.as_bytes())
-                .and_then(|mut rest| keys::encoding::take_uvarint(&mut rest).ok())
-                .and_then(|storage| u32::try_from(storage).ok());
-            if let (Some(storage), Ok(statistics)) = (storage, postcard::from_bytes(value)) {
+            if let (Some(storage), Ok(statistics)) = (row_id(STATISTICS, key), postcard::from_bytes(value)) {
                 tables.insert(storage, Arc::new(statistics));
             }
         }
@@ -78,7 +104,7 @@ async fn read_statistics(txn: &mut Txn) -> Result<FxHashMap<u32, Arc<TableStatis
     Ok(tables)
 }
 
-fn encode_version(version: u64) -> Bytes {
+pub(crate) fn encode_version(version: u64) -> Bytes {
     Bytes::copy_from_slice(&version.to_be_bytes())
 }
 
@@ -131,7 +157,9 @@ impl CatalogStore {
                     for descriptor in first_descriptors() {
                         txn.put(descriptor_key(descriptor.id()), encode(&descriptor));
                     }
-                    txn.put(version_key(), encode_version(1));
+                    for domain in [SHARED_DOMAIN, POSTGRES_DATABASE] {
+                        txn.put(version_key(domain), encode_version(1));
+                    }
                     match txn.commit().await {
                         Ok(_) => {}
                         Err(error) if error.is_retryable() => {}
@@ -167,25 +195,54 @@ impl CatalogStore {
         &self.db
     }
 
-    /// Makes a transaction depend on the catalog being at a snapshot's version.
-    pub fn pin(&self, txn: &mut Txn, snapshot: &CatalogSnapshot) {
-        txn.check_value(version_key(), Some(encode_version(snapshot.version())));
+    /// Makes a transaction depend on its database being at a snapshot's version: *planned-as-stored*.
+    pub fn pin(&self, txn: &mut Txn, snapshot: &CatalogSnapshot, database: u32) {
+        let (key, version) = snapshot.pin(database);
+        txn.check_value(key, version);
     }
 
-    /// Reads the catalog anew, if it has changed.
+    /// Looks whether a snapshot is the newest as a transaction sees it, also in what databases share.
+    ///
+    /// # Errors
+    /// As a read; `Retry` when it is not.
+    pub async fn look_at_versions(&self, txn: &mut Txn, snapshot: &CatalogSnapshot) -> Result<(), kv::Error> {
+        txn.resolve_check().await?;
+        let (key, version) = snapshot.pin(SHARED_DOMAIN);
+        txn.look_at(&key, version.as_ref()).await
+    }
+
+    /// Before a transaction changes anything in a domain: others have to wait, and the snapshot must be the newest.
+    ///
+    /// # Errors
+    /// As a locking read; `Retry` when there is a newer one. The lock is held then.
+    pub async fn lock_domain(
+        &self,
+        txn: &mut Txn,
+        snapshot: &CatalogSnapshot,
+        domain: u32,
+    ) -> Result<(), kv::Error> {
+        let (key, version) = snapshot.pin(domain);
+        txn.hold_value(&key, version.as_ref()).await
+    }
+
+    /// Reads what has changed in the catalog since the snapshot at hand.
     ///
     /// # Errors
     /// As [`CatalogStore::open`].
     pub async fn refresh(&self) -> Result<Arc<CatalogSnapshot>, CatalogError> {
         for _ in 0..100 {
+            let base = self.current();
             let mut txn = self.db.begin(TxnOptions::default());
-            match self.load(&mut txn).await {
-                Ok(Some(snapshot)) => {
-                    txn.rollback().await;
-                    self.advance(Arc::new(snapshot));
-                    break;
-                }
+            match self.load_newer(&mut txn, &base).await {
                 Ok(None) => break,
+                Ok(Some(newer)) => {
+                    txn.rollback().await;
+                    let before = self.current.compare_and_swap(&base, Arc::new(newer));
+                    // What another has put there meanwhile may be newer still.
+                    if Arc::ptr_eq(&before, &base) {
+                        break;
+                    }
+                }
                 Err(CatalogError::Kv(error)) if error.is_retryable() => {}
                 Err(error) => return Err(error),
             }
@@ -193,27 +250,99 @@ impl CatalogStore {
         Ok(self.current())
     }
 
-    /// Takes a newer snapshot in; an older one changes nothing.
-    pub fn advance(&self, snapshot: Arc<CatalogSnapshot>) {
-        self.current.rcu(|current| {
-            if current.version() >= snapshot.version() { current.clone() } else { snapshot.clone() }
-        });
+    /// Takes in a change that has been committed. Where the snapshot is not the one before the change, it has been read
+    /// since, or will be.
+    pub fn advance(&self, change: &CatalogChange) {
+        self.current.rcu(|current| change.after(current).unwrap_or_else(|| current.clone()));
+    }
+
+    async fn versions(txn: &mut Txn) -> Result<Vec<(u32, u64)>, CatalogError> {
+        let mut versions = Vec::new();
+        let mut rest = Some(Span::prefix(keyspace::index(VERSIONS, PRIMARY)));
+        while let Some(span) = rest {
+            let page = txn.scan(&span, ScanOptions::default()).await?;
+            for (key, value) in page.rows.iter() {
+                let read = row_id(VERSIONS, key).zip(<[u8; 8]>::try_from(value).ok());
+                let (domain, version) = read.ok_or_else(|| CatalogError::Damaged {
+                    key: Key::from(key),
+                    reason: "not a version".into(),
+                })?;
+                versions.push((domain, u64::from_be_bytes(version)));
+            }
+            rest = page.resume;
+        }
+        Ok(versions)
+    }
+
+    /// The catalog as a transaction sees it; none where it is no newer.
+    async fn load_newer(
+        &self,
+        txn: &mut Txn,
+        base: &CatalogSnapshot,
+    ) -> Result<Option<CatalogSnapshot>, CatalogError> {
+        let versions = Self::versions(txn).await?;
+        let newer: Vec<(u32, u64)> =
+            versions.into_iter().filter(|(domain, version)| *version > base.version_of(*domain)).collect();
+        if newer.is_empty() {
+            return Ok(None);
+        }
+        let Some(ids) = Self::changed_ids(txn, base, &newer).await? else { return self.load(txn).await };
+        let keys: Vec<Key> = ids.iter().map(|id| descriptor_key(*id)).collect();
+        let values = txn.get_many(&keys, Read::default()).await?;
+        let mut snapshot = base.clone();
+        for ((id, key), value) in ids.into_iter().zip(keys).zip(values) {
+            match value {
+                Some(value) => snapshot.put(decode(key.as_bytes(), &value)?),
+                None => snapshot.remove(id),
+            }
+        }
+        for (domain, version) in newer {
+            snapshot.set_version(domain, version);
+        }
+        Ok(Some(snapshot))
+    }
+
+    /// What has changed up to these versions; none where not all of it is listed.
+    async fn changed_ids(
+        txn: &mut Txn,
+        base: &CatalogSnapshot,
+        newer: &[(u32, u64)],
+    ) -> Result<Option<Vec<u32>>, CatalogError> {
+        let mut keys = Vec::new();
+        for (domain, version) in newer {
+            let from = base.version_of(*domain);
+            if version - from > CHANGES_KEPT {
+                return Ok(None);
+            }
+            keys.extend((from + 1..=*version).map(|version| change_key(*domain, version)));
+        }
+        let mut ids = Vec::new();
+        for value in txn.get_many(&keys, Read::default()).await? {
+            match value.as_deref().map(postcard::from_bytes::<Vec<u32>>) {
+                Some(Ok(listed)) if !listed.is_empty() => ids.extend(listed),
+                _ => return Ok(None),
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Some(ids))
     }
 
     async fn load(&self, txn: &mut Txn) -> Result<Option<CatalogSnapshot>, CatalogError> {
-        let Some(version) = txn.get(&version_key(), Read::default()).await? else { return Ok(None) };
-        let version = <[u8; 8]>::try_from(&version[..])
-            .map_err(|_| CatalogError::Damaged { key: version_key(), reason: "not a version".into() })?;
+        let versions = Self::versions(txn).await?;
+        if versions.is_empty() {
+            return Ok(None);
+        }
         let mut snapshot = CatalogSnapshot::default();
         snapshot.set_statistics(self.statistics.clone());
-        snapshot.set_version(u64::from_be_bytes(version));
+        for (domain, version) in versions {
+            snapshot.set_version(domain, version);
+        }
         let mut rest = Some(descriptor_span());
         while let Some(span) = rest {
             let page = txn.scan(&span, ScanOptions::default()).await?;
             for (key, value) in page.rows.iter() {
-                let descriptor = postcard::from_bytes(value)
-                    .map_err(|error| CatalogError::Damaged { key: Key::from(key), reason: error.to_string() })?;
-                snapshot.put(descriptor);
+                snapshot.put(decode(key, value)?);
             }
             rest = page.resume;
         }
@@ -256,7 +385,8 @@ impl CatalogStore {
     /// When the counter cannot be reached, or is at its end.
     pub async fn allocate_ids(&self, count: u32) -> Result<u32, kv::Error> {
         let last = self.db.increment(&keyspace::system("id/object"), i64::from(count)).await?;
-        ids_up_to(last, count).ok_or_else(|| kv::Error::Internal { reason: "all object ids have been given out".into() })
+        ids_up_to(last, count)
+            .ok_or_else(|| kv::Error::Internal { reason: "all object ids have been given out".into() })
     }
 }
 
@@ -270,19 +400,32 @@ fn encode(descriptor: &Descriptor) -> Bytes {
     postcard::to_stdvec(descriptor).expect("descriptors are plain data").into()
 }
 
+fn decode(key: &[u8], value: &[u8]) -> Result<Descriptor, CatalogError> {
+    postcard::from_bytes(value)
+        .map_err(|error| CatalogError::Damaged { key: Key::from(key), reason: error.to_string() })
+}
+
 /// Changes of the catalog inside a transaction: seen by it at once, by others when it commits.
 #[derive(Clone, Debug)]
 pub struct CatalogChange {
+    base: Arc<CatalogSnapshot>,
     /// Copied when it is changed while somebody else holds it.
     snapshot: Arc<CatalogSnapshot>,
-    base_version: u64,
-    changed: bool,
+    domains: Vec<DomainChange>,
+}
+
+/// What changes in a domain.
+#[derive(Clone, Debug)]
+struct DomainChange {
+    domain: u32,
+    version: u64,
+    ids: Vec<u32>,
 }
 
 impl CatalogChange {
     #[must_use]
     pub fn new(base: Arc<CatalogSnapshot>) -> Self {
-        Self { base_version: base.version(), snapshot: base, changed: false }
+        Self { snapshot: base.clone(), base, domains: Vec::new() }
     }
 
     /// The catalog with the changes made so far.
@@ -292,16 +435,31 @@ impl CatalogChange {
     }
 
     /// *version-moves*
-    fn touch(&mut self, txn: &mut Txn) {
-        if !self.changed {
-            self.changed = true;
-            Arc::make_mut(&mut self.snapshot).set_version(self.base_version + 1);
+    fn touch(&mut self, txn: &mut Txn, domain: u32, id: u32) {
+        let at = self.domains.iter().position(|change| change.domain == domain).unwrap_or_else(|| {
+            let version = self.base.version_of(domain) + 1;
+            Arc::make_mut(&mut self.snapshot).set_version(domain, version);
+            txn.put(version_key(domain), encode_version(version));
+            if let Some(old) = version.checked_sub(CHANGES_KEPT) {
+                txn.delete(change_key(domain, old));
+            }
+            self.domains.push(DomainChange { domain, version, ids: Vec::new() });
+            self.domains.len() - 1
+        });
+        let change = &mut self.domains[at];
+        if change.ids.contains(&id) {
+            return;
         }
-        txn.put(version_key(), encode_version(self.base_version + 1));
+        change.ids.push(id);
+        if change.ids.len() <= LISTED_MAX + 1 {
+            let listed = if change.ids.len() > LISTED_MAX { &[][..] } else { &change.ids[..] };
+            let listed = postcard::to_stdvec(listed).expect("ids are plain data");
+            txn.put(change_key(domain, change.version), listed.into());
+        }
     }
 
     pub fn put(&mut self, txn: &mut Txn, descriptor: Descriptor) {
-        self.touch(txn);
+        self.touch(txn, self.snapshot.domain_of(&descriptor), descriptor.id());
         if let (Some(old), Descriptor::Table(new)) = (self.snapshot.table_by_id(descriptor.id()), &descriptor)
             && old.storage != new.storage
         {
@@ -312,12 +470,28 @@ impl CatalogChange {
     }
 
     pub fn remove(&mut self, txn: &mut Txn, id: u32) {
-        self.touch(txn);
+        let Some(domain) = self.snapshot.domain_of_id(id) else { return };
+        self.touch(txn, domain, id);
         if let Some(table) = self.snapshot.table_by_id(id) {
             txn.delete(statistics_key(table.storage));
         }
         txn.delete(descriptor_key(id));
         Arc::make_mut(&mut self.snapshot).remove(id);
+    }
+
+    /// A snapshot with the change, where it is at the versions that the change was made upon.
+    fn after(&self, current: &Arc<CatalogSnapshot>) -> Option<Arc<CatalogSnapshot>> {
+        if Arc::ptr_eq(current, &self.base) {
+            return Some(self.snapshot.clone());
+        }
+        let is_next = |change: &&DomainChange| current.version_of(change.domain) + 1 == change.version;
+        let mut next: Option<CatalogSnapshot> = None;
+        for change in self.domains.iter().filter(is_next) {
+            let next = next.get_or_insert_with(|| CatalogSnapshot::clone(current));
+            change.ids.iter().for_each(|id| next.take_from(&self.snapshot, *id));
+            next.set_version(change.domain, change.version);
+        }
+        next.map(Arc::new)
     }
 }
 
@@ -343,7 +517,11 @@ pub(crate) fn first_descriptors() -> Vec<Descriptor> {
             create_db: false,
             create_role: false,
         }),
-        Descriptor::Database(Database { id: POSTGRES_DATABASE, name: "postgres".into(), owner: POSTGRES_ROLE }),
+        Descriptor::Database(Database {
+            id: POSTGRES_DATABASE,
+            name: "postgres".into(),
+            owner: POSTGRES_ROLE,
+        }),
         schema(PG_CATALOG_SCHEMA, 0, "pg_catalog", POSTGRES_ROLE),
         schema(INFORMATION_SCHEMA, 0, "information_schema", POSTGRES_ROLE),
         schema(PUBLIC_SCHEMA, POSTGRES_DATABASE, "public", DATABASE_OWNER_ROLE),

@@ -5,12 +5,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use builtins::EvalContext;
 use catalog::{CatalogSnapshot, VirtualRows, VirtualTable};
-use plan::{Plan, SequenceOp};
+use futures::future::BoxFuture;
+use plan::{Plan, SequenceOp, SleepOp};
+use tokio::time::Instant;
 use types::{Datum, SqlError, SqlResult, SqlState};
 
+use crate::advisory::LockingSession;
 pub use crate::cancel::{CancelFlag, CancelReason};
 use crate::eval::EvalScope;
 pub use crate::foreign::ForeignQueue;
@@ -24,6 +28,16 @@ pub trait VirtualTables: Send + Sync {
     /// # Errors
     /// When they cannot be made.
     fn rows(&self, table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>>;
+
+    /// Looks whether the catalog that a table's rows are made of is the newest, as the transaction sees it.
+    ///
+    /// # Errors
+    /// As a read; `Retry` when it is not.
+    fn look_at_versions<'a>(
+        &'a self,
+        table: &'static VirtualTable,
+        txn: &'a mut kv::Txn,
+    ) -> BoxFuture<'a, Result<(), kv::Error>>;
 }
 
 /// What EXPLAIN ANALYZE shows of a node.
@@ -57,6 +71,8 @@ pub struct ExecContext<'a> {
     pub outer: Vec<Vec<Datum>>,
     pub virtual_tables: &'a dyn VirtualTables,
     pub sequences: &'a mut SequenceState,
+    /// The database of the session.
+    pub database: u32,
     pub memory: MemoryBudget,
     pub cancel: CancelFlag,
     /// The transaction may change nothing: what would asks [`ExecContext::check_writable`] first.
@@ -76,14 +92,34 @@ pub fn read_only_error(what: &str) -> SqlError {
     SqlError::new(SqlState::ReadOnlySqlTransaction, message)
 }
 
+/// Sleeps; the statement is dropped when it is cancelled.
+async fn sleep(seconds: Option<f64>) -> SqlResult<Datum> {
+    let Some(seconds) = seconds else { return Ok(Datum::Null) };
+    let began = Instant::now();
+    loop {
+        let left = seconds - began.elapsed().as_secs_f64();
+        if left.is_nan() || left <= 0.0 {
+            return Ok(Datum::text(""));
+        }
+        // A timer has a bound.
+        tokio::time::sleep(Duration::from_secs_f64(left.min(86_400.0))).await;
+    }
+}
+
 impl<'a> ExecContext<'a> {
     pub fn txn(&mut self) -> SqlResult<&mut kv::Txn> {
-        self.txn.as_deref_mut().ok_or_else(|| SqlError::internal("a plan that reads data was run without a transaction"))
+        self.txn
+            .as_deref_mut()
+            .ok_or_else(|| SqlError::internal("a plan that reads data was run without a transaction"))
     }
 
     #[must_use]
     pub fn scope(&self) -> EvalScope<'_> {
-        EvalScope { params: self.params, outer: self.outer.last().map_or(&[], Vec::as_slice), eval: self.eval }
+        EvalScope {
+            params: self.params,
+            outer: self.outer.last().map_or(&[], Vec::as_slice),
+            eval: self.eval,
+        }
     }
 
     /// # Errors
@@ -92,11 +128,37 @@ impl<'a> ExecContext<'a> {
         if self.read_only { Err(read_only_error(what)) } else { Ok(()) }
     }
 
+    /// None where there is none.
+    fn seconds_to_sleep(&self, op: SleepOp, args: &[Datum]) -> Option<f64> {
+        let micros = match (op, args.first()) {
+            (SleepOp::Seconds, Some(Datum::Float(seconds))) => seconds * 1e6,
+            (SleepOp::For, Some(Datum::Interval(it))) => {
+                // As extract(epoch) has it: years of 365.25 days.
+                let (years, months) = (f64::from(it.months / 12), f64::from(it.months % 12));
+                (years * 365.25 + months * 30.0 + f64::from(it.days)) * 86_400e6 + it.micros as f64
+            }
+            (SleepOp::Until, Some(Datum::TimestampTz(until))) => {
+                (*until as f64) - self.eval.host.clock_timestamp() as f64
+            }
+            _ => return None,
+        };
+        Some(micros / 1e6)
+    }
+
     /// Reserves or reads a sequence's value.
     pub async fn sequence(&mut self, op: SequenceOp, args: &[Datum]) -> SqlResult<Datum> {
         match op {
             SequenceOp::NextVal => self.check_writable("nextval()")?,
             SequenceOp::SetVal => self.check_writable("setval()")?,
+            SequenceOp::Sleep(op) => {
+                let seconds = self.seconds_to_sleep(op, args);
+                return sleep(seconds).await;
+            }
+            SequenceOp::Advisory(op) => {
+                let database = self.database;
+                let session = LockingSession::of(self.txn()?, database);
+                return self.sequences.advisory.call(op, args, &session).await;
+            }
             _ => {}
         }
         let db = self.txn()?.db().clone();

@@ -3,7 +3,6 @@
 //! They are SQL text over qualified names, planned like any other, so that they use the indexes and pass the rules
 //! that a client's statement would.
 
-use std::cell::Cell;
 use std::sync::Arc;
 
 use plan::{Node, PlanContext, PreparedPlan, StatementKind};
@@ -25,14 +24,17 @@ pub(crate) fn prepare(
     params: &[Option<SqlType>],
     ctx: &ExecContext<'_>,
 ) -> SqlResult<Arc<PreparedPlan>> {
-    let statement = plan::parse(sql)?.into_iter().next().ok_or_else(|| SqlError::internal("an empty statement of our own"))?;
+    let statement = plan::parse(sql)?
+        .into_iter()
+        .next()
+        .ok_or_else(|| SqlError::internal("an empty statement of our own"))?;
     let context = PlanContext {
         catalog: ctx.catalog,
         database,
         search_path: &[],
         user: "",
         param_types: params,
-        reads_clock: &Cell::new(false),
+        notes: &plan::PlanNotes::default(),
         eval: ctx.eval,
         formatting: ctx.eval.formatting,
     };
@@ -66,6 +68,7 @@ pub(crate) async fn run(
         outer: Vec::new(),
         virtual_tables: ctx.virtual_tables,
         sequences: &mut *ctx.sequences,
+        database: ctx.database,
         memory: ctx.memory.clone(),
         cancel,
         read_only: ctx.read_only,

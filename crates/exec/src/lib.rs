@@ -11,6 +11,7 @@
 //!
 //! Deliberately left out: spilling to disk (an operator over its budget fails with 53200).
 
+mod advisory;
 mod analyze;
 mod cancel;
 mod change;
@@ -34,10 +35,11 @@ mod tests;
 mod vectorized;
 mod volatility;
 
+pub use advisory::AdvisoryLocks;
 pub use analyze::analyze;
 pub use context::{
-    CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SequenceState, VirtualTables,
-    read_only_error,
+    CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SequenceState,
+    VirtualTables, read_only_error,
 };
 pub use error::{CATALOG_CHANGED, kv_error};
 pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar};

@@ -13,11 +13,14 @@ use types::{Datum, SqlError, SqlResult, SqlState};
 
 use catalog::{CatalogSnapshot, Relation, Sequence};
 
+use crate::advisory::AdvisoryLocks;
 use crate::error::from_kv;
 
 /// What a session remembers of sequences.
 #[derive(Debug, Default)]
 pub struct SequenceState {
+    /// The other thing that a session has outside of its transactions.
+    pub advisory: AdvisoryLocks,
     current: FxHashMap<u32, i64>,
     last: Option<u32>,
 }
@@ -32,7 +35,8 @@ pub fn sequence_key(id: u32) -> Key {
 impl SequenceState {
     /// DISCARD SEQUENCES.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        self.current.clear();
+        self.last = None;
     }
 
     pub(crate) async fn call(
@@ -45,14 +49,20 @@ impl SequenceState {
         if op == SequenceOp::LastVal {
             let value = self.last.and_then(|id| self.current.get(&id));
             return value.map(|value| Datum::Int(*value)).ok_or_else(|| {
-                SqlError::new(SqlState::ObjectNotInPrerequisiteState, "lastval is not yet defined in this session")
+                SqlError::new(
+                    SqlState::ObjectNotInPrerequisiteState,
+                    "lastval is not yet defined in this session",
+                )
             });
         }
         let Some(id) = args.first().and_then(Datum::as_int).and_then(|id| u32::try_from(id).ok()) else {
             return Ok(Datum::Null);
         };
         let Some(Relation::Sequence(sequence)) = catalog.relation_by_id(id) else {
-            return Err(SqlError::new(SqlState::WrongObjectType, format!("relation with OID {id} is not a sequence")));
+            return Err(SqlError::new(
+                SqlState::WrongObjectType,
+                format!("relation with OID {id} is not a sequence"),
+            ));
         };
         match op {
             SequenceOp::NextVal => {
@@ -96,6 +106,9 @@ impl SequenceState {
                 Ok(Datum::Bool(past != 0))
             }
             SequenceOp::LastVal => unreachable!("answered above"),
+            SequenceOp::Sleep(_) | SequenceOp::Advisory(_) => {
+                Err(SqlError::internal("no function of sequences"))
+            }
         }
     }
 }
@@ -145,7 +158,8 @@ pub(crate) async fn next_after(sequence: &Sequence, increment: i64, db: &kv::Db)
     if past == 0 {
         return Ok(next);
     }
-    let (step, min, max) = (i128::from(sequence.increment), i128::from(sequence.min), i128::from(sequence.max));
+    let (step, min, max) =
+        (i128::from(sequence.increment), i128::from(sequence.min), i128::from(sequence.max));
     let last = next - step;
     // Past the end nothing was given: the counter went on at every attempt, unless it goes round.
     let beyond = if step > 0 { (last - max).max(0) } else { (min - last).max(0) };
@@ -162,7 +176,12 @@ pub(crate) async fn set_next(sequence: &Sequence, next: i128, db: &kv::Db) -> Sq
 }
 
 /// Moves the counter so that the next value follows `value`, or is it.
-pub(crate) async fn set_value(sequence: &Sequence, value: i64, is_called: bool, db: &kv::Db) -> SqlResult<()> {
+pub(crate) async fn set_value(
+    sequence: &Sequence,
+    value: i64,
+    is_called: bool,
+    db: &kv::Db,
+) -> SqlResult<()> {
     let step = if is_called { i128::from(sequence.increment) } else { 0 };
     set_next(sequence, i128::from(value) + step, db).await
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use builtins::{CallTypes, EvalContext, resolve_binary_operator};
 use catalog::{CatalogSnapshot, VirtualRows, VirtualTable};
+use futures::future::BoxFuture;
 use plan::plan::Estimate;
 use plan::{AggregateCall, Expr, Node, Plan, PlanColumn, SortKey};
 use types::{Datum, Formatting, SqlResult, SqlType};
@@ -18,6 +19,14 @@ struct NoTables;
 impl VirtualTables for NoTables {
     fn rows(&self, _table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>> {
         Ok(Arc::default())
+    }
+
+    fn look_at_versions<'a>(
+        &'a self,
+        _table: &'static VirtualTable,
+        _txn: &'a mut kv::Txn,
+    ) -> BoxFuture<'a, Result<(), kv::Error>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 
@@ -58,7 +67,14 @@ pub(crate) fn aggregate(name: &str, args: Vec<Expr>) -> AggregateCall {
     let args_types: Vec<Option<SqlType>> = args.iter().map(|arg| Some(arg.ty())).collect();
     let resolved = builtins::resolve_aggregate(name, &args_types).ok().unwrap();
     let types = CallTypes { args: resolved.args.clone(), ret: resolved.ret };
-    AggregateCall { aggregate: resolved.chosen, types, args, distinct: false, filter: None, order_by: Vec::new() }
+    AggregateCall {
+        aggregate: resolved.chosen,
+        types,
+        args,
+        distinct: false,
+        filter: None,
+        order_by: Vec::new(),
+    }
 }
 
 pub(crate) fn ascending(expr: Expr) -> SortKey {
@@ -86,6 +102,7 @@ pub(crate) async fn run_with(
         outer: Vec::new(),
         virtual_tables: &NoTables,
         sequences: &mut sequences,
+        database: 0,
         memory,
         cancel: CancelFlag::default(),
         read_only: false,

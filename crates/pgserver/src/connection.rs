@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
-use session::{CancelFlag, Completion, Ending, Engine, Session, TransactionStatus};
+use session::{Activity, CancelFlag, Completion, Ending, Engine, Session, TransactionStatus};
 use tokio::{net::TcpStream, sync::watch, time::Instant};
 use types::{SqlError, SqlResult, SqlState};
 
@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     /// The values of settings that the client was told of last, and when they were looked at.
     told: Vec<(&'static str, String)>,
     told_at: u64,
+    /// What the client means by its next messages can no longer be known.
+    is_lost: bool,
 }
 
 /// What the connection's loop goes on with.
@@ -71,6 +73,7 @@ impl Connection {
             draining,
             told: Vec::new(),
             told_at: 0,
+            is_lost: false,
         }
     }
 
@@ -119,14 +122,15 @@ impl Connection {
         })?;
         let database = parameters.get("database").unwrap_or(user);
         let mut session = Session::connect(engine, user, database, pid).await?;
-        session.settings.set_default("session_authorization", user)?;
         if let Some(text) = parameters.get("options") {
             for (name, value) in options(text)? {
                 session.settings.set_default(&name, &value)?;
             }
         }
         for (name, value) in parameters {
-            if !matches!(name.as_str(), "user" | "database" | "options" | "replication") && !name.starts_with("_pq_.") {
+            if !matches!(name.as_str(), "user" | "database" | "options" | "replication")
+                && !name.starts_with("_pq_.")
+            {
                 session.settings.set_default(name, value)?;
             }
         }
@@ -163,11 +167,16 @@ impl Connection {
             TransactionStatus::Failed => b'E',
         };
         encode::ready(&mut self.writer.out, status);
+        session.rest();
     }
 
     /// An error that is not the connection's end.
     pub(crate) async fn error(&mut self, session: &mut Session, error: SqlError) {
         let error = session.fail(error).await;
+        // The end of the session is told instead.
+        if session.activity().is_ending() {
+            return;
+        }
         encode::error(&mut self.writer.out, error, "ERROR");
     }
 
@@ -175,22 +184,19 @@ impl Connection {
         // After an error in the extended protocol, everything up to Sync is passed over.
         let mut skipping = false;
         let mut is_ready = true;
+        let activity = session.activity();
         loop {
+            let mut has_failed = false;
             let frame = match self.reader.buffered()? {
                 Some(frame) => frame,
                 None => {
                     if is_ready && self.writer.flush().await.is_err() {
                         return Ok(());
                     }
-                    match self.wait(Idleness::of(session), is_ready).await? {
+                    match self.wait(Idleness::of(session), &activity, is_ready).await? {
                         Event::Message(frame) => frame,
                         Event::Gone => return Ok(()),
-                        Event::Draining => {
-                            return Err(SqlError::new(
-                                SqlState::AdminShutdown,
-                                "terminating connection due to administrator command",
-                            ));
-                        }
+                        Event::Draining => return Err(terminated()),
                         Event::Overdue(error) => return Err(error),
                     }
                 }
@@ -229,16 +235,24 @@ impl Connection {
                     if let Err(error) = self.extended(session, kind, &frame.body).await {
                         self.error(session, error).await;
                         skipping = true;
+                        has_failed = true;
                     }
                 }
             }
             drop(frame);
             self.reader.shrink();
+            if activity.is_ending() {
+                return Err(terminated());
+            }
+            if self.is_lost {
+                return Err(protocol("terminating connection because protocol synchronization was lost"));
+            }
             if is_ready {
                 self.tell_settings(session);
                 self.ready(session);
             }
-            if (is_ready || self.writer.is_full()) && self.writer.flush().await.is_err() {
+            // A client may wait for the error before it sends Sync.
+            if (is_ready || has_failed || self.writer.is_full()) && self.writer.flush().await.is_err() {
                 return Ok(());
             }
         }
@@ -256,7 +270,7 @@ impl Connection {
     }
 
     /// Waits for a message, for the node's end, or for the client's time to be over.
-    async fn wait(&mut self, idleness: Idleness, is_ready: bool) -> SqlResult<Event> {
+    async fn wait(&mut self, idleness: Idleness, activity: &Activity, is_ready: bool) -> SqlResult<Event> {
         let is_waiting = is_ready && !self.reader.has_input();
         let may_drain = is_waiting && !idleness.in_block;
         let limit = idleness.limit.filter(|_| is_waiting);
@@ -273,6 +287,7 @@ impl Connection {
             biased;
             frame = self.reader.next() => Ok(frame?.map_or(Event::Gone, Event::Message)),
             _ = self.draining.changed(), if may_drain => Ok(Event::Draining),
+            () = activity.ended() => Ok(Event::Draining),
             () = overdue => Ok(Event::Overdue(if idleness.in_block {
                 SqlError::new(
                     SqlState::IdleInTransactionSessionTimeout,
@@ -346,13 +361,16 @@ impl Connection {
                 b'c' => return session.copy_done(&mut copy).await,
                 b'f' => {
                     let reason = Body::new(&frame.body).string().unwrap_or_default().to_owned();
-                    let error = SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {reason}"));
+                    let error =
+                        SqlError::new(SqlState::QueryCanceled, format!("COPY from stdin failed: {reason}"));
                     return Err(session.copy_failed(error).await);
                 }
                 // A client may have sent these after the COPY, not knowing that it would be one.
                 b'S' | b'H' => {}
                 kind => {
-                    let error = protocol(format!("unexpected message type 0x{kind:02X} during COPY from stdin"));
+                    self.is_lost = true;
+                    let error =
+                        protocol(format!("unexpected message type 0x{kind:02X} during COPY from stdin"));
                     return Err(session.copy_failed(error).await);
                 }
             }
@@ -360,8 +378,16 @@ impl Connection {
     }
 }
 
+fn terminated() -> SqlError {
+    SqlError::new(SqlState::AdminShutdown, "terminating connection due to administrator command")
+}
+
 /// Runs a statement while its client is watched.
-pub(crate) async fn watched<T>(reader: &mut Reader, flag: &CancelFlag, running: impl Future<Output = T>) -> T {
+pub(crate) async fn watched<T>(
+    reader: &mut Reader,
+    flag: &CancelFlag,
+    running: impl Future<Output = T>,
+) -> T {
     // A statement that computes uses up what a task may do in one go, and would leave the watch nothing of it.
     let watch = tokio::task::unconstrained(reader.watch(flag));
     tokio::select! {

@@ -120,7 +120,13 @@ pub(crate) fn format_of(formats: &[i16], at: usize) -> i16 {
 }
 
 /// Appends the text form of a value that is not NULL.
-pub(crate) fn text_value(out: &mut Vec<u8>, column: &ColumnVec, row: usize, ty: &SqlType, formatting: &Formatting) {
+pub(crate) fn text_value(
+    out: &mut Vec<u8>,
+    column: &ColumnVec,
+    row: usize,
+    ty: &SqlType,
+    formatting: &Formatting,
+) {
     match column {
         ColumnVec::Text(strings) => out.extend_from_slice(strings.bytes(row)),
         ColumnVec::Datum(datums) => write_text(ty, &datums[row], formatting, out),
@@ -231,9 +237,6 @@ fn fields(out: &mut Vec<u8>, error: SqlError, severity: &str) {
     field(b'V', severity);
     field(b'C', code);
     field(b'M', &all.message);
-    if let Some(position) = all.position {
-        field(b'P', itoa::Buffer::new().format(position));
-    }
     for (kind, text) in [
         (b'D', &all.detail),
         (b'H', &all.hint),
@@ -246,6 +249,9 @@ fn fields(out: &mut Vec<u8>, error: SqlError, severity: &str) {
         if let Some(text) = text {
             field(kind, text);
         }
+    }
+    if let Some(position) = all.position {
+        field(b'P', itoa::Buffer::new().format(position));
     }
     out.push(0);
 }

@@ -1,7 +1,7 @@
 //! The connection's one buffer of answers.
 //!
-//! **Invariant (flush-once):** answers gather here and are sent when the client waits for them: at Sync, Flush and the
-//! end of a query string, and before that only when there are too many.
+//! **Invariant (flush-once):** answers gather here and are sent when the client waits for them: at Sync, Flush, the end
+//! of a query string and an error, and before that only when there are too many.
 
 use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
 

@@ -27,7 +27,11 @@ pub enum SubqueryKind {
     Exists,
     /// `left op ANY (subquery)`, and ALL where `all`. Each comparison takes the left expression at the same position
     /// and the subquery's column at that position; a row of several compares with `=` on each.
-    Quantified { left: Vec<Expr>, comparisons: Vec<Comparison>, all: bool },
+    Quantified {
+        left: Vec<Expr>,
+        comparisons: Vec<Comparison>,
+        all: bool,
+    },
     /// `ARRAY(subquery)`.
     Array,
 }
@@ -55,9 +59,28 @@ pub struct Subquery {
     pub ty: SqlType,
 }
 
-/// Sequence functions: they reserve values, so they are not ordinary functions.
+/// What advisory lock functions do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdvisoryOp {
+    Lock { is_shared: bool, is_try: bool, in_transaction: bool },
+    Unlock { is_shared: bool },
+    UnlockAll,
+}
+
+/// How long `pg_sleep` and its kin sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SleepOp {
+    Seconds,
+    For,
+    Until,
+}
+
+/// Functions that wait, or work on what lies outside of the transaction, so they are not ordinary functions: sequences
+/// reserve values, advisory locks belong to the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SequenceOp {
+    Advisory(AdvisoryOp),
+    Sleep(SleepOp),
     NextVal,
     CurrVal,
     SetVal,
@@ -79,7 +102,11 @@ pub enum Expr {
     /// `$n`, counted from 0.
     Param(usize, SqlType),
     Const(Datum, SqlType),
-    Call { builtin: &'static Builtin, types: CallTypes, args: Vec<Expr> },
+    Call {
+        builtin: &'static Builtin,
+        types: CallTypes,
+        args: Vec<Expr>,
+    },
     And(Vec<Expr>),
     Or(Vec<Expr>),
     Not(Box<Expr>),
@@ -88,23 +115,56 @@ pub enum Expr {
     /// NULLs compare as equal values. Both sides have one type.
     IsDistinctFrom(Box<Expr>, Box<Expr>),
     /// A simple CASE has an operand: its conditions compare it as [`Expr::Operand`], so it is evaluated once.
-    Case { operand: Option<Box<Expr>>, branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>>, ty: SqlType },
+    Case {
+        operand: Option<Box<Expr>>,
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+        ty: SqlType,
+    },
     Coalesce(Vec<Expr>, SqlType),
     /// NULL when `equal` holds, `value` otherwise; `equal` compares the value as [`Expr::Operand`].
-    NullIf { value: Box<Expr>, equal: Box<Expr>, ty: SqlType },
+    NullIf {
+        value: Box<Expr>,
+        equal: Box<Expr>,
+        ty: SqlType,
+    },
     Greatest(Vec<Expr>, SqlType),
     Least(Vec<Expr>, SqlType),
-    Cast { expr: Box<Expr>, to: SqlType, context: CastContext },
+    Cast {
+        expr: Box<Expr>,
+        to: SqlType,
+        context: CastContext,
+    },
     /// `expr IN (list)`; all of one type, so a hash set of the constants can answer.
-    InList { expr: Box<Expr>, list: Vec<Expr>, negated: bool },
+    InList {
+        expr: Box<Expr>,
+        list: Vec<Expr>,
+        negated: bool,
+    },
     /// `left op ANY|ALL (array)`.
-    AnyAll { left: Box<Expr>, array: Box<Expr>, comparison: Comparison, all: bool },
-    Array { elements: Vec<Expr>, ty: SqlType },
+    AnyAll {
+        left: Box<Expr>,
+        array: Box<Expr>,
+        comparison: Comparison,
+        all: bool,
+    },
+    Array {
+        elements: Vec<Expr>,
+        ty: SqlType,
+    },
     /// `array[i][j]`, with slices where an upper bound is given.
-    Subscript { array: Box<Expr>, subscripts: Vec<(Option<Expr>, Option<Expr>)>, slice: bool, ty: SqlType },
+    Subscript {
+        array: Box<Expr>,
+        subscripts: Vec<(Option<Expr>, Option<Expr>)>,
+        slice: bool,
+        ty: SqlType,
+    },
     Row(Vec<Expr>),
     Subquery(Box<Subquery>),
-    Sequence { op: SequenceOp, args: Vec<Expr> },
+    Sequence {
+        op: SequenceOp,
+        args: Vec<Expr>,
+    },
     /// A fresh row id for a table without a primary key.
     RowId,
 }
@@ -138,6 +198,11 @@ impl Expr {
             | Self::AnyAll { .. } => SqlType::Bool,
             Self::Row(_) => SqlType::Record,
             Self::Sequence { op: SequenceOp::IsCalled, .. } => SqlType::Bool,
+            Self::Sequence { op: SequenceOp::Sleep(_), .. } => SqlType::Void,
+            Self::Sequence { op: SequenceOp::Advisory(op), .. } => match op {
+                AdvisoryOp::Lock { is_try: false, .. } | AdvisoryOp::UnlockAll => SqlType::Void,
+                AdvisoryOp::Lock { .. } | AdvisoryOp::Unlock { .. } => SqlType::Bool,
+            },
             Self::Sequence { .. } | Self::RowId => SqlType::Int8,
         }
     }
@@ -145,7 +210,12 @@ impl Expr {
     /// Calls `visit` on the direct children; the plans of subqueries are not entered, their arguments are.
     pub fn for_each_child<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
         match self {
-            Self::Column(..) | Self::Outer(..) | Self::Param(..) | Self::Operand(_) | Self::Const(..) | Self::RowId => {}
+            Self::Column(..)
+            | Self::Outer(..)
+            | Self::Param(..)
+            | Self::Operand(_)
+            | Self::Const(..)
+            | Self::RowId => {}
             Self::Call { args, .. } | Self::Sequence { args, .. } => args.iter().for_each(visit),
             Self::And(list)
             | Self::Or(list)
@@ -154,7 +224,9 @@ impl Expr {
             | Self::Least(list, _)
             | Self::Row(list)
             | Self::Array { elements: list, .. } => list.iter().for_each(visit),
-            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } => visit(expr),
+            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } => {
+                visit(expr)
+            }
             Self::IsDistinctFrom(left, right) => {
                 visit(left);
                 visit(right);
@@ -202,7 +274,12 @@ impl Expr {
     /// As [`Expr::for_each_child`], to change them.
     pub fn for_each_child_mut(&mut self, visit: &mut dyn FnMut(&mut Expr)) {
         match self {
-            Self::Column(..) | Self::Outer(..) | Self::Param(..) | Self::Operand(_) | Self::Const(..) | Self::RowId => {}
+            Self::Column(..)
+            | Self::Outer(..)
+            | Self::Param(..)
+            | Self::Operand(_)
+            | Self::Const(..)
+            | Self::RowId => {}
             Self::Call { args, .. } | Self::Sequence { args, .. } => args.iter_mut().for_each(visit),
             Self::And(list)
             | Self::Or(list)
@@ -211,7 +288,9 @@ impl Expr {
             | Self::Least(list, _)
             | Self::Row(list)
             | Self::Array { elements: list, .. } => list.iter_mut().for_each(visit),
-            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } => visit(expr),
+            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } => {
+                visit(expr)
+            }
             Self::IsDistinctFrom(left, right) => {
                 visit(left);
                 visit(right);

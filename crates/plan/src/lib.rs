@@ -17,14 +17,17 @@ pub mod expr;
 pub mod logical;
 mod optimize;
 pub mod parse;
-mod print;
-mod print_query;
 mod parse_cursor;
 pub mod plan;
+mod print;
+mod print_query;
 mod scope;
 pub mod statement;
 
-use std::cell::Cell;
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use builtins::EvalContext;
 use catalog::CatalogSnapshot;
@@ -32,15 +35,18 @@ use sqlparser::ast;
 use types::{Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 pub use bind::{bind_assigned, bind_stored_expr, column_default, row_rules};
-pub use print::PRINTERS;
-pub use expr::{AggregateCall, Comparison, Expr, SequenceOp, SortKey, Subquery, SubqueryKind, TruthTest};
+pub use expr::{
+    AdvisoryOp, AggregateCall, Comparison, Expr, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
+    TruthTest,
+};
 pub use parse::{ParsedStatement, parse, rename_column};
 pub use plan::{JoinKind, Node, Plan, PlanColumn};
-pub use statement::{Ddl, PreparedPlan, StatementKind, Utility};
+pub use print::PRINTERS;
+pub use statement::{Ddl, PreparedPlan, StatementKind, UsedRelation, Utility};
 
 use bind::Binder;
-use parse::Body;
 use logical::{Rel, RelNode};
+use parse::Body;
 
 /// What planning depends on besides the text.
 #[derive(Clone, Copy)]
@@ -51,11 +57,39 @@ pub struct PlanContext<'a> {
     pub user: &'a str,
     /// The types that the client's Parse message gave for parameters.
     pub param_types: &'a [Option<SqlType>],
-    /// Set when a constant was read that is another at another time: `'now'`, `'today'`.
-    pub reads_clock: &'a Cell<bool>,
+    pub notes: &'a PlanNotes,
     /// For computing constants.
     pub eval: &'a EvalContext<'a>,
     pub formatting: &'a Formatting,
+}
+
+/// What comes to light while a statement is planned.
+#[derive(Debug, Default)]
+pub struct PlanNotes {
+    /// A constant was read that is another at another time: `'now'`, `'today'`.
+    pub reads_clock: Cell<bool>,
+    /// The relations that were looked up by name.
+    relations: RefCell<Vec<u32>>,
+}
+
+impl PlanNotes {
+    pub(crate) fn uses(&self, relation: u32) {
+        let mut relations = self.relations.borrow_mut();
+        if !relations.contains(&relation) {
+            relations.push(relation);
+        }
+    }
+
+    /// The relations that a plan depends on; where it writes, with those that foreign keys may lead to.
+    fn used(&self, writes: bool, catalog: &CatalogSnapshot) -> Arc<[UsedRelation]> {
+        let mut ids = self.relations.borrow().clone();
+        if writes {
+            ids = ids.into_iter().flat_map(|id| catalog.reach_of(id)).collect();
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        ids.into_iter().map(|id| UsedRelation { id, descriptor: catalog::descriptor_key(id) }).collect()
+    }
 }
 
 /// PostgreSQL's bound, far below what a protocol message can count.
@@ -84,11 +118,10 @@ fn plan_query(
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
     let source = Some(statement.source.clone());
-    let (rel, mut binder) =
-        Binder::bind_with(context, source, optimize_rel, |binder| {
-            binder.extras = statement.extras.clone();
-            binder.bind_statement(query)
-        })?;
+    let (rel, mut binder) = Binder::bind_with(context, source, optimize_rel, |binder| {
+        binder.extras = statement.extras.clone();
+        binder.bind_statement(query)
+    })?;
     let ctes = binder.take_ctes();
     let is_write = |node: &RelNode| {
         matches!(node, RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. })
@@ -110,16 +143,22 @@ fn plan_query(
         params: binder.param_types(),
         columns,
         ctes,
-        catalog_version: context.catalog.version(),
+        catalog_version: context.catalog.version(context.database),
         statistics_epoch: context.catalog.statistics().epoch(),
-        reads_clock: context.reads_clock.get(),
+        uses: context.notes.used(writes, context.catalog),
+        reads_clock: context.notes.reads_clock.get(),
         tag: statement.tag(),
     })
 }
 
 /// A statement that changes data, with what its end asks for.
 fn finish(plan: Plan, ctes: &[std::sync::Arc<Plan>]) -> Plan {
-    let ctes = ctes.iter().enumerate().filter(|(_, cte)| is_write_plan(&cte.node)).map(|(number, _)| number).collect();
+    let ctes = ctes
+        .iter()
+        .enumerate()
+        .filter(|(_, cte)| is_write_plan(&cte.node))
+        .map(|(number, _)| number)
+        .collect();
     let (columns, estimate) = (plan.columns.clone(), plan.estimate);
     Plan { node: Node::Finish { input: Box::new(plan), ctes }, columns, estimate }
 }
@@ -144,7 +183,8 @@ pub fn insert_all(table: &std::sync::Arc<catalog::Table>, source: Plan) -> Plan 
         .collect();
     let estimate = source.estimate;
     let rows = Plan { node: Node::Project { input: Box::new(source), exprs }, columns, estimate };
-    let row_rules = plan::RowRules { predicates: vec![None; table.indexes.len()], ..plan::RowRules::default() };
+    let row_rules =
+        plan::RowRules { predicates: vec![None; table.indexes.len()], ..plan::RowRules::default() };
     let insert = plan::Insert {
         table: table.clone(),
         source: Box::new(rows),

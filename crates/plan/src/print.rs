@@ -10,7 +10,6 @@
 //!
 //! Deliberately left out: subqueries and windows.
 
-use std::cell::Cell;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -21,7 +20,7 @@ use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
 
 use crate::PlanContext;
 use crate::bind::{AGGREGATE_BASE, bind_as_written};
-use crate::expr::{AggregateCall, Expr, SequenceOp, TruthTest};
+use crate::expr::{AggregateCall, Expr, SequenceOp, SleepOp, TruthTest};
 use crate::print_query::print_view;
 
 /// What the catalog shows stored text with.
@@ -38,8 +37,10 @@ fn print_stored(
 ) -> Option<String> {
     with_context(view, |context| {
         let expr = bind_as_written(text, table, ty, context).ok()?;
-        let names = |position: usize| table.columns.get(position).map(|column| quote_identifier(&column.name));
-        let printer = Printer { names: &names, aggregates: &[], style, indent: 0, formatting: context.formatting };
+        let names =
+            |position: usize| table.columns.get(position).map(|column| quote_identifier(&column.name));
+        let printer =
+            Printer { names: &names, aggregates: &[], style, indent: 0, formatting: context.formatting };
         let mut out = String::new();
         printer.expr(&mut out, &expr, Casts::Written)?;
         Some(out)
@@ -57,7 +58,7 @@ pub(crate) fn with_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext
         search_path: &view.search_path,
         user: &view.user,
         param_types: &[],
-        reads_clock: &Cell::new(false),
+        notes: &crate::PlanNotes::default(),
         eval: &eval,
         formatting: &formatting,
     })
@@ -166,7 +167,7 @@ impl Printer<'_> {
             }
             Expr::Case { operand, branches, otherwise, .. } => {
                 self.case(out, operand.as_deref(), branches, otherwise.as_deref())?;
-            },
+            }
             Expr::Coalesce(list, _) => self.call(out, "COALESCE", list)?,
             Expr::Greatest(list, _) => self.call(out, "GREATEST", list)?,
             Expr::Least(list, _) => self.call(out, "LEAST", list)?,
@@ -178,7 +179,9 @@ impl Printer<'_> {
                 self.expr(out, expr, casts)?;
             }
             Expr::Cast { expr, to, .. } => self.cast(out, expr, to)?,
-            Expr::InList { expr, list, negated } => self.enclosed(out, |out| self.in_list(out, expr, list, *negated))?,
+            Expr::InList { expr, list, negated } => {
+                self.enclosed(out, |out| self.in_list(out, expr, list, *negated))?
+            }
             Expr::AnyAll { left, array, comparison, all } => {
                 let symbol = symbol_of(comparison.builtin)?;
                 self.enclosed(out, |out| {
@@ -201,7 +204,10 @@ impl Printer<'_> {
                     SequenceOp::CurrVal => "currval",
                     SequenceOp::SetVal => "setval",
                     SequenceOp::LastVal => "lastval",
-                    SequenceOp::Position | SequenceOp::IsCalled => return None,
+                    SequenceOp::Sleep(SleepOp::Seconds) => "pg_sleep",
+                    SequenceOp::Sleep(SleepOp::For) => "pg_sleep_for",
+                    SequenceOp::Sleep(SleepOp::Until) => "pg_sleep_until",
+                    SequenceOp::Position | SequenceOp::IsCalled | SequenceOp::Advisory(_) => return None,
                 };
                 self.call(out, name, args)?;
             }
@@ -220,7 +226,12 @@ impl Printer<'_> {
                     out.push(']');
                 }
             }
-            Expr::Subscript { .. } | Expr::Outer(..) | Expr::Param(..) | Expr::Operand(_) | Expr::Subquery(_) | Expr::RowId => {
+            Expr::Subscript { .. }
+            | Expr::Outer(..)
+            | Expr::Param(..)
+            | Expr::Operand(_)
+            | Expr::Subquery(_)
+            | Expr::RowId => {
                 return None;
             }
         }
@@ -455,7 +466,9 @@ impl Printer<'_> {
                 return;
             }
             SqlType::Int4 => !text.starts_with('-'),
-            SqlType::Numeric(None) => text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['.', 'e', 'E']),
+            SqlType::Numeric(None) => {
+                text.starts_with(|c: char| c.is_ascii_digit()) && text.contains(['.', 'e', 'E'])
+            }
             _ => false,
         };
         if is_bare {
@@ -523,7 +536,9 @@ fn stands_alone(expr: &Expr, casts: Casts, place: Place<'_>) -> bool {
         },
         Expr::And(_) => matches!(place, Place::And | Place::Or),
         Expr::Or(_) => place == Place::Or,
-        Expr::Not(inner) if matches!(**inner, Expr::IsNull(_) | Expr::Truth(..) | Expr::IsDistinctFrom(..)) => {
+        Expr::Not(inner)
+            if matches!(**inner, Expr::IsNull(_) | Expr::Truth(..) | Expr::IsDistinctFrom(..)) =>
+        {
             matches!(place, Place::And | Place::Or | Place::Not)
         }
         Expr::Not(_) => matches!(place, Place::And | Place::Or),

@@ -24,10 +24,20 @@ pub struct PreparedPlan {
     pub catalog_version: u64,
     /// Of the statistics that the choice was made by: under others another plan may be better.
     pub statistics_epoch: u64,
+    /// What it looks up in the catalog and depends on.
+    pub uses: Arc<[UsedRelation]>,
     /// It holds what was the time when it was made.
     pub reads_clock: bool,
     /// The command tag's first word(s): `SELECT`, `INSERT`, `CREATE TABLE`.
     pub tag: &'static str,
+}
+
+/// A relation that a plan depends on.
+#[derive(Clone, Debug)]
+pub struct UsedRelation {
+    pub id: u32,
+    /// Where its descriptor is stored.
+    pub descriptor: keys::Key,
 }
 
 #[derive(Clone, Debug)]

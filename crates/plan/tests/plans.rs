@@ -4,7 +4,6 @@
 //! `UPDATE_GOLDEN=1` writes the plans anew: the difference is read as code is.
 
 use std::{
-    cell::Cell,
     fmt::Write as _,
     fs,
     path::Path,
@@ -79,7 +78,9 @@ fn table(
     let known = |(number, (_, ty, distinct, null_fraction)): (u32, &ColumnSketch)| {
         // Values from 0 up, all equally common.
         let histogram = match *ty {
-            "integer" => (0..=100).map(|bound| Datum::Int((f64::from(bound) * distinct / 100.0) as i64)).collect(),
+            "integer" => {
+                (0..=100).map(|bound| Datum::Int((f64::from(bound) * distinct / 100.0) as i64)).collect()
+            }
             _ => Vec::new(),
         };
         let average_width = if *ty == "text" { 40.0 } else { 4.0 };
@@ -176,7 +177,7 @@ fn with_context<T>(catalog: &CatalogSnapshot, run: impl FnOnce(&PlanContext<'_>)
         search_path: &search_path,
         user: "postgres",
         param_types: &[],
-        reads_clock: &Cell::new(false),
+        notes: &plan::PlanNotes::default(),
         eval: &eval,
         formatting: &formatting,
     })
@@ -292,7 +293,11 @@ fn nested_limits_are_planned_once() {
     let within: [&dyn Fn(&str) -> String; 5] = [
         &|inner| format!("SELECT s.a FROM ({inner}) s JOIN s2 ON s2.b = s.a ORDER BY s.a LIMIT 5"),
         &|inner| format!("SELECT s.a FROM ({inner}) s LEFT JOIN s2 ON s2.b = s.a ORDER BY s.a LIMIT 5"),
-        &|inner| format!("SELECT s.a FROM (SELECT a FROM ({inner}) r) s JOIN s2 ON s2.b = s.a ORDER BY s.a LIMIT 5"),
+        &|inner| {
+            format!(
+                "SELECT s.a FROM (SELECT a FROM ({inner}) r) s JOIN s2 ON s2.b = s.a ORDER BY s.a LIMIT 5"
+            )
+        },
         &|inner| {
             format!(
                 "SELECT s2.a FROM s2 LEFT JOIN ({inner}) s ON s.a = s2.a LEFT JOIN s3 ON s3.b = s2.a ORDER BY s2.a LIMIT 5"

@@ -23,6 +23,7 @@ use types::{Batch, Datum, Formatting, SqlError, SqlResult, SqlState};
 
 use crate::{
     Completion, Severity, Sink,
+    host::SessionHost,
     portal::{Portal, Running},
     prepared::UNCOMMITTED,
     session::{Failure, STATEMENT_MEMORY, Session},
@@ -110,6 +111,11 @@ impl Cursor {
         Self { running: Some(running), position: 0, pulled: 0, kept, scroll, hold }
     }
 
+    /// One that nobody said anything about may go backward while its rows are few.
+    pub fn is_scrollable(&self) -> bool {
+        self.scroll != Scroll::No
+    }
+
     /// Goes where it is told; rows it passes on its way out go to the sink. Answers how many there were.
     pub async fn go(
         &mut self,
@@ -170,7 +176,12 @@ impl Cursor {
         Ok(1)
     }
 
-    async fn forward(&mut self, count: u64, session: &mut Session, sink: &mut dyn Sink) -> Result<u64, Failure> {
+    async fn forward(
+        &mut self,
+        count: u64,
+        session: &mut Session,
+        sink: &mut dyn Sink,
+    ) -> Result<u64, Failure> {
         let end = self.position.saturating_add(count);
         let mut given = 0;
         if self.position < self.pulled && self.kept.is_some() {
@@ -188,7 +199,12 @@ impl Cursor {
         Ok(given)
     }
 
-    async fn backward(&mut self, count: u64, session: &mut Session, sink: &mut dyn Sink) -> Result<u64, Failure> {
+    async fn backward(
+        &mut self,
+        count: u64,
+        session: &mut Session,
+        sink: &mut dyn Sink,
+    ) -> Result<u64, Failure> {
         let given = count.min(self.position.saturating_sub(1));
         self.check_backward(self.position - given)?;
         let formatting = session.formatting();
@@ -254,13 +270,17 @@ impl Session {
             let taken = format!("cursor \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DuplicateCursor, taken).into());
         }
-        self.open_for(plan)?;
+        self.open_for(plan).await?;
+        self.resolve_check().await?;
         let mut running = Running::new(plan, params)?;
         // It sees what its transaction has written until now, whenever it is read.
         running.statement = Some(self.with_exec(params, &[], async |ctx| Ok(ctx.txn()?.statement())).await?);
         let cursor = Cursor::new(Box::new(running), options.scroll, options.hold);
         let scope = self.environment().scope.clone();
-        self.portals.insert(name, Portal::for_cursor(plan.clone(), scope, cursor));
+        let running = self.activity().state().statement;
+        let source = running.map_or_else(|| Arc::from(""), |statement| Arc::from(statement.source()));
+        let made = SessionHost::now_micros(&self.engine.clock);
+        self.portals.insert(name, Portal::for_cursor(plan.clone(), scope, source, made, cursor));
         Ok(Completion::Done("DECLARE CURSOR".to_owned()))
     }
 
@@ -276,7 +296,9 @@ impl Session {
         let Some(mut portal) = self.portals.remove(name) else { return Err(no_cursor(name).into()) };
         let completion = match portal.cursor() {
             Err(error) => Err(error.into()),
-            Ok(cursor) if move_only => cursor.go(direction, self, &mut Nowhere).await.map(|rows| format!("MOVE {rows}")),
+            Ok(cursor) if move_only => {
+                cursor.go(direction, self, &mut Nowhere).await.map(|rows| format!("MOVE {rows}"))
+            }
             Ok(_) => {
                 if describe {
                     sink.columns(&portal.prepared.plan.columns);

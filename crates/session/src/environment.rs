@@ -6,10 +6,12 @@ use std::sync::Arc;
 use catalog::{CatalogSnapshot, CatalogView};
 use types::Formatting;
 
-use crate::{plan_cache::Scope, session::Session, settings::Settings};
+use crate::{activity::Sessions, plan_cache::Scope, session::Session, settings::Settings};
 
 pub(crate) struct Environment {
     pub view: Arc<CatalogView>,
+    /// The current user's.
+    pub user_id: u32,
     /// With names for oids; its `now` is the statement's to fill in.
     pub formatting: Formatting,
     pub settings: Settings,
@@ -19,6 +21,8 @@ pub(crate) struct Environment {
     /// What its plans depend on.
     pub scope: Arc<Scope>,
     pub pid: i32,
+    /// All of the node.
+    pub sessions: Arc<Sessions>,
     pub clock: Arc<hlc::Clock>,
 }
 
@@ -43,25 +47,34 @@ impl Session {
         {
             return Arc::clone(known);
         }
-        let exists = |name: &&String| catalog.schema(self.database, name).is_some();
-        let schemas = self.settings.search_path.iter().filter(exists).cloned().collect();
+        let user = self.current_user();
+        let exists = |name: &str| catalog.schema(self.database, name).is_some();
+        let mut schemas: Vec<String> = Vec::new();
+        for name in &self.settings.search_path {
+            let name = if name == "$user" { user } else { name.as_str() };
+            if exists(name) && !schemas.iter().any(|known| known == name) {
+                schemas.push(name.to_owned());
+            }
+        }
         let view = Arc::new(CatalogView {
             catalog,
             database: self.database,
             search_path: self.settings.search_path.clone(),
-            user: self.user_name.clone(),
+            user: self.current_user().to_owned(),
             printers: Some(&plan::PRINTERS),
         });
         let formatting = Formatting { oid_names: Some(view.clone()), ..self.settings.formatting.clone() };
         let made = Arc::new(Environment {
-            view,
             formatting,
             settings: self.settings.clone(),
             database: self.database_name.clone(),
             schemas,
-            scope: Arc::new(Scope::new(self.database, &self.user_name, &self.settings)),
+            scope: Arc::new(Scope::new(self.database, self.current_user(), &self.settings)),
+            user_id: view.catalog.role(self.current_user()).map_or(0, |role| role.id),
             pid: self.pid,
+            sessions: self.engine.sessions.clone(),
             clock: self.engine.clock.clone(),
+            view,
         });
         *kept = Some(Arc::clone(&made));
         made

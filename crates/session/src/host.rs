@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use builtins::Host;
-use catalog::{CatalogStore, CatalogView, SystemTables, VirtualRows, VirtualTable};
+use builtins::{Host, Signal};
+use catalog::{CatalogSnapshot, CatalogStore, CatalogView, SystemTables, VirtualRows, VirtualTable};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use types::SqlResult;
+use types::{SqlError, SqlResult, SqlState};
 
 use crate::{environment::Environment, session_tables::SessionTables, settings::Settings};
 
@@ -49,7 +50,7 @@ impl Host for SessionHost {
     }
 
     fn session_user(&self) -> String {
-        self.environment.view.user.clone()
+        self.settings().get("session_authorization").unwrap_or_default().to_owned()
     }
 
     fn current_database(&self) -> String {
@@ -57,12 +58,9 @@ impl Host for SessionHost {
     }
 
     fn current_schemas(&self, include_implicit: bool) -> Vec<String> {
-        let mut schemas = Vec::new();
-        if include_implicit {
-            schemas.push("pg_catalog".to_owned());
-        }
-        schemas.extend(self.environment.schemas.iter().cloned());
-        schemas
+        let named = &self.environment.schemas;
+        let is_implicit = include_implicit && !named.iter().any(|name| name == "pg_catalog");
+        is_implicit.then(|| "pg_catalog".to_owned()).into_iter().chain(named.iter().cloned()).collect()
     }
 
     fn setting(&self, name: &str) -> Option<String> {
@@ -72,9 +70,11 @@ impl Host for SessionHost {
     }
 
     fn set_setting(&self, name: &str, value: &str, is_local: bool) -> SqlResult<String> {
-        self.settings().clone().set(name, value)?;
-        self.changed.lock().push((name.to_owned(), value.to_owned(), is_local));
-        Ok(value.to_owned())
+        let mut settings = self.settings().clone();
+        settings.set(name, value)?;
+        let shown = settings.get(name).unwrap_or(value).to_owned();
+        self.changed.lock().push((name.to_owned(), shown.clone(), is_local));
+        Ok(shown)
     }
 
     fn backend_pid(&self) -> i32 {
@@ -88,6 +88,32 @@ impl Host for SessionHost {
     fn client_address(&self) -> Option<String> {
         None
     }
+
+    fn signal(&self, pid: i32, signal: Signal) -> SqlResult<bool> {
+        let Some(activity) = self.environment.sessions.get(pid) else { return Ok(false) };
+        let catalog = &self.environment.view.catalog;
+        let is_superuser = |name: &str| catalog.role(name).is_some_and(|role| role.superuser);
+        let own = self.environment.view.user.as_str();
+        if activity.user != own && !is_superuser(own) {
+            let (what, whom) = match signal {
+                Signal::Cancel => ("cancel", "query"),
+                Signal::Terminate => ("terminate", "process"),
+            };
+            let message = match is_superuser(&activity.user) {
+                true => format!("must be a superuser to {what} superuser {whom}"),
+                false => format!(
+                    "must be a member of the role whose {whom} is being {} or member of pg_signal_backend",
+                    if signal == Signal::Cancel { "canceled" } else { "terminated" }
+                ),
+            };
+            return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+        }
+        match signal {
+            Signal::Cancel => activity.cancel(),
+            Signal::Terminate => activity.terminate(),
+        }
+        Ok(true)
+    }
 }
 
 /// The rows of the catalogs as a statement sees them.
@@ -96,11 +122,22 @@ pub(crate) struct StatementTables<'a> {
     view: &'a CatalogView,
     session: SessionTables<'a>,
     tables: OnceLock<Arc<SystemTables>>,
+    /// That the transaction began under; none where nobody else can change what databases share.
+    shared: Option<Arc<CatalogSnapshot>>,
 }
 
+/// Tables about what databases share.
+const SHARED_TABLES: [&str; 6] =
+    ["pg_authid", "pg_database", "pg_roles", "pg_shadow", "pg_tablespace", "pg_user"];
+
 impl<'a> StatementTables<'a> {
-    pub fn new(store: &'a CatalogStore, view: &'a CatalogView, session: SessionTables<'a>) -> Self {
-        Self { store, view, session, tables: OnceLock::new() }
+    pub fn new(
+        store: &'a CatalogStore,
+        view: &'a CatalogView,
+        session: SessionTables<'a>,
+        shared: Option<Arc<CatalogSnapshot>>,
+    ) -> Self {
+        Self { store, view, session, tables: OnceLock::new(), shared }
     }
 }
 
@@ -110,5 +147,20 @@ impl exec::VirtualTables for StatementTables<'_> {
             return Ok(rows);
         }
         Ok(self.tables.get_or_init(|| self.store.system_tables(self.view)).rows(table))
+    }
+
+    fn look_at_versions<'b>(
+        &'b self,
+        table: &'static VirtualTable,
+        txn: &'b mut kv::Txn,
+    ) -> BoxFuture<'b, Result<(), kv::Error>> {
+        Box::pin(async move {
+            match &self.shared {
+                Some(snapshot) if SHARED_TABLES.contains(&table.name) => {
+                    self.store.look_at_versions(txn, snapshot).await
+                }
+                _ => txn.resolve_check().await,
+            }
+        })
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! Deliberately left out: bytes on the wire.
 
+mod activity;
 mod copy;
 mod cursor;
 mod environment;
@@ -21,6 +22,7 @@ mod session_tables;
 mod settings;
 mod sink;
 
+pub use activity::{Activity, Sessions};
 pub use copy::CopyIn;
 pub use exec::{CancelFlag, CancelReason};
 pub use plan_cache::{PlanCache, PlanCacheMetrics, Statement, Statements};

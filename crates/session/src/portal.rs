@@ -46,8 +46,14 @@ impl Portal {
         Self { prepared, params, formats, state, born: 0, is_held: false }
     }
 
-    pub(crate) fn for_cursor(plan: Arc<PreparedPlan>, scope: Arc<Scope>, cursor: Cursor) -> Self {
-        let prepared = Prepared { statement: None, plan, scope };
+    pub(crate) fn for_cursor(
+        plan: Arc<PreparedPlan>,
+        scope: Arc<Scope>,
+        source: Arc<str>,
+        made: i64,
+        cursor: Cursor,
+    ) -> Self {
+        let prepared = Prepared { statement: None, plan, scope, source, is_from_sql: true, made };
         Self::new(prepared, Vec::new(), Formats::new(), State::Cursor(Box::new(cursor)))
     }
 
@@ -56,8 +62,33 @@ impl Portal {
     pub(crate) fn cursor(&mut self) -> SqlResult<&mut Cursor> {
         match &mut self.state {
             State::Cursor(cursor) => Ok(cursor),
-            _ => Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, "a portal of the protocol is not fetched from")),
+            _ => Err(SqlError::new(
+                SqlState::ObjectNotInPrerequisiteState,
+                "a portal of the protocol is not fetched from",
+            )),
         }
+    }
+}
+
+/// A row of `pg_cursors`.
+pub(crate) struct OpenCursor {
+    name: String,
+    statement: Arc<str>,
+    is_holdable: bool,
+    is_scrollable: bool,
+    made: i64,
+}
+
+impl OpenCursor {
+    pub fn row(&self, table: &'static catalog::VirtualTable) -> Vec<Datum> {
+        table.row([
+            ("name", Datum::text(self.name.as_str())),
+            ("statement", Datum::text(&*self.statement)),
+            ("is_holdable", Datum::Bool(self.is_holdable)),
+            ("is_binary", Datum::Bool(false)),
+            ("is_scrollable", Datum::Bool(self.is_scrollable)),
+            ("creation_time", Datum::TimestampTz(self.made)),
+        ])
     }
 }
 
@@ -103,6 +134,22 @@ impl Portals {
         self.open.is_empty()
     }
 
+    /// The cursors among them, by name. There are mostly none.
+    pub fn cursors(&self) -> Vec<OpenCursor> {
+        let mut cursors: Vec<OpenCursor> = self
+            .open
+            .iter()
+            .filter_map(|(name, portal)| {
+                let State::Cursor(cursor) = &portal.state else { return None };
+                let (is_holdable, is_scrollable) = (cursor.hold, cursor.is_scrollable());
+                let (statement, made) = (portal.prepared.source.clone(), portal.prepared.made);
+                Some(OpenCursor { name: name.clone(), statement, is_holdable, is_scrollable, made })
+            })
+            .collect();
+        cursors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        cursors
+    }
+
     /// Whether any of them reads in the transaction and is not at its end.
     pub fn read_on(&self) -> bool {
         self.open.values().any(|portal| match portal.state {
@@ -113,8 +160,9 @@ impl Portals {
 
     /// The cursors that are to outlive the transaction.
     pub fn to_hold(&self) -> Vec<String> {
-        let is_to_hold =
-            |portal: &Portal| !portal.is_held && matches!(&portal.state, State::Cursor(cursor) if cursor.hold);
+        let is_to_hold = |portal: &Portal| {
+            !portal.is_held && matches!(&portal.state, State::Cursor(cursor) if cursor.hold)
+        };
         self.open.iter().filter(|(_, portal)| is_to_hold(portal)).map(|(name, _)| name.clone()).collect()
     }
 
@@ -133,7 +181,10 @@ impl Portals {
 enum State {
     Bound,
     Running(Box<Running>),
-    Kept { batches: VecDeque<Batch>, tag: String },
+    /// Rows of what has run to its end; none any more once all are given.
+    Kept {
+        batches: VecDeque<Batch>,
+    },
     Cursor(Box<Cursor>),
     Done,
 }
@@ -218,9 +269,18 @@ impl Session {
     ///
     /// # Errors
     /// 42P03 when the name is taken.
-    pub fn bind(&mut self, name: &str, prepared: Prepared, params: Vec<Datum>, formats: Formats) -> SqlResult<()> {
+    pub fn bind(
+        &mut self,
+        name: &str,
+        prepared: Prepared,
+        params: Vec<Datum>,
+        formats: Formats,
+    ) -> SqlResult<()> {
         if !name.is_empty() && self.portals.contains(name) {
-            return Err(SqlError::new(SqlState::DuplicateCursor, format!("cursor \"{name}\" already exists")));
+            return Err(SqlError::new(
+                SqlState::DuplicateCursor,
+                format!("cursor \"{name}\" already exists"),
+            ));
         }
         self.portals.insert(name, Portal::new(prepared, params, formats, State::Bound));
         Ok(())
@@ -285,19 +345,20 @@ impl Session {
                     Err(failure) => Err(self.fail(failure.into_sql()).await),
                 }
             }
-            State::Kept { batches, tag } => {
-                let tag = tag.clone();
-                let is_done = give(batches, limit, sink, &self.formatting()).await?;
-                if is_done {
-                    portal.state = State::Done;
-                    return Ok(Completion::Done(tag));
+            State::Kept { batches } => {
+                let (rows, is_done) = give(batches, limit, sink, &self.formatting()).await?;
+                if !is_done {
+                    return Ok(Completion::Suspended);
                 }
-                Ok(Completion::Suspended)
+                Ok(Completion::Done(tag_of(portal.prepared.plan.tag, rows)))
             }
             State::Cursor(cursor) => {
                 self.start_clock();
-                let direction =
-                    if limit == 0 { FetchDirection::ForwardAll } else { FetchDirection::Forward(limit as u64) };
+                let direction = if limit == 0 {
+                    FetchDirection::ForwardAll
+                } else {
+                    FetchDirection::Forward(limit as u64)
+                };
                 let outcome = cursor.go(direction, self, sink).await;
                 self.stop_clock();
                 match outcome {
@@ -307,8 +368,8 @@ impl Session {
                 }
             }
             State::Done => match &portal.prepared.plan.kind {
-                StatementKind::Query { writes: false, .. } => {
-                    Ok(Completion::Done(format!("{} 0", portal.prepared.plan.tag)))
+                StatementKind::Query { .. } if yields_rows(&portal.prepared.plan) => {
+                    Ok(Completion::Done(tag_of(portal.prepared.plan.tag, 0)))
                 }
                 _ => {
                     let error = SqlError::new(
@@ -354,14 +415,9 @@ impl Session {
         let mut keep = Keep { client: sink, batches: Vec::new() };
         let completion = self.run_with(&run, &mut keep).await?;
         let mut batches = VecDeque::from(keep.batches);
-        let is_done = give(&mut batches, limit, sink, &self.formatting()).await?;
-        match completion {
-            Completion::Done(tag) if !is_done => {
-                portal.state = State::Kept { batches, tag };
-                Ok(Completion::Suspended)
-            }
-            other => Ok(other),
-        }
+        let (_, is_done) = give(&mut batches, limit, sink, &self.formatting()).await?;
+        portal.state = State::Kept { batches };
+        Ok(if is_done { completion } else { Completion::Suspended })
     }
 
     /// Reads on in a query.
@@ -390,26 +446,33 @@ impl Session {
     }
 }
 
-/// Rows that were kept; whether there are no more.
+/// The tag of an Execute that has given so many rows of what ran before.
+fn tag_of(tag: &str, rows: usize) -> String {
+    if tag == "INSERT" { format!("INSERT 0 {rows}") } else { format!("{tag} {rows}") }
+}
+
+/// Rows that were kept: how many were given, and whether there are no more.
 async fn give(
     batches: &mut VecDeque<Batch>,
     limit: usize,
     sink: &mut dyn Sink,
     formatting: &Formatting,
-) -> SqlResult<bool> {
+) -> SqlResult<(usize, bool)> {
+    let mut given = 0;
     let mut left = if limit == 0 { usize::MAX } else { limit };
     while let Some(batch) = batches.pop_front() {
         let taken = batch.len().min(left);
         send(sink, &batch, 0..taken, formatting).await?;
         left -= taken;
+        given += taken;
         if taken < batch.len() {
             batches.push_front(batch.slice(taken, batch.len() - taken));
         }
         if left == 0 {
-            return Ok(false);
+            return Ok((given, false));
         }
     }
-    Ok(true)
+    Ok((given, true))
 }
 
 fn no_portal(name: &str) -> SqlError {

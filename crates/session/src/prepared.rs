@@ -6,7 +6,7 @@ use std::sync::Arc;
 use plan::{PreparedPlan, StatementKind, Utility};
 use types::{SqlError, SqlResult, SqlType};
 
-use crate::{Prepared, Session, Statement};
+use crate::{Prepared, Session, Statement, settings::known::known};
 
 /// The catalog version of plans that saw changes which may yet be rolled back: no catalog has it.
 pub(crate) const UNCOMMITTED: u64 = u64::MAX;
@@ -25,6 +25,12 @@ impl Session {
     /// Fills in the columns of what answers those of something else: a cursor, or a prepared statement.
     pub(crate) fn describe_by_name(&self, plan: &mut PreparedPlan) {
         self.describe_fetch(plan);
+        if let StatementKind::Utility(utility) = &plan.kind
+            && let Utility::Show(name) = &**utility
+            && let Some(known) = known(&name.to_lowercase())
+        {
+            known.name.clone_into(&mut plan.columns[0].name);
+        }
         if let StatementKind::Utility(utility) = &plan.kind
             && let Utility::Execute { name, .. } = &**utility
         {
@@ -46,7 +52,8 @@ impl Session {
             return false;
         }
         let catalog = self.catalog();
-        plan.catalog_version == catalog.version() && plan.statistics_epoch == catalog.statistics().epoch()
+        plan.catalog_version == catalog.version(self.database)
+            && plan.statistics_epoch == catalog.statistics().epoch()
     }
 
     /// Whether a prepared statement's plan is what planning it now would be about.
@@ -58,11 +65,19 @@ impl Session {
     ///
     /// # Errors
     /// 0A000 when it would not answer the same columns as before, and what is wrong with the statement by now.
-    pub(crate) fn plan_again(&self, statement: &Statement, old: &PreparedPlan) -> SqlResult<Arc<PreparedPlan>> {
+    pub(crate) fn plan_again(
+        &self,
+        statement: &Statement,
+        old: &PreparedPlan,
+    ) -> SqlResult<Arc<PreparedPlan>> {
         let is_same = |plan: &PreparedPlan| {
             old.params == plan.params
                 && old.columns.len() == plan.columns.len()
-                && old.columns.iter().zip(&plan.columns).all(|(old, new)| old.ty == new.ty && old.name == new.name)
+                && old
+                    .columns
+                    .iter()
+                    .zip(&plan.columns)
+                    .all(|(old, new)| old.ty == new.ty && old.name == new.name)
         };
         if let Ok(plan) = self.plan_of(statement)
             && is_same(&plan)

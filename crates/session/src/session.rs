@@ -9,30 +9,31 @@
 //! **Invariant (answered-once):** a statement's rows reach the sink of one attempt only; an attempt that is run again
 //! has had its rows taken back.
 
+mod analyze;
 mod attempts;
 mod block;
-mod execute;
+mod copy_in;
 mod ddl;
+mod execute;
 mod utility;
 mod variables;
-mod copy_in;
-mod analyze;
 
 pub use analyze::keep_statistics;
 pub(crate) use attempts::{Failure, Run, aborted};
 
-use std::{cell::Cell, sync::Arc};
+use std::sync::Arc;
 
 use builtins::EvalContext;
 use catalog::{CatalogSnapshot, CatalogStore};
 use exec::{CancelFlag, SequenceState};
 use parking_lot::Mutex;
-use plan::{ParsedStatement, PlanContext, PreparedPlan, StatementKind};
+use plan::{ParsedStatement, PlanContext, PlanNotes, PreparedPlan, StatementKind};
 use rustc_hash::FxHashMap;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use self::block::Block;
 use crate::{
+    activity::{Activity, Registered, Sessions},
     copy::CopyIn,
     environment::Environment,
     host::SessionHost,
@@ -52,12 +53,13 @@ pub struct Engine {
     pub clock: Arc<hlc::Clock>,
     pub seed: u64,
     pub plans: Arc<PlanCache>,
+    pub sessions: Arc<Sessions>,
 }
 
 impl Engine {
     #[must_use]
     pub fn new(catalog: CatalogStore, clock: Arc<hlc::Clock>, seed: u64) -> Self {
-        Self { catalog, clock, seed, plans: Arc::default() }
+        Self { catalog, clock, seed, plans: Arc::default(), sessions: Arc::default() }
     }
 }
 
@@ -91,6 +93,12 @@ pub struct Prepared {
     pub plan: Arc<PreparedPlan>,
     /// That it was planned in.
     pub(crate) scope: Arc<Scope>,
+    /// The text that has prepared it.
+    pub(crate) source: Arc<str>,
+    /// By PREPARE, and not by the protocol.
+    pub(crate) is_from_sql: bool,
+    /// When, in microseconds since 2000.
+    pub(crate) made: i64,
 }
 
 pub struct Session {
@@ -98,13 +106,14 @@ pub struct Session {
     pub settings: Settings,
     pub(crate) database: u32,
     pub(crate) database_name: String,
-    pub(crate) user: u32,
-    pub(crate) user_name: String,
+    /// The user that has connected.
+    pub(crate) authenticated: String,
     pub(crate) pid: i32,
     pub(crate) block: Option<Block>,
     prepared: FxHashMap<String, Prepared>,
     sequences: SequenceState,
     cancel: CancelFlag,
+    registered: Registered,
     /// Values from before SET LOCAL, to go back to.
     local: Vec<(String, Option<String>)>,
     pub(crate) portals: Portals,
@@ -142,18 +151,24 @@ impl Session {
                 format!("database \"{database}\" does not exist"),
             ));
         };
+        let mut settings = Settings::default();
+        settings.set_default("session_authorization", user)?;
+        settings.set_internal("is_superuser", if role.superuser { "on" } else { "off" });
+        let cancel = CancelFlag::default();
+        let now = SessionHost::now_micros(&engine.clock);
+        let registered = engine.sessions.register(pid, (found.id, database), user, now, cancel.clone());
         Ok(Self {
             database: found.id,
             database_name: database.to_owned(),
-            user: role.id,
-            user_name: user.to_owned(),
+            authenticated: user.to_owned(),
             engine,
-            settings: Settings::default(),
+            settings,
             pid,
             block: None,
             prepared: FxHashMap::default(),
             sequences: SequenceState::default(),
-            cancel: CancelFlag::default(),
+            cancel,
+            registered,
             local: Vec::new(),
             portals: Portals::default(),
             suspended: None,
@@ -165,6 +180,22 @@ impl Session {
     #[must_use]
     pub fn cancel_flag(&self) -> CancelFlag {
         self.cancel.clone()
+    }
+
+    /// As other sessions see this one.
+    #[must_use]
+    pub fn activity(&self) -> Arc<Activity> {
+        self.registered.activity.clone()
+    }
+
+    /// The session has answered, and waits for its client.
+    pub fn rest(&self) {
+        let application = self.settings.get("application_name").unwrap_or_default();
+        self.registered.activity.rest(
+            self.status(),
+            application,
+            SessionHost::now_micros(&self.engine.clock),
+        );
     }
 
     #[must_use]
@@ -202,14 +233,14 @@ impl Session {
             host: &host,
             catalog: &*environment.view,
         };
-        let reads_clock = Cell::new(false);
+        let notes = PlanNotes::default();
         let context = PlanContext {
             catalog: &environment.view.catalog,
             database: self.database,
             search_path: &self.settings.search_path,
-            user: &self.user_name,
+            user: &environment.view.user,
             param_types: hints,
-            reads_clock: &reads_clock,
+            notes: &notes,
             eval: &eval,
             formatting: &formatting,
         };
@@ -235,17 +266,14 @@ impl Session {
     ///
     /// # Errors
     /// 42P05 when the name is taken, and what is wrong with the statement.
-    pub async fn prepare(
-        &mut self,
-        name: &str,
-        statement: Option<Arc<Statement>>,
-    ) -> SqlResult<()> {
+    pub async fn prepare(&mut self, name: &str, statement: Option<Arc<Statement>>) -> SqlResult<()> {
         if !name.is_empty() && self.prepared.contains_key(name) {
             return Err(SqlError::new(
                 SqlState::DuplicatePreparedStatement,
                 format!("prepared statement \"{name}\" already exists"),
             ));
         }
+        self.renew_snapshot();
         let plan = match &statement {
             Some(statement) => {
                 self.check_failed(statement)?;
@@ -260,7 +288,12 @@ impl Session {
             }
             None => Arc::new(empty_plan()),
         };
-        self.prepared.insert(name.to_owned(), Prepared { statement, plan, scope: self.environment().scope.clone() });
+        let source =
+            statement.as_ref().map_or_else(|| Arc::from(""), |statement| Arc::from(statement.source()));
+        let made = SessionHost::now_micros(&self.engine.clock);
+        let scope = self.environment().scope.clone();
+        self.prepared
+            .insert(name.to_owned(), Prepared { statement, plan, scope, source, is_from_sql: false, made });
         Ok(())
     }
 
@@ -275,11 +308,20 @@ impl Session {
     /// 26000 when there is none of that name.
     pub fn prepared(&self, name: &str) -> SqlResult<Prepared> {
         self.prepared.get(name).cloned().ok_or_else(|| {
-            SqlError::new(
-                SqlState::InvalidSqlStatementName,
-                format!("prepared statement \"{name}\" does not exist"),
-            )
+            let message = match name {
+                "" => "unnamed prepared statement does not exist".to_owned(),
+                name => format!("prepared statement \"{name}\" does not exist"),
+            };
+            SqlError::new(SqlState::InvalidSqlStatementName, message)
         })
+    }
+
+    /// PREPARE has made it, by this text.
+    pub(crate) fn note_source(&mut self, name: &str, source: &str) {
+        if let Some(prepared) = self.prepared.get_mut(name) {
+            prepared.source = source.into();
+            prepared.is_from_sql = true;
+        }
     }
 
     pub(crate) fn keep_prepared(&mut self, name: &str, prepared: &Prepared) {
@@ -327,6 +369,7 @@ fn empty_plan() -> PreparedPlan {
         ctes: Vec::new(),
         catalog_version: 0,
         statistics_epoch: 0,
+        uses: Arc::default(),
         reads_clock: false,
         tag: "",
     }

@@ -1,20 +1,26 @@
-//! Catalogs that are not about the catalog: what this session is and how it is set.
+//! Catalogs that are not about the catalog: what this session is and how it is set, and the other sessions of the node.
 //!
-//! Other sessions' activity is their own nodes' to tell, and is left out.
+//! Deliberately left out: the sessions of other nodes.
 
 use std::sync::Arc;
 
 use builtins::Host;
 use catalog::{VirtualRows, VirtualTable};
-use types::Datum;
+use types::{Array, Datum};
 
+use rustc_hash::FxHashMap;
+
+use crate::activity::{Activity, Sessions};
 use crate::host::SessionHost;
-use crate::settings::{self, Settings};
+use crate::portal::OpenCursor;
+use crate::session::Prepared;
+use crate::settings::{Listed, Settings, known::Kind, value::bare};
 
 pub(crate) struct SessionTables<'a> {
     pub host: &'a SessionHost,
-    pub database: u32,
-    pub user: u32,
+    pub sessions: &'a Sessions,
+    pub prepared: &'a FxHashMap<String, Prepared>,
+    pub cursors: Vec<OpenCursor>,
     /// When the transaction began, microseconds since 2000.
     pub began: i64,
 }
@@ -27,54 +33,113 @@ impl SessionTables<'_> {
         }
         let rows = match table.name {
             "pg_settings" => settings_rows(table, &self.host.settings()),
-            "pg_stat_activity" => vec![self.activity(table)],
+            "pg_stat_activity" => {
+                self.sessions.all().iter().map(|activity| self.activity(table, activity)).collect()
+            }
+            "pg_prepared_statements" => self.prepared_statements(table),
+            "pg_cursors" => self.cursors.iter().map(|cursor| cursor.row(table)).collect(),
             _ => return None,
         };
         Some(Arc::new(VirtualRows::new(rows)))
     }
 
-    fn activity(&self, table: &'static VirtualTable) -> Vec<Datum> {
-        let host = self.host;
+    fn activity(&self, table: &'static VirtualTable, activity: &Activity) -> Vec<Datum> {
+        let state = activity.state();
+        let is_own = activity.pid == self.host.backend_pid();
+        // What was set in the transaction at hand is not known to others yet.
+        let application = match is_own {
+            true => self.host.settings().get("application_name").unwrap_or_default().to_owned(),
+            false => state.application.clone(),
+        };
+        let time = |micros: Option<i64>| micros.map_or(Datum::Null, Datum::TimestampTz);
+        let role = self.host.environment.view.catalog.role(&activity.user).map(|role| role.id);
         table.row([
-            ("datid", Datum::Int(self.database.into())),
-            ("datname", Datum::text(host.current_database())),
-            ("pid", Datum::Int(host.backend_pid().into())),
-            ("usesysid", Datum::Int(self.user.into())),
-            ("usename", Datum::text(host.session_user())),
-            ("application_name", Datum::text(host.settings().get("application_name").unwrap_or_default())),
-            ("client_addr", host.client_address().map_or(Datum::Null, Datum::text)),
-            ("xact_start", Datum::TimestampTz(self.began)),
-            ("state", Datum::text("active")),
+            ("datid", Datum::Int(activity.database.into())),
+            ("datname", Datum::text(activity.database_name.as_str())),
+            ("pid", Datum::Int(activity.pid.into())),
+            ("usesysid", role.map_or(Datum::Null, |id| Datum::Int(id.into()))),
+            ("usename", Datum::text(activity.user.as_str())),
+            ("application_name", Datum::text(application)),
+            ("backend_start", Datum::TimestampTz(activity.began)),
+            (
+                "xact_start",
+                if is_own { Datum::TimestampTz(self.began) } else { time(state.transaction_began) },
+            ),
+            ("query_start", time(state.statement_began)),
+            ("state_change", Datum::TimestampTz(state.changed)),
+            ("wait_event_type", if state.is_active { Datum::Null } else { Datum::text("Client") }),
+            ("wait_event", if state.is_active { Datum::Null } else { Datum::text("ClientRead") }),
+            ("state", Datum::text(state.name())),
+            ("query", Datum::text(state.statement.as_ref().map_or("", |statement| statement.source()))),
             ("backend_type", Datum::text("client backend")),
         ])
+    }
+
+    fn prepared_statements(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
+        let mut named: Vec<_> = self.prepared.iter().filter(|(name, _)| !name.is_empty()).collect();
+        named.sort_unstable_by_key(|(name, _)| name.as_str());
+        let row = |(name, prepared): (&String, &Prepared)| {
+            let types = prepared.plan.params.iter().map(|ty| Datum::Int(ty.oid().into())).collect();
+            table.row([
+                ("name", Datum::text(name.as_str())),
+                ("statement", Datum::text(&*prepared.source)),
+                ("prepare_time", Datum::TimestampTz(prepared.made)),
+                ("parameter_types", Datum::Array(Array::from_elements(types).into())),
+                ("from_sql", Datum::Bool(prepared.is_from_sql)),
+                ("generic_plans", Datum::Int(0)),
+                ("custom_plans", Datum::Int(0)),
+            ])
+        };
+        named.into_iter().map(row).collect()
     }
 }
 
 fn settings_rows(table: &'static VirtualTable, settings: &Settings) -> Vec<Vec<Datum>> {
-    let all = settings.all();
-    let row = |(name, value): &(String, String)| {
-        let reset = settings.default_of(name).unwrap_or_default();
-        let kind = kind_of(reset);
+    let text_or_null = |text: &str| if text.is_empty() { Datum::Null } else { Datum::text(text) };
+    let row = |listed: &Listed<'_>| {
+        let source = if listed.value != listed.reset {
+            "session"
+        } else if listed.known.is_some_and(|known| known.default != listed.reset) {
+            "client"
+        } else {
+            "default"
+        };
+        let Some(known) = listed.known else {
+            return table.row([
+                ("name", Datum::text(listed.name)),
+                ("setting", Datum::text(listed.value)),
+                ("category", Datum::text("Customized Options")),
+                ("context", Datum::text("user")),
+                ("vartype", Datum::text("string")),
+                ("source", Datum::text("session")),
+                ("boot_val", Datum::Null),
+                ("reset_val", text_or_null(listed.reset)),
+                ("pending_restart", Datum::Bool(false)),
+            ]);
+        };
+        let values = match &known.kind {
+            Kind::Enum(values) => Datum::Array(
+                Array::from_elements(values.iter().map(|value| Datum::text(*value)).collect()).into(),
+            ),
+            _ => Datum::Null,
+        };
         table.row([
-            ("name", Datum::text(name.as_str())),
-            ("setting", Datum::text(value.as_str())),
-            ("category", Datum::text(if name.contains('.') { "Customized Options" } else { "Client Connection Defaults" })),
-            ("short_desc", Datum::text("")),
-            ("context", Datum::text(if settings::is_fixed(name) { "internal" } else { "user" })),
-            ("vartype", Datum::text(kind)),
-            ("source", Datum::text(if value == reset { "default" } else { "session" })),
-            ("boot_val", Datum::text(reset)),
-            ("reset_val", Datum::text(reset)),
+            ("name", Datum::text(known.name)),
+            ("setting", Datum::text(bare(known, listed.value))),
+            ("unit", text_or_null(known.unit_name)),
+            ("category", Datum::text(known.category)),
+            ("short_desc", Datum::text(known.short_desc)),
+            ("extra_desc", text_or_null(known.extra_desc)),
+            ("context", Datum::text(known.context_name)),
+            ("vartype", Datum::text(known.kind_name())),
+            ("source", Datum::text(source)),
+            ("min_val", text_or_null(known.min)),
+            ("max_val", text_or_null(known.max)),
+            ("enumvals", values),
+            ("boot_val", Datum::text(bare(known, &known.default))),
+            ("reset_val", Datum::text(bare(known, listed.reset))),
             ("pending_restart", Datum::Bool(false)),
         ])
     };
-    all.iter().map(row).collect()
-}
-
-fn kind_of(value: &str) -> &'static str {
-    match value {
-        "on" | "off" => "bool",
-        number if number.parse::<i64>().is_ok() => "integer",
-        _ => "string",
-    }
+    settings.all().iter().map(row).collect()
 }

@@ -2,7 +2,7 @@
 
 use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, write_text};
 
-use crate::EvalContext;
+use crate::{EvalContext, Signal};
 use crate::arguments::{boolean, text};
 use crate::signature::{ArgType, Builtin, RetType};
 
@@ -12,6 +12,9 @@ const R_TEXT: RetType = RetType::T(SqlType::Text);
 const R_NAME: RetType = RetType::T(SqlType::Name);
 const R_NAMES: RetType = RetType::T(SqlType::NAME_ARRAY);
 const R_I4: RetType = RetType::T(SqlType::Int4);
+const R_BOOL: RetType = RetType::T(SqlType::Bool);
+const I4: ArgType = ArgType::T(SqlType::Int4);
+const I8: ArgType = ArgType::T(SqlType::Int8);
 
 fn setting(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
     let name = text(&a[0]);
@@ -24,6 +27,11 @@ fn setting(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
             Err(SqlError::new(SqlState::UndefinedObject, message))
         }
     }
+}
+
+fn signal(context: &EvalContext<'_>, args: &[Datum], signal: Signal) -> SqlResult<Datum> {
+    let pid = args[0].as_int().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+    context.host.signal(pid, signal).map(Datum::Bool)
 }
 
 fn schemas(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
@@ -50,6 +58,9 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     .stable(),
     Builtin::pure("current_schemas", 1403, &[BOOLEAN], R_NAMES, |c, _, a| schemas(c, a)).stable(),
     Builtin::pure("version", 89, &[], R_TEXT, |c, _, _| Ok(Datum::text(c.host.version()))).stable(),
+    Builtin::pure("pg_cancel_backend", 2171, &[I4], R_BOOL, |c, _, a| signal(c, a, Signal::Cancel)).volatile(),
+    Builtin::pure("pg_terminate_backend", 22_096, &[I4], R_BOOL, |c, _, a| signal(c, a, Signal::Terminate)).volatile(),
+    Builtin::pure("pg_terminate_backend", 2096, &[I4, I8], R_BOOL, |c, _, a| signal(c, a, Signal::Terminate)).volatile(),
     Builtin::pure("pg_backend_pid", 2026, &[], R_I4, |c, _, _| Ok(Datum::Int(i64::from(c.host.backend_pid())))).stable(),
     Builtin::pure("inet_client_addr", 2196, &[], R_TEXT, |c, _, _| Ok(c.host.client_address().map_or(Datum::Null, Datum::text))).stable(),
     Builtin::pure("current_setting", 2077, &[TEXT], R_TEXT, |c, _, a| setting(c, a)).stable(),

@@ -11,8 +11,12 @@ use super::row::{Rows, Vector, row};
 use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE};
 use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] =
-    &[("pg_proc", pg_proc), ("pg_aggregate", pg_aggregate), ("pg_language", pg_language)];
+pub(super) const TABLES: &[(&str, Maker)] = &[
+    ("pg_proc", pg_proc),
+    ("pg_aggregate", pg_aggregate),
+    ("pg_language", pg_language),
+    ("pg_extension", pg_extension),
+];
 
 const INTERNAL_LANGUAGE: u32 = 12;
 
@@ -62,7 +66,8 @@ impl Function {
         {
             variadic = *last;
             // What repeats is an array to those who look: VARIADIC "any" alone stays as it is.
-            if let Some(array) = SqlType::from_oid(*last, -1).map(|ty| ty.array_oid()).filter(|oid| *oid != 0) {
+            if let Some(array) = SqlType::from_oid(*last, -1).map(|ty| ty.array_oid()).filter(|oid| *oid != 0)
+            {
                 *last = array;
             }
         }
@@ -90,10 +95,14 @@ impl Function {
             self.args.iter().copied().chain(outputs.iter().map(|(_, ty)| ty.oid())).collect::<Vec<u32>>()
         });
         let modes = outputs.map(|outputs| {
-            std::iter::repeat_n('i', self.args.len()).chain(outputs.iter().map(|_| 'o')).collect::<Vec<char>>()
+            std::iter::repeat_n('i', self.args.len())
+                .chain(outputs.iter().map(|_| 'o'))
+                .collect::<Vec<char>>()
         });
         let names = outputs.map(|outputs| {
-            std::iter::repeat_n("", self.args.len()).chain(outputs.iter().map(|(name, _)| *name)).collect::<Vec<&str>>()
+            std::iter::repeat_n("", self.args.len())
+                .chain(outputs.iter().map(|(name, _)| *name))
+                .collect::<Vec<&str>>()
         });
         row!(rows, {
             oid: self.oid,
@@ -132,20 +141,24 @@ struct Functions {
 }
 
 static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
-    let scalars = builtins::all_functions().chain(builtins::all_operators().map(|it| &it.function)).map(|it| {
-        let mut function = Function::new(it.oid, &it.signature, 'f', it.strict, it.volatility);
-        function.returns_set = it.is_set_returning();
-        function.outputs = it.set.as_ref().map_or_else(Vec::new, |set| set.columns.to_vec());
-        if function.outputs.len() > 1 {
-            function.result = SqlType::Record.oid();
-        }
-        function
-    });
-    let aggregates =
-        builtins::all_aggregates().map(|it| Function::new(it.oid, &it.signature, 'a', false, Volatility::Immutable));
+    let scalars =
+        builtins::all_functions().chain(builtins::all_operators().map(|it| &it.function)).map(|it| {
+            let mut function = Function::new(it.oid, &it.signature, 'f', it.strict, it.volatility);
+            function.returns_set = it.is_set_returning();
+            function.outputs = it.set.as_ref().map_or_else(Vec::new, |set| set.columns.to_vec());
+            if function.outputs.len() > 1 {
+                function.result = SqlType::Record.oid();
+            }
+            function
+        });
+    let aggregates = builtins::all_aggregates()
+        .map(|it| Function::new(it.oid, &it.signature, 'a', false, Volatility::Immutable));
     let of_types = include_str!("type_functions.tsv").lines().map(parse_function);
-    let mut all: Vec<Function> =
-        scalars.chain(aggregates).chain(of_types).filter(|function| function.oid != 0 && !function.name.is_empty()).collect();
+    let mut all: Vec<Function> = scalars
+        .chain(aggregates)
+        .chain(of_types)
+        .filter(|function| function.oid != 0 && !function.name.is_empty())
+        .collect();
     all.sort_by_key(|function| function.oid);
     all.dedup_by_key(|function| function.oid);
     let positions = all.iter().enumerate().map(|(at, function)| (function.oid, at)).collect();
@@ -208,7 +221,9 @@ pub(crate) fn function_arguments(oid: u32, separator: &str) -> Option<String> {
         .args
         .iter()
         .enumerate()
-        .map(|(at, ty)| if Some(at) == last { format!("VARIADIC {}", type_name(*ty)) } else { type_name(*ty) })
+        .map(
+            |(at, ty)| if Some(at) == last { format!("VARIADIC {}", type_name(*ty)) } else { type_name(*ty) },
+        )
         .collect();
     if function.outputs.len() > 1 && separator.len() > 1 {
         shown.extend(function.outputs.iter().map(|(name, ty)| format!("OUT {name} {}", ty.base_name())));
@@ -253,8 +268,21 @@ fn pg_aggregate(_view: &CatalogView, rows: &mut Rows) {
     }
 }
 
+/// What every database has from the start.
+fn pg_extension(_view: &CatalogView, rows: &mut Rows) {
+    row!(rows, {
+        oid: 13_769,
+        extname: "plpgsql",
+        extowner: crate::descriptor::POSTGRES_ROLE,
+        extnamespace: crate::descriptor::PG_CATALOG_SCHEMA,
+        extrelocatable: false,
+        extversion: "1.0",
+    });
+}
+
 fn pg_language(_view: &CatalogView, rows: &mut Rows) {
-    for (oid, name, trusted) in [(INTERNAL_LANGUAGE, "internal", false), (13, "c", false), (14, "sql", true)] {
+    for (oid, name, trusted) in [(INTERNAL_LANGUAGE, "internal", false), (13, "c", false), (14, "sql", true)]
+    {
         row!(rows, {
             oid: oid,
             lanname: name,

@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use builtins::EvalContext;
 use catalog::{
-    CatalogChange, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint, NameOwner,
-    Relation, Sequence, Table,
+    CatalogChange, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint,
+    NameOwner, Relation, Sequence, Table,
 };
 use keys::{ColumnId, IndexId, Span, keyspace};
 use kv::Txn;
-use plan::{Expr, PlanContext};
 use plan::statement::{ColumnSpec, Ddl, DefaultSpec, IndexSpec, SequenceOptions};
+use plan::{Expr, PlanContext};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::context::{CancelFlag, ExecContext, ForeignQueue, SequenceState, VirtualTables};
@@ -51,8 +51,10 @@ pub struct DdlContext<'a> {
 }
 
 /// See [`DdlContext::planning`].
-pub type Planning<'a> =
-    dyn Fn(&CatalogChange, &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>) -> SqlResult<()> + Send + Sync + 'a;
+pub type Planning<'a> = dyn Fn(&CatalogChange, &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>) -> SqlResult<()>
+    + Send
+    + Sync
+    + 'a;
 
 /// Runs a statement; the rows of CREATE TABLE AS are inserted by the caller, into the table returned.
 pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
@@ -91,7 +93,9 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;
         }
-        Ddl::Comment { relation, column, text } => alter::comment(*relation, column.as_deref(), text.as_deref(), ctx)?,
+        Ddl::Comment { relation, column, text } => {
+            alter::comment(*relation, column.as_deref(), text.as_deref(), ctx)?
+        }
         Ddl::Skipped(notice) => ctx.notice(notice),
         Ddl::Accepted => {}
     }
@@ -126,7 +130,10 @@ impl DdlContext<'_> {
     }
 
     /// Gives `body` what running a plan needs.
-    async fn with_exec<T>(&mut self, body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>) -> SqlResult<T> {
+    async fn with_exec<T>(
+        &mut self,
+        body: impl AsyncFnOnce(&mut ExecContext<'_>) -> SqlResult<T>,
+    ) -> SqlResult<T> {
         let catalog = self.change.snapshot().clone();
         self.txn.begin_statement();
         let mut exec = ExecContext {
@@ -139,6 +146,7 @@ impl DdlContext<'_> {
             outer: Vec::new(),
             virtual_tables: self.virtual_tables,
             sequences: &mut *self.sequences,
+            database: self.database,
             memory: self.memory.clone(),
             cancel: self.cancel.clone(),
             read_only: false,
@@ -164,7 +172,8 @@ impl DdlContext<'_> {
     /// Puts a table as it is to be. What it stores where it stored nothing before is the transaction's own until that
     /// commits: new storage has a new id, and a new index in storage that is there has one too.
     fn put_table(&mut self, table: Table) {
-        let before = self.change.snapshot().table_by_id(table.id).filter(|before| before.storage == table.storage);
+        let before =
+            self.change.snapshot().table_by_id(table.id).filter(|before| before.storage == table.storage);
         for index in &table.indexes {
             if before.is_none_or(|before| before.indexes.iter().all(|known| known.id != index.id)) {
                 self.txn.add_private(index_span(&table, index.id));
@@ -175,7 +184,10 @@ impl DdlContext<'_> {
 
     fn check_name_free(&self, schema: u32, name: &str) -> SqlResult<()> {
         if self.change.snapshot().name_owner(schema, name).is_some() {
-            return Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
+            return Err(SqlError::new(
+                SqlState::DuplicateTable,
+                format!("relation \"{name}\" already exists"),
+            ));
         }
         Ok(())
     }
@@ -195,10 +207,9 @@ impl DdlContext<'_> {
 
 /// The hidden column that holds an expression for indexes over it.
 fn computed_column<'t>(table: &'t Table, text: &str) -> Option<&'t Column> {
-    table
-        .columns
-        .iter()
-        .find(|column| column.hidden && matches!(&column.default, Some(ColumnDefault::Stored(known)) if known == text))
+    table.columns.iter().find(|column| {
+        column.hidden && matches!(&column.default, Some(ColumnDefault::Stored(known)) if known == text)
+    })
 }
 
 fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<IndexColumn>> {
@@ -211,12 +222,18 @@ fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<IndexColumn>>
             };
             let column = column.ok_or_else(|| {
                 let named = if spec.constraint { " named in key" } else { "" };
-                SqlError::new(SqlState::UndefinedColumn, format!("column \"{}\"{named} does not exist", wanted.name))
+                SqlError::new(
+                    SqlState::UndefinedColumn,
+                    format!("column \"{}\"{named} does not exist", wanted.name),
+                )
             })?;
             if !column.ty.key_encodable() {
                 return Err(SqlError::new(
                     SqlState::UndefinedObject,
-                    format!("data type {} has no default operator class for access method \"btree\"", column.ty),
+                    format!(
+                        "data type {} has no default operator class for access method \"btree\"",
+                        column.ty
+                    ),
                 ));
             }
             let direction = if wanted.descending { Direction::Desc } else { Direction::Asc };
@@ -228,7 +245,13 @@ fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<IndexColumn>>
 }
 
 /// An index of a table by its spec; the name may have been made up by then.
-fn build_index(table: &mut Table, spec: &IndexSpec, name: String, oid: u32, constraint_oid: u32) -> SqlResult<Index> {
+fn build_index(
+    table: &mut Table,
+    spec: &IndexSpec,
+    name: String,
+    oid: u32,
+    constraint_oid: u32,
+) -> SqlResult<Index> {
     let columns = index_columns(table, spec)?;
     let included = spec
         .included
@@ -261,7 +284,8 @@ fn index_name(spec: &IndexSpec, table: &Table, taken: &[String], ctx: &DdlContex
         return ctx.free_name(table.schema, &[&table.name, "pkey"], taken);
     }
     let included = spec.included.iter().map(String::as_str);
-    let columns = spec.columns.iter().map(|column| column.expr.as_ref().map_or(&*column.name, |(_, label)| label));
+    let columns =
+        spec.columns.iter().map(|column| column.expr.as_ref().map_or(&*column.name, |(_, label)| label));
     let columns: Vec<&str> = columns.chain(included).collect();
     let mut parts = vec![table.name.as_str()];
     parts.extend(&columns);
@@ -341,20 +365,39 @@ async fn build_column(
             let sequence = ctx.new_ids(1).await?;
             let name = ctx.free_name(table.schema, &[&table.name, &spec.name, "seq"], taken);
             taken.push(name.clone());
-            let made =
-                new_sequence(sequence, table.schema, name.clone(), table.owner, &options, Some((table.id, id)))?;
+            let made = new_sequence(
+                sequence,
+                table.schema,
+                name.clone(),
+                table.owner,
+                &options,
+                Some((table.id, id)),
+            )?;
             ctx.change.put(ctx.txn, Descriptor::Sequence(made));
             Some(match serial {
                 DefaultSpec::Identity { always, .. } => ColumnDefault::Identity { sequence, always: *always },
                 _ => {
-                    let schema = ctx.change.snapshot().schema_by_id(table.schema).map_or("public", |it| &it.name);
-                    let name = if schema == "public" { quote(&name) } else { format!("{}.{}", quote(schema), quote(&name)) };
+                    let schema =
+                        ctx.change.snapshot().schema_by_id(table.schema).map_or("public", |it| &it.name);
+                    let name = if schema == "public" {
+                        quote(&name)
+                    } else {
+                        format!("{}.{}", quote(schema), quote(&name))
+                    };
                     ColumnDefault::Expr(format!("nextval('{}'::regclass)", name.replace('\'', "''")))
                 }
             })
         }
     };
-    Ok(Column { id, name: spec.name.clone(), ty: spec.ty, nullable, default, missing: Datum::Null, hidden: false })
+    Ok(Column {
+        id,
+        name: spec.name.clone(),
+        ty: spec.ty,
+        nullable,
+        default,
+        missing: Datum::Null,
+        hidden: false,
+    })
 }
 
 /// An identifier as SQL text.

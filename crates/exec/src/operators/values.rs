@@ -101,7 +101,7 @@ impl VirtualScan {
     async fn find(&self, ctx: &mut ExecContext<'_>) -> SqlResult<Found> {
         // No key is read for these rows: another node may have changed the catalog that they are of.
         if let Some(txn) = ctx.txn.as_deref_mut() {
-            txn.resolve_check().await.map_err(from_kv)?;
+            ctx.virtual_tables.look_at_versions(self.table, txn).await.map_err(from_kv)?;
         }
         let rows = ctx.virtual_tables.rows(self.table)?;
         let positions = match &self.lookup {
@@ -129,7 +129,8 @@ impl Operator for VirtualScan {
             return Ok(None);
         }
         let len = to - self.at;
-        let mut columns: Vec<ColumnVec> = self.types.iter().map(|ty| ColumnVec::with_capacity(ty, len)).collect();
+        let mut columns: Vec<ColumnVec> =
+            self.types.iter().map(|ty| ColumnVec::with_capacity(ty, len)).collect();
         for at in self.at..to {
             let row = found.row(at);
             for (position, column) in self.columns.iter().zip(&mut columns) {

@@ -39,6 +39,10 @@ const RELEASE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// Spans resolved by one batch.
 const RESOLVE_AT_ONCE: usize = 64;
 
+fn changed() -> Error {
+    Error::Retry { reason: crate::error::Restart::CheckedValueChanged, at_least: Timestamp::MIN }
+}
+
 /// A write as it is sent: `None` deletes.
 pub(super) struct Write {
     pub key: Key,
@@ -125,15 +129,38 @@ impl Txn {
 
     async fn look_at_check(&mut self, lock: Option<LockStrength>, then: CheckState) -> Result<(), Error> {
         let Some(Check { key, expected, .. }) = self.check.clone() else { return Ok(()) };
-        if self.get_stored(&key, lock).await? != expected {
-            return Err(Error::Retry {
-                reason: crate::error::Restart::CheckedValueChanged,
-                at_least: Timestamp::MIN,
-            });
+        let found = match lock {
+            None => self.get_untracked(&key).await?,
+            lock => self.get_stored(&key, lock).await?,
+        };
+        if found != expected {
+            return Err(changed());
         }
         // Not before: a statement that is given up while it waits leaves the check to the next.
-        if let Some(check) = &mut self.check {
-            check.state = then;
+        self.note_check(then);
+        Ok(())
+    }
+
+    /// Looks whether a key has a value in the snapshot, and does not depend on it any further.
+    ///
+    /// # Errors
+    /// `Retry` when it is another.
+    pub async fn look_at(&mut self, key: &Key, expected: Option<&Bytes>) -> Result<(), Error> {
+        self.ensure_open()?;
+        if self.get_untracked(key).await?.as_ref() == expected { Ok(()) } else { Err(changed()) }
+    }
+
+    /// Locks a key against others who would change it until the transaction ends. It must have this value.
+    ///
+    /// # Errors
+    /// As a locking read; `Retry` when it has another: the lock is kept.
+    pub async fn hold_value(&mut self, key: &Key, expected: Option<&Bytes>) -> Result<(), Error> {
+        self.ensure_open()?;
+        if self.get_stored(key, Some(LockStrength::Exclusive)).await?.as_ref() != expected {
+            return Err(changed());
+        }
+        if self.check.as_ref().is_some_and(|check| check.key == *key) {
+            self.note_check(CheckState::Held);
         }
         Ok(())
     }

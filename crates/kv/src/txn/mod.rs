@@ -108,12 +108,14 @@ struct Check {
     key: Key,
     expected: Option<Bytes>,
     state: CheckState,
+    /// The snapshot that it was made in.
+    at: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CheckState {
     Pending,
-    /// It was as expected, and is among the reads.
+    /// It was as expected. Others may change it since: what it implies is among the reads, see [`Txn::depend_on`].
     Made,
     /// The key is locked as well.
     Held,
@@ -146,6 +148,8 @@ pub struct Txn {
     flushes: u64,
     open_savepoints: u32,
     check: Option<Check>,
+    /// Keys whose values the check implies. Once it is made they are among the reads.
+    dependencies: SmallVec<[Key; 2]>,
     lock_timeout: Option<Duration>,
     heartbeat: Option<HeartbeatHandle>,
     read_only: bool,
@@ -192,6 +196,7 @@ impl Txn {
             flushes: 0,
             open_savepoints: 0,
             check: None,
+            dependencies: SmallVec::new(),
             lock_timeout: None,
             heartbeat: None,
             read_only: options.as_of.is_some(),
@@ -233,14 +238,73 @@ impl Txn {
         self.state == State::Ended
     }
 
+    #[must_use]
+    pub fn lock_timeout(&self) -> Option<Duration> {
+        self.lock_timeout
+    }
+
     pub fn set_lock_timeout(&mut self, timeout: Option<Duration>) {
         self.lock_timeout = timeout;
     }
 
-    /// Makes the transaction depend on `key` having the value `expected`: looked at together with its first request,
-    /// and part of what it has read.
+    /// Makes the transaction depend on `key` having the value `expected` in its snapshot: looked at together with its
+    /// next request. Others may write it afterwards, as long as they do not write what it implies: [`Txn::depend_on`].
     pub fn check_value(&mut self, key: Key, expected: Option<Bytes>) {
-        self.check = Some(Check { key, expected, state: CheckState::Pending });
+        self.check = Some(Check { key, expected, state: CheckState::Pending, at: Timestamp::MIN });
+    }
+
+    /// Makes the transaction depend on keys whose values are known from the value that is checked: nobody else may write
+    /// them before it commits. No message is sent for them: the check's read keeps later writes of the checked key, and of
+    /// what is written together with it, above the snapshot.
+    ///
+    /// # Errors
+    /// `Retry` when one was written since the check was made.
+    pub async fn depend_on(&mut self, mut new: SmallVec<[Key; 2]>) -> Result<(), Error> {
+        new.retain(|key| !self.dependencies.contains(key));
+        if new.is_empty() {
+            return Ok(());
+        }
+        let made = self.check.as_ref().filter(|check| check.state != CheckState::Pending).map(|check| check.at);
+        if let Some(at) = made {
+            if at < self.read_ts {
+                let spans = new.iter().map(|key| Span::point(key.clone())).collect();
+                self.refresh_spans(spans, at, self.read_ts).await.map_err(|error| match error {
+                    Error::Retry { at_least, .. } => Error::Retry { reason: Restart::CheckedValueChanged, at_least },
+                    other => other,
+                })?;
+            }
+            new.iter().for_each(|key| self.reads.add_point(key.clone()));
+        }
+        // Not before: a statement that is given up while it waits has made it depend on nothing.
+        self.dependencies.extend(new);
+        Ok(())
+    }
+
+    /// Moves the snapshot up to now, if all that was read still holds there.
+    ///
+    /// # Errors
+    /// `Retry` when it does not.
+    pub async fn refresh_to_now(&mut self) -> Result<(), Error> {
+        self.ensure_open()?;
+        let now = self.db.clock().now().max(self.meta.write_ts);
+        if self.read_only || now <= self.read_ts {
+            return Ok(());
+        }
+        self.refresh(now).await
+    }
+
+    /// Moves the snapshot to now. A transaction that has read, locked or written anything keeps the one it has.
+    pub fn renew_snapshot(&mut self) {
+        if self.read_only || self.has_effects() || !self.reads.is_empty() || self.loads.is_some() {
+            return;
+        }
+        // *one-snapshot*: nothing was read.
+        let now = self.db.clock().now();
+        self.read_ts = now.max(self.read_ts).max(self.meta.write_ts);
+        self.meta.write_ts = self.read_ts;
+        self.uncertainty_limit = self.read_ts.add_ns(self.db.clock().max_offset_ns());
+        self.observed.clear();
+        self.observed.push((self.db.node_id(), now));
     }
 
     /// From here on [`See::StatementStart`] includes what has been written so far.
@@ -333,6 +397,7 @@ impl Txn {
         self.reads.clear();
         self.open_savepoints = 0;
         self.check = None;
+        self.dependencies.clear();
     }
 
     /// Starts over under a new id: whatever earlier attempts have locked or written is let go of, in the background.
@@ -524,7 +589,7 @@ impl Txn {
         range: &Arc<CachedRange>,
         requests: &mut Vec<Request>,
     ) -> Result<Option<Option<Bytes>>, Error> {
-        let Some(Check { key, expected, state: CheckState::Pending }) = &self.check else { return Ok(None) };
+        let Some(Check { key, expected, state: CheckState::Pending, .. }) = &self.check else { return Ok(None) };
         if range.descriptor.contains_key(key.as_bytes()) {
             requests.insert(0, Request::Get { key: key.clone(), lock: None });
             return Ok(Some(expected.clone()));
@@ -542,11 +607,19 @@ impl Txn {
         if value != expected {
             return Err(Error::Retry { reason: Restart::CheckedValueChanged, at_least: Timestamp::MIN });
         }
-        if let Some(check) = &mut self.check {
-            check.state = CheckState::Made;
-            self.reads.add_point(check.key.clone());
-        }
+        self.note_check(CheckState::Made);
         Ok(())
+    }
+
+    /// The check was made in the snapshot as it is: what it implies counts as read there.
+    fn note_check(&mut self, state: CheckState) {
+        if let Some(check) = &mut self.check {
+            check.state = state;
+            check.at = self.read_ts;
+            for key in &self.dependencies {
+                self.reads.add_point(key.clone());
+            }
+        }
     }
 }
 

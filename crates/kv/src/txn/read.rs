@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use hlc::Timestamp;
 use keys::{Key, LockStrength, Span, TxnStatus};
-use replica::api::{AbortReason, BatchResponse, Header, Request, Response};
+use replica::api::{AbortReason, BatchResponse, Header, Request, Response, WaitPolicy};
 use storage::KvRows;
 
 use super::{Read, ScanOptions, See, Txn, load::Place};
@@ -158,12 +158,22 @@ impl Txn {
     ) -> Result<Option<Bytes>, Error> {
         let read = Read { lock, ..Read::default() };
         let lock = self.before_reading(&read, || Span::point(key.clone()), Place::Shared);
+        let value = self.get_alone(key, lock).await?;
+        self.reads.add_point(key.clone());
+        Ok(value)
+    }
+
+    /// Reads one key in the snapshot without depending on it: others may write it later.
+    pub(super) async fn get_untracked(&mut self, key: &Key) -> Result<Option<Bytes>, Error> {
+        self.get_alone(key, None).await
+    }
+
+    async fn get_alone(&mut self, key: &Key, lock: Option<LockStrength>) -> Result<Option<Bytes>, Error> {
         loop {
             let range = self.db.locate(key.as_bytes()).await?;
             let requests = vec![Request::Get { key: key.clone(), lock }];
-            match self.send(&range, read.wait, 0, 0, requests).await {
+            match self.send(&range, WaitPolicy::Block, 0, 0, requests).await {
                 Ok(mut response) => {
-                    self.reads.add_point(key.clone());
                     return match response.responses.pop() {
                         Some(Response::Get { value }) => Ok(value),
                         other => Err(unexpected("Get", other.as_ref())),

@@ -5,7 +5,7 @@ use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{Binder, SET_BASE, find_relation, name_parts, no_relation};
-use crate::expr::{Expr, SequenceOp};
+use crate::expr::{AdvisoryOp, Expr, SequenceOp, SleepOp};
 use crate::plan::FunctionCall;
 use crate::scope::Scope;
 
@@ -29,7 +29,9 @@ impl Binder<'_> {
         let name = match parts.as_slice() {
             [name] => name.clone(),
             [schema, name] if schema == "pg_catalog" => name.clone(),
-            [schema, _] | [_, schema, _] if self.context.catalog.schema(self.context.database, schema).is_none() => {
+            [schema, _] | [_, schema, _]
+                if self.context.catalog.schema(self.context.database, schema).is_none() =>
+            {
                 return Err(SqlError::new(
                     SqlState::InvalidSchemaName,
                     format!("schema \"{schema}\" does not exist"),
@@ -94,14 +96,18 @@ impl Binder<'_> {
         let mut args = Vec::with_capacity(list.len());
         for arg in list {
             match arg {
-                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => args.push(self.expr(expr, scope)?),
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => {
+                    args.push(self.expr(expr, scope)?)
+                }
                 ast::FunctionArg::Unnamed(_) => {
                     return Err(SqlError::new(
                         SqlState::SyntaxError,
                         format!("{name}(*) specified, but {name} is not an aggregate function"),
                     ));
                 }
-                ast::FunctionArg::Named { name: parameter, arg: ast::FunctionArgExpr::Expr(expr), .. }
+                ast::FunctionArg::Named {
+                    name: parameter, arg: ast::FunctionArgExpr::Expr(expr), ..
+                }
                 | ast::FunctionArg::ExprNamed {
                     name: ast::Expr::Identifier(parameter),
                     arg: ast::FunctionArgExpr::Expr(expr),
@@ -172,14 +178,42 @@ impl Binder<'_> {
                 if args.len() == 2 {
                     args.push(Expr::Const(Datum::Bool(true), SqlType::Bool));
                 }
-                self.sequence(name, SequenceOp::SetVal, args, &[SqlType::RegClass, SqlType::Int8, SqlType::Bool])
+                self.sequence(
+                    name,
+                    SequenceOp::SetVal,
+                    args,
+                    &[SqlType::RegClass, SqlType::Int8, SqlType::Bool],
+                )
             }
             "lastval" => self.sequence(name, SequenceOp::LastVal, args, &[]),
-            _ => self.function_call(name, args),
+            "pg_sleep" => self.sequence(name, SequenceOp::Sleep(SleepOp::Seconds), args, &[SqlType::Float8]),
+            "pg_sleep_for" => {
+                self.sequence(name, SequenceOp::Sleep(SleepOp::For), args, &[SqlType::Interval])
+            }
+            "pg_sleep_until" => {
+                self.sequence(name, SequenceOp::Sleep(SleepOp::Until), args, &[SqlType::TimestampTz(None)])
+            }
+            _ => match advisory(name) {
+                Some(op) => {
+                    let wanted: &[SqlType] = match (op, args.len()) {
+                        (AdvisoryOp::UnlockAll, _) => &[],
+                        (_, 2) => &[SqlType::Int4, SqlType::Int4],
+                        _ => &[SqlType::Int8],
+                    };
+                    self.sequence(name, SequenceOp::Advisory(op), args, wanted)
+                }
+                None => self.function_call(name, args),
+            },
         }
     }
 
-    fn sequence(&mut self, name: &str, op: SequenceOp, args: Vec<Expr>, wanted: &[SqlType]) -> SqlResult<Expr> {
+    fn sequence(
+        &mut self,
+        name: &str,
+        op: SequenceOp,
+        args: Vec<Expr>,
+        wanted: &[SqlType],
+    ) -> SqlResult<Expr> {
         if args.len() != wanted.len() {
             return Err(self.no_function(name, &args, ResolveError::None));
         }
@@ -209,8 +243,14 @@ impl Binder<'_> {
                     )));
                 }
                 let call = self.set_call(builtin, types, args)?;
-                if call.args.iter().any(|arg| arg.any(&mut |it| matches!(it, Expr::Column(at, _) if is_set(*at)))) {
-                    return Err(SqlError::not_supported("set-returning functions in arguments of others are not supported"));
+                if call
+                    .args
+                    .iter()
+                    .any(|arg| arg.any(&mut |it| matches!(it, Expr::Column(at, _) if is_set(*at))))
+                {
+                    return Err(SqlError::not_supported(
+                        "set-returning functions in arguments of others are not supported",
+                    ));
                 }
                 let ty = match builtin.set.as_ref().map(|set| set.columns) {
                     Some([(_, ty)]) if !ty.is_pseudo() => *ty,
@@ -309,9 +349,12 @@ impl Binder<'_> {
         }
         // An index is a relation as well.
         let schemas = match schema {
-            Some(schema) => {
-                self.context.catalog.schema(self.context.database, schema).map(|it| vec![it.id]).unwrap_or_default()
-            }
+            Some(schema) => self
+                .context
+                .catalog
+                .schema(self.context.database, schema)
+                .map(|it| vec![it.id])
+                .unwrap_or_default(),
             None => self.context.catalog.search_schemas(
                 self.context.database,
                 self.context.search_path,
@@ -319,7 +362,8 @@ impl Binder<'_> {
             ),
         };
         for schema in schemas {
-            if let Some(catalog::NameOwner::Index { oid, .. }) = self.context.catalog.name_owner(schema, name) {
+            if let Some(catalog::NameOwner::Index { oid, .. }) = self.context.catalog.name_owner(schema, name)
+            {
                 return Ok(Some(i64::from(oid)));
             }
         }
@@ -339,4 +383,23 @@ pub(super) enum Called {
     Builtin(&'static Builtin, CallTypes),
     /// `int4(x)`.
     Cast(SqlType),
+}
+
+/// What an advisory lock function does, by its name.
+fn advisory(name: &str) -> Option<AdvisoryOp> {
+    let (is_try, rest) = match name.strip_prefix("pg_try_advisory_") {
+        Some(rest) => (true, rest),
+        None => (false, name.strip_prefix("pg_advisory_")?),
+    };
+    let lock = |is_shared, in_transaction| AdvisoryOp::Lock { is_shared, is_try, in_transaction };
+    Some(match rest {
+        "lock" => lock(false, false),
+        "lock_shared" => lock(true, false),
+        "xact_lock" => lock(false, true),
+        "xact_lock_shared" => lock(true, true),
+        "unlock" if !is_try => AdvisoryOp::Unlock { is_shared: false },
+        "unlock_shared" if !is_try => AdvisoryOp::Unlock { is_shared: true },
+        "unlock_all" if !is_try => AdvisoryOp::UnlockAll,
+        _ => return None,
+    })
 }

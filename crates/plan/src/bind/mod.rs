@@ -42,9 +42,9 @@ use catalog::{Relation, Table};
 use rustc_hash::FxHashSet;
 use sqlparser::ast::{self, Spanned};
 
-pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
 pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
+pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
 pub(crate) use self::types::bind_type;
 use self::window::WindowRequest;
 use crate::PlanContext;
@@ -114,7 +114,10 @@ impl Clause {
     }
 
     fn allows_aggregates(self) -> bool {
-        matches!(self, Self::Select | Self::Having | Self::OrderBy | Self::DistinctOn | Self::WindowDefinition)
+        matches!(
+            self,
+            Self::Select | Self::Having | Self::OrderBy | Self::DistinctOn | Self::WindowDefinition
+        )
     }
 
     fn allows_windows(self) -> bool {
@@ -198,7 +201,10 @@ pub(crate) fn name_parts(name: &ast::ObjectName) -> SqlResult<Vec<String>> {
 }
 
 /// A name of one or two parts: schema and object.
-pub(crate) fn qualified_name(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<(Option<String>, String)> {
+pub(crate) fn qualified_name(
+    context: &PlanContext<'_>,
+    name: &ast::ObjectName,
+) -> SqlResult<(Option<String>, String)> {
     let mut parts = name_parts(name)?;
     let last = parts.pop().expect("the parser yields no empty name");
     match parts.len() {
@@ -227,18 +233,22 @@ pub(crate) fn find_relation(
     schema: Option<&str>,
     name: &str,
 ) -> SqlResult<Option<Relation>> {
-    match schema {
+    let found = match schema {
         Some(schema_name) => {
             let schema = context.catalog.schema(context.database, schema_name);
-            Ok(schema.and_then(|schema| context.catalog.relation(schema.id, name)).cloned())
+            schema.and_then(|schema| context.catalog.relation(schema.id, name)).cloned()
         }
-        None => Ok(context
+        None => context
             .catalog
             .search_schemas(context.database, context.search_path, context.user)
             .into_iter()
             .find_map(|schema| context.catalog.relation(schema, name))
-            .cloned()),
+            .cloned(),
+    };
+    if let Some(relation) = &found {
+        context.notes.uses(relation.id());
     }
+    Ok(found)
 }
 
 /// 42P01.
@@ -334,7 +344,9 @@ impl<'a> Binder<'a> {
     }
 
     pub(crate) fn frame(&mut self) -> SqlResult<&mut Frame> {
-        self.frames.last_mut().ok_or_else(|| SqlError::internal("an expression was bound outside of any statement"))
+        self.frames
+            .last_mut()
+            .ok_or_else(|| SqlError::internal("an expression was bound outside of any statement"))
     }
 
     /// Binds with the current SELECT's frame in another clause.

@@ -76,7 +76,7 @@ impl Binder<'_> {
                 }
                 let value = parse_text(&ty.without_typmod(), &text, self.context.formatting)?;
                 if depends_on_now(&ty, &text) {
-                    self.context.reads_clock.set(true);
+                    self.context.notes.reads_clock.set(true);
                 }
                 let value = if ty.typmod() == -1 { value } else { fit_modifier(value, &ty, context)? };
                 Ok(Expr::Const(value, ty))

@@ -20,8 +20,8 @@ use crate::{
     parse::{Body, ParsedStatement},
     plan::PlanColumn,
     statement::{
-        Ddl, DiscardKind, ExplainFormat, ExplainOptions, IsolationLevel, PreparedPlan, RelationKind, StatementKind,
-        TransactionModes, Utility,
+        Ddl, DiscardKind, ExplainFormat, ExplainOptions, IsolationLevel, PreparedPlan, RelationKind,
+        StatementKind, TransactionModes, Utility,
     },
 };
 
@@ -37,9 +37,11 @@ fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -
         params: Vec::new(),
         columns: Vec::new(),
         ctes: Vec::new(),
-        catalog_version: context.catalog.version(),
+        catalog_version: context.catalog.version(context.database),
         statistics_epoch: context.catalog.statistics().epoch(),
-        reads_clock: context.reads_clock.get(),
+        // What COPY brings in has foreign keys as well.
+        uses: context.notes.used(true, context.catalog),
+        reads_clock: context.notes.reads_clock.get(),
         tag,
     }
 }
@@ -72,20 +74,32 @@ pub(crate) fn bind(
             utility(Utility::Begin(transaction_modes(modes, statement)), tag, context)
         }
         S::Commit { chain, .. } => utility(Utility::Commit { chain: *chain }, "COMMIT", context),
-        S::Rollback { chain, savepoint: None } => utility(Utility::Rollback { chain: *chain }, "ROLLBACK", context),
-        S::Rollback { savepoint: Some(name), .. } => utility(Utility::RollbackTo(fold(name)), "ROLLBACK", context),
+        S::Rollback { chain, savepoint: None } => {
+            utility(Utility::Rollback { chain: *chain }, "ROLLBACK", context)
+        }
+        S::Rollback { savepoint: Some(name), .. } => {
+            utility(Utility::RollbackTo(fold(name)), "ROLLBACK", context)
+        }
         S::Savepoint { name } => utility(Utility::Savepoint(fold(name)), "SAVEPOINT", context),
         S::ReleaseSavepoint { name } => utility(Utility::ReleaseSavepoint(fold(name)), "RELEASE", context),
         S::Set(set) => bind_set(set, statement, context)?,
         S::ShowVariable { variable } => bind_show(variable, context),
         S::Reset(reset) => match &reset.reset {
             ast::Reset::ALL => utility(Utility::ResetAll, "RESET", context),
-            ast::Reset::SessionAuthorization => utility(Utility::Accepted, "RESET", context),
+            ast::Reset::SessionAuthorization => {
+                let name = "session_authorization".into();
+                utility(Utility::Set { name, value: None, local: false }, "RESET", context)
+            }
             ast::Reset::ConfigurationParameter(name) => {
                 let name = name_parts(name)?.join(".");
                 utility(Utility::Set { name, value: None, local: false }, "RESET", context)
             }
         },
+        S::CreateExtension(create) => create_extension(&fold(&create.name), create.if_not_exists, context)?,
+        S::DropExtension(drop) => {
+            let names: Vec<String> = drop.names.iter().map(fold).collect();
+            drop_extension(&names, drop.if_exists, context)?
+        }
         S::Discard { object_type } => {
             let (kind, tag) = match object_type {
                 ast::DiscardObject::ALL => (DiscardKind::All, "DISCARD ALL"),
@@ -136,7 +150,9 @@ pub(crate) fn bind(
             let (name, owner) = match schema_name {
                 ast::SchemaName::Simple(name) => (name_parts(name)?.join("."), None),
                 ast::SchemaName::UnnamedAuthorization(owner) => (fold(owner), Some(fold(owner))),
-                ast::SchemaName::NamedAuthorization(name, owner) => (name_parts(name)?.join("."), Some(fold(owner))),
+                ast::SchemaName::NamedAuthorization(name, owner) => {
+                    (name_parts(name)?.join("."), Some(fold(owner)))
+                }
             };
             let create = Ddl::CreateSchema { name, if_not_exists: *if_not_exists, owner };
             ddl(create, "CREATE SCHEMA", context)
@@ -162,7 +178,8 @@ pub(crate) fn bind(
 }
 
 fn transaction_modes(modes: &[ast::TransactionMode], statement: &ParsedStatement) -> TransactionModes {
-    let mut found = TransactionModes { deferrable: statement.extras.deferrable, ..TransactionModes::default() };
+    let mut found =
+        TransactionModes { deferrable: statement.extras.deferrable, ..TransactionModes::default() };
     for mode in modes {
         match mode {
             ast::TransactionMode::AccessMode(access) => {
@@ -173,14 +190,49 @@ fn transaction_modes(modes: &[ast::TransactionMode], statement: &ParsedStatement
                     ast::TransactionIsolationLevel::ReadUncommitted => IsolationLevel::ReadUncommitted,
                     ast::TransactionIsolationLevel::ReadCommitted => IsolationLevel::ReadCommitted,
                     ast::TransactionIsolationLevel::RepeatableRead => IsolationLevel::RepeatableRead,
-                    ast::TransactionIsolationLevel::Serializable | ast::TransactionIsolationLevel::Snapshot => {
-                        IsolationLevel::Serializable
-                    }
+                    ast::TransactionIsolationLevel::Serializable
+                    | ast::TransactionIsolationLevel::Snapshot => IsolationLevel::Serializable,
                 });
             }
         }
     }
     found
+}
+
+/// What every database has from the start, and so cannot be made or dropped.
+const BUILT_IN_EXTENSION: &str = "plpgsql";
+
+fn create_extension(name: &str, if_not_exists: bool, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    if name == BUILT_IN_EXTENSION {
+        let exists = format!("extension \"{name}\" already exists");
+        if if_not_exists {
+            return Ok(ddl(Ddl::Skipped(format!("{exists}, skipping")), "CREATE EXTENSION", context));
+        }
+        return Err(SqlError::new(SqlState::DuplicateObject, exists));
+    }
+    let file = format!("/usr/share/postgresql/15/extension/{name}.control");
+    Err(SqlError::not_supported(format!("extension \"{name}\" is not available"))
+        .with_detail(format!("Could not open extension control file \"{file}\": No such file or directory."))
+        .with_hint("The extension must first be installed on the system where PostgreSQL is running."))
+}
+
+fn drop_extension(names: &[String], if_exists: bool, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    let missing = names.iter().find(|name| *name != BUILT_IN_EXTENSION);
+    match missing {
+        Some(name) if if_exists => {
+            let notice = format!("extension \"{name}\" does not exist, skipping");
+            Ok(ddl(Ddl::Skipped(notice), "DROP EXTENSION", context))
+        }
+        Some(name) => {
+            Err(SqlError::new(SqlState::UndefinedObject, format!("extension \"{name}\" does not exist")))
+        }
+        None => Err(SqlError::new(
+            SqlState::DependentObjectsStillExist,
+            format!(
+                "cannot drop extension {BUILT_IN_EXTENSION} because it is required by the database system"
+            ),
+        )),
+    }
 }
 
 /// A value of SET as text: names, strings and numbers alike.
@@ -192,7 +244,9 @@ fn setting_text(expr: &ast::Expr) -> String {
             let unit = interval.leading_field.as_ref().filter(|_| text.trim().parse::<f64>().is_ok());
             let text = unit.map_or_else(|| text.clone(), |unit| format!("{text} {unit}"));
             match types::parse_text(&SqlType::Interval, &text, &Formatting::default()) {
-                Ok(Datum::Interval(it)) => it.micros.checked_div(1_000_000).and_then(|it| i32::try_from(it).ok()),
+                Ok(Datum::Interval(it)) => {
+                    it.micros.checked_div(1_000_000).and_then(|it| i32::try_from(it).ok())
+                }
                 _ => None,
             }
             .map_or(text, |east| Zone::fixed(east).name().to_owned())
@@ -209,7 +263,11 @@ fn setting_text(expr: &ast::Expr) -> String {
     }
 }
 
-fn bind_set(set: &ast::Set, statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+fn bind_set(
+    set: &ast::Set,
+    statement: &ParsedStatement,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
     let assign = |name: String, value: Option<Vec<String>>, local: bool| {
         utility(Utility::Set { name, value, local }, "SET", context)
     };
@@ -221,7 +279,18 @@ fn bind_set(set: &ast::Set, statement: &ParsedStatement, context: &PlanContext<'
             let values = (!is_default).then(|| values.iter().map(setting_text).collect());
             assign(name, values, local)
         }
-        ast::Set::SetTimeZone { local, value } => assign("timezone".into(), Some(vec![setting_text(value)]), *local),
+        ast::Set::SetTimeZone { local, value } => {
+            let value = match value {
+                ast::Expr::Identifier(word)
+                    if word.quote_style.is_none()
+                        && ["default", "local"].contains(&word.value.to_lowercase().as_str()) =>
+                {
+                    None
+                }
+                value => Some(vec![setting_text(value)]),
+            };
+            assign("timezone".into(), value, *local)
+        }
         ast::Set::SetNames { charset_name, .. } => {
             assign("client_encoding".into(), Some(vec![charset_name.value.clone()]), false)
         }
@@ -230,7 +299,18 @@ fn bind_set(set: &ast::Set, statement: &ParsedStatement, context: &PlanContext<'
             let modes = transaction_modes(modes, statement);
             utility(Utility::SetTransaction { modes, session: *session }, "SET", context)
         }
-        ast::Set::SetRole { .. } | ast::Set::SetSessionAuthorization(_) => utility(Utility::Accepted, "SET", context),
+        ast::Set::SetRole { context_modifier, role_name } => {
+            let local = matches!(context_modifier, Some(ast::ContextModifier::Local));
+            assign("role".into(), Some(vec![role_name.as_ref().map_or_else(|| "none".into(), fold)]), local)
+        }
+        ast::Set::SetSessionAuthorization(param) => {
+            let local = matches!(param.scope, ast::ContextModifier::Local);
+            let value = match &param.kind {
+                ast::SetSessionAuthorizationParamKind::Default => None,
+                ast::SetSessionAuthorizationParamKind::User(name) => Some(vec![fold(name)]),
+            };
+            assign("session_authorization".into(), value, local)
+        }
         other => return Err(SqlError::not_supported(format!("{other}"))),
     })
 }
@@ -245,7 +325,12 @@ fn bind_show(variable: &[ast::Ident], context: &PlanContext<'_>) -> PreparedPlan
             return plan;
         }
         ["time", "zone"] => utility(Utility::Show("timezone".into()), "SHOW", context),
-        ["transaction", "isolation", "level"] => utility(Utility::Show("transaction_isolation".into()), "SHOW", context),
+        ["session", "authorization"] => {
+            utility(Utility::Show("session_authorization".into()), "SHOW", context)
+        }
+        ["transaction", "isolation", "level"] => {
+            utility(Utility::Show("transaction_isolation".into()), "SHOW", context)
+        }
         _ => utility(Utility::Show(words.join(".")), "SHOW", context),
     };
     let name = match &plan.kind {
@@ -304,7 +389,8 @@ fn bind_explain(
         extras: statement.extras.clone(),
     };
     let plan = Arc::new(crate::plan_statement(&inner, context)?);
-    let mut out = utility(Utility::Explain { plan: plan.clone(), analyze, options: explain }, "EXPLAIN", context);
+    let mut out =
+        utility(Utility::Explain { plan: plan.clone(), analyze, options: explain }, "EXPLAIN", context);
     out.params.clone_from(&plan.params);
     out.columns = text_columns(&["QUERY PLAN"]);
     Ok(out)
@@ -344,7 +430,10 @@ fn bind_drop(
         match find_relation(context, schema.as_deref(), &relation)? {
             None if if_exists => missing.push(relation),
             None => {
-                return Err(SqlError::new(SqlState::UndefinedTable, format!("{what} \"{relation}\" does not exist")));
+                return Err(SqlError::new(
+                    SqlState::UndefinedTable,
+                    format!("{what} \"{relation}\" does not exist"),
+                ));
             }
             Some(found) => {
                 let found_kind = match &found {
@@ -369,7 +458,9 @@ fn bind_drop(
 fn find_index(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<Option<(Arc<Table>, u32)>> {
     let (schema, index) = qualified_name(context, name)?;
     let schemas = match schema {
-        Some(schema) => context.catalog.schema(context.database, &schema).map(|it| vec![it.id]).unwrap_or_default(),
+        Some(schema) => {
+            context.catalog.schema(context.database, &schema).map(|it| vec![it.id]).unwrap_or_default()
+        }
         None => context.catalog.search_schemas(context.database, context.search_path, context.user),
     };
     for schema in schemas {
@@ -395,7 +486,10 @@ fn drop_indexes(
             Some(found) => indexes.push(found),
             None if if_exists => missing.push(name.to_string()),
             None => {
-                return Err(SqlError::new(SqlState::UndefinedObject, format!("index \"{name}\" does not exist")));
+                return Err(SqlError::new(
+                    SqlState::UndefinedObject,
+                    format!("index \"{name}\" does not exist"),
+                ));
             }
         }
     }
@@ -410,7 +504,9 @@ fn new_name(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<(u32
             context
                 .catalog
                 .schema(context.database, &name)
-                .ok_or_else(|| SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{name}\" does not exist")))?
+                .ok_or_else(|| {
+                    SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{name}\" does not exist"))
+                })?
                 .id
         }
         None => context.catalog.creation_schema(context.database, context.search_path, context.user)?,

@@ -7,14 +7,14 @@ use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
 use types::{Datum, SqlError, SqlResult, SqlState};
 
 use super::{Completion, Ending, Session, TransactionStatus, catalog_error};
-use crate::{plan_cache::Statement, sink::Sink};
+use crate::{host::SessionHost, plan_cache::Statement, sink::Sink};
 
 /// A statement is run again inside the server at most this often.
-const MAX_ATTEMPTS: usize = 100;
+pub(super) const MAX_ATTEMPTS: usize = 100;
 
 /// A statement as it is to be run.
 pub(crate) struct Run<'a> {
-    pub statement: &'a Statement,
+    pub statement: &'a Arc<Statement>,
     pub params: &'a [Datum],
     /// As what its client was told that it is.
     pub planned: Option<&'a Arc<PreparedPlan>>,
@@ -53,7 +53,7 @@ impl Session {
     /// The statement's; the block it ran in has failed then.
     pub async fn run(
         &mut self,
-        statement: &Statement,
+        statement: &Arc<Statement>,
         sink: &mut dyn Sink,
         ending: Ending,
     ) -> SqlResult<Completion> {
@@ -64,6 +64,8 @@ impl Session {
     pub(crate) async fn run_with(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
         self.check_failed(run.statement)?;
         self.start_clock();
+        self.sequences.advisory.begin_statement();
+        self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));
         let outcome = self.attempts(run, sink).await;
         if !matches!(outcome, Ok(Completion::CopyIn(_))) {
             self.stop_clock();
@@ -84,6 +86,11 @@ impl Session {
             };
             let error = error.into_sql();
             let code = error.code();
+            let is_of_catalog = error
+                .clone()
+                .into_fields()
+                .detail
+                .is_some_and(|detail| detail.contains(exec::CATALOG_CHANGED));
             let lost = matches!(code, SqlState::SerializationFailure | SqlState::DeadlockDetected);
             if lost && alone && attempt < MAX_ATTEMPTS && sink.rewind(mark) {
                 // Descriptors that its commit may have left provisionally are in the way of reading the catalog anew:
@@ -91,21 +98,40 @@ impl Session {
                 if let Some(block) = self.block.as_mut().filter(|block| block.change.is_some()) {
                     block.txn.start_anew();
                 }
-                if error.clone().into_fields().detail.is_some_and(|detail| detail.contains(exec::CATALOG_CHANGED)) {
+                if is_of_catalog {
                     self.engine.catalog.refresh().await.map_err(catalog_error)?;
                 }
+                self.sequences.advisory.undo_statement().await;
                 self.begin_again();
                 continue;
             }
+            // The statement has done nothing yet: the catalog is looked at before.
+            if is_of_catalog
+                && !alone
+                && attempt < MAX_ATTEMPTS
+                && sink.rewind(mark)
+                && self.take_newest_catalog().await?
+            {
+                continue;
+            }
             // What a statement names may be newer than the catalog at hand.
-            let names =
-                matches!(code, SqlState::UndefinedTable | SqlState::UndefinedColumn | SqlState::UndefinedObject);
+            let names = matches!(
+                code,
+                SqlState::UndefinedTable | SqlState::UndefinedColumn | SqlState::UndefinedObject
+            );
             if names && alone && !refreshed && sink.rewind(mark) {
                 refreshed = true;
-                let before = self.engine.catalog.current().version();
+                let before = self.engine.catalog.current().version(self.database);
                 self.engine.catalog.refresh().await.map_err(catalog_error)?;
-                if self.engine.catalog.current().version() > before {
+                if self.engine.catalog.current().version(self.database) > before {
                     self.begin_again();
+                    continue;
+                }
+            } else if names && !alone && !refreshed && sink.rewind(mark) {
+                refreshed = true;
+                let before = self.catalog().version(self.database);
+                let newest = self.engine.catalog.refresh().await.map_err(catalog_error)?;
+                if newest.version(self.database) > before && self.take_newest_catalog().await? {
                     continue;
                 }
             }
@@ -118,12 +144,12 @@ impl Session {
         if self.status() == TransactionStatus::Failed {
             return self.in_failed_block(run.statement).await;
         }
+        self.renew_snapshot();
         let plan = match run.planned {
             Some(plan) if self.is_current(plan) => plan.clone(),
             Some(old) => self.plan_again(run.statement, old)?,
             None => self.plan_of(run.statement)?,
         };
-        let began = self.block.is_none();
         let mut completion = self.execute(&plan, run.params, sink, run.describe, run.limit).await?;
         if let Completion::CopyIn(copy) = &mut completion {
             copy.ending = run.ending;
@@ -132,8 +158,12 @@ impl Session {
         let goes_on = matches!(completion, Completion::CopyIn(_) | Completion::Suspended);
         if !block.explicit && run.ending == Ending::WithStatement && !goes_on {
             self.commit().await?;
-        } else if !(began && block.explicit) {
-            // BEGIN alone has told the client nothing that another attempt could contradict.
+        } else if block.has_run {
+            // It has written without reading anything: once it is answered it cannot be run again.
+            if block.answered == 0 && block.txn.has_writes() {
+                block.txn.resolve_check().await.map_err(Failure::Kv)?;
+            }
+            // BEGIN, SET and SAVEPOINT have told the client nothing that another attempt could contradict.
             block.answered += 1;
         }
         Ok(completion)

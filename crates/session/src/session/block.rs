@@ -2,16 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use catalog::{CatalogChange, CatalogSnapshot};
+use catalog::{CatalogChange, CatalogSnapshot, SHARED_DOMAIN};
 use keys::Span;
 use kv::{Savepoint, Txn, TxnOptions};
 use plan::{
     PreparedPlan,
     statement::{IsolationLevel, TransactionModes},
 };
+use smallvec::SmallVec;
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{Completion, Failure, Session};
+use super::{Completion, Failure, Session, attempts::MAX_ATTEMPTS, catalog_error};
 use crate::{
     host::SessionHost,
     settings::{self, Settings},
@@ -25,6 +26,10 @@ pub(crate) struct Block {
     pub(super) txn: Txn,
     pub(super) snapshot: Arc<CatalogSnapshot>,
     pub(super) change: Option<CatalogChange>,
+    /// The relations that its statements have used.
+    pub(super) uses: Vec<u32>,
+    /// Domains of the catalog that nobody else may change before it ends.
+    pub(super) locked: SmallVec<[u32; 2]>,
     pub(super) garbage: Vec<Span>,
     pub(super) splits: Vec<keys::Key>,
     pub(super) savepoints: Vec<NamedSavepoint>,
@@ -53,18 +58,78 @@ pub(super) struct NamedSavepoint {
     splits: usize,
 }
 
+impl Block {
+    /// What the transaction takes what databases share to be; none when it may itself be changing that.
+    pub(super) fn shared_catalog(&self) -> Option<Arc<CatalogSnapshot>> {
+        (!self.locked.contains(&SHARED_DOMAIN)).then(|| self.snapshot.clone())
+    }
+}
+
 impl Session {
-    /// Opens a transaction for a plan, where none is open. A catalog that is newer than the plan's by now is as one that
-    /// moves while the statement runs: it is planned anew (*version-moves*).
-    pub(crate) fn open_for(&mut self, plan: &PreparedPlan) -> SqlResult<()> {
+    /// Opens a transaction for a plan, where none is open, and makes it depend on what the plan uses. A catalog that is
+    /// newer than the plan's by now is as one that moves while the statement runs: it is planned anew
+    /// (*planned-as-stored*).
+    pub(crate) async fn open_for(&mut self, plan: &PreparedPlan) -> Result<(), Failure> {
         if self.block.is_none() {
             self.open_block(false);
         }
-        let opened = self.block.as_ref().filter(|block| !block.explicit && block.change.is_none());
-        if opened.is_some_and(|block| block.snapshot.version() != plan.catalog_version) {
-            return Err(SqlError::new(SqlState::SerializationFailure, "the catalog has changed since the statement was planned"));
+        let database = self.database;
+        let block = self.block.as_mut().expect("a block has been opened");
+        if !block.explicit
+            && block.change.is_none()
+            && block.snapshot.version(database) != plan.catalog_version
+        {
+            return Err(Failure::Kv(catalog_changed()));
+        }
+        // What has been answered cannot be run again when the commit finds that the catalog was another.
+        if block.answered > 0 {
+            block.txn.resolve_check().await.map_err(Failure::Kv)?;
+        }
+        let descriptors = plan.uses.iter().map(|used| used.descriptor.clone()).collect();
+        block.txn.depend_on(descriptors).await.map_err(Failure::Kv)?;
+        for used in plan.uses.iter() {
+            if !block.uses.contains(&used.id) {
+                block.uses.push(used.id);
+            }
         }
         Ok(())
+    }
+
+    /// Before what cannot be run again from its start: the catalog that it was planned under is the newest.
+    pub(crate) async fn resolve_check(&mut self) -> Result<(), Failure> {
+        match &mut self.block {
+            Some(block) => block.txn.resolve_check().await.map_err(Failure::Kv),
+            None => Ok(()),
+        }
+    }
+
+    /// Goes on under the newest catalog, if all that the transaction has used so far is the same there, and what it has
+    /// read still holds.
+    pub(super) async fn take_newest_catalog(&mut self) -> SqlResult<bool> {
+        let database = self.database;
+        for _ in 0..MAX_ATTEMPTS {
+            let Some(block) = self.block.as_mut().filter(|block| block.change.is_none()) else {
+                return Ok(false);
+            };
+            match block.txn.refresh_to_now().await {
+                Ok(()) => {}
+                Err(error) if error.is_retryable() => return Ok(false),
+                Err(error) => return Err(exec::kv_error(&error)),
+            }
+            let newest = self.engine.catalog.refresh().await.map_err(catalog_error)?;
+            if !block.uses.iter().all(|id| newest.has_same(&block.snapshot, *id)) {
+                return Ok(false);
+            }
+            self.engine.catalog.pin(&mut block.txn, &newest, database);
+            block.snapshot = newest;
+            match block.txn.resolve_check().await {
+                Ok(()) => return Ok(true),
+                // Changed again.
+                Err(error) if error.is_retryable() => {}
+                Err(error) => return Err(exec::kv_error(&error)),
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn open_block(&mut self, explicit: bool) {
@@ -75,11 +140,13 @@ impl Session {
     fn open_block_with(&mut self, mut txn: Txn, explicit: bool) {
         let snapshot = self.engine.catalog.current();
         txn.set_lock_timeout(self.settings.duration("lock_timeout"));
-        self.engine.catalog.pin(&mut txn, &snapshot);
+        self.engine.catalog.pin(&mut txn, &snapshot, self.database);
         self.block = Some(Block {
             txn,
             snapshot,
             change: None,
+            uses: Vec::new(),
+            locked: SmallVec::new(),
             garbage: Vec::new(),
             splits: Vec::new(),
             savepoints: Vec::new(),
@@ -92,15 +159,32 @@ impl Session {
         });
     }
 
+    /// A block takes its snapshot, of the catalog too, at its first statement and not at BEGIN: what others commit in
+    /// between is seen.
+    pub(crate) fn renew_snapshot(&mut self) {
+        let Some(block) = &mut self.block else { return };
+        if !block.explicit || block.has_run || block.failed || block.change.is_some() {
+            return;
+        }
+        block.txn.renew_snapshot();
+        let newest = self.engine.catalog.current();
+        if !Arc::ptr_eq(&block.snapshot, &newest) {
+            self.engine.catalog.pin(&mut block.txn, &newest, self.database);
+            block.snapshot = newest;
+        }
+    }
+
     /// Begins the block anew for another attempt of its first statement. The transaction keeps the locks it fought for
     /// where it can, so that the next attempt does not fight for them again.
     pub(super) fn begin_again(&mut self) {
-        if let Some(Block { mut txn, explicit, settings, .. }) = self.block.take() {
+        if let Some(Block { mut txn, explicit, settings, mut savepoints, began, .. }) = self.block.take() {
             txn.start_over();
+            // Nothing has run yet: they all lie where the transaction begins.
+            savepoints.iter_mut().for_each(|named| named.savepoint = txn.savepoint());
             self.open_block_with(txn, explicit);
             // A rollback still goes back to before BEGIN, which may have set modes.
             if let Some(block) = &mut self.block {
-                block.settings = settings;
+                (block.settings, block.savepoints, block.began) = (settings, savepoints, began);
             }
         }
     }
@@ -126,7 +210,10 @@ impl Session {
         }
         let code = SqlState::NoActiveSqlTransaction;
         if chain {
-            return Err(SqlError::new(code, format!("{what} AND CHAIN can only be used in transaction blocks")));
+            return Err(SqlError::new(
+                code,
+                format!("{what} AND CHAIN can only be used in transaction blocks"),
+            ));
         }
         self.notice(sink, Severity::Warning, code, "there is no transaction in progress");
         Ok(())
@@ -254,7 +341,7 @@ impl Session {
         let target = &block.savepoints[at];
         block.txn.rollback_to(&target.savepoint);
         // A statement that was cut short may have taken the check of the catalog with it.
-        self.engine.catalog.pin(&mut block.txn, &block.snapshot);
+        self.engine.catalog.pin(&mut block.txn, &block.snapshot, self.database);
         block.change.clone_from(&target.change);
         // What was dropped since is there again: its storage must not be cleared.
         block.garbage.truncate(target.garbage);
@@ -295,10 +382,11 @@ impl Session {
             return Err(Failure::Kv(error));
         }
         let block = self.block.take().expect("it has just committed");
+        self.sequences.advisory.end_transaction().await;
         self.portals.end(true);
         self.end_local_settings();
         if let Some(change) = block.change {
-            self.engine.catalog.advance(change.snapshot().clone());
+            self.engine.catalog.advance(&change);
         }
         let db = self.engine.catalog.db().clone();
         for key in block.splits {
@@ -330,8 +418,14 @@ impl Session {
             }
             self.local.clear();
             block.txn.rollback().await;
+            self.sequences.advisory.end_transaction().await;
         }
     }
+}
+
+/// As when the check of the catalog's version finds another.
+fn catalog_changed() -> kv::Error {
+    kv::Error::Retry { reason: kv::Restart::CheckedValueChanged, at_least: hlc::Timestamp::MIN }
 }
 
 fn find_savepoint(block: &Block, name: &str) -> SqlResult<usize> {

@@ -1,9 +1,9 @@
 //! Changes of the catalog, in the transaction's own version of it.
 
-use std::{cell::Cell, sync::Arc};
+use std::sync::Arc;
 
 use builtins::EvalContext;
-use catalog::{CatalogChange, CatalogView};
+use catalog::{CatalogChange, CatalogView, SHARED_DOMAIN};
 use exec::MemoryBudget;
 use plan::{PlanContext, PreparedPlan, StatementKind};
 use types::{Datum, SqlResult};
@@ -23,16 +23,22 @@ impl Session {
         params: &[Datum],
         sink: &mut dyn Sink,
     ) -> Result<Completion, Failure> {
+        self.lock_domains(ddl).await?;
         let environment = self.environment();
-        let (database, user, search_path, user_name) =
-            (self.database, self.user, self.settings.search_path.clone(), self.user_name.clone());
+        let (database, user, search_path, user_name) = (
+            self.database,
+            environment.user_id,
+            self.settings.search_path.clone(),
+            environment.view.user.clone(),
+        );
         let formatting = self.settings.formatting.clone();
         let catalog_store = self.engine.catalog.clone();
         let host = SessionHost::new(environment.clone());
         let block = self.block.as_mut().expect("a block is open when DDL runs");
         block.txn.begin_statement();
         block.has_run = true;
-        let mut change = block.change.take().unwrap_or_else(|| CatalogChange::new(environment.view.catalog.clone()));
+        let mut change =
+            block.change.take().unwrap_or_else(|| CatalogChange::new(environment.view.catalog.clone()));
         let mut notices = Vec::new();
         let planning = |change: &CatalogChange, body: &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>| {
             let catalog = change.snapshot();
@@ -52,14 +58,25 @@ impl Session {
                 search_path: &search_path,
                 user: &user_name,
                 param_types: &[],
-                reads_clock: &Cell::new(false),
+                notes: &plan::PlanNotes::default(),
                 eval: &eval,
                 formatting: &formatting,
             };
             body(&context)
         };
-        let session_tables = SessionTables { host: &host, database, user, began: block.began };
-        let tables = StatementTables::new(&self.engine.catalog, &environment.view, session_tables);
+        let session_tables = SessionTables {
+            host: &host,
+            sessions: &self.engine.sessions,
+            prepared: &self.prepared,
+            cursors: Vec::new(),
+            began: block.began,
+        };
+        let tables = StatementTables::new(
+            &self.engine.catalog,
+            &environment.view,
+            session_tables,
+            block.shared_catalog(),
+        );
         let run_formatting = environment.formatting_at(block.began);
         let eval = EvalContext {
             transaction_timestamp: block.began,
@@ -104,6 +121,7 @@ impl Session {
                 ctes: plan.ctes.clone(),
                 catalog_version: plan.catalog_version,
                 statistics_epoch: plan.statistics_epoch,
+                uses: plan.uses.clone(),
                 reads_clock: plan.reads_clock,
                 tag: "SELECT",
             };
@@ -111,5 +129,39 @@ impl Session {
             return Ok(Completion::Done(format!("SELECT {}", counts.affected)));
         }
         Ok(Completion::Done(plan.tag.to_owned()))
+    }
+
+    /// *version-moves*: other changes wait for the end of this transaction.
+    async fn lock_domains(&mut self, ddl: &plan::Ddl) -> Result<(), Failure> {
+        let catalog = self.catalog();
+        let dropped = match ddl {
+            plan::Ddl::DropDatabase { name, .. } => catalog.database(name).map(|database| database.id),
+            _ => None,
+        };
+        let domains = match ddl {
+            plan::Ddl::CreateDatabase { .. }
+            | plan::Ddl::DropDatabase { .. }
+            | plan::Ddl::AlterDatabaseRename { .. }
+            | plan::Ddl::CreateRole { .. }
+            | plan::Ddl::AlterRole { .. }
+            | plan::Ddl::DropRole { .. } => [Some(SHARED_DOMAIN), dropped],
+            plan::Ddl::Accepted | plan::Ddl::Skipped(_) => [None, None],
+            _ => [Some(self.database), None],
+        };
+        let Some(block) = &mut self.block else { return Ok(()) };
+        for domain in domains.into_iter().flatten() {
+            if block.locked.contains(&domain) {
+                continue;
+            }
+            // While it waits for another transaction it can be cancelled.
+            let locking = self.engine.catalog.lock_domain(&mut block.txn, &catalog, domain);
+            tokio::select! {
+                biased;
+                outcome = locking => outcome.map_err(Failure::Kv)?,
+                error = self.cancel.cancelled() => return Err(error.into()),
+            }
+            block.locked.push(domain);
+        }
+        Ok(())
     }
 }

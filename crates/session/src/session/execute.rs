@@ -45,7 +45,7 @@ impl Session {
         match &plan.kind {
             StatementKind::Empty => Ok(Completion::Empty),
             StatementKind::Query { .. } => {
-                self.open_for(plan)?;
+                self.open_for(plan).await?;
                 if describe && yields_rows(plan) {
                     sink.columns(&plan.columns);
                 }
@@ -64,10 +64,12 @@ impl Session {
             StatementKind::Ddl(ddl) => {
                 let fills = matches!(&**ddl, plan::Ddl::CreateTable(create) if create.source.is_some());
                 self.check_writable(if fills { "CREATE TABLE AS" } else { plan.tag })?;
-                self.open_for(plan)?;
+                self.open_for(plan).await?;
                 self.ddl(ddl, plan, params, sink).await
             }
-            StatementKind::Utility(utility) => Box::pin(self.utility(utility, plan, params, sink, describe)).await,
+            StatementKind::Utility(utility) => {
+                Box::pin(self.utility(utility, plan, params, sink, describe)).await
+            }
         }
     }
 
@@ -122,8 +124,19 @@ impl Session {
             host: &host,
             catalog: &*environment.view,
         };
-        let session_tables = SessionTables { host: &host, database: self.database, user: self.user, began: block.began };
-        let tables = StatementTables::new(&self.engine.catalog, &environment.view, session_tables);
+        let session_tables = SessionTables {
+            host: &host,
+            sessions: &self.engine.sessions,
+            prepared: &self.prepared,
+            cursors: self.portals.cursors(),
+            began: block.began,
+        };
+        let tables = StatementTables::new(
+            &self.engine.catalog,
+            &environment.view,
+            session_tables,
+            block.shared_catalog(),
+        );
         block.txn.begin_statement();
         block.has_run = true;
         let mut ctx = ExecContext {
@@ -136,6 +149,7 @@ impl Session {
             outer: Vec::new(),
             virtual_tables: &tables,
             sequences: &mut self.sequences,
+            database: self.database,
             memory: MemoryBudget::new(STATEMENT_MEMORY),
             cancel: self.cancel.clone(),
             read_only,
@@ -174,7 +188,8 @@ impl Session {
         let prepared = self.prepared(name)?;
         // The protocol prepares every statement, EXECUTE of itself too.
         if is_execute(&prepared.plan) {
-            let message = format!("prepared statement \"{name}\" executes another, and cannot be executed itself");
+            let message =
+                format!("prepared statement \"{name}\" executes another, and cannot be executed itself");
             return Err(SqlError::new(SqlState::StatementTooComplex, message).into());
         }
         if args.len() != prepared.plan.params.len() {
@@ -182,7 +197,11 @@ impl Session {
                 SqlState::SyntaxError,
                 format!("wrong number of parameters for prepared statement \"{name}\""),
             )
-            .with_detail(format!("Expected {} parameters but got {}.", prepared.plan.params.len(), args.len()))
+            .with_detail(format!(
+                "Expected {} parameters but got {}.",
+                prepared.plan.params.len(),
+                args.len()
+            ))
             .into());
         }
         let opened = self.block.is_none();
@@ -204,9 +223,7 @@ impl Session {
             })
             .await?;
         let plan = match &prepared.statement {
-            Some(statement) if !self.still_holds(&prepared) => {
-                self.plan_again(statement, &prepared.plan)?
-            }
+            Some(statement) if !self.still_holds(&prepared) => self.plan_again(statement, &prepared.plan)?,
             _ => prepared.plan,
         };
         Box::pin(self.execute(&plan, &values, sink, describe, 0)).await

@@ -77,7 +77,9 @@ impl Session {
                 }
                 done("SET")
             }
-            Utility::Set { name, value, local } => Ok(self.set_variable(name, value.as_deref(), *local, plan, sink)?),
+            Utility::Set { name, value, local } => {
+                Ok(self.set_variable(name, value.as_deref(), *local, plan, sink)?)
+            }
             Utility::ResetAll => Ok(self.reset_all()?),
             Utility::Show(name) => Ok(self.show(name, plan, sink, describe).await?),
             Utility::ShowAll => Ok(self.show_all(plan, sink, describe).await?),
@@ -87,32 +89,38 @@ impl Session {
                 self.prepare(name, statement).await?;
                 if !matches!(self.prepared(name)?.plan.kind, StatementKind::Query { .. }) {
                     self.deallocate(name);
-                    return Err(SqlError::new(SqlState::SyntaxError, "only queries and changes can be prepared").into());
+                    return Err(SqlError::new(
+                        SqlState::SyntaxError,
+                        "only queries and changes can be prepared",
+                    )
+                    .into());
+                }
+                if let Some(running) = self.registered.activity.state().statement {
+                    self.note_source(name, running.source());
                 }
                 done("PREPARE")
             }
             Utility::Execute { name, args } => self.execute_named(name, args, params, sink, describe).await,
-            Utility::Deallocate(name) => {
-                match name {
-                    Some(name) => {
-                        self.prepared(name)?;
-                        self.deallocate(name);
-                        done("DEALLOCATE")
-                    }
-                    None => {
-                        self.prepared.clear();
-                        done("DEALLOCATE ALL")
-                    }
+            Utility::Deallocate(name) => match name {
+                Some(name) => {
+                    self.prepared(name)?;
+                    self.deallocate(name);
+                    done("DEALLOCATE")
                 }
-            }
+                None => {
+                    self.prepared.clear();
+                    done("DEALLOCATE ALL")
+                }
+            },
             Utility::CopyFrom { table, columns, defaults, filter, row_rules, options } => {
                 self.check_writable("COPY FROM")?;
-                self.open_for(plan)?;
+                self.open_for(plan).await?;
+                self.resolve_check().await?;
                 let copy = CopyIn::new(table, columns, defaults, filter.as_ref(), row_rules, options);
                 Ok(Completion::CopyIn(Box::new(copy)))
             }
             Utility::CopyTo { plan: source, options } => {
-                self.open_for(plan)?;
+                self.open_for(plan).await?;
                 let query = PreparedPlan {
                     kind: StatementKind::Query { plan: source.clone(), writes: false },
                     columns: source.columns.clone(),
@@ -125,7 +133,7 @@ impl Session {
             Utility::Explain { plan: inner, analyze, options } => {
                 let mut measured = None;
                 if *analyze && matches!(inner.kind, StatementKind::Query { .. }) {
-                    self.open_for(inner)?;
+                    self.open_for(inner).await?;
                     let before = SessionHost::now_micros(&self.engine.clock);
                     let stats = self.query(inner, params, sink, true).await?.stats.unwrap_or_default();
                     measured = Some((stats, SessionHost::now_micros(&self.engine.clock) - before));
@@ -135,10 +143,16 @@ impl Session {
                 }
                 let lines = crate::explain::lines(inner, *options, measured);
                 let rows: Vec<Vec<Datum>> = lines.into_iter().map(|line| vec![Datum::text(line)]).collect();
-                send(sink, &Batch::from_rows(&[SqlType::Text], &rows), 0..rows.len(), &self.settings.formatting).await?;
+                send(
+                    sink,
+                    &Batch::from_rows(&[SqlType::Text], &rows),
+                    0..rows.len(),
+                    &self.settings.formatting,
+                )
+                .await?;
                 done("EXPLAIN")
             }
-            Utility::Discard(kind) => Ok(self.discard(*kind, plan)?),
+            Utility::Discard(kind) => Ok(self.discard(*kind, plan).await?),
             Utility::Analyze { tables } | Utility::Vacuum { tables, analyze: true } => {
                 self.analyze(tables.as_deref()).await?;
                 done(plan.tag)

@@ -20,6 +20,12 @@ impl Session {
         let in_block = self.block.as_ref().is_some_and(|block| block.explicit);
         let kept = key.strip_prefix("default_").filter(|mode| in_block && settings::is_mode(mode));
         let kept = kept.and_then(|mode| Some((mode.to_owned(), self.settings.get(mode)?.to_owned())));
+        let role = match key.as_str() {
+            "role" => Some(self.role_to_set(value)?),
+            "session_authorization" => Some(self.authorization_to_set(value)?),
+            _ => None,
+        };
+        let value = role.as_deref().or(value);
         self.keep_settings();
         if !local {
             // It outlives the transaction: what SET LOCAL would go back to is no more.
@@ -30,6 +36,13 @@ impl Session {
         match value {
             Some(value) => self.settings.set(name, value)?,
             None => self.settings.reset(name)?,
+        }
+        if role.is_some() {
+            // Whoever the session is by now begins without a role of another.
+            if key == "session_authorization" {
+                self.settings.set("role", "none")?;
+            }
+            self.show_privileges();
         }
         // A new default is for transactions to come.
         if let Some((mode, current)) = kept {
@@ -44,6 +57,55 @@ impl Session {
         Ok(())
     }
 
+    /// The role that SET ROLE asks for; `none` is the session's own.
+    fn role_to_set(&self, value: Option<&str>) -> SqlResult<String> {
+        let name = value.unwrap_or("none");
+        if name == "none" {
+            return Ok(name.to_owned());
+        }
+        let catalog = self.catalog();
+        if catalog.role(name).is_none() {
+            return Err(no_role(name));
+        }
+        let own = self.settings.get("session_authorization").unwrap_or_default();
+        if own != name && !catalog.role(own).is_some_and(|role| role.superuser) {
+            let message = format!("permission denied to set role \"{name}\"");
+            return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+        }
+        Ok(name.to_owned())
+    }
+
+    /// The user that SET SESSION AUTHORIZATION asks for; by default the one who has connected.
+    fn authorization_to_set(&self, value: Option<&str>) -> SqlResult<String> {
+        let name = value.unwrap_or(&self.authenticated);
+        let catalog = self.catalog();
+        if catalog.role(name).is_none() {
+            return Err(no_role(name));
+        }
+        if name != self.authenticated && !catalog.role(&self.authenticated).is_some_and(|role| role.superuser)
+        {
+            return Err(SqlError::new(
+                SqlState::InsufficientPrivilege,
+                "permission denied to set session authorization",
+            ));
+        }
+        Ok(name.to_owned())
+    }
+
+    /// Clients are told whether the current user is a superuser.
+    pub(super) fn show_privileges(&mut self) {
+        let is_superuser = self.catalog().role(self.current_user()).is_some_and(|role| role.superuser);
+        self.settings.set_internal("is_superuser", if is_superuser { "on" } else { "off" });
+    }
+
+    /// Whose privileges count, and who owns what is made.
+    pub(crate) fn current_user(&self) -> &str {
+        match self.settings.get("role") {
+            Some(role) if role != "none" => role,
+            _ => self.settings.get("session_authorization").unwrap_or(&self.authenticated),
+        }
+    }
+
     /// Before settings are changed: a rollback goes back to what they are.
     pub(super) fn keep_settings(&mut self) {
         if let Some(block) = &mut self.block
@@ -54,13 +116,19 @@ impl Session {
     }
 
     pub(super) fn end_local_settings(&mut self) {
-        for (name, value) in std::mem::take(&mut self.local).into_iter().rev() {
+        let local = std::mem::take(&mut self.local);
+        let has_roles =
+            local.iter().any(|(name, _)| matches!(name.as_str(), "role" | "session_authorization"));
+        for (name, value) in local.into_iter().rev() {
             let restored = match value {
                 // The next transaction begins with the modes that are the default by now.
                 Some(value) if !settings::is_mode(&name) => self.settings.set(&name, &value),
                 _ => self.settings.reset(&name),
             };
             debug_assert!(restored.is_ok(), "a value that was set can be set again");
+        }
+        if has_roles {
+            self.show_privileges();
         }
     }
 
@@ -73,7 +141,7 @@ impl Session {
         plan: &PreparedPlan,
         sink: &mut dyn Sink,
     ) -> SqlResult<Completion> {
-        let text = value.map(|values| values.join(", "));
+        let text = value.map(|values| settings::joined(&name.to_ascii_lowercase(), values)).transpose()?;
         if local && !self.block.as_ref().is_some_and(|block| block.explicit) {
             self.notice(
                 sink,
@@ -81,7 +149,10 @@ impl Session {
                 SqlState::NoActiveSqlTransaction,
                 "SET LOCAL can only be used in transaction blocks",
             );
-            self.settings.clone().set(name, text.as_deref().unwrap_or_default())?;
+            match &text {
+                Some(text) => self.settings.clone().set(name, text)?,
+                None => self.settings.clone().reset(name)?,
+            }
             return Ok(Completion::Done(plan.tag.to_owned()));
         }
         // Outside a block its transaction is this statement.
@@ -115,12 +186,7 @@ impl Session {
         sink: &mut dyn Sink,
         describe: bool,
     ) -> SqlResult<Completion> {
-        let value = self.settings.get(name).map(str::to_owned).ok_or_else(|| {
-            SqlError::new(
-                SqlState::UndefinedObject,
-                format!("unrecognized configuration parameter \"{name}\""),
-            )
-        })?;
+        let value = self.settings.get(name).map(str::to_owned).ok_or_else(|| settings::unrecognized(name))?;
         if describe {
             sink.columns(&plan.columns);
         }
@@ -142,14 +208,18 @@ impl Session {
             .settings
             .all()
             .into_iter()
-            .map(|(name, value)| vec![Datum::text(name), Datum::text(value), Datum::text("")])
+            .filter_map(|listed| {
+                let known = listed.known?;
+                Some(vec![Datum::text(listed.name), Datum::text(listed.value), Datum::text(known.short_desc)])
+            })
             .collect();
-        send(sink, &Batch::from_rows(&[SqlType::Text; 3], &rows), 0..rows.len(), &self.settings.formatting).await?;
+        send(sink, &Batch::from_rows(&[SqlType::Text; 3], &rows), 0..rows.len(), &self.settings.formatting)
+            .await?;
         Ok(Completion::Done("SHOW".to_owned()))
     }
 
     /// DISCARD.
-    pub(super) fn discard(&mut self, kind: DiscardKind, plan: &PreparedPlan) -> SqlResult<Completion> {
+    pub(super) async fn discard(&mut self, kind: DiscardKind, plan: &PreparedPlan) -> SqlResult<Completion> {
         match kind {
             DiscardKind::All => {
                 // Neither cursors nor prepared statements come back with a rollback.
@@ -162,6 +232,8 @@ impl Session {
                 self.portals.clear();
                 self.prepared.clear();
                 self.sequences.clear();
+                self.sequences.advisory.unlock_all().await;
+                self.set("session_authorization", None, false)?;
                 self.settings.reset_all()?;
             }
             DiscardKind::Sequences => self.sequences.clear(),
@@ -169,4 +241,8 @@ impl Session {
         }
         Ok(Completion::Done(plan.tag.to_owned()))
     }
+}
+
+fn no_role(name: &str) -> SqlError {
+    SqlError::new(SqlState::InvalidParameterValue, format!("role \"{name}\" does not exist"))
 }

@@ -6,7 +6,6 @@ mod errors;
 mod queries;
 mod render;
 
-use std::cell::Cell;
 
 use builtins::EvalContext;
 use catalog::descriptor::{
@@ -170,7 +169,7 @@ fn with_context<T>(run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
         search_path: &search_path,
         user: "postgres",
         param_types: &[],
-        reads_clock: &Cell::new(false),
+        notes: &crate::PlanNotes::default(),
         eval: &eval,
         formatting: &formatting,
     })

@@ -1,0 +1,166 @@
+//! What the sessions of a node are doing, for `pg_stat_activity`, and how one session stops another.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use exec::{CancelFlag, CancelReason};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{plan_cache::Statement, session::TransactionStatus};
+
+/// The sessions of a node, by process number.
+#[derive(Default)]
+pub struct Sessions {
+    open: Mutex<BTreeMap<i32, Arc<Activity>>>,
+}
+
+/// One session as others see it.
+pub struct Activity {
+    pub(crate) pid: i32,
+    pub(crate) database: u32,
+    pub(crate) database_name: String,
+    /// The user that has connected.
+    pub(crate) user: String,
+    /// Microseconds since 2000, as all times here.
+    pub(crate) began: i64,
+    cancel: CancelFlag,
+    is_ending: AtomicBool,
+    ending: Notify,
+    state: Mutex<State>,
+}
+
+/// What changes from statement to statement.
+#[derive(Clone, Default)]
+pub(crate) struct State {
+    pub application: String,
+    pub statement: Option<Arc<Statement>>,
+    pub is_active: bool,
+    pub status: Option<TransactionStatus>,
+    pub transaction_began: Option<i64>,
+    pub statement_began: Option<i64>,
+    pub changed: i64,
+}
+
+impl State {
+    /// As `pg_stat_activity` has it.
+    pub fn name(&self) -> &'static str {
+        match self.status {
+            _ if self.is_active => "active",
+            Some(TransactionStatus::InBlock) => "idle in transaction",
+            Some(TransactionStatus::Failed) => "idle in transaction (aborted)",
+            Some(TransactionStatus::Idle) | None => "idle",
+        }
+    }
+}
+
+/// A session's place among the others, given up when it is dropped.
+pub(crate) struct Registered {
+    sessions: Arc<Sessions>,
+    pub activity: Arc<Activity>,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let mut open = self.sessions.open.lock();
+        if open.get(&self.activity.pid).is_some_and(|known| Arc::ptr_eq(known, &self.activity)) {
+            open.remove(&self.activity.pid);
+        }
+    }
+}
+
+impl Sessions {
+    /// Adds a session. One without a process number is the node's own, and is not seen.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        pid: i32,
+        database: (u32, &str),
+        user: &str,
+        now: i64,
+        cancel: CancelFlag,
+    ) -> Registered {
+        let activity = Arc::new(Activity {
+            pid,
+            database: database.0,
+            database_name: database.1.to_owned(),
+            user: user.to_owned(),
+            began: now,
+            cancel,
+            is_ending: AtomicBool::new(false),
+            ending: Notify::new(),
+            state: Mutex::new(State { changed: now, ..State::default() }),
+        });
+        if pid != 0 {
+            self.open.lock().insert(pid, activity.clone());
+        }
+        Registered { sessions: self.clone(), activity }
+    }
+
+    pub(crate) fn get(&self, pid: i32) -> Option<Arc<Activity>> {
+        self.open.lock().get(&pid).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Activity>> {
+        self.open.lock().values().cloned().collect()
+    }
+}
+
+impl Activity {
+    pub(crate) fn state(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    /// A statement begins.
+    pub(crate) fn begin(&self, statement: &Arc<Statement>, now: i64) {
+        let mut state = self.state.lock();
+        state.statement = Some(statement.clone());
+        state.is_active = true;
+        state.statement_began = Some(now);
+        state.changed = now;
+        state.transaction_began.get_or_insert(now);
+    }
+
+    /// The session waits for its client.
+    pub(crate) fn rest(&self, status: TransactionStatus, application: &str, now: i64) {
+        let mut state = self.state.lock();
+        state.is_active = false;
+        state.status = Some(status);
+        state.changed = now;
+        if status == TransactionStatus::Idle {
+            state.transaction_began = None;
+        }
+        if state.application != application {
+            application.clone_into(&mut state.application);
+        }
+    }
+
+    /// Stops the statement that runs now.
+    pub(crate) fn cancel(&self) {
+        self.cancel.cancel(CancelReason::Request);
+    }
+
+    /// Ends the session: the statement that runs, and the connection.
+    pub(crate) fn terminate(&self) {
+        self.is_ending.store(true, Ordering::Release);
+        self.cancel.cancel(CancelReason::Request);
+        self.ending.notify_one();
+    }
+
+    /// Whether another session has ended this one.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+
+    /// Waits until another session ends this one.
+    pub async fn ended(&self) {
+        while !self.is_ending() {
+            self.ending.notified().await;
+        }
+    }
+}

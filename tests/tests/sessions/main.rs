@@ -1,0 +1,4 @@
+//! Sessions beside each other and beside DDL.
+
+mod others;
+mod transactions;
