@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | startup | regress | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | startup | regress | clients | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -8,6 +8,7 @@
 
 mod bench;
 mod chaos;
+mod clients;
 mod cluster;
 mod command;
 mod corpus;
@@ -47,6 +48,8 @@ enum Command {
     Startup(startup::Arguments),
     /// Run PostgreSQL's regression files here and on PostgreSQL, and count the statements answered alike.
     Regress(regress::Arguments),
+    /// Run programs over stock drivers here and on PostgreSQL, and compare them step by step.
+    Clients(clients::Arguments),
     /// Install or name the system packages that building needs.
     Setup,
 }
@@ -58,6 +61,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
+        Command::Clients(arguments) => clients::run(&arguments),
         Command::Startup(arguments) => startup::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Setup => setup::run(),
