@@ -20,7 +20,7 @@ fn txn(number: u128) -> TxnMeta {
 
 fn exclusive<'a>(key: &'a Key, txn: &'a TxnMeta) -> LockRequest<'a> {
     let read_ts = Timestamp::new(1_000, 0);
-    LockRequest { key, txn: Some(txn), strength: Some(LockStrength::Exclusive), read_ts }
+    LockRequest { key, txn: Some(txn), strength: Some(LockStrength::Update), read_ts }
 }
 
 fn latches(c: &mut Criterion) {
@@ -58,14 +58,14 @@ fn locks(c: &mut Criterion) {
     for held in [16_u64, 1_024] {
         let table = LockTable::new();
         for other in 0..held {
-            let taken = table.acquire(&key(1_000 + other), &txn(u128::from(other) + 10), LockStrength::Exclusive);
+            let taken = table.acquire(&key(1_000 + other), &txn(u128::from(other) + 10), LockStrength::Update);
             assert_eq!(taken, Acquired::Acquired);
         }
         group.bench_function(BenchmarkId::new("check_beside_others", held), |b| b.iter(|| table.check(black_box(&read))));
         let (mine, own) = (key(7), txn(1));
         group.bench_function(BenchmarkId::new("acquire_and_finish_beside_others", held), |b| {
             b.iter(|| {
-                let taken = table.acquire(&mine, &own, LockStrength::Exclusive);
+                let taken = table.acquire(&mine, &own, LockStrength::Update);
                 assert_eq!(taken, Acquired::Acquired);
                 table.txn_finished(own.id);
             });
@@ -78,7 +78,7 @@ fn locks(c: &mut Criterion) {
                 || {
                     let (table, hot) = (LockTable::new(), key(7));
                     let holder = txn(1);
-                    assert_eq!(table.acquire(&hot, &holder, LockStrength::Exclusive), Acquired::Acquired);
+                    assert_eq!(table.acquire(&hot, &holder, LockStrength::Update), Acquired::Acquired);
                     let waiters: Vec<_> = (0..waiting)
                         .map(|other| {
                             let other = txn(10 + other);
@@ -90,7 +90,7 @@ fn locks(c: &mut Criterion) {
                 |(table, hot, holder, waiters)| {
                     table.txn_finished(holder.id);
                     let next = txn(10);
-                    assert_eq!(table.acquire(&hot, &next, LockStrength::Exclusive), Acquired::Acquired);
+                    assert_eq!(table.acquire(&hot, &next, LockStrength::Update), Acquired::Acquired);
                     (table, waiters)
                 },
                 BatchSize::SmallInput,

@@ -1,21 +1,19 @@
 //! The problem: a transaction's hold on a key outlives any one command, and those who want the key meanwhile must
 //! wait without losing their turn, without spinning, and knowing whom they wait for.
 //!
-//! The idea: each contended key has its holders and one queue. Holders are unreplicated locks (Shared, Exclusive) and
-//! intents that evaluation came upon. After every change of a key its queue is walked once from the front, and each
-//! waiter is either free to go (*turn*) or blocked by a named transaction.
+//! The idea: each contended key has its holders and one queue. Holders are unreplicated locks of the four strengths of
+//! [`LockStrength`], and intents that evaluation came upon. After every change of a key its queue is walked once from the
+//! front, and each waiter is either free to go (*turn*) or blocked by a named transaction.
 //!
 //! ```text
-//! key a   held by T1 Exclusive    queue:  T2 Exclusive   T3 Shared   T4 Shared    read @7
-//!         release(a, T1)                  turn           behind T2   behind T2    turn
-//!         T2 gives up                                    turn        turn
+//! key a   held by T1 UPDATE       queue:  T2 UPDATE   T3 SHARE    T4 SHARE    read @7
+//!         release(a, T1)                  turn        behind T2   behind T2   turn
+//!         T2 gives up                                 turn        turn
 //! ```
 //!
-//! | wants \ meets      | Shared | Exclusive | Intent                  | queued ahead, Shared | queued ahead, stronger |
-//! |--------------------|--------|-----------|-------------------------|----------------------|------------------------|
-//! | plain read at `r`  |        |           | waits if its `ts <= r`  |                      |                        |
-//! | Shared             |        | waits     | waits                   |                      | waits                  |
-//! | Exclusive, Intent  | waits  | waits     | waits                   | waits                | waits                  |
+//! A plain read at `r` waits for an intent whose `ts <= r`, and for nothing else. What wants a lock, or to write, waits
+//! for holders of a conflicting strength, and for waiters of one that stand before it. A write by a transaction that
+//! holds NO KEY UPDATE wants no more than that: it passes those who share the key.
 //!
 //! Nobody waits for itself. A turn is a reservation: the waiter keeps its place, and so holds up those behind it, until
 //! it acquires the lock or drops its [`Waiter`].
@@ -155,7 +153,7 @@ impl LockTable {
         }
         let state = self.shared.state.lock();
         let Some(key_state) = state.keys.get(request.key) else { return Vec::new() };
-        let claim = Claim::from(request);
+        let claim = key_state.settled(Claim::from(request));
         key_state.conflicts(&claim).map(|blocker| blocker.conflict(request.key)).collect()
     }
 
@@ -196,7 +194,9 @@ impl LockTable {
             if let Some(txn) = claim.txn_id() {
                 state.waits.entry(txn).or_default().push(request.key.clone());
             }
-            wakers.extend(state.keys.entry(request.key.clone()).or_default().enqueue(id, claim));
+            let key_state = state.keys.entry(request.key.clone()).or_default();
+            let claim = key_state.settled(claim);
+            wakers.extend(key_state.enqueue(id, claim));
             id
         });
         Waiter { shared: Arc::clone(&self.shared), key: request.key.clone(), id }
@@ -377,11 +377,12 @@ impl Shared {
 impl State {
     fn acquire(&mut self, key: &Key, txn: &TxnMeta, strength: LockStrength, wakers: &mut Wakers) -> Acquired {
         let is_announced = strength == LockStrength::Intent;
-        let claim = Claim { txn: Some(txn.clone()), strength: Some(strength), read_ts: Timestamp::MAX };
+        let mut claim = Claim { txn: Some(txn.clone()), strength: Some(strength), read_ts: Timestamp::MAX };
         match self.keys.get(key) {
             None if is_announced && self.intent_count >= ANNOUNCED_INTENTS_MAX => return Acquired::Acquired,
             None => {}
             Some(key_state) => {
+                claim = key_state.settled(claim);
                 if let Some(blocker) = key_state.conflicts(&claim).next() {
                     return Acquired::Blocked(blocker.conflict(key));
                 }
@@ -399,7 +400,7 @@ impl State {
     fn hold(&mut self, key: &Key, txn: &TxnMeta, strength: LockStrength) {
         match strength {
             LockStrength::Intent => self.hold_intent(key, txn, txn.write_ts),
-            LockStrength::Shared | LockStrength::Exclusive => {
+            LockStrength::KeyShare | LockStrength::Share | LockStrength::NoKeyUpdate | LockStrength::Update => {
                 let holder = self.holder(key, txn);
                 holder.lock = holder.lock.max(Some(strength));
             }

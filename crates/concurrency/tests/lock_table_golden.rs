@@ -59,8 +59,10 @@ fn show_key(key: &Key) -> String {
 /// A strength, or none and the timestamp of a plain read.
 fn strength(text: &str) -> (Option<LockStrength>, Timestamp) {
     match text {
-        "shared" => (Some(LockStrength::Shared), Timestamp::MAX),
-        "exclusive" => (Some(LockStrength::Exclusive), Timestamp::MAX),
+        "key_share" => (Some(LockStrength::KeyShare), Timestamp::MAX),
+        "share" => (Some(LockStrength::Share), Timestamp::MAX),
+        "no_key_update" => (Some(LockStrength::NoKeyUpdate), Timestamp::MAX),
+        "update" => (Some(LockStrength::Update), Timestamp::MAX),
         "intent" => (Some(LockStrength::Intent), Timestamp::MAX),
         read => (None, ts(read.strip_prefix("read@").expect("a strength or read@ts"))),
     }
@@ -69,8 +71,10 @@ fn strength(text: &str) -> (Option<LockStrength>, Timestamp) {
 fn show_strength(strength: Option<LockStrength>) -> &'static str {
     match strength {
         None => "read",
-        Some(LockStrength::Shared) => "shared",
-        Some(LockStrength::Exclusive) => "exclusive",
+        Some(LockStrength::KeyShare) => "key_share",
+        Some(LockStrength::Share) => "share",
+        Some(LockStrength::NoKeyUpdate) => "no_key_update",
+        Some(LockStrength::Update) => "update",
         Some(LockStrength::Intent) => "intent",
     }
 }

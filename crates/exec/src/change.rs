@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
 use catalog::{Table, row::EntryReader};
-use keys::Key;
+use keys::{Key, LockStrength};
 use kv::{Read, See};
 use plan::plan::{Delete, Insert, OnConflict, Update};
 use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
@@ -21,6 +21,8 @@ struct InsertOperator {
     source: Box<dyn Operator>,
     writer: TableWriter,
     on_conflict: Option<OnConflict>,
+    /// How a row is locked that is there already.
+    conflict_lock: LockStrength,
     returning: Option<Vec<plan::Expr>>,
     /// Rows that DO UPDATE has written in this statement may not be met again.
     touched: HashSet<Key>,
@@ -32,6 +34,10 @@ pub fn build_insert(insert: &Insert, source: Box<dyn Operator>) -> Box<dyn Opera
         source,
         writer: TableWriter::new(&insert.table, &insert.row_rules),
         on_conflict: insert.on_conflict.clone(),
+        conflict_lock: match insert.on_conflict.as_ref().and_then(|conflict| conflict.update.as_ref()) {
+            Some(update) if plan::changes_key(&insert.table, &update.assignments) => LockStrength::Update,
+            _ => LockStrength::NoKeyUpdate,
+        },
         returning: insert.returning.clone(),
         touched: HashSet::new(),
     })
@@ -68,7 +74,7 @@ impl InsertOperator {
             None => (0..self.writer.table.indexes.len()).collect(),
         };
         let rows = [row];
-        let duplicate = self.writer.duplicates(&rows, &arbiters, ctx).await?.into_iter().next().flatten();
+        let duplicate = self.writer.duplicates(&rows, &arbiters, self.conflict_lock, ctx).await?.into_iter().next().flatten();
         let [row] = rows;
         let Some(duplicate) = duplicate else {
             self.touched.insert(self.writer.primary().encode_key(&row));

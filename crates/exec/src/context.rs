@@ -78,6 +78,8 @@ pub struct ExecContext<'a> {
     /// The transaction may change nothing: what would asks [`ExecContext::check_writable`] first.
     pub read_only: bool,
     pub stats: Option<ExecStats>,
+    /// Spans that were looked at for rows to be locked, and do not count as read before those are ([`kv::Keep::Later`]).
+    pub looked_at: Vec<keys::Span>,
     /// Rows inserted, updated or deleted.
     pub affected: u64,
     pub subqueries: SubqueryCache,

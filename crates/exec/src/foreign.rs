@@ -11,6 +11,8 @@
 //! **Invariant (keys-referred-to-exist):** a statement that leaves a key without the row it refers to fails. Between
 //! transactions it rests on serializability: the rows asked about, and their absence, are part of what was read.
 //!
+//! The rows asked about are locked FOR KEY SHARE: they may change, but who deletes them waits.
+//!
 //! Deliberately left out: checks put off until the commit; DEFERRABLE is kept in the catalog and has no effect.
 
 use std::collections::VecDeque;
@@ -248,8 +250,12 @@ async fn ask(
             let (to_name, _) = qualified(to, ctx.catalog)?;
             let (columns, referenced) = (names(from, &key.columns), names(to, &key.referenced_columns));
             let sql = match question {
-                Question::IsReferenced => format!("SELECT 1 FROM {to_name} WHERE {} LIMIT 1", equals(&referenced)),
-                Question::IsReferring => format!("SELECT 1 FROM {from_name} WHERE {} LIMIT 1", equals(&columns)),
+                Question::IsReferenced => {
+                    format!("SELECT 1 FROM {to_name} WHERE {} LIMIT 1 FOR KEY SHARE", equals(&referenced))
+                },
+                Question::IsReferring => {
+                    format!("SELECT 1 FROM {from_name} WHERE {} LIMIT 1 FOR KEY SHARE", equals(&columns))
+                },
                 Question::Delete => format!("DELETE FROM {from_name} WHERE {}", equals(&columns)),
                 Question::Update => {
                     format!("UPDATE {from_name} SET {} WHERE {}", assignments(&columns, None), equals(&columns))

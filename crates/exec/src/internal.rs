@@ -76,6 +76,7 @@ pub(crate) async fn run(
         affected: 0,
         subqueries: SubqueryCache::default(),
         foreign: std::mem::take(&mut ctx.foreign),
+        looked_at: Vec::new(),
     };
     let mut rows = Vec::new();
     let outcome = async {

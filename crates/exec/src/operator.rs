@@ -8,7 +8,7 @@ use crate::context::{ExecContext, NodeStats};
 use crate::{change, scan};
 use crate::operators::{
     aggregate::Aggregation, apply::Apply, cte, distinct::Distinct, filter::Filter, function_scan, join::Join,
-    limit::Limit, project::Project, project_set::ProjectSet, set_op::SetOp, sort::Sort, values, window::Window,
+    limit::Limit, lock_rows::LockRows, project::Project, project_set::ProjectSet, set_op::SetOp, sort::Sort, values, window::Window,
 };
 
 /// Rows of a batch that operators aim at.
@@ -100,6 +100,10 @@ impl Builder {
             }
             Node::Limit { input, limit, offset } => {
                 Box::new(Limit::new(self.build(input)?, limit.clone(), offset.clone()))
+            }
+            Node::LockRows(lock) => {
+                let again = self.clone();
+                Box::new(LockRows::new(self.build(&lock.input)?, lock.clone(), again))
             }
             Node::SetOp { kind, all, left, right } => {
                 let (left, right) = (self.build(left)?, self.build(right)?);

@@ -117,11 +117,13 @@ impl TableWriter {
         index == 0 && !self.table.has_declared_primary_key()
     }
 
-    /// The first duplicate of each row, if it has one; the rows are compared with each other as well.
+    /// The first duplicate of each row, if it has one; the rows are compared with each other as well. The keys are
+    /// locked, with or without a row.
     pub async fn duplicates(
         &self,
         rows: &[Vec<Datum>],
         indexes: &[usize],
+        strength: LockStrength,
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<Vec<Option<Duplicate>>> {
         let mut found: Vec<Option<Duplicate>> = rows.iter().map(|_| None).collect();
@@ -137,8 +139,8 @@ impl TableWriter {
                     owners.push(at);
                 }
             }
-            let lock = (keys.len() <= LOCKED_ROWS_MAX).then_some(LockStrength::Exclusive);
-            let read = Read { lock, see: See::Now, ..Read::default() };
+            let lock = (keys.len() <= LOCKED_ROWS_MAX).then_some(strength);
+            let read = Read { lock, lock_absent: true, see: See::Now, ..Read::default() };
             let values = match &keys[..] {
                 [] => Vec::new(),
                 [only] => vec![ctx.txn()?.get(only, read).await.map_err(from_kv)?],
@@ -174,7 +176,7 @@ impl TableWriter {
     /// Writes new rows, which must not be duplicates of anything or of each other.
     pub async fn insert(&self, rows: &[Vec<Datum>], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         let all: Vec<usize> = (0..self.table.codecs().len()).collect();
-        let duplicates = self.duplicates(rows, &all, ctx).await?;
+        let duplicates = self.duplicates(rows, &all, LockStrength::NoKeyUpdate, ctx).await?;
         for (row, duplicate) in rows.iter().zip(&duplicates) {
             if let Some(duplicate) = duplicate {
                 return Err(self.violation(duplicate.index, row));
@@ -261,7 +263,7 @@ impl TableWriter {
         }
         if !moved.is_empty() {
             let rows = [new.to_vec()];
-            if let Some(Some(duplicate)) = self.duplicates(&rows, &moved, ctx).await?.into_iter().next() {
+            if let Some(Some(duplicate)) = self.duplicates(&rows, &moved, LockStrength::NoKeyUpdate, ctx).await?.into_iter().next() {
                 return Err(self.violation(duplicate.index, new));
             }
         }

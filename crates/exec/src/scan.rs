@@ -4,18 +4,19 @@ use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 use catalog::row::{Access, IndexCodec};
+use hlc::Timestamp;
 use keys::{Key, LockStrength, Span};
-use kv::{Read, ScanOptions, See, WaitPolicy};
+use kv::{Keep, Read, ScanOptions, WaitPolicy};
 use plan::{
     Expr, JoinKind,
     plan::{IndexSpan, LockWait, RowLock, TableScan},
 };
-use types::{Batch, ColumnVec, Datum, Direction, NullsOrder, SqlResult, encode_key};
+use types::{Batch, ColumnVec, Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, encode_key};
 
 use crate::{
     context::ExecContext,
     error::{from_entry, from_kv},
-    eval::{eval_filter, eval_row},
+    eval::{eval_filter, eval_row, eval_scalar, eval_shared, needs_transaction},
     operator::Operator,
 };
 
@@ -23,36 +24,56 @@ use crate::{
 const PAGE_ROWS: u64 = 1024;
 const PAGE_BYTES: u64 = 2 << 20;
 
-fn read_mode(lock: Option<RowLock>, ctx: &ExecContext<'_>) -> SqlResult<Read> {
-    if let Some(lock) = lock {
-        ctx.check_writable(match lock.strength {
-            LockStrength::Shared => "SELECT FOR SHARE",
-            LockStrength::Exclusive | LockStrength::Intent => "SELECT FOR UPDATE",
-        })?;
-    }
-    let (strength, wait) = match lock {
-        None => (None, WaitPolicy::Block),
-        Some(lock) => (
-            Some(lock.strength),
-            match lock.wait {
-                LockWait::Block => WaitPolicy::Block,
-                LockWait::Error => WaitPolicy::Error,
-                LockWait::Skip => WaitPolicy::SkipLocked,
-            },
-        ),
+/// How often what was read is looked for anew, because others have changed it before its rows were locked.
+pub(crate) const MAX_LOOKS: usize = 100;
+
+/// How a lock is asked for.
+pub(crate) fn lock_mode(lock: RowLock, ctx: &ExecContext<'_>) -> SqlResult<Read> {
+    ctx.check_writable(match lock.strength {
+        LockStrength::KeyShare => "SELECT FOR KEY SHARE",
+        LockStrength::Share => "SELECT FOR SHARE",
+        LockStrength::NoKeyUpdate => "SELECT FOR NO KEY UPDATE",
+        LockStrength::Update | LockStrength::Intent => "SELECT FOR UPDATE",
+    })?;
+    let wait = match lock.wait {
+        LockWait::Block => WaitPolicy::Block,
+        LockWait::Error => WaitPolicy::Error,
+        LockWait::Skip => WaitPolicy::SkipLocked,
     };
-    Ok(Read { lock: strength, wait, see: See::StatementStart })
+    Ok(Read { lock: Some(lock.strength), wait, ..Read::default() })
+}
+
+/// 40001 for rows that others change as often as they are looked at.
+pub(crate) fn changes_too_often() -> SqlError {
+    SqlError::new(SqlState::SerializationFailure, "could not serialize access due to concurrent update")
+}
+
+fn read_mode(lock: Option<RowLock>, ctx: &ExecContext<'_>) -> SqlResult<Read> {
+    match lock {
+        Some(lock) if !lock.is_above => lock_mode(lock, ctx),
+        _ => Ok(Read::default()),
+    }
+}
+
+/// How a scan reads whose rows are locked above it: they are looked for.
+fn look_mode(lock: RowLock) -> Read {
+    let keep = if lock.wait == LockWait::Skip { Keep::Never } else { Keep::Later };
+    Read { keep, ..Read::default() }
+}
+
+/// A value of a span: a subquery's is the same for all rows.
+async fn bound_value(expr: &Expr, ctx: &mut ExecContext<'_>) -> SqlResult<Datum> {
+    if needs_transaction(expr) { eval_scalar(expr, ctx).await } else { eval_row(expr, &[], &ctx.scope()) }
 }
 
 /// The key span of an index span; none when it is empty.
-fn key_span(codec: &IndexCodec, span: &IndexSpan, ctx: &ExecContext<'_>) -> SqlResult<Option<Span>> {
-    let scope = ctx.scope();
+async fn key_span(codec: &IndexCodec, span: &IndexSpan, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Span>> {
     let mut prefix = codec.prefix().to_vec();
     for (place, value) in span.equal.iter().enumerate() {
         let datum = match value {
             None => Datum::Null,
             Some(expr) => {
-                let datum = eval_row(expr, &[], &scope)?;
+                let datum = bound_value(expr, ctx).await?;
                 if datum.is_null() {
                     return Ok(None);
                 }
@@ -66,14 +87,13 @@ fn key_span(codec: &IndexCodec, span: &IndexSpan, ctx: &ExecContext<'_>) -> SqlR
         return Ok(Some(Span::prefix(Key::from(prefix))));
     }
     let (ty, direction, nulls) = codec.key_column(place);
-    let bound = |expr: &Expr| -> SqlResult<Option<Vec<u8>>> {
-        let datum = eval_row(expr, &[], &scope)?;
+    let bound = |datum: &Datum| -> Option<Vec<u8>> {
         if datum.is_null() {
-            return Ok(None);
+            return None;
         }
         let mut key = prefix.clone();
-        encode_key(&mut key, &ty, &datum, direction, nulls);
-        Ok(Some(key))
+        encode_key(&mut key, &ty, datum, direction, nulls);
+        Some(key)
     };
     // The span of all values that are not NULL: between the tags.
     let mut null = prefix.clone();
@@ -90,12 +110,12 @@ fn key_span(codec: &IndexCodec, span: &IndexSpan, ctx: &ExecContext<'_>) -> SqlR
         Direction::Desc => (&span.upper, &span.lower),
     };
     if let Some((expr, inclusive)) = first {
-        let Some(key) = bound(expr)? else { return Ok(None) };
+        let Some(key) = bound(&bound_value(expr, ctx).await?) else { return Ok(None) };
         let key = Key::from(key);
         start = if *inclusive { key } else { key.prefix_end() };
     }
     if let Some((expr, inclusive)) = last {
-        let Some(key) = bound(expr)? else { return Ok(None) };
+        let Some(key) = bound(&bound_value(expr, ctx).await?) else { return Ok(None) };
         let key = Key::from(key);
         end = if *inclusive { key.prefix_end() } else { key };
     }
@@ -103,13 +123,13 @@ fn key_span(codec: &IndexCodec, span: &IndexSpan, ctx: &ExecContext<'_>) -> SqlR
 }
 
 /// The spans of a scan, in index order and disjoint.
-fn key_spans(codec: &IndexCodec, scan: &TableScan, ctx: &ExecContext<'_>) -> SqlResult<Vec<Span>> {
+async fn key_spans(codec: &IndexCodec, scan: &TableScan, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Span>> {
     if scan.spans.is_empty() {
         return Ok(vec![codec.span()]);
     }
     let mut spans = Vec::with_capacity(scan.spans.len());
     for span in &scan.spans {
-        spans.extend(key_span(codec, span, ctx)?);
+        spans.extend(key_span(codec, span, ctx).await?);
     }
     if spans.len() > 1 {
         spans.sort_by(|a, b| a.start.cmp(&b.start));
@@ -133,11 +153,13 @@ fn key_spans(codec: &IndexCodec, scan: &TableScan, ctx: &ExecContext<'_>) -> Sql
 struct Found {
     left_rows: Vec<u32>,
     columns: Vec<ColumnVec>,
+    /// Those of the rows in the primary index, where somebody wants to lock them.
+    keys: Option<Vec<Key>>,
 }
 
 impl Found {
     fn new(access: &Access) -> Self {
-        Self { left_rows: Vec::new(), columns: access.new_columns() }
+        Self { left_rows: Vec::new(), columns: access.new_columns(), keys: None }
     }
 }
 
@@ -159,6 +181,9 @@ async fn take(
         for (row, key, value) in entries {
             access.reader.read_into(key, value, &mut found.columns).map_err(from_entry)?;
             found.left_rows.push(row);
+            if let Some(keys) = &mut found.keys {
+                keys.push(Key::from(key));
+            }
         }
         return Ok(());
     };
@@ -174,6 +199,9 @@ async fn take(
         let Some(value) = value else { continue };
         rows.read_into(key.as_bytes(), &value, &mut found.columns).map_err(from_entry)?;
         found.left_rows.push(row);
+        if let Some(keys) = &mut found.keys {
+            keys.push(key.clone());
+        }
     }
     Ok(())
 }
@@ -181,6 +209,8 @@ async fn take(
 /// A table scan.
 struct Scan {
     scan: Arc<TableScan>,
+    /// Whole keys to read.
+    points: Vec<Key>,
     /// What is left to read; none before the first call.
     todo: Option<VecDeque<Span>>,
     page_rows: u64,
@@ -190,60 +220,123 @@ struct Scan {
 pub fn build_scan(scan: &Arc<TableScan>) -> Box<dyn Operator> {
     // A limit is read in one small page; pages grow from there.
     let page_rows = scan.limit_hint.map_or(PAGE_ROWS, |limit| limit.clamp(1, PAGE_ROWS));
-    Box::new(Scan { scan: scan.clone(), todo: None, page_rows })
+    Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: None, page_rows })
 }
 
 impl Scan {
-    async fn start(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+    async fn start(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         let access = self.scan.access();
-        let mut spans = key_spans(&access.codec, &self.scan, ctx)?;
+        let mut spans = key_spans(&access.codec, &self.scan, ctx).await?;
         if self.scan.reverse {
             spans.reverse();
         }
-        self.todo = Some(spans.into());
         // Whole keys are read as such, all in one request.
-        if !self.scan.point || !access.codec.is_unique() {
-            return Ok(None);
+        if self.scan.point && access.codec.is_unique() {
+            self.points = spans.drain(..).map(|span| span.start).collect();
         }
-        let keys: Vec<Key> = self.todo.take().unwrap_or_default().into_iter().map(|span| span.start).collect();
-        self.todo = Some(VecDeque::new());
-        let read = read_mode(self.scan.lock, ctx)?;
-        let reading = read_entries(access, read);
-        let txn = ctx.txn()?;
-        let values = match &keys[..] {
-            [] => Vec::new(),
-            [only] => vec![txn.get(only, reading).await.map_err(from_kv)?],
-            many => txn.get_many(many, reading).await.map_err(from_kv)?,
-        };
-        let mut found = Found::new(access);
-        let entries = keys.iter().zip(&values).filter_map(|(key, value)| {
-            value.as_ref().map(|value| (0, key.as_bytes(), &value[..]))
-        });
-        take(access, entries, read, &mut found, ctx).await?;
-        Ok(Some(Batch::from_columns(found.columns, found.left_rows.len())))
+        self.todo = Some(spans.into());
+        Ok(())
     }
 
-    async fn page(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+    /// The next rows, whole keys or a page, and when they were read; none at the end. Where they were looked for is told
+    /// to `looked_at`.
+    async fn read(
+        &mut self,
+        read: Read,
+        wants_keys: bool,
+        looked_at: &mut Vec<Span>,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Option<(Found, Timestamp)>> {
         let access = self.scan.access();
-        let Some(todo) = &mut self.todo else { return Ok(None) };
-        let Some(span) = todo.pop_front() else { return Ok(None) };
-        let read = read_mode(self.scan.lock, ctx)?;
-        let options = ScanOptions {
-            read: read_entries(access, read),
-            max_rows: self.page_rows,
-            max_bytes: PAGE_BYTES,
-            reverse: self.scan.reverse,
-        };
-        self.page_rows = (self.page_rows * 4).min(PAGE_ROWS);
-        let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
-        if let Some(resume) = page.resume {
-            todo.push_front(resume);
-        }
         let mut found = Found::new(access);
-        let entries = page.rows.iter().map(|(key, value)| (0, &key[..], &value[..]));
-        take(access, entries, read, &mut found, ctx).await?;
-        Ok(Some(Batch::from_columns(found.columns, found.left_rows.len())))
+        found.keys = wants_keys.then(Vec::new);
+        let reading = read_entries(access, read);
+        let at;
+        if !self.points.is_empty() {
+            let keys = std::mem::take(&mut self.points);
+            let txn = ctx.txn()?;
+            let values = match &keys[..] {
+                [only] => vec![txn.get(only, reading).await.map_err(from_kv)?],
+                many => txn.get_many(many, reading).await.map_err(from_kv)?,
+            };
+            at = txn.read_ts();
+            looked_at.extend(keys.iter().cloned().map(Span::point));
+            let entries = keys.iter().zip(&values).filter_map(|(key, value)| {
+                value.as_ref().map(|value| (0, key.as_bytes(), &value[..]))
+            });
+            take(access, entries, read, &mut found, ctx).await?;
+        } else {
+            let Some(todo) = &mut self.todo else { return Ok(None) };
+            let Some(span) = todo.pop_front() else { return Ok(None) };
+            let reverse = self.scan.reverse;
+            let options = ScanOptions { read: reading, max_rows: self.page_rows, max_bytes: PAGE_BYTES, reverse };
+            self.page_rows = (self.page_rows * 4).min(PAGE_ROWS);
+            let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
+            at = ctx.txn()?.read_ts();
+            looked_at.push(page.covered);
+            if let Some(resume) = page.resume {
+                todo.push_front(resume);
+            }
+            let entries = page.rows.iter().map(|(key, value)| (0, &key[..], &value[..]));
+            take(access, entries, read, &mut found, ctx).await?;
+        }
+        if access.fetch.is_some()
+            && let Some(keys) = &found.keys
+        {
+            looked_at.extend(keys.iter().cloned().map(Span::point));
+        }
+        Ok(Some((found, at)))
     }
+
+    /// Rows that pass the filter, locked; others are left alone. What was looked at counts as read once the locks are
+    /// there: should the transaction have moved up for them, it is looked at again.
+    async fn lock_matching(
+        &mut self,
+        lock: RowLock,
+        filter: &Expr,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Option<Batch>> {
+        let locking = lock_mode(lock, ctx)?;
+        for _ in 0..MAX_LOOKS {
+            let before = (self.points.clone(), self.todo.clone(), self.page_rows);
+            let reading = Read { keep: Keep::Later, ..Read::default() };
+            let mut looked_at = Vec::new();
+            let Some((found, at)) = self.read(reading, true, &mut looked_at, ctx).await? else { return Ok(None) };
+            let keys = found.keys.unwrap_or_default();
+            let batch = Batch::from_columns(found.columns, found.left_rows.len());
+            let locked = lock_kept(batch, &keys, filter, locking, ctx).await;
+            let txn = ctx.txn()?;
+            if txn.read_ts() == at || locked.is_err() {
+                looked_at.into_iter().for_each(|span| txn.keep_read(span));
+                return locked.map(Some);
+            }
+            (self.points, self.todo, self.page_rows) = before;
+        }
+        Err(changes_too_often())
+    }
+}
+
+/// Locks the rows of a batch that a filter lets through, and answers them.
+async fn lock_kept(
+    batch: Batch,
+    keys: &[Key],
+    filter: &Expr,
+    locking: Read,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Batch> {
+    if batch.is_empty() {
+        return Ok(batch);
+    }
+    let mut kept = eval_shared(filter, &batch, ctx).await?.true_rows();
+    let wanted: Vec<Key> = kept.iter().map(|row| keys[*row as usize].clone()).collect();
+    let values = match &wanted[..] {
+        [] => Vec::new(),
+        [only] => vec![ctx.txn()?.get(only, locking).await.map_err(from_kv)?],
+        many => ctx.txn()?.get_many(many, locking).await.map_err(from_kv)?,
+    };
+    let mut values = values.iter();
+    kept.retain(|_| values.next().is_some_and(Option::is_some));
+    Ok(batch.filter(&kept))
 }
 
 #[async_trait]
@@ -251,23 +344,37 @@ impl Operator for Scan {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         loop {
             ctx.cancel.checkpoint().await?;
-            let batch = if self.todo.is_none() {
-                match self.start(ctx).await? {
-                    Some(batch) => batch,
-                    None => continue,
-                }
-            } else {
-                match self.page(ctx).await? {
-                    Some(batch) => batch,
-                    None => return Ok(None),
+            if self.todo.is_none() {
+                self.start(ctx).await?;
+            }
+            let scan = self.scan.clone();
+            let batch = match (scan.lock, &scan.filter) {
+                (Some(lock), Some(filter)) if !lock.is_above => self.lock_matching(lock, filter, ctx).await?,
+                (lock, filter) => {
+                    let read = match lock.filter(|lock| lock.is_above) {
+                        Some(lock) => look_mode(lock),
+                        None => read_mode(lock, ctx)?,
+                    };
+                    let is_looking = read.keep == Keep::Later;
+                    let mut looked_at = Vec::new();
+                    let found = self.read(read, is_looking, &mut looked_at, ctx).await?;
+                    if is_looking {
+                        ctx.looked_at.append(&mut looked_at);
+                    }
+                    match (found, filter) {
+                        (None, _) => None,
+                        (Some((found, _)), Some(filter)) if !found.left_rows.is_empty() => {
+                            let batch = Batch::from_columns(found.columns, found.left_rows.len());
+                            Some(eval_filter(filter, batch, ctx).await?)
+                        }
+                        (Some((found, _)), _) => Some(Batch::from_columns(found.columns, found.left_rows.len())),
+                    }
                 }
             };
-            let batch = match &self.scan.filter {
-                Some(filter) if batch.len() > 0 => eval_filter(filter, batch, ctx).await?,
-                _ => batch,
-            };
-            if batch.len() > 0 {
-                return Ok(Some(batch));
+            match batch {
+                None => return Ok(None),
+                Some(batch) if batch.is_empty() => {}
+                batch => return Ok(batch),
             }
         }
     }

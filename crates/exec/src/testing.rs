@@ -110,6 +110,7 @@ pub(crate) async fn run_with(
         affected: 0,
         subqueries: SubqueryCache::default(),
         foreign: crate::context::ForeignQueue::default(),
+        looked_at: Vec::new(),
     };
     let mut operator = build(plan)?;
     let mut rows = Vec::new();

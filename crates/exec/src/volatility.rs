@@ -69,6 +69,7 @@ pub fn plan_is_volatile(plan: &Plan) -> bool {
             plan_is_volatile(input) || keys.iter().any(|key| expr_is_volatile(&key.expr))
         }
         Node::Limit { input, limit, offset } => plan_is_volatile(input) || filter(limit) || filter(offset),
+        Node::LockRows(_) => true,
         Node::SetOp { left, right, .. } => plan_is_volatile(left) || plan_is_volatile(right),
         Node::RecursiveUnion { base, step, .. } => plan_is_volatile(base) || plan_is_volatile(step),
         Node::Insert(_) | Node::Update(_) | Node::Delete(_) | Node::Finish { .. } => true,

@@ -26,15 +26,47 @@ impl TxnStatus {
     }
 }
 
-/// How strongly a key is held.
+/// How strongly a key is held: PostgreSQL's four row locks, each of which conflicts with all that the one before it
+/// conflicts with, and the provisional version of a write.
+///
+/// ```text
+///                  KEY SHARE   SHARE   NO KEY UPDATE   UPDATE, intent
+/// KEY SHARE                                            x
+/// SHARE                                x               x
+/// NO KEY UPDATE                x       x               x
+/// UPDATE, intent   x           x       x               x
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum LockStrength {
+    /// The row stays, and so do the columns that others may refer to: FOR KEY SHARE, and checks of foreign keys.
+    KeyShare,
     /// Others may share it, none may write: FOR SHARE.
-    Shared,
-    /// One holder; plain reads pass: FOR UPDATE, and what UPDATE and DELETE take where they read.
-    Exclusive,
+    Share,
+    /// One holder, who changes no column that others may refer to: FOR NO KEY UPDATE, and most of UPDATE.
+    NoKeyUpdate,
+    /// One holder; plain reads pass: FOR UPDATE, DELETE, and UPDATE of a key.
+    Update,
     /// A replicated provisional version: reads at or above its timestamp must wait or push.
     Intent,
+}
+
+impl LockStrength {
+    /// Whether two transactions cannot hold these on one key at once.
+    #[must_use]
+    pub fn conflicts_with(self, other: Self) -> bool {
+        self.rank() + other.rank() >= Self::Update.rank()
+    }
+
+    /// 0 to 3; a greater one conflicts with more.
+    #[must_use]
+    pub fn rank(self) -> usize {
+        match self {
+            Self::KeyShare => 0,
+            Self::Share => 1,
+            Self::NoKeyUpdate => 2,
+            Self::Update | Self::Intent => 3,
+        }
+    }
 }
 
 /// The part of a transaction that its locks and intents carry.
@@ -59,4 +91,19 @@ pub struct TxnMeta {
 pub struct SequencedWrite {
     pub key: Key,
     pub seq: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LockStrength::{Intent, KeyShare, NoKeyUpdate, Share, Update};
+
+    #[test]
+    fn strengths_conflict_as_in_postgresql() {
+        let all = [KeyShare, Share, NoKeyUpdate, Update, Intent];
+        let conflicts: Vec<String> = all
+            .iter()
+            .map(|a| all.iter().map(|b| if a.conflicts_with(*b) { 'x' } else { '.' }).collect())
+            .collect();
+        assert_eq!(conflicts, ["...xx", "..xxx", ".xxxx", "xxxxx", "xxxxx"]);
+    }
 }

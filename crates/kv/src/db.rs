@@ -644,7 +644,7 @@ fn first_row(response: &BatchResponse) -> Result<Option<RangeDescriptor>, KvErro
 
 fn may_wait(batch: &BatchRequest) -> bool {
     batch.requests.iter().any(|request| match request {
-        Request::Get { .. } | Request::Scan { .. } | Request::Put { .. } | Request::Delete { .. } => true,
+        Request::Get { .. } | Request::Scan { .. } | Request::Look { .. } | Request::Put { .. } | Request::Delete { .. } => true,
         Request::EndTxn { .. } => true,
         _ => false,
     })

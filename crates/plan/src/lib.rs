@@ -34,7 +34,7 @@ use catalog::CatalogSnapshot;
 use sqlparser::ast;
 use types::{Formatting, SqlError, SqlResult, SqlState, SqlType};
 
-pub use bind::{bind_assigned, bind_stored_expr, column_default, row_rules};
+pub use bind::{bind_assigned, bind_stored_expr, changes_key, column_default, row_rules};
 pub use expr::{
     AdvisoryOp, AggregateCall, Comparison, Expr, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,

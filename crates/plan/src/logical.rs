@@ -44,6 +44,9 @@ pub enum RelNode {
     Distinct { input: Box<Rel>, on: Option<Vec<Expr>> },
     Sort { input: Box<Rel>, keys: Vec<SortKey> },
     Limit { input: Box<Rel>, limit: Option<Expr>, offset: Option<Expr> },
+    /// Locks rows of tables, each with the position of its first column. `again`: the rows are those of one table, which
+    /// was looked at only; a row must pass this condition when it is locked.
+    LockRows { input: Box<Rel>, tables: Vec<(usize, Arc<Table>, RowLock)>, again: Option<Vec<Expr>> },
     SetOp { kind: SetOpKind, all: bool, left: Box<Rel>, right: Box<Rel> },
     RecursiveUnion { cte: usize, base: Box<Rel>, step: Box<Rel>, all: bool },
     /// The plans inside are the optimizer's to make from `source`; their own `source` is a placeholder `Unit`.

@@ -8,6 +8,7 @@
 //! statement is bound.
 
 pub(crate) mod extras;
+pub(crate) mod locking;
 pub(crate) mod own;
 
 use std::cell::Cell;
@@ -203,7 +204,7 @@ fn parse_one(
     sql: &str,
 ) -> SqlResult<(Body, Extras)> {
     check_chains(piece)?;
-    let mut tokens = simplify_lock_clauses(piece);
+    let mut tokens = locking::spell(piece);
     let extras = extras::take(&mut tokens).map_err(|error| syntax_error(sql, piece, &error))?;
     if let Some(fetch) = parse_cursor::fetch(&tokens) {
         let fetch = fetch.map_err(|unexpected| match unexpected {
@@ -332,27 +333,6 @@ fn keyword(token: &TokenWithSpan) -> Keyword {
 
 fn is_significant(token: &TokenWithSpan) -> bool {
     !matches!(token.token, Token::Whitespace(_) | Token::EOF)
-}
-
-/// `FOR NO KEY UPDATE` and `FOR KEY SHARE` take the stronger lock of their kind: a weaker one would only admit
-/// concurrency that key-level locks here do not need.
-fn simplify_lock_clauses(piece: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-    let significant: Vec<usize> = (0..piece.len()).filter(|at| is_significant(&piece[*at])).collect();
-    let mut dropped = vec![false; piece.len()];
-    for window in significant.windows(4) {
-        let words: Vec<Keyword> = window.iter().map(|at| keyword(&piece[*at])).collect();
-        if words == [Keyword::FOR, Keyword::NO, Keyword::KEY, Keyword::UPDATE] {
-            dropped[window[1]] = true;
-            dropped[window[2]] = true;
-        }
-    }
-    for window in significant.windows(3) {
-        let words: Vec<Keyword> = window.iter().map(|at| keyword(&piece[*at])).collect();
-        if words == [Keyword::FOR, Keyword::KEY, Keyword::SHARE] {
-            dropped[window[1]] = true;
-        }
-    }
-    piece.iter().zip(dropped).filter(|(_, dropped)| !dropped).map(|(token, _)| token.clone()).collect()
 }
 
 /// Byte offsets of the lines of a text.
@@ -535,13 +515,6 @@ mod tests {
         let error = parse("select 'abc").unwrap_err();
         assert_eq!(error.message(), "unterminated quoted string at or near \"'abc\"");
         assert_eq!(error.code(), SqlState::SyntaxError);
-    }
-
-    #[test]
-    fn weak_row_locks_are_read() {
-        for sql in ["select 1 from t for no key update", "select 1 from t for key share nowait", "copy t from stdin"] {
-            assert_eq!(parse(sql).unwrap_or_else(|error| panic!("{sql}: {error}")).len(), 1);
-        }
     }
 
     #[test]

@@ -60,13 +60,25 @@ pub enum SetOpKind {
 pub struct RowLock {
     pub strength: LockStrength,
     pub wait: LockWait,
+    /// The rows are locked above ([`Node::LockRows`]): what reads them only looks for them.
+    pub is_above: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The later ones win where several are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LockWait {
     Block,
-    Error,
     Skip,
+    Error,
+}
+
+/// A table whose rows are locked by [`Node::LockRows`].
+#[derive(Clone, Debug)]
+pub struct LockedTable {
+    pub table: Arc<Table>,
+    pub lock: RowLock,
+    /// Where the columns of its primary key are, in the order of the key.
+    pub key: Vec<usize>,
 }
 
 /// A stretch of an index: equal leading columns, then at most one bounded column. Its expressions do not depend on
@@ -249,6 +261,25 @@ pub enum FrameBound {
 }
 
 #[derive(Clone, Debug)]
+pub struct LockRows {
+    pub input: Box<Plan>,
+    pub tables: Vec<LockedTable>,
+    /// Where rows that others hold are passed over, what was read before is no more than a hint: of each locked row
+    /// these columns of its table are read again, and it must pass the condition over them still.
+    pub again: Option<ReadAgain>,
+    /// At most so many rows are wanted; NULL and none for all.
+    pub limit: Option<Box<Expr>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ReadAgain {
+    /// For each column of the input, its position in `table.columns`.
+    pub columns: Vec<usize>,
+    /// Over the input's columns.
+    pub condition: Option<Expr>,
+}
+
+#[derive(Clone, Debug)]
 pub enum Node {
     /// One row without columns.
     Unit,
@@ -296,6 +327,9 @@ pub enum Node {
     Distinct { input: Box<Plan>, on: Option<Vec<Expr>> },
     Sort { input: Box<Plan>, keys: Vec<SortKey>, limit: Option<Box<Expr>> },
     Limit { input: Box<Plan>, limit: Option<Expr>, offset: Option<Expr> },
+    /// Locks the rows of tables that the input's rows are made of, as the rows are asked for: what is locked by others is
+    /// waited for, passed over or refused. The input's columns.
+    LockRows(Arc<LockRows>),
     SetOp { kind: SetOpKind, all: bool, left: Box<Plan>, right: Box<Plan> },
     /// Reads a CTE of [`crate::PreparedPlan::ctes`], run once and kept.
     CteScan { cte: usize },

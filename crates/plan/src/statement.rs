@@ -312,6 +312,8 @@ pub enum Utility {
     Vacuum { tables: Option<Vec<Arc<Table>>>, analyze: bool },
     /// Transactions are serializable without it: the tables exist, and that is all.
     LockTable,
+    /// Foreign keys are checked at the end of each statement whatever it says: the constraints exist and are deferrable.
+    SetConstraints,
     Discard(DiscardKind),
     /// LISTEN, CHECKPOINT, CLUSTER, REINDEX and others that need nothing here.
     Accepted,

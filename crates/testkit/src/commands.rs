@@ -31,6 +31,8 @@ pub fn within(meta: &TxnMeta) -> Header {
     let read_ts = meta.write_ts;
     Header {
         txn: Some(TxnHeader { meta: meta.clone(), read_ts, uncertainty_limit: read_ts, observed: None }),
+        // The keys of these tests need no rows to be locked.
+        lock_absent: true,
         ..Header::default()
     }
 }

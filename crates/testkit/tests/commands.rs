@@ -267,7 +267,7 @@ async fn old_versions_are_collected_by_themselves() {
 }
 
 fn lock(name: &str) -> Request {
-    Request::Get { key: key(name), lock: Some(LockStrength::Exclusive) }
+    Request::Get { key: key(name), lock: Some(LockStrength::Update) }
 }
 
 /// The end was applied, but only the caller would have told the lock table so: others waited for the dead until they
@@ -284,7 +284,7 @@ async fn locks_go_with_an_end_that_nobody_waits_for() {
     let wants = LockRequest {
         key: &key("k"),
         txn: Some(&other),
-        strength: Some(LockStrength::Exclusive),
+        strength: Some(LockStrength::Update),
         read_ts: other.write_ts,
     };
     let mut waiter = replica.lock_table().enqueue(&wants);
@@ -450,7 +450,7 @@ async fn a_refresh_that_nobody_waits_for_does_not_move_the_snapshot() {
     other.put(key("a"), "changed".into());
     other.put(key("b"), "changed".into());
     other.commit().await.unwrap();
-    let locked = Read { lock: Some(LockStrength::Exclusive), ..Read::default() };
+    let locked = Read { lock: Some(LockStrength::Update), ..Read::default() };
     let mut statement = Box::pin(async {
         let _ = txn.get(&key("b"), locked).await;
     });

@@ -84,7 +84,7 @@ impl Run {
 async fn body(run: &Run, txn: &mut Txn, rng: &mut SmallRng, ops: &mut Vec<Op>) -> Result<(), Error> {
     let base = run.base();
     for _ in 0..rng.random_range(1..=4) {
-        let lock = rng.random_bool(0.4).then_some(LockStrength::Exclusive);
+        let lock = rng.random_bool(0.4).then_some(LockStrength::Update);
         // Statements see what those before them wrote.
         txn.begin_statement();
         let n = base + rng.random_range(0..WINDOW);

@@ -83,7 +83,7 @@ async fn a_transaction_reads_and_changes_what_it_has_loaded() {
     let cluster = cluster(&dir, 1).await;
     let db = &cluster.members[0].db;
     let mut txn = begin(db);
-    let read = Read { see: See::Now, lock: Some(LockStrength::Exclusive), ..Read::default() };
+    let read = Read { see: See::Now, lock: Some(LockStrength::Update), ..Read::default() };
     put_rows(&mut txn, 0..1000, "first").await.unwrap();
     assert!(loaded(db) > 0, "nothing was loaded yet");
     assert_eq!(txn.get(&row(3), read).await.unwrap(), Some(value("first")));

@@ -18,7 +18,7 @@ pub(super) struct KeyState {
 /// A transaction's hold: a lock, an intent, or both.
 pub(super) struct Holder {
     pub(super) meta: TxnMeta,
-    /// Shared or Exclusive, known to this table alone.
+    /// Known to this table alone.
     pub(super) lock: Option<LockStrength>,
     pub(super) intent_ts: Option<Timestamp>,
 }
@@ -66,8 +66,7 @@ impl Holder {
         }
         match claim.strength {
             None => self.intent_ts.is_some_and(|ts| ts <= claim.read_ts),
-            Some(LockStrength::Shared) => self.strength() > LockStrength::Shared,
-            Some(LockStrength::Exclusive | LockStrength::Intent) => true,
+            Some(strength) => strength.conflicts_with(self.strength()),
         }
     }
 }
@@ -88,17 +87,13 @@ impl Claim {
         let (Some(txn), Some(ours), Some(theirs)) = (self.txn_id(), self.strength, later.strength) else {
             return false;
         };
-        Some(txn) != later.txn_id() && (ours > LockStrength::Shared || theirs > LockStrength::Shared)
+        Some(txn) != later.txn_id() && ours.conflicts_with(theirs)
     }
 }
 
 /// Strengths that meet others alike are of one kind; a greater kind serves where a lesser is wanted.
-fn kind(strength: Option<LockStrength>) -> u8 {
-    match strength {
-        None => 0,
-        Some(LockStrength::Shared) => 1,
-        Some(LockStrength::Exclusive | LockStrength::Intent) => 2,
-    }
+fn kind(strength: Option<LockStrength>) -> usize {
+    strength.map_or(0, |strength| 1 + strength.rank())
 }
 
 impl KeyState {
@@ -108,6 +103,18 @@ impl KeyState {
 
     pub(super) fn holder_mut(&mut self, txn: TxnId) -> Option<&mut Holder> {
         self.holders.iter_mut().find(|holder| holder.meta.id == txn)
+    }
+
+    /// What a claim comes to here. Who has locked the row to change no key of it writes no more than that: those who
+    /// share the key stay.
+    pub(super) fn settled(&self, mut claim: Claim) -> Claim {
+        if claim.strength == Some(LockStrength::Intent) {
+            let own = self.holders.iter().find(|holder| Some(holder.meta.id) == claim.txn_id());
+            if own.is_some_and(|own| own.lock == Some(LockStrength::NoKeyUpdate)) {
+                claim.strength = Some(LockStrength::NoKeyUpdate);
+            }
+        }
+        claim
     }
 
     fn is_held_by(&self, claim: &Claim) -> bool {
@@ -157,30 +164,24 @@ impl KeyState {
 
     /// Works out every waiter's standing anew, and returns the wakers of those that have news.
     ///
-    /// One walk, so a long queue costs its length: of the waiters passed, the first two transactions of each kind
+    /// One walk, so a long queue costs its length: of the waiters passed, the first two transactions of each rank
     /// suffice to name one that is not the waiter's own.
     pub(super) fn restand(&mut self) -> Wakers {
         let mut wakers = Wakers::new();
-        let mut locking_ahead = Ahead::default();
-        let mut strong_ahead = Ahead::default();
+        // Of at least each rank.
+        let mut ahead_of: [Ahead; 4] = Default::default();
         for index in 0..self.queue.len() {
             let claim = &self.queue[index].claim;
             let ahead = match claim.strength {
                 None => None,
                 Some(_) if self.is_held_by(claim) => None,
-                Some(LockStrength::Shared) => strong_ahead.other_than(claim.txn_id()),
-                Some(LockStrength::Exclusive | LockStrength::Intent) => {
-                    locking_ahead.other_than(claim.txn_id())
-                }
+                Some(strength) => ahead_of[LockStrength::Update.rank() - strength.rank()].other_than(claim.txn_id()),
             };
             let holder = self.holders.iter().find(|holder| holder.blocks(claim)).map(|holder| &holder.meta);
             let behind = holder.or_else(|| ahead.and_then(|place| self.queue[place].claim.txn.as_ref()));
             let behind = behind.cloned();
             if let (Some(txn), Some(strength)) = (claim.txn_id(), claim.strength) {
-                locking_ahead.pass(index, txn);
-                if strength > LockStrength::Shared {
-                    strong_ahead.pass(index, txn);
-                }
+                ahead_of[..=strength.rank()].iter_mut().for_each(|ahead| ahead.pass(index, txn));
             }
             if self.queue[index].stand(behind) {
                 wakers.extend(self.queue[index].waker.take());

@@ -37,7 +37,8 @@ enum Op {
 }
 
 fn strength() -> impl Strategy<Value = LockStrength> {
-    prop_oneof![Just(LockStrength::Shared), Just(LockStrength::Exclusive), Just(LockStrength::Intent)]
+    use LockStrength::{Intent, KeyShare, NoKeyUpdate, Share, Update};
+    prop::sample::select(vec![KeyShare, Share, NoKeyUpdate, Update, Intent])
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -84,12 +85,12 @@ struct Model {
     queue: Vec<Waiting>,
 }
 
-fn is_strong(strength: Option<LockStrength>) -> bool {
-    strength > Some(LockStrength::Shared)
+fn collide(a: Option<LockStrength>, b: Option<LockStrength>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| a.conflicts_with(b))
 }
 
 fn serves(place: &Claim, wanted: &Claim) -> bool {
-    let rank = |claim: &Claim| u8::from(claim.strength.is_some()) + u8::from(is_strong(claim.strength));
+    let rank = |claim: &Claim| claim.strength.map(LockStrength::rank);
     place.key == wanted.key && place.txn == wanted.txn && wanted.txn != 0 && rank(place) >= rank(wanted)
 }
 
@@ -98,20 +99,29 @@ impl Model {
         self.holders.iter().any(|h| h.key == key && h.txn == txn)
     }
 
+    /// Whoever has locked a row to change no key of it writes no more than that.
+    fn settled(&self, mut claim: Claim) -> Claim {
+        let own = self.holders.iter().find(|h| h.key == claim.key && h.txn == claim.txn);
+        if claim.strength == Some(LockStrength::Intent)
+            && own.is_some_and(|own| own.lock == Some(LockStrength::NoKeyUpdate))
+        {
+            claim.strength = Some(LockStrength::NoKeyUpdate);
+        }
+        claim
+    }
+
     fn blockers(&self, claim: &Claim, place: usize) -> BTreeSet<TxnId> {
         let holders = self.holders.iter().filter(|h| {
             let collides = match claim.strength {
                 None => h.intent.is_some_and(|ts| ts <= claim.read_ts),
-                Some(LockStrength::Shared) => h.intent.is_some() || is_strong(h.lock),
-                Some(_) => true,
+                Some(_) => collide(claim.strength, h.intent.map(|_| LockStrength::Intent).or(h.lock)),
             };
             h.key == claim.key && h.txn != claim.txn && collides
         });
         let mut blockers: BTreeSet<_> = holders.map(|h| txn_id(h.txn)).collect();
         if !self.holds(claim.key, claim.txn) && claim.strength.is_some() {
             for ahead in self.queue.iter().take(place).filter(|w| w.is_queued).map(|w| &w.claim) {
-                let collides =
-                    ahead.strength.is_some() && (is_strong(ahead.strength) || is_strong(claim.strength));
+                let collides = collide(ahead.strength, claim.strength);
                 if ahead.key == claim.key && ahead.txn != 0 && ahead.txn != claim.txn && collides {
                     blockers.insert(txn_id(ahead.txn));
                 }
@@ -157,7 +167,7 @@ impl Pair {
         let Self { table, model, txns } = self;
         match op {
             Op::Acquire { key: k, txn: t, strength } => {
-                let claim = Claim { key: k, txn: t, strength: Some(strength), read_ts: 0 };
+                let claim = model.settled(Claim { key: k, txn: t, strength: Some(strength), read_ts: 0 });
                 let blockers = model.blockers(&claim, model.own_place(&claim));
                 let meta = &txns[usize::from(t)];
                 match table.acquire(&key(k), meta, strength) {
@@ -185,6 +195,7 @@ impl Pair {
                     read_ts: ts(claim.read_ts),
                 });
                 let flag = Arc::new(Flag::default());
+                let claim = model.settled(claim);
                 model.enqueue(Waiting { claim, waiter, flag, sleeps: false, is_queued: true });
             }
             Op::Leave(n) if !model.queue.is_empty() => drop(model.queue.remove(n % model.queue.len())),
@@ -262,11 +273,11 @@ impl Pair {
         for t in 1..5 {
             let mut expected = BTreeSet::new();
             for k in 0..KEY_COUNT {
-                let claim = Claim { key: k, txn: t, strength: Some(LockStrength::Exclusive), read_ts: 0 };
+                let claim = Claim { key: k, txn: t, strength: Some(LockStrength::Update), read_ts: 0 };
                 let blockers = model.blockers(&claim, model.own_place(&claim));
                 expected.extend(blockers.into_iter().map(|blocker| (key(k), blocker)));
             }
-            let strength = Some(LockStrength::Exclusive);
+            let strength = Some(LockStrength::Update);
             let met = table.check_span(&Span::all(), Some(&txns[usize::from(t)]), strength, ts(0));
             let met: BTreeSet<_> =
                 met.into_iter().map(|conflict| (conflict.key, conflict.holder.id)).collect();
@@ -298,18 +309,18 @@ proptest! {
 fn a_turn_reserves_the_key_until_it_is_given_up() {
     let table = LockTable::new();
     let request = |n: u8| (txn(n), key(0));
-    let exclusive = Some(LockStrength::Exclusive);
+    let exclusive = Some(LockStrength::Update);
     let enqueue = |n: u8| {
         let (txn, key) = request(n);
         table.enqueue(&LockRequest { key: &key, txn: Some(&txn), strength: exclusive, read_ts: ts(0) })
     };
-    assert_eq!(table.acquire(&key(0), &txn(1), LockStrength::Exclusive), Acquired::Acquired);
+    assert_eq!(table.acquire(&key(0), &txn(1), LockStrength::Update), Acquired::Acquired);
     let first = enqueue(2);
     table.release(&key(0), txn_id(1));
     assert_eq!(first.holder(), None, "free to go");
     let mut second = enqueue(3);
     assert_eq!(second.holder().map(|txn| txn.id), Some(txn_id(2)), "fifo-fair: the key is reserved");
-    assert!(matches!(table.acquire(&key(0), &txn(4), LockStrength::Shared), Acquired::Blocked(_)));
+    assert!(matches!(table.acquire(&key(0), &txn(4), LockStrength::Share), Acquired::Blocked(_)));
     let flag = Arc::new(Flag::default());
     assert!(poll(&mut second, &flag).is_pending());
     drop(first);

@@ -76,7 +76,7 @@ fn no_lost_wakeup_of_locks() {
                 let mut mix = Mix(u64::from(n) + 1);
                 let txn = txn(n + 1);
                 for _ in 0..ROUND_COUNT {
-                    let strength = LockStrength::Exclusive;
+                    let strength = LockStrength::Update;
                     while let Acquired::Blocked(_) = table.acquire(&key(0), &txn, strength) {
                         let request = LockRequest {
                             key: &key(0),

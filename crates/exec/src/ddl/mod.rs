@@ -154,6 +154,7 @@ impl DdlContext<'_> {
             affected: 0,
             subqueries: SubqueryCache::default(),
             foreign: ForeignQueue::default(),
+            looked_at: Vec::new(),
         };
         body(&mut exec).await
     }

@@ -11,6 +11,7 @@ pub(crate) mod function_scan;
 pub(crate) mod join;
 pub(crate) mod key_table;
 pub(crate) mod limit;
+pub(crate) mod lock_rows;
 pub(crate) mod project;
 pub(crate) mod project_set;
 pub(crate) mod set_op;

@@ -121,7 +121,7 @@ impl Txn {
     pub(super) async fn hold_check(&mut self) -> Result<(), Error> {
         match &self.check {
             Some(check) if check.state != CheckState::Held => {
-                self.look_at_check(Some(LockStrength::Exclusive), CheckState::Held).await
+                self.look_at_check(Some(LockStrength::Update), CheckState::Held).await
             }
             _ => Ok(()),
         }

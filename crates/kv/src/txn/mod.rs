@@ -6,8 +6,8 @@
 //! if nothing in its read spans was written in between, the reads hold at the later timestamp as well.
 //!
 //! **Invariants**
-//! - *reads-tracked*: every span read from a range, and not hidden by the buffer, is in `reads`, so that a refresh
-//!   judges all of them. Private spans need not be: see [`load`].
+//! - *reads-tracked*: every span read from a range that the transaction depends on ([`Keep`]), and not hidden by the
+//!   buffer, is in `reads`, so that a refresh judges all of them. Private spans need not be: see [`load`].
 //! - *one-snapshot*: `read_ts` moves only together with a refresh of everything in `reads`, or when nothing was read.
 //! - *locks-known*: every key the transaction locked anywhere is in `locks`, so that its end releases all of them.
 
@@ -31,7 +31,7 @@ use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReaso
 use smallvec::SmallVec;
 
 pub(crate) use self::heartbeat::{Heartbeats, start_heartbeats};
-pub use self::read::ScanPage;
+pub use self::read::{Locked, ScanPage};
 use self::{buffer::WriteBuffer, heartbeat::HeartbeatHandle, load::Loads, spans::SpanSet};
 use crate::{
     db::{Db, SendError},
@@ -57,12 +57,27 @@ pub enum See {
     Now,
 }
 
+/// What of a read the transaction depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// All of it, from now on.
+    #[default]
+    Now,
+    /// What [`Txn::keep_read`] is told of, as long as [`Txn::read_ts`] is still what it was.
+    Later,
+    /// Nothing, ever: it shows what is committed, to be locked and read again. No lock is taken.
+    Never,
+}
+
 /// How to read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Read {
     pub lock: Option<LockStrength>,
+    /// Locks where there is no row, too: before one is inserted.
+    pub lock_absent: bool,
     pub wait: WaitPolicy,
     pub see: See,
+    pub keep: Keep,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -419,6 +434,11 @@ impl Txn {
         }
     }
 
+    /// How locking reads are sent.
+    fn reading(&self, range: &CachedRange, read: &Read) -> Header {
+        Header { lock_absent: read.lock_absent, ..self.header(range, read.wait) }
+    }
+
     fn header(&self, range: &CachedRange, wait: WaitPolicy) -> Header {
         let node = range.leaseholder().map_or(self.db.node_id(), |replica| replica.node_id);
         let observed = self.observed.iter().find(|(of, _)| *of == node).copied();
@@ -453,13 +473,13 @@ impl Txn {
     async fn send(
         &mut self,
         range: &Arc<CachedRange>,
-        wait: WaitPolicy,
+        read: &Read,
         max_keys: u64,
         max_bytes: u64,
         requests: Vec<Request>,
     ) -> Result<BatchResponse, SendError> {
         loop {
-            let mut header = self.header(range, wait);
+            let mut header = self.reading(range, read);
             header.max_keys = max_keys;
             header.max_bytes = max_bytes;
             match self.db.send_to(range, header, requests.clone()).await {

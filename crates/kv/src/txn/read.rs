@@ -12,7 +12,7 @@ use keys::{Key, LockStrength, Span, TxnStatus};
 use replica::api::{AbortReason, BatchResponse, Header, Request, Response, WaitPolicy};
 use storage::KvRows;
 
-use super::{Read, ScanOptions, See, Txn, load::Place};
+use super::{Keep, Read, ScanOptions, See, Txn, load::Place};
 use crate::{
     db::{SendError, unexpected},
     error::{Error, Restart},
@@ -29,10 +29,39 @@ enum OwnIntents {
 }
 
 /// A page of a scan: rows in order, and what is left of the span.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ScanPage {
     pub rows: KvRows,
     pub resume: Option<Span>,
+    /// The span whose rows these are.
+    pub covered: Span,
+}
+
+/// What [`Txn::lock_first`] has found.
+#[derive(Debug, Default)]
+pub struct Locked {
+    /// Each with its place among the keys.
+    pub rows: Vec<(usize, Bytes)>,
+    /// How many keys were looked at.
+    pub looked_at: usize,
+}
+
+/// Keys tried by one request that passes over what is locked.
+const LOCK_TRIES: usize = 64;
+
+fn point_request(key: &Key, lock: Option<LockStrength>, keep: Keep) -> Request {
+    match keep {
+        Keep::Never => Request::Look { span: Span::point(key.clone()), reverse: false },
+        Keep::Now | Keep::Later => Request::Get { key: key.clone(), lock },
+    }
+}
+
+fn point_answer(answer: Option<Response>) -> Result<Option<Bytes>, Error> {
+    match answer {
+        Some(Response::Get { value }) => Ok(value),
+        Some(Response::Scan { rows, .. }) => Ok((!rows.is_empty()).then(|| rows.value_bytes(0))),
+        other => Err(unexpected("Get", other.as_ref())),
+    }
 }
 
 impl Txn {
@@ -50,7 +79,7 @@ impl Txn {
         span: impl FnOnce() -> Span,
         place: Place,
     ) -> Option<LockStrength> {
-        let lock = read.lock.filter(|_| place == Place::Shared)?;
+        let lock = read.lock.filter(|_| place == Place::Shared && read.keep != Keep::Never)?;
         let span = span();
         self.anchor_at(&span.start);
         // Before it is sent: a lost answer may have taken the lock.
@@ -58,9 +87,15 @@ impl Txn {
         Some(lock)
     }
 
+    /// What was read with [`Keep::Later`] holds at [`Txn::read_ts`], which has not moved since.
+    pub fn keep_read(&mut self, span: Span) {
+        let place = self.place(&span);
+        self.note_read(span, place, Keep::Now);
+    }
+
     /// *reads-tracked*
-    fn note_read(&mut self, span: Span, place: Place) {
-        if place == Place::Shared {
+    fn note_read(&mut self, span: Span, place: Place, keep: Keep) {
+        if place == Place::Shared && keep == Keep::Now {
             self.reads.add(span);
         }
     }
@@ -83,20 +118,17 @@ impl Txn {
         let lock = self.before_reading(&read, || Span::point(key.clone()), place);
         loop {
             let range = self.db.locate(key.as_bytes()).await?;
-            let mut requests = vec![Request::Get { key: key.clone(), lock }];
+            let mut requests = vec![point_request(key, lock, read.keep)];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             let own = self.ask_anchor(&range, [key].map(|key| Span::point(key.clone())), &mut requests);
-            match self.send(&range, read.wait, 0, 0, requests).await {
+            match self.send(&range, &read, 0, 0, requests).await {
                 Ok(mut response) => {
                     self.check_not_aborted(own, &mut response).await?;
-                    self.note_read(Span::point(key.clone()), place);
+                    self.note_read(Span::point(key.clone()), place, read.keep);
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
                     }
-                    return match response.responses.pop() {
-                        Some(Response::Get { value }) => Ok(value),
-                        other => Err(unexpected("Get", other.as_ref())),
-                    };
+                    return point_answer(response.responses.pop());
                 }
                 Err(SendError::Reroute) => {}
                 Err(SendError::Kv(error)) => return Err(error.into()),
@@ -156,7 +188,7 @@ impl Txn {
         key: &Key,
         lock: Option<LockStrength>,
     ) -> Result<Option<Bytes>, Error> {
-        let read = Read { lock, ..Read::default() };
+        let read = Read { lock, lock_absent: true, ..Read::default() };
         let lock = self.before_reading(&read, || Span::point(key.clone()), Place::Shared);
         let value = self.get_alone(key, lock).await?;
         self.reads.add_point(key.clone());
@@ -169,10 +201,11 @@ impl Txn {
     }
 
     async fn get_alone(&mut self, key: &Key, lock: Option<LockStrength>) -> Result<Option<Bytes>, Error> {
+        let read = Read { lock, lock_absent: true, ..Read::default() };
         loop {
             let range = self.db.locate(key.as_bytes()).await?;
             let requests = vec![Request::Get { key: key.clone(), lock }];
-            match self.send(&range, WaitPolicy::Block, 0, 0, requests).await {
+            match self.send(&range, &read, 0, 0, requests).await {
                 Ok(mut response) => {
                     return match response.responses.pop() {
                         Some(Response::Get { value }) => Ok(value),
@@ -218,25 +251,22 @@ impl Txn {
             for &position in &here {
                 let key = &keys[position];
                 let lock = self.before_reading(&read, || Span::point(key.clone()), place(position));
-                requests.push(Request::Get { key: key.clone(), lock });
+                requests.push(point_request(key, lock, read.keep));
             }
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             let spans = here.iter().map(|&position| Span::point(keys[position].clone()));
             let own = self.ask_anchor(&range, spans, &mut requests);
-            match self.send(&range, read.wait, 0, 0, requests).await {
+            match self.send(&range, &read, 0, 0, requests).await {
                 Ok(mut response) => {
                     self.check_not_aborted(own, &mut response).await?;
                     for &position in &here {
-                        self.note_read(Span::point(keys[position].clone()), place(position));
+                        self.note_read(Span::point(keys[position].clone()), place(position), read.keep);
                     }
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
                     }
                     for (&position, answer) in here.iter().zip(response.responses) {
-                        match answer {
-                            Response::Get { value } => values[position] = value,
-                            other => return Err(unexpected("Get", Some(&other))),
-                        }
+                        values[position] = point_answer(Some(answer))?;
                     }
                     todo = rest;
                 }
@@ -247,6 +277,84 @@ impl Txn {
         Ok(values)
     }
 
+    /// Locks rows in the order of `keys` until `wanted` of them are locked. Under SKIP LOCKED what others hold is passed
+    /// over, and the transaction depends only on the rows it is given.
+    ///
+    /// # Errors
+    /// As [`Txn::get`].
+    pub async fn lock_first(&mut self, keys: &[Key], read: Read, wanted: usize) -> Result<Locked, Error> {
+        self.ensure_open()?;
+        let seq = self.visible_seq(read.see);
+        let skips = read.wait == WaitPolicy::SkipLocked;
+        let mut found = Locked::default();
+        while found.looked_at < keys.len() && found.rows.len() < wanted {
+            let at = found.looked_at;
+            if let Some(own) = self.buffer.read(keys[at].as_bytes(), seq) {
+                found.rows.extend(own.map(|value| (at, value.clone())));
+                found.looked_at += 1;
+                continue;
+            }
+            let range = self.db.locate(keys[at].as_bytes()).await?;
+            let missing = wanted - found.rows.len();
+            let most = if skips { missing.max(LOCK_TRIES) } else { missing };
+            let is_here = |key: &&Key| {
+                range.descriptor.contains_key(key.as_bytes()) && self.buffer.read(key.as_bytes(), seq).is_none()
+            };
+            let run: Vec<Key> = keys[at..].iter().take(most).take_while(is_here).cloned().collect();
+            let reading = Read { keep: if skips { Keep::Later } else { read.keep }, ..read };
+            let mut requests = Vec::with_capacity(run.len());
+            if let (true, Some(first), Some(last)) = (skips, run.iter().min(), run.iter().max()) {
+                // One span for all that may be locked: few of them are.
+                let span = Span::new(first.clone(), last.next());
+                let place = self.place(&span);
+                let lock = self.before_reading(&reading, || span, place);
+                requests.extend(run.iter().map(|key| Request::Get { key: key.clone(), lock }));
+            } else {
+                for key in &run {
+                    let place = self.place_of(key);
+                    let lock = self.before_reading(&reading, || Span::point(key.clone()), place);
+                    requests.push(Request::Get { key: key.clone(), lock });
+                }
+            }
+            let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            let own = match self.ask_anchor(&range, run.iter().cloned().map(Span::point), &mut requests) {
+                // Keys that are tried once more are read after all else in the batch.
+                OwnIntents::AskedInBatch if skips => {
+                    requests.pop();
+                    OwnIntents::AskApart
+                }
+                own => own,
+            };
+            let max = if skips { missing as u64 } else { 0 };
+            let mut response = match self.send(&range, &reading, max, 0, requests).await {
+                Ok(response) => response,
+                Err(SendError::Reroute) => continue,
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            };
+            self.check_not_aborted(own, &mut response).await?;
+            if let Some(expected) = check {
+                self.take_check(&mut response, expected)?;
+            }
+            let before = found.rows.len();
+            found.looked_at = at + run.len();
+            for (place, answer) in response.responses.into_iter().enumerate() {
+                let value = point_answer(Some(answer))?;
+                if value.is_some() || !skips {
+                    self.note_read(Span::point(run[place].clone()), self.place_of(&run[place]), Keep::Now);
+                }
+                if let Some(value) = value {
+                    found.rows.push((at + place, value));
+                    // What stands behind the last that was wanted was not tried.
+                    if skips && found.rows.len() - before == missing {
+                        found.looked_at = at + place + 1;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// Reads one page of a span. Go on with `resume` until there is none.
     ///
     /// # Errors
@@ -254,11 +362,12 @@ impl Txn {
     pub async fn scan(&mut self, span: &Span, options: ScanOptions) -> Result<ScanPage, Error> {
         self.ensure_open()?;
         if span.is_empty() {
-            return Ok(ScanPage::default());
+            return Ok(ScanPage { rows: KvRows::default(), resume: None, covered: span.clone() });
         }
         let place = self.place(span);
         if place == Place::Unloaded {
-            return Ok(ScanPage { rows: self.merge(span, &KvRows::default(), options), resume: None });
+            let rows = self.merge(span, &KvRows::default(), options);
+            return Ok(ScanPage { rows, resume: None, covered: span.clone() });
         }
         if self.loads.as_ref().is_some_and(|loads| loads.may_be_in(span)) {
             self.finish_loads().await?;
@@ -266,10 +375,14 @@ impl Txn {
         loop {
             let (range, piece, rest) = self.first_piece(span, options.reverse).await?;
             let lock = self.before_reading(&options.read, || piece.clone(), place);
-            let mut requests = vec![Request::Scan { span: piece.clone(), reverse: options.reverse, lock }];
+            let (span, reverse) = (piece.clone(), options.reverse);
+            let mut requests = vec![match options.read.keep {
+                Keep::Never => Request::Look { span, reverse },
+                Keep::Now | Keep::Later => Request::Scan { span, reverse, lock },
+            }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             let own = self.ask_anchor(&range, [&piece].map(Span::clone), &mut requests);
-            let sent = self.send(&range, options.read.wait, options.max_rows, options.max_bytes, requests).await;
+            let sent = self.send(&range, &options.read, options.max_rows, options.max_bytes, requests).await;
             let mut response = match sent {
                 Ok(response) => response,
                 Err(SendError::Reroute) => continue,
@@ -286,7 +399,7 @@ impl Txn {
                 (Some(left), false) => Span::new(piece.start, left.start.clone()),
                 (Some(left), true) => Span::new(left.end.clone(), piece.end),
             };
-            self.note_read(covered.clone(), place);
+            self.note_read(covered.clone(), place, options.read.keep);
             if let Some(expected) = check {
                 if response.responses.is_empty() {
                     return Err(unexpected("Get", None));
@@ -304,7 +417,7 @@ impl Txn {
             } else {
                 rows
             };
-            return Ok(ScanPage { rows, resume });
+            return Ok(ScanPage { rows, resume, covered });
         }
     }
 

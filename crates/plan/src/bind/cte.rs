@@ -215,6 +215,9 @@ impl Binder<'_> {
         if cte.query.order_by.is_some() || cte.query.limit_clause.is_some() || cte.query.fetch.is_some() {
             return Err(SqlError::not_supported("ORDER BY, LIMIT and OFFSET in a recursive query are not implemented"));
         }
+        if !cte.query.locks.is_empty() {
+            return Err(SqlError::not_supported("FOR UPDATE/SHARE in a recursive query is not implemented"));
+        }
         if base.columns.len() != step.columns.len() {
             return Err(SqlError::new(
                 SqlState::SyntaxError,

@@ -26,7 +26,7 @@ use crate::plan::{
 use crate::scope::{Level, Scope};
 
 /// The rows that a statement is about to change.
-const CHANGE_LOCK: RowLock = RowLock { strength: LockStrength::Exclusive, wait: LockWait::Block };
+const CHANGE_LOCK: RowLock = RowLock { strength: LockStrength::Update, wait: LockWait::Block, is_above: false };
 
 /// The columns that INSERT gives values for, in the order of the values.
 #[derive(Debug, Default)]
@@ -486,8 +486,11 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::SyntaxError, "this form of UPDATE is not part of the language"));
         }
         let (table, rel, scope) = self.target(&update.table.relation, level)?;
-        let (rel, scope) = self.from_after((rel, scope), from, level)?;
+        let (mut rel, scope) = self.from_after((rel, scope), from, level)?;
         let assignments = self.assignments(&table, &update.assignments, &scope)?;
+        if !changes_key(&table, &assignments) {
+            weaken_lock(&mut rel);
+        }
         let (source, returning, columns) =
             self.changed_rows(rel, &scope, update.selection.as_ref(), update.returning.as_deref())?;
         let row_rules = row_rules(&table, self.context)?;
@@ -548,6 +551,29 @@ impl Binder<'_> {
         let outputs = self.with_frame(Clause::Returning, |binder| binder.outputs(items, scope, true))?;
         let columns = outputs.iter().map(|output| output_column(output, rel)).collect();
         Ok((Some(outputs.into_iter().map(|output| output.expr).collect()), columns))
+    }
+}
+
+/// Whether an UPDATE may change what rows of other tables can refer to: a column of a unique index over columns of all
+/// rows.
+#[must_use]
+pub fn changes_key(table: &Table, assignments: &[(usize, Expr)]) -> bool {
+    let is_assigned = |position: usize| {
+        let column = &table.columns[position];
+        let is_computed = !column.hidden && matches!(column.default, Some(ColumnDefault::Stored(_)));
+        let changes = |value: &Expr| !matches!(value, Expr::Column(from, _) if *from == position);
+        is_computed || assignments.iter().any(|(to, value)| *to == position && changes(value))
+    };
+    let is_key = |index: &&catalog::Index| index.unique && index.predicate.is_none();
+    table.indexes.iter().filter(is_key).any(|index| table.key_positions(index).any(is_assigned))
+}
+
+/// The table of an UPDATE, first of all that is joined, is locked against changes but not against those who refer to it.
+fn weaken_lock(rel: &mut Rel) {
+    match &mut rel.node {
+        RelNode::Table { lock: Some(lock), .. } => lock.strength = LockStrength::NoKeyUpdate,
+        RelNode::Join { left, .. } => weaken_lock(left),
+        _ => {}
     }
 }
 

@@ -382,9 +382,11 @@ impl Binder<'_> {
         let named = |of: &Option<String>| of.as_ref().is_none_or(|of| of == range);
         let mut locks = self.row_locks.iter().filter(|request| named(&request.of)).map(|request| request.lock);
         let first = locks.next()?;
-        // Several clauses on one table: the stronger one.
-        Some(locks.fold(first, |strongest, lock| {
-            if lock.strength == keys::LockStrength::Exclusive { lock } else { strongest }
+        // Several clauses on one table: the strongest, and the least patient.
+        Some(locks.fold(first, |known, lock| RowLock {
+            strength: known.strength.max(lock.strength),
+            wait: known.wait.max(lock.wait),
+            is_above: false,
         }))
     }
 

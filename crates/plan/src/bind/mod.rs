@@ -42,6 +42,7 @@ use catalog::{Relation, Table};
 use rustc_hash::FxHashSet;
 use sqlparser::ast::{self, Spanned};
 
+pub use self::dml::changes_key;
 pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};

@@ -1,6 +1,5 @@
 //! Queries: WITH, set operations, VALUES, and the ORDER BY, LIMIT and FOR UPDATE around them.
 
-use keys::LockStrength;
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
@@ -8,6 +7,7 @@ use super::types::common_type;
 use super::{Binder, Clause, fold};
 use crate::expr::{Expr, SortKey};
 use crate::logical::{Rel, RelNode};
+use crate::parse::locking;
 use crate::plan::{LockWait, PlanColumn, RowLock, SetOpKind};
 use crate::scope::{Level, Range, RangeColumn, Scope};
 
@@ -25,6 +25,14 @@ pub(super) enum Outputs {
 pub(crate) struct LockRequest {
     pub of: Option<String>,
     pub lock: RowLock,
+}
+
+/// What a SELECT is asked to lock.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Locks {
+    pub requests: Vec<LockRequest>,
+    /// Not all of its rows may be asked for.
+    pub is_limited: bool,
 }
 
 /// A computed column.
@@ -61,11 +69,14 @@ impl Binder<'_> {
     }
 
     fn query_body(&mut self, query: &ast::Query, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
-        let mut locks = self.lock_requests(&query.locks)?;
+        let mut locks = Self::lock_requests(&query.locks);
         locks.extend(self.row_locks.iter().filter(|lock| lock.of.is_none()).cloned());
         let order = order_exprs(query.order_by.as_ref())?;
         let rel = match query.body.as_ref() {
-            ast::SetExpr::Select(select) => self.select(select, order, level, outputs, locks)?,
+            ast::SetExpr::Select(select) => {
+                let is_limited = query.limit_clause.is_some() || query.fetch.is_some();
+                self.select(select, order, level, outputs, Locks { requests: locks, is_limited })?
+            }
             ast::SetExpr::Query(inner) if order.is_empty() && query.locks.is_empty() => {
                 self.query(inner, level, outputs)?
             }
@@ -73,7 +84,7 @@ impl Binder<'_> {
                 if !query.locks.is_empty() {
                     return Err(SqlError::not_supported(format!(
                         "{} is not allowed with UNION/INTERSECT/EXCEPT",
-                        lock_name(&query.locks[0])
+                        locking::name_of(locking::read(&query.locks[0]).strength)
                     )));
                 }
                 let outputs = if order.is_empty() { outputs } else { Outputs::Settled };
@@ -85,26 +96,22 @@ impl Binder<'_> {
         self.limit(rel, query, level)
     }
 
-    fn lock_requests(&self, clauses: &[ast::LockClause]) -> SqlResult<Vec<LockRequest>> {
-        clauses
-            .iter()
-            .map(|clause| {
-                let strength = match clause.lock_type {
-                    ast::LockType::Share => LockStrength::Shared,
-                    ast::LockType::Update => LockStrength::Exclusive,
-                };
+    fn lock_requests(clauses: &[ast::LockClause]) -> Vec<LockRequest> {
+        let mut requests = Vec::with_capacity(clauses.len());
+        for clause in clauses {
+                let locking::Locking { strength, of } = locking::read(clause);
                 let wait = match clause.nonblock {
                     None => LockWait::Block,
                     Some(ast::NonBlock::Nowait) => LockWait::Error,
                     Some(ast::NonBlock::SkipLocked) => LockWait::Skip,
                 };
-                let of = match &clause.of {
-                    None => None,
-                    Some(name) => Some(super::name_parts(name)?.pop().unwrap_or_default()),
-                };
-                Ok(LockRequest { of, lock: RowLock { strength, wait } })
-            })
-            .collect()
+                let lock = RowLock { strength, wait, is_above: false };
+                if of.is_empty() {
+                    requests.push(LockRequest { of: None, lock });
+                }
+                requests.extend(of.into_iter().map(|name| LockRequest { of: Some(name), lock }));
+        }
+        requests
     }
 
     fn limit(&mut self, rel: Rel, query: &ast::Query, level: &Level<'_>) -> SqlResult<Rel> {
@@ -174,7 +181,7 @@ impl Binder<'_> {
         outputs: Outputs,
     ) -> SqlResult<Rel> {
         match body {
-            ast::SetExpr::Select(select) => self.select(select, &[], level, outputs, Vec::new()),
+            ast::SetExpr::Select(select) => self.select(select, &[], level, outputs, Locks::default()),
             ast::SetExpr::Query(query) => self.query(query, level, outputs),
             ast::SetExpr::Values(values) => self.values(values, level, outputs),
             ast::SetExpr::SetOperation { left, op, set_quantifier, right } => {
@@ -360,13 +367,6 @@ impl Binder<'_> {
             keys.push(self.sort_key(expr, &item.options)?);
         }
         Ok(sort(rel, keys))
-    }
-}
-
-pub(super) fn lock_name(clause: &ast::LockClause) -> &'static str {
-    match clause.lock_type {
-        ast::LockType::Share => "FOR SHARE",
-        ast::LockType::Update => "FOR UPDATE",
     }
 }
 

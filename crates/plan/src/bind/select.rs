@@ -1,18 +1,22 @@
 //! One SELECT: from rows to groups, windows, sets and outputs, in the order in which SQL evaluates them.
 
+use std::sync::Arc;
+
+use catalog::Table;
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use super::aggregate::Grouping;
 use super::expr::unnested;
 use super::names::column_name;
-use super::query::{LockRequest, Outputs, computed, filter, output_position, position_literal, project, sort};
+use super::query::{LockRequest, Locks, Outputs, computed, filter, output_position, position_literal, project, sort};
 use super::same::same_expr;
 use super::window::{place_windows, window_rels};
 use super::{Binder, Clause, Frame, GROUPING_BASE, SET_BASE, fold};
 use crate::expr::{Expr, SortKey};
 use crate::logical::{Rel, RelNode};
-use crate::plan::{FunctionCall, PlanColumn, ProjectItem};
+use crate::parse::locking;
+use crate::plan::{FunctionCall, JoinKind, LockWait, PlanColumn, ProjectItem, RowLock};
 use crate::scope::{Level, Scope};
 
 /// An output column.
@@ -46,8 +50,9 @@ impl Binder<'_> {
         order: &[ast::OrderByExpr],
         level: &Level<'_>,
         outputs: Outputs,
-        locks: Vec<LockRequest>,
+        locks: Locks,
     ) -> SqlResult<Rel> {
+        let Locks { requests: locks, is_limited } = locks;
         refuse_foreign(select)?;
         if select.into.is_some() {
             return Err(SqlError::not_supported("SELECT INTO is not supported: use CREATE TABLE AS"));
@@ -56,9 +61,10 @@ impl Binder<'_> {
         let from = self.from_items(&select.from, level);
         self.row_locks = Vec::new();
         self.frames.push(Frame::new(Clause::Select));
-        let bound = from.and_then(|(rel, scope)| {
+        let bound = from.and_then(|(mut rel, scope)| {
             check_locks(&locks, &scope)?;
-            self.select_over(select, order, rel, &scope, outputs, &locks)
+            let above = locked_above(&mut rel, is_limited)?;
+            self.select_over(select, order, rel, &scope, outputs, (&locks[..], above))
         });
         self.frames.pop();
         self.row_locks = outer_locks;
@@ -72,8 +78,9 @@ impl Binder<'_> {
         mut rel: Rel,
         scope: &Scope<'_>,
         outputs: Outputs,
-        locks: &[LockRequest],
+        (locks, above): (&[LockRequest], Vec<(usize, Arc<Table>, RowLock)>),
     ) -> SqlResult<Rel> {
+        let mut conditions = Vec::new();
         for ast::NamedWindowDefinition(name, definition) in &select.named_window {
             let spec = match definition {
                 ast::NamedWindowExpr::WindowSpec(spec) => spec.clone(),
@@ -89,6 +96,9 @@ impl Binder<'_> {
         if let Some(selection) = &select.selection {
             let predicate =
                 self.in_clause(Clause::Where, |binder| binder.boolean(selection, scope, "WHERE"))?;
+            if !above.is_empty() {
+                conditions.push(predicate.clone());
+            }
             rel = filter(rel, predicate);
         }
         let has_order = !order.is_empty();
@@ -171,6 +181,16 @@ impl Binder<'_> {
             let width = rel.columns.len();
             rel = project_set(rel, sets);
             parts.for_each_expr_mut(&mut |expr| place_sets(expr, width));
+        }
+        if !above.is_empty() {
+            // Above the sort, or rows that are never asked for would be locked.
+            if !parts.order.is_empty() {
+                rel = sort(rel, std::mem::take(&mut parts.order));
+            }
+            let looks = above.iter().all(|(.., lock)| lock.is_above && lock.wait == LockWait::Skip);
+            let columns = rel.columns.clone();
+            let again = looks.then_some(conditions);
+            rel = Rel { node: RelNode::LockRows { input: Box::new(rel), tables: above, again }, columns };
         }
         finish_select(rel, parts, select.distinct.as_ref())
     }
@@ -544,13 +564,58 @@ fn refuse_foreign(select: &ast::Select) -> SqlResult<()> {
     Ok(())
 }
 
+/// The tables that a SELECT locks, with the positions of their first columns, if that is to be done above: where fewer
+/// rows may be asked for than are found, or those that others hold are passed over. The others are locked as they are
+/// read.
+fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Table>, RowLock)>> {
+    fn visit(
+        rel: &mut Rel,
+        (start, nullable): (usize, bool),
+        each: &mut dyn FnMut(usize, &Arc<Table>, &mut Option<RowLock>, bool),
+    ) {
+        match &mut rel.node {
+            RelNode::Table { table, lock } if lock.is_some() => each(start, table, lock, nullable),
+            RelNode::Join { left, right, kind, .. } => {
+                let width = left.columns.len();
+                let left_nullable = matches!(kind, JoinKind::Right | JoinKind::Full);
+                let right_nullable = matches!(kind, JoinKind::Left | JoinKind::Full);
+                visit(left, (start, nullable || left_nullable), each);
+                visit(right, (start + width, nullable || right_nullable), each);
+            }
+            _ => {}
+        }
+    }
+    let mut tables: Vec<(usize, Arc<Table>, RowLock)> = Vec::new();
+    let mut refused = None;
+    visit(rel, (0, false), &mut |start, table, lock, nullable| {
+        if let Some(lock) = lock {
+            tables.push((start, Arc::clone(table), *lock));
+            refused = refused.or(nullable.then_some(lock.strength));
+        }
+    });
+    if let Some(strength) = refused {
+        let message = format!("{} cannot be applied to the nullable side of an outer join", locking::name_of(strength));
+        return Err(SqlError::not_supported(message));
+    }
+    if !is_limited && tables.iter().all(|(.., lock)| lock.wait != LockWait::Skip) {
+        return Ok(Vec::new());
+    }
+    let is_alone = matches!(rel.node, RelNode::Table { .. });
+    tables.iter_mut().for_each(|(.., lock)| lock.is_above = is_alone);
+    visit(rel, (0, false), &mut |_, _, lock, _| *lock = lock.map(|lock| RowLock { is_above: true, ..lock }).filter(|_| is_alone));
+    Ok(tables)
+}
+
 fn check_locks(locks: &[LockRequest], scope: &Scope<'_>) -> SqlResult<()> {
     for lock in locks {
         if let Some(of) = &lock.of {
             if !scope.ranges.iter().any(|range| range.name == *of) {
                 return Err(SqlError::new(
                     SqlState::UndefinedTable,
-                    format!("relation \"{of}\" in FOR UPDATE clause not found in FROM clause"),
+                    format!(
+                        "relation \"{of}\" in {} clause not found in FROM clause",
+                        locking::name_of(lock.lock.strength)
+                    ),
                 ));
             }
         }
@@ -579,5 +644,6 @@ fn refuse_locks(
     } else {
         return Ok(());
     };
-    Err(SqlError::not_supported(format!("FOR UPDATE is not allowed with {reason}")))
+    let name = locking::name_of(locks[0].lock.strength);
+    Err(SqlError::not_supported(format!("{name} is not allowed with {reason}")))
 }

@@ -61,9 +61,56 @@ pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<Prep
             }
             utility(Utility::LockTable, "LOCK TABLE", context)
         }
+        Own::SetConstraints { names, deferred } => {
+            for name in names {
+                check_constraint(name, *deferred, context)?;
+            }
+            utility(Utility::SetConstraints, "SET CONSTRAINTS", context)
+        }
         Own::Copy(statement) => copy::bind(statement, context)?,
         Own::Accepted(tag) => utility(Utility::Accepted, tag, context),
     })
+}
+
+/// Whether there is a constraint of this name, and if it is to be deferred, whether it can be.
+fn check_constraint(name: &ast::ObjectName, deferred: bool, context: &PlanContext<'_>) -> SqlResult<()> {
+    let (schema, name) = qualified_name(context, name)?;
+    let schemas = match &schema {
+        None => context.catalog.search_schemas(context.database, context.search_path, context.user),
+        Some(schema) => match context.catalog.schema(context.database, schema) {
+            Some(schema) => vec![schema.id],
+            None => {
+                let message = format!("schema \"{schema}\" does not exist");
+                return Err(SqlError::new(SqlState::InvalidSchemaName, message));
+            }
+        },
+    };
+    // The first schema that has any of the name.
+    for schema in schemas {
+        let tables = || {
+            context.catalog.relations_of(context.database).filter_map(move |relation| match relation {
+                Relation::Table(table) if table.schema == schema => Some(table),
+                _ => None,
+            })
+        };
+        let keys: Vec<bool> = tables()
+            .flat_map(|table| &table.foreign_keys)
+            .filter(|key| key.name == name)
+            .map(|key| key.deferrable)
+            .collect();
+        let is_index = |index: &catalog::Index| index.constraint.is_some() && index.name == name;
+        let is_other = tables().any(|table| {
+            table.indexes.iter().any(is_index) || table.checks.iter().any(|check| check.name == name)
+        });
+        if deferred && (is_other || keys.contains(&false)) {
+            let message = format!("constraint \"{name}\" is not deferrable");
+            return Err(SqlError::new(SqlState::WrongObjectType, message));
+        }
+        if is_other || !keys.is_empty() {
+            return Ok(());
+        }
+    }
+    Err(SqlError::new(SqlState::UndefinedObject, format!("constraint \"{name}\" does not exist")))
 }
 
 /// A relation by name; `None` where IF EXISTS permits that.

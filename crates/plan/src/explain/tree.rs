@@ -127,6 +127,7 @@ fn inputs(plan: &Plan) -> Vec<&Plan> {
         | Node::Distinct { input, .. }
         | Node::Sort { input, .. }
         | Node::Limit { input, .. } => vec![input],
+        Node::LockRows(lock) => vec![&lock.input],
         Node::Insert(insert) => vec![&insert.source],
         Node::Update(update) => vec![&update.source],
         Node::Delete(delete) => vec![&delete.source],
@@ -339,6 +340,11 @@ impl Builder<'_> {
                 let mut names = self.names(&columns);
                 let keys = keys.iter().map(|key| names.key(key)).collect();
                 tree.details.push(("Sort Key", Detail::List(keys)));
+                tree.outputs = columns;
+                tree
+            }
+            Node::LockRows(_) => {
+                let mut tree = Tree::of("LockRows", children);
                 tree.outputs = columns;
                 tree
             }

@@ -21,11 +21,14 @@ use crate::{
     PlanContext,
     bind::{bind_stored_expr, key_expr, same::same_expr},
     expr::Expr,
-    plan::{Estimate, IndexSpan, Node, PlanColumn, RowLock, TableScan},
+    plan::{Estimate, IndexSpan, LockWait, Node, PlanColumn, RowLock, TableScan},
 };
 
 /// Spans of one scan at most; longer lists are looked through row by row.
 const MAX_SPANS: usize = 10_000;
+
+/// Rows that others are thought to hold where such are passed over.
+const SKIPPED: f64 = 31.0;
 
 /// A table and what is asked of it, whichever way it is read.
 #[derive(Clone, Debug)]
@@ -42,6 +45,11 @@ pub(super) struct Base {
 }
 
 impl Base {
+    /// What is read is locked.
+    pub fn locks(&self) -> bool {
+        self.lock.is_some_and(|lock| !lock.is_above)
+    }
+
     pub fn rows(&self) -> f64 {
         self.statistics.as_ref().map_or(cost::DEFAULT_ROWS, |statistics| statistics.rows.max(1.0))
     }
@@ -101,7 +109,7 @@ impl Base {
     pub fn fetches(&self, index: usize, columns: &[usize]) -> bool {
         let covers = |column: &usize| EntryReader::covers(&self.table, &self.table.indexes[index], *column);
         // A lock is on the row's own key.
-        index != 0 && (self.lock.is_some() || !columns.iter().all(covers))
+        index != 0 && (self.locks() || !columns.iter().all(covers))
     }
 }
 
@@ -144,7 +152,7 @@ enum Bound {
 }
 
 fn usable_value(value: &Expr, column: &SqlType) -> bool {
-    value.is_row_independent() && !value.has_subquery() && same_key_family(&value.ty(), column)
+    value.is_row_independent() && same_key_family(&value.ty(), column)
 }
 
 fn bound_of(filter: &Expr, table: &Table) -> Option<(usize, Bound)> {
@@ -429,8 +437,10 @@ fn scan(mut base: Base, best: Candidate, want: &Want) -> Part {
     let place = |column: usize| columns.binary_search(&column).expect("the filter's columns are read");
     rest.iter_mut().for_each(|filter| remap(filter, &place));
     let limit_hint = want.limit.filter(|_| ordered).map(|limit| {
-        let reads_more = if base.lock.is_some() || rest.is_empty() { 1.0 } else { selectivity::all(&rest, &selectivity::Nothing) };
-        (limit / reads_more.max(0.01)).ceil() as u64
+        let reads_more = if base.locks() || rest.is_empty() { 1.0 } else { selectivity::all(&rest, &selectivity::Nothing) };
+        // Those that others hold do not count.
+        let passed_over = if base.lock.is_some_and(|lock| lock.wait == LockWait::Skip) { SKIPPED } else { 0.0 };
+        (limit / reads_more.max(0.01) + passed_over).ceil() as u64
     });
     let facts: Vec<Fact> = columns.iter().map(|column| base.fact(*column)).collect();
     estimate.width = facts.iter().map(|fact| fact.width).sum();

@@ -116,7 +116,9 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
             node => break rel = Rel { node, columns },
         };
     }
-    if any_expr(&rel, &mut has_outer) || is_locking(&rel) || kept.iter().chain(&outputs).any(has_outer) {
+    // What locks rows does so once, as it is written: nothing of it is taken apart, and nothing was.
+    let is_whole = kept.is_empty() && lifted.is_empty() && matches!(rel.node, RelNode::Limit { .. } | RelNode::LockRows { .. });
+    if any_expr(&rel, &mut has_outer) || (is_locking(&rel) && !is_whole) || kept.iter().chain(&outputs).any(has_outer) {
         return None;
     }
     if lifted.iter().any(|condition| condition.has_subquery() || is_volatile(condition)) {
@@ -215,6 +217,7 @@ fn never_null(rel: &Rel, expr: &Expr) -> bool {
         RelNode::Filter { input, .. }
         | RelNode::Sort { input, .. }
         | RelNode::Limit { input, .. }
+        | RelNode::LockRows { input, .. }
         | RelNode::Distinct { input, .. } => never_null(input, expr),
         RelNode::Aggregate { input, groups, sets: None, .. } if column < groups.len() => {
             never_null(input, &groups[column])
@@ -236,7 +239,7 @@ fn never_null(rel: &Rel, expr: &Expr) -> bool {
 }
 
 fn is_locking(rel: &Rel) -> bool {
-    let mut found = matches!(rel.node, RelNode::Table { lock: Some(_), .. });
+    let mut found = matches!(rel.node, RelNode::Table { lock: Some(_), .. } | RelNode::LockRows { .. });
     for_each_input(rel, &mut |input| found = found || is_locking(input));
     found
 }
@@ -257,6 +260,7 @@ pub(super) fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
         | RelNode::Window { input, .. }
         | RelNode::Distinct { input, .. }
         | RelNode::Sort { input, .. }
+        | RelNode::LockRows { input, .. }
         | RelNode::Limit { input, .. } => visit(input),
         RelNode::Join { left, right, .. } | RelNode::SetOp { left, right, .. } => {
             visit(left);
@@ -298,6 +302,7 @@ fn any_expr(rel: &Rel, predicate: &mut dyn FnMut(&Expr) -> bool) -> bool {
         RelNode::Distinct { on, .. } => on.iter().flatten().any(&mut *predicate),
         RelNode::Sort { keys, .. } => keys.iter().any(|key| predicate(&key.expr)),
         RelNode::Limit { limit, offset, .. } => limit.iter().chain(offset).any(&mut *predicate),
+        RelNode::LockRows { again, .. } => again.iter().flatten().any(&mut *predicate),
         RelNode::SetOp { .. } => false,
         // Seldom below a condition: taken to hold whatever is asked.
         RelNode::Window { .. }

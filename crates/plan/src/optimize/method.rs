@@ -133,18 +133,25 @@ pub(super) fn choose(
             best = Some(choice);
         }
     };
+    // Every row of a side that is read for others to choose from is locked.
+    let locked: f64 = [left, right]
+        .iter()
+        .filter(|side| side.base.is_some_and(Base::locks))
+        .map(|side| side.rows * cost::PER_GET)
+        .sum();
     let turned: Vec<(&Expr, &Expr)> = keys.iter().map(|(left, right)| (*right, *left)).collect();
     for (swapped, kind, left, right, keys) in
         [(false, Some(kind), left, right, keys), (true, mirrored(kind), right, left, &turned[..])]
     {
         let Some(kind) = kind.filter(|_| !swapped || sides == Sides::Free) else { continue };
         if keys.is_empty() {
-            let total = left.total + right.total + right.rows * HASH_BUILD + left.rows * right.rows * cost::PER_OPERATION;
+            let pairs = left.rows * right.rows * cost::PER_OPERATION;
+            let total = left.total + right.total + right.rows * HASH_BUILD + pairs + locked;
             consider(Choice { method: Method::NestedLoop, swapped, startup: left.startup + right.total, total: total + out });
             continue;
         }
         let startup = left.startup + right.total + right.rows * HASH_BUILD;
-        let total = left.total + right.total + right.rows * HASH_BUILD + left.rows * HASH_PROBE + out;
+        let total = left.total + right.total + right.rows * HASH_BUILD + left.rows * HASH_PROBE + out + locked;
         consider(Choice { method: Method::Hash, swapped, startup, total });
         if matches!(kind, JoinKind::Inner | JoinKind::Left | JoinKind::Semi | JoinKind::Anti)
             && let Some(total) = lookup_cost(&left, &right, keys)
@@ -356,7 +363,8 @@ fn from_the_right(left: &Part, right: &Part, keys: &[Condition], rows: f64, know
     let turned: Vec<(&Expr, &Expr)> = keys.iter().map(|key| (&key.right, &key.left)).collect();
     let to = Side { base: Some(base), ..Side::of(left) };
     let total = lookup_cost(&from, &to, &turned)? + rows * cost::PER_OPERATION;
-    if total >= known {
+    // Rows that are locked as they are read are read by their keys: others are left alone.
+    if total >= known && !base.locks() {
         return None;
     }
     let groups: Vec<Expr> = keys.iter().map(|key| right.placed(key.right.clone())).collect();

@@ -6,7 +6,8 @@
 //! the relation's columns it yields, in whatever order that came about. Only where somebody outside looks are the
 //! columns put in the relation's order.
 //!
-//! Read in this order: [`query`], [`access`], [`join`], [`order`], [`method`], [`decorrelate`], [`selectivity`];
+//! Read in this order: [`query`], [`access`], [`join`], [`order`], [`method`], [`decorrelate`], [`locking`],
+//! [`selectivity`];
 //! [`catalogs`] stands apart.
 //!
 //! **Invariant (same-answer):** a rewrite keeps the multiset of rows; filters do not move into the null-supplying side
@@ -18,6 +19,7 @@ mod cost;
 mod decorrelate;
 mod exprs;
 mod join;
+mod locking;
 mod method;
 mod order;
 mod query;

@@ -5,7 +5,7 @@ use types::{Datum, SqlResult, SqlType};
 use super::{
     EXTRA, Fact, OrderKey, Part, Want, access, catalogs, cost, decorrelate,
     exprs::{cast_to, conjuncts, for_each_column, is_volatile, known_truth, mark, substitute},
-    join, make,
+    join, locking, make,
 };
 use crate::{
     PlanContext,
@@ -94,6 +94,10 @@ pub(super) fn plan_rel(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context
         RelNode::Limit { input, limit, offset } => {
             let up = above(filters, &mut want);
             Ok(plan_limit(*input, limit, offset, want, context)?.filtered(up))
+        }
+        RelNode::LockRows { input, tables, again } => {
+            let up = above(filters, &mut want);
+            Ok(locking::plan_lock_rows(*input, tables, again, want, context)?.filtered(up))
         }
         RelNode::Window { input, partition_by, order_by, calls } => {
             let up = above(filters, &mut want);
@@ -400,7 +404,8 @@ fn plan_limit(
     let asks_order = !want.order.is_empty();
     let mut below = Want { limit: taken.map(|taken| taken + skipped), ..want };
     let top = limit.as_ref().and_then(|limit| row_bound(limit, offset.as_ref()));
-    let part = match (input.node, top) {
+    let bound = top.clone();
+    let mut part = match (input.node, top) {
         (RelNode::Sort { input, keys }, Some(top)) => plan_sort(*input, keys, Some(top), Vec::new(), below, context)?,
         // Columns only for the sort are taken away again above it.
         (RelNode::Project { input: inner, exprs }, Some(top))
@@ -421,6 +426,7 @@ fn plan_limit(
             Part { ordered: part.ordered && !asks_order, ..part }
         }
     };
+    locking::limit_locks(&mut part.plan, bound.as_ref());
     Ok(limited(part, limit, offset, taken, skipped))
 }
 

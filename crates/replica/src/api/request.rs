@@ -43,7 +43,10 @@ pub struct Header {
     pub txn: Option<TxnHeader>,
     pub wait: WaitPolicy,
     pub lock_timeout: Option<Duration>,
-    /// Stop after this many rows; 0 for no bound. The bound is over all requests of the batch.
+    /// Locking reads take their locks where there is no row, too: for whoever is about to insert one.
+    pub lock_absent: bool,
+    /// Stop after this many rows; 0 for no bound. The bound is over all requests of the batch. Under SKIP LOCKED it is
+    /// how many of the keys that are read one by one are locked, the first that are free.
     pub max_keys: u64,
     /// Stop after this many bytes of rows; 0 for no bound.
     pub max_bytes: u64,
@@ -79,6 +82,9 @@ pub struct StoreTarget {
 pub enum Request {
     Get { key: Key, lock: Option<LockStrength> },
     Scan { span: Span, reverse: bool, lock: Option<LockStrength> },
+    /// Shows what is committed now, whatever is under way: nothing of it holds later, so that it waits for no one and
+    /// holds up no write. For what is locked and read again before anything depends on it. Answered as a scan.
+    Look { span: Span, reverse: bool },
     /// Writes an intent, or the version itself when the batch ends with a one-phase [`Request::EndTxn`] or has no
     /// transaction. `seq` is the write's number in its transaction; see [`SequencedWrite`].
     Put { key: Key, value: Bytes, seq: u32 },
@@ -156,6 +162,7 @@ impl Request {
         match self {
             Self::Get { .. }
             | Self::Scan { .. }
+            | Self::Look { .. }
             | Self::Refresh { .. }
             | Self::HeartbeatTxn { .. }
             | Self::Describe
@@ -191,6 +198,7 @@ impl Request {
             | Self::Increment { key, .. } => has(key),
             Self::QueryIntent { write, .. } => has(&write.key),
             Self::Scan { span, .. }
+            | Self::Look { span, .. }
             | Self::ClearRange { span }
             | Self::Refresh { span, .. }
             | Self::ResolveSpan { span, .. } => has_all(span),

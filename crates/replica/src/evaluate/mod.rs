@@ -33,6 +33,7 @@ use storage::{Engine, LockRecord, StorageError, WriteBatch};
 use crate::{
     api::{BatchRequest, KvError, Request, Response},
     command::Effect,
+    replica::LookStarts,
     txn_record::TxnRegistry,
 };
 
@@ -111,6 +112,7 @@ pub(crate) struct Evaluator<'a> {
     pub cache: &'a TimestampCache,
     pub locks: &'a LockTable,
     pub registry: &'a TxnRegistry,
+    pub looks: &'a LookStarts,
     pub descriptor: &'a RangeDescriptor,
     /// What was superseded before may be gone.
     pub gc_threshold: Timestamp,
@@ -208,6 +210,7 @@ impl Evaluator<'_> {
         match item {
             Request::Get { key, lock } => self.get(state, key, *lock),
             Request::Scan { span, reverse, lock } => self.scan(state, span, *reverse, *lock),
+            Request::Look { span, reverse } => self.look(state, span, *reverse),
             Request::Put { key, value, seq } => self.put(state, key, Some(value), *seq, one_phase),
             Request::Delete { key, seq } => self.put(state, key, None, *seq, one_phase),
             Request::ClearRange { span } => {

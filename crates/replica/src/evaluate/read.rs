@@ -54,17 +54,81 @@ impl Evaluator<'_> {
     }
 
     pub(super) fn get(&self, state: &mut State<'_>, key: &Key, lock: Option<LockStrength>) -> Result<Response, EvalError> {
-        if let Some(strength) = lock
-            && self.is_skipped(state, key, strength)?
-        {
+        let Some(strength) = lock else {
+            let found = self.read(state, None, |options| self.engine.get(key.as_bytes(), options))?;
+            state.out.reads.push((Span::point(key.clone()), state.read_ts));
+            return Ok(Response::Get { value: found.map(|(value, _)| value) });
+        };
+        let header = &state.request.header;
+        let skips = header.wait == WaitPolicy::SkipLocked;
+        let is_enough = header.max_keys > 0 && state.out.acquire.len() as u64 >= header.max_keys;
+        if skips && (is_enough || self.is_skipped(state, key, strength)?) {
             return Ok(Response::Get { value: None });
         }
-        let found = self.read(state, lock, |options| self.engine.get(key.as_bytes(), options))?;
+        // Who shares the key of a row that is still there may go on seeing it as it was: others change the rest of it.
+        let as_plain = strength == LockStrength::KeyShare && self.is_there(state, key)?;
+        let found = self.read(state, lock.filter(|_| !as_plain), |options| self.engine.get(key.as_bytes(), options))?;
         state.out.reads.push((Span::point(key.clone()), state.read_ts));
-        if let Some(strength) = lock {
+        // There is nothing to lock where there is no row: somebody may be about to insert one.
+        if found.is_some() || header.lock_absent {
+            if !skips {
+                self.check_lock(state, key, strength)?;
+            }
             state.out.acquire.push((key.clone(), strength));
         }
         Ok(Response::Get { value: found.map(|(value, _)| value) })
+    }
+
+    /// Whether the newest version of a row is one.
+    fn is_there(&self, state: &State<'_>, key: &Key) -> Result<bool, EvalError> {
+        let (ts, uncertainty_limit, local_limit) = (Timestamp::MAX, Timestamp::MAX, Timestamp::MAX);
+        let options = ReadOptions { ts, uncertainty_limit, local_limit, txn: state.txn, locks: LockRead::Check };
+        Ok(self.read_at(&options, |options| self.engine.get(key.as_bytes(), options))?.is_some())
+    }
+
+    /// Waits for whoever holds a key that only evaluation found.
+    fn check_lock(&self, state: &State<'_>, key: &Key, strength: LockStrength) -> Result<(), EvalError> {
+        let request = LockRequest { key, txn: state.txn, strength: Some(strength), read_ts: state.read_ts };
+        match self.locks.check(&request).into_iter().next() {
+            Some(conflict) => Err(EvalError::Locked(conflict)),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn look(&self, state: &State<'_>, span: &Span, reverse: bool) -> Result<Response, EvalError> {
+        let limits = ScanLimits { max_keys: state.max_keys, max_bytes: state.max_bytes, reverse };
+        let (ts, uncertainty_limit, local_limit) = (Timestamp::MAX, Timestamp::MAX, Timestamp::MAX);
+        let options = ReadOptions { ts, uncertainty_limit, local_limit, txn: state.txn, locks: LockRead::Skip };
+        if reverse || *span == Span::point(span.start.clone()) {
+            let result = self.read_at(&options, |options| self.engine.scan(span, options, limits))?;
+            return Ok(Response::Scan { rows: result.rows, resume: result.resume });
+        }
+        let begun = self.looks.begin(span);
+        let result = self.read_at(&options, |options| self.engine.scan(&begun.span, options, limits))?;
+        let first = match &result.resume {
+            _ if !result.rows.is_empty() => Key::from(result.rows.key_bytes(0)),
+            None => span.end.clone(),
+            Some(_) => begun.span.start.clone(),
+        };
+        // What the transaction has deleted provisionally is there for others.
+        let passed = Span::new(begun.span.start.clone(), first);
+        if !passed.is_empty() && self.engine.locks_in(&passed, 1)?.is_empty() {
+            self.looks.found(&begun, passed.end);
+        }
+        Ok(Response::Scan { rows: result.rows, resume: result.resume })
+    }
+
+    /// A read of what is newest.
+    fn read_at<T>(
+        &self,
+        options: &ReadOptions<'_>,
+        read: impl Fn(&ReadOptions<'_>) -> Result<T, ReadConflict>,
+    ) -> Result<T, EvalError> {
+        read(options).map_err(|conflict| match conflict {
+            ReadConflict::Locked(intents) => EvalError::Intents(intents),
+            ReadConflict::Storage(error) => error.into(),
+            ReadConflict::Uncertain { .. } => unreachable!("nothing is above the greatest timestamp"),
+        })
     }
 
     /// SKIP LOCKED: whether the key is to be passed over.
@@ -108,10 +172,7 @@ impl Evaluator<'_> {
                 }
                 kept.push(key, value);
             } else {
-                let request = LockRequest { key: &row_key, txn: state.txn, strength: Some(strength), read_ts: state.read_ts };
-                if let Some(conflict) = self.locks.check(&request).into_iter().next() {
-                    return Err(EvalError::Locked(conflict));
-                }
+                self.check_lock(state, &row_key, strength)?;
             }
             state.out.acquire.push((row_key, strength));
         }

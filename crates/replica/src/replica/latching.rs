@@ -87,7 +87,8 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
                 spans.push(LatchSpan::write(span.clone(), ts));
             }
             Request::Gc { .. } => spans.push(LatchSpan::write_unversioned(Span::point(state::gc_key(header.range_id)))),
-            Request::Split { .. }
+            Request::Look { .. }
+            | Request::Split { .. }
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }
             | Request::Describe

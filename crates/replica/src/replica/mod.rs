@@ -18,6 +18,7 @@
 
 mod latching;
 mod lease;
+mod looks;
 mod propose;
 mod recovery;
 mod wait;
@@ -40,7 +41,7 @@ use storage::{Engine, StorageError};
 
 use crate::{
     Outbound, ReplicaHost,
-    api::{BatchRequest, BatchResponse, Header, KvError, Request, RetryReason, WaitPolicy},
+    api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy},
     evaluate::{Ended, EvalError, Evaluated, Evaluator, Uncertainty},
     machine::Machine,
     txn_record::TxnRegistry,
@@ -50,6 +51,7 @@ use latching::latch_spans;
 use wait::Waiting;
 
 pub(crate) use lease::HeldLease;
+pub(crate) use looks::LookStarts;
 
 /// What a replica is given by the store it lives in.
 #[derive(Clone)]
@@ -73,6 +75,7 @@ pub struct Replica {
     pub(crate) locks: LockTable,
     pub(crate) cache: TimestampCache,
     registry: TxnRegistry,
+    looks: LookStarts,
     /// The term of the lease that the structures above belong to; 0 before the first.
     lease_term: AtomicU64,
     new_lease: Mutex<()>,
@@ -103,6 +106,7 @@ impl Replica {
             locks: LockTable::new(),
             cache: TimestampCache::default(),
             registry: TxnRegistry::default(),
+            looks: LookStarts::default(),
             lease_term: AtomicU64::new(0),
             new_lease: Mutex::new(()),
             admin: tokio::sync::Mutex::new(()),
@@ -175,6 +179,10 @@ impl Replica {
                 Ok(response) => return Ok(response),
                 Err(Attempt::Error(error)) => return Err(error),
                 Err(Attempt::Conflict(conflict)) => conflict,
+                Err(Attempt::Again) => {
+                    tokio::task::yield_now().await;
+                    continue;
+                }
                 Err(Attempt::ReadAt(ts)) => {
                     if let Some(txn) = &mut request.to_mut().header.txn {
                         txn.read_ts = ts;
@@ -190,7 +198,52 @@ impl Replica {
         }
     }
 
+    /// Under SKIP LOCKED only the keys that look free are read, as many as are wanted: who holds another may be about to
+    /// write it, and a latch would wait for that.
     async fn attempt(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, Attempt> {
+        if request.header.wait != WaitPolicy::SkipLocked {
+            return self.attempt_all(request).await;
+        }
+        let header = &request.header;
+        let txn = header.txn.as_ref().map(|txn| &txn.meta);
+        let wanted = if header.max_keys == 0 { usize::MAX } else { header.max_keys as usize };
+        let mut answers: Vec<Option<Response>> = vec![None; request.requests.len()];
+        let mut last = None;
+        loop {
+            let is_locked = |(item, answer): &(&Request, &Option<Response>)| {
+                matches!(item, Request::Get { lock: Some(_), .. })
+                    && matches!(answer, Some(Response::Get { value: Some(_) }))
+            };
+            let locked = request.requests.iter().zip(&answers).filter(is_locked).count();
+            let mut missing = wanted.saturating_sub(locked);
+            let mut picked = Vec::new();
+            for (place, item) in request.requests.iter().enumerate().filter(|(place, _)| answers[*place].is_none()) {
+                if let Request::Get { key, lock: strength @ Some(_) } = item {
+                    let wants = LockRequest { key, txn, strength: *strength, read_ts: Timestamp::MAX };
+                    if missing == 0 || !self.locks.check(&wants).is_empty() {
+                        continue;
+                    }
+                    missing -= 1;
+                }
+                picked.push(place);
+            }
+            if let (true, Some(last)) = (picked.is_empty(), last.take()) {
+                let mut response: BatchResponse = last;
+                response.responses =
+                    answers.into_iter().map(|answer| answer.unwrap_or(Response::Get { value: None })).collect();
+                return Ok(response);
+            }
+            // Somebody else may still be faster with some of them.
+            let requests = picked.iter().map(|place| request.requests[*place].clone()).collect();
+            let mut response = self.attempt_all(&BatchRequest { header: header.clone(), requests }).await?;
+            for (place, answer) in picked.into_iter().zip(std::mem::take(&mut response.responses)) {
+                answers[place] = Some(answer);
+            }
+            last = Some(response);
+        }
+    }
+
+    async fn attempt_all(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, Attempt> {
         self.lease()?;
         let descriptor = self.descriptor().ok_or_else(|| self.not_leaseholder(None))?;
         self.check_in_range(request, &descriptor)?;
@@ -220,7 +273,7 @@ impl Replica {
             let txn = request.header.txn.as_ref().map(|txn| &txn.meta);
             let Some(txn) = txn else { continue };
             if let Acquired::Blocked(conflict) = self.locks.acquire(key, txn, *strength) {
-                return Err(Attempt::Conflict(conflict));
+                return Err(Attempt::blocked(&request.header, conflict));
             }
         }
         if evaluated.batch.is_empty() {
@@ -270,6 +323,7 @@ impl Replica {
             cache: &self.cache,
             locks: &self.locks,
             registry: &self.registry,
+            looks: &self.looks,
             descriptor,
             gc_threshold,
             now,
@@ -286,7 +340,7 @@ impl Replica {
                 let Some(txn) = request.header.txn.as_ref() else { return Attempt::Error(error) };
                 match self.locks.acquire(&key, &txn.meta, strength) {
                     Acquired::Acquired => Attempt::Error(error),
-                    Acquired::Blocked(conflict) => Attempt::Conflict(conflict),
+                    Acquired::Blocked(conflict) => Attempt::blocked(&request.header, conflict),
                 }
             }
             EvalError::Storage(error) => Attempt::Error(self.storage_error(error)),
@@ -341,6 +395,8 @@ impl Replica {
         for item in &request.requests {
             let conflict = match item {
                 Request::Get { lock: Some(_), .. } | Request::Scan { lock: Some(_), .. } if skips => None,
+                // Whether there is a row to wait for is found out when it is read.
+                Request::Get { lock: Some(_), .. } if !request.header.lock_absent => None,
                 Request::Get { key, lock } => {
                     self.locks.check(&LockRequest { key, txn: meta, strength: *lock, read_ts }).into_iter().next()
                 }
@@ -427,6 +483,14 @@ enum Attempt {
     Error(KvError),
     Conflict(Conflict),
     ReadAt(Timestamp),
+    /// Somebody else was a little faster, and is to be passed over.
+    Again,
+}
+
+impl Attempt {
+    fn blocked(header: &Header, conflict: Conflict) -> Self {
+        if header.wait == WaitPolicy::SkipLocked { Self::Again } else { Self::Conflict(conflict) }
+    }
 }
 
 impl From<KvError> for Attempt {

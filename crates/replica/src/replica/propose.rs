@@ -42,8 +42,10 @@ impl Replica {
         // *latches-until-known*: a caller that goes away must not take the latches with it, nor leave holders in the
         // lock table whose end has been applied.
         let (replica, ended) = (self.clone(), std::mem::take(&mut evaluated.ended));
+        let brought = self.looks.brought(&request.requests);
         let future = Box::pin(async move {
             replica.propose(payload, lease.term).await?;
+            replica.looks.applied(brought);
             replica.note_ended(&ended);
             Ok(())
         });

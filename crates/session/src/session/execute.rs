@@ -157,6 +157,7 @@ impl Session {
             affected: 0,
             subqueries: exec::SubqueryCache::default(),
             foreign: exec::ForeignQueue::default(),
+            looked_at: Vec::new(),
         };
         // Only reads and locks are cut short here; a commit is never left half way.
         let outcome = tokio::select! {

@@ -162,6 +162,13 @@ impl Session {
                 self.in_block("LOCK TABLE")?;
                 done(plan.tag)
             }
+            Utility::SetConstraints => {
+                if self.block.as_ref().is_none_or(|block| !block.explicit) {
+                    let message = "SET CONSTRAINTS can only be used in transaction blocks";
+                    self.notice(sink, Severity::Warning, SqlState::NoActiveSqlTransaction, message);
+                }
+                done(plan.tag)
+            }
             Utility::Accepted => {
                 // What is accepted without effect would have changed the catalog in PostgreSQL.
                 let verb = plan.tag.split(' ').next();

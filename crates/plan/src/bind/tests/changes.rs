@@ -36,15 +36,18 @@ fn insert_answers_conflicts() {
 #[test]
 fn update_and_delete_lock_what_they_change() {
     check("UPDATE t SET b = 'x', c = c + 1 WHERE a = 1 RETURNING *",
-        "update(t; filter(t!ExclusiveBlock; =(#0, 1:integer)); 1=x:text, 2=+(#2, 1:numeric)::numeric(10,2); \
+        "update(t; filter(t!NoKeyUpdateBlock; =(#0, 1:integer)); 1=x:text, 2=+(#2, 1:numeric)::numeric(10,2); \
          returning #0, #1, #2, #3)");
     check("UPDATE t SET (b, c) = (u.y, 2) FROM u WHERE u.a = t.a",
-        "update(t; filter(inner(t!ExclusiveBlock, u); =(#4, #0)); 1=#6, 2=2.00:numeric(10,2))");
+        "update(t; filter(inner(t!NoKeyUpdateBlock, u); =(#4, #0)); 1=#6, 2=2.00:numeric(10,2))");
     check("UPDATE t SET (b, c) = (SELECT y, x FROM u WHERE u.a = t.a)",
-        "update(t; t!ExclusiveBlock; 1=subquery(scalar; #0), 2=subquery(scalar; #0)::numeric(10,2))");
-    check("UPDATE acct SET n = DEFAULT", "update(acct; acct!ExclusiveBlock; 2=7:integer)");
+        "update(t; t!NoKeyUpdateBlock; 1=subquery(scalar; #0), 2=subquery(scalar; #0)::numeric(10,2))");
+    check("UPDATE acct SET n = DEFAULT", "update(acct; acct!NoKeyUpdateBlock; 2=7:integer)");
+    // What others may refer to: a key, unless it stays what it is.
+    check("UPDATE t SET a = a + 1", "update(t; t!UpdateBlock; 0=+(#0, 1:integer))");
+    check("UPDATE t SET a = a, c = 2", "update(t; t!NoKeyUpdateBlock; 0=#0, 2=2.00:numeric(10,2))");
     check("DELETE FROM t USING u WHERE t.a = u.a RETURNING u.y",
-        "delete(t; filter(inner(t!ExclusiveBlock, u); =(#0, #4)); returning #6)");
+        "delete(t; filter(inner(t!UpdateBlock, u); =(#0, #4)); returning #6)");
     assert_eq!(names("DELETE FROM t RETURNING a + 1 AS next, b"), ["next", "b"]);
 }
 

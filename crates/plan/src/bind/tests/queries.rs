@@ -157,12 +157,23 @@ fn parameters_take_the_first_type_wanted() {
 
 #[test]
 fn row_locks_reach_their_tables() {
-    check("SELECT a FROM t FOR UPDATE", "project(t!ExclusiveBlock; #0)");
-    check("SELECT 1 FROM t, u FOR SHARE OF u NOWAIT", "project(inner(t, u!SharedError); 1:integer)");
-    check("SELECT 1 FROM t FOR NO KEY UPDATE SKIP LOCKED", "project(t!ExclusiveSkip; 1:integer)");
+    check("SELECT a FROM t FOR UPDATE", "project(t!UpdateBlock; #0)");
+    check("SELECT 1 FROM t, u FOR SHARE OF u NOWAIT", "project(inner(t, u!ShareError); 1:integer)");
+    check("SELECT 1 FROM t, u FOR KEY SHARE FOR NO KEY UPDATE OF t, u",
+        "project(inner(t!NoKeyUpdateBlock, u!NoKeyUpdateBlock); 1:integer)");
     // A subquery in an expression is not locked.
     check("SELECT a FROM t WHERE a IN (SELECT a FROM u) FOR UPDATE",
-        "project(filter(t!ExclusiveBlock; subquery(#0 = any; )); #0)");
+        "project(filter(t!UpdateBlock; subquery(#0 = any; )); #0)");
+}
+
+#[test]
+fn rows_are_locked_above_the_sort_where_not_all_may_be_asked_for() {
+    check("SELECT b FROM t WHERE c > 1 ORDER BY a LIMIT 1 FOR UPDATE",
+        "limit(project(lock(sort(filter(t?; >(#2, 1:numeric)); #0); t!UpdateBlock); #1); 1:bigint)");
+    check("SELECT 1 FROM t WHERE a > 1 FOR NO KEY UPDATE SKIP LOCKED",
+        "project(lock(filter(t?; >(#0, 1:integer)); t!NoKeyUpdateSkip; again >(#0, 1:integer)); 1:integer)");
+    check("SELECT 1 FROM t, u LIMIT 1 FOR SHARE OF u",
+        "limit(project(lock(inner(t, u); u!ShareBlock); 1:integer); 1:bigint)");
 }
 
 /// Each of forty WITH queries reads the one before it twice: with a copy for each it would be 2^40 relations.

@@ -139,6 +139,7 @@ pub(super) fn rel(it: &Rel) -> String {
             format!("values({})", rows.join(" "))
         }
         RelNode::Table { table, lock } => match lock {
+            Some(lock) if lock.is_above => format!("{}?", table.name),
             Some(lock) => format!("{}!{:?}{:?}", table.name, lock.strength, lock.wait),
             None => table.name.clone(),
         },
@@ -193,6 +194,12 @@ pub(super) fn rel(it: &Rel) -> String {
         RelNode::Sort { input, keys: order } => format!("sort({}; {})", rel(input), keys(order)),
         RelNode::Limit { input, limit, offset } => {
             format!("limit({}{}{})", rel(input), option("; ", limit), option("; offset ", offset))
+        }
+        RelNode::LockRows { input, tables, again } => {
+            let tables: Vec<String> =
+                tables.iter().map(|(_, table, lock)| format!("{}!{:?}{:?}", table.name, lock.strength, lock.wait)).collect();
+            let again = again.as_ref().map_or_else(String::new, |again| format!("; again {}", list(again)));
+            format!("lock({}; {}{again})", rel(input), tables.join(", "))
         }
         RelNode::SetOp { kind, all, left, right } => {
             let kind = format!("{kind:?}").to_lowercase();

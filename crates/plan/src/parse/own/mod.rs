@@ -37,6 +37,8 @@ pub(crate) enum Own {
     /// GRANT and REVOKE: what must exist.
     Grant { tag: &'static str, tables: Vec<ast::ObjectName>, roles: Vec<ast::Ident> },
     LockTable { names: Vec<ast::ObjectName> },
+    /// Empty: all constraints.
+    SetConstraints { names: Vec<ast::ObjectName>, deferred: bool },
     Copy(Box<Copy>),
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
@@ -92,6 +94,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.words("grant option for");
         reader.words("admin option for");
         reader.grant("REVOKE", "REVOKE ROLE", "from")
+    } else if reader.words("set constraints") {
+        reader.set_constraints()
     } else if reader.words("lock") {
         reader.lock()
     } else if reader.words("copy") {

@@ -97,6 +97,19 @@ impl Reader<'_, '_> {
         if self.words("null") { Ok(None) } else { self.string().map(Some) }
     }
 
+    pub(super) fn set_constraints(&mut self) -> Read<Own> {
+        let names = if self.words("all") {
+            Vec::new()
+        } else {
+            self.parser.parse_comma_separated(|parser| parser.parse_object_name(false))?
+        };
+        let deferred = self.words("deferred");
+        if !deferred {
+            self.expect("immediate")?;
+        }
+        Ok(Own::SetConstraints { names, deferred })
+    }
+
     pub(super) fn lock(&mut self) -> Read<Own> {
         self.words("table");
         self.words("only");

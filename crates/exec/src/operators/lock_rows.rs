@@ -1,0 +1,150 @@
+//! SELECT … FOR UPDATE below a LIMIT, or passing over what is locked: rows are locked as they are asked for.
+//!
+//! ```text
+//! LIMIT 1   ◀── LockRows ◀── sort, filter ◀── a scan that only looks
+//!                  │ locks the first that is free
+//! ```
+//! Where others are waited for, what was looked at counts as read once the rows are locked. Should the transaction have
+//! had to move up for a row that was changed meanwhile, the rows are looked for again from the start.
+//!
+//! Where others are passed over, what was looked at is a hint: a row is read again when it is locked, and must pass the
+//! condition still. The rows that were not locked are none that the transaction depends on, or a worker would have to
+//! begin again whenever another has taken its job.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use catalog::row::EntryReader;
+use keys::Key;
+use kv::Locked;
+use plan::plan::{self as nodes, LockedTable};
+use types::{Batch, ColumnVec, SqlResult};
+
+use super::limit::eval_limit;
+use crate::context::ExecContext;
+use crate::error::{from_entry, from_kv};
+use crate::eval::eval_filter;
+use crate::operator::{BATCH_ROWS, BoxOperator, Builder, Operator};
+use crate::scan::{MAX_LOOKS, changes_too_often, lock_mode};
+
+pub(crate) struct LockRows {
+    input: BoxOperator,
+    node: Arc<nodes::LockRows>,
+    builder: Builder,
+    /// Rows that are still wanted, once that is known.
+    left: Option<u64>,
+    /// Rows looked at and not locked yet.
+    pending: Option<Batch>,
+    has_yielded: bool,
+    looks: usize,
+}
+
+impl LockRows {
+    pub(crate) fn new(input: BoxOperator, node: Arc<nodes::LockRows>, builder: Builder) -> Self {
+        Self { input, node, builder, left: None, pending: None, has_yielded: false, looks: 0 }
+    }
+
+    /// The keys of the rows of a locked table.
+    fn keys(table: &LockedTable, batch: &Batch) -> Vec<Key> {
+        let primary = &table.table.codecs()[0];
+        let key = |row: usize| {
+            let mut key = primary.prefix().to_vec();
+            for (place, column) in table.key.iter().enumerate() {
+                primary.put_key_column(&mut key, place, &batch.get_datum(*column, row));
+            }
+            Key::from(key)
+        };
+        (0..batch.len()).map(key).collect()
+    }
+
+    /// Locks the first `wanted` rows of a batch that can be; answers them, and how many were looked at.
+    async fn lock(
+        node: &nodes::LockRows,
+        batch: &Batch,
+        wanted: usize,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<(Batch, usize)> {
+        let (first, rest) = node.tables.split_first().expect("some table is locked");
+        let read = lock_mode(first.lock, ctx)?;
+        let keys = Self::keys(first, batch);
+        let Locked { rows, looked_at } = ctx.txn()?.lock_first(&keys, read, wanted).await.map_err(from_kv)?;
+        let places: Vec<u32> = rows.iter().map(|(place, _)| *place as u32).collect();
+        let mut locked = match &node.again {
+            None => batch.gather(&places),
+            Some(again) => {
+                let reader = EntryReader::new(&first.table, first.table.primary(), &again.columns);
+                let types = again.columns.iter().map(|column| first.table.columns[*column].ty);
+                let mut columns: Vec<ColumnVec> =
+                    types.map(|ty| ColumnVec::with_capacity(&ty, rows.len())).collect();
+                for (place, value) in &rows {
+                    reader.read_into(keys[*place].as_bytes(), value, &mut columns).map_err(from_entry)?;
+                }
+                let locked = Batch::from_columns(columns, rows.len());
+                match &again.condition {
+                    Some(condition) if !rows.is_empty() => eval_filter(condition, locked, ctx).await?,
+                    _ => locked,
+                }
+            }
+        };
+        for table in rest {
+            let read = lock_mode(table.lock, ctx)?;
+            let keys = Self::keys(table, &locked);
+            let found = ctx.txn()?.lock_first(&keys, read, keys.len()).await.map_err(from_kv)?;
+            let places: Vec<u32> = found.rows.iter().map(|(place, _)| *place as u32).collect();
+            locked = locked.gather(&places);
+        }
+        Ok((locked, looked_at))
+    }
+}
+
+#[async_trait]
+impl Operator for LockRows {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        let node = Arc::clone(&self.node);
+        let left = match (self.left, &node.limit) {
+            (Some(left), _) => left,
+            (None, None) => u64::MAX,
+            (None, Some(limit)) => eval_limit(limit, ctx).await?.unwrap_or(u64::MAX),
+        };
+        self.left = Some(left);
+        if left == 0 {
+            return Ok(None);
+        }
+        loop {
+            ctx.cancel.checkpoint().await?;
+            let at = ctx.txn()?.read_ts();
+            let batch = match self.pending.take() {
+                Some(batch) => Some(batch),
+                None => self.input.next(ctx).await?,
+            };
+            let is_end = batch.is_none();
+            let batch = batch.filter(|batch| !batch.is_empty()).unwrap_or_default();
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(BATCH_ROWS);
+            let (locked, looked_at) =
+                if batch.is_empty() { (Batch::default(), 0) } else { Self::lock(&node, &batch, wanted, ctx).await? };
+            let has_moved = ctx.txn()?.read_ts() != at;
+            let spans = std::mem::take(&mut ctx.looked_at);
+            if has_moved && !spans.is_empty() {
+                self.looks += 1;
+                if self.has_yielded || self.looks == MAX_LOOKS {
+                    return Err(changes_too_often());
+                }
+                self.input = self.builder.clone().build(&node.input)?;
+                continue;
+            }
+            let txn = ctx.txn()?;
+            spans.into_iter().for_each(|span| txn.keep_read(span));
+            if looked_at < batch.len() {
+                self.pending = Some(batch.slice(looked_at, batch.len() - looked_at));
+            }
+            if !locked.is_empty() {
+                self.has_yielded = true;
+                self.left = Some(left - locked.len() as u64);
+                return Ok(Some(locked));
+            }
+            if is_end {
+                return Ok(None);
+            }
+        }
+    }
+}
