@@ -241,7 +241,7 @@ async fn take(id: LockId, slots: &[u32], is_try: bool, session: &LockingSession)
     let keys: Vec<Key> = slots.iter().map(|slot| id.slot(*slot)).collect();
     let mut holder = session.begin();
     let wait = if is_try { WaitPolicy::Error } else { WaitPolicy::Block };
-    let read = Read { lock: Some(LockStrength::Exclusive), wait, ..Read::default() };
+    let read = Read { lock: Some(LockStrength::Update), wait, lock_absent: true, ..Read::default() };
     match holder.get_many(&keys, read).await {
         Ok(_) => Ok(Some(holder)),
         Err(kv::Error::LockNotAvailable { .. }) if is_try => {

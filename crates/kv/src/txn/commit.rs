@@ -156,7 +156,7 @@ impl Txn {
     /// As a locking read; `Retry` when it has another: the lock is kept.
     pub async fn hold_value(&mut self, key: &Key, expected: Option<&Bytes>) -> Result<(), Error> {
         self.ensure_open()?;
-        if self.get_stored(key, Some(LockStrength::Exclusive)).await?.as_ref() != expected {
+        if self.get_stored(key, Some(LockStrength::Update)).await?.as_ref() != expected {
             return Err(changed());
         }
         if self.check.as_ref().is_some_and(|check| check.key == *key) {
