@@ -61,7 +61,7 @@ async fn transfers(db: Db, seed: u64, count: usize) -> usize {
         let mut txn = db.begin(TxnOptions::default());
         loop {
             let outcome: Result<(), Error> = async {
-                let read = Read { lock: Some(LockStrength::Update), ..Read::default() };
+                let read = Read { lock: Some(LockStrength::Update), lock_absent: true, ..Read::default() };
                 let mut balances = [0i64; 2];
                 for (slot, n) in [(0, from), (1, to)] {
                     let value = txn.get(&key(&account(n)), read).await?.expect("accounts are there");
@@ -107,7 +107,7 @@ async fn sum(db: &Db) -> i64 {
 /// Adds one to each of the keys, each locked where it is read.
 async fn increment_in_order(txn: &mut kv::Txn, keys: &[String]) -> Result<(), Error> {
     for name in keys {
-        let read = Read { lock: Some(LockStrength::Update), ..Read::default() };
+        let read = Read { lock: Some(LockStrength::Update), lock_absent: true, ..Read::default() };
         let value = txn.get(&key(name), read).await?;
         let count: u64 = value.map_or(0, |value| std::str::from_utf8(&value).unwrap().parse().unwrap());
         txn.put(key(name), Bytes::from((count + 1).to_string()));
@@ -210,7 +210,7 @@ async fn locks_of_a_transaction_that_wrote_nothing_are_gone_when_it_has_ended() 
 async fn a_crossed_pair_of_locks_has_one_victim() {
     let dir = TempDir::new().unwrap();
     let node = KvNode::start(&config(&dir, "one")).await.unwrap();
-    let lock = Read { lock: Some(LockStrength::Update), ..Read::default() };
+    let lock = Read { lock: Some(LockStrength::Update), lock_absent: true, ..Read::default() };
     let (mut one, mut two) = (node.db.begin(TxnOptions::default()), node.db.begin(TxnOptions::default()));
     one.get(&key("a"), lock).await.unwrap();
     two.get(&key("b"), lock).await.unwrap();

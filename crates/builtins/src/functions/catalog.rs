@@ -230,8 +230,6 @@ pub(super) static FUNCTIONS: &[Builtin] = asks_catalog! {
     ["pg_postmaster_start_time", 2560, &[], RetType::T(SqlType::TIMESTAMPTZ)];
     ["pg_conf_load_time", 2034, &[], RetType::T(SqlType::TIMESTAMPTZ)];
     ["pg_filenode_relation", 3454, &[OID, OID], RetType::T(SqlType::RegClass)];
-    ["pg_cancel_backend", 2171, &[I4], R_BOOL];
-    ["pg_terminate_backend", 2096, &[I4], R_BOOL];
     ["txid_current", 2943, &[], R_I8];
     ["pg_blocking_pids", 2561, &[I4], RetType::T(SqlType::INT4_ARRAY)];
 };
