@@ -256,7 +256,7 @@ async fn what_cannot_be_locked_is_refused() {
 const WORKERS: usize = 16;
 const JOBS: i32 = 320;
 
-/// Each job goes to one worker, and no worker is told to try again.
+/// Each job goes to one worker, and no worker gets 40001.
 async fn work_off(take: &'static str) {
     let schema = format!(
         "CREATE TABLE q (id int PRIMARY KEY, payload text, done_by int);

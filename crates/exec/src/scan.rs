@@ -153,7 +153,7 @@ async fn key_spans(codec: &IndexCodec, scan: &TableScan, ctx: &mut ExecContext<'
 struct Found {
     left_rows: Vec<u32>,
     columns: Vec<ColumnVec>,
-    /// Those of the rows in the primary index, where somebody wants to lock them.
+    /// Keys of the rows in the primary index, where a locking clause needs them.
     keys: Option<Vec<Key>>,
 }
 

@@ -111,7 +111,7 @@ impl Cursor {
         Self { running: Some(running), position: 0, pulled: 0, kept, scroll, hold }
     }
 
-    /// One that nobody said anything about may go backward while its rows are few.
+    /// Whether it may move backward: unless NO SCROLL was given. Without SCROLL only while its rows are few.
     pub fn is_scrollable(&self) -> bool {
         self.scroll != Scroll::No
     }

@@ -43,7 +43,7 @@ pub fn within(meta: &TxnMeta) -> Header {
 /// As the replica answers.
 ///
 /// # Panics
-/// When nobody leads the range for ten seconds.
+/// When the range has no leaseholder for ten seconds.
 pub async fn send(member: &Member, at: &str, header: Header, requests: Vec<Request>) -> Result<BatchResponse, KvError> {
     let at = key(at);
     for _ in 0..500 {
@@ -60,7 +60,7 @@ pub async fn send(member: &Member, at: &str, header: Header, requests: Vec<Reque
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("nobody leads the range of {at}");
+    panic!("the range of {at} has no leaseholder");
 }
 
 /// The first write of its transaction.

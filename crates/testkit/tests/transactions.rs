@@ -276,7 +276,7 @@ async fn a_transaction_whose_intents_are_gone_is_told_when_it_reads() {
         txn.flush_if_large().await.unwrap();
         txn.begin_statement();
         assert_eq!(txn.get(&key("n"), Read::default()).await.unwrap().as_deref(), Some(&b"spilled"[..]));
-        // It is found to be the victim of a deadlock, and whoever wants "n" cleans it up.
+        // It is chosen as the victim of a deadlock, and the pusher that waits for "n" resolves its intent.
         let holder = intent(member, "n").txn;
         let push =
             Request::PushTxn { pushee: holder, pusher: None, dependents: Vec::new(), kind: PushKind::Abort };

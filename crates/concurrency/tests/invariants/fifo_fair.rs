@@ -99,7 +99,7 @@ impl Model {
         self.holders.iter().any(|h| h.key == key && h.txn == txn)
     }
 
-    /// Whoever has locked a row to change no key of it writes no more than that.
+    /// A holder of NO KEY UPDATE writes no key column.
     fn settled(&self, mut claim: Claim) -> Claim {
         let own = self.holders.iter().find(|h| h.key == claim.key && h.txn == claim.txn);
         if claim.strength == Some(LockStrength::Intent)

@@ -73,7 +73,7 @@ impl Txn {
     pub async fn commit(&mut self) -> Result<Timestamp, Error> {
         self.ensure_open()?;
         if self.commit_sent == CommitSent::Sent {
-            // Nobody waited for the answer of an earlier call, which may have committed it.
+            // An earlier call was cancelled before its answer came; it may have committed.
             return self.abort_staged(Err(restart(Timestamp::MIN))).await;
         }
         self.load_rest().await?;
@@ -366,7 +366,7 @@ impl Txn {
                 let header = db.header_for(&meta);
                 match db.send_keyed(&meta.anchor, header, vec![end]).await {
                     Ok(response) => {
-                        // Nobody waited for the end of its commit, and somebody has recovered it.
+                        // Its commit was cancelled, and a pusher has recovered it.
                         if let Some(commit_ts) = committed_at(&response) {
                             return finish_commit(db, meta, spans, commit_ts, false).await;
                         }

@@ -108,7 +108,7 @@ impl Txn {
             Err(error) => Err(error),
         };
         let commit_ts = match staging {
-            // Nothing was in flight, or somebody has recovered an attempt before this one.
+            // Nothing was in flight, or a pusher has recovered an earlier attempt.
             Ok((TxnStatus::Committed, commit_ts)) => {
                 self.finish_in_background(spans, commit_ts, false);
                 return Ok(commit_ts);
@@ -134,7 +134,7 @@ impl Txn {
         Ok(commit_ts)
     }
 
-    /// Everything that the record must name for whoever cleans up.
+    /// The spans that the record must list, so that a pusher can resolve them.
     fn touched_spans(&self, groups: &[Group]) -> Vec<Span> {
         let mut spans = self.locks.clone();
         for span in self.intents.iter() {

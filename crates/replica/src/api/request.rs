@@ -43,7 +43,7 @@ pub struct Header {
     pub txn: Option<TxnHeader>,
     pub wait: WaitPolicy,
     pub lock_timeout: Option<Duration>,
-    /// Locking reads take their locks where there is no row, too: for whoever is about to insert one.
+    /// Locking reads lock keys without a row as well: for an INSERT of that key.
     pub lock_absent: bool,
     /// Stop after this many rows; 0 for no bound. The bound is over all requests of the batch. Under SKIP LOCKED it is
     /// how many of the keys that are read one by one are locked, the first that are free.

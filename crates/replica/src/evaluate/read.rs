@@ -69,7 +69,7 @@ impl Evaluator<'_> {
         let as_plain = strength == LockStrength::KeyShare && self.is_there(state, key)?;
         let found = self.read(state, lock.filter(|_| !as_plain), |options| self.engine.get(key.as_bytes(), options))?;
         state.out.reads.push((Span::point(key.clone()), state.read_ts));
-        // There is nothing to lock where there is no row: somebody may be about to insert one.
+        // A key without a row is not locked: another transaction may insert it.
         if found.is_some() || header.lock_absent {
             if !skips {
                 self.check_lock(state, key, strength)?;
@@ -86,7 +86,7 @@ impl Evaluator<'_> {
         Ok(self.read_at(&options, |options| self.engine.get(key.as_bytes(), options))?.is_some())
     }
 
-    /// Waits for whoever holds a key that only evaluation found.
+    /// Waits for the holder of a key that only evaluation found.
     fn check_lock(&self, state: &State<'_>, key: &Key, strength: LockStrength) -> Result<(), EvalError> {
         let request = LockRequest { key, txn: state.txn, strength: Some(strength), read_ts: state.read_ts };
         match self.locks.check(&request).into_iter().next() {

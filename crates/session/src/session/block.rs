@@ -28,7 +28,7 @@ pub(crate) struct Block {
     pub(super) change: Option<CatalogChange>,
     /// The relations that its statements have used.
     pub(super) uses: Vec<u32>,
-    /// Domains of the catalog that nobody else may change before it ends.
+    /// Catalog domains locked against change by other transactions until it ends.
     pub(super) locked: SmallVec<[u32; 2]>,
     pub(super) garbage: Vec<Span>,
     pub(super) splits: Vec<keys::Key>,

@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn every_setting_has_a_valid_default() {
         assert!(all().count() >= 354);
-        // What nobody may set is not of PostgreSQL's own version.
+        // Internal settings, which cannot be set, have values of our own.
         for (key, known) in all().filter(|(_, known)| known.context != Context::Internal) {
             let stored = super::super::value::canonical(known, &known.default);
             assert_eq!(stored.ok().as_ref(), Some(&known.default), "{key}");

@@ -174,7 +174,7 @@ impl Settings {
             let millis = known.map_or(0, |known| value::bare(known, &canonical).parse().unwrap_or(0));
             self.limits[at] = (millis > 0).then(|| Duration::from_millis(millis));
         }
-        // A transaction's mode is the default as long as nobody has said otherwise.
+        // The running mode follows its default until it is set itself.
         if let Some(mode) = key.strip_prefix("default_").filter(|mode| is_mode(mode))
             && self.get(mode) == self.get(key)
         {
@@ -292,7 +292,7 @@ impl Settings {
         LIMITS.iter().position(|known| *known == name).and_then(|at| self.limits[at])
     }
 
-    /// What the session's roles make of settings that nobody may set.
+    /// Internal settings that follow from the session's roles.
     pub(crate) fn set_internal(&mut self, key: &str, value: &str) {
         if self.get(key) != Some(value) {
             Arc::make_mut(&mut self.values).insert(key.to_owned(), value.to_owned());
