@@ -148,6 +148,10 @@ impl GroupInner {
     }
 
     pub async fn on_fortify(&self, request: Fortify) -> bool {
+        // *waiting-promises-nothing*: after a restart it could not tell to whose store.
+        if self.waits() {
+            return false;
+        }
         let _judged = self.gate.lock().await;
         let vote = self.raft.with_raft_state(|state| *state.vote_ref()).await;
         // Only for the leader this replica follows: a later vote must not have been given. And only once the vote is

@@ -49,7 +49,7 @@ use crate::{
     log_storage::GroupLogStorage,
     machine::{MachineAdapter, StateMachine},
     support::StoreLiveness,
-    types::{Member, Payload, Types},
+    types::{Member, Payload, RaftMembership, Types},
 };
 
 /// A command above this is not proposed.
@@ -196,6 +196,11 @@ impl GroupInner {
         })
     }
 
+    /// Whether it still waits for its first snapshot: it knows no members, and has promised nobody anything.
+    pub fn waits(&self) -> bool {
+        self.machine.applied().position.is_none()
+    }
+
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -208,17 +213,12 @@ impl GroupInner {
                 let now = metrics.borrow_watched();
                 (now.vote, now.state, now.current_leader, now.membership_config.clone())
             };
-            let voters = members
-                .get_joint_config()
-                .iter()
-                .map(|set| set.iter().filter_map(|id| Some((*id, members.get_node(id)?.store))).collect())
-                .collect();
             for (_, member) in members.nodes() {
                 self.liveness.ensure_peer(member.store, member.node);
             }
             let term = vote.leader_id.term;
             let leads = state == ServerState::Leader && !self.is_closed();
-            let changed = self.lead(if leads { term } else { 0 }, voters);
+            let changed = self.lead(if leads { term } else { 0 }, &members);
             let leader = leader.unwrap_or(0);
             let before = self.leader.swap(leader, Ordering::AcqRel);
             if self.term.swap(term, Ordering::AcqRel) != term || before != leader {
@@ -269,7 +269,7 @@ impl GroupInner {
             (leadership.term, leadership.round)
         };
         self.leader.store(0, Ordering::Release);
-        self.lead(0, Vec::new());
+        self.lead(0, &RaftMembership::default());
         if term == 0 {
             return None;
         }
@@ -394,6 +394,12 @@ impl Group {
         Err(not_leader())
     }
 
+    /// The last entry that its state machine has applied.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.inner.adapter.applied_index.load(Ordering::Acquire)
+    }
+
     #[must_use]
     pub fn status(&self) -> GroupStatus {
         let inner = &*self.inner;
@@ -413,16 +419,37 @@ impl Group {
         }
     }
 
-    /// Drops the log up to an index, and not beyond what the state machine holds durably.
-    pub async fn truncate_log(&self, up_to: u64) {
+    /// What its state machine would still have after a power cut without the log.
+    #[must_use]
+    pub fn durable_index(&self) -> u64 {
+        self.inner.machine.durable_index()
+    }
+
+    /// What all followers have that are heard from; none if there are none, or this replica does not lead.
+    #[must_use]
+    pub fn live_followers_have(&self) -> Option<u64> {
+        let metrics = self.inner.raft.metrics();
+        let now = metrics.borrow_watched();
+        let live = |id: &u64| {
+            let member = now.membership_config.get_node(id);
+            *id != self.inner.replica_id.get()
+                && member.is_some_and(|it| self.inner.liveness.is_live(it.store))
+        };
+        let followers = now.replication.iter().flatten().filter(|(id, _)| live(id));
+        followers.map(|(_, has)| has.as_ref().map_or(0, |position| position.index)).min()
+    }
+
+    /// Drops the log up to an index, and not beyond what the state machine holds durably. False when its group did not
+    /// do so in time.
+    pub async fn truncate_log(&self, up_to: u64) -> bool {
         let inner = &*self.inner;
         let up_to = up_to.min(inner.machine.durable_index());
         if inner.log_store.bounds(inner.range_id).is_none_or(|(first, _)| up_to < first) {
-            return;
+            return true;
         }
         // openraft purges up to what it knows a snapshot of: any applied position is one here.
         if inner.raft.trigger().snapshot().await.is_err() {
-            return;
+            return false;
         }
         let covered = |metrics: &openraft::RaftMetrics<Types>| {
             metrics.snapshot.as_ref().is_some_and(|position| position.index >= up_to)
@@ -430,11 +457,13 @@ impl Group {
         let wait = inner.raft.wait(Some(Duration::from_secs(10)));
         if let Err(error) = wait.metrics(covered, "a snapshot to purge below").await {
             tracing::debug!(range = %inner.range_id, %error, "purge");
-            return;
+            return false;
         }
-        if let Err(error) = inner.raft.trigger().purge_log(up_to).await {
+        let purged = inner.raft.trigger().purge_log(up_to).await;
+        if let Err(error) = &purged {
             tracing::debug!(range = %inner.range_id, %error, "purge");
         }
+        purged.is_ok()
     }
 
     pub(crate) async fn close(&self) {

@@ -7,6 +7,12 @@
 //!
 //! The lease last worked out lies in one immutable record behind a pointer: whoever serves reads it without a lock.
 //! It is replaced or taken away under the lock of `Leadership` alone, so that what is taken away cannot come back.
+//!
+//! **Invariants**
+//! - *one-configuration-behind*: the voters a lease is worked out of are those of the newest membership in the log or
+//!   of the one before it, whose quorums meet. openraft's metrics come to `GroupInner::follow` when it is scheduled,
+//!   which may be two changes late; so an applied membership is taken in before whoever proposed it is answered, and
+//!   the next one is proposed only after that.
 
 use std::{collections::{BTreeMap, BTreeSet}, sync::atomic::Ordering, time::Duration};
 
@@ -19,7 +25,7 @@ use crate::{
     elections::Yield,
     group::{ChangeError, Group, GroupInner},
     quorum::quorum_expiration,
-    types::Types,
+    types::{RaftMembership, Types},
 };
 
 const PROMISE_TIMEOUT: Duration = Duration::from_millis(500);
@@ -58,6 +64,8 @@ pub(crate) struct Leadership {
     /// Who promised, under which epoch of this store.
     pub fortified: BTreeMap<u64, u64>,
     pub voters: Vec<Vec<(u64, StoreId)>>,
+    /// Where in the log those voters stand.
+    voters_at: u64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -68,14 +76,41 @@ pub(crate) struct Fortify {
     pub round: u64,
 }
 
+fn voters_of(members: &RaftMembership) -> Vec<Vec<(u64, StoreId)>> {
+    let stores =
+        |set: &BTreeSet<u64>| set.iter().filter_map(|id| Some((*id, members.get_node(id)?.store))).collect();
+    members.get_joint_config().iter().map(stores).collect()
+}
+
+fn index_of(members: &RaftMembership) -> u64 {
+    members.log_id().as_ref().map_or(0, |position| position.index)
+}
+
 impl GroupInner {
     /// Whether this replica leads, to its own knowledge.
     pub fn leads(&self) -> bool {
         self.leading.load(Ordering::Acquire) != 0
     }
 
+    /// Takes members in that were applied: *one-configuration-behind*.
+    pub fn take_members(&self, members: &RaftMembership) {
+        let mut leadership = self.leadership.lock();
+        if leadership.term != 0 {
+            self.set_voters(&mut leadership, voters_of(members), index_of(members));
+        }
+    }
+
+    /// Later ones stay.
+    fn set_voters(&self, leadership: &mut Leadership, voters: Vec<Vec<(u64, StoreId)>>, at: u64) {
+        if at >= leadership.voters_at && leadership.voters != voters {
+            leadership.voters = voters;
+            self.worked_out.store(None);
+        }
+        leadership.voters_at = leadership.voters_at.max(at);
+    }
+
     /// Takes a change of leader or members in; whether the lead began or ended.
-    pub fn lead(&self, term: u64, voters: Vec<Vec<(u64, StoreId)>>) -> bool {
+    pub fn lead(&self, term: u64, members: &RaftMembership) -> bool {
         let mut leadership = self.leadership.lock();
         let changed = leadership.term != term;
         if changed {
@@ -86,9 +121,11 @@ impl GroupInner {
                 *self.without_lease_since.lock() = None;
             }
         }
-        if changed || leadership.voters != voters {
-            leadership.voters = voters;
+        if changed {
             self.worked_out.store(None);
+        }
+        if term != 0 {
+            self.set_voters(&mut leadership, voters_of(members), index_of(members));
         }
         changed
     }

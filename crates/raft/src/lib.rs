@@ -7,12 +7,13 @@
 //!
 //! Read in this order: `promises` (what stores promise), `support` (how), `group` (what a group makes of it), `lease`
 //! and `elections` (the leader's and the followers' side), `members`, `node` (messages), then the bindings to openraft: `types`, `codec`,
-//! `log_storage`, `machine`, `network`, `pipeline`,
+//! `sound`, `log_storage`, `machine`, `network`, `pipeline`,
 //! `snapshots`.
 //!
 //! **Invariants**: *promise-never-broken*, *epoch-monotonic* (`promises`), *promise-durable-before-answer*,
 //! *restart-new-epoch* (`support`), *one-leaseholder*, *release-before-yield*, *nothing-left-behind*,
-//! *failure-fences* (`group`),
+//! *failure-fences* (`group`), *peers-fence-nobody* (`sound`),
+//! *one-configuration-behind* (`lease`),
 //! *log-opened-once*: a group takes what the log had of its range when the store was started, and keeps its vote and
 //! position itself from then on; a second one over the same log would have forgotten both, and could vote again.
 //!
@@ -28,6 +29,7 @@ mod members;
 mod node;
 mod types;
 mod codec;
+mod sound;
 mod log_storage;
 mod machine;
 mod network;
@@ -37,7 +39,7 @@ mod snapshots;
 pub use group::{ChangeError, Group, GroupStatus, ProposeError};
 pub use lease::Lease;
 pub use support::{LivenessConfig, PeerSupport, StoreLiveness};
-pub use machine::{ApplyError, Committed, CommittedPayload, SnapshotSource, StateMachine};
+pub use machine::{Admitted, ApplyError, Committed, CommittedPayload, SnapshotSource, StateMachine};
 pub use node::{GroupOptions, OpenError, RaftDeps, RaftNode};
 pub use types::{Applied, LogPosition, initial_membership};
 

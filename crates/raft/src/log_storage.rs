@@ -89,6 +89,12 @@ impl GroupLogStorage {
         Ok(())
     }
 
+    /// What another group over the same log would find there, of one that has no entries: its vote.
+    pub fn as_found(&self) -> GroupLog {
+        let vote = self.state.lock().vote.as_ref().map(encode);
+        GroupLog { vote, ..GroupLog::empty(self.range_id) }
+    }
+
     /// The vote as it is on disk.
     pub fn vote(&self) -> Option<RaftVote> {
         self.state.lock().vote

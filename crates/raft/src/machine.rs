@@ -1,9 +1,10 @@
 //! The state machine's side: what a replica implements, and how openraft sees it.
 
 use std::{
+    any::Any,
     io,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -16,6 +17,7 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine},
 };
 
+use crate::group::GroupInner;
 use crate::snapshots::{Spool, blocking};
 use crate::types::{
     Applied, LogPosition, Outcome, RaftLogId, RaftMembership, Types, decode_membership, encode_membership,
@@ -52,6 +54,9 @@ pub trait SnapshotSource: Send {
     fn next_chunk(&mut self) -> Result<Option<Bytes>, ApplyError>;
 }
 
+/// The room that a checked snapshot has been given: kept until it is taken in, or dropped.
+pub type Admitted = Box<dyn Any + Send + Sync>;
+
 /// What a replica does with what was agreed on. Calls come one at a time.
 pub trait StateMachine: Send + Sync + 'static {
     /// How far it has come, as it will find itself after a crash or further.
@@ -75,11 +80,17 @@ pub trait StateMachine: Send + Sync + 'static {
     /// When there is not: what has come of the snapshot goes, and all of it is sent again later.
     fn has_room(&self, bytes: u64) -> Result<(), ApplyError>;
 
-    /// Looks through a snapshot that has come, before anything depends on it.
+    /// Whether a command that a peer sends can be applied, whenever its turn comes: what fails then ends the group.
+    ///
+    /// # Errors
+    /// When it is damaged: it is not appended.
+    fn check_command(&self, command: &Bytes) -> Result<(), ApplyError>;
+
+    /// Looks through a snapshot that has come, before anything depends on it, and keeps its place for it.
     ///
     /// # Errors
     /// When it is damaged or cannot be taken in now: it is refused, and sent again later.
-    fn check(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), ApplyError>;
+    fn check(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<Admitted, ApplyError>;
 
     /// Replaces its state by a snapshot that was checked.
     ///
@@ -107,7 +118,7 @@ pub(crate) enum SnapshotData {
     /// To be sent: read when it is.
     Outgoing(Box<dyn SnapshotSource>),
     /// Received and checked.
-    Received(Spool),
+    Received(Spool, Admitted),
 }
 
 #[derive(Clone)]
@@ -116,6 +127,8 @@ pub(crate) struct MachineAdapter {
     /// The term of the last entry applied: a leader serves only after an entry of its own.
     pub applied_term: Arc<AtomicU64>,
     pub applied_index: Arc<AtomicU64>,
+    /// Set once it exists; told of members before whoever proposed them is.
+    pub group: Arc<OnceLock<Weak<GroupInner>>>,
 }
 
 /// Entries applied with one write at most.
@@ -138,6 +151,13 @@ fn fatal(error: ApplyError) -> io::Error {
 }
 
 impl MachineAdapter {
+    /// The index of an entry that was applied, and a term that is not below its own: the term is stored first.
+    pub fn last_applied(&self) -> Option<LogPosition> {
+        let index = self.applied_index.load(Ordering::Acquire);
+        let term = Term::new(self.applied_term.load(Ordering::Acquire));
+        (index != 0).then_some(LogPosition { term, index })
+    }
+
     fn state(applied: &Applied) -> io::Result<(Option<RaftLogId>, RaftMembership)> {
         let membership = decode_membership(&applied.membership).map_err(io::Error::other)?;
         Ok((applied.position.map(LogPosition::to_raft), membership))
@@ -180,14 +200,17 @@ impl RaftStateMachine<Types> for MachineAdapter {
         while let Some(slice) = slices.next().await {
             let mut committed = Vec::with_capacity(slice.len());
             let mut responders = Vec::with_capacity(slice.len());
+            let mut members = None;
             for item in slice {
                 let (entry, responder) = item?;
                 let payload = match entry.payload {
                     EntryPayload::Normal(payload) => CommittedPayload::Command(payload.0),
                     EntryPayload::Blank => CommittedPayload::Blank,
-                    EntryPayload::Membership(members) => {
-                        let stored = RaftMembership::new(Some(entry.log_id), members);
-                        CommittedPayload::Membership(encode_membership(&stored))
+                    EntryPayload::Membership(change) => {
+                        let stored = RaftMembership::new(Some(entry.log_id), change);
+                        let encoded = encode_membership(&stored);
+                        members = Some(stored);
+                        CommittedPayload::Membership(encoded)
                     }
                 };
                 committed.push(Committed { position: LogPosition::from_raft(&entry.log_id), payload });
@@ -199,8 +222,14 @@ impl RaftStateMachine<Types> for MachineAdapter {
             };
             assert_eq!(outcomes.len(), committed.len(), "an outcome for each entry");
             if let Some(last) = committed.last() {
-                self.applied_index.store(last.position.index, Ordering::Release);
                 self.applied_term.store(last.position.term.get(), Ordering::Release);
+                self.applied_index.store(last.position.index, Ordering::Release);
+            }
+            // *one-configuration-behind*: the next change of members is proposed only when this one is answered.
+            if let Some(members) = members
+                && let Some(group) = self.group.get().and_then(Weak::upgrade)
+            {
+                group.take_members(&members);
             }
             for (responder, outcome) in responders.into_iter().zip(outcomes) {
                 if let Some(responder) = responder {
@@ -220,7 +249,7 @@ impl RaftStateMachine<Types> for MachineAdapter {
         meta: &openraft::alias::SnapshotMetaOf<Types>,
         snapshot: SnapshotData,
     ) -> io::Result<()> {
-        let SnapshotData::Received(spool) = snapshot else {
+        let SnapshotData::Received(spool, _admitted) = snapshot else {
             return Err(io::Error::other("only a received snapshot is installed"));
         };
         let position = meta.last_log_id.as_ref().map(LogPosition::from_raft);
@@ -228,8 +257,8 @@ impl RaftStateMachine<Types> for MachineAdapter {
         let mut chunks = spool.chunks()?;
         blocking(|| self.machine.install(applied, &mut chunks)).map_err(fatal)?;
         if let Some(position) = position {
-            self.applied_index.store(position.index, Ordering::Release);
             self.applied_term.store(position.term.get(), Ordering::Release);
+            self.applied_index.store(position.index, Ordering::Release);
         }
         Ok(())
     }

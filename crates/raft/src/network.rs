@@ -21,6 +21,7 @@ use crate::{
     machine::SnapshotData,
     pipeline,
     snapshots::{ChunkHead, Outgoing, SnapshotEnd, blocking},
+    sound,
     types::{Member, RaftLogId, RaftVote, Types},
 };
 
@@ -106,7 +107,9 @@ impl Client {
         };
         let payload = message(Kind::SnapshotEnd, self.address, &end);
         let answer = self.call(Lane::Snapshot, payload, INSTALL_TIMEOUT).await?;
-        postcard::from_bytes(&answer).map_err(unreachable)
+        let response: SnapshotResponse<Types> = postcard::from_bytes(&answer).map_err(unreachable)?;
+        sound::vote(&response.vote).map_err(unreachable)?;
+        Ok(response)
     }
 
     /// Again if it got lost: a connection that breaks should not cost all that was sent.
@@ -144,6 +147,9 @@ impl RaftNetworkV2<Types> for Client {
             tracing::error!(range = %self.address.range, replica = %self.address.to, "a follower has lost acknowledged entries");
             return Err(unreachable("the follower denies what it has acknowledged").into());
         }
+        let (previous, last) =
+            (rpc.prev_log_id, rpc.entries.last().map(|entry| entry.log_id).or(rpc.prev_log_id));
+        sound::append_response(&response, previous, last).map_err(unreachable)?;
         Ok(response)
     }
 
@@ -177,7 +183,9 @@ impl RaftNetworkV2<Types> for Client {
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let payload = message(Kind::Vote, self.address, &rpc);
         let answer = self.call(Lane::Control, payload, VOTE_TIMEOUT).await?;
-        Ok(postcard::from_bytes(&answer).map_err(unreachable)?)
+        let response: VoteResponse<Types> = postcard::from_bytes(&answer).map_err(unreachable)?;
+        sound::vote_response(&response).map_err(unreachable)?;
+        Ok(response)
     }
 
     async fn full_snapshot(

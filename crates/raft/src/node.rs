@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,15 +23,16 @@ use storage::log::{GroupLog, LogHealth, LogOp, LogStore, Recovered, ignore};
 use tokio::time::Instant;
 
 use crate::{
-    codec::{Kind, decode_append, decode_message, split_head},
+    codec::{Address, Kind, decode_append, decode_message, split_head},
     elections::{PreVote, Yield},
     group::{Group, GroupInner, GroupParts},
     lease::Fortify,
-    support::{LivenessConfig, LivenessDeps, RecoveredLiveness, StoreLiveness},
     log_storage::GroupLogStorage,
     machine::{MachineAdapter, SnapshotData, StateMachine},
     network::Network,
     snapshots::{Incoming, Outgoing, SnapshotEnd, blocking},
+    sound,
+    support::{LivenessConfig, LivenessDeps, RecoveredLiveness, StoreLiveness},
     types::Types,
 };
 
@@ -73,7 +77,17 @@ struct NodeInner {
     may_vote: bool,
     incoming: Incoming,
     outgoing: Arc<Outgoing>,
+    /// Told of messages to replicas that are not here.
+    missing: OnceLock<OnMissing>,
+    /// What peers sent that was not taken, as it could not be sound.
+    unsound: AtomicU64,
+    /// Groups are closed one at a time: the log of one that fails is not removed under its feet.
+    closing: tokio::sync::Mutex<()>,
 }
+
+/// What hears of a message to a replica that is not here; a replica of the same range that came before it may be. It
+/// must not block.
+pub type OnMissing = Box<dyn Fn(RangeId, ReplicaId) + Send + Sync>;
 
 /// The groups of one store.
 #[derive(Clone)]
@@ -93,12 +107,17 @@ impl RaftNode {
     /// # Errors
     /// When the spool directory cannot be made, or what this store promised before cannot be read.
     pub async fn start(deps: RaftDeps) -> Result<Self, OpenError> {
-        let failed = |error: std::io::Error| OpenError { reason: format!("{}: {error}", deps.spool_dir.display()) };
+        let failed =
+            |error: std::io::Error| OpenError { reason: format!("{}: {error}", deps.spool_dir.display()) };
         let incoming = Incoming::open(deps.spool_dir.clone()).map_err(failed)?;
         let may_vote = match deps.recovered.health {
             LogHealth::Sound => true,
             LogHealth::Suspect { synced, found } => {
-                tracing::error!(synced, found, "the log has lost entries it acknowledged: this store will not vote");
+                tracing::error!(
+                    synced,
+                    found,
+                    "the log has lost entries it acknowledged: this store will not vote"
+                );
                 false
             }
         };
@@ -152,6 +171,9 @@ impl RaftNode {
             may_vote,
             incoming,
             outgoing: Arc::default(),
+            missing: OnceLock::new(),
+            unsound: AtomicU64::new(0),
+            closing: tokio::sync::Mutex::default(),
         });
         deps.transport.register(services::RAFT, Arc::new(Handler { inner: inner.clone() }));
         tokio::spawn(election_loop(Arc::downgrade(&inner)));
@@ -175,6 +197,17 @@ impl RaftNode {
         self.inner.found.lock().keys().copied().collect()
     }
 
+    /// Sets who hears of messages to replicas that are not here; the first holds.
+    pub fn on_missing(&self, told: OnMissing) {
+        let _first = self.inner.missing.set(told);
+    }
+
+    /// Messages of peers that were not taken since the start, as they could not be sound: *peers-fence-nobody*.
+    #[must_use]
+    pub fn unsound_messages(&self) -> u64 {
+        self.inner.unsound.load(Ordering::Relaxed)
+    }
+
     /// Opens a group over its state machine, with whatever log was found for it.
     ///
     /// # Errors
@@ -185,7 +218,8 @@ impl RaftNode {
         machine: Arc<dyn StateMachine>,
     ) -> Result<Group, OpenError> {
         let inner = &self.inner;
-        let failed = |error: &dyn std::fmt::Display| OpenError { reason: format!("{}: {error}", options.range_id) };
+        let failed =
+            |error: &dyn std::fmt::Display| OpenError { reason: format!("{}: {error}", options.range_id) };
         // *log-opened-once*
         if !inner.opened.lock().insert(options.range_id) {
             return Err(failed(&"it is open, or was since this store was started"));
@@ -194,8 +228,12 @@ impl RaftNode {
         let log = GroupLogStorage::new(options.range_id, inner.log.clone(), found.as_ref())
             .map_err(|error| failed(&error))?;
         log.reconcile(machine.applied().position).map_err(|error| failed(&error))?;
-        let adapter =
-            MachineAdapter { machine, applied_term: Arc::default(), applied_index: Arc::default() };
+        let adapter = MachineAdapter {
+            machine,
+            applied_term: Arc::default(),
+            applied_index: Arc::default(),
+            group: Arc::default(),
+        };
         let network = Network {
             range: options.range_id,
             replica: options.replica_id,
@@ -224,6 +262,7 @@ impl RaftNode {
             store: inner.store_id,
             may_vote: inner.may_vote,
         });
+        let _first = group.adapter.group.set(Arc::downgrade(&group));
         // Before a vote can reach it.
         group.recover_promise(&inner.promised).await;
         tokio::spawn(group.clone().follow());
@@ -245,6 +284,7 @@ impl RaftNode {
 
     /// Stops a group; its log stays.
     pub async fn close_group(&self, range_id: RangeId) {
+        let _one_at_a_time = self.inner.closing.lock().await;
         let group = self.inner.groups.write().remove(&range_id);
         if let Some(group) = group {
             group.close().await;
@@ -256,6 +296,15 @@ impl RaftNode {
         self.close_group(range_id).await;
         self.inner.log.submit(LogOp::RemoveGroup { range_id }, ignore());
         self.inner.found.lock().remove(&range_id);
+        self.inner.opened.lock().remove(&range_id);
+    }
+
+    /// Stops a group that waits for its first snapshot, so that it can be opened over state that came another way. Its
+    /// vote passes to the one opened next: *log-opened-once* means that nobody forgets it.
+    pub async fn hand_back(&self, range_id: RangeId) {
+        let Some(group) = self.group(range_id).filter(|group| group.inner.waits()) else { return };
+        self.close_group(range_id).await;
+        self.inner.found.lock().insert(range_id, group.inner.log.as_found());
         self.inner.opened.lock().remove(&range_id);
     }
 
@@ -295,7 +344,9 @@ impl NodeInner {
             group.inner.look_at_lease();
             if let Some(wait) = group.inner.wants_election() {
                 self.elect_after(group.range_id(), wait);
-            } else if group.inner.leads() && (changed || group.is_joint() || !group.inner.lacks_promises().is_empty()) {
+            } else if group.inner.leads()
+                && (changed || group.is_joint() || !group.inner.lacks_promises().is_empty())
+            {
                 // A new epoch of ours, or a voter that did not answer before. A group that lacks nothing costs no task.
                 tokio::spawn(async move {
                     group.inner.fortify().await;
@@ -322,7 +373,8 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
         let next_election = inner.elections.lock().values().min().copied();
         let liveness = inner.liveness.clone();
         drop(inner);
-        let until = next_election.map_or(next_sweep, |at| at.min(next_sweep)).max(Instant::now() + SHORTEST_WAIT);
+        let until =
+            next_election.map_or(next_sweep, |at| at.min(next_sweep)).max(Instant::now() + SHORTEST_WAIT);
         let changed = tokio::time::timeout_at(until, liveness.changed()).await.is_ok();
         let Some(inner) = node.upgrade() else { return };
         if changed || Instant::now() >= next_sweep {
@@ -355,7 +407,10 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
                 {
                     // A replica that was removed while it was away asks for ever: the longer, the more rarely.
                     let lost = group.inner.lost_elections.fetch_add(1, Ordering::Relaxed);
-                    inner.elect_after(range_id, wait.max(ELECTION_RETRY * (1 << lost.saturating_sub(3).min(4))));
+                    inner.elect_after(
+                        range_id,
+                        wait.max(ELECTION_RETRY * (1 << lost.saturating_sub(3).min(4))),
+                    );
                 }
             });
         }
@@ -373,6 +428,22 @@ fn refused(reason: impl ToString) -> RpcError {
     RpcError::Refused { reason: reason.to_string() }
 }
 
+impl Handler {
+    /// *peers-fence-nobody*
+    fn unsound(&self, why: impl std::fmt::Display) -> RpcError {
+        self.inner.unsound.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(%why, "a peer sent what no peer should: it was not taken");
+        refused(why)
+    }
+
+    fn missing(&self, kind: Kind, address: Address) {
+        let begins = matches!(kind, Kind::Append | Kind::Vote | Kind::PreVote | Kind::SnapshotChunk);
+        if begins && let Some(told) = self.inner.missing.get() {
+            told(address.range, address.to);
+        }
+    }
+}
+
 fn answer<T: serde::Serialize>(value: &T) -> Bytes {
     postcard::to_stdvec(value).expect("answers are plain data").into()
 }
@@ -380,35 +451,46 @@ fn answer<T: serde::Serialize>(value: &T) -> Bytes {
 #[async_trait]
 impl Service for Handler {
     async fn call(&self, _from: NodeId, payload: Bytes) -> Result<Bytes, RpcError> {
-        let (kind, address, body) = decode_message(payload).map_err(refused)?;
+        let (kind, address, body) = decode_message(payload).map_err(|damage| self.unsound(damage))?;
         let group = self.inner.groups.read().get(&address.range).cloned();
-        let group = group.ok_or_else(|| refused(format!("no replica of {}", address.range)))?;
-        // Meant for a replica that was here before this one.
+        let group = group.ok_or_else(|| {
+            self.missing(kind, address);
+            refused(format!("no replica of {}", address.range))
+        })?;
+        // Meant for a replica that was here before this one, or for one that is to come after it.
         if group.replica_id() != address.to {
+            if group.replica_id() < address.to {
+                self.missing(kind, address);
+            }
             return Err(refused(format!("{} is not here, {} is", address.to, group.replica_id())));
         }
         let group = &group.inner;
+        let damaged = |damage: postcard::Error| self.unsound(damage);
         match kind {
             Kind::Append => {
-                let request = decode_append(body).map_err(refused)?;
+                let request = decode_append(body).map_err(|damage| self.unsound(damage))?;
+                let applied = group.adapter.last_applied();
+                sound::append(&request, address.from, applied, &*group.machine)
+                    .map_err(|why| self.unsound(why))?;
                 let response = group.raft.append_entries(request).await.map_err(refused)?;
                 Ok(answer(&response))
             }
             Kind::Vote => {
-                let request: VoteRequest<Types> = postcard::from_bytes(&body).map_err(refused)?;
+                let request: VoteRequest<Types> = postcard::from_bytes(&body).map_err(damaged)?;
+                sound::vote_request(&request, address.from).map_err(|why| self.unsound(why))?;
                 let response = group.on_vote(request).await.ok_or_else(|| refused("a promise stands"))?;
                 Ok(answer(&response))
             }
             Kind::PreVote => {
-                let request: PreVote = postcard::from_bytes(&body).map_err(refused)?;
+                let request: PreVote = postcard::from_bytes(&body).map_err(damaged)?;
                 Ok(answer(&group.on_pre_vote(address.from, request).await))
             }
             Kind::Fortify => {
-                let request: Fortify = postcard::from_bytes(&body).map_err(refused)?;
+                let request: Fortify = postcard::from_bytes(&body).map_err(damaged)?;
                 Ok(answer(&group.on_fortify(request).await))
             }
             Kind::Yield => {
-                let request: Yield = postcard::from_bytes(&body).map_err(refused)?;
+                let request: Yield = postcard::from_bytes(&body).map_err(damaged)?;
                 if group.on_yield(request).await {
                     let group = group.clone();
                     tokio::spawn(async move { group.campaign(false).await });
@@ -416,7 +498,7 @@ impl Service for Handler {
                 Ok(answer(&true))
             }
             Kind::SnapshotChunk => {
-                let (head, chunk) = split_head(body).map_err(refused)?;
+                let (head, chunk) = split_head(body).map_err(|damage| self.unsound(damage))?;
                 // Taking it in needs as much again as has come, for each of those on their way.
                 let bytes = self.inner.incoming.received() + chunk.len() as u64;
                 if let Err(error) = group.machine.has_room(bytes) {
@@ -427,13 +509,15 @@ impl Service for Handler {
                 Ok(Bytes::new())
             }
             Kind::SnapshotEnd => {
-                let end: SnapshotEnd = postcard::from_bytes(&body).map_err(refused)?;
+                let end: SnapshotEnd = postcard::from_bytes(&body).map_err(damaged)?;
+                let applied = group.adapter.last_applied();
+                sound::snapshot(&end, address.from, applied).map_err(|why| self.unsound(why))?;
                 let spool = self.inner.incoming.finish(address.range, &end).map_err(refused)?;
                 let mut chunks = spool.chunks().map_err(refused)?;
-                blocking(|| group.machine.check(&mut chunks)).map_err(refused)?;
+                let admitted = blocking(|| group.machine.check(&mut chunks)).map_err(refused)?;
                 let meta =
                     openraft::SnapshotMeta { last_log_id: end.last_log_id, last_membership: end.membership };
-                let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Received(spool) };
+                let snapshot = openraft::Snapshot { meta, snapshot: SnapshotData::Received(spool, admitted) };
                 let response = group.raft.install_full_snapshot(end.vote, snapshot).await.map_err(refused)?;
                 Ok(answer(&response))
             }

@@ -24,7 +24,10 @@ use openraft::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use crate::types::{RaftLogId, Types};
+use crate::{
+    sound,
+    types::{RaftLogId, Types},
+};
 
 /// Appends under way to one follower. More would cut the wait of a new entry little, and cost a message each.
 const UNDER_WAY_MAX: usize = 4;
@@ -188,6 +191,10 @@ where
             // *no-reversion-told*
             let reason = "the follower denies what it has acknowledged";
             return Some(Err(Unreachable::from_string(reason).into()));
+        }
+        if let Err(why) = sound::append_response(&response, sent.previous, sent.last) {
+            tracing::error!(%why, "a follower answered what no follower should");
+            return Some(Err(Unreachable::from_string(why).into()));
         }
         let whole = matches!(response, AppendEntriesResponse::Success);
         let result = response.into_stream_result(sent.previous, sent.last);

@@ -2,20 +2,26 @@
 
 use async_trait::async_trait;
 use keys::{Key, RangeDescriptor, RangeId, ReplicaId};
+use raft::Admitted;
 use storage::StorageError;
 
 use crate::api::{KvError, StoreTarget};
 
 #[async_trait]
 pub trait ReplicaHost: Send + Sync + 'static {
-    /// A split has been applied here: the right half is in the engine, and its replica must come to life. Called on
-    /// every store that holds the range, in the order of the log. `leader`: this replica led when it was applied, so
-    /// the right half's should lead as well.
+    /// A split is about to be applied here: who has its right half on this store. The span of a half that is to live
+    /// here is kept free from now on, until [`ReplicaHost::split_applied`] has brought its replica to life.
+    fn splitting(&self, right: &RangeDescriptor) -> RightHalf;
+
+    /// A split has been applied here: the right half is in the engine, and its replica must come to life, in the place
+    /// of one that waits for its snapshot if there is one. Called on every store that is to hold the right half, in the
+    /// order of the log. `leader`: this replica led when it was applied, so the right half's should lead as well.
     fn split_applied(&self, left: &RangeDescriptor, right: &RangeDescriptor, inherit: Inheritance);
 
-    /// Another range's state here overlaps the span that a snapshot would bring: the snapshot has to wait until that
-    /// range has been split or removed.
-    fn overlaps_other(&self, descriptor: &RangeDescriptor) -> bool;
+    /// Keeps the span that a snapshot would bring free of other ranges, for as long as the answer lives. None while
+    /// another range's state is there, or on its way: the snapshot has to wait until that range has been split or
+    /// removed.
+    fn reserve(&self, descriptor: &RangeDescriptor) -> Option<Admitted>;
 
     /// The range here that begins at `start`, if there is one: what a misrouted sender may want.
     fn neighbour(&self, start: &Key) -> Option<RangeDescriptor>;
@@ -36,6 +42,14 @@ pub trait ReplicaHost: Send + Sync + 'static {
 
     /// The range's state here is damaged: it must not serve any more.
     fn corrupted(&self, range_id: RangeId, error: &StorageError);
+}
+
+/// Whether this store is to have the right half of a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RightHalf {
+    Here,
+    /// Its replica has left: it was told to go before the split came, or this is the log replayed after that.
+    Gone,
 }
 
 /// What the right half of a split takes over from the left, where the left was the leaseholder.

@@ -25,9 +25,9 @@ mod state;
 mod txn_record;
 
 pub use command::{Command, Effect};
-pub use host::{Inheritance, ReplicaHost};
+pub use host::{Inheritance, ReplicaHost, RightHalf};
 pub use machine::{FIRST_INDEX, FIRST_TERM, Machine, first_applied};
 pub use outbound::Outbound;
 pub use replica::{Replica, ReplicaDeps, ReplicaMetrics};
-pub use state::{local_spans, put_new_range, stored_ranges};
+pub use state::{local_spans, put_new_range, stored_range, stored_ranges};
 pub use txn_record::TXN_EXPIRY;

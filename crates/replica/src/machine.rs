@@ -3,6 +3,9 @@
 //! **Invariants**
 //! - *applied-with-data*: the applied position is written in the same batch as what it covers.
 //! - *lease-named*: see [`crate::command`].
+//! - *gone-stays-gone*: a split brings no replica back that has left this store: what it would have had is cleared.
+//! - *ingest-after-flush*: before a snapshot is taken in, what others gave up for it is durable: a replay after a crash
+//!   would write below it.
 //! - *split-alone*: a command with an effect ends the slice of entries that is written at once, so that its effect is
 //!   seen with exactly its own state.
 
@@ -11,14 +14,16 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, RangeDescriptor, RangeId, ReplicaId, Span, Term};
+use keys::{Key, RangeDescriptor, RangeId, ReplicaId, Span, Term, keyspace};
 use parking_lot::Mutex;
-use raft::{Applied, ApplyError, Committed, CommittedPayload, LogPosition, SnapshotSource, StateMachine};
+use raft::{
+    Admitted, Applied, ApplyError, Committed, CommittedPayload, LogPosition, SnapshotSource, StateMachine,
+};
 use storage::{Engine, StorageError, WriteBatch};
 
 use crate::{
     command::{Command, Effect},
-    host::{Inheritance, ReplicaHost},
+    host::{Inheritance, ReplicaHost, RightHalf},
     state,
 };
 
@@ -40,7 +45,10 @@ fn initial_position() -> LogPosition {
 /// Where a new range's log begins: the same on every store, with the members of the descriptor.
 #[must_use]
 pub fn first_applied(range: &RangeDescriptor) -> Applied {
-    Applied { position: Some(initial_position()), membership: raft::initial_membership(range, initial_position()) }
+    Applied {
+        position: Some(initial_position()),
+        membership: raft::initial_membership(range, initial_position()),
+    }
 }
 
 /// What a range remembers of the past it cannot show any more.
@@ -79,18 +87,17 @@ impl Machine {
     /// When the engine fails or the range's records are damaged.
     pub fn load(range_id: RangeId, engine: Engine, host: Arc<dyn ReplicaHost>) -> Result<Self, StorageError> {
         let applied_key = state::applied_key(range_id);
-        let applied = match engine.get_local(applied_key.as_bytes())? {
-            Some(bytes) => state::decode_applied(&bytes)?,
-            None => Applied::default(),
-        };
-        let marks = Mutex::new(Marks::load(range_id, &engine)?);
-        let descriptor = match engine.get_local(state::descriptor_key(range_id).as_bytes())? {
-            Some(bytes) => {
-                let descriptor: RangeDescriptor = crate::api::decode(&bytes)
-                    .map_err(|error| StorageError::corruption(format!("descriptor of {range_id}: {error}")))?;
-                Some(Arc::new(descriptor))
+        let (descriptor, applied, marks) = loop {
+            let descriptor = state::stored_range(&engine, range_id)?;
+            let applied = match engine.get_local(applied_key.as_bytes())? {
+                Some(bytes) => state::decode_applied(&bytes)?,
+                None => Applied::default(),
+            };
+            let marks = Marks::load(range_id, &engine)?;
+            // The split that makes the range may have been applied meanwhile, all of it at once.
+            if state::stored_range(&engine, range_id)? == descriptor {
+                break (descriptor.map(Arc::new), applied, Mutex::new(marks));
             }
-            None => None,
         };
         Ok(Self {
             range_id,
@@ -142,7 +149,10 @@ impl Machine {
                     continue;
                 }
                 CommittedPayload::Command(payload) => Command::decode(payload).map_err(|error| {
-                    StorageError::corruption(format!("{} entry {}: {error}", self.range_id, entry.position.index))
+                    StorageError::corruption(format!(
+                        "{} entry {}: {error}",
+                        self.range_id, entry.position.index
+                    ))
                 })?,
             };
             if command.term != entry.position.term {
@@ -156,8 +166,12 @@ impl Machine {
             outcomes.push(Bytes::from_static(&[APPLIED]));
             if let Some(effect) = command.effect {
                 // *split-alone*
-                self.write(std::mem::take(&mut batch), &applied, Some(&effect))?;
-                self.take_effect(effect);
+                let right = match &effect {
+                    Effect::Split { right, .. } => self.host.splitting(right),
+                    Effect::Descriptor(_) | Effect::Gc { .. } => RightHalf::Gone,
+                };
+                self.write(std::mem::take(&mut batch), &applied, Some((&effect, right)))?;
+                self.take_effect(effect, right);
             }
         }
         self.write(batch, &applied, None)?;
@@ -165,17 +179,28 @@ impl Machine {
     }
 
     /// *applied-with-data*
-    fn write(&self, mut batch: WriteBatch, applied: &Applied, effect: Option<&Effect>) -> Result<(), StorageError> {
+    fn write(
+        &self,
+        mut batch: WriteBatch,
+        applied: &Applied,
+        effect: Option<(&Effect, RightHalf)>,
+    ) -> Result<(), StorageError> {
         match effect {
             None => {}
-            Some(Effect::Split { left, right, low_water }) => {
+            Some((Effect::Split { left, right, .. }, RightHalf::Gone)) => {
+                state::put_descriptor(&mut batch, left);
+                // *gone-stays-gone*; what is filed under the range's id may be a later replica's.
+                batch.clear_span(&right.span());
+                batch.clear_local_span(&keyspace::range_local_span(&right.span()));
+            }
+            Some((Effect::Split { left, right, low_water }, RightHalf::Here)) => {
                 state::put_descriptor(&mut batch, left);
                 state::put_new_range(&mut batch, right, &first_applied(right));
                 state::put_timestamp(&mut batch, &state::low_water_key(right.range_id), *low_water);
                 state::put_timestamp(&mut batch, &state::gc_key(right.range_id), self.gc_threshold());
             }
-            Some(Effect::Descriptor(descriptor)) => state::put_descriptor(&mut batch, descriptor),
-            Some(Effect::Gc { threshold }) => {
+            Some((Effect::Descriptor(descriptor), _)) => state::put_descriptor(&mut batch, descriptor),
+            Some((Effect::Gc { threshold }, _)) => {
                 state::put_timestamp(&mut batch, &state::gc_key(self.range_id), *threshold);
                 // First, so that whoever reads what is being removed finds the threshold afterwards.
                 self.marks.lock().gc_threshold = *threshold;
@@ -187,8 +212,11 @@ impl Machine {
         Ok(())
     }
 
-    fn take_effect(&self, effect: Effect) {
+    fn take_effect(&self, effect: Effect, right_half: RightHalf) {
         match effect {
+            Effect::Split { left, .. } if right_half == RightHalf::Gone => {
+                self.descriptor.store(Some(Arc::new(left)));
+            }
             Effect::Split { left, right, .. } => {
                 self.descriptor.store(Some(Arc::new(left.clone())));
                 let led = self.leads.load(std::sync::atomic::Ordering::Acquire);
@@ -203,7 +231,7 @@ impl Machine {
         ApplyError { reason: format!("snapshot of {}: {what}", self.range_id) }
     }
 
-    /// The first piece: of which range it is, which must have room here.
+    /// The first piece: of which range it is.
     fn snapshot_header(
         &self,
         chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>,
@@ -215,8 +243,8 @@ impl Machine {
         if descriptor.range_id != self.range_id {
             return Err(self.snapshot_refused(&format!("it is of {}", descriptor.range_id)));
         }
-        if self.host.overlaps_other(&descriptor) {
-            return Err(self.snapshot_refused("another range's state is in its place"));
+        if descriptor.end <= descriptor.start {
+            return Err(self.snapshot_refused("it is of nothing"));
         }
         Ok(descriptor)
     }
@@ -260,8 +288,9 @@ impl StateMachine for Machine {
             let applied = snapshot.get_local(self.applied_key.as_bytes())?.ok_or_else(missing)?;
             let descriptor =
                 snapshot.get_local(state::descriptor_key(self.range_id).as_bytes())?.ok_or_else(missing)?;
-            let descriptor = crate::api::decode(&descriptor)
-                .map_err(|error| StorageError::corruption(format!("descriptor of {}: {error}", self.range_id)))?;
+            let descriptor = crate::api::decode(&descriptor).map_err(|error| {
+                StorageError::corruption(format!("descriptor of {}: {error}", self.range_id))
+            })?;
             Ok((state::decode_applied(&applied)?, descriptor))
         };
         let (applied, descriptor) = read().map_err(|error| self.fail(error))?;
@@ -274,15 +303,45 @@ impl StateMachine for Machine {
         self.engine.check_room(bytes).map_err(|error| self.snapshot_refused(&error.to_string()))
     }
 
-    fn check(&self, chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>) -> Result<(), ApplyError> {
-        self.snapshot_header(chunks)?;
+    fn check_command(&self, command: &Bytes) -> Result<(), ApplyError> {
+        let damaged =
+            |error: &dyn std::fmt::Display| ApplyError { reason: format!("{}: {error}", self.range_id) };
+        let command = Command::decode(command).map_err(|error| damaged(&error))?;
+        if !command.batch.is_empty() {
+            storage::check_batch(&command.batch).map_err(|error| damaged(&error))?;
+        }
+        match command.effect {
+            Some(Effect::Split { left, right, .. }) => {
+                let halves = left.start < left.end && left.end == right.start && right.start < right.end;
+                let whole = left.range_id == self.range_id && right.range_id != self.range_id;
+                if halves && whole { Ok(()) } else { Err(damaged(&"a split into what are no halves")) }
+            }
+            Some(Effect::Descriptor(descriptor)) if descriptor.range_id != self.range_id => {
+                Err(damaged(&"the descriptor of another range"))
+            }
+            Some(Effect::Descriptor(_) | Effect::Gc { .. }) | None => Ok(()),
+        }
+    }
+
+    fn check(
+        &self,
+        chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>,
+    ) -> Result<Admitted, ApplyError> {
+        let descriptor = self.snapshot_header(chunks)?;
+        let reserved = self.host.reserve(&descriptor);
+        let reserved =
+            reserved.ok_or_else(|| self.snapshot_refused("another range's state is in its place"))?;
+        let (span, local) = (descriptor.span(), state::local_spans(&descriptor));
         for chunk in chunks {
             let sound = chunk.map_err(|error| error.to_string()).and_then(|chunk| {
-                storage::check_chunk(&chunk).map_err(|error| error.to_string())
+                let check = storage::check_chunk(&chunk, &span, &local, |key, value| {
+                    state::check_record(&descriptor, key, value)
+                });
+                check.map_err(|error| error.to_string())
             });
             sound.map_err(|error| self.snapshot_refused(&error))?;
         }
-        Ok(())
+        Ok(reserved)
     }
 
     fn install(
@@ -307,6 +366,8 @@ impl StateMachine for Machine {
                 Bytes::new()
             })
         });
+        // *ingest-after-flush*
+        self.engine.flush().map_err(|error| self.fail(error))?;
         let ingested = self.engine.ingest(readable, &clear, &clear_local, &extra);
         if let Some(reason) = failed {
             return Err(self.snapshot_refused(&reason));

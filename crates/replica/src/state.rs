@@ -62,6 +62,29 @@ pub(crate) fn decode_applied(bytes: &[u8]) -> Result<Applied, StorageError> {
     Ok(Applied { position, membership })
 }
 
+/// The descriptor of a range, if the engine has state of it.
+///
+/// # Errors
+/// When the engine fails or the record is damaged.
+pub fn stored_range(engine: &Engine, range_id: RangeId) -> Result<Option<RangeDescriptor>, StorageError> {
+    let Some(bytes) = engine.get_local(descriptor_key(range_id).as_bytes())? else { return Ok(None) };
+    let damaged = |error| StorageError::corruption(format!("descriptor of {range_id}: {error}"));
+    crate::api::decode(&bytes).map(Some).map_err(damaged)
+}
+
+/// Whether a local record that a snapshot brings can be read when the range is opened over it.
+pub(crate) fn check_record(range: &RangeDescriptor, key: &[u8], value: &[u8]) -> Result<(), StorageError> {
+    let is = |own: Key| own.as_bytes() == key;
+    let sound = if is(descriptor_key(range.range_id)) {
+        crate::api::decode::<RangeDescriptor>(value).is_ok_and(|found| found == *range)
+    } else if is(low_water_key(range.range_id)) || is(gc_key(range.range_id)) {
+        crate::api::decode::<Timestamp>(value).is_ok()
+    } else {
+        true
+    };
+    if sound { Ok(()) } else { Err(StorageError::corruption("a record of the range is damaged")) }
+}
+
 /// The descriptors of all ranges the engine has state of.
 ///
 /// # Errors

@@ -10,5 +10,5 @@ pub const LIVENESS: ServiceId = ServiceId(2);
 pub const KV: ServiceId = ServiceId(3);
 /// Work between stores: joining, registries, queues.
 pub const STORE: ServiceId = ServiceId(4);
-/// Work between nodes above the store: cancel requests, catalog acknowledgements.
-pub const SERVER: ServiceId = ServiceId(5);
+/// How a node gets its place in a cluster: the only service for a peer that is of none, *strangers-only-join*.
+pub const JOIN: ServiceId = ServiceId(5);

@@ -1,4 +1,7 @@
 //! The transport over TCP.
+//!
+//! **Invariant (strangers-only-join):** on a connection whose two ends did not name the same cluster when it was opened,
+//! whichever side dialled, nothing is served but [`services::JOIN`].
 
 use std::{
     io,
@@ -6,7 +9,7 @@ use std::{
     panic::AssertUnwindSafe,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -29,6 +32,7 @@ use crate::{
     Lane, RpcError, Service, ServiceId, Transport,
     connection::{Connection, Counters, LaneMetrics, MAX_MESSAGE_BYTES},
     frame::Kind,
+    services,
 };
 
 const MAGIC: [u8; 8] = *b"quorate\0";
@@ -85,6 +89,7 @@ struct Inner {
     open: RwLock<FxHashMap<NodeId, Arc<Connection>>>,
     accepted: Mutex<Vec<std::sync::Weak<Connection>>>,
     counters: Arc<Counters>,
+    strangers: AtomicU64,
     down: AtomicBool,
 }
 
@@ -112,6 +117,7 @@ impl TcpTransport {
             open: RwLock::default(),
             accepted: Mutex::default(),
             counters: Arc::default(),
+            strangers: AtomicU64::new(0),
             down: AtomicBool::new(false),
         });
         let acceptor = tokio::spawn(accept_loop(inner.clone(), listener));
@@ -125,7 +131,13 @@ impl TcpTransport {
 
     /// The cluster joined: from here on nodes of others are refused.
     pub fn set_cluster(&self, cluster: ClusterId) {
-        *self.inner.cluster.write() = cluster;
+        let before = std::mem::replace(&mut *self.inner.cluster.write(), cluster);
+        if before != cluster {
+            // What was opened before is judged by what this node was then: *strangers-only-join*.
+            for connection in self.inner.accepted.lock().drain(..).filter_map(|weak| weak.upgrade()) {
+                connection.close();
+            }
+        }
     }
 
     /// What was sent, by lane.
@@ -138,6 +150,12 @@ impl TcpTransport {
     #[must_use]
     pub fn clock_refusals(&self) -> u64 {
         self.inner.counters.clock_refusals.load(Ordering::Relaxed)
+    }
+
+    /// Calls that were not served because their sender is of no cluster.
+    #[must_use]
+    pub fn stranger_refusals(&self) -> u64 {
+        self.inner.strangers.load(Ordering::Relaxed)
     }
 
     /// Stops listening and ends every connection; none is opened after.
@@ -273,25 +291,45 @@ async fn welcome(inner: &Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) ->
         accepted.retain(|weak| weak.strong_count() > 0);
         accepted.push(Arc::downgrade(&connection));
     }
-    start(inner, connection, stream);
+    start(inner, connection, stream, standing(hello.cluster, cluster));
     Ok(())
 }
 
-/// Whether two nodes are of different clusters; one that has none yet may talk to all.
+/// What a peer may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Both are of one cluster.
+    Member,
+    /// One of the two is of none yet.
+    Stranger,
+}
+
+fn standing(one: ClusterId, other: ClusterId) -> Standing {
+    if one == other && one != [0; 16] { Standing::Member } else { Standing::Stranger }
+}
+
+/// Whether two nodes are of different clusters; one that has none yet may ask any to join.
 fn are_apart(one: ClusterId, other: ClusterId) -> bool {
     let unset = [0; 16];
     one != other && one != unset && other != unset
 }
 
 /// Runs both directions of a connection; requests that come in are served whichever side dialled.
-fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream) {
+fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream, peer: Standing) {
     let (reader, writer) = stream.into_split();
     let writing = tokio::spawn(connection.clone().write_loop(writer));
     let (serving, this) = (inner.clone(), connection.clone());
     let reading =
         tokio::spawn(connection.clone().read_loop(reader, move |kind, lane, call, service, payload| {
             match (kind, payload) {
-                (Kind::Request, payload) => serve(&serving, &this, lane, call, service, payload),
+                (Kind::Request, payload) => {
+                    let payload = if peer == Standing::Stranger && service != services::JOIN.0 {
+                        Err(stranger(&serving, &this, service))
+                    } else {
+                        payload
+                    };
+                    serve(&serving, &this, lane, call, service, payload);
+                }
                 // *ambiguity-told*: that there is an answer shows that the call was executed, whatever clock it came with.
                 (_, Err(_)) => this.complete(call, Err(no_answer(&this.peer))),
                 (Kind::Response, Ok(payload)) => this.complete(call, Ok(payload)),
@@ -303,6 +341,13 @@ fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream) {
     if inner.down.load(Ordering::SeqCst) {
         connection.close();
     }
+}
+
+/// *strangers-only-join*
+fn stranger(inner: &Inner, connection: &Connection, service: u16) -> RpcError {
+    inner.strangers.fetch_add(1, Ordering::Relaxed);
+    tracing::error!(peer = %connection.peer, service, "a peer that is of no cluster may only join one");
+    RpcError::Refused { reason: "a node that is of no cluster may only join one".into() }
 }
 
 fn no_answer(to: &str) -> RpcError {
@@ -435,7 +480,7 @@ impl Inner {
         let node = NodeId::new(answer.node);
         let connection = Connection::new(address.to_owned(), node, self.clock.clone(), self.counters.clone());
         let connection = Arc::new(connection);
-        start(self, connection.clone(), stream);
+        start(self, connection.clone(), stream, standing(answer.cluster, cluster));
         Ok(connection)
     }
 

@@ -116,11 +116,40 @@ async fn another_cluster_is_refused() {
     one.set_address(NodeId::new(2), two.local_addr().to_string());
     let error = call(&one, "hello").await.unwrap_err();
     assert!(matches!(&error, RpcError::OtherCluster { .. }), "{error}");
-    // A node that has no cluster yet may ask to join.
-    let (joining, _) = node(3, [0; 16]).await;
-    let answer =
-        joining.call_address(&two.local_addr().to_string(), ECHO, Bytes::from_static(b"join"), LONG).await;
-    assert_eq!(answer.unwrap(), "join");
+}
+
+/// Whoever said that it had no cluster could have replicas removed and ranges cleared.
+#[tokio::test]
+async fn strangers_only_join() {
+    let (member, echo) = node(2, [7; 16]).await;
+    let (joining, joining_echo) = node(3, [0; 16]).await;
+    for transport in [&member, &joining] {
+        transport.register(services::JOIN, echo.clone());
+    }
+    let address = member.local_addr().to_string();
+    let call = |service| joining.call_address(&address, service, Bytes::from_static(b"a place"), LONG);
+    assert_eq!(call(services::JOIN).await.unwrap(), "a place");
+    for service in [ECHO, services::RAFT, services::LIVENESS, services::KV, services::STORE] {
+        let refused = call(service).await.unwrap_err();
+        assert!(matches!(refused, RpcError::Refused { .. }), "{service:?}: {refused}");
+    }
+    assert_eq!(member.stranger_refusals(), 5);
+    // Nor may anybody call one that is of none, over a connection that either dialled.
+    member.set_address(NodeId::new(3), joining.local_addr().to_string());
+    let refused = member.call(NodeId::new(3), Lane::Client, ECHO, Bytes::from_static(b"hello"), LONG).await;
+    assert!(matches!(refused, Err(RpcError::Refused { .. })), "{refused:?}");
+    assert!(joining_echo.order.lock().unwrap().is_empty());
+    // It has joined: what was opened before does not count.
+    joining.set_cluster([7; 16]);
+    let answer = async {
+        loop {
+            match member.call(NodeId::new(3), Lane::Client, ECHO, Bytes::from_static(b"hello"), LONG).await {
+                Ok(answer) => return answer,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    assert_eq!(tokio::time::timeout(LONG, answer).await.expect("it is a member now"), "hello");
 }
 
 #[tokio::test]

@@ -78,7 +78,7 @@ pub(crate) async fn ask_for_place(
         let mut last = String::new();
         for member in members {
             let timeout = Duration::from_secs(10);
-            match transport.call_address(member, services::SERVER, payload.clone(), timeout).await {
+            match transport.call_address(member, services::JOIN, payload.clone(), timeout).await {
                 Ok(answer) => {
                     return postcard::from_bytes(&answer).map_err(|error| JoinError::BadAnswer {
                         member: member.clone(),

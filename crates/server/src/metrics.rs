@@ -61,6 +61,10 @@ impl Collector for Layers {
             out.counter(name, help, replicas.iter().map(|replica| of(replica.metrics()).load(Relaxed)).sum())?;
         }
         out.counter("ranges_fenced", "Replicas that failed and were taken out of service.", store.fenced())?;
+        let under = store.under_replicated();
+        out.gauge("ranges_underreplicated", "Ranges led by this store with too few healthy voters.", under)?;
+        let unsound = store.raft().unsound_messages();
+        out.counter("raft_unsound_messages", "Messages of other nodes that were not taken.", unsound)?;
         let log = store.log().metrics();
         out.counter("log_syncs", "Syncs of the Raft log.", log.syncs.load(Relaxed))?;
         out.counter("log_entries", "Entries appended to the Raft log.", log.entries.load(Relaxed))?;
@@ -79,6 +83,8 @@ impl Collector for Layers {
         out.counter("kv_refreshes", "Refreshes of transactions' reads.", kv.refreshes.load(Relaxed))?;
         let failures = kv.refresh_failures.load(Relaxed);
         out.counter("kv_refresh_failures", "Refreshes that found a change.", failures)?;
+        let strangers = self.node.transport.stranger_refusals();
+        out.counter("rpc_stranger_refusals", "Calls refused of nodes that are of no cluster.", strangers)?;
         let lanes = self.node.transport.metrics();
         let bytes = lanes.iter().map(|lane| lane.bytes.load(Relaxed));
         out.by_lane("rpc_bytes", "Bytes sent to other nodes.", bytes)?;

@@ -166,7 +166,7 @@ impl KvNode {
         db.set_local(Arc::new(Local(store.clone())));
         db.set_nodes(store.nodes().all().into_iter().map(|node| node.node_id).collect());
         let join = JoinService { cluster_id: identity.cluster_id, db: db.clone(), store: store.clone() };
-        transport.register(services::SERVER, Arc::new(join));
+        transport.register(services::JOIN, Arc::new(join));
         let node = Self {
             db,
             store,

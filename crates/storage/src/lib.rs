@@ -52,4 +52,4 @@ pub use read::{Conflict, LockRead, ReadConflict, ReadOptions};
 pub use rows::KvRows;
 pub use scan::{ScanLimits, ScanResult};
 pub use snapshot::{EngineSnapshot, SnapshotChunks, check_chunk};
-pub use write::WriteBatch;
+pub use write::{WriteBatch, check_batch};

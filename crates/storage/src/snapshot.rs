@@ -13,7 +13,8 @@ use bytes::Bytes;
 use keys::{Key, Span};
 
 use crate::StorageError;
-use crate::engine::{Engine, bounded};
+use crate::engine::{Engine, LockRecord, bounded};
+use crate::version_key::{has_version, strip_version};
 use crate::write::{DATA_FAMILY, LOCAL_FAMILY, LOCK_FAMILY, take_slice};
 
 pub(crate) const CHUNK_BYTES_MAX: usize = 4 << 20;
@@ -112,13 +113,31 @@ impl Iterator for SnapshotChunks {
     }
 }
 
-/// Whether a chunk has come as it was sent.
+/// Whether a chunk has come as it was sent, and can be taken in where `spans` and `local_spans` are replaced. `record`
+/// looks at each local record.
 ///
 /// # Errors
-/// When it is damaged.
-pub fn check_chunk(chunk: &[u8]) -> Result<(), StorageError> {
-    let (_, mut records) = open_chunk(chunk)?;
-    while records.next_record()?.is_some() {}
+/// When it is damaged, or has what [`Engine::ingest`] would refuse.
+pub fn check_chunk(
+    chunk: &[u8],
+    span: &Span,
+    local_spans: &[Span],
+    mut record: impl FnMut(&[u8], &[u8]) -> Result<(), StorageError>,
+) -> Result<(), StorageError> {
+    let (family, mut records) = open_chunk(chunk)?;
+    while let Some((key, value)) = records.next_record()? {
+        let within = match family {
+            DATA_FAMILY => has_version(key) && !value.is_empty() && span.contains(strip_version(key)),
+            LOCAL_FAMILY => local_spans.iter().any(|span| span.contains(key)),
+            _ => span.contains(key) && LockRecord::decode(value).is_ok(),
+        };
+        if !within {
+            return Err(StorageError::corruption("a snapshot has what does not belong to its range"));
+        }
+        if family == LOCAL_FAMILY {
+            record(key, value)?;
+        }
+    }
     Ok(())
 }
 

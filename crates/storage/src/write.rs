@@ -168,7 +168,7 @@ impl WriteBatch {
 
     /// A batch from [`Self::data`] of another, perhaps on another machine.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StorageError> {
-        check(bytes)?;
+        check_batch(bytes)?;
         Ok(Self { bytes: bytes.to_vec() })
     }
 
@@ -313,7 +313,11 @@ fn count(bytes: &[u8]) -> usize {
     u32::from_le_bytes(bytes[8..HEADER_BYTES].try_into().expect("four bytes of the header")) as usize
 }
 
-fn check(bytes: &[u8]) -> Result<(), StorageError> {
+/// Whether the bytes are a batch, as [`WriteBatch::from_bytes`] asks, without taking them.
+///
+/// # Errors
+/// When they are damaged.
+pub fn check_batch(bytes: &[u8]) -> Result<(), StorageError> {
     let damaged = |what: &str| StorageError::corruption(format!("write batch: {what}"));
     if bytes.len() < HEADER_BYTES {
         return Err(damaged("shorter than its header"));
@@ -329,6 +333,10 @@ fn check(bytes: &[u8]) -> Result<(), StorageError> {
             }
             Some(Record::Delete { family: DATA_FAMILY, key }) if !version_key::has_version(key) => {
                 return Err(damaged("not a version"));
+            }
+            // RocksDB takes the batch, and fails when it writes it.
+            Some(Record::DeleteRange { start, end, .. }) if start > end => {
+                return Err(damaged("a span that ends before it begins"));
             }
             Some(Record::Put { .. } | Record::Delete { .. } | Record::DeleteRange { .. }) => {}
         }

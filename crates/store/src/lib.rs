@@ -7,17 +7,25 @@
 //!
 //! ```text
 //! Store ── replicas by range ── Replica ── Group (raft) ── Machine ──▶ Engine
-//!   ├── queues: split, replicate, publish, gc, cut logs
+//!   ├── queues: split, replicate, repair, publish, gc
+//!   ├── checks: are the replicas there that ranges count on, and are those here counted on
+//!   ├── log_cuts: how much log is kept
 //!   └── nodes: who is where (hello, every two seconds)
 //! ```
 //!
 //! **Invariants**
 //! - *replica-id-fresh*: a replica's number is durable before the replica is opened, and never falls.
-//! - *gone-stays-gone*: that a replica has left is durable before anything of it goes, and it is not opened again.
-//! - *no-overlap*: the replicas of a store never overlap; a snapshot that would make them waits.
+//! - *gone-stays-gone*: that a replica has left is durable before anything of it goes, and it is not opened again, by
+//!   whatever message, note or split comes later.
+//! - *removed-is-final*: a descriptor that was agreed on and does not name a replica whose number is below its next one
+//!   says that this replica has left for good, however old the descriptor is.
+//! - *no-overlap*: the replicas of a store never overlap, what is fenced, cleared or coming included; a snapshot that
+//!   would make them waits.
 //!
 //! Deliberately left out: merges, rebalancing between stores that have enough.
 
+mod checks;
+mod log_cuts;
 mod nodes;
 mod queues;
 mod store;

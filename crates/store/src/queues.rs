@@ -1,5 +1,6 @@
 //! What a store does without being asked: tells others where it is, splits what has grown, replicates what has too
-//! few replicas, publishes descriptors, drops log and versions that nobody needs.
+//! few replicas, puts others in the place of those that are lost, publishes descriptors, drops versions that nobody
+//! needs.
 //!
 //! Each queue looks over the ranges this store leads, and does a little at a time. An idle store wakes once in an
 //! interval and finds nothing to do.
@@ -23,15 +24,12 @@ use tokio::{
 };
 
 use crate::{
+    checks::Voter,
     nodes::NodeInfo,
     store::{Inner, Store, StoreRequest},
 };
 
 const HELLO_EVERY: Duration = Duration::from_secs(2);
-/// Log entries kept for followers that lag a little.
-const KEPT_ENTRIES: u64 = 4_096;
-/// The engine is flushed, so that the log can be cut, when so much was written to the log since the last time.
-const FLUSH_AFTER_LOG_BYTES: u64 = 128 << 20;
 /// Ranges that are looked after at one time. What takes long, such as a large snapshot, keeps one of these places, and
 /// its range is passed over until it is done: an admin command broken off half way would be no safer.
 const AT_ONCE: usize = 16;
@@ -63,6 +61,12 @@ where
 }
 
 impl Store {
+    /// How many voters each range should have.
+    pub(crate) fn wanted_replicas(&self) -> usize {
+        let nodes = self.nodes().all().len();
+        self.inner.config.replication_factor.min(if nodes >= 3 { nodes } else { 1 })
+    }
+
     /// This node as it is now.
     #[must_use]
     pub fn describe(&self) -> NodeInfo {
@@ -116,7 +120,6 @@ async fn run_queues(weak: Weak<Inner>) {
     let mut at_work = FuturesUnordered::new();
     let mut under_care: FxHashSet<RangeId> = FxHashSet::default();
     let mut todo: VecDeque<RangeId> = VecDeque::new();
-    let mut flushed_at_bytes = 0;
     let Some(interval) = weak.upgrade().map(|inner| inner.config.queue_interval) else { return };
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -153,9 +156,7 @@ async fn run_queues(weak: Weak<Inner>) {
         if store.inner.stopping.load(Ordering::Acquire) {
             return;
         }
-        // First, for it depends on nobody else: to cut a log is to wait for its group.
         store.inner.engine.tend();
-        cut_logs(&store, &mut flushed_at_bytes).await;
         // Otherwise the round before goes on.
         if todo.is_empty() {
             memory.retain(|range_id, _| store.replica(*range_id).is_some());
@@ -177,6 +178,8 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
         store.inner.outbound.update_meta(vec![(*descriptor).clone()]).await?;
         memory.published = descriptor.generation;
     }
+    repair(store, replica, &descriptor, memory).await?;
+    let Some(descriptor) = replica.descriptor() else { return Ok(()) };
     memory.failed.retain(|(_, at)| at.elapsed() < PASSED_OVER);
     if let Some(target) = missing_replica(store, &descriptor, &memory.failed)
         && let Ok(_turn) = store.inner.adding.try_acquire()
@@ -231,6 +234,36 @@ async fn admin(replica: &Arc<Replica>, request: Request) -> Result<BatchResponse
     replica.send(&BatchRequest { header, requests: vec![request] }).await
 }
 
+/// Looks after voters that are not there. One that is missing is made; one that failed, or whose store may not open it
+/// again, leaves the range while a quorum of the others is healthy, and another is added as where one is missing: under
+/// a new number, as what the old one voted for is forgotten with its log.
+async fn repair(
+    store: &Store,
+    replica: &Arc<Replica>,
+    range: &keys::RangeDescriptor,
+    memory: &mut Memory,
+) -> Result<(), KvError> {
+    let Some(health) = store.health(range) else { return Ok(()) };
+    for (voter, _) in health.voters.iter().filter(|(_, state)| *state == Voter::Missing) {
+        let request = StoreRequest::PrepareReplica { range_id: range.range_id, replica_id: voter.replica_id };
+        if let Err(error) = store.ask(voter.node_id, &request, Duration::from_secs(2)).await {
+            tracing::debug!(range = %range.range_id, %voter, %error, "a missing replica is not made");
+        }
+    }
+    let lost = |(voter, state): &&(keys::ReplicaDescriptor, Voter)| {
+        *state == Voter::Lost && voter.replica_id != replica.replica_id()
+    };
+    let Some((voter, _)) = health.voters.iter().find(lost) else { return Ok(()) };
+    if health.healthy() <= health.voters.len() / 2 || health.voters.len() == 1 {
+        return Ok(());
+    }
+    tracing::warn!(range = %range.range_id, %voter, "a lost replica leaves its range");
+    admin(replica, Request::ChangeReplicas { add: vec![], remove: vec![voter.replica_id] }).await?;
+    // Others first: what failed there may fail again.
+    memory.failed.push((voter.store_id, Instant::now()));
+    Ok(())
+}
+
 /// A live store without a replica, when the range should have more, and not one of those that failed lately; or one
 /// whose replica is a learner left half way: adding it goes on with it, or takes it out where it does not come up.
 fn missing_replica(
@@ -239,11 +272,10 @@ fn missing_replica(
     failed: &[(StoreId, Instant)],
 ) -> Option<StoreTarget> {
     let nodes = store.nodes().all();
-    let wanted = store.inner.config.replication_factor.min(if nodes.len() >= 3 { nodes.len() } else { 1 });
     if let Some(learner) = descriptor.replicas.iter().find(|replica| replica.kind == ReplicaKind::Learner) {
         return Some(StoreTarget { node_id: learner.node_id, store_id: learner.store_id });
     }
-    if descriptor.voters().count() >= wanted {
+    if descriptor.voters().count() >= store.wanted_replicas() {
         return None;
     }
     let now = store.inner.clock.now().wall_ns();
@@ -275,27 +307,6 @@ async fn split_if_large(store: &Store, replica: &Arc<Replica>) -> Result<(), KvE
         return Ok(());
     }
     admin(replica, Request::Split { at }).await.map(|_| ())
-}
-
-/// Drops entries that every replica here has durably applied, flushing the engine when the log has grown much.
-async fn cut_logs(store: &Store, flushed_at_bytes: &mut u64) {
-    let written = store.inner.log.metrics().bytes.load(Ordering::Relaxed);
-    if written.saturating_sub(*flushed_at_bytes) > FLUSH_AFTER_LOG_BYTES {
-        *flushed_at_bytes = written;
-        let engine = store.inner.engine.clone();
-        let flushed = tokio::task::spawn_blocking(move || engine.flush()).await;
-        if let Ok(Err(error)) = flushed {
-            tracing::warn!(%error, "flush");
-        }
-    }
-    for replica in store.replicas() {
-        let status = replica.group().status();
-        let entry_count = status.last_index.saturating_sub(status.first_index);
-        if entry_count > 2 * KEPT_ENTRIES {
-            let up_to = status.applied_index.saturating_sub(KEPT_ENTRIES);
-            replica.group().truncate_log(up_to).await;
-        }
-    }
 }
 
 #[cfg(test)]

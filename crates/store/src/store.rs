@@ -12,28 +12,32 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use hlc::Clock;
-use keys::{
-    Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaId, ReplicaKind, StoreId,
-};
+use keys::{Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaId, ReplicaKind, StoreId};
 use parking_lot::{Mutex, RwLock};
-use raft::{GroupOptions, LivenessConfig, RaftDeps, RaftNode};
+use raft::{LivenessConfig, RaftDeps, RaftNode};
 use replica::{
-    Inheritance, Machine, Outbound, Replica, ReplicaDeps, ReplicaHost,
-    api::{BatchRequest, BatchResponse, KvError, StoreTarget},
+    Outbound, Replica,
+    api::{BatchRequest, BatchResponse, KvError},
 };
 use rpc::{Lane, RpcError, Service, Transport, services};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use storage::{
     Engine, EngineConfig, StorageError, WriteBatch,
     log::{LogHealth, LogOp, LogStore, LogStoreConfig, ignore},
 };
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
+    checks::Checks,
     nodes::{META_PREFIX, NodeInfo, Nodes},
     queues::ADDING_AT_ONCE,
 };
+
+mod arrivals;
+mod host;
+
+use arrivals::{Fenced, Held, Notes, Places};
 
 /// How long all attempts at handing one lease over may take.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -54,6 +58,11 @@ pub struct StoreConfig {
     pub gc_interval: Duration,
     /// How often the queues look over the ranges.
     pub queue_interval: Duration,
+    /// What of a range's Raft log is kept for followers that lag; four times as much, and it is kept for none.
+    pub log_kept_bytes: u64,
+    /// How often it is asked whether the replicas that a range counts on are there, and whether those that are here are
+    /// counted on.
+    pub replica_check_interval: Duration,
 }
 
 impl Default for StoreConfig {
@@ -66,6 +75,8 @@ impl Default for StoreConfig {
             gc_after: Duration::from_secs(3600),
             gc_interval: Duration::from_secs(60),
             queue_interval: Duration::from_secs(1),
+            replica_check_interval: Duration::from_secs(10),
+            log_kept_bytes: 16 << 20,
             accept_lost_log: false,
         }
     }
@@ -118,16 +129,23 @@ pub(crate) struct Inner {
     pub nodes: Nodes,
     pub info: Mutex<NodeInfo>,
     replicas: RwLock<FxHashMap<RangeId, Arc<Replica>>>,
-    /// Durable: the replica of each range that may live here.
-    numbers: Mutex<FxHashMap<RangeId, ReplicaId>>,
-    /// Durable: the last replica of each range that lived here and does not any more.
-    gone: Mutex<FxHashMap<RangeId, ReplicaId>>,
+    /// Durable: which replicas may live here.
+    pub(super) notes: Notes,
     /// Replicas come and leave one at a time: none is opened while it is noted as gone.
     arrivals: tokio::sync::Mutex<()>,
+    /// *no-overlap*: spans that state is about to come to.
+    places: Arc<Places>,
+    /// Right halves that were written and are yet to be opened.
+    splits: Mutex<FxHashMap<RangeId, Held>>,
+    /// Ranges of which no replica is here, and when the first message came for one; none while one is being made.
+    coming: Mutex<FxHashMap<RangeId, Option<Instant>>>,
+    /// Replicas that failed, until others take their place.
+    pub fenced: Mutex<FxHashMap<RangeId, Fenced>>,
+    pub checks: Checks,
     /// Turns to add a replica to a range that this store leads.
     pub adding: Semaphore,
     /// How many replicas were taken out of service since the start.
-    pub fenced: AtomicU64,
+    fenced_count: AtomicU64,
     pub stopping: AtomicBool,
     pub draining: AtomicBool,
 }
@@ -138,39 +156,28 @@ pub struct Store {
     pub(crate) inner: Arc<Inner>,
 }
 
-/// The host that replicas see: it must not keep the store alive.
-struct Host {
-    store: Weak<Inner>,
-}
-
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum StoreRequest {
-    Hello { from: NodeInfo, known: Vec<NodeInfo> },
-    PrepareReplica { range_id: RangeId, replica_id: ReplicaId },
-    RemoveReplica { range_id: RangeId, replica_id: ReplicaId },
-}
-
-/// The last replica of a range that was told to live here.
-const NUMBER_PREFIX: &[u8] = b"replica/";
-/// The last one that left. While it is not below the other, there is none.
-const GONE_PREFIX: &[u8] = b"gone/";
-
-fn range_key(prefix: &[u8], range_id: RangeId) -> Bytes {
-    let mut key = prefix.to_vec();
-    key.extend_from_slice(&range_id.get().to_be_bytes());
-    key.into()
-}
-
-/// What was noted of ranges under one prefix.
-fn recover_numbers(metas: &[(Bytes, Bytes)], prefix: &[u8]) -> Result<FxHashMap<RangeId, ReplicaId>, StoreError> {
-    let mut numbers = FxHashMap::default();
-    for (key, value) in metas {
-        let Some(range) = key.strip_prefix(prefix) else { continue };
-        let range = <[u8; 8]>::try_from(range).map_err(|_| StoreError::ReplicaNumber)?;
-        let number = postcard::from_bytes(value).map_err(|_| StoreError::ReplicaNumber)?;
-        numbers.insert(RangeId::new(u64::from_be_bytes(range)), number);
-    }
-    Ok(numbers)
+    Hello {
+        from: NodeInfo,
+        known: Vec<NodeInfo>,
+    },
+    PrepareReplica {
+        range_id: RangeId,
+        replica_id: ReplicaId,
+    },
+    RemoveReplica {
+        range_id: RangeId,
+        replica_id: ReplicaId,
+    },
+    /// How do these replicas of yours fare?
+    HowAre {
+        replicas: Vec<(RangeId, ReplicaId)>,
+    },
+    /// Are these replicas of mine still members of their ranges?
+    AreMembers {
+        replicas: Vec<(RangeId, ReplicaId)>,
+    },
 }
 
 impl Store {
@@ -200,8 +207,7 @@ impl Store {
                 options.transport.set_address(info.node_id, info.rpc_addr);
             }
         }
-        let numbers = recover_numbers(&recovered.metas, NUMBER_PREFIX)?;
-        let gone = recover_numbers(&recovered.metas, GONE_PREFIX)?;
+        let notes = Notes::recover(&recovered.metas)?;
         let raft = RaftNode::start(RaftDeps {
             node_id: options.node_id,
             store_id: options.store_id,
@@ -227,11 +233,15 @@ impl Store {
             nodes,
             info: Mutex::new(options.info.clone()),
             replicas: RwLock::default(),
-            numbers: Mutex::new(numbers),
-            gone: Mutex::new(gone),
+            notes,
             arrivals: tokio::sync::Mutex::default(),
+            places: Arc::default(),
+            splits: Mutex::default(),
+            coming: Mutex::default(),
+            fenced: Mutex::default(),
+            checks: Checks::default(),
             adding: Semaphore::new(ADDING_AT_ONCE),
-            fenced: AtomicU64::new(0),
+            fenced_count: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         });
@@ -240,52 +250,21 @@ impl Store {
         if options.bootstrap && replica::stored_ranges(&store.inner.engine)?.is_empty() {
             store.write_first_range()?;
         }
-        // The crash came after it was noted that a replica had left and before its log was removed: the next one must
-        // not take up its votes and entries.
-        for range_id in store.inner.raft.unopened() {
-            let last = store.inner.numbers.lock().get(&range_id).copied().unwrap_or_default();
-            if store.has_left(range_id, last) {
-                store.inner.raft.remove_group(range_id).await;
+        store.open_replicas().await?;
+        // Not before: what is found on the disk is not missing.
+        let weak = Arc::downgrade(&store.inner);
+        store.inner.raft.on_missing(Box::new(move |range_id, replica_id| {
+            if let Some(store) = Self::from_weak(&weak) {
+                store.missing(range_id, replica_id);
             }
-        }
-        let mut fenced = FxHashSet::default();
-        for descriptor in replica::stored_ranges(&store.inner.engine)? {
-            let range_id = descriptor.range_id;
-            let own = descriptor.replica_on_store(store.inner.store_id).copied();
-            // It was removed from the range, and the crash came before that was noted, or before its state was cleared.
-            let Some(own) = own.filter(|own| !store.has_left(range_id, own.replica_id)) else {
-                let number = store.inner.numbers.lock().get(&range_id).copied();
-                if let Some(number) = number.filter(|number| *number < descriptor.next_replica_id) {
-                    store.note_gone(range_id, number).await?;
-                }
-                store.inner.raft.remove_group(range_id).await;
-                store.forget_state(&descriptor)?;
-                continue;
-            };
-            let alone = descriptor.voters().count() == 1;
-            let opened = store.open_replica(descriptor.range_id, own.replica_id, alone).await;
-            match opened {
-                Ok(_) => {}
-                // The others have what is damaged here, and elect among themselves.
-                Err(error) if !alone => {
-                    store.note_fenced(descriptor.range_id, &error.to_string());
-                    fenced.insert(descriptor.range_id);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        // Replicas that wait for their first snapshot.
-        let waiting: Vec<(RangeId, ReplicaId)> =
-            store.inner.numbers.lock().iter().map(|(range, number)| (*range, *number)).collect();
-        for (range_id, replica_id) in waiting {
-            let left = store.has_left(range_id, replica_id);
-            if store.replica(range_id).is_none() && !fenced.contains(&range_id) && !left {
-                store.open_replica(range_id, replica_id, false).await?;
-            }
-        }
+        }));
         options.transport.register(services::KV, Arc::new(KvService { store: Arc::downgrade(&store.inner) }));
-        options.transport.register(services::STORE, Arc::new(StoreService { store: Arc::downgrade(&store.inner) }));
+        options
+            .transport
+            .register(services::STORE, Arc::new(StoreService { store: Arc::downgrade(&store.inner) }));
         crate::queues::start(&store);
+        crate::checks::start(&store);
+        crate::log_cuts::start(&store);
         Ok(store)
     }
 
@@ -319,111 +298,6 @@ impl Store {
         Ok(())
     }
 
-    async fn open_replica(
-        &self,
-        range_id: RangeId,
-        replica_id: ReplicaId,
-        campaign: bool,
-    ) -> Result<Arc<Replica>, StoreError> {
-        if let Some(replica) = self.replica(range_id) {
-            return Ok(replica);
-        }
-        let inner = &self.inner;
-        let host = Arc::new(Host { store: Arc::downgrade(inner) });
-        let machine = Arc::new(Machine::load(range_id, inner.engine.clone(), host.clone())?);
-        let options = GroupOptions { range_id, replica_id, campaign };
-        let group = inner.raft.open_group(options, machine.clone()).await?;
-        let deps = ReplicaDeps {
-            engine: inner.engine.clone(),
-            clock: inner.clock.clone(),
-            node_id: inner.node_id,
-            store_id: inner.store_id,
-            outbound: inner.outbound.clone(),
-            host,
-        };
-        let replica = Arc::new(Replica::new(deps, replica_id, machine, group));
-        inner.replicas.write().insert(range_id, replica.clone());
-        Ok(replica)
-    }
-
-    /// Notes durably that this replica may live here, and opens it; it waits for its snapshot.
-    async fn prepare_replica(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), String> {
-        let _one_at_a_time = self.inner.arrivals.lock().await;
-        // *replica-id-fresh*: a number that is not above the last was in use here before.
-        if self.has_left(range_id, replica_id) {
-            return Err(format!("{replica_id} of {range_id} has left"));
-        }
-        self.inner.engine.check_space().map_err(|error| error.to_string())?;
-        let before = self.inner.numbers.lock().get(&range_id).copied();
-        match (before, self.replica(range_id)) {
-            (Some(before), _) if before > replica_id => return Err(format!("{range_id} had {before} here")),
-            (_, Some(replica)) if replica.replica_id() == replica_id => return Ok(()),
-            (_, Some(older)) if older.replica_id() < replica_id => {
-                self.take_out(range_id, older.replica_id()).await.map_err(|error| error.to_string())?;
-            }
-            (_, Some(newer)) => return Err(format!("{} is here", newer.replica_id())),
-            // It was fenced: until the store is started again, nobody may speak for what its log says.
-            (_, None) if !self.inner.raft.may_open(range_id) => return Err(format!("{range_id} is fenced here")),
-            (_, None) => {}
-        }
-        self.note(range_key(NUMBER_PREFIX, range_id), replica_id).await.map_err(|error| error.to_string())?;
-        self.inner.numbers.lock().insert(range_id, replica_id);
-        self.open_replica(range_id, replica_id, false).await.map(|_| ()).map_err(|error| error.to_string())
-    }
-
-    async fn remove_replica(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), StoreError> {
-        let _one_at_a_time = self.inner.arrivals.lock().await;
-        self.take_out(range_id, replica_id).await
-    }
-
-    /// Call under `arrivals`.
-    async fn take_out(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), StoreError> {
-        // *gone-stays-gone*: noted though it is not here, as what tells this store to prepare it may come later.
-        if !self.has_left(range_id, replica_id) {
-            self.note_gone(range_id, replica_id).await?;
-        }
-        // An older one left as well: a store has one replica of a range at a time.
-        let Some(replica) = self.replica(range_id).filter(|replica| replica.replica_id() <= replica_id) else {
-            return Ok(());
-        };
-        self.inner.replicas.write().remove(&range_id);
-        self.inner.raft.remove_group(range_id).await;
-        if let Some(descriptor) = replica.descriptor() {
-            self.forget_state(&descriptor)?;
-        }
-        tracing::info!(range = %range_id, replica = %replica_id, "replica removed");
-        Ok(())
-    }
-
-    fn has_left(&self, range_id: RangeId, replica_id: ReplicaId) -> bool {
-        self.inner.gone.lock().get(&range_id).is_some_and(|gone| *gone >= replica_id)
-    }
-
-    async fn note_gone(&self, range_id: RangeId, replica_id: ReplicaId) -> Result<(), StoreError> {
-        self.note(range_key(GONE_PREFIX, range_id), replica_id).await?;
-        self.inner.gone.lock().insert(range_id, replica_id);
-        Ok(())
-    }
-
-    /// Durable when this returns.
-    async fn note(&self, key: Bytes, number: ReplicaId) -> Result<(), StoreError> {
-        let value = postcard::to_stdvec(&number).expect("a number encodes").into();
-        let (done, wait) = futures::channel::oneshot::channel();
-        self.inner.log.submit(LogOp::PutMeta { key, value }, Box::new(move || { let _unheard = done.send(()); }));
-        wait.await.map_err(|_| StoreError::Closed)
-    }
-
-    /// Clears what a replica that is gone has left.
-    fn forget_state(&self, descriptor: &RangeDescriptor) -> Result<(), StorageError> {
-        let mut batch = WriteBatch::new();
-        batch.clear_span(&descriptor.span());
-        for span in replica::local_spans(descriptor) {
-            batch.clear_local_span(&span);
-        }
-        self.inner.engine.apply(&batch)?;
-        self.inner.engine.flush()
-    }
-
     #[must_use]
     pub fn replica(&self, range_id: RangeId) -> Option<Arc<Replica>> {
         self.inner.replicas.read().get(&range_id).cloned()
@@ -454,15 +328,10 @@ impl Store {
         &self.inner.raft
     }
 
-    fn note_fenced(&self, range_id: RangeId, reason: &str) {
-        tracing::error!(range = %range_id, reason, "the range is fenced here: this store does not serve it");
-        self.inner.fenced.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Replicas that failed and were taken out of service since the start.
     #[must_use]
     pub fn fenced(&self) -> u64 {
-        self.inner.fenced.load(Ordering::Relaxed)
+        self.inner.fenced_count.load(Ordering::Relaxed)
     }
 
     #[must_use]
@@ -519,7 +388,9 @@ impl Store {
             for target in others.filter(|voter| liveness.is_live(voter.store_id)) {
                 match replica.group().transfer_leader(target.replica_id).await {
                     Ok(()) => return,
-                    Err(error) => tracing::warn!(range = %descriptor.range_id, %target, %error, "lease transfer"),
+                    Err(error) => {
+                        tracing::warn!(range = %descriptor.range_id, %target, %error, "lease transfer")
+                    }
                 }
             }
         };
@@ -546,86 +417,6 @@ impl Store {
 
     pub(crate) fn from_weak(weak: &Weak<Inner>) -> Option<Self> {
         weak.upgrade().map(|inner| Self { inner })
-    }
-}
-
-impl Host {
-    fn store(&self) -> Option<Store> {
-        Store::from_weak(&self.store)
-    }
-}
-
-#[async_trait]
-impl ReplicaHost for Host {
-    fn split_applied(&self, left: &RangeDescriptor, right: &RangeDescriptor, inherit: Inheritance) {
-        let Some(store) = self.store() else { return };
-        let Some(own) = right.replica_on_store(store.inner.store_id).copied() else {
-            tracing::error!(%left, %right, "a split applied on a store that is in neither half");
-            return;
-        };
-        let range_id = right.range_id;
-        let alone = right.voters().count() == 1;
-        tokio::spawn(async move {
-            if let Err(error) = store.open_replica(range_id, own.replica_id, inherit.led || alone).await {
-                tracing::error!(range = %range_id, %error, "the right half of a split cannot be opened");
-            }
-        });
-    }
-
-    fn overlaps_other(&self, descriptor: &RangeDescriptor) -> bool {
-        let Some(store) = self.store() else { return true };
-        let span = descriptor.span();
-        store.replicas().iter().any(|replica| {
-            replica.range_id() != descriptor.range_id
-                && replica.descriptor().is_some_and(|other| other.span().overlaps(&span))
-        })
-    }
-
-    fn neighbour(&self, start: &Key) -> Option<RangeDescriptor> {
-        let store = self.store()?;
-        store
-            .replicas()
-            .into_iter()
-            .filter_map(|replica| replica.descriptor())
-            .find(|descriptor| descriptor.start == *start)
-            .map(|descriptor| (*descriptor).clone())
-    }
-
-    async fn prepare_replica(
-        &self,
-        target: StoreTarget,
-        range_id: RangeId,
-        replica_id: ReplicaId,
-    ) -> Result<(), KvError> {
-        let Some(store) = self.store() else {
-            return Err(KvError::Unavailable { range_id, reason: "the store is stopping".into() });
-        };
-        let request = StoreRequest::PrepareReplica { range_id, replica_id };
-        store
-            .ask(target.node_id, &request, Duration::from_secs(10))
-            .await
-            .map(|_| ())
-            .map_err(|error| KvError::Internal { reason: format!("{}: {error}", target.store_id) })
-    }
-
-    async fn remove_replica(&self, target: StoreTarget, range_id: RangeId, replica_id: ReplicaId) {
-        let Some(store) = self.store() else { return };
-        let request = StoreRequest::RemoveReplica { range_id, replica_id };
-        if let Err(error) = store.ask(target.node_id, &request, Duration::from_secs(10)).await {
-            tracing::warn!(range = %range_id, store = %target.store_id, %error, "a removed replica's store was not told");
-        }
-    }
-
-    fn corrupted(&self, range_id: RangeId, error: &StorageError) {
-        self.fenced(range_id, &error.to_string());
-    }
-
-    fn fenced(&self, range_id: RangeId, reason: &str) {
-        let Some(store) = self.store() else { return };
-        if store.inner.replicas.write().remove(&range_id).is_some() {
-            store.note_fenced(range_id, reason);
-        }
-        tokio::spawn(async move { store.inner.raft.close_group(range_id).await });
     }
 }
 
@@ -656,6 +447,10 @@ impl Service for KvService {
     }
 }
 
+fn answer<T: Serialize>(value: &T) -> Bytes {
+    postcard::to_stdvec(value).expect("answers are plain data").into()
+}
+
 fn refused(reason: impl ToString) -> RpcError {
     RpcError::Refused { reason: reason.to_string() }
 }
@@ -672,7 +467,7 @@ impl Service for StoreService {
             StoreRequest::Hello { from, known } => {
                 store.learn_nodes(known);
                 store.learn_nodes(vec![from]);
-                Ok(postcard::to_stdvec(&store.nodes().all()).expect("descriptions are plain data").into())
+                Ok(answer(&store.nodes().all()))
             }
             StoreRequest::PrepareReplica { range_id, replica_id } => {
                 store.prepare_replica(range_id, replica_id).await.map_err(refused)?;
@@ -682,6 +477,8 @@ impl Service for StoreService {
                 store.remove_replica(range_id, replica_id).await.map_err(refused)?;
                 Ok(Bytes::new())
             }
+            StoreRequest::HowAre { replicas } => Ok(answer(&store.how_are(&replicas))),
+            StoreRequest::AreMembers { replicas } => Ok(answer(&store.are_members(&replicas))),
         }
     }
 }

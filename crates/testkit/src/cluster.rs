@@ -104,6 +104,7 @@ impl Cluster {
                 queue_interval: Duration::from_millis(200),
                 gc_after: Duration::from_secs(6),
                 gc_interval: Duration::from_secs(1),
+                replica_check_interval: Duration::from_millis(500),
                 ..StoreConfig::default()
             };
             let store = Store::open(StoreOptions {

@@ -19,8 +19,8 @@ use storage::log::{LogStore, LogStoreConfig};
 use tempfile::TempDir;
 
 use crate::{
-    Applied, ApplyError, Committed, CommittedPayload, Group, GroupOptions, OpenError, Lease, LivenessConfig, LogPosition,
-    RaftDeps, RaftNode, SnapshotSource, StateMachine, initial_membership,
+    Admitted, Applied, ApplyError, Committed, CommittedPayload, Group, GroupOptions, Lease, LivenessConfig,
+    LogPosition, OpenError, RaftDeps, RaftNode, SnapshotSource, StateMachine, initial_membership,
 };
 
 pub(super) const RANGE: RangeId = RangeId::new(7);
@@ -130,14 +130,23 @@ impl StateMachine for Machine {
         taken.map(|_| ()).map_err(|_| ApplyError { reason: "the disk is nearly full".into() })
     }
 
-    fn check(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<(), ApplyError> {
-        if self.refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+    fn check_command(&self, command: &Bytes) -> Result<(), ApplyError> {
+        if &command[..] == b"damaged" { Err(ApplyError { reason: "damaged".into() }) } else { Ok(()) }
+    }
+
+    fn check(&self, chunks: &mut dyn Iterator<Item = io::Result<Bytes>>) -> Result<Admitted, ApplyError> {
+        if self
+            .refusals
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
             return Err(ApplyError { reason: "not now".into() });
         }
         for chunk in chunks {
-            postcard::from_bytes::<(u64, Bytes)>(&chunk.unwrap()).expect("every piece has come as it was sent");
+            postcard::from_bytes::<(u64, Bytes)>(&chunk.unwrap())
+                .expect("every piece has come as it was sent");
         }
-        Ok(())
+        Ok(Box::new(()))
     }
 
     fn install(
@@ -227,7 +236,8 @@ impl Cluster {
             next_replica_id: ReplicaId::new(stores + 1),
             generation: 0,
         };
-        let mut this = Self { network, liveness, sites: BTreeMap::new(), seen: BTreeMap::new(), seed, opens: true };
+        let mut this =
+            Self { network, liveness, sites: BTreeMap::new(), seen: BTreeMap::new(), seed, opens: true };
         for id in 1..=stores {
             // Store 1, which leads first, has the clock that is furthest ahead.
             let skew = Duration::from_millis(40).as_nanos() as u64 * (stores - id);
@@ -237,8 +247,12 @@ impl Cluster {
             } else {
                 Applied::default()
             };
-            let site =
-                Site { dir: tempfile::tempdir().unwrap(), clock, machine: Machine::new(applied), running: None };
+            let site = Site {
+                dir: tempfile::tempdir().unwrap(),
+                clock,
+                machine: Machine::new(applied),
+                running: None,
+            };
             this.sites.insert(id, site);
         }
         for id in (1..=stores).rev() {
@@ -275,7 +289,8 @@ impl Cluster {
         };
         let node = RaftNode::start(deps).await.unwrap();
         let options = GroupOptions { range_id: RANGE, replica_id: ReplicaId::new(id), campaign };
-        let group = if may_open { Some(node.open_group(options, site.machine.clone()).await.unwrap()) } else { None };
+        let group =
+            if may_open { Some(node.open_group(options, site.machine.clone()).await.unwrap()) } else { None };
         site.running = Some(Running { node, group, log, transport });
     }
 
@@ -297,6 +312,20 @@ impl Cluster {
         node.close_group(RANGE).await;
         let options = GroupOptions { range_id: RANGE, replica_id: ReplicaId::new(id), campaign: false };
         node.open_group(options, site.machine.clone()).await
+    }
+
+    /// Closes the group of a store that waits for its state, and opens it anew over the state it has by now.
+    pub async fn begin_anew(&self, id: u64) -> Group {
+        let site = &self.sites[&id];
+        let node = &site.running.as_ref().unwrap().node;
+        node.hand_back(RANGE).await;
+        let options = GroupOptions { range_id: RANGE, replica_id: ReplicaId::new(id), campaign: false };
+        node.open_group(options, site.machine.clone()).await.unwrap()
+    }
+
+    /// What a store has refused of its peers as unsound.
+    pub fn unsound(&self, id: u64) -> u64 {
+        self.sites[&id].running.as_ref().unwrap().node.unsound_messages()
     }
 
     pub fn cut(&self, a: u64, b: u64) {
@@ -331,7 +360,9 @@ impl Cluster {
     pub fn observe(&mut self) -> Vec<(u64, Term)> {
         let mut holders = Vec::new();
         for (id, site) in &self.sites {
-            let Some(group) = site.running.as_ref().and_then(|running| running.group.as_ref()) else { continue };
+            let Some(group) = site.running.as_ref().and_then(|running| running.group.as_ref()) else {
+                continue;
+            };
             let Lease::Held { term, start, expiration } = group.lease() else { continue };
             let now = site.clock.now();
             if now >= expiration {
@@ -353,7 +384,9 @@ impl Cluster {
                     seen.start
                 );
             }
-            below = Some(below.map_or((*term, seen.last_served), |(_, served)| (*term, served.max(seen.last_served))));
+            below = Some(
+                below.map_or((*term, seen.last_served), |(_, served)| (*term, served.max(seen.last_served))),
+            );
         }
         holders
     }

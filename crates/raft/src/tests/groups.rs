@@ -189,6 +189,10 @@ async fn a_new_member_comes_by_snapshot_and_votes() {
     let leaving = (1..=3).find(|id| *id != leader).unwrap();
     let voters: Vec<ReplicaId> = (1..=4).filter(|id| *id != leaving).map(ReplicaId::new).collect();
     group.change_voters(voters.clone()).await.unwrap();
+    // *one-configuration-behind*: whoever asked for them may ask for others now.
+    let counted: Vec<u64> =
+        group.inner.leadership.lock().voters.iter().flatten().map(|(id, _)| *id).collect();
+    assert_eq!(counted, voters.iter().map(|voter| voter.get()).collect::<Vec<_>>());
     cluster.until("the new voters", |_| (group.status().voters == voters).then_some(())).await;
     group.propose(command(40), term).await.unwrap();
     drop(group);

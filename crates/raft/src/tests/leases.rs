@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use keys::{NodeId, ReplicaId, StoreId, Term};
-use openraft::raft::VoteRequest;
+use openraft::{async_runtime::watch::WatchReceiver, raft::VoteRequest};
 
 use super::cluster::Cluster;
 use crate::{
@@ -190,12 +190,12 @@ async fn release_before_yield_is_not_undone_once_another_has_the_vote() {
     let mut cluster = Cluster::new(15, 3, 3).await;
     let (leader, term) = cluster.leaseholder(Term::new(0)).await;
     let group = cluster.group(leader);
-    let voters = group.inner.leadership.lock().voters.clone();
+    let members = group.inner.raft.server_metrics().borrow_watched().membership_config.clone();
     assert!(group.inner.release(term.get()));
     let vote = VoteRequest::new(RaftVote::new(term.get() + 1, leader % 3 + 1), group.inner.log.last());
     assert!(group.inner.on_vote(vote).await.is_some_and(|response| response.vote_granted));
     // It may not have heard from openraft yet that its lead is over.
-    group.inner.lead(term.get(), voters);
+    group.inner.lead(term.get(), &members);
     group.inner.resume(term.get()).await;
     assert_eq!(group.inner.released.load(Ordering::SeqCst), term.get(), "release-before-yield: it came back");
     drop(group);
@@ -212,7 +212,7 @@ async fn a_leader_has_not_been_without_a_lease_for_as_long_as_it_followed() {
     *group.inner.without_lease_since.lock() = Some(began);
     group.inner.look_at_lease();
     assert_eq!(*group.inner.without_lease_since.lock(), Some(began));
-    group.inner.lead(term.get() + 1, Vec::new());
+    group.inner.lead(term.get() + 1, &crate::types::RaftMembership::default());
     assert!(group.inner.without_lease_since.lock().is_none_or(|since| since > began));
     drop(group);
     cluster.finish().await;

@@ -4,3 +4,4 @@ mod cluster;
 mod groups;
 mod histories;
 mod leases;
+mod peers;

@@ -16,6 +16,11 @@ pub(super) enum Stored<'a> {
     Meta(&'a [u8]),
 }
 
+/// Entries lie from here...
+pub(super) const ENTRIES: &[u8] = b"e";
+/// ...to here.
+pub(super) const AFTER_ENTRIES: &[u8] = b"f";
+
 pub(super) fn entry(range_id: RangeId, index: u64) -> [u8; 17] {
     let mut key = [0; 17];
     key[0] = b'e';

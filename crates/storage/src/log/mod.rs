@@ -15,12 +15,16 @@
 //! - *durable-before-ack*: a completion runs only after the sync that covers its operation.
 //! - *append-contiguous*: an append begins right after the group's last entry; what it replaces was truncated before.
 //! - *tail-until-durable*: an entry leaves the tail only when it is synced.
+//! - *start-reads-ends*: to open the log, of each group the first and the last entry are read, and none between; one
+//!   that is missing there is found when it is asked for.
 //! - *watermark-detects-loss*: a log that comes back shorter than it was synced is reported as [`LogHealth::Suspect`].
 //!
 //! A write or sync that fails ends the process: what the disk holds then is unknown, and trying again may report
 //! success over lost pages.
 
 mod keys;
+mod recover;
+mod sizes;
 mod tail;
 mod watermark;
 mod writer;
@@ -40,7 +44,6 @@ use parking_lot::Mutex;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions};
 
 use self::{
-    keys::Stored,
     tail::{Tails, View},
     watermark::{Loss, Watermark},
     writer::Writer,
@@ -104,7 +107,9 @@ pub struct GroupLog {
 }
 
 impl GroupLog {
-    fn empty(range_id: RangeId) -> Self {
+    /// A log in which there is nothing.
+    #[must_use]
+    pub fn empty(range_id: RangeId) -> Self {
         Self {
             range_id,
             vote: None,
@@ -270,8 +275,8 @@ impl LogStore {
             Some(Loss { synced, found }) => LogHealth::Suspect { synced, found },
             None => LogHealth::Sound,
         };
-        let (groups, metas) = recover(&db)?;
-        let tails = Arc::new(Tails::new(config.tail_bytes, &groups));
+        let recover::Found { groups, metas } = recover::recover(&db)?;
+        let tails = Arc::new(Tails::new(config.tail_bytes, &groups, &recover::sizes(&db, &groups)));
         let db = Arc::new(db);
         let metrics = Arc::new(LogMetrics::default());
         let (queue, waiting) = crossbeam_channel::unbounded();
@@ -397,6 +402,19 @@ impl LogStore {
         self.shared.tails.bounds(range_id)
     }
 
+    /// About how much a group's log holds, on disk and in memory.
+    #[must_use]
+    pub fn bytes(&self, range_id: RangeId) -> u64 {
+        self.shared.tails.bytes(range_id)
+    }
+
+    /// The entry up to which a group's log would have to be dropped to hold no more than about so much; `None` if it
+    /// does not.
+    #[must_use]
+    pub fn last_beyond(&self, range_id: RangeId, bytes: u64) -> Option<u64> {
+        self.shared.tails.last_beyond(range_id, bytes)
+    }
+
     #[must_use]
     pub fn metrics(&self) -> &LogMetrics {
         &self.shared.metrics
@@ -428,63 +446,6 @@ impl Drop for Shared {
 fn sync_dir(path: &Path) -> Result<(), StorageError> {
     let synced = std::fs::File::open(path).and_then(|dir| dir.sync_all());
     synced.map_err(|error| StorageError::io("sync", path, error))
-}
-
-type Found = (Vec<GroupLog>, Vec<(Bytes, Bytes)>);
-
-fn recover(db: &DB) -> Result<Found, StorageError> {
-    let mut groups: Vec<GroupLog> = Vec::new();
-    let mut metas = Vec::new();
-    let mut positions = rustc_hash::FxHashMap::default();
-    let mut at = |groups: &mut Vec<GroupLog>, range_id: RangeId| -> usize {
-        *positions.entry(range_id).or_insert_with(|| {
-            groups.push(GroupLog::empty(range_id));
-            groups.len() - 1
-        })
-    };
-    for item in db.iterator(IteratorMode::Start) {
-        let (key, value) = item?;
-        match keys::parse(&key) {
-            Some(Stored::Entry(range_id, index)) => {
-                let at = at(&mut groups, range_id);
-                let group = &mut groups[at];
-                if group.first > group.last {
-                    group.first = index;
-                } else if index != group.last + 1 {
-                    return Err(StorageError::corruption(format!(
-                        "log of {range_id}: entry {index} after a gap"
-                    )));
-                }
-                group.last = index;
-                group.last_entry = Some(Bytes::from(value));
-            }
-            Some(Stored::Vote(range_id)) => {
-                let at = at(&mut groups, range_id);
-                groups[at].vote = Some(Bytes::from(value));
-            }
-            Some(Stored::Committed(range_id)) => {
-                let at = at(&mut groups, range_id);
-                groups[at].committed = Some(Bytes::from(value));
-            }
-            Some(Stored::Purged(range_id)) => {
-                let at = at(&mut groups, range_id);
-                let group = &mut groups[at];
-                let index =
-                    value.first_chunk().ok_or_else(|| StorageError::corruption("purge mark is short"))?;
-                group.purged_index = u64::from_be_bytes(*index);
-                group.purged = Some(Bytes::copy_from_slice(&value[8..]));
-            }
-            Some(Stored::Meta(key)) => metas.push((Bytes::copy_from_slice(key), Bytes::from(value))),
-            None => return Err(StorageError::corruption("unknown key in the log")),
-        }
-    }
-    for group in &mut groups {
-        if group.first > group.last {
-            group.first = group.purged_index + 1;
-            group.last = group.purged_index;
-        }
-    }
-    Ok((groups, metas))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use keys::RangeId;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use super::{GroupLog, LogEntry, LogOp};
+use super::{GroupLog, LogEntry, LogOp, sizes::Sizes};
 
 /// When memory is full, this much of each log's end stays if it can: followers that are nearly there read it.
 const KEPT_ENTRIES: usize = 16;
@@ -30,11 +30,13 @@ struct GroupTail {
     changed: u64,
     /// Contiguous, ending at `last`. What of `first..=last` is not here is durable.
     entries: VecDeque<Kept>,
+    /// Of `first..=last`.
+    sizes: Sizes,
 }
 
 impl GroupTail {
     fn new(first: u64, last: u64, changed: u64) -> Self {
-        Self { first, last, changed, entries: VecDeque::new() }
+        Self { first, last, changed, entries: VecDeque::new(), sizes: Sizes::default() }
     }
 
     fn pop_first(&mut self, when: impl FnOnce(&Kept) -> bool) -> Option<Kept> {
@@ -67,9 +69,13 @@ pub(super) struct View {
 }
 
 impl Tails {
-    pub fn new(budget: usize, groups: &[GroupLog]) -> Self {
-        let groups =
-            groups.iter().map(|group| (group.range_id, GroupTail::new(group.first, group.last, 0))).collect();
+    /// The logs as they were found, and how many bytes each has.
+    pub fn new(budget: usize, groups: &[GroupLog], sizes: &[u64]) -> Self {
+        let tail = |(group, bytes): (&GroupLog, &u64)| {
+            let sizes = Sizes::found(group.last, *bytes);
+            (group.range_id, GroupTail { sizes, ..GroupTail::new(group.first, group.last, 0) })
+        };
+        let groups = groups.iter().zip(sizes).map(tail).collect();
         Self { inner: Mutex::new(Inner { groups, bytes: 0, submitted: 0 }), budget }
     }
 
@@ -134,6 +140,16 @@ impl Tails {
         self.inner.lock().groups.get(&range_id).is_some_and(|tail| tail.changed == view.changed)
     }
 
+    pub fn bytes(&self, range_id: RangeId) -> u64 {
+        self.inner.lock().groups.get(&range_id).map_or(0, |tail| tail.sizes.total())
+    }
+
+    pub fn last_beyond(&self, range_id: RangeId, bytes: u64) -> Option<u64> {
+        let inner = self.inner.lock();
+        let tail = inner.groups.get(&range_id)?;
+        tail.sizes.last_beyond(tail.first, bytes)
+    }
+
     pub fn bounds(&self, range_id: RangeId) -> Option<(u64, u64)> {
         let inner = self.inner.lock();
         let tail = inner.groups.get(&range_id)?;
@@ -165,6 +181,7 @@ impl Inner {
                         entry.index
                     );
                     self.bytes += entry.data.len();
+                    tail.sizes.append(index, entry.data.len());
                     tail.entries.push_back(Kept { index, data: entry.data.clone(), number });
                     tail.last = index;
                 }
@@ -174,6 +191,7 @@ impl Inner {
                 while let Some(gone) = tail.pop_last(|entry| entry.index > *after) {
                     self.bytes -= gone.data.len();
                 }
+                tail.sizes.truncate(tail.first, *after);
                 tail.last = tail.last.min(*after);
                 tail.changed = number;
             }
@@ -182,6 +200,7 @@ impl Inner {
                 while let Some(gone) = tail.pop_first(|entry| entry.index <= *up_to) {
                     self.bytes -= gone.data.len();
                 }
+                tail.sizes.purge(tail.first, *up_to);
                 tail.first = tail.first.max(up_to + 1);
                 tail.last = tail.last.max(*up_to);
                 tail.changed = number;

@@ -318,7 +318,7 @@ fn a_read_that_begins_on_disk_sees_no_truncated_entries() {
 /// *tail-until-durable*: the sync of an entry that was truncated meanwhile says nothing of the one in its place.
 #[test]
 fn tail_until_durable() {
-    let tails = Tails::new(0, &[]);
+    let tails = Tails::new(0, &[], &[]);
     let mut numbers = Vec::new();
     let mut submit = |op| tails.submit(vec![(op, ())], |_, number| numbers.push(number));
     submit(append(1..=40));
@@ -477,4 +477,42 @@ fn a_log_may_begin_at_zero() {
     durable(&store, append(1..=2));
     assert_eq!(store.bounds(RANGE), Some((0, 2)));
     assert_eq!(store.read(RANGE, 0, 9, usize::MAX).unwrap(), entries(0..=2));
+}
+
+/// All of it was read, gigabytes of it.
+#[test]
+fn start_reads_ends() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    let other = RangeId::new(9);
+    for range_id in [RANGE, other] {
+        for first in (1..=1000).step_by(100) {
+            let entries =
+                (first..first + 100).map(|index| LogEntry { index, data: Bytes::from(vec![7; 1 << 10]) });
+            durable(&store, LogOp::Append { range_id, entries: entries.collect() });
+        }
+    }
+    durable(&store, LogOp::Purge { range_id: other, up_to: 600, last: Bytes::new() });
+    let counted = (store.bytes(RANGE), store.bytes(other));
+    assert!(
+        (1_000 << 10..=1_001 << 10).contains(&counted.0) && (400 << 10..=401 << 10).contains(&counted.1),
+        "{counted:?}"
+    );
+    store.close();
+    drop(store);
+
+    let (store, found) = open(dir.path());
+    let read = store.shared.options.get_ticker_count(Ticker::IterBytesRead);
+    assert!(read < 20 << 10, "{read} bytes were read of 1,400 KiB");
+    let ends: Vec<(u64, u64)> = found.groups.iter().map(|group| (group.first, group.last)).collect();
+    assert_eq!(
+        (ends.len(), ends.contains(&(1, 1000)), ends.contains(&(601, 1000))),
+        (2, true, true),
+        "{ends:?}"
+    );
+    assert_eq!(store.read(other, 700, 702, usize::MAX).unwrap().len(), 2);
+    // Of what was there before the sum is known, and what is dropped is taken from it.
+    assert!(store.bytes(RANGE) > 0);
+    durable(&store, LogOp::Purge { range_id: RANGE, up_to: 1000, last: Bytes::new() });
+    assert_eq!(store.bytes(RANGE), 0);
 }

@@ -10,6 +10,9 @@ use tempfile::TempDir;
 use super::*;
 
 const RANGE: RangeId = RangeId::new(5);
+const KEPT_BYTES: u64 = 64 << 10;
+/// What is split off.
+const RIGHT: RangeId = RangeId::new(2);
 
 /// There are no other ranges.
 #[derive(Default)]
@@ -55,7 +58,7 @@ impl Outbound for Nowhere {
     }
 
     async fn allocate_range_id(&self) -> Result<RangeId, KvError> {
-        nowhere()
+        Ok(RIGHT)
     }
 
     async fn update_meta(&self, _descriptors: Vec<RangeDescriptor>) -> Result<(), KvError> {
@@ -108,6 +111,7 @@ impl Site {
             config: StoreConfig {
                 engine: EngineConfig { disk_reserve_bytes: self.disk_reserve_bytes, ..EngineConfig::small() },
                 queue_interval: Duration::from_millis(20),
+                log_kept_bytes: KEPT_BYTES,
                 ..StoreConfig::default()
             },
             seed: 1,
@@ -250,5 +254,186 @@ async fn the_log_of_a_replica_that_has_left_is_removed_at_the_start() {
 
     let running = site.start().await;
     assert_eq!(running.0.raft().unopened(), [other]);
+    site.stop(running).await;
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let look = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(20), look).await.is_ok(), "in vain: {what}");
+}
+
+fn middle() -> Key {
+    Key::from(vec![0x10, b'm'])
+}
+
+async fn split(store: &Store) {
+    let first = store.replica(RangeId::new(1)).expect("the first range is here");
+    until("it is led", || first.is_leaseholder()).await;
+    let header = replica::api::Header { range_id: first.range_id(), ..Default::default() };
+    let request = BatchRequest { header, requests: vec![replica::api::Request::Split { at: middle() }] };
+    first.send(&request).await.unwrap();
+    until("the right half is here", || {
+        store
+            .replica(RIGHT)
+            .is_some_and(|right| right.descriptor().is_some_and(|range| range.start == middle()))
+    })
+    .await;
+}
+
+/// It went on waiting for a snapshot while the state it waited for was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_split_takes_over_the_replica_that_waits() {
+    let site = Site::leading();
+    let running = site.start().await;
+    running.0.prepare_replica(RIGHT, number(1)).await.unwrap();
+    assert!(running.0.replica(RIGHT).is_some_and(|waiting| waiting.descriptor().is_none()));
+    split(&running.0).await;
+    let right = running.0.replica(RIGHT).expect("it is here");
+    until("the right half is led", || right.is_leaseholder()).await;
+    drop(right);
+    site.stop(running).await;
+}
+
+/// What is on the disk when the power goes.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (from, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if from.is_dir() {
+            copy(&from, &to);
+        } else if let Err(error) = std::fs::copy(&from, &to) {
+            // The engine has removed what it does not need any more.
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", from.display());
+        }
+    }
+}
+
+/// The log of the left half was replayed after the crash, and its split brought the right half back with its vote
+/// forgotten.
+#[tokio::test(flavor = "multi_thread")]
+async fn gone_stays_gone_though_its_split_is_replayed() {
+    let scenario = fail::FailScenario::setup();
+    for step in ["store::noted_gone", "store::log_removed", "store::state_cleared"] {
+        let site = Site::leading();
+        let running = site.start().await;
+        split(&running.0).await;
+        let image = TempDir::new().unwrap();
+        let (from, to) = (site.dir.path().to_owned(), image.path().to_owned());
+        fail::cfg_callback(step, move || copy(&from, &to)).unwrap();
+        running.0.remove_replica(RIGHT, number(1)).await.unwrap();
+        fail::remove(step);
+        site.stop(running).await;
+
+        let site = Site { dir: image, ..Site::new() };
+        let running = site.start().await;
+        until("the log is replayed", || {
+            let left = running.0.replica(RangeId::new(1));
+            left.is_some_and(|left| left.descriptor().is_some_and(|range| range.end == middle()))
+        })
+        .await;
+        let stored: Vec<RangeId> =
+            replica::stored_ranges(running.0.engine()).unwrap().iter().map(|range| range.range_id).collect();
+        assert_eq!(stored, [RangeId::new(1)], "{step}");
+        assert!(running.0.replica(RIGHT).is_none(), "{step}");
+        running.0.prepare_replica(RIGHT, number(1)).await.unwrap_err();
+        running.0.prepare_replica(RIGHT, number(2)).await.unwrap();
+        site.stop(running).await;
+    }
+    scenario.teardown();
+}
+
+/// A snapshot comes where another range's is on its way, or where one is being cleared: it waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_overlap() {
+    let site = Site::new();
+    let running = site.start().await;
+    let store = &running.0;
+    let range = |range_id: u64, start: u8, end: u8| RangeDescriptor {
+        range_id: RangeId::new(range_id),
+        start: Key::from(vec![start]),
+        end: Key::from(vec![end]),
+        replicas: Vec::new(),
+        next_replica_id: number(2),
+        generation: 1,
+    };
+    let held = store.reserve(&range(6, 20, 30)).expect("nothing is here");
+    assert!(store.reserve(&range(7, 25, 40)).is_none());
+    // Nor a second one of the same range.
+    assert!(store.reserve(&range(6, 20, 30)).is_none());
+    assert!(store.reserve(&range(8, 30, 40)).is_some());
+    drop(held);
+    assert!(store.reserve(&range(7, 25, 40)).is_some());
+    // One that failed still has its state here.
+    let fenced = Fenced { replica_id: number(1), replica: None, found: Some(range(9, 50, 60)) };
+    store.note_fenced(RangeId::new(9), fenced, "by the test");
+    assert!(store.reserve(&range(7, 55, 70)).is_none());
+    store.remove_replica(RangeId::new(9), number(1)).await.unwrap();
+    assert!(store.reserve(&range(7, 55, 70)).is_some());
+    site.stop(running).await;
+}
+
+async fn write(store: &Store, range_id: RangeId, first: u8) {
+    let range = store.replica(range_id).expect("it is here");
+    for n in 0..5 {
+        let header = replica::api::Header { range_id, ..Default::default() };
+        let key = Key::from(vec![0x10, first, n]);
+        let requests = vec![replica::api::Request::Put { key, value: vec![7; 40 << 10].into(), seq: 0 }];
+        range.send(&BatchRequest { header, requests }).await.unwrap();
+    }
+}
+
+/// Logs were cut one after the other, and each that could not be cost ten seconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn one_stuck_range_holds_up_no_other() {
+    let site = Site::leading();
+    let running = site.start().await;
+    let store = running.0.clone();
+    split(&store).await;
+    let right = store.replica(RIGHT).expect("it is here");
+    until("the right half is led", || right.is_leaseholder()).await;
+    write(&store, RIGHT, b'n').await;
+    // From here on the right half applies nothing: what is next to be applied there is the first.
+    let scenario = fail::FailScenario::setup();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(Some(held));
+    let (stuck, is_stuck) = std::sync::mpsc::channel();
+    fail::cfg_callback("replica::before_apply", move || {
+        let first = held.lock().take();
+        if let Some(held) = first {
+            stuck.send(()).unwrap();
+            let _released = held.recv();
+        }
+    })
+    .unwrap();
+    let pending = tokio::spawn({
+        let right = right.clone();
+        let header = replica::api::Header { range_id: RIGHT, ..Default::default() };
+        let requests = vec![replica::api::Request::Put { key: Key::from(vec![0x10, b'z']), value: Bytes::new(), seq: 0 }];
+        async move { right.send(&BatchRequest { header, requests }).await }
+    });
+    tokio::task::spawn_blocking(move || is_stuck.recv()).await.unwrap().unwrap();
+    let before = store.log().bytes(RIGHT);
+    assert!(before > KEPT_BYTES);
+    store.engine().flush().unwrap();
+    write(&store, RangeId::new(1), b'a').await;
+    store.engine().flush().unwrap();
+    let cut = async {
+        while store.log().bytes(RangeId::new(1)) > KEPT_BYTES {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), cut).await.expect("one-stuck-range-holds-up-no-other");
+    assert_eq!(store.log().bytes(RIGHT), before, "it is stuck");
+    release.send(()).unwrap();
+    pending.await.unwrap().unwrap();
+    scenario.teardown();
+    drop((store, right));
     site.stop(running).await;
 }

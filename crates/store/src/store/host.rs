@@ -1,0 +1,118 @@
+//! The store as its replicas see it.
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use keys::{Key, RangeDescriptor, RangeId, ReplicaId};
+use raft::Admitted;
+use replica::{
+    Inheritance, ReplicaHost, RightHalf,
+    api::{KvError, StoreTarget},
+};
+use storage::StorageError;
+
+use super::{Inner, Store, StoreRequest, arrivals::Fenced};
+
+/// It must not keep the store alive.
+pub(super) struct Host {
+    store: Weak<Inner>,
+}
+
+impl Host {
+    pub fn new(store: &Store) -> Self {
+        Self { store: Arc::downgrade(&store.inner) }
+    }
+
+    fn store(&self) -> Option<Store> {
+        Store::from_weak(&self.store)
+    }
+}
+
+#[async_trait]
+impl ReplicaHost for Host {
+    fn splitting(&self, right: &RangeDescriptor) -> RightHalf {
+        // One that has left is cleared at the next start.
+        let Some(store) = self.store() else { return RightHalf::Here };
+        let own = right.replica_on_store(store.inner.store_id);
+        if own.is_none_or(|own| store.has_left(right.range_id, own.replica_id)) {
+            return RightHalf::Gone;
+        }
+        let held = store.inner.places.hold(right);
+        store.inner.splits.lock().insert(right.range_id, held);
+        RightHalf::Here
+    }
+
+    fn split_applied(&self, left: &RangeDescriptor, right: &RangeDescriptor, inherit: Inheritance) {
+        let Some(store) = self.store() else { return };
+        let Some(own) = right.replica_on_store(store.inner.store_id).copied() else {
+            tracing::error!(%left, %right, "a split applied on a store that is in neither half");
+            return;
+        };
+        let alone = right.voters().count() == 1;
+        let right = right.clone();
+        tokio::spawn(async move {
+            let range_id = right.range_id;
+            if let Err(error) = store.begin_right_half(&right, own.replica_id, inherit.led || alone).await {
+                tracing::error!(range = %range_id, %error, "the right half of a split cannot be opened");
+            }
+            store.inner.splits.lock().remove(&range_id);
+        });
+    }
+
+    fn reserve(&self, descriptor: &RangeDescriptor) -> Option<Admitted> {
+        let held = self.store()?.reserve(descriptor)?;
+        Some(Box::new(held))
+    }
+
+    fn neighbour(&self, start: &Key) -> Option<RangeDescriptor> {
+        let store = self.store()?;
+        store
+            .replicas()
+            .into_iter()
+            .filter_map(|replica| replica.descriptor())
+            .find(|descriptor| descriptor.start == *start)
+            .map(|descriptor| (*descriptor).clone())
+    }
+
+    async fn prepare_replica(
+        &self,
+        target: StoreTarget,
+        range_id: RangeId,
+        replica_id: ReplicaId,
+    ) -> Result<(), KvError> {
+        let Some(store) = self.store() else {
+            return Err(KvError::Unavailable { range_id, reason: "the store is stopping".into() });
+        };
+        let request = StoreRequest::PrepareReplica { range_id, replica_id };
+        store
+            .ask(target.node_id, &request, Duration::from_secs(10))
+            .await
+            .map(|_| ())
+            .map_err(|error| KvError::Internal { reason: format!("{}: {error}", target.store_id) })
+    }
+
+    async fn remove_replica(&self, target: StoreTarget, range_id: RangeId, replica_id: ReplicaId) {
+        let Some(store) = self.store() else { return };
+        let request = StoreRequest::RemoveReplica { range_id, replica_id };
+        // One that does not hear of it now asks later.
+        if let Err(error) = store.ask(target.node_id, &request, Duration::from_secs(10)).await {
+            tracing::warn!(range = %range_id, store = %target.store_id, %error, "a removed replica's store was not told");
+        }
+    }
+
+    fn corrupted(&self, range_id: RangeId, error: &StorageError) {
+        self.fenced(range_id, &error.to_string());
+    }
+
+    fn fenced(&self, range_id: RangeId, reason: &str) {
+        let Some(store) = self.store() else { return };
+        let Some(replica) = store.replica(range_id) else { return };
+        let fenced = Fenced { replica_id: replica.replica_id(), replica: Some(replica), found: None };
+        store.note_fenced(range_id, fenced, reason);
+        store.inner.replicas.write().remove(&range_id);
+        tokio::spawn(async move { store.inner.raft.close_group(range_id).await });
+    }
+}
