@@ -2,7 +2,11 @@
 //!
 //! A batch goes to the store believed to lead its range. Every answer teaches: a wrong leaseholder names the right
 //! one, a wrong range names its descriptors, an unreachable node makes the next likely one be tried. What must never
-//! be tried again is a write whose fate is unknown: *ambiguous-is-final*.
+//! be tried again is a write whose fate is unknown: *ambiguous-is-final*. What may be done twice is not of that kind
+//! ([`Request::may_be_repeated`]): it goes on to whoever leads next.
+//!
+//! **Invariant (asked-first):** what may not be done twice leaves this node only for one that was heard to lead the
+//! range, and nothing is sent to a silent node while another replica can be asked.
 //!
 //! **Invariant (located-holds-key):** the descriptor that a key is located by holds the key. Spans are cut at its end,
 //! and one cut before its own start would go on where it never was.
@@ -18,7 +22,9 @@ use std::{
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use hlc::Clock;
-use keys::{Key, NodeId, RangeDescriptor, RangeId, Span, StoreId, TxnId, keyspace};
+use keys::{
+    Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaKind, Span, StoreId, TxnId, keyspace,
+};
 use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use replica::api::{BatchRequest, BatchResponse, Header, KvError, Request, Response};
@@ -47,6 +53,9 @@ pub trait LocalStore: Send + Sync + 'static {
     /// Whether the store has a replica of the range at all.
     fn has_range(&self, range_id: RangeId) -> bool;
 
+    /// Whether a store that this one exchanges heartbeats with is not heard from.
+    fn is_away(&self, store: StoreId) -> bool;
+
     async fn send(&self, batch: &BatchRequest) -> Result<BatchResponse, KvError>;
 }
 
@@ -54,6 +63,8 @@ pub trait LocalStore: Send + Sync + 'static {
 pub struct DbConfig {
     /// How long a batch is tried while no leaseholder answers.
     pub unavailable_after: Duration,
+    /// The same while this node hears from too few of the range's replicas for anybody among them to lead.
+    pub cut_off_after: Duration,
     /// How long one call to another node may take without an answer.
     pub rpc_timeout: Duration,
     /// The same for a call that may wait for a lock, when no lock timeout is set.
@@ -62,6 +73,7 @@ pub struct DbConfig {
     pub spill_bytes: usize,
     /// A transaction's buffer that cannot be written out (a savepoint is open) may not grow past this.
     pub max_buffer_bytes: usize,
+    /// How often a transaction's heartbeat is sent; it lives for [`replica::TXN_EXPIRY`] without.
     pub heartbeat_interval: Duration,
 }
 
@@ -69,11 +81,12 @@ impl Default for DbConfig {
     fn default() -> Self {
         Self {
             unavailable_after: Duration::from_secs(60),
+            cut_off_after: Duration::from_secs(10),
             rpc_timeout: Duration::from_secs(10),
             wait_timeout: Duration::from_secs(120),
             spill_bytes: 4 << 20,
             max_buffer_bytes: 256 << 20,
-            heartbeat_interval: Duration::from_secs(1),
+            heartbeat_interval: Duration::from_millis(500),
         }
     }
 }
@@ -410,8 +423,7 @@ impl Db {
         let probe = BatchRequest { header, requests: vec![Request::Describe] };
         let mut patience = Patience::new(self.0.config.unavailable_after);
         loop {
-            let nodes = self.0.nodes.read().clone();
-            for node in nodes {
+            for node in self.nodes_to_ask() {
                 let descriptor = match self.send_to_node(node, &probe).await {
                     Ok(response) => response.descriptor,
                     Err(KvError::RangeMismatch { descriptors, .. }) => descriptors.into_iter().next(),
@@ -456,11 +468,46 @@ impl Db {
                     return Ok(response);
                 }
                 Err(error) => {
-                    let Digested::TryElsewhere = self.digest(range, error)?;
+                    let Digested::TryElsewhere = self.digest(range, error, &batch)?;
                 }
             }
         }
         self.send_with_retries(range, batch).await
+    }
+
+    /// Whether nothing is heard from a replica's node.
+    fn is_silent(&self, replica: &ReplicaDescriptor) -> bool {
+        replica.node_id != self.0.node_id
+            && (!self.0.transport.is_reachable(replica.node_id)
+                || self.0.local.read().as_ref().is_some_and(|local| local.is_away(replica.store_id)))
+    }
+
+    /// The nodes of the cluster that can be asked, all of them if none can.
+    fn nodes_to_ask(&self) -> Vec<NodeId> {
+        let nodes = self.0.nodes.read().clone();
+        let heard: Vec<NodeId> =
+            nodes.iter().copied().filter(|node| self.0.transport.is_reachable(*node)).collect();
+        if heard.is_empty() { nodes } else { heard }
+    }
+
+    /// The replicas to try, the likeliest leaseholder first, and whether there are enough of them for one to lead.
+    fn replicas_to_try(&self, range: &CachedRange) -> (Vec<ReplicaDescriptor>, bool) {
+        let all = range.replicas_by_likelihood(self.0.node_id);
+        let heard: Vec<ReplicaDescriptor> = all.iter().filter(|replica| !self.is_silent(replica)).copied().collect();
+        let voters = |of: &[ReplicaDescriptor]| of.iter().filter(|replica| replica.kind == ReplicaKind::Voter).count();
+        let enough = voters(&heard) > voters(&all) / 2;
+        (if heard.is_empty() { all } else { heard }, enough)
+    }
+
+    /// *asked-first*: asks a replica whether it leads the range.
+    async fn ask_lead(&self, range: &CachedRange, replica: &ReplicaDescriptor) -> Result<(), KvError> {
+        let header = Header {
+            range_id: range.descriptor.range_id,
+            generation: range.descriptor.generation,
+            ..Header::default()
+        };
+        let question = BatchRequest { header, requests: vec![Request::Describe] };
+        self.send_to_node(replica.node_id, &question).await.map(|_| range.set_leaseholder(replica.store_id))
     }
 
     async fn send_with_retries(
@@ -469,34 +516,45 @@ impl Db {
         batch: BatchRequest,
     ) -> Result<BatchResponse, SendError> {
         let mut patience = Patience::new(self.0.config.unavailable_after);
+        let mut cut_off_since: Option<Instant> = None;
         let mut backoff = FIRST_BACKOFF;
         let mut last_reason = String::new();
+        let asks_first = !may_be_repeated(&batch);
         loop {
-            for node in range.nodes_by_likelihood(self.0.node_id) {
-                let was_hinted = range.leaseholder().map(|replica| replica.node_id);
-                match self.send_to_node(node, &batch).await {
+            let (replicas, enough) = self.replicas_to_try(range);
+            for replica in replicas {
+                let was_hinted = range.leaseholder().map(|replica| replica.store_id);
+                let is_known = was_hinted == Some(replica.store_id) || replica.node_id == self.0.node_id;
+                let led = if asks_first && !is_known { self.ask_lead(range, &replica).await } else { Ok(()) };
+                let outcome = match led {
+                    Ok(()) => self.send_to_node(replica.node_id, &batch).await,
+                    Err(error) => Err(error),
+                };
+                match outcome {
                     Ok(response) => {
-                        if let Some(replica) =
-                            range.descriptor.replicas.iter().find(|replica| replica.node_id == node)
-                        {
-                            range.set_leaseholder(replica.store_id);
-                        }
+                        range.set_leaseholder(replica.store_id);
                         self.learn(range, &response);
                         return Ok(response);
                     }
                     Err(error) => {
                         last_reason = error.to_string();
-                        let Digested::TryElsewhere = self.digest(range, error)?;
+                        let Digested::TryElsewhere = self.digest(range, error, &batch)?;
                     }
                 }
                 // A new hint goes first: begin the list again.
-                let hinted = range.leaseholder().map(|replica| replica.node_id);
-                if hinted.is_some() && hinted != was_hinted && hinted != Some(node) {
+                let hinted = range.leaseholder().map(|replica| replica.store_id);
+                if hinted.is_some() && hinted != was_hinted && hinted != Some(replica.store_id) {
                     break;
                 }
             }
+            let range_id = range.descriptor.range_id;
+            if enough {
+                cut_off_since = None;
+            } else if cut_off_since.get_or_insert_with(Instant::now).elapsed() > self.0.config.cut_off_after {
+                let reason = format!("too few of its replicas can be reached from {}: {last_reason}", self.0.node_id);
+                return Err(SendError::Kv(KvError::Unavailable { range_id, reason }));
+            }
             if patience.is_over(|| format!("{}: {last_reason}", range.descriptor)) {
-                let range_id = range.descriptor.range_id;
                 return Err(SendError::Kv(KvError::Unavailable { range_id, reason: last_reason }));
             }
             tokio::time::sleep(backoff).await;
@@ -526,8 +584,7 @@ impl Db {
     async fn refresh_first_range(&self, known: &Arc<CachedRange>) {
         let header = Header { range_id: RangeId::new(1), ..Header::default() };
         let probe = BatchRequest { header, requests: vec![Request::Describe] };
-        let nodes = self.0.nodes.read().clone();
-        for node in nodes {
+        for node in self.nodes_to_ask() {
             if let Ok(response) = self.send_to_node(node, &probe).await
                 && let Some(descriptor) = response.descriptor
                 && descriptor.generation > known.descriptor.generation
@@ -547,7 +604,12 @@ impl Db {
     }
 
     /// Learns from an error; answers whether another node may do, or the error if it is the batch's.
-    fn digest(&self, range: &Arc<CachedRange>, error: KvError) -> Result<Digested, SendError> {
+    fn digest(
+        &self,
+        range: &Arc<CachedRange>,
+        error: KvError,
+        batch: &BatchRequest,
+    ) -> Result<Digested, SendError> {
         match error {
             KvError::NotLeaseholder { hint, .. } => {
                 match hint {
@@ -557,6 +619,10 @@ impl Db {
                 Ok(Digested::TryElsewhere)
             }
             KvError::RangeNotFound { .. } | KvError::Unavailable { .. } => {
+                range.forget_leaseholder();
+                Ok(Digested::TryElsewhere)
+            }
+            KvError::Ambiguous { .. } if may_be_repeated(batch) => {
                 range.forget_leaseholder();
                 Ok(Digested::TryElsewhere)
             }
@@ -590,8 +656,10 @@ impl Db {
             None if may_wait(batch) => self.0.config.wait_timeout,
             None => self.0.config.rpc_timeout,
         };
+        // What keeps transactions alive does not wait behind what they send.
+        let lane = if batch.requests.iter().all(is_urgent) { Lane::Control } else { Lane::Client };
         let payload = replica::api::encode(batch);
-        match self.0.transport.call(node, Lane::Client, services::KV, payload, timeout).await {
+        match self.0.transport.call(node, lane, services::KV, payload, timeout).await {
             Ok(payload) => {
                 let answer: Result<Result<BatchResponse, KvError>, _> = replica::api::decode(&payload);
                 answer.unwrap_or_else(|error| {
@@ -640,6 +708,14 @@ fn first_row(response: &BatchResponse) -> Result<Option<RangeDescriptor>, KvErro
     let (_, value) = rows.get(0);
     let decoded = replica::api::decode(value);
     decoded.map(Some).map_err(|error| KvError::Internal { reason: format!("addressing record: {error}") })
+}
+
+fn may_be_repeated(batch: &BatchRequest) -> bool {
+    batch.requests.iter().all(Request::may_be_repeated)
+}
+
+fn is_urgent(request: &Request) -> bool {
+    matches!(request, Request::HeartbeatTxn { .. } | Request::Describe)
 }
 
 fn may_wait(batch: &BatchRequest) -> bool {

@@ -42,12 +42,12 @@ impl CachedRange {
         self.leaseholder.store(0, Ordering::Relaxed);
     }
 
-    /// Nodes to try, the likeliest first.
-    pub fn nodes_by_likelihood(&self, local: NodeId) -> Vec<NodeId> {
-        let hint = self.leaseholder().map(|replica| replica.node_id);
-        let mut nodes: Vec<NodeId> = self.descriptor.replicas.iter().map(|replica| replica.node_id).collect();
-        nodes.sort_by_key(|node| (Some(*node) != hint, *node != local));
-        nodes
+    /// The replicas, the likeliest leaseholder first.
+    pub fn replicas_by_likelihood(&self, local: NodeId) -> Vec<ReplicaDescriptor> {
+        let hint = self.leaseholder().map(|replica| replica.store_id);
+        let mut replicas = self.descriptor.replicas.clone();
+        replicas.sort_by_key(|replica| (Some(replica.store_id) != hint, replica.node_id != local));
+        replicas
     }
 }
 

@@ -98,7 +98,8 @@ impl GroupInner {
     }
 
     pub async fn on_vote(self: &Arc<Self>, mut request: VoteRequest<Types>) -> Option<VoteResponse<Types>> {
-        if !self.may_vote {
+        // A vote counts once it is on disk.
+        if !self.may_vote || self.liveness.disk_hangs() {
             return None;
         }
         let _judged = self.gate.lock().await;
@@ -120,7 +121,7 @@ impl GroupInner {
     }
 
     pub async fn on_pre_vote(self: &Arc<Self>, candidate: ReplicaId, request: PreVote) -> bool {
-        if !self.may_vote {
+        if !self.may_vote || self.liveness.disk_hangs() {
             return false;
         }
         let _judged = self.gate.lock().await;
@@ -194,7 +195,7 @@ impl GroupInner {
     /// Whether nobody is known to lead, or no promise binds this replica to who is; and how long it should wait for
     /// others before it campaigns.
     pub fn wants_election(&self) -> Option<Duration> {
-        if !self.may_vote || self.is_closed() || self.leads() || !self.is_voter() {
+        if !self.may_vote || self.is_closed() || self.leads() || !self.is_voter() || self.liveness.disk_hangs() {
             return None;
         }
         if self.leader.load(Ordering::Acquire) == 0 {
@@ -217,7 +218,7 @@ impl GroupInner {
 
     /// Runs a pre-vote among the voters and, if a quorum would vote for this replica, the election.
     pub async fn campaign(&self, pre_vote: bool) {
-        if !self.may_vote || self.is_closed() {
+        if !self.may_vote || self.is_closed() || self.liveness.disk_hangs() {
             return;
         }
         let config = self.joint_config();

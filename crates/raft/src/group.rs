@@ -123,6 +123,8 @@ pub(crate) struct GroupInner {
     pub leading: AtomicU64,
     /// The term in which this leader has given up its lease.
     pub released: AtomicU64,
+    /// The term in which this leader has given up its lease because its disk hung.
+    pub stepped_aside: AtomicU64,
     /// The lease as last worked out. Written under the lock of `leadership`.
     pub worked_out: ArcSwapOption<WorkedOut>,
     pub leader: AtomicU64,
@@ -188,6 +190,7 @@ impl GroupInner {
             free_since: Mutex::new(Some(tokio::time::Instant::now())),
             leadership: Mutex::default(),
             released: AtomicU64::new(0),
+            stepped_aside: AtomicU64::new(0),
             leading: AtomicU64::new(0),
             worked_out: ArcSwapOption::empty(),
             leader: AtomicU64::new(0),
@@ -274,9 +277,7 @@ impl GroupInner {
             return None;
         }
         self.release(term);
-        let other = |id: &u64| *id != self.replica_id.get();
-        let live = |id: &u64| self.member(*id).is_some_and(|it| self.liveness.is_live(it.store));
-        let to = self.joint_config().into_iter().flatten().filter(other).find(live)?;
+        let to = self.live_other()?;
         Some(Yield { term, round, to: ReplicaId::new(to) })
     }
 

@@ -259,6 +259,51 @@ impl GroupInner {
         self.released.swap(term, Ordering::SeqCst) != term
     }
 
+    /// Gives the lead up while this store's disk hangs: what is proposed here may never be on it. The others are freed of
+    /// their promises, so that one of them takes over at once; nothing happens where they are no quorum without this
+    /// replica. What is under way stays so until the disk goes on, and whoever waits for it is told.
+    pub async fn step_aside(&self) {
+        let (term, round) = {
+            let leadership = self.leadership.lock();
+            (leadership.term, leadership.round)
+        };
+        if term == 0 || !self.others_are_a_quorum() {
+            return;
+        }
+        let Some(to) = self.live_other() else { return };
+        if !self.release(term) {
+            return;
+        }
+        self.stepped_aside.store(term, Ordering::Release);
+        tracing::warn!(range = %self.range_id, "the disk hangs: the lease is given up");
+        self.lease_gone.notify_waiters();
+        self.tell_yield(Yield { term, round, to: ReplicaId::new(to) }).await;
+    }
+
+    /// Takes the lead up again where nobody else has, once the disk goes on.
+    pub async fn step_back(&self) {
+        let term = self.stepped_aside.swap(0, Ordering::AcqRel);
+        if term != 0 && self.leading.load(Ordering::Acquire) == term {
+            self.resume(term).await;
+        }
+    }
+
+    fn is_live(&self, id: u64) -> bool {
+        self.member(id).is_some_and(|member| self.liveness.is_live(member.store))
+    }
+
+    /// Another voter whose store is heard from.
+    pub fn live_other(&self) -> Option<u64> {
+        let other = |id: &u64| *id != self.replica_id.get() && self.is_live(*id);
+        self.joint_config().into_iter().flatten().find(other)
+    }
+
+    fn others_are_a_quorum(&self) -> bool {
+        let other = |id: &&u64| **id != self.replica_id.get() && self.is_live(**id);
+        let config = self.joint_config();
+        !config.is_empty() && config.iter().all(|set| set.iter().filter(other).count() > set.len() / 2)
+    }
+
     /// After a lease was given up and nobody took over: counts on no promise from before, and asks for new ones.
     pub async fn resume(&self, term: u64) {
         {

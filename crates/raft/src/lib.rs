@@ -19,6 +19,7 @@
 //!
 //! Deliberately left out: what commands mean, and where replicas should be.
 
+mod aside;
 mod promises;
 mod support;
 mod quorum;
@@ -36,6 +37,7 @@ mod network;
 mod pipeline;
 mod snapshots;
 
+pub use aside::blocking;
 pub use group::{ChangeError, Group, GroupStatus, ProposeError};
 pub use lease::Lease;
 pub use support::{LivenessConfig, PeerSupport, StoreLiveness};

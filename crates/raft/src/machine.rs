@@ -17,8 +17,9 @@ use openraft::{
     storage::{EntryResponder, RaftStateMachine},
 };
 
+use crate::aside::{Applies, blocking};
 use crate::group::GroupInner;
-use crate::snapshots::{Spool, blocking};
+use crate::snapshots::Spool;
 use crate::types::{
     Applied, LogPosition, Outcome, RaftLogId, RaftMembership, Types, decode_membership, encode_membership,
 };
@@ -129,6 +130,7 @@ pub(crate) struct MachineAdapter {
     pub applied_index: Arc<AtomicU64>,
     /// Set once it exists; told of members before whoever proposed them is.
     pub group: Arc<OnceLock<Weak<GroupInner>>>,
+    pub applies: Arc<Applies>,
 }
 
 /// Entries applied with one write at most.
@@ -218,7 +220,7 @@ impl RaftStateMachine<Types> for MachineAdapter {
             }
             let outcomes = {
                 let _guard = AbortOnPanic;
-                self.machine.apply(&committed).map_err(fatal)?
+                self.applies.run(|| self.machine.apply(&committed)).map_err(fatal)?
             };
             assert_eq!(outcomes.len(), committed.len(), "an outcome for each entry");
             if let Some(last) = committed.last() {

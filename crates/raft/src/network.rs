@@ -17,10 +17,11 @@ use openraft::{
 use rpc::{Lane, RpcError, Transport, services};
 
 use crate::{
+    aside::blocking,
     codec::{Address, Kind, encode_append, message, message_with_bytes},
     machine::SnapshotData,
     pipeline,
-    snapshots::{ChunkHead, Outgoing, SnapshotEnd, blocking},
+    snapshots::{ChunkHead, Outgoing, SnapshotEnd},
     sound,
     types::{Member, RaftLogId, RaftVote, Types},
 };

@@ -23,6 +23,7 @@ use storage::log::{GroupLog, LogHealth, LogOp, LogStore, Recovered, ignore};
 use tokio::time::Instant;
 
 use crate::{
+    aside::{Applies, blocking},
     codec::{Address, Kind, decode_append, decode_message, split_head},
     elections::{PreVote, Yield},
     group::{Group, GroupInner, GroupParts},
@@ -30,7 +31,7 @@ use crate::{
     log_storage::GroupLogStorage,
     machine::{MachineAdapter, SnapshotData, StateMachine},
     network::Network,
-    snapshots::{Incoming, Outgoing, SnapshotEnd, blocking},
+    snapshots::{Incoming, Outgoing, SnapshotEnd},
     sound,
     support::{LivenessConfig, LivenessDeps, RecoveredLiveness, StoreLiveness},
     types::Types,
@@ -83,6 +84,7 @@ struct NodeInner {
     unsound: AtomicU64,
     /// Groups are closed one at a time: the log of one that fails is not removed under its feet.
     closing: tokio::sync::Mutex<()>,
+    applies: Arc<Applies>,
 }
 
 /// What hears of a message to a replica that is not here; a replica of the same range that came before it may be. It
@@ -174,9 +176,11 @@ impl RaftNode {
             missing: OnceLock::new(),
             unsound: AtomicU64::new(0),
             closing: tokio::sync::Mutex::default(),
+            applies: Arc::default(),
         });
         deps.transport.register(services::RAFT, Arc::new(Handler { inner: inner.clone() }));
         tokio::spawn(election_loop(Arc::downgrade(&inner)));
+        tokio::spawn(disk_loop(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -233,6 +237,7 @@ impl RaftNode {
             applied_term: Arc::default(),
             applied_index: Arc::default(),
             group: Arc::default(),
+            applies: inner.applies.clone(),
         };
         let network = Network {
             range: options.range_id,
@@ -417,6 +422,29 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
     }
 }
 
+/// How often it is looked whether the disk hangs.
+const DISK_EVERY: Duration = Duration::from_millis(250);
+
+/// Leads nothing while this store's disk hangs.
+async fn disk_loop(node: std::sync::Weak<NodeInner>) {
+    let mut hung = false;
+    loop {
+        tokio::time::sleep(DISK_EVERY).await;
+        let Some(inner) = node.upgrade() else { return };
+        let hangs = inner.liveness.disk_hangs();
+        if !hangs && !hung {
+            continue;
+        }
+        let groups: Vec<Group> = inner.groups.read().values().filter(|group| group.inner.leads()).cloned().collect();
+        for group in groups {
+            tokio::spawn(async move {
+                if hangs { group.inner.step_aside().await } else { group.inner.step_back().await }
+            });
+        }
+        hung = hangs;
+    }
+}
+
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 const ELECTION_RETRY: Duration = Duration::from_millis(150);
 
@@ -505,7 +533,7 @@ impl Service for Handler {
                     self.inner.incoming.give_up(address.range);
                     return Err(refused(error));
                 }
-                self.inner.incoming.take(address.range, head, &chunk).map_err(refused)?;
+                blocking(|| self.inner.incoming.take(address.range, head, &chunk)).map_err(refused)?;
                 Ok(Bytes::new())
             }
             Kind::SnapshotEnd => {

@@ -54,15 +54,6 @@ pub(crate) struct SnapshotEnd {
     pub membership: RaftMembership,
 }
 
-/// Runs what blocks for more than a moment, so that other tasks go on meanwhile.
-pub(crate) fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current().map(|handle| handle.runtime_flavor()) {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        _ => work(),
-    }
-}
-
 /// What a store's sendings share.
 pub(crate) struct Outgoing {
     sending: Semaphore,

@@ -6,6 +6,10 @@
 //! - *heard-both-ways*: a promise is given only to a store that answers our own heartbeats. Otherwise a leader that
 //!   is heard and hears nobody would be supported for ever, while it has no lease, and the range no leader.
 //! - *promise-bounded*: no promise is longer than this store's own idea of one, whatever a peer asks.
+//! - *hung-disk-unsupported*: a store whose disk hangs neither asks for support nor answers, so that it counts as away:
+//!   nothing it proposes would ever be on its disk.
+//!
+//! Heartbeats are sent and answered where nothing else can hold them up ([`Transport::spawn_urgent`]).
 
 use std::{
     sync::{
@@ -35,11 +39,17 @@ pub struct LivenessConfig {
     pub heartbeat: Duration,
     /// How long a promise lasts.
     pub support: Duration,
+    /// A disk that has not finished a write of the log for so long hangs.
+    pub disk_hangs_after: Duration,
 }
 
 impl Default for LivenessConfig {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_millis(400), support: Duration::from_secs(2) }
+        Self {
+            heartbeat: Duration::from_millis(400),
+            support: Duration::from_secs(2),
+            disk_hangs_after: Duration::from_millis(1500),
+        }
     }
 }
 
@@ -194,7 +204,7 @@ impl StoreLiveness {
             live: AtomicBool::new(true),
         });
         peers.insert(store, peer.clone());
-        tokio::spawn(heartbeat_loop(self.clone(), peer.clone()));
+        self.inner.transport.spawn_urgent(Box::pin(heartbeat_loop(self.clone(), peer.clone())));
         Some(peer)
     }
 
@@ -255,6 +265,18 @@ impl StoreLiveness {
             || self.inner.peers.read().get(&store).is_some_and(|peer| peer.live.load(Ordering::Acquire))
     }
 
+    /// Whether a store that this one exchanges heartbeats with is not heard from.
+    #[must_use]
+    pub fn is_away(&self, store: StoreId) -> bool {
+        self.inner.peers.read().get(&store).is_some_and(|peer| !peer.live.load(Ordering::Acquire))
+    }
+
+    /// Whether this store's own disk hangs.
+    #[must_use]
+    pub fn disk_hangs(&self) -> bool {
+        self.inner.disk_hangs()
+    }
+
     /// Completes when some peer's liveness may have changed, or a group wants to be looked at.
     pub(crate) async fn changed(&self) {
         self.inner.changed.notified().await;
@@ -277,6 +299,10 @@ impl StoreLiveness {
 }
 
 impl Inner {
+    fn disk_hangs(&self) -> bool {
+        self.log.stalled_for() >= self.config.disk_hangs_after
+    }
+
     /// False when the log is closed: the store is ending, and nobody may be told anything any more.
     #[must_use]
     async fn durable(&self, op: LogOp) -> bool {
@@ -311,6 +337,11 @@ async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
     let support = inner.config.support;
     let mut last_heard = tokio::time::Instant::now();
     while !inner.stopped.load(Ordering::Acquire) {
+        // *hung-disk-unsupported*
+        if inner.disk_hangs() {
+            tokio::time::sleep(inner.config.heartbeat.max(MIN_PAUSE)).await;
+            continue;
+        }
         let began = tokio::time::Instant::now();
         let epoch = liveness.epoch();
         let expiration = inner.clock.now().add_ns(nanos(support));
@@ -384,6 +415,10 @@ impl Service for Handler {
         }
         if beat.from == self.inner.store {
             return Err(refused(format!("another {} is in this cluster", beat.from)));
+        }
+        // *hung-disk-unsupported*
+        if self.inner.disk_hangs() {
+            return Err(refused("the disk hangs".into()));
         }
         let (mut answer, mut save) = self.judge(beat);
         if save.is_some() {

@@ -227,7 +227,7 @@ impl Replica {
 
     pub(crate) fn checksum(&self, at: Timestamp) -> Result<Response, KvError> {
         let descriptor = self.current()?;
-        match self.deps.engine.checksum(&descriptor.span(), at) {
+        match raft::blocking(|| self.deps.engine.checksum(&descriptor.span(), at)) {
             Ok(value) => Ok(Response::Checksum { value }),
             Err(error) => Err(self.storage_error(error)),
         }

@@ -2,7 +2,8 @@
 //! that fill the wire for seconds, and none may hold up the one before it.
 //!
 //! The idea: one TCP connection for each peer called, on which every message is cut into small frames, and a writer
-//! that always empties the more urgent lane first.
+//! that always empties the more urgent lane first. Beside it lies a second one for heartbeats alone, on a thread of its
+//! own, which tells in time that a peer is gone.
 //!
 //! ```text
 //!  call ─► lane queues ─► writer ═══ socket ═══► reader ─► handler, a task of its own
@@ -18,6 +19,8 @@
 //! - *clock-on-every-frame*: whoever hears of an event has a clock at or past it; a peer too far ahead is refused.
 //! - *ambiguity-told*: a call fails unambiguously only if it certainly was not executed or its handler said how it
 //!   ended. It is unreachable only if no byte of it was handed to the socket.
+//! - *silence-ends-calls*: a call to a node whose heartbeats are not answered ends after a second or two, however long
+//!   its own timeout: the process may be stopped, the wires cut, and the kernel would not say so.
 //!
 //! HAZARD: the order in which handlers of one lane run is not promised, over TCP they run on many threads. Nor is the
 //! number of requests a peer may have under way bounded here: callers bound what they ask.
@@ -28,6 +31,7 @@ mod connection;
 mod error;
 mod frame;
 mod memory;
+mod pulse;
 pub mod services;
 mod tcp;
 mod transport;

@@ -1,4 +1,5 @@
-//! A network in memory for tests: seeded delays, losses and partitions, under tokio's paused time if the test likes.
+//! A network in memory for tests: seeded delays, losses, cuts and stalls of either direction, under tokio's paused time
+//! if the test likes.
 //!
 //! A call fails here as it would over TCP: what was lost after it may have arrived is ambiguous, a handler's error is
 //! what the wire would carry of it, and a clock too far ahead is refused. All chance is drawn when a message is sent, so
@@ -12,9 +13,9 @@ use hlc::Clock;
 use keys::NodeId;
 use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
@@ -41,6 +42,9 @@ pub struct MemoryConfig {
     /// Of a message, one way.
     pub loss: f64,
     pub order: MemoryOrder,
+    /// As on a connection with heartbeats: after so long a silence of either direction, calls under way have no answer
+    /// and new ones are refused. Without it each waits for its own timeout.
+    pub silence: Option<Duration>,
 }
 
 impl Default for MemoryConfig {
@@ -50,7 +54,27 @@ impl Default for MemoryConfig {
             max_delay: Duration::from_millis(1),
             loss: 0.0,
             order: MemoryOrder::PerLane,
+            silence: None,
         }
+    }
+}
+
+/// A direction of a wire, and since when it is so.
+type Directions = FxHashMap<(NodeId, NodeId), Instant>;
+
+#[derive(Default)]
+struct Links {
+    /// What is sent is lost.
+    cut: Directions,
+    /// What is sent waits on the way.
+    stalled: Directions,
+}
+
+impl Links {
+    /// Since when one of two nodes has not heard the other.
+    fn silent_since(&self, one: NodeId, other: NodeId) -> Option<Instant> {
+        let ways = [(one, other), (other, one)];
+        ways.iter().flat_map(|way| [self.cut.get(way), self.stalled.get(way)]).flatten().min().copied()
     }
 }
 
@@ -78,7 +102,9 @@ struct Shared {
     config: MemoryConfig,
     rng: Mutex<SmallRng>,
     nodes: RwLock<FxHashMap<NodeId, Arc<Node>>>,
-    cut: RwLock<FxHashSet<(NodeId, NodeId)>>,
+    links: RwLock<Links>,
+    /// Changes with `links` and `nodes`.
+    changes: watch::Sender<()>,
     wires: Mutex<FxHashMap<(NodeId, NodeId, Lane), mpsc::UnboundedSender<Travelling>>>,
 }
 
@@ -92,8 +118,8 @@ impl MemoryNetwork {
     #[must_use]
     pub fn new(seed: u64, config: MemoryConfig) -> Self {
         let rng = Mutex::new(SmallRng::seed_from_u64(seed));
-        let (nodes, cut, wires) = (RwLock::default(), RwLock::default(), Mutex::default());
-        Self { shared: Arc::new(Shared { config, rng, nodes, cut, wires }) }
+        let (nodes, links, wires) = (RwLock::default(), RwLock::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { config, rng, nodes, links, changes: watch::channel(()).0, wires }) }
     }
 
     /// The transport of a node; one made before under this id is gone from the network.
@@ -106,20 +132,40 @@ impl MemoryNetwork {
 
     /// Loses everything from one node to another; the other way stays as it is.
     pub fn partition(&self, from: NodeId, to: NodeId) {
-        self.shared.cut.write().insert((from, to));
+        self.change(|links| {
+            links.cut.entry((from, to)).or_insert_with(Instant::now);
+        });
     }
 
+    /// Holds everything from one node to another on its way until it is healed, as while the one that should read it
+    /// is stopped; the other way stays as it is.
+    pub fn stall(&self, from: NodeId, to: NodeId) {
+        self.change(|links| {
+            links.stalled.entry((from, to)).or_insert_with(Instant::now);
+        });
+    }
+
+    /// Ends a cut and a stall of one direction; what was held arrives.
     pub fn heal(&self, from: NodeId, to: NodeId) {
-        self.shared.cut.write().remove(&(from, to));
+        self.change(|links| {
+            links.cut.remove(&(from, to));
+            links.stalled.remove(&(from, to));
+        });
     }
 
     pub fn heal_all(&self) {
-        self.shared.cut.write().clear();
+        self.change(|links| *links = Links::default());
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Links)) {
+        change(&mut self.shared.links.write());
+        self.shared.changes.send_replace(());
     }
 
     /// Takes a node away, as when its process is killed: it hears nothing and nobody hears it.
     pub fn disconnect(&self, node: NodeId) {
         self.shared.nodes.write().remove(&node);
+        self.shared.changes.send_replace(());
     }
 
     fn is_connected(&self, id: NodeId, node: &Arc<Node>) -> bool {
@@ -142,7 +188,7 @@ impl MemoryNetwork {
                 let mut wires = self.shared.wires.lock();
                 let wire = wires.entry((from, to, lane)).or_insert_with(|| {
                     let (wire, end) = mpsc::unbounded_channel();
-                    tokio::spawn(carry(end));
+                    tokio::spawn(self.clone().carry(from, to, end));
                     wire
                 });
                 // A wire ends only with its runtime, and then nothing arrives any more.
@@ -155,23 +201,65 @@ impl MemoryNetwork {
 
     async fn arrive(&self, from: NodeId, to: NodeId, journey: Journey) -> bool {
         match journey.arrival {
-            Arrival::At(at) => tokio::time::sleep_until(at).await,
+            Arrival::At(at) => {
+                tokio::time::sleep_until(at).await;
+                self.moving(from, to).await;
+            }
             Arrival::InTurn(told) => {
                 if told.await.is_err() {
                     return false;
                 }
             }
         }
-        !journey.lost && !self.shared.cut.read().contains(&(from, to))
+        !journey.lost && !self.shared.links.read().cut.contains_key(&(from, to))
     }
-}
 
-/// One lane from one node to another: first in, first out.
-async fn carry(mut wire: mpsc::UnboundedReceiver<Travelling>) {
-    while let Some((at, tell)) = wire.recv().await {
-        tokio::time::sleep_until(at).await;
-        // Its call may have been given up by a runtime that ends.
-        let _unheard = tell.send(());
+    /// Completes when this direction is not stalled.
+    async fn moving(&self, from: NodeId, to: NodeId) {
+        let mut changes = self.shared.changes.subscribe();
+        while self.shared.links.read().stalled.contains_key(&(from, to)) {
+            changes.changed().await.expect("the network that sends changes is held here");
+        }
+    }
+
+    /// One lane from one node to another: first in, first out.
+    async fn carry(self, from: NodeId, to: NodeId, mut wire: mpsc::UnboundedReceiver<Travelling>) {
+        while let Some((at, tell)) = wire.recv().await {
+            tokio::time::sleep_until(at).await;
+            self.moving(from, to).await;
+            // Its call may have been given up by a runtime that ends.
+            let _unheard = tell.send(());
+        }
+    }
+
+    /// Whether the heartbeats of a connection between the two would have ended it by now.
+    fn has_been_silent(&self, from: NodeId, to: NodeId) -> bool {
+        let Some(limit) = self.shared.config.silence else { return false };
+        self.shared.links.read().silent_since(from, to).is_some_and(|since| since.elapsed() >= limit)
+    }
+
+    /// Completes when the heartbeats of a connection to this very node end it: never if there are none.
+    async fn silence(&self, from: NodeId, to: NodeId, target: &Arc<Node>) {
+        let Some(limit) = self.shared.config.silence else { return std::future::pending().await };
+        let mut changes = self.shared.changes.subscribe();
+        let mut gone_since = None;
+        loop {
+            let since = if self.is_connected(to, target) {
+                self.shared.links.read().silent_since(from, to)
+            } else {
+                Some(*gone_since.get_or_insert_with(Instant::now))
+            };
+            let over = async {
+                match since {
+                    Some(since) => tokio::time::sleep_until(since + limit).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = over => return,
+                changed = changes.changed() => changed.expect("the network that sends changes is held here"),
+            }
+        }
     }
 }
 
@@ -204,9 +292,13 @@ impl Transport for MemoryTransport {
         }
         let target = network.shared.nodes.read().get(&to).cloned();
         let Some(target) = target else { return Err(unreachable("no such node")) };
+        if network.has_been_silent(from, to) {
+            return Err(unreachable("nothing is heard from it"));
+        }
         let deadline = Instant::now() + timeout;
         let request = network.depart(from, to, lane);
         let sent_at = sender.clock.now();
+        let (connection, other_end) = (network.clone(), target.clone());
         // What was sent is executed whether or not the caller still waits.
         let exchange = tokio::spawn(async move {
             if !network.arrive(from, to, request).await || !network.is_connected(to, &target) {
@@ -232,13 +324,22 @@ impl Transport for MemoryTransport {
             }
             Some(outcome.map_err(|error| as_told(&error, &to.to_string())))
         });
-        match tokio::time::timeout_at(deadline, exchange).await {
-            Ok(Ok(Some(outcome))) => outcome,
-            Ok(Ok(None)) => {
-                tokio::time::sleep_until(deadline).await;
+        let answered = async {
+            match exchange.await {
+                Ok(Some(outcome)) => outcome,
+                Ok(None) => std::future::pending().await,
+                Err(_) => Err(RpcError::NoAnswer { to: to.to_string(), after: timeout }),
+            }
+        };
+        tokio::select! {
+            biased;
+            outcome = answered => outcome,
+            () = connection.silence(from, to, &other_end) => {
+                Err(RpcError::NoAnswer { to: to.to_string(), after: Duration::ZERO })
+            }
+            () = tokio::time::sleep_until(deadline) => {
                 Err(RpcError::NoAnswer { to: to.to_string(), after: timeout })
             }
-            Ok(Err(_)) | Err(_) => Err(RpcError::NoAnswer { to: to.to_string(), after: timeout }),
         }
     }
 
@@ -260,6 +361,10 @@ impl Transport for MemoryTransport {
 
     fn register(&self, service: ServiceId, handler: Arc<dyn Service>) {
         self.node.services.write().insert(service.0, handler);
+    }
+
+    fn is_reachable(&self, node: NodeId) -> bool {
+        self.network.shared.nodes.read().contains_key(&node) && !self.network.has_been_silent(self.id, node)
     }
 
     fn set_address(&self, _node: NodeId, _address: String) {}

@@ -2,6 +2,8 @@
 
 use crate::ServiceId;
 
+/// The heartbeats of connections; the transport answers them itself.
+pub const PULSE: ServiceId = ServiceId(0);
 /// Consensus messages of all groups.
 pub const RAFT: ServiceId = ServiceId(1);
 /// Store liveness heartbeats.

@@ -1,7 +1,13 @@
 //! The transport over TCP.
 //!
 //! **Invariant (strangers-only-join):** on a connection whose two ends did not name the same cluster when it was opened,
-//! whichever side dialled, nothing is served but [`services::JOIN`].
+//! whichever side dialled, nothing is served but [`services::JOIN`]; the pulse, which tells nothing, apart.
+//!
+//! To each peer lead two connections. The *main* one carries everything but heartbeats. The *pulse* carries those alone,
+//! store liveness among them, and is read, served and written on a thread of its own at both ends: neither bulk data
+//! nor a runtime whose threads are all held up delays it. A peer whose pulse is silent for [`SILENCE`] is taken for
+//! gone: its main connection is closed, and whoever waits for an answer over it is told at once. The kernel would keep
+//! the connection of a stopped process alive for as long as the process is stopped.
 
 use std::{
     io,
@@ -16,15 +22,16 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use hlc::Clock;
 use keys::NodeId;
 use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     task::JoinHandle,
 };
 
@@ -32,12 +39,15 @@ use crate::{
     Lane, RpcError, Service, ServiceId, Transport,
     connection::{Connection, Counters, LaneMetrics, MAX_MESSAGE_BYTES},
     frame::Kind,
+    pulse::{PULSE_EVERY, Pulse, PulseThread, SILENCE},
     services,
 };
 
 const MAGIC: [u8; 8] = *b"quorate\0";
 const PROTOCOL: u16 = 1;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for a peer that could not be reached the last time.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_GREETING: u16 = 1024;
@@ -62,6 +72,28 @@ struct Greeting {
     node: u64,
     /// In an answer: why the connection is refused.
     refusal: Option<String>,
+    line: Line,
+}
+
+/// Which of the two connections to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) enum Line {
+    Main,
+    Pulse,
+}
+
+impl Line {
+    fn of(service: ServiceId) -> Self {
+        if service == services::LIVENESS || service == services::PULSE { Self::Pulse } else { Self::Main }
+    }
+}
+
+/// A peer's place on one line. Whoever dials holds the lock.
+#[derive(Default)]
+struct Place {
+    peer: tokio::sync::Mutex<Peer>,
+    /// The address that could not be reached the last time, and why; none once it was.
+    failing: Mutex<Option<(String, RpcError)>>,
 }
 
 #[derive(Default)]
@@ -79,14 +111,18 @@ struct Failure {
 }
 
 struct Inner {
+    main: Handle,
+    pulse: Handle,
     clock: Arc<Clock>,
     cluster: RwLock<ClusterId>,
     local: RwLock<Option<NodeId>>,
     addresses: RwLock<FxHashMap<NodeId, String>>,
     services: RwLock<FxHashMap<u16, Arc<dyn Service>>>,
-    peers: Mutex<FxHashMap<NodeId, Arc<tokio::sync::Mutex<Peer>>>>,
-    /// A way past the peers' mutexes for the common case.
-    open: RwLock<FxHashMap<NodeId, Arc<Connection>>>,
+    peers: Mutex<FxHashMap<(NodeId, Line), Arc<Place>>>,
+    /// A way past the peers' mutexes for the common case, by line.
+    open: [RwLock<FxHashMap<NodeId, Arc<Connection>>>; 2],
+    /// Peers whose pulse is being felt: those with a main connection.
+    felt: Mutex<FxHashSet<NodeId>>,
     accepted: Mutex<Vec<std::sync::Weak<Connection>>>,
     counters: Arc<Counters>,
     strangers: AtomicU64,
@@ -97,6 +133,8 @@ pub struct TcpTransport {
     inner: Arc<Inner>,
     local_addr: SocketAddr,
     acceptor: Mutex<Option<JoinHandle<()>>>,
+    /// Ends the thread of the pulses when it is dropped.
+    pulse: Mutex<Option<PulseThread>>,
 }
 
 impl TcpTransport {
@@ -105,23 +143,33 @@ impl TcpTransport {
     /// # Errors
     /// When the address cannot be listened on.
     pub async fn bind(options: TcpOptions) -> io::Result<Arc<Self>> {
-        let listener = TcpListener::bind(&options.listen).await?;
+        let pulse = PulseThread::start()?;
+        let listener = TcpListener::bind(&options.listen).await?.into_std()?;
         let local_addr = listener.local_addr()?;
         let inner = Arc::new(Inner {
+            main: Handle::current(),
+            pulse: pulse.handle.clone(),
             clock: options.clock,
             cluster: RwLock::new(options.cluster),
             local: RwLock::default(),
             addresses: RwLock::default(),
             services: RwLock::default(),
             peers: Mutex::default(),
-            open: RwLock::default(),
+            open: Default::default(),
+            felt: Mutex::default(),
             accepted: Mutex::default(),
             counters: Arc::default(),
             strangers: AtomicU64::new(0),
             down: AtomicBool::new(false),
         });
-        let acceptor = tokio::spawn(accept_loop(inner.clone(), listener));
-        Ok(Arc::new(Self { inner, local_addr, acceptor: Mutex::new(Some(acceptor)) }))
+        inner.services.write().insert(services::PULSE.0, Arc::new(Pulse));
+        let listener = {
+            let _where_it_is_polled = pulse.handle.enter();
+            TcpListener::from_std(listener)?
+        };
+        let acceptor = pulse.handle.spawn(accept_loop(inner.clone(), listener));
+        let (acceptor, pulse) = (Mutex::new(Some(acceptor)), Mutex::new(Some(pulse)));
+        Ok(Arc::new(Self { inner, local_addr, acceptor, pulse }))
     }
 
     #[must_use]
@@ -136,6 +184,11 @@ impl TcpTransport {
             // What was opened before is judged by what this node was then: *strangers-only-join*.
             for connection in self.inner.accepted.lock().drain(..).filter_map(|weak| weak.upgrade()) {
                 connection.close();
+            }
+            for open in &self.inner.open {
+                for (_, connection) in open.write().drain() {
+                    connection.close();
+                }
             }
         }
     }
@@ -164,21 +217,24 @@ impl TcpTransport {
         if let Some(acceptor) = self.acceptor.lock().take() {
             acceptor.abort();
         }
-        for (_, connection) in self.inner.open.write().drain() {
-            connection.close();
+        for open in &self.inner.open {
+            for (_, connection) in open.write().drain() {
+                connection.close();
+            }
         }
         // Handlers may hold what holds this transport.
         self.inner.services.write().clear();
         for connection in self.inner.accepted.lock().drain(..).filter_map(|weak| weak.upgrade()) {
             connection.close();
         }
+        self.pulse.lock().take();
     }
 }
 
 #[cfg(test)]
 impl TcpTransport {
     pub(crate) fn calls_under_way(&self, to: NodeId) -> usize {
-        self.inner.open.read().get(&to).map_or(0, |connection| connection.calls_under_way())
+        self.inner.open[Line::Main as usize].read().get(&to).map_or(0, |connection| connection.calls_under_way())
     }
 
     pub(crate) fn tasks_and_self(&self) -> usize {
@@ -278,7 +334,8 @@ async fn welcome(inner: &Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) ->
     };
     let refused = refusal.is_some();
     let node = inner.local.read().map_or(0, NodeId::get);
-    let answer = Greeting { magic: MAGIC, protocol: PROTOCOL, cluster, node, refusal };
+    let line = hello.line;
+    let answer = Greeting { magic: MAGIC, protocol: PROTOCOL, cluster, node, refusal, line };
     write_greeting(&mut stream, &answer).await?;
     if refused {
         return Ok(());
@@ -291,7 +348,20 @@ async fn welcome(inner: &Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) ->
         accepted.retain(|weak| weak.strong_count() > 0);
         accepted.push(Arc::downgrade(&connection));
     }
-    start(inner, connection, stream, standing(hello.cluster, cluster));
+    let standing = standing(hello.cluster, cluster);
+    if line == Line::Pulse {
+        start(inner, connection, stream, line, standing);
+        return Ok(());
+    }
+    // From the thread that accepts to those that serve.
+    let stream = stream.into_std()?;
+    let serving = inner.clone();
+    inner.main.spawn(async move {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => start(&serving, connection, stream, line, standing),
+            Err(error) => tracing::warn!(%peer, %error, "accept"),
+        }
+    });
     Ok(())
 }
 
@@ -314,8 +384,9 @@ fn are_apart(one: ClusterId, other: ClusterId) -> bool {
     one != other && one != unset && other != unset
 }
 
-/// Runs both directions of a connection; requests that come in are served whichever side dialled.
-fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream, peer: Standing) {
+/// Runs both directions of a connection; requests that come in are served whichever side dialled, where this is called:
+/// on the thread of the pulses for one of those.
+fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream, line: Line, peer: Standing) {
     let (reader, writer) = stream.into_split();
     let writing = tokio::spawn(connection.clone().write_loop(writer));
     let (serving, this) = (inner.clone(), connection.clone());
@@ -323,12 +394,13 @@ fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream, pee
         tokio::spawn(connection.clone().read_loop(reader, move |kind, lane, call, service, payload| {
             match (kind, payload) {
                 (Kind::Request, payload) => {
-                    let payload = if peer == Standing::Stranger && service != services::JOIN.0 {
+                    let open = service == services::JOIN.0 || service == services::PULSE.0;
+                    let payload = if peer == Standing::Stranger && !open {
                         Err(stranger(&serving, &this, service))
                     } else {
                         payload
                     };
-                    serve(&serving, &this, lane, call, service, payload);
+                    serve(&serving, &this, line, lane, call, service, payload);
                 }
                 // *ambiguity-told*: that there is an answer shows that the call was executed, whatever clock it came with.
                 (_, Err(_)) => this.complete(call, Err(no_answer(&this.peer))),
@@ -357,12 +429,15 @@ fn no_answer(to: &str) -> RpcError {
 fn serve(
     inner: &Arc<Inner>,
     connection: &Arc<Connection>,
+    line: Line,
     lane: Lane,
     call: u64,
     service: u16,
     payload: Result<Bytes, RpcError>,
 ) {
-    let handler = inner.services.read().get(&service).cloned();
+    // Nothing else may take the time of the thread that serves pulses.
+    let belongs = line == Line::Main || Line::of(ServiceId(service)) == Line::Pulse;
+    let handler = inner.services.read().get(&service).filter(|_| belongs).cloned();
     let connection = connection.clone();
     let execution = async move {
         let outcome = match (payload, handler) {
@@ -452,13 +527,15 @@ impl Inner {
         address: &str,
         cluster: ClusterId,
         to: NodeId,
+        line: Line,
+        timeout: Duration,
     ) -> Result<Arc<Connection>, RpcError> {
         let unreachable = |reason: String| RpcError::Unreachable { to: address.to_owned(), reason };
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, async {
+        let opened = tokio::time::timeout(timeout, async {
             let mut stream = TcpStream::connect(address).await?;
             tune(&stream);
             let node = self.local.read().map_or(0, NodeId::get);
-            let hello = Greeting { magic: MAGIC, protocol: PROTOCOL, cluster, node, refusal: None };
+            let hello = Greeting { magic: MAGIC, protocol: PROTOCOL, cluster, node, refusal: None, line };
             write_greeting(&mut stream, &hello).await?;
             let answer = read_greeting(&mut stream).await?;
             io::Result::Ok((stream, answer))
@@ -480,36 +557,47 @@ impl Inner {
         let node = NodeId::new(answer.node);
         let connection = Connection::new(address.to_owned(), node, self.clock.clone(), self.counters.clone());
         let connection = Arc::new(connection);
-        start(self, connection.clone(), stream, standing(answer.cluster, cluster));
+        start(self, connection.clone(), stream, line, standing(answer.cluster, cluster));
         Ok(connection)
     }
 
     /// The connection to a node, opened if need be. Dialling goes on when the caller's time is over: the next one then
-    /// finds the connection, or fails at once while the back-off lasts.
+    /// finds the connection, or fails at once while the back-off lasts. Nobody waits for another's attempt to reach
+    /// what could not be reached the last time.
     async fn connection(
         self: &Arc<Self>,
         to: NodeId,
+        line: Line,
         timeout: Duration,
     ) -> Result<Arc<Connection>, RpcError> {
-        if let Some(connection) = self.open.read().get(&to).filter(|connection| !connection.is_closed()) {
-            return Ok(connection.clone());
+        let open = self.open[line as usize].read().get(&to).filter(|connection| !connection.is_closed()).cloned();
+        if let Some(connection) = open {
+            return Ok(connection);
         }
         let unreachable =
             |reason: &str| RpcError::Unreachable { to: to.to_string(), reason: reason.to_owned() };
         if self.down.load(Ordering::SeqCst) {
             return Err(unreachable("this node is shutting down"));
         }
+        let place = self.peers.lock().entry((to, line)).or_default().clone();
+        if place.peer.try_lock().is_err()
+            && let Some((address, error)) = place.failing.lock().clone()
+            && self.addresses.read().get(&to) == Some(&address)
+        {
+            return Err(error);
+        }
         let inner = self.clone();
-        match tokio::time::timeout(timeout, tokio::spawn(async move { inner.redial(to).await })).await {
+        let runtime = if line == Line::Pulse { &self.pulse } else { &self.main };
+        let dialled = runtime.spawn(async move { inner.redial(to, line, &place).await });
+        match tokio::time::timeout(timeout, dialled).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(unreachable("this node is shutting down")),
             Err(_) => Err(unreachable("no connection in time")),
         }
     }
 
-    async fn redial(self: &Arc<Self>, to: NodeId) -> Result<Arc<Connection>, RpcError> {
-        let peer = self.peers.lock().entry(to).or_default().clone();
-        let mut peer = peer.lock().await;
+    async fn redial(self: &Arc<Self>, to: NodeId, line: Line, place: &Place) -> Result<Arc<Connection>, RpcError> {
+        let mut peer = place.peer.lock().await;
         if let Some(connection) = peer.connection.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
@@ -520,34 +608,90 @@ impl Inner {
                 reason: "its address is not known".into(),
             });
         };
-        if let Some(failure) = &peer.failed
-            && failure.address == address
+        let last = peer.failed.as_ref().filter(|failure| failure.address == address);
+        if let Some(failure) = last
             && failure.at.elapsed() < failure.backoff
         {
             return Err(failure.error.clone());
         }
+        let timeout = if place.failing.lock().is_some() { RECONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
         let cluster = *self.cluster.read();
-        match self.dial(&address, cluster, to).await {
+        match self.dial(&address, cluster, to, line, timeout).await {
             Ok(connection) => {
                 peer.failed = None;
+                *place.failing.lock() = None;
                 peer.connection = Some(connection.clone());
-                let mut open = self.open.write();
+                let mut open = self.open[line as usize].write();
                 open.insert(to, connection.clone());
                 // A shutdown drains them under this lock, after it was announced.
                 if self.down.load(Ordering::SeqCst) {
                     open.remove(&to);
                     connection.close();
                 }
+                drop(open);
+                if line == Line::Main && self.felt.lock().insert(to) {
+                    self.pulse.spawn(feel(Arc::downgrade(self), to));
+                }
                 Ok(connection)
             }
             Err(error) => {
-                let last = peer.failed.as_ref().filter(|failure| failure.address == address);
                 let backoff = last.map_or(FIRST_BACKOFF, |failure| (failure.backoff * 2).min(MAX_BACKOFF));
+                *place.failing.lock() = Some((address.clone(), error.clone()));
                 peer.failed = Some(Failure { address, at: Instant::now(), backoff, error: error.clone() });
                 Err(error)
             }
         }
     }
+
+    /// One heartbeat there and back.
+    async fn pulse(self: &Arc<Self>, to: NodeId) -> Result<(), RpcError> {
+        let connection = self.connection(to, Line::Pulse, SILENCE).await?;
+        let answered = call_on(&connection, Lane::Control, services::PULSE, Bytes::new(), SILENCE).await;
+        if answered.is_err() {
+            // The next one is not to wait for what is on its way over this.
+            connection.close();
+        }
+        answered.map(|_| ())
+    }
+
+    /// Tells all who wait for an answer of a node that there will be none.
+    fn give_up(&self, to: NodeId, reason: &RpcError) {
+        let Some(connection) = self.open[Line::Main as usize].write().remove(&to) else { return };
+        if !connection.is_closed() {
+            tracing::warn!(node = %to, %reason, "the node is silent: its connection is closed");
+            connection.close();
+        }
+        let Some(address) = self.addresses.read().get(&to).cloned() else { return };
+        let place = self.peers.lock().get(&(to, Line::Main)).cloned();
+        if let Some(place) = place {
+            *place.failing.lock() = Some((address, reason.clone()));
+        }
+    }
+}
+
+/// Feels the pulse of a node for as long as there is a main connection to it. In a box: whoever dials starts this, and
+/// this dials.
+fn feel(inner: std::sync::Weak<Inner>, to: NodeId) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        loop {
+            let Some(inner) = inner.upgrade() else { return };
+            let began = Instant::now();
+            if let Err(error) = inner.pulse(to).await {
+                let reason = format!("it does not answer heartbeats: {error}");
+                inner.give_up(to, &RpcError::Unreachable { to: to.to_string(), reason });
+            }
+            {
+                let mut felt = inner.felt.lock();
+                let open = inner.open[Line::Main as usize].read();
+                if open.get(&to).is_none_or(|connection| connection.is_closed()) {
+                    felt.remove(&to);
+                    return;
+                }
+            }
+            drop(inner);
+            tokio::time::sleep(PULSE_EVERY.saturating_sub(began.elapsed())).await;
+        }
+    })
 }
 
 /// Closes a connection made for one call, also when its caller gives up.
@@ -593,7 +737,7 @@ impl Transport for TcpTransport {
         }
         check_size(&payload)?;
         let deadline = tokio::time::Instant::now() + timeout;
-        let connection = self.inner.connection(to, timeout).await?;
+        let connection = self.inner.connection(to, Line::of(service), timeout).await?;
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         call_on(&connection, lane, service, payload, left).await
     }
@@ -613,7 +757,8 @@ impl Transport for TcpTransport {
             return Err(unreachable("this node is shutting down"));
         }
         let deadline = tokio::time::Instant::now() + timeout;
-        let dialled = tokio::time::timeout(timeout, self.inner.dial(address, cluster, NodeId::new(0))).await;
+        let dialling = self.inner.dial(address, cluster, NodeId::new(0), Line::Main, CONNECT_TIMEOUT);
+        let dialled = tokio::time::timeout(timeout, dialling).await;
         let connection = ForOneCall(dialled.map_err(|_| unreachable("no connection in time"))??);
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         call_on(&connection.0, Lane::Control, service, payload, left).await
@@ -625,11 +770,21 @@ impl Transport for TcpTransport {
 
     fn set_address(&self, node: NodeId, address: String) {
         let before = self.inner.addresses.write().insert(node, address.clone());
-        if before.is_some_and(|before| before != address)
-            && let Some(connection) = self.inner.open.write().remove(&node)
-        {
-            connection.close();
+        if before.is_some_and(|before| before != address) {
+            for connection in self.inner.open.iter().filter_map(|open| open.write().remove(&node)) {
+                connection.close();
+            }
         }
+    }
+
+    fn is_reachable(&self, node: NodeId) -> bool {
+        let place = self.inner.peers.lock().get(&(node, Line::Main)).cloned();
+        let failing = place.and_then(|place| place.failing.lock().clone());
+        failing.is_none_or(|(address, _)| self.inner.addresses.read().get(&node) != Some(&address))
+    }
+
+    fn spawn_urgent(&self, task: BoxFuture<'static, ()>) {
+        self.inner.pulse.spawn(task);
     }
 
     fn address(&self, node: NodeId) -> Option<String> {

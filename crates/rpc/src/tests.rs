@@ -364,7 +364,7 @@ async fn raw_peer(to: &TcpTransport) -> tokio::net::TcpStream {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut greeting = b"quorate\0\x01".to_vec();
     greeting.extend([7; 16]);
-    greeting.extend([9, 0]);
+    greeting.extend([9, 0, 0]);
     let mut socket = tokio::net::TcpStream::connect(to.local_addr()).await.unwrap();
     socket.write_u16_le(u16::try_from(greeting.len()).unwrap()).await.unwrap();
     socket.write_all(&greeting).await.unwrap();
@@ -624,4 +624,134 @@ async fn a_message_in_memory_takes_its_time() {
         one.call(NodeId::new(2), Lane::Raft, ECHO, Bytes::from_static(b"x"), LONG).await.unwrap();
         assert!(begun.elapsed() >= 2 * delay, "there and back: {:?}", begun.elapsed());
     }
+}
+
+/// Whatever is sent one way waits until it is healed, in the order in which it was sent; the other way is not held up.
+#[tokio::test(start_paused = true)]
+async fn a_stalled_direction_in_memory_holds_what_is_sent() {
+    let network = MemoryNetwork::new(1, MemoryConfig::default());
+    let (one, two) = (network.transport(NodeId::new(1), clock()), network.transport(NodeId::new(2), clock()));
+    let echo = Arc::new(Echo { order: Mutex::default() });
+    two.register(ECHO, echo.clone());
+    network.stall(NodeId::new(1), NodeId::new(2));
+    let calls = [1, 2, 3].map(|n| {
+        let one = one.clone();
+        tokio::spawn(async move { one.call(NodeId::new(2), Lane::Client, ECHO, vec![0; n].into(), LONG).await })
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(echo.order.lock().unwrap().is_empty());
+    network.heal(NodeId::new(1), NodeId::new(2));
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(*echo.order.lock().unwrap(), [1, 2, 3]);
+    // It is executed, and the answer is held.
+    network.stall(NodeId::new(2), NodeId::new(1));
+    let second = Duration::from_secs(1);
+    let held = one.call(NodeId::new(2), Lane::Client, ECHO, vec![0; 4].into(), second).await;
+    assert!(held.unwrap_err().is_ambiguous());
+    assert_eq!(echo.order.lock().unwrap().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_calls_in_memory() {
+    let second = Duration::from_secs(1);
+    let network = MemoryNetwork::new(1, MemoryConfig { silence: Some(2 * second), ..MemoryConfig::default() });
+    let (one, two) = (network.transport(NodeId::new(1), clock()), network.transport(NodeId::new(2), clock()));
+    two.register(ECHO, Arc::new(Echo { order: Mutex::default() }));
+    for cut in [(1, 2), (2, 1)] {
+        let (from, to) = (NodeId::new(cut.0), NodeId::new(cut.1));
+        let call = one.call(NodeId::new(2), Lane::Client, ECHO, "hang".into(), LONG);
+        let (began, mut call) = (tokio::time::Instant::now(), std::pin::pin!(call));
+        assert!(futures::poll!(&mut call).is_pending());
+        network.partition(from, to);
+        assert!(call.await.unwrap_err().is_ambiguous(), "silence-ends-calls");
+        assert!(began.elapsed() < 3 * second);
+        assert!(!one.is_reachable(NodeId::new(2)));
+        let refused = one.call(NodeId::new(2), Lane::Client, ECHO, "x".into(), LONG).await;
+        assert!(matches!(refused, Err(RpcError::Unreachable { .. })), "{refused:?}");
+        network.heal(from, to);
+        one.call(NodeId::new(2), Lane::Client, ECHO, "x".into(), LONG).await.unwrap();
+    }
+}
+
+/// The kernel keeps the connections of a stopped process alive: it takes what is sent, and accepts new ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_ends_calls() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (one, _) = node(1, [7; 16]).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    one.set_address(NodeId::new(2), silent.local_addr().unwrap().to_string());
+    let stopped = tokio::spawn(async move {
+        let mut open = Vec::new();
+        loop {
+            let (mut socket, _) = silent.accept().await.unwrap();
+            // It greets the first, and has stopped when the others come.
+            if open.is_empty() {
+                let length = socket.read_u16_le().await.unwrap();
+                let mut greeting = vec![0; usize::from(length)];
+                socket.read_exact(&mut greeting).await.unwrap();
+                let at = greeting.len() - 3;
+                greeting[at] = 2;
+                socket.write_u16_le(length).await.unwrap();
+                socket.write_all(&greeting).await.unwrap();
+            }
+            open.push(socket);
+        }
+    });
+    let calls = (0..10).map(|_| call(&one, "x"));
+    let ended = tokio::time::timeout(LONG / 2, futures::future::join_all(calls)).await.expect("silence-ends-calls");
+    for outcome in ended {
+        assert!(outcome.as_ref().unwrap_err().is_ambiguous(), "{outcome:?}");
+    }
+    assert!(!one.is_reachable(NodeId::new(2)));
+    stopped.abort();
+}
+
+/// A runtime whose threads are all held up answers nothing else, and is not cut off for it.
+#[test]
+fn pulses_do_not_wait_for_a_runtime_that_is_held_up() {
+    let (addresses, address) = std::sync::mpsc::channel();
+    let (go_on, held_up) = std::sync::mpsc::channel::<()>();
+    let (all_held_up, is_held_up) = std::sync::mpsc::channel();
+    let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (two, echo) = node(2, [7; 16]).await;
+            two.register(services::LIVENESS, echo);
+            addresses.send(two.local_addr()).unwrap();
+            let worker = tokio::spawn(async move {
+                begun.await.unwrap();
+                all_held_up.send(()).unwrap();
+                let _ended = held_up.recv();
+            });
+            worker.await.unwrap();
+            // Whoever called goes first.
+            std::future::pending::<()>().await;
+        });
+    });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (one, _) = node(1, [7; 16]).await;
+        one.set_address(NodeId::new(2), address.recv().unwrap().to_string());
+        call(&one, "opens the connection").await.unwrap();
+        begin.send(()).unwrap();
+        is_held_up.recv().unwrap();
+        let waits = tokio::spawn({
+            let one = one.clone();
+            async move { call(&one, "waits").await }
+        });
+        let began = std::time::Instant::now();
+        while began.elapsed() < 2 * crate::pulse::SILENCE {
+            let beat = one.call(NodeId::new(2), Lane::Control, services::LIVENESS, Bytes::new(), LONG).await;
+            assert!(beat.is_ok(), "{beat:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(!waits.is_finished());
+        assert!(one.is_reachable(NodeId::new(2)));
+        go_on.send(()).unwrap();
+        waits.await.unwrap().unwrap();
+    });
+    drop(other);
 }

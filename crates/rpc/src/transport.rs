@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use keys::NodeId;
 
 use crate::RpcError;
@@ -67,6 +68,18 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Hands calls for `service` to `handler`; the last registration holds.
     fn register(&self, service: ServiceId, handler: Arc<dyn Service>);
+
+    /// False when the node could not be reached the last time, or does not answer heartbeats. Whoever has a choice asks
+    /// another; attempts to reach it go on.
+    fn is_reachable(&self, node: NodeId) -> bool {
+        let _unknown = node;
+        true
+    }
+
+    /// Runs a task where nothing else can hold it up; it must never block.
+    fn spawn_urgent(&self, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
+    }
 
     /// Remembers where a node listens.
     fn set_address(&self, node: NodeId, address: String);

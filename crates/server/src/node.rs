@@ -59,6 +59,10 @@ impl LocalStore for Local {
         self.0.replica(range_id).is_some()
     }
 
+    fn is_away(&self, store: StoreId) -> bool {
+        self.0.raft().liveness().is_away(store)
+    }
+
     async fn send(&self, batch: &BatchRequest) -> Result<BatchResponse, KvError> {
         self.0.send(batch).await
     }

@@ -13,3 +13,12 @@ pub(crate) fn stop(what: &str, error: &StorageError) -> ! {
     }
     std::process::abort()
 }
+
+/// The disk does not come back from a write. The process would wait for it with everything else.
+pub(crate) fn hang(stalled: std::time::Duration) -> ! {
+    let seconds = stalled.as_secs();
+    tracing::error!(seconds, "the disk has not finished a write of the log: the process ends");
+    eprintln!("quorate: the disk has not finished a write of the log for {seconds} s, the process ends");
+    // SAFETY: ends the process at once. Destructors would wait for threads that wait for the disk.
+    unsafe { libc::_exit(1) }
+}

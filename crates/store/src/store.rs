@@ -404,7 +404,7 @@ impl Store {
         self.inner.stopping.store(true, Ordering::Release);
         self.inner.raft.stop().await;
         self.inner.replicas.write().clear();
-        if let Err(error) = self.inner.engine.flush() {
+        if let Err(error) = raft::blocking(|| self.inner.engine.flush()) {
             tracing::warn!(%error, "flush at stop");
         }
         self.inner.log.close();

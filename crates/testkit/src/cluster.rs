@@ -45,6 +45,22 @@ impl Member {
     }
 }
 
+/// What may befall a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Killed,
+    /// As by SIGSTOP: what it sends and is sent waits until it goes on.
+    Stopped,
+    /// Nobody hears it.
+    Mute,
+    /// It hears nobody.
+    Deaf,
+    /// Both.
+    CutOff,
+    /// Writes of its log do not come back.
+    DiskHangs,
+}
+
 pub struct Cluster {
     pub network: MemoryNetwork,
     pub members: Vec<Member>,
@@ -60,6 +76,10 @@ impl LocalStore for Local {
 
     fn has_range(&self, range_id: RangeId) -> bool {
         self.0.replica(range_id).is_some()
+    }
+
+    fn is_away(&self, store: StoreId) -> bool {
+        self.0.raft().liveness().is_away(store)
     }
 
     async fn send(&self, batch: &BatchRequest) -> Result<BatchResponse, KvError> {
@@ -173,6 +193,38 @@ impl Cluster {
         for other in (0..self.members.len()).filter(|other| *other != place) {
             self.network.partition(node(place), node(other));
             self.network.partition(node(other), node(place));
+        }
+    }
+
+    /// The node at a place.
+    #[must_use]
+    pub fn node(place: usize) -> NodeId {
+        NodeId::new(place as u64 + 1)
+    }
+
+    /// Has something befall a member.
+    pub async fn inflict(&self, place: usize, fault: Fault) {
+        let struck = Self::node(place);
+        let others = (0..self.members.len()).filter(|other| *other != place).map(Self::node);
+        match fault {
+            Fault::Killed => self.kill(place).await,
+            Fault::DiskHangs => self.members[place].store.log().hold_writes(true),
+            Fault::Stopped => others.for_each(|other| {
+                self.network.stall(struck, other);
+                self.network.stall(other, struck);
+            }),
+            Fault::Mute => others.for_each(|other| self.network.partition(struck, other)),
+            Fault::Deaf => others.for_each(|other| self.network.partition(other, struck)),
+            Fault::CutOff => self.isolate(place),
+        }
+    }
+
+    /// Ends it; who was killed stays so.
+    pub fn recover(&self, place: usize, fault: Fault) {
+        match fault {
+            Fault::Killed => {}
+            Fault::DiskHangs => self.members[place].store.log().hold_writes(false),
+            Fault::Stopped | Fault::Mute | Fault::Deaf | Fault::CutOff => self.network.heal_all(),
         }
     }
 

@@ -1,5 +1,6 @@
-//! Keeps the locks of running transactions alive: one task for all of them, and no message for those that end
-//! within an interval.
+//! Keeps the locks of running transactions alive: one task that sends for all of them, and no message for those that
+//! end within an interval. A transaction lives for several intervals, and its heartbeats travel on a lane that nothing
+//! large is sent on; none waits for that of another, whose range may be away.
 
 use std::sync::{
     Arc,
@@ -9,7 +10,10 @@ use std::sync::{
 use hlc::Timestamp;
 use keys::{Key, TxnId, TxnStatus};
 use parking_lot::Mutex;
-use replica::api::{Header, KvError, Request, Response};
+use replica::{
+    TXN_EXPIRY,
+    api::{Header, KvError, Request, Response},
+};
 use rustc_hash::FxHashMap;
 
 use crate::db::{Db, DbInner};
@@ -19,6 +23,8 @@ struct Entry {
     anchor: Key,
     since: Timestamp,
     aborted: Arc<AtomicBool>,
+    /// A heartbeat has no answer yet.
+    under_way: Arc<AtomicBool>,
 }
 
 type Table = Arc<Mutex<FxHashMap<TxnId, Entry>>>;
@@ -52,7 +58,8 @@ impl Drop for HeartbeatHandle {
 impl Heartbeats {
     pub fn register(&self, id: TxnId, anchor: Key, since: Timestamp) -> HeartbeatHandle {
         let aborted = Arc::new(AtomicBool::new(false));
-        self.table.lock().insert(id, Entry { anchor, since, aborted: aborted.clone() });
+        let entry = Entry { anchor, since, aborted: aborted.clone(), under_way: Arc::default() };
+        self.table.lock().insert(id, entry);
         HeartbeatHandle { id, table: self.table.clone(), aborted }
     }
 }
@@ -67,33 +74,42 @@ pub(crate) fn start_heartbeats(db: &Db) {
         loop {
             ticks.tick().await;
             let Some(inner) = weak.upgrade() else { return };
-            beat(&Db(inner)).await;
+            beat(&Db(inner));
         }
     });
 }
 
-async fn beat(db: &Db) {
+/// Sends a heartbeat for each transaction that is due and has none under way.
+fn beat(db: &Db) {
     let inner: &DbInner = &db.0;
     let old_enough = inner.clock.now().sub_ns(u64::try_from(inner.config.heartbeat_interval.as_nanos()).unwrap_or(0));
     let due: Vec<(TxnId, Entry)> = {
         let table = inner.heartbeats.table.lock();
-        table.iter().filter(|(_, entry)| entry.since <= old_enough).map(|(id, entry)| (*id, entry.clone())).collect()
+        let due = |entry: &Entry| entry.since <= old_enough && !entry.under_way.swap(true, Ordering::AcqRel);
+        table.iter().filter(|(_, entry)| due(entry)).map(|(id, entry)| (*id, entry.clone())).collect()
     };
-    let beats = due.into_iter().map(|(txn_id, entry)| async move {
-        let request = Request::HeartbeatTxn { anchor: entry.anchor.clone(), txn_id, min_ts: entry.since };
-        let sent = db.send_keyed(&entry.anchor, Header::default(), vec![request]);
-        // A range that is away must not keep the others from being told: theirs would expire.
-        let Ok(answer) = tokio::time::timeout(inner.config.heartbeat_interval, sent).await else { return };
-        match answer {
-            Ok(response) => match response.responses.first() {
-                Some(Response::HeartbeatTxn { status: TxnStatus::Aborted }) => {
-                    entry.aborted.store(true, Ordering::Relaxed);
-                }
-                _ => {}
-            },
-            Err(KvError::Aborted { .. }) => entry.aborted.store(true, Ordering::Relaxed),
-            Err(error) => tracing::debug!(%error, "heartbeat"),
-        }
-    });
-    futures::future::join_all(beats).await;
+    for (txn_id, entry) in due {
+        let db = db.clone();
+        tokio::spawn(async move {
+            // Later it would say nothing any more.
+            if tokio::time::timeout(TXN_EXPIRY, beat_one(&db, txn_id, &entry)).await.is_err() {
+                tracing::debug!(%txn_id, "a heartbeat had no answer");
+            }
+            entry.under_way.store(false, Ordering::Release);
+        });
+    }
+}
+
+async fn beat_one(db: &Db, txn_id: TxnId, entry: &Entry) {
+    let request = Request::HeartbeatTxn { anchor: entry.anchor.clone(), txn_id, min_ts: entry.since };
+    match db.send_keyed(&entry.anchor, Header::default(), vec![request]).await {
+        Ok(response) => match response.responses.first() {
+            Some(Response::HeartbeatTxn { status: TxnStatus::Aborted }) => {
+                entry.aborted.store(true, Ordering::Relaxed);
+            }
+            _ => {}
+        },
+        Err(KvError::Aborted { .. }) => entry.aborted.store(true, Ordering::Relaxed),
+        Err(error) => tracing::debug!(%error, "heartbeat"),
+    }
 }

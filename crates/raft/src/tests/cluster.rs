@@ -220,7 +220,7 @@ impl Cluster {
     }
 
     pub async fn with_support(seed: u64, stores: u64, voters: u64, support: Duration) -> Self {
-        let liveness = LivenessConfig { heartbeat: Duration::from_millis(60), support };
+        let liveness = LivenessConfig { heartbeat: Duration::from_millis(60), support, ..LivenessConfig::default() };
         let network = MemoryNetwork::new(seed, MemoryConfig::default());
         let replica = |id| ReplicaDescriptor {
             node_id: NodeId::new(id),

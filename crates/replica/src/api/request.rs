@@ -186,6 +186,40 @@ impl Request {
         }
     }
 
+    /// Doing it twice, the second time some while after the first, comes to the same as doing it once: it may be sent
+    /// again when the answer to the first is lost, to whoever leads by then. A commit may not: somebody may have
+    /// finished and forgotten the transaction between the two.
+    #[must_use]
+    pub fn may_be_repeated(&self) -> bool {
+        match self {
+            Self::Get { .. }
+            | Self::Scan { .. }
+            | Self::Look { .. }
+            | Self::Refresh { .. }
+            | Self::HeartbeatTxn { .. }
+            | Self::PushTxn { .. }
+            | Self::QueryIntent { .. }
+            | Self::RecoverTxn { .. }
+            | Self::ResolveSpan { .. }
+            | Self::ForgetTxn { .. }
+            | Self::UpdateMeta { .. }
+            | Self::EndTxn { commit: false, .. }
+            | Self::Describe
+            | Self::Checksum { .. } => true,
+            // What comes late must not undo what was written since, or count twice.
+            Self::Put { .. }
+            | Self::Delete { .. }
+            | Self::ClearRange { .. }
+            | Self::Increment { .. }
+            | Self::EndTxn { commit: true, .. }
+            | Self::Split { .. }
+            | Self::ChangeReplicas { .. }
+            | Self::TransferLease { .. }
+            | Self::Gc { .. }
+            | Self::Load { .. } => false,
+        }
+    }
+
     /// Whether the range has all keys that it touches, for *one-range*. `anchor` is the transaction's.
     #[must_use]
     pub fn lies_in(&self, range: &keys::RangeDescriptor, anchor: Option<&Key>) -> bool {

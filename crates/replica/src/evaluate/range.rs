@@ -21,7 +21,7 @@ impl Evaluator<'_> {
         let Some(span) = span.intersect(&self.descriptor.span()) else {
             return Ok(Response::Gc { keys: 0, resume: None });
         };
-        let (batch, resume) = self.engine.gc_span(&span, threshold, GC_KEYS_MAX)?;
+        let (batch, resume) = raft::blocking(|| self.engine.gc_span(&span, threshold, GC_KEYS_MAX))?;
         state.out.batch.merge(&batch);
         for (key, bytes) in self.engine.scan_local(&keyspace::range_local_span(&span))? {
             let Some((_, txn_id)) = crate::txn_record::parse_key(&key) else { continue };

@@ -20,9 +20,9 @@ use crate::{
 const FIRST_PUSH_AFTER: Duration = Duration::from_millis(20);
 const PUSH_EVERY: Duration = Duration::from_millis(100);
 /// A push that takes longer is given up and begun anew: what it waits for may be over, and others may be in the way.
-/// Longer than one call to a node that does not answer (ten seconds), for the sender learns from its failure alone
+/// Longer than a call to a node that has fallen silent (two seconds), for the sender learns from its failure alone
 /// where else to ask.
-const PUSH_BOUND: Duration = Duration::from_secs(12);
+const PUSH_BOUND: Duration = Duration::from_secs(5);
 
 /// What a batch keeps of its wait for a key: whoever has had a turn was in no circle, so those are looked for anew, but
 /// the key's lock is still the same one that it has been waiting for.
@@ -35,10 +35,20 @@ pub(super) struct Waiting {
 impl Waiting {
     /// The outcome of a question to others; none if it takes longer than there is time for.
     async fn ask<T>(&self, question: impl Future<Output = T>) -> Option<T> {
-        let bound = Instant::now() + PUSH_BOUND;
-        let until = self.deadline.map_or(bound, |deadline| deadline.min(bound));
-        tokio::time::timeout_at(until, question).await.ok()
+        tokio::time::timeout_at(self.patience(), question).await.ok()
     }
+
+    /// Until when an answer of others is waited for.
+    fn patience(&self) -> Instant {
+        let bound = Instant::now() + PUSH_BOUND;
+        self.deadline.map_or(bound, |deadline| deadline.min(bound))
+    }
+}
+
+/// Completes with the turn. Whoever is in the way by then is asked when the next push is due: a holder that changes
+/// again and again must not put that off.
+async fn turn(waiter: &mut Waiter) {
+    while let WaitOutcome::HolderChanged { .. } = waiter.next().await {}
 }
 
 impl Replica {
@@ -71,27 +81,39 @@ impl Replica {
                 self.lease()?;
                 let in_the_way =
                     if waited_long { waiting.waiter.blockers() } else { waiting.waiter.holder().into_iter().collect() };
+                let mut its_turn = false;
                 for holder in in_the_way {
+                    let until = waiting.patience();
                     let push = self.push_holder(request, &conflict.key, holder, &mut circles);
-                    waiting.ask(push).await.unwrap_or(Ok(()))?;
+                    // *turn-seen-at-once*: what is asked may take long to be answered, and be answered by the turn.
+                    tokio::select! {
+                        biased;
+                        () = turn(&mut waiting.waiter) => its_turn = true,
+                        pushed = tokio::time::timeout_at(until, push) => pushed.unwrap_or(Ok(()))?,
+                    }
+                    if its_turn {
+                        break;
+                    }
+                }
+                if its_turn {
+                    return self.take_turn(header, waiting, waited_long).await;
                 }
                 push_at = Instant::now() + PUSH_EVERY;
             }
             let until = waiting.deadline.map_or(push_at, |deadline| deadline.min(push_at));
-            match tokio::time::timeout_at(until, waiting.waiter.next()).await {
-                Ok(WaitOutcome::Turn) => {
-                    // A turn may come because this very transaction was ended to break a circle.
-                    if waited_long {
-                        waiting.ask(self.check_not_aborted(header)).await.unwrap_or(Ok(()))?;
-                    }
-                    return Ok(waiting);
-                }
-                // Whoever it is by then is asked when the next push is due: a holder that changes again and again must
-                // not put that off.
-                Ok(WaitOutcome::HolderChanged { .. }) => {}
+            match tokio::time::timeout_at(until, turn(&mut waiting.waiter)).await {
+                Ok(()) => return self.take_turn(header, waiting, waited_long).await,
                 Err(_) => waited_long = true,
             }
         }
+    }
+
+    /// A turn may come because this very transaction was ended to break a circle.
+    async fn take_turn(&self, header: &Header, waiting: Waiting, waited_long: bool) -> Result<Waiting, KvError> {
+        if waited_long {
+            waiting.ask(self.check_not_aborted(header)).await.unwrap_or(Ok(()))?;
+        }
+        Ok(waiting)
     }
 
     /// Takes a place in the queue of the key that a batch has to wait for, or keeps the one it has there.

@@ -20,11 +20,12 @@
 //! - *watermark-detects-loss*: a log that comes back shorter than it was synced is reported as [`LogHealth::Suspect`].
 //!
 //! A write or sync that fails ends the process: what the disk holds then is unknown, and trying again may report
-//! success over lost pages.
+//! success over lost pages. So does one that never comes back: see [`LogStoreConfig::hang_limit`].
 
 mod keys;
 mod recover;
 mod sizes;
+mod stall;
 mod tail;
 mod watermark;
 mod writer;
@@ -35,6 +36,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ::keys::RangeId;
@@ -44,6 +46,7 @@ use parking_lot::Mutex;
 use rocksdb::{DB, Direction, IteratorMode, Options, ReadOptions};
 
 use self::{
+    stall::Progress,
     tail::{Tails, View},
     watermark::{Loss, Watermark},
     writer::Writer,
@@ -63,6 +66,9 @@ pub struct LogStoreConfig {
     pub memtable_bytes: usize,
     /// Go on with a log that has lost entries it acknowledged, as if it had not: for the last copy there is.
     pub accept_loss: bool,
+    /// A write or sync that takes longer ends the process: whoever looks after the machine sees a node that is down,
+    /// instead of one that answers and does nothing.
+    pub hang_limit: Duration,
 }
 
 impl LogStoreConfig {
@@ -74,6 +80,7 @@ impl LogStoreConfig {
             wal_recycle: 8,
             memtable_bytes: 16 << 20,
             accept_loss: false,
+            hang_limit: Duration::from_secs(20),
         }
     }
 }
@@ -216,6 +223,7 @@ struct Shared {
     db: Arc<DB>,
     tails: Arc<Tails>,
     metrics: Arc<LogMetrics>,
+    progress: Arc<Progress>,
     queue: Sender<writer::Message>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     /// Holds RocksDB's own counters.
@@ -279,12 +287,16 @@ impl LogStore {
         let tails = Arc::new(Tails::new(config.tail_bytes, &groups, &recover::sizes(&db, &groups)));
         let db = Arc::new(db);
         let metrics = Arc::new(LogMetrics::default());
+        let progress = Arc::new(Progress::default());
+        let thread_failed = |error| StorageError::io("start a thread for", &config.dir, error);
+        progress.watch(config.hang_limit).map_err(thread_failed)?;
         let (queue, waiting) = crossbeam_channel::unbounded();
         let writer = Writer {
             db: db.clone(),
             tails: tails.clone(),
             metrics: metrics.clone(),
             watermark,
+            progress: progress.clone(),
             waiting,
             #[cfg(test)]
             hook,
@@ -292,11 +304,12 @@ impl LogStore {
         let thread = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run())
-            .map_err(|error| StorageError::io("start a thread for", &config.dir, error))?;
+            .map_err(thread_failed)?;
         let shared = Shared {
             db,
             tails,
             metrics,
+            progress,
             queue,
             thread: Mutex::new(Some(thread)),
             #[cfg(test)]
@@ -420,6 +433,17 @@ impl LogStore {
         &self.shared.metrics
     }
 
+    /// How long the write or sync under way has been without an end, zero if it is not unusual: a disk that hangs.
+    #[must_use]
+    pub fn stalled_for(&self) -> Duration {
+        self.shared.progress.stalled_for()
+    }
+
+    /// For tests: has writes hang, as on a disk that does, until they are let go.
+    pub fn hold_writes(&self, held: bool) {
+        self.shared.progress.hold(held);
+    }
+
     /// Writes what is queued and stops the writer. Later submissions are lost, and their completions dropped.
     pub fn close(&self) {
         self.shared.stop();
@@ -429,6 +453,7 @@ impl LogStore {
 impl Shared {
     fn stop(&self) {
         let Some(thread) = self.thread.lock().take() else { return };
+        self.progress.hold(false);
         let _stopped = self.queue.send(writer::Message::Stop);
         // A completion may hold the last clone, and then the writer itself comes here.
         if thread.thread().id() != std::thread::current().id() {

@@ -516,3 +516,21 @@ fn start_reads_ends() {
     durable(&store, LogOp::Purge { range_id: RANGE, up_to: 1000, last: Bytes::new() });
     assert_eq!(store.bytes(RANGE), 0);
 }
+
+#[test]
+fn a_disk_that_hangs_is_noticed() {
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    store.hold_writes(true);
+    let (done, wait) = mpsc::channel();
+    store.submit(append(1..=1), Box::new(move || done.send(()).unwrap()));
+    let began = std::time::Instant::now();
+    while store.stalled_for() < Duration::from_millis(200) {
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody looks");
+        std::thread::yield_now();
+    }
+    assert!(wait.try_recv().is_err(), "durable-before-ack");
+    store.hold_writes(false);
+    wait.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(store.stalled_for(), Duration::ZERO);
+}

@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering};
 use crossbeam_channel::{Receiver, TryRecvError};
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
-use super::{Completion, LogMetrics, LogOp, keys, tail::Tails, watermark::Watermark};
+use super::{Completion, LogMetrics, LogOp, keys, stall::Progress, tail::Tails, watermark::Watermark};
 use crate::{StorageError, fatal};
 
 /// A batch is closed at about this size: what waits longer waits for less.
@@ -24,6 +24,7 @@ pub(super) struct Writer {
     pub tails: Arc<Tails>,
     pub metrics: Arc<LogMetrics>,
     pub watermark: Watermark,
+    pub progress: Arc<Progress>,
     pub waiting: Receiver<Message>,
     #[cfg(test)]
     pub hook: Option<Hook>,
@@ -112,6 +113,8 @@ impl Writer {
         }
         let mut options = WriteOptions::default();
         options.set_sync(sync);
+        let progress = self.progress.clone();
+        let _under_way = progress.begin();
         fail::fail_point!("log::before_write");
         #[cfg(test)]
         self.at(Step::BeforeWrite);

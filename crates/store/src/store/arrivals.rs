@@ -429,8 +429,10 @@ impl Store {
         for span in replica::local_spans(range) {
             batch.clear_local_span(&span);
         }
-        self.inner.engine.apply(&batch)?;
-        self.inner.engine.flush()
+        raft::blocking(|| {
+            self.inner.engine.apply(&batch)?;
+            self.inner.engine.flush()
+        })
     }
 
     pub(super) fn note_fenced(&self, range_id: RangeId, fenced: Fenced, reason: &str) {
