@@ -50,7 +50,8 @@ impl Applies {
 
     fn is_slow_now(&self, now: u64) -> bool {
         let began = self.began.load(Ordering::Relaxed);
-        now < self.wary_until.load(Ordering::Relaxed) || (began != 0 && now.saturating_sub(began) > micros(SLOW))
+        now < self.wary_until.load(Ordering::Relaxed)
+            || (began != 0 && now.saturating_sub(began) > micros(SLOW))
     }
 
     pub fn run<T>(&self, work: impl FnOnce() -> T) -> T {

@@ -1,10 +1,11 @@
 //! What goes through the log: the write batch that the leaseholder evaluated, and what else follows from it.
 //!
 //! ```text
-//! byte 0      format, 1
+//! byte 0      format, 1; 2 for a one-phase commit
 //! bytes 1..9  the lease's term, little endian
 //! bytes 9..13 length n of the effect, little endian
 //! n bytes     the effect, postcard; nothing for most commands
+//! 28 bytes    in format 2: the transaction's id, and where it commits (8 bytes and 4, little endian)
 //! the rest    the write batch
 //! ```
 //!
@@ -13,11 +14,13 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hlc::Timestamp;
-use keys::{RangeDescriptor, Term};
+use keys::{RangeDescriptor, Term, TxnId};
 use serde::{Deserialize, Serialize};
 
 const FORMAT: u8 = 1;
+const FORMAT_ONE_PHASE: u8 = 2;
 const HEADER_BYTES: usize = 13;
+const ONE_PHASE_BYTES: usize = 28;
 
 /// What every replica does when it applies a command, besides its batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,8 @@ pub enum Effect {
 pub struct Command {
     pub term: Term,
     pub effect: Option<Effect>,
+    /// The transaction that this commits in one phase, and where.
+    pub one_phase: Option<(TxnId, Timestamp)>,
     pub batch: Bytes,
 }
 
@@ -45,13 +50,23 @@ pub struct BadCommand;
 
 impl Command {
     #[must_use]
-    pub fn encode(term: Term, effect: Option<&Effect>, batch: &[u8]) -> Bytes {
+    pub fn encode(
+        term: Term,
+        effect: Option<&Effect>,
+        one_phase: Option<(TxnId, Timestamp)>,
+        batch: &[u8],
+    ) -> Bytes {
         let effect = effect.map(crate::api::encode).unwrap_or_default();
-        let mut out = BytesMut::with_capacity(HEADER_BYTES + effect.len() + batch.len());
-        out.put_u8(FORMAT);
+        let mut out = BytesMut::with_capacity(HEADER_BYTES + effect.len() + ONE_PHASE_BYTES + batch.len());
+        out.put_u8(if one_phase.is_some() { FORMAT_ONE_PHASE } else { FORMAT });
         out.put_u64_le(term.get());
         out.put_u32_le(u32::try_from(effect.len()).expect("an effect is two descriptors at most"));
         out.put_slice(&effect);
+        if let Some((txn, ts)) = one_phase {
+            out.put_slice(txn.as_bytes());
+            out.put_u64_le(ts.wall_ns());
+            out.put_u32_le(ts.logical());
+        }
         out.put_slice(batch);
         out.freeze()
     }
@@ -62,7 +77,10 @@ impl Command {
     /// When the bytes are damaged, or from a newer program.
     pub fn decode(payload: &Bytes) -> Result<Self, BadCommand> {
         let header: &[u8; HEADER_BYTES] = payload.first_chunk().ok_or(BadCommand)?;
-        let [FORMAT, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1, n2, n3] = *header else { return Err(BadCommand) };
+        let [format, t0, t1, t2, t3, t4, t5, t6, t7, n0, n1, n2, n3] = *header;
+        if format != FORMAT && format != FORMAT_ONE_PHASE {
+            return Err(BadCommand);
+        }
         let term = Term::new(u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]));
         let effect_bytes = u32::from_le_bytes([n0, n1, n2, n3]) as usize;
         let effect_end = HEADER_BYTES.checked_add(effect_bytes).filter(|end| *end <= payload.len()).ok_or(BadCommand)?;
@@ -70,7 +88,15 @@ impl Command {
             0 => None,
             _ => Some(crate::api::decode(&payload[HEADER_BYTES..effect_end]).map_err(|_| BadCommand)?),
         };
-        Ok(Self { term, effect, batch: payload.slice(effect_end..) })
+        if format == FORMAT {
+            return Ok(Self { term, effect, one_phase: None, batch: payload.slice(effect_end..) });
+        }
+        let named: &[u8; ONE_PHASE_BYTES] = payload[effect_end..].first_chunk().ok_or(BadCommand)?;
+        let (id, ts) = named.split_first_chunk::<16>().ok_or(BadCommand)?;
+        let (wall, logical) = ts.split_first_chunk::<8>().ok_or(BadCommand)?;
+        let logical = u32::from_le_bytes(logical.try_into().map_err(|_| BadCommand)?);
+        let one_phase = Some((TxnId::from_bytes(*id), Timestamp::new(u64::from_le_bytes(*wall), logical)));
+        Ok(Self { term, effect, one_phase, batch: payload.slice(effect_end + ONE_PHASE_BYTES..) })
     }
 }
 
@@ -93,18 +119,25 @@ mod tests {
 
     #[test]
     fn golden_bytes() {
-        let encoded = Command::encode(Term::new(5), None, b"batch");
+        let encoded = Command::encode(Term::new(5), None, None, b"batch");
         assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\0\0\0\0batch");
-        let encoded = Command::encode(Term::new(5), Some(&Effect::Descriptor(descriptor())), b"");
+        let encoded = Command::encode(Term::new(5), Some(&Effect::Descriptor(descriptor())), None, b"");
         assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x09\0\0\0\x01\x07\x01a\x01m\0\x04\x03");
-        let encoded = Command::encode(Term::new(5), Some(&Effect::Gc { threshold: Timestamp::new(9, 1) }), b"");
+        let encoded = Command::encode(Term::new(5), Some(&Effect::Gc { threshold: Timestamp::new(9, 1) }), None, b"");
         assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x03\0\0\0\x02\x09\x01");
+        let one_phase = Some((TxnId::from_bytes(*b"sixteen bytes id"), Timestamp::new(9, 1)));
+        let encoded = Command::encode(Term::new(5), None, one_phase, b"batch");
+        let golden = b"\x02\x05\0\0\0\0\0\0\0\0\0\0\0sixteen bytes id\x09\0\0\0\0\0\0\0\x01\0\0\0batch";
+        assert_eq!(&encoded[..], golden);
+        let decoded = Command::decode(&encoded).unwrap();
+        assert_eq!((decoded.one_phase, &decoded.batch[..]), (one_phase, &b"batch"[..]));
+        assert_eq!(Command::decode(&encoded.slice(..40)), Err(BadCommand));
     }
 
     #[test]
     fn what_is_damaged_is_refused() {
         let effect = Effect::Split { left: descriptor(), right: descriptor(), low_water: Timestamp::new(9, 1) };
-        let encoded = Command::encode(Term::new(1), Some(&effect), b"xy");
+        let encoded = Command::encode(Term::new(1), Some(&effect), None, b"xy");
         let decoded = Command::decode(&encoded).unwrap();
         assert_eq!((decoded.effect, &decoded.batch[..]), (Some(effect), &b"xy"[..]));
         for end in 0..encoded.len() - 2 {

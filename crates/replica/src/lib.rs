@@ -5,7 +5,7 @@
 //! the bytes agreed on; every replica applies the same bytes in the same order.
 //!
 //! Read in this order: [`api`] (what can be asked), `replica` (the path of a batch), `evaluate` (what requests mean),
-//! `command` and `machine` (what is replicated and applied), `admin` (splits and members).
+//! `command`, `machine` and `commits` (what is replicated, applied and remembered), `admin` (splits and members).
 //!
 //! **Invariants**: *one-range* and *error-means-nothing* ([`api`]), *write-above-read*, *write-above-write* and
 //! *evaluate-is-pure* (`evaluate`), *latches-until-known*, *one-leaseholder* and *reads-remembered* (`replica`),
@@ -16,6 +16,7 @@
 mod admin;
 pub mod api;
 mod command;
+mod commits;
 mod evaluate;
 mod host;
 mod machine;

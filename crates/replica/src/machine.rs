@@ -14,15 +14,17 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, RangeDescriptor, RangeId, ReplicaId, Span, Term, keyspace};
+use keys::{Key, RangeDescriptor, RangeId, ReplicaId, Span, Term, TxnId, keyspace};
 use parking_lot::Mutex;
 use raft::{
     Admitted, Applied, ApplyError, Committed, CommittedPayload, LogPosition, SnapshotSource, StateMachine,
 };
+use smallvec::SmallVec;
 use storage::{Engine, StorageError, WriteBatch};
 
 use crate::{
     command::{Command, Effect},
+    commits::Commits,
     host::{Inheritance, ReplicaHost, RightHalf},
     state,
 };
@@ -75,6 +77,8 @@ pub struct Machine {
     applied: Mutex<Applied>,
     descriptor: ArcSwapOption<RangeDescriptor>,
     marks: Mutex<Marks>,
+    /// The one-phase commits applied lately.
+    pub(crate) commits: Commits,
     /// Set once the replica exists; leadership changes before that concern nobody.
     leads: std::sync::atomic::AtomicBool,
     damaged: OnceLock<String>,
@@ -107,6 +111,7 @@ impl Machine {
             applied: Mutex::new(applied),
             descriptor: ArcSwapOption::from(descriptor),
             marks,
+            commits: Commits::default(),
             leads: std::sync::atomic::AtomicBool::new(false),
             damaged: OnceLock::new(),
         })
@@ -135,6 +140,7 @@ impl Machine {
     fn apply_slice(&self, entries: &[Committed]) -> Result<Vec<Bytes>, StorageError> {
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut batch = WriteBatch::new();
+        let mut commits = SmallVec::<[(TxnId, Timestamp); 8]>::new();
         let mut applied = self.applied.lock().clone();
         for entry in entries {
             applied.position = Some(entry.position);
@@ -163,6 +169,7 @@ impl Machine {
             if !command.batch.is_empty() {
                 batch.merge(&WriteBatch::from_bytes(&command.batch)?);
             }
+            commits.extend(command.one_phase);
             outcomes.push(Bytes::from_static(&[APPLIED]));
             if let Some(effect) = command.effect {
                 // *split-alone*
@@ -175,6 +182,7 @@ impl Machine {
             }
         }
         self.write(batch, &applied, None)?;
+        self.commits.applied(&commits);
         Ok(outcomes)
     }
 
@@ -375,6 +383,7 @@ impl StateMachine for Machine {
         ingested.map_err(|error| self.fail(error))?;
         *self.marks.lock() = Marks::load(self.range_id, &self.engine).map_err(|error| self.fail(error))?;
         *self.applied.lock() = applied;
+        self.commits.forget();
         self.descriptor.store(Some(Arc::new(descriptor)));
         Ok(())
     }

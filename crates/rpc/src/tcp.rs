@@ -234,7 +234,10 @@ impl TcpTransport {
 #[cfg(test)]
 impl TcpTransport {
     pub(crate) fn calls_under_way(&self, to: NodeId) -> usize {
-        self.inner.open[Line::Main as usize].read().get(&to).map_or(0, |connection| connection.calls_under_way())
+        self.inner.open[Line::Main as usize]
+            .read()
+            .get(&to)
+            .map_or(0, |connection| connection.calls_under_way())
     }
 
     pub(crate) fn tasks_and_self(&self) -> usize {
@@ -570,7 +573,8 @@ impl Inner {
         line: Line,
         timeout: Duration,
     ) -> Result<Arc<Connection>, RpcError> {
-        let open = self.open[line as usize].read().get(&to).filter(|connection| !connection.is_closed()).cloned();
+        let open =
+            self.open[line as usize].read().get(&to).filter(|connection| !connection.is_closed()).cloned();
         if let Some(connection) = open {
             return Ok(connection);
         }
@@ -596,7 +600,12 @@ impl Inner {
         }
     }
 
-    async fn redial(self: &Arc<Self>, to: NodeId, line: Line, place: &Place) -> Result<Arc<Connection>, RpcError> {
+    async fn redial(
+        self: &Arc<Self>,
+        to: NodeId,
+        line: Line,
+        place: &Place,
+    ) -> Result<Arc<Connection>, RpcError> {
         let mut peer = place.peer.lock().await;
         if let Some(connection) = peer.connection.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
@@ -657,14 +666,15 @@ impl Inner {
     /// Tells all who wait for an answer of a node that there will be none.
     fn give_up(&self, to: NodeId, reason: &RpcError) {
         let Some(connection) = self.open[Line::Main as usize].write().remove(&to) else { return };
+        // First, so that whoever is told finds it so.
+        let address = self.addresses.read().get(&to).cloned();
+        let place = self.peers.lock().get(&(to, Line::Main)).cloned();
+        if let (Some(place), Some(address)) = (place, address) {
+            *place.failing.lock() = Some((address, reason.clone()));
+        }
         if !connection.is_closed() {
             tracing::warn!(node = %to, %reason, "the node is silent: its connection is closed");
             connection.close();
-        }
-        let Some(address) = self.addresses.read().get(&to).cloned() else { return };
-        let place = self.peers.lock().get(&(to, Line::Main)).cloned();
-        if let Some(place) = place {
-            *place.failing.lock() = Some((address, reason.clone()));
         }
     }
 }

@@ -636,7 +636,9 @@ async fn a_stalled_direction_in_memory_holds_what_is_sent() {
     network.stall(NodeId::new(1), NodeId::new(2));
     let calls = [1, 2, 3].map(|n| {
         let one = one.clone();
-        tokio::spawn(async move { one.call(NodeId::new(2), Lane::Client, ECHO, vec![0; n].into(), LONG).await })
+        tokio::spawn(
+            async move { one.call(NodeId::new(2), Lane::Client, ECHO, vec![0; n].into(), LONG).await },
+        )
     });
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(echo.order.lock().unwrap().is_empty());
@@ -656,7 +658,8 @@ async fn a_stalled_direction_in_memory_holds_what_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn silence_ends_calls_in_memory() {
     let second = Duration::from_secs(1);
-    let network = MemoryNetwork::new(1, MemoryConfig { silence: Some(2 * second), ..MemoryConfig::default() });
+    let network =
+        MemoryNetwork::new(1, MemoryConfig { silence: Some(2 * second), ..MemoryConfig::default() });
     let (one, two) = (network.transport(NodeId::new(1), clock()), network.transport(NodeId::new(2), clock()));
     two.register(ECHO, Arc::new(Echo { order: Mutex::default() }));
     for cut in [(1, 2), (2, 1)] {
@@ -700,7 +703,8 @@ async fn silence_ends_calls() {
         }
     });
     let calls = (0..10).map(|_| call(&one, "x"));
-    let ended = tokio::time::timeout(LONG / 2, futures::future::join_all(calls)).await.expect("silence-ends-calls");
+    let ended =
+        tokio::time::timeout(LONG / 2, futures::future::join_all(calls)).await.expect("silence-ends-calls");
     for outcome in ended {
         assert!(outcome.as_ref().unwrap_err().is_ambiguous(), "{outcome:?}");
     }
@@ -716,7 +720,8 @@ fn pulses_do_not_wait_for_a_runtime_that_is_held_up() {
     let (all_held_up, is_held_up) = std::sync::mpsc::channel();
     let (begin, begun) = tokio::sync::oneshot::channel::<()>();
     let other = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
             let (two, echo) = node(2, [7; 16]).await;
             two.register(services::LIVENESS, echo);

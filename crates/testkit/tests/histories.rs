@@ -348,6 +348,7 @@ async fn while_clocks_disagree_and_wires_lose() {
         max_delay: Duration::from_millis(8),
         loss: 0.001,
         order: MemoryOrder::Any,
+        silence: None,
     };
     let scenario = Scenario { wires, offsets_ms: vec![-200, 0, 200], seed: 5, workers: 9, ..Scenario::default() };
     judge(scenario, dir.path(), |cluster, run| async move {

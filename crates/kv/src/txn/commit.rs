@@ -24,7 +24,7 @@ use std::{sync::Arc, sync::atomic::Ordering};
 use bytes::Bytes;
 use hlc::Timestamp;
 use keys::{Key, LockStrength, Span, TxnMeta, TxnStatus};
-use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
+use replica::api::{AbortReason, BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
 
 use super::{Check, CheckState, CommitSent, State, Txn};
 use crate::{
@@ -35,6 +35,9 @@ use crate::{
 
 /// How long the end of a transaction that wrote nothing waits for its locks to be gone.
 const RELEASE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long the next leaseholder is asked for what became of a commit.
+const SETTLE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Spans resolved by one batch.
 const RESOLVE_AT_ONCE: usize = 64;
@@ -228,8 +231,12 @@ impl Txn {
         });
         // Here it says that the reads given are all there are, so that the replica may refresh and go on.
         let header = Header { can_forward: reads_here, ..self.header(&group.range, WaitPolicy::Block) };
-        let response = self.db.send_to(&group.range, header, requests).await?;
-        let (_, commit_ts) = end_txn_answer(&response)?;
+        let sent_at = self.db.0.clock.now();
+        let commit_ts = match self.db.send_to(&group.range, header, requests).await {
+            Ok(response) => end_txn_answer(&response)?.1,
+            Err(SendError::Kv(KvError::Ambiguous { reason })) => self.settle_commit(&group.range, sent_at, reason).await?,
+            Err(error) => return Err(error),
+        };
         self.db.0.metrics.commits_one_phase.fetch_add(1, Ordering::Relaxed);
         let elsewhere: Vec<Span> = self.locks.iter().filter(|lock| !span.contains_span(lock)).cloned().collect();
         if !elsewhere.is_empty() {
@@ -237,6 +244,35 @@ impl Txn {
             tokio::spawn(async move { db.resolve_spans(elsewhere, meta, TxnStatus::Committed, commit_ts).await });
         }
         Ok(commit_ts)
+    }
+
+    /// The answer to a one-phase commit was lost: asks whoever leads the range now whether it took effect.
+    async fn settle_commit(
+        &self,
+        range: &CachedRange,
+        sent_at: Timestamp,
+        lost: String,
+    ) -> Result<Timestamp, SendError> {
+        let anchor = &self.meta.anchor;
+        // Elsewhere nothing would keep it from taking effect later.
+        if range.descriptor.contains_key(anchor.as_bytes()) {
+            let (txn, range_id) = (self.meta.clone(), range.descriptor.range_id);
+            let question = vec![Request::SettleCommit { txn, range_id, sent: sent_at }];
+            let asked = self.db.send_keyed(anchor, Header::default(), question);
+            if let Ok(Ok(response)) = tokio::time::timeout(SETTLE_PATIENCE, asked).await
+                && let Some(Response::SettleCommit { status, commit_ts }) = response.responses.first()
+            {
+                match status {
+                    TxnStatus::Committed => return Ok(*commit_ts),
+                    TxnStatus::Aborted => {
+                        let error = KvError::Aborted { txn_id: self.meta.id, reason: AbortReason::RecordGone };
+                        return Err(SendError::Kv(error));
+                    }
+                    TxnStatus::Pending | TxnStatus::Staging => {}
+                }
+            }
+        }
+        Err(SendError::Kv(KvError::Ambiguous { reason: lost }))
     }
 
     /// Writes the buffer out when it has grown past its budget: what is private as it will stay, the rest as intents if

@@ -123,6 +123,9 @@ pub enum Request {
     QueryIntent { write: SequencedWrite, txn: TxnMeta, at: Timestamp },
     /// Ends a staged transaction whose coordinator is gone, after its writes were queried.
     RecoverTxn { txn: TxnMeta, committed: bool },
+    /// Asks whether a one-phase commit took effect of which the answer was lost; if not, it never will. It was sent to
+    /// `range_id` at `sent`, by its coordinator's clock.
+    SettleCommit { txn: TxnMeta, range_id: RangeId, sent: Timestamp },
     /// Tells a range the fate of a transaction's intents and locks in the span.
     ResolveSpan { span: Span, txn: TxnMeta, status: TxnStatus, commit_ts: Timestamp },
     /// Publishes a descriptor in the addressing records; an older generation loses.
@@ -176,6 +179,7 @@ impl Request {
             | Self::PushTxn { .. }
             | Self::QueryIntent { .. }
             | Self::RecoverTxn { .. }
+            | Self::SettleCommit { .. }
             | Self::ResolveSpan { .. }
             | Self::UpdateMeta { .. }
             | Self::Split { .. }
@@ -200,6 +204,7 @@ impl Request {
             | Self::PushTxn { .. }
             | Self::QueryIntent { .. }
             | Self::RecoverTxn { .. }
+            | Self::SettleCommit { .. }
             | Self::ResolveSpan { .. }
             | Self::ForgetTxn { .. }
             | Self::UpdateMeta { .. }
@@ -239,7 +244,7 @@ impl Request {
             Self::EndTxn { .. } => anchor.is_none_or(has),
             Self::HeartbeatTxn { anchor, .. } | Self::ForgetTxn { anchor, .. } => has(anchor),
             Self::PushTxn { pushee, .. } => has(&pushee.anchor),
-            Self::RecoverTxn { txn, .. } => has(&txn.anchor),
+            Self::RecoverTxn { txn, .. } | Self::SettleCommit { txn, .. } => has(&txn.anchor),
             Self::UpdateMeta { descriptor } => has(&keys::keyspace::meta(&descriptor.end)),
             Self::Load { rows, .. } => [rows.first(), rows.last()].into_iter().flatten().all(|(key, _)| has(key)),
             Self::Split { .. }

@@ -40,6 +40,8 @@ pub enum Response {
     PushTxn(PushedTxn),
     QueryIntent { found: bool },
     RecoverTxn { status: TxnStatus, commit_ts: Timestamp },
+    /// Pending: it cannot be known any more.
+    SettleCommit { status: TxnStatus, commit_ts: Timestamp },
     ResolveSpan { resume: Option<Span> },
     Split { left: RangeDescriptor, right: RangeDescriptor },
     ChangeReplicas { descriptor: RangeDescriptor },

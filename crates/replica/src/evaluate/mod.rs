@@ -33,6 +33,7 @@ use storage::{Engine, LockRecord, StorageError, WriteBatch};
 use crate::{
     api::{BatchRequest, KvError, Request, Response},
     command::Effect,
+    commits::Commits,
     replica::LookStarts,
     txn_record::TxnRegistry,
 };
@@ -72,6 +73,8 @@ pub(crate) struct Evaluated {
     pub responses: Vec<Response>,
     pub batch: WriteBatch,
     pub effect: Option<Effect>,
+    /// The transaction that the batch commits in one phase, and where.
+    pub one_phase: Option<(TxnId, Timestamp)>,
     /// Keys to lock for the transaction, unreplicated.
     pub acquire: Vec<(Key, LockStrength)>,
     /// What was read, and until when: to be remembered before the latches go.
@@ -113,6 +116,7 @@ pub(crate) struct Evaluator<'a> {
     pub locks: &'a LockTable,
     pub registry: &'a TxnRegistry,
     pub looks: &'a LookStarts,
+    pub commits: &'a Commits,
     pub descriptor: &'a RangeDescriptor,
     /// What was superseded before may be gone.
     pub gc_threshold: Timestamp,
@@ -181,6 +185,7 @@ impl Evaluator<'_> {
                 responses: Vec::with_capacity(request.requests.len()),
                 batch: WriteBatch::new(),
                 effect: None,
+                one_phase: None,
                 acquire: Vec::new(),
                 reads: Vec::new(),
                 read_ts,
@@ -244,6 +249,7 @@ impl Evaluator<'_> {
                 self.push(state, pushee, pusher.as_ref(), dependents, *kind)
             }
             Request::QueryIntent { write, txn, at } => self.query_intent(state, write, txn, *at),
+            Request::SettleCommit { txn, range_id, sent } => self.settle(state, txn, *range_id, *sent),
             Request::RecoverTxn { txn, committed } => self.recover(state, txn, *committed),
             Request::ResolveSpan { span, txn, status, commit_ts } => {
                 self.resolve_span(state, span, txn, *status, *commit_ts)

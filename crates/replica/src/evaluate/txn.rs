@@ -1,7 +1,7 @@
 //! What is decided at a transaction's anchor: its end, what others may do about it, and what is left to say of it.
 
 use hlc::Timestamp;
-use keys::{Key, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus, keyspace};
+use keys::{Key, RangeId, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus, keyspace};
 use storage::StorageError;
 
 use crate::{
@@ -86,6 +86,9 @@ impl Evaluator<'_> {
             (true, false) => (TxnStatus::Staging, state.write_ts),
         };
         if one_phase {
+            if commit {
+                state.out.one_phase = Some((txn.id, ts));
+            }
             // A staging record of an earlier attempt must not be left for recovery to judge.
             if record.is_some() {
                 state.out.batch.delete_local(keyspace::txn_record(&txn.anchor, txn.id).as_bytes());
@@ -190,6 +193,44 @@ impl Evaluator<'_> {
             self.put_record(state, &txn.anchor, txn.id, &record);
         }
         Ok(Response::RecoverTxn { status: record.status, commit_ts: record.ts })
+    }
+
+    /// Whether a one-phase commit took effect. Everything of it that was under way here has, under the latch of its
+    /// record; what was not is kept from it by an aborted record, wherever it may still be on its way.
+    pub(super) fn settle(
+        &self,
+        state: &mut State<'_>,
+        txn: &TxnMeta,
+        range_id: RangeId,
+        sent: Timestamp,
+    ) -> Result<Response, EvalError> {
+        if let Some(commit_ts) = self.commits.find(txn.id) {
+            return Ok(Response::SettleCommit { status: TxnStatus::Committed, commit_ts });
+        }
+        let unknown = Response::SettleCommit { status: TxnStatus::Pending, commit_ts: Timestamp::MIN };
+        // The anchor may have come to another range since: a commit that was taken in by the old one, whose keys alone it
+        // had by then, would have seen no record.
+        if self.descriptor.range_id != range_id || !self.commits.would_know(sent) {
+            return Ok(unknown);
+        }
+        let status = self.record(&txn.anchor, txn.id)?.map_or(TxnStatus::Pending, |record| record.status);
+        match status {
+            TxnStatus::Committed | TxnStatus::Staging => return Ok(unknown),
+            TxnStatus::Aborted => {}
+            TxnStatus::Pending => {
+                let record = TxnRecord {
+                    status: TxnStatus::Aborted,
+                    epoch: txn.epoch,
+                    ts: Timestamp::MIN,
+                    at: self.now,
+                    in_flight: Vec::new(),
+                    locks: Vec::new(),
+                };
+                self.put_record(state, &txn.anchor, txn.id, &record);
+            }
+        }
+        state.out.ended.own = Some(txn.id);
+        Ok(Response::SettleCommit { status: TxnStatus::Aborted, commit_ts: Timestamp::MIN })
     }
 
     /// Whether a transaction without a record may have had one that said it is aborted: it began before what is

@@ -78,7 +78,7 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::PushTxn { pushee, .. } => {
                 spans.push(LatchSpan::write_unversioned(record(&pushee.anchor, pushee.id)));
             }
-            Request::RecoverTxn { txn, .. } => {
+            Request::RecoverTxn { txn, .. } | Request::SettleCommit { txn, .. } => {
                 spans.push(LatchSpan::write_unversioned(record(&txn.anchor, txn.id)));
             }
             Request::QueryIntent { write, at, .. } => spans.push(LatchSpan::read(Span::point(write.key.clone()), *at)),

@@ -96,6 +96,7 @@ pub struct ReplicaMetrics {
 impl Replica {
     pub fn new(deps: ReplicaDeps, replica_id: ReplicaId, machine: Arc<Machine>, group: Group) -> Self {
         let range_id = machine.range_id();
+        machine.commits.begin(deps.clock.clone());
         Self {
             deps,
             range_id,
@@ -324,6 +325,7 @@ impl Replica {
             locks: &self.locks,
             registry: &self.registry,
             looks: &self.looks,
+            commits: &self.machine.commits,
             descriptor,
             gc_threshold,
             now,

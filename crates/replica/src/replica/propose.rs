@@ -36,7 +36,7 @@ impl Replica {
             return Err(Attempt::Error(KvError::TooLarge { bytes, max: MAX_COMMAND_BYTES }));
         }
         self.remember_reads(request, &evaluated);
-        let payload = Command::encode(lease.term, evaluated.effect.as_ref(), evaluated.batch.data());
+        let payload = Command::encode(lease.term, evaluated.effect.as_ref(), evaluated.one_phase, evaluated.batch.data());
         self.metrics.proposals.fetch_add(1, Ordering::Relaxed);
 
         // *latches-until-known*: a caller that goes away must not take the latches with it, nor leave holders in the
@@ -80,7 +80,7 @@ impl Replica {
     }
 
     pub(crate) async fn propose_effect(&self, term: Term, effect: &Effect, batch: &[u8]) -> Result<(), KvError> {
-        self.propose(Command::encode(term, Some(effect), batch), term).await
+        self.propose(Command::encode(term, Some(effect), None, batch), term).await
     }
 }
 

@@ -47,7 +47,10 @@ impl Progress {
     /// Looks at the writer until it is gone; a write that takes longer than `hang_limit` ends the process.
     pub fn watch(self: &Arc<Self>, hang_limit: Duration) -> std::io::Result<()> {
         let progress = Arc::downgrade(self);
-        std::thread::Builder::new().name("log-watch".into()).spawn(move || look(&progress, hang_limit)).map(|_| ())
+        std::thread::Builder::new()
+            .name("log-watch".into())
+            .spawn(move || look(&progress, hang_limit))
+            .map(|_| ())
     }
 
     pub fn begin(&self) -> Write<'_> {
