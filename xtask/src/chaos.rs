@@ -1,9 +1,12 @@
-//! `cargo xtask chaos`: three nodes under load, one killed a round, and the books audited at the end.
+//! `cargo xtask chaos`: three nodes under load, one in trouble a round, and the books audited at the end.
 //!
-//! A round: a node is killed with SIGKILL (the leaseholder in the first round, any node later) while every node has
-//! clients; the time is taken until each surviving node has acknowledged a transaction that began after the kill; the
-//! node starts again; the round ends when it, too, acknowledges transactions. At the end every node must give the same
-//! books: the four sums agree, every acknowledged row is there once, no refused one is.
+//! A round: a node is killed, paused, or cut off from the others, one way or both (the leaseholder is killed in the first
+//! round, any node later; each is a gateway of clients too), while every node has clients; the time is taken until each
+//! other node has acknowledged a transaction that began after that; the fault is taken back; the round ends when the
+//! node acknowledges transactions again. At the end every node must give the same books: the four sums agree, every
+//! acknowledged row is there once, no refused one is, and none is there in part.
+//!
+//! Ranges split while it goes on, and most transactions write out what they wrote before they commit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,14 +18,18 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::cluster::{Cluster, Options};
 use crate::command::{Error, IoContext, Result};
+use crate::proxy::Links;
 use crate::workload::{Load, Record, read_books};
 use crate::{bench, demo, setup};
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Nodes killed, one after another.
+    /// Nodes in trouble, one after another.
     #[arg(long, default_value_t = 20)]
     rounds: usize,
+    /// Only these faults: kill, pause, cut-both-ways, cut-outward, cut-inward.
+    #[arg(long, value_delimiter = ',')]
+    fault: Vec<String>,
     /// pgbench's scale: 100,000 accounts each.
     #[arg(long, default_value_t = 10)]
     scale: u32,
@@ -33,8 +40,11 @@ pub struct Arguments {
     #[arg(long)]
     seed: Option<u64>,
     /// Bytes above which a range is split: small ones spread the load over many ranges.
-    #[arg(long)]
-    range_max_bytes: Option<u64>,
+    #[arg(long, default_value_t = 4 << 20)]
+    range_max_bytes: u64,
+    /// Bytes above which a transaction writes out what it wrote before it commits.
+    #[arg(long, default_value_t = 300)]
+    spill_bytes: u64,
     /// Run this binary instead of building one.
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -46,7 +56,17 @@ pub struct Arguments {
 impl Arguments {
     /// The form that is part of the tests.
     pub fn short() -> Self {
-        Self { rounds: 3, scale: 1, clients: 6, seed: None, range_max_bytes: None, binary: None, resume_within: 5.0 }
+        Self {
+            rounds: 3,
+            fault: vec!["kill".into()],
+            scale: 1,
+            clients: 6,
+            seed: None,
+            range_max_bytes: 4 << 20,
+            spill_bytes: 300,
+            binary: None,
+            resume_within: 5.0,
+        }
     }
 }
 
@@ -55,7 +75,25 @@ const GIVE_UP: Duration = Duration::from_secs(60);
 /// Load between the rounds, so that each kill meets a cluster at work.
 const SETTLE: Duration = Duration::from_secs(1);
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Kill,
+    Pause,
+    CutOff,
+    CutOut,
+    CutIn,
+}
+
+const FAULTS: [(Fault, &str); 5] = [
+    (Fault::Kill, "kill"),
+    (Fault::Pause, "pause"),
+    (Fault::CutOff, "cut-both-ways"),
+    (Fault::CutOut, "cut-outward"),
+    (Fault::CutIn, "cut-inward"),
+];
+
 struct Round {
+    fault: &'static str,
     victim: usize,
     was_leaseholder: bool,
     resumed: Duration,
@@ -76,17 +114,19 @@ pub fn run_on(binary: &Path, arguments: &Arguments) -> Result {
     let scratch = std::env::temp_dir().join(format!("quorate-chaos-{}", std::process::id()));
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}; nodes in {}", scratch.display());
-    let range_max_bytes = arguments.range_max_bytes.map(|bytes| bytes.to_string());
-    let flags: Vec<&str> = range_max_bytes.iter().flat_map(|bytes| ["--range-max-bytes", bytes]).collect();
+    let (range_max_bytes, spill_bytes) =
+        (arguments.range_max_bytes.to_string(), arguments.spill_bytes.to_string());
+    let flags = ["--range-max-bytes", &range_max_bytes, "--spill-bytes", &spill_bytes];
     let options = Options { binary, dir: &scratch, nodes: 3, base_port: None, flags: &flags };
-    let mut cluster = Cluster::start(&options)?;
+    let links = Links::default();
+    let mut cluster = Cluster::start_over(&options, Some(&links))?;
     cluster.wait_replicated()?;
     bench::load(cluster.nodes[0].sql.port(), arguments.scale)?;
     cluster.wait_replicated()?;
 
     let addresses: Vec<_> = cluster.nodes.iter().map(|node| node.sql).collect();
     let load = Load::start(&addresses, arguments.clients, arguments.scale, seed)?;
-    let rounds = kill_in_turn(&mut cluster, &load, arguments, seed)?;
+    let rounds = trouble_in_turn(&mut cluster, &links, &load, arguments, seed)?;
     let record = load.stop()?;
     let faults = audit(&cluster, &record)?;
     report(&rounds, &record);
@@ -95,7 +135,11 @@ pub fn run_on(binary: &Path, arguments: &Arguments) -> Result {
     let (_, worst) = median_and_worst(rounds.iter().map(|round| round.resumed));
     let mut faults = faults;
     if worst.as_secs_f64() > arguments.resume_within {
-        faults.push(format!("service was away for {:.2} s, more than {} s", worst.as_secs_f64(), arguments.resume_within));
+        faults.push(format!(
+            "service was away for {:.2} s, more than {} s",
+            worst.as_secs_f64(),
+            arguments.resume_within
+        ));
     }
     for fault in &faults {
         eprintln!("chaos: {fault} (seed {seed})");
@@ -107,10 +151,26 @@ pub fn run_on(binary: &Path, arguments: &Arguments) -> Result {
     fs::remove_dir_all(&scratch).context("removing the scratch folder")
 }
 
-fn kill_in_turn(cluster: &mut Cluster, load: &Load, arguments: &Arguments, seed: u64) -> Result<Vec<Round>> {
+fn trouble_in_turn(
+    cluster: &mut Cluster,
+    links: &Links,
+    load: &Load,
+    arguments: &Arguments,
+    seed: u64,
+) -> Result<Vec<Round>> {
+    let asked = |(_, name): &&(Fault, &str)| {
+        arguments.fault.is_empty() || arguments.fault.iter().any(|it| it == name)
+    };
+    let faults: Vec<_> = FAULTS.iter().filter(asked).collect();
+    if faults.is_empty() {
+        return Err(Error::Failed { command: format!("no such fault: {:?}", arguments.fault) });
+    }
     let mut random = StdRng::seed_from_u64(seed);
     let bar = ProgressBar::new(arguments.rounds as u64);
-    bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} kills, {elapsed}, {msg}").expect("a valid template"));
+    bar.set_style(
+        ProgressStyle::with_template("{bar:40} {pos} of {len} rounds, {elapsed}, {msg}")
+            .expect("a valid template"),
+    );
     await_service(load, Instant::now(), &[0, 1, 2])?;
     let mut rounds = Vec::new();
     for number in 0..arguments.rounds {
@@ -118,17 +178,29 @@ fn kill_in_turn(cluster: &mut Cluster, load: &Load, arguments: &Arguments, seed:
         let leaseholder = cluster.leaseholder();
         let drawn = random.random_range(0..cluster.nodes.len());
         let victim = if number == 0 { leaseholder.unwrap_or(drawn) } else { drawn };
-        let survivors: Vec<usize> = (0..cluster.nodes.len()).filter(|node| *node != victim).collect();
-        let killed = Instant::now();
-        cluster.nodes[victim].kill()?;
-        let resumed = await_service(load, killed, &survivors)?;
-        // Some rounds start the node again at once, some leave it behind for a while.
+        let (fault, name) = *faults[if number == 0 { 0 } else { random.random_range(0..faults.len()) }];
+        let others: Vec<usize> = (0..cluster.nodes.len()).filter(|node| *node != victim).collect();
+        let struck = Instant::now();
+        strike(cluster, links, fault, victim, &others)?;
+        let resumed = await_service(load, struck, &others);
+        // Some rounds take it back at once, some leave it behind for a while.
         thread::sleep(Duration::from_millis(random.random_range(0..2000)));
-        let started = Instant::now();
-        cluster.nodes[victim].restart()?;
+        let taken_back = Instant::now();
+        match fault {
+            Fault::Kill => cluster.nodes[victim].restart()?,
+            Fault::Pause => cluster.nodes[victim].signal("CONT")?,
+            Fault::CutOff | Fault::CutOut | Fault::CutIn => links.heal(),
+        }
+        let resumed = resumed?;
         cluster.nodes[victim].wait_healthy()?;
-        let rejoined = await_service(load, started, &[victim])?;
-        rounds.push(Round { victim, was_leaseholder: leaseholder == Some(victim), resumed, rejoined });
+        let rejoined = await_service(load, taken_back, &[victim])?;
+        rounds.push(Round {
+            fault: name,
+            victim,
+            was_leaseholder: leaseholder == Some(victim),
+            resumed,
+            rejoined,
+        });
         bar.inc(1);
         let count = load.look(|record| record.acknowledged.len());
         bar.set_message(format!("{count} transactions, last pause {:.2} s", resumed.as_secs_f64()));
@@ -137,45 +209,87 @@ fn kill_in_turn(cluster: &mut Cluster, load: &Load, arguments: &Arguments, seed:
     Ok(rounds)
 }
 
+fn strike(cluster: &mut Cluster, links: &Links, fault: Fault, victim: usize, others: &[usize]) -> Result {
+    match fault {
+        Fault::Kill => return cluster.nodes[victim].kill(),
+        Fault::Pause => return cluster.nodes[victim].signal("STOP"),
+        Fault::CutOff | Fault::CutOut | Fault::CutIn => {}
+    }
+    for other in others {
+        if fault != Fault::CutIn {
+            links.cut(victim, *other);
+        }
+        if fault != Fault::CutOut {
+            links.cut(*other, victim);
+        }
+    }
+    Ok(())
+}
+
 /// How long until each of the nodes acknowledged a transaction that began after `since`.
 fn await_service(load: &Load, since: Instant, nodes: &[usize]) -> Result<Duration> {
     while since.elapsed() < GIVE_UP {
-        let serves = |record: &mut Record| nodes.iter().all(|node| record.last_begun[*node].is_some_and(|begun| begun > since));
+        let serves = |record: &mut Record| {
+            nodes.iter().all(|node| record.last_begun[*node].is_some_and(|begun| begun > since))
+        };
         if load.look(serves) {
             return Ok(since.elapsed());
         }
         thread::sleep(Duration::from_millis(5));
     }
-    let served = load.look(|record| record.last_begun.iter().map(|begun| begun.is_some_and(|begun| begun > since)).collect::<Vec<_>>());
-    Err(Error::Failed { command: format!("waiting for service on nodes {nodes:?} for {GIVE_UP:?}; serving: {served:?}") })
+    let served = load.look(|record| {
+        record.last_begun.iter().map(|begun| begun.is_some_and(|begun| begun > since)).collect::<Vec<_>>()
+    });
+    Err(Error::Failed {
+        command: format!("waiting for service on nodes {nodes:?} for {GIVE_UP:?}; serving: {served:?}"),
+    })
 }
 
 /// Reads the books through every node.
 fn audit(cluster: &Cluster, record: &Record) -> Result<Vec<String>> {
     let mut faults = Vec::new();
     for (position, node) in cluster.nodes.iter().enumerate() {
-        let found = read_books(node.sql)?.audit(record);
+        let books = read_books(node.sql)?;
+        if position == 0 {
+            for (told, (there, not_there)) in books.count_maybes(record) {
+                println!("told {told} after COMMIT: {there} are there wholly, {not_there} not at all");
+            }
+        }
+        let found = books.audit(record);
         faults.extend(found.into_iter().map(|fault| format!("node {}: {fault}", position + 1)));
     }
     Ok(faults)
 }
 
 fn report(rounds: &[Round], record: &Record) {
-    println!("round  victim  leaseholder  resumed s  rejoined s");
+    println!("round  fault          victim  leaseholder  resumed s  rejoined s");
     for (number, round) in rounds.iter().enumerate() {
         let held = if round.was_leaseholder { "yes" } else { "" };
         let (resumed, rejoined) = (round.resumed.as_secs_f64(), round.rejoined.as_secs_f64());
-        println!("{:>5}  {:>6}  {held:>11}  {resumed:>9.2}  {rejoined:>10.2}", number + 1, round.victim + 1);
+        println!(
+            "{:>5}  {:<13}  {:>6}  {held:>11}  {resumed:>9.2}  {rejoined:>10.2}",
+            number + 1,
+            round.fault,
+            round.victim + 1
+        );
     }
     let print = |what: &str, times: Vec<Duration>| {
         let count = times.len();
         let (median, worst) = median_and_worst(times.into_iter());
-        println!("{what} ({count} rounds): median {:.2} s, worst {:.2} s", median.as_secs_f64(), worst.as_secs_f64());
+        println!(
+            "{what} ({count} rounds): median {:.2} s, worst {:.2} s",
+            median.as_secs_f64(),
+            worst.as_secs_f64()
+        );
     };
     print("service resumed", rounds.iter().map(|round| round.resumed).collect());
-    print("  of them the leaseholder's", rounds.iter().filter(|round| round.was_leaseholder).map(|round| round.resumed).collect());
+    print(
+        "  of them the leaseholder's",
+        rounds.iter().filter(|round| round.was_leaseholder).map(|round| round.resumed).collect(),
+    );
     print("node back at work", rounds.iter().map(|round| round.rejoined).collect());
-    let mut errors: Vec<_> = record.errors.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let mut errors: Vec<_> =
+        record.errors.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     errors.sort();
     println!(
         "{} acknowledged, {} maybe; errors seen by clients: {}",

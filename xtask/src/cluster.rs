@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::command::{Error, IoContext, Result};
+use crate::proxy::Links;
 
 const HEALTHY_WITHIN: Duration = Duration::from_secs(30);
 const STOPPED_WITHIN: Duration = Duration::from_secs(20);
@@ -26,7 +27,10 @@ pub struct Node {
     /// What starts it again.
     program: PathBuf,
     arguments: Vec<OsString>,
+    position: usize,
+    links: Option<Links>,
     pub sql: SocketAddr,
+    /// Where other nodes find it.
     pub rpc: SocketAddr,
     pub http: SocketAddr,
     pub dir: PathBuf,
@@ -68,6 +72,11 @@ pub fn free_port() -> Result<u16> {
 impl Cluster {
     /// Starts the nodes one after another, each joining the first, and waits until all are healthy.
     pub fn start(options: &Options<'_>) -> Result<Self> {
+        Self::start_over(options, None)
+    }
+
+    /// The same, with the nodes reaching each other over links that can be cut.
+    pub fn start_over(options: &Options<'_>, links: Option<&Links>) -> Result<Self> {
         let mut nodes: Vec<Node> = Vec::new();
         for position in 0..options.nodes {
             let port = |offset: u16| match options.base_port {
@@ -75,7 +84,8 @@ impl Cluster {
                 None => free_port(),
             };
             let join = nodes.first().map(|first| first.rpc.to_string());
-            let node = Node::spawn(options, position, [port(0)?, port(2000)?, port(3000)?], join.as_deref())?;
+            let ports = [port(0)?, port(2000)?, port(3000)?];
+            let node = Node::spawn(options, position, ports, join.as_deref(), links)?;
             nodes.push(node);
             nodes[position].wait_healthy()?;
         }
@@ -124,7 +134,13 @@ impl Cluster {
 }
 
 impl Node {
-    fn spawn(options: &Options<'_>, position: usize, ports: [u16; 3], join: Option<&str>) -> Result<Self> {
+    fn spawn(
+        options: &Options<'_>,
+        position: usize,
+        ports: [u16; 3],
+        join: Option<&str>,
+        links: Option<&Links>,
+    ) -> Result<Self> {
         let dir = options.dir.join(format!("node{}", position + 1));
         fs::create_dir_all(&dir).context(format!("creating {}", dir.display()))?;
         let [sql, rpc, http] = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
@@ -137,8 +153,16 @@ impl Node {
         if let Some(join) = join {
             arguments.extend(["--join".into(), join.into()]);
         }
+        let mut found_at = rpc;
+        if let Some(links) = links {
+            found_at = links.forward(position, rpc)?;
+            arguments.extend(["--advertise-rpc-addr".into(), found_at.to_string().into()]);
+        }
         let child = start(options.binary, &arguments, &dir)?;
-        Ok(Self { child, program: options.binary.into(), arguments, sql, rpc, http, dir })
+        let program = options.binary.into();
+        let node = Self { child, program, arguments, position, links: links.cloned(), sql, rpc: found_at, http, dir };
+        node.tell_links();
+        Ok(node)
     }
 
     /// Ends the process the hard way, as a power cut of this process alone would.
@@ -150,7 +174,14 @@ impl Node {
     /// Starts the process again as it was started, and does not wait until it serves.
     pub fn restart(&mut self) -> Result {
         self.child = start(&self.program, &self.arguments, &self.dir)?;
+        self.tell_links();
         Ok(())
+    }
+
+    fn tell_links(&self) {
+        if let Some(links) = &self.links {
+            links.set_pid(self.position, self.child.id());
+        }
     }
 
     /// The cluster as this node sees it.

@@ -1,4 +1,5 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | startup | regress | clients | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | stalls | queue | startup | regress |
+//! clients | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -13,9 +14,13 @@ mod cluster;
 mod command;
 mod corpus;
 mod demo;
+mod disk;
+mod proxy;
+mod queue;
 mod regress;
 mod rocksdb;
 mod setup;
+mod stalls;
 mod startup;
 mod test;
 mod tidy;
@@ -42,8 +47,12 @@ enum Command {
     Tidy,
     /// Run pgbench against this database and against PostgreSQL, interleaved, and print the ratios.
     Bench(bench::Arguments),
-    /// Kill nodes of a cluster under load, one after another, and look for what was lost.
+    /// Kill, pause and cut off nodes of a cluster under load, one after another, and look for what was lost.
     Chaos(chaos::Arguments),
+    /// Measure how long clients stand still when the node that leads their rows is in trouble.
+    Stalls(stalls::Arguments),
+    /// Take jobs from a table with many workers, beside PostgreSQL.
+    Queue(queue::Arguments),
     /// Measure how long a node takes to answer, and what it costs at rest.
     Startup(startup::Arguments),
     /// Run PostgreSQL's regression files here and on PostgreSQL, and count the statements answered alike.
@@ -62,6 +71,8 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
+        Command::Stalls(arguments) => stalls::run(&arguments),
+        Command::Queue(arguments) => queue::run(&arguments),
         Command::Startup(arguments) => startup::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Setup => setup::run(),

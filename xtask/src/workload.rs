@@ -7,9 +7,12 @@
 //! - *maybe*: the connection broke, or the server said 40003, after COMMIT was sent: the row may be there or not;
 //! - *refused*: anything else; the row must not be there.
 //!
+//! The same tag goes into a second table, of other ranges: a transaction is there in both or in neither. Some write a row
+//! twice, so that what was written out early is written again.
+//!
 //! Deliberately left out: rates. This load is for finding losses; `pgbench` measures.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,11 +30,15 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 const BETWEEN_CONNECTS: Duration = Duration::from_millis(20);
 
+/// Its keys lie anywhere, so that it is in many ranges once it has grown.
+const TAGS: &str = "CREATE TABLE IF NOT EXISTS load_tags (tag text PRIMARY KEY, delta int NOT NULL)";
+
 /// What became of the transactions so far.
 #[derive(Default)]
 pub struct Record {
     pub acknowledged: HashSet<String>,
-    pub maybe: HashSet<String>,
+    /// With what the client was told instead.
+    pub maybe: HashMap<String, String>,
     /// How often each SQLSTATE came, and `lost` and `late` for connections.
     pub errors: HashMap<String, u64>,
     /// By node: when the last acknowledged transaction began.
@@ -65,6 +72,9 @@ impl Load {
             .enable_all()
             .build()
             .context("starting the load's thread")?;
+        let table = async { connect_only(nodes[0]).await?.batch_execute(TAGS).await };
+        let made: std::result::Result<_, tokio_postgres::Error> = runtime.block_on(table);
+        made.map_err(|error| Error::Failed { command: format!("making the table of tags: {error:?}") })?;
         let record = Record { last_begun: vec![None; nodes.len()], ..Record::default() };
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), tags: AtomicU64::new(0), record: Mutex::new(record) });
         let clients = (0..clients)
@@ -120,6 +130,7 @@ struct Statements {
     update_teller: Statement,
     update_branch: Statement,
     insert_history: Statement,
+    insert_tag: Statement,
 }
 
 impl TpcB {
@@ -153,7 +164,7 @@ impl TpcB {
                     continue;
                 }
                 Err(Ended::Maybe(reason)) => {
-                    record.maybe.insert(tag);
+                    record.maybe.insert(tag, reason.clone());
                     reason
                 }
                 Err(Ended::Refused(reason)) => reason,
@@ -183,7 +194,14 @@ impl TpcB {
         transaction.query_one(&statements.read_account, &[&account]).await?;
         transaction.execute(&statements.update_teller, &[&delta, &teller]).await?;
         transaction.execute(&statements.update_branch, &[&delta, &branch]).await?;
+        transaction.execute(&statements.insert_tag, &[&tag, &delta]).await?;
         transaction.execute(&statements.insert_history, &[&teller, &branch, &account, &delta, &tag]).await?;
+        if self.random.random_bool(0.3) {
+            // Away and back: the account holds the same, in a later write.
+            for delta in [1, -1] {
+                transaction.execute(&statements.update_account, &[&delta, &account]).await?;
+            }
+        }
         *is_committing = true;
         transaction.commit().await
     }
@@ -214,11 +232,12 @@ async fn connect(address: SocketAddr) -> std::result::Result<(Client, Statements
                  VALUES ($1, $2, $3, $4, CURRENT_TIMESTAMP, $5)",
             )
             .await?,
+        insert_tag: client.prepare("INSERT INTO load_tags (tag, delta) VALUES ($1, $2)").await?,
     };
     Ok((client, statements))
 }
 
-async fn connect_only(address: SocketAddr) -> std::result::Result<Client, tokio_postgres::Error> {
+pub async fn connect_only(address: SocketAddr) -> std::result::Result<Client, tokio_postgres::Error> {
     let text = format!("host={} port={} user=postgres dbname=postgres", address.ip(), address.port());
     let (client, connection) = tokio_postgres::connect(&text, NoTls).await?;
     tokio::spawn(async move {
@@ -251,6 +270,8 @@ pub struct Books {
     /// Of `abalance`, `tbalance`, `bbalance` and the history's `delta`.
     pub sums: [i64; 4],
     pub tags: HashMap<String, u64>,
+    /// Those of the second table.
+    pub seconds: HashSet<String>,
 }
 
 async fn sums(client: &Client) -> std::result::Result<[i64; 4], tokio_postgres::Error> {
@@ -283,7 +304,9 @@ pub fn read_books(address: SocketAddr) -> Result<Books> {
             let filler: &str = row.get(0);
             *tags.entry(filler.trim_end().to_owned()).or_default() += 1;
         }
-        Ok(Books { sums, tags })
+        let seconds = client.query("SELECT tag FROM load_tags", &[]).await?;
+        let seconds = seconds.iter().map(|row| row.get(0)).collect();
+        Ok(Books { sums, tags, seconds })
     };
     let outcome: std::result::Result<Books, tokio_postgres::Error> = runtime.block_on(read);
     outcome.map_err(|error| Error::Failed { command: format!("reading the books on {address}: {error:?}") })
@@ -304,7 +327,12 @@ impl Books {
         if doubled > 0 {
             faults.push(format!("{doubled} rows are there more than once"));
         }
-        let expected = |tag: &String| record.acknowledged.contains(tag) || record.maybe.contains(tag);
+        let expected = |tag: &String| record.acknowledged.contains(tag) || record.maybe.contains_key(tag);
+        let partly = self.tags.keys().filter(|tag| !self.seconds.contains(*tag)).count()
+            + self.seconds.iter().filter(|tag| !self.tags.contains_key(*tag)).count();
+        if partly > 0 {
+            faults.push(format!("{partly} transactions are there in part"));
+        }
         let refused = self.tags.keys().filter(|tag| !expected(tag)).count();
         if refused > 0 {
             faults.push(format!("{refused} rows are there whose transactions were refused"));
@@ -313,24 +341,43 @@ impl Books {
     }
 }
 
+impl Books {
+    /// Of the transactions whose clients were told nothing certain: for each thing they were told, how many are there and
+    /// how many are not.
+    pub fn count_maybes(&self, record: &Record) -> BTreeMap<String, (u64, u64)> {
+        let mut counts: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        for (tag, told) in &record.maybe {
+            let (there, not_there) = counts.entry(told.clone()).or_default();
+            if self.tags.contains_key(tag) { *there += 1 } else { *not_there += 1 }
+        }
+        counts
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn books(sums: [i64; 4], tags: &[(&str, u64)]) -> Books {
-        Books { sums, tags: tags.iter().map(|(tag, count)| ((*tag).to_owned(), *count)).collect() }
+        let seconds = tags.iter().map(|(tag, _)| (*tag).to_owned()).collect();
+        Books { sums, tags: tags.iter().map(|(tag, count)| ((*tag).to_owned(), *count)).collect(), seconds }
     }
 
     #[test]
     fn each_kind_of_fault_is_seen() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<HashSet<_>>();
-        let record = Record { acknowledged: names(&["a", "b"]), maybe: names(&["m"]), ..Record::default() };
+        let maybe = HashMap::from([("m".to_owned(), "40003".to_owned())]);
+        let record = Record { acknowledged: names(&["a", "b"]), maybe, ..Record::default() };
         let check = |books: Books, expected: &[&str]| assert_eq!(books.audit(&record), expected);
         check(books([5; 4], &[("a", 1), ("b", 1)]), &[]);
         check(books([5; 4], &[("a", 1), ("b", 1), ("m", 1)]), &[]);
         check(books([5, 5, 5, 6], &[("a", 1), ("b", 1)]), &["the sums differ: [5, 5, 5, 6]"]);
         check(books([5; 4], &[("a", 1)]), &["1 acknowledged rows are lost"]);
         check(books([5; 4], &[("a", 1), ("b", 2)]), &["1 rows are there more than once"]);
+        let torn = Books { seconds: names(&["a"]), ..books([5; 4], &[("a", 1), ("b", 1)]) };
+        check(torn, &["1 transactions are there in part"]);
+        let counts = |books: Books| books.count_maybes(&record)["40003"];
+        assert_eq!((counts(books([5; 4], &[])), counts(books([5; 4], &[("m", 1)]))), ((0, 1), (1, 0)));
         check(books([5; 4], &[("a", 1), ("b", 1), ("r", 1)]), &["1 rows are there whose transactions were refused"]);
     }
 }

@@ -37,6 +37,9 @@ struct Start {
     /// Where other nodes connect.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7433")]
     rpc_addr: String,
+    /// Where the other nodes find this one, when that is not --rpc-addr: behind a forwarded port.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise_rpc_addr: Option<String>,
     /// Where /health, /metrics and /status are.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8433")]
     http_addr: String,
@@ -56,6 +59,9 @@ struct Start {
     /// A range that grows above this is split.
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
     range_max_bytes: u64,
+    /// A transaction that has written more than this leaves it with the ranges before it commits.
+    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    spill_bytes: usize,
 }
 
 /// Of each worker thread. A join of dozens of tables is an operator within an operator as often; only touched pages count.
@@ -103,12 +109,14 @@ async fn run(start: Start) -> ExitCode {
     let mut config = NodeConfig::new(start.store);
     config.sql_addr = start.sql_addr;
     config.rpc_addr = start.rpc_addr;
+    config.advertise_rpc_addr = start.advertise_rpc_addr;
     config.http_addr = start.http_addr;
     config.join = start.join;
     config.insecure = start.insecure;
     config.store.accept_lost_log = start.accept_lost_log;
     config.store.engine.disk_reserve_bytes = start.disk_reserve_bytes;
     config.store.range_max_bytes = start.range_max_bytes;
+    config.kv.spill_bytes = start.spill_bytes;
     // A process that is told to stop while it starts stops at once: nothing is served yet.
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(signal) => signal,

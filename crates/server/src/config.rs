@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use kv::DbConfig;
 use store::StoreConfig;
 
 #[derive(Clone, Debug)]
@@ -9,6 +10,8 @@ pub struct NodeConfig {
     pub store_dir: PathBuf,
     pub sql_addr: String,
     pub rpc_addr: String,
+    /// Where the other nodes find this one, when that is another address than the one it listens on.
+    pub advertise_rpc_addr: Option<String>,
     pub http_addr: String,
     /// SQL clients served at a time; those beyond are refused with 53300.
     pub connections_max: usize,
@@ -18,6 +21,7 @@ pub struct NodeConfig {
     pub insecure: bool,
     pub max_clock_offset: Duration,
     pub store: StoreConfig,
+    pub kv: DbConfig,
     /// For whatever is drawn at random; 0 takes one from the system.
     pub seed: u64,
 }
@@ -29,12 +33,14 @@ impl NodeConfig {
             store_dir: store_dir.into(),
             sql_addr: "127.0.0.1:5433".into(),
             rpc_addr: "127.0.0.1:7433".into(),
+            advertise_rpc_addr: None,
             http_addr: "127.0.0.1:8433".into(),
             connections_max: pgserver::CONNECTIONS_MAX,
             join: Vec::new(),
             insecure: false,
             max_clock_offset: Duration::from_millis(500),
             store: StoreConfig::default(),
+            kv: DbConfig::default(),
             seed: 0,
         }
     }
@@ -49,7 +55,8 @@ impl NodeConfig {
             [("--sql-addr", &self.sql_addr), ("--rpc-addr", &self.rpc_addr), ("--http-addr", &self.http_addr)]
         {
             let parsed = resolve(address).map_err(|reason| format!("{flag} {address}: {reason}"))?;
-            if flag == "--rpc-addr" && parsed.ip().is_unspecified() {
+            let is_found_there = flag == "--rpc-addr" && self.advertise_rpc_addr.is_none();
+            if is_found_there && parsed.ip().is_unspecified() {
                 return Err(format!(
                     "{flag} {address}: other nodes connect to this very address, so it must be one that leads here"
                 ));
@@ -60,6 +67,9 @@ impl NodeConfig {
                      use a loopback address or --insecure"
                 ));
             }
+        }
+        if let Some(address) = self.advertise_rpc_addr.as_ref().filter(|address| !names_host_and_port(address)) {
+            return Err(format!("--advertise-rpc-addr {address}: not of the form HOST:PORT"));
         }
         // Names are looked up when they are called: one that is not known yet may be later.
         match self.join.iter().find(|member| !names_host_and_port(member)) {
@@ -107,6 +117,12 @@ mod tests {
             config.check()
         };
         assert!(check(|config| config.rpc_addr = "0.0.0.0:7433".into()).unwrap_err().contains("--rpc-addr"));
+        let behind = |address: &str| {
+            let rpc_addr = "0.0.0.0:7433".into();
+            NodeConfig { insecure: true, rpc_addr, advertise_rpc_addr: Some(address.into()), ..NodeConfig::new("x") }
+        };
+        assert_eq!(behind("a:7433").check(), Ok(()));
+        assert!(behind("a").check().unwrap_err().contains("--advertise-rpc-addr"));
         assert_eq!(check(|config| config.join = vec!["a:1".into(), "[::1]:2".into()]), Ok(()));
         for wrong in ["a", "a:", ":7433", "a:0", "a:70000", ""] {
             let mut config = NodeConfig::new("x");

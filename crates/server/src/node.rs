@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use hlc::Clock;
 use keys::{NodeId, RangeId, StoreId};
-use kv::{Db, DbConfig, DbOptions, LocalStore};
+use kv::{Db, DbOptions, LocalStore};
 use replica::api::{BatchRequest, BatchResponse, KvError};
 use rpc::{RpcError, TcpOptions, TcpTransport, Transport, services};
 use storage::{DirLock, StorageError, StoreIdentity};
@@ -137,12 +137,15 @@ impl KvNode {
             transport: rpc.clone(),
             local: None,
             seed,
-            config: DbConfig::default(),
+            config: config.kv.clone(),
         });
         let info = NodeInfo {
             node_id: identity.node_id,
             store_id: identity.store_id,
-            rpc_addr: advertised(&config.rpc_addr, transport.local_addr()),
+            rpc_addr: match &config.advertise_rpc_addr {
+                Some(address) => address.clone(),
+                None => advertised(&config.rpc_addr, transport.local_addr()),
+            },
             sql_addr: config.sql_addr.clone(),
             http_addr: config.http_addr.clone(),
             as_of_ns: clock.now().wall_ns(),
