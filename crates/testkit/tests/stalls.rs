@@ -35,7 +35,7 @@ fn leader(cluster: &Cluster) -> usize {
 async fn write(db: &Db, n: u32) -> Result<(), Error> {
     db.run(|txn| {
         Box::pin(async move {
-            let locked = Read { lock: Some(LockStrength::Exclusive), ..Read::default() };
+            let locked = Read { lock: Some(LockStrength::Update), ..Read::default() };
             txn.get(&key("counter"), locked).await?;
             txn.put(key("counter"), n.to_be_bytes().to_vec().into());
             txn.put(key(&format!("row/{n}")), "here".into());
@@ -279,7 +279,7 @@ async fn turn_seen_at_once() {
         let left = left.clone();
         async move { left.send(&BatchRequest { header, requests: vec![request] }).await }
     };
-    let put = |value: &'static str| Request::Put { key: key("k"), value: value.into() };
+    let put = |value: &'static str| Request::Put { key: key("k"), value: value.into(), seq: 0 };
     // Its record would be on the other node.
     let holder = meta(1, "z");
     send(Some(holder.clone()), put("held")).await.unwrap();
