@@ -114,9 +114,9 @@ fn rows(c: &mut Criterion) {
 
 fn commands(c: &mut Criterion) {
     let batch = vec![7; 300];
-    let encoded: Bytes = Command::encode(Term::new(3), None, &batch);
+    let encoded: Bytes = Command::encode(Term::new(3), None, None, &batch);
     let mut group = c.benchmark_group("command");
-    group.bench_function("encode", |b| b.iter(|| Command::encode(Term::new(3), None, black_box(&batch))));
+    group.bench_function("encode", |b| b.iter(|| Command::encode(Term::new(3), None, None, black_box(&batch))));
     group.bench_function("decode", |b| b.iter(|| Command::decode(black_box(&encoded)).expect("it was encoded")));
     group.bench_function("timestamp_next", |b| b.iter(|| black_box(Timestamp::new(17, 4)).next()));
     group.finish();
