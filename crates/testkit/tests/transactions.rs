@@ -135,6 +135,10 @@ impl LocalStore for Refusing {
         self.store.replica(range_id).is_some()
     }
 
+    fn is_away(&self, store: StoreId) -> bool {
+        self.store.raft().liveness().is_away(store)
+    }
+
     async fn send(&self, batch: &BatchRequest) -> Result<BatchResponse, KvError> {
         if (self.refuses)(batch) {
             *self.batches.lock() += 1;
