@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | stalls | queue | startup | regress |
+//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | stalls | queue | shapes | startup | regress |
 //! clients | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
@@ -20,6 +20,7 @@ mod queue;
 mod regress;
 mod rocksdb;
 mod setup;
+mod shapes;
 mod stalls;
 mod startup;
 mod test;
@@ -53,6 +54,8 @@ enum Command {
     Stalls(stalls::Arguments),
     /// Take jobs from a table with many workers, beside PostgreSQL.
     Queue(queue::Arguments),
+    /// Give a server statements of random shape: deep, wide and long.
+    Shapes(shapes::Arguments),
     /// Measure how long a node takes to answer, and what it costs at rest.
     Startup(startup::Arguments),
     /// Run PostgreSQL's regression files here and on PostgreSQL, and count the statements answered alike.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Stalls(arguments) => stalls::run(&arguments),
         Command::Queue(arguments) => queue::run(&arguments),
+        Command::Shapes(arguments) => shapes::run(&arguments),
         Command::Startup(arguments) => startup::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Setup => setup::run(),

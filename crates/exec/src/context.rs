@@ -121,6 +121,8 @@ impl<'a> ExecContext<'a> {
             params: self.params,
             outer: self.outer.last().map_or(&[], Vec::as_slice),
             eval: self.eval,
+            memory: Some(&self.memory),
+            made_max: usize::MAX,
         }
     }
 

@@ -14,15 +14,18 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use builtins::{EvalContext, Volatility};
+use builtins::{Builtin, CallTypes, EvalContext, Volatility};
 use plan::{Comparison, Expr, SequenceOp, Subquery, SubqueryKind, TruthTest};
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
+use tokio::runtime::RuntimeFlavor;
+use types::stack::deep;
 use types::{
     Array, Batch, CastContext, ColumnVec, Datum, Dimension, SqlError, SqlResult, SqlState, SqlType, cast, compare,
 };
 
 use crate::context::ExecContext;
+use crate::memory::{Made, MemoryBudget};
 use crate::subquery::{self, Answer, SubqueryCache};
 use crate::{vectorized, volatility};
 
@@ -32,6 +35,16 @@ pub struct EvalScope<'a> {
     pub params: &'a [Datum],
     pub outer: &'a [Datum],
     pub eval: &'a EvalContext<'a>,
+    /// What large values are counted against while a column is made of them.
+    pub memory: Option<&'a MemoryBudget>,
+    /// A column may take no more bytes than this.
+    pub made_max: usize,
+}
+
+impl<'a> EvalScope<'a> {
+    pub(crate) fn made(&self) -> Made<'a> {
+        Made::new(self.memory, self.made_max)
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -92,7 +105,7 @@ fn address<T>(value: &T) -> usize {
 
 /// Evaluates an expression without subqueries, sequences and row ids over one row.
 pub fn eval_row(expr: &Expr, row: &[Datum], scope: &EvalScope<'_>) -> SqlResult<Datum> {
-    Evaluator { scope: *scope, row: RowRef::Slice(row), lazy: None, operand: None }.finish(expr)
+    deep(|| Evaluator { scope: *scope, row: RowRef::Slice(row), lazy: None, operand: None }.finish(expr))
 }
 
 /// As [`eval_row`], over a row of a batch.
@@ -110,8 +123,18 @@ pub async fn eval_shared(expr: &Expr, batch: &Batch, ctx: &mut ExecContext<'_>) 
     if needs_transaction(expr) {
         eval_lazily(expr, batch, ctx).await.map(Arc::new)
     } else {
-        eval_sync(expr, batch, &ctx.scope())
+        deep(|| eval_sync(expr, batch, &ctx.scope()))
     }
+}
+
+/// As [`eval_shared`], of an expression that needs no transaction, into a column of so many bytes at most.
+pub(crate) fn eval_within(
+    expr: &Expr,
+    batch: &Batch,
+    made_max: usize,
+    ctx: &ExecContext<'_>,
+) -> SqlResult<Arc<ColumnVec>> {
+    deep(|| eval_sync(expr, batch, &EvalScope { made_max, ..ctx.scope() }))
 }
 
 /// The rows for which the predicate is true.
@@ -139,7 +162,7 @@ pub(crate) async fn eval_all(
 }
 
 pub(crate) fn needs_transaction(expr: &Expr) -> bool {
-    expr.any(&mut |expr| matches!(expr, Expr::Subquery(_) | Expr::Sequence { .. } | Expr::RowId))
+    deep(|| expr.any(&mut |expr| matches!(expr, Expr::Subquery(_) | Expr::Sequence { .. } | Expr::RowId)))
 }
 
 pub(crate) fn eval_sync(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> SqlResult<Arc<ColumnVec>> {
@@ -154,8 +177,11 @@ pub(crate) fn eval_sync(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Sq
 /// Row by row, whatever the expression.
 pub(crate) fn eval_rows(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> SqlResult<ColumnVec> {
     let mut column = ColumnVec::with_capacity(&expr.ty(), batch.len());
+    let mut made = scope.made();
     for row in 0..batch.len() {
-        column.push(&eval_at(expr, batch, row, scope)?);
+        let value = eval_at(expr, batch, row, scope)?;
+        made.add(&value)?;
+        column.push(&value);
     }
     Ok(column)
 }
@@ -163,16 +189,19 @@ pub(crate) fn eval_rows(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Sq
 async fn eval_lazily(expr: &Expr, batch: &Batch, ctx: &mut ExecContext<'_>) -> SqlResult<ColumnVec> {
     let mut column = ColumnVec::with_capacity(&expr.ty(), batch.len());
     let mut memo = RefCell::new(RowMemo::default());
+    let memory = ctx.memory.clone();
+    let mut made = Made::new(Some(&memory), usize::MAX);
     for row in 0..batch.len() {
         memo.get_mut().clear();
         loop {
             let outcome = {
                 let lazy = Lazy { cache: &ctx.subqueries, memo: &memo };
                 let row = RowRef::Batch(batch, row);
-                Evaluator { scope: ctx.scope(), row, lazy: Some(lazy), operand: None }.eval(expr)
+                deep(|| Evaluator { scope: ctx.scope(), row, lazy: Some(lazy), operand: None }.eval(expr))
             };
             match outcome {
                 Ok(datum) => {
+                    made.add(&datum)?;
                     column.push(&datum);
                     break;
                 }
@@ -238,6 +267,30 @@ pub(crate) fn call_comparison(
     comparison.builtin.call(context, &comparison.types, &[left.clone(), right.clone()])
 }
 
+/// A function that is given more than this may take long.
+const HEAVY_BYTES: usize = 1 << 20;
+
+/// Calls a function. Where it may take long, the other tasks of this worker go on without it.
+pub(crate) fn call(
+    builtin: &'static Builtin,
+    context: &EvalContext<'_>,
+    types: &CallTypes,
+    args: &[Datum],
+) -> SqlResult<Datum> {
+    let bytes = |arg: &Datum| match arg {
+        Datum::Text(text) | Datum::Json(text) => text.len(),
+        Datum::Bytes(bytes) => bytes.len(),
+        Datum::Array(array) => array.len() * size_of::<Datum>(),
+        _ => 0,
+    };
+    if args.iter().map(bytes).sum::<usize>() > HEAVY_BYTES
+        && tokio::runtime::Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread)
+    {
+        return tokio::task::block_in_place(|| builtin.call(context, types, args));
+    }
+    builtin.call(context, types, args)
+}
+
 type Evaluated<'e, T = Datum> = Result<T, Interrupt<'e>>;
 
 impl<'s> Evaluator<'s> {
@@ -270,7 +323,7 @@ impl<'s> Evaluator<'s> {
                     return Ok(value);
                 }
                 let args = self.eval_list(args)?;
-                let value = builtin.call(self.scope.eval, types, &args)?;
+                let value = call(builtin, self.scope.eval, types, &args)?;
                 if volatile && let Some(lazy) = self.lazy {
                     lazy.memo.borrow_mut().insert(address(expr), Answer::Value(value.clone()));
                 }
@@ -356,7 +409,7 @@ impl<'s> Evaluator<'s> {
                 }
             }
             Expr::Subscript { array, subscripts, slice, .. } => self.subscript(array, subscripts, *slice)?,
-            Expr::Row(list) => Datum::Record(self.eval_list(list)?.into_vec().into()),
+            Expr::Row(list) => Datum::record(self.eval_list(list)?.into_vec())?,
             Expr::Subquery(subquery) => self.subquery(subquery)?,
             Expr::Sequence { op, args } => {
                 let key = address(expr);

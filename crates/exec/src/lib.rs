@@ -27,6 +27,7 @@ mod operators;
 pub mod row_write;
 pub mod scan;
 pub mod sequence;
+mod stack;
 mod subquery;
 #[cfg(test)]
 mod testing;

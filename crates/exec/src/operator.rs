@@ -2,9 +2,11 @@
 
 use async_trait::async_trait;
 use plan::{Node, Plan};
+use types::stack::{deep, grown};
 use types::{Batch, SqlResult, SqlType};
 
 use crate::context::{ExecContext, NodeStats};
+use crate::stack::OnGrownStack;
 use crate::{change, scan};
 use crate::operators::{
     aggregate::Aggregation, apply::Apply, cte, distinct::Distinct, filter::Filter, function_scan, join::Join,
@@ -23,12 +25,12 @@ pub trait Operator: Send {
 pub type BoxOperator = Box<dyn Operator>;
 
 pub fn build(plan: &Plan) -> SqlResult<BoxOperator> {
-    Builder { is_instrumented: false, next: 0 }.build(plan)
+    deep(|| Builder { is_instrumented: false, next: 0, depth: 0 }.build(plan))
 }
 
 /// As [`build`], counting into `ctx.stats` what EXPLAIN ANALYZE shows.
 pub fn build_instrumented(plan: &Plan) -> SqlResult<BoxOperator> {
-    Builder { is_instrumented: true, next: 0 }.build(plan)
+    deep(|| Builder { is_instrumented: true, next: 0, depth: 0 }.build(plan))
 }
 
 pub(crate) fn column_types(plan: &Plan) -> Vec<SqlType> {
@@ -40,14 +42,26 @@ pub(crate) fn column_types(plan: &Plan) -> Vec<SqlType> {
 pub(crate) struct Builder {
     is_instrumented: bool,
     next: usize,
+    /// How many operators stand above the one that is being built.
+    depth: usize,
 }
+
+/// Every so many levels pulling goes on with more stack.
+const LEVELS_PER_SEGMENT: usize = 16;
 
 impl Builder {
     pub(crate) fn build(&mut self, plan: &Plan) -> SqlResult<BoxOperator> {
         let node = self.next;
         self.next += 1;
-        let operator = self.build_node(plan)?;
-        Ok(if self.is_instrumented { Box::new(Instrumented { input: operator, node, has_started: false }) } else { operator })
+        self.depth += 1;
+        let is_far = self.depth.is_multiple_of(LEVELS_PER_SEGMENT);
+        let operator = if is_far { grown(|| self.build_node(plan)) } else { self.build_node(plan) };
+        self.depth -= 1;
+        let mut operator = operator?;
+        if self.is_instrumented {
+            operator = Box::new(Instrumented { input: operator, node, has_started: false });
+        }
+        Ok(if is_far { Box::new(OnGrownStack::new(operator)) } else { operator })
     }
 
     fn build_node(&mut self, plan: &Plan) -> SqlResult<BoxOperator> {
@@ -105,9 +119,9 @@ impl Builder {
                 let again = self.clone();
                 Box::new(LockRows::new(self.build(&lock.input)?, lock.clone(), again))
             }
-            Node::SetOp { kind, all, left, right } => {
-                let (left, right) = (self.build(left)?, self.build(right)?);
-                Box::new(SetOp::new(*kind, *all, left, right, types()))
+            Node::SetOp { kind, all, inputs } => {
+                let inputs = inputs.iter().map(|input| self.build(input)).collect::<SqlResult<Vec<_>>>()?;
+                Box::new(SetOp::new(*kind, *all, inputs, types()))
             }
             Node::Finish { input, ctes } => Box::new(cte::Finish::new(self.build(input)?, ctes.clone())),
             Node::CteScan { cte } => Box::new(cte::CteScan::new(*cte)),

@@ -17,6 +17,7 @@ use crate::context::ExecContext;
 use crate::eval::{Quantifier, call_comparison};
 use crate::memory::Reservation;
 use crate::operator::build;
+use crate::stack::Grown;
 use crate::vectorized::{BinaryKernel, kernel_of};
 use crate::volatility::plan_is_volatile;
 
@@ -89,7 +90,7 @@ impl SubqueryCache {
 /// Runs a subquery's plan with its arguments as the innermost frame.
 pub(crate) async fn run(subquery: &Subquery, arguments: Vec<Datum>, ctx: &mut ExecContext<'_>) -> SqlResult<Answer> {
     ctx.outer.push(arguments);
-    let answer = run_in_frame(subquery, ctx).await;
+    let answer = Grown::new(Box::pin(run_in_frame(subquery, ctx))).await;
     ctx.outer.pop();
     answer
 }

@@ -195,7 +195,7 @@ async fn set_operations_count() {
         (SetOpKind::Except, true, &[s(2), s(1), N]),
     ];
     for (kind, all, expected) in cases {
-        let rows = int_rows(&int8s(Node::SetOp { kind: *kind, all: *all, left: left(), right: right() }, 1)).await;
+        let rows = int_rows(&int8s(Node::SetOp { kind: *kind, all: *all, inputs: vec![*left(), *right()] }, 1)).await;
         assert_eq!(rows.concat(), *expected, "{kind:?} all: {all}");
     }
 }
@@ -242,7 +242,7 @@ async fn distinct_on_keeps_the_first_row() {
 }
 
 fn subquery(kind: SubqueryKind, plan: Plan, arguments: Vec<Expr>, ty: SqlType) -> Expr {
-    Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), source: None, arguments, ty }))
+    Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), source: None, arguments, ty, form: 0 }))
 }
 
 fn quantified(symbol: &str, all: bool, plan: Plan) -> Expr {
@@ -339,7 +339,7 @@ async fn budgeted_operators_fail_cleanly() {
     let nodes = [
         Node::Sort { input: input(), keys: vec![ascending(column(0))], limit: None },
         Node::Distinct { input: input(), on: None },
-        Node::SetOp { kind: SetOpKind::Intersect, all: false, left: input(), right: input() },
+        Node::SetOp { kind: SetOpKind::Intersect, all: false, inputs: vec![*input(), *input()] },
         Node::Window { input: input(), partition_by: vec![], order_by: vec![], calls: vec![] },
     ];
     for node in nodes {

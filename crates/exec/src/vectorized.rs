@@ -89,10 +89,13 @@ enum Operand {
 }
 
 impl Operand {
-    fn into_column(self, len: usize) -> Arc<ColumnVec> {
+    fn into_column(self, len: usize, scope: &EvalScope<'_>) -> Result<Arc<ColumnVec>, GaveUp> {
         match self {
-            Self::Column(column) => column,
-            Self::Value(datum, ty) => Arc::new(ColumnVec::repeat(&ty, &datum, len)),
+            Self::Column(column) => Ok(column),
+            Self::Value(datum, ty) => {
+                scope.made().add_many(&datum, len).map_err(|_| GaveUp)?;
+                Ok(Arc::new(ColumnVec::repeat(&ty, &datum, len)))
+            }
         }
     }
 
@@ -105,7 +108,7 @@ impl Operand {
 }
 
 pub(crate) fn eval(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<Arc<ColumnVec>, GaveUp> {
-    Ok(operand(expr, batch, scope)?.into_column(batch.len()))
+    operand(expr, batch, scope)?.into_column(batch.len(), scope)
 }
 
 fn operand(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<Operand, GaveUp> {
@@ -186,8 +189,10 @@ fn cast_column(
         return Ok(Operand::Column(Arc::new(ColumnVec::Float(Primitive { values, nulls: ints.nulls.clone() }))));
     }
     let mut result = ColumnVec::with_capacity(to, column.len());
+    let mut made = scope.made();
     for row in 0..column.len() {
         let value = cast(column.get_datum(row), from, to, *context, scope.eval.formatting).map_err(|_| GaveUp)?;
+        made.add(&value).map_err(|_| GaveUp)?;
         result.push(&value);
     }
     Ok(Operand::Column(Arc::new(result)))
@@ -250,14 +255,17 @@ fn call(
     let mut values: SmallVec<[Datum; 4]> = SmallVec::new();
     if operands.iter().all(|operand| matches!(operand, Operand::Value(..))) {
         values.extend(operands.iter().map(|operand| operand.datum(0)));
-        let value = builtin.call(scope.eval, types, &values).map_err(|_| GaveUp)?;
+        let value = crate::eval::call(builtin, scope.eval, types, &values).map_err(|_| GaveUp)?;
         return Ok(Operand::Value(value, types.ret));
     }
     let mut result = ColumnVec::with_capacity(&types.ret, len);
+    let mut made = scope.made();
     for row in 0..len {
         values.clear();
         values.extend(operands.iter().map(|operand| operand.datum(row)));
-        result.push(&builtin.call(scope.eval, types, &values).map_err(|_| GaveUp)?);
+        let value = crate::eval::call(builtin, scope.eval, types, &values).map_err(|_| GaveUp)?;
+        made.add(&value).map_err(|_| GaveUp)?;
+        result.push(&value);
     }
     Ok(Operand::Column(Arc::new(result)))
 }

@@ -3,6 +3,7 @@
 use builtins::Volatility;
 use plan::plan::{FrameBound, FunctionCall, IndexSpan, ProjectItem, TableScan, WindowFunction};
 use plan::{AggregateCall, Expr, Node, Plan};
+use types::stack::grown;
 
 pub fn expr_is_volatile(expr: &Expr) -> bool {
     expr.any(&mut |expr| match expr {
@@ -14,6 +15,10 @@ pub fn expr_is_volatile(expr: &Expr) -> bool {
 }
 
 pub fn plan_is_volatile(plan: &Plan) -> bool {
+    grown(|| node_is_volatile(plan))
+}
+
+fn node_is_volatile(plan: &Plan) -> bool {
     let any = |exprs: &[Expr]| exprs.iter().any(expr_is_volatile);
     let filter = |expr: &Option<Expr>| expr.as_ref().is_some_and(expr_is_volatile);
     match &plan.node {
@@ -70,7 +75,7 @@ pub fn plan_is_volatile(plan: &Plan) -> bool {
         }
         Node::Limit { input, limit, offset } => plan_is_volatile(input) || filter(limit) || filter(offset),
         Node::LockRows(_) => true,
-        Node::SetOp { left, right, .. } => plan_is_volatile(left) || plan_is_volatile(right),
+        Node::SetOp { inputs, .. } => inputs.iter().any(plan_is_volatile),
         Node::RecursiveUnion { base, step, .. } => plan_is_volatile(base) || plan_is_volatile(step),
         Node::Insert(_) | Node::Update(_) | Node::Delete(_) | Node::Finish { .. } => true,
     }

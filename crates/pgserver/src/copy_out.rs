@@ -62,7 +62,7 @@ impl CopyOut {
                     continue;
                 }
                 self.scratch.clear();
-                encode::text_value(&mut self.scratch, column, row, &self.types[at], formatting);
+                encode::text_value(&mut self.scratch, column, row, &self.types[at], formatting)?;
                 let force = self.options.force_quote.contains(&at);
                 self.field(out, at, force);
             }

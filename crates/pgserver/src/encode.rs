@@ -1,7 +1,7 @@
 //! Messages to the client, written straight into the connection's buffer.
 
 use plan::PlanColumn;
-use types::{Batch, ColumnVec, Formatting, SqlError, SqlResult, SqlState, SqlType, write_binary, write_text};
+use types::{Batch, ColumnVec, Formatting, SqlError, SqlResult, SqlState, SqlType, check_text_size, write_binary, write_text};
 
 fn put_i16(out: &mut Vec<u8>, value: i16) {
     out.extend_from_slice(&value.to_be_bytes());
@@ -120,18 +120,25 @@ pub(crate) fn format_of(formats: &[i16], at: usize) -> i16 {
 }
 
 /// Appends the text form of a value that is not NULL.
+///
+/// # Errors
+/// 54000 when it is too long.
 pub(crate) fn text_value(
     out: &mut Vec<u8>,
     column: &ColumnVec,
     row: usize,
     ty: &SqlType,
     formatting: &Formatting,
-) {
+) -> SqlResult<()> {
     match column {
         ColumnVec::Text(strings) => out.extend_from_slice(strings.bytes(row)),
-        ColumnVec::Datum(datums) => write_text(ty, &datums[row], formatting, out),
+        ColumnVec::Datum(datums) => {
+            check_text_size(&datums[row])?;
+            write_text(ty, &datums[row], formatting, out);
+        }
         other => write_text(ty, &other.get_datum(row), formatting, out),
     }
+    Ok(())
 }
 
 /// Appends the binary form of a value that is not NULL.
@@ -159,13 +166,15 @@ pub(crate) fn values<'a>(
             put_i32(out, -1);
             continue;
         }
+        let mut outcome = Ok(());
         let fits = sized(out, false, |out| {
             if format_of(formats, at) == 1 {
                 binary_value(out, column, row, ty);
             } else {
-                text_value(out, column, row, ty, formatting);
+                outcome = text_value(out, column, row, ty, formatting);
             }
         });
+        outcome?;
         if !fits {
             return Err(too_long());
         }

@@ -57,6 +57,8 @@ pub struct Subquery {
     /// answer is the same for every row of the statement and is computed once.
     pub arguments: Vec<Expr>,
     pub ty: SqlType,
+    /// The same for two of one SELECT that are written alike.
+    pub form: u64,
 }
 
 /// What advisory lock functions do.
@@ -343,6 +345,17 @@ impl Expr {
         let mut found = false;
         self.for_each_child(&mut |child| found = found || child.any(predicate));
         found
+    }
+
+    /// How many nodes it has, counted up to a bound.
+    #[must_use]
+    pub fn size_up_to(&self, bound: usize) -> usize {
+        let mut size = 0;
+        self.any(&mut |_| {
+            size += 1;
+            size > bound
+        });
+        size
     }
 
     /// The value is the same whatever the input row: no column, and nothing volatile.

@@ -32,7 +32,7 @@ use std::{
 use builtins::EvalContext;
 use catalog::CatalogSnapshot;
 use sqlparser::ast;
-use types::{Formatting, SqlError, SqlResult, SqlState, SqlType};
+use types::{Formatting, SqlError, SqlResult, SqlState, SqlType, stack::deep};
 
 pub use bind::{bind_assigned, bind_stored_expr, changes_key, column_default, row_rules};
 pub use expr::{
@@ -100,6 +100,10 @@ const TARGETS_MAX: usize = 1664;
 /// # Errors
 /// What PostgreSQL reports before it begins to execute: unknown names, types that do not fit, misplaced clauses.
 pub fn plan_statement(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    deep(|| plan_body(statement, context))
+}
+
+fn plan_body(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     match &statement.body {
         Body::Standard(
             query @ (ast::Statement::Query(_)

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use catalog::{Table, VirtualTable};
+use types::stack::grown;
 
 use crate::{
     expr::{AggregateCall, Expr, SortKey},
@@ -17,10 +18,16 @@ use crate::{
     },
 };
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Rel {
     pub node: RelNode,
     pub columns: Vec<PlanColumn>,
+}
+
+impl Clone for Rel {
+    fn clone(&self) -> Self {
+        grown(|| Self { node: self.node.clone(), columns: self.columns.clone() })
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -47,7 +54,8 @@ pub enum RelNode {
     /// Locks rows of tables, each with the position of its first column. `again`: the rows are those of one table, which
     /// was looked at only; a row must pass this condition when it is locked.
     LockRows { input: Box<Rel>, tables: Vec<(usize, Arc<Table>, RowLock)>, again: Option<Vec<Expr>> },
-    SetOp { kind: SetOpKind, all: bool, left: Box<Rel>, right: Box<Rel> },
+    /// UNION has two inputs or more, the others two.
+    SetOp { kind: SetOpKind, all: bool, inputs: Vec<Rel> },
     RecursiveUnion { cte: usize, base: Box<Rel>, step: Box<Rel>, all: bool },
     /// The plans inside are the optimizer's to make from `source`; their own `source` is a placeholder `Unit`.
     Insert { insert: Box<Insert>, source: Box<Rel> },

@@ -10,6 +10,7 @@
 pub(crate) mod extras;
 pub(crate) mod locking;
 pub(crate) mod own;
+mod depth;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,17 +20,15 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
-use types::{SqlError, SqlResult, SqlState};
+use types::{SqlError, SqlResult, SqlState, stack::{deep, too_deep}};
 
+use depth::{check_depth, drop_idle_parentheses};
 use extras::Extras;
 use own::Own;
 use crate::parse_cursor;
 
-/// Deeper nesting than this is refused with 54001, before it can exhaust a thread's stack.
-const NESTING_LIMIT: usize = 200;
-
-/// A longer chain of operators is refused as well: the parser makes a tree as deep as the chain is long.
-const CHAIN_LIMIT: usize = 4000;
+/// Deeper recursion of the parser than this is refused with 54001. It brings its own stack for it.
+const NESTING_LIMIT: usize = 3000;
 
 /// One statement of a query string.
 #[derive(Clone, Debug)]
@@ -136,6 +135,10 @@ pub(crate) fn query_tag(body: &ast::SetExpr) -> &'static str {
 /// # Errors
 /// 42601 with the position of the first offending token.
 pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
+    deep(|| parse_all(sql))
+}
+
+fn parse_all(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
     let dialect = PostgreSqlDialect {};
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
@@ -164,10 +167,13 @@ pub fn parse(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
 /// Parses an expression that the catalog keeps as text.
 pub(crate) fn parse_expr(sql: &str) -> SqlResult<ast::Expr> {
     let dialect = PostgreSqlDialect {};
-    let mut parser = Parser::new(&dialect)
-        .with_recursion_limit(NESTING_LIMIT)
-        .try_with_sql(sql)
-        .map_err(|error| syntax_error(sql, &[], &error))?;
+    let mut tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|error| unterminated(sql, &error.message, error.location))?;
+    check_depth(&tokens)?;
+    drop_idle_parentheses(&mut tokens);
+    let mut parser =
+        Parser::new(&dialect).with_recursion_limit(NESTING_LIMIT).with_tokens_with_locations(tokens);
     let expr = parser.parse_expr().map_err(|error| syntax_error(sql, &[], &error))?;
     match parser.peek_token().token {
         Token::EOF => Ok(expr),
@@ -203,8 +209,9 @@ fn parse_one(
     piece: &[TokenWithSpan],
     sql: &str,
 ) -> SqlResult<(Body, Extras)> {
-    check_chains(piece)?;
+    let depth = check_depth(piece)?;
     let mut tokens = locking::spell(piece);
+    drop_idle_parentheses(&mut tokens);
     let extras = extras::take(&mut tokens).map_err(|error| syntax_error(sql, piece, &error))?;
     if let Some(fetch) = parse_cursor::fetch(&tokens) {
         let fetch = fetch.map_err(|unexpected| match unexpected {
@@ -244,11 +251,17 @@ fn parse_one(
             parser.parse_statement().map(Body::Standard)
         }
     };
-    let body = body.map_err(|error| syntax_error(sql, piece, &error))?;
+    let body = body.map_err(|error| match error {
+        // As below.
+        ParserError::ParserError(_) if depth >= NESTING_LIMIT => too_deep(),
+        error => syntax_error(sql, piece, &error),
+    })?;
     while parser.consume_token(&Token::SemiColon) {}
     let rest = parser.peek_token();
     match rest.token {
         Token::EOF => Ok((body, extras)),
+        // Where it has alternatives to try, the parser forgets that it gave up for the depth.
+        _ if depth >= NESTING_LIMIT => Err(too_deep()),
         ref token => Err(near(&token.to_string(), Some(position_of(sql, rest.span.start)))),
     }
 }
@@ -274,54 +287,6 @@ fn drop_maintenance_options(tokens: &mut Vec<TokenWithSpan>) {
         let option = matches!(keyword(token), Keyword::FULL | Keyword::FREEZE | Keyword::VERBOSE | Keyword::ANALYZE);
         depth == 0 && !past_table && !option
     });
-}
-
-fn check_chains(piece: &[TokenWithSpan]) -> SqlResult<()> {
-    // One counter for each open parenthesis.
-    let mut counts = vec![0_usize];
-    for token in piece {
-        match &token.token {
-            Token::LParen | Token::LBracket => counts.push(0),
-            Token::RParen | Token::RBracket if counts.len() > 1 => {
-                counts.pop();
-            }
-            _ => {}
-        }
-        let Some(count) = counts.last_mut() else { break };
-        match (&token.token, keyword(token)) {
-            (Token::Comma, _) | (_, Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::HAVING) => *count = 0,
-            (_, Keyword::AND | Keyword::OR | Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::JOIN) => {
-                *count += 1;
-            }
-            (
-                Token::Plus
-                | Token::Minus
-                | Token::Mul
-                | Token::Div
-                | Token::Mod
-                | Token::Caret
-                | Token::StringConcat
-                | Token::Eq
-                | Token::Lt
-                | Token::Gt
-                | Token::Arrow
-                | Token::LongArrow
-                | Token::DoubleColon
-                | Token::Ampersand
-                | Token::Pipe,
-                _,
-            ) => *count += 1,
-            _ => {}
-        }
-        if *count > CHAIN_LIMIT {
-            return Err(too_complex());
-        }
-    }
-    Ok(())
-}
-
-fn too_complex() -> SqlError {
-    SqlError::new(SqlState::StatementTooComplex, "the statement is nested too deeply")
 }
 
 fn keyword(token: &TokenWithSpan) -> Keyword {
@@ -397,7 +362,7 @@ fn location_in(message: &str) -> Option<Location> {
 
 fn syntax_error(sql: &str, piece: &[TokenWithSpan], error: &ParserError) -> SqlError {
     match error {
-        ParserError::RecursionLimitExceeded => too_complex(),
+        ParserError::RecursionLimitExceeded => too_deep(),
         ParserError::TokenizerError(message) => unterminated(sql, message, location_in(message).unwrap_or(Location::new(0, 0))),
         ParserError::ParserError(message) => {
             let location = location_in(message);
@@ -519,7 +484,11 @@ mod tests {
 
     #[test]
     fn deep_nesting_is_refused() {
-        let sql = format!("select {}1{}", "(".repeat(5000), ")".repeat(5000));
-        assert_eq!(parse(&sql).unwrap_err().code(), SqlState::StatementTooComplex);
+        let nested = |before: &str, after: &str| format!("select {}1{}", before.repeat(5000), after.repeat(5000));
+        for (before, after) in [("(1 + ", ")"), ("not ", ""), ("case when true then ", " end"), ("(select ", ")")] {
+            let refusal = parse(&nested(before, after)).map(|_| ()).unwrap_err();
+            assert_eq!(refusal.code(), SqlState::StatementTooComplex, "{before}");
+        }
+        assert!(parse(&nested("(", ")")).is_ok(), "parentheses around parentheses mean nothing");
     }
 }

@@ -9,6 +9,7 @@ use builtins::{Builtin, CallTypes};
 use catalog::{Table, VirtualTable, row::Access};
 use keys::LockStrength;
 use types::SqlType;
+use types::stack::grown;
 
 use crate::expr::{AggregateCall, Expr, SortKey};
 
@@ -29,11 +30,17 @@ pub struct Estimate {
     pub total_cost: f64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Plan {
     pub node: Node,
     pub columns: Vec<PlanColumn>,
     pub estimate: Estimate,
+}
+
+impl Clone for Plan {
+    fn clone(&self) -> Self {
+        grown(|| Self { node: self.node.clone(), columns: self.columns.clone(), estimate: self.estimate })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,7 +337,8 @@ pub enum Node {
     /// Locks the rows of tables that the input's rows are made of, as the rows are asked for: what is locked by others is
     /// waited for, passed over or refused. The input's columns.
     LockRows(Arc<LockRows>),
-    SetOp { kind: SetOpKind, all: bool, left: Box<Plan>, right: Box<Plan> },
+    /// UNION has two inputs or more, the others two.
+    SetOp { kind: SetOpKind, all: bool, inputs: Vec<Plan> },
     /// Reads a CTE of [`crate::PreparedPlan::ctes`], run once and kept.
     CteScan { cte: usize },
     /// WITH RECURSIVE: `step` reads what the last round yielded through `CteScan { cte }`.

@@ -16,6 +16,7 @@ use std::sync::LazyLock;
 use builtins::{Builtin, EvalContext};
 use catalog::{CatalogView, Printers, Table, definition::Style};
 use rustc_hash::FxHashMap;
+use types::stack::{deep, grown};
 use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
 
 use crate::PlanContext;
@@ -49,6 +50,10 @@ fn print_stored(
 
 /// Runs `body` with what binding needs, as a session with default settings has it.
 pub(crate) fn with_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -> T {
+    deep(|| in_context(view, body))
+}
+
+fn in_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -> T {
     let formatting =
         Formatting { oid_names: Some(std::sync::Arc::new(view.clone())), ..Formatting::default() };
     let eval = EvalContext { catalog: view, ..EvalContext::detached(&formatting) };
@@ -137,6 +142,10 @@ pub(crate) struct Printer<'a> {
 impl Printer<'_> {
     /// `None` from here on: there is something that is not printed.
     pub(crate) fn expr(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
+        grown(|| self.expr_node(out, expr, casts))
+    }
+
+    fn expr_node(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
         match expr {
             Expr::Column(position, _) if *position >= AGGREGATE_BASE => {
                 self.aggregate(out, self.aggregates.get(position - AGGREGATE_BASE)?)?;

@@ -28,11 +28,24 @@ pub(crate) struct Level<'a> {
     pub outer_uses: Cell<usize>,
     /// Distinguishes levels of one statement.
     pub id: u32,
+    pub place: Place,
+}
+
+/// Where a level stands in the query around it: who would compute the aggregates of its outer values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In no query.
+    #[default]
+    Outermost,
+    /// In an expression of the SELECT or clause whose frame has this number.
+    Expression(usize),
+    LateralQuery,
+    LateralFunction,
 }
 
 impl<'a> Level<'a> {
-    pub fn new(parent: Option<&'a Scope<'a>>, id: u32) -> Self {
-        Self { parent, slots: RefCell::default(), outer_uses: Cell::new(0), id }
+    pub fn new(parent: Option<&'a Scope<'a>>, id: u32, place: Place) -> Self {
+        Self { parent, slots: RefCell::default(), outer_uses: Cell::new(0), id, place }
     }
 
     /// The slot for a value of the enclosing row.

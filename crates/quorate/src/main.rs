@@ -64,8 +64,8 @@ struct Start {
     spill_bytes: usize,
 }
 
-/// Of each worker thread. A join of dozens of tables is an operator within an operator as often; only touched pages count.
-const STACK_BYTES: usize = 16 << 20;
+/// Of each thread: what a deep statement needs. Only touched pages count.
+const STACK_BYTES: usize = server::THREAD_STACK_BYTES;
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {

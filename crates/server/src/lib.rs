@@ -15,4 +15,5 @@ pub use config::NodeConfig;
 pub use join::JoinError;
 pub use node::{KvNode, StartError};
 pub use sql_node::Node;
+pub use types::stack::THREAD_STACK_BYTES;
 pub use status::{LatchStatus, LockStatus, NodeStatus, OtherNode, RaftStatus, RangeStatus};

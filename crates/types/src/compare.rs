@@ -7,6 +7,7 @@ use crate::array::Array;
 use crate::datetime::calendar::MICROS_PER_SECOND;
 use crate::datum::{Datum, TimeTz};
 use crate::json::Json;
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql_type::SqlType;
 
 /// NaN equals itself and is above every number; -0.0 equals 0.0.
@@ -66,8 +67,11 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
         (Datum::Array(a), Datum::Array(b)) => compare_arrays(&ty.element().unwrap_or(SqlType::Text), a, b),
         (Datum::Record(a), Datum::Record(b)) => {
             for (a, b) in a.iter().zip(b.iter()) {
-                let ty = if a.is_null() { b.implied_type() } else { a.implied_type() };
-                let order = compare(&ty, a, b);
+                let order = if are_alike(a, b) {
+                    compare(&field_type(a, b), a, b)
+                } else {
+                    a.implied_type().oid().cmp(&b.implied_type().oid())
+                };
                 if order.is_ne() {
                     return order;
                 }
@@ -75,6 +79,60 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
             a.len().cmp(&b.len())
         }
         (a, b) => panic!("datum-matches-type: {a:?} compared with {b:?} as {ty}"),
+    }
+}
+
+/// Whether two fields at the same place of their records are of one type, as far as records know theirs.
+fn are_alike(a: &Datum, b: &Datum) -> bool {
+    match (a, b) {
+        (Datum::Null, _) | (_, Datum::Null) => true,
+        (Datum::Array(_), Datum::Array(_)) => a.implied_type() == b.implied_type(),
+        _ => std::mem::discriminant(a) == std::mem::discriminant(b),
+    }
+}
+
+fn field_type(a: &Datum, b: &Datum) -> SqlType {
+    if a.is_null() { b.implied_type() } else { a.implied_type() }
+}
+
+/// Compares values which, or whose parts, may be records. Records need not be of one type, but their columns must be
+/// as far as they are compared: up to the first that differs. [`compare`] puts unlike ones in some order.
+///
+/// # Errors
+/// 42804.
+pub fn compare_records(ty: &SqlType, a: &Datum, b: &Datum) -> SqlResult<Ordering> {
+    let mismatch = |message: String| Err(SqlError::new(SqlState::DatatypeMismatch, message));
+    match (a, b) {
+        (Datum::Record(a), Datum::Record(b)) => {
+            for (at, (a, b)) in a.iter().zip(b.iter()).enumerate() {
+                if !are_alike(a, b) {
+                    let [left, right] = [a, b].map(|field| field.implied_type().base_name());
+                    let place = at + 1;
+                    return mismatch(format!(
+                        "cannot compare dissimilar column types {left} and {right} at record column {place}"
+                    ));
+                }
+                let order = compare_records(&field_type(a, b), a, b)?;
+                if order.is_ne() {
+                    return Ok(order);
+                }
+            }
+            if a.len() == b.len() {
+                return Ok(Ordering::Equal);
+            }
+            mismatch("cannot compare record types with different numbers of columns".to_owned())
+        }
+        (Datum::Array(a), Datum::Array(b)) if matches!(a.elements().first(), Some(Datum::Record(_))) => {
+            let element = ty.element().unwrap_or(SqlType::Record);
+            for (a, b) in a.elements().iter().zip(b.elements()) {
+                let order = compare_records(&element, a, b)?;
+                if order.is_ne() {
+                    return Ok(order);
+                }
+            }
+            Ok(compare_arrays(&element, a, b))
+        }
+        (a, b) => Ok(compare(ty, a, b)),
     }
 }
 

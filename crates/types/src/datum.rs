@@ -5,8 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::array::Array;
+use crate::error::SqlResult;
 use crate::json::Json;
 use crate::numeric::Numeric;
+use crate::stack::{VALUE_DEPTH_MAX, too_deep};
 
 /// Months, days and microseconds apart, because a month has no fixed number of days, nor a day of hours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -163,6 +165,30 @@ impl Datum {
             Self::Date(days) => Some(*days as i64),
             Self::Time(micros) | Self::Timestamp(micros) | Self::TimestampTz(micros) => Some(*micros),
             _ => None,
+        }
+    }
+
+    /// A record of these fields.
+    ///
+    /// # Errors
+    /// 54001 when it would be nested deeper than [`VALUE_DEPTH_MAX`].
+    pub fn record(fields: Vec<Self>) -> SqlResult<Self> {
+        if fields.iter().any(|field| field.is_deeper_than(VALUE_DEPTH_MAX - 1)) {
+            return Err(too_deep());
+        }
+        Ok(Self::Record(fields.into()))
+    }
+
+    /// Whether more records than this stand within one another.
+    fn is_deeper_than(&self, depth: usize) -> bool {
+        match self {
+            Self::Record(fields) => depth == 0 || fields.iter().any(|field| field.is_deeper_than(depth - 1)),
+            // An array's elements are of one type.
+            Self::Array(array) => {
+                let first = array.elements().iter().find(|element| !element.is_null());
+                matches!(first, Some(Self::Record(_))) && array.elements().iter().any(|it| it.is_deeper_than(depth))
+            }
+            _ => false,
         }
     }
 

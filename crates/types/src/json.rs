@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::numeric::Numeric;
+use crate::stack::{deep, too_deep};
 
-/// Deeper nesting is refused, by the parser and by [`Json::checked`]: every visitor recurses, dropping included.
-const MAX_DEPTH: usize = 512;
+/// Deeper nesting is refused, by the parser and by [`Json::checked`]: every visitor recurses, dropping included, and has
+/// frames of some hundred bytes.
+pub const MAX_DEPTH: usize = 1500;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Json {
@@ -32,7 +34,7 @@ fn key_order(a: &str, b: &str) -> Ordering {
 impl Json {
     pub fn parse(text: &str) -> SqlResult<Self> {
         let mut parser = Parser { text, at: 0, depth: 0, build: true };
-        parser.document()
+        deep(|| parser.document())
     }
 
     /// An object of these pairs; of equal keys the last stays.
@@ -264,13 +266,9 @@ impl Hash for Json {
     }
 }
 
-fn too_deep() -> SqlError {
-    SqlError::new(SqlState::StatementTooComplex, "stack depth limit exceeded")
-}
-
 /// Checks that `text` is JSON, without building it.
 pub fn validate(text: &str) -> SqlResult<()> {
-    Parser { text, at: 0, depth: 0, build: false }.document().map(|_| ())
+    deep(|| Parser { text, at: 0, depth: 0, build: false }.document().map(|_| ()))
 }
 
 /// A JSON string literal of `text`.

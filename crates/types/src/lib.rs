@@ -18,6 +18,7 @@
 //! - *prefix-free*: an encoded column is no proper prefix of another encoded column of its type.
 //! - *composite-value-kept*: where equal keys can print differently (1.0 and 1.00), [`SqlType::key_is_composite`]
 //!   says so, and the row keeps the value as well.
+//! - *bounded-depth*: see [`stack`].
 //! - *array-shape*, *json-canonical*, *numeric-normal*: see [`Array`], [`Json`], [`Numeric`].
 //!
 //! Deliberately left out: catalogs (names of oids come through [`OidNames`]), expression evaluation and overload
@@ -39,13 +40,14 @@ pub mod key;
 pub mod numeric;
 pub mod row;
 pub mod sql_type;
+pub mod stack;
 pub mod text;
 pub mod vector;
 
 pub use array::{Array, Dimension};
 pub use binary::{parse_binary, write_binary};
 pub use cast::{CastContext, can_cast, cast, fit_modifier, is_listed_cast};
-pub use compare::{compare, hash_datum, sql_equal};
+pub use compare::{compare, compare_records, hash_datum, sql_equal};
 pub use datetime::zone::Zone;
 pub use datum::{Datum, Interval, TimeTz};
 pub use error::{SqlError, SqlErrorFields, SqlResult, SqlState};
@@ -56,5 +58,5 @@ pub use key::{Direction, NullsOrder, decode_key, encode_key, skip_key};
 pub use numeric::Numeric;
 pub use row::{RowDecoder, RowEncoder, WantedColumn};
 pub use sql_type::{ElementType, NumericModifier, SqlType, TypeCategory};
-pub use text::{parse_text, to_text, write_text};
+pub use text::{check_text_size, parse_text, to_text, write_text};
 pub use vector::{Batch, ColumnVec, IntKind, Nulls, Primitive, Strings};

@@ -7,6 +7,7 @@ use crate::EvalContext;
 use crate::arguments::{bytes, text};
 use crate::functions::json::{json_key, to_json, to_json_text};
 use crate::operators::json::json_text;
+use crate::operators::strings::check_length;
 use crate::signature::{Accumulator, Aggregate, ArgType, CallTypes, RetType};
 
 /// Elements in arrival order, made into a datum at the end.
@@ -88,6 +89,7 @@ impl Accumulator for Join {
         match &mut self.joined {
             None => self.joined = Some(value),
             Some(joined) => {
+                check_length(joined.len() + delimiter.len() + value.len())?;
                 joined.extend_from_slice(&delimiter);
                 joined.extend_from_slice(&value);
             }

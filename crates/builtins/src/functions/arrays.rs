@@ -4,6 +4,7 @@ use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, sql_equal};
 
 use crate::arguments::{array, int};
 use crate::operators::arrays::{append, concatenate};
+use crate::operators::strings::check_length;
 use crate::signature::{ArgType, Builtin, CallTypes, RetType};
 
 const ARRAY: ArgType = ArgType::AnyArray;
@@ -133,6 +134,7 @@ fn fill(a: &[Datum]) -> SqlResult<Datum> {
     if total > 134_217_727 {
         return Err(SqlError::new(SqlState::ProgramLimitExceeded, "array size exceeds the maximum allowed (134217727)"));
     }
+    check_length(total * size_of::<Datum>())?;
     Ok(Datum::Array(Array::with_dimensions(&dimensions, vec![a[0].clone(); total])?.into()))
 }
 

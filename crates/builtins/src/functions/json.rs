@@ -483,7 +483,7 @@ mod tests {
 
     /// As deep as the parser lets one be.
     fn deepest() -> Datum {
-        Datum::Jsonb(Json::parse(&format!("{}1{}", "[".repeat(512), "]".repeat(512))).unwrap().into())
+        Datum::Jsonb(Json::parse(&format!("{}1{}", "[".repeat(types::json::MAX_DEPTH), "]".repeat(types::json::MAX_DEPTH))).unwrap().into())
     }
 
     #[test]
@@ -505,7 +505,7 @@ mod tests {
         ] {
             assert_eq!(outcome.unwrap_err().code(), SqlState::StatementTooComplex, "{what}");
         }
-        let object = json(&format!("{}1{}", "{\"a\":".repeat(512), "}".repeat(512)));
+        let object = json(&format!("{}1{}", "{\"a\":".repeat(types::json::MAX_DEPTH), "}".repeat(types::json::MAX_DEPTH)));
         let grown = eval_binary("||", B, json("[]"), B, object.clone());
         assert_eq!(grown.unwrap_err().code(), SqlState::StatementTooComplex, "an object becomes an element");
         let types = CallTypes { args: [B].into_iter().collect(), ret: B };

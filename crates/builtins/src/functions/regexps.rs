@@ -5,6 +5,7 @@ use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::arguments::{int, text};
 use crate::operators::pattern::{Flags, compile};
+use crate::operators::strings::check_length;
 use crate::signature::{ArgType, Builtin, RetType, SetFunction};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
@@ -53,6 +54,7 @@ fn replace(value: &str, pattern: &str, template: &str, flags: Flags) -> SqlResul
         let whole = found.get(0).expect("group 0 is the whole match");
         out.push_str(&value[copied..whole.start()]);
         replacement(template, &found, &mut out);
+        check_length(out.len())?;
         copied = whole.end();
         if !flags.global {
             break;

@@ -5,7 +5,7 @@ use types::{Datum, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
 use crate::arguments::{array, bytes, int, text};
 use crate::operators::pattern::{escape_character, like, similar_to_regex};
-use crate::operators::strings::to_text;
+use crate::operators::strings::{check_length, to_text};
 use crate::signature::{ArgType, Builtin, RetType, SetFunction, SetRows};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
@@ -317,7 +317,9 @@ fn format_text(template: &str, args: &[Option<String>]) -> SqlResult<String> {
             ('L', None) => "NULL".to_owned(),
             (other, _) => unreachable!("the specifier {other} was refused before"),
         };
-        let padding = " ".repeat(width.unwrap_or(0).min(1 << 20).saturating_sub(shown.chars().count()));
+        let padding = width.unwrap_or(0).saturating_sub(shown.chars().count());
+        check_length(result.len().saturating_add(padding).saturating_add(shown.len()))?;
+        let padding = " ".repeat(padding);
         if left { result.extend([shown, padding]) } else { result.extend([padding, shown]) }
     }
     Ok(result)
@@ -402,7 +404,15 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("repeat", 1622, &[TEXT, I4], R_TEXT, |_, _, a| repeat(text(&a[0]), int(&a[1]))),
     Builtin::pure("replace", 2087, &[TEXT, TEXT, TEXT], R_TEXT, |_, _, a| {
         let (value, from) = (text(&a[0]), text(&a[1]));
-        out(if from.is_empty() { value.to_owned() } else { value.replace(from, text(&a[2])) })
+        if from.is_empty() {
+            return Ok(a[0].clone());
+        }
+        let to = text(&a[2]);
+        if to.len() > from.len() {
+            let grows = to.len() - from.len();
+            check_length(value.len().saturating_add(value.matches(from).count().saturating_mul(grows)))?;
+        }
+        out(value.replace(from, to))
     }),
     Builtin::pure("translate", 878, &[TEXT, TEXT, TEXT], R_TEXT, |_, _, a| out(translate(text(&a[0]), text(&a[1]), text(&a[2])))),
     Builtin::pure("position", 849, &[TEXT, TEXT], R_I4, |_, _, a| position(text(&a[0]), text(&a[1]))),
@@ -430,7 +440,9 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("concat", 3058, &[ArgType::Any], R_TEXT, |context, types, a| {
         let mut joined = String::new();
         for (value, ty) in a.iter().zip(&types.args).filter(|(value, _)| !value.is_null()) {
-            joined.push_str(&to_text(context, ty, value)?);
+            let text = to_text(context, ty, value)?;
+            check_length(joined.len() + text.len())?;
+            joined.push_str(&text);
         }
         out(joined)
     })
@@ -445,7 +457,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         for (value, ty) in a.iter().zip(&types.args).skip(1).filter(|(value, _)| !value.is_null()) {
             parts.push(to_text(context, ty, value)?);
         }
-        out(parts.join(text(&a[0])))
+        joined(&parts, text(&a[0]))
     })
     .variadic()
     .null_aware()
@@ -536,6 +548,12 @@ fn join_array(
             (false, _) => parts.push(to_text(context, &element, item)?),
         }
     }
+    joined(&parts, delimiter)
+}
+
+fn joined(parts: &[String], delimiter: &str) -> SqlResult<Datum> {
+    let delimiters = parts.len().saturating_sub(1).saturating_mul(delimiter.len());
+    check_length(delimiters.saturating_add(parts.iter().map(String::len).sum()))?;
     out(parts.join(delimiter))
 }
 

@@ -3,6 +3,7 @@
 use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, sql_equal};
 
 use crate::arguments::array;
+use crate::operators::strings::check_length;
 use crate::signature::{ArgType, Builtin, CallTypes, Operator, RetType};
 
 const ARRAY: ArgType = ArgType::AnyArray;
@@ -36,6 +37,7 @@ pub(crate) fn concatenate(a: &Array, b: &Array) -> SqlResult<Array> {
             .with_detail("Arrays with differing dimensions are not compatible for concatenation.")
     };
     let (da, db) = (a.dimensions(), b.dimensions());
+    check_length((a.len() + b.len()) * size_of::<Datum>())?;
     let elements: Vec<Datum> = a.elements().iter().chain(b.elements()).cloned().collect();
     let mut dimensions = if da.len() >= db.len() { da.to_vec() } else { db.to_vec() };
     let inner = |dimensions: &[types::array::Dimension]| {

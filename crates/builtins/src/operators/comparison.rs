@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use types::{Datum, SqlError, SqlResult, SqlState, SqlType, compare};
+use types::{Datum, SqlResult, SqlType, compare, compare_records};
 
 use crate::EvalContext;
 use crate::signature::{ArgType, Builtin, CallTypes, Operator, RetType};
@@ -10,31 +10,12 @@ use crate::signature::{ArgType, Builtin, CallTypes, Operator, RetType};
 type Eval = fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Datum>;
 
 fn order(types: &CallTypes, args: &[Datum]) -> SqlResult<Ordering> {
-    if let [Datum::Record(left), Datum::Record(right)] = args {
-        check_alike(left, right)?;
-    }
-    Ok(compare(&types.args[0], &args[0], &args[1]))
-}
-
-/// Records need not be of one type: their columns do.
-fn check_alike(left: &[Datum], right: &[Datum]) -> SqlResult<()> {
-    let mismatch = |message: String| Err(SqlError::new(SqlState::DatatypeMismatch, message));
-    for (at, (left, right)) in left.iter().zip(right).enumerate() {
-        match (left, right) {
-            (Datum::Null, _) | (_, Datum::Null) => {}
-            (Datum::Record(left), Datum::Record(right)) => check_alike(left, right)?,
-            (left, right) if std::mem::discriminant(left) != std::mem::discriminant(right) => {
-                let [left, right] = [left, right].map(|field| field.implied_type().base_name());
-                let place = at + 1;
-                return mismatch(format!("cannot compare dissimilar column types {left} and {right} at record column {place}"));
-            }
-            _ => {}
+    match args {
+        [Datum::Record(_) | Datum::Array(_), Datum::Record(_) | Datum::Array(_)] => {
+            compare_records(&types.args[0], &args[0], &args[1])
         }
+        _ => Ok(compare(&types.args[0], &args[0], &args[1])),
     }
-    if left.len() != right.len() {
-        return mismatch("cannot compare record types with different numbers of columns".to_owned());
-    }
-    Ok(())
 }
 
 const EQ: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_eq()));

@@ -1,6 +1,6 @@
 //! `||` over text and bytea, and what turns other values into text on the way. Documentation, section 9.4.
 
-use types::{Datum, SqlResult, SqlType, write_text};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType, check_text_size, write_text};
 
 use crate::EvalContext;
 use crate::arguments::{bytes, text};
@@ -14,14 +14,28 @@ pub(crate) fn to_text(context: &EvalContext<'_>, ty: &SqlType, value: &Datum) ->
     if let Datum::Text(text) = value {
         return Ok(text.to_string());
     }
+    check_text_size(value)?;
     let mut out = Vec::new();
     write_text(ty, value, context.formatting, &mut out);
     Ok(String::from_utf8(out).expect("text format is UTF-8"))
 }
 
+/// The longest value: PostgreSQL's limit.
+pub(crate) const VALUE_BYTES_MAX: usize = (1 << 30) - 1;
+
+/// # Errors
+/// 54000 for a value longer than any may be.
+pub(crate) fn check_length(bytes: usize) -> SqlResult<()> {
+    if bytes <= VALUE_BYTES_MAX {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::ProgramLimitExceeded, format!("invalid memory alloc request size {bytes}")))
+}
+
 pub(super) static OPERATORS: &[Operator] = &[
     Operator::new("||", 654, Builtin::pure("textcat", 1258, &[TEXT, TEXT], RetType::T(SqlType::Text), |_, _, a| {
         let (left, right) = (text(&a[0]), text(&a[1]));
+        check_length(left.len() + right.len())?;
         let mut joined = String::with_capacity(left.len() + right.len());
         joined.push_str(left);
         joined.push_str(right);
@@ -31,7 +45,9 @@ pub(super) static OPERATORS: &[Operator] = &[
         "||",
         2779,
         Builtin::pure("textanycat", 2003, &[TEXT, ArgType::AnyNonArray], RetType::T(SqlType::Text), |context, types, a| {
-            Ok(Datum::text(format!("{}{}", text(&a[0]), to_text(context, &types.args[1], &a[1])?)))
+            let right = to_text(context, &types.args[1], &a[1])?;
+            check_length(text(&a[0]).len() + right.len())?;
+            Ok(Datum::text(format!("{}{right}", text(&a[0]))))
         })
         .stable(),
     ),
@@ -39,11 +55,14 @@ pub(super) static OPERATORS: &[Operator] = &[
         "||",
         2780,
         Builtin::pure("anytextcat", 2004, &[ArgType::AnyNonArray, TEXT], RetType::T(SqlType::Text), |context, types, a| {
-            Ok(Datum::text(format!("{}{}", to_text(context, &types.args[0], &a[0])?, text(&a[1]))))
+            let left = to_text(context, &types.args[0], &a[0])?;
+            check_length(left.len() + text(&a[1]).len())?;
+            Ok(Datum::text(format!("{left}{}", text(&a[1]))))
         })
         .stable(),
     ),
     Operator::new("||", 2018, Builtin::pure("byteacat", 2011, &[BYTEA, BYTEA], RetType::T(SqlType::Bytea), |_, _, a| {
+        check_length(bytes(&a[0]).len() + bytes(&a[1]).len())?;
         Ok(Datum::bytes([bytes(&a[0]), bytes(&a[1])].concat()))
     })),
     Operator::new(

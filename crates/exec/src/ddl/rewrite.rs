@@ -34,7 +34,7 @@ pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlCo
     let mut pages = Pages::of(table);
     while let Some(rows) = pages.next(ctx).await? {
         let mut entries = Vec::with_capacity(rows.len());
-        let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval };
+        let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval, memory: None, made_max: usize::MAX };
         for row in &rows {
             let is_in = match &predicate {
                 Some(predicate) => eval_row(predicate, row, &scope)?.as_bool() == Some(true),
@@ -102,7 +102,7 @@ pub(super) async fn for_each_row(
     ctx: &mut DdlContext<'_>,
     mut each: impl FnMut(&[Datum], &EvalScope<'_>) -> SqlResult<()>,
 ) -> SqlResult<()> {
-    let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval };
+    let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval, memory: None, made_max: usize::MAX };
     let mut pages = Pages::of(table);
     while let Some(rows) = pages.next(ctx).await? {
         for row in &rows {

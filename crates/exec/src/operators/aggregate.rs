@@ -197,7 +197,7 @@ impl State {
                         }
                     }
                 }
-                let mut sorted = sorted_rows(&order, numbers.len()).into_iter().peekable();
+                let mut sorted = sorted_rows(&order, numbers.len())?.into_iter().peekable();
                 for group in 0..groups {
                     let mut state = (call.aggregate.new)(&call.types);
                     while let Some(row) = sorted.next_if(|row| numbers[*row as usize] as usize == group) {
@@ -265,6 +265,7 @@ impl Aggregation {
             let mut bytes = 0;
             for set in &mut self.sets {
                 let keys: Vec<Arc<ColumnVec>> = set.members.iter().map(|member| Arc::clone(&groups[*member])).collect();
+                set.table.check_alike(&keys, batch.len())?;
                 let numbers = set.table.insert(&keys, batch.len(), |_| true, |_| {});
                 bytes += set.table.memory_bytes();
                 for ((state, call), inputs) in set.states.iter_mut().zip(&self.aggregates).zip(&inputs) {

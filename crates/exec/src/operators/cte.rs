@@ -10,6 +10,7 @@ use types::{Batch, SqlError, SqlResult, SqlType};
 use super::key_table::{KeyTable, new_rows};
 use crate::context::ExecContext;
 use crate::memory::Reservation;
+use crate::stack::Grown;
 use crate::operator::{BoxOperator, Builder, Operator, build};
 
 /// The progress of one WITH query.
@@ -71,7 +72,7 @@ async fn batch_of(cte: usize, at: usize, ctx: &mut ExecContext<'_>) -> SqlResult
         ctx.outer.push(Vec::new());
         // The command tag counts what the statement itself changes.
         let affected = ctx.affected;
-        let pulled = operator.next(ctx).await;
+        let pulled = Grown::new(operator.next(ctx)).await;
         ctx.affected = affected;
         ctx.outer.pop();
         let memory = ctx.memory.reservation();

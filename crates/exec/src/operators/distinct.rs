@@ -36,6 +36,7 @@ impl Operator for Distinct {
                 Some(on) => eval_all(on, &batch, ctx).await?,
                 None => batch.columns().to_vec(),
             };
+            self.seen.check_alike(&keys, batch.len())?;
             let rows = new_rows(&mut self.seen, &keys, &batch);
             self.memory.get_or_insert_with(|| ctx.memory.reservation()).resize(self.seen.memory_bytes())?;
             if !rows.is_empty() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use hashbrown::HashTable;
-use types::{Batch, ColumnVec, SqlType, hash_datum, sql_equal};
+use types::{Batch, ColumnVec, SqlResult, SqlType, compare_records, hash_datum, sql_equal};
 
 pub(crate) struct KeyTable {
     types: Vec<SqlType>,
@@ -38,6 +38,24 @@ impl KeyTable {
 
     pub(crate) fn keys(&self) -> &[ColumnVec] {
         &self.keys
+    }
+
+    /// Whether these keys may be told apart: records need not be of one type, and are not equal or different then.
+    ///
+    /// # Errors
+    /// 42804.
+    pub(crate) fn check_alike(&self, columns: &[Arc<ColumnVec>], len: usize) -> SqlResult<()> {
+        for ((column, ty), known) in columns.iter().zip(&self.types).zip(&self.keys) {
+            if *ty != SqlType::Record {
+                continue;
+            }
+            let first = |column: &ColumnVec| (0..column.len()).find(|row| !column.is_null(*row)).map(|row| column.get_datum(row));
+            let Some(first) = first(known).or_else(|| first(column)) else { continue };
+            for row in (0..len).filter(|row| !column.is_null(*row)) {
+                compare_records(ty, &first, &column.get_datum(row))?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

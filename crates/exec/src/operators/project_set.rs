@@ -93,7 +93,7 @@ impl Source {
                 values.push(match fields {
                     None => Datum::Null,
                     Some(mut fields) if fields.len() == 1 => fields.swap_remove(0),
-                    Some(fields) => Datum::Record(fields.into()),
+                    Some(fields) => Datum::record(fields)?,
                 });
             }
             if has_any {

@@ -13,31 +13,28 @@ use crate::operator::{BoxOperator, Operator};
 pub(crate) struct SetOp {
     kind: SetOpKind,
     all: bool,
-    left: BoxOperator,
-    right: BoxOperator,
+    /// What is left of the inputs, the next one last.
+    inputs: Vec<BoxOperator>,
     table: KeyTable,
     /// How often the right has each key.
     counts: Vec<u64>,
     memory: Option<Reservation>,
-    state: State,
-}
-
-#[derive(PartialEq)]
-enum State {
-    Fresh,
-    Left,
-    Right,
+    has_started: bool,
 }
 
 impl SetOp {
-    pub(crate) fn new(kind: SetOpKind, all: bool, left: BoxOperator, right: BoxOperator, types: Vec<SqlType>) -> Self {
+    pub(crate) fn new(kind: SetOpKind, all: bool, mut inputs: Vec<BoxOperator>, types: Vec<SqlType>) -> Self {
         let table = KeyTable::new(types);
-        Self { kind, all, left, right, table, counts: Vec::new(), memory: None, state: State::Fresh }
+        inputs.reverse();
+        Self { kind, all, inputs, table, counts: Vec::new(), memory: None, has_started: false }
     }
 
     async fn count_right(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        while let Some(batch) = self.right.next(ctx).await? {
+        // The left comes first, so the right lies at the bottom.
+        let mut right = self.inputs.remove(0);
+        while let Some(batch) = right.next(ctx).await? {
             ctx.cancel.checkpoint().await?;
+            self.table.check_alike(batch.columns(), batch.len())?;
             let numbers = self.table.insert(batch.columns(), batch.len(), |_| true, |_| {});
             self.counts.resize(self.table.len(), 0);
             for number in numbers {
@@ -91,25 +88,20 @@ impl SetOp {
 #[async_trait]
 impl Operator for SetOp {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
-        if self.state == State::Fresh {
-            if self.kind != SetOpKind::Union {
-                self.count_right(ctx).await?;
-            }
-            self.state = State::Left;
+        if !std::mem::replace(&mut self.has_started, true) && self.kind != SetOpKind::Union {
+            self.count_right(ctx).await?;
         }
         loop {
             ctx.cancel.checkpoint().await?;
-            let batch = if self.state == State::Left { self.left.next(ctx).await? } else { self.right.next(ctx).await? };
-            let Some(batch) = batch else {
-                if self.state == State::Left && self.kind == SetOpKind::Union {
-                    self.state = State::Right;
-                    continue;
-                }
-                return Ok(None);
+            let Some(input) = self.inputs.last_mut() else { return Ok(None) };
+            let Some(batch) = input.next(ctx).await? else {
+                self.inputs.pop();
+                continue;
             };
             if self.kind == SetOpKind::Union && self.all {
                 return Ok(Some(batch));
             }
+            self.table.check_alike(batch.columns(), batch.len())?;
             let rows = self.select(&batch);
             self.count_memory(ctx)?;
             if !rows.is_empty() {

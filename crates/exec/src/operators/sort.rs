@@ -2,12 +2,12 @@
 //! buffer has grown past that it is sorted and cut.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use plan::{Expr, SortKey};
 use types::compare::compare_floats;
-use types::{Batch, ColumnVec, SqlResult, SqlType, compare};
+use types::{Batch, ColumnVec, SqlError, SqlResult, SqlType, compare, compare_records};
 
 use super::Emitter;
 use super::limit::eval_limit;
@@ -21,15 +21,21 @@ pub(crate) struct SortColumn {
     pub(crate) ty: SqlType,
     pub(crate) descending: bool,
     pub(crate) nulls_first: bool,
+    /// Why two of its values could not be compared.
+    failed: OnceLock<SqlError>,
 }
 
 impl SortColumn {
     pub(crate) fn new(key: &SortKey, column: Arc<ColumnVec>) -> Self {
-        Self { column, ty: key.expr.ty(), descending: key.descending, nulls_first: key.nulls_first }
+        Self { column, ty: key.expr.ty(), descending: key.descending, nulls_first: key.nulls_first, failed: OnceLock::new() }
     }
 
     pub(crate) fn ascending(column: Arc<ColumnVec>, ty: SqlType) -> Self {
-        Self { column, ty, descending: false, nulls_first: false }
+        Self { column, ty, descending: false, nulls_first: false, failed: OnceLock::new() }
+    }
+
+    fn may_hold_records(&self) -> bool {
+        matches!(self.ty, SqlType::Record | SqlType::Array(_))
     }
 
     pub(crate) fn compare(&self, a: usize, b: usize) -> Ordering {
@@ -45,6 +51,12 @@ impl SortColumn {
                     ColumnVec::Text(column) if !matches!(self.ty, SqlType::Char(_)) => {
                         column.bytes(a).cmp(column.bytes(b))
                     }
+                    ColumnVec::Datum(column) if self.may_hold_records() => {
+                        compare_records(&self.ty, &column[a], &column[b]).unwrap_or_else(|error| {
+                            self.failed.get_or_init(|| error);
+                            compare(&self.ty, &column[a], &column[b])
+                        })
+                    }
                     ColumnVec::Datum(column) => compare(&self.ty, &column[a], &column[b]),
                     column => compare(&self.ty, &column.get_datum(a), &column.get_datum(b)),
                 },
@@ -59,14 +71,20 @@ pub(crate) fn compare_rows(columns: &[SortColumn], a: usize, b: usize) -> Orderi
 }
 
 /// The rows in order; equal ones as they came.
-pub(crate) fn sorted_rows(columns: &[SortColumn], len: usize) -> Vec<u32> {
+///
+/// # Errors
+/// 42804 where records of unlike types were compared.
+pub(crate) fn sorted_rows(columns: &[SortColumn], len: usize) -> SqlResult<Vec<u32>> {
     let mut rows: Vec<u32> = (0..len as u32).collect();
     match columns {
         [] => {}
         [column] => rows.sort_by(|a, b| column.compare(*a as usize, *b as usize)),
         columns => rows.sort_by(|a, b| compare_rows(columns, *a as usize, *b as usize)),
     }
-    rows
+    match columns.iter().find_map(|column| column.failed.get()) {
+        Some(error) => Err(error.clone()),
+        None => Ok(rows),
+    }
 }
 
 pub(crate) struct Sort {
@@ -110,13 +128,13 @@ impl Sort {
             if rows.len() >= cut_at
                 && let Some(limit) = limit
             {
-                let mut first = sorted_rows(&self.sort_columns(&keys), rows.len());
+                let mut first = sorted_rows(&self.sort_columns(&keys), rows.len())?;
                 first.truncate(limit);
                 (rows, keys) = (rows.gather(&first), keys.gather(&first));
                 memory.resize(rows.memory_bytes() + keys.memory_bytes())?;
             }
         }
-        let mut order = sorted_rows(&self.sort_columns(&keys), rows.len());
+        let mut order = sorted_rows(&self.sort_columns(&keys), rows.len())?;
         order.truncate(limit.unwrap_or(usize::MAX));
         Ok(Emitter::new(rows, Some(order), memory))
     }

@@ -50,7 +50,7 @@ impl Window {
             columns.push(SortColumn::new(key, eval_shared(&key.expr, &input, ctx).await?));
         }
         memory.grow(columns.iter().map(|column| column.column.memory_bytes()).sum::<usize>() + 8 * len)?;
-        let sorted = sorted_rows(&columns, len);
+        let sorted = sorted_rows(&columns, len)?;
         let input = input.gather(&sorted);
         for column in &mut columns {
             column.column = Arc::new(column.column.gather(&sorted));

@@ -6,6 +6,8 @@
 //! error, unless its table's primary key is among the groups: then it becomes a group expression itself, which
 //! changes no group.
 
+use std::iter::successors;
+
 use builtins::CallTypes;
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
@@ -13,10 +15,10 @@ use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 use super::function::argument_list;
 use super::same::{same_aggregate, same_expr};
 use super::{AGGREGATE_BASE, Binder, Clause, GROUP_BASE, GROUPING_BASE, SET_BASE, WINDOW_BASE};
-use crate::expr::{AggregateCall, Expr, SortKey};
+use crate::expr::{AggregateCall, Expr, SortKey, SubqueryKind};
 use crate::logical::{Rel, RelNode};
 use crate::plan::PlanColumn;
-use crate::scope::Scope;
+use crate::scope::{Level, Place, Scope};
 
 /// Positions from here on stand for the markers that GROUPING reads.
 const MARKER_BASE: usize = GROUP_BASE + (1 << 32);
@@ -24,25 +26,40 @@ const MARKER_BASE: usize = GROUP_BASE + (1 << 32);
 const GROUPING_SETS_MAX: usize = 4096;
 
 impl Binder<'_> {
+    /// An aggregate call belongs to the nearest query whose columns it mentions, or else to the one it stands in.
+    /// There it is computed; the subqueries in between are given its value as they are given columns.
     pub(super) fn aggregate(&mut self, name: &str, function: &ast::Function, scope: &Scope<'_>) -> SqlResult<Expr> {
-        let clause = self.frame()?.clause;
-        if matches!(clause, Clause::AggregateArgument) {
-            return Err(SqlError::new(SqlState::GroupingError, "aggregate function calls cannot be nested"));
+        let slots = slot_counts(scope.level);
+        let mut call = self.aggregate_call(name, function, scope)?;
+        let crossed = lift(&mut call, scope.level, &slots);
+        let refused = |message: String| Err(SqlError::new(SqlState::GroupingError, message));
+        let owner = match crossed.last().map(|level| level.place) {
+            None => self.frame()?,
+            Some(Place::Expression(frame)) => self
+                .frames
+                .get_mut(frame)
+                .ok_or_else(|| SqlError::internal("a subquery stands in no query"))?,
+            Some(Place::LateralQuery) => {
+                return refused("aggregate functions are not allowed in FROM clause of their own query level".to_owned());
+            }
+            Some(Place::LateralFunction | Place::Outermost) => {
+                return refused(format!("aggregate functions are not allowed in {}", Clause::FromFunction.name()));
+            }
+        };
+        if owner.clause == Clause::AggregateArgument || call_exprs(&mut call).into_iter().any(|it| has_aggregate(it)) {
+            return refused("aggregate function calls cannot be nested".to_owned());
         }
-        if !clause.allows_aggregates() {
-            return Err(SqlError::new(
-                SqlState::GroupingError,
-                format!("aggregate functions are not allowed in {}", clause.name()),
-            ));
+        if !owner.clause.allows_aggregates() {
+            return refused(format!("aggregate functions are not allowed in {}", owner.clause.name()));
         }
-        let call = self.aggregate_call(name, function, scope)?;
         let ty = call.types.ret;
-        let aggregates = &mut self.frame()?.aggregates;
+        let aggregates = &mut owner.aggregates;
         let position = aggregates.iter().position(|known| same_aggregate(known, &call)).unwrap_or_else(|| {
             aggregates.push(call);
             aggregates.len() - 1
         });
-        Ok(Expr::Column(AGGREGATE_BASE + position, ty))
+        let value = Expr::Column(AGGREGATE_BASE + position, ty);
+        Ok(crossed.iter().rev().fold(value, |value, level| level.outer(value)))
     }
 
     /// The call with its modifiers; the same for window aggregates.
@@ -170,6 +187,51 @@ impl Binder<'_> {
     }
 }
 
+/// How many outer values each level takes, from this one outwards.
+fn slot_counts(level: &Level<'_>) -> Vec<usize> {
+    let levels = successors(Some(level), |level| level.parent.map(|parent| parent.level));
+    levels.map(|level| level.slots.borrow().len()).collect()
+}
+
+fn call_exprs(call: &mut AggregateCall) -> Vec<&mut Expr> {
+    let order = call.order_by.iter_mut().map(|key| &mut key.expr);
+    call.args.iter_mut().chain(&mut call.filter).chain(order).collect()
+}
+
+pub(super) fn has_aggregate(expr: &Expr) -> bool {
+    expr.any(&mut |it| matches!(it, Expr::Column(at, _) if (AGGREGATE_BASE..WINDOW_BASE).contains(at)))
+}
+
+/// Moves a call outwards while it mentions outer values alone; the levels it leaves. They forget the slots that were
+/// taken for it: `slots` is how many each had before.
+fn lift<'l, 's>(call: &mut AggregateCall, level: &'l Level<'s>, slots: &[usize]) -> Vec<&'l Level<'s>> {
+    let mut crossed = Vec::new();
+    let mut here = level;
+    loop {
+        let (mut is_local, mut is_outer) = (false, false);
+        for expr in call_exprs(call) {
+            is_local |= expr.any(&mut |it| matches!(it, Expr::Column(..)));
+            is_outer |= expr.any(&mut |it| matches!(it, Expr::Outer(..)));
+        }
+        let Some(parent) = here.parent.filter(|_| is_outer && !is_local) else { return crossed };
+        let mut values = here.slots.borrow_mut();
+        call_exprs(call).into_iter().for_each(|expr| replace_outer(expr, &values));
+        values.truncate(slots.get(crossed.len()).copied().unwrap_or(0));
+        drop(values);
+        crossed.push(here);
+        here = parent.level;
+    }
+}
+
+/// Puts the values of the outer slots in their place.
+fn replace_outer(expr: &mut Expr, values: &[Expr]) {
+    if let Expr::Outer(slot, _) = expr {
+        *expr = values[*slot].clone();
+        return;
+    }
+    expr.for_each_child_mut(&mut |child| replace_outer(child, values));
+}
+
 fn ordered(expr: &Expr) -> SqlResult<()> {
     let ty = expr.ty();
     if ty == SqlType::Record || ty.is_ordered() {
@@ -230,6 +292,11 @@ impl Grouping {
     /// # Errors
     /// 42803 for a column that is not grouped.
     pub fn rewrite(&mut self, expr: &mut Expr, scope: &Scope<'_>) -> SqlResult<()> {
+        self.rewrite_at(expr, false, scope)
+    }
+
+    /// `is_inside`: a subquery asks for the value.
+    fn rewrite_at(&mut self, expr: &mut Expr, is_inside: bool, scope: &Scope<'_>) -> SqlResult<()> {
         if !matches!(expr, Expr::Const(..) | Expr::Param(..)) {
             if let Some(group) = self.groups.iter().position(|known| same_expr(known, expr)) {
                 *expr = Expr::Column(GROUP_BASE + group, expr.ty());
@@ -250,18 +317,26 @@ impl Grouping {
                 *expr = Expr::Column(GROUP_BASE + self.groups.len() - 1, ty);
                 return Ok(());
             }
+            let name = scope.describe(position);
             return Err(SqlError::new(
                 SqlState::GroupingError,
-                format!(
-                    "column \"{}\" must appear in the GROUP BY clause or be used in an aggregate function",
-                    scope.describe(position)
-                ),
+                if is_inside {
+                    format!("subquery uses ungrouped column \"{name}\" from outer query")
+                } else {
+                    format!("column \"{name}\" must appear in the GROUP BY clause or be used in an aggregate function")
+                },
             ));
+        }
+        if let Expr::Subquery(subquery) = expr {
+            if let SubqueryKind::Quantified { left, .. } = &mut subquery.kind {
+                left.iter_mut().try_for_each(|it| self.rewrite_at(it, is_inside, scope))?;
+            }
+            return subquery.arguments.iter_mut().try_for_each(|it| self.rewrite_at(it, true, scope));
         }
         let mut failed = None;
         expr.for_each_child_mut(&mut |child| {
             if failed.is_none() {
-                failed = self.rewrite(child, scope).err();
+                failed = self.rewrite_at(child, is_inside, scope).err();
             }
         });
         failed.map_or(Ok(()), Err)

@@ -27,6 +27,8 @@ pub(super) struct Ctes {
     entries: Vec<Entry>,
     /// Names in scope, innermost last.
     names: Vec<(String, usize)>,
+    /// What is being bound may be bound once more: references copy.
+    may_repeat: usize,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,8 @@ enum State {
     Base,
     /// Its recursive term is: references read the working table.
     Step(Vec<PlanColumn>),
-    InPlace(Rel),
+    /// Taken by its only reference.
+    InPlace(Option<Rel>, Vec<PlanColumn>),
     Apart(Vec<PlanColumn>, Box<Plan>),
 }
 
@@ -46,6 +49,8 @@ struct Entry {
     /// Mentions an enclosing row of this level.
     correlated_level: Option<u32>,
     never_apart: bool,
+    /// How deep its relations are.
+    height: usize,
 }
 
 impl Ctes {
@@ -72,7 +77,7 @@ impl Ctes {
     /// The queries that would have to be repeated.
     pub fn wanted_apart(&self) -> FxHashSet<usize> {
         let wanted = |entry: &Entry| {
-            matches!(entry.state, State::InPlace(_))
+            matches!(entry.state, State::InPlace(..))
                 && entry.references > 1
                 && entry.correlated_level.is_none()
                 && !entry.never_apart
@@ -91,7 +96,7 @@ impl Ctes {
             .into_iter()
             .map(|entry| match entry.state {
                 State::Apart(_, plan) => Arc::new(*plan),
-                State::Base | State::Step(_) | State::InPlace(_) => Arc::new(nothing()),
+                State::Base | State::Step(_) | State::InPlace(..) => Arc::new(nothing()),
             })
             .collect()
     }
@@ -99,7 +104,7 @@ impl Ctes {
 
 impl Binder<'_> {
     pub(super) fn with(&mut self, with: &ast::With, level: &Level<'_>) -> SqlResult<()> {
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen: FxHashSet<String> = FxHashSet::default();
         for cte in &with.cte_tables {
             let name = fold(&cte.alias.name);
             if seen.contains(&name) {
@@ -109,7 +114,7 @@ impl Binder<'_> {
                 ));
             }
             self.define(cte, &name, with.recursive, level)?;
-            seen.push(name);
+            seen.insert(name);
         }
         Ok(())
     }
@@ -117,9 +122,11 @@ impl Binder<'_> {
     fn define(&mut self, cte: &ast::Cte, name: &str, recursive: bool, level: &Level<'_>) -> SqlResult<()> {
         let number = self.ctes.entries.len();
         let never_apart = matches!(cte.materialized, Some(ast::CteAsMaterialized::NotMaterialized));
-        self.ctes.entries.push(Entry { state: State::Base, references: 0, correlated_level: None, never_apart });
+        self.ctes.entries.push(Entry { state: State::Base, references: 0, correlated_level: None, never_apart, height: 0 });
         let uses = level.outer_uses.get();
         let locks = std::mem::take(&mut self.row_locks);
+        // It counts where it is read.
+        let beside = std::mem::take(&mut self.height);
         let bound = match cte.query.body.as_ref() {
             ast::SetExpr::SetOperation { left, op: ast::SetOperator::Union, set_quantifier, right } if recursive => {
                 self.recursive(cte, name, number, level, left, *set_quantifier, right)
@@ -127,11 +134,13 @@ impl Binder<'_> {
             _ => self.query(&cte.query, level, Outputs::Settled).and_then(|rel| renamed(rel, cte, name)),
         };
         self.row_locks = locks;
+        let height = std::mem::replace(&mut self.height, beside);
         let rel = bound?;
         let changes = is_change(&rel.node);
         let entry = &mut self.ctes.entries[number];
         // References from inside are the recursion's own.
         entry.references = 0;
+        entry.height = height;
         if level.outer_uses.get() > uses {
             entry.correlated_level = Some(level.id);
         }
@@ -150,7 +159,8 @@ impl Binder<'_> {
             let columns = rel.columns.clone();
             State::Apart(columns, Box::new(self.plan_of(rel)?))
         } else {
-            State::InPlace(rel)
+            let columns = rel.columns.clone();
+            State::InPlace(Some(rel), columns)
         };
         self.ctes.entries[number].state = state;
         self.ctes.names.push((name.to_owned(), number));
@@ -173,7 +183,9 @@ impl Binder<'_> {
             self.with(with, level)?;
         }
         self.ctes.names.push((name.to_owned(), number));
+        self.ctes.may_repeat += 1;
         let bound = self.recursive_terms(cte, name, number, level, left, quantifier, right);
+        self.ctes.may_repeat -= 1;
         self.ctes.forget_names(mark);
         bound
     }
@@ -190,11 +202,11 @@ impl Binder<'_> {
         right: &ast::SetExpr,
     ) -> SqlResult<Rel> {
         let counts: Vec<usize> = self.ctes.entries.iter().map(|entry| entry.references).collect();
-        let base = self.set_expr(left, level, Outputs::Settled)?;
+        let base = self.at_level(|binder| binder.set_expr(left, level, Outputs::Settled))?;
         let base = renamed(base, cte, name)?;
         self.ctes.entries[number].state =
             State::Step(base.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect());
-        let step = self.set_expr(right, level, Outputs::Open)?;
+        let step = self.at_level(|binder| binder.set_expr(right, level, Outputs::Open))?;
         let references = self.ctes.entries[number].references;
         if references == 0 {
             // Not recursive after all: bind it as the union it is, ORDER BY and LIMIT included.
@@ -243,6 +255,7 @@ impl Binder<'_> {
         let step = self.coerce_outputs(step, &types)?;
         let columns = base.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect();
         let all = quantifier == ast::SetQuantifier::All;
+        self.above(1)?;
         let node = RelNode::RecursiveUnion { cte: number, base: Box::new(base), step: Box::new(step), all };
         Ok(Rel { node, columns })
     }
@@ -253,26 +266,35 @@ impl Binder<'_> {
             return Ok(None);
         };
         let number = *number;
+        let may_repeat = self.ctes.may_repeat > 0;
         let entry = &mut self.ctes.entries[number];
         entry.references += 1;
         let read = |columns: &[PlanColumn]| Rel { node: RelNode::Cte(number), columns: columns.to_vec() };
-        match &entry.state {
+        match &mut entry.state {
             State::Base => Err(SqlError::new(
                 SqlState::InvalidRecursion,
                 format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"),
             )),
             State::Step(columns) | State::Apart(columns, _) => Ok(Some(read(columns))),
-            State::InPlace(rel) => {
+            State::InPlace(rel, columns) => {
                 if entry.correlated_level.is_some_and(|home| home != level.id) {
                     return Err(SqlError::not_supported(format!(
                         "WITH query \"{name}\" refers to an enclosing query and is read from within another subquery"
                     )));
                 }
                 // The round will be repeated with this query set apart. A copy of a copy of a copy would only grow.
-                if entry.references > 1 && entry.correlated_level.is_none() && !entry.never_apart {
-                    return Ok(Some(read(&rel.columns)));
+                let is_copied = entry.correlated_level.is_some() || entry.never_apart;
+                if entry.references > 1 && !is_copied {
+                    return Ok(Some(read(columns)));
                 }
-                Ok(Some(rel.clone()))
+                let height = entry.height;
+                let taken = if is_copied || may_repeat { rel.clone() } else { rel.take() };
+                let Some(taken) = taken else { return Err(SqlError::internal("a WITH query was taken twice")) };
+                self.height = self.height.max(height);
+                if is_copied {
+                    self.copies(height)?;
+                }
+                Ok(Some(taken))
             }
         }
     }

@@ -9,15 +9,6 @@ use super::{Binder, bind_type, fold};
 use crate::expr::{Expr, TruthTest};
 use crate::scope::Scope;
 
-/// Deeper nesting would endanger the stacks of those who walk the bound tree.
-const DEPTH_MAX: usize = 400;
-/// A longer chain of operators as well: it nests as deeply as it is long.
-const CHAIN_MAX: usize = 1000;
-
-fn too_deep() -> SqlError {
-    SqlError::new(SqlState::StatementTooComplex, "an expression is nested too deeply")
-}
-
 /// Parentheses mean nothing to a bound expression.
 pub(super) fn unnested(mut expr: &ast::Expr) -> &ast::Expr {
     while let ast::Expr::Nested(inner) = expr {
@@ -30,13 +21,7 @@ impl Binder<'_> {
     /// An expression; undetermined literals stay so.
     pub(crate) fn expr(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
         let expr = unnested(expr);
-        if self.depth >= DEPTH_MAX {
-            return Err(too_deep());
-        }
-        self.depth += 1;
-        let bound = self.expr_node(expr, scope).map_err(|error| self.at(error, expr));
-        self.depth -= 1;
-        bound
+        self.nested(1, |binder| binder.expr_node(expr, scope).map_err(|error| binder.at(error, expr)))
     }
 
     /// An expression of some determined type.
@@ -334,22 +319,21 @@ impl Binder<'_> {
                 break;
             }
         }
-        if spine.len() > CHAIN_MAX {
-            return Err(too_deep());
-        }
+        let length = spine.len();
         let Some((first_op, first_right, first)) = spine.pop() else {
             let ast::Expr::BinaryOp { left, op, right } = expr else {
                 return Err(SqlError::internal("a chain of operators is not one"));
             };
             return self.binary_node(left, op, right, scope);
         };
-        let mut value =
-            self.binary_node(leftmost, first_op, first_right, scope).map_err(|error| self.at(error, first))?;
+        let mut value = self
+            .nested(length, |binder| binder.binary_node(leftmost, first_op, first_right, scope))
+            .map_err(|error| self.at(error, first))?;
         while let Some((op, right, node)) = spine.pop() {
             let Some(symbol) = symbol(op) else {
                 return Err(SqlError::internal("a chain of operators holds something else"));
             };
-            let right = self.expr(right, scope)?;
+            let right = self.nested(spine.len() + 1, |binder| binder.expr(right, scope))?;
             value = self.binary(&symbol, value, right).map_err(|error| self.at(error, node))?;
         }
         Ok(value)

@@ -8,17 +8,21 @@ use std::sync::Arc;
 use catalog::virtual_tables::find as find_virtual;
 use catalog::{Relation, Sequence, Table, View, VirtualTable};
 use sqlparser::ast;
+use types::stack::too_deep;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::function::Called;
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
-use super::{Binder, Clause, VIEW_DEPTH_MAX, find_relation, fold, name_parts, no_relation, qualified_name};
+use super::{Binder, Clause, VIEWS_MAX, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::{Expr, SequenceOp};
 use crate::logical::{Rel, RelNode};
 use crate::parse::Body;
 use crate::plan::{FunctionCall, JoinKind, PlanColumn, RowLock};
-use crate::scope::{Level, Range, RangeColumn, Scope, Visible, shift_columns};
+use crate::scope::{Level, Place, Range, RangeColumn, Scope, Visible, shift_columns};
+
+/// So many items of FROM the optimizer orders together; more come in groups anyway.
+const JOINED_FROM_LEFT_MAX: usize = 128;
 
 /// A bound item of FROM. `lateral`: the values of its outer slots, over the row to its left.
 struct Item<'s> {
@@ -48,37 +52,88 @@ impl Binder<'_> {
         from: &[ast::TableWithJoins],
         level: &'s Level<'s>,
     ) -> SqlResult<(Rel, Scope<'s>)> {
-        let (mut rel, mut scope) = left;
+        let (rel, mut scope) = left;
+        // What stands side by side and mentions nothing of its left is multiplied at the end.
+        let mut beside: Vec<Rel> = if matches!(rel.node, RelNode::Unit) { Vec::new() } else { vec![rel] };
         for item in from {
             let reaches_left = item.joins.iter().any(|join| may_be_lateral(&join.relation));
             if reaches_left && !scope.ranges.is_empty() && item.joins.iter().all(keeps_left) {
                 // Its laterals may mention all that is to the left: join one by one.
                 let first = self.factor(&item.relation, level, Some(&scope))?;
-                (rel, scope) = cross(rel, scope, first)?;
+                let mut rel = self.product(std::mem::take(&mut beside))?;
+                (rel, scope) = self.cross(rel, scope, first)?;
                 for join in &item.joins {
                     (rel, scope) = self.join(rel, scope, join, level)?;
                 }
+                beside.push(rel);
                 continue;
             }
             let first = self.factor(&item.relation, level, Some(&scope))?;
-            if item.joins.is_empty() {
-                (rel, scope) = cross(rel, scope, first)?;
-                continue;
-            }
             if first.lateral.is_some() {
-                (rel, scope) = cross(rel, scope, first)?;
+                let mut rel = self.product(std::mem::take(&mut beside))?;
+                (rel, scope) = self.cross(rel, scope, first)?;
                 for join in &item.joins {
                     (rel, scope) = self.join(rel, scope, join, level)?;
                 }
+                beside.push(rel);
                 continue;
             }
             let (mut tree, mut tree_scope) = (first.rel, first.scope);
             for join in &item.joins {
                 (tree, tree_scope) = self.join(tree, tree_scope, join, level)?;
             }
-            (rel, scope) = cross(rel, scope, Item { rel: tree, scope: tree_scope, lateral: None })?;
+            scope = if beside.is_empty() { tree_scope } else { scope.join(tree_scope)? };
+            beside.push(tree);
         }
-        Ok((rel, scope))
+        Ok((self.product(beside)?, scope))
+    }
+
+    /// All rows of each with all rows of the others. Few are joined from the left, as a query would be written with
+    /// JOIN; many pair by pair, so that no chain of joins grows with their number.
+    fn product(&mut self, mut items: Vec<Rel>) -> SqlResult<Rel> {
+        if items.len() > JOINED_FROM_LEFT_MAX {
+            while items.len() > 1 {
+                self.above(1)?;
+                let mut halved = Vec::with_capacity(items.len().div_ceil(2));
+                let mut rest = items.into_iter();
+                while let Some(left) = rest.next() {
+                    halved.push(match rest.next() {
+                        Some(right) => self.join_rel(left, right, JoinKind::Inner, None, None)?,
+                        None => left,
+                    });
+                }
+                items = halved;
+            }
+        }
+        let mut items = items.into_iter();
+        let Some(mut rel) = items.next() else { return Ok(Rel { node: RelNode::Unit, columns: Vec::new() }) };
+        for right in items {
+            self.above(1)?;
+            rel = self.join_rel(rel, right, JoinKind::Inner, None, None)?;
+        }
+        Ok(rel)
+    }
+
+    fn cross<'s>(&mut self, left: Rel, left_scope: Scope<'s>, right: Item<'s>) -> SqlResult<(Rel, Scope<'s>)> {
+        if matches!(left.node, RelNode::Unit) && right.lateral.is_none() {
+            return Ok((right.rel, right.scope));
+        }
+        self.above(1)?;
+        let scope = left_scope.join(right.scope)?;
+        Ok((self.join_rel(left, right.rel, JoinKind::Inner, None, right.lateral)?, scope))
+    }
+
+    fn join_rel(
+        &mut self,
+        left: Rel,
+        right: Rel,
+        kind: JoinKind,
+        on: Option<Expr>,
+        lateral: Option<Vec<Expr>>,
+    ) -> SqlResult<Rel> {
+        let columns: Vec<PlanColumn> = left.columns.iter().chain(&right.columns).cloned().collect();
+        self.copies(columns.len())?;
+        Ok(Rel { node: RelNode::Join { left: Box::new(left), right: Box::new(right), kind, on, lateral }, columns })
     }
 
     fn join<'s>(
@@ -112,8 +167,9 @@ impl Binder<'_> {
                  reference",
             ));
         }
-        let left_visible = left_scope.visible.clone();
-        let right_visible = right.scope.visible.clone();
+        let merges = matches!(constraint, ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural);
+        let visible = |scope: &Scope<'_>| if merges { scope.visible.clone() } else { Vec::new() };
+        let (left_visible, right_visible) = (visible(&left_scope), visible(&right.scope));
         let shift = left_scope.width;
         let mut scope = left_scope.join(right.scope)?;
         let (on, merged) = match constraint {
@@ -143,7 +199,8 @@ impl Binder<'_> {
             let rest = scope.visible.drain(..).filter(|column| !names.contains(&column.name));
             scope.visible = merged.into_iter().chain(rest.collect::<Vec<_>>()).collect();
         }
-        Ok((join_rel(left, right.rel, kind, on, right.lateral), scope))
+        self.above(1)?;
+        Ok((self.join_rel(left, right.rel, kind, on, right.lateral)?, scope))
     }
 
     /// USING: equality of the columns of these names, and the columns that stand for both.
@@ -224,7 +281,7 @@ impl Binder<'_> {
                 let own;
                 let (rel, slots) = match left.filter(|left| *lateral && !left.ranges.is_empty()) {
                     Some(left) => {
-                        own = self.level(Some(left));
+                        own = self.level_in(left, Place::LateralQuery);
                         let rel = self.query(subquery, &own, Outputs::Settled)?;
                         (rel, own.slots.take())
                     }
@@ -236,7 +293,8 @@ impl Binder<'_> {
                 Ok(Item { rel, scope: Scope::of_range(level, range), lateral })
             }
             ast::TableFactor::NestedJoin { table_with_joins, alias } => {
-                let (rel, mut scope) = self.from_items(std::slice::from_ref(table_with_joins), level)?;
+                let inside = std::slice::from_ref(&**table_with_joins);
+                let (rel, mut scope) = self.nested(1, |binder| binder.from_items(inside, level))?;
                 if let Some(alias) = alias {
                     let columns = scope
                         .visible
@@ -419,27 +477,31 @@ impl Binder<'_> {
 
     /// A view's query in the view's place. It sees no names of the statement.
     fn view(&mut self, view: &View) -> SqlResult<Rel> {
-        if self.view_depth >= VIEW_DEPTH_MAX {
+        if self.views.contains(&view.id) {
             return Err(SqlError::new(
-                SqlState::StatementTooComplex,
-                format!("views are nested too deeply at \"{}\"", view.name),
+                SqlState::InvalidObjectDefinition,
+                format!("infinite recursion detected in rules for relation \"{}\"", view.name),
             ));
+        }
+        self.view_count += 1;
+        if self.view_count > VIEWS_MAX {
+            return Err(too_deep());
         }
         let damaged = || SqlError::internal(format!("the stored query of view \"{}\" is no query", view.name));
         let statement = crate::parse::parse(&view.query)?.into_iter().next().ok_or_else(damaged)?;
         let Body::Standard(ast::Statement::Query(query)) = statement.body else { return Err(damaged()) };
-        self.view_depth += 1;
+        self.views.push(view.id);
         let locks = std::mem::take(&mut self.row_locks);
         let hidden = self.ctes.hide_names();
         let depends_on = self.depends_on.len();
         let bound = self.without_source(|binder| {
-            let level = binder.level(None);
+            let level = binder.level();
             binder.query(&query, &level, Outputs::Settled)
         });
         self.depends_on.truncate(depends_on);
         self.ctes.show_names(hidden);
         self.row_locks = locks;
-        self.view_depth -= 1;
+        self.views.pop();
         let mut rel = bound?;
         if rel.columns.len() != view.columns.len() {
             return Err(SqlError::new(
@@ -484,9 +546,8 @@ impl Binder<'_> {
         left: Option<&Scope<'s>>,
     ) -> SqlResult<Item<'s>> {
         // Functions may always mention what is to their left.
-        let own = self.level(left);
-        let has_left = left.is_some_and(|left| !left.ranges.is_empty());
-        let here: &Level<'_> = if has_left { &own } else { level };
+        let own = left.filter(|left| !left.ranges.is_empty()).map(|left| self.level_in(left, Place::LateralFunction));
+        let here: &Level<'_> = own.as_ref().unwrap_or(level);
         let scope = Scope::empty(here);
         let shown = alias.map_or_else(|| name.to_owned(), |alias| fold(&alias.name));
         let mut bound: Vec<FunctionCall> = Vec::with_capacity(calls.len());
@@ -542,7 +603,7 @@ impl Binder<'_> {
             }
         }
         let range = named_range(&shown, &rel.columns, None, alias)?;
-        let slots = own.slots.take();
+        let slots = own.as_ref().map(|own| own.slots.take()).unwrap_or_default();
         let lateral = (!slots.is_empty()).then_some(slots);
         Ok(Item { rel, scope: Scope::of_range(level, range), lateral })
     }
@@ -616,19 +677,6 @@ pub(super) fn named_range(
         })
         .collect();
     Ok(Range { name: name.to_owned(), schema: None, table: None, catalog_oid: None, columns })
-}
-
-fn join_rel(left: Rel, right: Rel, kind: JoinKind, on: Option<Expr>, lateral: Option<Vec<Expr>>) -> Rel {
-    let columns = left.columns.iter().chain(&right.columns).cloned().collect();
-    Rel { node: RelNode::Join { left: Box::new(left), right: Box::new(right), kind, on, lateral }, columns }
-}
-
-fn cross<'s>(left: Rel, left_scope: Scope<'s>, right: Item<'s>) -> SqlResult<(Rel, Scope<'s>)> {
-    if matches!(left.node, RelNode::Unit) && right.lateral.is_none() {
-        return Ok((right.rel, right.scope));
-    }
-    let scope = left_scope.join(right.scope)?;
-    Ok((join_rel(left, right.rel, JoinKind::Inner, None, right.lateral), scope))
 }
 
 fn may_be_lateral(factor: &ast::TableFactor) -> bool {

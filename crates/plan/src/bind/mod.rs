@@ -37,6 +37,7 @@ mod window;
 
 use std::sync::Arc;
 
+use ::types::stack::{DEPTH_MAX, grown, too_deep};
 use ::types::{SqlError, SqlResult, SqlState, SqlType};
 use catalog::{Relation, Table};
 use rustc_hash::FxHashSet;
@@ -52,7 +53,7 @@ use crate::PlanContext;
 use crate::expr::{AggregateCall, Expr};
 use crate::logical::Rel;
 use crate::plan::{FunctionCall, Plan};
-use crate::scope::{Level, Scope};
+use crate::scope::{Level, Place, Scope};
 
 /// Positions from here on stand for aggregates of the SELECT being bound.
 pub(crate) const AGGREGATE_BASE: usize = 1 << 40;
@@ -65,8 +66,13 @@ pub(crate) const GROUPING_BASE: usize = 1 << 43;
 /// … for group columns, while a grouped query's expressions are being rewritten.
 pub(crate) const GROUP_BASE: usize = 1 << 44;
 
-/// Views may refer to views, but not without end.
-const VIEW_DEPTH_MAX: usize = 64;
+/// So often views are read in one statement, those that views read included. A view that reads another twice, which
+/// reads another twice, would be a statement as large as a power of two.
+const VIEWS_MAX: usize = 10_000;
+
+/// Expressions that stand twice in what is bound but once in the text, and columns of joins of joins: nested, they
+/// would double with every level.
+const COPIES_MAX: usize = 4_000_000;
 
 /// Where an expression stands; decides what it may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +139,8 @@ impl Clause {
 /// What the expressions of the SELECT being bound ask for besides columns.
 #[derive(Debug)]
 pub(crate) struct Frame {
+    /// Distinguishes frames of one statement.
+    pub id: u32,
     pub clause: Clause,
     pub aggregates: Vec<AggregateCall>,
     pub windows: Vec<WindowRequest>,
@@ -143,8 +151,9 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub fn new(clause: Clause) -> Self {
+    pub fn new(id: u32, clause: Clause) -> Self {
         Self {
+            id,
             clause,
             aggregates: Vec::new(),
             windows: Vec::new(),
@@ -167,14 +176,24 @@ pub(crate) struct Binder<'a> {
     source: Option<Arc<str>>,
     frames: Vec<Frame>,
     ctes: cte::Ctes,
-    view_depth: usize,
-    /// How deeply the expression being bound is nested.
+    /// Ids of the views around what is being bound.
+    views: Vec<u32>,
+    /// How many views were bound.
+    view_count: usize,
+    /// How deeply what is being bound is nested in the statement: queries and expressions, chains by their length.
     depth: usize,
+    /// How deep the relations are that were bound so far at this level and below: see [`Binder::at_level`].
+    height: usize,
+    /// What binding has made so far that the text does not bound: copies of expressions, columns of joins.
+    copied: usize,
     /// FOR UPDATE and its kin, for the tables of the FROM being bound.
     row_locks: Vec<query::LockRequest>,
     /// Of the INSERT being bound.
     pub extras: crate::parse::extras::Extras,
+    /// The last number that a level or a frame was given.
     next_level: u32,
+    /// How much of subqueries was read for their forms: see [`Binder::form`].
+    form_bytes: usize,
     /// Nothing is computed while binding: for expressions that are to be shown.
     keeps_form: bool,
     /// Ids of the relations that were read: views keep them as their dependencies.
@@ -286,11 +305,15 @@ impl<'a> Binder<'a> {
             source,
             frames: Vec::new(),
             ctes: cte::Ctes::new(FxHashSet::default()),
-            view_depth: 0,
+            views: Vec::new(),
+            view_count: 0,
             depth: 0,
+            height: 0,
+            copied: 0,
             row_locks: Vec::new(),
             extras: Default::default(),
             next_level: 0,
+            form_bytes: 0,
             keeps_form: false,
             depends_on: Vec::new(),
         }
@@ -327,9 +350,69 @@ impl<'a> Binder<'a> {
         self.ctes.take_plans()
     }
 
-    pub(crate) fn level<'s>(&mut self, parent: Option<&'s Scope<'s>>) -> Level<'s> {
+    /// A level of the statement's own.
+    pub(crate) fn level(&mut self) -> Level<'static> {
+        Level::new(None, self.next_id(), Place::Outermost)
+    }
+
+    pub(crate) fn level_in<'s>(&mut self, parent: &'s Scope<'s>, place: Place) -> Level<'s> {
+        Level::new(Some(parent), self.next_id(), place)
+    }
+
+    fn next_id(&mut self) -> u32 {
         self.next_level += 1;
-        Level::new(parent, self.next_level)
+        self.next_level
+    }
+
+    /// One level of nesting, or `levels` of them at once.
+    ///
+    /// # Errors
+    /// 54001 beyond [`DEPTH_MAX`].
+    pub(crate) fn nested<T>(
+        &mut self,
+        levels: usize,
+        bind: impl FnOnce(&mut Self) -> SqlResult<T>,
+    ) -> SqlResult<T> {
+        if self.depth + levels > DEPTH_MAX {
+            return Err(too_deep());
+        }
+        self.depth += levels;
+        let bound = grown(|| bind(self));
+        self.depth -= levels;
+        bound
+    }
+
+    /// Binds a relation of its own, such as a query: whatever stands in it counts towards its height, and it counts
+    /// towards that of what it stands in.
+    ///
+    /// # Errors
+    /// 54001 when it becomes higher than [`DEPTH_MAX`].
+    pub(crate) fn at_level<T>(&mut self, bind: impl FnOnce(&mut Self) -> SqlResult<T>) -> SqlResult<T> {
+        let beside = std::mem::take(&mut self.height);
+        let bound = self.nested(1, bind).and_then(|bound| self.above(1).map(|()| bound));
+        self.height = self.height.max(beside);
+        bound
+    }
+
+    /// Some nodes were put above the relations bound so far.
+    pub(crate) fn above(&mut self, nodes: usize) -> SqlResult<()> {
+        self.height += nodes;
+        if self.height > DEPTH_MAX { Err(too_deep()) } else { Ok(()) }
+    }
+
+    /// Counts what was copied.
+    ///
+    /// # Errors
+    /// 54001 beyond [`COPIES_MAX`].
+    pub(crate) fn copies(&mut self, count: usize) -> SqlResult<()> {
+        self.copied += count;
+        if self.copied > COPIES_MAX { Err(too_deep()) } else { Ok(()) }
+    }
+
+    /// A copy of an expression that is needed twice.
+    pub(crate) fn copy(&mut self, expr: &Expr) -> SqlResult<Expr> {
+        self.copies(expr.size_up_to(COPIES_MAX))?;
+        Ok(expr.clone())
     }
 
     /// Puts the place of `node` into an error that has none yet.
@@ -368,7 +451,8 @@ impl<'a> Binder<'a> {
         clause: Clause,
         bind: impl FnOnce(&mut Self) -> SqlResult<T>,
     ) -> SqlResult<T> {
-        self.frames.push(Frame::new(clause));
+        let id = self.next_id();
+        self.frames.push(Frame::new(id, clause));
         let bound = bind(self);
         self.frames.pop();
         bound
@@ -392,7 +476,7 @@ impl<'a> Binder<'a> {
 
     /// A whole query, outermost or for a statement that contains one.
     pub fn bind_query(&mut self, query: &ast::Query) -> SqlResult<Rel> {
-        let level = self.level(None);
+        let level = self.level();
         self.query(query, &level, query::Outputs::Settled)
     }
 
@@ -401,7 +485,7 @@ impl<'a> Binder<'a> {
         match statement {
             ast::Statement::Query(query) => self.bind_query(query),
             other => {
-                let level = self.level(None);
+                let level = self.level();
                 self.change(other, &level)
             }
         }

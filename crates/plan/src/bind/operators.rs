@@ -20,6 +20,10 @@ pub(super) fn symbol(op: &BinaryOperator) -> Option<String> {
     })
 }
 
+/// Larger values are not computed while binding, which nobody can cancel and no budget counts, and of which a plan would
+/// hold on to every one.
+const FOLDED_BYTES_MAX: usize = 64 << 10;
+
 fn described(ty: Option<SqlType>) -> String {
     ty.map_or_else(|| "unknown".to_owned(), |ty| ty.base_name())
 }
@@ -49,7 +53,9 @@ impl Binder<'_> {
             let values: Vec<Datum> =
                 args.iter().filter_map(Self::constant).cloned().collect();
             // An error is the statement's only if it gets to evaluate this.
-            if let Ok(value) = builtin.call(self.context.eval, &types, &values) {
+            if let Ok(value) = builtin.call(self.context.eval, &types, &values)
+                && value.heap_bytes() <= FOLDED_BYTES_MAX
+            {
                 return Ok(Expr::Const(value, ret));
             }
         }
@@ -164,7 +170,8 @@ impl Binder<'_> {
                 // From the last column: strictly less, or equal and the rest decides.
                 for (position, (left, right)) in left.into_iter().zip(right).enumerate().rev() {
                     let op = if position + 1 == count { symbol } else { strict };
-                    let here = self.binary(op, left.clone(), right.clone())?;
+                    let (left_again, right_again) = (self.copy(&left)?, self.copy(&right)?);
+                    let here = self.binary(op, left_again, right_again)?;
                     result = Some(match result {
                         None => here,
                         Some(rest) => {
@@ -225,12 +232,13 @@ impl Binder<'_> {
     }
 
     pub(super) fn between(&mut self, negated: bool, expr: Expr, low: Expr, high: Expr) -> SqlResult<Expr> {
+        let again = self.copy(&expr)?;
         if negated {
-            let below = self.binary("<", expr.clone(), low)?;
+            let below = self.binary("<", again, low)?;
             let above = self.binary(">", expr, high)?;
             return Ok(disjunction(vec![below, above]));
         }
-        let lower = self.binary(">=", expr.clone(), low)?;
+        let lower = self.binary(">=", again, low)?;
         let upper = self.binary("<=", expr, high)?;
         Ok(conjunction(vec![lower, upper]))
     }
@@ -259,7 +267,10 @@ impl Binder<'_> {
         let symbol = if negated { "<>" } else { "=" };
         let parts = list
             .into_iter()
-            .map(|item| self.binary(symbol, expr.clone(), item))
+            .map(|item| {
+                let expr = self.copy(&expr)?;
+                self.binary(symbol, expr, item)
+            })
             .collect::<SqlResult<Vec<_>>>()?;
         Ok(if negated { conjunction(parts) } else { disjunction(parts) })
     }

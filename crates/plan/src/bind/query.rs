@@ -56,6 +56,10 @@ pub(super) fn sort(input: Rel, keys: Vec<SortKey>) -> Rel {
 
 impl Binder<'_> {
     pub(super) fn query(&mut self, query: &ast::Query, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
+        self.at_level(|binder| binder.query_node(query, level, outputs))
+    }
+
+    fn query_node(&mut self, query: &ast::Query, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
         if query.for_clause.is_some() || query.format_clause.is_some() || !query.pipe_operators.is_empty() {
             return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error in \"{query}\"")));
         }
@@ -142,6 +146,7 @@ impl Binder<'_> {
         if limit.is_none() && offset.is_none() {
             return Ok(rel);
         }
+        self.above(1)?;
         let columns = rel.columns.clone();
         Ok(Rel { node: RelNode::Limit { input: Box::new(rel), limit, offset }, columns })
     }
@@ -184,23 +189,7 @@ impl Binder<'_> {
             ast::SetExpr::Select(select) => self.select(select, &[], level, outputs, Locks::default()),
             ast::SetExpr::Query(query) => self.query(query, level, outputs),
             ast::SetExpr::Values(values) => self.values(values, level, outputs),
-            ast::SetExpr::SetOperation { left, op, set_quantifier, right } => {
-                let (kind, name) = match op {
-                    ast::SetOperator::Union => (SetOpKind::Union, "UNION"),
-                    ast::SetOperator::Intersect => (SetOpKind::Intersect, "INTERSECT"),
-                    ast::SetOperator::Except | ast::SetOperator::Minus => (SetOpKind::Except, "EXCEPT"),
-                };
-                let all = match set_quantifier {
-                    ast::SetQuantifier::All => true,
-                    ast::SetQuantifier::Distinct | ast::SetQuantifier::None => false,
-                    other => {
-                        return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\"")));
-                    }
-                };
-                let left = self.set_expr(left, level, Outputs::Open)?;
-                let right = self.set_expr(right, level, Outputs::Open)?;
-                self.set_operation(kind, name, all, left, right)
-            }
+            ast::SetExpr::SetOperation { .. } => self.set_chain(body, level),
             ast::SetExpr::Table(table) => {
                 let part = |name: &Option<String>| name.clone().map(|name| ast::Ident::new(name.to_lowercase()));
                 let parts: Vec<ast::Ident> =
@@ -212,6 +201,35 @@ impl Binder<'_> {
             | ast::SetExpr::Delete(statement) => self.change(statement, level),
             ast::SetExpr::Merge(_) => Err(SqlError::not_supported("MERGE is not supported")),
         }
+    }
+
+    /// `a UNION b UNION c …` leans to the left as far as it is long: its spine is walked without recursion.
+    fn set_chain(&mut self, body: &ast::SetExpr, level: &Level<'_>) -> SqlResult<Rel> {
+        let mut spine = Vec::new();
+        let mut leftmost = body;
+        while let ast::SetExpr::SetOperation { left, op, set_quantifier, right } = leftmost {
+            spine.push((op, set_quantifier, &**right));
+            leftmost = left;
+        }
+        let operand = |binder: &mut Self, body| binder.at_level(|binder| binder.set_expr(body, level, Outputs::Open));
+        let mut bound = operand(self, leftmost)?;
+        while let Some((op, quantifier, right)) = spine.pop() {
+            let (kind, name) = match op {
+                ast::SetOperator::Union => (SetOpKind::Union, "UNION"),
+                ast::SetOperator::Intersect => (SetOpKind::Intersect, "INTERSECT"),
+                ast::SetOperator::Except | ast::SetOperator::Minus => (SetOpKind::Except, "EXCEPT"),
+            };
+            let all = match quantifier {
+                ast::SetQuantifier::All => true,
+                ast::SetQuantifier::Distinct | ast::SetQuantifier::None => false,
+                other => {
+                    return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\"")));
+                }
+            };
+            let right = operand(self, right)?;
+            bound = self.set_operation(kind, name, all, bound, right)?;
+        }
+        Ok(bound)
     }
 
     pub(super) fn set_operation(
@@ -234,10 +252,19 @@ impl Binder<'_> {
             .zip(&right.columns)
             .map(|(left, right)| common_type(&[left.ty, right.ty], name))
             .collect::<SqlResult<Vec<_>>>()?;
-        let left = self.coerce_outputs(left, &types)?;
+        let mut left = self.coerce_outputs(left, &types)?;
         let right = self.coerce_outputs(right, &types)?;
+        // One more input of the same UNION. What UNION leaves of equal rows is the same however they are brought together.
+        if let RelNode::SetOp { kind: SetOpKind::Union, all: known, inputs } = &mut left.node
+            && kind == SetOpKind::Union
+            && *known == all
+        {
+            inputs.push(right);
+            return Ok(left);
+        }
+        self.above(1)?;
         let columns = left.columns.iter().zip(types).map(|(column, ty)| computed(column.name.clone(), ty)).collect();
-        Ok(Rel { node: RelNode::SetOp { kind, all, left: Box::new(left), right: Box::new(right) }, columns })
+        Ok(Rel { node: RelNode::SetOp { kind, all, inputs: vec![left, right] }, columns })
     }
 
     /// Makes the output columns be of these types, inside the nodes that compute them where that is the same.
@@ -297,6 +324,7 @@ impl Binder<'_> {
                 convert(self, expr, *ty, position)
             })
             .collect::<SqlResult<Vec<_>>>()?;
+        self.above(1)?;
         Ok(project(rel, exprs, columns))
     }
 
@@ -354,7 +382,7 @@ impl Binder<'_> {
                     Expr::Column(at, rel.columns[at].ty)
                 }
                 None if open_names || matches!(item.expr, ast::Expr::Identifier(_)) => {
-                    self.with_frame(Clause::OrderBy, |binder| binder.settled(&item.expr, &scope))?
+                    self.with_frame(Clause::Values, |binder| binder.settled(&item.expr, &scope))?
                 }
                 None => {
                     return Err(SqlError::not_supported("invalid UNION/INTERSECT/EXCEPT ORDER BY clause")
@@ -366,6 +394,7 @@ impl Binder<'_> {
             };
             keys.push(self.sort_key(expr, &item.options)?);
         }
+        self.above(1)?;
         Ok(sort(rel, keys))
     }
 }

@@ -3,7 +3,7 @@
 
 use std::ptr;
 
-use crate::expr::{AggregateCall, Expr, SortKey};
+use crate::expr::{AggregateCall, Expr, SortKey, SubqueryKind};
 
 pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
     match (a, b) {
@@ -59,7 +59,28 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
                     same_option(x.0.as_ref(), y.0.as_ref()) && same_option(x.1.as_ref(), y.1.as_ref())
                 })
         }
-        // Subqueries, sequences and row ids are never taken for one another.
+        (Expr::Subquery(x), Expr::Subquery(y)) => {
+            x.form == y.form && x.ty == y.ty && same_kind(&x.kind, &y.kind) && same_list(&x.arguments, &y.arguments)
+        }
+        // Sequences and row ids are never taken for one another.
+        _ => false,
+    }
+}
+
+fn same_kind(a: &SubqueryKind, b: &SubqueryKind) -> bool {
+    match (a, b) {
+        (SubqueryKind::Exists, SubqueryKind::Exists)
+        | (SubqueryKind::Scalar, SubqueryKind::Scalar)
+        | (SubqueryKind::Array, SubqueryKind::Array) => true,
+        (
+            SubqueryKind::Quantified { left: lx, comparisons: cx, all: ax },
+            SubqueryKind::Quantified { left: ly, comparisons: cy, all: ay },
+        ) => {
+            ax == ay
+                && same_list(lx, ly)
+                && cx.len() == cy.len()
+                && cx.iter().zip(cy).all(|(x, y)| ptr::eq(x.builtin, y.builtin))
+        }
         _ => false,
     }
 }

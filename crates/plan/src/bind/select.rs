@@ -6,7 +6,7 @@ use catalog::Table;
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
-use super::aggregate::Grouping;
+use super::aggregate::{Grouping, has_aggregate};
 use super::expr::unnested;
 use super::names::column_name;
 use super::query::{LockRequest, Locks, Outputs, computed, filter, output_position, position_literal, project, sort};
@@ -60,7 +60,8 @@ impl Binder<'_> {
         let outer_locks = std::mem::replace(&mut self.row_locks, locks.clone());
         let from = self.from_items(&select.from, level);
         self.row_locks = Vec::new();
-        self.frames.push(Frame::new(Clause::Select));
+        let id = self.next_id();
+        self.frames.push(Frame::new(id, Clause::Select));
         let bound = from.and_then(|(mut rel, scope)| {
             check_locks(&locks, &scope)?;
             let above = locked_above(&mut rel, is_limited)?;
@@ -139,6 +140,7 @@ impl Binder<'_> {
         let frame = self.frame()?;
         let aggregates = std::mem::take(&mut frame.aggregates);
         let mut windows = std::mem::take(&mut frame.windows);
+        let window_count = windows.len();
         let mut sets = std::mem::take(&mut frame.sets);
         grouping.calls = std::mem::take(&mut frame.groupings);
         let is_grouped =
@@ -182,6 +184,8 @@ impl Binder<'_> {
             rel = project_set(rel, sets);
             parts.for_each_expr_mut(&mut |expr| place_sets(expr, width));
         }
+        // WHERE, groups, HAVING, sets, locks; the outputs, DISTINCT, ORDER BY and what they need beside the outputs.
+        self.above(9 + window_count)?;
         if !above.is_empty() {
             // Above the sort, or rows that are never asked for would be locked.
             if !parts.order.is_empty() {
@@ -335,7 +339,7 @@ impl Binder<'_> {
             return Ok(groups);
         }
         let bound = self.group_expr(expr, outputs, scope)?;
-        if bound.any(&mut |it| matches!(it, Expr::Column(at, _) if (super::AGGREGATE_BASE..super::WINDOW_BASE).contains(at))) {
+        if has_aggregate(&bound) {
             let error = SqlError::new(SqlState::GroupingError, "aggregate functions are not allowed in GROUP BY");
             return Err(self.at(error, expr));
         }

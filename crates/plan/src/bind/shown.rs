@@ -104,7 +104,7 @@ impl Binder<'_> {
             Some(_) => return Ok(None),
         };
         let order = super::query::order_exprs(query.order_by.as_ref())?;
-        let level = self.level(None);
+        let level = self.level();
         self.with_frame(Clause::Select, |binder| {
             let (_, scope) = binder.from_items(&select.from, &level)?;
             let mut from = Vec::with_capacity(open.len());

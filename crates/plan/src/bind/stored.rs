@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use catalog::{ColumnDefault, Table};
-use types::{CastContext, Datum, SqlError, SqlResult, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlType, stack::deep};
 
 use super::{Binder, Clause};
 use crate::PlanContext;
@@ -117,12 +117,14 @@ fn bind_over(
     clause: Clause,
     finish: impl FnOnce(&mut Binder<'_>, Expr) -> SqlResult<Expr>,
 ) -> SqlResult<Expr> {
-    let expr = crate::parse::parse_expr(sql_text)?;
-    let level = Level::default();
-    let scope = Scope::of_range(&level, stored_range(table));
-    binder.with_frame(clause, |binder| {
-        let bound = binder.expr(&expr, &scope)?;
-        finish(binder, bound)
+    deep(|| {
+        let expr = crate::parse::parse_expr(sql_text)?;
+        let level = Level::default();
+        let scope = Scope::of_range(&level, stored_range(table));
+        binder.with_frame(clause, |binder| {
+            let bound = binder.expr(&expr, &scope)?;
+            finish(binder, bound)
+        })
     })
 }
 

@@ -1,8 +1,11 @@
 //! Subqueries in expressions: each is a plan of its own, called with the outer values it mentions.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use sqlparser::ast;
+use types::stack::deep;
 use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
 
 use super::Binder;
@@ -11,7 +14,28 @@ use super::query::{Outputs, project};
 use crate::expr::{Expr, Subquery, SubqueryKind};
 use crate::logical::Rel;
 use crate::plan::{Plan, PlanColumn};
-use crate::scope::Scope;
+use crate::scope::{Place, Scope};
+
+/// So much of subqueries is read for their forms in one statement.
+const FORM_BYTES_MAX: usize = 16 << 20;
+
+/// Counts what it is given.
+#[derive(Default)]
+struct CountingHasher {
+    inner: DefaultHasher,
+    bytes: usize,
+}
+
+impl Hasher for CountingHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes += bytes.len();
+        self.inner.write(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        self.inner.finish()
+    }
+}
 
 impl Binder<'_> {
     /// Binds and plans a query below `scope`; also the values of its outer slots.
@@ -41,7 +65,8 @@ impl Binder<'_> {
         shape: impl FnOnce(Rel) -> SqlResult<Rel>,
     ) -> SqlResult<(Plan, Vec<Expr>)> {
         let locks = std::mem::take(&mut self.row_locks);
-        let level = self.level(Some(scope));
+        let place = Place::Expression(self.frames.len().saturating_sub(1));
+        let level = self.level_in(scope, place);
         let bound = self.query(query, &level, Outputs::Settled);
         self.row_locks = locks;
         let plan = self.plan_of(shape(bound?)?)?;
@@ -49,14 +74,29 @@ impl Binder<'_> {
         Ok((plan, arguments))
     }
 
-    fn subquery(kind: SubqueryKind, plan: Plan, arguments: Vec<Expr>, ty: SqlType) -> Expr {
-        Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), source: None, arguments, ty }))
+    fn subquery(kind: SubqueryKind, plan: Plan, arguments: Vec<Expr>, ty: SqlType, form: u64) -> Expr {
+        Expr::Subquery(Box::new(Subquery { kind, plan: Arc::new(plan), source: None, arguments, ty, form }))
+    }
+
+    /// A number for what a subquery says and where; `column` is the one of its columns that is wanted. Where too much
+    /// has been read for that already, a number of its own: queries within queries are read once for each around them.
+    fn form(&mut self, query: &ast::Query, column: usize) -> u64 {
+        let select = self.frames.last().map_or(0, |frame| frame.id);
+        let mut hasher = CountingHasher::default();
+        if self.form_bytes > FORM_BYTES_MAX {
+            (select, self.next_id()).hash(&mut hasher);
+        } else {
+            deep(|| (select, column, query).hash(&mut hasher));
+            self.form_bytes += hasher.bytes;
+        }
+        hasher.finish()
     }
 
     pub(super) fn scalar_subquery(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
         let (plan, arguments) = self.subplan(query, scope)?;
         let ty = only_column(&plan.columns)?;
-        Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty))
+        let form = self.form(query, 0);
+        Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty, form))
     }
 
     /// One scalar subquery for each column: how a subquery serves as a row.
@@ -81,7 +121,8 @@ impl Binder<'_> {
                 };
                 let (plan, arguments) = self.subplan_of(scope, query, pick)?;
                 let ty = only_column(&plan.columns)?;
-                Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty))
+                let form = self.form(query, position);
+                Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty, form))
             })
             .collect()
     }
@@ -89,7 +130,8 @@ impl Binder<'_> {
     pub(super) fn exists(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
         let (plan, source, arguments) = self.subplan_and_source(query, scope)?;
         let (plan, source) = (Arc::new(plan), Some(source));
-        let subquery = Subquery { kind: SubqueryKind::Exists, plan, source, arguments, ty: SqlType::Bool };
+        let form = self.form(query, 0);
+        let subquery = Subquery { kind: SubqueryKind::Exists, plan, source, arguments, ty: SqlType::Bool, form };
         Ok(Expr::Subquery(Box::new(subquery)))
     }
 
@@ -97,7 +139,8 @@ impl Binder<'_> {
         let (plan, arguments) = self.subplan(query, scope)?;
         let ty = only_column(&plan.columns)?;
         let ty = if ty.is_array() { ty } else { ty.array_of() };
-        Ok(Self::subquery(SubqueryKind::Array, plan, arguments, ty))
+        let form = self.form(query, 0);
+        Ok(Self::subquery(SubqueryKind::Array, plan, arguments, ty, form))
     }
 
     /// `left op ANY|ALL (query)`; `IN` is `= ANY`.
@@ -152,7 +195,8 @@ impl Binder<'_> {
         }
         let kind = SubqueryKind::Quantified { left: casted, comparisons, all };
         let (plan, source) = (Arc::new(plan), Some(source));
-        Ok(Expr::Subquery(Box::new(Subquery { kind, plan, source, arguments, ty: SqlType::Bool })))
+        let form = self.form(query, 0);
+        Ok(Expr::Subquery(Box::new(Subquery { kind, plan, source, arguments, ty: SqlType::Bool, form })))
     }
 }
 

@@ -327,7 +327,8 @@ pub(super) fn window_rels(input: Rel, requests: Vec<WindowRequest>) -> (Rel, Vec
         let same = |it: &WindowRequest| {
             same_list(&it.partition_by, &first.partition_by) && same_keys(&it.order_by, &first.order_by)
         };
-        let shared: Vec<bool> = rest.iter().map(|(_, it)| same(it)).collect();
+        // The first is its own, though a sequence in it is the same as no other, itself included.
+        let shared: Vec<bool> = rest.iter().enumerate().map(|(at, (_, it))| at == 0 || same(it)).collect();
         let mut taken = Vec::new();
         let mut left = Vec::new();
         for (request, shared) in rest.into_iter().zip(shared) {

@@ -86,7 +86,7 @@ fn copy_in(
 /// COPY … WHERE, over the row that would be stored.
 fn filter(expr: &ast::Expr, table: &Table, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let mut binder = Binder::new(context, None);
-    let level = binder.level(None);
+    let level = binder.level();
     let scope = Scope::of_range(&level, crate::bind::stored_range(table));
     binder.with_frame(Clause::Where, |binder| binder.boolean(expr, &scope, "WHERE"))
 }

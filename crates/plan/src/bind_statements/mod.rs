@@ -347,7 +347,7 @@ fn bind_show(variable: &[ast::Ident], context: &PlanContext<'_>) -> PreparedPlan
 /// An expression over no row.
 fn free_expr(expr: &ast::Expr, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let (expr, _) = Binder::bind_with(context, None, optimize_rel, |binder| {
-        let level = binder.level(None);
+        let level = binder.level();
         let scope = crate::scope::Scope::empty(&level);
         binder.bind_scalar(expr, &scope)
     })?;

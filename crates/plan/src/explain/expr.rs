@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use types::{Datum, Formatting, SqlType, to_text};
+use types::{Datum, Formatting, SqlType, stack::grown, to_text};
 
 use crate::print::compared_with;
 use crate::{
@@ -81,6 +81,10 @@ impl Names<'_> {
     }
 
     pub fn expr(&mut self, expr: &Expr) -> String {
+        grown(|| self.expr_node(expr))
+    }
+
+    fn expr_node(&mut self, expr: &Expr) -> String {
         match expr {
             Expr::Column(position, _) => {
                 self.columns.get(*position).cloned().unwrap_or_else(|| format!("column{}", position + 1))

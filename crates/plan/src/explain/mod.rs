@@ -7,6 +7,8 @@
 mod expr;
 mod tree;
 
+use types::stack::{deep, grown};
+
 use crate::{
     plan::{Estimate, Plan},
     statement::{ExplainFormat, ExplainOptions},
@@ -35,6 +37,15 @@ pub struct Measured {
 /// The lines EXPLAIN answers with; in JSON's format one value over several lines.
 #[must_use]
 pub fn explain(
+    plan: &Plan,
+    ctes: &[std::sync::Arc<Plan>],
+    options: ExplainOptions,
+    measured: Option<&Measured>,
+) -> Vec<String> {
+    deep(|| lines(plan, ctes, options, measured))
+}
+
+fn lines(
     plan: &Plan,
     ctes: &[std::sync::Arc<Plan>],
     options: ExplainOptions,
@@ -107,10 +118,10 @@ fn text(tree: &Tree, indent: usize, is_top: bool, options: ExplainOptions, is_me
     }
     for (name, below) in &tree.named {
         out.push(format!("{pad}{name}"));
-        text(below, inner + 2, false, options, is_measured, out);
+        grown(|| text(below, inner + 2, false, options, is_measured, out));
     }
     for child in &tree.children {
-        text(child, inner, false, options, is_measured, out);
+        grown(|| text(child, inner, false, options, is_measured, out));
     }
 }
 
@@ -171,7 +182,7 @@ fn json(tree: &Tree, indent: usize, options: ExplainOptions, is_measured: bool, 
             if at > 0 {
                 out.push_str(&inner);
             }
-            json(child, indent + 4, options, is_measured, out);
+            grown(|| json(child, indent + 4, options, is_measured, out));
         }
         out.push_str(&format!("\n{pad}]"));
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use types::stack::grown;
+
 use super::{Actual, Measured, expr::Names};
 use crate::{
     Expr, bind::same::same_expr,
@@ -100,7 +102,7 @@ fn table_count(plan: &Plan) -> usize {
         Node::LookupJoin { .. } => 1,
         _ => 0,
     };
-    own + inputs(plan).into_iter().map(table_count).sum::<usize>()
+    own + inputs(plan).into_iter().map(|input| grown(|| table_count(input))).sum::<usize>()
 }
 
 /// The plans below, in the order in which `exec` numbers them.
@@ -114,8 +116,8 @@ fn inputs(plan: &Plan) -> Vec<&Plan> {
         | Node::CteScan { .. } => Vec::new(),
         Node::LookupJoin { left, .. } => vec![left],
         Node::HashJoin { left, right, .. }
-        | Node::NestedLoopJoin { left, right, .. }
-        | Node::SetOp { left, right, .. } => vec![left, right],
+        | Node::NestedLoopJoin { left, right, .. } => vec![left, right],
+        Node::SetOp { inputs, .. } => inputs.iter().collect(),
         Node::Apply { left, right, .. } => vec![left, right],
         Node::RecursiveUnion { base, step, .. } => vec![base, step],
         Node::Filter { input, .. }
@@ -163,6 +165,10 @@ impl Builder<'_> {
     }
 
     fn tree(&mut self, plan: &Plan) -> Tree {
+        grown(|| self.tree_of(plan))
+    }
+
+    fn tree_of(&mut self, plan: &Plan) -> Tree {
         let actual = self.measured.map(|measured| measured.nodes.get(self.next).copied().unwrap_or_default());
         self.next += 1;
         let mut tree = self.node(plan);

@@ -7,7 +7,7 @@
 //!
 //! NOT IN is an antijoin only where neither side can be NULL: one NULL in the list makes it answer nothing at all.
 
-use super::exprs::{cast_to, comparison, conjunction, conjuncts, is_volatile, shift, substitute};
+use super::exprs::{cast_to, comparison, conjunction, conjuncts, is_volatile, may_substitute, shift, substitute};
 use crate::{
     expr::{AggregateCall, Expr, Subquery, SubqueryKind},
     logical::{Rel, RelNode},
@@ -83,6 +83,9 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
         let columns = rel.columns;
         rel = match rel.node {
             RelNode::Project { input, exprs } if !exprs.iter().any(is_volatile) => {
+                if !outputs.iter().chain(&lifted).chain(&kept).all(|expr| may_substitute(expr, &exprs)) {
+                    return None;
+                }
                 let over = |expr: &mut Expr| substitute(expr, &exprs);
                 outputs.iter_mut().chain(&mut lifted).chain(&mut kept).for_each(over);
                 *input
@@ -262,10 +265,11 @@ pub(super) fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
         | RelNode::Sort { input, .. }
         | RelNode::LockRows { input, .. }
         | RelNode::Limit { input, .. } => visit(input),
-        RelNode::Join { left, right, .. } | RelNode::SetOp { left, right, .. } => {
+        RelNode::Join { left, right, .. } => {
             visit(left);
             visit(right);
         }
+        RelNode::SetOp { inputs, .. } => inputs.iter().for_each(visit),
         RelNode::RecursiveUnion { base, step, .. } => {
             visit(base);
             visit(step);

@@ -50,6 +50,25 @@ pub(super) fn remap(expr: &mut Expr, map: &dyn Fn(usize) -> usize) {
     expr.for_each_child_mut(&mut |child| remap(child, map));
 }
 
+/// Larger expressions are not put in place of columns: nested queries that each use a column twice would make them
+/// double with every level.
+const SUBSTITUTED_SIZE_MAX: usize = 2000;
+
+/// Whether an expression stays of a sane size when its columns are replaced.
+pub(super) fn may_substitute(expr: &Expr, with: &[Expr]) -> bool {
+    let mut size = expr.size_up_to(SUBSTITUTED_SIZE_MAX);
+    let is_small = |size: usize| size <= SUBSTITUTED_SIZE_MAX;
+    // A column may take the place of another whatever the size.
+    let mut grows = false;
+    for_each_column(expr, &mut |column| {
+        if is_small(size) && !matches!(with[column], Expr::Column(..) | Expr::Const(..)) {
+            grows = true;
+            size += with[column].size_up_to(SUBSTITUTED_SIZE_MAX);
+        }
+    });
+    !grows || is_small(size)
+}
+
 /// Every column replaced by an expression.
 pub(super) fn substitute(expr: &mut Expr, with: &[Expr]) {
     if let Expr::Column(position, _) = expr {

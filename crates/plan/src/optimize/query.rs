@@ -1,10 +1,10 @@
 //! The nodes of a query, from the top down: what each asks of the one below.
 
-use types::{Datum, SqlResult, SqlType};
+use types::{Datum, SqlResult, SqlType, stack::grown};
 
 use super::{
     EXTRA, Fact, OrderKey, Part, Want, access, catalogs, cost, decorrelate,
-    exprs::{cast_to, conjuncts, for_each_column, is_volatile, known_truth, mark, substitute},
+    exprs::{cast_to, conjuncts, for_each_column, is_volatile, known_truth, mark, may_substitute, substitute},
     join, locking, make,
 };
 use crate::{
@@ -23,7 +23,11 @@ fn is_never_true(filter: &Expr) -> bool {
 }
 
 /// Plans a relation under filters over its columns.
-pub(super) fn plan_rel(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanContext<'_>) -> SqlResult<Part> {
+pub(super) fn plan_rel(rel: Rel, filters: Vec<Expr>, want: Want, context: &PlanContext<'_>) -> SqlResult<Part> {
+    grown(|| plan_node(rel, filters, want, context))
+}
+
+fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanContext<'_>) -> SqlResult<Part> {
     let columns = rel.columns;
     filters.retain(|filter| known_truth(filter, context) != Some(true));
     if filters.iter().any(|filter| known_truth(filter, context) == Some(false)) && !changes(&rel.node) {
@@ -63,6 +67,7 @@ pub(super) fn plan_rel(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context
             // twice.
             let movable = |filter: &Expr| {
                 filter.columns_used().iter().all(|&used| !is_volatile(&exprs[used]) && !exprs[used].has_subquery())
+                    && may_substitute(filter, &exprs)
             };
             let (mut down, up): (Vec<Expr>, Vec<Expr>) = filters.into_iter().partition(movable);
             down.iter_mut().for_each(|filter| substitute(filter, &exprs));
@@ -77,6 +82,7 @@ pub(super) fn plan_rel(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context
                     && !used.is_empty()
                     && used.iter().all(|&used| groups.get(used).is_some_and(|group| !is_volatile(group)))
                     && !is_volatile(filter)
+                    && may_substitute(filter, &groups)
             };
             let (mut down, up): (Vec<Expr>, Vec<Expr>) = filters.into_iter().partition(movable);
             down.iter_mut().for_each(|filter| substitute(filter, &groups));
@@ -104,19 +110,20 @@ pub(super) fn plan_rel(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context
             let window = Window { partition_by, order_by, calls };
             Ok(plan_window(*input, window, columns, &want, context)?.filtered(up))
         }
-        RelNode::SetOp { kind, all, left, right } => {
+        RelNode::SetOp { kind, all, inputs } => {
             let (down, up): (Vec<Expr>, Vec<Expr>) = filters.into_iter().partition(|filter| !is_volatile(filter));
-            let (left_columns, right_columns) = (left.columns.clone(), right.columns.clone());
-            let mut want = Want::all(columns.len());
-            want.limit = None;
-            let left = plan_rel(*left, down.clone(), want.clone(), context)?.settle(left_columns);
-            let right = plan_rel(*right, down, want, context)?.settle(right_columns);
-            let rows = left.estimate.rows + right.estimate.rows;
-            let cost = left.estimate.total_cost + right.estimate.total_cost;
+            let want = Want::all(columns.len());
+            let mut plans = Vec::with_capacity(inputs.len());
+            for input in inputs {
+                let columns = input.columns.clone();
+                plans.push(plan_rel(input, down.clone(), want.clone(), context)?.settle(columns));
+            }
+            let rows = plans.iter().map(|plan| plan.estimate.rows).sum();
+            let cost: f64 = plans.iter().map(|plan| plan.estimate.total_cost).sum();
             let own = if all { 0.0 } else { rows * cost::PER_OPERATION * 2.0 };
-            let estimate = Estimate { rows, width: left.estimate.width, startup_cost: 0.0, total_cost: cost + own };
-            let node = Node::SetOp { kind, all, left: Box::new(left), right: Box::new(right) };
-            Ok(Part::whole(make(node, columns, estimate)).filtered(up))
+            let width = plans.first().map_or(0.0, |plan| plan.estimate.width);
+            let estimate = Estimate { rows, width, startup_cost: 0.0, total_cost: cost + own };
+            Ok(Part::whole(make(Node::SetOp { kind, all, inputs: plans }, columns, estimate)).filtered(up))
         }
         RelNode::Virtual(table) => Ok(catalogs::plan_virtual(table, columns, filters, want)),
         node => Ok(plan_other(node, columns, context)?.filtered(filters)),

@@ -19,7 +19,7 @@ use crate::datum::{Datum, TimeTz};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::formatting::Formatting;
 use crate::sql_type::SqlType;
-use crate::text::{fit_char, fit_varchar, parse_text, to_text};
+use crate::text::{check_text_size, fit_char, fit_varchar, parse_text, to_text};
 use paths::{Path, path};
 
 /// Where a cast happens; a cast allowed in one context is allowed in those after it.
@@ -87,7 +87,10 @@ fn map_array(datum: Datum, f: impl FnMut(&Datum) -> SqlResult<Datum>) -> SqlResu
 fn through_text(datum: Datum, from: &SqlType, to: &SqlType, formatting: &Formatting) -> SqlResult<Datum> {
     let text: Arc<str> = match datum {
         Datum::Text(text) | Datum::Json(text) => text,
-        other => to_text(from, &other, formatting).into(),
+        other => {
+            check_text_size(&other)?;
+            to_text(from, &other, formatting).into()
+        }
     };
     match to {
         SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) => Ok(Datum::Text(text)),

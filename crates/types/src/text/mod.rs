@@ -28,6 +28,7 @@ use bytes::{parse_uuid, write_bytea, write_uuid};
 pub(crate) use character::{cut_name, fit_char, fit_varchar, quoted_char};
 use number::{parse_float4, parse_float8, parse_int, put_int};
 use oid::{parse_oid, parse_reg, parse_vector, write_reg};
+pub use record::check_text_size;
 use record::write_record;
 
 fn blank(c: char) -> bool {
@@ -90,7 +91,8 @@ fn parse_bool(input: &str) -> SqlResult<bool> {
     }
 }
 
-/// Appends the text form. A NULL writes nothing: where NULL is spelled, the caller spells it.
+/// Appends the text form. A NULL writes nothing: where NULL is spelled, the caller spells it. Where a statement makes
+/// the value, [`check_text_size`] comes first.
 pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mut Vec<u8>) {
     match datum {
         Datum::Null => {}

@@ -1,10 +1,14 @@
 //! Rows as text; their fields have the types that their datums imply.
 
 use crate::datum::Datum;
+use crate::error::{SqlError, SqlResult, SqlState};
 use crate::formatting::Formatting;
 use crate::sql_type::SqlType;
 
 use super::{blank, write_text};
+
+/// No record's text is longer: while it is made it is held two or three times.
+const TEXT_BYTES_MAX: u64 = 128 << 20;
 
 /// `(1,"a b",)`: the fields' types are those their datums imply.
 pub(super) fn write_record(fields: &[Datum], formatting: &Formatting, out: &mut Vec<u8>) {
@@ -34,6 +38,56 @@ pub(super) fn write_record(fields: &[Datum], formatting: &Formatting, out: &mut 
         }
     }
     out.push(b')');
+}
+
+/// How long the text of a value will be, and how many quotes and backslashes are in it: both about, and exact for the
+/// records, whose quotes double with every record around them.
+fn size_of_text(datum: &Datum) -> (u64, u64) {
+    let of_str = |text: &str| {
+        let special = text.bytes().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        (text.len() as u64, special as u64)
+    };
+    match datum {
+        Datum::Null => (0, 0),
+        Datum::Text(text) | Datum::Json(text) => of_str(text),
+        Datum::Bytes(bytes) => (2 * bytes.len() as u64 + 2, 1),
+        Datum::Jsonb(json) => (json.heap_bytes() as u64, json.heap_bytes() as u64 / 8),
+        Datum::Array(array) => array.elements().iter().fold((2, 0), |(length, special), element| {
+            let (own, own_special) = size_of_text(element);
+            (length + own + own_special + 3, special + 2 * own_special + 2)
+        }),
+        Datum::Record(fields) => fields.iter().fold((2, 0), |(length, special): (u64, u64), field| {
+            let (own, own_special) = size_of_text(field);
+            let is_quoted = matches!(field, Datum::Record(_) | Datum::Array(_)) || own_special > 0;
+            let quotes = if is_quoted { 2 } else { 0 };
+            (
+                length.saturating_add(own).saturating_add(own_special).saturating_add(quotes + 1),
+                special.saturating_add(own_special.saturating_mul(2)).saturating_add(quotes),
+            )
+        }),
+        _ => (16, 0),
+    }
+}
+
+/// Whether a value's text may be made: that of records within records doubles with every level.
+///
+/// # Errors
+/// 54000 when it would be longer than [`TEXT_BYTES_MAX`].
+pub fn check_text_size(datum: &Datum) -> SqlResult<()> {
+    let may_double = match datum {
+        Datum::Record(_) => true,
+        Datum::Array(array) => matches!(array.elements().iter().find(|it| !it.is_null()), Some(Datum::Record(_))),
+        _ => false,
+    };
+    if !may_double {
+        return Ok(());
+    }
+    let (length, _) = size_of_text(datum);
+    if length <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    Err(SqlError::new(SqlState::ProgramLimitExceeded, "out of memory")
+        .with_detail(format!("The text of a record can have at most {TEXT_BYTES_MAX} bytes.")))
 }
 
 impl Datum {

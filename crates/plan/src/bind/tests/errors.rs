@@ -73,7 +73,7 @@ fn deep_subqueries_are_bound() {
 
 #[test]
 fn endless_chains_are_refused() {
-    for count in [2000, 100_000] {
+    for count in [10_001, 100_000] {
         assert_eq!(fails(&format!("SELECT a{} FROM t", " + a".repeat(count))).code().code(), "54001");
     }
 }

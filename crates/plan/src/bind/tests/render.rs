@@ -201,9 +201,10 @@ pub(super) fn rel(it: &Rel) -> String {
             let again = again.as_ref().map_or_else(String::new, |again| format!("; again {}", list(again)));
             format!("lock({}; {}{again})", rel(input), tables.join(", "))
         }
-        RelNode::SetOp { kind, all, left, right } => {
+        RelNode::SetOp { kind, all, inputs } => {
             let kind = format!("{kind:?}").to_lowercase();
-            format!("{kind}{}({}, {})", if *all { "all" } else { "" }, rel(left), rel(right))
+            let inputs: Vec<String> = inputs.iter().map(rel).collect();
+            format!("{kind}{}({})", if *all { "all" } else { "" }, inputs.join(", "))
         }
         RelNode::RecursiveUnion { cte, base, step, all } => {
             format!("recursive{}{cte}({}, {})", if *all { "all" } else { "" }, rel(base), rel(step))
