@@ -205,6 +205,28 @@ async fn references_do_not_stop_changes_of_other_columns() {
     node.stop().await;
 }
 
+/// A foreign key to a unique column that is not the primary key locks the row, not its index entry.
+#[tokio::test(flavor = "multi_thread")]
+async fn references_by_a_unique_column_lock_its_row() {
+    let (node, _dir, one, two) = start(
+        "CREATE TABLE p (id int PRIMARY KEY, a bigint, b text, v int, UNIQUE (b, a));
+         CREATE TABLE c (id int PRIMARY KEY, a int, b text, FOREIGN KEY (a, b) REFERENCES p (a, b));
+         INSERT INTO p VALUES (1, 10, 'x', 0), (2, 20, 'y', 0)",
+    )
+    .await;
+    one.batch_execute("BEGIN; INSERT INTO c SELECT i, 10, 'x' FROM generate_series(1, 3) i").await.unwrap();
+    assert!(!is_stopped(&two, "UPDATE p SET v = v + 1 WHERE id = 1").await);
+    assert!(is_stopped(&two, "DELETE FROM p WHERE id = 1").await);
+    assert!(is_stopped(&two, "UPDATE p SET a = 11 WHERE id = 1").await);
+    one.batch_execute("COMMIT").await.unwrap();
+    for sql in ["INSERT INTO c VALUES (9, 10, 'y')", "INSERT INTO c VALUES (8, 10, 'x'), (9, 11, 'x')"] {
+        let error = two.batch_execute(sql).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::FOREIGN_KEY_VIOLATION), "{sql}");
+    }
+    two.batch_execute("INSERT INTO c VALUES (9, NULL, 'y')").await.unwrap();
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_limit_locks_no_more_than_it_lets_through() {
     let (node, _dir, one, two) = start(

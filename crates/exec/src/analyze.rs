@@ -3,14 +3,20 @@
 //! The estimates are PostgreSQL's: distinct values by Haas and Stokes' Duj1, common values where they stand out,
 //! bounds of equally filled buckets for the rest.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use catalog::{ColumnStatistics, Table, TableStatistics};
-use plan::{Node, Plan, PlanColumn, plan::{Estimate, TableScan}};
-use types::{Datum, SqlResult, SqlType, compare};
+use catalog::{ColumnStatistics, Table, TableStatistics, row::{EntryReader, IndexCodec}};
+use kv::{Read, ScanOptions};
+use types::{Datum, Direction, NullsOrder, SqlResult, SqlType, compare, encode_key};
 
-use crate::{context::ExecContext, operator::build};
+use crate::{
+    context::ExecContext,
+    error::{from_entry, from_kv},
+};
 
+/// Entries read at once.
+const PAGE_ROWS: u64 = 16_384;
+const PAGE_BYTES: u64 = 2 << 20;
 /// Rows that are looked at closely; enough for a histogram of a hundred buckets whatever the table's size.
 const SAMPLE_ROWS: usize = 30_000;
 /// Common values and buckets of a column at most.
@@ -18,24 +24,32 @@ const TARGET: usize = 100;
 /// Longer values are counted and measured, but not kept.
 const WIDE: usize = 1024;
 
-/// Reads a table and says what is in it.
+/// Reads a table and says what is in it. Every entry is read, but only those of the sample are decoded.
 ///
 /// # Errors
 /// When it cannot be read.
 pub async fn analyze(table: &Arc<Table>, ctx: &mut ExecContext<'_>) -> SqlResult<TableStatistics> {
-    let mut operator = build(&whole_table(table))?;
+    let all: Vec<usize> = (0..table.columns.len()).collect();
+    let reader = EntryReader::new(table, table.primary(), &all);
+    let options =
+        ScanOptions { read: Read::default(), max_rows: PAGE_ROWS, max_bytes: PAGE_BYTES, reverse: false };
     let mut sample = Sample::new(u64::from(table.storage));
-    while let Some(batch) = operator.next(ctx).await? {
-        ctx.cancel.check()?;
-        for row in 0..batch.len() {
+    let mut rest = Some(IndexCodec::new(table, table.primary()).span());
+    while let Some(span) = rest {
+        ctx.cancel.checkpoint().await?;
+        let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
+        for (key, value) in page.rows.iter() {
             if let Some(place) = sample.place() {
-                sample.put(place, batch.row(row));
+                let mut row = vec![Datum::Null; all.len()];
+                reader.read_datums(&key[..], &value[..], &mut row).map_err(from_entry)?;
+                sample.put(place, row);
             }
         }
+        rest = page.resume;
     }
     let rows = sample.seen as f64;
     let column = |(position, column): (usize, &catalog::Column)| {
-        let values = sample.rows.iter().map(|row| row[position].clone()).collect();
+        let values = sample.rows.iter_mut().map(|row| std::mem::take(&mut row[position])).collect();
         (column.id, column_statistics(&column.ty, values, rows))
     };
     let columns: Vec<_> = table.columns.iter().enumerate().map(column).collect();
@@ -45,28 +59,6 @@ pub async fn analyze(table: &Arc<Table>, ctx: &mut ExecContext<'_>) -> SqlResult
         analyzed_at: ctx.eval.host.clock_timestamp(),
         columns,
     })
-}
-
-fn whole_table(table: &Arc<Table>) -> Plan {
-    let columns = table
-        .columns
-        .iter()
-        .map(|column| PlanColumn { name: column.name.clone(), ty: column.ty, table_oid: table.id, attribute: 0 })
-        .collect();
-    let scan = TableScan {
-        table: table.clone(),
-        index: 0,
-        spans: Vec::new(),
-        columns: (0..table.columns.len()).collect(),
-        filter: None,
-        reverse: false,
-        lock: None,
-        fetch_rows: false,
-        limit_hint: None,
-        point: false,
-        access: OnceLock::new(),
-    };
-    Plan { node: Node::TableScan(Arc::new(scan)), columns, estimate: Estimate::default() }
 }
 
 /// Rows kept so that each of those seen had the same chance.
@@ -134,11 +126,11 @@ fn column_statistics(ty: &SqlType, sample: Vec<Datum>, rows: f64) -> ColumnStati
     if values.is_empty() {
         return unordered;
     }
-    values.sort_by(|a, b| compare(ty, a, b));
+    let values = Sorted::new(ty, values);
     let mut groups: Vec<(usize, usize)> = Vec::new();
     for at in 0..values.len() {
         match groups.last_mut() {
-            Some((start, length)) if compare(ty, &values[*start], &values[at]).is_eq() => *length += 1,
+            Some((start, length)) if values.is_same(*start, at) => *length += 1,
             _ => groups.push((at, 1)),
         }
     }
@@ -154,17 +146,17 @@ fn column_statistics(ty: &SqlType, sample: Vec<Datum>, rows: f64) -> ColumnStati
     };
     let common = common_values(&groups, kept, distinct, seen);
     let is_common = |start: usize| common.iter().any(|(of, _)| *of == start);
-    let rest: Vec<&Datum> = groups
+    let rest: Vec<usize> = groups
         .iter()
         .filter(|(start, _)| !is_common(*start))
-        .flat_map(|(start, length)| &values[*start..start + length])
+        .flat_map(|(start, length)| *start..start + length)
         .collect();
     let of_all = |length: usize| length as f64 / kept * (1.0 - null_fraction);
     ColumnStatistics {
         null_fraction,
         distinct,
-        histogram: histogram(ty, &rest),
-        common: common.iter().map(|(start, length)| (values[*start].clone(), of_all(*length))).collect(),
+        histogram: histogram(&values, &rest),
+        common: common.iter().map(|(start, length)| (values.at(*start).clone(), of_all(*length))).collect(),
         average_width,
     }
 }
@@ -183,13 +175,54 @@ fn common_values(groups: &[(usize, usize)], kept: f64, distinct: f64, seen: f64)
     common
 }
 
-fn histogram(ty: &SqlType, sorted: &[&Datum]) -> Vec<Datum> {
-    let (Some(first), Some(last)) = (sorted.first(), sorted.last()) else { return Vec::new() };
-    if compare(ty, first, last).is_eq() {
+fn histogram(values: &Sorted, places: &[usize]) -> Vec<Datum> {
+    let (Some(first), Some(last)) = (places.first(), places.last()) else { return Vec::new() };
+    if values.is_same(*first, *last) {
         return Vec::new();
     }
-    let bounds = sorted.len().min(TARGET + 1);
-    (0..bounds).map(|bound| sorted[bound * (sorted.len() - 1) / (bounds - 1)].clone()).collect()
+    let bounds = places.len().min(TARGET + 1);
+    let bound = |bound: usize| values.at(places[bound * (places.len() - 1) / (bounds - 1)]).clone();
+    (0..bounds).map(bound).collect()
+}
+
+/// Values in their order.
+struct Sorted {
+    ty: SqlType,
+    /// With their keys, which compare byte by byte, where the type has keys.
+    values: Vec<(Vec<u8>, Datum)>,
+}
+
+impl Sorted {
+    fn new(ty: &SqlType, values: Vec<Datum>) -> Self {
+        let has_keys = ty.key_encodable();
+        let with_key = |value: Datum| {
+            let mut key = Vec::new();
+            if has_keys {
+                encode_key(&mut key, ty, &value, Direction::Asc, NullsOrder::Last);
+            }
+            (key, value)
+        };
+        let mut values: Vec<(Vec<u8>, Datum)> = values.into_iter().map(with_key).collect();
+        if has_keys {
+            values.sort_by(|a, b| a.0.cmp(&b.0));
+        } else {
+            values.sort_by(|a, b| compare(ty, &a.1, &b.1));
+        }
+        Self { ty: *ty, values }
+    }
+
+    fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    fn at(&self, place: usize) -> &Datum {
+        &self.values[place].1
+    }
+
+    fn is_same(&self, a: usize, b: usize) -> bool {
+        let (a, b) = (&self.values[a], &self.values[b]);
+        a.0 == b.0 && (self.ty.key_encodable() || compare(&self.ty, &a.1, &b.1).is_eq())
+    }
 }
 
 #[cfg(test)]

@@ -18,13 +18,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use catalog::{CatalogSnapshot, ForeignKey, ReferentialAction, Table};
+use catalog::row::EntryReader;
+use catalog::{CatalogSnapshot, ForeignKey, Index, ReferentialAction, Table};
+use keys::{Key, LockStrength};
+use kv::{Read, See};
 use plan::PreparedPlan;
 use plan::plan::Reference;
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 use types::{Datum, Direction, Formatting, NullsOrder, SqlError, SqlResult, SqlState, SqlType, encode_key};
 
 use crate::context::ExecContext;
+use crate::error::{from_entry, from_kv};
 use crate::internal::{self, quoted};
 
 /// What the changes of a statement owe.
@@ -184,18 +189,107 @@ pub async fn settle(ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     loop {
         if let Some(gone) = ctx.foreign.gone.pop_front() {
             settle_gone(gone, ctx).await?;
-        } else if let Some(present) = ctx.foreign.present.pop_front() {
-            let key = &present.from.foreign_keys[present.key];
-            let to = referenced_table(key, ctx)?;
-            let types = types_of(&present.from, &key.columns);
-            if ask(Question::IsReferenced, key, &present.from, &to, &types, &present.values, ctx).await?.is_empty() {
-                return Err(not_present(&present.from, key, &to, &present.values));
-            }
-        } else {
+        } else if ctx.foreign.present.is_empty() {
             // Rows may change again before the next statement asks.
             ctx.foreign.asked.clear();
             return Ok(());
+        } else {
+            let present = std::mem::take(&mut ctx.foreign.present);
+            settle_present(present, ctx).await?;
         }
+    }
+}
+
+/// Keys looked up in one request.
+const LOOKUPS: usize = 1024;
+
+/// Locks the rows that new keys refer to. They are looked up in the referenced tables' unique indexes, many in one
+/// request, without a statement to plan.
+async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    let mut lookups: Vec<(&Present, UniqueKey)> = Vec::with_capacity(present.len().min(LOOKUPS));
+    for item in &present {
+        let key = &item.from.foreign_keys[item.key];
+        let to = referenced_table(key, ctx)?;
+        match UniqueKey::new(key, &item.from, &to, &item.values) {
+            Some(lookup) => lookups.push((item, lookup)),
+            None => {
+                let types = types_of(&item.from, &key.columns);
+                if ask(Question::IsReferenced, key, &item.from, &to, &types, &item.values, ctx).await?.is_empty() {
+                    return Err(not_present(&item.from, key, &to, &item.values));
+                }
+            }
+        }
+        if lookups.len() == LOOKUPS {
+            lock_referenced(&lookups, ctx).await?;
+            lookups.clear();
+        }
+    }
+    lock_referenced(&lookups, ctx).await
+}
+
+/// Locks the rows of these keys FOR KEY SHARE; 23503 where one is missing.
+async fn lock_referenced(lookups: &[(&Present, UniqueKey)], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    // The rows of this statement count.
+    let look = Read { see: See::Now, ..Read::default() };
+    let missing = |(item, lookup): &(&Present, UniqueKey)| {
+        not_present(&item.from, &item.from.foreign_keys[item.key], &lookup.table, &item.values)
+    };
+    // An entry of a secondary index leads to its row.
+    let (secondary, mut rows): (Vec<_>, Vec<_>) = lookups.iter().partition(|(_, lookup)| lookup.index != 0);
+    let mut row_keys: Vec<Key> = rows.iter().map(|(_, lookup)| lookup.entry.clone()).collect();
+    if !secondary.is_empty() {
+        let entries: Vec<Key> = secondary.iter().map(|(_, lookup)| lookup.entry.clone()).collect();
+        let found = ctx.txn()?.get_many(&entries, look).await.map_err(from_kv)?;
+        for (at, value) in secondary.into_iter().zip(found) {
+            let (UniqueKey { table, index, entry }, Some(value)) = (&at.1, value) else { return Err(missing(at)) };
+            let reader = EntryReader::new(table, &table.indexes[*index], &[]);
+            row_keys.push(reader.row_key(&table.codecs()[0], entry.as_bytes(), &value).map_err(from_entry)?);
+            rows.push(at);
+        }
+    }
+    if row_keys.is_empty() {
+        return Ok(());
+    }
+    let locking = Read { lock: Some(LockStrength::KeyShare), ..look };
+    let found = ctx.txn()?.get_many(&row_keys, locking).await.map_err(from_kv)?;
+    match rows.into_iter().zip(found).find(|(_, value)| value.is_none()) {
+        Some((at, _)) => Err(missing(at)),
+        None => Ok(()),
+    }
+}
+
+/// The entry of a referenced key in the unique index that the foreign key rests on.
+struct UniqueKey {
+    table: Arc<Table>,
+    index: usize,
+    entry: Key,
+}
+
+impl UniqueKey {
+    /// None where the two sides' types have different key bytes.
+    fn new(key: &ForeignKey, from: &Table, to: &Arc<Table>, values: &[Datum]) -> Option<Self> {
+        let referenced: SmallVec<[usize; 4]> = to.positions(&key.referenced_columns).collect();
+        let has_columns = |index: &Index| {
+            index.unique
+                && index.predicate.is_none()
+                && index.columns.len() == referenced.len()
+                && to.key_positions(index).all(|column| referenced.contains(&column))
+        };
+        let index = to.indexes.iter().position(has_columns)?;
+        let same_bytes = from.positions(&key.columns).zip(&referenced).all(|(column, to_column)| {
+            let (ty, to_ty) = (&from.columns[column].ty, &to.columns[*to_column].ty);
+            ty.same_base(to_ty) || (ty.is_integer() && to_ty.is_integer())
+        });
+        if !same_bytes {
+            return None;
+        }
+        let codec = &to.codecs()[index];
+        let mut entry = codec.prefix().to_vec();
+        for (place, column) in to.key_positions(&to.indexes[index]).enumerate() {
+            let at = referenced.iter().position(|known| *known == column)?;
+            codec.put_key_column(&mut entry, place, &values[at]);
+        }
+        Some(Self { table: to.clone(), index, entry: entry.into() })
     }
 }
 

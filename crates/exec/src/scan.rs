@@ -11,6 +11,7 @@ use plan::{
     Expr, JoinKind,
     plan::{IndexSpan, LockWait, RowLock, TableScan},
 };
+use smallvec::{SmallVec, smallvec};
 use types::{Batch, ColumnVec, Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, encode_key};
 
 use crate::{
@@ -66,22 +67,48 @@ async fn bound_value(expr: &Expr, ctx: &mut ExecContext<'_>) -> SqlResult<Datum>
     if needs_transaction(expr) { eval_scalar(expr, ctx).await } else { eval_row(expr, &[], &ctx.scope()) }
 }
 
-/// The key span of an index span; none when it is empty.
-async fn key_span(codec: &IndexCodec, span: &IndexSpan, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Span>> {
-    let mut prefix = codec.prefix().to_vec();
+/// The leading key columns of an index span, encoded behind the index's prefix: one for each element where one of them
+/// is an array. None where one is NULL, which equals nothing.
+async fn key_prefixes(
+    codec: &IndexCodec,
+    span: &IndexSpan,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<SmallVec<[Vec<u8>; 1]>> {
+    let mut prefixes: SmallVec<[Vec<u8>; 1]> = smallvec![codec.prefix().to_vec()];
     for (place, value) in span.equal.iter().enumerate() {
         let datum = match value {
             None => Datum::Null,
             Some(expr) => {
                 let datum = bound_value(expr, ctx).await?;
                 if datum.is_null() {
-                    return Ok(None);
+                    return Ok(SmallVec::new());
                 }
                 datum
             }
         };
-        codec.put_key_column(&mut prefix, place, &datum);
+        match &datum {
+            Datum::Array(array) if span.any_of == Some(place) => {
+                let values = array.elements().iter().filter(|element| !element.is_null());
+                let with = |prefix: &Vec<u8>, value: &Datum| {
+                    let mut prefix = prefix.clone();
+                    codec.put_key_column(&mut prefix, place, value);
+                    prefix
+                };
+                prefixes = values.flat_map(|value| prefixes.iter().map(move |prefix| with(prefix, value))).collect();
+            }
+            datum => prefixes.iter_mut().for_each(|prefix| codec.put_key_column(prefix, place, datum)),
+        }
     }
+    Ok(prefixes)
+}
+
+/// The key span of an index span behind one of its prefixes; none when it is empty.
+async fn key_span(
+    codec: &IndexCodec,
+    span: &IndexSpan,
+    prefix: Vec<u8>,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Option<Span>> {
     let place = span.equal.len();
     if span.lower.is_none() && span.upper.is_none() && !span.not_null {
         return Ok(Some(Span::prefix(Key::from(prefix))));
@@ -129,7 +156,9 @@ async fn key_spans(codec: &IndexCodec, scan: &TableScan, ctx: &mut ExecContext<'
     }
     let mut spans = Vec::with_capacity(scan.spans.len());
     for span in &scan.spans {
-        spans.extend(key_span(codec, span, ctx).await?);
+        for prefix in key_prefixes(codec, span, ctx).await? {
+            spans.extend(key_span(codec, span, prefix, ctx).await?);
+        }
     }
     if spans.len() > 1 {
         spans.sort_by(|a, b| a.start.cmp(&b.start));

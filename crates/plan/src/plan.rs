@@ -94,6 +94,8 @@ pub struct LockedTable {
 pub struct IndexSpan {
     /// One for each leading key column, cast to the column's type; `None` for IS NULL.
     pub equal: Vec<Option<Expr>>,
+    /// The place in `equal` whose value is an array: the span stands for one with each of its elements.
+    pub any_of: Option<usize>,
     /// On the key column after those: the value and whether it is included. In the column's own order, that is:
     /// `lower` bounds values from below whatever the index direction.
     pub lower: Option<(Expr, bool)>,

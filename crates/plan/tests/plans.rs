@@ -97,7 +97,7 @@ fn table(
     catalog.statistics().set(id, TableStatistics { rows, average_row_bytes: 100.0, analyzed_at: 0, columns });
 }
 
-/// A small shop: `customer`, `orders`, `item` and `product` are analyzed, `fresh` is not; `s1` to `s12` make a chain.
+/// A small shop: `customer`, `orders`, `item`, `product` and `stock` are analyzed, `fresh` is not; `s1` to `s12` make a chain.
 static CATALOG: LazyLock<CatalogSnapshot> = LazyLock::new(|| {
     let mut catalog = CatalogSnapshot::default();
     catalog.put(Descriptor::Database(Database { id: 5, name: "postgres".to_owned(), owner: 10 }));
@@ -153,6 +153,19 @@ static CATALOG: LazyLock<CatalogSnapshot> = LazyLock::new(|| {
         None,
         &[("id", "integer", 0.0, 0.0), ("a", "integer", 0.0, 0.5), ("b", "text", 0.0, 0.5)],
         &[("+fresh_pkey", &[1]), ("fresh_a", &[2])],
+    );
+    table(
+        &mut catalog,
+        106,
+        "stock",
+        Some(100_000.0),
+        &[
+            ("warehouse", "smallint", 10.0, 0.0),
+            ("product", "integer", 10_000.0, 0.0),
+            ("code", "varchar", 90_000.0, 0.0),
+            ("quantity", "integer", 100.0, 0.0),
+        ],
+        &[("+stock_pkey", &[1, 2]), ("stock_code", &[3]), ("stock_quantity", &[1, 4])],
     );
     for number in 1..=12 {
         table(
@@ -221,6 +234,16 @@ fn check(name: &str) {
 #[test]
 fn access_paths() {
     check("access_paths");
+}
+
+#[test]
+fn index_conditions() {
+    check("index_conditions");
+}
+
+#[test]
+fn equivalence_classes() {
+    check("equivalence_classes");
 }
 
 #[test]

@@ -460,6 +460,7 @@ impl Builder<'_> {
                 }
             }
             parts.push(match &values[..] {
+                [array] if first.any_of == Some(at) => format!("({key} = ANY ({}))", names.expr(array)),
                 [] => format!("({key} IS NULL)"),
                 [only] => format!("({key} = {})", names.expr(only)),
                 [one, ..] => {

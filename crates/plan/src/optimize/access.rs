@@ -9,11 +9,12 @@ use std::{
 };
 
 use catalog::{ColumnStatistics, Index, Table, TableStatistics, row::EntryReader};
-use types::{Direction, NullsOrder, SqlResult, SqlType};
+use types::{Datum, Direction, NullsOrder, SqlResult, SqlType};
 
 use super::{
     Fact, OrderKey, Part, Want, cost,
-    exprs::{column_of, comparison, conjunction, conjuncts, mark, remap, same_key_family},
+    bounds::{Bound, ColumnBound, bound_of, usable_value},
+    exprs::{column_of, comparison, conjunction, conjuncts, mark, remap},
     make,
     selectivity::{self, Known},
 };
@@ -141,64 +142,6 @@ pub(super) fn default_width(ty: &SqlType) -> f64 {
     }
 }
 
-/// A condition on one column that an index can use.
-enum Bound {
-    Equal(Expr),
-    In(Vec<Expr>),
-    IsNull,
-    NotNull,
-    Lower(Expr, bool),
-    Upper(Expr, bool),
-}
-
-fn usable_value(value: &Expr, column: &SqlType) -> bool {
-    value.is_row_independent() && same_key_family(&value.ty(), column)
-}
-
-fn bound_of(filter: &Expr, table: &Table) -> Option<(usize, Bound)> {
-    match filter {
-        Expr::Call { builtin, args, .. } => {
-            let symbol = comparison(builtin)?;
-            let [left, right] = &args[..] else { return None };
-            let (position, value, symbol) = match (column_of(left), column_of(right)) {
-                (Some(position), _) if usable_value(right, &table.columns[position].ty) => (position, right, symbol),
-                (_, Some(position)) if usable_value(left, &table.columns[position].ty) => {
-                    let mirrored = match symbol {
-                        "<" => ">",
-                        "<=" => ">=",
-                        ">" => "<",
-                        ">=" => "<=",
-                        same => same,
-                    };
-                    (position, left, mirrored)
-                }
-                _ => return None,
-            };
-            let value = value.clone();
-            let bound = match symbol {
-                "=" => Bound::Equal(value),
-                "<" => Bound::Upper(value, false),
-                "<=" => Bound::Upper(value, true),
-                ">" => Bound::Lower(value, false),
-                ">=" => Bound::Lower(value, true),
-                _ => return None,
-            };
-            Some((position, bound))
-        }
-        Expr::InList { expr, list, negated: false } => {
-            let position = column_of(expr)?;
-            let ty = &table.columns[position].ty;
-            list.iter().all(|value| usable_value(value, ty)).then(|| (position, Bound::In(list.clone())))
-        }
-        Expr::IsNull(expr) => Some((column_of(expr)?, Bound::IsNull)),
-        Expr::Not(inner) => match &**inner {
-            Expr::IsNull(expr) => Some((column_of(expr)?, Bound::NotNull)),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 /// What an index makes of the filters.
 struct Match {
     index: usize,
@@ -206,21 +149,23 @@ struct Match {
     spans: Vec<IndexSpan>,
     /// Filters that the spans uphold.
     used: Vec<usize>,
+    /// Filters that the spans are narrowed by, and that are still to be looked at.
+    narrowed: Vec<usize>,
     /// Each span names one key in full.
     point: bool,
 }
 
-type Bounds = [Option<(usize, Bound)>];
+type Bounds = [Option<ColumnBound>];
 
 fn match_index(table: &Table, position: usize, bounds: &Bounds) -> Match {
     let index = &table.indexes[position];
     let mut spans = vec![IndexSpan::default()];
-    let mut used = Vec::new();
+    let mut taken: Vec<usize> = Vec::new();
     let mut equal_columns = 0;
     for column in table.key_positions(index) {
-        let on_column = |at: &usize| matches!(&bounds[*at], Some((found, _)) if *found == column);
+        let on_column = |at: &usize| matches!(&bounds[*at], Some(found) if found.column == column);
         let of_column: Vec<usize> = (0..bounds.len()).filter(on_column).collect();
-        let bound = |at: usize| bounds[at].as_ref().map(|(_, bound)| bound);
+        let bound = |at: usize| bounds[at].as_ref().map(|found| &found.bound);
         let equal = of_column.iter().copied().find(|&at| matches!(bound(at), Some(Bound::Equal(_) | Bound::IsNull)));
         if let Some(at) = equal {
             let value = match bound(at) {
@@ -228,7 +173,7 @@ fn match_index(table: &Table, position: usize, bounds: &Bounds) -> Match {
                 _ => None,
             };
             spans.iter_mut().for_each(|span| span.equal.push(value.clone()));
-            used.push(at);
+            taken.push(at);
             equal_columns += 1;
             continue;
         }
@@ -243,41 +188,60 @@ fn match_index(table: &Table, position: usize, bounds: &Bounds) -> Match {
                 span
             };
             spans = spans.iter().flat_map(|span| list.iter().map(move |value| with(span, value))).collect();
-            used.push(at);
+            taken.push(at);
+            equal_columns += 1;
+            continue;
+        }
+        let array = of_column.iter().find_map(|&at| match bound(at) {
+            Some(Bound::AnyOf(array)) if spans[0].any_of.is_none() => Some((at, array)),
+            _ => None,
+        });
+        if let Some((at, array)) = array {
+            for span in &mut spans {
+                span.any_of = Some(span.equal.len());
+                span.equal.push(Some(array.clone()));
+            }
+            taken.push(at);
             equal_columns += 1;
             continue;
         }
         for at in of_column {
-            match bound(at) {
-                Some(Bound::Lower(value, inclusive)) if spans[0].lower.is_none() => spans.iter_mut().for_each(|span| {
-                    span.lower = Some((value.clone(), *inclusive));
-                    span.not_null = true;
-                }),
-                Some(Bound::Upper(value, inclusive)) if spans[0].upper.is_none() => spans.iter_mut().for_each(|span| {
-                    span.upper = Some((value.clone(), *inclusive));
-                    span.not_null = true;
-                }),
-                Some(Bound::NotNull) => spans.iter_mut().for_each(|span| span.not_null = true),
+            let (lower, upper) = match bound(at) {
+                Some(Bound::Range { lower, upper }) => (lower, upper),
+                Some(Bound::NotNull) => (&None, &None),
                 _ => continue,
+            };
+            if (lower.is_some() && spans[0].lower.is_some()) || (upper.is_some() && spans[0].upper.is_some()) {
+                continue;
             }
-            used.push(at);
+            for span in &mut spans {
+                span.lower = span.lower.take().or_else(|| lower.clone());
+                span.upper = span.upper.take().or_else(|| upper.clone());
+                span.not_null = true;
+            }
+            taken.push(at);
         }
         break;
     }
     let point = index.unique
         && equal_columns == index.columns.len()
         && spans.iter().all(|span| span.equal.iter().all(Option::is_some));
-    if used.is_empty() {
+    if taken.is_empty() {
         spans.clear();
     }
-    Match { index: position, spans, used, point }
+    let is_exact = |at: &usize| bounds[*at].as_ref().is_some_and(|found| found.exact);
+    let (used, narrowed) = taken.into_iter().partition(is_exact);
+    Match { index: position, spans, used, narrowed, point }
 }
 
 /// Whether an index yields its rows in an order, and if so whether it is read backwards for it.
 fn order_direction(table: &Table, found: &Match, bounds: &Bounds, order: &[OrderKey]) -> Option<bool> {
     let index = &table.indexes[found.index];
     let is_constant = |column: usize| {
-        bounds.iter().flatten().any(|(of, bound)| *of == column && matches!(bound, Bound::Equal(_) | Bound::IsNull))
+        bounds
+            .iter()
+            .flatten()
+            .any(|found| found.column == column && matches!(found.bound, Bound::Equal(_) | Bound::IsNull))
     };
     let mut reverse = None;
     let mut keys = index.columns.iter().chain(&table.primary().columns).zip(0..);
@@ -365,7 +329,7 @@ pub(super) fn plan_table(
     context: &PlanContext<'_>,
 ) -> SqlResult<Part> {
     let filters = with_computed(table, filters, context)?;
-    let bounds: Vec<Option<(usize, Bound)>> = filters.iter().map(|filter| bound_of(filter, table)).collect();
+    let bounds: Vec<Option<ColumnBound>> = filters.iter().map(|filter| bound_of(filter, table)).collect();
     let mut matches = Vec::with_capacity(table.indexes.len());
     for (position, index) in table.indexes.iter().enumerate() {
         if is_usable(table, index, &filters, context)? {
@@ -374,7 +338,7 @@ pub(super) fn plan_table(
     }
     let mut base =
         Base { table: table.clone(), lock, filters, needed: want.needed.clone(), columns, start: 0, statistics: None };
-    let best = match matches.iter().position(|found| found.point && found.spans.len() == 1) {
+    let best = match matches.iter().position(|found| matches!(&found.spans[..], [only] if found.point && only.any_of.is_none())) {
         Some(at) => {
             let found = matches.swap_remove(at);
             let cost = cost::PER_GET + cost::PER_ROW;
@@ -395,19 +359,30 @@ pub(super) fn plan_table(
     Ok(scan(base, best, &want))
 }
 
+/// How many spans one with an array stands for.
+fn any_elements(span: &IndexSpan) -> f64 {
+    match span.any_of.map(|at| &span.equal[at]) {
+        None => 1.0,
+        Some(Some(Expr::Const(Datum::Array(values), _))) => values.elements().len() as f64,
+        Some(_) => selectivity::ANY_ELEMENTS,
+    }
+}
+
 fn candidate(base: &Base, found: Match, bounds: &Bounds, want: &Want, out: f64) -> Candidate {
     let rows = base.rows();
     let index = &base.table.indexes[found.index];
     let is_used = |at: &usize| found.used.contains(at);
-    let used: Vec<Expr> = found.used.iter().map(|at| base.filters[*at].clone()).collect();
+    let narrowing = found.used.iter().chain(&found.narrowed);
+    let used: Vec<Expr> = narrowing.map(|at| base.filters[*at].clone()).collect();
     let rest: Vec<Expr> =
         (0..base.filters.len()).filter(|at| !is_used(at)).map(|at| base.filters[at].clone()).collect();
+    let span_count = found.spans.len().max(1) as f64 * found.spans.first().map_or(1.0, any_elements);
     let read = match found.point {
-        true => (found.spans.len() as f64).min(rows),
+        true => span_count.min(rows),
         false => (rows * selectivity::all(&used, base)).max(1.0),
     };
     let out = if found.point { out.min(read) } else { out };
-    let seeks = found.spans.len().max(1) as f64 * if found.point { cost::PER_GET } else { cost::PER_SPAN };
+    let seeks = span_count * if found.point { cost::PER_GET } else { cost::PER_SPAN };
     let fetch = if base.fetches(found.index, &base.read_columns(&rest)) {
         cost::PER_GET + base.row_cost(base.table.primary())
     } else {
@@ -463,9 +438,23 @@ fn scan(mut base: Base, best: Candidate, want: &Want) -> Part {
     Part { plan, columns, facts, ordered, base: Some(Box::new(base)) }
 }
 
+/// The column that a filter compares with a value that is the same for every row, and the value.
+pub(super) fn equal_constant<'a>(filter: &'a Expr, table: &Table) -> Option<(usize, &'a Expr)> {
+    let Expr::Call { builtin, args, .. } = filter else { return None };
+    if comparison(builtin) != Some("=") {
+        return None;
+    }
+    let [left, right] = &args[..] else { return None };
+    match (column_of(left), column_of(right)) {
+        (Some(column), _) if usable_value(right, &table.columns[column].ty) => Some((column, right)),
+        (_, Some(column)) if usable_value(left, &table.columns[column].ty) => Some((column, left)),
+        _ => None,
+    }
+}
+
 /// The index of a table that begins with most of these columns, for a lookup by them: its position, and for each of
-/// its leading columns which of `columns` it is.
-pub(super) fn lookup_index(table: &Table, columns: &[usize]) -> Option<(usize, Vec<usize>)> {
+/// its leading columns which of `columns` it is. At least one of them is among the first `wanted`.
+pub(super) fn lookup_index(table: &Table, columns: &[usize], wanted: usize) -> Option<(usize, Vec<usize>)> {
     let mut best: Option<(usize, Vec<usize>)> = None;
     for (position, index) in table.indexes.iter().enumerate() {
         if index.predicate.is_some() {
@@ -476,7 +465,7 @@ pub(super) fn lookup_index(table: &Table, columns: &[usize]) -> Option<(usize, V
             .map_while(|column| columns.iter().position(|wanted| *wanted == column))
             .collect();
         let better = best.as_ref().is_none_or(|(_, known)| places.len() > known.len());
-        if !places.is_empty() && better {
+        if places.iter().any(|place| *place < wanted) && better {
             best = Some((position, places));
         }
     }

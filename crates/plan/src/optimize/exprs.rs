@@ -6,7 +6,7 @@ use builtins::{Builtin, CallTypes, Volatility};
 use rustc_hash::FxHashMap;
 use types::{CastContext, Datum, SqlType};
 
-use crate::{PlanContext, expr::Expr};
+use crate::{PlanContext, bind::same::same_expr, expr::Expr};
 
 /// Comparison operators by the functions behind them.
 static COMPARISONS: LazyLock<FxHashMap<usize, &'static str>> = LazyLock::new(|| {
@@ -21,11 +21,41 @@ pub(crate) fn comparison(builtin: &'static Builtin) -> Option<&'static str> {
     COMPARISONS.get(&(std::ptr::from_ref(builtin) as usize)).copied()
 }
 
-/// The conjuncts of a predicate.
+/// The conjuncts of a predicate. What every arm of an OR demands is one of its own: `a AND b OR a AND c` is
+/// `a AND (b OR c)`, so that a join's key is found though each arm repeats it.
 pub(super) fn conjuncts(predicate: Expr, out: &mut Vec<Expr>) {
     match predicate {
         Expr::And(list) => list.into_iter().for_each(|item| conjuncts(item, out)),
+        Expr::Or(arms) if matches!(arms.first(), Some(Expr::And(_))) => factored(arms, out),
         other => out.push(other),
+    }
+}
+
+fn factored(arms: Vec<Expr>, out: &mut Vec<Expr>) {
+    let mut arms: Vec<Vec<Expr>> = arms
+        .into_iter()
+        .map(|arm| {
+            let mut parts = Vec::new();
+            conjuncts(arm, &mut parts);
+            parts
+        })
+        .collect();
+    let is_common = |part: &Expr, arms: &[Vec<Expr>]| {
+        !is_volatile(part) && arms.iter().all(|arm| arm.iter().any(|other| same_expr(other, part)))
+    };
+    let mut at = 0;
+    while at < arms[0].len() {
+        if !is_common(&arms[0][at], &arms[1..]) {
+            at += 1;
+            continue;
+        }
+        let common = arms[0].remove(at);
+        arms[1..].iter_mut().for_each(|arm| arm.retain(|part| !same_expr(part, &common)));
+        out.push(common);
+    }
+    // An arm that demands nothing else makes the rest of the OR true.
+    if arms.iter().all(|arm| !arm.is_empty()) {
+        out.push(Expr::Or(arms.into_iter().filter_map(conjunction).collect()));
     }
 }
 
@@ -183,6 +213,14 @@ pub(super) fn column_of(expr: &Expr) -> Option<usize> {
         Expr::Column(position, _) => Some(*position),
         Expr::Cast { expr, to, .. } if keeps_key(&expr.ty(), to) => column_of(expr),
         _ => None,
+    }
+}
+
+/// The column that [`column_of`] finds, without the casts around it.
+pub(super) fn bare_column(expr: Expr) -> Expr {
+    match expr {
+        Expr::Cast { expr, to, .. } if keeps_key(&expr.ty(), &to) => bare_column(*expr),
+        other => other,
     }
 }
 

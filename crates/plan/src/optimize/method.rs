@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{
     EXTRA, Fact, Part,
-    access::{Base, lookup_index},
+    access::{Base, equal_constant, lookup_index},
     cost,
     exprs::{column_of, conjunction, equality, remap, same_key_family, shift},
     make, selectivity,
@@ -67,32 +67,58 @@ fn mirrored(kind: JoinKind) -> Option<JoinKind> {
     }
 }
 
-/// The index a lookup goes through: its position, for each of its leading columns which key it is, and whether it
-/// finds one row at most.
-fn lookup_path(base: &Base, keys: &[(&Expr, &Expr)]) -> Option<(usize, Vec<usize>, bool)> {
+/// How rows of a table are looked up for the rows of another side.
+struct LookupPath {
+    index: usize,
+    /// For each leading column of the index, what gives its value.
+    columns: Vec<(usize, LookupKey)>,
+    /// At most one row is found.
+    point: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LookupKey {
+    /// The other side of this join key.
+    Join(usize),
+    /// The constant that this filter of the table compares the column with.
+    Filter(usize),
+}
+
+/// The index a lookup goes through: the one most of whose leading columns are join keys or known constants.
+fn lookup_path(base: &Base, keys: &[(&Expr, &Expr)]) -> Option<LookupPath> {
     let mut columns = Vec::with_capacity(keys.len());
-    for (from, to) in keys {
+    let mut sources = Vec::with_capacity(keys.len());
+    for (at, (from, to)) in keys.iter().enumerate() {
         let column = column_of(to)? - base.start;
         if !same_key_family(&from.ty(), &base.table.columns[column].ty) {
             return None;
         }
         columns.push(column);
+        sources.push(LookupKey::Join(at));
     }
-    let (index, places) = lookup_index(&base.table, &columns)?;
+    for (at, filter) in base.filters.iter().enumerate() {
+        if let Some((column, _)) = equal_constant(filter, &base.table)
+            && !columns.contains(&column)
+        {
+            columns.push(column);
+            sources.push(LookupKey::Filter(at));
+        }
+    }
+    let (index, places) = lookup_index(&base.table, &columns, keys.len())?;
     let chosen = &base.table.indexes[index];
     let point = chosen.unique && places.len() == chosen.columns.len();
-    Some((index, places, point))
+    let columns = places.into_iter().map(|place| (columns[place], sources[place])).collect();
+    Some(LookupPath { index, columns, point })
 }
 
 /// What looking up the rows of `right` for each row of `left` costs.
 fn lookup_cost(left: &Side<'_>, right: &Side<'_>, keys: &[(&Expr, &Expr)]) -> Option<f64> {
     let base = right.base?;
-    let (index, places, point) = lookup_path(base, keys)?;
-    let columns: Vec<usize> =
-        places.iter().map(|place| column_of(keys[*place].1).map(|column| column - base.start)).collect::<Option<_>>()?;
+    let path = lookup_path(base, keys)?;
+    let columns: Vec<usize> = path.columns.iter().map(|(column, _)| *column).collect();
     let matches = base.rows() * base.equal_share(&columns);
-    let fetches = base.fetches(index, &base.read_columns(&base.filters));
-    let seek = if point { cost::PER_GET } else { cost::PER_SPAN };
+    let fetches = base.fetches(path.index, &base.read_columns(&base.filters));
+    let seek = if path.point { cost::PER_GET } else { cost::PER_SPAN };
     let fetch = if fetches { cost::PER_GET } else { 0.0 };
     let operations = (base.filters.len() + 1) as f64 * cost::PER_OPERATION;
     Some(left.total + left.rows * (seek + matches * (base.row_cost(base.table.primary()) + fetch + operations)))
@@ -304,7 +330,8 @@ fn lookup(
     let base = right.base.as_ref().expect("only a table is looked up in");
     let start = base.start;
     let pairs: Vec<(&Expr, &Expr)> = keys.iter().map(|key| (&key.left, &key.right)).collect();
-    let (index, places, point) = lookup_path(base, &pairs).expect("the choice has found it");
+    let path = lookup_path(base, &pairs).expect("the choice has found it");
+    let is_key = |key: LookupKey| path.columns.iter().any(|(_, of)| *of == key);
     let columns = base.read_columns(&base.filters);
     let mut all = left.columns.clone();
     all.extend(columns.iter().map(|column| column + start));
@@ -314,11 +341,11 @@ fn lookup(
     // Keys that the index does not begin with are conditions on what it finds; so are the table's own.
     let mut conditions = rest;
     for (at, key) in keys.iter().enumerate() {
-        if !places.contains(&at) {
+        if !is_key(LookupKey::Join(at)) {
             conditions.extend(equality(key.left.clone(), key.right.clone()));
         }
     }
-    for filter in &base.filters {
+    for (_, filter) in base.filters.iter().enumerate().filter(|(at, _)| !is_key(LookupKey::Filter(*at))) {
         let mut filter = filter.clone();
         shift(&mut filter, start as isize);
         conditions.push(filter);
@@ -326,18 +353,25 @@ fn lookup(
     conditions.iter_mut().for_each(|condition| remap(condition, &place));
     let scan = Arc::new(TableScan {
         table: base.table.clone(),
-        index,
+        index: path.index,
         spans: Vec::new(),
         filter: None,
         reverse: false,
         lock: base.lock,
-        fetch_rows: base.fetches(index, &columns),
+        fetch_rows: base.fetches(path.index, &columns),
         limit_hint: None,
-        point,
+        point: path.point,
         columns: columns.clone(),
         access: OnceLock::new(),
     });
-    let lookup_keys = places.iter().map(|at| left.placed(keys[*at].left.clone())).collect();
+    let lookup_key = |key: &LookupKey| match key {
+        LookupKey::Join(at) => left.placed(keys[*at].left.clone()),
+        LookupKey::Filter(at) => {
+            let (_, value) = equal_constant(&base.filters[*at], &base.table).expect("the path was made of such filters");
+            value.clone()
+        }
+    };
+    let lookup_keys = path.columns.iter().map(|(_, key)| lookup_key(key)).collect();
     let mut plan_columns = left.plan.columns.clone();
     let mut facts = left.facts.clone();
     if matches!(kind, JoinKind::Semi | JoinKind::Anti) {

@@ -6,7 +6,7 @@
 //! the relation's columns it yields, in whatever order that came about. Only where somebody outside looks are the
 //! columns put in the relation's order.
 //!
-//! Read in this order: [`query`], [`access`], [`join`], [`order`], [`method`], [`decorrelate`], [`locking`],
+//! Read in this order: [`query`], [`access`], [`bounds`], [`join`], [`order`], [`method`], [`decorrelate`], [`locking`],
 //! [`selectivity`];
 //! [`catalogs`] stands apart.
 //!
@@ -14,6 +14,7 @@
 //! of an outer join, nor past anything that counts or limits rows.
 
 mod access;
+mod bounds;
 mod catalogs;
 mod cost;
 mod decorrelate;

@@ -1,12 +1,12 @@
 //! Which of many inner joins comes first: by dynamic programming over all subsets of a few relations, and by always
 //! joining the two parts that leave fewest rows where there are more.
 //!
-//! Columns that equalities make one are a class: one condition of a class joins two parts, whichever of its columns
-//! they have, and a constant for one is a constant for all.
+//! Columns that equalities make one are a class, whatever their widths (`smallint = bigint`): one condition of a class
+//! joins two parts, whichever of its columns they have, and a constant for one is a constant for all.
 
 use super::{
     Part, cost,
-    exprs::{column_of, comparison, equality, equi_sides, mark, shift},
+    exprs::{bare_column, cast_to, column_of, comparison, equality, equi_sides, mark, same_key_family, shift},
     method::{self, Choice, Condition, Side, Sides},
     selectivity,
 };
@@ -19,7 +19,8 @@ type Mask = u128;
 
 /// Columns that are equal in every row of the result.
 struct Class {
-    /// Column and the relation it is of.
+    /// Column and the relation it is of. All have one type: where the columns' own types differ, each is cast to the
+    /// widest.
     members: Vec<(Expr, usize)>,
     /// All of them are known to be one value: their conditions leave nothing more to chance.
     is_constant: bool,
@@ -69,6 +70,22 @@ enum Tree {
     Join(usize, usize, Sides),
 }
 
+impl Class {
+    fn unify_types(&mut self) {
+        let widest = self.members.iter().map(|(member, _)| member.ty()).reduce(|a, b| match (a, b) {
+            (a, b) if a.same_base(&b) => a,
+            (a, b) if a.is_integer() && b.is_integer() => types::SqlType::Int8,
+            (types::SqlType::Float4 | types::SqlType::Float8, _) => types::SqlType::Float8,
+            _ => types::SqlType::Text,
+        });
+        let Some(widest) = widest else { return };
+        for (member, _) in &mut self.members {
+            let column = std::mem::replace(member, Expr::RowId);
+            *member = cast_to(column, widest);
+        }
+    }
+}
+
 impl Graph {
     pub fn new(relations: &[Rel], conditions: Vec<Expr>) -> Self {
         let mut starts = Vec::with_capacity(relations.len());
@@ -83,6 +100,7 @@ impl Graph {
         for condition in conditions {
             graph.add(condition);
         }
+        graph.classes.iter_mut().for_each(Class::unify_types);
         graph.spread_constants();
         graph
     }
@@ -108,7 +126,9 @@ impl Graph {
         }
         let sides = equi_sides(&condition, &|column| self.owner(column));
         match sides {
-            Some((a, left @ Expr::Column(..), b, right @ Expr::Column(..))) => self.unite((left, a), (right, b)),
+            Some((a, left, b, right)) if column_of(&left).is_some() && column_of(&right).is_some() => {
+                self.unite((bare_column(left), a), (bare_column(right), b));
+            }
             sides => {
                 let sides = sides.map(|(_, left, _, right)| {
                     let (in_left, in_right) = (self.relations(&left), self.relations(&right));
@@ -139,30 +159,29 @@ impl Graph {
     /// there already.
     fn spread_constants(&mut self) {
         for class in &mut self.classes {
-            let mut constants: Vec<(usize, Expr)> = Vec::new();
-            for (member, relation) in &class.members {
-                let Some(column) = column_of(member) else { continue };
-                let of_member = |condition: &&Expr| constant_on(condition) == Some(column - self.starts[*relation]);
-                constants.extend(self.own[*relation].iter().filter(of_member).map(|it| (column - self.starts[*relation], it.clone())));
+            let columns: Vec<(Expr, usize)> =
+                class.members.iter().map(|(member, relation)| (bare_column(member.clone()), *relation)).collect();
+            let local = |column: &Expr, relation: usize| {
+                column_of(column).map_or(usize::MAX, |column| column - self.starts[relation])
+            };
+            let mut constants: Vec<Expr> = Vec::new();
+            for (column, relation) in &columns {
+                let at = local(column, *relation);
+                constants.extend(self.own[*relation].iter().filter_map(|condition| constant_on(condition, at)).cloned());
             }
             class.is_constant = !constants.is_empty();
-            let mut seen: Vec<(usize, usize)> = Vec::new();
-            for (member, relation) in &class.members {
-                let Some(column) = column_of(member) else { continue };
-                let local = column - self.starts[*relation];
+            let mut seen: Vec<(usize, Expr)> = Vec::new();
+            for (column, relation) in &columns {
+                let at = local(column, *relation);
+                let here = Expr::Column(at, column.ty());
                 let own = &mut self.own[*relation];
-                if !own.iter().any(|condition| constant_on(condition) == Some(local)) {
-                    for (from, condition) in &constants {
-                        let mut condition = condition.clone();
-                        super::exprs::remap(&mut condition, &|it| if it == *from { local } else { it });
-                        own.push(condition);
-                    }
+                if !own.iter().any(|condition| constant_on(condition, at).is_some()) {
+                    own.extend(constants.iter().filter_map(|value| equality(here.clone(), value.clone())));
                 }
                 if let Some((_, first)) = seen.iter().find(|(of, _)| of == relation) {
-                    let ty = member.ty();
-                    own.extend(equality(Expr::Column(*first, ty), Expr::Column(local, ty)));
+                    own.extend(equality(first.clone(), here));
                 } else {
-                    seen.push((*relation, local));
+                    seen.push((*relation, here));
                 }
             }
         }
@@ -436,20 +455,24 @@ impl Graph {
     }
 }
 
-/// The column that a condition compares with a constant for equality.
-fn constant_on(condition: &Expr) -> Option<usize> {
+/// What a condition says a column is equal to, if that is the same for every row.
+fn constant_on(condition: &Expr, column: usize) -> Option<&Expr> {
     let Expr::Call { builtin, args, .. } = condition else { return None };
     let [a, b] = &args[..] else { return None };
     if comparison(builtin) != Some("=") {
         return None;
     }
-    let is_constant = |expr: &Expr| expr.is_row_independent() && !expr.has_subquery();
-    match (a, b) {
-        (Expr::Column(column, ty), value) | (value, Expr::Column(column, ty))
-            if is_constant(value) && value.ty().same_base(ty) =>
-        {
-            Some(*column)
-        }
-        _ => None,
-    }
+    let (of, value) = match (column_of(a), column_of(b)) {
+        (Some(of), None) => (of, b),
+        (None, Some(of)) => (of, a),
+        _ => return None,
+    };
+    let is_constant = value.is_row_independent() && !value.has_subquery();
+    (of == column && is_constant && same_key_family(&value.ty(), &bare_type(a, b, of))).then_some(value)
+}
+
+/// The own type of the column that one of two sides is.
+fn bare_type(a: &Expr, b: &Expr, column: usize) -> types::SqlType {
+    let side = if column_of(a) == Some(column) { a } else { b };
+    bare_column(side.clone()).ty()
 }

@@ -11,6 +11,8 @@ const EQUAL: f64 = 0.005;
 const INEQUALITY: f64 = 1.0 / 3.0;
 const RANGE: f64 = 0.005;
 const MATCH: f64 = 0.005;
+/// Elements of an array whose value is not known yet, as PostgreSQL guesses.
+pub(super) const ANY_ELEMENTS: f64 = 10.0;
 
 /// What is known of a relation's columns.
 pub(super) trait Known {
@@ -112,7 +114,19 @@ fn one(condition: &Expr, known: &dyn Known) -> f64 {
             };
             if *negated { 1.0 - found.min(1.0) } else { found }
         }
-        Expr::AnyAll { all: false, .. } => EQUAL * 10.0,
+        Expr::AnyAll { left, array, comparison: by, all: false } if comparison(by.builtin) == Some("=") => {
+            let each = |value: &Expr| match column_of(left) {
+                Some(column) => equal(known, column, &left.ty(), value),
+                None => EQUAL,
+            };
+            match (&**array, array.ty().element()) {
+                (Expr::Const(Datum::Array(values), _), Some(element)) => {
+                    values.elements().iter().map(|value| each(&Expr::Const(value.clone(), element))).sum::<f64>()
+                }
+                _ => each(array) * ANY_ELEMENTS,
+            }
+        }
+        Expr::AnyAll { all: false, .. } => EQUAL * ANY_ELEMENTS,
         Expr::IsNull(inner) => column_of(inner).map_or(EQUAL, |column| nulls(known, column).max(0.0)),
         Expr::Not(inner) => match &**inner {
             Expr::Column(column, _) => boolean(known, *column, false),
