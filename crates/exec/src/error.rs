@@ -45,7 +45,10 @@ pub fn kv_error(error: &Error) -> SqlError {
         Error::DiskFull { reason } => SqlError::new(SqlState::DiskFull, reason.clone())
             .with_hint("Rows can be read and deleted. Writes are taken again when there is room."),
         Error::SnapshotTooOld { threshold } => SqlError::new(SqlState::SnapshotTooOld, "snapshot too old")
-            .with_detail(format!("Versions of rows are kept from {threshold} on.")),
+            .with_detail(format!(
+                "What the statement reads has been removed since: rows are there from {threshold} on."
+            ))
+            .with_hint("Start the transaction again."),
         Error::Ended => SqlError::internal("a statement ran in a transaction that had ended"),
         Error::Internal { reason } => SqlError::internal(reason.clone()),
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use thiserror::Error;
 
-use crate::Timestamp;
+use crate::{
+    Timestamp,
+    bound::{Bound, BoundFile},
+};
 
 /// Where physical time comes from: the operating system, or a test.
 pub trait PhysicalClock: Send + Sync + 'static {
@@ -64,6 +66,9 @@ pub struct ClockOffsetError {
 }
 
 /// A node's hybrid logical clock. Cheap to clone; clones share one reading.
+///
+/// The counter of the pair is kept in the nanoseconds: of two events in one nanosecond the later has the next one. So
+/// the whole state is one word, and nobody waits for a lock to learn the time.
 #[derive(Clone)]
 pub struct Clock {
     inner: Arc<Inner>,
@@ -72,7 +77,15 @@ pub struct Clock {
 struct Inner {
     physical: Arc<dyn PhysicalClock>,
     max_offset: Duration,
-    last: Mutex<Timestamp>,
+    /// Nanoseconds: every timestamp given out or shown is at or below.
+    last: AtomicU64,
+    bound: Arc<Bound>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.bound.close();
+    }
 }
 
 impl Clock {
@@ -80,7 +93,9 @@ impl Clock {
     /// tests of a single node.
     #[must_use]
     pub fn new(physical: Arc<dyn PhysicalClock>, max_offset: Duration) -> Self {
-        Self { inner: Arc::new(Inner { physical, max_offset, last: Mutex::new(Timestamp::MIN) }) }
+        Self {
+            inner: Arc::new(Inner { physical, max_offset, last: AtomicU64::new(0), bound: Arc::default() }),
+        }
     }
 
     /// The operating system's clock with the given bound.
@@ -89,13 +104,26 @@ impl Clock {
         Self::new(Arc::new(SystemClock), max_offset)
     }
 
-    /// A timestamp above every one this clock has given out or been shown.
+    /// A timestamp above every one this clock has given out or been shown. *clock-durable*: where the disk is behind,
+    /// this waits for it.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let physical = Timestamp::new(self.inner.physical.now_ns(), 0);
-        let mut last = self.inner.last.lock();
-        *last = physical.max(last.next());
-        *last
+        let inner = &*self.inner;
+        let physical_ns = inner.physical.now_ns();
+        let before = inner.last.fetch_max(physical_ns, Ordering::AcqRel);
+        // Each step of `last` is made once, so no two calls return the same.
+        let now_ns =
+            if before < physical_ns { physical_ns } else { inner.last.fetch_add(1, Ordering::AcqRel) + 1 };
+        inner.bound.admit(now_ns);
+        Timestamp::new(now_ns, 0)
+    }
+
+    /// At or above every timestamp this clock has given out or been shown, and itself given to nobody: to judge by
+    /// whether a time has come, and to tell others how late it is. What is read or written at a time needs [`Clock::now`].
+    #[must_use]
+    pub fn peek(&self) -> Timestamp {
+        let physical_ns = self.inner.physical.now_ns();
+        Timestamp::new(physical_ns.max(self.inner.last.load(Ordering::Acquire)), 0)
     }
 
     /// Adopts a timestamp seen on a message, so that what follows here is later than what was sent there.
@@ -115,8 +143,49 @@ impl Clock {
 
     /// Moves the clock past `to` without the bound: for timestamps this node itself made durable.
     pub fn forward(&self, to: Timestamp) {
-        let mut last = self.inner.last.lock();
-        *last = (*last).max(to);
+        // The next one given out is at least one above.
+        let to_ns = to.wall_ns().saturating_add(u64::from(to.logical() > 0));
+        self.inner.last.fetch_max(to_ns, Ordering::AcqRel);
+    }
+
+    /// Moves the clock past a time at which something is served or written that this clock did not give out itself: it
+    /// counts as given out. *clock-durable*
+    pub fn cover(&self, served: Timestamp) {
+        if served.wall_ns() >= self.inner.last.load(Ordering::Acquire) {
+            self.forward(served);
+        }
+        self.inner.bound.admit(served.wall_ns());
+    }
+
+    /// From here on nothing is given out above a bound that `file` has made durable. `found_ns` is the bound it had: what
+    /// is given out begins above. Who calls this has waited until [`Clock::wait_before`] is over.
+    ///
+    /// # Panics
+    /// When it was called before, or no thread can be had.
+    pub fn keep_bound(&self, file: Box<dyn BoundFile>, found_ns: u64) {
+        self.forward(Timestamp::new(found_ns, 0));
+        let (physical, inner) = (self.inner.physical.clone(), Arc::downgrade(&self.inner));
+        let latest_ns = move || {
+            let last_ns = inner.upgrade().map_or(0, |inner| inner.last.load(Ordering::Acquire));
+            physical.now_ns().max(last_ns)
+        };
+        self.inner.bound.start(file, found_ns, Box::new(latest_ns));
+    }
+
+    /// The node ends, and another may begin from what the file has. Nothing that this clock still gives out counts.
+    pub fn let_go_of_bound(&self) {
+        self.inner.bound.close_and_wait();
+    }
+
+    /// How long until a clock that was bounded by `found_ns` before may begin above that: it must not be further ahead
+    /// of physical time than the others believe.
+    #[must_use]
+    pub fn wait_before(&self, found_ns: u64) -> Duration {
+        let ahead_ns = found_ns.saturating_sub(self.inner.physical.now_ns());
+        match self.max_offset_ns() {
+            0 => Duration::ZERO,
+            max_offset_ns => Duration::from_nanos(ahead_ns.saturating_sub(max_offset_ns)),
+        }
     }
 
     /// The physical reading alone, for measuring offsets between nodes.
@@ -138,7 +207,9 @@ impl Clock {
 
 impl std::fmt::Debug for Clock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Clock").field("last", &*self.inner.last.lock()).finish_non_exhaustive()
+        f.debug_struct("Clock")
+            .field("last_ns", &self.inner.last.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,6 +231,36 @@ mod tests {
         assert!(first < second);
         physical.set(5_000);
         assert_eq!(clock.now(), Timestamp::new(5_000, 0));
+    }
+
+    #[test]
+    fn clock_monotonic_for_many_threads() {
+        let (_, clock) = manual(1_000, Duration::ZERO);
+        let mut seen: Vec<Timestamp> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let taken: Vec<Timestamp> = (0..2_000).map(|_| clock.now()).collect();
+                        assert!(taken.is_sorted_by(|a, b| a < b));
+                        taken
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
+        });
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 8_000, "no timestamp was given out twice");
+    }
+
+    #[test]
+    fn a_peek_is_at_or_above_what_was_given_out_and_gives_out_nothing() {
+        let (physical, clock) = manual(1_000, Duration::ZERO);
+        let given = clock.now();
+        assert_eq!(clock.peek(), given);
+        physical.set(10);
+        assert_eq!(clock.peek(), given);
+        assert!(clock.now() > given);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use std::{
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use hlc::Clock;
+use hlc::{Clock, Timestamp};
 use keys::{
     Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaKind, Span, StoreId, TxnId, keyspace,
 };
@@ -335,17 +335,19 @@ impl Db {
         Ok(found)
     }
 
-    /// Removes the bytes of a span for good, all versions: for storage that nothing names any more.
+    /// Removes the bytes of a span for good, all versions, once who writes there is through: for storage that nothing
+    /// names any more above `at`. Who still reads it at or below is told that its snapshot is too old.
     ///
     /// # Errors
     /// When a range cannot be reached; part of the span may be cleared then.
-    pub async fn clear_span(&self, span: &Span) -> Result<(), Error> {
+    pub async fn clear_span(&self, span: &Span, at: Timestamp) -> Result<(), Error> {
         let mut start = span.start.clone();
         while start < span.end {
             let range = self.locate(start.as_bytes()).await?;
             let end = span.end.clone().min(range.descriptor.end.clone());
             let piece = Span::new(start.clone(), end.clone());
-            match self.send_to(&range, Header::default(), vec![Request::ClearRange { span: piece }]).await {
+            match self.send_to(&range, Header::default(), vec![Request::ClearRange { span: piece, at }]).await
+            {
                 Ok(_) => start = end,
                 // Clearing twice is clearing once.
                 Err(SendError::Reroute | SendError::Kv(KvError::Ambiguous { .. })) => {}
@@ -721,7 +723,7 @@ fn is_urgent(request: &Request) -> bool {
 fn may_wait(batch: &BatchRequest) -> bool {
     batch.requests.iter().any(|request| match request {
         Request::Get { .. } | Request::Scan { .. } | Request::Look { .. } | Request::Put { .. } | Request::Delete { .. } => true,
-        Request::EndTxn { .. } => true,
+        Request::EndTxn { .. } | Request::ClearRange { .. } => true,
         _ => false,
     })
 }

@@ -11,6 +11,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The exit code for a command line that makes no sense.
 const USAGE: u8 = 2;
+/// The exit code of a node whose clock is wrong.
+const CLOCK: u8 = 3;
 
 /// A distributed SQL database that speaks PostgreSQL's protocol.
 #[derive(Parser)]
@@ -145,6 +147,11 @@ async fn run(start: Start) -> ExitCode {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
+        // At once: what it would still serve may be wrong.
+        Some(reason) = node.kv().store.astray() => {
+            complain(&format!("{reason}: the node stops"));
+            return ExitCode::from(CLOCK);
+        }
     }
     tracing::info!("draining");
     node.stop().await;

@@ -185,7 +185,7 @@ impl GroupInner {
         if let Some(lease) = self.worked_out.load().as_deref()
             && self.released.load(Ordering::Acquire) != lease.term
             && (lease.expiration == Timestamp::MAX
-                || self.clock.physical_now_ns().saturating_add(renew_ns) < lease.expiration.wall_ns())
+                || self.clock.peek().wall_ns().saturating_add(renew_ns) < lease.expiration.wall_ns())
         {
             return Lease::Held { term: Term::new(lease.term), start: lease.start, expiration: lease.expiration };
         }
@@ -202,7 +202,7 @@ impl GroupInner {
         if !self.leads() {
             return self.not_held();
         }
-        let now = self.clock.now();
+        let now = self.clock.peek();
         let epoch = self.liveness.epoch();
         let mut leadership = self.leadership.lock();
         let term = leadership.term;
@@ -230,7 +230,9 @@ impl GroupInner {
             .collect();
         match quorum_expiration(&configs) {
             Some(expiration) if now < expiration => {
-                let start = *leadership.start.get_or_insert(now);
+                // Above what any lease before served: that ended at its expiration, which the clock of some voter for this
+                // term had passed, and its vote has brought that clock here.
+                let start = *leadership.start.get_or_insert_with(|| self.clock.now());
                 self.worked_out.store(Some(std::sync::Arc::new(WorkedOut { term, start, expiration })));
                 Lease::Held { term: Term::new(term), start, expiration }
             }

@@ -226,12 +226,12 @@ impl StoreLiveness {
         if store == self.inner.store {
             return Some(self.epoch());
         }
-        self.inner.promises.lock().supports(store, self.inner.clock.now())
+        self.inner.promises.lock().supports(store, self.inner.clock.peek())
     }
 
     /// How long until the first promise to another store runs out, of those that have not.
     pub(crate) fn first_expiry(&self) -> Option<Duration> {
-        let now = self.inner.clock.now();
+        let now = self.inner.clock.peek();
         let first = self.inner.promises.lock().first_expiry(now)?;
         // Expirations are still part of the promise.
         Some(Duration::from_nanos(first.wall_ns().saturating_sub(now.wall_ns()) + 1))
@@ -240,14 +240,17 @@ impl StoreLiveness {
     /// Whether a promise under this epoch still forbids opposing what the store leads.
     #[must_use]
     pub fn binds(&self, store: StoreId, epoch: u64) -> bool {
-        self.inner.promises.lock().binds(store, epoch, self.inner.clock.now())
+        self.inner.promises.lock().binds(store, epoch, self.inner.clock.peek())
     }
 
     /// Withdraws support for an epoch of a store if the promise has run out; whether it does not stand any more. A
     /// withdrawal is durable when this returns.
     pub async fn withdraw(&self, store: StoreId, epoch: u64) -> bool {
         let _one_at_a_time = self.inner.saving.lock().await;
-        let outcome = self.inner.promises.lock().withdraw(store, epoch, self.inner.clock.now());
+        // Given out, so that this clock never goes back to before the expiration it has passed: the vote takes it along,
+        // and the next lease begins above.
+        let now = self.inner.clock.now();
+        let outcome = self.inner.promises.lock().withdraw(store, epoch, now);
         match outcome {
             Err(_) => false,
             Ok(None) => true,
@@ -344,7 +347,7 @@ async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
         }
         let began = tokio::time::Instant::now();
         let epoch = liveness.epoch();
-        let expiration = inner.clock.now().add_ns(nanos(support));
+        let expiration = inner.clock.peek().add_ns(nanos(support));
         let beat = Heartbeat { from: inner.store, to: peer.store, epoch, expiration };
         let payload: Bytes = postcard::to_stdvec(&beat).expect("a heartbeat encodes").into();
         let timeout = support / HEARTBEAT_TIMEOUTS_A_PROMISE;
@@ -399,7 +402,7 @@ impl Handler {
             return (Answer::Unheard, None);
         }
         // *promise-bounded*
-        beat.expiration = beat.expiration.min(self.inner.clock.now().add_ns(nanos(self.inner.config.support)));
+        beat.expiration = beat.expiration.min(self.inner.clock.peek().add_ns(nanos(self.inner.config.support)));
         self.inner.promises.lock().heartbeat(beat)
     }
 }

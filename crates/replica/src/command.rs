@@ -14,7 +14,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use hlc::Timestamp;
-use keys::{RangeDescriptor, Term, TxnId};
+use keys::{RangeDescriptor, Span, Term, TxnId};
 use serde::{Deserialize, Serialize};
 
 const FORMAT: u8 = 1;
@@ -33,6 +33,8 @@ pub enum Effect {
     Descriptor(RangeDescriptor),
     /// What was superseded before goes, with the batch; nobody reads below any more.
     Gc { threshold: Timestamp },
+    /// What the batch removes is refused to those who read at or below `at`.
+    Clear { span: Span, at: Timestamp },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -125,6 +127,9 @@ mod tests {
         assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x09\0\0\0\x01\x07\x01a\x01m\0\x04\x03");
         let encoded = Command::encode(Term::new(5), Some(&Effect::Gc { threshold: Timestamp::new(9, 1) }), None, b"");
         assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x03\0\0\0\x02\x09\x01");
+        let clear = Effect::Clear { span: descriptor().span(), at: Timestamp::new(9, 1) };
+        let encoded = Command::encode(Term::new(5), Some(&clear), None, b"");
+        assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x07\0\0\0\x03\x01a\x01m\x09\x01");
         let one_phase = Some((TxnId::from_bytes(*b"sixteen bytes id"), Timestamp::new(9, 1)));
         let encoded = Command::encode(Term::new(5), None, one_phase, b"batch");
         let golden = b"\x02\x05\0\0\0\0\0\0\0\0\0\0\0sixteen bytes id\x09\0\0\0\0\0\0\0\x01\0\0\0batch";

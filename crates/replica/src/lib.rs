@@ -15,6 +15,7 @@
 
 mod admin;
 pub mod api;
+mod cleared;
 mod command;
 mod commits;
 mod evaluate;

@@ -11,7 +11,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use hlc::Timestamp;
 use keys::{Key, RangeDescriptor, RangeId, ReplicaId, Span, Term, TxnId, keyspace};
@@ -23,6 +23,7 @@ use smallvec::SmallVec;
 use storage::{Engine, StorageError, WriteBatch};
 
 use crate::{
+    cleared::Cleared,
     command::{Command, Effect},
     commits::Commits,
     host::{Inheritance, ReplicaHost, RightHalf},
@@ -54,10 +55,12 @@ pub fn first_applied(range: &RangeDescriptor) -> Applied {
 }
 
 /// What a range remembers of the past it cannot show any more.
-#[derive(Clone, Copy)]
-struct Marks {
+#[derive(Clone)]
+pub(crate) struct Marks {
     low_water: Timestamp,
-    gc_threshold: Timestamp,
+    /// Reads below this may miss versions.
+    pub gc_threshold: Timestamp,
+    pub cleared: Cleared,
 }
 
 impl Marks {
@@ -65,7 +68,14 @@ impl Marks {
         Ok(Self {
             low_water: state::load_timestamp(engine, &state::low_water_key(range_id))?,
             gc_threshold: state::load_timestamp(engine, &state::gc_key(range_id))?,
+            cleared: state::load_cleared(engine, range_id)?,
         })
+    }
+
+    /// What a range that is split to `left` goes on with, where that is something else.
+    fn cut_to(&self, left: &RangeDescriptor) -> Option<Self> {
+        let cut = || Self { cleared: self.cleared.within(&left.span()), ..self.clone() };
+        (!self.cleared.is_empty()).then(cut)
     }
 }
 
@@ -76,7 +86,7 @@ pub struct Machine {
     applied_key: Key,
     applied: Mutex<Applied>,
     descriptor: ArcSwapOption<RangeDescriptor>,
-    marks: Mutex<Marks>,
+    marks: ArcSwap<Marks>,
     /// The one-phase commits applied lately.
     pub(crate) commits: Commits,
     /// Set once the replica exists; leadership changes before that concern nobody.
@@ -100,7 +110,7 @@ impl Machine {
             let marks = Marks::load(range_id, &engine)?;
             // The split that makes the range may have been applied meanwhile, all of it at once.
             if state::stored_range(&engine, range_id)? == descriptor {
-                break (descriptor.map(Arc::new), applied, Mutex::new(marks));
+                break (descriptor.map(Arc::new), applied, ArcSwap::from_pointee(marks));
             }
         };
         Ok(Self {
@@ -129,12 +139,15 @@ impl Machine {
 
     /// At or above everything served for the range's keys before it was a range of its own.
     pub(crate) fn low_water(&self) -> Timestamp {
-        self.marks.lock().low_water
+        self.marks.load().low_water
     }
 
-    /// Reads below this may miss versions.
     pub(crate) fn gc_threshold(&self) -> Timestamp {
-        self.marks.lock().gc_threshold
+        self.marks.load().gc_threshold
+    }
+
+    pub(crate) fn marks(&self) -> Arc<Marks> {
+        self.marks.load_full()
     }
 
     fn apply_slice(&self, entries: &[Committed]) -> Result<Vec<Bytes>, StorageError> {
@@ -175,7 +188,7 @@ impl Machine {
                 // *split-alone*
                 let right = match &effect {
                     Effect::Split { right, .. } => self.host.splitting(right),
-                    Effect::Descriptor(_) | Effect::Gc { .. } => RightHalf::Gone,
+                    Effect::Descriptor(_) | Effect::Gc { .. } | Effect::Clear { .. } => RightHalf::Gone,
                 };
                 self.write(std::mem::take(&mut batch), &applied, Some((&effect, right)))?;
                 self.take_effect(effect, right);
@@ -193,6 +206,8 @@ impl Machine {
         applied: &Applied,
         effect: Option<(&Effect, RightHalf)>,
     ) -> Result<(), StorageError> {
+        let known = self.marks();
+        let mut marks = None;
         match effect {
             None => {}
             Some((Effect::Split { left, right, .. }, RightHalf::Gone)) => {
@@ -200,19 +215,38 @@ impl Machine {
                 // *gone-stays-gone*; what is filed under the range's id may be a later replica's.
                 batch.clear_span(&right.span());
                 batch.clear_local_span(&keyspace::range_local_span(&right.span()));
+                marks = known.cut_to(left);
             }
             Some((Effect::Split { left, right, low_water }, RightHalf::Here)) => {
                 state::put_descriptor(&mut batch, left);
                 state::put_new_range(&mut batch, right, &first_applied(right));
                 state::put_timestamp(&mut batch, &state::low_water_key(right.range_id), *low_water);
-                state::put_timestamp(&mut batch, &state::gc_key(right.range_id), self.gc_threshold());
+                state::put_timestamp(&mut batch, &state::gc_key(right.range_id), known.gc_threshold);
+                marks = known.cut_to(left);
+                if marks.is_some() {
+                    state::put_cleared(&mut batch, right.range_id, &known.cleared.within(&right.span()));
+                }
             }
             Some((Effect::Descriptor(descriptor), _)) => state::put_descriptor(&mut batch, descriptor),
             Some((Effect::Gc { threshold }, _)) => {
-                state::put_timestamp(&mut batch, &state::gc_key(self.range_id), *threshold);
-                // First, so that whoever reads what is being removed finds the threshold afterwards.
-                self.marks.lock().gc_threshold = *threshold;
+                let mut changed = (*known).clone();
+                // A clear may have raised it since the command was made.
+                changed.gc_threshold = changed.gc_threshold.max(*threshold);
+                changed.cleared.forget_below(changed.gc_threshold);
+                marks = Some(changed);
             }
+            Some((Effect::Clear { span, at }, _)) => {
+                let mut changed = (*known).clone();
+                let no_room_below = changed.cleared.add(span, *at);
+                changed.gc_threshold = changed.gc_threshold.max(no_room_below);
+                marks = Some(changed);
+            }
+        }
+        if let Some(marks) = marks {
+            state::put_timestamp(&mut batch, &state::gc_key(self.range_id), marks.gc_threshold);
+            state::put_cleared(&mut batch, self.range_id, &marks.cleared);
+            // First, so that whoever reads what is being removed finds the threshold afterwards.
+            self.marks.store(Arc::new(marks));
         }
         state::put_applied(&mut batch, &self.applied_key, applied);
         self.engine.apply(&batch)?;
@@ -231,7 +265,7 @@ impl Machine {
                 self.host.split_applied(&left, &right, Inheritance { led });
             }
             Effect::Descriptor(descriptor) => self.descriptor.store(Some(Arc::new(descriptor))),
-            Effect::Gc { .. } => {}
+            Effect::Gc { .. } | Effect::Clear { .. } => {}
         }
     }
 
@@ -327,7 +361,7 @@ impl StateMachine for Machine {
             Some(Effect::Descriptor(descriptor)) if descriptor.range_id != self.range_id => {
                 Err(damaged(&"the descriptor of another range"))
             }
-            Some(Effect::Descriptor(_) | Effect::Gc { .. }) | None => Ok(()),
+            Some(Effect::Descriptor(_) | Effect::Gc { .. } | Effect::Clear { .. }) | None => Ok(()),
         }
     }
 
@@ -381,7 +415,8 @@ impl StateMachine for Machine {
             return Err(self.snapshot_refused(&reason));
         }
         ingested.map_err(|error| self.fail(error))?;
-        *self.marks.lock() = Marks::load(self.range_id, &self.engine).map_err(|error| self.fail(error))?;
+        let marks = Marks::load(self.range_id, &self.engine).map_err(|error| self.fail(error))?;
+        self.marks.store(Arc::new(marks));
         *self.applied.lock() = applied;
         self.commits.forget();
         self.descriptor.store(Some(Arc::new(descriptor)));

@@ -5,6 +5,7 @@
 //! /Local/RangeId/<id>/appl   the applied position    changes with every apply, in the same batch
 //! /Local/RangeId/<id>/lwat   the low-water mark      written once, by the split that made the range
 //! /Local/RangeId/<id>/gcth   the GC threshold        changes with the commands that remove versions
+//! /Local/RangeId/<id>/clrd   the cleared spans       changes with the commands that clear, split and collect
 //! ```
 
 use bytes::Bytes;
@@ -12,6 +13,8 @@ use hlc::Timestamp;
 use keys::{Key, RangeDescriptor, RangeId, Span, keyspace};
 use raft::{Applied, LogPosition};
 use storage::{Engine, StorageError, WriteBatch};
+
+use crate::cleared::Cleared;
 
 pub(crate) fn descriptor_key(range_id: RangeId) -> Key {
     keyspace::range_id_local(range_id, "desc")
@@ -32,6 +35,25 @@ pub(crate) fn low_water_key(range_id: RangeId) -> Key {
 
 pub(crate) fn gc_key(range_id: RangeId) -> Key {
     keyspace::range_id_local(range_id, "gcth")
+}
+
+/// See [`crate::cleared`].
+pub(crate) fn cleared_key(range_id: RangeId) -> Key {
+    keyspace::range_id_local(range_id, "clrd")
+}
+
+pub(crate) fn put_cleared(batch: &mut WriteBatch, range_id: RangeId, cleared: &Cleared) {
+    batch.put_local(cleared_key(range_id).as_bytes(), &crate::api::encode(cleared));
+}
+
+pub(crate) fn load_cleared(engine: &Engine, range_id: RangeId) -> Result<Cleared, StorageError> {
+    let key = cleared_key(range_id);
+    match engine.get_local(key.as_bytes())? {
+        None => Ok(Cleared::default()),
+        Some(bytes) => {
+            crate::api::decode(&bytes).map_err(|error| StorageError::corruption(format!("{key}: {error}")))
+        }
+    }
 }
 
 pub(crate) fn put_timestamp(batch: &mut WriteBatch, key: &Key, ts: Timestamp) {
@@ -143,5 +165,8 @@ mod tests {
         let applied = Applied { position: Some(position), membership: Bytes::from_static(b"members") };
         assert_eq!(encode_applied(&applied).escape_ascii().to_string(), r"\x01\x05\xac\x02\x07members");
         assert_eq!(decode_applied(&encode_applied(&applied)).unwrap().position, Some(position));
+        let mut cleared = Cleared::default();
+        assert!(cleared.add(&descriptor.span(), hlc::Timestamp::new(9, 1)).is_min());
+        assert_eq!(crate::api::encode(&cleared).escape_ascii().to_string(), r"\x01\x00\x01m\t\x01");
     }
 }

@@ -14,3 +14,10 @@ pub const KV: ServiceId = ServiceId(3);
 pub const STORE: ServiceId = ServiceId(4);
 /// How a node gets its place in a cluster: the only service for a peer that is of none, *strangers-only-join*.
 pub const JOIN: ServiceId = ServiceId(5);
+/// Readings of a node's physical clock.
+pub const CLOCK: ServiceId = ServiceId(6);
+
+/// Whether messages are taken also of a node whose clock is too far ahead: it has to hear that it is, and is not gone.
+pub(crate) fn whatever_the_clock(service: ServiceId) -> bool {
+    service == CLOCK || service == PULSE
+}

@@ -85,6 +85,12 @@ impl Collector for Layers {
         out.counter("kv_refresh_failures", "Refreshes that found a change.", failures)?;
         let strangers = self.node.transport.stranger_refusals();
         out.counter("rpc_stranger_refusals", "Calls refused of nodes that are of no cluster.", strangers)?;
+        let refusals = self.node.transport.clock_refusals();
+        out.counter(
+            "rpc_clock_refusals",
+            "Messages refused since their sender's clock is too far ahead.",
+            refusals,
+        )?;
         let lanes = self.node.transport.metrics();
         let bytes = lanes.iter().map(|lane| lane.bytes.load(Relaxed));
         out.by_lane("rpc_bytes", "Bytes sent to other nodes.", bytes)?;

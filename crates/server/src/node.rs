@@ -80,6 +80,7 @@ impl KvNode {
         let lock = Arc::new(DirLock::acquire(&dir).map_err(in_dir)?);
         let found = StoreIdentity::read(&dir).map_err(in_dir)?;
         let clock = Arc::new(Clock::system(config.max_clock_offset));
+        store::keep_clock(&clock, &dir).await.map_err(in_dir)?;
         let seed = if config.seed == 0 { rand::random() } else { config.seed };
 
         let cluster = found.as_ref().map_or([0; 16], |identity| *identity.cluster_id.as_bytes());
@@ -193,6 +194,7 @@ impl KvNode {
         self.store.stop().await;
         self.transport.shutdown();
         self.db.clear_local();
+        self.clock.let_go_of_bound();
     }
 }
 

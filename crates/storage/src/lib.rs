@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! DIR/LOCK, DIR/FORMAT     whose directory it is                             format
+//! DIR/CLOCK                the bound that no timestamp is above               clock_file
 //! DIR/state                RocksDB, write-ahead log off                      engine, options
 //!   data                     user key ++ inverted timestamp -> version       version_key, read, gc
 //!   lock                     user key -> who holds it provisionally
@@ -25,6 +26,7 @@
 
 pub mod log;
 
+mod clock_file;
 mod engine;
 mod error;
 mod fatal;
@@ -44,6 +46,7 @@ mod space;
 mod version_key;
 mod write;
 
+pub use clock_file::ClockFile;
 pub use engine::{Engine, EngineMetrics, LockRecord};
 pub use error::StorageError;
 pub use format::{DirLock, FORMAT_VERSION, StoreIdentity};

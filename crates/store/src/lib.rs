@@ -25,10 +25,12 @@
 //! Deliberately left out: merges, rebalancing between stores that have enough.
 
 mod checks;
+mod clocks;
 mod log_cuts;
 mod nodes;
 mod queues;
 mod store;
 
+pub use clocks::keep_clock;
 pub use nodes::{NodeInfo, Nodes};
-pub use store::{Store, StoreConfig, StoreError, StoreOptions};
+pub use store::{Store, StoreConfig, StoreError, StoreOptions, WeakStore};

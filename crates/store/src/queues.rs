@@ -72,7 +72,7 @@ impl Store {
     pub fn describe(&self) -> NodeInfo {
         let replicas = self.replicas();
         let mut info = self.inner.info.lock();
-        info.as_of_ns = self.inner.clock.now().wall_ns();
+        info.as_of_ns = self.inner.clock.peek().wall_ns();
         info.ranges = replicas.len() as u64;
         info.leases = replicas.iter().filter(|replica| replica.is_leaseholder()).count() as u64;
         info.clone()
@@ -217,7 +217,7 @@ async fn tidy_up(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> 
     if replica.tidy_records().await? > 0 {
         memory.wrote_at = Some(now);
     }
-    let threshold = store.inner.clock.now().sub_ns(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
+    let threshold = store.inner.clock.peek().sub_ns(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
     let mut rest = replica.descriptor().map(|descriptor| descriptor.span());
     while let Some(span) = rest {
         let response = admin(replica, Request::Gc { span, threshold }).await?;
@@ -278,7 +278,7 @@ fn missing_replica(
     if descriptor.voters().count() >= store.wanted_replicas() {
         return None;
     }
-    let now = store.inner.clock.now().wall_ns();
+    let now = store.inner.clock.peek().wall_ns();
     let recent = Duration::from_secs(10).as_nanos() as u64;
     nodes
         .into_iter()

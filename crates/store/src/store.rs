@@ -156,6 +156,17 @@ pub struct Store {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// A store that is not kept alive by who has this.
+#[derive(Clone)]
+pub struct WeakStore(Weak<Inner>);
+
+impl WeakStore {
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Store> {
+        Store::from_weak(&self.0)
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum StoreRequest {
     Hello {
@@ -258,6 +269,8 @@ impl Store {
                 store.missing(range_id, replica_id);
             }
         }));
+        let clock_service = crate::clocks::ClockService { clock: store.inner.clock.clone() };
+        options.transport.register(services::CLOCK, Arc::new(clock_service));
         options.transport.register(services::KV, Arc::new(KvService { store: Arc::downgrade(&store.inner) }));
         options
             .transport
@@ -408,6 +421,25 @@ impl Store {
             tracing::warn!(%error, "flush at stop");
         }
         self.inner.log.close();
+    }
+
+    #[must_use]
+    pub fn downgrade(&self) -> WeakStore {
+        WeakStore(Arc::downgrade(&self.inner))
+    }
+
+    /// Ends without writing anything down, as a crash would.
+    pub async fn crash(&self) {
+        self.inner.stopping.store(true, Ordering::Release);
+        self.inner.raft.stop().await;
+        self.inner.replicas.write().clear();
+        self.inner.log.close();
+    }
+
+    /// Ends when this node's clock is the one that is wrong, with what there is to say about it: the node must stop.
+    /// None when the store stops before. It does not keep the store alive. *astray-stops*
+    pub fn astray(&self) -> impl Future<Output = Option<String>> + Send + use<> {
+        crate::clocks::astray(Arc::downgrade(&self.inner))
     }
 
     #[must_use]

@@ -2,20 +2,21 @@
 //! test bends.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use hlc::{Clock, PhysicalClock, SystemClock};
 use keys::{Key, NodeId, RangeId, StoreId};
 use kv::{Db, DbConfig, DbOptions, LocalStore};
 use replica::api::{BatchRequest, BatchResponse, KvError, Request};
-use rpc::{MemoryConfig, MemoryNetwork, Transport};
+use rpc::{MemoryConfig, MemoryNetwork, RpcError, Service, Transport, services};
 use storage::EngineConfig;
 use store::{NodeInfo, Store, StoreConfig, StoreOptions};
 
@@ -35,13 +36,22 @@ impl PhysicalClock for OffsetClock {
 pub struct Member {
     pub db: Db,
     pub store: Store,
-    clock: Arc<OffsetClock>,
+    physical: Arc<OffsetClock>,
+    clock: Arc<Clock>,
+    transport: Arc<dyn Transport>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Member {
     /// Sets the node's clock off from true time.
     pub fn set_offset(&self, offset_ms: i64) {
-        self.clock.offset_ns.store(offset_ms * 1_000_000, Ordering::Relaxed);
+        self.physical.offset_ns.store(offset_ms * 1_000_000, Ordering::Relaxed);
+    }
+
+    /// It was killed, or has stopped by itself because its clock is wrong.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 }
 
@@ -64,6 +74,122 @@ pub enum Fault {
 pub struct Cluster {
     pub network: MemoryNetwork,
     pub members: Vec<Member>,
+    site: Site,
+}
+
+/// What a member is made from, at the start and again.
+struct Site {
+    network: MemoryNetwork,
+    dir: PathBuf,
+    seed: u64,
+    kv: DbConfig,
+}
+
+/// The service of a node that is gone: what served before is let go of.
+struct Gone;
+
+#[async_trait]
+impl Service for Gone {
+    async fn call(&self, _from: NodeId, _payload: Bytes) -> Result<Bytes, RpcError> {
+        Err(RpcError::Refused { reason: "the node is gone".into() })
+    }
+}
+
+/// Takes a node out of the network and ends it without a word, as a crash does.
+async fn crash(
+    network: &MemoryNetwork,
+    place: usize,
+    transport: &Arc<dyn Transport>,
+    store: &Store,
+    db: &Db,
+) {
+    network.disconnect(Cluster::node(place));
+    store.crash().await;
+    db.clear_local();
+    // The handlers and the transport hold each other.
+    for service in [services::RAFT, services::LIVENESS, services::KV, services::STORE, services::CLOCK] {
+        transport.register(service, Arc::new(Gone));
+    }
+}
+
+impl Site {
+    async fn start(&self, place: usize, physical: Arc<OffsetClock>) -> Member {
+        let number = place as u64 + 1;
+        let dir = self.dir.join(number.to_string());
+        std::fs::create_dir_all(&dir).expect("a directory for the store");
+        let clock = Arc::new(Clock::new(physical.clone(), Duration::from_millis(500)));
+        store::keep_clock(&clock, &dir).await.expect("the clock's bound is readable");
+        let node_id = Cluster::node(place);
+        let transport: Arc<dyn Transport> = self.network.transport(node_id, clock.clone());
+        let db = Db::new(DbOptions {
+            clock: clock.clone(),
+            node_id,
+            transport: transport.clone(),
+            local: None,
+            seed: self.seed + number,
+            config: self.kv.clone(),
+        });
+        let config = || StoreConfig {
+            engine: EngineConfig::small(),
+            queue_interval: Duration::from_millis(200),
+            gc_after: Duration::from_secs(6),
+            gc_interval: Duration::from_secs(1),
+            replica_check_interval: Duration::from_millis(500),
+            ..StoreConfig::default()
+        };
+        let options = || StoreOptions {
+            dir: dir.clone(),
+            node_id,
+            store_id: StoreId::new(number),
+            clock: clock.clone(),
+            transport: transport.clone(),
+            outbound: Arc::new(db.clone()),
+            config: config(),
+            seed: self.seed + number,
+            bootstrap: number == 1,
+            info: NodeInfo {
+                node_id,
+                store_id: StoreId::new(number),
+                rpc_addr: number.to_string(),
+                sql_addr: String::new(),
+                http_addr: String::new(),
+                as_of_ns: clock.now().wall_ns(),
+                ranges: 0,
+                leases: 0,
+            },
+        };
+        // The tasks of the store that was there before let go of its files when they next run.
+        let opened = async {
+            loop {
+                match Store::open(options()).await {
+                    Ok(store) => return store,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            }
+        };
+        let store = tokio::time::timeout(Duration::from_secs(30), opened).await.expect("the store opens");
+        db.set_local(Arc::new(Local(store.clone())));
+        let stopped = Arc::new(AtomicBool::new(false));
+        let member = Member { db, store, physical, clock, transport, stopped };
+        member.stop_when_astray(self.network.clone(), place);
+        member
+    }
+}
+
+impl Member {
+    /// As a process would that finds its clock wrong.
+    fn stop_when_astray(&self, network: MemoryNetwork, place: usize) {
+        let (astray, weak) = (self.store.astray(), self.store.downgrade());
+        let (transport, db) = (Arc::downgrade(&self.transport), self.db.clone());
+        let stopped = self.stopped.clone();
+        tokio::spawn(async move {
+            let Some(_reason) = astray.await else { return };
+            let (Some(store), Some(transport)) = (weak.upgrade(), transport.upgrade()) else { return };
+            if !stopped.swap(true, Ordering::AcqRel) {
+                crash(&network, place, &transport, &store, &db).await;
+            }
+        });
+    }
 }
 
 struct Local(Store);
@@ -94,55 +220,11 @@ impl Cluster {
     /// When it does not come up.
     pub async fn start(dir: &Path, seed: u64, wires: MemoryConfig, offsets_ms: &[i64], kv: DbConfig) -> Self {
         let network = MemoryNetwork::new(seed, wires);
+        let site = Site { network: network.clone(), dir: dir.to_owned(), seed, kv };
         let mut members = Vec::new();
         for (place, offset_ms) in offsets_ms.iter().enumerate() {
-            let number = place as u64 + 1;
             let physical = Arc::new(OffsetClock { offset_ns: AtomicI64::new(offset_ms * 1_000_000) });
-            let clock = Arc::new(Clock::new(physical.clone(), Duration::from_millis(500)));
-            let node_id = NodeId::new(number);
-            let transport: Arc<dyn Transport> = network.transport(node_id, clock.clone());
-            let db = Db::new(DbOptions {
-                clock: clock.clone(),
-                node_id,
-                transport: transport.clone(),
-                local: None,
-                seed: seed + number,
-                config: kv.clone(),
-            });
-            let info = NodeInfo {
-                node_id,
-                store_id: StoreId::new(number),
-                rpc_addr: number.to_string(),
-                sql_addr: String::new(),
-                http_addr: String::new(),
-                as_of_ns: clock.now().wall_ns(),
-                ranges: 0,
-                leases: 0,
-            };
-            let config = StoreConfig {
-                engine: EngineConfig::small(),
-                queue_interval: Duration::from_millis(200),
-                gc_after: Duration::from_secs(6),
-                gc_interval: Duration::from_secs(1),
-                replica_check_interval: Duration::from_millis(500),
-                ..StoreConfig::default()
-            };
-            let store = Store::open(StoreOptions {
-                dir: dir.join(number.to_string()),
-                node_id,
-                store_id: StoreId::new(number),
-                clock,
-                transport,
-                outbound: Arc::new(db.clone()),
-                config,
-                seed: seed + number,
-                bootstrap: number == 1,
-                info,
-            })
-            .await
-            .expect("a store opens on an empty directory");
-            db.set_local(Arc::new(Local(store.clone())));
-            members.push(Member { db, store, clock: physical });
+            members.push(site.start(place, physical).await);
         }
         let nodes: Vec<NodeId> = (1..=offsets_ms.len() as u64).map(NodeId::new).collect();
         let infos: Vec<NodeInfo> = members.iter().map(|member| member.store.describe()).collect();
@@ -150,7 +232,7 @@ impl Cluster {
             member.store.learn_nodes(infos.clone());
             member.db.set_nodes(nodes.clone());
         }
-        let cluster = Self { network, members };
+        let cluster = Self { network, members, site };
         cluster.replicated(offsets_ms.len().min(3)).await;
         cluster
     }
@@ -228,15 +310,40 @@ impl Cluster {
         }
     }
 
-    /// Ends a member for good, as a crash would for the others.
+    /// Sets a member's clock forward, or back when `delta_ms` is negative.
+    pub fn step_clock(&self, place: usize, delta_ms: i64) {
+        self.members[place].physical.offset_ns.fetch_add(delta_ms * 1_000_000, Ordering::Relaxed);
+    }
+
+    /// Ends a member as a crash would: what it had not written is lost, and the others hear no more of it.
     pub async fn kill(&self, place: usize) {
-        self.network.disconnect(NodeId::new(place as u64 + 1));
-        self.members[place].store.raft().stop().await;
-        self.members[place].db.clear_local();
+        let Member { db, store, transport, stopped, clock, .. } = &self.members[place];
+        if !stopped.swap(true, Ordering::AcqRel) {
+            crash(&self.network, place, transport, store, db).await;
+        }
+        clock.let_go_of_bound();
+    }
+
+    /// Starts a member again in its directory, with its clock as it is by now; one that runs is killed first. Handles on
+    /// the member that was are of no use any more, and must be let go of for this to end.
+    ///
+    /// # Panics
+    /// When its store does not open.
+    pub async fn restart(&mut self, place: usize) {
+        self.kill(place).await;
+        let physical = self.members[place].physical.clone();
+        let gone = self.members.remove(place);
+        drop(gone);
+        let member = self.site.start(place, physical).await;
+        self.members.insert(place, member);
+        let infos: Vec<NodeInfo> = self.members.iter().map(|member| member.store.describe()).collect();
+        let nodes = (0..self.members.len()).map(Self::node).collect();
+        self.members[place].store.learn_nodes(infos);
+        self.members[place].db.set_nodes(nodes);
     }
 
     pub async fn stop(&self) {
-        for member in &self.members {
+        for member in self.members.iter().filter(|member| !member.has_stopped()) {
             member.store.stop().await;
             member.db.clear_local();
         }

@@ -82,7 +82,7 @@ pub(crate) fn start_heartbeats(db: &Db) {
 /// Sends a heartbeat for each transaction that is due and has none under way.
 fn beat(db: &Db) {
     let inner: &DbInner = &db.0;
-    let old_enough = inner.clock.now().sub_ns(u64::try_from(inner.config.heartbeat_interval.as_nanos()).unwrap_or(0));
+    let old_enough = inner.clock.peek().sub_ns(u64::try_from(inner.config.heartbeat_interval.as_nanos()).unwrap_or(0));
     let due: Vec<(TxnId, Entry)> = {
         let table = inner.heartbeats.table.lock();
         let due = |entry: &Entry| entry.since <= old_enough && !entry.under_way.swap(true, Ordering::AcqRel);

@@ -162,8 +162,8 @@ impl Loads {
         }
     }
 
-    /// Clears what was loaded. *loaded-is-cleared*
-    fn clear(mut self: Box<Self>, db: Db) {
+    /// Clears what was loaded, at times below `read_ts`. *loaded-is-cleared*
+    fn clear(mut self: Box<Self>, db: Db, read_ts: Timestamp) {
         let spans: Vec<Span> = self.spans.iter_mut().filter_map(|private| private.loaded.take()).collect();
         if spans.is_empty() {
             return;
@@ -173,7 +173,7 @@ impl Loads {
             // What is under way must not arrive after all is clear, and arrives whether or not somebody waits for it.
             while self.in_flight.join_next().await.is_some() {}
             for span in spans {
-                if let Err(error) = db.clear_span(&span).await {
+                if let Err(error) = db.clear_span(&span, read_ts).await {
                     tracing::warn!(%span, %error, "rows of a transaction that did not commit stay");
                 }
             }
@@ -262,7 +262,7 @@ impl Txn {
     /// What was loaded is of no use any more; only for an attempt that cannot commit.
     pub(super) fn forget_loads(&mut self) {
         if let Some(loads) = self.loads.take() {
-            loads.clear(self.db.clone());
+            loads.clear(self.db.clone(), self.read_ts);
         }
     }
 }

@@ -40,7 +40,8 @@ pub enum KvError {
     Retry { reason: RetryReason, to: Timestamp },
     #[error("transaction {txn_id} is aborted: {reason:?}")]
     Aborted { txn_id: TxnId, reason: AbortReason },
-    /// What the read would see may have been removed: it is older than the range remembers.
+    /// What the read would see may have been removed: it is older than the range remembers, or than the removal of
+    /// all that was there.
     #[error("the snapshot is older than {threshold}, from where on versions are kept")]
     SnapshotTooOld { threshold: Timestamp },
     /// NOWAIT found the key held.

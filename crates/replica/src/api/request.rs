@@ -89,8 +89,9 @@ pub enum Request {
     /// transaction. `seq` is the write's number in its transaction; see [`SequencedWrite`].
     Put { key: Key, value: Bytes, seq: u32 },
     Delete { key: Key, seq: u32 },
-    /// Removes the bytes of a span, all versions: for data that no reader can reach any more.
-    ClearRange { span: Span },
+    /// Removes the bytes of a span, all versions, once those who write there are through. Nothing that begins above
+    /// `at` may name the span; reads at or below are refused from then on, and writes go above. Alone in its batch.
+    ClearRange { span: Span, at: Timestamp },
     /// Adds to a counter outside any transaction and answers its new value.
     Increment { key: Key, by: i64 },
     EndTxn {
@@ -238,7 +239,7 @@ impl Request {
             Self::QueryIntent { write, .. } => has(&write.key),
             Self::Scan { span, .. }
             | Self::Look { span, .. }
-            | Self::ClearRange { span }
+            | Self::ClearRange { span, .. }
             | Self::Refresh { span, .. }
             | Self::ResolveSpan { span, .. } => has_all(span),
             Self::EndTxn { .. } => anchor.is_none_or(has),

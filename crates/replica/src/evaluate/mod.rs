@@ -32,6 +32,7 @@ use storage::{Engine, LockRecord, StorageError, WriteBatch};
 
 use crate::{
     api::{BatchRequest, KvError, Request, Response},
+    cleared::Cleared,
     command::Effect,
     commits::Commits,
     replica::LookStarts,
@@ -120,6 +121,8 @@ pub(crate) struct Evaluator<'a> {
     pub descriptor: &'a RangeDescriptor,
     /// What was superseded before may be gone.
     pub gc_threshold: Timestamp,
+    /// What was removed as a whole.
+    pub cleared: &'a Cleared,
     pub now: Timestamp,
     /// The local timestamp of what is written: `now`, and within the lease, so that it lies below the start of the next.
     pub local_ts: Timestamp,
@@ -218,10 +221,7 @@ impl Evaluator<'_> {
             Request::Look { span, reverse } => self.look(state, span, *reverse),
             Request::Put { key, value, seq } => self.put(state, key, Some(value), *seq, one_phase),
             Request::Delete { key, seq } => self.put(state, key, None, *seq, one_phase),
-            Request::ClearRange { span } => {
-                state.out.batch.clear_span(span);
-                Ok(Response::Done)
-            }
+            Request::ClearRange { span, at } => self.clear_range(state, span, *at),
             Request::Increment { key, by } => self.increment(state, key, *by),
             Request::EndTxn { commit, locks, in_flight, one_phase, .. } => {
                 self.end_txn(state, *commit, locks, in_flight, *one_phase)

@@ -5,7 +5,7 @@ use keys::{RangeDescriptor, Span, TxnStatus, keyspace};
 use storage::StorageError;
 
 use crate::{
-    api::Response,
+    api::{KvError, Response},
     command::Effect,
     evaluate::{EvalError, Evaluator, State, txn::decode_record, write::newest},
 };
@@ -31,10 +31,30 @@ impl Evaluator<'_> {
                 state.out.batch.delete_local(key.as_bytes());
             }
         }
-        if !state.out.batch.is_empty() {
+        if !state.out.batch.is_empty() || self.cleared.has_below(threshold) {
             state.out.effect = Some(Effect::Gc { threshold });
         }
         Ok(Response::Gc { keys: state.out.batch.len() as u64, resume })
+    }
+
+    /// Removes everything in a span. Whoever has written there and not ended is waited for: a staged commit is judged by
+    /// whether its intents are there, and must not be found wanting.
+    pub(super) fn clear_range(
+        &self,
+        state: &mut State<'_>,
+        span: &Span,
+        at: Timestamp,
+    ) -> Result<Response, EvalError> {
+        if state.request.requests.len() > 1 {
+            return Err(KvError::Invalid { reason: "a clear stands alone in its batch".into() }.into());
+        }
+        let intents = self.engine.locks_in(span, 1)?;
+        if !intents.is_empty() {
+            return Err(EvalError::Intents(intents));
+        }
+        state.out.batch.clear_span(span);
+        state.out.effect = Some(Effect::Clear { span: span.clone(), at });
+        Ok(Response::Done)
     }
 
     pub(super) fn update_meta(&self, state: &mut State<'_>, descriptor: &RangeDescriptor) -> Result<Response, EvalError> {

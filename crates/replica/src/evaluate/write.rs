@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::Key;
+use keys::{Key, Span};
 use storage::{LockRecord, ReadConflict, ReadOptions};
 
 use crate::{
@@ -45,6 +45,10 @@ impl Evaluator<'_> {
                 // heard of it, because its answer was lost or a refresh that it was part of failed elsewhere.
                 let floor = if own { read } else { read.next() };
                 state.write_ts = state.write_ts.max(floor);
+                // *cleared-is-refused*
+                if !self.cleared.is_empty() {
+                    state.write_ts = state.write_ts.max(self.cleared.over_key(key.as_bytes()).next());
+                }
             }
             // Our own provisional version will be replaced, so it is no bound; what lies beneath it was one when it was
             // written.
@@ -112,6 +116,15 @@ impl Evaluator<'_> {
         if ts <= self.gc_threshold {
             return Err(KvError::Retry { reason: RetryReason::ReadChanged, to: self.gc_threshold.next() }.into());
         }
+        // *cleared-is-refused*
+        if let (Some((first, _)), Some((last, _)), false) =
+            (rows.first(), rows.last(), self.cleared.is_empty())
+        {
+            let cleared = self.cleared.over(&Span::new(first.clone(), last.next()));
+            if ts <= cleared {
+                return Err(KvError::Retry { reason: RetryReason::ReadChanged, to: cleared.next() }.into());
+            }
+        }
         for (key, value) in rows {
             state.out.batch.put_version(key.as_bytes(), ts, value.as_deref());
         }
@@ -136,7 +149,7 @@ impl Evaluator<'_> {
             .checked_add(by)
             .ok_or_else(|| KvError::Invalid { reason: format!("counter {key} would leave its range") })?;
         let (read, _) = self.cache.get_max(key);
-        let mut ts = state.write_ts.max(read.next());
+        let mut ts = state.write_ts.max(read.next()).max(self.cleared.over_key(key.as_bytes()).next());
         if let Some((_, newest)) = stored {
             ts = ts.max(newest.next());
         }

@@ -50,7 +50,11 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
                 spans.push(LatchSpan::write(Span::point(key.clone()), write_ts));
             }
             Request::Increment { key, .. } => spans.push(LatchSpan::write_unversioned(Span::point(key.clone()))),
-            Request::ClearRange { span } => spans.push(LatchSpan::write_unversioned(span.clone())),
+            Request::ClearRange { span, .. } => {
+                spans.push(LatchSpan::write_unversioned(span.clone()));
+                // It may raise the threshold.
+                spans.push(LatchSpan::write_unversioned(Span::point(state::gc_key(header.range_id))));
+            }
             Request::Load { ts, rows } => {
                 if let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) {
                     spans.push(LatchSpan::write(Span::new(first.clone(), last.next()), *ts));

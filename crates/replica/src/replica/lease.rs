@@ -20,12 +20,12 @@ impl Replica {
     /// Whether this replica may serve now.
     #[must_use]
     pub fn is_leaseholder(&self) -> bool {
-        matches!(self.group.lease(), Lease::Held { expiration, .. } if self.deps.clock.now() < expiration)
+        matches!(self.group.lease(), Lease::Held { expiration, .. } if self.deps.clock.peek() < expiration)
     }
 
     pub(crate) fn lease(&self) -> Result<HeldLease, KvError> {
         match self.group.lease() {
-            Lease::Held { term, start, expiration } if self.deps.clock.now() < expiration => {
+            Lease::Held { term, start, expiration } if self.deps.clock.peek() < expiration => {
                 // The range this one was split from served its keys before the first lease here.
                 let start = start.max(self.machine.low_water());
                 if self.lease_term.load(Ordering::Acquire) < term.get() {

@@ -14,6 +14,9 @@
 //!   is unknown.
 //! - *one-leaseholder*: nothing is evaluated without a lease that has time left, and nothing takes effect under
 //!   another term than the one it was evaluated in.
+//! - *served-below-clock*: nothing is read or written above the node's clock: a time further ahead than another's clock
+//!   may be is refused, any other takes the clock along. So the clock of a later leaseholder, which has heard of this one
+//!   or found its bound on disk, is above all that was served here.
 //! - *reads-remembered*: a read is in the timestamp cache before its latches are released.
 
 mod latching;
@@ -168,6 +171,7 @@ impl Replica {
         {
             return response;
         }
+        self.check_times(request)?;
         let mut request = Cow::Borrowed(request);
         // One time for its latches and its evaluation: what is written in between must not be missed by both.
         if request.header.txn.is_none() && request.header.ts.is_min() {
@@ -197,6 +201,41 @@ impl Replica {
             // whoever it waits for may be next on that very thread.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// *served-below-clock*
+    fn check_times(&self, request: &BatchRequest) -> Result<(), KvError> {
+        let clock = &self.deps.clock;
+        let now = clock.peek();
+        let header = &request.header;
+        let mut latest = header.ts;
+        if let Some(txn) = &header.txn {
+            latest = latest.max(txn.read_ts).max(txn.meta.write_ts);
+            // It began at most that far ahead of this clock, and its limit lies as far above.
+            let limit = now.add_ns(clock.max_offset_ns().saturating_mul(2));
+            if clock.max_offset_ns() != 0 && txn.uncertainty_limit > limit.max(txn.read_ts) {
+                let reason = format!(
+                    "its uncertainty reaches to {}, and no clock is beyond {limit}",
+                    txn.uncertainty_limit
+                );
+                return Err(KvError::Invalid { reason });
+            }
+        }
+        for item in &request.requests {
+            let at = match item {
+                Request::Load { ts, .. } => *ts,
+                Request::ClearRange { at, .. } | Request::QueryIntent { at, .. } => *at,
+                Request::Gc { threshold, .. } => *threshold,
+                Request::ResolveSpan { commit_ts, .. } => *commit_ts,
+                Request::SettleCommit { sent, .. } => *sent,
+                _ => continue,
+            };
+            latest = latest.max(at);
+        }
+        if latest > now {
+            clock.update(latest).map_err(|error| KvError::Invalid { reason: error.to_string() })?;
+        }
+        Ok(())
     }
 
     /// Under SKIP LOCKED only the keys that look free are read, as many as are wanted: who holds another may be about to
@@ -266,6 +305,9 @@ impl Replica {
         }
         let evaluated = self.evaluate(request, &descriptor, lease)?;
         self.check_not_collected(request, &evaluated)?;
+        // *served-below-clock*: it may have moved above what was asked for.
+        let latest = evaluated.reads.iter().map(|(_, ts)| *ts).max().unwrap_or_default();
+        self.deps.clock.cover(latest.max(evaluated.read_ts).max(evaluated.write_ts));
         // What is read must lie under this lease, or the next leaseholder would not know of it.
         if evaluated.read_ts >= lease.expiration || evaluated.reads.iter().any(|(_, ts)| *ts >= lease.expiration) {
             return Err(self.not_leaseholder(None).into());
@@ -318,7 +360,8 @@ impl Replica {
         let uncertainty = self.uncertainty(&request.header, lease);
         let now = self.deps.clock.now();
         // What goes below the threshold goes after it was raised, but may go while this looks: then it looks again.
-        let gc_threshold = self.machine.gc_threshold();
+        let marks = self.machine.marks();
+        let gc_threshold = marks.gc_threshold;
         let evaluator = Evaluator {
             engine: &self.deps.engine,
             cache: &self.cache,
@@ -328,6 +371,7 @@ impl Replica {
             commits: &self.machine.commits,
             descriptor,
             gc_threshold,
+            cleared: &marks.cleared,
             now,
             local_ts: now.min(lease.expiration),
             uncertainty,
@@ -417,25 +461,54 @@ impl Replica {
         None
     }
 
-    /// Whether what was read may have been removed meanwhile. Asked after the reading, as a threshold is set before
-    /// anything goes.
+    /// Whether what was read may have been removed, also meanwhile. Asked after the reading, as a threshold is set
+    /// before anything goes.
     fn check_not_collected(&self, request: &BatchRequest, evaluated: &Evaluated) -> Result<(), KvError> {
-        let threshold = self.machine.gc_threshold();
+        let marks = self.machine.marks();
+        let threshold = marks.gc_threshold;
         let header = &request.header;
         let read_ts = header.txn.as_ref().map_or(header.ts, |txn| txn.read_ts);
-        let changed = KvError::Retry { reason: RetryReason::ReadChanged, to: evaluated.write_ts.max(threshold.next()) };
+        let changed = |since: Timestamp| KvError::Retry {
+            reason: RetryReason::ReadChanged,
+            to: evaluated.write_ts.max(since.next()),
+        };
         for item in &request.requests {
             match item {
                 Request::Get { .. } | Request::Scan { .. } if read_ts < threshold => {
                     return Err(KvError::SnapshotTooOld { threshold });
                 }
-                Request::Refresh { from, .. } if *from < threshold => return Err(changed),
+                Request::Refresh { from, .. } if *from < threshold => return Err(changed(threshold)),
                 Request::EndTxn { commit: true, reads, .. }
                     if !reads.is_empty() && evaluated.read_ts > read_ts && read_ts < threshold =>
                 {
-                    return Err(changed);
+                    return Err(changed(threshold));
                 }
                 _ => {}
+            }
+        }
+        if marks.cleared.is_empty() {
+            return Ok(());
+        }
+        // *cleared-is-refused*
+        let moved = evaluated.read_ts > read_ts;
+        for item in &request.requests {
+            let refused = |from: Timestamp, at: Timestamp| (from <= at).then_some(at);
+            let (of_read, of_refresh) = match item {
+                Request::Get { key, .. } => (refused(read_ts, marks.cleared.over_key(key.as_bytes())), None),
+                Request::Scan { span, .. } => (refused(read_ts, marks.cleared.over(span)), None),
+                Request::Refresh { span, from } => (None, refused(*from, marks.cleared.over(span))),
+                Request::EndTxn { commit: true, reads, .. } if moved => {
+                    let last =
+                        reads.iter().map(|read| marks.cleared.over(read)).max().unwrap_or(Timestamp::MIN);
+                    (None, refused(read_ts, last))
+                }
+                _ => (None, None),
+            };
+            if let Some(at) = of_read {
+                return Err(KvError::SnapshotTooOld { threshold: at });
+            }
+            if let Some(at) = of_refresh {
+                return Err(changed(at));
             }
         }
         Ok(())

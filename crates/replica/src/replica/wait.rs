@@ -243,6 +243,9 @@ fn wanted_strength(request: &BatchRequest, key: &Key) -> Option<LockStrength> {
         match item {
             Request::Get { key: wanted, lock } if wanted == key => return *lock,
             Request::Scan { span, lock, .. } if span.contains(key.as_bytes()) => return *lock,
+            Request::ClearRange { span, .. } if span.contains(key.as_bytes()) => {
+                return Some(LockStrength::Intent);
+            }
             Request::Put { key: wanted, .. }
             | Request::Delete { key: wanted, .. }
             | Request::Increment { key: wanted, .. }

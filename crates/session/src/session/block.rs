@@ -374,13 +374,16 @@ impl Session {
             Box::pin(self.hold_cursors()).await?;
         }
         let Some(block) = &mut self.block else { return Ok(()) };
-        if let Err(error) = block.txn.commit().await {
-            // A block that cannot commit is over: the client is told, and starts again.
-            if block.explicit && !(block.answered == 0 && error.is_retryable()) {
-                self.rollback().await;
+        let commit_ts = match block.txn.commit().await {
+            Ok(commit_ts) => commit_ts,
+            Err(error) => {
+                // A block that cannot commit is over: the client is told, and starts again.
+                if block.explicit && !(block.answered == 0 && error.is_retryable()) {
+                    self.rollback().await;
+                }
+                return Err(Failure::Kv(error));
             }
-            return Err(Failure::Kv(error));
-        }
+        };
         let block = self.block.take().expect("it has just committed");
         self.sequences.advisory.end_transaction().await;
         self.portals.end(true);
@@ -396,11 +399,11 @@ impl Session {
             }
         }
         if !block.garbage.is_empty() {
-            // Whoever still reads under the old catalog must be through first.
+            // Whoever still reads under the old catalog is given time to get through. Later than that it is refused.
             tokio::spawn(async move {
                 tokio::time::sleep(GARBAGE_AFTER).await;
                 for span in block.garbage {
-                    if let Err(error) = db.clear_span(&span).await {
+                    if let Err(error) = db.clear_span(&span, commit_ts).await {
                         tracing::warn!(%error, "clearing dropped storage");
                     }
                 }
