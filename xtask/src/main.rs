@@ -1,5 +1,5 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | stalls | queue | shapes | startup | regress |
-//! clients | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | histories | stalls | queue | shapes | startup |
+//! regress | clients | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -15,6 +15,7 @@ mod command;
 mod corpus;
 mod demo;
 mod disk;
+mod histories;
 mod proxy;
 mod queue;
 mod regress;
@@ -50,6 +51,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Kill, pause and cut off nodes of a cluster under load, one after another, and look for what was lost.
     Chaos(chaos::Arguments),
+    /// Run schedules of clients and faults, one a seed, and judge what the clients saw.
+    Histories(histories::Arguments),
     /// Measure how long clients stand still when the node that leads their rows is in trouble.
     Stalls(stalls::Arguments),
     /// Take jobs from a table with many workers, beside PostgreSQL.
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
+        Command::Histories(arguments) => histories::run(&arguments),
         Command::Stalls(arguments) => stalls::run(&arguments),
         Command::Queue(arguments) => queue::run(&arguments),
         Command::Shapes(arguments) => shapes::run(&arguments),

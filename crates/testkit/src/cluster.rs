@@ -55,6 +55,9 @@ impl Member {
     }
 }
 
+/// How far clocks may be apart.
+pub const MAX_OFFSET: Duration = Duration::from_millis(500);
+
 /// What may befall a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -83,7 +86,11 @@ struct Site {
     dir: PathBuf,
     seed: u64,
     kv: DbConfig,
+    between: Box<Between>,
 }
+
+/// What to put between a node, named by its number, and the network.
+type Between = dyn Fn(u64, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync;
 
 /// The service of a node that is gone: what served before is let go of.
 struct Gone;
@@ -117,10 +124,10 @@ impl Site {
         let number = place as u64 + 1;
         let dir = self.dir.join(number.to_string());
         std::fs::create_dir_all(&dir).expect("a directory for the store");
-        let clock = Arc::new(Clock::new(physical.clone(), Duration::from_millis(500)));
+        let clock = Arc::new(Clock::new(physical.clone(), MAX_OFFSET));
         store::keep_clock(&clock, &dir).await.expect("the clock's bound is readable");
         let node_id = Cluster::node(place);
-        let transport: Arc<dyn Transport> = self.network.transport(node_id, clock.clone());
+        let transport = (self.between)(number, self.network.transport(node_id, clock.clone()));
         let db = Db::new(DbOptions {
             clock: clock.clone(),
             node_id,
@@ -219,8 +226,23 @@ impl Cluster {
     /// # Panics
     /// When it does not come up.
     pub async fn start(dir: &Path, seed: u64, wires: MemoryConfig, offsets_ms: &[i64], kv: DbConfig) -> Self {
+        Self::start_over_wires(dir, seed, wires, offsets_ms, kv, |_, transport| transport).await
+    }
+
+    /// The same, with something between each node and the network.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start_over_wires(
+        dir: &Path,
+        seed: u64,
+        wires: MemoryConfig,
+        offsets_ms: &[i64],
+        kv: DbConfig,
+        between: impl Fn(u64, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync + 'static,
+    ) -> Self {
         let network = MemoryNetwork::new(seed, wires);
-        let site = Site { network: network.clone(), dir: dir.to_owned(), seed, kv };
+        let site = Site { network: network.clone(), dir: dir.to_owned(), seed, kv, between: Box::new(between) };
         let mut members = Vec::new();
         for (place, offset_ms) in offsets_ms.iter().enumerate() {
             let physical = Arc::new(OffsetClock { offset_ns: AtomicI64::new(offset_ms * 1_000_000) });

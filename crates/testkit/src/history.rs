@@ -83,6 +83,29 @@ pub enum Dependency {
     Rw,
 }
 
+impl Anomaly {
+    /// One line for its kind, and the transactions that show it.
+    #[must_use]
+    pub fn tell(&self, history: &[Transaction]) -> String {
+        use std::fmt::Write;
+        let shown: Vec<usize> = match self {
+            Self::Circle { edges, .. } => edges.iter().map(|edge| edge.from).collect(),
+            Self::AbortedRead { reader, .. } | Self::IntermediateRead { reader, .. } | Self::Garbage { reader, .. } => {
+                vec![*reader]
+            }
+            Self::Incompatible { .. } => Vec::new(),
+            Self::Internal { txn, .. } | Self::Lost { txn, .. } | Self::Torn { txn, .. } => vec![*txn],
+            Self::Stale { reader, writer, .. } => vec![*reader, *writer],
+        };
+        let mut text = format!("lists: {self:?}");
+        for txn in shown {
+            // Writing to a string does not fail.
+            let _ = write!(text, "\n    {txn}: {:?}", history[txn]);
+        }
+        text
+    }
+}
+
 /// Judges a history. `last` holds the lists as read after everything had ended.
 #[must_use]
 pub fn check(history: &[Transaction], last: &BTreeMap<Key, Vec<Element>>) -> Vec<Anomaly> {

@@ -1,0 +1,150 @@
+//! Pairs of registers in two ranges, written together with rising numbers: whoever begins after a number was acknowledged
+//! sees it or a later one, in either register, by whatever node and its clock; and never one that was refused.
+//!
+//! Between the writer's first word and its commit others read what it is about to write, on nodes whose clocks are
+//! ahead: its commit is pushed up, above what the nodes of the other range may have heard of.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use keys::Key;
+use kv::{Db, Read, TxnOptions};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+
+use super::{Ended, PATIENCE, as_number, judge_error, key, number};
+use crate::run::Run;
+
+/// How long a reader waits: what it does not see it says nothing of.
+const READ_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reader that is to push may take.
+const PUSH_PATIENCE: Duration = Duration::from_millis(200);
+
+pub async fn client(run: Arc<Run>, pair: u32, seed: u64) {
+    let mut pair = Pair {
+        keys: [key(b'a', &[pair]), key(b'z', &[pair])],
+        acknowledged: 0,
+        next: 1,
+        refused: HashSet::new(),
+        rng: SmallRng::seed_from_u64(seed),
+        run,
+    };
+    while !pair.run.is_over() {
+        pair.round().await;
+        let pause = pair.rng.random_range(0..40);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+    }
+}
+
+struct Pair {
+    run: Arc<Run>,
+    keys: [Key; 2],
+    acknowledged: u64,
+    next: u64,
+    refused: HashSet<u64>,
+    rng: SmallRng,
+}
+
+impl Pair {
+    async fn round(&mut self) {
+        let value = self.next;
+        self.next += 1;
+        let ended = self.write(value).await;
+        match &ended {
+            Ended::Committed => {
+                self.acknowledged = value;
+                self.run.succeeded("register written");
+            }
+            Ended::Failed(error) => judge_error(&self.run, error),
+            Ended::Cut { .. } => {}
+        }
+        if ended.outcome() == crate::history::Outcome::Aborted {
+            self.refused.insert(value);
+        }
+        for _ in 0..self.rng.random_range(1..=2) {
+            let db = self.any_db();
+            self.read(&db).await;
+        }
+    }
+
+    /// A store's own handle, or a gateway's.
+    fn any_db(&mut self) -> Db {
+        let members = &self.run.cluster.members;
+        if self.rng.random_bool(0.6) {
+            members[self.rng.random_range(0..members.len())].db.clone()
+        } else {
+            self.run.gateways.get(self.rng.random_range(0..self.run.gateways.count())).db.clone()
+        }
+    }
+
+    async fn write(&mut self, value: u64) -> Ended {
+        let slot = self.rng.random_range(0..self.run.gateways.count());
+        let gateway = self.run.gateways.get(slot);
+        let mut txn = gateway.db.begin(TxnOptions::default());
+        txn.set_lock_timeout(Some(Duration::from_secs(3)));
+        let mut committing = false;
+        let (first, second) = if self.rng.random_bool(0.5) { (0, 1) } else { (1, 0) };
+        let spills = self.rng.random_bool(self.run.schedule.spills);
+        let pushes = self.rng.random_bool(0.7);
+        let pause = Duration::from_millis(self.rng.random_range(0..15));
+        let ahead = self.any_db();
+        let body = async {
+            txn.put(self.keys[first].clone(), number(value));
+            if spills {
+                txn.flush_if_large().await?;
+                tokio::time::sleep(pause).await;
+            }
+            if pushes {
+                let mut reader = ahead.begin(TxnOptions::default());
+                let read = reader.get(&self.keys[second], Read::default());
+                let _pushed_or_not = tokio::time::timeout(PUSH_PATIENCE, read).await;
+            }
+            txn.put(self.keys[second].clone(), number(value));
+            committing = true;
+            txn.commit().await.map(drop)
+        };
+        let outcome = tokio::select! {
+            biased;
+            () = gateway.wire.dead() => None,
+            outcome = tokio::time::timeout(PATIENCE, body) => Some(outcome),
+        };
+        match outcome {
+            Some(Ok(Ok(()))) => Ended::Committed,
+            Some(Ok(Err(error))) => Ended::Failed(error),
+            Some(Err(_)) | None => Ended::Cut { committing },
+        }
+    }
+
+    async fn read(&mut self, db: &Db) {
+        let both = self.rng.random_bool(0.3);
+        let first = self.rng.random_range(0..2);
+        let mut txn = db.begin(TxnOptions::default());
+        let (began, floor) = (txn.read_ts(), self.acknowledged);
+        let keys = if both { &self.keys[..] } else { &self.keys[first..=first] };
+        let body = async {
+            let mut seen = Vec::new();
+            for key in keys {
+                seen.push(as_number(txn.get(key, Read::default()).await?.as_deref()));
+            }
+            txn.commit().await?;
+            Ok::<_, kv::Error>(seen)
+        };
+        let Ok(Ok(seen)) = tokio::time::timeout(READ_PATIENCE, body).await else { return };
+        self.run.succeeded("register read");
+        self.judge(&seen, floor, &format!("by node {} at {began}", db.node_id()));
+        // A transaction of its own: nobody else may go back behind what one has seen.
+        self.acknowledged = seen.iter().copied().fold(self.acknowledged, u64::max);
+    }
+
+    fn judge(&self, seen: &[u64], floor: u64, how: &str) {
+        if let Some(stale) = seen.iter().find(|seen| **seen < floor) {
+            self.run.fault(format!(
+                "stale read: {stale} in a register where {floor} was acknowledged before, {how}"
+            ));
+        }
+        if let Some(refused) = seen.iter().find(|seen| self.refused.contains(*seen)) {
+            self.run.fault(format!("invented: {refused} is in a register though it was refused, {how}"));
+        }
+        if seen.iter().any(|it| *it != seen[0]) {
+            self.run.fault(format!("torn: registers written together hold {seen:?}, {how}"));
+        }
+    }
+}

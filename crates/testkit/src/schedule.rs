@@ -1,0 +1,182 @@
+//! What a seed stands for: how many of which clients, which faults, and how often.
+//!
+//! Every schedule has one main concern, for some faults only show where little else goes on, and others, drawn, beside
+//! it. What a schedule asks for must strike: a run in which it did not is a failure.
+
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use rpc::{MemoryConfig, MemoryOrder};
+
+use crate::wires::Troubles;
+
+/// What a schedule is mainly about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concern {
+    /// Transactions that spill, and coordinators that die or are slow in the middle of a commit.
+    Coordinators,
+    /// Ranges that split while a follower is away and logs are cut, leases that move, links that break.
+    Ranges,
+    /// Few clients, each hearing of what another has done, on nodes whose clocks disagree and step.
+    Clocks,
+    /// Spans that are cleared under readers.
+    Clearing,
+}
+
+/// One seed's schedule.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub seed: u64,
+    pub concern: Concern,
+    pub load: Duration,
+    pub wires: MemoryConfig,
+    /// Of clients' gateways.
+    pub troubles: Troubles,
+    /// Of what stores ask of each other for transactions: pushes, recovery, resolution.
+    pub store_troubles: Troubles,
+    pub gateways: usize,
+    pub list_clients: usize,
+    /// Keys that lists are written at at one time.
+    pub window: u32,
+    pub bank_clients: usize,
+    pub register_clients: usize,
+    pub tables: bool,
+    /// How far clocks are off true time, at most.
+    pub skew_ms: i64,
+    pub clocks_step: bool,
+    pub splits: bool,
+    pub leases_move: bool,
+    pub links_break: bool,
+    /// Stores stop for a while, or their disks do.
+    pub stores_stall: bool,
+    pub follower_lags: bool,
+    /// Of a transaction: it writes its buffer out before it commits.
+    pub spills: f64,
+}
+
+/// Clocks may be 500 ms apart; this leaves room for what elapses.
+const MAX_SKEW_MS: i64 = 235;
+
+impl Schedule {
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let concern = match seed % 4 {
+            0 => Concern::Clearing,
+            1 => Concern::Coordinators,
+            2 => Concern::Ranges,
+            _ => Concern::Clocks,
+        };
+        let is = |concern_of: Concern| concern == concern_of;
+        let order = if rng.random_bool(0.5) { MemoryOrder::Any } else { MemoryOrder::PerLane };
+        let max_delay = Duration::from_micros(rng.random_range(300..3000));
+        let loss = if is(Concern::Ranges) && rng.random_bool(0.3) { 0.0005 } else { 0.0 };
+        let mut schedule = Self {
+            seed,
+            concern,
+            load: Duration::from_millis(3500),
+            wires: MemoryConfig {
+                min_delay: Duration::from_micros(50),
+                max_delay,
+                loss,
+                order,
+                silence: Some(Duration::from_secs(2)),
+            },
+            troubles: Troubles::default(),
+            store_troubles: Troubles::default(),
+            gateways: 4,
+            list_clients: 6,
+            window: 12,
+            bank_clients: 2,
+            register_clients: 1,
+            tables: is(Concern::Clearing) || rng.random_bool(0.15),
+            skew_ms: if rng.random_bool(0.6) { rng.random_range(20..MAX_SKEW_MS) } else { 0 },
+            clocks_step: false,
+            splits: is(Concern::Ranges) || rng.random_bool(0.4),
+            leases_move: is(Concern::Ranges) || rng.random_bool(0.3),
+            links_break: is(Concern::Ranges) && rng.random_bool(0.5),
+            stores_stall: false,
+            follower_lags: is(Concern::Ranges) || rng.random_bool(0.1),
+            spills: rng.random_range(0.1..0.6),
+        };
+        schedule.clocks_step = schedule.skew_ms > 0 && rng.random_bool(0.5);
+        match concern {
+            Concern::Coordinators => {
+                schedule.load = Duration::from_secs(4);
+                schedule.gateways = 10;
+                schedule.list_clients = 14;
+                // Many, for what dies holds its keys until somebody has waited long enough.
+                schedule.window = rng.random_range(40..120);
+                schedule.spills = rng.random_range(0.4..0.8);
+                schedule.troubles = Troubles {
+                    slow: rng.random_range(0.0..0.03),
+                    stall: rng.random_range(0.0..0.003),
+                    refuse: rng.random_range(0.0..0.005),
+                    unanswered: rng.random_range(0.0..0.002),
+                    death: rng.random_range(0.002..0.01),
+                };
+                if rng.random_bool(0.6) {
+                    schedule.store_troubles = Troubles {
+                        slow: rng.random_range(0.0..0.05),
+                        unanswered: 0.005,
+                        ..Troubles::default()
+                    };
+                }
+            }
+            Concern::Ranges => {
+                schedule.troubles.death = if rng.random_bool(0.5) { 0.001 } else { 0.0 };
+                schedule.stores_stall = rng.random_bool(0.4);
+            }
+            // Nearly still: what a node has not heard yet, it has not heard.
+            Concern::Clocks => {
+                schedule.load = Duration::from_secs(5);
+                schedule.register_clients = 2;
+                schedule.skew_ms = rng.random_range(150..MAX_SKEW_MS);
+                schedule.clocks_step = true;
+                schedule.list_clients = 0;
+                schedule.bank_clients = 0;
+                schedule.tables = false;
+                schedule.follower_lags = false;
+                schedule.splits = false;
+                schedule.leases_move = true;
+                schedule.links_break = true;
+                schedule.spills = 0.5;
+            }
+            Concern::Clearing => {
+                schedule.list_clients = 2;
+                schedule.spills = 0.3;
+            }
+        }
+        schedule
+    }
+
+    /// What must have succeeded at least once.
+    #[must_use]
+    pub fn must_succeed(&self) -> Vec<&'static str> {
+        let of = [
+            (self.list_clients > 0, "list transaction"),
+            (self.bank_clients > 0, "transfer"),
+            (self.bank_clients > 0, "audit"),
+            (self.register_clients > 0, "register written"),
+            (self.register_clients > 0, "register read"),
+        ];
+        of.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, name)| name).collect()
+    }
+
+    /// What must have struck by the end.
+    #[must_use]
+    pub fn asked_for(&self) -> Vec<&'static str> {
+        let of = [
+            (self.splits || self.follower_lags, "range split"),
+            (self.leases_move, "lease moved"),
+            (self.links_break, "link cut"),
+            (self.stores_stall, "store stalled"),
+            (self.follower_lags, "log cut under a follower that was away"),
+            (self.clocks_step, "clock stepped"),
+            (self.tables, "table cleared under a reader"),
+            (self.concern == Concern::Coordinators, "gateway killed"),
+            (self.list_clients > 3 && self.spills > 0.3, "transaction spilled"),
+        ];
+        of.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, name)| name).collect()
+    }
+}
