@@ -26,7 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, LockStrength, NodeId, Span, TxnId, TxnMeta};
+use keys::{Key, LockStrength, NodeId, RangeId, Span, TxnId, TxnMeta};
 use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReason, TxnHeader, WaitPolicy};
 use smallvec::SmallVec;
 
@@ -529,6 +529,11 @@ impl Txn {
             Ok(()) => Ok(()),
             Err(Error::Retry { .. }) => Err(SendError::Kv(KvError::Retry { reason, to })),
             Err(Error::Ambiguous { reason }) => Err(SendError::Kv(KvError::Ambiguous { reason })),
+            // The reason says which range it was.
+            Err(Error::Unavailable { reason }) => {
+                Err(SendError::Kv(KvError::Unavailable { range_id: RangeId::new(1), reason }))
+            }
+            Err(Error::SnapshotTooOld { threshold }) => Err(SendError::Kv(KvError::SnapshotTooOld { threshold })),
             Err(other) => Err(SendError::Kv(KvError::Internal { reason: other.to_string() })),
         }
     }
