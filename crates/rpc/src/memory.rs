@@ -44,7 +44,8 @@ pub struct MemoryConfig {
     pub loss: f64,
     pub order: MemoryOrder,
     /// As on a connection with heartbeats: after so long a silence of either direction, calls under way have no answer
-    /// and new ones are refused. Without it each waits for its own timeout.
+    /// and new ones are refused; a call that lost a message has none after so long. Without it each waits for its own
+    /// timeout.
     pub silence: Option<Duration>,
 }
 
@@ -302,6 +303,7 @@ impl Transport for MemoryTransport {
         let hear =
             move |clock: &Clock, at| if services::whatever_the_clock(service) { Ok(()) } else { clock.update(at) };
         let (connection, other_end) = (network.clone(), target.clone());
+        let lost_after = network.shared.config.silence;
         // What was sent is executed whether or not the caller still waits.
         let exchange = tokio::spawn(async move {
             if !network.arrive(from, to, request).await || !network.is_connected(to, &target) {
@@ -330,7 +332,14 @@ impl Transport for MemoryTransport {
         let answered = async {
             match exchange.await {
                 Ok(Some(outcome)) => outcome,
-                Ok(None) => std::future::pending().await,
+                // What is lost ends a connection: its heartbeats are not answered either.
+                Ok(None) => match lost_after {
+                    Some(limit) => {
+                        tokio::time::sleep(limit).await;
+                        Err(RpcError::NoAnswer { to: to.to_string(), after: limit })
+                    }
+                    None => std::future::pending().await,
+                },
                 Err(_) => Err(RpcError::NoAnswer { to: to.to_string(), after: timeout }),
             }
         };
