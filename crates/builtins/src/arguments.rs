@@ -1,7 +1,7 @@
 //! Reading arguments: a strict builtin's are of their declared type by *datum-matches-type*, so a mismatch here is
 //! our own bug and says so.
 
-use types::{Array, Datum, Interval, Json, Numeric};
+use types::{Array, Datum, Inet, Interval, Json, Numeric};
 
 #[track_caller]
 fn mismatch(datum: &Datum, wanted: &str) -> ! {
@@ -55,6 +55,22 @@ pub(crate) fn date(datum: &Datum) -> i32 {
 #[track_caller]
 pub(crate) fn interval(datum: &Datum) -> Interval {
     datum.as_interval().unwrap_or_else(|| mismatch(datum, "an interval"))
+}
+
+#[track_caller]
+pub(crate) fn inet(datum: &Datum) -> Inet {
+    match datum {
+        Datum::Inet(inet) => *inet,
+        other => mismatch(other, "an inet"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn macaddr(datum: &Datum) -> [u8; 6] {
+    match datum {
+        Datum::MacAddr(bytes) => *bytes,
+        other => mismatch(other, "a macaddr"),
+    }
 }
 
 #[track_caller]

@@ -2,9 +2,11 @@
 
 mod arrays;
 mod catalog;
+mod crypto;
 mod datetime;
 pub(crate) mod json;
 pub(crate) mod math;
+mod network;
 mod regexps;
 mod sets;
 mod strings;
@@ -26,5 +28,7 @@ pub(crate) static TABLES: &[&[Builtin]] = &[
     json::STRIP,
     sets::FUNCTIONS,
     system::FUNCTIONS,
+    network::FUNCTIONS,
+    crypto::FUNCTIONS,
     catalog::FUNCTIONS,
 ];

@@ -21,6 +21,7 @@ mod arguments;
 mod context;
 mod functions;
 mod operators;
+mod posix_regex;
 #[cfg(test)]
 mod recorded_tests;
 mod registry;

@@ -6,6 +6,7 @@ mod bits;
 mod comparison;
 mod datetime;
 pub(crate) mod json;
+mod network;
 pub(crate) mod pattern;
 pub(crate) mod strings;
 
@@ -31,4 +32,5 @@ pub(crate) static TABLES: &[&[Operator]] = &[
     datetime::OPERATORS,
     arrays::OPERATORS,
     json::OPERATORS,
+    network::OPERATORS,
 ];

@@ -61,7 +61,7 @@ fn run(builtin: &Builtin, types: &CallTypes, args: &[Datum], formatting: &Format
     let rows = (set.eval)(&context, types, args)?.take(51).collect::<SqlResult<Vec<_>>>()?;
     let row = |row: &Vec<Datum>| match row.as_slice() {
         [datum] => shown(&types.ret, datum),
-        fields => shown(&SqlType::Record, &Datum::Record(fields.into())),
+        fields => shown(&SqlType::RECORD, &Datum::Record(fields.into())),
     };
     Ok(if rows.is_empty() { "<null>".into() } else { rows.iter().take(50).map(row).collect::<Vec<_>>().join("|") })
 }

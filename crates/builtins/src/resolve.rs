@@ -112,6 +112,10 @@ fn declared(signature: &Signature, position: usize) -> Option<ArgType> {
     }
 }
 
+fn is_any_element(signature: &Signature, position: usize) -> bool {
+    matches!(declared(signature, position), Some(ArgType::AnyElement | ArgType::AnyNonArray))
+}
+
 fn takes_count(signature: &Signature, count: usize) -> bool {
     let required = signature.args.len() - signature.optional_count - usize::from(signature.variadic);
     count >= required && (signature.variadic || count <= signature.args.len())
@@ -138,8 +142,12 @@ fn fit<T: Candidate>(candidate: &'static T, args: &[Option<SqlType>]) -> Option<
         };
         if let Some(given) = arg {
             if same_base(*given, target) {
-                exact_count += 1;
-                settled.push(if matches!(declared(signature, position), Some(ArgType::T(_))) { target } else { *given });
+                // A record keeps the fields that are known of it.
+                let is_declared = matches!(declared(signature, position), Some(ArgType::T(_)));
+                let keeps = !is_declared || matches!(target, SqlType::Record(_));
+                // In PostgreSQL no polymorphic argument matches exactly; `||` depends on it.
+                exact_count += usize::from(!is_any_element(signature, position));
+                settled.push(if keeps { *given } else { target });
                 continue;
             }
             if !implicitly_casts(*given, target) {
@@ -210,6 +218,9 @@ fn choose<T: Candidate>(mut fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Resu
     if fits.len() > 1 && known_count < args.len() {
         narrow_by_category(&mut fits, args);
         narrow_by_known_type(&mut fits, args);
+        if fits.iter().filter(|fit| !is_polymorphic(fit)).count() == 1 {
+            fits.retain(|fit| !is_polymorphic(fit));
+        }
     }
     match fits.len() {
         0 => Err(ResolveError::None),
@@ -223,13 +234,15 @@ fn is_polymorphic<T: Candidate>(fit: &Fit<T>) -> bool {
 }
 
 /// Positions where the candidate takes the argument's own type or the preferred type of its category.
-fn preferred_count<T>(fit: &Fit<T>, args: &[Option<SqlType>]) -> usize {
-    let preferred = |(arg, target): (&Option<SqlType>, &SqlType)| {
+fn preferred_count<T: Candidate>(fit: &Fit<T>, args: &[Option<SqlType>]) -> usize {
+    let preferred = |(position, (arg, target)): (usize, (&Option<SqlType>, &SqlType))| {
+        let is_polymorphic = is_any_element(fit.candidate.signature(), position);
         arg.is_some_and(|given| {
-            same_base(given, *target) || (target.is_preferred() && target.category() == given.category())
+            !is_polymorphic
+                && (same_base(given, *target) || (target.is_preferred() && target.category() == given.category()))
         })
     };
-    args.iter().zip(&fit.args).filter(|pair| preferred(*pair)).count()
+    args.iter().zip(&fit.args).enumerate().filter(|pair| preferred(*pair)).count()
 }
 
 /// Unknown arguments: string category if any candidate takes it there, else the one all agree on; then the

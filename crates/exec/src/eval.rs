@@ -409,7 +409,11 @@ impl<'s> Evaluator<'s> {
                 }
             }
             Expr::Subscript { array, subscripts, slice, .. } => self.subscript(array, subscripts, *slice)?,
-            Expr::Row(list) => Datum::record(self.eval_list(list)?.into_vec())?,
+            Expr::Row(list, _) => Datum::record(self.eval_list(list)?.into_vec())?,
+            Expr::Field { row, at, .. } => match self.eval(row)? {
+                Datum::Record(fields) => fields.get(*at).cloned().unwrap_or(Datum::Null),
+                _ => Datum::Null,
+            },
             Expr::Subquery(subquery) => self.subquery(subquery)?,
             Expr::Sequence { op, args } => {
                 let key = address(expr);

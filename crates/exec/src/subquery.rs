@@ -11,7 +11,7 @@ use builtins::EvalContext;
 use hashbrown::HashTable;
 use plan::{Comparison, Plan, Subquery, SubqueryKind};
 use rustc_hash::FxHashMap;
-use types::{Array, CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, cast, hash_datum, sql_equal};
+use types::{Array, CastContext, Datum, Dimension, SqlError, SqlResult, SqlState, SqlType, cast, hash_datum, sql_equal};
 
 use crate::context::ExecContext;
 use crate::eval::{Quantifier, call_comparison};
@@ -125,14 +125,42 @@ async fn run_in_frame(subquery: &Subquery, ctx: &mut ExecContext<'_>) -> SqlResu
         SubqueryKind::Exists => Answer::Value(Datum::Bool(false)),
         SubqueryKind::Scalar => Answer::Value(found.unwrap_or_default()),
         SubqueryKind::Array => {
-            let elements = rows.into_iter().map(|mut row| row.swap_remove(0)).collect();
-            Answer::Value(Datum::Array(Arc::new(Array::from_elements(elements))))
+            let elements: Vec<Datum> = rows.into_iter().map(|mut row| row.swap_remove(0)).collect();
+            let is_nested = subquery.plan.columns.first().is_some_and(|column| column.ty.is_array());
+            Answer::Value(if is_nested {
+                accumulated_arrays(&elements)?
+            } else {
+                Datum::Array(Arc::new(Array::from_elements(elements)))
+            })
         }
         SubqueryKind::Quantified { comparisons, .. } => {
             let types: Vec<SqlType> = subquery.plan.columns.iter().map(|column| column.ty).collect();
             Answer::Rows(Arc::new(RowSet::new(rows, &types, comparisons, ctx.eval, memory)?))
         }
     })
+}
+
+/// Arrays of one shape as one array with a dimension more.
+fn accumulated_arrays(arrays: &[Datum]) -> SqlResult<Datum> {
+    let refused = |what: &str| SqlError::new(SqlState::ArraySubscriptError, format!("cannot accumulate {what}"));
+    let mut shape: Option<&[Dimension]> = None;
+    let mut elements = Vec::new();
+    for item in arrays {
+        let Datum::Array(array) = item else {
+            return Err(SqlError::new(SqlState::NullValueNotAllowed, "cannot accumulate null arrays"));
+        };
+        if array.is_empty() {
+            return Err(refused("empty arrays"));
+        }
+        if shape.is_some_and(|shape| shape != array.dimensions()) {
+            return Err(refused("arrays of different dimensionality"));
+        }
+        shape = Some(array.dimensions());
+        elements.extend_from_slice(array.elements());
+    }
+    let mut dimensions = vec![Dimension { length: arrays.len() as u32, lower_bound: 1 }];
+    dimensions.extend_from_slice(shape.unwrap_or_default());
+    Ok(Datum::Array(Arc::new(Array::with_dimensions(&dimensions, elements)?)))
 }
 
 /// What `ANY` and `ALL` compare with, cast already; hashed where the comparison is an equality.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use builtins::{Aggregate, Builtin, CallTypes, Volatility};
-use types::{CastContext, Datum, SqlType};
+use types::{CastContext, Datum, RowType, SqlType};
 
 use crate::logical::Rel;
 use crate::plan::Plan;
@@ -161,7 +161,14 @@ pub enum Expr {
         slice: bool,
         ty: SqlType,
     },
-    Row(Vec<Expr>),
+    /// A row and its record type.
+    Row(Vec<Expr>, SqlType),
+    /// A field of a record, by position.
+    Field {
+        row: Box<Expr>,
+        at: usize,
+        ty: SqlType,
+    },
     Subquery(Box<Subquery>),
     Sequence {
         op: SequenceOp,
@@ -172,6 +179,13 @@ pub enum Expr {
 }
 
 impl Expr {
+    /// ROW(…), whose fields have no names of their own.
+    #[must_use]
+    pub fn row(fields: Vec<Expr>) -> Self {
+        let ty = SqlType::record_of(RowType::unnamed(fields.iter().map(Expr::ty)));
+        Self::Row(fields, ty)
+    }
+
     #[must_use]
     pub fn ty(&self) -> SqlType {
         match self {
@@ -186,6 +200,8 @@ impl Expr {
             | Self::Case { ty, .. }
             | Self::NullIf { ty, .. }
             | Self::Array { ty, .. }
+            | Self::Row(_, ty)
+            | Self::Field { ty, .. }
             | Self::Subscript { ty, .. } => *ty,
             Self::Call { types, .. } => types.ret,
             Self::Cast { to, .. } => *to,
@@ -198,7 +214,6 @@ impl Expr {
             | Self::IsDistinctFrom(..)
             | Self::InList { .. }
             | Self::AnyAll { .. } => SqlType::Bool,
-            Self::Row(_) => SqlType::Record,
             Self::Sequence { op: SequenceOp::IsCalled, .. } => SqlType::Bool,
             Self::Sequence { op: SequenceOp::Sleep(_), .. } => SqlType::Void,
             Self::Sequence { op: SequenceOp::Advisory(op), .. } => match op {
@@ -224,9 +239,9 @@ impl Expr {
             | Self::Coalesce(list, _)
             | Self::Greatest(list, _)
             | Self::Least(list, _)
-            | Self::Row(list)
+            | Self::Row(list, _)
             | Self::Array { elements: list, .. } => list.iter().for_each(visit),
-            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } => {
+            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } | Self::Field { row: expr, .. } => {
                 visit(expr)
             }
             Self::IsDistinctFrom(left, right) => {
@@ -288,9 +303,9 @@ impl Expr {
             | Self::Coalesce(list, _)
             | Self::Greatest(list, _)
             | Self::Least(list, _)
-            | Self::Row(list)
+            | Self::Row(list, _)
             | Self::Array { elements: list, .. } => list.iter_mut().for_each(visit),
-            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } => {
+            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } | Self::Field { row: expr, .. } => {
                 visit(expr)
             }
             Self::IsDistinctFrom(left, right) => {

@@ -20,6 +20,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use types::text::MAX_NAME_BYTES;
 use types::{SqlError, SqlResult, SqlState, stack::{deep, too_deep}};
 
 use depth::{check_depth, drop_idle_parentheses};
@@ -42,6 +43,8 @@ pub struct ParsedStatement {
     pub(crate) source: Arc<str>,
     /// What the parser behind this does not read.
     pub(crate) extras: Extras,
+    /// What the client is told before the statement runs: names that were too long.
+    pub notices: Vec<String>,
 }
 
 /// A statement as it was read.
@@ -149,7 +152,8 @@ fn parse_all(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
     for piece in tokens.split(|token| token.token == Token::SemiColon) {
         let Some(first) = piece.iter().position(is_significant) else { continue };
         let last = piece.iter().rposition(is_significant).expect("a first significant token is also a last one");
-        let piece = &piece[first..=last];
+        let (cut, notices) = cut_names(&piece[first..=last]);
+        let piece = cut.as_deref().unwrap_or(&piece[first..=last]);
         let start = lines.byte(piece[0].span.start);
         let end = lines.byte(piece[piece.len() - 1].span.end).min(sql.len());
         let (body, extras) = parse_one(&dialect, piece, sql)?;
@@ -159,9 +163,34 @@ fn parse_all(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
             offset: start,
             source: Arc::clone(&source),
             extras,
+            notices,
         });
     }
     Ok(statements)
+}
+
+/// Names that are too long are cut, each with a notice; no tokens when there are none such.
+fn cut_names(piece: &[TokenWithSpan]) -> (Option<Vec<TokenWithSpan>>, Vec<String>) {
+    let is_long = |token: &Token| matches!(token, Token::Word(word) if word.value.len() > MAX_NAME_BYTES);
+    if !piece.iter().any(|token| is_long(&token.token)) {
+        return (None, Vec::new());
+    }
+    let mut notices = Vec::new();
+    let mut tokens = piece.to_vec();
+    for token in &mut tokens {
+        if let Token::Word(word) = &mut token.token
+            && word.value.len() > MAX_NAME_BYTES
+        {
+            let name = match word.quote_style {
+                Some(_) => word.value.clone(),
+                None => word.value.to_ascii_lowercase(),
+            };
+            let kept = &name[..name.floor_char_boundary(MAX_NAME_BYTES)];
+            notices.push(format!("identifier \"{name}\" will be truncated to \"{kept}\""));
+            word.value = kept.to_owned();
+        }
+    }
+    (Some(tokens), notices)
 }
 
 /// Parses an expression that the catalog keeps as text.
@@ -194,7 +223,7 @@ pub fn rename_column(text: &str, from: &str, to: &str) -> String {
         if let Token::Word(word) = &mut tokens[at] {
             let is_column = match word.quote_style {
                 Some(_) => word.value == from,
-                None => word.value.to_lowercase() == from,
+                None => word.value.to_ascii_lowercase() == from,
             };
             if is_column && !is_other {
                 tokens[at] = Token::make_word(to, Some('"'));

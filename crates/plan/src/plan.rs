@@ -214,6 +214,17 @@ pub struct FunctionCall {
     pub args: Vec<Expr>,
 }
 
+impl FunctionCall {
+    /// The type of an output column that the function declares as `declared`.
+    #[must_use]
+    pub fn column_type(&self, declared: SqlType) -> SqlType {
+        match declared {
+            SqlType::AnyElement => self.types.args.first().and_then(SqlType::element).unwrap_or(SqlType::Text),
+            other => other,
+        }
+    }
+}
+
 /// An output column of ProjectSet.
 #[derive(Clone, Debug)]
 pub enum ProjectItem {

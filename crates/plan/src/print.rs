@@ -206,7 +206,14 @@ impl Printer<'_> {
                 self.list(out, elements)?;
                 out.push(']');
             }
-            Expr::Row(fields) => self.call(out, "ROW", fields)?,
+            Expr::Field { row, at, .. } => {
+                let row_type = row.ty().row_type()?;
+                out.push('(');
+                self.expr(out, row, Casts::All)?;
+                out.push_str(").");
+                out.push_str(&types::quote_identifier(&row_type.fields.get(*at)?.0));
+            }
+            Expr::Row(fields, _) => self.call(out, "ROW", fields)?,
             Expr::Sequence { op, args } => {
                 let name = match op {
                     SequenceOp::NextVal => "nextval",

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use catalog::Table;
-use types::{SqlError, SqlResult, SqlState, SqlType};
+use types::{RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::bind::same::same_expr;
 use crate::expr::Expr;
@@ -240,13 +240,16 @@ impl<'a> Scope<'a> {
     /// A whole row by its range's name.
     pub fn whole_row(&self, name: &str) -> SqlResult<Option<Expr>> {
         if let Some(found) = self.range(None, name)? {
-            let columns = found.columns.iter().filter(|column| !column.hidden).map(|column| column.expr.clone());
-            return Ok(Some(Expr::Row(columns.collect())));
+            let columns = found.columns.iter().filter(|column| !column.hidden);
+            let fields = columns.clone().map(|column| (Arc::from(column.name.as_str()), column.expr.ty())).collect();
+            let table = found.table.as_ref().map(|(table, _)| Arc::from(table.name.as_str()));
+            let ty = SqlType::record_of(RowType { table, fields });
+            return Ok(Some(Expr::Row(columns.map(|column| column.expr.clone()).collect(), ty)));
         }
         let Some(parent) = self.level.parent else { return Ok(None) };
         Ok(match parent.whole_row(name)? {
-            Some(Expr::Row(columns)) => {
-                Some(Expr::Row(columns.into_iter().map(|value| self.level.outer(value)).collect()))
+            Some(Expr::Row(columns, ty)) => {
+                Some(Expr::Row(columns.into_iter().map(|value| self.level.outer(value)).collect(), ty))
             }
             other => other,
         })

@@ -9,6 +9,8 @@ use crate::{
         calendar::{END_DATE, END_TIMESTAMP, FIRST_DAY, FIRST_TIMESTAMP, MICROS_PER_DAY},
     },
     datum::TimeTz,
+    network::{parse_binary_inet, write_binary_inet},
+    text::field_type,
     error::raise,
 };
 
@@ -73,6 +75,8 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
             })
         }
         SqlType::Uuid => Datum::Uuid(fixed(ty, input)?),
+        SqlType::Inet | SqlType::Cidr => Datum::Inet(parse_binary_inet(input, *ty == SqlType::Cidr)?),
+        SqlType::MacAddr => Datum::MacAddr(fixed(ty, input)?),
         SqlType::Json => {
             let text = utf8(input)?;
             crate::json::validate(text)?;
@@ -187,12 +191,14 @@ pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
             out.extend_from_slice(&interval.months.to_be_bytes());
         }
         (Datum::Uuid(bytes), _) => out.extend_from_slice(bytes),
+        (Datum::MacAddr(bytes), _) => out.extend_from_slice(bytes),
+        (Datum::Inet(inet), _) => write_binary_inet(inet, *ty == SqlType::Cidr, out),
         (Datum::Jsonb(json), _) => {
             out.push(1);
             json.write(out);
         }
         (Datum::Array(array), _) => write_array(ty, array, out),
-        (Datum::Record(fields), _) => write_record(fields, out),
+        (Datum::Record(fields), _) => write_record(ty, fields, out),
     }
 }
 
@@ -211,11 +217,12 @@ fn write_array(ty: &SqlType, array: &Array, out: &mut Vec<u8>) {
     }
 }
 
-/// The types of a record's fields are not kept: each is shown as the widest it can have.
-fn write_record(fields: &[Datum], out: &mut Vec<u8>) {
+/// Where the types of a record's fields are not known, each is shown as the widest it can have.
+fn write_record(ty: &SqlType, fields: &[Datum], out: &mut Vec<u8>) {
+    let row_type = ty.row_type();
     out.extend_from_slice(&(fields.len() as i32).to_be_bytes());
-    for datum in fields {
-        let ty = datum.implied_type();
+    for (at, datum) in fields.iter().enumerate() {
+        let ty = field_type(row_type.as_deref(), at, datum);
         out.extend_from_slice(&ty.oid().to_be_bytes());
         write_sized(&ty, datum, out);
     }
@@ -283,7 +290,7 @@ mod tests {
         }
         assert_eq!(parse_binary(&SqlType::TIMESTAMP, &i64::MAX.to_be_bytes()).unwrap(), Datum::Timestamp(i64::MAX));
         let mut record = Vec::new();
-        write_binary(&SqlType::Record, &Datum::Record(Arc::from([Datum::text("a"), Datum::Null])), &mut record);
+        write_binary(&SqlType::RECORD, &Datum::Record(Arc::from([Datum::text("a"), Datum::Null])), &mut record);
         assert_eq!(record, b"\0\0\0\x02\0\0\0\x19\0\0\0\x01a\0\0\x02\xc1\xff\xff\xff\xff");
     }
 

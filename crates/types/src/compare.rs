@@ -62,6 +62,8 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
         (Datum::TimeTz(a), Datum::TimeTz(b)) => timetz_key(a).cmp(&timetz_key(b)),
         (Datum::Interval(a), Datum::Interval(b)) => a.span().cmp(&b.span()),
         (Datum::Uuid(a), Datum::Uuid(b)) => a.cmp(b),
+        (Datum::Inet(a), Datum::Inet(b)) => a.cmp(b),
+        (Datum::MacAddr(a), Datum::MacAddr(b)) => a.cmp(b),
         (Datum::Json(a), Datum::Json(b)) => a.cmp(b),
         (Datum::Jsonb(a), Datum::Jsonb(b)) => compare_jsonb(a, b),
         (Datum::Array(a), Datum::Array(b)) => compare_arrays(&ty.element().unwrap_or(SqlType::Text), a, b),
@@ -123,7 +125,7 @@ pub fn compare_records(ty: &SqlType, a: &Datum, b: &Datum) -> SqlResult<Ordering
             mismatch("cannot compare record types with different numbers of columns".to_owned())
         }
         (Datum::Array(a), Datum::Array(b)) if matches!(a.elements().first(), Some(Datum::Record(_))) => {
-            let element = ty.element().unwrap_or(SqlType::Record);
+            let element = ty.element().unwrap_or(SqlType::RECORD);
             for (a, b) in a.elements().iter().zip(b.elements()) {
                 let order = compare_records(&element, a, b)?;
                 if order.is_ne() {
@@ -174,6 +176,8 @@ pub fn hash_datum<H: Hasher>(ty: &SqlType, datum: &Datum, state: &mut H) {
         Datum::TimeTz(value) => timetz_key(value).hash(state),
         Datum::Interval(value) => value.span().hash(state),
         Datum::Uuid(value) => state.write(value),
+        Datum::Inet(value) => value.hash(state),
+        Datum::MacAddr(value) => state.write(value),
         Datum::Jsonb(value) => value.hash(state),
         Datum::Array(array) => {
             let element = ty.element().unwrap_or(SqlType::Text);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::array::Array;
 use crate::error::SqlResult;
 use crate::json::Json;
+use crate::network::Inet;
 use crate::numeric::Numeric;
 use crate::stack::{VALUE_DEPTH_MAX, too_deep};
 
@@ -65,6 +66,9 @@ pub enum Datum {
     /// Arrays, int2vector and oidvector.
     Array(Arc<Array>),
     Record(Arc<[Datum]>),
+    /// inet and cidr.
+    Inet(Inet),
+    MacAddr([u8; 6]),
 }
 
 const _: () = assert!(size_of::<Datum>() <= 24, "a datum is copied per row and column: it stays three words");
@@ -226,6 +230,8 @@ impl PartialEq for Datum {
             (Self::TimeTz(a), Self::TimeTz(b)) => a == b,
             (Self::Interval(a), Self::Interval(b)) => a == b,
             (Self::Uuid(a), Self::Uuid(b)) => a == b,
+            (Self::Inet(a), Self::Inet(b)) => a == b,
+            (Self::MacAddr(a), Self::MacAddr(b)) => a == b,
             (Self::Jsonb(a), Self::Jsonb(b)) => a == b,
             (Self::Array(a), Self::Array(b)) => a == b,
             (Self::Record(a), Self::Record(b)) => a == b,

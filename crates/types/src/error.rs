@@ -136,6 +136,7 @@ sql_states! {
     InvalidCursorName = "34000",
     SavepointException = "3B000",
     InvalidSavepointSpecification = "3B001",
+    ExternalRoutineInvocationException = "39000",
     InvalidCatalogName = "3D000",
     InvalidSchemaName = "3F000",
     TransactionRollback = "40000",

@@ -58,7 +58,7 @@ pub fn split_identifiers(text: &str) -> Option<Vec<String>> {
             rest = tail;
         } else {
             let end = rest.find(['.', '"']).unwrap_or(rest.len());
-            part = rest[..end].trim_end().to_lowercase();
+            part = rest[..end].trim_end().to_ascii_lowercase();
             rest = &rest[end..];
         }
         if part.is_empty() {

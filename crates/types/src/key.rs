@@ -23,6 +23,7 @@ use crate::{
     array::{Array, Dimension},
     datetime::calendar::MICROS_PER_SECOND,
     datum::{Datum, Interval, TimeTz},
+    network::Inet,
     numeric::Numeric,
     sql_type::SqlType,
 };
@@ -58,7 +59,7 @@ impl SqlType {
     #[must_use]
     pub fn key_encodable(&self) -> bool {
         match self {
-            Self::Json | Self::Jsonb | Self::Record | Self::PgNodeTree | Self::Unknown => false,
+            Self::Json | Self::Jsonb | Self::Record(_) | Self::PgNodeTree | Self::Unknown => false,
             Self::Array(element) => element.get().key_encodable(),
             other => !other.is_pseudo(),
         }
@@ -100,6 +101,13 @@ fn put_value(out: &mut Vec<u8>, ty: &SqlType, datum: &Datum) {
         Datum::Float(value) => put_f64(out, *value),
         Datum::Numeric(value) => put_numeric(out, value),
         Datum::Uuid(bytes) => out.extend_from_slice(bytes),
+        Datum::MacAddr(bytes) => out.extend_from_slice(bytes),
+        Datum::Inet(inet) => {
+            out.push(u8::from(inet.is_v6()));
+            out.extend_from_slice(inet.network().bytes());
+            out.push(inet.prefix());
+            out.extend_from_slice(inet.bytes());
+        }
         Datum::TimeTz(time) => {
             put_varint(out, time.micros + i64::from(time.west) * MICROS_PER_SECOND);
             put_varint(out, i64::from(time.west));
@@ -219,6 +227,18 @@ fn take_value(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
             let (head, rest) = input.split_at_checked(16).ok_or(DecodeError::Truncated)?;
             *input = rest;
             Datum::Uuid(head.try_into().expect("sixteen bytes were taken"))
+        }
+        SqlType::MacAddr => {
+            let (head, rest) = input.split_at_checked(6).ok_or(DecodeError::Truncated)?;
+            *input = rest;
+            Datum::MacAddr(head.try_into().expect("six bytes were taken"))
+        }
+        SqlType::Inet | SqlType::Cidr => {
+            let width = if take_u8(input)? == 0 { 4 } else { 16 };
+            let (head, rest) = input.split_at_checked(2 * width + 1).ok_or(DecodeError::Truncated)?;
+            *input = rest;
+            let inet = Inet::from_bytes(&head[width + 1..], head[width]);
+            Datum::Inet(inet.ok_or(DecodeError::Invalid { byte: head[width] })?)
         }
         SqlType::TimeTz(_) => {
             let utc = take_varint(input)?;
@@ -357,6 +377,13 @@ mod tests {
             (SqlType::Bool, vec![Datum::Bool(false), Datum::Bool(true)]),
             (SqlType::Date, vec![Datum::Date(-5), Datum::Date(0), Datum::Date(7)]),
             (SqlType::Uuid, vec![Datum::Uuid([0; 16]), Datum::Uuid([7; 16])]),
+            (SqlType::MacAddr, vec![Datum::MacAddr([0; 6]), Datum::MacAddr([7; 6])]),
+            (
+                SqlType::Inet,
+                ["9.1.2.3/8", "10.0.0.0/8", "10.1.2.3/8", "10.0.0.0", "10.1.0.0/16", "10.1.2.3", "::/0", "::1", "1::/16"]
+                    .map(|text| Datum::Inet(crate::network::parse_inet(text, false).unwrap()))
+                    .to_vec(),
+            ),
             (
                 SqlType::INT4_ARRAY,
                 vec![

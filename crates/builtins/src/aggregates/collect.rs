@@ -151,7 +151,8 @@ impl Accumulator for JsonCollect {
             };
             return Ok(Datum::Jsonb(json.checked()?.into()));
         }
-        let joined = self.parts.join(", ");
+        let is_structure = |ty: &SqlType| ty.is_array() || matches!(ty, SqlType::Record(_));
+        let joined = self.parts.join(if !self.is_object && is_structure(&self.types.args[0]) { ", \n " } else { ", " });
         Ok(Datum::Json(if self.is_object { format!("{{ {joined} }}") } else { format!("[{joined}]") }.into()))
     }
 

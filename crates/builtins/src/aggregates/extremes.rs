@@ -108,4 +108,5 @@ pub(super) static AGGREGATES: &[Aggregate] = extremes! {
     [2145, 2129, SqlType::Text];
     [2146, 2130, SqlType::NUMERIC];
     [2245, 2244, SqlType::BPCHAR];
+    [3565, 3564, SqlType::Inet];
 };

@@ -127,7 +127,8 @@ impl Accumulator for FloatSum {
     fn add(&mut self, _: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()> {
         let value = float(&args[0]);
         let before = self.sum;
-        self.sum += value;
+        // The sum of float4 is one.
+        self.sum = if self.single { f64::from(self.sum as f32 + value as f32) } else { self.sum + value };
         self.rows += 1;
         if self.sum.is_infinite() && !before.is_infinite() && !value.is_infinite() {
             return Err(SqlError::new(SqlState::NumericValueOutOfRange, "value out of range: overflow"));
@@ -139,7 +140,6 @@ impl Accumulator for FloatSum {
         Ok(match self.rows {
             0 => Datum::Null,
             rows if self.average => Datum::Float(self.sum / rows as f64),
-            _ if self.single => Datum::Float(f64::from(self.sum as f32)),
             _ => Datum::Float(self.sum),
         })
     }

@@ -80,13 +80,13 @@ macro_rules! asks_catalog {
             Builtin::pure("format_type", 1081, &[OID, I4], R_TEXT, |context, _, a| {
                 if a[0].is_null() { Ok(Datum::Null) } else { context.catalog.call("format_type", a) }
             }).null_aware().stable(),
-            Builtin::pure("pg_options_to_table", 2289, &[TEXTS], RetType::T(SqlType::Record), never_scalar)
+            Builtin::pure("pg_options_to_table", 2289, &[TEXTS], RetType::T(SqlType::RECORD), never_scalar)
                 .stable()
                 .returning_set(SetFunction {
                     columns: &[("option_name", SqlType::Text), ("option_value", SqlType::Text)],
                     eval: |_, _, a| Ok(array(&a[0]).elements().iter().map(option).collect()),
                 }),
-            Builtin::pure("aclexplode", 1689, &[TEXTS], RetType::T(SqlType::Record), never_scalar)
+            Builtin::pure("aclexplode", 1689, &[TEXTS], RetType::T(SqlType::RECORD), never_scalar)
                 .stable()
                 .returning_set(SetFunction {
                     columns: &[

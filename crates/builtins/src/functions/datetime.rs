@@ -76,18 +76,44 @@ fn offset_zone(by: Interval) -> SqlResult<Zone> {
 fn named_zone(name: &str) -> SqlResult<Zone> {
     match name.trim().parse::<f64>() {
         Ok(west) if west.abs() < 168.0 => Ok(Zone::fixed((-west * 3600.0).round() as i32)),
-        _ => Zone::parse(name),
+        _ => Zone::by_abbreviation(name.trim()).map_or_else(|| Zone::parse(name), Ok),
     }
 }
 
+/// Half-open periods; two that start together overlap even when empty. An end that is not known leaves the answer open
+/// only where it matters.
 fn overlaps(a: &[Datum]) -> Datum {
-    let order = |x: &Datum, y: &Datum| {
-        let (x, y) = (moment(x), moment(y));
-        if x <= y { (x, y) } else { (y, x) }
+    let period = |from: &Datum, to: &Datum| match (from.as_time_value(), to.as_time_value()) {
+        (None, None) => None,
+        (Some(from), Some(to)) => Some((from.min(to), Some(from.max(to)))),
+        (Some(one), None) | (None, Some(one)) => Some((one, None)),
     };
-    let (first, second) = (order(&a[0], &a[1]), order(&a[2], &a[3]));
-    // Half-open periods; two that start together overlap even when empty.
-    Datum::Bool(first.0 == second.0 || (first.0 < second.1 && second.0 < first.1))
+    let (Some(first), Some(second)) = (period(&a[0], &a[1]), period(&a[2], &a[3])) else { return Datum::Null };
+    let (earlier, later) = if first.0 <= second.0 { (first, second) } else { (second, first) };
+    let is_open = later.1.is_none();
+    match earlier.1 {
+        None => Datum::Null,
+        Some(end) if earlier.0 < later.0 && later.0 < end => Datum::Bool(true),
+        _ if is_open => Datum::Null,
+        Some(_) => Datum::Bool(earlier.0 == later.0),
+    }
+}
+
+/// Periods of which one or both have a length for their end.
+fn overlaps_with_lengths(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
+    let mut ends = a.to_vec();
+    for at in [1, 3] {
+        let Datum::Interval(length) = a[at] else { continue };
+        ends[at] = match &a[at - 1] {
+            Datum::Timestamp(from) => Datum::Timestamp(datetime::timestamp_add(*from, length)?),
+            Datum::TimestampTz(from) => {
+                Datum::TimestampTz(datetime::timestamptz_add(*from, length, &context.formatting.zone)?)
+            }
+            Datum::Time(from) => Datum::Time((from + length.micros).rem_euclid(86_400_000_000)),
+            _ => Datum::Null,
+        };
+    }
+    Ok(overlaps(&ends))
 }
 
 macro_rules! per_type {
@@ -254,7 +280,16 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("isfinite", 2048, &[TIMESTAMP], R_BOOL, |_, _, a| Ok(Datum::Bool(!matches!(moment(&a[0]), i64::MIN | i64::MAX)))),
     Builtin::pure("isfinite", 1389, &[TIMESTAMPTZ], R_BOOL, |_, _, a| Ok(Datum::Bool(!matches!(moment(&a[0]), i64::MIN | i64::MAX)))),
     Builtin::pure("isfinite", 1390, &[INTERVAL], R_BOOL, |_, _, _| Ok(Datum::Bool(true))),
-    Builtin::pure("overlaps", 1308, &[TIME, TIME, TIME, TIME], R_BOOL, |_, _, a| Ok(overlaps(a))),
-    Builtin::pure("overlaps", 2041, &[TIMESTAMP, TIMESTAMP, TIMESTAMP, TIMESTAMP], R_BOOL, |_, _, a| Ok(overlaps(a))),
-    Builtin::pure("overlaps", 1304, &[TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ], R_BOOL, |_, _, a| Ok(overlaps(a))),
+    Builtin::pure("overlaps", 1308, &[TIME, TIME, TIME, TIME], R_BOOL, |_, _, a| Ok(overlaps(a))).null_aware(),
+    Builtin::pure("overlaps", 2041, &[TIMESTAMP, TIMESTAMP, TIMESTAMP, TIMESTAMP], R_BOOL, |_, _, a| Ok(overlaps(a))).null_aware(),
+    Builtin::pure("overlaps", 1304, &[TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ], R_BOOL, |_, _, a| Ok(overlaps(a))).null_aware(),
+    Builtin::pure("overlaps", 2042, &[TIMESTAMP, INTERVAL, TIMESTAMP, INTERVAL], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware(),
+    Builtin::pure("overlaps", 2043, &[TIMESTAMP, TIMESTAMP, TIMESTAMP, INTERVAL], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware(),
+    Builtin::pure("overlaps", 2044, &[TIMESTAMP, INTERVAL, TIMESTAMP, TIMESTAMP], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware(),
+    Builtin::pure("overlaps", 1305, &[TIMESTAMPTZ, INTERVAL, TIMESTAMPTZ, INTERVAL], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware().stable(),
+    Builtin::pure("overlaps", 1306, &[TIMESTAMPTZ, TIMESTAMPTZ, TIMESTAMPTZ, INTERVAL], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware().stable(),
+    Builtin::pure("overlaps", 1307, &[TIMESTAMPTZ, INTERVAL, TIMESTAMPTZ, TIMESTAMPTZ], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware().stable(),
+    Builtin::pure("overlaps", 1309, &[TIME, INTERVAL, TIME, INTERVAL], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware(),
+    Builtin::pure("overlaps", 1310, &[TIME, TIME, TIME, INTERVAL], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware(),
+    Builtin::pure("overlaps", 1311, &[TIME, INTERVAL, TIME, TIME], R_BOOL, |c, _, a| overlaps_with_lengths(c, a)).null_aware(),
 ];

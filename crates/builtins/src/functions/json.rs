@@ -1,5 +1,6 @@
 //! JSON functions. Documentation, section 9.16.
 
+use types::text::{write_float4, write_float8};
 use types::{Array, Datum, Json, Numeric, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::EvalContext;
@@ -24,10 +25,8 @@ pub(crate) fn to_json(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) ->
         Datum::Null => Json::Null,
         Datum::Bool(value) => Json::Bool(*value),
         Datum::Int(number) => Json::Number(Numeric::from_i64(*number)),
-        Datum::Float(number) if number.is_finite() => Json::Number(match ty {
-            SqlType::Float4 => Numeric::from_f32(*number as f32),
-            _ => Numeric::from_f64(*number),
-        }),
+        // The digits that are shown, whatever the setting of extra_float_digits.
+        Datum::Float(number) if number.is_finite() => Json::Number(Numeric::parse(&float_text(ty, *number))?),
         Datum::Numeric(number) if number.is_finite() => Json::Number(number.clone()),
         Datum::Jsonb(json) => Json::clone(json),
         Datum::Json(text) => Json::parse(text)?,
@@ -35,9 +34,51 @@ pub(crate) fn to_json(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) ->
             let element = ty.element().unwrap_or(SqlType::Text);
             array_to_json(context, &element, array)?
         }
-        Datum::Timestamp(_) | Datum::TimestampTz(_) => Json::String(to_text(context, ty, datum)?.replacen(' ', "T", 1).into()),
+        Datum::Record(fields) => {
+            let pairs = fields.iter().enumerate().map(|(at, field)| {
+                let (name, ty) = record_field(ty, at, field);
+                Ok((name.into_boxed_str(), to_json(context, &ty, field)?))
+            });
+            Json::object(pairs.collect::<SqlResult<Vec<_>>>()?).checked()?
+        }
+        Datum::Timestamp(_) | Datum::TimestampTz(_) => Json::String(json_moment(&shown(context, ty, datum)).into()),
+        Datum::Inet(_) => Json::String(shown(context, ty, datum).into()),
         other => Json::String(to_text(context, ty, other)?.into()),
     })
+}
+
+/// The name and type of a record's field.
+fn record_field(ty: &SqlType, at: usize, field: &Datum) -> (String, SqlType) {
+    match ty.row_type().and_then(|row_type| row_type.fields.get(at).cloned()) {
+        Some((name, ty)) => (name.to_string(), ty),
+        None => (format!("f{}", at + 1), field.implied_type()),
+    }
+}
+
+fn shown(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -> String {
+    types::to_text(ty, datum, context.formatting)
+}
+
+fn float_text(ty: &SqlType, number: f64) -> String {
+    const SHORTEST: i32 = 1;
+    let mut out = Vec::new();
+    match ty {
+        SqlType::Float4 => write_float4(number as f32, SHORTEST, &mut out),
+        _ => write_float8(number, SHORTEST, &mut out),
+    }
+    String::from_utf8(out).expect("digits are ASCII")
+}
+
+/// A timestamp as ISO 8601 has it: a `T` between date and time, minutes in the offset.
+fn json_moment(text: &str) -> String {
+    let text = text.replacen(' ', "T", 1);
+    let (moment, era) = match text.strip_suffix(" BC") {
+        Some(moment) => (moment, " BC"),
+        None => (text.as_str(), ""),
+    };
+    let offset = moment.find('T').and_then(|at| Some(&moment[at + moment[at..].find(['+', '-'])?..]));
+    let minutes = if offset.is_some_and(|offset| !offset.contains(':')) { ":00" } else { "" };
+    format!("{moment}{minutes}{era}")
 }
 
 /// Nested as deep as the array has dimensions.
@@ -60,6 +101,8 @@ pub(crate) fn to_json_text(context: &EvalContext<'_>, ty: &SqlType, datum: &Datu
     Ok(match datum {
         Datum::Json(text) => text.to_string(),
         Datum::Jsonb(json) => json_text(json),
+        Datum::Float(number) if number.is_finite() => float_text(ty, *number),
+        Datum::Record(fields) => record_text(context, ty, fields, ",")?,
         Datum::Array(array) => {
             let element = ty.element().unwrap_or(SqlType::Text);
             let parts: Vec<String> =
@@ -68,6 +111,20 @@ pub(crate) fn to_json_text(context: &EvalContext<'_>, ty: &SqlType, datum: &Datu
         }
         other => compact_text(&to_json(context, ty, other)?),
     })
+}
+
+fn record_text(context: &EvalContext<'_>, ty: &SqlType, fields: &[Datum], between: &str) -> SqlResult<String> {
+    let parts = fields.iter().enumerate().map(|(at, field)| {
+        let (name, ty) = record_field(ty, at, field);
+        Ok(format!("{}:{}", json_text(&Json::String(name.into())), to_json_text(context, &ty, field)?))
+    });
+    Ok(format!("{{{}}}", parts.collect::<SqlResult<Vec<_>>>()?.join(between)))
+}
+
+fn row_to_json(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
+    let Datum::Record(fields) = &a[0] else { return Err(SqlError::internal("row_to_json was given no record")) };
+    let between = if a.get(1).is_some_and(boolean) { ",\n " } else { "," };
+    Ok(Datum::Json(record_text(context, &types.args[0], fields, between)?.into()))
 }
 
 /// Puts the elements of an array into as many brackets as it has dimensions.
@@ -286,6 +343,26 @@ fn pairs_of_texts(texts: &Array) -> SqlResult<Vec<(Box<str>, Json)>> {
     Ok(pairs)
 }
 
+/// `json_object` of keys and values apart.
+fn zipped_texts(keys: &Array, values: &Array) -> SqlResult<Vec<(Box<str>, Json)>> {
+    let refused = |message: &str| Err(SqlError::new(SqlState::ArraySubscriptError, message));
+    if keys.dimensions().len() > 1 || values.dimensions().len() > 1 {
+        return refused("wrong number of array subscripts");
+    }
+    if keys.len() != values.len() {
+        return refused("mismatched array dimensions");
+    }
+    let pairs = keys.elements().iter().zip(values.elements()).flat_map(|(key, value)| [key.clone(), value.clone()]);
+    pairs_of_texts(&Array::from_elements(pairs.collect()))
+}
+
+fn shown_pairs(pairs: &[(Box<str>, Json)]) -> Datum {
+    let shown = |(key, value): &(Box<str>, Json)| {
+        format!("{} : {}", json_text(&Json::String(key.clone())), json_text(value))
+    };
+    Datum::Json(format!("{{{}}}", pairs.iter().map(shown).collect::<Vec<_>>().join(", ")).into())
+}
+
 fn edit_call(a: &[Datum], how: Edit) -> SqlResult<Datum> {
     if !matches!(jsonb(&a[0]), Json::Object(_) | Json::Array(_)) {
         return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot set path in scalar"));
@@ -372,6 +449,8 @@ pub(super) static STRIP: &[Builtin] =
 pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("to_json", 3176, &[ArgType::Any], R_JSON, convert).stable(),
     Builtin::pure("to_jsonb", 3787, &[ArgType::Any], R_JSONB, convert).stable(),
+    Builtin::pure("row_to_json", 3155, &[ArgType::T(SqlType::RECORD)], R_JSON, row_to_json).stable(),
+    Builtin::pure("row_to_json", 3156, &[ArgType::T(SqlType::RECORD), BOOLEAN], R_JSON, row_to_json).stable(),
     Builtin::pure("array_to_json", 3153, &[ArgType::AnyArray], R_JSON, convert).stable(),
     Builtin::pure("json_build_array", 3198, &[ArgType::Any], R_JSON, build_array).variadic().null_aware().stable(),
     Builtin::pure("jsonb_build_array", 3271, &[ArgType::Any], R_JSONB, build_array).variadic().null_aware().stable(),
@@ -416,13 +495,13 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         columns: &[("value", SqlType::Text)],
         eval: |_, _, a| Ok(elements(jsonb(&a[0]))?.iter().map(|item| vec![as_text(Some(item))]).collect()),
     }),
-    Builtin::pure("json_each", 3958, &[JSON], RetType::T(SqlType::Record), never).returning_set(SetFunction {
+    Builtin::pure("json_each", 3958, &[JSON], RetType::T(SqlType::RECORD), never).returning_set(SetFunction {
         columns: KEY_VALUE,
         eval: |_, _, a| {
             Ok(raw_pairs(&a[0])?.into_iter().map(|(key, item)| vec![Datum::text(key), raw_json(Some(item))]).collect())
         },
     }),
-    Builtin::pure("json_each_text", 3959, &[JSON], RetType::T(SqlType::Record), never).returning_set(SetFunction {
+    Builtin::pure("json_each_text", 3959, &[JSON], RetType::T(SqlType::RECORD), never).returning_set(SetFunction {
         columns: KEY_TEXT,
         eval: |_, _, a| {
             raw_pairs(&a[0])?.into_iter().map(|(key, item)| Ok(vec![Datum::text(key), raw_text(Some(item))?])).collect()
@@ -432,23 +511,23 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("json_build_object", 3201, &[], R_JSON, |_, _, _| Ok(Datum::Json("{}".into()))).stable(),
     Builtin::pure("jsonb_build_array", 3272, &[], R_JSONB, |_, _, _| Ok(Datum::Jsonb(Json::Array(Vec::new()).into()))).stable(),
     Builtin::pure("jsonb_build_object", 3274, &[], R_JSONB, |_, _, _| Ok(Datum::Jsonb(Json::Object(Vec::new()).into()))).stable(),
-    Builtin::pure("json_object", 3202, &[TEXTS], R_JSON, |_, _, a| {
-        let shown = |(key, value): &(Box<str>, Json)| {
-            format!("{} : {}", json_text(&Json::String(key.clone())), json_text(value))
-        };
-        let pairs = pairs_of_texts(array(&a[0]))?;
-        Ok(Datum::Json(format!("{{{}}}", pairs.iter().map(shown).collect::<Vec<_>>().join(", ")).into()))
+    Builtin::pure("json_object", 3202, &[TEXTS], R_JSON, |_, _, a| Ok(shown_pairs(&pairs_of_texts(array(&a[0]))?))),
+    Builtin::pure("json_object", 3203, &[TEXTS, TEXTS], R_JSON, |_, _, a| {
+        Ok(shown_pairs(&zipped_texts(array(&a[0]), array(&a[1]))?))
     }),
     Builtin::pure("jsonb_object", 3263, &[TEXTS], R_JSONB, |_, types, a| Ok(as_ret(types, Json::object(pairs_of_texts(array(&a[0]))?)))),
+    Builtin::pure("jsonb_object", 3264, &[TEXTS, TEXTS], R_JSONB, |_, types, a| {
+        Ok(as_ret(types, Json::object(zipped_texts(array(&a[0]), array(&a[1]))?)))
+    }),
     Builtin::pure("array_to_json", 3154, &[ArgType::AnyArray, BOOLEAN], R_JSON, pretty_array).stable(),
-    Builtin::pure("jsonb_each", 3208, &[JSONB], RetType::T(SqlType::Record), never).returning_set(SetFunction {
+    Builtin::pure("jsonb_each", 3208, &[JSONB], RetType::T(SqlType::RECORD), never).returning_set(SetFunction {
         columns: KEY_VALUE_B,
         eval: |_, _, a| {
             let row = |(key, item): &(Box<str>, Json)| vec![Datum::text(key.to_string()), Datum::Jsonb(item.clone().into())];
             Ok(object(jsonb(&a[0]), "jsonb_each")?.iter().map(row).collect())
         },
     }),
-    Builtin::pure("jsonb_each_text", 3932, &[JSONB], RetType::T(SqlType::Record), never).returning_set(SetFunction {
+    Builtin::pure("jsonb_each_text", 3932, &[JSONB], RetType::T(SqlType::RECORD), never).returning_set(SetFunction {
         columns: KEY_TEXT,
         eval: |_, _, a| {
             let row = |(key, item): &(Box<str>, Json)| vec![Datum::text(key.to_string()), as_text(Some(item))];

@@ -105,6 +105,14 @@ fn unnest(_: &EvalContext<'_>, _: &CallTypes, a: &[Datum]) -> SqlResult<SetRows>
     Ok(SetRows::of_values((0..count).map(move |at| Ok(array(&whole).elements()[at].clone()))))
 }
 
+/// Elements and their subscripts.
+fn expand(_: &EvalContext<'_>, _: &CallTypes, a: &[Datum]) -> SqlResult<SetRows> {
+    let whole = array(&a[0]);
+    let elements = if whole.dimensions().len() > 1 { &[] } else { whole.elements() };
+    let from = whole.dimensions().first().map_or(1, |it| i64::from(it.lower_bound));
+    Ok(elements.iter().zip(from..).map(|(element, n)| vec![element.clone(), Datum::Int(n - from + 1)]).collect())
+}
+
 const fn series(oid: u32, args: &'static [ArgType], ty: SqlType, eval: fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<SetRows>) -> Builtin {
     Builtin::pure("generate_series", oid, args, RetType::T(ty), never).returning_set(SetFunction { columns: &[], eval })
 }
@@ -122,6 +130,8 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         .returning_set(SetFunction { columns: &[], eval: subscripts }),
     Builtin::pure("generate_subscripts", 1191, &[ArgType::AnyArray, I4, ArgType::T(SqlType::Bool)], RetType::T(SqlType::Int4), never)
         .returning_set(SetFunction { columns: &[], eval: subscripts }),
+    Builtin::pure("_pg_expandarray", 13_208, &[ArgType::AnyArray], RetType::T(SqlType::RECORD), never)
+        .returning_set(SetFunction { columns: &[("x", SqlType::AnyElement), ("n", SqlType::Int4)], eval: expand }),
     Builtin::pure("unnest", 2331, &[ArgType::AnyArray], RetType::AnyElement, never).returning_set(SetFunction { columns: &[], eval: unnest }),
 ];
 

@@ -98,12 +98,13 @@ fn position(haystack: &str, needle: &str) -> SqlResult<Datum> {
     count(haystack.find(needle).map_or(0, |at| haystack[..at].chars().count() + 1))
 }
 
+/// The collation is C: other letters than ASCII's have no case, here and in `upper` and `lower`.
 fn init_cap(value: &str) -> String {
     let mut in_word = false;
     let mut result = String::with_capacity(value.len());
     for c in value.chars() {
-        if in_word { result.extend(c.to_lowercase()) } else { result.extend(c.to_uppercase()) }
-        in_word = c.is_alphanumeric();
+        result.push(if in_word { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() });
+        in_word = c.is_ascii_alphanumeric();
     }
     result
 }
@@ -331,11 +332,12 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("character_length", 1369, &[TEXT], R_I4, |_, _, a| count(text(&a[0]).chars().count())),
     Builtin::pure("length", 2010, &[BYTEA], R_I4, |_, _, a| count(bytes(&a[0]).len())),
     Builtin::pure("octet_length", 1374, &[TEXT], R_I4, |_, _, a| count(text(&a[0]).len())),
+    Builtin::pure("octet_length", 1375, &[ArgType::T(SqlType::BPCHAR)], R_I4, |_, _, a| count(text(&a[0]).len())),
     Builtin::pure("octet_length", 720, &[BYTEA], R_I4, |_, _, a| count(bytes(&a[0]).len())),
     Builtin::pure("bit_length", 1811, &[TEXT], R_I4, |_, _, a| count(text(&a[0]).len() * 8)),
     Builtin::pure("bit_length", 1810, &[BYTEA], R_I4, |_, _, a| count(bytes(&a[0]).len() * 8)),
-    Builtin::pure("lower", 870, &[TEXT], R_TEXT, |_, _, a| out(text(&a[0]).to_lowercase())),
-    Builtin::pure("upper", 871, &[TEXT], R_TEXT, |_, _, a| out(text(&a[0]).to_uppercase())),
+    Builtin::pure("lower", 870, &[TEXT], R_TEXT, |_, _, a| out(text(&a[0]).to_ascii_lowercase())),
+    Builtin::pure("upper", 871, &[TEXT], R_TEXT, |_, _, a| out(text(&a[0]).to_ascii_uppercase())),
     Builtin::pure("initcap", 872, &[TEXT], R_TEXT, |_, _, a| out(init_cap(text(&a[0])))),
     Builtin::pure("substring", 937, &[TEXT, I4], R_TEXT, |_, _, a| substring(text(&a[0]), int(&a[1]), None)),
     Builtin::pure("substring", 936, &[TEXT, I4, I4], R_TEXT, |_, _, a| substring(text(&a[0]), int(&a[1]), Some(int(&a[2])))),

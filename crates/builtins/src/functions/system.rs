@@ -40,7 +40,7 @@ fn schemas(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
 }
 
 /// A version 4 UUID (RFC 9562) from the host's randomness.
-fn random_uuid(context: &EvalContext<'_>) -> Datum {
+pub(super) fn random_uuid(context: &EvalContext<'_>) -> Datum {
     let bits = u128::from(context.host.random_bits()) << 64 | u128::from(context.host.random_bits());
     Datum::Uuid(*uuid::Builder::from_random_bytes(bits.to_be_bytes()).as_uuid().as_bytes())
 }
@@ -62,7 +62,11 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("pg_terminate_backend", 22_096, &[I4], R_BOOL, |c, _, a| signal(c, a, Signal::Terminate)).volatile(),
     Builtin::pure("pg_terminate_backend", 2096, &[I4, I8], R_BOOL, |c, _, a| signal(c, a, Signal::Terminate)).volatile(),
     Builtin::pure("pg_backend_pid", 2026, &[], R_I4, |c, _, _| Ok(Datum::Int(i64::from(c.host.backend_pid())))).stable(),
-    Builtin::pure("inet_client_addr", 2196, &[], R_TEXT, |c, _, _| Ok(c.host.client_address().map_or(Datum::Null, Datum::text))).stable(),
+    Builtin::pure("inet_client_addr", 2196, &[], RetType::T(SqlType::Inet), |c, _, _| {
+        let address = c.host.client_address().and_then(|text| types::network::parse_inet(&text, false).ok());
+        Ok(address.map_or(Datum::Null, Datum::Inet))
+    })
+    .stable(),
     Builtin::pure("current_setting", 2077, &[TEXT], R_TEXT, |c, _, a| setting(c, a)).stable(),
     Builtin::pure("current_setting", 3294, &[TEXT, BOOLEAN], R_TEXT, |c, _, a| setting(c, a)).stable(),
     Builtin::pure("set_config", 2078, &[TEXT, TEXT, BOOLEAN], R_TEXT, |c, _, a| {

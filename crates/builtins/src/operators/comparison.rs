@@ -71,10 +71,12 @@ pub(super) static OPERATORS: &[Operator] = six! {
     "timestamp_", ArgType::T(SqlType::TIMESTAMP), [2060, 2061, 2062, 2064, 2063, 2065];
     "timestamptz_", ArgType::T(SqlType::TIMESTAMPTZ), [1320, 1321, 1322, 1324, 1323, 1325];
     "interval_", ArgType::T(SqlType::Interval), [1330, 1331, 1332, 1334, 1333, 1335];
+    "network_", ArgType::T(SqlType::Inet), [1201, 1202, 1203, 1205, 1204, 1206];
+    "macaddr_", ArgType::T(SqlType::MacAddr), [1220, 1221, 1222, 1224, 1223, 1225];
     "uuid_", ArgType::T(SqlType::Uuid), [2972, 2973, 2974, 2975, 2976, 2977];
     "jsonb_", ArgType::T(SqlType::Jsonb), [3240, 3241, 3242, 3243, 3244, 3245];
     "oidvector", ArgType::T(SqlType::OidVector), [649, 644, 645, 646, 647, 648];
     "xid", ArgType::T(SqlType::Xid), [352, 3315, 30_352, 30_353, 30_354, 30_355];
     "array_", ArgType::AnyArray, [1070, 1071, 1072, 1073, 1074, 1075];
-    "record_", ArgType::T(SqlType::Record), [2988, 2989, 2990, 2991, 2992, 2993];
+    "record_", ArgType::T(SqlType::RECORD), [2988, 2989, 2990, 2991, 2992, 2993];
 };

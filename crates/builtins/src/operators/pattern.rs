@@ -1,23 +1,19 @@
 //! LIKE, ILIKE, SIMILAR TO and regular expressions. Documentation, section 9.7.
-//!
-//! POSIX regular expressions run on the `regex` crate: no back-references, and the leftmost match rather than the
-//! longest where alternatives differ.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use regex::{Regex, RegexBuilder};
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::arguments::text;
+use crate::posix_regex::{Options, Pattern};
 use crate::signature::{ArgType, Builtin, Operator, RetType};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
+const BPCHAR: ArgType = ArgType::T(SqlType::BPCHAR);
 const BOOL: RetType = RetType::T(SqlType::Bool);
 /// Compiled patterns kept for each thread.
 const PATTERN_CACHE_COUNT: usize = 32;
-/// A compiled pattern's size in bytes beyond which it is refused.
-const PATTERN_BYTES_MAX: usize = 10 << 20;
 
 /// Whether `value` matches a LIKE pattern: `%` any characters, `_` one; `escape` takes the next one literally.
 ///
@@ -68,7 +64,7 @@ pub(crate) fn like(value: &str, pattern: &str, escape: Option<char>) -> SqlResul
 }
 
 fn ilike(value: &str, pattern: &str, escape: Option<char>) -> SqlResult<bool> {
-    like(&value.to_lowercase(), &pattern.to_lowercase(), escape)
+    like(&value.to_ascii_lowercase(), &pattern.to_ascii_lowercase(), escape)
 }
 
 /// The escape character of `LIKE … ESCAPE`: one character or none.
@@ -83,33 +79,26 @@ pub(crate) fn escape_character(given: &str) -> SqlResult<Option<char>> {
 
 struct Compiled {
     pattern: String,
-    flags: Flags,
-    regex: Rc<Regex>,
+    options: Options,
+    compiled: Rc<Pattern>,
 }
 
-/// Embedded options that change how a pattern matches.
+/// The flags argument of `regexp_*` functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flags {
-    pub ignore_case: bool,
-    /// `^` and `$` match at line ends, `.` does not cross them.
-    pub newline: bool,
+    pub options: Options,
     pub global: bool,
 }
 
 impl Flags {
-    /// The flags argument of `regexp_*` functions.
     pub(crate) fn parse(given: &str) -> SqlResult<Self> {
         let mut flags = Self::default();
         for c in given.chars() {
-            match c {
-                'i' => flags.ignore_case = true,
-                'c' | 's' | 't' | 'e' => {}
-                'n' | 'm' => flags.newline = true,
-                'g' => flags.global = true,
-                other => {
-                    let message = format!("invalid regular expression option: \"{other}\"");
-                    return Err(SqlError::new(SqlState::InvalidParameterValue, message));
-                }
+            if c == 'g' {
+                flags.global = true;
+            } else if flags.options.set(c).is_none() {
+                let message = format!("invalid regular expression option: \"{c}\"");
+                return Err(SqlError::new(SqlState::InvalidParameterValue, message));
             }
         }
         Ok(flags)
@@ -120,53 +109,64 @@ thread_local! {
     static CACHE: RefCell<Vec<Compiled>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Compiles a POSIX pattern, or finds it compiled.
-pub(crate) fn compile(pattern: &str, flags: Flags) -> SqlResult<Rc<Regex>> {
+/// Compiles a regular expression, or finds it compiled.
+pub(crate) fn compile(pattern: &str, flags: Flags) -> SqlResult<Rc<Pattern>> {
+    let options = flags.options;
     CACHE.with_borrow_mut(|cache| {
-        if let Some(position) = cache.iter().position(|c| c.flags == flags && c.pattern == pattern) {
+        if let Some(position) = cache.iter().position(|c| c.options == options && c.pattern == pattern) {
             cache[..=position].rotate_right(1);
-            return Ok(Rc::clone(&cache[0].regex));
+            return Ok(Rc::clone(&cache[0].compiled));
         }
-        let built = RegexBuilder::new(pattern)
-            .case_insensitive(flags.ignore_case)
-            .multi_line(flags.newline)
-            .dot_matches_new_line(!flags.newline)
-            .size_limit(PATTERN_BYTES_MAX)
-            .build();
-        let regex = Rc::new(built.map_err(|error| {
-            let reason = error.to_string();
-            let reason = reason.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            SqlError::new(SqlState::InvalidRegularExpression, format!("invalid regular expression: {reason}"))
-        })?);
+        let compiled = Rc::new(Pattern::new(pattern, options)?);
         cache.truncate(PATTERN_CACHE_COUNT - 1);
-        cache.insert(0, Compiled { pattern: pattern.to_owned(), flags, regex: Rc::clone(&regex) });
-        Ok(regex)
+        cache.insert(0, Compiled { pattern: pattern.to_owned(), options, compiled: Rc::clone(&compiled) });
+        Ok(compiled)
     })
 }
 
-/// A SIMILAR TO pattern as a regular expression over the whole value.
+/// A SIMILAR TO pattern as a regular expression over the whole value. What stands between two `"`, each behind the escape
+/// character, is the group that `substring` yields.
 pub(crate) fn similar_to_regex(pattern: &str, escape: Option<char>) -> SqlResult<String> {
     let mut out = String::from("^(?:");
     let mut chars = pattern.chars();
     let mut in_class = false;
+    let mut separators = 0;
+    let literal = |out: &mut String, c: char| {
+        if !c.is_alphanumeric() {
+            out.push('\\');
+        }
+        out.push(c);
+    };
     while let Some(c) = chars.next() {
         if Some(c) == escape {
             let next = chars.next().ok_or_else(|| SqlError::new(SqlState::InvalidEscapeSequence, "invalid escape sequence"))?;
-            out.push_str(&regex::escape(&next.to_string()));
+            match (next, separators, in_class) {
+                ('"', 0, false) => out.push_str("){1,1}?("),
+                ('"', 1, false) => out.push_str("){1,1}(?:"),
+                ('"', _, false) => {
+                    let message = "SQL regular expression may not contain more than two escape-double-quote separators";
+                    return Err(SqlError::new(SqlState::InvalidUseOfEscapeCharacter, message));
+                }
+                _ => literal(&mut out, next),
+            }
+            separators += usize::from(next == '"' && !in_class);
         } else if in_class {
             in_class = c != ']';
+            if c == '\\' {
+                out.push('\\');
+            }
             out.push(c);
         } else {
             match c {
-                '%' => out.push_str("(?s:.*)"),
-                '_' => out.push_str("(?s:.)"),
+                '%' => out.push_str(".*"),
+                '_' => out.push('.'),
                 '[' => {
                     in_class = true;
                     out.push('[');
                 }
                 '(' => out.push_str("(?:"),
                 ')' | '|' | '*' | '+' | '?' | '{' | '}' => out.push(c),
-                other => out.push_str(&regex::escape(&other.to_string())),
+                other => literal(&mut out, other),
             }
         }
     }
@@ -175,8 +175,8 @@ pub(crate) fn similar_to_regex(pattern: &str, escape: Option<char>) -> SqlResult
 }
 
 fn matches(value: &Datum, pattern: &Datum, ignore_case: bool) -> SqlResult<bool> {
-    let flags = Flags { ignore_case, ..Flags::default() };
-    Ok(compile(text(pattern), flags)?.is_match(text(value)))
+    let flags = Flags { options: Options { ignore_case, ..Options::default() }, global: false };
+    compile(text(pattern), flags)?.is_match(text(value))
 }
 
 pub(super) static OPERATORS: &[Operator] = &[
@@ -209,6 +209,39 @@ pub(super) static OPERATORS: &[Operator] = &[
     }))
     .negated_by("!~*"),
     Operator::new("!~*", 1229, Builtin::pure("texticregexne", 1239, &[TEXT, TEXT], BOOL, |_, _, a| {
+        matches(&a[0], &a[1], true).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~*"),
+    // What a char(n) is padded with counts.
+    Operator::new("~~", 1211, Builtin::pure("bpcharlike", 1631, &[BPCHAR, TEXT], BOOL, |_, _, a| {
+        like(text(&a[0]), text(&a[1]), Some('\\')).map(Datum::Bool)
+    }))
+    .negated_by("!~~"),
+    Operator::new("!~~", 1212, Builtin::pure("bpcharnlike", 1632, &[BPCHAR, TEXT], BOOL, |_, _, a| {
+        like(text(&a[0]), text(&a[1]), Some('\\')).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~~"),
+    Operator::new("~~*", 1629, Builtin::pure("bpchariclike", 1660, &[BPCHAR, TEXT], BOOL, |_, _, a| {
+        ilike(text(&a[0]), text(&a[1]), Some('\\')).map(Datum::Bool)
+    }))
+    .negated_by("!~~*"),
+    Operator::new("!~~*", 1630, Builtin::pure("bpcharicnlike", 1661, &[BPCHAR, TEXT], BOOL, |_, _, a| {
+        ilike(text(&a[0]), text(&a[1]), Some('\\')).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~~*"),
+    Operator::new("~", 1055, Builtin::pure("bpcharregexeq", 1658, &[BPCHAR, TEXT], BOOL, |_, _, a| {
+        matches(&a[0], &a[1], false).map(Datum::Bool)
+    }))
+    .negated_by("!~"),
+    Operator::new("!~", 1056, Builtin::pure("bpcharregexne", 1659, &[BPCHAR, TEXT], BOOL, |_, _, a| {
+        matches(&a[0], &a[1], false).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~"),
+    Operator::new("~*", 1234, Builtin::pure("bpcharicregexeq", 1656, &[BPCHAR, TEXT], BOOL, |_, _, a| {
+        matches(&a[0], &a[1], true).map(Datum::Bool)
+    }))
+    .negated_by("!~*"),
+    Operator::new("!~*", 1235, Builtin::pure("bpcharicregexne", 1657, &[BPCHAR, TEXT], BOOL, |_, _, a| {
         matches(&a[0], &a[1], true).map(|matched| Datum::Bool(!matched))
     }))
     .negated_by("~*"),
@@ -252,7 +285,7 @@ mod tests {
     fn similar_to_covers_the_whole_value() {
         for (value, pattern, expected) in [("abc", "abc", true), ("abc", "a", false), ("abc", "%(b|d)%", true), ("abc", "(b|c)%", false)] {
             let regex = compile(&similar_to_regex(pattern, Some('\\')).expect("valid"), Flags::default()).expect("valid");
-            assert_eq!(regex.is_match(value), expected, "{value} SIMILAR TO {pattern}");
+            assert_eq!(regex.is_match(value), Ok(expected), "{value} SIMILAR TO {pattern}");
         }
     }
 }

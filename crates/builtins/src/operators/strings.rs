@@ -9,10 +9,13 @@ use crate::signature::{ArgType, Builtin, Operator, RetType};
 const TEXT: ArgType = ArgType::T(SqlType::Text);
 const BYTEA: ArgType = ArgType::T(SqlType::Bytea);
 
-/// A value in text format, as output and `||` show it.
+/// A value as its cast to text gives it.
 pub(crate) fn to_text(context: &EvalContext<'_>, ty: &SqlType, value: &Datum) -> SqlResult<String> {
     if let Datum::Text(text) = value {
         return Ok(text.to_string());
+    }
+    if let Datum::Inet(inet) = value {
+        return Ok(inet.with_length());
     }
     check_text_size(value)?;
     let mut out = Vec::new();

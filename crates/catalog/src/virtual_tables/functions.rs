@@ -147,7 +147,7 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
             function.returns_set = it.is_set_returning();
             function.outputs = it.set.as_ref().map_or_else(Vec::new, |set| set.columns.to_vec());
             if function.outputs.len() > 1 {
-                function.result = SqlType::Record.oid();
+                function.result = SqlType::RECORD.oid();
             }
             function
         });

@@ -35,7 +35,7 @@ impl SortColumn {
     }
 
     fn may_hold_records(&self) -> bool {
-        matches!(self.ty, SqlType::Record | SqlType::Array(_))
+        matches!(self.ty, SqlType::Record(_) | SqlType::Array(_))
     }
 
     pub(crate) fn compare(&self, a: usize, b: usize) -> Ordering {

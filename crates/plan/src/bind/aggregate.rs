@@ -234,7 +234,7 @@ fn replace_outer(expr: &mut Expr, values: &[Expr]) {
 
 fn ordered(expr: &Expr) -> SqlResult<()> {
     let ty = expr.ty();
-    if ty == SqlType::Record || ty.is_ordered() {
+    if matches!(ty, SqlType::Record(_)) || ty.is_ordered() {
         return Ok(());
     }
     Err(SqlError::new(

@@ -1,13 +1,22 @@
 //! Expressions, node by node.
 
+use std::sync::Arc;
 
 use sqlparser::ast::{self, BinaryOperator};
-use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::operators::{conjunction, symbol};
 use super::{Binder, bind_type, fold};
 use crate::expr::{Expr, TruthTest};
 use crate::scope::Scope;
+
+/// A field of a row: of one that is written out, what stands there.
+fn field_of(row: Expr, at: usize, ty: SqlType) -> Expr {
+    match row {
+        Expr::Row(mut fields, _) if at < fields.len() => fields.swap_remove(at),
+        row => Expr::Field { row: Box::new(row), at, ty },
+    }
+}
 
 /// Parentheses mean nothing to a bound expression.
 pub(super) fn unnested(mut expr: &ast::Expr) -> &ast::Expr {
@@ -106,8 +115,15 @@ impl Binder<'_> {
                 self.similar(*negated, expr, pattern, escape)
             }
             Ast::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, .. } => {
-                let to = bind_type(data_type)?;
-                let inner = self.expr(expr, scope)?;
+                let to = match bind_type(data_type) {
+                    Ok(to) => to,
+                    Err(error) => self.row_type_of(data_type)?.ok_or(error)?,
+                };
+                let inner = match unnested(expr) {
+                    // The cast says what the elements of ARRAY[…] are.
+                    Ast::Array(array) if to.is_array() => self.array_elements(&array.elem, scope)?,
+                    other => self.expr(other, scope)?,
+                };
                 self.explicit_cast(inner, to)
             }
             Ast::AtTimeZone { timestamp, time_zone } => {
@@ -164,7 +180,17 @@ impl Binder<'_> {
             Ast::Collate { expr, collation } => {
                 let name = collation.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone());
                 match name.as_deref() {
-                    Some("C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "c" | "posix") => self.expr(expr, scope),
+                    Some("C" | "POSIX" | "default" | "ucs_basic" | "C.UTF-8" | "c" | "posix") => {
+                        let bound = self.expr(expr, scope)?;
+                        let base = |ty: SqlType| ty.element().unwrap_or(ty);
+                        match self.known_type(&bound).filter(|ty| !base(*ty).is_string()) {
+                            None => Ok(bound),
+                            Some(ty) => Err(SqlError::new(
+                                SqlState::DatatypeMismatch,
+                                format!("collations are not supported by type {}", ty.base_name()),
+                            )),
+                        }
+                    }
                     _ => Err(SqlError::new(
                         SqlState::UndefinedObject,
                         format!("collation {collation} for encoding \"UTF8\" does not exist"),
@@ -175,7 +201,7 @@ impl Binder<'_> {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), scope)
             }
             Ast::Function(function) => self.function(function, scope),
-            Ast::Tuple(items) => Ok(Expr::Row(self.row_fields(items, scope)?)),
+            Ast::Tuple(items) => Ok(Expr::row(self.row_fields(items, scope)?)),
             Ast::Array(array) => self.array(&array.elem, scope),
             Ast::CompoundFieldAccess { root, access_chain } => self.access(root, access_chain, scope),
             other => Err(SqlError::not_supported(format!("this expression is not supported: {other}"))),
@@ -283,7 +309,7 @@ impl Binder<'_> {
             BinaryOperator::Overlaps => {
                 let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
                 match (left, right) {
-                    (Expr::Row(left), Expr::Row(right)) if left.len() == 2 && right.len() == 2 => {
+                    (Expr::Row(left, _), Expr::Row(right, _)) if left.len() == 2 && right.len() == 2 => {
                         self.function_call("overlaps", left.into_iter().chain(right).collect())
                     }
                     _ => Err(SqlError::new(SqlState::SyntaxError, "wrong number of parameters for OVERLAPS")),
@@ -295,8 +321,8 @@ impl Binder<'_> {
                 };
                 // `(a, b) = (SELECT …)` is a comparison with a row of the subquery.
                 if let (ast::Expr::Tuple(fields), ast::Expr::Subquery(query)) = (unnested(left), unnested(right)) {
-                    let left = Expr::Row(self.exprs(fields, scope)?);
-                    let right = Expr::Row(self.row_subquery(query, fields.len(), scope)?);
+                    let left = Expr::row(self.exprs(fields, scope)?);
+                    let right = Expr::row(self.row_subquery(query, fields.len(), scope)?);
                     return self.binary(&symbol, left, right);
                 }
                 let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
@@ -346,7 +372,8 @@ impl Binder<'_> {
             if negated { Expr::Not(Box::new(is_null)) } else { is_null }
         };
         match inner {
-            Expr::Row(fields) if !fields.is_empty() => {
+            Expr::Row(fields, _) if fields.is_empty() => Ok(Expr::Const(Datum::Bool(true), SqlType::Bool)),
+            Expr::Row(fields, _) => {
                 let fields = fields.into_iter().map(|field| self.settle_text(field)).collect::<SqlResult<Vec<_>>>()?;
                 Ok(conjunction(fields.into_iter().map(test).collect()))
             }
@@ -477,8 +504,26 @@ impl Binder<'_> {
         Ok(Expr::Case { operand, branches: tests.into_iter().zip(values).collect(), otherwise, ty })
     }
 
+    /// ARRAY[…]: of undetermined elements, an array of text.
     pub(super) fn array(&mut self, items: &[ast::Expr], scope: &Scope<'_>) -> SqlResult<Expr> {
-        let elements = self.exprs(items, scope)?;
+        if items.is_empty() {
+            let message = "cannot determine type of empty array";
+            return Err(SqlError::new(SqlState::IndeterminateDatatype, message)
+                .with_hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
+        }
+        let array = self.array_elements(items, scope)?;
+        self.settle(array, SqlType::TEXT_ARRAY, CastContext::Implicit)
+    }
+
+    /// ARRAY[…] whose elements stay undetermined where they are.
+    fn array_elements(&mut self, items: &[ast::Expr], scope: &Scope<'_>) -> SqlResult<Expr> {
+        let mut elements = Vec::with_capacity(items.len());
+        for item in items {
+            elements.push(match unnested(item) {
+                ast::Expr::Array(array) => self.array_elements(&array.elem, scope)?,
+                other => self.expr(other, scope)?,
+            });
+        }
         let undetermined = |expr: &Expr| matches!(expr.ty(), SqlType::Unknown);
         if elements.iter().all(undetermined) {
             // Whatever wants this array says what its elements are.
@@ -510,25 +555,111 @@ impl Binder<'_> {
         for link in chain {
             match link {
                 ast::AccessExpr::Subscript(subscript) => subscripts.push(subscript),
-                ast::AccessExpr::Dot(field) => {
-                    return Err(SqlError::not_supported(format!(
-                        "selecting field {field} of a composite value is not supported"
-                    )));
+                ast::AccessExpr::Dot(ast::Expr::Identifier(field)) => {
+                    if !subscripts.is_empty() {
+                        value = self.subscripted(value, &std::mem::take(&mut subscripts), scope)?;
+                    }
+                    value = self.field(value, &fold(field))?;
+                }
+                ast::AccessExpr::Dot(other) => {
+                    let message = format!("syntax error at or near \"{other}\"");
+                    return Err(SqlError::new(SqlState::SyntaxError, message));
                 }
             }
         }
+        if subscripts.is_empty() { Ok(value) } else { self.subscripted(value, &subscripts, scope) }
+    }
+
+    /// A field of a record by name.
+    fn field(&mut self, row: Expr, name: &str) -> SqlResult<Expr> {
+        let ty = row.ty();
+        if !matches!(ty, SqlType::Record(_)) {
+            let message = format!(
+                "column notation .{name} applied to type {}, which is not a composite type",
+                self.known_type(&row).map_or_else(|| "unknown".to_owned(), |ty| ty.base_name())
+            );
+            return Err(SqlError::new(SqlState::WrongObjectType, message));
+        }
+        let undefined = |message: String| Err(SqlError::new(SqlState::UndefinedColumn, message));
+        let Some(row_type) = ty.row_type() else {
+            return undefined(format!("could not identify column \"{name}\" in record data type"));
+        };
+        let Some(at) = row_type.position(name) else {
+            return undefined(match &row_type.table {
+                Some(table) if matches!(row, Expr::Row(..)) => format!("column {table}.{name} does not exist"),
+                Some(table) => format!("column \"{name}\" not found in data type {table}"),
+                None => format!("could not identify column \"{name}\" in record data type"),
+            });
+        };
+        Ok(field_of(row, at, row_type.fields[at].1))
+    }
+
+    /// All fields of a record, with their names: `(row).*`.
+    pub(super) fn fields_of(&mut self, row: Expr) -> SqlResult<Vec<(String, Expr)>> {
+        let Some(row_type) = row.ty().row_type() else {
+            let message = match row.ty() {
+                SqlType::Record(_) => "record type has not been registered".to_owned(),
+                other => format!("type {} is not composite", other.base_name()),
+            };
+            return Err(SqlError::new(SqlState::WrongObjectType, message));
+        };
+        let fields = row_type.fields.iter().enumerate();
+        Ok(fields.map(|(at, (name, ty))| (name.to_string(), field_of(row.clone(), at, *ty))).collect())
+    }
+
+    /// The row of a table or another item of FROM, by its name.
+    pub(super) fn whole_row(&mut self, names: &[String], scope: &Scope<'_>) -> SqlResult<Expr> {
+        let name = names.last().map_or("", String::as_str);
+        scope.whole_row(name)?.ok_or_else(|| {
+            SqlError::new(SqlState::UndefinedTable, format!("missing FROM-clause entry for table \"{name}\""))
+        })
+    }
+
+    /// The row type that a table's name means in a cast.
+    fn row_type_of(&self, name: &ast::DataType) -> SqlResult<Option<SqlType>> {
+        let (name, is_array) = match name {
+            ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, false),
+            ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(element, _)) => match &**element {
+                ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, true),
+                _ => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let parts = super::name_parts(name)?;
+        let (schema, name) = match parts.as_slice() {
+            [name] => (None, name),
+            [schema, name] => (Some(schema.as_str()), name),
+            _ => return Ok(None),
+        };
+        let Some(columns) = super::relation_columns(self.context, schema, name)? else { return Ok(None) };
+        let fields = columns.into_iter().map(|(name, ty)| (Arc::from(name), ty)).collect();
+        let ty = SqlType::record_of(RowType { table: Some(Arc::from(name.as_str())), fields });
+        Ok(Some(if is_array { ty.array_of() } else { ty }))
+    }
+
+    fn subscripted(&mut self, mut value: Expr, subscripts: &[&ast::Subscript], scope: &Scope<'_>) -> SqlResult<Expr> {
         if value.ty() == SqlType::Jsonb {
+            let mut args = vec![value];
             for subscript in subscripts {
                 let ast::Subscript::Index { index } = subscript else {
                     return Err(SqlError::new(SqlState::DatatypeMismatch, "jsonb subscript does not support slices"));
                 };
                 let index = self.expr(index, scope)?;
-                value = self.binary("->", value, index)?;
+                args.push(match self.known_type(&index) {
+                    Some(SqlType::Int2 | SqlType::Int4) => self.coerce(index, SqlType::Text, CastContext::Explicit)?,
+                    None => self.settle_text(index)?,
+                    Some(ty) if ty.is_string() => self.coerce(index, SqlType::Text, CastContext::Explicit)?,
+                    Some(ty) => {
+                        let message = format!("subscript type {} is not supported", ty.base_name());
+                        let hint = "jsonb subscript must be coercible to either integer or text.";
+                        return Err(SqlError::new(SqlState::DatatypeMismatch, message).with_hint(hint));
+                    }
+                });
             }
-            return Ok(value);
+            return self.function_call("jsonb_extract_path", args);
         }
         value = self.settle_text(value)?;
-        if let (SqlType::Name, [ast::Subscript::Index { index }]) = (value.ty(), &subscripts[..]) {
+        if let (SqlType::Name, [ast::Subscript::Index { index }]) = (value.ty(), subscripts) {
             // A name is an array of characters, counted from 0.
             let index = self.expr(index, scope)?;
             let one = Expr::Const(Datum::Int(1), SqlType::Int4);
@@ -551,6 +682,10 @@ impl Binder<'_> {
                 binder.coerce(index, SqlType::Int4, CastContext::Assignment)
             };
             bound.push(match subscript {
+                // Beside a slice, one subscript counts from 1.
+                ast::Subscript::Index { index } if slice => {
+                    (Some(Expr::Const(Datum::Int(1), SqlType::Int4)), Some(one(self, index)?))
+                }
                 ast::Subscript::Index { index } => (Some(one(self, index)?), None),
                 ast::Subscript::Slice { lower_bound, upper_bound, .. } => (
                     lower_bound.as_ref().map(|expr| one(self, expr)).transpose()?,

@@ -528,7 +528,8 @@ impl Binder<'_> {
     ) -> SqlResult<Item<'s>> {
         let mut parts = name_parts(name)?;
         let function = parts.pop().unwrap_or_default();
-        if parts.iter().any(|part| part != "pg_catalog") {
+        let is_own = |part: &String| part == "pg_catalog" || part == "information_schema" && function == "_pg_expandarray";
+        if !parts.iter().all(is_own) {
             return Err(SqlError::new(SqlState::UndefinedFunction, format!("function {name}() does not exist")));
         }
         let args: Vec<&ast::FunctionArg> = args.iter().collect();
@@ -566,7 +567,7 @@ impl Binder<'_> {
                             let ty = if ty.is_pseudo() { call.types.ret } else { *ty };
                             columns.push(computed(shown.clone(), ty));
                         }
-                        many => columns.extend(many.iter().map(|(name, ty)| computed(*name, *ty))),
+                        many => columns.extend(many.iter().map(|(name, ty)| computed(*name, call.column_type(*ty)))),
                     }
                     bound.push(call);
                 }

@@ -1,8 +1,10 @@
 //! Function calls: the grammar's own (COALESCE and kin), sequences, builtins by overload, casts in function's dress.
 
+use std::sync::Arc;
+
 use builtins::{Builtin, CallTypes, ResolveError};
 use sqlparser::ast;
-use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{Binder, SET_BASE, find_relation, name_parts, no_relation};
 use crate::expr::{AdvisoryOp, Expr, SequenceOp, SleepOp};
@@ -29,6 +31,7 @@ impl Binder<'_> {
         let name = match parts.as_slice() {
             [name] => name.clone(),
             [schema, name] if schema == "pg_catalog" => name.clone(),
+            [schema, name] if schema == "information_schema" && name == "_pg_expandarray" => name.clone(),
             [schema, _] | [_, schema, _]
                 if self.context.catalog.schema(self.context.database, schema).is_none() =>
             {
@@ -98,6 +101,10 @@ impl Binder<'_> {
             match arg {
                 ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => {
                     args.push(self.expr(expr, scope)?)
+                }
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(range)) => {
+                    let names = name_parts(range)?;
+                    args.push(self.whole_row(&names, scope)?);
                 }
                 ast::FunctionArg::Unnamed(_) => {
                     return Err(SqlError::new(
@@ -169,7 +176,10 @@ impl Binder<'_> {
                 let equal = self.binary("=", Expr::Operand(ty), other)?;
                 Ok(Expr::NullIf { value: Box::new(value), equal: Box::new(equal), ty })
             }
-            "row" => Ok(Expr::Row(args)),
+            "row" => Ok(Expr::row(args)),
+            "pg_typeof" if args.len() == 1 && self.known_type(&args[0]).is_none() => {
+                Ok(Expr::Const(Datum::Int(SqlType::Unknown.oid().into()), SqlType::RegType))
+            }
             "nextval" | "currval" => {
                 let op = if name == "nextval" { SequenceOp::NextVal } else { SequenceOp::CurrVal };
                 self.sequence(name, op, args, &[SqlType::RegClass])
@@ -255,10 +265,9 @@ impl Binder<'_> {
                 let ty = match builtin.set.as_ref().map(|set| set.columns) {
                     Some([(_, ty)]) if !ty.is_pseudo() => *ty,
                     Some([] | [_]) | None => call.types.ret,
-                    Some(_) => {
-                        return Err(SqlError::not_supported(format!(
-                            "function {name} yields several columns: call it in FROM"
-                        )));
+                    Some(columns) => {
+                        let fields = columns.iter().map(|(name, ty)| (Arc::from(*name), call.column_type(*ty)));
+                        SqlType::record_of(RowType { table: None, fields: fields.collect() })
                     }
                 };
                 let sets = &mut self.frame()?.sets;

@@ -204,7 +204,8 @@ pub(crate) struct Binder<'a> {
 pub(crate) fn fold(ident: &ast::Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
+        // As in PostgreSQL with an encoding of several bytes, letters beyond ASCII stay.
+        None => ident.value.to_ascii_lowercase(),
     }
 }
 
@@ -269,6 +270,21 @@ pub(crate) fn find_relation(
         context.notes.uses(relation.id());
     }
     Ok(found)
+}
+
+/// The columns of a table or view, which are the fields of its row type.
+pub(crate) fn relation_columns(
+    context: &PlanContext<'_>,
+    schema: Option<&str>,
+    name: &str,
+) -> SqlResult<Option<Vec<(String, SqlType)>>> {
+    Ok(match find_relation(context, schema, name)? {
+        Some(Relation::Table(table)) => {
+            Some(table.columns.iter().filter(|it| !it.hidden).map(|it| (it.name.clone(), it.ty)).collect())
+        }
+        Some(Relation::View(view)) => Some(view.columns.clone()),
+        Some(Relation::Sequence(_)) | None => None,
+    })
 }
 
 /// 42P01.

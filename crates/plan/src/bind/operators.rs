@@ -64,7 +64,7 @@ impl Binder<'_> {
 
     pub(super) fn binary(&mut self, symbol: &str, left: Expr, right: Expr) -> SqlResult<Expr> {
         let (left_type, right_type) = (self.known_type(&left), self.known_type(&right));
-        if let (Expr::Row(_), Expr::Row(_)) = (&left, &right) {
+        if let (Expr::Row(..), Expr::Row(..)) = (&left, &right) {
             return self.compare_rows(symbol, left, right);
         }
         let mut resolved = resolve_binary_operator(symbol, left_type, right_type);
@@ -145,7 +145,7 @@ impl Binder<'_> {
 
     /// Row-wise comparison: `=` and `<>` on every column, the orderings by the first that differs.
     fn compare_rows(&mut self, symbol: &str, left: Expr, right: Expr) -> SqlResult<Expr> {
-        let (Expr::Row(left), Expr::Row(right)) = (left, right) else {
+        let (Expr::Row(left, _), Expr::Row(right, _)) = (left, right) else {
             return Err(SqlError::internal("a comparison of rows was given no rows"));
         };
         if left.len() != right.len() {
@@ -187,7 +187,7 @@ impl Binder<'_> {
     }
 
     pub(super) fn distinct_from(&mut self, left: Expr, right: Expr) -> SqlResult<Expr> {
-        if let (Expr::Row(left), Expr::Row(right)) = (&left, &right) {
+        if let (Expr::Row(left, _), Expr::Row(right, _)) = (&left, &right) {
             if left.len() == right.len() {
                 let parts = left.iter().cloned().zip(right.iter().cloned());
                 let parts = parts.map(|(l, r)| self.distinct_from(l, r)).collect::<SqlResult<Vec<_>>>()?;
@@ -248,7 +248,7 @@ impl Binder<'_> {
         // PostgreSQL makes an array of constants alone, and none of a single one.
         let shown_apart =
             self.keeps_form && (list.len() == 1 || list.iter().any(|item| !item.columns_used().is_empty()));
-        let scalar = !shown_apart && !matches!(expr, Expr::Row(_)) && list.iter().all(|item| !matches!(item, Expr::Row(_)));
+        let scalar = !shown_apart && !matches!(expr, Expr::Row(..)) && list.iter().all(|item| !matches!(item, Expr::Row(..)));
         if scalar {
             let all: Vec<Expr> = std::iter::once(expr.clone()).chain(list.iter().cloned()).collect();
             if let Ok(ty) = self.common_type(&all, "IN") {

@@ -191,7 +191,7 @@ impl Binder<'_> {
             ast::SetExpr::Values(values) => self.values(values, level, outputs),
             ast::SetExpr::SetOperation { .. } => self.set_chain(body, level),
             ast::SetExpr::Table(table) => {
-                let part = |name: &Option<String>| name.clone().map(|name| ast::Ident::new(name.to_lowercase()));
+                let part = |name: &Option<String>| name.clone().map(|name| ast::Ident::new(name.to_ascii_lowercase()));
                 let parts: Vec<ast::Ident> =
                     part(&table.schema_name).into_iter().chain(part(&table.table_name)).collect();
                 self.whole_table(&ast::ObjectName::from(parts), level)

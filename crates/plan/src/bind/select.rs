@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use catalog::Table;
 use sqlparser::ast;
-use types::{SqlError, SqlResult, SqlState, SqlType};
+use types::{RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::aggregate::{Grouping, has_aggregate};
 use super::expr::unnested;
@@ -41,6 +41,20 @@ impl Parts {
         self.order.iter_mut().for_each(|key| visit(&mut key.expr));
         self.distinct_on.iter_mut().flatten().for_each(&mut *visit);
     }
+}
+
+/// The row of `(row).*`, which the parser was given as a field named `"*"`.
+fn expanded_row(expr: &ast::Expr) -> Option<ast::Expr> {
+    let ast::Expr::CompoundFieldAccess { root, access_chain } = expr else { return None };
+    let (last, before) = access_chain.split_last()?;
+    match last {
+        ast::AccessExpr::Dot(ast::Expr::Identifier(ident)) if ident.value == "*" && ident.quote_style.is_some() => {}
+        _ => return None,
+    }
+    Some(match before {
+        [] => (**root).clone(),
+        before => ast::Expr::CompoundFieldAccess { root: root.clone(), access_chain: before.to_vec() },
+    })
 }
 
 impl Binder<'_> {
@@ -209,6 +223,14 @@ impl Binder<'_> {
         let mut outputs = Vec::with_capacity(items.len());
         for item in items {
             match item {
+                ast::SelectItem::UnnamedExpr(expr) if expanded_row(expr).is_some() => {
+                    let row = expanded_row(expr).expect("was just found");
+                    let row = self.expr(&row, scope)?;
+                    for (name, field) in self.fields_of(row)? {
+                        let expr = if settle { self.settle_text(field)? } else { field };
+                        outputs.push(Output { name, expr });
+                    }
+                }
                 ast::SelectItem::UnnamedExpr(expr) => {
                     let bound = self.expr(expr, scope)?;
                     let bound = if settle { self.settle_text(bound)? } else { bound };
@@ -519,7 +541,11 @@ fn project_set(input: Rel, sets: Vec<FunctionCall>) -> Rel {
     for call in sets {
         let ty = match call.builtin.set.as_ref().map(|set| set.columns) {
             Some([(_, ty)]) if !ty.is_pseudo() => *ty,
-            _ => call.types.ret,
+            Some([] | [_]) | None => call.types.ret,
+            Some(many) => {
+                let fields = many.iter().map(|(name, ty)| (Arc::from(*name), call.column_type(*ty)));
+                SqlType::record_of(RowType { table: None, fields: fields.collect() })
+            }
         };
         columns.push(computed(call.builtin.name(), ty));
         items.push(ProjectItem::Set(call));

@@ -153,7 +153,7 @@ impl Binder<'_> {
         scope: &Scope<'_>,
     ) -> SqlResult<Expr> {
         let left = match self.expr(unnested(left), scope)? {
-            Expr::Row(fields) => fields,
+            Expr::Row(fields, _) => fields,
             other => vec![other],
         };
         if left.len() > 1 {

@@ -49,7 +49,7 @@ pub(crate) fn bind_type(name: &ast::DataType) -> SqlResult<SqlType> {
 /// Whether converting between the two gives the same result whatever the session's settings.
 fn cast_is_immutable(from: &SqlType, to: &SqlType) -> bool {
     let depends = |ty: &SqlType| {
-        ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record)
+        ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record(_))
     };
     let temporal = |ty: &SqlType| matches!(ty, SqlType::Date | SqlType::Timestamp(_) | SqlType::Time(_) | SqlType::Interval);
     let base = |ty: &SqlType| ty.element().unwrap_or(*ty);
@@ -71,7 +71,7 @@ impl Binder<'_> {
                         return Ok(Expr::Const(Datum::Int(oid), ty));
                     }
                 }
-                if ty == SqlType::Record || ty.is_pseudo() && ty != SqlType::Void {
+                if ty.row_type().is_none() && ty.is_pseudo() && ty != SqlType::Void {
                     return Err(SqlError::not_supported(format!("input of type {} is not supported", ty.base_name())));
                 }
                 let value = parse_text(&ty.without_typmod(), &text, self.context.formatting)?;
@@ -125,11 +125,27 @@ impl Binder<'_> {
         if from == to || to == SqlType::Any {
             return Ok(expr);
         }
+        if let (Some(given), Some(wanted)) = (from.row_type(), to.row_type()) {
+            if wanted.table.is_none() {
+                return Ok(expr);
+            }
+            if given.fields.len() != wanted.fields.len() {
+                let what = if given.fields.len() < wanted.fields.len() { "few" } else { "many" };
+                let message = format!("cannot cast type {} to {}", from.base_name(), to.base_name());
+                let error = SqlError::new(SqlState::CannotCoerce, message);
+                return Err(error.with_detail(format!("Input has too {what} columns.")));
+            }
+            return match expr {
+                Expr::Row(fields, _) => {
+                    let fields = fields.into_iter().zip(&wanted.fields);
+                    let fields = fields.map(|(field, (_, ty))| self.coerce(field, *ty, context));
+                    Ok(Expr::Row(fields.collect::<SqlResult<_>>()?, to))
+                }
+                other => Ok(Expr::Cast { expr: Box::new(other), to, context }),
+            };
+        }
         if from.same_base(&to) && to.typmod() == -1 {
             // The value stays what it is; only the promise about its length is dropped.
-            return Ok(expr);
-        }
-        if let (Expr::Row(_), SqlType::Record) = (&expr, to) {
             return Ok(expr);
         }
         let permitted = from.same_base(&to) || can_cast(&from, &to).is_some_and(|least| allows(context, least));

@@ -118,7 +118,7 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
     let serial = serial_type(&def.data_type);
     let ty = match serial {
         Some(ty) => ty,
-        None => bind_type(&def.data_type)?,
+        None => stored_type(&name, bind_type(&def.data_type)?)?,
     };
     let mut spec = ColumnSpec { name: name.clone(), ty, nullable: true, default: serial.map(|_| DefaultSpec::Serial) };
     for option in &def.options {
@@ -178,7 +178,12 @@ fn index_columns(columns: &[ast::IndexColumn]) -> SqlResult<Vec<IndexColumnSpec>
         .iter()
         .map(|column| {
             let options = &column.column.options;
-            let (name, expr) = match &column.column.expr {
+            // There is one collation.
+            let mut expr = &column.column.expr;
+            while let ast::Expr::Collate { expr: inner, .. } = expr {
+                expr = inner;
+            }
+            let (name, expr) = match expr {
                 ast::Expr::Identifier(name) => (fold(name), None),
                 ast::Expr::Function(call) => {
                     let label = call.name.to_string().to_lowercase();
@@ -312,6 +317,21 @@ fn like(like: &Like, context: &PlanContext<'_>, columns: &mut Vec<ColumnSpec>, o
     Ok(())
 }
 
+fn pseudo_name(ty: SqlType) -> String {
+    let name = if matches!(ty.element().unwrap_or(ty), SqlType::Record(_)) { "record".to_owned() } else { ty.base_name() };
+    if ty.is_array() && !name.ends_with("[]") { format!("{name}[]") } else { name }
+}
+
+/// The type of a column of a table or view. Pseudo-types have no values to store, and what is known of a record's fields
+/// is known in this process alone.
+fn stored_type(column: &str, ty: SqlType) -> SqlResult<SqlType> {
+    if !ty.element().unwrap_or(ty).is_pseudo() {
+        return Ok(ty);
+    }
+    let message = format!("column \"{column}\" has pseudo-type {}", pseudo_name(ty));
+    Err(SqlError::new(SqlState::InvalidTableDefinition, message))
+}
+
 pub(super) fn table(
     create: &ast::CreateTable,
     extras: &Extras,
@@ -353,13 +373,12 @@ pub(super) fn table(
             .columns
             .iter()
             .enumerate()
-            .map(|(at, column)| ColumnSpec {
-                name: names.get(at).cloned().unwrap_or_else(|| column.name.clone()),
-                ty: column.ty,
-                nullable: true,
-                default: None,
+            .map(|(at, column)| {
+                let name = names.get(at).cloned().unwrap_or_else(|| column.name.clone());
+                let ty = stored_type(&name, column.ty)?;
+                Ok(ColumnSpec { name, ty, nullable: true, default: None })
             })
-            .collect();
+            .collect::<SqlResult<_>>()?;
         source = Some(optimize_rel(rel, context)?).filter(|_| !extras.no_data);
         tag = if extras.no_data { "CREATE TABLE AS" } else { "SELECT" };
     }
@@ -408,9 +427,10 @@ pub(super) fn view(create: &ast::CreateView, context: &PlanContext<'_>) -> SqlRe
         .enumerate()
         .map(|(at, column)| {
             let name = create.columns.get(at).map_or_else(|| column.name.clone(), |given| fold(&given.name));
-            (name, column.ty)
+            let ty = stored_type(&name, column.ty)?;
+            Ok((name, ty))
         })
-        .collect();
+        .collect::<SqlResult<_>>()?;
     let view = Ddl::CreateView {
         schema,
         name,

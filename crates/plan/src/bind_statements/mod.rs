@@ -202,6 +202,10 @@ fn transaction_modes(modes: &[ast::TransactionMode], statement: &ParsedStatement
 /// What every database has from the start, and so cannot be made or dropped.
 const BUILT_IN_EXTENSION: &str = "plpgsql";
 
+/// Extensions whose functions are always there: all of `uuid-ossp`, and of `pgcrypto` those of hashes and random bytes.
+/// Making and dropping them changes nothing.
+const EXTENSIONS_OF_BUILTINS: [&str; 2] = ["uuid-ossp", "pgcrypto"];
+
 fn create_extension(name: &str, if_not_exists: bool, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     if name == BUILT_IN_EXTENSION {
         let exists = format!("extension \"{name}\" already exists");
@@ -210,6 +214,10 @@ fn create_extension(name: &str, if_not_exists: bool, context: &PlanContext<'_>) 
         }
         return Err(SqlError::new(SqlState::DuplicateObject, exists));
     }
+    if EXTENSIONS_OF_BUILTINS.contains(&name) {
+        let there = format!("the functions of extension \"{name}\" are built in, skipping");
+        return Ok(ddl(Ddl::Skipped(there), "CREATE EXTENSION", context));
+    }
     let file = format!("/usr/share/postgresql/15/extension/{name}.control");
     Err(SqlError::not_supported(format!("extension \"{name}\" is not available"))
         .with_detail(format!("Could not open extension control file \"{file}\": No such file or directory."))
@@ -217,6 +225,10 @@ fn create_extension(name: &str, if_not_exists: bool, context: &PlanContext<'_>) 
 }
 
 fn drop_extension(names: &[String], if_exists: bool, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    if names.iter().all(|name| EXTENSIONS_OF_BUILTINS.contains(&name.as_str())) {
+        let there = format!("the functions of extension \"{}\" are built in, skipping", names.join("\", \""));
+        return Ok(ddl(Ddl::Skipped(there), "DROP EXTENSION", context));
+    }
     let missing = names.iter().find(|name| *name != BUILT_IN_EXTENSION);
     match missing {
         Some(name) if if_exists => {
@@ -387,6 +399,7 @@ fn bind_explain(
         offset: statement.offset,
         source: statement.source.clone(),
         extras: statement.extras.clone(),
+        notices: Vec::new(),
     };
     let plan = Arc::new(crate::plan_statement(&inner, context)?);
     let mut out =

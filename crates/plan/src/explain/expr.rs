@@ -160,7 +160,11 @@ impl Names<'_> {
                 }
                 text
             }
-            Expr::Row(fields) => format!("ROW({})", self.list(fields)),
+            Expr::Field { row, at, .. } => match row.ty().row_type().and_then(|it| it.fields.get(*at).cloned()) {
+                Some((name, _)) => format!("({}).{}", self.expr(row), types::quote_identifier(&name)),
+                None => format!("({}).f{}", self.expr(row), at + 1),
+            },
+            Expr::Row(fields, _) => format!("ROW({})", self.list(fields)),
             Expr::Subquery(subquery) => {
                 self.subplans.push(subquery.plan.clone());
                 let number = self.subplans.len();

@@ -68,6 +68,15 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
     if tokens.iter().any(|token| keyword(token) == Keyword::ONLY) {
         drop_only(tokens);
     }
+    if tokens.iter().any(|token| is_word(token, "trim")) {
+        spell_trims(tokens);
+    }
+    if tokens.iter().any(|token| is_word(token, "similar")) {
+        spell_substrings(tokens);
+    }
+    if tokens.iter().any(|token| token.token == Token::Mul) {
+        name_row_stars(tokens);
+    }
     if tokens.iter().any(|token| is_word(token, "isnull") || is_word(token, "notnull")) {
         spell_null_tests(tokens);
     }
@@ -94,6 +103,96 @@ fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
         .collect();
     for at in places.into_iter().rev() {
         tokens.remove(at);
+    }
+}
+
+/// TRIM with its arguments in a list, with FROM before them or without FROM, is a call of `btrim`, `ltrim` or `rtrim`.
+fn spell_trims(tokens: &mut Vec<TokenWithSpan>) {
+    for at in (0..tokens.len()).rev() {
+        if !is_word(&tokens[at], "trim") {
+            continue;
+        }
+        let next = |from: usize| (from + 1..tokens.len()).find(|at| is_significant(&tokens[*at]));
+        let Some(open) = next(at).filter(|at| tokens[*at].token == Token::LParen) else { continue };
+        let (Some(first), Some(close)) = (next(open), closing(tokens, open)) else { continue };
+        let name = match keyword(&tokens[first]) {
+            Keyword::LEADING => "ltrim",
+            Keyword::TRAILING => "rtrim",
+            _ => "btrim",
+        };
+        let has_side = matches!(keyword(&tokens[first]), Keyword::LEADING | Keyword::TRAILING | Keyword::BOTH);
+        let from_at = if has_side { next(first) } else { Some(first) };
+        let mut depth = 0_i32;
+        let has_from = tokens[open + 1..close].iter().any(|token| {
+            match token.token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                _ => {}
+            }
+            depth == 0 && keyword(token) == Keyword::FROM
+        });
+        let starts_with_from = from_at.is_some_and(|at| keyword(&tokens[at]) == Keyword::FROM);
+        if has_from && !starts_with_from {
+            // The form that the parser reads.
+            continue;
+        }
+        let last_dropped = match (has_side, from_at.filter(|_| starts_with_from)) {
+            (_, Some(from)) => Some(from),
+            (true, None) => Some(first),
+            (false, None) => None,
+        };
+        if let Some(last) = last_dropped {
+            tokens.drain(first..=last);
+        }
+        tokens[at].token = Token::make_word(name, None);
+    }
+}
+
+/// `SUBSTRING(text SIMILAR pattern ESCAPE escape)` is a call with three arguments.
+fn spell_substrings(tokens: &mut [TokenWithSpan]) {
+    for at in 0..tokens.len() {
+        if !is_word(&tokens[at], "substring") {
+            continue;
+        }
+        let open = (at + 1..tokens.len()).find(|at| is_significant(&tokens[*at]));
+        let Some(open) = open.filter(|at| tokens[*at].token == Token::LParen) else { continue };
+        let Some(close) = closing(tokens, open) else { continue };
+        let mut depth = 0_i32;
+        let mut is_similar = false;
+        for inner in open + 1..close {
+            match tokens[inner].token {
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                _ => {}
+            }
+            let is_separator = depth == 0
+                && (is_word(&tokens[inner], "similar") && !is_word_after(tokens, inner, "to")
+                    || is_similar && is_word(&tokens[inner], "escape"));
+            if is_separator {
+                is_similar = true;
+                tokens[inner].token = Token::Comma;
+            }
+        }
+    }
+}
+
+fn is_word_after(tokens: &[TokenWithSpan], at: usize, text: &str) -> bool {
+    tokens[at + 1..].iter().find(|token| is_significant(token)).is_some_and(|token| is_word(token, text))
+}
+
+/// The star of `(row).*` becomes a field named `"*"`, which the parser can read.
+fn name_row_stars(tokens: &mut [TokenWithSpan]) {
+    let places: Vec<usize> = significant(tokens)
+        .windows(3)
+        .filter(|at| {
+            matches!(tokens[at[0]].token, Token::RParen | Token::RBracket)
+                && tokens[at[1]].token == Token::Period
+                && tokens[at[2]].token == Token::Mul
+        })
+        .map(|at| at[2])
+        .collect();
+    for at in places {
+        tokens[at].token = Token::make_word("*", Some('"'));
     }
 }
 

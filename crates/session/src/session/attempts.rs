@@ -7,7 +7,11 @@ use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
 use types::{Datum, SqlError, SqlResult, SqlState};
 
 use super::{Completion, Ending, Session, TransactionStatus, catalog_error};
-use crate::{host::SessionHost, plan_cache::Statement, sink::Sink};
+use crate::{
+    host::SessionHost,
+    plan_cache::Statement,
+    sink::{Severity, Sink},
+};
 
 /// A statement is run again inside the server at most this often.
 pub(super) const MAX_ATTEMPTS: usize = 100;
@@ -63,6 +67,9 @@ impl Session {
 
     pub(crate) async fn run_with(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
         self.check_failed(run.statement)?;
+        for notice in &run.statement.notices {
+            self.notice(sink, Severity::Notice, SqlState::NameTooLong, notice);
+        }
         self.start_clock();
         self.sequences.advisory.begin_statement();
         self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));

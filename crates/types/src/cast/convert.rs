@@ -27,6 +27,10 @@ pub(super) fn convert(datum: Datum, from: &SqlType, to: &SqlType, formatting: &F
         (Datum::Int(value), SqlType::QuotedChar) => int_to_char(value)?,
         (Datum::Int(value), _) => Datum::Int(to_oid(value, from)?),
 
+        (Datum::Inet(value), SqlType::Inet) => Datum::Inet(value),
+        (Datum::Inet(value), SqlType::Cidr) => Datum::Inet(value.network()),
+        (Datum::Inet(value), _) => Datum::text(value.with_length()),
+
         (Datum::Bool(value), _) => Datum::text(if value { "true" } else { "false" }),
         (Datum::Text(text), SqlType::QuotedChar) => Datum::text(&*quoted_char(&text)),
         (Datum::Text(name), SqlType::RegClass) => Datum::Int(class_of(name.trim(), formatting)?),

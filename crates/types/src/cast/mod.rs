@@ -71,9 +71,26 @@ pub fn cast(
             // Elements are fitted one by one on the way.
             return map_array(datum, |element| cast(element.clone(), &from, &to, context, formatting));
         }
+        Path::Fields => return cast_fields(datum, from, to, context, formatting),
         Path::Text => through_text(datum, from, to, formatting)?,
     };
     fit_modifier(base, to, context)
+}
+
+/// A row as a row of another type: its fields as those at the same places.
+fn cast_fields(
+    datum: Datum,
+    from: &SqlType,
+    to: &SqlType,
+    context: CastContext,
+    formatting: &Formatting,
+) -> SqlResult<Datum> {
+    let (Datum::Record(fields), Some(from), Some(to)) = (&datum, from.row_type(), to.row_type()) else {
+        return Ok(datum);
+    };
+    let fields = fields.iter().zip(from.fields.iter().zip(&to.fields));
+    let fields = fields.map(|(field, ((_, from), (_, to)))| cast(field.clone(), from, to, context, formatting));
+    Ok(Datum::Record(fields.collect::<SqlResult<Vec<_>>>()?.into()))
 }
 
 fn map_array(datum: Datum, f: impl FnMut(&Datum) -> SqlResult<Datum>) -> SqlResult<Datum> {

@@ -14,9 +14,16 @@ pub(super) enum Path {
     Elements,
     /// Printed as one type and read as the other.
     Text,
+    /// Record to record, one field after another.
+    Fields,
 }
 
 pub(super) fn path(from: &SqlType, to: &SqlType) -> Option<(Path, CastContext)> {
+    if let (SqlType::Record(Some(_)), SqlType::Record(Some(_))) = (from, to)
+        && from != to
+    {
+        return Some((Path::Fields, Implicit));
+    }
     if from.same_base(to) {
         return Some((Path::Same, Implicit));
     }
@@ -51,7 +58,7 @@ pub(super) fn path(from: &SqlType, to: &SqlType) -> Option<(Path, CastContext)> 
 /// `pg_cast`, entries from a type to itself left out.
 pub(super) fn listed(from: &SqlType, to: &SqlType) -> Option<CastContext> {
     use SqlType::{
-        Bool, Char, Date, Float4, Float8, Int2, Int4, Int8, Interval, Json, Jsonb, Name, Numeric, Oid, PgNodeTree,
+        Bool, Char, Cidr, Date, Float4, Float8, Inet, Int2, Int4, Int8, Interval, Json, Jsonb, Name, Numeric, Oid, PgNodeTree,
         QuotedChar, RegClass, RegOper, RegOperator, RegProc, RegProcedure, Text, Time, TimeTz, Timestamp,
         TimestampTz, Varchar,
     };
@@ -86,6 +93,9 @@ pub(super) fn listed(from: &SqlType, to: &SqlType) -> Option<CastContext> {
         (Timestamp(_), TimestampTz(_)) => Implicit,
         (Timestamp(_), Date | Time(_)) => Assignment,
         (TimestampTz(_), Date | Time(_) | TimeTz(_) | Timestamp(_)) => Assignment,
+
+        (Cidr, Inet) => Implicit,
+        (Inet, Cidr) | (Inet | Cidr, Text | Varchar(_) | Char(_)) => Assignment,
 
         (Json, Jsonb) | (Jsonb, Json) => Assignment,
         (Jsonb, Bool | Int2 | Int4 | Int8 | Float4 | Float8 | Numeric(_)) => Explicit,

@@ -326,6 +326,14 @@ fn parse_iso(body: &str, text: &str) -> Option<SqlResult<Interval>> {
             rest = after;
             continue;
         }
+        if in_time && rest.contains(':') {
+            // The time as the alternative format has it.
+            if hands_overflow(rest) {
+                return Some(Err(field_out_of_range(text)));
+            }
+            sum.micros += clock(rest)?;
+            break;
+        }
         let end = rest.find(|c: char| c.is_ascii_alphabetic())?;
         let (whole, fraction) = number(&rest[..end])?;
         let unit = match (rest.as_bytes()[end].to_ascii_uppercase(), in_time) {

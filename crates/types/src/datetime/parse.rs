@@ -172,7 +172,7 @@ impl Reader<'_> {
                         // Utc+3
                         if matches!(bytes.get(at), Some(b'+' | b'-'))
                             && bytes.get(at + 1).is_some_and(u8::is_ascii_digit)
-                            && Zone::by_name(&word).is_some()
+                            && Zone::in_value(&word).is_some()
                         {
                             at = run(at + 1, &|b| b.is_ascii_digit() || b == b':');
                         }
@@ -279,7 +279,7 @@ impl Reader<'_> {
                         parsed.date = Some(date_of(julian - EPOCH_JULIAN_DAY));
                     }
                     word => {
-                        let zone = Zone::by_name(word).or_else(|| {
+                        let zone = Zone::in_value(word).or_else(|| {
                             // EST5EDT and the like.
                             word.bytes().any(|b| b.is_ascii_digit()).then(|| Zone::parse(word).ok()).flatten()
                         });

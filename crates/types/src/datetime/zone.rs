@@ -31,6 +31,8 @@ enum Rule {
     /// Seconds east of Greenwich.
     Fixed(i32),
     Named(TimeZone),
+    /// An abbreviation, in capitals, as the zone used it at the time.
+    Abbreviation(TimeZone, Arc<str>),
 }
 
 impl PartialEq for Zone {
@@ -45,17 +47,52 @@ impl fmt::Debug for Zone {
     }
 }
 
-/// Abbreviation, seconds east. The common part of PostgreSQL's Default set.
+/// Abbreviation, seconds east: those of PostgreSQL's Default set that mean one offset, whatever the date.
+#[rustfmt::skip]
 const ABBREVIATIONS: &[(&str, i32)] = &[
-    ("utc", 0), ("gmt", 0), ("z", 0), ("zulu", 0), ("ut", 0), ("uct", 0), ("wet", 0), ("west", 3600),
-    ("bst", 3600), ("cet", 3600), ("met", 3600), ("mez", 3600), ("cest", 7200), ("mest", 7200), ("mesz", 7200),
-    ("cetdst", 7200), ("eet", 7200), ("sast", 7200), ("eest", 10_800), ("msk", 10_800), ("msd", 14_400),
-    ("eat", 10_800), ("pkt", 18_000), ("ict", 25_200), ("cct", 28_800), ("hkt", 28_800), ("awst", 28_800),
-    ("sgt", 28_800), ("pht", 28_800), ("jst", 32_400), ("kst", 32_400), ("acst", 34_200), ("acdt", 37_800),
-    ("aest", 36_000), ("aedt", 39_600), ("nzst", 43_200), ("nzdt", 46_800), ("est", -18_000), ("edt", -14_400),
-    ("cst", -21_600), ("cdt", -18_000), ("mst", -25_200), ("mdt", -21_600), ("pst", -28_800), ("pdt", -25_200),
-    ("akst", -32_400), ("akdt", -28_800), ("hst", -36_000), ("ast", -14_400), ("adt", -10_800),
-    ("nst", -12_600), ("ndt", -9_000), ("brt", -10_800), ("brst", -7_200), ("art", -10_800), ("clt", -10_800),
+    ("eat", 10_800), ("sast", 7200), ("wat", 3600), ("act", -18_000), ("akdt", -28_800), ("akst", -32_400),
+    ("bot", -14_400), ("bra", -10_800), ("brst", -7200), ("brt", -10_800), ("cot", -18_000), ("cdt", -18_000),
+    ("clst", -10_800), ("cst", -21_600), ("edt", -14_400), ("egst", 0), ("egt", -3600), ("est", -18_000),
+    ("fnt", -7200), ("fnst", -3600), ("gft", -10_800), ("mdt", -21_600), ("mst", -25_200), ("ndt", -9000),
+    ("nft", -12_600), ("nst", -12_600), ("pet", -18_000), ("pdt", -25_200), ("pmdt", -7200), ("pmst", -10_800),
+    ("pst", -28_800), ("pyst", -10_800), ("uyst", -7200), ("uyt", -10_800), ("wgst", -7200), ("wgt", -10_800),
+    ("ddut", 36_000), ("aft", 16_200), ("almt", 21_600), ("almst", 25_200), ("amt", -14_400), ("bdt", 21_600),
+    ("bnt", 28_800), ("bort", 28_800), ("btt", 21_600), ("cct", 28_800), ("hkt", 28_800), ("ict", 25_200),
+    ("idt", 10_800), ("irt", 12_600), ("ist", 7200), ("jayt", 32_400), ("jst", 32_400), ("kdt", 36_000),
+    ("kgst", 21_600), ("kst", 32_400), ("mmt", 23_400), ("myt", 28_800), ("npt", 20_700), ("pht", 28_800),
+    ("pkt", 18_000), ("pkst", 21_600), ("tjt", 18_000), ("ulast", 32_400), ("uzst", 21_600), ("uzt", 18_000),
+    ("xjt", 21_600), ("yekst", 21_600), ("adt", -10_800), ("ast", -14_400), ("azost", 0), ("azot", -3600),
+    ("acsst", 37_800), ("acdt", 37_800), ("acst", 34_200), ("acwst", 31_500), ("aesst", 39_600), ("aedt", 39_600),
+    ("aest", 36_000), ("awsst", 32_400), ("awst", 28_800), ("cadt", 37_800), ("cast", 34_200), ("lhst", 37_800),
+    ("ligt", 36_000), ("nzt", 43_200), ("sadt", 37_800), ("wadt", 28_800), ("wast", 25_200), ("wdt", 32_400),
+    ("gmt", 0), ("uct", 0), ("ut", 0), ("utc", 0), ("z", 0), ("zulu", 0), ("bst", 3600), ("bdst", 7200),
+    ("cest", 7200), ("cet", 3600), ("cetdst", 7200), ("eest", 10_800), ("eet", 7200), ("eetdst", 10_800),
+    ("fet", 10_800), ("mest", 7200), ("mesz", 7200), ("met", 3600), ("metdst", 7200), ("mez", 3600), ("msd", 14_400),
+    ("wet", 0), ("wetdst", 3600), ("cxt", 25_200), ("mut", 14_400), ("must", 18_000), ("mvt", 18_000),
+    ("ret", 14_400), ("sct", 14_400), ("tft", 18_000), ("chadt", 49_500), ("chast", 45_900), ("chut", 36_000),
+    ("fjst", 46_800), ("fjt", 43_200), ("galt", -21_600), ("gamt", -32_400), ("gilt", 43_200), ("hst", -36_000),
+    ("mart", -34_200), ("mht", 43_200), ("mpt", 36_000), ("nzdt", 46_800), ("nzst", 43_200), ("pgt", 36_000),
+    ("pont", 39_600), ("pwt", 32_400), ("taht", -36_000), ("tot", 46_800), ("trut", 36_000), ("tvt", 43_200),
+    ("vut", 39_600), ("wakt", 43_200), ("wft", 43_200), ("yapt", 36_000),
+];
+
+/// Those that mean what the abbreviation meant in a zone at the time.
+#[rustfmt::skip]
+const ABBREVIATIONS_OF_ZONES: &[(&str, &str)] = &[
+    ("art", "America/Argentina/Buenos_Aires"), ("arst", "America/Argentina/Buenos_Aires"),
+    ("clt", "America/Santiago"), ("gyt", "America/Guyana"), ("pyt", "America/Asuncion"), ("vet", "America/Caracas"),
+    ("davt", "Antarctica/Davis"), ("mawt", "Antarctica/Mawson"), ("amst", "Asia/Yerevan"), ("anast", "Asia/Anadyr"),
+    ("anat", "Asia/Anadyr"), ("azst", "Asia/Baku"), ("azt", "Asia/Baku"), ("gest", "Asia/Tbilisi"),
+    ("get", "Asia/Tbilisi"), ("irkst", "Asia/Irkutsk"), ("irkt", "Asia/Irkutsk"), ("kgt", "Asia/Bishkek"),
+    ("krast", "Asia/Krasnoyarsk"), ("krat", "Asia/Krasnoyarsk"), ("lkt", "Asia/Colombo"), ("magst", "Asia/Magadan"),
+    ("magt", "Asia/Magadan"), ("novst", "Asia/Novosibirsk"), ("novt", "Asia/Novosibirsk"), ("omsst", "Asia/Omsk"),
+    ("omst", "Asia/Omsk"), ("petst", "Asia/Kamchatka"), ("pett", "Asia/Kamchatka"), ("sgt", "Asia/Singapore"),
+    ("tmt", "Asia/Ashgabat"), ("ulat", "Asia/Ulaanbaatar"), ("vlast", "Asia/Vladivostok"),
+    ("vlat", "Asia/Vladivostok"), ("yakst", "Asia/Yakutsk"), ("yakt", "Asia/Yakutsk"), ("yekt", "Asia/Yekaterinburg"),
+    ("fkst", "Atlantic/Stanley"), ("fkt", "Atlantic/Stanley"), ("lhdt", "Australia/Lord_Howe"),
+    ("msk", "Europe/Moscow"), ("volt", "Europe/Volgograd"), ("iot", "Indian/Chagos"), ("ckt", "Pacific/Rarotonga"),
+    ("easst", "Pacific/Easter"), ("east", "Pacific/Easter"), ("kost", "Pacific/Kosrae"),
+    ("lint", "Pacific/Kiritimati"), ("nut", "Pacific/Niue"), ("tkt", "Pacific/Fakaofo"),
 ];
 
 impl Zone {
@@ -122,8 +159,20 @@ impl Zone {
 
     #[must_use]
     pub fn by_abbreviation(name: &str) -> Option<Self> {
-        let (_, east) = ABBREVIATIONS.iter().find(|(short, _)| name.eq_ignore_ascii_case(short))?;
-        Some(Self { rule: Rule::Fixed(*east), name: name.to_ascii_uppercase().into() })
+        let shown: Arc<str> = name.to_ascii_uppercase().into();
+        if let Some((_, east)) = ABBREVIATIONS.iter().find(|(short, _)| name.eq_ignore_ascii_case(short)) {
+            return Some(Self { rule: Rule::Fixed(*east), name: shown });
+        }
+        let (_, zone) = ABBREVIATIONS_OF_ZONES.iter().find(|(short, _)| name.eq_ignore_ascii_case(short))?;
+        let zone = TimeZone::get(zone).ok()?;
+        Some(Self { rule: Rule::Abbreviation(zone, shown.clone()), name: shown })
+    }
+
+    /// What a value and AT TIME ZONE mean by a name: an abbreviation before a zone of the same name, so that CET knows no
+    /// summer time.
+    #[must_use]
+    pub fn in_value(name: &str) -> Option<Self> {
+        Self::by_abbreviation(name).or_else(|| Self::by_name(name))
     }
 
     /// Whether the offset is the same on all dates.
@@ -147,7 +196,7 @@ impl Zone {
                 write_offset(self.offset_at(utc), &mut out);
                 String::from_utf8_lossy(&out).into_owned()
             }
-            Rule::Fixed(_) => self.name.to_string(),
+            Rule::Fixed(_) | Rule::Abbreviation(..) => self.name.to_string(),
             Rule::Named(zone) => {
                 zone.to_offset_info(instant(folded(utc).0)).abbreviation().to_owned()
             }
@@ -160,6 +209,7 @@ impl Zone {
         match &self.rule {
             Rule::Fixed(east) => *east,
             Rule::Named(zone) => zone.to_offset(instant(folded(utc).0)).seconds(),
+            Rule::Abbreviation(zone, short) => meaning(zone, short, instant(folded(utc).0)),
         }
     }
 
@@ -169,6 +219,11 @@ impl Zone {
     pub fn offset_at_local(&self, local: i64) -> i32 {
         match &self.rule {
             Rule::Fixed(east) => *east,
+            Rule::Abbreviation(zone, short) => {
+                let named = Self { rule: Rule::Named(zone.clone()), name: self.name.clone() };
+                let seconds = folded(local).0 - i64::from(named.offset_at_local(local));
+                meaning(zone, short, instant(seconds))
+            }
             Rule::Named(zone) => {
                 let civil = Civil::from_micros(folded(local).0 * MICROS_PER_SECOND);
                 let datetime = DateTime::new(
@@ -209,6 +264,17 @@ impl Zone {
             .checked_sub(i64::from(self.offset_at_local(local)) * MICROS_PER_SECOND)
             .ok_or_else(|| raise::datetime_out_of_range("timestamp"))
     }
+}
+
+/// Seconds east of Greenwich that an abbreviation meant in a zone: then, or the last time before, or the first after.
+fn meaning(zone: &TimeZone, short: &str, at: Timestamp) -> i32 {
+    let now = zone.to_offset_info(at);
+    if now.abbreviation() == short {
+        return now.offset().seconds();
+    }
+    let before = zone.preceding(at).find(|change| change.abbreviation() == short);
+    let found = before.or_else(|| zone.following(at).take(1000).find(|change| change.abbreviation() == short));
+    found.map_or(now.offset(), |change| change.offset()).seconds()
 }
 
 /// Seconds since 2000 brought into the years that the zone database knows, and the shift taken away.

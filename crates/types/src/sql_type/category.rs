@@ -8,6 +8,7 @@ pub enum TypeCategory {
     Array,
     Boolean,
     DateTime,
+    NetworkAddress,
     Numeric,
     Pseudo,
     String,
@@ -25,6 +26,7 @@ impl TypeCategory {
             Self::Array => 'A',
             Self::Boolean => 'B',
             Self::DateTime => 'D',
+            Self::NetworkAddress => 'I',
             Self::Numeric => 'N',
             Self::Pseudo => 'P',
             Self::String => 'S',
@@ -62,9 +64,10 @@ impl SqlType {
                 TypeCategory::DateTime
             }
             Self::Interval => TypeCategory::Timespan,
-            Self::Bytea | Self::Uuid | Self::Json | Self::Jsonb | Self::Xid => TypeCategory::UserDefined,
+            Self::Inet | Self::Cidr => TypeCategory::NetworkAddress,
+            Self::Bytea | Self::Uuid | Self::MacAddr | Self::Json | Self::Jsonb | Self::Xid => TypeCategory::UserDefined,
             Self::Array(_) | Self::Int2Vector | Self::OidVector => TypeCategory::Array,
-            Self::Record | Self::Void | Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any => {
+            Self::Record(_) | Self::Void | Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any => {
                 TypeCategory::Pseudo
             }
             Self::Unknown => TypeCategory::Unknown,
@@ -76,7 +79,7 @@ impl SqlType {
     pub const fn is_preferred(&self) -> bool {
         matches!(
             self,
-            Self::Bool | Self::Float8 | Self::Oid | Self::Text | Self::TimestampTz(_) | Self::Interval
+            Self::Bool | Self::Float8 | Self::Oid | Self::Text | Self::TimestampTz(_) | Self::Interval | Self::Inet
         )
     }
 

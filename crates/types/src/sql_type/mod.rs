@@ -14,6 +14,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::row_type::RowTypeId;
+
 pub use category::TypeCategory;
 pub use modifier::{MAX_CHARACTER_LENGTH, NumericModifier};
 
@@ -61,6 +63,9 @@ pub enum SqlType {
     TimestampTz(Option<u8>),
     Interval,
     Uuid,
+    Inet,
+    Cidr,
+    MacAddr,
     Json,
     Jsonb,
     Oid,
@@ -76,7 +81,8 @@ pub enum SqlType {
     Int2Vector,
     OidVector,
     PgNodeTree,
-    Record,
+    /// A row, and its fields where they are known.
+    Record(Option<RowTypeId>),
     Void,
     Unknown,
     AnyElement,
@@ -108,6 +114,9 @@ const SCALARS: &[SqlType] = &[
     SqlType::TimestampTz(None),
     SqlType::Interval,
     SqlType::Uuid,
+    SqlType::Inet,
+    SqlType::Cidr,
+    SqlType::MacAddr,
     SqlType::Json,
     SqlType::Jsonb,
     SqlType::Oid,
@@ -123,7 +132,7 @@ const SCALARS: &[SqlType] = &[
     SqlType::Int2Vector,
     SqlType::OidVector,
     SqlType::PgNodeTree,
-    SqlType::Record,
+    SqlType::RECORD,
     SqlType::Void,
     SqlType::Unknown,
     SqlType::AnyElement,
@@ -140,6 +149,8 @@ impl SqlType {
     pub const TIMETZ: Self = Self::TimeTz(None);
     pub const TIMESTAMP: Self = Self::Timestamp(None);
     pub const TIMESTAMPTZ: Self = Self::TimestampTz(None);
+    /// A record of which no more is known.
+    pub const RECORD: Self = Self::Record(None);
     pub const BOOL_ARRAY: Self = Self::Bool.array_of();
     pub const INT2_ARRAY: Self = Self::Int2.array_of();
     pub const INT4_ARRAY: Self = Self::Int4.array_of();
@@ -161,7 +172,7 @@ impl SqlType {
     pub const fn array_of(self) -> Self {
         match self {
             Self::Array(_) => self,
-            _ => Self::Array(ElementType { oid: self.oid(), typmod: self.typmod() }),
+            _ => Self::Array(ElementType { oid: self.oid(), typmod: self.element_typmod() }),
         }
     }
 
@@ -211,6 +222,7 @@ impl SqlType {
             | Self::AnyNonArray
             | Self::Any => 4,
             Self::Int8 | Self::Float8 | Self::Time(_) | Self::Timestamp(_) | Self::TimestampTz(_) => 8,
+            Self::MacAddr => 6,
             Self::TimeTz(_) => 12,
             Self::Interval | Self::Uuid => 16,
             Self::Name => 64,

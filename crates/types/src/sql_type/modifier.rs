@@ -29,8 +29,16 @@ impl SqlType {
             Self::Time(Some(p)) | Self::TimeTz(Some(p)) | Self::Timestamp(Some(p)) | Self::TimestampTz(Some(p)) => {
                 *p as i32
             }
-            Self::Array(element) => element.typmod,
+            Self::Array(element) if element.oid != Self::RECORD.oid() => element.typmod,
             _ => -1,
+        }
+    }
+
+    /// The modifier that an array over this type keeps: of a record, the number of its row type.
+    pub(super) const fn element_typmod(&self) -> i32 {
+        match self {
+            Self::Record(Some(id)) => id.number() as i32,
+            other => other.typmod(),
         }
     }
 
@@ -45,7 +53,10 @@ impl SqlType {
             Self::TimeTz(_) => Self::TimeTz(None),
             Self::Timestamp(_) => Self::Timestamp(None),
             Self::TimestampTz(_) => Self::TimestampTz(None),
-            Self::Array(element) => Self::Array(ElementType { oid: element.oid, typmod: -1 }),
+            // A row type is no modifier.
+            Self::Array(element) if element.oid != Self::RECORD.oid() => {
+                Self::Array(ElementType { oid: element.oid, typmod: -1 })
+            }
             other => other,
         }
     }

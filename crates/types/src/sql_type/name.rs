@@ -37,6 +37,9 @@ impl SqlType {
             Self::TimestampTz(_) => "timestamptz",
             Self::Interval => "interval",
             Self::Uuid => "uuid",
+            Self::Inet => "inet",
+            Self::Cidr => "cidr",
+            Self::MacAddr => "macaddr",
             Self::Json => "json",
             Self::Jsonb => "jsonb",
             Self::Oid => "oid",
@@ -52,7 +55,7 @@ impl SqlType {
             Self::Int2Vector => "int2vector",
             Self::OidVector => "oidvector",
             Self::PgNodeTree => "pg_node_tree",
-            Self::Record => "record",
+            Self::Record(_) => "record",
             Self::Void => "void",
             Self::Unknown => "unknown",
             Self::AnyElement => "anyelement",
@@ -68,6 +71,7 @@ impl SqlType {
     pub fn base_name(&self) -> String {
         match self {
             Self::Array(element) => format!("{}[]", element.get().base_name()),
+            Self::Record(Some(id)) => id.get().table.as_deref().unwrap_or("record").to_owned(),
             other => other.sql_scalar_name().to_owned(),
         }
     }

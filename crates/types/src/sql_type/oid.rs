@@ -2,6 +2,7 @@
 
 use super::modifier::VARHDRSZ;
 use super::{NumericModifier, SqlType};
+use crate::row_type::RowTypeId;
 
 impl SqlType {
     /// PostgreSQL's oid.
@@ -23,9 +24,12 @@ impl SqlType {
             Self::OidVector => 30,
             Self::Json => 114,
             Self::PgNodeTree => 194,
+            Self::Cidr => 650,
             Self::Float4 => 700,
             Self::Float8 => 701,
             Self::Unknown => 705,
+            Self::MacAddr => 829,
+            Self::Inet => 869,
             Self::Char(_) => 1042,
             Self::Varchar(_) => 1043,
             Self::Date => 1082,
@@ -40,7 +44,7 @@ impl SqlType {
             Self::RegOperator => 2204,
             Self::RegClass => 2205,
             Self::RegType => 2206,
-            Self::Record => 2249,
+            Self::Record(_) => 2249,
             Self::Any => 2276,
             Self::AnyArray => 2277,
             Self::Void => 2278,
@@ -84,9 +88,12 @@ impl SqlType {
             30 => Self::OidVector,
             114 => Self::Json,
             194 => Self::PgNodeTree,
+            650 => Self::Cidr,
             700 => Self::Float4,
             701 => Self::Float8,
             705 => Self::Unknown,
+            829 => Self::MacAddr,
+            869 => Self::Inet,
             1042 => Self::Char(length()),
             1043 => Self::Varchar(length()),
             1082 => Self::Date,
@@ -108,7 +115,7 @@ impl SqlType {
             2204 => Self::RegOperator,
             2205 => Self::RegClass,
             2206 => Self::RegType,
-            2249 => Self::Record,
+            2249 => Self::Record(u32::try_from(typmod).ok().map(RowTypeId::from_number)),
             2276 => Self::Any,
             2277 => Self::AnyArray,
             2278 => Self::Void,
@@ -142,8 +149,11 @@ const ARRAYS: &[(u32, u32)] = &[
     (28, 1011),
     (30, 1013),
     (114, 199),
+    (650, 651),
     (700, 1021),
     (701, 1022),
+    (829, 1040),
+    (869, 1041),
     (1042, 1014),
     (1043, 1015),
     (1082, 1182),

@@ -16,6 +16,7 @@ use crate::datum::Datum;
 use crate::error::{SqlError, SqlResult, raise};
 use crate::formatting::Formatting;
 use crate::json::{self, Json};
+use crate::network::{parse_inet, parse_macaddr, show_macaddr};
 use crate::numeric::Numeric;
 use crate::sql_type::SqlType;
 
@@ -29,7 +30,8 @@ pub(crate) use character::{cut_name, fit_char, fit_varchar, quoted_char};
 use number::{parse_float4, parse_float8, parse_int, put_int};
 use oid::{parse_oid, parse_reg, parse_vector, write_reg};
 pub use record::check_text_size;
-use record::write_record;
+pub(crate) use record::field_type;
+use record::{parse_record, write_record};
 
 fn blank(c: char) -> bool {
     c.is_ascii_whitespace() || c == '\x0b'
@@ -62,6 +64,8 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         }
         SqlType::Interval => Datum::Interval(datetime::parse_interval(input)?),
         SqlType::Uuid => Datum::Uuid(parse_uuid(input)?),
+        SqlType::Inet | SqlType::Cidr => Datum::Inet(parse_inet(input, *ty == SqlType::Cidr)?),
+        SqlType::MacAddr => Datum::MacAddr(parse_macaddr(input)?),
         SqlType::Json => {
             json::validate(input)?;
             Datum::Json(input.into())
@@ -72,6 +76,7 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         reg if reg.is_reg() => Datum::Int(parse_reg(reg, input, formatting)?),
         SqlType::Int2Vector | SqlType::OidVector => parse_vector(ty, input, formatting)?,
         SqlType::Array(element) => Datum::Array(Arc::new(parse_array(&element.get(), input, formatting)?)),
+        SqlType::Record(Some(id)) => parse_record(&id.get(), input, formatting)?,
         SqlType::Void => Datum::text(""),
         other => {
             return Err(SqlError::not_supported(format!("cannot accept a value of type {}", other.base_name())));
@@ -111,6 +116,9 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
         Datum::TimestampTz(timestamp) => datetime::write_timestamptz(*timestamp, &formatting.zone, out),
         Datum::Interval(interval) => datetime::write_interval(*interval, formatting.interval_style, out),
         Datum::Uuid(uuid) => write_uuid(uuid, out),
+        Datum::Inet(inet) if *ty == SqlType::Cidr => out.extend_from_slice(inet.with_length().as_bytes()),
+        Datum::Inet(inet) => out.extend_from_slice(inet.shown().as_bytes()),
+        Datum::MacAddr(bytes) => out.extend_from_slice(show_macaddr(bytes).as_bytes()),
         Datum::Jsonb(value) => value.write(out),
         Datum::Array(array) => match ty {
             SqlType::Int2Vector | SqlType::OidVector => {
@@ -123,7 +131,7 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
             }
             _ => write_array(&ty.element().unwrap_or(SqlType::Text), array, formatting, out),
         },
-        Datum::Record(fields) => write_record(fields, formatting, out),
+        Datum::Record(fields) => write_record(ty, fields, formatting, out),
     }
 }
 

@@ -1,17 +1,29 @@
-//! Rows as text; their fields have the types that their datums imply.
+//! Rows as text. Where the types of the fields are not known, they are those that their datums imply.
+
+use std::sync::Arc;
 
 use crate::datum::Datum;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::formatting::Formatting;
+use crate::row_type::RowType;
 use crate::sql_type::SqlType;
 
-use super::{blank, write_text};
+use super::{blank, parse_text, write_text};
 
 /// No record's text is longer: while it is made it is held two or three times.
 const TEXT_BYTES_MAX: u64 = 128 << 20;
 
-/// `(1,"a b",)`: the fields' types are those their datums imply.
-pub(super) fn write_record(fields: &[Datum], formatting: &Formatting, out: &mut Vec<u8>) {
+/// The type of a record's field.
+pub(crate) fn field_type(row_type: Option<&RowType>, at: usize, field: &Datum) -> SqlType {
+    match row_type.and_then(|it| it.fields.get(at)) {
+        Some((_, ty)) => *ty,
+        None => field.implied_type(),
+    }
+}
+
+/// `(1,"a b",)`.
+pub(super) fn write_record(ty: &SqlType, fields: &[Datum], formatting: &Formatting, out: &mut Vec<u8>) {
+    let row_type = ty.row_type();
     out.push(b'(');
     for (i, field) in fields.iter().enumerate() {
         if i > 0 {
@@ -21,7 +33,7 @@ pub(super) fn write_record(fields: &[Datum], formatting: &Formatting, out: &mut 
             continue;
         }
         let start = out.len();
-        write_text(&field.implied_type(), field, formatting, out);
+        write_text(&field_type(row_type.as_deref(), i, field), field, formatting, out);
         let text = &out[start..];
         let must_quote = text.is_empty()
             || text.iter().any(|b| matches!(b, b'"' | b'\\' | b'(' | b')' | b',') || blank(*b as char));
@@ -90,6 +102,64 @@ pub fn check_text_size(datum: &Datum) -> SqlResult<()> {
         .with_detail(format!("The text of a record can have at most {TEXT_BYTES_MAX} bytes.")))
 }
 
+/// Reads a row as it is written: a field that is empty and not quoted is NULL.
+pub(super) fn parse_record(row_type: &RowType, input: &str, formatting: &Formatting) -> SqlResult<Datum> {
+    let malformed = |detail: &str| {
+        let message = format!("malformed record literal: \"{input}\"");
+        SqlError::new(SqlState::InvalidTextRepresentation, message).with_detail(detail)
+    };
+    let text = input.trim_matches(blank);
+    let inner = text.strip_prefix('(').ok_or_else(|| malformed("Missing left parenthesis."))?;
+    let mut chars = inner.chars().peekable();
+    let mut fields = Vec::with_capacity(row_type.fields.len());
+    let mut raw: Vec<Option<String>> = Vec::new();
+    let mut is_open = !row_type.fields.is_empty() || !inner.starts_with(')');
+    if !is_open {
+        chars.next();
+    }
+    while is_open {
+        let mut field: Option<String> = None;
+        let mut quoted = false;
+        loop {
+            match chars.next().ok_or_else(|| malformed("Unexpected end of input."))? {
+                ',' if !quoted => break,
+                ')' if !quoted => {
+                    is_open = false;
+                    break;
+                }
+                '"' if quoted && chars.peek() == Some(&'"') => {
+                    chars.next();
+                    field.get_or_insert_default().push('"');
+                }
+                '"' => {
+                    quoted = !quoted;
+                    field.get_or_insert_default();
+                }
+                '\\' => {
+                    let next = chars.next().ok_or_else(|| malformed("Unexpected end of input."))?;
+                    field.get_or_insert_default().push(next);
+                }
+                other => field.get_or_insert_default().push(other),
+            }
+        }
+        raw.push(field);
+    }
+    if chars.next().is_some() {
+        return Err(malformed("Junk after right parenthesis."));
+    }
+    if raw.len() != row_type.fields.len() {
+        let what = if raw.len() < row_type.fields.len() { "Too few columns." } else { "Too many columns." };
+        return Err(malformed(what));
+    }
+    for (field, (_, ty)) in raw.iter().zip(&row_type.fields) {
+        fields.push(match field {
+            None => Datum::Null,
+            Some(text) => parse_text(ty, text, formatting)?,
+        });
+    }
+    Ok(Datum::Record(Arc::from(fields)))
+}
+
 impl Datum {
     /// The widest type a datum of this variant can have: for fields of records, whose types are not kept.
     #[must_use]
@@ -117,7 +187,9 @@ impl Datum {
                 .find(|element| !element.is_null())
                 .map_or(SqlType::Text, Self::implied_type)
                 .array_of(),
-            Self::Record(_) => SqlType::Record,
+            Self::Record(_) => SqlType::RECORD,
+            Self::Inet(_) => SqlType::Inet,
+            Self::MacAddr(_) => SqlType::MacAddr,
         }
     }
 }

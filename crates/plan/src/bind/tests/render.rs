@@ -65,7 +65,8 @@ pub(super) fn expr(it: &Expr) -> String {
         ),
         Expr::Array { elements, .. } => format!("array[{}]", list(elements)),
         Expr::Subscript { array, subscripts, .. } => format!("{}[{}]", expr(array), subscripts.len()),
-        Expr::Row(fields) => format!("row({})", list(fields)),
+        Expr::Field { row, at, .. } => format!("({}).{}", expr(row), at + 1),
+        Expr::Row(fields, _) => format!("row({})", list(fields)),
         Expr::Subquery(subquery) => {
             let kind = match &subquery.kind {
                 SubqueryKind::Scalar => "scalar".to_owned(),
