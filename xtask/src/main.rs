@@ -1,5 +1,5 @@
 //! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | histories | stalls | queue | shapes | startup |
-//! regress | clients | setup`.
+//! regress | clients | tpcc | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -26,6 +26,7 @@ mod stalls;
 mod startup;
 mod test;
 mod tidy;
+mod tpcc;
 mod workload;
 
 use std::process::ExitCode;
@@ -65,6 +66,8 @@ enum Command {
     Regress(regress::Arguments),
     /// Run programs over stock drivers here and on PostgreSQL, and compare them step by step.
     Clients(clients::Arguments),
+    /// Run TPC-C's transactions here and on PostgreSQL in turn, and check its consistency conditions.
+    Tpcc(tpcc::Arguments),
     /// Install or name the system packages that building needs.
     Setup,
 }
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Shapes(arguments) => shapes::run(&arguments),
         Command::Startup(arguments) => startup::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
+        Command::Tpcc(arguments) => tpcc::run(&arguments),
         Command::Setup => setup::run(),
     };
     match outcome {
