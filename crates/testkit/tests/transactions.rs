@@ -223,6 +223,8 @@ async fn an_intent_that_commits_higher_stays_uncertain_to_who_began_after_it_was
     let observed = member.db.clock().now();
     let writer = meta(1, "a", member.db.clock().now());
     send(member, "z", within(&writer), vec![put("z", "acknowledged")]).await.unwrap();
+    // What a reader observes where "z" is led, by a node that has not heard of the commit yet.
+    let now = member.db.clock().now();
     // Pushed by a read at the anchor, whose node's clock is 300 ms ahead.
     let pushed = TxnMeta { write_ts: writer.write_ts.add_ns(300_000_000), ..writer.clone() };
     send(member, "a", within(&pushed), vec![put("a", "1"), end(true, &["z"])]).await.unwrap();
@@ -237,8 +239,6 @@ async fn an_intent_that_commits_higher_stays_uncertain_to_who_began_after_it_was
         let header = Header { txn: Some(reader), ..Header::default() };
         send(member, "z", header, vec![Request::Get { key: key("z"), lock: None }])
     };
-    // Only now a reader begins, at the node that leads "z".
-    let now = member.db.clock().now();
     let found = read(now, now).await;
     assert!(matches!(found, Err(KvError::Retry { reason: RetryReason::Uncertain, .. })), "stale: {found:?}");
     // One that had looked at the clock before need not see it, though it lies within its uncertainty.

@@ -340,7 +340,7 @@ mod tests {
     fn addresses_come_back_in_both_formats() {
         for text in [
             "0.0.0.0/0", "10.1.2.3", "10.1.2.3/8", "::", "::1", "::/0", "1::/16", "2001:db8::1:0:0:1", "::1.2.3.4",
-            "::ffff:255.240.0.201", "1:2:3:4:5:6:102:304", "0:ff:ffff:ffff:ffff:ffff:ffff:ffff/24", "::2", "::ffff:0:1",
+            "::ffff:255.240.0.201", "1:2:3:4:5:6:102:304", "0:ff:ffff:ffff:ffff:ffff:ffff:ffff/24", "::2", "::ffff:0.0.0.1",
         ] {
             let inet = parse_inet(text, false).unwrap();
             assert_eq!(inet.shown(), text);

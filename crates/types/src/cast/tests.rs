@@ -239,9 +239,11 @@ const LISTED: &[&str] = &[
     "bool>bpchar:a int4:e text:a varchar:a",
     "bpchar>char:a name:i text:i varchar:a",
     "char>bpchar:a int4:e text:i varchar:a",
+    "cidr>inet:i",
     "date>timestamp:i timestamptz:i",
     "float4>float8:i int2:a int4:a int8:a numeric:a",
     "float8>float4:a int2:a int4:a int8:a numeric:a",
+    "inet>cidr:a",
     "int2>float4:i float8:i int4:i int8:i numeric:i oid:i regclass:i regnamespace:i regoper:i regoperator:i regproc:i \
      regprocedure:i regrole:i regtype:i",
     "int4>bool:e char:e float4:i float8:i int2:a int8:i numeric:i oid:i regclass:i regnamespace:i regoper:i \
