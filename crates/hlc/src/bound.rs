@@ -51,7 +51,7 @@ struct State {
     closed: bool,
     /// The thread has written its last.
     ended: bool,
-    /// Somebody waits for the bound to move.
+    /// A caller waits for the bound to move.
     wanted: bool,
 }
 

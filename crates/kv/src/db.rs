@@ -3,7 +3,7 @@
 //! A batch goes to the store believed to lead its range. Every answer teaches: a wrong leaseholder names the right
 //! one, a wrong range names its descriptors, an unreachable node makes the next likely one be tried. What must never
 //! be tried again is a write whose fate is unknown: *ambiguous-is-final*. What may be done twice is not of that kind
-//! ([`Request::may_be_repeated`]): it goes on to whoever leads next.
+//! ([`Request::may_be_repeated`]): it is sent to the next leaseholder.
 //!
 //! **Invariant (asked-first):** what may not be done twice leaves this node only for one that was heard to lead the
 //! range, and nothing is sent to a silent node while another replica can be asked.

@@ -246,7 +246,7 @@ impl Txn {
         Ok(commit_ts)
     }
 
-    /// The answer to a one-phase commit was lost: asks whoever leads the range now whether it took effect.
+    /// The answer to a one-phase commit was lost: asks the current leaseholder whether it took effect.
     async fn settle_commit(
         &self,
         range: &CachedRange,

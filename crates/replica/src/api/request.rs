@@ -138,8 +138,7 @@ pub enum Request {
     /// Removes versions in a part of the span that no read at or above `threshold` can see. Reads below it are refused
     /// from then on.
     Gc { span: Span, threshold: Timestamp },
-    /// Answers with the range's descriptor, if it is led here.
-    /// Answers with the descriptor of the range, if it is led here.
+    /// Answers with the range's descriptor, if this replica is the leaseholder.
     Describe,
     /// A checksum over the range's data at `at`, computed by the replica asked.
     Checksum { at: Timestamp },
@@ -191,9 +190,8 @@ impl Request {
         }
     }
 
-    /// Doing it twice, the second time some while after the first, comes to the same as doing it once: it may be sent
-    /// again when the answer to the first is lost, to whoever leads by then. A commit may not: somebody may have
-    /// finished and forgotten the transaction between the two.
+    /// It is idempotent, also when the second time comes much later: it may be sent again to the new leaseholder when
+    /// the first answer is lost. A commit is not: its record may have been removed between the two.
     #[must_use]
     pub fn may_be_repeated(&self) -> bool {
         match self {
