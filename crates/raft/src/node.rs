@@ -201,6 +201,13 @@ impl RaftNode {
         self.inner.found.lock().keys().copied().collect()
     }
 
+    /// Whether the log of a range was found at start with entries in it, and has not been opened.
+    #[must_use]
+    pub fn has_unopened_entries(&self, range_id: RangeId) -> bool {
+        let found = self.inner.found.lock();
+        found.get(&range_id).is_some_and(|log| log.first <= log.last || log.purged_index > 0)
+    }
+
     /// Sets who hears of messages to replicas that are not here; the first holds.
     pub fn on_missing(&self, told: OnMissing) {
         let _first = self.inner.missing.set(told);

@@ -6,6 +6,10 @@
 //! told to go, or found out ──▶ noted as gone ──▶ its log goes ──▶ its state goes, flushed
 //! ```
 //!
+//! **Invariant (split-replayed-first):** a log with entries is opened only over the state that they follow. A crash may
+//! take the state of a right half that was not flushed; it comes back when the left half replays the split, and no
+//! replica that waits is opened over that log before.
+//!
 //! Of a range it is noted which replica may live here and which was the last that left: whatever is below either is
 //! never opened again. Both notes are durable before what follows from them.
 
@@ -205,6 +209,10 @@ impl Store {
             Some(newer) => return Err(format!("{newer} is here")),
             // It failed before it was opened: until the store is started again, nobody may speak for what its log says.
             None if !self.inner.raft.may_open(range_id) => return Err(format!("{range_id} is fenced here")),
+            // *split-replayed-first*
+            None if self.inner.raft.has_unopened_entries(range_id) => {
+                return Err(format!("{range_id} comes when its split is replayed"));
+            }
             None => {}
         }
         // Left by one that was taken out when its state could not be cleared.
@@ -345,7 +353,8 @@ impl Store {
             inner.notes.numbers.lock().iter().map(|(range, number)| (*range, *number)).collect();
         for (range_id, replica_id) in waiting {
             let fenced = inner.fenced.lock().contains_key(&range_id);
-            if self.replica(range_id).is_none() && !fenced && !self.has_left(range_id, replica_id) {
+            let is_replayed = inner.raft.has_unopened_entries(range_id);
+            if self.replica(range_id).is_none() && !fenced && !is_replayed && !self.has_left(range_id, replica_id) {
                 self.open_replica(range_id, replica_id, false).await?;
             }
         }
@@ -371,6 +380,11 @@ impl Store {
         let fenced =
             self.inner.fenced.lock().get(&range_id).filter(|it| it.replica_id <= replica_id).cloned();
         if replica.is_none() && fenced.is_none() {
+            // *split-replayed-first*: it is not waited for any more, and the log is nobody's.
+            let is_last = self.inner.notes.number(range_id).is_none_or(|number| number <= replica_id);
+            if is_last && self.inner.raft.has_unopened_entries(range_id) {
+                self.inner.raft.remove_group(range_id).await;
+            }
             return Ok(());
         }
         let descriptor = || match &replica {

@@ -349,6 +349,41 @@ async fn gone_stays_gone_though_its_split_is_replayed() {
     scenario.teardown();
 }
 
+/// *split-replayed-first*: a crash took the state of a right half, and a message for it came before the left half had
+/// replayed the split. A replica that was to wait was opened over its log, which failed, and the split could not be
+/// taken in after.
+#[tokio::test(flavor = "multi_thread")]
+async fn split_replayed_first() {
+    for has_waited in [false, true] {
+        let site = Site::leading();
+        let running = site.start().await;
+        if has_waited {
+            running.0.prepare_replica(RIGHT, number(1)).await.unwrap();
+        }
+        split(&running.0).await;
+        let right = running.0.replica(RIGHT).expect("it is here");
+        until("the right half is led", || right.is_leaseholder()).await;
+        write(&running.0, RIGHT, b'n').await;
+        drop(right);
+        let image = TempDir::new().unwrap();
+        copy(site.dir.path(), image.path());
+        site.stop(running).await;
+        // Nothing of the state was flushed, and the left half is not back yet.
+        std::fs::remove_dir_all(image.path().join("state")).unwrap();
+
+        let site = Site { dir: image, ..Site::new() };
+        let running = site.start().await;
+        assert!(running.0.replica(RIGHT).is_none());
+        running.0.prepare_replica(RIGHT, number(1)).await.unwrap_err();
+        assert!(running.0.replica(RIGHT).is_none() && running.0.raft().may_open(RIGHT));
+        // Told that it has left its range, it need not be waited for.
+        running.0.remove_replica(RIGHT, number(1)).await.unwrap();
+        running.0.prepare_replica(RIGHT, number(1)).await.unwrap_err();
+        running.0.prepare_replica(RIGHT, number(2)).await.unwrap();
+        site.stop(running).await;
+    }
+}
+
 /// A snapshot comes where another range's is on its way, or where one is being cleared: it waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_overlap() {
