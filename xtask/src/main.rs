@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | chaos | histories | stalls | queue | shapes | startup |
+//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | chaos | histories | stalls | queue | shapes | startup |
 //! regress | clients | tpcc | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
@@ -8,6 +8,7 @@
 //! Deliberately left out: anything a user of the database needs; that is the `quorate` binary.
 
 mod bench;
+mod bulk;
 mod chaos;
 mod clients;
 mod cluster;
@@ -50,6 +51,8 @@ enum Command {
     Tidy,
     /// Run pgbench against this database and against PostgreSQL, interleaved, and print the ratios.
     Bench(bench::Arguments),
+    /// Run statements over many rows here and on PostgreSQL, step by step, and print the ratios.
+    Bulk(bulk::Arguments),
     /// Kill, pause and cut off nodes of a cluster under load, one after another, and look for what was lost.
     Chaos(chaos::Arguments),
     /// Run schedules of clients and faults, one a seed, and judge what the clients saw.
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run_tests(&arguments),
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Bulk(arguments) => bulk::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Histories(arguments) => histories::run(&arguments),

@@ -137,6 +137,9 @@ pub fn index(view: &CatalogView, table: &Table, index: &Index, style: Style) -> 
         on.unwrap_or_default(),
         include_clause(table, index)
     );
+    if index.nulls_not_distinct {
+        text.push_str(" NULLS NOT DISTINCT");
+    }
     if let Some(predicate) = &index.predicate {
         let _ = write!(text, " WHERE {}", view.expr(table, predicate, style));
     }
@@ -190,7 +193,8 @@ pub fn constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> 
     if let Some(index) = table.indexes.iter().find(of_index) {
         let kind = if index.id == table.primary().id { "PRIMARY KEY" } else { "UNIQUE" };
         let keys = column_list(table, index.columns.iter().map(|key| key.column));
-        return Some(format!("{kind} ({keys}){}", include_clause(table, index)));
+        let nulls = if index.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" };
+        return Some(format!("{kind}{nulls} ({keys}){}", include_clause(table, index)));
     }
     if let Some(check) = table.checks.iter().find(|check| check.oid == oid) {
         let validity = not_valid(check.validated);

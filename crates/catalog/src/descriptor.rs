@@ -36,6 +36,16 @@ pub struct Schema {
     pub database: u32,
     pub name: String,
     pub owner: u32,
+    pub comment: Option<String>,
+}
+
+/// What in a relation a comment is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Commented {
+    /// Of a view, numbered from 1.
+    Column(ColumnId),
+    /// An index or constraint, by its oid.
+    Part(u32),
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +103,8 @@ pub struct Index {
     pub oid: u32,
     pub name: String,
     pub unique: bool,
+    /// NULLS NOT DISTINCT: of a unique one, NULLs are equal to each other.
+    pub nulls_not_distinct: bool,
     pub columns: Vec<IndexColumn>,
     /// INCLUDE columns, kept in the entry's value.
     pub included: Vec<ColumnId>,
@@ -182,6 +194,7 @@ pub struct Table {
     /// TRUNCATE gives the table new storage by moving this id; the rows live under it.
     pub storage: u32,
     pub comment: Option<String>,
+    pub comments: Vec<(Commented, String)>,
     #[serde(skip)]
     pub codecs: Derived<Vec<IndexCodec>>,
 }
@@ -232,6 +245,20 @@ impl Table {
         })
     }
 
+    /// Whether it has what a comment is on.
+    #[must_use]
+    pub fn has_part(&self, on: Commented) -> bool {
+        match on {
+            Commented::Column(id) => self.column_position(id).is_some(),
+            Commented::Part(oid) => {
+                let of_index = |index: &Index| index.oid == oid || index.constraint.is_some_and(|it| it.oid == oid);
+                self.indexes.iter().any(of_index)
+                    || self.checks.iter().any(|check| check.oid == oid)
+                    || self.foreign_keys.iter().any(|key| key.oid == oid)
+            }
+        }
+    }
+
     /// Columns that `*` and the client see.
     pub fn visible_columns(&self) -> impl Iterator<Item = (usize, &Column)> {
         self.columns.iter().enumerate().filter(|(_, column)| !column.hidden)
@@ -250,6 +277,7 @@ pub struct View {
     /// Ids of what it reads: DROP ... RESTRICT looks here.
     pub depends_on: Vec<u32>,
     pub comment: Option<String>,
+    pub comments: Vec<(Commented, String)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -267,6 +295,7 @@ pub struct Sequence {
     pub cycle: bool,
     /// The table and column it goes with, for SERIAL, IDENTITY and OWNED BY.
     pub owned_by: Option<(u32, ColumnId)>,
+    pub comment: Option<String>,
 }
 
 /// Anything with an id.

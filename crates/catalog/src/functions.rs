@@ -8,7 +8,7 @@ use builtins::CatalogFunctions;
 use types::{Array, Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
 use crate::definition::{self, Style};
-use crate::descriptor::{Column, ColumnDefault, DATABASE_OWNER_ROLE, Schema, Table};
+use crate::descriptor::{Column, ColumnDefault, Commented, DATABASE_OWNER_ROLE, Schema, Table};
 use crate::snapshot::Relation;
 use crate::view::{CatalogView, Class};
 use crate::virtual_tables;
@@ -116,7 +116,8 @@ impl CatalogFunctions for CatalogView {
             // What there is of these is in pg_catalog, which is always searched.
             _ if name.ends_with("_is_visible") => Datum::Bool(true),
             "obj_description" => optional(self.comment(a.oid(0))),
-            "col_description" | "shobj_description" => Datum::Null,
+            "col_description" => optional(self.column_comment(a.oid(0), a.oid(1))),
+            "shobj_description" => Datum::Null,
             "to_regclass" => reg(&SqlType::RegClass),
             "to_regtype" => reg(&SqlType::RegType),
             "to_regproc" => reg(&SqlType::RegProc),
@@ -187,9 +188,22 @@ impl CatalogView {
         if let Some(schema) = self.catalog.schema_by_id(oid) {
             return schema_comment(schema).map(str::to_owned);
         }
+        match self.catalog.relation_by_id(oid) {
+            Some(Relation::Table(table)) => table.comment.clone(),
+            Some(Relation::View(view)) => view.comment.clone(),
+            Some(Relation::Sequence(sequence)) => sequence.comment.clone(),
+            None => comment_on(&self.catalog.table_of_part(oid)?.comments, Commented::Part(oid)),
+        }
+    }
+
+    /// By the number of the column, from 1.
+    fn column_comment(&self, oid: u32, number: u32) -> Option<String> {
         match self.catalog.relation_by_id(oid)? {
-            Relation::Table(table) => table.comment.clone(),
-            Relation::View(view) => view.comment.clone(),
+            Relation::Table(table) => {
+                let column = table.columns.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+                comment_on(&table.comments, Commented::Column(column.id))
+            }
+            Relation::View(view) => comment_on(&view.comments, Commented::Column(keys::ColumnId::new(number))),
             Relation::Sequence(_) => None,
         }
     }
@@ -325,9 +339,14 @@ impl CatalogView {
     }
 }
 
+fn comment_on(comments: &[(Commented, String)], on: Commented) -> Option<String> {
+    comments.iter().find(|(known, _)| *known == on).map(|(_, text)| text.clone())
+}
+
 /// What the schemas that are there from the start are for.
-pub(crate) fn schema_comment(schema: &Schema) -> Option<&'static str> {
+pub(crate) fn schema_comment(schema: &Schema) -> Option<&str> {
     match schema.name.as_str() {
+        _ if schema.comment.is_some() => schema.comment.as_deref(),
         "public" if schema.owner == DATABASE_OWNER_ROLE => Some("standard public schema"),
         "pg_catalog" => Some("system catalog schema"),
         _ => None,

@@ -24,7 +24,7 @@ mod view;
 pub mod virtual_tables;
 
 pub use descriptor::{
-    Check, Column, ColumnDefault, Database, Descriptor, ForeignKey, Index, IndexColumn, IndexConstraint,
+    Check, Column, ColumnDefault, Commented, Database, Descriptor, ForeignKey, Index, IndexColumn, IndexConstraint,
     ReferentialAction, Role, Schema, Sequence, Table, View,
 };
 pub use snapshot::{CatalogSnapshot, NameOwner, Relation};

@@ -40,6 +40,7 @@ pub struct IndexCodec {
     prefix: Vec<u8>,
     is_primary: bool,
     unique: bool,
+    nulls_not_distinct: bool,
     key: Vec<KeyColumn>,
     primary_key: Vec<KeyColumn>,
     /// Columns kept in the value, by rising id.
@@ -92,6 +93,7 @@ impl IndexCodec {
             prefix: keyspace::index(table.storage_id(), index.id).as_bytes().to_vec(),
             is_primary,
             unique: index.unique,
+            nulls_not_distinct: index.nulls_not_distinct,
             key,
             primary_key,
             value,
@@ -138,9 +140,15 @@ impl IndexCodec {
         (column.ty, column.direction, column.nulls)
     }
 
+    /// Whether no other row may have this one's key: NULLs are equal to each other under NULLS NOT DISTINCT alone.
+    #[must_use]
+    pub fn is_unique_of(&self, row: &[Datum]) -> bool {
+        self.unique && (self.nulls_not_distinct || self.key.iter().all(|column| !row[column.position].is_null()))
+    }
+
     /// A key that other entries cannot share ends after its columns.
     fn ends_with_columns(&self, row: &[Datum]) -> bool {
-        self.is_primary || (self.unique && self.key.iter().all(|column| !row[column.position].is_null()))
+        self.is_primary || self.is_unique_of(row)
     }
 
     /// The entry of a row: its key and value.
@@ -177,7 +185,7 @@ impl IndexCodec {
 }
 
 /// Where a wanted column of an index is found in its entries.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     Key(usize),
     /// Among the primary key's columns, which follow the key or are in the value.
@@ -189,7 +197,7 @@ enum Source {
 pub struct EntryReader {
     table_name: String,
     codec: IndexCodec,
-    /// What to take from the key, if anything: slot and source.
+    /// What to take from the key, if anything: slot and source, in the order of the key.
     from_key: Vec<(usize, Source)>,
     value: RowDecoder,
     /// The primary key of a unique entry, whose key does not end in it.
@@ -218,6 +226,7 @@ impl EntryReader {
                 wanted.push(WantedColumn { id: column.id, ty: column.ty, slot, missing: column.missing.clone() });
             }
         }
+        from_key.sort_by_key(|(_, source)| *source);
         let types = columns.iter().map(|&position| table.columns[position].ty).collect();
         let primary_in_value = (codec.primary_key.iter().enumerate())
             .map(|(slot, key)| {
@@ -285,23 +294,24 @@ impl EntryReader {
 
     fn read_key(&self, key: &[u8], value: &[u8], mut put: impl FnMut(usize, Datum)) -> Result<(), EntryError> {
         let mut rest = key.strip_prefix(&self.codec.prefix[..]).ok_or_else(|| self.damaged(key))?;
-        let mut own = Vec::with_capacity(self.codec.key.len());
-        for column in &self.codec.key {
+        let mut wanted = self.from_key.iter().peekable();
+        for (place, column) in self.codec.key.iter().enumerate() {
+            if wanted.peek().is_none() {
+                return Ok(());
+            }
             let datum = decode_key(&mut rest, &column.ty, column.direction, column.nulls)
                 .map_err(|_| self.damaged(key))?;
-            own.push(datum);
+            while let Some((slot, _)) = wanted.next_if(|(_, source)| *source == Source::Key(place)) {
+                put(*slot, datum.clone());
+            }
         }
-        let wants_primary = self.from_key.iter().any(|(_, source)| matches!(source, Source::PrimaryKey(_)));
-        let mut primary = Vec::new();
-        if wants_primary {
-            primary = self.primary_key(key, rest, value)?;
+        if wanted.peek().is_none() {
+            return Ok(());
         }
-        for (slot, source) in &self.from_key {
-            let datum = match source {
-                Source::Key(place) => own[*place].clone(),
-                Source::PrimaryKey(place) => primary[*place].clone(),
-            };
-            put(*slot, datum);
+        let primary = self.primary_key(key, rest, value)?;
+        for (slot, source) in wanted {
+            let Source::PrimaryKey(place) = source else { unreachable!("the key's own columns come first") };
+            put(*slot, primary[*place].clone());
         }
         Ok(())
     }
@@ -400,6 +410,7 @@ mod tests {
             oid: id,
             name: format!("i{id}"),
             unique,
+            nulls_not_distinct: false,
             columns: columns.iter().map(key).collect(),
             included: included.iter().copied().map(ColumnId::new).collect(),
             predicate: None,
@@ -427,6 +438,7 @@ mod tests {
             referenced_by: Vec::new(),
             storage: 100,
             comment: None,
+            comments: Vec::new(),
             codecs: Default::default(),
         }
     }

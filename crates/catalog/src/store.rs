@@ -498,7 +498,7 @@ impl CatalogChange {
 /// What every cluster has from the start.
 pub(crate) fn first_descriptors() -> Vec<Descriptor> {
     let schema = |id, database, name: &str, owner| {
-        Descriptor::Schema(Schema { id, database, name: name.into(), owner })
+        Descriptor::Schema(Schema { id, database, name: name.into(), owner, comment: None })
     };
     vec![
         Descriptor::Role(Role {

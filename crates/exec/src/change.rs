@@ -84,7 +84,8 @@ impl InsertOperator {
         let Some(update) = &conflict.update else { return Ok(None) };
         let table = self.writer.table.clone();
         let existing = read_existing(&table, duplicate.index, &duplicate.key, &duplicate.value, ctx).await?;
-        if !self.touched.insert(self.writer.primary().encode_key(&existing)) {
+        let touched = self.writer.primary().encode_key(&existing);
+        if self.touched.contains(&touched) {
             return Err(SqlError::new(
                 SqlState::CardinalityViolation,
                 "ON CONFLICT DO UPDATE command cannot affect row a second time",
@@ -100,8 +101,10 @@ impl InsertOperator {
         if let Some(filter) = &update.filter
             && eval_batch(filter, &both, ctx).await?.get_datum(0).as_bool() != Some(true)
         {
+            // What is left as it is may be met again.
             return Ok(None);
         }
+        self.touched.insert(touched);
         let mut new = existing.clone();
         for (position, expr) in &update.assignments {
             new[*position] = eval_batch(expr, &both, ctx).await?.get_datum(0);
@@ -233,7 +236,7 @@ struct DeleteOperator {
     source_types: Vec<SqlType>,
     writer: TableWriter,
     returning: Option<Vec<plan::Expr>>,
-    touched: HashSet<Key>,
+    touched: HashSet<Key, ahash::RandomState>,
 }
 
 #[must_use]
@@ -243,7 +246,7 @@ pub fn build_delete(delete: &Delete, source: Box<dyn Operator>) -> Box<dyn Opera
         source_types: delete.source.columns.iter().map(|column| column.ty).collect(),
         writer: TableWriter::new(&delete.table, &delete.row_rules),
         returning: delete.returning.clone(),
-        touched: HashSet::new(),
+        touched: HashSet::default(),
     })
 }
 
@@ -256,6 +259,7 @@ impl Operator for DeleteOperator {
             ctx.cancel.checkpoint().await?;
             let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
             let mut deleted = Vec::new();
+            let before = ctx.affected;
             for row in 0..batch.len() {
                 let whole = batch.row(row);
                 if !self.touched.insert(self.writer.primary().encode_key(&whole[..width])) {
@@ -267,6 +271,7 @@ impl Operator for DeleteOperator {
                     deleted.push(whole);
                 }
             }
+            self.writer.note_changes(ctx.affected - before, ctx);
             ctx.txn()?.check_size().map_err(from_kv)?;
             if let Some(exprs) = &self.returning
                 && !deleted.is_empty()

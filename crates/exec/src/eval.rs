@@ -139,8 +139,51 @@ pub(crate) fn eval_within(
 
 /// The rows for which the predicate is true.
 pub async fn eval_filter(predicate: &Expr, batch: Batch, ctx: &mut ExecContext<'_>) -> SqlResult<Batch> {
+    if let Expr::And(conditions) = predicate
+        && !needs_transaction(predicate)
+        && !volatility::expr_is_volatile(predicate)
+    {
+        return filter_by_each(conditions, batch, &ctx.scope());
+    }
     let keep = eval_shared(predicate, &batch, ctx).await?.true_rows();
     Ok(batch.filter(&keep))
+}
+
+/// The rows for which all conditions are true. Each is evaluated over what those before it have left, so that a
+/// condition that few rows meet spares the others' work; none fails for a row that an earlier one excludes.
+fn filter_by_each(conditions: &[Expr], mut batch: Batch, scope: &EvalScope<'_>) -> SqlResult<Batch> {
+    // Rows of the batch that are left, where not all are.
+    let mut left: Option<Vec<u32>> = None;
+    for condition in conditions {
+        if let Some(rows) = left.take_if(|rows| rows.len() * 2 <= batch.len()) {
+            batch = batch.gather(&rows);
+        }
+        let found = match vectorized::eval(condition, &batch, scope) {
+            Ok(found) => found,
+            Err(_) => {
+                if let Some(rows) = left.take() {
+                    batch = batch.gather(&rows);
+                }
+                Arc::new(eval_rows(condition, &batch, scope)?)
+            }
+        };
+        let mut rows = found.true_rows();
+        if let Some(before) = left.take() {
+            let mut before = before.into_iter().peekable();
+            rows.retain(|row| {
+                while before.next_if(|earlier| earlier < row).is_some() {}
+                before.next_if_eq(row).is_some()
+            });
+        }
+        if rows.is_empty() {
+            return Ok(batch.gather(&[]));
+        }
+        left = (rows.len() < batch.len()).then_some(rows);
+    }
+    Ok(match left {
+        Some(rows) => batch.gather(&rows),
+        None => batch,
+    })
 }
 
 /// An expression that depends on no row, such as a LIMIT.

@@ -105,11 +105,7 @@ impl TableWriter {
 
     fn is_checked(&self, index: usize, row: &[Datum], ctx: &ExecContext<'_>) -> SqlResult<bool> {
         let codec = &self.table.codecs()[index];
-        if !codec.is_unique() || !self.is_in(index, row, ctx)? {
-            return Ok(false);
-        }
-        // NULLs are never equal to each other.
-        Ok(codec.key_positions().all(|position| !row[position].is_null()))
+        Ok(codec.is_unique_of(row) && self.is_in(index, row, ctx)?)
     }
 
     /// Hidden row ids are unique by themselves.
@@ -182,7 +178,8 @@ impl TableWriter {
                 return Err(self.violation(duplicate.index, row));
             }
         }
-        let mut seen: HashSet<Key> = HashSet::new();
+        self.note_changes(rows.len() as u64, ctx);
+        let mut seen: HashSet<Key, ahash::RandomState> = HashSet::default();
         for row in rows {
             for index in 0..self.table.codecs().len() {
                 if rows.len() > 1 && !self.generates_key(index) && self.is_checked(index, row, ctx)?
@@ -211,13 +208,12 @@ impl TableWriter {
         }
     }
 
-    /// The statistics grow old by this row.
-    fn note_change(&self, ctx: &ExecContext<'_>) {
-        ctx.catalog.statistics().note_changes(self.table.storage, 1);
+    /// The statistics grow old by these rows.
+    pub fn note_changes(&self, rows: u64, ctx: &ExecContext<'_>) {
+        ctx.catalog.statistics().note_changes(self.table.storage, rows);
     }
 
-    pub fn put_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        self.note_change(ctx);
+    fn put_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         for index in 0..self.table.codecs().len() {
             if self.is_in(index, row, ctx)? {
                 let (key, value) = self.table.codecs()[index].encode(row);
@@ -227,9 +223,9 @@ impl TableWriter {
         Ok(())
     }
 
+    /// The caller notes the change ([`TableWriter::note_changes`]).
     pub fn delete(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_old(row, None, ctx);
-        self.note_change(ctx);
         for index in 0..self.table.codecs().len() {
             if self.is_in(index, row, ctx)? {
                 let key = self.table.codecs()[index].encode_key(row);
@@ -241,7 +237,7 @@ impl TableWriter {
 
     /// Replaces a row: only the entries that differ are written.
     pub async fn update(&self, old: &[Datum], new: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        self.note_change(ctx);
+        self.note_changes(1, ctx);
         let mut entries = Vec::with_capacity(self.table.codecs().len());
         let mut moved = Vec::new();
         for (index, codec) in self.table.codecs().iter().enumerate() {

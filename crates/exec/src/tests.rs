@@ -391,7 +391,7 @@ async fn window_functions_rank_and_look_around() {
 async fn window_frames() {
     use FrameBound::{CurrentRow, Following, Preceding, UnboundedFollowing, UnboundedPreceding};
     let count = || WindowFunction::Aggregate(aggregate("count", vec![]));
-    let frame = |unit, start, end| Some(WindowFrame { unit, start, end });
+    let frame = |unit, start, end| Some(WindowFrame { unit, start, end, exclude: Default::default() });
     let cases = [
         // Without a clause: up to the last peer.
         (None, [2, 2, 3, 4, 5]),

@@ -8,13 +8,13 @@ use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use ahash::RandomState;
-use builtins::{Builtin, CallTypes, all_operators};
+use builtins::{Builtin, CallTypes, LikePattern, all_operators};
 use hashbrown::HashTable;
 use plan::{Expr, TruthTest};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use types::compare::compare_floats;
-use types::{Batch, ColumnVec, Datum, IntKind, Nulls, Primitive, SqlType, cast, hash_datum, sql_equal};
+use types::{Batch, ColumnVec, Datum, IntKind, Nulls, Numeric, Primitive, SqlType, cast, hash_datum, sql_equal};
 
 use crate::eval::EvalScope;
 
@@ -62,6 +62,15 @@ static KERNELS: LazyLock<FxHashMap<usize, BinaryKernel>> = LazyLock::new(|| {
 
 pub(crate) fn kernel_of(builtin: &'static Builtin) -> Option<BinaryKernel> {
     KERNELS.get(&(std::ptr::from_ref(builtin) as usize)).copied()
+}
+
+/// Whether a builtin is LIKE, or NOT LIKE, over text.
+fn like_kernel(builtin: &'static Builtin) -> Option<bool> {
+    match builtin.name() {
+        "textlike" => Some(false),
+        "textnlike" => Some(true),
+        _ => None,
+    }
 }
 
 impl BinaryKernel {
@@ -252,6 +261,20 @@ fn call(
     {
         return Ok(Operand::Column(Arc::new(column)));
     }
+    if let [Operand::Column(column), Operand::Value(Datum::Text(pattern), _)] = operands.as_slice()
+        && let Some(negated) = like_kernel(builtin)
+        && let ColumnVec::Text(texts) = column.as_ref()
+        && let Some(pattern) = LikePattern::new(pattern)
+    {
+        let mut result = Primitive::with_capacity(len);
+        for row in 0..len {
+            match texts.get(row) {
+                Some(text) => result.push(pattern.matches(text) != negated),
+                None => result.push_null(),
+            }
+        }
+        return Ok(Operand::Column(Arc::new(ColumnVec::Bool(result))));
+    }
     let mut values: SmallVec<[Datum; 4]> = SmallVec::new();
     if operands.iter().all(|operand| matches!(operand, Operand::Value(..))) {
         values.extend(operands.iter().map(|operand| operand.datum(0)));
@@ -366,11 +389,73 @@ fn binary(
         }
         return float_arithmetic(kernel, a, b, len).map(Some);
     }
+    if let (Some(a), Some(b)) = (Numerics::new(left, &types.args[0]), Numerics::new(right, &types.args[1])) {
+        return numerics(kernel, a, b, len);
+    }
     let is_text = |ty: &SqlType| matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Name);
     if kernel.is_comparison() && types.args.iter().all(is_text) {
         return Ok(compare_texts(kernel, left, right, len));
     }
     Ok(None)
+}
+
+/// A kernel's numeric operand.
+#[derive(Clone, Copy)]
+enum Numerics<'c> {
+    Many(&'c [Datum]),
+    One(&'c Numeric),
+}
+
+impl<'c> Numerics<'c> {
+    fn new(operand: &'c Operand, ty: &SqlType) -> Option<Self> {
+        if !matches!(ty, SqlType::Numeric(_)) {
+            return None;
+        }
+        match operand {
+            Operand::Column(column) => match column.as_ref() {
+                ColumnVec::Datum(values) => Some(Self::Many(values)),
+                _ => None,
+            },
+            Operand::Value(value, _) => value.as_numeric().map(Self::One),
+        }
+    }
+
+    /// None for NULL.
+    fn get(self, row: usize) -> Option<&'c Numeric> {
+        match self {
+            Self::Many(values) => values[row].as_numeric(),
+            Self::One(value) => Some(value),
+        }
+    }
+}
+
+fn numerics(kernel: BinaryKernel, a: Numerics<'_>, b: Numerics<'_>, len: usize) -> Result<Option<ColumnVec>, GaveUp> {
+    let pairs = (0..len).map(|row| (a.get(row), b.get(row)));
+    if kernel.is_comparison() {
+        let mut result = Primitive::with_capacity(len);
+        for pair in pairs {
+            match pair {
+                (Some(a), Some(b)) => result.push(kernel.holds(a.cmp(b))),
+                _ => result.push_null(),
+            }
+        }
+        return Ok(Some(ColumnVec::Bool(result)));
+    }
+    let operation = match kernel {
+        BinaryKernel::Add => Numeric::add,
+        BinaryKernel::Sub => Numeric::sub,
+        BinaryKernel::Mul => Numeric::mul,
+        BinaryKernel::Div => Numeric::div,
+        _ => return Ok(None),
+    };
+    let mut result = Vec::with_capacity(len);
+    for pair in pairs {
+        result.push(match pair {
+            (Some(a), Some(b)) => Datum::Numeric(operation(a, b).map_err(|_| GaveUp)?),
+            _ => Datum::Null,
+        });
+    }
+    Ok(Some(ColumnVec::Datum(result)))
 }
 
 fn compare_words<T: Copy>(

@@ -383,6 +383,17 @@ impl Expr {
         })
     }
 
+    /// The value is the same for the same columns whenever it is computed, in whatever session.
+    #[must_use]
+    pub fn is_immutable(&self) -> bool {
+        !self.any(&mut |expr| match expr {
+            Expr::Sequence { .. } | Expr::RowId | Expr::Subquery(_) => true,
+            Expr::Call { builtin, .. } => builtin.volatility != Volatility::Immutable,
+            Expr::Cast { expr, to, .. } => !is_immutable_cast(&expr.ty(), to),
+            _ => false,
+        })
+    }
+
     #[must_use]
     pub fn has_subquery(&self) -> bool {
         self.any(&mut |expr| matches!(expr, Expr::Subquery(_)))
@@ -402,6 +413,23 @@ impl Expr {
         out.sort_unstable();
         out.dedup();
         out
+    }
+}
+
+/// Whether a cast depends on no setting: times as text have DateStyle, and those with a zone the session's.
+fn is_immutable_cast(from: &SqlType, to: &SqlType) -> bool {
+    let base = |ty: &SqlType| ty.element().unwrap_or(*ty);
+    let (from, to) = (base(from), base(to));
+    let is_zoned = |ty: &SqlType| matches!(ty, SqlType::TimestampTz(_));
+    let is_dated = |ty: &SqlType| matches!(ty, SqlType::Date | SqlType::Timestamp(_) | SqlType::TimestampTz(_));
+    let is_time = |ty: &SqlType| matches!(ty, SqlType::Time(_) | SqlType::TimeTz(_));
+    let is_text = |ty: &SqlType| ty.is_string() || matches!(ty, SqlType::Name | SqlType::QuotedChar);
+    match (from, to) {
+        (from, to) if is_text(&from) => !is_dated(&to) && !is_time(&to),
+        (from, to) if is_text(&to) => !is_dated(&from),
+        (SqlType::Time(_), SqlType::TimeTz(_)) => false,
+        (from, to) if is_dated(&from) && (is_dated(&to) || is_time(&to)) => is_zoned(&from) == is_zoned(&to),
+        _ => true,
     }
 }
 

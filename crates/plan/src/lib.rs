@@ -123,7 +123,6 @@ fn plan_query(
 ) -> SqlResult<PreparedPlan> {
     let source = Some(statement.source.clone());
     let (rel, mut binder) = Binder::bind_with(context, source, optimize_rel, |binder| {
-        binder.extras = statement.extras.clone();
         binder.bind_statement(query)
     })?;
     let ctes = binder.take_ctes();
@@ -197,6 +196,19 @@ pub fn insert_all(table: &std::sync::Arc<catalog::Table>, source: Plan) -> Plan 
         returning: None,
     };
     Plan { node: Node::Insert(insert), columns: Vec::new(), estimate }
+}
+
+/// Whether a view's stored query can still be bound to what it yields.
+///
+/// # Errors
+/// What binding it fails with.
+pub fn check_view(view: &catalog::View, context: &PlanContext<'_>) -> SqlResult<()> {
+    Binder::bind_with(context, None, |rel, _| Ok(bound_alone(rel)), |binder| binder.view(view)).map(drop)
+}
+
+/// In place of a plan, where only binding is asked for.
+fn bound_alone(rel: Rel) -> Plan {
+    Plan { node: Node::Unit, columns: rel.columns, estimate: plan::Estimate::default() }
 }
 
 /// The optimizer, as binding and planning call it.

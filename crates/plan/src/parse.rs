@@ -239,6 +239,7 @@ fn parse_one(
     sql: &str,
 ) -> SqlResult<(Body, Extras)> {
     let depth = check_depth(piece)?;
+    check_numbers(piece, sql)?;
     let mut tokens = locking::spell(piece);
     drop_idle_parentheses(&mut tokens);
     let extras = extras::take(&mut tokens).map_err(|error| syntax_error(sql, piece, &error))?;
@@ -265,6 +266,9 @@ fn parse_one(
             tokens.retain(is_significant);
             if first == Keyword::CREATE {
                 extras::order_identity_options(&mut tokens);
+            }
+            if matches!(first, Keyword::CREATE | Keyword::ALTER) {
+                extras::spell_column_nulls(&mut tokens);
             }
         }
     }
@@ -316,6 +320,38 @@ fn drop_maintenance_options(tokens: &mut Vec<TokenWithSpan>) {
         let option = matches!(keyword(token), Keyword::FULL | Keyword::FREEZE | Keyword::VERBOSE | Keyword::ANALYZE);
         depth == 0 && !past_table && !option
     });
+}
+
+/// The statement that PREPARE names, as it was written.
+pub(crate) fn prepared_text(text: &str) -> Option<String> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().ok()?;
+    let lines = LineIndex::new(text);
+    let mut depth = 0_usize;
+    for token in &tokens {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ if depth == 0 && keyword(token) == Keyword::AS => {
+                return Some(text[lines.byte(token.span.end)..].trim().to_owned());
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// A number that runs into a word: `123abc`.
+fn check_numbers(piece: &[TokenWithSpan], sql: &str) -> SqlResult<()> {
+    for pair in piece.windows(2) {
+        if let (Token::Number(digits, _), Token::Word(word)) = (&pair[0].token, &pair[1].token)
+            && word.quote_style.is_none()
+        {
+            let message = format!("trailing junk after numeric literal at or near \"{digits}{}\"", word.value);
+            let position = position_of(sql, pair[0].span.start);
+            return Err(SqlError::new(SqlState::SyntaxError, message).with_position(position));
+        }
+    }
+    Ok(())
 }
 
 fn keyword(token: &TokenWithSpan) -> Keyword {

@@ -262,6 +262,19 @@ pub struct WindowFrame {
     pub unit: FrameUnit,
     pub start: FrameBound,
     pub end: FrameBound,
+    pub exclude: FrameExclude,
+}
+
+/// What EXCLUDE takes out of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FrameExclude {
+    #[default]
+    NoOthers,
+    CurrentRow,
+    /// The current row and its peers.
+    Group,
+    /// Its peers alone.
+    Ties,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

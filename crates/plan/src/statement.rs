@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::{Table, descriptor};
+use catalog::{Commented, Table, descriptor};
 use types::{Datum, SqlType};
 
 use crate::{
@@ -84,6 +84,16 @@ pub struct SequenceOptions {
     /// `Some(None)`: OWNED BY NONE.
     pub owned_by: Option<Option<(u32, String)>>,
     pub restart: Option<Option<i64>>,
+    /// SEQUENCE NAME of an identity column: its schema and name.
+    pub name: Option<(u32, String)>,
+}
+
+/// What COMMENT ON names.
+#[derive(Clone, Debug)]
+pub enum CommentOn {
+    Schema(String),
+    Relation(u32),
+    Part { relation: u32, on: Commented },
 }
 
 #[derive(Clone, Debug)]
@@ -91,6 +101,7 @@ pub struct IndexSpec {
     /// `None`: PostgreSQL's default name is made.
     pub name: Option<String>,
     pub unique: bool,
+    pub nulls_not_distinct: bool,
     pub primary: bool,
     /// It stands for a constraint (UNIQUE, PRIMARY KEY) and not for CREATE INDEX.
     pub constraint: bool,
@@ -214,7 +225,7 @@ pub enum Ddl {
     CreateRole { name: String, options: RoleOptions, if_not_exists: IfExists },
     AlterRole { name: String, options: RoleOptions },
     DropRole { names: Vec<String>, if_exists: IfExists },
-    Comment { relation: u32, column: Option<String>, text: Option<String> },
+    Comment { on: CommentOn, text: Option<String> },
     /// IF EXISTS of what does not; the notice that says so.
     Skipped(String),
     /// Storage parameters and others with nothing to do here.
@@ -350,6 +361,8 @@ pub enum FetchDirection {
 pub enum ExplainFormat {
     Text,
     Json,
+    Yaml,
+    Xml,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,6 +46,7 @@ fn table(
         oid: id * 100 + number,
         name: name.trim_start_matches('+').to_owned(),
         unique: name.starts_with('+'),
+        nulls_not_distinct: false,
         columns: columns
             .iter()
             .map(|column| IndexColumn {
@@ -73,6 +74,7 @@ fn table(
         referenced_by: Vec::new(),
         storage: id,
         comment: None,
+        comments: Vec::new(),
     }));
     let Some(rows) = rows else { return };
     let known = |(number, (_, ty, distinct, null_fraction)): (u32, &ColumnSketch)| {
@@ -101,7 +103,7 @@ fn table(
 static CATALOG: LazyLock<CatalogSnapshot> = LazyLock::new(|| {
     let mut catalog = CatalogSnapshot::default();
     catalog.put(Descriptor::Database(Database { id: 5, name: "postgres".to_owned(), owner: 10 }));
-    let schema = |id, database, name: &str| Schema { id, database, name: name.to_owned(), owner: 10 };
+    let schema = |id, database, name: &str| Schema { id, database, name: name.to_owned(), owner: 10, comment: None };
     catalog.put(Descriptor::Schema(schema(11, 0, "pg_catalog")));
     catalog.put(Descriptor::Schema(schema(2_200, 5, "public")));
     table(
@@ -295,7 +297,7 @@ fn check_no_blow_up(catalog: &CatalogSnapshot, sql: &str) {
 fn many_tables_are_planned_at_once() {
     let mut catalog = CatalogSnapshot::default();
     catalog.put(Descriptor::Database(Database { id: 5, name: "postgres".to_owned(), owner: 10 }));
-    catalog.put(Descriptor::Schema(Schema { id: 2_200, database: 5, name: "public".to_owned(), owner: 10 }));
+    catalog.put(Descriptor::Schema(Schema { id: 2_200, database: 5, name: "public".to_owned(), owner: 10, comment: None }));
     let names: Vec<String> = (1..=60).map(|number| format!("t{number}")).collect();
     for (id, name) in (300..).zip(&names) {
         let columns: &[ColumnSketch] = &[("a", "integer", 10.0, 0.0), ("b", "integer", 10.0, 0.1)];

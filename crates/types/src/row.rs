@@ -5,12 +5,13 @@
 //!   0 NULL     -                      4 true     -
 //!   1 integer  zigzag LEB128          5 false    -
 //!   2 float    8 bytes, little endian 6 other    LEB128 length, postcard of the datum
-//!   3 bytes    LEB128 length, bytes
+//!   3 bytes    LEB128 length, bytes      7 decimal  LEB128 digits after the point, zigzag LEB128 of all digits
 //! ```
+//! A decimal is a numeric whose digits fit 64 bits; others are of kind 6.
 
 use keys::ColumnId;
 
-use crate::{ColumnVec, Datum, SqlType};
+use crate::{ColumnVec, Datum, Numeric, SqlType};
 
 const NULL: u64 = 0;
 const INTEGER: u64 = 1;
@@ -19,6 +20,7 @@ const BYTES: u64 = 3;
 const TRUE: u64 = 4;
 const FALSE: u64 = 5;
 const OTHER: u64 = 6;
+const DECIMAL: u64 = 7;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("row value is damaged at byte {at}")]
@@ -43,6 +45,14 @@ fn put_leb(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+fn zigzag(value: i64) -> u64 {
+    (value << 1 ^ value >> 63) as u64
+}
+
+const fn from_zigzag(value: u64) -> i64 {
+    (value >> 1) as i64 ^ -((value & 1) as i64)
 }
 
 /// Builds a row's value.
@@ -80,16 +90,26 @@ impl RowEncoder {
             }
             Datum::Text(text) | Datum::Json(text) => self.bytes(id, BYTES, text.as_bytes()),
             Datum::Bytes(bytes) => self.bytes(id, BYTES, bytes),
-            other => {
-                let encoded = postcard::to_stdvec(other).expect("datums are plain data");
-                self.bytes(id, OTHER, &encoded);
-            }
+            Datum::Numeric(value) => match value.as_small() {
+                Some((digits, scale)) => {
+                    self.tag(id, DECIMAL);
+                    put_leb(&mut self.out, u64::from(scale));
+                    put_leb(&mut self.out, zigzag(digits));
+                }
+                None => self.other(id, datum),
+            },
+            other => self.other(id, other),
         }
+    }
+
+    fn other(&mut self, id: ColumnId, datum: &Datum) {
+        let encoded = postcard::to_stdvec(datum).expect("datums are plain data");
+        self.bytes(id, OTHER, &encoded);
     }
 
     fn integer(&mut self, id: ColumnId, value: i64) {
         self.tag(id, INTEGER);
-        put_leb(&mut self.out, (value << 1 ^ value >> 63) as u64);
+        put_leb(&mut self.out, zigzag(value));
     }
 
     fn bytes(&mut self, id: ColumnId, kind: u64, bytes: &[u8]) {
@@ -124,6 +144,7 @@ enum Raw<'a> {
     Bytes(&'a [u8]),
     Bool(bool),
     Other(&'a [u8]),
+    Decimal(i64, u16),
 }
 
 struct Reader<'a> {
@@ -168,10 +189,7 @@ impl<'a> Reader<'a> {
         let tag = self.leb()?;
         let raw = match tag & 7 {
             NULL => Raw::Null,
-            INTEGER => {
-                let value = self.leb()?;
-                Raw::Integer((value >> 1) as i64 ^ -((value & 1) as i64))
-            }
+            INTEGER => Raw::Integer(from_zigzag(self.leb()?)),
             FLOAT => {
                 let bytes = self.take(8)?;
                 Raw::Float(f64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
@@ -185,6 +203,10 @@ impl<'a> Reader<'a> {
             OTHER => {
                 let len = self.leb()?;
                 Raw::Other(self.take(len)?)
+            }
+            DECIMAL => {
+                let Ok(scale) = u16::try_from(self.leb()?) else { return self.damaged() };
+                Raw::Decimal(from_zigzag(self.leb()?), scale)
             }
             _ => return self.damaged(),
         };
@@ -242,6 +264,9 @@ impl RowDecoder {
                     values.push(bytes);
                 }
                 (ColumnVec::Bytes(values), Some(Raw::Bytes(bytes))) => values.push(bytes),
+                (ColumnVec::Datum(values), Some(Raw::Decimal(digits, scale))) => {
+                    values.push(Datum::Numeric(Numeric::small(digits, scale)));
+                }
                 (column, Some(raw)) => column.push(&datum(&wanted.ty, raw, at)?),
             }
             Ok(())
@@ -277,6 +302,7 @@ fn datum(ty: &SqlType, raw: Raw<'_>, at: usize) -> Result<Datum, RowError> {
         (Raw::Bytes(bytes), SqlType::Bytea) => Datum::bytes(bytes),
         (Raw::Bytes(bytes), SqlType::Json) => Datum::Json(std::str::from_utf8(bytes).map_err(|_| damaged)?.into()),
         (Raw::Bytes(bytes), _) => Datum::text(std::str::from_utf8(bytes).map_err(|_| damaged)?),
+        (Raw::Decimal(digits, scale), _) => Datum::Numeric(Numeric::small(digits, scale)),
         (Raw::Other(bytes), _) => postcard::from_bytes(bytes).map_err(|_| damaged)?,
     })
 }
@@ -327,7 +353,23 @@ mod tests {
         encoder.push(id(2), &SqlType::Int4, &Datum::Null);
         encoder.push(id(3), &SqlType::Text, &Datum::text("ab"));
         encoder.push_null(id(4));
-        assert_eq!(encoder.finish(), b"\x09\x05\x13\x02ab\x08");
+        encoder.push(id(5), &SqlType::NUMERIC, &Datum::Numeric(Numeric::parse("-1.50").unwrap()));
+        assert_eq!(encoder.finish(), b"\x09\x05\x13\x02ab\x08\x0f\x02\xab\x02");
+    }
+
+    /// Digits and scale come back as they were, whether they fit a word or not.
+    #[test]
+    fn numerics_keep_their_scale() {
+        for text in ["0", "0.00", "-1.50", "9223372036854775807", "-9223372036854775808", "92233720368547758.08", "1e40", "NaN", "-Infinity"] {
+            let value = Numeric::parse(text).unwrap();
+            let mut encoder = RowEncoder::new();
+            encoder.push(id(1), &SqlType::NUMERIC, &Datum::Numeric(value.clone()));
+            let row = encoder.finish();
+            let wanted = WantedColumn { id: id(1), ty: SqlType::NUMERIC, slot: 0, missing: Datum::Null };
+            let mut out = [Datum::Null];
+            RowDecoder::new(vec![wanted]).decode_datums(&row, &mut out).unwrap();
+            assert!(out[0].as_numeric().unwrap().is_identical(&value), "{text}");
+        }
     }
 
     #[test]

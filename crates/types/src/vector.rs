@@ -239,12 +239,18 @@ impl Strings {
     }
 
     fn append(&mut self, other: &Self, from: usize, len: usize) {
-        for row in from..from + len {
-            match other.get(row) {
-                Some(bytes) => self.push(bytes),
-                None => self.push_null(),
+        if other.nulls.any() {
+            let base = self.len();
+            for row in (0..len).filter(|row| other.nulls.is_null(from + row)) {
+                self.nulls.set_null(base + row);
             }
         }
+        let (start, end) = (other.offsets[from] as usize, other.offsets[from + len] as usize);
+        let before = self.buffer.len();
+        self.buffer.extend_from_slice(&other.buffer[start..end]);
+        // The last offset is the greatest: where it fits, all fit.
+        u32::try_from(self.buffer.len()).expect("a batch's strings stay below 4 GiB: batches are bounded");
+        self.offsets.extend(other.offsets[from + 1..=from + len].iter().map(|at| (before + *at as usize - start) as u32));
     }
 
     fn gather(&self, rows: &[u32]) -> Self {

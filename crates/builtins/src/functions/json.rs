@@ -43,7 +43,7 @@ pub(crate) fn to_json(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) ->
         }
         Datum::Timestamp(_) | Datum::TimestampTz(_) => Json::String(json_moment(&shown(context, ty, datum)).into()),
         Datum::Inet(_) => Json::String(shown(context, ty, datum).into()),
-        other => Json::String(to_text(context, ty, other)?.into()),
+        other => Json::String(checked_string(to_text(context, ty, other)?)?.into()),
     })
 }
 
@@ -79,6 +79,19 @@ fn json_moment(text: &str) -> String {
     let offset = moment.find('T').and_then(|at| Some(&moment[at + moment[at..].find(['+', '-'])?..]));
     let minutes = if offset.is_some_and(|offset| !offset.contains(':')) { ":00" } else { "" };
     format!("{moment}{minutes}{era}")
+}
+
+/// The longest string within a jsonb value: PostgreSQL's limit. The text of a string within a string within a string
+/// doubles with every level.
+const STRING_BYTES_MAX: usize = 0x0fff_ffff;
+
+fn checked_string(text: String) -> SqlResult<String> {
+    if text.len() <= STRING_BYTES_MAX {
+        return Ok(text);
+    }
+    Err(SqlError::new(SqlState::ProgramLimitExceeded, "string too long to represent as jsonb string").with_detail(format!(
+        "Due to an implementation restriction, jsonb strings cannot exceed {STRING_BYTES_MAX} bytes."
+    )))
 }
 
 /// Nested as deep as the array has dimensions.

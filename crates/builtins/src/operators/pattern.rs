@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use memchr::memmem;
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::arguments::text;
@@ -60,6 +61,57 @@ pub(crate) fn like(value: &str, pattern: &str, escape: Option<char>) -> SqlResul
         }
         p = after_percent.clone();
         v = from.clone();
+    }
+}
+
+/// A LIKE pattern of fixed parts between `%`, ready to be matched with many values.
+pub struct LikePattern {
+    /// What the value begins with.
+    first: Vec<u8>,
+    /// What it contains behind that, in this order.
+    middle: Vec<memmem::Finder<'static>>,
+    /// What it ends in; none where the pattern has no `%`, and `first` is all of it.
+    last: Option<Vec<u8>>,
+}
+
+impl LikePattern {
+    /// None where the pattern has an `_`, or ends with the escape character.
+    #[must_use]
+    pub fn new(pattern: &str) -> Option<Self> {
+        let mut parts = vec![String::new()];
+        let mut chars = pattern.chars();
+        while let Some(c) = chars.next() {
+            let part = parts.last_mut().expect("there is always one part");
+            match c {
+                '%' => parts.push(String::new()),
+                '_' => return None,
+                '\\' => part.push(chars.next()?),
+                c => part.push(c),
+            }
+        }
+        let mut parts = parts.into_iter().map(String::into_bytes);
+        let first = parts.next()?;
+        let last = parts.next_back();
+        let middle = parts.filter(|part| !part.is_empty()).map(|part| memmem::Finder::new(&part).into_owned()).collect();
+        Some(Self { first, middle, last })
+    }
+
+    /// Whether a value, in UTF-8, matches.
+    #[must_use]
+    pub fn matches(&self, value: &[u8]) -> bool {
+        let Some(last) = &self.last else { return value == self.first };
+        let Some(rest) = value.strip_prefix(&self.first[..]).and_then(|rest| rest.strip_suffix(&last[..])) else {
+            return false;
+        };
+        // The earliest place of each part leaves most for the others.
+        let mut at = 0;
+        self.middle.iter().all(|part| match part.find(&rest[at..]) {
+            Some(found) => {
+                at += found + part.needle().len();
+                true
+            }
+            None => false,
+        })
     }
 }
 
@@ -265,13 +317,24 @@ mod tests {
             ("abc", "a\\%c", false),
             ("aXbXc", "a%X%c", true),
             ("aab", "%ab", true),
+            ("a", "a%a", false),
+            ("aba", "a%a", true),
+            ("abab", "%ab%ab%", true),
+            ("abab", "%ab%ba%", false),
+            ("x%y", "%\\%%", true),
+            ("", "", true),
+            ("abc", "%%b%%", true),
             ("mississippi", "m%iss%ip%i", true),
             ("mississippi", "m%iss%ix%i", false),
             ("日本語", "_本_", true),
         ] {
             assert_eq!(like(value, pattern, Some('\\')), Ok(expected), "{value} LIKE {pattern}");
+            if let Some(compiled) = LikePattern::new(pattern) {
+                assert_eq!(compiled.matches(value.as_bytes()), expected, "{value} LIKE {pattern}, compiled");
+            }
         }
         like("a", "a\\", Some('\\')).expect_err("ends with the escape character");
+        assert!(LikePattern::new("a\\").is_none() && LikePattern::new("a_").is_none());
     }
 
     #[test]

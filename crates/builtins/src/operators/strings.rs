@@ -20,6 +20,7 @@ pub(crate) fn to_text(context: &EvalContext<'_>, ty: &SqlType, value: &Datum) ->
     check_text_size(value)?;
     let mut out = Vec::new();
     write_text(ty, value, context.formatting, &mut out);
+    check_length(out.len())?;
     Ok(String::from_utf8(out).expect("text format is UTF-8"))
 }
 

@@ -39,7 +39,7 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
                 indnatts: index_columns(index).count(),
                 indnkeyatts: index.columns.len(),
                 indisunique: index.unique,
-                indnullsnotdistinct: false,
+                indnullsnotdistinct: index.nulls_not_distinct,
                 indisprimary: is_primary(table, index),
                 indisexclusion: false,
                 indimmediate: true,

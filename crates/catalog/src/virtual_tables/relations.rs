@@ -9,7 +9,7 @@ use ::types::{SqlType, quote_identifier};
 use super::row::{Cell, Rows, row};
 use super::types::{TypeRow, type_row};
 use super::{Maker, VirtualTable};
-use crate::descriptor::{Column, ColumnDefault, Index, POSTGRES_ROLE, Table};
+use crate::descriptor::{Column, ColumnDefault, Commented, Index, POSTGRES_ROLE, Table};
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
@@ -26,6 +26,7 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
 pub(super) const PG_CLASS: u32 = 1259;
 pub(super) const PG_NAMESPACE: u32 = 2615;
 const PG_REWRITE: u32 = 2618;
+const PG_CONSTRAINT: u32 = 2606;
 const PG_ATTRDEF: u32 = 2604;
 pub(super) const HEAP: u32 = 2;
 pub(super) const BTREE: u32 = 403;
@@ -368,10 +369,28 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
         let (oid, comment) = match relation {
             Relation::Table(it) => (it.id, &it.comment),
             Relation::View(it) => (it.id, &it.comment),
-            Relation::Sequence(_) => continue,
+            Relation::Sequence(it) => (it.id, &it.comment),
         };
         if let Some(comment) = comment {
             row!(rows, { objoid: oid, classoid: PG_CLASS, objsubid: 0, description: comment });
+        }
+        let comments = match relation {
+            Relation::Table(it) => &it.comments[..],
+            Relation::View(it) => &it.comments[..],
+            Relation::Sequence(_) => &[],
+        };
+        for (on, comment) in comments {
+            let (object, class, number) = match (on, relation) {
+                (Commented::Column(id), Relation::Table(table)) => {
+                    (oid, PG_CLASS, table.column_position(*id).map_or(0, |at| at + 1))
+                }
+                (Commented::Column(id), _) => (oid, PG_CLASS, usize::try_from(id.get()).unwrap_or(0)),
+                (Commented::Part(part), Relation::Table(table)) if table.indexes.iter().any(|it| it.oid == *part) => {
+                    (*part, PG_CLASS, 0)
+                }
+                (Commented::Part(part), _) => (*part, PG_CONSTRAINT, 0),
+            };
+            row!(rows, { objoid: object, classoid: class, objsubid: number, description: comment });
         }
     }
 }

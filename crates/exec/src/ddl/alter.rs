@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use catalog::{Column, ColumnDefault, Descriptor, Relation, Role, Table, row::IndexCodec};
-use plan::statement::{AlterTable, ColumnSpec, IndexSpec, RoleOptions, SequenceOptions};
+use catalog::{Column, ColumnDefault, Commented, Descriptor, Relation, Role, Table, row::IndexCodec};
+use plan::statement::{AlterTable, ColumnSpec, CommentOn, IndexSpec, RoleOptions, SequenceOptions};
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
@@ -154,10 +154,10 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
                 _ => {}
             }
             let id = ctx.new_ids(1).await?;
-            let name = ctx.free_name(table.schema, &[&table.name, column, "seq"], &[]);
+            let (home, name) = super::sequence_name(options, table, column, &[], ctx)?;
             let owned = Some((table.id, table.columns[at].id));
             let options = SequenceOptions { ty: Some(table.columns[at].ty), ..options.clone() };
-            let made = new_sequence(id, table.schema, name, table.owner, &options, owned)?;
+            let made = new_sequence(id, home, name, table.owner, &options, owned)?;
             ctx.change.put(ctx.txn, Descriptor::Sequence(made));
             changed.columns[at].default = Some(ColumnDefault::Identity { sequence: id, always: *always });
             ctx.put_table(changed);
@@ -272,6 +272,12 @@ async fn set_type(
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
     let column = &table.columns[at];
+    if let Some(view) = super::drop::views_over(table, column.id, ctx)?.first() {
+        return Err(SqlError::not_supported("cannot alter type of a column used by a view or rule").with_detail(format!(
+            "rule _RETURN on view {} depends on column \"{}\"",
+            view.name, column.name
+        )));
+    }
     let mut changed = (**table).clone();
     changed.columns[at].ty = ty;
     let is_key = table.indexes.iter().any(|index| index.columns.iter().any(|key| key.column == column.id));
@@ -460,25 +466,44 @@ pub(super) fn role(name: &str, options: &RoleOptions, ctx: &mut DdlContext<'_>) 
     Ok(())
 }
 
-pub(super) fn comment(
-    relation: u32,
-    column: Option<&str>,
-    text: Option<&str>,
-    ctx: &mut DdlContext<'_>,
-) -> SqlResult<()> {
-    // Comments of columns have no place to be kept yet; they are accepted.
-    if column.is_some() {
-        return Ok(());
-    }
+pub(super) fn comment(on: &CommentOn, text: Option<&str>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let text = text.filter(|text| !text.is_empty()).map(str::to_owned);
+    let put = |comments: &mut Vec<(Commented, String)>, part: Commented| {
+        comments.retain(|(known, _)| *known != part);
+        comments.extend(text.clone().map(|text| (part, text)));
+    };
+    let (relation, part) = match on {
+        CommentOn::Schema(name) => {
+            if let Some(schema) = ctx.change.snapshot().schema(ctx.database, name).cloned() {
+                ctx.change.put(ctx.txn, Descriptor::Schema(catalog::Schema { comment: text, ..(*schema).clone() }));
+            }
+            return Ok(());
+        }
+        CommentOn::Relation(relation) => (*relation, None),
+        CommentOn::Part { relation, on } => (*relation, Some(*on)),
+    };
     match ctx.change.snapshot().relation_by_id(relation).cloned() {
         Some(Relation::Table(it)) => {
-            ctx.put_table(Table { comment: text.map(str::to_owned), ..(*it).clone() });
+            let mut table = (*it).clone();
+            match part {
+                None => table.comment = text,
+                Some(part) => put(&mut table.comments, part),
+            }
+            ctx.put_table(table);
         }
         Some(Relation::View(it)) => {
-            let view = catalog::View { comment: text.map(str::to_owned), ..(*it).clone() };
+            let mut view = (*it).clone();
+            match part {
+                None => view.comment = text,
+                Some(part) => put(&mut view.comments, part),
+            }
             ctx.change.put(ctx.txn, Descriptor::View(view));
         }
-        Some(Relation::Sequence(_)) | None => {}
+        Some(Relation::Sequence(it)) => {
+            let sequence = catalog::Sequence { comment: text, ..(*it).clone() };
+            ctx.change.put(ctx.txn, Descriptor::Sequence(sequence));
+        }
+        None => {}
     }
     Ok(())
 }

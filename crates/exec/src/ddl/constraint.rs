@@ -341,13 +341,27 @@ pub(super) async fn drop_column(
     let what = format!("column {name} of table {}", table.name);
     release_references(table, &what, &what, cascade, ctx, |key| key.referenced_columns.contains(&id))?;
     drop_foreign_keys(table.id, |key| key.columns.contains(&id), ctx)?;
+    super::drop::release_views(&ctx.table(table.id)?, id, cascade, ctx)?;
+    // A sequence that the column owns goes with it.
+    let own: Vec<u32> = ctx
+        .change
+        .snapshot()
+        .relations()
+        .filter_map(|relation| match relation {
+            catalog::Relation::Sequence(sequence) if sequence.owned_by == Some((table.id, id)) => Some(sequence.id),
+            _ => None,
+        })
+        .collect();
+    if !own.is_empty() {
+        let mut changed = (*ctx.table(table.id)?).clone();
+        changed.columns[at].default = None;
+        ctx.put_table(changed);
+    }
+    for sequence in own {
+        super::drop::release_sequence(sequence, &[], &what, cascade, ctx)?;
+    }
     let table = ctx.table(table.id)?;
     let mut changed = (*table).clone();
-    if let Some(catalog::ColumnDefault::Identity { .. }) = &changed.columns[at].default
-        && let Some(catalog::ColumnDefault::Identity { sequence, .. }) = changed.columns[at].default.take()
-    {
-        ctx.change.remove(ctx.txn, sequence);
-    }
     let mentions = |text: &str, ctx: &DdlContext<'_>| {
         ctx.bind(text, &table).is_ok_and(|bound| bound.columns_used().contains(&at))
     };

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use builtins::Volatility;
 use catalog::{
     Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN, Relation,
     Role, Schema, Table, View,
     descriptor::{DATABASE_OWNER_ROLE, FIRST_USER_ID},
 };
 use keys::{ColumnId, IndexId};
-use plan::Expr;
 use plan::statement::{CheckSpec, CreateTable, IndexSpec, RoleOptions, SequenceOptions};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
@@ -44,6 +42,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         next_index: PRIMARY_INDEX,
         storage: id,
         comment: None,
+        comments: Vec::new(),
     };
     let mut taken = vec![create.name.clone()];
     for spec in &create.columns {
@@ -112,8 +111,38 @@ pub(super) fn bind_all(table: &Arc<Table>, ctx: &DdlContext<'_>) -> SqlResult<()
         for position in 0..table.columns.len() {
             plan::column_default(table, position, context)?;
         }
-        plan::row_rules(table, context).map(drop)
+        check_rules(table, &*plan::row_rules(table, context)?)
     })
+}
+
+/// What is computed from a row and kept stays what it was: it may depend on the row's own columns alone.
+fn check_rules(table: &Table, rules: &plan::plan::RowRules) -> SqlResult<()> {
+    let refuse = |message: String| Err(SqlError::new(SqlState::InvalidObjectDefinition, message));
+    let is_generated = |at: &usize| {
+        let column = &table.columns[*at];
+        !column.hidden && matches!(column.default, Some(ColumnDefault::Stored(_)))
+    };
+    for (position, expr) in &rules.generated {
+        if table.columns[*position].hidden {
+            if !expr.is_immutable() {
+                return refuse("functions in index expression must be marked IMMUTABLE".into());
+            }
+            continue;
+        }
+        if let Some(other) = expr.columns_used().into_iter().find(is_generated) {
+            let name = &table.columns[other].name;
+            let message = format!("cannot use generated column \"{name}\" in column generation expression");
+            return Err(SqlError::new(SqlState::InvalidObjectDefinition, message)
+                .with_detail("A generated column cannot reference another generated column."));
+        }
+        if !expr.is_immutable() {
+            return refuse("generation expression is not immutable".into());
+        }
+    }
+    if rules.predicates.iter().flatten().any(|predicate| !predicate.is_immutable()) {
+        return refuse("functions in index predicate must be marked IMMUTABLE".into());
+    }
+    Ok(())
 }
 
 pub(super) fn add_row_id(table: &mut Table, oid: u32) {
@@ -133,6 +162,7 @@ pub(super) fn add_row_id(table: &mut Table, oid: u32) {
         oid,
         name: String::new(),
         unique: true,
+        nulls_not_distinct: false,
         columns: vec![IndexColumn { column: id, direction: Direction::Asc, nulls: NullsOrder::Last }],
         included: Vec::new(),
         predicate: None,
@@ -205,12 +235,7 @@ fn add_computed(table: &mut Table, spec: &IndexSpec, ctx: &DdlContext<'_>) -> Sq
             continue;
         }
         let bound = ctx.bind(text, table)?;
-        let changes = bound.any(&mut |expr| match expr {
-            Expr::Call { builtin, .. } => builtin.volatility != Volatility::Immutable,
-            Expr::Sequence { .. } => true,
-            _ => false,
-        });
-        if changes {
+        if !bound.is_immutable() {
             return Err(SqlError::new(
                 SqlState::InvalidObjectDefinition,
                 "functions in index expression must be marked IMMUTABLE",
@@ -239,7 +264,7 @@ pub(super) async fn database(name: &str, _owner: Option<&str>, ctx: &mut DdlCont
     let id = ctx.new_ids(2).await?;
     let owner = ctx.user;
     ctx.change.put(ctx.txn, Descriptor::Database(Database { id, name: name.into(), owner }));
-    let schema = Schema { id: id + 1, database: id, name: "public".into(), owner: DATABASE_OWNER_ROLE };
+    let schema = Schema { id: id + 1, database: id, name: "public".into(), owner: DATABASE_OWNER_ROLE, comment: None };
     ctx.change.put(ctx.txn, Descriptor::Schema(schema));
     Ok(())
 }
@@ -257,7 +282,7 @@ pub(super) async fn schema(name: &str, if_not_exists: bool, ctx: &mut DdlContext
             .with_detail("The prefix \"pg_\" is reserved for system schemas."));
     }
     let id = ctx.new_ids(1).await?;
-    let schema = Schema { id, database: ctx.database, name: name.into(), owner: ctx.user };
+    let schema = Schema { id, database: ctx.database, name: name.into(), owner: ctx.user, comment: None };
     ctx.change.put(ctx.txn, Descriptor::Schema(schema));
     Ok(())
 }
@@ -309,6 +334,7 @@ pub(super) async fn view(
         query: query.into(),
         depends_on: depends_on.to_vec(),
         comment: None,
+        comments: Vec::new(),
     };
     ctx.change.put(ctx.txn, Descriptor::View(view));
     Ok(())
@@ -329,7 +355,8 @@ pub(super) async fn sequence(
         ctx.check_name_free(schema, name)?;
     }
     let id = ctx.new_ids(1).await?;
-    let made = new_sequence(id, schema, name.into(), ctx.user, options, None)?;
+    let owned_by = super::sequence::owner(options, ctx)?.flatten();
+    let made = new_sequence(id, schema, name.into(), ctx.user, options, owned_by)?;
     ctx.change.put(ctx.txn, Descriptor::Sequence(made));
     Ok(())
 }

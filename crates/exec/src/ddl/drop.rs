@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use catalog::{ColumnDefault, Descriptor, Relation, Table};
+use catalog::{Column, ColumnDefault, Descriptor, Relation, Table, View};
 use keys::ColumnId;
-use plan::statement::RelationKind;
+use plan::{PlanContext, statement::RelationKind};
 use types::{SqlError, SqlResult, SqlState};
 
 use super::{
@@ -72,34 +72,113 @@ fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut DdlContext<
             drop_foreign_keys(table.id, |_| true, ctx)?;
             ctx.garbage.push(table_span(table));
             for sequence in owned_sequences(table.id, ctx) {
-                ctx.change.remove(ctx.txn, sequence);
+                release_sequence(sequence, &[&[table.id][..], together].concat(), &what, cascade, ctx)?;
             }
         }
         Relation::Sequence(sequence) => {
-            let users: Vec<Arc<Table>> = ctx
-                .change
-                .snapshot()
-                .relations()
-                .filter_map(|other| match other {
-                    Relation::Table(table) => Some(table.clone()),
-                    _ => None,
-                })
-                .filter(|table| table.columns.iter().any(|column| uses_sequence(column.default.as_ref(), sequence.id, &sequence.name)))
-                .collect();
-            for table in users {
-                if !cascade {
-                    return Err(depends(&sequence.name, "sequence", &format!("default value for a column of table {}", table.name)));
-                }
-                let mut changed = (*table).clone();
-                for column in &mut changed.columns {
-                    if uses_sequence(column.default.as_ref(), sequence.id, &sequence.name) {
-                        column.default = None;
-                    }
-                }
-                ctx.put_table(changed);
+            let identity = super::sequence::identity_of(id, ctx);
+            if let Some((table, column)) = identity.filter(|(table, _)| !together.contains(&table.id)) {
+                let what = format!("column {column} of table {}", table.name);
+                return Err(SqlError::new(
+                    SqlState::DependentObjectsStillExist,
+                    format!("cannot drop sequence {} because {what} requires it", sequence.name),
+                )
+                .with_hint(format!("You can drop {what} instead.")));
             }
+            return release_sequence(id, together, &format!("sequence {}", sequence.name), cascade, ctx);
         }
         Relation::View(_) => {}
+    }
+    ctx.change.remove(ctx.txn, id);
+    Ok(())
+}
+
+/// The views that name a column of a table: bound without it, they fail.
+pub(super) fn views_over(table: &Arc<Table>, column: ColumnId, ctx: &DdlContext<'_>) -> SqlResult<Vec<Arc<View>>> {
+    let snapshot = ctx.change.snapshot();
+    let views: Vec<Arc<View>> = snapshot
+        .relations()
+        .filter_map(|relation| match relation {
+            Relation::View(view) if view.depends_on.contains(&table.id) => Some(view.clone()),
+            _ => None,
+        })
+        .collect();
+    if views.is_empty() {
+        return Ok(views);
+    }
+    let mut without = (**table).clone();
+    for gone in without.columns.iter_mut().filter(|known| known.id == column) {
+        gone.hidden = true;
+        gone.name = String::new();
+    }
+    let mut changed = catalog::CatalogSnapshot::clone(snapshot);
+    changed.put(Descriptor::Table(without));
+    ctx.plan(|context| {
+        let context = PlanContext { catalog: &changed, ..*context };
+        Ok(views.iter().filter(|view| plan::check_view(view, &context).is_err()).cloned().collect())
+    })
+}
+
+/// Views over a column that is going: they forbid it, or go with it.
+pub(super) fn release_views(
+    table: &Arc<Table>,
+    column: ColumnId,
+    cascade: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    let name = table.columns.iter().find(|known| known.id == column).map_or("", |column| column.name.as_str());
+    for view in views_over(table, column, ctx)? {
+        if !cascade {
+            let what = format!("column {name} of table {}", table.name);
+            return Err(SqlError::new(
+                SqlState::DependentObjectsStillExist,
+                format!("cannot drop {what} because other objects depend on it"),
+            )
+            .with_detail(format!("view {} depends on {what}", view.name))
+            .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+        }
+        ctx.notice(format!("drop cascades to view {}", view.name));
+        drop_relation(view.id, &[], true, ctx)?;
+    }
+    Ok(())
+}
+
+/// Drops a sequence. What draws from it, in tables that are not going as well, forbids that, or loses its default.
+pub(super) fn release_sequence(
+    id: u32,
+    going: &[u32],
+    what: &str,
+    cascade: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    let Some(Relation::Sequence(sequence)) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
+    let is_user = |column: &Column| uses_sequence(column.default.as_ref(), id, &sequence.name);
+    let users: Vec<Arc<Table>> = ctx
+        .change
+        .snapshot()
+        .relations()
+        .filter_map(|other| match other {
+            Relation::Table(table) if !going.contains(&table.id) => Some(table.clone()),
+            _ => None,
+        })
+        .filter(|table| table.columns.iter().any(is_user))
+        .collect();
+    for table in users {
+        let mut changed = (*table).clone();
+        for column in changed.columns.iter_mut().filter(|column| is_user(column)) {
+            let dependent = format!("default value for column {} of table {}", column.name, table.name);
+            if !cascade {
+                return Err(SqlError::new(
+                    SqlState::DependentObjectsStillExist,
+                    format!("cannot drop {what} because other objects depend on it"),
+                )
+                .with_detail(format!("{dependent} depends on sequence {}", sequence.name))
+                .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+            }
+            ctx.notice(format!("drop cascades to {dependent}"));
+            column.default = None;
+        }
+        ctx.put_table(changed);
     }
     ctx.change.remove(ctx.txn, id);
     Ok(())
@@ -236,6 +315,17 @@ pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>)
         };
         if role.id == ctx.user {
             return Err(SqlError::new(SqlState::ObjectInUse, "current user cannot be dropped"));
+        }
+        let owned = ctx.change.snapshot().relations().find(|relation| match relation {
+            Relation::Table(it) => it.owner == role.id,
+            Relation::View(it) => it.owner == role.id,
+            Relation::Sequence(it) => it.owner == role.id,
+        });
+        let owned = owned.map(|relation| format!("owner of {} {}", relation_kind(relation), relation.name()));
+        let schema = || ctx.change.snapshot().schemas().find(|schema| schema.owner == role.id);
+        if let Some(detail) = owned.or_else(|| schema().map(|schema| format!("owner of schema {}", schema.name))) {
+            let message = format!("role \"{name}\" cannot be dropped because some objects depend on it");
+            return Err(SqlError::new(SqlState::DependentObjectsStillExist, message).with_detail(detail));
         }
         ctx.change.remove(ctx.txn, role.id);
     }

@@ -93,9 +93,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;
         }
-        Ddl::Comment { relation, column, text } => {
-            alter::comment(*relation, column.as_deref(), text.as_deref(), ctx)?
-        }
+        Ddl::Comment { on, text } => alter::comment(on, text.as_deref(), ctx)?,
         Ddl::Skipped(notice) => ctx.notice(notice),
         Ddl::Accepted => {}
     }
@@ -172,7 +170,9 @@ impl DdlContext<'_> {
 
     /// Puts a table as it is to be. What it stores where it stored nothing before is the transaction's own until that
     /// commits: new storage has a new id, and a new index in storage that is there has one too.
-    fn put_table(&mut self, table: Table) {
+    fn put_table(&mut self, mut table: Table) {
+        let comments = std::mem::take(&mut table.comments);
+        table.comments = comments.into_iter().filter(|(on, _)| table.has_part(*on)).collect();
         let before =
             self.change.snapshot().table_by_id(table.id).filter(|before| before.storage == table.storage);
         for index in &table.indexes {
@@ -270,6 +270,7 @@ fn build_index(
         oid,
         name,
         unique: spec.unique || spec.primary,
+        nulls_not_distinct: spec.nulls_not_distinct,
         columns,
         included,
         predicate: spec.predicate.clone(),
@@ -339,7 +340,25 @@ fn new_sequence(
         cache: options.cache.unwrap_or(1),
         cycle: options.cycle.unwrap_or(false),
         owned_by,
+        comment: None,
     })
+}
+
+/// Where the sequence of a column goes, and its name: what SEQUENCE NAME says, or PostgreSQL's default.
+fn sequence_name(
+    options: &SequenceOptions,
+    table: &Table,
+    column: &str,
+    taken: &[String],
+    ctx: &DdlContext<'_>,
+) -> SqlResult<(u32, String)> {
+    match &options.name {
+        None => Ok((table.schema, ctx.free_name(table.schema, &[&table.name, column, "seq"], taken))),
+        Some((schema, name)) => {
+            ctx.check_name_free(*schema, name)?;
+            Ok((*schema, name.clone()))
+        }
+    }
 }
 
 /// A column with its default; a serial's sequence is made beside it.
@@ -364,11 +383,11 @@ async fn build_column(
             };
             options.ty = Some(spec.ty);
             let sequence = ctx.new_ids(1).await?;
-            let name = ctx.free_name(table.schema, &[&table.name, &spec.name, "seq"], taken);
+            let (home, name) = sequence_name(&options, table, &spec.name, taken, ctx)?;
             taken.push(name.clone());
             let made = new_sequence(
                 sequence,
-                table.schema,
+                home,
                 name.clone(),
                 table.owner,
                 &options,

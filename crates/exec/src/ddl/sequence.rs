@@ -1,11 +1,38 @@
 //! ALTER SEQUENCE.
 
-use catalog::{Descriptor, Relation};
+use std::sync::Arc;
+
+use catalog::{Column, ColumnDefault, Descriptor, Relation, Table};
+use keys::ColumnId;
 use plan::statement::SequenceOptions;
 use types::{SqlError, SqlResult, SqlState};
 
 use super::{DdlContext, alter::no_column, new_sequence};
 use crate::sequence;
+
+/// OWNED BY: the table and column, or none; `None` where it says nothing.
+pub(super) fn owner(options: &SequenceOptions, ctx: &DdlContext<'_>) -> SqlResult<Option<Option<(u32, ColumnId)>>> {
+    Ok(match &options.owned_by {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some((table, column))) => {
+            let table = ctx.table(*table)?;
+            let (_, column) = table.column_named(column).ok_or_else(|| no_column(&table, column))?;
+            Some(Some((table.id, column.id)))
+        }
+    })
+}
+
+/// The identity column that draws from a sequence.
+pub(super) fn identity_of(sequence: u32, ctx: &DdlContext<'_>) -> Option<(Arc<Table>, String)> {
+    ctx.change.snapshot().relations().find_map(|relation| {
+        let Relation::Table(table) = relation else { return None };
+        let is_its = |column: &&Column| {
+            matches!(&column.default, Some(ColumnDefault::Identity { sequence: known, .. }) if *known == sequence)
+        };
+        table.columns.iter().find(is_its).map(|column| (table.clone(), column.name.clone()))
+    })
+}
 
 /// Changes a sequence. Its counter is no part of the transaction, in PostgreSQL neither: a rollback brings back the
 /// options only.
@@ -23,16 +50,16 @@ pub(super) async fn alter(id: u32, options: &SequenceOptions, ctx: &mut DdlConte
         cycle: options.cycle.or(Some(old.cycle)),
         owned_by: None,
         restart: None,
+        name: None,
     };
     let mut made = new_sequence(id, old.schema, old.name.clone(), old.owner, &merged, old.owned_by)?;
-    match &options.owned_by {
-        None => {}
-        Some(None) => made.owned_by = None,
-        Some(Some((table, column))) => {
-            let table = ctx.table(*table)?;
-            let (_, column) = table.column_named(column).ok_or_else(|| no_column(&table, column))?;
-            made.owned_by = Some((table.id, column.id));
+    made.comment.clone_from(&old.comment);
+    if let Some(owner) = owner(options, ctx)? {
+        if let Some((table, _)) = identity_of(id, ctx) {
+            return Err(SqlError::not_supported("cannot change ownership of identity sequence")
+                .with_detail(format!("Sequence \"{}\" is linked to table \"{}\".", old.name, table.name)));
         }
+        made.owned_by = owner;
     }
     let db = ctx.store.db();
     let next = match options.restart {

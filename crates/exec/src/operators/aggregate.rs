@@ -173,7 +173,9 @@ impl State {
         match self {
             Self::Fast(mut fast) => {
                 fast.resize(groups);
-                (0..groups).for_each(|group| column.push(&fast.finish(group)));
+                for group in 0..groups {
+                    column.push(&fast.finish(group)?);
+                }
             }
             Self::General(mut states) => {
                 states.resize_with(groups, || (call.aggregate.new)(&call.types));

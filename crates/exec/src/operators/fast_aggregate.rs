@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use builtins::Aggregate;
 use plan::AggregateCall;
-use types::{ColumnVec, Datum, IntKind, SqlError, SqlResult, SqlState, SqlType};
+use types::{ColumnVec, Datum, IntKind, Numeric, SqlError, SqlResult, SqlState, SqlType};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -14,6 +14,8 @@ enum Kind {
     Sum,
     Min,
     Max,
+    NumericSum,
+    NumericAverage,
 }
 
 /// One state for each group.
@@ -22,6 +24,8 @@ pub(crate) struct FastAggregate {
     int_kind: IntKind,
     values: Vec<i64>,
     has_value: Vec<bool>,
+    /// Sums of numerics; `values` counts their rows.
+    sums: Vec<Numeric>,
 }
 
 fn kind_of(aggregate: &Aggregate, args: &[SqlType]) -> Option<Kind> {
@@ -30,6 +34,8 @@ fn kind_of(aggregate: &Aggregate, args: &[SqlType]) -> Option<Kind> {
         ("count", []) => Some(Kind::CountRows),
         ("count", [_]) => Some(Kind::Count),
         ("sum", [SqlType::Int2 | SqlType::Int4]) => Some(Kind::Sum),
+        ("sum", [SqlType::Numeric(_)]) => Some(Kind::NumericSum),
+        ("avg", [SqlType::Numeric(_)]) => Some(Kind::NumericAverage),
         ("min", [ty]) if is_words(ty) => Some(Kind::Min),
         ("max", [ty]) if is_words(ty) => Some(Kind::Max),
         _ => None,
@@ -44,16 +50,23 @@ impl FastAggregate {
             Some(ColumnVec::Int(int_kind, _)) if matches!(kind, Kind::Min | Kind::Max) => int_kind,
             _ => IntKind::Int,
         };
-        Some(Self { kind, int_kind, values: Vec::new(), has_value: Vec::new() })
+        Some(Self { kind, int_kind, values: Vec::new(), has_value: Vec::new(), sums: Vec::new() })
     }
 
     pub(crate) fn resize(&mut self, groups: usize) {
         self.values.resize(groups, 0);
         self.has_value.resize(groups, false);
+        if self.is_numeric() {
+            self.sums.resize(groups, Numeric::ZERO);
+        }
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.values.capacity() * 9
+        self.values.capacity() * 9 + self.sums.capacity() * size_of::<Numeric>()
+    }
+
+    fn is_numeric(&self) -> bool {
+        matches!(self.kind, Kind::NumericSum | Kind::NumericAverage)
     }
 
     /// Adds rows to their groups; `keep` is the FILTER's answer.
@@ -68,6 +81,21 @@ impl FastAggregate {
             for (row, group) in groups.iter().enumerate() {
                 if keep(row) && !arg.is_some_and(|arg| arg.is_null(row)) {
                     self.values[*group as usize] += 1;
+                }
+            }
+            return Ok(());
+        }
+        if self.is_numeric() {
+            let Some(ColumnVec::Datum(values)) = args.first().map(|arg| arg.as_ref()) else {
+                return Err(SqlError::internal("datum-matches-type: a numeric aggregate over another column"));
+            };
+            for (row, group) in groups.iter().enumerate() {
+                if let Some(value) = values[row].as_numeric()
+                    && keep(row)
+                {
+                    let group = *group as usize;
+                    self.sums[group] = self.sums[group].add(value)?;
+                    self.values[group] += 1;
                 }
             }
             return Ok(());
@@ -95,12 +123,15 @@ impl FastAggregate {
         Ok(())
     }
 
-    pub(crate) fn finish(&self, group: usize) -> Datum {
-        match self.kind {
+    pub(crate) fn finish(&self, group: usize) -> SqlResult<Datum> {
+        Ok(match self.kind {
+            Kind::NumericSum | Kind::NumericAverage if self.values[group] == 0 => Datum::Null,
+            Kind::NumericSum => Datum::Numeric(self.sums[group].clone()),
+            Kind::NumericAverage => Datum::Numeric(self.sums[group].div(&Numeric::from_i64(self.values[group]))?),
             Kind::CountRows | Kind::Count => Datum::Int(self.values[group]),
             _ if !self.has_value[group] => Datum::Null,
             Kind::Sum => Datum::Int(self.values[group]),
             Kind::Min | Kind::Max => self.int_kind.datum(self.values[group]),
-        }
+        })
     }
 }

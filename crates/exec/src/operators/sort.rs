@@ -1,5 +1,6 @@
 //! ORDER BY: stable, NULLs where asked. With a limit no more than about twice as many rows are kept: whenever the
-//! buffer has grown past that it is sorted and cut.
+//! buffer has grown past that it is sorted and cut. From then on only rows that come before the last one kept are taken
+//! out of their batch.
 
 use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -39,26 +40,35 @@ impl SortColumn {
     }
 
     pub(crate) fn compare(&self, a: usize, b: usize) -> Ordering {
-        let order = match self.column.as_ref() {
-            ColumnVec::Int(_, column) if !column.nulls.any() => column.values[a].cmp(&column.values[b]),
-            column => match (column.is_null(a), column.is_null(b)) {
+        self.compare_with(a, &self.column, b)
+    }
+
+    /// Compares a row with one of another column of the same key.
+    fn compare_with(&self, a: usize, other: &ColumnVec, b: usize) -> Ordering {
+        let order = match (self.column.as_ref(), other) {
+            (ColumnVec::Int(_, left), ColumnVec::Int(_, right)) if !left.nulls.any() && !right.nulls.any() => {
+                left.values[a].cmp(&right.values[b])
+            }
+            (left, right) => match (left.is_null(a), right.is_null(b)) {
                 (true, true) => return Ordering::Equal,
                 (true, false) => return if self.nulls_first { Ordering::Less } else { Ordering::Greater },
                 (false, true) => return if self.nulls_first { Ordering::Greater } else { Ordering::Less },
-                (false, false) => match column {
-                    ColumnVec::Int(_, column) => column.values[a].cmp(&column.values[b]),
-                    ColumnVec::Float(column) => compare_floats(column.values[a], column.values[b]),
-                    ColumnVec::Text(column) if !matches!(self.ty, SqlType::Char(_)) => {
-                        column.bytes(a).cmp(column.bytes(b))
+                (false, false) => match (left, right) {
+                    (ColumnVec::Int(_, left), ColumnVec::Int(_, right)) => left.values[a].cmp(&right.values[b]),
+                    (ColumnVec::Float(left), ColumnVec::Float(right)) => {
+                        compare_floats(left.values[a], right.values[b])
                     }
-                    ColumnVec::Datum(column) if self.may_hold_records() => {
-                        compare_records(&self.ty, &column[a], &column[b]).unwrap_or_else(|error| {
+                    (ColumnVec::Text(left), ColumnVec::Text(right)) if !matches!(self.ty, SqlType::Char(_)) => {
+                        left.bytes(a).cmp(right.bytes(b))
+                    }
+                    (ColumnVec::Datum(left), ColumnVec::Datum(right)) if self.may_hold_records() => {
+                        compare_records(&self.ty, &left[a], &right[b]).unwrap_or_else(|error| {
                             self.failed.get_or_init(|| error);
-                            compare(&self.ty, &column[a], &column[b])
+                            compare(&self.ty, &left[a], &right[b])
                         })
                     }
-                    ColumnVec::Datum(column) => compare(&self.ty, &column[a], &column[b]),
-                    column => compare(&self.ty, &column.get_datum(a), &column.get_datum(b)),
+                    (ColumnVec::Datum(left), ColumnVec::Datum(right)) => compare(&self.ty, &left[a], &right[b]),
+                    (left, right) => compare(&self.ty, &left.get_datum(a), &right.get_datum(b)),
                 },
             },
         };
@@ -81,10 +91,13 @@ pub(crate) fn sorted_rows(columns: &[SortColumn], len: usize) -> SqlResult<Vec<u
         [column] => rows.sort_by(|a, b| column.compare(*a as usize, *b as usize)),
         columns => rows.sort_by(|a, b| compare_rows(columns, *a as usize, *b as usize)),
     }
-    match columns.iter().find_map(|column| column.failed.get()) {
-        Some(error) => Err(error.clone()),
-        None => Ok(rows),
-    }
+    check_compared(columns)?;
+    Ok(rows)
+}
+
+/// 42804 where values of these columns could not be compared.
+fn check_compared(columns: &[SortColumn]) -> SqlResult<()> {
+    columns.iter().find_map(|column| column.failed.get()).map_or(Ok(()), |error| Err(error.clone()))
 }
 
 pub(crate) struct Sort {
@@ -108,11 +121,12 @@ impl Sort {
             Some(limit) => eval_limit(limit, ctx).await?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX)),
             None => None,
         };
-        let cut_at = limit.map_or(usize::MAX, |limit| limit.saturating_mul(2).max(4 * BATCH_ROWS));
+        let cut_at = limit.map_or(usize::MAX, |limit| limit.saturating_mul(2).max(BATCH_ROWS / 4));
+        let mut is_cut = false;
         let mut memory = ctx.memory.reservation();
         let mut rows = Batch::default();
         let mut keys = Batch::default();
-        while let Some(batch) = self.input.next(ctx).await? {
+        while let Some(mut batch) = self.input.next(ctx).await? {
             ctx.cancel.checkpoint().await?;
             if batch.is_empty() {
                 continue;
@@ -121,7 +135,22 @@ impl Sort {
             for key in &self.keys {
                 columns.push(eval_shared(&key.expr, &batch, ctx).await?);
             }
-            let more = Batch::new(columns, batch.len());
+            let mut more = Batch::new(columns, batch.len());
+            if is_cut {
+                // Of equal rows the earlier ones are kept.
+                let last = limit.unwrap_or(usize::MAX) - 1;
+                let new = self.sort_columns(&more);
+                let before = |row: &u32| {
+                    let orders = new.iter().zip(keys.columns()).map(|(new, old)| new.compare_with(*row as usize, old, last));
+                    orders.into_iter().find(|order| order.is_ne()) == Some(Ordering::Less)
+                };
+                let wanted: Vec<u32> = (0..batch.len() as u32).filter(before).collect();
+                check_compared(&new)?;
+                if wanted.is_empty() {
+                    continue;
+                }
+                (batch, more) = (batch.filter(&wanted), more.filter(&wanted));
+            }
             memory.grow(batch.memory_bytes() + more.memory_bytes() + 4 * batch.len())?;
             rows.append(&batch);
             keys.append(&more);
@@ -131,6 +160,7 @@ impl Sort {
                 let mut first = sorted_rows(&self.sort_columns(&keys), rows.len())?;
                 first.truncate(limit);
                 (rows, keys) = (rows.gather(&first), keys.gather(&first));
+                is_cut = limit > 0;
                 memory.resize(rows.memory_bytes() + keys.memory_bytes())?;
             }
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use builtins::{Accumulator, EvalContext};
-use plan::plan::{WindowCall, WindowFunction};
+use plan::plan::{FrameExclude, WindowCall, WindowFunction};
 use plan::{AggregateCall, Expr, SortKey};
 use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlState};
 
@@ -103,7 +103,8 @@ async fn eval_call(
             Some(frame) => frame.ranges(partition, ctx.eval)?,
             None => Vec::new(),
         };
-        let call_in = CallIn { partition, frames: &frames, args: &args };
+        let exclude = call.frame.as_ref().map(|frame| frame.exclude).unwrap_or_default();
+        let call_in = CallIn { partition, frames: &frames, exclude, args: &args };
         if let WindowFunction::Aggregate(aggregate) = &call.function {
             call_in.aggregate(aggregate, filter.as_deref(), ctx, &mut column)?;
         } else {
@@ -139,12 +140,26 @@ struct CallIn<'c> {
     partition: &'c Partition<'c>,
     /// By row, counted from the partition's first; for functions that have frames.
     frames: &'c [Range<usize>],
+    exclude: FrameExclude,
     args: &'c [Arc<ColumnVec>],
 }
 
 impl CallIn<'_> {
-    fn frame(&self, row: usize) -> Range<usize> {
-        self.frames[row - self.partition.rows.start].clone()
+    /// The rows of a frame in their order, as ranges without what is excluded.
+    fn frame(&self, row: usize) -> [Range<usize>; 3] {
+        let at = row - self.partition.rows.start;
+        let frame = self.frames[at].clone();
+        let peers = || self.partition.groups[self.partition.group_of[at]].clone();
+        let (gone, kept) = match self.exclude {
+            FrameExclude::NoOthers => return [frame, 0..0, 0..0],
+            FrameExclude::CurrentRow => (row..row + 1, 0..0),
+            FrameExclude::Group => (peers(), 0..0),
+            FrameExclude::Ties if frame.contains(&row) => (peers(), row..row + 1),
+            FrameExclude::Ties => (peers(), 0..0),
+        };
+        let before = frame.start..gone.start.clamp(frame.start, frame.end);
+        let after = gone.end.clamp(frame.start, frame.end)..frame.end;
+        [before, kept, after]
     }
 
     fn arg(&self, number: usize, row: usize) -> Option<Datum> {
@@ -185,12 +200,12 @@ impl CallIn<'_> {
                 }
             }
             WindowFunction::FirstValue => {
-                let frame = self.frame(row);
-                if frame.is_empty() { Datum::Null } else { self.arg(0, frame.start).unwrap_or_default() }
+                let first = self.frame(row).into_iter().find(|rows| !rows.is_empty());
+                first.and_then(|rows| self.arg(0, rows.start)).unwrap_or_default()
             }
             WindowFunction::LastValue => {
-                let frame = self.frame(row);
-                if frame.is_empty() { Datum::Null } else { self.arg(0, frame.end - 1).unwrap_or_default() }
+                let last = self.frame(row).into_iter().rfind(|rows| !rows.is_empty());
+                last.and_then(|rows| self.arg(0, rows.end - 1)).unwrap_or_default()
             }
             WindowFunction::NthValue => match self.arg(1, row).and_then(|nth| nth.as_int()) {
                 None => Datum::Null,
@@ -201,12 +216,15 @@ impl CallIn<'_> {
                     ));
                 }
                 Some(nth) => {
-                    let frame = self.frame(row);
-                    let target = usize::try_from(nth - 1).ok().and_then(|nth| frame.start.checked_add(nth));
-                    match target.filter(|target| frame.contains(target)) {
-                        Some(target) => self.arg(0, target).unwrap_or_default(),
-                        None => Datum::Null,
-                    }
+                    let mut left = usize::try_from(nth - 1).unwrap_or(usize::MAX);
+                    let target = self.frame(row).into_iter().find_map(|rows| {
+                        if left < rows.len() {
+                            return Some(rows.start + left);
+                        }
+                        left -= rows.len();
+                        None
+                    });
+                    target.and_then(|target| self.arg(0, target)).unwrap_or_default()
                 }
             },
             WindowFunction::Aggregate(_) => return Err(SqlError::internal("aggregates are computed by partition")),
@@ -237,6 +255,18 @@ impl CallIn<'_> {
         ctx: &ExecContext<'_>,
         column: &mut ColumnVec,
     ) -> SqlResult<()> {
+        if self.exclude != FrameExclude::NoOthers {
+            // What is excluded moves with the row: each frame is computed by itself.
+            for row in self.partition.rows.clone() {
+                ctx.cancel.check()?;
+                let mut state = (call.aggregate.new)(&call.types);
+                for row in self.frame(row).into_iter().flatten() {
+                    self.add_row(call, filter, row, state.as_mut(), ctx.eval)?;
+                }
+                column.push(&state.finish(ctx.eval)?);
+            }
+            return Ok(());
+        }
         let mut state = (call.aggregate.new)(&call.types);
         let mut covered = self.frames.first().map_or(0..0, |frame| frame.start..frame.start);
         let mut result: Option<Datum> = None;

@@ -33,6 +33,8 @@ pub(super) struct Ctes {
 
 #[derive(Debug)]
 enum State {
+    /// It is being bound and cannot be recursive: why not.
+    NotRecursive(&'static str),
     /// The first term of a recursive query is being bound.
     Base,
     /// Its recursive term is: references read the working table.
@@ -44,8 +46,11 @@ enum State {
 
 #[derive(Debug)]
 struct Entry {
+    name: String,
     state: State,
     references: usize,
+    /// It changes data and has no RETURNING.
+    is_mute: bool,
     /// Mentions an enclosing row of this level.
     correlated_level: Option<u32>,
     never_apart: bool,
@@ -96,13 +101,56 @@ impl Ctes {
             .into_iter()
             .map(|entry| match entry.state {
                 State::Apart(_, plan) => Arc::new(*plan),
-                State::Base | State::Step(_) | State::InPlace(..) => Arc::new(nothing()),
+                State::NotRecursive(_) | State::Base | State::Step(_) | State::InPlace(..) => Arc::new(nothing()),
             })
             .collect()
     }
 }
 
+/// How often the recursive queries whose recursive terms are being bound had been mentioned.
+#[derive(Debug)]
+pub(super) struct RecursionMark(Vec<(usize, usize)>);
+
 impl Binder<'_> {
+    pub(super) fn recursion_mark(&self) -> RecursionMark {
+        let entries = self.ctes.entries.iter().enumerate();
+        let steps = entries.filter(|(_, entry)| matches!(entry.state, State::Step(_)));
+        RecursionMark(steps.map(|(number, entry)| (number, entry.references)).collect())
+    }
+
+    /// Refuses a recursive reference made since the mark: it stands within `place`.
+    pub(super) fn refuse_recursion(&self, mark: &RecursionMark, place: &str) -> SqlResult<()> {
+        for (number, references) in &mark.0 {
+            let entry = &self.ctes.entries[*number];
+            if entry.references > *references {
+                return Err(SqlError::new(
+                    SqlState::InvalidRecursion,
+                    format!("recursive reference to query \"{}\" must not appear within {place}", entry.name),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether these items of FROM themselves, and not subqueries among them, name a query whose recursive term is
+    /// being bound.
+    pub(super) fn reads_itself(&self, from: &[ast::TableWithJoins]) -> bool {
+        let is_step = |factor: &ast::TableFactor| match factor {
+            ast::TableFactor::Table { name, args: None, .. } => match name.0.as_slice() {
+                [part] => part.as_ident().map(fold).is_some_and(|name| {
+                    let found = self.ctes.names.iter().rev().find(|(known, _)| *known == name);
+                    found.is_some_and(|(_, number)| matches!(self.ctes.entries[*number].state, State::Step(_)))
+                }),
+                _ => false,
+            },
+            ast::TableFactor::NestedJoin { table_with_joins, .. } => {
+                self.reads_itself(std::slice::from_ref(table_with_joins))
+            }
+            _ => false,
+        };
+        from.iter().any(|item| is_step(&item.relation) || item.joins.iter().any(|join| is_step(&join.relation)))
+    }
+
     pub(super) fn with(&mut self, with: &ast::With, level: &Level<'_>) -> SqlResult<()> {
         let mut seen: FxHashSet<String> = FxHashSet::default();
         for cte in &with.cte_tables {
@@ -122,7 +170,20 @@ impl Binder<'_> {
     fn define(&mut self, cte: &ast::Cte, name: &str, recursive: bool, level: &Level<'_>) -> SqlResult<()> {
         let number = self.ctes.entries.len();
         let never_apart = matches!(cte.materialized, Some(ast::CteAsMaterialized::NotMaterialized));
-        self.ctes.entries.push(Entry { state: State::Base, references: 0, correlated_level: None, never_apart, height: 0 });
+        if self.query_depth > 1 && changes_data(&cte.query.body) {
+            return Err(SqlError::not_supported(
+                "WITH clause containing a data-modifying statement must be at the top level",
+            ));
+        }
+        self.ctes.entries.push(Entry {
+            name: name.to_owned(),
+            state: State::Base,
+            references: 0,
+            is_mute: false,
+            correlated_level: None,
+            never_apart,
+            height: 0,
+        });
         let uses = level.outer_uses.get();
         let locks = std::mem::take(&mut self.row_locks);
         // It counts where it is read.
@@ -130,6 +191,19 @@ impl Binder<'_> {
         let bound = match cte.query.body.as_ref() {
             ast::SetExpr::SetOperation { left, op: ast::SetOperator::Union, set_quantifier, right } if recursive => {
                 self.recursive(cte, name, number, level, left, *set_quantifier, right)
+            }
+            body if recursive => {
+                let why = if changes_data(body) {
+                    "must not contain data-modifying statements"
+                } else {
+                    "does not have the form non-recursive-term UNION [ALL] recursive-term"
+                };
+                self.ctes.entries[number].state = State::NotRecursive(why);
+                let mark = self.ctes.mark();
+                self.ctes.names.push((name.to_owned(), number));
+                let bound = self.query(&cte.query, level, Outputs::Settled);
+                self.ctes.forget_names(mark);
+                bound.and_then(|rel| renamed(rel, cte, name))
             }
             _ => self.query(&cte.query, level, Outputs::Settled).and_then(|rel| renamed(rel, cte, name)),
         };
@@ -140,6 +214,7 @@ impl Binder<'_> {
         let entry = &mut self.ctes.entries[number];
         // References from inside are the recursion's own.
         entry.references = 0;
+        entry.is_mute = changes && rel.columns.is_empty();
         entry.height = height;
         if level.outer_uses.get() > uses {
             entry.correlated_level = Some(level.id);
@@ -150,11 +225,6 @@ impl Binder<'_> {
                 && !never_apart
                 && (matches!(cte.materialized, Some(ast::CteAsMaterialized::Materialized))
                     || self.ctes.apart.contains(&number));
-        if changes && level.parent.is_some() {
-            return Err(SqlError::not_supported(
-                "WITH clause containing a data-modifying statement must be at the top level",
-            ));
-        }
         let state = if apart {
             let columns = rel.columns.clone();
             State::Apart(columns, Box::new(self.plan_of(rel)?))
@@ -201,6 +271,8 @@ impl Binder<'_> {
         quantifier: ast::SetQuantifier,
         right: &ast::SetExpr,
     ) -> SqlResult<Rel> {
+        super::query::refuse_locked_term(left)?;
+        super::query::refuse_locked_term(right)?;
         let counts: Vec<usize> = self.ctes.entries.iter().map(|entry| entry.references).collect();
         let base = self.at_level(|binder| binder.set_expr(left, level, Outputs::Settled))?;
         let base = renamed(base, cte, name)?;
@@ -224,8 +296,18 @@ impl Binder<'_> {
                 format!("recursive reference to query \"{name}\" must not appear more than once"),
             ));
         }
-        if cte.query.order_by.is_some() || cte.query.limit_clause.is_some() || cte.query.fetch.is_some() {
-            return Err(SqlError::not_supported("ORDER BY, LIMIT and OFFSET in a recursive query are not implemented"));
+        let (mut has_limit, mut has_offset) = (cte.query.fetch.is_some(), false);
+        match &cte.query.limit_clause {
+            Some(ast::LimitClause::LimitOffset { limit, offset, .. }) => {
+                has_limit |= limit.is_some();
+                has_offset = offset.is_some();
+            }
+            Some(ast::LimitClause::OffsetCommaLimit { .. }) => has_limit = true,
+            None => {}
+        }
+        let unsupported = [(cte.query.order_by.is_some(), "ORDER BY"), (has_offset, "OFFSET"), (has_limit, "LIMIT")];
+        if let Some((_, clause)) = unsupported.iter().find(|(given, _)| *given) {
+            return Err(SqlError::not_supported(format!("{clause} in a recursive query is not implemented")));
         }
         if !cte.query.locks.is_empty() {
             return Err(SqlError::not_supported("FOR UPDATE/SHARE in a recursive query is not implemented"));
@@ -270,7 +352,13 @@ impl Binder<'_> {
         let entry = &mut self.ctes.entries[number];
         entry.references += 1;
         let read = |columns: &[PlanColumn]| Rel { node: RelNode::Cte(number), columns: columns.to_vec() };
+        if entry.is_mute {
+            return Err(SqlError::not_supported(format!("WITH query \"{name}\" does not have a RETURNING clause")));
+        }
         match &mut entry.state {
+            State::NotRecursive(why) => {
+                Err(SqlError::new(SqlState::InvalidRecursion, format!("recursive query \"{name}\" {why}")))
+            }
             State::Base => Err(SqlError::new(
                 SqlState::InvalidRecursion,
                 format!("recursive reference to query \"{name}\" must not appear within its non-recursive term"),
@@ -298,6 +386,11 @@ impl Binder<'_> {
             }
         }
     }
+}
+
+/// INSERT, UPDATE or DELETE, in parentheses or not.
+pub(crate) fn changes_data(body: &ast::SetExpr) -> bool {
+    matches!(body, ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_))
 }
 
 fn is_change(node: &RelNode) -> bool {

@@ -14,12 +14,13 @@ use types::{SqlError, SqlResult, SqlState, SqlType};
 use super::expr::unnested;
 use super::query::{Outputs, computed, filter, project};
 use super::select::output_column;
+use super::implied::implies;
 use super::same::same_expr;
 use super::stored::{column_default, key_expr, row_rules};
 use super::{Binder, Clause, find_table, fold, name_parts};
 use crate::expr::Expr;
 use crate::logical::{Rel, RelNode};
-use crate::parse::extras::{ConflictTarget, Overriding};
+use crate::parse::extras::{ConflictTarget, Overriding, read_conflict, read_overriding};
 use crate::plan::{
     ConflictUpdate, Delete, Estimate, Insert, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, Update,
 };
@@ -94,7 +95,9 @@ impl Binder<'_> {
         if foreign {
             return Err(SqlError::new(SqlState::SyntaxError, "this form of INSERT is not part of the language"));
         }
-        let table = find_table(self.context, name).map_err(|error| self.at(error, name))?;
+        let (name, overriding) = read_overriding(name);
+        self.overriding = overriding;
+        let table = find_table(self.context, &name).map_err(|error| self.at(error, &name))?;
         let targets = Targets {
             positions: self.insert_targets(&table, &insert.columns)?,
             are_listed: !insert.columns.is_empty(),
@@ -173,7 +176,7 @@ impl Binder<'_> {
         };
         match &column.default {
             Some(ColumnDefault::Stored(_)) => Err(refuse("a generated column")),
-            Some(ColumnDefault::Identity { always: true, .. }) if self.extras.overriding != Some(Overriding::System) => {
+            Some(ColumnDefault::Identity { always: true, .. }) if self.overriding != Some(Overriding::System) => {
                 Err(refuse("an identity column defined as GENERATED ALWAYS")
                     .with_hint("Use OVERRIDING SYSTEM VALUE to override."))
             }
@@ -183,7 +186,7 @@ impl Binder<'_> {
 
     /// OVERRIDING USER VALUE: what is given for an identity column does not count.
     fn is_overridden(&self, table: &Table, position: usize) -> bool {
-        self.extras.overriding == Some(Overriding::User)
+        self.overriding == Some(Overriding::User)
             && matches!(table.columns[position].default, Some(ColumnDefault::Identity { .. }))
     }
 
@@ -262,11 +265,11 @@ impl Binder<'_> {
         level: &Level<'_>,
     ) -> SqlResult<OnConflict> {
         let arbiters = match &conflict.conflict_target {
-            None => match self.extras.conflict.take() {
-                None => None,
-                Some(target) => Some(self.inferred(table, &target, level)?),
-            },
-            Some(ast::ConflictTarget::Columns(names)) => Some(self.arbiters(table, names)?),
+            None => None,
+            Some(ast::ConflictTarget::Columns(names)) => Some(match read_conflict(names)? {
+                None => self.arbiters(table, names)?,
+                Some(target) => self.inferred(table, &target, level)?,
+            }),
             Some(ast::ConflictTarget::OnConstraint(name)) => {
                 let name = name_parts(name)?.pop().unwrap_or_default();
                 let found = table.indexes.iter().position(|index| index.constraint.is_some() && index.name == name);
@@ -349,7 +352,7 @@ impl Binder<'_> {
                 None => true,
                 Some(text) => {
                     let kept = super::bind_stored_expr(text, table, self.context)?;
-                    predicate.as_ref().is_some_and(|given| same_expr(given, &kept))
+                    predicate.as_ref().is_some_and(|given| implies(given, &kept))
                 }
             };
             let is_over = columns.len() == keys.len()

@@ -339,6 +339,7 @@ impl Binder<'_> {
             if symbol(op).is_none() {
                 break;
             }
+            self.check_operator_schema(op)?;
             spine.push((op, &**right, leftmost));
             leftmost = left;
             if !matches!(unnested(leftmost), ast::Expr::BinaryOp { .. }) || matches!(op, BinaryOperator::Overlaps) {
@@ -363,6 +364,19 @@ impl Binder<'_> {
             value = self.binary(&symbol, value, right).map_err(|error| self.at(error, node))?;
         }
         Ok(value)
+    }
+
+    /// `OPERATOR(schema.=)`: all operators are in pg_catalog.
+    fn check_operator_schema(&self, op: &BinaryOperator) -> SqlResult<()> {
+        let BinaryOperator::PGCustomBinaryOperator(parts) = op else { return Ok(()) };
+        let [schema, symbol] = parts.as_slice() else { return Ok(()) };
+        if schema == "pg_catalog" {
+            return Ok(());
+        }
+        if self.context.catalog.schema(self.context.database, schema).is_none() {
+            return Err(SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{schema}\" does not exist")));
+        }
+        Err(SqlError::new(SqlState::UndefinedFunction, format!("operator does not exist: {schema}.{symbol}")))
     }
 
     fn null_test(&mut self, inner: &ast::Expr, negated: bool, scope: &Scope<'_>) -> SqlResult<Expr> {
@@ -480,6 +494,7 @@ impl Binder<'_> {
         otherwise: Option<&ast::Expr>,
         scope: &Scope<'_>,
     ) -> SqlResult<Expr> {
+        let set_count = self.frames.last().map_or(0, |frame| frame.sets.len());
         let operand = operand.map(|operand| self.settled(operand, scope)).transpose()?;
         let mut tests = Vec::with_capacity(conditions.len());
         let mut values = Vec::with_capacity(conditions.len() + 1);
@@ -497,6 +512,10 @@ impl Binder<'_> {
         let has_else = otherwise.is_some();
         if let Some(otherwise) = otherwise {
             values.push(self.expr(otherwise, scope)?);
+        }
+        if self.frames.last().map_or(0, |frame| frame.sets.len()) > set_count {
+            return Err(SqlError::not_supported("set-returning functions are not allowed in CASE")
+                .with_hint("You might be able to move the set-returning function into a LATERAL FROM item."));
         }
         let (mut values, ty) = self.unify(values, "CASE")?;
         let otherwise = has_else.then(|| Box::new(values.pop().expect("the ELSE value was pushed last")));

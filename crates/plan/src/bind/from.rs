@@ -14,7 +14,7 @@ use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 use super::function::Called;
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
-use super::{Binder, Clause, VIEWS_MAX, find_relation, fold, name_parts, no_relation, qualified_name};
+use super::{Binder, Clause, VIEWS_MAX, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::{Expr, SequenceOp};
 use crate::logical::{Rel, RelNode};
 use crate::parse::Body;
@@ -68,6 +68,7 @@ impl Binder<'_> {
                 beside.push(rel);
                 continue;
             }
+            let mark = self.recursion_mark();
             let first = self.factor(&item.relation, level, Some(&scope))?;
             if first.lateral.is_some() {
                 let mut rel = self.product(std::mem::take(&mut beside))?;
@@ -80,6 +81,10 @@ impl Binder<'_> {
             }
             let (mut tree, mut tree_scope) = (first.rel, first.scope);
             for join in &item.joins {
+                use ast::JoinOperator::{FullOuter, Right, RightOuter};
+                if matches!(join.join_operator, Right(_) | RightOuter(_) | FullOuter(_)) {
+                    self.refuse_recursion(&mark, "an outer join")?;
+                }
                 (tree, tree_scope) = self.join(tree, tree_scope, join, level)?;
             }
             scope = if beside.is_empty() { tree_scope } else { scope.join(tree_scope)? };
@@ -159,7 +164,11 @@ impl Binder<'_> {
         if !is_cross && matches!(constraint, ast::JoinConstraint::None) {
             return Err(SqlError::new(SqlState::SyntaxError, "a join needs ON, USING or NATURAL"));
         }
+        let mark = self.recursion_mark();
         let right = self.factor(&join.relation, level, Some(&left_scope))?;
+        if matches!(kind, JoinKind::Left | JoinKind::Full) {
+            self.refuse_recursion(&mark, "an outer join")?;
+        }
         if right.lateral.is_some() && matches!(kind, JoinKind::Right | JoinKind::Full) {
             return Err(SqlError::new(
                 SqlState::InvalidColumnReference,
@@ -287,7 +296,14 @@ impl Binder<'_> {
                     }
                     None => (self.query(subquery, level, Outputs::Settled)?, Vec::new()),
                 };
-                let name = alias.as_ref().map(|alias| fold(&alias.name)).unwrap_or_default();
+                let Some(name) = alias.as_ref().map(|alias| fold(&alias.name)) else {
+                    let what = if matches!(*subquery.body, ast::SetExpr::Values(_)) { "VALUES" } else { "subquery" };
+                    let error =
+                        SqlError::new(SqlState::SyntaxError, format!("{what} in FROM must have an alias"));
+                    let example = if what == "VALUES" { "VALUES ..." } else { "SELECT ..." };
+                    let error = error.with_hint(format!("For example, FROM ({example}) [AS] foo."));
+                    return Err(self.at(error, subquery.as_ref()));
+                };
                 let range = named_range(&name, &rel.columns, None, alias.as_ref())?;
                 let lateral = (!slots.is_empty()).then_some(slots);
                 Ok(Item { rel, scope: Scope::of_range(level, range), lateral })
@@ -296,6 +312,7 @@ impl Binder<'_> {
                 let inside = std::slice::from_ref(&**table_with_joins);
                 let (rel, mut scope) = self.nested(1, |binder| binder.from_items(inside, level))?;
                 if let Some(alias) = alias {
+                    check_name(&alias.name)?;
                     let columns = scope
                         .visible
                         .iter()
@@ -476,7 +493,7 @@ impl Binder<'_> {
     }
 
     /// A view's query in the view's place. It sees no names of the statement.
-    fn view(&mut self, view: &View) -> SqlResult<Rel> {
+    pub(crate) fn view(&mut self, view: &View) -> SqlResult<Rel> {
         if self.views.contains(&view.id) {
             return Err(SqlError::new(
                 SqlState::InvalidObjectDefinition,
@@ -596,6 +613,7 @@ impl Binder<'_> {
             }
         };
         if let Some(alias) = alias {
+            check_name(&alias.name)?;
             if alias.columns.iter().any(|column| column.data_type.is_some()) {
                 return Err(SqlError::new(
                     SqlState::SyntaxError,
@@ -660,6 +678,9 @@ pub(super) fn named_range(
     alias: Option<&ast::TableAlias>,
 ) -> SqlResult<Range> {
     let is_hidden = |at: usize| table.is_some_and(|table| table.columns[at].hidden);
+    if let Some(alias) = alias {
+        check_name(&alias.name)?;
+    }
     let mut renamed = alias.map(|alias| alias.columns.as_slice()).unwrap_or_default().iter();
     if let Some(alias) = alias {
         check_alias_count(alias, (0..columns.len()).filter(|at| !is_hidden(*at)).count())?;

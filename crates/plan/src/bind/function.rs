@@ -6,7 +6,7 @@ use builtins::{Builtin, CallTypes, ResolveError};
 use sqlparser::ast;
 use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
-use super::{Binder, SET_BASE, find_relation, name_parts, no_relation};
+use super::{Binder, Clause, SET_BASE, find_relation, name_parts, no_relation};
 use crate::expr::{AdvisoryOp, Expr, SequenceOp, SleepOp};
 use crate::plan::FunctionCall;
 use crate::scope::Scope;
@@ -154,6 +154,10 @@ impl Binder<'_> {
         match name {
             "coalesce" => {
                 too_few(1, &args)?;
+                if args.iter().any(|arg| arg.any(&mut |it| matches!(it, Expr::Column(at, _) if is_set(*at)))) {
+                    return Err(SqlError::not_supported("set-returning functions are not allowed in COALESCE")
+                        .with_hint("You might be able to move the set-returning function into a LATERAL FROM item."));
+                }
                 let (args, ty) = self.unify(args, "COALESCE")?;
                 Ok(Expr::Coalesce(args, ty))
             }
@@ -247,10 +251,13 @@ impl Binder<'_> {
             Called::Builtin(builtin, types) if builtin.is_set_returning() => {
                 let frame = self.frame()?;
                 if !frame.clause.allows_sets() {
-                    let clause = frame.clause.name();
-                    return Err(SqlError::not_supported(format!(
-                        "set-returning functions are not allowed in {clause}"
-                    )));
+                    return Err(SqlError::not_supported(match frame.clause {
+                        Clause::AggregateArgument => {
+                            "aggregate function calls cannot contain set-returning function calls".to_owned()
+                        }
+                        Clause::FromFunction => "set-returning functions must appear at top level of FROM".to_owned(),
+                        clause => format!("set-returning functions are not allowed in {}", clause.name()),
+                    }));
                 }
                 let call = self.set_call(builtin, types, args)?;
                 if call

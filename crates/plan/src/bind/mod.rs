@@ -20,6 +20,7 @@ mod cte;
 mod dml;
 mod expr;
 mod from;
+mod implied;
 mod function;
 mod literals;
 mod names;
@@ -45,6 +46,7 @@ use sqlparser::ast::{self, Spanned};
 
 pub use self::dml::changes_key;
 pub(crate) use self::shown::{ShownQuery, ShownTable};
+pub(crate) use self::cte::changes_data;
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
 pub(crate) use self::types::bind_type;
@@ -90,6 +92,8 @@ pub(crate) enum Clause {
     Returning,
     Update,
     Default,
+    Generated,
+    IndexExpression,
     Check,
     AggregateArgument,
     Filter,
@@ -113,6 +117,8 @@ impl Clause {
             Self::Returning => "RETURNING",
             Self::Update => "UPDATE",
             Self::Default => "DEFAULT expressions",
+            Self::Generated => "column generation expressions",
+            Self::IndexExpression => "index expressions",
             Self::Check => "check constraints",
             Self::AggregateArgument => "aggregate function calls",
             Self::Filter => "FILTER",
@@ -180,6 +186,8 @@ pub(crate) struct Binder<'a> {
     views: Vec<u32>,
     /// How many views were bound.
     view_count: usize,
+    /// How many queries are around what is being bound.
+    query_depth: usize,
     /// How deeply what is being bound is nested in the statement: queries and expressions, chains by their length.
     depth: usize,
     /// How deep the relations are that were bound so far at this level and below: see [`Binder::at_level`].
@@ -189,7 +197,7 @@ pub(crate) struct Binder<'a> {
     /// FOR UPDATE and its kin, for the tables of the FROM being bound.
     row_locks: Vec<query::LockRequest>,
     /// Of the INSERT being bound.
-    pub extras: crate::parse::extras::Extras,
+    overriding: Option<crate::parse::extras::Overriding>,
     /// The last number that a level or a frame was given.
     next_level: u32,
     /// How much of subqueries was read for their forms: see [`Binder::form`].
@@ -207,6 +215,30 @@ pub(crate) fn fold(ident: &ast::Ident) -> String {
         // As in PostgreSQL with an encoding of several bytes, letters beyond ASCII stay.
         None => ident.value.to_ascii_lowercase(),
     }
+}
+
+/// What PostgreSQL's grammar takes as no name of a column or table: reserved words, and those of functions and types.
+const RESERVED: [&str; 100] = [
+    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric", "authorization", "binary", "both",
+    "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create", "cross",
+    "current_catalog", "current_date", "current_role", "current_schema", "current_time", "current_timestamp",
+    "current_user", "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "false", "fetch",
+    "for", "foreign", "freeze", "from", "full", "grant", "group", "having", "ilike", "in", "initially", "inner",
+    "intersect", "into", "is", "isnull", "join", "lateral", "leading", "left", "like", "limit", "localtime",
+    "localtimestamp", "natural", "not", "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps",
+    "placing", "primary", "references", "returning", "right", "select", "session_user", "similar", "some",
+    "symmetric", "table", "tablesample", "then", "to", "trailing", "true", "union", "unique", "user", "using",
+    "variadic", "verbose", "when", "where", "window", "with",
+];
+
+/// A name of a column or table that is being given.
+pub(crate) fn check_name(ident: &ast::Ident) -> SqlResult<()> {
+    let is_reserved = || RESERVED.binary_search(&ident.value.to_ascii_lowercase().as_str()).is_ok();
+    if ident.quote_style.is_none() && is_reserved() {
+        let message = format!("syntax error at or near \"{}\"", ident.value);
+        return Err(SqlError::new(SqlState::SyntaxError, message));
+    }
+    Ok(())
 }
 
 /// The parts of a name, folded.
@@ -323,11 +355,12 @@ impl<'a> Binder<'a> {
             ctes: cte::Ctes::new(FxHashSet::default()),
             views: Vec::new(),
             view_count: 0,
+            query_depth: 0,
             depth: 0,
             height: 0,
             copied: 0,
             row_locks: Vec::new(),
-            extras: Default::default(),
+            overriding: None,
             next_level: 0,
             form_bytes: 0,
             keeps_form: false,
@@ -502,7 +535,10 @@ impl<'a> Binder<'a> {
             ast::Statement::Query(query) => self.bind_query(query),
             other => {
                 let level = self.level();
-                self.change(other, &level)
+                self.query_depth += 1;
+                let bound = self.change(other, &level);
+                self.query_depth -= 1;
+                bound
             }
         }
     }

@@ -67,7 +67,19 @@ impl Binder<'_> {
         if let (Expr::Row(..), Expr::Row(..)) = (&left, &right) {
             return self.compare_rows(symbol, left, right);
         }
-        let mut resolved = resolve_binary_operator(symbol, left_type, right_type);
+        // Transaction numbers are equal or not; they have no order.
+        if matches!(symbol, "<" | "<=" | ">" | ">=") && [left_type, right_type].contains(&Some(SqlType::Xid)) {
+            return Err(no_operator(symbol, &[left_type, right_type], ResolveError::None));
+        }
+        // Strings of whatever type are put together as text.
+        let as_text = |ty: Option<SqlType>| match ty {
+            Some(SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name) if symbol == "||" => Some(SqlType::Text),
+            other => other,
+        };
+        let mut resolved = match (as_text(left_type), as_text(right_type)) {
+            (left @ Some(SqlType::Text), right @ Some(SqlType::Text)) => resolve_binary_operator(symbol, left, right),
+            _ => resolve_binary_operator(symbol, left_type, right_type),
+        };
         if left_type.is_none() && right_type.is_none() && resolved.is_err() {
             // Two unknown literals are strings before they are anything else.
             let text = Some(SqlType::Text);

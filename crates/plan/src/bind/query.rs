@@ -64,10 +64,13 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error in \"{query}\"")));
         }
         let mark = self.ctes.mark();
-        if let Some(with) = &query.with {
-            self.with(with, level)?;
-        }
-        let bound = self.query_body(query, level, outputs);
+        self.query_depth += 1;
+        let bound = match &query.with {
+            Some(with) => self.with(with, level),
+            None => Ok(()),
+        };
+        let bound = bound.and_then(|()| self.query_body(query, level, outputs));
+        self.query_depth -= 1;
         self.ctes.forget_names(mark);
         bound
     }
@@ -82,14 +85,20 @@ impl Binder<'_> {
                 self.select(select, order, level, outputs, Locks { requests: locks, is_limited })?
             }
             ast::SetExpr::Query(inner) if order.is_empty() && query.locks.is_empty() => {
-                self.query(inner, level, outputs)?
+                // Parentheses alone are no level of their own.
+                let depth = usize::from(query.with.is_none());
+                self.query_depth -= depth;
+                let bound = self.query(inner, level, outputs);
+                self.query_depth += depth;
+                bound?
             }
             body => {
-                if !query.locks.is_empty() {
-                    return Err(SqlError::not_supported(format!(
-                        "{} is not allowed with UNION/INTERSECT/EXCEPT",
-                        locking::name_of(locking::read(&query.locks[0]).strength)
-                    )));
+                if let Some(lock) = query.locks.first() {
+                    let name = locking::name_of(locking::read(lock).strength);
+                    return Err(SqlError::not_supported(match body {
+                        ast::SetExpr::Values(_) => format!("{name} cannot be applied to VALUES"),
+                        _ => format!("{name} is not allowed with UNION/INTERSECT/EXCEPT"),
+                    }));
                 }
                 let outputs = if order.is_empty() { outputs } else { Outputs::Settled };
                 let rel = self.set_expr(body, level, outputs)?;
@@ -211,7 +220,11 @@ impl Binder<'_> {
             spine.push((op, set_quantifier, &**right));
             leftmost = left;
         }
-        let operand = |binder: &mut Self, body| binder.at_level(|binder| binder.set_expr(body, level, Outputs::Open));
+        let operand = |binder: &mut Self, body| {
+            refuse_locked_term(body)?;
+            binder.at_level(|binder| binder.set_expr(body, level, Outputs::Open))
+        };
+        let left_mark = self.recursion_mark();
         let mut bound = operand(self, leftmost)?;
         while let Some((op, quantifier, right)) = spine.pop() {
             let (kind, name) = match op {
@@ -226,7 +239,14 @@ impl Binder<'_> {
                     return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\"")));
                 }
             };
+            if all && kind != SetOpKind::Union {
+                self.refuse_recursion(&left_mark, name)?;
+            }
+            let mark = self.recursion_mark();
             let right = operand(self, right)?;
+            if kind == SetOpKind::Except || all && kind == SetOpKind::Intersect {
+                self.refuse_recursion(&mark, name)?;
+            }
             bound = self.set_operation(kind, name, all, bound, right)?;
         }
         Ok(bound)
@@ -431,4 +451,18 @@ pub(super) fn output_position(literal: &str, count: usize, clause: &str) -> SqlR
         SqlState::InvalidColumnReference,
         format!("{clause} position {position} is not in select list"),
     ))
+}
+
+/// A term of a set operation locks no rows.
+pub(super) fn refuse_locked_term(term: &ast::SetExpr) -> SqlResult<()> {
+    match term {
+        ast::SetExpr::Query(query) => match query.locks.first() {
+            Some(lock) => Err(SqlError::not_supported(format!(
+                "{} is not allowed with UNION/INTERSECT/EXCEPT",
+                locking::name_of(locking::read(lock).strength)
+            ))),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }

@@ -15,6 +15,7 @@ use super::window::{place_windows, window_rels};
 use super::{Binder, Clause, Frame, GROUPING_BASE, SET_BASE, fold};
 use crate::expr::{Expr, SortKey};
 use crate::logical::{Rel, RelNode};
+use crate::parse::extras::NO_OUTPUT;
 use crate::parse::locking;
 use crate::plan::{FunctionCall, JoinKind, LockWait, PlanColumn, ProjectItem, RowLock};
 use crate::scope::{Level, Scope};
@@ -159,7 +160,14 @@ impl Binder<'_> {
         grouping.calls = std::mem::take(&mut frame.groupings);
         let is_grouped =
             is_grouped || !aggregates.is_empty() || parts.having.is_some() || !grouping.calls.is_empty();
-        refuse_locks(locks, select, is_grouped, !windows.is_empty(), !sets.is_empty())?;
+        if !aggregates.is_empty() && self.reads_itself(&select.from) {
+            return Err(SqlError::new(
+                SqlState::InvalidRecursion,
+                "aggregate functions are not allowed in a recursive query's recursive term",
+            ));
+        }
+        let has_groups = !matches!(&select.group_by, ast::GroupByExpr::Expressions(groups, _) if groups.is_empty());
+        refuse_locks(locks, select, (has_groups, is_grouped), !windows.is_empty(), !sets.is_empty())?;
 
         if is_grouped {
             if grouping.groups.iter().any(|group| {
@@ -223,6 +231,7 @@ impl Binder<'_> {
         let mut outputs = Vec::with_capacity(items.len());
         for item in items {
             match item {
+                ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(name)) if name.value == NO_OUTPUT => {}
                 ast::SelectItem::UnnamedExpr(expr) if expanded_row(expr).is_some() => {
                     let row = expanded_row(expr).expect("was just found");
                     let row = self.expr(&row, scope)?;
@@ -605,6 +614,8 @@ fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Ta
     ) {
         match &mut rel.node {
             RelNode::Table { table, lock } if lock.is_some() => each(start, table, lock, nullable),
+            // A subquery of the nullable side; elsewhere it locks its own.
+            RelNode::Project { input, .. } | RelNode::Filter { input, .. } if nullable => visit(input, (start, true), each),
             RelNode::Join { left, right, kind, .. } => {
                 let width = left.columns.len();
                 let left_nullable = matches!(kind, JoinKind::Right | JoinKind::Full);
@@ -656,17 +667,21 @@ fn check_locks(locks: &[LockRequest], scope: &Scope<'_>) -> SqlResult<()> {
 fn refuse_locks(
     locks: &[LockRequest],
     select: &ast::Select,
-    is_grouped: bool,
+    (has_groups, is_grouped): (bool, bool),
     has_windows: bool,
     has_sets: bool,
 ) -> SqlResult<()> {
     if locks.is_empty() {
         return Ok(());
     }
-    let reason = if is_grouped {
-        "aggregate functions or GROUP BY"
-    } else if select.distinct.as_ref().is_some_and(|it| *it != ast::Distinct::All) {
+    let reason = if select.distinct.as_ref().is_some_and(|it| *it != ast::Distinct::All) {
         "DISTINCT clause"
+    } else if has_groups {
+        "GROUP BY clause"
+    } else if select.having.is_some() {
+        "HAVING clause"
+    } else if is_grouped {
+        "aggregate functions"
     } else if has_windows {
         "window functions"
     } else if has_sets {

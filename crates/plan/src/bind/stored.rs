@@ -49,7 +49,12 @@ pub fn bind_assigned(
 /// The value of a column: the expression, assigned to the column's type.
 fn stored_value(sql_text: &str, table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let column = &table.columns[position];
-    stored(sql_text, table, context, Clause::Default, |binder, bound| binder.assign(bound, &column.name, column.ty))
+    let clause = match &column.default {
+        Some(ColumnDefault::Stored(_)) if column.hidden => Clause::IndexExpression,
+        Some(ColumnDefault::Stored(_)) => Clause::Generated,
+        _ => Clause::Default,
+    };
+    stored(sql_text, table, context, clause, |binder, bound| binder.assign(bound, &column.name, column.ty))
 }
 
 /// The names of a row as it is stored.

@@ -67,9 +67,12 @@ impl Binder<'_> {
         let locks = std::mem::take(&mut self.row_locks);
         let place = Place::Expression(self.frames.len().saturating_sub(1));
         let level = self.level_in(scope, place);
+        let mark = self.recursion_mark();
         let bound = self.query(query, &level, Outputs::Settled);
         self.row_locks = locks;
-        let plan = self.plan_of(shape(bound?)?)?;
+        let bound = bound?;
+        self.refuse_recursion(&mark, "a subquery")?;
+        let plan = self.plan_of(shape(bound)?)?;
         let arguments = level.slots.take();
         Ok((plan, arguments))
     }
@@ -136,11 +139,12 @@ impl Binder<'_> {
     }
 
     pub(super) fn array_subquery(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
-        let (plan, arguments) = self.subplan(query, scope)?;
+        let (plan, source, arguments) = self.subplan_and_source(query, scope)?;
         let ty = only_column(&plan.columns)?;
         let ty = if ty.is_array() { ty } else { ty.array_of() };
         let form = self.form(query, 0);
-        Ok(Self::subquery(SubqueryKind::Array, plan, arguments, ty, form))
+        let (plan, source) = (Arc::new(plan), Some(source));
+        Ok(Expr::Subquery(Box::new(Subquery { kind: SubqueryKind::Array, plan, source, arguments, ty, form })))
     }
 
     /// `left op ANY|ALL (query)`; `IN` is `= ANY`.

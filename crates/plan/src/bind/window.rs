@@ -8,7 +8,8 @@ use super::same::{same_keys, same_list};
 use super::{Binder, Clause, SET_BASE, WINDOW_BASE, fold};
 use crate::expr::{Expr, SortKey};
 use crate::logical::{Rel, RelNode};
-use crate::plan::{FrameBound, FrameUnit, PlanColumn, WindowCall, WindowFrame, WindowFunction};
+use crate::parse::extras;
+use crate::plan::{FrameBound, FrameExclude, FrameUnit, PlanColumn, WindowCall, WindowFrame, WindowFunction};
 use crate::scope::Scope;
 
 /// A window call as a SELECT's expressions asked for it.
@@ -128,9 +129,11 @@ impl Binder<'_> {
 
     /// `OVER (w ORDER BY …)`: what `w` says and what is added.
     fn merged_window(&mut self, spec: &ast::WindowSpec) -> SqlResult<ast::WindowSpec> {
-        let Some(base) = &spec.window_name else { return Ok(spec.clone()) };
-        let name = fold(base);
-        let base = self.named_window(base)?;
+        let Some(given) = &spec.window_name else { return Ok(spec.clone()) };
+        let (base, rest) = extras::read_window_name(given);
+        let Some(base) = base else { return Ok(spec.clone()) };
+        let name = fold(&base);
+        let base = self.named_window(&base)?;
         let refuse = |what: &str| {
             Err(SqlError::new(SqlState::WindowingError, format!("cannot override {what} of window \"{name}\"")))
         };
@@ -148,7 +151,7 @@ impl Binder<'_> {
         }
         let order_by = if spec.order_by.is_empty() { base.order_by } else { spec.order_by.clone() };
         Ok(ast::WindowSpec {
-            window_name: None,
+            window_name: rest,
             partition_by: base.partition_by,
             order_by,
             window_frame: spec.window_frame.clone(),
@@ -165,7 +168,10 @@ impl Binder<'_> {
             spec.partition_by.iter().map(|expr| self.settled(expr, scope)).collect::<SqlResult<Vec<_>>>()?;
         let order_by = self.sort_keys(&spec.order_by, scope)?;
         let frame = match &spec.window_frame {
-            Some(frame) => Some(self.window_frame(frame, &order_by, scope)?),
+            Some(frame) => {
+                let exclude = spec.window_name.as_ref().map(extras::read_exclude).unwrap_or_default();
+                Some(WindowFrame { exclude, ..self.window_frame(frame, &order_by, scope)? })
+            }
             None => None,
         };
         Ok((partition_by, order_by, frame))
@@ -214,7 +220,7 @@ impl Binder<'_> {
         };
         let start = bound(&frame.start_bound, self)?;
         let end = bound(&end, self)?;
-        Ok(WindowFrame { unit, start, end })
+        Ok(WindowFrame { unit, start, end, exclude: FrameExclude::NoOthers })
     }
 
     fn frame_offset(

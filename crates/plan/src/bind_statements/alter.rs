@@ -48,7 +48,7 @@ pub(super) fn table(
     let mut actions = Vec::new();
     for operation in given {
         match operation {
-            TableAction::Standard(operation) => action(operation, context, &mut actions)?,
+            TableAction::Standard(operation) => action(operation, &table.name, context, &mut actions)?,
             TableAction::SetSchema(to) => actions.push(AlterTable::SetSchema(own::schema(to, context)?)),
             TableAction::DropIdentity { column, if_exists } => {
                 actions.push(AlterTable::DropIdentity { column: fold(column), if_exists: *if_exists });
@@ -116,11 +116,12 @@ fn is_cascade(behavior: Option<&ast::DropBehavior>) -> bool {
 
 fn action(
     operation: &ast::AlterTableOperation,
+    table: &str,
     context: &PlanContext<'_>,
     out: &mut Vec<AlterTable>,
 ) -> SqlResult<()> {
     use ast::AlterTableOperation as O;
-    let place = Place { context, new_table: None };
+    let place = Place { context, table, new_in: None };
     match operation {
         O::AddConstraint { constraint: given, not_valid } => {
             let mut made = Constraints::default();

@@ -7,9 +7,9 @@ use types::{SqlError, SqlResult, SqlState, SqlType};
 use super::{ddl, new_name};
 use crate::{
     PlanContext,
-    bind::{Binder, bind_type, find_table, fold, qualified_name},
+    bind::{Binder, bind_type, changes_data, check_name, find_table, fold, qualified_name},
     optimize_rel,
-    parse::extras::{Extras, Like},
+    parse::extras::{self, Extras, Like},
     statement::{
         CheckSpec, ColumnSpec, CreateTable, Ddl, DefaultSpec, ForeignKeySpec, IndexColumnSpec, IndexSpec, PreparedPlan,
         ReferentialAction, SequenceOptions,
@@ -36,22 +36,35 @@ impl Constraints {
     }
 }
 
-/// Where a column or constraint is being given: names are looked up in `context`; `table` is the one being made, whose
-/// name is not in the catalog yet.
+/// Where a column or constraint is being given: names are looked up in `context`; a table that is being made is not in
+/// the catalog yet.
 pub(super) struct Place<'a> {
     pub context: &'a PlanContext<'a>,
-    pub new_table: Option<&'a str>,
+    pub table: &'a str,
+    /// The schema of the table being made.
+    pub new_in: Option<u32>,
 }
 
 impl Place<'_> {
+    /// Whether a name, qualified or not, is that of the table being made.
+    fn is_itself(&self, name: &ast::ObjectName) -> SqlResult<bool> {
+        let (schema, table) = qualified_name(self.context, name)?;
+        let Some(home) = self.new_in.filter(|_| table == self.table) else { return Ok(false) };
+        Ok(match schema {
+            None => true,
+            Some(schema) => {
+                self.context.catalog.schema(self.context.database, &schema).is_some_and(|schema| schema.id == home)
+            }
+        })
+    }
+
     fn foreign_key(
         &self,
         key: &ast::ForeignKeyConstraint,
         name: Option<String>,
         columns: Vec<String>,
     ) -> SqlResult<ForeignKeySpec> {
-        let to_itself = self.new_table.is_some_and(|table| key.foreign_table.to_string() == table)
-            && find_table(self.context, &key.foreign_table).is_err();
+        let to_itself = self.is_itself(&key.foreign_table)? && find_table(self.context, &key.foreign_table).is_err();
         let action = |action: Option<ast::ReferentialAction>| match action {
             None | Some(ast::ReferentialAction::NoAction) => ReferentialAction::NoAction,
             Some(ast::ReferentialAction::Restrict) => ReferentialAction::Restrict,
@@ -113,8 +126,43 @@ fn mentioned(expr: &ast::Expr) -> Vec<String> {
     names
 }
 
+/// Options that say two things about one column.
+fn refuse_conflicts(def: &ast::ColumnDef, name: &str, table: &str) -> SqlResult<()> {
+    let (mut defaults, mut identities, mut generated) = (usize::from(serial_type(&def.data_type).is_some()), 0, 0);
+    let mut nullable = None;
+    let refuse = |what: &str| {
+        Err(SqlError::new(SqlState::SyntaxError, format!("{what} for column \"{name}\" of table \"{table}\"")))
+    };
+    for option in &def.options {
+        match &option.option {
+            ast::ColumnOption::Null | ast::ColumnOption::NotNull => {
+                let is_null = matches!(option.option, ast::ColumnOption::Null);
+                if nullable.is_some_and(|known| known != is_null) {
+                    return refuse("conflicting NULL/NOT NULL declarations");
+                }
+                nullable = Some(is_null);
+            }
+            ast::ColumnOption::Default(_) => defaults += 1,
+            ast::ColumnOption::Generated { generation_expr: Some(_), .. } => generated += 1,
+            ast::ColumnOption::Generated { .. } => identities += 1,
+            _ => {}
+        }
+    }
+    match (defaults, identities, generated) {
+        (2.., _, _) => refuse("multiple default values specified"),
+        (_, 2.., _) => refuse("multiple identity specifications"),
+        (_, _, 2..) => refuse("multiple generation clauses specified"),
+        (1, 1, _) => refuse("both default and identity specified"),
+        (1, _, 1) => refuse("both default and generation expression specified"),
+        (_, 1, 1) => refuse("both identity and generation expression specified"),
+        _ => Ok(()),
+    }
+}
+
 pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constraints) -> SqlResult<ColumnSpec> {
+    check_name(&def.name)?;
     let name = fold(&def.name);
+    refuse_conflicts(def, &name, place.table)?;
     let serial = serial_type(&def.data_type);
     let ty = match serial {
         Some(ty) => ty,
@@ -132,6 +180,7 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
                 out.indexes.push(IndexSpec {
                     name: given.or_else(|| key.name.as_ref().map(fold)),
                     unique: true,
+                    nulls_not_distinct: false,
                     primary: true,
                     constraint: true,
                     columns: vec![key_column(&name)],
@@ -142,6 +191,7 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
             ast::ColumnOption::Unique(key) => out.indexes.push(IndexSpec {
                 name: given.or_else(|| key.name.as_ref().map(fold)),
                 unique: true,
+                nulls_not_distinct: false,
                 primary: false,
                 constraint: true,
                 columns: vec![key_column(&name)],
@@ -166,7 +216,21 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
             ast::ColumnOption::ForeignKey(key) => {
                 out.foreign_keys.push(place.foreign_key(key, given, vec![name.clone()])?);
             }
-            ast::ColumnOption::Collation(_) | ast::ColumnOption::Comment(_) => {}
+            // How this crate's reader writes what the parser knows no place for.
+            ast::ColumnOption::Comment(text) if text == extras::NULLS_NOT_DISTINCT => {
+                if let Some(index) = out.indexes.last_mut() {
+                    index.nulls_not_distinct = true;
+                }
+            }
+            ast::ColumnOption::Comment(text) => {
+                let Some(given) = extras::read_sequence_name(text) else {
+                    return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"comment\""));
+                };
+                if let Some(DefaultSpec::Identity { options, .. }) = &mut spec.default {
+                    options.name = Some(new_name(place.context, &given?)?);
+                }
+            }
+            ast::ColumnOption::Collation(_) => {}
             other => return Err(not_yet(&format!("column option {other}"))),
         }
     }
@@ -215,6 +279,7 @@ pub(super) fn constraint(
         ast::TableConstraint::Unique(key) => out.indexes.push(IndexSpec {
             name: key.name.as_ref().map(fold),
             unique: true,
+            nulls_not_distinct: key.nulls_distinct == ast::NullsDistinctOption::NotDistinct,
             primary: false,
             constraint: true,
             columns: index_columns(&key.columns)?,
@@ -224,6 +289,7 @@ pub(super) fn constraint(
         ast::TableConstraint::PrimaryKey(key) => out.indexes.push(IndexSpec {
             name: key.name.as_ref().map(fold),
             unique: true,
+            nulls_not_distinct: false,
             primary: true,
             constraint: true,
             columns: index_columns(&key.columns)?,
@@ -307,6 +373,7 @@ fn like(like: &Like, context: &PlanContext<'_>, columns: &mut Vec<ColumnSpec>, o
         out.indexes.push(IndexSpec {
             name: None,
             unique: index.unique,
+            nulls_not_distinct: index.nulls_not_distinct,
             primary: at == 0,
             constraint: index.constraint.is_some(),
             columns: index.columns.iter().filter_map(column).collect(),
@@ -345,7 +412,7 @@ pub(super) fn table(
     }
     let (schema, name) = new_name(context, &create.name)?;
     let mut constraints = Constraints::default();
-    let place = Place { context, new_table: Some(&name) };
+    let place = Place { context, table: &name, new_in: Some(schema) };
     let mut columns = Vec::with_capacity(create.columns.len());
     for def in &create.columns {
         columns.push(column(def, &place, &mut constraints)?);
@@ -406,6 +473,7 @@ pub(super) fn index(create: &ast::CreateIndex, context: &PlanContext<'_>) -> Sql
     let index = IndexSpec {
         name,
         unique: create.unique,
+        nulls_not_distinct: create.nulls_distinct == Some(false),
         primary: false,
         constraint: false,
         columns: index_columns(&create.columns)?,
@@ -420,6 +488,10 @@ pub(super) fn view(create: &ast::CreateView, context: &PlanContext<'_>) -> SqlRe
         return Err(not_yet("materialized and temporary views"));
     }
     let (schema, name) = new_name(context, &create.name)?;
+    let queries = create.query.with.iter().flat_map(|with| &with.cte_tables);
+    if queries.into_iter().any(|cte| changes_data(&cte.query.body)) {
+        return Err(SqlError::not_supported("views must not contain data-modifying statements in WITH"));
+    }
     let (rel, binder) = Binder::bind_with(context, None, optimize_rel, |binder| binder.bind_query(&create.query))?;
     let columns = rel
         .columns

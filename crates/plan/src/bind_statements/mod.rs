@@ -14,7 +14,7 @@ use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, Zone};
 
 use crate::{
     PlanContext,
-    bind::{Binder, bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
+    bind::{Binder, bind_type, check_name, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
     expr::Expr,
     optimize_rel,
     parse::{Body, ParsedStatement},
@@ -68,6 +68,7 @@ pub(crate) fn bind(
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
     use ast::Statement as S;
+    let whole = statement;
     Ok(match tree {
         S::StartTransaction { modes, begin, .. } => {
             let tag = if *begin { "BEGIN" } else { "START TRANSACTION" };
@@ -111,7 +112,7 @@ pub(crate) fn bind(
         }
         S::Prepare { name, data_types, statement } => {
             let params = data_types.iter().map(bind_type).collect::<SqlResult<_>>()?;
-            let text = statement.to_string();
+            let text = crate::parse::prepared_text(&whole.text).unwrap_or_else(|| statement.to_string());
             utility(Utility::Prepare { name: fold(name), params, statement: text }, "PREPARE", context)
         }
         S::Execute { name: Some(name), parameters, .. } => {
@@ -275,6 +276,22 @@ fn setting_text(expr: &ast::Expr) -> String {
     }
 }
 
+/// A zone is so many hours and minutes from UTC, not months or days.
+fn refuse_calendar_zone(value: &ast::Expr) -> SqlResult<()> {
+    let ast::Expr::Interval(interval) = value else { return Ok(()) };
+    let formatting = Formatting::default();
+    if let Ok(datum @ Datum::Interval(it)) = types::parse_text(&SqlType::Interval, &setting_text(&interval.value), &formatting)
+        && (it.months != 0 || it.days != 0)
+    {
+        let text = types::to_text(&SqlType::Interval, &datum, &formatting);
+        return Err(SqlError::new(
+            SqlState::InvalidParameterValue,
+            format!("invalid value for parameter \"TimeZone\": \"INTERVAL '{text}'\""),
+        ));
+    }
+    Ok(())
+}
+
 fn bind_set(
     set: &ast::Set,
     statement: &ParsedStatement,
@@ -299,7 +316,10 @@ fn bind_set(
                 {
                     None
                 }
-                value => Some(vec![setting_text(value)]),
+                value => {
+                    refuse_calendar_zone(value)?;
+                    Some(vec![setting_text(value)])
+                }
             };
             assign("timezone".into(), value, *local)
         }
@@ -377,18 +397,44 @@ fn bind_explain(
 ) -> SqlResult<PreparedPlan> {
     let mut analyze = analyze;
     let mut explain = ExplainOptions { verbose, ..ExplainOptions::default() };
+    let (mut timing, mut wal) = (false, false);
     for option in options.unwrap_or_default() {
-        let argument = option.arg.as_ref().map(|arg| setting_text(arg).to_lowercase());
-        let on = !matches!(argument.as_deref(), Some("off" | "false" | "0"));
-        match option.name.value.to_lowercase().as_str() {
-            "analyze" => analyze = on,
-            "verbose" => explain.verbose = on,
-            "costs" => explain.costs = on,
-            "timing" => explain.timing = on,
-            "format" if argument.as_deref() == Some("json") => explain.format = ExplainFormat::Json,
-            "format" | "buffers" | "wal" | "settings" | "summary" => {}
+        let name = fold(&option.name);
+        let argument = option.arg.as_ref().map(setting_text);
+        let on = || match argument.as_deref().map(str::to_lowercase).as_deref() {
+            None | Some("on" | "true" | "1") => Ok(true),
+            Some("off" | "false" | "0") => Ok(false),
+            Some(_) => Err(syntax(format!("{name} requires a Boolean value"))),
+        };
+        match name.as_str() {
+            "analyze" => analyze = on()?,
+            "verbose" => explain.verbose = on()?,
+            "costs" => explain.costs = on()?,
+            "timing" => {
+                explain.timing = on()?;
+                timing = explain.timing;
+            }
+            "wal" => wal = on()?,
+            "buffers" | "settings" | "summary" => drop(on()?),
+            "format" => {
+                explain.format = match argument.as_deref() {
+                    None => return Err(syntax("format requires a parameter")),
+                    Some("text") => ExplainFormat::Text,
+                    Some("json") => ExplainFormat::Json,
+                    Some("yaml") => ExplainFormat::Yaml,
+                    Some("xml") => ExplainFormat::Xml,
+                    Some(other) => {
+                        let message = format!("unrecognized value for EXPLAIN option \"format\": \"{other}\"");
+                        return Err(SqlError::new(SqlState::InvalidParameterValue, message));
+                    }
+                };
+            }
             other => return Err(syntax(format!("unrecognized EXPLAIN option \"{other}\""))),
         }
+    }
+    if let Some((_, name)) = [(wal, "WAL"), (timing, "TIMING")].iter().find(|(given, _)| *given && !analyze) {
+        let message = format!("EXPLAIN option {name} requires ANALYZE");
+        return Err(SqlError::new(SqlState::InvalidParameterValue, message));
     }
     if format.is_some_and(|format| format.to_string().to_lowercase().contains("json")) {
         explain.format = ExplainFormat::Json;
@@ -512,6 +558,9 @@ fn drop_indexes(
 /// Where a new relation goes, and its name.
 fn new_name(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<(u32, String)> {
     let (schema, relation) = qualified_name(context, name)?;
+    if let Some(last) = name.0.last().and_then(ast::ObjectNamePart::as_ident) {
+        check_name(last)?;
+    }
     let schema = match schema {
         Some(name) => {
             context

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::{Relation, Table};
+use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState};
 
@@ -11,7 +11,7 @@ use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
     parse::own::{Change, Kind, Own, RoleOption, SequenceOption},
-    statement::{Ddl, PreparedPlan, RoleOptions, SequenceOptions, Utility},
+    statement::{CommentOn, Ddl, PreparedPlan, RoleOptions, SequenceOptions, Utility},
 };
 
 /// Binds a statement of this crate's own reader.
@@ -183,7 +183,7 @@ pub(super) fn sequence_options(options: &[SequenceOption], context: &PlanContext
                 found.owned_by = Some(Some((table.id, column)));
             }
             SequenceOption::Restart(value) => found.restart = Some(*value),
-            SequenceOption::Name => {}
+            SequenceOption::Name(name) => found.name = Some(new_name(context, name)?),
         }
     }
     Ok(found)
@@ -238,7 +238,7 @@ fn alter_named(
             };
             return Ok(ddl(change, tag, context));
         }
-        Kind::Table | Kind::Column | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
+        Kind::Table | Kind::Column | Kind::Constraint | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
     };
     let Some(found) = relation(name, if_exists, context)? else { return Ok(skipped(name, tag, context)) };
     match (&found, kind) {
@@ -258,16 +258,54 @@ pub(super) fn relation_change(id: u32, change: &Change, context: &PlanContext<'_
     })
 }
 
+/// A name without its last part, and that part.
+fn split_last(name: &ast::ObjectName) -> SqlResult<(ast::ObjectName, String)> {
+    let mut parts = name_parts(name)?;
+    let last = parts.pop().unwrap_or_default();
+    if parts.is_empty() {
+        return Err(SqlError::new(SqlState::SyntaxError, "column name must be qualified"));
+    }
+    let rest = parts.into_iter().map(|part| ast::Ident::with_quote('"', part)).collect::<Vec<_>>();
+    Ok((ast::ObjectName::from(rest), last))
+}
+
+fn relation_named(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Relation> {
+    let (schema, relation) = qualified_name(context, name)?;
+    find_relation(context, schema.as_deref(), &relation)?.ok_or_else(|| no_relation(schema.as_deref(), &relation))
+}
+
 fn comment(
     kind: Kind,
     name: &ast::ObjectName,
     text: Option<&str>,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
-    let (on, column) = match kind {
+    let part = |relation: u32, on: Commented| Some(CommentOn::Part { relation, on });
+    let on = match kind {
         Kind::Column => {
-            let (table, column) = column_of(name, context)?;
-            (Some(table.id), Some(column))
+            let (relation, column) = split_last(name)?;
+            let found = relation_named(&relation, context)?;
+            let missing = |name: &str| {
+                let message = format!("column \"{column}\" of relation \"{name}\" does not exist");
+                SqlError::new(SqlState::UndefinedColumn, message)
+            };
+            match &found {
+                Relation::Table(table) => {
+                    let (_, known) = table.column_named(&column).ok_or_else(|| missing(&table.name))?;
+                    part(table.id, Commented::Column(known.id))
+                }
+                Relation::View(view) => {
+                    let at = view.columns.iter().position(|(name, _)| *name == column);
+                    let at = at.ok_or_else(|| missing(&view.name))?;
+                    let number = u32::try_from(at + 1).unwrap_or(u32::MAX);
+                    part(view.id, Commented::Column(keys::ColumnId::new(number)))
+                }
+                Relation::Sequence(sequence) => {
+                    let message = format!("cannot set comment on relation \"{}\"", sequence.name);
+                    return Err(SqlError::new(SqlState::WrongObjectType, message)
+                        .with_detail("This operation is not supported for sequences."));
+                }
+            }
         }
         Kind::Table | Kind::View | Kind::Sequence => {
             let found = relation(name, false, context)?;
@@ -277,21 +315,35 @@ fn comment(
                 | (Some(Relation::Sequence(_)), Kind::Sequence) => {}
                 _ => return Err(wrong_type(name, &format!("{kind:?}").to_lowercase())),
             }
-            (found.map(|found| found.id()), None)
+            found.map(|found| CommentOn::Relation(found.id()))
         }
         Kind::Index => match find_index(context, name)? {
-            Some(_) => (None, None),
+            Some((table, oid)) => part(table.id, Commented::Part(oid)),
             None => return Err(no_relation(None, &name.to_string())),
         },
+        Kind::Constraint => {
+            let (table, constraint) = split_last(name)?;
+            let table = find_table(context, &table)?;
+            let index = table.indexes.iter().filter(|index| index.name == constraint);
+            let mut oids = index
+                .filter_map(|index| index.constraint.map(|it| it.oid))
+                .chain(table.checks.iter().filter(|check| check.name == constraint).map(|check| check.oid))
+                .chain(table.foreign_keys.iter().filter(|key| key.name == constraint).map(|key| key.oid));
+            let oid = oids.next().ok_or_else(|| {
+                let message = format!("constraint \"{constraint}\" for table \"{}\" does not exist", table.name);
+                SqlError::new(SqlState::UndefinedObject, message)
+            })?;
+            part(table.id, Commented::Part(oid))
+        }
         Kind::Schema => {
             let name = name_parts(name)?.join(".");
-            schema(&ast::Ident::with_quote('"', name), context)?;
-            (None, None)
+            schema(&ast::Ident::with_quote('"', name.clone()), context)?;
+            Some(CommentOn::Schema(name))
         }
-        Kind::Database | Kind::Other => (None, None),
+        Kind::Database | Kind::Other => None,
     };
     let change = match on {
-        Some(relation) => Ddl::Comment { relation, column, text: text.map(str::to_owned) },
+        Some(on) => Ddl::Comment { on, text: text.map(str::to_owned) },
         None => Ddl::Accepted,
     };
     Ok(ddl(change, "COMMENT", context))

@@ -5,6 +5,7 @@
 //! join stands below a Hash.
 
 mod expr;
+mod formats;
 mod tree;
 
 use types::stack::{deep, grown};
@@ -15,6 +16,7 @@ use crate::{
 };
 
 pub(crate) use tree::Tree;
+use formats::Value;
 
 /// What EXPLAIN ANALYZE has counted of a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -61,14 +63,12 @@ fn lines(
             }
             lines
         }
-        ExplainFormat::Json => {
-            let mut out = "[\n  {\n    \"Plan\": ".to_owned();
-            json(&tree, 4, options, measured.is_some(), &mut out);
+        ExplainFormat::Json | ExplainFormat::Yaml | ExplainFormat::Xml => {
+            let mut query = vec![("Plan", Value::Group(group(&tree, options, measured.is_some())))];
             if let Some(measured) = measured {
-                out.push_str(&format!(",\n    \"Execution Time\": {:.3}", measured.execution_ms));
+                query.push(("Execution Time", Value::Bare(format!("{:.3}", measured.execution_ms))));
             }
-            out.push_str("\n  }\n]");
-            vec![out]
+            vec![formats::document(&query, options.format)]
         }
     }
 }
@@ -125,66 +125,36 @@ fn text(tree: &Tree, indent: usize, is_top: bool, options: ExplainOptions, is_me
     }
 }
 
-fn quoted(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if u32::from(c) < 0x20 => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-fn json(tree: &Tree, indent: usize, options: ExplainOptions, is_measured: bool, out: &mut String) {
-    let pad = " ".repeat(indent + 2);
-    let mut fields: Vec<(String, String)> = vec![("Node Type".into(), quoted(&tree.kind))];
-    fields.extend(tree.properties.iter().map(|(name, value)| ((*name).to_owned(), quoted(value))));
+/// A node as the formats for programs show it.
+fn group(tree: &Tree, options: ExplainOptions, is_measured: bool) -> Vec<(&str, Value<'_>)> {
+    let mut fields = vec![("Node Type", Value::Text(tree.kind.to_string()))];
+    fields.extend(tree.properties.iter().map(|(name, value)| (&**name, Value::Text(value.to_string()))));
+    let bare = |text: String| Value::Bare(text);
     if options.costs {
         let Estimate { startup_cost, total_cost, rows, width } = tree.estimate;
-        fields.push(("Startup Cost".into(), format!("{startup_cost:.2}")));
-        fields.push(("Total Cost".into(), format!("{total_cost:.2}")));
-        fields.push(("Plan Rows".into(), format!("{rows:.0}")));
-        fields.push(("Plan Width".into(), format!("{:.0}", width + 0.0)));
+        fields.push(("Startup Cost", bare(format!("{startup_cost:.2}"))));
+        fields.push(("Total Cost", bare(format!("{total_cost:.2}"))));
+        fields.push(("Plan Rows", bare(format!("{rows:.0}"))));
+        fields.push(("Plan Width", bare(format!("{:.0}", width + 0.0))));
     }
     if is_measured && !tree.is_made_up {
         let actual = tree.actual.unwrap_or_default();
         let (startup, total, rows) = per_loop(actual);
         if options.timing {
-            fields.push(("Actual Startup Time".into(), format!("{startup:.3}")));
-            fields.push(("Actual Total Time".into(), format!("{total:.3}")));
+            fields.push(("Actual Startup Time", bare(format!("{startup:.3}"))));
+            fields.push(("Actual Total Time", bare(format!("{total:.3}"))));
         }
-        fields.push(("Actual Rows".into(), format!("{rows:.0}")));
-        fields.push(("Actual Loops".into(), actual.loops.to_string()));
+        fields.push(("Actual Rows", bare(format!("{rows:.0}"))));
+        fields.push(("Actual Loops", bare(actual.loops.to_string())));
     }
-    fields.extend(tree.details.iter().map(|(name, value)| ((*name).to_owned(), value.json())));
+    fields.extend(tree.details.iter().map(|(name, value)| (&**name, value.value())));
     if let Some(removed) = tree.removed.filter(|_| is_measured) {
-        fields.push(("Rows Removed by Filter".into(), removed.to_string()));
-    }
-    out.push_str("{\n");
-    for (at, (name, value)) in fields.iter().enumerate() {
-        let comma = if at == 0 { "" } else { ",\n" };
-        out.push_str(&format!("{comma}{pad}{}: {value}", quoted(name)));
+        fields.push(("Rows Removed by Filter", bare(removed.to_string())));
     }
     if !tree.children.is_empty() || !tree.named.is_empty() {
-        out.push_str(&format!(",\n{pad}\"Plans\": [\n"));
-        let inner = " ".repeat(indent + 4);
         let below = tree.named.iter().map(|(_, below)| below).chain(&tree.children);
-        for (at, child) in below.enumerate() {
-            out.push_str(if at == 0 { &inner } else { ",\n" });
-            if at > 0 {
-                out.push_str(&inner);
-            }
-            grown(|| json(child, indent + 4, options, is_measured, out));
-        }
-        out.push_str(&format!("\n{pad}]"));
+        let groups = below.map(|child| grown(|| group(child, options, is_measured))).collect();
+        fields.push(("Plans", Value::Groups(groups)));
     }
-    out.push_str(&format!("\n{}}}", " ".repeat(indent)));
+    fields
 }

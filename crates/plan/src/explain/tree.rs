@@ -25,13 +25,10 @@ impl Detail {
         }
     }
 
-    pub fn json(&self) -> String {
+    pub(super) fn value(&self) -> super::Value<'_> {
         match self {
-            Self::One(text) => super::quoted(text),
-            Self::List(list) => {
-                let items: Vec<String> = list.iter().map(|item| super::quoted(item)).collect();
-                format!("[{}]", items.join(", "))
-            }
+            Self::One(text) => super::Value::Text(text.clone()),
+            Self::List(list) => super::Value::List(list.clone()),
         }
     }
 }

@@ -5,7 +5,13 @@
 //! `t.a = u.a`: conditions that mention the row outside are lifted out of the subquery until nothing in it does. Where
 //! that cannot be done (a limit, an aggregate or an outer join lies between) the subquery stays what it was.
 //!
+//! `x = ANY (ARRAY(SELECT …))` is `x IN (SELECT …)`.
+//!
 //! NOT IN is an antijoin only where neither side can be NULL: one NULL in the list makes it answer nothing at all.
+
+use std::borrow::Cow;
+
+use types::SqlType;
 
 use super::exprs::{cast_to, comparison, conjunction, conjuncts, is_volatile, may_substitute, shift, substitute};
 use crate::{
@@ -33,15 +39,31 @@ struct Join {
     on: Vec<Expr>,
 }
 
+/// The subquery that a condition consists of. An array of a subquery's rows is as good as the rows.
+fn subquery_of(condition: &Expr) -> Option<Cow<'_, Subquery>> {
+    match condition {
+        Expr::Subquery(subquery) => Some(Cow::Borrowed(subquery.as_ref())),
+        Expr::AnyAll { left, array, comparison, all } => {
+            let Expr::Subquery(subquery) = &**array else { return None };
+            let column = subquery.source.as_ref()?.columns.first()?;
+            // The elements of an array of arrays are those of all of them.
+            if !matches!(subquery.kind, SubqueryKind::Array) || column.ty.is_array() {
+                return None;
+            }
+            let (left, comparisons) = (vec![(**left).clone()], vec![comparison.clone()]);
+            let kind = SubqueryKind::Quantified { left, comparisons, all: *all };
+            Some(Cow::Owned(Subquery { kind, ty: SqlType::Bool, ..(**subquery).clone() }))
+        }
+        _ => None,
+    }
+}
+
 fn as_join(condition: &Expr, input: &Rel) -> Option<Join> {
     let (subquery, is_negated) = match condition {
-        Expr::Subquery(subquery) => (subquery, false),
-        Expr::Not(inner) => match &**inner {
-            Expr::Subquery(subquery) => (subquery, true),
-            _ => return None,
-        },
-        _ => return None,
+        Expr::Not(inner) => (subquery_of(inner)?, true),
+        condition => (subquery_of(condition)?, false),
     };
+    let subquery = &*subquery;
     let all_are = |wanted: &str| match &subquery.kind {
         SubqueryKind::Quantified { comparisons, .. } => {
             comparisons.iter().all(|it| comparison(it.builtin) == Some(wanted))

@@ -35,6 +35,7 @@ use crate::{
     plan::{Estimate, Node, Plan, PlanColumn},
 };
 
+pub(crate) use exprs::comparison;
 use exprs::conjunction;
 
 /// Chooses a plan.

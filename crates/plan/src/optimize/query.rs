@@ -17,6 +17,9 @@ use crate::{
 /// Rows asked for by a LIMIT whose value is not known yet.
 const UNKNOWN_LIMIT: f64 = 100.0;
 
+/// `min` and `max` side by side that are looked for one by one at most.
+const MAX_OUTERMOST: usize = 8;
+
 /// FALSE and NULL, which are the same to a filter.
 fn is_never_true(filter: &Expr) -> bool {
     matches!(filter, Expr::Const(value, _) if value.as_bool() != Some(true))
@@ -239,6 +242,12 @@ fn plan_aggregate(
     context: &PlanContext<'_>,
 ) -> SqlResult<Part> {
     let Aggregate { mut groups, aggregates, sets } = aggregate;
+    if groups.is_empty()
+        && sets.is_none()
+        && let Some(joined) = join_outermost(&input, &aggregates, &columns, context)?
+    {
+        return plan_rel(joined, down, want.clone(), context);
+    }
     let count = groups.len();
     let kept: Vec<usize> = (0..aggregates.len()).filter(|at| want.needed[count + at]).collect();
     let mut below = Want::columns(vec![false; input.columns.len()]);
@@ -281,6 +290,38 @@ fn plan_aggregate(
     let node = Node::Aggregate { input: Box::new(part.plan), groups, aggregates: calls, sets };
     let plan = make(node, plan_columns, estimate);
     Ok(Part { plan, columns: places, facts, ordered: count == 0, base: None })
+}
+
+/// `min(a), max(a), max(b)` each with an index that begins or ends with its row: a join of single aggregates.
+fn join_outermost(
+    input: &Rel,
+    aggregates: &[AggregateCall],
+    columns: &[PlanColumn],
+    context: &PlanContext<'_>,
+) -> SqlResult<Option<Rel>> {
+    if !(2..=MAX_OUTERMOST).contains(&aggregates.len()) {
+        return Ok(None);
+    }
+    let mut joined: Option<Rel> = None;
+    for (call, column) in aggregates.iter().zip(columns) {
+        let mut below = Want::columns(vec![false; input.columns.len()]);
+        call_parts(call).for_each(|expr| mark(expr, &mut below.needed));
+        if plan_outermost(input, call, &below, context)?.is_none() {
+            return Ok(None);
+        }
+        let (input, aggregates) = (Box::new(input.clone()), vec![call.clone()]);
+        let node = RelNode::Aggregate { input, groups: Vec::new(), aggregates, sets: None };
+        let single = Rel { node, columns: vec![column.clone()] };
+        joined = Some(match joined {
+            None => single,
+            Some(left) => {
+                let columns = left.columns.iter().chain(&single.columns).cloned().collect();
+                let (left, right) = (Box::new(left), Box::new(single));
+                Rel { node: RelNode::Join { left, right, kind: JoinKind::Inner, on: None, lateral: None }, columns }
+            }
+        });
+    }
+    Ok(joined)
 }
 
 /// The one row that `min` or `max` of a table's column is of, where an index begins or ends with it.

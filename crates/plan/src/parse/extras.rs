@@ -4,15 +4,15 @@ use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+use types::{SqlError, SqlResult, SqlState};
 
 use super::{is_significant, keyword};
+use crate::plan::FrameExclude;
 
 /// What was taken out.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Extras {
-    pub overriding: Option<Overriding>,
-    pub conflict: Option<ConflictTarget>,
     pub likes: Vec<Like>,
     /// CREATE TABLE AS … WITH NO DATA.
     pub no_data: bool,
@@ -52,10 +52,6 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
     let mut extras = Extras::default();
     let Some(first) = tokens.iter().find(|token| is_significant(token)).map(keyword) else { return Ok(extras) };
     match first {
-        Keyword::INSERT | Keyword::WITH => {
-            extras.overriding = take_overriding(tokens);
-            extras.conflict = take_conflict(tokens)?;
-        }
         Keyword::CREATE => {
             tokens.retain(is_significant);
             extras.likes = take_likes(tokens)?;
@@ -65,6 +61,22 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         Keyword::DROP => tokens.retain(|token| keyword(token) != Keyword::CONCURRENTLY),
         _ => {}
     }
+    if tokens.iter().any(|token| is_word(token, "overriding")) {
+        spell_overriding(tokens);
+    }
+    if tokens.iter().any(|token| keyword(token) == Keyword::CONFLICT) {
+        spell_conflicts(tokens)?;
+    }
+    if tokens.iter().any(|token| matches!(keyword(token), Keyword::ROLLUP | Keyword::CUBE)) {
+        spell_grouping_items(tokens);
+    }
+    if tokens.iter().any(|token| keyword(token) == Keyword::EXCLUDE) {
+        spell_excludes(tokens);
+    }
+    if tokens.iter().any(|token| keyword(token) == Keyword::OPERATOR) {
+        spell_operators(tokens);
+    }
+    spell_empty_lists(tokens);
     if tokens.iter().any(|token| keyword(token) == Keyword::ONLY) {
         drop_only(tokens);
     }
@@ -103,6 +115,17 @@ fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
         .collect();
     for at in places.into_iter().rev() {
         tokens.remove(at);
+    }
+}
+
+/// Whether an operand may end with this token.
+fn is_operand(token: &TokenWithSpan) -> bool {
+    match &token.token {
+        Token::Word(word) => {
+            word.quote_style.is_some() || word.keyword == Keyword::NoKeyword || word.keyword == Keyword::NULL
+        }
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket | Token::Placeholder(_) => true,
+        _ => false,
     }
 }
 
@@ -203,12 +226,7 @@ fn spell_null_tests(tokens: &mut Vec<TokenWithSpan>) {
         .filter_map(|pair| {
             let test = &tokens[pair[1]];
             let is_not = is_word(test, "notnull");
-            let is_operand = match &tokens[pair[0]].token {
-                Token::Word(word) => word.quote_style.is_some() || word.keyword == Keyword::NoKeyword || word.keyword == Keyword::NULL,
-                Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket | Token::Placeholder(_) => true,
-                _ => false,
-            };
-            (is_operand && (is_not || is_word(test, "isnull"))).then_some((pair[1], is_not))
+            (is_operand(&tokens[pair[0]]) && (is_not || is_word(test, "isnull"))).then_some((pair[1], is_not))
         })
         .collect();
     for (at, is_not) in places.into_iter().rev() {
@@ -218,20 +236,75 @@ fn spell_null_tests(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-fn take_overriding(tokens: &mut Vec<TokenWithSpan>) -> Option<Overriding> {
-    for window in significant(tokens).windows(3) {
-        if !is_word(&tokens[window[0]], "overriding") || !is_word(&tokens[window[2]], "value") {
-            continue;
-        }
-        let overriding = match () {
-            () if is_word(&tokens[window[1]], "system") => Overriding::System,
-            () if is_word(&tokens[window[1]], "user") => Overriding::User,
-            () => continue,
-        };
-        tokens.drain(window[0]..=window[2]);
-        return Some(overriding);
+/// Begins a part of a name that says more than a name.
+const MARK: char = '\u{1}';
+const OVERRIDING_SYSTEM: &str = "\u{1}overriding system value";
+const OVERRIDING_USER: &str = "\u{1}overriding user value";
+/// Begins the text of an expression, and that of a predicate, in the target of ON CONFLICT.
+const EXPRESSION: &str = "\u{1}expression ";
+const PREDICATE: &str = "\u{1}predicate ";
+
+fn marked(text: String, span: sqlparser::tokenizer::Span) -> TokenWithSpan {
+    TokenWithSpan::new(Token::Word(Word { value: text, quote_style: Some('"'), keyword: Keyword::NoKeyword }), span)
+}
+
+/// OVERRIDING becomes the first part of the table's name: the parser knows no place for it.
+fn spell_overriding(tokens: &mut Vec<TokenWithSpan>) {
+    let mut from = 0;
+    while let Some((at, mark)) = overriding_from(tokens, from) {
+        let places = significant(tokens);
+        let is_into = |place: &&usize| keyword(&tokens[**place]) == Keyword::INTO;
+        let Some(into) = places.iter().take_while(|place| **place < at).filter(is_into).last().copied() else { return };
+        let (first, last) = (at, places.iter().copied().filter(|place| *place >= at).nth(2).unwrap_or(at));
+        let span = tokens[first].span;
+        tokens.drain(first..=last);
+        let name = [marked(mark.to_owned(), span), TokenWithSpan::new(Token::Period, span)];
+        let start = (into + 1..tokens.len()).find(|place| is_significant(&tokens[*place])).unwrap_or(into + 1);
+        tokens.splice(start..start, name);
+        from = first;
     }
-    None
+}
+
+fn overriding_from(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, &'static str)> {
+    let places = significant(tokens);
+    places.windows(3).filter(|window| window[0] >= from).find_map(|window| {
+        let is_clause = is_word(&tokens[window[0]], "overriding") && is_word(&tokens[window[2]], "value");
+        match () {
+            () if !is_clause => None,
+            () if is_word(&tokens[window[1]], "system") => Some((window[0], OVERRIDING_SYSTEM)),
+            () if is_word(&tokens[window[1]], "user") => Some((window[0], OVERRIDING_USER)),
+            () => None,
+        }
+    })
+}
+
+/// The name of the table of an INSERT, and what it overrides.
+pub(crate) fn read_overriding(name: &ast::ObjectName) -> (ast::ObjectName, Option<Overriding>) {
+    let first = name.0.first().and_then(ast::ObjectNamePart::as_ident).map(|ident| ident.value.as_str());
+    let overriding = match first {
+        Some(OVERRIDING_SYSTEM) => Overriding::System,
+        Some(OVERRIDING_USER) => Overriding::User,
+        _ => return (name.clone(), None),
+    };
+    (ast::ObjectName(name.0[1..].to_vec()), Some(overriding))
+}
+
+/// The target of ON CONFLICT, where it is more than a list of columns.
+pub(crate) fn read_conflict(columns: &[ast::Ident]) -> SqlResult<Option<ConflictTarget>> {
+    if !columns.iter().any(|column| column.value.starts_with(MARK)) {
+        return Ok(None);
+    }
+    let mut target = ConflictTarget { exprs: Vec::new(), predicate: None };
+    for column in columns {
+        if let Some(text) = column.value.strip_prefix(PREDICATE) {
+            target.predicate = Some(super::parse_expr(text)?);
+        } else if let Some(text) = column.value.strip_prefix(EXPRESSION) {
+            target.exprs.push(super::parse_expr(text)?);
+        } else {
+            target.exprs.push(ast::Expr::Identifier(column.clone()));
+        }
+    }
+    Ok(Some(target))
 }
 
 /// With the comma that sets it apart.
@@ -278,42 +351,96 @@ fn parser(tokens: &[TokenWithSpan]) -> Parser<'static> {
     Parser::new(&PostgreSqlDialect {}).with_tokens_with_locations(tokens.to_vec())
 }
 
-fn take_conflict(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<ConflictTarget>, ParserError> {
-    let found = significant(tokens).windows(3).find_map(|window| {
-        let is_target = keyword(&tokens[window[0]]) == Keyword::ON
-            && keyword(&tokens[window[1]]) == Keyword::CONFLICT
-            && tokens[window[2]].token == Token::LParen;
-        is_target.then_some(window[2])
-    });
-    let Some(open) = found else { return Ok(None) };
-    let Some(close) = closing(tokens, open) else { return Ok(None) };
-    let after = (close + 1..tokens.len()).find(|at| is_significant(&tokens[*at]));
-    let has_predicate = after.is_some_and(|at| keyword(&tokens[at]) == Keyword::WHERE);
-    let plain = tokens[open + 1..close]
-        .iter()
-        .all(|token| !is_significant(token) || matches!(token.token, Token::Word(_) | Token::Comma));
-    if plain && !has_predicate {
-        return Ok(None);
+/// `ON CONFLICT (expressions) WHERE predicate` becomes a list of names that hold the texts.
+fn spell_conflicts(tokens: &mut Vec<TokenWithSpan>) -> Result<(), ParserError> {
+    let mut from = 0;
+    loop {
+        let found = significant(tokens).windows(3).filter(|window| window[0] >= from).find_map(|window| {
+            let is_target = keyword(&tokens[window[0]]) == Keyword::ON
+                && keyword(&tokens[window[1]]) == Keyword::CONFLICT
+                && tokens[window[2]].token == Token::LParen;
+            is_target.then_some(window[2])
+        });
+        let Some(open) = found else { return Ok(()) };
+        let Some(close) = closing(tokens, open) else { return Ok(()) };
+        from = open + 1;
+        let after = (close + 1..tokens.len()).find(|at| is_significant(&tokens[*at]));
+        let predicate = after.filter(|at| keyword(&tokens[*at]) == Keyword::WHERE);
+        let plain = tokens[open + 1..close]
+            .iter()
+            .all(|token| !is_significant(token) || matches!(token.token, Token::Word(_) | Token::Comma));
+        if plain && predicate.is_none() {
+            continue;
+        }
+        let mut names = Vec::new();
+        let items = parser(&tokens[open + 1..close]).parse_comma_separated(Parser::parse_expr)?;
+        for item in items {
+            names.push(match item {
+                ast::Expr::Identifier(name) => name.to_string(),
+                item => quoted_name(&format!("{EXPRESSION}{item}")),
+            });
+        }
+        let mut end = close + 1;
+        if let Some(at) = predicate {
+            let mut depth = 0_i32;
+            end = (at..tokens.len())
+                .find(|next| {
+                    match tokens[*next].token {
+                        Token::LParen => depth += 1,
+                        Token::RParen => depth -= 1,
+                        _ => {}
+                    }
+                    depth == 0 && keyword(&tokens[*next]) == Keyword::DO
+                })
+                .unwrap_or(tokens.len());
+            let predicate = parser(&tokens[at + 1..end]).parse_expr()?;
+            names.push(quoted_name(&format!("{PREDICATE}{predicate}")));
+        }
+        let span = tokens[open].span;
+        let text = format!("({})", names.join(", "));
+        let spelled = Tokenizer::new(&PostgreSqlDialect {}, &text).tokenize().unwrap_or_default();
+        let spelled: Vec<_> = spelled.into_iter().map(|token| TokenWithSpan::new(token, span)).collect();
+        tokens.splice(open..end, spelled);
     }
-    let exprs = parser(&tokens[open + 1..close]).parse_comma_separated(Parser::parse_expr)?;
-    let mut end = close + 1;
-    let mut predicate = None;
-    if let Some(at) = after.filter(|_| has_predicate) {
-        let mut depth = 0_i32;
-        end = (at..tokens.len())
-            .find(|next| {
-                match tokens[*next].token {
-                    Token::LParen => depth += 1,
-                    Token::RParen => depth -= 1,
-                    _ => {}
-                }
-                depth == 0 && keyword(&tokens[*next]) == Keyword::DO
-            })
-            .unwrap_or(tokens.len());
-        predicate = Some(parser(&tokens[at + 1..end]).parse_expr()?);
+}
+
+fn quoted_name(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// An item of ROLLUP or CUBE that begins with a parenthesis and goes on behind it gets one around the whole: the parser
+/// takes the first for a list of columns.
+fn spell_grouping_items(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        let is_list = matches!(keyword(&tokens[at]), Keyword::ROLLUP | Keyword::CUBE);
+        let next = (at + 1..tokens.len()).find(|next| is_significant(&tokens[*next]));
+        at += 1;
+        let Some(open) = next.filter(|next| is_list && tokens[*next].token == Token::LParen) else { continue };
+        let Some(close) = closing(tokens, open) else { return };
+        // From the last item back, so that places before it stay.
+        let mut bounds = vec![open];
+        let mut depth = 0_usize;
+        for place in open + 1..close {
+            match tokens[place].token {
+                Token::LParen | Token::LBracket => depth += 1,
+                Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+                Token::Comma if depth == 0 => bounds.push(place),
+                _ => {}
+            }
+        }
+        bounds.push(close);
+        for pair in bounds.windows(2).rev() {
+            let mut inside = (pair[0] + 1..pair[1]).filter(|place| is_significant(&tokens[*place]));
+            let (Some(first), Some(last)) = (inside.next(), inside.next_back()) else { continue };
+            if tokens[first].token != Token::LParen || closing(tokens, first) == Some(last) {
+                continue;
+            }
+            let span = tokens[first].span;
+            tokens.insert(last + 1, TokenWithSpan::new(Token::RParen, span));
+            tokens.insert(first, TokenWithSpan::new(Token::LParen, span));
+        }
     }
-    tokens.drain(open..end);
-    Ok(Some(ConflictTarget { exprs, predicate }))
 }
 
 /// `WITH [NO] DATA` at the end; whether it says NO.
@@ -403,6 +530,183 @@ fn like(tokens: &[TokenWithSpan], place: usize) -> Result<Like, ParserError> {
     }
 }
 
+/// Options of columns that the parser does not know, as comments that no statement can hold.
+pub(crate) const NULLS_NOT_DISTINCT: &str = "\u{1}nulls not distinct";
+const SEQUENCE_NAME: &str = "\u{1}sequence name ";
+
+/// `COMMENT 'text'`, as the parser reads it among a column's options.
+fn comment(text: String, span: sqlparser::tokenizer::Span) -> [TokenWithSpan; 2] {
+    [Token::make_keyword("COMMENT"), Token::SingleQuotedString(text)].map(|token| TokenWithSpan::new(token, span))
+}
+
+/// The name that SEQUENCE NAME gives.
+pub(crate) fn read_sequence_name(comment: &str) -> Option<SqlResult<ast::ObjectName>> {
+    let name = comment.strip_prefix(SEQUENCE_NAME)?;
+    let read = Parser::new(&PostgreSqlDialect {}).try_with_sql(name).and_then(|mut parser| parser.parse_object_name(false));
+    Some(read.map_err(|error| SqlError::new(SqlState::SyntaxError, error.to_string())))
+}
+
+/// `UNIQUE NULLS [NOT] DISTINCT` of a column. The tokens are significant ones.
+pub(super) fn spell_column_nulls(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at + 2 < tokens.len() {
+        let is_clause = keyword(&tokens[at]) == Keyword::UNIQUE && keyword(&tokens[at + 1]) == Keyword::NULLS;
+        let negated = is_clause && keyword(&tokens[at + 2]) == Keyword::NOT;
+        let end = at + 2 + usize::from(negated);
+        at += 1;
+        let is_distinct = tokens.get(end).is_some_and(|token| keyword(token) == Keyword::DISTINCT);
+        let of_table = tokens.get(end + 1).is_some_and(|token| token.token == Token::LParen);
+        if is_clause && is_distinct && !of_table {
+            let span = tokens[at].span;
+            let spelled = if negated { comment(NULLS_NOT_DISTINCT.to_owned(), span).to_vec() } else { Vec::new() };
+            tokens.splice(at..=end, spelled);
+        }
+    }
+}
+
+/// `SEQUENCE NAME name` among the options of an identity column, put behind them. The tokens are significant ones.
+fn take_sequence_name(tokens: &mut Vec<TokenWithSpan>, open: usize) {
+    let Some(close) = (open..tokens.len()).find(|next| tokens[*next].token == Token::RParen) else { return };
+    let found = (open..close).find(|at| is_word(&tokens[*at], "sequence") && is_word(&tokens[*at + 1], "name"));
+    let Some(at) = found else { return };
+    let mut end = at + 3;
+    while end + 1 < close && tokens[end].token == Token::Period {
+        end += 2;
+    }
+    let end = end.min(close);
+    let name: String = tokens[at + 2..end].iter().map(|token| token.token.to_string()).collect();
+    let span = tokens[at].span;
+    tokens.splice(close + 1..close + 1, comment(format!("{SEQUENCE_NAME}{name}"), span));
+    tokens.drain(at..end);
+}
+
+/// Begins the name of a window whose frame excludes something; what comes behind the second mark is that of its base.
+const EXCLUDE: &str = "\u{1}exclude ";
+
+/// EXCLUDE at the end of a window's frame becomes part of the name of the window that it is based on.
+fn spell_excludes(tokens: &mut Vec<TokenWithSpan>) {
+    let mut from = 0;
+    while let Some(at) = (from..tokens.len()).find(|at| keyword(&tokens[*at]) == Keyword::EXCLUDE) {
+        from = at + 1;
+        let words: Vec<usize> = (at + 1..tokens.len()).filter(|next| is_significant(&tokens[*next])).take(3).collect();
+        let is = |place: usize, word: &str| words.get(place).is_some_and(|at| is_word(&tokens[*at], word));
+        let (what, count) = match () {
+            () if is(0, "current") && is(1, "row") => ("current row", 2),
+            () if is(0, "no") && is(1, "others") => ("no others", 2),
+            () if is(0, "group") => ("group", 1),
+            () if is(0, "ties") => ("ties", 1),
+            () => continue,
+        };
+        let mut depth = 0_usize;
+        let mut is_framed = false;
+        let open = tokens[..at].iter().rposition(|token| {
+            match token.token {
+                Token::RParen => depth += 1,
+                Token::LParen if depth == 0 => return true,
+                Token::LParen => depth -= 1,
+                _ if depth == 0 => {
+                    is_framed |= matches!(keyword(token), Keyword::ROWS | Keyword::RANGE | Keyword::GROUPS);
+                }
+                _ => {}
+            }
+            false
+        });
+        let (Some(open), true) = (open, is_framed) else { continue };
+        let span = tokens[at].span;
+        tokens.drain(at..=words[count - 1]);
+        let first = (open + 1..at).find(|place| is_significant(&tokens[*place]));
+        let is_clause = |token: &TokenWithSpan| {
+            let words = [Keyword::PARTITION, Keyword::ORDER, Keyword::ROWS, Keyword::RANGE, Keyword::GROUPS];
+            words.contains(&keyword(token))
+        };
+        match first.map(|first| (first, tokens[first].token.clone())) {
+            Some((first, Token::Word(base))) if !is_clause(&tokens[first]) => {
+                let base = crate::bind::fold(&base.into_ident(span));
+                tokens[first] = marked(format!("{EXCLUDE}{what}{MARK}{base}"), span);
+            }
+            _ => tokens.insert(open + 1, marked(format!("{EXCLUDE}{what}{MARK}"), span)),
+        }
+    }
+}
+
+/// The name of a window's base, and what of the name is not that.
+pub(crate) fn read_window_name(name: &ast::Ident) -> (Option<ast::Ident>, Option<ast::Ident>) {
+    match name.value.strip_prefix(EXCLUDE).and_then(|rest| rest.split_once(MARK)) {
+        None => (Some(name.clone()), None),
+        Some((what, base)) => {
+            let base = (!base.is_empty()).then(|| ast::Ident::with_quote('"', base));
+            (base, Some(ast::Ident::with_quote('"', format!("{EXCLUDE}{what}{MARK}"))))
+        }
+    }
+}
+
+pub(crate) fn read_exclude(name: &ast::Ident) -> FrameExclude {
+    match name.value.strip_prefix(EXCLUDE).and_then(|rest| rest.split_once(MARK)) {
+        Some(("current row", _)) => FrameExclude::CurrentRow,
+        Some(("group", _)) => FrameExclude::Group,
+        Some(("ties", _)) => FrameExclude::Ties,
+        _ => FrameExclude::NoOthers,
+    }
+}
+
+/// `OPERATOR(pg_catalog.-)` before an operand, and before ANY and ALL, is the operator.
+fn spell_operators(tokens: &mut Vec<TokenWithSpan>) {
+    let mut from = 0;
+    while let Some(at) = (from..tokens.len()).find(|at| keyword(&tokens[*at]) == Keyword::OPERATOR) {
+        from = at + 1;
+        let inside: Vec<usize> = (at + 1..tokens.len()).filter(|next| is_significant(&tokens[*next])).take(6).collect();
+        let token = |place: usize| inside.get(place).map(|at| &tokens[*at].token);
+        let (operator, end) = match (token(0), token(1), token(2), token(3), token(4)) {
+            (Some(Token::LParen), Some(Token::Word(schema)), Some(Token::Period), Some(operator), Some(Token::RParen))
+                if schema.value.eq_ignore_ascii_case("pg_catalog") =>
+            {
+                (operator.clone(), 4)
+            }
+            (Some(Token::LParen), Some(operator), Some(Token::RParen), ..) => (operator.clone(), 2),
+            _ => continue,
+        };
+        let before = tokens[..at].iter().rfind(|token| is_significant(token));
+        let is_prefix = !before.is_some_and(is_operand);
+        let next = inside.get(end + 1).map(|at| keyword(&tokens[*at]));
+        if is_prefix || matches!(next, Some(Keyword::ANY | Keyword::ALL | Keyword::SOME)) {
+            let span = tokens[at].span;
+            let end = inside[end];
+            tokens.splice(at..=end, [TokenWithSpan::new(operator, span)]);
+        }
+    }
+}
+
+/// Stands for a select list with nothing in it.
+pub(crate) const NO_OUTPUT: &str = "\u{1}nothing";
+
+/// `SELECT` without a list, where the parser wants one.
+fn spell_empty_lists(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        at += 1;
+        if keyword(&tokens[at - 1]) != Keyword::SELECT {
+            continue;
+        }
+        let mut next = (at..tokens.len()).find(|next| is_significant(&tokens[*next]));
+        if let Some(all) = next.filter(|next| keyword(&tokens[*next]) == Keyword::ALL) {
+            next = (all + 1..tokens.len()).find(|next| is_significant(&tokens[*next]));
+        }
+        let is_empty = match next.map(|next| &tokens[next]) {
+            None => true,
+            Some(token) if token.token == Token::RParen => true,
+            Some(token) => matches!(
+                keyword(token),
+                Keyword::WHERE | Keyword::GROUP | Keyword::HAVING | Keyword::UNION | Keyword::EXCEPT
+                    | Keyword::INTERSECT | Keyword::ORDER | Keyword::LIMIT | Keyword::OFFSET | Keyword::WINDOW
+            ),
+        };
+        if is_empty {
+            let span = tokens[at - 1].span;
+            tokens.insert(next.unwrap_or(tokens.len()), marked(NO_OUTPUT.to_owned(), span));
+        }
+    }
+}
+
 /// The order in which the parser reads an identity column's options.
 const OPTION_ORDER: [Keyword; 5] =
     [Keyword::INCREMENT, Keyword::MINVALUE, Keyword::MAXVALUE, Keyword::START, Keyword::CACHE];
@@ -421,7 +725,13 @@ pub(super) fn order_identity_options(tokens: &mut Vec<TokenWithSpan>) {
         if tokens.get(open).is_none_or(|token| token.token != Token::LParen) {
             continue;
         }
+        take_sequence_name(tokens, open);
         let Some(close) = (open..tokens.len()).find(|next| tokens[*next].token == Token::RParen) else { return };
+        if close == open + 1 {
+            // The name was all.
+            tokens.drain(open..=close);
+            continue;
+        }
         let mut options: Vec<(usize, Vec<TokenWithSpan>)> = Vec::new();
         let mut has_no = None;
         for token in &tokens[open + 1..close] {

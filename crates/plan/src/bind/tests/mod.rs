@@ -37,6 +37,7 @@ fn index(id: u32, name: &str, unique: bool, columns: &[u32], constraint: bool) -
         oid: 20_000 + id,
         name: name.to_owned(),
         unique,
+        nulls_not_distinct: false,
         columns: columns.iter().map(key).collect(),
         included: Vec::new(),
         predicate: None,
@@ -60,6 +61,7 @@ fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Tabl
         foreign_keys: Vec::new(),
         storage: id,
         comment: None,
+        comments: Vec::new(),
     }
 }
 
@@ -68,7 +70,7 @@ fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Tabl
 fn catalog() -> CatalogSnapshot {
     let mut catalog = CatalogSnapshot::default();
     catalog.put(Descriptor::Database(Database { id: 5, name: "postgres".to_owned(), owner: 10 }));
-    let schema = |id, database, name: &str| Descriptor::Schema(Schema { id, database, name: name.to_owned(), owner: 10 });
+    let schema = |id, database, name: &str| Descriptor::Schema(Schema { id, database, name: name.to_owned(), owner: 10, comment: None });
     catalog.put(schema(11, 0, "pg_catalog"));
     catalog.put(schema(2_200, 5, "public"));
     let numeric = SqlType::parse_name("numeric(10,2)").unwrap();
@@ -119,6 +121,7 @@ fn catalog() -> CatalogSnapshot {
         query: "SELECT t.a, t.b FROM public.t WHERE t.a > 0".to_owned(),
         depends_on: vec![100],
         comment: None,
+        comments: Vec::new(),
     }));
     catalog.put(Descriptor::Sequence(Sequence {
         id: 300,
@@ -133,6 +136,7 @@ fn catalog() -> CatalogSnapshot {
         cache: 1,
         cycle: false,
         owned_by: None,
+        comment: None,
     }));
     catalog
 }
@@ -181,7 +185,6 @@ fn bind(sql: &str) -> SqlResult<Bound> {
         let source = Some(statement.source.clone());
         let (rel, mut binder) =
             Binder::bind_with(context, source, shape_only, |binder| {
-                binder.extras = statement.extras.clone();
                 let crate::parse::Body::Standard(query) = &statement.body else { unreachable!("{sql} is no query") };
                 binder.bind_statement(query)
             })?;

@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     Schema,
     Database,
     Column,
+    /// The name of the table, then its own.
+    Constraint,
     /// Types, functions, constraints and others that have no place in the catalog yet.
     Other,
 }

@@ -76,6 +76,19 @@ impl Reader<'_, '_> {
             () if self.words("index") => Kind::Index,
             () if self.words("schema") => Kind::Schema,
             () if self.words("database") => Kind::Database,
+            () if self.words("constraint") => {
+                let constraint = self.ident()?;
+                self.expect("on")?;
+                if !self.words("domain") {
+                    let mut name = self.name()?;
+                    name.0.push(ast::ObjectNamePart::Identifier(constraint));
+                    self.expect("is")?;
+                    return Ok(Own::Comment { kind: Kind::Constraint, name, text: self.comment_text()? });
+                }
+                let name = self.name()?;
+                self.expect("is")?;
+                return Ok(Own::Comment { kind: Kind::Other, name, text: self.comment_text()? });
+            }
             () => {
                 let mut name = None;
                 while !self.is_at_end() && !self.words("is") {

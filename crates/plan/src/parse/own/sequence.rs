@@ -18,8 +18,8 @@ pub(crate) enum SequenceOption {
     /// `None`: NONE.
     OwnedBy(Option<ast::ObjectName>),
     Restart(Option<i64>),
-    /// SEQUENCE NAME, which pg_dump writes: the name is made here.
-    Name,
+    /// SEQUENCE NAME, of an identity column.
+    Name(ast::ObjectName),
 }
 
 impl Reader<'_, '_> {
@@ -57,10 +57,7 @@ impl Reader<'_, '_> {
             () if self.words("no cycle") => Option_::Cycle(false),
             () if self.words("owned by none") => Option_::OwnedBy(None),
             () if self.words("owned by") => Option_::OwnedBy(Some(self.name()?)),
-            () if self.words("sequence name") => {
-                self.name()?;
-                Option_::Name
-            }
+            () if self.words("sequence name") => Option_::Name(self.name()?),
             () if self.words("restart") => {
                 let has_value = self.words("with")
                     || matches!(self.parser.peek_nth_token_ref(0).token, Token::Number(..) | Token::Minus);
