@@ -13,7 +13,8 @@
 //!
 //! The rows asked about are locked FOR KEY SHARE: they may change, but who deletes them waits.
 //!
-//! Deliberately left out: checks put off until the commit; DEFERRABLE is kept in the catalog and has no effect.
+//! What is put off until the commit is noted in [`Deferred`](crate::deferred::Deferred) instead of being asked, and asked
+//! by [`settle_deferred`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use smallvec::SmallVec;
 use types::{Datum, Direction, Formatting, NullsOrder, SqlError, SqlResult, SqlState, SqlType, encode_key};
 
 use crate::context::ExecContext;
+use crate::deferred::Side;
 use crate::error::{from_entry, from_kv};
 use crate::internal::{self, quoted};
 
@@ -39,7 +41,8 @@ pub struct ForeignQueue {
     gone: VecDeque<Gone>,
     /// Keys that were asked for already, by constraint.
     asked: FxHashSet<(u32, Vec<u8>)>,
-    plans: FxHashMap<(u32, Question), Arc<PreparedPlan>>,
+    /// By the table whose key the parameters are, too: the types of the two differ.
+    plans: FxHashMap<(u32, Question, u32), Arc<PreparedPlan>>,
 }
 
 struct Present {
@@ -209,12 +212,17 @@ async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -
     let mut lookups: Vec<(&Present, UniqueKey)> = Vec::with_capacity(present.len().min(LOOKUPS));
     for item in &present {
         let key = &item.from.foreign_keys[item.key];
+        if ctx.sequences.deferred.puts_off(key) {
+            let bytes = encoded(&types_of(&item.from, &key.columns), &item.values);
+            let (table, values) = (item.from.id, item.values.clone());
+            ctx.sequences.deferred.note(Side::Referring, table, key.oid, table, values, bytes);
+            continue;
+        }
         let to = referenced_table(key, ctx)?;
         match UniqueKey::new(key, &item.from, &to, &item.values) {
             Some(lookup) => lookups.push((item, lookup)),
             None => {
-                let types = types_of(&item.from, &key.columns);
-                if ask(Question::IsReferenced, key, &item.from, &to, &types, &item.values, ctx).await?.is_empty() {
+                if ask_of_referring(Question::IsReferenced, item, &to, ctx).await?.is_empty() {
                     return Err(not_present(&item.from, key, &to, &item.values));
                 }
             }
@@ -225,6 +233,45 @@ async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -
         }
     }
     lock_referenced(&lookups, ctx).await
+}
+
+/// Looks at what was put off: of these constraints, or of all.
+///
+/// # Errors
+/// 23503 for a row that refers to nothing. What is owed stays so then.
+pub async fn settle_deferred(of: Option<&[u32]>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    for owed in ctx.sequences.deferred.due(of) {
+        // A constraint that was dropped since owes nothing.
+        let Some(from) = ctx.catalog.table_by_id(owed.table).cloned() else { continue };
+        let Some(key) = from.foreign_keys.iter().position(|key| key.oid == owed.constraint) else { continue };
+        let to = referenced_table(&from.foreign_keys[key], ctx)?;
+        match owed.side {
+            Side::Referring => {
+                let item = Present { from, key, values: owed.values.clone() };
+                settle_late(&item, &to, ctx).await?;
+            }
+            Side::Referenced => forbid_referring(&from, key, &to, &owed.values, true, ctx).await?,
+        }
+    }
+    ctx.sequences.deferred.settled(of);
+    Ok(())
+}
+
+/// A key that a row came with earlier: it must be there by now, or no row has it any more.
+async fn settle_late(item: &Present, to: &Arc<Table>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    let key = &item.from.foreign_keys[item.key];
+    let is_there = match UniqueKey::new(key, &item.from, to, &item.values) {
+        Some(lookup) => match lock_referenced(&[(item, lookup)], ctx).await {
+            Ok(()) => true,
+            Err(error) if error.code() == SqlState::ForeignKeyViolation => false,
+            Err(error) => return Err(error),
+        },
+        None => !ask_of_referring(Question::IsReferenced, item, to, ctx).await?.is_empty(),
+    };
+    if is_there || ask_of_referring(Question::IsReferring, item, to, ctx).await?.is_empty() {
+        return Ok(());
+    }
+    Err(not_present(&item.from, key, to, &item.values))
 }
 
 /// Locks the rows of these keys FOR KEY SHARE; 23503 where one is missing.
@@ -304,17 +351,17 @@ async fn settle_gone(gone: Gone, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     let types = types_of(&to, &constraint.referenced_columns);
     let action = if new.is_some() { constraint.on_update } else { constraint.on_delete };
     let question = match (action, new) {
+        (ReferentialAction::NoAction, _) if ctx.sequences.deferred.puts_off(constraint) => {
+            let bytes = encoded(&types, &old);
+            ctx.sequences.deferred.note(Side::Referenced, from.id, constraint.oid, to.id, old, bytes);
+            return Ok(());
+        }
         (ReferentialAction::NoAction | ReferentialAction::Restrict | ReferentialAction::SetDefault, _) => {
             if action == ReferentialAction::SetDefault {
                 ask(Question::SetDefault, constraint, &from, &to, &types, &old, ctx).await?;
             }
-            // Another row may have taken the key over; the default may be the key that has gone.
-            let is_there = action != ReferentialAction::Restrict
-                && !ask(Question::IsReferenced, constraint, &from, &to, &types, &old, ctx).await?.is_empty();
-            if !is_there && !ask(Question::IsReferring, constraint, &from, &to, &types, &old, ctx).await?.is_empty() {
-                return Err(still_referenced(&from, constraint, &to, &old));
-            }
-            return Ok(());
+            // The default may be the key that has gone.
+            return forbid_referring(&from, key, &to, &old, action != ReferentialAction::Restrict, ctx).await;
         }
         (ReferentialAction::Cascade, Some(new)) => {
             let both: Vec<Datum> = old.into_iter().chain(new).collect();
@@ -328,6 +375,37 @@ async fn settle_gone(gone: Gone, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     ask(question, constraint, &from, &to, &types, &old, ctx).await.map(drop)
 }
 
+/// 23503 where rows refer to a key that is not there. Another row may have taken it over, if `may_be_there`.
+async fn forbid_referring(
+    from: &Table,
+    key: usize,
+    to: &Table,
+    values: &[Datum],
+    may_be_there: bool,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<()> {
+    let constraint = &from.foreign_keys[key];
+    let types = types_of(to, &constraint.referenced_columns);
+    let is_there =
+        may_be_there && !ask(Question::IsReferenced, constraint, from, to, &types, values, ctx).await?.is_empty();
+    if !is_there && !ask(Question::IsReferring, constraint, from, to, &types, values, ctx).await?.is_empty() {
+        return Err(still_referenced(from, constraint, to, values));
+    }
+    Ok(())
+}
+
+/// As [`ask`], about the key of a referring row.
+async fn ask_of_referring(
+    question: Question,
+    item: &Present,
+    to: &Table,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Vec<Vec<Datum>>> {
+    let key = &item.from.foreign_keys[item.key];
+    let types = types_of(&item.from, &key.columns);
+    ask_as(question, key, &item.from, to, (item.from.id, &types), &item.values, ctx).await
+}
+
 async fn ask(
     question: Question,
     key: &ForeignKey,
@@ -337,7 +415,20 @@ async fn ask(
     params: &[Datum],
     ctx: &mut ExecContext<'_>,
 ) -> SqlResult<Vec<Vec<Datum>>> {
-    let prepared = match ctx.foreign.plans.get(&(key.oid, question)) {
+    ask_as(question, key, from, to, (to.id, types), params, ctx).await
+}
+
+/// The parameters are keys of one of the two tables, and have its columns' types.
+async fn ask_as(
+    question: Question,
+    key: &ForeignKey,
+    from: &Table,
+    to: &Table,
+    (of, types): (u32, &[SqlType]),
+    params: &[Datum],
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Vec<Vec<Datum>>> {
+    let prepared = match ctx.foreign.plans.get(&(key.oid, question, of)) {
         Some(prepared) => prepared.clone(),
         None => {
             let (from_name, database) = qualified(from, ctx.catalog)?;
@@ -363,7 +454,7 @@ async fn ask(
             };
             let hints: Vec<Option<SqlType>> = types.iter().map(|ty| Some(*ty)).collect();
             let prepared = internal::prepare(&sql, database, &hints, ctx)?;
-            ctx.foreign.plans.insert((key.oid, question), prepared.clone());
+            ctx.foreign.plans.insert((key.oid, question, of), prepared.clone());
             prepared
         }
     };

@@ -16,6 +16,7 @@ mod analyze;
 mod cancel;
 mod change;
 pub mod context;
+pub mod deferred;
 pub mod ddl;
 pub mod error;
 pub mod eval;

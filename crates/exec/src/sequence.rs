@@ -14,6 +14,7 @@ use types::{Datum, SqlError, SqlResult, SqlState};
 use catalog::{CatalogSnapshot, Relation, Sequence};
 
 use crate::advisory::AdvisoryLocks;
+use crate::deferred::Deferred;
 use crate::error::from_kv;
 
 /// What a session remembers of sequences.
@@ -21,6 +22,8 @@ use crate::error::from_kv;
 pub struct SequenceState {
     /// The other thing that a session has outside of its transactions.
     pub advisory: AdvisoryLocks,
+    /// And what its transaction has put off.
+    pub deferred: Deferred,
     current: FxHashMap<u32, i64>,
     last: Option<u32>,
 }

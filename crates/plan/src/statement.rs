@@ -323,8 +323,8 @@ pub enum Utility {
     Vacuum { tables: Option<Vec<Arc<Table>>>, analyze: bool },
     /// Transactions are serializable without it: the tables exist, and that is all.
     LockTable,
-    /// Foreign keys are checked at the end of each statement whatever it says: the constraints exist and are deferrable.
-    SetConstraints,
+    /// By oid; `None`: all.
+    SetConstraints { constraints: Option<Vec<u32>>, deferred: bool },
     Discard(DiscardKind),
     /// LISTEN, CHECKPOINT, CLUSTER, REINDEX and others that need nothing here.
     Accepted,

@@ -58,6 +58,9 @@ pub type Planning<'a> = dyn Fn(&CatalogChange, &mut dyn FnMut(&PlanContext<'_>) 
 
 /// Runs a statement; the rows of CREATE TABLE AS are inserted by the caller, into the table returned.
 pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
+    if !ctx.sequences.deferred.is_empty() {
+        check_settled(ddl, ctx)?;
+    }
     match ddl {
         Ddl::CreateTable(create) => return create::table(create, ctx).await,
         Ddl::CreateDatabase { name, owner } => create::database(name, owner.as_deref(), ctx).await?,
@@ -98,6 +101,24 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::Accepted => {}
     }
     Ok(None)
+}
+
+/// # Errors
+/// 55006 where changed rows of what is to be altered are yet to be looked at by foreign keys.
+fn check_settled(ddl: &Ddl, ctx: &DdlContext<'_>) -> SqlResult<()> {
+    let (ids, verb) = match ddl {
+        Ddl::AlterTable { table, .. } => (vec![table.id], "ALTER TABLE"),
+        Ddl::CreateIndex { table, .. } => (vec![table.id], "CREATE INDEX"),
+        Ddl::Truncate { tables, .. } => (tables.iter().map(|table| table.id).collect(), "TRUNCATE"),
+        Ddl::DropRelations { ids, .. } => (ids.clone(), "DROP TABLE"),
+        _ => return Ok(()),
+    };
+    for id in ids {
+        if let Some(table) = ctx.change.snapshot().table_by_id(id) {
+            ctx.sequences.deferred.check_settled(id, &table.name, verb)?;
+        }
+    }
+    Ok(())
 }
 
 impl DdlContext<'_> {

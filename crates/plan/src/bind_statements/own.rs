@@ -62,18 +62,20 @@ pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<Prep
             utility(Utility::LockTable, "LOCK TABLE", context)
         }
         Own::SetConstraints { names, deferred } => {
+            let mut constraints = Vec::new();
             for name in names {
-                check_constraint(name, *deferred, context)?;
+                constraints.append(&mut constraints_named(name, *deferred, context)?);
             }
-            utility(Utility::SetConstraints, "SET CONSTRAINTS", context)
+            let constraints = (!names.is_empty()).then_some(constraints);
+            utility(Utility::SetConstraints { constraints, deferred: *deferred }, "SET CONSTRAINTS", context)
         }
         Own::Copy(statement) => copy::bind(statement, context)?,
         Own::Accepted(tag) => utility(Utility::Accepted, tag, context),
     })
 }
 
-/// Whether there is a constraint of this name, and if it is to be deferred, whether it can be.
-fn check_constraint(name: &ast::ObjectName, deferred: bool, context: &PlanContext<'_>) -> SqlResult<()> {
+/// The foreign keys of this name; if they are to be deferred, they can be.
+fn constraints_named(name: &ast::ObjectName, deferred: bool, context: &PlanContext<'_>) -> SqlResult<Vec<u32>> {
     let (schema, name) = qualified_name(context, name)?;
     let schemas = match &schema {
         None => context.catalog.search_schemas(context.database, context.search_path, context.user),
@@ -93,21 +95,18 @@ fn check_constraint(name: &ast::ObjectName, deferred: bool, context: &PlanContex
                 _ => None,
             })
         };
-        let keys: Vec<bool> = tables()
-            .flat_map(|table| &table.foreign_keys)
-            .filter(|key| key.name == name)
-            .map(|key| key.deferrable)
-            .collect();
+        let keys: Vec<&catalog::ForeignKey> =
+            tables().flat_map(|table| &table.foreign_keys).filter(|key| key.name == name).collect();
         let is_index = |index: &catalog::Index| index.constraint.is_some() && index.name == name;
         let is_other = tables().any(|table| {
             table.indexes.iter().any(is_index) || table.checks.iter().any(|check| check.name == name)
         });
-        if deferred && (is_other || keys.contains(&false)) {
+        if deferred && (is_other || keys.iter().any(|key| !key.deferrable)) {
             let message = format!("constraint \"{name}\" is not deferrable");
             return Err(SqlError::new(SqlState::WrongObjectType, message));
         }
         if is_other || !keys.is_empty() {
-            return Ok(());
+            return Ok(keys.into_iter().map(|key| key.oid).collect());
         }
     }
     Err(SqlError::new(SqlState::UndefinedObject, format!("constraint \"{name}\" does not exist")))

@@ -51,6 +51,7 @@ pub(super) struct NamedSavepoint {
     savepoint: Savepoint,
     change: Option<CatalogChange>,
     settings: Settings,
+    deferred: exec::deferred::DeferredMark,
     local: Vec<(String, Option<String>)>,
     portals: u64,
     /// How much there was to do after the commit.
@@ -177,6 +178,7 @@ impl Session {
     /// Begins the block anew for another attempt of its first statement. The transaction keeps the locks it fought for
     /// where it can, so that the next attempt does not fight for them again.
     pub(super) fn begin_again(&mut self) {
+        self.sequences.deferred.start_over();
         if let Some(Block { mut txn, explicit, settings, mut savepoints, began, .. }) = self.block.take() {
             txn.start_over();
             // Nothing has run yet: they all lie where the transaction begins.
@@ -302,6 +304,7 @@ impl Session {
     /// SAVEPOINT.
     pub(super) fn savepoint(&mut self, name: &str) -> SqlResult<Completion> {
         let (settings, local, portals) = (self.settings.clone(), self.local.clone(), self.portals.mark());
+        let deferred = self.sequences.deferred.mark();
         let block = self.in_block("SAVEPOINT")?;
         let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
         block.savepoints.push(NamedSavepoint {
@@ -309,6 +312,7 @@ impl Session {
             savepoint,
             change,
             settings,
+            deferred,
             local,
             portals,
             garbage: block.garbage.len(),
@@ -348,6 +352,7 @@ impl Session {
         block.splits.truncate(target.splits);
         block.failed = false;
         self.settings = target.settings.clone();
+        self.sequences.deferred.rollback_to(&target.deferred);
         self.local.clone_from(&target.local);
         self.portals.forget_since(target.portals);
         Ok(())
@@ -373,6 +378,12 @@ impl Session {
         if self.block.is_some() && !self.portals.is_empty() {
             Box::pin(self.hold_cursors()).await?;
         }
+        if let Err(failure) = self.settle_deferred(None).await {
+            if self.block.as_ref().is_some_and(|block| block.explicit) {
+                self.rollback().await;
+            }
+            return Err(failure);
+        }
         let Some(block) = &mut self.block else { return Ok(()) };
         let commit_ts = match block.txn.commit().await {
             Ok(commit_ts) => commit_ts,
@@ -386,6 +397,7 @@ impl Session {
         };
         let block = self.block.take().expect("it has just committed");
         self.sequences.advisory.end_transaction().await;
+        self.sequences.deferred.clear();
         self.portals.end(true);
         self.end_local_settings();
         if let Some(change) = block.change {
@@ -422,7 +434,20 @@ impl Session {
             self.local.clear();
             block.txn.rollback().await;
             self.sequences.advisory.end_transaction().await;
+            self.sequences.deferred.clear();
         }
+    }
+
+    /// Looks at what the transaction has put off: of these constraints, or of all.
+    ///
+    /// # Errors
+    /// 23503 for a row that refers to nothing.
+    pub(super) async fn settle_deferred(&mut self, of: Option<&[u32]>) -> Result<(), Failure> {
+        if self.block.is_none() || self.sequences.deferred.is_empty() {
+            return Ok(());
+        }
+        let settle = self.with_exec(&[], &[], async |ctx| exec::foreign::settle_deferred(of, ctx).await);
+        Box::pin(settle).await
     }
 }
 

@@ -162,11 +162,17 @@ impl Session {
                 self.in_block("LOCK TABLE")?;
                 done(plan.tag)
             }
-            Utility::SetConstraints => {
+            Utility::SetConstraints { constraints, deferred } => {
                 if self.block.as_ref().is_none_or(|block| !block.explicit) {
                     let message = "SET CONSTRAINTS can only be used in transaction blocks";
                     self.notice(sink, Severity::Warning, SqlState::NoActiveSqlTransaction, message);
+                    return done(plan.tag);
                 }
+                let constraints = constraints.as_deref();
+                if !*deferred {
+                    self.settle_deferred(constraints).await?;
+                }
+                self.sequences.deferred.set(constraints, *deferred);
                 done(plan.tag)
             }
             Utility::Accepted => {
