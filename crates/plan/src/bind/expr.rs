@@ -525,7 +525,7 @@ impl Binder<'_> {
 
     /// ARRAY[…]: of undetermined elements, an array of text.
     pub(super) fn array(&mut self, items: &[ast::Expr], scope: &Scope<'_>) -> SqlResult<Expr> {
-        if items.is_empty() {
+        if has_empty_array(items) {
             let message = "cannot determine type of empty array";
             return Err(SqlError::new(SqlState::IndeterminateDatatype, message)
                 .with_hint("Explicitly cast to the desired type, for example ARRAY[]::integer[]."));
@@ -715,4 +715,10 @@ impl Binder<'_> {
         Ok(Expr::Subscript { array: Box::new(value), subscripts: bound, slice, ty })
     }
 
+}
+
+/// Whether there is an array without elements among these: `ARRAY[[]]`.
+fn has_empty_array(items: &[ast::Expr]) -> bool {
+    let is_one = |item: &ast::Expr| matches!(unnested(item), ast::Expr::Array(array) if has_empty_array(&array.elem));
+    items.is_empty() || items.iter().any(is_one)
 }

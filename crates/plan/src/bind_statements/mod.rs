@@ -264,10 +264,8 @@ fn setting_text(expr: &ast::Expr) -> String {
             }
             .map_or(text, |east| Zone::fixed(east).name().to_owned())
         }
-        ast::Expr::Identifier(name) => name.value.clone(),
-        ast::Expr::CompoundIdentifier(parts) => {
-            parts.iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".")
-        }
+        ast::Expr::Identifier(name) => fold(name),
+        ast::Expr::CompoundIdentifier(parts) => parts.iter().map(fold).collect::<Vec<_>>().join("."),
         ast::Expr::Value(value) => match &value.value {
             ast::Value::SingleQuotedString(text) | ast::Value::DoubleQuotedString(text) => text.clone(),
             other => other.to_string(),

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use types::SqlType;
 
-use super::exprs::{cast_to, comparison, conjunction, conjuncts, is_volatile, may_substitute, shift, substitute};
+use super::exprs::{cast_to, comparison, conjunction, conjuncts, equality, is_volatile, may_substitute, shift, substitute};
 use crate::{
     expr::{AggregateCall, Expr, Subquery, SubqueryKind},
     logical::{Rel, RelNode},
@@ -154,7 +154,7 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
         outside(&mut condition, width, &subquery.arguments);
         on.push(condition);
     }
-    if let SubqueryKind::Quantified { left, comparisons, .. } = &subquery.kind {
+    if let SubqueryKind::Quantified { left, comparisons, all } = &subquery.kind {
         for ((left, output), it) in left.iter().zip(outputs).zip(comparisons) {
             if left.has_subquery() || is_volatile(left) || output.has_subquery() {
                 return None;
@@ -164,6 +164,11 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
             }
             let mut right = cast_to(output, it.right_cast);
             shift(&mut right, width as isize);
+            // A row that `<> ALL` turns away is one that is equal.
+            if *all {
+                on.push(equality(left.clone(), right)?);
+                continue;
+            }
             on.push(Expr::Call { builtin: it.builtin, types: it.types.clone(), args: vec![left.clone(), right] });
         }
     }

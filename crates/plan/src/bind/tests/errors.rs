@@ -48,7 +48,7 @@ fn types_are_checked() {
         "for SELECT DISTINCT, ORDER BY expressions must appear in select list",
     );
     check_error("SELECT a FROM t GROUP BY a FOR UPDATE", "0A000",
-        "FOR UPDATE is not allowed with aggregate functions or GROUP BY");
+        "FOR UPDATE is not allowed with GROUP BY clause");
 }
 
 #[test]
