@@ -1,5 +1,7 @@
 //! Replicas that come to a store, leave it, and what a restart finds of them.
 
+use std::{collections::BTreeMap, path::PathBuf, time::SystemTime};
+
 use async_trait::async_trait;
 use hlc::Timestamp;
 use keys::{SequencedWrite, Span, TxnId, TxnMeta, TxnStatus};
@@ -128,16 +130,20 @@ impl Site {
             },
         };
         // The tasks of the store that was stopped let go of its files when they next run.
+        let mut refused = None;
         let opened = async {
             loop {
                 match Store::open(options()).await {
                     Ok(store) => return store,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    Err(error) => refused = Some(error),
                 }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let store = tokio::time::timeout(Duration::from_secs(20), opened).await.expect("the store opens");
-        (store, transport)
+        match tokio::time::timeout(Duration::from_secs(20), opened).await {
+            Ok(store) => (store, transport),
+            Err(_) => panic!("the store does not open: {refused:?}"),
+        }
     }
 
     pub async fn stop(&self, (store, transport): (Store, Arc<MemoryTransport>)) {
@@ -298,8 +304,33 @@ async fn a_split_takes_over_the_replica_that_waits() {
     site.stop(running).await;
 }
 
-/// What is on the disk when the power goes.
+/// What is on the disk when the power goes: of one moment, so that it is copied anew if something was written meanwhile.
 fn copy(from: &std::path::Path, to: &std::path::Path) {
+    loop {
+        let before = written(from);
+        copy_once(from, to);
+        if written(from) == before {
+            return;
+        }
+        std::fs::remove_dir_all(to).unwrap();
+    }
+}
+
+/// The files below a folder: length and time of the last write of each.
+fn written(dir: &std::path::Path) -> BTreeMap<PathBuf, (u64, SystemTime)> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        match std::fs::metadata(&path) {
+            Ok(it) if it.is_dir() => found.append(&mut written(&path)),
+            Ok(it) => drop(found.insert(path, (it.len(), it.modified().unwrap()))),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", path.display()),
+        }
+    }
+    found
+}
+
+fn copy_once(from: &std::path::Path, to: &std::path::Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let (from, to) = {
@@ -307,7 +338,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
             (entry.path(), to.join(entry.file_name()))
         };
         if from.is_dir() {
-            copy(&from, &to);
+            copy_once(&from, &to);
         } else if let Err(error) = std::fs::copy(&from, &to) {
             // The engine has removed what it does not need any more.
             assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "{}: {error}", from.display());
