@@ -181,7 +181,12 @@ impl Site {
         thread::sleep(Duration::from_secs(2));
         writers.all_acknowledged_since(Instant::now())?;
         self.cluster.nodes[leader].wait_healthy()?;
-        Ok(writers.stop(&self.runtime, struck).as_secs_f64())
+        let longest = writers.stop(&self.runtime, struck);
+        let seconds = longest.time.as_secs_f64();
+        if seconds > arguments.p99_within {
+            eprintln!("{fault:?} at node {}: {}", leader + 1, longest.told(&others, struck));
+        }
+        Ok(seconds)
     }
 
     fn strike(&mut self, fault: Fault, leader: usize, others: &[usize]) -> Result {
@@ -232,8 +237,38 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     sorted.get(position - 1).copied().unwrap_or_default()
 }
 
-/// When one writer was answered.
-type Acknowledged = Arc<Mutex<Vec<Instant>>>;
+/// What one writer was told.
+#[derive(Default)]
+struct Told {
+    acknowledged: Vec<Instant>,
+    errors: Vec<(Instant, String)>,
+}
+
+type Acknowledged = Arc<Mutex<Told>>;
+
+/// The longest time between two acknowledgements of one writer.
+#[derive(Default)]
+struct Longest {
+    time: Duration,
+    writer: usize,
+    ended: Option<Instant>,
+    errors: Vec<(Instant, String)>,
+}
+
+impl Longest {
+    /// For whoever looks into it.
+    fn told(&self, others: &[usize], struck: Instant) -> String {
+        let at = |moment: Instant| moment.saturating_duration_since(struck).as_secs_f64();
+        let errors: Vec<String> =
+            self.errors.iter().map(|(when, error)| format!("{:.2} s: {error}", at(*when))).collect();
+        format!(
+            "a writer at node {} stood still for {:.2} s, until {:.2} s after; it was told {errors:?}",
+            others[self.writer % others.len()] + 1,
+            self.time.as_secs_f64(),
+            self.ended.map_or(0.0, at),
+        )
+    }
+}
 
 struct Writers {
     stop: Arc<AtomicBool>,
@@ -257,7 +292,8 @@ impl Writers {
     fn all_acknowledged_since(&self, since: Instant) -> Result {
         let began = Instant::now();
         let later = |told: &Acknowledged| {
-            told.lock().unwrap_or_else(PoisonError::into_inner).last().is_some_and(|last| *last > since)
+            let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.acknowledged.last().is_some_and(|last| *last > since)
         };
         while !self.acknowledged.iter().all(later) {
             if began.elapsed() > GIVE_UP {
@@ -269,35 +305,55 @@ impl Writers {
     }
 
     /// Ends them, and answers the longest time that one was not answered in after `since`.
-    fn stop(self, runtime: &Runtime, since: Instant) -> Duration {
+    fn stop(self, runtime: &Runtime, since: Instant) -> Longest {
         self.stop.store(true, Ordering::Relaxed);
         for task in self.tasks {
             // What it has noted is what counts.
             let _ended = runtime.block_on(task);
         }
-        let longest = self
-            .acknowledged
-            .iter()
-            .map(|told| longest_gap(&told.lock().unwrap_or_else(PoisonError::into_inner), since));
-        longest.max().unwrap_or_default()
+        let longest = self.acknowledged.iter().enumerate().filter_map(|(writer, told)| {
+            let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            let (from, to) = longest_gap(&told.acknowledged, since)?;
+            let errors = told.errors.iter().filter(|(when, _)| (from..=to).contains(when)).take(8).cloned().collect();
+            Some(Longest { time: to - from, writer, ended: Some(to), errors })
+        });
+        longest.max_by_key(|longest| longest.time).unwrap_or_default()
     }
 }
 
-fn longest_gap(told: &[Instant], since: Instant) -> Duration {
-    told.windows(2).filter(|pair| pair[1] > since).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+/// Between which two moments it was not acknowledged for longest, of those that end after `since`.
+fn longest_gap(told: &[Instant], since: Instant) -> Option<(Instant, Instant)> {
+    let gaps = told.windows(2).filter(|pair| pair[1] > since).map(|pair| (pair[0], pair[1]));
+    gaps.max_by_key(|(from, to)| *to - *from)
 }
 
 async fn write(gateway: SocketAddr, row: i32, stop: Arc<AtomicBool>, told: Acknowledged) {
+    let note = |error: &tokio_postgres::Error| {
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = error.as_db_error().map_or_else(|| error.to_string(), |db| format!("{} {db}", db.code().code()));
+        told.errors.push((Instant::now(), shown));
+    };
     while !stop.load(Ordering::Relaxed) {
-        let Ok(client) = connect_only(gateway).await else {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
+        let client = match connect_only(gateway).await {
+            Ok(client) => client,
+            Err(error) => {
+                note(&error);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
         };
-        let Ok(update) = client.prepare("UPDATE stalls SET n = n + 1 WHERE id = $1").await else { continue };
+        let update = match client.prepare("UPDATE stalls SET n = n + 1 WHERE id = $1").await {
+            Ok(update) => update,
+            Err(error) => {
+                note(&error);
+                continue;
+            }
+        };
         while !stop.load(Ordering::Relaxed) && !client.is_closed() {
             // An error is an answer, but not the one that counts; the next statement follows at once.
-            if client.execute(&update, &[&row]).await.is_ok() {
-                told.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
+            match client.execute(&update, &[&row]).await {
+                Ok(_) => told.lock().unwrap_or_else(PoisonError::into_inner).acknowledged.push(Instant::now()),
+                Err(error) => note(&error),
             }
         }
     }
@@ -312,9 +368,9 @@ mod tests {
         let start = Instant::now();
         let at = |ms: u64| start + Duration::from_millis(ms);
         let told = [at(0), at(900), at(1000), at(1500), at(1600)];
-        assert_eq!(longest_gap(&told, at(950)), Duration::from_millis(500));
-        assert_eq!(longest_gap(&told, at(800)), Duration::from_millis(900));
-        assert_eq!(longest_gap(&[], at(0)), Duration::ZERO);
+        assert_eq!(longest_gap(&told, at(950)), Some((at(1000), at(1500))));
+        assert_eq!(longest_gap(&told, at(800)), Some((at(0), at(900))));
+        assert_eq!(longest_gap(&[], at(0)), None);
     }
 
     #[test]

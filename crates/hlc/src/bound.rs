@@ -13,7 +13,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -36,11 +36,17 @@ pub trait BoundFile: Send + 'static {
     fn write(&mut self, bound_ns: u64);
 }
 
+/// Runs a wait for the disk so that what shares its thread is not held up meanwhile.
+pub type Aside = fn(wait: &mut dyn FnMut());
+
 pub(crate) struct Bound {
     /// What is on disk; as far as time goes where none is kept.
     durable_ns: AtomicU64,
     /// Something was given out since the thread last looked.
     used: AtomicBool,
+    /// Odd while the file is written; each write has its own number.
+    writes: AtomicU64,
+    aside: OnceLock<Aside>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -48,6 +54,8 @@ pub(crate) struct Bound {
 #[derive(Default)]
 struct State {
     started: bool,
+    /// Writes wait until they are let go.
+    held: bool,
     closed: bool,
     /// The thread has written its last.
     ended: bool,
@@ -60,6 +68,8 @@ impl Default for Bound {
         Self {
             durable_ns: AtomicU64::new(u64::MAX),
             used: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
+            aside: OnceLock::new(),
             state: Mutex::default(),
             changed: Condvar::new(),
         }
@@ -74,8 +84,25 @@ impl Bound {
             self.used.store(true, Ordering::Relaxed);
         }
         if ns > self.durable_ns.load(Ordering::Acquire) {
-            self.wait_for(ns);
+            match self.aside.get() {
+                Some(aside) => aside(&mut || self.wait_for(ns)),
+                None => self.wait_for(ns),
+            }
         }
+    }
+
+    /// Sets how the disk is waited for; the first holds.
+    pub fn wait_aside(&self, aside: Aside) {
+        let _first = self.aside.set(aside);
+    }
+
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    pub fn hold(&self, held: bool) {
+        self.state.lock().held = held;
+        self.changed.notify_all();
     }
 
     #[cold]
@@ -127,7 +154,15 @@ impl Bound {
             // A clock that was set back is behind what was promised already.
             if bound_ns > self.durable_ns.load(Ordering::Acquire) {
                 let began = Instant::now();
+                self.writes.fetch_add(1, Ordering::Release);
+                {
+                    let mut state = self.state.lock();
+                    while state.held && !state.closed {
+                        self.changed.wait(&mut state);
+                    }
+                }
                 file.write(bound_ns);
+                self.writes.fetch_add(1, Ordering::Release);
                 slowest = began.elapsed().max(slowest * 3 / 4);
             }
             let mut state = self.state.lock();
@@ -219,6 +254,37 @@ mod tests {
         assert_eq!(again.wait_before(disk.bound()), Duration::ZERO);
         again.keep_bound(Box::new(disk.clone()), disk.bound());
         assert!(again.now() > served);
+    }
+
+    /// A disk that hangs holds up who wants a timestamp above the bound: aside, and for all to see.
+    #[test]
+    fn who_waits_for_the_disk_does_so_aside_and_the_write_shows() {
+        static ASIDE: AtomicU64 = AtomicU64::new(0);
+        let (physical, disk) = (ManualClock::new(1_000_000_000), Disk::default());
+        let clock = Clock::new(Arc::new(physical.clone()), OFFSET);
+        clock.wait_aside(|wait| {
+            ASIDE.fetch_add(1, Ordering::SeqCst);
+            wait();
+        });
+        clock.keep_bound(Box::new(disk.clone()), 0);
+        let _given = clock.now();
+        let before = ASIDE.load(Ordering::SeqCst);
+        clock.hold_bound(true);
+        physical.advance(Duration::from_secs(5));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| clock.now());
+            let began = Instant::now();
+            let mut seen = 0;
+            while ASIDE.load(Ordering::SeqCst) == before || clock.bound_writes() % 2 == 0 || clock.bound_writes() != seen {
+                assert!(began.elapsed() < Duration::from_secs(20), "nothing shows");
+                seen = clock.bound_writes();
+                std::thread::yield_now();
+            }
+            assert!(!waits.is_finished(), "clock-durable");
+            clock.hold_bound(false);
+            let given = waits.join().expect("it does not panic");
+            assert!(given.wall_ns() <= disk.bound(), "clock-durable");
+        });
     }
 
     #[test]

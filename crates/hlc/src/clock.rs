@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::{
     Timestamp,
-    bound::{Bound, BoundFile},
+    bound::{Aside, Bound, BoundFile},
 };
 
 /// Where physical time comes from: the operating system, or a test.
@@ -170,6 +170,23 @@ impl Clock {
             physical.now_ns().max(last_ns)
         };
         self.inner.bound.start(file, found_ns, Box::new(latest_ns));
+    }
+
+    /// Sets how whoever wants a timestamp waits where the disk is behind; the first holds.
+    pub fn wait_aside(&self, aside: Aside) {
+        self.inner.bound.wait_aside(aside);
+    }
+
+    /// A number that is odd while the bound is written, and another for each write: to be watched, as a disk that hangs
+    /// says nothing.
+    #[must_use]
+    pub fn bound_writes(&self) -> u64 {
+        self.inner.bound.writes()
+    }
+
+    /// For tests: has writes of the bound hang, as on a disk that does, until they are let go.
+    pub fn hold_bound(&self, held: bool) {
+        self.inner.bound.hold(held);
     }
 
     /// The node ends, and another may begin from what the file has. Nothing that this clock still gives out counts.

@@ -24,7 +24,7 @@ mod clock;
 mod offsets;
 mod timestamp;
 
-pub use bound::BoundFile;
+pub use bound::{Aside, BoundFile};
 pub use clock::{Clock, ClockOffsetError, ManualClock, PhysicalClock, SystemClock};
 pub use offsets::{Offsets, certain_offset};
 pub use timestamp::{ENCODED_TIMESTAMP_BYTES, Timestamp};

@@ -156,6 +156,8 @@ impl RaftNode {
             ..openraft::Config::default()
         };
         let config = config.validate().map_err(|error| OpenError { reason: error.to_string() })?;
+        let clock = deps.clock.clone();
+        deps.log.watch_also(move || clock.bound_writes());
         let found = deps.recovered.groups.into_iter().map(|group| (group.range_id, group)).collect();
         let inner = Arc::new(NodeInner {
             store_id: deps.store_id,

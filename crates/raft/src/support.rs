@@ -6,14 +6,18 @@
 //! - *heard-both-ways*: a promise is given only to a store that answers our own heartbeats. Otherwise a leader that
 //!   is heard and hears nobody would be supported for ever, while it has no lease, and the range no leader.
 //! - *promise-bounded*: no promise is longer than this store's own idea of one, whatever a peer asks.
-//! - *hung-disk-unsupported*: a store whose disk hangs neither asks for support nor answers, so that it counts as away:
-//!   nothing it proposes would ever be on its disk.
+//! - *hung-disk-unsupported*: a store whose disk hangs neither asks for support nor answers, nor does its node answer the
+//!   heartbeats of connections, so that it counts as away: nothing it proposes would ever be on its disk. Support is not
+//!   asked for from the first moments of such a hang on, before it counts as one.
+//! - *heard-lately*: no promise reaches further than its length, and the time between two heartbeats, past the last
+//!   answer of the store it is given to. One that is cut off so that it hears nobody would be promised more for as long
+//!   as nobody has noticed.
 //!
 //! Heartbeats are sent and answered where nothing else can hold them up ([`Transport::spawn_urgent`]).
 
 use std::{
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,7 +31,7 @@ use parking_lot::{Mutex, RwLock};
 use rpc::{Lane, RpcError, Service, Transport, services};
 use rustc_hash::FxHashMap;
 use storage::log::{LogOp, LogStore};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     OpenError,
@@ -66,6 +70,8 @@ pub struct PeerSupport {
     until_ns: AtomicU64,
     /// It answered within the last promise's length.
     live: AtomicBool,
+    /// When it answered last.
+    heard: Mutex<Instant>,
 }
 
 /// Support between this store and the others.
@@ -157,6 +163,7 @@ impl StoreLiveness {
         // *restart-new-epoch*: what was led before this start is fortified under an epoch that is over.
         this.raise_epoch(epoch + 1).await;
         deps.transport.register(services::LIVENESS, Arc::new(Handler { inner: this.inner.clone() }));
+        deps.transport.register(services::PULSE, Arc::new(Pulse { inner: Arc::downgrade(&this.inner) }));
         this
     }
 
@@ -202,6 +209,7 @@ impl StoreLiveness {
             epoch: AtomicU64::new(0),
             until_ns: AtomicU64::new(0),
             live: AtomicBool::new(true),
+            heard: Mutex::new(Instant::now()),
         });
         peers.insert(store, peer.clone());
         self.inner.transport.spawn_urgent(Box::pin(heartbeat_loop(self.clone(), peer.clone())));
@@ -306,6 +314,11 @@ impl Inner {
         self.log.stalled_for() >= self.config.disk_hangs_after
     }
 
+    /// Whether the disk has been at one write for longer than between two heartbeats.
+    fn disk_lags(&self) -> bool {
+        self.log.stalled_for() >= self.config.heartbeat
+    }
+
     /// False when the log is closed: the store is ending, and nobody may be told anything any more.
     #[must_use]
     async fn durable(&self, op: LogOp) -> bool {
@@ -338,14 +351,13 @@ const MIN_PAUSE: Duration = Duration::from_millis(10);
 async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
     let inner = &liveness.inner;
     let support = inner.config.support;
-    let mut last_heard = tokio::time::Instant::now();
     while !inner.stopped.load(Ordering::Acquire) {
         // *hung-disk-unsupported*
-        if inner.disk_hangs() {
+        if inner.disk_lags() {
             tokio::time::sleep(inner.config.heartbeat.max(MIN_PAUSE)).await;
             continue;
         }
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         let epoch = liveness.epoch();
         let expiration = inner.clock.peek().add_ns(nanos(support));
         let beat = Heartbeat { from: inner.store, to: peer.store, epoch, expiration };
@@ -354,7 +366,7 @@ async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
         let call = inner.transport.call(peer.node, Lane::Control, services::LIVENESS, payload, timeout);
         let answer = call.await.ok().and_then(|bytes| postcard::from_bytes::<Answer>(&bytes).ok());
         if let Some(answer) = answer {
-            last_heard = tokio::time::Instant::now();
+            *peer.heard.lock() = Instant::now();
             if !peer.live.swap(true, Ordering::AcqRel) {
                 tracing::info!(store = %peer.store, "store is live");
                 liveness.notify();
@@ -378,7 +390,7 @@ async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
         let mut wait = inner.config.heartbeat.saturating_sub(began.elapsed());
         if peer.live.load(Ordering::Acquire) {
             // Not later than its promise to us, and ours to it, is over: an election may be waiting for this.
-            let left = support.saturating_sub(last_heard.elapsed());
+            let left = support.saturating_sub(peer.heard.lock().elapsed());
             if left.is_zero() {
                 peer.live.store(false, Ordering::Release);
                 tracing::info!(store = %peer.store, "store is not heard from");
@@ -391,18 +403,41 @@ async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
     }
 }
 
+/// What may be promised to a store that has not been heard for so long: *heard-lately*.
+fn longest_promise(config: &LivenessConfig, unheard: Duration) -> Duration {
+    (config.support + config.heartbeat).saturating_sub(unheard).min(config.support)
+}
+
+/// Answers the heartbeats of connections: *hung-disk-unsupported*.
+struct Pulse {
+    inner: Weak<Inner>,
+}
+
+#[async_trait]
+impl Service for Pulse {
+    async fn call(&self, _from: NodeId, _payload: Bytes) -> Result<Bytes, RpcError> {
+        match self.inner.upgrade() {
+            Some(inner) if inner.disk_hangs() => Err(RpcError::Refused { reason: "the disk hangs".into() }),
+            _ => Ok(Bytes::new()),
+        }
+    }
+}
+
 struct Handler {
     inner: Arc<Inner>,
 }
 
 impl Handler {
     fn judge(&self, mut beat: Heartbeat) -> (Answer, Option<Save>) {
+        let peer = self.inner.peers.read().get(&beat.from).cloned();
         // *heard-both-ways*
-        if self.inner.peers.read().get(&beat.from).is_some_and(|peer| !peer.live.load(Ordering::Acquire)) {
+        if peer.as_ref().is_some_and(|peer| !peer.live.load(Ordering::Acquire)) {
             return (Answer::Unheard, None);
         }
-        // *promise-bounded*
-        beat.expiration = beat.expiration.min(self.inner.clock.peek().add_ns(nanos(self.inner.config.support)));
+        // *promise-bounded*, *heard-lately*
+        let unheard = peer.map_or(Duration::ZERO, |peer| peer.heard.lock().elapsed());
+        let longest = longest_promise(&self.inner.config, unheard);
+        beat.expiration = beat.expiration.min(self.inner.clock.peek().add_ns(nanos(longest)));
         self.inner.promises.lock().heartbeat(beat)
     }
 }
@@ -435,5 +470,22 @@ impl Service for Handler {
             }
         }
         Ok(postcard::to_stdvec(&answer).expect("an answer encodes").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A leader that is heard and hears nobody sends its heartbeats on; each is answered, and goes by when its answers
+    /// were heard last.
+    #[test]
+    fn heard_lately() {
+        let config = LivenessConfig::default();
+        assert_eq!(longest_promise(&config, config.heartbeat), config.support, "a heartbeat late costs nothing");
+        for unheard in (0..40).map(|step| config.heartbeat * step / 4) {
+            let until = unheard + longest_promise(&config, unheard);
+            assert!(until <= unheard.max(config.support + config.heartbeat), "heard-lately: {unheard:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -82,6 +83,7 @@ pub(crate) struct Connection {
     pub peer: String,
     /// The node at the other end, 0 while it has no number.
     pub node: NodeId,
+    pub opened: Instant,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
@@ -98,6 +100,7 @@ impl Connection {
             counters,
             peer,
             node,
+            opened: Instant::now(),
             tasks: Mutex::default(),
         }
     }

@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::FutureExt;
 use hlc::Clock;
 use keys::NodeId;
 use parking_lot::{Mutex, RwLock};
@@ -22,6 +23,7 @@ use tokio::{
 use crate::{
     Lane, RpcError, Service, ServiceId, Transport,
     connection::clock_offset,
+    pulse::PULSE_EVERY,
     services,
     tcp::{as_told, call_local, check_size, handle},
 };
@@ -234,9 +236,20 @@ impl MemoryNetwork {
         }
     }
 
+    /// Whether a node refuses the heartbeats of its connections.
+    fn refuses_pulse(&self, node: &Node, from: NodeId) -> bool {
+        let handler = node.services.read().get(&services::PULSE.0).cloned();
+        // It never blocks.
+        handler.is_some_and(|handler| matches!(handler.call(from, Bytes::new()).now_or_never(), Some(Err(_))))
+    }
+
     /// Whether the heartbeats of a connection between the two would have ended it by now.
     fn has_been_silent(&self, from: NodeId, to: NodeId) -> bool {
         let Some(limit) = self.shared.config.silence else { return false };
+        let target = self.shared.nodes.read().get(&to).cloned();
+        if target.is_some_and(|target| self.refuses_pulse(&target, from)) {
+            return true;
+        }
         self.shared.links.read().silent_since(from, to).is_some_and(|since| since.elapsed() >= limit)
     }
 
@@ -257,8 +270,14 @@ impl MemoryNetwork {
                     None => std::future::pending().await,
                 }
             };
+            let refused = async {
+                while !self.refuses_pulse(target, from) {
+                    tokio::time::sleep(PULSE_EVERY).await;
+                }
+            };
             tokio::select! {
                 () = over => return,
+                () = refused => return,
                 changed = changes.changed() => changed.expect("the network that sends changes is held here"),
             }
         }

@@ -16,6 +16,8 @@ use crate::{RpcError, Service};
 pub(crate) const PULSE_EVERY: Duration = Duration::from_millis(400);
 /// A peer that does not answer for so long is taken for gone.
 pub(crate) const SILENCE: Duration = Duration::from_millis(1500);
+/// How long the pulse of a peer that is gone is felt for, so that whoever has a choice learns that it is back.
+pub(crate) const MISSED_FOR: Duration = Duration::from_secs(60);
 
 /// Ends when it is dropped, with every task on it.
 pub(crate) struct PulseThread {

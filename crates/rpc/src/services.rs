@@ -2,7 +2,8 @@
 
 use crate::ServiceId;
 
-/// The heartbeats of connections; the transport answers them itself.
+/// The heartbeats of connections. The transport answers them itself, unless somebody registers who knows more of this
+/// node: a refusal counts as silence. A handler runs on the thread of the pulses and must never block.
 pub const PULSE: ServiceId = ServiceId(0);
 /// Consensus messages of all groups.
 pub const RAFT: ServiceId = ServiceId(1);

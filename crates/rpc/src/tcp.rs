@@ -39,7 +39,7 @@ use crate::{
     Lane, RpcError, Service, ServiceId, Transport,
     connection::{Connection, Counters, LaneMetrics, MAX_MESSAGE_BYTES},
     frame::Kind,
-    pulse::{PULSE_EVERY, Pulse, PulseThread, SILENCE},
+    pulse::{MISSED_FOR, PULSE_EVERY, Pulse, PulseThread, SILENCE},
     services,
 };
 
@@ -121,7 +121,7 @@ struct Inner {
     peers: Mutex<FxHashMap<(NodeId, Line), Arc<Place>>>,
     /// A way past the peers' mutexes for the common case, by line.
     open: [RwLock<FxHashMap<NodeId, Arc<Connection>>>; 2],
-    /// Peers whose pulse is being felt: those with a main connection.
+    /// Peers whose pulse is being felt: those with a main connection, and those that had one not long ago.
     felt: Mutex<FxHashSet<NodeId>>,
     accepted: Mutex<Vec<std::sync::Weak<Connection>>>,
     counters: Arc<Counters>,
@@ -656,16 +656,23 @@ impl Inner {
     async fn pulse(self: &Arc<Self>, to: NodeId) -> Result<(), RpcError> {
         let connection = self.connection(to, Line::Pulse, SILENCE).await?;
         let answered = call_on(&connection, Lane::Control, services::PULSE, Bytes::new(), SILENCE).await;
-        if answered.is_err() {
+        if answered.as_ref().is_err_and(|error| !matches!(error, RpcError::Refused { .. })) {
             // The next one is not to wait for what is on its way over this.
             connection.close();
         }
         answered.map(|_| ())
     }
 
-    /// Tells all who wait for an answer of a node that there will be none.
-    fn give_up(&self, to: NodeId, reason: &RpcError) {
-        let Some(connection) = self.open[Line::Main as usize].write().remove(&to) else { return };
+    /// Tells all who wait for an answer of a node that there will be none. A connection that was opened after its silence
+    /// `began` is not meant: the node may be back since.
+    fn give_up(&self, to: NodeId, reason: &RpcError, began: Instant) {
+        let connection = {
+            let mut open = self.open[Line::Main as usize].write();
+            if open.get(&to).is_none_or(|connection| connection.opened > began) {
+                return;
+            }
+            open.remove(&to).expect("it was there under the same lock")
+        };
         // First, so that whoever is told finds it so.
         let address = self.addresses.read().get(&to).cloned();
         let place = self.peers.lock().get(&(to, Line::Main)).cloned();
@@ -677,23 +684,40 @@ impl Inner {
             connection.close();
         }
     }
+
+    /// Takes in that a node answers its heartbeats: it may be asked again.
+    fn found_well(&self, to: NodeId) {
+        let place = self.peers.lock().get(&(to, Line::Main)).cloned();
+        if let Some(place) = place {
+            *place.failing.lock() = None;
+        }
+    }
 }
 
-/// Feels the pulse of a node for as long as there is a main connection to it. In a box: whoever dials starts this, and
-/// this dials.
+/// Feels the pulse of a node for as long as there is a main connection to it, and for a while after: nobody would ask a
+/// node that is taken for gone. In a box: whoever dials starts this, and this dials.
 fn feel(inner: std::sync::Weak<Inner>, to: NodeId) -> BoxFuture<'static, ()> {
     Box::pin(async move {
+        let mut well_at = Instant::now();
         loop {
             let Some(inner) = inner.upgrade() else { return };
             let began = Instant::now();
-            if let Err(error) = inner.pulse(to).await {
-                let reason = format!("it does not answer heartbeats: {error}");
-                inner.give_up(to, &RpcError::Unreachable { to: to.to_string(), reason });
+            match inner.pulse(to).await {
+                Ok(()) => {
+                    well_at = Instant::now();
+                    inner.found_well(to);
+                }
+                Err(error) => {
+                    let reason = format!("it does not answer heartbeats: {error}");
+                    inner.give_up(to, &RpcError::Unreachable { to: to.to_string(), reason }, began);
+                }
             }
             {
                 let mut felt = inner.felt.lock();
                 let open = inner.open[Line::Main as usize].read();
-                if open.get(&to).is_none_or(|connection| connection.is_closed()) {
+                let is_closed = open.get(&to).is_none_or(|connection| connection.is_closed());
+                let is_over = well_at.elapsed() > MISSED_FOR || inner.down.load(Ordering::SeqCst);
+                if is_closed && is_over {
                     felt.remove(&to);
                     return;
                 }

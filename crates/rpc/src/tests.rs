@@ -712,6 +712,41 @@ async fn silence_ends_calls() {
     stopped.abort();
 }
 
+/// Answers heartbeats while it is well.
+struct Well(std::sync::atomic::AtomicBool);
+
+#[async_trait::async_trait]
+impl Service for Well {
+    async fn call(&self, _from: NodeId, _payload: Bytes) -> Result<Bytes, RpcError> {
+        let well = self.0.load(std::sync::atomic::Ordering::SeqCst);
+        if well { Ok(Bytes::new()) } else { Err(RpcError::Refused { reason: "not well".into() }) }
+    }
+}
+
+/// A node that knows it will not answer (its disk hangs) says so by refusing heartbeats; when it is well again it is
+/// asked again, though nobody has called it meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_ends_calls_to_who_refuses_heartbeats() {
+    let (one, _) = node(1, [7; 16]).await;
+    let (two, _) = node(2, [7; 16]).await;
+    let well = Arc::new(Well(std::sync::atomic::AtomicBool::new(true)));
+    two.register(services::PULSE, well.clone());
+    one.set_address(NodeId::new(2), two.local_addr().to_string());
+    call(&one, "opens the connection").await.unwrap();
+    well.0.store(false, std::sync::atomic::Ordering::SeqCst);
+    let hangs = one.call(NodeId::new(2), Lane::Client, ECHO, "hang".into(), 10 * LONG);
+    let ended = tokio::time::timeout(LONG, hangs).await.expect("silence-ends-calls");
+    assert!(ended.as_ref().unwrap_err().is_ambiguous(), "{ended:?}");
+    assert!(!one.is_reachable(NodeId::new(2)));
+    well.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    let back = async {
+        while !one.is_reachable(NodeId::new(2)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LONG, back).await.expect("whoever has a choice learns that it is back");
+}
+
 /// A runtime whose threads are all held up answers nothing else, and is not cut off for it.
 #[test]
 fn pulses_do_not_wait_for_a_runtime_that_is_held_up() {

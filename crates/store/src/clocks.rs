@@ -47,6 +47,8 @@ pub async fn keep_clock(clock: &Clock, dir: &Path) -> Result<(), StorageError> {
         // It may be set right at any time.
         tokio::time::sleep(wait.min(Duration::from_millis(100))).await;
     }
+    // A disk that hangs must not take all threads of the node with it: who steps aside for it needs one.
+    clock.wait_aside(|wait| raft::blocking(wait));
     clock.keep_bound(Box::new(file), found_ns);
     Ok(())
 }

@@ -70,7 +70,7 @@ pub enum Fault {
     Deaf,
     /// Both.
     CutOff,
-    /// Writes of its log do not come back.
+    /// Writes of its log and of its clock's bound do not come back.
     DiskHangs,
 }
 
@@ -312,7 +312,7 @@ impl Cluster {
         let others = (0..self.members.len()).filter(|other| *other != place).map(Self::node);
         match fault {
             Fault::Killed => self.kill(place).await,
-            Fault::DiskHangs => self.members[place].store.log().hold_writes(true),
+            Fault::DiskHangs => self.hold_disk(place, true),
             Fault::Stopped => others.for_each(|other| {
                 self.network.stall(struck, other);
                 self.network.stall(other, struck);
@@ -327,9 +327,16 @@ impl Cluster {
     pub fn recover(&self, place: usize, fault: Fault) {
         match fault {
             Fault::Killed => {}
-            Fault::DiskHangs => self.members[place].store.log().hold_writes(false),
+            Fault::DiskHangs => self.hold_disk(place, false),
             Fault::Stopped | Fault::Mute | Fault::Deaf | Fault::CutOff => self.network.heal_all(),
         }
+    }
+
+    /// Has a member's disk hang, or go on.
+    pub fn hold_disk(&self, place: usize, held: bool) {
+        let member = &self.members[place];
+        member.store.log().hold_writes(held);
+        member.clock.hold_bound(held);
     }
 
     /// Sets a member's clock forward, or back when `delta_ms` is negative.

@@ -433,10 +433,16 @@ impl LogStore {
         &self.shared.metrics
     }
 
-    /// How long the write or sync under way has been without an end, zero if it is not unusual: a disk that hangs.
+    /// How long the write or sync under way has been without an end, of the log or of who is watched beside it; zero if
+    /// it is not unusual: a disk that hangs.
     #[must_use]
     pub fn stalled_for(&self) -> Duration {
         self.shared.progress.stalled_for()
+    }
+
+    /// Watches another writer to the same disk, by a number that is odd while it writes and another for each write.
+    pub fn watch_also(&self, other: impl Fn() -> u64 + Send + Sync + 'static) {
+        self.shared.progress.watch_also(Box::new(other));
     }
 
     /// For tests: has writes hang, as on a disk that does, until they are let go.

@@ -534,3 +534,24 @@ fn a_disk_that_hangs_is_noticed() {
     wait.recv_timeout(Duration::from_secs(20)).unwrap();
     assert_eq!(store.stalled_for(), Duration::ZERO);
 }
+
+/// The log of an idle range has nothing to write when its disk hangs.
+#[test]
+fn a_disk_that_hangs_is_noticed_by_what_else_is_written_to_it() {
+    use std::sync::{Arc, atomic::{AtomicU64, Ordering}};
+    let dir = TempDir::new().unwrap();
+    let (store, _) = open(dir.path());
+    let number = Arc::new(AtomicU64::new(7));
+    let watched = number.clone();
+    store.watch_also(move || watched.load(Ordering::SeqCst));
+    let began = std::time::Instant::now();
+    while store.stalled_for() < Duration::from_millis(200) {
+        assert!(began.elapsed() < Duration::from_secs(20), "nobody looks");
+        std::thread::yield_now();
+    }
+    number.fetch_add(1, Ordering::SeqCst);
+    while store.stalled_for() > Duration::ZERO {
+        assert!(began.elapsed() < Duration::from_secs(20), "it has gone on");
+        std::thread::yield_now();
+    }
+}
