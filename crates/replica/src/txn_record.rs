@@ -19,6 +19,11 @@ use serde::{Deserialize, Serialize};
 /// that is only slow, longer holds everybody else up.
 pub const TXN_EXPIRY: Duration = Duration::from_secs(3);
 
+/// How long the first heartbeat may take to find a new leaseholder: several are sent in that time, and whoever sends them
+/// has learned by then that the one before is gone. A node that dies while it leads the range of its transactions' records
+/// would otherwise hold up everybody else for a lease's end and a whole [`TXN_EXPIRY`] after it.
+pub(crate) const FOUND_WITHIN: Duration = Duration::from_millis(1500);
+
 /// How long a reported wait counts without being reported again; waiters report every tenth of a second.
 pub(crate) const WAIT_MEMORY: Duration = Duration::from_millis(300);
 
@@ -59,7 +64,7 @@ pub(crate) struct TxnRegistry {
 
 #[derive(Default)]
 struct Inner {
-    /// Nothing is expired that was alive when the lease began.
+    /// Nothing is expired that was alive when the lease began and has not had the time to be heard of since.
     lease_start_ns: u64,
     known: FxHashMap<TxnId, Known>,
 }
@@ -83,12 +88,14 @@ impl TxnRegistry {
         self.inner.lock().known.get(&txn).is_some_and(|known| known.heard_ns > 0)
     }
 
-    /// Whether nothing was heard of the transaction for [`TXN_EXPIRY`]; it began at `min_ts`.
+    /// Whether nothing was heard of the transaction for [`TXN_EXPIRY`], nor within [`FOUND_WITHIN`] of a new lease; it
+    /// began at `min_ts`.
     pub fn is_expired(&self, txn: TxnId, min_ts: Timestamp, now_ns: u64) -> bool {
         let inner = self.inner.lock();
         let heard = inner.known.get(&txn).map_or(0, |known| known.heard_ns);
-        let last = heard.max(min_ts.wall_ns()).max(inner.lease_start_ns);
+        let last = heard.max(min_ts.wall_ns());
         now_ns.saturating_sub(last) > nanos(TXN_EXPIRY)
+            && now_ns.saturating_sub(inner.lease_start_ns) > nanos(FOUND_WITHIN)
     }
 
     /// Notes that `waiter` waits for `txn`, and `behind` for `waiter`.
@@ -142,14 +149,19 @@ mod tests {
     }
 
     #[test]
-    fn a_new_lease_counts_everybody_as_heard_of() {
+    fn a_new_lease_leaves_the_living_the_time_to_be_heard_of() {
         let registry = TxnRegistry::default();
         let began = Timestamp::new(1, 0);
         let expiry = nanos(TXN_EXPIRY);
         registry.heard(txn(1), 10);
         assert!(registry.is_expired(txn(1), began, 11 + expiry));
-        registry.restart(11 + expiry);
-        assert!(!registry.is_expired(txn(1), began, 12 + expiry));
+        let lease_start = 11 + expiry;
+        registry.restart(lease_start);
+        assert!(!registry.is_expired(txn(1), began, lease_start + nanos(FOUND_WITHIN)));
+        // Who has not been heard of by then is gone: it is not given all of an expiry again.
+        assert!(registry.is_expired(txn(1), began, lease_start + nanos(FOUND_WITHIN) + 1));
+        registry.heard(txn(1), lease_start + 1);
+        assert!(!registry.is_expired(txn(1), began, lease_start + nanos(FOUND_WITHIN) + 1));
     }
 
     #[test]
