@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use keys::{NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaId};
+use keys::{NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaId, Span};
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -148,11 +148,12 @@ impl Store {
         health.get(&range.range_id).filter(|health| health.generation == range.generation).cloned()
     }
 
-    pub(crate) fn how_are(&self, replicas: &[(RangeId, ReplicaId)]) -> Vec<Found> {
-        replicas.iter().map(|(range_id, replica_id)| self.how_is(*range_id, *replica_id)).collect()
+    pub(crate) fn how_are(&self, replicas: &[(RangeId, ReplicaId)], spans: &[Span]) -> Vec<Found> {
+        let asked = replicas.iter().zip(spans);
+        asked.map(|((range_id, replica_id), span)| self.how_is(*range_id, *replica_id, span)).collect()
     }
 
-    fn how_is(&self, range_id: RangeId, replica_id: ReplicaId) -> Found {
+    pub(crate) fn how_is(&self, range_id: RangeId, replica_id: ReplicaId, span: &Span) -> Found {
         if self.has_left(range_id, replica_id) {
             return Found::Left;
         }
@@ -160,6 +161,8 @@ impl Store {
             return Found::Fenced;
         }
         match self.replica(range_id).filter(|replica| replica.replica_id() == replica_id) {
+            // *split-replayed-first*: nobody may speak for what its log says.
+            None if self.is_never_replayed(range_id, span) => Found::Fenced,
             None => Found::Missing,
             Some(replica) if replica.descriptor().is_none() => Found::Waiting,
             Some(replica) => Found::Here { applied: replica.group().applied_index() },
@@ -210,14 +213,20 @@ impl Store {
     pub(crate) async fn check_health(&self) {
         let mut led = Vec::new();
         let mut asked = Asked::default();
+        let mut spans: FxHashMap<RangeId, Span> = FxHashMap::default();
         for replica in self.replicas().into_iter().filter(|replica| replica.is_leaseholder()) {
             let Some(range) = replica.descriptor() else { continue };
             for voter in range.voters() {
                 asked.entry(voter.node_id).or_default().push((range.range_id, voter.replica_id));
             }
+            spans.insert(range.range_id, range.span());
             led.push((replica, range));
         }
-        let answers = self.ask_all::<Found>(asked, |replicas| StoreRequest::HowAre { replicas }).await;
+        let how_are = |replicas: Vec<(RangeId, ReplicaId)>| {
+            let spans = replicas.iter().map(|(range_id, _)| spans[range_id].clone()).collect();
+            StoreRequest::HowAre { replicas, spans }
+        };
+        let answers = self.ask_all::<Found>(asked, how_are).await;
         let answers: FxHashMap<(RangeId, ReplicaId), Found> = answers.into_iter().collect();
         let health = led.into_iter().map(|(replica, range)| {
             let last = replica.group().applied_index();

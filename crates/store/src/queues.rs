@@ -245,7 +245,8 @@ async fn repair(
 ) -> Result<(), KvError> {
     let Some(health) = store.health(range) else { return Ok(()) };
     for (voter, _) in health.voters.iter().filter(|(_, state)| *state == Voter::Missing) {
-        let request = StoreRequest::PrepareReplica { range_id: range.range_id, replica_id: voter.replica_id };
+        let request =
+            StoreRequest::PrepareReplica { range_id: range.range_id, replica_id: voter.replica_id, is_new: false };
         if let Err(error) = store.ask(voter.node_id, &request, Duration::from_secs(2)).await {
             tracing::debug!(range = %range.range_id, %voter, %error, "a missing replica is not made");
         }

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use hlc::Clock;
-use keys::{Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaId, ReplicaKind, StoreId};
+use keys::{Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaId, ReplicaKind, Span, StoreId};
 use parking_lot::{Mutex, RwLock};
 use raft::{LivenessConfig, RaftDeps, RaftNode};
 use replica::{
@@ -176,14 +176,17 @@ pub(crate) enum StoreRequest {
     PrepareReplica {
         range_id: RangeId,
         replica_id: ReplicaId,
+        /// It is being added: what this store may have of the range is of another.
+        is_new: bool,
     },
     RemoveReplica {
         range_id: RangeId,
         replica_id: ReplicaId,
     },
-    /// How do these replicas of yours fare?
+    /// How do these replicas of yours fare? Each with the span of its range.
     HowAre {
         replicas: Vec<(RangeId, ReplicaId)>,
+        spans: Vec<Span>,
     },
     /// Are these replicas of mine still members of their ranges?
     AreMembers {
@@ -501,15 +504,15 @@ impl Service for StoreService {
                 store.learn_nodes(vec![from]);
                 Ok(answer(&store.nodes().all()))
             }
-            StoreRequest::PrepareReplica { range_id, replica_id } => {
-                store.prepare_replica(range_id, replica_id).await.map_err(refused)?;
+            StoreRequest::PrepareReplica { range_id, replica_id, is_new } => {
+                store.prepare_replica(range_id, replica_id, is_new).await.map_err(refused)?;
                 Ok(Bytes::new())
             }
             StoreRequest::RemoveReplica { range_id, replica_id } => {
                 store.remove_replica(range_id, replica_id).await.map_err(refused)?;
                 Ok(Bytes::new())
             }
-            StoreRequest::HowAre { replicas } => Ok(answer(&store.how_are(&replicas))),
+            StoreRequest::HowAre { replicas, spans } => Ok(answer(&store.how_are(&replicas, &spans))),
             StoreRequest::AreMembers { replicas } => Ok(answer(&store.are_members(&replicas))),
         }
     }

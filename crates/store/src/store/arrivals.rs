@@ -8,7 +8,8 @@
 //!
 //! **Invariant (split-replayed-first):** a log with entries is opened only over the state that they follow. A crash may
 //! take the state of a right half that was not flushed; it comes back when the left half replays the split, and no
-//! replica that waits is opened over that log before.
+//! replica that waits is opened over that log before. Where the left half comes to a snapshot that lies past the split,
+//! nothing is replayed any more: the replica counts as failed, and the range replaces it.
 //!
 //! Of a range it is noted which replica may live here and which was the last that left: whatever is below either is
 //! never opened again. Both notes are durable before what follows from them.
@@ -188,6 +189,7 @@ impl Store {
         &self,
         range_id: RangeId,
         replica_id: ReplicaId,
+        is_new: bool,
     ) -> Result<(), String> {
         let _one_at_a_time = self.inner.arrivals.lock().await;
         let failed = |error: StoreError| error.to_string();
@@ -209,6 +211,10 @@ impl Store {
             Some(newer) => return Err(format!("{newer} is here")),
             // It failed before it was opened: until the store is started again, nobody may speak for what its log says.
             None if !self.inner.raft.may_open(range_id) => return Err(format!("{range_id} is fenced here")),
+            // Of one that was here before, and is not waited for any more.
+            None if is_new && self.inner.raft.has_unopened_entries(range_id) => {
+                self.take_out(range_id, ReplicaId::new(replica_id.get().saturating_sub(1))).await.map_err(failed)?;
+            }
             // *split-replayed-first*
             None if self.inner.raft.has_unopened_entries(range_id) => {
                 return Err(format!("{range_id} comes when its split is replayed"));
@@ -254,7 +260,7 @@ impl Store {
         }
         let store = self.clone();
         tokio::spawn(async move {
-            match store.prepare_replica(range_id, replica_id).await {
+            match store.prepare_replica(range_id, replica_id, false).await {
                 Ok(()) => {
                     tracing::info!(range = %range_id, replica = %replica_id, "a replica waits for its snapshot")
                 }
@@ -411,6 +417,19 @@ impl Store {
         let notes = &self.inner.notes;
         notes.gone.lock().get(&range_id).is_some_and(|gone| *gone >= replica_id)
             || notes.number(range_id).is_some_and(|number| number > replica_id)
+    }
+
+    /// Whether this store has a log of the range and no state, and no left half here that its split could come from.
+    pub(crate) fn is_never_replayed(&self, range_id: RangeId, span: &Span) -> bool {
+        let inner = &self.inner;
+        if !inner.raft.has_unopened_entries(range_id) || inner.splits.lock().contains_key(&range_id) {
+            return false;
+        }
+        let failed = inner.fenced.lock().values().filter_map(Fenced::descriptor).collect::<Vec<_>>();
+        let opened = self.replicas().into_iter().filter_map(|replica| Some((*replica.descriptor()?).clone()));
+        let is_replayed = opened.chain(failed).any(|range| range.range_id != range_id && range.span().overlaps(span));
+        // Its state is there where the split has just been written.
+        !is_replayed && matches!(replica::stored_range(&inner.engine, range_id), Ok(None))
     }
 
     /// Durable when this returns; what was noted before is not taken back.

@@ -86,7 +86,7 @@ impl ReplicaHost for Host {
         let Some(store) = self.store() else {
             return Err(KvError::Unavailable { range_id, reason: "the store is stopping".into() });
         };
-        let request = StoreRequest::PrepareReplica { range_id, replica_id };
+        let request = StoreRequest::PrepareReplica { range_id, replica_id, is_new: true };
         store
             .ask(target.node_id, &request, Duration::from_secs(10))
             .await

@@ -10,6 +10,7 @@ use rpc::{MemoryConfig, MemoryNetwork, MemoryTransport};
 use tempfile::TempDir;
 
 use super::*;
+use crate::checks::Found;
 
 const RANGE: RangeId = RangeId::new(5);
 const KEPT_BYTES: u64 = 64 << 10;
@@ -164,15 +165,15 @@ fn number(n: u64) -> ReplicaId {
 async fn gone_stays_gone() {
     let site = Site::new();
     let running = site.start().await;
-    running.0.prepare_replica(RANGE, number(3)).await.unwrap();
+    running.0.prepare_replica(RANGE, number(3), false).await.unwrap();
     running.0.remove_replica(RANGE, number(3)).await.unwrap();
     site.stop(running).await;
 
     let running = site.start().await;
     assert!(running.0.replica(RANGE).is_none());
     // *replica-id-fresh*: what was sent before it left arrives late.
-    running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
-    running.0.prepare_replica(RANGE, number(4)).await.unwrap();
+    running.0.prepare_replica(RANGE, number(3), false).await.unwrap_err();
+    running.0.prepare_replica(RANGE, number(4), false).await.unwrap();
     site.stop(running).await;
 
     let running = site.start().await;
@@ -187,7 +188,7 @@ async fn gone_stays_gone() {
 async fn state_of_a_replica_that_has_left_is_cleared_at_the_start() {
     let site = Site::new();
     let running = site.start().await;
-    running.0.prepare_replica(RANGE, number(3)).await.unwrap();
+    running.0.prepare_replica(RANGE, number(3), false).await.unwrap();
     let descriptor = RangeDescriptor {
         range_id: RANGE,
         start: Key::MIN,
@@ -213,7 +214,7 @@ async fn state_of_a_replica_that_has_left_is_cleared_at_the_start() {
 async fn a_store_that_is_nearly_full_takes_no_replica() {
     let site = Site { disk_reserve_bytes: u64::MAX, ..Site::new() };
     let running = site.start().await;
-    let refused = running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
+    let refused = running.0.prepare_replica(RANGE, number(3), false).await.unwrap_err();
     assert!(refused.contains("no space left"), "{refused}");
     assert!(running.0.replica(RANGE).is_none());
     site.stop(running).await;
@@ -236,11 +237,11 @@ async fn a_panic_over_one_range_does_not_end_the_queues() {
 async fn gone_stays_gone_though_it_never_came() {
     let site = Site::new();
     let running = site.start().await;
-    running.0.prepare_replica(RANGE, number(2)).await.unwrap();
+    running.0.prepare_replica(RANGE, number(2), false).await.unwrap();
     running.0.remove_replica(RANGE, number(3)).await.unwrap();
     assert!(running.0.replica(RANGE).is_none(), "the one before it left as well");
-    running.0.prepare_replica(RANGE, number(3)).await.unwrap_err();
-    running.0.prepare_replica(RANGE, number(4)).await.unwrap();
+    running.0.prepare_replica(RANGE, number(3), false).await.unwrap_err();
+    running.0.prepare_replica(RANGE, number(4), false).await.unwrap();
     running.0.remove_replica(RANGE, number(3)).await.unwrap();
     assert_eq!(running.0.replica(RANGE).map(|replica| replica.replica_id()), Some(number(4)));
     site.stop(running).await;
@@ -295,7 +296,7 @@ async fn split(store: &Store) {
 async fn a_split_takes_over_the_replica_that_waits() {
     let site = Site::leading();
     let running = site.start().await;
-    running.0.prepare_replica(RIGHT, number(1)).await.unwrap();
+    running.0.prepare_replica(RIGHT, number(1), false).await.unwrap();
     assert!(running.0.replica(RIGHT).is_some_and(|waiting| waiting.descriptor().is_none()));
     split(&running.0).await;
     let right = running.0.replica(RIGHT).expect("it is here");
@@ -373,8 +374,8 @@ async fn gone_stays_gone_though_its_split_is_replayed() {
             replica::stored_ranges(running.0.engine()).unwrap().iter().map(|range| range.range_id).collect();
         assert_eq!(stored, [RangeId::new(1)], "{step}");
         assert!(running.0.replica(RIGHT).is_none(), "{step}");
-        running.0.prepare_replica(RIGHT, number(1)).await.unwrap_err();
-        running.0.prepare_replica(RIGHT, number(2)).await.unwrap();
+        running.0.prepare_replica(RIGHT, number(1), false).await.unwrap_err();
+        running.0.prepare_replica(RIGHT, number(2), false).await.unwrap();
         site.stop(running).await;
     }
     scenario.teardown();
@@ -389,7 +390,7 @@ async fn split_replayed_first() {
         let site = Site::leading();
         let running = site.start().await;
         if has_waited {
-            running.0.prepare_replica(RIGHT, number(1)).await.unwrap();
+            running.0.prepare_replica(RIGHT, number(1), false).await.unwrap();
         }
         split(&running.0).await;
         let right = running.0.replica(RIGHT).expect("it is here");
@@ -405,12 +406,34 @@ async fn split_replayed_first() {
         let site = Site { dir: image, ..Site::new() };
         let running = site.start().await;
         assert!(running.0.replica(RIGHT).is_none());
-        running.0.prepare_replica(RIGHT, number(1)).await.unwrap_err();
+        running.0.prepare_replica(RIGHT, number(1), false).await.unwrap_err();
         assert!(running.0.replica(RIGHT).is_none() && running.0.raft().may_open(RIGHT));
+        // No left half is here that its split could come from: the range is told so, and replaces it.
+        let right = Span::new(middle(), Key::MAX);
+        assert_eq!(running.0.how_is(RIGHT, number(1), &right), Found::Fenced);
+        // One that has not replayed its log yet: it has all of what it once had.
+        let before = RangeDescriptor {
+            range_id: RangeId::new(1),
+            start: Key::MIN,
+            end: Key::MAX,
+            replicas: Vec::new(),
+            next_replica_id: number(2),
+            generation: 1,
+        };
+        let left = Fenced { replica_id: number(1), replica: None, found: Some(before) };
+        running.0.inner.fenced.lock().insert(RangeId::new(1), left);
+        assert_eq!(running.0.how_is(RIGHT, number(1), &right), Found::Missing);
+        running.0.inner.fenced.lock().remove(&RangeId::new(1));
+        if has_waited {
+            // The range adds another here, and this store was not told that the old one has left.
+            running.0.prepare_replica(RIGHT, number(2), true).await.unwrap();
+            site.stop(running).await;
+            continue;
+        }
         // Told that it has left its range, it need not be waited for.
         running.0.remove_replica(RIGHT, number(1)).await.unwrap();
-        running.0.prepare_replica(RIGHT, number(1)).await.unwrap_err();
-        running.0.prepare_replica(RIGHT, number(2)).await.unwrap();
+        running.0.prepare_replica(RIGHT, number(1), false).await.unwrap_err();
+        running.0.prepare_replica(RIGHT, number(2), false).await.unwrap();
         site.stop(running).await;
     }
 }
