@@ -131,11 +131,10 @@ async fn stall_stores(run: Arc<Run>, mut rng: SmallRng) {
     while !run.is_over() {
         pause(&mut rng, 300, 900).await;
         let place = rng.random_range(0..count);
-        let log = run.cluster.members[place].store.log();
         let others: Vec<usize> = (0..count).filter(|other| *other != place).collect();
         let disk = rng.random_bool(0.5);
         if disk {
-            log.hold_writes(true);
+            run.cluster.hold_disk(place, true);
         } else {
             for other in &others {
                 run.cluster.network.stall(node(place), node(*other));
@@ -145,7 +144,9 @@ async fn stall_stores(run: Arc<Run>, mut rng: SmallRng) {
         run.struck.note("store stalled");
         let length = rng.random_range(100..2000);
         run.over_or(Duration::from_millis(length)).await;
-        log.hold_writes(false);
+        if disk {
+            run.cluster.hold_disk(place, false);
+        }
         for other in others.iter().filter(|_| !disk) {
             run.cluster.network.heal(node(place), node(*other));
             run.cluster.network.heal(node(*other), node(place));

@@ -17,6 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use keys::NodeId;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use replica::api::{BatchRequest, Request};
@@ -229,6 +230,14 @@ impl Transport for Wire {
 
     fn register(&self, service: ServiceId, handler: Arc<dyn Service>) {
         self.inner.register(service, handler);
+    }
+
+    fn is_reachable(&self, node: NodeId) -> bool {
+        self.inner.is_reachable(node)
+    }
+
+    fn spawn_urgent(&self, task: BoxFuture<'static, ()>) {
+        self.inner.spawn_urgent(task);
     }
 
     fn set_address(&self, node: NodeId, address: String) {
