@@ -239,3 +239,47 @@ async fn a_table_made_meanwhile_is_found_in_a_block() {
     assert!(tables.is_empty());
     node.stop().await;
 }
+
+/// It left the session in a failed transaction, where the next statement was refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_fails_ends_the_transaction() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let (a, b) = (connect(&node).await, connect(&node).await);
+    a.batch_execute("CREATE TABLE duty (id int PRIMARY KEY, on_call bool); INSERT INTO duty VALUES (1, true), (2, true)")
+        .await
+        .unwrap();
+    // Each relies on what the other takes away.
+    for (client, id) in [(&a, 1), (&b, 2)] {
+        client.batch_execute("BEGIN; SELECT count(*) FROM duty WHERE on_call").await.unwrap();
+        client.batch_execute(&format!("UPDATE duty SET on_call = false WHERE id = {id}")).await.unwrap();
+    }
+    b.batch_execute("COMMIT").await.unwrap();
+    let failed = a.batch_execute("COMMIT").await.unwrap_err();
+    assert_eq!(failed.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE));
+    a.batch_execute("SELECT 1").await.unwrap();
+
+    a.batch_execute("BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT 1 / (n - 3) FROM generate_series(1, 5) AS n")
+        .await
+        .unwrap();
+    let failed = a.batch_execute("COMMIT").await.unwrap_err();
+    assert_eq!(failed.code(), Some(&SqlState::DIVISION_BY_ZERO));
+    let on_call: i64 = a.query_one("SELECT count(*) FROM duty WHERE on_call", &[]).await.unwrap().get(0);
+    assert_eq!(on_call, 1);
+    // Outside a transaction: it ends with its statement.
+    let chained = a.batch_execute("COMMIT AND CHAIN").await.unwrap_err();
+    assert_eq!(chained.code(), Some(&SqlState::NO_ACTIVE_SQL_TRANSACTION));
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_isolation_level_is_set_before_any_query() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client.batch_execute("BEGIN; SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SELECT 1").await.unwrap();
+    let late = client.batch_execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE").await.unwrap_err();
+    assert_eq!(late.code(), Some(&SqlState::ACTIVE_SQL_TRANSACTION));
+    client.batch_execute("ROLLBACK").await.unwrap();
+    node.stop().await;
+}

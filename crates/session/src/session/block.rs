@@ -375,8 +375,15 @@ impl Session {
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), Failure> {
-        if self.block.is_some() && !self.portals.is_empty() {
-            Box::pin(self.hold_cursors()).await?;
+        if self.block.is_some()
+            && !self.portals.is_empty()
+            && let Err(failure) = Box::pin(self.hold_cursors()).await
+        {
+            // As below: what a cursor that outlives it would show cannot be worked out.
+            if self.block.as_ref().is_some_and(|block| block.explicit) {
+                self.rollback().await;
+            }
+            return Err(failure);
         }
         if let Err(failure) = self.settle_deferred(None).await {
             if self.block.as_ref().is_some_and(|block| block.explicit) {
