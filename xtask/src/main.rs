@@ -1,5 +1,5 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | chaos | histories | stalls | queue | shapes | startup |
-//! regress | clients | tpcc | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | chaos | histories | stalls | queue | shapes | diff |
+//! startup | regress | clients | tpcc | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -15,6 +15,7 @@ mod cluster;
 mod command;
 mod corpus;
 mod demo;
+mod diff;
 mod disk;
 mod histories;
 mod proxy;
@@ -63,6 +64,8 @@ enum Command {
     Queue(queue::Arguments),
     /// Give a server statements of random shape: deep, wide and long.
     Shapes(shapes::Arguments),
+    /// Run random statements here and on PostgreSQL, compare the answers, and shrink what differs.
+    Diff(diff::Arguments),
     /// Measure how long a node takes to answer, and what it costs at rest.
     Startup(startup::Arguments),
     /// Run PostgreSQL's regression files here and on PostgreSQL, and count the statements answered alike.
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Stalls(arguments) => stalls::run(&arguments),
         Command::Queue(arguments) => queue::run(&arguments),
         Command::Shapes(arguments) => shapes::run(&arguments),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Startup(arguments) => startup::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Tpcc(arguments) => tpcc::run(&arguments),

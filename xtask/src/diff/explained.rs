@@ -1,0 +1,60 @@
+//! Differences that are as they should be, each with its reason. None of them may hide another: it names what the shrunk
+//! statement holds and what both answer.
+
+use super::compare::{Kind, plain_number};
+use super::wire::Answer;
+
+/// What must be true of a shrunk difference.
+pub struct Explained {
+    pub name: &'static str,
+    pub reason: &'static str,
+    applies: fn(&Shrunk<'_>) -> bool,
+}
+
+pub struct Shrunk<'a> {
+    pub sql: &'a str,
+    pub kind: &'a Kind,
+    pub there: &'a Answer,
+    pub here: &'a Answer,
+    /// While it was shrunk, smaller statements were refused by PostgreSQL with this server's code and by this server with
+    /// PostgreSQL's: the statement holds both mistakes.
+    pub has_both_errors: bool,
+}
+
+impl Shrunk<'_> {
+    fn has(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.sql.contains(word))
+    }
+
+    /// The rows are the same when zeros at the end of numerics do not count.
+    fn is_same_but_for_scale(&self) -> bool {
+        let plain = |answer: &Answer| {
+            let mut rows: Vec<Vec<Option<String>>> =
+                answer.rows.iter().map(|row| row.iter().map(|value| value.as_deref().map(plain_number)).collect()).collect();
+            rows.sort();
+            rows
+        };
+        plain(self.there) == plain(self.here)
+    }
+}
+
+pub const EXPLAINED: &[Explained] = &[
+    Explained {
+        name: "two mistakes in one statement",
+        reason: "which of several errors a statement is refused with depends on the order in which the plan meets them",
+        applies: |it| matches!(it.kind, Kind::OtherCode { .. }) && it.has_both_errors,
+    },
+    Explained {
+        name: "one of equal numerics",
+        reason: "1.0 and 1.00 are equal: which of them stands for a group, or is the greatest, is not promised",
+        applies: |it| {
+            matches!(it.kind, Kind::Values)
+                && it.has(&["distinct", "group by", "union", "intersect", "except", "max(", "min(", "greatest(", "least("])
+                && it.is_same_but_for_scale()
+        },
+    },
+];
+
+pub fn explain(shrunk: &Shrunk<'_>) -> Option<&'static Explained> {
+    EXPLAINED.iter().find(|it| (it.applies)(shrunk))
+}
