@@ -1,4 +1,4 @@
-//! `cargo xtask clients`: stock drivers connect, fail, recover and go on.
+//! `cargo xtask clients`: stock drivers connect, fail, recover and go on; stock ORMs make schemas, read them back and query.
 //!
 //! Each program of `clients/` prints a line for each of its steps: what was answered, or the SQLSTATE of the error. It is
 //! run against a node and against a PostgreSQL, and the lines must be the same. The drivers come from npm and PyPI, once,
@@ -32,15 +32,20 @@ pub struct Arguments {
 }
 
 /// The programs, and what each is run by.
-const PROGRAMS: [(&str, Language); 4] = [
+const PROGRAMS: [(&str, Language); 6] = [
     ("postgres_js.mjs", Language::Node),
     ("node_postgres.mjs", Language::Node),
     ("asyncpg_client.py", Language::Python),
     ("psycopg_client.py", Language::Python),
+    ("sqlalchemy_client.py", Language::Python),
+    ("django_client.py", Language::Python),
 ];
 
+/// What programs import of this tree.
+const FOLDERS: [&str; 2] = ["shop", "shop/migrations"];
+
 /// A program that hangs is ended after so many seconds.
-const TIMEOUT_SECONDS: &str = "180";
+const TIMEOUT_SECONDS: &str = "300";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Language {
@@ -137,6 +142,14 @@ fn install() -> Result<PathBuf> {
     }
     for (name, _) in PROGRAMS {
         fs::write(home.join(name), read(name)?).context(format!("copying {name}"))?;
+    }
+    for folder in FOLDERS {
+        fs::create_dir_all(home.join(folder)).context(format!("making the folder {folder}"))?;
+        let entries = fs::read_dir(source.join(folder)).context(format!("reading clients/{folder}"))?;
+        for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "py")) {
+            let name = Path::new(folder).join(path.file_name().expect("an entry of a folder has a name"));
+            fs::copy(&path, home.join(&name)).context(format!("copying {}", name.display()))?;
+        }
     }
     Ok(home)
 }

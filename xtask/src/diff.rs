@@ -64,7 +64,7 @@ pub struct Arguments {
 }
 
 /// A kind of error is shrunk so often; later ones are counted.
-const SHRUNK_OF_A_KIND: usize = 3;
+const SHRUNK_OF_A_KIND: usize = 2;
 
 /// Rows of an answer that are printed.
 const PRINTED_ROWS: usize = 6;
@@ -76,7 +76,6 @@ pub fn run(arguments: &Arguments) -> Result {
         None => demo::build()?,
     };
     let scratch = std::env::temp_dir().join(format!("quorate-diff-{}", std::process::id()));
-    fs::create_dir_all(scratch.join("reference")).context("making the scratch folder")?;
     let mut pair = Pair::start(&binary, &scratch)?;
     pair.messages = arguments.messages;
     let first = arguments.first.unwrap_or_else(|| rand::random_range(0..1_000_000));
@@ -149,7 +148,7 @@ impl Run<'_> {
             let (there, here) = self.pair.run(&statement.print(), Protocol::Simple);
             if let Some(kind) = compare::compare(statement, &there, &here, self.arguments.messages) {
                 let found = Found { kind, position: 0, there, here };
-                self.report(seed, 0, &case(vec![statement.clone()]), &[], Protocol::Simple, &found, &Codes::default());
+                self.report(seed, 0, &case(vec![statement.clone()]), &[], Protocol::Simple, &found, &Codes::default(), false);
             } else if there.refusal.is_none() {
                 made.push(statement.clone());
             }
@@ -211,7 +210,11 @@ impl Run<'_> {
         // A difference that comes and goes is told as it was first seen.
         let found = self.pair.try_case(&small, frame, protocol, &mut codes)?.unwrap_or(found);
         let setup = if in_own_schema { &[] } else { schema.setup.as_slice() };
-        self.report(seed, number, &small, setup, protocol, &found, &codes);
+        let fails_at_planning = match &found.kind {
+            Kind::RefusedThere { code, .. } => self.pair.explains_with(&small, frame, found.position, code),
+            _ => false,
+        };
+        self.report(seed, number, &small, setup, protocol, &found, &codes, fails_at_planning);
         Ok(())
     }
 
@@ -228,13 +231,29 @@ impl Run<'_> {
         failure.map_or(Ok(small), Err)
     }
 
-    fn report(&mut self, seed: u64, number: u64, tree: &Tree, setup: &[Tree], protocol: Protocol, found: &Found, codes: &Codes) {
+    #[allow(clippy::too_many_arguments)]
+    fn report(
+        &mut self,
+        seed: u64,
+        number: u64,
+        tree: &Tree,
+        setup: &[Tree],
+        protocol: Protocol,
+        found: &Found,
+        codes: &Codes,
+        fails_at_planning: bool,
+    ) {
         let sql = subject(tree, found.position).print();
         let has_both_errors = match &found.kind {
             Kind::OtherCode { there, here } => codes.there.contains(here) && codes.here.contains(there),
             _ => false,
         };
-        let shrunk = explained::Shrunk { sql: &sql, kind: &found.kind, there: &found.there, here: &found.here, has_both_errors };
+        let refused_there = match &found.kind {
+            Kind::RefusedHere { code, .. } => codes.there.contains(code),
+            _ => false,
+        };
+        let evidence = explained::Evidence { has_both_errors, refused_there, fails_at_planning };
+        let shrunk = explained::Shrunk { sql: &sql, kind: &found.kind, there: &found.there, here: &found.here, evidence };
         if let Some(explained) = explained::explain(&shrunk) {
             *self.explained.entry(explained.name).or_default() += 1;
             return;

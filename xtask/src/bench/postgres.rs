@@ -24,6 +24,7 @@ impl Postgres {
             .and_then(|program| program.parent().map(Path::to_path_buf))
             .ok_or_else(|| Error::Missing { what: "PostgreSQL's server is missing".into(), remedy: "cargo xtask setup".into() })?;
         let primary = scratch.join("postgres");
+        fs::create_dir_all(scratch).context("making the folder of PostgreSQL")?;
         own(scratch)?;
         capture(as_postgres(&bin.join("initdb")).args(["-U", "postgres", "-A", "trust", "-D"]).arg(&primary))?;
         let port = free_port()?;

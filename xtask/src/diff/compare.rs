@@ -46,6 +46,9 @@ impl fmt::Display for Kind {
     }
 }
 
+/// Codes of what this server does not know: a feature, a function, a type.
+const IS_MISSING: &[&str] = &["0A000", "42883", "42704"];
+
 /// What PostgreSQL could not answer itself tells nothing.
 pub fn is_void(there: &Answer) -> bool {
     there.lost.is_some() || there.refusal.as_ref().is_some_and(|refusal| refusal.code == "57014")
@@ -58,6 +61,10 @@ pub fn compare(statement: &Tree, there: &Answer, here: &Answer, messages: bool) 
     }
     match (&there.refusal, &here.refusal) {
         (_, Some(refusal)) if refusal.code == "XX000" => return Some(Kind::Internal(general(&refusal.message))),
+        // Where something is missing here, it matters little what PostgreSQL says.
+        (Some(there), Some(refusal)) if there.code != refusal.code && IS_MISSING.contains(&refusal.code.as_str()) => {
+            return Some(Kind::RefusedHere { code: refusal.code.clone(), message: general(&refusal.message) });
+        }
         (None, Some(refusal)) => {
             return Some(Kind::RefusedHere { code: refusal.code.clone(), message: general(&refusal.message) });
         }

@@ -16,9 +16,19 @@ pub struct Shrunk<'a> {
     pub kind: &'a Kind,
     pub there: &'a Answer,
     pub here: &'a Answer,
-    /// While it was shrunk, smaller statements were refused by PostgreSQL with this server's code and by this server with
-    /// PostgreSQL's: the statement holds both mistakes.
+    pub evidence: Evidence,
+}
+
+/// What was seen of the servers while the statement was shrunk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evidence {
+    /// Smaller statements were refused by PostgreSQL with this server's code and by this server with PostgreSQL's: the
+    /// statement holds both mistakes.
     pub has_both_errors: bool,
+    /// Smaller statements were refused by PostgreSQL with this server's code.
+    pub refused_there: bool,
+    /// PostgreSQL refuses already to EXPLAIN it.
+    pub fails_at_planning: bool,
 }
 
 impl Shrunk<'_> {
@@ -42,7 +52,35 @@ pub const EXPLAINED: &[Explained] = &[
     Explained {
         name: "two mistakes in one statement",
         reason: "which of several errors a statement is refused with depends on the order in which the plan meets them",
-        applies: |it| matches!(it.kind, Kind::OtherCode { .. }) && it.has_both_errors,
+        applies: |it| matches!(it.kind, Kind::OtherCode { .. }) && it.evidence.has_both_errors,
+    },
+    Explained {
+        name: "two mistakes, one of them a missing function",
+        reason: "as above: PostgreSQL refuses the statement too, for its other mistake",
+        applies: |it| {
+            matches!(it.kind, Kind::RefusedHere { code, .. } if code.starts_with("42"))
+                && it.there.refusal.is_some()
+                && it.evidence.refused_there
+        },
+    },
+    Explained {
+        name: "an error in a constant",
+        reason: "PostgreSQL evaluates constant expressions while it plans, and refuses although no row needs the value",
+        applies: |it| {
+            matches!(it.kind, Kind::RefusedThere { code, .. } if code.starts_with("22") || code == "0A000") && it.evidence.fails_at_planning
+        },
+    },
+    Explained {
+        name: "an error in a value that is not needed",
+        reason: "whether rows that a join or a condition drops, and columns that nothing reads, are evaluated before that is not promised; \
+                 what CASE and COALESCE do not reach is promised, and stays a difference",
+        applies: |it| {
+            matches!(it.kind, Kind::RefusedHere { code, .. } if code.starts_with("22"))
+                && it.there.refusal.is_none()
+                && it.evidence.refused_there
+                && !it.has(&["case ", "coalesce("])
+                && it.has(&[" join ", " where ", "exists", "from ("])
+        },
     },
     Explained {
         name: "one of equal numerics",

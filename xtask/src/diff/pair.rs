@@ -39,6 +39,16 @@ pub enum Frame {
     Schema,
 }
 
+impl Frame {
+    fn begins(self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::Transaction => &["begin"],
+            Self::Schema => &["begin", "create schema e", "set local search_path = e"],
+        }
+    }
+}
+
 /// A difference found: the statement of the case, and both answers.
 #[derive(Clone, Debug)]
 pub struct Found {
@@ -127,12 +137,7 @@ impl Pair {
 
     /// Runs a case up to the first difference.
     pub fn try_case(&mut self, case: &Tree, frame: Frame, protocol: Protocol, codes: &mut Codes) -> Result<Option<Found>> {
-        let before: &[&str] = match frame {
-            Frame::None => &[],
-            Frame::Transaction => &["begin"],
-            Frame::Schema => &["begin", "create schema e", "set local search_path = e"],
-        };
-        for sql in before {
+        for sql in frame.begins() {
             self.run(sql, Protocol::Simple);
         }
         let mut found = None;
@@ -158,6 +163,21 @@ impl Pair {
             self.run("rollback", Protocol::Simple);
         }
         Ok(found)
+    }
+}
+
+impl Pair {
+    /// Whether PostgreSQL refuses with this code already to plan the statement at this position of a case.
+    pub fn explains_with(&mut self, case: &Tree, frame: Frame, position: usize, code: &str) -> bool {
+        let before = frame.begins();
+        let mut answer = Answer::default();
+        let all = statements(case).iter().take(position).map(Tree::print);
+        let last = format!("explain {}", statements(case)[position].print());
+        for sql in before.iter().map(|sql| (*sql).to_owned()).chain(all).chain([last]) {
+            answer = self.there.run(&sql, Protocol::Simple);
+        }
+        self.there.run("rollback", Protocol::Simple);
+        answer.refusal.is_some_and(|refusal| refusal.code == code)
     }
 }
 

@@ -82,8 +82,17 @@ fn parse(rules: &'static [(&'static str, &'static [&'static str])]) -> Vec<Rule>
         let result = Type::named(result);
         Rule { template, result, any, parts }
     };
-    rules.iter().flat_map(|(result, templates)| templates.iter().map(move |template| one(result, template))).collect()
+    let is_there = |template: &&&str| !NOT_THERE.iter().any(|(word, _)| template.contains(word));
+    rules.iter().flat_map(|(result, templates)| templates.iter().filter(is_there).map(move |template| one(result, template))).collect()
 }
+
+/// Rules with these words are left out: what is not there yet would only hide other differences.
+pub const NOT_THERE: &[(&str, &str)] = &[
+    ("{jsonpath}", "SQL/JSON paths are not there yet"),
+    ("within group", "ordered-set aggregates are not there yet"),
+    ("unistr", "Unicode escapes in values are not there yet"),
+    ("normalize", "Unicode normalization is not there yet"),
+];
 
 fn position(parts: &[Part], word: &str) -> usize {
     let wanted: usize = word.parse().expect("digits");
@@ -487,7 +496,7 @@ const SCALAR_RULES: &[(&str, &[&str])] = &[
         "({jsonb} #> {path})",
         "({jsonb} || {jsonb})",
         "(case when jsonb_typeof({jsonb}) in ('object', 'array') then {0} end - 'a')",
-        "jsonb_set({jsonb}, array['a'], {jsonb})",
+        "jsonb_set(jsonb_build_object('a', {int4}), array['a'], {jsonb})",
         "jsonb_insert(jsonb_build_object('a', array[0]), array['a', '0'], {jsonb})",
         "jsonb_strip_nulls({jsonb})",
         "{json}::jsonb",
@@ -509,7 +518,7 @@ const SCALAR_RULES: &[(&str, &[&str])] = &[
         "array(select generate_series(1, {small}))",
     ]),
     ("text[]", &[
-        "array[{text}, {varchar}]",
+        "array[{text}, {text}]",
         "({text[]} || {text})",
         "array_cat({text[]}, array[{text}])",
         "string_to_array({text}, {separator})",

@@ -169,14 +169,14 @@ impl Type {
     /// A literal of the type in an expression, written in one of several ways.
     pub fn literal(self, rng: &mut StdRng) -> String {
         if rng.random_bool(0.06) {
-            return if rng.random_bool(0.3) { "null".into() } else { format!("null::{}", self.name()) };
+            return if rng.random_bool(0.12) { "null".into() } else { format!("null::{}", self.name()) };
         }
         let value = self.value(rng);
         let is_quoted = value.starts_with('\'');
         match self {
             // As the grammar knows them.
             Int4 | Numeric | Bool if rng.random_bool(0.85) && value.len() < 10 => value,
-            Text if rng.random_bool(0.6) => value,
+            Text if rng.random_bool(0.35) => value,
             Date | Time | Timestamp | Interval if rng.random_bool(0.3) => format!("{} {value}", self.name()),
             _ if !is_quoted && value.starts_with('-') => format!("({value})::{}", self.name()),
             _ => format!("{value}::{}", self.name()),
