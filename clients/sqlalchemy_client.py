@@ -97,7 +97,7 @@ TYPES = dict(
     yes=(sa.Boolean, True), text=(sa.Text, "ÄÖ"), string=(sa.String(10), "abc"), fixed=(sa.CHAR(5), "ab   "), unlimited=(sa.String, "x"),
     day=(sa.Date, datetime.date(2024, 2, 29)), time=(sa.Time, datetime.time(1, 2, 3, 4)), at=(sa.DateTime, datetime.datetime(2024, 2, 29, 1, 2, 3)),
     zoned=(sa.DateTime(timezone=True), datetime.datetime(2024, 2, 29, 1, 2, 3, tzinfo=datetime.timezone.utc)), precise=(pg.TIMESTAMP(precision=3), datetime.datetime(2024, 2, 29, 1, 2, 3, 456000)),
-    zoned_time=(pg.TIME(timezone=True), datetime.time(1, 2, tzinfo=datetime.timezone.utc)), lasting=(sa.Interval, datetime.timedelta(days=2, seconds=5)), interval=(pg.INTERVAL(fields="DAY TO SECOND"), datetime.timedelta(days=2)),
+    zoned_time=(pg.TIME(timezone=True), datetime.time(1, 2, tzinfo=datetime.timezone.utc)), lasting=(sa.Interval, datetime.timedelta(days=2, seconds=5)), interval=(pg.INTERVAL, datetime.timedelta(days=2)),
     bytes=(sa.LargeBinary, b"\x00\xff"), unique=(sa.Uuid, uuid.UUID(int=7)), json=(sa.JSON, {"a": [1, None]}), jsonb=(pg.JSONB, {"b": "x"}),
     words=(pg.ARRAY(sa.String(10)), ["a", "b c"]), grid=(pg.ARRAY(sa.Integer, dimensions=2), [[1, 2], [3, 4]]), address=(pg.INET, "192.0.2.1"),
     net=(pg.CIDR, "192.0.2.0/24"), mac=(pg.MACADDR, "08:00:2b:01:02:03"), oid=(pg.OID, 26),

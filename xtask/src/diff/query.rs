@@ -231,7 +231,7 @@ impl Generator<'_> {
             };
             let written = key.print();
             // A constant would be the position of a column, or refused.
-            if !written.contains('.') || written.starts_with(|c: char| c.is_ascii_digit()) {
+            if !scope.columns.iter().any(|column| written.contains(&column.written)) {
                 continue;
             }
             groups.columns.push(Visible { written, of });
@@ -398,7 +398,7 @@ impl Generator<'_> {
 
     /// A subquery of one column and at most one row.
     pub fn scalar_subquery(&mut self, of: Type, context: &Context<'_>, depth: usize) -> Tree {
-        let own = context.groups.unwrap_or(context.rows);
+        let own = &plain(context.groups.unwrap_or(context.rows));
         let mut outer = context.outer.to_vec();
         outer.push(own);
         let (from, scope) = self.from_item(depth - 1);
@@ -423,7 +423,7 @@ impl Generator<'_> {
     }
 
     pub fn subquery_condition(&mut self, context: &Context<'_>, depth: usize) -> Tree {
-        let own = context.groups.unwrap_or(context.rows);
+        let own = &plain(context.groups.unwrap_or(context.rows));
         let mut outer = context.outer.to_vec();
         outer.push(own);
         let sort = Sort::Expression(Type::Bool);
@@ -457,6 +457,12 @@ impl Generator<'_> {
 fn scope_of(alias: &str, columns: &[(String, Type)]) -> Scope {
     let columns = columns.iter().map(|(name, of)| Visible { written: format!("{alias}.{name}"), of: *of }).collect();
     Scope { columns, unique: Vec::new(), is_plain: false }
+}
+
+/// Without GROUPING, which belongs to its own level.
+fn plain(scope: &Scope) -> Scope {
+    let columns = scope.columns.iter().filter(|column| !column.written.starts_with("grouping(")).cloned().collect();
+    Scope { columns, unique: scope.unique.clone(), is_plain: scope.is_plain }
 }
 
 fn parenthesised(tree: Tree) -> Tree {

@@ -90,7 +90,6 @@ fn parse(rules: &'static [(&'static str, &'static [&'static str])]) -> Vec<Rule>
 pub const NOT_THERE: &[(&str, &str)] = &[
     ("{jsonpath}", "SQL/JSON paths are not there yet"),
     ("within group", "ordered-set aggregates are not there yet"),
-    ("unistr", "Unicode escapes in values are not there yet"),
     ("normalize", "Unicode normalization is not there yet"),
 ];
 
