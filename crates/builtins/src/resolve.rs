@@ -15,6 +15,8 @@ pub enum ResolveError {
     None,
     /// More than one fits equally well: 42725.
     Ambiguous,
+    /// Nothing says what a polymorphic argument is: 42804.
+    Indeterminate,
 }
 
 /// The chosen candidate and what the call's types become.
@@ -199,11 +201,36 @@ fn keep_best<T>(fits: &mut Vec<Fit<T>>, score: impl Fn(&Fit<T>) -> usize) {
     fits.retain(|fit| score(fit) == best);
 }
 
-fn choose<T: Candidate>(mut fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Result<Resolved<T>, ResolveError> {
+/// Functions whose unknown arguments are text, where others refuse: in PostgreSQL those over `anycompatible`.
+const COMPATIBLE: &[&str] = &[
+    "array_append", "array_cat", "array_position", "array_positions", "array_prepend", "array_remove", "array_replace",
+    "width_bucket",
+];
+
+/// Whether every polymorphic argument is unknown, and the candidate takes none such.
+fn is_indeterminate<T: Candidate>(fit: &Fit<T>, args: &[Option<SqlType>]) -> bool {
+    let signature = fit.candidate.signature();
+    let is_one = |position: usize| {
+        matches!(declared(signature, position), Some(ArgType::AnyElement | ArgType::AnyArray | ArgType::AnyNonArray))
+    };
+    let mut polymorphic = (0..args.len()).filter(|position| is_one(*position)).peekable();
+    polymorphic.peek().is_some() && polymorphic.all(|position| args[position].is_none()) && !COMPATIBLE.contains(&signature.name)
+}
+
+fn choose<T: Candidate>(fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Result<Resolved<T>, ResolveError> {
+    let none_known = !args.is_empty() && args.iter().all(Option::is_none);
+    if none_known && fits.len() > 1 && fits.iter().all(|fit| is_indeterminate(fit, args)) {
+        return Err(ResolveError::Ambiguous);
+    }
+    let chosen = choose_fit(fits, args)?;
+    if is_indeterminate(&chosen, args) { Err(ResolveError::Indeterminate) } else { Ok(chosen.into_resolved()) }
+}
+
+fn choose_fit<T: Candidate>(mut fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Result<Fit<T>, ResolveError> {
     let known_count = args.iter().filter(|arg| arg.is_some()).count();
     if known_count == args.len() {
         if let Some(position) = fits.iter().position(|fit| fit.exact_count == args.len() && !is_polymorphic(fit)) {
-            return Ok(fits.swap_remove(position).into_resolved());
+            return Ok(fits.swap_remove(position));
         }
     }
     keep_best(&mut fits, |fit| fit.exact_count);
@@ -224,7 +251,7 @@ fn choose<T: Candidate>(mut fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Resu
     }
     match fits.len() {
         0 => Err(ResolveError::None),
-        1 => Ok(fits.swap_remove(0).into_resolved()),
+        1 => Ok(fits.swap_remove(0)),
         _ => Err(ResolveError::Ambiguous),
     }
 }

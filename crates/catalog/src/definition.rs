@@ -91,6 +91,9 @@ fn column_list(table: &Table, ids: impl Iterator<Item = ColumnId>) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
+/// Stands between the expressions of one index in `pg_index`.
+pub(crate) const EXPRESSIONS_APART: &str = "\u{1f}";
+
 /// A key column's name; what an index over an expression has computed is named by the expression.
 fn key_name(column: &crate::Column) -> String {
     if column.hidden { column.name.clone() } else { quote_identifier(&column.name) }

@@ -7,7 +7,7 @@
 use builtins::CatalogFunctions;
 use types::{Array, Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
-use crate::definition::{self, Style};
+use crate::definition::{self, EXPRESSIONS_APART, Style};
 use crate::descriptor::{Column, ColumnDefault, Commented, DATABASE_OWNER_ROLE, Schema, Table};
 use crate::snapshot::Relation;
 use crate::view::{CatalogView, Class};
@@ -77,10 +77,12 @@ impl CatalogFunctions for CatalogView {
             "pg_get_constraintdef" => optional(definition::constraint(self, a.oid(0), a.style(1))),
             "pg_get_expr" => {
                 let class = self.class(a.oid(1));
-                Datum::text(match class.as_ref().and_then(Class::table) {
-                    Some(table) => self.expr(table, a.text(0), a.style(2)),
-                    None => a.style(2).expr(a.text(0)),
-                })
+                let table = class.as_ref().and_then(Class::table);
+                let shown = a.text(0).split(EXPRESSIONS_APART).map(|text| match table {
+                    Some(table) => self.expr(table, text, a.style(2)),
+                    None => a.style(2).expr(text),
+                });
+                Datum::text(shown.collect::<Vec<_>>().join(", "))
             }
             "pg_get_viewdef" => {
                 // A number instead of a flag: the width to wrap at.

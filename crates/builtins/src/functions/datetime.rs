@@ -37,6 +37,37 @@ fn extract(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResu
     Ok(found.map_or(Datum::Null, Datum::Numeric))
 }
 
+/// The fields and the precision that `interval day to hour` and `interval(1)` keep, in `pg_type`'s number: which fields in
+/// the upper half, digits of a second in the lower.
+fn fit_interval(mut value: Interval, modifier: i64) -> Interval {
+    const MONTH: i64 = 1 << 1;
+    const YEAR: i64 = 1 << 2;
+    const DAY: i64 = 1 << 3;
+    const HOUR: i64 = 1 << 10;
+    const MINUTE: i64 = 1 << 11;
+    const SECOND: i64 = 1 << 12;
+    let fields = modifier >> 16 & 0x7fff;
+    let truncate = |value: &mut Interval, unit: i64| value.micros -= value.micros % unit;
+    if fields & SECOND == 0 {
+        match () {
+            () if fields & MINUTE != 0 => truncate(&mut value, 60_000_000),
+            () if fields & HOUR != 0 => truncate(&mut value, 3_600_000_000),
+            () if fields & DAY != 0 => value.micros = 0,
+            () if fields & MONTH != 0 => (value.days, value.micros) = (0, 0),
+            () if fields & YEAR != 0 => (value.months, value.days, value.micros) = (value.months / 12 * 12, 0, 0),
+            () => {}
+        }
+    }
+    if let digits @ 0..=5 = modifier & 0xffff {
+        let unit = 10_i64.pow(6 - u32::try_from(digits).expect("at most five"));
+        // Half away from zero, as PostgreSQL rounds.
+        let half = if value.micros < 0 { -unit / 2 } else { unit / 2 };
+        let rounded = value.micros.saturating_add(half);
+        value.micros = rounded - rounded % unit;
+    }
+    value
+}
+
 fn date_part(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
     // A date is taken for its midnight, so that even hours can be asked of it.
     let (ty, value) = match &a[1] {
@@ -198,6 +229,9 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         datetime::date_bin(interval(&a[0]), moment(&a[1]), moment(&a[2])).map(Datum::TimestampTz)
     }),
     Builtin::pure("justify_hours", 1175, &[INTERVAL], R_INTERVAL, |_, _, a| datetime::justify_hours(interval(&a[0])).map(Datum::Interval)),
+    Builtin::pure("interval", 1200, &[INTERVAL, I4], R_INTERVAL, |_, _, a| {
+        Ok(Datum::Interval(fit_interval(interval(&a[0]), int(&a[1]))))
+    }),
     Builtin::pure("justify_days", 1295, &[INTERVAL], R_INTERVAL, |_, _, a| datetime::justify_days(interval(&a[0])).map(Datum::Interval)),
     Builtin::pure("justify_interval", 2711, &[INTERVAL], R_INTERVAL, |_, _, a| {
         datetime::justify_interval(interval(&a[0])).map(Datum::Interval)

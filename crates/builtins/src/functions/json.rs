@@ -277,6 +277,39 @@ fn strip_nulls(json: &Json) -> Json {
     }
 }
 
+/// As [`strip_nulls`], of a text: members keep their order, and equal ones stay.
+fn strip_raw_nulls(json: &str, kept: &mut String) -> SqlResult<()> {
+    let mut is_first = true;
+    let mut separate = |kept: &mut String| {
+        if !std::mem::take(&mut is_first) {
+            kept.push(',');
+        }
+    };
+    match raw(json)? {
+        Raw::Object(pairs) => {
+            kept.push('{');
+            for (key, value) in pairs.into_iter().filter(|(_, value)| *value != "null") {
+                separate(kept);
+                kept.push_str(&compact_text(&Json::String(key.into())));
+                kept.push(':');
+                strip_raw_nulls(value, kept)?;
+            }
+            kept.push('}');
+        }
+        Raw::Array(items) => {
+            kept.push('[');
+            for item in items {
+                separate(kept);
+                strip_raw_nulls(item, kept)?;
+            }
+            kept.push(']');
+        }
+        Raw::Scalar if json.trim_ascii().starts_with('"') => kept.push_str(&compact_text(&Json::parse(json)?)),
+        Raw::Scalar => kept.push_str(json.trim_ascii()),
+    }
+    Ok(())
+}
+
 /// What `jsonb_set` and `jsonb_insert` do at the end of their path.
 #[derive(Clone, Copy, PartialEq)]
 enum Edit {
@@ -456,12 +489,17 @@ pub(super) static LENGTH: &[Builtin] = &both!("json_array_length", 3956, "jsonb_
 });
 pub(super) static STRIP: &[Builtin] =
     &both!("json_strip_nulls", 3261, "jsonb_strip_nulls", 3262, R_JSON, R_JSONB, |_, types, a| {
+        if types.ret == SqlType::Json {
+            let mut kept = String::new();
+            strip_raw_nulls(text(&a[0]), &mut kept)?;
+            return Ok(Datum::Json(kept.into()));
+        }
         Ok(as_ret(types, strip_nulls(&*value(&a[0])?)))
     });
 
 pub(super) static FUNCTIONS: &[Builtin] = &[
-    Builtin::pure("to_json", 3176, &[ArgType::Any], R_JSON, convert).stable(),
-    Builtin::pure("to_jsonb", 3787, &[ArgType::Any], R_JSONB, convert).stable(),
+    Builtin::pure("to_json", 3176, &[ArgType::AnyElement], R_JSON, convert).stable(),
+    Builtin::pure("to_jsonb", 3787, &[ArgType::AnyElement], R_JSONB, convert).stable(),
     Builtin::pure("row_to_json", 3155, &[ArgType::T(SqlType::RECORD)], R_JSON, row_to_json).stable(),
     Builtin::pure("row_to_json", 3156, &[ArgType::T(SqlType::RECORD), BOOLEAN], R_JSON, row_to_json).stable(),
     Builtin::pure("array_to_json", 3153, &[ArgType::AnyArray], R_JSON, convert).stable(),

@@ -160,6 +160,9 @@ fn bucket(number: i64) -> SqlResult<Datum> {
     i32::try_from(number).map(|n| Datum::Int(i64::from(n))).map_err(|_| out_of_range("integer"))
 }
 
+/// PostgreSQL divides by it where others multiply by its inverse: the last digit differs.
+const RADIANS_PER_DEGREE: f64 = 0.017_453_292_519_943_295;
+
 /// Sine and cosine of degrees are scaled so that 30, 60 and 90 come out exact: these two hold near zero, and the
 /// quadrants are put together from them.
 fn small_sine(degrees: f64) -> f64 {
@@ -328,7 +331,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     float1!("cosh", 2463, f64::cosh),
     float1!("tanh", 2464, f64::tanh),
     float1!("asinh", 2465, inverse_sinh),
-    Builtin::pure("degrees", 1608, &[F8], R_F8, |_, _, a| checked(float(&a[0]).to_degrees(), float(&a[0]))),
+    Builtin::pure("degrees", 1608, &[F8], R_F8, |_, _, a| checked(float(&a[0]) / RADIANS_PER_DEGREE, float(&a[0]))),
     Builtin::pure("acosh", 2466, &[F8], R_F8, |_, _, a| {
         if float(&a[0]) < 1.0 { Err(input_out_of_range()) } else { Ok(Datum::Float(inverse_cosh(float(&a[0])))) }
     }),

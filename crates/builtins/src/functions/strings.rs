@@ -150,6 +150,72 @@ fn overlay(value: &str, new: &str, start: i64, len: i64) -> SqlResult<Datum> {
     out(before.chain(new.chars()).chain(value.chars().skip(rest)).collect::<String>())
 }
 
+fn overlay_bytes(value: &[u8], new: &[u8], start: i64, len: i64) -> SqlResult<Datum> {
+    if start < 1 {
+        return Err(SqlError::new(SqlState::SubstringError, "negative substring length not allowed"));
+    }
+    let Some(end) = i32::try_from(start.saturating_add(len)).ok() else {
+        return Err(SqlError::new(SqlState::NumericValueOutOfRange, "integer out of range"));
+    };
+    let before = usize::try_from(start - 1).unwrap_or(usize::MAX).min(value.len());
+    let rest = usize::try_from(i64::from(end) - 1).unwrap_or(0).min(value.len());
+    Ok(Datum::Bytes([&value[..before], new, &value[rest..]].concat().into()))
+}
+
+/// `\\`, `\XXXX`, `\+XXXXXX`, `\uXXXX` and `\UXXXXXXXX` become characters; two surrogates make one.
+fn unicode_escapes(value: &str) -> SqlResult<Datum> {
+    let invalid = |what: &str| SqlError::new(SqlState::SyntaxError, what);
+    let mut read = String::with_capacity(value.len());
+    let mut rest = value;
+    let mut high: Option<u32> = None;
+    while let Some(first) = rest.chars().next() {
+        if first != '\\' {
+            if high.is_some() {
+                return Err(invalid("invalid Unicode surrogate pair"));
+            }
+            read.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        let after = &rest[1..];
+        if after.starts_with('\\') && high.is_none() {
+            read.push('\\');
+            rest = &after[1..];
+            continue;
+        }
+        let (skipped, digits) = match after.as_bytes().first() {
+            Some(b'+') => (1, 6),
+            Some(b'u') => (1, 4),
+            Some(b'U') => (1, 8),
+            _ => (0, 4),
+        };
+        let hex = after.get(skipped..skipped + digits).filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let Some(code) = hex.and_then(|hex| u32::from_str_radix(hex, 16).ok()) else {
+            let error = invalid("invalid Unicode escape");
+            return Err(error.with_hint("Unicode escapes must be \\XXXX, \\+XXXXXX, \\uXXXX, or \\UXXXXXXXX."));
+        };
+        let code = match (high.take(), code) {
+            (Some(high), 0xdc00..=0xdfff) => 0x10000 + ((high - 0xd800) << 10) + (code - 0xdc00),
+            (Some(_), _) | (None, 0xdc00..=0xdfff) => return Err(invalid("invalid Unicode surrogate pair")),
+            (None, 0xd800..=0xdbff) => {
+                high = Some(code);
+                rest = &after[skipped + digits..];
+                continue;
+            }
+            (None, code) => code,
+        };
+        let character = char::from_u32(code).filter(|character| *character != '\0');
+        let character =
+            character.ok_or_else(|| SqlError::new(SqlState::InvalidParameterValue, "invalid Unicode code point"))?;
+        read.push(character);
+        rest = &after[skipped + digits..];
+    }
+    if high.is_some() {
+        return Err(invalid("invalid Unicode surrogate pair"));
+    }
+    out(read)
+}
+
 fn character(code: i64) -> SqlResult<Datum> {
     if code < 0 {
         return Err(SqlError::new(SqlState::InvalidParameterValue, "character number must be positive"));
@@ -425,6 +491,13 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         overlay(text(&a[0]), text(&a[1]), int(&a[2]), text(&a[1]).chars().count() as i64)
     }),
     Builtin::pure("overlay", 1404, &[TEXT, TEXT, I4, I4], R_TEXT, |_, _, a| overlay(text(&a[0]), text(&a[1]), int(&a[2]), int(&a[3]))),
+    Builtin::pure("overlay", 752, &[BYTEA, BYTEA, I4], R_BYTEA, |_, _, a| {
+        overlay_bytes(bytes(&a[0]), bytes(&a[1]), int(&a[2]), bytes(&a[1]).len() as i64)
+    }),
+    Builtin::pure("overlay", 749, &[BYTEA, BYTEA, I4, I4], R_BYTEA, |_, _, a| {
+        overlay_bytes(bytes(&a[0]), bytes(&a[1]), int(&a[2]), int(&a[3]))
+    }),
+    Builtin::pure("unistr", 6198, &[TEXT], R_TEXT, |_, _, a| unicode_escapes(text(&a[0]))),
     Builtin::pure("ascii", 1620, &[TEXT], R_I4, |_, _, a| Ok(Datum::Int(text(&a[0]).chars().next().map_or(0, |c| i64::from(u32::from(c)))))),
     Builtin::pure("chr", 1621, &[I4], R_TEXT, |_, _, a| character(int(&a[0]))),
     Builtin::pure("md5", 2311, &[TEXT], R_TEXT, |_, _, a| out(hex(&Md5::digest(text(&a[0]).as_bytes())))),

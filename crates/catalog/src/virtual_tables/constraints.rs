@@ -7,7 +7,8 @@ use super::Maker;
 use super::relations::named_indexes;
 use super::row::{Rows, Vector, row};
 use super::types::{operator_class, type_row};
-use crate::descriptor::{Index, ReferentialAction, Table};
+use crate::definition::EXPRESSIONS_APART;
+use crate::descriptor::{ColumnDefault, Index, ReferentialAction, Table};
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[("pg_index", pg_index), ("pg_constraint", pg_constraint)];
@@ -22,6 +23,17 @@ pub(super) fn index_columns(index: &Index) -> impl Iterator<Item = ColumnId> + '
     index.columns.iter().map(|key| key.column).chain(index.included.iter().copied())
 }
 
+/// The hidden column that holds what an index over an expression has computed; its name is the expression.
+fn computed(table: &Table, id: ColumnId) -> Option<&str> {
+    let column = &table.columns[table.column_position(id)?];
+    (column.hidden && matches!(column.default, Some(ColumnDefault::Stored(_)))).then_some(column.name.as_str())
+}
+
+/// An expression has the number 0, and stands in `indexprs`.
+fn key_number(table: &Table, id: ColumnId) -> u32 {
+    if computed(table, id).is_some() { 0 } else { id.get() }
+}
+
 pub(super) fn is_primary(table: &Table, index: &Index) -> bool {
     index.id == table.primary().id && index.constraint.is_some()
 }
@@ -33,6 +45,8 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
             let options = index.columns.iter().map(|key| {
                 i32::from(key.direction == Direction::Desc) | i32::from(key.nulls == NullsOrder::First) << 1
             });
+            let exprs: Vec<&str> = index.columns.iter().filter_map(|key| computed(table, key.column)).collect();
+            let exprs = (!exprs.is_empty()).then(|| exprs.join(EXPRESSIONS_APART));
             row!(rows, {
                 indexrelid: index.oid,
                 indrelid: table.id,
@@ -49,10 +63,11 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
                 indisready: true,
                 indislive: true,
                 indisreplident: false,
-                indkey: Vector(index_columns(index).collect()),
+                indkey: Vector(index_columns(index).map(|id| key_number(table, id)).collect()),
                 indcollation: Vector(types.clone().map(|ty| type_row(ty).collation).collect()),
                 indclass: Vector(types.map(|ty| operator_class(ty).map_or(0, |class| class.oid)).collect()),
                 indoption: Vector(options.collect()),
+                indexprs: exprs.as_ref(),
                 indpred: index.predicate.as_ref(),
             });
         }

@@ -124,7 +124,13 @@ impl Binder<'_> {
                     Ast::Array(array) if to.is_array() => self.array_elements(&array.elem, scope)?,
                     other => self.expr(other, scope)?,
                 };
-                self.explicit_cast(inner, to)
+                let value = self.explicit_cast(inner, to)?;
+                match data_type {
+                    ast::DataType::Interval { fields, precision } => {
+                        self.fit_interval(value, super::literals::interval_modifier(fields.as_ref(), *precision))
+                    }
+                    _ => Ok(value),
+                }
             }
             Ast::AtTimeZone { timestamp, time_zone } => {
                 let (timestamp, zone) = (self.expr(timestamp, scope)?, self.expr(time_zone, scope)?);
@@ -502,7 +508,10 @@ impl Binder<'_> {
             let test = match &operand {
                 Some(operand) => {
                     let value = self.expr(&branch.condition, scope)?;
-                    self.binary("=", Expr::Operand(operand.ty()), value)?
+                    // Compared with NULL nothing is evaluated.
+                    let is_null = !self.keeps_form && matches!(operand, Expr::Const(Datum::Null, _));
+                    let operand = if is_null { operand.clone() } else { Expr::Operand(operand.ty()) };
+                    self.binary("=", operand, value)?
                 }
                 None => self.boolean(&branch.condition, scope, "CASE/WHEN")?,
             };
@@ -511,14 +520,15 @@ impl Binder<'_> {
         }
         let has_else = otherwise.is_some();
         if let Some(otherwise) = otherwise {
-            values.push(self.expr(otherwise, scope)?);
+            // Of types that cast to each other the first is taken, and ELSE counts as the first.
+            values.insert(0, self.expr(otherwise, scope)?);
         }
         if self.frames.last().map_or(0, |frame| frame.sets.len()) > set_count {
             return Err(SqlError::not_supported("set-returning functions are not allowed in CASE")
                 .with_hint("You might be able to move the set-returning function into a LATERAL FROM item."));
         }
         let (mut values, ty) = self.unify(values, "CASE")?;
-        let otherwise = has_else.then(|| Box::new(values.pop().expect("the ELSE value was pushed last")));
+        let otherwise = has_else.then(|| Box::new(values.remove(0)));
         let operand = operand.map(Box::new);
         Ok(Expr::Case { operand, branches: tests.into_iter().zip(values).collect(), otherwise, ty })
     }

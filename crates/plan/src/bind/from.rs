@@ -31,6 +31,21 @@ struct Item<'s> {
     lateral: Option<Vec<Expr>>,
 }
 
+/// Where in a scope the items of a join tree begin: to their left are other items of FROM, which LATERAL may mention and
+/// ON may not.
+#[derive(Clone, Copy, Default)]
+struct Own {
+    ranges: usize,
+    visible: usize,
+}
+
+impl Own {
+    fn of<'s>(self, scope: &Scope<'s>) -> Scope<'s> {
+        let (ranges, visible) = (scope.ranges[self.ranges..].to_vec(), scope.visible[self.visible..].to_vec());
+        Scope { level: scope.level, ranges, visible, width: scope.width }
+    }
+}
+
 /// A join's condition and the columns it merged.
 type Condition = (Option<Expr>, Vec<Visible>);
 
@@ -61,9 +76,10 @@ impl Binder<'_> {
                 // Its laterals may mention all that is to the left: join one by one.
                 let first = self.factor(&item.relation, level, Some(&scope))?;
                 let mut rel = self.product(std::mem::take(&mut beside))?;
+                let own = Own { ranges: scope.ranges.len(), visible: scope.visible.len() };
                 (rel, scope) = self.cross(rel, scope, first)?;
                 for join in &item.joins {
-                    (rel, scope) = self.join(rel, scope, join, level)?;
+                    (rel, scope) = self.join(rel, scope, join, level, own)?;
                 }
                 beside.push(rel);
                 continue;
@@ -72,9 +88,10 @@ impl Binder<'_> {
             let first = self.factor(&item.relation, level, Some(&scope))?;
             if first.lateral.is_some() {
                 let mut rel = self.product(std::mem::take(&mut beside))?;
+                let own = Own { ranges: scope.ranges.len(), visible: scope.visible.len() };
                 (rel, scope) = self.cross(rel, scope, first)?;
                 for join in &item.joins {
-                    (rel, scope) = self.join(rel, scope, join, level)?;
+                    (rel, scope) = self.join(rel, scope, join, level, own)?;
                 }
                 beside.push(rel);
                 continue;
@@ -85,7 +102,7 @@ impl Binder<'_> {
                 if matches!(join.join_operator, Right(_) | RightOuter(_) | FullOuter(_)) {
                     self.refuse_recursion(&mark, "an outer join")?;
                 }
-                (tree, tree_scope) = self.join(tree, tree_scope, join, level)?;
+                (tree, tree_scope) = self.join(tree, tree_scope, join, level, Own::default())?;
             }
             scope = if beside.is_empty() { tree_scope } else { scope.join(tree_scope)? };
             beside.push(tree);
@@ -147,6 +164,7 @@ impl Binder<'_> {
         left_scope: Scope<'s>,
         join: &ast::Join,
         level: &'s Level<'s>,
+        own: Own,
     ) -> SqlResult<(Rel, Scope<'s>)> {
         use ast::JoinOperator as Op;
         let none = ast::JoinConstraint::None;
@@ -184,7 +202,12 @@ impl Binder<'_> {
         let (on, merged) = match constraint {
             ast::JoinConstraint::None => (None, Vec::new()),
             ast::JoinConstraint::On(expr) => {
-                let on = self.with_frame(Clause::JoinOn, |binder| binder.boolean(expr, &scope, "JOIN/ON"))?;
+                let on = if own.ranges == 0 {
+                    self.with_frame(Clause::JoinOn, |binder| binder.boolean(expr, &scope, "JOIN/ON"))?
+                } else {
+                    let inside = own.of(&scope);
+                    self.with_frame(Clause::JoinOn, |binder| binder.boolean(expr, &inside, "JOIN/ON"))?
+                };
                 (Some(on), Vec::new())
             }
             ast::JoinConstraint::Using(names) => {
@@ -548,6 +571,15 @@ impl Binder<'_> {
         let is_own = |part: &String| part == "pg_catalog" || part == "information_schema" && function == "_pg_expandarray";
         if !parts.iter().all(is_own) {
             return Err(SqlError::new(SqlState::UndefinedFunction, format!("function {name}() does not exist")));
+        }
+        if let Some(function) = super::json_record::JsonRecord::named(&function) {
+            let query = function.query(args, alias)?;
+            let alias = alias.map(|alias| {
+                let columns = alias.columns.iter().map(|column| ast::TableAliasColumnDef { data_type: None, ..column.clone() });
+                ast::TableAlias { columns: columns.collect(), ..alias.clone() }
+            });
+            let item = ast::TableFactor::Derived { lateral: true, subquery: Box::new(query), alias, sample: None };
+            return self.without_source(|binder| binder.factor(&item, level, left));
         }
         let args: Vec<&ast::FunctionArg> = args.iter().collect();
         self.set_functions(&[(&function, args)], with_ordinality, &function, alias, level, left)

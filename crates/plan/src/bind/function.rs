@@ -176,6 +176,13 @@ impl Binder<'_> {
                     .map_err(|_| SqlError::new(SqlState::SyntaxError, "NULLIF takes two arguments"))?;
                 let wanted = self.known_type(&other).unwrap_or(SqlType::Text);
                 let value = self.settle(value, wanted, CastContext::Implicit)?;
+                // The type that the comparison takes: text for a varchar.
+                let comparison = self.comparison("=", self.known_type(&value), self.known_type(&other))?;
+                let value = if has_operators_across(&value.ty(), &self.known_type(&other).unwrap_or(wanted)) {
+                    value
+                } else {
+                    self.coerce(value, comparison.left_cast, CastContext::Implicit)?
+                };
                 let ty = value.ty();
                 let equal = self.binary("=", Expr::Operand(ty), other)?;
                 Ok(Expr::NullIf { value: Box::new(value), equal: Box::new(equal), ty })
@@ -334,6 +341,7 @@ impl Binder<'_> {
                     "No function matches the given name and argument types. You might need to add explicit type casts.",
                 )
             }
+            ResolveError::Indeterminate => indeterminate(),
             ResolveError::Ambiguous => {
                 SqlError::new(SqlState::AmbiguousFunction, format!("function {call} is not unique")).with_hint(
                     "Could not choose a best candidate function. You might need to add explicit type casts.",
@@ -392,6 +400,22 @@ impl Binder<'_> {
 
 fn is_set(position: usize) -> bool {
     (SET_BASE..super::GROUPING_BASE).contains(&position)
+}
+
+/// Types for which PostgreSQL has comparisons of one with the other: neither is cast.
+fn has_operators_across(left: &SqlType, right: &SqlType) -> bool {
+    let family = |ty: &SqlType| match ty {
+        SqlType::Int2 | SqlType::Int4 | SqlType::Int8 => 1,
+        SqlType::Float4 | SqlType::Float8 => 2,
+        SqlType::Date | SqlType::Timestamp(_) | SqlType::TimestampTz(_) => 3,
+        _ => 0,
+    };
+    family(left) != 0 && family(left) == family(right)
+}
+
+/// Nothing says what a polymorphic argument is.
+pub(super) fn indeterminate() -> SqlError {
+    SqlError::new(SqlState::DatatypeMismatch, "could not determine polymorphic type because input has type unknown")
 }
 
 /// What a call by name turned out to be.

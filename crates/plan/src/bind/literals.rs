@@ -95,6 +95,14 @@ impl Binder<'_> {
         literal.map_err(|error| self.at(error, value))
     }
 
+    /// What `interval day to hour` and `interval(1)` keep of a value.
+    pub(super) fn fit_interval(&mut self, value: Expr, modifier: i64) -> SqlResult<Expr> {
+        if modifier == -1 {
+            return Ok(value);
+        }
+        self.function_call("interval", vec![value, Expr::Const(Datum::Int(modifier), SqlType::Int4)])
+    }
+
     /// The value of a bound constant, for places that need one while planning.
     pub(crate) fn constant(expr: &Expr) -> Option<&Datum> {
         match expr {
@@ -102,4 +110,35 @@ impl Binder<'_> {
             _ => None,
         }
     }
+}
+
+/// The number that `pg_attribute.atttypmod` has for an interval's fields and precision; -1 for all of them.
+pub(super) fn interval_modifier(fields: Option<&ast::IntervalFields>, precision: Option<u64>) -> i64 {
+    use ast::IntervalFields as Fields;
+    const MONTH: i64 = 1 << 1;
+    const YEAR: i64 = 1 << 2;
+    const DAY: i64 = 1 << 3;
+    const HOUR: i64 = 1 << 10;
+    const MINUTE: i64 = 1 << 11;
+    const SECOND: i64 = 1 << 12;
+    if fields.is_none() && precision.is_none() {
+        return -1;
+    }
+    let mask = match fields {
+        None => 0x7fff,
+        Some(Fields::Year) => YEAR,
+        Some(Fields::Month) => MONTH,
+        Some(Fields::Day) => DAY,
+        Some(Fields::Hour) => HOUR,
+        Some(Fields::Minute) => MINUTE,
+        Some(Fields::Second) => SECOND,
+        Some(Fields::YearToMonth) => YEAR | MONTH,
+        Some(Fields::DayToHour) => DAY | HOUR,
+        Some(Fields::DayToMinute) => DAY | HOUR | MINUTE,
+        Some(Fields::DayToSecond) => DAY | HOUR | MINUTE | SECOND,
+        Some(Fields::HourToMinute) => HOUR | MINUTE,
+        Some(Fields::HourToSecond) => HOUR | MINUTE | SECOND,
+        Some(Fields::MinuteToSecond) => MINUTE | SECOND,
+    };
+    mask << 16 | precision.map_or(0xffff, |digits| i64::try_from(digits.min(6)).expect("at most six"))
 }

@@ -22,6 +22,7 @@ mod expr;
 mod from;
 mod implied;
 mod function;
+mod json_record;
 mod literals;
 mod names;
 mod operators;

@@ -36,13 +36,15 @@ fn figure(expr: &ast::Expr) -> (u8, String) {
         },
         Ast::Exists { negated: false, .. } => named("exists"),
         Ast::Subquery(query) => match query.body.as_ref() {
+            // Whatever its column is called, be it for want of a better name.
             ast::SetExpr::Select(select) => match select.projection.first() {
-                Some(ast::SelectItem::UnnamedExpr(expr)) => figure(expr),
+                Some(ast::SelectItem::UnnamedExpr(expr)) => (2, column_name(expr)),
                 Some(ast::SelectItem::ExprWithAlias { alias, .. }) => (2, fold(alias)),
                 _ => (0, String::new()),
             },
             _ => (0, String::new()),
         },
+        Ast::BinaryOp { op: ast::BinaryOperator::Overlaps, .. } => named("overlaps"),
         Ast::Array(_) => named("array"),
         Ast::Tuple(_) => named("row"),
         Ast::AtTimeZone { .. } => named("timezone"),
@@ -50,7 +52,7 @@ fn figure(expr: &ast::Expr) -> (u8, String) {
         Ast::Ceil { .. } => named("ceil"),
         Ast::Floor { .. } => named("floor"),
         Ast::Position { .. } => named("position"),
-        Ast::Substring { .. } => named("substring"),
+        Ast::Substring { shorthand, .. } => named(if *shorthand { "substr" } else { "substring" }),
         Ast::Overlay { .. } => named("overlay"),
         Ast::Trim { trim_where, .. } => named(match trim_where {
             None | Some(ast::TrimWhereField::Both) => "btrim",

@@ -83,7 +83,10 @@ impl Binder<'_> {
         if left_type.is_none() && right_type.is_none() && resolved.is_err() {
             // Two unknown literals are strings before they are anything else.
             let text = Some(SqlType::Text);
-            resolved = resolve_binary_operator(symbol, text, text);
+            resolved = resolve_binary_operator(symbol, text, text).or(resolved);
+        }
+        if unlike_arrays(symbol, left_type, right_type) {
+            return Err(no_operator(symbol, &[left_type, right_type], ResolveError::None));
         }
         let resolved = resolved.map_err(|error| no_operator(symbol, &[left_type, right_type], error))?;
         self.call(&resolved.chosen.function, vec![left, right], &resolved.args, resolved.ret)
@@ -142,6 +145,9 @@ impl Binder<'_> {
         left: Option<SqlType>,
         right: Option<SqlType>,
     ) -> SqlResult<Comparison> {
+        if unlike_arrays(symbol, left, right) {
+            return Err(no_operator(symbol, &[left, right], ResolveError::None));
+        }
         let resolved =
             resolve_binary_operator(symbol, left, right).map_err(|error| no_operator(symbol, &[left, right], error))?;
         if resolved.ret != SqlType::Bool {
@@ -263,7 +269,10 @@ impl Binder<'_> {
         let scalar = !shown_apart && !matches!(expr, Expr::Row(..)) && list.iter().all(|item| !matches!(item, Expr::Row(..)));
         if scalar {
             let all: Vec<Expr> = std::iter::once(expr.clone()).chain(list.iter().cloned()).collect();
-            if let Ok(ty) = self.common_type(&all, "IN") {
+            let are_alike = |ty: SqlType| !ty.is_array() || all.iter().all(|it| it.ty() == SqlType::Unknown || it.ty().same_base(&ty));
+            if let Ok(ty) = self.common_type(&all, "IN")
+                && are_alike(ty)
+            {
                 let comparison = self.comparison("=", Some(ty), Some(ty))?;
                 let ty = comparison.left_cast;
                 if ty.same_base(&comparison.right_cast) {
@@ -315,22 +324,34 @@ impl Binder<'_> {
     }
 }
 
+/// Arrays are compared with arrays of the same type alone.
+fn unlike_arrays(symbol: &str, left: Option<SqlType>, right: Option<SqlType>) -> bool {
+    let compares = matches!(symbol, "=" | "<>" | "<" | "<=" | ">" | ">=" | "@>" | "<@" | "&&");
+    match (left.and_then(|ty| ty.element()), right.and_then(|ty| ty.element())) {
+        (Some(left), Some(right)) => compares && !left.same_base(&right),
+        _ => false,
+    }
+}
+
 const HINT_OPERATOR: &str =
     "No operator matches the given name and argument types. You might need to add explicit type casts.";
 
 fn failure(error: ResolveError) -> (SqlState, &'static str) {
     match error {
         ResolveError::None => (SqlState::UndefinedFunction, "does not exist"),
-        ResolveError::Ambiguous => (SqlState::AmbiguousFunction, "is not unique"),
+        ResolveError::Indeterminate | ResolveError::Ambiguous => (SqlState::AmbiguousFunction, "is not unique"),
     }
 }
 
 fn no_operator(symbol: &str, types: &[Option<SqlType>], error: ResolveError) -> SqlError {
+    if error == ResolveError::Indeterminate {
+        return super::function::indeterminate();
+    }
     let (code, what) = failure(error);
     let text = format!("{} {symbol} {}", described(types[0]), described(types[1]));
     SqlError::new(code, format!("operator {what}: {text}")).with_hint(match error {
         ResolveError::None => HINT_OPERATOR,
-        ResolveError::Ambiguous => {
+        ResolveError::Indeterminate | ResolveError::Ambiguous => {
             "Could not choose a best candidate operator. You might need to add explicit type casts."
         }
     })

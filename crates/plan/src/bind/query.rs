@@ -434,7 +434,14 @@ pub(super) fn position_literal(expr: &ast::Expr) -> Option<&str> {
     match expr {
         ast::Expr::Value(value) => match &value.value {
             ast::Value::Number(digits, _) => Some(digits),
+            // No number, and no position either.
+            ast::Value::SingleQuotedString(_) | ast::Value::Null | ast::Value::Boolean(_) => Some(""),
             _ => None,
+        },
+        // A sign belongs to the number; no position has a negative one.
+        ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match position_literal(expr) {
+            Some(digits) if digits.parse::<u32>().is_ok() => Some("0"),
+            other => other,
         },
         _ => None,
     }

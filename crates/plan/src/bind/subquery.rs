@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use sqlparser::ast;
 use types::stack::deep;
-use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::Binder;
 use super::expr::unnested;
 use super::query::{Outputs, project};
 use crate::expr::{Expr, Subquery, SubqueryKind};
-use crate::logical::Rel;
+use crate::logical::{Rel, RelNode};
 use crate::plan::{Plan, PlanColumn};
 use crate::scope::{Place, Scope};
 
@@ -131,8 +131,14 @@ impl Binder<'_> {
     }
 
     pub(super) fn exists(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
-        let (plan, source, arguments) = self.subplan_and_source(query, scope)?;
-        let (plan, source) = (Arc::new(plan), Some(source));
+        let mut source = None;
+        let keep = |mut rel: Rel| {
+            forget_outputs(&mut rel);
+            source = Some(Arc::new(rel.clone()));
+            Ok(rel)
+        };
+        let (plan, arguments) = self.subplan_of(scope, query, keep)?;
+        let plan = Arc::new(plan);
         let form = self.form(query, 0);
         let subquery = Subquery { kind: SubqueryKind::Exists, plan, source, arguments, ty: SqlType::Bool, form };
         Ok(Expr::Subquery(Box::new(subquery)))
@@ -208,5 +214,14 @@ fn only_column(columns: &[PlanColumn]) -> SqlResult<SqlType> {
     match columns {
         [column] => Ok(column.ty),
         _ => Err(SqlError::new(SqlState::SyntaxError, "subquery must return only one column")),
+    }
+}
+
+/// EXISTS asks whether there is a row: what the row would hold is not evaluated.
+fn forget_outputs(rel: &mut Rel) {
+    if let RelNode::Project { exprs, .. } = &mut rel.node {
+        for expr in exprs {
+            *expr = Expr::Const(Datum::Null, expr.ty());
+        }
     }
 }

@@ -257,9 +257,7 @@ pub(crate) fn common_type(types: &[SqlType], what: &str) -> SqlResult<SqlType> {
             ));
         }
         let casts = |from: &SqlType, to: &SqlType| matches!(can_cast(from, to), Some(CastContext::Implicit));
-        if !chosen.is_preferred() && casts(&chosen, &ty) && !casts(&ty, &chosen)
-            || !chosen.is_preferred() && ty.is_preferred() && casts(&chosen, &ty)
-        {
+        if !chosen.is_preferred() && casts(&chosen, &ty) && !casts(&ty, &chosen) {
             chosen = ty.without_typmod();
         } else if casts(&ty, &chosen) {
             chosen = chosen.without_typmod();

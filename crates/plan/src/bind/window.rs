@@ -261,6 +261,11 @@ impl Binder<'_> {
         self.coerce(offset, wanted, CastContext::Implicit)
     }
 
+    /// A value of a type that something has determined.
+    fn determined(&self, value: Expr) -> SqlResult<Expr> {
+        if self.known_type(&value).is_none() { Err(super::function::indeterminate()) } else { Ok(value) }
+    }
+
     fn window_arguments(
         &mut self,
         name: &str,
@@ -288,7 +293,7 @@ impl Binder<'_> {
                 (vec![count], SqlType::Int4)
             }
             WindowFunction::FirstValue | WindowFunction::LastValue | WindowFunction::NthValue => {
-                let value = self.settle_text(args.remove(0))?;
+                let value = self.determined(args.remove(0))?;
                 let ty = value.ty();
                 let mut bound = vec![value];
                 for count in args {
@@ -302,7 +307,8 @@ impl Binder<'_> {
                     2 => args.pop().expect("two arguments were counted"),
                     _ => Expr::Const(Datum::Int(1), SqlType::Int4),
                 };
-                let value = self.settle_text(args.remove(0))?;
+                // With a default the two determine each other, and are text at last.
+                let value = if default.is_some() { self.settle_text(args.remove(0))? } else { self.determined(args.remove(0))? };
                 let offset = self.coerce(offset, SqlType::Int4, CastContext::Implicit)?;
                 match default {
                     None => {

@@ -77,6 +77,12 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         spell_operators(tokens);
     }
     spell_empty_lists(tokens);
+    if tokens.iter().any(|token| keyword(token) == Keyword::COLLATE) {
+        drop_collations_of_casts(tokens);
+    }
+    if tokens.iter().any(|token| matches!(keyword(token), Keyword::IN | Keyword::ANY | Keyword::ALL | Keyword::SOME)) {
+        spell_parenthesised_subqueries(tokens);
+    }
     if tokens.iter().any(|token| keyword(token) == Keyword::ONLY) {
         drop_only(tokens);
     }
@@ -115,6 +121,81 @@ fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
         .collect();
     for at in places.into_iter().rev() {
         tokens.remove(at);
+    }
+}
+
+/// COLLATE behind a cast, which the parser does not read there: `x::text COLLATE "C"`. Every string has this collation, so
+/// that the clause says nothing; others are left, and refused.
+fn drop_collations_of_casts(tokens: &mut Vec<TokenWithSpan>) {
+    let places = significant(tokens);
+    let mut dropped: Vec<usize> = Vec::new();
+    for at in 2..places.len() {
+        if keyword(&tokens[places[at]]) != Keyword::COLLATE {
+            continue;
+        }
+        // The type's name, with its length in parentheses, and the cast in front of it.
+        let mut before = at - 1;
+        if tokens[places[before]].token == Token::RParen {
+            while before > 0 && tokens[places[before]].token != Token::LParen {
+                before -= 1;
+            }
+            before = before.saturating_sub(1);
+        }
+        let is_string = ["text", "varchar", "bpchar", "char", "character", "name", "varying"].iter().any(|name| is_word(&tokens[places[before]], name));
+        while before > 0 && matches!(tokens[places[before]].token, Token::Word(_)) {
+            before -= 1;
+        }
+        let mut last = at + 1;
+        while last + 2 < places.len() && tokens[places[last + 1]].token == Token::Period {
+            last += 2;
+        }
+        let is_known = places.get(last).is_some_and(|place| match &tokens[*place].token {
+            Token::Word(word) => matches!(word.value.as_str(), "C" | "POSIX" | "default" | "ucs_basic"),
+            _ => false,
+        });
+        if is_string && is_known && tokens[places[before]].token == Token::DoubleColon {
+            dropped.extend(&places[at..=last]);
+        }
+    }
+    for at in dropped.into_iter().rev() {
+        tokens.remove(at);
+    }
+}
+
+/// A parenthesised subquery that begins a list or a larger query, which the parser takes for the whole:
+/// `x IN ((SELECT …), …)`, and `x = ANY ((SELECT …) UNION SELECT …)`.
+fn spell_parenthesised_subqueries(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        at += 1;
+        let word = keyword(&tokens[at - 1]);
+        if !matches!(word, Keyword::IN | Keyword::ANY | Keyword::ALL | Keyword::SOME) {
+            continue;
+        }
+        let next = |from: usize| (from..tokens.len()).find(|at| is_significant(&tokens[*at]));
+        let Some(outer) = next(at).filter(|at| tokens[*at].token == Token::LParen) else { continue };
+        let Some(inner) = next(outer + 1).filter(|at| tokens[*at].token == Token::LParen) else { continue };
+        let begins = next(inner + 1).map(|at| keyword(&tokens[at]));
+        if !matches!(begins, Some(Keyword::SELECT | Keyword::WITH | Keyword::VALUES)) {
+            continue;
+        }
+        let (Some(inner_end), Some(outer_end)) = (closing(tokens, inner), closing(tokens, outer)) else { continue };
+        let span = tokens[inner].span;
+        let word_of = |text: &str| TokenWithSpan::new(Token::make_word(text, None), span);
+        let key_of = |text: &str| TokenWithSpan::new(Token::make_keyword(text), span);
+        let token_of = |token: Token| TokenWithSpan::new(token, span);
+        match next(inner_end + 1).map(|at| (&tokens[at].token, keyword(&tokens[at]))) {
+            // The first of a list becomes a call, which is no query.
+            Some((Token::Comma, _)) if word == Keyword::IN => {
+                tokens.insert(inner_end, token_of(Token::RParen));
+                tokens.splice(inner..inner, [word_of("coalesce"), token_of(Token::LParen)]);
+            }
+            Some((_, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT)) if word != Keyword::IN => {
+                tokens.splice(outer_end..outer_end, [token_of(Token::RParen), word_of("q")]);
+                tokens.splice(inner..inner, [key_of("SELECT"), token_of(Token::Mul), key_of("FROM"), token_of(Token::LParen)]);
+            }
+            _ => {}
+        }
     }
 }
 
