@@ -205,6 +205,29 @@ async fn references_do_not_stop_changes_of_other_columns() {
     node.stop().await;
 }
 
+/// It ended in 40001: looking for the row counted as reading all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_commits_though_its_row_has_changed_since() {
+    let (node, _dir, one, two) = start(
+        "CREATE TABLE p (id int PRIMARY KEY, u int UNIQUE, v int);
+         CREATE TABLE c (id int PRIMARY KEY, p int REFERENCES p, u int REFERENCES p (u));
+         INSERT INTO p VALUES (1, 10, 0), (2, 20, 0)",
+    )
+    .await;
+    one.batch_execute("BEGIN; INSERT INTO c VALUES (1, 1, 20)").await.unwrap();
+    two.batch_execute("UPDATE p SET v = v + 1").await.unwrap();
+    // The new row has to be committed above this.
+    assert_eq!(ids(&two, "SELECT id FROM c").await, Vec::<i32>::new());
+    one.batch_execute("COMMIT").await.unwrap();
+    // Who reads what is changed depends on it as ever.
+    one.batch_execute("BEGIN; SELECT v FROM p WHERE id = 1 FOR KEY SHARE; INSERT INTO c VALUES (2, 1, 20)").await.unwrap();
+    two.batch_execute("UPDATE p SET v = v + 1").await.unwrap();
+    assert_eq!(ids(&two, "SELECT id FROM c").await, [1]);
+    let error = one.batch_execute("COMMIT").await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE));
+    node.stop().await;
+}
+
 /// A foreign key to a unique column that is not the primary key locks the row, not its index entry.
 #[tokio::test(flavor = "multi_thread")]
 async fn references_by_a_unique_column_lock_its_row() {

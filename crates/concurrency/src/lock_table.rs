@@ -185,6 +185,17 @@ impl LockTable {
         self.shared.change(|state, wakers| state.acquire(key, txn, strength, wakers))
     }
 
+    /// The same of many keys, in their order until one is not to be had.
+    pub fn acquire_all(&self, locks: &[(Key, LockStrength)], txn: &TxnMeta) -> Acquired {
+        self.shared.change(|state, wakers| {
+            for (key, strength) in locks {
+                let blocked @ Acquired::Blocked(_) = state.acquire(key, txn, *strength, wakers) else { continue };
+                return blocked;
+            }
+            Acquired::Acquired
+        })
+    }
+
     /// A fair place in the queue of a key. It may have its turn at once.
     pub fn enqueue(&self, request: &LockRequest<'_>) -> Waiter {
         let claim = Claim::from(request);
@@ -380,7 +391,11 @@ impl State {
         let mut claim = Claim { txn: Some(txn.clone()), strength: Some(strength), read_ts: Timestamp::MAX };
         match self.keys.get(key) {
             None if is_announced && self.intent_count >= ANNOUNCED_INTENTS_MAX => return Acquired::Acquired,
-            None => {}
+            None => {
+                // Nobody waits here.
+                self.hold(key, txn, strength);
+                return Acquired::Acquired;
+            }
             Some(key_state) => {
                 claim = key_state.settled(claim);
                 if let Some(blocker) = key_state.conflicts(&claim).next() {
@@ -479,7 +494,7 @@ impl State {
             self.leave_where(&key, wakers, |queued| queued.claim.txn_id() == Some(txn));
             self.settle(&key, wakers);
         }
-        for key in self.held.get(&txn).cloned().unwrap_or_default() {
+        for key in self.held.remove(&txn).unwrap_or_default() {
             self.release(&key, txn, wakers);
         }
     }

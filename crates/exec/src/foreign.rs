@@ -22,7 +22,7 @@ use std::sync::Arc;
 use catalog::row::EntryReader;
 use catalog::{CatalogSnapshot, ForeignKey, Index, ReferentialAction, Table};
 use keys::{Key, LockStrength};
-use kv::{Read, See};
+use kv::{Keep, Read, See};
 use plan::PreparedPlan;
 use plan::plan::Reference;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -276,8 +276,8 @@ async fn settle_late(item: &Present, to: &Arc<Table>, ctx: &mut ExecContext<'_>)
 
 /// Locks the rows of these keys FOR KEY SHARE; 23503 where one is missing.
 async fn lock_referenced(lookups: &[(&Present, UniqueKey)], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-    // The rows of this statement count.
-    let look = Read { see: See::Now, ..Read::default() };
+    // The rows of this statement count. Whatever else becomes of them, a reference needs its row to be there.
+    let look = Read { see: See::Now, keep: Keep::Presence, ..Read::default() };
     let missing = |(item, lookup): &(&Present, UniqueKey)| {
         not_present(&item.from, &item.from.foreign_keys[item.key], &lookup.table, &item.values)
     };

@@ -356,6 +356,8 @@ async fn lock_kept(
     if batch.is_empty() {
         return Ok(batch);
     }
+    // Where they were looked at counts as read, see above.
+    let locking = Read { keep: Keep::Later, ..locking };
     let mut kept = eval_shared(filter, &batch, ctx).await?.true_rows();
     let wanted: Vec<Key> = kept.iter().map(|row| keys[*row as usize].clone()).collect();
     let values = match &wanted[..] {

@@ -35,6 +35,7 @@ mod gc;
 #[cfg(test)]
 mod golden;
 mod ingest;
+mod many;
 mod options;
 mod read;
 mod readers;

@@ -292,6 +292,27 @@ impl Engine {
         up_to: Timestamp,
         ignore_txn: Option<&TxnId>,
     ) -> Result<Option<Conflict>, StorageError> {
+        self.find_change(span, Change { after, up_to, deletions_only: false }, ignore_txn)
+    }
+
+    /// The same of tombstones alone.
+    pub fn has_deletion_in(
+        &self,
+        span: &Span,
+        after: Timestamp,
+        up_to: Timestamp,
+        ignore_txn: Option<&TxnId>,
+    ) -> Result<Option<Conflict>, StorageError> {
+        self.find_change(span, Change { after, up_to, deletions_only: true }, ignore_txn)
+    }
+
+    fn find_change(
+        &self,
+        span: &Span,
+        change: Change,
+        ignore_txn: Option<&TxnId>,
+    ) -> Result<Option<Conflict>, StorageError> {
+        let Change { after, up_to, .. } = change;
         if span.is_empty() || up_to <= after {
             return Ok(None);
         }
@@ -302,11 +323,11 @@ impl Engine {
             if let Some(key) = single_key(span) {
                 let mut iter = inner.point_reader()?;
                 drop(index);
-                return changed_key(&mut iter, key, after, up_to);
+                return changed_key(&mut iter, key, change);
             }
             let mut iter = inner.ordered_reader()?;
             drop(index);
-            match changed_in(&mut iter, span, after, up_to, |_, _| Ok(false)) {
+            match changed_in(&mut iter, span, change, |_, _| Ok(false)) {
                 Err(error) if error.is_skipping() => {}
                 found => return found,
             }
@@ -316,7 +337,7 @@ impl Engine {
         let snapshot = inner.db.snapshot();
         let mut read = bounded(span);
         read.set_snapshot(&snapshot);
-        changed_in(&mut inner.reader(read), span, after, up_to, |key, ts| {
+        changed_in(&mut inner.reader(read), span, change, |key, ts| {
             let Some(id) = ignore_txn else { return Ok(false) };
             let mut read = rocksdb::ReadOptions::default();
             read.set_snapshot(&snapshot);
@@ -324,7 +345,25 @@ impl Engine {
             Ok(lock.is_some_and(|lock| lock.txn.id == *id && lock.ts == ts))
         })
     }
+}
 
+/// What a refresh looks for: versions after one time and up to another.
+#[derive(Clone, Copy)]
+struct Change {
+    after: Timestamp,
+    up_to: Timestamp,
+    deletions_only: bool,
+}
+
+impl Change {
+    /// Whether the version that the iterator stands on, of this time, is one.
+    fn is_at(self, ts: Timestamp, iter: &RawIterator<'_>) -> Result<bool, StorageError> {
+        if ts <= self.after || ts > self.up_to {
+            return Ok(false);
+        }
+        let stored = || iter.value().expect("the iterator stands on a version");
+        Ok(!self.deletions_only || version_value(stored())?.is_none())
+    }
 }
 
 /// The key that is all of `span`, if it is one.
@@ -337,26 +376,31 @@ fn single_key(span: &Span) -> Option<&[u8]> {
 fn changed_key(
     iter: &mut RawIterator<'_>,
     key: &[u8],
-    after: Timestamp,
-    up_to: Timestamp,
+    change: Change,
 ) -> Result<Option<Conflict>, StorageError> {
-    iter.seek(version_key::encode(key, up_to));
-    let Some(raw) = iter.key() else {
-        iter.status()?;
-        return Ok(None);
-    };
-    let (user_key, ts) = decode_version(raw)?;
-    Ok((user_key == key && after < ts).then(|| Conflict { key: Key::from(key), ts }))
+    iter.seek(version_key::encode(key, change.up_to));
+    while let Some(raw) = iter.key() {
+        let (user_key, ts) = decode_version(raw)?;
+        if user_key != key || ts <= change.after {
+            return Ok(None);
+        }
+        if change.is_at(ts, iter)? {
+            return Ok(Some(Conflict { key: Key::from(key), ts }));
+        }
+        iter.next();
+    }
+    iter.status()?;
+    Ok(None)
 }
 
 /// [`Engine::has_version_in`], passing over versions that are the reader's `own`.
 fn changed_in(
     iter: &mut RawIterator<'_>,
     span: &Span,
-    after: Timestamp,
-    up_to: Timestamp,
+    change: Change,
     own: impl Fn(&[u8], Timestamp) -> Result<bool, StorageError>,
 ) -> Result<Option<Conflict>, StorageError> {
+    let Change { after, up_to, .. } = change;
     iter.seek(span.start.as_bytes());
     let mut key = VersionKey::new();
     let mut target = VersionKey::new();
@@ -372,7 +416,7 @@ fn changed_in(
             key.extend_from_slice(user_key);
             steps = 0;
         }
-        if after < ts && ts <= up_to && !own(&key, ts)? {
+        if change.is_at(ts, iter)? && !own(&key, ts)? {
             return Ok(Some(Conflict { key: Key::from(key.as_slice()), ts }));
         }
         steps += 1;

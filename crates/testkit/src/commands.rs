@@ -82,7 +82,7 @@ pub fn end(commit: bool, in_flight: &[&str]) -> Request {
 
 #[must_use]
 pub fn end_with(commit: bool, in_flight: Vec<SequencedWrite>) -> Request {
-    Request::EndTxn { commit, locks: Vec::new(), in_flight, one_phase: false, reads: Vec::new() }
+    Request::EndTxn { commit, locks: Vec::new(), in_flight, one_phase: false, reads: Vec::new(), present: Vec::new() }
 }
 
 #[must_use]

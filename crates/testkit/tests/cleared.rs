@@ -193,7 +193,8 @@ async fn a_clear_takes_no_write_of_a_staged_commit() {
             send(member, "a", header.clone(), put("a")).await.unwrap();
             let (locks, in_flight) =
                 (vec![Span::point(key("a")), Span::point(key("t10"))], vec![written("a"), written("t10")]);
-            let end = Request::EndTxn { commit: true, locks, in_flight, one_phase: false, reads: Vec::new() };
+            let (reads, present) = (Vec::new(), Vec::new());
+            let end = Request::EndTxn { commit: true, locks, in_flight, one_phase: false, reads, present };
             send(member, "a", header, end).await.unwrap();
         }
     };

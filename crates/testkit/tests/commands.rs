@@ -167,8 +167,8 @@ async fn garbage_goes_and_nobody_reads_or_writes_where_it_was() {
     // Of a transaction that wrote here nothing would be left to tell.
     let mut refresh = within(&old);
     refresh.txn.as_mut().unwrap().read_ts = member.db.clock().now();
-    let refused =
-        send(member, "k", refresh, vec![Request::Refresh { span: Span::point(key("gone")), from: before }]).await;
+    let request = Request::Refresh { span: Span::point(key("gone")), from: before, deletions_only: false };
+    let refused = send(member, "k", refresh, vec![request]).await;
     assert!(matches!(refused, Err(KvError::Retry { reason: RetryReason::ReadChanged, .. })), "{refused:?}");
     let written = send(member, "k", within(&old), vec![put("gone", "before it was deleted")]).await.unwrap();
     assert!(written.txn.unwrap().write_ts > threshold);
@@ -218,6 +218,7 @@ async fn records_of_dead_coordinators_are_ended_and_removed() {
         in_flight: vec![write("z", 1)],
         one_phase: false,
         reads: Vec::new(),
+        present: Vec::new(),
     };
     send(member, "a", within(&txn), vec![put("a", "1"), stage]).await.unwrap();
     send(member, "z", within(&txn), vec![put("z", "1")]).await.unwrap();

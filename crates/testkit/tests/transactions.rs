@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hlc::Timestamp;
-use keys::{NodeId, RangeId, StoreId, TxnMeta, TxnStatus};
-use kv::{DbConfig, Error, LocalStore, Read, TxnOptions};
+use keys::{LockStrength, NodeId, RangeId, StoreId, TxnMeta, TxnStatus};
+use kv::{DbConfig, Error, Keep, LocalStore, Read, TxnOptions, WaitPolicy};
 use parking_lot::Mutex;
 use replica::api::{
     BatchRequest, BatchResponse, Header, KvError, PushKind, Request, Response, RetryReason, TxnHeader,
@@ -294,6 +294,142 @@ async fn a_transaction_whose_intents_are_gone_is_told_when_it_reads() {
         assert!(matches!(read, Err(Error::Retry { .. })), "anchored at {anchor}: {read:?}");
         cluster.stop().await;
     }
+}
+
+/// reads-tracked: any change of a row that it must only find there restarted a transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_must_only_be_there_may_change_and_not_go() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let write = async |value: Option<&'static str>| {
+        let mut other = member.db.begin(TxnOptions::default());
+        match value {
+            Some(value) => other.put(key("parent"), value.into()),
+            None => other.delete(key("parent")),
+        }
+        other.commit().await.unwrap();
+    };
+    let read = Read { keep: Keep::Presence, ..Read::default() };
+    // Judged by the commit's own batch, then by a refresh of another range.
+    for (round, splits) in [false, true].into_iter().enumerate() {
+        if splits {
+            member.db.split_at(&key("m")).await.unwrap();
+        }
+        for (meanwhile, commits) in [(vec![Some("two"), Some("three")], true), (vec![None, Some("again")], false)] {
+            write(Some("one")).await;
+            let child = format!("child {round} {commits}");
+            let mut txn = member.db.begin(TxnOptions::default());
+            assert_eq!(txn.get_many(&[key("parent")], read).await.unwrap(), [Some("one".into())]);
+            txn.put(key(&child), "row".into());
+            for value in meanwhile {
+                write(value).await;
+            }
+            // It has to commit above whoever saw that its row is not there.
+            assert_eq!(get(member, &child).await, None);
+            let outcome = txn.commit().await;
+            assert_eq!(outcome.is_ok(), commits, "{child}: {outcome:?}");
+            assert_eq!(get(member, &child).await.is_some(), commits);
+        }
+        // That it was not there is all there is to depend on.
+        write(None).await;
+        let mut txn = member.db.begin(TxnOptions::default());
+        assert_eq!(txn.get(&key("parent"), read).await.unwrap(), None);
+        let child = format!("orphan {round}");
+        txn.put(key(&child), "row".into());
+        write(Some("late")).await;
+        assert_eq!(get(member, &child).await, None);
+        assert!(matches!(txn.commit().await, Err(Error::Retry { .. })));
+    }
+    cluster.stop().await;
+}
+
+/// Many keys in one pass are what they are one by one, and are locked likewise.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_keys_are_read_and_locked_in_one_pass() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let row = |n: u32| key(&format!("row {n:05}"));
+    let mut txn = member.db.begin(TxnOptions::default());
+    (0..600).filter(|n| n % 3 != 1).for_each(|n| txn.put(row(n), format!("value {n}").into()));
+    // More than one answer holds.
+    (600..610).for_each(|n| txn.put(row(n), vec![7; 3 << 20].into()));
+    txn.commit().await.unwrap();
+    member.db.split_at(&row(300)).await.unwrap();
+
+    // Out of order, and some of them twice.
+    let wanted: Vec<u32> = (0..611).map(|n| n * 389 % 611).chain(611..620).chain(5..10).collect();
+    let keys: Vec<keys::Key> = wanted.iter().map(|n| row(*n)).collect();
+    let mut txn = member.db.begin(TxnOptions::default());
+    txn.put(row(3), "its own".into());
+    txn.begin_statement();
+    let locking = Read { lock: Some(LockStrength::Update), ..Read::default() };
+    for read in [Read::default(), locking] {
+        let found = txn.get_many(&keys, read).await.unwrap();
+        for (n, value) in wanted.iter().zip(found) {
+            match n {
+                3 => assert_eq!(value, Some("its own".into())),
+                0..600 if n % 3 == 1 => assert_eq!(value, None, "{n}"),
+                0..600 => assert_eq!(value, Some(format!("value {n}").into()), "{n}"),
+                600..610 => assert_eq!(value.map(|value| value.len()), Some(3 << 20), "{n}"),
+                _ => assert_eq!(value, None, "{n}"),
+            }
+        }
+    }
+    let mut other = member.db.begin(TxnOptions::default());
+    let at_once = Read { lock: Some(LockStrength::Share), wait: WaitPolicy::Error, ..Read::default() };
+    for n in [0, 302, 597, 609] {
+        let refused = other.get(&row(n), at_once).await;
+        assert!(matches!(refused, Err(Error::LockNotAvailable { .. })), "{n}: {refused:?}");
+    }
+    // No row, no lock.
+    assert_eq!(other.get(&row(301), at_once).await.unwrap(), None);
+    let refused = other.get_many(&keys, at_once).await;
+    assert!(matches!(refused, Err(Error::LockNotAvailable { .. })), "{refused:?}");
+    txn.rollback().await;
+    // What was written meanwhile moves who locks, not who reads what was there.
+    let mut reader = member.db.begin(TxnOptions::default());
+    reader.get(&row(0), Read::default()).await.unwrap();
+    let mut writer = member.db.begin(TxnOptions::default());
+    writer.put(row(302), "newer".into());
+    writer.commit().await.unwrap();
+    let small: Vec<keys::Key> = (0..600).map(row).collect();
+    let before = reader.read_ts();
+    assert_eq!(reader.get_many(&small, Read::default()).await.unwrap()[302], Some("value 302".into()));
+    assert_eq!(reader.read_ts(), before);
+    let mut locker = member.db.begin(TxnOptions { as_of: None, ..TxnOptions::default() });
+    assert_eq!(locker.get_many(&small, locking).await.unwrap()[302], Some("newer".into()));
+    cluster.stop().await;
+}
+
+/// The spans of many reads were joined over tables that lie between them, where nothing was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_reads_do_not_cover_the_tables_between() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let row = |table: u32, n: u32| {
+        let prefix = keys::keyspace::index(keys::TableId::new(table), keys::IndexId::new(1));
+        keys::Key::from([prefix.as_bytes(), &n.to_be_bytes()].concat())
+    };
+    let mut txn = member.db.begin(TxnOptions::default());
+    for table in [20_000, 30_000, 40_000] {
+        txn.get(&row(table - 1, 1), Read::default()).await.unwrap();
+        let keys: Vec<keys::Key> = (0..4000).map(|n| row(table, n * 7)).collect();
+        txn.get_many(&keys, Read::default()).await.unwrap();
+    }
+    txn.put(row(50_000, 1), "row".into());
+    let mut other = member.db.begin(TxnOptions::default());
+    for table in [19_999, 25_000, 29_999, 35_000, 39_999, 45_000] {
+        other.put(row(table, 1_000_000), "of a table between".into());
+    }
+    other.put(row(20_000, 1_000_000), "far from what was read".into());
+    other.commit().await.unwrap();
+    let mut reader = member.db.begin(TxnOptions::default());
+    assert_eq!(reader.get(&row(50_000, 1), Read::default()).await.unwrap(), None);
+    txn.commit().await.unwrap();
+    cluster.stop().await;
 }
 
 /// It was set by adding the difference, again for each answer that was lost.

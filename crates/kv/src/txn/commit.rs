@@ -220,14 +220,15 @@ impl Txn {
 
     async fn commit_one_phase(&mut self, group: Group) -> Result<Timestamp, SendError> {
         let span = group.range.descriptor.span();
-        let reads_here = self.reads.iter().all(|read| span.contains_span(read));
+        let reads_here = self.reads.lie_in(&span);
         let mut requests = put_requests(group.writes);
         requests.push(Request::EndTxn {
             commit: true,
             locks: self.locks.iter().filter(|lock| span.overlaps(lock)).cloned().collect(),
             in_flight: Vec::new(),
             one_phase: true,
-            reads: if reads_here { self.reads.iter().cloned().collect() } else { Vec::new() },
+            reads: if reads_here { self.reads.whole.iter().cloned().collect() } else { Vec::new() },
+            present: if reads_here { self.reads.present.iter().cloned().collect() } else { Vec::new() },
         });
         // Here it says that the reads given are all there are, so that the replica may refresh and go on.
         let header = Header { can_forward: reads_here, ..self.header(&group.range, WaitPolicy::Block) };
@@ -327,6 +328,8 @@ impl Txn {
                 self.intents.add_point(write.key.clone());
             }
         }
+        // What follows is held against it, key by key.
+        self.intents.sort();
         // Until the buffer is cleared: some may arrive where the whole fails.
         self.landed.extend(groups.iter().filter_map(Group::span));
         let this = &*self;
@@ -450,7 +453,7 @@ pub(super) fn put_requests(writes: Vec<Write>) -> Vec<Request> {
 
 /// The word alone, for a transaction whose writes are where they are.
 pub(super) fn end_request(commit: bool, locks: Vec<Span>) -> Request {
-    Request::EndTxn { commit, locks, in_flight: Vec::new(), one_phase: false, reads: Vec::new() }
+    Request::EndTxn { commit, locks, in_flight: Vec::new(), one_phase: false, reads: Vec::new(), present: Vec::new() }
 }
 
 pub(super) fn end_txn_answer(response: &BatchResponse) -> Result<(TxnStatus, Timestamp), KvError> {

@@ -7,7 +7,10 @@
 //!
 //! **Invariants**
 //! - *reads-tracked*: every span read from a range that the transaction depends on ([`Keep`]), and not hidden by the
-//!   buffer, is in `reads`, so that a refresh judges all of them. Private spans need not be: see [`load`].
+//!   buffer, is in `reads`, so that a refresh judges all of them: as *present* a row that was there and of which nothing
+//!   but that was used, as *whole* everything else. A refresh of what is whole fails of any version written since, one
+//!   of what is present of a deletion alone: while there is none, the row is there at every time up to the later one,
+//!   whoever changes it. Private spans need not be tracked: see [`load`].
 //! - *one-snapshot*: `read_ts` moves only together with a refresh of everything in `reads`, or when nothing was read.
 //! - *locks-known*: every key the transaction locked anywhere is in `locks`, so that its end releases all of them.
 
@@ -17,6 +20,7 @@ mod heartbeat;
 mod load;
 mod parallel;
 mod read;
+mod read_many;
 mod spans;
 
 use std::{
@@ -32,7 +36,12 @@ use smallvec::SmallVec;
 
 pub(crate) use self::heartbeat::{Heartbeats, start_heartbeats};
 pub use self::read::{Locked, ScanPage};
-use self::{buffer::WriteBuffer, heartbeat::HeartbeatHandle, load::Loads, spans::SpanSet};
+use self::{
+    buffer::WriteBuffer,
+    heartbeat::HeartbeatHandle,
+    load::Loads,
+    spans::{ReadSet, SpanSet},
+};
 use crate::{
     db::{Db, SendError},
     error::{Error, Restart},
@@ -63,6 +72,8 @@ pub enum Keep {
     /// All of it, from now on.
     #[default]
     Now,
+    /// Of a row that is there only that it is, from now on: others may change what is in it. Of one that is missing, all.
+    Presence,
     /// What [`Txn::keep_read`] is told of, as long as [`Txn::read_ts`] is still what it was.
     Later,
     /// Nothing, ever: it shows what is committed, to be locked and read again. No lock is taken.
@@ -151,7 +162,7 @@ pub struct Txn {
     seq: u32,
     /// Writes up to here are those of earlier statements.
     statement_seq: u32,
-    reads: SpanSet,
+    reads: ReadSet,
     locks: SpanSet,
     /// Keys with intents in some range.
     intents: SpanSet,
@@ -203,7 +214,7 @@ impl Txn {
             buffer: WriteBuffer::default(),
             seq: 0,
             statement_seq: 0,
-            reads: SpanSet::default(),
+            reads: ReadSet::default(),
             locks: SpanSet::default(),
             intents: SpanSet::default(),
             landed: Vec::new(),
@@ -282,13 +293,13 @@ impl Txn {
         let made = self.check.as_ref().filter(|check| check.state != CheckState::Pending).map(|check| check.at);
         if let Some(at) = made {
             if at < self.read_ts {
-                let spans = new.iter().map(|key| Span::point(key.clone())).collect();
+                let spans = new.iter().map(|key| (Span::point(key.clone()), false)).collect();
                 self.refresh_spans(spans, at, self.read_ts).await.map_err(|error| match error {
                     Error::Retry { at_least, .. } => Error::Retry { reason: Restart::CheckedValueChanged, at_least },
                     other => other,
                 })?;
             }
-            new.iter().for_each(|key| self.reads.add_point(key.clone()));
+            new.iter().for_each(|key| self.reads.whole.add_point(key.clone()));
         }
         // Not before: a statement that is given up while it waits has made it depend on nothing.
         self.dependencies.extend(new);
@@ -541,7 +552,8 @@ impl Txn {
     /// Checks that nothing in the read spans was written after `read_ts` and up to `to`, and moves there.
     async fn refresh(&mut self, to: Timestamp) -> Result<(), Error> {
         let from = self.read_ts;
-        let spans: Vec<Span> = self.reads.iter().cloned().collect();
+        let whole = self.reads.whole.iter().map(|span| (span.clone(), false));
+        let spans: Vec<_> = whole.chain(self.reads.present.iter().map(|span| (span.clone(), true))).collect();
         // Whatever comes of it: some of the spans may count as read by us at `to`, which hides earlier reads of others
         // there. What this transaction still writes goes above.
         self.meta.write_ts = self.meta.write_ts.max(to);
@@ -558,13 +570,16 @@ impl Txn {
         Ok(())
     }
 
-    async fn refresh_spans(&self, spans: Vec<Span>, from: Timestamp, to: Timestamp) -> Result<(), Error> {
+    /// Each span with whether only deletions count there.
+    async fn refresh_spans(&self, spans: Vec<(Span, bool)>, from: Timestamp, to: Timestamp) -> Result<(), Error> {
         let mut todo = spans;
         while !todo.is_empty() {
             let groups = self.group_spans(std::mem::take(&mut todo)).await?;
             let sends = groups.into_iter().map(|(range, spans)| async move {
-                let requests =
-                    spans.iter().map(|span| Request::Refresh { span: span.clone(), from }).collect::<Vec<_>>();
+                let request = |(span, deletions_only): &(Span, bool)| {
+                    Request::Refresh { span: span.clone(), from, deletions_only: *deletions_only }
+                };
+                let requests = spans.iter().map(request).collect::<Vec<_>>();
                 let mut header = self.header(&range, WaitPolicy::Block);
                 header.can_forward = false;
                 if let Some(txn) = &mut header.txn {
@@ -586,10 +601,10 @@ impl Txn {
     /// Cuts spans at range bounds; each range once, with its pieces.
     async fn group_spans(
         &self,
-        spans: Vec<Span>,
-    ) -> Result<Vec<(Arc<CachedRange>, Vec<Span>)>, Error> {
-        let mut groups: Vec<(Arc<CachedRange>, Vec<Span>)> = Vec::with_capacity(1);
-        for span in spans {
+        spans: Vec<(Span, bool)>,
+    ) -> Result<Vec<(Arc<CachedRange>, Vec<(Span, bool)>)>, Error> {
+        let mut groups: Vec<(Arc<CachedRange>, Vec<(Span, bool)>)> = Vec::with_capacity(1);
+        for (span, deletions_only) in spans {
             let mut start = span.start;
             while start < span.end {
                 let range = match groups.iter().find(|(range, _)| range.descriptor.contains_key(start.as_bytes())) {
@@ -597,7 +612,7 @@ impl Txn {
                     None => self.db.locate(start.as_bytes()).await?,
                 };
                 let end = span.end.clone().min(range.descriptor.end.clone());
-                let piece = Span::new(start, end.clone());
+                let piece = (Span::new(start, end.clone()), deletions_only);
                 match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &range)) {
                     Some((_, list)) => list.push(piece),
                     None => groups.push((range, vec![piece])),
@@ -642,7 +657,7 @@ impl Txn {
             check.state = state;
             check.at = self.read_ts;
             for key in &self.dependencies {
-                self.reads.add_point(key.clone());
+                self.reads.whole.add_point(key.clone());
             }
         }
     }

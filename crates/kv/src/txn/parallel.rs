@@ -80,14 +80,15 @@ impl Txn {
 
         // Reads elsewhere are judged by a refresh of ours before the record may move; see `commit_writes`.
         let span = at_anchor.range.descriptor.span();
-        let reads_here = self.reads.iter().all(|read| span.contains_span(read));
+        let reads_here = self.reads.lie_in(&span);
         let anchor_range = at_anchor.range.clone();
         let end = Request::EndTxn {
             commit: true,
             locks: spans.clone(),
             in_flight,
             one_phase: false,
-            reads: if reads_here { self.reads.iter().cloned().collect() } else { Vec::new() },
+            reads: if reads_here { self.reads.whole.iter().cloned().collect() } else { Vec::new() },
+            present: if reads_here { self.reads.present.iter().cloned().collect() } else { Vec::new() },
         };
         let anchor_span = at_anchor.span();
         let mut requests = put_requests(at_anchor.writes);

@@ -21,7 +21,7 @@ use crate::{
 
 /// Where the answer comes from to whether the transaction's own intents were there when it read.
 #[derive(Clone, Copy)]
-enum OwnIntents {
+pub(super) enum OwnIntents {
     /// It has none there.
     None,
     AskedInBatch,
@@ -49,14 +49,14 @@ pub struct Locked {
 /// Keys tried by one request that passes over what is locked.
 const LOCK_TRIES: usize = 64;
 
-fn point_request(key: &Key, lock: Option<LockStrength>, keep: Keep) -> Request {
+pub(super) fn point_request(key: &Key, lock: Option<LockStrength>, keep: Keep) -> Request {
     match keep {
         Keep::Never => Request::Look { span: Span::point(key.clone()), reverse: false },
-        Keep::Now | Keep::Later => Request::Get { key: key.clone(), lock },
+        Keep::Now | Keep::Presence | Keep::Later => Request::Get { key: key.clone(), lock },
     }
 }
 
-fn point_answer(answer: Option<Response>) -> Result<Option<Bytes>, Error> {
+pub(super) fn point_answer(answer: Option<Response>) -> Result<Option<Bytes>, Error> {
     match answer {
         Some(Response::Get { value }) => Ok(value),
         Some(Response::Scan { rows, .. }) => Ok((!rows.is_empty()).then(|| rows.value_bytes(0))),
@@ -65,7 +65,7 @@ fn point_answer(answer: Option<Response>) -> Result<Option<Bytes>, Error> {
 }
 
 impl Txn {
-    fn visible_seq(&self, see: See) -> u32 {
+    pub(super) fn visible_seq(&self, see: See) -> u32 {
         match see {
             See::StatementStart => self.statement_seq,
             See::Now => u32::MAX,
@@ -73,7 +73,7 @@ impl Txn {
     }
 
     /// What locks to take where a span is read.
-    fn before_reading(
+    pub(super) fn before_reading(
         &mut self,
         read: &Read,
         span: impl FnOnce() -> Span,
@@ -95,8 +95,17 @@ impl Txn {
 
     /// *reads-tracked*
     fn note_read(&mut self, span: Span, place: Place, keep: Keep) {
-        if place == Place::Shared && keep == Keep::Now {
-            self.reads.add(span);
+        if place == Place::Shared && matches!(keep, Keep::Now | Keep::Presence) {
+            self.reads.whole.add(span);
+        }
+    }
+
+    /// *reads-tracked*, of one key.
+    pub(super) fn note_point(&mut self, key: &Key, is_there: bool, place: Place, keep: Keep) {
+        if is_there && place == Place::Shared && keep == Keep::Presence {
+            self.reads.present.add_point(key.clone());
+        } else {
+            self.note_read(Span::point(key.clone()), place, keep);
         }
     }
 
@@ -124,11 +133,12 @@ impl Txn {
             match self.send(&range, &read, 0, 0, requests).await {
                 Ok(mut response) => {
                     self.check_not_aborted(own, &mut response).await?;
-                    self.note_read(Span::point(key.clone()), place, read.keep);
+                    let value = point_answer(response.responses.pop())?;
+                    self.note_point(key, value.is_some(), place, read.keep);
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
                     }
-                    return point_answer(response.responses.pop());
+                    return Ok(value);
                 }
                 Err(SendError::Reroute) => {}
                 Err(SendError::Kv(error)) => return Err(error.into()),
@@ -138,7 +148,7 @@ impl Txn {
 
     /// Whether intents of the transaction may lie where it reads, and then the question for its anchor, behind the reads
     /// of the batch if that has the anchor. *own-writes-are-seen*
-    fn ask_anchor(
+    pub(super) fn ask_anchor(
         &self,
         range: &CachedRange,
         read: impl IntoIterator<Item = Span>,
@@ -160,7 +170,7 @@ impl Txn {
     }
 
     /// What was read is right if the transaction is not aborted now. *own-writes-are-seen*
-    async fn check_not_aborted(&mut self, own: OwnIntents, response: &mut BatchResponse) -> Result<(), Error> {
+    pub(super) async fn check_not_aborted(&mut self, own: OwnIntents, response: &mut BatchResponse) -> Result<(), Error> {
         let answer = match own {
             OwnIntents::None => return Ok(()),
             OwnIntents::AskedInBatch => response.responses.pop(),
@@ -191,7 +201,7 @@ impl Txn {
         let read = Read { lock, lock_absent: true, ..Read::default() };
         let lock = self.before_reading(&read, || Span::point(key.clone()), Place::Shared);
         let value = self.get_alone(key, lock).await?;
-        self.reads.add_point(key.clone());
+        self.reads.whole.add_point(key.clone());
         Ok(value)
     }
 
@@ -216,65 +226,6 @@ impl Txn {
                 Err(SendError::Kv(error)) => return Err(error.into()),
             }
         }
-    }
-
-    /// Reads many keys, one batch for each range they lie in. The answers are in the order of the keys.
-    ///
-    /// # Errors
-    /// As [`Txn::get`].
-    pub async fn get_many(&mut self, keys: &[Key], read: Read) -> Result<Vec<Option<Bytes>>, Error> {
-        self.ensure_open()?;
-        let seq = self.visible_seq(read.see);
-        let mut values: Vec<Option<Bytes>> = vec![None; keys.len()];
-        let mut todo: Vec<usize> = Vec::with_capacity(keys.len());
-        for (position, key) in keys.iter().enumerate() {
-            match self.buffer.read(key.as_bytes(), seq) {
-                Some(value) => values[position] = value.cloned(),
-                None => todo.push(position),
-            }
-        }
-        // Empty where all is shared.
-        let mut places = Vec::new();
-        if self.loads.is_some() {
-            places.extend(keys.iter().map(|key| self.place_of(key)));
-            todo.retain(|&position| places[position] != Place::Unloaded);
-            if todo.iter().any(|&position| places[position] == Place::Loaded) {
-                self.finish_loads().await?;
-            }
-        }
-        let place = |position: usize| places.get(position).copied().unwrap_or(Place::Shared);
-        while let Some(&first) = todo.first() {
-            let range = self.db.locate(keys[first].as_bytes()).await?;
-            let (here, rest): (Vec<usize>, Vec<usize>) =
-                todo.iter().partition(|&&position| range.descriptor.contains_key(keys[position].as_bytes()));
-            let mut requests: Vec<Request> = Vec::with_capacity(here.len());
-            for &position in &here {
-                let key = &keys[position];
-                let lock = self.before_reading(&read, || Span::point(key.clone()), place(position));
-                requests.push(point_request(key, lock, read.keep));
-            }
-            let check = Box::pin(self.with_check(&range, &mut requests)).await?;
-            let spans = here.iter().map(|&position| Span::point(keys[position].clone()));
-            let own = self.ask_anchor(&range, spans, &mut requests);
-            match self.send(&range, &read, 0, 0, requests).await {
-                Ok(mut response) => {
-                    self.check_not_aborted(own, &mut response).await?;
-                    for &position in &here {
-                        self.note_read(Span::point(keys[position].clone()), place(position), read.keep);
-                    }
-                    if let Some(expected) = check {
-                        self.take_check(&mut response, expected)?;
-                    }
-                    for (&position, answer) in here.iter().zip(response.responses) {
-                        values[position] = point_answer(Some(answer))?;
-                    }
-                    todo = rest;
-                }
-                Err(SendError::Reroute) => {}
-                Err(SendError::Kv(error)) => return Err(error.into()),
-            }
-        }
-        Ok(values)
     }
 
     /// Locks rows in the order of `keys` until `wanted` of them are locked. Under SKIP LOCKED what others hold is passed
@@ -378,7 +329,7 @@ impl Txn {
             let (span, reverse) = (piece.clone(), options.reverse);
             let mut requests = vec![match options.read.keep {
                 Keep::Never => Request::Look { span, reverse },
-                Keep::Now | Keep::Later => Request::Scan { span, reverse, lock },
+                Keep::Now | Keep::Presence | Keep::Later => Request::Scan { span, reverse, lock },
             }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             let own = self.ask_anchor(&range, [&piece].map(Span::clone), &mut requests);

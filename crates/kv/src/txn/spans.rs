@@ -2,8 +2,16 @@
 //!
 //! **Invariant (covers-all):** every span ever added is covered. Spans may be joined into wider ones to bound memory;
 //! a wider span makes a refresh fail more often, never succeed wrongly.
+//!
+//! What lies in the gap between two spans that are joined was not read, and others may write it: so the narrowest gaps
+//! go first, and those between two indexes last of all.
+//!
+//! ```text
+//! table 7:  1 2 3     900 901         table 9:  "settings"
+//!           [---]     [-----]                   []             and never  [----------------------]
+//! ```
 
-use keys::{Key, Span};
+use keys::{Key, Span, encoding::take_uvarint, keyspace::TABLE_PREFIX};
 
 /// Past this many spans, neighbours are joined.
 const MAX_SPANS: usize = 4096;
@@ -14,6 +22,8 @@ const MAX_RECORDED: usize = 512;
 pub(super) struct SpanSet {
     spans: Vec<Span>,
     /// How many at the front are sorted and disjoint.
+    sorted: usize,
+    /// How many were left when some were last joined.
     compacted: usize,
 }
 
@@ -35,7 +45,7 @@ impl SpanSet {
         }
         self.spans.push(span);
         if self.spans.len() >= MAX_SPANS && self.spans.len() >= self.compacted * 2 {
-            self.compact(MAX_SPANS);
+            self.compact(MAX_SPANS, MAX_SPANS / 2);
         }
     }
 
@@ -47,25 +57,41 @@ impl SpanSet {
         self.spans.iter()
     }
 
+    /// Takes time with how many were added since they were last put in order.
     pub fn overlaps(&self, span: &Span) -> bool {
-        self.spans.iter().any(|known| known.overlaps(span))
+        let (sorted, rest) = self.spans.split_at(self.sorted);
+        let at = sorted.partition_point(|known| known.end <= span.start);
+        sorted.get(at).is_some_and(|known| known.overlaps(span)) || rest.iter().any(|known| known.overlaps(span))
     }
 
     pub fn clear(&mut self) {
         self.spans.clear();
-        self.compacted = 0;
+        (self.sorted, self.compacted) = (0, 0);
     }
 
     /// The spans as a record keeps them: few enough to be written and latched at a time.
     pub fn into_recorded(mut self) -> Vec<Span> {
-        while self.spans.len() > MAX_RECORDED {
-            self.compact(MAX_RECORDED);
+        if self.spans.len() > MAX_RECORDED {
+            self.compact(MAX_RECORDED + 1, MAX_RECORDED);
         }
         self.spans
     }
 
-    /// Sorted, disjoint spans; every second gap goes when there are still `max`.
-    fn compact(&mut self, max: usize) {
+    /// Sorted, disjoint spans; `keep` of them when there are still `max`.
+    fn compact(&mut self, max: usize, keep: usize) {
+        self.sort();
+        if self.spans.len() >= max {
+            self.spans = close_gaps(std::mem::take(&mut self.spans), keep);
+            self.sorted = self.spans.len();
+        }
+        self.compacted = self.spans.len();
+    }
+
+    /// Puts them in order, for many questions.
+    pub fn sort(&mut self) {
+        if self.sorted == self.spans.len() {
+            return;
+        }
         self.spans.sort_by(|a, b| a.start.cmp(&b.start));
         let mut joined: Vec<Span> = Vec::with_capacity(self.spans.len());
         for span in self.spans.drain(..) {
@@ -78,15 +104,78 @@ impl SpanSet {
                 _ => joined.push(span),
             }
         }
-        if joined.len() >= max {
-            // Every second gap goes: half as many spans, each still near what was read.
-            joined = joined
-                .chunks(2)
-                .map(|pair| Span::new(pair[0].start.clone(), pair[pair.len() - 1].end.clone()))
-                .collect();
-        }
-        self.compacted = joined.len();
+        self.sorted = joined.len();
         self.spans = joined;
+    }
+}
+
+/// Joins neighbours until `keep` spans are left, over the narrowest gaps.
+fn close_gaps(spans: Vec<Span>, keep: usize) -> Vec<Span> {
+    let closed = spans.len() - keep;
+    let width = |(at, pair): (usize, &[Span])| (gap_width(&pair[0].end, &pair[1].start), at);
+    let mut gaps: Vec<(f64, usize)> = spans.windows(2).enumerate().map(width).collect();
+    gaps.select_nth_unstable_by(closed - 1, |a, b| a.0.total_cmp(&b.0));
+    let mut is_closed = vec![false; gaps.len()];
+    gaps[..closed].iter().for_each(|(_, at)| is_closed[*at] = true);
+    let mut joined: Vec<Span> = Vec::with_capacity(keep);
+    for (at, span) in spans.into_iter().enumerate() {
+        match joined.last_mut() {
+            Some(last) if is_closed[at - 1] => last.end = span.end,
+            _ => joined.push(span),
+        }
+    }
+    joined
+}
+
+/// How far it is from one key to a later one: the binary logarithm of their distance as fractions of bytes.
+fn gap_width(from: &Key, to: &Key) -> f64 {
+    if index_of(from) != index_of(to) {
+        return f64::INFINITY;
+    }
+    let (from, to) = (from.as_bytes(), to.as_bytes());
+    let shared = from.iter().zip(to).take_while(|(a, b)| a == b).count();
+    let digits = |key: &[u8]| {
+        let mut digits = [0; 8];
+        let rest = &key[shared..];
+        let count = rest.len().min(8);
+        digits[..count].copy_from_slice(&rest[..count]);
+        u64::from_be_bytes(digits) as f64
+    };
+    (digits(to) - digits(from)).max(1.0).log2() - 8.0 * shared as f64
+}
+
+/// Which index a key is of, by its prefix; what is of no table goes by its first byte.
+fn index_of(key: &Key) -> (Option<u8>, u64, u64) {
+    match key.as_bytes().split_first() {
+        Some((&TABLE_PREFIX, mut rest)) => {
+            let table = take_uvarint(&mut rest).unwrap_or_default();
+            (Some(TABLE_PREFIX), table, take_uvarint(&mut rest).unwrap_or_default())
+        }
+        first => (first.map(|(first, _)| *first), 0, 0),
+    }
+}
+
+/// What a transaction depends on having read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ReadSet {
+    /// All that was there, and that nothing else was.
+    pub whole: SpanSet,
+    /// Rows that were there, and no more of them than that.
+    pub present: SpanSet,
+}
+
+impl ReadSet {
+    pub fn is_empty(&self) -> bool {
+        self.whole.is_empty() && self.present.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        self.whole.clear();
+        self.present.clear();
+    }
+
+    pub fn lie_in(&self, span: &Span) -> bool {
+        self.whole.iter().chain(self.present.iter()).all(|read| span.contains_span(read))
     }
 }
 
@@ -108,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn what_overlaps_is_found_in_order_or_not() {
+        let key = |n: u32| Key::from(n.to_be_bytes().to_vec());
+        let mut set = SpanSet::default();
+        for n in (0..900_u32).map(|n| n * 7919 % 900) {
+            set.add(Span::new(key(n * 10), key(n * 10 + 5)));
+            if n % 100 == 0 {
+                set.sort();
+            }
+        }
+        for n in 0..9000 {
+            assert_eq!(set.overlaps(&Span::point(key(n))), n % 10 < 5, "{n}");
+        }
+        assert!(set.overlaps(&Span::new(key(6), key(11))) && !set.overlaps(&Span::new(key(6), key(10))));
+    }
+
+    #[test]
     fn a_record_of_many_writes_stays_small() {
         let mut set = SpanSet::default();
         let keys: Vec<Key> = (0..100_000_u32).map(|n| Key::from(n.to_be_bytes().to_vec())).collect();
@@ -119,6 +224,38 @@ mod tests {
         for key in &keys {
             assert!(recorded.iter().any(|span| span.contains(key.as_bytes())));
         }
+    }
+
+    /// Every second pair of neighbours was joined, also over whole tables: what others wrote there failed the refresh.
+    #[test]
+    fn the_narrowest_gaps_are_closed_first_and_those_between_indexes_last() {
+        let index_key = |table: u32, n: u32| {
+            let prefix = keys::keyspace::index(keys::TableId::new(table), keys::IndexId::new(1));
+            Key::from([prefix.as_bytes(), &n.to_be_bytes()].concat())
+        };
+        let mut set = SpanSet::default();
+        // A few of each system table, odd in number; many keys of two tables, in two clusters each.
+        (1..30).for_each(|table| set.add_point(index_key(table, 7)));
+        for n in 0..15_001_u32 {
+            let spread = n * 7919 % 15_001;
+            set.add_point(index_key(16_384, spread));
+            set.add_point(index_key(16_384, 5_000_000 + spread * 3));
+            set.add_point(index_key(16_400, spread * 2));
+        }
+        assert!(set.spans.len() < 2 * MAX_SPANS);
+        let widest = set.iter().map(|span| (index_of(&span.start), index_of(&span.end))).find(|(from, to)| from != to);
+        assert_eq!(widest, None, "a span reaches from one index to another");
+        let between = Span::new(index_key(16_384, 20_000), index_key(16_384, 4_999_999));
+        assert!(!set.overlaps(&between), "the gap between two clusters of keys");
+        assert!((1..30).all(|table| !set.overlaps(&Span::point(index_key(table, 8)))));
+    }
+
+    #[test]
+    fn a_gap_is_as_wide_as_what_lies_in_it() {
+        let width = |from: &[u8], to: &[u8]| gap_width(&Key::from(from), &Key::from(to));
+        assert!(width(&[4, 1, 0xff], &[4, 2, 0]) < width(&[4, 1, 0xff], &[4, 2, 1]), "over a carry");
+        assert!(width(&[4, 1, 0], &[4, 1, 9, 9]) < width(&[4, 1, 0], &[4, 2]));
+        assert!(width(&[4, 0xff], &[5]).is_infinite());
     }
 
     #[test]

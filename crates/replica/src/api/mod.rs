@@ -14,6 +14,7 @@ mod request;
 mod response;
 
 pub use error::{AbortReason, KvError, RetryReason};
+pub(crate) use request::hull;
 pub use request::{BatchRequest, Header, PushKind, Request, StoreTarget, TxnHeader, WaitPolicy};
 pub use response::{BatchResponse, PushedTxn, Response};
 

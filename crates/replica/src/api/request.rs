@@ -81,6 +81,10 @@ pub struct StoreTarget {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     Get { key: Key, lock: Option<LockStrength> },
+    /// Many keys of one range, in order, none twice: read in one pass under one latch, from the first to the last, which
+    /// also counts as read for writes of others. Answered as a scan, with the rows that are there; what is left, where
+    /// they are too many bytes, begins with one of the keys. Not under SKIP LOCKED.
+    GetMany { keys: Vec<Key>, lock: Option<LockStrength> },
     Scan { span: Span, reverse: bool, lock: Option<LockStrength> },
     /// Shows what is committed now, whatever is under way: nothing of it holds later, so that it waits for no one and
     /// holds up no write. For what is locked and read again before anything depends on it. Answered as a scan.
@@ -105,9 +109,12 @@ pub enum Request {
         one_phase: bool,
         /// What it read in this range, so that a commit that has to move up can refresh by itself.
         reads: Vec<Span>,
+        /// Rows here that it has found, and of which it has read no more than that: only deletions count.
+        present: Vec<Span>,
     },
-    /// Asks whether anything was written to the span after `from` and up to the transaction's `read_ts`.
-    Refresh { span: Span, from: Timestamp },
+    /// Asks whether anything was written to the span after `from` and up to the transaction's `read_ts`, or was deleted
+    /// there, where that is all the transaction depends on.
+    Refresh { span: Span, from: Timestamp, deletions_only: bool },
     /// `min_ts` is the transaction's.
     HeartbeatTxn { anchor: Key, txn_id: TxnId, min_ts: Timestamp },
     /// Removes the record of a finished transaction once its intents are resolved.
@@ -147,6 +154,14 @@ pub enum Request {
     Load { ts: Timestamp, rows: Vec<(Key, Option<Bytes>)> },
 }
 
+/// From the first of keys in order to the last.
+pub(crate) fn hull(keys: &[Key]) -> Span {
+    match (keys.first(), keys.last()) {
+        (Some(first), Some(last)) => Span::new(first.clone(), last.next()),
+        _ => Span::new(Key::MIN, Key::MIN),
+    }
+}
+
 impl Request {
     /// It stores more of what clients store: refused when there is no room. What the system needs to go on, ends of
     /// transactions and deletions among them, is not.
@@ -164,6 +179,7 @@ impl Request {
     pub fn is_write(&self) -> bool {
         match self {
             Self::Get { .. }
+            | Self::GetMany { .. }
             | Self::Scan { .. }
             | Self::Look { .. }
             | Self::Refresh { .. }
@@ -196,6 +212,7 @@ impl Request {
     pub fn may_be_repeated(&self) -> bool {
         match self {
             Self::Get { .. }
+            | Self::GetMany { .. }
             | Self::Scan { .. }
             | Self::Look { .. }
             | Self::Refresh { .. }
@@ -245,6 +262,7 @@ impl Request {
             Self::PushTxn { pushee, .. } => has(&pushee.anchor),
             Self::RecoverTxn { txn, .. } | Self::SettleCommit { txn, .. } => has(&txn.anchor),
             Self::UpdateMeta { descriptor } => has(&keys::keyspace::meta(&descriptor.end)),
+            Self::GetMany { keys, .. } => [keys.first(), keys.last()].into_iter().flatten().all(has),
             Self::Load { rows, .. } => [rows.first(), rows.last()].into_iter().flatten().all(|(key, _)| has(key)),
             Self::Split { .. }
             | Self::ChangeReplicas { .. }

@@ -200,10 +200,10 @@ impl Evaluator<'_> {
         if request.requests.iter().any(|it| matches!(it, Request::Put { .. } | Request::Delete { .. })) {
             self.raise_write_ts(&mut state, one_phase)?;
         }
-        if let Some(Request::EndTxn { commit: true, reads, in_flight, .. }) = request.requests.last()
+        if let Some(Request::EndTxn { commit: true, reads, present, in_flight, .. }) = request.requests.last()
             && (one_phase || !in_flight.is_empty() || state.write_ts > state.read_ts)
         {
-            self.refresh_for_commit(&mut state, reads)?;
+            self.refresh_for_commit(&mut state, reads, present)?;
         }
         for item in &request.requests {
             let response = self.one(&mut state, item, one_phase)?;
@@ -217,6 +217,7 @@ impl Evaluator<'_> {
     fn one(&self, state: &mut State<'_>, item: &Request, one_phase: bool) -> Result<Response, EvalError> {
         match item {
             Request::Get { key, lock } => self.get(state, key, *lock),
+            Request::GetMany { keys, lock } => self.get_many(state, keys, *lock),
             Request::Scan { span, reverse, lock } => self.scan(state, span, *reverse, *lock),
             Request::Look { span, reverse } => self.look(state, span, *reverse),
             Request::Put { key, value, seq } => self.put(state, key, Some(value), *seq, one_phase),
@@ -226,7 +227,7 @@ impl Evaluator<'_> {
             Request::EndTxn { commit, locks, in_flight, one_phase, .. } => {
                 self.end_txn(state, *commit, locks, in_flight, *one_phase)
             }
-            Request::Refresh { span, from } => self.refresh(state, span, *from),
+            Request::Refresh { span, from, deletions_only } => self.refresh(state, span, *from, *deletions_only),
             Request::HeartbeatTxn { anchor, txn_id, min_ts } => {
                 let status = match self.record(anchor, *txn_id)? {
                     Some(record) => record.status,

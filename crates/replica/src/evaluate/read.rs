@@ -3,12 +3,15 @@
 use concurrency::LockRequest;
 use hlc::Timestamp;
 use keys::{Key, LockStrength, Span};
-use storage::{KvRows, LockRead, ReadConflict, ReadOptions, ScanLimits};
+use storage::{Conflict, KvRows, LockRead, ReadConflict, ReadOptions, ScanLimits, StorageError};
 
 use crate::{
-    api::{KvError, Response, RetryReason, WaitPolicy},
+    api::{KvError, Response, RetryReason, WaitPolicy, hull},
     evaluate::{EvalError, Evaluator, State},
 };
+
+/// Rows that one request for many keys is answered with.
+const MANY_BYTES: usize = 16 << 20;
 
 impl Evaluator<'_> {
     fn options<'o>(&self, state: &State<'o>, lock: Option<LockStrength>) -> ReadOptions<'o> {
@@ -77,6 +80,45 @@ impl Evaluator<'_> {
             state.out.acquire.push((key.clone(), strength));
         }
         Ok(Response::Get { value: found.map(|(value, _)| value) })
+    }
+
+    pub(super) fn get_many(
+        &self,
+        state: &mut State<'_>,
+        keys: &[Key],
+        lock: Option<LockStrength>,
+    ) -> Result<Response, EvalError> {
+        if state.request.header.wait == WaitPolicy::SkipLocked || !keys.is_sorted_by(|a, b| a < b) {
+            return Err(KvError::Invalid { reason: "GetMany under SKIP LOCKED, or of keys out of order".into() }.into());
+        }
+        let read = |options: &ReadOptions<'_>| self.engine.get_sorted(keys, options, MANY_BYTES);
+        // As for one key: who shares the keys of rows that are still there sees them as they were.
+        let as_plain = lock == Some(LockStrength::KeyShare) && self.are_there(state, keys)?;
+        let (rows, looked_at) = self.read(state, lock.filter(|_| !as_plain), read)?;
+        let looked_at = &keys[..looked_at];
+        state.out.reads.push((hull(looked_at), state.read_ts));
+        if let Some(strength) = lock {
+            let locked: Vec<Key> = if state.request.header.lock_absent {
+                looked_at.to_vec()
+            } else {
+                (0..rows.len()).map(|row| Key::from(rows.key_bytes(row))).collect()
+            };
+            let conflicts = self.locks.check_span(&hull(&locked), state.txn, lock, state.read_ts);
+            if let Some(conflict) = conflicts.into_iter().find(|found| locked.binary_search(&found.key).is_ok()) {
+                return Err(EvalError::Locked(conflict));
+            }
+            state.out.acquire.extend(locked.into_iter().map(|key| (key, strength)));
+        }
+        let resume = keys.get(looked_at.len()).map(|next| Span::new(next.clone(), hull(keys).end));
+        Ok(Response::Scan { rows, resume })
+    }
+
+    /// Whether the newest version of each of the rows is one.
+    fn are_there(&self, state: &State<'_>, keys: &[Key]) -> Result<bool, EvalError> {
+        let (ts, uncertainty_limit, local_limit) = (Timestamp::MAX, Timestamp::MAX, Timestamp::MAX);
+        let options = ReadOptions { ts, uncertainty_limit, local_limit, txn: state.txn, locks: LockRead::Check };
+        let (rows, _) = self.read_at(&options, |options| self.engine.get_sorted(keys, options, MANY_BYTES))?;
+        Ok(rows.len() == keys.len())
     }
 
     /// Whether the newest version of a row is one.
@@ -180,17 +222,39 @@ impl Evaluator<'_> {
         Ok(Response::Scan { rows, resume: result.resume })
     }
 
-    pub(super) fn refresh(&self, state: &mut State<'_>, span: &Span, from: Timestamp) -> Result<Response, EvalError> {
+    pub(super) fn refresh(
+        &self,
+        state: &mut State<'_>,
+        span: &Span,
+        from: Timestamp,
+        deletions_only: bool,
+    ) -> Result<Response, EvalError> {
         if from < self.gc_threshold {
             return Err(KvError::Retry { reason: RetryReason::ReadChanged, to: state.read_ts }.into());
         }
-        let own = state.txn.map(|txn| txn.id);
-        if let Some(found) = self.engine.has_version_in(span, from, state.read_ts, own.as_ref())? {
+        if let Some(found) = self.written_since(state, span, from, state.read_ts, deletions_only)? {
             tracing::trace!(key = %found.key, ts = %found.ts, "refresh failed");
             let retry = KvError::Retry { reason: RetryReason::ReadChanged, to: state.read_ts };
             return Err(retry.into());
         }
         state.out.reads.push((span.clone(), state.read_ts));
         Ok(Response::Refresh)
+    }
+
+    /// What others have written to a span after `from` and up to `to`, or only what they have deleted.
+    pub(super) fn written_since(
+        &self,
+        state: &State<'_>,
+        span: &Span,
+        from: Timestamp,
+        to: Timestamp,
+        deletions_only: bool,
+    ) -> Result<Option<Conflict>, StorageError> {
+        let own = state.txn.map(|txn| &txn.id);
+        if deletions_only {
+            self.engine.has_deletion_in(span, from, to, own)
+        } else {
+            self.engine.has_version_in(span, from, to, own)
+        }
     }
 }

@@ -12,7 +12,12 @@ use crate::{
 
 impl Evaluator<'_> {
     /// A commit above its reads: they must hold up there.
-    pub(super) fn refresh_for_commit(&self, state: &mut State<'_>, reads: &[Span]) -> Result<(), EvalError> {
+    pub(super) fn refresh_for_commit(
+        &self,
+        state: &mut State<'_>,
+        reads: &[Span],
+        present: &[Span],
+    ) -> Result<(), EvalError> {
         if state.write_ts <= state.read_ts {
             return Ok(());
         }
@@ -20,20 +25,18 @@ impl Evaluator<'_> {
         if !state.request.header.can_forward {
             return Err(retry(RetryReason::WritePushed).into());
         }
-        if state.read_ts < self.gc_threshold && !reads.is_empty() {
+        if state.read_ts < self.gc_threshold && !(reads.is_empty() && present.is_empty()) {
             return Err(retry(RetryReason::ReadChanged).into());
         }
-        let own = state.txn.map(|txn| txn.id);
-        for span in reads {
-            let found = self.engine.has_version_in(span, state.read_ts, state.write_ts, own.as_ref())?;
+        let spans = || reads.iter().map(|span| (span, false)).chain(present.iter().map(|span| (span, true)));
+        for (span, deletions_only) in spans() {
+            let found = self.written_since(state, span, state.read_ts, state.write_ts, deletions_only)?;
             if let Some(found) = found {
                 tracing::trace!(key = %found.key, ts = %found.ts, "refresh at commit failed");
                 return Err(retry(RetryReason::ReadChanged).into());
             }
         }
-        for span in reads {
-            state.out.reads.push((span.clone(), state.write_ts));
-        }
+        state.out.reads.extend(spans().map(|(span, _)| (span.clone(), state.write_ts)));
         state.read_ts = state.write_ts;
         Ok(())
     }

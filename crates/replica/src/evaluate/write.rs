@@ -12,9 +12,15 @@ use crate::{
     evaluate::{EvalError, Evaluator, OwnIntent, State},
 };
 
+/// With so many writes in a batch, what holds for all of their keys is looked up once.
+const MANY_WRITES: usize = 1024;
+
 impl Evaluator<'_> {
     /// *write-above-read*, *write-above-write*, *newest-write-stays*, for all keys the batch writes.
     pub(super) fn raise_write_ts(&self, state: &mut State<'_>, one_phase: bool) -> Result<(), EvalError> {
+        if self.raise_for_many(state)? {
+            return Ok(());
+        }
         let mut intents = Vec::new();
         let mut writes = false;
         for item in &state.request.requests {
@@ -65,6 +71,34 @@ impl Evaluator<'_> {
             state.write_ts = self.gc_threshold.next();
         }
         if intents.is_empty() { Ok(()) } else { Err(EvalError::Intents(intents)) }
+    }
+
+    /// The same for many keys in order, if there are no intents between them and no read that needs to be looked at key
+    /// by key; else it does nothing.
+    fn raise_for_many(&self, state: &mut State<'_>) -> Result<bool, EvalError> {
+        if state.request.requests.len() < MANY_WRITES || !self.cleared.is_empty() {
+            return Ok(false);
+        }
+        let written = |item| match item {
+            &Request::Put { ref key, .. } | &Request::Delete { ref key, .. } => Some(key),
+            _ => None,
+        };
+        let keys: Vec<&Key> = state.request.requests.iter().filter_map(written).collect();
+        let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(false) };
+        let hull = Span::new((*first).clone(), last.next());
+        if !keys.is_sorted_by(|a, b| a < b) || self.engine.may_have_locks(&hull) {
+            return Ok(false);
+        }
+        let (read, by) = self.cache.get_max_span(&hull);
+        let own = by.is_some() && by == state.txn.map(|txn| txn.id);
+        if read > state.write_ts || read == state.write_ts && !own {
+            return Ok(false);
+        }
+        let count = keys.len();
+        let newest = self.engine.latest_version_among(keys.into_iter())?.unwrap_or(Timestamp::MIN);
+        state.write_ts = state.write_ts.max(newest.next()).max(self.gc_threshold.next());
+        state.own_intents.resize_with(count, OwnIntent::default);
+        Ok(true)
     }
 
     pub(super) fn put(

@@ -5,7 +5,7 @@ use hlc::Timestamp;
 use keys::{Key, Span, keyspace};
 
 use crate::{
-    api::{BatchRequest, KvError, Request},
+    api::{BatchRequest, KvError, Request, hull},
     replica::Replica,
     state,
 };
@@ -46,6 +46,8 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::Scan { span, lock: None, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
             Request::Get { key, lock: Some(_) } => spans.push(LatchSpan::read_unversioned(Span::point(key.clone()))),
             Request::Scan { span, lock: Some(_), .. } => spans.push(LatchSpan::read_unversioned(span.clone())),
+            Request::GetMany { keys, lock: None } => spans.push(LatchSpan::read(hull(keys), read_ts)),
+            Request::GetMany { keys, lock: Some(_) } => spans.push(LatchSpan::read_unversioned(hull(keys))),
             Request::Put { key, .. } | Request::Delete { key, .. } => {
                 spans.push(LatchSpan::write(Span::point(key.clone()), write_ts));
             }
@@ -65,12 +67,12 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::UpdateMeta { descriptor } => {
                 spans.push(LatchSpan::write_unversioned(Span::point(keyspace::meta(&descriptor.end))));
             }
-            Request::EndTxn { reads, .. } => {
+            Request::EndTxn { reads, present, .. } => {
                 if let Some(txn) = txn {
                     spans.push(LatchSpan::write_unversioned(record(&txn.meta.anchor, txn.meta.id)));
                 }
                 // A commit may have to move its reads up: nothing may be under way beneath them.
-                spans.extend(reads.iter().map(|read| LatchSpan::read_unversioned(read.clone())));
+                spans.extend(reads.iter().chain(present).map(|read| LatchSpan::read_unversioned(read.clone())));
             }
             Request::Refresh { span, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
             Request::HeartbeatTxn { anchor, txn_id, .. } => {

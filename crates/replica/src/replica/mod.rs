@@ -44,7 +44,7 @@ use storage::{Engine, StorageError};
 
 use crate::{
     Outbound, ReplicaHost,
-    api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy},
+    api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy, hull},
     evaluate::{Ended, EvalError, Evaluated, Evaluator, Uncertainty},
     machine::Machine,
     txn_record::TxnRegistry,
@@ -312,12 +312,10 @@ impl Replica {
         if evaluated.read_ts >= lease.expiration || evaluated.reads.iter().any(|(_, ts)| *ts >= lease.expiration) {
             return Err(self.not_leaseholder(None).into());
         }
-        for (key, strength) in &evaluated.acquire {
-            let txn = request.header.txn.as_ref().map(|txn| &txn.meta);
-            let Some(txn) = txn else { continue };
-            if let Acquired::Blocked(conflict) = self.locks.acquire(key, txn, *strength) {
-                return Err(Attempt::blocked(&request.header, conflict));
-            }
+        if let Some(txn) = request.header.txn.as_ref().filter(|_| !evaluated.acquire.is_empty())
+            && let Acquired::Blocked(conflict) = self.locks.acquire_all(&evaluated.acquire, &txn.meta)
+        {
+            return Err(Attempt::blocked(&request.header, conflict));
         }
         if evaluated.batch.is_empty() {
             self.remember_reads(request, &evaluated);
@@ -446,6 +444,12 @@ impl Replica {
                 Request::Get { key, lock } => {
                     self.locks.check(&LockRequest { key, txn: meta, strength: *lock, read_ts }).into_iter().next()
                 }
+                // Likewise.
+                Request::GetMany { lock: Some(_), .. } => None,
+                Request::GetMany { keys, lock: None } => {
+                    let conflicts = self.locks.check_span(&hull(keys), meta, None, read_ts);
+                    conflicts.into_iter().find(|conflict| keys.binary_search(&conflict.key).is_ok())
+                }
                 // A locking scan finds out key by key which rows it has to wait for.
                 Request::Scan { span, .. } => self.locks.check_span(span, meta, None, read_ts).into_iter().next(),
                 Request::Put { key, .. } | Request::Delete { key, .. } | Request::Increment { key, .. } => {
@@ -474,12 +478,14 @@ impl Replica {
         };
         for item in &request.requests {
             match item {
-                Request::Get { .. } | Request::Scan { .. } if read_ts < threshold => {
+                Request::Get { .. } | Request::GetMany { .. } | Request::Scan { .. } if read_ts < threshold => {
                     return Err(KvError::SnapshotTooOld { threshold });
                 }
                 Request::Refresh { from, .. } if *from < threshold => return Err(changed(threshold)),
-                Request::EndTxn { commit: true, reads, .. }
-                    if !reads.is_empty() && evaluated.read_ts > read_ts && read_ts < threshold =>
+                Request::EndTxn { commit: true, reads, present, .. }
+                    if !(reads.is_empty() && present.is_empty())
+                        && evaluated.read_ts > read_ts
+                        && read_ts < threshold =>
                 {
                     return Err(changed(threshold));
                 }
@@ -495,11 +501,12 @@ impl Replica {
             let refused = |from: Timestamp, at: Timestamp| (from <= at).then_some(at);
             let (of_read, of_refresh) = match item {
                 Request::Get { key, .. } => (refused(read_ts, marks.cleared.over_key(key.as_bytes())), None),
+                Request::GetMany { keys, .. } => (refused(read_ts, marks.cleared.over(&hull(keys))), None),
                 Request::Scan { span, .. } => (refused(read_ts, marks.cleared.over(span)), None),
-                Request::Refresh { span, from } => (None, refused(*from, marks.cleared.over(span))),
-                Request::EndTxn { commit: true, reads, .. } if moved => {
-                    let last =
-                        reads.iter().map(|read| marks.cleared.over(read)).max().unwrap_or(Timestamp::MIN);
+                Request::Refresh { span, from, .. } => (None, refused(*from, marks.cleared.over(span))),
+                Request::EndTxn { commit: true, reads, present, .. } if moved => {
+                    let last = reads.iter().chain(present).map(|read| marks.cleared.over(read)).max();
+                    let last = last.unwrap_or(Timestamp::MIN);
                     (None, refused(read_ts, last))
                 }
                 _ => (None, None),

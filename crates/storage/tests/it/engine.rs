@@ -167,6 +167,27 @@ fn refresh_sees_others_versions_and_not_its_own() {
 }
 
 #[test]
+fn a_refresh_of_presence_sees_deletions_alone() {
+    let (_dir, engine) = fresh();
+    for at in 1..30 {
+        put(&engine, "changed", at, Some("v"));
+        put(&engine, "gone and back", at, if at == 15 { None } else { Some("v") });
+    }
+    let mine = txn(1, 0);
+    put_intent(&engine, "own", &mine, 12, None);
+    let found = |span: &Span, after, up_to, own: bool| {
+        engine.has_deletion_in(span, ts(after), ts(up_to), own.then_some(&mine.id)).unwrap()
+    };
+    let of = |name| Span::point(key(name));
+    assert_eq!(found(&of("changed"), 0, 40, true), None);
+    assert_eq!(found(&of("gone and back"), 10, 20, true).unwrap().ts, ts(15));
+    assert_eq!((found(&of("gone and back"), 15, 40, true), found(&of("gone and back"), 0, 14, true)), (None, None));
+    assert_eq!(found(&Span::all(), 14, 20, true).unwrap().key, key("gone and back"));
+    assert_eq!(found(&Span::all(), 15, 40, true), None);
+    assert_eq!((found(&of("own"), 10, 20, true), found(&of("own"), 10, 20, false).unwrap().ts), (None, ts(12)));
+}
+
+#[test]
 fn clearing_a_span_takes_versions_and_locks() {
     let (_dir, engine) = fresh();
     for name in ["a", "b", "c"] {

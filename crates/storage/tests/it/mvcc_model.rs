@@ -208,6 +208,10 @@ fn take(engine: &Engine, model: &mut Model, step: &Step) {
         Step::Scan { from, to, at, slack, txn: reader, max, reverse, skip } => {
             let reader = reader.map(|(id, epoch)| txn(id, epoch));
             let options = options(at, slack, reader.as_ref(), skip);
+            let wanted: Vec<usize> = (from..to).filter(|key| reverse || key % 2 == 0).collect();
+            sorted_keys_agree(engine, model, &wanted, &options, |key| {
+                model.see(key, at, slack, reader.as_ref(), skip)
+            });
             let limits = ScanLimits { max_keys: max, max_bytes: 0, reverse };
             let actual = engine.scan(&span(KEYS[from], KEYS[to]), &options, limits);
 
@@ -251,6 +255,41 @@ fn take(engine: &Engine, model: &mut Model, step: &Step) {
     }
 }
 
+/// What one pass over keys finds, up to the first that stands in the way.
+fn sorted_keys_agree(
+    engine: &Engine,
+    model: &Model,
+    wanted: &[usize],
+    options: &ReadOptions<'_>,
+    see: impl Fn(usize) -> Seen,
+) {
+    let keys: Vec<Key> = wanted.iter().map(|at| key(KEYS[*at])).collect();
+    let mut rows = Vec::new();
+    let mut stopped = None;
+    for at in wanted {
+        match see(*at) {
+            Seen::Value(value) => rows.extend(value.map(|(value, _)| (KEYS[*at].as_bytes().to_vec(), vec![value]))),
+            other => {
+                stopped = Some(other);
+                break;
+            }
+        }
+    }
+    match engine.get_sorted(&keys, options, usize::MAX) {
+        Ok((found, looked_at)) => {
+            let found: Vec<_> = found.iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect();
+            assert_eq!((found, looked_at, stopped), (rows, keys.len(), None));
+        }
+        Err(ReadConflict::Locked(_)) => assert_eq!(stopped, Some(Seen::Locked)),
+        Err(ReadConflict::Uncertain { existing, .. }) => {
+            assert_eq!(stopped, Some(Seen::Uncertain(existing.wall_ns())));
+        }
+        Err(ReadConflict::Storage(error)) => panic!("{error}"),
+    }
+    let newest = engine.latest_version_among(keys.iter()).unwrap().map_or(0, Timestamp::wall_ns);
+    assert_eq!(newest, wanted.iter().map(|at| model.newest(*at)).max().unwrap_or(0));
+}
+
 fn options(at: u64, slack: Slack, txn: Option<&TxnMeta>, skip: bool) -> ReadOptions<'_> {
     let locks = if skip { LockRead::Skip } else { LockRead::Check };
     let (uncertainty_limit, local_limit) = (ts(at + slack.limit), ts(at + slack.local));
@@ -288,6 +327,12 @@ fn long_histories_are_sought_through() {
             assert_eq!(found, expected);
         }
     }
+    let keys = KEYS.map(key);
+    let (found, looked_at) = engine.get_sorted(&keys, &ReadOptions::at(ts(50)), 2).unwrap();
+    // The first to pass the bound is the last.
+    assert_eq!((found.len(), looked_at), (1, 1));
+    let (found, _) = engine.get_sorted(&keys, &ReadOptions::at(ts(50)), usize::MAX).unwrap();
+    assert!(found.iter().zip(KEYS).all(|((_, value), name)| value == format!("{name}50").as_bytes()));
     let none = engine.has_version_in(&Span::all(), ts(99), Timestamp::MAX, None).unwrap();
     assert_eq!(none, None);
 }
