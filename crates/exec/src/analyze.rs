@@ -40,17 +40,20 @@ pub async fn analyze(table: &Arc<Table>, ctx: &mut ExecContext<'_>) -> SqlResult
         let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
         for (key, value) in page.rows.iter() {
             if let Some(place) = sample.place() {
-                let mut row = vec![Datum::Null; all.len()];
-                reader.read_datums(&key[..], &value[..], &mut row).map_err(from_entry)?;
-                sample.put(place, row);
+                sample.put(place, key, value);
             }
         }
         rest = page.resume;
     }
     let rows = sample.seen as f64;
+    let mut values: Vec<Vec<Datum>> = all.iter().map(|_| Vec::with_capacity(sample.entries.len())).collect();
+    let mut row = vec![Datum::Null; all.len()];
+    for (key, value) in sample.entries() {
+        reader.read_datums(key, value, &mut row).map_err(from_entry)?;
+        values.iter_mut().zip(&mut row).for_each(|(values, datum)| values.push(std::mem::take(datum)));
+    }
     let column = |(position, column): (usize, &catalog::Column)| {
-        let values = sample.rows.iter_mut().map(|row| std::mem::take(&mut row[position])).collect();
-        (column.id, column_statistics(&column.ty, values, rows))
+        (column.id, column_statistics(&column.ty, std::mem::take(&mut values[position]), rows))
     };
     let columns: Vec<_> = table.columns.iter().enumerate().map(column).collect();
     Ok(TableStatistics {
@@ -61,23 +64,25 @@ pub async fn analyze(table: &Arc<Table>, ctx: &mut ExecContext<'_>) -> SqlResult
     })
 }
 
-/// Rows kept so that each of those seen had the same chance.
+/// Entries kept so that each of those seen had the same chance. Most of those that are kept give way to others, so they
+/// are decoded in the end.
 struct Sample {
-    rows: Vec<Vec<Datum>>,
+    /// Keys and values in one piece, with where the value begins.
+    entries: Vec<(Vec<u8>, usize)>,
     seen: u64,
     random: u64,
 }
 
 impl Sample {
     fn new(seed: u64) -> Self {
-        Self { rows: Vec::new(), seen: 0, random: seed }
+        Self { entries: Vec::new(), seen: 0, random: seed }
     }
 
     /// Where the next row goes, if it is kept.
     fn place(&mut self) -> Option<usize> {
         self.seen += 1;
-        if self.rows.len() < SAMPLE_ROWS {
-            return Some(self.rows.len());
+        if self.entries.len() < SAMPLE_ROWS {
+            return Some(self.entries.len());
         }
         // SplitMix64: the same table gives the same sample.
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -88,11 +93,19 @@ impl Sample {
         usize::try_from(place).ok().filter(|place| *place < SAMPLE_ROWS)
     }
 
-    fn put(&mut self, place: usize, row: Vec<Datum>) {
-        match self.rows.get_mut(place) {
-            Some(kept) => *kept = row,
-            None => self.rows.push(row),
+    fn put(&mut self, place: usize, key: &[u8], value: &[u8]) {
+        if place == self.entries.len() {
+            self.entries.push((Vec::with_capacity(key.len() + value.len()), 0));
         }
+        let (bytes, split) = &mut self.entries[place];
+        bytes.clear();
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(value);
+        *split = key.len();
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries.iter().map(|(bytes, split)| bytes.split_at(*split))
     }
 }
 
@@ -188,27 +201,34 @@ fn histogram(values: &Sorted, places: &[usize]) -> Vec<Datum> {
 /// Values in their order.
 struct Sorted {
     ty: SqlType,
-    /// With their keys, which compare byte by byte, where the type has keys.
-    values: Vec<(Vec<u8>, Datum)>,
+    values: Vec<Datum>,
+    /// Their keys one after another, which compare byte by byte, where the type has keys, and where each ends.
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+    /// Places among the values.
+    order: Vec<u32>,
 }
 
 impl Sorted {
     fn new(ty: &SqlType, values: Vec<Datum>) -> Self {
-        let has_keys = ty.key_encodable();
-        let with_key = |value: Datum| {
-            let mut key = Vec::new();
-            if has_keys {
-                encode_key(&mut key, ty, &value, Direction::Asc, NullsOrder::Last);
+        let mut sorted = Self { ty: *ty, values, keys: Vec::new(), ends: Vec::new(), order: Vec::new() };
+        let mut order: Vec<u32> = (0..).take(sorted.values.len()).collect();
+        if ty.key_encodable() {
+            for value in &sorted.values {
+                encode_key(&mut sorted.keys, ty, value, Direction::Asc, NullsOrder::Last);
+                sorted.ends.push(sorted.keys.len());
             }
-            (key, value)
-        };
-        let mut values: Vec<(Vec<u8>, Datum)> = values.into_iter().map(with_key).collect();
-        if has_keys {
-            values.sort_by(|a, b| a.0.cmp(&b.0));
+            order.sort_by(|a, b| sorted.key(*a).cmp(sorted.key(*b)));
         } else {
-            values.sort_by(|a, b| compare(ty, &a.1, &b.1));
+            order.sort_by(|a, b| compare(ty, &sorted.values[*a as usize], &sorted.values[*b as usize]));
         }
-        Self { ty: *ty, values }
+        sorted.order = order;
+        sorted
+    }
+
+    fn key(&self, value: u32) -> &[u8] {
+        let start = (value as usize).checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.keys[start..self.ends[value as usize]]
     }
 
     fn len(&self) -> usize {
@@ -216,12 +236,14 @@ impl Sorted {
     }
 
     fn at(&self, place: usize) -> &Datum {
-        &self.values[place].1
+        &self.values[self.order[place] as usize]
     }
 
     fn is_same(&self, a: usize, b: usize) -> bool {
-        let (a, b) = (&self.values[a], &self.values[b]);
-        a.0 == b.0 && (self.ty.key_encodable() || compare(&self.ty, &a.1, &b.1).is_eq())
+        if self.ty.key_encodable() {
+            return self.key(self.order[a]) == self.key(self.order[b]);
+        }
+        compare(&self.ty, self.at(a), self.at(b)).is_eq()
     }
 }
 
@@ -265,13 +287,14 @@ mod tests {
     #[test]
     fn a_sample_keeps_rows_from_everywhere() {
         let mut sample = Sample::new(7);
-        for row in 0..100_000 {
+        for row in 0..100_000_u64 {
             if let Some(place) = sample.place() {
-                sample.put(place, vec![Datum::Int(row)]);
+                sample.put(place, &row.to_be_bytes(), b"value");
             }
         }
-        assert_eq!((sample.rows.len(), sample.seen), (SAMPLE_ROWS, 100_000));
-        let late = sample.rows.iter().filter(|row| row[0].as_int() >= Some(50_000)).count();
+        assert_eq!((sample.entries.len(), sample.seen), (SAMPLE_ROWS, 100_000));
+        assert!(sample.entries().all(|(_, value)| value == b"value"));
+        let late = sample.entries().filter(|(key, _)| *key >= &50_000_u64.to_be_bytes()[..]).count();
         assert!((14_000..16_000).contains(&late), "{late} of the second half");
     }
 }

@@ -260,15 +260,20 @@ impl Operator for DeleteOperator {
             let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
             let mut deleted = Vec::new();
             let before = ctx.affected;
+            let all = || (0..batch.columns().len()).collect();
+            let wanted = self.writer.columns_of_deletion().filter(|_| self.returning.is_none()).unwrap_or_else(all);
+            let mut whole = vec![Datum::Null; batch.columns().len()];
             for row in 0..batch.len() {
-                let whole = batch.row(row);
+                for &column in &wanted {
+                    whole[column] = batch.get_datum(column, row);
+                }
                 if !self.touched.insert(self.writer.primary().encode_key(&whole[..width])) {
                     continue;
                 }
                 self.writer.delete(&whole[..width], ctx)?;
                 ctx.affected += 1;
                 if self.returning.is_some() {
-                    deleted.push(whole);
+                    deleted.push(whole.clone());
                 }
             }
             self.writer.note_changes(ctx.affected - before, ctx);

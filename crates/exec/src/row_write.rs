@@ -223,6 +223,22 @@ impl TableWriter {
         Ok(())
     }
 
+    /// The columns that [`TableWriter::delete`] looks at; none where it may be any.
+    #[must_use]
+    pub fn columns_of_deletion(&self) -> Option<Vec<usize>> {
+        if self.rules.predicates.iter().any(Option::is_some) {
+            return None;
+        }
+        let keys = self.table.codecs().iter().flat_map(IndexCodec::key_positions);
+        let referenced = self.rules.referenced_by.iter().flat_map(|reference| {
+            self.table.positions(&reference.from.foreign_keys[reference.key].referenced_columns)
+        });
+        let mut columns: Vec<usize> = keys.chain(referenced).collect();
+        columns.sort_unstable();
+        columns.dedup();
+        Some(columns)
+    }
+
     /// The caller notes the change ([`TableWriter::note_changes`]).
     pub fn delete(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_old(row, None, ctx);
