@@ -1,4 +1,6 @@
-//! The command line: `quorate start`.
+//! The command line: `quorate start`, `quorate node`.
+
+mod node;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -26,6 +28,8 @@ struct Arguments {
 enum Command {
     /// Start a node: a cluster of its own, or one more node of the cluster that --join names.
     Start(Start),
+    /// Look at the nodes of a cluster, and take one out of service.
+    Node(node::Arguments),
 }
 
 #[derive(clap::Args)]
@@ -61,6 +65,9 @@ struct Start {
     /// A range that grows above this is split.
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
     range_max_bytes: u64,
+    /// Replicas of a node that was not heard of for so many seconds are made anew on others
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    dead_after: u64,
     /// A transaction that has written more than this leaves it with the ranges before it commits.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     spill_bytes: usize,
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Start(start) => runtime.block_on(run(start)),
+        Command::Node(arguments) => runtime.block_on(node::run(arguments)),
     }
 }
 
@@ -118,6 +126,7 @@ async fn run(start: Start) -> ExitCode {
     config.store.accept_lost_log = start.accept_lost_log;
     config.store.engine.disk_reserve_bytes = start.disk_reserve_bytes;
     config.store.range_max_bytes = start.range_max_bytes;
+    config.store.dead_after = std::time::Duration::from_secs(start.dead_after);
     config.kv.spill_bytes = start.spill_bytes;
     // A process that is told to stop while it starts stops at once: nothing is served yet.
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {

@@ -228,3 +228,37 @@ impl Drop for Running {
         let _ = self.child.wait();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_the_nodes_and_hears_why_not() {
+    let dir = TempDir::new().unwrap();
+    let config = NodeConfig {
+        sql_addr: "127.0.0.1:0".into(),
+        rpc_addr: "127.0.0.1:0".into(),
+        http_addr: "127.0.0.1:0".into(),
+        ..NodeConfig::new(dir.path().join("member"))
+    };
+    let member = Node::start(&config).await.unwrap();
+    let address = member.rpc_addr().to_string();
+    let ask = |arguments: &'static [&str], address: &str| {
+        let address = address.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let mut command = quorate(arguments);
+            command.args(["--insecure", "--addr", &address]);
+            if arguments.contains(&"status") { Ok(command.output().unwrap()) } else { Err(refusal(command)) }
+        })
+    };
+    let output = ask(&["node", "status"], &address).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(output.status.success() && lines.len() == 3, "{said}");
+    assert!(lines[1].contains(&address) && lines[1].ends_with("  live"), "{said}");
+    assert_eq!(lines[2], "under-replicated ranges: 0");
+    let refused = ask(&["node", "decommission", "1"], &address).await.unwrap().unwrap_err();
+    assert!(refused.contains("add a node first"), "{refused}");
+    let refused = ask(&["node", "decommission", "7"], &address).await.unwrap().unwrap_err();
+    assert!(refused.contains("there is no node"), "{refused}");
+    member.stop().await;
+    let refused = ask(&["node", "recommission", "1"], &address).await.unwrap().unwrap_err();
+    assert!(refused.contains(&address), "{refused}");
+}

@@ -265,3 +265,24 @@ async fn a_disk_nearly_full_takes_no_rows_and_gives_them_back() {
     let rows: i64 = client.query_one("SELECT count(*) FROM t WHERE a = b", &[]).await.unwrap().get(0);
     assert_eq!(rows, 1);
 }
+
+/// A session that is cut off by the end of the process drops nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_tables_of_a_killed_node_are_dropped_when_it_starts_again() {
+    let dir = TempDir::new().unwrap();
+    let store = dir.path().join("n1");
+    let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'pg\\_temp\\_%'";
+    let count = async |client: &Client| client.query_one(schemas, &[]).await.unwrap().get::<_, i64>(0);
+    let process = start(&store, &[]);
+    let client = connect(&process).await;
+    client.batch_execute("CREATE TEMP TABLE t (a int); INSERT INTO t VALUES (1)").await.unwrap();
+    assert_eq!(count(&client).await, 1);
+    drop(process);
+    let process = start(&store, &[]);
+    let client = connect(&process).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while count(&client).await > 0 {
+        assert!(Instant::now() < deadline, "what the killed node left is not dropped");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

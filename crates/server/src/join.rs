@@ -1,12 +1,14 @@
-//! How a node gets its place in a cluster: it asks any member for a number, and learns who else is there.
+//! How a node gets its place in a cluster: it asks any member for a number, and learns who else is there. Operators ask
+//! a member in the same way ([`Operator`]).
 
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use hlc::Clock;
 use keys::{NodeId, keyspace};
 use kv::Db;
-use rpc::{RpcError, Service, Transport, services};
+use rpc::{RpcError, Service, TcpOptions, TcpTransport, Transport, services};
 use serde::{Deserialize, Serialize};
 use store::{NodeInfo, Store};
 use uuid::Uuid;
@@ -16,6 +18,10 @@ pub(crate) enum ServerRequest {
     Join,
     /// Who are you, and whom do you know? For a node that is a member and starts again.
     Members,
+    /// How do the nodes fare?
+    Status,
+    /// A node's replicas and leases go to others from now on; or it keeps them again.
+    Decommission { node_id: NodeId, leaving: bool },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -41,6 +47,14 @@ impl Service for JoinService {
     async fn call(&self, _from: NodeId, payload: Bytes) -> Result<Bytes, RpcError> {
         let node_id = match postcard::from_bytes(&payload).map_err(refused)? {
             ServerRequest::Members => NodeId::new(0),
+            ServerRequest::Status => {
+                let status = self.store.node_status();
+                return Ok(postcard::to_stdvec(&status).map_err(refused)?.into());
+            }
+            ServerRequest::Decommission { node_id, leaving } => {
+                self.store.decommission(node_id, leaving).await.map_err(refused)?;
+                return Ok(Bytes::new());
+            }
             ServerRequest::Join => {
                 let number = self.db.increment(&keyspace::system("id/node"), 1).await.map_err(refused)?;
                 let number = u64::try_from(number).map_err(refused)?;
@@ -95,5 +109,44 @@ pub(crate) async fn ask_for_place(
             return Err(JoinError::NoAnswer { last });
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Asks one member about the cluster: what stands behind `quorate node`.
+pub struct Operator {
+    transport: Arc<TcpTransport>,
+    address: String,
+}
+
+/// How long a member may take to answer an operator.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Operator {
+    /// # Errors
+    /// When no port of the loopback interface can be had to call from.
+    pub async fn of(address: String) -> std::io::Result<Self> {
+        let clock = Arc::new(Clock::system(Duration::from_millis(500)));
+        // It belongs to no cluster, and serves nobody.
+        let options = TcpOptions { listen: "127.0.0.1:0".into(), cluster: [0; 16], clock };
+        Ok(Self { transport: TcpTransport::bind(options).await?, address })
+    }
+
+    async fn ask(&self, request: &ServerRequest) -> Result<Bytes, RpcError> {
+        let payload: Bytes = postcard::to_stdvec(request).expect("a request is plain data").into();
+        self.transport.call_address(&self.address, services::JOIN, payload, ANSWER_TIMEOUT).await
+    }
+
+    /// Each node, and whether the member that was asked hears from it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn status(&self) -> Result<Vec<(NodeInfo, bool)>, RpcError> {
+        postcard::from_bytes(&self.ask(&ServerRequest::Status).await?).map_err(refused)
+    }
+
+    /// # Errors
+    /// When it does not answer, or says what is in the way.
+    pub async fn decommission(&self, node_id: NodeId, leaving: bool) -> Result<(), RpcError> {
+        self.ask(&ServerRequest::Decommission { node_id, leaving }).await.map(drop)
     }
 }

@@ -12,7 +12,7 @@ mod sql_node;
 mod status;
 
 pub use config::NodeConfig;
-pub use join::JoinError;
+pub use join::{JoinError, Operator};
 pub use node::{KvNode, StartError};
 pub use sql_node::Node;
 pub use types::stack::THREAD_STACK_BYTES;

@@ -152,6 +152,9 @@ impl KvNode {
             as_of_ns: clock.now().wall_ns(),
             ranges: 0,
             leases: 0,
+            bytes: 0,
+            under_replicated: 0,
+            leaving: false,
         };
         let store = Store::open(StoreOptions {
             dir: dir.clone(),

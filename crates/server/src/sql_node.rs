@@ -62,6 +62,7 @@ impl Node {
                 _ = ended.changed() => {}
             }
         });
+        tokio::spawn(session::drop_leftovers(engine.clone()));
         let plans = engine.plans.clone();
         let sql = PgServer::bind(&config.sql_addr, engine, config.connections_max).await.map_err(|source| StartError::Listen {
             what: "SQL clients",

@@ -125,13 +125,12 @@ impl KvNode {
     /// What `/status` shows.
     #[must_use]
     pub fn status(&self) -> NodeStatus {
-        let liveness = self.store.raft().liveness();
         let mut ranges: Vec<RangeStatus> =
             self.store.replicas().iter().filter_map(|replica| range_status(replica)).collect();
         ranges.sort_by_key(|range| range.range_id);
         let nodes = self.store.nodes().all().into_iter().map(|node| OtherNode {
             node_id: node.node_id.get(),
-            live: liveness.is_live(node.store_id),
+            live: self.store.is_heard(&node),
             rpc_addr: node.rpc_addr,
             sql_addr: node.sql_addr,
             ranges: node.ranges,

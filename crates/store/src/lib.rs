@@ -27,7 +27,9 @@
 mod checks;
 mod clocks;
 mod log_cuts;
+mod members;
 mod nodes;
+mod placement;
 mod queues;
 mod store;
 

@@ -19,6 +19,12 @@ pub struct NodeInfo {
     pub as_of_ns: u64,
     pub ranges: u64,
     pub leases: u64,
+    /// Of rows, about.
+    pub bytes: u64,
+    /// Of the ranges that it leads: those with fewer healthy replicas than wanted.
+    pub under_replicated: u64,
+    /// It is being decommissioned: its replicas and leases go to others.
+    pub leaving: bool,
 }
 
 #[derive(Default)]
@@ -41,13 +47,13 @@ impl Nodes {
         nodes
     }
 
-    /// Takes news in; answers whether an address is new.
+    /// Takes news in; answers whether there is any that a restart must find.
     pub fn learn(&self, info: NodeInfo) -> bool {
         let mut known = self.known.write();
         match known.get_mut(&info.node_id) {
             Some(before) if before.as_of_ns >= info.as_of_ns => false,
             Some(before) => {
-                let moved = before.rpc_addr != info.rpc_addr;
+                let moved = before.rpc_addr != info.rpc_addr || before.leaving != info.leaving;
                 *before = info;
                 moved
             }
@@ -85,6 +91,9 @@ mod tests {
             as_of_ns,
             ranges: 0,
             leases: 0,
+            bytes: 0,
+            under_replicated: 0,
+            leaving: false,
         }
     }
 

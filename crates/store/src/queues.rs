@@ -12,10 +12,10 @@ use std::{
 };
 
 use futures::stream::{FuturesUnordered, StreamExt};
-use keys::{RangeId, ReplicaKind, StoreId};
+use keys::{Key, RangeId, Span, StoreId};
 use replica::{
     Replica,
-    api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, StoreTarget},
+    api::{BatchRequest, BatchResponse, Header, KvError, Request, Response},
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{
@@ -26,6 +26,7 @@ use tokio::{
 use crate::{
     checks::Voter,
     nodes::NodeInfo,
+    placement::{better_place, missing_replica, replacement},
     store::{Inner, Store, StoreRequest},
 };
 
@@ -71,7 +72,11 @@ impl Store {
     #[must_use]
     pub fn describe(&self) -> NodeInfo {
         let replicas = self.replicas();
+        let rows = Span::new(keys::keyspace::table_data_start(), Key::MAX);
+        let (bytes, under_replicated) = (self.inner.engine.approximate_bytes(&rows), self.under_replicated());
         let mut info = self.inner.info.lock();
+        info.bytes = bytes.unwrap_or(info.bytes);
+        info.under_replicated = under_replicated;
         info.as_of_ns = self.inner.clock.peek().wall_ns();
         info.ranges = replicas.len() as u64;
         info.leases = replicas.iter().filter(|replica| replica.is_leaseholder()).count() as u64;
@@ -79,7 +84,7 @@ impl Store {
     }
 }
 
-async fn say_hello(store: &Store) {
+pub(crate) async fn say_hello(store: &Store) {
     let own = store.describe();
     store.learn_nodes(vec![own.clone()]);
     let known = store.nodes().all();
@@ -192,6 +197,34 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
             return Err(error);
         }
     }
+    if let Some((going, target)) = replacement(store, replica, &descriptor, &memory.failed)
+        && let Ok(_turn) = store.inner.adding.try_acquire()
+    {
+        tracing::info!(range = %descriptor.range_id, %going, "another takes the replica's place");
+        let (add, remove) = (target.into_iter().collect(), vec![going.replica_id]);
+        if let Err(error) = admin(replica, Request::ChangeReplicas { add, remove }).await {
+            tracing::warn!(range = %descriptor.range_id, %error, "the replica was not replaced");
+            memory.failed.extend(target.map(|target| (target.store_id, Instant::now())));
+            return Err(error);
+        }
+    }
+    if let Some((from, target)) = better_place(store, replica, &descriptor, &memory.failed)
+        && store.inner.take_turn_to_balance()
+        && let Ok(_turn) = store.inner.adding.try_acquire()
+    {
+        tracing::info!(range = %descriptor.range_id, %from, to = %target.store_id, "a replica moves to a store with fewer");
+        let request = Request::ChangeReplicas { add: vec![target], remove: vec![from.replica_id] };
+        if let Err(error) = admin(replica, request).await {
+            tracing::warn!(range = %descriptor.range_id, %error, "the replica did not move");
+            memory.failed.push((target.store_id, Instant::now()));
+            return Err(error);
+        }
+    }
+    // Its replica goes when another leads the range.
+    if store.inner.info.lock().leaving && descriptor.voters().count() > 1 {
+        store.hand_over(replica).await;
+        return Ok(());
+    }
     let proposals = replica.metrics().proposals.load(Ordering::Relaxed);
     let wrote = proposals != memory.proposals;
     memory.proposals = proposals;
@@ -263,32 +296,6 @@ async fn repair(
     // Others first: what failed there may fail again.
     memory.failed.push((voter.store_id, Instant::now()));
     Ok(())
-}
-
-/// A live store without a replica, when the range should have more, and not one of those that failed lately; or one
-/// whose replica is a learner left half way: adding it goes on with it, or takes it out where it does not come up.
-fn missing_replica(
-    store: &Store,
-    descriptor: &keys::RangeDescriptor,
-    failed: &[(StoreId, Instant)],
-) -> Option<StoreTarget> {
-    let nodes = store.nodes().all();
-    if let Some(learner) = descriptor.replicas.iter().find(|replica| replica.kind == ReplicaKind::Learner) {
-        return Some(StoreTarget { node_id: learner.node_id, store_id: learner.store_id });
-    }
-    if descriptor.voters().count() >= store.wanted_replicas() {
-        return None;
-    }
-    let now = store.inner.clock.peek().wall_ns();
-    let recent = Duration::from_secs(10).as_nanos() as u64;
-    nodes
-        .into_iter()
-        .filter(|node| descriptor.replica_on_store(node.store_id).is_none())
-        .filter(|node| failed.iter().all(|(store, _)| *store != node.store_id))
-        // Heard of lately: a store that no range has a replica on yet has no heartbeats to be judged by.
-        .filter(|node| node.as_of_ns.saturating_add(recent) > now)
-        .min_by_key(|node| node.ranges)
-        .map(|node| StoreTarget { node_id: node.node_id, store_id: node.store_id })
 }
 
 async fn split_if_large(store: &Store, replica: &Arc<Replica>) -> Result<(), KvError> {

@@ -63,6 +63,8 @@ pub struct StoreConfig {
     /// How often it is asked whether the replicas that a range counts on are there, and whether those that are here are
     /// counted on.
     pub replica_check_interval: Duration,
+    /// A store that was not heard of for so long is taken to be gone: others take over its replicas.
+    pub dead_after: Duration,
 }
 
 impl Default for StoreConfig {
@@ -76,6 +78,7 @@ impl Default for StoreConfig {
             gc_interval: Duration::from_secs(60),
             queue_interval: Duration::from_secs(1),
             replica_check_interval: Duration::from_secs(10),
+            dead_after: Duration::from_secs(300),
             log_kept_bytes: 16 << 20,
             accept_lost_log: false,
         }
@@ -148,6 +151,24 @@ pub(crate) struct Inner {
     fenced_count: AtomicU64,
     pub stopping: AtomicBool,
     pub draining: AtomicBool,
+    pub started: Instant,
+    /// When a replica was last moved from here to make the stores even.
+    balanced: Mutex<Option<Instant>>,
+}
+
+/// Between two moves that make the stores even: what they have is known anew by then.
+const BALANCE_EVERY: Duration = Duration::from_secs(3);
+
+impl Inner {
+    /// Whether a replica may be moved to make the stores even; the next may some time after.
+    pub fn take_turn_to_balance(&self) -> bool {
+        let mut balanced = self.balanced.lock();
+        let may = balanced.is_none_or(|at| at.elapsed() >= BALANCE_EVERY);
+        if may {
+            *balanced = Some(Instant::now());
+        }
+        may
+    }
 }
 
 /// A store. Clones share it.
@@ -191,6 +212,10 @@ pub(crate) enum StoreRequest {
     /// Are these replicas of mine still members of their ranges?
     AreMembers {
         replicas: Vec<(RangeId, ReplicaId)>,
+    },
+    /// Are you to be decommissioned?
+    Leave {
+        leaving: bool,
     },
 }
 
@@ -258,9 +283,14 @@ impl Store {
             fenced_count: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            started: Instant::now(),
+            balanced: Mutex::default(),
         });
         let store = Self { inner };
-        store.learn_nodes(vec![options.info]);
+        // *decommissioned-stays-so*: what was said before a restart holds.
+        let leaving = store.nodes().get(options.info.node_id).is_some_and(|known| known.leaving);
+        store.inner.info.lock().leaving = leaving;
+        store.learn_nodes(vec![NodeInfo { leaving, ..options.info }]);
         if options.bootstrap && replica::stored_ranges(&store.inner.engine)?.is_empty() {
             store.write_first_range()?;
         }
@@ -395,10 +425,11 @@ impl Store {
         futures::future::join_all(moves).await;
     }
 
-    async fn hand_over(&self, replica: &Arc<Replica>) {
+    pub(crate) async fn hand_over(&self, replica: &Arc<Replica>) {
         let Some(descriptor) = replica.descriptor() else { return };
         let liveness = self.inner.raft.liveness();
-        let others = descriptor.voters().filter(|voter| voter.store_id != self.inner.store_id);
+        let stays = |node: NodeId| self.nodes().get(node).is_none_or(|node| !node.leaving);
+        let others = descriptor.voters().filter(|it| it.store_id != self.inner.store_id && stays(it.node_id));
         let transfers = async {
             // One that lags behind, or went away just now, is no reason not to ask the next.
             for target in others.filter(|voter| liveness.is_live(voter.store_id)) {
@@ -514,6 +545,10 @@ impl Service for StoreService {
             }
             StoreRequest::HowAre { replicas, spans } => Ok(answer(&store.how_are(&replicas, &spans))),
             StoreRequest::AreMembers { replicas } => Ok(answer(&store.are_members(&replicas))),
+            StoreRequest::Leave { leaving } => {
+                store.leave(leaving).await;
+                Ok(Bytes::new())
+            }
         }
     }
 }

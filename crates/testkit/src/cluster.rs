@@ -142,6 +142,7 @@ impl Site {
             gc_after: Duration::from_secs(6),
             gc_interval: Duration::from_secs(1),
             replica_check_interval: Duration::from_millis(500),
+            dead_after: Duration::from_secs(6),
             ..StoreConfig::default()
         };
         let options = || StoreOptions {
@@ -163,6 +164,9 @@ impl Site {
                 as_of_ns: clock.now().wall_ns(),
                 ranges: 0,
                 leases: 0,
+                bytes: 0,
+                under_replicated: 0,
+                leaving: false,
             },
         };
         // The tasks of the store that was there before let go of its files when they next run.

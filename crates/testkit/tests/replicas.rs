@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use keys::{Key, RangeDescriptor, RangeId, StoreId};
+use keys::{Key, NodeId, RangeDescriptor, RangeId, StoreId};
 use kv::{DbConfig, Read, TxnOptions};
 use raft::StateMachine;
 use replica::api::Request;
@@ -201,5 +201,109 @@ async fn a_replica_that_was_not_told_to_leave_finds_out() {
     cluster.network.heal_all();
     until("it is gone", || cluster.members[away].store.replica(FIRST).is_none()).await;
     assert!(replica::stored_ranges(cluster.members[away].store.engine()).unwrap().is_empty());
+    cluster.stop().await;
+}
+
+/// Its ranges ran on two of three replicas until somebody did something by hand, and the next fault took them away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_gone_is_replaced() {
+    let dir = TempDir::new().unwrap();
+    let mut cluster = cluster(&dir, 4).await;
+    put(&cluster.members[0], "before").await;
+    // The one that leads, which another must do first.
+    let gone = cluster.leader_of(&key("a")).expect("somebody leads");
+    let store_id = StoreId::new(gone as u64 + 1);
+    cluster.kill(gone).await;
+    let alive: Vec<usize> = (0..4).filter(|place| *place != gone).collect();
+    let is_replaced = |member: &Member| {
+        descriptor(member, FIRST)
+            .is_some_and(|range| range.voters().count() == 3 && range.replica_on_store(store_id).is_none())
+    };
+    until("the three that are left have the range", || {
+        alive.iter().all(|place| is_replaced(&cluster.members[*place]))
+    })
+    .await;
+    put(&cluster.members[alive[0]], "after").await;
+    // It comes back, and is not counted on any more.
+    cluster.restart(gone).await;
+    until("what it had is gone", || cluster.members[gone].store.replica(FIRST).is_none()).await;
+    // Each of the three counts: one may go.
+    let leader = cluster.leader_of(&key("a"));
+    let other = alive.iter().copied().find(|place| Some(*place) != leader).expect("three are left");
+    cluster.isolate(other);
+    let reader = alive.iter().copied().find(|place| *place != other).expect("two are left");
+    assert!(has(&cluster.members[reader], "before").await);
+    put(&cluster.members[reader], "last").await;
+    cluster.stop().await;
+}
+
+/// There was no way to take a node out of service: what it had stayed counted on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decommissioned_store_ends_empty_and_stays_so() {
+    let dir = TempDir::new().unwrap();
+    let mut cluster = cluster(&dir, 4).await;
+    put(&cluster.members[0], "before").await;
+    cluster.members[0].db.split_at(&key("m")).await.unwrap();
+    until("the right half is led", || cluster.leader_of(&key("p")).is_some()).await;
+    let place = cluster.leader_of(&key("a")).expect("somebody leads");
+    let node = Cluster::node(place);
+    let other = (place + 1) % 4;
+    let ranges = |cluster: &Cluster| cluster.members[place].store.replicas().len();
+    cluster.members[other].store.decommission(node, true).await.unwrap();
+    until("all it had is with others", || ranges(&cluster) == 0).await;
+    until("nothing lacks a replica", || {
+        cluster.members.iter().all(|member| member.store.under_replicated() == 0)
+    })
+    .await;
+    // One more would leave too few.
+    let refused = cluster.members[other].store.decommission(Cluster::node(other), true).await.unwrap_err();
+    assert!(refused.contains("add a node first"), "{refused}");
+    // *decommissioned-stays-so*
+    cluster.restart(place).await;
+    let known = |cluster: &Cluster, node: NodeId| {
+        let status = cluster.members[other].store.node_status();
+        status.into_iter().find(|(info, _)| info.node_id == node).expect("a member")
+    };
+    until("it has said so again", || {
+        let (info, live) = known(&cluster, node);
+        info.leaving && live
+    })
+    .await;
+    let victim = (place + 2) % 4;
+    cluster.kill(victim).await;
+    until("the others know", || !known(&cluster, Cluster::node(victim)).1).await;
+    put(&cluster.members[other], "after").await;
+    assert_eq!(ranges(&cluster), 0, "nobody asks it for a replica");
+    // Until it is wanted back.
+    cluster.members[other].store.decommission(node, false).await.unwrap();
+    until("it takes the place of the one that is gone", || ranges(&cluster) > 0).await;
+    assert!(has(&cluster.members[other], "before").await);
+    cluster.stop().await;
+}
+
+/// A node that came once every range had its replicas was given none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_with_less_than_its_share_is_given_more() {
+    let dir = TempDir::new().unwrap();
+    let mut cluster = cluster(&dir, 4).await;
+    put(&cluster.members[0], "before").await;
+    let lead = cluster.leader_of(&key("a")).expect("somebody leads");
+    let new = (lead + 1) % 4;
+    cluster.kill(new).await;
+    for at in ["c", "e", "g", "i", "k", "m", "o", "q", "s", "u"] {
+        cluster.members[lead].db.split_at(&key(at)).await.unwrap();
+    }
+    let alive: Vec<usize> = (0..4).filter(|place| *place != new).collect();
+    let ranges = |cluster: &Cluster, place: usize| cluster.members[place].store.replicas().len();
+    until("the three have all ranges", || alive.iter().all(|place| ranges(&cluster, *place) >= 11)).await;
+    cluster.restart(new).await;
+    // The mean is 8, the band 2.
+    until("the fourth has a part of them", || ranges(&cluster, new) >= 5).await;
+    until("nothing lacks a replica, and none is there twice", || {
+        let counted: usize = (0..4).map(|place| ranges(&cluster, place)).sum();
+        counted == 33 && cluster.members.iter().all(|member| member.store.under_replicated() == 0)
+    })
+    .await;
+    assert!(has(&cluster.members[new], "before").await);
     cluster.stop().await;
 }

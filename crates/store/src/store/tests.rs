@@ -128,6 +128,9 @@ impl Site {
                 as_of_ns: 0,
                 ranges: 0,
                 leases: 0,
+                bytes: 0,
+                under_replicated: 0,
+                leaving: false,
             },
         };
         // The tasks of the store that was stopped let go of its files when they next run.

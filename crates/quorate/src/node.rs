@@ -1,0 +1,116 @@
+//! `quorate node`: what an operator asks a cluster, and tells it.
+
+use std::{process::ExitCode, time::Duration};
+
+use keys::NodeId;
+use server::Operator;
+
+use crate::complain;
+
+/// How often it is looked whether a node has given everything away.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// A line for each node: its replicas, leases, bytes and whether it is heard from.
+    Status(Member),
+    /// Give all of a node's replicas and leases to others, and wait until it has none: then it can be stopped for good.
+    Decommission(Of),
+    /// A node that was being decommissioned is to have replicas again.
+    Recommission(Of),
+}
+
+#[derive(clap::Args)]
+struct Member {
+    /// Where other nodes connect to any node of the cluster.
+    #[arg(long, value_name = "HOST:RPC_PORT", default_value = "127.0.0.1:7433")]
+    addr: String,
+    /// Nothing is encrypted or authenticated: said as for the nodes themselves.
+    #[arg(long)]
+    insecure: bool,
+}
+
+#[derive(clap::Args)]
+struct Of {
+    /// The number of the node.
+    node: u64,
+    #[command(flatten)]
+    member: Member,
+}
+
+pub async fn run(arguments: Arguments) -> ExitCode {
+    let member = match &arguments.command {
+        Command::Status(member) => member,
+        Command::Decommission(of) | Command::Recommission(of) => &of.member,
+    };
+    let operator = match Operator::of(member.addr.clone()).await {
+        Ok(operator) => operator,
+        Err(error) => return complain(&format!("cannot open a port to call from: {error}")),
+    };
+    let outcome = match &arguments.command {
+        Command::Status(_) => status(&operator).await,
+        Command::Decommission(of) => decommission(&operator, NodeId::new(of.node)).await,
+        Command::Recommission(of) => {
+            operator.decommission(NodeId::new(of.node), false).await.map_err(|error| error.to_string())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{}: {error}", member.addr)),
+    }
+}
+
+async fn status(operator: &Operator) -> Result<(), String> {
+    let nodes = operator.status().await.map_err(|error| error.to_string())?;
+    println!("{:>4}  {:<21}  {:>8}  {:>6}  {:>14}  liveness", "node", "address", "replicas", "leases", "bytes");
+    let mut under_replicated = 0;
+    for (node, is_live) in &nodes {
+        let liveness = match (is_live, node.leaving) {
+            (true, false) => "live",
+            (true, true) => "live, decommissioning",
+            (false, false) => "dead",
+            (false, true) => "dead, decommissioning",
+        };
+        println!(
+            "{:>4}  {:<21}  {:>8}  {:>6}  {:>14}  {liveness}",
+            node.node_id.get(),
+            node.rpc_addr,
+            node.ranges,
+            node.leases,
+            node.bytes
+        );
+        // What a dead node said last is not so any more: others lead its ranges.
+        under_replicated += if *is_live { node.under_replicated } else { 0 };
+    }
+    println!("under-replicated ranges: {under_replicated}");
+    Ok(())
+}
+
+async fn decommission(operator: &Operator, node: NodeId) -> Result<(), String> {
+    operator.decommission(node, true).await.map_err(|error| error.to_string())?;
+    let mut last = None;
+    loop {
+        let nodes = operator.status().await.map_err(|error| error.to_string())?;
+        let Some((info, is_live)) = nodes.iter().find(|(info, _)| info.node_id == node) else {
+            return Err(format!("there is no node {node}"));
+        };
+        if last != Some(info.ranges) {
+            println!("node {}: {} replicas left", node.get(), info.ranges);
+            last = Some(info.ranges);
+        }
+        if info.ranges == 0 {
+            println!("node {} has given everything away; it can be stopped", node.get());
+            return Ok(());
+        }
+        if !is_live {
+            return Err(format!("node {} is not heard from any more", node.get()));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,67 @@
+//! Nodes that leave the cluster, and what an operator is told of those that are in it.
+//!
+//! A node that is to be decommissioned says so in its description of itself, which all others learn; the leaseholders put
+//! other replicas in the place of its own (`queues`). **Invariant (decommissioned-stays-so):** it says so after a restart
+//! as well, until it is told otherwise: the description is kept beside the log.
+
+use std::time::Duration;
+
+use keys::NodeId;
+
+use crate::{
+    nodes::NodeInfo,
+    store::{Store, StoreRequest},
+};
+
+/// A store that shares no range with this one has no heartbeats to be judged by: what it says of itself counts for so long.
+const HEARD_FOR: Duration = Duration::from_secs(10);
+
+impl Store {
+    /// Whether a node is heard from.
+    #[must_use]
+    pub fn is_heard(&self, node: &NodeInfo) -> bool {
+        let heard_for = u64::try_from(HEARD_FOR.as_nanos()).unwrap_or(u64::MAX);
+        let is_recent = node.as_of_ns.saturating_add(heard_for) > self.inner.clock.peek().wall_ns();
+        is_recent || self.inner.raft.liveness().is_live(node.store_id)
+    }
+
+    /// Gives this store's replicas and leases to others from now on, over restarts too; or ends that.
+    pub(crate) async fn leave(&self, leaving: bool) {
+        self.inner.info.lock().leaving = leaving;
+        crate::queues::say_hello(self).await;
+    }
+
+    /// Has a member give its replicas and leases to others, or keep what it has.
+    ///
+    /// # Errors
+    /// What is in the way: it is not a member, does not answer, or there would be too few others.
+    pub async fn decommission(&self, node: NodeId, leaving: bool) -> Result<(), String> {
+        let nodes = self.nodes().all();
+        if nodes.iter().all(|known| known.node_id != node) {
+            return Err(format!("there is no node {node}"));
+        }
+        let stays = |it: &&NodeInfo| it.node_id != node && !it.leaving && self.is_heard(it);
+        let (left, wanted) = (nodes.iter().filter(stays).count(), self.wanted_replicas());
+        if leaving && left < wanted {
+            return Err(format!("{left} live nodes would be left, and ranges have {wanted} replicas: add a node first"));
+        }
+        if node == self.inner.node_id {
+            self.leave(leaving).await;
+            return Ok(());
+        }
+        let request = StoreRequest::Leave { leaving };
+        let answer = self.ask(node, &request, Duration::from_secs(5)).await;
+        answer.map(drop).map_err(|error| format!("node {node} does not answer: {error}"))
+    }
+
+    /// The cluster as this node knows it: each node, and whether it is heard from.
+    #[must_use]
+    pub fn node_status(&self) -> Vec<(NodeInfo, bool)> {
+        let nodes = self.nodes().all().into_iter();
+        let described = nodes.map(|node| {
+            let live = self.is_heard(&node);
+            (if node.node_id == self.inner.node_id { self.describe() } else { node }, live)
+        });
+        described.collect()
+    }
+}
