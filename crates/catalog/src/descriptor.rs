@@ -39,6 +39,25 @@ pub struct Schema {
     pub comment: Option<String>,
 }
 
+/// The names of the schemas of temporary objects begin with it; each session that makes some has one.
+pub const TEMPORARY_PREFIX: &str = "pg_temp_";
+
+impl Schema {
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        self.name.starts_with(TEMPORARY_PREFIX)
+    }
+}
+
+/// What becomes of a temporary table when a transaction that has used it commits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnCommit {
+    #[default]
+    PreserveRows,
+    DeleteRows,
+    Drop,
+}
+
 /// What in a relation a comment is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Commented {
@@ -194,6 +213,7 @@ pub struct Table {
     /// TRUNCATE gives the table new storage by moving this id; the rows live under it.
     pub storage: u32,
     pub comment: Option<String>,
+    pub on_commit: OnCommit,
     pub comments: Vec<(Commented, String)>,
     #[serde(skip)]
     pub codecs: Derived<Vec<IndexCodec>>,
@@ -272,8 +292,10 @@ pub struct View {
     pub schema: u32,
     pub owner: u32,
     pub columns: Vec<(String, SqlType)>,
-    /// The SELECT as deparsed at creation, names qualified.
+    /// The SELECT as it was written.
     pub query: String,
+    /// The schemas that its names were looked up in when it was made, and are whoever reads it.
+    pub path: Vec<String>,
     /// Ids of what it reads: DROP ... RESTRICT looks here.
     pub depends_on: Vec<u32>,
     pub comment: Option<String>,

@@ -9,7 +9,7 @@ use types::{Array, Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quot
 
 use crate::definition::{self, EXPRESSIONS_APART, Style};
 use crate::descriptor::{Column, ColumnDefault, Commented, DATABASE_OWNER_ROLE, Schema, Table};
-use crate::snapshot::Relation;
+use crate::snapshot::{Relation, temporary_schema};
 use crate::view::{CatalogView, Class};
 use crate::virtual_tables;
 
@@ -127,7 +127,7 @@ impl CatalogFunctions for CatalogView {
             "to_regrole" => reg(&SqlType::RegRole),
             "pg_has_role" => self.privilege(name, args)?,
             _ if name.starts_with("has_") => self.privilege(name, args)?,
-            "row_security_active" | "pg_is_other_temp_schema" => Datum::Bool(false),
+            "row_security_active" => Datum::Bool(false),
             "pg_relation_size" | "pg_table_size" => self.size(a.oid(0), false),
             "pg_indexes_size" => match (self.size(a.oid(0), true), self.size(a.oid(0), false)) {
                 (Datum::Int(all), Datum::Int(table)) => Datum::Int(all - table),
@@ -159,7 +159,15 @@ impl CatalogFunctions for CatalogView {
                 Datum::Bool(self.class(a.oid(0)).is_some_and(|class| class.table().is_some()))
             }
             "pg_get_function_arg_default" => Datum::Null,
-            "pg_my_temp_schema" => Datum::Int(0),
+            "pg_my_temp_schema" => {
+                let name = temporary_schema(&self.search_path);
+                let schema = name.and_then(|name| self.catalog.schema(self.database, name));
+                Datum::Int(schema.map_or(0, |schema| i64::from(schema.id)))
+            }
+            "pg_is_other_temp_schema" => {
+                let schema = self.catalog.schema_by_id(a.oid(0)).filter(|schema| schema.is_temporary());
+                Datum::Bool(schema.is_some_and(|it| temporary_schema(&self.search_path) != Some(it.name.as_str())))
+            }
             "pg_filenode_relation" => Datum::Null,
             other => return Err(SqlError::not_supported(format!("function {other} is not supported"))),
         })

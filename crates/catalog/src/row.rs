@@ -438,6 +438,7 @@ mod tests {
             referenced_by: Vec::new(),
             storage: 100,
             comment: None,
+            on_commit: crate::descriptor::OnCommit::default(),
             comments: Vec::new(),
             codecs: Default::default(),
         }

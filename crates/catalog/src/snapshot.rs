@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use types::{SqlError, SqlResult, SqlState};
 
 use crate::descriptor::{
-    Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence, Table, View,
+    Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence, TEMPORARY_PREFIX, Table, View,
 };
 use crate::statistics::Statistics;
 use crate::store::{SHARED_DOMAIN, encode_version, version_key};
@@ -345,17 +345,29 @@ impl CatalogSnapshot {
         })
     }
 
-    /// The schemas of a search path, `pg_catalog` first unless it is named, as PostgreSQL searches them
-    /// (chapter 5.9.3). Names of schemas that do not exist are passed over.
+    #[must_use]
+    pub fn is_temporary(&self, schema: u32) -> bool {
+        self.schemas.get(&schema).is_some_and(|schema| schema.is_temporary())
+    }
+
+    /// The schemas of a search path, that of temporary objects and `pg_catalog` first unless they are named, as PostgreSQL
+    /// searches them (chapter 5.9.3). Names of schemas that do not exist are passed over.
     #[must_use]
     pub fn search_schemas(&self, database: u32, search_path: &[String], user: &str) -> Vec<u32> {
         let mut ids = Vec::with_capacity(search_path.len() + 1);
+        let temporary = temporary_schema(search_path);
+        let temporary_id = temporary.and_then(|name| self.schema(database, name)).map(|schema| schema.id);
+        if !search_path.iter().any(|name| name == "pg_temp") {
+            ids.extend(temporary_id);
+        }
         if !search_path.iter().any(|name| name == "pg_catalog") {
             ids.push(PG_CATALOG_SCHEMA);
         }
-        for name in search_path {
+        for name in &search_path[usize::from(temporary.is_some())..] {
             let name = if name == "$user" { user } else { name };
-            if let Some(schema) = self.schema(database, name) {
+            if name == "pg_temp" {
+                ids.extend(temporary_id);
+            } else if let Some(schema) = self.schema(database, name) {
                 ids.push(schema.id);
             }
         }
@@ -367,7 +379,7 @@ impl CatalogSnapshot {
     /// # Errors
     /// 3F000 when no schema of the search path exists.
     pub fn creation_schema(&self, database: u32, search_path: &[String], user: &str) -> SqlResult<u32> {
-        search_path
+        search_path[usize::from(temporary_schema(search_path).is_some())..]
             .iter()
             .map(|name| if name == "$user" { user } else { name })
             .filter_map(|name| self.schema(database, name))
@@ -377,4 +389,10 @@ impl CatalogSnapshot {
                 SqlError::new(SqlState::InvalidSchemaName, "no schema has been selected to create in")
             })
     }
+}
+
+/// The schema of a session's temporary objects, which may not be there yet: a session's path begins with it.
+#[must_use]
+pub fn temporary_schema(search_path: &[String]) -> Option<&str> {
+    search_path.first().map(String::as_str).filter(|name| name.starts_with(TEMPORARY_PREFIX))
 }

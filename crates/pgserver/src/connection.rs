@@ -104,7 +104,7 @@ impl Connection {
         }
         let (mut session, _registered) = self.begin(engine, pid, &parameters).await?;
         let outcome = self.messages(&mut session).await;
-        session.rollback().await;
+        session.close().await;
         outcome
     }
 

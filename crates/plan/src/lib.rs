@@ -105,6 +105,9 @@ pub fn plan_statement(statement: &ParsedStatement, context: &PlanContext<'_>) ->
 
 fn plan_body(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     match &statement.body {
+        Body::Standard(ast::Statement::Query(query)) if bind_statements::is_into(&query.body) => {
+            bind_statements::select_into(query, statement, context)
+        }
         Body::Standard(
             query @ (ast::Statement::Query(_)
             | ast::Statement::Insert(_)

@@ -21,7 +21,7 @@ pub(crate) fn print_view(view: &CatalogView, definition: &View, style: Style) ->
     let statement = crate::parse::parse(&definition.query).ok()?.into_iter().next()?;
     let Body::Standard(ast::Statement::Query(query)) = &statement.body else { return None };
     with_context(view, |context| {
-        let shown = bind_query_as_written(query, definition.schema, context).ok()??;
+        let shown = bind_query_as_written(query, &definition.path, context).ok()??;
         let names = |position: usize| {
             let (range, column) = shown.columns.get(position).filter(|(_, column)| !column.is_empty())?;
             Some(format!("{}.{}", quote_identifier(range), quote_identifier(column)))

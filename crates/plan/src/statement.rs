@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::{Commented, Table, descriptor};
+use catalog::{Commented, OnCommit, Table, descriptor};
 use types::{Datum, SqlType};
 
 use crate::{
@@ -146,13 +146,15 @@ pub struct ForeignKeySpec {
 
 #[derive(Clone, Debug)]
 pub struct CreateTable {
-    pub schema: u32,
+    pub home: Home,
     pub name: String,
     pub if_not_exists: IfExists,
     pub columns: Vec<ColumnSpec>,
     pub indexes: Vec<IndexSpec>,
     pub checks: Vec<CheckSpec>,
     pub foreign_keys: Vec<ForeignKeySpec>,
+    /// Of a temporary one.
+    pub on_commit: OnCommit,
     /// CREATE TABLE AS: rows to insert, of `columns`' types.
     pub source: Option<Plan>,
 }
@@ -192,6 +194,14 @@ pub enum AlterTable {
     SplitAt(Vec<Vec<Datum>>),
 }
 
+/// Where a new relation goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    Schema(u32),
+    /// Among the session's temporary objects, whose schema may have to be made.
+    Temporary,
+}
+
 /// A change of the catalog. Names are resolved to ids where the object must exist.
 #[derive(Clone, Debug)]
 pub enum Ddl {
@@ -209,17 +219,19 @@ pub enum Ddl {
     DropIndexes { indexes: Vec<(Arc<Table>, u32)>, missing: Vec<String>, cascade: bool },
     AlterIndexRename { table: Arc<Table>, oid: u32, to: String },
     CreateView {
-        schema: u32,
+        home: Home,
         name: String,
         columns: Vec<(String, SqlType)>,
         query: String,
+        /// The schemas that its names were looked up in.
+        path: Vec<String>,
         depends_on: Vec<u32>,
         or_replace: bool,
     },
     RenameRelation { id: u32, to: String },
     MoveRelation { id: u32, schema: u32 },
     OwnRelation { id: u32, owner: String },
-    CreateSequence { schema: u32, name: String, if_not_exists: IfExists, options: SequenceOptions },
+    CreateSequence { home: Home, name: String, if_not_exists: IfExists, options: SequenceOptions },
     AlterSequence { id: u32, options: SequenceOptions },
     Truncate { tables: Vec<Arc<Table>>, restart_identity: bool, cascade: bool },
     CreateRole { name: String, options: RoleOptions, if_not_exists: IfExists },

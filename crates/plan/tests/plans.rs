@@ -74,6 +74,7 @@ fn table(
         referenced_by: Vec::new(),
         storage: id,
         comment: None,
+        on_commit: catalog::OnCommit::default(),
         comments: Vec::new(),
     }));
     let Some(rows) = rows else { return };

@@ -59,7 +59,7 @@ impl Session {
         let view = Arc::new(CatalogView {
             catalog,
             database: self.database,
-            search_path: self.settings.search_path.clone(),
+            search_path: self.path(),
             user: self.current_user().to_owned(),
             printers: Some(&plan::PRINTERS),
         });
@@ -69,7 +69,12 @@ impl Session {
             settings: self.settings.clone(),
             database: self.database_name.clone(),
             schemas,
-            scope: Arc::new(Scope::new(self.database, self.current_user(), &self.settings)),
+            scope: Arc::new(Scope::new(
+                self.database,
+                self.current_user(),
+                &self.settings,
+                self.has_temporary.then_some(self.temporary.as_str()),
+            )),
             user_id: view.catalog.role(self.current_user()).map_or(0, |role| role.id),
             pid: self.pid,
             sessions: self.engine.sessions.clone(),

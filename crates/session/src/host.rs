@@ -60,7 +60,11 @@ impl Host for SessionHost {
     fn current_schemas(&self, include_implicit: bool) -> Vec<String> {
         let named = &self.environment.schemas;
         let is_implicit = include_implicit && !named.iter().any(|name| name == "pg_catalog");
-        is_implicit.then(|| "pg_catalog".to_owned()).into_iter().chain(named.iter().cloned()).collect()
+        let view = &self.environment.view;
+        let temporary = catalog::temporary_schema(&view.search_path)
+            .filter(|name| include_implicit && view.catalog.schema(view.database, name).is_some());
+        let implicit = temporary.into_iter().chain(is_implicit.then_some("pg_catalog")).map(str::to_owned);
+        implicit.chain(named.iter().cloned()).collect()
     }
 
     fn setting(&self, name: &str) -> Option<String> {

@@ -28,6 +28,6 @@ pub use exec::{CancelFlag, CancelReason};
 pub use plan_cache::{PlanCache, PlanCacheMetrics, Statement, Statements};
 pub use portal::{Formats, Portal};
 pub use prepared::yields_rows;
-pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus, keep_statistics};
+pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus, drop_leftovers, keep_statistics};
 pub use settings::Settings;
 pub use sink::{Severity, Sink};

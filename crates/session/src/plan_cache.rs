@@ -72,8 +72,12 @@ impl Scope {
         self.settings[0] == other.settings[0]
     }
 
-    pub fn new(database: u32, user: &str, settings: &Settings) -> Self {
-        let settings = SETTINGS.map(|name| settings.get(name).unwrap_or_default().to_owned());
+    /// `temporary` is the schema of temporary objects of a session that has made some: others' names do not mean those.
+    pub fn new(database: u32, user: &str, settings: &Settings, temporary: Option<&str>) -> Self {
+        let mut settings = SETTINGS.map(|name| settings.get(name).unwrap_or_default().to_owned());
+        if let Some(schema) = temporary {
+            settings[0].insert_str(0, &format!("{schema}, "));
+        }
         Self { database, user: user.to_owned(), settings }
     }
 }
@@ -279,7 +283,7 @@ mod tests {
     use super::*;
 
     fn scope(user: &str) -> Arc<Scope> {
-        Arc::new(Scope::new(5, user, &Settings::default()))
+        Arc::new(Scope::new(5, user, &Settings::default(), None))
     }
 
     #[test]

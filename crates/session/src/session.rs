@@ -15,11 +15,13 @@ mod block;
 mod copy_in;
 mod ddl;
 mod execute;
+mod temporary;
 mod utility;
 mod variables;
 
 pub use analyze::keep_statistics;
 pub(crate) use attempts::{Failure, Run, aborted};
+pub use temporary::drop_leftovers;
 
 use std::sync::Arc;
 
@@ -112,6 +114,9 @@ pub struct Session {
     pub(crate) block: Option<Block>,
     prepared: FxHashMap<String, Prepared>,
     sequences: SequenceState,
+    /// The schema of its temporary objects, once it has made some.
+    pub(crate) temporary: String,
+    pub(crate) has_temporary: bool,
     cancel: CancelFlag,
     registered: Registered,
     /// Values from before SET LOCAL, to go back to.
@@ -154,6 +159,7 @@ impl Session {
         let mut settings = Settings::default();
         settings.set_default("session_authorization", user)?;
         settings.set_internal("is_superuser", if role.superuser { "on" } else { "off" });
+        let temporary = temporary::new_schema_name(engine.catalog.db());
         let cancel = CancelFlag::default();
         let now = SessionHost::now_micros(&engine.clock);
         let registered = engine.sessions.register(pid, (found.id, database), user, now, cancel.clone());
@@ -167,6 +173,8 @@ impl Session {
             block: None,
             prepared: FxHashMap::default(),
             sequences: SequenceState::default(),
+            temporary,
+            has_temporary: false,
             cancel,
             registered,
             local: Vec::new(),
@@ -237,7 +245,7 @@ impl Session {
         let context = PlanContext {
             catalog: &environment.view.catalog,
             database: self.database,
-            search_path: &self.settings.search_path,
+            search_path: &environment.view.search_path,
             user: &environment.view.user,
             param_types: hints,
             notes: &notes,

@@ -1,4 +1,5 @@
 //! Sessions beside each other and beside DDL.
 
 mod others;
+mod temporary;
 mod transactions;

@@ -162,7 +162,8 @@ impl Generator<'_> {
         let own_where = Context { rows: &scope, groups: None, outer, allowed: Allowed { subqueries: true, ..Allowed::default() } };
         let mut rest = vec![Piece::Optional(Tree::clause("", vec![text(" from "), Piece::Tree(from)]))];
         if self.chance(0.5) {
-            let condition = self.expression(Type::Bool, &own_where, depth.min(3));
+            let found = if self.chance(0.4) { self.indexable(&scope) } else { None };
+            let condition = found.unwrap_or_else(|| self.expression(Type::Bool, &own_where, depth.min(3)));
             rest.push(Piece::Optional(Tree::clause("where", vec![text(" where "), Piece::Tree(condition)])));
         }
         let is_grouped = self.chance(0.3);
@@ -211,9 +212,49 @@ impl Generator<'_> {
                 is_ordered = true;
             }
         }
+        if !is_ordered && !is_grouped && !scope.unique.is_empty() && pieces.len() == 1 && self.chance(0.1) {
+            // The first rows in the order of a column, which an index may have.
+            let column = self.pick(&scope.columns.iter().filter(|column| column.of.is_comparable()).collect::<Vec<_>>());
+            let (direction, limit) = (self.pick(&["", " desc", " nulls first"]), self.pick(&["1", "3", "10"]));
+            rest.push(text(format!(" order by {}{direction}, {} limit {limit}", column.written, scope.unique.join(", "))));
+            is_ordered = true;
+        }
         pieces.push(tied(items, ", ", 1, tie));
         pieces.extend(rest);
         Query { tree: Tree::new(Sort::Query(types.len()), "", pieces), columns, is_ordered }
+    }
+
+    /// A condition that an index over a column may serve.
+    fn indexable(&mut self, scope: &Scope) -> Option<Tree> {
+        let columns: Vec<&Visible> = scope.columns.iter().filter(|column| column.of.is_comparable()).collect();
+        let sort = Sort::Expression(Type::Bool);
+        let one = |generator: &mut Self| {
+            let column = *columns.choose(&mut generator.rng)?;
+            let other = *columns.choose(&mut generator.rng)?;
+            let (name, of) = (&column.written, column.of);
+            let mut value = || of.literal(&mut generator.rng);
+            let (first, second, third) = (value(), value(), value());
+            let comparison = generator.pick(&["=", "=", "<", "<=", ">", ">="]);
+            let written = match generator.below(9) {
+                0 => format!("{name} in ({first}, {second}, {third})"),
+                1 => format!("{name} between {first} and {second}"),
+                2 => format!("{name} is null"),
+                3 => format!("{name} = any (array[{first}, {second}]::{}[])", of.name()).replace("[][]", "[]"),
+                4 if of == Type::Text => format!("{name} like {}", generator.pick(&["'a%'", "'ab_'", "'c%2'", "'z%'"])),
+                5 => format!("({name}, {}) {comparison} ({first}, {})", other.written, other.of.literal(&mut generator.rng)),
+                6 => format!("({name} {comparison} {first} or {name} = {second})"),
+                7 => format!("{name} is not null and {name} {comparison} {first}"),
+                _ => format!("{name} {comparison} {first}"),
+            };
+            Some(Tree::leaf(sort, written))
+        };
+        let first = one(self)?;
+        if self.chance(0.6) {
+            return Some(first);
+        }
+        let second = one(self)?;
+        let word = self.pick(&[" and ", " or ", " and not "]);
+        Some(Tree::new(sort, "", vec![text("("), Piece::Tree(first), text(")"), text(word), text("("), Piece::Tree(second), text(")")]))
     }
 
     /// GROUP BY and the scope of its keys; nothing for one group of all rows.
@@ -267,6 +308,7 @@ impl Generator<'_> {
     fn from(&mut self, outer: &[&Scope], depth: usize) -> (Tree, Scope) {
         let (mut tree, mut scope) = self.from_item(depth);
         let joins = match self.below(10) {
+            5.. if self.schema.is_large => 1,
             0..=4 => 0,
             5..=7 => 1,
             _ => 2,
@@ -290,6 +332,7 @@ impl Generator<'_> {
             self.from_item(depth)
         };
         let kind = match self.below(10) {
+            8.. if self.schema.is_large => "join",
             0..=2 => "join",
             3..=5 => "left join",
             6 if !lateral => "right join",
@@ -299,9 +342,9 @@ impl Generator<'_> {
             _ => "left join",
         };
         let condition = match kind {
-            "cross join" | "," => None,
+            "cross join" | "," if !self.schema.is_large => None,
             "full join" => Some(self.equality(&left_scope, &right_scope).unwrap_or_else(|| Tree::leaf(Sort::Clause, "true"))),
-            _ if self.chance(0.65) => self.equality(&left_scope, &right_scope),
+            _ if self.schema.is_large || self.chance(0.65) => self.equality(&left_scope, &right_scope),
             _ => None,
         };
         let is_on_id = !left_scope.unique.is_empty() && !right_scope.unique.is_empty() && left_scope.unique.len() == 1;

@@ -27,6 +27,8 @@ pub struct Schema {
     pub tables: Vec<Table>,
     /// The statements that make it, in order.
     pub setup: Vec<Tree>,
+    /// Its tables have rows enough that indexes are worth a use.
+    pub is_large: bool,
 }
 
 impl Schema {
@@ -34,6 +36,7 @@ impl Schema {
     pub fn of(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut schema = Self::default();
+        schema.is_large = rng.random_bool(0.3);
         let count = rng.random_range(2..=4);
         for number in 0..count {
             schema.add_table(number, &mut rng);
@@ -114,6 +117,9 @@ impl Schema {
         if !rows.is_empty() {
             self.setup.push(Tree::new(Sort::Statement, "insert rows", insert));
         }
+        if self.is_large {
+            self.setup.push(more_rows(&name, &columns));
+        }
         self.tables.push(Table { name, columns, is_view: false });
     }
 
@@ -164,6 +170,21 @@ impl Schema {
         self.tables.push(Table { name, columns, is_view: true });
     }
 }
+
+/// Rows in numbers, whose values repeat in periods that have no common divisor.
+fn more_rows(name: &str, columns: &[Column]) -> Tree {
+    let written: Vec<&Column> = columns.iter().filter(|column| column.is_written && column.name != "ref").collect();
+    let names: Vec<&str> = written.iter().map(|column| column.name.as_str()).collect();
+    let values = written.iter().enumerate().map(|(position, column)| match column.name.as_str() {
+        "id" => "1000 + g".to_owned(),
+        _ => column.of.of_number(&format!("(g * {} % {})", [7, 11, 13, 17][position % 4], [10, 23, 53, 97][position / 2 % 4])),
+    });
+    let values: Vec<String> = values.collect();
+    let select = format!("insert into {name} ({}) select {} from generate_series(1, {LARGE_ROWS}) g", names.join(", "), values.join(", "));
+    Tree::leaf(Sort::Statement, select)
+}
+
+const LARGE_ROWS: usize = 200;
 
 /// An expression over one of the columns, and its type.
 fn generated(columns: &[Column]) -> Option<(Type, String)> {

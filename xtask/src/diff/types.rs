@@ -115,6 +115,29 @@ impl Type {
         }
     }
 
+    /// An expression of the type over a small number that is an expression itself.
+    pub fn of_number(self, number: &str) -> String {
+        match self {
+            Int2 | Int4 | Int8 => format!("{number}::{}", self.name()),
+            Numeric => format!("{number} / 4.00"),
+            Float4 | Float8 => format!("{number}::{} / 4", self.name()),
+            Text | Varchar | Char => format!("chr(97 + {number} % 26) || {number} % 5"),
+            Bool => format!("{number} % 3 = 0"),
+            Date => format!("date '2020-01-01' + {number}"),
+            Time => format!("time '00:00' + {number} % 24 * interval '1 hour'"),
+            Timestamp => format!("timestamp '2020-01-01' + {number} * interval '1 day'"),
+            Timestamptz => format!("timestamptz '2020-01-01 00:00+00' + {number} * interval '1 hour'"),
+            Interval => format!("{number} * interval '1 minute'"),
+            Uuid => format!("md5({number}::text)::uuid"),
+            Bytea => format!("decode(md5({number}::text), 'hex')"),
+            Json => format!("json_build_object('a', {number})"),
+            Jsonb => format!("jsonb_build_object('a', {number})"),
+            Int4Array => format!("array[{number}, {number} % 5]"),
+            TextArray => format!("array[chr(97 + {number} % 26)]"),
+            NumericArray => format!("array[{number} / 4.00]"),
+        }
+    }
+
     /// A value as it stands in a row of VALUES or as a literal of an expression, without the type.
     pub fn value(self, rng: &mut StdRng) -> String {
         let pick = |rng: &mut StdRng, from: &[&str]| (*from.choose(rng).expect("not empty")).to_owned();

@@ -6,7 +6,7 @@ use super::Maker;
 use super::row::{Rows, YesNo, row};
 use super::types::type_row;
 use crate::definition::Style;
-use crate::descriptor::{Column, ColumnDefault, Table};
+use crate::descriptor::{Column, ColumnDefault, TEMPORARY_PREFIX, Table};
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
@@ -45,11 +45,12 @@ fn schemata(view: &CatalogView, rows: &mut Rows) {
 
 fn tables(view: &CatalogView, rows: &mut Rows) {
     let mut push = |schema: &str, name: &str, is_table: bool| {
+        let kind = if schema.starts_with(TEMPORARY_PREFIX) { "LOCAL TEMPORARY" } else { "BASE TABLE" };
         row!(rows, {
             table_catalog: view.database_name(),
             table_schema: schema,
             table_name: name,
-            table_type: if is_table { "BASE TABLE" } else { "VIEW" },
+            table_type: if is_table { kind } else { "VIEW" },
             is_insertable_into: YesNo(is_table),
             is_typed: YesNo(false),
         });

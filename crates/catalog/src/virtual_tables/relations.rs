@@ -38,6 +38,8 @@ struct ClassRow<'a> {
     schema: u32,
     owner: u32,
     kind: char,
+    /// `t`: temporary.
+    persistence: char,
     columns: usize,
     checks: usize,
     has_index: bool,
@@ -56,6 +58,7 @@ impl<'a> ClassRow<'a> {
             schema,
             owner,
             kind,
+            persistence: 'p',
             columns,
             checks: 0,
             has_index: false,
@@ -89,7 +92,7 @@ impl<'a> ClassRow<'a> {
             reltoastrelid: 0,
             relhasindex: self.has_index,
             relisshared: false,
-            relpersistence: 'p',
+            relpersistence: self.persistence,
             relkind: self.kind,
             relnatts: self.columns,
             relchecks: self.checks,
@@ -131,6 +134,7 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
     }
     let keyed = tables_with_foreign_keys(view);
     for relation in view.relations() {
+        let persistence = if view.catalog.is_temporary(relation.schema()) { 't' } else { 'p' };
         match relation {
             Relation::Table(it) => {
                 let columns = it.visible_columns().count();
@@ -141,6 +145,7 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                     has_triggers: keyed.binary_search(&it.id).is_ok(),
                     rows: rows_known.unwrap_or(-1.0),
                     bytes,
+                    persistence,
                     ..ClassRow::new(it.id, &it.name, it.schema, it.owner, 'r', columns)
                 }
                 .push(rows);
@@ -148,17 +153,21 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                     let columns = index.columns.len() + index.included.len();
                     let counted = ClassRow {
                         rows: rows_known.unwrap_or(0.0),
+                        persistence,
                         ..ClassRow::new(index.oid, &index.name, it.schema, it.owner, 'i', columns)
                     };
                     counted.push(rows);
                 }
             }
             Relation::View(it) => {
-                ClassRow::new(it.id, &it.name, it.schema, it.owner, 'v', it.columns.len()).push(rows);
+                let columns = it.columns.len();
+                let row = ClassRow::new(it.id, &it.name, it.schema, it.owner, 'v', columns);
+                ClassRow { persistence, ..row }.push(rows);
             }
             Relation::Sequence(it) => {
                 let columns = SEQUENCE_COLUMNS.len();
-                ClassRow { rows: 1.0, ..ClassRow::new(it.id, &it.name, it.schema, it.owner, 'S', columns) }.push(rows);
+                let row = ClassRow::new(it.id, &it.name, it.schema, it.owner, 'S', columns);
+                ClassRow { rows: 1.0, persistence, ..row }.push(rows);
             }
         }
     }

@@ -386,6 +386,10 @@ pub(super) fn move_relation(id: u32, schema: u32, ctx: &mut DdlContext<'_>) -> S
     if relation.schema() == schema {
         return Ok(());
     }
+    let is_temporary = |schema| ctx.change.snapshot().is_temporary(schema);
+    if is_temporary(schema) != is_temporary(relation.schema()) {
+        return Err(SqlError::not_supported("cannot move objects into or out of temporary schemas"));
+    }
     ctx.check_name_free(schema, relation.name())?;
     let moved = match relation {
         Relation::Table(it) => {

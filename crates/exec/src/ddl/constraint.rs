@@ -65,6 +65,12 @@ pub(super) async fn add_foreign_key(
         Some(id) => ctx.table(id)?,
         None => table.clone(),
     };
+    let (is_temporary, to_temporary) = (ctx.is_temporary(table), ctx.is_temporary(&to));
+    if is_temporary != to_temporary {
+        let kind = if is_temporary { "temporary" } else { "permanent" };
+        let message = format!("constraints on {kind} tables may reference only {kind} tables");
+        return Err(SqlError::new(SqlState::InvalidTableDefinition, message));
+    }
     let key = foreign_key(table, &to, spec, ctx).await?;
     let name = key.name.clone();
     let mut changed = (**table).clone();

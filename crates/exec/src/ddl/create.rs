@@ -5,10 +5,10 @@ use std::sync::Arc;
 use catalog::{
     Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN, Relation,
     Role, Schema, Table, View,
-    descriptor::{DATABASE_OWNER_ROLE, FIRST_USER_ID},
+    descriptor::{DATABASE_OWNER_ROLE, FIRST_USER_ID, TEMPORARY_PREFIX},
 };
 use keys::{ColumnId, IndexId};
-use plan::statement::{CheckSpec, CreateTable, IndexSpec, RoleOptions, SequenceOptions};
+use plan::statement::{CheckSpec, CreateTable, Home, IndexSpec, RoleOptions, SequenceOptions};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
@@ -17,12 +17,13 @@ use super::{
 };
 
 pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
-    if ctx.change.snapshot().name_owner(create.schema, &create.name).is_some() {
+    let schema = ctx.schema_of(create.home).await?;
+    if ctx.change.snapshot().name_owner(schema, &create.name).is_some() {
         if create.if_not_exists {
             ctx.exists_already(SqlState::DuplicateTable, format_args!("relation \"{}\"", create.name));
             return Ok(None);
         }
-        ctx.check_name_free(create.schema, &create.name)?;
+        ctx.check_name_free(schema, &create.name)?;
     }
     // The table, and two ids for each index and one for each check.
     let id = ctx.new_ids(1 + 2 * (create.indexes.len() + 1) + create.checks.len()).await?;
@@ -31,7 +32,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         codecs: Default::default(),
         id,
         name: create.name.clone(),
-        schema: create.schema,
+        schema,
         owner: ctx.user,
         columns: Vec::new(),
         indexes: Vec::new(),
@@ -42,6 +43,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         next_index: PRIMARY_INDEX,
         storage: id,
         comment: None,
+        on_commit: create.on_commit,
         comments: Vec::new(),
     };
     let mut taken = vec![create.name.clone()];
@@ -75,7 +77,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
     for spec in create.indexes.iter().filter(|spec| !spec.primary) {
         add_computed(&mut table, spec, ctx)?;
         let name = index_name(spec, &table, &taken, ctx);
-        if ctx.change.snapshot().name_owner(create.schema, &name).is_some() || taken.contains(&name) {
+        if ctx.change.snapshot().name_owner(schema, &name).is_some() || taken.contains(&name) {
             return Err(SqlError::new(SqlState::DuplicateTable, format!("relation \"{name}\" already exists")));
         }
         taken.push(name.clone());
@@ -305,14 +307,24 @@ fn check_replacement(old: &[(String, SqlType)], new: &[(String, SqlType)]) -> Sq
 }
 
 pub(super) async fn view(
-    schema: u32,
+    mut home: Home,
     name: &str,
     columns: &[(String, SqlType)],
-    query: &str,
+    (query, path): (&str, &[String]),
     depends_on: &[u32],
     or_replace: bool,
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
+    let is_temporary = |id: &u32| {
+        let snapshot = ctx.change.snapshot();
+        snapshot.relation_by_id(*id).is_some_and(|relation| snapshot.is_temporary(relation.schema()))
+    };
+    if home != Home::Temporary && depends_on.iter().any(is_temporary) {
+        home = Home::Temporary;
+        ctx.notice(format!("view \"{name}\" will be a temporary view"));
+    }
+    let names_temporary = home == Home::Temporary;
+    let schema = ctx.schema_of(home).await?;
     let existing = ctx.change.snapshot().name_owner(schema, name);
     let id = match (existing, ctx.change.snapshot().relation(schema, name)) {
         (None, _) => ctx.new_ids(1).await?,
@@ -332,6 +344,8 @@ pub(super) async fn view(
         owner: ctx.user,
         columns: columns.to_vec(),
         query: query.into(),
+        // What is temporary is named by temporary views alone.
+        path: path.iter().filter(|name| names_temporary || !name.starts_with(TEMPORARY_PREFIX)).cloned().collect(),
         depends_on: depends_on.to_vec(),
         comment: None,
         comments: Vec::new(),

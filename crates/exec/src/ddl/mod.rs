@@ -15,11 +15,11 @@ use std::sync::Arc;
 use builtins::EvalContext;
 use catalog::{
     CatalogChange, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint,
-    NameOwner, Relation, Sequence, Table,
+    NameOwner, Relation, Schema, Sequence, Table, descriptor::POSTGRES_ROLE,
 };
 use keys::{ColumnId, IndexId, Span, keyspace};
 use kv::Txn;
-use plan::statement::{ColumnSpec, Ddl, DefaultSpec, IndexSpec, SequenceOptions};
+use plan::statement::{ColumnSpec, Ddl, DefaultSpec, Home, IndexSpec, SequenceOptions};
 use plan::{Expr, PlanContext};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
@@ -35,6 +35,8 @@ pub struct DdlContext<'a> {
     pub store: &'a CatalogStore,
     pub database: u32,
     pub user: u32,
+    /// The name of the schema of the session's temporary objects, which is made with the first of them.
+    pub temporary: &'a str,
     /// Storage to clear once the transaction has committed.
     pub garbage: &'a mut Vec<Span>,
     /// Split points to apply once it has.
@@ -68,11 +70,12 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::CreateIndex { table, index, if_not_exists } => {
             create::index(table, index, *if_not_exists, ctx).await?;
         }
-        Ddl::CreateView { schema, name, columns, query, depends_on, or_replace } => {
-            create::view(*schema, name, columns, query, depends_on, *or_replace, ctx).await?;
+        Ddl::CreateView { home, name, columns, query, path, depends_on, or_replace } => {
+            create::view(*home, name, columns, (query, path), depends_on, *or_replace, ctx).await?;
         }
-        Ddl::CreateSequence { schema, name, if_not_exists, options } => {
-            create::sequence(*schema, name, *if_not_exists, options, ctx).await?;
+        Ddl::CreateSequence { home, name, if_not_exists, options } => {
+            let schema = ctx.schema_of(*home).await?;
+            create::sequence(schema, name, *if_not_exists, options, ctx).await?;
         }
         Ddl::CreateRole { name, options, if_not_exists } => {
             create::role(name, options, *if_not_exists, ctx).await?;
@@ -176,6 +179,25 @@ impl DdlContext<'_> {
             looked_at: Vec::new(),
         };
         body(&mut exec).await
+    }
+
+    /// The schema that a new relation goes to.
+    async fn schema_of(&mut self, home: Home) -> SqlResult<u32> {
+        if let Home::Schema(id) = home {
+            return Ok(id);
+        }
+        if let Some(schema) = self.change.snapshot().schema(self.database, self.temporary) {
+            return Ok(schema.id);
+        }
+        let id = self.new_ids(1).await?;
+        let name = self.temporary.to_owned();
+        let schema = Schema { id, database: self.database, name, owner: POSTGRES_ROLE, comment: None };
+        self.change.put(self.txn, Descriptor::Schema(schema));
+        Ok(id)
+    }
+
+    fn is_temporary(&self, table: &Table) -> bool {
+        self.change.snapshot().is_temporary(table.schema)
     }
 
     async fn new_ids(&self, count: usize) -> SqlResult<u32> {

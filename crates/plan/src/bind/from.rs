@@ -534,7 +534,7 @@ impl Binder<'_> {
         let locks = std::mem::take(&mut self.row_locks);
         let hidden = self.ctes.hide_names();
         let depends_on = self.depends_on.len();
-        let bound = self.without_source(|binder| {
+        let bound = self.with_path(&view.path, |binder| {
             let level = binder.level();
             binder.query(&query, &level, Outputs::Settled)
         });

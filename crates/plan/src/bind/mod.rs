@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use ::types::stack::{DEPTH_MAX, grown, too_deep};
 use ::types::{SqlError, SqlResult, SqlState, SqlType};
-use catalog::{Relation, Table};
+use catalog::{Relation, Table, temporary_schema};
 use rustc_hash::FxHashSet;
 use sqlparser::ast::{self, Spanned};
 
@@ -261,13 +261,17 @@ pub(crate) fn qualified_name(
 ) -> SqlResult<(Option<String>, String)> {
     let mut parts = name_parts(name)?;
     let last = parts.pop().expect("the parser yields no empty name");
+    let schema = |name: Option<String>| match name {
+        Some(name) if name == "pg_temp" => Some(temporary_schema(context.search_path).map_or(name, str::to_owned)),
+        name => name,
+    };
     match parts.len() {
         0 => Ok((None, last)),
-        1 => Ok((parts.pop(), last)),
+        1 => Ok((schema(parts.pop()), last)),
         2 => {
             let current = context.catalog.database_by_id(context.database).map(|it| it.name.as_str());
             if current == Some(parts[0].as_str()) {
-                return Ok((parts.pop(), last));
+                return Ok((schema(parts.pop()), last));
             }
             Err(SqlError::not_supported(format!(
                 "cross-database references are not implemented: \"{}.{}.{last}\"",
@@ -301,6 +305,12 @@ pub(crate) fn find_relation(
     };
     if let Some(relation) = &found {
         context.notes.uses(relation.id());
+        // Statements of our own have no such schema, and name any.
+        let own = temporary_schema(context.search_path);
+        let is_others = own.is_some_and(|own| schema.is_some_and(|name| name != own));
+        if is_others && context.catalog.is_temporary(relation.schema()) {
+            return Err(SqlError::not_supported("cannot access temporary tables of other sessions"));
+        }
     }
     Ok(found)
 }
@@ -514,6 +524,57 @@ impl<'a> Binder<'a> {
         let bound = bind(self);
         self.source = source;
         bound
+    }
+
+    /// Names are looked up in these schemas, in a text that has no positions in the statement's.
+    fn with_path<T>(&mut self, path: &[String], bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
+        let context = PlanContext { search_path: path, ..*self.context };
+        let mut inner = Binder::new(&context, None);
+        inner.optimize = self.optimize;
+        self.swap_state(&mut inner);
+        let bound = bind(&mut inner);
+        self.swap_state(&mut inner);
+        bound
+    }
+
+    /// Exchanges what binding has come to so far: all but where names are looked up, and the source.
+    fn swap_state(&mut self, other: &mut Binder<'_>) {
+        // Named one by one, so that a new field is not forgotten.
+        let Binder {
+            context: _,
+            optimize: _,
+            params,
+            source: _,
+            frames,
+            ctes,
+            views,
+            view_count,
+            query_depth,
+            depth,
+            height,
+            copied,
+            row_locks,
+            overriding,
+            next_level,
+            form_bytes,
+            keeps_form,
+            depends_on,
+        } = self;
+        std::mem::swap(params, &mut other.params);
+        std::mem::swap(frames, &mut other.frames);
+        std::mem::swap(ctes, &mut other.ctes);
+        std::mem::swap(views, &mut other.views);
+        std::mem::swap(view_count, &mut other.view_count);
+        std::mem::swap(query_depth, &mut other.query_depth);
+        std::mem::swap(depth, &mut other.depth);
+        std::mem::swap(height, &mut other.height);
+        std::mem::swap(copied, &mut other.copied);
+        std::mem::swap(row_locks, &mut other.row_locks);
+        std::mem::swap(overriding, &mut other.overriding);
+        std::mem::swap(next_level, &mut other.next_level);
+        std::mem::swap(form_bytes, &mut other.form_bytes);
+        std::mem::swap(keeps_form, &mut other.keeps_form);
+        std::mem::swap(depends_on, &mut other.depends_on);
     }
 
     /// An expression on its own, over a scope; what a statement other than a query has.

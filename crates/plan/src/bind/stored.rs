@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::{ColumnDefault, Table};
+use catalog::{ColumnDefault, Table, descriptor::TEMPORARY_PREFIX};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlType, stack::deep};
 
 use super::{Binder, Clause};
@@ -79,10 +79,12 @@ fn stored(
     bind_over(Binder::new(&context, None), sql_text, table, clause, finish)
 }
 
-/// The search path for what an object's stored text names: its own schema first, whatever session reads it.
+/// The search path for what an object's stored text names: its own schema first, whatever session reads it. Only what is
+/// temporary itself names what is temporary.
 fn path_of(schema: u32, context: &PlanContext<'_>) -> Vec<String> {
     let own = context.catalog.schema_by_id(schema).map(|schema| schema.name.clone());
-    own.into_iter().chain(context.search_path.iter().cloned()).collect()
+    let others = context.search_path.iter().filter(|name| !name.starts_with(TEMPORARY_PREFIX));
+    own.into_iter().chain(others.cloned()).collect()
 }
 
 /// An expression whose constants stay as they were written; `ty`: what an undetermined literal is.
@@ -102,14 +104,13 @@ pub(crate) fn bind_as_written(
     })
 }
 
-/// A query to be shown; `None` when it is of a form that is not.
+/// A view's query to be shown, its names looked up in `path`; `None` when it is of a form that is not.
 pub(crate) fn bind_query_as_written(
     query: &sqlparser::ast::Query,
-    schema: u32,
+    path: &[String],
     context: &PlanContext<'_>,
 ) -> SqlResult<Option<super::ShownQuery>> {
-    let path = path_of(schema, context);
-    let context = PlanContext { search_path: &path, ..*context };
+    let context = PlanContext { search_path: path, ..*context };
     let mut binder = Binder::new(&context, None);
     binder.keeps_form = true;
     binder.shown_query(query)

@@ -1,18 +1,18 @@
 //! CREATE TABLE, INDEX, VIEW, SEQUENCE.
 
-use catalog::{Column, ColumnDefault};
+use catalog::{Column, ColumnDefault, OnCommit, temporary_schema};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
-use super::{ddl, new_name};
+use super::{ddl, new_home, new_name};
 use crate::{
     PlanContext,
     bind::{Binder, bind_type, changes_data, check_name, find_table, fold, qualified_name},
     optimize_rel,
     parse::extras::{self, Extras, Like},
     statement::{
-        CheckSpec, ColumnSpec, CreateTable, Ddl, DefaultSpec, ForeignKeySpec, IndexColumnSpec, IndexSpec, PreparedPlan,
-        ReferentialAction, SequenceOptions,
+        CheckSpec, ColumnSpec, CreateTable, Ddl, DefaultSpec, ForeignKeySpec, Home, IndexColumnSpec, IndexSpec,
+        PreparedPlan, ReferentialAction, SequenceOptions,
     },
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Place<'a> {
     pub context: &'a PlanContext<'a>,
     pub table: &'a str,
     /// The schema of the table being made.
-    pub new_in: Option<u32>,
+    pub new_in: Option<Home>,
 }
 
 impl Place<'_> {
@@ -52,9 +52,12 @@ impl Place<'_> {
         let Some(home) = self.new_in.filter(|_| table == self.table) else { return Ok(false) };
         Ok(match schema {
             None => true,
-            Some(schema) => {
-                self.context.catalog.schema(self.context.database, &schema).is_some_and(|schema| schema.id == home)
-            }
+            Some(schema) => match home {
+                Home::Temporary => temporary_schema(self.context.search_path) == Some(schema.as_str()),
+                Home::Schema(home) => {
+                    self.context.catalog.schema(self.context.database, &schema).is_some_and(|it| it.id == home)
+                }
+            },
         })
     }
 
@@ -404,15 +407,21 @@ pub(super) fn table(
     extras: &Extras,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
-    if create.temporary {
-        return Err(not_yet("temporary tables"));
-    }
     if create.partition_by.is_some() {
         return Err(not_yet("partitioned tables"));
     }
-    let (schema, name) = new_name(context, &create.name)?;
+    let (home, name) = new_home(context, &create.name, create.temporary)?;
+    let on_commit = match &create.on_commit {
+        Some(_) if home != Home::Temporary => {
+            let message = "ON COMMIT can only be used on temporary tables";
+            return Err(SqlError::new(SqlState::InvalidTableDefinition, message));
+        }
+        None | Some(ast::OnCommit::PreserveRows) => OnCommit::PreserveRows,
+        Some(ast::OnCommit::DeleteRows) => OnCommit::DeleteRows,
+        Some(ast::OnCommit::Drop) => OnCommit::Drop,
+    };
     let mut constraints = Constraints::default();
-    let place = Place { context, table: &name, new_in: Some(schema) };
+    let place = Place { context, table: &name, new_in: Some(home) };
     let mut columns = Vec::with_capacity(create.columns.len());
     for def in &create.columns {
         columns.push(column(def, &place, &mut constraints)?);
@@ -450,13 +459,14 @@ pub(super) fn table(
         tag = if extras.no_data { "CREATE TABLE AS" } else { "SELECT" };
     }
     let create = CreateTable {
-        schema,
+        home,
         name,
         if_not_exists: create.if_not_exists,
         columns,
         indexes: constraints.indexes,
         checks: constraints.checks,
         foreign_keys: constraints.foreign_keys,
+        on_commit,
         source,
     };
     let mut plan = ddl(Ddl::CreateTable(create), tag, context);
@@ -484,10 +494,10 @@ pub(super) fn index(create: &ast::CreateIndex, context: &PlanContext<'_>) -> Sql
 }
 
 pub(super) fn view(create: &ast::CreateView, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
-    if create.materialized || create.temporary {
-        return Err(not_yet("materialized and temporary views"));
+    if create.materialized {
+        return Err(not_yet("materialized views"));
     }
-    let (schema, name) = new_name(context, &create.name)?;
+    let (home, name) = new_home(context, &create.name, create.temporary)?;
     let queries = create.query.with.iter().flat_map(|with| &with.cte_tables);
     if queries.into_iter().any(|cte| changes_data(&cte.query.body)) {
         return Err(SqlError::not_supported("views must not contain data-modifying statements in WITH"));
@@ -503,11 +513,13 @@ pub(super) fn view(create: &ast::CreateView, context: &PlanContext<'_>) -> SqlRe
             Ok((name, ty))
         })
         .collect::<SqlResult<_>>()?;
+    let role = |name: &String| if name == "$user" { context.user.to_owned() } else { name.clone() };
     let view = Ddl::CreateView {
-        schema,
+        home,
         name,
         columns,
         query: create.query.to_string(),
+        path: context.search_path.iter().map(role).collect(),
         depends_on: binder.depends_on.clone(),
         or_replace: create.or_replace,
     };

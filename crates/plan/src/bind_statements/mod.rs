@@ -4,11 +4,12 @@ mod alter;
 mod copy;
 mod create;
 mod cursor;
+mod into;
 mod own;
 
 use std::sync::Arc;
 
-use catalog::{NameOwner, Relation, Table};
+use catalog::{NameOwner, Relation, Table, temporary_schema};
 use sqlparser::ast;
 use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, Zone};
 
@@ -20,11 +21,12 @@ use crate::{
     parse::{Body, ParsedStatement},
     plan::PlanColumn,
     statement::{
-        Ddl, DiscardKind, ExplainFormat, ExplainOptions, IsolationLevel, PreparedPlan, RelationKind,
+        Ddl, DiscardKind, ExplainFormat, ExplainOptions, Home, IsolationLevel, PreparedPlan, RelationKind,
         StatementKind, TransactionModes, Utility,
     },
 };
 
+pub(crate) use into::{is_into, select_into};
 pub(crate) use own::bind as bind_own;
 
 fn syntax(message: impl Into<String>) -> SqlError {
@@ -572,6 +574,25 @@ fn new_name(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<(u32
         None => context.catalog.creation_schema(context.database, context.search_path, context.user)?,
     };
     Ok((schema, relation))
+}
+
+/// Where a new relation goes, which may be temporary, and its name.
+fn new_home(context: &PlanContext<'_>, name: &ast::ObjectName, temporary: bool) -> SqlResult<(Home, String)> {
+    let (schema, relation) = qualified_name(context, name)?;
+    let is_own = |name: &str| name == "pg_temp" || temporary_schema(context.search_path) == Some(name);
+    // The path begins with the schema that is there without being named.
+    let is_first = || context.search_path.get(1).is_some_and(|name| name == "pg_temp");
+    if schema.as_deref().map_or_else(|| temporary || is_first(), is_own) {
+        if let Some(last) = name.0.last().and_then(ast::ObjectNamePart::as_ident) {
+            check_name(last)?;
+        }
+        return Ok((Home::Temporary, relation));
+    }
+    if temporary {
+        let message = "cannot create temporary relation in non-temporary schema";
+        return Err(SqlError::new(SqlState::InvalidTableDefinition, message));
+    }
+    new_name(context, name).map(|(schema, name)| (Home::Schema(schema), name))
 }
 
 fn missing_table(name: &ast::ObjectName) -> SqlError {

@@ -6,7 +6,7 @@ use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{alter, copy, create::not_yet, ddl, find_index, new_name, utility};
+use super::{alter, copy, ddl, find_index, new_home, new_name, utility};
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
@@ -17,11 +17,10 @@ use crate::{
 /// Binds a statement of this crate's own reader.
 pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     Ok(match statement {
-        Own::CreateSequence { temporary: true, .. } => return Err(not_yet("temporary sequences")),
-        Own::CreateSequence { name, if_not_exists, temporary: false, options } => {
-            let (schema, name) = new_name(context, name)?;
+        Own::CreateSequence { name, if_not_exists, temporary, options } => {
+            let (home, name) = new_home(context, name, *temporary)?;
             let options = sequence_options(options, context)?;
-            let create = Ddl::CreateSequence { schema, name, if_not_exists: *if_not_exists, options };
+            let create = Ddl::CreateSequence { home, name, if_not_exists: *if_not_exists, options };
             ddl(create, "CREATE SEQUENCE", context)
         }
         Own::AlterSequence { name, if_exists, options } => {

@@ -385,7 +385,7 @@ impl Session {
             }
             return Err(failure);
         }
-        if let Err(failure) = self.settle_deferred(None).await {
+        if let Err(failure) = self.settle().await {
             if self.block.as_ref().is_some_and(|block| block.explicit) {
                 self.rollback().await;
             }
@@ -443,6 +443,12 @@ impl Session {
             self.sequences.advisory.end_transaction().await;
             self.sequences.deferred.clear();
         }
+    }
+
+    /// What is left to be done before the commit.
+    async fn settle(&mut self) -> Result<(), Failure> {
+        self.settle_deferred(None).await?;
+        self.settle_temporary().await
     }
 
     /// Looks at what the transaction has put off: of these constraints, or of all.

@@ -28,7 +28,7 @@ impl Session {
         let (database, user, search_path, user_name) = (
             self.database,
             environment.user_id,
-            self.settings.search_path.clone(),
+            environment.view.search_path.clone(),
             environment.view.user.clone(),
         );
         let formatting = self.settings.formatting.clone();
@@ -93,6 +93,7 @@ impl Session {
                 store: &catalog_store,
                 database,
                 user,
+                temporary: &self.temporary,
                 garbage: &mut block.garbage,
                 splits: &mut block.splits,
                 notices: &mut notices,
@@ -105,6 +106,12 @@ impl Session {
             },
         )
         .await;
+        if let Some(schema) = change.snapshot().schema(database, &self.temporary) {
+            self.has_temporary = true;
+            // It has something to do at the commit, used by then or not.
+            let made = outcome.iter().flatten().filter(|table| table.schema == schema.id);
+            block.uses.extend(made.map(|table| table.id));
+        }
         block.change = Some(change);
         for (code, notice) in notices {
             self.notice(sink, Severity::Notice, code, &notice);

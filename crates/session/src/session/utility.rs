@@ -152,7 +152,7 @@ impl Session {
                 .await?;
                 done("EXPLAIN")
             }
-            Utility::Discard(kind) => Ok(self.discard(*kind, plan).await?),
+            Utility::Discard(kind) => self.discard(*kind, plan).await,
             Utility::Analyze { tables } | Utility::Vacuum { tables, analyze: true } => {
                 self.analyze(tables.as_deref()).await?;
                 done(plan.tag)

@@ -3,7 +3,7 @@
 use plan::{PreparedPlan, statement::DiscardKind};
 use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
 
-use super::{Completion, Session};
+use super::{Completion, Failure, Session};
 use crate::{
     settings,
     sink::{Severity, Sink, send},
@@ -219,7 +219,7 @@ impl Session {
     }
 
     /// DISCARD.
-    pub(super) async fn discard(&mut self, kind: DiscardKind, plan: &PreparedPlan) -> SqlResult<Completion> {
+    pub(super) async fn discard(&mut self, kind: DiscardKind, plan: &PreparedPlan) -> Result<Completion, Failure> {
         match kind {
             DiscardKind::All => {
                 // Neither cursors nor prepared statements come back with a rollback.
@@ -227,17 +227,20 @@ impl Session {
                     return Err(SqlError::new(
                         SqlState::ActiveSqlTransaction,
                         "DISCARD ALL cannot run inside a transaction block",
-                    ));
+                    )
+                    .into());
                 }
                 self.portals.clear();
                 self.prepared.clear();
                 self.sequences.clear();
                 self.sequences.advisory.unlock_all().await;
+                self.discard_temporary().await?;
                 self.set("session_authorization", None, false)?;
                 self.settings.reset_all()?;
             }
             DiscardKind::Sequences => self.sequences.clear(),
-            DiscardKind::Plans | DiscardKind::Temp => {}
+            DiscardKind::Temp => self.discard_temporary().await?,
+            DiscardKind::Plans => {}
         }
         Ok(Completion::Done(plan.tag.to_owned()))
     }

@@ -61,6 +61,7 @@ fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Tabl
         foreign_keys: Vec::new(),
         storage: id,
         comment: None,
+        on_commit: catalog::OnCommit::default(),
         comments: Vec::new(),
     }
 }
@@ -119,6 +120,7 @@ fn catalog() -> CatalogSnapshot {
         owner: 10,
         columns: vec![("k".to_owned(), SqlType::Int4), ("label".to_owned(), SqlType::Text)],
         query: "SELECT t.a, t.b FROM public.t WHERE t.a > 0".to_owned(),
+        path: vec!["public".to_owned()],
         depends_on: vec![100],
         comment: None,
         comments: Vec::new(),
