@@ -370,7 +370,8 @@ mod tests {
                 let small = shrink::shrink(&case, 5000, |smaller| smaller.print().contains("md5("));
                 let text = small.print();
                 assert!(text.contains("md5("), "{text}");
-                assert!(text.len() < 140, "seed {seed}.{number}: {text}");
+                // What is left beside it is the frame of its statement: an INSERT with all of its clauses has the longest.
+                assert!(text.len() < 200, "seed {seed}.{number}: {text}");
                 shrunk += 1;
             }
         }
