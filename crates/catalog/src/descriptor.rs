@@ -294,7 +294,7 @@ pub struct View {
     pub columns: Vec<(String, SqlType)>,
     /// The SELECT as it was written.
     pub query: String,
-    /// The schemas that its names were looked up in when it was made, and are whoever reads it.
+    /// The search path at CREATE VIEW. Its names are resolved in it for every reader.
     pub path: Vec<String>,
     /// Ids of what it reads: DROP ... RESTRICT looks here.
     pub depends_on: Vec<u32>,

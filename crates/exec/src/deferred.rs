@@ -26,9 +26,9 @@ struct Modes {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Side {
-    /// A row has come with the key.
+    /// A referencing row was inserted, or its key changed.
     Referring,
-    /// The row that had it is gone.
+    /// The referenced row was deleted, or its key changed.
     Referenced,
 }
 
