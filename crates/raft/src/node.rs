@@ -421,10 +421,8 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
                 {
                     // A replica that was removed while it was away asks for ever: the longer, the more rarely.
                     let lost = group.inner.lost_elections.fetch_add(1, Ordering::Relaxed);
-                    inner.elect_after(
-                        range_id,
-                        wait.max(ELECTION_RETRY * (1 << lost.saturating_sub(3).min(4))),
-                    );
+                    let doubled = lost.saturating_sub(QUICK_ELECTIONS).min(4);
+                    inner.elect_after(range_id, wait.max(ELECTION_RETRY * (1 << doubled)));
                 }
             });
         }
@@ -456,6 +454,9 @@ async fn disk_loop(node: std::sync::Weak<NodeInner>) {
 
 const SHORTEST_WAIT: Duration = Duration::from_millis(5);
 const ELECTION_RETRY: Duration = Duration::from_millis(150);
+/// So many are lost before the pauses grow: the promises of the others may run out a second later than one's own, and who
+/// is free last may lack entries that this replica has.
+const QUICK_ELECTIONS: u32 = 8;
 
 struct Handler {
     inner: Arc<NodeInner>,

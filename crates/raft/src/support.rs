@@ -7,8 +7,8 @@
 //!   is heard and hears nobody would be supported for ever, while it has no lease, and the range no leader.
 //! - *promise-bounded*: no promise is longer than this store's own idea of one, whatever a peer asks.
 //! - *hung-disk-unsupported*: a store whose disk hangs neither asks for support nor answers, nor does its node answer the
-//!   heartbeats of connections, so that it counts as away: nothing it proposes would ever be on its disk. Support is not
-//!   asked for from the first moments of such a hang on, before it counts as one.
+//!   heartbeats of connections, so that it counts as away: nothing it proposes would ever be on its disk. Its heartbeats
+//!   ask for no more support before that already, for as long as the disk lags; they go on, for it hears others by them.
 //! - *heard-lately*: no promise reaches further than its length, and the time between two heartbeats, past the last
 //!   answer of the store it is given to. One that is cut off so that it hears nobody would be promised more for as long
 //!   as nobody has noticed.
@@ -43,7 +43,9 @@ pub struct LivenessConfig {
     pub heartbeat: Duration,
     /// How long a promise lasts.
     pub support: Duration,
-    /// A disk that has not finished a write of the log for so long hangs.
+    /// While a disk has not finished a write for so long, no more support is asked for.
+    pub disk_lags_after: Duration,
+    /// A disk that has not finished one for so long hangs.
     pub disk_hangs_after: Duration,
 }
 
@@ -52,6 +54,7 @@ impl Default for LivenessConfig {
         Self {
             heartbeat: Duration::from_millis(400),
             support: Duration::from_secs(2),
+            disk_lags_after: Duration::from_millis(500),
             disk_hangs_after: Duration::from_millis(1500),
         }
     }
@@ -178,7 +181,8 @@ impl StoreLiveness {
     }
 
     /// Goes on under epoch `to` or a later one, durable before any heartbeat carries it. Leases that were worked out
-    /// under an earlier one do not count from then on.
+    /// under an earlier one do not count from then on. Dropped before it completes, it may have written `to`, which no
+    /// heartbeat has carried then.
     pub(crate) async fn raise_epoch(&self, to: u64) {
         // Of two callers the one with the lower epoch must not be written last.
         let _one_at_a_time = self.inner.saving.lock().await;
@@ -314,9 +318,12 @@ impl Inner {
         self.log.stalled_for() >= self.config.disk_hangs_after
     }
 
-    /// Whether the disk has been at one write for longer than between two heartbeats.
-    fn disk_lags(&self) -> bool {
-        self.log.stalled_for() >= self.config.heartbeat
+    /// Until when support is asked for. Not beyond now while the disk lags: the heartbeat says only that this store is
+    /// there, and lets it hear that the other is.
+    fn asks_until(&self) -> Timestamp {
+        let now = self.clock.peek();
+        let lags = self.log.stalled_for() >= self.config.disk_lags_after;
+        if lags { now } else { now.add_ns(nanos(self.config.support)) }
     }
 
     /// False when the log is closed: the store is ending, and nobody may be told anything any more.
@@ -353,14 +360,13 @@ async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
     let support = inner.config.support;
     while !inner.stopped.load(Ordering::Acquire) {
         // *hung-disk-unsupported*
-        if inner.disk_lags() {
+        if inner.disk_hangs() {
             tokio::time::sleep(inner.config.heartbeat.max(MIN_PAUSE)).await;
             continue;
         }
         let began = Instant::now();
         let epoch = liveness.epoch();
-        let expiration = inner.clock.peek().add_ns(nanos(support));
-        let beat = Heartbeat { from: inner.store, to: peer.store, epoch, expiration };
+        let beat = Heartbeat { from: inner.store, to: peer.store, epoch, expiration: inner.asks_until() };
         let payload: Bytes = postcard::to_stdvec(&beat).expect("a heartbeat encodes").into();
         let timeout = support / HEARTBEAT_TIMEOUTS_A_PROMISE;
         let call = inner.transport.call(peer.node, Lane::Control, services::LIVENESS, payload, timeout);
@@ -380,9 +386,11 @@ async fn heartbeat_loop(liveness: StoreLiveness, peer: Arc<PeerSupport>) {
                     }
                 }
                 Outcome::NewEpoch(next) => {
-                    liveness.raise_epoch(next).await;
-                    liveness.notify();
-                    continue;
+                    // A disk that lags does not keep this store from hearing the other; given up here, it is asked again.
+                    if tokio::time::timeout(inner.config.heartbeat, liveness.raise_epoch(next)).await.is_ok() {
+                        liveness.notify();
+                        continue;
+                    }
                 }
                 Outcome::Stale => {}
             }

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::{
     Admitted, Applied, ApplyError, Committed, CommittedPayload, Group, GroupOptions, Lease, LivenessConfig,
-    LogPosition, OpenError, RaftDeps, RaftNode, SnapshotSource, StateMachine, initial_membership,
+    LogPosition, OpenError, RaftDeps, RaftNode, SnapshotSource, StateMachine, StoreLiveness, initial_membership,
 };
 
 pub(super) const RANGE: RangeId = RangeId::new(7);
@@ -220,7 +220,14 @@ impl Cluster {
     }
 
     pub async fn with_support(seed: u64, stores: u64, voters: u64, support: Duration) -> Self {
-        let liveness = LivenessConfig { heartbeat: Duration::from_millis(60), support, ..LivenessConfig::default() };
+        Self::with_liveness(seed, stores, voters, Self::liveness(support)).await
+    }
+
+    pub fn liveness(support: Duration) -> LivenessConfig {
+        LivenessConfig { heartbeat: Duration::from_millis(60), support, ..LivenessConfig::default() }
+    }
+
+    pub async fn with_liveness(seed: u64, stores: u64, voters: u64, liveness: LivenessConfig) -> Self {
         let network = MemoryNetwork::new(seed, MemoryConfig::default());
         let replica = |id| ReplicaDescriptor {
             node_id: NodeId::new(id),
@@ -331,6 +338,14 @@ impl Cluster {
     pub fn cut(&self, a: u64, b: u64) {
         self.network.partition(NodeId::new(a), NodeId::new(b));
         self.network.partition(NodeId::new(b), NodeId::new(a));
+    }
+
+    pub fn log(&self, id: u64) -> LogStore {
+        self.sites[&id].running.as_ref().unwrap().log.clone()
+    }
+
+    pub fn store_liveness(&self, id: u64) -> StoreLiveness {
+        self.sites[&id].running.as_ref().unwrap().node.liveness().clone()
     }
 
     pub fn group(&self, id: u64) -> Group {

@@ -8,7 +8,7 @@ use openraft::{async_runtime::watch::WatchReceiver, raft::VoteRequest};
 
 use super::cluster::Cluster;
 use crate::{
-    Lease, ProposeError,
+    Lease, LivenessConfig, ProposeError,
     elections::{PreVote, Yield},
     lease::Fortify,
     types::RaftVote,
@@ -303,5 +303,37 @@ async fn a_bridge_between_two_halves_leaves_a_leader() {
     cluster.stop(leader).await;
     let (next, later) = cluster.leaseholder(term).await;
     cluster.group(next).propose(Bytes::from_static(b"across"), later).await.unwrap();
+    cluster.finish().await;
+}
+
+/// It is promised no more, so that another can lead before it counts as gone; but it hears the others, and they are not
+/// kept waiting for promises of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hung_disk_unsupported_while_it_lags_and_heard_all_the_same() {
+    let support = Duration::from_millis(600);
+    let liveness = LivenessConfig {
+        disk_lags_after: Duration::from_millis(100),
+        // Not in this test.
+        disk_hangs_after: Duration::from_secs(3600),
+        ..Cluster::liveness(support)
+    };
+    let mut cluster = Cluster::with_liveness(21, 3, 3, liveness).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let other = leader % 3 + 1;
+    let (its, others) = (cluster.store_liveness(leader), cluster.store_liveness(other));
+    // The first promise is on its disk.
+    while others.support_from(StoreId::new(leader)).is_none_or(|until| until.wall_ns() == 0) {
+        cluster.observe_for(Duration::from_millis(10)).await;
+    }
+    cluster.log(leader).hold_writes(true);
+    let group = cluster.group(leader);
+    let under_way = tokio::spawn(async move { group.propose(Bytes::from_static(b"waits"), term).await });
+    let (next, _) = cluster.leaseholder(term).await;
+    assert_ne!(next, leader);
+    cluster.observe_for(support * 2).await;
+    assert!(its.supports(StoreId::new(other)).is_some(), "it hears the others, and promises on");
+    assert!(others.is_live(StoreId::new(leader)), "the others hear it");
+    cluster.log(leader).hold_writes(false);
+    drop(under_way);
     cluster.finish().await;
 }
