@@ -252,7 +252,11 @@ impl Run<'_> {
             Kind::RefusedHere { code, .. } => codes.there.contains(code),
             _ => false,
         };
-        let evidence = explained::Evidence { has_both_errors, refused_there, fails_at_planning };
+        let refused_here = match &found.kind {
+            Kind::RefusedThere { code, .. } => codes.here.contains(code),
+            _ => false,
+        };
+        let evidence = explained::Evidence { has_both_errors, refused_there, refused_here, fails_at_planning };
         let shrunk = explained::Shrunk { sql: &sql, kind: &found.kind, there: &found.there, here: &found.here, evidence };
         if let Some(explained) = explained::explain(&shrunk) {
             *self.explained.entry(explained.name).or_default() += 1;

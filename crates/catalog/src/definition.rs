@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use keys::ColumnId;
 use types::{Direction, NullsOrder, quote_identifier};
 
-use crate::descriptor::{ForeignKey, Index, ReferentialAction, Table};
+use crate::descriptor::{ColumnDefault, ForeignKey, Index, ReferentialAction, Table};
 use crate::view::{CatalogView, Class};
 
 /// `pretty` of the `pg_get_…` functions: fewer parentheses, and schemas only where needed.
@@ -86,7 +86,7 @@ fn is_atom(text: &str) -> bool {
 fn column_list(table: &Table, ids: impl Iterator<Item = ColumnId>) -> String {
     let names = ids.map(|id| {
         let position = table.column_position(id).expect("an index is dropped with the last of its columns");
-        key_name(&table.columns[position])
+        quote_identifier(&table.columns[position].name)
     });
     names.collect::<Vec<_>>().join(", ")
 }
@@ -94,9 +94,34 @@ fn column_list(table: &Table, ids: impl Iterator<Item = ColumnId>) -> String {
 /// Stands between the expressions of one index in `pg_index`.
 pub(crate) const EXPRESSIONS_APART: &str = "\u{1f}";
 
-/// A key column's name; what an index over an expression has computed is named by the expression.
-fn key_name(column: &crate::Column) -> String {
-    if column.hidden { column.name.clone() } else { quote_identifier(&column.name) }
+/// A key of an index: a column, or the expression that a hidden column holds the values of. What is no call of a function
+/// stands in parentheses.
+fn index_key(view: &CatalogView, table: &Table, id: ColumnId, style: Style) -> Option<String> {
+    let column = &table.columns[table.column_position(id)?];
+    let Some(ColumnDefault::Stored(text)) = column.default.as_ref().filter(|_| column.hidden) else {
+        return Some(quote_identifier(&column.name));
+    };
+    let shown = view.expr(table, text, style);
+    Some(if is_call(&shown) { shown } else { format!("({shown})") })
+}
+
+/// `lower(x)`, and neither `(x)::text` nor `lower(x) || lower(y)`.
+fn is_call(text: &str) -> bool {
+    let name = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(0);
+    let Some(rest) = text.get(name..).filter(|rest| name > 0 && rest.starts_with('(')) else { return false };
+    let (mut depth, mut quote) = (0_u32, None);
+    for (at, c) in rest.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(') => depth += 1,
+            (None, ')') if depth == 1 => return at + 1 == rest.len(),
+            (None, ')') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    false
 }
 
 fn include_clause(table: &Table, index: &Index) -> String {
@@ -108,11 +133,10 @@ fn include_clause(table: &Table, index: &Index) -> String {
 
 /// The key column or included column at this place, counted from 1.
 #[must_use]
-pub fn index_column(table: &Table, index: &Index, place: usize) -> Option<String> {
+pub fn index_column(view: &CatalogView, table: &Table, index: &Index, place: usize, style: Style) -> Option<String> {
     let columns = index.columns.iter().map(|it| it.column).chain(index.included.iter().copied());
     let id = columns.into_iter().nth(place.checked_sub(1)?)?;
-    let position = table.column_position(id)?;
-    Some(key_name(&table.columns[position]))
+    index_key(view, table, id, style)
 }
 
 #[must_use]
@@ -124,7 +148,8 @@ pub fn index(view: &CatalogView, table: &Table, index: &Index, style: Style) -> 
     };
     let unique = if index.unique { "UNIQUE " } else { "" };
     let keys = index.columns.iter().map(|key| {
-        let mut shown = column_list(table, std::iter::once(key.column));
+        let mut shown =
+            index_key(view, table, key.column, style).expect("an index is dropped with the last of its columns");
         shown.push_str(match (key.direction, key.nulls) {
             (Direction::Asc, NullsOrder::Last) => "",
             (Direction::Asc, NullsOrder::First) => " NULLS FIRST",

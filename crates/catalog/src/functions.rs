@@ -179,7 +179,7 @@ impl CatalogView {
         let Some((table, index)) = self.index(a.oid(0)) else { return Datum::Null };
         match a.oid(1) {
             0 => Datum::text(definition::index(self, table, index, a.style(2))),
-            place => Datum::text(definition::index_column(table, index, place as usize).unwrap_or_default()),
+            place => Datum::text(definition::index_column(self, table, index, place as usize, a.style(2)).unwrap_or_default()),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Evidence {
     pub has_both_errors: bool,
     /// Smaller statements were refused by PostgreSQL with this server's code.
     pub refused_there: bool,
+    /// Smaller statements were refused here with PostgreSQL's code.
+    pub refused_here: bool,
     /// PostgreSQL refuses already to EXPLAIN it.
     pub fails_at_planning: bool,
 }
@@ -78,6 +80,16 @@ pub const EXPLAINED: &[Explained] = &[
             matches!(it.kind, Kind::RefusedHere { code, .. } if code.starts_with("22"))
                 && it.there.refusal.is_none()
                 && it.evidence.refused_there
+                && !it.has(&["case ", "coalesce("])
+                && it.has(&[" join ", " where ", "exists", "from ("])
+        },
+    },
+    Explained {
+        name: "an error in a value that is not needed, there",
+        reason: "as above, where PostgreSQL is the one that evaluates it: the aggregates of a subquery in EXISTS, say",
+        applies: |it| {
+            matches!(it.kind, Kind::RefusedThere { code, .. } if code.starts_with("22"))
+                && it.evidence.refused_here
                 && !it.has(&["case ", "coalesce("])
                 && it.has(&[" join ", " where ", "exists", "from ("])
         },

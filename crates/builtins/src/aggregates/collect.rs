@@ -177,8 +177,8 @@ pub(super) static AGGREGATES: &[Aggregate] = &[
     null_aware("string_agg", 3545, &[BYTEA, BYTEA], RetType::T(SqlType::Bytea), |_| {
         Box::new(Join { joined: None, is_text: false })
     }),
-    null_aware("json_agg", 3175, &[ArgType::Any], RetType::T(SqlType::Json), |types| json(types, false)),
-    null_aware("jsonb_agg", 3267, &[ArgType::Any], RetType::T(SqlType::Jsonb), |types| json(types, false)),
+    null_aware("json_agg", 3175, &[ArgType::AnyElement], RetType::T(SqlType::Json), |types| json(types, false)),
+    null_aware("jsonb_agg", 3267, &[ArgType::AnyElement], RetType::T(SqlType::Jsonb), |types| json(types, false)),
     null_aware("json_object_agg", 3197, &[ArgType::Any, ArgType::Any], RetType::T(SqlType::Json), |types| json(types, true)),
     null_aware("jsonb_object_agg", 3270, &[ArgType::Any, ArgType::Any], RetType::T(SqlType::Jsonb), |types| json(types, true)),
 ];

@@ -23,10 +23,13 @@ pub(super) fn index_columns(index: &Index) -> impl Iterator<Item = ColumnId> + '
     index.columns.iter().map(|key| key.column).chain(index.included.iter().copied())
 }
 
-/// The hidden column that holds what an index over an expression has computed; its name is the expression.
+/// The expression whose values a hidden column holds for an index.
 fn computed(table: &Table, id: ColumnId) -> Option<&str> {
     let column = &table.columns[table.column_position(id)?];
-    (column.hidden && matches!(column.default, Some(ColumnDefault::Stored(_)))).then_some(column.name.as_str())
+    match &column.default {
+        Some(ColumnDefault::Stored(text)) if column.hidden => Some(text),
+        _ => None,
+    }
 }
 
 /// An expression has the number 0, and stands in `indexprs`.

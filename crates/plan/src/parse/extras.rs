@@ -77,6 +77,9 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         spell_operators(tokens);
     }
     spell_empty_lists(tokens);
+    if tokens.iter().any(|token| keyword(token) == Keyword::EXISTS) {
+        enclose_exists(tokens);
+    }
     if tokens.iter().any(|token| keyword(token) == Keyword::COLLATE) {
         drop_collations_of_casts(tokens);
     }
@@ -121,6 +124,25 @@ fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
         .collect();
     for at in places.into_iter().rev() {
         tokens.remove(at);
+    }
+}
+
+/// `NOT EXISTS (…) IS UNKNOWN` is `NOT (EXISTS (…) IS UNKNOWN)`: the parser takes NOT EXISTS for one word, unless EXISTS stands
+/// in parentheses.
+fn enclose_exists(tokens: &mut Vec<TokenWithSpan>) {
+    let places = significant(tokens);
+    let found = places.windows(3).filter(|at| {
+        keyword(&tokens[at[0]]) == Keyword::NOT
+            && keyword(&tokens[at[1]]) == Keyword::EXISTS
+            && tokens[at[2]].token == Token::LParen
+    });
+    let found: Vec<(usize, usize)> = found.filter_map(|at| Some((at[1], closing(tokens, at[2])?))).collect();
+    let mut edits: Vec<(usize, Token)> =
+        found.into_iter().flat_map(|(exists, end)| [(exists, Token::LParen), (end + 1, Token::RParen)]).collect();
+    edits.sort_by_key(|(at, _)| *at);
+    for (at, token) in edits.into_iter().rev() {
+        let span = tokens[at.min(tokens.len() - 1)].span;
+        tokens.insert(at, TokenWithSpan::new(token, span));
     }
 }
 
