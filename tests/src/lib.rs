@@ -1,6 +1,7 @@
 //! Nodes in this process for the cross-crate tests: real stores in scratch directories, real sockets on loopback.
 
 pub mod raw;
+pub mod tls;
 
 use std::{path::Path, time::Duration};
 

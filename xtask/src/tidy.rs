@@ -15,7 +15,7 @@ use crate::command::{Error, IoContext, Result, root};
 
 /// The floors of the house, lowest first; crates of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["hlc"],
+    &["hlc", "auth", "certs"],
     &["keys"],
     &["types"],
     &["builtins", "storage", "rpc"],
@@ -42,6 +42,8 @@ const KNOWN_TO: &[(&str, &[&str])] = &[
     ("openraft", &["raft"]),
     ("pgwire", &["pgserver"]),
     ("sqlparser", &["plan"]),
+    ("rustls", &["certs"]),
+    ("rcgen", &["certs"]),
     ("clap", &["quorate", "xtask", "quorate-sqllogictest", "quorate-tests", "quorate-benches"]),
 ];
 

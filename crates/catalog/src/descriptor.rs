@@ -13,6 +13,8 @@ use types::{Datum, Direction, NullsOrder, SqlType};
 use crate::row::IndexCodec;
 
 pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
+/// Of [`ClusterSettings`], which every cluster has one of.
+pub const CLUSTER_SETTINGS: u32 = 1;
 pub const POSTGRES_ROLE: u32 = 10;
 /// `pg_database_owner`, whom the schema `public` of every database belongs to.
 pub const DATABASE_OWNER_ROLE: u32 = 6_171;
@@ -75,6 +77,21 @@ pub struct Role {
     pub login: bool,
     pub create_db: bool,
     pub create_role: bool,
+    /// What is kept of the password: a SCRAM verifier.
+    pub password: Option<String>,
+    /// Until when the password is good, in microseconds since 2000.
+    pub valid_until: Option<i64>,
+    /// How many sessions it may have on one node; as many as it likes when it is negative.
+    pub connection_limit: i32,
+}
+
+/// What is set for the whole cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ClusterSettings {
+    /// The rules of [`auth::hba`]; none until they are set.
+    pub hba: Option<String>,
+    /// What only the cluster knows: the salts of roles that do not exist follow from it.
+    pub secret: [u8; 16],
 }
 
 /// How a column's value comes to be when INSERT does not give it.
@@ -329,6 +346,7 @@ pub enum Descriptor {
     Table(Table),
     View(View),
     Sequence(Sequence),
+    Cluster(ClusterSettings),
 }
 
 impl Descriptor {
@@ -341,6 +359,7 @@ impl Descriptor {
             Self::Table(it) => it.id,
             Self::View(it) => it.id,
             Self::Sequence(it) => it.id,
+            Self::Cluster(_) => CLUSTER_SETTINGS,
         }
     }
 }

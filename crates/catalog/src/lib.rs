@@ -24,10 +24,10 @@ mod view;
 pub mod virtual_tables;
 
 pub use descriptor::{
-    Check, Column, ColumnDefault, Commented, Database, Descriptor, ForeignKey, Index, IndexColumn, IndexConstraint,
-    OnCommit, ReferentialAction, Role, Schema, Sequence, Table, View,
+    Check, ClusterSettings, Column, ColumnDefault, Commented, Database, Descriptor, ForeignKey, Index, IndexColumn,
+    IndexConstraint, OnCommit, ReferentialAction, Role, Schema, Sequence, Table, View,
 };
-pub use snapshot::{CatalogSnapshot, NameOwner, Relation, temporary_schema};
+pub use snapshot::{CatalogSnapshot, Cluster, NameOwner, Relation, temporary_schema};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
 pub use store::{
     CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN, SHARED_DOMAIN,

@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
+use auth::hba::Rules;
 use bytes::Bytes;
 use keys::Key;
 use rustc_hash::FxHashMap;
 use types::{SqlError, SqlResult, SqlState};
 
 use crate::descriptor::{
-    Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence, TEMPORARY_PREFIX, Table, View,
+    CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
+    TEMPORARY_PREFIX, Table, View,
 };
 use crate::statistics::Statistics;
 use crate::store::{SHARED_DOMAIN, encode_version, version_key};
@@ -68,7 +70,24 @@ pub struct CatalogSnapshot {
     relation_names: FxHashMap<(u32, String), NameOwner>,
     /// The tables of indexes and constraints, by the oids of these.
     part_owners: FxHashMap<u32, u32>,
+    cluster: Arc<Cluster>,
     statistics: Statistics,
+}
+
+/// What is set for the whole cluster, read.
+#[derive(Debug, Default)]
+pub struct Cluster {
+    pub settings: ClusterSettings,
+    /// The rules that were set, if any were.
+    pub rules: Option<Rules>,
+}
+
+impl Cluster {
+    fn new(settings: ClusterSettings) -> Self {
+        // They were read before they were stored; of rules that cannot be read by now none lets anybody in.
+        let rules = settings.hba.as_deref().map(|text| Rules::parse(text).unwrap_or_default());
+        Self { settings, rules }
+    }
 }
 
 /// The oids of a table's indexes and constraints.
@@ -112,7 +131,7 @@ impl CatalogSnapshot {
     /// Where an object belongs.
     pub(crate) fn domain_of(&self, descriptor: &Descriptor) -> u32 {
         let schema = match descriptor {
-            Descriptor::Database(_) | Descriptor::Role(_) => return SHARED_DOMAIN,
+            Descriptor::Database(_) | Descriptor::Role(_) | Descriptor::Cluster(_) => return SHARED_DOMAIN,
             Descriptor::Schema(it) => return it.database,
             Descriptor::Table(it) => it.schema,
             Descriptor::View(it) => it.schema,
@@ -122,7 +141,7 @@ impl CatalogSnapshot {
     }
 
     pub(crate) fn domain_of_id(&self, id: u32) -> Option<u32> {
-        if self.databases.contains_key(&id) || self.roles.contains_key(&id) {
+        if id == CLUSTER_SETTINGS || self.databases.contains_key(&id) || self.roles.contains_key(&id) {
             return Some(SHARED_DOMAIN);
         }
         let schema =
@@ -189,13 +208,16 @@ impl CatalogSnapshot {
             Descriptor::Table(it) => self.put_relation(Relation::Table(Arc::new(it))),
             Descriptor::View(it) => self.put_relation(Relation::View(Arc::new(it))),
             Descriptor::Sequence(it) => self.put_relation(Relation::Sequence(Arc::new(it))),
+            Descriptor::Cluster(it) => self.cluster = Arc::new(Cluster::new(it)),
         }
     }
 
     /// Makes an object what it is in another snapshot.
     pub(crate) fn take_from(&mut self, other: &Self, id: u32) {
         self.remove(id);
-        if let Some(it) = other.databases.get(&id) {
+        if id == CLUSTER_SETTINGS {
+            self.cluster = other.cluster.clone();
+        } else if let Some(it) = other.databases.get(&id) {
             self.put_database(it.clone());
         } else if let Some(it) = other.schemas.get(&id) {
             self.put_schema(it.clone());
@@ -263,6 +285,11 @@ impl CatalogSnapshot {
     #[must_use]
     pub fn database_by_id(&self, id: u32) -> Option<&Arc<Database>> {
         self.databases.get(&id)
+    }
+
+    #[must_use]
+    pub fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     #[must_use]

@@ -27,10 +27,11 @@ use keys::{ColumnId, IndexId, Key, Span, TableId, keyspace};
 use kv::{Db, Read, ScanOptions, Txn, TxnOptions};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use uuid::Uuid;
 
 use crate::{
     descriptor::{
-        DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA,
+        ClusterSettings, DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA,
         POSTGRES_DATABASE, POSTGRES_ROLE, PUBLIC_SCHEMA, Role, Schema,
     },
     snapshot::CatalogSnapshot,
@@ -508,6 +509,9 @@ pub(crate) fn first_descriptors() -> Vec<Descriptor> {
             login: true,
             create_db: true,
             create_role: true,
+            password: None,
+            valid_until: None,
+            connection_limit: -1,
         }),
         Descriptor::Role(Role {
             id: DATABASE_OWNER_ROLE,
@@ -516,12 +520,16 @@ pub(crate) fn first_descriptors() -> Vec<Descriptor> {
             login: false,
             create_db: false,
             create_role: false,
+            password: None,
+            valid_until: None,
+            connection_limit: -1,
         }),
         Descriptor::Database(Database {
             id: POSTGRES_DATABASE,
             name: "postgres".into(),
             owner: POSTGRES_ROLE,
         }),
+        Descriptor::Cluster(ClusterSettings { hba: None, secret: Uuid::new_v4().into_bytes() }),
         schema(PG_CATALOG_SCHEMA, 0, "pg_catalog", POSTGRES_ROLE),
         schema(INFORMATION_SCHEMA, 0, "information_schema", POSTGRES_ROLE),
         schema(PUBLIC_SCHEMA, POSTGRES_DATABASE, "public", DATABASE_OWNER_ROLE),

@@ -8,23 +8,24 @@
 //! What is wrong inside a message is that message's error. Where messages can no longer be told apart, the client is
 //! told why and the connection ends.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use session::{Activity, CancelFlag, Completion, Ending, Engine, Session, TransactionStatus};
+use session::{Activity, CancelFlag, Client, Completion, Ending, Session, TransactionStatus};
 use tokio::{net::TcpStream, sync::watch, time::Instant};
 use types::{SqlError, SqlResult, SqlState};
 
 use crate::{
+    authenticate::{Claim, authenticate},
     encode, extended,
     frame::{Body, Frame, Reader, protocol},
-    registry::{CancelRegistry, Registered},
+    registry::Registered,
+    server::{SUPERUSER_RESERVED, Shared},
     sink::WireSink,
-    startup::{options, startup},
+    startup::{Opening, options, startup},
+    stream::{Reading, Writing},
     writer::Writer,
 };
 
-/// A client that has not said who it is by then is let go.
-const STARTUP_PATIENCE: Duration = Duration::from_secs(60);
 /// How long, and how much, is read from a client that is being let go, so that it reads why.
 const FAREWELL_PATIENCE: Duration = Duration::from_secs(1);
 const FAREWELL_BYTES_MAX: usize = 64 << 20;
@@ -32,7 +33,9 @@ const FAREWELL_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Connection {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
-    registry: Arc<CancelRegistry>,
+    /// Where the client is.
+    from: SocketAddr,
+    shared: Arc<Shared>,
     draining: watch::Receiver<bool>,
     /// The values of settings that the client was told of last, and when they were looked at.
     told: Vec<(&'static str, String)>,
@@ -64,12 +67,13 @@ impl Idleness {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, registry: Arc<CancelRegistry>, draining: watch::Receiver<bool>) -> Self {
+    pub fn new(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, draining: watch::Receiver<bool>) -> Self {
         let (reading, writing) = stream.into_split();
         Self {
-            reader: Reader::new(reading),
-            writer: Writer::new(writing),
-            registry,
+            reader: Reader::new(Reading::Plain(reading)),
+            writer: Writer::new(Writing::Plain(writing)),
+            from,
+            shared,
             draining,
             told: Vec::new(),
             told_at: 0,
@@ -77,9 +81,9 @@ impl Connection {
         }
     }
 
-    /// Serves the client until it goes. `refusal` is what a client is told that may not stay.
-    pub async fn serve(mut self, engine: Engine, pid: i32, refusal: Option<SqlError>) {
-        let outcome = self.talk(engine, pid, refusal).await;
+    /// Serves the client until it goes. `before` is how many others were there when it came.
+    pub async fn serve(mut self, pid: i32, before: usize) {
+        let outcome = self.talk(pid, before).await;
         if let Err(error) = outcome {
             encode::error(&mut self.writer.out, error, "FATAL");
             let farewell = async {
@@ -95,33 +99,52 @@ impl Connection {
         }
     }
 
-    async fn talk(&mut self, engine: Engine, pid: i32, refusal: Option<SqlError>) -> SqlResult<()> {
-        let opened = startup(&mut self.reader, &mut self.writer, &self.registry);
-        let Ok(parameters) = tokio::time::timeout(STARTUP_PATIENCE, opened).await else { return Ok(()) };
-        let Some(parameters) = parameters? else { return Ok(()) };
-        if let Some(refusal) = refusal {
-            return Err(refusal);
+    async fn talk(&mut self, pid: i32, before: usize) -> SqlResult<()> {
+        let limit = Instant::now() + self.shared.listen.authentication_timeout;
+        let shared = self.shared.clone();
+        let opened = startup(&mut self.reader, &mut self.writer, &shared.registry, shared.listen.certs.as_deref());
+        let Ok(opening) = tokio::time::timeout_at(limit, opened).await else { return Ok(()) };
+        let Some(opening) = opening? else { return Ok(()) };
+        if before >= shared.listen.connections_max {
+            return Err(SqlError::new(SqlState::TooManyConnections, "sorry, too many clients already"));
         }
-        let (mut session, _registered) = self.begin(engine, pid, &parameters).await?;
+        let begun = tokio::time::timeout_at(limit, self.begin(pid, before, &opening)).await;
+        let begun = begun.unwrap_or_else(|_| {
+            Err(SqlError::new(SqlState::QueryCanceled, "canceling authentication due to timeout"))
+        });
+        let Some((mut session, _registered)) = begun? else { return Ok(()) };
         let outcome = self.messages(&mut session).await;
         session.close().await;
         outcome
     }
 
+    /// Lets the client in; none when it has gone.
     async fn begin(
         &mut self,
-        engine: Engine,
         pid: i32,
-        parameters: &BTreeMap<String, String>,
-    ) -> SqlResult<(Session, Registered)> {
-        let user = parameters.get("user").ok_or_else(|| {
+        before: usize,
+        opening: &Opening,
+    ) -> SqlResult<Option<(Session, Registered)>> {
+        let Opening { parameters, encrypted } = opening;
+        let user = parameters.get("user").filter(|user| !user.is_empty()).ok_or_else(|| {
             SqlError::new(
                 SqlState::InvalidAuthorizationSpecification,
                 "no PostgreSQL user name specified in startup packet",
             )
         })?;
         let database = parameters.get("database").unwrap_or(user);
-        let mut session = Session::connect(engine, user, database, pid).await?;
+        let (engine, to) = (self.shared.engine.clone(), self.shared.local_addr);
+        let claim = Claim { user, database, from: self.from, to, encrypted: encrypted.as_ref() };
+        if !authenticate(&claim, &engine, &mut self.reader, &mut self.writer).await? {
+            return Ok(None);
+        }
+        self.reader.trust();
+        let client = Client {
+            address: Some(self.from),
+            tls: encrypted.as_ref().map(|encrypted| encrypted.shown.clone()),
+            is_crowded: before + SUPERUSER_RESERVED >= self.shared.listen.connections_max,
+        };
+        let mut session = Session::connect_from(engine, user, database, pid, client).await?;
         if let Some(text) = parameters.get("options") {
             for (name, value) in options(text)? {
                 session.settings.set_default(&name, &value)?;
@@ -135,12 +158,12 @@ impl Connection {
             }
         }
         let secret: i32 = rand::random();
-        let registered = self.registry.register(pid, secret, session.cancel_flag());
+        let registered = self.shared.registry.register(pid, secret, session.cancel_flag());
         encode::authentication_ok(&mut self.writer.out);
         self.tell_settings(&session);
         encode::backend_key(&mut self.writer.out, pid, secret);
         self.ready(&session);
-        Ok((session, registered))
+        Ok(Some((session, registered)))
     }
 
     /// Tells the client of settings that are not what it was told last.

@@ -42,6 +42,23 @@ pub(crate) fn authentication_ok(out: &mut Vec<u8>) {
     message(out, b'R', |out| put_i32(out, 0));
 }
 
+/// Asks for a password, by one of these mechanisms.
+pub(crate) fn authentication_sasl(out: &mut Vec<u8>, mechanisms: &[&str]) {
+    message(out, b'R', |out| {
+        put_i32(out, 10);
+        mechanisms.iter().for_each(|mechanism| put_string(out, mechanism));
+        out.push(0);
+    });
+}
+
+/// AuthenticationSASLContinue (11) and AuthenticationSASLFinal (12).
+pub(crate) fn authentication_sasl_data(out: &mut Vec<u8>, code: i32, data: &str) {
+    message(out, b'R', |out| {
+        put_i32(out, code);
+        out.extend_from_slice(data.as_bytes());
+    });
+}
+
 /// The newest protocol is 3.0, and these options are not known.
 pub(crate) fn negotiate_protocol_version(out: &mut Vec<u8>, unknown: &[&str]) {
     message(out, b'v', |out| {

@@ -14,11 +14,14 @@ use std::convert::Infallible;
 
 use bytes::{Buf, Bytes, BytesMut};
 use session::{CancelFlag, CancelReason};
-use tokio::{io::AsyncReadExt, net::tcp::OwnedReadHalf};
 use types::{SqlError, SqlResult, SqlState};
+
+use crate::stream::Reading;
 
 /// A message above this is refused.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 16 << 20;
+/// Of a message before the client has shown who it is.
+const AUTHENTICATION_BYTES_MAX: usize = 4 << 10;
 /// PostgreSQL's own bound.
 pub(crate) const STARTUP_BYTES_MAX: usize = 10_000;
 /// One read of the socket, and what an idle connection keeps.
@@ -40,14 +43,21 @@ pub(crate) struct Frame {
 
 /// The socket's reading half.
 pub(crate) struct Reader {
-    socket: OwnedReadHalf,
+    pub socket: Reading,
     input: BytesMut,
     is_closed: bool,
+    /// What a message may have: little, until the client has shown who it is.
+    bytes_max: usize,
 }
 
 impl Reader {
-    pub fn new(socket: OwnedReadHalf) -> Self {
-        Self { socket, input: BytesMut::with_capacity(CHUNK_BYTES), is_closed: false }
+    pub fn new(socket: Reading) -> Self {
+        Self { socket, input: BytesMut::with_capacity(CHUNK_BYTES), is_closed: false, bytes_max: AUTHENTICATION_BYTES_MAX }
+    }
+
+    /// The client has shown who it is.
+    pub fn trust(&mut self) {
+        self.bytes_max = MESSAGE_BYTES_MAX;
     }
 
     /// The length that stands `at` bytes into the input, itself included, if it has arrived.
@@ -75,7 +85,7 @@ impl Reader {
         if !matches!(kind, b'B' | b'C' | b'D' | b'E' | b'F' | b'H' | b'P' | b'Q' | b'S' | b'X' | b'c' | b'd' | b'f' | b'p') {
             return Err(protocol(format!("invalid frontend message type {kind}")));
         }
-        match self.length(1, MESSAGE_BYTES_MAX)? {
+        match self.length(1, self.bytes_max)? {
             Some(length) if self.input.len() > length => {
                 let mut body = self.input.split_to(1 + length);
                 body.advance(5);
@@ -125,7 +135,7 @@ impl Reader {
             return false;
         }
         self.make_room();
-        self.is_closed = !matches!(self.socket.read_buf(&mut self.input).await, Ok(read) if read > 0);
+        self.is_closed = !matches!(self.socket.read(&mut self.input).await, Ok(read) if read > 0);
         !self.is_closed
     }
 
@@ -139,7 +149,7 @@ impl Reader {
         if self.input.is_empty() {
             // It may have been cut off by the end of a read.
             self.make_room();
-            if let Ok(0) = self.socket.try_read_buf(&mut self.input) {
+            if let Some(Ok(0)) = self.socket.try_read(&mut self.input) {
                 self.is_closed = true;
             }
         }

@@ -6,11 +6,14 @@
 //!
 //! **Invariants**: *bounded-before-taken* (`frame`), *flush-once* (`writer`).
 //!
-//! Deliberately left out: TLS and passwords; what statements mean.
+//! Deliberately left out: what rules and passwords are (`auth`), where certificates come from (`certs`), what statements
+//! mean.
 
 mod server;
 mod connection;
 mod startup;
+mod authenticate;
+mod stream;
 mod extended;
 mod sink;
 mod copy_out;
@@ -21,4 +24,4 @@ mod registry;
 
 pub use encode::data_row;
 pub use registry::CancelRegistry;
-pub use server::{CONNECTIONS_MAX, PgServer};
+pub use server::{AUTHENTICATION_TIMEOUT, CONNECTIONS_MAX, Listen, PgServer};

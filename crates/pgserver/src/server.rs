@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use certs::NodeCerts;
 use session::Engine;
 use tokio::{
     net::TcpListener,
@@ -17,14 +18,36 @@ use tokio::{
     task::JoinHandle,
 };
 
-use types::{SqlError, SqlState};
-
 use crate::{connection::Connection, registry::CancelRegistry};
 
 /// How many clients a node serves at a time, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 1000;
 /// Clients beyond the limit that are listened to, to be refused or to cancel something; others are cut off.
 const REFUSED_MAX: usize = 100;
+
+/// The last places are for superusers: PostgreSQL's `superuser_reserved_connections`.
+pub(crate) const SUPERUSER_RESERVED: usize = 3;
+/// A client that has not shown by then who it is is let go: PostgreSQL's `authentication_timeout`.
+pub const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How clients are listened to.
+#[derive(Clone)]
+pub struct Listen {
+    pub address: String,
+    pub connections_max: usize,
+    /// From the first byte to the end of authentication, encryption included.
+    pub authentication_timeout: Duration,
+    /// For connections that are encrypted; without them none is.
+    pub certs: Option<Arc<NodeCerts>>,
+}
+
+/// What the connections of a node share.
+pub(crate) struct Shared {
+    pub engine: Engine,
+    pub listen: Listen,
+    pub local_addr: SocketAddr,
+    pub registry: Arc<CancelRegistry>,
+}
 
 /// The SQL listener of a node.
 pub struct PgServer {
@@ -37,12 +60,13 @@ pub struct PgServer {
 impl PgServer {
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn bind(address: &str, engine: Engine, connections_max: usize) -> io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    pub async fn bind(listen: Listen, engine: Engine) -> io::Result<Self> {
+        let listener = TcpListener::bind(&listen.address).await?;
         let local_addr = listener.local_addr()?;
         let (draining, drained) = watch::channel(false);
         let open = Arc::new(AtomicUsize::new(0));
-        let acceptor = tokio::spawn(accept(listener, engine, drained, open.clone(), connections_max));
+        let shared = Arc::new(Shared { engine, listen, local_addr, registry: Arc::default() });
+        let acceptor = tokio::spawn(accept(listener, shared, drained, open.clone()));
         Ok(Self { local_addr, acceptor, draining, open })
     }
 
@@ -82,31 +106,26 @@ impl Drop for Open {
 
 async fn accept(
     listener: TcpListener,
-    engine: Engine,
+    shared: Arc<Shared>,
     draining: watch::Receiver<bool>,
     open: Arc<AtomicUsize>,
-    connections_max: usize,
 ) {
-    let registry = Arc::new(CancelRegistry::default());
     let pids = AtomicI32::new(1);
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 let before = open.fetch_add(1, Ordering::Relaxed);
                 let guard = Open(open.clone());
-                if before >= connections_max + REFUSED_MAX {
+                if before >= shared.listen.connections_max + REFUSED_MAX {
                     continue;
                 }
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "socket option");
                 }
-                let refusal = (before >= connections_max)
-                    .then(|| SqlError::new(SqlState::TooManyConnections, "sorry, too many clients already"));
                 let pid = pids.fetch_add(1, Ordering::Relaxed) & i32::MAX;
-                let connection = Connection::new(stream, registry.clone(), draining.clone());
-                let engine = engine.clone();
+                let connection = Connection::new(stream, from, shared.clone(), draining.clone());
                 tokio::spawn(async move {
-                    connection.serve(engine, pid, refusal).await;
+                    connection.serve(pid, before).await;
                     drop(guard);
                 });
             }

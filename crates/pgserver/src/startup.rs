@@ -1,8 +1,9 @@
-//! What comes before the first query: encryption refused, cancel requests, the startup packet.
+//! What comes before the first query: encryption, cancel requests, the startup packet.
 
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;
+use certs::NodeCerts;
 use pgwire::messages::{DecodeContext, Message, startup::Startup};
 use types::{SqlError, SqlResult, SqlState};
 
@@ -10,6 +11,7 @@ use crate::{
     encode,
     frame::{Body, Reader, protocol},
     registry::CancelRegistry,
+    stream::{Encrypted, encrypt},
     writer::Writer,
 };
 
@@ -17,7 +19,14 @@ const CANCEL_CODE: i32 = 80_877_102;
 const SSL_CODE: i32 = 80_877_103;
 const GSS_CODE: i32 = 80_877_104;
 
-/// Reads up to the startup packet and answers its parameters; none when there is nothing more to be served.
+/// How a connection begins.
+pub(crate) struct Opening {
+    pub parameters: BTreeMap<String, String>,
+    pub encrypted: Option<Encrypted>,
+}
+
+/// Reads up to the startup packet and answers its parameters; none when there is nothing more to be served. A connection
+/// is encrypted when the client asks for it and the node has certificates.
 ///
 /// # Errors
 /// FATAL: what is wrong with the packets.
@@ -25,8 +34,10 @@ pub(crate) async fn startup(
     reader: &mut Reader,
     writer: &mut Writer,
     registry: &CancelRegistry,
-) -> SqlResult<Option<BTreeMap<String, String>>> {
-    let (mut ssl_refused, mut gss_refused) = (false, false);
+    certs: Option<&NodeCerts>,
+) -> SqlResult<Option<Opening>> {
+    let (mut ssl_answered, mut gss_refused) = (false, false);
+    let mut encrypted = None;
     loop {
         let Some(mut packet) = reader.startup().await? else { return Ok(None) };
         let mut body = Body::new(&packet);
@@ -37,11 +48,36 @@ pub(crate) async fn startup(
                 registry.cancel(pid, secret);
                 return Ok(None);
             }
-            // No certificates here yet: the client may go on without.
-            SSL_CODE if !ssl_refused => ssl_refused = true,
+            SSL_CODE if !ssl_answered => {
+                ssl_answered = true;
+                if let Some(certs) = certs {
+                    writer.out.push(b'S');
+                    if writer.flush().await.is_err() {
+                        return Ok(None);
+                    }
+                    // Whoever is in between could have sent it, and it would be taken for the client's.
+                    if reader.has_input() {
+                        return Err(protocol("received unencrypted data after SSL request").with_detail(
+                            "This could be either a client-software bug or evidence of an attempted man-in-the-middle attack.",
+                        ));
+                    }
+                    match encrypt(&mut reader.socket, &mut writer.socket, &certs.current()).await {
+                        Ok(made) => encrypted = Some(made),
+                        Err(error) => {
+                            tracing::info!(%error, "a connection could not be encrypted");
+                            return Ok(None);
+                        }
+                    }
+                    continue;
+                }
+            }
             GSS_CODE if !gss_refused => gss_refused = true,
-            _ => return parameters(&mut packet, code, writer).map(Some),
+            _ => {
+                let parameters = parameters(&mut packet, code, writer)?;
+                return Ok(Some(Opening { parameters, encrypted }));
+            }
         }
+        // The client may go on without.
         writer.out.push(b'N');
         if writer.flush().await.is_err() {
             return Ok(None);

@@ -3,7 +3,7 @@
 //! **Invariant (flush-once):** answers gather here and are sent when the client waits for them: at Sync, Flush, the end
 //! of a query string and an error, and before that only when there are too many.
 
-use tokio::{io::AsyncWriteExt, net::tcp::OwnedWriteHalf};
+use crate::stream::Writing;
 
 /// A statement that has answered less than this may still be run again.
 pub(crate) const FULL_BYTES: usize = 16 << 10;
@@ -11,7 +11,7 @@ pub(crate) const FULL_BYTES: usize = 16 << 10;
 const KEPT_BYTES: usize = 64 << 10;
 
 pub(crate) struct Writer {
-    socket: OwnedWriteHalf,
+    pub socket: Writing,
     pub out: Vec<u8>,
     /// So much of `out` has been sent.
     sent: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub fn new(socket: OwnedWriteHalf) -> Self {
+    pub fn new(socket: Writing) -> Self {
         Self { socket, out: Vec::with_capacity(FULL_BYTES), sent: 0, before: 0 }
     }
 
@@ -37,6 +37,7 @@ impl Writer {
             }
             self.sent += sent;
         }
+        self.socket.flush().await?;
         self.before += self.out.len() as u64;
         self.sent = 0;
         self.out.clear();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use auth::Secret;
 use catalog::{Commented, OnCommit, Table, descriptor};
 use types::{Datum, SqlType};
 
@@ -237,6 +238,8 @@ pub enum Ddl {
     CreateRole { name: String, options: RoleOptions, if_not_exists: IfExists },
     AlterRole { name: String, options: RoleOptions },
     DropRole { names: Vec<String>, if_exists: IfExists },
+    /// The rules of who may connect: [`HBA_SETTING`].
+    SetHba(Option<String>),
     Comment { on: CommentOn, text: Option<String> },
     /// IF EXISTS of what does not; the notice that says so.
     Skipped(String),
@@ -251,12 +254,19 @@ pub enum RelationKind {
     Sequence,
 }
 
-#[derive(Clone, Debug, Default)]
+/// The cluster setting that says who may connect.
+pub const HBA_SETTING: &str = "server.host_based_authentication.configuration";
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleOptions {
     pub superuser: Option<bool>,
     pub login: Option<bool>,
     pub create_db: Option<bool>,
     pub create_role: Option<bool>,
+    /// PASSWORD NULL takes it away.
+    pub password: Option<Option<Secret>>,
+    pub valid_until: Option<String>,
+    pub connection_limit: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,9 @@
-//! The command line: `quorate start`, `quorate node`.
+//! The command line: `quorate start`, `quorate node`, `quorate cert`.
 
+mod cert;
 mod node;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 use server::{Node, NodeConfig};
@@ -30,6 +31,9 @@ enum Command {
     Start(Start),
     /// Look at the nodes of a cluster, and take one out of service.
     Node(node::Arguments),
+    /// Make the certificates of a cluster.
+    #[command(subcommand)]
+    Cert(cert::Cert),
 }
 
 #[derive(clap::Args)]
@@ -52,7 +56,15 @@ struct Start {
     /// Nodes of the cluster to join.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     join: Vec<String>,
-    /// Allow addresses that others can reach, though nothing is encrypted or authenticated.
+    /// Where ca.crt, node.crt and node.key are: clients are served encrypted, and have to show who they are. SIGHUP
+    /// reads them again.
+    #[arg(long, value_name = "DIR")]
+    certs_dir: Option<PathBuf>,
+    /// A client that has not shown by then who it is is let go.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
+    authentication_timeout: u64,
+    /// Ask nobody who they are, whatever the rules say, and allow addresses that others can reach though nothing is
+    /// encrypted.
     #[arg(long)]
     insecure: bool,
     /// Start though the log has lost entries it had acknowledged. Only where no other copy of the data is left:
@@ -65,7 +77,7 @@ struct Start {
     /// A range that grows above this is split.
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
     range_max_bytes: u64,
-    /// Replicas of a node that was not heard of for so many seconds are made anew on others
+    /// Replicas of a node that was not heard of for so many seconds are made anew on others.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     dead_after: u64,
     /// A transaction that has written more than this leaves it with the ranges before it commits.
@@ -90,6 +102,10 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Start(start) => runtime.block_on(run(start)),
         Command::Node(arguments) => runtime.block_on(node::run(arguments)),
+        Command::Cert(command) => match cert::run(&command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error.to_string()),
+        },
     }
 }
 
@@ -122,6 +138,8 @@ async fn run(start: Start) -> ExitCode {
     config.advertise_rpc_addr = start.advertise_rpc_addr;
     config.http_addr = start.http_addr;
     config.join = start.join;
+    config.certs_dir = start.certs_dir;
+    config.authentication_timeout = Duration::from_secs(start.authentication_timeout);
     config.insecure = start.insecure;
     config.store.accept_lost_log = start.accept_lost_log;
     config.store.engine.disk_reserve_bytes = start.disk_reserve_bytes;
@@ -130,6 +148,11 @@ async fn run(start: Start) -> ExitCode {
     config.kv.spill_bytes = start.spill_bytes;
     // A process that is told to stop while it starts stops at once: nothing is served yet.
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        Ok(signal) => signal,
+        Err(error) => return complain(&format!("cannot listen for signals: {error}")),
+    };
+    // Until the node serves, there is nothing to be read again.
+    let mut reload = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
         Ok(signal) => signal,
         Err(error) => return complain(&format!("cannot listen for signals: {error}")),
     };
@@ -143,23 +166,37 @@ async fn run(start: Start) -> ExitCode {
         Err(error) => return complain(&error.to_string()),
     };
     let sql = node.sql_addr();
+    let psql = match &config.certs_dir {
+        None => format!("psql -h {} -p {} -U postgres postgres", sql.ip(), sql.port()),
+        Some(dir) => format!(
+            "psql 'host={} port={} user=postgres dbname=postgres sslmode=verify-full sslrootcert={2}/ca.crt \
+             sslcert={2}/client.postgres.crt sslkey={2}/client.postgres.key'",
+            sql.ip(),
+            sql.port(),
+            dir.display()
+        ),
+    };
     let greeting = format!(
-        "node {} of cluster {}\n  sql   psql -h {} -p {} -U postgres postgres\n  http  http://{}/status\n",
+        "node {} of cluster {}\n  sql   {psql}\n  http  http://{}/status\n",
         node.kv().node_id,
         node.kv().cluster_id,
-        sql.ip(),
-        sql.port(),
         node.http_addr(),
     );
     // Whoever started the node may not listen: that is no reason to stop.
     let _unread = std::io::stdout().write_all(greeting.as_bytes());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
-        // At once: what it would still serve may be wrong.
-        Some(reason) = node.kv().store.astray() => {
-            complain(&format!("{reason}: the node stops"));
-            return ExitCode::from(CLOCK);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = tokio::signal::ctrl_c() => break,
+            Some(()) = reload.recv() => match node.reload_certs() {
+                Ok(()) => tracing::info!("certificates read again"),
+                Err(error) => tracing::error!(%error, "the certificates at hand stay"),
+            },
+            // At once: what it would still serve may be wrong.
+            Some(reason) = node.kv().store.astray() => {
+                complain(&format!("{reason}: the node stops"));
+                return ExitCode::from(CLOCK);
+            }
         }
     }
     tracing::info!("draining");

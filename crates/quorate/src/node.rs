@@ -1,6 +1,6 @@
 //! `quorate node`: what an operator asks a cluster, and tells it.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use keys::NodeId;
 use server::Operator;
@@ -31,8 +31,11 @@ struct Member {
     /// Where other nodes connect to any node of the cluster.
     #[arg(long, value_name = "HOST:RPC_PORT", default_value = "127.0.0.1:7433")]
     addr: String,
+    /// Where ca.crt, node.crt and node.key are, for a cluster whose nodes have certificates.
+    #[arg(long, value_name = "DIR")]
+    certs_dir: Option<PathBuf>,
     /// Nothing is encrypted or authenticated: said as for the nodes themselves.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "certs_dir")]
     insecure: bool,
 }
 
@@ -49,9 +52,9 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Status(member) => member,
         Command::Decommission(of) | Command::Recommission(of) => &of.member,
     };
-    let operator = match Operator::of(member.addr.clone()).await {
+    let operator = match Operator::of(member.addr.clone(), member.certs_dir.as_deref()).await {
         Ok(operator) => operator,
-        Err(error) => return complain(&format!("cannot open a port to call from: {error}")),
+        Err(error) => return complain(&error),
     };
     let outcome = match &arguments.command {
         Command::Status(_) => status(&operator).await,

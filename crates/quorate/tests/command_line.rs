@@ -149,10 +149,36 @@ async fn a_store_of_another_cluster_does_not_join() {
     member.stop().await;
 }
 
+#[test]
+fn certificates_are_made_once() {
+    let dir = TempDir::new().unwrap();
+    let certs = dir.path().join("certs");
+    let cert = |arguments: &[&str]| {
+        let mut command = quorate(&["cert"]);
+        command.args(arguments).arg("--certs-dir").arg(&certs);
+        command
+    };
+    assert!(refusal(cert(&["create-client", "app"])).contains("ca.key"), "there is no CA yet");
+    for arguments in [&["create-ca"][..], &["create-node", "localhost", "127.0.0.1"], &["create-client", "app"]] {
+        let output = cert(arguments).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}");
+        assert!(refusal(cert(arguments)).contains("is there already"), "{arguments:?}");
+    }
+    assert!(refusal(cert(&["create-client", "node"])).contains("\"node\""));
+    assert!(refusal(cert(&["create-node"])).contains("HOST"));
+    let store = dir.path().join("s");
+    let elsewhere = dir.path().join("nowhere").display().to_string();
+    assert!(refusal(start(&store, &["--certs-dir", &elsewhere])).contains("ca.crt"));
+    let both = ["--certs-dir", &elsewhere, "--insecure"];
+    assert!(refusal(start(&store, &both)).contains("contradict"));
+    assert!(!store.exists(), "a refused node leaves nothing behind");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_serves_and_stops_when_told() {
     let dir = TempDir::new().unwrap();
     let mut running = Running::start(dir.path());
+    running.signal(libc::SIGHUP);
     let health = running.get("/health");
     assert!(health.starts_with("HTTP/1.1 200"), "{health}");
     let metrics = running.get("/metrics");
@@ -211,11 +237,15 @@ impl Running {
         answer
     }
 
-    /// Asks it to stop, and waits: it must end with 0.
-    fn terminate(&mut self) {
+    fn signal(&self, signal: i32) {
         let pid = i32::try_from(self.child.id()).unwrap();
         // SAFETY: a signal to a child that has not been waited for, so the number is still its.
-        assert_eq!(unsafe { libc::kill(pid, libc::SIGTERM) }, 0);
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Asks it to stop, and waits: it must end with 0.
+    fn terminate(&mut self) {
+        self.signal(libc::SIGTERM);
         let status = self.child.wait().unwrap();
         assert!(status.success(), "{status}");
     }

@@ -15,8 +15,7 @@ use keys::NodeId;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{Notify, Semaphore, oneshot},
     task::AbortHandle,
 };
@@ -229,7 +228,7 @@ impl Connection {
         }
     }
 
-    pub async fn write_loop(self: Arc<Self>, mut socket: OwnedWriteHalf) {
+    pub async fn write_loop(self: Arc<Self>, mut socket: impl AsyncWrite + Unpin) {
         let mut out = BytesMut::with_capacity(WRITE_BYTES + MAX_FRAME_BYTES + HEADER_BYTES);
         while !self.is_closed() {
             self.gather(&mut out);
@@ -237,7 +236,12 @@ impl Connection {
                 self.wake.notified().await;
                 continue;
             }
-            if let Err(error) = socket.write_all(&out).await {
+            let written = match socket.write_all(&out).await {
+                // Nothing to be done for a socket; what is encrypted is on its way only then.
+                Ok(()) => socket.flush().await,
+                failed => failed,
+            };
+            if let Err(error) = written {
                 tracing::debug!(peer = %self.peer, %error, "write");
                 break;
             }
@@ -249,7 +253,7 @@ impl Connection {
     /// Reads until the connection ends; whole messages go to `deliver`.
     pub async fn read_loop(
         self: Arc<Self>,
-        mut socket: OwnedReadHalf,
+        mut socket: impl AsyncRead + Unpin,
         deliver: impl Fn(Kind, Lane, u64, u16, Result<Bytes, RpcError>),
     ) {
         let mut buffer = BytesMut::with_capacity(128 << 10);
@@ -321,7 +325,7 @@ impl Connection {
 
     async fn next_frame(
         &self,
-        socket: &mut OwnedReadHalf,
+        socket: &mut (impl AsyncRead + Unpin),
         buffer: &mut BytesMut,
     ) -> Result<Option<(Header, Bytes)>, String> {
         loop {

@@ -21,11 +21,12 @@
 //!   ended. It is unreachable only if no byte of it was handed to the socket.
 //! - *silence-ends-calls*: a call to a node whose heartbeats are not answered ends after a second or two, however long
 //!   its own timeout: the process may be stopped, the wires cut, and the kernel would not say so.
+//! - *nodes-only* (`stream`): with certificates, nothing is read of whoever does not show a node's.
 //!
 //! HAZARD: the order in which handlers of one lane run is not promised, over TCP they run on many threads. Nor is the
 //! number of requests a peer may have under way bounded here: callers bound what they ask.
 //!
-//! Deliberately left out: what messages mean, TLS.
+//! Deliberately left out: what messages mean, where certificates come from (`certs`).
 
 mod connection;
 mod error;
@@ -33,6 +34,7 @@ mod frame;
 mod memory;
 mod pulse;
 pub mod services;
+mod stream;
 mod tcp;
 mod transport;
 

@@ -22,6 +22,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use certs::NodeCerts;
 use futures::{FutureExt, future::BoxFuture};
 use hlc::Clock;
 use keys::NodeId;
@@ -29,7 +30,7 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     runtime::Handle,
     task::JoinHandle,
@@ -41,6 +42,7 @@ use crate::{
     frame::Kind,
     pulse::{MISSED_FOR, PULSE_EVERY, Pulse, PulseThread, SILENCE},
     services,
+    stream::{Hello, Stream, connect},
 };
 
 const MAGIC: [u8; 8] = *b"quorate\0";
@@ -61,6 +63,8 @@ pub struct TcpOptions {
     pub listen: String,
     pub cluster: ClusterId,
     pub clock: Arc<Clock>,
+    /// With them, connections are encrypted, and open to nodes of the same CA alone.
+    pub certs: Option<Arc<NodeCerts>>,
 }
 
 /// The first words on a connection, both ways.
@@ -127,6 +131,7 @@ struct Inner {
     counters: Arc<Counters>,
     strangers: AtomicU64,
     down: AtomicBool,
+    certs: Option<Arc<NodeCerts>>,
 }
 
 pub struct TcpTransport {
@@ -161,6 +166,7 @@ impl TcpTransport {
             counters: Arc::default(),
             strangers: AtomicU64::new(0),
             down: AtomicBool::new(false),
+            certs: options.certs,
         });
         inner.services.write().insert(services::PULSE.0, Arc::new(Pulse));
         let listener = {
@@ -260,7 +266,7 @@ impl Drop for TcpTransport {
     }
 }
 
-fn tune(stream: &TcpStream) {
+pub(crate) fn tune(stream: &TcpStream) {
     // Nothing here is worth failing a connection for: a peer that is gone is then found by timeouts alone.
     let socket = socket2::SockRef::from(stream);
     let keepalive = socket2::TcpKeepalive::new()
@@ -278,15 +284,16 @@ fn tune(stream: &TcpStream) {
     }
 }
 
-async fn write_greeting(stream: &mut TcpStream, greeting: &Greeting) -> io::Result<()> {
+async fn write_greeting(stream: &mut Stream, greeting: &Greeting) -> io::Result<()> {
     let bytes = postcard::to_stdvec(greeting).map_err(io::Error::other)?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     let mut out = length.to_le_bytes().to_vec();
     out.extend_from_slice(&bytes);
-    stream.write_all(&out).await
+    stream.write_all(&out).await?;
+    stream.flush().await
 }
 
-async fn read_greeting(stream: &mut TcpStream) -> io::Result<Greeting> {
+async fn read_greeting(stream: &mut Stream) -> io::Result<Greeting> {
     let length = stream.read_u16_le().await?;
     if length > MAX_GREETING {
         return Err(io::Error::other("not a node of this protocol"));
@@ -307,11 +314,9 @@ async fn accept_loop(inner: Arc<Inner>, listener: TcpListener) {
             Ok((stream, peer)) => {
                 let inner = inner.clone();
                 tokio::spawn(async move {
-                    let served = tokio::time::timeout(CONNECT_TIMEOUT, welcome(&inner, stream, peer)).await;
-                    match served {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::debug!(%peer, %error, "refused"),
-                        Err(_) => tracing::debug!(%peer, "no greeting in time"),
+                    match inner.certs.clone() {
+                        None => in_time(welcome(&inner, Stream::Plain(stream), peer), peer).await,
+                        Some(certs) => in_time(encrypt(&inner, stream, peer, certs), peer).await,
                     }
                 });
             }
@@ -324,8 +329,35 @@ async fn accept_loop(inner: Arc<Inner>, listener: TcpListener) {
     }
 }
 
-async fn welcome(inner: &Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) -> io::Result<()> {
-    tune(&stream);
+async fn in_time(served: impl Future<Output = io::Result<()>>, peer: SocketAddr) {
+    match tokio::time::timeout(CONNECT_TIMEOUT, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "refused"),
+        Err(_) => tracing::debug!(%peer, "no greeting in time"),
+    }
+}
+
+/// Encrypts a connection where its line is served, and welcomes it there.
+async fn encrypt(inner: &Arc<Inner>, stream: TcpStream, peer: SocketAddr, certs: Arc<NodeCerts>) -> io::Result<()> {
+    let hello = Hello::read(stream).await?;
+    if hello.line() == Line::Pulse {
+        let stream = hello.accept(&certs).await?;
+        return welcome(inner, stream, peer).await;
+    }
+    let (accepted, stream) = hello.into_std()?;
+    let serving = inner.clone();
+    inner.main.spawn(in_time(
+        async move {
+            let stream = Hello::from_std(accepted, stream)?.accept(&certs).await?;
+            welcome(&serving, stream, peer).await
+        },
+        peer,
+    ));
+    Ok(())
+}
+
+async fn welcome(inner: &Arc<Inner>, mut stream: Stream, peer: SocketAddr) -> io::Result<()> {
+    stream.tune();
     let hello = read_greeting(&mut stream).await?;
     let cluster = *inner.cluster.read();
     let refusal = if hello.protocol != PROTOCOL {
@@ -352,16 +384,19 @@ async fn welcome(inner: &Arc<Inner>, mut stream: TcpStream, peer: SocketAddr) ->
         accepted.push(Arc::downgrade(&connection));
     }
     let standing = standing(hello.cluster, cluster);
-    if line == Line::Pulse {
-        start(inner, connection, stream, line, standing);
-        return Ok(());
-    }
+    let stream = match stream {
+        Stream::Plain(stream) if line == Line::Main => stream,
+        stream => {
+            start(inner, connection, stream, line, standing);
+            return Ok(());
+        }
+    };
     // From the thread that accepts to those that serve.
     let stream = stream.into_std()?;
     let serving = inner.clone();
     inner.main.spawn(async move {
         match TcpStream::from_std(stream) {
-            Ok(stream) => start(&serving, connection, stream, line, standing),
+            Ok(stream) => start(&serving, connection, Stream::Plain(stream), line, standing),
             Err(error) => tracing::warn!(%peer, %error, "accept"),
         }
     });
@@ -389,8 +424,27 @@ fn are_apart(one: ClusterId, other: ClusterId) -> bool {
 
 /// Runs both directions of a connection; requests that come in are served whichever side dialled, where this is called:
 /// on the thread of the pulses for one of those.
-fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: TcpStream, line: Line, peer: Standing) {
-    let (reader, writer) = stream.into_split();
+fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: Stream, line: Line, peer: Standing) {
+    match stream {
+        Stream::Plain(stream) => {
+            let (reader, writer) = stream.into_split();
+            start_on(inner, connection, reader, writer, line, peer);
+        }
+        Stream::Tls(stream) => {
+            let (reader, writer) = tokio::io::split(stream);
+            start_on(inner, connection, reader, writer, line, peer);
+        }
+    }
+}
+
+fn start_on(
+    inner: &Arc<Inner>,
+    connection: Arc<Connection>,
+    reader: impl AsyncRead + Unpin + Send + 'static,
+    writer: impl AsyncWrite + Unpin + Send + 'static,
+    line: Line,
+    peer: Standing,
+) {
     let writing = tokio::spawn(connection.clone().write_loop(writer));
     let (serving, this) = (inner.clone(), connection.clone());
     let reading =
@@ -535,8 +589,12 @@ impl Inner {
     ) -> Result<Arc<Connection>, RpcError> {
         let unreachable = |reason: String| RpcError::Unreachable { to: address.to_owned(), reason };
         let opened = tokio::time::timeout(timeout, async {
-            let mut stream = TcpStream::connect(address).await?;
+            let stream = TcpStream::connect(address).await?;
             tune(&stream);
+            let mut stream = match &self.certs {
+                None => Stream::Plain(stream),
+                Some(certs) => connect(stream, address, line, certs).await?,
+            };
             let node = self.local.read().map_or(0, NodeId::get);
             let hello = Greeting { magic: MAGIC, protocol: PROTOCOL, cluster, node, refusal: None, line };
             write_greeting(&mut stream, &hello).await?;

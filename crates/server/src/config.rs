@@ -17,7 +17,12 @@ pub struct NodeConfig {
     pub connections_max: usize,
     /// Nodes to ask for a place in their cluster; empty for a cluster of its own.
     pub join: Vec<String>,
-    /// Allow listening where others can reach it, without encryption or passwords.
+    /// Where `ca.crt`, `node.crt` and `node.key` are: connections of clients and nodes are
+    /// encrypted.
+    pub certs_dir: Option<PathBuf>,
+    /// A client that has not shown by then who it is is let go.
+    pub authentication_timeout: Duration,
+    /// Ask nobody who they are, and allow listening where others can reach it, without encryption.
     pub insecure: bool,
     pub max_clock_offset: Duration,
     pub store: StoreConfig,
@@ -37,6 +42,8 @@ impl NodeConfig {
             http_addr: "127.0.0.1:8433".into(),
             connections_max: pgserver::CONNECTIONS_MAX,
             join: Vec::new(),
+            certs_dir: None,
+            authentication_timeout: pgserver::AUTHENTICATION_TIMEOUT,
             insecure: false,
             max_clock_offset: Duration::from_millis(500),
             store: StoreConfig::default(),
@@ -46,11 +53,14 @@ impl NodeConfig {
     }
 
     /// Addresses must be such that the node can listen there and the others find it. Without `insecure` each must be
-    /// a loopback address: there are no certificates yet.
+    /// a loopback address, but those of clients and nodes where there are certificates.
     ///
     /// # Errors
     /// Names the flag that is wrong.
     pub fn check(&self) -> Result<(), String> {
+        if self.insecure && self.certs_dir.is_some() {
+            return Err("--certs-dir and --insecure contradict each other: with the latter nothing is encrypted".into());
+        }
         for (flag, address) in
             [("--sql-addr", &self.sql_addr), ("--rpc-addr", &self.rpc_addr), ("--http-addr", &self.http_addr)]
         {
@@ -61,12 +71,20 @@ impl NodeConfig {
                     "{flag} {address}: other nodes connect to this very address, so it must be one that leads here"
                 ));
             }
-            if !self.insecure && !parsed.ip().is_loopback() {
-                return Err(format!(
-                    "{flag} {address} can be reached from outside, and connections are not encrypted: \
-                     use a loopback address or --insecure"
-                ));
+            let is_http = flag == "--http-addr";
+            if self.insecure || parsed.ip().is_loopback() || (!is_http && self.certs_dir.is_some()) {
+                continue;
             }
+            return Err(match is_http {
+                false => format!(
+                    "{flag} {address} can be reached from outside, and connections are not encrypted: give --certs-dir \
+                     (see quorate cert --help), use a loopback address, or --insecure, which asks nobody who they are"
+                ),
+                true => format!(
+                    "{flag} {address} can be reached from outside, and connections there are not encrypted: \
+                     use a loopback address or --insecure"
+                ),
+            });
         }
         if let Some(address) = self.advertise_rpc_addr.as_ref().filter(|address| !names_host_and_port(address)) {
             return Err(format!("--advertise-rpc-addr {address}: not of the form HOST:PORT"));
@@ -106,6 +124,14 @@ mod tests {
         config.insecure = true;
         assert_eq!(config.check(), Ok(()));
         config.http_addr = "nonsense".into();
+        assert!(config.check().unwrap_err().contains("--http-addr"));
+        config.http_addr = "127.0.0.1:0".into();
+        config.certs_dir = Some("certs".into());
+        assert!(config.check().unwrap_err().contains("--certs-dir"), "one or the other");
+        config.insecure = false;
+        config.rpc_addr = "10.0.0.1:7433".into();
+        assert_eq!(config.check(), Ok(()), "clients and nodes are served encrypted");
+        config.http_addr = "0.0.0.0:0".into();
         assert!(config.check().unwrap_err().contains("--http-addr"));
     }
 

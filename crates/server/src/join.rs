@@ -1,10 +1,11 @@
 //! How a node gets its place in a cluster: it asks any member for a number, and learns who else is there. Operators ask
 //! a member in the same way ([`Operator`]).
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use certs::NodeCerts;
 use hlc::Clock;
 use keys::{NodeId, keyspace};
 use kv::Db;
@@ -122,13 +123,18 @@ pub struct Operator {
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Operator {
+    /// With the certificates of a directory, where the cluster's nodes have some.
+    ///
     /// # Errors
-    /// When no port of the loopback interface can be had to call from.
-    pub async fn of(address: String) -> std::io::Result<Self> {
+    /// When they cannot be read, or no port of the loopback interface can be had to call from.
+    pub async fn of(address: String, certs_dir: Option<&Path>) -> Result<Self, String> {
+        let certs = certs_dir.map(NodeCerts::open).transpose().map_err(|error| error.to_string())?.map(Arc::new);
         let clock = Arc::new(Clock::system(Duration::from_millis(500)));
         // It belongs to no cluster, and serves nobody.
-        let options = TcpOptions { listen: "127.0.0.1:0".into(), cluster: [0; 16], clock };
-        Ok(Self { transport: TcpTransport::bind(options).await?, address })
+        let options = TcpOptions { listen: "127.0.0.1:0".into(), cluster: [0; 16], clock, certs };
+        let transport = TcpTransport::bind(options).await;
+        let transport = transport.map_err(|error| format!("cannot open a port to call from: {error}"))?;
+        Ok(Self { transport, address })
     }
 
     async fn ask(&self, request: &ServerRequest) -> Result<Bytes, RpcError> {

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use certs::NodeCerts;
 use hlc::Clock;
 use keys::{NodeId, RangeId, StoreId};
 use kv::{Db, DbOptions, LocalStore};
@@ -32,6 +33,8 @@ pub enum StartError {
     Join(JoinError),
     #[error("{0}")]
     Catalog(String),
+    #[error("{0}")]
+    Certs(certs::CertError),
 }
 
 /// What lies below SQL in a node: enough for tests of transactions.
@@ -75,6 +78,15 @@ impl KvNode {
     /// See [`StartError`].
     pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
+        let certs = match &config.certs_dir {
+            Some(dir) => Some(Arc::new(NodeCerts::open(dir).map_err(StartError::Certs)?)),
+            None => None,
+        };
+        Self::start_with(config, certs).await
+    }
+
+    /// With certificates that have been read.
+    pub(crate) async fn start_with(config: &NodeConfig, certs: Option<Arc<NodeCerts>>) -> Result<Self, StartError> {
         let dir = config.store_dir.clone();
         let in_dir = |source| StartError::Store { dir: dir.clone(), source };
         let lock = Arc::new(DirLock::acquire(&dir).map_err(in_dir)?);
@@ -84,7 +96,7 @@ impl KvNode {
         let seed = if config.seed == 0 { rand::random() } else { config.seed };
 
         let cluster = found.as_ref().map_or([0; 16], |identity| *identity.cluster_id.as_bytes());
-        let options = TcpOptions { listen: config.rpc_addr.clone(), cluster, clock: clock.clone() };
+        let options = TcpOptions { listen: config.rpc_addr.clone(), cluster, clock: clock.clone(), certs };
         let transport = TcpTransport::bind(options).await.map_err(|source| StartError::Listen {
             what: "other nodes",
             address: config.rpc_addr.clone(),

@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use catalog::CatalogStore;
-use pgserver::PgServer;
-use session::Engine;
+use certs::{CertError, NodeCerts};
+use pgserver::{Listen, PgServer};
+use session::{Access, Engine};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
@@ -20,6 +21,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Node {
     kv: KvNode,
     sql: Arc<PgServer>,
+    certs: Option<Arc<NodeCerts>>,
     http_addr: SocketAddr,
     ready: watch::Sender<bool>,
     stop: watch::Sender<bool>,
@@ -32,6 +34,11 @@ impl Node {
     /// See [`StartError`].
     pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
+        let certs = match &config.certs_dir {
+            Some(dir) => Some(Arc::new(NodeCerts::open(dir).map_err(StartError::Certs)?)),
+            None => None,
+        };
+        warn_of_expiry(certs.as_deref());
         // Ports first: a node that cannot be reached should not take part in anything.
         let http = TcpListener::bind(&config.http_addr).await.map_err(|source| StartError::Listen {
             what: "HTTP",
@@ -49,12 +56,17 @@ impl Node {
             address: config.sql_addr.clone(),
             source,
         })?);
-        let kv = KvNode::start(config).await?;
+        let kv = KvNode::start_with(config, certs.clone()).await?;
         let (ready, is_ready) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
         let catalog =
             CatalogStore::open(kv.db.clone()).await.map_err(|error| StartError::Catalog(error.to_string()))?;
-        let engine = Engine::new(catalog, kv.clock.clone(), config.seed);
+        let mut engine = Engine::new(catalog, kv.clock.clone(), config.seed);
+        engine.access = match (config.insecure, &certs) {
+            (true, _) => Access::Open,
+            (false, Some(_)) => Access::Encrypted,
+            (false, None) => Access::Plain,
+        };
         let (statistics, mut ended) = (engine.clone(), stopped.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -64,7 +76,13 @@ impl Node {
         });
         tokio::spawn(session::drop_leftovers(engine.clone()));
         let plans = engine.plans.clone();
-        let sql = PgServer::bind(&config.sql_addr, engine, config.connections_max).await.map_err(|source| StartError::Listen {
+        let listen = Listen {
+            address: config.sql_addr.clone(),
+            connections_max: config.connections_max,
+            authentication_timeout: config.authentication_timeout,
+            certs: certs.clone(),
+        };
+        let sql = PgServer::bind(listen, engine).await.map_err(|source| StartError::Listen {
             what: "SQL clients",
             address: config.sql_addr.clone(),
             source,
@@ -75,7 +93,7 @@ impl Node {
         tokio::spawn(http::serve(http, Layers { node: kv.clone(), plans, sql_connections }, is_ready, stopped));
         let told = ready.send(true);
         debug_assert!(told.is_ok(), "the pages listen");
-        Ok(Self { kv, sql, http_addr, ready, stop })
+        Ok(Self { kv, sql, certs, http_addr, ready, stop })
     }
 
     #[must_use]
@@ -104,11 +122,33 @@ impl Node {
         &self.kv
     }
 
+    /// Reads the certificates again: connections that are opened from now on are served with them.
+    ///
+    /// # Errors
+    /// What is wrong with the new ones; those at hand stay.
+    pub fn reload_certs(&self) -> Result<(), CertError> {
+        self.certs.as_ref().map_or(Ok(()), |certs| certs.reload())?;
+        warn_of_expiry(self.certs.as_deref());
+        Ok(())
+    }
+
     /// Takes no new clients, lets those there finish, hands leases over, and stops.
     pub async fn stop(&self) {
         self.ready.send_replace(false);
         self.sql.drain(DRAIN_PATIENCE).await;
         self.kv.stop().await;
         self.stop.send_replace(true);
+    }
+}
+
+/// So long before its end a certificate is spoken of.
+const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+fn warn_of_expiry(certs: Option<&NodeCerts>) {
+    let Some(certs) = certs else { return };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let left = certs.current().not_after - i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    if left < EXPIRY_NOTICE.as_secs() as i64 {
+        tracing::warn!(days = left.div_euclid(24 * 3600), "the node's certificate ends soon: make another, and send SIGHUP");
     }
 }

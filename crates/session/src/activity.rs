@@ -12,7 +12,7 @@ use exec::{CancelFlag, CancelReason};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{plan_cache::Statement, session::TransactionStatus};
+use crate::{access::Client, plan_cache::Statement, session::TransactionStatus};
 
 /// The sessions of a node, by process number.
 #[derive(Default)]
@@ -27,6 +27,7 @@ pub struct Activity {
     pub(crate) database_name: String,
     /// The user that has connected.
     pub(crate) user: String,
+    pub(crate) client: Client,
     /// Microseconds since 2000, as all times here.
     pub(crate) began: i64,
     cancel: CancelFlag,
@@ -81,6 +82,7 @@ impl Sessions {
         pid: i32,
         database: (u32, &str),
         user: &str,
+        client: Client,
         now: i64,
         cancel: CancelFlag,
     ) -> Registered {
@@ -89,6 +91,7 @@ impl Sessions {
             database: database.0,
             database_name: database.1.to_owned(),
             user: user.to_owned(),
+            client,
             began: now,
             cancel,
             is_ending: AtomicBool::new(false),
@@ -99,6 +102,11 @@ impl Sessions {
             self.open.lock().insert(pid, activity.clone());
         }
         Registered { sessions: self.clone(), activity }
+    }
+
+    /// How many sessions a user has.
+    pub(crate) fn count_of(&self, user: &str) -> usize {
+        self.open.lock().values().filter(|activity| activity.user == user).count()
     }
 
     pub(crate) fn get(&self, pid: i32) -> Option<Arc<Activity>> {

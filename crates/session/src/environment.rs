@@ -6,7 +6,7 @@ use std::sync::Arc;
 use catalog::{CatalogSnapshot, CatalogView};
 use types::Formatting;
 
-use crate::{activity::Sessions, plan_cache::Scope, session::Session, settings::Settings};
+use crate::{access::Access, activity::Sessions, plan_cache::Scope, session::Session, settings::Settings};
 
 pub(crate) struct Environment {
     pub view: Arc<CatalogView>,
@@ -23,6 +23,7 @@ pub(crate) struct Environment {
     pub pid: i32,
     /// All of the node.
     pub sessions: Arc<Sessions>,
+    pub access: Access,
     pub clock: Arc<hlc::Clock>,
 }
 
@@ -78,6 +79,7 @@ impl Session {
             user_id: view.catalog.role(self.current_user()).map_or(0, |role| role.id),
             pid: self.pid,
             sessions: self.engine.sessions.clone(),
+            access: self.engine.access,
             clock: self.engine.clock.clone(),
             view,
         });

@@ -131,8 +131,8 @@ pub(crate) struct StatementTables<'a> {
 }
 
 /// Tables about what databases share.
-const SHARED_TABLES: [&str; 6] =
-    ["pg_authid", "pg_database", "pg_roles", "pg_shadow", "pg_tablespace", "pg_user"];
+const SHARED_TABLES: [&str; 7] =
+    ["pg_authid", "pg_database", "pg_hba_file_rules", "pg_roles", "pg_shadow", "pg_tablespace", "pg_user"];
 
 impl<'a> StatementTables<'a> {
     pub fn new(
@@ -143,10 +143,28 @@ impl<'a> StatementTables<'a> {
     ) -> Self {
         Self { store, view, session, tables: OnceLock::new(), shared }
     }
+
+    /// # Errors
+    /// 42501 for what would help others to get in.
+    fn check_secrets(&self, table: &VirtualTable) -> SqlResult<()> {
+        let kind = match table.name {
+            "pg_authid" => "table",
+            "pg_shadow" | "pg_hba_file_rules" => "view",
+            _ => return Ok(()),
+        };
+        match self.view.catalog.role(&self.view.user) {
+            Some(role) if role.superuser => Ok(()),
+            _ => {
+                let message = format!("permission denied for {kind} {}", table.name);
+                Err(SqlError::new(SqlState::InsufficientPrivilege, message))
+            }
+        }
+    }
 }
 
 impl exec::VirtualTables for StatementTables<'_> {
     fn rows(&self, table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>> {
+        self.check_secrets(table)?;
         if let Some(rows) = self.session.rows(table) {
             return Ok(rows);
         }

@@ -8,6 +8,7 @@
 //!
 //! Deliberately left out: bytes on the wire.
 
+mod access;
 mod activity;
 mod copy;
 mod cursor;
@@ -22,10 +23,17 @@ mod session_tables;
 mod settings;
 mod sink;
 
+pub use access::{Access, Client, NEWEST_PATIENCE, Tls};
 pub use activity::{Activity, Sessions};
 pub use copy::CopyIn;
 pub use exec::{CancelFlag, CancelReason};
 pub use plan_cache::{PlanCache, PlanCacheMetrics, Statement, Statements};
+/// Microseconds since 2000.
+#[must_use]
+pub fn now_micros(clock: &hlc::Clock) -> i64 {
+    host::SessionHost::now_micros(clock)
+}
+
 pub use portal::{Formats, Portal};
 pub use prepared::yields_rows;
 pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus, drop_leftovers, keep_statistics};

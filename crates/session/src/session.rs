@@ -35,6 +35,7 @@ use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use self::block::Block;
 use crate::{
+    access::{Access, Client},
     activity::{Activity, Registered, Sessions},
     copy::CopyIn,
     environment::Environment,
@@ -56,12 +57,13 @@ pub struct Engine {
     pub seed: u64,
     pub plans: Arc<PlanCache>,
     pub sessions: Arc<Sessions>,
+    pub access: Access,
 }
 
 impl Engine {
     #[must_use]
     pub fn new(catalog: CatalogStore, clock: Arc<hlc::Clock>, seed: u64) -> Self {
-        Self { catalog, clock, seed, plans: Arc::default(), sessions: Arc::default() }
+        Self { catalog, clock, seed, plans: Arc::default(), sessions: Arc::default(), access: Access::default() }
     }
 }
 
@@ -137,19 +139,43 @@ pub enum TransactionStatus {
 }
 
 impl Session {
+    /// A session of the node itself.
+    ///
     /// # Errors
-    /// 3D000 or 28000 when there is no such database or role.
+    /// As [`Session::connect_from`].
     pub async fn connect(engine: Engine, user: &str, database: &str, pid: i32) -> SqlResult<Self> {
+        Self::connect_from(engine, user, database, pid, Client::default()).await
+    }
+
+    /// A session of a client that has shown who it is.
+    ///
+    /// # Errors
+    /// 3D000 or 28000 when there is no such database or role, or the role may not log in; 53300 when there are too many
+    /// sessions already.
+    pub async fn connect_from(
+        engine: Engine,
+        user: &str,
+        database: &str,
+        pid: i32,
+        client: Client,
+    ) -> SqlResult<Self> {
         let mut catalog = engine.catalog.current();
         if catalog.database(database).is_none() || catalog.role(user).is_none() {
             catalog = engine.catalog.refresh().await.map_err(catalog_error)?;
         }
-        let Some(role) = catalog.role(user).filter(|role| role.login) else {
-            return Err(SqlError::new(
-                SqlState::InvalidAuthorizationSpecification,
-                format!("role \"{user}\" does not exist"),
-            ));
+        let invalid = |message| SqlError::new(SqlState::InvalidAuthorizationSpecification, message);
+        let Some(role) = catalog.role(user) else {
+            return Err(invalid(format!("role \"{user}\" does not exist")));
         };
+        if !role.login && pid != 0 {
+            return Err(invalid(format!("role \"{user}\" is not permitted to log in")));
+        }
+        if client.is_crowded && !role.superuser {
+            return Err(SqlError::new(
+                SqlState::TooManyConnections,
+                "remaining connection slots are reserved for non-replication superuser connections",
+            ));
+        }
         let Some(found) = catalog.database(database) else {
             return Err(SqlError::new(
                 SqlState::InvalidCatalogName,
@@ -162,7 +188,16 @@ impl Session {
         let temporary = temporary::new_schema_name(engine.catalog.db());
         let cancel = CancelFlag::default();
         let now = SessionHost::now_micros(&engine.clock);
-        let registered = engine.sessions.register(pid, (found.id, database), user, now, cancel.clone());
+        if engine.access == Access::Encrypted {
+            settings.set_internal("ssl", "on");
+        }
+        let registered = engine.sessions.register(pid, (found.id, database), user, client, now, cancel.clone());
+        // Of this node: the others' are not counted.
+        let limit = usize::try_from(role.connection_limit).ok().filter(|_| pid != 0 && !role.superuser);
+        if limit.is_some_and(|limit| engine.sessions.count_of(user) > limit) {
+            let message = format!("too many connections for role \"{user}\"");
+            return Err(SqlError::new(SqlState::TooManyConnections, message));
+        }
         Ok(Self {
             database: found.id,
             database_name: database.to_owned(),

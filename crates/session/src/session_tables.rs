@@ -10,6 +10,7 @@ use types::{Array, Datum};
 
 use rustc_hash::FxHashMap;
 
+use crate::access::without_passwords;
 use crate::activity::{Activity, Sessions};
 use crate::host::SessionHost;
 use crate::portal::OpenCursor;
@@ -36,6 +37,8 @@ impl SessionTables<'_> {
             "pg_stat_activity" => {
                 self.sessions.all().iter().map(|activity| self.activity(table, activity)).collect()
             }
+            "pg_stat_ssl" => self.sessions.all().iter().map(|activity| encryption(table, activity)).collect(),
+            "pg_hba_file_rules" => self.hba_rules(table),
             "pg_prepared_statements" => self.prepared_statements(table),
             "pg_cursors" => self.cursors.iter().map(|cursor| cursor.row(table)).collect(),
             _ => return None,
@@ -70,9 +73,32 @@ impl SessionTables<'_> {
             ("wait_event_type", if state.is_active { Datum::Null } else { Datum::text("Client") }),
             ("wait_event", if state.is_active { Datum::Null } else { Datum::text("ClientRead") }),
             ("state", Datum::text(state.name())),
-            ("query", Datum::text(state.statement.as_ref().map_or("", |statement| statement.source()))),
+            ("query", Datum::text(&*without_passwords(state.statement.as_ref().map_or("", |statement| statement.source())))),
             ("backend_type", Datum::text("client backend")),
         ])
+    }
+
+    fn hba_rules(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
+        let texts = |texts: Vec<&str>| {
+            Datum::Array(Array::from_elements(texts.into_iter().map(Datum::text).collect()).into())
+        };
+        let environment = &self.host.environment;
+        let rules = environment.access.rules(&environment.view.catalog);
+        let row = |rule: &auth::hba::Rule| {
+            let (address, mask) = rule.address();
+            let options = rule.options();
+            table.row([
+                ("line_number", Datum::Int(rule.line as i64)),
+                ("type", Datum::text(rule.kind())),
+                ("database", texts(rule.databases().collect())),
+                ("user_name", texts(rule.users().collect())),
+                ("address", address.map_or(Datum::Null, Datum::text)),
+                ("netmask", mask.map_or(Datum::Null, Datum::text)),
+                ("auth_method", Datum::text(rule.method.name())),
+                ("options", if options.is_empty() { Datum::Null } else { texts(options) }),
+            ])
+        };
+        rules.iter().map(row).collect()
     }
 
     fn prepared_statements(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
@@ -92,6 +118,19 @@ impl SessionTables<'_> {
         };
         named.into_iter().map(row).collect()
     }
+}
+
+fn encryption(table: &'static VirtualTable, activity: &Activity) -> Vec<Datum> {
+    let tls = activity.client.tls.as_ref();
+    let text = |text: Option<&String>| text.map_or(Datum::Null, |text| Datum::text(text.as_str()));
+    table.row([
+        ("pid", Datum::Int(activity.pid.into())),
+        ("ssl", Datum::Bool(tls.is_some())),
+        ("version", text(tls.map(|tls| &tls.version))),
+        ("cipher", text(tls.map(|tls| &tls.cipher))),
+        ("bits", tls.map_or(Datum::Null, |tls| Datum::Int(tls.bits.into()))),
+        ("client_dn", text(tls.and_then(|tls| tls.client_dn.as_ref()))),
+    ])
 }
 
 fn settings_rows(table: &'static VirtualTable, settings: &Settings) -> Vec<Vec<Datum>> {

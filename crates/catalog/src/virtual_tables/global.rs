@@ -1,5 +1,7 @@
 //! What databases have in common, and what every database has: roles, databases, schemas, tablespaces.
 
+use types::Datum;
+
 use super::Maker;
 use super::relations::{BTREE, HEAP, PG_NAMESPACE};
 use super::row::{Rows, row};
@@ -13,7 +15,7 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
     ("pg_authid", pg_authid),
     ("pg_roles", pg_roles),
     ("pg_user", pg_user),
-    ("pg_shadow", pg_user),
+    ("pg_shadow", pg_shadow),
     ("pg_tablespace", pg_tablespace),
     ("pg_am", pg_am),
 ];
@@ -74,6 +76,10 @@ fn roles(view: &CatalogView) -> Vec<&Role> {
     roles
 }
 
+fn valid_until(role: &Role) -> Option<Datum> {
+    role.valid_until.map(Datum::TimestampTz)
+}
+
 fn pg_authid(view: &CatalogView, rows: &mut Rows) {
     for role in roles(view) {
         row!(rows, {
@@ -86,7 +92,9 @@ fn pg_authid(view: &CatalogView, rows: &mut Rows) {
             rolcanlogin: role.login,
             rolreplication: role.id == POSTGRES_ROLE,
             rolbypassrls: role.id == POSTGRES_ROLE,
-            rolconnlimit: -1,
+            rolconnlimit: role.connection_limit,
+            rolpassword: role.password.as_ref(),
+            rolvaliduntil: valid_until(role),
         });
     }
 }
@@ -101,8 +109,9 @@ fn pg_roles(view: &CatalogView, rows: &mut Rows) {
             rolcreatedb: role.create_db,
             rolcanlogin: role.login,
             rolreplication: role.id == POSTGRES_ROLE,
-            rolconnlimit: -1,
+            rolconnlimit: role.connection_limit,
             rolpassword: "********",
+            rolvaliduntil: valid_until(role),
             rolbypassrls: role.id == POSTGRES_ROLE,
             oid: role.id,
         });
@@ -119,6 +128,22 @@ fn pg_user(view: &CatalogView, rows: &mut Rows) {
             userepl: role.id == POSTGRES_ROLE,
             usebypassrls: role.id == POSTGRES_ROLE,
             passwd: "********",
+            valuntil: valid_until(role),
+        });
+    }
+}
+
+fn pg_shadow(view: &CatalogView, rows: &mut Rows) {
+    for role in roles(view).into_iter().filter(|role| role.login) {
+        row!(rows, {
+            usename: &role.name,
+            usesysid: role.id,
+            usecreatedb: role.create_db,
+            usesuper: role.superuser,
+            userepl: role.id == POSTGRES_ROLE,
+            usebypassrls: role.id == POSTGRES_ROLE,
+            passwd: role.password.as_ref(),
+            valuntil: valid_until(role),
         });
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use catalog::{Column, ColumnDefault, Commented, Descriptor, Relation, Role, Table, row::IndexCodec};
-use plan::statement::{AlterTable, ColumnSpec, CommentOn, IndexSpec, RoleOptions, SequenceOptions};
+use catalog::{Column, ColumnDefault, Commented, Descriptor, Relation, Table, row::IndexCodec};
+use plan::statement::{AlterTable, ColumnSpec, CommentOn, IndexSpec, SequenceOptions};
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
@@ -452,21 +452,6 @@ pub(super) fn rename_schema(name: &str, to: &str, ctx: &mut DdlContext<'_>) -> S
         return Err(SqlError::new(SqlState::DuplicateSchema, format!("schema \"{to}\" already exists")));
     }
     ctx.change.put(ctx.txn, Descriptor::Schema(catalog::Schema { name: to.into(), ..(*schema).clone() }));
-    Ok(())
-}
-
-pub(super) fn role(name: &str, options: &RoleOptions, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let Some(old) = ctx.change.snapshot().role(name).cloned() else {
-        return Err(SqlError::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist")));
-    };
-    let role = Role {
-        superuser: options.superuser.unwrap_or(old.superuser),
-        login: options.login.unwrap_or(old.login),
-        create_db: options.create_db.unwrap_or(old.create_db),
-        create_role: options.create_role.unwrap_or(old.create_role),
-        ..(*old).clone()
-    };
-    ctx.change.put(ctx.txn, Descriptor::Role(role));
     Ok(())
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use catalog::{
     Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN, Relation,
-    Role, Schema, Table, View,
-    descriptor::{DATABASE_OWNER_ROLE, FIRST_USER_ID, TEMPORARY_PREFIX},
+    Schema, Table, View,
+    descriptor::{DATABASE_OWNER_ROLE, TEMPORARY_PREFIX},
 };
 use keys::{ColumnId, IndexId};
-use plan::statement::{CheckSpec, CreateTable, Home, IndexSpec, RoleOptions, SequenceOptions};
+use plan::statement::{CheckSpec, CreateTable, Home, IndexSpec, SequenceOptions};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
@@ -372,31 +372,5 @@ pub(super) async fn sequence(
     let owned_by = super::sequence::owner(options, ctx)?.flatten();
     let made = new_sequence(id, schema, name.into(), ctx.user, options, owned_by)?;
     ctx.change.put(ctx.txn, Descriptor::Sequence(made));
-    Ok(())
-}
-
-pub(super) async fn role(
-    name: &str,
-    options: &RoleOptions,
-    if_not_exists: bool,
-    ctx: &mut DdlContext<'_>,
-) -> SqlResult<()> {
-    if ctx.change.snapshot().role(name).is_some() {
-        if if_not_exists {
-            return Ok(());
-        }
-        return Err(SqlError::new(SqlState::DuplicateObject, format!("role \"{name}\" already exists")));
-    }
-    let id = ctx.new_ids(1).await?;
-    debug_assert!(id >= FIRST_USER_ID, "ids of users' objects are above the built-in ones");
-    let role = Role {
-        id,
-        name: name.into(),
-        superuser: options.superuser.unwrap_or(false),
-        login: options.login.unwrap_or(false),
-        create_db: options.create_db.unwrap_or(false),
-        create_role: options.create_role.unwrap_or(false),
-    };
-    ctx.change.put(ctx.txn, Descriptor::Role(role));
     Ok(())
 }

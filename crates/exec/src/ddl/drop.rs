@@ -306,7 +306,9 @@ pub(super) fn schemas(names: &[String], if_exists: bool, cascade: bool, ctx: &mu
 
 pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     for name in names {
-        let Some(role) = ctx.change.snapshot().role(name).cloned() else {
+        let found = ctx.change.snapshot().role(name).cloned();
+        super::role::check_drop(found.as_deref(), ctx)?;
+        let Some(role) = found else {
             if if_exists {
                 ctx.notice(format!("role \"{name}\" does not exist, skipping"));
                 continue;

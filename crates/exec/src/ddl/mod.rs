@@ -7,6 +7,7 @@ mod alter;
 mod constraint;
 mod create;
 mod drop;
+mod role;
 mod rewrite;
 mod sequence;
 
@@ -78,14 +79,14 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
             create::sequence(schema, name, *if_not_exists, options, ctx).await?;
         }
         Ddl::CreateRole { name, options, if_not_exists } => {
-            create::role(name, options, *if_not_exists, ctx).await?;
+            role::create(name, options, *if_not_exists, ctx).await?;
         }
         Ddl::AlterTable { table, actions } => alter::table(table, actions, ctx).await?,
         Ddl::AlterSequence { id, options } => sequence::alter(*id, options, ctx).await?,
         Ddl::AlterIndexRename { table, oid, to } => alter::rename_index(table, *oid, to, ctx)?,
         Ddl::AlterDatabaseRename { name, to } => alter::rename_database(name, to, ctx)?,
         Ddl::AlterSchemaRename { name, to } => alter::rename_schema(name, to, ctx)?,
-        Ddl::AlterRole { name, options } => alter::role(name, options, ctx)?,
+        Ddl::AlterRole { name, options } => role::alter(name, options, ctx)?,
         Ddl::RenameRelation { id, to } => alter::rename_relation(*id, to, ctx)?,
         Ddl::MoveRelation { id, schema } => alter::move_relation(*id, *schema, ctx)?,
         Ddl::OwnRelation { id, owner } => alter::own_relation(*id, owner, ctx)?,
@@ -96,6 +97,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         }
         Ddl::DropIndexes { indexes, missing, .. } => drop::indexes(indexes, missing, ctx)?,
         Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx)?,
+        Ddl::SetHba(rules) => role::set_hba(rules.as_deref(), ctx)?,
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;
         }

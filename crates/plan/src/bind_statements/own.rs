@@ -11,7 +11,7 @@ use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
     parse::own::{Change, Kind, Own, RoleOption, SequenceOption},
-    statement::{CommentOn, Ddl, PreparedPlan, RoleOptions, SequenceOptions, Utility},
+    statement::{CommentOn, Ddl, HBA_SETTING, PreparedPlan, RoleOptions, SequenceOptions, Utility},
 };
 
 /// Binds a statement of this crate's own reader.
@@ -37,12 +37,22 @@ pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<Prep
             ddl(Ddl::CreateDatabase { name: fold(name), owner }, "CREATE DATABASE", context)
         }
         Own::CreateRole { name, options, login } => {
-            let options = RoleOptions { login: Some(*login), ..RoleOptions::default() }.with(options);
+            let mut options = role_options(options)?;
+            options.login.get_or_insert(*login);
             ddl(Ddl::CreateRole { name: fold(name), options, if_not_exists: false }, "CREATE ROLE", context)
         }
         Own::AlterRole { name, options } => {
-            let options = RoleOptions::default().with(options);
+            let options = role_options(options)?;
             ddl(Ddl::AlterRole { name: role(name, context)?, options }, "ALTER ROLE", context)
+        }
+        Own::SetCluster { name, value } => {
+            let name = name.to_string().to_lowercase();
+            if name != HBA_SETTING {
+                let message = format!("unrecognized configuration parameter \"{name}\"");
+                return Err(SqlError::new(SqlState::UndefinedObject, message));
+            }
+            let tag = if value.is_some() { "SET CLUSTER SETTING" } else { "RESET CLUSTER SETTING" };
+            ddl(Ddl::SetHba(value.clone()), tag, context)
         }
         Own::Comment { kind, name, text } => comment(*kind, name, text.as_deref(), context)?,
         Own::Grant { tag, tables, roles } => {
@@ -149,19 +159,26 @@ pub(super) fn schema(name: &ast::Ident, context: &PlanContext<'_>) -> SqlResult<
     found.map(|schema| schema.id)
 }
 
-impl RoleOptions {
-    fn with(mut self, options: &[RoleOption]) -> Self {
-        for option in options {
-            match option {
-                RoleOption::Superuser(yes) => self.superuser = Some(*yes),
-                RoleOption::Login(yes) => self.login = Some(*yes),
-                RoleOption::CreateDb(yes) => self.create_db = Some(*yes),
-                RoleOption::CreateRole(yes) => self.create_role = Some(*yes),
-                RoleOption::Other => {}
-            }
+/// # Errors
+/// 42601 where one is given twice.
+fn role_options(options: &[RoleOption]) -> SqlResult<RoleOptions> {
+    let mut found = RoleOptions::default();
+    for option in options {
+        let before = match option {
+            RoleOption::Superuser(yes) => found.superuser.replace(*yes).is_some(),
+            RoleOption::Login(yes) => found.login.replace(*yes).is_some(),
+            RoleOption::CreateDb(yes) => found.create_db.replace(*yes).is_some(),
+            RoleOption::CreateRole(yes) => found.create_role.replace(*yes).is_some(),
+            RoleOption::Password(password) => found.password.replace(password.clone()).is_some(),
+            RoleOption::ValidUntil(until) => found.valid_until.replace(until.clone()).is_some(),
+            RoleOption::ConnectionLimit(limit) => found.connection_limit.replace(*limit).is_some(),
+            RoleOption::Other => false,
+        };
+        if before {
+            return Err(SqlError::new(SqlState::SyntaxError, "conflicting or redundant options"));
         }
-        self
     }
+    Ok(found)
 }
 
 pub(super) fn sequence_options(options: &[SequenceOption], context: &PlanContext<'_>) -> SqlResult<SequenceOptions> {

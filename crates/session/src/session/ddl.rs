@@ -151,7 +151,8 @@ impl Session {
             | plan::Ddl::AlterDatabaseRename { .. }
             | plan::Ddl::CreateRole { .. }
             | plan::Ddl::AlterRole { .. }
-            | plan::Ddl::DropRole { .. } => [Some(SHARED_DOMAIN), dropped],
+            | plan::Ddl::DropRole { .. }
+            | plan::Ddl::SetHba(_) => [Some(SHARED_DOMAIN), dropped],
             plan::Ddl::Accepted | plan::Ddl::Skipped(_) => [None, None],
             _ => [Some(self.database), None],
         };

@@ -33,6 +33,8 @@ pub(crate) enum Own {
     CreateDatabase { name: ast::Ident, owner: Option<ast::Ident> },
     CreateRole { name: ast::Ident, options: Vec<RoleOption>, login: bool },
     AlterRole { name: ast::Ident, options: Vec<RoleOption> },
+    /// None: what a cluster begins with.
+    SetCluster { name: ast::ObjectName, value: Option<String> },
     Comment { kind: Kind, name: ast::ObjectName, text: Option<String> },
     /// GRANT and REVOKE: what must exist.
     Grant { tag: &'static str, tables: Vec<ast::ObjectName>, roles: Vec<ast::Ident> },
@@ -98,6 +100,10 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.grant("REVOKE", "REVOKE ROLE", "from")
     } else if reader.words("set constraints") {
         reader.set_constraints()
+    } else if reader.words("set cluster setting") {
+        reader.cluster_setting(false)
+    } else if reader.words("reset cluster setting") {
+        reader.cluster_setting(true)
     } else if reader.words("lock") {
         reader.lock()
     } else if reader.words("copy") {

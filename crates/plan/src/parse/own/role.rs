@@ -1,18 +1,22 @@
 //! Roles: CREATE and ALTER ROLE, GRANT and REVOKE.
 
+use auth::Secret;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
 
 use super::Own;
 use super::reader::{Read, Reader};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RoleOption {
     Superuser(bool),
     Login(bool),
     CreateDb(bool),
     CreateRole(bool),
-    /// PASSWORD, VALID UNTIL and others that change nothing here.
+    Password(Option<Secret>),
+    ValidUntil(String),
+    ConnectionLimit(i64),
+    /// Those that change nothing here.
     Other,
 }
 
@@ -55,21 +59,26 @@ impl Reader<'_, '_> {
                 RoleOption::Other
             }
             () if self.words("encrypted password") || self.words("password") => {
-                if !self.words("null") {
-                    self.string()?;
-                }
-                RoleOption::Other
+                let is_null = self.words("null");
+                RoleOption::Password(if is_null { None } else { Some(Secret::new(self.string()?)) })
             }
-            () if self.words("valid until") => {
-                self.string()?;
-                RoleOption::Other
-            }
-            () if self.words("connection limit") => {
-                self.integer()?;
-                RoleOption::Other
-            }
+            () if self.words("valid until") => RoleOption::ValidUntil(self.string()?),
+            () if self.words("connection limit") => RoleOption::ConnectionLimit(self.integer()?),
             () => return self.refuse(),
         })
+    }
+
+    /// SET CLUSTER SETTING and RESET CLUSTER SETTING.
+    pub(super) fn cluster_setting(&mut self, is_reset: bool) -> Read<Own> {
+        let name = self.name()?;
+        if is_reset {
+            return Ok(Own::SetCluster { name, value: None });
+        }
+        if !self.words("to") {
+            self.parser.expect_token(&Token::Eq)?;
+        }
+        let is_default = self.words("default");
+        Ok(Own::SetCluster { name, value: if is_default { None } else { Some(self.string()?) } })
     }
 
     /// GRANT privileges ON objects TO roles, or GRANT roles TO roles.
