@@ -14,14 +14,24 @@ use plan::{Plan, SequenceOp, SleepOp};
 use tokio::time::Instant;
 use types::{Datum, SqlError, SqlResult, SqlState};
 
-use crate::advisory::LockingSession;
+use crate::advisory::{AdvisoryLocks, LockingSession};
 pub use crate::cancel::{CancelFlag, CancelReason};
+use crate::deferred::Deferred;
 use crate::eval::EvalScope;
 pub use crate::foreign::ForeignQueue;
 use crate::memory::MemoryBudget;
 pub use crate::operators::cte::{Ctes, complete as complete_cte};
-pub use crate::sequence::SequenceState;
+use crate::sequence::SequenceState;
 use crate::subquery::SubqueryCache;
+
+/// What a session keeps from statement to statement that its transactions' reads and writes do not hold.
+#[derive(Debug, Default)]
+pub struct SessionState {
+    pub sequences: SequenceState,
+    pub advisory: AdvisoryLocks,
+    /// The foreign keys that its transaction has put off.
+    pub deferred: Deferred,
+}
 
 /// Rows of the tables that are made when read.
 pub trait VirtualTables: Send + Sync {
@@ -70,7 +80,7 @@ pub struct ExecContext<'a> {
     /// Frames of Outer slots, the innermost last.
     pub outer: Vec<Vec<Datum>>,
     pub virtual_tables: &'a dyn VirtualTables,
-    pub sequences: &'a mut SequenceState,
+    pub state: &'a mut SessionState,
     /// The database of the session.
     pub database: u32,
     pub memory: MemoryBudget,
@@ -161,12 +171,12 @@ impl<'a> ExecContext<'a> {
             SequenceOp::Advisory(op) => {
                 let database = self.database;
                 let session = LockingSession::of(self.txn()?, database);
-                return self.sequences.advisory.call(op, args, &session).await;
+                return self.state.advisory.call(op, args, &session).await;
             }
             _ => {}
         }
         let db = self.txn()?.db().clone();
-        self.sequences.call(op, args, self.catalog, &db).await
+        self.state.sequences.call(op, args, self.catalog, &db).await
     }
 
     /// A fresh id for a row without a primary key: a time in the high bits, so that ids rise, and the node and a count

@@ -209,30 +209,22 @@ const LOOKUPS: usize = 1024;
 /// Locks the rows that new keys refer to. They are looked up in the referenced tables' unique indexes, many in one
 /// request, without a statement to plan.
 async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-    let mut lookups: Vec<(&Present, UniqueKey)> = Vec::with_capacity(present.len().min(LOOKUPS));
-    for item in &present {
+    let mut now = Vec::with_capacity(present.len());
+    for item in present {
         let key = &item.from.foreign_keys[item.key];
-        if ctx.sequences.deferred.puts_off(key) {
+        if ctx.state.deferred.puts_off(key) {
             let bytes = encoded(&types_of(&item.from, &key.columns), &item.values);
-            let (table, values) = (item.from.id, item.values.clone());
-            ctx.sequences.deferred.note(Side::Referring, table, key.oid, table, values, bytes);
-            continue;
-        }
-        let to = referenced_table(key, ctx)?;
-        match UniqueKey::new(key, &item.from, &to, &item.values) {
-            Some(lookup) => lookups.push((item, lookup)),
-            None => {
-                if ask_of_referring(Question::IsReferenced, item, &to, ctx).await?.is_empty() {
-                    return Err(not_present(&item.from, key, &to, &item.values));
-                }
-            }
-        }
-        if lookups.len() == LOOKUPS {
-            lock_referenced(&lookups, ctx).await?;
-            lookups.clear();
+            ctx.state.deferred.note(Side::Referring, item.from.id, key.oid, item.from.id, item.values, bytes);
+        } else {
+            now.push(item);
         }
     }
-    lock_referenced(&lookups, ctx).await
+    for items in now.chunks(LOOKUPS) {
+        if let Some((item, to)) = missing(items, ctx).await?.first() {
+            return Err(not_present(&item.from, &item.from.foreign_keys[item.key], to, &item.values));
+        }
+    }
+    Ok(())
 }
 
 /// Looks at what was put off: of these constraints, or of all.
@@ -240,74 +232,86 @@ async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -
 /// # Errors
 /// 23503 for a row that refers to nothing. What is owed stays so then.
 pub async fn settle_deferred(of: Option<&[u32]>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-    for owed in ctx.sequences.deferred.due(of) {
+    let mut referring = Vec::new();
+    for owed in ctx.state.deferred.due(of) {
         // A constraint that was dropped since owes nothing.
         let Some(from) = ctx.catalog.table_by_id(owed.table).cloned() else { continue };
         let Some(key) = from.foreign_keys.iter().position(|key| key.oid == owed.constraint) else { continue };
-        let to = referenced_table(&from.foreign_keys[key], ctx)?;
         match owed.side {
             Side::Referring => {
-                let item = Present { from, key, values: owed.values.clone() };
-                settle_late(&item, &to, ctx).await?;
+                referring.push(Present { from, key, values: owed.values.clone() });
+                if referring.len() == LOOKUPS {
+                    settle_late(&std::mem::take(&mut referring), ctx).await?;
+                }
             }
-            Side::Referenced => forbid_referring(&from, key, &to, &owed.values, true, ctx).await?,
+            Side::Referenced => {
+                settle_late(&std::mem::take(&mut referring), ctx).await?;
+                let to = referenced_table(&from.foreign_keys[key], ctx)?;
+                forbid_referring(&from, key, &to, &owed.values, true, ctx).await?;
+            }
         }
     }
-    ctx.sequences.deferred.settled(of);
+    settle_late(&referring, ctx).await?;
+    ctx.state.deferred.settled(of);
     Ok(())
 }
 
-/// A key that a row came with earlier: it must be there by now, or no row has it any more.
-async fn settle_late(item: &Present, to: &Arc<Table>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-    let key = &item.from.foreign_keys[item.key];
-    let is_there = match UniqueKey::new(key, &item.from, to, &item.values) {
-        Some(lookup) => match lock_referenced(&[(item, lookup)], ctx).await {
-            Ok(()) => true,
-            Err(error) if error.code() == SqlState::ForeignKeyViolation => false,
-            Err(error) => return Err(error),
-        },
-        None => !ask_of_referring(Question::IsReferenced, item, to, ctx).await?.is_empty(),
-    };
-    if is_there || ask_of_referring(Question::IsReferring, item, to, ctx).await?.is_empty() {
-        return Ok(());
+/// Keys that rows came with earlier: each must be there by now, or no row has it any more.
+async fn settle_late(items: &[Present], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    for (item, to) in missing(items, ctx).await? {
+        if !ask_of_referring(Question::IsReferring, item, &to, ctx).await?.is_empty() {
+            return Err(not_present(&item.from, &item.from.foreign_keys[item.key], &to, &item.values));
+        }
     }
-    Err(not_present(&item.from, key, to, &item.values))
+    Ok(())
 }
 
-/// Locks the rows of these keys FOR KEY SHARE; 23503 where one is missing.
-async fn lock_referenced(lookups: &[(&Present, UniqueKey)], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+/// Of these, no more than [`LOOKUPS`], the ones whose rows are not there, in their order, each with the table it refers
+/// to. The rows that are there are locked FOR KEY SHARE.
+async fn missing<'p>(items: &'p [Present], ctx: &mut ExecContext<'_>) -> SqlResult<Vec<(&'p Present, Arc<Table>)>> {
+    let mut is_missing = vec![false; items.len()];
+    let mut tables = Vec::with_capacity(items.len());
+    // By the position of what they are for. An entry of a secondary index leads to its row.
+    let (mut rows, mut secondary) = (Vec::with_capacity(items.len()), Vec::new());
+    for (at, item) in items.iter().enumerate() {
+        let key = &item.from.foreign_keys[item.key];
+        let to = referenced_table(key, ctx)?;
+        match UniqueKey::new(key, &item.from, &to, &item.values) {
+            Some(lookup) if lookup.index == 0 => rows.push((at, lookup.entry)),
+            Some(lookup) => secondary.push((at, lookup)),
+            None => is_missing[at] = ask_of_referring(Question::IsReferenced, item, &to, ctx).await?.is_empty(),
+        }
+        tables.push(to);
+    }
     // The rows of this statement count. Whatever else becomes of them, a reference needs its row to be there.
     let look = Read { see: See::Now, keep: Keep::Presence, ..Read::default() };
-    let missing = |(item, lookup): &(&Present, UniqueKey)| {
-        not_present(&item.from, &item.from.foreign_keys[item.key], &lookup.table, &item.values)
-    };
-    // An entry of a secondary index leads to its row.
-    let (secondary, mut rows): (Vec<_>, Vec<_>) = lookups.iter().partition(|(_, lookup)| lookup.index != 0);
-    let mut row_keys: Vec<Key> = rows.iter().map(|(_, lookup)| lookup.entry.clone()).collect();
     if !secondary.is_empty() {
         let entries: Vec<Key> = secondary.iter().map(|(_, lookup)| lookup.entry.clone()).collect();
         let found = ctx.txn()?.get_many(&entries, look).await.map_err(from_kv)?;
-        for (at, value) in secondary.into_iter().zip(found) {
-            let (UniqueKey { table, index, entry }, Some(value)) = (&at.1, value) else { return Err(missing(at)) };
-            let reader = EntryReader::new(table, &table.indexes[*index], &[]);
-            row_keys.push(reader.row_key(&table.codecs()[0], entry.as_bytes(), &value).map_err(from_entry)?);
-            rows.push(at);
+        for ((at, lookup), value) in secondary.into_iter().zip(found) {
+            let Some(value) = value else {
+                is_missing[at] = true;
+                continue;
+            };
+            let (table, entry) = (&tables[at], lookup.entry.as_bytes());
+            let reader = EntryReader::new(table, &table.indexes[lookup.index], &[]);
+            rows.push((at, reader.row_key(&table.codecs()[0], entry, &value).map_err(from_entry)?));
         }
     }
-    if row_keys.is_empty() {
-        return Ok(());
+    if !rows.is_empty() {
+        let keys: Vec<Key> = rows.iter().map(|(_, key)| key.clone()).collect();
+        let locking = Read { lock: Some(LockStrength::KeyShare), ..look };
+        let found = ctx.txn()?.get_many(&keys, locking).await.map_err(from_kv)?;
+        for ((at, _), value) in rows.into_iter().zip(found) {
+            is_missing[at] = value.is_none();
+        }
     }
-    let locking = Read { lock: Some(LockStrength::KeyShare), ..look };
-    let found = ctx.txn()?.get_many(&row_keys, locking).await.map_err(from_kv)?;
-    match rows.into_iter().zip(found).find(|(_, value)| value.is_none()) {
-        Some((at, _)) => Err(missing(at)),
-        None => Ok(()),
-    }
+    let missing = items.iter().zip(tables).zip(is_missing).filter(|(_, is_missing)| *is_missing);
+    Ok(missing.map(|(item, _)| item).collect())
 }
 
 /// The entry of a referenced key in the unique index that the foreign key rests on.
 struct UniqueKey {
-    table: Arc<Table>,
     index: usize,
     entry: Key,
 }
@@ -336,7 +340,7 @@ impl UniqueKey {
             let at = referenced.iter().position(|known| *known == column)?;
             codec.put_key_column(&mut entry, place, &values[at]);
         }
-        Some(Self { table: to.clone(), index, entry: entry.into() })
+        Some(Self { index, entry: entry.into() })
     }
 }
 
@@ -351,9 +355,9 @@ async fn settle_gone(gone: Gone, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     let types = types_of(&to, &constraint.referenced_columns);
     let action = if new.is_some() { constraint.on_update } else { constraint.on_delete };
     let question = match (action, new) {
-        (ReferentialAction::NoAction, _) if ctx.sequences.deferred.puts_off(constraint) => {
+        (ReferentialAction::NoAction, _) if ctx.state.deferred.puts_off(constraint) => {
             let bytes = encoded(&types, &old);
-            ctx.sequences.deferred.note(Side::Referenced, from.id, constraint.oid, to.id, old, bytes);
+            ctx.state.deferred.note(Side::Referenced, from.id, constraint.oid, to.id, old, bytes);
             return Ok(());
         }
         (ReferentialAction::NoAction | ReferentialAction::Restrict | ReferentialAction::SetDefault, _) => {

@@ -67,7 +67,7 @@ pub(crate) async fn run(
         cte_plans: &prepared.ctes,
         outer: Vec::new(),
         virtual_tables: ctx.virtual_tables,
-        sequences: &mut *ctx.sequences,
+        state: &mut *ctx.state,
         database: ctx.database,
         memory: ctx.memory.clone(),
         cancel,

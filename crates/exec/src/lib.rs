@@ -40,7 +40,7 @@ mod volatility;
 pub use advisory::AdvisoryLocks;
 pub use analyze::analyze;
 pub use context::{
-    CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SequenceState,
+    CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SessionState,
     VirtualTables, read_only_error,
 };
 pub use error::{CATALOG_CHANGED, kv_error};

@@ -13,17 +13,11 @@ use types::{Datum, SqlError, SqlResult, SqlState};
 
 use catalog::{CatalogSnapshot, Relation, Sequence};
 
-use crate::advisory::AdvisoryLocks;
-use crate::deferred::Deferred;
 use crate::error::from_kv;
 
 /// What a session remembers of sequences.
 #[derive(Debug, Default)]
 pub struct SequenceState {
-    /// The other thing that a session has outside of its transactions.
-    pub advisory: AdvisoryLocks,
-    /// And what its transaction has put off.
-    pub deferred: Deferred,
     current: FxHashMap<u32, i64>,
     last: Option<u32>,
 }

@@ -9,7 +9,7 @@ use plan::plan::Estimate;
 use plan::{AggregateCall, Expr, Node, Plan, PlanColumn, SortKey};
 use types::{Datum, Formatting, SqlResult, SqlType};
 
-use crate::context::{CancelFlag, Ctes, ExecContext, SequenceState, VirtualTables};
+use crate::context::{CancelFlag, Ctes, ExecContext, SessionState, VirtualTables};
 use crate::memory::MemoryBudget;
 use crate::operator::build;
 use crate::subquery::SubqueryCache;
@@ -91,7 +91,7 @@ pub(crate) async fn run_with(
     let formatting = Formatting::default();
     let eval = EvalContext::detached(&formatting);
     let catalog = Arc::new(CatalogSnapshot::default());
-    let mut sequences = SequenceState::default();
+    let mut state = SessionState::default();
     let mut ctx = ExecContext {
         txn: None,
         params,
@@ -101,7 +101,7 @@ pub(crate) async fn run_with(
         cte_plans: ctes,
         outer: Vec::new(),
         virtual_tables: &NoTables,
-        sequences: &mut sequences,
+        state: &mut state,
         database: 0,
         memory,
         cancel: CancelFlag::default(),

@@ -215,6 +215,12 @@ impl Span {
         Self { start: key, end }
     }
 
+    /// From the first of keys in order to the last; none without any.
+    #[must_use]
+    pub fn hull(keys: &[Key]) -> Option<Self> {
+        Some(Self { start: keys.first()?.clone(), end: keys.last()?.next() })
+    }
+
     /// Every key that starts with `prefix`.
     #[must_use]
     pub fn prefix(prefix: Key) -> Self {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use builtins::EvalContext;
 use catalog::{CatalogSnapshot, CatalogStore};
-use exec::{CancelFlag, SequenceState};
+use exec::{CancelFlag, SessionState};
 use parking_lot::Mutex;
 use plan::{ParsedStatement, PlanContext, PlanNotes, PreparedPlan, StatementKind};
 use rustc_hash::FxHashMap;
@@ -115,7 +115,7 @@ pub struct Session {
     pub(crate) pid: i32,
     pub(crate) block: Option<Block>,
     prepared: FxHashMap<String, Prepared>,
-    sequences: SequenceState,
+    state: SessionState,
     /// The schema of its temporary objects, once it has made some.
     pub(crate) temporary: String,
     pub(crate) has_temporary: bool,
@@ -207,7 +207,7 @@ impl Session {
             pid,
             block: None,
             prepared: FxHashMap::default(),
-            sequences: SequenceState::default(),
+            state: SessionState::default(),
             temporary,
             has_temporary: false,
             cancel,

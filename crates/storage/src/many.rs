@@ -9,11 +9,6 @@ use crate::read::{Found, ReadConflict, ReadOptions, STEPS_BEFORE_SEEK, decode_ve
 use crate::readers::Reader;
 use crate::{KvRows, StorageError, version_key};
 
-/// From the first of some keys in order to the last.
-fn hull<'k>(first: Option<&'k Key>, last: Option<&'k Key>) -> Option<Span> {
-    Some(Span::new(first?.clone(), last?.next()))
-}
-
 impl Engine {
     /// The rows of `keys` that a reader sees, and how many of the keys were looked at: past `max_bytes` it stops. The
     /// keys are in order, none twice.
@@ -26,7 +21,7 @@ impl Engine {
         debug_assert!(keys.is_sorted_by(|a, b| a < b), "keys in order");
         let mut rows = KvRows::new();
         let mut looked_at = 0;
-        let Some(span) = hull(keys.first(), keys.last()) else { return Ok((rows, 0)) };
+        let Some(span) = Span::hull(keys) else { return Ok((rows, 0)) };
         let inner = &*self.inner;
         let index = inner.locks.read();
         // An iterator made before the index is let go of sees nothing provisional of the other keys: *locks-indexed*.

@@ -40,12 +40,7 @@ fn extract(context: &EvalContext<'_>, types: &CallTypes, a: &[Datum]) -> SqlResu
 /// The fields and the precision that `interval day to hour` and `interval(1)` keep, in `pg_type`'s number: which fields in
 /// the upper half, digits of a second in the lower.
 fn fit_interval(mut value: Interval, modifier: i64) -> Interval {
-    const MONTH: i64 = 1 << 1;
-    const YEAR: i64 = 1 << 2;
-    const DAY: i64 = 1 << 3;
-    const HOUR: i64 = 1 << 10;
-    const MINUTE: i64 = 1 << 11;
-    const SECOND: i64 = 1 << 12;
+    use datetime::interval_field::{DAY, HOUR, MINUTE, MONTH, SECOND, YEAR};
     let fields = modifier >> 16 & 0x7fff;
     let truncate = |value: &mut Interval, unit: i64| value.micros -= value.micros % unit;
     if fields & SECOND == 0 {

@@ -24,7 +24,7 @@ use plan::statement::{ColumnSpec, Ddl, DefaultSpec, Home, IndexSpec, SequenceOpt
 use plan::{Expr, PlanContext};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
-use crate::context::{CancelFlag, ExecContext, ForeignQueue, SequenceState, VirtualTables};
+use crate::context::{CancelFlag, ExecContext, ForeignQueue, SessionState, VirtualTables};
 use crate::error::from_kv;
 use crate::memory::MemoryBudget;
 use crate::subquery::SubqueryCache;
@@ -47,7 +47,7 @@ pub struct DdlContext<'a> {
     pub planning: &'a Planning<'a>,
     /// For what must read and write rows.
     pub eval: &'a EvalContext<'a>,
-    pub sequences: &'a mut SequenceState,
+    pub state: &'a mut SessionState,
     pub virtual_tables: &'a dyn VirtualTables,
     pub memory: MemoryBudget,
     pub cancel: CancelFlag,
@@ -61,7 +61,7 @@ pub type Planning<'a> = dyn Fn(&CatalogChange, &mut dyn FnMut(&PlanContext<'_>) 
 
 /// Runs a statement; the rows of CREATE TABLE AS are inserted by the caller, into the table returned.
 pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
-    if !ctx.sequences.deferred.is_empty() {
+    if !ctx.state.deferred.is_empty() {
         check_settled(ddl, ctx)?;
     }
     match ddl {
@@ -120,7 +120,7 @@ fn check_settled(ddl: &Ddl, ctx: &DdlContext<'_>) -> SqlResult<()> {
     };
     for id in ids {
         if let Some(table) = ctx.change.snapshot().table_by_id(id) {
-            ctx.sequences.deferred.check_settled(id, &table.name, verb)?;
+            ctx.state.deferred.check_settled(id, &table.name, verb)?;
         }
     }
     Ok(())
@@ -169,7 +169,7 @@ impl DdlContext<'_> {
             cte_plans: &[],
             outer: Vec::new(),
             virtual_tables: self.virtual_tables,
-            sequences: &mut *self.sequences,
+            state: &mut *self.state,
             database: self.database,
             memory: self.memory.clone(),
             cancel: self.cancel.clone(),

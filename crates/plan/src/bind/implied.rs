@@ -6,7 +6,7 @@ use types::Datum;
 
 use super::same::same_expr;
 use crate::expr::{Expr, TruthTest};
-use crate::optimize::comparison;
+use crate::optimize::{commuted, comparison};
 
 /// Whether `wanted` is true wherever `given` is.
 pub(crate) fn implies(given: &Expr, wanted: &Expr) -> bool {
@@ -60,13 +60,7 @@ fn bound(expr: &Expr) -> Option<(&Expr, &'static str, &Datum, types::SqlType)> {
     match &args[..] {
         [left, Expr::Const(value, ty)] if !value.is_null() => Some((left, symbol, value, *ty)),
         [Expr::Const(value, ty), right] if !value.is_null() => {
-            let mirrored = match symbol {
-                "<" => ">",
-                "<=" => ">=",
-                ">" => "<",
-                ">=" => "<=",
-                same => same,
-            };
+            let mirrored = commuted(symbol);
             Some((right, mirrored, value, *ty))
         }
         _ => None,

@@ -115,12 +115,7 @@ impl Binder<'_> {
 /// The number that `pg_attribute.atttypmod` has for an interval's fields and precision; -1 for all of them.
 pub(super) fn interval_modifier(fields: Option<&ast::IntervalFields>, precision: Option<u64>) -> i64 {
     use ast::IntervalFields as Fields;
-    const MONTH: i64 = 1 << 1;
-    const YEAR: i64 = 1 << 2;
-    const DAY: i64 = 1 << 3;
-    const HOUR: i64 = 1 << 10;
-    const MINUTE: i64 = 1 << 11;
-    const SECOND: i64 = 1 << 12;
+    use types::datetime::interval_field::{DAY, HOUR, MINUTE, MONTH, SECOND, YEAR};
     if fields.is_none() && precision.is_none() {
         return -1;
     }

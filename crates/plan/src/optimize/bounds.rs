@@ -8,7 +8,7 @@ use builtins::Builtin;
 use catalog::Table;
 use types::{Datum, SqlType};
 
-use super::exprs::{column_of, comparison, conjuncts, same_key_family};
+use super::exprs::{column_of, commuted, comparison, conjuncts, same_key_family};
 use crate::{bind::same::same_expr, expr::Expr};
 
 /// The end of a range of values, and whether the value itself is inside.
@@ -86,13 +86,7 @@ fn comparison_bound(builtin: &'static Builtin, left: &Expr, right: &Expr, table:
     let (column, value, symbol) = match (column_of(left), column_of(right)) {
         (Some(column), _) if usable_value(right, &table.columns[column].ty) => (column, right, symbol),
         (_, Some(column)) if usable_value(left, &table.columns[column].ty) => {
-            let mirrored = match symbol {
-                "<" => ">",
-                "<=" => ">=",
-                ">" => "<",
-                ">=" => "<=",
-                same => same,
-            };
+            let mirrored = commuted(symbol);
             (column, left, mirrored)
         }
         _ => return None,

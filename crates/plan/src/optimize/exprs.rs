@@ -21,6 +21,17 @@ pub(crate) fn comparison(builtin: &'static Builtin) -> Option<&'static str> {
     COMPARISONS.get(&(std::ptr::from_ref(builtin) as usize)).copied()
 }
 
+/// The comparison that means the same with its sides exchanged.
+pub(crate) fn commuted(symbol: &'static str) -> &'static str {
+    match symbol {
+        "<" => ">",
+        "<=" => ">=",
+        ">" => "<",
+        ">=" => "<=",
+        same => same,
+    }
+}
+
 /// The conjuncts of a predicate. What every arm of an OR demands is one of its own: `a AND b OR a AND c` is
 /// `a AND (b OR c)`, so that a join's key is found though each arm repeats it.
 pub(super) fn conjuncts(predicate: Expr, out: &mut Vec<Expr>) {

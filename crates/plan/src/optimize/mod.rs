@@ -35,7 +35,7 @@ use crate::{
     plan::{Estimate, Node, Plan, PlanColumn},
 };
 
-pub(crate) use exprs::comparison;
+pub(crate) use exprs::{commuted, comparison};
 use exprs::conjunction;
 
 /// Chooses a plan.

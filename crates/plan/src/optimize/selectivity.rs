@@ -4,7 +4,7 @@
 use catalog::ColumnStatistics;
 use types::{Datum, SqlType, compare};
 
-use super::exprs::{column_of, comparison};
+use super::exprs::{column_of, commuted, comparison};
 use crate::expr::{Expr, SubqueryKind, TruthTest};
 
 const EQUAL: f64 = 0.005;
@@ -83,13 +83,7 @@ fn column_comparison(condition: &Expr) -> Option<(usize, &'static str, &Expr, Sq
         return Some((column, symbol, right, left.ty()));
     }
     let column = column_of(right)?;
-    let mirrored = match symbol {
-        "<" => ">",
-        "<=" => ">=",
-        ">" => "<",
-        ">=" => "<=",
-        same => same,
-    };
+    let mirrored = commuted(symbol);
     left.is_row_independent().then(|| (column, mirrored, left, right.ty()))
 }
 

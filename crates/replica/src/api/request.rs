@@ -154,12 +154,9 @@ pub enum Request {
     Load { ts: Timestamp, rows: Vec<(Key, Option<Bytes>)> },
 }
 
-/// From the first of keys in order to the last.
+/// [`Span::hull`], empty without keys.
 pub(crate) fn hull(keys: &[Key]) -> Span {
-    match (keys.first(), keys.last()) {
-        (Some(first), Some(last)) => Span::new(first.clone(), last.next()),
-        _ => Span::new(Key::MIN, Key::MIN),
-    }
+    Span::hull(keys).unwrap_or_else(|| Span::new(Key::MIN, Key::MIN))
 }
 
 impl Request {

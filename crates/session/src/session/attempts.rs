@@ -71,7 +71,7 @@ impl Session {
             self.notice(sink, Severity::Notice, SqlState::NameTooLong, notice);
         }
         self.start_clock();
-        self.sequences.advisory.begin_statement();
+        self.state.advisory.begin_statement();
         self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));
         let outcome = self.attempts(run, sink).await;
         if !matches!(outcome, Ok(Completion::CopyIn(_))) {
@@ -108,7 +108,7 @@ impl Session {
                 if is_of_catalog {
                     self.engine.catalog.refresh().await.map_err(catalog_error)?;
                 }
-                self.sequences.advisory.undo_statement().await;
+                self.state.advisory.undo_statement().await;
                 self.begin_again();
                 continue;
             }

@@ -178,7 +178,7 @@ impl Session {
     /// Begins the block anew for another attempt of its first statement. The transaction keeps the locks it fought for
     /// where it can, so that the next attempt does not fight for them again.
     pub(super) fn begin_again(&mut self) {
-        self.sequences.deferred.start_over();
+        self.state.deferred.start_over();
         if let Some(Block { mut txn, explicit, settings, mut savepoints, began, .. }) = self.block.take() {
             txn.start_over();
             // Nothing has run yet: they all lie where the transaction begins.
@@ -304,7 +304,7 @@ impl Session {
     /// SAVEPOINT.
     pub(super) fn savepoint(&mut self, name: &str) -> SqlResult<Completion> {
         let (settings, local, portals) = (self.settings.clone(), self.local.clone(), self.portals.mark());
-        let deferred = self.sequences.deferred.mark();
+        let deferred = self.state.deferred.mark();
         let block = self.in_block("SAVEPOINT")?;
         let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
         block.savepoints.push(NamedSavepoint {
@@ -352,7 +352,7 @@ impl Session {
         block.splits.truncate(target.splits);
         block.failed = false;
         self.settings = target.settings.clone();
-        self.sequences.deferred.rollback_to(&target.deferred);
+        self.state.deferred.rollback_to(&target.deferred);
         self.local.clone_from(&target.local);
         self.portals.forget_since(target.portals);
         Ok(())
@@ -403,8 +403,8 @@ impl Session {
             }
         };
         let block = self.block.take().expect("it has just committed");
-        self.sequences.advisory.end_transaction().await;
-        self.sequences.deferred.clear();
+        self.state.advisory.end_transaction().await;
+        self.state.deferred.clear();
         self.portals.end(true);
         self.end_local_settings();
         if let Some(change) = block.change {
@@ -440,8 +440,8 @@ impl Session {
             }
             self.local.clear();
             block.txn.rollback().await;
-            self.sequences.advisory.end_transaction().await;
-            self.sequences.deferred.clear();
+            self.state.advisory.end_transaction().await;
+            self.state.deferred.clear();
         }
     }
 
@@ -456,7 +456,7 @@ impl Session {
     /// # Errors
     /// 23503 for a row that refers to nothing.
     pub(super) async fn settle_deferred(&mut self, of: Option<&[u32]>) -> Result<(), Failure> {
-        if self.block.is_none() || self.sequences.deferred.is_empty() {
+        if self.block.is_none() || self.state.deferred.is_empty() {
             return Ok(());
         }
         let settle = self.with_exec(&[], &[], async |ctx| exec::foreign::settle_deferred(of, ctx).await);

@@ -99,7 +99,7 @@ impl Session {
                 notices: &mut notices,
                 planning: &planning,
                 eval: &eval,
-                sequences: &mut self.sequences,
+                state: &mut self.state,
                 virtual_tables: &tables,
                 memory: MemoryBudget::new(STATEMENT_MEMORY),
                 cancel: self.cancel.clone(),

@@ -148,7 +148,7 @@ impl Session {
             cte_plans: ctes,
             outer: Vec::new(),
             virtual_tables: &tables,
-            sequences: &mut self.sequences,
+            state: &mut self.state,
             database: self.database,
             memory: MemoryBudget::new(STATEMENT_MEMORY),
             cancel: self.cancel.clone(),

@@ -172,7 +172,7 @@ impl Session {
                 if !*deferred {
                     self.settle_deferred(constraints).await?;
                 }
-                self.sequences.deferred.set(constraints, *deferred);
+                self.state.deferred.set(constraints, *deferred);
                 done(plan.tag)
             }
             Utility::Accepted => {

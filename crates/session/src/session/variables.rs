@@ -232,13 +232,13 @@ impl Session {
                 }
                 self.portals.clear();
                 self.prepared.clear();
-                self.sequences.clear();
-                self.sequences.advisory.unlock_all().await;
+                self.state.sequences.clear();
+                self.state.advisory.unlock_all().await;
                 self.discard_temporary().await?;
                 self.set("session_authorization", None, false)?;
                 self.settings.reset_all()?;
             }
-            DiscardKind::Sequences => self.sequences.clear(),
+            DiscardKind::Sequences => self.state.sequences.clear(),
             DiscardKind::Temp => self.discard_temporary().await?,
             DiscardKind::Plans => {}
         }

@@ -5,6 +5,16 @@ use crate::datum::Interval;
 use crate::error::{SqlError, SqlResult, SqlState, raise};
 use crate::formatting::IntervalStyle;
 
+/// The fields that a modifier of intervals names, as `pg_attribute.atttypmod` has them in its upper half.
+pub mod interval_field {
+    pub const MONTH: i64 = 1 << 1;
+    pub const YEAR: i64 = 1 << 2;
+    pub const DAY: i64 = 1 << 3;
+    pub const HOUR: i64 = 1 << 10;
+    pub const MINUTE: i64 = 1 << 11;
+    pub const SECOND: i64 = 1 << 12;
+}
+
 fn out_of_range() -> SqlError {
     raise::datetime_out_of_range("interval")
 }

@@ -25,7 +25,7 @@ pub use arithmetic::{
 };
 pub use fields::{date_part, extract, interval_trunc, timestamp_trunc, timestamptz_trunc};
 pub use interval::{
-    interval_add, interval_div, interval_mul, interval_neg, interval_sub, justify_days, justify_hours,
+    interval_add, interval_div, interval_field, interval_mul, interval_neg, interval_sub, justify_days, justify_hours,
     justify_interval, make_interval, parse_interval, write_interval,
 };
 pub use parse::{depends_on_now, parse_date, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
