@@ -283,3 +283,36 @@ async fn the_isolation_level_is_set_before_any_query() {
     client.batch_execute("ROLLBACK").await.unwrap();
     node.stop().await;
 }
+
+/// More than a command of the log may hold: in one statement, and over several of a transaction.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_larger_than_a_command_commits_as_one() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let (a, b) = (connect(&node).await, connect(&node).await);
+    a.batch_execute("CREATE TABLE large (id int PRIMARY KEY, s text)").await.unwrap();
+    let insert = |from: u32, to: u32| {
+        format!("INSERT INTO large SELECT id, repeat('x', 100000) FROM generate_series({from}, {to}) AS id")
+    };
+    let count = async |client: &Client| -> (i64, i64) {
+        let row = client.query_one("SELECT count(*), count(*) FILTER (WHERE length(s) = 100000) FROM large", &[]);
+        let row = row.await.unwrap();
+        (row.get(0), row.get(1))
+    };
+    a.batch_execute(&insert(1, 700)).await.unwrap();
+    assert_eq!(count(&b).await, (700, 700));
+    a.batch_execute("BEGIN").await.unwrap();
+    for (from, to) in [(701, 1050), (1051, 1400)] {
+        a.batch_execute(&insert(from, to)).await.unwrap();
+    }
+    a.batch_execute("UPDATE large SET s = 'short' WHERE id > 1390").await.unwrap();
+    assert_eq!(count(&a).await, (1400, 1390), "it sees what it has written");
+    assert_eq!(count(&b).await, (700, 700), "nobody else does");
+    a.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(count(&b).await, (1400, 1390));
+    a.batch_execute("BEGIN; DELETE FROM large WHERE id <= 700").await.unwrap();
+    a.batch_execute(&insert(2001, 2400)).await.unwrap();
+    a.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(count(&b).await, (1400, 1390));
+    node.stop().await;
+}

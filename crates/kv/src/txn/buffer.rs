@@ -38,6 +38,12 @@ impl WriteBuffer {
         self.bytes
     }
 
+    /// About what its writes take in a command that commits them.
+    pub fn command_bytes(&self) -> usize {
+        const EACH: usize = 32;
+        self.newest().map(|(key, _, value)| key.as_bytes().len() + value.map_or(0, Bytes::len) + EACH).sum()
+    }
+
     pub fn write(&mut self, key: Key, seq: u32, value: Option<Bytes>) {
         let version = Version { seq, value };
         self.bytes += version.bytes(&key);

@@ -22,6 +22,7 @@
 use std::{sync::Arc, sync::atomic::Ordering};
 
 use bytes::Bytes;
+use futures::StreamExt;
 use hlc::Timestamp;
 use keys::{Key, LockStrength, Span, TxnMeta, TxnStatus};
 use replica::api::{AbortReason, BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
@@ -53,6 +54,19 @@ pub(super) struct Write {
     pub value: Option<Bytes>,
 }
 
+/// About how much of a range's intents goes in one command: what comes behind it in the range's log, and on its way to
+/// other nodes, waits for no more.
+const PIECE_BYTES: usize = 8 << 20;
+/// Commands with intents under way at a time.
+const PIECES_IN_FLIGHT: usize = 4;
+/// A transaction that has written more than this writes it out before it commits: one command would hold up what comes
+/// behind it, and above a bound is refused.
+const MAX_AT_COMMIT_BYTES: usize = 32 << 20;
+/// About what an intent takes in a command beside its value, its key (which is there twice) and its transaction's anchor.
+const INTENT_BYTES: usize = 128;
+/// A piece whose answer is lost is sent again so often: the same write again changes nothing.
+const MAX_AMBIGUOUS: usize = 5;
+
 /// The writes of one range, in the order of their keys.
 pub(super) struct Group {
     pub range: Arc<CachedRange>,
@@ -65,6 +79,30 @@ impl Group {
         let (first, last) = (self.writes.first()?, self.writes.last()?);
         Some(Span::new(first.key.clone(), last.key.next()))
     }
+
+    /// In the same order, each no larger than a command of intents should be.
+    fn pieces(self, anchor: &Key) -> impl Iterator<Item = Self> + use<> {
+        let pieces = pieces(self.writes, anchor.as_bytes().len());
+        pieces.into_iter().map(move |writes| Self { range: self.range.clone(), writes })
+    }
+}
+
+fn pieces(all: Vec<Write>, anchor_bytes: usize) -> Vec<Vec<Write>> {
+    let mut pieces = Vec::with_capacity(1);
+    let (mut writes, mut bytes) = (Vec::new(), 0);
+    for write in all {
+        let value = write.value.as_ref().map_or(0, Bytes::len);
+        bytes += 2 * write.key.as_bytes().len() + value + anchor_bytes + INTENT_BYTES;
+        writes.push(write);
+        if bytes >= PIECE_BYTES {
+            pieces.push(std::mem::take(&mut writes));
+            bytes = 0;
+        }
+    }
+    if !writes.is_empty() {
+        pieces.push(writes);
+    }
+    pieces
 }
 
 impl Txn {
@@ -169,6 +207,9 @@ impl Txn {
     }
 
     async fn commit_writes(&mut self) -> Result<Timestamp, Error> {
+        if self.buffer.bytes() > MAX_AT_COMMIT_BYTES && self.buffer.command_bytes() > MAX_AT_COMMIT_BYTES {
+            self.spill().await?;
+        }
         loop {
             let groups = self.group_writes().await?;
             if let Some(first) = groups.first().and_then(|group| group.writes.first()) {
@@ -296,7 +337,13 @@ impl Txn {
         if self.buffer.bytes() <= self.db.0.config.spill_bytes {
             return Ok(());
         }
+        self.spill().await
+    }
+
+    /// Writes the buffer out as intents.
+    async fn spill(&mut self) -> Result<(), Error> {
         self.resolve_check().await?;
+        let mut ambiguous = 0;
         loop {
             let groups = self.group_writes().await?;
             if let Some(first) = groups.first().and_then(|group| group.writes.first()) {
@@ -305,6 +352,13 @@ impl Txn {
             }
             match self.write_intents(groups).await.map_err(|error| self.doom(error)) {
                 Ok(()) => break,
+                Err(SendError::Kv(KvError::Ambiguous { reason })) => {
+                    ambiguous += 1;
+                    if ambiguous > MAX_AMBIGUOUS {
+                        // Of these writes that is true, not of the transaction: nothing has asked for its commit.
+                        return Err(Error::Unavailable { reason });
+                    }
+                }
                 Err(SendError::Reroute) => {}
                 Err(SendError::Kv(KvError::Retry { reason, to })) => self.move_up(reason, to).await?,
                 Err(SendError::Kv(error)) => return Err(error.into()),
@@ -333,11 +387,13 @@ impl Txn {
         // Until the buffer is cleared: some may arrive where the whole fails.
         self.landed.extend(groups.iter().filter_map(Group::span));
         let this = &*self;
-        let sends = futures::future::join_all(groups.into_iter().map(|group| async move {
+        let anchor = &self.meta.anchor;
+        let sends = groups.into_iter().flat_map(|group| group.pieces(anchor)).map(|group| async move {
             let header = Header { can_forward: false, ..this.header(&group.range, WaitPolicy::Block) };
             this.db.send_to(&group.range, header, put_requests(group.writes)).await
-        }));
-        for outcome in sends.await {
+        });
+        let outcomes: Vec<_> = futures::stream::iter(sends).buffered(PIECES_IN_FLIGHT).collect().await;
+        for outcome in outcomes {
             let response = outcome?;
             if let Some(meta) = response.txn {
                 self.meta.write_ts = self.meta.write_ts.max(meta.write_ts);
@@ -568,5 +624,21 @@ impl Db {
         if let Err(error) = self.send_keyed(&meta.anchor, Header::default(), vec![request]).await {
             tracing::debug!(txn = %meta.id, %error, "forget");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of small rows the transaction's part is most of an intent.
+    #[test]
+    fn pieces_of_small_writes_fit_into_commands() {
+        let write = |at: u32| Write { key: at.to_be_bytes()[..].into(), seq: at, value: None };
+        let pieces = pieces((0..1_000_000).map(write).collect(), 10);
+        assert!(pieces.iter().all(|piece| piece.len() * 110 < 2 * PIECE_BYTES), "{}", pieces.len());
+        let keys: Vec<u32> = pieces.iter().flatten().map(|write| write.seq).collect();
+        assert!(keys.iter().copied().eq(0..1_000_000), "in order, none lost");
+        assert!(super::pieces(Vec::new(), 0).is_empty());
     }
 }
