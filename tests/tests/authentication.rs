@@ -54,6 +54,44 @@ fn code(result: Result<(), Error>) -> SqlState {
     result.unwrap_err().code().expect("the server's").clone()
 }
 
+/// Who runs the node is whoever it says at the Unix socket; rules decide there as they do elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn peers_at_the_socket() {
+    let dir = TempDir::new().unwrap();
+    let sockets = TempDir::new().unwrap();
+    let config = NodeConfig { socket_dir: Some(sockets.path().into()), ..config(dir.path(), "one") };
+    let node = Node::start(&config).await.unwrap();
+    let port = node.sql_addr().port();
+    let file = sockets.path().join(format!(".s.PGSQL.{port}"));
+    let at_socket = async |user: &str| {
+        let words = format!("host={} port={port} user={user} dbname=postgres", sockets.path().display());
+        let (client, connection) = tokio_postgres::connect(&words, NoTls).await?;
+        tokio::spawn(async move {
+            let _ended = connection.await;
+        });
+        Ok::<_, Error>(client)
+    };
+    let admin = at_socket("postgres").await.unwrap();
+    let row = admin.query_one("SELECT client_addr::text FROM pg_stat_activity WHERE pid = pg_backend_pid()", &[]);
+    assert_eq!(row.await.unwrap().get::<_, Option<String>>(0), None);
+    set_rules(&admin, "local all all reject").await.unwrap();
+    let rejected = at_socket("postgres").await.err().expect("a rule rejects it");
+    assert_eq!(
+        rejected.as_db_error().unwrap().message(),
+        "pg_hba.conf rejects connection for host \"[local]\", user \"postgres\", database \"postgres\", no encryption"
+    );
+    set_rules(&admin, "local all all peer\nhost all all all reject").await.unwrap();
+    at_socket("postgres").await.unwrap();
+    let elsewhere = refused(&node, "user=postgres", NoTls).await;
+    assert_eq!(elsewhere.0, "28000", "{elsewhere:?}");
+    let other = NodeConfig { sql_addr: format!("127.0.0.2:{port}"), ..quorate_tests::config(dir.path(), "two") };
+    let other = NodeConfig { socket_dir: config.socket_dir.clone(), ..other };
+    assert!(Node::start(&other).await.is_err(), "somebody listens there");
+    assert!(file.exists());
+    node.stop().await;
+    assert!(!file.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn passwords_are_asked_for() {
     let (_dir, node) = node().await;
@@ -143,8 +181,9 @@ async fn rules_decide_and_bad_ones_are_refused() {
     let (_dir, node) = node().await;
     let admin = connect(&node).await;
     let shown = "SELECT line_number, type, database, user_name, address, netmask, auth_method FROM pg_hba_file_rules";
-    let row = admin.query_one(shown, &[]).await.unwrap();
-    assert_eq!((row.get::<_, &str>(1), row.get::<_, &str>(6)), ("host", "trust"), "as long as none are set");
+    let rows = admin.query(shown, &[]).await.unwrap();
+    let first: Vec<(&str, &str)> = rows.iter().map(|row| (row.get(1), row.get(6))).collect();
+    assert_eq!(first, [("local", "peer"), ("host", "trust")], "as long as none are set");
     let rules = "host all postgres all trust\n\nhost nowhere app 127.0.0.0/8 trust\nhostssl all app all trust\n\
                  host all bad samehost reject";
     set_rules(&admin, rules).await.unwrap();
@@ -176,7 +215,7 @@ async fn rules_decide_and_bad_ones_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_nodes_know_at_once() {
     let (dir, one) = node().await;
-    let two = Node::start(&NodeConfig { join: vec![one.rpc_addr().to_string()], ..config(dir.path(), "two") })
+    let two = Node::start(&NodeConfig { join: vec![one.rpc_addr().to_string()], ..quorate_tests::config(dir.path(), "two") })
         .await
         .unwrap();
     let admin = connect(&one).await;

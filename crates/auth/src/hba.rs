@@ -13,13 +13,13 @@
 use std::net::IpAddr;
 
 /// What a cluster begins with, on a node that has certificates.
-pub const WITH_CERTIFICATES: &str = "hostssl all all all cert-scram-sha-256\n";
+pub const WITH_CERTIFICATES: &str = "local all all peer\nhostssl all all all cert-scram-sha-256\n";
 /// The same on a node that has none: it serves its own machine only, or was told not to ask.
-pub const WITHOUT_CERTIFICATES: &str = "host all all all trust\n";
+pub const WITHOUT_CERTIFICATES: &str = "local all all peer\nhost all all all trust\n";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// A Unix socket; there is none to connect to.
+    /// A Unix socket.
     Local,
     Host,
     HostSsl,
@@ -35,6 +35,8 @@ pub enum Method {
     /// Written `scram-sha-256`, or `md5`, which asks the same of roles with SCRAM verifiers.
     Scram { is_md5: bool },
     Cert,
+    /// The user of the operating system that the client runs as, of a Unix socket.
+    Peer,
     /// CockroachDB's: the certificate where the client shows one, otherwise the password.
     CertOrScram,
 }
@@ -48,6 +50,7 @@ impl Method {
             Self::Scram { is_md5: false } => "scram-sha-256",
             Self::Scram { is_md5: true } => "md5",
             Self::Cert => "cert",
+            Self::Peer => "peer",
             Self::CertOrScram => "cert-scram-sha-256",
         }
     }
@@ -103,8 +106,9 @@ pub struct Rule {
 pub struct Connecting<'a> {
     pub database: &'a str,
     pub user: &'a str,
-    pub from: IpAddr,
-    /// The address it has come to.
+    /// None for a Unix socket.
+    pub from: Option<IpAddr>,
+    /// The address it has come to, where it has come from one.
     pub to: IpAddr,
     pub is_encrypted: bool,
 }
@@ -157,13 +161,13 @@ impl Rules {
 impl Rule {
     fn fits(&self, connecting: &Connecting<'_>) -> bool {
         let transport = match self.transport {
-            Transport::Local => false,
-            Transport::Host | Transport::HostNoGss => true,
-            Transport::HostSsl => connecting.is_encrypted,
-            Transport::HostNoSsl => !connecting.is_encrypted,
+            Transport::Local => connecting.from.is_none(),
+            Transport::Host | Transport::HostNoGss => connecting.from.is_some(),
+            Transport::HostSsl => connecting.from.is_some() && connecting.is_encrypted,
+            Transport::HostNoSsl => connecting.from.is_some() && !connecting.is_encrypted,
         };
         transport
-            && self.address.holds(connecting.from, connecting.to)
+            && connecting.from.is_none_or(|from| self.address.holds(from, connecting.to))
             && self.databases.iter().any(|word| is_database(word, connecting))
             && self.users.iter().any(|word| is_user(word, connecting.user))
     }
@@ -357,6 +361,9 @@ fn rule(line: usize, fields: &[Vec<Word>]) -> Result<Rule, String> {
         }
         client_cert = ClientCert::VerifyFull;
     }
+    if method == Method::Peer && transport != Transport::Local {
+        return Err("peer authentication is only supported on local sockets".into());
+    }
     for word in fields.flatten() {
         let (name, value) = word
             .text
@@ -390,8 +397,9 @@ fn method(name: &str) -> Result<Method, String> {
         "scram-sha-256" => Method::Scram { is_md5: false },
         "md5" => Method::Scram { is_md5: true },
         "cert" => Method::Cert,
+        "peer" => Method::Peer,
         "cert-scram-sha-256" => Method::CertOrScram,
-        "password" | "peer" | "ident" | "gss" | "sspi" | "pam" | "bsd" | "ldap" | "radius" => {
+        "password" | "ident" | "gss" | "sspi" | "pam" | "bsd" | "ldap" | "radius" => {
             return Err(format!("invalid authentication method \"{name}\": not supported by this build"));
         }
         other => return Err(format!("invalid authentication method \"{other}\"")),
@@ -442,7 +450,8 @@ mod tests {
 
     fn connecting<'a>(user: &'a str, database: &'a str, from: &str, is_encrypted: bool) -> Connecting<'a> {
         let to = "10.1.1.1".parse().unwrap();
-        Connecting { database, user, from: from.parse().unwrap(), to, is_encrypted }
+        let from = (from != "socket").then(|| from.parse().unwrap());
+        Connecting { database, user, from, to, is_encrypted }
     }
 
     #[test]
@@ -467,6 +476,7 @@ mod tests {
         assert_eq!(line("app", "app", "fe80::1", true), Some(6));
         assert_eq!(line("any", "thing", "127.0.0.1", true), Some(7));
         assert_eq!(line("any", "thing", "10.1.1.1", true), Some(7));
+        assert_eq!(line("app", "shop", "socket", false), Some(9), "a Unix socket is no host");
         let [.., scram, cert, md5, local] = &rules.iter().collect::<Vec<_>>()[..] else { panic!("rules") };
         assert_eq!(scram.databases().collect::<Vec<_>>(), ["shop", "Odd one"]);
         assert_eq!(scram.users().collect::<Vec<_>>(), ["app", "+ops"]);
@@ -475,7 +485,7 @@ mod tests {
         assert_eq!(cert.address(), (Some("::".into()), Some("::".into())));
         assert_eq!((md5.method.name(), local.kind()), ("md5", "local"));
         for text in [WITH_CERTIFICATES, WITHOUT_CERTIFICATES] {
-            assert_eq!(Rules::parse(text).unwrap().iter().count(), 1);
+            assert_eq!(Rules::parse(text).unwrap().iter().count(), 2);
         }
     }
 
@@ -501,6 +511,7 @@ mod tests {
             ("host all all all md5 map", "authentication option not in name=value format: map"),
             ("hostssl all all all md5 x=y", "unrecognized authentication option name: \"x\""),
             ("host all @file all md5", "files cannot be included: \"@file\""),
+            ("host all all all peer", "peer authentication is only supported on local sockets"),
             ("host,local all all all md5", "multiple values specified for connection type"),
             ("host \"all all all md5", "unterminated quoted string"),
         ] {

@@ -13,7 +13,7 @@ use types::{SqlError, SqlResult, SqlState};
 use crate::{
     encode,
     frame::{Body, Reader, protocol},
-    stream::Encrypted,
+    stream::{Encrypted, Origin},
     writer::Writer,
 };
 
@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Claim<'a> {
     pub user: &'a str,
     pub database: &'a str,
-    pub from: SocketAddr,
+    pub from: &'a Origin,
     pub to: SocketAddr,
     pub encrypted: Option<&'a Encrypted>,
 }
@@ -61,7 +61,7 @@ pub(crate) async fn authenticate(
     let connecting = Connecting {
         database: claim.database,
         user: claim.user,
-        from: claim.from.ip(),
+        from: claim.from.address().map(|address| address.ip()),
         to: claim.to.ip(),
         is_encrypted: claim.encrypted.is_some(),
     };
@@ -74,7 +74,7 @@ pub(crate) async fn authenticate(
     }
     let whom = || {
         let encryption = if connecting.is_encrypted { "SSL encryption" } else { "no encryption" };
-        let from = connecting.from.to_canonical();
+        let from = connecting.from.map_or_else(|| "[local]".to_owned(), |from| from.to_canonical().to_string());
         format!("host \"{from}\", user \"{}\", database \"{}\", {encryption}", claim.user, claim.database)
     };
     let Some(rule) = engine.access.rules(&catalog).find(&connecting) else {
@@ -88,8 +88,9 @@ pub(crate) async fn authenticate(
         Method::Reject => {
             return Err(invalid(format!("pg_hba.conf rejects connection for {}", whom())));
         }
-        Method::Trust => true,
-        Method::Cert => true,
+        Method::Trust | Method::Cert => true,
+        Method::Peer if is_peer(claim.from, claim.user) => true,
+        Method::Peer => return Err(invalid(format!("Peer authentication failed for user \"{}\"", claim.user))),
         Method::CertOrScram if certificate.is_some() => match is_own_certificate() {
             true => true,
             false => return Err(not_own()),
@@ -100,6 +101,14 @@ pub(crate) async fn authenticate(
         return Err(not_own());
     }
     Ok(goes_on)
+}
+
+/// Whether the operating system says that a client may be this role. Who runs the node has its store anyway.
+fn is_peer(from: &Origin, role: &str) -> bool {
+    match from {
+        Origin::Socket { user, is_owner } => *is_owner || user.as_deref() == Some(role),
+        Origin::Host(_) => false,
+    }
 }
 
 /// The verifier of a role's password, as long as that is good.
@@ -184,5 +193,18 @@ fn refused(error: &ScramError) -> SqlError {
     match error.detail() {
         Some(detail) => refused.with_detail(detail),
         None => refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_who_the_system_says() {
+        let at_socket = |user: Option<&str>, is_owner| Origin::Socket { user: user.map(str::to_owned), is_owner };
+        assert!(is_peer(&at_socket(Some("app"), false), "app") && is_peer(&at_socket(None, true), "app"));
+        assert!(!is_peer(&at_socket(Some("app"), false), "postgres") && !is_peer(&at_socket(None, false), "app"));
+        assert!(!is_peer(&Origin::Host("127.0.0.1:1".parse().unwrap()), "app"));
     }
 }

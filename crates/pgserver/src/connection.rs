@@ -8,10 +8,10 @@
 //! What is wrong inside a message is that message's error. Where messages can no longer be told apart, the client is
 //! told why and the connection ends.
 
-use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use session::{Activity, CancelFlag, Client, Completion, Ending, Session, TransactionStatus};
-use tokio::{net::TcpStream, sync::watch, time::Instant};
+use tokio::{sync::watch, time::Instant};
 use types::{SqlError, SqlResult, SqlState};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     server::{SUPERUSER_RESERVED, Shared},
     sink::WireSink,
     startup::{Opening, options, startup},
-    stream::{Reading, Writing},
+    stream::{Origin, Reading, Writing},
     writer::Writer,
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Connection {
     pub(crate) reader: Reader,
     pub(crate) writer: Writer,
     /// Where the client is.
-    from: SocketAddr,
+    from: Origin,
     shared: Arc<Shared>,
     draining: watch::Receiver<bool>,
     /// The values of settings that the client was told of last, and when they were looked at.
@@ -67,11 +67,15 @@ impl Idleness {
 }
 
 impl Connection {
-    pub fn new(stream: TcpStream, from: SocketAddr, shared: Arc<Shared>, draining: watch::Receiver<bool>) -> Self {
-        let (reading, writing) = stream.into_split();
+    pub fn new(
+        (reading, writing): (Reading, Writing),
+        from: Origin,
+        shared: Arc<Shared>,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
         Self {
-            reader: Reader::new(Reading::Plain(reading)),
-            writer: Writer::new(Writing::Plain(writing)),
+            reader: Reader::new(reading),
+            writer: Writer::new(writing),
             from,
             shared,
             draining,
@@ -102,7 +106,9 @@ impl Connection {
     async fn talk(&mut self, pid: i32, before: usize) -> SqlResult<()> {
         let limit = Instant::now() + self.shared.listen.authentication_timeout;
         let shared = self.shared.clone();
-        let opened = startup(&mut self.reader, &mut self.writer, &shared.registry, shared.listen.certs.as_deref());
+        // On one machine there is nobody in between.
+        let certs = shared.listen.certs.as_deref().filter(|_| self.from.address().is_some());
+        let opened = startup(&mut self.reader, &mut self.writer, &shared.registry, certs);
         let Ok(opening) = tokio::time::timeout_at(limit, opened).await else { return Ok(()) };
         let Some(opening) = opening? else { return Ok(()) };
         if before >= shared.listen.connections_max {
@@ -134,13 +140,13 @@ impl Connection {
         })?;
         let database = parameters.get("database").unwrap_or(user);
         let (engine, to) = (self.shared.engine.clone(), self.shared.local_addr);
-        let claim = Claim { user, database, from: self.from, to, encrypted: encrypted.as_ref() };
+        let claim = Claim { user, database, from: &self.from, to, encrypted: encrypted.as_ref() };
         if !authenticate(&claim, &engine, &mut self.reader, &mut self.writer).await? {
             return Ok(None);
         }
         self.reader.trust();
         let client = Client {
-            address: Some(self.from),
+            address: self.from.address(),
             tls: encrypted.as_ref().map(|encrypted| encrypted.shown.clone()),
             is_crowded: before + SUPERUSER_RESERVED >= self.shared.listen.connections_max,
         };

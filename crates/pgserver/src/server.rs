@@ -1,8 +1,10 @@
 //! Listening for clients, of whom there may be so many and no more.
 
 use std::{
-    io,
+    fs, io,
     net::SocketAddr,
+    os::unix::{fs::PermissionsExt, net::UnixStream as BlockingStream},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicI32, AtomicUsize, Ordering},
@@ -11,14 +13,19 @@ use std::{
 };
 
 use certs::NodeCerts;
+use parking_lot::Mutex;
 use session::Engine;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
     task::JoinHandle,
 };
 
-use crate::{connection::Connection, registry::CancelRegistry};
+use crate::{
+    connection::Connection,
+    registry::CancelRegistry,
+    stream::{Origin, Reading, Writing},
+};
 
 /// How many clients a node serves at a time, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 1000;
@@ -34,6 +41,8 @@ pub const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Listen {
     pub address: String,
+    /// Where the Unix socket is made, if one is: `.s.PGSQL.<port>`, as clients of PostgreSQL look for it.
+    pub socket_dir: Option<PathBuf>,
     pub connections_max: usize,
     /// From the first byte to the end of authentication, encryption included.
     pub authentication_timeout: Duration,
@@ -52,22 +61,32 @@ pub(crate) struct Shared {
 /// The SQL listener of a node.
 pub struct PgServer {
     local_addr: SocketAddr,
-    acceptor: JoinHandle<()>,
+    acceptors: Vec<JoinHandle<()>>,
+    socket: Mutex<Option<SocketFile>>,
     draining: watch::Sender<bool>,
     open: Arc<AtomicUsize>,
 }
 
 impl PgServer {
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address or the socket cannot be listened on.
     pub async fn bind(listen: Listen, engine: Engine) -> io::Result<Self> {
         let listener = TcpListener::bind(&listen.address).await?;
         let local_addr = listener.local_addr()?;
+        let at_socket = match &listen.socket_dir {
+            Some(dir) => Some(SocketFile::bind(dir.join(format!(".s.PGSQL.{}", local_addr.port())))?),
+            None => None,
+        };
         let (draining, drained) = watch::channel(false);
         let open = Arc::new(AtomicUsize::new(0));
         let shared = Arc::new(Shared { engine, listen, local_addr, registry: Arc::default() });
-        let acceptor = tokio::spawn(accept(listener, shared, drained, open.clone()));
-        Ok(Self { local_addr, acceptor, draining, open })
+        let clients = Arc::new(Clients { shared, drained, open: open.clone(), pids: AtomicI32::new(1) });
+        let mut acceptors = vec![tokio::spawn(accept(listener, clients.clone()))];
+        let socket = at_socket.map(|(listener, file)| {
+            acceptors.push(tokio::spawn(accept(listener, clients)));
+            file
+        });
+        Ok(Self { local_addr, acceptors, socket: Mutex::new(socket), draining, open })
     }
 
     #[must_use]
@@ -83,7 +102,8 @@ impl PgServer {
 
     /// Takes no more clients and lets those there finish their transactions, as long as `patience` lasts.
     pub async fn drain(&self, patience: Duration) {
-        self.acceptor.abort();
+        self.acceptors.iter().for_each(JoinHandle::abort);
+        drop(self.socket.lock().take());
         let told = self.draining.send(true);
         if told.is_err() {
             return;
@@ -104,35 +124,100 @@ impl Drop for Open {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What new clients are given.
+struct Clients {
     shared: Arc<Shared>,
-    draining: watch::Receiver<bool>,
+    drained: watch::Receiver<bool>,
     open: Arc<AtomicUsize>,
-) {
-    let pids = AtomicI32::new(1);
+    pids: AtomicI32,
+}
+
+impl Clients {
+    fn serve(&self, halves: (Reading, Writing), from: Origin) {
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        let guard = Open(self.open.clone());
+        if before >= self.shared.listen.connections_max + REFUSED_MAX {
+            return;
+        }
+        let pid = self.pids.fetch_add(1, Ordering::Relaxed) & i32::MAX;
+        let connection = Connection::new(halves, from, self.shared.clone(), self.drained.clone());
+        tokio::spawn(async move {
+            connection.serve(pid, before).await;
+            drop(guard);
+        });
+    }
+}
+
+/// What listens for clients.
+trait Listener: Send + 'static {
+    fn next(&self) -> impl Future<Output = io::Result<((Reading, Writing), Origin)>> + Send;
+}
+
+impl Listener for TcpListener {
+    async fn next(&self) -> io::Result<((Reading, Writing), Origin)> {
+        let (stream, from): (TcpStream, _) = self.accept().await?;
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "socket option");
+        }
+        let (reading, writing) = stream.into_split();
+        Ok(((Reading::Plain(reading), Writing::Plain(writing)), Origin::Host(from)))
+    }
+}
+
+impl Listener for UnixListener {
+    async fn next(&self) -> io::Result<((Reading, Writing), Origin)> {
+        let (stream, _): (UnixStream, _) = self.accept().await?;
+        let uid = nix::unistd::Uid::from_raw(stream.peer_cred()?.uid());
+        // Without a name it is nobody's role.
+        let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+        let (reading, writing) = stream.into_split();
+        let from = Origin::Socket { user, is_owner: uid == nix::unistd::Uid::effective() };
+        Ok(((Reading::Socket(reading), Writing::Socket(writing)), from))
+    }
+}
+
+async fn accept(listener: impl Listener, clients: Arc<Clients>) {
     loop {
-        match listener.accept().await {
-            Ok((stream, from)) => {
-                let before = open.fetch_add(1, Ordering::Relaxed);
-                let guard = Open(open.clone());
-                if before >= shared.listen.connections_max + REFUSED_MAX {
-                    continue;
-                }
-                if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "socket option");
-                }
-                let pid = pids.fetch_add(1, Ordering::Relaxed) & i32::MAX;
-                let connection = Connection::new(stream, from, shared.clone(), draining.clone());
-                tokio::spawn(async move {
-                    connection.serve(pid, before).await;
-                    drop(guard);
-                });
-            }
+        match listener.next().await {
+            Ok((halves, from)) => clients.serve(halves, from),
             Err(error) => {
                 tracing::warn!(%error, "accept");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
+    }
+}
+
+/// The file of a Unix socket, removed with this.
+struct SocketFile(PathBuf);
+
+impl SocketFile {
+    /// # Errors
+    /// When it cannot be made, or another process listens there.
+    fn bind(path: PathBuf) -> io::Result<(UnixListener, Self)> {
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+        remove_stale(&path).map_err(named)?;
+        let listener = UnixListener::bind(&path).map_err(named)?;
+        // Who may connect is a matter of rules.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).map_err(named)?;
+        Ok((listener, Self(path)))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::debug!(%error, path = %self.0.display(), "the socket's file stays");
+        }
+    }
+}
+
+/// A process that was killed leaves the file of its socket.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    match BlockingStream::connect(path) {
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }

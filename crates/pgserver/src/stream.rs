@@ -1,6 +1,6 @@
 //! The two directions of a connection, in clear text or encrypted.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use certs::Served;
@@ -11,12 +11,36 @@ use tokio::{
     net::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
+        unix,
     },
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+/// Where a client is.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    Host(SocketAddr),
+    /// At a Unix socket, as the operating system says that it is.
+    Socket {
+        /// Its user's name, where that has one.
+        user: Option<String>,
+        /// It is the user that this process runs as.
+        is_owner: bool,
+    },
+}
+
+impl Origin {
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Host(address) => Some(*address),
+            Self::Socket { .. } => None,
+        }
+    }
+}
+
 pub(crate) enum Reading {
     Plain(OwnedReadHalf),
+    Socket(unix::OwnedReadHalf),
     Tls(ReadHalf<Box<TlsStream<TcpStream>>>),
     /// Taken to be encrypted, and not come back.
     Gone,
@@ -24,6 +48,7 @@ pub(crate) enum Reading {
 
 pub(crate) enum Writing {
     Plain(OwnedWriteHalf),
+    Socket(unix::OwnedWriteHalf),
     Tls(WriteHalf<Box<TlsStream<TcpStream>>>),
     Gone,
 }
@@ -32,6 +57,7 @@ impl Reading {
     pub async fn read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.read_buf(into).await,
+            Self::Socket(socket) => socket.read_buf(into).await,
             Self::Tls(stream) => stream.read_buf(into).await,
             Self::Gone => Ok(0),
         }
@@ -40,10 +66,8 @@ impl Reading {
     /// What has arrived; none where nothing has.
     pub fn try_read(&mut self, into: &mut BytesMut) -> Option<io::Result<usize>> {
         match self {
-            Self::Plain(socket) => match socket.try_read_buf(into) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-                outcome => Some(outcome),
-            },
+            Self::Plain(socket) => read_now(socket.try_read_buf(into)),
+            Self::Socket(socket) => read_now(socket.try_read_buf(into)),
             // Whoever reads next says anew whom to wake.
             Self::Tls(stream) => stream.read_buf(into).now_or_never(),
             Self::Gone => Some(Ok(0)),
@@ -51,10 +75,18 @@ impl Reading {
     }
 }
 
+fn read_now(outcome: io::Result<usize>) -> Option<io::Result<usize>> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+        outcome => Some(outcome),
+    }
+}
+
 impl Writing {
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.write(bytes).await,
+            Self::Socket(socket) => socket.write(bytes).await,
             Self::Tls(stream) => stream.write(bytes).await,
             Self::Gone => Err(io::ErrorKind::NotConnected.into()),
         }
@@ -64,13 +96,14 @@ impl Writing {
     pub async fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Tls(stream) => stream.flush().await,
-            Self::Plain(_) | Self::Gone => Ok(()),
+            Self::Plain(_) | Self::Socket(_) | Self::Gone => Ok(()),
         }
     }
 
     pub async fn shutdown(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.shutdown().await,
+            Self::Socket(socket) => socket.shutdown().await,
             Self::Tls(stream) => stream.shutdown().await,
             Self::Gone => Ok(()),
         }

@@ -44,6 +44,10 @@ struct Start {
     /// Where clients connect.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5433")]
     sql_addr: String,
+    /// Makes a Unix socket for clients there, .s.PGSQL.PORT: whoever runs the node is any role, others are the role of
+    /// their own name.
+    #[arg(long, value_name = "DIR")]
+    socket_dir: Option<PathBuf>,
     /// Where other nodes connect.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7433")]
     rpc_addr: String,
@@ -134,6 +138,7 @@ fn complain(what: &str) -> ExitCode {
 async fn run(start: Start) -> ExitCode {
     let mut config = NodeConfig::new(start.store);
     config.sql_addr = start.sql_addr;
+    config.socket_dir = start.socket_dir;
     config.rpc_addr = start.rpc_addr;
     config.advertise_rpc_addr = start.advertise_rpc_addr;
     config.http_addr = start.http_addr;

@@ -9,6 +9,8 @@ use store::StoreConfig;
 pub struct NodeConfig {
     pub store_dir: PathBuf,
     pub sql_addr: String,
+    /// Where the Unix socket for clients is made, if one is.
+    pub socket_dir: Option<PathBuf>,
     pub rpc_addr: String,
     /// Where the other nodes find this one, when that is another address than the one it listens on.
     pub advertise_rpc_addr: Option<String>,
@@ -37,6 +39,7 @@ impl NodeConfig {
         Self {
             store_dir: store_dir.into(),
             sql_addr: "127.0.0.1:5433".into(),
+            socket_dir: None,
             rpc_addr: "127.0.0.1:7433".into(),
             advertise_rpc_addr: None,
             http_addr: "127.0.0.1:8433".into(),

@@ -78,6 +78,7 @@ impl Node {
         let plans = engine.plans.clone();
         let listen = Listen {
             address: config.sql_addr.clone(),
+            socket_dir: config.socket_dir.clone(),
             connections_max: config.connections_max,
             authentication_timeout: config.authentication_timeout,
             certs: certs.clone(),
