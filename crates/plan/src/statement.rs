@@ -237,6 +237,7 @@ pub enum Ddl {
     Truncate { tables: Vec<Arc<Table>>, restart_identity: bool, cascade: bool },
     CreateRole { name: String, options: RoleOptions, if_not_exists: IfExists },
     AlterRole { name: String, options: RoleOptions },
+    RenameRole { name: String, to: String },
     DropRole { names: Vec<String>, if_exists: IfExists },
     /// The rules of who may connect: [`HBA_SETTING`].
     SetHba(Option<String>),

@@ -87,6 +87,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::AlterDatabaseRename { name, to } => alter::rename_database(name, to, ctx)?,
         Ddl::AlterSchemaRename { name, to } => alter::rename_schema(name, to, ctx)?,
         Ddl::AlterRole { name, options } => role::alter(name, options, ctx)?,
+        Ddl::RenameRole { name, to } => role::rename(name, to, ctx)?,
         Ddl::RenameRelation { id, to } => alter::rename_relation(*id, to, ctx)?,
         Ddl::MoveRelation { id, schema } => alter::move_relation(*id, *schema, ctx)?,
         Ddl::OwnRelation { id, owner } => alter::own_relation(*id, owner, ctx)?,

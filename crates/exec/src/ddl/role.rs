@@ -37,12 +37,10 @@ pub(super) async fn create(
     if !ctx.may_create_roles() {
         return Err(denied("permission denied to create role"));
     }
-    if ctx.change.snapshot().role(name).is_some() {
-        if if_not_exists {
-            return Ok(());
-        }
-        return Err(SqlError::new(SqlState::DuplicateObject, format!("role \"{name}\" already exists")));
+    if if_not_exists && ctx.change.snapshot().role(name).is_some() {
+        return Ok(());
     }
+    check_new_name(name, ctx)?;
     let id = ctx.new_ids(1).await?;
     debug_assert!(id >= FIRST_USER_ID, "ids of users' objects are above the built-in ones");
     let role = Role {
@@ -57,6 +55,40 @@ pub(super) async fn create(
         connection_limit: -1,
     };
     put(role, options, ctx)
+}
+
+/// # Errors
+/// 42939 for a name that means something else, 42710 for that of another role.
+fn check_new_name(name: &str, ctx: &DdlContext<'_>) -> SqlResult<()> {
+    if matches!(name, "public" | "none") || name.starts_with("pg_") {
+        let reserved = SqlError::new(SqlState::ReservedName, format!("role name \"{name}\" is reserved"));
+        return Err(match name.starts_with("pg_") {
+            true => reserved.with_detail("Role names starting with \"pg_\" are reserved."),
+            false => reserved,
+        });
+    }
+    match ctx.change.snapshot().role(name) {
+        None => Ok(()),
+        Some(_) => Err(SqlError::new(SqlState::DuplicateObject, format!("role \"{name}\" already exists"))),
+    }
+}
+
+pub(super) fn rename(name: &str, to: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let Some(old) = ctx.change.snapshot().role(name).cloned() else {
+        return Err(SqlError::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist")));
+    };
+    if old.id == ctx.user {
+        return Err(SqlError::not_supported("session user cannot be renamed"));
+    }
+    check_new_name(to, ctx)?;
+    if old.superuser && !ctx.is_superuser() {
+        return Err(denied("must be superuser to rename superusers"));
+    }
+    if !ctx.may_create_roles() {
+        return Err(denied("permission denied to rename role"));
+    }
+    ctx.change.put(ctx.txn, Descriptor::Role(Role { name: to.into(), ..(*old).clone() }));
+    Ok(())
 }
 
 pub(super) fn alter(name: &str, options: &RoleOptions, ctx: &mut DdlContext<'_>) -> SqlResult<()> {

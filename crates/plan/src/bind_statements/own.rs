@@ -45,6 +45,9 @@ pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<Prep
             let options = role_options(options)?;
             ddl(Ddl::AlterRole { name: role(name, context)?, options }, "ALTER ROLE", context)
         }
+        Own::RenameRole { name, to } => {
+            ddl(Ddl::RenameRole { name: role(name, context)?, to: fold(to) }, "ALTER ROLE", context)
+        }
         Own::SetCluster { name, value } => {
             let name = name.to_string().to_lowercase();
             if name != HBA_SETTING {

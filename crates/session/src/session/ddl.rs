@@ -151,6 +151,7 @@ impl Session {
             | plan::Ddl::AlterDatabaseRename { .. }
             | plan::Ddl::CreateRole { .. }
             | plan::Ddl::AlterRole { .. }
+            | plan::Ddl::RenameRole { .. }
             | plan::Ddl::DropRole { .. }
             | plan::Ddl::SetHba(_) => [Some(SHARED_DOMAIN), dropped],
             plan::Ddl::Accepted | plan::Ddl::Skipped(_) => [None, None],

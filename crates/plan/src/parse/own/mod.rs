@@ -33,6 +33,7 @@ pub(crate) enum Own {
     CreateDatabase { name: ast::Ident, owner: Option<ast::Ident> },
     CreateRole { name: ast::Ident, options: Vec<RoleOption>, login: bool },
     AlterRole { name: ast::Ident, options: Vec<RoleOption> },
+    RenameRole { name: ast::Ident, to: ast::Ident },
     /// None: what a cluster begins with.
     SetCluster { name: ast::ObjectName, value: Option<String> },
     Comment { kind: Kind, name: ast::ObjectName, text: Option<String> },

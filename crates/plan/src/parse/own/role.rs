@@ -27,7 +27,10 @@ impl Reader<'_, '_> {
 
     pub(super) fn alter_role(&mut self) -> Read<Own> {
         let name = self.ident()?;
-        if self.words("rename to") || self.words("set") || self.words("reset") || self.words("in database") {
+        if self.words("rename to") {
+            return Ok(Own::RenameRole { name, to: self.ident()? });
+        }
+        if self.words("set") || self.words("reset") || self.words("in database") {
             return self.parser.expected("role options", self.parser.peek_nth_token(0));
         }
         Ok(Own::AlterRole { name, options: self.role_options()? })
