@@ -1,4 +1,4 @@
-//! A network in memory for tests: seeded delays, losses, cuts and stalls of either direction, under tokio's paused time
+//! A network in memory for tests: seeded delays, losses, cuts, stalls and slowness of either direction, under tokio's paused time
 //! if the test likes.
 //!
 //! A call fails here as it would over TCP: what was lost after it may have arrived is ambiguous, a handler's error is
@@ -72,6 +72,8 @@ struct Links {
     cut: Directions,
     /// What is sent waits on the way.
     stalled: Directions,
+    /// How much later what is sent arrives.
+    slow: FxHashMap<(NodeId, NodeId), Duration>,
 }
 
 impl Links {
@@ -149,11 +151,21 @@ impl MemoryNetwork {
         });
     }
 
-    /// Ends a cut and a stall of one direction; what was held arrives.
+    /// Has everything that is sent from now on from one node to another arrive so much later, with the sender's clock as it
+    /// was. Zero ends that; the other way stays as it is.
+    pub fn slow(&self, from: NodeId, to: NodeId, by: Duration) {
+        self.change(|links| match by {
+            Duration::ZERO => drop(links.slow.remove(&(from, to))),
+            by => drop(links.slow.insert((from, to), by)),
+        });
+    }
+
+    /// Ends the cut, the stall and the slowness of one direction; what was held arrives.
     pub fn heal(&self, from: NodeId, to: NodeId) {
         self.change(|links| {
             links.cut.remove(&(from, to));
             links.stalled.remove(&(from, to));
+            links.slow.remove(&(from, to));
         });
     }
 
@@ -184,7 +196,8 @@ impl MemoryNetwork {
             let delay = rng.random_range(config.min_delay..=config.max_delay);
             (delay, config.loss > 0.0 && rng.random_bool(config.loss))
         };
-        let at = Instant::now() + delay;
+        let slow = self.shared.links.read().slow.get(&(from, to)).copied().unwrap_or_default();
+        let at = Instant::now() + delay + slow;
         let arrival = match config.order {
             MemoryOrder::Any => Arrival::At(at),
             MemoryOrder::PerLane => {

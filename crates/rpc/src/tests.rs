@@ -656,6 +656,20 @@ async fn a_stalled_direction_in_memory_holds_what_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_direction_in_memory_delays_what_is_sent_until_it_is_slow_no_more() {
+    let network = MemoryNetwork::new(1, MemoryConfig::default());
+    let (one, two) = (network.transport(NodeId::new(1), clock()), network.transport(NodeId::new(2), clock()));
+    two.register(ECHO, Arc::new(Echo { order: Mutex::default() }));
+    let second = Duration::from_secs(1);
+    for (by, is_slow) in [(second, true), (Duration::ZERO, false)] {
+        network.slow(NodeId::new(2), NodeId::new(1), by);
+        let begun = tokio::time::Instant::now();
+        one.call(NodeId::new(2), Lane::Client, ECHO, Bytes::new(), LONG).await.unwrap();
+        assert_eq!(begun.elapsed() >= second, is_slow, "there and back: {:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_ends_calls_in_memory() {
     let second = Duration::from_secs(1);
     let network =
