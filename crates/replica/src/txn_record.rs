@@ -57,9 +57,10 @@ struct Known {
 }
 
 /// The transactions anchored in this range, as far as anybody asked or told.
-#[derive(Default)]
 pub(crate) struct TxnRegistry {
     inner: Mutex<Inner>,
+    /// [`TXN_EXPIRY`], and less in tests.
+    expiry_ns: u64,
 }
 
 #[derive(Default)]
@@ -70,6 +71,10 @@ struct Inner {
 }
 
 impl TxnRegistry {
+    pub fn new(expiry: Duration) -> Self {
+        Self { inner: Mutex::default(), expiry_ns: nanos(expiry) }
+    }
+
     /// Forgets everything: another leaseholder may have heard of them since.
     pub fn restart(&self, now_ns: u64) {
         let mut inner = self.inner.lock();
@@ -88,14 +93,14 @@ impl TxnRegistry {
         self.inner.lock().known.get(&txn).is_some_and(|known| known.heard_ns > 0)
     }
 
-    /// Whether nothing was heard of the transaction for [`TXN_EXPIRY`], nor within [`FOUND_WITHIN`] of a new lease; it
+    /// Whether nothing was heard of the transaction for as long as one lives without, nor within [`FOUND_WITHIN`] of a new lease; it
     /// began at `min_ts`.
     pub fn is_expired(&self, txn: TxnId, min_ts: Timestamp, now_ns: u64) -> bool {
         let inner = self.inner.lock();
         let heard = inner.known.get(&txn).map_or(0, |known| known.heard_ns);
         let last = heard.max(min_ts.wall_ns());
-        now_ns.saturating_sub(last) > nanos(TXN_EXPIRY)
-            && now_ns.saturating_sub(inner.lease_start_ns) > nanos(FOUND_WITHIN)
+        now_ns.saturating_sub(last) > self.expiry_ns
+            && now_ns.saturating_sub(inner.lease_start_ns) > nanos(FOUND_WITHIN).min(self.expiry_ns)
     }
 
     /// Notes that `waiter` waits for `txn`, and `behind` for `waiter`.
@@ -104,7 +109,7 @@ impl TxnRegistry {
         let until = now_ns + nanos(WAIT_MEMORY);
         inner.known.entry(txn).or_default().waiters.insert(waiter, (until, behind));
         if inner.known.len() > 10_000 {
-            let horizon = now_ns.saturating_sub(2 * nanos(TXN_EXPIRY));
+            let horizon = now_ns.saturating_sub(2 * self.expiry_ns);
             inner.known.retain(|_, known| {
                 known.waiters.retain(|_, (until, _)| *until > now_ns);
                 known.heard_ns > horizon || !known.waiters.is_empty()
@@ -150,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_new_lease_leaves_the_living_the_time_to_be_heard_of() {
-        let registry = TxnRegistry::default();
+        let registry = TxnRegistry::new(TXN_EXPIRY);
         let began = Timestamp::new(1, 0);
         let expiry = nanos(TXN_EXPIRY);
         registry.heard(txn(1), 10);
@@ -166,7 +171,7 @@ mod tests {
 
     #[test]
     fn dependents_are_followed_through() {
-        let registry = TxnRegistry::default();
+        let registry = TxnRegistry::new(TXN_EXPIRY);
         registry.waits(txn(1), txn(2), vec![txn(3)], 0);
         registry.waits(txn(3), txn(4), vec![], 0);
         let mut dependents = registry.dependents(txn(1), 1);

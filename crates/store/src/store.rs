@@ -65,6 +65,8 @@ pub struct StoreConfig {
     pub replica_check_interval: Duration,
     /// A store that was not heard of for so long is taken to be gone: others take over its replicas.
     pub dead_after: Duration,
+    /// How long a transaction lives without a heartbeat.
+    pub txn_expiry: Duration,
 }
 
 impl Default for StoreConfig {
@@ -79,6 +81,7 @@ impl Default for StoreConfig {
             queue_interval: Duration::from_secs(1),
             replica_check_interval: Duration::from_secs(10),
             dead_after: Duration::from_secs(300),
+            txn_expiry: replica::TXN_EXPIRY,
             log_kept_bytes: 16 << 20,
             accept_lost_log: false,
         }

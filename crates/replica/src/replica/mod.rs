@@ -32,6 +32,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use concurrency::{Acquired, Conflict, LatchManager, LockRequest, LockTable, TimestampCache};
@@ -65,6 +66,8 @@ pub struct ReplicaDeps {
     pub store_id: StoreId,
     pub outbound: Arc<dyn Outbound>,
     pub host: Arc<dyn ReplicaHost>,
+    /// How long a transaction lives without a heartbeat: [`TXN_EXPIRY`](crate::TXN_EXPIRY), and less in tests.
+    pub txn_expiry: Duration,
 }
 
 /// One replica.
@@ -100,6 +103,7 @@ impl Replica {
     pub fn new(deps: ReplicaDeps, replica_id: ReplicaId, machine: Arc<Machine>, group: Group) -> Self {
         let range_id = machine.range_id();
         machine.commits.begin(deps.clock.clone());
+        let registry = TxnRegistry::new(deps.txn_expiry);
         Self {
             deps,
             range_id,
@@ -109,7 +113,7 @@ impl Replica {
             latches: LatchManager::new(),
             locks: LockTable::new(),
             cache: TimestampCache::default(),
-            registry: TxnRegistry::default(),
+            registry,
             looks: LookStarts::default(),
             lease_term: AtomicU64::new(0),
             new_lease: Mutex::new(()),

@@ -178,6 +178,7 @@ impl Store {
             store_id: inner.store_id,
             outbound: inner.outbound.clone(),
             host,
+            txn_expiry: inner.config.txn_expiry,
         };
         let replica = Arc::new(Replica::new(deps, replica_id, machine, group));
         inner.replicas.write().insert(range_id, replica.clone());
