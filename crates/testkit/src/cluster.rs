@@ -86,6 +86,7 @@ struct Site {
     dir: PathBuf,
     seed: u64,
     kv: DbConfig,
+    txn_expiry: Duration,
     between: Box<Between>,
 }
 
@@ -143,6 +144,7 @@ impl Site {
             gc_interval: Duration::from_secs(1),
             replica_check_interval: Duration::from_millis(500),
             dead_after: Duration::from_secs(6),
+            txn_expiry: self.txn_expiry,
             ..StoreConfig::default()
         };
         let options = || StoreOptions {
@@ -230,10 +232,11 @@ impl Cluster {
     /// # Panics
     /// When it does not come up.
     pub async fn start(dir: &Path, seed: u64, wires: MemoryConfig, offsets_ms: &[i64], kv: DbConfig) -> Self {
-        Self::start_over_wires(dir, seed, wires, offsets_ms, kv, |_, transport| transport).await
+        let txn_expiry = replica::TXN_EXPIRY;
+        Self::start_over_wires(dir, seed, wires, offsets_ms, kv, txn_expiry, |_, transport| transport).await
     }
 
-    /// The same, with something between each node and the network.
+    /// The same, with something between each node and the network, and transactions that live so long without a heartbeat.
     ///
     /// # Panics
     /// When it does not come up.
@@ -243,10 +246,12 @@ impl Cluster {
         wires: MemoryConfig,
         offsets_ms: &[i64],
         kv: DbConfig,
+        txn_expiry: Duration,
         between: impl Fn(u64, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync + 'static,
     ) -> Self {
         let network = MemoryNetwork::new(seed, wires);
-        let site = Site { network: network.clone(), dir: dir.to_owned(), seed, kv, between: Box::new(between) };
+        let between = Box::new(between);
+        let site = Site { network: network.clone(), dir: dir.to_owned(), seed, kv, txn_expiry, between };
         let mut members = Vec::new();
         for (place, offset_ms) in offsets_ms.iter().enumerate() {
             let physical = Arc::new(OffsetClock { offset_ns: AtomicI64::new(offset_ms * 1_000_000) });

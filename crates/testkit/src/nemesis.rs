@@ -32,6 +32,9 @@ pub fn start(run: &Arc<Run>) -> Vec<JoinHandle<()>> {
     if schedule.links_break {
         tasks.push(tokio::spawn(break_links(run.clone(), rng(3))));
     }
+    if schedule.links_slow {
+        tasks.push(tokio::spawn(slow_links(run.clone(), rng(7))));
+    }
     if schedule.stores_stall {
         tasks.push(tokio::spawn(stall_stores(run.clone(), rng(6))));
     }
@@ -125,6 +128,31 @@ async fn break_links(run: Arc<Run>, mut rng: SmallRng) {
     }
 }
 
+/// What a store is sent, or what one sends, takes long: it learns late what the others, and their clocks, are at.
+async fn slow_links(run: Arc<Run>, mut rng: SmallRng) {
+    let count = run.cluster.members.len();
+    while !run.is_over() {
+        pause(&mut rng, 20, 300).await;
+        let place = rng.random_range(0..count);
+        let others = (0..count).filter(|other| *other != place);
+        let links: Vec<(usize, usize)> = match rng.random_range(0..4) {
+            0 => others.map(|other| (place, other)).collect(),
+            1 => vec![(place, (place + rng.random_range(1..count)) % count)],
+            _ => others.map(|other| (other, place)).collect(),
+        };
+        let by = Duration::from_millis(rng.random_range(20..200));
+        for (from, to) in &links {
+            run.cluster.network.slow(node(*from), node(*to), by);
+        }
+        run.struck.note("link slow");
+        let length = rng.random_range(500..3000);
+        run.over_or(Duration::from_millis(length)).await;
+        for (from, to) in &links {
+            run.cluster.network.slow(node(*from), node(*to), Duration::ZERO);
+        }
+    }
+}
+
 /// A store stands still, or the disk of one does.
 async fn stall_stores(run: Arc<Run>, mut rng: SmallRng) {
     let count = run.cluster.members.len();
@@ -192,8 +220,14 @@ async fn leave_a_follower_behind(run: Arc<Run>, mut rng: SmallRng) {
 async fn step_clocks(run: Arc<Run>, mut rng: SmallRng) {
     let bound = run.schedule.skew_ms;
     while !run.is_over() {
-        pause(&mut rng, 20, 250).await;
-        let off = rng.random_range(-bound..=bound);
+        // Nodes learn each other's time from all they are sent: one that goes back is behind only some time later.
+        let (least, most) = if run.schedule.concern == Concern::Clocks { (200, 1500) } else { (20, 250) };
+        pause(&mut rng, least, most).await;
+        let off = match rng.random_range(0..4) {
+            0 => bound,
+            1 => -bound,
+            _ => rng.random_range(-bound..=bound),
+        };
         if rng.random_bool(0.5) {
             run.cluster.members[rng.random_range(0..run.cluster.members.len())].set_offset(off);
         } else {

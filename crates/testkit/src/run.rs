@@ -121,11 +121,12 @@ pub async fn run(dir: &Path, schedule: Schedule) -> Report {
     tokio::time::sleep(run.schedule.load).await;
     // On a busy machine what was asked for comes later.
     let enough = async {
-        while !lacking(&run).is_empty() {
+        let (what, wanted) = run.schedule.enough;
+        while !lacking(&run).is_empty() || locked(&run.successes).get(what).copied().unwrap_or(0) < wanted {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let _whichever = tokio::time::timeout(EXTRA_LOAD, enough).await;
+    let _whichever = patiently(EXTRA_LOAD, enough).await;
 
     run.over.send_replace(true);
     for nemesis in nemeses {
@@ -166,8 +167,8 @@ async fn start(dir: &Path, schedule: Schedule, struck: Arc<Struck>) -> Run {
         rpc_timeout: Duration::from_secs(2),
         wait_timeout: Duration::from_secs(6),
         // Small for gateways that are refused connections, so that a commit fails while part of it is done.
-        unavailable_after: Duration::from_secs(if schedule.troubles.refuse > 0.0 { 1 } else { 10 }),
-        heartbeat_interval: Duration::from_millis(500),
+        unavailable_after: schedule.gateways_try,
+        heartbeat_interval: schedule.txn_expiry / 6,
         // Whoever asks for it is heard.
         spill_bytes: 0,
         ..DbConfig::default()
@@ -184,9 +185,9 @@ async fn start(dir: &Path, schedule: Schedule, struck: Arc<Struck>) -> Run {
         }
     };
     let offsets = [0, 1, -1].map(|sign| sign * schedule.skew_ms);
+    let (wires_config, expiry) = (schedule.wires.clone(), schedule.txn_expiry);
     let cluster =
-        Cluster::start_over_wires(dir, schedule.seed, schedule.wires.clone(), &offsets, members, between)
-            .await;
+        Cluster::start_over_wires(dir, schedule.seed, wires_config, &offsets, members, expiry, between).await;
     let db = &cluster.members[0].db;
     // What belongs to one transaction lies in several ranges from the start.
     let quarters = (1..4).map(|quarter| lists::list_key(schedule.window * quarter / 4));
@@ -219,12 +220,25 @@ async fn start(dir: &Path, schedule: Schedule, struck: Arc<Struck>) -> Run {
     }
 }
 
+/// Waits for so long, counted in short sleeps: on a machine that has no time for this process it does not pass.
+async fn patiently<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    const SLEEP: Duration = Duration::from_millis(10);
+    let passes = async {
+        for _ in 0..limit.as_millis() / SLEEP.as_millis() {
+            tokio::time::sleep(SLEEP).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        outcome = work => Some(outcome),
+        () = passes => None,
+    }
+}
+
 /// Tries until it succeeds.
 async fn settle<F: Future<Output = bool>>(what: &str, attempt: impl Fn() -> F) {
     let done = async { while !attempt().await {} };
-    tokio::time::timeout(PATIENCE, done)
-        .await
-        .unwrap_or_else(|_| panic!("before anything goes wrong: {what}"));
+    patiently(PATIENCE, done).await.unwrap_or_else(|| panic!("before anything goes wrong: {what}"));
 }
 
 fn start_clients(run: &Arc<Run>) -> Vec<JoinHandle<()>> {
@@ -233,6 +247,9 @@ fn start_clients(run: &Arc<Run>) -> Vec<JoinHandle<()>> {
     let mut clients = Vec::new();
     for n in 0..schedule.list_clients {
         clients.push(tokio::spawn(lists::client(run.clone(), n, seed(n))));
+    }
+    for n in 0..schedule.scan_clients {
+        clients.push(tokio::spawn(lists::scanner(run.clone(), n * 5 + 2, seed(50 + n))));
     }
     for n in 0..schedule.bank_clients {
         clients.push(tokio::spawn(bank::client(run.clone(), n + 1, seed(100 + n))));
@@ -248,11 +265,11 @@ fn start_clients(run: &Arc<Run>) -> Vec<JoinHandle<()>> {
 
 async fn finish(run: &Arc<Run>, who: &str, task: JoinHandle<()>) {
     let end = task.abort_handle();
-    match tokio::time::timeout(PATIENCE, task).await {
-        Ok(Ok(())) => {}
+    match patiently(PATIENCE, task).await {
+        Some(Ok(())) => {}
         // Its panic was counted.
-        Ok(Err(_)) => {}
-        Err(_) => {
+        Some(Err(_)) => {}
+        None => {
             end.abort();
             run.fault(format!("hangs: {who}, {PATIENCE:?} after the last fault"));
         }
@@ -266,7 +283,7 @@ async fn judge(run: &Arc<Run>) {
         None => run.fault("the end cannot be read".into()),
     }
     let audited = async { while bank::audit_the_end(run, db).await.is_err() {} };
-    if tokio::time::timeout(PATIENCE, audited).await.is_err() {
+    if patiently(PATIENCE, audited).await.is_none() {
         run.fault("the bank cannot be audited in the end".into());
     }
     whole_again(run).await;
@@ -291,7 +308,7 @@ async fn read_the_end(db: &Db) -> Option<BTreeMap<u32, Vec<Element>>> {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, read).await.ok()
+    patiently(PATIENCE, read).await
 }
 
 fn judge_lists(run: &Arc<Run>, last: &BTreeMap<Key, Vec<Element>>) {
@@ -303,14 +320,15 @@ fn judge_lists(run: &Arc<Run>, last: &BTreeMap<Key, Vec<Element>>) {
 
 /// Waits until every range is whole: each of its voters has it, at its newest description and with the same rows.
 async fn whole_again(run: &Arc<Run>) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match tokio::time::timeout(PATIENCE, what_is_not_whole(&run.cluster)).await {
-            Ok(None) => return,
-            Ok(Some(lacking)) if Instant::now() > deadline => return run.fault(lacking),
-            Err(_) => return run.fault("the ranges cannot be listed in the end".into()),
-            Ok(Some(_)) => tokio::time::sleep(Duration::from_millis(100)).await,
+    let lacking = Mutex::new("the ranges cannot be listed in the end".to_owned());
+    let whole = async {
+        while let Some(found) = what_is_not_whole(&run.cluster).await {
+            *locked(&lacking) = found;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    };
+    if patiently(PATIENCE, whole).await.is_none() {
+        run.fault(locked(&lacking).clone());
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! slow        the call arrives late, so that what was sent after it overtakes it
-//! stalled     it arrives after seconds, and everything sent a few milliseconds later waits as long
+//! late        the resolution of what a transaction has left comes late: others meet it, after its end was decided
+//! stalled     it arrives about when its transaction is taken for dead, and everything sent a few milliseconds later waits as long, heartbeats too
 //! refused     nothing reaches that node for a while, and the caller is told so
 //! unanswered  it is executed, and the connection breaks before the answer
 //! death       it is lost, and nothing is sent or heard any more
@@ -18,7 +19,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use keys::NodeId;
+use keys::{NodeId, TxnId};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use replica::api::{BatchRequest, Request};
 use rpc::{Lane, RpcError, Service, ServiceId, Transport};
@@ -26,13 +27,25 @@ use tokio::{sync::watch, time::Instant};
 
 /// How much likelier trouble is for a batch that writes: reads are more, and break less.
 const WRITES_WEIGH: f64 = 6.0;
+/// And for one that belongs to a commit whose record has just been sent: there is nothing before it that breaks as much.
+const COMMITS_WEIGH: f64 = 30.0;
+/// What is sent so long after the record of a commit, of the same transaction, belongs to that commit.
+const COMMIT_LASTS: Duration = Duration::from_millis(20);
 
 /// How often each trouble comes, of one call of a client's lane; of one that writes, [`WRITES_WEIGH`] times as often.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Troubles {
     pub slow: f64,
+    /// How late, at most.
+    pub slow_ms: u64,
+    /// Of a resolution, whatever else is drawn.
+    pub late_resolve: f64,
     pub stall: f64,
+    /// About as long as it takes for others to take its transactions for dead.
+    pub stall_ms: u64,
     pub refuse: f64,
+    /// How long, at most.
+    pub refuse_ms: u64,
     pub unanswered: f64,
     pub death: f64,
 }
@@ -58,9 +71,32 @@ struct State {
     /// Everything sent from `.0` on leaves at `.1`.
     stalled: Option<(Instant, Instant)>,
     refused: HashMap<NodeId, Instant>,
+    /// Whose record was sent last, and when.
+    committing: Option<(TxnId, Instant)>,
 }
 
-/// The troubled transport of one node. Only the lane of clients' requests is troubled.
+impl State {
+    /// How much likelier trouble is for a batch.
+    fn weigh(&mut self, batch: &BatchRequest, now: Instant) -> f64 {
+        let txn = batch.header.txn.as_ref().map(|txn| txn.meta.id);
+        let stages = |request: &Request| matches!(request, Request::EndTxn { in_flight, .. } if !in_flight.is_empty());
+        if batch.requests.iter().any(stages) {
+            self.committing = txn.map(|txn| (txn, now));
+            return WRITES_WEIGH;
+        }
+        if !batch.requests.iter().any(Request::is_write) {
+            return 1.0;
+        }
+        let belongs = self.committing.is_some_and(|(of, at)| Some(of) == txn && now - at < COMMIT_LASTS);
+        if belongs { COMMITS_WEIGH } else { WRITES_WEIGH }
+    }
+}
+
+fn resolves(batch: &BatchRequest) -> bool {
+    batch.requests.iter().any(|request| matches!(request, Request::ResolveSpan { .. }))
+}
+
+/// The troubled transport of one node. Only the lane of clients' requests is troubled, but for stalls.
 pub struct Wire {
     inner: Arc<dyn Transport>,
     troubles: Troubles,
@@ -124,15 +160,16 @@ impl Wire {
         if self.is_dead() {
             return Fate::Lost;
         }
-        if lane != Lane::Client {
-            return Fate::Goes;
-        }
         let now = Instant::now();
         let mut state = self.state();
+        // As of a process that stands still: others take its transactions for dead.
         if let Some((from, until)) = state.stalled
             && (from..until).contains(&now)
         {
             return Fate::Late(until);
+        }
+        if lane != Lane::Client {
+            return Fate::Goes;
         }
         if state.refused.get(&to).is_some_and(|until| now < *until) {
             return Fate::Refused;
@@ -141,9 +178,14 @@ impl Wire {
             return Fate::Goes;
         }
         let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        let writes = replica::api::decode::<BatchRequest>(payload)
-            .is_ok_and(|batch| batch.requests.iter().any(Request::is_write));
-        let mut drawn = rng.random_range(0.0..1.0) / if writes { WRITES_WEIGH } else { 1.0 };
+        let batch = replica::api::decode::<BatchRequest>(payload).ok();
+        let slow_ms = self.troubles.slow_ms.max(6);
+        if batch.as_ref().is_some_and(resolves) && rng.random_bool(self.troubles.late_resolve) {
+            self.struck.note("resolution late");
+            return Fate::Late(now + Duration::from_millis(rng.random_range(5..slow_ms)));
+        }
+        let weight = batch.map_or(1.0, |batch| state.weigh(&batch, now));
+        let mut drawn = rng.random_range(0.0..1.0) / weight;
         let mut strikes = |chance: f64| {
             drawn -= chance;
             drawn < 0.0 && drawn >= -chance
@@ -154,16 +196,16 @@ impl Wire {
             return Fate::Lost;
         }
         if strikes(self.troubles.stall) {
-            let length = || Duration::from_millis(3100);
-            let late = now + length() + Duration::from_millis(rng.random_range(0..1500));
-            let others = now + length() + Duration::from_millis(rng.random_range(0..1500));
+            let ms = self.troubles.stall_ms.max(2);
+            let late = now + Duration::from_millis(rng.random_range(ms..ms * 3 / 2));
+            let others = now + Duration::from_millis(rng.random_range(ms..ms * 3 / 2));
             // What belongs together is sent at once: the rest of it passes.
             state.stalled = Some((now + Duration::from_millis(rng.random_range(1..20)), others));
             self.struck.note("message stalled");
             return Fate::Late(late);
         }
         if strikes(self.troubles.refuse) {
-            state.refused.insert(to, now + Duration::from_millis(rng.random_range(300..1500)));
+            state.refused.insert(to, now + Duration::from_millis(rng.random_range(50..self.troubles.refuse_ms.max(51))));
             self.struck.note("connection refused");
             return Fate::Refused;
         }
@@ -173,7 +215,7 @@ impl Wire {
         }
         if strikes(self.troubles.slow) {
             self.struck.note("message slow");
-            return Fate::Late(now + Duration::from_millis(rng.random_range(5..120)));
+            return Fate::Late(now + Duration::from_millis(rng.random_range(5..slow_ms)));
         }
         Fate::Goes
     }

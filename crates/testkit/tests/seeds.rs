@@ -10,7 +10,7 @@ use testkit::{
 
 async fn judge(seed: u64, concern: Concern) {
     let dir = TempDir::new().unwrap();
-    let schedule = Schedule { load: Duration::from_secs(2), ..Schedule::of(seed) };
+    let schedule = Schedule { load: Duration::from_secs(2), enough: ("", 0), ..Schedule::of(seed) };
     assert_eq!(schedule.concern, concern);
     let report = run(dir.path(), schedule).await;
     assert_eq!(report.faults, Vec::<String>::new(), "seed {seed}: {report:#?}");

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::{Ended, judge_error, key};
 use crate::{
-    history::{Element, Op, Transaction},
+    history::{Element, Op, Outcome, Transaction},
     run::Run,
 };
 
@@ -77,7 +77,7 @@ pub async fn client(run: Arc<Run>, slot: usize, seed: u64) {
             let Ended::Failed(error) = ended else { break };
             judge_error(&run, &error);
             // Who was told so hears nothing more of it, and nobody cleans up.
-            if run.schedule.troubles.refuse > 0.0 && rng.random_bool(0.2) {
+            if run.schedule.troubles.refuse > 0.0 && rng.random_bool(0.5) {
                 gateway.wire.die();
                 break;
             }
@@ -90,6 +90,39 @@ pub async fn client(run: Arc<Run>, slot: usize, seed: u64) {
         if gateway.wire.is_dead() {
             tokio::time::sleep(Duration::from_millis(rng.random_range(0..100))).await;
         }
+    }
+}
+
+/// Reads much, at nodes whose clocks are ahead of others' too: whoever writes there meanwhile is pushed up, has to look
+/// whether what it read still holds, and tries to commit again.
+pub async fn scanner(run: Arc<Run>, slot: usize, seed: u64) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    while !run.is_over() {
+        let gateway = run.gateways.get(slot + rng.random_range(0..3));
+        let mut txn = gateway.db.begin(TxnOptions::default());
+        txn.set_lock_timeout(Some(Duration::from_millis(300)));
+        let began = run.now();
+        let mut attempt = Attempt { ops: Vec::new(), committing: false };
+        let (base, window) = (base(&run), run.schedule.window);
+        let from = base + rng.random_range(0..window);
+        let to = (base + window).min(from + (window / 4).max(SCANNED));
+        let outcome = tokio::select! {
+            biased;
+            () = gateway.wire.dead() => None,
+            outcome = attempt.scan(&mut txn, &mut rng, from, to, 50) => Some(outcome),
+        };
+        if let Some(Ok(())) = outcome
+            && txn.commit().await.is_ok()
+        {
+            run.succeeded("scan");
+            let (ops, outcome) = (attempt.ops, Outcome::Committed);
+            run.record(Transaction { ops, outcome, began, ended: run.now() });
+        }
+        if let Some(Err(error)) = outcome {
+            judge_error(&run, &error);
+        }
+        let pause = rng.random_range(0..40);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
 
@@ -135,16 +168,19 @@ impl Attempt {
         written: &mut Vec<u32>,
     ) -> Result<(), Error> {
         let (base, window) = (base(run), run.schedule.window);
-        for _ in 0..rng.random_range(1..=3) {
+        // What was written out before is written again more often than what is still in memory.
+        let (before, again) = (written.len(), if written.is_empty() { 0.3 } else { 0.7 });
+        for _ in 0..rng.random_range(1..=4) {
             let lock = rng.random_bool(0.4).then_some(LockStrength::Update);
             // Statements see what those before them wrote.
             txn.begin_statement();
-            let again = if rng.random_bool(0.6) { written.last().copied() } else { None };
+            let known = if before > 0 { before } else { written.len() };
+            let again = (known > 0 && rng.random_bool(again)).then(|| written[rng.random_range(0..known)]);
             let n = again.unwrap_or_else(|| base + rng.random_range(0..window));
             match rng.random_range(0..10) {
                 0 => {
                     let from = base + rng.random_range(0..window);
-                    self.scan(txn, rng, from, (base + window).min(from + SCANNED)).await?;
+                    self.scan(txn, rng, from, (base + window).min(from + SCANNED), 4).await?;
                 }
                 1..=2 => {
                     let value = txn.get(&list_key(n), Read { lock, ..Read::default() }).await?;
@@ -165,12 +201,20 @@ impl Attempt {
         Ok(())
     }
 
-    async fn scan(&mut self, txn: &mut Txn, rng: &mut SmallRng, from: u32, to: u32) -> Result<(), Error> {
+    /// Page by page.
+    async fn scan(
+        &mut self,
+        txn: &mut Txn,
+        rng: &mut SmallRng,
+        from: u32,
+        to: u32,
+        page: u64,
+    ) -> Result<(), Error> {
         let mut rest = Some(Span::new(list_key(from), list_key(to)));
         let mut found = BTreeMap::new();
         while let Some(span) = rest {
             let reverse = rng.random_bool(0.3);
-            let options = ScanOptions { max_rows: rng.random_range(0..4), reverse, ..ScanOptions::default() };
+            let options = ScanOptions { max_rows: rng.random_range(0..page), reverse, ..ScanOptions::default() };
             let page = txn.scan(&span, options).await?;
             for (key, value) in page.rows.iter() {
                 found.insert(number_of(key), decode(Some(value)));

@@ -6,6 +6,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use keys::Key;
 use kv::{Db, Read, TxnOptions};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
@@ -15,12 +16,15 @@ use crate::run::Run;
 
 /// How long a reader waits: what it does not see it says nothing of.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
+/// The same where every store is asked at once, some of which cannot answer.
+const ROUND_PATIENCE: Duration = Duration::from_millis(600);
 /// How long a reader that is to push may take.
 const PUSH_PATIENCE: Duration = Duration::from_millis(200);
 
 pub async fn client(run: Arc<Run>, pair: u32, seed: u64) {
     let mut pair = Pair {
         keys: [key(b'a', &[pair]), key(b'z', &[pair])],
+        anchors: [key(b'a', &[pair, 0]), key(b'z', &[pair, 0])],
         acknowledged: 0,
         next: 1,
         refused: HashSet::new(),
@@ -37,6 +41,8 @@ pub async fn client(run: Arc<Run>, pair: u32, seed: u64) {
 struct Pair {
     run: Arc<Run>,
     keys: [Key; 2],
+    /// Written too by some of its transactions, before the others: one in the range of each register.
+    anchors: [Key; 2],
     acknowledged: u64,
     next: u64,
     refused: HashSet<u64>,
@@ -59,9 +65,12 @@ impl Pair {
         if ended.outcome() == crate::history::Outcome::Aborted {
             self.refused.insert(value);
         }
-        for _ in 0..self.rng.random_range(1..=2) {
+        // At once on every store, before they have heard of it from each other; then by anybody.
+        let members = self.run.cluster.members.iter().map(|member| member.db.clone()).collect();
+        self.read(members, ROUND_PATIENCE).await;
+        if self.rng.random_bool(0.5) {
             let db = self.any_db();
-            self.read(&db).await;
+            self.read(vec![db], READ_PATIENCE).await;
         }
     }
 
@@ -81,12 +90,17 @@ impl Pair {
         let mut txn = gateway.db.begin(TxnOptions::default());
         txn.set_lock_timeout(Some(Duration::from_secs(3)));
         let mut committing = false;
+        // Its record is with the second: nothing but the resolution of its intents tells the first where it commits.
+        let elsewhere = self.rng.random_bool(0.8);
         let (first, second) = if self.rng.random_bool(0.5) { (0, 1) } else { (1, 0) };
         let spills = self.rng.random_bool(self.run.schedule.spills);
         let pushes = self.rng.random_bool(0.7);
         let pause = Duration::from_millis(self.rng.random_range(0..15));
         let ahead = self.any_db();
         let body = async {
+            if elsewhere {
+                txn.put(self.anchors[second].clone(), number(value));
+            }
             txn.put(self.keys[first].clone(), number(value));
             if spills {
                 txn.flush_if_large().await?;
@@ -113,25 +127,26 @@ impl Pair {
         }
     }
 
-    async fn read(&mut self, db: &Db) {
-        let both = self.rng.random_bool(0.3);
-        let first = self.rng.random_range(0..2);
-        let mut txn = db.begin(TxnOptions::default());
-        let (began, floor) = (txn.read_ts(), self.acknowledged);
-        let keys = if both { &self.keys[..] } else { &self.keys[first..=first] };
-        let body = async {
-            let mut seen = Vec::new();
-            for key in keys {
-                seen.push(as_number(txn.get(key, Read::default()).await?.as_deref()));
-            }
-            txn.commit().await?;
-            Ok::<_, kv::Error>(seen)
-        };
-        let Ok(Ok(seen)) = tokio::time::timeout(READ_PATIENCE, body).await else { return };
-        self.run.succeeded("register read");
-        self.judge(&seen, floor, &format!("by node {} at {began}", db.node_id()));
-        // A transaction of its own: nobody else may go back behind what one has seen.
-        self.acknowledged = seen.iter().copied().fold(self.acknowledged, u64::max);
+    async fn read(&mut self, by: Vec<Db>, patience: Duration) {
+        let floor = self.acknowledged;
+        let reads: Vec<_> = by.into_iter().map(|db| read_one(db, self.drawn_keys(), patience)).collect();
+        for (how, seen) in join_all(reads).await.into_iter().flatten() {
+            self.run.succeeded("register read");
+            self.judge(&seen, floor, &how);
+            // A transaction of its own: nobody else may go back behind what one has seen.
+            self.acknowledged = seen.iter().copied().fold(self.acknowledged, u64::max);
+        }
+    }
+
+    fn drawn_keys(&mut self) -> Vec<Key> {
+        let mut keys = self.keys.to_vec();
+        if self.rng.random_bool(0.5) {
+            keys.reverse();
+        }
+        if self.rng.random_bool(0.7) {
+            keys.truncate(1);
+        }
+        keys
     }
 
     fn judge(&self, seen: &[u64], floor: u64, how: &str) {
@@ -146,5 +161,23 @@ impl Pair {
         if seen.iter().any(|it| *it != seen[0]) {
             self.run.fault(format!("torn: registers written together hold {seen:?}, {how}"));
         }
+    }
+}
+
+/// Who read at what time, and what; nothing if it took too long.
+async fn read_one(db: Db, keys: Vec<Key>, patience: Duration) -> Option<(String, Vec<u64>)> {
+    let mut txn = db.begin(TxnOptions::default());
+    let how = format!("by node {} at {}", db.node_id(), txn.read_ts());
+    let body = async {
+        let mut seen = Vec::new();
+        for key in &keys {
+            seen.push(as_number(txn.get(key, Read::default()).await?.as_deref()));
+        }
+        txn.commit().await?;
+        Ok::<_, kv::Error>(seen)
+    };
+    match tokio::time::timeout(patience, body).await {
+        Ok(Ok(seen)) => Some((how, seen)),
+        Ok(Err(_)) | Err(_) => None,
     }
 }
