@@ -4,6 +4,7 @@ mod arrays;
 mod catalog;
 mod crypto;
 mod datetime;
+mod enums;
 pub(crate) mod json;
 pub(crate) mod math;
 mod network;
@@ -31,4 +32,5 @@ pub(crate) static TABLES: &[&[Builtin]] = &[
     network::FUNCTIONS,
     crypto::FUNCTIONS,
     catalog::FUNCTIONS,
+    enums::FUNCTIONS,
 ];

@@ -136,6 +136,7 @@ fn fit<T: Candidate>(candidate: &'static T, args: &[Option<SqlType>]) -> Option<
             ArgType::T(wanted) => wanted,
             ArgType::Any => arg.unwrap_or(SqlType::Text),
             ArgType::AnyElement | ArgType::AnyNonArray => element?,
+            ArgType::AnyEnum => element.filter(|ty| matches!(ty, SqlType::Enum(_)))?,
             ArgType::AnyArray => match arg {
                 // int2vector and oidvector are arrays too, and stay what they are.
                 Some(vector @ (SqlType::Int2Vector | SqlType::OidVector)) => *vector,
@@ -160,7 +161,7 @@ fn fit<T: Candidate>(candidate: &'static T, args: &[Option<SqlType>]) -> Option<
     }
     let ret = match signature.ret {
         RetType::T(fixed) => fixed,
-        RetType::AnyElement => element?,
+        RetType::AnyElement | RetType::AnyEnum => element?,
         RetType::AnyArray => element?.array_of(),
         RetType::SameAs(position) => *settled.get(position)?,
     };
@@ -181,6 +182,7 @@ fn settle_element(signature: &Signature, args: &[Option<SqlType>]) -> Option<Opt
             }
             (ArgType::AnyArray, Some(array)) => array.element()?,
             (ArgType::AnyNonArray, Some(given)) if given.is_array() => return None,
+            (ArgType::AnyEnum, Some(given)) if !matches!(given, SqlType::Enum(_)) => return None,
             (_, Some(given)) => *given,
         };
         polymorphic = true;
@@ -211,7 +213,10 @@ const COMPATIBLE: &[&str] = &[
 fn is_indeterminate<T: Candidate>(fit: &Fit<T>, args: &[Option<SqlType>]) -> bool {
     let signature = fit.candidate.signature();
     let is_one = |position: usize| {
-        matches!(declared(signature, position), Some(ArgType::AnyElement | ArgType::AnyArray | ArgType::AnyNonArray))
+        matches!(
+            declared(signature, position),
+            Some(ArgType::AnyElement | ArgType::AnyArray | ArgType::AnyNonArray | ArgType::AnyEnum)
+        )
     };
     let mut polymorphic = (0..args.len()).filter(|position| is_one(*position)).peekable();
     polymorphic.peek().is_some() && polymorphic.all(|position| args[position].is_none()) && !COMPATIBLE.contains(&signature.name)

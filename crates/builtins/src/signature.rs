@@ -16,6 +16,8 @@ pub enum ArgType {
     AnyArray,
     /// As `AnyElement`, arrays excluded.
     AnyNonArray,
+    /// As `AnyElement`, enum types only.
+    AnyEnum,
 }
 
 /// A result's type, fixed or from the arguments.
@@ -26,6 +28,8 @@ pub enum RetType {
     AnyElement,
     /// The array over it.
     AnyArray,
+    /// As `AnyElement`.
+    AnyEnum,
     /// The type of this argument.
     SameAs(usize),
 }

@@ -15,6 +15,7 @@ fn arg_name(arg: &ArgType) -> String {
         ArgType::AnyElement => "anyelement".into(),
         ArgType::AnyArray => "anyarray".into(),
         ArgType::AnyNonArray => "anynonarray".into(),
+        ArgType::AnyEnum => "anyenum".into(),
     }
 }
 
@@ -74,6 +75,7 @@ fn sample_type(arg: &ArgType) -> SqlType {
         ArgType::T(ty) => *ty,
         ArgType::Any | ArgType::AnyElement | ArgType::AnyNonArray => SqlType::Int4,
         ArgType::AnyArray => SqlType::INT4_ARRAY,
+        ArgType::AnyEnum => SqlType::AnyEnum,
     }
 }
 
@@ -98,7 +100,7 @@ fn null_arguments_are_answered_or_refused() {
                 (0..count).map(|at| sample_type(&signature.args[at.min(most.saturating_sub(1))])).collect();
             let ret = match signature.ret {
                 RetType::T(ty) => ty,
-                RetType::AnyElement => SqlType::Int4,
+                RetType::AnyElement | RetType::AnyEnum => SqlType::Int4,
                 RetType::AnyArray => SqlType::INT4_ARRAY,
                 RetType::SameAs(at) => types.get(at).copied().unwrap_or(SqlType::Text),
             };

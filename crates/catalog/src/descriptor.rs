@@ -337,6 +337,64 @@ pub struct Sequence {
     pub comment: Option<String>,
 }
 
+/// A type that somebody made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Type {
+    pub id: u32,
+    pub name: String,
+    /// That of the type of arrays of it, whose oid is the next one.
+    pub array_name: String,
+    pub schema: u32,
+    pub owner: u32,
+    pub comment: Option<String>,
+    pub kind: TypeKind,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum TypeKind {
+    /// In their order.
+    Enum(Vec<Label>),
+}
+
+/// A label of an enum type.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Label {
+    pub oid: u32,
+    pub text: String,
+    /// What is stored for it: see [`types::enum_type`].
+    pub sort_key: Vec<u8>,
+    /// Its place as `pg_enum` shows it.
+    pub order: f32,
+    /// Added by a transaction that has not committed yet.
+    #[serde(skip)]
+    pub is_new: bool,
+}
+
+impl Type {
+    #[must_use]
+    pub const fn array_id(&self) -> u32 {
+        self.id + 1
+    }
+
+    #[must_use]
+    pub fn labels(&self) -> &[Label] {
+        let TypeKind::Enum(labels) = &self.kind;
+        labels
+    }
+}
+
+/// The name of a type as stored expressions have it: by its oid, so that they mean the same type whatever it is called.
+#[must_use]
+pub fn stored_type_name(id: u32) -> String {
+    format!("pg_catalog.\"#{id}\"")
+}
+
+/// The oid in a name of [`stored_type_name`].
+#[must_use]
+pub fn read_stored_type_name(schema: Option<&str>, name: &str) -> Option<u32> {
+    if schema == Some("pg_catalog") { name.strip_prefix('#')?.parse().ok() } else { None }
+}
+
 /// Anything with an id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Descriptor {
@@ -347,6 +405,7 @@ pub enum Descriptor {
     View(View),
     Sequence(Sequence),
     Cluster(ClusterSettings),
+    Type(Type),
 }
 
 impl Descriptor {
@@ -360,6 +419,7 @@ impl Descriptor {
             Self::View(it) => it.id,
             Self::Sequence(it) => it.id,
             Self::Cluster(_) => CLUSTER_SETTINGS,
+            Self::Type(it) => it.id,
         }
     }
 }

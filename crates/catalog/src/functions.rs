@@ -93,7 +93,7 @@ impl CatalogFunctions for CatalogView {
                 _ => optional(self.view_definition(a.oid(0), style)),
                 }
             }
-            "format_type" => Datum::text(format_type(a.oid(0), args[1].as_int())),
+            "format_type" => Datum::text(self.format_type(a.oid(0), args[1].as_int())),
             "pg_encoding_to_char" => Datum::text(if a.oid(0) == UTF8 { "UTF8" } else { "" }),
             "pg_char_to_encoding" => {
                 let is_utf8 = a.text(0).eq_ignore_ascii_case("utf8") || a.text(0).eq_ignore_ascii_case("utf-8");
@@ -111,7 +111,7 @@ impl CatalogFunctions for CatalogView {
             "pg_get_ruledef" | "pg_get_triggerdef" | "pg_get_functiondef" | "pg_get_function_sqlbody"
             | "pg_get_partkeydef" | "pg_get_statisticsobjdef" | "pg_get_statisticsobjdef_columns" => Datum::Null,
             "pg_table_is_visible" => self.class(a.oid(0)).map_or(Datum::Null, |it| Datum::Bool(self.is_visible(it))),
-            "pg_type_is_visible" => SqlType::from_oid(a.oid(0), -1).map_or(Datum::Null, |_| Datum::Bool(true)),
+            "pg_type_is_visible" => self.type_is_visible(a.oid(0)).map_or(Datum::Null, Datum::Bool),
             "pg_function_is_visible" => {
                 virtual_tables::function_name(a.oid(0)).map_or(Datum::Null, |_| Datum::Bool(true))
             }
@@ -197,6 +197,9 @@ impl CatalogView {
     fn comment(&self, oid: u32) -> Option<String> {
         if let Some(schema) = self.catalog.schema_by_id(oid) {
             return schema_comment(schema).map(str::to_owned);
+        }
+        if let Some(ty) = self.catalog.user_type(oid) {
+            return ty.descriptor.comment.clone();
         }
         match self.catalog.relation_by_id(oid) {
             Some(Relation::Table(table)) => table.comment.clone(),

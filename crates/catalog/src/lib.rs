@@ -8,7 +8,7 @@
 //! Read in this order: [`descriptor`], [`CatalogSnapshot`], [`CatalogStore`], [`row`], [`statistics`]; then what
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
-//! **Invariants**: *names-agree* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
+//! **Invariants**: *names-agree* and *types-of-this-version* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
 //! ([`row`]).
 //!
 //! Deliberately left out: plans.
@@ -25,9 +25,9 @@ pub mod virtual_tables;
 
 pub use descriptor::{
     Check, ClusterSettings, Column, ColumnDefault, Commented, Database, Descriptor, ForeignKey, Index, IndexColumn,
-    IndexConstraint, OnCommit, ReferentialAction, Role, Schema, Sequence, Table, View,
+    IndexConstraint, Label, OnCommit, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
-pub use snapshot::{CatalogSnapshot, Cluster, NameOwner, Relation, temporary_schema};
+pub use snapshot::{CatalogSnapshot, Cluster, NameOwner, Relation, UserType, temporary_schema};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
 pub use store::{
     CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN, SHARED_DOMAIN,

@@ -2,18 +2,22 @@
 //!
 //! **Invariant (names-agree):** the by-name maps hold exactly the objects of the by-id map; upheld by building both
 //! in [`CatalogSnapshot::put`] and [`CatalogSnapshot::remove`] and nowhere else.
+//!
+//! **Invariant (types-of-this-version):** the columns of a snapshot's relations are of the types as this snapshot has
+//! them. Stored descriptors have only the oids of enum types; relations get what these consist of when they are put, and
+//! again when a type is.
 
 use std::sync::Arc;
 
 use auth::hba::Rules;
 use bytes::Bytes;
 use keys::Key;
-use rustc_hash::FxHashMap;
-use types::{SqlError, SqlResult, SqlState};
+use rustc_hash::{FxHashMap, FxHashSet};
+use types::{EnumContent, EnumLabel, EnumType, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::descriptor::{
     CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
-    TEMPORARY_PREFIX, Table, View,
+    TEMPORARY_PREFIX, Table, Type, TypeKind, View,
 };
 use crate::statistics::Statistics;
 use crate::store::{SHARED_DOMAIN, encode_version, version_key};
@@ -55,6 +59,24 @@ impl Relation {
     }
 }
 
+impl Relation {
+    /// The enum types of its columns.
+    fn enum_types(&self) -> Vec<EnumType> {
+        match self {
+            Self::Table(it) => it.columns.iter().filter_map(|column| column.ty.enum_type()).collect(),
+            Self::View(it) => it.columns.iter().filter_map(|(_, ty)| ty.enum_type()).collect(),
+            Self::Sequence(_) => Vec::new(),
+        }
+    }
+}
+
+/// A type that somebody made, as its descriptor and as what expressions are of.
+#[derive(Clone, Debug)]
+pub struct UserType {
+    pub descriptor: Arc<Type>,
+    pub ty: SqlType,
+}
+
 /// Every object by id and by name.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogSnapshot {
@@ -63,6 +85,11 @@ pub struct CatalogSnapshot {
     schemas: FxHashMap<u32, Arc<Schema>>,
     roles: FxHashMap<u32, Arc<Role>>,
     relations: FxHashMap<u32, Relation>,
+    types: FxHashMap<u32, UserType>,
+    /// By schema and name; those of arrays among them.
+    type_names: FxHashMap<(u32, String), u32>,
+    /// The relations that have columns of a type.
+    type_users: FxHashMap<u32, FxHashSet<u32>>,
     database_names: FxHashMap<String, u32>,
     role_names: FxHashMap<String, u32>,
     schema_names: FxHashMap<(u32, String), u32>,
@@ -136,6 +163,7 @@ impl CatalogSnapshot {
             Descriptor::Table(it) => it.schema,
             Descriptor::View(it) => it.schema,
             Descriptor::Sequence(it) => it.schema,
+            Descriptor::Type(it) => it.schema,
         };
         self.schemas.get(&schema).map_or(SHARED_DOMAIN, |schema| schema.database)
     }
@@ -144,9 +172,12 @@ impl CatalogSnapshot {
         if id == CLUSTER_SETTINGS || self.databases.contains_key(&id) || self.roles.contains_key(&id) {
             return Some(SHARED_DOMAIN);
         }
-        let schema =
-            self.schemas.get(&id).or_else(|| self.schemas.get(&self.relations.get(&id)?.schema()))?;
-        Some(schema.database)
+        if let Some(schema) = self.schemas.get(&id) {
+            return Some(schema.database);
+        }
+        let of_type = || self.types.get(&id).map(|ty| ty.descriptor.schema);
+        let schema = self.relations.get(&id).map(Relation::schema).or_else(of_type)?;
+        self.schemas.get(&schema).map(|schema| schema.database)
     }
 
     /// Whether an object is the same in both.
@@ -156,6 +187,10 @@ impl CatalogSnapshot {
             (Some(Relation::Table(a)), Some(Relation::Table(b))) => Arc::ptr_eq(a, b) || a == b,
             (Some(Relation::View(a)), Some(Relation::View(b))) => Arc::ptr_eq(a, b) || a == b,
             (Some(Relation::Sequence(a)), Some(Relation::Sequence(b))) => Arc::ptr_eq(a, b) || a == b,
+            (None, None) => match (self.types.get(&id), other.types.get(&id)) {
+                (Some(a), Some(b)) => a.ty == b.ty,
+                _ => false,
+            },
             _ => false,
         }
     }
@@ -209,6 +244,7 @@ impl CatalogSnapshot {
             Descriptor::View(it) => self.put_relation(Relation::View(Arc::new(it))),
             Descriptor::Sequence(it) => self.put_relation(Relation::Sequence(Arc::new(it))),
             Descriptor::Cluster(it) => self.cluster = Arc::new(Cluster::new(it)),
+            Descriptor::Type(it) => self.put_type(Arc::new(it)),
         }
     }
 
@@ -225,6 +261,8 @@ impl CatalogSnapshot {
             self.put_role(it.clone());
         } else if let Some(it) = other.relations.get(&id) {
             self.put_relation(it.clone());
+        } else if let Some(it) = other.types.get(&id) {
+            self.put_type(it.descriptor.clone());
         }
     }
 
@@ -235,7 +273,83 @@ impl CatalogSnapshot {
 
     fn put_schema(&mut self, it: Arc<Schema>) {
         self.schema_names.insert((it.database, it.name.clone()), it.id);
-        self.schemas.insert(it.id, it);
+        let id = it.id;
+        self.schemas.insert(id, it);
+        let inside = self.types.values().filter(|ty| ty.descriptor.schema == id);
+        let inside: Vec<Arc<Type>> = inside.map(|ty| ty.descriptor.clone()).collect();
+        inside.into_iter().for_each(|ty| self.put_type(ty));
+    }
+
+    fn put_type(&mut self, it: Arc<Type>) {
+        let id = it.id;
+        let schema = self.schemas.get(&it.schema).map_or("", |schema| &schema.name);
+        let TypeKind::Enum(labels) = &it.kind;
+        let labels = labels.iter();
+        let ty = EnumType::of(EnumContent {
+            oid: id,
+            schema: schema.into(),
+            name: it.name.as_str().into(),
+            array_name: it.array_name.as_str().into(),
+            labels: labels.map(|it| EnumLabel::new(it.oid, &it.text, &it.sort_key, it.order, it.is_new)).collect(),
+        });
+        self.type_names.insert((it.schema, it.name.clone()), id);
+        self.type_names.insert((it.schema, it.array_name.clone()), it.array_id());
+        self.types.insert(id, UserType { descriptor: it, ty: SqlType::Enum(ty) });
+        let users: Vec<u32> = self.type_users.get(&id).into_iter().flatten().copied().collect();
+        for user in users {
+            if let Some(relation) = self.relations.remove(&user) {
+                let relation = self.with_types(relation);
+                self.relations.insert(user, relation);
+            }
+        }
+    }
+
+    /// *types-of-this-version*
+    fn with_types(&self, relation: Relation) -> Relation {
+        let is_old = |ty: &EnumType| self.resolve(SqlType::Enum(*ty)) != SqlType::Enum(*ty);
+        if !relation.enum_types().iter().any(is_old) {
+            return relation;
+        }
+        match relation {
+            Relation::Table(it) => {
+                let mut table = Table::clone(&it);
+                for column in &mut table.columns {
+                    column.ty = self.resolve(column.ty);
+                    if let Some(labelled) = column.ty.with_labels(column.missing.clone()) {
+                        column.missing = labelled;
+                    }
+                }
+                Relation::Table(Arc::new(table))
+            }
+            Relation::View(it) => {
+                let mut view = View::clone(&it);
+                view.columns.iter_mut().for_each(|(_, ty)| *ty = self.resolve(*ty));
+                Relation::View(Arc::new(view))
+            }
+            other => other,
+        }
+    }
+
+    /// A type as this snapshot has it.
+    #[must_use]
+    pub fn resolve(&self, ty: SqlType) -> SqlType {
+        let known = ty.enum_type().and_then(|it| self.types.get(&it.oid())?.ty.enum_type());
+        known.map_or(ty, |known| ty.with_enum(known))
+    }
+
+    /// Labels that were added are usable by whoever sees them committed.
+    pub(crate) fn commit_labels(&mut self) {
+        let is_new = |ty: &&UserType| ty.descriptor.labels().iter().any(|label| label.is_new);
+        let changed: Vec<Type> = self.types.values().filter(is_new).map(|ty| Type::clone(&ty.descriptor)).collect();
+        for mut ty in changed {
+            let TypeKind::Enum(labels) = &mut ty.kind;
+            labels.iter_mut().for_each(|label| label.is_new = false);
+            self.put_type(Arc::new(ty));
+        }
+    }
+
+    pub(crate) fn has_new_labels(&self) -> bool {
+        self.types.values().any(|ty| ty.descriptor.labels().iter().any(|label| label.is_new))
     }
 
     fn put_role(&mut self, it: Arc<Role>) {
@@ -245,6 +359,10 @@ impl CatalogSnapshot {
 
     fn put_relation(&mut self, relation: Relation) {
         let id = relation.id();
+        let relation = self.with_types(relation);
+        for ty in relation.enum_types() {
+            self.type_users.entry(ty.oid()).or_default().insert(id);
+        }
         if let Relation::Table(it) = &relation {
             self.part_owners.extend(parts(it).map(|part| (part, it.id)));
             for index in it.indexes.iter().filter(|index| !index.name.is_empty()) {
@@ -264,7 +382,15 @@ impl CatalogSnapshot {
             self.schema_names.remove(&(it.database, it.name.clone()));
         } else if let Some(it) = self.roles.remove(&id) {
             self.role_names.remove(&it.name);
+        } else if let Some(UserType { descriptor: it, .. }) = self.types.remove(&id) {
+            self.type_names.remove(&(it.schema, it.name.clone()));
+            self.type_names.remove(&(it.schema, it.array_name.clone()));
         } else if let Some(it) = self.relations.remove(&id) {
+            for ty in it.enum_types() {
+                if let Some(users) = self.type_users.get_mut(&ty.oid()) {
+                    users.remove(&id);
+                }
+            }
             if let Relation::Table(table) = &it {
                 for part in parts(table) {
                     self.part_owners.remove(&part);
@@ -347,6 +473,53 @@ impl CatalogSnapshot {
             NameOwner::Relation(id) => self.relations.get(&id),
             NameOwner::Index { .. } => None,
         }
+    }
+
+    /// A type that somebody made, by its oid.
+    #[must_use]
+    pub fn user_type(&self, oid: u32) -> Option<&UserType> {
+        self.types.get(&oid)
+    }
+
+    /// The type of this oid: built in, made by somebody, or the arrays of one.
+    #[must_use]
+    pub fn type_by_oid(&self, oid: u32, typmod: i32) -> Option<SqlType> {
+        let of_array = || self.types.get(&oid.checked_sub(1)?).map(|ty| ty.ty.array_of());
+        SqlType::from_oid(oid, typmod).or_else(|| self.types.get(&oid).map(|it| it.ty)).or_else(of_array)
+    }
+
+    /// A type that somebody made in this schema, or the arrays of one.
+    #[must_use]
+    pub fn type_named(&self, schema: u32, name: &str) -> Option<SqlType> {
+        self.type_by_oid(*self.type_names.get(&(schema, name.to_owned()))?, -1)
+    }
+
+    /// The enum types of a relation's columns.
+    #[must_use]
+    pub fn types_used_by(&self, relation: u32) -> Vec<u32> {
+        self.relations.get(&relation).map_or_else(Vec::new, |it| it.enum_types().iter().map(|ty| ty.oid()).collect())
+    }
+
+    /// The relations that have columns of a type, oldest first.
+    #[must_use]
+    pub fn type_users(&self, oid: u32) -> Vec<&Relation> {
+        let users = self.type_users.get(&oid).into_iter().flatten();
+        let mut users: Vec<&Relation> = users.filter_map(|id| self.relations.get(id)).collect();
+        users.sort_unstable_by_key(|relation| relation.id());
+        users
+    }
+
+    pub fn types(&self) -> impl Iterator<Item = &UserType> {
+        self.types.values()
+    }
+
+    /// The types that were made in a database, oldest first.
+    #[must_use]
+    pub fn types_of(&self, database: u32) -> Vec<&Arc<Type>> {
+        let is_of = |it: &&Arc<Type>| self.schemas.get(&it.schema).is_some_and(|schema| schema.database == database);
+        let mut types: Vec<&Arc<Type>> = self.types.values().map(|it| &it.descriptor).filter(is_of).collect();
+        types.sort_unstable_by_key(|it| it.id);
+        types
     }
 
     pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {

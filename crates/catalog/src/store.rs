@@ -483,7 +483,11 @@ impl CatalogChange {
     /// A snapshot with the change, where it is at the versions that the change was made upon.
     fn after(&self, current: &Arc<CatalogSnapshot>) -> Option<Arc<CatalogSnapshot>> {
         if Arc::ptr_eq(current, &self.base) {
-            return Some(self.snapshot.clone());
+            let mut next = self.snapshot.clone();
+            if next.has_new_labels() {
+                Arc::make_mut(&mut next).commit_labels();
+            }
+            return Some(next);
         }
         let is_next = |change: &&DomainChange| current.version_of(change.domain) + 1 == change.version;
         let mut next: Option<CatalogSnapshot> = None;
@@ -492,7 +496,10 @@ impl CatalogChange {
             change.ids.iter().for_each(|id| next.take_from(&self.snapshot, *id));
             next.set_version(change.domain, change.version);
         }
-        next.map(Arc::new)
+        next.map(|mut next| {
+            next.commit_labels();
+            Arc::new(next)
+        })
     }
 }
 

@@ -141,6 +141,66 @@ impl CatalogView {
         found.is_some_and(|found| found.oid() == class.oid())
     }
 
+    /// The type of a name as `regtype` reads it.
+    ///
+    /// # Errors
+    /// 42704 when there is none, 3F000 when there is no such schema.
+    pub fn type_named(&self, text: &str) -> SqlResult<SqlType> {
+        let builtin = SqlType::parse_name(text);
+        let element = text.trim().strip_suffix("[]").map(str::trim_end);
+        let found = match split_identifiers(element.unwrap_or(text)).as_deref() {
+            _ if builtin.is_ok() => return builtin,
+            Some([name]) => self.search_schemas().into_iter().find_map(|schema| self.catalog.type_named(schema, name)),
+            Some([schema, name]) => {
+                let found = self.catalog.schema(self.database, schema).ok_or_else(|| {
+                    SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{schema}\" does not exist"))
+                })?;
+                self.catalog.type_named(found.id, name)
+            }
+            _ => None,
+        };
+        match found {
+            Some(ty) => Ok(if element.is_some() { ty.array_of() } else { ty }),
+            None => builtin,
+        }
+    }
+
+    /// Whether a type that somebody made is what its bare name means.
+    fn is_type_visible(&self, ty: SqlType) -> bool {
+        let name = ty.internal_name();
+        let mut schemas = self.search_schemas().into_iter();
+        schemas.find_map(|schema| self.catalog.type_named(schema, &name)).is_some_and(|found| found.same_base(&ty))
+    }
+
+    /// Whether the bare name of a type means it; none when there is no such type.
+    #[must_use]
+    pub fn type_is_visible(&self, oid: u32) -> Option<bool> {
+        let ty = self.catalog.type_by_oid(oid, -1)?;
+        Some(ty.enum_type().is_none() || self.is_type_visible(ty))
+    }
+
+    /// A type as `format_type` shows it.
+    #[must_use]
+    pub fn format_type(&self, oid: u32, modifier: Option<i64>) -> String {
+        let Some(ty) = self.catalog.type_by_oid(oid, -1).filter(|ty| ty.enum_type().is_some()) else {
+            return crate::functions::format_type(oid, modifier);
+        };
+        let element = ty.element().unwrap_or(ty);
+        let mut shown = quote_identifier(&element.internal_name());
+        if !self.is_type_visible(element) {
+            let schema = self.catalog.user_type(element.oid()).map_or(0, |it| it.descriptor.schema);
+            shown = format!("{}.{shown}", quote_identifier(self.schema_name(schema)));
+        }
+        if ty.is_array() { format!("{shown}[]") } else { shown }
+    }
+
+    /// The schema of a type.
+    #[must_use]
+    pub fn type_schema(&self, ty: SqlType) -> &str {
+        let made = ty.enum_type().and_then(|it| self.catalog.user_type(it.oid()));
+        made.map_or("pg_catalog", |it| self.schema_name(it.descriptor.schema))
+    }
+
     #[must_use]
     pub fn schema_name(&self, id: u32) -> &str {
         self.catalog.schema_by_id(id).map_or("", |schema| &schema.name)
@@ -230,7 +290,7 @@ impl OidNames for CatalogView {
     fn name(&self, ty: &SqlType, oid: u32) -> Option<String> {
         match ty {
             SqlType::RegClass => self.class(oid).map(|class| self.shown(class)),
-            SqlType::RegType => SqlType::from_oid(oid, -1).map(|_| crate::functions::format_type(oid, None)),
+            SqlType::RegType => self.catalog.type_by_oid(oid, -1).map(|_| self.format_type(oid, None)),
             SqlType::RegNamespace => self.catalog.schema_by_id(oid).map(|it| quote_identifier(&it.name)),
             SqlType::RegRole => self.catalog.role_by_id(oid).map(|it| quote_identifier(&it.name)),
             SqlType::RegProc => virtual_tables::function_name(oid).map(quote_identifier),
@@ -253,7 +313,7 @@ impl OidNames for CatalogView {
         };
         match ty {
             SqlType::RegClass => self.require_class(name).map(|class| class.oid()),
-            SqlType::RegType => SqlType::parse_name(name).map(|ty| ty.oid()),
+            SqlType::RegType => self.type_named(name).map(|ty| ty.oid()),
             SqlType::RegNamespace => {
                 let schema = self.catalog.schema(self.database, &bare()?);
                 schema.map(|it| it.id).ok_or_else(|| missing(SqlState::InvalidSchemaName, "schema"))
@@ -274,7 +334,7 @@ impl OidNames for CatalogView {
                 let unknown = || missing(SqlState::UndefinedFunction, "function");
                 let (called, args) = name.trim().strip_suffix(')').and_then(|it| it.split_once('(')).ok_or_else(unknown)?;
                 let called = split_identifiers(called).and_then(|parts| parts.last().cloned()).ok_or_else(unknown)?;
-                let args = args.split(',').filter(|it| !it.trim().is_empty()).map(SqlType::parse_name);
+                let args = args.split(',').filter(|it| !it.trim().is_empty()).map(|name| self.type_named(name));
                 let args: Vec<String> = args.map(|ty| ty.map(|ty| ty.name())).collect::<SqlResult<_>>()?;
                 let wanted = args.join(",");
                 let mut named = virtual_tables::functions_named(&called).into_iter();

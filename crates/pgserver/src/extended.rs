@@ -17,7 +17,7 @@ pub(crate) async fn parse(connection: &mut Connection, session: &mut Session, bo
     let mut hints = Vec::new();
     for _ in 0..count {
         let oid = body.i32()? as u32;
-        let ty = SqlType::from_oid(oid, -1);
+        let ty = if oid == 0 { None } else { session.type_of_oid(oid).await? };
         if oid != 0 && ty.is_none() {
             return Err(SqlError::new(SqlState::UndefinedObject, format!("type with OID {oid} does not exist")));
         }

@@ -416,7 +416,8 @@ impl Expr {
     }
 }
 
-/// Whether a cast depends on no setting: times as text have DateStyle, and those with a zone the session's.
+/// Whether a cast depends on no setting: times as text have DateStyle, and those with a zone the session's. The text of an
+/// enum's value may change.
 fn is_immutable_cast(from: &SqlType, to: &SqlType) -> bool {
     let base = |ty: &SqlType| ty.element().unwrap_or(*ty);
     let (from, to) = (base(from), base(to));
@@ -425,6 +426,8 @@ fn is_immutable_cast(from: &SqlType, to: &SqlType) -> bool {
     let is_time = |ty: &SqlType| matches!(ty, SqlType::Time(_) | SqlType::TimeTz(_));
     let is_text = |ty: &SqlType| ty.is_string() || matches!(ty, SqlType::Name | SqlType::QuotedChar);
     match (from, to) {
+        (SqlType::Enum(_), to) if !matches!(to, SqlType::Enum(_)) => false,
+        (from, SqlType::Enum(_)) if !matches!(from, SqlType::Enum(_)) => false,
         (from, to) if is_text(&from) => !is_dated(&to) && !is_time(&to),
         (from, to) if is_text(&to) => !is_dated(&from),
         (SqlType::Time(_), SqlType::TimeTz(_)) => false,

@@ -68,7 +68,7 @@ pub struct PlanContext<'a> {
 pub struct PlanNotes {
     /// A constant was read that is another at another time: `'now'`, `'today'`.
     pub reads_clock: Cell<bool>,
-    /// The relations that were looked up by name.
+    /// The relations and types that were looked up by name.
     relations: RefCell<Vec<u32>>,
 }
 
@@ -85,6 +85,11 @@ impl PlanNotes {
         let mut ids = self.relations.borrow().clone();
         if writes {
             ids = ids.into_iter().flat_map(|id| catalog.reach_of(id)).collect();
+        }
+        // What their columns' types consist of is in descriptors of its own.
+        let types: Vec<u32> = ids.iter().flat_map(|id| catalog.types_used_by(*id)).collect();
+        if writes || !types.is_empty() {
+            ids.extend(types);
             ids.sort_unstable();
             ids.dedup();
         }

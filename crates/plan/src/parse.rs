@@ -11,6 +11,7 @@ pub(crate) mod extras;
 pub(crate) mod locking;
 pub(crate) mod own;
 mod depth;
+mod stored_types;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use types::{SqlError, SqlResult, SqlState, stack::{deep, too_deep}};
 use depth::{check_depth, drop_idle_parentheses};
 use extras::Extras;
 use own::Own;
+pub(crate) use stored_types::with_stored_types;
 use crate::parse_cursor;
 
 /// Deeper recursion of the parser than this is refused with 54001. It brings its own stack for it.

@@ -93,6 +93,7 @@ pub struct SequenceOptions {
 #[derive(Clone, Debug)]
 pub enum CommentOn {
     Schema(String),
+    Type(u32),
     Relation(u32),
     Part { relation: u32, on: Commented },
 }
@@ -241,11 +242,25 @@ pub enum Ddl {
     DropRole { names: Vec<String>, if_exists: IfExists },
     /// The rules of who may connect: [`HBA_SETTING`].
     SetHba(Option<String>),
+    CreateEnum { home: Home, name: String, labels: Vec<String> },
+    AlterType { id: u32, change: AlterType },
+    DropTypes { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
     Comment { on: CommentOn, text: Option<String> },
     /// IF EXISTS of what does not; the notice that says so.
     Skipped(String),
     /// Storage parameters and others with nothing to do here.
     Accepted,
+}
+
+/// A change of a type.
+#[derive(Clone, Debug)]
+pub enum AlterType {
+    /// `before` or `after` another; at the end without either.
+    AddValue { label: String, if_not_exists: IfExists, before: Option<String>, after: Option<String> },
+    RenameValue { from: String, to: String },
+    RenameTo(String),
+    SetSchema(u32),
+    OwnerTo(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,11 @@ pub(crate) fn is_execute(plan: &PreparedPlan) -> bool {
     matches!(&plan.kind, StatementKind::Utility(utility) if matches!(**utility, Utility::Execute { .. }))
 }
 
+/// The same to a client, though an enum type may consist of something else by now.
+fn is_alike(old: &SqlType, new: &SqlType) -> bool {
+    old == new || (old.enum_type().is_some() && old.same_base(new))
+}
+
 impl Session {
     /// Fills in the columns of what answers those of something else: a cursor, or a prepared statement.
     pub(crate) fn describe_by_name(&self, plan: &mut PreparedPlan) {
@@ -71,13 +76,14 @@ impl Session {
         old: &PreparedPlan,
     ) -> SqlResult<Arc<PreparedPlan>> {
         let is_same = |plan: &PreparedPlan| {
-            old.params == plan.params
+            old.params.len() == plan.params.len()
+                && old.params.iter().zip(&plan.params).all(|(old, new)| is_alike(old, new))
                 && old.columns.len() == plan.columns.len()
                 && old
                     .columns
                     .iter()
                     .zip(&plan.columns)
-                    .all(|(old, new)| old.ty == new.ty && old.name == new.name)
+                    .all(|(old, new)| is_alike(&old.ty, &new.ty) && old.name == new.name)
         };
         if let Ok(plan) = self.plan_of(statement)
             && is_same(&plan)

@@ -277,12 +277,15 @@ impl Session {
             catalog: &*environment.view,
         };
         let notes = PlanNotes::default();
+        // What they consist of may have changed since the client named them.
+        let hints: Vec<Option<SqlType>> =
+            hints.iter().map(|ty| ty.map(|ty| environment.view.catalog.resolve(ty))).collect();
         let context = PlanContext {
             catalog: &environment.view.catalog,
             database: self.database,
             search_path: &environment.view.search_path,
             user: &environment.view.user,
-            param_types: hints,
+            param_types: &hints,
             notes: &notes,
             eval: &eval,
             formatting: &formatting,
@@ -293,6 +296,18 @@ impl Session {
         }
         self.describe_by_name(&mut plan);
         Ok(plan)
+    }
+
+    /// The type of this oid; it may have been made on another node.
+    ///
+    /// # Errors
+    /// When the catalog cannot be read.
+    pub async fn type_of_oid(&mut self, oid: u32) -> SqlResult<Option<SqlType>> {
+        if let Some(ty) = self.catalog().type_by_oid(oid, -1) {
+            return Ok(Some(ty));
+        }
+        self.refresh_catalog().await?;
+        Ok(self.catalog().type_by_oid(oid, -1))
     }
 
     pub(crate) fn has_changed_catalog(&self) -> bool {

@@ -86,6 +86,7 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
             Some((1, text)) => Datum::Jsonb(Arc::new(Json::parse(utf8(text)?)?)),
             _ => return Err(wrong_length(ty)),
         },
+        SqlType::Enum(of) => of.parse(utf8(input)?)?,
         SqlType::Void => Datum::Null,
         SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => parse_array(ty, input)?,
         SqlType::Oid | SqlType::Xid => Datum::Int(i64::from(u32::from_be_bytes(fixed(ty, input)?))),
@@ -176,6 +177,7 @@ pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
         (Datum::Float(value), _) => out.extend_from_slice(&value.to_be_bytes()),
         (Datum::Numeric(value), _) => value.write_binary(out),
         (Datum::Text(text) | Datum::Json(text), _) => out.extend_from_slice(text.as_bytes()),
+        (Datum::Enum(value), ty) => out.extend_from_slice(value.text_as(ty).as_bytes()),
         (Datum::Bytes(bytes), _) => out.extend_from_slice(bytes),
         (Datum::Date(days), _) => out.extend_from_slice(&days.to_be_bytes()),
         (Datum::Time(micros) | Datum::Timestamp(micros) | Datum::TimestampTz(micros), _) => {

@@ -64,6 +64,7 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
         (Datum::Uuid(a), Datum::Uuid(b)) => a.cmp(b),
         (Datum::Inet(a), Datum::Inet(b)) => a.cmp(b),
         (Datum::MacAddr(a), Datum::MacAddr(b)) => a.cmp(b),
+        (Datum::Enum(a), Datum::Enum(b)) => a.sort_key().cmp(b.sort_key()),
         (Datum::Json(a), Datum::Json(b)) => a.cmp(b),
         (Datum::Jsonb(a), Datum::Jsonb(b)) => compare_jsonb(a, b),
         (Datum::Array(a), Datum::Array(b)) => compare_arrays(&ty.element().unwrap_or(SqlType::Text), a, b),
@@ -88,7 +89,9 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
 fn are_alike(a: &Datum, b: &Datum) -> bool {
     match (a, b) {
         (Datum::Null, _) | (_, Datum::Null) => true,
-        (Datum::Array(_), Datum::Array(_)) => a.implied_type() == b.implied_type(),
+        (Datum::Array(_) | Datum::Enum(_), Datum::Array(_) | Datum::Enum(_)) => {
+            a.implied_type().same_base(&b.implied_type())
+        }
         _ => std::mem::discriminant(a) == std::mem::discriminant(b),
     }
 }
@@ -178,6 +181,7 @@ pub fn hash_datum<H: Hasher>(ty: &SqlType, datum: &Datum, state: &mut H) {
         Datum::Uuid(value) => state.write(value),
         Datum::Inet(value) => value.hash(state),
         Datum::MacAddr(value) => state.write(value),
+        Datum::Enum(value) => state.write(value.sort_key()),
         Datum::Jsonb(value) => value.hash(state),
         Datum::Array(array) => {
             let element = ty.element().unwrap_or(SqlType::Text);

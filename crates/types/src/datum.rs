@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::array::Array;
+use crate::enum_type::EnumValue;
 use crate::error::SqlResult;
 use crate::json::Json;
 use crate::network::Inet;
@@ -69,6 +70,7 @@ pub enum Datum {
     /// inet and cidr.
     Inet(Inet),
     MacAddr([u8; 6]),
+    Enum(EnumValue),
 }
 
 const _: () = assert!(size_of::<Datum>() <= 24, "a datum is copied per row and column: it stays three words");
@@ -232,6 +234,7 @@ impl PartialEq for Datum {
             (Self::Uuid(a), Self::Uuid(b)) => a == b,
             (Self::Inet(a), Self::Inet(b)) => a == b,
             (Self::MacAddr(a), Self::MacAddr(b)) => a == b,
+            (Self::Enum(a), Self::Enum(b)) => a.sort_key() == b.sort_key(),
             (Self::Jsonb(a), Self::Jsonb(b)) => a == b,
             (Self::Array(a), Self::Array(b)) => a == b,
             (Self::Record(a), Self::Record(b)) => a == b,

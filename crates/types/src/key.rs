@@ -43,6 +43,8 @@ pub enum NullsOrder {
 }
 
 const VALUE: u8 = 0x80;
+/// Below every byte of a sort key of a label.
+const END_OF_SORT_KEY: u8 = 0;
 
 impl SqlType {
     /// Equal keys of this type may stand for values that print differently: 1.0 and 1.00, 'a' and 'a  '.
@@ -98,6 +100,10 @@ fn put_value(out: &mut Vec<u8>, ty: &SqlType, datum: &Datum) {
         }
         Datum::Bytes(bytes) => put_bytes(out, bytes),
         Datum::Bool(value) => out.push(u8::from(*value)),
+        Datum::Enum(value) => {
+            out.extend_from_slice(value.sort_key());
+            out.push(END_OF_SORT_KEY);
+        }
         Datum::Float(value) => put_f64(out, *value),
         Datum::Numeric(value) => put_numeric(out, value),
         Datum::Uuid(bytes) => out.extend_from_slice(bytes),
@@ -257,6 +263,12 @@ fn take_value(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
             let days = part(span, DAY);
             let span = span - i128::from(days) * DAY;
             Datum::Interval(Interval { months, days, micros: i64::try_from(span).map_err(|_| invalid())? })
+        }
+        SqlType::Enum(of) => {
+            let end = input.iter().position(|byte| *byte == END_OF_SORT_KEY).ok_or(DecodeError::Truncated)?;
+            let value = of.by_sort_key(&input[..end]).ok_or_else(invalid)?;
+            *input = &input[end + 1..];
+            Datum::Enum(value)
         }
         SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => take_array(input, ty)?,
         text if text.is_string()

@@ -7,7 +7,8 @@
 //!   2 float    8 bytes, little endian 6 other    LEB128 length, postcard of the datum
 //!   3 bytes    LEB128 length, bytes      7 decimal  LEB128 digits after the point, zigzag LEB128 of all digits
 //! ```
-//! A decimal is a numeric whose digits fit 64 bits; others are of kind 6.
+//! A decimal is a numeric whose digits fit 64 bits; others are of kind 6. The bytes of an enum's value are its sort key,
+//! also within an array's postcard.
 
 use keys::ColumnId;
 
@@ -90,6 +91,7 @@ impl RowEncoder {
             }
             Datum::Text(text) | Datum::Json(text) => self.bytes(id, BYTES, text.as_bytes()),
             Datum::Bytes(bytes) => self.bytes(id, BYTES, bytes),
+            Datum::Enum(value) => self.bytes(id, BYTES, value.sort_key()),
             Datum::Numeric(value) => match value.as_small() {
                 Some((digits, scale)) => {
                     self.tag(id, DECIMAL);
@@ -300,10 +302,14 @@ fn datum(ty: &SqlType, raw: Raw<'_>, at: usize) -> Result<Datum, RowError> {
         (Raw::Integer(value), _) => Datum::Int(value),
         (Raw::Float(value), _) => Datum::Float(value),
         (Raw::Bytes(bytes), SqlType::Bytea) => Datum::bytes(bytes),
+        (Raw::Bytes(bytes), SqlType::Enum(of)) => Datum::Enum(of.by_sort_key(bytes).ok_or(damaged)?),
         (Raw::Bytes(bytes), SqlType::Json) => Datum::Json(std::str::from_utf8(bytes).map_err(|_| damaged)?.into()),
         (Raw::Bytes(bytes), _) => Datum::text(std::str::from_utf8(bytes).map_err(|_| damaged)?),
         (Raw::Decimal(digits, scale), _) => Datum::Numeric(Numeric::small(digits, scale)),
-        (Raw::Other(bytes), _) => postcard::from_bytes(bytes).map_err(|_| damaged)?,
+        (Raw::Other(bytes), _) => {
+            let datum: Datum = postcard::from_bytes(bytes).map_err(|_| damaged)?;
+            if ty.enum_type().is_some() { ty.with_labels(datum).ok_or(damaged)? } else { datum }
+        }
     })
 }
 

@@ -3,3 +3,4 @@
 mod others;
 mod temporary;
 mod transactions;
+mod user_types;

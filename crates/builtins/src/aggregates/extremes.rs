@@ -74,6 +74,8 @@ macro_rules! extremes {
             strict("min", $min, &[ArgType::T($ty)], RetType::T($ty), least),
             strict("max", $max, &[ArgType::T($ty)], RetType::T($ty), greatest),
         )*
+            strict("max", 3526, &[ArgType::AnyEnum], RetType::AnyEnum, greatest),
+            strict("min", 3527, &[ArgType::AnyEnum], RetType::AnyEnum, least),
             strict("min", 2051, &[ArgType::AnyArray], RetType::AnyArray, least),
             strict("max", 2050, &[ArgType::AnyArray], RetType::AnyArray, greatest),
             strict("bool_and", 2517, &[ArgType::T(SqlType::Bool)], RetType::T(SqlType::Bool), all),

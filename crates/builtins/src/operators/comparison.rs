@@ -77,6 +77,7 @@ pub(super) static OPERATORS: &[Operator] = six! {
     "jsonb_", ArgType::T(SqlType::Jsonb), [3240, 3241, 3242, 3243, 3244, 3245];
     "oidvector", ArgType::T(SqlType::OidVector), [649, 644, 645, 646, 647, 648];
     "xid", ArgType::T(SqlType::Xid), [352, 3315, 30_352, 30_353, 30_354, 30_355];
+    "enum_", ArgType::AnyEnum, [3516, 3517, 3518, 3519, 3520, 3521];
     "array_", ArgType::AnyArray, [1070, 1071, 1072, 1073, 1074, 1075];
     "record_", ArgType::T(SqlType::RECORD), [2988, 2989, 2990, 2991, 2992, 2993];
 };

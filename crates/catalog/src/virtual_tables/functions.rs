@@ -44,6 +44,7 @@ pub(super) fn first_arg(arg: ArgType) -> u32 {
         ArgType::AnyElement => SqlType::AnyElement.oid(),
         ArgType::AnyArray => SqlType::AnyArray.oid(),
         ArgType::AnyNonArray => SqlType::AnyNonArray.oid(),
+        ArgType::AnyEnum => SqlType::AnyEnum.oid(),
     }
 }
 
@@ -53,6 +54,7 @@ pub(super) fn fixed_type(ret: RetType, args: &[ArgType]) -> u32 {
         RetType::T(ty) => ty.oid(),
         RetType::AnyElement => SqlType::AnyElement.oid(),
         RetType::AnyArray => SqlType::AnyArray.oid(),
+        RetType::AnyEnum => SqlType::AnyEnum.oid(),
         RetType::SameAs(at) => args.get(at).map_or(0, |arg| first_arg(*arg)),
     }
 }

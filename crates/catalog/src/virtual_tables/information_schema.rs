@@ -126,6 +126,7 @@ fn data_type(ty: SqlType) -> String {
     match ty {
         _ if row.element != 0 && row.length == -1 => "ARRAY".to_owned(),
         SqlType::Char(_) => "character".to_owned(),
+        SqlType::Enum(_) => "USER-DEFINED".to_owned(),
         ty => ty.base_name(),
     }
 }
@@ -236,7 +237,7 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
             collation_schema: collation("pg_catalog"),
             collation_name: collation("C"),
             udt_catalog: view.database_name(),
-            udt_schema: "pg_catalog",
+            udt_schema: view.type_schema(it.ty),
             udt_name: it.ty.internal_name(),
             dtd_identifier: it.number.to_string(),
             is_self_referencing: YesNo(false),
@@ -266,7 +267,7 @@ fn element_types(view: &CatalogView, rows: &mut Rows) {
             collection_type_identifier: it.number.to_string(),
             data_type: data_type(element),
             udt_catalog: view.database_name(),
-            udt_schema: "pg_catalog",
+            udt_schema: view.type_schema(element),
             udt_name: element.internal_name(),
             dtd_identifier: format!("a{}", it.number),
         });

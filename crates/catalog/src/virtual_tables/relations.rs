@@ -27,6 +27,7 @@ pub(super) const PG_CLASS: u32 = 1259;
 pub(super) const PG_NAMESPACE: u32 = 2615;
 const PG_REWRITE: u32 = 2618;
 const PG_CONSTRAINT: u32 = 2606;
+const PG_TYPE: u32 = 1247;
 const PG_ATTRDEF: u32 = 2604;
 pub(super) const HEAP: u32 = 2;
 pub(super) const BTREE: u32 = 403;
@@ -354,7 +355,8 @@ fn pg_depend(view: &CatalogView, rows: &mut Rows) {
             Relation::View(it) => {
                 push(PG_REWRITE, rule_oid(it.id), PG_CLASS, it.id, 0, 'i');
                 for on in &it.depends_on {
-                    push(PG_REWRITE, rule_oid(it.id), PG_CLASS, *on, 0, 'n');
+                    let class = if view.catalog.user_type(*on).is_some() { PG_TYPE } else { PG_CLASS };
+                    push(PG_REWRITE, rule_oid(it.id), class, *on, 0, 'n');
                 }
             }
             Relation::Table(table) => {
@@ -372,6 +374,11 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
     for schema in view.schemas() {
         if let Some(comment) = crate::functions::schema_comment(schema) {
             row!(rows, { objoid: schema.id, classoid: PG_NAMESPACE, objsubid: 0, description: comment });
+        }
+    }
+    for ty in view.catalog.types_of(view.database) {
+        if let Some(comment) = &ty.comment {
+            row!(rows, { objoid: ty.id, classoid: PG_TYPE, objsubid: 0, description: comment });
         }
     }
     for relation in view.relations() {

@@ -15,6 +15,7 @@ use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[
     ("pg_type", pg_type),
+    ("pg_enum", pg_enum),
     ("pg_collation", pg_collation),
     ("pg_opclass", pg_opclass),
     ("pg_opfamily", pg_opfamily),
@@ -80,45 +81,112 @@ fn parse_type(line: &'static str) -> TypeRow {
 
 /// What is known of a type; its modifier does not matter.
 pub(super) fn type_row(ty: SqlType) -> &'static TypeRow {
-    TYPES.get(&ty.oid()).expect("types.tsv has a line for every type")
+    match ty {
+        SqlType::Enum(_) => &ENUM,
+        SqlType::Array(_) if ty.enum_type().is_some() => &ARRAY_OF_ENUM,
+        ty => TYPES.get(&ty.oid()).expect("types.tsv has a line for every type"),
+    }
 }
 
-fn pg_type(_view: &CatalogView, rows: &mut Rows) {
+/// What is the same of all enum types; oids and names are not.
+static ENUM: TypeRow = TypeRow {
+    oid: 0,
+    name: "",
+    length: 4,
+    by_value: true,
+    kind: "e",
+    category: "E",
+    preferred: false,
+    delimiter: ",",
+    subscript: 0,
+    element: 0,
+    array: 0,
+    input: 3506,
+    output: 3507,
+    receive: 3532,
+    send: 3533,
+    modifier_in: 0,
+    modifier_out: 0,
+    align: "i",
+    storage: "p",
+    collation: 0,
+};
+
+static ARRAY_OF_ENUM: TypeRow = TypeRow {
+    length: -1,
+    by_value: false,
+    kind: "b",
+    category: "A",
+    subscript: 6179,
+    // Some oid: it is an array.
+    element: SqlType::AnyEnum.oid(),
+    input: 750,
+    output: 751,
+    receive: 2400,
+    send: 2401,
+    storage: "x",
+    ..ENUM
+};
+
+fn pg_type(view: &CatalogView, rows: &mut Rows) {
     let mut all: Vec<&TypeRow> = TYPES.values().collect();
     all.sort_unstable_by_key(|ty| ty.oid);
     for ty in all {
-        row!(rows, {
-            oid: ty.oid,
-            typname: ty.name,
-            typnamespace: PG_CATALOG_SCHEMA,
-            typowner: POSTGRES_ROLE,
-            typlen: ty.length,
-            typbyval: ty.by_value,
-            typtype: ty.kind,
-            typcategory: ty.category,
-            typispreferred: ty.preferred,
-            typisdefined: true,
-            typdelim: ty.delimiter,
-            typrelid: 0,
-            typsubscript: ty.subscript,
-            typelem: ty.element,
-            typarray: ty.array,
-            typinput: ty.input,
-            typoutput: ty.output,
-            typreceive: ty.receive,
-            typsend: ty.send,
-            typmodin: ty.modifier_in,
-            typmodout: ty.modifier_out,
-            typanalyze: 0,
-            typalign: ty.align,
-            typstorage: ty.storage,
-            typnotnull: false,
-            typbasetype: 0,
-            typtypmod: -1,
-            typndims: 0,
-            typcollation: ty.collation,
-        });
+        push_type(ty, ty.name, PG_CATALOG_SCHEMA, POSTGRES_ROLE, rows);
     }
+    for it in view.catalog.types_of(view.database) {
+        let made = TypeRow { oid: it.id, array: it.array_id(), ..ENUM };
+        push_type(&made, &it.name, it.schema, it.owner, rows);
+        let array = TypeRow { oid: it.array_id(), element: it.id, ..ARRAY_OF_ENUM };
+        push_type(&array, &it.array_name, it.schema, it.owner, rows);
+    }
+}
+
+fn pg_enum(view: &CatalogView, rows: &mut Rows) {
+    for it in view.catalog.types_of(view.database) {
+        for label in it.labels() {
+            row!(rows, {
+                oid: label.oid,
+                enumtypid: it.id,
+                enumsortorder: f64::from(label.order),
+                enumlabel: &label.text,
+            });
+        }
+    }
+}
+
+fn push_type(ty: &TypeRow, name: &str, schema: u32, owner: u32, rows: &mut Rows) {
+    row!(rows, {
+        oid: ty.oid,
+        typname: name,
+        typnamespace: schema,
+        typowner: owner,
+        typlen: ty.length,
+        typbyval: ty.by_value,
+        typtype: ty.kind,
+        typcategory: ty.category,
+        typispreferred: ty.preferred,
+        typisdefined: true,
+        typdelim: ty.delimiter,
+        typrelid: 0,
+        typsubscript: ty.subscript,
+        typelem: ty.element,
+        typarray: ty.array,
+        typinput: ty.input,
+        typoutput: ty.output,
+        typreceive: ty.receive,
+        typsend: ty.send,
+        typmodin: ty.modifier_in,
+        typmodout: ty.modifier_out,
+        typanalyze: 0,
+        typalign: ty.align,
+        typstorage: ty.storage,
+        typnotnull: false,
+        typbasetype: 0,
+        typtypmod: -1,
+        typndims: 0,
+        typcollation: ty.collation,
+    });
 }
 
 fn pg_collation(_view: &CatalogView, rows: &mut Rows) {
@@ -155,7 +223,7 @@ const fn class(oid: u32, name: &'static str, family: u32, family_name: &'static 
 }
 
 /// The default classes of the types there are.
-static OPERATOR_CLASSES: [OperatorClass; 27] = [
+static OPERATOR_CLASSES: [OperatorClass; 28] = [
     class(10_003, "bool_ops", 424, "bool_ops", 16),
     class(10_006, "bytea_ops", 428, "bytea_ops", 17),
     class(10_007, "char_ops", 429, "char_ops", 18),
@@ -178,6 +246,7 @@ static OPERATOR_CLASSES: [OperatorClass; 27] = [
     class(3125, "numeric_ops", 1988, "numeric_ops", 1700),
     class(10_034, "record_ops", 2994, "record_ops", 2249),
     class(10_000, "array_ops", 397, "array_ops", 2277),
+    class(10_069, "enum_ops", 3522, "enum_ops", 3500),
     class(10_065, "uuid_ops", 2968, "uuid_ops", 2950),
     class(10_088, "jsonb_ops", 4033, "jsonb_ops", 3802),
     class(10_043, "varchar_ops", 1994, "text_ops", 25),
@@ -195,6 +264,7 @@ pub(super) fn operator_class(ty: SqlType) -> Option<&'static OperatorClass> {
     let input = match ty {
         SqlType::Varchar(_) => SqlType::Text,
         SqlType::Array(_) => SqlType::AnyArray,
+        SqlType::Enum(_) => SqlType::AnyEnum,
         reg if reg.is_reg() => SqlType::Oid,
         other => other,
     };

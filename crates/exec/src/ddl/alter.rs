@@ -372,6 +372,7 @@ fn constant_value(expr: &plan::Expr, ty: &types::SqlType) -> SqlResult<Option<Da
 pub(super) fn rename_relation(id: u32, to: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
     ctx.check_name_free(relation.schema(), to)?;
+    ctx.check_type_name_free(relation.schema(), to)?;
     let renamed = match relation {
         Relation::Table(it) => Descriptor::Table(Table { name: to.into(), ..(*it).clone() }),
         Relation::View(it) => Descriptor::View(catalog::View { name: to.into(), ..(*it).clone() }),
@@ -391,6 +392,7 @@ pub(super) fn move_relation(id: u32, schema: u32, ctx: &mut DdlContext<'_>) -> S
         return Err(SqlError::not_supported("cannot move objects into or out of temporary schemas"));
     }
     ctx.check_name_free(schema, relation.name())?;
+    ctx.check_type_name_free(schema, relation.name())?;
     let moved = match relation {
         Relation::Table(it) => {
             for index in it.indexes.iter().filter(|index| !index.name.is_empty()) {
@@ -468,6 +470,7 @@ pub(super) fn comment(on: &CommentOn, text: Option<&str>, ctx: &mut DdlContext<'
             }
             return Ok(());
         }
+        CommentOn::Type(id) => return super::types::comment(*id, text, ctx),
         CommentOn::Relation(relation) => (*relation, None),
         CommentOn::Part { relation, on } => (*relation, Some(*on)),
     };

@@ -25,6 +25,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         }
         ctx.check_name_free(schema, &create.name)?;
     }
+    ctx.check_type_name_free(schema, &create.name)?;
     // The table, and two ids for each index and one for each check.
     let id = ctx.new_ids(1 + 2 * (create.indexes.len() + 1) + create.checks.len()).await?;
     let mut next = id + 1;
@@ -327,7 +328,10 @@ pub(super) async fn view(
     let schema = ctx.schema_of(home).await?;
     let existing = ctx.change.snapshot().name_owner(schema, name);
     let id = match (existing, ctx.change.snapshot().relation(schema, name)) {
-        (None, _) => ctx.new_ids(1).await?,
+        (None, _) => {
+            ctx.check_type_name_free(schema, name)?;
+            ctx.new_ids(1).await?
+        }
         (Some(_), Some(Relation::View(view))) if or_replace => {
             check_replacement(&view.columns, columns)?;
             view.id
@@ -368,6 +372,7 @@ pub(super) async fn sequence(
         }
         ctx.check_name_free(schema, name)?;
     }
+    ctx.check_type_name_free(schema, name)?;
     let id = ctx.new_ids(1).await?;
     let owned_by = super::sequence::owner(options, ctx)?.flatten();
     let made = new_sequence(id, schema, name.into(), ctx.user, options, owned_by)?;

@@ -43,7 +43,7 @@ pub(super) fn relations(
     Ok(())
 }
 
-fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
     // Views over it.
     let dependents: Vec<(u32, String)> = ctx
@@ -256,6 +256,8 @@ pub(super) fn database(name: &str, if_exists: bool, ctx: &mut DdlContext<'_>) ->
     for id in &relations {
         drop_relation(*id, &relations, true, ctx)?;
     }
+    let types: Vec<u32> = ctx.change.snapshot().types_of(database.id).into_iter().map(|ty| ty.id).collect();
+    types.into_iter().for_each(|ty| ctx.change.remove(ctx.txn, ty));
     let schemas: Vec<u32> = ctx
         .change
         .snapshot()
@@ -270,7 +272,7 @@ pub(super) fn database(name: &str, if_exists: bool, ctx: &mut DdlContext<'_>) ->
     Ok(())
 }
 
-pub(super) fn schemas(names: &[String], if_exists: bool, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+pub(super) async fn schemas(names: &[String], if_exists: bool, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     for name in names {
         let Some(schema) = ctx.change.snapshot().schema(ctx.database, name).cloned() else {
             if if_exists {
@@ -292,12 +294,19 @@ pub(super) fn schemas(names: &[String], if_exists: bool, cascade: bool, ctx: &mu
             .filter(|relation| relation.schema() == schema.id)
             .map(|relation| (relation.id(), format!("{} {}", relation_kind(relation), relation.name())))
             .collect();
-        if let (false, Some((_, first))) = (cascade, inside.first()) {
-            return Err(depends(name, "schema", first));
+        let types = ctx.change.snapshot().types_of(ctx.database).into_iter().filter(|ty| ty.schema == schema.id);
+        let types: Vec<Arc<catalog::Type>> = types.cloned().collect();
+        let first = inside.first().map(|(_, what)| what.clone());
+        let first = first.or_else(|| types.first().map(|ty| format!("type {name}.{}", ty.name)));
+        if let (false, Some(first)) = (cascade, first) {
+            return Err(depends(name, "schema", &first));
         }
         let ids: Vec<u32> = inside.iter().map(|(id, _)| *id).collect();
         for id in &ids {
             drop_relation(*id, &ids, true, ctx)?;
+        }
+        for ty in types {
+            super::types::drop_type(ty.id, true, ctx).await?;
         }
         ctx.change.remove(ctx.txn, schema.id);
     }
@@ -324,6 +333,11 @@ pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>)
             Relation::Sequence(it) => it.owner == role.id,
         });
         let owned = owned.map(|relation| format!("owner of {} {}", relation_kind(relation), relation.name()));
+        let of_type = || {
+            let owned = ctx.change.snapshot().types().find(|ty| ty.descriptor.owner == role.id);
+            owned.map(|ty| format!("owner of type {}", ty.ty.base_name()))
+        };
+        let owned = owned.or_else(of_type);
         let schema = || ctx.change.snapshot().schemas().find(|schema| schema.owner == role.id);
         if let Some(detail) = owned.or_else(|| schema().map(|schema| format!("owner of schema {}", schema.name))) {
             let message = format!("role \"{name}\" cannot be dropped because some objects depend on it");

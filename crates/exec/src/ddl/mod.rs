@@ -10,6 +10,7 @@ mod drop;
 mod role;
 mod rewrite;
 mod sequence;
+mod types;
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use keys::{ColumnId, IndexId, Span, keyspace};
 use kv::Txn;
 use plan::statement::{ColumnSpec, Ddl, DefaultSpec, Home, IndexSpec, SequenceOptions};
 use plan::{Expr, PlanContext};
-use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
+use ::types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::context::{CancelFlag, ExecContext, ForeignQueue, SessionState, VirtualTables};
 use crate::error::from_kv;
@@ -92,12 +93,15 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::MoveRelation { id, schema } => alter::move_relation(*id, *schema, ctx)?,
         Ddl::OwnRelation { id, owner } => alter::own_relation(*id, owner, ctx)?,
         Ddl::DropDatabase { name, if_exists } => drop::database(name, *if_exists, ctx)?,
-        Ddl::DropSchema { names, if_exists, cascade } => drop::schemas(names, *if_exists, *cascade, ctx)?,
+        Ddl::DropSchema { names, if_exists, cascade } => drop::schemas(names, *if_exists, *cascade, ctx).await?,
         Ddl::DropRelations { ids, missing, cascade, kind } => {
             drop::relations(ids, missing, *cascade, *kind, ctx)?;
         }
         Ddl::DropIndexes { indexes, missing, .. } => drop::indexes(indexes, missing, ctx)?,
         Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx)?,
+        Ddl::CreateEnum { home, name, labels } => types::create_enum(*home, name, labels, ctx).await?,
+        Ddl::AlterType { id, change } => types::alter(*id, change, ctx).await?,
+        Ddl::DropTypes { ids, missing, cascade } => types::drop_types(ids, missing, *cascade, ctx).await?,
         Ddl::SetHba(rules) => role::set_hba(rules.as_deref(), ctx)?,
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;

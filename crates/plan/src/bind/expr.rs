@@ -6,7 +6,7 @@ use sqlparser::ast::{self, BinaryOperator};
 use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::operators::{conjunction, symbol};
-use super::{Binder, bind_type, fold};
+use super::{Binder, fold};
 use crate::expr::{Expr, TruthTest};
 use crate::scope::Scope;
 
@@ -115,7 +115,7 @@ impl Binder<'_> {
                 self.similar(*negated, expr, pattern, escape)
             }
             Ast::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, .. } => {
-                let to = match bind_type(data_type) {
+                let to = match self.named_type(data_type) {
                     Ok(to) => to,
                     Err(error) => self.row_type_of(data_type)?.ok_or(error)?,
                 };

@@ -324,6 +324,13 @@ impl Binder<'_> {
                         return Ok(Called::Cast(ty));
                     }
                 }
+                if let [_] = args {
+                    let name = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
+                    if let Some(ty) = super::find_type(&name, self.context)? {
+                        self.depends_on.extend(ty.enum_type().map(|made| made.oid()));
+                        return Ok(Called::Cast(ty));
+                    }
+                }
                 Err(self.no_function(name, args, error))
             }
         }

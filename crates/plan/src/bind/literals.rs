@@ -3,7 +3,7 @@
 use sqlparser::ast;
 use types::{CastContext, Datum, Numeric, SqlError, SqlResult, SqlState, SqlType};
 
-use super::{Binder, bind_type};
+use super::Binder;
 use crate::expr::Expr;
 
 /// An integer literal is the smallest of int4, int8 and numeric that holds it; others are numeric.
@@ -71,7 +71,7 @@ impl Binder<'_> {
 
     /// `date '2024-01-01'`.
     pub(super) fn typed_string(&mut self, typed: &ast::TypedString) -> SqlResult<Expr> {
-        let ty = bind_type(&typed.data_type)?;
+        let ty = self.named_type(&typed.data_type)?;
         let value = self.value(&typed.value)?;
         let literal = self.coerce(value, ty, CastContext::Explicit);
         literal.map_err(|error| self.at(error, &typed.value))

@@ -50,7 +50,7 @@ pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::cte::changes_data;
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
-pub(crate) use self::types::bind_type;
+pub(crate) use self::types::{bind_type, find_type};
 use self::window::WindowRequest;
 use crate::PlanContext;
 use crate::expr::{AggregateCall, Expr};
@@ -205,7 +205,7 @@ pub(crate) struct Binder<'a> {
     form_bytes: usize,
     /// Nothing is computed while binding: for expressions that are to be shown.
     keeps_form: bool,
-    /// Ids of the relations that were read: views keep them as their dependencies.
+    /// Ids of the relations that were read and the types that were named: views keep them as their dependencies.
     pub depends_on: Vec<u32>,
 }
 

@@ -1,8 +1,9 @@
 //! What an output column is called when nobody says.
 
 use sqlparser::ast;
+use types::SqlType;
 
-use super::{bind_type, fold};
+use super::fold;
 
 /// The name, and how good it is: a cast's type only names what nothing better does.
 fn figure(expr: &ast::Expr) -> (u8, String) {
@@ -64,10 +65,28 @@ fn figure(expr: &ast::Expr) -> (u8, String) {
 }
 
 fn type_name(name: &ast::DataType) -> String {
-    bind_type(name).map_or_else(|_| "?column?".to_owned(), |ty| match ty.element() {
-        Some(element) if ty.is_array() => element.internal_name(),
-        _ => ty.internal_name(),
-    })
+    let known = |text: &str| {
+        SqlType::parse_name(text).map_or_else(|_| text.to_ascii_lowercase(), |ty| match ty.element() {
+            Some(element) if ty.is_array() => element.internal_name(),
+            _ => ty.internal_name(),
+        })
+    };
+    match name {
+        ast::DataType::Interval { .. } => "interval".to_owned(),
+        ast::DataType::Array(
+            ast::ArrayElemTypeDef::SquareBracket(element, _)
+            | ast::ArrayElemTypeDef::AngleBracket(element)
+            | ast::ArrayElemTypeDef::Parenthesis(element)
+            | ast::ArrayElemTypeDef::Qualified(element, _),
+        ) => type_name(element),
+        // A type that somebody made is called by the last part of its name.
+        ast::DataType::Custom(name, _) => match name.0.last().and_then(ast::ObjectNamePart::as_ident) {
+            Some(ident) if ident.quote_style.is_none() => known(&ident.value),
+            Some(ident) => ident.value.clone(),
+            None => known(&name.to_string()),
+        },
+        other => known(&other.to_string()),
+    }
 }
 
 pub(super) fn column_name(expr: &ast::Expr) -> String {

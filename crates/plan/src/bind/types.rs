@@ -7,14 +7,15 @@ use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, can_cast, cast, fit_modifier, parse_text};
 use types::datetime::depends_on_now;
 
-use super::Binder;
+use super::{Binder, qualified_name};
+use crate::PlanContext;
 use crate::expr::Expr;
 
 /// The type a type name means.
 ///
 /// # Errors
 /// 42704 when there is no such type, 22023 for a modifier out of range.
-pub(crate) fn bind_type(name: &ast::DataType) -> SqlResult<SqlType> {
+pub(crate) fn bind_type(name: &ast::DataType, context: &PlanContext<'_>) -> SqlResult<SqlType> {
     match name {
         ast::DataType::Interval { .. } => Ok(SqlType::Interval),
         ast::DataType::Array(
@@ -23,7 +24,7 @@ pub(crate) fn bind_type(name: &ast::DataType) -> SqlResult<SqlType> {
             | ast::ArrayElemTypeDef::Parenthesis(element)
             | ast::ArrayElemTypeDef::Qualified(element, _),
         ) => {
-            let element = bind_type(element)?;
+            let element = bind_type(element, context)?;
             Ok(if element.is_array() { element } else { element.array_of() })
         }
         ast::DataType::Custom(name, modifiers) => {
@@ -40,16 +41,69 @@ pub(crate) fn bind_type(name: &ast::DataType) -> SqlResult<SqlType> {
             if !modifiers.is_empty() {
                 text = format!("{text}({})", modifiers.join(","));
             }
-            SqlType::parse_name(&text)
+            let is_folded = |part: &ast::ObjectNamePart| {
+                part.as_ident().is_none_or(|ident| ident.quote_style.is_none() || ident.value == ident.value.to_lowercase())
+            };
+            let built_in = if name.0.iter().all(is_folded) { SqlType::parse_name(&text) } else { Err(no_type(&text)) };
+            match built_in {
+                Err(error) if error.code() == SqlState::UndefinedObject => {
+                    let Some(found) = find_type(name, context)? else { return Err(no_type(&words.join("."))) };
+                    if modifiers.is_empty() {
+                        return Ok(found);
+                    }
+                    let message = format!("type modifier is not allowed for type \"{}\"", words.join("."));
+                    Err(SqlError::new(SqlState::SyntaxError, message))
+                }
+                known => known,
+            }
         }
-        other => SqlType::parse_name(&other.to_string()),
+        // The parser knows names of types that PostgreSQL does not.
+        other => {
+            let text = other.to_string();
+            SqlType::parse_name(&text).or_else(|error| {
+                let name = ast::ObjectName::from(vec![ast::Ident::new(text.to_ascii_lowercase())]);
+                find_type(&name, context)?.ok_or(error)
+            })
+        }
     }
+}
+
+fn no_type(name: &str) -> SqlError {
+    SqlError::new(SqlState::UndefinedObject, format!("type \"{name}\" does not exist"))
+}
+
+/// A type that somebody made, through the search path unless a schema is given.
+///
+/// # Errors
+/// 3F000 when there is no such schema.
+pub(crate) fn find_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Option<SqlType>> {
+    let catalog = context.catalog;
+    let (schema, name) = qualified_name(context, name)?;
+    let found = match &schema {
+        _ if let Some(oid) = catalog::descriptor::read_stored_type_name(schema.as_deref(), &name) => {
+            catalog.type_by_oid(oid, -1)
+        }
+        Some(schema) => {
+            let found = catalog.schema(context.database, schema).ok_or_else(|| {
+                SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{schema}\" does not exist"))
+            })?;
+            catalog.type_named(found.id, &name)
+        }
+        None => catalog
+            .search_schemas(context.database, context.search_path, context.user)
+            .into_iter()
+            .find_map(|schema| catalog.type_named(schema, &name)),
+    };
+    if let Some(made) = found.and_then(|ty| ty.enum_type()) {
+        context.notes.uses(made.oid());
+    }
+    Ok(found)
 }
 
 /// Whether converting between the two gives the same result whatever the session's settings.
 fn cast_is_immutable(from: &SqlType, to: &SqlType) -> bool {
     let depends = |ty: &SqlType| {
-        ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record(_))
+        ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record(_) | SqlType::Enum(_))
     };
     let temporal = |ty: &SqlType| matches!(ty, SqlType::Date | SqlType::Timestamp(_) | SqlType::Time(_) | SqlType::Interval);
     let base = |ty: &SqlType| ty.element().unwrap_or(*ty);
@@ -58,6 +112,13 @@ fn cast_is_immutable(from: &SqlType, to: &SqlType) -> bool {
 }
 
 impl Binder<'_> {
+    /// As [`bind_type`]; what is being bound depends on the type.
+    pub(super) fn named_type(&mut self, name: &ast::DataType) -> SqlResult<SqlType> {
+        let ty = bind_type(name, self.context)?;
+        self.depends_on.extend(ty.enum_type().map(|made| made.oid()));
+        Ok(ty)
+    }
+
     /// Gives an undetermined literal or parameter its type; leaves anything else alone.
     pub(crate) fn settle(&mut self, expr: Expr, ty: SqlType, context: CastContext) -> SqlResult<Expr> {
         match expr {

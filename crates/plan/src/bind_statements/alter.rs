@@ -169,12 +169,12 @@ fn action(
                 ast::AlterColumnOperation::SetNotNull => AlterTable::SetNotNull { column },
                 ast::AlterColumnOperation::DropNotNull => AlterTable::DropNotNull { column },
                 ast::AlterColumnOperation::SetDefault { value } => {
-                    AlterTable::SetDefault { column, expr: Some(value.to_string()) }
+                    AlterTable::SetDefault { column, expr: Some(super::types::stored_text(value, context)) }
                 }
                 ast::AlterColumnOperation::DropDefault => AlterTable::SetDefault { column, expr: None },
                 ast::AlterColumnOperation::SetDataType { data_type, using, .. } => AlterTable::SetType {
                     column,
-                    ty: bind_type(data_type)?,
+                    ty: bind_type(data_type, context)?,
                     using: using.as_ref().map(ToString::to_string),
                 },
                 ast::AlterColumnOperation::AddGenerated { .. } => {

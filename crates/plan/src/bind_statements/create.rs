@@ -4,7 +4,7 @@ use catalog::{Column, ColumnDefault, OnCommit, temporary_schema};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
-use super::{ddl, new_home, new_name};
+use super::{ddl, new_home, new_name, types::stored_text};
 use crate::{
     PlanContext,
     bind::{Binder, bind_type, changes_data, check_name, find_table, fold, qualified_name},
@@ -169,7 +169,7 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
     let serial = serial_type(&def.data_type);
     let ty = match serial {
         Some(ty) => ty,
-        None => stored_type(&name, bind_type(&def.data_type)?)?,
+        None => stored_type(&name, bind_type(&def.data_type, place.context)?)?,
     };
     let mut spec = ColumnSpec { name: name.clone(), ty, nullable: true, default: serial.map(|_| DefaultSpec::Serial) };
     for option in &def.options {
@@ -177,7 +177,7 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
         match &option.option {
             ast::ColumnOption::Null => spec.nullable = true,
             ast::ColumnOption::NotNull => spec.nullable = false,
-            ast::ColumnOption::Default(expr) => spec.default = Some(DefaultSpec::Expr(expr.to_string())),
+            ast::ColumnOption::Default(expr) => spec.default = Some(DefaultSpec::Expr(stored_text(expr, place.context))),
             ast::ColumnOption::PrimaryKey(key) => {
                 spec.nullable = false;
                 out.indexes.push(IndexSpec {
@@ -203,13 +203,13 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
             }),
             ast::ColumnOption::Check(check) => out.checks.push(CheckSpec {
                 name: given.or_else(|| check.name.as_ref().map(fold)),
-                expr: check.expr.to_string(),
+                expr: stored_text(&check.expr, place.context),
                 columns: mentioned(&check.expr),
                 not_valid: false,
             }),
             ast::ColumnOption::Generated { generated_as, sequence_options, generation_expr, .. } => {
                 spec.default = Some(match (generated_as, generation_expr) {
-                    (_, Some(expr)) => DefaultSpec::Stored(expr.to_string()),
+                    (_, Some(expr)) => DefaultSpec::Stored(stored_text(expr, place.context)),
                     (kind, None) => DefaultSpec::Identity {
                         always: matches!(kind, ast::GeneratedAs::Always),
                         options: sequence_list(sequence_options.as_deref().unwrap_or_default())?,
@@ -240,7 +240,7 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
     Ok(spec)
 }
 
-fn index_columns(columns: &[ast::IndexColumn]) -> SqlResult<Vec<IndexColumnSpec>> {
+fn index_columns(columns: &[ast::IndexColumn], context: &PlanContext<'_>) -> SqlResult<Vec<IndexColumnSpec>> {
     columns
         .iter()
         .map(|column| {
@@ -254,11 +254,11 @@ fn index_columns(columns: &[ast::IndexColumn]) -> SqlResult<Vec<IndexColumnSpec>
                 ast::Expr::Identifier(name) => (fold(name), None),
                 ast::Expr::Function(call) => {
                     let label = call.name.to_string().to_lowercase();
-                    (call.to_string(), Some((call.to_string(), label)))
+                    (call.to_string(), Some((stored_text(call, context), label)))
                 }
                 ast::Expr::Nested(inner) => match &**inner {
                     ast::Expr::Identifier(name) => (fold(name), None),
-                    other => (format!("({other})"), Some((other.to_string(), "expr".to_owned()))),
+                    other => (format!("({other})"), Some((stored_text(other, context), "expr".to_owned()))),
                 },
                 other => return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\""))),
             };
@@ -285,7 +285,7 @@ pub(super) fn constraint(
             nulls_not_distinct: key.nulls_distinct == ast::NullsDistinctOption::NotDistinct,
             primary: false,
             constraint: true,
-            columns: index_columns(&key.columns)?,
+            columns: index_columns(&key.columns, place.context)?,
             included: key.include.iter().map(fold).collect(),
             predicate: None,
         }),
@@ -295,13 +295,13 @@ pub(super) fn constraint(
             nulls_not_distinct: false,
             primary: true,
             constraint: true,
-            columns: index_columns(&key.columns)?,
+            columns: index_columns(&key.columns, place.context)?,
             included: key.include.iter().map(fold).collect(),
             predicate: None,
         }),
         ast::TableConstraint::Check(check) => out.checks.push(CheckSpec {
             name: check.name.as_ref().map(fold),
-            expr: check.expr.to_string(),
+            expr: stored_text(&check.expr, place.context),
             columns: mentioned(&check.expr),
                 not_valid: false,
         }),
@@ -486,9 +486,9 @@ pub(super) fn index(create: &ast::CreateIndex, context: &PlanContext<'_>) -> Sql
         nulls_not_distinct: create.nulls_distinct == Some(false),
         primary: false,
         constraint: false,
-        columns: index_columns(&create.columns)?,
+        columns: index_columns(&create.columns, context)?,
         included: create.include.iter().map(fold).collect(),
-        predicate: create.predicate.as_ref().map(ToString::to_string),
+        predicate: create.predicate.as_ref().map(|it| stored_text(it, context)),
     };
     Ok(ddl(Ddl::CreateIndex { table, index, if_not_exists: create.if_not_exists }, "CREATE INDEX", context))
 }
@@ -518,7 +518,7 @@ pub(super) fn view(create: &ast::CreateView, context: &PlanContext<'_>) -> SqlRe
         home,
         name,
         columns,
-        query: create.query.to_string(),
+        query: stored_text(&create.query, context),
         path: context.search_path.iter().map(role).collect(),
         depends_on: binder.depends_on.clone(),
         or_replace: create.or_replace,

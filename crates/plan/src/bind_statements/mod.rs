@@ -6,12 +6,13 @@ mod create;
 mod cursor;
 mod into;
 mod own;
+mod types;
 
 use std::sync::Arc;
 
 use catalog::{NameOwner, Relation, Table, temporary_schema};
 use sqlparser::ast;
-use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, Zone};
+use ::types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, Zone};
 
 use crate::{
     PlanContext,
@@ -113,7 +114,7 @@ pub(crate) fn bind(
             utility(Utility::Discard(kind), tag, context)
         }
         S::Prepare { name, data_types, statement } => {
-            let params = data_types.iter().map(bind_type).collect::<SqlResult<_>>()?;
+            let params = data_types.iter().map(|ty| bind_type(ty, context)).collect::<SqlResult<_>>()?;
             let text = crate::parse::prepared_text(&whole.text).unwrap_or_else(|| statement.to_string());
             utility(Utility::Prepare { name: fold(name), params, statement: text }, "PREPARE", context)
         }
@@ -258,7 +259,7 @@ fn setting_text(expr: &ast::Expr) -> String {
             let text = setting_text(&interval.value);
             let unit = interval.leading_field.as_ref().filter(|_| text.trim().parse::<f64>().is_ok());
             let text = unit.map_or_else(|| text.clone(), |unit| format!("{text} {unit}"));
-            match types::parse_text(&SqlType::Interval, &text, &Formatting::default()) {
+            match ::types::parse_text(&SqlType::Interval, &text, &Formatting::default()) {
                 Ok(Datum::Interval(it)) => {
                     it.micros.checked_div(1_000_000).and_then(|it| i32::try_from(it).ok())
                 }
@@ -280,10 +281,10 @@ fn setting_text(expr: &ast::Expr) -> String {
 fn refuse_calendar_zone(value: &ast::Expr) -> SqlResult<()> {
     let ast::Expr::Interval(interval) = value else { return Ok(()) };
     let formatting = Formatting::default();
-    if let Ok(datum @ Datum::Interval(it)) = types::parse_text(&SqlType::Interval, &setting_text(&interval.value), &formatting)
+    if let Ok(datum @ Datum::Interval(it)) = ::types::parse_text(&SqlType::Interval, &setting_text(&interval.value), &formatting)
         && (it.months != 0 || it.days != 0)
     {
-        let text = types::to_text(&SqlType::Interval, &datum, &formatting);
+        let text = ::types::to_text(&SqlType::Interval, &datum, &formatting);
         return Err(SqlError::new(
             SqlState::InvalidParameterValue,
             format!("invalid value for parameter \"TimeZone\": \"INTERVAL '{text}'\""),
@@ -466,6 +467,7 @@ fn bind_drop(
         ast::ObjectType::Table => (RelationKind::Table, "DROP TABLE", "table"),
         ast::ObjectType::View => (RelationKind::View, "DROP VIEW", "view"),
         ast::ObjectType::Sequence => (RelationKind::Sequence, "DROP SEQUENCE", "sequence"),
+        ast::ObjectType::Type => return types::drop(if_exists, names, cascade, context),
         ast::ObjectType::Index => return drop_indexes(if_exists, names, cascade, context),
         ast::ObjectType::Schema => {
             let names = names.iter().map(|name| Ok(name_parts(name)?.join("."))).collect::<SqlResult<_>>()?;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
-use types::{SqlError, SqlResult, SqlState};
+use ::types::{SqlError, SqlResult, SqlState};
 
-use super::{alter, copy, ddl, find_index, new_home, new_name, utility};
+use super::{alter, copy, ddl, find_index, new_home, new_name, types, utility};
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
@@ -32,6 +32,8 @@ pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<Prep
         }
         Own::AlterTable { name, if_exists, actions } => alter::table(name, *if_exists, actions, context)?,
         Own::Alter { kind, name, if_exists, change } => alter_named(*kind, name, *if_exists, change, context)?,
+        Own::CreateEnum { name, labels } => types::create_enum(name, labels, context)?,
+        Own::AlterEnum { name, change } => types::alter_enum(name, change, context)?,
         Own::CreateDatabase { name, owner } => {
             let owner = owner.as_ref().map(|owner| role(owner, context)).transpose()?;
             ddl(Ddl::CreateDatabase { name: fold(name), owner }, "CREATE DATABASE", context)
@@ -188,7 +190,7 @@ pub(super) fn sequence_options(options: &[SequenceOption], context: &PlanContext
     let mut found = SequenceOptions::default();
     for option in options {
         match option {
-            SequenceOption::Type(ty) => found.ty = Some(bind_type(ty)?),
+            SequenceOption::Type(ty) => found.ty = Some(bind_type(ty, context)?),
             SequenceOption::Start(value) => found.start = Some(*value),
             SequenceOption::Increment(value) => found.increment = Some(*value),
             SequenceOption::Min(value) => found.min = Some(*value),
@@ -232,6 +234,9 @@ fn alter_named(
     change: &Change,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
+    if kind == Kind::Type {
+        return types::alter(name, change, context);
+    }
     let simple = || name_parts(name).map(|parts| parts.join("."));
     let tag = match kind {
         Kind::View => "ALTER VIEW",
@@ -256,7 +261,7 @@ fn alter_named(
             };
             return Ok(ddl(change, tag, context));
         }
-        Kind::Table | Kind::Column | Kind::Constraint | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
+        Kind::Table | Kind::Column | Kind::Constraint | Kind::Type | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
     };
     let Some(found) = relation(name, if_exists, context)? else { return Ok(skipped(name, tag, context)) };
     match (&found, kind) {
@@ -358,6 +363,7 @@ fn comment(
             schema(&ast::Ident::with_quote('"', name.clone()), context)?;
             Some(CommentOn::Schema(name))
         }
+        Kind::Type => types::comment_on(name, context)?,
         Kind::Database | Kind::Other => None,
     };
     let change = match on {

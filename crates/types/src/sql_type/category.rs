@@ -8,6 +8,7 @@ pub enum TypeCategory {
     Array,
     Boolean,
     DateTime,
+    Enum,
     NetworkAddress,
     Numeric,
     Pseudo,
@@ -26,6 +27,7 @@ impl TypeCategory {
             Self::Array => 'A',
             Self::Boolean => 'B',
             Self::DateTime => 'D',
+            Self::Enum => 'E',
             Self::NetworkAddress => 'I',
             Self::Numeric => 'N',
             Self::Pseudo => 'P',
@@ -64,10 +66,12 @@ impl SqlType {
                 TypeCategory::DateTime
             }
             Self::Interval => TypeCategory::Timespan,
+            Self::Enum(_) => TypeCategory::Enum,
             Self::Inet | Self::Cidr => TypeCategory::NetworkAddress,
             Self::Bytea | Self::Uuid | Self::MacAddr | Self::Json | Self::Jsonb | Self::Xid => TypeCategory::UserDefined,
             Self::Array(_) | Self::Int2Vector | Self::OidVector => TypeCategory::Array,
-            Self::Record(_) | Self::Void | Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any => {
+            Self::Record(_) | Self::Void | Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any
+            | Self::AnyEnum => {
                 TypeCategory::Pseudo
             }
             Self::Unknown => TypeCategory::Unknown,
@@ -120,7 +124,7 @@ impl SqlType {
     pub fn is_ordered(&self) -> bool {
         match self {
             Self::Json | Self::Xid | Self::PgNodeTree | Self::Void => false,
-            Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any => false,
+            Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any | Self::AnyEnum => false,
             Self::Array(element) => element.get().is_ordered(),
             _ => true,
         }

@@ -1,6 +1,7 @@
 //! SQL types: PostgreSQL's oids, modifiers, names and categories in one `Copy` value.
 //!
-//! An array type holds its element as `(oid, typmod)`, so that [`SqlType`] is `Copy` and can stand in statics.
+//! An array type holds its element as `(oid, typmod)`, or by what an enum type consists of, so that [`SqlType`] is `Copy`
+//! and can stand in statics.
 //! Arrays of arrays do not exist in PostgreSQL: dimensions belong to the value.
 
 mod category;
@@ -14,22 +15,50 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::enum_type::EnumType;
 use crate::row_type::RowTypeId;
 
 pub use category::TypeCategory;
 pub use modifier::{MAX_CHARACTER_LENGTH, NumericModifier};
 
-/// The element type of an array type.
+/// The element type of an array type. Stored as its oid and modifier.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ElementType {
-    oid: u32,
-    typmod: i32,
+#[serde(into = "(u32, i32)", from = "(u32, i32)")]
+pub struct ElementType(Element);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Element {
+    BuiltIn { oid: u32, typmod: i32 },
+    Enum(EnumType),
 }
 
 impl ElementType {
     #[must_use]
     pub fn get(self) -> SqlType {
-        SqlType::from_oid(self.oid, self.typmod).expect("an element type is made from a type")
+        match self.0 {
+            Element::BuiltIn { oid, typmod } => {
+                SqlType::from_oid(oid, typmod).expect("an element type is made from a type")
+            }
+            Element::Enum(ty) => SqlType::Enum(ty),
+        }
+    }
+}
+
+impl From<ElementType> for (u32, i32) {
+    fn from(element: ElementType) -> Self {
+        match element.0 {
+            Element::BuiltIn { oid, typmod } => (oid, typmod),
+            Element::Enum(ty) => (ty.oid(), -1),
+        }
+    }
+}
+
+impl From<(u32, i32)> for ElementType {
+    fn from((oid, typmod): (u32, i32)) -> Self {
+        match SqlType::from_oid(oid, typmod) {
+            Some(_) => Self(Element::BuiltIn { oid, typmod }),
+            None => Self(Element::Enum(EnumType::unresolved(oid))),
+        }
     }
 }
 
@@ -90,6 +119,8 @@ pub enum SqlType {
     AnyNonArray,
     Any,
     Array(ElementType),
+    AnyEnum,
+    Enum(EnumType),
 }
 
 /// Every type without a modifier, arrays aside: what `pg_type` lists and what names are looked up in.
@@ -139,6 +170,7 @@ const SCALARS: &[SqlType] = &[
     SqlType::AnyArray,
     SqlType::AnyNonArray,
     SqlType::Any,
+    SqlType::AnyEnum,
 ];
 
 impl SqlType {
@@ -172,7 +204,8 @@ impl SqlType {
     pub const fn array_of(self) -> Self {
         match self {
             Self::Array(_) => self,
-            _ => Self::Array(ElementType { oid: self.oid(), typmod: self.element_typmod() }),
+            Self::Enum(ty) => Self::Array(ElementType(Element::Enum(ty))),
+            _ => Self::Array(ElementType(Element::BuiltIn { oid: self.oid(), typmod: self.element_typmod() })),
         }
     }
 
@@ -192,7 +225,7 @@ impl SqlType {
         matches!(self, Self::Array(_))
     }
 
-    /// Equal but for the modifier.
+    /// Equal but for the modifier, and for what an enum type consists of.
     #[must_use]
     pub const fn same_base(&self, other: &Self) -> bool {
         self.oid() == other.oid()
@@ -220,6 +253,8 @@ impl SqlType {
             | Self::Void
             | Self::AnyElement
             | Self::AnyNonArray
+            | Self::AnyEnum
+            | Self::Enum(_)
             | Self::Any => 4,
             Self::Int8 | Self::Float8 | Self::Time(_) | Self::Timestamp(_) | Self::TimestampTz(_) => 8,
             Self::MacAddr => 6,

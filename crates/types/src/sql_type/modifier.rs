@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ElementType, SqlType};
+use super::{Element, ElementType, SqlType};
 use crate::error::{SqlError, SqlResult, SqlState, raise};
 
 /// The largest length of `varchar(n)` and `char(n)`.
@@ -29,7 +29,7 @@ impl SqlType {
             Self::Time(Some(p)) | Self::TimeTz(Some(p)) | Self::Timestamp(Some(p)) | Self::TimestampTz(Some(p)) => {
                 *p as i32
             }
-            Self::Array(element) if element.oid != Self::RECORD.oid() => element.typmod,
+            Self::Array(ElementType(Element::BuiltIn { oid, typmod })) if *oid != Self::RECORD.oid() => *typmod,
             _ => -1,
         }
     }
@@ -54,8 +54,8 @@ impl SqlType {
             Self::Timestamp(_) => Self::Timestamp(None),
             Self::TimestampTz(_) => Self::TimestampTz(None),
             // A row type is no modifier.
-            Self::Array(element) if element.oid != Self::RECORD.oid() => {
-                Self::Array(ElementType { oid: element.oid, typmod: -1 })
+            Self::Array(ElementType(Element::BuiltIn { oid, .. })) if oid != Self::RECORD.oid() => {
+                Self::Array(ElementType(Element::BuiltIn { oid, typmod: -1 }))
             }
             other => other,
         }

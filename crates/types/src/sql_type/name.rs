@@ -10,7 +10,11 @@ impl SqlType {
     #[must_use]
     pub fn internal_name(&self) -> String {
         match self {
-            Self::Array(element) => format!("_{}", element.get().internal_name()),
+            Self::Array(element) => match element.get() {
+                Self::Enum(ty) => ty.content().array_name.to_string(),
+                element => format!("_{}", element.internal_name()),
+            },
+            Self::Enum(ty) => ty.content().name.to_string(),
             other => other.internal_scalar_name().to_owned(),
         }
     }
@@ -62,7 +66,10 @@ impl SqlType {
             Self::AnyArray => "anyarray",
             Self::AnyNonArray => "anynonarray",
             Self::Any => "any",
+            Self::AnyEnum => "anyenum",
+            // These two have names of their own.
             Self::Array(_) => "array",
+            Self::Enum(_) => "enum",
         }
     }
 
@@ -71,6 +78,7 @@ impl SqlType {
     pub fn base_name(&self) -> String {
         match self {
             Self::Array(element) => format!("{}[]", element.get().base_name()),
+            Self::Enum(ty) => ty.shown(),
             Self::Record(Some(id)) => id.get().table.as_deref().unwrap_or("record").to_owned(),
             other => other.sql_scalar_name().to_owned(),
         }
@@ -109,6 +117,7 @@ impl SqlType {
             Self::Timestamp(Some(p)) => format!("timestamp({p}) without time zone"),
             Self::TimestampTz(Some(p)) => format!("timestamp({p}) with time zone"),
             Self::Array(element) => format!("{}[]", element.get().name()),
+            Self::Enum(ty) => ty.shown(),
             other => other.sql_scalar_name().to_owned(),
         }
     }

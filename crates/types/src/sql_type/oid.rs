@@ -1,7 +1,7 @@
 //! PostgreSQL's oids.
 
 use super::modifier::VARHDRSZ;
-use super::{NumericModifier, SqlType};
+use super::{Element, NumericModifier, SqlType};
 use crate::row_type::RowTypeId;
 
 impl SqlType {
@@ -54,7 +54,12 @@ impl SqlType {
             Self::Jsonb => 3802,
             Self::RegNamespace => 4089,
             Self::RegRole => 4096,
-            Self::Array(element) => array_oid_of(element.oid),
+            Self::AnyEnum => 3500,
+            Self::Enum(ty) => ty.oid(),
+            Self::Array(element) => match element.0 {
+                Element::BuiltIn { oid, .. } => array_oid_of(oid),
+                Element::Enum(ty) => ty.array_oid(),
+            },
         }
     }
 
@@ -63,11 +68,12 @@ impl SqlType {
     pub const fn array_oid(&self) -> u32 {
         match self {
             Self::Array(_) => 0,
+            Self::Enum(ty) => ty.array_oid(),
             _ => array_oid_of(self.oid()),
         }
     }
 
-    /// The type of this oid and modifier (-1: none). Modifiers that do not parse are taken as none.
+    /// The built-in type of this oid and modifier (-1: none). Modifiers that do not parse are taken as none.
     #[must_use]
     pub fn from_oid(oid: u32, typmod: i32) -> Option<Self> {
         let precision = || u8::try_from(typmod).ok().filter(|p| *p <= 6);
@@ -122,6 +128,7 @@ impl SqlType {
             2283 => Self::AnyElement,
             2776 => Self::AnyNonArray,
             2950 => Self::Uuid,
+            3500 => Self::AnyEnum,
             3802 => Self::Jsonb,
             4089 => Self::RegNamespace,
             4096 => Self::RegRole,

@@ -19,6 +19,18 @@ fn oids_and_modifiers_round_trip() {
     }
 }
 
+/// As stores have them.
+#[test]
+fn golden_bytes_of_arrays() {
+    for (ty, bytes) in [(SqlType::INT4_ARRAY, [23, 1]), (SqlType::TEXT_ARRAY, [25, 1])] {
+        let stored = postcard::to_stdvec(&ty).unwrap();
+        assert!(stored.ends_with(&bytes) && stored.len() == 3, "{stored:?}");
+        assert_eq!(postcard::from_bytes::<SqlType>(&stored).unwrap(), ty);
+    }
+    let ty = SqlType::Enum(EnumType::unresolved(20_200)).array_of();
+    assert_eq!(postcard::from_bytes::<SqlType>(&postcard::to_stdvec(&ty).unwrap()).unwrap(), ty);
+}
+
 #[test]
 fn names_are_looked_up_as_postgresql_does() {
     let check = |name: &str, expected: &str| assert_eq!(SqlType::parse_name(name).unwrap().name(), expected);

@@ -77,6 +77,7 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         SqlType::Int2Vector | SqlType::OidVector => parse_vector(ty, input, formatting)?,
         SqlType::Array(element) => Datum::Array(Arc::new(parse_array(&element.get(), input, formatting)?)),
         SqlType::Record(Some(id)) => parse_record(&id.get(), input, formatting)?,
+        SqlType::Enum(of) => of.parse(input)?,
         SqlType::Void => Datum::text(""),
         other => {
             return Err(SqlError::not_supported(format!("cannot accept a value of type {}", other.base_name())));
@@ -119,6 +120,7 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
         Datum::Inet(inet) if *ty == SqlType::Cidr => out.extend_from_slice(inet.with_length().as_bytes()),
         Datum::Inet(inet) => out.extend_from_slice(inet.shown().as_bytes()),
         Datum::MacAddr(bytes) => out.extend_from_slice(show_macaddr(bytes).as_bytes()),
+        Datum::Enum(value) => out.extend_from_slice(value.text_as(ty).as_bytes()),
         Datum::Jsonb(value) => value.write(out),
         Datum::Array(array) => match ty {
             SqlType::Int2Vector | SqlType::OidVector => {

@@ -62,6 +62,7 @@ fn size_of_text(datum: &Datum) -> (u64, u64) {
     match datum {
         Datum::Null => (0, 0),
         Datum::Text(text) | Datum::Json(text) => of_str(text),
+        Datum::Enum(value) => of_str(value.text()),
         Datum::Bytes(bytes) => (2 * bytes.len() as u64 + 2, 1),
         Datum::Jsonb(json) => (json.heap_bytes() as u64, json.heap_bytes() as u64 / 8),
         Datum::Array(array) => array.elements().iter().fold((2, 0), |(length, special), element| {
@@ -190,6 +191,7 @@ impl Datum {
             Self::Record(_) => SqlType::RECORD,
             Self::Inet(_) => SqlType::Inet,
             Self::MacAddr(_) => SqlType::MacAddr,
+            Self::Enum(value) => value.label().owner().map_or(SqlType::Text, SqlType::Enum),
         }
     }
 }

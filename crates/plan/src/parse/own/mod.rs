@@ -10,6 +10,7 @@ mod table;
 mod object;
 mod role;
 mod copy;
+mod types;
 
 use sqlparser::ast;
 use sqlparser::parser::Parser;
@@ -21,6 +22,7 @@ pub(crate) use object::Change;
 pub(crate) use role::RoleOption;
 pub(crate) use sequence::SequenceOption;
 pub(crate) use table::TableAction;
+pub(crate) use types::{EnumChange, Side};
 
 /// A statement that was read here.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(crate) enum Own {
     AlterTable { name: ast::ObjectName, if_exists: bool, actions: Vec<TableAction> },
     /// RENAME TO, SET SCHEMA, OWNER TO of anything with a name.
     Alter { kind: Kind, name: ast::ObjectName, if_exists: bool, change: Change },
+    CreateEnum { name: ast::ObjectName, labels: Vec<String> },
+    AlterEnum { name: ast::ObjectName, change: EnumChange },
     CreateDatabase { name: ast::Ident, owner: Option<ast::Ident> },
     CreateRole { name: ast::Ident, options: Vec<RoleOption>, login: bool },
     AlterRole { name: ast::Ident, options: Vec<RoleOption> },
@@ -58,7 +62,8 @@ pub(crate) enum Kind {
     Column,
     /// The name of the table, then its own.
     Constraint,
-    /// Types, functions, constraints and others that have no place in the catalog yet.
+    Type,
+    /// Functions, constraints and others that have no place in the catalog yet.
     Other,
 }
 
@@ -75,6 +80,11 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
                 false => return None,
             },
             () if reader.words("database") => reader.create_database(),
+            () if reader.words("type") => match reader.create_type() {
+                Ok(Some(own)) => Ok(own),
+                Ok(None) => return None,
+                Err(error) => Err(error),
+            },
             () if reader.words("role") || reader.words("group") => reader.create_role(false),
             () if reader.words("user") => reader.create_role(true),
             () => return None,
@@ -85,6 +95,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("sequence") => reader.alter_sequence(),
             () if reader.words("materialized view") || reader.words("view") => reader.alter(Kind::View),
             () if reader.words("index") => reader.alter(Kind::Index),
+            () if reader.words("type") => reader.alter_type(),
             () if reader.words("schema") => reader.alter(Kind::Schema),
             () if reader.words("database") => reader.alter(Kind::Database),
             () if reader.words("role") || reader.words("user") || reader.words("group") => reader.alter_role(),

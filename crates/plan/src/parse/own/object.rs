@@ -75,6 +75,7 @@ impl Reader<'_, '_> {
             () if self.words("sequence") => Kind::Sequence,
             () if self.words("index") => Kind::Index,
             () if self.words("schema") => Kind::Schema,
+            () if self.words("type") => Kind::Type,
             () if self.words("database") => Kind::Database,
             () if self.words("constraint") => {
                 let constraint = self.ident()?;

@@ -1,0 +1,374 @@
+//! CREATE, ALTER and DROP TYPE.
+//!
+//! A table's columns refer to an enum type by its oid and its rows to a label by its sort key, so that no change of a
+//! type touches a table.
+
+use std::sync::Arc;
+
+use catalog::{
+    ColumnDefault, Descriptor, Label, Relation, Table, Type, TypeKind,
+    descriptor::stored_type_name,
+};
+use plan::statement::{AlterType, Home};
+use ::types::{SqlError, SqlResult, SqlState, SqlType, sort_key_between, sort_keys, text::MAX_NAME_BYTES};
+
+use super::{DdlContext, constraint, drop::drop_relation};
+
+/// Whether a stored text names a type, or the arrays of it.
+fn names_type(text: &str, id: u32) -> bool {
+    text.contains(&stored_type_name(id)) || text.contains(&stored_type_name(id + 1))
+}
+
+fn invalid_label(label: &str) -> SqlError {
+    SqlError::new(SqlState::InvalidName, format!("invalid enum label \"{label}\""))
+        .with_detail(format!("Labels must be {MAX_NAME_BYTES} bytes or less."))
+}
+
+fn no_label(label: &str) -> SqlError {
+    SqlError::new(SqlState::InvalidParameterValue, format!("\"{label}\" is not an existing enum label"))
+}
+
+impl DdlContext<'_> {
+    /// Types, tables and views share the names of a schema's types. Where the name is that of the arrays of another type,
+    /// that makes way.
+    fn make_type_name_free(&mut self, schema: u32, name: &str) -> SqlResult<()> {
+        let catalog = self.change.snapshot();
+        let taken = catalog.type_named(schema, name);
+        if let Some(of) = taken.filter(SqlType::is_array).and_then(|ty| ty.enum_type())
+            && let Some(known) = catalog.user_type(of.oid())
+        {
+            let mut moved = Type::clone(&known.descriptor);
+            moved.array_name = self.array_name(schema, name, &[]);
+            self.change.put(self.txn, Descriptor::Type(moved));
+            return Ok(());
+        }
+        if taken.is_some() || catalog.relation(schema, name).is_some() {
+            return Err(SqlError::new(SqlState::DuplicateObject, format!("type \"{name}\" already exists")));
+        }
+        Ok(())
+    }
+
+    /// A free name for the type of arrays over what has this name.
+    fn array_name(&self, schema: u32, name: &str, freed: &[&str]) -> String {
+        let catalog = self.change.snapshot();
+        let mut underscores = String::from("_");
+        loop {
+            let room = MAX_NAME_BYTES - underscores.len();
+            let made = format!("{underscores}{}", &name[..name.floor_char_boundary(room)]);
+            let is_taken = catalog.type_named(schema, &made).is_some() || catalog.relation(schema, &made).is_some();
+            if !is_taken || freed.contains(&made.as_str()) {
+                return made;
+            }
+            underscores.push('_');
+        }
+    }
+
+    /// A relation has a type of its name.
+    pub(super) fn check_type_name_free(&self, schema: u32, name: &str) -> SqlResult<()> {
+        if self.change.snapshot().type_named(schema, name).is_none_or(|ty| ty.is_array()) {
+            return Ok(());
+        }
+        Err(SqlError::new(SqlState::DuplicateObject, format!("type \"{name}\" already exists")).with_hint(
+            "A relation has an associated type of the same name, so you must use a name that doesn't conflict with any existing type.",
+        ))
+    }
+}
+
+pub(super) async fn create_enum(home: Home, name: &str, labels: &[String], ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let schema = ctx.schema_of(home).await?;
+    ctx.make_type_name_free(schema, name)?;
+    // The type, that of its arrays, and the labels.
+    let id = ctx.new_ids(2 + labels.len()).await?;
+    let mut made = Vec::with_capacity(labels.len());
+    for (at, (text, sort_key)) in labels.iter().zip(sort_keys(labels.len())).enumerate() {
+        if text.len() > MAX_NAME_BYTES {
+            return Err(invalid_label(text));
+        }
+        if labels[..at].contains(text) {
+            let index = "pg_enum_typid_label_index";
+            let message = format!("duplicate key value violates unique constraint \"{index}\"");
+            return Err(SqlError::new(SqlState::UniqueViolation, message)
+                .with_detail(format!("Key (enumtypid, enumlabel)=({id}, {text}) already exists."))
+                .with_constraint(index));
+        }
+        let oid = id + 2 + at as u32;
+        made.push(Label { oid, text: text.clone(), sort_key, order: (at + 1) as f32, is_new: false });
+    }
+    let array_name = ctx.array_name(schema, name, &[]);
+    let made = Type {
+        id,
+        name: name.to_owned(),
+        array_name,
+        schema,
+        owner: ctx.user,
+        comment: None,
+        kind: TypeKind::Enum(made),
+    };
+    ctx.change.put(ctx.txn, Descriptor::Type(made));
+    Ok(())
+}
+
+fn type_of(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Type> {
+    let found = ctx.change.snapshot().user_type(id).map(|it| Type::clone(&it.descriptor));
+    found.ok_or_else(|| SqlError::new(SqlState::UndefinedObject, format!("type with OID {id} does not exist")))
+}
+
+pub(super) async fn alter(id: u32, change: &AlterType, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let mut ty = type_of(id, ctx)?;
+    match change {
+        AlterType::AddValue { label, if_not_exists, before, after } => {
+            let beside = before.as_deref().map(|it| (true, it)).or(after.as_deref().map(|it| (false, it)));
+            if !add_value(&mut ty, label, beside, *if_not_exists, ctx).await? {
+                return Ok(());
+            }
+        }
+        AlterType::RenameValue { from, to } => {
+            let TypeKind::Enum(labels) = &mut ty.kind;
+            if to.len() > MAX_NAME_BYTES {
+                return Err(invalid_label(to));
+            }
+            let at = labels.iter().position(|label| label.text == *from).ok_or_else(|| no_label(from))?;
+            if labels.iter().any(|label| label.text == *to) {
+                let message = format!("enum label \"{to}\" already exists");
+                return Err(SqlError::new(SqlState::DuplicateObject, message));
+            }
+            labels[at].text.clone_from(to);
+        }
+        AlterType::RenameTo(to) => {
+            ctx.make_type_name_free(ty.schema, to)?;
+            // Making room may have moved its own arrays.
+            ty = type_of(id, ctx)?;
+            ty.array_name = ctx.array_name(ty.schema, to, &[&ty.array_name]);
+            ty.name.clone_from(to);
+        }
+        AlterType::SetSchema(schema) => {
+            if ty.schema == *schema {
+                return Ok(());
+            }
+            let is_temporary = |schema| ctx.change.snapshot().is_temporary(schema);
+            if is_temporary(*schema) != is_temporary(ty.schema) {
+                return Err(SqlError::not_supported("cannot move objects into or out of temporary schemas"));
+            }
+            if ctx.make_type_name_free(*schema, &ty.name).is_err() {
+                let name = ctx.change.snapshot().schema_by_id(*schema).map_or("", |schema| &schema.name);
+                let message = format!("type \"{}\" already exists in schema \"{name}\"", ty.name);
+                return Err(SqlError::new(SqlState::DuplicateObject, message));
+            }
+            ty.array_name = ctx.array_name(*schema, &ty.name, &[]);
+            ty.schema = *schema;
+        }
+        AlterType::OwnerTo(owner) => {
+            let found = ctx.change.snapshot().role(owner).map(|role| role.id);
+            ty.owner = found.ok_or_else(|| {
+                SqlError::new(SqlState::UndefinedObject, format!("role \"{owner}\" does not exist"))
+            })?;
+        }
+    }
+    ctx.change.put(ctx.txn, Descriptor::Type(ty));
+    Ok(())
+}
+
+/// Puts a label before (`true`) or after another, or at the end; false when it is there and may be.
+async fn add_value(
+    ty: &mut Type,
+    text: &str,
+    beside: Option<(bool, &str)>,
+    if_not_exists: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<bool> {
+    if text.len() > MAX_NAME_BYTES {
+        return Err(invalid_label(text));
+    }
+    let TypeKind::Enum(labels) = &mut ty.kind;
+    if labels.iter().any(|label| label.text == text) {
+        if if_not_exists {
+            ctx.exists_already(SqlState::DuplicateObject, format_args!("enum label \"{text}\""));
+            return Ok(false);
+        }
+        return Err(SqlError::new(SqlState::DuplicateObject, format!("enum label \"{text}\" already exists")));
+    }
+    let at = match beside {
+        None => labels.len(),
+        Some((before, other)) => {
+            let found = labels.iter().position(|label| label.text == other).ok_or_else(|| no_label(other))?;
+            if before { found } else { found + 1 }
+        }
+    };
+    let (low, high) = (at.checked_sub(1).map(|at| &labels[at]), labels.get(at));
+    let sort_key = sort_key_between(low.map(|it| &*it.sort_key), high.map(|it| &*it.sort_key));
+    let order = match (low.map(|it| it.order), high.map(|it| it.order)) {
+        (None, None) => 1.0,
+        (Some(low), None) => low + 1.0,
+        (None, Some(high)) => high - 1.0,
+        (Some(low), Some(high)) => low.midpoint(high),
+    };
+    let is_room = low.is_none_or(|low| low.order < order) && high.is_none_or(|high| order < high.order);
+    let oid = ctx.new_ids(1).await?;
+    labels.insert(at, Label { oid, text: text.to_owned(), sort_key, order, is_new: true });
+    if !is_room {
+        // As PostgreSQL does when its numbers have no room: only what is shown changes.
+        labels.iter_mut().zip(1_u16..).for_each(|(label, number)| label.order = number.into());
+    }
+    Ok(true)
+}
+
+/// What depends on a type.
+enum Dependent {
+    /// Of the type, or of arrays of it.
+    Column { table: Arc<Table>, name: String, of_arrays: bool },
+    Default { table: Arc<Table>, name: String },
+    Check { table: Arc<Table>, name: String },
+    Index { table: Arc<Table>, oid: u32, name: String },
+    View { id: u32, name: String },
+}
+
+impl Dependent {
+    fn shown(&self) -> String {
+        match self {
+            Self::Column { table, name, .. } => format!("column {name} of table {}", table.name),
+            Self::Default { table, name } => format!("default value for column {name} of table {}", table.name),
+            Self::Check { table, name } => format!("constraint {name} on table {}", table.name),
+            Self::Index { name, .. } => format!("index {name}"),
+            Self::View { name, .. } => format!("view {name}"),
+        }
+    }
+}
+
+fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
+    let mut relations: Vec<&Relation> = ctx.change.snapshot().relations_of(ctx.database).collect();
+    relations.sort_unstable_by_key(|relation| relation.id());
+    let mut found = Vec::new();
+    for relation in relations {
+        let table = match relation {
+            Relation::Table(table) => table,
+            Relation::View(view) => {
+                let is_column = view.columns.iter().any(|(_, ty)| ty.enum_type().is_some_and(|of| of.oid() == id));
+                if view.depends_on.contains(&id) || is_column {
+                    found.push(Dependent::View { id: view.id, name: view.name.clone() });
+                }
+                continue;
+            }
+            Relation::Sequence(_) => continue,
+        };
+        let is_of = |column: &catalog::Column| column.ty.enum_type().is_some_and(|of| of.oid() == id);
+        for of_arrays in [true, false] {
+            let columns = table.visible_columns().filter(|(_, it)| is_of(it) && it.ty.is_array() == of_arrays);
+            found.extend(columns.map(|(_, it)| Dependent::Column { table: table.clone(), name: it.name.clone(), of_arrays }));
+        }
+        for column in table.columns.iter().filter(|column| !is_of(column)) {
+            match &column.default {
+                Some(ColumnDefault::Stored(text)) if names_type(text, id) && !column.hidden => {
+                    found.push(Dependent::Column { table: table.clone(), name: column.name.clone(), of_arrays: false });
+                }
+                Some(ColumnDefault::Expr(text)) if names_type(text, id) => {
+                    found.push(Dependent::Default { table: table.clone(), name: column.name.clone() });
+                }
+                _ => {}
+            }
+        }
+        for check in table.checks.iter().filter(|check| names_type(&check.expr, id)) {
+            found.push(Dependent::Check { table: table.clone(), name: check.name.clone() });
+        }
+        for index in &table.indexes {
+            let is_computed = |key: &catalog::IndexColumn| {
+                table.columns.iter().any(|column| {
+                    column.id == key.column
+                        && column.hidden
+                        && matches!(&column.default, Some(ColumnDefault::Stored(text)) if names_type(text, id))
+                })
+            };
+            if index.predicate.as_deref().is_some_and(|text| names_type(text, id)) || index.columns.iter().any(is_computed) {
+                found.push(Dependent::Index { table: table.clone(), oid: index.oid, name: index.name.clone() });
+            }
+        }
+    }
+    found
+}
+
+pub(super) async fn drop_types(
+    ids: &[u32],
+    missing: &[String],
+    cascade: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    for name in missing {
+        ctx.notice(format!("{name} does not exist, skipping"));
+    }
+    for id in ids {
+        drop_type(*id, cascade, ctx).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn drop_type(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let Some(shown) = ctx.change.snapshot().user_type(id).and_then(|it| it.ty.enum_type()).map(|it| it.shown()) else {
+        return Ok(());
+    };
+    let dependents = dependents(id, ctx);
+    if !cascade && !dependents.is_empty() {
+        let line = |it: &Dependent| {
+            let of_arrays = matches!(it, Dependent::Column { of_arrays: true, .. });
+            format!("{} depends on type {shown}{}", it.shown(), if of_arrays { "[]" } else { "" })
+        };
+        let lines: Vec<String> = dependents.iter().map(line).collect();
+        let message = format!("cannot drop type {shown} because other objects depend on it");
+        return Err(SqlError::new(SqlState::DependentObjectsStillExist, message)
+            .with_detail(lines.join("\n"))
+            .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+    }
+    for dependent in dependents {
+        // It may have gone with another.
+        if let Some(gone) = release(&dependent, ctx).await? {
+            ctx.notice(format!("drop cascades to {gone}"));
+        }
+    }
+    ctx.change.remove(ctx.txn, id);
+    Ok(())
+}
+
+/// Drops what depends on a type; what it was, unless it had gone before.
+async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> SqlResult<Option<String>> {
+    let current = |table: &Table, ctx: &DdlContext<'_>| ctx.change.snapshot().table_by_id(table.id).cloned();
+    match dependent {
+        Dependent::View { id, .. } => {
+            if ctx.change.snapshot().relation_by_id(*id).is_none() {
+                return Ok(None);
+            }
+            drop_relation(*id, &[], true, ctx)?;
+        }
+        Dependent::Column { table, name, .. } => {
+            let Some(table) = current(table, ctx).filter(|it| it.column_named(name).is_some()) else { return Ok(None) };
+            constraint::drop_column(&table, name, true, true, ctx).await?;
+        }
+        Dependent::Default { table, name } => {
+            let Some(table) = current(table, ctx) else { return Ok(None) };
+            let Some((at, _)) = table.column_named(name) else { return Ok(None) };
+            let mut changed = Table::clone(&table);
+            changed.columns[at].default = None;
+            ctx.put_table(changed);
+        }
+        Dependent::Check { table, name } => {
+            let Some(table) = current(table, ctx) else { return Ok(None) };
+            if !table.checks.iter().any(|check| check.name == *name) {
+                return Ok(None);
+            }
+            let mut changed = Table::clone(&table);
+            changed.checks.retain(|check| check.name != *name);
+            ctx.put_table(changed);
+        }
+        Dependent::Index { table, oid, .. } => {
+            let Some(table) = current(table, ctx) else { return Ok(None) };
+            if !table.indexes.iter().any(|index| index.oid == *oid) {
+                return Ok(None);
+            }
+            super::drop::indexes(&[(table, *oid)], &[], ctx)?;
+        }
+    }
+    Ok(Some(dependent.shown()))
+}
+
+pub(super) fn comment(id: u32, text: Option<String>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let ty = Type { comment: text, ..type_of(id, ctx)? };
+    ctx.change.put(ctx.txn, Descriptor::Type(ty));
+    Ok(())
+}

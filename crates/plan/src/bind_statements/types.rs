@@ -1,0 +1,136 @@
+//! Types that somebody makes, and how stored text names them.
+
+use sqlparser::ast;
+use types::{SqlError, SqlResult, SqlState, SqlType};
+
+use super::{ddl, new_home, own};
+use crate::{
+    PlanContext,
+    bind::{find_type, fold, name_parts},
+    parse::{
+        own::{Change, EnumChange, Side},
+        with_stored_types,
+    },
+    statement::{AlterType, CommentOn, Ddl, PreparedPlan},
+};
+
+/// A query or expression as the catalog keeps it: the types that somebody made are named by their oids, so that they
+/// can be renamed and moved.
+pub(super) fn stored_text(node: &impl ToString, context: &PlanContext<'_>) -> String {
+    let resolve = |name: &ast::ObjectName| {
+        let is_built_in = matches!(&name.0[..], [part] if SqlType::parse_name(&part.to_string()).is_ok());
+        if is_built_in { None } else { find_type(name, context).ok()?.map(|ty| ty.oid()) }
+    };
+    with_stored_types(&node.to_string(), &resolve)
+}
+
+pub(super) fn create_enum(name: &ast::ObjectName, labels: &[String], context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    let (home, name) = new_home(context, name, false)?;
+    Ok(ddl(Ddl::CreateEnum { home, name, labels: labels.to_vec() }, "CREATE TYPE", context))
+}
+
+fn shown(name: &ast::ObjectName) -> SqlResult<String> {
+    Ok(name_parts(name)?.join("."))
+}
+
+/// A type that somebody made, not the arrays of one; `None` when there is none.
+fn made_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Option<SqlType>> {
+    let text = shown(name)?;
+    match SqlType::parse_name(&text) {
+        Ok(built_in) => Ok(Some(built_in)),
+        Err(_) => find_type(name, context),
+    }
+}
+
+/// The type that ALTER is about.
+fn altered(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<SqlType> {
+    made_type(name, context)?.ok_or_else(|| {
+        let message = format!("type \"{}\" does not exist", name_parts(name).unwrap_or_default().join("."));
+        SqlError::new(SqlState::UndefinedObject, message)
+    })
+}
+
+pub(super) fn alter_enum(
+    name: &ast::ObjectName,
+    change: &EnumChange,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let ty = altered(name, context)?;
+    let SqlType::Enum(of) = ty else {
+        return Err(SqlError::new(SqlState::WrongObjectType, format!("{} is not an enum", ty.base_name())));
+    };
+    let change = match change.clone() {
+        EnumChange::Add { label, if_not_exists, place } => {
+            let (before, after) = match place {
+                Some((Side::Before, other)) => (Some(other), None),
+                Some((Side::After, other)) => (None, Some(other)),
+                None => (None, None),
+            };
+            AlterType::AddValue { label, if_not_exists, before, after }
+        }
+        EnumChange::Rename { from, to } => AlterType::RenameValue { from, to },
+    };
+    Ok(ddl(Ddl::AlterType { id: of.oid(), change }, "ALTER TYPE", context))
+}
+
+pub(super) fn alter(name: &ast::ObjectName, change: &Change, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    let ty = altered(name, context)?;
+    let id = match (ty, ty.enum_type()) {
+        (SqlType::Enum(of), _) => of.oid(),
+        (_, Some(element)) => {
+            let message = format!("cannot alter array type {}", ty.base_name());
+            let hint = format!("You can alter type {}, which will alter the array type as well.", element.shown());
+            return Err(SqlError::new(SqlState::WrongObjectType, message).with_hint(hint));
+        }
+        _ => return Err(SqlError::not_supported(format!("type {} cannot be altered", ty.base_name()))),
+    };
+    let change = match change {
+        Change::Rename(to) => AlterType::RenameTo(fold(to)),
+        Change::Schema(to) => AlterType::SetSchema(own::schema(to, context)?),
+        Change::Owner(to) => AlterType::OwnerTo(own::role(to, context)?),
+        Change::Accepted => return Ok(ddl(Ddl::Accepted, "ALTER TYPE", context)),
+    };
+    Ok(ddl(Ddl::AlterType { id, change }, "ALTER TYPE", context))
+}
+
+pub(super) fn drop(
+    if_exists: bool,
+    names: &[ast::ObjectName],
+    cascade: bool,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let refuse = |message: String| SqlError::new(SqlState::DependentObjectsStillExist, message);
+    let (mut ids, mut missing) = (Vec::new(), Vec::new());
+    for name in names {
+        let found = match made_type(name, context) {
+            Err(error) if if_exists && error.code() == SqlState::InvalidSchemaName => {
+                let name = name_parts(name)?.into_iter().next().unwrap_or_default();
+                missing.push(format!("schema \"{name}\""));
+                continue;
+            }
+            found => found?,
+        };
+        match found {
+            None if if_exists => missing.push(format!("type \"{}\"", shown(name)?)),
+            None => {
+                let message = format!("type \"{}\" does not exist", shown(name)?);
+                return Err(SqlError::new(SqlState::UndefinedObject, message));
+            }
+            Some(SqlType::Enum(of)) => ids.push(of.oid()),
+            Some(ty) => {
+                let name = ty.base_name();
+                return Err(match ty.enum_type() {
+                    Some(element) => refuse(format!("cannot drop type {name} because type {} requires it", element.shown()))
+                        .with_hint(format!("You can drop type {} instead.", element.shown())),
+                    None => refuse(format!("cannot drop type {name} because it is required by the database system")),
+                });
+            }
+        }
+    }
+    Ok(ddl(Ddl::DropTypes { ids, missing, cascade }, "DROP TYPE", context))
+}
+
+/// What a comment is on; nothing where the type is built in.
+pub(super) fn comment_on(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Option<CommentOn>> {
+    Ok(altered(name, context)?.enum_type().map(|of| CommentOn::Type(of.oid())))
+}
