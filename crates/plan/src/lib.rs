@@ -39,7 +39,7 @@ pub use expr::{
     AdvisoryOp, AggregateCall, Comparison, Expr, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,
 };
-pub use parse::{ParsedStatement, parse, rename_column};
+pub use parse::{NO_LABEL, ParsedStatement, parse, rename_column, rename_label};
 pub use plan::{JoinKind, Node, Plan, PlanColumn};
 pub use print::PRINTERS;
 pub use statement::{Ddl, PreparedPlan, StatementKind, UsedRelation, Utility};

@@ -28,6 +28,7 @@ use depth::{check_depth, drop_idle_parentheses};
 use extras::Extras;
 use own::Own;
 pub(crate) use stored_types::with_stored_types;
+pub use stored_types::{NO_LABEL, rename_label};
 use crate::parse_cursor;
 
 /// Deeper recursion of the parser than this is refused with 54001. It brings its own stack for it.

@@ -1,15 +1,19 @@
 //! CREATE, ALTER and DROP TYPE.
 //!
 //! A table's columns refer to an enum type by its oid and its rows to a label by its sort key, so that no change of a
-//! type touches a table.
+//! type touches a row. Only text that is kept, of defaults, checks and views, has labels by their names: RENAME VALUE
+//! changes it there.
 
 use std::sync::Arc;
 
 use catalog::{
-    ColumnDefault, Descriptor, Label, Relation, Table, Type, TypeKind,
+    ColumnDefault, Descriptor, Label, Relation, Table, Type, TypeKind, View,
     descriptor::stored_type_name,
 };
-use plan::statement::{AlterType, Home};
+use plan::{
+    NO_LABEL,
+    statement::{AlterType, Home},
+};
 use ::types::{SqlError, SqlResult, SqlState, SqlType, sort_key_between, sort_keys, text::MAX_NAME_BYTES};
 
 use super::{DdlContext, constraint, drop::drop_relation};
@@ -132,7 +136,11 @@ pub(super) async fn alter(id: u32, change: &AlterType, ctx: &mut DdlContext<'_>)
                 let message = format!("enum label \"{to}\" already exists");
                 return Err(SqlError::new(SqlState::DuplicateObject, message));
             }
+            let changed = relabelled(id, from, to, ctx)?;
             labels[at].text.clone_from(to);
+            ctx.change.put(ctx.txn, Descriptor::Type(ty));
+            changed.into_iter().for_each(|descriptor| ctx.change.put(ctx.txn, descriptor));
+            return Ok(());
         }
         AlterType::RenameTo(to) => {
             ctx.make_type_name_free(ty.schema, to)?;
@@ -210,6 +218,78 @@ async fn add_value(
         labels.iter_mut().zip(1_u16..).for_each(|(label, number)| label.order = number.into());
     }
     Ok(true)
+}
+
+/// A text that a table keeps.
+#[derive(Clone, Copy)]
+enum Place {
+    Column(usize),
+    Check(usize),
+    Predicate(usize),
+}
+
+fn text_at(table: &mut Table, place: Place) -> Option<&mut String> {
+    match place {
+        Place::Column(at) => match &mut table.columns[at].default {
+            Some(ColumnDefault::Expr(text) | ColumnDefault::Stored(text)) => Some(text),
+            _ => None,
+        },
+        Place::Check(at) => Some(&mut table.checks[at].expr),
+        Place::Predicate(at) => table.indexes[at].predicate.as_mut(),
+    }
+}
+
+/// The tables and views whose stored text names a label, with its new name in it. The text is bound with something else
+/// in the label's place: where that is no label of the type, it was one.
+fn relabelled(id: u32, from: &str, to: &str, ctx: &DdlContext<'_>) -> SqlResult<Vec<Descriptor>> {
+    let Some(of) = ctx.change.snapshot().user_type(id).and_then(|it| it.ty.enum_type()) else { return Ok(Vec::new()) };
+    let refusal = of.parse(NO_LABEL).map(drop);
+    let wants_label = |outcome: SqlResult<()>| match (&outcome, &refusal) {
+        (Err(error), Err(refusal)) => error.code() == refusal.code() && error.message() == refusal.message(),
+        _ => false,
+    };
+    let mut changed = Vec::new();
+    for relation in ctx.change.snapshot().relations_of(ctx.database) {
+        match relation {
+            Relation::Table(before) => {
+                let mut table = Table::clone(before);
+                let columns = (0..table.columns.len()).map(Place::Column);
+                let checks = (0..table.checks.len()).map(Place::Check);
+                let places: Vec<Place> =
+                    columns.chain(checks).chain((0..table.indexes.len()).map(Place::Predicate)).collect();
+                let mut is_changed = false;
+                for place in places {
+                    let Some(text) = text_at(&mut table, place).cloned() else { continue };
+                    let mut is_label = |probe: &str| {
+                        let mut probed = Table::clone(before);
+                        text_at(&mut probed, place).into_iter().for_each(|text| probe.clone_into(text));
+                        Ok(wants_label(ctx.plan(|context| match place {
+                            Place::Column(at) if matches!(probed.columns[at].default, Some(ColumnDefault::Expr(_))) => {
+                                plan::column_default(&probed, at, context).map(drop)
+                            }
+                            _ => plan::row_rules(&probed, context).map(drop),
+                        })))
+                    };
+                    if let Some(renamed) = plan::rename_label(&text, from, to, &mut is_label)? {
+                        text_at(&mut table, place).into_iter().for_each(|text| text.clone_from(&renamed));
+                        is_changed = true;
+                    }
+                }
+                changed.extend(is_changed.then_some(Descriptor::Table(table)));
+            }
+            Relation::View(before) => {
+                let mut is_label = |probe: &str| {
+                    let probed = View { query: probe.to_owned(), ..View::clone(before) };
+                    Ok(wants_label(ctx.plan(|context| plan::check_view(&probed, context))))
+                };
+                if let Some(query) = plan::rename_label(&before.query, from, to, &mut is_label)? {
+                    changed.push(Descriptor::View(View { query, ..View::clone(before) }));
+                }
+            }
+            Relation::Sequence(_) => {}
+        }
+    }
+    Ok(changed)
 }
 
 /// What depends on a type.

@@ -1,10 +1,11 @@
-//! Names of types in text that the catalog keeps.
+//! Names of types, and labels of enum types, in text that the catalog keeps.
 
 use catalog::descriptor::stored_type_name;
 use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer};
+use types::{Array, Datum, Formatting, SqlResult, SqlType, parse_text, to_text};
 
 use super::{LineIndex, is_significant, keyword};
 
@@ -67,9 +68,78 @@ fn name_at(tokens: &[TokenWithSpan]) -> Option<(ast::ObjectName, Span)> {
     Some((ast::ObjectName::from(parts), Span::new(tokens[0].span.start, end)))
 }
 
+/// What no enum type has for a label: it is too long.
+pub const NO_LABEL: &str = "a text of more bytes than a label of an enum type may have, and so it is none";
+
+/// A string literal that is `from`, or an array literal that has it among its elements, with `to` in its place.
+fn relabelled(literal: &str, from: &str, to: &str) -> Option<String> {
+    if literal == from {
+        return Some(to.to_owned());
+    }
+    if !literal.contains(from) || !literal.trim_start().starts_with(['{', '[']) {
+        return None;
+    }
+    let formatting = Formatting::default();
+    let Ok(Datum::Array(array)) = parse_text(&SqlType::TEXT_ARRAY, literal, &formatting) else { return None };
+    let is_from = |element: &Datum| element.as_str() == Some(from);
+    if !array.elements().iter().any(is_from) {
+        return None;
+    }
+    let replaced = array.elements().iter().map(|it| if is_from(it) { Datum::text(to) } else { it.clone() });
+    let array = Array::with_dimensions(array.dimensions(), replaced.collect()).ok()?;
+    Some(to_text(&SqlType::TEXT_ARRAY, &Datum::Array(array.into()), &formatting))
+}
+
+/// A stored text with a label of an enum type renamed, where it is one: strings that are something else stay. `is_label`
+/// is given the text with [`NO_LABEL`] in one place, and says whether that place wants a label of the type. `None`: the
+/// text has none.
+///
+/// # Errors
+/// Those of `is_label`.
+pub fn rename_label(
+    text: &str,
+    from: &str,
+    to: &str,
+    is_label: &mut dyn FnMut(&str) -> SqlResult<bool>,
+) -> SqlResult<Option<String>> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().unwrap_or_default();
+    let lines = LineIndex::new(text);
+    let mut edits = Vec::new();
+    for token in &tokens {
+        let (Token::SingleQuotedString(literal) | Token::EscapedStringLiteral(literal)) = &token.token else { continue };
+        let (start, end) = (lines.byte(token.span.start), lines.byte(token.span.end));
+        let with = |label: &str| relabelled(literal, from, label).map(|it| format!("'{}'", it.replace('\'', "''")));
+        if let (Some(probe), Some(renamed)) = (with(NO_LABEL), with(to))
+            && is_label(&format!("{}{probe}{}", &text[..start], &text[end..]))?
+        {
+            edits.push((start, end, renamed));
+        }
+    }
+    if edits.is_empty() {
+        return Ok(None);
+    }
+    let mut out = text.to_owned();
+    for (start, end, renamed) in edits.into_iter().rev() {
+        out.replace_range(start..end, &renamed);
+    }
+    Ok(Some(out))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_are_renamed_where_they_are_labels() {
+        let rename = |text: &str| {
+            // As if the second string were a text.
+            let mut is_label = |probe: &str| Ok(!probe.contains(&format!("t = '{NO_LABEL}'")));
+            rename_label(text, "it's", "ok", &mut is_label).unwrap()
+        };
+        assert_eq!(rename("m = 'it''s' AND t = 'it''s'").as_deref(), Some("m = 'ok' AND t = 'it''s'"));
+        assert_eq!(rename("m = ANY('{a,\"it''s\",\"it''s not\"}')").as_deref(), Some("m = ANY('{a,ok,\"it''s not\"}')"));
+        assert_eq!(rename("m = 'other' OR t = 'it''s'"), None);
+    }
 
     #[test]
     fn types_are_named_by_their_oids() {
