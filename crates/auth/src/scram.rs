@@ -207,7 +207,7 @@ impl Exchange {
                 ));
             }
             "n" => {}
-            // It would have bound, had it seen the offer: somebody in between has taken it out.
+            // It would have bound, had it seen the offer: a man in the middle has taken it out (a downgrade).
             "y" if binding.end_point.is_some() => return Err(ScramError::Downgraded),
             "y" => {}
             other => {

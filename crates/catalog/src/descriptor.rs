@@ -337,7 +337,7 @@ pub struct Sequence {
     pub comment: Option<String>,
 }
 
-/// A type that somebody made.
+/// A user-defined type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Type {
     pub id: u32,

@@ -70,7 +70,7 @@ impl Relation {
     }
 }
 
-/// A type that somebody made, as its descriptor and as what expressions are of.
+/// A user-defined type, as its descriptor and as what expressions are of.
 #[derive(Clone, Debug)]
 pub struct UserType {
     pub descriptor: Arc<Type>,
@@ -337,7 +337,7 @@ impl CatalogSnapshot {
         known.map_or(ty, |known| ty.with_enum(known))
     }
 
-    /// Labels that were added are usable by whoever sees them committed.
+    /// Labels that were added can be used from their commit on.
     pub(crate) fn commit_labels(&mut self) {
         let is_new = |ty: &&UserType| ty.descriptor.labels().iter().any(|label| label.is_new);
         let changed: Vec<Type> = self.types.values().filter(is_new).map(|ty| Type::clone(&ty.descriptor)).collect();
@@ -475,20 +475,20 @@ impl CatalogSnapshot {
         }
     }
 
-    /// A type that somebody made, by its oid.
+    /// A user-defined type, by its oid.
     #[must_use]
     pub fn user_type(&self, oid: u32) -> Option<&UserType> {
         self.types.get(&oid)
     }
 
-    /// The type of this oid: built in, made by somebody, or the arrays of one.
+    /// The type of this oid: built in, user-defined, or the arrays of one.
     #[must_use]
     pub fn type_by_oid(&self, oid: u32, typmod: i32) -> Option<SqlType> {
         let of_array = || self.types.get(&oid.checked_sub(1)?).map(|ty| ty.ty.array_of());
         SqlType::from_oid(oid, typmod).or_else(|| self.types.get(&oid).map(|it| it.ty)).or_else(of_array)
     }
 
-    /// A type that somebody made in this schema, or the arrays of one.
+    /// A user-defined type in this schema, or the arrays of one.
     #[must_use]
     pub fn type_named(&self, schema: u32, name: &str) -> Option<SqlType> {
         self.type_by_oid(*self.type_names.get(&(schema, name.to_owned()))?, -1)

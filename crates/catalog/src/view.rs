@@ -165,7 +165,7 @@ impl CatalogView {
         }
     }
 
-    /// Whether a type that somebody made is what its bare name means.
+    /// Whether a user-defined type is what its bare name means.
     fn is_type_visible(&self, ty: SqlType) -> bool {
         let name = ty.internal_name();
         let mut schemas = self.search_schemas().into_iter();

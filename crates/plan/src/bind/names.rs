@@ -79,7 +79,7 @@ fn type_name(name: &ast::DataType) -> String {
             | ast::ArrayElemTypeDef::Parenthesis(element)
             | ast::ArrayElemTypeDef::Qualified(element, _),
         ) => type_name(element),
-        // A type that somebody made is called by the last part of its name.
+        // A user-defined type is called by the last part of its name.
         ast::DataType::Custom(name, _) => match name.0.last().and_then(ast::ObjectNamePart::as_ident) {
             Some(ident) if ident.quote_style.is_none() => known(&ident.value),
             Some(ident) => ident.value.clone(),

@@ -72,7 +72,7 @@ fn no_type(name: &str) -> SqlError {
     SqlError::new(SqlState::UndefinedObject, format!("type \"{name}\" does not exist"))
 }
 
-/// A type that somebody made, through the search path unless a schema is given.
+/// A user-defined type, through the search path unless a schema is given.
 ///
 /// # Errors
 /// 3F000 when there is no such schema.

@@ -1,4 +1,4 @@
-//! Types that somebody makes, and how stored text names them.
+//! User-defined types, and how stored text names them.
 
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
@@ -14,7 +14,7 @@ use crate::{
     statement::{AlterType, CommentOn, Ddl, PreparedPlan},
 };
 
-/// A query or expression as the catalog keeps it: the types that somebody made are named by their oids, so that they
+/// A query or expression as the catalog keeps it: user-defined types are named by their oids, so that they
 /// can be renamed and moved.
 pub(super) fn stored_text(node: &impl ToString, context: &PlanContext<'_>) -> String {
     let resolve = |name: &ast::ObjectName| {
@@ -33,7 +33,7 @@ fn shown(name: &ast::ObjectName) -> SqlResult<String> {
     Ok(name_parts(name)?.join("."))
 }
 
-/// A type that somebody made, not the arrays of one; `None` when there is none.
+/// A user-defined type, not the arrays of one; `None` when there is none.
 fn made_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Option<SqlType>> {
     let text = shown(name)?;
     match SqlType::parse_name(&text) {
