@@ -10,6 +10,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::command::{IoContext, Result};
 
@@ -79,25 +80,36 @@ impl Links {
     }
 
     fn carry(&self, from: TcpStream, node: usize, to: SocketAddr) {
-        let pids = self.state().pids.clone();
-        let caller = from.peer_addr().ok().and_then(|peer| owner(peer.port(), &pids));
+        let (Ok(peer), Ok(here)) = (from.peer_addr(), from.local_addr()) else { return };
+        // One that nobody is known to have made would pass through every cut.
+        let Some(caller) = self.caller(peer.port(), here.port()) else { return };
         // A node that is down refuses: so does its port.
         let Ok(to) = TcpStream::connect(to) else { return };
         let _slower = (from.set_nodelay(true), to.set_nodelay(true));
         let (Ok(back_from), Ok(back_to)) = (to.try_clone(), from.try_clone()) else { return };
         let links = self.clone();
-        let back = thread::spawn(move || links.pump(back_from, back_to, caller.map(|caller| (node, caller))));
-        self.pump(from, to, caller.map(|caller| (caller, node)));
+        let back = thread::spawn(move || links.pump(back_from, back_to, (node, caller)));
+        self.pump(from, to, (caller, node));
         // A pump does not panic.
         let _ended = back.join();
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, link: Option<(usize, usize)>) {
+    /// The node whose process has connected from `port`; one that has just been started is not known at once.
+    fn caller(&self, port: u16, to: u16) -> Option<usize> {
+        for _ in 0..50 {
+            let pids = self.state().pids.clone();
+            if let Some(caller) = owner(port, to, &pids) {
+                return Some(caller);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        None
+    }
+
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, (sender, receiver): (usize, usize)) {
         let mut bytes = vec![0; 64 << 10];
         while let Ok(count) = from.read(&mut bytes) {
-            if let Some((sender, receiver)) = link {
-                self.await_whole(sender, receiver);
-            }
+            self.await_whole(sender, receiver);
             if count == 0 || to.write_all(&bytes[..count]).is_err() {
                 break;
             }
@@ -107,14 +119,10 @@ impl Links {
     }
 }
 
-/// Which of the processes owns the local end of a connection from this port.
-fn owner(port: u16, pids: &[u32]) -> Option<usize> {
+/// Which of the processes owns the local end of the connection between these ports.
+fn owner(port: u16, to: u16, pids: &[u32]) -> Option<usize> {
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    let wanted = format!("0100007F:{port:04X}");
-    let inode = table.lines().find_map(|line| {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        (words.get(1) == Some(&wanted.as_str())).then(|| words.get(9).copied()).flatten()
-    })?;
+    let inode = inode(&table, port, to)?;
     let socket = format!("socket:[{inode}]");
     pids.iter().position(|pid| {
         let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -124,11 +132,33 @@ fn owner(port: u16, pids: &[u32]) -> Option<usize> {
     })
 }
 
+/// The socket of the end at `port`. A local port alone does not name it: connections to other ports may have the same,
+/// and one that has just ended stands in the table without a socket.
+fn inode(table: &str, port: u16, to: u16) -> Option<&str> {
+    let (local, remote) = (format!("0100007F:{port:04X}"), format!("0100007F:{to:04X}"));
+    table.lines().find_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let is_it = words.next() == Some(&local) && words.next() == Some(&remote);
+        is_it.then(|| words.nth(6)).flatten().filter(|inode| *inode != "0")
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn a_port_of_two_connections_names_neither_alone() {
+        let table = "\
+            sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:9C40 0100007F:4476 06 00000000:00000000 03:00000F6E 00000000     0        0 0 3 00\n\
+            1: 0100007F:9C40 0100007F:4477 01 00000000:00000000 00:00000000 00000000     0        0 81 1 00\n\
+            2: 0100007F:9C40 0100007F:4478 01 00000000:00000000 00:00000000 00000000     0        0 82 1 00\n";
+        assert_eq!(inode(table, 0x9C40, 0x4478), Some("82"));
+        assert_eq!(inode(table, 0x9C40, 0x4477), Some("81"));
+        assert_eq!(inode(table, 0x9C40, 0x4476), None);
+        assert_eq!(inode(table, 0x4478, 0x9C40), None);
+    }
 
     #[test]
     fn a_link_that_is_cut_one_way_holds_up_that_way_only() {
