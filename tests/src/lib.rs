@@ -19,6 +19,22 @@ pub fn config(dir: &Path, name: &str) -> NodeConfig {
     }
 }
 
+/// Starts a node again that has been stopped and dropped.
+///
+/// # Panics
+/// When its last tasks do not let go of the directory.
+pub async fn start_again(config: &NodeConfig) -> Node {
+    let start = async {
+        loop {
+            match Node::start(config).await {
+                Ok(node) => return node,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), start).await.expect("the directory is let go")
+}
+
 /// A client of a node.
 ///
 /// # Panics

@@ -6,7 +6,7 @@ use certs::{Lifetime, create_ca, create_client, create_node};
 use quorate_tests::{
     config, connect,
     raw::{Raw, startup},
-    replicated,
+    replicated, start_again,
     tls::Tls,
 };
 use server::{Node, NodeConfig};
@@ -52,6 +52,43 @@ where
 
 fn code(result: Result<(), Error>) -> SqlState {
     result.unwrap_err().code().expect("the server's").clone()
+}
+
+/// A node that is given no certificates makes its own, and the superuser's password.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_password_is_the_superusers() {
+    let dir = TempDir::new().unwrap();
+    let config = NodeConfig { own_certs: true, ..config(dir.path(), "one") };
+    let node = Node::start(&config).await.unwrap();
+    let password = node.first_password().expect("the cluster is new").to_owned();
+    let certs = node.certs_dir().unwrap().to_owned();
+    let (known, shown) = (Tls::new(&certs, None), Tls::new(&certs, Some((certs.as_path(), "postgres"))));
+    let with = |password: &str| format!("user=postgres password={password} sslmode=require");
+    try_with(&node, &with(&password), known.clone()).await.unwrap();
+    try_with(&node, "user=postgres sslmode=require", shown.clone()).await.unwrap();
+    assert_eq!(refused(&node, &with("guessed"), known.clone()).await.0, "28P01");
+    assert_eq!(refused(&node, "user=postgres", NoTls).await.0, "28000");
+    node.password_shown();
+    node.stop().await;
+    drop(node);
+    let node = start_again(&config).await;
+    assert_eq!(node.first_password(), None);
+    let admin = try_with(&node, &with(&password), known).await.unwrap();
+    // Others join with its CA, and with nothing else.
+    let join = vec![node.rpc_addr().to_string()];
+    let second = NodeConfig { own_certs: true, join: join.clone(), ..quorate_tests::config(dir.path(), "two") };
+    let Err(error) = Node::start(&second).await else { panic!("it has no certificate") };
+    assert!(error.to_string().contains("--certs-dir"), "{error}");
+    // Where they are looked for, they may have been put.
+    std::fs::create_dir_all(dir.path().join("two")).unwrap();
+    std::os::unix::fs::symlink(&certs, dir.path().join("two/certs")).unwrap();
+    std::fs::write(certs.join("password-due"), "").unwrap();
+    let second = Node::start(&second).await.unwrap();
+    assert_eq!(second.first_password(), None);
+    try_with(&second, &with(&password), shown).await.unwrap();
+    drop(admin);
+    second.stop().await;
+    node.stop().await;
 }
 
 /// Who runs the node is whoever it says at the Unix socket; rules decide there as they do elsewhere.

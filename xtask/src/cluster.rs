@@ -144,8 +144,10 @@ impl Node {
         let dir = options.dir.join(format!("node{}", position + 1));
         fs::create_dir_all(&dir).context(format!("creating {}", dir.display()))?;
         let [sql, rpc, http] = ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-        let mut arguments: Vec<OsString> = vec!["start".into(), "--insecure".into(), "--store".into()];
-        arguments.push(dir.join("store").into());
+        let mut arguments: Vec<OsString> = vec!["start".into(), "--store".into(), dir.join("store").into()];
+        if !options.flags.iter().copied().any(|flag| flag == "--certs-dir") {
+            arguments.push("--insecure".into());
+        }
         for (flag, address) in [("--sql-addr", sql), ("--rpc-addr", rpc), ("--http-addr", http)] {
             arguments.extend([flag.into(), address.to_string().into()]);
         }

@@ -1,13 +1,13 @@
 //! `cargo xtask demo`: from a fresh clone to three nodes with a sample database and a psql line to paste.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cluster::{Cluster, Options};
+use crate::cluster::{Cluster, Node, Options};
 use crate::command::{IoContext, Result, cache_dir, cargo, run, target_dir};
 use crate::{rocksdb, setup};
 
@@ -45,20 +45,34 @@ pub fn build() -> Result<PathBuf> {
     Ok(target_dir().join("release/quorate"))
 }
 
-pub fn run_psql(address: &std::net::SocketAddr, sql: &str) -> Result<String> {
+fn run_psql(conninfo: &str, sql: &str) -> Result<String> {
     let mut psql = Command::new("psql");
-    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d", "postgres", "-h"]);
-    psql.arg(address.ip().to_string()).args(["-p", &address.port().to_string(), "-c", sql]);
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", conninfo, "-c", sql]);
     crate::command::capture(&mut psql)
 }
 
-pub fn run_at(dir: &Path, binary: &Path, arguments: &Arguments) -> Result<Cluster> {
-    let started = Instant::now();
-    let options = Options { binary, dir, nodes: arguments.nodes, base_port: Some(arguments.port), flags: &[] };
-    let cluster = Cluster::start(&options)?;
-    println!("{} nodes are up after {:.2} s", cluster.nodes.len(), started.elapsed().as_secs_f64());
-    run_psql(&cluster.nodes[0].sql, SAMPLE)?;
-    Ok(cluster)
+/// Makes the certificates of the cluster and of its superuser.
+fn make_certs(binary: &Path, certs: &Path) -> Result {
+    let made = [&["create-ca"][..], &["create-node", "localhost", "127.0.0.1"], &["create-client", "postgres"]];
+    for arguments in made {
+        let mut command = Command::new(binary);
+        command.arg("cert").args(arguments).arg("--certs-dir").arg(certs).stdout(Stdio::null());
+        run(&mut command)?;
+    }
+    Ok(())
+}
+
+/// How psql connects to a node as the superuser.
+fn conninfo(node: &Node, certs: &Path) -> String {
+    let file = |name: &str| format!("'{}'", certs.join(name).display());
+    format!(
+        "host={} port={} user=postgres dbname=postgres sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
+        node.sql.ip(),
+        node.sql.port(),
+        file("ca.crt"),
+        file("client.postgres.crt"),
+        file("client.postgres.key"),
+    )
 }
 
 pub fn run_demo(arguments: &Arguments) -> Result {
@@ -70,12 +84,22 @@ pub fn run_demo(arguments: &Arguments) -> Result {
     if dir.exists() {
         std::fs::remove_dir_all(&dir).context("removing the last demo")?;
     }
-    let cluster = run_at(&dir, &binary, arguments)?;
+    let certs = dir.join("certs");
+    make_certs(&binary, &certs)?;
+    let shown = certs.display().to_string();
+    let flags = ["--certs-dir", &shown];
+    let started = Instant::now();
+    let (nodes, base_port) = (arguments.nodes, Some(arguments.port));
+    let cluster = Cluster::start(&Options { binary: &binary, dir: &dir, nodes, base_port, flags: &flags })?;
+    println!("{} nodes are up after {:.2} s", cluster.nodes.len(), started.elapsed().as_secs_f64());
+    run_psql(&conninfo(&cluster.nodes[0], &certs), SAMPLE)?;
     println!("\nThe table \"planets\" is there. Connect to any node:\n");
     for node in &cluster.nodes {
-        println!("    psql -h {} -p {} -U postgres postgres        http://{}/status", node.sql.ip(), node.sql.port(), node.http);
+        println!("    psql \"{}\"\n        http://{}/status", conninfo(node, &certs), node.http);
     }
-    println!("\n{}", run_psql(&cluster.nodes[cluster.nodes.len() - 1].sql, "SELECT name, moons FROM planets ORDER BY moons DESC LIMIT 3")?);
+    let last = &cluster.nodes[cluster.nodes.len() - 1];
+    let most = "SELECT name, moons FROM planets ORDER BY moons DESC LIMIT 3";
+    println!("\n{}", run_psql(&conninfo(last, &certs), most)?);
     if !arguments.once {
         println!("Ctrl-C (or Enter) stops the nodes; their data is in {}.", dir.display());
         wait_for_the_end()?;

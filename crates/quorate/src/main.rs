@@ -61,7 +61,7 @@ struct Start {
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     join: Vec<String>,
     /// Where ca.crt, node.crt and node.key are: clients are served encrypted, and have to show who they are. SIGHUP
-    /// reads them again.
+    /// reads them again. Without it, the first node of a cluster makes its own, in certs in its store.
     #[arg(long, value_name = "DIR")]
     certs_dir: Option<PathBuf>,
     /// A client that has not shown by then who it is is let go.
@@ -146,6 +146,7 @@ async fn run(start: Start) -> ExitCode {
     config.certs_dir = start.certs_dir;
     config.authentication_timeout = Duration::from_secs(start.authentication_timeout);
     config.insecure = start.insecure;
+    config.own_certs = true;
     config.store.accept_lost_log = start.accept_lost_log;
     config.store.engine.disk_reserve_bytes = start.disk_reserve_bytes;
     config.store.range_max_bytes = start.range_max_bytes;
@@ -171,24 +172,24 @@ async fn run(start: Start) -> ExitCode {
         Err(error) => return complain(&error.to_string()),
     };
     let sql = node.sql_addr();
-    let psql = match &config.certs_dir {
+    let psql = match node.certs_dir() {
         None => format!("psql -h {} -p {} -U postgres postgres", sql.ip(), sql.port()),
-        Some(dir) => format!(
-            "psql 'host={} port={} user=postgres dbname=postgres sslmode=verify-full sslrootcert={2}/ca.crt \
-             sslcert={2}/client.postgres.crt sslkey={2}/client.postgres.key'",
-            sql.ip(),
-            sql.port(),
-            dir.display()
-        ),
+        Some(dir) => format!("psql \"{}\"", server::superuser_conninfo(sql, dir)),
     };
+    let password = node.first_password().map_or_else(String::new, |password| {
+        format!("  password of postgres, shown this once: {password}\n")
+    });
     let greeting = format!(
-        "node {} of cluster {}\n  sql   {psql}\n  http  http://{}/status\n",
+        "node {} of cluster {}\n  sql   {psql}\n  http  http://{}/status\n{password}",
         node.kv().node_id,
         node.kv().cluster_id,
         node.http_addr(),
     );
     // Whoever started the node may not listen: that is no reason to stop.
-    let _unread = std::io::stdout().write_all(greeting.as_bytes());
+    let said = std::io::stdout().write_all(greeting.as_bytes()).and_then(|()| std::io::stdout().flush());
+    if said.is_ok() {
+        node.password_shown();
+    }
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -18,8 +18,17 @@ fn quorate(arguments: &[&str]) -> Command {
     command
 }
 
-/// `quorate start` on ports of the system's choice, but for what `more` says.
+/// `quorate start --insecure`, unless `more` has certificates, on ports of the system's choice but for what it says.
 fn start(store: &Path, more: &[&str]) -> Command {
+    let mut command = start_secure(store, more);
+    if !more.contains(&"--certs-dir") {
+        command.arg("--insecure");
+    }
+    command
+}
+
+/// The same, with nothing said about who may connect.
+fn start_secure(store: &Path, more: &[&str]) -> Command {
     let mut command = quorate(&["start", "--store"]);
     command.arg(store);
     for flag in ["--sql-addr", "--rpc-addr", "--http-addr"] {
@@ -65,10 +74,16 @@ fn a_wrong_flag_is_named() {
         assert!(said.contains(flag) && said.contains(expected), "{flag} {value}: {said}");
     };
     check("--sql-addr", "nonsense", "nonsense");
-    check("--sql-addr", "0.0.0.0:5433", "--insecure");
     check("--http-addr", "127.0.0.1:99999", "99999");
     check("--rpc-addr", "0.0.0.0:0", "0.0.0.0:0");
     check("--join", "nonsense", "HOST:PORT");
+    let check = |flag: &str, value: &str, expected: &str| {
+        let said = refusal(start_secure(&dir.path().join("s"), &[flag, value]));
+        assert!(said.contains(expected), "{flag} {value}: {said}");
+    };
+    check("--http-addr", "0.0.0.0:8433", "--insecure");
+    check("--join", "nonsense", "HOST:PORT");
+    check("--join", "127.0.0.1:1", "--certs-dir");
     assert!(!dir.path().join("s").exists(), "a refused node leaves nothing behind");
 }
 
@@ -172,6 +187,57 @@ fn certificates_are_made_once() {
     let both = ["--certs-dir", &elsewhere, "--insecure"];
     assert!(refusal(start(&store, &both)).contains("contradict"));
     assert!(!store.exists(), "a refused node leaves nothing behind");
+}
+
+/// Nothing but a store is named: the node makes its certificates and a password, and asks for them.
+#[test]
+fn the_first_start_is_secure() {
+    let dir = TempDir::new().unwrap();
+    let store = dir.path().join("store");
+    let run = || {
+        let mut child = start_secure(&store, &[]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let greeting: Vec<String> = lines.by_ref().take(3).collect();
+        let port = greeting[1].split(' ').find_map(|word| word.strip_prefix("port=")).unwrap().parse().unwrap();
+        // It says nothing more until it ends.
+        let password = std::thread::spawn(move || lines.find_map(|line| Some(line.split_once("once: ")?.1.to_owned())));
+        (child, greeting[1].clone(), port, password)
+    };
+    let end = |mut child: Child| {
+        // SAFETY: a signal to a child that has not been waited for, so the number is still its.
+        assert_eq!(unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGTERM) }, 0);
+        assert!(child.wait().unwrap().success());
+    };
+    let (child, psql, port, password) = run();
+    let certs = store.join("certs");
+    assert!(psql.contains(&format!("sslkey={}", certs.join("client.postgres.key").display())), "{psql}");
+    assert_eq!(plain_startup(port), "28000", "nothing is served that is not encrypted");
+    end(child);
+    let password = password.join().unwrap().expect("it is shown at the first start");
+    assert!(password.len() >= 20 && password.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{password}");
+    let made = std::fs::read(certs.join("node.crt")).unwrap();
+    let (child, again, _, password) = run();
+    assert!(again.contains("client.postgres.crt"), "{again}");
+    end(child);
+    assert_eq!(password.join().unwrap(), None);
+    assert_eq!(std::fs::read(certs.join("node.crt")).unwrap(), made);
+    // What has been open to all does not become another thing by leaving a flag out.
+    let open = dir.path().join("open");
+    Running::start(&open).terminate();
+    assert!(refusal(start_secure(&open, &[])).contains("without certificates"));
+}
+
+/// The SQLSTATE with which a client is refused that asks for no encryption.
+fn plain_startup(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let words = b"\0\x03\0\0user\0postgres\0database\0postgres\0\0";
+    stream.write_all(&(words.len() as u32 + 4).to_be_bytes()).unwrap();
+    stream.write_all(words).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    assert_eq!(answer[0], b'E');
+    let fields = String::from_utf8_lossy(&answer[5..]).into_owned();
+    fields.split('\0').find_map(|field| field.strip_prefix('C')).unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

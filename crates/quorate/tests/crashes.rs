@@ -34,7 +34,7 @@ impl Drop for Process {
 fn command(store: &Path, extra: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
     let any = "127.0.0.1:0";
-    command.args(["start", "--sql-addr", any, "--rpc-addr", any, "--http-addr", any, "--store"]);
+    command.args(["start", "--insecure", "--sql-addr", any, "--rpc-addr", any, "--http-addr", any, "--store"]);
     command.arg(store).args(extra).stdout(Stdio::piped()).stderr(Stdio::piped()).env("QUORATE_LOG", "warn");
     command
 }

@@ -46,7 +46,7 @@ impl Process {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(dir.with_extension("log")).unwrap();
         let [sql, rpc, http] = ports.map(|port| format!("127.0.0.1:{port}"));
         let mut command = Command::new(binary);
-        command.arg("start").arg("--store").arg(dir);
+        command.args(["start", "--insecure", "--store"]).arg(dir);
         command.args(["--sql-addr", &sql, "--rpc-addr", &rpc, "--http-addr", &http]);
         if let Some(port) = join {
             command.args(["--join", &format!("127.0.0.1:{port}")]);

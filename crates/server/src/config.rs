@@ -22,6 +22,8 @@ pub struct NodeConfig {
     /// Where `ca.crt`, `node.crt` and `node.key` are: connections of clients and nodes are
     /// encrypted.
     pub certs_dir: Option<PathBuf>,
+    /// Where no `certs_dir` is given: makes certificates at the first start, and uses them later.
+    pub own_certs: bool,
     /// A client that has not shown by then who it is is let go.
     pub authentication_timeout: Duration,
     /// Ask nobody who they are, and allow listening where others can reach it, without encryption.
@@ -46,6 +48,7 @@ impl NodeConfig {
             connections_max: pgserver::CONNECTIONS_MAX,
             join: Vec::new(),
             certs_dir: None,
+            own_certs: false,
             authentication_timeout: pgserver::AUTHENTICATION_TIMEOUT,
             insecure: false,
             max_clock_offset: Duration::from_millis(500),

@@ -4,6 +4,7 @@
 //! The idea: [`KvNode`] is what lies below SQL; [`Node`] adds sessions, the SQL listener and the HTTP pages.
 
 mod config;
+mod first_start;
 mod http;
 mod join;
 mod metrics;
@@ -12,6 +13,7 @@ mod sql_node;
 mod status;
 
 pub use config::NodeConfig;
+pub use first_start::superuser_conninfo;
 pub use join::{JoinError, Operator};
 pub use node::{KvNode, StartError};
 pub use sql_node::Node;

@@ -49,6 +49,12 @@ pub struct KvNode {
     _lock: Arc<DirLock>,
 }
 
+/// Takes the store's directory for this process.
+pub(crate) fn lock_store(config: &NodeConfig) -> Result<Arc<DirLock>, StartError> {
+    let dir = config.store_dir.clone();
+    DirLock::acquire(&dir).map(Arc::new).map_err(|source| StartError::Store { dir, source })
+}
+
 /// The store as the transactions' layer sees it.
 struct Local(Store);
 
@@ -82,14 +88,18 @@ impl KvNode {
             Some(dir) => Some(Arc::new(NodeCerts::open(dir).map_err(StartError::Certs)?)),
             None => None,
         };
-        Self::start_with(config, certs).await
+        let lock = lock_store(config)?;
+        Self::start_with(config, certs, lock).await
     }
 
-    /// With certificates that have been read.
-    pub(crate) async fn start_with(config: &NodeConfig, certs: Option<Arc<NodeCerts>>) -> Result<Self, StartError> {
+    /// With certificates that have been read, in a directory that is locked.
+    pub(crate) async fn start_with(
+        config: &NodeConfig,
+        certs: Option<Arc<NodeCerts>>,
+        lock: Arc<DirLock>,
+    ) -> Result<Self, StartError> {
         let dir = config.store_dir.clone();
         let in_dir = |source| StartError::Store { dir: dir.clone(), source };
-        let lock = Arc::new(DirLock::acquire(&dir).map_err(in_dir)?);
         let found = StoreIdentity::read(&dir).map_err(in_dir)?;
         let clock = Arc::new(Clock::system(config.max_clock_offset));
         store::keep_clock(&clock, &dir).await.map_err(in_dir)?;

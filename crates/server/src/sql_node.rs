@@ -1,6 +1,11 @@
 //! A whole node: what is below SQL, the catalog, the SQL listener and the HTTP pages.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use catalog::CatalogStore;
 use certs::{CertError, NodeCerts};
@@ -10,9 +15,10 @@ use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     config::NodeConfig,
+    first_start::{Prepared, password_shown},
     http,
     metrics::Layers,
-    node::{KvNode, StartError},
+    node::{KvNode, StartError, lock_store},
 };
 
 /// How long clients may take to finish when the node stops.
@@ -22,6 +28,8 @@ pub struct Node {
     kv: KvNode,
     sql: Arc<PgServer>,
     certs: Option<Arc<NodeCerts>>,
+    certs_dir: Option<PathBuf>,
+    first_password: Option<String>,
     http_addr: SocketAddr,
     ready: watch::Sender<bool>,
     stop: watch::Sender<bool>,
@@ -33,12 +41,10 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
+        let given = config;
+        let prepared = Prepared::of(given)?;
+        let config = &prepared.config;
         config.check().map_err(StartError::Config)?;
-        let certs = match &config.certs_dir {
-            Some(dir) => Some(Arc::new(NodeCerts::open(dir).map_err(StartError::Certs)?)),
-            None => None,
-        };
-        warn_of_expiry(certs.as_deref());
         // Ports first: a node that cannot be reached should not take part in anything.
         let http = TcpListener::bind(&config.http_addr).await.map_err(|source| StartError::Listen {
             what: "HTTP",
@@ -56,7 +62,27 @@ impl Node {
             address: config.sql_addr.clone(),
             source,
         })?);
-        let kv = KvNode::start_with(config, certs.clone()).await?;
+        drop(TcpListener::bind(&config.rpc_addr).await.map_err(|source| StartError::Listen {
+            what: "other nodes",
+            address: config.rpc_addr.clone(),
+            source,
+        })?);
+        let open_certs = || match &config.certs_dir {
+            Some(dir) => NodeCerts::open(dir).map(|certs| Some(Arc::new(certs))).map_err(StartError::Certs),
+            None => Ok(None),
+        };
+        let (certs, lock) = if prepared.makes_certs {
+            let lock = lock_store(config)?;
+            // Whoever had the directory a moment ago may have begun a cluster.
+            if Prepared::of(given)?.makes_certs {
+                prepared.make_certs().map_err(StartError::Certs)?;
+            }
+            (open_certs()?, lock)
+        } else {
+            (open_certs()?, lock_store(config)?)
+        };
+        warn_of_expiry(certs.as_deref());
+        let kv = KvNode::start_with(config, certs.clone(), lock).await?;
         let (ready, is_ready) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
         let catalog =
@@ -67,6 +93,12 @@ impl Node {
             (false, Some(_)) => Access::Encrypted,
             (false, None) => Access::Plain,
         };
+        let first_password = prepared.due_password();
+        if let Some(password) = &first_password {
+            session::set_first_password(engine.clone(), password)
+                .await
+                .map_err(|error| StartError::Catalog(format!("setting the superuser's password: {error}")))?;
+        }
         let (statistics, mut ended) = (engine.clone(), stopped.clone());
         tokio::spawn(async move {
             tokio::select! {
@@ -94,7 +126,28 @@ impl Node {
         tokio::spawn(http::serve(http, Layers { node: kv.clone(), plans, sql_connections }, is_ready, stopped));
         let told = ready.send(true);
         debug_assert!(told.is_ok(), "the pages listen");
-        Ok(Self { kv, sql, certs, http_addr, ready, stop })
+        let certs_dir = config.certs_dir.clone();
+        Ok(Self { kv, sql, certs, certs_dir, first_password, http_addr, ready, stop })
+    }
+
+    /// Where its certificates are, if it has any.
+    #[must_use]
+    pub fn certs_dir(&self) -> Option<&Path> {
+        self.certs_dir.as_deref()
+    }
+
+    /// The password that the superuser was given; nobody can read it later. Whoever shows it says so:
+    /// [`Node::password_shown`].
+    #[must_use]
+    pub fn first_password(&self) -> Option<&str> {
+        self.first_password.as_deref()
+    }
+
+    /// The next start makes no other password.
+    pub fn password_shown(&self) {
+        if let (Some(_), Some(dir)) = (&self.first_password, &self.certs_dir) {
+            password_shown(dir);
+        }
     }
 
     #[must_use]

@@ -36,6 +36,6 @@ pub fn now_micros(clock: &hlc::Clock) -> i64 {
 
 pub use portal::{Formats, Portal};
 pub use prepared::yields_rows;
-pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus, drop_leftovers, keep_statistics};
+pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus, drop_leftovers, keep_statistics, set_first_password};
 pub use settings::Settings;
 pub use sink::{Severity, Sink};

@@ -15,12 +15,14 @@ mod block;
 mod copy_in;
 mod ddl;
 mod execute;
+mod first_password;
 mod temporary;
 mod utility;
 mod variables;
 
 pub use analyze::keep_statistics;
 pub(crate) use attempts::{Failure, Run, aborted};
+pub use first_password::set_first_password;
 pub use temporary::drop_leftovers;
 
 use std::sync::Arc;

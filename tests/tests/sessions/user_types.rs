@@ -1,11 +1,10 @@
 //! Enum types as clients meet them: by oid, in binary, through prepared statements that outlive a change, on another
 //! node, and after a restart.
 
-use std::time::Duration;
-
 use quorate_tests::{
     config, connect,
     raw::{Message, Raw, bind, describe, execute, kinds, parse, sync},
+    start_again,
 };
 use server::{Node, NodeConfig};
 use tempfile::TempDir;
@@ -118,16 +117,7 @@ async fn stored_values_outlive_changes_of_their_type() {
     node.stop().await;
     drop(node);
 
-    let start = async {
-        loop {
-            match Node::start(&settings).await {
-                Ok(node) => return node,
-                // The last tasks of the one before have not let go of the directory yet.
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    };
-    let node = tokio::time::timeout(Duration::from_secs(20), start).await.expect("the directory is let go");
+    let node = start_again(&settings).await;
     let client = connect(&node).await;
     assert_eq!(strings(&client, ALL).await, expected);
     assert_eq!(strings(&client, "SELECT m::text FROM t WHERE m > 'good' ORDER BY t.m DESC").await, "happy glad");
