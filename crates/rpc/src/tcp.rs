@@ -46,7 +46,7 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"quorate\0";
-const PROTOCOL: u16 = 1;
+const PROTOCOL: u16 = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for a peer that could not be reached the last time.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);

@@ -9,6 +9,11 @@ pub enum StorageError {
     Locked { dir: PathBuf },
     #[error("the directory was written in format {found}, and this program knows formats up to {known}")]
     NewerFormat { found: u32, known: u32 },
+    #[error(
+        "the directory is in format {found} of an earlier program, and this one reads format {known}: dump it with the \
+         program that wrote it"
+    )]
+    OlderFormat { found: u32, known: u32 },
     #[error("the directory belongs to cluster {found}, not to cluster {expected}")]
     OtherCluster { found: String, expected: String },
     /// What is on disk is not what was written. The store must not go on.

@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use crate::StorageError;
 
-/// The newest directory layout this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The directory layout that this program writes and reads.
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"QUORATE\n";
 const FORMAT_FILE: &str = "FORMAT";
@@ -63,6 +63,9 @@ impl StoreIdentity {
         let (format, _) = postcard::take_from_bytes::<u32>(rest).map_err(|_| damaged())?;
         if format > FORMAT_VERSION {
             return Err(StorageError::NewerFormat { found: format, known: FORMAT_VERSION });
+        }
+        if format < FORMAT_VERSION {
+            return Err(StorageError::OlderFormat { found: format, known: FORMAT_VERSION });
         }
         postcard::from_bytes(rest).map_err(|_| damaged())
     }
@@ -155,11 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn newer_formats_and_other_clusters_are_refused() {
+    fn other_formats_and_clusters_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         StoreIdentity { format: FORMAT_VERSION + 1, ..identity() }.write(dir.path()).unwrap();
         let refused = StoreIdentity::read(dir.path());
-        assert!(matches!(refused, Err(StorageError::NewerFormat { found: 2, known: 1 })));
+        assert!(matches!(refused, Err(StorageError::NewerFormat { found: 3, known: 2 })));
+        StoreIdentity { format: 1, ..identity() }.write(dir.path()).unwrap();
+        let refused = StoreIdentity::read(dir.path());
+        assert!(matches!(refused, Err(StorageError::OlderFormat { found: 1, known: 2 })));
         assert!(matches!(
             identity().check_cluster(Uuid::from_u128(8)),
             Err(StorageError::OtherCluster { .. })
