@@ -249,7 +249,7 @@ pub(crate) fn copy_response(out: &mut Vec<u8>, kind: u8, column_count: usize, fo
 }
 
 fn fields(out: &mut Vec<u8>, error: SqlError, severity: &str) {
-    let code = error.code().code();
+    let state = error.code();
     let all = error.into_fields();
     let mut field = |kind: u8, text: &str| {
         out.push(kind);
@@ -261,7 +261,7 @@ fn fields(out: &mut Vec<u8>, error: SqlError, severity: &str) {
     };
     field(b'S', severity);
     field(b'V', severity);
-    field(b'C', code);
+    field(b'C', state.code());
     field(b'M', &all.message);
     for (kind, text) in [
         (b'D', &all.detail),
@@ -271,6 +271,8 @@ fn fields(out: &mut Vec<u8>, error: SqlError, severity: &str) {
         (b'c', &all.column),
         (b'd', &all.datatype),
         (b'n', &all.constraint),
+        (b'q', &all.internal_query),
+        (b'W', &all.context),
     ] {
         if let Some(text) = text {
             field(kind, text);
@@ -278,6 +280,9 @@ fn fields(out: &mut Vec<u8>, error: SqlError, severity: &str) {
     }
     if let Some(position) = all.position {
         field(b'P', itoa::Buffer::new().format(position));
+    }
+    if let Some(position) = all.internal_position {
+        field(b'p', itoa::Buffer::new().format(position));
     }
     out.push(0);
 }

@@ -4,23 +4,33 @@ use std::fmt;
 
 macro_rules! sql_states {
     ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
-        /// Every SQLSTATE this server may send, under PostgreSQL's condition names.
+        /// The SQLSTATEs of PostgreSQL under its condition names, and those that a user's function chooses.
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
-        pub enum SqlState { $($(#[$doc])* $name,)* }
+        pub enum SqlState {
+            $($(#[$doc])* $name,)*
+            /// None of the above: RAISE in a function may send any.
+            Other(OtherState),
+        }
 
         impl SqlState {
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             #[must_use]
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$name => $code,)* }
+            pub const fn code(&self) -> &str {
+                match self {
+                    $(Self::$name => $code,)*
+                    Self::Other(other) => other.as_str(),
+                }
             }
 
             /// The condition name, as PL/pgSQL's `EXCEPTION WHEN` would spell it but in our case.
             #[must_use]
             pub const fn name(self) -> &'static str {
-                match self { $(Self::$name => stringify!($name),)* }
+                match self {
+                    $(Self::$name => stringify!($name),)*
+                    Self::Other(_) => "Other",
+                }
             }
         }
     };
@@ -29,10 +39,15 @@ macro_rules! sql_states {
 sql_states! {
     SuccessfulCompletion = "00000",
     Warning = "01000",
+    NullValueEliminatedInSetFunction = "01003",
     StringDataRightTruncationWarning = "01004",
+    PrivilegeNotRevoked = "01006",
     PrivilegeNotGranted = "01007",
+    ImplicitZeroBitPadding = "01008",
+    DynamicResultSetsReturned = "0100C",
     DeprecatedFeature = "01P01",
     NoData = "02000",
+    NoAdditionalDynamicResultSetsReturned = "02001",
     SqlStatementNotYetComplete = "03000",
     ConnectionException = "08000",
     SqlClientUnableToEstablishConnection = "08001",
@@ -44,9 +59,13 @@ sql_states! {
     TriggeredActionException = "09000",
     FeatureNotSupported = "0A000",
     InvalidTransactionInitiation = "0B000",
+    LocatorException = "0F000",
+    InvalidLocatorSpecification = "0F001",
     InvalidGrantor = "0L000",
     InvalidGrantOperation = "0LP01",
     InvalidRoleSpecification = "0P000",
+    DiagnosticsException = "0Z000",
+    StackedDiagnosticsAccessedWithoutActiveHandler = "0Z002",
     CaseNotFound = "20000",
     CardinalityViolation = "21000",
     DataException = "22000",
@@ -54,6 +73,11 @@ sql_states! {
     NullValueNoIndicatorParameter = "22002",
     NumericValueOutOfRange = "22003",
     NullValueNotAllowed = "22004",
+    InvalidXmlDocument = "2200M",
+    InvalidXmlContent = "2200N",
+    InvalidXmlComment = "2200S",
+    InvalidXmlProcessingInstruction = "2200T",
+    InvalidIndicatorParameterValue = "22010",
     SubstringError = "22011",
     ErrorInAssignment = "22005",
     InvalidDatetimeFormat = "22007",
@@ -96,11 +120,16 @@ sql_states! {
     MoreThanOneSqlJsonItem = "22034",
     NoSqlJsonItem = "22035",
     NonNumericSqlJsonItem = "22036",
+    NonUniqueKeysInAJsonObject = "22037",
+    SingletonSqlJsonItemRequired = "22038",
     SqlJsonArrayNotFound = "22039",
     SqlJsonMemberNotFound = "2203A",
     SqlJsonNumberNotFound = "2203B",
     SqlJsonObjectNotFound = "2203C",
+    TooManyJsonArrayElements = "2203D",
+    TooManyJsonObjectMembers = "2203E",
     SqlJsonScalarRequired = "2203F",
+    SqlJsonItemCannotBeCastToTargetType = "2203G",
     FloatingPointException = "22P01",
     InvalidTextRepresentation = "22P02",
     InvalidBinaryRepresentation = "22P03",
@@ -118,6 +147,9 @@ sql_states! {
     InvalidTransactionState = "25000",
     ActiveSqlTransaction = "25001",
     BranchTransactionAlreadyActive = "25002",
+    InappropriateAccessModeForBranchTransaction = "25003",
+    InappropriateIsolationLevelForBranchTransaction = "25004",
+    NoActiveSqlTransactionForBranchTransaction = "25005",
     ReadOnlySqlTransaction = "25006",
     SchemaAndDataStatementMixingNotSupported = "25007",
     HeldCursorRequiresSameIsolationLevel = "25008",
@@ -132,8 +164,21 @@ sql_states! {
     DependentObjectsStillExist = "2BP01",
     InvalidTransactionTermination = "2D000",
     SqlRoutineException = "2F000",
+    ModifyingSqlDataNotPermitted = "2F002",
+    ProhibitedSqlStatementAttempted = "2F003",
+    ReadingSqlDataNotPermitted = "2F004",
     FunctionExecutedNoReturnStatement = "2F005",
     InvalidCursorName = "34000",
+    ExternalRoutineException = "38000",
+    ContainingSqlNotPermitted = "38001",
+    ExternalModifyingSqlDataNotPermitted = "38002",
+    ExternalProhibitedSqlStatementAttempted = "38003",
+    ExternalReadingSqlDataNotPermitted = "38004",
+    InvalidSqlstateReturned = "39001",
+    ExternalNullValueNotAllowed = "39004",
+    TriggerProtocolViolated = "39P01",
+    SrfProtocolViolated = "39P02",
+    EventTriggerProtocolViolated = "39P03",
     SavepointException = "3B000",
     InvalidSavepointSpecification = "3B001",
     ExternalRoutineInvocationException = "39000",
@@ -227,11 +272,29 @@ sql_states! {
     IndexCorrupted = "XX002",
 }
 
+/// A SQLSTATE without a name: five digits or upper-case letters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OtherState([u8; 5]);
+
+impl OtherState {
+    const fn as_str(&self) -> &str {
+        match std::str::from_utf8(&self.0) {
+            Ok(code) => code,
+            Err(_) => unreachable!(),
+        }
+    }
+}
+
 impl SqlState {
-    /// The state with this code, when it is one of ours.
+    /// The state with this code; `None` unless it is five digits or upper-case letters.
     #[must_use]
     pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|state| state.code() == code)
+        if let Some(known) = Self::ALL.iter().copied().find(|state| state.code() == code) {
+            return Some(known);
+        }
+        let bytes = <[u8; 5]>::try_from(code.as_bytes()).ok()?;
+        let is_well_formed = bytes.iter().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+        is_well_formed.then_some(Self::Other(OtherState(bytes)))
     }
 }
 
@@ -261,6 +324,12 @@ pub struct SqlErrorFields {
     pub column: Option<String>,
     pub constraint: Option<String>,
     pub datatype: Option<String>,
+    /// Where it arose: lines from the innermost call outwards.
+    pub context: Option<String>,
+    /// The text that [`Self::internal_position`] is in: a statement of a function's body, or the body.
+    pub internal_query: Option<String>,
+    /// In characters, from 1.
+    pub internal_position: Option<usize>,
 }
 
 /// An error for the client. One pointer wide, so that a `Result` of a datum stays small.
@@ -284,6 +353,9 @@ impl SqlError {
             column: None,
             constraint: None,
             datatype: None,
+            context: None,
+            internal_query: None,
+            internal_position: None,
         }))
     }
 
@@ -345,6 +417,34 @@ impl SqlError {
     pub fn with_datatype(mut self, datatype: impl Into<String>) -> Self {
         self.0.datatype = Some(datatype.into());
         self
+    }
+
+    /// Adds a line to the context: what the code that raised it was called by.
+    #[must_use]
+    pub fn with_context(mut self, line: &str) -> Self {
+        match &mut self.0.context {
+            Some(context) => {
+                context.push('\n');
+                context.push_str(line);
+            }
+            none => *none = Some(line.to_owned()),
+        }
+        self
+    }
+
+    /// A position in a text that the client has not sent.
+    #[must_use]
+    pub fn with_internal_position(mut self, query: impl Into<String>, position: usize) -> Self {
+        self.0.internal_query = Some(query.into());
+        self.0.internal_position = Some(position);
+        self
+    }
+
+    /// The same error, in a text that the client has not sent.
+    #[must_use]
+    pub fn moved_inside(mut self, query: impl Into<String>, position: usize) -> Self {
+        self.0.position = None;
+        self.with_internal_position(query, position)
     }
 
     #[must_use]
@@ -443,6 +543,15 @@ mod tests {
             assert!(seen.insert(code), "{code} stands twice");
             assert_eq!(SqlState::from_code(code), Some(*state));
         }
+        let other = SqlState::from_code("U0001").unwrap();
+        assert_eq!((other.code(), other.name()), ("U0001", "Other"));
+        assert_eq!([SqlState::from_code("u0001"), SqlState::from_code("U001")], [None, None]);
+    }
+
+    #[test]
+    fn context_is_told_from_the_inside_out() {
+        let error = SqlError::internal("").with_context("f").with_context("g");
+        assert_eq!(error.context.as_deref(), Some("f\ng"));
     }
 
     #[test]
