@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["hlc", "auth", "certs"],
     &["keys"],
     &["types"],
-    &["builtins", "storage", "rpc"],
+    &["builtins", "plpgsql", "storage", "rpc"],
     &["raft", "concurrency"],
     &["replica"],
     &["kv"],
