@@ -7,6 +7,20 @@ use types::{SqlError, SqlState};
 /// Why a transaction failed that was planned under an older catalog: the session looks for it.
 pub const CATALOG_CHANGED: &str = "the catalog has changed since the statement was planned";
 
+const LOST: &str = "could not serialize access due to concurrent update";
+const DEADLOCK: &str = "deadlock detected";
+
+/// Whether an error of [`kv_error`] takes the whole transaction with it, so that no savepoint is left to go back to.
+#[must_use]
+pub fn loses_transaction(error: &SqlError) -> bool {
+    match error.code() {
+        SqlState::SerializationFailure => error.message() == LOST,
+        SqlState::DeadlockDetected => error.message() == DEADLOCK,
+        SqlState::StatementCompletionUnknown => true,
+        _ => false,
+    }
+}
+
 /// A failed transaction as a client sees it. What may be retried is 40001, so that the session and drivers know.
 #[must_use]
 pub fn kv_error(error: &Error) -> SqlError {
@@ -17,7 +31,7 @@ pub fn kv_error(error: &Error) -> SqlError {
                 Restart::Read(_) => "a value that the transaction has read was changed by another",
                 Restart::Aborted(_) => "the transaction was aborted by another",
             };
-            SqlError::new(SqlState::SerializationFailure, "could not serialize access due to concurrent update")
+            SqlError::new(SqlState::SerializationFailure, LOST)
                 .with_detail(format!("Reason: {what}."))
                 .with_hint("The transaction might succeed if retried.")
         }
@@ -26,7 +40,7 @@ pub fn kv_error(error: &Error) -> SqlError {
             "the result of the transaction is unknown: it may or may not have been committed",
         )
         .with_detail(reason.clone()),
-        Error::Deadlock { .. } => SqlError::new(SqlState::DeadlockDetected, "deadlock detected"),
+        Error::Deadlock { .. } => SqlError::new(SqlState::DeadlockDetected, DEADLOCK),
         Error::LockNotAvailable { .. } => {
             SqlError::new(SqlState::LockNotAvailable, "could not obtain lock on row")
         }

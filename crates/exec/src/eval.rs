@@ -208,6 +208,13 @@ pub(crate) fn needs_transaction(expr: &Expr) -> bool {
     deep(|| expr.any(&mut |expr| matches!(expr, Expr::Subquery(_) | Expr::Sequence { .. } | Expr::RowId)))
 }
 
+/// Whether [`eval_row`] can evaluate it, with no effect on the session: it needs no transaction and changes no setting.
+#[must_use]
+pub fn is_simple(expr: &Expr) -> bool {
+    let sets = |expr: &Expr| matches!(expr, Expr::Call { builtin, .. } if builtin.name() == "set_config");
+    !needs_transaction(expr) && !deep(|| expr.any(&mut |expr| sets(expr)))
+}
+
 pub(crate) fn eval_sync(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> SqlResult<Arc<ColumnVec>> {
     if !volatility::expr_is_volatile(expr)
         && let Ok(column) = vectorized::eval(expr, batch, scope)

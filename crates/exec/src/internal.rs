@@ -37,6 +37,7 @@ pub(crate) fn prepare(
         notes: &plan::PlanNotes::default(),
         eval: ctx.eval,
         formatting: ctx.eval.formatting,
+        variables: None,
     };
     plan::plan_statement(&statement, &context).map(Arc::new)
 }

@@ -43,8 +43,8 @@ pub use context::{
     CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SessionState,
     VirtualTables, read_only_error,
 };
-pub use error::{CATALOG_CHANGED, kv_error};
-pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar};
+pub use error::{CATALOG_CHANGED, kv_error, loses_transaction};
+pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar, is_simple};
 pub use memory::{MemoryBudget, Reservation};
 pub use operator::{BoxOperator, Operator, build, build_instrumented};
 pub use row_write::{TableWriter, fit_row};

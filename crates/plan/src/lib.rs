@@ -22,7 +22,9 @@ pub mod plan;
 mod print;
 mod print_query;
 mod scope;
+pub mod routine;
 pub mod statement;
+mod variables;
 
 use std::{
     cell::{Cell, RefCell},
@@ -42,6 +44,7 @@ pub use expr::{
 pub use parse::{NO_LABEL, ParsedStatement, parse, rename_column, rename_label};
 pub use plan::{JoinKind, Node, Plan, PlanColumn};
 pub use print::PRINTERS;
+pub use variables::{VariableConflict, VariableSource};
 pub use statement::{Ddl, PreparedPlan, StatementKind, UsedRelation, Utility};
 
 use bind::Binder;
@@ -61,6 +64,8 @@ pub struct PlanContext<'a> {
     /// For computing constants.
     pub eval: &'a EvalContext<'a>,
     pub formatting: &'a Formatting,
+    /// Of the routine's body that the statement stands in.
+    pub variables: Option<&'a dyn VariableSource>,
 }
 
 /// What comes to light while a statement is planned.
@@ -120,7 +125,7 @@ fn plan_body(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResul
             | ast::Statement::Delete(_)),
         ) => plan_query(query, statement, context),
         Body::Standard(other) => bind_statements::bind(other, statement, context),
-        Body::Own(own) => bind_statements::bind_own(own, context),
+        Body::Own(own) => bind_statements::bind_own(own, statement, context),
     }
 }
 

@@ -74,6 +74,15 @@ impl ParsedStatement {
         )
     }
 
+    /// SELECT … INTO of SQL, which makes a table.
+    #[must_use]
+    pub fn is_select_into(&self) -> bool {
+        match &self.body {
+            Body::Standard(ast::Statement::Query(query)) => crate::bind_statements::is_into(&query.body),
+            _ => false,
+        }
+    }
+
     /// The whole string that it came in.
     #[must_use]
     pub fn source(&self) -> &str {

@@ -66,6 +66,7 @@ fn in_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -
         notes: &crate::PlanNotes::default(),
         eval: &eval,
         formatting: &formatting,
+        variables: None,
     })
 }
 

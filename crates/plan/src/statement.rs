@@ -364,8 +364,18 @@ pub enum Utility {
     /// By oid; `None`: all.
     SetConstraints { constraints: Option<Vec<u32>>, deferred: bool },
     Discard(DiscardKind),
+    /// DO, in PL/pgSQL.
+    Do(RoutineBody),
     /// LISTEN, CHECKPOINT, CLUSTER, REINDEX and others that need nothing here.
     Accepted,
+}
+
+/// The body of a routine in the text of a statement.
+#[derive(Clone, Debug)]
+pub struct RoutineBody {
+    pub text: Arc<str>,
+    /// How many characters of the query string come before it, where it stands there as it is.
+    pub offset: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

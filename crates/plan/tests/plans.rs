@@ -196,6 +196,7 @@ fn with_context<T>(catalog: &CatalogSnapshot, run: impl FnOnce(&PlanContext<'_>)
         notes: &plan::PlanNotes::default(),
         eval: &eval,
         formatting: &formatting,
+        variables: None,
     })
 }
 

@@ -109,6 +109,8 @@ pub struct PortalOptions<'a> {
     pub name: Option<&'a str>,
     /// SCROLL, NO SCROLL, or neither.
     pub scroll: Option<bool>,
+    /// A loop reads it, which goes on when the transaction ends within it.
+    pub is_loop: bool,
 }
 
 /// Where a portal goes. Counts may be negative.

@@ -111,6 +111,16 @@ impl Cursor {
         Self { running: Some(running), position: 0, pulled: 0, kept, scroll, hold }
     }
 
+    /// Of rows that are there already.
+    pub fn of_rows(batches: Vec<Batch>, scroll: Scroll) -> SqlResult<Self> {
+        let mut kept = Kept::new(0);
+        for batch in batches {
+            kept.push(batch)?;
+        }
+        let pulled = kept.rows();
+        Ok(Self { running: None, position: 0, pulled, kept: Some(kept), scroll, hold: false })
+    }
+
     /// Whether it may move backward: unless NO SCROLL was given. Without SCROLL only while its rows are few.
     pub fn is_scrollable(&self) -> bool {
         self.scroll != Scroll::No
@@ -229,7 +239,7 @@ impl Cursor {
     }
 
     /// Pulls the rest and keeps it, for when the transaction is over.
-    async fn materialize(&mut self, session: &mut Session) -> Result<(), Failure> {
+    pub(crate) async fn materialize(&mut self, session: &mut Session) -> Result<(), Failure> {
         let first = self.pulled;
         self.kept.get_or_insert_with(|| Kept::new(first));
         self.pull(u64::MAX, session, &mut Nowhere).await
@@ -270,12 +280,7 @@ impl Session {
             let taken = format!("cursor \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DuplicateCursor, taken).into());
         }
-        self.open_for(plan).await?;
-        self.resolve_check().await?;
-        let mut running = Running::new(plan, params)?;
-        // It sees what its transaction has written until now, whenever it is read.
-        running.statement = Some(self.with_exec(params, &[], async |ctx| Ok(ctx.txn()?.statement())).await?);
-        let cursor = Cursor::new(Box::new(running), options.scroll, options.hold);
+        let cursor = Cursor::new(self.open_running(plan, params).await?, options.scroll, options.hold);
         let scope = self.environment().scope.clone();
         let running = self.activity().state().statement;
         let source = running.map_or_else(|| Arc::from(""), |statement| Arc::from(statement.source()));

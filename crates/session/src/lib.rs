@@ -18,6 +18,7 @@ mod host;
 mod plan_cache;
 mod portal;
 mod prepared;
+mod routine;
 mod session;
 mod session_tables;
 mod settings;

@@ -158,6 +158,13 @@ impl Portals {
         })
     }
 
+    /// Whatever has its rows by now outlives its transaction.
+    pub fn hold(&mut self, name: &str) {
+        if let Some(portal) = self.open.get_mut(name) {
+            portal.is_held = true;
+        }
+    }
+
     /// The cursors that are to outlive the transaction.
     pub fn to_hold(&self) -> Vec<String> {
         let is_to_hold = |portal: &Portal| {

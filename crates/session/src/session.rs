@@ -31,7 +31,7 @@ use builtins::EvalContext;
 use catalog::{CatalogSnapshot, CatalogStore};
 use exec::{CancelFlag, SessionState};
 use parking_lot::Mutex;
-use plan::{ParsedStatement, PlanContext, PlanNotes, PreparedPlan, StatementKind};
+use plan::{ParsedStatement, PlanContext, PlanNotes, PreparedPlan, StatementKind, VariableSource};
 use rustc_hash::FxHashMap;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
@@ -130,6 +130,12 @@ pub struct Session {
     pub(crate) suspended: Option<Box<Running>>,
     /// The environment of the last statement.
     pub(crate) environment: Mutex<Option<Arc<Environment>>>,
+    /// The statement at hand has ended a transaction from within: it cannot be run again.
+    pub(crate) has_ended_one: bool,
+    /// In a routine: whether it may end the transaction.
+    pub(crate) within: Option<bool>,
+    /// Portals that loops of running routines read: they outlive the transactions that those end.
+    pub(crate) loops: Vec<String>,
 }
 
 /// The letter of ReadyForQuery.
@@ -218,6 +224,9 @@ impl Session {
             portals: Portals::default(),
             suspended: None,
             environment: Mutex::default(),
+            has_ended_one: false,
+            within: None,
+            loops: Vec::new(),
         })
     }
 
@@ -267,6 +276,33 @@ impl Session {
     /// # Errors
     /// What is wrong with the statement.
     pub fn plan(&self, statement: &ParsedStatement, hints: &[Option<SqlType>]) -> SqlResult<PreparedPlan> {
+        self.plan_among(statement, hints, None)
+    }
+
+    /// As [`Session::plan`], of a statement in a routine's body.
+    pub(crate) fn plan_among(
+        &self,
+        statement: &ParsedStatement,
+        hints: &[Option<SqlType>],
+        variables: Option<&dyn VariableSource>,
+    ) -> SqlResult<PreparedPlan> {
+        self.planning(hints, variables, |context| {
+            let mut plan = plan::plan_statement(statement, context)?;
+            if self.has_changed_catalog() {
+                plan.catalog_version = UNCOMMITTED;
+            }
+            self.describe_by_name(&mut plan);
+            Ok(plan)
+        })
+    }
+
+    /// Gives `body` what planning needs to know of the session.
+    pub(crate) fn planning<T>(
+        &self,
+        hints: &[Option<SqlType>],
+        variables: Option<&dyn VariableSource>,
+        body: impl FnOnce(&PlanContext<'_>) -> SqlResult<T>,
+    ) -> SqlResult<T> {
         let environment = self.environment();
         let host = SessionHost::new(environment.clone());
         let now = SessionHost::now_micros(&self.engine.clock);
@@ -291,13 +327,9 @@ impl Session {
             notes: &notes,
             eval: &eval,
             formatting: &formatting,
+            variables,
         };
-        let mut plan = plan::plan_statement(statement, &context)?;
-        if self.has_changed_catalog() {
-            plan.catalog_version = UNCOMMITTED;
-        }
-        self.describe_by_name(&mut plan);
-        Ok(plan)
+        body(&context)
     }
 
     /// The type of this oid; it may have been made on another node.
@@ -397,19 +429,31 @@ impl Session {
         self.cancel.reset(self.settings.duration("statement_timeout"));
     }
 
+    /// # Errors
+    /// 57014 once the statement is to stop.
+    pub(crate) fn check_cancelled(&self) -> SqlResult<()> {
+        self.cancel.check()
+    }
+
     pub(crate) fn stop_clock(&mut self) {
         self.cancel.reset(None);
     }
 
     /// A notice, if the client wants to hear of such.
     fn notice(&self, sink: &mut dyn Sink, severity: Severity, code: SqlState, text: &str) {
-        let quiet = match self.settings.get("client_min_messages") {
-            Some("warning") => severity < Severity::Warning,
-            Some("error" | "fatal" | "panic") => true,
-            _ => false,
-        };
-        if !quiet {
+        if self.wants(severity) {
             sink.notice(severity, SqlError::new(code, text));
+        }
+    }
+
+    /// Whether the client wants to hear of what is so loud.
+    pub(crate) fn wants(&self, severity: Severity) -> bool {
+        match self.settings.get("client_min_messages") {
+            Some("warning") => severity >= Severity::Warning,
+            Some("error" | "fatal" | "panic") => severity >= Severity::Info,
+            Some("log") => severity >= Severity::Log,
+            Some(name) if name.starts_with("debug") => true,
+            _ => severity >= Severity::Notice,
         }
     }
 }

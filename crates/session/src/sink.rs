@@ -9,14 +9,21 @@ use types::{Batch, Formatting, SqlError, SqlResult};
 /// How loud a notice is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    Debug,
+    Log,
     Notice,
     Warning,
+    /// Sent whatever the client wants to hear.
+    Info,
 }
 
 impl Severity {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Debug => "DEBUG",
+            Self::Log => "LOG",
+            Self::Info => "INFO",
             Self::Notice => "NOTICE",
             Self::Warning => "WARNING",
         }

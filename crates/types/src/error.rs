@@ -447,6 +447,14 @@ impl SqlError {
         self.with_internal_position(query, position)
     }
 
+    /// The same error, in the text that the client has sent.
+    #[must_use]
+    pub fn moved_outside(mut self, position: usize) -> Self {
+        self.0.internal_query = None;
+        self.0.internal_position = None;
+        self.with_position(position)
+    }
+
     #[must_use]
     pub fn code(&self) -> SqlState {
         self.0.code

@@ -7,6 +7,7 @@ use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType}
 
 use super::operators::{conjunction, symbol};
 use super::{Binder, fold};
+use crate::PlanContext;
 use crate::expr::{Expr, TruthTest};
 use crate::scope::Scope;
 
@@ -16,6 +17,28 @@ fn field_of(row: Expr, at: usize, ty: SqlType) -> Expr {
         Expr::Row(mut fields, _) if at < fields.len() => fields.swap_remove(at),
         row => Expr::Field { row: Box::new(row), at, ty },
     }
+}
+
+/// The row type that a relation's name means where a type stands.
+pub(crate) fn row_type_named(name: &ast::DataType, context: &PlanContext<'_>) -> SqlResult<Option<SqlType>> {
+    let (name, is_array) = match name {
+        ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, false),
+        ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(element, _)) => match &**element {
+            ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, true),
+            _ => return Ok(None),
+        },
+        _ => return Ok(None),
+    };
+    let parts = super::name_parts(name)?;
+    let (schema, name) = match parts.as_slice() {
+        [name] => (None, name),
+        [schema, name] => (Some(schema.as_str()), name),
+        _ => return Ok(None),
+    };
+    let Some(columns) = super::relation_columns(context, schema, name)? else { return Ok(None) };
+    let fields = columns.into_iter().map(|(name, ty)| (Arc::from(name), ty)).collect();
+    let ty = SqlType::record_of(RowType { table: Some(Arc::from(name.as_str())), fields });
+    Ok(Some(if is_array { ty.array_of() } else { ty }))
 }
 
 /// Parentheses mean nothing to a bound expression.
@@ -220,13 +243,19 @@ impl Binder<'_> {
 
     fn identifier(&mut self, ident: &ast::Ident, scope: &Scope<'_>) -> SqlResult<Expr> {
         let name = fold(ident);
-        if let Some(column) = scope.column(&name)? {
-            return Ok(column);
-        }
-        if let Some(row) = scope.whole_row(&name)? {
-            return Ok(row);
-        }
         let is_keyword = ident.quote_style.is_none();
+        let column = match scope.column(&name) {
+            Ok(None) => scope.whole_row(&name),
+            found => found,
+        };
+        // A word of the language is no variable.
+        let column = match &column {
+            Ok(None) if is_keyword && super::RESERVED.binary_search(&name.as_str()).is_ok() => column,
+            _ => self.column_or_variable(&[&name], column),
+        };
+        if let Some(found) = column? {
+            return Ok(found);
+        }
         match name.as_str() {
             "current_role" | "current_schema" | "current_catalog" | "session_user" | "user" | "current_user"
             | "current_date" | "current_time" | "current_timestamp" | "localtime" | "localtimestamp"
@@ -264,7 +293,9 @@ impl Binder<'_> {
             }
         };
         let (schema, range, column) = found;
-        if let Some(found) = scope.qualified(schema, range, column)? {
+        let qualified = scope.qualified(schema, range, column);
+        let parts: Vec<&str> = names.iter().map(String::as_str).collect();
+        if let Some(found) = self.column_or_variable(&parts, qualified)? {
             return Ok(found);
         }
         let message = format!("missing FROM-clause entry for table \"{range}\"");
@@ -646,24 +677,7 @@ impl Binder<'_> {
 
     /// The row type that a table's name means in a cast.
     fn row_type_of(&self, name: &ast::DataType) -> SqlResult<Option<SqlType>> {
-        let (name, is_array) = match name {
-            ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, false),
-            ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(element, _)) => match &**element {
-                ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, true),
-                _ => return Ok(None),
-            },
-            _ => return Ok(None),
-        };
-        let parts = super::name_parts(name)?;
-        let (schema, name) = match parts.as_slice() {
-            [name] => (None, name),
-            [schema, name] => (Some(schema.as_str()), name),
-            _ => return Ok(None),
-        };
-        let Some(columns) = super::relation_columns(self.context, schema, name)? else { return Ok(None) };
-        let fields = columns.into_iter().map(|(name, ty)| (Arc::from(name), ty)).collect();
-        let ty = SqlType::record_of(RowType { table: Some(Arc::from(name.as_str())), fields });
-        Ok(Some(if is_array { ty.array_of() } else { ty }))
+        row_type_named(name, self.context)
     }
 
     fn subscripted(&mut self, mut value: Expr, subscripts: &[&ast::Subscript], scope: &Scope<'_>) -> SqlResult<Expr> {

@@ -5,6 +5,7 @@ use types::{CastContext, Datum, Numeric, SqlError, SqlResult, SqlState, SqlType}
 
 use super::Binder;
 use crate::expr::Expr;
+use crate::variables::{VariableConflict, ambiguous};
 
 /// An integer literal is the smallest of int4, int8 and numeric that holds it; others are numeric.
 fn number(text: &str) -> SqlResult<Expr> {
@@ -62,11 +63,67 @@ impl Binder<'_> {
             .and_then(|digits| digits.parse().ok())
             .filter(|number| (1..=65_535).contains(number))
             .ok_or_else(|| SqlError::new(SqlState::UndefinedParameter, format!("there is no parameter {name}")))?;
+        if let Some(variables) = self.context.variables {
+            let found = variables.positional(number);
+            let (at, ty) = found.ok_or_else(|| {
+                SqlError::new(SqlState::UndefinedParameter, format!("there is no parameter {name}"))
+            })?;
+            return Ok(self.variable_param(at, ty));
+        }
         if self.params.len() < number {
             self.params.resize(number, None);
         }
         let ty = self.params[number - 1].unwrap_or(SqlType::Unknown);
         Ok(Expr::Param(number - 1, ty))
+    }
+
+    /// A variable of the routine around, which is a parameter of this type.
+    fn variable_param(&mut self, at: usize, ty: SqlType) -> Expr {
+        if self.params.len() <= at {
+            self.params.resize(at + 1, None);
+        }
+        self.params[at] = Some(ty);
+        Expr::Param(at, ty)
+    }
+
+    /// The variable of the routine around that a name means.
+    ///
+    /// # Errors
+    /// As [`crate::VariableSource::resolve`].
+    pub(super) fn variable(&mut self, parts: &[&str], is_column: bool) -> SqlResult<Option<Expr>> {
+        let Some(variables) = self.context.variables else { return Ok(None) };
+        Ok(variables.resolve(parts, is_column)?.map(|(at, ty)| self.variable_param(at, ty)))
+    }
+
+    /// What a name means that may be a column and may be a variable.
+    ///
+    /// # Errors
+    /// 42702 where it is both and neither comes first.
+    pub(super) fn column_or_variable(
+        &mut self,
+        parts: &[&str],
+        column: SqlResult<Option<Expr>>,
+    ) -> SqlResult<Option<Expr>> {
+        let Some(variables) = self.context.variables else { return column };
+        let conflict = variables.conflict();
+        match column {
+            Ok(Some(column)) if conflict == VariableConflict::UseColumn => Ok(Some(column)),
+            Ok(Some(column)) => match self.variable(parts, true)? {
+                Some(variable) if conflict == VariableConflict::UseVariable => Ok(Some(variable)),
+                Some(_) => Err(ambiguous(&parts.join("."))),
+                None => Ok(Some(column)),
+            },
+            Ok(None) => self.variable(parts, false),
+            // A range without such a column, or more than one with it.
+            Err(error) => match self.variable(parts, true)? {
+                Some(variable)
+                    if conflict == VariableConflict::UseVariable || error.code() == SqlState::UndefinedColumn =>
+                {
+                    Ok(Some(variable))
+                }
+                _ => Err(error),
+            },
+        }
     }
 
     /// `date '2024-01-01'`.

@@ -50,6 +50,7 @@ pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::cte::changes_data;
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
+pub(crate) use self::expr::row_type_named;
 pub(crate) use self::types::{bind_type, find_type};
 use self::window::WindowRequest;
 use crate::PlanContext;
@@ -528,7 +529,7 @@ impl<'a> Binder<'a> {
 
     /// Names are looked up in these schemas, in a text that has no positions in the statement's.
     fn with_path<T>(&mut self, path: &[String], bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
-        let context = PlanContext { search_path: path, ..*self.context };
+        let context = PlanContext { search_path: path, variables: None, ..*self.context };
         let mut inner = Binder::new(&context, None);
         inner.optimize = self.optimize;
         self.swap_state(&mut inner);

@@ -270,7 +270,13 @@ impl Binder<'_> {
                     let mut parts = super::name_parts(name)?;
                     let last = parts.pop().unwrap_or_default();
                     let schema = parts.pop();
-                    self.range_star(scope, schema.as_deref(), &last, &mut outputs)?;
+                    let Err(missing) = self.range_star(scope, schema.as_deref(), &last, &mut outputs) else {
+                        continue;
+                    };
+                    let names: Vec<&str> = schema.as_deref().into_iter().chain([last.as_str()]).collect();
+                    let record = self.variable(&names, false)?.ok_or(missing)?;
+                    let fields = self.fields_of(record)?;
+                    outputs.extend(fields.into_iter().map(|(name, expr)| Output { name, expr }));
                 }
                 ast::SelectItem::QualifiedWildcard(..) | ast::SelectItem::ExprWithAliases { .. } => {
                     return Err(SqlError::not_supported("expansion of a composite value is not supported"));

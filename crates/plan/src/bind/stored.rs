@@ -75,7 +75,7 @@ fn stored(
     finish: impl FnOnce(&mut Binder<'_>, Expr) -> SqlResult<Expr>,
 ) -> SqlResult<Expr> {
     let path = path_of(table.schema, context);
-    let context = PlanContext { search_path: &path, ..*context };
+    let context = PlanContext { search_path: &path, variables: None, ..*context };
     bind_over(Binder::new(&context, None), sql_text, table, clause, finish)
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn bind_as_written(
     context: &PlanContext<'_>,
 ) -> SqlResult<Expr> {
     let path = path_of(table.schema, context);
-    let context = PlanContext { search_path: &path, ..*context };
+    let context = PlanContext { search_path: &path, variables: None, ..*context };
     let mut binder = Binder::new(&context, None);
     binder.keeps_form = true;
     bind_over(binder, sql_text, table, Clause::Check, |binder, bound| match ty {
@@ -110,7 +110,7 @@ pub(crate) fn bind_query_as_written(
     path: &[String],
     context: &PlanContext<'_>,
 ) -> SqlResult<Option<super::ShownQuery>> {
-    let context = PlanContext { search_path: path, ..*context };
+    let context = PlanContext { search_path: path, variables: None, ..*context };
     let mut binder = Binder::new(&context, None);
     binder.keeps_form = true;
     binder.shown_query(query)

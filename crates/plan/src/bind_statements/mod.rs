@@ -6,6 +6,7 @@ mod create;
 mod cursor;
 mod into;
 mod own;
+mod routine;
 mod types;
 
 use std::sync::Arc;

@@ -6,16 +6,17 @@ use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
-use super::{alter, copy, ddl, find_index, new_home, new_name, types, utility};
+use super::{alter, copy, ddl, find_index, new_home, new_name, routine, types, utility};
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
+    parse::ParsedStatement,
     parse::own::{Change, Kind, Own, RoleOption, SequenceOption},
     statement::{CommentOn, Ddl, HBA_SETTING, PreparedPlan, RoleOptions, SequenceOptions, Utility},
 };
 
 /// Binds a statement of this crate's own reader.
-pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     Ok(match statement {
         Own::CreateSequence { name, if_not_exists, temporary, options } => {
             let (home, name) = new_home(context, name, *temporary)?;
@@ -83,6 +84,7 @@ pub(crate) fn bind(statement: &Own, context: &PlanContext<'_>) -> SqlResult<Prep
             let constraints = (!names.is_empty()).then_some(constraints);
             utility(Utility::SetConstraints { constraints, deferred: *deferred }, "SET CONSTRAINTS", context)
         }
+        Own::Do { language, body } => routine::do_block(language.as_ref(), body, parsed, context)?,
         Own::Copy(statement) => copy::bind(statement, context)?,
         Own::Accepted(tag) => utility(Utility::Accepted, tag, context),
     })

@@ -39,9 +39,9 @@ impl<S: Spi> Run<'_, S> {
         let (portal, unnamed) = match source {
             RowSource::Cursor { variable, .. } => {
                 let unnamed = self.values[variable.index()].is_null().then_some(*variable);
-                (self.open_source(Some(*variable), source, None).await?, unnamed)
+                (self.open_source(Some(*variable), source, None, true).await?, unnamed)
             }
-            _ => (self.open_source(None, source, None).await?, None),
+            _ => (self.open_source(None, source, None, true).await?, None),
         };
         self.loops[slot] = LoopState::Rows(Box::new(RowsState {
             portal,
@@ -209,6 +209,7 @@ impl<S: Spi> Run<'_, S> {
         cursor: Option<VariableId>,
         source: &RowSource,
         scroll: Option<bool>,
+        is_loop: bool,
     ) -> SqlResult<String> {
         let name = match cursor.map(|id| (id, &self.values[id.index()])) {
             Some((_, Datum::Text(name))) => {
@@ -220,7 +221,7 @@ impl<S: Spi> Run<'_, S> {
             }
             _ => None,
         };
-        let mut options = PortalOptions { name: name.as_deref(), scroll };
+        let mut options = PortalOptions { name: name.as_deref(), scroll, is_loop };
         let portal = match source {
             RowSource::Query(query) => self.open_query(*query, options).await?,
             RowSource::Dynamic { query, using } => {
@@ -268,7 +269,7 @@ impl<S: Spi> Run<'_, S> {
         source: &RowSource,
         scroll: Option<bool>,
     ) -> SqlResult<()> {
-        self.open_source(Some(cursor), source, scroll).await.map(|_| ())
+        self.open_source(Some(cursor), source, scroll, false).await.map(|_| ())
     }
 
     /// The portal that a cursor variable names.
@@ -374,8 +375,7 @@ impl<S: Spi> Run<'_, S> {
         self.row_count = outcome.processed;
         match into {
             Some(into) => {
-                let details = || self.parameters_shown(&entry);
-                check_strict(&outcome, strict, at_most_one, details)?;
+                check_strict(&outcome, strict, at_most_one, || self.parameters_shown(&entry))?;
                 let row = outcome.rows.into_iter().next();
                 self.store_into(into, &entry.prepared.columns, row).await
             }
@@ -412,16 +412,7 @@ impl<S: Spi> Run<'_, S> {
         let outcome = outcome.map_err(|error| inside_statement(error, &text))?;
         self.row_count = outcome.processed;
         let Some(into) = into else { return Ok(()) };
-        let shown = || {
-            let shown = given.iter().enumerate().map(|(at, value)| {
-                let ty = prepared_type(value);
-                format!("${} = {}", at + 1, self.quoted(value, ty))
-            });
-            shown.collect::<Vec<_>>()
-        };
-        check_strict(&outcome, strict, strict, || {
-            if self.function.print_strict_params { shown() } else { Vec::new() }
-        })?;
+        check_strict(&outcome, strict, strict, || self.given_shown(&given))?;
         self.store_into(into, &prepared.columns, outcome.rows.into_iter().next()).await
     }
 
@@ -541,6 +532,15 @@ impl<S: Spi> Run<'_, S> {
             Datum::Null => "NULL".into(),
             value => format!("'{}'", self.text_of(value, ty).replace('\'', "''")),
         }
+    }
+
+    /// The values of USING, if the function asks for them.
+    fn given_shown(&self, given: &[Datum]) -> Vec<String> {
+        if !self.function.print_strict_params {
+            return Vec::new();
+        }
+        let shown = given.iter().enumerate();
+        shown.map(|(at, value)| format!("${} = {}", at + 1, self.quoted(value, prepared_type(value)))).collect()
     }
 
     /// The parameters of a statement, if the function asks for them where STRICT is not met.

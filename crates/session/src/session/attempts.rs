@@ -70,6 +70,9 @@ impl Session {
         for notice in &run.statement.notices {
             self.notice(sink, Severity::Notice, SqlState::NameTooLong, notice);
         }
+        // A statement before that was dropped half way may have left them.
+        self.within = None;
+        self.loops.clear();
         self.start_clock();
         self.state.advisory.begin_statement();
         self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));
@@ -83,6 +86,7 @@ impl Session {
     async fn attempts(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
         let mark = sink.mark();
         let mut refreshed = false;
+        self.has_ended_one = false;
         for attempt in 0.. {
             // Before the attempt: a COMMIT that fails takes the block with it, and must not be run again without.
             let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
@@ -92,6 +96,9 @@ impl Session {
                 Err(error) => error,
             };
             let error = error.into_sql();
+            if self.has_ended_one {
+                return Err(self.fail(error).await);
+            }
             let code = error.code();
             let is_of_catalog = error
                 .clone()

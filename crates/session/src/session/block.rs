@@ -36,18 +36,19 @@ pub(crate) struct Block {
     /// The settings that a rollback goes back to, once one has been changed.
     pub(super) settings: Option<Settings>,
     /// Microseconds since 2000.
-    pub(super) began: i64,
+    pub(crate) began: i64,
     /// Statements that have been answered in it.
-    pub(super) answered: usize,
+    pub(crate) answered: usize,
     pub(super) failed: bool,
     /// Something has read or changed data or the catalog: the modes are fixed.
-    pub(super) has_run: bool,
-    pub(super) explicit: bool,
+    pub(crate) has_run: bool,
+    pub(crate) explicit: bool,
 }
 
 /// What ROLLBACK TO goes back to.
 pub(super) struct NamedSavepoint {
-    name: String,
+    /// None: of a routine's block.
+    name: Option<String>,
     savepoint: Savepoint,
     change: Option<CatalogChange>,
     settings: Settings,
@@ -133,7 +134,16 @@ impl Session {
         Ok(false)
     }
 
-    pub(super) fn open_block(&mut self, explicit: bool) {
+    /// After a transaction that a routine has ended: the next one, whose statement cannot be run again from its start.
+    pub(crate) fn open_next(&mut self) {
+        self.has_ended_one = true;
+        self.open_block(false);
+        if let Some(block) = &mut self.block {
+            (block.answered, block.has_run) = (1, true);
+        }
+    }
+
+    pub(crate) fn open_block(&mut self, explicit: bool) {
         let txn = self.engine.catalog.db().begin(TxnOptions::default());
         self.open_block_with(txn, explicit);
     }
@@ -222,7 +232,7 @@ impl Session {
     }
 
     /// Sets the modes of the transaction, or those that transactions begin with.
-    pub(super) fn set_modes(&mut self, modes: &TransactionModes, prefix: &str, local: bool) -> SqlResult<()> {
+    pub(crate) fn set_modes(&mut self, modes: &TransactionModes, prefix: &str, local: bool) -> SqlResult<()> {
         // Every level is given serializable, which is at least as strong; it is shown as asked for.
         if let Some(isolation) = modes.isolation {
             let name = match isolation {
@@ -243,7 +253,7 @@ impl Session {
     }
 
     /// What AND CHAIN begins the next transaction with.
-    pub(super) fn modes(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn modes(&self) -> Vec<(&'static str, String)> {
         settings::MODES.iter().filter_map(|mode| Some((*mode, self.settings.get(mode)?.to_owned()))).collect()
     }
 
@@ -303,12 +313,20 @@ impl Session {
 
     /// SAVEPOINT.
     pub(super) fn savepoint(&mut self, name: &str) -> SqlResult<Completion> {
+        self.in_block("SAVEPOINT")?;
+        self.push_savepoint(Some(name.to_owned()))?;
+        Ok(Completion::Done("SAVEPOINT".to_owned()))
+    }
+
+    /// A savepoint in whatever transaction is open; how many there were before.
+    pub(crate) fn push_savepoint(&mut self, name: Option<String>) -> SqlResult<usize> {
         let (settings, local, portals) = (self.settings.clone(), self.local.clone(), self.portals.mark());
         let deferred = self.state.deferred.mark();
-        let block = self.in_block("SAVEPOINT")?;
+        let block = self.block.as_mut().ok_or_else(|| SqlError::internal("a savepoint outside of a transaction"))?;
         let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
+        let before = block.savepoints.len();
         block.savepoints.push(NamedSavepoint {
-            name: name.to_owned(),
+            name,
             savepoint,
             change,
             settings,
@@ -318,16 +336,28 @@ impl Session {
             garbage: block.garbage.len(),
             splits: block.splits.len(),
         });
-        Ok(Completion::Done("SAVEPOINT".to_owned()))
+        Ok(before)
+    }
+
+    /// Forgets savepoints, from this one on, and keeps what was done since.
+    pub(crate) fn release_savepoints(&mut self, from: usize) {
+        if let Some(block) = &mut self.block {
+            for released in block.savepoints.drain(from.min(block.savepoints.len())..) {
+                block.txn.release(&released.savepoint);
+            }
+        }
+    }
+
+    /// How many savepoints are open.
+    pub(crate) fn savepoint_count(&self) -> usize {
+        self.block.as_ref().map_or(0, |block| block.savepoints.len())
     }
 
     /// RELEASE SAVEPOINT: the savepoint and those after it are forgotten.
     pub(super) fn release_savepoint(&mut self, name: &str) -> SqlResult<Completion> {
         let block = self.in_block("RELEASE SAVEPOINT")?;
         let at = find_savepoint(block, name)?;
-        for released in block.savepoints.drain(at..) {
-            block.txn.release(&released.savepoint);
-        }
+        self.release_savepoints(at);
         Ok(Completion::Done("RELEASE".to_owned()))
     }
 
@@ -339,10 +369,15 @@ impl Session {
             ));
         };
         let at = find_savepoint(block, name)?;
-        for released in block.savepoints.drain(at + 1..) {
-            block.txn.release(&released.savepoint);
-        }
-        let target = &block.savepoints[at];
+        self.back_to_savepoint(at);
+        Ok(())
+    }
+
+    /// Undoes what was done since a savepoint, which stays.
+    pub(crate) fn back_to_savepoint(&mut self, at: usize) {
+        self.release_savepoints(at + 1);
+        let Some(block) = &mut self.block else { return };
+        let Some(target) = block.savepoints.get(at) else { return };
         block.txn.rollback_to(&target.savepoint);
         // A statement that was cut short may have taken the check of the catalog with it.
         self.engine.catalog.pin(&mut block.txn, &block.snapshot, self.database);
@@ -355,7 +390,6 @@ impl Session {
         self.state.deferred.rollback_to(&target.deferred);
         self.local.clone_from(&target.local);
         self.portals.forget_since(target.portals);
-        Ok(())
     }
 
     /// Commits what ran outside a block with [`Ending::Later`].
@@ -374,7 +408,7 @@ impl Session {
         Ok(())
     }
 
-    pub(super) async fn commit(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn commit(&mut self) -> Result<(), Failure> {
         if self.block.is_some()
             && !self.portals.is_empty()
             && let Err(failure) = Box::pin(self.hold_cursors()).await
@@ -470,7 +504,7 @@ fn catalog_changed() -> kv::Error {
 }
 
 fn find_savepoint(block: &Block, name: &str) -> SqlResult<usize> {
-    block.savepoints.iter().rposition(|known| known.name == name).ok_or_else(|| {
+    block.savepoints.iter().rposition(|known| known.name.as_deref() == Some(name)).ok_or_else(|| {
         SqlError::new(SqlState::InvalidSavepointSpecification, format!("savepoint \"{name}\" does not exist"))
     })
 }

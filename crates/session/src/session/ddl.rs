@@ -61,6 +61,7 @@ impl Session {
                 notes: &plan::PlanNotes::default(),
                 eval: &eval,
                 formatting: &formatting,
+                variables: None,
             };
             body(&context)
         };

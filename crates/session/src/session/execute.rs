@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use builtins::EvalContext;
 use exec::{ExecContext, MemoryBudget};
+use futures::future::BoxFuture;
 use plan::{Expr, PreparedPlan, StatementKind};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState};
 
@@ -34,7 +35,7 @@ impl Counts {
 }
 
 impl Session {
-    pub(super) async fn execute(
+    pub(crate) async fn execute(
         &mut self,
         plan: &Arc<PreparedPlan>,
         params: &[Datum],
@@ -71,6 +72,16 @@ impl Session {
                 Box::pin(self.utility(utility, plan, params, sink, describe)).await
             }
         }
+    }
+
+    /// As [`Session::execute`], where a future of no known size is wanted: a routine's statement may run a routine.
+    pub(crate) fn execute_within<'a>(
+        &'a mut self,
+        plan: &'a Arc<PreparedPlan>,
+        params: &'a [Datum],
+        sink: &'a mut dyn Sink,
+    ) -> BoxFuture<'a, Result<Completion, Failure>> {
+        Box::pin(self.execute(plan, params, sink, false, 0))
     }
 
     /// Runs a plan, its rows to the sink.

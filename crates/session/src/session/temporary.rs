@@ -69,7 +69,7 @@ impl Session {
     async fn run_own(&mut self, text: &str) -> Result<(), Failure> {
         let statement = self.read(text, &[])?.pop().ok_or_else(|| SqlError::internal("a statement reads as none"))?;
         let plan = self.plan_of(&statement)?;
-        Box::pin(self.execute(&plan, &[], &mut Nowhere, false, 0)).await.map(drop)
+        self.execute_within(&plan, &[], &mut Nowhere).await.map(drop)
     }
 
     fn drop_text(&self) -> String {

@@ -159,7 +159,9 @@ impl Session {
             }
             // Serializable transactions need no lock on the table; who asks for one outside of a block is told so.
             Utility::LockTable { .. } => {
-                self.in_block("LOCK TABLE")?;
+                if self.within.is_none() {
+                    self.in_block("LOCK TABLE")?;
+                }
                 done(plan.tag)
             }
             Utility::SetConstraints { constraints, deferred } => {
@@ -184,6 +186,10 @@ impl Session {
                 done(plan.tag)
             }
             Utility::Vacuum { .. } => done(plan.tag),
+            Utility::Do(body) => {
+                self.do_block(body, sink).await?;
+                done(plan.tag)
+            }
             Utility::DeclareCursor { name, plan, hold, scroll } => {
                 self.declare_cursor(name, plan, params, CursorOptions { hold: *hold, scroll: *scroll }).await
             }

@@ -57,6 +57,11 @@ impl Session {
         Ok(())
     }
 
+    /// Gives the transaction at hand a mode.
+    pub(crate) fn set_mode(&mut self, mode: &str, value: &str) -> SqlResult<()> {
+        self.set(mode, Some(value), true)
+    }
+
     /// The role that SET ROLE asks for; `none` is the session's own.
     fn role_to_set(&self, value: Option<&str>) -> SqlResult<String> {
         let name = value.unwrap_or("none");

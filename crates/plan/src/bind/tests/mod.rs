@@ -178,6 +178,7 @@ fn with_context<T>(run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
         notes: &crate::PlanNotes::default(),
         eval: &eval,
         formatting: &formatting,
+        variables: None,
     })
 }
 

@@ -9,6 +9,7 @@ mod sequence;
 mod table;
 mod object;
 mod role;
+mod routine;
 mod copy;
 mod types;
 
@@ -20,6 +21,7 @@ use reader::{Read, Reader};
 pub(crate) use copy::{Copy, CopySource, CopyValue};
 pub(crate) use object::Change;
 pub(crate) use role::RoleOption;
+pub(crate) use routine::BodyText;
 pub(crate) use sequence::SequenceOption;
 pub(crate) use table::TableAction;
 pub(crate) use types::{EnumChange, Side};
@@ -47,6 +49,7 @@ pub(crate) enum Own {
     /// Empty: all constraints.
     SetConstraints { names: Vec<ast::ObjectName>, deferred: bool },
     Copy(Box<Copy>),
+    Do { language: Option<ast::Ident>, body: BodyText },
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
 }
@@ -120,6 +123,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.lock()
     } else if reader.words("copy") {
         reader.copy()
+    } else if reader.words("do") {
+        reader.do_block()
     } else if reader.words("checkpoint") {
         Ok(Own::Accepted("CHECKPOINT"))
     } else if reader.words("reindex") {

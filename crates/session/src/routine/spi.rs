@@ -1,0 +1,538 @@
+//! What PL/pgSQL asks of the database, answered by the session in the transaction of the statement at hand.
+//!
+//! | `Spi` | made of |
+//! | --- | --- |
+//! | prepare | planning, with the body's variables as parameters |
+//! | `evaluate_simple` | [`exec::eval_row`] over the one expression |
+//! | execute | a plan run as a statement of its own, which sees what those before it have written |
+//! | portals | cursors among the session's own |
+//! | subtransactions | savepoints without a name |
+//!
+//! **Invariant (not-run-again):** once a routine has ended a transaction, its statement is not run again, whatever the
+//! next one loses to.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use builtins::EvalContext;
+use exec::{EvalScope, MemoryBudget};
+use plan::routine::{Does, moved_back, only_expression, what_it_does};
+use plan::statement::{FetchDirection, Scroll};
+use plan::{Expr, ParsedStatement, PreparedPlan, StatementKind, VariableSource};
+use plpgsql::{
+    Command, Direction, Fetched, Keep, Outcome, PortalOptions, Prepared, RaiseLevel, Request, Row, Spi, TextKind,
+    VariableConflict, Variables,
+};
+use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
+
+use super::collect::{Collect, CollectBatches};
+use crate::{
+    cursor::{Cursor, Nowhere},
+    environment::Environment,
+    host::SessionHost,
+    plan_cache::Scope,
+    portal::{Portal, Running},
+    session::{Completion, Failure, STATEMENT_MEMORY, Session},
+    sink::{Severity, Sink},
+};
+
+/// A text that is ready to run.
+pub(crate) struct RoutinePlan {
+    scope: Arc<Scope>,
+    source: Arc<str>,
+    kind: PlanKind,
+}
+
+enum PlanKind {
+    One {
+        plan: Arc<PreparedPlan>,
+        /// What it consists of, where that can be evaluated by itself.
+        simple: Option<Expr>,
+    },
+    /// The statements of EXECUTE, none or more than one: each is planned when those before it have run.
+    Many { statements: Vec<ParsedStatement>, parameters: Vec<SqlType> },
+}
+
+/// The variables of a body, as planning asks for them.
+struct Names<'v, 'a>(RefCell<&'v mut Variables<'a>>);
+
+impl VariableSource for Names<'_, '_> {
+    fn resolve(&self, parts: &[&str], is_column: bool) -> SqlResult<Option<(usize, SqlType)>> {
+        self.0.borrow_mut().resolve(parts, is_column)
+    }
+
+    fn positional(&self, number: usize) -> Option<(usize, SqlType)> {
+        self.0.borrow_mut().positional(number)
+    }
+
+    fn conflict(&self) -> plan::VariableConflict {
+        match self.0.borrow().conflict() {
+            VariableConflict::Error => plan::VariableConflict::Error,
+            VariableConflict::UseVariable => plan::VariableConflict::UseVariable,
+            VariableConflict::UseColumn => plan::VariableConflict::UseColumn,
+        }
+    }
+}
+
+/// The values of USING.
+struct Numbered<'a>(&'a [SqlType]);
+
+impl VariableSource for Numbered<'_> {
+    fn resolve(&self, _parts: &[&str], _is_column: bool) -> SqlResult<Option<(usize, SqlType)>> {
+        Ok(None)
+    }
+
+    fn positional(&self, number: usize) -> Option<(usize, SqlType)> {
+        let at = number.checked_sub(1)?;
+        Some((at, *self.0.get(at)?))
+    }
+
+    fn conflict(&self) -> plan::VariableConflict {
+        plan::VariableConflict::UseColumn
+    }
+}
+
+pub(crate) struct SessionSpi<'a> {
+    session: &'a mut Session,
+    /// Where notices go.
+    client: Option<&'a mut dyn Sink>,
+    /// It may commit and roll back.
+    may_end: bool,
+    environment: Arc<Environment>,
+    host: SessionHost,
+    formatting: Formatting,
+    /// When the transaction and the statement began, microseconds since 2000.
+    began: i64,
+    now: i64,
+    memory: MemoryBudget,
+    /// How many savepoints there were before each of the routine's own.
+    savepoints: Vec<usize>,
+    /// What a set consists of so far.
+    pub rows: Vec<Row>,
+}
+
+impl<'a> SessionSpi<'a> {
+    pub fn new(session: &'a mut Session, client: Option<&'a mut dyn Sink>, may_end: bool) -> Self {
+        let environment = session.environment();
+        let now = SessionHost::now_micros(&session.engine.clock);
+        let began = session.block.as_ref().map_or(now, |block| block.began);
+        Self {
+            client,
+            may_end,
+            host: SessionHost::new(environment.clone()),
+            formatting: environment.formatting_at(began),
+            environment,
+            began,
+            now,
+            memory: MemoryBudget::new(STATEMENT_MEMORY),
+            savepoints: Vec::new(),
+            rows: Vec::new(),
+            session,
+        }
+    }
+
+    /// After what may have changed settings or the catalog.
+    fn renew(&mut self) {
+        let environment = self.session.environment();
+        let began = self.session.block.as_ref().map_or(self.began, |block| block.began);
+        if !Arc::ptr_eq(&environment, &self.environment) || began != self.began {
+            self.began = began;
+            self.host = SessionHost::new(environment.clone());
+            self.formatting = environment.formatting_at(began);
+            self.environment = environment;
+        }
+    }
+
+    fn tell(&mut self, notices: Vec<(Severity, SqlError)>) {
+        for (severity, notice) in notices {
+            if let Some(client) = &mut self.client {
+                client.notice(severity, notice);
+            }
+        }
+    }
+
+    async fn run_one(&mut self, plan: &Arc<PreparedPlan>, values: &[Datum], keep: Keep) -> SqlResult<Outcome> {
+        let mut collect = Collect::new(keep, self.memory.reservation());
+        let outcome = match &plan.kind {
+            StatementKind::Query { writes, .. } => {
+                self.session.query_into(plan, values, *writes, &mut collect).await.map_err(Failure::into_sql)
+            }
+            _ => {
+                let may_end = self.may_end && self.savepoints.is_empty();
+                let around = self.session.within.replace(may_end);
+                let outcome = self.session.execute_within(plan, values, &mut collect).await;
+                self.session.within = around;
+                outcome.map_err(Failure::into_sql).and_then(processed)
+            }
+        };
+        self.tell(std::mem::take(&mut collect.notices));
+        self.renew();
+        let affected = outcome?;
+        Ok(Outcome { processed: affected.unwrap_or(collect.processed), rows: collect.rows })
+    }
+
+    fn plan(&self, statement: &ParsedStatement, variables: &dyn VariableSource) -> SqlResult<PreparedPlan> {
+        self.session.plan_among(statement, &[], Some(variables))
+    }
+
+    /// Rows that loops still read are worked out before the transaction ends.
+    async fn hold_loops(&mut self) -> SqlResult<()> {
+        for name in self.session.loops.clone() {
+            let Some(mut portal) = self.session.portals.remove(&name) else { continue };
+            let held = match portal.cursor() {
+                Ok(cursor) => cursor.materialize(self.session).await.map_err(Failure::into_sql),
+                Err(error) => Err(error),
+            };
+            self.session.portals.insert(&name, portal);
+            held?;
+            self.session.portals.hold(&name);
+        }
+        Ok(())
+    }
+
+    fn check_may_end(&self) -> SqlResult<()> {
+        if self.may_end {
+            return Ok(());
+        }
+        Err(SqlError::new(SqlState::InvalidTransactionTermination, "invalid transaction termination"))
+    }
+
+    /// The next transaction, in the modes of the one before if there are any.
+    fn begin_next(&mut self, modes: Option<Vec<(&'static str, String)>>) -> SqlResult<()> {
+        self.session.open_next();
+        for (mode, value) in modes.into_iter().flatten() {
+            self.session.set_mode(mode, &value)?;
+        }
+        self.renew();
+        Ok(())
+    }
+
+    fn new_portal_name(&self) -> String {
+        let names = (1..).map(|number| format!("<unnamed portal {number}>"));
+        let mut free = names.skip_while(|name| self.session.portals.contains(name));
+        free.next().expect("there are names without end")
+    }
+}
+
+/// How many rows a statement has processed that is no query, where its tag says so.
+fn processed(completion: Completion) -> SqlResult<Option<u64>> {
+    match completion {
+        Completion::Done(tag) => Ok(Some(tag.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0))),
+        Completion::Empty => Ok(Some(0)),
+        Completion::CopyIn(_) | Completion::CopyOut(_) => {
+            Err(SqlError::not_supported("cannot COPY to/from client in PL/pgSQL"))
+        }
+        Completion::Suspended => Err(SqlError::internal("a statement stopped that has no limit")),
+    }
+}
+
+const fn command(does: Does) -> Command {
+    match does {
+        Does::Select => Command::Select,
+        Does::SelectInto => Command::SelectInto,
+        Does::Insert => Command::Insert,
+        Does::Update => Command::Update,
+        Does::Delete => Command::Delete,
+        Does::Call => Command::Call,
+        Does::Copy => Command::Copy,
+        Does::Transaction => Command::Transaction,
+        Does::Other => Command::Utility,
+    }
+}
+
+const fn severity(level: RaiseLevel) -> Severity {
+    match level {
+        RaiseLevel::Debug => Severity::Debug,
+        RaiseLevel::Log => Severity::Log,
+        RaiseLevel::Info => Severity::Info,
+        RaiseLevel::Warning => Severity::Warning,
+        RaiseLevel::Notice | RaiseLevel::Exception => Severity::Notice,
+    }
+}
+
+const fn direction(direction: Direction) -> FetchDirection {
+    match direction {
+        Direction::Forward(count) if count < 0 => FetchDirection::Backward(count.unsigned_abs()),
+        Direction::Forward(count) => FetchDirection::Forward(count.unsigned_abs()),
+        Direction::Backward(count) if count < 0 => FetchDirection::Forward(count.unsigned_abs()),
+        Direction::Backward(count) => FetchDirection::Backward(count.unsigned_abs()),
+        Direction::Absolute(at) => FetchDirection::Absolute(at),
+        Direction::Relative(by) => FetchDirection::Relative(by),
+        Direction::ForwardAll => FetchDirection::ForwardAll,
+        Direction::BackwardAll => FetchDirection::BackwardAll,
+    }
+}
+
+fn columns_of(plan: &PreparedPlan) -> Vec<(String, SqlType)> {
+    plan.columns.iter().map(|column| (column.name.clone(), column.ty)).collect()
+}
+
+const SELECT: &str = "SELECT ";
+
+impl Spi for SessionSpi<'_> {
+    type Plan = RoutinePlan;
+
+    async fn prepare(
+        &mut self,
+        request: Request<'_>,
+        variables: &mut Variables<'_>,
+    ) -> SqlResult<Prepared<RoutinePlan>> {
+        let is_expression = request.kind != TextKind::Statement;
+        let text: Arc<str> =
+            if is_expression { format!("{SELECT}{}", request.text).into() } else { request.text.into() };
+        let back = |error| if is_expression { moved_back(error, SELECT.len()) } else { error };
+        let mut statements = plan::parse(&text).map_err(back)?;
+        for notice in statements.iter().flat_map(|statement| statement.notices.clone()) {
+            self.notice(RaiseLevel::Notice, SqlError::new(SqlState::NameTooLong, notice));
+        }
+        let scope = self.environment.scope.clone();
+        let [statement] = &mut *statements else {
+            let mut parameters = Vec::new();
+            while let Some((_, ty)) = variables.positional(parameters.len() + 1) {
+                parameters.push(ty);
+            }
+            let kind = PlanKind::Many { statements, parameters };
+            return Ok(Prepared {
+                plan: RoutinePlan { scope, source: text, kind },
+                columns: Vec::new(),
+                command: Command::Utility,
+                is_simple: false,
+                outputs: Vec::new(),
+            });
+        };
+        let plan = self.plan(statement, &Names(RefCell::new(variables))).map_err(back)?;
+        let simple = only_expression(&plan).filter(|expr| is_expression && exec::is_simple(expr)).cloned();
+        Ok(Prepared {
+            columns: columns_of(&plan),
+            command: command(what_it_does(statement, &plan)),
+            is_simple: simple.is_some(),
+            outputs: Vec::new(),
+            plan: RoutinePlan { scope, source: text, kind: PlanKind::One { plan: Arc::new(plan), simple } },
+        })
+    }
+
+    fn is_current(&self, plan: &RoutinePlan) -> bool {
+        match &plan.kind {
+            PlanKind::One { plan: prepared, .. } => {
+                self.session.is_current(prepared) && plan.scope.has_path_of(&self.environment.scope)
+            }
+            PlanKind::Many { .. } => true,
+        }
+    }
+
+    fn evaluate_simple(&mut self, plan: &RoutinePlan, values: &[Datum]) -> SqlResult<Datum> {
+        let PlanKind::One { simple: Some(expr), .. } = &plan.kind else {
+            return Err(SqlError::internal("an expression that is not simple was evaluated as one"));
+        };
+        let eval = EvalContext {
+            transaction_timestamp: self.began,
+            statement_timestamp: self.now,
+            formatting: &self.formatting,
+            host: &self.host,
+            catalog: &*self.environment.view,
+        };
+        let scope =
+            EvalScope { params: values, outer: &[], eval: &eval, memory: Some(&self.memory), made_max: usize::MAX };
+        exec::eval_row(expr, &[], &scope)
+    }
+
+    async fn execute(&mut self, plan: &RoutinePlan, values: &[Datum], keep: Keep) -> SqlResult<Outcome> {
+        match &plan.kind {
+            PlanKind::One { plan, .. } => self.run_one(plan, values, keep).await,
+            PlanKind::Many { statements, parameters } => {
+                let mut outcome = Outcome::default();
+                for statement in statements {
+                    let plan = Arc::new(self.plan(statement, &Numbered(parameters))?);
+                    outcome = self.run_one(&plan, values, keep).await?;
+                }
+                Ok(outcome)
+            }
+        }
+    }
+
+    async fn open(
+        &mut self,
+        plan: &RoutinePlan,
+        values: &[Datum],
+        options: PortalOptions<'_>,
+    ) -> SqlResult<String> {
+        let PlanKind::One { plan: prepared, .. } = &plan.kind else {
+            let message = "cannot open multi-query plan as cursor";
+            return Err(SqlError::new(SqlState::InvalidCursorDefinition, message));
+        };
+        let name = options.name.map_or_else(|| self.new_portal_name(), str::to_owned);
+        if self.session.portals.contains(&name) {
+            let message = format!("cursor \"{name}\" already exists");
+            return Err(SqlError::new(SqlState::DuplicateCursor, message));
+        }
+        let scroll = match options.scroll {
+            Some(true) => Scroll::Yes,
+            Some(false) => Scroll::No,
+            None if options.is_loop => Scroll::No,
+            None => Scroll::IfSmall,
+        };
+        let cursor = match &prepared.kind {
+            StatementKind::Query { writes: false, .. } => {
+                self.session.open_running(prepared, values).await.map(|running| Cursor::new(running, scroll, false))
+            }
+            _ => {
+                let mut kept = CollectBatches { batches: Vec::new(), notices: Vec::new() };
+                let outcome = self.session.execute_within(prepared, values, &mut kept).await;
+                self.tell(std::mem::take(&mut kept.notices));
+                outcome.and_then(|_| Ok(Cursor::of_rows(kept.batches, scroll)?))
+            }
+        };
+        let cursor = cursor.map_err(Failure::into_sql)?;
+        let portal = Portal::for_cursor(prepared.clone(), plan.scope.clone(), plan.source.clone(), self.now, cursor);
+        self.session.portals.insert(&name, portal);
+        if options.is_loop {
+            self.session.loops.push(name.clone());
+        }
+        self.renew();
+        Ok(name)
+    }
+
+    fn has_portal(&self, name: &str) -> bool {
+        self.session.portals.contains(name)
+    }
+
+    async fn fetch(&mut self, name: &str, to: Direction, keep: bool) -> SqlResult<Fetched> {
+        // Taken out, for its rows are read through the session.
+        let Some(mut portal) = self.session.portals.remove(name) else {
+            let message = format!("cursor \"{name}\" does not exist");
+            return Err(SqlError::new(SqlState::InvalidCursorName, message));
+        };
+        let mut collect = Collect::new(Keep::All, self.memory.reservation());
+        let columns = columns_of(&portal.prepared.plan);
+        let outcome = match portal.cursor() {
+            Err(error) => Err(error),
+            Ok(cursor) if keep => {
+                cursor.go(direction(to), self.session, &mut collect).await.map_err(Failure::into_sql)
+            }
+            Ok(cursor) => cursor.go(direction(to), self.session, &mut Nowhere).await.map_err(Failure::into_sql),
+        };
+        self.session.portals.insert(name, portal);
+        self.tell(std::mem::take(&mut collect.notices));
+        Ok(Fetched { columns, processed: outcome?, rows: collect.rows })
+    }
+
+    async fn close(&mut self, name: &str) -> SqlResult<()> {
+        self.session.portals.remove(name);
+        self.session.loops.retain(|known| known != name);
+        Ok(())
+    }
+
+    async fn begin_subtransaction(&mut self) -> SqlResult<()> {
+        let before = self.session.push_savepoint(None)?;
+        self.savepoints.push(before);
+        Ok(())
+    }
+
+    async fn release_subtransaction(&mut self) -> SqlResult<()> {
+        if let Some(at) = self.savepoints.pop() {
+            self.session.release_savepoints(at);
+        }
+        Ok(())
+    }
+
+    async fn rollback_subtransaction(&mut self) -> SqlResult<()> {
+        if let Some(at) = self.savepoints.pop() {
+            self.session.back_to_savepoint(at);
+            self.session.release_savepoints(at);
+            let portals = &self.session.portals;
+            self.session.loops.retain(|name| portals.contains(name));
+            self.renew();
+        }
+        Ok(())
+    }
+
+    fn may_catch(&self, error: &SqlError) -> bool {
+        !exec::loses_transaction(error) && error.code() != SqlState::AdminShutdown
+    }
+
+    async fn commit(&mut self, chain: bool) -> SqlResult<()> {
+        self.check_may_end()?;
+        let modes = chain.then(|| self.session.modes());
+        self.hold_loops().await?;
+        self.session.commit().await.map_err(Failure::into_sql)?;
+        self.begin_next(modes)
+    }
+
+    async fn rollback(&mut self, chain: bool) -> SqlResult<()> {
+        self.check_may_end()?;
+        let modes = chain.then(|| self.session.modes());
+        self.hold_loops().await?;
+        self.session.rollback().await;
+        self.begin_next(modes)
+    }
+
+    fn notice(&mut self, level: RaiseLevel, notice: SqlError) {
+        let severity = severity(level);
+        if level == RaiseLevel::Log {
+            tracing::info!(message = notice.message(), "a routine says");
+        }
+        if self.session.wants(severity)
+            && let Some(client) = &mut self.client
+        {
+            client.notice(severity, notice);
+        }
+    }
+
+    fn return_row(&mut self, row: Row) -> SqlResult<()> {
+        self.rows.push(row);
+        Ok(())
+    }
+
+    fn formatting(&self) -> &Formatting {
+        &self.formatting
+    }
+
+    fn check_interrupts(&mut self) -> SqlResult<()> {
+        self.session.check_cancelled()
+    }
+
+    fn callers_context(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Session {
+    /// Runs a query of a routine.
+    pub(super) async fn query_into(
+        &mut self,
+        plan: &PreparedPlan,
+        values: &[Datum],
+        writes: bool,
+        collect: &mut Collect,
+    ) -> Result<Option<u64>, Failure> {
+        let StatementKind::Query { plan: root, .. } = &plan.kind else {
+            return Err(SqlError::internal("only a query is run as one").into());
+        };
+        self.open_for(plan).await?;
+        self.with_exec(values, &plan.ctes, async |ctx| {
+            let mut operator = exec::build(root)?;
+            while let Some(batch) = operator.next(ctx).await? {
+                collect.add(&batch, 0..batch.len())?;
+                if !writes && collect.is_full() {
+                    break;
+                }
+            }
+            Ok(matches!(plan.tag, "INSERT" | "UPDATE" | "DELETE").then_some(ctx.affected))
+        })
+        .await
+    }
+
+    /// A query that is read on demand, from now on in what it sees.
+    pub(crate) async fn open_running(
+        &mut self,
+        plan: &Arc<PreparedPlan>,
+        params: &[Datum],
+    ) -> Result<Box<Running>, Failure> {
+        self.open_for(plan).await?;
+        self.resolve_check().await?;
+        let mut running = Running::new(plan, params)?;
+        // It sees what its transaction has written until now, whenever it is read.
+        running.statement = Some(self.with_exec(params, &[], async |ctx| Ok(ctx.txn()?.statement())).await?);
+        Ok(Box::new(running))
+    }
+}
