@@ -37,7 +37,7 @@ pub use operators::pattern::LikePattern;
 pub use registry::{
     aggregates, all_aggregates, all_functions, all_operators, binary_operators, functions, prefix_operators,
 };
-pub use resolve::{ResolveError, Resolved, resolve, resolve_aggregate, resolve_binary_operator};
+pub use resolve::{Candidate, ResolveError, Resolved, resolve, resolve_aggregate, resolve_binary_operator};
 pub use signature::{
     Accumulator, Aggregate, ArgType, Builtin, CallTypes, Operator, RetType, SetFunction, SetRows, Signature,
     Volatility,

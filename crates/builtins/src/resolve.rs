@@ -21,39 +21,91 @@ pub enum ResolveError {
 
 /// The chosen candidate and what the call's types become.
 #[derive(Debug, Clone)]
-pub struct Resolved<T: 'static> {
-    pub chosen: &'static T,
+pub struct Resolved<'c, T> {
+    pub chosen: &'c T,
     /// What each argument is cast to, implicitly.
     pub args: SmallVec<[SqlType; 4]>,
     pub ret: SqlType,
 }
 
-/// Something with a signature to choose by.
+/// Something to choose by the arguments of a call.
 pub trait Candidate {
-    fn signature(&self) -> &Signature;
+    fn name(&self) -> &str;
+    /// What it takes at a position of the call; none where it takes nothing.
+    fn declared(&self, position: usize) -> Option<ArgType>;
+    fn takes_count(&self, count: usize) -> bool;
+    /// Whether it takes anything but fixed types.
+    fn is_polymorphic(&self) -> bool;
+    fn ret(&self) -> RetType;
 }
 
-impl Candidate for crate::Builtin {
-    fn signature(&self) -> &Signature {
-        &self.signature
+impl Candidate for Signature {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn declared(&self, position: usize) -> Option<ArgType> {
+        match self.args.get(position) {
+            Some(arg) => Some(*arg),
+            None if self.variadic => self.args.last().copied(),
+            None => None,
+        }
+    }
+
+    fn takes_count(&self, count: usize) -> bool {
+        let required = self.args.len() - self.optional_count - usize::from(self.variadic);
+        count >= required && (self.variadic || count <= self.args.len())
+    }
+
+    fn is_polymorphic(&self) -> bool {
+        self.args.iter().any(|arg| !matches!(arg, ArgType::T(_)))
+    }
+
+    fn ret(&self) -> RetType {
+        self.ret
     }
 }
 
-impl Candidate for Operator {
-    fn signature(&self) -> &Signature {
-        &self.function.signature
-    }
+macro_rules! by_signature {
+    ($($candidate:ty, $it:ident => $signature:expr;)*) => {$(
+        impl Candidate for $candidate {
+            fn name(&self) -> &str {
+                let $it = self;
+                Candidate::name(&$signature)
+            }
+
+            fn declared(&self, position: usize) -> Option<ArgType> {
+                let $it = self;
+                Candidate::declared(&$signature, position)
+            }
+
+            fn takes_count(&self, count: usize) -> bool {
+                let $it = self;
+                Candidate::takes_count(&$signature, count)
+            }
+
+            fn is_polymorphic(&self) -> bool {
+                let $it = self;
+                Candidate::is_polymorphic(&$signature)
+            }
+
+            fn ret(&self) -> RetType {
+                let $it = self;
+                Candidate::ret(&$signature)
+            }
+        }
+    )*};
 }
 
-impl Candidate for Aggregate {
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
+by_signature! {
+    crate::Builtin, it => it.signature;
+    Operator, it => it.function.signature;
+    Aggregate, it => it.signature;
 }
 
 /// How one candidate would take the call.
-struct Fit<T: 'static> {
-    candidate: &'static T,
+struct Fit<'c, T> {
+    candidate: &'c T,
     /// Declared types by position, with polymorphic ones settled where known arguments settle them.
     args: SmallVec<[SqlType; 4]>,
     ret: SqlType,
@@ -61,16 +113,16 @@ struct Fit<T: 'static> {
 }
 
 /// Resolves a function call.
-pub fn resolve<T: Candidate>(
-    candidates: &[&'static T],
+pub fn resolve<'c, T: Candidate>(
+    candidates: &[&'c T],
     args: &[Option<SqlType>],
-) -> Result<Resolved<T>, ResolveError> {
-    let fits: Vec<Fit<T>> = candidates.iter().filter_map(|candidate| fit(*candidate, args)).collect();
+) -> Result<Resolved<'c, T>, ResolveError> {
+    let fits: Vec<Fit<'c, T>> = candidates.iter().filter_map(|candidate| fit(*candidate, args)).collect();
     choose(fits, args)
 }
 
 /// Resolves an aggregate by name.
-pub fn resolve_aggregate(name: &str, args: &[Option<SqlType>]) -> Result<Resolved<Aggregate>, ResolveError> {
+pub fn resolve_aggregate(name: &str, args: &[Option<SqlType>]) -> Result<Resolved<'static, Aggregate>, ResolveError> {
     resolve(registry::aggregates(name), args)
 }
 
@@ -79,7 +131,7 @@ pub fn resolve_binary_operator(
     symbol: &str,
     left: Option<SqlType>,
     right: Option<SqlType>,
-) -> Result<Resolved<Operator>, ResolveError> {
+) -> Result<Resolved<'static, Operator>, ResolveError> {
     let candidates = registry::binary_operators(symbol);
     if let (Some(known), None) | (None, Some(known)) = (left, right) {
         let both = [Some(known), Some(known)];
@@ -91,8 +143,8 @@ pub fn resolve_binary_operator(
     resolve(candidates, &[left, right])
 }
 
-impl<T> Fit<T> {
-    fn into_resolved(self) -> Resolved<T> {
+impl<'c, T> Fit<'c, T> {
+    fn into_resolved(self) -> Resolved<'c, T> {
         Resolved { chosen: self.candidate, args: self.args, ret: self.ret }
     }
 }
@@ -106,33 +158,19 @@ fn implicitly_casts(from: SqlType, to: SqlType) -> bool {
     same_base(from, to) || matches!(can_cast(&from, &to), Some(CastContext::Implicit))
 }
 
-fn declared(signature: &Signature, position: usize) -> Option<ArgType> {
-    match signature.args.get(position) {
-        Some(arg) => Some(*arg),
-        None if signature.variadic => signature.args.last().copied(),
-        None => None,
-    }
+fn is_any_element<T: Candidate>(candidate: &T, position: usize) -> bool {
+    matches!(candidate.declared(position), Some(ArgType::AnyElement | ArgType::AnyNonArray))
 }
 
-fn is_any_element(signature: &Signature, position: usize) -> bool {
-    matches!(declared(signature, position), Some(ArgType::AnyElement | ArgType::AnyNonArray))
-}
-
-fn takes_count(signature: &Signature, count: usize) -> bool {
-    let required = signature.args.len() - signature.optional_count - usize::from(signature.variadic);
-    count >= required && (signature.variadic || count <= signature.args.len())
-}
-
-fn fit<T: Candidate>(candidate: &'static T, args: &[Option<SqlType>]) -> Option<Fit<T>> {
-    let signature = candidate.signature();
-    if !takes_count(signature, args.len()) {
+fn fit<'c, T: Candidate>(candidate: &'c T, args: &[Option<SqlType>]) -> Option<Fit<'c, T>> {
+    if !candidate.takes_count(args.len()) {
         return None;
     }
-    let element = settle_element(signature, args)?;
+    let element = settle_element(candidate, args)?;
     let mut settled = SmallVec::new();
     let mut exact_count = 0;
     for (position, arg) in args.iter().enumerate() {
-        let target = match declared(signature, position)? {
+        let target = match candidate.declared(position)? {
             ArgType::T(wanted) => wanted,
             ArgType::Any => arg.unwrap_or(SqlType::Text),
             ArgType::AnyElement | ArgType::AnyNonArray => element?,
@@ -146,10 +184,10 @@ fn fit<T: Candidate>(candidate: &'static T, args: &[Option<SqlType>]) -> Option<
         if let Some(given) = arg {
             if same_base(*given, target) {
                 // A record keeps the fields that are known of it.
-                let is_declared = matches!(declared(signature, position), Some(ArgType::T(_)));
+                let is_declared = matches!(candidate.declared(position), Some(ArgType::T(_)));
                 let keeps = !is_declared || matches!(target, SqlType::Record(_));
                 // In PostgreSQL no polymorphic argument matches exactly; `||` depends on it.
-                exact_count += usize::from(!is_any_element(signature, position));
+                exact_count += usize::from(!is_any_element(candidate, position));
                 settled.push(if keeps { *given } else { target });
                 continue;
             }
@@ -159,7 +197,7 @@ fn fit<T: Candidate>(candidate: &'static T, args: &[Option<SqlType>]) -> Option<
         }
         settled.push(target);
     }
-    let ret = match signature.ret {
+    let ret = match candidate.ret() {
         RetType::T(fixed) => fixed,
         RetType::AnyElement | RetType::AnyEnum => element?,
         RetType::AnyArray => element?.array_of(),
@@ -170,11 +208,11 @@ fn fit<T: Candidate>(candidate: &'static T, args: &[Option<SqlType>]) -> Option<
 
 /// The element type all polymorphic arguments agree on: `Some(None)` when there are none, `None` when they differ.
 #[allow(clippy::option_option)]
-fn settle_element(signature: &Signature, args: &[Option<SqlType>]) -> Option<Option<SqlType>> {
+fn settle_element<T: Candidate>(candidate: &T, args: &[Option<SqlType>]) -> Option<Option<SqlType>> {
     let mut element: Option<SqlType> = None;
     let mut polymorphic = false;
     for (position, arg) in args.iter().enumerate() {
-        let found = match (declared(signature, position)?, arg) {
+        let found = match (candidate.declared(position)?, arg) {
             (ArgType::T(_) | ArgType::Any, _) => continue,
             (_, None) => {
                 polymorphic = true;
@@ -198,7 +236,7 @@ fn settle_element(signature: &Signature, args: &[Option<SqlType>]) -> Option<Opt
     Some(element.or_else(|| polymorphic.then_some(SqlType::Text)))
 }
 
-fn keep_best<T>(fits: &mut Vec<Fit<T>>, score: impl Fn(&Fit<T>) -> usize) {
+fn keep_best<T>(fits: &mut Vec<Fit<'_, T>>, score: impl Fn(&Fit<'_, T>) -> usize) {
     let best = fits.iter().map(&score).max().unwrap_or(0);
     fits.retain(|fit| score(fit) == best);
 }
@@ -210,19 +248,18 @@ const COMPATIBLE: &[&str] = &[
 ];
 
 /// Whether every polymorphic argument is unknown, and the candidate takes none such.
-fn is_indeterminate<T: Candidate>(fit: &Fit<T>, args: &[Option<SqlType>]) -> bool {
-    let signature = fit.candidate.signature();
+fn is_indeterminate<T: Candidate>(fit: &Fit<'_, T>, args: &[Option<SqlType>]) -> bool {
     let is_one = |position: usize| {
         matches!(
-            declared(signature, position),
+            fit.candidate.declared(position),
             Some(ArgType::AnyElement | ArgType::AnyArray | ArgType::AnyNonArray | ArgType::AnyEnum)
         )
     };
     let mut polymorphic = (0..args.len()).filter(|position| is_one(*position)).peekable();
-    polymorphic.peek().is_some() && polymorphic.all(|position| args[position].is_none()) && !COMPATIBLE.contains(&signature.name)
+    polymorphic.peek().is_some() && polymorphic.all(|position| args[position].is_none()) && !COMPATIBLE.contains(&fit.candidate.name())
 }
 
-fn choose<T: Candidate>(fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Result<Resolved<T>, ResolveError> {
+fn choose<'c, T: Candidate>(fits: Vec<Fit<'c, T>>, args: &[Option<SqlType>]) -> Result<Resolved<'c, T>, ResolveError> {
     let none_known = !args.is_empty() && args.iter().all(Option::is_none);
     if none_known && fits.len() > 1 && fits.iter().all(|fit| is_indeterminate(fit, args)) {
         return Err(ResolveError::Ambiguous);
@@ -231,7 +268,7 @@ fn choose<T: Candidate>(fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Result<R
     if is_indeterminate(&chosen, args) { Err(ResolveError::Indeterminate) } else { Ok(chosen.into_resolved()) }
 }
 
-fn choose_fit<T: Candidate>(mut fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> Result<Fit<T>, ResolveError> {
+fn choose_fit<'c, T: Candidate>(mut fits: Vec<Fit<'c, T>>, args: &[Option<SqlType>]) -> Result<Fit<'c, T>, ResolveError> {
     let known_count = args.iter().filter(|arg| arg.is_some()).count();
     if known_count == args.len() {
         if let Some(position) = fits.iter().position(|fit| fit.exact_count == args.len() && !is_polymorphic(fit)) {
@@ -261,14 +298,14 @@ fn choose_fit<T: Candidate>(mut fits: Vec<Fit<T>>, args: &[Option<SqlType>]) -> 
     }
 }
 
-fn is_polymorphic<T: Candidate>(fit: &Fit<T>) -> bool {
-    fit.candidate.signature().args.iter().any(|arg| !matches!(arg, ArgType::T(_)))
+fn is_polymorphic<T: Candidate>(fit: &Fit<'_, T>) -> bool {
+    fit.candidate.is_polymorphic()
 }
 
 /// Positions where the candidate takes the argument's own type or the preferred type of its category.
-fn preferred_count<T: Candidate>(fit: &Fit<T>, args: &[Option<SqlType>]) -> usize {
+fn preferred_count<T: Candidate>(fit: &Fit<'_, T>, args: &[Option<SqlType>]) -> usize {
     let preferred = |(position, (arg, target)): (usize, (&Option<SqlType>, &SqlType))| {
-        let is_polymorphic = is_any_element(fit.candidate.signature(), position);
+        let is_polymorphic = is_any_element(fit.candidate, position);
         arg.is_some_and(|given| {
             !is_polymorphic
                 && (same_base(given, *target) || (target.is_preferred() && target.category() == given.category()))
@@ -279,7 +316,7 @@ fn preferred_count<T: Candidate>(fit: &Fit<T>, args: &[Option<SqlType>]) -> usiz
 
 /// Unknown arguments: string category if any candidate takes it there, else the one all agree on; then the
 /// candidates of that category, and among those the ones with its preferred type.
-fn narrow_by_category<T>(fits: &mut Vec<Fit<T>>, args: &[Option<SqlType>]) {
+fn narrow_by_category<T>(fits: &mut Vec<Fit<'_, T>>, args: &[Option<SqlType>]) {
     let mut chosen: SmallVec<[(usize, TypeCategory); 4]> = SmallVec::new();
     for (position, _) in args.iter().enumerate().filter(|(_, arg)| arg.is_none()) {
         let first = fits[0].args[position].category();
@@ -291,24 +328,24 @@ fn narrow_by_category<T>(fits: &mut Vec<Fit<T>>, args: &[Option<SqlType>]) {
             return;
         }
     }
-    let in_category = |fit: &Fit<T>| chosen.iter().all(|(position, category)| fit.args[*position].category() == *category);
+    let in_category = |fit: &Fit<'_, T>| chosen.iter().all(|(position, category)| fit.args[*position].category() == *category);
     if fits.iter().any(in_category) {
         fits.retain(in_category);
     }
-    let preferred = |fit: &Fit<T>| chosen.iter().all(|(position, _)| fit.args[*position].is_preferred());
+    let preferred = |fit: &Fit<'_, T>| chosen.iter().all(|(position, _)| fit.args[*position].is_preferred());
     if fits.iter().any(preferred) {
         fits.retain(preferred);
     }
 }
 
 /// If all known arguments have one type, try the unknown ones as that type too.
-fn narrow_by_known_type<T>(fits: &mut Vec<Fit<T>>, args: &[Option<SqlType>]) {
+fn narrow_by_known_type<T>(fits: &mut Vec<Fit<'_, T>>, args: &[Option<SqlType>]) {
     let mut known = args.iter().flatten();
     let Some(first) = known.next() else { return };
     if fits.len() < 2 || !known.all(|other| same_base(*other, *first)) {
         return;
     }
-    let takes_first = |fit: &Fit<T>| fit.args.iter().all(|target| implicitly_casts(*first, *target));
+    let takes_first = |fit: &Fit<'_, T>| fit.args.iter().all(|target| implicitly_casts(*first, *target));
     if fits.iter().filter(|fit| takes_first(fit)).count() == 1 {
         fits.retain(takes_first);
     }

@@ -406,6 +406,7 @@ pub enum Descriptor {
     Sequence(Sequence),
     Cluster(ClusterSettings),
     Type(Type),
+    Routine(crate::routine::Routine),
 }
 
 impl Descriptor {
@@ -420,6 +421,7 @@ impl Descriptor {
             Self::Sequence(it) => it.id,
             Self::Cluster(_) => CLUSTER_SETTINGS,
             Self::Type(it) => it.id,
+            Self::Routine(it) => it.id,
         }
     }
 }

@@ -104,16 +104,24 @@ impl CatalogFunctions for CatalogView {
             "pg_get_serial_sequence" => self.serial_sequence(a.text(0), a.text(1))?,
             "pg_get_userbyid" => Datum::text(self.role_name(a.oid(0))),
             "pg_get_function_arguments" | "pg_get_function_identity_arguments" => {
-                optional(virtual_tables::function_arguments(a.oid(0), ", "))
+                let with_defaults = name == "pg_get_function_arguments";
+                let of_routine = virtual_tables::routine_arguments(self, a.oid(0), with_defaults);
+                optional(of_routine.or_else(|| virtual_tables::function_arguments(a.oid(0), ", ")))
             }
-            "pg_get_function_result" => optional(virtual_tables::function_result(a.oid(0))),
+            "pg_get_function_result" => {
+                let of_routine = virtual_tables::routine_result(self, a.oid(0));
+                optional(of_routine.or_else(|| virtual_tables::function_result(a.oid(0))))
+            }
+            "pg_get_functiondef" => optional(virtual_tables::routine_definition(self, a.oid(0))),
             // Nothing of these kinds can be made yet.
-            "pg_get_ruledef" | "pg_get_triggerdef" | "pg_get_functiondef" | "pg_get_function_sqlbody"
+            "pg_get_ruledef" | "pg_get_triggerdef" | "pg_get_function_sqlbody"
             | "pg_get_partkeydef" | "pg_get_statisticsobjdef" | "pg_get_statisticsobjdef_columns" => Datum::Null,
             "pg_table_is_visible" => self.class(a.oid(0)).map_or(Datum::Null, |it| Datum::Bool(self.is_visible(it))),
             "pg_type_is_visible" => self.type_is_visible(a.oid(0)).map_or(Datum::Null, Datum::Bool),
             "pg_function_is_visible" => {
-                virtual_tables::function_name(a.oid(0)).map_or(Datum::Null, |_| Datum::Bool(true))
+                let of_builtin = || virtual_tables::function_name(a.oid(0)).map(|_| true);
+                let is_visible = virtual_tables::routine_is_visible(self, a.oid(0)).or_else(of_builtin);
+                is_visible.map_or(Datum::Null, Datum::Bool)
             }
             // What there is of these is in pg_catalog, which is always searched.
             _ if name.ends_with("_is_visible") => Datum::Bool(true),
@@ -200,6 +208,9 @@ impl CatalogView {
         }
         if let Some(ty) = self.catalog.user_type(oid) {
             return ty.descriptor.comment.clone();
+        }
+        if let Some(routine) = self.catalog.routine_by_id(oid) {
+            return routine.comment.clone();
         }
         match self.catalog.relation_by_id(oid) {
             Some(Relation::Table(table)) => table.comment.clone(),

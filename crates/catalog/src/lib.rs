@@ -16,16 +16,21 @@
 pub mod definition;
 pub mod descriptor;
 mod functions;
+pub mod routine;
 pub mod row;
 mod snapshot;
 pub mod statistics;
 mod store;
+mod tagged;
 mod view;
 pub mod virtual_tables;
 
 pub use descriptor::{
     Check, ClusterSettings, Column, ColumnDefault, Commented, Database, Descriptor, ForeignKey, Index, IndexColumn,
     IndexConstraint, Label, OnCommit, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
+};
+pub use routine::{
+    Language, ParameterMode, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };
 pub use snapshot::{CatalogSnapshot, Cluster, NameOwner, Relation, UserType, temporary_schema};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};

@@ -19,6 +19,7 @@ use crate::descriptor::{
     CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
     TEMPORARY_PREFIX, Table, Type, TypeKind, View,
 };
+use crate::routine::{Routine, StoredType};
 use crate::statistics::Statistics;
 use crate::store::{SHARED_DOMAIN, encode_version, version_key};
 
@@ -88,6 +89,9 @@ pub struct CatalogSnapshot {
     types: FxHashMap<u32, UserType>,
     /// By schema and name; those of arrays among them.
     type_names: FxHashMap<(u32, String), u32>,
+    routines: FxHashMap<u32, Arc<Routine>>,
+    /// By schema and name.
+    routine_names: FxHashMap<(u32, String), Vec<u32>>,
     /// The relations that have columns of a type.
     type_users: FxHashMap<u32, FxHashSet<u32>>,
     database_names: FxHashMap<String, u32>,
@@ -164,6 +168,7 @@ impl CatalogSnapshot {
             Descriptor::View(it) => it.schema,
             Descriptor::Sequence(it) => it.schema,
             Descriptor::Type(it) => it.schema,
+            Descriptor::Routine(it) => it.schema,
         };
         self.schemas.get(&schema).map_or(SHARED_DOMAIN, |schema| schema.database)
     }
@@ -176,7 +181,8 @@ impl CatalogSnapshot {
             return Some(schema.database);
         }
         let of_type = || self.types.get(&id).map(|ty| ty.descriptor.schema);
-        let schema = self.relations.get(&id).map(Relation::schema).or_else(of_type)?;
+        let of_routine = || self.routines.get(&id).map(|routine| routine.schema);
+        let schema = self.relations.get(&id).map(Relation::schema).or_else(of_type).or_else(of_routine)?;
         self.schemas.get(&schema).map(|schema| schema.database)
     }
 
@@ -189,6 +195,10 @@ impl CatalogSnapshot {
             (Some(Relation::Sequence(a)), Some(Relation::Sequence(b))) => Arc::ptr_eq(a, b) || a == b,
             (None, None) => match (self.types.get(&id), other.types.get(&id)) {
                 (Some(a), Some(b)) => a.ty == b.ty,
+                (None, None) => match (self.routines.get(&id), other.routines.get(&id)) {
+                    (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+                    _ => false,
+                },
                 _ => false,
             },
             _ => false,
@@ -245,6 +255,7 @@ impl CatalogSnapshot {
             Descriptor::Sequence(it) => self.put_relation(Relation::Sequence(Arc::new(it))),
             Descriptor::Cluster(it) => self.cluster = Arc::new(Cluster::new(it)),
             Descriptor::Type(it) => self.put_type(Arc::new(it)),
+            Descriptor::Routine(it) => self.put_routine(Arc::new(it)),
         }
     }
 
@@ -263,7 +274,14 @@ impl CatalogSnapshot {
             self.put_relation(it.clone());
         } else if let Some(it) = other.types.get(&id) {
             self.put_type(it.descriptor.clone());
+        } else if let Some(it) = other.routines.get(&id) {
+            self.put_routine(it.clone());
         }
+    }
+
+    fn put_routine(&mut self, it: Arc<Routine>) {
+        self.routine_names.entry((it.schema, it.name.clone())).or_default().push(it.id);
+        self.routines.insert(it.id, it);
     }
 
     fn put_database(&mut self, it: Arc<Database>) {
@@ -385,6 +403,14 @@ impl CatalogSnapshot {
         } else if let Some(UserType { descriptor: it, .. }) = self.types.remove(&id) {
             self.type_names.remove(&(it.schema, it.name.clone()));
             self.type_names.remove(&(it.schema, it.array_name.clone()));
+        } else if let Some(it) = self.routines.remove(&id) {
+            let key = (it.schema, it.name.clone());
+            if let Some(named) = self.routine_names.get_mut(&key) {
+                named.retain(|known| *known != id);
+                if named.is_empty() {
+                    self.routine_names.remove(&key);
+                }
+            }
         } else if let Some(it) = self.relations.remove(&id) {
             for ty in it.enum_types() {
                 if let Some(users) = self.type_users.get_mut(&ty.oid()) {
@@ -520,6 +546,44 @@ impl CatalogSnapshot {
         let mut types: Vec<&Arc<Type>> = self.types.values().map(|it| &it.descriptor).filter(is_of).collect();
         types.sort_unstable_by_key(|it| it.id);
         types
+    }
+
+    #[must_use]
+    pub fn routine_by_id(&self, id: u32) -> Option<&Arc<Routine>> {
+        self.routines.get(&id)
+    }
+
+    /// The routines of a name in a schema.
+    pub fn routines_named(&self, schema: u32, name: &str) -> impl Iterator<Item = &Arc<Routine>> {
+        let ids = match self.routines.is_empty() {
+            true => None,
+            false => self.routine_names.get(&(schema, name.to_owned())),
+        };
+        ids.into_iter().flatten().filter_map(|id| self.routines.get(id))
+    }
+
+    /// The routine of a name in a schema that takes these types.
+    #[must_use]
+    pub fn routine(&self, schema: u32, name: &str, inputs: &[StoredType]) -> Option<&Arc<Routine>> {
+        self.routines_named(schema, name).find(|routine| routine.input_types() == inputs)
+    }
+
+    #[must_use]
+    pub fn has_routines(&self) -> bool {
+        !self.routines.is_empty()
+    }
+
+    pub fn routines(&self) -> impl Iterator<Item = &Arc<Routine>> {
+        self.routines.values()
+    }
+
+    /// The routines of a database, oldest first.
+    #[must_use]
+    pub fn routines_of(&self, database: u32) -> Vec<&Arc<Routine>> {
+        let is_of = |it: &&Arc<Routine>| self.schemas.get(&it.schema).is_some_and(|schema| schema.database == database);
+        let mut routines: Vec<&Arc<Routine>> = self.routines.values().filter(is_of).collect();
+        routines.sort_unstable_by_key(|routine| routine.id);
+        routines
     }
 
     pub fn databases(&self) -> impl Iterator<Item = &Arc<Database>> {

@@ -253,6 +253,17 @@ impl CatalogView {
         Some(printed.unwrap_or_else(|| text.clone()))
     }
 
+    /// The oids of the functions that a name means, builtins and others.
+    fn functions_named(&self, name: &str, bare: &dyn Fn() -> SqlResult<String>) -> SqlResult<Vec<u32>> {
+        let parts = split_identifiers(name).unwrap_or_default();
+        let mut found = virtual_tables::routines_named(self, &parts);
+        let is_builtin = parts.len() == 1 || parts.first().is_some_and(|schema| schema == "pg_catalog");
+        if is_builtin || found.is_empty() {
+            found.extend(virtual_tables::functions_named(&bare()?));
+        }
+        Ok(found)
+    }
+
     /// What ANALYZE found out about a table.
     #[must_use]
     pub fn statistics(&self, table: &Table) -> Option<Arc<TableStatistics>> {
@@ -293,7 +304,11 @@ impl OidNames for CatalogView {
             SqlType::RegType => self.catalog.type_by_oid(oid, -1).map(|_| self.format_type(oid, None)),
             SqlType::RegNamespace => self.catalog.schema_by_id(oid).map(|it| quote_identifier(&it.name)),
             SqlType::RegRole => self.catalog.role_by_id(oid).map(|it| quote_identifier(&it.name)),
-            SqlType::RegProc => virtual_tables::function_name(oid).map(quote_identifier),
+            SqlType::RegProc => virtual_tables::routine_name(self, oid, false)
+                .or_else(|| virtual_tables::function_name(oid).map(quote_identifier)),
+            SqlType::RegProcedure if self.catalog.routine_by_id(oid).is_some() => {
+                virtual_tables::routine_name(self, oid, true)
+            }
             SqlType::RegProcedure => {
                 let name = virtual_tables::function_name(oid)?;
                 let mut shown = quote_identifier(name);
@@ -322,7 +337,7 @@ impl OidNames for CatalogView {
                 let role = self.catalog.role(&bare()?);
                 role.map(|it| it.id).ok_or_else(|| missing(SqlState::UndefinedObject, "role"))
             }
-            SqlType::RegProc => match virtual_tables::functions_named(&bare()?)[..] {
+            SqlType::RegProc => match self.functions_named(name, &bare)?[..] {
                 [] => Err(missing(SqlState::UndefinedFunction, "function")),
                 [oid] => Ok(oid),
                 _ => Err(SqlError::new(
@@ -337,6 +352,15 @@ impl OidNames for CatalogView {
                 let args = args.split(',').filter(|it| !it.trim().is_empty()).map(|name| self.type_named(name));
                 let args: Vec<String> = args.map(|ty| ty.map(|ty| ty.name())).collect::<SqlResult<_>>()?;
                 let wanted = args.join(",");
+                let is_wanted = |oid: &u32| {
+                    let routine = self.catalog.routine_by_id(*oid);
+                    let inputs = routine.map(|it| it.inputs().map(|it| self.catalog.shown_type(it.ty)).collect::<Vec<_>>());
+                    inputs.is_some_and(|inputs| inputs.join(",") == wanted)
+                };
+                let parts = name.trim().split_once('(').and_then(|(name, _)| split_identifiers(name)).unwrap_or_default();
+                if let Some(found) = virtual_tables::routines_named(self, &parts).into_iter().find(is_wanted) {
+                    return Ok(found);
+                }
                 let mut named = virtual_tables::functions_named(&called).into_iter();
                 named
                     .find(|oid| virtual_tables::function_arguments(*oid, ",").is_some_and(|it| it == wanted))

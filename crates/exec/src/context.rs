@@ -3,12 +3,13 @@
 //! **Invariant (frame-balance):** [`ExecContext::outer`] is a stack: the last frame belongs to the plan that is being
 //! pulled. Whoever runs a plan with another frame pushes it and pops it before returning, on errors too.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use builtins::EvalContext;
-use catalog::{CatalogSnapshot, VirtualRows, VirtualTable};
+use builtins::{CallTypes, EvalContext};
+use catalog::{CatalogSnapshot, Routine, VirtualRows, VirtualTable};
 use futures::future::BoxFuture;
 use plan::{Plan, SequenceOp, SleepOp};
 use tokio::time::Instant;
@@ -22,6 +23,7 @@ pub use crate::foreign::ForeignQueue;
 use crate::memory::MemoryBudget;
 pub use crate::operators::cte::{Ctes, complete as complete_cte};
 use crate::sequence::SequenceState;
+use crate::stack::Grown;
 use crate::subquery::SubqueryCache;
 
 /// What a session keeps from statement to statement that its transactions' reads and writes do not hold.
@@ -68,9 +70,74 @@ pub struct ExecStats {
     pub nodes: Vec<NodeStats>,
 }
 
+/// A transaction that is lent: while a routine runs in it, it is back with the session.
+///
+/// **Invariant (lent-and-returned):** whoever takes a transaction out puts it back before it goes on, on errors and when it
+/// is dropped too; so whoever holds the slot finds it full.
+#[derive(Default)]
+pub struct TxnSlot(Option<kv::Txn>);
+
+impl TxnSlot {
+    #[must_use]
+    pub fn new(txn: kv::Txn) -> Self {
+        Self(Some(txn))
+    }
+
+    /// Gives what it holds for what the other holds.
+    pub fn swap(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.0, &mut other.0);
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Deref for TxnSlot {
+    type Target = kv::Txn;
+
+    fn deref(&self) -> &kv::Txn {
+        self.0.as_ref().expect("lent-and-returned")
+    }
+}
+
+impl DerefMut for TxnSlot {
+    fn deref_mut(&mut self) -> &mut kv::Txn {
+        self.0.as_mut().expect("lent-and-returned")
+    }
+}
+
+/// What a running plan has borrowed of the session and a routine that it calls needs.
+pub struct Lent<'a> {
+    pub txn: &'a mut TxnSlot,
+    pub state: &'a mut SessionState,
+}
+
+/// What a call of a routine answers: a value, or the rows of a set.
+#[derive(Debug, Default)]
+pub struct Returned {
+    pub value: Datum,
+    pub rows: Vec<Vec<Datum>>,
+}
+
+/// Whoever runs routines: the session.
+pub trait Routines: Send {
+    /// Runs a function in the transaction of the statement that calls it.
+    fn call<'a>(
+        &'a mut self,
+        lent: Lent<'a>,
+        routine: &'a Arc<Routine>,
+        types: &'a CallTypes,
+        args: Vec<Datum>,
+    ) -> BoxFuture<'a, SqlResult<Returned>>;
+}
+
 pub struct ExecContext<'a> {
     /// `None` only where a plan reads no data.
-    pub txn: Option<&'a mut kv::Txn>,
+    pub txn: Option<&'a mut TxnSlot>,
+    /// `None` where no routine can be called.
+    pub routines: Option<&'a mut (dyn Routines + 'a)>,
     pub params: &'a [Datum],
     pub eval: &'a EvalContext<'a>,
     pub catalog: &'a Arc<CatalogSnapshot>,
@@ -122,6 +189,7 @@ impl<'a> ExecContext<'a> {
     pub fn txn(&mut self) -> SqlResult<&mut kv::Txn> {
         self.txn
             .as_deref_mut()
+            .map(|slot| &mut **slot)
             .ok_or_else(|| SqlError::internal("a plan that reads data was run without a transaction"))
     }
 
@@ -134,6 +202,28 @@ impl<'a> ExecContext<'a> {
             memory: Some(&self.memory),
             made_max: usize::MAX,
         }
+    }
+
+    /// Calls a routine. What it writes is seen by the statement that calls it from its next statement on.
+    pub(crate) async fn call_routine(
+        &mut self,
+        routine: &Arc<Routine>,
+        types: &CallTypes,
+        args: Vec<Datum>,
+    ) -> SqlResult<Returned> {
+        if routine.strict && args.iter().any(Datum::is_null) {
+            return Ok(Returned::default());
+        }
+        let (Some(routines), Some(txn)) = (&mut self.routines, self.txn.as_deref_mut()) else {
+            let message = format!("function {} cannot be called here", routine.name);
+            return Err(SqlError::not_supported(message)
+                .with_hint("Changes of tables call no functions by users: change the rows with UPDATE first."));
+        };
+        let mark = txn.statement();
+        let lent = Lent { txn: &mut *txn, state: &mut *self.state };
+        let outcome = Grown::new(routines.call(lent, routine, types, args)).await;
+        txn.resume_statement(mark);
+        outcome
     }
 
     /// # Errors

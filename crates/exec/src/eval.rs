@@ -15,7 +15,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use builtins::{Builtin, CallTypes, EvalContext, Volatility};
-use plan::{Comparison, Expr, SequenceOp, Subquery, SubqueryKind, TruthTest};
+use plan::{Comparison, Expr, RoutineCall, SequenceOp, Subquery, SubqueryKind, TruthTest};
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
 use tokio::runtime::RuntimeFlavor;
@@ -78,6 +78,7 @@ impl From<SqlError> for Interrupt<'_> {
 pub(crate) enum Need<'e> {
     Subquery { subquery: &'e Subquery, arguments: Vec<Datum> },
     Sequence { key: usize, op: SequenceOp, args: Vec<Datum> },
+    Routine { key: usize, call: &'e RoutineCall, args: Vec<Datum> },
     RowId { key: usize },
 }
 
@@ -205,7 +206,7 @@ pub(crate) async fn eval_all(
 }
 
 pub(crate) fn needs_transaction(expr: &Expr) -> bool {
-    deep(|| expr.any(&mut |expr| matches!(expr, Expr::Subquery(_) | Expr::Sequence { .. } | Expr::RowId)))
+    deep(|| expr.any(&mut |expr| matches!(expr, Expr::Subquery(_) | Expr::Sequence { .. } | Expr::RowId | Expr::Routine(_))))
 }
 
 /// Whether [`eval_row`] can evaluate it, with no effect on the session: it needs no transaction and changes no setting.
@@ -274,6 +275,10 @@ async fn meet(need: Need<'_>, memo: &mut RowMemo, ctx: &mut ExecContext<'_>) -> 
         Need::Sequence { key, op, args } => {
             let value = ctx.sequence(op, &args).await?;
             memo.insert(key, Answer::Value(value));
+        }
+        Need::Routine { key, call, args } => {
+            let returned = ctx.call_routine(&call.routine, &call.types, args).await?;
+            memo.insert(key, Answer::Value(returned.value));
         }
         Need::RowId { key } => {
             memo.insert(key, Answer::Value(ctx.row_id()?));
@@ -347,7 +352,12 @@ impl<'s> Evaluator<'s> {
     fn finish(&self, expr: &Expr) -> SqlResult<Datum> {
         self.eval(expr).map_err(|interrupt| match interrupt {
             Interrupt::Error(error) => error,
-            Interrupt::Need(_) => SqlError::internal("a subquery or sequence was evaluated without a transaction"),
+            Interrupt::Need(need) => match *need {
+                Need::Routine { call, .. } => {
+                    SqlError::not_supported(format!("function {} cannot be called here", call.routine.name))
+                }
+                _ => SqlError::internal("a subquery or sequence was evaluated without a transaction"),
+            },
         })
     }
 
@@ -472,6 +482,17 @@ impl<'s> Evaluator<'s> {
                 }
                 let args = self.eval_list(args)?.into_vec();
                 return Err(Interrupt::Need(Box::new(Need::Sequence { key, op: *op, args })));
+            }
+            Expr::Routine(call) => {
+                let key = address(expr);
+                if let Some(value) = self.remembered(key) {
+                    return Ok(value);
+                }
+                let args = self.eval_list(&call.args)?.into_vec();
+                if call.routine.strict && args.iter().any(Datum::is_null) {
+                    return Ok(Datum::Null);
+                }
+                return Err(Interrupt::Need(Box::new(Need::Routine { key, call, args })));
             }
             Expr::RowId => {
                 let key = address(expr);

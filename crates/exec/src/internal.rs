@@ -61,6 +61,10 @@ pub(crate) async fn run(
     txn.begin_statement();
     let mut inner = ExecContext {
         txn: ctx.txn.as_deref_mut(),
+        routines: match &mut ctx.routines {
+            Some(routines) => Some(&mut **routines),
+            None => None,
+        },
         params,
         eval: ctx.eval,
         catalog: ctx.catalog,

@@ -40,8 +40,8 @@ mod volatility;
 pub use advisory::AdvisoryLocks;
 pub use analyze::analyze;
 pub use context::{
-    CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, NodeStats, SessionState,
-    VirtualTables, read_only_error,
+    CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, Lent, NodeStats, Returned, Routines,
+    SessionState, TxnSlot, VirtualTables, read_only_error,
 };
 pub use error::{CATALOG_CHANGED, kv_error, loses_transaction};
 pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar, is_simple};

@@ -94,6 +94,7 @@ pub(crate) async fn run_with(
     let mut state = SessionState::default();
     let mut ctx = ExecContext {
         txn: None,
+        routines: None,
         params,
         eval: &eval,
         catalog: &catalog,

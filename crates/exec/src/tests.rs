@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use builtins::CallTypes;
-use plan::plan::{FrameBound, FrameUnit, FunctionCall, ProjectItem, SetOpKind, WindowCall, WindowFrame, WindowFunction};
+use plan::plan::{Callee, FrameBound, FrameUnit, FunctionCall, ProjectItem, SetOpKind, WindowCall, WindowFrame, WindowFunction};
 use plan::{Comparison, Expr, JoinKind, Node, Plan, SortKey, Subquery, SubqueryKind};
 use types::{CastContext, Datum, SqlState, SqlType};
 
@@ -427,7 +427,7 @@ async fn a_series_is_made_as_far_as_it_is_read() {
         let types = [Some(SqlType::Int8); 2];
         let resolved = builtins::resolve(builtins::functions("generate_series"), &types).ok().unwrap();
         let types = CallTypes { args: resolved.args, ret: resolved.ret };
-        FunctionCall { builtin: resolved.chosen, types, args: vec![int(from), int(i64::MAX)] }
+        FunctionCall { callee: Callee::Builtin(resolved.chosen), types, args: vec![int(from), int(i64::MAX)] }
     };
     let limit = |input: Plan, width| {
         let (limit, offset) = (Some(int(2)), Some(int(5000)));

@@ -8,6 +8,7 @@ use types::stack::grown;
 pub fn expr_is_volatile(expr: &Expr) -> bool {
     expr.any(&mut |expr| match expr {
         Expr::Sequence { .. } | Expr::RowId => true,
+        Expr::Routine(call) => call.is_volatile(),
         Expr::Call { builtin, .. } => builtin.volatility == Volatility::Volatile,
         Expr::Subquery(subquery) => plan_is_volatile(&subquery.plan),
         _ => false,
@@ -90,7 +91,7 @@ fn scan_is_volatile(scan: &TableScan) -> bool {
 }
 
 fn call_is_volatile(call: &FunctionCall) -> bool {
-    call.builtin.volatility == Volatility::Volatile || call.args.iter().any(expr_is_volatile)
+    call.is_volatile() || call.args.iter().any(expr_is_volatile)
 }
 
 fn aggregate_is_volatile(call: &AggregateCall) -> bool {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use builtins::{Aggregate, Builtin, CallTypes, Volatility};
+use catalog::{Routine, RoutineVolatility};
 use types::{CastContext, Datum, RowType, SqlType};
 
 use crate::logical::Rel;
@@ -176,6 +177,25 @@ pub enum Expr {
     },
     /// A fresh row id for a table without a primary key.
     RowId,
+    /// A function by a user, which runs in the transaction.
+    Routine(Box<RoutineCall>),
+}
+
+/// A call of a routine, its arguments of the types that it takes.
+#[derive(Clone, Debug)]
+pub struct RoutineCall {
+    pub routine: Arc<Routine>,
+    /// Polymorphic types as this call has settled them; the type of a row where it returns a set.
+    pub types: CallTypes,
+    /// One for each input.
+    pub args: Vec<Expr>,
+}
+
+impl RoutineCall {
+    #[must_use]
+    pub fn is_volatile(&self) -> bool {
+        self.routine.volatility == RoutineVolatility::Volatile
+    }
 }
 
 impl Expr {
@@ -204,6 +224,7 @@ impl Expr {
             | Self::Field { ty, .. }
             | Self::Subscript { ty, .. } => *ty,
             Self::Call { types, .. } => types.ret,
+            Self::Routine(call) => call.types.ret,
             Self::Cast { to, .. } => *to,
             Self::Subquery(subquery) => subquery.ty,
             Self::And(_)
@@ -234,6 +255,7 @@ impl Expr {
             | Self::Const(..)
             | Self::RowId => {}
             Self::Call { args, .. } | Self::Sequence { args, .. } => args.iter().for_each(visit),
+            Self::Routine(call) => call.args.iter().for_each(visit),
             Self::And(list)
             | Self::Or(list)
             | Self::Coalesce(list, _)
@@ -298,6 +320,7 @@ impl Expr {
             | Self::Const(..)
             | Self::RowId => {}
             Self::Call { args, .. } | Self::Sequence { args, .. } => args.iter_mut().for_each(visit),
+            Self::Routine(call) => call.args.iter_mut().for_each(visit),
             Self::And(list)
             | Self::Or(list)
             | Self::Coalesce(list, _)
@@ -379,6 +402,7 @@ impl Expr {
         !self.any(&mut |expr| match expr {
             Expr::Column(..) | Expr::Sequence { .. } | Expr::RowId => true,
             Expr::Call { builtin, .. } => builtin.volatility == Volatility::Volatile,
+            Expr::Routine(call) => call.is_volatile(),
             _ => false,
         })
     }
@@ -389,6 +413,7 @@ impl Expr {
         !self.any(&mut |expr| match expr {
             Expr::Sequence { .. } | Expr::RowId | Expr::Subquery(_) => true,
             Expr::Call { builtin, .. } => builtin.volatility != Volatility::Immutable,
+            Expr::Routine(call) => call.routine.volatility != RoutineVolatility::Immutable,
             Expr::Cast { expr, to, .. } => !is_immutable_cast(&expr.ty(), to),
             _ => false,
         })
@@ -397,6 +422,12 @@ impl Expr {
     #[must_use]
     pub fn has_subquery(&self) -> bool {
         self.any(&mut |expr| matches!(expr, Expr::Subquery(_)))
+    }
+
+    /// Whether something in it must be waited for: a subquery, or a routine, which may run queries.
+    #[must_use]
+    pub fn runs_queries(&self) -> bool {
+        self.any(&mut |expr| matches!(expr, Expr::Subquery(_) | Expr::Routine(_)))
     }
 
     /// Highest column position used, for checks.

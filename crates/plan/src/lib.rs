@@ -38,7 +38,7 @@ use types::{Formatting, SqlError, SqlResult, SqlState, SqlType, stack::deep};
 
 pub use bind::{bind_assigned, bind_stored_expr, changes_key, column_default, row_rules};
 pub use expr::{
-    AdvisoryOp, AggregateCall, Comparison, Expr, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
+    AdvisoryOp, AggregateCall, Comparison, Expr, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,
 };
 pub use parse::{NO_LABEL, ParsedStatement, parse, rename_column, rename_label};

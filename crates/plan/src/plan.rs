@@ -5,10 +5,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use builtins::{Builtin, CallTypes};
-use catalog::{Table, VirtualTable, row::Access};
+use builtins::{Builtin, CallTypes, Volatility};
+use catalog::{Routine, RoutineVolatility, Table, VirtualTable, row::Access};
 use keys::LockStrength;
-use types::SqlType;
+use types::{RowType, SqlType};
 use types::stack::grown;
 
 use crate::expr::{AggregateCall, Expr, SortKey};
@@ -209,12 +209,58 @@ pub struct Delete {
 /// A set-returning function in FROM.
 #[derive(Clone, Debug)]
 pub struct FunctionCall {
-    pub builtin: &'static Builtin,
+    pub callee: Callee,
     pub types: CallTypes,
     pub args: Vec<Expr>,
 }
 
+/// What is called for its rows.
+#[derive(Clone, Debug)]
+pub enum Callee {
+    Builtin(&'static Builtin),
+    Routine(Arc<Routine>),
+}
+
 impl FunctionCall {
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match &self.callee {
+            Callee::Builtin(builtin) => builtin.name(),
+            Callee::Routine(routine) => &routine.name,
+        }
+    }
+
+    #[must_use]
+    pub fn is_volatile(&self) -> bool {
+        match &self.callee {
+            Callee::Builtin(builtin) => builtin.volatility == Volatility::Volatile,
+            Callee::Routine(routine) => routine.volatility == RoutineVolatility::Volatile,
+        }
+    }
+
+    /// How many columns it yields.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        match &self.callee {
+            Callee::Builtin(builtin) => builtin.set.as_ref().map_or(1, |set| set.columns.len().max(1)),
+            Callee::Routine(_) => self.types.ret.row_type().map_or(1, |row| row.fields.len()),
+        }
+    }
+
+    /// The type of what it yields as one value.
+    #[must_use]
+    pub fn value_type(&self) -> SqlType {
+        let Callee::Builtin(builtin) = &self.callee else { return self.types.ret };
+        match builtin.set.as_ref().map(|set| set.columns) {
+            Some([(_, ty)]) if !ty.is_pseudo() => *ty,
+            Some([] | [_]) | None => self.types.ret,
+            Some(many) => {
+                let fields = many.iter().map(|(name, ty)| (Arc::from(*name), self.column_type(*ty)));
+                SqlType::record_of(RowType { table: None, fields: fields.collect() })
+            }
+        }
+    }
+
     /// The type of an output column that the function declares as `declared`.
     #[must_use]
     pub fn column_type(&self, declared: SqlType) -> SqlType {

@@ -215,6 +215,7 @@ impl Printer<'_> {
                 out.push_str(&types::quote_identifier(&row_type.fields.get(*at)?.0));
             }
             Expr::Row(fields, _) => self.call(out, "ROW", fields)?,
+            Expr::Routine(call) => self.call(out, &types::quote_identifier(&call.routine.name), &call.args)?,
             Expr::Sequence { op, args } => {
                 let name = match op {
                     SequenceOp::NextVal => "nextval",

@@ -104,6 +104,7 @@ pub fn what_it_does(statement: &ParsedStatement, plan: &PreparedPlan) -> Does {
             | Utility::ReleaseSavepoint(_)
             | Utility::RollbackTo(_) => Does::Transaction,
             Utility::CopyFrom { .. } | Utility::CopyTo { .. } => Does::Copy,
+            Utility::Call(_) => Does::Call,
             _ => Does::Other,
         },
         StatementKind::Empty => Does::Other,

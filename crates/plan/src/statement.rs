@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use auth::Secret;
-use catalog::{Commented, OnCommit, Table, descriptor};
+use catalog::{Commented, OnCommit, Routine, Table, descriptor};
 use types::{Datum, SqlType};
 
 use crate::{
-    expr::Expr,
+    expr::{Expr, RoutineCall},
     plan::{Plan, PlanColumn, RowRules},
 };
 
@@ -94,6 +94,7 @@ pub struct SequenceOptions {
 pub enum CommentOn {
     Schema(String),
     Type(u32),
+    Routine(u32),
     Relation(u32),
     Part { relation: u32, on: Commented },
 }
@@ -245,11 +246,25 @@ pub enum Ddl {
     CreateEnum { home: Home, name: String, labels: Vec<String> },
     AlterType { id: u32, change: AlterType },
     DropTypes { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
+    /// Its id is made up; its owner is whoever makes it.
+    CreateRoutine { routine: Box<Routine>, or_replace: bool, body: RoutineBody },
+    AlterRoutine { id: u32, change: AlterRoutine },
+    DropRoutines { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
     Comment { on: CommentOn, text: Option<String> },
     /// IF EXISTS of what does not; the notice that says so.
     Skipped(String),
     /// Storage parameters and others with nothing to do here.
     Accepted,
+}
+
+/// A change of a routine.
+#[derive(Clone, Debug)]
+pub enum AlterRoutine {
+    RenameTo(String),
+    SetSchema(u32),
+    OwnerTo(String),
+    /// With other properties, of the same name and arguments.
+    Become(Box<Routine>),
 }
 
 /// A change of a type.
@@ -366,6 +381,8 @@ pub enum Utility {
     Discard(DiscardKind),
     /// DO, in PL/pgSQL.
     Do(RoutineBody),
+    /// CALL; what its output parameters become is its one row.
+    Call(RoutineCall),
     /// LISTEN, CHECKPOINT, CLUSTER, REINDEX and others that need nothing here.
     Accepted,
 }

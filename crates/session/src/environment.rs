@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use catalog::{CatalogSnapshot, CatalogView};
+use catalog::{CatalogSnapshot, CatalogStore, CatalogView};
 use types::Formatting;
 
 use crate::{access::Access, activity::Sessions, plan_cache::Scope, session::Session, settings::Settings};
@@ -25,6 +25,7 @@ pub(crate) struct Environment {
     pub sessions: Arc<Sessions>,
     pub access: Access,
     pub clock: Arc<hlc::Clock>,
+    pub store: CatalogStore,
 }
 
 impl Environment {
@@ -81,6 +82,7 @@ impl Session {
             sessions: self.engine.sessions.clone(),
             access: self.engine.access,
             clock: self.engine.clock.clone(),
+            store: self.engine.catalog.clone(),
             view,
         });
         *kept = Some(Arc::clone(&made));

@@ -342,6 +342,7 @@ impl Session {
                 self.start_clock();
                 let tag = running.plan.tag;
                 let outcome = self.pull(running, limit, sink).await;
+                self.tell_notices(sink);
                 self.stop_clock();
                 match outcome {
                     Ok(pulled) if pulled.is_done => {
@@ -367,6 +368,7 @@ impl Session {
                     FetchDirection::Forward(limit as u64)
                 };
                 let outcome = cursor.go(direction, self, sink).await;
+                self.tell_notices(sink);
                 self.stop_clock();
                 match outcome {
                     Ok(rows) if limit > 0 && rows == limit as u64 => Ok(Completion::Suspended),

@@ -45,6 +45,7 @@ use crate::{
     plan_cache::{PlanCache, Scope, Statement},
     portal::{Portals, Running},
     prepared::UNCOMMITTED,
+    routine::RoutineCache,
     settings::Settings,
     sink::{Severity, Sink},
 };
@@ -116,8 +117,9 @@ pub struct Session {
     pub(crate) authenticated: String,
     pub(crate) pid: i32,
     pub(crate) block: Option<Block>,
-    prepared: FxHashMap<String, Prepared>,
-    state: SessionState,
+    /// Copied when it is changed while a statement looks at it.
+    prepared: Arc<FxHashMap<String, Prepared>>,
+    pub(crate) state: SessionState,
     /// The schema of its temporary objects, once it has made some.
     pub(crate) temporary: String,
     pub(crate) has_temporary: bool,
@@ -132,6 +134,14 @@ pub struct Session {
     pub(crate) environment: Mutex<Option<Arc<Environment>>>,
     /// The statement at hand has ended a transaction from within: it cannot be run again.
     pub(crate) has_ended_one: bool,
+    /// What functions have said that the statement at hand calls, until its client can be told.
+    pub(crate) notices: Vec<(Severity, SqlError)>,
+    /// The bodies that it has run, with their plans.
+    pub(crate) routines: RoutineCache,
+    /// How many calls of routines are around what runs now.
+    pub(crate) depth: usize,
+    /// In a function that is not volatile: where the statement began that calls it, whose view of the data it shares.
+    pub(crate) frozen: Option<kv::StatementMark>,
     /// In a routine: whether it may end the transaction.
     pub(crate) within: Option<bool>,
     /// Portals that loops of running routines read: they outlive the transactions that those end.
@@ -214,7 +224,7 @@ impl Session {
             settings,
             pid,
             block: None,
-            prepared: FxHashMap::default(),
+            prepared: Arc::default(),
             state: SessionState::default(),
             temporary,
             has_temporary: false,
@@ -226,6 +236,10 @@ impl Session {
             environment: Mutex::default(),
             has_ended_one: false,
             within: None,
+            notices: Vec::new(),
+            routines: RoutineCache::default(),
+            depth: 0,
+            frozen: None,
             loops: Vec::new(),
         })
     }
@@ -384,7 +398,7 @@ impl Session {
             statement.as_ref().map_or_else(|| Arc::from(""), |statement| Arc::from(statement.source()));
         let made = SessionHost::now_micros(&self.engine.clock);
         let scope = self.environment().scope.clone();
-        self.prepared
+        Arc::make_mut(&mut self.prepared)
             .insert(name.to_owned(), Prepared { statement, plan, scope, source, is_from_sql: false, made });
         Ok(())
     }
@@ -410,18 +424,18 @@ impl Session {
 
     /// PREPARE has made it, by this text.
     pub(crate) fn note_source(&mut self, name: &str, source: &str) {
-        if let Some(prepared) = self.prepared.get_mut(name) {
+        if let Some(prepared) = Arc::make_mut(&mut self.prepared).get_mut(name) {
             prepared.source = source.into();
             prepared.is_from_sql = true;
         }
     }
 
     pub(crate) fn keep_prepared(&mut self, name: &str, prepared: &Prepared) {
-        self.prepared.insert(name.to_owned(), prepared.clone());
+        Arc::make_mut(&mut self.prepared).insert(name.to_owned(), prepared.clone());
     }
 
     pub fn deallocate(&mut self, name: &str) {
-        self.prepared.remove(name);
+        Arc::make_mut(&mut self.prepared).remove(name);
     }
 
     /// Forgets what asked the statement before to stop, and sets the limit on this one's time.
@@ -437,6 +451,13 @@ impl Session {
 
     pub(crate) fn stop_clock(&mut self) {
         self.cancel.reset(None);
+    }
+
+    /// Tells the client what functions have said.
+    pub(crate) fn tell_notices(&mut self, sink: &mut dyn Sink) {
+        for (severity, notice) in self.notices.drain(..) {
+            sink.notice(severity, notice);
+        }
     }
 
     /// A notice, if the client wants to hear of such.

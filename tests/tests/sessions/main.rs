@@ -1,6 +1,7 @@
 //! Sessions beside each other and beside DDL.
 
 mod others;
+mod routines;
 mod temporary;
 mod transactions;
 mod user_types;

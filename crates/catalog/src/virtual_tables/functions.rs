@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use super::Maker;
 use super::row::{Rows, Vector, row};
 use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE};
+use crate::routine::{PLPGSQL_LANGUAGE, SQL_LANGUAGE};
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[
@@ -239,8 +240,9 @@ pub(crate) fn function_result(oid: u32) -> Option<String> {
     Some(if function.returns_set { format!("SETOF {name}") } else { name })
 }
 
-fn pg_proc(_view: &CatalogView, rows: &mut Rows) {
+fn pg_proc(view: &CatalogView, rows: &mut Rows) {
     FUNCTIONS.all.iter().for_each(|function| function.push(rows));
+    super::routines::push(view, rows);
 }
 
 fn pg_aggregate(_view: &CatalogView, rows: &mut Rows) {
@@ -283,13 +285,18 @@ fn pg_extension(_view: &CatalogView, rows: &mut Rows) {
 }
 
 fn pg_language(_view: &CatalogView, rows: &mut Rows) {
-    for (oid, name, trusted) in [(INTERNAL_LANGUAGE, "internal", false), (13, "c", false), (14, "sql", true)]
-    {
+    let languages = [
+        (INTERNAL_LANGUAGE, "internal", false),
+        (13, "c", false),
+        (SQL_LANGUAGE, "sql", true),
+        (PLPGSQL_LANGUAGE, "plpgsql", true),
+    ];
+    for (oid, name, trusted) in languages {
         row!(rows, {
             oid: oid,
             lanname: name,
             lanowner: POSTGRES_ROLE,
-            lanispl: false,
+            lanispl: oid == PLPGSQL_LANGUAGE,
             lanpltrusted: trusted,
             lanplcallfoid: 0,
             laninline: 0,

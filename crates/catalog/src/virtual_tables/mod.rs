@@ -27,6 +27,7 @@ mod information_schema;
 mod information_schema_constraints;
 mod listings;
 mod relations;
+mod routines;
 mod types;
 
 use std::sync::{Arc, LazyLock};
@@ -37,6 +38,9 @@ use rustc_hash::FxHashMap;
 
 use self::row::Rows;
 pub(crate) use self::functions::{function_arguments, function_name, function_result, functions_named};
+pub(crate) use self::routines::{
+    is_visible as routine_is_visible, routine_arguments, routine_definition, routine_name, routine_result, routines_named,
+};
 use crate::CatalogView;
 use crate::descriptor::{INFORMATION_SCHEMA, PG_CATALOG_SCHEMA};
 

@@ -470,6 +470,7 @@ pub(super) fn comment(on: &CommentOn, text: Option<&str>, ctx: &mut DdlContext<'
             }
             return Ok(());
         }
+        CommentOn::Routine(id) => return super::routine::comment(*id, text, ctx),
         CommentOn::Type(id) => return super::types::comment(*id, text, ctx),
         CommentOn::Relation(relation) => (*relation, None),
         CommentOn::Part { relation, on } => (*relation, Some(*on)),

@@ -63,9 +63,11 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
         ctx.notice(format!("drop cascades to view {name}"));
         drop_relation(view, together, true, ctx)?;
     }
+    let what = format!("{} {}", relation_kind(&relation), relation.name());
+    let is_of = |ty| matches!(ty, catalog::StoredType::Rows { relation, .. } if relation == id);
+    super::routine::release_routines(&what, is_of, cascade, ctx)?;
     match &relation {
         Relation::Table(table) => {
-            let what = format!("table {}", table.name);
             let alone: Vec<u32> = table.referenced_by.iter().copied().filter(|from| !together.contains(from)).collect();
             let others = Table { referenced_by: alone, ..(**table).clone() };
             release_references(&others, &what, &what, cascade, ctx, |_| true)?;
@@ -258,6 +260,8 @@ pub(super) fn database(name: &str, if_exists: bool, ctx: &mut DdlContext<'_>) ->
     }
     let types: Vec<u32> = ctx.change.snapshot().types_of(database.id).into_iter().map(|ty| ty.id).collect();
     types.into_iter().for_each(|ty| ctx.change.remove(ctx.txn, ty));
+    let routines: Vec<u32> = ctx.change.snapshot().routines_of(database.id).into_iter().map(|it| it.id).collect();
+    routines.into_iter().for_each(|routine| ctx.change.remove(ctx.txn, routine));
     let schemas: Vec<u32> = ctx
         .change
         .snapshot()
@@ -298,12 +302,18 @@ pub(super) async fn schemas(names: &[String], if_exists: bool, cascade: bool, ct
         let types: Vec<Arc<catalog::Type>> = types.cloned().collect();
         let first = inside.first().map(|(_, what)| what.clone());
         let first = first.or_else(|| types.first().map(|ty| format!("type {name}.{}", ty.name)));
+        let routines = ctx.change.snapshot().routines_of(ctx.database).into_iter();
+        let routines: Vec<Arc<catalog::Routine>> = routines.filter(|it| it.schema == schema.id).cloned().collect();
+        let first = first.or_else(|| routines.first().map(|routine| super::routine::shown(routine, ctx)));
         if let (false, Some(first)) = (cascade, first) {
             return Err(depends(name, "schema", &first));
         }
         let ids: Vec<u32> = inside.iter().map(|(id, _)| *id).collect();
         for id in &ids {
             drop_relation(*id, &ids, true, ctx)?;
+        }
+        for routine in routines {
+            super::routine::drop_one(routine.id, true, ctx)?;
         }
         for ty in types {
             super::types::drop_type(ty.id, true, ctx).await?;
@@ -337,7 +347,11 @@ pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>)
             let owned = ctx.change.snapshot().types().find(|ty| ty.descriptor.owner == role.id);
             owned.map(|ty| format!("owner of type {}", ty.ty.base_name()))
         };
-        let owned = owned.or_else(of_type);
+        let of_routine = || {
+            let owned = ctx.change.snapshot().routines().find(|routine| routine.owner == role.id);
+            owned.map(|routine| format!("owner of {}", super::routine::shown(routine, ctx)))
+        };
+        let owned = owned.or_else(of_type).or_else(of_routine);
         let schema = || ctx.change.snapshot().schemas().find(|schema| schema.owner == role.id);
         if let Some(detail) = owned.or_else(|| schema().map(|schema| format!("owner of schema {}", schema.name))) {
             let message = format!("role \"{name}\" cannot be dropped because some objects depend on it");

@@ -9,6 +9,7 @@ mod create;
 mod drop;
 mod role;
 mod rewrite;
+mod routine;
 mod sequence;
 mod types;
 
@@ -20,19 +21,18 @@ use catalog::{
     NameOwner, Relation, Schema, Sequence, Table, descriptor::POSTGRES_ROLE,
 };
 use keys::{ColumnId, IndexId, Span, keyspace};
-use kv::Txn;
 use plan::statement::{ColumnSpec, Ddl, DefaultSpec, Home, IndexSpec, SequenceOptions};
 use plan::{Expr, PlanContext};
 use ::types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
-use crate::context::{CancelFlag, ExecContext, ForeignQueue, SessionState, VirtualTables};
+use crate::context::{CancelFlag, ExecContext, ForeignQueue, SessionState, TxnSlot, VirtualTables};
 use crate::error::from_kv;
 use crate::memory::MemoryBudget;
 use crate::subquery::SubqueryCache;
 
 /// What a DDL statement works with.
 pub struct DdlContext<'a> {
-    pub txn: &'a mut Txn,
+    pub txn: &'a mut TxnSlot,
     pub change: &'a mut CatalogChange,
     pub store: &'a CatalogStore,
     pub database: u32,
@@ -102,6 +102,9 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::CreateEnum { home, name, labels } => types::create_enum(*home, name, labels, ctx).await?,
         Ddl::AlterType { id, change } => types::alter(*id, change, ctx).await?,
         Ddl::DropTypes { ids, missing, cascade } => types::drop_types(ids, missing, *cascade, ctx).await?,
+        Ddl::CreateRoutine { routine, or_replace, .. } => routine::create(routine, *or_replace, ctx).await?,
+        Ddl::AlterRoutine { id, change } => routine::alter(*id, change, ctx)?,
+        Ddl::DropRoutines { ids, missing, cascade } => routine::drop_routines(ids, missing, *cascade, ctx)?,
         Ddl::SetHba(rules) => role::set_hba(rules.as_deref(), ctx)?,
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;
@@ -167,6 +170,7 @@ impl DdlContext<'_> {
         self.txn.begin_statement();
         let mut exec = ExecContext {
             txn: Some(&mut *self.txn),
+            routines: None,
             params: &[],
             eval: self.eval,
             catalog: &catalog,

@@ -384,6 +384,8 @@ pub(super) async fn drop_type(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) 
     let Some(shown) = ctx.change.snapshot().user_type(id).and_then(|it| it.ty.enum_type()).map(|it| it.shown()) else {
         return Ok(());
     };
+    let is_of = |ty| matches!(ty, catalog::StoredType::Oid { oid, .. } if oid == id || oid == id + 1);
+    super::routine::release_routines(&format!("type {shown}"), is_of, cascade, ctx)?;
     let dependents = dependents(id, ctx);
     if !cascade && !dependents.is_empty() {
         let line = |it: &Dependent| {

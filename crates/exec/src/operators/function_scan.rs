@@ -3,8 +3,8 @@
 //! Rows are made a batch at a time: who stops asking, as LIMIT does, or is stopped, pays for no more.
 
 use async_trait::async_trait;
-use builtins::{EvalContext, SetRows};
-use plan::plan::FunctionCall;
+use builtins::SetRows;
+use plan::plan::{Callee, FunctionCall};
 use types::{Batch, Datum, SqlResult, SqlType};
 
 use crate::context::ExecContext;
@@ -12,12 +12,28 @@ use crate::eval::eval_scalar;
 use crate::operator::{BATCH_ROWS, Operator};
 
 /// The rows of a call; a function that returns no set yields one.
-pub(crate) fn call_rows(call: &FunctionCall, args: &[Datum], context: &EvalContext<'_>) -> SqlResult<SetRows> {
-    match &call.builtin.set {
+pub(crate) async fn call_rows(call: &FunctionCall, args: Vec<Datum>, ctx: &mut ExecContext<'_>) -> SqlResult<SetRows> {
+    let builtin = match &call.callee {
+        Callee::Builtin(builtin) => builtin,
+        Callee::Routine(routine) => {
+            let returned = ctx.call_routine(routine, &call.types, args).await?;
+            if routine.returns_set {
+                return Ok(returned.rows.into_iter().collect());
+            }
+            let is_row = call.types.ret.row_type().is_some();
+            let row = match returned.value {
+                Datum::Record(fields) if is_row => fields.to_vec(),
+                _ if is_row => vec![Datum::Null; call.width()],
+                value => vec![value],
+            };
+            return Ok(std::iter::once(row).collect());
+        }
+    };
+    match &builtin.set {
         // A strict one yields nothing for NULL.
-        Some(_) if call.builtin.strict && args.iter().any(Datum::is_null) => Ok(std::iter::empty().collect()),
-        Some(set) => (set.eval)(context, &call.types, args),
-        None => Ok(SetRows::once(call.builtin.call(context, &call.types, args)?)),
+        Some(_) if builtin.strict && args.iter().any(Datum::is_null) => Ok(std::iter::empty().collect()),
+        Some(set) => (set.eval)(ctx.eval, &call.types, &args),
+        None => Ok(SetRows::once(builtin.call(ctx.eval, &call.types, &args)?)),
     }
 }
 
@@ -28,14 +44,9 @@ async fn call_all(calls: &[FunctionCall], ctx: &mut ExecContext<'_>) -> SqlResul
         for arg in &call.args {
             args.push(eval_scalar(arg, ctx).await?);
         }
-        sets.push(call_rows(call, &args, ctx.eval)?);
+        sets.push(call_rows(call, args, ctx).await?);
     }
     Ok(sets)
-}
-
-/// How many columns a call yields.
-fn width(call: &FunctionCall) -> usize {
-    call.builtin.set.as_ref().map_or(1, |set| set.columns.len().max(1))
 }
 
 pub(crate) struct FunctionScan {
@@ -63,7 +74,7 @@ impl FunctionScan {
                     has_any = true;
                     row.extend(values);
                 }
-                None => row.resize(row.len() + width(call), Datum::Null),
+                None => row.resize(row.len() + call.width(), Datum::Null),
             }
         }
         if !has_any {

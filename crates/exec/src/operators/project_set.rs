@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use builtins::SetRows;
 use plan::Expr;
-use plan::plan::{FunctionCall, ProjectItem};
+use plan::plan::{Callee, FunctionCall, ProjectItem};
 use types::{Batch, ColumnVec, Datum, SqlResult, SqlType};
 
 use super::function_scan::call_rows;
@@ -77,22 +77,28 @@ impl Source {
     }
 
     /// What the sets yield next: a value of each, and the row they belong to. `None` behind the last row.
-    fn next(&mut self, items: &[ProjectItem], ctx: &ExecContext<'_>) -> SqlResult<Option<(u32, Vec<Datum>)>> {
+    async fn next(
+        &mut self,
+        items: &[ProjectItem],
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Option<(u32, Vec<Datum>)>> {
         while self.row < self.batch.len() {
             if self.sets.is_empty() {
                 for (call, args) in sets(items).zip(&self.args) {
                     let args: Vec<Datum> = args.iter().map(|column| column.get_datum(self.row)).collect();
-                    self.sets.push(call_rows(call, &args, ctx.eval)?);
+                    self.sets.push(call_rows(call, args, ctx).await?);
                 }
             }
             let mut values = Vec::with_capacity(self.sets.len());
             let mut has_any = false;
-            for set in &mut self.sets {
+            for (set, call) in self.sets.iter_mut().zip(sets(items)) {
                 let fields = set.next().transpose()?;
                 has_any |= fields.is_some();
+                let is_routine = matches!(call.callee, Callee::Routine(_));
+                let is_row = is_routine && matches!(call.types.ret, SqlType::Record(_));
                 values.push(match fields {
                     None => Datum::Null,
-                    Some(mut fields) if fields.len() == 1 => fields.swap_remove(0),
+                    Some(mut fields) if fields.len() == 1 && !is_row => fields.swap_remove(0),
                     Some(fields) => Datum::record(fields)?,
                 });
             }
@@ -125,7 +131,7 @@ impl Operator for ProjectSet {
             let bytes: usize = self.beside.iter().map(|at| from.batch.column(*at).memory_bytes()).sum();
             let most = (BATCH_BYTES * from.batch.len() / bytes.max(1)).clamp(1, BATCH_ROWS);
             while rows.len() < most
-                && let Some((row, values)) = from.next(&self.items, ctx)?
+                && let Some((row, values)) = from.next(&self.items, ctx).await?
             {
                 rows.push(row);
                 made.iter_mut().zip(&values).for_each(|(column, value)| column.push(value));

@@ -428,7 +428,23 @@ impl Binder<'_> {
                 let fields = fields.into_iter().map(|field| self.settle_text(field)).collect::<SqlResult<Vec<_>>>()?;
                 Ok(conjunction(fields.into_iter().map(test).collect()))
             }
-            other => Ok(test(other)),
+            other => match other.ty().row_type() {
+                // A row that is a value, evaluated once.
+                Some(row) if !row.fields.is_empty() => {
+                    let field = |(at, (_, ty)): (usize, &(Arc<str>, SqlType))| {
+                        test(Expr::Field { row: Box::new(Expr::Operand(other.ty())), at, ty: *ty })
+                    };
+                    let fields = row.fields.iter().enumerate().map(field).collect();
+                    let bool = |value| Expr::Const(Datum::Bool(value), SqlType::Bool);
+                    Ok(Expr::Case {
+                        branches: vec![(conjunction(fields), bool(true))],
+                        otherwise: Some(Box::new(bool(false))),
+                        ty: SqlType::Bool,
+                        operand: Some(Box::new(other)),
+                    })
+                }
+                _ => Ok(test(other)),
+            },
         }
     }
 

@@ -6,19 +6,20 @@
 use std::sync::Arc;
 
 use catalog::virtual_tables::find as find_virtual;
-use catalog::{Relation, Sequence, Table, View, VirtualTable};
+use catalog::{Relation, RoutineKind, Sequence, Table, View, VirtualTable};
 use sqlparser::ast;
 use types::stack::too_deep;
-use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::function::Called;
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
-use super::{Binder, Clause, VIEWS_MAX, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
-use crate::expr::{Expr, SequenceOp};
+use super::routine::Resolution;
+use super::{Binder, Clause, VIEWS_MAX, bind_type, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
+use crate::expr::{Expr, RoutineCall, SequenceOp};
 use crate::logical::{Rel, RelNode};
 use crate::parse::Body;
-use crate::plan::{FunctionCall, JoinKind, PlanColumn, RowLock};
+use crate::plan::{Callee, FunctionCall, JoinKind, PlanColumn, RowLock};
 use crate::scope::{Level, Place, Range, RangeColumn, Scope, Visible, shift_columns};
 
 /// So many items of FROM the optimizer orders together; more come in groups anyway.
@@ -305,8 +306,9 @@ impl Binder<'_> {
                     .iter()
                     .map(|expr| vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr.clone()))])
                     .collect();
-                let calls: Vec<(&str, Vec<&ast::FunctionArg>)> =
-                    args.iter().map(|args| ("unnest", args.iter().collect())).collect();
+                let unnest = ["unnest".to_owned()];
+                let calls: Vec<(&[String], Vec<&ast::FunctionArg>)> =
+                    args.iter().map(|args| (&unnest[..], args.iter().collect())).collect();
                 self.set_functions(&calls, *with_ordinality, "unnest", alias.as_ref(), level, left)
             }
             ast::TableFactor::Derived { lateral, subquery, alias, sample: None } => {
@@ -567,6 +569,11 @@ impl Binder<'_> {
         left: Option<&Scope<'s>>,
     ) -> SqlResult<Item<'s>> {
         let mut parts = name_parts(name)?;
+        if self.routines_of(&parts).is_some() {
+            let args: Vec<&ast::FunctionArg> = args.iter().collect();
+            let shown = parts.last().cloned().unwrap_or_default();
+            return self.set_functions(&[(&parts, args)], with_ordinality, &shown, alias, level, left);
+        }
         let function = parts.pop().unwrap_or_default();
         let is_own = |part: &String| part == "pg_catalog" || part == "information_schema" && function == "_pg_expandarray";
         if !parts.iter().all(is_own) {
@@ -582,13 +589,13 @@ impl Binder<'_> {
             return self.without_source(|binder| binder.factor(&item, level, left));
         }
         let args: Vec<&ast::FunctionArg> = args.iter().collect();
-        self.set_functions(&[(&function, args)], with_ordinality, &function, alias, level, left)
+        self.set_functions(&[(std::slice::from_ref(&function), args)], with_ordinality, &function, alias, level, left)
     }
 
     /// Functions side by side; a scalar one yields one row.
     fn set_functions<'s>(
         &mut self,
-        calls: &[(&str, Vec<&ast::FunctionArg>)],
+        calls: &[(&[String], Vec<&ast::FunctionArg>)],
         with_ordinality: bool,
         name: &str,
         alias: Option<&ast::TableAlias>,
@@ -603,9 +610,24 @@ impl Binder<'_> {
         let mut bound: Vec<FunctionCall> = Vec::with_capacity(calls.len());
         let mut columns: Vec<PlanColumn> = Vec::new();
         let mut scalar = None;
-        for (function, args) in calls {
-            let args =
-                self.with_frame(Clause::FromFunction, |binder| binder.argument_exprs(function, args, &scope))?;
+        let mut has_definitions = false;
+        for (parts, args) in calls {
+            let function = parts.last().map_or("", String::as_str);
+            let args = match self.routines_of(parts) {
+                None => self.with_frame(Clause::FromFunction, |binder| binder.argument_exprs(function, args, &scope))?,
+                Some(found) => {
+                    let args = self.with_frame(Clause::FromFunction, |binder| binder.call_arguments(args, &scope))?;
+                    match self.resolve_routine(&found, parts, args, RoutineKind::Function)? {
+                        Resolution::Routine(call) => {
+                            let call = self.with_definitions(call, alias, &mut has_definitions)?;
+                            columns.extend(self.routine_columns(&call, alias, function));
+                            bound.push(call);
+                            continue;
+                        }
+                        Resolution::Builtin(args) => args,
+                    }
+                }
+            };
             match self.resolve_call(function, &args)? {
                 Called::Builtin(builtin, types) if builtin.is_set_returning() => {
                     let call = self.set_call(builtin, types, args)?;
@@ -646,7 +668,7 @@ impl Binder<'_> {
         };
         if let Some(alias) = alias {
             check_name(&alias.name)?;
-            if alias.columns.iter().any(|column| column.data_type.is_some()) {
+            if !has_definitions && alias.columns.iter().any(|column| column.data_type.is_some()) {
                 return Err(SqlError::new(
                     SqlState::SyntaxError,
                     "a column definition list is only allowed for functions returning \"record\"",
@@ -657,6 +679,45 @@ impl Binder<'_> {
         let slots = own.as_ref().map(|own| own.slots.take()).unwrap_or_default();
         let lateral = (!slots.is_empty()).then_some(slots);
         Ok(Item { rel, scope: Scope::of_range(level, range), lateral })
+    }
+}
+
+impl Binder<'_> {
+    /// A routine that returns records of no known fields, with those that the column definition list says.
+    fn with_definitions(
+        &self,
+        mut call: RoutineCall,
+        alias: Option<&ast::TableAlias>,
+        has_definitions: &mut bool,
+    ) -> SqlResult<FunctionCall> {
+        if call.types.ret == SqlType::RECORD {
+            let columns = alias.map(|alias| alias.columns.as_slice()).unwrap_or_default();
+            let fields = columns.iter().map(|column| {
+                let ty = column.data_type.as_ref().map(|ty| bind_type(ty, self.context)).transpose()?;
+                Ok(ty.map(|ty| (Arc::from(fold(&column.name)), ty)))
+            });
+            let fields: Option<Vec<(Arc<str>, SqlType)>> = fields.collect::<SqlResult<Option<_>>>()?;
+            let fields = fields.filter(|fields| !fields.is_empty()).ok_or_else(|| {
+                let message = "a column definition list is required for functions returning \"record\"";
+                SqlError::new(SqlState::SyntaxError, message)
+            })?;
+            *has_definitions = true;
+            call.types.ret = SqlType::record_of(RowType { table: None, fields });
+        }
+        Ok(call.into_set())
+    }
+
+    /// The columns of a routine in FROM.
+    fn routine_columns(&self, call: &FunctionCall, alias: Option<&ast::TableAlias>, function: &str) -> Vec<PlanColumn> {
+        if let Some(row) = call.types.ret.row_type() {
+            return row.fields.iter().map(|(name, ty)| computed(name.to_string(), *ty)).collect();
+        }
+        let only = match &call.callee {
+            Callee::Routine(routine) => routine.outputs().next().map(|it| it.name.clone()).filter(|name| !name.is_empty()),
+            Callee::Builtin(_) => None,
+        };
+        let name = only.or_else(|| alias.map(|alias| fold(&alias.name)));
+        vec![computed(name.unwrap_or_else(|| function.to_owned()), call.types.ret)]
     }
 }
 

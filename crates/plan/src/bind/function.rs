@@ -1,14 +1,14 @@
 //! Function calls: the grammar's own (COALESCE and kin), sequences, builtins by overload, casts in function's dress.
 
-use std::sync::Arc;
-
 use builtins::{Builtin, CallTypes, ResolveError};
+use catalog::RoutineKind;
 use sqlparser::ast;
-use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
+use super::routine::Resolution;
 use super::{Binder, Clause, SET_BASE, find_relation, name_parts, no_relation};
-use crate::expr::{AdvisoryOp, Expr, SequenceOp, SleepOp};
-use crate::plan::FunctionCall;
+use crate::expr::{AdvisoryOp, Expr, RoutineCall, SequenceOp, SleepOp};
+use crate::plan::{Callee, FunctionCall};
 use crate::scope::Scope;
 
 /// `make_interval`'s parameters, which are nearly always given by name.
@@ -28,6 +28,9 @@ pub(super) fn argument_list(function: &ast::Function) -> SqlResult<Vec<&ast::Fun
 impl Binder<'_> {
     pub(super) fn function(&mut self, function: &ast::Function, scope: &Scope<'_>) -> SqlResult<Expr> {
         let parts = name_parts(&function.name)?;
+        if let Some(called) = self.routine_call(&parts, function, scope)? {
+            return Ok(called);
+        }
         let name = match parts.as_slice() {
             [name] => name.clone(),
             [schema, name] if schema == "pg_catalog" => name.clone(),
@@ -41,10 +44,8 @@ impl Binder<'_> {
                 ));
             }
             _ => {
-                return Err(SqlError::new(
-                    SqlState::UndefinedFunction,
-                    format!("function {}() does not exist", parts.join(".")),
-                ));
+                let args = self.arguments(&parts.join("."), function, scope)?;
+                return Err(self.no_function(&parts.join("."), &args, ResolveError::None));
             }
         };
         if let ast::FunctionArguments::Subquery(query) = &function.args {
@@ -78,6 +79,27 @@ impl Binder<'_> {
         }
         let args = self.arguments(&name, function, scope)?;
         self.special_call(&name, args)
+    }
+
+    /// A call that may be one of a routine; `None` where no routine has the name, or none fits and something else may.
+    fn routine_call(
+        &mut self,
+        parts: &[String],
+        function: &ast::Function,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Option<Expr>> {
+        let Some(found) = self.routines_of(parts) else { return Ok(None) };
+        let is_plain = function.over.is_none() && function.filter.is_none() && function.within_group.is_empty();
+        let is_own = parts.len() == 1 && is_of_grammar(&parts[0], self);
+        if is_own || !is_plain || matches!(function.args, ast::FunctionArguments::Subquery(_)) {
+            return Ok(None);
+        }
+        let list = argument_list(function)?;
+        let args = self.call_arguments(&list, scope)?;
+        match self.resolve_routine(&found, parts, args, RoutineKind::Function)? {
+            Resolution::Routine(call) => self.routine_value(call).map(Some),
+            Resolution::Builtin(args) => self.special_call(&parts[parts.len() - 1], args).map(Some),
+        }
     }
 
     /// Bound arguments in order.
@@ -256,37 +278,9 @@ impl Binder<'_> {
     pub(super) fn function_call(&mut self, name: &str, args: Vec<Expr>) -> SqlResult<Expr> {
         match self.resolve_call(name, &args)? {
             Called::Builtin(builtin, types) if builtin.is_set_returning() => {
-                let frame = self.frame()?;
-                if !frame.clause.allows_sets() {
-                    return Err(SqlError::not_supported(match frame.clause {
-                        Clause::AggregateArgument => {
-                            "aggregate function calls cannot contain set-returning function calls".to_owned()
-                        }
-                        Clause::FromFunction => "set-returning functions must appear at top level of FROM".to_owned(),
-                        clause => format!("set-returning functions are not allowed in {}", clause.name()),
-                    }));
-                }
+                self.check_set_allowed()?;
                 let call = self.set_call(builtin, types, args)?;
-                if call
-                    .args
-                    .iter()
-                    .any(|arg| arg.any(&mut |it| matches!(it, Expr::Column(at, _) if is_set(*at))))
-                {
-                    return Err(SqlError::not_supported(
-                        "set-returning functions in arguments of others are not supported",
-                    ));
-                }
-                let ty = match builtin.set.as_ref().map(|set| set.columns) {
-                    Some([(_, ty)]) if !ty.is_pseudo() => *ty,
-                    Some([] | [_]) | None => call.types.ret,
-                    Some(columns) => {
-                        let fields = columns.iter().map(|(name, ty)| (Arc::from(*name), call.column_type(*ty)));
-                        SqlType::record_of(RowType { table: None, fields: fields.collect() })
-                    }
-                };
-                let sets = &mut self.frame()?.sets;
-                sets.push(call);
-                Ok(Expr::Column(SET_BASE + sets.len() - 1, ty))
+                self.set_column(call)
             }
             Called::Builtin(builtin, types) => self.call(builtin, args, &types.args, types.ret),
             Called::Cast(ty) => {
@@ -294,6 +288,46 @@ impl Binder<'_> {
                 self.explicit_cast(arg, ty)
             }
         }
+    }
+
+    fn check_set_allowed(&mut self) -> SqlResult<()> {
+        let frame = self.frame()?;
+        if frame.clause.allows_sets() {
+            return Ok(());
+        }
+        Err(SqlError::not_supported(match frame.clause {
+            Clause::AggregateArgument => {
+                "aggregate function calls cannot contain set-returning function calls".to_owned()
+            }
+            Clause::FromFunction => "set-returning functions must appear at top level of FROM".to_owned(),
+            clause => format!("set-returning functions are not allowed in {}", clause.name()),
+        }))
+    }
+
+    /// The placeholder of a set in the select list.
+    fn set_column(&mut self, call: FunctionCall) -> SqlResult<Expr> {
+        if call.args.iter().any(|arg| arg.any(&mut |it| matches!(it, Expr::Column(at, _) if is_set(*at)))) {
+            return Err(SqlError::not_supported("set-returning functions in arguments of others are not supported"));
+        }
+        let ty = call.value_type();
+        let sets = &mut self.frame()?.sets;
+        sets.push(call);
+        Ok(Expr::Column(SET_BASE + sets.len() - 1, ty))
+    }
+
+    /// A call of a routine where an expression stands.
+    fn routine_value(&mut self, call: RoutineCall) -> SqlResult<Expr> {
+        if call.routine.returns_set {
+            self.check_set_allowed()?;
+            return self.set_column(call.into_set());
+        }
+        let clause = self.frame()?.clause;
+        if matches!(clause, Clause::Check | Clause::Generated | Clause::IndexExpression) {
+            let message = format!("functions by users are not supported in {}", clause.name());
+            return Err(SqlError::not_supported(message)
+                .with_hint("Such expressions must mean the same for ever: use built-in functions."));
+        }
+        Ok(Expr::Routine(Box::new(call)))
     }
 
     /// A set-returning call with its arguments cast.
@@ -308,7 +342,7 @@ impl Binder<'_> {
             .zip(&types.args)
             .map(|(arg, ty)| self.coerce(arg, *ty, CastContext::Implicit))
             .collect::<SqlResult<Vec<_>>>()?;
-        Ok(FunctionCall { builtin, types, args })
+        Ok(FunctionCall { callee: Callee::Builtin(builtin), types, args })
     }
 
     pub(super) fn resolve_call(&mut self, name: &str, args: &[Expr]) -> SqlResult<Called> {
@@ -403,6 +437,13 @@ impl Binder<'_> {
         }
         Err(no_relation(schema, name))
     }
+}
+
+/// Functions that are the grammar's, aggregates and window functions come before a routine of their name.
+fn is_of_grammar(name: &str, binder: &Binder<'_>) -> bool {
+    matches!(name, "coalesce" | "greatest" | "least" | "nullif" | "row" | "grouping" | "array")
+        || (!builtins::aggregates(name).is_empty() && binder.context.catalog.has_routines())
+        || (super::window::is_window_only(name) && builtins::functions(name).is_empty())
 }
 
 fn is_set(position: usize) -> bool {

@@ -92,7 +92,17 @@ impl Binder<'_> {
     /// As [`crate::VariableSource::resolve`].
     pub(super) fn variable(&mut self, parts: &[&str], is_column: bool) -> SqlResult<Option<Expr>> {
         let Some(variables) = self.context.variables else { return Ok(None) };
-        Ok(variables.resolve(parts, is_column)?.map(|(at, ty)| self.variable_param(at, ty)))
+        if let Some((at, ty)) = variables.resolve(parts, is_column)? {
+            return Ok(Some(self.variable_param(at, ty)));
+        }
+        // A field of one that is a row.
+        let Some((field, of)) = parts.split_last().filter(|(_, of)| !of.is_empty()) else { return Ok(None) };
+        let found = variables.resolve(of, true)?;
+        let Some((at, ty)) = found else { return Ok(None) };
+        let Some(row) = ty.row_type() else { return Ok(None) };
+        let Some(place) = row.position(field) else { return Ok(None) };
+        let record = self.variable_param(at, ty);
+        Ok(Some(Expr::Field { row: Box::new(record), at: place, ty: row.fields[place].1 }))
     }
 
     /// What a name means that may be a column and may be a variable.

@@ -27,6 +27,7 @@ mod literals;
 mod names;
 mod operators;
 mod query;
+mod routine;
 pub(crate) mod same;
 mod select;
 mod shown;
@@ -100,6 +101,7 @@ pub(crate) enum Clause {
     AggregateArgument,
     Filter,
     WindowDefinition,
+    CallArgument,
 }
 
 impl Clause {
@@ -125,6 +127,7 @@ impl Clause {
             Self::AggregateArgument => "aggregate function calls",
             Self::Filter => "FILTER",
             Self::WindowDefinition => "window definitions",
+            Self::CallArgument => "CALL arguments",
         }
     }
 

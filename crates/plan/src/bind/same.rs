@@ -63,6 +63,9 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
         (Expr::Subquery(x), Expr::Subquery(y)) => {
             x.form == y.form && x.ty == y.ty && same_kind(&x.kind, &y.kind) && same_list(&x.arguments, &y.arguments)
         }
+        (Expr::Routine(x), Expr::Routine(y)) => {
+            !x.is_volatile() && x.routine.id == y.routine.id && x.types == y.types && same_list(&x.args, &y.args)
+        }
         // Sequences and row ids are never taken for one another.
         _ => false,
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use catalog::Table;
 use sqlparser::ast;
-use types::{RowType, SqlError, SqlResult, SqlState, SqlType};
+use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use super::aggregate::{Grouping, has_aggregate};
 use super::expr::unnested;
@@ -554,15 +554,7 @@ fn project_set(input: Rel, sets: Vec<FunctionCall>) -> Rel {
         .map(|(position, column)| ProjectItem::Scalar(Expr::Column(position, column.ty)))
         .collect();
     for call in sets {
-        let ty = match call.builtin.set.as_ref().map(|set| set.columns) {
-            Some([(_, ty)]) if !ty.is_pseudo() => *ty,
-            Some([] | [_]) | None => call.types.ret,
-            Some(many) => {
-                let fields = many.iter().map(|(name, ty)| (Arc::from(*name), call.column_type(*ty)));
-                SqlType::record_of(RowType { table: None, fields: fields.collect() })
-            }
-        };
-        columns.push(computed(call.builtin.name(), ty));
+        columns.push(computed(call.name(), call.value_type()));
         items.push(ProjectItem::Set(call));
     }
     Rel { node: RelNode::ProjectSet { input: Box::new(input), items }, columns }

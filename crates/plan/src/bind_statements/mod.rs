@@ -148,6 +148,7 @@ pub(crate) fn bind(
             };
             utility(Utility::Analyze { tables }, "ANALYZE", context)
         }
+        S::Call(function) => routine::call(function, context)?,
         S::CreateTable(create) => create::table(create, &statement.extras, context)?,
         S::CreateIndex(create) => create::index(create, context)?,
         S::CreateView(create) => create::view(create, context)?,

@@ -84,6 +84,12 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let constraints = (!names.is_empty()).then_some(constraints);
             utility(Utility::SetConstraints { constraints, deferred: *deferred }, "SET CONSTRAINTS", context)
         }
+        Own::CreateRoutine(create) => routine::create(create, parsed, context)?,
+        Own::AlterRoutine { word, name, change } => routine::alter(*word, name, change, context)?,
+        Own::DropRoutines { word, names, if_exists, cascade } => {
+            routine::drop(*word, names, *if_exists, *cascade, context)?
+        }
+        Own::CommentRoutine { word, name, text } => routine::comment(*word, name, text.as_deref(), context)?,
         Own::Do { language, body } => routine::do_block(language.as_ref(), body, parsed, context)?,
         Own::Copy(statement) => copy::bind(statement, context)?,
         Own::Accepted(tag) => utility(Utility::Accepted, tag, context),

@@ -62,7 +62,7 @@ impl Names<'_> {
     }
 
     pub fn call(&mut self, call: &FunctionCall) -> String {
-        format!("{}({})", call.builtin.name(), self.list(&call.args))
+        format!("{}({})", call.name(), self.list(&call.args))
     }
 
     pub fn aggregate(&mut self, call: &AggregateCall) -> String {
@@ -173,6 +173,7 @@ impl Names<'_> {
                     SubqueryKind::Exists | SubqueryKind::Scalar | SubqueryKind::Array => format!("(SubPlan {number})"),
                 }
             }
+            Expr::Routine(call) => format!("{}({})", call.routine.name, self.list(&call.args)),
             Expr::Sequence { op, args } => format!("{}({})", format!("{op:?}").to_lowercase(), self.list(args)),
             Expr::RowId => "rowid()".to_owned(),
         }

@@ -287,7 +287,7 @@ impl Builder<'_> {
             }
             Node::FunctionScan { calls, .. } => {
                 let mut tree = Tree::of("Function Scan", children);
-                let name = calls.first().map_or("", |call| call.builtin.name());
+                let name = calls.first().map_or("", |call| call.name());
                 tree.title = Some(format!("Function Scan on {name}"));
                 tree.properties.push(("Function Name", name.to_owned()));
                 let mut names = self.names(&columns);

@@ -77,6 +77,6 @@ fn lookup(filter: &Expr) -> Option<(usize, Expr)> {
         (None, Some(found)) => (found, left),
         _ => return None,
     };
-    let usable = value.is_row_independent() && !value.has_subquery() && is_alike(&ty, &value.ty());
+    let usable = value.is_row_independent() && !value.runs_queries() && is_alike(&ty, &value.ty());
     usable.then(|| (position, value.clone()))
 }

@@ -146,7 +146,7 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
     if any_expr(&rel, &mut has_outer) || (is_locking(&rel) && !is_whole) || kept.iter().chain(&outputs).any(has_outer) {
         return None;
     }
-    if lifted.iter().any(|condition| condition.has_subquery() || is_volatile(condition)) {
+    if lifted.iter().any(|condition| condition.runs_queries() || is_volatile(condition)) {
         return None;
     }
     let mut on = Vec::with_capacity(lifted.len() + outputs.len());
@@ -156,7 +156,7 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
     }
     if let SubqueryKind::Quantified { left, comparisons, all } = &subquery.kind {
         for ((left, output), it) in left.iter().zip(outputs).zip(comparisons) {
-            if left.has_subquery() || is_volatile(left) || output.has_subquery() {
+            if left.runs_queries() || is_volatile(left) || output.runs_queries() {
                 return None;
             }
             if kind == JoinKind::Anti && !(never_null(input, left) && never_null(&rel, &output)) {

@@ -136,6 +136,7 @@ pub(super) fn is_volatile(expr: &Expr) -> bool {
     expr.any(&mut |expr| match expr {
         Expr::Sequence { .. } | Expr::RowId => true,
         Expr::Call { builtin, .. } => builtin.volatility == Volatility::Volatile,
+        Expr::Routine(call) => call.is_volatile(),
         _ => false,
     })
 }
@@ -243,7 +244,7 @@ pub(super) fn equi_sides(condition: &Expr, side: &dyn Fn(usize) -> usize) -> Opt
         return None;
     }
     let [a, b] = &args[..] else { return None };
-    if is_volatile(condition) || condition.has_subquery() {
+    if is_volatile(condition) || condition.runs_queries() {
         return None;
     }
     let only_side = |expr: &Expr| {

@@ -467,7 +467,7 @@ fn constant_on(condition: &Expr, column: usize) -> Option<&Expr> {
         (None, Some(of)) => (of, a),
         _ => return None,
     };
-    let is_constant = value.is_row_independent() && !value.has_subquery();
+    let is_constant = value.is_row_independent() && !value.runs_queries();
     (of == column && is_constant && same_key_family(&value.ty(), &bare_type(a, b, of))).then_some(value)
 }
 

@@ -69,7 +69,7 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
             // A filter over computed columns is one over what they are computed from, unless that would run something
             // twice.
             let movable = |filter: &Expr| {
-                filter.columns_used().iter().all(|&used| !is_volatile(&exprs[used]) && !exprs[used].has_subquery())
+                filter.columns_used().iter().all(|&used| !is_volatile(&exprs[used]) && !exprs[used].runs_queries())
                     && may_substitute(filter, &exprs)
             };
             let (mut down, up): (Vec<Expr>, Vec<Expr>) = filters.into_iter().partition(movable);
@@ -339,7 +339,7 @@ fn plan_outermost(
     let is_table = |rel: &Rel| matches!(rel.node, RelNode::Table { .. });
     // What does not come in order is planned a second time: nothing that is large.
     let is_simple = match &input.node {
-        RelNode::Filter { input, predicate } => is_table(input) && !predicate.has_subquery(),
+        RelNode::Filter { input, predicate } => is_table(input) && !predicate.runs_queries(),
         _ => is_table(input),
     };
     let ([Expr::Column(column, ty)], None, false) = (&call.args[..], &call.filter, call.distinct) else {
@@ -425,7 +425,7 @@ fn constant(expr: &Expr) -> Option<f64> {
 /// How many rows a limit takes, with those that are skipped first.
 fn row_bound(limit: &Expr, offset: Option<&Expr>) -> Option<Expr> {
     let Some(offset) = offset else { return Some(limit.clone()) };
-    if is_volatile(limit) || is_volatile(offset) || limit.has_subquery() || offset.has_subquery() {
+    if is_volatile(limit) || is_volatile(offset) || limit.runs_queries() || offset.runs_queries() {
         return None;
     }
     if let (Expr::Const(limit, ty), Expr::Const(offset, _)) = (limit, offset) {

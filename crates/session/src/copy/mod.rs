@@ -70,7 +70,7 @@ impl Default {
         match expr {
             Expr::Const(datum, _) => Self::Value(datum.clone()),
             Expr::RowId => Self::RowId,
-            other if other.any(&mut |inner| matches!(inner, Expr::Sequence { .. })) => Self::Awaited(other.clone()),
+            other if other.any(&mut |inner| matches!(inner, Expr::Sequence { .. } | Expr::Routine(_))) => Self::Awaited(other.clone()),
             other => Self::Computed(other.clone()),
         }
     }

@@ -3,9 +3,12 @@
 //! The language is `plpgsql`'s; what it asks for, [`plpgsql::Spi`], is answered by [`spi::SessionSpi`] in the transaction
 //! of the statement that runs the routine.
 
+mod cache;
 mod collect;
 mod compile;
+mod function;
 mod spi;
+mod sql;
 
 use plan::statement::RoutineBody;
 use plpgsql::{Declaration, PlanCache, RoutineKind, VariableConflict};
@@ -15,6 +18,7 @@ use crate::{
     session::{Failure, Session},
     sink::Sink,
 };
+pub(crate) use cache::RoutineCache;
 use spi::SessionSpi;
 
 impl Session {
@@ -44,7 +48,7 @@ impl Session {
         }
         let (savepoints, portals, loops) = (self.savepoint_count(), self.portals.mark(), self.loops.len());
         let around = self.within.replace(may_end);
-        let mut spi = SessionSpi::new(self, Some(sink), may_end);
+        let mut spi = SessionSpi::new(self, Some(sink), may_end, true);
         let outcome = plpgsql::call(&function, &plans, &mut spi, Vec::new(), None).await;
         self.within = around;
         self.loops.truncate(loops);

@@ -20,7 +20,7 @@ use plan::routine::{Does, moved_back, only_expression, what_it_does};
 use plan::statement::{FetchDirection, Scroll};
 use plan::{Expr, ParsedStatement, PreparedPlan, StatementKind, VariableSource};
 use plpgsql::{
-    Command, Direction, Fetched, Keep, Outcome, PortalOptions, Prepared, RaiseLevel, Request, Row, Spi, TextKind,
+    CallOutput, Command, Direction, Fetched, Keep, Outcome, PortalOptions, Prepared, RaiseLevel, Request, Row, Spi, TextKind,
     VariableConflict, Variables,
 };
 use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
@@ -45,6 +45,7 @@ pub(crate) struct RoutinePlan {
 
 enum PlanKind {
     One {
+        statement: Box<ParsedStatement>,
         plan: Arc<PreparedPlan>,
         /// What it consists of, where that can be evaluated by itself.
         simple: Option<Expr>,
@@ -93,11 +94,13 @@ impl VariableSource for Numbered<'_> {
 }
 
 pub(crate) struct SessionSpi<'a> {
-    session: &'a mut Session,
+    pub(super) session: &'a mut Session,
     /// Where notices go.
     client: Option<&'a mut dyn Sink>,
     /// It may commit and roll back.
     may_end: bool,
+    /// It may change data.
+    is_volatile: bool,
     environment: Arc<Environment>,
     host: SessionHost,
     formatting: Formatting,
@@ -112,13 +115,14 @@ pub(crate) struct SessionSpi<'a> {
 }
 
 impl<'a> SessionSpi<'a> {
-    pub fn new(session: &'a mut Session, client: Option<&'a mut dyn Sink>, may_end: bool) -> Self {
+    pub fn new(session: &'a mut Session, client: Option<&'a mut dyn Sink>, may_end: bool, is_volatile: bool) -> Self {
         let environment = session.environment();
         let now = SessionHost::now_micros(&session.engine.clock);
         let began = session.block.as_ref().map_or(now, |block| block.began);
         Self {
             client,
             may_end,
+            is_volatile,
             host: SessionHost::new(environment.clone()),
             formatting: environment.formatting_at(began),
             environment,
@@ -143,15 +147,50 @@ impl<'a> SessionSpi<'a> {
         }
     }
 
+    pub(super) fn scope(&self) -> Arc<Scope> {
+        self.environment.scope.clone()
+    }
+
+    pub(super) fn formatting_now(&self) -> &Formatting {
+        &self.formatting
+    }
+
+    /// Gives notices to the client, or leaves them for whoever can.
     fn tell(&mut self, notices: Vec<(Severity, SqlError)>) {
-        for (severity, notice) in notices {
-            if let Some(client) = &mut self.client {
-                client.notice(severity, notice);
-            }
+        // Those of functions that the statement has called came before.
+        let all = self.session.notices.drain(..).chain(notices);
+        match &mut self.client {
+            Some(client) => all.for_each(|(severity, notice)| client.notice(severity, notice)),
+            None => self.session.notices = all.collect(),
         }
     }
 
-    async fn run_one(&mut self, plan: &Arc<PreparedPlan>, values: &[Datum], keep: Keep) -> SqlResult<Outcome> {
+    /// # Errors
+    /// 0A000 for what changes anything in a function that is not volatile.
+    fn check_volatile(&self, plan: &PreparedPlan, statement: &ParsedStatement) -> SqlResult<()> {
+        let changes = match &plan.kind {
+            StatementKind::Query { writes, .. } => *writes,
+            StatementKind::Ddl(_) => true,
+            StatementKind::Utility(utility) => {
+                !matches!(**utility, plan::Utility::Show(_) | plan::Utility::ShowAll | plan::Utility::Explain { .. })
+            }
+            StatementKind::Empty => false,
+        };
+        if self.is_volatile || !changes {
+            return Ok(());
+        }
+        let tag = if plan.tag.is_empty() { statement.tag() } else { plan.tag };
+        Err(SqlError::not_supported(format!("{tag} is not allowed in a non-volatile function")))
+    }
+
+    pub(super) async fn run_one(
+        &mut self,
+        plan: &Arc<PreparedPlan>,
+        values: &[Datum],
+        keep: Keep,
+        statement: &ParsedStatement,
+    ) -> SqlResult<Outcome> {
+        self.check_volatile(plan, statement)?;
         let mut collect = Collect::new(keep, self.memory.reservation());
         let outcome = match &plan.kind {
             StatementKind::Query { writes, .. } => {
@@ -267,6 +306,21 @@ fn columns_of(plan: &PreparedPlan) -> Vec<(String, SqlType)> {
     plan.columns.iter().map(|column| (column.name.clone(), column.ty)).collect()
 }
 
+/// Where CALL in a body puts what output parameters become.
+fn outputs_of(plan: &PreparedPlan) -> Vec<CallOutput> {
+    let StatementKind::Utility(utility) = &plan.kind else { return Vec::new() };
+    let plan::Utility::Call(call) = &**utility else { return Vec::new() };
+    let outputs = call.routine.parameters.iter().zip(&call.args).filter(|(parameter, _)| parameter.mode.is_output());
+    let output = |(parameter, arg): (&catalog::RoutineParameter, &Expr)| CallOutput {
+        name: (!parameter.name.is_empty()).then(|| parameter.name.clone()),
+        parameter: match arg {
+            Expr::Param(at, _) => Some(*at),
+            _ => None,
+        },
+    };
+    outputs.map(output).collect()
+}
+
 const SELECT: &str = "SELECT ";
 
 impl Spi for SessionSpi<'_> {
@@ -286,7 +340,7 @@ impl Spi for SessionSpi<'_> {
             self.notice(RaiseLevel::Notice, SqlError::new(SqlState::NameTooLong, notice));
         }
         let scope = self.environment.scope.clone();
-        let [statement] = &mut *statements else {
+        if statements.len() != 1 {
             let mut parameters = Vec::new();
             while let Some((_, ty)) = variables.positional(parameters.len() + 1) {
                 parameters.push(ty);
@@ -299,15 +353,16 @@ impl Spi for SessionSpi<'_> {
                 is_simple: false,
                 outputs: Vec::new(),
             });
-        };
-        let plan = self.plan(statement, &Names(RefCell::new(variables))).map_err(back)?;
+        }
+        let statement = Box::new(statements.remove(0));
+        let plan = self.plan(&statement, &Names(RefCell::new(variables))).map_err(back)?;
         let simple = only_expression(&plan).filter(|expr| is_expression && exec::is_simple(expr)).cloned();
         Ok(Prepared {
             columns: columns_of(&plan),
-            command: command(what_it_does(statement, &plan)),
+            command: command(what_it_does(&statement, &plan)),
             is_simple: simple.is_some(),
-            outputs: Vec::new(),
-            plan: RoutinePlan { scope, source: text, kind: PlanKind::One { plan: Arc::new(plan), simple } },
+            outputs: outputs_of(&plan),
+            plan: RoutinePlan { scope, source: text, kind: PlanKind::One { statement, plan: Arc::new(plan), simple } },
         })
     }
 
@@ -338,12 +393,12 @@ impl Spi for SessionSpi<'_> {
 
     async fn execute(&mut self, plan: &RoutinePlan, values: &[Datum], keep: Keep) -> SqlResult<Outcome> {
         match &plan.kind {
-            PlanKind::One { plan, .. } => self.run_one(plan, values, keep).await,
+            PlanKind::One { plan, statement, .. } => self.run_one(plan, values, keep, statement).await,
             PlanKind::Many { statements, parameters } => {
                 let mut outcome = Outcome::default();
                 for statement in statements {
                     let plan = Arc::new(self.plan(statement, &Numbered(parameters))?);
-                    outcome = self.run_one(&plan, values, keep).await?;
+                    outcome = self.run_one(&plan, values, keep, statement).await?;
                 }
                 Ok(outcome)
             }
@@ -471,10 +526,8 @@ impl Spi for SessionSpi<'_> {
         if level == RaiseLevel::Log {
             tracing::info!(message = notice.message(), "a routine says");
         }
-        if self.session.wants(severity)
-            && let Some(client) = &mut self.client
-        {
-            client.notice(severity, notice);
+        if self.session.wants(severity) {
+            self.tell(vec![(severity, notice)]);
         }
     }
 

@@ -37,7 +37,8 @@ impl Session {
             if let Some(block) = self.block.as_mut().filter(|_| is_alone) {
                 // Nobody needs to wait for a reader of the past.
                 let as_of = Some(self.engine.clock.now());
-                block.txn = self.engine.catalog.db().begin(TxnOptions { as_of, ..TxnOptions::default() });
+                let txn = self.engine.catalog.db().begin(TxnOptions { as_of, ..TxnOptions::default() });
+                block.txn = exec::TxnSlot::new(txn);
             }
             let found = self.with_exec(&[], &[], async |ctx| exec::analyze(table, ctx).await).await?;
             self.engine.catalog.save_statistics(table.storage, found).await.map_err(Failure::Kv)?;

@@ -71,12 +71,13 @@ impl Session {
             self.notice(sink, Severity::Notice, SqlState::NameTooLong, notice);
         }
         // A statement before that was dropped half way may have left them.
-        self.within = None;
+        (self.within, self.frozen, self.depth) = (None, None, 0);
         self.loops.clear();
         self.start_clock();
         self.state.advisory.begin_statement();
         self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));
         let outcome = self.attempts(run, sink).await;
+        self.tell_notices(sink);
         if !matches!(outcome, Ok(Completion::CopyIn(_))) {
             self.stop_clock();
         }
@@ -89,6 +90,7 @@ impl Session {
         self.has_ended_one = false;
         for attempt in 0.. {
             // Before the attempt: a COMMIT that fails takes the block with it, and must not be run again without.
+            self.notices.clear();
             let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
             let outcome = self.attempt(run, sink).await;
             let error = match outcome {
@@ -131,7 +133,10 @@ impl Session {
             // What a statement names may be newer than the catalog at hand.
             let names = matches!(
                 code,
-                SqlState::UndefinedTable | SqlState::UndefinedColumn | SqlState::UndefinedObject
+                SqlState::UndefinedTable
+                    | SqlState::UndefinedColumn
+                    | SqlState::UndefinedObject
+                    | SqlState::UndefinedFunction
             );
             if names && alone && !refreshed && sink.rewind(mark) {
                 refreshed = true;

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use catalog::{CatalogChange, CatalogSnapshot, SHARED_DOMAIN};
 use keys::Span;
-use kv::{Savepoint, Txn, TxnOptions};
+use exec::TxnSlot;
+use kv::{Savepoint, TxnOptions};
 use plan::{
     PreparedPlan,
     statement::{IsolationLevel, TransactionModes},
@@ -23,7 +24,7 @@ use crate::{
 const GARBAGE_AFTER: Duration = Duration::from_secs(30);
 
 pub(crate) struct Block {
-    pub(super) txn: Txn,
+    pub(crate) txn: TxnSlot,
     pub(super) snapshot: Arc<CatalogSnapshot>,
     pub(super) change: Option<CatalogChange>,
     /// The relations that its statements have used.
@@ -145,10 +146,10 @@ impl Session {
 
     pub(crate) fn open_block(&mut self, explicit: bool) {
         let txn = self.engine.catalog.db().begin(TxnOptions::default());
-        self.open_block_with(txn, explicit);
+        self.open_block_with(TxnSlot::new(txn), explicit);
     }
 
-    fn open_block_with(&mut self, mut txn: Txn, explicit: bool) {
+    fn open_block_with(&mut self, mut txn: TxnSlot, explicit: bool) {
         let snapshot = self.engine.catalog.current();
         txn.set_lock_timeout(self.settings.duration("lock_timeout"));
         self.engine.catalog.pin(&mut txn, &snapshot, self.database);

@@ -118,6 +118,12 @@ impl Session {
             self.notice(sink, Severity::Notice, code, &notice);
         }
         let made = outcome?;
+        // It is there already: a body may call its own routine.
+        if let plan::Ddl::CreateRoutine { routine, body, .. } = ddl
+            && self.settings.is_on("check_function_bodies")
+        {
+            self.check_body(routine, body)?;
+        }
         if let (plan::Ddl::CreateTable(create), Some(table)) = (ddl, made)
             && let Some(source) = &create.source
         {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use builtins::EvalContext;
-use exec::{ExecContext, MemoryBudget};
+use builtins::{CallTypes, EvalContext};
+use catalog::Routine;
+use exec::{ExecContext, Lent, MemoryBudget, Returned, Routines, SessionState, TxnSlot};
 use futures::future::BoxFuture;
 use plan::{Expr, PreparedPlan, StatementKind};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState};
@@ -31,6 +32,84 @@ impl Counts {
             tag @ ("UPDATE" | "DELETE") => format!("{tag} {}", self.affected),
             tag => format!("{tag} {}", self.rows),
         }
+    }
+}
+
+/// The session's transaction and state, lent to a plan that runs: it may call routines, which run in the session. Given back
+/// when it is dropped.
+struct Lending<'a> {
+    session: &'a mut Session,
+    txn: TxnSlot,
+    state: SessionState,
+}
+
+impl<'a> Lending<'a> {
+    fn new(session: &'a mut Session) -> Self {
+        let mut lending = Self { txn: TxnSlot::default(), state: SessionState::default(), session };
+        lending.swap();
+        lending
+    }
+
+    fn swap(&mut self) {
+        if let Some(block) = &mut self.session.block {
+            block.txn.swap(&mut self.txn);
+        }
+        std::mem::swap(&mut self.session.state, &mut self.state);
+    }
+}
+
+impl Drop for Lending<'_> {
+    fn drop(&mut self) {
+        self.swap();
+    }
+}
+
+/// The session while a routine runs in it that a running plan has called: what the plan has borrowed is back until this is
+/// dropped.
+struct Within<'a> {
+    session: &'a mut Session,
+    lent: Lent<'a>,
+    may_end: Option<bool>,
+    frozen: Option<kv::StatementMark>,
+}
+
+impl<'a> Within<'a> {
+    fn new(session: &'a mut Session, lent: Lent<'a>) -> Self {
+        let (may_end, frozen) = (session.within, session.frozen);
+        let mut within = Self { session, lent, may_end, frozen };
+        within.swap();
+        within.session.depth += 1;
+        within
+    }
+
+    fn swap(&mut self) {
+        if let Some(block) = &mut self.session.block {
+            block.txn.swap(self.lent.txn);
+        }
+        std::mem::swap(&mut self.session.state, self.lent.state);
+    }
+}
+
+impl Drop for Within<'_> {
+    fn drop(&mut self) {
+        self.swap();
+        self.session.depth -= 1;
+        (self.session.within, self.session.frozen) = (self.may_end, self.frozen);
+    }
+}
+
+impl Routines for Session {
+    fn call<'a>(
+        &'a mut self,
+        lent: Lent<'a>,
+        routine: &'a Arc<Routine>,
+        types: &'a CallTypes,
+        args: Vec<Datum>,
+    ) -> BoxFuture<'a, SqlResult<Returned>> {
+        Box::pin(async move {
+            let within = Within::new(self, lent);
+            within.session.call_function(routine, types, args).await
+        })
     }
 }
 
@@ -127,31 +206,36 @@ impl Session {
         let host = SessionHost::new(environment.clone());
         let now = SessionHost::now_micros(&self.engine.clock);
         let block = self.block.as_mut().expect("a block is open when a plan runs");
-        let formatting = environment.formatting_at(block.began);
+        let began = block.began;
+        let formatting = environment.formatting_at(began);
         let eval = EvalContext {
-            transaction_timestamp: block.began,
+            transaction_timestamp: began,
             statement_timestamp: now,
             formatting: &formatting,
             host: &host,
             catalog: &*environment.view,
         };
+        let shared = block.shared_catalog();
+        match self.frozen {
+            Some(mark) => block.txn.resume_statement(mark),
+            None => block.txn.begin_statement(),
+        }
+        block.has_run = true;
+        let prepared = self.prepared.clone();
         let session_tables = SessionTables {
             host: &host,
-            sessions: &self.engine.sessions,
-            prepared: &self.prepared,
+            sessions: &environment.sessions,
+            prepared: &prepared,
             cursors: self.portals.cursors(),
-            began: block.began,
+            began,
         };
-        let tables = StatementTables::new(
-            &self.engine.catalog,
-            &environment.view,
-            session_tables,
-            block.shared_catalog(),
-        );
-        block.txn.begin_statement();
-        block.has_run = true;
+        let tables = StatementTables::new(&environment.store, &environment.view, session_tables, shared);
+        let (database, cancel) = (self.database, self.cancel.clone());
+        let mut lending = Lending::new(self);
+        let Lending { session, txn, state } = &mut lending;
         let mut ctx = ExecContext {
-            txn: Some(&mut block.txn),
+            txn: Some(txn),
+            routines: Some(&mut **session),
             params,
             eval: &eval,
             catalog: &environment.view.catalog,
@@ -159,10 +243,10 @@ impl Session {
             cte_plans: ctes,
             outer: Vec::new(),
             virtual_tables: &tables,
-            state: &mut self.state,
-            database: self.database,
+            state,
+            database,
             memory: MemoryBudget::new(STATEMENT_MEMORY),
-            cancel: self.cancel.clone(),
+            cancel: cancel.clone(),
             read_only,
             stats: None,
             affected: 0,
@@ -174,9 +258,10 @@ impl Session {
         let outcome = tokio::select! {
             biased;
             outcome = body(&mut ctx) => outcome,
-            error = self.cancel.cancelled() => Err(error),
+            error = cancel.cancelled() => Err(error),
         };
         drop(ctx);
+        drop(lending);
         let changed = std::mem::take(&mut *host.changed.lock());
         match outcome {
             Ok(value) => {

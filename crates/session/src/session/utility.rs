@@ -108,7 +108,7 @@ impl Session {
                     done("DEALLOCATE")
                 }
                 None => {
-                    self.prepared.clear();
+                    self.prepared = Arc::default();
                     done("DEALLOCATE ALL")
                 }
             },
@@ -186,6 +186,10 @@ impl Session {
                 done(plan.tag)
             }
             Utility::Vacuum { .. } => done(plan.tag),
+            Utility::Call(call) => {
+                self.call_procedure(call, plan, params, sink, describe).await?;
+                done(plan.tag)
+            }
             Utility::Do(body) => {
                 self.do_block(body, sink).await?;
                 done(plan.tag)

@@ -1,5 +1,7 @@
 //! Settings: SET, SHOW, RESET and DISCARD, and what a transaction's end does to them.
 
+use std::sync::Arc;
+
 use plan::{PreparedPlan, statement::DiscardKind};
 use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
 
@@ -112,7 +114,7 @@ impl Session {
     }
 
     /// Before settings are changed: a rollback goes back to what they are.
-    pub(super) fn keep_settings(&mut self) {
+    pub(crate) fn keep_settings(&mut self) {
         if let Some(block) = &mut self.block
             && block.settings.is_none()
         {
@@ -236,7 +238,7 @@ impl Session {
                     .into());
                 }
                 self.portals.clear();
-                self.prepared.clear();
+                self.prepared = Arc::default();
                 self.state.sequences.clear();
                 self.state.advisory.unlock_all().await;
                 self.discard_temporary().await?;

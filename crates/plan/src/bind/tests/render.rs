@@ -81,6 +81,7 @@ pub(super) fn expr(it: &Expr) -> String {
             };
             format!("subquery({kind}; {})", list(&subquery.arguments))
         }
+        Expr::Routine(call) => format!("{}({})", call.routine.name, list(&call.args)),
         Expr::Sequence { op, args } => format!("{op:?}({})", list(args)),
         Expr::RowId => "rowid".to_owned(),
     }
@@ -118,7 +119,7 @@ fn aggregate(call: &AggregateCall) -> String {
 }
 
 fn function(call: &FunctionCall) -> String {
-    format!("{}({})", call.builtin.name(), list(&call.args))
+    format!("{}({})", call.name(), list(&call.args))
 }
 
 fn bound(it: &FrameBound) -> String {

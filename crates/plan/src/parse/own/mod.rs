@@ -16,12 +16,15 @@ mod types;
 use sqlparser::ast;
 use sqlparser::parser::Parser;
 
+use catalog::RoutineKind;
 use reader::{Read, Reader};
 
 pub(crate) use copy::{Copy, CopySource, CopyValue};
 pub(crate) use object::Change;
 pub(crate) use role::RoleOption;
-pub(crate) use routine::BodyText;
+pub(crate) use routine::{
+    BodyText, CreateRoutine, ParameterText, RoutineChange, RoutineName, RoutineOption, RoutineWord, TypeText,
+};
 pub(crate) use sequence::SequenceOption;
 pub(crate) use table::TableAction;
 pub(crate) use types::{EnumChange, Side};
@@ -49,6 +52,10 @@ pub(crate) enum Own {
     /// Empty: all constraints.
     SetConstraints { names: Vec<ast::ObjectName>, deferred: bool },
     Copy(Box<Copy>),
+    CreateRoutine(Box<CreateRoutine>),
+    AlterRoutine { word: RoutineWord, name: RoutineName, change: RoutineChange },
+    DropRoutines { word: RoutineWord, names: Vec<RoutineName>, if_exists: bool, cascade: bool },
+    CommentRoutine { word: RoutineWord, name: RoutineName, text: Option<String> },
     Do { language: Option<ast::Ident>, body: BodyText },
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
@@ -82,6 +89,10 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
                 true => reader.refuse(),
                 false => return None,
             },
+            () if reader.words("or replace function") => reader.create_routine(RoutineKind::Function, true),
+            () if reader.words("or replace procedure") => reader.create_routine(RoutineKind::Procedure, true),
+            () if reader.words("function") => reader.create_routine(RoutineKind::Function, false),
+            () if reader.words("procedure") => reader.create_routine(RoutineKind::Procedure, false),
             () if reader.words("database") => reader.create_database(),
             () if reader.words("type") => match reader.create_type() {
                 Ok(Some(own)) => Ok(own),
@@ -93,7 +104,9 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () => return None,
         }
     } else if reader.words("alter") {
+        let word = reader.routine_word();
         match () {
+            () if word.is_some() => reader.alter_routine(word.unwrap_or(RoutineWord::Routine)),
             () if reader.words("table") => reader.alter_table(),
             () if reader.words("sequence") => reader.alter_sequence(),
             () if reader.words("materialized view") || reader.words("view") => reader.alter(Kind::View),
@@ -105,6 +118,12 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("default privileges") => reader.rest("ALTER DEFAULT PRIVILEGES"),
             () => return None,
         }
+    } else if reader.words("drop function") {
+        reader.drop_routines(RoutineWord::Function)
+    } else if reader.words("drop procedure") {
+        reader.drop_routines(RoutineWord::Procedure)
+    } else if reader.words("drop routine") {
+        reader.drop_routines(RoutineWord::Routine)
     } else if reader.words("comment on") {
         reader.comment()
     } else if reader.words("grant") {

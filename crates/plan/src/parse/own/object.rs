@@ -68,6 +68,11 @@ impl Reader<'_, '_> {
     }
 
     pub(super) fn comment(&mut self) -> Read<Own> {
+        if let Some(word) = self.routine_word() {
+            let name = self.routine_name()?;
+            self.expect("is")?;
+            return Ok(Own::CommentRoutine { word, name, text: self.comment_text()? });
+        }
         let kind = match () {
             () if self.words("table") => Kind::Table,
             () if self.words("column") => Kind::Column,

@@ -1,0 +1,233 @@
+//! Routines by users: their rows of `pg_proc`, and what `pg_get_functiondef` and its kin say of them.
+
+use ::types::quote_identifier;
+
+use super::row::{Rows, Vector, row};
+use crate::routine::{
+    ParameterMode, REFCURSOR_OID, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
+    TRIGGER_OID,
+};
+use crate::view::{CatalogView, Class};
+
+fn quote_literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The oid of a type as `pg_proc` has it. The rows of a relation have none of their own here: they are records.
+fn oid_of(ty: StoredType) -> u32 {
+    match ty {
+        StoredType::Oid { oid, .. } => oid,
+        StoredType::Rows { is_array: false, .. } => 2_249,
+        StoredType::Rows { is_array: true, .. } => 2_287,
+    }
+}
+
+/// A type as a signature shows it.
+fn shown_type(view: &CatalogView, ty: StoredType) -> String {
+    match ty {
+        StoredType::Oid { oid: REFCURSOR_OID | TRIGGER_OID, .. } => view.catalog.shown_type(ty),
+        StoredType::Oid { oid, .. } => view.format_type(oid, None),
+        StoredType::Rows { relation, is_array } => {
+            let relation = view.catalog.relation_by_id(relation);
+            let name = relation.map_or_else(|| "???".to_owned(), |it| view.shown(Class::Relation(it)));
+            if is_array { format!("{name}[]") } else { name }
+        }
+    }
+}
+
+fn default_of(view: &CatalogView, parameter: &RoutineParameter) -> Option<String> {
+    let text = parameter.default.as_deref()?;
+    // A literal says of which type it is.
+    let is_literal = text.len() > 1 && text.starts_with('\'') && text.ends_with('\'') && !text[1..text.len() - 1].contains('\'');
+    Some(if is_literal { format!("{text}::{}", shown_type(view, parameter.ty)) } else { text.to_owned() })
+}
+
+pub(super) fn push(view: &CatalogView, rows: &mut Rows) {
+    for routine in view.catalog.routines_of(view.database) {
+        let inputs: Vec<u32> = routine.inputs().map(|it| oid_of(it.ty)).collect();
+        let has_modes = routine.parameters.iter().any(|it| it.mode != ParameterMode::In);
+        let has_names = routine.parameters.iter().any(|it| !it.name.is_empty());
+        let variadic = routine.parameters.iter().find(|it| it.mode == ParameterMode::Variadic);
+        let element = variadic.and_then(|it| view.catalog.stored_type(it.ty)?.element()).map_or(0, |ty| ty.oid());
+        let defaults: Vec<String> = routine.parameters.iter().filter_map(|it| default_of(view, it)).collect();
+        let settings: Vec<String> = routine.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        row!(rows, {
+            oid: routine.id,
+            proname: routine.name.as_str(),
+            pronamespace: routine.schema,
+            proowner: routine.owner,
+            prolang: routine.language.oid(),
+            procost: f64::from(routine.cost),
+            prorows: f64::from(routine.rows),
+            provariadic: element,
+            prosupport: 0,
+            prokind: if routine.kind == RoutineKind::Procedure { 'p' } else { 'f' },
+            prosecdef: routine.security_definer,
+            proleakproof: routine.leakproof,
+            proisstrict: routine.strict,
+            proretset: routine.returns_set,
+            provolatile: routine.volatility.letter(),
+            proparallel: routine.parallel,
+            pronargs: inputs.len(),
+            pronargdefaults: defaults.len(),
+            prorettype: oid_of(routine.returns),
+            proargtypes: Vector(inputs),
+            proallargtypes: has_modes.then(|| routine.parameters.iter().map(|it| oid_of(it.ty)).collect::<Vec<u32>>()),
+            proargmodes: has_modes.then(|| routine.parameters.iter().map(|it| it.mode.letter()).collect::<Vec<char>>()),
+            proargnames: has_names.then(|| routine.parameters.iter().map(|it| it.name.as_str()).collect::<Vec<&str>>()),
+            proargdefaults: (!defaults.is_empty()).then(|| defaults.join(", ")),
+            prosrc: routine.body.as_str(),
+            proconfig: (!settings.is_empty()).then_some(settings),
+        });
+    }
+}
+
+/// The parameters as a declaration has them.
+fn arguments(view: &CatalogView, routine: &Routine, with_defaults: bool) -> String {
+    let shown = routine.parameters.iter().filter(|it| it.mode != ParameterMode::Table).map(|parameter| {
+        let mode = match parameter.mode {
+            ParameterMode::In if routine.kind == RoutineKind::Procedure => "IN ",
+            ParameterMode::In | ParameterMode::Table => "",
+            ParameterMode::Out => "OUT ",
+            ParameterMode::InOut => "INOUT ",
+            ParameterMode::Variadic => "VARIADIC ",
+        };
+        let name = match parameter.name.as_str() {
+            "" => String::new(),
+            name => format!("{} ", quote_identifier(name)),
+        };
+        let default = default_of(view, parameter).filter(|_| with_defaults);
+        let default = default.map_or_else(String::new, |text| format!(" DEFAULT {text}"));
+        format!("{mode}{name}{}{default}", shown_type(view, parameter.ty))
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// What stands after RETURNS; none for a procedure.
+fn result(view: &CatalogView, routine: &Routine) -> Option<String> {
+    if routine.kind == RoutineKind::Procedure {
+        return None;
+    }
+    let columns: Vec<String> = routine
+        .parameters
+        .iter()
+        .filter(|it| it.mode == ParameterMode::Table)
+        .map(|it| format!("{} {}", quote_identifier(&it.name), shown_type(view, it.ty)))
+        .collect();
+    if !columns.is_empty() {
+        return Some(format!("TABLE({})", columns.join(", ")));
+    }
+    let ty = shown_type(view, routine.returns);
+    Some(if routine.returns_set { format!("SETOF {ty}") } else { ty })
+}
+
+fn definition(view: &CatalogView, routine: &Routine) -> String {
+    let kind = if routine.kind == RoutineKind::Procedure { "PROCEDURE" } else { "FUNCTION" };
+    let mut text = format!(
+        "CREATE OR REPLACE {kind} {}.{}({})\n",
+        quote_identifier(view.schema_name(routine.schema)),
+        quote_identifier(&routine.name),
+        arguments(view, routine, true)
+    );
+    if let Some(result) = result(view, routine) {
+        text.push_str(&format!(" RETURNS {result}\n"));
+    }
+    text.push_str(&format!(" LANGUAGE {}\n", routine.language.name()));
+    let mut options = String::new();
+    match routine.volatility {
+        RoutineVolatility::Volatile => {}
+        RoutineVolatility::Stable => options.push_str(" STABLE"),
+        RoutineVolatility::Immutable => options.push_str(" IMMUTABLE"),
+    }
+    match routine.parallel {
+        's' => options.push_str(" PARALLEL SAFE"),
+        'r' => options.push_str(" PARALLEL RESTRICTED"),
+        _ => {}
+    }
+    for (is_so, word) in [
+        (routine.strict, " STRICT"),
+        (routine.security_definer, " SECURITY DEFINER"),
+        (routine.leakproof, " LEAKPROOF"),
+    ] {
+        if is_so {
+            options.push_str(word);
+        }
+    }
+    if routine.cost != 100.0 {
+        options.push_str(&format!(" COST {}", routine.cost));
+    }
+    if routine.returns_set && routine.rows != 1000.0 {
+        options.push_str(&format!(" ROWS {}", routine.rows));
+    }
+    if !options.is_empty() {
+        text.push_str(&options);
+        text.push('\n');
+    }
+    for (name, value) in &routine.settings {
+        let values: Vec<String> = match name.as_str() {
+            // A list of names.
+            "search_path" => {
+                value.split(',').map(|it| quote_literal(&it.trim().trim_matches('"').replace("\"\"", "\""))).collect()
+            }
+            _ => vec![quote_literal(value)],
+        };
+        text.push_str(&format!(" SET {} TO {}\n", quote_identifier(name), values.join(", ")));
+    }
+    let mut tag = format!("${}", kind.to_lowercase());
+    while routine.body.contains(&tag) {
+        tag.push('x');
+    }
+    tag.push('$');
+    text.push_str(&format!("AS {tag}{}{tag}\n", routine.body));
+    text
+}
+
+fn find(view: &CatalogView, oid: u32) -> Option<&Routine> {
+    view.catalog.routine_by_id(oid).map(|routine| &**routine)
+}
+
+pub(crate) fn routine_arguments(view: &CatalogView, oid: u32, with_defaults: bool) -> Option<String> {
+    find(view, oid).map(|routine| arguments(view, routine, with_defaults))
+}
+
+pub(crate) fn routine_result(view: &CatalogView, oid: u32) -> Option<String> {
+    result(view, find(view, oid)?)
+}
+
+pub(crate) fn routine_definition(view: &CatalogView, oid: u32) -> Option<String> {
+    find(view, oid).map(|routine| definition(view, routine))
+}
+
+/// Its name, with the schema where the bare name means another; and the types of its inputs.
+pub(crate) fn routine_name(view: &CatalogView, oid: u32, with_types: bool) -> Option<String> {
+    let routine = find(view, oid)?;
+    let name = quote_identifier(&routine.name);
+    let name = match is_visible(view, oid) {
+        Some(true) => name,
+        _ => format!("{}.{name}", quote_identifier(view.schema_name(routine.schema))),
+    };
+    if !with_types {
+        return Some(name);
+    }
+    let types: Vec<String> = routine.inputs().map(|it| shown_type(view, it.ty)).collect();
+    Some(format!("{name}({})", types.join(",")))
+}
+
+/// Whether its bare name means it; none when there is no such routine.
+pub(crate) fn is_visible(view: &CatalogView, oid: u32) -> Option<bool> {
+    let routine = find(view, oid)?;
+    let inputs = routine.input_types();
+    let mut schemas = view.search_schemas().into_iter();
+    let found = schemas.find_map(|schema| view.catalog.routine(schema, &routine.name, &inputs));
+    Some(found.is_some_and(|found| found.id == oid))
+}
+
+/// The routines that a possibly qualified name means, those of all schemas of the path.
+pub(crate) fn routines_named(view: &CatalogView, parts: &[String]) -> Vec<u32> {
+    let of = |schema: u32, name: &str| view.catalog.routines_named(schema, name).map(|it| it.id).collect::<Vec<u32>>();
+    match parts {
+        [name] => view.search_schemas().into_iter().flat_map(|schema| of(schema, name)).collect(),
+        [schema, name] => view.catalog.schema(view.database, schema).map_or_else(Vec::new, |it| of(it.id, name)),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,315 @@
+//! Functions and procedures: their bodies made ready, checked and called.
+
+use std::sync::Arc;
+
+use builtins::CallTypes;
+use catalog::{Language, ParameterMode, Routine, RoutineKind, RoutineVolatility, StoredType};
+use exec::Returned;
+use plan::statement::RoutineBody;
+use plan::{PreparedPlan, RoutineCall};
+use plpgsql::{Declaration, Function, Parameter, PlanCache};
+use smallvec::SmallVec;
+use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
+
+use super::cache::Body;
+use super::moved_out;
+use super::spi::SessionSpi;
+use crate::{
+    session::{Failure, Session},
+    sink::{Sink, send},
+};
+
+/// Calls are nested at most so deep.
+const DEPTH_MAX: usize = 400;
+
+fn too_deep() -> SqlError {
+    SqlError::new(SqlState::StatementTooComplex, "stack depth limit exceeded")
+        .with_hint(format!("Functions may call one another {DEPTH_MAX} levels deep."))
+}
+
+const fn mode(mode: ParameterMode) -> plpgsql::ParameterMode {
+    match mode {
+        ParameterMode::In => plpgsql::ParameterMode::In,
+        ParameterMode::Out => plpgsql::ParameterMode::Out,
+        ParameterMode::InOut => plpgsql::ParameterMode::InOut,
+        ParameterMode::Variadic => plpgsql::ParameterMode::Variadic,
+        ParameterMode::Table => plpgsql::ParameterMode::Table,
+    }
+}
+
+/// What polymorphic types are where nobody calls: PostgreSQL checks bodies so.
+fn settled(ty: SqlType) -> SqlType {
+    match ty {
+        SqlType::AnyElement | SqlType::AnyNonArray => SqlType::Int4,
+        SqlType::AnyArray => SqlType::Int4.array_of(),
+        SqlType::AnyEnum => SqlType::Text,
+        ty => ty,
+    }
+}
+
+/// The settings that a routine runs with, and what they were before.
+struct Around(Vec<(String, Option<String>)>);
+
+impl Session {
+    /// The parameters of a routine, its inputs of these types; and what it returns.
+    pub(super) fn parameters_of(&self, routine: &Routine, inputs: Option<&[SqlType]>) -> SqlResult<Vec<Parameter>> {
+        let catalog = self.catalog();
+        let is_call = routine.kind == RoutineKind::Procedure;
+        let mut given = inputs.into_iter().flatten();
+        let element = |inputs: Option<&[SqlType]>| {
+            let declared = routine.parameters.iter().filter(|it| it.mode.is_input() || is_call);
+            declared.zip(inputs.unwrap_or_default()).find_map(|(parameter, ty)| {
+                match catalog.stored_type(parameter.ty)? {
+                    SqlType::AnyArray => ty.element(),
+                    SqlType::AnyElement | SqlType::AnyNonArray | SqlType::AnyEnum => Some(*ty),
+                    _ => None,
+                }
+            })
+        };
+        let element = element(inputs);
+        let mut parameters = Vec::with_capacity(routine.parameters.len());
+        for parameter in &routine.parameters {
+            let declared = catalog.stored_type(parameter.ty).ok_or_else(|| {
+                let message = format!("a type of function {} does not exist any more", routine.name);
+                SqlError::new(SqlState::UndefinedObject, message)
+            })?;
+            let given = if parameter.mode.is_input() || is_call { given.next().copied() } else { None };
+            let ty = match (declared, given) {
+                (declared, Some(given)) if parameter.ty.is_polymorphic() || declared == SqlType::RECORD => given,
+                (SqlType::AnyArray, None) if element.is_some() => element.unwrap_or(SqlType::Int4).array_of(),
+                (declared, None) if declared.is_pseudo() && declared.row_type().is_none() && element.is_some() => {
+                    element.unwrap_or(SqlType::Int4)
+                }
+                (declared, _) => settled(declared),
+            };
+            parameters.push(Parameter {
+                name: (!parameter.name.is_empty()).then(|| parameter.name.clone()),
+                mode: mode(parameter.mode),
+                ty,
+                is_cursor: parameter.ty == StoredType::REFCURSOR,
+            });
+        }
+        Ok(parameters)
+    }
+
+    fn compiled_routine(
+        &self,
+        routine: &Routine,
+        inputs: Option<&[SqlType]>,
+        returns: SqlType,
+        check: bool,
+    ) -> SqlResult<Arc<Function>> {
+        let parameters = self.parameters_of(routine, inputs)?;
+        let signature = self.catalog().signature(routine).replace(", ", ",");
+        let kind = match routine.kind {
+            _ if routine.is_trigger() => plpgsql::RoutineKind::Trigger,
+            RoutineKind::Procedure => plpgsql::RoutineKind::Procedure,
+            RoutineKind::Function => plpgsql::RoutineKind::Function,
+        };
+        let declaration = Declaration {
+            name: &routine.name,
+            signature: &signature,
+            kind,
+            parameters: &parameters,
+            returns,
+            returns_set: routine.returns_set,
+            body: &routine.body,
+            variable_conflict: self.variable_conflict(),
+            print_strict_params: self.settings.is_on("plpgsql.print_strict_params"),
+        };
+        self.compiled(&declaration, check)
+    }
+
+    fn declared_result(&self, routine: &Routine) -> SqlResult<SqlType> {
+        self.catalog().result_type(routine).ok_or_else(|| {
+            let message = format!("the result type of function {} does not exist any more", routine.name);
+            SqlError::new(SqlState::UndefinedObject, message)
+        })
+    }
+
+    /// What CREATE looks at: whether the body can be read, and in SQL, whether it answers what is declared.
+    pub(crate) fn check_body(&self, routine: &Routine, body: &RoutineBody) -> SqlResult<()> {
+        let returns = settled(self.declared_result(routine)?);
+        match routine.language {
+            Language::PlPgSql => {
+                let compiled = self.compiled_routine(routine, None, returns, true);
+                compiled.map(drop).map_err(|error| moved_out(error, body))
+            }
+            Language::Sql => self.check_sql(routine, returns).map_err(|error| match (error.position, body.offset) {
+                (Some(position), Some(offset)) => error.with_position(offset + position),
+                (Some(position), None) => error.moved_inside(&*routine.body, position),
+                (None, _) => error,
+            }),
+        }
+    }
+
+    /// A routine's body, ready to run with arguments of these types.
+    pub(super) fn body_of(&mut self, routine: &Arc<Routine>, types: &CallTypes) -> SqlResult<Body> {
+        let mut key: SmallVec<[SqlType; 4]> = types.args.clone();
+        key.push(types.ret);
+        if let Some(body) = self.routines.get(routine, &key) {
+            return Ok(body);
+        }
+        let body = match routine.language {
+            Language::PlPgSql => {
+                let function = self.compiled_routine(routine, Some(&types.args), types.ret, false)?;
+                let plans = Arc::new(PlanCache::new(&function));
+                Body::PlPgSql { function, plans }
+            }
+            Language::Sql => Body::Sql(super::sql::read(&routine.body)?),
+        };
+        self.routines.put(routine, &key, body.clone());
+        Ok(body)
+    }
+
+    /// A function that an expression calls. The session is in the routine: see `Within`.
+    pub(crate) async fn call_function(
+        &mut self,
+        routine: &Arc<Routine>,
+        types: &CallTypes,
+        args: Vec<Datum>,
+    ) -> SqlResult<Returned> {
+        if self.depth > DEPTH_MAX {
+            return Err(too_deep());
+        }
+        if routine.is_trigger() {
+            return Err(SqlError::not_supported("trigger functions can only be called as triggers"));
+        }
+        self.within = Some(false);
+        let mark = self.block.as_ref().map(|block| block.txn.statement());
+        self.frozen = match routine.volatility {
+            RoutineVolatility::Volatile => None,
+            _ => self.frozen.or(mark),
+        };
+        let around = self.apply_settings(routine)?;
+        let outcome = self.run_routine(routine, types, args, None, false).await;
+        self.restore_settings(around, outcome.is_ok())?;
+        outcome
+    }
+
+    async fn run_routine(
+        &mut self,
+        routine: &Arc<Routine>,
+        types: &CallTypes,
+        args: Vec<Datum>,
+        client: Option<&mut dyn Sink>,
+        may_end: bool,
+    ) -> SqlResult<Returned> {
+        let body = self.body_of(routine, types)?;
+        let (savepoints, loops) = (self.savepoint_count(), self.loops.len());
+        let is_volatile = routine.volatility == RoutineVolatility::Volatile;
+        let client = match client {
+            Some(client) => Some(&mut *client as &mut dyn Sink),
+            None => None,
+        };
+        let mut spi = SessionSpi::new(self, client, may_end, is_volatile);
+        let outcome = match body {
+            Body::PlPgSql { function, plans } => {
+                let called = plpgsql::call(&function, &plans, &mut spi, args, Some(types.ret)).await;
+                let rows = std::mem::take(&mut spi.rows);
+                // As in PostgreSQL, nothing is not NULL.
+                let nothing = || Datum::text("");
+                called.map(|value| Returned { value: if types.ret == SqlType::Void { nothing() } else { value }, rows })
+            }
+            Body::Sql(statements) => spi.run_sql(routine, &statements, types, args).await,
+        };
+        self.loops.truncate(loops);
+        if outcome.is_err() {
+            self.release_savepoints(savepoints);
+        }
+        outcome
+    }
+
+    /// The settings of a routine, until it ends.
+    fn apply_settings(&mut self, routine: &Routine) -> SqlResult<Around> {
+        let mut before = Vec::new();
+        if routine.settings.is_empty() && !routine.security_definer {
+            return Ok(Around(before));
+        }
+        self.keep_settings();
+        if routine.security_definer
+            && let Some(owner) = self.catalog().role_by_id(routine.owner)
+        {
+            before.push(("role".to_owned(), self.settings.get("role").map(str::to_owned)));
+            self.settings.set("role", &owner.name)?;
+        }
+        for (name, value) in &routine.settings {
+            before.push((name.clone(), self.settings.get(name).map(str::to_owned)));
+            if let Err(error) = self.settings.set(name, value) {
+                self.restore_settings(Around(before), false)?;
+                return Err(error);
+            }
+        }
+        Ok(Around(before))
+    }
+
+    fn restore_settings(&mut self, around: Around, _has_succeeded: bool) -> SqlResult<()> {
+        for (name, value) in around.0.into_iter().rev() {
+            match value {
+                Some(value) => self.settings.set(&name, &value)?,
+                None => self.settings.reset(&name)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// CALL.
+    pub(crate) async fn call_procedure(
+        &mut self,
+        call: &RoutineCall,
+        plan: &Arc<PreparedPlan>,
+        params: &[Datum],
+        sink: &mut dyn Sink,
+        describe: bool,
+    ) -> Result<(), Failure> {
+        if self.depth > DEPTH_MAX {
+            return Err(too_deep().into());
+        }
+        let is_alone = self.block.as_ref().is_none_or(|block| !block.explicit && block.answered == 0);
+        let has_settings = !call.routine.settings.is_empty() || call.routine.security_definer;
+        let may_end = self.within.unwrap_or(is_alone) && !has_settings;
+        self.open_for(plan).await?;
+        let inputs = call.routine.parameters.iter().zip(&call.args).filter(|(parameter, _)| parameter.mode.is_input());
+        let inputs: Vec<&plan::Expr> = inputs.map(|(_, arg)| arg).collect();
+        let args = self
+            .with_exec(params, &[], async |ctx| {
+                let mut args = Vec::with_capacity(inputs.len());
+                for arg in inputs {
+                    args.push(exec::eval_scalar(arg, ctx).await?);
+                }
+                Ok(args)
+            })
+            .await?;
+        let portals = self.portals.mark();
+        let around = (self.within.replace(may_end), self.frozen.take());
+        self.depth += 1;
+        let outcome = match self.apply_settings(&call.routine) {
+            Ok(settings) => {
+                let outcome = self.run_routine(&call.routine, &call.types, args, Some(&mut *sink), may_end).await;
+                self.restore_settings(settings, outcome.is_ok())?;
+                outcome
+            }
+            Err(error) => Err(error),
+        };
+        self.depth -= 1;
+        (self.within, self.frozen) = around;
+        if outcome.is_err() {
+            self.portals.forget_since(portals);
+        }
+        let returned = outcome?;
+        if plan.columns.is_empty() {
+            return Ok(());
+        }
+        let types: Vec<SqlType> = plan.columns.iter().map(|column| column.ty).collect();
+        let row = match returned.value {
+            Datum::Record(fields) => fields.to_vec(),
+            _ => vec![Datum::Null; types.len()],
+        };
+        if describe {
+            sink.columns(&plan.columns);
+        }
+        let formatting = self.formatting();
+        send(sink, &Batch::from_rows(&types, &[row]), 0..1, &formatting).await?;
+        Ok(())
+    }
+}

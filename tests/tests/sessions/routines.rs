@@ -1,0 +1,191 @@
+//! Routines in sessions: what their clients are told, and what becomes of a transaction that a routine runs in.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use quorate_tests::{config, connect};
+use server::Node;
+use tempfile::TempDir;
+use tokio_postgres::{AsyncMessage, Client, NoTls, error::SqlState};
+
+/// A client and the notices it gets.
+async fn connect_with_notices(node: &Node) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let address = node.sql_addr();
+    let text = format!("host={} port={} user=postgres dbname=postgres", address.ip(), address.port());
+    let (client, mut connection) = tokio_postgres::connect(&text, NoTls).await.unwrap();
+    let notices = Arc::new(Mutex::new(Vec::new()));
+    let kept = notices.clone();
+    tokio::spawn(async move {
+        let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+        while let Some(Ok(message)) = messages.next().await {
+            if let AsyncMessage::Notice(notice) = message {
+                kept.lock().unwrap().push(format!("{}: {}", notice.severity(), notice.message()));
+            }
+        }
+    });
+    (client, notices)
+}
+
+fn code(outcome: Result<impl Sized, tokio_postgres::Error>) -> SqlState {
+    outcome.err().and_then(|error| error.code().cloned()).expect("an error of the server")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_come_once_and_as_loud_as_they_are() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let (client, notices) = connect_with_notices(&node).await;
+    let taken = || std::mem::take(&mut *notices.lock().unwrap());
+    client
+        .batch_execute(
+            "DO $$ BEGIN RAISE NOTICE 'a %', 1; RAISE WARNING 'b'; RAISE INFO 'c'; RAISE DEBUG 'd'; RAISE LOG 'e'; END $$",
+        )
+        .await
+        .unwrap();
+    assert_eq!(taken(), ["NOTICE: a 1", "WARNING: b", "INFO: c"]);
+    client
+        .batch_execute(
+            "CREATE FUNCTION says(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE NOTICE 'n %', n; RETURN n; END $$",
+        )
+        .await
+        .unwrap();
+    assert_eq!(client.query("SELECT says(g) FROM generate_series(1, 2) g", &[]).await.unwrap().len(), 2);
+    assert_eq!(taken(), ["NOTICE: n 1", "NOTICE: n 2"], "a function in a query is heard");
+    client.batch_execute("DO $$ BEGIN PERFORM says(7); RAISE NOTICE 'after'; END $$").await.unwrap();
+    assert_eq!(taken(), ["NOTICE: n 7", "NOTICE: after"]);
+    assert_eq!(code(client.query("SELECT says(3), 1 / 0", &[]).await), SqlState::DIVISION_BY_ZERO);
+    client.batch_execute("SET client_min_messages TO warning").await.unwrap();
+    client.batch_execute("DO $$ BEGIN RAISE NOTICE 'no'; RAISE WARNING 'yes'; END $$").await.unwrap();
+    assert!(taken().ends_with(&["WARNING: yes".to_owned()]));
+    node.stop().await;
+}
+
+/// Two procedures that lose to one another run again; one that has committed in between does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_routine_runs_again_until_it_has_ended_a_transaction() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE counters (id int PRIMARY KEY, n int); INSERT INTO counters VALUES (1, 0);
+             CREATE PROCEDURE bump(times int) LANGUAGE plpgsql AS $$
+             DECLARE seen int;
+             BEGIN
+               FOR i IN 1..times LOOP
+                 SELECT n INTO seen FROM counters WHERE id = 1;
+                 UPDATE counters SET n = seen + 1 WHERE id = 1;
+               END LOOP;
+             END $$",
+        )
+        .await
+        .unwrap();
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let client = connect(&node).await;
+        tasks.push(tokio::spawn(async move {
+            for _ in 0..10 {
+                client.batch_execute("CALL bump(3)").await.unwrap();
+            }
+        }));
+    }
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(120), task).await.expect("nobody hangs").unwrap();
+    }
+    let counted: i32 = client.query_one("SELECT n FROM counters", &[]).await.unwrap().get(0);
+    assert_eq!(counted, 4 * 10 * 3, "no increment is lost, and none is made twice");
+    node.stop().await;
+}
+
+/// *lent-and-returned*: a session goes on after a function in its statement was stopped.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_after_a_routine_was_stopped() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (a int);
+             CREATE FUNCTION spin() RETURNS int LANGUAGE plpgsql AS $$ BEGIN LOOP NULL; END LOOP; END $$;
+             CREATE FUNCTION waits() RETURNS int LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO t VALUES (1); PERFORM pg_sleep(1000); RETURN 1; END $$;
+             SET statement_timeout TO '300ms'",
+        )
+        .await
+        .unwrap();
+    for call in ["SELECT spin()", "SELECT waits()", "DO $$ BEGIN PERFORM waits(); END $$", "SELECT waits() FROM t"] {
+        let outcome = tokio::time::timeout(Duration::from_secs(60), client.batch_execute(call)).await;
+        match outcome.expect("it is stopped") {
+            Err(error) => assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{call}"),
+            Ok(()) => assert_eq!(call, "SELECT waits() FROM t", "nothing is left of those before"),
+        }
+        let count: i64 = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0);
+        assert_eq!(count, 0, "{call} has left nothing");
+    }
+    node.stop().await;
+}
+
+/// A function that is replaced is another one for every session from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_function_is_the_new_one_everywhere() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let (one, two) = (connect(&node).await, connect(&node).await);
+    let make = |value: i32| {
+        format!("CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN {value}; END $$")
+    };
+    one.batch_execute(&make(0)).await.unwrap();
+    let prepared = two.prepare("SELECT f()").await.unwrap();
+    for value in 1..5 {
+        one.batch_execute(&make(value)).await.unwrap();
+        let seen: i32 = two.query_one(&prepared, &[]).await.unwrap().get(0);
+        assert_eq!(seen, value);
+    }
+    one.batch_execute("DROP FUNCTION f()").await.unwrap();
+    assert_eq!(code(two.query_one(&prepared, &[]).await), SqlState::UNDEFINED_FUNCTION);
+    node.stop().await;
+}
+
+/// *not-run-again*: what a procedure has committed is not done twice when a later transaction of it loses.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_procedure_has_committed_is_not_done_again() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE counters (id int PRIMARY KEY, n int); INSERT INTO counters VALUES (1, 0);
+             CREATE TABLE done (tag int, i int, PRIMARY KEY (tag, i));
+             CREATE PROCEDURE steps(tag int, times int) LANGUAGE plpgsql AS $$
+             DECLARE seen int;
+             BEGIN
+               FOR k IN 1..times LOOP
+                 INSERT INTO done VALUES (steps.tag, k);
+                 SELECT n INTO seen FROM counters WHERE id = 1;
+                 UPDATE counters SET n = seen + 1 WHERE id = 1;
+                 COMMIT;
+               END LOOP;
+             END $$",
+        )
+        .await
+        .unwrap();
+    let mut tasks = Vec::new();
+    for task in 0..4 {
+        let client = connect(&node).await;
+        tasks.push(tokio::spawn(async move {
+            for call in 0..5 {
+                if let Err(error) = client.batch_execute(&format!("CALL steps({}, 4)", task * 100 + call)).await {
+                    // A step that was done twice would be 23505.
+                    assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{error:?}");
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        tokio::time::timeout(Duration::from_secs(120), task).await.expect("nobody hangs").unwrap();
+    }
+    let row = client.query_one("SELECT n, (SELECT count(*) FROM done)::int FROM counters", &[]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), row.get::<_, i32>(1), "each step is done as a whole");
+    node.stop().await;
+}
