@@ -216,7 +216,7 @@ fn foreign_key(view: &CatalogView, table: &Table, key: &ForeignKey) -> Option<St
 /// The constraint with this oid, as in `ALTER TABLE … ADD CONSTRAINT name …`.
 #[must_use]
 pub fn constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> {
-    let table = view.catalog.table_of_part(oid)?;
+    let Some(table) = view.catalog.table_of_part(oid) else { return domain_constraint(view, oid, style) };
     let of_index = |index: &&Index| index.constraint.is_some_and(|constraint| constraint.oid == oid);
     if let Some(index) = table.indexes.iter().find(of_index) {
         let kind = if index.id == table.primary().id { "PRIMARY KEY" } else { "UNIQUE" };
@@ -229,6 +229,14 @@ pub fn constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> 
         return Some(format!("CHECK ({}){validity}", view.expr(table, &check.expr, style)));
     }
     foreign_key(view, table, table.foreign_keys.iter().find(|key| key.oid == oid)?)
+}
+
+fn domain_constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> {
+    let types = view.catalog.types_of(view.database);
+    types.into_iter().find_map(|ty| {
+        let check = ty.domain()?.checks.iter().find(|check| check.oid == oid)?;
+        Some(format!("CHECK ({}){}", view.domain_expr(ty, &check.expr, style), not_valid(check.validated)))
+    })
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use keys::{ColumnId, IndexId, TableId};
 use serde::{Deserialize, Serialize};
 use types::{Datum, Direction, NullsOrder, SqlType};
 
+pub use crate::domain::{Domain, DomainCheck, VALUE};
 use crate::row::IndexCodec;
 
 pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
@@ -117,13 +118,30 @@ impl ColumnDefault {
 pub struct Column {
     pub id: ColumnId,
     pub name: String,
+    /// What its values are stored as: of a domain, the type under it.
     pub ty: SqlType,
+    /// The domain, or the arrays of one, that it was declared as.
+    pub domain: Option<SqlType>,
     pub nullable: bool,
     pub default: Option<ColumnDefault>,
     /// The value of rows written before ADD COLUMN, so that adding a column touches no row.
     pub missing: Datum,
     /// The row id of a table without a primary key: not in `*`.
     pub hidden: bool,
+}
+
+impl Column {
+    /// The type that it was declared as.
+    #[must_use]
+    pub fn declared(&self) -> SqlType {
+        self.domain.unwrap_or(self.ty)
+    }
+
+    /// Makes it be of a type.
+    pub fn declare(&mut self, ty: SqlType) {
+        self.ty = ty.base();
+        self.domain = ty.is_domain().then_some(ty);
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -354,6 +372,7 @@ pub struct Type {
 pub enum TypeKind {
     /// In their order.
     Enum(Vec<Label>),
+    Domain(Domain),
 }
 
 /// A label of an enum type.
@@ -378,8 +397,10 @@ impl Type {
 
     #[must_use]
     pub fn labels(&self) -> &[Label] {
-        let TypeKind::Enum(labels) = &self.kind;
-        labels
+        match &self.kind {
+            TypeKind::Enum(labels) => labels,
+            TypeKind::Domain(_) => &[],
+        }
     }
 }
 

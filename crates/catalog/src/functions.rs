@@ -216,7 +216,14 @@ impl CatalogView {
             Some(Relation::Table(table)) => table.comment.clone(),
             Some(Relation::View(view)) => view.comment.clone(),
             Some(Relation::Sequence(sequence)) => sequence.comment.clone(),
-            None => comment_on(&self.catalog.table_of_part(oid)?.comments, Commented::Part(oid)),
+            None => match self.catalog.table_of_part(oid) {
+                Some(table) => comment_on(&table.comments, Commented::Part(oid)),
+                None => {
+                    let types = self.catalog.types_of(self.database);
+                    let mut checks = types.into_iter().filter_map(|ty| ty.domain()).flat_map(|domain| &domain.checks);
+                    checks.find(|check| check.oid == oid)?.comment.clone()
+                }
+            },
         }
     }
 

@@ -15,6 +15,7 @@
 
 pub mod definition;
 pub mod descriptor;
+mod domain;
 mod functions;
 pub mod routine;
 pub mod row;
@@ -26,8 +27,8 @@ mod view;
 pub mod virtual_tables;
 
 pub use descriptor::{
-    Check, ClusterSettings, Column, ColumnDefault, Commented, Database, Descriptor, ForeignKey, Index, IndexColumn,
-    IndexConstraint, Label, OnCommit, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
+    Check, ClusterSettings, Column, ColumnDefault, Commented, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
+    IndexColumn, IndexConstraint, Label, OnCommit, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
 pub use routine::{
     Language, ParameterMode, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,

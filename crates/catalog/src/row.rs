@@ -396,7 +396,8 @@ mod tests {
 
     fn column(id: u32, name: &str, ty: SqlType) -> Column {
         let id = ColumnId::new(id);
-        Column { id, name: name.to_owned(), ty, nullable: true, default: None, missing: Datum::Null, hidden: false }
+        let name = name.to_owned();
+        Column { id, name, ty, domain: None, nullable: true, default: None, missing: Datum::Null, hidden: false }
     }
 
     fn index(id: u32, unique: bool, columns: &[u32], included: &[u32]) -> Index {

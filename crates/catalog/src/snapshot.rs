@@ -4,8 +4,8 @@
 //! in [`CatalogSnapshot::put`] and [`CatalogSnapshot::remove`] and nowhere else.
 //!
 //! **Invariant (types-of-this-version):** the columns of a snapshot's relations are of the types as this snapshot has
-//! them. Stored descriptors have only the oids of enum types; relations get what these consist of when they are put, and
-//! again when a type is.
+//! them. Stored descriptors have only the oids of user-defined types; relations, and domains over such types, get what
+//! these consist of when they are put, and again when a type is.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use auth::hba::Rules;
 use bytes::Bytes;
 use keys::Key;
 use rustc_hash::{FxHashMap, FxHashSet};
-use types::{EnumContent, EnumLabel, EnumType, SqlError, SqlResult, SqlState, SqlType};
+use types::{DomainContent, DomainType, EnumContent, EnumLabel, EnumType, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::descriptor::{
     CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
@@ -61,13 +61,23 @@ impl Relation {
 }
 
 impl Relation {
-    /// The enum types of its columns.
-    fn enum_types(&self) -> Vec<EnumType> {
+    /// The types of its columns as they were declared, and as they are stored.
+    fn for_each_type(&self, visit: &mut dyn FnMut(SqlType)) {
         match self {
-            Self::Table(it) => it.columns.iter().filter_map(|column| column.ty.enum_type()).collect(),
-            Self::View(it) => it.columns.iter().filter_map(|(_, ty)| ty.enum_type()).collect(),
-            Self::Sequence(_) => Vec::new(),
+            Self::Table(it) => it.columns.iter().for_each(|column| {
+                visit(column.ty);
+                column.domain.into_iter().for_each(&mut *visit);
+            }),
+            Self::View(it) => it.columns.iter().for_each(|(_, ty)| visit(*ty)),
+            Self::Sequence(_) => {}
         }
+    }
+
+    /// The oids of the user-defined types of its columns.
+    fn user_types(&self) -> Vec<u32> {
+        let mut found = Vec::new();
+        self.for_each_type(&mut |ty| ty.for_each_user_type(&mut |oid| found.push(oid)));
+        found
     }
 }
 
@@ -194,7 +204,7 @@ impl CatalogSnapshot {
             (Some(Relation::View(a)), Some(Relation::View(b))) => Arc::ptr_eq(a, b) || a == b,
             (Some(Relation::Sequence(a)), Some(Relation::Sequence(b))) => Arc::ptr_eq(a, b) || a == b,
             (None, None) => match (self.types.get(&id), other.types.get(&id)) {
-                (Some(a), Some(b)) => a.ty == b.ty,
+                (Some(a), Some(b)) => a.ty == b.ty && a.descriptor.domain() == b.descriptor.domain(),
                 (None, None) => match (self.routines.get(&id), other.routines.get(&id)) {
                     (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
                     _ => false,
@@ -298,34 +308,55 @@ impl CatalogSnapshot {
         inside.into_iter().for_each(|ty| self.put_type(ty));
     }
 
-    fn put_type(&mut self, it: Arc<Type>) {
+    fn put_type(&mut self, mut it: Arc<Type>) {
         let id = it.id;
+        // *types-of-this-version*
+        if let Some(over) = it.domain().map(|domain| domain.over)
+            && self.resolve(over) != over
+            && let TypeKind::Domain(domain) = &mut Arc::make_mut(&mut it).kind
+        {
+            domain.over = self.resolve(over);
+        }
         let schema = self.schemas.get(&it.schema).map_or("", |schema| &schema.name);
-        let TypeKind::Enum(labels) = &it.kind;
-        let labels = labels.iter();
-        let ty = EnumType::of(EnumContent {
-            oid: id,
-            schema: schema.into(),
-            name: it.name.as_str().into(),
-            array_name: it.array_name.as_str().into(),
-            labels: labels.map(|it| EnumLabel::new(it.oid, &it.text, &it.sort_key, it.order, it.is_new)).collect(),
-        });
+        let (name, array_name) = (it.name.as_str().into(), it.array_name.as_str().into());
+        let ty = match &it.kind {
+            TypeKind::Enum(labels) => {
+                let label = |it: &crate::descriptor::Label| EnumLabel::new(it.oid, &it.text, &it.sort_key, it.order, it.is_new);
+                let labels = labels.iter().map(label).collect();
+                SqlType::Enum(EnumType::of(EnumContent { oid: id, schema: schema.into(), name, array_name, labels }))
+            }
+            TypeKind::Domain(domain) => {
+                let (schema, over) = (schema.into(), domain.over);
+                SqlType::Domain(DomainType::of(DomainContent { oid: id, schema, name, array_name, over }))
+            }
+        };
         self.type_names.insert((it.schema, it.name.clone()), id);
         self.type_names.insert((it.schema, it.array_name.clone()), it.array_id());
-        self.types.insert(id, UserType { descriptor: it, ty: SqlType::Enum(ty) });
+        self.types.insert(id, UserType { descriptor: it, ty });
+        self.domains_over(id).into_iter().for_each(|domain| self.put_type(domain));
         let users: Vec<u32> = self.type_users.get(&id).into_iter().flatten().copied().collect();
         for user in users {
             if let Some(relation) = self.relations.remove(&user) {
                 let relation = self.with_types(relation);
+                for ty in relation.user_types() {
+                    self.type_users.entry(ty).or_default().insert(user);
+                }
                 self.relations.insert(user, relation);
             }
         }
     }
 
+    /// The domains that were made over a type, or over arrays of it.
+    fn domains_over(&self, id: u32) -> Vec<Arc<Type>> {
+        let is_over = |ty: &&UserType| ty.descriptor.domain().is_some_and(|domain| domain.over.user_type() == Some(id));
+        self.types.values().filter(is_over).map(|ty| ty.descriptor.clone()).collect()
+    }
+
     /// *types-of-this-version*
     fn with_types(&self, relation: Relation) -> Relation {
-        let is_old = |ty: &EnumType| self.resolve(SqlType::Enum(*ty)) != SqlType::Enum(*ty);
-        if !relation.enum_types().iter().any(is_old) {
+        let mut is_old = false;
+        relation.for_each_type(&mut |ty| is_old |= self.resolve(ty) != ty);
+        if !is_old {
             return relation;
         }
         match relation {
@@ -333,6 +364,7 @@ impl CatalogSnapshot {
                 let mut table = Table::clone(&it);
                 for column in &mut table.columns {
                     column.ty = self.resolve(column.ty);
+                    column.domain = column.domain.map(|ty| self.resolve(ty));
                     if let Some(labelled) = column.ty.with_labels(column.missing.clone()) {
                         column.missing = labelled;
                     }
@@ -351,8 +383,8 @@ impl CatalogSnapshot {
     /// A type as this snapshot has it.
     #[must_use]
     pub fn resolve(&self, ty: SqlType) -> SqlType {
-        let known = ty.enum_type().and_then(|it| self.types.get(&it.oid())?.ty.enum_type());
-        known.map_or(ty, |known| ty.with_enum(known))
+        let known = ty.user_type().and_then(|oid| self.types.get(&oid));
+        known.map_or(ty, |known| if ty.is_array() { known.ty.array_of() } else { known.ty })
     }
 
     /// Labels that were added can be used from their commit on.
@@ -360,8 +392,9 @@ impl CatalogSnapshot {
         let is_new = |ty: &&UserType| ty.descriptor.labels().iter().any(|label| label.is_new);
         let changed: Vec<Type> = self.types.values().filter(is_new).map(|ty| Type::clone(&ty.descriptor)).collect();
         for mut ty in changed {
-            let TypeKind::Enum(labels) = &mut ty.kind;
-            labels.iter_mut().for_each(|label| label.is_new = false);
+            if let TypeKind::Enum(labels) = &mut ty.kind {
+                labels.iter_mut().for_each(|label| label.is_new = false);
+            }
             self.put_type(Arc::new(ty));
         }
     }
@@ -378,8 +411,8 @@ impl CatalogSnapshot {
     fn put_relation(&mut self, relation: Relation) {
         let id = relation.id();
         let relation = self.with_types(relation);
-        for ty in relation.enum_types() {
-            self.type_users.entry(ty.oid()).or_default().insert(id);
+        for ty in relation.user_types() {
+            self.type_users.entry(ty).or_default().insert(id);
         }
         if let Relation::Table(it) = &relation {
             self.part_owners.extend(parts(it).map(|part| (part, it.id)));
@@ -412,8 +445,8 @@ impl CatalogSnapshot {
                 }
             }
         } else if let Some(it) = self.relations.remove(&id) {
-            for ty in it.enum_types() {
-                if let Some(users) = self.type_users.get_mut(&ty.oid()) {
+            for ty in it.user_types() {
+                if let Some(users) = self.type_users.get_mut(&ty) {
                     users.remove(&id);
                 }
             }
@@ -510,7 +543,9 @@ impl CatalogSnapshot {
     /// The type of this oid: built in, user-defined, or the arrays of one.
     #[must_use]
     pub fn type_by_oid(&self, oid: u32, typmod: i32) -> Option<SqlType> {
-        let of_array = || self.types.get(&oid.checked_sub(1)?).map(|ty| ty.ty.array_of());
+        // There are no arrays of a domain over an array.
+        let has_arrays = |ty: &SqlType| !matches!(ty, SqlType::Domain(_)) || !ty.base().is_array();
+        let of_array = || self.types.get(&oid.checked_sub(1)?).map(|it| it.ty).filter(has_arrays).map(SqlType::array_of);
         SqlType::from_oid(oid, typmod).or_else(|| self.types.get(&oid).map(|it| it.ty)).or_else(of_array)
     }
 
@@ -520,10 +555,10 @@ impl CatalogSnapshot {
         self.type_by_oid(*self.type_names.get(&(schema, name.to_owned()))?, -1)
     }
 
-    /// The enum types of a relation's columns.
+    /// The user-defined types of a relation's columns.
     #[must_use]
     pub fn types_used_by(&self, relation: u32) -> Vec<u32> {
-        self.relations.get(&relation).map_or_else(Vec::new, |it| it.enum_types().iter().map(|ty| ty.oid()).collect())
+        self.relations.get(&relation).map_or_else(Vec::new, Relation::user_types)
     }
 
     /// The relations that have columns of a type, oldest first.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, split_identifiers};
 
 use crate::definition::Style;
-use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, View};
+use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, Type, View};
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
 use crate::statistics::TableStatistics;
 use crate::virtual_tables::{self, VirtualTable};
@@ -176,13 +176,13 @@ impl CatalogView {
     #[must_use]
     pub fn type_is_visible(&self, oid: u32) -> Option<bool> {
         let ty = self.catalog.type_by_oid(oid, -1)?;
-        Some(ty.enum_type().is_none() || self.is_type_visible(ty))
+        Some(ty.user_type().is_none() || self.is_type_visible(ty))
     }
 
     /// A type as `format_type` shows it.
     #[must_use]
     pub fn format_type(&self, oid: u32, modifier: Option<i64>) -> String {
-        let Some(ty) = self.catalog.type_by_oid(oid, -1).filter(|ty| ty.enum_type().is_some()) else {
+        let Some(ty) = self.catalog.type_by_oid(oid, -1).filter(|ty| ty.user_type().is_some()) else {
             return crate::functions::format_type(oid, modifier);
         };
         let element = ty.element().unwrap_or(ty);
@@ -197,7 +197,7 @@ impl CatalogView {
     /// The schema of a type.
     #[must_use]
     pub fn type_schema(&self, ty: SqlType) -> &str {
-        let made = ty.enum_type().and_then(|it| self.catalog.user_type(it.oid()));
+        let made = ty.user_type().and_then(|it| self.catalog.user_type(it));
         made.map_or("pg_catalog", |it| self.schema_name(it.descriptor.schema))
     }
 
@@ -240,6 +240,23 @@ impl CatalogView {
     pub fn expr(&self, table: &Table, text: &str, style: Style) -> String {
         let printed = self.printers.and_then(|it| (it.expr)(self, table, text, None, style));
         printed.unwrap_or_else(|| style.expr(text))
+    }
+
+    /// An expression of a domain.
+    #[must_use]
+    pub fn domain_expr(&self, ty: &Type, text: &str, style: Style) -> String {
+        let printed = ty.as_table().map(|table| self.expr(&table, text, style));
+        printed.unwrap_or_else(|| text.to_owned())
+    }
+
+    /// What a domain gives columns that have no default of their own.
+    #[must_use]
+    pub fn domain_default(&self, ty: &Type) -> Option<String> {
+        let domain = ty.domain()?;
+        let text = domain.default.as_deref()?;
+        let table = ty.as_table()?;
+        let printed = self.printers.and_then(|it| (it.expr)(self, &table, text, Some(domain.over.base()), Style::Plain));
+        Some(printed.unwrap_or_else(|| text.to_owned()))
     }
 
     /// What `pg_attrdef` keeps of a column: its default, or what it is generated from.

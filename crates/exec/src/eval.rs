@@ -25,6 +25,7 @@ use types::{
 };
 
 use crate::context::ExecContext;
+use crate::domain::check_value;
 use crate::memory::{Made, MemoryBudget};
 use crate::subquery::{self, Answer, SubqueryCache};
 use crate::{vectorized, volatility};
@@ -440,6 +441,17 @@ impl<'s> Evaluator<'s> {
             Expr::Cast { expr, to, context } => {
                 let value = self.eval(expr)?;
                 cast(value, &expr.ty(), to, *context, self.scope.eval.formatting)?
+            }
+            Expr::ToDomain { expr, rules, of_elements, .. } => {
+                let value = self.eval(expr)?;
+                match &value {
+                    Datum::Array(array) if *of_elements => {
+                        array.elements().iter().try_for_each(|element| check_value(rules, element, &self.scope))?;
+                    }
+                    _ if *of_elements => {}
+                    value => check_value(rules, value, &self.scope)?,
+                }
+                value
             }
             Expr::InList { expr, list, negated } => {
                 let ty = expr.ty();

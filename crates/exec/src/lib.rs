@@ -15,6 +15,7 @@ mod advisory;
 mod analyze;
 mod cancel;
 mod change;
+mod domain;
 pub mod context;
 pub mod deferred;
 pub mod ddl;

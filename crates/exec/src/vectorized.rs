@@ -166,6 +166,22 @@ fn operand(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<Operand,
                 Operand::Column(column) => return cast_column(column, &from, expr, scope),
             }
         }
+        Expr::ToDomain { expr: inner, rules, of_elements: false, .. } => {
+            let column = eval(inner, batch, scope)?;
+            if rules.not_null && (0..len).any(|row| column.is_null(row)) {
+                return Err(GaveUp);
+            }
+            let values = Batch::new(vec![column.clone()], len);
+            for (_, condition) in &rules.checks {
+                let held = eval(condition, &values, scope)?;
+                let ColumnVec::Bool(held) = held.as_ref() else { return Err(GaveUp) };
+                // Row by row it will be said of which.
+                if (0..len).any(|row| held.get(row) == Some(false)) {
+                    return Err(GaveUp);
+                }
+            }
+            return Ok(Operand::Column(column));
+        }
         Expr::InList { expr: inner, list, negated } => in_list(inner, list, *negated, batch, scope)?,
         // Whatever is rarer, or wants a short circuit for its speed, goes row by row.
         _ => return Ok(Operand::Column(Arc::new(crate::eval::eval_rows(expr, batch, scope).map_err(|_| GaveUp)?))),

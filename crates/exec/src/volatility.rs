@@ -11,6 +11,7 @@ pub fn expr_is_volatile(expr: &Expr) -> bool {
         Expr::Routine(call) => call.is_volatile(),
         Expr::Call { builtin, .. } => builtin.volatility == Volatility::Volatile,
         Expr::Subquery(subquery) => plan_is_volatile(&subquery.plan),
+        Expr::ToDomain { rules, .. } => rules.checks.iter().any(|(_, check)| expr_is_volatile(check)),
         _ => false,
     })
 }

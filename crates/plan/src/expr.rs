@@ -7,10 +7,27 @@ use std::sync::Arc;
 
 use builtins::{Aggregate, Builtin, CallTypes, Volatility};
 use catalog::{Routine, RoutineVolatility};
-use types::{CastContext, Datum, RowType, SqlType};
+use types::{CastContext, Datum, DomainType, RowType, SqlType};
 
 use crate::logical::Rel;
 use crate::plan::Plan;
+
+/// What values of a domain must pass.
+#[derive(Debug)]
+pub struct DomainRules {
+    pub domain: DomainType,
+    /// NULL is 23502.
+    pub not_null: bool,
+    /// In their order: name, and condition over the value, which is column 0. Not true and not NULL is 23514.
+    pub checks: Vec<(String, Expr)>,
+}
+
+impl DomainRules {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.not_null && self.checks.is_empty()
+    }
+}
 
 /// `IS [NOT] TRUE` and its kin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,6 +155,14 @@ pub enum Expr {
         to: SqlType,
         context: CastContext,
     },
+    /// The value, which must pass the rules of a domain; `of_elements`: each element of it.
+    ToDomain {
+        expr: Box<Expr>,
+        rules: Arc<DomainRules>,
+        of_elements: bool,
+        context: CastContext,
+        ty: SqlType,
+    },
     /// `expr IN (list)`; all of one type, so a hash set of the constants can answer.
     InList {
         expr: Box<Expr>,
@@ -202,7 +227,7 @@ impl Expr {
     /// ROW(…), whose fields have no names of their own.
     #[must_use]
     pub fn row(fields: Vec<Expr>) -> Self {
-        let ty = SqlType::record_of(RowType::unnamed(fields.iter().map(Expr::ty)));
+        let ty = SqlType::record_of(RowType::unnamed(fields.iter().map(|field| field.ty().base())));
         Self::Row(fields, ty)
     }
 
@@ -222,7 +247,8 @@ impl Expr {
             | Self::Array { ty, .. }
             | Self::Row(_, ty)
             | Self::Field { ty, .. }
-            | Self::Subscript { ty, .. } => *ty,
+            | Self::Subscript { ty, .. }
+            | Self::ToDomain { ty, .. } => *ty,
             Self::Call { types, .. } => types.ret,
             Self::Routine(call) => call.types.ret,
             Self::Cast { to, .. } => *to,
@@ -263,7 +289,12 @@ impl Expr {
             | Self::Least(list, _)
             | Self::Row(list, _)
             | Self::Array { elements: list, .. } => list.iter().for_each(visit),
-            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } | Self::Field { row: expr, .. } => {
+            Self::Not(expr)
+            | Self::IsNull(expr)
+            | Self::Truth(expr, _)
+            | Self::Cast { expr, .. }
+            | Self::ToDomain { expr, .. }
+            | Self::Field { row: expr, .. } => {
                 visit(expr)
             }
             Self::IsDistinctFrom(left, right) => {
@@ -328,7 +359,12 @@ impl Expr {
             | Self::Least(list, _)
             | Self::Row(list, _)
             | Self::Array { elements: list, .. } => list.iter_mut().for_each(visit),
-            Self::Not(expr) | Self::IsNull(expr) | Self::Truth(expr, _) | Self::Cast { expr, .. } | Self::Field { row: expr, .. } => {
+            Self::Not(expr)
+            | Self::IsNull(expr)
+            | Self::Truth(expr, _)
+            | Self::Cast { expr, .. }
+            | Self::ToDomain { expr, .. }
+            | Self::Field { row: expr, .. } => {
                 visit(expr)
             }
             Self::IsDistinctFrom(left, right) => {
@@ -415,6 +451,7 @@ impl Expr {
             Expr::Call { builtin, .. } => builtin.volatility != Volatility::Immutable,
             Expr::Routine(call) => call.routine.volatility != RoutineVolatility::Immutable,
             Expr::Cast { expr, to, .. } => !is_immutable_cast(&expr.ty(), to),
+            Expr::ToDomain { rules, .. } => rules.checks.iter().any(|(_, check)| !check.is_immutable()),
             _ => false,
         })
     }

@@ -36,9 +36,12 @@ use catalog::CatalogSnapshot;
 use sqlparser::ast;
 use types::{Formatting, SqlError, SqlResult, SqlState, SqlType, stack::deep};
 
-pub use bind::{bind_assigned, bind_stored_expr, changes_key, column_default, row_rules};
+pub use bind::{
+    bind_assigned, bind_stored_expr, changes_key, checked_column, column_default, domain_check, domain_default, domain_rules,
+    row_rules,
+};
 pub use expr::{
-    AdvisoryOp, AggregateCall, Comparison, Expr, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
+    AdvisoryOp, AggregateCall, Comparison, DomainRules, Expr, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,
 };
 pub use parse::{NO_LABEL, ParsedStatement, parse, rename_column, rename_label};
@@ -75,9 +78,26 @@ pub struct PlanNotes {
     pub reads_clock: Cell<bool>,
     /// The relations and types that were looked up by name.
     relations: RefCell<Vec<u32>>,
+    /// The domains whose rules are being bound.
+    domains: RefCell<Vec<u32>>,
 }
 
 impl PlanNotes {
+    /// Binds rules of a domain, in which the domain may not be met again: that would have no end.
+    ///
+    /// # Errors
+    /// 0A000, and what `bind` says.
+    pub(crate) fn in_rules_of<T>(&self, domain: u32, bind: impl FnOnce() -> SqlResult<T>) -> SqlResult<T> {
+        if self.domains.borrow().contains(&domain) {
+            let message = "a check constraint of a domain that leads to the domain again is not supported";
+            return Err(SqlError::not_supported(message));
+        }
+        self.domains.borrow_mut().push(domain);
+        let bound = bind();
+        self.domains.borrow_mut().pop();
+        bound
+    }
+
     pub(crate) fn uses(&self, relation: u32) {
         let mut relations = self.relations.borrow_mut();
         if !relations.contains(&relation) {
@@ -143,7 +163,8 @@ fn plan_query(
         matches!(node, RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. })
     };
     let writes = is_write(&rel.node) || ctes.iter().any(|cte| is_write_plan(&cte.node));
-    let columns = rel.columns.clone();
+    let mut columns = rel.columns.clone();
+    columns.iter_mut().for_each(|column| column.ty = column.ty.sent());
     if columns.len() > TARGETS_MAX {
         return Err(SqlError::new(
             SqlState::TooManyColumns,
@@ -225,6 +246,7 @@ fn bound_alone(rel: Rel) -> Plan {
 }
 
 /// The optimizer, as binding and planning call it.
-pub(crate) fn optimize_rel(rel: Rel, context: &PlanContext<'_>) -> SqlResult<Plan> {
+pub(crate) fn optimize_rel(mut rel: Rel, context: &PlanContext<'_>) -> SqlResult<Plan> {
+    bind::rel_without_domains(&mut rel);
     optimize::optimize(rel, context)
 }

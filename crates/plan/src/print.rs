@@ -39,7 +39,11 @@ fn print_stored(
     with_context(view, |context| {
         let expr = bind_as_written(text, table, ty, context).ok()?;
         let names =
-            |position: usize| table.columns.get(position).map(|column| quote_identifier(&column.name));
+            |position: usize| table.columns.get(position).map(|column| match table.name.is_empty() {
+                // Of a domain.
+                true => column.name.to_uppercase(),
+                false => quote_identifier(&column.name),
+            });
         let printer =
             Printer { names: &names, aggregates: &[], style, indent: 0, formatting: context.formatting };
         let mut out = String::new();
@@ -189,6 +193,13 @@ impl Printer<'_> {
                 self.expr(out, expr, casts)?;
             }
             Expr::Cast { expr, to, .. } => self.cast(out, expr, to)?,
+            Expr::ToDomain { expr, context: CastContext::Implicit | CastContext::Assignment, .. } => {
+                self.expr(out, expr, casts)?;
+            }
+            Expr::ToDomain { expr, rules, of_elements, .. } => {
+                let domain = SqlType::Domain(rules.domain);
+                self.cast(out, expr, &if *of_elements { domain.array_of() } else { domain })?;
+            }
             Expr::InList { expr, list, negated } => {
                 self.enclosed(out, |out| self.in_list(out, expr, list, *negated))?
             }
@@ -537,8 +548,11 @@ fn stands_alone(expr: &Expr, casts: Casts, place: Place<'_>) -> bool {
         Expr::Cast { expr, context: CastContext::Implicit, .. } if casts == Casts::Written => {
             stands_alone(expr, casts, place)
         }
+        Expr::ToDomain { expr, context: CastContext::Implicit | CastContext::Assignment, .. } => {
+            stands_alone(expr, casts, place)
+        }
         // As simple as what is cast.
-        Expr::Cast { expr, .. } => stands_alone(expr, Casts::Written, Place::Close),
+        Expr::Cast { expr, .. } | Expr::ToDomain { expr, .. } => stands_alone(expr, Casts::Written, Place::Close),
         Expr::Call { builtin, args, .. } => match symbol_of(builtin) {
             None => true,
             Some(symbol) => match place {

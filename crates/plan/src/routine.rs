@@ -25,7 +25,23 @@ pub fn type_named(text: &str, context: &PlanContext<'_>) -> SqlResult<SqlType> {
     if parser.peek_token().token != Token::EOF {
         return Err(refused());
     }
-    bind_type(&name, context).or_else(|error| row_type_named(&name, context)?.ok_or(error))
+    match bind_type(&name, context) {
+        Ok(ty) => no_domain(ty),
+        Err(error) => row_type_named(&name, context)?.ok_or(error),
+    }
+}
+
+/// What parameters, results and variables may be: whoever assigns to them asks no rules.
+///
+/// # Errors
+/// 0A000 for a domain, and arrays of one.
+pub(crate) fn no_domain(ty: SqlType) -> SqlResult<SqlType> {
+    if !ty.is_domain() {
+        return Ok(ty);
+    }
+    let message = format!("parameters, results and variables of domain {} are not supported", ty.base_name());
+    let hint = format!("Use {}: values are checked where they are written to a column of the domain.", ty.base().base_name());
+    Err(SqlError::not_supported(message).with_hint(hint))
 }
 
 fn split<'n>(names: &'n [String]) -> SqlResult<(Option<&'n str>, &'n str)> {

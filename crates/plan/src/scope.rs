@@ -241,7 +241,7 @@ impl<'a> Scope<'a> {
     pub fn whole_row(&self, name: &str) -> SqlResult<Option<Expr>> {
         if let Some(found) = self.range(None, name)? {
             let columns = found.columns.iter().filter(|column| !column.hidden);
-            let fields = columns.clone().map(|column| (Arc::from(column.name.as_str()), column.expr.ty())).collect();
+            let fields = columns.clone().map(|column| (Arc::from(column.name.as_str()), column.expr.ty().base())).collect();
             let table = found.table.as_ref().map(|(table, _)| Arc::from(table.name.as_str()));
             let ty = SqlType::record_of(RowType { table, fields });
             return Ok(Some(Expr::Row(columns.map(|column| column.expr.clone()).collect(), ty)));

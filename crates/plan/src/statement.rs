@@ -94,6 +94,8 @@ pub struct SequenceOptions {
 pub enum CommentOn {
     Schema(String),
     Type(u32),
+    /// A constraint of a domain.
+    DomainCheck { domain: u32, name: String },
     Routine(u32),
     Relation(u32),
     Part { relation: u32, on: Commented },
@@ -244,6 +246,8 @@ pub enum Ddl {
     /// The rules of who may connect: [`HBA_SETTING`].
     SetHba(Option<String>),
     CreateEnum { home: Home, name: String, labels: Vec<String> },
+    CreateDomain(CreateDomain),
+    AlterDomain { id: u32, change: AlterDomain },
     AlterType { id: u32, change: AlterType },
     DropTypes { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
     /// Its id is made up; its owner is whoever makes it.
@@ -255,6 +259,35 @@ pub enum Ddl {
     Skipped(String),
     /// Storage parameters and others with nothing to do here.
     Accepted,
+}
+
+#[derive(Clone, Debug)]
+pub struct CreateDomain {
+    pub home: Home,
+    pub name: String,
+    pub over: SqlType,
+    pub not_null: bool,
+    /// SQL text, as is that of the checks.
+    pub default: Option<String>,
+    pub checks: Vec<DomainCheckSpec>,
+}
+
+#[derive(Clone, Debug)]
+pub struct DomainCheckSpec {
+    pub name: Option<String>,
+    pub expr: String,
+    pub not_valid: bool,
+}
+
+/// A change of a domain that other types do not know.
+#[derive(Clone, Debug)]
+pub enum AlterDomain {
+    SetDefault(Option<String>),
+    SetNotNull(bool),
+    AddCheck(DomainCheckSpec),
+    ValidateConstraint(String),
+    DropConstraint { name: String, if_exists: IfExists },
+    RenameConstraint { from: String, to: String },
 }
 
 /// A change of a routine.
@@ -364,6 +397,8 @@ pub enum Utility {
         columns: Vec<usize>,
         /// A value for every other column, over no row; for given ones NULL stands here.
         defaults: Vec<Expr>,
+        /// Given columns with the rules of their domains around them, over the row.
+        domains: Vec<Expr>,
         /// Rows for which it is not true are passed over.
         filter: Option<Expr>,
         row_rules: Arc<RowRules>,

@@ -36,6 +36,7 @@ fn table(
         id: ColumnId::new(number),
         name: (*name).to_owned(),
         ty: SqlType::parse_name(ty).unwrap(),
+        domain: None,
         nullable: *nulls > 0.0,
         default: None,
         missing: Datum::Null,

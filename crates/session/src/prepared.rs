@@ -21,9 +21,9 @@ pub(crate) fn is_execute(plan: &PreparedPlan) -> bool {
     matches!(&plan.kind, StatementKind::Utility(utility) if matches!(**utility, Utility::Execute { .. }))
 }
 
-/// The same to a client, though an enum type may consist of something else by now.
+/// The same to a client, though a user-defined type may consist of something else by now.
 fn is_alike(old: &SqlType, new: &SqlType) -> bool {
-    old == new || (old.enum_type().is_some() && old.same_base(new))
+    old == new || (old.user_type().is_some() && old.same_base(new))
 }
 
 impl Session {

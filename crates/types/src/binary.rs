@@ -87,6 +87,7 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
             _ => return Err(wrong_length(ty)),
         },
         SqlType::Enum(of) => of.parse(utf8(input)?)?,
+        SqlType::Domain(_) => parse_binary(&ty.base(), input)?,
         SqlType::Void => Datum::Null,
         SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => parse_array(ty, input)?,
         SqlType::Oid | SqlType::Xid => Datum::Int(i64::from(u32::from_be_bytes(fixed(ty, input)?))),
@@ -215,7 +216,7 @@ fn write_array(ty: &SqlType, array: &Array, out: &mut Vec<u8>) {
         out.extend_from_slice(&dimension.lower_bound.to_be_bytes());
     }
     for datum in array.elements() {
-        write_sized(&element, datum, out);
+        write_sized(&element.base(), datum, out);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sessions beside each other and beside DDL.
 
+mod domains;
 mod others;
 mod routines;
 mod temporary;

@@ -189,3 +189,38 @@ async fn what_a_procedure_has_committed_is_not_done_again() {
     assert_eq!(row.get::<_, i32>(0), row.get::<_, i32>(1), "each step is done as a whole");
     node.stop().await;
 }
+
+/// Whoever assigns to them would have to ask the rules of the domain: refused until they do. Values of a domain are passed as
+/// those of the type under it.
+#[tokio::test(flavor = "multi_thread")]
+async fn domains_of_routines_are_refused_and_their_values_are_taken() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE DOMAIN positive AS int CHECK (value > 0); CREATE TABLE t (n positive, list positive[]);
+             CREATE FUNCTION less(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN n - 1; END $$;
+             CREATE FUNCTION of_column(n t.n%TYPE) RETURNS int LANGUAGE sql AS 'SELECT n + 1'",
+        )
+        .await
+        .unwrap();
+    for refused in [
+        "CREATE FUNCTION f(n positive) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION f(n int) RETURNS positive LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION f(n int) RETURNS positive[] LANGUAGE sql AS 'SELECT NULL'",
+        "DO $$ DECLARE n positive := 1; BEGIN NULL; END $$",
+    ] {
+        assert_eq!(code(client.batch_execute(refused).await), SqlState::FEATURE_NOT_SUPPORTED, "{refused}");
+    }
+    let row = client.query_one("SELECT less(3::positive), of_column(2::positive)", &[]).await.unwrap();
+    assert_eq!((row.get::<_, i32>(0), row.get::<_, i32>(1)), (2, 3));
+    // What a body writes to a column of a domain is checked there.
+    client.batch_execute("DO $$ BEGIN INSERT INTO t VALUES (less(2)); END $$").await.unwrap();
+    let written = client.batch_execute("DO $$ BEGIN INSERT INTO t VALUES (less(1)); END $$").await;
+    assert_eq!(code(written), SqlState::CHECK_VIOLATION);
+    let cast = client.batch_execute("DO $$ DECLARE n int := less(0); BEGIN n := n::positive; END $$").await;
+    assert_eq!(code(cast), SqlState::CHECK_VIOLATION);
+    let updated = client.batch_execute("UPDATE t SET n = less(n)").await;
+    assert_eq!(code(updated), SqlState::CHECK_VIOLATION);
+}

@@ -12,13 +12,13 @@ use tokio_postgres::{Client, types::Type};
 
 const MOOD: &str = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy')";
 
-async fn oid(client: &Client, name: &str) -> u32 {
+pub(crate) async fn oid(client: &Client, name: &str) -> u32 {
     let row = client.query_one(&format!("SELECT '{name}'::regtype::oid"), &[]).await.unwrap();
     row.get(0)
 }
 
 /// The oids of ParameterDescription, and those of RowDescription.
-fn oids(messages: &[Message]) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn oids(messages: &[Message]) -> (Vec<u32>, Vec<u32>) {
     let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
     let of = |kind: u8| messages.iter().find(|it| it.kind == kind).map_or(&[][..], |it| &it.body[..]);
     let params = of(b't').get(2..).unwrap_or(&[]).chunks(4).map(number).collect();
@@ -69,7 +69,7 @@ async fn enums_are_described_by_their_oids() {
     node.stop().await;
 }
 
-async fn strings(client: &Client, sql: &str) -> String {
+pub(crate) async fn strings(client: &Client, sql: &str) -> String {
     let rows = client.query(sql, &[]).await.unwrap();
     rows.iter().map(|row| row.get::<_, Option<String>>(0).unwrap_or_default()).collect::<Vec<_>>().join(" ")
 }

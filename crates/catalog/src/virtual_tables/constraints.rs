@@ -8,7 +8,7 @@ use super::relations::named_indexes;
 use super::row::{Rows, Vector, row};
 use super::types::{operator_class, type_row};
 use crate::definition::EXPRESSIONS_APART;
-use crate::descriptor::{ColumnDefault, Index, ReferentialAction, Table};
+use crate::descriptor::{ColumnDefault, Domain, Index, ReferentialAction, Table, Type};
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[("pg_index", pg_index), ("pg_constraint", pg_constraint)];
@@ -95,17 +95,22 @@ struct Constraint<'a> {
 
 impl Constraint<'_> {
     fn push(self, table: &Table, rows: &mut Rows) {
+        self.push_for((table.schema, table.id, 0), rows);
+    }
+
+    /// Of a table or a domain: its schema, and the oid of the one or the other.
+    fn push_for(self, (schema, table, domain): (u32, u32, u32), rows: &mut Rows) {
         let referenced = self.references.as_ref();
         row!(rows, {
             oid: self.oid,
             conname: self.name,
-            connamespace: table.schema,
+            connamespace: schema,
             contype: self.kind,
             condeferrable: self.deferrable,
             condeferred: self.deferred,
             convalidated: self.validated,
-            conrelid: table.id,
-            contypid: 0,
+            conrelid: table,
+            contypid: domain,
             conindid: self.index,
             conparentid: 0,
             confrelid: referenced.map_or(0, |it| it.0),
@@ -140,7 +145,29 @@ pub(super) fn referenced_index<'a>(referenced: &'a Table, columns: &[ColumnId]) 
     })
 }
 
+/// The domains of a database.
+pub(super) fn domains(view: &CatalogView) -> impl Iterator<Item = (&Type, &Domain)> {
+    view.catalog.types_of(view.database).into_iter().filter_map(|ty| Some((&**ty, ty.domain()?)))
+}
+
 fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
+    for (ty, domain) in domains(view) {
+        for check in &domain.checks {
+            let row = Constraint {
+                oid: check.oid,
+                name: &check.name,
+                kind: 'c',
+                index: 0,
+                deferrable: false,
+                deferred: false,
+                validated: check.validated,
+                columns: Vec::new(),
+                references: None,
+                expr: Some(&check.expr),
+            };
+            row.push_for((ty.schema, 0, ty.id), rows);
+        }
+    }
     for table in view.tables() {
         for index in &table.indexes {
             let Some(constraint) = &index.constraint else { continue };

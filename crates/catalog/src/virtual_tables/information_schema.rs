@@ -1,6 +1,6 @@
 //! The information schema's view of schemas, tables, columns, views, sequences and roles. SQL standard, part 11.
 
-use ::types::{Datum, SqlType};
+use ::types::{Datum, DomainType, SqlType};
 
 use super::Maker;
 use super::row::{Rows, YesNo, row};
@@ -25,6 +25,10 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
     ("role_table_grants", table_privileges),
     ("column_privileges", column_privileges),
     ("element_types", element_types),
+    ("domains", domains),
+    ("domain_constraints", domain_constraints),
+    ("domain_udt_usage", domain_udt_usage),
+    ("column_domain_usage", column_domain_usage),
 ];
 
 fn information_schema_catalog_name(view: &CatalogView, rows: &mut Rows) {
@@ -124,6 +128,7 @@ impl TypeFacts {
 fn data_type(ty: SqlType) -> String {
     let row = type_row(ty);
     match ty {
+        SqlType::Domain(_) => "USER-DEFINED".to_owned(),
         _ if row.element != 0 && row.length == -1 => "ARRAY".to_owned(),
         SqlType::Char(_) => "character".to_owned(),
         SqlType::Enum(_) => "USER-DEFINED".to_owned(),
@@ -137,13 +142,28 @@ struct AnyColumn<'a> {
     table: &'a str,
     name: &'a str,
     number: i64,
+    /// What a domain is over.
     ty: SqlType,
+    domain: Option<DomainType>,
     nullable: bool,
     of_table: bool,
     /// Catalogs compare text by bytes.
     of_catalog: bool,
     /// Of a table: it, and the column itself.
     column: Option<(&'a Table, &'a Column)>,
+}
+
+/// What a domain was made over, and the domain.
+fn seen_through(ty: SqlType) -> (SqlType, Option<DomainType>) {
+    match ty {
+        SqlType::Domain(domain) => (domain.content().over, Some(domain)),
+        other => (other, None),
+    }
+}
+
+fn is_not_null(view: &CatalogView, domain: DomainType) -> bool {
+    let found = view.catalog.user_type(domain.oid()).and_then(|it| it.descriptor.domain());
+    found.is_some_and(|domain| domain.not_null)
 }
 
 fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
@@ -155,6 +175,7 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
                 name,
                 number,
                 ty: *ty,
+                domain: None,
                 nullable: !not_null,
                 of_table: table.kind == 'r',
                 of_catalog: true,
@@ -167,13 +188,16 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
         match relation {
             Relation::Table(it) => {
                 for (_, column) in it.visible_columns() {
+                    let (ty, domain) = seen_through(column.declared());
+                    let is_required = domain.is_some_and(|domain| is_not_null(view, domain));
                     f(AnyColumn {
                         schema,
                         table,
                         name: &column.name,
                         number: column.id.get().into(),
-                        ty: column.ty,
-                        nullable: column.nullable,
+                        ty,
+                        domain,
+                        nullable: column.nullable && !is_required,
                         of_table: true,
                         of_catalog: false,
                         column: Some((&**it, column)),
@@ -181,14 +205,17 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
                 }
             }
             Relation::View(it) => {
-                for (number, (name, ty)) in (1..).zip(&it.columns) {
+                for (number, (name, declared)) in (1..).zip(&it.columns) {
+                    let (ty, domain) = seen_through(*declared);
+                    let is_required = domain.is_some_and(|domain| is_not_null(view, domain));
                     f(AnyColumn {
                         schema,
                         table,
                         name,
                         number,
-                        ty: *ty,
-                        nullable: true,
+                        ty,
+                        domain,
+                        nullable: !is_required,
                         of_table: false,
                         of_catalog: false,
                         column: None,
@@ -236,6 +263,9 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
             collation_catalog: collation(view.database_name()),
             collation_schema: collation("pg_catalog"),
             collation_name: collation("C"),
+            domain_catalog: it.domain.map(|_| view.database_name()),
+            domain_schema: it.domain.map(|domain| view.type_schema(SqlType::Domain(domain))),
+            domain_name: it.domain.map(|domain| &*domain.content().name),
             udt_catalog: view.database_name(),
             udt_schema: view.type_schema(it.ty),
             udt_name: it.ty.internal_name(),
@@ -251,6 +281,76 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
             is_generated: if is_generated { "ALWAYS" } else { "NEVER" },
             generation_expression: generated,
             is_updatable: YesNo(it.of_table),
+        });
+    });
+}
+
+fn domains(view: &CatalogView, rows: &mut Rows) {
+    for (ty, domain) in super::constraints::domains(view) {
+        let over = domain.over;
+        let facts = TypeFacts::of(over);
+        row!(rows, {
+            domain_catalog: view.database_name(),
+            domain_schema: view.schema_name(ty.schema),
+            domain_name: &ty.name,
+            data_type: data_type(over),
+            character_maximum_length: facts.length,
+            character_octet_length: facts.octets,
+            numeric_precision: facts.precision,
+            numeric_precision_radix: facts.radix,
+            numeric_scale: facts.scale,
+            datetime_precision: facts.datetime_precision,
+            domain_default: view.domain_default(ty),
+            udt_catalog: view.database_name(),
+            udt_schema: view.type_schema(over),
+            udt_name: over.internal_name(),
+            dtd_identifier: "1",
+        });
+    }
+}
+
+fn domain_constraints(view: &CatalogView, rows: &mut Rows) {
+    for (ty, domain) in super::constraints::domains(view) {
+        for check in &domain.checks {
+            row!(rows, {
+                constraint_catalog: view.database_name(),
+                constraint_schema: view.schema_name(ty.schema),
+                constraint_name: &check.name,
+                domain_catalog: view.database_name(),
+                domain_schema: view.schema_name(ty.schema),
+                domain_name: &ty.name,
+                is_deferrable: YesNo(false),
+                initially_deferred: YesNo(false),
+            });
+        }
+    }
+}
+
+fn domain_udt_usage(view: &CatalogView, rows: &mut Rows) {
+    for (ty, domain) in super::constraints::domains(view) {
+        let over = domain.over;
+        row!(rows, {
+            udt_catalog: view.database_name(),
+            udt_schema: view.type_schema(over),
+            udt_name: over.internal_name(),
+            domain_catalog: view.database_name(),
+            domain_schema: view.schema_name(ty.schema),
+            domain_name: &ty.name,
+        });
+    }
+}
+
+fn column_domain_usage(view: &CatalogView, rows: &mut Rows) {
+    each_column(view, |it| {
+        let Some(domain) = it.domain else { return };
+        row!(rows, {
+            domain_catalog: view.database_name(),
+            domain_schema: view.type_schema(SqlType::Domain(domain)),
+            domain_name: &*domain.content().name,
+            table_catalog: view.database_name(),
+            table_schema: it.schema,
+            table_name: it.table,
+            column_name: it.name,
         });
     });
 }

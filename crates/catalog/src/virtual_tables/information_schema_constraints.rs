@@ -66,6 +66,16 @@ fn table_constraints(view: &CatalogView, rows: &mut Rows) {
 }
 
 fn check_constraints(view: &CatalogView, rows: &mut Rows) {
+    for (ty, domain) in super::constraints::domains(view) {
+        for check in &domain.checks {
+            row!(rows, {
+                constraint_catalog: view.database_name(),
+                constraint_schema: view.schema_name(ty.schema),
+                constraint_name: &check.name,
+                check_clause: format!("({})", view.domain_expr(ty, &check.expr, Style::Plain)),
+            });
+        }
+    }
     for table in view.tables() {
         let mut push = |name: &str, clause: String| {
             row!(rows, {

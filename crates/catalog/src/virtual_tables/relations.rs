@@ -236,14 +236,15 @@ fn pg_attribute(view: &CatalogView, rows: &mut Rows) {
         match relation {
             Relation::Table(table) => {
                 for (_, column) in table.visible_columns() {
-                    table_attribute(table, column).push(column.ty, rows);
+                    table_attribute(table, column).push(column.declared(), rows);
                 }
                 for index in named_indexes(table) {
                     let ids = index.columns.iter().map(|key| key.column).chain(index.included.iter().copied());
                     for (number, id) in (1..).zip(ids) {
                         if let Some(position) = table.column_position(id) {
-                            let Column { name, ty, .. } = &table.columns[position];
-                            Attribute { class: index.oid, name, number, ..Attribute::default() }.push(*ty, rows);
+                            let column = &table.columns[position];
+                            Attribute { class: index.oid, name: &column.name, number, ..Attribute::default() }
+                                .push(column.declared(), rows);
                         }
                     }
                 }
@@ -379,6 +380,11 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
     for ty in view.catalog.types_of(view.database) {
         if let Some(comment) = &ty.comment {
             row!(rows, { objoid: ty.id, classoid: PG_TYPE, objsubid: 0, description: comment });
+        }
+        for check in ty.domain().map_or(&[][..], |domain| &domain.checks) {
+            if let Some(comment) = &check.comment {
+                row!(rows, { objoid: check.oid, classoid: PG_CONSTRAINT, objsubid: 0, description: comment });
+            }
         }
     }
     for relation in view.relations() {

@@ -24,7 +24,7 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
 ];
 
 /// A line of `types.tsv`: what `pg_type` says of a type.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct TypeRow {
     oid: u32,
     name: &'static str,
@@ -83,7 +83,9 @@ fn parse_type(line: &'static str) -> TypeRow {
 pub(super) fn type_row(ty: SqlType) -> &'static TypeRow {
     match ty {
         SqlType::Enum(_) => &ENUM,
-        SqlType::Array(_) if ty.enum_type().is_some() => &ARRAY_OF_ENUM,
+        // Values are what those of the type under it are.
+        SqlType::Domain(_) => type_row(ty.base()),
+        SqlType::Array(_) if ty.user_type().is_some() => &ARRAY_OF_ENUM,
         ty => TYPES.get(&ty.oid()).expect("types.tsv has a line for every type"),
     }
 }
@@ -135,9 +137,36 @@ fn pg_type(view: &CatalogView, rows: &mut Rows) {
         push_type(ty, ty.name, PG_CATALOG_SCHEMA, POSTGRES_ROLE, rows);
     }
     for it in view.catalog.types_of(view.database) {
-        let made = TypeRow { oid: it.id, array: it.array_id(), ..ENUM };
-        push_type(&made, &it.name, it.schema, it.owner, rows);
-        let array = TypeRow { oid: it.array_id(), element: it.id, ..ARRAY_OF_ENUM };
+        let (mut array, mut kept) = (ARRAY_OF_ENUM, Kept::default());
+        let made = match it.domain() {
+            None => ENUM,
+            Some(domain) => {
+                let over = domain.over;
+                let base = type_row(over);
+                array = TypeRow { align: if base.align == "d" { "d" } else { "i" }, collation: base.collation, ..array };
+                kept = Kept {
+                    not_null: domain.not_null,
+                    over: over.oid(),
+                    modifier: over.typmod(),
+                    default: view.domain_default(it),
+                    dimensions: i32::from(over.is_array()),
+                };
+                TypeRow {
+                    kind: "d",
+                    preferred: false,
+                    subscript: 0,
+                    element: 0,
+                    input: 2597,
+                    receive: 2598,
+                    modifier_in: 0,
+                    modifier_out: 0,
+                    ..*base
+                }
+            }
+        };
+        let made = TypeRow { oid: it.id, array: it.array_id(), ..made };
+        push_type_with(&made, &it.name, (it.schema, it.owner), kept, rows);
+        let array = TypeRow { oid: it.array_id(), element: it.id, ..array };
         push_type(&array, &it.array_name, it.schema, it.owner, rows);
     }
 }
@@ -155,7 +184,26 @@ fn pg_enum(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
+/// What domains have beyond other types.
+struct Kept {
+    not_null: bool,
+    over: u32,
+    modifier: i32,
+    default: Option<String>,
+    dimensions: i32,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { not_null: false, over: 0, modifier: -1, default: None, dimensions: 0 }
+    }
+}
+
 fn push_type(ty: &TypeRow, name: &str, schema: u32, owner: u32, rows: &mut Rows) {
+    push_type_with(ty, name, (schema, owner), Kept::default(), rows);
+}
+
+fn push_type_with(ty: &TypeRow, name: &str, (schema, owner): (u32, u32), kept: Kept, rows: &mut Rows) {
     row!(rows, {
         oid: ty.oid,
         typname: name,
@@ -181,11 +229,13 @@ fn push_type(ty: &TypeRow, name: &str, schema: u32, owner: u32, rows: &mut Rows)
         typanalyze: 0,
         typalign: ty.align,
         typstorage: ty.storage,
-        typnotnull: false,
-        typbasetype: 0,
-        typtypmod: -1,
-        typndims: 0,
+        typnotnull: kept.not_null,
+        typbasetype: kept.over,
+        typtypmod: kept.modifier,
+        typndims: kept.dimensions,
         typcollation: ty.collation,
+        typdefaultbin: kept.default.as_ref(),
+        typdefault: kept.default.as_ref(),
     });
 }
 
@@ -265,6 +315,7 @@ pub(super) fn operator_class(ty: SqlType) -> Option<&'static OperatorClass> {
         SqlType::Varchar(_) => SqlType::Text,
         SqlType::Array(_) => SqlType::AnyArray,
         SqlType::Enum(_) => SqlType::AnyEnum,
+        SqlType::Domain(_) => return operator_class(ty.base()),
         reg if reg.is_reg() => SqlType::Oid,
         other => other,
     };

@@ -241,9 +241,16 @@ async fn add_column(table: &Arc<Table>, spec: &ColumnSpec, ctx: &mut DdlContext<
     let mut changed = (**table).clone();
     let mut made = build_column(&mut changed, spec, &mut Vec::new(), ctx).await?;
     let constant = match &made.default {
-        None => Some(Datum::Null),
+        None if made.domain.is_none() => Some(Datum::Null),
+        // What a domain has to say of it is asked of each row, and of none where there are none.
+        None | Some(ColumnDefault::Expr(_)) if made.domain.is_some() => {
+            changed.columns.push(made.clone());
+            let value = ctx.plan(|context| plan::column_default(&changed, changed.columns.len() - 1, context))?;
+            changed.columns.pop();
+            constant_value(&value, &made.ty)?
+        }
         Some(ColumnDefault::Expr(text)) => constant_value(&ctx.bind(text, table)?, &made.ty)?,
-        Some(_) => None,
+        _ => None,
     };
     match constant {
         Some(value) => {
@@ -279,7 +286,7 @@ async fn set_type(
         )));
     }
     let mut changed = (**table).clone();
-    changed.columns[at].ty = ty;
+    changed.columns[at].declare(ty);
     let is_key = table.indexes.iter().any(|index| index.columns.iter().any(|key| key.column == column.id));
     if is_key && !ty.key_encodable() {
         return Err(SqlError::new(
@@ -288,8 +295,9 @@ async fn set_type(
         ));
     }
     // Widening changes no stored byte.
-    let same = column.ty.same_base(&ty) && (ty.typmod() < 0 || ty.typmod() == column.ty.typmod());
-    let widens = same || (column.ty.is_integer() && ty.is_integer() && column.ty.typlen() <= ty.typlen());
+    let base = ty.base();
+    let same = column.ty.same_base(&base) && (base.typmod() < 0 || base.typmod() == column.ty.typmod());
+    let widens = !ty.is_domain() && same || (column.ty.is_integer() && ty.is_integer() && column.ty.typlen() <= ty.typlen());
     if widens && using.is_none() {
         ctx.put_table(changed);
         return super::create::bind_all(&ctx.table(table.id)?, ctx);
@@ -472,6 +480,7 @@ pub(super) fn comment(on: &CommentOn, text: Option<&str>, ctx: &mut DdlContext<'
         }
         CommentOn::Routine(id) => return super::routine::comment(*id, text, ctx),
         CommentOn::Type(id) => return super::types::comment(*id, text, ctx),
+        CommentOn::DomainCheck { domain, name } => return super::domains::comment(*domain, name, text, ctx),
         CommentOn::Relation(relation) => (*relation, None),
         CommentOn::Part { relation, on } => (*relation, Some(*on)),
     };

@@ -6,6 +6,7 @@
 mod alter;
 mod constraint;
 mod create;
+mod domains;
 mod drop;
 mod role;
 mod rewrite;
@@ -100,6 +101,8 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::DropIndexes { indexes, missing, .. } => drop::indexes(indexes, missing, ctx)?,
         Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx)?,
         Ddl::CreateEnum { home, name, labels } => types::create_enum(*home, name, labels, ctx).await?,
+        Ddl::CreateDomain(create) => domains::create(create, ctx).await?,
+        Ddl::AlterDomain { id, change } => domains::alter(*id, change, ctx).await?,
         Ddl::AlterType { id, change } => types::alter(*id, change, ctx).await?,
         Ddl::DropTypes { ids, missing, cascade } => types::drop_types(ids, missing, *cascade, ctx).await?,
         Ddl::CreateRoutine { routine, or_replace, .. } => routine::create(routine, *or_replace, ctx).await?,
@@ -435,7 +438,7 @@ async fn build_column(
                 DefaultSpec::Identity { options, .. } => options.clone(),
                 _ => SequenceOptions::default(),
             };
-            options.ty = Some(spec.ty);
+            options.ty = Some(spec.ty.base());
             let sequence = ctx.new_ids(1).await?;
             let (home, name) = sequence_name(&options, table, &spec.name, taken, ctx)?;
             taken.push(name.clone());
@@ -466,7 +469,8 @@ async fn build_column(
     Ok(Column {
         id,
         name: spec.name.clone(),
-        ty: spec.ty,
+        ty: spec.ty.base(),
+        domain: spec.ty.is_domain().then_some(spec.ty),
         nullable,
         default,
         missing: Datum::Null,

@@ -75,6 +75,10 @@ fn as_new_index(violation: SqlError) -> SqlError {
 /// A rule that an old row does not keep, as it is told to who makes the rule.
 fn as_old_row(error: SqlError, table: &Table) -> SqlError {
     let fields = error.clone().into_fields();
+    if fields.datatype.is_some() {
+        // A domain's.
+        return error;
+    }
     match (error.code(), fields.column, fields.constraint) {
         (SqlState::NotNullViolation, Some(column), _) => contains_nulls(table, &column),
         (SqlState::CheckViolation, _, Some(name)) => is_violated(table, &name),

@@ -28,6 +28,10 @@ fn invalid_label(label: &str) -> SqlError {
         .with_detail(format!("Labels must be {MAX_NAME_BYTES} bytes or less."))
 }
 
+fn no_enum(ty: &Type) -> SqlError {
+    SqlError::new(SqlState::WrongObjectType, format!("{} is not an enum", ty.name))
+}
+
 fn no_label(label: &str) -> SqlError {
     SqlError::new(SqlState::InvalidParameterValue, format!("\"{label}\" is not an existing enum label"))
 }
@@ -35,11 +39,11 @@ fn no_label(label: &str) -> SqlError {
 impl DdlContext<'_> {
     /// Types, tables and views share the names of a schema's types. Where the name is that of the arrays of another type,
     /// that makes way.
-    fn make_type_name_free(&mut self, schema: u32, name: &str) -> SqlResult<()> {
+    pub(super) fn make_type_name_free(&mut self, schema: u32, name: &str) -> SqlResult<()> {
         let catalog = self.change.snapshot();
         let taken = catalog.type_named(schema, name);
-        if let Some(of) = taken.filter(SqlType::is_array).and_then(|ty| ty.enum_type())
-            && let Some(known) = catalog.user_type(of.oid())
+        if let Some(of) = taken.filter(SqlType::is_array).and_then(|ty| ty.user_type())
+            && let Some(known) = catalog.user_type(of)
         {
             let mut moved = Type::clone(&known.descriptor);
             moved.array_name = self.array_name(schema, name, &[]);
@@ -53,7 +57,7 @@ impl DdlContext<'_> {
     }
 
     /// A free name for the type of arrays over what has this name.
-    fn array_name(&self, schema: u32, name: &str, freed: &[&str]) -> String {
+    pub(super) fn array_name(&self, schema: u32, name: &str, freed: &[&str]) -> String {
         let catalog = self.change.snapshot();
         let mut underscores = String::from("_");
         loop {
@@ -112,7 +116,7 @@ pub(super) async fn create_enum(home: Home, name: &str, labels: &[String], ctx: 
     Ok(())
 }
 
-fn type_of(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Type> {
+pub(super) fn type_of(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Type> {
     let found = ctx.change.snapshot().user_type(id).map(|it| Type::clone(&it.descriptor));
     found.ok_or_else(|| SqlError::new(SqlState::UndefinedObject, format!("type with OID {id} does not exist")))
 }
@@ -127,7 +131,7 @@ pub(super) async fn alter(id: u32, change: &AlterType, ctx: &mut DdlContext<'_>)
             }
         }
         AlterType::RenameValue { from, to } => {
-            let TypeKind::Enum(labels) = &mut ty.kind;
+            let TypeKind::Enum(labels) = &mut ty.kind else { return Err(no_enum(&ty)) };
             if to.len() > MAX_NAME_BYTES {
                 return Err(invalid_label(to));
             }
@@ -187,7 +191,8 @@ async fn add_value(
     if text.len() > MAX_NAME_BYTES {
         return Err(invalid_label(text));
     }
-    let TypeKind::Enum(labels) = &mut ty.kind;
+    let shown = no_enum(ty);
+    let TypeKind::Enum(labels) = &mut ty.kind else { return Err(shown) };
     if labels.iter().any(|label| label.text == text) {
         if if_not_exists {
             ctx.exists_already(SqlState::DuplicateObject, format_args!("enum label \"{text}\""));
@@ -249,6 +254,28 @@ fn relabelled(id: u32, from: &str, to: &str, ctx: &DdlContext<'_>) -> SqlResult<
         _ => false,
     };
     let mut changed = Vec::new();
+    for before in ctx.change.snapshot().types_of(ctx.database) {
+        let mut is_changed = false;
+        let mut ty = Type::clone(before);
+        let TypeKind::Domain(domain) = &mut ty.kind else { continue };
+        for check in &mut domain.checks {
+            let mut is_label =
+                |probe: &str| Ok(wants_label(ctx.plan(|context| plan::domain_check(probe, before, context).map(drop))));
+            if let Some(renamed) = plan::rename_label(&check.expr, from, to, &mut is_label)? {
+                check.expr = renamed;
+                is_changed = true;
+            }
+        }
+        if let Some(text) = &mut domain.default {
+            let mut is_label =
+                |probe: &str| Ok(wants_label(ctx.plan(|context| plan::domain_default(probe, before, context).map(drop))));
+            if let Some(renamed) = plan::rename_label(text, from, to, &mut is_label)? {
+                *text = renamed;
+                is_changed = true;
+            }
+        }
+        changed.extend(is_changed.then_some(Descriptor::Type(ty)));
+    }
     for relation in ctx.change.snapshot().relations_of(ctx.database) {
         match relation {
             Relation::Table(before) => {
@@ -300,6 +327,9 @@ enum Dependent {
     Check { table: Arc<Table>, name: String },
     Index { table: Arc<Table>, oid: u32, name: String },
     View { id: u32, name: String },
+    Domain { id: u32, name: String },
+    /// A rule of a domain.
+    Rule { domain: u32, name: String },
 }
 
 impl Dependent {
@@ -310,6 +340,8 @@ impl Dependent {
             Self::Check { table, name } => format!("constraint {name} on table {}", table.name),
             Self::Index { name, .. } => format!("index {name}"),
             Self::View { name, .. } => format!("view {name}"),
+            Self::Domain { name, .. } => format!("type {name}"),
+            Self::Rule { name, .. } => format!("constraint {name}"),
         }
     }
 }
@@ -318,11 +350,20 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
     let mut relations: Vec<&Relation> = ctx.change.snapshot().relations_of(ctx.database).collect();
     relations.sort_unstable_by_key(|relation| relation.id());
     let mut found = Vec::new();
+    for ty in ctx.change.snapshot().types_of(ctx.database).into_iter().filter(|ty| ty.id != id) {
+        let Some(domain) = ty.domain() else { continue };
+        if domain.over.user_type() == Some(id) || domain.default.as_deref().is_some_and(|text| names_type(text, id)) {
+            found.push(Dependent::Domain { id: ty.id, name: ty.name.clone() });
+            continue;
+        }
+        let rules = domain.checks.iter().filter(|check| names_type(&check.expr, id));
+        found.extend(rules.map(|check| Dependent::Rule { domain: ty.id, name: check.name.clone() }));
+    }
     for relation in relations {
         let table = match relation {
             Relation::Table(table) => table,
             Relation::View(view) => {
-                let is_column = view.columns.iter().any(|(_, ty)| ty.enum_type().is_some_and(|of| of.oid() == id));
+                let is_column = view.columns.iter().any(|(_, ty)| ty.user_type() == Some(id));
                 if view.depends_on.contains(&id) || is_column {
                     found.push(Dependent::View { id: view.id, name: view.name.clone() });
                 }
@@ -330,9 +371,9 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
             }
             Relation::Sequence(_) => continue,
         };
-        let is_of = |column: &catalog::Column| column.ty.enum_type().is_some_and(|of| of.oid() == id);
+        let is_of = |column: &catalog::Column| column.declared().user_type() == Some(id);
         for of_arrays in [true, false] {
-            let columns = table.visible_columns().filter(|(_, it)| is_of(it) && it.ty.is_array() == of_arrays);
+            let columns = table.visible_columns().filter(|(_, it)| is_of(it) && it.declared().is_array() == of_arrays);
             found.extend(columns.map(|(_, it)| Dependent::Column { table: table.clone(), name: it.name.clone(), of_arrays }));
         }
         for column in table.columns.iter().filter(|column| !is_of(column)) {
@@ -374,14 +415,26 @@ pub(super) async fn drop_types(
     for name in missing {
         ctx.notice(format!("{name} does not exist, skipping"));
     }
-    for id in ids {
-        drop_type(*id, cascade, ctx).await?;
+    // What is over a type in the list is in the way of it only until it is dropped itself.
+    let mut left: Vec<u32> = ids.to_vec();
+    while let Some(mut id) = left.first().copied() {
+        let over = |id: u32, ctx: &DdlContext<'_>| {
+            dependents(id, ctx).into_iter().find_map(|dependent| match dependent {
+                Dependent::Domain { id, .. } if left.contains(&id) => Some(id),
+                _ => None,
+            })
+        };
+        while let Some(first) = over(id, ctx) {
+            id = first;
+        }
+        drop_type(id, cascade, ctx).await?;
+        left.retain(|known| *known != id);
     }
     Ok(())
 }
 
 pub(super) async fn drop_type(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let Some(shown) = ctx.change.snapshot().user_type(id).and_then(|it| it.ty.enum_type()).map(|it| it.shown()) else {
+    let Some(shown) = ctx.change.snapshot().user_type(id).map(|it| it.ty.base_name()) else {
         return Ok(());
     };
     let is_of = |ty| matches!(ty, catalog::StoredType::Oid { oid, .. } if oid == id || oid == id + 1);
@@ -417,6 +470,22 @@ async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> SqlResult<O
                 return Ok(None);
             }
             drop_relation(*id, &[], true, ctx)?;
+        }
+        Dependent::Domain { id, .. } => {
+            if ctx.change.snapshot().user_type(*id).is_none() {
+                return Ok(None);
+            }
+            Box::pin(drop_type(*id, true, ctx)).await?;
+        }
+        Dependent::Rule { domain, name } => {
+            if ctx.change.snapshot().user_type(*domain).is_none() {
+                return Ok(None);
+            }
+            let mut ty = type_of(*domain, ctx)?;
+            if let TypeKind::Domain(domain) = &mut ty.kind {
+                domain.checks.retain(|check| check.name != *name);
+            }
+            ctx.change.put(ctx.txn, Descriptor::Type(ty));
         }
         Dependent::Column { table, name, .. } => {
             let Some(table) = current(table, ctx).filter(|it| it.column_named(name).is_some()) else { return Ok(None) };

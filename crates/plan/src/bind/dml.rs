@@ -214,8 +214,8 @@ impl Binder<'_> {
                 self.check_insertable(table, *position)?;
                 let column = &table.columns[*position];
                 let value = self.with_frame(Clause::Values, |binder| {
-                    let value = binder.expr(expr, &scope)?;
-                    binder.assign(value, &column.name, column.ty)
+                    let value = binder.declared_expr(expr, &scope)?;
+                    binder.assign(value, &column.name, column.declared())
                 });
                 full[*position] = value.map_err(|error| self.at(error, expr))?;
             }
@@ -234,7 +234,7 @@ impl Binder<'_> {
     ) -> SqlResult<Rel> {
         let rel = self.query(query, level, Outputs::Open)?;
         let targets = targets.for_width(rel.columns.len())?;
-        let types: Vec<SqlType> = targets.iter().map(|position| table.columns[*position].ty).collect();
+        let types: Vec<SqlType> = targets.iter().map(|position| table.columns[*position].declared()).collect();
         for position in targets {
             if !self.is_overridden(table, *position) {
                 self.check_insertable(table, *position)?;
@@ -401,8 +401,8 @@ impl Binder<'_> {
         }
         check_updatable(column)?;
         let value = self.with_frame(Clause::Update, |binder| {
-            let value = binder.expr(expr, scope)?;
-            binder.assign(value, &column.name, column.ty)
+            let value = binder.declared_expr(expr, scope)?;
+            binder.assign(value, &column.name, column.declared())
         });
         value.map_err(|error| self.at(error, expr))
     }
@@ -425,7 +425,7 @@ impl Binder<'_> {
                 for (position, value) in positions.into_iter().zip(values) {
                     let column = &table.columns[position];
                     check_updatable(column)?;
-                    pairs.push((position, self.assign(value, &column.name, column.ty)?));
+                    pairs.push((position, self.assign(value, &column.name, column.declared())?));
                 }
                 return Ok(pairs);
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlparser::ast::{self, BinaryOperator};
 use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
+use super::domain::as_base;
 use super::operators::{conjunction, symbol};
 use super::{Binder, fold};
 use crate::PlanContext;
@@ -50,15 +51,20 @@ pub(super) fn unnested(mut expr: &ast::Expr) -> &ast::Expr {
 }
 
 impl Binder<'_> {
-    /// An expression; undetermined literals stay so.
+    /// An expression; undetermined literals stay so, and what is of a domain is a value of the type under it.
     pub(crate) fn expr(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+        self.declared_expr(expr, scope).map(as_base)
+    }
+
+    /// As [`Binder::expr`]; what is of a domain says so.
+    pub(crate) fn declared_expr(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
         let expr = unnested(expr);
         self.nested(1, |binder| binder.expr_node(expr, scope).map_err(|error| binder.at(error, expr)))
     }
 
     /// An expression of some determined type.
     pub(crate) fn settled(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
-        let bound = self.expr(expr, scope)?;
+        let bound = self.declared_expr(expr, scope)?;
         self.settle_text(bound)
     }
 
@@ -80,7 +86,7 @@ impl Binder<'_> {
         use ast::Expr as Ast;
         let option = |expr: &Option<Box<ast::Expr>>| expr.as_deref().cloned();
         match expr {
-            Ast::Nested(inner) => self.expr(inner, scope),
+            Ast::Nested(inner) => self.declared_expr(inner, scope),
             Ast::Value(value) => self.value(value),
             Ast::TypedString(typed) => self.typed_string(typed),
             Ast::Interval(interval) => self.interval(interval),
@@ -145,7 +151,7 @@ impl Binder<'_> {
                 let inner = match unnested(expr) {
                     // The cast says what the elements of ARRAY[…] are.
                     Ast::Array(array) if to.is_array() => self.array_elements(&array.elem, scope)?,
-                    other => self.expr(other, scope)?,
+                    other => self.declared_expr(other, scope)?,
                 };
                 let value = self.explicit_cast(inner, to)?;
                 match data_type {
@@ -563,17 +569,19 @@ impl Binder<'_> {
                 None => self.boolean(&branch.condition, scope, "CASE/WHEN")?,
             };
             tests.push(test);
-            values.push(self.expr(&branch.result, scope)?);
+            values.push(self.declared_expr(&branch.result, scope)?);
         }
         let has_else = otherwise.is_some();
         if let Some(otherwise) = otherwise {
             // Of types that cast to each other the first is taken, and ELSE counts as the first.
-            values.insert(0, self.expr(otherwise, scope)?);
+            values.insert(0, self.declared_expr(otherwise, scope)?);
         }
         if self.frames.last().map_or(0, |frame| frame.sets.len()) > set_count {
             return Err(SqlError::not_supported("set-returning functions are not allowed in CASE")
                 .with_hint("You might be able to move the set-returning function into a LATERAL FROM item."));
         }
+        // The NULL of a missing ELSE is of no domain.
+        let values = if has_else { values } else { values.into_iter().map(as_base).collect() };
         let (mut values, ty) = self.unify(values, "CASE")?;
         let otherwise = has_else.then(|| Box::new(values.remove(0)));
         let operand = operand.map(Box::new);
@@ -597,7 +605,7 @@ impl Binder<'_> {
         for item in items {
             elements.push(match unnested(item) {
                 ast::Expr::Array(array) => self.array_elements(&array.elem, scope)?,
-                other => self.expr(other, scope)?,
+                other => self.declared_expr(other, scope)?,
             });
         }
         let undetermined = |expr: &Expr| matches!(expr.ty(), SqlType::Unknown);
@@ -605,7 +613,12 @@ impl Binder<'_> {
             // Whatever wants this array says what its elements are.
             return Ok(Expr::Array { elements, ty: SqlType::Unknown });
         }
-        let (elements, ty) = self.unify(elements, "ARRAY")?;
+        let (mut elements, mut ty) = self.unify(elements, "ARRAY")?;
+        if matches!(ty, SqlType::Domain(_)) && ty.base().is_array() {
+            // There are no arrays of a domain over an array: it is an array of more dimensions.
+            elements = elements.into_iter().map(as_base).collect();
+            ty = ty.base();
+        }
         let ty = if ty.is_array() { ty } else { ty.array_of() };
         Ok(self.fold_array(Expr::Array { elements, ty }))
     }
@@ -625,7 +638,7 @@ impl Binder<'_> {
         let (mut value, chain) = if names.len() > 1 {
             (self.compound(&names, scope)?, &chain[names.len() - 1..])
         } else {
-            (self.expr(root, scope)?, chain)
+            (self.declared_expr(root, scope)?, chain)
         };
         let mut subscripts = Vec::new();
         for link in chain {
@@ -635,7 +648,7 @@ impl Binder<'_> {
                     if !subscripts.is_empty() {
                         value = self.subscripted(value, &std::mem::take(&mut subscripts), scope)?;
                     }
-                    value = self.field(value, &fold(field))?;
+                    value = self.field(as_base(value), &fold(field))?;
                 }
                 ast::AccessExpr::Dot(other) => {
                     let message = format!("syntax error at or near \"{other}\"");
@@ -697,6 +710,8 @@ impl Binder<'_> {
     }
 
     fn subscripted(&mut self, mut value: Expr, subscripts: &[&ast::Subscript], scope: &Scope<'_>) -> SqlResult<Expr> {
+        let declared = value.ty();
+        value = as_base(value);
         if value.ty() == SqlType::Jsonb {
             let mut args = vec![value];
             for subscript in subscripts {
@@ -733,7 +748,11 @@ impl Binder<'_> {
             ));
         };
         let slice = subscripts.iter().any(|it| matches!(it, ast::Subscript::Slice { .. }));
-        let ty = if slice { value.ty() } else { element };
+        let (whole, element) = match declared.element().filter(SqlType::is_domain) {
+            Some(of_domain) => (declared, of_domain),
+            None => (value.ty(), element),
+        };
+        let ty = if slice { whole } else { element };
         let mut bound = Vec::with_capacity(subscripts.len());
         for subscript in subscripts {
             let one = |binder: &mut Self, expr: &ast::Expr| {

@@ -504,7 +504,7 @@ impl Binder<'_> {
             .enumerate()
             .map(|(at, column)| PlanColumn {
                 name: column.name.clone(),
-                ty: column.ty,
+                ty: column.declared(),
                 table_oid: table.id,
                 attribute: attribute(at),
             })

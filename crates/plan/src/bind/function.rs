@@ -118,11 +118,13 @@ impl Binder<'_> {
         list: &[&ast::FunctionArg],
         scope: &Scope<'_>,
     ) -> SqlResult<Vec<Expr>> {
+        // Others take values of a domain as what they are.
+        let keeps_domains = matches!(name, "coalesce" | "greatest" | "least" | "pg_typeof");
         let mut args = Vec::with_capacity(list.len());
         for arg in list {
             match arg {
                 ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => {
-                    args.push(self.expr(expr, scope)?)
+                    args.push(if keeps_domains { self.declared_expr(expr, scope)? } else { self.expr(expr, scope)? });
                 }
                 ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(range)) => {
                     let names = name_parts(range)?;
@@ -212,6 +214,9 @@ impl Binder<'_> {
             "row" => Ok(Expr::row(args)),
             "pg_typeof" if args.len() == 1 && self.known_type(&args[0]).is_none() => {
                 Ok(Expr::Const(Datum::Int(SqlType::Unknown.oid().into()), SqlType::RegType))
+            }
+            "pg_typeof" if args.len() == 1 && args[0].ty().is_domain() => {
+                Ok(Expr::Const(Datum::Int(args[0].ty().oid().into()), SqlType::RegType))
             }
             "nextval" | "currval" => {
                 let op = if name == "nextval" { SequenceOp::NextVal } else { SequenceOp::CurrVal };
@@ -361,7 +366,7 @@ impl Binder<'_> {
                 if let [_] = args {
                     let name = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
                     if let Some(ty) = super::find_type(&name, self.context)? {
-                        self.depends_on.extend(ty.enum_type().map(|made| made.oid()));
+                        self.depends_on.extend(ty.user_type());
                         return Ok(Called::Cast(ty));
                     }
                 }

@@ -73,8 +73,10 @@ impl Binder<'_> {
         if self.params.len() < number {
             self.params.resize(number, None);
         }
-        let ty = self.params[number - 1].unwrap_or(SqlType::Unknown);
-        Ok(Expr::Param(number - 1, ty))
+        match self.params[number - 1] {
+            Some(ty) if ty.is_domain() => self.to_domain(Expr::Param(number - 1, ty.base()), ty, CastContext::Implicit),
+            known => Ok(Expr::Param(number - 1, known.unwrap_or(SqlType::Unknown))),
+        }
     }
 
     /// A variable of the routine around, which is a parameter of this type.

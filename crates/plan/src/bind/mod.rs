@@ -18,6 +18,7 @@
 mod aggregate;
 mod cte;
 mod dml;
+mod domain;
 mod expr;
 mod from;
 mod implied;
@@ -41,12 +42,14 @@ mod window;
 use std::sync::Arc;
 
 use ::types::stack::{DEPTH_MAX, grown, too_deep};
-use ::types::{SqlError, SqlResult, SqlState, SqlType};
+use ::types::{DomainType, SqlError, SqlResult, SqlState, SqlType};
 use catalog::{Relation, Table, temporary_schema};
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sqlparser::ast::{self, Spanned};
 
 pub use self::dml::changes_key;
+pub use self::domain::{checked_column, domain_check, domain_default, domain_rules};
+pub(crate) use self::domain::{rel_without_domains, without_domains};
 pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::cte::changes_data;
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
@@ -55,7 +58,7 @@ pub(crate) use self::expr::row_type_named;
 pub(crate) use self::types::{bind_type, find_type};
 use self::window::WindowRequest;
 use crate::PlanContext;
-use crate::expr::{AggregateCall, Expr};
+use crate::expr::{AggregateCall, DomainRules, Expr};
 use crate::logical::Rel;
 use crate::plan::{FunctionCall, Plan};
 use crate::scope::{Level, Place, Scope};
@@ -209,6 +212,8 @@ pub(crate) struct Binder<'a> {
     form_bytes: usize,
     /// Nothing is computed while binding: for expressions that are to be shown.
     keeps_form: bool,
+    /// The rules of the domains that values were made into.
+    domains: FxHashMap<DomainType, Arc<DomainRules>>,
     /// Ids of the relations that were read and the types that were named: views keep them as their dependencies.
     pub depends_on: Vec<u32>,
 }
@@ -329,7 +334,7 @@ pub(crate) fn relation_columns(
         Some(Relation::Table(table)) => {
             Some(table.columns.iter().filter(|it| !it.hidden).map(|it| (it.name.clone(), it.ty)).collect())
         }
-        Some(Relation::View(view)) => Some(view.columns.clone()),
+        Some(Relation::View(view)) => Some(view.columns.iter().map(|(name, ty)| (name.clone(), ty.base())).collect()),
         Some(Relation::Sequence(_)) | None => None,
     })
 }
@@ -379,6 +384,7 @@ impl<'a> Binder<'a> {
             next_level: 0,
             form_bytes: 0,
             keeps_form: false,
+            domains: FxHashMap::default(),
             depends_on: Vec::new(),
         }
     }
@@ -562,6 +568,8 @@ impl<'a> Binder<'a> {
             next_level,
             form_bytes,
             keeps_form,
+            // Bound in the path that it was bound in.
+            domains: _,
             depends_on,
         } = self;
         std::mem::swap(params, &mut other.params);

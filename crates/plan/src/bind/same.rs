@@ -41,6 +41,10 @@ pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
             tx == ty && cx == cy && same_expr(x, y)
         }
         (
+            Expr::ToDomain { expr: x, rules: rx, of_elements: ex, .. },
+            Expr::ToDomain { expr: y, rules: ry, of_elements: ey, .. },
+        ) => rx.domain == ry.domain && ex == ey && same_expr(x, y),
+        (
             Expr::InList { expr: x, list: lx, negated: nx },
             Expr::InList { expr: y, list: ly, negated: ny },
         ) => nx == ny && same_expr(x, y) && same_list(lx, ly),

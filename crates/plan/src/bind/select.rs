@@ -241,12 +241,12 @@ impl Binder<'_> {
                     }
                 }
                 ast::SelectItem::UnnamedExpr(expr) => {
-                    let bound = self.expr(expr, scope)?;
+                    let bound = self.declared_expr(expr, scope)?;
                     let bound = if settle { self.settle_text(bound)? } else { bound };
                     outputs.push(Output { name: column_name(expr), expr: bound });
                 }
                 ast::SelectItem::ExprWithAlias { expr, alias } => {
-                    let bound = self.expr(expr, scope)?;
+                    let bound = self.declared_expr(expr, scope)?;
                     let bound = if settle { self.settle_text(bound)? } else { bound };
                     outputs.push(Output { name: fold(alias), expr: bound });
                 }

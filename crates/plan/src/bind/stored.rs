@@ -5,6 +5,7 @@ use std::sync::Arc;
 use catalog::{ColumnDefault, Table, descriptor::TEMPORARY_PREFIX};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlType, stack::deep};
 
+use super::domain::{absent_value, without_domains};
 use super::{Binder, Clause};
 use crate::PlanContext;
 use crate::expr::{Expr, SequenceOp};
@@ -20,12 +21,12 @@ pub fn bind_stored_expr(sql_text: &str, table: &Table, context: &PlanContext<'_>
 }
 
 /// A condition over `table.columns`.
-fn stored_condition(sql_text: &str, table: &Table, context: &PlanContext<'_>) -> SqlResult<Expr> {
+pub(super) fn stored_condition(sql_text: &str, table: &Table, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let bound = stored(sql_text, table, context, Clause::Check, |binder, bound| binder.condition(bound, "CHECK"))?;
     without_subquery(bound, "check constraint")
 }
 
-fn without_subquery(bound: Expr, place: &str) -> SqlResult<Expr> {
+pub(super) fn without_subquery(bound: Expr, place: &str) -> SqlResult<Expr> {
     if bound.has_subquery() {
         return Err(SqlError::not_supported(format!("cannot use subquery in {place}")));
     }
@@ -54,20 +55,20 @@ fn stored_value(sql_text: &str, table: &Table, position: usize, context: &PlanCo
         Some(ColumnDefault::Stored(_)) => Clause::Generated,
         _ => Clause::Default,
     };
-    stored(sql_text, table, context, clause, |binder, bound| binder.assign(bound, &column.name, column.ty))
+    stored(sql_text, table, context, clause, |binder, bound| binder.assign(bound, &column.name, column.declared()))
 }
 
 /// The names of a row as it is stored.
 pub(crate) fn stored_range(table: &Table) -> Range {
     let columns = table.columns.iter().enumerate().map(|(at, column)| RangeColumn {
         name: column.name.clone(),
-        expr: Expr::Column(at, column.ty),
+        expr: Expr::Column(at, column.declared()),
         hidden: column.hidden,
     });
     Range { name: table.name.clone(), schema: None, table: None, catalog_oid: None, columns: columns.collect() }
 }
 
-fn stored(
+pub(super) fn stored(
     sql_text: &str,
     table: &Table,
     context: &PlanContext<'_>,
@@ -76,7 +77,9 @@ fn stored(
 ) -> SqlResult<Expr> {
     let path = path_of(table.schema, context);
     let context = PlanContext { search_path: &path, variables: None, ..*context };
-    bind_over(Binder::new(&context, None), sql_text, table, clause, finish)
+    let mut bound = bind_over(Binder::new(&context, None), sql_text, table, clause, finish)?;
+    without_domains(&mut bound);
+    Ok(bound)
 }
 
 /// The search path for what an object's stored text names: its own schema first, whatever session reads it. Only what is
@@ -151,11 +154,13 @@ pub fn column_default(table: &Table, position: usize, context: &PlanContext<'_>)
     let column = &table.columns[position];
     match &column.default {
         None if column.hidden => Ok(Expr::RowId),
-        None | Some(ColumnDefault::Stored(_)) => Ok(Expr::Const(Datum::Null, column.ty)),
+        None | Some(ColumnDefault::Stored(_)) => absent_value(table, position, context),
         Some(ColumnDefault::Identity { sequence, .. }) => {
             let args = vec![Expr::Const(Datum::Int(i64::from(*sequence)), SqlType::RegClass)];
             let next = Expr::Sequence { op: SequenceOp::NextVal, args };
-            Binder::new(context, None).assign(next, &column.name, column.ty)
+            let mut value = Binder::new(context, None).assign(next, &column.name, column.declared())?;
+            without_domains(&mut value);
+            Ok(value)
         }
         Some(ColumnDefault::Expr(text)) => {
             let bound = stored_value(text, table, position, context)?;

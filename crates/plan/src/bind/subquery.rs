@@ -38,12 +38,7 @@ impl Hasher for CountingHasher {
 }
 
 impl Binder<'_> {
-    /// Binds and plans a query below `scope`; also the values of its outer slots.
-    fn subplan(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<(Plan, Vec<Expr>)> {
-        self.subplan_of(scope, query, Ok)
-    }
-
-    /// As [`Binder::subplan`], with what was planned.
+    /// As [`Binder::subplan_of`], with what was planned.
     fn subplan_and_source(
         &mut self,
         query: &ast::Query,
@@ -58,6 +53,7 @@ impl Binder<'_> {
         Ok((plan, source.expect("the subquery has been bound"), arguments))
     }
 
+    /// Binds and plans a query below `scope`, as `shape` makes it; also the values of its outer slots.
     fn subplan_of(
         &mut self,
         scope: &Scope<'_>,
@@ -96,8 +92,15 @@ impl Binder<'_> {
     }
 
     pub(super) fn scalar_subquery(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
-        let (plan, arguments) = self.subplan(query, scope)?;
+        let mut declared = None;
+        let note = |rel: Rel| {
+            declared = rel.columns.first().map(|column| column.ty);
+            Ok(rel)
+        };
+        let (plan, arguments) = self.subplan_of(scope, query, note)?;
         let ty = only_column(&plan.columns)?;
+        // A domain, which nothing that is planned knows.
+        let ty = declared.filter(|declared| declared.base() == ty).unwrap_or(ty);
         let form = self.form(query, 0);
         Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty, form))
     }
@@ -111,6 +114,7 @@ impl Binder<'_> {
     ) -> SqlResult<Vec<Expr>> {
         (0..count)
             .map(|position| {
+                let mut declared = None;
                 let pick = |rel: Rel| {
                     if rel.columns.len() != count {
                         return Err(SqlError::new(
@@ -119,11 +123,13 @@ impl Binder<'_> {
                         ));
                     }
                     let column = rel.columns[position].clone();
+                    declared = Some(column.ty);
                     let expr = Expr::Column(position, column.ty);
                     Ok(project(rel, vec![expr], vec![column]))
                 };
                 let (plan, arguments) = self.subplan_of(scope, query, pick)?;
                 let ty = only_column(&plan.columns)?;
+                let ty = declared.filter(|declared| declared.base() == ty).unwrap_or(ty);
                 let form = self.form(query, position);
                 Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty, form))
             })

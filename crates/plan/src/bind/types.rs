@@ -7,6 +7,7 @@ use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, can_cast, cast, fit_modifier, parse_text};
 use types::datetime::depends_on_now;
 
+use super::domain::as_base;
 use super::{Binder, qualified_name};
 use crate::PlanContext;
 use crate::expr::Expr;
@@ -25,6 +26,10 @@ pub(crate) fn bind_type(name: &ast::DataType, context: &PlanContext<'_>) -> SqlR
             | ast::ArrayElemTypeDef::Qualified(element, _),
         ) => {
             let element = bind_type(element, context)?;
+            if matches!(element, SqlType::Domain(_)) && element.base().is_array() {
+                let message = format!("arrays of domain {}, which is over an array, are not supported", element.base_name());
+                return Err(SqlError::not_supported(message));
+            }
             Ok(if element.is_array() { element } else { element.array_of() })
         }
         ast::DataType::Custom(name, modifiers) => {
@@ -94,8 +99,8 @@ pub(crate) fn find_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> Sq
             .into_iter()
             .find_map(|schema| catalog.type_named(schema, &name)),
     };
-    if let Some(made) = found.and_then(|ty| ty.enum_type()) {
-        context.notes.uses(made.oid());
+    if let Some(made) = found.and_then(|ty| ty.user_type()) {
+        context.notes.uses(made);
     }
     Ok(found)
 }
@@ -115,12 +120,13 @@ impl Binder<'_> {
     /// As [`bind_type`]; what is being bound depends on the type.
     pub(super) fn named_type(&mut self, name: &ast::DataType) -> SqlResult<SqlType> {
         let ty = bind_type(name, self.context)?;
-        self.depends_on.extend(ty.enum_type().map(|made| made.oid()));
+        self.depends_on.extend(ty.user_type());
         Ok(ty)
     }
 
     /// Gives an undetermined literal or parameter its type; leaves anything else alone.
     pub(crate) fn settle(&mut self, expr: Expr, ty: SqlType, context: CastContext) -> SqlResult<Expr> {
+        let ty = ty.base();
         match expr {
             Expr::Const(Datum::Null, SqlType::Unknown) => Ok(Expr::Const(Datum::Null, ty)),
             Expr::Const(Datum::Text(text), SqlType::Unknown) => {
@@ -151,8 +157,8 @@ impl Binder<'_> {
                         base
                     }
                 };
-                let param = Expr::Param(number, known);
-                if known == ty { Ok(param) } else { self.coerce(param, ty, context) }
+                let param = Expr::Param(number, known.base());
+                if known.base() == ty { Ok(param) } else { self.coerce(param, ty, context) }
             }
             // An array of undetermined elements follows the wanted element type.
             Expr::Array { elements, ty: SqlType::Unknown } => {
@@ -181,6 +187,14 @@ impl Binder<'_> {
     /// # Errors
     /// 42846 when there is no cast in this context.
     pub(crate) fn coerce(&mut self, expr: Expr, to: SqlType, context: CastContext) -> SqlResult<Expr> {
+        let given = expr.ty();
+        if to.is_domain() {
+            return if given == to { Ok(expr) } else { self.to_domain(expr, to, context) };
+        }
+        let expr = as_base(expr);
+        if given.is_domain() && self.keeps_form && context == CastContext::Explicit && expr.ty() == to {
+            return Ok(Expr::Cast { expr: Box::new(expr), to, context });
+        }
         let expr = self.settle(expr, to, context)?;
         let from = expr.ty();
         if from == to || to == SqlType::Any {
@@ -233,7 +247,8 @@ impl Binder<'_> {
 
     /// The one type of several expressions: PostgreSQL's documentation, section 10.5. `what` is named in the error.
     pub(crate) fn common_type(&self, exprs: &[Expr], what: &str) -> SqlResult<SqlType> {
-        let types: Vec<SqlType> = exprs.iter().map(|expr| self.known_type(expr).unwrap_or(SqlType::Unknown)).collect();
+        let types = exprs.iter().map(|expr| self.declared_type(expr).unwrap_or(SqlType::Unknown));
+        let types: Vec<SqlType> = types.collect();
         common_type(&types, what)
     }
 
@@ -247,8 +262,12 @@ impl Binder<'_> {
         Ok((exprs, ty))
     }
 
-    /// `None` for what is still undetermined.
+    /// The type that decides about operators and functions; `None` for what is still undetermined.
     pub(crate) fn known_type(&self, expr: &Expr) -> Option<SqlType> {
+        self.declared_type(expr).map(SqlType::base)
+    }
+
+    fn declared_type(&self, expr: &Expr) -> Option<SqlType> {
         match expr {
             Expr::Param(number, SqlType::Unknown) => self.params[*number],
             other => Some(other.ty()).filter(|ty| *ty != SqlType::Unknown),
@@ -257,7 +276,7 @@ impl Binder<'_> {
 
     /// A condition: boolean, or an error that names the clause.
     pub(crate) fn condition(&mut self, expr: Expr, clause: &str) -> SqlResult<Expr> {
-        let expr = self.settle(expr, SqlType::Bool, CastContext::Implicit)?;
+        let expr = as_base(self.settle(expr, SqlType::Bool, CastContext::Implicit)?);
         if expr.ty() == SqlType::Bool {
             return Ok(expr);
         }
@@ -272,9 +291,12 @@ impl Binder<'_> {
     /// # Errors
     /// 42804 in PostgreSQL's words.
     pub(crate) fn assign(&mut self, expr: Expr, column: &str, to: SqlType) -> SqlResult<Expr> {
-        let expr = self.settle(expr, to, CastContext::Assignment)?;
+        let expr = if to.is_domain() { expr } else { self.settle(expr, to, CastContext::Assignment)? };
         let from = expr.ty();
-        if from.same_base(&to) || can_cast(&from, &to).is_some_and(|least| allows(CastContext::Assignment, least)) {
+        let (bare, wanted) = (from.base(), to.base());
+        let is_open = to.is_domain() && from == SqlType::Unknown;
+        let casts = || can_cast(&bare, &wanted).is_some_and(|least| allows(CastContext::Assignment, least));
+        if is_open || bare.same_base(&wanted) || casts() {
             return self.coerce(expr, to, CastContext::Assignment);
         }
         Err(SqlError::new(
@@ -301,7 +323,11 @@ pub(crate) fn allows(context: CastContext, least: CastContext) -> bool {
 
 /// The type that UNION, CASE, VALUES and the like settle on.
 pub(crate) fn common_type(types: &[SqlType], what: &str) -> SqlResult<SqlType> {
-    let mut known = types.iter().copied().filter(|ty| *ty != SqlType::Unknown);
+    // Of one domain alone they stay that; what is undetermined is not.
+    if let Some(domain) = types.first().filter(|first| first.is_domain() && types.iter().all(|ty| ty == *first)) {
+        return Ok(*domain);
+    }
+    let mut known = types.iter().copied().filter(|ty| *ty != SqlType::Unknown).map(SqlType::base);
     let Some(mut chosen) = known.next() else { return Ok(SqlType::Text) };
     for ty in known {
         if ty == chosen {

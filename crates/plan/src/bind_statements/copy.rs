@@ -9,7 +9,7 @@ use types::{Datum, SqlError, SqlResult, SqlState};
 use super::{syntax, utility};
 use crate::{
     PlanContext,
-    bind::{Binder, Clause, column_default, find_table, fold, row_rules},
+    bind::{Binder, Clause, checked_column, column_default, find_table, fold, row_rules, without_domains},
     expr::Expr,
     optimize_rel,
     parse::own::{Copy, CopySource, CopyValue},
@@ -74,12 +74,16 @@ fn copy_in(
             column_default(table, position, context)?
         });
     }
+    let mut domains = Vec::new();
+    for position in &positions {
+        domains.extend(checked_column(table, *position, context)?);
+    }
     let filter = match &copy.filter {
         None => None,
         Some(expr) => Some(filter(expr, table, context)?),
     };
     let row_rules = row_rules(table, context)?;
-    let copy = Utility::CopyFrom { table: table.clone(), columns: positions, defaults, filter, row_rules, options };
+    let copy = Utility::CopyFrom { table: table.clone(), columns: positions, defaults, domains, filter, row_rules, options };
     Ok(utility(copy, "COPY", context))
 }
 
@@ -88,7 +92,9 @@ fn filter(expr: &ast::Expr, table: &Table, context: &PlanContext<'_>) -> SqlResu
     let mut binder = Binder::new(context, None);
     let level = binder.level();
     let scope = Scope::of_range(&level, crate::bind::stored_range(table));
-    binder.with_frame(Clause::Where, |binder| binder.boolean(expr, &scope, "WHERE"))
+    let mut bound = binder.with_frame(Clause::Where, |binder| binder.boolean(expr, &scope, "WHERE"))?;
+    without_domains(&mut bound);
+    Ok(bound)
 }
 
 fn column_positions(table: &Arc<Table>, names: &[ast::Ident]) -> SqlResult<Vec<usize>> {

@@ -336,7 +336,7 @@ fn like_column(column: &Column, like: &Like, catalog: &catalog::CatalogSnapshot)
         }
         _ => None,
     };
-    ColumnSpec { name: column.name.clone(), ty: column.ty, nullable: column.nullable, default }
+    ColumnSpec { name: column.name.clone(), ty: column.declared(), nullable: column.nullable, default }
 }
 
 /// LIKE: the columns of another table, and what else is asked for.

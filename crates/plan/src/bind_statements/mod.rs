@@ -4,6 +4,7 @@ mod alter;
 mod copy;
 mod create;
 mod cursor;
+mod domains;
 mod into;
 mod own;
 mod routine;
@@ -17,7 +18,10 @@ use ::types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, Zone};
 
 use crate::{
     PlanContext,
-    bind::{Binder, bind_type, check_name, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
+    bind::{
+        Binder, bind_type, check_name, find_relation, find_table, fold, name_parts, no_relation, qualified_name,
+        without_domains,
+    },
     expr::Expr,
     optimize_rel,
     parse::{Body, ParsedStatement},
@@ -384,7 +388,9 @@ fn free_expr(expr: &ast::Expr, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let (expr, _) = Binder::bind_with(context, None, optimize_rel, |binder| {
         let level = binder.level();
         let scope = crate::scope::Scope::empty(&level);
-        binder.bind_scalar(expr, &scope)
+        let mut bound = binder.bind_scalar(expr, &scope)?;
+        without_domains(&mut bound);
+        Ok(bound)
     })?;
     Ok(expr)
 }
@@ -469,7 +475,7 @@ fn bind_drop(
         ast::ObjectType::Table => (RelationKind::Table, "DROP TABLE", "table"),
         ast::ObjectType::View => (RelationKind::View, "DROP VIEW", "view"),
         ast::ObjectType::Sequence => (RelationKind::Sequence, "DROP SEQUENCE", "sequence"),
-        ast::ObjectType::Type => return types::drop(if_exists, names, cascade, context),
+        ast::ObjectType::Type => return types::drop("DROP TYPE", if_exists, names, cascade, context),
         ast::ObjectType::Index => return drop_indexes(if_exists, names, cascade, context),
         ast::ObjectType::Schema => {
             let names = names.iter().map(|name| Ok(name_parts(name)?.join("."))).collect::<SqlResult<_>>()?;

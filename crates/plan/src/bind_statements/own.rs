@@ -6,7 +6,7 @@ use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
-use super::{alter, copy, ddl, find_index, new_home, new_name, routine, types, utility};
+use super::{alter, copy, ddl, domains, find_index, new_home, new_name, routine, types, utility};
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
@@ -35,6 +35,11 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         Own::Alter { kind, name, if_exists, change } => alter_named(*kind, name, *if_exists, change, context)?,
         Own::CreateEnum { name, labels } => types::create_enum(name, labels, context)?,
         Own::AlterEnum { name, change } => types::alter_enum(name, change, context)?,
+        Own::CreateDomain { name, ty, options } => domains::create(name, ty, options, context)?,
+        Own::AlterDomain { name, change } => domains::alter(name, change, context)?,
+        Own::DropDomains { names, if_exists, cascade } => {
+            types::drop("DROP DOMAIN", *if_exists, names, *cascade, context)?
+        }
         Own::CreateDatabase { name, owner } => {
             let owner = owner.as_ref().map(|owner| role(owner, context)).transpose()?;
             ddl(Ddl::CreateDatabase { name: fold(name), owner }, "CREATE DATABASE", context)
@@ -242,8 +247,13 @@ fn alter_named(
     change: &Change,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
-    if kind == Kind::Type {
-        return types::alter(name, change, context);
+    match kind {
+        Kind::Type => return types::alter("ALTER TYPE", name, change, context),
+        Kind::Domain => {
+            domains::domain_id(name, context)?;
+            return types::alter("ALTER DOMAIN", name, change, context);
+        }
+        _ => {}
     }
     let simple = || name_parts(name).map(|parts| parts.join("."));
     let tag = match kind {
@@ -269,7 +279,13 @@ fn alter_named(
             };
             return Ok(ddl(change, tag, context));
         }
-        Kind::Table | Kind::Column | Kind::Constraint | Kind::Type | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
+        Kind::Table
+        | Kind::Column
+        | Kind::Constraint
+        | Kind::Type
+        | Kind::Domain
+        | Kind::DomainConstraint
+        | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
     };
     let Some(found) = relation(name, if_exists, context)? else { return Ok(skipped(name, tag, context)) };
     match (&found, kind) {
@@ -372,6 +388,11 @@ fn comment(
             Some(CommentOn::Schema(name))
         }
         Kind::Type => types::comment_on(name, context)?,
+        Kind::DomainConstraint => {
+            let (domain, name) = split_last(name)?;
+            Some(CommentOn::DomainCheck { domain: domains::domain_id(&domain, context)?, name })
+        }
+        Kind::Domain => Some(CommentOn::Type(domains::domain_id(name, context)?)),
         Kind::Database | Kind::Other => None,
     };
     let change = match on {

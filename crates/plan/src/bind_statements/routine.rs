@@ -38,7 +38,7 @@ fn stored_type(text: &TypeText, context: &PlanContext<'_>) -> SqlResult<StoredTy
                 return found;
             }
             match bind_type(name, context) {
-                Ok(ty) => Ok(StoredType::of(&ty).base()),
+                Ok(ty) => Ok(StoredType::of(&crate::routine::no_domain(ty)?).base()),
                 Err(error) => rows_of(name, context)?.ok_or_else(|| match error.code() {
                     SqlState::UndefinedObject => {
                         SqlError::new(SqlState::UndefinedObject, format!("type {name} does not exist"))

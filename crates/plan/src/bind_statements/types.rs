@@ -43,7 +43,7 @@ fn made_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Opt
 }
 
 /// The type that ALTER is about.
-fn altered(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<SqlType> {
+pub(super) fn altered(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<SqlType> {
     made_type(name, context)?.ok_or_else(|| {
         let message = format!("type \"{}\" does not exist", name_parts(name).unwrap_or_default().join("."));
         SqlError::new(SqlState::UndefinedObject, message)
@@ -73,13 +73,19 @@ pub(super) fn alter_enum(
     Ok(ddl(Ddl::AlterType { id: of.oid(), change }, "ALTER TYPE", context))
 }
 
-pub(super) fn alter(name: &ast::ObjectName, change: &Change, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+pub(super) fn alter(
+    tag: &'static str,
+    name: &ast::ObjectName,
+    change: &Change,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
     let ty = altered(name, context)?;
-    let id = match (ty, ty.enum_type()) {
-        (SqlType::Enum(of), _) => of.oid(),
-        (_, Some(element)) => {
+    let id = match (ty, ty.user_type()) {
+        (SqlType::Enum(_) | SqlType::Domain(_), Some(id)) => id,
+        (_, Some(_)) => {
+            let element = ty.element().unwrap_or(ty).base_name();
             let message = format!("cannot alter array type {}", ty.base_name());
-            let hint = format!("You can alter type {}, which will alter the array type as well.", element.shown());
+            let hint = format!("You can alter type {element}, which will alter the array type as well.");
             return Err(SqlError::new(SqlState::WrongObjectType, message).with_hint(hint));
         }
         _ => return Err(SqlError::not_supported(format!("type {} cannot be altered", ty.base_name()))),
@@ -88,12 +94,14 @@ pub(super) fn alter(name: &ast::ObjectName, change: &Change, context: &PlanConte
         Change::Rename(to) => AlterType::RenameTo(fold(to)),
         Change::Schema(to) => AlterType::SetSchema(own::schema(to, context)?),
         Change::Owner(to) => AlterType::OwnerTo(own::role(to, context)?),
-        Change::Accepted => return Ok(ddl(Ddl::Accepted, "ALTER TYPE", context)),
+        Change::Accepted => return Ok(ddl(Ddl::Accepted, tag, context)),
     };
-    Ok(ddl(Ddl::AlterType { id, change }, "ALTER TYPE", context))
+    Ok(ddl(Ddl::AlterType { id, change }, tag, context))
 }
 
+/// DROP TYPE, or DROP DOMAIN, which takes domains alone.
 pub(super) fn drop(
+    tag: &'static str,
     if_exists: bool,
     names: &[ast::ObjectName],
     cascade: bool,
@@ -116,21 +124,27 @@ pub(super) fn drop(
                 let message = format!("type \"{}\" does not exist", shown(name)?);
                 return Err(SqlError::new(SqlState::UndefinedObject, message));
             }
+            Some(ty) if tag == "DROP DOMAIN" && !matches!(ty, SqlType::Domain(_)) => {
+                let message = format!("\"{}\" is not a domain", shown(name)?);
+                return Err(SqlError::new(SqlState::WrongObjectType, message));
+            }
             Some(SqlType::Enum(of)) => ids.push(of.oid()),
+            Some(SqlType::Domain(of)) => ids.push(of.oid()),
             Some(ty) => {
                 let name = ty.base_name();
-                return Err(match ty.enum_type() {
-                    Some(element) => refuse(format!("cannot drop type {name} because type {} requires it", element.shown()))
-                        .with_hint(format!("You can drop type {} instead.", element.shown())),
+                let element = ty.element().unwrap_or(ty).base_name();
+                return Err(match ty.user_type() {
+                    Some(_) => refuse(format!("cannot drop type {name} because type {element} requires it"))
+                        .with_hint(format!("You can drop type {element} instead.")),
                     None => refuse(format!("cannot drop type {name} because it is required by the database system")),
                 });
             }
         }
     }
-    Ok(ddl(Ddl::DropTypes { ids, missing, cascade }, "DROP TYPE", context))
+    Ok(ddl(Ddl::DropTypes { ids, missing, cascade }, tag, context))
 }
 
 /// What a comment is on; nothing where the type is built in.
 pub(super) fn comment_on(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Option<CommentOn>> {
-    Ok(altered(name, context)?.enum_type().map(|of| CommentOn::Type(of.oid())))
+    Ok(altered(name, context)?.user_type().map(CommentOn::Type))
 }

@@ -141,6 +141,9 @@ impl Names<'_> {
                 let is_open = matches!(**expr, Expr::Column(..) | Expr::Param(..) | Expr::Outer(..));
                 if is_open { format!("({text})::{}", to.name()) } else { format!("{text}::{}", to.name()) }
             }
+            Expr::ToDomain { expr, rules, of_elements, .. } => {
+                format!("({})::{}{}", self.expr(expr), rules.domain.shown(), if *of_elements { "[]" } else { "" })
+            }
             Expr::InList { expr, list, negated } => {
                 let (symbol, word) = if *negated { ("<>", "ALL") } else { ("=", "ANY") };
                 format!("({} {symbol} {word} ({}))", self.expr(expr), self.array(list, &expr.ty()))

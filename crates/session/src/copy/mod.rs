@@ -31,6 +31,8 @@ pub struct CopyIn {
     table: Arc<Table>,
     columns: Vec<usize>,
     defaults: Vec<Default>,
+    /// Given columns with the rules of their domains around them.
+    domains: Vec<Expr>,
     filter: Option<Expr>,
     /// What the rows so far owe to foreign keys: looked at when all are there.
     foreign: exec::ForeignQueue,
@@ -84,7 +86,7 @@ impl CopyIn {
     pub(crate) fn new(
         table: &Arc<Table>,
         columns: &[usize],
-        defaults: &[Expr],
+        (defaults, domains): (&[Expr], &[Expr]),
         filter: Option<&Expr>,
         rules: &Arc<RowRules>,
         options: &CopyOptions,
@@ -94,6 +96,7 @@ impl CopyIn {
             table: table.clone(),
             columns: columns.to_vec(),
             defaults: defaults.iter().map(Default::of).collect(),
+            domains: domains.to_vec(),
             filter: filter.cloned(),
             foreign: exec::ForeignQueue::default(),
             records: match options.format {
@@ -239,6 +242,9 @@ impl CopyIn {
             self.fields(record, formatting, &mut row)?;
         }
         fit_row(&self.table, &mut row)?;
+        for value in &self.domains {
+            eval_row(value, &row, &ctx.scope())?;
+        }
         if let Some(filter) = &self.filter
             && eval_row(filter, &row, &ctx.scope())?.as_bool() != Some(true)
         {

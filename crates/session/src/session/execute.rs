@@ -314,7 +314,7 @@ impl Session {
                     .zip(&wanted)
                     .map(|(arg, ty)| {
                         let value = exec::eval_row(arg, &[], &scope)?;
-                        types::cast(value, &arg.ty(), ty, CastContext::Assignment, &formatting)
+                        types::cast(value, &arg.ty(), &ty.base(), CastContext::Assignment, &formatting)
                     })
                     .collect::<SqlResult<Vec<Datum>>>()
             })

@@ -112,11 +112,11 @@ impl Session {
                     done("DEALLOCATE ALL")
                 }
             },
-            Utility::CopyFrom { table, columns, defaults, filter, row_rules, options } => {
+            Utility::CopyFrom { table, columns, defaults, domains, filter, row_rules, options } => {
                 self.check_writable("COPY FROM")?;
                 self.open_for(plan).await?;
                 self.resolve_check().await?;
-                let copy = CopyIn::new(table, columns, defaults, filter.as_ref(), row_rules, options);
+                let copy = CopyIn::new(table, columns, (defaults, domains), filter.as_ref(), row_rules, options);
                 Ok(Completion::CopyIn(Box::new(copy)))
             }
             Utility::CopyTo { plan: source, options } => {

@@ -1,6 +1,6 @@
 //! SQL types: PostgreSQL's oids, modifiers, names and categories in one `Copy` value.
 //!
-//! An array type holds its element as `(oid, typmod)`, or by what an enum type consists of, so that [`SqlType`] is `Copy`
+//! An array type holds its element as `(oid, typmod)`, or by what a user-defined type consists of, so that [`SqlType`] is `Copy`
 //! and can stand in statics.
 //! Arrays of arrays do not exist in PostgreSQL: dimensions belong to the value.
 
@@ -15,6 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain_type::DomainType;
 use crate::enum_type::EnumType;
 use crate::row_type::RowTypeId;
 
@@ -30,6 +31,7 @@ pub struct ElementType(Element);
 enum Element {
     BuiltIn { oid: u32, typmod: i32 },
     Enum(EnumType),
+    Domain(DomainType),
 }
 
 impl ElementType {
@@ -40,6 +42,14 @@ impl ElementType {
                 SqlType::from_oid(oid, typmod).expect("an element type is made from a type")
             }
             Element::Enum(ty) => SqlType::Enum(ty),
+            Element::Domain(ty) => SqlType::Domain(ty),
+        }
+    }
+
+    pub(crate) const fn domain(self) -> Option<DomainType> {
+        match self.0 {
+            Element::Domain(ty) => Some(ty),
+            _ => None,
         }
     }
 }
@@ -49,6 +59,7 @@ impl From<ElementType> for (u32, i32) {
         match element.0 {
             Element::BuiltIn { oid, typmod } => (oid, typmod),
             Element::Enum(ty) => (ty.oid(), -1),
+            Element::Domain(ty) => (ty.oid(), -1),
         }
     }
 }
@@ -57,6 +68,7 @@ impl From<(u32, i32)> for ElementType {
     fn from((oid, typmod): (u32, i32)) -> Self {
         match SqlType::from_oid(oid, typmod) {
             Some(_) => Self(Element::BuiltIn { oid, typmod }),
+            // Of a user-defined type; of what kind the catalog knows.
             None => Self(Element::Enum(EnumType::unresolved(oid))),
         }
     }
@@ -121,6 +133,8 @@ pub enum SqlType {
     Array(ElementType),
     AnyEnum,
     Enum(EnumType),
+    /// See [`SqlType::base`].
+    Domain(DomainType),
 }
 
 /// Every type without a modifier, arrays aside: what `pg_type` lists and what names are looked up in.
@@ -205,6 +219,7 @@ impl SqlType {
         match self {
             Self::Array(_) => self,
             Self::Enum(ty) => Self::Array(ElementType(Element::Enum(ty))),
+            Self::Domain(ty) => Self::Array(ElementType(Element::Domain(ty))),
             _ => Self::Array(ElementType(Element::BuiltIn { oid: self.oid(), typmod: self.element_typmod() })),
         }
     }
@@ -225,7 +240,7 @@ impl SqlType {
         matches!(self, Self::Array(_))
     }
 
-    /// Equal but for the modifier, and for what an enum type consists of.
+    /// Equal but for the modifier, and for what a user-defined type consists of.
     #[must_use]
     pub const fn same_base(&self, other: &Self) -> bool {
         self.oid() == other.oid()
@@ -262,6 +277,7 @@ impl SqlType {
             Self::Interval | Self::Uuid => 16,
             Self::Name => 64,
             Self::Unknown => -2,
+            Self::Domain(ty) => ty.content().over.typlen(),
             _ => -1,
         }
     }

@@ -12,9 +12,11 @@ impl SqlType {
         match self {
             Self::Array(element) => match element.get() {
                 Self::Enum(ty) => ty.content().array_name.to_string(),
+                Self::Domain(ty) => ty.content().array_name.to_string(),
                 element => format!("_{}", element.internal_name()),
             },
             Self::Enum(ty) => ty.content().name.to_string(),
+            Self::Domain(ty) => ty.content().name.to_string(),
             other => other.internal_scalar_name().to_owned(),
         }
     }
@@ -67,9 +69,10 @@ impl SqlType {
             Self::AnyNonArray => "anynonarray",
             Self::Any => "any",
             Self::AnyEnum => "anyenum",
-            // These two have names of their own.
+            // These have names of their own.
             Self::Array(_) => "array",
             Self::Enum(_) => "enum",
+            Self::Domain(_) => "domain",
         }
     }
 
@@ -79,6 +82,7 @@ impl SqlType {
         match self {
             Self::Array(element) => format!("{}[]", element.get().base_name()),
             Self::Enum(ty) => ty.shown(),
+            Self::Domain(ty) => ty.shown(),
             Self::Record(Some(id)) => id.get().table.as_deref().unwrap_or("record").to_owned(),
             other => other.sql_scalar_name().to_owned(),
         }
@@ -118,6 +122,7 @@ impl SqlType {
             Self::TimestampTz(Some(p)) => format!("timestamp({p}) with time zone"),
             Self::Array(element) => format!("{}[]", element.get().name()),
             Self::Enum(ty) => ty.shown(),
+            Self::Domain(ty) => ty.shown(),
             other => other.sql_scalar_name().to_owned(),
         }
     }

@@ -56,9 +56,11 @@ impl SqlType {
             Self::RegRole => 4096,
             Self::AnyEnum => 3500,
             Self::Enum(ty) => ty.oid(),
+            Self::Domain(ty) => ty.oid(),
             Self::Array(element) => match element.0 {
                 Element::BuiltIn { oid, .. } => array_oid_of(oid),
                 Element::Enum(ty) => ty.array_oid(),
+                Element::Domain(ty) => ty.array_oid(),
             },
         }
     }
@@ -69,6 +71,7 @@ impl SqlType {
         match self {
             Self::Array(_) => 0,
             Self::Enum(ty) => ty.array_oid(),
+            Self::Domain(ty) => ty.array_oid(),
             _ => array_oid_of(self.oid()),
         }
     }

@@ -75,9 +75,10 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         SqlType::Xid => Datum::Int(parse_oid(input, "xid")?),
         reg if reg.is_reg() => Datum::Int(parse_reg(reg, input, formatting)?),
         SqlType::Int2Vector | SqlType::OidVector => parse_vector(ty, input, formatting)?,
-        SqlType::Array(element) => Datum::Array(Arc::new(parse_array(&element.get(), input, formatting)?)),
+        SqlType::Array(element) => Datum::Array(Arc::new(parse_array(&element.get().base(), input, formatting)?)),
         SqlType::Record(Some(id)) => parse_record(&id.get(), input, formatting)?,
         SqlType::Enum(of) => of.parse(input)?,
+        SqlType::Domain(_) => parse_text(&ty.base(), input, formatting)?,
         SqlType::Void => Datum::text(""),
         other => {
             return Err(SqlError::not_supported(format!("cannot accept a value of type {}", other.base_name())));
@@ -131,7 +132,7 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
                     write_text(&SqlType::Int8, element, formatting, out);
                 }
             }
-            _ => write_array(&ty.element().unwrap_or(SqlType::Text), array, formatting, out),
+            _ => write_array(&ty.element().unwrap_or(SqlType::Text).base(), array, formatting, out),
         },
         Datum::Record(fields) => write_record(ty, fields, formatting, out),
     }

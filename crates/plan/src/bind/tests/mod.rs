@@ -23,7 +23,8 @@ use crate::logical::Rel;
 use crate::plan::{Estimate, Node, Plan};
 
 fn column(id: u32, name: &str, ty: SqlType, nullable: bool) -> Column {
-    Column { id: ColumnId::new(id), name: name.to_owned(), ty, nullable, default: None, missing: Datum::Null, hidden: false }
+    let (id, name) = (ColumnId::new(id), name.to_owned());
+    Column { id, name, ty, domain: None, nullable, default: None, missing: Datum::Null, hidden: false }
 }
 
 fn index(id: u32, name: &str, unique: bool, columns: &[u32], constraint: bool) -> Index {

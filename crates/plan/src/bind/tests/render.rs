@@ -53,6 +53,7 @@ pub(super) fn expr(it: &Expr) -> String {
         Expr::Greatest(parts, _) => format!("greatest({})", list(parts)),
         Expr::Least(parts, _) => format!("least({})", list(parts)),
         Expr::Cast { expr: inner, to, .. } => format!("{}::{to}", expr(inner)),
+        Expr::ToDomain { expr: inner, rules, .. } => format!("{}::{}", expr(inner), rules.domain.shown()),
         Expr::InList { expr: inner, list: items, negated } => {
             format!("{}({} in {})", if *negated { "not" } else { "" }, expr(inner), list(items))
         }

@@ -4,6 +4,7 @@
 //! half of ALTER TABLE are PostgreSQL's own. The idea: a [`Reader`] steps over the parser's tokens by their words and
 //! hands names, expressions and types back to the parser, so that spans and errors are the same as everywhere.
 
+mod domains;
 mod reader;
 mod sequence;
 mod table;
@@ -19,6 +20,7 @@ use sqlparser::parser::Parser;
 use catalog::RoutineKind;
 use reader::{Read, Reader};
 
+pub(crate) use domains::DomainChange;
 pub(crate) use copy::{Copy, CopySource, CopyValue};
 pub(crate) use object::Change;
 pub(crate) use role::RoleOption;
@@ -39,6 +41,9 @@ pub(crate) enum Own {
     Alter { kind: Kind, name: ast::ObjectName, if_exists: bool, change: Change },
     CreateEnum { name: ast::ObjectName, labels: Vec<String> },
     AlterEnum { name: ast::ObjectName, change: EnumChange },
+    CreateDomain { name: ast::ObjectName, ty: ast::DataType, options: Vec<ast::ColumnOptionDef> },
+    AlterDomain { name: ast::ObjectName, change: DomainChange },
+    DropDomains { names: Vec<ast::ObjectName>, if_exists: bool, cascade: bool },
     CreateDatabase { name: ast::Ident, owner: Option<ast::Ident> },
     CreateRole { name: ast::Ident, options: Vec<RoleOption>, login: bool },
     AlterRole { name: ast::Ident, options: Vec<RoleOption> },
@@ -73,6 +78,9 @@ pub(crate) enum Kind {
     /// The name of the table, then its own.
     Constraint,
     Type,
+    Domain,
+    /// The name of the domain, then its own.
+    DomainConstraint,
     /// Functions, constraints and others that have no place in the catalog yet.
     Other,
 }
@@ -94,6 +102,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("function") => reader.create_routine(RoutineKind::Function, false),
             () if reader.words("procedure") => reader.create_routine(RoutineKind::Procedure, false),
             () if reader.words("database") => reader.create_database(),
+            () if reader.words("domain") => reader.create_domain(),
             () if reader.words("type") => match reader.create_type() {
                 Ok(Some(own)) => Ok(own),
                 Ok(None) => return None,
@@ -112,12 +121,15 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("materialized view") || reader.words("view") => reader.alter(Kind::View),
             () if reader.words("index") => reader.alter(Kind::Index),
             () if reader.words("type") => reader.alter_type(),
+            () if reader.words("domain") => reader.alter_domain(),
             () if reader.words("schema") => reader.alter(Kind::Schema),
             () if reader.words("database") => reader.alter(Kind::Database),
             () if reader.words("role") || reader.words("user") || reader.words("group") => reader.alter_role(),
             () if reader.words("default privileges") => reader.rest("ALTER DEFAULT PRIVILEGES"),
             () => return None,
         }
+    } else if reader.words("drop domain") {
+        reader.drop_domain()
     } else if reader.words("drop function") {
         reader.drop_routines(RoutineWord::Function)
     } else if reader.words("drop procedure") {

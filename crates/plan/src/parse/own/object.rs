@@ -81,6 +81,7 @@ impl Reader<'_, '_> {
             () if self.words("index") => Kind::Index,
             () if self.words("schema") => Kind::Schema,
             () if self.words("type") => Kind::Type,
+            () if self.words("domain") => Kind::Domain,
             () if self.words("database") => Kind::Database,
             () if self.words("constraint") => {
                 let constraint = self.ident()?;
@@ -91,9 +92,10 @@ impl Reader<'_, '_> {
                     self.expect("is")?;
                     return Ok(Own::Comment { kind: Kind::Constraint, name, text: self.comment_text()? });
                 }
-                let name = self.name()?;
+                let mut name = self.name()?;
+                name.0.push(ast::ObjectNamePart::Identifier(constraint));
                 self.expect("is")?;
-                return Ok(Own::Comment { kind: Kind::Other, name, text: self.comment_text()? });
+                return Ok(Own::Comment { kind: Kind::DomainConstraint, name, text: self.comment_text()? });
             }
             () => {
                 let mut name = None;

@@ -1,0 +1,251 @@
+//! Domains: a type under another name, with rules for its values.
+//!
+//! As of an enum type, what a domain is over is registered once in the process and [`crate::SqlType::Domain`] points at
+//! it. Its rules are not here: they are expressions, and belong to those who bind them. A value of a domain is one of the
+//! type under it in every respect but where it comes to be one, so that nothing that stores, compares or prints values is
+//! ever asked about a domain: it is asked about [`crate::SqlType::base`].
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{LazyLock, RwLock};
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::identifier::quote_identifier;
+use crate::sql_type::SqlType;
+
+/// What a domain is called, and what it is over.
+#[derive(PartialEq, Eq, Hash)]
+pub struct DomainContent {
+    /// That of the arrays of it is the next one.
+    pub oid: u32,
+    pub schema: Box<str>,
+    pub name: Box<str>,
+    pub array_name: Box<str>,
+    /// What it was made over: a domain as well, perhaps.
+    pub over: SqlType,
+}
+
+/// A registered domain.
+#[derive(Clone, Copy)]
+pub struct DomainType(&'static DomainContent);
+
+static CONTENTS: LazyLock<RwLock<FxHashMap<&'static DomainContent, DomainType>>> = LazyLock::new(RwLock::default);
+static ANY: AtomicBool = AtomicBool::new(false);
+const INTACT: &str = "registering does not panic";
+
+/// Whether this process has ever heard of a domain: where it has not, there is nothing to look for in what was bound.
+#[must_use]
+pub fn domains_exist() -> bool {
+    ANY.load(Relaxed)
+}
+
+impl DomainType {
+    #[must_use]
+    pub fn of(content: DomainContent) -> Self {
+        if let Some(known) = CONTENTS.read().expect(INTACT).get(&content) {
+            return *known;
+        }
+        let mut contents = CONTENTS.write().expect(INTACT);
+        if let Some(known) = contents.get(&content) {
+            return *known;
+        }
+        let content: &'static DomainContent = Box::leak(Box::new(content));
+        let made = Self(content);
+        contents.insert(content, made);
+        ANY.store(true, Relaxed);
+        made
+    }
+
+    /// A domain of which only the oid is known: what is read of a descriptor, before the catalog puts it in place.
+    #[must_use]
+    pub fn unresolved(oid: u32) -> Self {
+        let unnamed = || Box::from("");
+        Self::of(DomainContent { oid, schema: unnamed(), name: unnamed(), array_name: unnamed(), over: SqlType::Unknown })
+    }
+
+    #[must_use]
+    pub const fn oid(self) -> u32 {
+        self.0.oid
+    }
+
+    #[must_use]
+    pub const fn array_oid(self) -> u32 {
+        self.0.oid + 1
+    }
+
+    #[must_use]
+    pub const fn content(self) -> &'static DomainContent {
+        self.0
+    }
+
+    /// As messages spell it: with its schema, unless that is one that is always searched.
+    #[must_use]
+    pub fn shown(self) -> String {
+        let name = quote_identifier(&self.0.name);
+        if matches!(&*self.0.schema, "public" | "") || self.0.schema.starts_with("pg_temp_") {
+            return name;
+        }
+        format!("{}.{name}", quote_identifier(&self.0.schema))
+    }
+
+    /// The type under it and under the domains that it is over. Its elements may be of a domain.
+    #[must_use]
+    pub fn under(self) -> SqlType {
+        match self.0.over {
+            SqlType::Domain(other) => other.under(),
+            other => other,
+        }
+    }
+}
+
+impl SqlType {
+    /// What values of it are stored, compared and printed as: the type under a domain, of arrays the arrays over that.
+    #[must_use]
+    pub fn base(self) -> Self {
+        match self {
+            Self::Domain(it) => it.0.over.base(),
+            Self::Array(element) => match element.domain() {
+                Some(domain) => Self::Domain(domain).base().array_of(),
+                None => self,
+            },
+            other => other,
+        }
+    }
+
+    /// Whether it is a domain, or the arrays of one.
+    #[must_use]
+    pub fn is_domain(&self) -> bool {
+        match self {
+            Self::Domain(_) => true,
+            Self::Array(element) => element.domain().is_some(),
+            _ => false,
+        }
+    }
+
+    /// What clients are told that a value is: nothing of domains, as in PostgreSQL, but of arrays of them.
+    #[must_use]
+    pub fn sent(self) -> Self {
+        match self {
+            Self::Domain(it) => it.under().sent(),
+            other => other,
+        }
+    }
+
+    /// The user-defined type that it is, or is the arrays of.
+    #[must_use]
+    pub fn user_type(&self) -> Option<u32> {
+        match self {
+            Self::Enum(it) => Some(it.oid()),
+            Self::Domain(it) => Some(it.oid()),
+            Self::Array(element) => match element.get() {
+                Self::Array(_) => None,
+                element => element.user_type(),
+            },
+            _ => None,
+        }
+    }
+
+    /// The user-defined types that it is made of, from the outside inwards.
+    pub fn for_each_user_type(&self, visit: &mut dyn FnMut(u32)) {
+        match self {
+            Self::Enum(it) => visit(it.oid()),
+            Self::Domain(it) => {
+                visit(it.oid());
+                it.0.over.for_each_user_type(visit);
+            }
+            Self::Array(element) => match element.get() {
+                Self::Array(_) => {}
+                element => element.for_each_user_type(visit),
+            },
+            _ => {}
+        }
+    }
+}
+
+impl fmt::Debug for DomainType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.0.name, self.0.oid)
+    }
+}
+
+impl PartialEq for DomainType {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+impl Eq for DomainType {}
+
+impl Hash for DomainType {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        std::ptr::hash(self.0, state);
+    }
+}
+
+impl PartialOrd for DomainType {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for DomainType {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let place = |ty: &Self| (ty.0.oid, std::ptr::from_ref(ty.0));
+        place(self).cmp(&place(other))
+    }
+}
+
+impl Serialize for DomainType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.oid.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for DomainType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u32::deserialize(deserializer).map(Self::unresolved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn domain(oid: u32, name: &str, over: SqlType) -> SqlType {
+        let array_name = format!("_{name}").into();
+        SqlType::Domain(DomainType::of(DomainContent { oid, schema: "public".into(), name: name.into(), array_name, over }))
+    }
+
+    #[test]
+    fn a_domain_is_what_is_under_it() {
+        let short = domain(21_000, "short", SqlType::Varchar(Some(5)));
+        let shorter = domain(21_002, "shorter", short);
+        assert_eq!((short.base(), shorter.base()), (SqlType::Varchar(Some(5)), SqlType::Varchar(Some(5))));
+        assert_eq!(shorter.array_of().base(), SqlType::Varchar(Some(5)).array_of());
+        assert_eq!((shorter.category(), shorter.typmod(), shorter.array_oid()), (SqlType::Text.category(), -1, 21_003));
+        assert_eq!((shorter.sent(), shorter.array_of().sent().oid()), (SqlType::Varchar(Some(5)), 21_003));
+        assert!(!shorter.same_base(&short));
+        let mut types = Vec::new();
+        shorter.array_of().for_each_user_type(&mut |oid| types.push(oid));
+        assert_eq!(types, [21_002, 21_000]);
+        assert_eq!(shorter, domain(21_002, "shorter", short));
+        let list = domain(21_004, "list", shorter.array_of());
+        assert_eq!((list.base(), list.element()), (SqlType::Varchar(Some(5)).array_of(), None));
+    }
+
+    /// As stores have them: by their oids.
+    #[test]
+    fn golden_bytes_of_domains() {
+        let ty = domain(300, "golden", SqlType::Int4);
+        let stored = postcard::to_stdvec(&ty).unwrap();
+        assert_eq!(stored[1..], [0xac, 0x02], "the oid");
+        let read: SqlType = postcard::from_bytes(&stored).unwrap();
+        assert_eq!((read.oid(), read.base()), (300, SqlType::Unknown));
+        // The element type of an array is an oid of which the catalog knows what it is.
+        let read: SqlType = postcard::from_bytes(&postcard::to_stdvec(&ty.array_of()).unwrap()).unwrap();
+        assert_eq!((read.oid(), read.user_type()), (301, Some(300)));
+    }
+}
