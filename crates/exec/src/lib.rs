@@ -49,4 +49,5 @@ pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar, is_sim
 pub use memory::{MemoryBudget, Reservation};
 pub use operator::{BoxOperator, Operator, build, build_instrumented};
 pub use row_write::{TableWriter, fit_row};
+pub use stack::Grown;
 pub use subquery::SubqueryCache;

@@ -14,10 +14,11 @@ use crate::operator::{BoxOperator, Operator};
 
 /// A future that is polled and dropped with enough stack for one level more. Between two polls nothing of it is on any
 /// stack, so it does not matter which thread polls.
-pub(crate) struct Grown<'a, T>(Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>);
+pub struct Grown<'a, T>(Option<Pin<Box<dyn Future<Output = T> + Send + 'a>>>);
 
 impl<'a, T> Grown<'a, T> {
-    pub(crate) fn new(future: Pin<Box<dyn Future<Output = T> + Send + 'a>>) -> Self {
+    #[must_use]
+    pub fn new(future: Pin<Box<dyn Future<Output = T> + Send + 'a>>) -> Self {
         Self(Some(future))
     }
 }

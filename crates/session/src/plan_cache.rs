@@ -69,7 +69,8 @@ pub(crate) struct Scope {
 impl Scope {
     /// Whether names mean the same under both.
     pub fn has_path_of(&self, other: &Self) -> bool {
-        self.settings[0] == other.settings[0]
+        let path = &self.settings[0];
+        *path == other.settings[0] && (self.user == other.user || !path.contains("$user"))
     }
 
     /// `temporary` is the schema of temporary objects of a session that has made some: others' names do not mean those.

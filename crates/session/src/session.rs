@@ -144,6 +144,11 @@ pub struct Session {
     pub(crate) frozen: Option<kv::StatementMark>,
     /// In a routine: whether it may end the transaction.
     pub(crate) within: Option<bool>,
+    /// What the plan that was opened last uses, and those that have called the routines around what runs now.
+    pub(crate) opened: Option<Arc<[plan::statement::UsedRelation]>>,
+    pub(crate) in_use: Vec<Arc<[plan::statement::UsedRelation]>>,
+    /// What the notices of the statement at hand have taken so far.
+    pub(crate) noticed_bytes: usize,
     /// Portals that loops of running routines read: they outlive the transactions that those end.
     pub(crate) loops: Vec<String>,
 }
@@ -241,6 +246,9 @@ impl Session {
             depth: 0,
             frozen: None,
             loops: Vec::new(),
+            opened: None,
+            in_use: Vec::new(),
+            noticed_bytes: 0,
         })
     }
 

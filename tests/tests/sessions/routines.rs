@@ -224,3 +224,128 @@ async fn domains_of_routines_are_refused_and_their_values_are_taken() {
     let updated = client.batch_execute("UPDATE t SET n = less(n)").await;
     assert_eq!(code(updated), SqlState::CHECK_VIOLATION);
 }
+
+/// *lent-and-returned* and *not-run-again*, where EXECUTE reads several statements.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_transaction_ends_by_execute() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    let make = "CREATE TABLE t (n int); CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS
+                $$ BEGIN EXECUTE 'SELECT 1; COMMIT'; RETURN 1; END $$";
+    client.batch_execute(make).await.unwrap();
+    for refused in [
+        "SELECT f()",
+        "DO $$ BEGIN INSERT INTO t VALUES (1); EXECUTE 'SELECT 1; COMMIT'; END $$",
+        "DO $$ BEGIN INSERT INTO t VALUES (1); EXECUTE 'SELECT 1; BEGIN'; END $$",
+        "DO $$ BEGIN INSERT INTO t VALUES (1); EXECUTE 'SELECT 1; SAVEPOINT s'; END $$",
+        "DO $$ BEGIN INSERT INTO t VALUES (1); EXECUTE 'SELECT 1; COPY t TO STDOUT'; END $$",
+    ] {
+        assert_eq!(code(client.batch_execute(refused).await), SqlState::FEATURE_NOT_SUPPORTED, "{refused}");
+    }
+    client.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(code(client.batch_execute("SELECT f()").await), SqlState::FEATURE_NOT_SUPPORTED);
+    client.batch_execute("ROLLBACK").await.unwrap();
+    let count = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_routine_has_written_is_there_after_analyze() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (n int)").await.unwrap();
+    client
+        .batch_execute("DO $$ BEGIN INSERT INTO t SELECT generate_series(1, 10); ANALYZE t; INSERT INTO t VALUES (11); END $$")
+        .await
+        .unwrap();
+    let count = client.query_one("SELECT count(*) FROM t", &[]).await.unwrap();
+    assert_eq!(count.get::<_, i64>(0), 11);
+}
+
+/// Neither the stack nor the memory of the node is a body's to use up.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_without_an_end_are_stopped() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE src (t text); INSERT INTO src VALUES ('DO $d$ BEGIN EXECUTE (SELECT t FROM src); END $d$');
+             CREATE FUNCTION deep(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN deep(n + 1); END $$;
+             CREATE PROCEDURE down(n int) LANGUAGE plpgsql AS $$ BEGIN CALL down(n + 1); END $$;
+             CREATE FUNCTION rows() RETURNS SETOF text LANGUAGE plpgsql AS
+             $$ BEGIN LOOP RETURN NEXT repeat('x', 1000000); END LOOP; END $$",
+        )
+        .await
+        .unwrap();
+    for endless in ["DO $$ BEGIN EXECUTE (SELECT t FROM src); END $$", "SELECT deep(1)", "CALL down(1)"] {
+        assert_eq!(code(client.batch_execute(endless).await), SqlState::STATEMENT_TOO_COMPLEX, "{endless}");
+    }
+    assert_eq!(code(client.batch_execute("SELECT count(*) FROM rows()").await), SqlState::OUT_OF_MEMORY);
+    let loud = "DO $$ BEGIN LOOP RAISE NOTICE '%', repeat('x', 100000); END LOOP; END $$";
+    assert_eq!(code(client.batch_execute(loud).await), SqlState::PROGRAM_LIMIT_EXCEEDED);
+    client.batch_execute("SELECT 1").await.unwrap();
+}
+
+/// The statement goes on with what it was planned over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_in_use_is_not_changed_by_a_function() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (a int, b int);
+             CREATE FUNCTION mk() RETURNS int LANGUAGE plpgsql AS
+             $$ BEGIN CREATE UNIQUE INDEX t_b ON t (b); RETURN 1; END $$;
+             CREATE FUNCTION other() RETURNS int LANGUAGE plpgsql AS
+             $$ BEGIN CREATE TABLE o (a int); CREATE INDEX ON o (a); ALTER TABLE o ADD COLUMN b int; RETURN 1; END $$",
+        )
+        .await
+        .unwrap();
+    assert_eq!(code(client.batch_execute("INSERT INTO t VALUES (1, mk())").await), SqlState::OBJECT_IN_USE);
+    client.batch_execute("INSERT INTO t VALUES (1, other()); SELECT b FROM o").await.unwrap();
+    client.batch_execute("SELECT mk()").await.unwrap();
+    assert_eq!(code(client.batch_execute("INSERT INTO t VALUES (2, 1)").await), SqlState::UNIQUE_VIOLATION);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_follow_tables_and_paths() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (a int, b int); INSERT INTO t VALUES (1, 2);
+             CREATE FUNCTION last() RETURNS text LANGUAGE plpgsql AS
+             $$ DECLARE r t%ROWTYPE; BEGIN SELECT * INTO r FROM t; RETURN r::text; END $$;
+             CREATE ROLE a; CREATE ROLE b; CREATE SCHEMA a; CREATE SCHEMA b;
+             CREATE TABLE a.who (n text); INSERT INTO a.who VALUES ('a'); CREATE TABLE b.who (n text); INSERT INTO b.who VALUES ('b');
+             CREATE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT n FROM who); END $$",
+        )
+        .await
+        .unwrap();
+    let text = async |sql: &str| client.query_one(sql, &[]).await.unwrap().get::<_, String>(0);
+    assert_eq!(text("SELECT last()").await, "(1,2)");
+    client.batch_execute("ALTER TABLE t ADD COLUMN c int DEFAULT 5; ALTER TABLE t DROP COLUMN a").await.unwrap();
+    assert_eq!(text("SELECT last()").await, "(2,5)");
+    for role in ["a", "b", "a"] {
+        client.batch_execute(&format!("SET ROLE {role}")).await.unwrap();
+        assert_eq!(text("SELECT who()").await, role);
+    }
+}
+
+/// Only what the database itself has lost is run again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_body_raises_is_not_run_again() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client.batch_execute("CREATE SEQUENCE s").await.unwrap();
+    let raises = "DO $$ BEGIN PERFORM nextval('s'); RAISE EXCEPTION 'mine' USING ERRCODE = '40001'; END $$";
+    assert_eq!(code(client.batch_execute(raises).await), SqlState::T_R_SERIALIZATION_FAILURE);
+    let next = client.query_one("SELECT nextval('s')", &[]).await.unwrap();
+    assert_eq!(next.get::<_, i64>(0), 2);
+}

@@ -178,9 +178,11 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Vec<Dependent>> {
             Relation::Table(table) => {
                 for (at, column) in table.visible_columns() {
                     let Some(catalog::ColumnDefault::Expr(text)) = &column.default else { continue };
-                    // Only what has the name at all is looked at.
+                    // Only what has the name at all is looked at. What cannot be read counts as a user of it.
                     let uses = text.to_lowercase().contains(&name.to_lowercase())
-                        && ctx.plan(|context: &PlanContext<'_>| plan::column_default(table, at, context)).is_ok_and(|expr| calls(&expr, id));
+                        && ctx
+                            .plan(|context: &PlanContext<'_>| plan::column_default(table, at, context))
+                            .map_or(true, |expr| calls(&expr, id));
                     if uses {
                         found.push(Dependent::Default { table: table.clone(), column: column.name.clone() });
                     }

@@ -29,6 +29,8 @@ pub(crate) enum Body {
 }
 
 struct Known {
+    /// Of the catalog that its types were looked up in.
+    version: u64,
     /// As it was when this was made.
     routine: Arc<Routine>,
     body: Body,
@@ -40,16 +42,16 @@ pub(crate) struct RoutineCache {
 }
 
 impl RoutineCache {
-    pub fn get(&self, routine: &Arc<Routine>, types: &SmallVec<[SqlType; 4]>) -> Option<Body> {
+    pub fn get(&self, version: u64, routine: &Arc<Routine>, types: &SmallVec<[SqlType; 4]>) -> Option<Body> {
         let known = self.bodies.get(&(routine.id, types.clone()))?;
         let is_same = Arc::ptr_eq(&known.routine, routine) || known.routine == *routine;
-        is_same.then(|| known.body.clone())
+        (is_same && known.version == version).then(|| known.body.clone())
     }
 
-    pub fn put(&mut self, routine: &Arc<Routine>, types: &SmallVec<[SqlType; 4]>, body: Body) {
+    pub fn put(&mut self, version: u64, routine: &Arc<Routine>, types: &SmallVec<[SqlType; 4]>, body: Body) {
         if self.bodies.len() >= BODIES_MAX {
             self.bodies.clear();
         }
-        self.bodies.insert((routine.id, types.clone()), Known { routine: routine.clone(), body });
+        self.bodies.insert((routine.id, types.clone()), Known { version, routine: routine.clone(), body });
     }
 }

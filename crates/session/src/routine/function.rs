@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// Calls are nested at most so deep.
-const DEPTH_MAX: usize = 400;
+pub(super) const DEPTH_MAX: usize = 400;
 
-fn too_deep() -> SqlError {
+pub(super) fn too_deep() -> SqlError {
     SqlError::new(SqlState::StatementTooComplex, "stack depth limit exceeded")
         .with_hint(format!("Functions may call one another {DEPTH_MAX} levels deep."))
 }
@@ -147,7 +147,9 @@ impl Session {
     pub(super) fn body_of(&mut self, routine: &Arc<Routine>, types: &CallTypes) -> SqlResult<Body> {
         let mut key: SmallVec<[SqlType; 4]> = types.args.clone();
         key.push(types.ret);
-        if let Some(body) = self.routines.get(routine, &key) {
+        // What the transaction itself has changed has no version yet.
+        let version = (!self.has_changed_catalog()).then(|| self.catalog().version(self.database));
+        if let Some(body) = version.and_then(|version| self.routines.get(version, routine, &key)) {
             return Ok(body);
         }
         let body = match routine.language {
@@ -158,7 +160,9 @@ impl Session {
             }
             Language::Sql => Body::Sql(super::sql::read(&routine.body)?),
         };
-        self.routines.put(routine, &key, body.clone());
+        if let Some(version) = version {
+            self.routines.put(version, routine, &key, body.clone());
+        }
         Ok(body)
     }
 
@@ -183,7 +187,7 @@ impl Session {
         };
         let around = self.apply_settings(routine)?;
         let outcome = self.run_routine(routine, types, args, None, false).await;
-        self.restore_settings(around, outcome.is_ok())?;
+        self.restore_settings(around);
         outcome
     }
 
@@ -231,26 +235,32 @@ impl Session {
             && let Some(owner) = self.catalog().role_by_id(routine.owner)
         {
             before.push(("role".to_owned(), self.settings.get("role").map(str::to_owned)));
-            self.settings.set("role", &owner.name)?;
+            if let Err(error) = self.settings.set("role", &owner.name) {
+                self.restore_settings(Around(before));
+                return Err(error);
+            }
         }
         for (name, value) in &routine.settings {
             before.push((name.clone(), self.settings.get(name).map(str::to_owned)));
             if let Err(error) = self.settings.set(name, value) {
-                self.restore_settings(Around(before), false)?;
+                self.restore_settings(Around(before));
                 return Err(error);
             }
         }
         Ok(Around(before))
     }
 
-    fn restore_settings(&mut self, around: Around, _has_succeeded: bool) -> SqlResult<()> {
+    fn restore_settings(&mut self, around: Around) {
         for (name, value) in around.0.into_iter().rev() {
-            match value {
-                Some(value) => self.settings.set(&name, &value)?,
-                None => self.settings.reset(&name)?,
+            let restored = match value {
+                Some(value) => self.settings.set(&name, &value),
+                None => self.settings.reset(&name),
+            };
+            // It had that value a moment ago.
+            if let Err(error) = restored {
+                tracing::error!(%error, name, "a setting is left as a routine had it");
             }
         }
-        Ok(())
     }
 
     /// CALL.
@@ -286,7 +296,7 @@ impl Session {
         let outcome = match self.apply_settings(&call.routine) {
             Ok(settings) => {
                 let outcome = self.run_routine(&call.routine, &call.types, args, Some(&mut *sink), may_end).await;
-                self.restore_settings(settings, outcome.is_ok())?;
+                self.restore_settings(settings);
                 outcome
             }
             Err(error) => Err(error),

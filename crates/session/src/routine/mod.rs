@@ -24,6 +24,9 @@ use spi::SessionSpi;
 impl Session {
     /// DO.
     pub(crate) async fn do_block(&mut self, body: &RoutineBody, sink: &mut dyn Sink) -> Result<(), Failure> {
+        if self.depth > function::DEPTH_MAX {
+            return Err(function::too_deep().into());
+        }
         let declaration = Declaration {
             name: "inline_code_block",
             signature: "inline_code_block",
@@ -48,8 +51,10 @@ impl Session {
         }
         let (savepoints, portals, loops) = (self.savepoint_count(), self.portals.mark(), self.loops.len());
         let around = self.within.replace(may_end);
+        self.depth += 1;
         let mut spi = SessionSpi::new(self, Some(sink), may_end, true);
         let outcome = plpgsql::call(&function, &plans, &mut spi, Vec::new(), None).await;
+        self.depth -= 1;
         self.within = around;
         self.loops.truncate(loops);
         if outcome.is_err() {

@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use builtins::EvalContext;
-use exec::{EvalScope, MemoryBudget};
+use exec::{EvalScope, MemoryBudget, Reservation};
 use plan::routine::{Does, moved_back, only_expression, what_it_does};
 use plan::statement::{FetchDirection, Scroll};
 use plan::{Expr, ParsedStatement, PreparedPlan, StatementKind, VariableSource};
@@ -112,6 +112,7 @@ pub(crate) struct SessionSpi<'a> {
     savepoints: Vec<usize>,
     /// What a set consists of so far.
     pub rows: Vec<Row>,
+    row_memory: Reservation,
 }
 
 impl<'a> SessionSpi<'a> {
@@ -119,6 +120,7 @@ impl<'a> SessionSpi<'a> {
         let environment = session.environment();
         let now = SessionHost::now_micros(&session.engine.clock);
         let began = session.block.as_ref().map_or(now, |block| block.began);
+        let memory = MemoryBudget::new(STATEMENT_MEMORY);
         Self {
             client,
             may_end,
@@ -128,7 +130,8 @@ impl<'a> SessionSpi<'a> {
             environment,
             began,
             now,
-            memory: MemoryBudget::new(STATEMENT_MEMORY),
+            row_memory: memory.reservation(),
+            memory,
             savepoints: Vec::new(),
             rows: Vec::new(),
             session,
@@ -157,6 +160,7 @@ impl<'a> SessionSpi<'a> {
 
     /// Gives notices to the client, or leaves them for whoever can.
     fn tell(&mut self, notices: Vec<(Severity, SqlError)>) {
+        self.session.noticed_bytes += notices.iter().map(|(_, notice)| notice.message().len() + NOTICE_BYTES).sum::<usize>();
         // Those of functions that the statement has called came before.
         let all = self.session.notices.drain(..).chain(notices);
         match &mut self.client {
@@ -191,6 +195,12 @@ impl<'a> SessionSpi<'a> {
         statement: &ParsedStatement,
     ) -> SqlResult<Outcome> {
         self.check_volatile(plan, statement)?;
+        // PL/pgSQL has commands of its own for these; what EXECUTE reads comes here.
+        match what_it_does(statement, plan) {
+            Does::Transaction => return Err(SqlError::not_supported("EXECUTE of transaction commands is not implemented")),
+            Does::Copy => return Err(SqlError::not_supported("cannot COPY to/from client in PL/pgSQL")),
+            _ => {}
+        }
         let mut collect = Collect::new(keep, self.memory.reservation());
         let outcome = match &plan.kind {
             StatementKind::Query { writes, .. } => {
@@ -322,6 +332,24 @@ fn outputs_of(plan: &PreparedPlan) -> Vec<CallOutput> {
 }
 
 const SELECT: &str = "SELECT ";
+
+/// What the notices of a statement may take until it ends: clients are told of them then.
+const NOTICES_MAX_BYTES: usize = 16 << 20;
+/// About what a notice takes beside its message.
+const NOTICE_BYTES: usize = 128;
+
+/// About what a row takes.
+fn row_bytes(row: &Row) -> usize {
+    let heap = row.iter().map(|datum| match datum {
+        Datum::Text(text) | Datum::Json(text) => text.len(),
+        Datum::Bytes(bytes) => bytes.len(),
+        Datum::Array(array) => array.elements().len() * 2 * size_of::<Datum>(),
+        Datum::Record(fields) => fields.len() * 2 * size_of::<Datum>(),
+        Datum::Null | Datum::Bool(_) | Datum::Int(_) | Datum::Float(_) => 0,
+        _ => 64,
+    });
+    size_of::<Row>() + row.len() * size_of::<Datum>() + heap.sum::<usize>()
+}
 
 impl Spi for SessionSpi<'_> {
     type Plan = RoutinePlan;
@@ -532,6 +560,7 @@ impl Spi for SessionSpi<'_> {
     }
 
     fn return_row(&mut self, row: Row) -> SqlResult<()> {
+        self.row_memory.grow(row_bytes(&row))?;
         self.rows.push(row);
         Ok(())
     }
@@ -541,6 +570,10 @@ impl Spi for SessionSpi<'_> {
     }
 
     fn check_interrupts(&mut self) -> SqlResult<()> {
+        if self.session.noticed_bytes > NOTICES_MAX_BYTES {
+            let message = format!("a statement may send notices of {NOTICES_MAX_BYTES} bytes in all");
+            return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
+        }
         self.session.check_cancelled()
     }
 

@@ -29,7 +29,9 @@ impl Session {
             }
         };
         // A block that other statements of the query string have written in must commit what they wrote.
-        let is_alone = self.block.as_ref().is_none_or(|block| !block.explicit && block.answered == 0);
+        // So must what a routine has written that runs it.
+        let is_alone =
+            self.within.is_none() && self.block.as_ref().is_none_or(|block| !block.explicit && block.answered == 0);
         for table in &tables {
             if self.block.is_none() {
                 self.open_block(false);

@@ -73,6 +73,8 @@ impl Session {
         // A statement before that was dropped half way may have left them.
         (self.within, self.frozen, self.depth) = (None, None, 0);
         self.loops.clear();
+        self.in_use.clear();
+        self.noticed_bytes = 0;
         self.start_clock();
         self.state.advisory.begin_statement();
         self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));
@@ -85,7 +87,7 @@ impl Session {
     }
 
     async fn attempts(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
-        let mark = sink.mark();
+        let (mark, portals) = (sink.mark(), self.portals.mark());
         let mut refreshed = false;
         self.has_ended_one = false;
         for attempt in 0.. {
@@ -107,7 +109,9 @@ impl Session {
                 .into_fields()
                 .detail
                 .is_some_and(|detail| detail.contains(exec::CATALOG_CHANGED));
-            let lost = matches!(code, SqlState::SerializationFailure | SqlState::DeadlockDetected);
+            // Not what a routine raises under the same code.
+            let lost = matches!(code, SqlState::SerializationFailure | SqlState::DeadlockDetected)
+                && exec::loses_transaction(&error);
             if lost && alone && attempt < MAX_ATTEMPTS && sink.rewind(mark) {
                 // Descriptors that its commit may have left provisionally are in the way of reading the catalog anew:
                 // it would wait for itself.
@@ -118,6 +122,7 @@ impl Session {
                     self.engine.catalog.refresh().await.map_err(catalog_error)?;
                 }
                 self.state.advisory.undo_statement().await;
+                self.portals.forget_since(portals);
                 self.begin_again();
                 continue;
             }

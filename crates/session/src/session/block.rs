@@ -88,6 +88,7 @@ impl Session {
         if block.answered > 0 {
             block.txn.resolve_check().await.map_err(Failure::Kv)?;
         }
+        self.opened = Some(plan.uses.clone());
         let descriptors = plan.uses.iter().map(|used| used.descriptor.clone()).collect();
         block.txn.depend_on(descriptors).await.map_err(Failure::Kv)?;
         for used in plan.uses.iter() {
@@ -195,7 +196,13 @@ impl Session {
             // Nothing has run yet: they all lie where the transaction begins.
             savepoints.iter_mut().for_each(|named| named.savepoint = txn.savepoint());
             self.open_block_with(txn, explicit);
-            // A rollback still goes back to before BEGIN, which may have set modes.
+            // What a routine has set in the attempt that was lost is set again by the next. In a block a rollback still goes
+            // back to before BEGIN, which may have set modes.
+            let mut settings = settings;
+            if !explicit && let Some(before) = settings.take() {
+                self.settings = before;
+                self.local.clear();
+            }
             if let Some(block) = &mut self.block {
                 (block.settings, block.savepoints, block.began) = (settings, savepoints, began);
             }

@@ -6,7 +6,7 @@ use builtins::EvalContext;
 use catalog::{CatalogChange, CatalogView, SHARED_DOMAIN};
 use exec::MemoryBudget;
 use plan::{PlanContext, PreparedPlan, StatementKind};
-use types::{Datum, SqlResult};
+use types::{Datum, SqlError, SqlResult, SqlState};
 
 use super::{Completion, Failure, STATEMENT_MEMORY, Session};
 use crate::{
@@ -39,6 +39,7 @@ impl Session {
         block.has_run = true;
         let mut change =
             block.change.take().unwrap_or_else(|| CatalogChange::new(environment.view.catalog.clone()));
+        let before = change.snapshot().clone();
         let mut notices = Vec::new();
         let planning = |change: &CatalogChange, body: &mut dyn FnMut(&PlanContext<'_>) -> SqlResult<()>| {
             let catalog = change.snapshot();
@@ -118,6 +119,7 @@ impl Session {
             self.notice(sink, Severity::Notice, code, &notice);
         }
         let made = outcome?;
+        self.check_unused(plan, &before)?;
         // It is there already: a body may call its own routine.
         if let plan::Ddl::CreateRoutine { routine, body, .. } = ddl
             && self.settings.is_on("check_function_bodies")
@@ -143,6 +145,22 @@ impl Session {
             return Ok(Completion::Done(format!("SELECT {}", counts.affected)));
         }
         Ok(Completion::Done(plan.tag.to_owned()))
+    }
+
+    /// A statement that has called the routine at hand goes on with what it was planned over.
+    ///
+    /// # Errors
+    /// 55006 when that was changed.
+    fn check_unused(&self, plan: &PreparedPlan, before: &catalog::CatalogSnapshot) -> SqlResult<()> {
+        if self.in_use.is_empty() {
+            return Ok(());
+        }
+        let after = self.catalog();
+        let mut used = self.in_use.iter().flat_map(|used| used.iter());
+        let Some(changed) = used.find(|used| !before.has_same(&after, used.id)) else { return Ok(()) };
+        let name = before.relation_by_id(changed.id).map_or("", |relation| relation.name());
+        let message = format!("cannot {} \"{name}\" because it is being used by active queries in this session", plan.tag);
+        Err(SqlError::new(SqlState::ObjectInUse, message))
     }
 
     /// *version-moves*: other changes wait for the end of this transaction.

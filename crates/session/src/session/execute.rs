@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use builtins::{CallTypes, EvalContext};
 use catalog::Routine;
-use exec::{ExecContext, Lent, MemoryBudget, Returned, Routines, SessionState, TxnSlot};
+use exec::{ExecContext, Grown, Lent, MemoryBudget, Returned, Routines, SessionState, TxnSlot};
 use futures::future::BoxFuture;
 use plan::{Expr, PreparedPlan, StatementKind};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState};
@@ -79,6 +79,8 @@ impl<'a> Within<'a> {
         let mut within = Self { session, lent, may_end, frozen };
         within.swap();
         within.session.depth += 1;
+        let opened = within.session.opened.take().unwrap_or_default();
+        within.session.in_use.push(opened);
         within
     }
 
@@ -94,6 +96,7 @@ impl Drop for Within<'_> {
     fn drop(&mut self) {
         self.swap();
         self.session.depth -= 1;
+        self.session.opened = self.session.in_use.pop();
         (self.session.within, self.session.frozen) = (self.may_end, self.frozen);
     }
 }
@@ -160,7 +163,7 @@ impl Session {
         params: &'a [Datum],
         sink: &'a mut dyn Sink,
     ) -> BoxFuture<'a, Result<Completion, Failure>> {
-        Box::pin(self.execute(plan, params, sink, false, 0))
+        Box::pin(Grown::new(Box::pin(self.execute(plan, params, sink, false, 0))))
     }
 
     /// Runs a plan, its rows to the sink.

@@ -23,6 +23,19 @@ impl Session {
         describe: bool,
     ) -> Result<Completion, Failure> {
         let done = |tag: &str| Ok(Completion::Done(tag.to_owned()));
+        // *lent-and-returned*: the transaction is the statement's that runs the routine.
+        let is_of_transaction = matches!(
+            utility,
+            Utility::Begin(_)
+                | Utility::Commit { .. }
+                | Utility::Rollback { .. }
+                | Utility::Savepoint(_)
+                | Utility::ReleaseSavepoint(_)
+                | Utility::RollbackTo(_)
+        );
+        if is_of_transaction && self.within.is_some() {
+            return Err(SqlError::new(SqlState::InvalidTransactionTermination, "invalid transaction termination").into());
+        }
         match utility {
             Utility::Begin(modes) => {
                 match &mut self.block {
