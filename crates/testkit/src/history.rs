@@ -45,6 +45,8 @@ pub struct Transaction {
     /// When it was begun and when its end was known, on one clock for the whole history.
     pub began: u64,
     pub ended: u64,
+    /// The error its client got, for whoever looks for the cause of an anomaly.
+    pub told: String,
 }
 
 /// What is wrong with a history, each with the transactions (by position) that show it.
@@ -398,7 +400,7 @@ mod tests {
                 if word.starts_with('a') { Op::Append(key, elements.next().unwrap()) } else { Op::Read(key, elements.collect()) }
             })
             .collect();
-        Transaction { ops, outcome, began, ended }
+        Transaction { ops, outcome, began, ended, told: String::new() }
     }
 
     fn last(lists: &[(Key, &[Element])]) -> BTreeMap<Key, Vec<Element>> {

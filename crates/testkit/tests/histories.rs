@@ -144,7 +144,7 @@ async fn worker(run: Arc<Run>, db: Db, seed: u64) {
                 Err(_) => Outcome::Aborted,
             };
             let ended = run.now();
-            run.history.lock().unwrap().push(Transaction { ops, outcome: judged, began, ended });
+            run.history.lock().unwrap().push(Transaction { ops, outcome: judged, began, ended, told: String::new() });
             match outcome {
                 Err(error @ Error::Retry { .. }) => txn.restart(&error),
                 Err(Error::Internal { reason }) => panic!("{reason}"),

@@ -73,7 +73,8 @@ pub async fn client(run: Arc<Run>, slot: usize, seed: u64) {
                 Some(Ok(())) => Ended::Committed,
                 Some(Err(error)) => Ended::Failed(error),
             };
-            run.record(Transaction { ops: attempt.ops, outcome: ended.outcome(), began, ended: run.now() });
+            let told = if let Ended::Failed(error) = &ended { error.to_string() } else { String::new() };
+            run.record(Transaction { ops: attempt.ops, outcome: ended.outcome(), began, ended: run.now(), told });
             let Ended::Failed(error) = ended else { break };
             judge_error(&run, &error);
             // Who was told so hears nothing more of it, and nobody cleans up.
@@ -116,7 +117,7 @@ pub async fn scanner(run: Arc<Run>, slot: usize, seed: u64) {
         {
             run.succeeded("scan");
             let (ops, outcome) = (attempt.ops, Outcome::Committed);
-            run.record(Transaction { ops, outcome, began, ended: run.now() });
+            run.record(Transaction { ops, outcome, began, ended: run.now(), told: String::new() });
         }
         if let Some(Err(error)) = outcome {
             judge_error(&run, &error);
