@@ -31,12 +31,26 @@ pub(crate) const WAIT_MEMORY: Duration = Duration::from_millis(300);
 pub struct TxnRecord {
     pub status: TxnStatus,
     pub epoch: u32,
-    /// Where it commits.
+    /// Where it commits; of one that is aborted, where it was staged last, or nothing.
     pub ts: Timestamp,
     /// When this was written, by the leaseholder's clock.
     pub at: Timestamp,
     pub in_flight: Vec<SequencedWrite>,
     pub locks: Vec<Span>,
+}
+
+impl TxnRecord {
+    /// Of an aborted transaction that has no record, or one of an earlier epoch: whether it was staged before, and what
+    /// became of that, is not known any more.
+    pub fn aborted(epoch: u32, at: Timestamp) -> Self {
+        let (in_flight, locks) = (Vec::new(), Vec::new());
+        Self { status: TxnStatus::Aborted, epoch, ts: Timestamp::MIN, at, in_flight, locks }
+    }
+
+    /// Whether it was staged in this epoch: then that it is aborted was decided of what was staged.
+    pub fn was_staged(&self, epoch: u32) -> bool {
+        self.epoch == epoch && !self.ts.is_min()
+    }
 }
 
 /// The anchor and the id in a record's key; nothing for a local key of another kind.

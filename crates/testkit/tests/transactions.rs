@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hlc::Timestamp;
-use keys::{LockStrength, NodeId, RangeId, StoreId, TxnMeta, TxnStatus};
+use keys::{Key, LockStrength, NodeId, RangeDescriptor, RangeId, Span, StoreId, TxnMeta, TxnStatus};
 use kv::{DbConfig, Error, Keep, LocalStore, Read, TxnOptions, WaitPolicy};
 use parking_lot::Mutex;
 use replica::api::{
@@ -192,6 +192,120 @@ async fn an_attempt_that_fails_over_intents_of_an_earlier_one_is_ended_before_it
     cluster.stop().await;
 }
 
+/// A store where a commit's first record is refused, and its second is recovered, and what was written resolved, before the
+/// second message with the write of "n" is executed.
+struct Overtaken {
+    store: Store,
+    /// So many records and writes of "n" have come.
+    records: Mutex<usize>,
+    writes: Mutex<usize>,
+    /// Whether the record is removed as well.
+    forgets: bool,
+}
+
+impl Overtaken {
+    async fn batch(&self, key: &Key, requests: Vec<Request>) -> BatchResponse {
+        self.batch_with(Header::default(), key, requests).await
+    }
+
+    async fn batch_with(&self, header: Header, key: &Key, requests: Vec<Request>) -> BatchResponse {
+        let replicas = self.store.replicas();
+        let holds = |range: &RangeDescriptor| range.contains_key(key.as_bytes());
+        let range = replicas.iter().find(|replica| replica.descriptor().is_some_and(|range| holds(&range))).unwrap();
+        let header = Header { range_id: range.range_id(), ..header };
+        range.send(&BatchRequest { header, requests }).await.unwrap()
+    }
+
+    async fn recover(&self, txn: &TxnMeta) {
+        let staged_at = loop {
+            let push =
+                Request::PushTxn { pushee: txn.clone(), pusher: None, dependents: Vec::new(), kind: PushKind::Query };
+            match &self.batch(&txn.anchor, vec![push]).await.responses[..] {
+                [Response::PushTxn(pushed)] if pushed.status == TxnStatus::Staging => break pushed.commit_ts,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        let txn = TxnMeta { write_ts: staged_at, ..txn.clone() };
+        let query = Request::QueryIntent { write: write("n", 2), txn: txn.clone(), at: staged_at };
+        let found = self.batch(&key("n"), vec![query]).await;
+        assert!(matches!(found.responses[..], [Response::QueryIntent { found: true }]), "the first attempt brought it");
+        self.batch(&txn.anchor, vec![Request::RecoverTxn { txn: txn.clone(), committed: true }]).await;
+        for name in ["a", "n"] {
+            let (span, status) = (Span::point(key(name)), TxnStatus::Committed);
+            let resolve = Request::ResolveSpan { span, txn: txn.clone(), status, commit_ts: staged_at };
+            self.batch(&key(name), vec![resolve]).await;
+        }
+        if self.forgets {
+            let forget = Request::ForgetTxn { anchor: txn.anchor.clone(), txn_id: txn.id };
+            self.batch(&txn.anchor, vec![forget]).await;
+        }
+        // What the transaction has read does not hold any more where the write comes to lie.
+        let changed = self.batch(&key("r"), vec![put("r", "changed")]).await;
+        let header = Header { ts: changed.now, ..Header::default() };
+        self.batch_with(header, &key("n"), vec![Request::Get { key: key("n"), lock: None }]).await;
+    }
+}
+
+fn is_next(count: &Mutex<usize>, nth: usize) -> bool {
+    *count.lock() += 1;
+    *count.lock() == nth
+}
+
+#[async_trait]
+impl LocalStore for Overtaken {
+    fn store_id(&self) -> StoreId {
+        self.store.store_id()
+    }
+
+    fn has_range(&self, range_id: RangeId) -> bool {
+        self.store.replica(range_id).is_some()
+    }
+
+    fn is_away(&self, store: StoreId) -> bool {
+        self.store.raft().liveness().is_away(store)
+    }
+
+    async fn send(&self, batch: &BatchRequest) -> Result<BatchResponse, KvError> {
+        let stages = |it: &Request| matches!(it, Request::EndTxn { in_flight, .. } if !in_flight.is_empty());
+        let writes = |it: &Request| matches!(it, Request::Put { key: put, .. } if *put == key("n"));
+        if batch.requests.iter().any(stages) && is_next(&self.records, 1) {
+            let to = batch.header.txn.as_ref().unwrap().meta.write_ts.add_ns(1000);
+            return Err(KvError::Retry { reason: RetryReason::WritePushed, to });
+        }
+        if batch.requests.iter().any(writes) && is_next(&self.writes, 2) {
+            self.recover(&batch.header.txn.as_ref().unwrap().meta).await;
+        }
+        self.store.send(batch).await
+    }
+}
+
+/// The first attempt brought the write, the second one's record made it a commit, which was recovered; the write that came
+/// again after that landed above the record, by which the coordinator took its commit for refuted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_lands_again_over_its_own_commit_does_not_refute_it() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    for (forgets, value) in [(false, "1"), (true, "2")] {
+        let (store, records, writes) = (member.store.clone(), Mutex::default(), Mutex::default());
+        member.db.set_local(Arc::new(Overtaken { store, records, writes, forgets }));
+        let mut txn = member.db.begin(TxnOptions::default());
+        txn.get(&key("r"), Read::default()).await.unwrap();
+        txn.put(key("a"), value.into());
+        txn.put(key("n"), value.into());
+        let outcome = txn.commit().await;
+        if forgets {
+            assert!(matches!(outcome, Err(Error::Ambiguous { .. })), "no-dirty-ack: {outcome:?}");
+        } else {
+            assert!(outcome.is_ok(), "no-dirty-ack: {outcome:?}");
+        }
+        assert_eq!(get(member, "a").await.as_deref(), Some(value));
+        assert_eq!(get(member, "n").await.as_deref(), Some(value));
+    }
+    cluster.stop().await;
+}
+
 /// Its gateway was told that it could not be rolled back, and left what it had written to others.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_would_abort_a_recovered_commit_is_told_that_it_is_committed() {
@@ -206,8 +320,63 @@ async fn who_would_abort_a_recovered_commit_is_told_that_it_is_committed() {
     let recover = Request::RecoverTxn { txn: txn.clone(), committed: true };
     send(member, "a", Header::default(), vec![recover]).await.unwrap();
     let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
-    let committed = Response::EndTxn { status: TxnStatus::Committed, commit_ts: txn.write_ts, had_record: true };
+    let committed = Response::EndTxn { status: TxnStatus::Committed, commit_ts: txn.write_ts, was_staged: true };
     assert_eq!(answer.responses, [committed]);
+    cluster.stop().await;
+}
+
+/// Its staged commit was recovered, told to readers and removed; then its coordinator, or a pusher that came late, found no
+/// record and left an aborted one: by that, the coordinator told its client that nothing was committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_when_staged_is_not_said_of_a_commit_that_was_recovered_and_removed() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    assert_eq!(get(member, "n").await, None);
+    let aborted = |was_staged| [Response::EndTxn { status: TxnStatus::Aborted, commit_ts: Timestamp::MIN, was_staged }];
+    let stage_and_recover = async |id, committed| {
+        let txn = meta(id, "a", member.db.clock().now());
+        send(member, "a", within(&txn), vec![end(true, &["n"])]).await.unwrap();
+        let recover = Request::RecoverTxn { txn: txn.clone(), committed };
+        send(member, "a", Header::default(), vec![recover]).await.unwrap();
+        txn
+    };
+    let forget = async |txn: &TxnMeta| {
+        let forget = Request::ForgetTxn { anchor: txn.anchor.clone(), txn_id: txn.id };
+        send(member, "a", Header::default(), vec![forget]).await.unwrap();
+    };
+
+    // The answer to the first is lost, and it is asked again.
+    let txn = stage_and_recover(7, true).await;
+    forget(&txn).await;
+    for _ in 0..2 {
+        let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
+        assert_eq!(answer.responses, aborted(false));
+    }
+
+    let txn = stage_and_recover(8, true).await;
+    forget(&txn).await;
+    let push =
+        Request::PushTxn { pushee: txn.clone(), pusher: None, dependents: Vec::new(), kind: PushKind::Abort };
+    send(member, "a", Header::default(), vec![push]).await.unwrap();
+    let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
+    assert_eq!(answer.responses, aborted(false));
+
+    // What recovery has judged is certain, also when it is asked for twice.
+    let txn = stage_and_recover(9, false).await;
+    for _ in 0..2 {
+        let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
+        assert_eq!(answer.responses, aborted(true));
+    }
+
+    // So is what its coordinator has ended itself.
+    let txn = meta(10, "a", member.db.clock().now());
+    send(member, "a", within(&txn), vec![end(true, &["n"])]).await.unwrap();
+    for _ in 0..2 {
+        let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
+        assert!(matches!(answer.responses[..], [Response::EndTxn { status: TxnStatus::Aborted, was_staged: true, .. }]));
+    }
     cluster.stop().await;
 }
 

@@ -112,11 +112,11 @@ impl Txn {
     /// `Retry` when what was read does not hold at the commit timestamp (nothing is committed, the transaction can
     /// be restarted); `Ambiguous` when the outcome cannot be known.
     pub async fn commit(&mut self) -> Result<Timestamp, Error> {
-        self.ensure_open()?;
-        if self.commit_sent == CommitSent::Sent {
-            // An earlier call was cancelled before its answer came; it may have committed.
+        if self.state == State::Open && self.commit_sent == CommitSent::Sent {
+            // An earlier call was cancelled before its answer came; it may have committed, whatever was heard since.
             return self.abort_staged(Err(restart(Timestamp::MIN))).await;
         }
+        self.ensure_open()?;
         self.load_rest().await?;
         if !self.has_writes() {
             self.release_and_finish().await;
@@ -393,13 +393,18 @@ impl Txn {
             this.db.send_to(&group.range, header, put_requests(group.writes)).await
         });
         let outcomes: Vec<_> = futures::stream::iter(sends).buffered(PIECES_IN_FLIGHT).collect().await;
+        let mut failed = None;
         for outcome in outcomes {
-            let response = outcome?;
-            if let Some(meta) = response.txn {
-                self.meta.write_ts = self.meta.write_ts.max(meta.write_ts);
+            match outcome {
+                // Also where others failed: they are where the next attempt finds them.
+                Ok(response) => {
+                    let written_at = response.txn.map_or(Timestamp::MIN, |meta| meta.write_ts);
+                    self.meta.write_ts = self.meta.write_ts.max(written_at);
+                }
+                Err(error) => failed = Some(worse(failed, error)),
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// Rolls back: nothing it wrote will ever be seen, its locks are freed in the background.

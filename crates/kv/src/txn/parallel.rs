@@ -17,14 +17,20 @@
 //!             k/2 stays at 12 when it is sent again (it is the same write)    and for good
 //! attempt 2   record {j/1, k/2} at ts 12 staged;  k/2 refused                 all of 2 is there since attempt 1:
 //!             2 is committed, though the coordinator has seen an error        neither refuted nor acknowledged
+//!
+//! attempt 1   {k/1} lands at 10;  the record is refused                       there is no record
+//! attempt 2   record {k/1} at ts 11 staged;  k/1 is late                      all of 2 is there since attempt 1
+//!             a pusher recovers 2 and resolves k/1: a version now, at 11
+//!             k/1 arrives, finds no intent and lands at 13                    above, but 2 is committed: not refuted
 //! ```
 //!
-//! - *Refuted*: some write that was refused has never landed, or one landed above the record. The next attempt lies above
+//! - *Refuted*: some write that was refused or landed above the record was in no batch before. The next attempt lies above
 //!   the record (*above-the-last-record*), so that record stays refuted when the missing write lands there, whether it is
 //!   overwritten by the next or found by a pusher, who then can only abort it. That the next attempt is told.
 //! - *Sent*: any other failure. No attempt follows. The record is aborted explicitly, and its answer alone says what
-//!   became of it: *committed*, when it was recovered; *aborted*, and then no recovery can commit it any more. An answer
-//!   that there was no record means that it was recovered and removed since, one way or the other: ambiguous.
+//!   became of it: *committed*, when it was recovered; *aborted when staged*, and then no recovery can commit it any more.
+//!   Aborted otherwise is ambiguous: it was recovered and removed since, one way or the other, and the record there is now
+//!   is of somebody who found none, a pusher or this very request when it is sent again because its answer was lost.
 //! - The record is refused: then there is none of this attempt, and what was known of the attempt before still holds.
 //!
 //! A write of an earlier epoch is another write, and a record that was restarted over is refuted (see `start_over`).
@@ -49,6 +55,16 @@ const MAX_IN_FLIGHT: usize = 1024;
 
 /// What came of the writes of a span.
 type Outcome<T> = (Option<Span>, Result<T, SendError>);
+
+/// Where the highest of the writes of a batch is.
+fn written_at((_, outcome): &Outcome<BatchResponse>) -> Timestamp {
+    let txn = outcome.as_ref().ok().and_then(|response| response.txn.as_ref());
+    txn.map_or(Timestamp::MIN, |meta| meta.write_ts)
+}
+
+fn is_ambiguous(error: &SendError) -> bool {
+    matches!(error, SendError::Kv(KvError::Ambiguous { .. }))
+}
 
 impl Txn {
     pub(super) async fn commit_parallel(&mut self, mut groups: Vec<Group>) -> Result<Timestamp, SendError> {
@@ -120,14 +136,10 @@ impl Txn {
                 return Err(self.attempt_failed(earlier, staging, others));
             }
         };
-        let written_at = |(_, outcome): &Outcome<BatchResponse>| {
-            let txn = outcome.as_ref().ok().and_then(|response| response.txn.as_ref());
-            txn.map_or(Timestamp::MIN, |meta| meta.write_ts)
-        };
         let highest = others.iter().map(written_at).max().unwrap_or(Timestamp::MIN);
         if highest > commit_ts {
-            // Not committed yet. Nothing else knows, so it is still ours to move.
-            self.commit_sent = CommitSent::Refuted;
+            let is_refuted = others.iter().any(|outcome| self.refutes(outcome, commit_ts));
+            self.commit_sent = if is_refuted { CommitSent::Refuted } else { CommitSent::Sent };
             self.landed.extend(others.into_iter().filter_map(|(span, _)| span).chain(anchor_span));
             return Err(SendError::Kv(KvError::Retry { reason: RetryReason::WritePushed, to: highest }));
         }
@@ -154,35 +166,48 @@ impl Txn {
         staging: Outcome<Timestamp>,
         others: Vec<Outcome<BatchResponse>>,
     ) -> SendError {
+        let refutes = |commit_ts| others.iter().any(|outcome| self.refutes(outcome, commit_ts));
+        // Where writes have landed is where the next attempt finds them.
+        let mut write_ts = others.iter().map(written_at).fold(self.meta.write_ts, Ord::max);
+        let mut commit_sent = self.commit_sent;
         let mut error: Option<SendError> = None;
-        let mut lacks_write = false;
         let mut landed = Vec::new();
-        for (span, outcome) in others {
-            match outcome {
-                Ok(_) => landed.extend(span),
-                Err(found) => {
-                    let is_ambiguous = matches!(found, SendError::Kv(KvError::Ambiguous { .. }));
-                    lacks_write |= !is_ambiguous && span.is_some_and(|span| self.lacks_write_in(&span));
-                    error = Some(worse(error.take(), found));
-                }
-            }
-        }
         match staging {
             (span, Ok(commit_ts)) => {
                 landed.extend(span);
-                self.commit_sent = if lacks_write { CommitSent::Refuted } else { CommitSent::Sent };
+                commit_sent = if refutes(commit_ts) { CommitSent::Refuted } else { CommitSent::Sent };
                 // *above-the-last-record*
-                self.meta.write_ts = self.meta.write_ts.max(commit_ts.next());
+                write_ts = write_ts.max(commit_ts.next());
             }
             (_, Err(found)) => {
-                if !matches!(found, SendError::Kv(KvError::Ambiguous { .. })) {
-                    self.commit_sent = earlier;
+                if !is_ambiguous(&found) {
+                    commit_sent = earlier;
                 }
-                error = Some(worse(error.take(), found));
+                error = Some(found);
             }
         }
+        for (span, outcome) in others {
+            match outcome {
+                Ok(_) => landed.extend(span),
+                Err(found) => error = Some(worse(error.take(), found)),
+            }
+        }
+        self.commit_sent = commit_sent;
+        self.meta.write_ts = write_ts;
         self.landed.extend(landed);
         error.expect("an attempt fails with an error")
+    }
+
+    /// Whether some write of a batch is not there at or below the record, and never will be: it was refused, or is above,
+    /// and no batch before may have brought it. If one has, the write may be a version by now, of a commit that was
+    /// recovered, over which the same write has come again, higher.
+    fn refutes(&self, outcome: &Outcome<BatchResponse>, commit_ts: Timestamp) -> bool {
+        let (Some(span), result) = outcome else { return false };
+        let missing = match result {
+            Ok(_) => written_at(outcome) > commit_ts,
+            Err(error) => !is_ambiguous(error),
+        };
+        missing && self.lacks_write_in(span)
     }
 
     /// Whether some buffered write of the span was in no batch yet that may have been executed.
@@ -214,7 +239,7 @@ impl Txn {
                     self.close();
                     return Ok(commit_ts);
                 }
-                (None, Some(Response::EndTxn { had_record: true, .. })) => {
+                (None, Some(Response::EndTxn { was_staged: true, .. })) => {
                     // The id is used up.
                     self.finish();
                     return match failed {

@@ -32,8 +32,9 @@ pub enum Response {
     /// How many keys were written.
     Write { keys: u64 },
     Increment { value: i64 },
-    /// `had_record` says whether the transaction had a record before.
-    EndTxn { status: TxnStatus, commit_ts: Timestamp, had_record: bool },
+    /// `was_staged` says whether what was known of the transaction before includes a staged commit of its epoch. Aborted
+    /// without: one may have been committed by recovery, and been forgotten.
+    EndTxn { status: TxnStatus, commit_ts: Timestamp, was_staged: bool },
     Refresh,
     /// The state it found.
     HeartbeatTxn { status: TxnStatus },

@@ -16,6 +16,8 @@
 //! - *newest-write-stays*: of a transaction's writes of one key the intent is the one of the latest epoch and sequence
 //!   number that has arrived. The same one sent again changes nothing, so that it is harmless to send it again.
 //! - *record-moves-forward*: see `Evaluator::check_newer`.
+//! - *aborted-when-staged*: of an aborted record it is known whether it took the place of a staged one. Otherwise a commit
+//!   may have been recovered and removed before, and whoever staged it must not be told that it is aborted.
 //! - *evaluate-is-pure*: evaluating changes neither the engine nor the lock table.
 
 mod read;

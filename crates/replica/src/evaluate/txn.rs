@@ -63,7 +63,9 @@ impl Evaluator<'_> {
         if commit && !one_phase && record.is_none() && self.may_have_been_forgotten(txn.id, txn.min_ts) {
             return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::RecordGone }.into());
         }
-        let had_record = record.is_some();
+        // *aborted-when-staged*
+        let staged_at = record.as_ref().filter(|record| record.was_staged(txn.epoch)).map(|record| record.ts);
+        let was_staged = staged_at.is_some();
         if let Some(record) = &record {
             self.check_newer(state, txn, record, commit, in_flight)?;
         }
@@ -73,18 +75,18 @@ impl Evaluator<'_> {
             }
             (Some(TxnStatus::Aborted), false) => {
                 state.out.ended.own = Some(txn.id);
-                return Ok(Response::EndTxn { status: TxnStatus::Aborted, commit_ts: Timestamp::MIN, had_record });
+                return Ok(Response::EndTxn { status: TxnStatus::Aborted, commit_ts: Timestamp::MIN, was_staged });
             }
             // Whoever recovered it found all of it there, which is the answer also to who would roll it back.
             (Some(TxnStatus::Committed), _) => {
                 let ts = record.map_or(state.write_ts, |record| record.ts);
                 state.out.ended.own = Some(txn.id);
-                return Ok(Response::EndTxn { status: TxnStatus::Committed, commit_ts: ts, had_record });
+                return Ok(Response::EndTxn { status: TxnStatus::Committed, commit_ts: ts, was_staged });
             }
             (None | Some(TxnStatus::Pending | TxnStatus::Staging), _) => {}
         }
         let (status, ts) = match (commit, in_flight.is_empty()) {
-            (false, _) => (TxnStatus::Aborted, Timestamp::MIN),
+            (false, _) => (TxnStatus::Aborted, staged_at.unwrap_or(Timestamp::MIN)),
             (true, true) => (TxnStatus::Committed, state.write_ts),
             (true, false) => (TxnStatus::Staging, state.write_ts),
         };
@@ -110,7 +112,7 @@ impl Evaluator<'_> {
         if status != TxnStatus::Staging {
             state.out.ended.own = Some(txn.id);
         }
-        Ok(Response::EndTxn { status, commit_ts: ts, had_record })
+        Ok(Response::EndTxn { status, commit_ts: ts, was_staged })
     }
 
     /// *record-moves-forward*: a record that is staged gives way only to a later epoch or a later timestamp of its own,
@@ -170,14 +172,7 @@ impl Evaluator<'_> {
         }
         // A staged commit may have happened: only recovery can tell. A pending one is ours to end.
         if standing == TxnStatus::Pending && (expired || kind == PushKind::Abort) {
-            let record = TxnRecord {
-                status: TxnStatus::Aborted,
-                epoch: pushee.epoch,
-                ts: Timestamp::MIN,
-                at: self.now,
-                in_flight: Vec::new(),
-                locks: Vec::new(),
-            };
+            let record = TxnRecord::aborted(pushee.epoch, self.now);
             self.put_record(state, &pushee.anchor, pushee.id, &record);
             pushed.status = TxnStatus::Aborted;
         }
@@ -221,14 +216,7 @@ impl Evaluator<'_> {
             TxnStatus::Committed | TxnStatus::Staging => return Ok(unknown),
             TxnStatus::Aborted => {}
             TxnStatus::Pending => {
-                let record = TxnRecord {
-                    status: TxnStatus::Aborted,
-                    epoch: txn.epoch,
-                    ts: Timestamp::MIN,
-                    at: self.now,
-                    in_flight: Vec::new(),
-                    locks: Vec::new(),
-                };
+                let record = TxnRecord::aborted(txn.epoch, self.now);
                 self.put_record(state, &txn.anchor, txn.id, &record);
             }
         }
