@@ -119,7 +119,7 @@ async fn worker(run: Arc<Run>, mut client: Client, seed: u64) {
                 let (began, mut ops) = (run.now(), Vec::new());
                 let outcome = judge(&lists(&run, &mut client, &mut rng, &mut ops).await);
                 let ended = run.now();
-                run.history.lock().unwrap().push(Transaction { ops, outcome, began, ended });
+                run.history.lock().unwrap().push(Transaction { ops, outcome, began, ended, told: String::new() });
             }
             6..=8 => {
                 let _judged = judge(&transfer(&mut client, &mut rng).await);
