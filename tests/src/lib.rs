@@ -6,6 +6,7 @@ pub mod tls;
 use std::{path::Path, time::Duration};
 
 use server::{Node, NodeConfig};
+use tempfile::TempDir;
 use tokio_postgres::{Client, NoTls};
 
 /// Every port is the system's choice.
@@ -17,6 +18,17 @@ pub fn config(dir: &Path, name: &str) -> NodeConfig {
         http_addr: "127.0.0.1:0".into(),
         ..NodeConfig::new(dir.join(name))
     }
+}
+
+/// A node of its own with a client.
+///
+/// # Panics
+/// When it cannot be started.
+pub async fn one_node() -> (TempDir, Node, Client) {
+    let dir = TempDir::new().expect("a scratch directory");
+    let node = Node::start(&config(dir.path(), "one")).await.expect("the node starts");
+    let client = connect(&node).await;
+    (dir, node, client)
 }
 
 /// Starts a node again that has been stopped and dropped.

@@ -193,8 +193,13 @@ impl Node {
         serde_json::from_str(body).map_err(|error| Error::Failed { command: format!("reading /status: {error}") })
     }
 
+    /// Its output, of all its starts.
+    pub fn log(&self) -> PathBuf {
+        self.dir.join("log.txt")
+    }
+
     fn log_tail(&self) -> String {
-        let text = fs::read_to_string(self.dir.join("log.txt")).unwrap_or_default();
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")
     }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::{Cluster, Node, Options};
-use crate::command::{IoContext, Result, cache_dir, cargo, run, target_dir};
+use crate::command::{Error, IoContext, Result, cache_dir, cargo, run, target_dir};
 use crate::{rocksdb, setup};
 
 #[derive(clap::Args)]
@@ -26,6 +26,8 @@ pub struct Arguments {
     #[arg(long)]
     binary: Option<PathBuf>,
 }
+
+const GREETING_WITHIN: Duration = Duration::from_secs(10);
 
 const SAMPLE: &str = "
 CREATE TABLE IF NOT EXISTS planets (
@@ -62,17 +64,17 @@ fn make_certs(binary: &Path, certs: &Path) -> Result {
     Ok(())
 }
 
-/// How psql connects to a node as the superuser.
-fn conninfo(node: &Node, certs: &Path) -> String {
-    let file = |name: &str| format!("'{}'", certs.join(name).display());
-    format!(
-        "host={} port={} user=postgres dbname=postgres sslmode=verify-full sslrootcert={} sslcert={} sslkey={}",
-        node.sql.ip(),
-        node.sql.port(),
-        file("ca.crt"),
-        file("client.postgres.crt"),
-        file("client.postgres.key"),
-    )
+/// How psql connects to a node as the superuser: what the node itself says once it serves.
+fn conninfo(node: &Node) -> Result<String> {
+    let started = Instant::now();
+    while started.elapsed() < GREETING_WITHIN {
+        let log = std::fs::read_to_string(node.log()).context("reading a node's log")?;
+        if let Some(said) = log.lines().filter_map(|line| line.strip_prefix("  sql   psql ")).next_back() {
+            return Ok(said.trim_matches('"').to_owned());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Err(Error::Failed { command: "looking for the psql line of a node".into() })
 }
 
 pub fn run_demo(arguments: &Arguments) -> Result {
@@ -92,14 +94,14 @@ pub fn run_demo(arguments: &Arguments) -> Result {
     let (nodes, base_port) = (arguments.nodes, Some(arguments.port));
     let cluster = Cluster::start(&Options { binary: &binary, dir: &dir, nodes, base_port, flags: &flags })?;
     println!("{} nodes are up after {:.2} s", cluster.nodes.len(), started.elapsed().as_secs_f64());
-    run_psql(&conninfo(&cluster.nodes[0], &certs), SAMPLE)?;
+    run_psql(&conninfo(&cluster.nodes[0])?, SAMPLE)?;
     println!("\nThe table \"planets\" is there. Connect to any node:\n");
     for node in &cluster.nodes {
-        println!("    psql \"{}\"\n        http://{}/status", conninfo(node, &certs), node.http);
+        println!("    psql \"{}\"\n        http://{}/status", conninfo(node)?, node.http);
     }
     let last = &cluster.nodes[cluster.nodes.len() - 1];
     let most = "SELECT name, moons FROM planets ORDER BY moons DESC LIMIT 3";
-    println!("\n{}", run_psql(&conninfo(last, &certs), most)?);
+    println!("\n{}", run_psql(&conninfo(last)?, most)?);
     if !arguments.once {
         println!("Ctrl-C (or Enter) stops the nodes; their data is in {}.", dir.display());
         wait_for_the_end()?;

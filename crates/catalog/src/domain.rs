@@ -108,7 +108,13 @@ mod tests {
     #[test]
     fn a_column_keeps_its_domain_beside_what_is_stored() {
         let over = SqlType::Numeric(None);
-        let content = types::DomainContent { oid: 310, schema: "s".into(), name: "d".into(), array_name: "_d".into(), over };
+        let content = types::TypeContent {
+            oid: 310,
+            schema: "s".into(),
+            name: "d".into(),
+            array_name: "_d".into(),
+            kind: types::Over(over),
+        };
         let domain = SqlType::Domain(types::DomainType::of(content));
         let kind = TypeKind::Domain(Domain { over: domain.array_of(), not_null: false, default: None, checks: Vec::new() });
         let (name, array_name) = ("list".into(), "_list".into());

@@ -31,7 +31,7 @@ pub use descriptor::{
     IndexColumn, IndexConstraint, Label, OnCommit, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
 pub use routine::{
-    Language, ParameterMode, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
+    Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };
 pub use snapshot::{CatalogSnapshot, Cluster, NameOwner, Relation, UserType, temporary_schema};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use keys::encoding::{put_uvarint, take_uvarint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use types::{RowType, SqlType, quote_identifier};
+use types::{ParameterMode, RowType, SqlType, quote_identifier};
 
 use crate::descriptor::Column;
 use crate::snapshot::{CatalogSnapshot, Relation};
@@ -22,45 +22,6 @@ pub const PLPGSQL_LANGUAGE: u32 = 13_563;
 pub enum RoutineKind {
     Function,
     Procedure,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ParameterMode {
-    In,
-    Out,
-    InOut,
-    Variadic,
-    /// A column of RETURNS TABLE.
-    Table,
-}
-
-impl ParameterMode {
-    #[must_use]
-    pub const fn is_input(self) -> bool {
-        matches!(self, Self::In | Self::InOut | Self::Variadic)
-    }
-
-    #[must_use]
-    pub const fn is_output(self) -> bool {
-        matches!(self, Self::Out | Self::InOut | Self::Table)
-    }
-
-    /// As `pg_proc.proargmodes` has it.
-    #[must_use]
-    pub const fn letter(self) -> char {
-        match self {
-            Self::In => 'i',
-            Self::Out => 'o',
-            Self::InOut => 'b',
-            Self::Variadic => 'v',
-            Self::Table => 't',
-        }
-    }
-
-    fn from_letter(letter: u64) -> Option<Self> {
-        let all = [Self::In, Self::Out, Self::InOut, Self::Variadic, Self::Table];
-        all.into_iter().find(|mode| u64::from(u32::from(mode.letter())) == letter)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -202,7 +163,7 @@ impl RoutineParameter {
         let mut reader = Reader::new(bytes)?;
         let name = reader.text(2)?;
         let mode = reader.number(4, u32::from('i').into())?;
-        let mode = ParameterMode::from_letter(mode).ok_or(Malformed::Bad(4))?;
+        let mode = u32::try_from(mode).ok().and_then(char::from_u32).and_then(ParameterMode::from_letter).ok_or(Malformed::Bad(4))?;
         let ty = reader.bytes(6)?.and_then(StoredType::decode).ok_or(Malformed::Bad(6))?;
         let default = reader.bytes(8)?.map(|bytes| String::from_utf8(bytes.to_vec())).transpose();
         let default = default.map_err(|_| Malformed::Bad(8))?;

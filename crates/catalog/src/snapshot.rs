@@ -13,7 +13,7 @@ use auth::hba::Rules;
 use bytes::Bytes;
 use keys::Key;
 use rustc_hash::{FxHashMap, FxHashSet};
-use types::{DomainContent, DomainType, EnumContent, EnumLabel, EnumType, SqlError, SqlResult, SqlState, SqlType};
+use types::{DomainType, EnumLabel, EnumType, Labels, Over, SqlError, SqlResult, SqlState, SqlType, TypeContent};
 
 use crate::descriptor::{
     CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
@@ -104,6 +104,8 @@ pub struct CatalogSnapshot {
     routine_names: FxHashMap<(u32, String), Vec<u32>>,
     /// The relations that have columns of a type.
     type_users: FxHashMap<u32, FxHashSet<u32>>,
+    /// The domains that were made over a type, or over arrays of it.
+    domains_over: FxHashMap<u32, FxHashSet<u32>>,
     database_names: FxHashMap<String, u32>,
     role_names: FxHashMap<String, u32>,
     schema_names: FxHashMap<(u32, String), u32>,
@@ -318,22 +320,28 @@ impl CatalogSnapshot {
             domain.over = self.resolve(over);
         }
         let schema = self.schemas.get(&it.schema).map_or("", |schema| &schema.name);
-        let (name, array_name) = (it.name.as_str().into(), it.array_name.as_str().into());
+        let (schema, name, array_name) = (schema.into(), it.name.as_str().into(), it.array_name.as_str().into());
         let ty = match &it.kind {
             TypeKind::Enum(labels) => {
                 let label = |it: &crate::descriptor::Label| EnumLabel::new(it.oid, &it.text, &it.sort_key, it.order, it.is_new);
-                let labels = labels.iter().map(label).collect();
-                SqlType::Enum(EnumType::of(EnumContent { oid: id, schema: schema.into(), name, array_name, labels }))
+                let kind = Labels(labels.iter().map(label).collect());
+                SqlType::Enum(EnumType::of(TypeContent { oid: id, schema, name, array_name, kind }))
             }
             TypeKind::Domain(domain) => {
-                let (schema, over) = (schema.into(), domain.over);
-                SqlType::Domain(DomainType::of(DomainContent { oid: id, schema, name, array_name, over }))
+                if let Some(under) = domain.over.user_type() {
+                    self.domains_over.entry(under).or_default().insert(id);
+                }
+                let kind = Over(domain.over);
+                SqlType::Domain(DomainType::of(TypeContent { oid: id, schema, name, array_name, kind }))
             }
         };
         self.type_names.insert((it.schema, it.name.clone()), id);
         self.type_names.insert((it.schema, it.array_name.clone()), it.array_id());
         self.types.insert(id, UserType { descriptor: it, ty });
-        self.domains_over(id).into_iter().for_each(|domain| self.put_type(domain));
+        // What they are over consists of something else now.
+        let over = self.domains_over.get(&id).into_iter().flatten();
+        let over: Vec<Arc<Type>> = over.filter_map(|id| Some(self.types.get(id)?.descriptor.clone())).collect();
+        over.into_iter().for_each(|domain| self.put_type(domain));
         let users: Vec<u32> = self.type_users.get(&id).into_iter().flatten().copied().collect();
         for user in users {
             if let Some(relation) = self.relations.remove(&user) {
@@ -344,12 +352,6 @@ impl CatalogSnapshot {
                 self.relations.insert(user, relation);
             }
         }
-    }
-
-    /// The domains that were made over a type, or over arrays of it.
-    fn domains_over(&self, id: u32) -> Vec<Arc<Type>> {
-        let is_over = |ty: &&UserType| ty.descriptor.domain().is_some_and(|domain| domain.over.user_type() == Some(id));
-        self.types.values().filter(is_over).map(|ty| ty.descriptor.clone()).collect()
     }
 
     /// *types-of-this-version*
@@ -436,6 +438,10 @@ impl CatalogSnapshot {
         } else if let Some(UserType { descriptor: it, .. }) = self.types.remove(&id) {
             self.type_names.remove(&(it.schema, it.name.clone()));
             self.type_names.remove(&(it.schema, it.array_name.clone()));
+            let under = it.domain().and_then(|domain| domain.over.user_type());
+            if let Some(over) = under.and_then(|under| self.domains_over.get_mut(&under)) {
+                over.remove(&id);
+            }
         } else if let Some(it) = self.routines.remove(&id) {
             let key = (it.schema, it.name.clone());
             if let Some(named) = self.routine_names.get_mut(&key) {

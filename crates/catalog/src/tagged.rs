@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
     }
 
     /// # Errors
-    /// For a field before it that nobody has asked for and that may not be ignored.
+    /// For a field with a smaller tag that was not read and is not marked as one that may be skipped.
     pub fn bytes(&mut self, tag: u64) -> Result<Option<&'a [u8]>, Malformed> {
         while let Some((found, bytes)) = self.fields.get(self.next) {
             match found.cmp(&tag) {

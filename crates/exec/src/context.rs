@@ -72,8 +72,8 @@ pub struct ExecStats {
 
 /// A transaction that is lent: while a routine runs in it, it is back with the session.
 ///
-/// **Invariant (lent-and-returned):** whoever takes a transaction out puts it back before it goes on, on errors and when it
-/// is dropped too; so whoever holds the slot finds it full.
+/// **Invariant (lent-and-returned):** a transaction that is lent is given back before its owner goes on, also
+/// on errors and on drop; its owner finds the slot full.
 #[derive(Default)]
 pub struct TxnSlot(Option<kv::Txn>);
 
@@ -121,7 +121,7 @@ pub struct Returned {
     pub rows: Vec<Vec<Datum>>,
 }
 
-/// Whoever runs routines: the session.
+/// Runs routines. The session implements it.
 pub trait Routines: Send {
     /// Runs a function in the transaction of the statement that calls it.
     fn call<'a>(

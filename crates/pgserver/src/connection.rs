@@ -106,7 +106,7 @@ impl Connection {
     async fn talk(&mut self, pid: i32, before: usize) -> SqlResult<()> {
         let limit = Instant::now() + self.shared.listen.authentication_timeout;
         let shared = self.shared.clone();
-        // On one machine there is nobody in between.
+        // A Unix socket needs no encryption.
         let certs = shared.listen.certs.as_deref().filter(|_| self.from.address().is_some());
         let opened = startup(&mut self.reader, &mut self.writer, &shared.registry, certs);
         let Ok(opening) = tokio::time::timeout_at(limit, opened).await else { return Ok(()) };

@@ -168,7 +168,7 @@ impl Listener for UnixListener {
     async fn next(&self) -> io::Result<((Reading, Writing), Origin)> {
         let (stream, _): (UnixStream, _) = self.accept().await?;
         let uid = nix::unistd::Uid::from_raw(stream.peer_cred()?.uid());
-        // Without a name it is nobody's role.
+        // A user without a name has no role.
         let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
         let (reading, writing) = stream.into_split();
         let from = Origin::Socket { user, is_owner: uid == nix::unistd::Uid::effective() };

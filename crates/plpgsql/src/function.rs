@@ -22,7 +22,7 @@
 
 use std::sync::Arc;
 
-use types::{SqlState, SqlType};
+use types::{ParameterMode, SqlState, SqlType};
 
 use crate::names::{Names, ScopeId};
 
@@ -55,25 +55,6 @@ pub enum RoutineKind {
     Trigger,
     /// DO.
     Inline,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParameterMode {
-    In,
-    Out,
-    InOut,
-    Variadic,
-    Table,
-}
-
-impl ParameterMode {
-    const fn is_input(self) -> bool {
-        matches!(self, Self::In | Self::InOut | Self::Variadic)
-    }
-
-    const fn is_output(self) -> bool {
-        matches!(self, Self::Out | Self::InOut | Self::Table)
-    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

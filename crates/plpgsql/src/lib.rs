@@ -38,7 +38,7 @@ mod testing;
 
 pub use compile::{CompileCatalog, compile};
 pub use function::{
-    Declaration, Function, Parameter, ParameterMode, RaiseLevel, RoutineKind, TextKind, VariableConflict,
+    Declaration, Function, Parameter, RaiseLevel, RoutineKind, TextKind, VariableConflict,
 };
 pub use run::{PlanCache, Trigger, call, call_trigger};
 pub use spi::{

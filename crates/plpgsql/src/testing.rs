@@ -11,12 +11,13 @@
 use std::sync::Arc;
 
 use types::{
+    ParameterMode,
     Array, Datum, Formatting, RowType, SqlError, SqlResult, SqlState, SqlType, compare, parse_text, to_text,
 };
 
 use crate::compile::{CompileCatalog, compile};
 use crate::function::{
-    Declaration, Function, Parameter, ParameterMode, RaiseLevel, RoutineKind, TextKind, VariableConflict,
+    Declaration, Function, Parameter, RaiseLevel, RoutineKind, TextKind, VariableConflict,
 };
 use crate::lexer::{Lexed, Token, lex};
 use crate::run::PlanCache;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use keys::NodeId;
 
 /// Why a call has no answer.
@@ -45,4 +46,49 @@ impl RpcError {
             | Self::TooLarge { .. } => false,
         }
     }
+}
+
+pub(crate) fn no_answer(to: &str) -> RpcError {
+    RpcError::NoAnswer { to: to.to_owned(), after: Duration::ZERO }
+}
+
+/// Errors travel as their kind and what the caller needs of it.
+pub(crate) fn encode_error(error: &RpcError) -> Bytes {
+    let (kind, text): (u8, String) = match error {
+        RpcError::UnknownService { service } => (1, service.to_string()),
+        RpcError::ClockOffset { node, offset_ns, max_offset_ns } => {
+            (2, format!("{} {offset_ns} {max_offset_ns}", node.get()))
+        }
+        RpcError::NoAnswer { .. } => (3, error.to_string()),
+        RpcError::Refused { reason } => (0, reason.clone()),
+        RpcError::Unreachable { .. }
+        | RpcError::OtherCluster { .. }
+        | RpcError::Incompatible { .. }
+        | RpcError::TooLarge { .. } => (0, error.to_string()),
+    };
+    postcard::to_stdvec(&(kind, text)).expect("a number and a string encode").into()
+}
+
+/// What cannot be read says nothing about how far the call went.
+pub(crate) fn decode_error(bytes: &[u8], peer: &str) -> RpcError {
+    let Ok((kind, text)) = postcard::from_bytes::<(u8, String)>(bytes) else { return no_answer(peer) };
+    let error = match kind {
+        0 => Some(RpcError::Refused { reason: text }),
+        1 => text.parse().ok().map(|service| RpcError::UnknownService { service }),
+        2 => decode_clock_offset(&text),
+        _ => None,
+    };
+    error.unwrap_or_else(|| no_answer(peer))
+}
+
+fn decode_clock_offset(text: &str) -> Option<RpcError> {
+    let mut words = text.split(' ');
+    let node = NodeId::new(words.next()?.parse().ok()?);
+    let (offset_ns, max_offset_ns) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some(RpcError::ClockOffset { node, offset_ns, max_offset_ns })
+}
+
+/// What the caller would be told of an error by a node elsewhere.
+pub(crate) fn as_told(error: &RpcError, peer: &str) -> RpcError {
+    decode_error(&encode_error(error), peer)
 }

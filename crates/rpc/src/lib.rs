@@ -31,6 +31,7 @@
 mod connection;
 mod error;
 mod frame;
+mod greeting;
 mod memory;
 mod pulse;
 pub mod services;
@@ -41,7 +42,8 @@ mod transport;
 pub use connection::LaneMetrics;
 pub use error::RpcError;
 pub use memory::{MemoryConfig, MemoryNetwork, MemoryOrder, MemoryTransport};
-pub use tcp::{ClusterId, TcpOptions, TcpTransport};
+pub use greeting::ClusterId;
+pub use tcp::{TcpOptions, TcpTransport};
 pub use transport::{Lane, Service, ServiceId, Transport};
 
 #[cfg(test)]

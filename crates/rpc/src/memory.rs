@@ -25,7 +25,8 @@ use crate::{
     connection::clock_offset,
     pulse::PULSE_EVERY,
     services,
-    tcp::{as_told, call_local, check_size, handle},
+    error::as_told,
+    tcp::{call_local, check_size, handle},
 };
 
 /// Whether messages may overtake one another on the way.

@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake, TlsConnector, TlsStream};
 
-use crate::tcp::{Line, tune};
+use crate::{greeting::Line, tcp::tune};
 
 pub(crate) enum Stream {
     Plain(TcpStream),

@@ -28,9 +28,8 @@ use hlc::Clock;
 use keys::NodeId;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
-use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     runtime::Handle,
     task::JoinHandle,
@@ -39,25 +38,23 @@ use tokio::{
 use crate::{
     Lane, RpcError, Service, ServiceId, Transport,
     connection::{Connection, Counters, LaneMetrics, MAX_MESSAGE_BYTES},
+    error::{as_told, decode_error, encode_error, no_answer},
     frame::Kind,
+    greeting::{
+        ClusterId, Greeting, Line, MAGIC, PROTOCOL, Standing, are_apart, read_greeting, standing, write_greeting,
+    },
     pulse::{MISSED_FOR, PULSE_EVERY, Pulse, PulseThread, SILENCE},
     services,
     stream::{Hello, Stream, connect},
 };
 
-const MAGIC: [u8; 8] = *b"quorate\0";
-const PROTOCOL: u16 = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for a peer that could not be reached the last time.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_GREETING: u16 = 1024;
 /// What the kernel may hold unsent. *lane-order* ends where bytes reach the socket, whose buffer may grow to megabytes.
 const KERNEL_UNSENT_BYTES: u32 = 128 << 10;
-
-/// Which cluster a node belongs to; all zero while it is joining one.
-pub type ClusterId = [u8; 16];
 
 pub struct TcpOptions {
     pub listen: String,
@@ -65,31 +62,6 @@ pub struct TcpOptions {
     pub clock: Arc<Clock>,
     /// With them, connections are encrypted, and open to nodes of the same CA alone.
     pub certs: Option<Arc<NodeCerts>>,
-}
-
-/// The first words on a connection, both ways.
-#[derive(Debug, Serialize, Deserialize)]
-struct Greeting {
-    magic: [u8; 8],
-    protocol: u16,
-    cluster: ClusterId,
-    node: u64,
-    /// In an answer: why the connection is refused.
-    refusal: Option<String>,
-    line: Line,
-}
-
-/// Which of the two connections to a peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) enum Line {
-    Main,
-    Pulse,
-}
-
-impl Line {
-    fn of(service: ServiceId) -> Self {
-        if service == services::LIVENESS || service == services::PULSE { Self::Pulse } else { Self::Main }
-    }
 }
 
 /// A peer's place on one line. Whoever dials holds the lock.
@@ -284,30 +256,6 @@ pub(crate) fn tune(stream: &TcpStream) {
     }
 }
 
-async fn write_greeting(stream: &mut Stream, greeting: &Greeting) -> io::Result<()> {
-    let bytes = postcard::to_stdvec(greeting).map_err(io::Error::other)?;
-    let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
-    let mut out = length.to_le_bytes().to_vec();
-    out.extend_from_slice(&bytes);
-    stream.write_all(&out).await?;
-    stream.flush().await
-}
-
-async fn read_greeting(stream: &mut Stream) -> io::Result<Greeting> {
-    let length = stream.read_u16_le().await?;
-    if length > MAX_GREETING {
-        return Err(io::Error::other("not a node of this protocol"));
-    }
-    let mut bytes = vec![0; usize::from(length)];
-    stream.read_exact(&mut bytes).await?;
-    let greeting: Greeting =
-        postcard::from_bytes(&bytes).map_err(|_| io::Error::other("not a node of this protocol"))?;
-    if greeting.magic != MAGIC {
-        return Err(io::Error::other("not a node of this protocol"));
-    }
-    Ok(greeting)
-}
-
 async fn accept_loop(inner: Arc<Inner>, listener: TcpListener) {
     loop {
         match listener.accept().await {
@@ -403,25 +351,6 @@ async fn welcome(inner: &Arc<Inner>, mut stream: Stream, peer: SocketAddr) -> io
     Ok(())
 }
 
-/// What a peer may call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Both are of one cluster.
-    Member,
-    /// One of the two is of none yet.
-    Stranger,
-}
-
-fn standing(one: ClusterId, other: ClusterId) -> Standing {
-    if one == other && one != [0; 16] { Standing::Member } else { Standing::Stranger }
-}
-
-/// Whether two nodes are of different clusters; one that has none yet may ask any to join.
-fn are_apart(one: ClusterId, other: ClusterId) -> bool {
-    let unset = [0; 16];
-    one != other && one != unset && other != unset
-}
-
 /// Runs both directions of a connection; requests that come in are served whichever side dialled, where this is called:
 /// on the thread of the pulses for one of those.
 fn start(inner: &Arc<Inner>, connection: Arc<Connection>, stream: Stream, line: Line, peer: Standing) {
@@ -479,10 +408,6 @@ fn stranger(inner: &Inner, connection: &Connection, service: u16) -> RpcError {
     RpcError::Refused { reason: "a node that is of no cluster may only join one".into() }
 }
 
-fn no_answer(to: &str) -> RpcError {
-    RpcError::NoAnswer { to: to.to_owned(), after: Duration::ZERO }
-}
-
 fn serve(
     inner: &Arc<Inner>,
     connection: &Arc<Connection>,
@@ -535,47 +460,6 @@ pub(crate) async fn handle(handler: &dyn Service, from: NodeId, payload: Bytes) 
             Err(no_answer("a handler"))
         }
     }
-}
-
-/// Errors travel as their kind and what the caller needs of it.
-fn encode_error(error: &RpcError) -> Bytes {
-    let (kind, text): (u8, String) = match error {
-        RpcError::UnknownService { service } => (1, service.to_string()),
-        RpcError::ClockOffset { node, offset_ns, max_offset_ns } => {
-            (2, format!("{} {offset_ns} {max_offset_ns}", node.get()))
-        }
-        RpcError::NoAnswer { .. } => (3, error.to_string()),
-        RpcError::Refused { reason } => (0, reason.clone()),
-        RpcError::Unreachable { .. }
-        | RpcError::OtherCluster { .. }
-        | RpcError::Incompatible { .. }
-        | RpcError::TooLarge { .. } => (0, error.to_string()),
-    };
-    postcard::to_stdvec(&(kind, text)).expect("a number and a string encode").into()
-}
-
-/// What cannot be read says nothing about how far the call went.
-fn decode_error(bytes: &[u8], peer: &str) -> RpcError {
-    let Ok((kind, text)) = postcard::from_bytes::<(u8, String)>(bytes) else { return no_answer(peer) };
-    let error = match kind {
-        0 => Some(RpcError::Refused { reason: text }),
-        1 => text.parse().ok().map(|service| RpcError::UnknownService { service }),
-        2 => decode_clock_offset(&text),
-        _ => None,
-    };
-    error.unwrap_or_else(|| no_answer(peer))
-}
-
-fn decode_clock_offset(text: &str) -> Option<RpcError> {
-    let mut words = text.split(' ');
-    let node = NodeId::new(words.next()?.parse().ok()?);
-    let (offset_ns, max_offset_ns) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some(RpcError::ClockOffset { node, offset_ns, max_offset_ns })
-}
-
-/// What the caller would be told of an error by a node elsewhere.
-pub(crate) fn as_told(error: &RpcError, peer: &str) -> RpcError {
-    decode_error(&encode_error(error), peer)
 }
 
 impl Inner {

@@ -49,6 +49,12 @@ pub struct KvNode {
     _lock: Arc<DirLock>,
 }
 
+/// Reads the node's certificates, if it has any.
+pub(crate) fn open_certs(config: &NodeConfig) -> Result<Option<Arc<NodeCerts>>, StartError> {
+    let certs = config.certs_dir.as_deref().map(NodeCerts::open).transpose();
+    certs.map(|certs| certs.map(Arc::new)).map_err(StartError::Certs)
+}
+
 /// Takes the store's directory for this process.
 pub(crate) fn lock_store(config: &NodeConfig) -> Result<Arc<DirLock>, StartError> {
     let dir = config.store_dir.clone();
@@ -77,6 +83,13 @@ impl LocalStore for Local {
     }
 }
 
+impl StartError {
+    pub(crate) fn cannot_listen(what: &'static str, address: &str) -> impl FnOnce(std::io::Error) -> Self {
+        let address = address.to_owned();
+        move |source| Self::Listen { what, address, source }
+    }
+}
+
 impl KvNode {
     /// Takes the directory, finds or gets the node's place in a cluster, and opens the store.
     ///
@@ -84,10 +97,7 @@ impl KvNode {
     /// See [`StartError`].
     pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
-        let certs = match &config.certs_dir {
-            Some(dir) => Some(Arc::new(NodeCerts::open(dir).map_err(StartError::Certs)?)),
-            None => None,
-        };
+        let certs = open_certs(config)?;
         let lock = lock_store(config)?;
         Self::start_with(config, certs, lock).await
     }
@@ -107,11 +117,8 @@ impl KvNode {
 
         let cluster = found.as_ref().map_or([0; 16], |identity| *identity.cluster_id.as_bytes());
         let options = TcpOptions { listen: config.rpc_addr.clone(), cluster, clock: clock.clone(), certs };
-        let transport = TcpTransport::bind(options).await.map_err(|source| StartError::Listen {
-            what: "other nodes",
-            address: config.rpc_addr.clone(),
-            source,
-        })?;
+        let cannot = StartError::cannot_listen("other nodes", &config.rpc_addr);
+        let transport = TcpTransport::bind(options).await.map_err(cannot)?;
         let rpc: Arc<dyn Transport> = transport.clone();
 
         let mut members = Vec::new();

@@ -18,11 +18,17 @@ use crate::{
     first_start::{Prepared, password_shown},
     http,
     metrics::Layers,
-    node::{KvNode, StartError, lock_store},
+    node::{KvNode, StartError, lock_store, open_certs},
 };
 
 /// How long clients may take to finish when the node stops.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+
+const SQL_CLIENTS: &str = "SQL clients";
+
+async fn listen(what: &'static str, address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(StartError::cannot_listen(what, address))
+}
 
 pub struct Node {
     kv: KvNode,
@@ -46,40 +52,20 @@ impl Node {
         let config = &prepared.config;
         config.check().map_err(StartError::Config)?;
         // Ports first: a node that cannot be reached should not take part in anything.
-        let http = TcpListener::bind(&config.http_addr).await.map_err(|source| StartError::Listen {
-            what: "HTTP",
-            address: config.http_addr.clone(),
-            source,
-        })?;
-        let http_addr = http.local_addr().map_err(|source| StartError::Listen {
-            what: "HTTP",
-            address: config.http_addr.clone(),
-            source,
-        })?;
-        // Taken for a moment to see that it can be had, before anything is written to disk.
-        drop(TcpListener::bind(&config.sql_addr).await.map_err(|source| StartError::Listen {
-            what: "SQL clients",
-            address: config.sql_addr.clone(),
-            source,
-        })?);
-        drop(TcpListener::bind(&config.rpc_addr).await.map_err(|source| StartError::Listen {
-            what: "other nodes",
-            address: config.rpc_addr.clone(),
-            source,
-        })?);
-        let open_certs = || match &config.certs_dir {
-            Some(dir) => NodeCerts::open(dir).map(|certs| Some(Arc::new(certs))).map_err(StartError::Certs),
-            None => Ok(None),
-        };
+        let http = listen("HTTP", &config.http_addr).await?;
+        let http_addr = http.local_addr().map_err(StartError::cannot_listen("HTTP", &config.http_addr))?;
+        // Taken for a moment to see that they can be had, before anything is written to disk.
+        drop(listen(SQL_CLIENTS, &config.sql_addr).await?);
+        drop(listen("other nodes", &config.rpc_addr).await?);
         let (certs, lock) = if prepared.makes_certs {
             let lock = lock_store(config)?;
-            // Whoever had the directory a moment ago may have begun a cluster.
+            // Another process may have started a cluster here since.
             if Prepared::of(given)?.makes_certs {
                 prepared.make_certs().map_err(StartError::Certs)?;
             }
-            (open_certs()?, lock)
+            (open_certs(config)?, lock)
         } else {
-            (open_certs()?, lock_store(config)?)
+            (open_certs(config)?, lock_store(config)?)
         };
         warn_of_expiry(certs.as_deref());
         let kv = KvNode::start_with(config, certs.clone(), lock).await?;
@@ -108,18 +94,15 @@ impl Node {
         });
         tokio::spawn(session::drop_leftovers(engine.clone()));
         let plans = engine.plans.clone();
-        let listen = Listen {
+        let at = Listen {
             address: config.sql_addr.clone(),
             socket_dir: config.socket_dir.clone(),
             connections_max: config.connections_max,
             authentication_timeout: config.authentication_timeout,
             certs: certs.clone(),
         };
-        let sql = PgServer::bind(listen, engine).await.map_err(|source| StartError::Listen {
-            what: "SQL clients",
-            address: config.sql_addr.clone(),
-            source,
-        })?;
+        let cannot = StartError::cannot_listen(SQL_CLIENTS, &config.sql_addr);
+        let sql = PgServer::bind(at, engine).await.map_err(cannot)?;
         let sql = Arc::new(sql);
         let counted = sql.clone();
         let sql_connections = Arc::new(move || counted.connections());

@@ -405,23 +405,11 @@ impl Sink for Tee<'_, '_> {
 }
 
 impl Sink for Nowhere {
-    fn columns(&mut self, _columns: &[PlanColumn]) {}
-
-    fn copy_out(&mut self, _columns: &[PlanColumn], _options: &CopyOptions) {}
-
     fn rows(&mut self, _batch: &Batch, rows: Range<usize>, _formatting: &Formatting) -> SqlResult<usize> {
         Ok(rows.end)
     }
 
-    fn drain(&mut self) -> BoxFuture<'_, SqlResult<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
     fn notice(&mut self, _severity: Severity, _notice: SqlError) {}
-
-    fn mark(&self) -> u64 {
-        0
-    }
 
     fn rewind(&mut self, _mark: u64) -> bool {
         true

@@ -31,12 +31,12 @@ impl Severity {
 }
 
 /// The client's side of a statement. It takes rows until it is full, and is then waited for, so that a result of any
-/// size passes through a bounded buffer.
+/// size passes through a bounded buffer. Without a client there is no one to tell of columns, no wait, and no way back.
 pub trait Sink: Send {
     /// The columns of a result set that follows.
-    fn columns(&mut self, columns: &[PlanColumn]);
+    fn columns(&mut self, _columns: &[PlanColumn]) {}
     /// The columns of a COPY TO: its rows follow as COPY data.
-    fn copy_out(&mut self, columns: &[PlanColumn], options: &CopyOptions);
+    fn copy_out(&mut self, _columns: &[PlanColumn], _options: &CopyOptions) {}
     /// Some rows of a batch; answers the first that it has not taken, because it is full.
     ///
     /// # Errors
@@ -46,12 +46,18 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// When the client is gone.
-    fn drain(&mut self) -> BoxFuture<'_, SqlResult<()>>;
+    fn drain(&mut self) -> BoxFuture<'_, SqlResult<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     fn notice(&mut self, severity: Severity, notice: SqlError);
     /// Where the answer stands, to come back to.
-    fn mark(&self) -> u64;
+    fn mark(&self) -> u64 {
+        0
+    }
     /// Forgets what came after a mark; whether that was still possible.
-    fn rewind(&mut self, mark: u64) -> bool;
+    fn rewind(&mut self, _mark: u64) -> bool {
+        false
+    }
 }
 
 /// Gives a sink rows of a batch, at its own speed.

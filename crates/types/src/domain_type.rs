@@ -5,36 +5,21 @@
 //! type under it in every respect but where it comes to be one, so that nothing that stores, compares or prints values is
 //! ever asked about a domain: it is asked about [`crate::SqlType::base`].
 
-use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{LazyLock, RwLock};
 
-use rustc_hash::FxHashMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::identifier::quote_identifier;
+use crate::registered::{Kind, Registered, Registry};
 use crate::sql_type::SqlType;
 
-/// What a domain is called, and what it is over.
+/// What a domain was made over: a domain as well, perhaps.
 #[derive(PartialEq, Eq, Hash)]
-pub struct DomainContent {
-    /// That of the arrays of it is the next one.
-    pub oid: u32,
-    pub schema: Box<str>,
-    pub name: Box<str>,
-    pub array_name: Box<str>,
-    /// What it was made over: a domain as well, perhaps.
-    pub over: SqlType,
-}
+pub struct Over(pub SqlType);
 
 /// A registered domain.
-#[derive(Clone, Copy)]
-pub struct DomainType(&'static DomainContent);
+pub type DomainType = Registered<Over>;
 
-static CONTENTS: LazyLock<RwLock<FxHashMap<&'static DomainContent, DomainType>>> = LazyLock::new(RwLock::default);
+static DOMAINS: LazyLock<Registry<Over>> = LazyLock::new(Registry::default);
 static ANY: AtomicBool = AtomicBool::new(false);
-const INTACT: &str = "registering does not panic";
 
 /// Whether this process has ever heard of a domain: where it has not, there is nothing to look for in what was bound.
 #[must_use]
@@ -42,59 +27,30 @@ pub fn domains_exist() -> bool {
     ANY.load(Relaxed)
 }
 
+impl Kind for Over {
+    fn unresolved() -> Self {
+        Self(SqlType::Unknown)
+    }
+
+    fn registry() -> &'static Registry<Self> {
+        &DOMAINS
+    }
+
+    fn registered(_new: DomainType) {
+        ANY.store(true, Relaxed);
+    }
+}
+
 impl DomainType {
     #[must_use]
-    pub fn of(content: DomainContent) -> Self {
-        if let Some(known) = CONTENTS.read().expect(INTACT).get(&content) {
-            return *known;
-        }
-        let mut contents = CONTENTS.write().expect(INTACT);
-        if let Some(known) = contents.get(&content) {
-            return *known;
-        }
-        let content: &'static DomainContent = Box::leak(Box::new(content));
-        let made = Self(content);
-        contents.insert(content, made);
-        ANY.store(true, Relaxed);
-        made
-    }
-
-    /// A domain of which only the oid is known: what is read of a descriptor, before the catalog puts it in place.
-    #[must_use]
-    pub fn unresolved(oid: u32) -> Self {
-        let unnamed = || Box::from("");
-        Self::of(DomainContent { oid, schema: unnamed(), name: unnamed(), array_name: unnamed(), over: SqlType::Unknown })
-    }
-
-    #[must_use]
-    pub const fn oid(self) -> u32 {
-        self.0.oid
-    }
-
-    #[must_use]
-    pub const fn array_oid(self) -> u32 {
-        self.0.oid + 1
-    }
-
-    #[must_use]
-    pub const fn content(self) -> &'static DomainContent {
-        self.0
-    }
-
-    /// As messages spell it: with its schema, unless that is one that is always searched.
-    #[must_use]
-    pub fn shown(self) -> String {
-        let name = quote_identifier(&self.0.name);
-        if matches!(&*self.0.schema, "public" | "") || self.0.schema.starts_with("pg_temp_") {
-            return name;
-        }
-        format!("{}.{name}", quote_identifier(&self.0.schema))
+    pub const fn over(self) -> SqlType {
+        self.content().kind.0
     }
 
     /// The type under it and under the domains that it is over. Its elements may be of a domain.
     #[must_use]
     pub fn under(self) -> SqlType {
-        match self.0.over {
+        match self.over() {
             SqlType::Domain(other) => other.under(),
             other => other,
         }
@@ -106,7 +62,7 @@ impl SqlType {
     #[must_use]
     pub fn base(self) -> Self {
         match self {
-            Self::Domain(it) => it.0.over.base(),
+            Self::Domain(it) => it.over().base(),
             Self::Array(element) => match element.domain() {
                 Some(domain) => Self::Domain(domain).base().array_of(),
                 None => self,
@@ -154,7 +110,7 @@ impl SqlType {
             Self::Enum(it) => visit(it.oid()),
             Self::Domain(it) => {
                 visit(it.oid());
-                it.0.over.for_each_user_type(visit);
+                it.over().for_each_user_type(visit);
             }
             Self::Array(element) => match element.get() {
                 Self::Array(_) => {}
@@ -165,58 +121,13 @@ impl SqlType {
     }
 }
 
-impl fmt::Debug for DomainType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.0.name, self.0.oid)
-    }
-}
-
-impl PartialEq for DomainType {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.0, other.0)
-    }
-}
-
-impl Eq for DomainType {}
-
-impl Hash for DomainType {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        std::ptr::hash(self.0, state);
-    }
-}
-
-impl PartialOrd for DomainType {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for DomainType {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let place = |ty: &Self| (ty.0.oid, std::ptr::from_ref(ty.0));
-        place(self).cmp(&place(other))
-    }
-}
-
-impl Serialize for DomainType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.oid.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for DomainType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u32::deserialize(deserializer).map(Self::unresolved)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn domain(oid: u32, name: &str, over: SqlType) -> SqlType {
         let array_name = format!("_{name}").into();
-        SqlType::Domain(DomainType::of(DomainContent { oid, schema: "public".into(), name: name.into(), array_name, over }))
+        SqlType::Domain(DomainType::of(crate::TypeContent { oid, schema: "public".into(), name: name.into(), array_name, kind: Over(over) }))
     }
 
     #[test]

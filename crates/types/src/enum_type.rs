@@ -1,8 +1,7 @@
 //! Enum types: their labels, what is stored for one, and how labels are put between others.
 //!
-//! What a type consists of is registered once in the process, and [`crate::SqlType::Enum`] points at it. Changed labels
-//! or names are another content with the same oid. A content is never let go, so that types and values are `Copy`:
-//! there are as many as there were changes of types since the process began.
+//! What a type consists of is registered once in the process ([`crate::registered`]), and [`crate::SqlType::Enum`] points
+//! at it; a value points at its label.
 //!
 //! Only the oid of a type is stored; what it consists of comes from the catalog, when that reads a descriptor. Of a value
 //! its *sort key* is stored: bytes from 1 to 255 whose order is that of the labels. A label keeps its key for ever, so
@@ -12,7 +11,6 @@
 //! - *keys-rise*: the sort keys of a type's labels rise in their order.
 //! - *room-between*: no sort key ends with 1, the lowest digit, so that there is a key between any two.
 
-use std::collections::hash_map::Entry;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{LazyLock, OnceLock, RwLock};
@@ -22,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::datum::Datum;
 use crate::error::{SqlError, SqlResult, SqlState};
-use crate::identifier::quote_identifier;
+use crate::registered::{Kind, Registered, Registry};
 use crate::sql_type::SqlType;
 
 /// One value of an enum type.
@@ -69,98 +67,57 @@ impl Hash for EnumLabel {
     }
 }
 
-/// What an enum type consists of.
+/// The labels of an enum type: *keys-rise*.
 #[derive(PartialEq, Eq, Hash)]
-pub struct EnumContent {
-    /// That of the arrays of it is the next one.
-    pub oid: u32,
-    pub schema: Box<str>,
-    pub name: Box<str>,
-    pub array_name: Box<str>,
-    /// *keys-rise*
-    pub labels: Vec<EnumLabel>,
-}
+pub struct Labels(pub Vec<EnumLabel>);
 
-/// A registered enum type. Equal ones have the same labels and names.
-#[derive(Clone, Copy)]
-pub struct EnumType(&'static EnumContent);
+/// A registered enum type.
+pub type EnumType = Registered<Labels>;
 
 /// A value of an enum type.
 #[derive(Clone, Copy)]
 pub struct EnumValue(&'static EnumLabel);
 
-static CONTENTS: LazyLock<RwLock<FxHashMap<&'static EnumContent, EnumType>>> = LazyLock::new(RwLock::default);
+static ENUMS: LazyLock<Registry<Labels>> = LazyLock::new(Registry::default);
 /// Values that were read apart from their type, by their sort keys.
 static LOOSE: LazyLock<RwLock<FxHashMap<&'static [u8], EnumValue>>> = LazyLock::new(RwLock::default);
 const INTACT: &str = "registering does not panic";
 
+impl Kind for Labels {
+    fn unresolved() -> Self {
+        Self(Vec::new())
+    }
+
+    fn registry() -> &'static Registry<Self> {
+        &ENUMS
+    }
+
+    fn check(&self) {
+        assert!(self.0.is_sorted_by(|a, b| a.sort_key < b.sort_key), "keys-rise");
+    }
+
+    fn registered(new: EnumType) {
+        new.labels().iter().for_each(|label| label.owner.set(new).expect("a new label has no owner"));
+    }
+}
+
 impl EnumType {
-    /// # Panics
-    /// When the sort keys do not rise.
-    #[must_use]
-    pub fn of(content: EnumContent) -> Self {
-        if let Some(known) = CONTENTS.read().expect(INTACT).get(&content) {
-            return *known;
-        }
-        assert!(content.labels.is_sorted_by(|a, b| a.sort_key < b.sort_key), "keys-rise");
-        let mut contents = CONTENTS.write().expect(INTACT);
-        if let Some(known) = contents.get(&content) {
-            return *known;
-        }
-        let content: &'static EnumContent = Box::leak(Box::new(content));
-        let made = Self(content);
-        content.labels.iter().for_each(|label| label.owner.set(made).expect("a new label has no owner"));
-        contents.insert(content, made);
-        made
-    }
-
-    /// A type of which only the oid is known: what is read of a descriptor, before the catalog puts the type in place.
-    #[must_use]
-    pub fn unresolved(oid: u32) -> Self {
-        Self::of(EnumContent { oid, schema: "".into(), name: "".into(), array_name: "".into(), labels: Vec::new() })
-    }
-
-    #[must_use]
-    pub const fn oid(self) -> u32 {
-        self.0.oid
-    }
-
-    #[must_use]
-    pub const fn array_oid(self) -> u32 {
-        self.0.oid + 1
-    }
-
-    #[must_use]
-    pub const fn content(self) -> &'static EnumContent {
-        self.0
-    }
-
     /// In their order.
     #[must_use]
     pub fn labels(self) -> &'static [EnumLabel] {
-        &self.0.labels
-    }
-
-    /// As messages spell it: with its schema, unless that is one that is always searched.
-    #[must_use]
-    pub fn shown(self) -> String {
-        let name = quote_identifier(&self.0.name);
-        if matches!(&*self.0.schema, "public" | "") || self.0.schema.starts_with("pg_temp_") {
-            return name;
-        }
-        format!("{}.{name}", quote_identifier(&self.0.schema))
+        &self.content().kind.0
     }
 
     /// What is stored as a value.
     #[must_use]
     pub fn by_sort_key(self, key: &[u8]) -> Option<EnumValue> {
-        let found = self.0.labels.binary_search_by(|label| (*label.sort_key).cmp(key));
-        found.ok().map(|at| EnumValue(&self.0.labels[at]))
+        let found = self.labels().binary_search_by(|label| (*label.sort_key).cmp(key));
+        found.ok().map(|at| EnumValue(&self.labels()[at]))
     }
 
     #[must_use]
     pub fn by_text(self, text: &str) -> Option<EnumValue> {
-        self.0.labels.iter().find(|label| &*label.text == text).map(EnumValue)
+        self.labels().iter().find(|label| &*label.text == text).map(EnumValue)
     }
 
     /// Reads a value.
@@ -208,13 +165,13 @@ impl EnumValue {
         if let Some(known) = LOOSE.read().expect(INTACT).get(key) {
             return *known;
         }
-        match LOOSE.write().expect(INTACT).entry(Box::leak(Box::from(key))) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(place) => {
-                let made = Self(Box::leak(Box::new(EnumLabel::new(0, "", key, 0.0, false))));
-                *place.insert(made)
-            }
+        let mut loose = LOOSE.write().expect(INTACT);
+        if let Some(known) = loose.get(key) {
+            return *known;
         }
+        let label: &'static EnumLabel = Box::leak(Box::new(EnumLabel::new(0, "", key, 0.0, false)));
+        loose.insert(&label.sort_key, Self(label));
+        Self(label)
     }
 
     /// The text of a value, which may have been stored apart from its type.
@@ -262,51 +219,6 @@ impl SqlType {
             }
             (other, _) => other,
         })
-    }
-}
-
-impl fmt::Debug for EnumType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}", self.0.name, self.0.oid)
-    }
-}
-
-impl PartialEq for EnumType {
-    fn eq(&self, other: &Self) -> bool {
-        std::ptr::eq(self.0, other.0)
-    }
-}
-
-impl Eq for EnumType {}
-
-impl Hash for EnumType {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        std::ptr::hash(self.0, state);
-    }
-}
-
-impl PartialOrd for EnumType {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for EnumType {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let place = |ty: &Self| (ty.0.oid, std::ptr::from_ref(ty.0));
-        place(self).cmp(&place(other))
-    }
-}
-
-impl Serialize for EnumType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.oid.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for EnumType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        u32::deserialize(deserializer).map(Self::unresolved)
     }
 }
 
@@ -383,6 +295,7 @@ pub fn sort_key_between(low: Option<&[u8]>, high: Option<&[u8]>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TypeContent;
 
     fn is_key(key: &[u8]) -> bool {
         !key.is_empty() && !key.contains(&0) && key.last() != Some(&1)
@@ -429,12 +342,12 @@ mod tests {
 
     #[test]
     fn a_changed_type_is_another_content_of_the_same_oid() {
-        let content = |name: &str, label: &str| EnumContent {
+        let content = |name: &str, label: &str| TypeContent {
             oid: 20_000,
             schema: "public".into(),
             name: name.into(),
             array_name: format!("_{name}").into(),
-            labels: vec![EnumLabel::new(20_002, label, &[100], 1.0, false)],
+            kind: Labels(vec![EnumLabel::new(20_002, label, &[100], 1.0, false)]),
         };
         let ty = |name, label| SqlType::Enum(EnumType::of(content(name, label)));
         assert_eq!(ty("mood", "sad"), ty("mood", "sad"));
@@ -453,12 +366,12 @@ mod tests {
     fn golden_values() {
         use crate::{Array, Direction, NullsOrder, RowDecoder, RowEncoder, WantedColumn, decode_key, encode_key};
         let label = |at: u32, text: &str, key: &[u8]| EnumLabel::new(20_102 + at, text, key, 1.0, false);
-        let of = EnumType::of(EnumContent {
+        let of = EnumType::of(TypeContent {
             oid: 20_100,
             schema: "public".into(),
             name: "golden".into(),
             array_name: "_golden".into(),
-            labels: vec![label(0, "a", &[64]), label(2, "between", &[64, 128]), label(1, "b", &[128])],
+            kind: Labels(vec![label(0, "a", &[64]), label(2, "between", &[64, 128]), label(1, "b", &[128])]),
         });
         let ty = SqlType::Enum(of);
         let values = ["a", "between", "b"].map(|text| of.parse(text).unwrap());
@@ -492,12 +405,12 @@ mod tests {
         let shown = |ty: &SqlType, datum: &Datum| crate::to_text(ty, datum, &crate::Formatting::default());
         assert_eq!((shown(&ty, &read[0]), shown(&ty.array_of(), &read[1])), ("between".into(), "{b,NULL}".into()));
         // A label that was taken for another: rows name it by its sort key alone.
-        let renamed = EnumType::of(EnumContent {
+        let renamed = EnumType::of(TypeContent {
             oid: 20_100,
             schema: "public".into(),
             name: "golden".into(),
             array_name: "_golden".into(),
-            labels: vec![label(2, "renamed", &[64, 128]), label(1, "b", &[128])],
+            kind: Labels(vec![label(2, "renamed", &[64, 128]), label(1, "b", &[128])]),
         });
         RowDecoder::new(vec![wanted(1, SqlType::Enum(renamed), 0)]).decode_datums(&row, &mut read).unwrap();
         assert_eq!(shown(&SqlType::Enum(renamed), &read[0]), "renamed");
@@ -505,12 +418,12 @@ mod tests {
 
     #[test]
     fn a_value_is_stored_apart_from_its_label() {
-        let ty = SqlType::Enum(EnumType::of(EnumContent {
+        let ty = SqlType::Enum(EnumType::of(TypeContent {
             oid: 20_010,
             schema: "public".into(),
             name: "m".into(),
             array_name: "_m".into(),
-            labels: vec![EnumLabel::new(1, "a", &[100], 1.0, false), EnumLabel::new(2, "b", &[200], 2.0, false)],
+            kind: Labels(vec![EnumLabel::new(1, "a", &[100], 1.0, false), EnumLabel::new(2, "b", &[200], 2.0, false)]),
         }));
         let value = Datum::Enum(ty.enum_type().unwrap().by_text("b").unwrap());
         let read: Datum = postcard::from_bytes(&postcard::to_stdvec(&value).unwrap()).unwrap();

@@ -53,7 +53,7 @@ impl SqlType {
         match self {
             Self::Numeric(_) | Self::Float4 | Self::Float8 | Self::Char(_) | Self::Interval | Self::TimeTz(_) => true,
             Self::Array(element) => element.get().key_is_composite(),
-            Self::Domain(ty) => ty.content().over.key_is_composite(),
+            Self::Domain(ty) => ty.over().key_is_composite(),
             _ => false,
         }
     }
@@ -64,7 +64,7 @@ impl SqlType {
         match self {
             Self::Json | Self::Jsonb | Self::Record(_) | Self::PgNodeTree | Self::Unknown => false,
             Self::Array(element) => element.get().key_encodable(),
-            Self::Domain(ty) => ty.content().over.key_encodable(),
+            Self::Domain(ty) => ty.over().key_encodable(),
             other => !other.is_pseudo(),
         }
     }

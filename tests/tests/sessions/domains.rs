@@ -1,12 +1,11 @@
 //! Domains as clients meet them: oids, COPY, the fields of errors, prepared statements that outlive a change, another
 //! node, and a restart.
 
-use std::time::Duration;
-
 use futures::SinkExt;
 use quorate_tests::{
-    config, connect,
+    config, connect, one_node,
     raw::{Raw, describe, kinds, parse, sync},
+    start_again,
 };
 use server::{Node, NodeConfig};
 use tempfile::TempDir;
@@ -23,9 +22,7 @@ async fn code(client: &Client, sql: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn domains_are_described_as_what_is_under_them() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, node, client) = one_node().await;
     let make = "CREATE TABLE t (a small, b small[]); CREATE VIEW v AS SELECT a, b, a AS c FROM t";
     client.batch_execute(&format!("{SMALL}; {make}")).await.unwrap();
     let (small, smalls) = (oid(&client, "small").await, oid(&client, "small[]").await);
@@ -74,9 +71,7 @@ async fn copy(client: &Client, sql: &str, text: &'static str) -> Result<u64, tok
 
 #[tokio::test(flavor = "multi_thread")]
 async fn copied_values_pass_the_rules() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, node, client) = one_node().await;
     let make = "CREATE DOMAIN named AS varchar(5) DEFAULT 'none' CHECK (value <> 'bad');
         CREATE TABLE t (a small, b named, c small[])";
     client.batch_execute(&format!("{SMALL}; {make}")).await.unwrap();
@@ -142,16 +137,7 @@ async fn domains_are_there_after_a_restart() {
     node.stop().await;
     drop(node);
 
-    let start = async {
-        loop {
-            match Node::start(&settings).await {
-                Ok(node) => return node,
-                // The last tasks of the one before have not let go of the directory yet.
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    };
-    let node = tokio::time::timeout(Duration::from_secs(20), start).await.expect("the directory is let go");
+    let node = start_again(&settings).await;
     let client = connect(&node).await;
     assert_eq!(strings(&client, "SELECT concat_ws(',', a, b, c) FROM t ORDER BY a").await, "1,{9},8 3,8");
     let types = "SELECT concat_ws(',', pg_typeof(a), pg_typeof(b), pg_typeof(c), pg_typeof(x)) FROM t, v LIMIT 1";
@@ -167,9 +153,7 @@ async fn domains_are_there_after_a_restart() {
 /// *no-domain-runs*, and no rule without an end: what a reader found that lost the connection, or the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_that_lead_back_and_arrays_of_arrays_are_refused() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     let make = "CREATE DOMAIN a AS int; CREATE DOMAIN b AS a; CREATE DOMAIN c AS int; CREATE DOMAIN list AS int[] \
                 CHECK (array_length(value, 1) < 3); CREATE SEQUENCE s";
     client.batch_execute(make).await.unwrap();
@@ -195,9 +179,7 @@ async fn rules_that_lead_back_and_arrays_of_arrays_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn subqueries_keep_the_domain_and_lists_drop_as_one() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     let make = format!("{SMALL}; CREATE TABLE u (d small); INSERT INTO u VALUES (1)");
     client.batch_execute(&make).await.unwrap();
     client.batch_execute("CREATE TABLE c AS SELECT (SELECT d FROM u LIMIT 1) AS d").await.unwrap();

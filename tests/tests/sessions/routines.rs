@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use quorate_tests::{config, connect};
+use quorate_tests::{config, connect, one_node};
 use server::Node;
 use tempfile::TempDir;
 use tokio_postgres::{AsyncMessage, Client, NoTls, error::SqlState};
@@ -64,9 +64,7 @@ async fn notices_come_once_and_as_loud_as_they_are() {
 /// Two procedures that lose to one another run again; one that has committed in between does not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_routine_runs_again_until_it_has_ended_a_transaction() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, node, client) = one_node().await;
     client
         .batch_execute(
             "CREATE TABLE counters (id int PRIMARY KEY, n int); INSERT INTO counters VALUES (1, 0);
@@ -101,9 +99,7 @@ async fn a_routine_runs_again_until_it_has_ended_a_transaction() {
 /// *lent-and-returned*: a session goes on after a function in its statement was stopped.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_goes_on_after_a_routine_was_stopped() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, node, client) = one_node().await;
     client
         .batch_execute(
             "CREATE TABLE t (a int);
@@ -150,9 +146,7 @@ async fn a_replaced_function_is_the_new_one_everywhere() {
 /// *not-run-again*: what a procedure has committed is not done twice when a later transaction of it loses.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_procedure_has_committed_is_not_done_again() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, node, client) = one_node().await;
     client
         .batch_execute(
             "CREATE TABLE counters (id int PRIMARY KEY, n int); INSERT INTO counters VALUES (1, 0);
@@ -194,9 +188,7 @@ async fn what_a_procedure_has_committed_is_not_done_again() {
 /// those of the type under it.
 #[tokio::test(flavor = "multi_thread")]
 async fn domains_of_routines_are_refused_and_their_values_are_taken() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     client
         .batch_execute(
             "CREATE DOMAIN positive AS int CHECK (value > 0); CREATE TABLE t (n positive, list positive[]);
@@ -228,9 +220,7 @@ async fn domains_of_routines_are_refused_and_their_values_are_taken() {
 /// *lent-and-returned* and *not-run-again*, where EXECUTE reads several statements.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_transaction_ends_by_execute() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     let make = "CREATE TABLE t (n int); CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS
                 $$ BEGIN EXECUTE 'SELECT 1; COMMIT'; RETURN 1; END $$";
     client.batch_execute(make).await.unwrap();
@@ -252,9 +242,7 @@ async fn no_transaction_ends_by_execute() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_routine_has_written_is_there_after_analyze() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     client.batch_execute("CREATE TABLE t (n int)").await.unwrap();
     client
         .batch_execute("DO $$ BEGIN INSERT INTO t SELECT generate_series(1, 10); ANALYZE t; INSERT INTO t VALUES (11); END $$")
@@ -267,9 +255,7 @@ async fn what_a_routine_has_written_is_there_after_analyze() {
 /// Neither the stack nor the memory of the node is a body's to use up.
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_without_an_end_are_stopped() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     client
         .batch_execute(
             "CREATE TABLE src (t text); INSERT INTO src VALUES ('DO $d$ BEGIN EXECUTE (SELECT t FROM src); END $d$');
@@ -292,9 +278,7 @@ async fn bodies_without_an_end_are_stopped() {
 /// The statement goes on with what it was planned over.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_in_use_is_not_changed_by_a_function() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     client
         .batch_execute(
             "CREATE TABLE t (a int, b int);
@@ -313,9 +297,7 @@ async fn a_table_in_use_is_not_changed_by_a_function() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bodies_follow_tables_and_paths() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     client
         .batch_execute(
             "CREATE TABLE t (a int, b int); INSERT INTO t VALUES (1, 2);
@@ -340,9 +322,7 @@ async fn bodies_follow_tables_and_paths() {
 /// Only what the database itself has lost is run again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_body_raises_is_not_run_again() {
-    let dir = TempDir::new().unwrap();
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
-    let client = connect(&node).await;
+    let (_dir, _node, client) = one_node().await;
     client.batch_execute("CREATE SEQUENCE s").await.unwrap();
     let raises = "DO $$ BEGIN PERFORM nextval('s'); RAISE EXCEPTION 'mine' USING ERRCODE = '40001'; END $$";
     assert_eq!(code(client.batch_execute(raises).await), SqlState::T_R_SERIALIZATION_FAILURE);

@@ -156,7 +156,7 @@ struct AnyColumn<'a> {
 /// What a domain was made over, and the domain.
 fn seen_through(ty: SqlType) -> (SqlType, Option<DomainType>) {
     match ty {
-        SqlType::Domain(domain) => (domain.content().over, Some(domain)),
+        SqlType::Domain(domain) => (domain.over(), Some(domain)),
         other => (other, None),
     }
 }

@@ -1,10 +1,10 @@
 //! Routines by users: their rows of `pg_proc`, and what `pg_get_functiondef` and its kin say of them.
 
-use ::types::quote_identifier;
+use ::types::{ParameterMode, quote_identifier};
 
 use super::row::{Rows, Vector, row};
 use crate::routine::{
-    ParameterMode, REFCURSOR_OID, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
+    REFCURSOR_OID, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
     TRIGGER_OID,
 };
 use crate::view::{CatalogView, Class};

@@ -233,7 +233,7 @@ async fn put_to_stored(
 /// Whether values of the type are themselves values of a domain.
 fn is_over(ty: SqlType, id: u32) -> bool {
     match ty {
-        SqlType::Domain(domain) => domain.oid() == id || is_over(domain.content().over, id),
+        SqlType::Domain(domain) => domain.oid() == id || is_over(domain.over(), id),
         _ => false,
     }
 }

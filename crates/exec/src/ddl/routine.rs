@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use catalog::{Descriptor, ParameterMode, Relation, Routine, RoutineKind, RoutineParameter, StoredType, Table};
+use catalog::{Descriptor, Relation, Routine, RoutineKind, RoutineParameter, StoredType, Table};
 use plan::statement::AlterRoutine;
 use plan::{Expr, PlanContext};
-use ::types::{SqlError, SqlResult, SqlState};
+use ::types::{ParameterMode, SqlError, SqlResult, SqlState};
 
 use super::{DdlContext, drop::drop_relation};
 

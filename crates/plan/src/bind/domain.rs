@@ -1,7 +1,7 @@
 //! Domains in expressions: where a value becomes one of a domain its rules are put around it, and everywhere else it is a
 //! value of the type under it.
 //!
-//! Binding keeps the domain as an expression's type for as long as somebody may ask for it: `pg_typeof`, the columns of a
+//! Binding keeps the domain as an expression's type as long as it can be seen: by `pg_typeof`, in the columns of a
 //! view, a cast to what the value is of already. [`Binder::expr`] gives it up, and operators and functions never see one.
 //!
 //! **Invariant (no-domain-runs):** no type of a planned relation or stored expression is a domain or its arrays: upheld by
@@ -29,7 +29,7 @@ fn levels<'c>(domain: DomainType, context: &PlanContext<'c>) -> Vec<&'c Arc<Type
     while let Some(domain) = next {
         context.notes.uses(domain.oid());
         found.extend(context.catalog.user_type(domain.oid()).map(|it| &it.descriptor));
-        next = match domain.content().over {
+        next = match domain.over() {
             SqlType::Domain(other) => Some(other),
             _ => None,
         };
@@ -183,7 +183,7 @@ impl Binder<'_> {
         };
         let under = if of_elements { domain.under().array_of() } else { domain.under() };
         let inner = match expr {
-            // Whoever gives the parameter is told of the domain.
+            // ParameterDescription has the oid of the domain.
             Expr::Param(number, SqlType::Unknown) if self.params[number].is_none_or(|known| known == to) => {
                 self.params[number] = Some(to);
                 let param = Expr::Param(number, to.base());

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use builtins::{ArgType, Builtin, CallTypes, Candidate, ResolveError, RetType};
 use catalog::descriptor::PG_CATALOG_SCHEMA;
-use catalog::{ParameterMode, Routine, RoutineKind, RoutineParameter};
+use catalog::{Routine, RoutineKind, RoutineParameter};
 use smallvec::SmallVec;
 use sqlparser::ast;
-use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, ParameterMode, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{Binder, Clause, fold};
 use crate::expr::{Expr, RoutineCall};

@@ -1,8 +1,8 @@
 //! Functions, procedures, CALL and DO.
 
-use ::types::{SqlError, SqlResult, SqlState, SqlType};
+use ::types::{ParameterMode, SqlError, SqlResult, SqlState, SqlType};
 use catalog::{
-    Language, ParameterMode, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
+    Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };
 use sqlparser::ast;
 use std::sync::Arc;

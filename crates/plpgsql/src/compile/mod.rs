@@ -2,6 +2,7 @@
 //! written while it is read, so that an error has the position at which PostgreSQL finds it.
 
 mod declare;
+mod loops;
 mod reader;
 mod sql;
 mod statement;

@@ -315,25 +315,32 @@ impl Compiler<'_> {
         if !self.words("for") {
             return Err(self.error_here("syntax error, expected \"FOR\""));
         }
-        let source = if self.words("execute") {
-            let until = &[Until::Symbol(";"), Until::Word("using")];
-            let (query, mut ended_by) = self.expression_until(until, "USING or ;")?;
-            let mut using = Vec::new();
-            while ended_by == 1 {
-                let (value, end) =
-                    self.expression_until(&[Until::Symbol(";"), Until::Symbol(",")], ", or ;")?;
-                using.push(value);
-                ended_by = end;
-            }
-            RowSource::Dynamic { query, using: using.into() }
-        } else {
-            let piece = self.piece(&[Until::Symbol(";")], ";", TextKind::Statement)?;
-            let text = self.body[piece.start..piece.end].to_owned();
-            self.check_syntax(&text, TextKind::Statement, piece.start)?;
-            RowSource::Query(self.expression(text, TextKind::Statement, String::new()))
-        };
+        let source = self.row_source("USING or ;")?;
         self.emit(Op::Open { cursor, source, scroll });
         Ok(())
+    }
+
+    /// What EXECUTE runs and the values of USING, up to `end`. The texts are for messages.
+    pub(super) fn dynamic(&mut self, end: Until, or_using: &str, or_comma: &str) -> SqlResult<RowSource> {
+        let (query, mut ended_by) = self.expression_until(&[end, Until::Word("using")], or_using)?;
+        let mut using = Vec::new();
+        while ended_by == 1 {
+            let (value, ended) = self.expression_until(&[end, Until::Symbol(",")], or_comma)?;
+            using.push(value);
+            ended_by = ended;
+        }
+        Ok(RowSource::Dynamic { query, using: using.into() })
+    }
+
+    /// EXECUTE or a query, up to the semicolon.
+    pub(super) fn row_source(&mut self, or_using: &str) -> SqlResult<RowSource> {
+        if self.words("execute") {
+            return self.dynamic(Until::Symbol(";"), or_using, ", or ;");
+        }
+        let piece = self.piece(&[Until::Symbol(";")], ";", TextKind::Statement)?;
+        let text = self.body[piece.start..piece.end].to_owned();
+        self.check_syntax(&text, TextKind::Statement, piece.start)?;
+        Ok(RowSource::Query(self.expression(text, TextKind::Statement, String::new())))
     }
 
     pub(super) fn fetch(&mut self, is_move: bool) -> SqlResult<()> {

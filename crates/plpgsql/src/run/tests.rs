@@ -1,9 +1,9 @@
 //! Calls over the toy database: what runs, in which order, and what errors say.
 
-use types::{Datum, RowType, SqlError, SqlType};
+use types::{Datum, ParameterMode, RowType, SqlError, SqlType};
 
 use super::Trigger;
-use crate::function::{Declaration, Parameter, ParameterMode, RaiseLevel, RoutineKind, VariableConflict};
+use crate::function::{Declaration, Parameter, RaiseLevel, RoutineKind, VariableConflict};
 use crate::testing::{Fixture, block_on, declaration, inline, input, output, run};
 
 fn notices(body: &str) -> Vec<String> {

@@ -3,8 +3,6 @@
 use std::ops::Range;
 
 use exec::Reservation;
-use futures::future::BoxFuture;
-use plan::{PlanColumn, statement::CopyOptions};
 use plpgsql::{Keep, Row};
 use types::{Batch, Formatting, SqlError, SqlResult};
 
@@ -47,30 +45,14 @@ impl Collect {
 }
 
 impl Sink for Collect {
-    fn columns(&mut self, _columns: &[PlanColumn]) {}
-
-    fn copy_out(&mut self, _columns: &[PlanColumn], _options: &CopyOptions) {}
-
     fn rows(&mut self, batch: &Batch, rows: Range<usize>, _formatting: &Formatting) -> SqlResult<usize> {
         let end = rows.end;
         self.add(batch, rows)?;
         Ok(end)
     }
 
-    fn drain(&mut self) -> BoxFuture<'_, SqlResult<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
     fn notice(&mut self, severity: Severity, notice: SqlError) {
         self.notices.push((severity, notice));
-    }
-
-    fn mark(&self) -> u64 {
-        0
-    }
-
-    fn rewind(&mut self, _mark: u64) -> bool {
-        false
     }
 }
 
@@ -78,33 +60,26 @@ impl Sink for Collect {
 pub(crate) struct CollectBatches {
     pub batches: Vec<Batch>,
     pub notices: Vec<(Severity, SqlError)>,
+    memory: Reservation,
+}
+
+impl CollectBatches {
+    pub const fn new(memory: Reservation) -> Self {
+        Self { batches: Vec::new(), notices: Vec::new(), memory }
+    }
 }
 
 impl Sink for CollectBatches {
-    fn columns(&mut self, _columns: &[PlanColumn]) {}
-
-    fn copy_out(&mut self, _columns: &[PlanColumn], _options: &CopyOptions) {}
-
     fn rows(&mut self, batch: &Batch, rows: Range<usize>, _formatting: &Formatting) -> SqlResult<usize> {
         if !rows.is_empty() {
-            self.batches.push(batch.slice(rows.start, rows.len()));
+            let kept = batch.slice(rows.start, rows.len());
+            self.memory.grow(kept.memory_bytes())?;
+            self.batches.push(kept);
         }
         Ok(rows.end)
     }
 
-    fn drain(&mut self) -> BoxFuture<'_, SqlResult<()>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
-
     fn notice(&mut self, severity: Severity, notice: SqlError) {
         self.notices.push((severity, notice));
-    }
-
-    fn mark(&self) -> u64 {
-        0
-    }
-
-    fn rewind(&mut self, _mark: u64) -> bool {
-        false
     }
 }

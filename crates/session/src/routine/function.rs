@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use builtins::CallTypes;
-use catalog::{Language, ParameterMode, Routine, RoutineKind, RoutineVolatility, StoredType};
+use catalog::{Language, Routine, RoutineKind, RoutineVolatility, StoredType};
 use exec::Returned;
 use plan::statement::RoutineBody;
 use plan::{PreparedPlan, RoutineCall};
@@ -25,16 +25,6 @@ pub(super) const DEPTH_MAX: usize = 400;
 pub(super) fn too_deep() -> SqlError {
     SqlError::new(SqlState::StatementTooComplex, "stack depth limit exceeded")
         .with_hint(format!("Functions may call one another {DEPTH_MAX} levels deep."))
-}
-
-const fn mode(mode: ParameterMode) -> plpgsql::ParameterMode {
-    match mode {
-        ParameterMode::In => plpgsql::ParameterMode::In,
-        ParameterMode::Out => plpgsql::ParameterMode::Out,
-        ParameterMode::InOut => plpgsql::ParameterMode::InOut,
-        ParameterMode::Variadic => plpgsql::ParameterMode::Variadic,
-        ParameterMode::Table => plpgsql::ParameterMode::Table,
-    }
 }
 
 /// What polymorphic types are where nobody calls: PostgreSQL checks bodies so.
@@ -84,7 +74,7 @@ impl Session {
             };
             parameters.push(Parameter {
                 name: (!parameter.name.is_empty()).then(|| parameter.name.clone()),
-                mode: mode(parameter.mode),
+                mode: parameter.mode,
                 ty,
                 is_cursor: parameter.ty == StoredType::REFCURSOR,
             });

@@ -459,7 +459,7 @@ impl Spi for SessionSpi<'_> {
                 self.session.open_running(prepared, values).await.map(|running| Cursor::new(running, scroll, false))
             }
             _ => {
-                let mut kept = CollectBatches { batches: Vec::new(), notices: Vec::new() };
+                let mut kept = CollectBatches::new(self.memory.reservation());
                 let outcome = self.session.execute_within(prepared, values, &mut kept).await;
                 self.tell(std::mem::take(&mut kept.notices));
                 outcome.and_then(|_| Ok(Cursor::of_rows(kept.batches, scroll)?))

@@ -32,12 +32,7 @@ struct Names<'a> {
 
 impl Names<'_> {
     fn inputs(&self) -> impl Iterator<Item = &Parameter> {
-        self.parameters.iter().filter(|it| {
-            matches!(
-                it.mode,
-                plpgsql::ParameterMode::In | plpgsql::ParameterMode::InOut | plpgsql::ParameterMode::Variadic
-            )
-        })
+        self.parameters.iter().filter(|it| it.mode.is_input())
     }
 }
 

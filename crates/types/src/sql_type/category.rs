@@ -67,7 +67,7 @@ impl SqlType {
             }
             Self::Interval => TypeCategory::Timespan,
             Self::Enum(_) => TypeCategory::Enum,
-            Self::Domain(ty) => ty.content().over.category(),
+            Self::Domain(ty) => ty.over().category(),
             Self::Inet | Self::Cidr => TypeCategory::NetworkAddress,
             Self::Bytea | Self::Uuid | Self::MacAddr | Self::Json | Self::Jsonb | Self::Xid => TypeCategory::UserDefined,
             Self::Array(_) | Self::Int2Vector | Self::OidVector => TypeCategory::Array,
@@ -127,7 +127,7 @@ impl SqlType {
             Self::Json | Self::Xid | Self::PgNodeTree | Self::Void => false,
             Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any | Self::AnyEnum => false,
             Self::Array(element) => element.get().is_ordered(),
-            Self::Domain(ty) => ty.content().over.is_ordered(),
+            Self::Domain(ty) => ty.over().is_ordered(),
             _ => true,
         }
     }

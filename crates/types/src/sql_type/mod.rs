@@ -277,7 +277,7 @@ impl SqlType {
             Self::Interval | Self::Uuid => 16,
             Self::Name => 64,
             Self::Unknown => -2,
-            Self::Domain(ty) => ty.content().over.typlen(),
+            Self::Domain(ty) => ty.over().typlen(),
             _ => -1,
         }
     }

@@ -1,8 +1,9 @@
 //! Functions, procedures and DO.
 
-use catalog::{ParameterMode, RoutineKind, RoutineVolatility};
+use catalog::{RoutineKind, RoutineVolatility};
 use sqlparser::ast;
 use sqlparser::tokenizer::{Location, Token};
+use types::ParameterMode;
 
 use super::Own;
 use super::object::Change;
