@@ -276,8 +276,14 @@ impl LockTable {
         state.keys.iter().flat_map(|(key, key_state)| key_state.rows(key)).collect()
     }
 
+    /// Keys that somebody holds or waits for.
+    #[must_use]
+    pub fn key_count(&self) -> usize {
+        self.shared.key_count.load(Ordering::Acquire)
+    }
+
     fn is_empty(&self) -> bool {
-        self.shared.key_count.load(Ordering::Acquire) == 0
+        self.key_count() == 0
     }
 }
 

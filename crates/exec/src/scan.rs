@@ -58,8 +58,10 @@ fn read_mode(lock: Option<RowLock>, ctx: &ExecContext<'_>) -> SqlResult<Read> {
 
 /// How a scan reads whose rows are locked above it: they are looked for.
 fn look_mode(lock: RowLock) -> Read {
-    let keep = if lock.wait == LockWait::Skip { Keep::Never } else { Keep::Later };
-    Read { keep, ..Read::default() }
+    match lock.wait {
+        LockWait::Skip => Read { keep: Keep::Never, lock: Some(lock.strength), ..Read::default() },
+        LockWait::Block | LockWait::Error => Read { keep: Keep::Later, ..Read::default() },
+    }
 }
 
 /// A value of a span: a subquery's is the same for all rows.

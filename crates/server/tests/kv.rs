@@ -207,6 +207,79 @@ async fn locks_of_a_transaction_that_wrote_nothing_are_gone_when_it_has_ended() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn held_as_stored() {
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&dir, "one");
+    config.kv.spill_bytes = 1 << 10;
+    let node = KvNode::start(&config).await.unwrap();
+    put(&node.db, "a", "one").await;
+    let served = || node.db.metrics().batches_local.load(std::sync::atomic::Ordering::Relaxed);
+    let (plain, lock) = (Read::default(), Read { lock: Some(LockStrength::NoKeyUpdate), ..Read::default() });
+    let mut txn = node.db.begin(TxnOptions::default());
+    assert_eq!(txn.get(&key("a"), lock).await.unwrap().unwrap(), "one");
+    let before = served();
+    assert_eq!(txn.get(&key("a"), lock).await.unwrap().unwrap(), "one");
+    assert_eq!(txn.get(&key("a"), plain).await.unwrap().unwrap(), "one");
+    // What the transaction writes is read instead, until it is taken back.
+    let savepoint = txn.savepoint();
+    txn.put(key("a"), Bytes::from_static(b"two"));
+    assert_eq!(txn.get(&key("a"), lock).await.unwrap().unwrap(), "one", "the statement began before");
+    txn.begin_statement();
+    assert_eq!(txn.get(&key("a"), lock).await.unwrap().unwrap(), "two");
+    txn.rollback_to(&savepoint);
+    txn.release(&savepoint);
+    assert_eq!(txn.get(&key("a"), lock).await.unwrap().unwrap(), "one");
+    assert_eq!(served(), before, "no request for what is held");
+    // A stronger lock must be asked for.
+    txn.get(&key("a"), Read { lock: Some(LockStrength::Update), ..Read::default() }).await.unwrap();
+    assert_eq!(served(), before + 1);
+    // Once the buffer is written out, an intent is what is stored.
+    txn.put(key("a"), Bytes::from_static(b"three"));
+    txn.put(key("b"), Bytes::from(vec![0; 4 << 10]));
+    txn.flush_if_large().await.unwrap();
+    txn.begin_statement();
+    assert_eq!(txn.get(&key("a"), lock).await.unwrap().unwrap(), "three");
+    txn.commit().await.unwrap();
+    assert_eq!(get(&node.db, "a").await.unwrap(), "three");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_hold_is_not_looked_at() {
+    let dir = TempDir::new().unwrap();
+    let node = KvNode::start(&config(&dir, "one")).await.unwrap();
+    for name in ["a", "b", "c", "d", "e"] {
+        put(&node.db, name, name).await;
+    }
+    let lock = Read { lock: Some(LockStrength::Update), ..Read::default() };
+    let mut holder = node.db.begin(TxnOptions::default());
+    for name in ["a", "b", "d"] {
+        holder.get(&key(name), lock).await.unwrap();
+    }
+    let looks = |lock| ScanOptions {
+        read: Read { keep: kv::Keep::Never, lock, ..Read::default() },
+        max_rows: 1,
+        ..ScanOptions::default()
+    };
+    let span = keys::Span::new(key("a"), key("z"));
+    let names = |page: kv::ScanPage| page.rows.iter().map(|(_, value)| value[0]).collect::<Vec<u8>>();
+    let mut txn = node.db.begin(TxnOptions::default());
+    // As many more are looked at as somebody holds.
+    assert_eq!(names(txn.scan(&span, looks(lock.lock)).await.unwrap()), b"c");
+    assert_eq!(names(txn.scan(&span, looks(Some(LockStrength::KeyShare))).await.unwrap()), b"c");
+    assert_eq!(names(txn.scan(&span, looks(None)).await.unwrap()), b"a");
+    assert_eq!(names(holder.scan(&span, looks(lock.lock)).await.unwrap()), b"abcd", "its own are free to it");
+    txn.rollback().await;
+    holder.rollback().await;
+    // Once it may have the lock itself, nobody holds it.
+    let mut txn = node.db.begin(TxnOptions::default());
+    txn.get(&key("a"), lock).await.unwrap();
+    assert_eq!(names(txn.scan(&span, looks(lock.lock)).await.unwrap())[0], b'a');
+    txn.rollback().await;
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crossed_pair_of_locks_has_one_victim() {
     let dir = TempDir::new().unwrap();
     let node = KvNode::start(&config(&dir, "one")).await.unwrap();

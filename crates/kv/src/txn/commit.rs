@@ -365,6 +365,8 @@ impl Txn {
             }
         }
         self.buffer.clear();
+        // *held-as-stored*
+        self.held.clear();
         self.landed.clear();
         Ok(())
     }

@@ -40,6 +40,7 @@ use self::{
     buffer::WriteBuffer,
     heartbeat::HeartbeatHandle,
     load::Loads,
+    read::HeldRows,
     spans::{ReadSet, SpanSet},
 };
 use crate::{
@@ -76,7 +77,8 @@ pub enum Keep {
     Presence,
     /// What [`Txn::keep_read`] is told of, as long as [`Txn::read_ts`] is still what it was.
     Later,
-    /// Nothing, ever: it shows what is committed, to be locked and read again. No lock is taken.
+    /// Nothing, ever: it shows what is committed, to be locked and read again. No lock is taken; what others hold against
+    /// the lock that is named is left out.
     Never,
 }
 
@@ -164,6 +166,7 @@ pub struct Txn {
     statement_seq: u32,
     reads: ReadSet,
     locks: SpanSet,
+    held: HeldRows,
     /// Keys with intents in some range.
     intents: SpanSet,
     /// Where writes that are in the buffer may have been written as intents already.
@@ -216,6 +219,7 @@ impl Txn {
             statement_seq: 0,
             reads: ReadSet::default(),
             locks: SpanSet::default(),
+            held: HeldRows::default(),
             intents: SpanSet::default(),
             landed: Vec::new(),
             loads: None,
@@ -421,6 +425,7 @@ impl Txn {
         self.seq = 0;
         self.statement_seq = 0;
         self.reads.clear();
+        self.held.clear();
         self.open_savepoints = 0;
         self.check = None;
         self.dependencies.clear();

@@ -48,10 +48,53 @@ pub struct Locked {
 
 /// Keys tried by one request that passes over what is locked.
 const LOCK_TRIES: usize = 64;
+/// What is remembered of a transaction's locked rows: as many of them, none of more bytes.
+const HELD_ROWS: usize = 16;
+const HELD_ROW_BYTES: usize = 4 << 10;
 
-pub(super) fn point_request(key: &Key, lock: Option<LockStrength>, keep: Keep) -> Request {
-    match keep {
-        Keep::Never => Request::Look { span: Span::point(key.clone()), reverse: false },
+/// The last rows that the transaction has locked, as it read them: reading one again takes no request.
+///
+/// **Invariant (held-as-stored):** each is among the reads, and is what its range has for this transaction at
+/// [`Txn::read_ts`]: nobody else writes it while the lock is there, a refresh finds out where one was lost, and what the
+/// transaction itself writes is in the buffer until all of this is forgotten.
+#[derive(Default)]
+pub(super) struct HeldRows {
+    rows: Vec<(Key, LockStrength, Bytes)>,
+    oldest: usize,
+}
+
+impl HeldRows {
+    fn get(&self, key: &Key, lock: Option<LockStrength>) -> Option<&Bytes> {
+        let (_, held, value) = self.rows.iter().find(|(held, ..)| held == key)?;
+        lock.is_none_or(|lock| lock <= *held).then_some(value)
+    }
+
+    fn add(&mut self, key: &Key, lock: LockStrength, value: &Bytes) {
+        // Weaker ones leave the row to others to change, in part.
+        if lock < LockStrength::NoKeyUpdate || value.len() > HELD_ROW_BYTES {
+            return;
+        }
+        if let Some(row) = self.rows.iter_mut().find(|(held, ..)| held == key) {
+            row.1 = row.1.max(lock);
+            row.2 = value.clone();
+        } else if self.rows.len() < HELD_ROWS {
+            self.rows.push((key.clone(), lock, value.clone()));
+        } else {
+            self.rows[self.oldest] = (key.clone(), lock, value.clone());
+            self.oldest = (self.oldest + 1) % HELD_ROWS;
+        }
+    }
+
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.oldest = 0;
+    }
+}
+
+/// `lock` is the lock to take, if any.
+pub(super) fn point_request(key: &Key, lock: Option<LockStrength>, read: &Read) -> Request {
+    match read.keep {
+        Keep::Never => Request::Look { span: Span::point(key.clone()), reverse: false, free_for: read.lock },
         Keep::Now | Keep::Presence | Keep::Later => Request::Get { key: key.clone(), lock },
     }
 }
@@ -124,10 +167,13 @@ impl Txn {
             Place::Unloaded => return Ok(None),
             Place::Loaded => self.finish_loads().await?,
         }
+        if let (Some(value), Keep::Now | Keep::Presence | Keep::Later) = (self.held.get(key, read.lock), read.keep) {
+            return Ok(Some(value.clone()));
+        }
         let lock = self.before_reading(&read, || Span::point(key.clone()), place);
         loop {
             let range = self.db.locate(key.as_bytes()).await?;
-            let mut requests = vec![point_request(key, lock, read.keep)];
+            let mut requests = vec![point_request(key, lock, &read)];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             let own = self.ask_anchor(&range, [key].map(|key| Span::point(key.clone())), &mut requests);
             match self.send(&range, &read, 0, 0, requests).await {
@@ -137,6 +183,9 @@ impl Txn {
                     self.note_point(key, value.is_some(), place, read.keep);
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
+                    }
+                    if let (Some(lock), Some(value), Keep::Now) = (lock, &value, read.keep) {
+                        self.held.add(key, lock, value);
                     }
                     return Ok(value);
                 }
@@ -294,6 +343,9 @@ impl Txn {
                     self.note_read(Span::point(run[place].clone()), self.place_of(&run[place]), Keep::Now);
                 }
                 if let Some(value) = value {
+                    if let (Some(lock), Place::Shared) = (read.lock, self.place_of(&run[place])) {
+                        self.held.add(&run[place], lock, &value);
+                    }
                     found.rows.push((at + place, value));
                     // What stands behind the last that was wanted was not tried.
                     if skips && found.rows.len() - before == missing {
@@ -328,7 +380,7 @@ impl Txn {
             let lock = self.before_reading(&options.read, || piece.clone(), place);
             let (span, reverse) = (piece.clone(), options.reverse);
             let mut requests = vec![match options.read.keep {
-                Keep::Never => Request::Look { span, reverse },
+                Keep::Never => Request::Look { span, reverse, free_for: options.read.lock },
                 Keep::Now | Keep::Presence | Keep::Later => Request::Scan { span, reverse, lock },
             }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;

@@ -60,7 +60,7 @@ impl Txn {
             for &position in &here {
                 let key = &keys[position];
                 let lock = self.before_reading(&read, || Span::point(key.clone()), place(position));
-                requests.push(point_request(key, lock, read.keep));
+                requests.push(point_request(key, lock, &read));
             }
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
             let spans = here.iter().map(|&position| Span::point(keys[position].clone()));

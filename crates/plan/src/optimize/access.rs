@@ -28,8 +28,10 @@ use crate::{
 /// Spans of one scan at most; longer lists are looked through row by row.
 const MAX_SPANS: usize = 10_000;
 
-/// Rows that others are thought to hold where such are passed over.
-const SKIPPED: f64 = 31.0;
+/// Rows that are asked for beyond those that are wanted where what others hold is passed over: somebody may be faster.
+const SPARE: f64 = 7.0;
+/// The same where an index leads to the rows: what is held is found out behind it.
+const SPARE_ENTRIES: f64 = 31.0;
 
 /// A table and what is asked of it, whichever way it is read.
 #[derive(Clone, Debug)]
@@ -413,9 +415,11 @@ fn scan(mut base: Base, best: Candidate, want: &Want) -> Part {
     rest.iter_mut().for_each(|filter| remap(filter, &place));
     let limit_hint = want.limit.filter(|_| ordered).map(|limit| {
         let reads_more = if base.locks() || rest.is_empty() { 1.0 } else { selectivity::all(&rest, &selectivity::Nothing) };
-        // Those that others hold do not count.
-        let passed_over = if base.lock.is_some_and(|lock| lock.wait == LockWait::Skip) { SKIPPED } else { 0.0 };
-        (limit / reads_more.max(0.01) + passed_over).ceil() as u64
+        let spare = match base.lock {
+            Some(lock) if lock.wait == LockWait::Skip => if found.index == 0 { SPARE } else { SPARE_ENTRIES },
+            _ => 0.0,
+        };
+        (limit / reads_more.max(0.01) + spare).ceil() as u64
     });
     let facts: Vec<Fact> = columns.iter().map(|column| base.fact(*column)).collect();
     estimate.width = facts.iter().map(|fact| fact.width).sum();

@@ -87,8 +87,9 @@ pub enum Request {
     GetMany { keys: Vec<Key>, lock: Option<LockStrength> },
     Scan { span: Span, reverse: bool, lock: Option<LockStrength> },
     /// Shows what is committed now, whatever is under way: nothing of it holds later, so that it waits for no one and
-    /// holds up no write. For what is locked and read again before anything depends on it. Answered as a scan.
-    Look { span: Span, reverse: bool },
+    /// holds up no write. For what is locked and read again before anything depends on it. Answered as a scan. With
+    /// `free_for`, rows that others hold against such a lock are left out.
+    Look { span: Span, reverse: bool, free_for: Option<LockStrength> },
     /// Writes an intent, or the version itself when the batch ends with a one-phase [`Request::EndTxn`] or has no
     /// transaction. `seq` is the write's number in its transaction; see [`SequencedWrite`].
     Put { key: Key, value: Bytes, seq: u32 },

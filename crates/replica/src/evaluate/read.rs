@@ -10,6 +10,8 @@ use crate::{
     evaluate::{EvalError, Evaluator, State},
 };
 
+/// Rows looked at beyond those that are wanted, since others may hold as many.
+const MANY_HELD: usize = 64;
 /// Rows that one request for many keys is answered with.
 const MANY_BYTES: usize = 16 << 20;
 
@@ -137,13 +139,24 @@ impl Evaluator<'_> {
         }
     }
 
-    pub(super) fn look(&self, state: &State<'_>, span: &Span, reverse: bool) -> Result<Response, EvalError> {
-        let limits = ScanLimits { max_keys: state.max_keys, max_bytes: state.max_bytes, reverse };
+    pub(super) fn look(
+        &self,
+        state: &State<'_>,
+        span: &Span,
+        reverse: bool,
+        free_for: Option<LockStrength>,
+    ) -> Result<Response, EvalError> {
+        let mut limits = ScanLimits { max_keys: state.max_keys, max_bytes: state.max_bytes, reverse };
+        if free_for.is_some() && limits.max_keys > 0 {
+            // Most that are held are the first of a queue.
+            limits.max_keys += self.locks.key_count().min(MANY_HELD) as u64;
+        }
         let (ts, uncertainty_limit, local_limit) = (Timestamp::MAX, Timestamp::MAX, Timestamp::MAX);
         let options = ReadOptions { ts, uncertainty_limit, local_limit, txn: state.txn, locks: LockRead::Skip };
         if reverse || *span == Span::point(span.start.clone()) {
             let result = self.read_at(&options, |options| self.engine.scan(span, options, limits))?;
-            return Ok(Response::Scan { rows: result.rows, resume: result.resume });
+            let rows = self.free_rows(state, result.rows, free_for);
+            return Ok(Response::Scan { rows, resume: result.resume });
         }
         let begun = self.looks.begin(span);
         let result = self.read_at(&options, |options| self.engine.scan(&begun.span, options, limits))?;
@@ -157,7 +170,28 @@ impl Evaluator<'_> {
         if !passed.is_empty() && self.engine.locks_in(&passed, 1)?.is_empty() {
             self.looks.found(&begun, passed.end);
         }
-        Ok(Response::Scan { rows: result.rows, resume: result.resume })
+        let rows = self.free_rows(state, result.rows, free_for);
+        Ok(Response::Scan { rows, resume: result.resume })
+    }
+
+    /// Those of the rows that nobody else holds against such a lock.
+    fn free_rows(&self, state: &State<'_>, rows: KvRows, free_for: Option<LockStrength>) -> KvRows {
+        if free_for.is_none() || rows.is_empty() {
+            return rows;
+        }
+        let mut ends = [0, rows.len() - 1].map(|position| Key::from(rows.key_bytes(position)));
+        ends.sort();
+        let held = self.locks.check_span(&hull(&ends), state.txn, free_for, Timestamp::MAX);
+        if held.is_empty() {
+            return rows;
+        }
+        let mut free = KvRows::new();
+        for (key, value) in rows.iter() {
+            if held.binary_search_by(|conflict| conflict.key.as_bytes().cmp(key)).is_err() {
+                free.push(key, value);
+            }
+        }
+        free
     }
 
     /// A read of what is newest.
