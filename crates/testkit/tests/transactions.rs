@@ -306,6 +306,65 @@ async fn a_write_that_lands_again_over_its_own_commit_does_not_refute_it() {
     cluster.stop().await;
 }
 
+/// newest-write-stays: the commit was resolved, and a copy of an earlier write of the key, on its way all the time, landed
+/// above it; whoever resolved the commit once more moved that to where the newest write was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_lands_above_its_commit_is_not_part_of_it() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let txn = meta(7, "k", member.db.clock().now());
+    send(member, "k", within(&txn), vec![put_nth(5, "k", "spilled")]).await.unwrap();
+    let answer = send(member, "k", within(&txn), vec![put_nth(9, "k", "newest"), end(true, &[])]).await.unwrap();
+    let commit_ts = answer.txn.unwrap().write_ts;
+    let resolve = || Request::ResolveSpan {
+        span: Span::point(key("k")),
+        txn: txn.clone(),
+        status: TxnStatus::Committed,
+        commit_ts,
+    };
+    send(member, "k", Header::default(), vec![resolve()]).await.unwrap();
+    let late = send(member, "k", within(&txn), vec![put_nth(5, "k", "spilled")]).await.unwrap();
+    assert!(late.txn.unwrap().write_ts > commit_ts, "write-above-write");
+    send(member, "k", Header::default(), vec![resolve()]).await.unwrap();
+    assert_eq!(get(member, "k").await.as_deref(), Some("newest"));
+    cluster.stop().await;
+}
+
+/// It was settled as aborted at its anchor, which was split off before it arrived: there was no record where it came to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_one_phase_commit_that_was_settled_does_not_take_effect_behind_a_split() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let txn = meta(7, "n", member.db.clock().now());
+    assert_eq!(get(member, "a").await, None);
+    let replicas = member.store.replicas();
+    let holds = |range: &RangeDescriptor| range.contains_key(key("a").as_bytes());
+    let replica = replicas.iter().find(|replica| replica.descriptor().is_some_and(|range| holds(&range))).unwrap();
+    let generation = replica.descriptor().unwrap().generation;
+    let header = |txn| Header { range_id: replica.range_id(), generation, can_forward: true, ..within(txn) };
+    let commit = |txn| {
+        let end = Request::EndTxn {
+            commit: true,
+            locks: Vec::new(),
+            in_flight: Vec::new(),
+            one_phase: true,
+            reads: Vec::new(),
+            present: Vec::new(),
+        };
+        BatchRequest { header: header(txn), requests: vec![put("a", "late"), end] }
+    };
+    let settle = Request::SettleCommit { txn: txn.clone(), range_id: replica.range_id(), sent: txn.write_ts };
+    let answer = send(member, "n", Header::default(), vec![settle]).await.unwrap();
+    assert!(matches!(answer.responses[..], [Response::SettleCommit { status: TxnStatus::Aborted, .. }]), "{answer:?}");
+    member.db.split_at(&key("m")).await.unwrap();
+    let late = replica.send(&commit(&txn)).await;
+    assert!(matches!(late, Err(KvError::RangeMismatch { .. })), "no-dirty-ack: {late:?}");
+    assert_eq!(get(member, "a").await, None);
+    cluster.stop().await;
+}
+
 /// Its gateway was told that it could not be rolled back, and left what it had written to others.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_would_abort_a_recovered_commit_is_told_that_it_is_committed() {

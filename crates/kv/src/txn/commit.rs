@@ -274,11 +274,15 @@ impl Txn {
         // Here it says that the reads given are all there are, so that the replica may refresh and go on.
         let header = Header { can_forward: reads_here, ..self.header(&group.range, WaitPolicy::Block) };
         let sent_at = self.db.0.clock.now();
-        let commit_ts = match self.db.send_to(&group.range, header, requests).await {
-            Ok(response) => end_txn_answer(&response)?.1,
-            Err(SendError::Kv(KvError::Ambiguous { reason })) => self.settle_commit(&group.range, sent_at, reason).await?,
-            Err(error) => return Err(error),
+        // While the answer is awaited; who gives that up and asks again must not commit twice.
+        let earlier = std::mem::replace(&mut self.commit_sent, CommitSent::Sent);
+        let outcome = match self.db.send_to(&group.range, header, requests).await {
+            Ok(response) => end_txn_answer(&response).map(|(_, commit_ts)| commit_ts).map_err(SendError::from),
+            Err(SendError::Kv(KvError::Ambiguous { reason })) => self.settle_commit(&group.range, sent_at, reason).await,
+            Err(error) => Err(error),
         };
+        self.commit_sent = earlier;
+        let commit_ts = outcome?;
         self.db.0.metrics.commits_one_phase.fetch_add(1, Ordering::Relaxed);
         let elsewhere: Vec<Span> = self.locks.iter().filter(|lock| !span.contains_span(lock)).cloned().collect();
         if !elsewhere.is_empty() {

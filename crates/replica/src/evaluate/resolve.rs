@@ -60,9 +60,10 @@ impl Evaluator<'_> {
             if lock.txn.id != txn.id {
                 continue;
             }
-            // What an earlier epoch wrote was never part of what committed.
+            // What an earlier epoch wrote was never part of what committed. Nor is what lies above: a write that has come
+            // again after its commit was resolved, or one that was written over since (*newest-write-stays*).
             let commit = match status {
-                TxnStatus::Committed if lock.txn.epoch == txn.epoch => Some(commit_ts),
+                TxnStatus::Committed if lock.txn.epoch == txn.epoch && lock.ts <= commit_ts => Some(commit_ts),
                 TxnStatus::Committed | TxnStatus::Aborted => None,
                 TxnStatus::Pending | TxnStatus::Staging => {
                     return Err(KvError::Invalid { reason: "only a finished transaction is resolved".into() }.into());

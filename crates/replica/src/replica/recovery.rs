@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use hlc::Timestamp;
-use keys::{Key, Span, TxnMeta, TxnStatus, keyspace};
+use keys::{Key, Span, TxnId, TxnMeta, TxnStatus, keyspace};
 use storage::StorageError;
 
 use crate::{
@@ -79,7 +79,7 @@ impl Replica {
     /// that was only slow from committing. Answers how many are left of the others.
     ///
     /// # Errors
-    /// When this replica does not lead, or other ranges cannot be reached: what is left is left for the next round.
+    /// When this replica does not lead. What is left because other ranges cannot be reached is left for the next round.
     pub async fn tidy_records(self: &Arc<Self>) -> Result<usize, KvError> {
         self.lease()?;
         let Some(descriptor) = self.descriptor() else { return Ok(0) };
@@ -99,33 +99,43 @@ impl Replica {
             if !self.registry.is_expired(id, record.at, now_ns) {
                 continue;
             }
-            let txn = TxnMeta {
-                id,
-                anchor: anchor.clone(),
-                epoch: record.epoch,
-                write_ts: record.ts,
-                min_ts: record.at,
-                priority: 0,
-            };
-            let pushed = PushedTxn {
-                status: record.status,
-                epoch: record.epoch,
-                commit_ts: record.ts,
-                in_flight: record.in_flight,
-                locks: record.locks,
-                expired: true,
-                dependents: Vec::new(),
-            };
-            let Some((status, commit_ts)) = self.end_of(&txn, &pushed).await? else { continue };
-            self.deps.outbound.resolve(pushed.locks, txn, status, commit_ts).await?;
-            if status == TxnStatus::Committed {
-                let header = Header { range_id: self.range_id, ..Header::default() };
-                let requests = vec![Request::ForgetTxn { anchor, txn_id: id }];
-                self.send(&BatchRequest { header, requests }).await?;
+            // One whose ranges are away does not keep the others from their end.
+            match self.tidy_record(anchor, id, record).await {
+                Ok(true) => left -= 1,
+                Ok(false) => {}
+                Err(error) => tracing::debug!(txn = %id, %error, "its record is left for the next round"),
             }
-            left -= 1;
         }
         Ok(left)
+    }
+
+    /// Whether the transaction has come to its end.
+    async fn tidy_record(self: &Arc<Self>, anchor: Key, id: TxnId, record: TxnRecord) -> Result<bool, KvError> {
+        let txn = TxnMeta {
+            id,
+            anchor: anchor.clone(),
+            epoch: record.epoch,
+            write_ts: record.ts,
+            min_ts: record.at,
+            priority: 0,
+        };
+        let pushed = PushedTxn {
+            status: record.status,
+            epoch: record.epoch,
+            commit_ts: record.ts,
+            in_flight: record.in_flight,
+            locks: record.locks,
+            expired: true,
+            dependents: Vec::new(),
+        };
+        let Some((status, commit_ts)) = self.end_of(&txn, &pushed).await? else { return Ok(false) };
+        self.deps.outbound.resolve(pushed.locks, txn, status, commit_ts).await?;
+        if status == TxnStatus::Committed {
+            let header = Header { range_id: self.range_id, ..Header::default() };
+            let requests = vec![Request::ForgetTxn { anchor, txn_id: id }];
+            self.send(&BatchRequest { header, requests }).await?;
+        }
+        Ok(true)
     }
 }
 
