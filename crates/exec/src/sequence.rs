@@ -3,7 +3,9 @@
 //! ```text
 //! /Table/3/1/<id>   how far the next value lies from the start
 //! ```
-//! A value is taken by adding the increment; `setval` sets the counter, in one write that is never repeated: when nobody
+//! A value is taken by adding the increment; the range's leaseholder reserves some more with it and gives them out from
+//! memory, so that not each is a command in its log, and skips what is left of them when its lease ends, as PostgreSQL does
+//! when it crashes; `setval` sets the counter, in one write that is never repeated: when nobody
 //! knows whether it was executed the client is told so (40003). A counter at 0 has given nothing out.
 
 use keys::{IndexId, Key, TableId, keyspace};
@@ -14,6 +16,9 @@ use types::{Datum, SqlError, SqlResult, SqlState};
 use catalog::{CatalogSnapshot, Relation, Sequence};
 
 use crate::error::from_kv;
+
+/// Values that are reserved with one: as many as PostgreSQL logs at a time.
+const AHEAD: u32 = 31;
 
 /// What a session remembers of sequences.
 #[derive(Debug, Default)]
@@ -111,7 +116,18 @@ impl SequenceState {
 }
 
 async fn next_value(sequence: &Sequence, db: &kv::Db) -> SqlResult<i64> {
-    let past = db.increment(&sequence_key(sequence.id), sequence.increment).await.map_err(from_kv)?;
+    let (step, start) = (i128::from(sequence.increment), i128::from(sequence.start));
+    // Where the counter stands when the last value was given; one that goes round has no last.
+    let until = match (sequence.cycle, step > 0) {
+        (true, true) => i64::MAX,
+        (true, false) => i64::MIN,
+        (false, is_rising) => {
+            let last = i128::from(if is_rising { sequence.max } else { sequence.min });
+            (last - start + step).clamp(i64::MIN.into(), i64::MAX.into()) as i64
+        }
+    };
+    let key = sequence_key(sequence.id);
+    let past = db.increment_ahead(&key, sequence.increment, AHEAD, until).await.map_err(from_kv)?;
     value_at(sequence, past)
 }
 

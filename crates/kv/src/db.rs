@@ -241,9 +241,18 @@ impl Db {
     /// # Errors
     /// When the counter's range cannot be reached. After an ambiguous failure values may be lost, never given twice.
     pub async fn increment(&self, key: &Key, by: i64) -> Result<i64, Error> {
+        self.increment_ahead(key, by, 0, 0).await
+    }
+
+    /// As [`Db::increment`]; so many values more, up to `until`, may be given from memory by the range's leaseholder, and
+    /// skipped when its lease ends.
+    ///
+    /// # Errors
+    /// As [`Db::increment`].
+    pub async fn increment_ahead(&self, key: &Key, by: i64, ahead: u32, until: i64) -> Result<i64, Error> {
         let mut attempts = 0;
         loop {
-            let request = vec![Request::Increment { key: key.clone(), by }];
+            let request = vec![Request::Increment { key: key.clone(), by, ahead, until }];
             match self.send_keyed(key, Header::default(), request).await {
                 Ok(response) => match response.responses.first() {
                     Some(Response::Increment { value }) => return Ok(*value),

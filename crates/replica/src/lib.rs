@@ -18,6 +18,7 @@ pub mod api;
 mod cleared;
 mod command;
 mod commits;
+mod counters;
 mod evaluate;
 mod host;
 mod machine;

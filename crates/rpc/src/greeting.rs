@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::{ServiceId, services, stream::Stream};
 
 pub(crate) const MAGIC: [u8; 8] = *b"quorate\0";
-pub(crate) const PROTOCOL: u16 = 2;
+pub(crate) const PROTOCOL: u16 = 3;
 const MAX_GREETING: u16 = 1024;
 
 /// Which cluster a node belongs to; all zero while it is joining one.

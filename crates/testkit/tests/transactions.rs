@@ -680,3 +680,50 @@ async fn a_counter_is_set_once() {
     assert_eq!(leader.db.increment(&key("c"), 0).await.unwrap(), 7);
     cluster.stop().await;
 }
+
+/// given-once: values are given out of what the leaseholder has reserved, and leases move.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_counter_gives_each_value_once_and_in_order_whoever_leads() {
+    let dir = TempDir::new().unwrap();
+    let cluster = Cluster::start(dir.path(), 1, MemoryConfig::default(), &[0; 3], DbConfig::default()).await;
+    let counter = key("c");
+    let proposals = |place: usize| -> u64 {
+        let replicas = cluster.members[place].store.replicas();
+        replicas.iter().map(|replica| replica.metrics().proposals.load(std::sync::atomic::Ordering::Relaxed)).sum()
+    };
+    let (mut last, mut judged) = (0, 0);
+    for round in 0..6_usize {
+        // Whoever is to lead does when it has an answer.
+        let first = cluster.members[round % 3].db.increment_ahead(&counter, 3, 31, 100_000).await.unwrap();
+        assert!(first > last && first % 3 == 0, "{first} comes after {last}");
+        last = first;
+        let Some(leader) = cluster.leader_of(&counter) else { continue };
+        let (before, mut skipped) = (proposals(leader), 0);
+        for at in 1..40_usize {
+            let value = cluster.members[(round + at) % 3].db.increment_ahead(&counter, 3, 31, 100_000).await.unwrap();
+            assert!(value > last && value % 3 == 0, "{value} comes after {last}");
+            skipped += value - last - 3;
+            last = value;
+        }
+        let stands = cluster.members[0].db.increment(&counter, 0).await.unwrap();
+        if cluster.leader_of(&counter) == Some(leader) {
+            judged += 1;
+            assert_eq!(stands, last);
+            assert_eq!(skipped, 0, "under one lease");
+            assert!(proposals(leader) - before < 20, "most come from memory");
+        }
+        cluster.transfer_lease(leader, &counter, (leader + 1) % 3).await;
+    }
+    assert!(judged > 0, "some lease lasts");
+    // What is set is what counts from then on, also at the very value that was reserved.
+    for value in [5, last + 93, 100_000 - 3] {
+        cluster.members[1].db.set_counter(&counter, value).await.unwrap();
+        assert_eq!(cluster.members[2].db.increment_ahead(&counter, 3, 31, 100_000).await.unwrap(), value + 3);
+        assert_eq!(cluster.members[0].db.increment_ahead(&counter, 3, 31, 100_000).await.unwrap(), value + 6);
+    }
+    // Nothing is reserved past the end, and counting down reserves downwards.
+    cluster.members[0].db.set_counter(&counter, 10).await.unwrap();
+    let down = cluster.members[0].db.increment_ahead(&counter, -4, 31, 0).await.unwrap();
+    assert_eq!((down, cluster.members[1].db.increment_ahead(&counter, -4, 31, 0).await.unwrap()), (6, 2));
+    cluster.stop().await;
+}

@@ -97,8 +97,10 @@ pub enum Request {
     /// Removes the bytes of a span, all versions, once those who write there are through. Nothing that begins above
     /// `at` may name the span; reads at or below are refused from then on, and writes go above. Alone in its batch.
     ClearRange { span: Span, at: Timestamp },
-    /// Adds to a counter outside any transaction and answers its new value.
-    Increment { key: Key, by: i64 },
+    /// Adds to a counter outside any transaction and answers its new value. The leaseholder may store it further on by
+    /// so many times as much, no further than `until`, and give those values out from memory: when its lease ends, what is
+    /// left of them is skipped.
+    Increment { key: Key, by: i64, ahead: u32, until: i64 },
     EndTxn {
         commit: bool,
         /// Every span with intents or unreplicated locks of the transaction, in all ranges.

@@ -37,6 +37,7 @@ use crate::{
     cleared::Cleared,
     command::Effect,
     commits::Commits,
+    counters::{Counters, Given},
     replica::LookStarts,
     txn_record::TxnRegistry,
 };
@@ -80,6 +81,8 @@ pub(crate) struct Evaluated {
     pub one_phase: Option<(TxnId, Timestamp)>,
     /// Keys to lock for the transaction, unreplicated.
     pub acquire: Vec<(Key, LockStrength)>,
+    /// What a counter has given out, once what is written has taken effect.
+    pub given: Option<(Key, Given)>,
     /// What was read, and until when: to be remembered before the latches go.
     pub reads: Vec<(Span, Timestamp)>,
     pub read_ts: Timestamp,
@@ -120,6 +123,7 @@ pub(crate) struct Evaluator<'a> {
     pub registry: &'a TxnRegistry,
     pub looks: &'a LookStarts,
     pub commits: &'a Commits,
+    pub counters: &'a Counters,
     pub descriptor: &'a RangeDescriptor,
     /// What was superseded before may be gone.
     pub gc_threshold: Timestamp,
@@ -192,6 +196,7 @@ impl Evaluator<'_> {
                 effect: None,
                 one_phase: None,
                 acquire: Vec::new(),
+                given: None,
                 reads: Vec::new(),
                 read_ts,
                 write_ts,
@@ -225,7 +230,7 @@ impl Evaluator<'_> {
             Request::Put { key, value, seq } => self.put(state, key, Some(value), *seq, one_phase),
             Request::Delete { key, seq } => self.put(state, key, None, *seq, one_phase),
             Request::ClearRange { span, at } => self.clear_range(state, span, *at),
-            Request::Increment { key, by } => self.increment(state, key, *by),
+            Request::Increment { key, by, ahead, until } => self.increment(state, key, *by, *ahead, *until),
             Request::EndTxn { commit, locks, in_flight, one_phase, .. } => {
                 self.end_txn(state, *commit, locks, in_flight, *one_phase)
             }

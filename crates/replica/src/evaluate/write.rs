@@ -9,6 +9,7 @@ use storage::{LockRecord, ReadConflict, ReadOptions};
 
 use crate::{
     api::{KvError, Request, Response, RetryReason},
+    counters::Given,
     evaluate::{EvalError, Evaluator, OwnIntent, State},
 };
 
@@ -165,12 +166,20 @@ impl Evaluator<'_> {
         Ok(Response::Done)
     }
 
-    pub(super) fn increment(&self, state: &mut State<'_>, key: &Key, by: i64) -> Result<Response, EvalError> {
+    /// *given-once*
+    pub(super) fn increment(
+        &self,
+        state: &mut State<'_>,
+        key: &Key,
+        by: i64,
+        ahead: u32,
+        until: i64,
+    ) -> Result<Response, EvalError> {
         if state.txn.is_some() {
             return Err(KvError::Invalid { reason: "counters do not take part in transactions".into() }.into());
         }
-        let stored = newest(|options| self.engine.get(key.as_bytes(), options))?;
-        let current = match &stored {
+        let found = newest(|options| self.engine.get(key.as_bytes(), options))?;
+        let stored = match &found {
             None => 0,
             Some((bytes, _)) => {
                 let bytes: [u8; 8] = bytes[..]
@@ -179,15 +188,34 @@ impl Evaluator<'_> {
                 i64::from_be_bytes(bytes)
             }
         };
+        let version = found.map(|(_, at)| at);
+        let given = version.and_then(|at| self.counters.given(key, at));
+        let current = given.unwrap_or(stored);
+        if by == 0 {
+            return Ok(Response::Increment { value: current });
+        }
         let value = current
             .checked_add(by)
             .ok_or_else(|| KvError::Invalid { reason: format!("counter {key} would leave its range") })?;
+        let is_within = |value: i64, bound: i64| if by > 0 { value <= bound } else { value >= bound };
+        if let (Some(at), Some(_), true) = (version, given, is_within(value, stored)) {
+            state.out.given = Some((key.clone(), Given { at, value }));
+            return Ok(Response::Increment { value });
+        }
         let (read, _) = self.cache.get_max(key);
         let mut ts = state.write_ts.max(read.next()).max(self.cleared.over_key(key.as_bytes()).next());
-        if let Some((_, newest)) = stored {
+        if let Some(newest) = version {
             ts = ts.max(newest.next());
         }
-        self.put_version(state, key, ts, Some(&value.to_be_bytes()));
+        let further = by.checked_mul(ahead.into()).and_then(|further| value.checked_add(further));
+        let reserved = match further {
+            Some(further) if is_within(further, until) => further,
+            // As far as whole steps lead.
+            Some(_) if is_within(value, until) => value + (until - value) / by * by,
+            Some(_) | None => value,
+        };
+        self.put_version(state, key, ts, Some(&reserved.to_be_bytes()));
+        state.out.given = Some((key.clone(), Given { at: ts, value }));
         state.write_ts = ts;
         Ok(Response::Increment { value })
     }

@@ -48,6 +48,7 @@ impl Replica {
         self.cache.bump_low_water(start);
         self.locks.clear();
         self.looks.clear();
+        self.counters.clear();
         self.registry.restart(self.deps.clock.now().wall_ns());
         self.lease_term.store(term.get(), Ordering::Release);
         tracing::info!(range = %self.range_id, %term, "lease begins");

@@ -47,6 +47,7 @@ use crate::{
     Outbound, ReplicaHost,
     api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy, hull},
     evaluate::{Ended, EvalError, Evaluated, Evaluator, Uncertainty},
+    counters::Counters,
     machine::Machine,
     txn_record::TxnRegistry,
 };
@@ -82,6 +83,7 @@ pub struct Replica {
     pub(crate) cache: TimestampCache,
     registry: TxnRegistry,
     looks: LookStarts,
+    counters: Counters,
     /// The term of the lease that the structures above belong to; 0 before the first.
     lease_term: AtomicU64,
     new_lease: Mutex<()>,
@@ -115,6 +117,7 @@ impl Replica {
             cache: TimestampCache::default(),
             registry,
             looks: LookStarts::default(),
+            counters: Counters::default(),
             lease_term: AtomicU64::new(0),
             new_lease: Mutex::new(()),
             admin: tokio::sync::Mutex::new(()),
@@ -324,6 +327,7 @@ impl Replica {
         if evaluated.batch.is_empty() {
             self.remember_reads(request, &evaluated);
             self.note_ended(&evaluated.ended);
+            self.note_given(&evaluated);
             drop(latch);
             return Ok(self.respond(request, &descriptor, evaluated));
         }
@@ -371,6 +375,7 @@ impl Replica {
             registry: &self.registry,
             looks: &self.looks,
             commits: &self.machine.commits,
+            counters: &self.counters,
             descriptor,
             gc_threshold,
             cleared: &marks.cleared,
@@ -546,6 +551,13 @@ impl Replica {
         }
         for txn in &ended.resolved {
             self.locks.txn_finished(*txn);
+        }
+    }
+
+    /// Under the latch of the counter.
+    fn note_given(&self, evaluated: &Evaluated) {
+        if let Some((key, given)) = &evaluated.given {
+            self.counters.note(key.clone(), *given);
         }
     }
 

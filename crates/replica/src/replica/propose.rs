@@ -56,6 +56,7 @@ impl Replica {
             () = self.group.lease_gone() => return Err(Attempt::Error(self.fate_unknown())),
         };
         outcome?;
+        self.note_given(&evaluated);
         drop(latch);
         Ok(self.respond(request, &descriptor, evaluated))
     }
