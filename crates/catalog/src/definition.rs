@@ -8,7 +8,9 @@ use keys::ColumnId;
 use types::{Direction, NullsOrder, quote_identifier};
 
 use crate::descriptor::{ColumnDefault, ForeignKey, Index, ReferentialAction, Table};
+use crate::trigger::{ConstraintTrigger, Trigger, TriggerEvent};
 use crate::view::{CatalogView, Class};
+use crate::virtual_tables;
 
 /// `pretty` of the `pg_get_…` functions: fewer parentheses, and schemas only where needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,7 +230,69 @@ pub fn constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> 
         let validity = not_valid(check.validated);
         return Some(format!("CHECK ({}){validity}", view.expr(table, &check.expr, style)));
     }
+    if let Some(constraint) = table.triggers.iter().find(|it| it.oid == oid).and_then(|it| it.constraint) {
+        let deferrable = if constraint.deferrable { " DEFERRABLE" } else { "" };
+        let deferred = if constraint.initially_deferred { " INITIALLY DEFERRED" } else { "" };
+        return Some(format!("TRIGGER{deferrable}{deferred}"));
+    }
     foreign_key(view, table, table.foreign_keys.iter().find(|key| key.oid == oid)?)
+}
+
+/// The trigger with this oid.
+#[must_use]
+pub fn trigger(view: &CatalogView, oid: u32, style: Style) -> Option<String> {
+    let (table, trigger) = view.trigger(oid)?;
+    let class = view.class(table.id)?;
+    let on = match style {
+        Style::Plain => view.qualified(class),
+        Style::Pretty => view.shown(class),
+    };
+    let events: Vec<String> = trigger
+        .events
+        .iter()
+        .map(|event| match event {
+            TriggerEvent::Update if !trigger.columns.is_empty() => {
+                format!("UPDATE OF {}", column_list(table, trigger.columns.iter().copied()))
+            }
+            event => event.name().to_owned(),
+        })
+        .collect();
+    let mut text = format!(
+        "CREATE {}TRIGGER {} {} {} ON {on}",
+        if trigger.constraint.is_some() { "CONSTRAINT " } else { "" },
+        quote_identifier(&trigger.name),
+        trigger.timing.name(),
+        events.join(" OR "),
+    );
+    if let Some(ConstraintTrigger { deferrable, initially_deferred, from }) = trigger.constraint {
+        if let Some(from) = from.and_then(|from| view.class(from)) {
+            let _ = write!(text, " FROM {}", view.shown(from));
+        }
+        text.push_str(if deferrable { " DEFERRABLE" } else { " NOT DEFERRABLE" });
+        text.push_str(if initially_deferred { " INITIALLY DEFERRED" } else { " INITIALLY IMMEDIATE" });
+    }
+    if trigger.old_table.is_some() || trigger.new_table.is_some() {
+        text.push_str(" REFERENCING");
+        for (word, name) in [("OLD", &trigger.old_table), ("NEW", &trigger.new_table)] {
+            if let Some(name) = name {
+                let _ = write!(text, " {word} TABLE AS {}", quote_identifier(name));
+            }
+        }
+    }
+    text.push_str(if trigger.for_each_row { " FOR EACH ROW" } else { " FOR EACH STATEMENT" });
+    if let Some(condition) = &trigger.condition {
+        let _ = write!(text, " WHEN ({})", view.trigger_condition(table, condition, style));
+    }
+    let _ = write!(text, " {}", trigger_action(view, trigger));
+    Some(text)
+}
+
+/// What a trigger does: the call of its function.
+#[must_use]
+pub fn trigger_action(view: &CatalogView, trigger: &Trigger) -> String {
+    let name = virtual_tables::routine_name(view, trigger.routine, false).unwrap_or_default();
+    let arguments: Vec<String> = trigger.arguments.iter().map(|it| format!("'{}'", it.replace('\'', "''"))).collect();
+    format!("EXECUTE FUNCTION {name}({})", arguments.join(", "))
 }
 
 fn domain_constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> {

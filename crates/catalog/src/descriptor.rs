@@ -12,6 +12,7 @@ use types::{Datum, Direction, NullsOrder, SqlType};
 
 pub use crate::domain::{Domain, DomainCheck, VALUE};
 use crate::row::IndexCodec;
+use crate::trigger::Trigger;
 
 pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
 /// Of [`ClusterSettings`], which every cluster has one of.
@@ -243,6 +244,8 @@ pub struct Table {
     pub foreign_keys: Vec<ForeignKey>,
     /// Ids of the tables whose foreign keys refer to this one; itself among them.
     pub referenced_by: Vec<u32>,
+    /// By name: in the order in which those of one event fire.
+    pub triggers: Vec<Trigger>,
     pub next_column: ColumnId,
     pub next_index: IndexId,
     /// TRUNCATE gives the table new storage by moving this id; the rows live under it.
@@ -310,6 +313,7 @@ impl Table {
                 self.indexes.iter().any(of_index)
                     || self.checks.iter().any(|check| check.oid == oid)
                     || self.foreign_keys.iter().any(|key| key.oid == oid)
+                    || self.triggers.iter().any(|trigger| trigger.oid == oid)
             }
         }
     }

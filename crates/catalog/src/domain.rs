@@ -64,6 +64,7 @@ impl Type {
             checks: Vec::new(),
             foreign_keys: Vec::new(),
             referenced_by: Vec::new(),
+            triggers: Vec::new(),
             next_column: ColumnId::new(2),
             next_index: IndexId::new(1),
             storage: self.id,

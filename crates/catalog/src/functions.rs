@@ -75,6 +75,7 @@ impl CatalogFunctions for CatalogView {
         Ok(match name {
             "pg_get_indexdef" => self.index_definition(&a),
             "pg_get_constraintdef" => optional(definition::constraint(self, a.oid(0), a.style(1))),
+            "pg_get_triggerdef" => optional(definition::trigger(self, a.oid(0), a.style(1))),
             "pg_get_expr" => {
                 let class = self.class(a.oid(1));
                 let table = class.as_ref().and_then(Class::table);
@@ -114,7 +115,7 @@ impl CatalogFunctions for CatalogView {
             }
             "pg_get_functiondef" => optional(virtual_tables::routine_definition(self, a.oid(0))),
             // Nothing of these kinds can be made yet.
-            "pg_get_ruledef" | "pg_get_triggerdef" | "pg_get_function_sqlbody"
+            "pg_get_ruledef" | "pg_get_function_sqlbody"
             | "pg_get_partkeydef" | "pg_get_statisticsobjdef" | "pg_get_statisticsobjdef_columns" => Datum::Null,
             "pg_table_is_visible" => self.class(a.oid(0)).map_or(Datum::Null, |it| Datum::Bool(self.is_visible(it))),
             "pg_type_is_visible" => self.type_is_visible(a.oid(0)).map_or(Datum::Null, Datum::Bool),

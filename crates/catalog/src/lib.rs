@@ -23,6 +23,7 @@ mod snapshot;
 pub mod statistics;
 mod store;
 mod tagged;
+pub mod trigger;
 mod view;
 pub mod virtual_tables;
 
@@ -39,5 +40,6 @@ pub use store::{
     CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN, SHARED_DOMAIN,
     descriptor_key,
 };
+pub use trigger::{ConstraintTrigger, Trigger, TriggerEnabled, TriggerEvent, TriggerEvents, TriggerTiming};
 pub use view::{CatalogView, Class, Printers};
 pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable};

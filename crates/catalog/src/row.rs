@@ -437,6 +437,7 @@ mod tests {
             checks: Vec::new(),
             foreign_keys: Vec::new(),
             referenced_by: Vec::new(),
+            triggers: Vec::new(),
             storage: 100,
             comment: None,
             on_commit: crate::descriptor::OnCommit::default(),

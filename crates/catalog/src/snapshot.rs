@@ -133,12 +133,13 @@ impl Cluster {
     }
 }
 
-/// The oids of a table's indexes and constraints.
+/// The oids of a table's indexes, constraints and triggers.
 fn parts(table: &Table) -> impl Iterator<Item = u32> {
     let indexes =
         table.indexes.iter().flat_map(|it| [Some(it.oid), it.constraint.map(|constraint| constraint.oid)]);
     let checks = table.checks.iter().map(|it| it.oid);
-    indexes.flatten().chain(checks).chain(table.foreign_keys.iter().map(|it| it.oid))
+    let triggers = table.triggers.iter().map(|it| it.oid);
+    indexes.flatten().chain(checks).chain(table.foreign_keys.iter().map(|it| it.oid)).chain(triggers)
 }
 
 /// Who a name in a schema belongs to.
@@ -521,7 +522,7 @@ impl CatalogSnapshot {
         }
     }
 
-    /// The table that an index or a constraint belongs to.
+    /// The table that an index, a constraint or a trigger belongs to.
     #[must_use]
     pub fn table_of_part(&self, oid: u32) -> Option<&Arc<Table>> {
         self.part_owners.get(&oid).and_then(|table| self.table_by_id(*table))

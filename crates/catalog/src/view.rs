@@ -11,6 +11,7 @@ use crate::definition::Style;
 use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, Type, View};
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
 use crate::statistics::TableStatistics;
+use crate::trigger::Trigger;
 use crate::virtual_tables::{self, VirtualTable};
 
 /// A snapshot with what names are looked up by.
@@ -29,6 +30,8 @@ pub struct CatalogView {
 pub struct Printers {
     /// An expression over a table's columns; the type is that of the place it stands in.
     pub expr: fn(&CatalogView, &Table, &str, Option<SqlType>, Style) -> Option<String>,
+    /// WHEN of a trigger of a table.
+    pub condition: fn(&CatalogView, &Arc<Table>, &str, Style) -> Option<String>,
     /// A view's query, without a semicolon.
     pub view: fn(&CatalogView, &View, Style) -> Option<String>,
 }
@@ -240,6 +243,20 @@ impl CatalogView {
     pub fn expr(&self, table: &Table, text: &str, style: Style) -> String {
         let printed = self.printers.and_then(|it| (it.expr)(self, table, text, None, style));
         printed.unwrap_or_else(|| style.expr(text))
+    }
+
+    /// WHEN of a trigger.
+    #[must_use]
+    pub fn trigger_condition(&self, table: &Arc<Table>, text: &str, style: Style) -> String {
+        let printed = self.printers.and_then(|it| (it.condition)(self, table, text, style));
+        printed.unwrap_or_else(|| style.expr(text))
+    }
+
+    /// A trigger of this database, and its table.
+    #[must_use]
+    pub fn trigger(&self, oid: u32) -> Option<(&Arc<Table>, &Trigger)> {
+        let table = self.catalog.table_of_part(oid)?;
+        Some((table, table.triggers.iter().find(|trigger| trigger.oid == oid)?))
     }
 
     /// An expression of a domain.

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use async_trait::async_trait;
-use catalog::{Table, row::EntryReader};
+use catalog::{Table, TriggerEvent, row::EntryReader};
 use keys::{Key, LockStrength};
 use kv::{Read, See};
 use plan::plan::{Delete, Insert, OnConflict, Update};
@@ -15,6 +15,7 @@ use crate::{
     eval::eval_batch,
     operator::Operator,
     row_write::{TableWriter, fit_row, returning, table_types},
+    trigger::{Firing, Watch},
 };
 
 struct InsertOperator {
@@ -26,6 +27,10 @@ struct InsertOperator {
     returning: Option<Vec<plan::Expr>>,
     /// Rows that DO UPDATE has written in this statement may not be met again.
     touched: HashSet<Key>,
+    firing: Firing,
+    /// Of DO UPDATE.
+    updates: Option<Firing>,
+    watch: Watch,
 }
 
 #[must_use]
@@ -36,18 +41,45 @@ pub fn build_insert(insert: &Insert, source: Box<dyn Operator>) -> Box<dyn Opera
         on_conflict: insert.on_conflict.clone(),
         conflict_lock: match insert.on_conflict.as_ref().and_then(|conflict| conflict.update.as_ref()) {
             Some(update) if plan::changes_key(&insert.table, &update.assignments) => LockStrength::Update,
+            // A trigger may change any column.
+            Some(_) if insert.row_rules.triggers.is_some() => LockStrength::Update,
             _ => LockStrength::NoKeyUpdate,
         },
         returning: insert.returning.clone(),
         touched: HashSet::new(),
+        firing: Firing::new(&insert.table, &insert.row_rules, TriggerEvent::Insert, &[]),
+        updates: insert.on_conflict.as_ref().and_then(|conflict| conflict.update.as_ref()).map(|update| {
+            let assigned: Vec<usize> = update.assignments.iter().map(|(position, _)| *position).collect();
+            Firing::new(&insert.table, &insert.row_rules, TriggerEvent::Update, &assigned)
+        }),
+        watch: Watch::default(),
     })
 }
 
 impl InsertOperator {
+    /// Before and after the rows: a statement that may update fires the triggers of both.
+    async fn start(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.firing.start(ctx).await?;
+        if let Some(updates) = &mut self.updates {
+            updates.start(ctx).await?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        if let Some(updates) = &mut self.updates {
+            updates.end(ctx)?;
+        }
+        self.firing.end(ctx)
+    }
+
     async fn insert(&mut self, rows: Vec<Vec<Datum>>, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Vec<Datum>>> {
         match self.on_conflict.clone() {
             None => {
                 self.writer.insert(&rows, ctx).await?;
+                for row in rows.iter().filter(|_| self.firing.wants_rows()) {
+                    self.firing.after_row(None, Some(row), ctx).await?;
+                }
                 Ok(rows)
             }
             Some(conflict) => {
@@ -79,11 +111,13 @@ impl InsertOperator {
         let Some(duplicate) = duplicate else {
             self.touched.insert(self.writer.primary().encode_key(&row));
             self.writer.insert(std::slice::from_ref(&row), ctx).await?;
+            self.firing.after_row(None, Some(&row), ctx).await?;
             return Ok(Some(row));
         };
         let Some(update) = &conflict.update else { return Ok(None) };
         let table = self.writer.table.clone();
         let existing = read_existing(&table, duplicate.index, &duplicate.key, &duplicate.value, ctx).await?;
+        self.watch.own(ctx)?;
         let touched = self.writer.primary().encode_key(&existing);
         if self.touched.contains(&touched) {
             return Err(SqlError::new(
@@ -110,8 +144,19 @@ impl InsertOperator {
             new[*position] = eval_batch(expr, &both, ctx).await?.get_datum(0);
         }
         fit_row(&table, &mut new)?;
+        if let Some(updates) = &self.updates
+            && !updates.before_row(Some(&existing), Some(&mut new), ctx).await?
+        {
+            return Ok(None);
+        }
         self.writer.prepare(&mut new, ctx)?;
+        if !self.watch.is_as_read(&self.writer, &existing, "updated", ctx).await? {
+            return Ok(None);
+        }
         self.writer.update(&existing, &new, ctx).await?;
+        if let Some(updates) = &self.updates {
+            updates.after_row(Some(&existing), Some(&new), ctx).await?;
+        }
         Ok(Some(new))
     }
 }
@@ -147,14 +192,29 @@ async fn read_existing(
 impl Operator for InsertOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         ctx.check_writable("INSERT")?;
+        self.start(ctx).await?;
         loop {
-            let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
-            let mut rows: Vec<Vec<Datum>> = (0..batch.len()).map(|row| batch.row(row)).collect();
-            for row in &mut rows {
-                fit_row(&self.writer.table, row)?;
-                self.writer.prepare(row, ctx)?;
+            let Some(batch) = self.source.next(ctx).await? else {
+                self.end(ctx)?;
+                return Ok(None);
+            };
+            let mut rows = Vec::with_capacity(batch.len());
+            let mut written = Vec::new();
+            for row in 0..batch.len() {
+                let mut row = batch.row(row);
+                fit_row(&self.writer.table, &mut row)?;
+                if !self.firing.changes_rows() {
+                    self.writer.prepare(&mut row, ctx)?;
+                    rows.push(row);
+                } else if self.firing.before_row(None, Some(&mut row), ctx).await? {
+                    self.writer.prepare(&mut row, ctx)?;
+                    // Before the next row's triggers look.
+                    written.append(&mut self.insert(vec![row], ctx).await?);
+                }
             }
-            let written = self.insert(rows, ctx).await?;
+            if !rows.is_empty() {
+                written = self.insert(rows, ctx).await?;
+            }
             ctx.affected += written.len() as u64;
             ctx.txn()?.check_size().map_err(from_kv)?;
             if let Some(exprs) = &self.returning
@@ -174,6 +234,8 @@ struct UpdateOperator {
     assignments: Vec<(usize, plan::Expr)>,
     returning: Option<Vec<plan::Expr>>,
     touched: HashSet<Key>,
+    firing: Firing,
+    watch: Watch,
 }
 
 #[must_use]
@@ -185,6 +247,11 @@ pub fn build_update(update: &Update, source: Box<dyn Operator>) -> Box<dyn Opera
         assignments: update.assignments.clone(),
         returning: update.returning.clone(),
         touched: HashSet::new(),
+        firing: {
+            let assigned: Vec<usize> = update.assignments.iter().map(|(position, _)| *position).collect();
+            Firing::new(&update.table, &update.row_rules, TriggerEvent::Update, &assigned)
+        },
+        watch: Watch::default(),
     })
 }
 
@@ -193,9 +260,14 @@ impl Operator for UpdateOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         ctx.check_writable("UPDATE")?;
         let width = self.writer.table.columns.len();
+        self.firing.start(ctx).await?;
         loop {
             ctx.cancel.checkpoint().await?;
-            let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
+            self.watch.look(ctx)?;
+            let Some(batch) = self.source.next(ctx).await? else {
+                self.firing.end(ctx)?;
+                return Ok(None);
+            };
             let mut values = Vec::with_capacity(self.assignments.len());
             for (_, expr) in &self.assignments {
                 values.push(eval_batch(expr, &batch, ctx).await?);
@@ -213,8 +285,16 @@ impl Operator for UpdateOperator {
                     new[*position] = value.get_datum(row);
                 }
                 fit_row(&self.writer.table, &mut new)?;
+                if !self.firing.before_row(Some(old), Some(&mut new), ctx).await? {
+                    continue;
+                }
                 self.writer.prepare(&mut new, ctx)?;
+                if !self.watch.is_as_read(&self.writer, old, "updated", ctx).await? {
+                    continue;
+                }
                 self.writer.update(old, &new, ctx).await?;
+                self.watch.own(ctx)?;
+                self.firing.after_row(Some(old), Some(&new), ctx).await?;
                 ctx.affected += 1;
                 if self.returning.is_some() {
                     new.extend_from_slice(&whole[width..]);
@@ -237,6 +317,8 @@ struct DeleteOperator {
     writer: TableWriter,
     returning: Option<Vec<plan::Expr>>,
     touched: HashSet<Key, ahash::RandomState>,
+    firing: Firing,
+    watch: Watch,
 }
 
 #[must_use]
@@ -247,6 +329,8 @@ pub fn build_delete(delete: &Delete, source: Box<dyn Operator>) -> Box<dyn Opera
         writer: TableWriter::new(&delete.table, &delete.row_rules),
         returning: delete.returning.clone(),
         touched: HashSet::default(),
+        firing: Firing::new(&delete.table, &delete.row_rules, TriggerEvent::Delete, &[]),
+        watch: Watch::default(),
     })
 }
 
@@ -255,13 +339,19 @@ impl Operator for DeleteOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         ctx.check_writable("DELETE")?;
         let width = self.writer.table.columns.len();
+        self.firing.start(ctx).await?;
+        let wants_rows = self.returning.is_some() || self.firing.wants_rows();
         loop {
             ctx.cancel.checkpoint().await?;
-            let Some(batch) = self.source.next(ctx).await? else { return Ok(None) };
+            self.watch.look(ctx)?;
+            let Some(batch) = self.source.next(ctx).await? else {
+                self.firing.end(ctx)?;
+                return Ok(None);
+            };
             let mut deleted = Vec::new();
             let before = ctx.affected;
             let all = || (0..batch.columns().len()).collect();
-            let wanted = self.writer.columns_of_deletion().filter(|_| self.returning.is_none()).unwrap_or_else(all);
+            let wanted = self.writer.columns_of_deletion().filter(|_| !wants_rows).unwrap_or_else(all);
             let mut whole = vec![Datum::Null; batch.columns().len()];
             for row in 0..batch.len() {
                 for &column in &wanted {
@@ -270,7 +360,15 @@ impl Operator for DeleteOperator {
                 if !self.touched.insert(self.writer.primary().encode_key(&whole[..width])) {
                     continue;
                 }
+                if !self.firing.before_row(Some(&whole[..width]), None, ctx).await? {
+                    continue;
+                }
+                if !self.watch.is_as_read_by(&self.writer, &batch, row, if self.firing.changes_rows() { "updated" } else { "deleted" }, ctx).await? {
+                    continue;
+                }
                 self.writer.delete(&whole[..width], ctx)?;
+                self.watch.own(ctx)?;
+                self.firing.after_row(Some(&whole[..width]), None, ctx).await?;
                 ctx.affected += 1;
                 if self.returning.is_some() {
                     deleted.push(whole.clone());

@@ -11,7 +11,7 @@ use std::time::Duration;
 use builtins::{CallTypes, EvalContext};
 use catalog::{CatalogSnapshot, Routine, VirtualRows, VirtualTable};
 use futures::future::BoxFuture;
-use plan::{Plan, SequenceOp, SleepOp};
+use plan::{Plan, SequenceOp, SleepOp, Transition};
 use tokio::time::Instant;
 use types::{Datum, SqlError, SqlResult, SqlState};
 
@@ -25,6 +25,7 @@ pub use crate::operators::cte::{Ctes, complete as complete_cte};
 use crate::sequence::SequenceState;
 use crate::stack::Grown;
 use crate::subquery::SubqueryCache;
+use crate::trigger::{AfterTriggers, TriggerCall};
 
 /// What a session keeps from statement to statement that its transactions' reads and writes do not hold.
 #[derive(Debug, Default)]
@@ -131,6 +132,9 @@ pub trait Routines: Send {
         types: &'a CallTypes,
         args: Vec<Datum>,
     ) -> BoxFuture<'a, SqlResult<Returned>>;
+
+    /// Runs a trigger's function: the row that it answers, none where it answers NULL.
+    fn fire<'a>(&'a mut self, lent: Lent<'a>, call: TriggerCall<'a>) -> BoxFuture<'a, SqlResult<Option<Datum>>>;
 }
 
 pub struct ExecContext<'a> {
@@ -162,6 +166,12 @@ pub struct ExecContext<'a> {
     pub subqueries: SubqueryCache,
     /// What the changes so far owe to foreign keys.
     pub foreign: ForeignQueue,
+    /// And to triggers.
+    pub after: AfterTriggers,
+    /// Of the trigger that the statement stands in.
+    pub transitions: &'a [Transition],
+    /// Whether a routine that the statement has called has written.
+    pub have_routines_written: bool,
 }
 
 /// What a command is told that would change something in a read-only transaction.
@@ -219,10 +229,11 @@ impl<'a> ExecContext<'a> {
             return Err(SqlError::not_supported(message)
                 .with_hint("Changes of tables call no functions by users: change the rows with UPDATE first."));
         };
-        let mark = txn.statement();
+        let (mark, writes) = (txn.statement(), txn.writes());
         let lent = Lent { txn: &mut *txn, state: &mut *self.state };
         let outcome = Grown::new(routines.call(lent, routine, types, args)).await;
         txn.resume_statement(mark);
+        self.have_routines_written |= txn.writes() != writes;
         outcome
     }
 

@@ -1,5 +1,5 @@
-//! Foreign keys that are looked at when the transaction commits: DEFERRABLE, and put off by INITIALLY DEFERRED or SET
-//! CONSTRAINTS.
+//! Foreign keys that are looked at, and constraint triggers that are fired, when the transaction commits: DEFERRABLE, and
+//! put off by INITIALLY DEFERRED or SET CONSTRAINTS.
 //!
 //! What a statement would have asked at its end is noted here and asked of the rows that are there when it is due
 //! ([`settle_deferred`](crate::foreign::settle_deferred)). A key noted by what was rolled back since, or by a row that has
@@ -7,12 +7,12 @@
 //!
 //! **Invariant (owed-until-settled):** what was put off stays owed until it was looked at and held, what was noted was
 //! rolled back, or the transaction has ended. What held may not hold any more after ROLLBACK TO SAVEPOINT: it is owed
-//! again.
+//! again. A trigger that was fired is owed no more, unless the savepoint it was fired behind is rolled back to.
 
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use catalog::ForeignKey;
+use catalog::{ConstraintTrigger, ForeignKey, TriggerEvent};
 use rustc_hash::FxHashMap;
 use types::{Datum, SqlError, SqlResult, SqlState};
 
@@ -43,10 +43,37 @@ pub(crate) struct Owed {
     pub values: Vec<Datum>,
 }
 
+/// A constraint trigger that a row has fired.
+#[derive(Debug)]
+pub(crate) struct OwedTrigger {
+    pub table: u32,
+    pub trigger: u32,
+    pub event: TriggerEvent,
+    pub old: Option<Datum>,
+    pub new: Option<Datum>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Owed,
+    /// Its function is running.
+    Firing,
+    /// When so many savepoints' marks had been taken.
+    Fired(u64),
+}
+
+/// What the rows of triggers that are put off may take.
+const TRIGGERS_MAX_BYTES: usize = 256 << 20;
+
 /// What the transaction has put off.
 #[derive(Debug, Default)]
 pub struct Deferred {
     modes: Modes,
+    /// In the order in which they were noted.
+    triggers: Vec<(Arc<OwedTrigger>, Stage)>,
+    trigger_bytes: usize,
+    /// Rises with each mark.
+    marks: u64,
     /// Each with whether it has held when it was looked at.
     owed: Vec<(Arc<Owed>, bool)>,
     /// Where it is among `owed`: by side, constraint and key.
@@ -58,17 +85,25 @@ pub struct Deferred {
 pub struct DeferredMark {
     modes: Modes,
     owed: usize,
+    triggers: usize,
+    number: u64,
 }
 
 impl Deferred {
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.owed.is_empty()
+        self.owed.is_empty() && self.triggers.is_empty()
     }
 
     #[must_use]
-    pub fn mark(&self) -> DeferredMark {
-        DeferredMark { modes: self.modes.clone(), owed: self.owed.len() }
+    pub fn mark(&mut self) -> DeferredMark {
+        self.marks += 1;
+        DeferredMark {
+            modes: self.modes.clone(),
+            owed: self.owed.len(),
+            triggers: self.triggers.len(),
+            number: self.marks,
+        }
     }
 
     pub fn rollback_to(&mut self, mark: &DeferredMark) {
@@ -76,17 +111,26 @@ impl Deferred {
         self.owed.truncate(mark.owed);
         self.owed.iter_mut().for_each(|(_, held)| *held = false);
         self.known.retain(|_, at| *at < mark.owed);
+        let kept = mark.triggers.min(self.triggers.len());
+        self.trigger_bytes -= self.triggers.drain(kept..).map(|(owed, _)| bytes_of(&owed)).sum::<usize>();
+        for (_, stage) in &mut self.triggers {
+            if matches!(*stage, Stage::Fired(marks) if marks >= mark.number) {
+                *stage = Stage::Owed;
+            }
+        }
     }
 
     /// The transaction starts over; what SET CONSTRAINTS said before its first change still holds.
     pub fn start_over(&mut self) {
         self.owed.clear();
         self.known.clear();
+        self.triggers.clear();
+        self.trigger_bytes = 0;
     }
 
     /// The transaction has ended.
     pub fn clear(&mut self) {
-        if !self.owed.is_empty() || self.modes.all.is_some() || !self.modes.named.is_empty() {
+        if !self.is_empty() || self.modes.all.is_some() || !self.modes.named.is_empty() {
             *self = Self::default();
         }
     }
@@ -100,8 +144,55 @@ impl Deferred {
     }
 
     pub(crate) fn puts_off(&self, key: &ForeignKey) -> bool {
-        let said = || self.modes.named.get(&key.oid).copied().or(self.modes.all);
-        key.deferrable && said().unwrap_or(key.initially_deferred)
+        key.deferrable && self.said_of(key.oid).unwrap_or(key.initially_deferred)
+    }
+
+    pub(crate) fn puts_off_trigger(&self, oid: u32, constraint: ConstraintTrigger) -> bool {
+        constraint.deferrable && self.said_of(oid).unwrap_or(constraint.initially_deferred)
+    }
+
+    fn said_of(&self, oid: u32) -> Option<bool> {
+        self.modes.named.get(&oid).copied().or(self.modes.all)
+    }
+
+    /// Notes that a row has fired a trigger of `table`.
+    ///
+    /// # Errors
+    /// 53200 when the rows take too much.
+    pub(crate) fn note_trigger(
+        &mut self,
+        table: u32,
+        trigger: u32,
+        event: TriggerEvent,
+        old: Option<Datum>,
+        new: Option<Datum>,
+    ) -> SqlResult<()> {
+        let owed = OwedTrigger { table, trigger, event, old, new };
+        self.trigger_bytes += bytes_of(&owed);
+        if self.trigger_bytes > TRIGGERS_MAX_BYTES {
+            return Err(SqlError::new(SqlState::OutOfMemory, "out of memory")
+                .with_detail("The rows of deferred triggers take too much.")
+                .with_hint("Commit more often, or SET CONSTRAINTS … IMMEDIATE."));
+        }
+        self.triggers.push((Arc::new(owed), Stage::Owed));
+        Ok(())
+    }
+
+    /// The next trigger, from a place on, that is owed of these constraints, or of all; its function is about to run.
+    pub(crate) fn begin_trigger(&mut self, of: Option<&[u32]>, from: usize) -> Option<(usize, Arc<OwedTrigger>)> {
+        let rest = self.triggers.iter_mut().enumerate().skip(from);
+        let (at, (owed, stage)) =
+            rest.into_iter().find(|(_, (owed, stage))| *stage == Stage::Owed && is_among(of, owed.trigger))?;
+        *stage = Stage::Firing;
+        Some((at, owed.clone()))
+    }
+
+    /// Its function has returned.
+    pub(crate) fn end_trigger(&mut self, at: usize) {
+        let marks = self.marks;
+        if let Some((_, stage @ Stage::Firing)) = self.triggers.get_mut(at) {
+            *stage = Stage::Fired(marks);
+        }
     }
 
     /// Notes a key of a constraint of `table`, because rows of `changed` have changed; `bytes` are the key's.
@@ -139,12 +230,22 @@ impl Deferred {
     /// # Errors
     /// 55006 where changed rows of a table are yet to be looked at: the command `verb` must not change what they mean.
     pub(crate) fn check_settled(&self, table: u32, name: &str, verb: &str) -> SqlResult<()> {
-        if self.owed.iter().all(|(owed, held)| *held || owed.changed != table) {
+        let of = |stage: Stage| self.triggers.iter().any(|(owed, now)| owed.table == table && *now == stage);
+        if of(Stage::Firing) {
+            let message = format!("cannot {verb} \"{name}\" because it is being used by active queries in this session");
+            return Err(SqlError::new(SqlState::ObjectInUse, message));
+        }
+        let keys = self.owed.iter().any(|(owed, held)| !held && owed.changed == table);
+        if !keys && !of(Stage::Owed) {
             return Ok(());
         }
         let message = format!("cannot {verb} \"{name}\" because it has pending trigger events");
         Err(SqlError::new(SqlState::ObjectInUse, message))
     }
+}
+
+fn bytes_of(owed: &OwedTrigger) -> usize {
+    size_of::<OwedTrigger>() + owed.old.iter().chain(&owed.new).map(Datum::heap_bytes).sum::<usize>()
 }
 
 fn is_among(of: Option<&[u32]>, constraint: u32) -> bool {
@@ -205,5 +306,51 @@ mod tests {
         deferred.rollback_to(&mark);
         let due = deferred.due(None);
         assert!(matches!(&due[..], [owed] if owed.values == [Datum::Int(1)]));
+    }
+
+    /// fired-once
+    #[test]
+    fn a_trigger_is_owed_again_when_what_it_did_is_rolled_back() {
+        let mut deferred = Deferred::default();
+        let note = |deferred: &mut Deferred, trigger| {
+            deferred.note_trigger(2, trigger, TriggerEvent::Insert, None, Some(Datum::Int(1))).unwrap();
+        };
+        let due = |deferred: &mut Deferred, of: Option<&[u32]>| -> Vec<u32> {
+            let mut found = Vec::new();
+            while let Some((at, owed)) = deferred.begin_trigger(of, 0) {
+                assert!(deferred.check_settled(2, "t", "TRUNCATE").is_err(), "not while one is fired");
+                deferred.end_trigger(at);
+                found.push(owed.trigger);
+            }
+            found
+        };
+        note(&mut deferred, 7);
+        assert_eq!(due(&mut deferred, Some(&[8])), []);
+        assert!(deferred.check_settled(2, "t", "TRUNCATE").is_err());
+        let first = deferred.mark();
+        note(&mut deferred, 8);
+        let second = deferred.mark();
+        assert_eq!(due(&mut deferred, Some(&[7])), [7]);
+        assert_eq!(due(&mut deferred, None), [8]);
+        assert!(deferred.check_settled(2, "t", "TRUNCATE").is_ok());
+        // Both were fired behind the second mark, and one was not there yet at the first.
+        deferred.rollback_to(&second);
+        assert_eq!(due(&mut deferred, None), [7, 8]);
+        let third = deferred.mark();
+        deferred.rollback_to(&third);
+        assert_eq!(due(&mut deferred, None), [], "fired before the mark");
+        deferred.rollback_to(&first);
+        assert_eq!(due(&mut deferred, None), [7]);
+        deferred.start_over();
+        assert!(deferred.is_empty());
+    }
+
+    #[test]
+    fn rows_of_deferred_triggers_are_bounded() {
+        let mut deferred = Deferred::default();
+        let row = Datum::text("x".repeat(TRIGGERS_MAX_BYTES / 4));
+        let mut note = || deferred.note_trigger(2, 7, TriggerEvent::Delete, Some(row.clone()), None);
+        assert!((0..3).all(|_| note().is_ok()));
+        assert_eq!(note().unwrap_err().code(), SqlState::OutOfMemory);
     }
 }

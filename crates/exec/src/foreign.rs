@@ -57,6 +57,8 @@ struct Gone {
     old: Vec<Datum>,
     /// `None`: the row was deleted.
     new: Option<Vec<Datum>>,
+    /// So many triggers' events come before it.
+    events_before: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -103,8 +105,15 @@ impl ForeignQueue {
         }
     }
 
-    /// A row of the referenced table has gone, or has become `new`.
-    pub(crate) fn referenced(&mut self, to: &Arc<Table>, reference: &Reference, old: &[Datum], new: Option<&[Datum]>) {
+    /// A row of the referenced table has gone, or has become `new`, after so many events of triggers.
+    pub(crate) fn referenced(
+        &mut self,
+        to: &Arc<Table>,
+        reference: &Reference,
+        old: &[Datum],
+        new: Option<&[Datum]>,
+        events_before: usize,
+    ) {
         let columns = &reference.from.foreign_keys[reference.key].referenced_columns;
         let Some(old) = key_of(to, columns, old) else { return };
         let new: Option<Vec<Datum>> =
@@ -113,7 +122,7 @@ impl ForeignQueue {
         if new.as_ref().is_some_and(|new| encoded(&types, new) == encoded(&types, &old)) {
             return;
         }
-        self.gone.push_back(Gone { to: to.clone(), reference: reference.clone(), old, new });
+        self.gone.push_back(Gone { to: to.clone(), reference: reference.clone(), old, new, events_before });
     }
 }
 
@@ -184,13 +193,19 @@ fn still_referenced(from: &Table, key: &ForeignKey, to: &Table, values: &[Datum]
     .with_constraint(key.name.clone())
 }
 
-/// Looks at all that is owed, and at what that brings in its turn.
+/// Looks at all that is owed, and at what that brings in its turn. Rows that go or change are seen to in the order in which
+/// they did, and AFTER triggers of those before them fire in between.
 ///
 /// # Errors
 /// 23503 for a key without the row it refers to, and whatever the changes of referring rows fail with.
 pub async fn settle(ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     loop {
         if let Some(gone) = ctx.foreign.gone.pop_front() {
+            if ctx.after.is_waiting_before(gone.events_before) {
+                let present = std::mem::take(&mut ctx.foreign.present);
+                settle_present(present, ctx).await?;
+                crate::trigger::fire_before(gone.events_before, ctx).await?;
+            }
             settle_gone(gone, ctx).await?;
         } else if ctx.foreign.present.is_empty() {
             // Rows may change again before the next statement asks.
@@ -350,7 +365,7 @@ fn referenced_table(key: &ForeignKey, ctx: &ExecContext<'_>) -> SqlResult<Arc<Ta
 }
 
 async fn settle_gone(gone: Gone, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-    let Gone { to, reference: Reference { from, key }, old, new } = gone;
+    let Gone { to, reference: Reference { from, key }, old, new, .. } = gone;
     let constraint = &from.foreign_keys[key];
     let types = types_of(&to, &constraint.referenced_columns);
     let action = if new.is_some() { constraint.on_update } else { constraint.on_delete };

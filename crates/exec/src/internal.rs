@@ -38,6 +38,7 @@ pub(crate) fn prepare(
         eval: ctx.eval,
         formatting: ctx.eval.formatting,
         variables: None,
+        transitions: &[],
     };
     plan::plan_statement(&statement, &context).map(Arc::new)
 }
@@ -82,6 +83,9 @@ pub(crate) async fn run(
         subqueries: SubqueryCache::default(),
         foreign: std::mem::take(&mut ctx.foreign),
         looked_at: Vec::new(),
+        after: std::mem::take(&mut ctx.after),
+        transitions: &[],
+        have_routines_written: false,
     };
     let mut rows = Vec::new();
     let outcome = async {
@@ -92,8 +96,10 @@ pub(crate) async fn run(
         Ok(())
     }
     .await;
-    let foreign = std::mem::take(&mut inner.foreign);
+    let (foreign, after) = (std::mem::take(&mut inner.foreign), std::mem::take(&mut inner.after));
+    let have_routines_written = inner.have_routines_written;
     drop(inner);
-    ctx.foreign = foreign;
+    (ctx.foreign, ctx.after) = (foreign, after);
+    ctx.have_routines_written |= have_routines_written;
     outcome.map(|()| rows)
 }

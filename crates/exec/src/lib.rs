@@ -31,6 +31,7 @@ pub mod scan;
 pub mod sequence;
 mod stack;
 mod subquery;
+pub mod trigger;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -51,3 +52,4 @@ pub use operator::{BoxOperator, Operator, build, build_instrumented};
 pub use row_write::{TableWriter, fit_row};
 pub use stack::Grown;
 pub use subquery::SubqueryCache;
+pub use trigger::{AfterTriggers, Firing, TriggerCall};

@@ -124,6 +124,7 @@ impl Builder {
                 Box::new(SetOp::new(*kind, *all, inputs, types()))
             }
             Node::Finish { input, ctes } => Box::new(cte::Finish::new(self.build(input)?, ctes.clone())),
+            Node::TransitionScan { name } => Box::new(values::TransitionScan::new(name.clone(), types())),
             Node::CteScan { cte } => Box::new(cte::CteScan::new(*cte)),
             Node::RecursiveUnion { cte, base, step, all } => {
                 let base = self.build(base)?;

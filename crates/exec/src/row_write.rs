@@ -204,7 +204,7 @@ impl TableWriter {
     /// Notes what referring rows are owed by one that is going, or changing.
     fn note_old(&self, old: &[Datum], new: Option<&[Datum]>, ctx: &mut ExecContext<'_>) {
         for reference in &self.rules.referenced_by {
-            ctx.foreign.referenced(&self.table, reference, old, new);
+            ctx.foreign.referenced(&self.table, reference, old, new, ctx.after.count());
         }
     }
 

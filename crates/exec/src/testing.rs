@@ -112,6 +112,9 @@ pub(crate) async fn run_with(
         subqueries: SubqueryCache::default(),
         foreign: crate::context::ForeignQueue::default(),
         looked_at: Vec::new(),
+        after: Default::default(),
+        transitions: &[],
+        have_routines_written: false,
     };
     let mut operator = build(plan)?;
     let mut rows = Vec::new();

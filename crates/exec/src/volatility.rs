@@ -24,7 +24,7 @@ fn node_is_volatile(plan: &Plan) -> bool {
     let any = |exprs: &[Expr]| exprs.iter().any(expr_is_volatile);
     let filter = |expr: &Option<Expr>| expr.as_ref().is_some_and(expr_is_volatile);
     match &plan.node {
-        Node::Unit | Node::CteScan { .. } => false,
+        Node::Unit | Node::CteScan { .. } | Node::TransitionScan { .. } => false,
         Node::Values { rows } => rows.iter().any(|row| any(row)),
         Node::TableScan(scan) => scan_is_volatile(scan),
         Node::VirtualScan { filter: predicate, .. } => filter(predicate),

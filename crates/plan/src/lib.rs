@@ -38,14 +38,14 @@ use types::{Formatting, SqlError, SqlResult, SqlState, SqlType, stack::deep};
 
 pub use bind::{
     bind_assigned, bind_stored_expr, changes_key, checked_column, column_default, domain_check, domain_default, domain_rules,
-    row_rules,
+    rename_in_condition, row_rules, trigger_columns, trigger_condition,
 };
 pub use expr::{
     AdvisoryOp, AggregateCall, Comparison, DomainRules, Expr, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,
 };
 pub use parse::{NO_LABEL, ParsedStatement, parse, rename_column, rename_label};
-pub use plan::{JoinKind, Node, Plan, PlanColumn};
+pub use plan::{JoinKind, Node, Plan, PlanColumn, Transition};
 pub use print::PRINTERS;
 pub use variables::{VariableConflict, VariableSource};
 pub use statement::{Ddl, PreparedPlan, StatementKind, UsedRelation, Utility};
@@ -69,6 +69,8 @@ pub struct PlanContext<'a> {
     pub formatting: &'a Formatting,
     /// Of the routine's body that the statement stands in.
     pub variables: Option<&'a dyn VariableSource>,
+    /// Of the trigger that the routine runs for.
+    pub transitions: &'a [Transition],
 }
 
 /// What comes to light while a statement is planned.

@@ -40,6 +40,8 @@ pub enum RelNode {
     Virtual(&'static VirtualTable),
     Function { calls: Vec<FunctionCall>, with_ordinality: bool },
     Cte(usize),
+    /// The visible columns of the rows that a statement has changed, by the name that a trigger has for them.
+    Transition(String),
     /// `lateral`: the right side refers to the left's columns as `Expr::Outer(slot)`, and these are the slots' values
     /// over the left's columns.
     Join { left: Box<Rel>, right: Box<Rel>, kind: JoinKind, on: Option<Expr>, lateral: Option<Vec<Expr>> },

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use builtins::{Builtin, CallTypes, Volatility};
 use catalog::{Routine, RoutineVolatility, Table, VirtualTable, row::Access};
 use keys::LockStrength;
-use types::{RowType, SqlType};
+use types::{Datum, RowType, SqlType};
 use types::stack::grown;
 
 use crate::expr::{AggregateCall, Expr, SortKey};
@@ -159,6 +159,37 @@ pub struct RowRules {
     pub references: Vec<usize>,
     /// Foreign keys of others that refer to the table.
     pub referenced_by: Vec<Reference>,
+    /// None where the table has no triggers.
+    pub triggers: Option<Arc<TriggerRules>>,
+}
+
+/// The triggers of a table, as changes of its rows fire them.
+#[derive(Clone, Debug)]
+pub struct TriggerRules {
+    /// Of NEW and OLD: the table's visible columns.
+    pub row_type: SqlType,
+    /// In the order in which they fire.
+    pub list: Vec<TriggerRule>,
+    /// Columns of domains with their rules around them, over the row: for what a BEFORE trigger has changed.
+    pub domains: Vec<Expr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TriggerRule {
+    /// Its place in `Table::triggers`.
+    pub at: usize,
+    pub routine: Arc<Routine>,
+    /// WHEN, over the columns of the old row followed by those of the new one.
+    pub when: Option<Expr>,
+}
+
+/// The rows that a statement has changed, under the name that a trigger has for them.
+#[derive(Clone, Debug)]
+pub struct Transition {
+    pub name: String,
+    pub table: Arc<Table>,
+    /// Each a record of the table's visible columns.
+    pub rows: Arc<Vec<Datum>>,
 }
 
 /// A foreign key seen from the table it refers to.
@@ -411,6 +442,8 @@ pub enum Node {
     LockRows(Arc<LockRows>),
     /// UNION has two inputs or more, the others two.
     SetOp { kind: SetOpKind, all: bool, inputs: Vec<Plan> },
+    /// The rows of the [`Transition`] of this name.
+    TransitionScan { name: String },
     /// Reads a CTE of [`crate::PreparedPlan::ctes`], run once and kept.
     CteScan { cte: usize },
     /// WITH RECURSIVE: `step` reads what the last round yielded through `CteScan { cte }`.

@@ -11,7 +11,7 @@
 //! Deliberately left out: subqueries and windows.
 
 use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use builtins::{Builtin, EvalContext};
 use catalog::{CatalogView, Printers, Table, definition::Style};
@@ -20,12 +20,12 @@ use types::stack::{deep, grown};
 use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
 
 use crate::PlanContext;
-use crate::bind::{AGGREGATE_BASE, bind_as_written};
+use crate::bind::{AGGREGATE_BASE, bind_as_written, condition_as_written};
 use crate::expr::{AggregateCall, Expr, SequenceOp, SleepOp, TruthTest};
 use crate::print_query::print_view;
 
 /// What the catalog shows stored text with.
-pub static PRINTERS: Printers = Printers { expr: print_stored, view: print_view };
+pub static PRINTERS: Printers = Printers { expr: print_stored, condition: print_condition, view: print_view };
 
 /// A stored expression over a table's columns, as PostgreSQL would show it; `ty`: what an undetermined literal is.
 /// `None`: it does not bind, or has parts that are not printed.
@@ -44,6 +44,28 @@ fn print_stored(
                 true => column.name.to_uppercase(),
                 false => quote_identifier(&column.name),
             });
+        let printer =
+            Printer { names: &names, aggregates: &[], style, indent: 0, formatting: context.formatting };
+        let mut out = String::new();
+        printer.expr(&mut out, &expr, Casts::Written)?;
+        Some(out)
+    })
+}
+
+/// WHEN of a trigger.
+fn print_condition(view: &CatalogView, table: &Arc<Table>, text: &str, style: Style) -> Option<String> {
+    with_context(view, |context| {
+        let expr = condition_as_written(table, text, context).ok()?;
+        let width = table.columns.len();
+        let names = |position: usize| match position.checked_sub(2 * width) {
+            None => {
+                let row = if position < width { "old" } else { "new" };
+                let column = table.columns.get(position % width)?;
+                Some(format!("{row}.{}", quote_identifier(&column.name)))
+            }
+            Some(0) => Some("old.*".to_owned()),
+            Some(_) => Some("new.*".to_owned()),
+        };
         let printer =
             Printer { names: &names, aggregates: &[], style, indent: 0, formatting: context.formatting };
         let mut out = String::new();
@@ -71,6 +93,7 @@ fn in_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -
         eval: &eval,
         formatting: &formatting,
         variables: None,
+        transitions: &[],
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth::Secret;
-use catalog::{Commented, OnCommit, Routine, Table, descriptor};
+use catalog::{Commented, OnCommit, Routine, Table, Trigger, TriggerEnabled, descriptor};
 use types::{Datum, SqlType};
 
 use crate::{
@@ -195,6 +195,8 @@ pub enum AlterTable {
     RenameTo(String),
     SetSchema(u32),
     OwnerTo(String),
+    /// ENABLE and DISABLE TRIGGER; `None`: all.
+    SetTriggers { name: Option<String>, enabled: TriggerEnabled },
     /// SPLIT AT VALUES: each row is a prefix of the primary key.
     SplitAt(Vec<Vec<Datum>>),
 }
@@ -254,6 +256,10 @@ pub enum Ddl {
     CreateRoutine { routine: Box<Routine>, or_replace: bool, body: RoutineBody },
     AlterRoutine { id: u32, change: AlterRoutine },
     DropRoutines { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
+    /// Its oid is made up, or that of the one it replaces.
+    CreateTrigger { table: u32, trigger: Box<Trigger>, or_replace: bool },
+    RenameTrigger { table: u32, name: String, to: String },
+    DropTrigger { table: u32, name: String },
     Comment { on: CommentOn, text: Option<String> },
     /// IF EXISTS of what does not; the notice that says so.
     Skipped(String),

@@ -73,6 +73,7 @@ fn table(
         checks: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
+        triggers: Vec::new(),
         storage: id,
         comment: None,
         on_commit: catalog::OnCommit::default(),
@@ -198,6 +199,7 @@ fn with_context<T>(catalog: &CatalogSnapshot, run: impl FnOnce(&PlanContext<'_>)
         eval: &eval,
         formatting: &formatting,
         variables: None,
+        transitions: &[],
     })
 }
 

@@ -147,6 +147,8 @@ pub struct Session {
     /// What the plan that was opened last uses, and those that have called the routines around what runs now.
     pub(crate) opened: Option<Arc<[plan::statement::UsedRelation]>>,
     pub(crate) in_use: Vec<Arc<[plan::statement::UsedRelation]>>,
+    /// What the trigger names whose function is running.
+    pub(crate) transitions: Arc<[plan::Transition]>,
     /// What the notices of the statement at hand have taken so far.
     pub(crate) noticed_bytes: usize,
     /// Portals that loops of running routines read: they outlive the transactions that those end.
@@ -248,6 +250,7 @@ impl Session {
             loops: Vec::new(),
             opened: None,
             in_use: Vec::new(),
+            transitions: Arc::default(),
             noticed_bytes: 0,
         })
     }
@@ -350,6 +353,7 @@ impl Session {
             eval: &eval,
             formatting: &formatting,
             variables,
+            transitions: &self.transitions,
         };
         body(&context)
     }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::StorageError;
 
 /// The directory layout that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 const MAGIC: &[u8; 8] = b"QUORATE\n";
 const FORMAT_FILE: &str = "FORMAT";
@@ -162,10 +162,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         StoreIdentity { format: FORMAT_VERSION + 1, ..identity() }.write(dir.path()).unwrap();
         let refused = StoreIdentity::read(dir.path());
-        assert!(matches!(refused, Err(StorageError::NewerFormat { found: 3, known: 2 })));
+        assert!(matches!(refused, Err(StorageError::NewerFormat { found: 4, known: 3 })));
         StoreIdentity { format: 1, ..identity() }.write(dir.path()).unwrap();
         let refused = StoreIdentity::read(dir.path());
-        assert!(matches!(refused, Err(StorageError::OlderFormat { found: 1, known: 2 })));
+        assert!(matches!(refused, Err(StorageError::OlderFormat { found: 1, known: 3 })));
         assert!(matches!(
             identity().check_cluster(Uuid::from_u128(8)),
             Err(StorageError::OtherCluster { .. })

@@ -43,7 +43,7 @@ fn golden_format_file() {
     StoreIdentity::new(Uuid::from_u128(7), NodeId::new(3), StoreId::new(300)).write(dir.path()).unwrap();
     assert_eq!(
         hex(&std::fs::read(dir.path().join("FORMAT")).unwrap()),
-        "51554f524154450a02100000000000000000000000000000000703ac02a26f9070"
+        "51554f524154450a03100000000000000000000000000000000703ac023cec4aef"
     );
 }
 

@@ -81,7 +81,7 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
 struct Constraint<'a> {
     oid: u32,
     name: &'a str,
-    /// `c`, `f`, `p` or `u`.
+    /// `c`, `f`, `p`, `t` or `u`.
     kind: char,
     index: u32,
     deferrable: bool,
@@ -197,6 +197,22 @@ fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
                 columns: check.columns.clone(),
                 references: None,
                 expr: Some(&check.expr),
+            };
+            row.push(table, rows);
+        }
+        for trigger in &table.triggers {
+            let Some(constraint) = trigger.constraint else { continue };
+            let row = Constraint {
+                oid: trigger.oid,
+                name: &trigger.name,
+                kind: 't',
+                index: 0,
+                deferrable: constraint.deferrable,
+                deferred: constraint.initially_deferred,
+                validated: true,
+                columns: Vec::new(),
+                references: None,
+                expr: None,
             };
             row.push(table, rows);
         }

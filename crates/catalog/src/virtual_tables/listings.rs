@@ -38,7 +38,7 @@ fn pg_tables(view: &CatalogView, rows: &mut Rows) {
             rowsecurity: false,
         });
     }
-    let keyed = super::relations::tables_with_foreign_keys(view);
+    let triggered = super::relations::tables_with_triggers(view);
     for table in view.tables() {
         row!(rows, {
             schemaname: view.schema_name(table.schema),
@@ -46,7 +46,7 @@ fn pg_tables(view: &CatalogView, rows: &mut Rows) {
             tableowner: view.role_name(table.owner),
             hasindexes: named_indexes(table).next().is_some(),
             hasrules: false,
-            hastriggers: keyed.binary_search(&table.id).is_ok(),
+            hastriggers: triggered.binary_search(&table.id).is_ok(),
             rowsecurity: false,
         });
     }

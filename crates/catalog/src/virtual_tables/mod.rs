@@ -28,6 +28,7 @@ mod information_schema_constraints;
 mod listings;
 mod relations;
 mod routines;
+mod triggers;
 mod types;
 
 use std::sync::{Arc, LazyLock};
@@ -201,14 +202,16 @@ type Maker = fn(&CatalogView, &mut Rows);
 /// Who makes the rows of which table.
 fn makers() -> &'static FxHashMap<u32, Maker> {
     static MAKERS: LazyLock<FxHashMap<u32, Maker>> = LazyLock::new(|| {
-        let topics: [(&str, &[(&str, Maker)]); 8] = [
+        let topics: [(&str, &[(&str, Maker)]); 10] = [
             ("pg_catalog", relations::TABLES),
             ("pg_catalog", constraints::TABLES),
             ("pg_catalog", types::TABLES),
             ("pg_catalog", functions::TABLES),
+            ("pg_catalog", triggers::TABLES),
             ("pg_catalog", global::TABLES),
             ("pg_catalog", listings::TABLES),
             ("information_schema", information_schema::TABLES),
+            ("information_schema", triggers::INFORMATION_SCHEMA),
             ("information_schema", information_schema_constraints::TABLES),
         ];
         let all = topics.iter().flat_map(|(schema, tables)| tables.iter().map(move |(name, maker)| (schema, name, maker)));

@@ -27,6 +27,8 @@ pub(super) const PG_CLASS: u32 = 1259;
 pub(super) const PG_NAMESPACE: u32 = 2615;
 const PG_REWRITE: u32 = 2618;
 const PG_CONSTRAINT: u32 = 2606;
+const PG_TRIGGER: u32 = 2620;
+const PG_PROC: u32 = 1255;
 const PG_TYPE: u32 = 1247;
 const PG_ATTRDEF: u32 = 2604;
 pub(super) const HEAP: u32 = 2;
@@ -117,11 +119,13 @@ pub(super) fn named_indexes(table: &Table) -> impl Iterator<Item = &Index> {
     table.indexes.iter().filter(|index| !index.name.is_empty())
 }
 
-/// Tables on either side of a foreign key, in the order of their ids: PostgreSQL has triggers on them.
-pub(super) fn tables_with_foreign_keys(view: &CatalogView) -> Vec<u32> {
+/// Tables with triggers, in the order of their ids: those on either side of a foreign key among them, as PostgreSQL has
+/// triggers on them.
+pub(super) fn tables_with_triggers(view: &CatalogView) -> Vec<u32> {
     let of_table = |table: &Arc<Table>| {
         let keys = table.foreign_keys.iter();
-        keys.flat_map(|key| [table.id, key.referenced_table]).collect::<Vec<_>>()
+        let of_keys = keys.flat_map(|key| [table.id, key.referenced_table]);
+        of_keys.chain((!table.triggers.is_empty()).then_some(table.id)).collect::<Vec<_>>()
     };
     let mut ids: Vec<u32> = view.tables().flat_map(of_table).collect();
     ids.sort_unstable();
@@ -133,7 +137,7 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
     for table in super::all() {
         ClassRow::new(table.oid, table.name, table.schema_id(), POSTGRES_ROLE, table.kind, table.columns.len()).push(rows);
     }
-    let keyed = tables_with_foreign_keys(view);
+    let triggered = tables_with_triggers(view);
     for relation in view.relations() {
         let persistence = if view.catalog.is_temporary(relation.schema()) { 't' } else { 'p' };
         match relation {
@@ -143,7 +147,7 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                 ClassRow {
                     checks: it.checks.len(),
                     has_index: named_indexes(it).next().is_some(),
-                    has_triggers: keyed.binary_search(&it.id).is_ok(),
+                    has_triggers: triggered.binary_search(&it.id).is_ok(),
                     rows: rows_known.unwrap_or(-1.0),
                     bytes,
                     persistence,
@@ -366,6 +370,16 @@ fn pg_depend(view: &CatalogView, rows: &mut Rows) {
                         push(PG_CLASS, index.oid, PG_CLASS, table.id, key.column.get(), 'a');
                     }
                 }
+                for trigger in &table.triggers {
+                    push(PG_TRIGGER, trigger.oid, PG_PROC, trigger.routine, 0, 'n');
+                    push(PG_TRIGGER, trigger.oid, PG_CLASS, table.id, 0, 'a');
+                    if let Some(from) = trigger.constraint.and_then(|it| it.from) {
+                        push(PG_TRIGGER, trigger.oid, PG_CLASS, from, 0, 'a');
+                    }
+                    for column in &trigger.columns {
+                        push(PG_TRIGGER, trigger.oid, PG_CLASS, table.id, column.get(), 'n');
+                    }
+                }
             }
         }
     }
@@ -409,6 +423,9 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
                 (Commented::Column(id), _) => (oid, PG_CLASS, usize::try_from(id.get()).unwrap_or(0)),
                 (Commented::Part(part), Relation::Table(table)) if table.indexes.iter().any(|it| it.oid == *part) => {
                     (*part, PG_CLASS, 0)
+                }
+                (Commented::Part(part), Relation::Table(table)) if table.triggers.iter().any(|it| it.oid == *part) => {
+                    (*part, PG_TRIGGER, 0)
                 }
                 (Commented::Part(part), _) => (*part, PG_CONSTRAINT, 0),
             };

@@ -192,6 +192,9 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
                 changed.indexes.iter_mut().find(|index| index.constraint.is_some() && index.name == *from)
             {
                 index.name.clone_from(to);
+            } else if table.trigger_named(from).is_some_and(|trigger| trigger.constraint.is_some()) {
+                // The constraint of a trigger has its name.
+                return super::trigger::rename(table.id, from, to, ctx);
             } else {
                 return Err(SqlError::new(
                     SqlState::UndefinedObject,
@@ -203,6 +206,7 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
         AlterTable::RenameTo(to) => rename_relation(table.id, to, ctx)?,
         AlterTable::SetSchema(schema) => move_relation(table.id, *schema, ctx)?,
         AlterTable::OwnerTo(name) => own_relation(table.id, name, ctx)?,
+        AlterTable::SetTriggers { name, enabled } => super::trigger::enable(table, name.as_deref(), *enabled, ctx)?,
         AlterTable::SplitAt(rows) => {
             let codec = IndexCodec::new(table, table.primary());
             for row in rows {
@@ -285,6 +289,11 @@ async fn set_type(
             view.name, column.name
         )));
     }
+    if let Some(trigger) = super::trigger::over_columns(table, &[column.id], ctx)?.first() {
+        let message = "cannot alter type of a column used in a trigger definition";
+        let on = super::trigger::shown(trigger, table, ctx);
+        return Err(SqlError::not_supported(message).with_detail(format!("{on} depends on column \"{}\"", column.name)));
+    }
     let mut changed = (**table).clone();
     changed.columns[at].declare(ty);
     let is_key = table.indexes.iter().any(|index| index.columns.iter().any(|key| key.column == column.id));
@@ -331,6 +340,9 @@ fn rename_in_texts(table: &mut Table, from: &str, to: &str) {
         if let Some(ColumnDefault::Stored(text)) = &mut column.default {
             rename(text);
         }
+    }
+    for text in table.triggers.iter_mut().filter_map(|trigger| trigger.condition.as_mut()) {
+        *text = plan::rename_in_condition(text, from, to);
     }
 }
 

@@ -42,10 +42,11 @@ async fn validate_check(table: &Arc<Table>, name: &str, text: &str, ctx: &mut Dd
 fn constraint_names(table: &Table) -> impl Iterator<Item = &String> {
     let indexes = table.indexes.iter().filter(|index| index.constraint.is_some()).map(|index| &index.name);
     let checks = table.checks.iter().map(|check| &check.name);
-    indexes.chain(checks).chain(table.foreign_keys.iter().map(|key| &key.name))
+    let triggers = table.triggers.iter().filter(|trigger| trigger.constraint.is_some()).map(|trigger| &trigger.name);
+    indexes.chain(checks).chain(table.foreign_keys.iter().map(|key| &key.name)).chain(triggers)
 }
 
-fn check_name_free(table: &Table, name: &str) -> SqlResult<()> {
+pub(super) fn check_name_free(table: &Table, name: &str) -> SqlResult<()> {
     if constraint_names(table).any(|known| known == name) {
         return Err(SqlError::new(
             SqlState::DuplicateObject,
@@ -240,6 +241,12 @@ pub(super) async fn drop_constraint(
     if table.foreign_keys.iter().any(|key| key.name == *name) {
         return drop_foreign_keys(table.id, |key| key.name == *name, ctx);
     }
+    if table.trigger_named(name).is_some_and(|trigger| trigger.constraint.is_some()) {
+        let on = format!("{name} on table {}", table.name);
+        let message = format!("cannot drop constraint {on} because trigger {on} requires it");
+        return Err(SqlError::new(SqlState::DependentObjectsStillExist, message)
+            .with_hint(format!("You can drop trigger {on} instead.")));
+    }
     let mut changed = (**table).clone();
     if let Some(at) = changed.checks.iter().position(|check| check.name == *name) {
         changed.checks.remove(at);
@@ -390,6 +397,22 @@ pub(super) async fn drop_column(
         }
         gone.push(other.id);
     }
+    let over = super::trigger::over_columns(&table, &gone, ctx)?;
+    if !cascade && !over.is_empty() {
+        let shown = |trigger: &&catalog::Trigger| super::trigger::shown(trigger, &table, ctx);
+        let lines: Vec<String> = over.iter().map(|it| format!("{} depends on {what}", shown(it))).collect();
+        return Err(SqlError::new(
+            SqlState::DependentObjectsStillExist,
+            format!("cannot drop {what} because other objects depend on it"),
+        )
+        .with_detail(lines.join("\n"))
+        .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+    }
+    for trigger in &over {
+        let gone = super::trigger::shown(trigger, &table, ctx);
+        ctx.notice(format!("drop cascades to {gone}"));
+    }
+    changed.triggers.retain(|trigger| over.iter().all(|gone| gone.oid != trigger.oid));
     let filtered: Vec<u32> = table
         .indexes
         .iter()

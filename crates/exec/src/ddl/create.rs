@@ -40,6 +40,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         checks: Vec::new(),
         foreign_keys: Vec::new(),
         referenced_by: Vec::new(),
+        triggers: Vec::new(),
         next_column: ColumnId::new(1),
         next_index: PRIMARY_INDEX,
         storage: id,

@@ -72,6 +72,7 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
             let others = Table { referenced_by: alone, ..(**table).clone() };
             release_references(&others, &what, &what, cascade, ctx, |_| true)?;
             drop_foreign_keys(table.id, |_| true, ctx)?;
+            super::trigger::release_from(table.id, ctx);
             ctx.garbage.push(table_span(table));
             for sequence in owned_sequences(table.id, ctx) {
                 release_sequence(sequence, &[&[table.id][..], together].concat(), &what, cascade, ctx)?;
@@ -89,7 +90,7 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
             }
             return release_sequence(id, together, &format!("sequence {}", sequence.name), cascade, ctx);
         }
-        Relation::View(_) => {}
+        Relation::View(_) => super::trigger::release_from(id, ctx),
     }
     ctx.change.remove(ctx.txn, id);
     Ok(())

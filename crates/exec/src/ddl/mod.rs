@@ -12,13 +12,14 @@ mod role;
 mod rewrite;
 mod routine;
 mod sequence;
+mod trigger;
 mod types;
 
 use std::sync::Arc;
 
 use builtins::EvalContext;
 use catalog::{
-    CatalogChange, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint,
+    CatalogChange, CatalogSnapshot, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint,
     NameOwner, Relation, Schema, Sequence, Table, descriptor::POSTGRES_ROLE,
 };
 use keys::{ColumnId, IndexId, Span, keyspace};
@@ -108,6 +109,9 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::CreateRoutine { routine, or_replace, .. } => routine::create(routine, *or_replace, ctx).await?,
         Ddl::AlterRoutine { id, change } => routine::alter(*id, change, ctx)?,
         Ddl::DropRoutines { ids, missing, cascade } => routine::drop_routines(ids, missing, *cascade, ctx)?,
+        Ddl::CreateTrigger { table, trigger, or_replace } => trigger::create(*table, trigger, *or_replace, ctx).await?,
+        Ddl::RenameTrigger { table, name, to } => trigger::rename(*table, name, to, ctx)?,
+        Ddl::DropTrigger { table, name } => trigger::drop(*table, name, ctx)?,
         Ddl::SetHba(rules) => role::set_hba(rules.as_deref(), ctx)?,
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;
@@ -125,8 +129,18 @@ fn check_settled(ddl: &Ddl, ctx: &DdlContext<'_>) -> SqlResult<()> {
     let (ids, verb) = match ddl {
         Ddl::AlterTable { table, .. } => (vec![table.id], "ALTER TABLE"),
         Ddl::CreateIndex { table, .. } => (vec![table.id], "CREATE INDEX"),
+        Ddl::DropTrigger { table, .. } => (vec![*table], "DROP TRIGGER"),
         Ddl::Truncate { tables, .. } => (tables.iter().map(|table| table.id).collect(), "TRUNCATE"),
         Ddl::DropRelations { ids, .. } => (ids.clone(), "DROP TABLE"),
+        Ddl::DropSchema { names, cascade: true, .. } => {
+            let schemas: Vec<u32> = names.iter().filter_map(|name| ctx.schema_named(name)).collect();
+            (ctx.tables_where(|table| schemas.contains(&table.schema)), "DROP TABLE")
+        }
+        // Columns of them go as well.
+        Ddl::DropTypes { ids, cascade: true, .. } => {
+            let is_of = |column: &catalog::Column| column.declared().user_type().is_some_and(|id| ids.contains(&id));
+            (ctx.tables_where(|table| table.columns.iter().any(is_of)), "ALTER TABLE")
+        }
         _ => return Ok(()),
     };
     for id in ids {
@@ -138,6 +152,20 @@ fn check_settled(ddl: &Ddl, ctx: &DdlContext<'_>) -> SqlResult<()> {
 }
 
 impl DdlContext<'_> {
+    fn schema_named(&self, name: &str) -> Option<u32> {
+        self.change.snapshot().schema(self.database, name).map(|schema| schema.id)
+    }
+
+    /// The tables of the database of which this holds.
+    fn tables_where(&self, holds: impl Fn(&Table) -> bool) -> Vec<u32> {
+        let relations = self.change.snapshot().relations_of(self.database);
+        let of = relations.filter_map(|relation| match relation {
+            Relation::Table(table) if holds(table) => Some(table.id),
+            _ => None,
+        });
+        of.collect()
+    }
+
     fn notice(&mut self, text: impl Into<String>) {
         self.notices.push((SqlState::SuccessfulCompletion, text.into()));
     }
@@ -157,6 +185,23 @@ impl DdlContext<'_> {
             Ok(())
         })?;
         Ok(made.expect("planning calls back or fails"))
+    }
+
+    /// Whether what `find` finds in the schemas of the search path, first to last, is what has this id.
+    fn is_visible(&self, id: u32, find: impl Fn(&CatalogSnapshot, u32) -> Option<u32>) -> bool {
+        let found = self.plan(|context| {
+            let schemas = context.catalog.search_schemas(context.database, context.search_path, context.user);
+            Ok(schemas.into_iter().find_map(|schema| find(context.catalog, schema)))
+        });
+        found.is_ok_and(|found| found == Some(id))
+    }
+
+    /// A name as messages have it, with its schema where that is needed.
+    fn shown(&self, schema: u32, name: &str, is_visible: bool) -> String {
+        match self.change.snapshot().schema_by_id(schema).filter(|_| !is_visible) {
+            Some(schema) => format!("{}.{name}", quote(&schema.name)),
+            None => name.to_owned(),
+        }
     }
 
     /// A stored expression over a table as it will be.
@@ -191,6 +236,9 @@ impl DdlContext<'_> {
             subqueries: SubqueryCache::default(),
             foreign: ForeignQueue::default(),
             looked_at: Vec::new(),
+            after: Default::default(),
+            transitions: &[],
+            have_routines_written: false,
         };
         body(&mut exec).await
     }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use catalog::{Descriptor, Relation, Routine, RoutineKind, RoutineParameter, StoredType, Table};
+use catalog::{CatalogSnapshot, Descriptor, Relation, Routine, RoutineKind, RoutineParameter, StoredType, Table, Trigger};
 use plan::statement::AlterRoutine;
 use plan::{Expr, PlanContext};
 use ::types::{ParameterMode, SqlError, SqlResult, SqlState};
 
-use super::{DdlContext, drop::drop_relation};
+use super::{DdlContext, drop::drop_relation, trigger};
 
 /// As messages name it: `function f(integer)`.
 pub(super) fn shown(routine: &Routine, ctx: &DdlContext<'_>) -> String {
@@ -15,7 +15,10 @@ pub(super) fn shown(routine: &Routine, ctx: &DdlContext<'_>) -> String {
         RoutineKind::Function => "function",
         RoutineKind::Procedure => "procedure",
     };
-    format!("{kind} {}", ctx.change.snapshot().signature(routine).replace(", ", ","))
+    let inputs = routine.input_types();
+    let find = |catalog: &CatalogSnapshot, schema| catalog.routine(schema, &routine.name, &inputs).map(|it| it.id);
+    let signature = ctx.change.snapshot().signature(routine).replace(", ", ",");
+    format!("{kind} {}", ctx.shown(routine.schema, &signature, ctx.is_visible(routine.id, find)))
 }
 
 fn routine_of(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Routine> {
@@ -135,7 +138,7 @@ pub(super) fn alter(id: u32, change: &AlterRoutine, ctx: &mut DdlContext<'_>) ->
 
 /// Stored text names a routine as it was written: where it does, the routine keeps its name.
 fn check_not_named(routine: &Routine, ctx: &DdlContext<'_>) -> SqlResult<()> {
-    match dependents(routine.id, ctx)?.first() {
+    match dependents(routine.id, ctx)?.iter().find(|it| it.names_it()) {
         None => Ok(()),
         Some(dependent) => {
             let message = format!("cannot rename or move {} because {} uses it", shown(routine, ctx), dependent.shown());
@@ -148,6 +151,8 @@ fn check_not_named(routine: &Routine, ctx: &DdlContext<'_>) -> SqlResult<()> {
 enum Dependent {
     View { id: u32, name: String },
     Default { table: Arc<Table>, column: String },
+    /// Which calls it, or names it in WHEN.
+    Trigger { table: Arc<Table>, oid: u32, shown: String, names_it: bool },
 }
 
 impl Dependent {
@@ -155,6 +160,15 @@ impl Dependent {
         match self {
             Self::View { name, .. } => format!("view {name}"),
             Self::Default { table, column } => format!("default value for column {column} of table {}", table.name),
+            Self::Trigger { shown, .. } => shown.clone(),
+        }
+    }
+
+    /// Whether its text does.
+    fn names_it(&self) -> bool {
+        match self {
+            Self::View { .. } | Self::Default { .. } => true,
+            Self::Trigger { names_it, .. } => *names_it,
         }
     }
 }
@@ -190,6 +204,18 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Vec<Dependent>> {
             }
             _ => {}
         }
+    }
+    let names_it = |table: &Arc<Table>, trigger: &Trigger| {
+        let Some(text) = &trigger.condition else { return false };
+        text.to_lowercase().contains(&name.to_lowercase())
+            && ctx
+                .plan(|context: &PlanContext<'_>| plan::trigger_condition(table, text, context))
+                .map_or(true, |expr| calls(&expr, id))
+    };
+    let uses = |table: &Arc<Table>, trigger: &Trigger| trigger.routine == id || names_it(table, trigger);
+    for (table, trigger) in trigger::triggers_where(uses, ctx) {
+        let (shown, names_it) = (trigger::shown(&trigger, &table, ctx), names_it(&table, &trigger));
+        found.push(Dependent::Trigger { table, oid: trigger.oid, shown, names_it });
     }
     Ok(found)
 }
@@ -233,6 +259,9 @@ pub(super) fn drop_one(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlR
                     column.default = None;
                 }
                 ctx.put_table(changed);
+            }
+            Dependent::Trigger { table, oid, .. } => {
+                trigger::remove(table.id, oid, ctx);
             }
         }
     }

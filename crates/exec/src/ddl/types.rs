@@ -231,6 +231,8 @@ enum Place {
     Column(usize),
     Check(usize),
     Predicate(usize),
+    /// WHEN of a trigger.
+    Condition(usize),
 }
 
 fn text_at(table: &mut Table, place: Place) -> Option<&mut String> {
@@ -241,6 +243,7 @@ fn text_at(table: &mut Table, place: Place) -> Option<&mut String> {
         },
         Place::Check(at) => Some(&mut table.checks[at].expr),
         Place::Predicate(at) => table.indexes[at].predicate.as_mut(),
+        Place::Condition(at) => table.triggers[at].condition.as_mut(),
     }
 }
 
@@ -282,8 +285,9 @@ fn relabelled(id: u32, from: &str, to: &str, ctx: &DdlContext<'_>) -> SqlResult<
                 let mut table = Table::clone(before);
                 let columns = (0..table.columns.len()).map(Place::Column);
                 let checks = (0..table.checks.len()).map(Place::Check);
-                let places: Vec<Place> =
-                    columns.chain(checks).chain((0..table.indexes.len()).map(Place::Predicate)).collect();
+                let predicates = (0..table.indexes.len()).map(Place::Predicate);
+                let conditions = (0..table.triggers.len()).map(Place::Condition);
+                let places: Vec<Place> = columns.chain(checks).chain(predicates).chain(conditions).collect();
                 let mut is_changed = false;
                 for place in places {
                     let Some(text) = text_at(&mut table, place).cloned() else { continue };
@@ -294,6 +298,7 @@ fn relabelled(id: u32, from: &str, to: &str, ctx: &DdlContext<'_>) -> SqlResult<
                             Place::Column(at) if matches!(probed.columns[at].default, Some(ColumnDefault::Expr(_))) => {
                                 plan::column_default(&probed, at, context).map(drop)
                             }
+                            Place::Condition(_) => plan::trigger_condition(before, probe, context).map(drop),
                             _ => plan::row_rules(&probed, context).map(drop),
                         })))
                     };
@@ -330,6 +335,8 @@ enum Dependent {
     Domain { id: u32, name: String },
     /// A rule of a domain.
     Rule { domain: u32, name: String },
+    /// By its WHEN.
+    Trigger { table: Arc<Table>, oid: u32, shown: String },
 }
 
 impl Dependent {
@@ -342,6 +349,7 @@ impl Dependent {
             Self::View { name, .. } => format!("view {name}"),
             Self::Domain { name, .. } => format!("type {name}"),
             Self::Rule { name, .. } => format!("constraint {name}"),
+            Self::Trigger { shown, .. } => shown.clone(),
         }
     }
 }
@@ -389,6 +397,12 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
         }
         for check in table.checks.iter().filter(|check| names_type(&check.expr, id)) {
             found.push(Dependent::Check { table: table.clone(), name: check.name.clone() });
+        }
+        for trigger in &table.triggers {
+            if trigger.condition.as_deref().is_some_and(|text| names_type(text, id)) {
+                let shown = super::trigger::shown(trigger, table, ctx);
+                found.push(Dependent::Trigger { table: table.clone(), oid: trigger.oid, shown });
+            }
         }
         for index in &table.indexes {
             let is_computed = |key: &catalog::IndexColumn| {
@@ -506,6 +520,11 @@ async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> SqlResult<O
             let mut changed = Table::clone(&table);
             changed.checks.retain(|check| check.name != *name);
             ctx.put_table(changed);
+        }
+        Dependent::Trigger { table, oid, .. } => {
+            if !super::trigger::remove(table.id, *oid, ctx) {
+                return Ok(None);
+            }
         }
         Dependent::Index { table, oid, .. } => {
             let Some(table) = current(table, ctx) else { return Ok(None) };

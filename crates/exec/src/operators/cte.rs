@@ -123,6 +123,7 @@ impl Operator for Finish {
             complete(cte, ctx).await?;
         }
         crate::foreign::settle(ctx).await?;
+        crate::trigger::fire_queued(ctx).await?;
         Ok(None)
     }
 }

@@ -145,3 +145,44 @@ impl Operator for VirtualScan {
         }))
     }
 }
+
+/// The rows that a statement has changed, in its trigger.
+pub(crate) struct TransitionScan {
+    name: String,
+    types: Vec<SqlType>,
+    rows: Option<Arc<Vec<Datum>>>,
+    at: usize,
+}
+
+impl TransitionScan {
+    pub(crate) fn new(name: String, types: Vec<SqlType>) -> Self {
+        Self { name, types, rows: None, at: 0 }
+    }
+}
+
+#[async_trait]
+impl Operator for TransitionScan {
+    async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        ctx.cancel.checkpoint().await?;
+        if self.rows.is_none() {
+            let found = ctx.transitions.iter().find(|transition| transition.name == self.name);
+            let missing = || SqlError::internal(format!("no trigger names its rows \"{}\" here", self.name));
+            self.rows = Some(found.ok_or_else(missing)?.rows.clone());
+        }
+        let rows = self.rows.as_ref().expect("found just now");
+        let to = (self.at + BATCH_ROWS).min(rows.len());
+        if self.at == to {
+            return Ok(None);
+        }
+        let len = to - self.at;
+        let mut columns: Vec<ColumnVec> = self.types.iter().map(|ty| ColumnVec::with_capacity(ty, len)).collect();
+        for row in &rows[self.at..to] {
+            let Datum::Record(fields) = row else { return Err(SqlError::internal("a trigger's rows are records")) };
+            for (field, column) in fields.iter().zip(&mut columns) {
+                column.push(field);
+            }
+        }
+        self.at = to;
+        Ok(Some(Batch::from_columns(columns, len)))
+    }
+}

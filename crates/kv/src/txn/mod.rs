@@ -258,6 +258,18 @@ impl Txn {
         !self.buffer.is_empty() || !self.intents.is_empty() || !self.locks.is_empty()
     }
 
+    /// Rises with each write.
+    #[must_use]
+    pub fn writes(&self) -> u32 {
+        self.seq
+    }
+
+    /// What [`Txn::writes`] was when the running statement began.
+    #[must_use]
+    pub fn writes_before_statement(&self) -> u32 {
+        self.statement_seq
+    }
+
     #[must_use]
     pub fn has_writes(&self) -> bool {
         !self.buffer.is_empty() || !self.intents.is_empty()

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use catalog::{ColumnDefault, Table};
+use catalog::{ColumnDefault, Table, TriggerEvent, TriggerTiming};
 use keys::LockStrength;
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
@@ -491,7 +491,11 @@ impl Binder<'_> {
         let (table, rel, scope) = self.target(&update.table.relation, level)?;
         let (mut rel, scope) = self.from_after((rel, scope), from, level)?;
         let assignments = self.assignments(&table, &update.assignments, &scope)?;
-        if !changes_key(&table, &assignments) {
+        // A trigger may change any column before the row is written.
+        let is_before = |trigger: &catalog::Trigger| {
+            trigger.timing == TriggerTiming::Before && trigger.for_each_row && trigger.events.has(TriggerEvent::Update)
+        };
+        if !changes_key(&table, &assignments) && !table.triggers.iter().any(is_before) {
             weaken_lock(&mut rel);
         }
         let (source, returning, columns) =

@@ -277,7 +277,11 @@ fn strip_rel(rel: &mut Rel) {
 fn strip_node(rel: &mut Rel) {
     rel.columns.iter_mut().for_each(|column| column.ty = column.ty.base());
     match &mut rel.node {
-        RelNode::Unit | RelNode::Table { .. } | RelNode::Virtual(_) | RelNode::Cte(_) => {}
+        RelNode::Unit
+        | RelNode::Table { .. }
+        | RelNode::Virtual(_)
+        | RelNode::Cte(_)
+        | RelNode::Transition(_) => {}
         RelNode::Values(rows) => rows.iter_mut().for_each(|row| strip_all(row)),
         RelNode::Function { calls, .. } => strip_calls(calls),
         RelNode::Join { left, right, on, lateral, .. } => {

@@ -92,6 +92,7 @@ impl Binder<'_> {
             Ast::Interval(interval) => self.interval(interval),
             Ast::Identifier(ident) => self.identifier(ident, scope),
             Ast::CompoundIdentifier(parts) => self.compound(parts, scope),
+            Ast::QualifiedWildcard(name, _) => self.whole_row(&super::name_parts(name)?, scope),
             Ast::BinaryOp { .. } => self.binary_chain(expr, scope),
             Ast::UnaryOp { op, expr } => self.unary(*op, expr, scope),
             Ast::IsNull(inner) => self.null_test(inner, false, scope),

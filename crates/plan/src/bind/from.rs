@@ -387,6 +387,13 @@ impl Binder<'_> {
                 let range = named_range(&shown, &rel.columns, None, alias)?;
                 return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
             }
+            if let Some(transition) = self.context.transitions.iter().find(|transition| transition.name == relation) {
+                let visible = transition.table.visible_columns();
+                let columns: Vec<PlanColumn> = visible.map(|(_, column)| computed(column.name.clone(), column.ty)).collect();
+                let range = named_range(&shown, &columns, None, alias)?;
+                let rel = Rel { node: RelNode::Transition(relation), columns };
+                return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
+            }
         }
         let found = find_relation(self.context, schema.as_deref(), &relation)?;
         match found {

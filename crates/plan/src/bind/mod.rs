@@ -34,6 +34,7 @@ mod select;
 mod shown;
 mod stored;
 mod subquery;
+mod trigger;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -53,6 +54,8 @@ pub(crate) use self::domain::{rel_without_domains, without_domains};
 pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::cte::changes_data;
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
+pub use self::trigger::{condition as trigger_condition, rename_in_condition, trigger_columns};
+pub(crate) use self::trigger::{condition_as_written, condition_of, mentions, place_of};
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
 pub(crate) use self::expr::row_type_named;
 pub(crate) use self::types::{bind_type, find_type};
@@ -105,6 +108,7 @@ pub(crate) enum Clause {
     Filter,
     WindowDefinition,
     CallArgument,
+    TriggerWhen,
 }
 
 impl Clause {
@@ -131,6 +135,7 @@ impl Clause {
             Self::Filter => "FILTER",
             Self::WindowDefinition => "window definitions",
             Self::CallArgument => "CALL arguments",
+            Self::TriggerWhen => "trigger WHEN conditions",
         }
     }
 

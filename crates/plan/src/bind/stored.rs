@@ -84,7 +84,7 @@ pub(super) fn stored(
 
 /// The search path for what an object's stored text names: its own schema first, whatever session reads it. Only what is
 /// temporary itself names what is temporary.
-fn path_of(schema: u32, context: &PlanContext<'_>) -> Vec<String> {
+pub(super) fn path_of(schema: u32, context: &PlanContext<'_>) -> Vec<String> {
     let own = context.catalog.schema_by_id(schema).map(|schema| schema.name.clone());
     let others = context.search_path.iter().filter(|name| !name.starts_with(TEMPORARY_PREFIX));
     own.into_iter().chain(others.cloned()).collect()
@@ -196,5 +196,6 @@ pub fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<Arc<RowR
         let keys = from.foreign_keys.iter().enumerate().filter(|(_, key)| key.referenced_table == table.id);
         rules.referenced_by.extend(keys.map(|(key, _)| Reference { from: from.clone(), key }));
     }
+    rules.triggers = super::trigger::trigger_rules(table, context)?.map(Arc::new);
     Ok(Arc::new(rules))
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, fold, qualified_name},
-    parse::own::{Change, TableAction},
+    parse::own::{Change, TableAction, TriggersText},
     statement::{AlterTable, Ddl, PreparedPlan},
 };
 
@@ -66,6 +66,13 @@ pub(super) fn table(
                 always: *always,
                 options: own::sequence_options(options, context)?,
             }),
+            TableAction::Triggers(which, enabled) => {
+                let name = match which {
+                    TriggersText::Named(name) => Some(fold(name)),
+                    TriggersText::All => None,
+                };
+                actions.push(AlterTable::SetTriggers { name, enabled: *enabled });
+            }
             TableAction::SplitAt(values) => actions.push(split_at(&table, values, context)?),
             TableAction::Accepted => {}
         }

@@ -8,6 +8,7 @@ mod domains;
 mod into;
 mod own;
 mod routine;
+mod trigger;
 mod types;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
-use super::{alter, copy, ddl, domains, find_index, new_home, new_name, routine, types, utility};
+use super::{alter, copy, ddl, domains, find_index, new_home, new_name, routine, trigger, types, utility};
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
@@ -95,13 +95,17 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             routine::drop(*word, names, *if_exists, *cascade, context)?
         }
         Own::CommentRoutine { word, name, text } => routine::comment(*word, name, text.as_deref(), context)?,
+        Own::CreateTrigger(create) => trigger::create(create, parsed, context)?,
+        Own::AlterTrigger { name, table, change } => trigger::alter(name, table, change, context)?,
+        Own::DropTrigger { name, table, if_exists } => trigger::drop(name, table, *if_exists, context)?,
+        Own::CommentTrigger { name, table, text } => trigger::comment(name, table, text.as_deref(), context)?,
         Own::Do { language, body } => routine::do_block(language.as_ref(), body, parsed, context)?,
         Own::Copy(statement) => copy::bind(statement, context)?,
         Own::Accepted(tag) => utility(Utility::Accepted, tag, context),
     })
 }
 
-/// The foreign keys of this name; if they are to be deferred, they can be.
+/// The foreign keys and constraint triggers of this name; if they are to be deferred, they can be.
 fn constraints_named(name: &ast::ObjectName, deferred: bool, context: &PlanContext<'_>) -> SqlResult<Vec<u32>> {
     let (schema, name) = qualified_name(context, name)?;
     let schemas = match &schema {
@@ -122,18 +126,22 @@ fn constraints_named(name: &ast::ObjectName, deferred: bool, context: &PlanConte
                 _ => None,
             })
         };
-        let keys: Vec<&catalog::ForeignKey> =
-            tables().flat_map(|table| &table.foreign_keys).filter(|key| key.name == name).collect();
+        let of_keys = |table: &Arc<Table>| -> Vec<(u32, bool)> {
+            let keys = table.foreign_keys.iter().filter(|key| key.name == name).map(|key| (key.oid, key.deferrable));
+            let triggers = table.trigger_named(&name).and_then(|it| it.constraint.map(|by| (it.oid, by.deferrable)));
+            keys.chain(triggers).collect()
+        };
+        let keys: Vec<(u32, bool)> = tables().flat_map(of_keys).collect();
         let is_index = |index: &catalog::Index| index.constraint.is_some() && index.name == name;
         let is_other = tables().any(|table| {
             table.indexes.iter().any(is_index) || table.checks.iter().any(|check| check.name == name)
         });
-        if deferred && (is_other || keys.iter().any(|key| !key.deferrable)) {
+        if deferred && (is_other || keys.iter().any(|(_, deferrable)| !deferrable)) {
             let message = format!("constraint \"{name}\" is not deferrable");
             return Err(SqlError::new(SqlState::WrongObjectType, message));
         }
         if is_other || !keys.is_empty() {
-            return Ok(keys.into_iter().map(|key| key.oid).collect());
+            return Ok(keys.into_iter().map(|(oid, _)| oid).collect());
         }
     }
     Err(SqlError::new(SqlState::UndefinedObject, format!("constraint \"{name}\" does not exist")))

@@ -95,7 +95,11 @@ impl Tree {
 
 fn table_count(plan: &Plan) -> usize {
     let own = match &plan.node {
-        Node::TableScan(_) | Node::VirtualScan { .. } | Node::CteScan { .. } | Node::FunctionScan { .. } => 1,
+        Node::TableScan(_)
+        | Node::VirtualScan { .. }
+        | Node::TransitionScan { .. }
+        | Node::CteScan { .. }
+        | Node::FunctionScan { .. } => 1,
         Node::LookupJoin { .. } => 1,
         _ => 0,
     };
@@ -109,6 +113,7 @@ fn inputs(plan: &Plan) -> Vec<&Plan> {
         | Node::Values { .. }
         | Node::TableScan(_)
         | Node::VirtualScan { .. }
+        | Node::TransitionScan { .. }
         | Node::FunctionScan { .. }
         | Node::CteScan { .. } => Vec::new(),
         Node::LookupJoin { left, .. } => vec![left],
@@ -212,6 +217,12 @@ impl Builder<'_> {
                 }
                 let filter = self.condition(&tree.outputs, filter.as_ref());
                 tree.detail("Filter", filter);
+                tree
+            }
+            Node::TransitionScan { name } => {
+                let mut tree = Tree::of("Named Tuplestore Scan", children);
+                tree.title = Some("Named Tuplestore Scan".to_owned());
+                tree.outputs = plan.columns.iter().map(|column| self.qualified(name, &column.name)).collect();
                 tree
             }
             Node::LookupJoin { left, scan, keys, kind, filter } => {

@@ -282,7 +282,8 @@ pub(super) fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
         | RelNode::Table { .. }
         | RelNode::Virtual(_)
         | RelNode::Function { .. }
-        | RelNode::Cte(_) => {}
+        | RelNode::Cte(_)
+        | RelNode::Transition(_) => {}
         RelNode::Filter { input, .. }
         | RelNode::Project { input, .. }
         | RelNode::ProjectSet { input, .. }
@@ -313,7 +314,11 @@ fn any_expr(rel: &Rel, predicate: &mut dyn FnMut(&Expr) -> bool) -> bool {
         call.args.iter().chain(&call.filter).chain(call.order_by.iter().map(|key| &key.expr)).any(predicate)
     };
     let own = match &rel.node {
-        RelNode::Unit | RelNode::Table { .. } | RelNode::Virtual(_) | RelNode::Cte(_) => false,
+        RelNode::Unit
+        | RelNode::Table { .. }
+        | RelNode::Virtual(_)
+        | RelNode::Cte(_)
+        | RelNode::Transition(_) => false,
         RelNode::Values(rows) => rows.iter().flatten().any(&mut *predicate),
         RelNode::Function { calls, .. } => calls.iter().flat_map(|call| &call.args).any(&mut *predicate),
         RelNode::Join { left, on, lateral: Some(arguments), .. } => {

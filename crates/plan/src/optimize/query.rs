@@ -565,6 +565,7 @@ fn plan_other(node: RelNode, columns: Vec<PlanColumn>, context: &PlanContext<'_>
             make(Node::FunctionScan { calls, with_ordinality }, columns, few(1000.0))
         }
         RelNode::Cte(cte) => make(Node::CteScan { cte }, columns, few(1000.0)),
+        RelNode::Transition(name) => make(Node::TransitionScan { name }, columns, few(100.0)),
         RelNode::ProjectSet { input, items } => {
             let input = settled(*input, context)?;
             let sets = items.iter().filter(|item| matches!(item, ProjectItem::Set(_))).count();

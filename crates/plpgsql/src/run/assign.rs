@@ -294,7 +294,8 @@ impl<S: Spi> Run<'_, S> {
                     Datum::Record(fields) => fields.to_vec(),
                     _ => vec![Datum::Null; row.fields.len()],
                 };
-                let field = std::mem::take(&mut fields[at]);
+                let short = || SqlError::internal(format!("a record has no value for its field \"{name}\""));
+                let field = std::mem::take(fields.get_mut(at).ok_or_else(short)?);
                 fields[at] = self.changed(field, row.fields[at].1, rest, new, new_type)?;
                 Datum::record(fields)
             }

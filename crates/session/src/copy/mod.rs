@@ -9,7 +9,7 @@ mod text;
 
 use std::{borrow::Cow, sync::Arc};
 
-use catalog::Table;
+use catalog::{Table, TriggerEvent};
 use exec::{ExecContext, TableWriter, eval_row, fit_row};
 use plan::{
     Expr,
@@ -36,6 +36,9 @@ pub struct CopyIn {
     filter: Option<Expr>,
     /// What the rows so far owe to foreign keys: looked at when all are there.
     foreign: exec::ForeignQueue,
+    /// What they have fired.
+    after: exec::AfterTriggers,
+    firing: exec::Firing,
     writer: TableWriter,
     options: CopyOptions,
     records: Records,
@@ -99,6 +102,8 @@ impl CopyIn {
             domains: domains.to_vec(),
             filter: filter.cloned(),
             foreign: exec::ForeignQueue::default(),
+            after: exec::AfterTriggers::default(),
+            firing: exec::Firing::new(table, rules, TriggerEvent::Insert, &[]),
             records: match options.format {
                 CopyFormat::Text => Records::Text(text::Lines::default()),
                 CopyFormat::Csv => Records::Csv(csv::Lines::new(options)),
@@ -141,19 +146,28 @@ impl CopyIn {
     /// Takes the records in that are whole.
     pub(crate) async fn feed(&mut self, formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.gathered_bytes = 0;
-        std::mem::swap(&mut self.foreign, &mut ctx.foreign);
+        self.swap(ctx);
         let outcome = self.take_records(false, formatting, ctx).await;
-        std::mem::swap(&mut self.foreign, &mut ctx.foreign);
+        self.swap(ctx);
         outcome
     }
 
     pub(crate) async fn finish(&mut self, formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        ctx.foreign = std::mem::take(&mut self.foreign);
+        self.swap(ctx);
         self.take_records(true, formatting, ctx).await?;
-        exec::foreign::settle(ctx).await
+        self.firing.end(ctx)?;
+        exec::foreign::settle(ctx).await?;
+        exec::trigger::fire_queued(ctx).await
+    }
+
+    /// What is owed is owed by the whole COPY.
+    fn swap(&mut self, ctx: &mut ExecContext<'_>) {
+        std::mem::swap(&mut self.foreign, &mut ctx.foreign);
+        std::mem::swap(&mut self.after, &mut ctx.after);
     }
 
     async fn take_records(&mut self, last: bool, formatting: &Formatting, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.firing.start(ctx).await?;
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut from = 0;
         let mut rows = Vec::new();
@@ -172,7 +186,8 @@ impl CopyIn {
             }
             let row = self.row(&buffer[record], formatting, ctx).await.map_err(|error| self.located(error))?;
             rows.extend(row);
-            if rows.len() >= BATCH_ROWS {
+            // What a trigger of the next row sees is there.
+            if rows.len() >= BATCH_ROWS || self.firing.changes_rows() {
                 self.write(std::mem::take(&mut rows), ctx).await?;
             }
         }
@@ -213,6 +228,9 @@ impl CopyIn {
         }
         self.rows += rows.len() as u64;
         self.writer.insert(&rows, ctx).await?;
+        for row in rows.iter().filter(|_| self.firing.wants_rows()) {
+            self.firing.after_row(None, Some(row), ctx).await?;
+        }
         // COPY reads nothing of what it writes, so that what has grown large may go out. What has left the buffer is seen
         // whenever it was written, and so by a query that began before.
         let txn = ctx.txn()?;
@@ -248,6 +266,9 @@ impl CopyIn {
         if let Some(filter) = &self.filter
             && eval_row(filter, &row, &ctx.scope())?.as_bool() != Some(true)
         {
+            return Ok(None);
+        }
+        if !self.firing.before_row(None, Some(&mut row), ctx).await? {
             return Ok(None);
         }
         self.writer.prepare(&mut row, ctx)?;

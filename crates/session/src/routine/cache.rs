@@ -36,22 +36,31 @@ struct Known {
     body: Body,
 }
 
+/// Which body of a routine it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum BodyKey {
+    /// Called with arguments of these types, for a result of the last.
+    Types(u32, SmallVec<[SqlType; 4]>),
+    /// Fired by a trigger, whose names it may use, over rows of this type.
+    Trigger(u32, u32, SqlType),
+}
+
 #[derive(Default)]
 pub(crate) struct RoutineCache {
-    bodies: FxHashMap<(u32, SmallVec<[SqlType; 4]>), Known>,
+    bodies: FxHashMap<BodyKey, Known>,
 }
 
 impl RoutineCache {
-    pub fn get(&self, version: u64, routine: &Arc<Routine>, types: &SmallVec<[SqlType; 4]>) -> Option<Body> {
-        let known = self.bodies.get(&(routine.id, types.clone()))?;
+    pub fn get(&self, version: u64, routine: &Arc<Routine>, key: &BodyKey) -> Option<Body> {
+        let known = self.bodies.get(key)?;
         let is_same = Arc::ptr_eq(&known.routine, routine) || known.routine == *routine;
         (is_same && known.version == version).then(|| known.body.clone())
     }
 
-    pub fn put(&mut self, version: u64, routine: &Arc<Routine>, types: &SmallVec<[SqlType; 4]>, body: Body) {
+    pub fn put(&mut self, version: u64, routine: &Arc<Routine>, key: BodyKey, body: Body) {
         if self.bodies.len() >= BODIES_MAX {
             self.bodies.clear();
         }
-        self.bodies.insert((routine.id, types.clone()), Known { version, routine: routine.clone(), body });
+        self.bodies.insert(key, Known { version, routine: routine.clone(), body });
     }
 }

@@ -11,7 +11,7 @@ use plpgsql::{Declaration, Function, Parameter, PlanCache};
 use smallvec::SmallVec;
 use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
 
-use super::cache::Body;
+use super::cache::{Body, BodyKey};
 use super::moved_out;
 use super::spi::SessionSpi;
 use crate::{
@@ -38,7 +38,7 @@ fn settled(ty: SqlType) -> SqlType {
 }
 
 /// The settings that a routine runs with, and what they were before.
-struct Around(Vec<(String, Option<String>)>);
+pub(super) struct Around(Vec<(String, Option<String>)>);
 
 impl Session {
     /// The parameters of a routine, its inputs of these types; and what it returns.
@@ -82,7 +82,7 @@ impl Session {
         Ok(parameters)
     }
 
-    fn compiled_routine(
+    pub(super) fn compiled_routine(
         &self,
         routine: &Routine,
         inputs: Option<&[SqlType]>,
@@ -135,25 +135,39 @@ impl Session {
 
     /// A routine's body, ready to run with arguments of these types.
     pub(super) fn body_of(&mut self, routine: &Arc<Routine>, types: &CallTypes) -> SqlResult<Body> {
-        let mut key: SmallVec<[SqlType; 4]> = types.args.clone();
-        key.push(types.ret);
+        let mut all: SmallVec<[SqlType; 4]> = types.args.clone();
+        all.push(types.ret);
+        self.kept_body(routine, BodyKey::Types(routine.id, all), |session| session.new_body(routine, types))
+    }
+
+    /// A body that was made before, or is made now.
+    pub(super) fn kept_body(
+        &mut self,
+        routine: &Arc<Routine>,
+        key: BodyKey,
+        make: impl FnOnce(&Self) -> SqlResult<Body>,
+    ) -> SqlResult<Body> {
         // What the transaction itself has changed has no version yet.
         let version = (!self.has_changed_catalog()).then(|| self.catalog().version(self.database));
         if let Some(body) = version.and_then(|version| self.routines.get(version, routine, &key)) {
             return Ok(body);
         }
-        let body = match routine.language {
+        let body = make(self)?;
+        if let Some(version) = version {
+            self.routines.put(version, routine, key, body.clone());
+        }
+        Ok(body)
+    }
+
+    fn new_body(&self, routine: &Routine, types: &CallTypes) -> SqlResult<Body> {
+        Ok(match routine.language {
             Language::PlPgSql => {
                 let function = self.compiled_routine(routine, Some(&types.args), types.ret, false)?;
                 let plans = Arc::new(PlanCache::new(&function));
                 Body::PlPgSql { function, plans }
             }
             Language::Sql => Body::Sql(super::sql::read(&routine.body)?),
-        };
-        if let Some(version) = version {
-            self.routines.put(version, routine, &key, body.clone());
-        }
-        Ok(body)
+        })
     }
 
     /// A function that an expression calls. The session is in the routine: see `Within`.
@@ -215,7 +229,7 @@ impl Session {
     }
 
     /// The settings of a routine, until it ends.
-    fn apply_settings(&mut self, routine: &Routine) -> SqlResult<Around> {
+    pub(super) fn apply_settings(&mut self, routine: &Routine) -> SqlResult<Around> {
         let mut before = Vec::new();
         if routine.settings.is_empty() && !routine.security_definer {
             return Ok(Around(before));
@@ -240,7 +254,7 @@ impl Session {
         Ok(Around(before))
     }
 
-    fn restore_settings(&mut self, around: Around) {
+    pub(super) fn restore_settings(&mut self, around: Around) {
         for (name, value) in around.0.into_iter().rev() {
             let restored = match value {
                 Some(value) => self.settings.set(&name, &value),

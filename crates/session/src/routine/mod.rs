@@ -9,6 +9,7 @@ mod compile;
 mod function;
 mod spi;
 mod sql;
+mod trigger;
 
 use plan::statement::RoutineBody;
 use plpgsql::{Declaration, PlanCache, RoutineKind, VariableConflict};

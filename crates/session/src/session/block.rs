@@ -501,7 +501,7 @@ impl Session {
         if self.block.is_none() || self.state.deferred.is_empty() {
             return Ok(());
         }
-        let settle = self.with_exec(&[], &[], async |ctx| exec::foreign::settle_deferred(of, ctx).await);
+        let settle = self.with_exec(&[], &[], async |ctx| exec::trigger::settle_deferred(of, ctx).await);
         Box::pin(settle).await
     }
 }

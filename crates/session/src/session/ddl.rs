@@ -63,6 +63,7 @@ impl Session {
                 eval: &eval,
                 formatting: &formatting,
                 variables: None,
+                transitions: &[],
             };
             body(&context)
         };

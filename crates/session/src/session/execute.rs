@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use builtins::{CallTypes, EvalContext};
 use catalog::Routine;
-use exec::{ExecContext, Grown, Lent, MemoryBudget, Returned, Routines, SessionState, TxnSlot};
+use exec::{ExecContext, Grown, Lent, MemoryBudget, Returned, Routines, SessionState, TriggerCall, TxnSlot};
 use futures::future::BoxFuture;
-use plan::{Expr, PreparedPlan, StatementKind};
+use plan::{Expr, PreparedPlan, StatementKind, Transition};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState};
 
 use super::{Completion, Failure, STATEMENT_MEMORY, Session};
@@ -71,12 +71,15 @@ struct Within<'a> {
     lent: Lent<'a>,
     may_end: Option<bool>,
     frozen: Option<kv::StatementMark>,
+    /// The rows that the trigger around it names: nothing that it calls does.
+    transitions: Arc<[Transition]>,
 }
 
 impl<'a> Within<'a> {
     fn new(session: &'a mut Session, lent: Lent<'a>) -> Self {
         let (may_end, frozen) = (session.within, session.frozen);
-        let mut within = Self { session, lent, may_end, frozen };
+        let transitions = std::mem::take(&mut session.transitions);
+        let mut within = Self { session, lent, may_end, frozen, transitions };
         within.swap();
         within.session.depth += 1;
         let opened = within.session.opened.take().unwrap_or_default();
@@ -98,6 +101,7 @@ impl Drop for Within<'_> {
         self.session.depth -= 1;
         self.session.opened = self.session.in_use.pop();
         (self.session.within, self.session.frozen) = (self.may_end, self.frozen);
+        self.session.transitions = std::mem::take(&mut self.transitions);
     }
 }
 
@@ -112,6 +116,13 @@ impl Routines for Session {
         Box::pin(async move {
             let within = Within::new(self, lent);
             within.session.call_function(routine, types, args).await
+        })
+    }
+
+    fn fire<'a>(&'a mut self, lent: Lent<'a>, call: TriggerCall<'a>) -> BoxFuture<'a, SqlResult<Option<Datum>>> {
+        Box::pin(async move {
+            let within = Within::new(self, lent);
+            within.session.call_trigger(call).await
         })
     }
 }
@@ -234,6 +245,7 @@ impl Session {
         };
         let tables = StatementTables::new(&environment.store, &environment.view, session_tables, shared);
         let (database, cancel) = (self.database, self.cancel.clone());
+        let transitions = self.transitions.clone();
         let mut lending = Lending::new(self);
         let Lending { session, txn, state } = &mut lending;
         let mut ctx = ExecContext {
@@ -256,6 +268,9 @@ impl Session {
             subqueries: exec::SubqueryCache::default(),
             foreign: exec::ForeignQueue::default(),
             looked_at: Vec::new(),
+            after: exec::AfterTriggers::default(),
+            transitions: &transitions,
+            have_routines_written: false,
         };
         // Only reads and locks are cut short here; a commit is never left half way.
         let outcome = tokio::select! {

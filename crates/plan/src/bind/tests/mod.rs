@@ -5,6 +5,7 @@ mod changes;
 mod errors;
 mod queries;
 mod render;
+mod triggers;
 
 
 use builtins::EvalContext;
@@ -54,6 +55,7 @@ fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Tabl
         schema: 2_200,
         owner: 10,
         referenced_by: Vec::new(),
+        triggers: Vec::new(),
         next_column: ColumnId::new(columns.len() as u32 + 1),
         next_index: IndexId::new(indexes.len() as u32 + 1),
         columns,
@@ -180,6 +182,7 @@ fn with_context<T>(run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
         eval: &eval,
         formatting: &formatting,
         variables: None,
+        transitions: &[],
     })
 }
 

@@ -152,6 +152,7 @@ pub(super) fn rel(it: &Rel) -> String {
             format!("{}{}", calls.join(" & "), if *with_ordinality { " ordinality" } else { "" })
         }
         RelNode::Cte(number) => format!("cte{number}"),
+        RelNode::Transition(name) => format!("transition {name}"),
         RelNode::Join { left, right, kind, on, lateral } => {
             let lateral = lateral.as_ref().map_or_else(String::new, |args| format!(" lateral[{}]", list(args)));
             let kind = format!("{kind:?}").to_lowercase();

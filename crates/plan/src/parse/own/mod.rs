@@ -12,6 +12,7 @@ mod object;
 mod role;
 mod routine;
 mod copy;
+mod trigger;
 mod types;
 
 use sqlparser::ast;
@@ -29,6 +30,7 @@ pub(crate) use routine::{
 };
 pub(crate) use sequence::SequenceOption;
 pub(crate) use table::TableAction;
+pub(crate) use trigger::{ConstraintWord, CreateTrigger, Transition, TriggerChange, TriggersText};
 pub(crate) use types::{EnumChange, Side};
 
 /// A statement that was read here.
@@ -61,6 +63,10 @@ pub(crate) enum Own {
     AlterRoutine { word: RoutineWord, name: RoutineName, change: RoutineChange },
     DropRoutines { word: RoutineWord, names: Vec<RoutineName>, if_exists: bool, cascade: bool },
     CommentRoutine { word: RoutineWord, name: RoutineName, text: Option<String> },
+    CreateTrigger(Box<CreateTrigger>),
+    AlterTrigger { name: ast::Ident, table: ast::ObjectName, change: TriggerChange },
+    DropTrigger { name: ast::Ident, table: ast::ObjectName, if_exists: bool },
+    CommentTrigger { name: ast::Ident, table: ast::ObjectName, text: Option<String> },
     Do { language: Option<ast::Ident>, body: BodyText },
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
@@ -101,6 +107,10 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("or replace procedure") => reader.create_routine(RoutineKind::Procedure, true),
             () if reader.words("function") => reader.create_routine(RoutineKind::Function, false),
             () if reader.words("procedure") => reader.create_routine(RoutineKind::Procedure, false),
+            () if reader.words("trigger") => reader.create_trigger(false, false),
+            () if reader.words("constraint trigger") => reader.create_trigger(false, true),
+            () if reader.words("or replace trigger") => reader.create_trigger(true, false),
+            () if reader.words("or replace constraint trigger") => reader.create_trigger(true, true),
             () if reader.words("database") => reader.create_database(),
             () if reader.words("domain") => reader.create_domain(),
             () if reader.words("type") => match reader.create_type() {
@@ -122,6 +132,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("index") => reader.alter(Kind::Index),
             () if reader.words("type") => reader.alter_type(),
             () if reader.words("domain") => reader.alter_domain(),
+            () if reader.words("trigger") => reader.alter_trigger(),
             () if reader.words("schema") => reader.alter(Kind::Schema),
             () if reader.words("database") => reader.alter(Kind::Database),
             () if reader.words("role") || reader.words("user") || reader.words("group") => reader.alter_role(),
@@ -130,6 +141,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         }
     } else if reader.words("drop domain") {
         reader.drop_domain()
+    } else if reader.words("drop trigger") {
+        reader.drop_trigger()
     } else if reader.words("drop function") {
         reader.drop_routines(RoutineWord::Function)
     } else if reader.words("drop procedure") {

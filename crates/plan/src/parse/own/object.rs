@@ -73,6 +73,13 @@ impl Reader<'_, '_> {
             self.expect("is")?;
             return Ok(Own::CommentRoutine { word, name, text: self.comment_text()? });
         }
+        if self.words("trigger") {
+            let name = self.ident()?;
+            self.expect("on")?;
+            let table = self.name()?;
+            self.expect("is")?;
+            return Ok(Own::CommentTrigger { name, table, text: self.comment_text()? });
+        }
         let kind = match () {
             () if self.words("table") => Kind::Table,
             () if self.words("column") => Kind::Column,

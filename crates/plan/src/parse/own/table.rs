@@ -1,10 +1,11 @@
 //! ALTER TABLE: what the parser behind does not read of it, or reads in one order only.
 
+use catalog::TriggerEnabled;
 use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::reader::{Read, Reader};
-use super::{Own, SequenceOption};
+use super::{Own, SequenceOption, TriggersText};
 
 /// One action of ALTER TABLE.
 #[derive(Clone, Debug)]
@@ -17,6 +18,7 @@ pub(crate) enum TableAction {
     /// SET GENERATED, SET sequence option, RESTART.
     SetIdentity { column: ast::Ident, always: Option<bool>, options: Vec<SequenceOption> },
     SplitAt(Box<ast::Query>),
+    Triggers(TriggersText, TriggerEnabled),
     Accepted,
 }
 
@@ -38,6 +40,9 @@ impl Reader<'_, '_> {
     fn table_action(&mut self) -> Read<TableAction> {
         if self.words("set schema") {
             return Ok(TableAction::SetSchema(self.ident()?));
+        }
+        if let Some((which, enabled)) = self.enable_trigger()? {
+            return Ok(TableAction::Triggers(which, enabled));
         }
         if self.words("split at") {
             return Ok(TableAction::SplitAt(self.parser.parse_query()?));
