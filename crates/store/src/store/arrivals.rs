@@ -427,8 +427,13 @@ impl Store {
             return false;
         }
         let failed = inner.fenced.lock().values().filter_map(Fenced::descriptor).collect::<Vec<_>>();
+        // Until all is looked at: the left half may be a right half itself, that another split is just bringing here.
+        let held = inner.places.held.lock();
         let opened = self.replicas().into_iter().filter_map(|replica| Some((*replica.descriptor()?).clone()));
-        let is_replayed = opened.chain(failed).any(|range| range.range_id != range_id && range.span().overlaps(span));
+        let ranges = opened.chain(failed).map(|range| (range.range_id, range.span()));
+        let coming = held.iter().map(|(_, range_id, span)| (*range_id, span.clone()));
+        let is_replayed = ranges.chain(coming).any(|(other, its)| other != range_id && its.overlaps(span));
+        drop(held);
         // Its state is there where the split has just been written.
         !is_replayed && matches!(replica::stored_range(&inner.engine, range_id), Ok(None))
     }

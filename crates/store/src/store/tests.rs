@@ -423,6 +423,10 @@ async fn split_replayed_first() {
             next_replica_id: number(2),
             generation: 1,
         };
+        // One that another split is bringing here: it is shrunk from the range before it and not opened yet.
+        let coming = running.0.inner.places.hold(&before);
+        assert_eq!(running.0.how_is(RIGHT, number(1), &right), Found::Missing);
+        drop(coming);
         let left = Fenced { replica_id: number(1), replica: None, found: Some(before) };
         running.0.inner.fenced.lock().insert(RangeId::new(1), left);
         assert_eq!(running.0.how_is(RIGHT, number(1), &right), Found::Missing);
