@@ -4,6 +4,10 @@
 //! here. A follower wants an election exactly when no promise binds it to whoever it thinks leads: nobody leads, the
 //! leader's store was not heard from for the length of a promise, the leader gave its lease up, or the leader's store
 //! came back without leading any more. So no failure of a leader, however partial, leaves a range waiting for it.
+//!
+//! **Invariant (idle-tail-applied):** what is committed in a replica's log is applied there soon, though its leader
+//! proposes nothing more. After a restart a follower knows of entries and not that they are committed, and an idle leader
+//! has nothing to send: the follower asks. One of those entries may be a split whose right half is nowhere else here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +34,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const CANDIDATE_GRACE: Duration = Duration::from_millis(150);
 /// A message to a follower has arrived after this, most likely.
 const HEARD_AFTER: Duration = Duration::from_millis(20);
+/// A state machine that stands so long has not heard that what follows is committed.
+const STANDS_FOR: Duration = Duration::from_millis(250);
 const PRE_VOTE_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The promise this replica made as a follower.
@@ -141,6 +147,31 @@ impl GroupInner {
                 this.ask_promise(voter.get()).await;
             }
         });
+    }
+
+    /// *idle-tail-applied*: whether the log has had entries for a while that nobody said are committed.
+    pub fn is_left_behind(&self) -> bool {
+        let applied = self.adapter.applied_index.load(Ordering::Acquire);
+        let has_more = self.log.last().is_some_and(|last| last.index > applied);
+        let mut stands = self.stands.lock();
+        if !has_more || self.leads() || self.leader.load(Ordering::Acquire) == 0 {
+            *stands = None;
+            return false;
+        }
+        match *stands {
+            Some((at, since)) if at == applied => since.elapsed() >= STANDS_FOR,
+            Some(_) | None => {
+                *stands = Some((applied, Instant::now()));
+                false
+            }
+        }
+    }
+
+    /// Asks the leader for its vote, which a leader with a lease refuses and makes itself heard.
+    pub async fn ask_leader(&self) {
+        let leader = self.leader.load(Ordering::Acquire);
+        let request = PreVote { last: self.log.last() };
+        let _heard_anyway: Option<bool> = self.ask(leader, Kind::PreVote, &request, PRE_VOTE_TIMEOUT).await;
     }
 
     #[cfg(test)]

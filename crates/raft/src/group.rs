@@ -116,6 +116,8 @@ pub(crate) struct GroupInner {
     pub lease_gone: tokio::sync::Notify,
     /// Elections begun in a row without anybody leading.
     pub lost_elections: AtomicU32,
+    /// Where the state machine stands though the log has more, and since when.
+    pub stands: Mutex<Option<(u64, tokio::time::Instant)>>,
     /// Since when this replica knows of no leader, or no promise binds it to one that its store still hears from.
     pub free_since: Mutex<Option<tokio::time::Instant>>,
     pub leadership: Mutex<Leadership>,
@@ -166,6 +168,8 @@ pub(crate) struct GroupParts {
 
 impl GroupInner {
     pub fn new(parts: GroupParts) -> Arc<Self> {
+        let now = tokio::time::Instant::now();
+        let applied = parts.adapter.applied_index.load(Ordering::Acquire);
         Arc::new(Self {
             range_id: parts.range_id,
             replica_id: parts.replica_id,
@@ -187,7 +191,8 @@ impl GroupInner {
             without_lease_since: Mutex::default(),
             lease_gone: tokio::sync::Notify::new(),
             lost_elections: AtomicU32::new(0),
-            free_since: Mutex::new(Some(tokio::time::Instant::now())),
+            stands: Mutex::new(Some((applied, now))),
+            free_since: Mutex::new(Some(now)),
             leadership: Mutex::default(),
             released: AtomicU64::new(0),
             stepped_aside: AtomicU64::new(0),

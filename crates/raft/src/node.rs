@@ -369,6 +369,8 @@ impl NodeInner {
                         group.inner.reset_backoff().await;
                     }
                 });
+            } else if group.inner.is_left_behind() {
+                tokio::spawn(async move { group.inner.ask_leader().await });
             }
         }
     }
@@ -410,7 +412,12 @@ async fn election_loop(node: std::sync::Weak<NodeInner>) {
                     inner.elect_after(range_id, wait);
                     continue;
                 }
-                None => continue,
+                None => {
+                    if group.inner.is_left_behind() {
+                        tokio::spawn(async move { group.inner.ask_leader().await });
+                    }
+                    continue;
+                }
             }
             let weak = node.clone();
             tokio::spawn(async move {

@@ -193,6 +193,8 @@ struct Site {
     dir: TempDir,
     clock: Arc<Clock>,
     machine: Arc<Machine>,
+    /// What its machine began with.
+    first: Applied,
     running: Option<Running>,
 }
 
@@ -257,7 +259,8 @@ impl Cluster {
             let site = Site {
                 dir: tempfile::tempdir().unwrap(),
                 clock,
-                machine: Machine::new(applied),
+                machine: Machine::new(applied.clone()),
+                first: applied,
                 running: None,
             };
             this.sites.insert(id, site);
@@ -310,6 +313,14 @@ impl Cluster {
         running.transport.register(services::RAFT, Arc::new(Gone));
         running.transport.register(services::LIVENESS, Arc::new(Gone));
         running.log.close();
+    }
+
+    /// The state of a store that is stopped is lost back to the beginning; its log is not.
+    pub fn forget_state(&mut self, id: u64) {
+        let site = self.sites.get_mut(&id).unwrap();
+        assert!(site.running.is_none());
+        let applied = site.first.clone();
+        site.machine = Machine::new(applied);
     }
 
     /// Closes the group on a store that goes on, and tries to open it again.

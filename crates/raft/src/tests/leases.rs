@@ -56,6 +56,25 @@ async fn one_leaseholder_when_a_follower_forgets_by_restarting() {
     cluster.finish().await;
 }
 
+/// A crash took what a follower had applied and not its log, and the leader had nothing more to say: a split in that log
+/// was never applied again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_tail_applied_after_a_restart() {
+    let mut cluster = Cluster::new(16, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    cluster.group(leader).propose(Bytes::from_static(b"x"), term).await.unwrap();
+    for id in 1..=3 {
+        cluster.until("all have it", |this| this.machine(id).has("x").then_some(())).await;
+    }
+    let follower = leader % 3 + 1;
+    cluster.stop(follower).await;
+    cluster.forget_state(follower);
+    cluster.start(follower, false).await;
+    cluster.until("idle-tail-applied", |this| this.machine(follower).has("x").then_some(())).await;
+    assert_eq!(cluster.leaseholder(Term::new(0)).await, (leader, term), "nobody else came to lead");
+    cluster.finish().await;
+}
+
 /// A promise under an older epoch that arrives late must not replace the one the leader counts on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_leaseholder_when_fortifications_arrive_out_of_order() {
