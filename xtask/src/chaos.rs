@@ -180,6 +180,9 @@ fn trouble_in_turn(
         let struck = Instant::now();
         strike(cluster, links, fault, victim, &others)?;
         let resumed = await_service(load, struck, &others);
+        if resumed.is_err() {
+            cluster.keep_statuses()?;
+        }
         // Some rounds take it back at once, some leave it behind for a while.
         thread::sleep(Duration::from_millis(random.random_range(0..2000)));
         let taken_back = Instant::now();

@@ -128,6 +128,15 @@ impl Cluster {
         leases.max().map(|(_, position)| position)
     }
 
+    /// Keeps what each node says of itself in its folder, to be read after something went wrong.
+    pub fn keep_statuses(&self) -> Result {
+        for node in &self.nodes {
+            let told = node.status().map_or_else(|error| error.to_string(), |status| format!("{status:#}"));
+            fs::write(node.dir.join("status.json"), told).context("writing a node's status")?;
+        }
+        Ok(())
+    }
+
     pub fn sql_addresses(&self) -> String {
         self.nodes.iter().map(|node| node.sql.to_string()).collect::<Vec<_>>().join(",")
     }
