@@ -276,6 +276,34 @@ async fn a_limit_locks_no_more_than_it_lets_through() {
     node.stop().await;
 }
 
+/// Rows that are found and locked in one request, backwards, over a part of the key and past rows that the transaction
+/// itself has written.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_rows_by_key_are_locked_as_they_are_found() {
+    let (node, _dir, one, two) =
+        start("CREATE TABLE q (kind int, id int, PRIMARY KEY (kind, id));
+               INSERT INTO q SELECT k, n FROM generate_series(1, 2) k, generate_series(1, 5) n")
+            .await;
+    let first = |order: &str, count: u32| {
+        format!("SELECT id FROM q WHERE kind = 1 ORDER BY id {order} LIMIT {count} FOR UPDATE SKIP LOCKED")
+    };
+    one.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(ids(&one, &first("", 1)).await, [1]);
+    two.batch_execute("BEGIN").await.unwrap();
+    assert_eq!(ids(&two, &first("", 2)).await, [2, 3]);
+    assert_eq!(ids(&one, &first("DESC", 1)).await, [5]);
+    assert_eq!(ids(&two, &first("DESC", 9)).await, [4, 3, 2], "the others are held, and another kind is not asked for");
+    assert_eq!(ids(&one, &first("", 9)).await, [1, 5]);
+    two.batch_execute("COMMIT").await.unwrap();
+    one.batch_execute("INSERT INTO q VALUES (1, 0), (1, 6); DELETE FROM q WHERE kind = 1 AND id = 1").await.unwrap();
+    assert_eq!(ids(&one, &first("", 3)).await, [0, 2, 3]);
+    assert_eq!(ids(&one, "SELECT id FROM q WHERE kind = 1 ORDER BY id OFFSET 4 LIMIT 2 FOR UPDATE SKIP LOCKED").await, [5, 6]);
+    assert_eq!(ids(&two, &first("", 9)).await, [0; 0], "all are held by now");
+    one.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(ids(&two, &first("", 9)).await, [0, 2, 3, 4, 5, 6]);
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_locked_is_refused() {
     let (node, _dir, one, _two) = start("CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)").await;

@@ -254,15 +254,25 @@ pub fn build_scan(scan: &Arc<TableScan>) -> Box<dyn Operator> {
     Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: None, page_rows })
 }
 
+/// Goes on where somebody else has read up to.
+pub(crate) fn continue_scan(scan: &Arc<TableScan>, left: VecDeque<Span>) -> Box<dyn Operator> {
+    Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: Some(left), page_rows: PAGE_ROWS })
+}
+
+/// The spans of a scan in the order in which it reads them.
+pub(crate) async fn spans_in_order(scan: &TableScan, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Span>> {
+    let mut spans = key_spans(&scan.access().codec, scan, ctx).await?;
+    if scan.reverse {
+        spans.reverse();
+    }
+    Ok(spans)
+}
+
 impl Scan {
     async fn start(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        let access = self.scan.access();
-        let mut spans = key_spans(&access.codec, &self.scan, ctx).await?;
-        if self.scan.reverse {
-            spans.reverse();
-        }
+        let mut spans = spans_in_order(&self.scan, ctx).await?;
         // Whole keys are read as such, all in one request.
-        if self.scan.point && access.codec.is_unique() {
+        if self.scan.point && self.scan.access().codec.is_unique() {
             self.points = spans.drain(..).map(|span| span.start).collect();
         }
         self.todo = Some(spans.into());

@@ -731,7 +731,11 @@ fn is_urgent(request: &Request) -> bool {
 
 fn may_wait(batch: &BatchRequest) -> bool {
     batch.requests.iter().any(|request| match request {
-        Request::Get { .. } | Request::GetMany { .. } | Request::Scan { .. } | Request::Look { .. } => true,
+        Request::Get { .. }
+        | Request::GetMany { .. }
+        | Request::Scan { .. }
+        | Request::Look { .. }
+        | Request::LockFirst { .. } => true,
         Request::Put { .. } | Request::Delete { .. } => true,
         Request::EndTxn { .. } | Request::ClearRange { .. } => true,
         _ => false,

@@ -31,7 +31,7 @@ pub fn type_named(text: &str, context: &PlanContext<'_>) -> SqlResult<SqlType> {
     }
 }
 
-/// What parameters, results and variables may be: whoever assigns to them asks no rules.
+/// What parameters, results and variables may be: a domain's rules are not checked where they are assigned to.
 ///
 /// # Errors
 /// 0A000 for a domain, and arrays of one.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use keys::Key;
-use kv::{Db, Error, LockStrength, Read, ScanOptions, TxnOptions};
+use kv::{Db, Error, LockStrength, Read, ScanOptions, TxnOptions, WaitPolicy};
 use server::{KvNode, NodeConfig};
 use tempfile::TempDir;
 
@@ -276,6 +276,58 @@ async fn what_others_hold_is_not_looked_at() {
     txn.get(&key("a"), lock).await.unwrap();
     assert_eq!(names(txn.scan(&span, looks(lock.lock)).await.unwrap())[0], b'a');
     txn.rollback().await;
+    node.stop().await;
+}
+
+/// Of those who look for free rows each gets others, in one request, and holds nothing else of the span.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_free_rows_are_locked_in_one_request() {
+    let dir = TempDir::new().unwrap();
+    let node = KvNode::start(&config(&dir, "one")).await.unwrap();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        put(&node.db, name, name).await;
+    }
+    let served = || node.db.metrics().batches_local.load(std::sync::atomic::Ordering::Relaxed);
+    let lock = Read { lock: Some(LockStrength::Update), wait: WaitPolicy::SkipLocked, ..Read::default() };
+    let span = keys::Span::new(key("a"), key("z"));
+    let names = |rows: &storage::KvRows| rows.iter().map(|(_, value)| value[0]).collect::<Vec<u8>>();
+    let mut holder = node.db.begin(TxnOptions::default());
+    holder.get(&key("a"), lock).await.unwrap();
+    holder.get(&key("c"), lock).await.unwrap();
+
+    let mut first = node.db.begin(TxnOptions::default());
+    let before = served();
+    let (rows, left) = first.lock_next(&span, false, lock, 2).await.unwrap().unwrap();
+    assert_eq!((names(&rows), served()), (b"bd".to_vec(), before + 1));
+    assert_eq!(left, Some(keys::Span::new(key("d").next(), key("z"))), "what stands behind was not locked");
+    // Backwards, and as many as there are.
+    let mut second = node.db.begin(TxnOptions::default());
+    let (rows, left) = second.lock_next(&span, true, lock, 1).await.unwrap().unwrap();
+    assert_eq!((names(&rows), left), (b"f".to_vec(), Some(keys::Span::new(key("a"), key("f")))));
+    let (rows, left) = second.lock_next(&span, false, lock, 9).await.unwrap().unwrap();
+    assert_eq!((names(&rows), left), (b"ef".to_vec(), None), "one's own are free to oneself");
+    let mut third = node.db.begin(TxnOptions::default());
+    let (rows, left) = third.lock_next(&span, false, lock, 1).await.unwrap().unwrap();
+    assert!(rows.is_empty() && left.is_none(), "all are held");
+    third.rollback().await;
+    // Between the rows nothing is held.
+    put(&node.db, "dd", "x").await;
+
+    // What is locked is read: a change of it would be found out, one of what was passed over is none of its business.
+    let reads = served();
+    assert_eq!(first.get(&key("b"), lock).await.unwrap().unwrap(), "b");
+    assert_eq!(served(), reads);
+    first.delete(key("b"));
+    assert!(first.lock_next(&span, false, lock, 1).await.unwrap().is_none(), "its own writes are in the way");
+    holder.put(key("a"), Bytes::from_static(b"A"));
+    holder.commit().await.unwrap();
+    first.commit().await.unwrap();
+    second.rollback().await;
+    // All is free again, and what came in between is there.
+    let mut last = node.db.begin(TxnOptions::default());
+    let (rows, _) = last.lock_next(&span, false, lock, 9).await.unwrap().unwrap();
+    assert_eq!(names(&rows), b"Acdxef");
+    last.rollback().await;
     node.stop().await;
 }
 

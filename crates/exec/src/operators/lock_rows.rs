@@ -7,17 +7,20 @@
 //! Where others are waited for, what was looked at counts as read once the rows are locked. Should the transaction have
 //! had to move up for a row that was changed meanwhile, the rows are looked for again from the start.
 //!
+//! Where others are passed over and nothing but the order says which rows come first, they are found and locked in one
+//! request (`kv::Txn::lock_next`).
+//!
 //! Where others are passed over, what was looked at is a hint: a row is read again when it is locked, and must pass the
 //! condition still. The rows that were not locked are none that the transaction depends on, or a worker would have to
 //! begin again whenever another has taken its job.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 use catalog::row::EntryReader;
-use keys::Key;
+use keys::{Key, Span};
 use kv::Locked;
-use plan::plan::{self as nodes, LockedTable};
+use plan::plan::{self as nodes, LockWait, LockedTable, Node, ReadAgain, TableScan};
 use types::{Batch, ColumnVec, SqlResult};
 
 use super::limit::eval_limit;
@@ -25,12 +28,13 @@ use crate::context::ExecContext;
 use crate::error::{from_entry, from_kv};
 use crate::eval::eval_filter;
 use crate::operator::{BATCH_ROWS, BoxOperator, Builder, Operator};
-use crate::scan::{MAX_LOOKS, changes_too_often, lock_mode};
+use crate::scan::{MAX_LOOKS, changes_too_often, continue_scan, lock_mode, spans_in_order};
 
 pub(crate) struct LockRows {
     input: BoxOperator,
     node: Arc<nodes::LockRows>,
     builder: Builder,
+    direct: Option<Direct>,
     /// Rows that are still wanted, once that is known.
     left: Option<u64>,
     /// Rows looked at and not locked yet.
@@ -39,9 +43,57 @@ pub(crate) struct LockRows {
     looks: usize,
 }
 
+/// A scan that is nothing but its spans: its rows are locked as they are found.
+struct Direct {
+    scan: Arc<TableScan>,
+    /// None before the first call.
+    todo: Option<VecDeque<Span>>,
+}
+
+impl Direct {
+    fn of(node: &nodes::LockRows) -> Option<Self> {
+        let ([only], Some(again), Node::TableScan(scan)) = (&node.tables[..], &node.again, &node.input.node) else {
+            return None;
+        };
+        let is_plain = scan.index == 0 && scan.filter.is_none() && !scan.fetch_rows && !scan.point;
+        let skips = only.lock.wait == LockWait::Skip && again.condition.is_none();
+        (is_plain && skips && node.limit.is_some()).then(|| Self { scan: scan.clone(), todo: None })
+    }
+}
+
 impl LockRows {
     pub(crate) fn new(input: BoxOperator, node: Arc<nodes::LockRows>, builder: Builder) -> Self {
-        Self { input, node, builder, left: None, pending: None, has_yielded: false, looks: 0 }
+        let direct = Direct::of(&node);
+        Self { input, node, builder, direct, left: None, pending: None, has_yielded: false, looks: 0 }
+    }
+
+    /// The next rows that are free, locked; none where there are no more, or the transaction's own writes are in the way:
+    /// then the rest is looked at and locked as any other rows.
+    async fn next_direct(&mut self, wanted: u64, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        let Some(direct) = &mut self.direct else { return Ok(None) };
+        let [table] = &self.node.tables[..] else { return Ok(None) };
+        let Some(again) = &self.node.again else { return Ok(None) };
+        if direct.todo.is_none() {
+            direct.todo = Some(spans_in_order(&direct.scan, ctx).await?.into());
+        }
+        let read = lock_mode(table.lock, ctx)?;
+        let todo = direct.todo.get_or_insert_default();
+        while let Some(span) = todo.pop_front() {
+            ctx.cancel.checkpoint().await?;
+            let found = ctx.txn()?.lock_next(&span, direct.scan.reverse, read, wanted).await.map_err(from_kv)?;
+            let Some((rows, rest)) = found else {
+                todo.push_front(span);
+                self.input = continue_scan(&direct.scan, std::mem::take(todo));
+                self.direct = None;
+                return Ok(None);
+            };
+            rest.into_iter().for_each(|rest| todo.push_front(rest));
+            if !rows.is_empty() {
+                let rows = rows.iter().map(|(key, value)| (key, &value[..]));
+                return Ok(Some(read_again(table, again, rows)?));
+            }
+        }
+        Ok(None)
     }
 
     /// The keys of the rows of a locked table.
@@ -72,16 +124,10 @@ impl LockRows {
         let mut locked = match &node.again {
             None => batch.gather(&places),
             Some(again) => {
-                let reader = EntryReader::new(&first.table, first.table.primary(), &again.columns);
-                let types = again.columns.iter().map(|column| first.table.columns[*column].ty);
-                let mut columns: Vec<ColumnVec> =
-                    types.map(|ty| ColumnVec::with_capacity(&ty, rows.len())).collect();
-                for (place, value) in &rows {
-                    reader.read_into(keys[*place].as_bytes(), value, &mut columns).map_err(from_entry)?;
-                }
-                let locked = Batch::from_columns(columns, rows.len());
+                let rows = rows.iter().map(|(place, value)| (keys[*place].as_bytes(), &value[..]));
+                let locked = read_again(first, again, rows)?;
                 match &again.condition {
-                    Some(condition) if !rows.is_empty() => eval_filter(condition, locked, ctx).await?,
+                    Some(condition) if !locked.is_empty() => eval_filter(condition, locked, ctx).await?,
                     _ => locked,
                 }
             }
@@ -97,6 +143,22 @@ impl LockRows {
     }
 }
 
+/// Rows as they were when they were locked.
+fn read_again<'r>(
+    table: &LockedTable,
+    again: &ReadAgain,
+    rows: impl ExactSizeIterator<Item = (&'r [u8], &'r [u8])>,
+) -> SqlResult<Batch> {
+    let count = rows.len();
+    let reader = EntryReader::new(&table.table, table.table.primary(), &again.columns);
+    let types = again.columns.iter().map(|column| table.table.columns[*column].ty);
+    let mut columns: Vec<ColumnVec> = types.map(|ty| ColumnVec::with_capacity(&ty, count)).collect();
+    for (key, value) in rows {
+        reader.read_into(key, value, &mut columns).map_err(from_entry)?;
+    }
+    Ok(Batch::from_columns(columns, count))
+}
+
 #[async_trait]
 impl Operator for LockRows {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
@@ -108,6 +170,14 @@ impl Operator for LockRows {
         };
         self.left = Some(left);
         if left == 0 {
+            return Ok(None);
+        }
+        if let Some(batch) = self.next_direct(left.min(BATCH_ROWS as u64), ctx).await? {
+            self.has_yielded = true;
+            self.left = Some(left - batch.len() as u64);
+            return Ok(Some(batch));
+        }
+        if self.direct.is_some() {
             return Ok(None);
         }
         loop {

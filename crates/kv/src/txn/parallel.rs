@@ -29,8 +29,8 @@
 //!   overwritten by the next or found by a pusher, who then can only abort it. That the next attempt is told.
 //! - *Sent*: any other failure. No attempt follows. The record is aborted explicitly, and its answer alone says what
 //!   became of it: *committed*, when it was recovered; *aborted when staged*, and then no recovery can commit it any more.
-//!   Aborted otherwise is ambiguous: it was recovered and removed since, one way or the other, and the record there is now
-//!   is of somebody who found none, a pusher or this very request when it is sent again because its answer was lost.
+//!   Aborted otherwise is ambiguous: the record was recovered and removed since, one way or the other. The one found now
+//!   was written by a pusher that found none, or by this request when it was sent again because its answer was lost.
 //! - The record is refused: then there is none of this attempt, and what was known of the attempt before still holds.
 //!
 //! A write of an earlier epoch is another write, and a record that was restarted over is refuted (see `start_over`).

@@ -107,6 +107,16 @@ pub(super) fn point_answer(answer: Option<Response>) -> Result<Option<Bytes>, Er
     }
 }
 
+/// What a range has left of its piece of a span, and what lies in other ranges.
+fn joined(left: Option<Span>, rest: Option<Span>, reverse: bool) -> Option<Span> {
+    match (left, rest) {
+        (None, rest) => rest,
+        (Some(left), None) => Some(left),
+        (Some(left), Some(rest)) if reverse => Some(Span::new(rest.start, left.end)),
+        (Some(left), Some(rest)) => Some(Span::new(left.start, rest.end)),
+    }
+}
+
 impl Txn {
     pub(super) fn visible_seq(&self, see: See) -> u32 {
         match see {
@@ -358,6 +368,56 @@ impl Txn {
         Ok(found)
     }
 
+    /// Under SKIP LOCKED, locks the first rows of a span that nobody holds, `wanted` of them at most: in one request, where
+    /// [`Txn::scan`] and [`Txn::lock_first`] take two. Answers them and what is left of the span, or none where the
+    /// transaction itself has written there.
+    ///
+    /// # Errors
+    /// As [`Txn::get`].
+    pub async fn lock_next(
+        &mut self,
+        span: &Span,
+        reverse: bool,
+        read: Read,
+        wanted: u64,
+    ) -> Result<Option<(KvRows, Option<Span>)>, Error> {
+        self.ensure_open()?;
+        assert!(read.wait == WaitPolicy::SkipLocked && wanted > 0, "rows that others hold are passed over");
+        let place = self.place(span);
+        if place != Place::Shared || self.buffer.touches(span) || self.intents.overlaps(span) {
+            return Ok(None);
+        }
+        loop {
+            let (range, piece, rest) = self.first_piece(span, reverse).await?;
+            let reading = Read { keep: Keep::Later, ..read };
+            let before = self.locks.clone();
+            let Some(lock) = self.before_reading(&reading, || piece.clone(), place) else { return Ok(None) };
+            let mut requests = vec![Request::LockFirst { span: piece, reverse, lock }];
+            let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            let mut response = match self.send(&range, &reading, wanted, 0, requests).await {
+                Ok(response) => response,
+                Err(SendError::Reroute) => continue,
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            };
+            let (rows, left) = match response.responses.pop() {
+                Some(Response::Scan { rows, resume }) => (rows, resume),
+                other => return Err(unexpected("Scan", other.as_ref())),
+            };
+            // It is known now what was locked of the span.
+            self.locks = before;
+            for row in 0..rows.len() {
+                let key = Key::from(rows.key_bytes(row));
+                self.locks.add_point(key.clone());
+                self.note_read(Span::point(key.clone()), place, Keep::Now);
+                self.held.add(&key, lock, &rows.value_bytes(row));
+            }
+            if let Some(expected) = check {
+                self.take_check(&mut response, expected)?;
+            }
+            return Ok(Some((rows, joined(left, rest, reverse))));
+        }
+    }
+
     /// Reads one page of a span. Go on with `resume` until there is none.
     ///
     /// # Errors
@@ -409,12 +469,7 @@ impl Txn {
                 }
                 self.take_check(&mut response, expected)?;
             }
-            let resume = match (left, rest) {
-                (None, rest) => rest,
-                (Some(left), None) => Some(left),
-                (Some(left), Some(rest)) if options.reverse => Some(Span::new(rest.start, left.end)),
-                (Some(left), Some(rest)) => Some(Span::new(left.start, rest.end)),
-            };
+            let resume = joined(left, rest, options.reverse);
             let rows = if self.buffer.touches(&covered) {
                 self.merge(&covered, &rows, options)
             } else {

@@ -90,6 +90,9 @@ pub enum Request {
     /// holds up no write. For what is locked and read again before anything depends on it. Answered as a scan. With
     /// `free_for`, rows that others hold against such a lock are left out.
     Look { span: Span, reverse: bool, free_for: Option<LockStrength> },
+    /// Under SKIP LOCKED: locks the first rows of a span that nobody holds against it, as many as `max_keys` says, and
+    /// answers them as a scan does. What it passes over is not read.
+    LockFirst { span: Span, reverse: bool, lock: LockStrength },
     /// Writes an intent, or the version itself when the batch ends with a one-phase [`Request::EndTxn`] or has no
     /// transaction. `seq` is the write's number in its transaction; see [`SequencedWrite`].
     Put { key: Key, value: Bytes, seq: u32 },
@@ -182,6 +185,7 @@ impl Request {
             | Self::GetMany { .. }
             | Self::Scan { .. }
             | Self::Look { .. }
+            | Self::LockFirst { .. }
             | Self::Refresh { .. }
             | Self::HeartbeatTxn { .. }
             | Self::Describe
@@ -215,6 +219,7 @@ impl Request {
             | Self::GetMany { .. }
             | Self::Scan { .. }
             | Self::Look { .. }
+            | Self::LockFirst { .. }
             | Self::Refresh { .. }
             | Self::HeartbeatTxn { .. }
             | Self::PushTxn { .. }
@@ -254,6 +259,7 @@ impl Request {
             Self::QueryIntent { write, .. } => has(&write.key),
             Self::Scan { span, .. }
             | Self::Look { span, .. }
+            | Self::LockFirst { span, .. }
             | Self::ClearRange { span, .. }
             | Self::Refresh { span, .. }
             | Self::ResolveSpan { span, .. } => has_all(span),

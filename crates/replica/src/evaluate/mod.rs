@@ -227,6 +227,9 @@ impl Evaluator<'_> {
             Request::GetMany { keys, lock } => self.get_many(state, keys, *lock),
             Request::Scan { span, reverse, lock } => self.scan(state, span, *reverse, *lock),
             Request::Look { span, reverse, free_for } => self.look(state, span, *reverse, *free_for),
+            Request::LockFirst { .. } => {
+                Err(KvError::Invalid { reason: "LockFirst without SKIP LOCKED, or twice".into() }.into())
+            }
             Request::Put { key, value, seq } => self.put(state, key, Some(value), *seq, one_phase),
             Request::Delete { key, seq } => self.put(state, key, None, *seq, one_phase),
             Request::ClearRange { span, at } => self.clear_range(state, span, *at),

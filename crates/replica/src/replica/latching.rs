@@ -93,7 +93,9 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
                 spans.push(LatchSpan::write(span.clone(), ts));
             }
             Request::Gc { .. } => spans.push(LatchSpan::write_unversioned(Span::point(state::gc_key(header.range_id)))),
-            Request::Look { .. }
+            // Latched key by key once it is known which.
+            Request::LockFirst { .. }
+            | Request::Look { .. }
             | Request::Split { .. }
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }

@@ -24,6 +24,7 @@ mod lease;
 mod looks;
 mod propose;
 mod recovery;
+mod skip_locked;
 mod wait;
 
 use std::{
@@ -45,7 +46,7 @@ use storage::{Engine, StorageError};
 
 use crate::{
     Outbound, ReplicaHost,
-    api::{BatchRequest, BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy, hull},
+    api::{BatchRequest, BatchResponse, Header, KvError, Request, RetryReason, WaitPolicy, hull},
     evaluate::{Ended, EvalError, Evaluated, Evaluator, Uncertainty},
     counters::Counters,
     machine::Machine,
@@ -243,51 +244,6 @@ impl Replica {
             clock.update(latest).map_err(|error| KvError::Invalid { reason: error.to_string() })?;
         }
         Ok(())
-    }
-
-    /// Under SKIP LOCKED only the keys that look free are read, as many as are wanted: who holds another may be about to
-    /// write it, and a latch would wait for that.
-    async fn attempt(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, Attempt> {
-        if request.header.wait != WaitPolicy::SkipLocked {
-            return self.attempt_all(request).await;
-        }
-        let header = &request.header;
-        let txn = header.txn.as_ref().map(|txn| &txn.meta);
-        let wanted = if header.max_keys == 0 { usize::MAX } else { header.max_keys as usize };
-        let mut answers: Vec<Option<Response>> = vec![None; request.requests.len()];
-        let mut last = None;
-        loop {
-            let is_locked = |(item, answer): &(&Request, &Option<Response>)| {
-                matches!(item, Request::Get { lock: Some(_), .. })
-                    && matches!(answer, Some(Response::Get { value: Some(_) }))
-            };
-            let locked = request.requests.iter().zip(&answers).filter(is_locked).count();
-            let mut missing = wanted.saturating_sub(locked);
-            let mut picked = Vec::new();
-            for (place, item) in request.requests.iter().enumerate().filter(|(place, _)| answers[*place].is_none()) {
-                if let Request::Get { key, lock: strength @ Some(_) } = item {
-                    let wants = LockRequest { key, txn, strength: *strength, read_ts: Timestamp::MAX };
-                    if missing == 0 || !self.locks.check(&wants).is_empty() {
-                        continue;
-                    }
-                    missing -= 1;
-                }
-                picked.push(place);
-            }
-            if let (true, Some(last)) = (picked.is_empty(), last.take()) {
-                let mut response: BatchResponse = last;
-                response.responses =
-                    answers.into_iter().map(|answer| answer.unwrap_or(Response::Get { value: None })).collect();
-                return Ok(response);
-            }
-            // Somebody else may still be faster with some of them.
-            let requests = picked.iter().map(|place| request.requests[*place].clone()).collect();
-            let mut response = self.attempt_all(&BatchRequest { header: header.clone(), requests }).await?;
-            for (place, answer) in picked.into_iter().zip(std::mem::take(&mut response.responses)) {
-                answers[place] = Some(answer);
-            }
-            last = Some(response);
-        }
     }
 
     async fn attempt_all(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, Attempt> {
