@@ -439,6 +439,35 @@ async fn aborted_when_staged_is_not_said_of_a_commit_that_was_recovered_and_remo
     cluster.stop().await;
 }
 
+/// judged-by-its-own-epoch: its staged record was being recovered while it started over and committed; by that commit the
+/// writes of the attempt before, which its client had been told is aborted, were resolved as committed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_that_comes_late_commits_nothing_of_an_attempt_that_was_given_up() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    assert_eq!(get(member, "n").await, None);
+    // The first attempt has written `b`, and never comes to write `n`.
+    let first = meta(7, "a", member.db.clock().now());
+    let stage = vec![put("a", "1"), put("b", "1"), end(true, &["n"])];
+    send(member, "a", within(&first), stage).await.unwrap();
+    let second = TxnMeta { epoch: 1, write_ts: member.db.clock().now(), ..first.clone() };
+    send(member, "a", within(&second), vec![put("a", "2"), end(true, &[])]).await.unwrap();
+    // Somebody has asked for `n` before that, and says now what became of the first.
+    let recover = Request::RecoverTxn { txn: first.clone(), committed: false };
+    let answer = send(member, "a", Header::default(), vec![recover]).await.unwrap();
+    let Response::RecoverTxn { status, commit_ts } = answer.responses[0] else { panic!("{:?}", answer.responses) };
+    if status != TxnStatus::Pending {
+        let span = Span::new(key("a"), key("c"));
+        let resolve = Request::ResolveSpan { span, txn: first, status, commit_ts };
+        send(member, "a", Header::default(), vec![resolve]).await.unwrap();
+    }
+    assert_eq!(get(member, "b").await, None, "it was never committed");
+    assert_eq!(get(member, "a").await.as_deref(), Some("2"));
+    cluster.stop().await;
+}
+
 /// The version of a commit that was pushed up lay above what the reader had seen of the node's clock, and was taken for
 /// one that came later.
 #[tokio::test(flavor = "multi_thread")]

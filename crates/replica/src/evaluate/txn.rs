@@ -184,7 +184,12 @@ impl Evaluator<'_> {
             // Whoever ended it has cleaned up already: every intent is resolved.
             return Ok(Response::RecoverTxn { status: TxnStatus::Pending, commit_ts: Timestamp::MIN });
         };
-        let as_queried = record.epoch == txn.epoch && record.ts == txn.write_ts;
+        // *judged-by-its-own-epoch*: it has started over since, and how that ended says nothing of what it had written before:
+        // whoever resolved that by it would commit what was given up. The next push is told of the new epoch.
+        if record.epoch != txn.epoch {
+            return Ok(Response::RecoverTxn { status: TxnStatus::Pending, commit_ts: Timestamp::MIN });
+        }
+        let as_queried = record.ts == txn.write_ts;
         if record.status == TxnStatus::Staging && as_queried {
             record.status = if committed { TxnStatus::Committed } else { TxnStatus::Aborted };
             record.in_flight.clear();
