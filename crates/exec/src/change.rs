@@ -1,6 +1,6 @@
 //! INSERT, UPDATE and DELETE.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use catalog::{Table, TriggerEvent, row::EntryReader};
@@ -14,7 +14,8 @@ use crate::{
     error::{from_entry, from_kv},
     eval::eval_batch,
     operator::Operator,
-    row_write::{TableWriter, fit_row, returning, table_types},
+    row_write::{Duplicate, TableWriter, fit_row, returning, table_types},
+    scan::changes_too_often,
     trigger::{Firing, Watch},
 };
 
@@ -116,7 +117,7 @@ impl InsertOperator {
         };
         let Some(update) = &conflict.update else { return Ok(None) };
         let table = self.writer.table.clone();
-        let existing = read_existing(&table, duplicate.index, &duplicate.key, &duplicate.value, ctx).await?;
+        let existing = read_existing(&table, self.conflict_lock, &duplicate, ctx).await?;
         self.watch.own(ctx)?;
         let touched = self.writer.primary().encode_key(&existing);
         if self.touched.contains(&touched) {
@@ -161,31 +162,39 @@ impl InsertOperator {
     }
 }
 
-/// The whole row behind an entry.
+/// The whole row behind an entry. Only the entry is locked: below serializable the row is, too, so that one that others
+/// have changed is met now and not at the commit.
 async fn read_existing(
-    table: &Arc<Table>,
-    index: usize,
-    key: &Key,
-    value: &[u8],
+    table: &Table,
+    conflict_lock: LockStrength,
+    duplicate: &Duplicate,
     ctx: &mut ExecContext<'_>,
 ) -> SqlResult<Vec<Datum>> {
+    let key = &duplicate.key;
     let all: Vec<usize> = (0..table.columns.len()).collect();
     let rows = EntryReader::new(table, table.primary(), &all);
     let mut row = vec![Datum::Null; all.len()];
-    if index == 0 {
-        rows.read_datums(key.as_bytes(), value, &mut row).map_err(from_entry)?;
+    if duplicate.index == 0 {
+        rows.read_datums(key.as_bytes(), &duplicate.value, &mut row).map_err(from_entry)?;
         return Ok(row);
     }
-    let entries = EntryReader::new(table, &table.indexes[index], &[]);
+    let entries = EntryReader::new(table, &table.indexes[duplicate.index], &[]);
     let primary = catalog::row::IndexCodec::new(table, table.primary());
-    let row_key = entries.row_key(&primary, key.as_bytes(), value).map_err(from_entry)?;
-    let read = Read { see: See::Now, ..Read::default() };
-    let found = ctx.txn()?.get(&row_key, read).await.map_err(from_kv)?;
-    let found = found.ok_or_else(|| {
-        SqlError::new(SqlState::DataCorrupted, format!("index entry {key} of table \"{}\" has no row", table.name))
-    })?;
+    let row_key = entries.row_key(&primary, key.as_bytes(), &duplicate.value).map_err(from_entry)?;
+    let txn = ctx.txn()?;
+    let lock = txn.keeps_apart().then_some(conflict_lock);
+    let read = Read { lock, see: See::Now, binds: true, ..Read::default() };
+    let Some(found) = txn.get(&row_key, read).await.map_err(from_kv)? else {
+        // It has gone while its lock was waited for.
+        return Err(if lock.is_some() { changes_too_often() } else { no_row(table, key) });
+    };
     rows.read_datums(row_key.as_bytes(), &found, &mut row).map_err(from_entry)?;
     Ok(row)
+}
+
+fn no_row(table: &Table, key: &Key) -> SqlError {
+    let message = format!("index entry {key} of table \"{}\" has no row", table.name);
+    SqlError::new(SqlState::DataCorrupted, message)
 }
 
 #[async_trait]

@@ -299,7 +299,7 @@ async fn missing<'p>(items: &'p [Present], ctx: &mut ExecContext<'_>) -> SqlResu
         tables.push(to);
     }
     // The rows of this statement count. Whatever else becomes of them, a reference needs its row to be there.
-    let look = Read { see: See::Now, keep: Keep::Presence, ..Read::default() };
+    let look = Read { see: See::Now, keep: Keep::Presence, binds: true, ..Read::default() };
     if !secondary.is_empty() {
         let entries: Vec<Key> = secondary.iter().map(|(_, lookup)| lookup.entry.clone()).collect();
         let found = ctx.txn()?.get_many(&entries, look).await.map_err(from_kv)?;

@@ -9,6 +9,7 @@ use plan::{Node, PlanContext, PreparedPlan, StatementKind};
 use types::{Datum, SqlError, SqlResult, SqlType};
 
 use crate::context::{Ctes, ExecContext};
+use crate::error::from_kv;
 use crate::operator::build;
 use crate::subquery::SubqueryCache;
 
@@ -60,6 +61,9 @@ pub(crate) async fn run(
     let cancel = ctx.cancel.clone();
     let txn = ctx.txn()?;
     txn.begin_statement();
+    // Constraints rest on what it finds.
+    let did_bind = txn.bind_reads(true);
+    txn.look_from_now().await.map_err(from_kv)?;
     let mut inner = ExecContext {
         txn: ctx.txn.as_deref_mut(),
         routines: match &mut ctx.routines {
@@ -101,5 +105,6 @@ pub(crate) async fn run(
     drop(inner);
     (ctx.foreign, ctx.after) = (foreign, after);
     ctx.have_routines_written |= have_routines_written;
+    ctx.txn()?.bind_reads(did_bind);
     outcome.map(|()| rows)
 }

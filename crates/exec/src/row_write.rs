@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// With few rows a statement takes locks where it looks for duplicates, so that of two at once one waits; with many,
-/// the refresh at commit decides.
+/// the refresh at commit decides; below serializable no commit may fail for it.
 const LOCKED_ROWS_MAX: usize = 64;
 
 /// The indexes of a table, ready to write to.
@@ -135,8 +135,9 @@ impl TableWriter {
                     owners.push(at);
                 }
             }
-            let lock = (keys.len() <= LOCKED_ROWS_MAX).then_some(strength);
-            let read = Read { lock, lock_absent: true, see: See::Now, ..Read::default() };
+            let locks = keys.len() <= LOCKED_ROWS_MAX || ctx.txn()?.keeps_apart();
+            let lock = locks.then_some(strength);
+            let read = Read { lock, lock_absent: true, see: See::Now, binds: true, ..Read::default() };
             let values = match &keys[..] {
                 [] => Vec::new(),
                 [only] => vec![ctx.txn()?.get(only, read).await.map_err(from_kv)?],

@@ -26,4 +26,6 @@ pub use error::{Error, Restart};
 pub use keys::LockStrength;
 pub use replica::api::WaitPolicy;
 pub use storage::KvRows;
-pub use txn::{Keep, Locked, Read, Savepoint, ScanOptions, ScanPage, See, StatementMark, Txn, TxnOptions};
+pub use txn::{
+    Isolation, Keep, Locked, Read, Savepoint, ScanOptions, ScanPage, See, StatementMark, StatementStart, Txn, TxnOptions,
+};

@@ -106,6 +106,11 @@ impl Kept {
 }
 
 impl Cursor {
+    /// Whether rows are still read for it.
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
     pub fn new(running: Box<Running>, scroll: Scroll, hold: bool) -> Self {
         let kept = (scroll != Scroll::No).then(|| Kept::new(0));
         Self { running: Some(running), position: 0, pulled: 0, kept, scroll, hold }

@@ -152,8 +152,9 @@ impl Portals {
 
     /// Whether any of them reads in the transaction and is not at its end.
     pub fn read_on(&self) -> bool {
-        self.open.values().any(|portal| match portal.state {
-            State::Running(_) | State::Cursor(_) => !portal.is_held,
+        self.open.values().any(|portal| match &portal.state {
+            State::Running(_) => !portal.is_held,
+            State::Cursor(cursor) => !portal.is_held && cursor.is_running(),
             State::Bound | State::Kept { .. } | State::Done => false,
         })
     }

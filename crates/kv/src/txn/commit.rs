@@ -207,6 +207,7 @@ impl Txn {
     }
 
     async fn commit_writes(&mut self) -> Result<Timestamp, Error> {
+        self.settle_snapshots().await?;
         if self.buffer.bytes() > MAX_AT_COMMIT_BYTES && self.buffer.command_bytes() > MAX_AT_COMMIT_BYTES {
             self.spill().await?;
         }

@@ -12,6 +12,7 @@
 //!   of what is present of a deletion alone: while there is none, the row is there at every time up to the later one,
 //!   whoever changes it. Private spans need not be tracked: see [`load`].
 //! - *one-snapshot*: `read_ts` moves only together with a refresh of everything in `reads`, or when nothing was read.
+//!   Below serializable see [`snapshots`].
 //! - *locks-known*: every key the transaction locked anywhere is in `locks`, so that its end releases all of them.
 
 mod buffer;
@@ -21,6 +22,7 @@ mod load;
 mod parallel;
 mod read;
 mod read_many;
+mod snapshots;
 mod spans;
 
 use std::{
@@ -35,13 +37,17 @@ use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReaso
 use smallvec::SmallVec;
 
 pub(crate) use self::heartbeat::{Heartbeats, start_heartbeats};
-pub use self::read::{Locked, ScanPage};
+pub use self::{
+    read::{Locked, ScanPage},
+    snapshots::{Isolation, StatementStart},
+};
 use self::{
     buffer::WriteBuffer,
     heartbeat::HeartbeatHandle,
     load::Loads,
     read::HeldRows,
-    spans::{ReadSet, SpanSet},
+    snapshots::Snapshots,
+    spans::{ReadSet, Reread, SpanSet},
 };
 use crate::{
     db::{Db, SendError},
@@ -91,6 +97,8 @@ pub struct Read {
     pub wait: WaitPolicy,
     pub see: See,
     pub keep: Keep,
+    /// It must hold when the transaction commits, whatever its isolation level: a constraint rests on it.
+    pub binds: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -165,6 +173,7 @@ pub struct Txn {
     /// Writes up to here are those of earlier statements.
     statement_seq: u32,
     reads: ReadSet,
+    snapshots: Snapshots,
     locks: SpanSet,
     held: HeldRows,
     /// Keys with intents in some range.
@@ -218,6 +227,7 @@ impl Txn {
             seq: 0,
             statement_seq: 0,
             reads: ReadSet::default(),
+            snapshots: Snapshots::default(),
             locks: SpanSet::default(),
             held: HeldRows::default(),
             intents: SpanSet::default(),
@@ -302,6 +312,7 @@ impl Txn {
     /// # Errors
     /// `Retry` when one was written since the check was made.
     pub async fn depend_on(&mut self, mut new: SmallVec<[Key; 2]>) -> Result<(), Error> {
+        self.settle_if_many().await?;
         new.retain(|key| !self.dependencies.contains(key));
         if new.is_empty() {
             return Ok(());
@@ -309,8 +320,9 @@ impl Txn {
         let made = self.check.as_ref().filter(|check| check.state != CheckState::Pending).map(|check| check.at);
         if let Some(at) = made {
             if at < self.read_ts {
-                let spans = new.iter().map(|key| (Span::point(key.clone()), false)).collect();
-                self.refresh_spans(spans, at, self.read_ts).await.map_err(|error| match error {
+                let reread = |key: &Key| Reread { span: Span::point(key.clone()), deletions_only: false, from: at };
+                let spans = new.iter().map(reread).collect();
+                self.refresh_spans(spans, self.read_ts).await.map_err(|error| match error {
                     Error::Retry { at_least, .. } => Error::Retry { reason: Restart::CheckedValueChanged, at_least },
                     other => other,
                 })?;
@@ -337,10 +349,15 @@ impl Txn {
 
     /// Moves the snapshot to now. A transaction that has read, locked or written anything keeps the one it has.
     pub fn renew_snapshot(&mut self) {
-        if self.read_only || self.has_effects() || !self.reads.is_empty() || self.loads.is_some() {
+        if self.read_only || self.has_effects() || self.has_read() || self.loads.is_some() {
             return;
         }
         // *one-snapshot*: nothing was read.
+        self.move_to_now();
+    }
+
+    /// Takes a snapshot of now, never below where it has read or written before: its own reads hide those of others.
+    fn move_to_now(&mut self) {
         let now = self.db.clock().now();
         self.read_ts = now.max(self.read_ts).max(self.meta.write_ts);
         self.meta.write_ts = self.read_ts;
@@ -413,7 +430,6 @@ impl Txn {
     /// Starts over at a later timestamp. While it can, under the same id: its locks are kept then, so that the next
     /// attempt finds the keys it fought for still held. Its priority stays in any case.
     pub fn start_over(&mut self) {
-        let now = self.db.clock().now();
         let keeps_id = self.state == State::Open
             && !self.is_doomed
             // What was staged may be committed: it must not be taken for the commit of what the next attempt writes.
@@ -425,18 +441,14 @@ impl Txn {
             return self.start_anew();
         }
         self.meta.epoch += 1;
-        // Never below where it has read or written before: its own reads hide those of others.
-        self.read_ts = now.max(self.read_ts).max(self.meta.write_ts);
-        self.meta.write_ts = self.read_ts;
-        self.uncertainty_limit = self.read_ts.add_ns(self.db.clock().max_offset_ns());
-        self.observed.clear();
-        self.observed.push((self.db.node_id(), now));
+        self.move_to_now();
         self.buffer.clear();
         self.landed.clear();
         self.forget_loads();
         self.seq = 0;
         self.statement_seq = 0;
         self.reads.clear();
+        self.snapshots.start_over();
         self.held.clear();
         self.open_savepoints = 0;
         self.check = None;
@@ -447,9 +459,10 @@ impl Txn {
     pub fn start_anew(&mut self) {
         self.rollback_now();
         let fresh = Self::new(self.db.clone(), TxnOptions { priority: self.meta.priority, as_of: None });
-        let lock_timeout = self.lock_timeout;
+        let (lock_timeout, isolation) = (self.lock_timeout, self.isolation());
         *self = fresh;
         self.lock_timeout = lock_timeout;
+        self.set_isolation(isolation);
     }
 
     fn anchor_at(&mut self, key: &Key) {
@@ -479,7 +492,7 @@ impl Txn {
             }),
             wait,
             lock_timeout: self.lock_timeout,
-            can_forward: self.reads.is_empty() && !self.read_only,
+            can_forward: self.may_leave_snapshot() && !self.read_only,
             ..Header::default()
         }
     }
@@ -537,7 +550,8 @@ impl Txn {
             self.meta.write_ts = self.meta.write_ts.max(meta.write_ts);
         }
         if response.read_ts > self.read_ts {
-            debug_assert!(self.reads.is_empty(), "one-snapshot");
+            debug_assert!(self.may_leave_snapshot(), "one-snapshot");
+            self.leave_snapshot();
             self.read_ts = response.read_ts;
             self.meta.write_ts = self.meta.write_ts.max(self.read_ts);
         }
@@ -569,32 +583,34 @@ impl Txn {
     /// Checks that nothing in the read spans was written after `read_ts` and up to `to`, and moves there.
     async fn refresh(&mut self, to: Timestamp) -> Result<(), Error> {
         let from = self.read_ts;
-        let whole = self.reads.whole.iter().map(|span| (span.clone(), false));
-        let spans: Vec<_> = whole.chain(self.reads.present.iter().map(|span| (span.clone(), true))).collect();
+        let spans: Vec<Reread> = self.of_snapshot().rereads(from).collect();
         // Whatever comes of it: some of the spans may count as read by us at `to`, which hides earlier reads of others
         // there. What this transaction still writes goes above.
         self.meta.write_ts = self.meta.write_ts.max(to);
         if !spans.is_empty() {
             self.db.0.metrics.refreshes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if let Err(error) = self.refresh_spans(spans, from, to).await {
+            if let Err(error) = self.refresh_spans(spans, to).await {
                 self.db.0.metrics.refresh_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 tracing::debug!(txn = %self.meta.id, %from, %to, %error, "refresh failed");
                 return Err(error);
             }
         }
         // Not before: the statement that waits here may be given up, and the transaction go on. *one-snapshot*
+        self.leave_snapshot();
         self.read_ts = to;
         Ok(())
     }
 
-    /// Each span with whether only deletions count there.
-    async fn refresh_spans(&self, spans: Vec<(Span, bool)>, from: Timestamp, to: Timestamp) -> Result<(), Error> {
+    /// Looks whether what was read holds at `to` as well.
+    async fn refresh_spans(&self, spans: Vec<Reread>, to: Timestamp) -> Result<(), Error> {
         let mut todo = spans;
         while !todo.is_empty() {
             let groups = self.group_spans(std::mem::take(&mut todo)).await?;
             let sends = groups.into_iter().map(|(range, spans)| async move {
-                let request = |(span, deletions_only): &(Span, bool)| {
-                    Request::Refresh { span: span.clone(), from, deletions_only: *deletions_only }
+                let request = |it: &Reread| Request::Refresh {
+                    span: it.span.clone(),
+                    from: it.from,
+                    deletions_only: it.deletions_only,
                 };
                 let requests = spans.iter().map(request).collect::<Vec<_>>();
                 let mut header = self.header(&range, WaitPolicy::Block);
@@ -616,12 +632,9 @@ impl Txn {
     }
 
     /// Cuts spans at range bounds; each range once, with its pieces.
-    async fn group_spans(
-        &self,
-        spans: Vec<(Span, bool)>,
-    ) -> Result<Vec<(Arc<CachedRange>, Vec<(Span, bool)>)>, Error> {
-        let mut groups: Vec<(Arc<CachedRange>, Vec<(Span, bool)>)> = Vec::with_capacity(1);
-        for (span, deletions_only) in spans {
+    async fn group_spans(&self, spans: Vec<Reread>) -> Result<Vec<(Arc<CachedRange>, Vec<Reread>)>, Error> {
+        let mut groups: Vec<(Arc<CachedRange>, Vec<Reread>)> = Vec::with_capacity(1);
+        for Reread { span, deletions_only, from } in spans {
             let mut start = span.start;
             while start < span.end {
                 let range = match groups.iter().find(|(range, _)| range.descriptor.contains_key(start.as_bytes())) {
@@ -629,7 +642,7 @@ impl Txn {
                     None => self.db.locate(start.as_bytes()).await?,
                 };
                 let end = span.end.clone().min(range.descriptor.end.clone());
-                let piece = (Span::new(start, end.clone()), deletions_only);
+                let piece = Reread { span: Span::new(start, end.clone()), deletions_only, from };
                 match groups.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &range)) {
                     Some((_, list)) => list.push(piece),
                     None => groups.push((range, vec![piece])),

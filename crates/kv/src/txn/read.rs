@@ -48,6 +48,8 @@ pub struct Locked {
 
 /// Keys tried by one request that passes over what is locked.
 const LOCK_TRIES: usize = 64;
+/// Of the rows that one request finds and locks.
+const LOCK_BYTES: u64 = 2 << 20;
 /// What is remembered of a transaction's locked rows: as many of them, none of more bytes.
 const HELD_ROWS: usize = 16;
 const HELD_ROW_BYTES: usize = 4 << 10;
@@ -143,22 +145,26 @@ impl Txn {
     /// What was read with [`Keep::Later`] holds at [`Txn::read_ts`], which has not moved since.
     pub fn keep_read(&mut self, span: Span) {
         let place = self.place(&span);
-        self.note_read(span, place, Keep::Now);
+        self.note_read(span, place, Keep::Now, false);
     }
 
     /// *reads-tracked*
-    fn note_read(&mut self, span: Span, place: Place, keep: Keep) {
+    fn note_read(&mut self, span: Span, place: Place, keep: Keep, binds: bool) {
         if place == Place::Shared && matches!(keep, Keep::Now | Keep::Presence) {
-            self.reads.whole.add(span);
+            self.read_set(binds).whole.add(span);
         }
     }
 
     /// *reads-tracked*, of one key.
-    pub(super) fn note_point(&mut self, key: &Key, is_there: bool, place: Place, keep: Keep) {
-        if is_there && place == Place::Shared && keep == Keep::Presence {
-            self.reads.present.add_point(key.clone());
+    pub(super) fn note_point(&mut self, key: &Key, is_there: bool, place: Place, read: &Read) {
+        let is_locked = read.lock.is_some() && (is_there || read.lock_absent);
+        let binds = read.binds || is_locked;
+        if is_there && place == Place::Shared && self.is_of_presence(read) {
+            self.read_set(binds).present.add_point(key.clone());
         } else {
-            self.note_read(Span::point(key.clone()), place, keep);
+            // The span that it lies in is told of later, and not that it is locked.
+            let keep = if is_locked && self.keeps_apart() { Keep::Now } else { read.keep };
+            self.note_read(Span::point(key.clone()), place, keep, binds);
         }
     }
 
@@ -190,7 +196,7 @@ impl Txn {
                 Ok(mut response) => {
                     self.check_not_aborted(own, &mut response).await?;
                     let value = point_answer(response.responses.pop())?;
-                    self.note_point(key, value.is_some(), place, read.keep);
+                    self.note_point(key, value.is_some(), place, &read);
                     if let Some(expected) = check {
                         self.take_check(&mut response, expected)?;
                     }
@@ -350,7 +356,8 @@ impl Txn {
             for (place, answer) in response.responses.into_iter().enumerate() {
                 let value = point_answer(Some(answer))?;
                 if value.is_some() || !skips {
-                    self.note_read(Span::point(run[place].clone()), self.place_of(&run[place]), Keep::Now);
+                    let (key, of) = (&run[place], self.place_of(&run[place]));
+                    self.note_point(key, value.is_some(), of, &Read { keep: Keep::Now, ..read });
                 }
                 if let Some(value) = value {
                     if let (Some(lock), Place::Shared) = (read.lock, self.place_of(&run[place])) {
@@ -390,11 +397,11 @@ impl Txn {
         loop {
             let (range, piece, rest) = self.first_piece(span, reverse).await?;
             let reading = Read { keep: Keep::Later, ..read };
-            let before = self.locks.clone();
+            let (before, at, was_free) = (self.locks.clone(), self.read_ts, self.may_leave_snapshot());
             let Some(lock) = self.before_reading(&reading, || piece.clone(), place) else { return Ok(None) };
             let mut requests = vec![Request::LockFirst { span: piece, reverse, lock }];
             let check = Box::pin(self.with_check(&range, &mut requests)).await?;
-            let mut response = match self.send(&range, &reading, wanted, 0, requests).await {
+            let mut response = match self.send(&range, &reading, wanted, LOCK_BYTES, requests).await {
                 Ok(response) => response,
                 Err(SendError::Reroute) => continue,
                 Err(SendError::Kv(error)) => return Err(error.into()),
@@ -403,12 +410,14 @@ impl Txn {
                 Some(Response::Scan { rows, resume }) => (rows, resume),
                 other => return Err(unexpected("Scan", other.as_ref())),
             };
-            // It is known now what was locked of the span.
-            self.locks = before;
+            // It is known now what was locked of the span, if it was asked for once.
+            if was_free || self.read_ts == at {
+                self.locks = before;
+            }
             for row in 0..rows.len() {
                 let key = Key::from(rows.key_bytes(row));
                 self.locks.add_point(key.clone());
-                self.note_read(Span::point(key.clone()), place, Keep::Now);
+                self.note_read(Span::point(key.clone()), place, Keep::Now, true);
                 self.held.add(&key, lock, &rows.value_bytes(row));
             }
             if let Some(expected) = check {
@@ -462,7 +471,14 @@ impl Txn {
                 (Some(left), false) => Span::new(piece.start, left.start.clone()),
                 (Some(left), true) => Span::new(left.end.clone(), piece.end),
             };
-            self.note_read(covered.clone(), place, options.read.keep);
+            let binds = options.read.binds;
+            if let (Some(_), true, Place::Shared) = (lock, self.keeps_apart(), place) {
+                // What is locked is rows: others may insert between them.
+                for row in 0..rows.len() {
+                    self.note_point(&Key::from(rows.key_bytes(row)), true, place, &Read { keep: Keep::Now, ..options.read });
+                }
+            }
+            self.note_read(covered.clone(), place, options.read.keep, binds);
             if let Some(expected) = check {
                 if response.responses.is_empty() {
                     return Err(unexpected("Get", None));

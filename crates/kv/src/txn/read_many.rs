@@ -71,7 +71,7 @@ impl Txn {
                     let answers = response.responses.split_off(usize::from(check.is_some()));
                     for (&position, answer) in here.iter().zip(answers) {
                         let value = point_answer(Some(answer))?;
-                        self.note_point(&keys[position], value.is_some(), place(position), read.keep);
+                        self.note_point(&keys[position], value.is_some(), place(position), &read);
                         values[position] = value;
                     }
                     if let Some(expected) = check {
@@ -124,7 +124,7 @@ impl Txn {
                 row += 1;
             }
             let is_there = row < rows.len() && rows.get(row).0 == key;
-            self.note_point(&keys[position], is_there, Place::Shared, read.keep);
+            self.note_point(&keys[position], is_there, Place::Shared, &read);
             values[position] = is_there.then(|| rows.value_bytes(row));
         }
         if let Some(expected) = check {

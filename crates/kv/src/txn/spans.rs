@@ -11,6 +11,7 @@
 //!           [---]     [-----]                   []             and never  [----------------------]
 //! ```
 
+use hlc::Timestamp;
 use keys::{Key, Span, encoding::take_uvarint, keyspace::TABLE_PREFIX};
 
 /// Past this many spans, neighbours are joined.
@@ -164,14 +165,38 @@ pub(super) struct ReadSet {
     pub present: SpanSet,
 }
 
+/// A span that was read at `from`, to be looked at again later.
+#[derive(Clone, Debug)]
+pub(super) struct Reread {
+    pub span: Span,
+    /// Of rows that were there: only whether one has gone counts.
+    pub deletions_only: bool,
+    pub from: Timestamp,
+}
+
 impl ReadSet {
+    pub fn rereads(&self, from: Timestamp) -> impl Iterator<Item = Reread> {
+        let reread = move |(span, deletions_only): (&Span, bool)| Reread { span: span.clone(), deletions_only, from };
+        let whole = self.whole.iter().map(|span| (span, false));
+        whole.chain(self.present.iter().map(|span| (span, true))).map(reread)
+    }
+
     pub fn is_empty(&self) -> bool {
         self.whole.is_empty() && self.present.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.whole.spans.len() + self.present.spans.len()
     }
 
     pub fn clear(&mut self) {
         self.whole.clear();
         self.present.clear();
+    }
+
+    pub fn add(&mut self, other: Self) {
+        other.whole.spans.into_iter().for_each(|span| self.whole.add(span));
+        other.present.spans.into_iter().for_each(|span| self.present.add(span));
     }
 
     pub fn lie_in(&self, span: &Span) -> bool {

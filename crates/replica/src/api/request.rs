@@ -90,9 +90,6 @@ pub enum Request {
     /// holds up no write. For what is locked and read again before anything depends on it. Answered as a scan. With
     /// `free_for`, rows that others hold against such a lock are left out.
     Look { span: Span, reverse: bool, free_for: Option<LockStrength> },
-    /// Under SKIP LOCKED: locks the first rows of a span that nobody holds against it, as many as `max_keys` says, and
-    /// answers them as a scan does. What it passes over is not read.
-    LockFirst { span: Span, reverse: bool, lock: LockStrength },
     /// Writes an intent, or the version itself when the batch ends with a one-phase [`Request::EndTxn`] or has no
     /// transaction. `seq` is the write's number in its transaction; see [`SequencedWrite`].
     Put { key: Key, value: Bytes, seq: u32 },
@@ -158,6 +155,9 @@ pub enum Request {
     /// Writes versions at `ts`, whatever is there: for keys of which nobody but the sender can know. The rows are in
     /// the order of their keys; none for a value deletes. The same rows at the same time again change nothing.
     Load { ts: Timestamp, rows: Vec<(Key, Option<Bytes>)> },
+    /// Under SKIP LOCKED: locks the first rows of a span that nobody holds against it, as many as `max_keys` says, and
+    /// answers them as a scan does. What it passes over is not read.
+    LockFirst { span: Span, reverse: bool, lock: LockStrength },
 }
 
 /// [`Span::hull`], empty without keys.

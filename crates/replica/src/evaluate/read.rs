@@ -72,7 +72,12 @@ impl Evaluator<'_> {
         }
         // Who shares the key of a row that is still there may go on seeing it as it was: others change the rest of it.
         let as_plain = strength == LockStrength::KeyShare && self.is_there(state, key)?;
-        let found = self.read(state, lock.filter(|_| !as_plain), |options| self.engine.get(key.as_bytes(), options))?;
+        let read = |lock| self.read(state, lock, |options: &ReadOptions<'_>| self.engine.get(key.as_bytes(), options));
+        let found = match read(lock.filter(|_| !as_plain))? {
+            // It came later than the snapshot.
+            None if as_plain => read(lock)?,
+            found => found,
+        };
         state.out.reads.push((Span::point(key.clone()), state.read_ts));
         // A key without a row is not locked: another transaction may insert it.
         if found.is_some() || header.lock_absent {
@@ -96,7 +101,11 @@ impl Evaluator<'_> {
         let read = |options: &ReadOptions<'_>| self.engine.get_sorted(keys, options, MANY_BYTES);
         // As for one key: who shares the keys of rows that are still there sees them as they were.
         let as_plain = lock == Some(LockStrength::KeyShare) && self.are_there(state, keys)?;
-        let (rows, looked_at) = self.read(state, lock.filter(|_| !as_plain), read)?;
+        let (mut rows, mut looked_at) = self.read(state, lock.filter(|_| !as_plain), read)?;
+        if as_plain && rows.len() < looked_at {
+            // Some came later than the snapshot.
+            (rows, looked_at) = self.read(state, lock, read)?;
+        }
         let looked_at = &keys[..looked_at];
         state.out.reads.push((hull(looked_at), state.read_ts));
         if let Some(strength) = lock {

@@ -1,5 +1,5 @@
 //! A statement is run until it holds: one that loses to another transaction runs again, as long as its transaction has
-//! answered nothing.
+//! answered nothing. At READ COMMITTED it may have answered others: each statement has a snapshot of its own.
 
 use std::sync::Arc;
 
@@ -94,6 +94,7 @@ impl Session {
             // Before the attempt: a COMMIT that fails takes the block with it, and must not be run again without.
             self.notices.clear();
             let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
+            let start = self.statement_start();
             let outcome = self.attempt(run, sink).await;
             let error = match outcome {
                 Ok(completion) => return Ok(completion),
@@ -135,6 +136,15 @@ impl Session {
             {
                 continue;
             }
+            if lost
+                && let Some(start) = &start
+                && attempt < MAX_ATTEMPTS
+                && sink.rewind(mark)
+                && self.back_to_statement(start)
+            {
+                self.state.advisory.undo_statement().await;
+                continue;
+            }
             // What a statement names may be newer than the catalog at hand.
             let names = matches!(
                 code,
@@ -167,6 +177,9 @@ impl Session {
     async fn attempt(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> Result<Completion, Failure> {
         if self.status() == TransactionStatus::Failed {
             return self.in_failed_block(run.statement).await;
+        }
+        if let Some(block) = &mut self.block {
+            block.txn.bind_reads(false);
         }
         self.renew_snapshot();
         let plan = match run.planned {

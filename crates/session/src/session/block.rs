@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use catalog::{CatalogChange, CatalogSnapshot, SHARED_DOMAIN};
 use keys::Span;
 use exec::TxnSlot;
-use kv::{Savepoint, TxnOptions};
+use kv::{Isolation, Savepoint, StatementStart, TxnOptions};
 use plan::{
     PreparedPlan,
     statement::{IsolationLevel, TransactionModes},
@@ -51,6 +51,12 @@ pub(super) struct NamedSavepoint {
     /// None: of a routine's block.
     name: Option<String>,
     savepoint: Savepoint,
+    place: Place,
+}
+
+/// How a transaction stood beside its data.
+#[derive(Clone)]
+pub(super) struct Place {
     change: Option<CatalogChange>,
     settings: Settings,
     deferred: exec::deferred::DeferredMark,
@@ -153,6 +159,7 @@ impl Session {
     fn open_block_with(&mut self, mut txn: TxnSlot, explicit: bool) {
         let snapshot = self.engine.catalog.current();
         txn.set_lock_timeout(self.settings.duration("lock_timeout"));
+        txn.set_isolation(self.isolation());
         self.engine.catalog.pin(&mut txn, &snapshot, self.database);
         self.block = Some(Block {
             txn,
@@ -172,13 +179,28 @@ impl Session {
         });
     }
 
+    fn isolation(&self) -> Isolation {
+        match self.settings.get("transaction_isolation") {
+            Some("read committed" | "read uncommitted") => Isolation::ReadCommitted,
+            Some("repeatable read") => Isolation::RepeatableRead,
+            _ => Isolation::Serializable,
+        }
+    }
+
     /// A block takes its snapshot, of the catalog too, at its first statement and not at BEGIN: what others commit in
-    /// between is seen.
+    /// between is seen. At READ COMMITTED the later ones take another of the data; an open cursor keeps its own, and so
+    /// does all else as long as there is one.
     pub(crate) fn renew_snapshot(&mut self) {
+        let isolation = self.isolation();
+        let has_cursors = self.portals.read_on();
         let Some(block) = &mut self.block else { return };
+        if block.has_run && !block.failed && !has_cursors {
+            block.txn.next_snapshot();
+        }
         if !block.explicit || block.has_run || block.failed || block.change.is_some() {
             return;
         }
+        block.txn.set_isolation(isolation);
         block.txn.renew_snapshot();
         let newest = self.engine.catalog.current();
         if !Arc::ptr_eq(&block.snapshot, &newest) {
@@ -193,6 +215,7 @@ impl Session {
         self.state.deferred.start_over();
         if let Some(Block { mut txn, explicit, settings, mut savepoints, began, .. }) = self.block.take() {
             txn.start_over();
+            let isolation = txn.isolation();
             // Nothing has run yet: they all lie where the transaction begins.
             savepoints.iter_mut().for_each(|named| named.savepoint = txn.savepoint());
             self.open_block_with(txn, explicit);
@@ -204,6 +227,7 @@ impl Session {
                 self.local.clear();
             }
             if let Some(block) = &mut self.block {
+                block.txn.set_isolation(isolation);
                 (block.settings, block.savepoints, block.began) = (settings, savepoints, began);
             }
         }
@@ -241,7 +265,6 @@ impl Session {
 
     /// Sets the modes of the transaction, or those that transactions begin with.
     pub(crate) fn set_modes(&mut self, modes: &TransactionModes, prefix: &str, local: bool) -> SqlResult<()> {
-        // Every level is given serializable, which is at least as strong; it is shown as asked for.
         if let Some(isolation) = modes.isolation {
             let name = match isolation {
                 IsolationLevel::ReadUncommitted => "read uncommitted",
@@ -328,23 +351,61 @@ impl Session {
 
     /// A savepoint in whatever transaction is open; how many there were before.
     pub(crate) fn push_savepoint(&mut self, name: Option<String>) -> SqlResult<usize> {
-        let (settings, local, portals) = (self.settings.clone(), self.local.clone(), self.portals.mark());
-        let deferred = self.state.deferred.mark();
-        let block = self.block.as_mut().ok_or_else(|| SqlError::internal("a savepoint outside of a transaction"))?;
-        let (savepoint, change) = (block.txn.savepoint(), block.change.clone());
+        let place = self.place().ok_or_else(|| SqlError::internal("a savepoint outside of a transaction"))?;
+        let block = self.block.as_mut().expect("it has a place");
+        let savepoint = block.txn.savepoint();
         let before = block.savepoints.len();
-        block.savepoints.push(NamedSavepoint {
-            name,
-            savepoint,
-            change,
-            settings,
-            deferred,
-            local,
-            portals,
+        block.savepoints.push(NamedSavepoint { name, savepoint, place });
+        Ok(before)
+    }
+
+    /// What there is beside the data, to be gone back to; none outside of a transaction.
+    fn place(&mut self) -> Option<Place> {
+        let block = self.block.as_ref()?;
+        Some(Place {
+            change: block.change.clone(),
+            settings: self.settings.clone(),
+            deferred: self.state.deferred.mark(),
+            local: self.local.clone(),
+            portals: self.portals.mark(),
             garbage: block.garbage.len(),
             splits: block.splits.len(),
-        });
-        Ok(before)
+        })
+    }
+
+    /// Where a statement begins that READ COMMITTED may run again, though its transaction has answered others.
+    pub(super) fn statement_start(&mut self) -> Option<(StatementStart, Place)> {
+        let block = self.block.as_ref().filter(|block| block.answered > 0 && !block.failed)?;
+        let has_cursors = self.portals.read_on();
+        if block.txn.isolation() != Isolation::ReadCommitted || has_cursors {
+            return None;
+        }
+        Some((block.txn.statement_start(), self.place()?))
+    }
+
+    /// Undoes what a statement has done that lost to another transaction; whether it can be run again.
+    pub(super) fn back_to_statement(&mut self, (start, place): &(StatementStart, Place)) -> bool {
+        let Some(block) = &mut self.block else { return false };
+        if !block.txn.back_to_statement(start) {
+            return false;
+        }
+        self.back_to_place(place);
+        true
+    }
+
+    fn back_to_place(&mut self, place: &Place) {
+        let Some(block) = &mut self.block else { return };
+        // A statement that was cut short may have taken the check of the catalog with it.
+        self.engine.catalog.pin(&mut block.txn, &block.snapshot, self.database);
+        block.change.clone_from(&place.change);
+        // What was dropped since is there again: its storage must not be cleared.
+        block.garbage.truncate(place.garbage);
+        block.splits.truncate(place.splits);
+        block.failed = false;
+        self.settings = place.settings.clone();
+        self.state.deferred.rollback_to(&place.deferred);
+        self.local.clone_from(&place.local);
+        self.portals.forget_since(place.portals);
     }
 
     /// Forgets savepoints, from this one on, and keeps what was done since.
@@ -386,18 +447,9 @@ impl Session {
         self.release_savepoints(at + 1);
         let Some(block) = &mut self.block else { return };
         let Some(target) = block.savepoints.get(at) else { return };
+        let place = target.place.clone();
         block.txn.rollback_to(&target.savepoint);
-        // A statement that was cut short may have taken the check of the catalog with it.
-        self.engine.catalog.pin(&mut block.txn, &block.snapshot, self.database);
-        block.change.clone_from(&target.change);
-        // What was dropped since is there again: its storage must not be cleared.
-        block.garbage.truncate(target.garbage);
-        block.splits.truncate(target.splits);
-        block.failed = false;
-        self.settings = target.settings.clone();
-        self.state.deferred.rollback_to(&target.deferred);
-        self.local.clone_from(&target.local);
-        self.portals.forget_since(target.portals);
+        self.back_to_place(&place);
     }
 
     /// Commits what ran outside a block with [`Ending::Later`].

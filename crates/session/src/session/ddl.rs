@@ -36,6 +36,8 @@ impl Session {
         let host = SessionHost::new(environment.clone());
         let block = self.block.as_mut().expect("a block is open when DDL runs");
         block.txn.begin_statement();
+        // What it finds must be so when it commits, at every isolation level.
+        let did_bind = block.txn.bind_reads(true);
         block.has_run = true;
         let mut change =
             block.change.take().unwrap_or_else(|| CatalogChange::new(environment.view.catalog.clone()));
@@ -109,6 +111,7 @@ impl Session {
             },
         )
         .await;
+        block.txn.bind_reads(did_bind);
         if let Some(schema) = change.snapshot().schema(database, &self.temporary) {
             self.has_temporary = true;
             // It has something to do at the commit, used by then or not.
