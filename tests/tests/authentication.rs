@@ -213,6 +213,49 @@ async fn passwords_are_asked_for() {
     node.stop().await;
 }
 
+/// The startup packet and a function's SET clause were taken as they came: either made any role a superuser.
+#[tokio::test(flavor = "multi_thread")]
+async fn which_role_a_session_acts_as_is_checked_wherever_it_is_set() {
+    let (_dir, node) = node().await;
+    let admin = connect(&node).await;
+    admin.batch_execute("CREATE ROLE app LOGIN; CREATE ROLE other").await.unwrap();
+    let denied = |message: &str| ("42501".to_owned(), message.to_owned());
+    for (setting, message) in [
+        ("role=postgres", "permission denied to set role \"postgres\""),
+        ("ROLE=other", "permission denied to set role \"other\""),
+        ("session_authorization=postgres", "permission denied to set session authorization"),
+        ("Session_Authorization=other", "permission denied to set session authorization"),
+    ] {
+        let words = format!("user=app options='-c {setting}'");
+        assert_eq!(refused(&node, &words, NoTls).await, denied(message), "{setting}");
+    }
+    let current = async |client: &Client| -> String {
+        client.query_one("SELECT current_user::text", &[]).await.unwrap().get(0)
+    };
+    // Who may be that role is, from the start; what is no role at all stays a setting.
+    let superuser = try_with(&node, "user=postgres options='-c role=other -c work_mem=8MB'", NoTls).await.unwrap();
+    assert_eq!(current(&superuser).await, "other");
+    superuser.batch_execute("RESET ROLE").await.unwrap();
+    assert_eq!(current(&superuser).await, "postgres");
+    let app = try_with(&node, "user=app options='-c role=app'", NoTls).await.unwrap();
+    assert_eq!(current(&app).await, "app");
+
+    for setting in ["role", "\"ROLE\"", "session_authorization"] {
+        let make = format!("CREATE OR REPLACE FUNCTION f() RETURNS text LANGUAGE sql SET {setting} = 'postgres' AS 'SELECT current_user::text'");
+        if let Err(error) = app.batch_execute(&make).await {
+            assert_eq!(setting, "session_authorization", "{error}");
+            continue;
+        }
+        let error = app.query_one("SELECT f()", &[]).await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{setting}");
+        assert_eq!(current(&app).await, "app");
+    }
+    admin.batch_execute("CREATE FUNCTION g() RETURNS text LANGUAGE sql SET role = 'other' AS 'SELECT current_user::text'").await.unwrap();
+    assert_eq!(admin.query_one("SELECT g()", &[]).await.unwrap().get::<_, String>(0), "other");
+    assert_eq!(current(&admin).await, "postgres");
+    node.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn rules_decide_and_bad_ones_are_refused() {
     let (_dir, node) = node().await;

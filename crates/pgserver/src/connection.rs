@@ -153,14 +153,14 @@ impl Connection {
         let mut session = Session::connect_from(engine, user, database, pid, client).await?;
         if let Some(text) = parameters.get("options") {
             for (name, value) in options(text)? {
-                session.settings.set_default(&name, &value)?;
+                session.begin_with(&name, &value)?;
             }
         }
         for (name, value) in parameters {
             if !matches!(name.as_str(), "user" | "database" | "options" | "replication")
                 && !name.starts_with("_pq_.")
             {
-                session.settings.set_default(name, value)?;
+                session.begin_with(name, value)?;
             }
         }
         let secret: i32 = rand::random();

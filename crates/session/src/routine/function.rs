@@ -246,7 +246,9 @@ impl Session {
         }
         for (name, value) in &routine.settings {
             before.push((name.clone(), self.settings.get(name).map(str::to_owned)));
-            if let Err(error) = self.settings.set(name, value) {
+            // Its caller must be allowed to act as a role that it names.
+            let checked = self.identity_to_set(&name.to_lowercase(), Some(value));
+            if let Err(error) = checked.and_then(|_| self.settings.set(name, value)) {
                 self.restore_settings(Around(before));
                 return Err(error);
             }

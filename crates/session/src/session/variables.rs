@@ -22,11 +22,7 @@ impl Session {
         let in_block = self.block.as_ref().is_some_and(|block| block.explicit);
         let kept = key.strip_prefix("default_").filter(|mode| in_block && settings::is_mode(mode));
         let kept = kept.and_then(|mode| Some((mode.to_owned(), self.settings.get(mode)?.to_owned())));
-        let role = match key.as_str() {
-            "role" => Some(self.role_to_set(value)?),
-            "session_authorization" => Some(self.authorization_to_set(value)?),
-            _ => None,
-        };
+        let role = self.identity_to_set(&key, value)?;
         let value = role.as_deref().or(value);
         self.keep_settings();
         if !local {
@@ -57,6 +53,31 @@ impl Session {
             block.txn.set_lock_timeout(self.settings.duration("lock_timeout"));
         }
         Ok(())
+    }
+
+    /// The checked value of a setting that says which role the session acts as; none for other settings. `key` is in lower
+    /// case.
+    ///
+    /// # Errors
+    /// 42501 where the session may not be that role.
+    pub(crate) fn identity_to_set(&self, key: &str, value: Option<&str>) -> SqlResult<Option<String>> {
+        match key {
+            "role" => self.role_to_set(value).map(Some),
+            "session_authorization" => self.authorization_to_set(value).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// A setting of the startup packet: what RESET goes back to, save for the role.
+    ///
+    /// # Errors
+    /// As SET.
+    pub fn begin_with(&mut self, name: &str, value: &str) -> SqlResult<()> {
+        let key = name.to_lowercase();
+        if self.identity_to_set(&key, Some(value))?.is_some() {
+            return self.set(&key, Some(value), false);
+        }
+        self.settings.set_default(name, value)
     }
 
     /// Gives the transaction at hand a mode.
