@@ -276,7 +276,7 @@ impl LockTable {
         state.keys.iter().flat_map(|(key, key_state)| key_state.rows(key)).collect()
     }
 
-    /// Keys that somebody holds or waits for.
+    /// Keys that are locked or waited for.
     #[must_use]
     pub fn key_count(&self) -> usize {
         self.shared.key_count.load(Ordering::Acquire)

@@ -254,7 +254,7 @@ pub fn build_scan(scan: &Arc<TableScan>) -> Box<dyn Operator> {
     Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: None, page_rows })
 }
 
-/// Goes on where somebody else has read up to.
+/// A scan of the spans that are left of one.
 pub(crate) fn continue_scan(scan: &Arc<TableScan>, left: VecDeque<Span>) -> Box<dyn Operator> {
     Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: Some(left), page_rows: PAGE_ROWS })
 }

@@ -5,8 +5,8 @@
 //! ```
 //! A value is taken by adding the increment; the range's leaseholder reserves some more with it and gives them out from
 //! memory, so that not each is a command in its log, and skips what is left of them when its lease ends, as PostgreSQL does
-//! when it crashes; `setval` sets the counter, in one write that is never repeated: when nobody
-//! knows whether it was executed the client is told so (40003). A counter at 0 has given nothing out.
+//! when it crashes; `setval` sets the counter, in one write that is never repeated: if its outcome is unknown the client
+//! gets 40003. A counter at 0 has given nothing out.
 
 use keys::{IndexId, Key, TableId, keyspace};
 use plan::SequenceOp;

@@ -483,12 +483,12 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Before a row is changed.
-    pub fn look(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    /// Before a row is changed: whether other parts of the statement have written anything.
+    pub fn look(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<bool> {
         let txn = ctx.txn()?;
         let (writes, began) = (txn.writes(), txn.writes_before_statement());
         self.others |= self.last.replace(writes).unwrap_or(began) != writes;
-        Ok(())
+        Ok(self.others)
     }
 
     /// What was written since the last look was the change itself.
@@ -506,8 +506,7 @@ impl Watch {
         verb: &str,
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<bool> {
-        self.look(ctx)?;
-        if !self.others {
+        if !self.look(ctx)? {
             return Ok(true);
         }
         let old = batch.row(row);
@@ -525,8 +524,7 @@ impl Watch {
         verb: &str,
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<bool> {
-        self.look(ctx)?;
-        if !self.others {
+        if !self.look(ctx)? {
             return Ok(true);
         }
         let (key, value) = writer.primary().encode(old);

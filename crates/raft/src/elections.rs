@@ -149,7 +149,7 @@ impl GroupInner {
         });
     }
 
-    /// *idle-tail-applied*: whether the log has had entries for a while that nobody said are committed.
+    /// *idle-tail-applied*: whether the log has had entries for a while that are not known to be committed.
     pub fn is_left_behind(&self) -> bool {
         let applied = self.adapter.applied_index.load(Ordering::Acquire);
         let has_more = self.log.last().is_some_and(|last| last.index > applied);

@@ -57,7 +57,7 @@ const HELD_ROW_BYTES: usize = 4 << 10;
 /// The last rows that the transaction has locked, as it read them: reading one again takes no request.
 ///
 /// **Invariant (held-as-stored):** each is among the reads, and is what its range has for this transaction at
-/// [`Txn::read_ts`]: nobody else writes it while the lock is there, a refresh finds out where one was lost, and what the
+/// [`Txn::read_ts`]: no other transaction writes it while it is locked, a refresh finds a row whose lock was lost, and what the
 /// transaction itself writes is in the buffer until all of this is forgotten.
 #[derive(Default)]
 pub(super) struct HeldRows {
@@ -162,7 +162,7 @@ impl Txn {
         if is_there && place == Place::Shared && self.is_of_presence(read) {
             self.read_set(binds).present.add_point(key.clone());
         } else {
-            // The span that it lies in is told of later, and not that it is locked.
+            // `keep_read` notes the span later, as one without locks.
             let keep = if is_locked && self.keeps_apart() { Keep::Now } else { read.keep };
             self.note_read(Span::point(key.clone()), place, keep, binds);
         }
@@ -375,7 +375,7 @@ impl Txn {
         Ok(found)
     }
 
-    /// Under SKIP LOCKED, locks the first rows of a span that nobody holds, `wanted` of them at most: in one request, where
+    /// Under SKIP LOCKED, locks the first rows of a span without a conflicting lock, `wanted` of them at most: in one request, where
     /// [`Txn::scan`] and [`Txn::lock_first`] take two. Answers them and what is left of the span, or none where the
     /// transaction itself has written there.
     ///

@@ -28,9 +28,9 @@ use crate::{
 /// Spans of one scan at most; longer lists are looked through row by row.
 const MAX_SPANS: usize = 10_000;
 
-/// Rows that are asked for beyond those that are wanted where what others hold is passed over: somebody may be faster.
+/// Under SKIP LOCKED, rows read beyond the limit, as other transactions may lock some of them first.
 const SPARE: f64 = 7.0;
-/// The same where an index leads to the rows: what is held is found out behind it.
+/// The same for a secondary index, whose entries do not say which rows are locked.
 const SPARE_ENTRIES: f64 = 31.0;
 
 /// A table and what is asked of it, whichever way it is read.

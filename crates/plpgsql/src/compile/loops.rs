@@ -176,17 +176,7 @@ impl Compiler<'_> {
     ) -> SqlResult<()> {
         let (upper, ended_by) = self.expression_until(&[Until::Word("loop"), Until::Word("by")], "LOOP")?;
         let step = if ended_by == 1 { Some(self.expression_to_word("loop")?) } else { None };
-        let name = match target {
-            LoopTarget::Name(name) => name,
-            LoopTarget::Into(Into::Record(id)) => self.function.variable(id).name.clone(),
-            LoopTarget::Into(Into::Row(targets)) => match &*targets {
-                [only] if only.path.is_empty() => self.function.variable(only.variable).name.clone(),
-                _ => {
-                    let message = "integer FOR loop must have only one target variable";
-                    return Err(self.error_at(SqlState::SyntaxError, message, target_at));
-                }
-            },
-        };
+        let name = self.only_target(target, "integer FOR loop must have only one target variable", target_at)?;
         self.place = Place { line, what: "FOR with integer loop variable" };
         let variable = self.declare(&name, VariableKind::Scalar(SqlType::Int4));
         let slot = self.open_slot();
@@ -195,6 +185,18 @@ impl Compiler<'_> {
         let exit = self.emit(Op::ForNext { slot, variable, exit: 0 });
         self.around.push(Around::Loop { label, slot: Some(slot), exits: vec![exit], again: Vec::new() });
         self.loop_body(head, Some(slot))
+    }
+
+    /// The name of a loop variable that stands alone.
+    fn only_target(&self, target: LoopTarget, otherwise: &str, target_at: usize) -> SqlResult<String> {
+        match target {
+            LoopTarget::Name(name) => Ok(name),
+            LoopTarget::Into(Into::Record(id)) => Ok(self.function.variable(id).name.clone()),
+            LoopTarget::Into(Into::Row(targets)) => match &*targets {
+                [only] if only.path.is_empty() => Ok(self.function.variable(only.variable).name.clone()),
+                _ => Err(self.error_at(SqlState::SyntaxError, otherwise, target_at)),
+            },
+        }
     }
 
     fn rows_into(&self, target: LoopTarget, target_at: usize) -> SqlResult<Into> {
@@ -227,17 +229,7 @@ impl Compiler<'_> {
     ) -> SqlResult<()> {
         self.place = Place { line, what: "FOR over cursor" };
         let cursor_at = self.start();
-        let name = match target {
-            LoopTarget::Name(name) => name,
-            LoopTarget::Into(Into::Record(id)) => self.function.variable(id).name.clone(),
-            LoopTarget::Into(Into::Row(targets)) => match &*targets {
-                [only] if only.path.is_empty() => self.function.variable(only.variable).name.clone(),
-                _ => {
-                    let message = "cursor FOR loop must have only one target variable";
-                    return Err(self.error_at(SqlState::SyntaxError, message, target_at));
-                }
-            },
-        };
+        let name = self.only_target(target, "cursor FOR loop must have only one target variable", target_at)?;
         if self.function.variable(cursor).cursor.is_none() {
             let message = "cursor FOR loop must use a bound cursor variable";
             return Err(self.error_at(SqlState::SyntaxError, message, cursor_at));

@@ -155,7 +155,7 @@ pub enum Request {
     /// Writes versions at `ts`, whatever is there: for keys of which nobody but the sender can know. The rows are in
     /// the order of their keys; none for a value deletes. The same rows at the same time again change nothing.
     Load { ts: Timestamp, rows: Vec<(Key, Option<Bytes>)> },
-    /// Under SKIP LOCKED: locks the first rows of a span that nobody holds against it, as many as `max_keys` says, and
+    /// Under SKIP LOCKED: locks the first rows of a span without a conflicting lock, as many as `max_keys` says, and
     /// answers them as a scan does. What it passes over is not read.
     LockFirst { span: Span, reverse: bool, lock: LockStrength },
 }

@@ -191,15 +191,18 @@ impl Session {
     /// between is seen. At READ COMMITTED the later ones take another of the data; an open cursor keeps its own, and so
     /// does all else as long as there is one.
     pub(crate) fn renew_snapshot(&mut self) {
-        let isolation = self.isolation();
-        let has_cursors = self.portals.read_on();
-        let Some(block) = &mut self.block else { return };
-        if block.has_run && !block.failed && !has_cursors {
-            block.txn.next_snapshot();
-        }
-        if !block.explicit || block.has_run || block.failed || block.change.is_some() {
+        let Some(block) = self.block.as_mut().filter(|block| !block.failed) else { return };
+        if block.has_run {
+            if block.txn.isolation() == Isolation::ReadCommitted && !self.portals.read_on() {
+                block.txn.next_snapshot();
+            }
             return;
         }
+        if !block.explicit || block.change.is_some() {
+            return;
+        }
+        let isolation = self.isolation();
+        let Some(block) = &mut self.block else { return };
         block.txn.set_isolation(isolation);
         block.txn.renew_snapshot();
         let newest = self.engine.catalog.current();
