@@ -4,12 +4,19 @@
 //! Between the writer's first word and its commit others read what it is about to write, on nodes whose clocks are
 //! ahead: its commit is pushed up, above what the nodes of the other range may have heard of.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    fmt::Write as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::future::join_all;
+use hlc::Timestamp;
 use keys::Key;
 use kv::{Db, Read, TxnOptions};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use storage::{Engine, LockRead, ReadOptions};
 
 use super::{Ended, PATIENCE, as_number, judge_error, key, number};
 use crate::run::Run;
@@ -20,6 +27,10 @@ const READ_PATIENCE: Duration = Duration::from_secs(1);
 const ROUND_PATIENCE: Duration = Duration::from_millis(600);
 /// How long a reader that is to push may take.
 const PUSH_PATIENCE: Duration = Duration::from_millis(200);
+/// Writes and reads that a fault is told with.
+const STEPS_TOLD: usize = 24;
+/// Versions of a register that a fault is told with, of each store.
+const VERSIONS_TOLD: usize = 4;
 
 pub async fn client(run: Arc<Run>, pair: u32, seed: u64) {
     let mut pair = Pair {
@@ -28,6 +39,7 @@ pub async fn client(run: Arc<Run>, pair: u32, seed: u64) {
         acknowledged: 0,
         next: 1,
         refused: HashSet::new(),
+        steps: VecDeque::new(),
         rng: SmallRng::seed_from_u64(seed),
         run,
     };
@@ -46,6 +58,8 @@ struct Pair {
     acknowledged: u64,
     next: u64,
     refused: HashSet<u64>,
+    /// What was done last, for whoever reads of a fault.
+    steps: VecDeque<String>,
     rng: SmallRng,
 }
 
@@ -53,7 +67,8 @@ impl Pair {
     async fn round(&mut self) {
         let value = self.next;
         self.next += 1;
-        let ended = self.write(value).await;
+        let (ended, how) = self.write(value).await;
+        self.note(format!("{value} written by {how}: {ended:?}"));
         match &ended {
             Ended::Committed => {
                 self.acknowledged = value;
@@ -84,7 +99,8 @@ impl Pair {
         }
     }
 
-    async fn write(&mut self, value: u64) -> Ended {
+    /// How it ended, and what is known of how it went.
+    async fn write(&mut self, value: u64) -> (Ended, String) {
         let slot = self.rng.random_range(0..self.run.gateways.count());
         let gateway = self.run.gateways.get(slot);
         let mut txn = gateway.db.begin(TxnOptions::default());
@@ -97,6 +113,10 @@ impl Pair {
         let pushes = self.rng.random_bool(0.7);
         let pause = Duration::from_millis(self.rng.random_range(0..15));
         let ahead = self.any_db();
+        let mut how = format!(
+            "gateway {slot} at {}, register {first} first, anchored elsewhere {elsewhere}, spills {spills}, pushed {pushes}",
+            txn.read_ts()
+        );
         let body = async {
             if elsewhere {
                 txn.put(self.anchors[second].clone(), number(value));
@@ -113,18 +133,44 @@ impl Pair {
             }
             txn.put(self.keys[second].clone(), number(value));
             committing = true;
-            txn.commit().await.map(drop)
+            txn.commit().await
         };
         let outcome = tokio::select! {
             biased;
             () = gateway.wire.dead() => None,
             outcome = tokio::time::timeout(PATIENCE, body) => Some(outcome),
         };
-        match outcome {
-            Some(Ok(Ok(()))) => Ended::Committed,
+        let ended = match outcome {
+            Some(Ok(Ok(commit_ts))) => {
+                let _infallible = write!(how, ", committed at {commit_ts}");
+                Ended::Committed
+            }
             Some(Ok(Err(error))) => Ended::Failed(error),
             Some(Err(_)) | None => Ended::Cut { committing },
+        };
+        (ended, how)
+    }
+
+    fn note(&mut self, step: String) {
+        if self.steps.len() == STEPS_TOLD {
+            self.steps.pop_front();
         }
+        self.steps.push_back(step);
+    }
+
+    /// What each store has of the registers, and what was done last.
+    fn circumstances(&self) -> String {
+        let mut told = String::new();
+        for (place, member) in self.run.cluster.members.iter().enumerate() {
+            for (register, key) in self.keys.iter().enumerate() {
+                let _infallible =
+                    write!(told, "\n  store {} register {register}: {}", place + 1, stored(member.store.engine(), key));
+            }
+        }
+        for step in &self.steps {
+            let _infallible = write!(told, "\n  {step}");
+        }
+        told
     }
 
     async fn read(&mut self, by: Vec<Db>, patience: Duration) {
@@ -132,6 +178,7 @@ impl Pair {
         let reads: Vec<_> = by.into_iter().map(|db| read_one(db, self.drawn_keys(), patience)).collect();
         for (how, seen) in join_all(reads).await.into_iter().flatten() {
             self.run.succeeded("register read");
+            self.note(format!("read {seen:?} {how}"));
             self.judge(&seen, floor, &how);
             // A transaction of its own: nobody else may go back behind what one has seen.
             self.acknowledged = seen.iter().copied().fold(self.acknowledged, u64::max);
@@ -152,14 +199,15 @@ impl Pair {
     fn judge(&self, seen: &[u64], floor: u64, how: &str) {
         if let Some(stale) = seen.iter().find(|seen| **seen < floor) {
             self.run.fault(format!(
-                "stale read: {stale} in a register where {floor} was acknowledged before, {how}"
+                "stale read: {stale} in a register where {floor} was acknowledged before, {how}{}",
+                self.circumstances()
             ));
         }
         if let Some(refused) = seen.iter().find(|seen| self.refused.contains(*seen)) {
-            self.run.fault(format!("invented: {refused} is in a register though it was refused, {how}"));
+            self.run.fault(format!("invented: {refused} is in a register though it was refused, {how}{}", self.circumstances()));
         }
         if seen.iter().any(|it| *it != seen[0]) {
-            self.run.fault(format!("torn: registers written together hold {seen:?}, {how}"));
+            self.run.fault(format!("torn: registers written together hold {seen:?}, {how}{}", self.circumstances()));
         }
     }
 }
@@ -180,4 +228,29 @@ async fn read_one(db: Db, keys: Vec<Key>, patience: Duration) -> Option<(String,
         Ok(Ok(seen)) => Some((how, seen)),
         Ok(Err(_)) | Err(_) => None,
     }
+}
+
+/// The newest versions of a key, and who holds it provisionally.
+fn stored(engine: &Engine, key: &Key) -> String {
+    let mut told = match engine.lock(key.as_bytes()) {
+        Ok(Some(lock)) => format!("{:?} of {:?};", lock.ts, lock.txn),
+        Ok(None) => String::new(),
+        Err(error) => format!("{error};"),
+    };
+    let mut ts = Timestamp::MAX;
+    for _ in 0..VERSIONS_TOLD {
+        let options = ReadOptions { locks: LockRead::Skip, ..ReadOptions::at(ts) };
+        match engine.get(key.as_bytes(), &options) {
+            Ok(Some((value, at))) => {
+                let _infallible = write!(told, " {} at {at}", as_number(Some(&value)));
+                ts = at.prev();
+            }
+            Ok(None) => break,
+            Err(error) => {
+                let _infallible = write!(told, " {error}");
+                break;
+            }
+        }
+    }
+    told
 }
