@@ -223,6 +223,15 @@ pub(crate) fn find_visible(
 }
 
 impl Inner {
+    /// *prefix-free* of `keys`, looked at where a key has no version: those of a longer one would hide those it has.
+    fn is_no_prefix(&self, key: &[u8]) -> Result<bool, StorageError> {
+        let mut iter = self.ordered_reader()?;
+        iter.seek(version_key::encode(key, Timestamp::MAX));
+        let Some(raw) = iter.key() else { return Ok(true) };
+        let (found, _) = decode_version(raw)?;
+        Ok(found == key || !found.starts_with(key))
+    }
+
     /// A reader of `key` as of `snapshot`, on its first version at or below `ts`.
     fn point_reader_at(&self, snapshot: &Snapshot<'_>, key: &[u8], ts: Timestamp) -> Reader<'_> {
         let mut read = point_options();
@@ -277,6 +286,7 @@ impl Engine {
         iter.seek(version_key::encode(key, Timestamp::MAX));
         let Some(raw) = iter.key() else {
             iter.status()?;
+            debug_assert!(self.inner.is_no_prefix(key)?, "prefix-free: another key begins with {key:02x?}");
             return Ok(None);
         };
         let (user_key, ts) = decode_version(raw)?;

@@ -27,6 +27,9 @@ const READ_PATIENCE: Duration = Duration::from_secs(1);
 const ROUND_PATIENCE: Duration = Duration::from_millis(600);
 /// How long a reader that is to push may take.
 const PUSH_PATIENCE: Duration = Duration::from_millis(200);
+/// Behind the registers. No key may begin with another (*prefix-free*): the newest version of the shorter one is not
+/// found then, and what is written over it again, late, takes its place.
+const FIRST_ANCHOR: u32 = 1000;
 /// Writes and reads that a fault is told with.
 const STEPS_TOLD: usize = 24;
 /// Versions of a register that a fault is told with, of each store.
@@ -35,7 +38,7 @@ const VERSIONS_TOLD: usize = 4;
 pub async fn client(run: Arc<Run>, pair: u32, seed: u64) {
     let mut pair = Pair {
         keys: [key(b'a', &[pair]), key(b'z', &[pair])],
-        anchors: [key(b'a', &[pair, 0]), key(b'z', &[pair, 0])],
+        anchors: [key(b'a', &[FIRST_ANCHOR + pair]), key(b'z', &[FIRST_ANCHOR + pair])],
         acknowledged: 0,
         next: 1,
         refused: HashSet::new(),
