@@ -421,6 +421,11 @@ async fn aborted_when_staged_is_not_said_of_a_commit_that_was_recovered_and_remo
     send(member, "a", Header::default(), vec![push]).await.unwrap();
     let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
     assert_eq!(answer.responses, aborted(false));
+    // Nor is it said to somebody else who was recovering it too, and comes late: he would remove what it wrote.
+    let recover = Request::RecoverTxn { txn, committed: true };
+    let answer = send(member, "a", Header::default(), vec![recover]).await.unwrap();
+    let pending = Response::RecoverTxn { status: TxnStatus::Pending, commit_ts: Timestamp::MIN };
+    assert_eq!(answer.responses, [pending]);
 
     // What recovery has judged is certain, also when it is asked for twice.
     let txn = stage_and_recover(9, false).await;

@@ -190,6 +190,11 @@ impl Evaluator<'_> {
             return Ok(Response::RecoverTxn { status: TxnStatus::Pending, commit_ts: Timestamp::MIN });
         }
         let as_queried = record.ts == txn.write_ts;
+        // *aborted-when-staged*: one that a pusher wrote where it found none says nothing of what was staged, and committed,
+        // before.
+        if record.status == TxnStatus::Aborted && !as_queried {
+            return Ok(Response::RecoverTxn { status: TxnStatus::Pending, commit_ts: Timestamp::MIN });
+        }
         if record.status == TxnStatus::Staging && as_queried {
             record.status = if committed { TxnStatus::Committed } else { TxnStatus::Aborted };
             record.in_flight.clear();
