@@ -19,7 +19,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use storage::{Engine, LockRead, ReadOptions};
 
 use super::{Ended, PATIENCE, as_number, judge_error, key, number};
-use crate::run::Run;
+use crate::{history::Outcome, run::Run};
 
 /// How long a reader waits: what it does not see it says nothing of.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
@@ -42,6 +42,7 @@ pub async fn client(run: Arc<Run>, pair: u32, seed: u64) {
         acknowledged: 0,
         next: 1,
         refused: HashSet::new(),
+        unknown: HashSet::new(),
         steps: VecDeque::new(),
         rng: SmallRng::seed_from_u64(seed),
         run,
@@ -61,6 +62,8 @@ struct Pair {
     acknowledged: u64,
     next: u64,
     refused: HashSet<u64>,
+    /// Nobody knows what became of these: they may be committed later than what was acknowledged since.
+    unknown: HashSet<u64>,
     /// What was done last, for whoever reads of a fault.
     steps: VecDeque<String>,
     rng: SmallRng,
@@ -80,8 +83,14 @@ impl Pair {
             Ended::Failed(error) => judge_error(&self.run, error),
             Ended::Cut { .. } => {}
         }
-        if ended.outcome() == crate::history::Outcome::Aborted {
-            self.refused.insert(value);
+        match ended.outcome() {
+            Outcome::Committed => {}
+            Outcome::Aborted => {
+                self.refused.insert(value);
+            }
+            Outcome::Unknown => {
+                self.unknown.insert(value);
+            }
         }
         // At once on every store, before they have heard of it from each other; then by anybody.
         let members = self.run.cluster.members.iter().map(|member| member.db.clone()).collect();
@@ -200,7 +209,7 @@ impl Pair {
     }
 
     fn judge(&self, seen: &[u64], floor: u64, how: &str) {
-        if let Some(stale) = seen.iter().find(|seen| **seen < floor) {
+        if let Some(stale) = seen.iter().find(|seen| **seen < floor && !self.unknown.contains(*seen)) {
             self.run.fault(format!(
                 "stale read: {stale} in a register where {floor} was acknowledged before, {how}{}",
                 self.circumstances()
