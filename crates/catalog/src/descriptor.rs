@@ -3,6 +3,9 @@
 //! An object's id is its oid. Ids below [`FIRST_USER_ID`] belong to what every cluster has from the start.
 //! Expressions (defaults, checks, predicates, view bodies) are kept as SQL text with every name resolved the way it
 //! was at creation, as the text is what `pg_get_expr` shows and what a newer binder can always read.
+//!
+//! What came to tables and views later is stored behind them, in a kind of descriptor of its own ([`Stored`]): those without
+//! it are stored as ever.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +15,7 @@ use types::{Datum, Direction, NullsOrder, SqlType};
 
 pub use crate::domain::{Domain, DomainCheck, VALUE};
 use crate::row::IndexCodec;
+use crate::stored_view::{Materialized, ViewDetails};
 use crate::trigger::Trigger;
 
 pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
@@ -212,6 +216,12 @@ pub struct ForeignKey {
 #[derive(Debug)]
 pub struct Derived<T>(OnceLock<T>);
 
+impl<T> Derived<T> {
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        self.0.get_or_init(make)
+    }
+}
+
 impl<T> Default for Derived<T> {
     fn default() -> Self {
         Self(OnceLock::new())
@@ -253,6 +263,9 @@ pub struct Table {
     pub comment: Option<String>,
     pub on_commit: OnCommit,
     pub comments: Vec<(Commented, String)>,
+    /// Of a materialized view, which is a table that nothing but its query fills.
+    #[serde(skip)]
+    pub materialized: Option<Arc<Materialized>>,
     #[serde(skip)]
     pub codecs: Derived<Vec<IndexCodec>>,
 }
@@ -339,6 +352,10 @@ pub struct View {
     pub depends_on: Vec<u32>,
     pub comment: Option<String>,
     pub comments: Vec<(Commented, String)>,
+    #[serde(skip)]
+    pub details: ViewDetails,
+    #[serde(skip)]
+    pub table: Derived<Arc<Table>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -422,6 +439,7 @@ pub fn read_stored_type_name(schema: Option<&str>, name: &str) -> Option<u32> {
 
 /// Anything with an id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored", into = "Stored")]
 pub enum Descriptor {
     Database(Database),
     Schema(Schema),
@@ -447,6 +465,62 @@ impl Descriptor {
             Self::Cluster(_) => CLUSTER_SETTINGS,
             Self::Type(it) => it.id,
             Self::Routine(it) => it.id,
+        }
+    }
+}
+
+/// A descriptor as it is stored. New kinds come last.
+#[derive(Serialize, Deserialize)]
+enum Stored {
+    Database(Database),
+    Schema(Schema),
+    Role(Role),
+    Table(Table),
+    View(View),
+    Sequence(Sequence),
+    Cluster(ClusterSettings),
+    Type(Type),
+    Routine(crate::routine::Routine),
+    ViewWith(View, ViewDetails),
+    MaterializedView(Table, Materialized),
+}
+
+impl From<Descriptor> for Stored {
+    fn from(descriptor: Descriptor) -> Self {
+        match descriptor {
+            Descriptor::Database(it) => Self::Database(it),
+            Descriptor::Schema(it) => Self::Schema(it),
+            Descriptor::Role(it) => Self::Role(it),
+            Descriptor::Table(mut it) => match it.materialized.take() {
+                Some(made) => Self::MaterializedView(it, Arc::unwrap_or_clone(made)),
+                None => Self::Table(it),
+            },
+            Descriptor::View(mut it) => match std::mem::take(&mut it.details) {
+                details if details == ViewDetails::default() => Self::View(it),
+                details => Self::ViewWith(it, details),
+            },
+            Descriptor::Sequence(it) => Self::Sequence(it),
+            Descriptor::Cluster(it) => Self::Cluster(it),
+            Descriptor::Type(it) => Self::Type(it),
+            Descriptor::Routine(it) => Self::Routine(it),
+        }
+    }
+}
+
+impl From<Stored> for Descriptor {
+    fn from(stored: Stored) -> Self {
+        match stored {
+            Stored::Database(it) => Self::Database(it),
+            Stored::Schema(it) => Self::Schema(it),
+            Stored::Role(it) => Self::Role(it),
+            Stored::Table(it) => Self::Table(it),
+            Stored::View(it) => Self::View(it),
+            Stored::Sequence(it) => Self::Sequence(it),
+            Stored::Cluster(it) => Self::Cluster(it),
+            Stored::Type(it) => Self::Type(it),
+            Stored::Routine(it) => Self::Routine(it),
+            Stored::ViewWith(it, details) => Self::View(View { details, ..it }),
+            Stored::MaterializedView(it, made) => Self::Table(Table { materialized: Some(Arc::new(made)), ..it }),
         }
     }
 }

@@ -71,6 +71,7 @@ impl Type {
             comment: None,
             on_commit: OnCommit::default(),
             comments: Vec::new(),
+            materialized: None,
             codecs: Derived::default(),
         })
     }

@@ -161,11 +161,14 @@ impl CatalogFunctions for CatalogView {
             }
             // Bits of INSERT, UPDATE and DELETE: 8, 4 and 16.
             "pg_relation_is_updatable" => {
-                let is_table = self.class(a.oid(0)).is_some_and(|class| class.table().is_some());
-                Datum::Int(if is_table { 28 } else { 0 })
+                Datum::Int(self.updatable(a.oid(0), a.is_true(1), None).into())
             }
             "pg_column_is_updatable" => {
-                Datum::Bool(self.class(a.oid(0)).is_some_and(|class| class.table().is_some()))
+                let place = a.0.get(1).and_then(Datum::as_int).and_then(|number| usize::try_from(number).ok()?.checked_sub(1));
+                let with_triggers = a.is_true(2);
+                let needed = crate::view::UPDATE_BIT | crate::view::DELETE_BIT;
+                let can = |place| self.updatable(a.oid(0), with_triggers, Some(place)) & needed == needed;
+                Datum::Bool(place.is_some_and(can))
             }
             "pg_get_function_arg_default" => Datum::Null,
             "pg_my_temp_schema" => {
@@ -194,13 +197,9 @@ impl CatalogView {
 
     /// The query of a view, as `pg_get_viewdef` spells it.
     pub(crate) fn view_definition(&self, oid: u32, style: Style) -> Option<String> {
-        match self.catalog.relation_by_id(oid) {
-            Some(Relation::View(view)) => {
-                let printed = self.printers.and_then(|it| (it.view)(self, view, style));
-                Some(format!("{};", printed.unwrap_or_else(|| format!(" {}", view.query))))
-            }
-            _ => None,
-        }
+        let view = self.catalog.relation_by_id(oid)?.as_view()?;
+        let printed = self.printers.and_then(|it| (it.view)(self, &view, style));
+        Some(format!("{};", printed.unwrap_or_else(|| format!(" {}", view.query))))
     }
 
     fn comment(&self, oid: u32) -> Option<String> {

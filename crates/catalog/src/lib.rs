@@ -9,7 +9,7 @@
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* and *types-of-this-version* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
-//! ([`row`]).
+//! ([`row`]), *names-by-id* (`stored_view`).
 //!
 //! Deliberately left out: plans.
 
@@ -22,6 +22,7 @@ pub mod row;
 mod snapshot;
 pub mod statistics;
 mod store;
+mod stored_view;
 mod tagged;
 pub mod trigger;
 mod view;
@@ -40,6 +41,7 @@ pub use store::{
     CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN, SHARED_DOMAIN,
     descriptor_key,
 };
+pub use stored_view::{CheckOption, Materialized, NamedRelation, ViewDetails, ViewOptions};
 pub use trigger::{ConstraintTrigger, Trigger, TriggerEnabled, TriggerEvent, TriggerEvents, TriggerTiming};
-pub use view::{CatalogView, Class, Printers};
+pub use view::{CatalogView, Class, DELETE_BIT, INSERT_BIT, Printers, UPDATE_BIT, WrittenThrough};
 pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable};

@@ -327,7 +327,7 @@ impl CatalogSnapshot {
                 let field = |column: &Column| (Arc::from(column.name.as_str()), column.ty);
                 table.columns.iter().filter(|column| !column.hidden).map(field).collect()
             }
-            Relation::View(view) => view.columns.iter().map(|(name, ty)| (Arc::from(name.as_str()), *ty)).collect(),
+            Relation::View(view) => view.columns.iter().map(|(name, ty)| (Arc::from(name.as_str()), ty.base())).collect(),
             Relation::Sequence(_) => return None,
         };
         Some(SqlType::record_of(RowType { table: Some(Arc::from(relation.name())), fields }))

@@ -442,6 +442,7 @@ mod tests {
             comment: None,
             on_commit: crate::descriptor::OnCommit::default(),
             comments: Vec::new(),
+            materialized: None,
             codecs: Default::default(),
         }
     }

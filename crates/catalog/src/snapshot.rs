@@ -61,6 +61,47 @@ impl Relation {
 }
 
 impl Relation {
+    /// Ids of what its query reads and calls, if it is a view.
+    #[must_use]
+    pub fn depends_on(&self) -> &[u32] {
+        match self {
+            Self::Table(it) => it.materialized.as_ref().map_or(&[], |it| &it.depends_on),
+            Self::View(it) => &it.depends_on,
+            Self::Sequence(_) => &[],
+        }
+    }
+
+    /// It as a view, if it has a query.
+    #[must_use]
+    pub fn as_view(&self) -> Option<Arc<View>> {
+        match self {
+            Self::Table(it) => it.as_view().map(Arc::new),
+            Self::View(it) => Some(it.clone()),
+            Self::Sequence(_) => None,
+        }
+    }
+
+    /// It, as what has triggers and column defaults.
+    #[must_use]
+    pub fn as_table(&self) -> Option<&Arc<Table>> {
+        match self {
+            Self::Table(it) => Some(it),
+            Self::View(it) => Some(it.as_table()),
+            Self::Sequence(_) => None,
+        }
+    }
+
+    /// What it is, in words.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Table(it) if it.materialized.is_some() => "materialized view",
+            Self::Table(_) => "table",
+            Self::View(_) => "view",
+            Self::Sequence(_) => "sequence",
+        }
+    }
+
     /// The types of its columns as they were declared, and as they are stored.
     fn for_each_type(&self, visit: &mut dyn FnMut(SqlType)) {
         match self {
@@ -417,6 +458,9 @@ impl CatalogSnapshot {
         for ty in relation.user_types() {
             self.type_users.entry(ty).or_default().insert(id);
         }
+        if let Relation::View(it) = &relation {
+            self.part_owners.extend(it.details.triggers.iter().map(|trigger| (trigger.oid, it.id)));
+        }
         if let Relation::Table(it) = &relation {
             self.part_owners.extend(parts(it).map(|part| (part, it.id)));
             for index in it.indexes.iter().filter(|index| !index.name.is_empty()) {
@@ -455,6 +499,11 @@ impl CatalogSnapshot {
             for ty in it.user_types() {
                 if let Some(users) = self.type_users.get_mut(&ty) {
                     users.remove(&id);
+                }
+            }
+            if let Relation::View(view) = &it {
+                for trigger in &view.details.triggers {
+                    self.part_owners.remove(&trigger.oid);
                 }
             }
             if let Relation::Table(table) = &it {
@@ -522,10 +571,10 @@ impl CatalogSnapshot {
         }
     }
 
-    /// The table that an index, a constraint or a trigger belongs to.
+    /// The table that an index, a constraint or a trigger belongs to; a view, seen as a table, has triggers too.
     #[must_use]
     pub fn table_of_part(&self, oid: u32) -> Option<&Arc<Table>> {
-        self.part_owners.get(&oid).and_then(|table| self.table_by_id(*table))
+        self.part_owners.get(&oid).and_then(|owner| self.relations.get(owner)).and_then(Relation::as_table)
     }
 
     #[must_use]

@@ -1,4 +1,4 @@
-//! Triggers of tables. Their bytes are fields with tags ([`crate::tagged`]).
+//! Triggers of tables and views. Their bytes are fields with tags ([`crate::tagged`]).
 
 use keys::ColumnId;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -138,7 +138,7 @@ pub struct Trigger {
 }
 
 impl Trigger {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let timing = match self.timing {
             TriggerTiming::Before => 0,
             TriggerTiming::After => 1,
@@ -171,7 +171,7 @@ impl Trigger {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let text = |tag: u64, bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| Malformed::Bad(tag));
         let mut reader = Reader::new(bytes)?;
         let trigger = Self {

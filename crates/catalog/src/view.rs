@@ -11,7 +11,7 @@ use crate::definition::Style;
 use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, Type, View};
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
 use crate::statistics::TableStatistics;
-use crate::trigger::Trigger;
+use crate::trigger::{Trigger, TriggerEvent};
 use crate::virtual_tables::{self, VirtualTable};
 
 /// A snapshot with what names are looked up by.
@@ -34,7 +34,24 @@ pub struct Printers {
     pub condition: fn(&CatalogView, &Arc<Table>, &str, Style) -> Option<String>,
     /// A view's query, without a semicolon.
     pub view: fn(&CatalogView, &View, Style) -> Option<String>,
+    /// What is changed through a view where no trigger does it; `None`: nothing can be.
+    pub written_through: fn(&CatalogView, &View) -> Option<WrittenThrough>,
 }
+
+/// What a view's query selects from, for one whose rows can be changed without triggers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenThrough {
+    /// The one relation.
+    pub relation: u32,
+    /// For each column of the view, the place of that of the relation which it is, if it is one.
+    pub columns: Vec<Option<usize>>,
+}
+
+/// Bits of what can be done to a relation's rows, as `pg_relation_is_updatable` has them.
+pub const UPDATE_BIT: u32 = 4;
+pub const INSERT_BIT: u32 = 8;
+pub const DELETE_BIT: u32 = 16;
+const ALL_BITS: u32 = UPDATE_BIT | INSERT_BIT | DELETE_BIT;
 
 /// Something with a row in `pg_class`.
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +269,37 @@ impl CatalogView {
         printed.unwrap_or_else(|| style.expr(text))
     }
 
+    /// What can be done to the rows of a relation: `column` is one of a view that must be there for it, by its place.
+    #[must_use]
+    pub fn updatable(&self, relation: u32, with_triggers: bool, column: Option<usize>) -> u32 {
+        self.updatable_within(relation, with_triggers, column.map(|at| vec![at]), 0)
+    }
+
+    fn updatable_within(&self, relation: u32, with_triggers: bool, of: Option<Vec<usize>>, depth: usize) -> u32 {
+        let view = match self.catalog.relation_by_id(relation) {
+            Some(Relation::Table(table)) => return if table.materialized.is_some() { 0 } else { ALL_BITS },
+            Some(Relation::View(view)) => view,
+            Some(Relation::Sequence(_)) => return 0,
+            None => return if virtual_tables::find_by_oid(relation).is_some_and(|it| it.kind == 'r') { ALL_BITS } else { 0 },
+        };
+        let by_trigger = |event, bit| if with_triggers && view.has_instead_of(event) { bit } else { 0 };
+        let by_triggers = by_trigger(TriggerEvent::Insert, INSERT_BIT)
+            | by_trigger(TriggerEvent::Update, UPDATE_BIT)
+            | by_trigger(TriggerEvent::Delete, DELETE_BIT);
+        // A view that is over itself cannot be read either.
+        let is_circular = depth > self.catalog.relations_of(self.database).count();
+        let through = self.printers.filter(|_| by_triggers != ALL_BITS && !is_circular);
+        let Some(through) = through.and_then(|it| (it.written_through)(self, view)) else { return by_triggers };
+        let is_meant = |at: &usize| of.as_ref().is_none_or(|of| of.contains(at));
+        let columns: Vec<usize> =
+            (0..through.columns.len()).filter(is_meant).filter_map(|at| through.columns[at]).collect();
+        let mut bits = if columns.is_empty() { DELETE_BIT } else { ALL_BITS };
+        if self.catalog.table_by_id(through.relation).is_none_or(|table| table.materialized.is_some()) {
+            bits &= self.updatable_within(through.relation, with_triggers, Some(columns), depth + 1);
+        }
+        by_triggers | bits
+    }
+
     /// A trigger of this database, and its table.
     #[must_use]
     pub fn trigger(&self, oid: u32) -> Option<(&Arc<Table>, &Trigger)> {
@@ -323,6 +371,12 @@ impl CatalogView {
         all
     }
 
+    /// Tables, and views as tables: what has triggers and defaults of columns.
+    pub fn tables_and_views(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.relations().into_iter().filter_map(Relation::as_table)
+    }
+
+    /// Materialized views are among them.
     pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.relations().into_iter().filter_map(|relation| match relation {
             Relation::Table(table) => Some(table),

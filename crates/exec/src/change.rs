@@ -13,7 +13,9 @@ use crate::{
     context::ExecContext,
     error::{from_entry, from_kv},
     eval::eval_batch,
+    instead_of::InsteadOf,
     operator::Operator,
+    replace::Replace,
     row_write::{Duplicate, TableWriter, fit_row, returning, table_types},
     scan::changes_too_often,
     trigger::{Firing, Watch},
@@ -36,6 +38,12 @@ struct InsertOperator {
 
 #[must_use]
 pub fn build_insert(insert: &Insert, source: Box<dyn Operator>) -> Box<dyn Operator> {
+    if insert.table.is_view() {
+        return InsteadOf::insert(insert, source);
+    }
+    if insert.replaces {
+        return Box::new(Replace::new(insert, source));
+    }
     Box::new(InsertOperator {
         source,
         writer: TableWriter::new(&insert.table, &insert.row_rules),
@@ -81,12 +89,14 @@ impl InsertOperator {
                 for row in rows.iter().filter(|_| self.firing.wants_rows()) {
                     self.firing.after_row(None, Some(row), ctx).await?;
                 }
+                self.writer.check_views(&rows, ctx).await?;
                 Ok(rows)
             }
             Some(conflict) => {
                 let mut written = Vec::new();
                 for row in rows {
                     if let Some(row) = self.insert_or(row, &conflict, ctx).await? {
+                        self.writer.check_views(std::slice::from_ref(&row), ctx).await?;
                         written.push(row);
                     }
                 }
@@ -245,11 +255,17 @@ struct UpdateOperator {
     touched: HashSet<Key>,
     firing: Firing,
     watch: Watch,
+    /// It writes through views with check options.
+    checks_views: bool,
 }
 
 #[must_use]
 pub fn build_update(update: &Update, source: Box<dyn Operator>) -> Box<dyn Operator> {
+    if update.table.is_view() {
+        return InsteadOf::update(update, source);
+    }
     Box::new(UpdateOperator {
+        checks_views: !update.row_rules.check_options.is_empty(),
         source,
         source_types: update.source.columns.iter().map(|column| column.ty).collect(),
         writer: TableWriter::new(&update.table, &update.row_rules),
@@ -304,6 +320,9 @@ impl Operator for UpdateOperator {
                 self.writer.update(old, &new, ctx).await?;
                 self.watch.own(ctx)?;
                 self.firing.after_row(Some(old), Some(&new), ctx).await?;
+                if self.checks_views {
+                    self.writer.check_views(std::slice::from_ref(&new), ctx).await?;
+                }
                 ctx.affected += 1;
                 if self.returning.is_some() {
                     new.extend_from_slice(&whole[width..]);
@@ -332,6 +351,9 @@ struct DeleteOperator {
 
 #[must_use]
 pub fn build_delete(delete: &Delete, source: Box<dyn Operator>) -> Box<dyn Operator> {
+    if delete.table.is_view() {
+        return InsteadOf::delete(delete, source);
+    }
     Box::new(DeleteOperator {
         source,
         source_types: delete.source.columns.iter().map(|column| column.ty).collect(),

@@ -40,6 +40,7 @@ pub(crate) fn prepare(
         formatting: ctx.eval.formatting,
         variables: None,
         transitions: &[],
+        names: &[],
     };
     plan::plan_statement(&statement, &context).map(Arc::new)
 }

@@ -132,8 +132,12 @@ impl Builder {
                 drop(self.build(step)?);
                 Box::new(cte::RecursiveUnion::new(*cte, base, (**step).clone(), again, *all, types()))
             }
-            Node::TableScan(scan) => scan::build_scan(scan),
+            Node::TableScan(scan) => {
+                scan::check_populated(&scan.table)?;
+                scan::build_scan(scan)
+            }
             Node::LookupJoin { left, scan, keys, kind, filter } => {
+                scan::check_populated(&scan.table)?;
                 let left = self.build(left)?;
                 scan::build_lookup_join(left, scan, keys, *kind, filter.as_ref())
             }

@@ -80,6 +80,31 @@ impl TableWriter {
         Ok(())
     }
 
+    /// WITH CHECK OPTION: looks whether rows that were written are in the views that they were written through.
+    ///
+    /// # Errors
+    /// 44000 for one that is not.
+    pub async fn check_views(&self, rows: &[Vec<Datum>], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        if self.rules.check_options.is_empty() || rows.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch::from_rows(&table_types(&self.table), rows);
+        let mut verdicts = Vec::with_capacity(self.rules.check_options.len());
+        for option in &self.rules.check_options {
+            verdicts.push(crate::eval::eval_batch(&option.condition, &batch, ctx).await?);
+        }
+        for (at, row) in rows.iter().enumerate() {
+            let is_outside = |verdict: &types::ColumnVec| verdict.get_datum(at).as_bool() != Some(true);
+            if let Some(failed) = verdicts.iter().position(is_outside) {
+                let view = &self.rules.check_options[failed].view;
+                let message = format!("new row violates check option for view \"{view}\"");
+                return Err(SqlError::new(SqlState::WithCheckOptionViolation, message)
+                    .with_detail(format!("Failing row contains {}.", self.show(row))));
+            }
+        }
+        Ok(())
+    }
+
     fn show(&self, row: &[Datum]) -> String {
         let shown: Vec<String> = self
             .table

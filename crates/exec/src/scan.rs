@@ -28,6 +28,17 @@ const PAGE_BYTES: u64 = 2 << 20;
 /// How often what was read is looked for anew, because others have changed it before its rows were locked.
 pub(crate) const MAX_LOOKS: usize = 100;
 
+/// # Errors
+/// 55000 for a materialized view that has not been filled.
+pub(crate) fn check_populated(table: &catalog::Table) -> SqlResult<()> {
+    if table.is_populated() {
+        return Ok(());
+    }
+    let message = format!("materialized view \"{}\" has not been populated", table.name);
+    Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, message)
+        .with_hint("Use the REFRESH MATERIALIZED VIEW command."))
+}
+
 /// How a lock is asked for.
 pub(crate) fn lock_mode(lock: RowLock, ctx: &ExecContext<'_>) -> SqlResult<Read> {
     ctx.check_writable(match lock.strength {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! start      BEFORE STATEMENT, once for a table and an event of the statement
-//! each row   BEFORE ROW: may change the new row or have the row passed over; rules and constraints come after it
+//! each row   of a view: INSTEAD OF, which do all there is to do
+//!            BEFORE ROW: may change the new row or have the row passed over; rules and constraints come after it
 //!            the row is written; AFTER ROW triggers whose WHEN holds are queued with both rows
 //! end        AFTER STATEMENT is queued
 //! Finish     foreign keys are settled, which may change rows of other tables and queue more, and the queue is fired, row
@@ -129,6 +130,7 @@ pub struct Firing {
 struct Fires {
     group: usize,
     before_rows: Vec<usize>,
+    instead_of_rows: Vec<usize>,
     after_rows: Vec<usize>,
     after_end: Vec<usize>,
     keeps_old: bool,
@@ -174,7 +176,7 @@ impl Firing {
                 (TriggerTiming::Before, false) => before.push(at),
                 (TriggerTiming::After, true) => fires.after_rows.push(at),
                 (TriggerTiming::After, false) => fires.after_end.push(at),
-                (TriggerTiming::InsteadOf, _) => return Err(SqlError::internal("a table has a trigger of views")),
+                (TriggerTiming::InsteadOf, _) => fires.instead_of_rows.push(at),
             }
             fires.keeps_old |= trigger.old_table.is_some();
             fires.keeps_new |= trigger.new_table.is_some();
@@ -219,18 +221,9 @@ impl Firing {
         if fires.before_rows.is_empty() {
             return Ok(true);
         }
-        let old_record = old.map(|row| record(&self.table, row));
-        let mut is_changed = false;
-        for &at in &fires.before_rows {
-            if !holds(&rules.list[at], &self.table, old, new.as_deref().map(Vec::as_slice), ctx).await? {
-                continue;
-            }
-            let given = new.as_deref().map(|row| record(&self.table, row));
-            let answer = self.call(rules, at, old_record.clone(), given.clone(), ctx).await?;
-            let Some(answer) = answer else { return Ok(false) };
-            let Some(row) = new.as_deref_mut() else { continue };
-            is_changed |= take_record(&self.table, row, &answer, given.as_ref())?;
-        }
+        let Some(is_changed) = self.call_each(rules, &fires.before_rows, old, new.as_deref_mut(), ctx).await? else {
+            return Ok(false);
+        };
         if let (true, Some(row)) = (is_changed, new) {
             fit_row(&self.table, row)?;
             for value in &rules.domains {
@@ -238,6 +231,45 @@ impl Firing {
             }
         }
         Ok(true)
+    }
+
+    /// Fires INSTEAD OF; false: the row is passed over. The new row is as the triggers leave it.
+    ///
+    /// # Errors
+    /// What a function raises.
+    pub async fn instead_of_row(
+        &self,
+        old: Option<&[Datum]>,
+        new: Option<&mut Vec<Datum>>,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<bool> {
+        // Where none is enabled there is nothing to do.
+        let (Some(rules), Some(fires)) = (&self.rules, &self.fires) else { return Ok(true) };
+        Ok(self.call_each(rules, &fires.instead_of_rows, old, new, ctx).await?.is_some())
+    }
+
+    /// Calls triggers that may change the new row, one after the other; whether they did. `None`: the row is passed over.
+    async fn call_each(
+        &self,
+        rules: &TriggerRules,
+        triggers: &[usize],
+        old: Option<&[Datum]>,
+        mut new: Option<&mut Vec<Datum>>,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Option<bool>> {
+        let old_record = old.map(|row| record(&self.table, row));
+        let mut is_changed = false;
+        for &at in triggers {
+            if !holds(&rules.list[at], &self.table, old, new.as_deref().map(Vec::as_slice), ctx).await? {
+                continue;
+            }
+            let given = new.as_deref().map(|row| record(&self.table, row));
+            let answer = self.call(rules, at, old_record.clone(), given.clone(), ctx).await?;
+            let Some(answer) = answer else { return Ok(None) };
+            let Some(row) = new.as_deref_mut() else { continue };
+            is_changed |= take_record(&self.table, row, &answer, given.as_ref())?;
+        }
+        Ok(Some(is_changed))
     }
 
     /// Queues AFTER ROW for a row that was written.

@@ -71,6 +71,8 @@ pub struct PlanContext<'a> {
     pub variables: Option<&'a dyn VariableSource>,
     /// Of the trigger that the routine runs for.
     pub transitions: &'a [Transition],
+    /// Of the view whose query is bound: *names-by-id*.
+    pub names: &'a [catalog::NamedRelation],
 }
 
 /// What comes to light while a statement is planned.
@@ -209,12 +211,26 @@ fn is_write_plan(node: &Node) -> bool {
 /// Every row of a plan put into a table that was made for it: CREATE TABLE AS.
 #[must_use]
 pub fn insert_all(table: &std::sync::Arc<catalog::Table>, source: Plan) -> Plan {
-    let exprs = table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(position, column)| if column.hidden { Expr::RowId } else { Expr::Column(position, column.ty) })
-        .collect();
+    let row_rules =
+        plan::RowRules { predicates: vec![None; table.indexes.len()], ..plan::RowRules::default() };
+    fill(table, source, row_rules.into(), false)
+}
+
+/// A plan's rows put into a table. `replaces`: it comes to have them alone.
+#[must_use]
+pub fn fill(
+    table: &std::sync::Arc<catalog::Table>,
+    source: Plan,
+    row_rules: Arc<plan::RowRules>,
+    replaces: bool,
+) -> Plan {
+    let mut given = 0..;
+    let value = |column: &catalog::Column| match &column.default {
+        Some(catalog::ColumnDefault::Stored(_)) if column.hidden => Expr::Const(types::Datum::Null, column.ty),
+        _ if column.hidden => Expr::RowId,
+        _ => Expr::Column(given.next().unwrap_or_default(), column.ty),
+    };
+    let exprs = table.columns.iter().map(value).collect();
     let columns = table
         .columns
         .iter()
@@ -222,14 +238,13 @@ pub fn insert_all(table: &std::sync::Arc<catalog::Table>, source: Plan) -> Plan 
         .collect();
     let estimate = source.estimate;
     let rows = Plan { node: Node::Project { input: Box::new(source), exprs }, columns, estimate };
-    let row_rules =
-        plan::RowRules { predicates: vec![None; table.indexes.len()], ..plan::RowRules::default() };
     let insert = plan::Insert {
         table: table.clone(),
         source: Box::new(rows),
-        row_rules: row_rules.into(),
+        row_rules,
         on_conflict: None,
         returning: None,
+        replaces,
     };
     Plan { node: Node::Insert(insert), columns: Vec::new(), estimate }
 }
@@ -239,7 +254,7 @@ pub fn insert_all(table: &std::sync::Arc<catalog::Table>, source: Plan) -> Plan 
 /// # Errors
 /// What binding it fails with.
 pub fn check_view(view: &catalog::View, context: &PlanContext<'_>) -> SqlResult<()> {
-    Binder::bind_with(context, None, |rel, _| Ok(bound_alone(rel)), |binder| binder.view(view)).map(drop)
+    Binder::bind_with(context, None, |rel, _| Ok(bound_alone(rel)), |binder| binder.view(view, None)).map(drop)
 }
 
 /// In place of a plan, where only binding is asked for.

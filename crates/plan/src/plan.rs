@@ -145,6 +145,8 @@ pub struct Insert {
     pub on_conflict: Option<OnConflict>,
     /// Over the new row (`table.columns`).
     pub returning: Option<Vec<Expr>>,
+    /// The table comes to have the source's rows alone: those it has already stay, others go. REFRESH … CONCURRENTLY.
+    pub replaces: bool,
 }
 
 /// What every new version of a row must pass; expressions over `table.columns`.
@@ -161,6 +163,16 @@ pub struct RowRules {
     pub referenced_by: Vec<Reference>,
     /// None where the table has no triggers.
     pub triggers: Option<Arc<TriggerRules>>,
+    /// Of the views that the statement writes through, in the order in which they are looked at, when the row is written.
+    pub check_options: Vec<CheckOption>,
+}
+
+/// WITH CHECK OPTION of a view: new rows are rows of it.
+#[derive(Clone, Debug)]
+pub struct CheckOption {
+    pub view: String,
+    /// Over `table.columns`; what is not true is 44000.
+    pub condition: Expr,
 }
 
 /// The triggers of a table, as changes of its rows fire them.

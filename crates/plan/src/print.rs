@@ -25,7 +25,7 @@ use crate::expr::{AggregateCall, Expr, SequenceOp, SleepOp, TruthTest};
 use crate::print_query::print_view;
 
 /// What the catalog shows stored text with.
-pub static PRINTERS: Printers = Printers { expr: print_stored, condition: print_condition, view: print_view };
+pub static PRINTERS: Printers = Printers { expr: print_stored, condition: print_condition, view: print_view, written_through: crate::bind::written_through };
 
 /// A stored expression over a table's columns, as PostgreSQL would show it; `ty`: what an undetermined literal is.
 /// `None`: it does not bind, or has parts that are not printed.
@@ -94,6 +94,7 @@ fn in_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -
         formatting: &formatting,
         variables: None,
         transitions: &[],
+        names: &[],
     })
 }
 

@@ -10,7 +10,7 @@ use catalog::{CatalogView, View, definition::Style};
 use sqlparser::ast;
 use types::quote_identifier;
 
-use crate::bind::{AGGREGATE_BASE, ShownQuery, ShownTable, bind_query_as_written};
+use crate::bind::{AGGREGATE_BASE, ShownQuery, ShownTable, bind_query_as_written, of_view};
 use crate::expr::{Expr, SortKey};
 use crate::parse::Body;
 use crate::print::{Casts, Printer, with_context};
@@ -21,7 +21,7 @@ pub(crate) fn print_view(view: &CatalogView, definition: &View, style: Style) ->
     let statement = crate::parse::parse(&definition.query).ok()?.into_iter().next()?;
     let Body::Standard(ast::Statement::Query(query)) = &statement.body else { return None };
     with_context(view, |context| {
-        let shown = bind_query_as_written(query, &definition.path, context).ok()??;
+        let shown = bind_query_as_written(query, &of_view(definition, context)).ok()??;
         let names = |position: usize| {
             let (range, column) = shown.columns.get(position).filter(|(_, column)| !column.is_empty())?;
             Some(format!("{}.{}", quote_identifier(range), quote_identifier(column)))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use auth::Secret;
-use catalog::{Commented, OnCommit, Routine, Table, Trigger, TriggerEnabled, descriptor};
+use catalog::{Commented, Materialized, OnCommit, Routine, Table, Trigger, TriggerEnabled, View, ViewOptions, descriptor};
 use types::{Datum, SqlType};
 
 use crate::{
@@ -162,6 +162,8 @@ pub struct CreateTable {
     pub on_commit: OnCommit,
     /// CREATE TABLE AS: rows to insert, of `columns`' types.
     pub source: Option<Plan>,
+    /// What makes it a materialized view.
+    pub materialized: Option<Materialized>,
 }
 
 #[derive(Clone, Debug)]
@@ -201,6 +203,25 @@ pub enum AlterTable {
     SplitAt(Vec<Vec<Datum>>),
 }
 
+/// REFRESH MATERIALIZED VIEW.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    pub table: Arc<Table>,
+    /// Only what differs is changed, so that others read on.
+    pub concurrently: bool,
+    /// The view's query; none WITH NO DATA.
+    pub source: Option<Plan>,
+}
+
+/// A change of a view that tables do not know.
+#[derive(Clone, Debug)]
+pub enum AlterView {
+    RenameColumn { from: String, to: String },
+    /// SQL text for a column, by its number.
+    SetDefault { column: u32, text: Option<String> },
+    SetOptions(ViewOptions),
+}
+
 /// Where a new relation goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Home {
@@ -225,16 +246,11 @@ pub enum Ddl {
     CreateIndex { table: Arc<Table>, index: IndexSpec, if_not_exists: IfExists },
     DropIndexes { indexes: Vec<(Arc<Table>, u32)>, missing: Vec<String>, cascade: bool },
     AlterIndexRename { table: Arc<Table>, oid: u32, to: String },
-    CreateView {
-        home: Home,
-        name: String,
-        columns: Vec<(String, SqlType)>,
-        query: String,
-        /// The schemas that its names were looked up in.
-        path: Vec<String>,
-        depends_on: Vec<u32>,
-        or_replace: bool,
-    },
+    /// Its id and schema are made up; its owner is whoever makes it.
+    CreateView { home: Home, view: Box<View>, or_replace: bool },
+    AlterView { id: u32, change: AlterView },
+    /// New rows for a materialized view.
+    Refresh(Box<Refresh>),
     RenameRelation { id: u32, to: String },
     MoveRelation { id: u32, schema: u32 },
     OwnRelation { id: u32, owner: String },
@@ -321,6 +337,7 @@ pub enum AlterType {
 pub enum RelationKind {
     Table,
     View,
+    MaterializedView,
     Sequence,
 }
 

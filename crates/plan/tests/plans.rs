@@ -61,6 +61,7 @@ fn table(
         constraint: (number == 1).then_some(IndexConstraint { oid: id * 100 + 50 }),
     };
     catalog.put(Descriptor::Table(Table {
+        materialized: None,
         codecs: Default::default(),
         id,
         name: name.to_owned(),
@@ -200,6 +201,7 @@ fn with_context<T>(catalog: &CatalogSnapshot, run: impl FnOnce(&PlanContext<'_>)
         formatting: &formatting,
         variables: None,
         transitions: &[],
+        names: &[],
     })
 }
 

@@ -354,6 +354,7 @@ impl Session {
             formatting: &formatting,
             variables,
             transitions: &self.transitions,
+            names: &[],
         };
         body(&context)
     }

@@ -135,3 +135,17 @@ CREATE VIEW v8(p, q) as select id, name || 'x' from a;
 CREATE VIEW v9 as select count(distinct name) from a;
 CREATE VIEW v13 as select 1 as one, 'x' as txt, now() as n;
 CREATE VIEW v14 as select id from v1 where id between 1 and 3 group by id, name || 'x';
+
+-- Views that are written through, and materialized ones.
+CREATE SCHEMA looks;
+CREATE TABLE looks.base (id int PRIMARY KEY, label text, amount numeric DEFAULT 1);
+CREATE VIEW looks.simple AS SELECT id, label, amount FROM looks.base WHERE amount > 0 WITH LOCAL CHECK OPTION;
+ALTER VIEW looks.simple ALTER COLUMN label SET DEFAULT 'none';
+CREATE VIEW looks.fenced WITH (security_barrier) AS SELECT id, upper(label) AS big FROM looks.base;
+CREATE FUNCTION looks.put() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END';
+CREATE TRIGGER puts INSTEAD OF INSERT OR UPDATE ON looks.fenced FOR EACH ROW EXECUTE FUNCTION looks.put('a');
+CREATE MATERIALIZED VIEW looks.sums AS SELECT label, sum(amount) AS total FROM looks.base GROUP BY label;
+CREATE UNIQUE INDEX sums_label ON looks.sums (label);
+COMMENT ON MATERIALIZED VIEW looks.sums IS 'what it comes to';
+CREATE MATERIALIZED VIEW looks.later AS SELECT id FROM looks.base WITH NO DATA;
+ALTER TABLE looks.base RENAME COLUMN label TO name;

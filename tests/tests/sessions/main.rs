@@ -6,3 +6,4 @@ mod routines;
 mod temporary;
 mod transactions;
 mod user_types;
+mod views;

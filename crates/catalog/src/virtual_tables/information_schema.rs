@@ -6,9 +6,10 @@ use super::Maker;
 use super::row::{Rows, YesNo, row};
 use super::types::type_row;
 use crate::definition::Style;
-use crate::descriptor::{Column, ColumnDefault, TEMPORARY_PREFIX, Table};
+use crate::descriptor::{Column, ColumnDefault, TEMPORARY_PREFIX, Table, View};
 use crate::snapshot::Relation;
-use crate::view::CatalogView;
+use crate::trigger::TriggerEvent;
+use crate::view::{CatalogView, DELETE_BIT, INSERT_BIT, UPDATE_BIT};
 
 pub(super) const TABLES: &[(&str, Maker)] = &[
     ("information_schema_catalog_name", information_schema_catalog_name),
@@ -48,24 +49,28 @@ fn schemata(view: &CatalogView, rows: &mut Rows) {
 }
 
 fn tables(view: &CatalogView, rows: &mut Rows) {
-    let mut push = |schema: &str, name: &str, is_table: bool| {
+    let mut push = |schema: &str, name: &str, is_table: bool, is_insertable: bool| {
         let kind = if schema.starts_with(TEMPORARY_PREFIX) { "LOCAL TEMPORARY" } else { "BASE TABLE" };
         row!(rows, {
             table_catalog: view.database_name(),
             table_schema: schema,
             table_name: name,
             table_type: if is_table { kind } else { "VIEW" },
-            is_insertable_into: YesNo(is_table),
+            is_insertable_into: YesNo(is_insertable),
             is_typed: YesNo(false),
         });
     };
     for table in super::all() {
-        push(table.schema, table.name, table.kind == 'r');
+        push(table.schema, table.name, table.kind == 'r', table.kind == 'r');
     }
     for relation in view.relations() {
-        if !matches!(relation, Relation::Sequence(_)) {
-            push(view.schema_name(relation.schema()), relation.name(), matches!(relation, Relation::Table(_)));
-        }
+        let is_table = match relation {
+            Relation::Table(it) if it.materialized.is_none() => true,
+            Relation::View(_) => false,
+            Relation::Table(_) | Relation::Sequence(_) => continue,
+        };
+        let is_insertable = is_table || view.updatable(relation.id(), false, None) & INSERT_BIT != 0;
+        push(view.schema_name(relation.schema()), relation.name(), is_table, is_insertable);
     }
 }
 
@@ -149,8 +154,10 @@ struct AnyColumn<'a> {
     of_table: bool,
     /// Catalogs compare text by bytes.
     of_catalog: bool,
-    /// Of a table: it, and the column itself.
+    /// Of a table or view: it, and the column itself.
     column: Option<(&'a Table, &'a Column)>,
+    /// What has the column.
+    relation: u32,
 }
 
 /// What a domain was made over, and the domain.
@@ -180,12 +187,14 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
                 of_table: table.kind == 'r',
                 of_catalog: true,
                 column: None,
+                relation: table.oid,
             });
         }
     }
     for relation in view.relations() {
         let (schema, table) = (view.schema_name(relation.schema()), relation.name());
         match relation {
+            Relation::Table(it) if it.materialized.is_some() => {}
             Relation::Table(it) => {
                 for (_, column) in it.visible_columns() {
                     let (ty, domain) = seen_through(column.declared());
@@ -201,16 +210,18 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
                         of_table: true,
                         of_catalog: false,
                         column: Some((&**it, column)),
+                        relation: it.id,
                     });
                 }
             }
             Relation::View(it) => {
-                for (number, (name, declared)) in (1..).zip(&it.columns) {
+                let table = it.as_table();
+                for (number, ((name, declared), column)) in (1..).zip(it.columns.iter().zip(&table.columns)) {
                     let (ty, domain) = seen_through(*declared);
                     let is_required = domain.is_some_and(|domain| is_not_null(view, domain));
                     f(AnyColumn {
                         schema,
-                        table,
+                        table: &table.name,
                         name,
                         number,
                         ty,
@@ -218,13 +229,20 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
                         nullable: !is_required,
                         of_table: false,
                         of_catalog: false,
-                        column: None,
+                        column: Some((&**table, column)),
+                        relation: it.id,
                     });
                 }
             }
             Relation::Sequence(_) => {}
         }
     }
+}
+
+fn is_column_updatable(view: &CatalogView, column: &AnyColumn<'_>) -> bool {
+    let place = usize::try_from(column.number).ok().and_then(|number| number.checked_sub(1));
+    let needed = UPDATE_BIT | DELETE_BIT;
+    !column.of_catalog && place.is_some_and(|place| view.updatable(column.relation, false, Some(place)) & needed == needed)
 }
 
 fn columns(view: &CatalogView, rows: &mut Rows) {
@@ -280,7 +298,7 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
             identity_cycle: YesNo(sequence.is_some_and(|it| it.cycle)),
             is_generated: if is_generated { "ALWAYS" } else { "NEVER" },
             generation_expression: generated,
-            is_updatable: YesNo(it.of_table),
+            is_updatable: YesNo(it.of_table || is_column_updatable(view, &it)),
         });
     });
 }
@@ -375,26 +393,29 @@ fn element_types(view: &CatalogView, rows: &mut Rows) {
 }
 
 fn views(view: &CatalogView, rows: &mut Rows) {
-    let mut push = |schema: &str, name: &str, definition: Option<String>| {
+    let mut push = |schema: &str, name: &str, definition: Option<String>, made: Option<&View>| {
+        let bits = made.map_or(0, |it| view.updatable(it.id, false, None));
+        let fires = |event| YesNo(made.is_some_and(|it| it.has_instead_of(event)));
+        let check = made.and_then(|it| it.details.options.check_option).map_or("NONE".to_owned(), |it| it.name().to_uppercase());
         row!(rows, {
             table_catalog: view.database_name(),
             table_schema: schema,
             table_name: name,
             view_definition: definition,
-            check_option: "NONE",
-            is_updatable: YesNo(false),
-            is_insertable_into: YesNo(false),
-            is_trigger_updatable: YesNo(false),
-            is_trigger_deletable: YesNo(false),
-            is_trigger_insertable_into: YesNo(false),
+            check_option: check,
+            is_updatable: YesNo(bits & (UPDATE_BIT | DELETE_BIT) == UPDATE_BIT | DELETE_BIT),
+            is_insertable_into: YesNo(bits & INSERT_BIT != 0),
+            is_trigger_updatable: fires(TriggerEvent::Update),
+            is_trigger_deletable: fires(TriggerEvent::Delete),
+            is_trigger_insertable_into: fires(TriggerEvent::Insert),
         });
     };
     for table in super::all().filter(|table| table.kind == 'v') {
-        push(table.schema, table.name, None);
+        push(table.schema, table.name, None, None);
     }
     for relation in view.relations() {
         if let Relation::View(it) = relation {
-            push(view.schema_name(it.schema), &it.name, view.view_definition(it.id, Style::Plain));
+            push(view.schema_name(it.schema), &it.name, view.view_definition(it.id, Style::Plain), Some(it.as_ref()));
         }
     }
 }
@@ -465,6 +486,7 @@ const COLUMN_PRIVILEGES: [&str; 4] = ["INSERT", "SELECT", "UPDATE", "REFERENCES"
 fn table_privileges(view: &CatalogView, rows: &mut Rows) {
     for relation in view.relations() {
         let owner = match relation {
+            Relation::Table(it) if it.materialized.is_some() => continue,
             Relation::Table(it) => it.owner,
             Relation::View(it) => it.owner,
             Relation::Sequence(_) => continue,
@@ -487,6 +509,7 @@ fn table_privileges(view: &CatalogView, rows: &mut Rows) {
 fn column_privileges(view: &CatalogView, rows: &mut Rows) {
     for relation in view.relations() {
         let (owner, columns): (u32, Vec<&str>) = match relation {
+            Relation::Table(it) if it.materialized.is_some() => continue,
             Relation::Table(it) => (it.owner, it.visible_columns().map(|(_, column)| column.name.as_str()).collect()),
             Relation::View(it) => (it.owner, it.columns.iter().map(|(name, _)| name.as_str()).collect()),
             Relation::Sequence(_) => continue,

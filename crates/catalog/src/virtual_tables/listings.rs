@@ -1,4 +1,4 @@
-//! The catalogs as PostgreSQL's views show them to people: `pg_tables`, `pg_views`, `pg_indexes`, `pg_sequences`,
+//! The catalogs as PostgreSQL's views show them to people: `pg_tables`, `pg_views`, `pg_matviews`, `pg_indexes`, `pg_sequences`,
 //! `pg_stats`, and statistics of use as far as anybody counts it.
 
 use ::types::{Array, Datum, Formatting, SqlType, to_text};
@@ -14,6 +14,7 @@ use crate::view::CatalogView;
 pub(super) const TABLES: &[(&str, Maker)] = &[
     ("pg_tables", pg_tables),
     ("pg_views", pg_views),
+    ("pg_matviews", pg_matviews),
     ("pg_indexes", pg_indexes),
     ("pg_sequences", pg_sequences),
     ("pg_stats", pg_stats),
@@ -39,7 +40,7 @@ fn pg_tables(view: &CatalogView, rows: &mut Rows) {
         });
     }
     let triggered = super::relations::tables_with_triggers(view);
-    for table in view.tables() {
+    for table in view.tables().filter(|table| table.materialized.is_none()) {
         row!(rows, {
             schemaname: view.schema_name(table.schema),
             tablename: &table.name,
@@ -66,6 +67,19 @@ fn pg_views(view: &CatalogView, rows: &mut Rows) {
                 definition: view.view_definition(it.id, Style::Plain),
             });
         }
+    }
+}
+
+fn pg_matviews(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables().filter(|table| table.materialized.is_some()) {
+        row!(rows, {
+            schemaname: view.schema_name(table.schema),
+            matviewname: &table.name,
+            matviewowner: view.role_name(table.owner),
+            hasindexes: named_indexes(table).next().is_some(),
+            ispopulated: table.is_populated(),
+            definition: view.view_definition(table.id, Style::Plain),
+        });
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use ::types::{SqlType, quote_identifier};
+use ::types::{Array, Datum, SqlType, quote_identifier};
 
 use super::row::{Cell, Rows, row};
 use super::types::{TypeRow, type_row};
@@ -48,6 +48,9 @@ struct ClassRow<'a> {
     has_index: bool,
     has_rules: bool,
     has_triggers: bool,
+    is_populated: bool,
+    /// Of views: `name=value`.
+    options: Vec<String>,
     /// Estimated; -1 where nobody has counted yet.
     rows: f64,
     bytes: f64,
@@ -65,17 +68,19 @@ impl<'a> ClassRow<'a> {
             columns,
             checks: 0,
             has_index: false,
-            has_rules: kind == 'v',
+            has_rules: matches!(kind, 'v' | 'm'),
             has_triggers: false,
-            rows: if matches!(kind, 'r' | 'i') { -1.0 } else { 0.0 },
+            is_populated: true,
+            options: Vec::new(),
+            rows: if matches!(kind, 'r' | 'i' | 'm') { -1.0 } else { 0.0 },
             bytes: 0.0,
         }
     }
 
     fn push(self, rows: &mut Rows) {
-        let stored = matches!(self.kind, 'r' | 'i' | 'S');
+        let stored = matches!(self.kind, 'r' | 'i' | 'S' | 'm');
         let access_method = match self.kind {
-            'r' => HEAP,
+            'r' | 'm' => HEAP,
             'i' => BTREE,
             _ => 0,
         };
@@ -104,14 +109,20 @@ impl<'a> ClassRow<'a> {
             relhassubclass: false,
             relrowsecurity: false,
             relforcerowsecurity: false,
-            relispopulated: true,
-            relreplident: if self.kind == 'r' { 'd' } else { 'n' },
+            relispopulated: self.is_populated,
+            relreplident: if matches!(self.kind, 'r' | 'm') { 'd' } else { 'n' },
             relispartition: false,
             relrewrite: 0,
             relfrozenxid: 0,
             relminmxid: 0,
+            reloptions: option_array(self.options),
         });
     }
+}
+
+fn option_array(options: Vec<String>) -> Option<Datum> {
+    let options: Vec<Datum> = options.into_iter().map(Datum::text).collect();
+    (!options.is_empty()).then(|| Datum::Array(Array::from_elements(options).into()))
 }
 
 /// Indexes that have a name: the index over a hidden row id is nobody's business.
@@ -127,7 +138,7 @@ pub(super) fn tables_with_triggers(view: &CatalogView) -> Vec<u32> {
         let of_keys = keys.flat_map(|key| [table.id, key.referenced_table]);
         of_keys.chain((!table.triggers.is_empty()).then_some(table.id)).collect::<Vec<_>>()
     };
-    let mut ids: Vec<u32> = view.tables().flat_map(of_table).collect();
+    let mut ids: Vec<u32> = view.tables_and_views().flat_map(of_table).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
@@ -151,7 +162,8 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                     rows: rows_known.unwrap_or(-1.0),
                     bytes,
                     persistence,
-                    ..ClassRow::new(it.id, &it.name, it.schema, it.owner, 'r', columns)
+                    is_populated: it.is_populated(),
+                    ..ClassRow::new(it.id, &it.name, it.schema, it.owner, if it.materialized.is_some() { 'm' } else { 'r' }, columns)
                 }
                 .push(rows);
                 for index in named_indexes(it) {
@@ -167,7 +179,8 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
             Relation::View(it) => {
                 let columns = it.columns.len();
                 let row = ClassRow::new(it.id, &it.name, it.schema, it.owner, 'v', columns);
-                ClassRow { persistence, ..row }.push(rows);
+                let has_triggers = !it.details.triggers.is_empty();
+                ClassRow { persistence, has_triggers, options: it.details.options.shown(), ..row }.push(rows);
             }
             Relation::Sequence(it) => {
                 let columns = SEQUENCE_COLUMNS.len();
@@ -255,7 +268,8 @@ fn pg_attribute(view: &CatalogView, rows: &mut Rows) {
             }
             Relation::View(it) => {
                 for (number, (name, ty)) in (1..).zip(&it.columns) {
-                    Attribute { class: it.id, name, number, ..Attribute::default() }.push(*ty, rows);
+                    let has_default = it.details.defaults.iter().any(|(of, _)| i64::from(*of) == number);
+                    Attribute { class: it.id, name, number, has_default, ..Attribute::default() }.push(*ty, rows);
                 }
             }
             Relation::Sequence(it) => {
@@ -299,7 +313,7 @@ fn rule_oid(view: u32) -> u32 {
 }
 
 fn defaults(view: &CatalogView) -> impl Iterator<Item = (&Table, &Column, String)> {
-    view.tables().flat_map(move |table| {
+    view.tables_and_views().flat_map(move |table| {
         let columns = table.visible_columns();
         columns.filter_map(move |(_, column)| Some((&**table, column, view.column_default(table, column)?)))
     })
@@ -357,29 +371,36 @@ fn pg_depend(view: &CatalogView, rows: &mut Rows) {
                 let kind = if view.is_identity_sequence(sequence) { 'i' } else { 'a' };
                 push(PG_CLASS, sequence.id, PG_CLASS, table, column.get(), kind);
             }
-            Relation::View(it) => {
-                push(PG_REWRITE, rule_oid(it.id), PG_CLASS, it.id, 0, 'i');
-                for on in &it.depends_on {
-                    let class = if view.catalog.user_type(*on).is_some() { PG_TYPE } else { PG_CLASS };
-                    push(PG_REWRITE, rule_oid(it.id), class, *on, 0, 'n');
-                }
-            }
+            Relation::View(_) => {}
             Relation::Table(table) => {
                 for index in named_indexes(table).filter(|index| index.constraint.is_none()) {
                     for key in &index.columns {
                         push(PG_CLASS, index.oid, PG_CLASS, table.id, key.column.get(), 'a');
                     }
                 }
-                for trigger in &table.triggers {
-                    push(PG_TRIGGER, trigger.oid, PG_PROC, trigger.routine, 0, 'n');
-                    push(PG_TRIGGER, trigger.oid, PG_CLASS, table.id, 0, 'a');
-                    if let Some(from) = trigger.constraint.and_then(|it| it.from) {
-                        push(PG_TRIGGER, trigger.oid, PG_CLASS, from, 0, 'a');
-                    }
-                    for column in &trigger.columns {
-                        push(PG_TRIGGER, trigger.oid, PG_CLASS, table.id, column.get(), 'n');
-                    }
-                }
+            }
+        }
+        if let Relation::View(_) | Relation::Table(_) = relation
+            && let Some(it) = relation.as_view()
+        {
+            push(PG_REWRITE, rule_oid(it.id), PG_CLASS, it.id, 0, 'i');
+            for on in &it.depends_on {
+                let class = match view.catalog.user_type(*on) {
+                    Some(_) => PG_TYPE,
+                    None if view.catalog.routine_by_id(*on).is_some() => PG_PROC,
+                    None => PG_CLASS,
+                };
+                push(PG_REWRITE, rule_oid(it.id), class, *on, 0, 'n');
+            }
+        }
+        for (table, trigger) in relation.as_table().into_iter().flat_map(|it| it.triggers.iter().map(move |trigger| (it, trigger))) {
+            push(PG_TRIGGER, trigger.oid, PG_PROC, trigger.routine, 0, 'n');
+            push(PG_TRIGGER, trigger.oid, PG_CLASS, table.id, 0, 'a');
+            if let Some(from) = trigger.constraint.and_then(|it| it.from) {
+                push(PG_TRIGGER, trigger.oid, PG_CLASS, from, 0, 'a');
+            }
+            for column in &trigger.columns {
+                push(PG_TRIGGER, trigger.oid, PG_CLASS, table.id, column.get(), 'n');
             }
         }
     }
@@ -427,6 +448,7 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
                 (Commented::Part(part), Relation::Table(table)) if table.triggers.iter().any(|it| it.oid == *part) => {
                     (*part, PG_TRIGGER, 0)
                 }
+                (Commented::Part(part), Relation::View(_)) => (*part, PG_TRIGGER, 0),
                 (Commented::Part(part), _) => (*part, PG_CONSTRAINT, 0),
             };
             row!(rows, { objoid: object, classoid: class, objsubid: number, description: comment });
@@ -436,7 +458,7 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
 
 fn pg_rewrite(view: &CatalogView, rows: &mut Rows) {
     for relation in view.relations() {
-        if let Relation::View(it) = relation {
+        if let Some(it) = relation.as_view() {
             row!(rows, {
                 oid: rule_oid(it.id),
                 rulename: "_RETURN",

@@ -39,7 +39,7 @@ fn argument_bytes(trigger: &Trigger) -> Datum {
 }
 
 fn pg_trigger(view: &CatalogView, rows: &mut Rows) {
-    for table in view.tables() {
+    for table in view.tables_and_views() {
         for trigger in &table.triggers {
             let constraint = trigger.constraint;
             row!(rows, {
@@ -76,7 +76,7 @@ fn action_order(table: &Table, trigger: &Trigger, event: TriggerEvent) -> usize 
 }
 
 fn triggers(view: &CatalogView, rows: &mut Rows) {
-    for table in view.tables() {
+    for table in view.tables_and_views() {
         let schema = view.schema_name(table.schema);
         for trigger in &table.triggers {
             let condition = trigger.condition.as_ref().map(|it| view.trigger_condition(table, it, Style::Plain));

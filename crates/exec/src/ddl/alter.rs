@@ -473,6 +473,11 @@ pub(super) fn rename_schema(name: &str, to: &str, ctx: &mut DdlContext<'_>) -> S
     if ctx.change.snapshot().schema(ctx.database, to).is_some() {
         return Err(SqlError::new(SqlState::DuplicateSchema, format!("schema \"{to}\" already exists")));
     }
+    if to.starts_with("pg_") {
+        return Err(SqlError::new(SqlState::ReservedName, format!("unacceptable schema name \"{to}\""))
+            .with_detail("The prefix \"pg_\" is reserved for system schemas."));
+    }
+    super::view::rename_schema(name, to, ctx);
     ctx.change.put(ctx.txn, Descriptor::Schema(catalog::Schema { name: to.into(), ..(*schema).clone() }));
     Ok(())
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use catalog::{
-    Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN, Relation,
-    Schema, Table, View,
-    descriptor::{DATABASE_OWNER_ROLE, TEMPORARY_PREFIX},
+    Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN,
+    Schema, Table,
+    descriptor::DATABASE_OWNER_ROLE,
 };
 use keys::{ColumnId, IndexId};
-use plan::statement::{CheckSpec, CreateTable, Home, IndexSpec, SequenceOptions};
+use plan::statement::{CheckSpec, CreateTable, IndexSpec, SequenceOptions};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
-    DdlContext, build_column, build_index, computed_column, constraint, index_name, is_index, new_sequence,
+    DdlContext, build_column, build_index, computed_column, constraint, index_name, new_sequence,
     rewrite::{fill_index, rewrite},
 };
 
@@ -47,6 +47,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         comment: None,
         on_commit: create.on_commit,
         comments: Vec::new(),
+        materialized: create.materialized.clone().map(Arc::new),
     };
     let mut taken = vec![create.name.clone()];
     for spec in &create.columns {
@@ -290,74 +291,6 @@ pub(super) async fn schema(name: &str, if_not_exists: bool, ctx: &mut DdlContext
     let id = ctx.new_ids(1).await?;
     let schema = Schema { id, database: ctx.database, name: name.into(), owner: ctx.user, comment: None };
     ctx.change.put(ctx.txn, Descriptor::Schema(schema));
-    Ok(())
-}
-
-/// A view that is replaced keeps its columns; new ones come after them.
-fn check_replacement(old: &[(String, SqlType)], new: &[(String, SqlType)]) -> SqlResult<()> {
-    let refuse = |message: String| Err(SqlError::new(SqlState::InvalidTableDefinition, message));
-    if new.len() < old.len() {
-        return refuse("cannot drop columns from view".into());
-    }
-    for ((old_name, old_type), (new_name, new_type)) in old.iter().zip(new) {
-        if old_name != new_name {
-            return refuse(format!("cannot change name of view column \"{old_name}\" to \"{new_name}\""));
-        }
-        if old_type != new_type {
-            return refuse(format!("cannot change data type of view column \"{old_name}\" from {old_type} to {new_type}"));
-        }
-    }
-    Ok(())
-}
-
-pub(super) async fn view(
-    mut home: Home,
-    name: &str,
-    columns: &[(String, SqlType)],
-    (query, path): (&str, &[String]),
-    depends_on: &[u32],
-    or_replace: bool,
-    ctx: &mut DdlContext<'_>,
-) -> SqlResult<()> {
-    let is_temporary = |id: &u32| {
-        let snapshot = ctx.change.snapshot();
-        snapshot.relation_by_id(*id).is_some_and(|relation| snapshot.is_temporary(relation.schema()))
-    };
-    if home != Home::Temporary && depends_on.iter().any(is_temporary) {
-        home = Home::Temporary;
-        ctx.notice(format!("view \"{name}\" will be a temporary view"));
-    }
-    let names_temporary = home == Home::Temporary;
-    let schema = ctx.schema_of(home).await?;
-    let existing = ctx.change.snapshot().name_owner(schema, name);
-    let id = match (existing, ctx.change.snapshot().relation(schema, name)) {
-        (None, _) => {
-            ctx.check_type_name_free(schema, name)?;
-            ctx.new_ids(1).await?
-        }
-        (Some(_), Some(Relation::View(view))) if or_replace => {
-            check_replacement(&view.columns, columns)?;
-            view.id
-        }
-        (Some(owner), _) => {
-            let what = if is_index(owner) { "index" } else { "relation" };
-            return Err(SqlError::new(SqlState::DuplicateTable, format!("{what} \"{name}\" already exists")));
-        }
-    };
-    let view = View {
-        id,
-        name: name.into(),
-        schema,
-        owner: ctx.user,
-        columns: columns.to_vec(),
-        query: query.into(),
-        // What is temporary is named by temporary views alone.
-        path: path.iter().filter(|name| names_temporary || !name.starts_with(TEMPORARY_PREFIX)).cloned().collect(),
-        depends_on: depends_on.to_vec(),
-        comment: None,
-        comments: Vec::new(),
-    };
-    ctx.change.put(ctx.txn, Descriptor::View(view));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use types::{SqlError, SqlResult, SqlState};
 use super::{
     DdlContext,
     constraint::{drop_foreign_keys, release_references},
-    index_span, relation_kind, table_span,
+    index_span, table_span,
 };
 
 fn depends(name: &str, kind: &str, dependent: &str) -> SqlError {
@@ -32,6 +32,7 @@ pub(super) fn relations(
     let what = match kind {
         RelationKind::Table => "table",
         RelationKind::View => "view",
+        RelationKind::MaterializedView => "materialized view",
         RelationKind::Sequence => "sequence",
     };
     for name in missing {
@@ -45,25 +46,23 @@ pub(super) fn relations(
 
 pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
-    // Views over it.
-    let dependents: Vec<(u32, String)> = ctx
+    // Views over it, oldest first.
+    let mut dependents: Vec<(u32, String)> = ctx
         .change
         .snapshot()
         .relations()
-        .filter_map(|other| match other {
-            Relation::View(view) if view.depends_on.contains(&id) => Some((view.id, view.name.clone())),
-            _ => None,
-        })
-        .filter(|(view, _)| !together.contains(view))
+        .filter(|other| other.depends_on().contains(&id) && !together.contains(&other.id()))
+        .map(|other| (other.id(), format!("{} {}", other.kind(), other.name())))
         .collect();
-    for (view, name) in dependents {
+    dependents.sort_unstable();
+    for (view, shown) in dependents {
         if !cascade {
-            return Err(depends(relation.name(), relation_kind(&relation), &format!("view {name}")));
+            return Err(depends(relation.name(), relation.kind(), &shown));
         }
-        ctx.notice(format!("drop cascades to view {name}"));
+        ctx.notice(format!("drop cascades to {shown}"));
         drop_relation(view, together, true, ctx)?;
     }
-    let what = format!("{} {}", relation_kind(&relation), relation.name());
+    let what = format!("{} {}", relation.kind(), relation.name());
     let is_of = |ty| matches!(ty, catalog::StoredType::Rows { relation, .. } if relation == id);
     super::routine::release_routines(&what, is_of, cascade, ctx)?;
     match &relation {
@@ -101,10 +100,8 @@ pub(super) fn views_over(table: &Arc<Table>, column: ColumnId, ctx: &DdlContext<
     let snapshot = ctx.change.snapshot();
     let views: Vec<Arc<View>> = snapshot
         .relations()
-        .filter_map(|relation| match relation {
-            Relation::View(view) if view.depends_on.contains(&table.id) => Some(view.clone()),
-            _ => None,
-        })
+        .filter(|relation| relation.depends_on().contains(&table.id))
+        .filter_map(Relation::as_view)
         .collect();
     if views.is_empty() {
         return Ok(views);
@@ -131,16 +128,19 @@ pub(super) fn release_views(
 ) -> SqlResult<()> {
     let name = table.columns.iter().find(|known| known.id == column).map_or("", |column| column.name.as_str());
     for view in views_over(table, column, ctx)? {
+        let kind = ctx.change.snapshot().relation_by_id(view.id).map_or("view", Relation::kind);
         if !cascade {
-            let what = format!("column {name} of table {}", table.name);
+            let find = |catalog: &catalog::CatalogSnapshot, schema| catalog.relation(schema, &table.name).map(Relation::id);
+            let shown = ctx.shown(table.schema, &super::quote(&table.name), ctx.is_visible(table.id, find));
+            let what = format!("column {name} of table {shown}");
             return Err(SqlError::new(
                 SqlState::DependentObjectsStillExist,
                 format!("cannot drop {what} because other objects depend on it"),
             )
-            .with_detail(format!("view {} depends on {what}", view.name))
+            .with_detail(format!("{kind} {} depends on {what}", view.name))
             .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
         }
-        ctx.notice(format!("drop cascades to view {}", view.name));
+        ctx.notice(format!("drop cascades to {kind} {}", view.name));
         drop_relation(view.id, &[], true, ctx)?;
     }
     Ok(())
@@ -297,7 +297,7 @@ pub(super) async fn schemas(names: &[String], if_exists: bool, cascade: bool, ct
             .snapshot()
             .relations()
             .filter(|relation| relation.schema() == schema.id)
-            .map(|relation| (relation.id(), format!("{} {}", relation_kind(relation), relation.name())))
+            .map(|relation| (relation.id(), format!("{} {}", relation.kind(), relation.name())))
             .collect();
         let types = ctx.change.snapshot().types_of(ctx.database).into_iter().filter(|ty| ty.schema == schema.id);
         let types: Vec<Arc<catalog::Type>> = types.cloned().collect();
@@ -343,7 +343,7 @@ pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>)
             Relation::View(it) => it.owner == role.id,
             Relation::Sequence(it) => it.owner == role.id,
         });
-        let owned = owned.map(|relation| format!("owner of {} {}", relation_kind(relation), relation.name()));
+        let owned = owned.map(|relation| format!("owner of {} {}", relation.kind(), relation.name()));
         let of_type = || {
             let owned = ctx.change.snapshot().types().find(|ty| ty.descriptor.owner == role.id);
             owned.map(|ty| format!("owner of type {}", ty.ty.base_name()))

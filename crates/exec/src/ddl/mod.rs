@@ -14,6 +14,9 @@ mod routine;
 mod sequence;
 mod trigger;
 mod types;
+mod view;
+
+pub use rewrite::as_new_index;
 
 use std::sync::Arc;
 
@@ -74,9 +77,9 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::CreateIndex { table, index, if_not_exists } => {
             create::index(table, index, *if_not_exists, ctx).await?;
         }
-        Ddl::CreateView { home, name, columns, query, path, depends_on, or_replace } => {
-            create::view(*home, name, columns, (query, path), depends_on, *or_replace, ctx).await?;
-        }
+        Ddl::CreateView { home, view, or_replace } => view::create(*home, view, *or_replace, ctx).await?,
+        Ddl::AlterView { id, change } => view::alter(*id, change, ctx)?,
+        Ddl::Refresh(refresh) => return view::refresh(refresh, ctx).await,
         Ddl::CreateSequence { home, name, if_not_exists, options } => {
             let schema = ctx.schema_of(*home).await?;
             create::sequence(schema, name, *if_not_exists, options, ctx).await?;
@@ -130,6 +133,7 @@ fn check_settled(ddl: &Ddl, ctx: &DdlContext<'_>) -> SqlResult<()> {
         Ddl::AlterTable { table, .. } => (vec![table.id], "ALTER TABLE"),
         Ddl::CreateIndex { table, .. } => (vec![table.id], "CREATE INDEX"),
         Ddl::DropTrigger { table, .. } => (vec![*table], "DROP TRIGGER"),
+        Ddl::Refresh(refresh) => (vec![refresh.table.id], "REFRESH MATERIALIZED VIEW"),
         Ddl::Truncate { tables, .. } => (tables.iter().map(|table| table.id).collect(), "TRUNCATE"),
         Ddl::DropRelations { ids, .. } => (ids.clone(), "DROP TABLE"),
         Ddl::DropSchema { names, cascade: true, .. } => {
@@ -540,14 +544,6 @@ fn table_span(table: &Table) -> Span {
 
 fn index_span(table: &Table, index: IndexId) -> Span {
     Span::prefix(keyspace::index(table.storage_id(), index))
-}
-
-fn relation_kind(relation: &Relation) -> &'static str {
-    match relation {
-        Relation::Table(_) => "table",
-        Relation::View(_) => "view",
-        Relation::Sequence(_) => "sequence",
-    }
 }
 
 /// Whose index a name is.

@@ -64,7 +64,7 @@ pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlCo
 }
 
 /// A duplicate as it is told to who makes the index.
-fn as_new_index(violation: SqlError) -> SqlError {
+pub fn as_new_index(violation: SqlError) -> SqlError {
     let fields = violation.into_fields();
     let name = fields.constraint.unwrap_or_default();
     SqlError::new(SqlState::UniqueViolation, format!("could not create unique index \"{name}\""))
@@ -184,6 +184,10 @@ pub(super) async fn rewrite(
     })?;
     let source = source(old, &new, exprs);
     let writer = TableWriter::new(&new, &rules);
+    // A materialized view that was not filled has no rows.
+    if !old.is_populated() {
+        return Ok(());
+    }
     let moved = ctx
         .with_exec(async |exec| {
             let mut source = build(&source)?;

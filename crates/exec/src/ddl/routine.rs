@@ -149,7 +149,8 @@ fn check_not_named(routine: &Routine, ctx: &DdlContext<'_>) -> SqlResult<()> {
 
 /// What a routine cannot be dropped without.
 enum Dependent {
-    View { id: u32, name: String },
+    /// What it is, and its name.
+    View { id: u32, shown: String },
     Default { table: Arc<Table>, column: String },
     /// Which calls it, or names it in WHEN.
     Trigger { table: Arc<Table>, oid: u32, shown: String, names_it: bool },
@@ -158,7 +159,7 @@ enum Dependent {
 impl Dependent {
     fn shown(&self) -> String {
         match self {
-            Self::View { name, .. } => format!("view {name}"),
+            Self::View { shown, .. } => shown.clone(),
             Self::Default { table, column } => format!("default value for column {column} of table {}", table.name),
             Self::Trigger { shown, .. } => shown.clone(),
         }
@@ -186,8 +187,9 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Vec<Dependent>> {
     let mut found = Vec::new();
     for relation in relations {
         match relation {
-            Relation::View(view) if view.depends_on.contains(&id) => {
-                found.push(Dependent::View { id: view.id, name: view.name.clone() });
+            relation if relation.depends_on().contains(&id) => {
+                let shown = format!("{} {}", relation.kind(), relation.name());
+                found.push(Dependent::View { id: relation.id(), shown });
             }
             Relation::Table(table) => {
                 for (at, column) in table.visible_columns() {

@@ -2,11 +2,32 @@
 
 use std::sync::Arc;
 
-use catalog::{CatalogSnapshot, Relation, Table, Trigger, TriggerEnabled};
+use catalog::{CatalogSnapshot, Descriptor, Relation, Table, Trigger, TriggerEnabled, View};
 use keys::ColumnId;
 use types::{SqlError, SqlResult, SqlState};
 
 use super::{DdlContext, constraint, quote};
+
+/// What has triggers: a table, or a view as one.
+fn owner(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Arc<Table>> {
+    match ctx.change.snapshot().relation_by_id(id).and_then(Relation::as_table) {
+        Some(table) => Ok(table.clone()),
+        None => ctx.table(id),
+    }
+}
+
+/// Keeps the triggers of a table or view.
+fn put(changed: Table, ctx: &mut DdlContext<'_>) {
+    match ctx.change.snapshot().relation_by_id(changed.id) {
+        Some(Relation::View(view)) => {
+            let mut view = View::clone(view);
+            view.comments.retain(|(on, _)| changed.has_part(*on));
+            view.details.triggers = changed.triggers;
+            ctx.change.put(ctx.txn, Descriptor::View(view));
+        }
+        Some(Relation::Table(_) | Relation::Sequence(_)) | None => ctx.put_table(changed),
+    }
+}
 
 fn missing(name: &str, table: &Table) -> SqlError {
     let message = format!("trigger \"{name}\" for table \"{}\" does not exist", table.name);
@@ -22,7 +43,8 @@ fn exists(name: &str, table: &Table) -> SqlError {
 pub(super) fn shown(trigger: &Trigger, table: &Table, ctx: &DdlContext<'_>) -> String {
     let find = |catalog: &CatalogSnapshot, schema| catalog.relation(schema, &table.name).map(Relation::id);
     let on = ctx.shown(table.schema, &quote(&table.name), ctx.is_visible(table.id, find));
-    format!("trigger {} on table {on}", trigger.name)
+    let kind = if table.is_view() { "view" } else { "table" };
+    format!("trigger {} on {kind} {on}", trigger.name)
 }
 
 fn place(table: &Table, name: &str) -> Result<usize, usize> {
@@ -30,7 +52,7 @@ fn place(table: &Table, name: &str) -> Result<usize, usize> {
 }
 
 pub(super) async fn create(id: u32, spec: &Trigger, or_replace: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let mut table = Table::clone(&*ctx.table(id)?);
+    let mut table = Table::clone(&*owner(id, ctx)?);
     if ctx.change.snapshot().routine_by_id(spec.routine).is_none() {
         let message = format!("function with OID {} does not exist", spec.routine);
         return Err(SqlError::new(SqlState::UndefinedFunction, message));
@@ -50,12 +72,12 @@ pub(super) async fn create(id: u32, spec: &Trigger, or_replace: bool, ctx: &mut 
             table.triggers.insert(at, made);
         }
     }
-    ctx.put_table(table);
+    put(table, ctx);
     Ok(())
 }
 
 pub(super) fn rename(id: u32, name: &str, to: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let mut table = Table::clone(&*ctx.table(id)?);
+    let mut table = Table::clone(&*owner(id, ctx)?);
     let at = place(&table, name).map_err(|_| missing(name, &table))?;
     if place(&table, to).is_ok() {
         return Err(exists(to, &table));
@@ -67,15 +89,15 @@ pub(super) fn rename(id: u32, name: &str, to: &str, ctx: &mut DdlContext<'_>) ->
     to.clone_into(&mut trigger.name);
     let at = place(&table, to).unwrap_or_else(|at| at);
     table.triggers.insert(at, trigger);
-    ctx.put_table(table);
+    put(table, ctx);
     Ok(())
 }
 
 pub(super) fn drop(id: u32, name: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let mut table = Table::clone(&*ctx.table(id)?);
+    let mut table = Table::clone(&*owner(id, ctx)?);
     let at = place(&table, name).map_err(|_| missing(name, &table))?;
     table.triggers.remove(at);
-    ctx.put_table(table);
+    put(table, ctx);
     Ok(())
 }
 
@@ -107,7 +129,7 @@ pub(super) fn triggers_where(
 ) -> Vec<(Arc<Table>, Trigger)> {
     let mut found = Vec::new();
     for relation in ctx.change.snapshot().relations_of(ctx.database) {
-        let Relation::Table(table) = relation else { continue };
+        let Some(table) = relation.as_table() else { continue };
         let meant = table.triggers.iter().filter(|trigger| is_meant(table, trigger));
         found.extend(meant.map(|trigger| (table.clone(), trigger.clone())));
     }
@@ -117,13 +139,13 @@ pub(super) fn triggers_where(
 
 /// Takes a trigger off its table, if it is there still.
 pub(super) fn remove(table: u32, oid: u32, ctx: &mut DdlContext<'_>) -> bool {
-    let Some(table) = ctx.change.snapshot().table_by_id(table) else { return false };
+    let Ok(table) = owner(table, ctx) else { return false };
     if table.triggers.iter().all(|trigger| trigger.oid != oid) {
         return false;
     }
-    let mut changed = Table::clone(table);
+    let mut changed = Table::clone(&table);
     changed.triggers.retain(|trigger| trigger.oid != oid);
-    ctx.put_table(changed);
+    put(changed, ctx);
     true
 }
 

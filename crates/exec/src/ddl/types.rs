@@ -309,16 +309,24 @@ fn relabelled(id: u32, from: &str, to: &str, ctx: &DdlContext<'_>) -> SqlResult<
                 }
                 changed.extend(is_changed.then_some(Descriptor::Table(table)));
             }
-            Relation::View(before) => {
+            Relation::View(_) => {}
+            Relation::Sequence(_) => {}
+        }
+        if let Some(before) = relation.as_view() {
                 let mut is_label = |probe: &str| {
-                    let probed = View { query: probe.to_owned(), ..View::clone(before) };
+                    let probed = View { query: probe.to_owned(), ..View::clone(&before) };
                     Ok(wants_label(ctx.plan(|context| plan::check_view(&probed, context))))
                 };
                 if let Some(query) = plan::rename_label(&before.query, from, to, &mut is_label)? {
-                    changed.push(Descriptor::View(View { query, ..View::clone(before) }));
+                    changed.push(match relation {
+                        Relation::Table(table) => {
+                            let made = table.materialized.as_deref().cloned().unwrap_or_default();
+                            let materialized = Some(Arc::new(catalog::Materialized { query, ..made }));
+                            Descriptor::Table(Table { materialized, ..Table::clone(table) })
+                        }
+                        Relation::View(_) | Relation::Sequence(_) => Descriptor::View(View { query, ..View::clone(&before) }),
+                    });
                 }
-            }
-            Relation::Sequence(_) => {}
         }
     }
     Ok(changed)
@@ -331,7 +339,8 @@ enum Dependent {
     Default { table: Arc<Table>, name: String },
     Check { table: Arc<Table>, name: String },
     Index { table: Arc<Table>, oid: u32, name: String },
-    View { id: u32, name: String },
+    /// What it is, and its name.
+    View { id: u32, shown: String },
     Domain { id: u32, name: String },
     /// A rule of a domain.
     Rule { domain: u32, name: String },
@@ -346,7 +355,7 @@ impl Dependent {
             Self::Default { table, name } => format!("default value for column {name} of table {}", table.name),
             Self::Check { table, name } => format!("constraint {name} on table {}", table.name),
             Self::Index { name, .. } => format!("index {name}"),
-            Self::View { name, .. } => format!("view {name}"),
+            Self::View { shown, .. } => shown.clone(),
             Self::Domain { name, .. } => format!("type {name}"),
             Self::Rule { name, .. } => format!("constraint {name}"),
             Self::Trigger { shown, .. } => shown.clone(),
@@ -369,11 +378,12 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
     }
     for relation in relations {
         let table = match relation {
-            Relation::Table(table) => table,
-            Relation::View(view) => {
-                let is_column = view.columns.iter().any(|(_, ty)| ty.user_type() == Some(id));
-                if view.depends_on.contains(&id) || is_column {
-                    found.push(Dependent::View { id: view.id, name: view.name.clone() });
+            Relation::Table(table) if table.materialized.is_none() => table,
+            Relation::View(_) | Relation::Table(_) => {
+                let is_column = relation.as_view().is_some_and(|it| it.columns.iter().any(|(_, ty)| ty.user_type() == Some(id)));
+                if relation.depends_on().contains(&id) || is_column {
+                    let shown = format!("{} {}", relation.kind(), relation.name());
+                    found.push(Dependent::View { id: relation.id(), shown });
                 }
                 continue;
             }

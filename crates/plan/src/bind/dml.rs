@@ -2,11 +2,12 @@
 //!
 //! The rows to change come from a bound query like any other: for UPDATE and DELETE the table with its rows locked as
 //! they are read, then whatever FROM or USING adds; for INSERT one that yields every column of the table, defaults
-//! filled in. Conversions to the columns' types happen there, so that execution only checks and writes.
+//! filled in. Conversions to the columns' types happen there, so that execution only checks and writes. A view stands for
+//! the table under it (`through`).
 
 use std::sync::Arc;
 
-use catalog::{ColumnDefault, Table, TriggerEvent, TriggerTiming};
+use catalog::{ColumnDefault, Relation, Table, TriggerEvent, TriggerTiming};
 use keys::LockStrength;
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
@@ -17,37 +18,129 @@ use super::select::output_column;
 use super::implied::implies;
 use super::same::same_expr;
 use super::stored::{column_default, key_expr, row_rules};
-use super::{Binder, Clause, find_table, fold, name_parts};
+use super::through::{Place, Through, ThroughColumn, column_refusal, is_default};
+use super::{Binder, Clause, find_relation, fold, name_parts, no_relation, qualified_name, without_domains};
 use crate::expr::Expr;
 use crate::logical::{Rel, RelNode};
 use crate::parse::extras::{ConflictTarget, Overriding, read_conflict, read_overriding};
 use crate::plan::{
-    ConflictUpdate, Delete, Estimate, Insert, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, Update,
+    CheckOption, ConflictUpdate, Delete, Estimate, Insert, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, RowRules, Update,
 };
-use crate::scope::{Level, Scope};
+use crate::scope::{Level, Range, Scope};
 
 /// The rows that a statement is about to change.
 const CHANGE_LOCK: RowLock = RowLock { strength: LockStrength::Update, wait: LockWait::Block, is_above: false };
 
+/// What a statement changes: a table, or the one under a view.
+struct Target {
+    table: Arc<Table>,
+    /// Of a view.
+    columns: Option<Vec<ThroughColumn>>,
+    /// The relation that the statement names.
+    name: String,
+    id: u32,
+    event: TriggerEvent,
+    checks: Vec<(String, Expr)>,
+}
+
+impl Target {
+    /// The places of the columns that values go to without a list of columns, and what is said of those that none can.
+    fn all_places(&self) -> Vec<Place> {
+        match &self.columns {
+            Some(columns) => columns.iter().map(|column| column.place.clone()).collect(),
+            None => self.table.visible_columns().map(|(position, _)| Place::Column(position)).collect(),
+        }
+    }
+
+    fn position(&self, place: &Place) -> SqlResult<usize> {
+        match place {
+            Place::Column(position) => Ok(*position),
+            Place::Nowhere { view, column, reason } => Err(column_refusal(self.event, view, column, reason)),
+        }
+    }
+
+    /// A view as the range of a row of its table.
+    fn range(&self, binder: &mut Binder<'_>, shown: &str) -> SqlResult<Range> {
+        match &self.columns {
+            None => binder.table_rel(Arc::clone(&self.table), shown, None, None, None).map(|(_, range)| range),
+            Some(columns) => {
+                let (rel, _) = binder.table_rel(Arc::clone(&self.table), shown, None, None, None)?;
+                Through { table: self.table.clone(), rel, columns: columns.clone(), checks: Vec::new() }.range(shown, None)
+            }
+        }
+    }
+
+    /// What `SET c = DEFAULT` makes of a column. Of a view, its own default counts, and not those below it.
+    fn update_default(&self, position: usize, binder: &mut Binder<'_>) -> SqlResult<Expr> {
+        let is_of = |column: &&ThroughColumn| matches!(column.place, Place::Column(at) if at == position);
+        match self.columns.iter().flatten().find(is_of) {
+            Some(ThroughColumn { default: Some((view, _)), .. }) if view.id == self.id => self.default(position, binder),
+            Some(_) if self.table.id != self.id => {
+                let column = &self.table.columns[position];
+                check_updatable(column)?;
+                let null = Expr::Const(types::Datum::Null, column.ty);
+                binder.coerce(null, column.declared(), types::CastContext::Assignment)
+            }
+            Some(_) | None => self.default(position, binder),
+        }
+    }
+
+    /// What INSERT makes of a column that nothing is given for.
+    fn default(&self, position: usize, binder: &Binder<'_>) -> SqlResult<Expr> {
+        let is_of = |column: &&ThroughColumn| matches!(column.place, Place::Column(at) if at == position);
+        let of_view = self.columns.iter().flatten().find(is_of).and_then(|column| column.default.as_ref());
+        match of_view {
+            Some((view, at)) => column_default(view, *at, binder.context),
+            None => column_default(&self.table, position, binder.context),
+        }
+    }
+
+    /// What new rows must pass, the views' conditions among it.
+    fn rules(&self, binder: &Binder<'_>) -> SqlResult<Arc<RowRules>> {
+        let mut rules = row_rules(&self.table, binder.context)?;
+        if !self.checks.is_empty() {
+            let checks = self.checks.iter().cloned().map(|(view, mut condition)| {
+                without_domains(&mut condition);
+                CheckOption { view, condition }
+            });
+            Arc::make_mut(&mut rules).check_options = checks.collect();
+        }
+        Ok(rules)
+    }
+}
+
 /// The columns that INSERT gives values for, in the order of the values.
 #[derive(Debug, Default)]
 struct Targets {
-    positions: Vec<usize>,
+    places: Vec<Place>,
     are_listed: bool,
 }
 
 impl Targets {
     /// Without a list of columns, values may be given for the first ones only.
-    fn for_width(&self, width: usize) -> SqlResult<&[usize]> {
+    fn for_width(&self, width: usize, target: &Target) -> SqlResult<Vec<usize>> {
         let refuse = |message: &str| Err(SqlError::new(SqlState::SyntaxError, message));
-        if width > self.positions.len() {
+        if width > self.places.len() {
             return refuse("INSERT has more expressions than target columns");
         }
-        if width < self.positions.len() && self.are_listed {
+        if width < self.places.len() && self.are_listed {
             return refuse("INSERT has more target columns than expressions");
         }
-        Ok(&self.positions[..width])
+        let mut positions: Vec<usize> = Vec::with_capacity(width);
+        for place in &self.places[..width] {
+            let position = target.position(place)?;
+            // Two columns of a view may be one of its table.
+            if positions.contains(&position) {
+                return Err(assigned_twice(&target.table.columns[position].name));
+            }
+            positions.push(position);
+        }
+        Ok(positions)
     }
+}
+
+fn assigned_twice(column: &str) -> SqlError {
+    SqlError::new(SqlState::SyntaxError, format!("multiple assignments to same column \"{column}\""))
 }
 
 /// Stands where the optimizer puts the plan of the source.
@@ -60,10 +153,6 @@ fn no_arbiter() -> SqlError {
         SqlState::InvalidColumnReference,
         "there is no unique or exclusion constraint matching the ON CONFLICT specification",
     )
-}
-
-fn is_default(expr: &ast::Expr) -> bool {
-    matches!(expr, ast::Expr::Identifier(ident) if ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case("default"))
 }
 
 impl Binder<'_> {
@@ -97,70 +186,124 @@ impl Binder<'_> {
         }
         let (name, overriding) = read_overriding(name);
         self.overriding = overriding;
-        let table = find_table(self.context, &name).map_err(|error| self.at(error, &name))?;
+        let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
+        let (target, _, _) = self.target_of(&name, TriggerEvent::Insert, alias.as_deref(), None)?;
         let targets = Targets {
-            positions: self.insert_targets(&table, &insert.columns)?,
+            places: self.insert_targets(&target, &insert.columns)?,
             are_listed: !insert.columns.is_empty(),
         };
         let source = match &insert.source {
-            None => self.full_rows(&table, vec![Vec::new()], &Targets::default(), level)?,
+            None => self.full_rows(&target, vec![Vec::new()], &Targets::default(), level)?,
             Some(query) => match query.body.as_ref() {
                 ast::SetExpr::Values(values) if is_bare(query) => {
                     let rows = values.rows.iter().map(|row| row.content.iter().collect()).collect();
-                    self.full_rows(&table, rows, &targets, level)?
+                    self.full_rows(&target, rows, &targets, level)?
                 }
-                _ => self.query_rows(&table, query, &targets, level)?,
+                _ => self.query_rows(&target, query, &targets, level)?,
             },
         };
-        let shown = insert.table_alias.as_ref().map_or_else(|| table.name.clone(), |alias| fold(&alias.alias));
+        let shown = alias.unwrap_or_else(|| target.name.clone());
         let on_conflict = match &insert.on {
             None => None,
-            Some(ast::OnInsert::OnConflict(conflict)) => Some(self.on_conflict(&table, &shown, conflict, level)?),
+            Some(ast::OnInsert::OnConflict(conflict)) => Some(self.on_conflict(&target, &shown, conflict, level)?),
             Some(_) => {
                 return Err(SqlError::new(SqlState::SyntaxError, "ON DUPLICATE KEY is not part of the language"));
             }
         };
-        let (rel, range) = self.table_rel(Arc::clone(&table), &shown, None, None, None)?;
-        let scope = Scope::of_range(level, range);
+        let (rel, _) = self.table_rel(Arc::clone(&target.table), &shown, None, None, None)?;
+        let range = target.range(self, &shown)?;
+        let scope = Scope { width: rel.columns.len(), ..Scope::of_range(level, range) };
         let (returning, columns) = self.returning(insert.returning.as_deref(), &scope, &rel)?;
-        let row_rules = row_rules(&table, self.context)?;
-        let insert = Insert { table, source: no_plan(), row_rules, on_conflict, returning };
+        let row_rules = target.rules(self)?;
+        let insert = Insert { table: target.table, source: no_plan(), row_rules, on_conflict, returning, replaces: false };
         Ok(Rel { node: RelNode::Insert { insert: Box::new(insert), source: Box::new(source) }, columns })
     }
 
-    /// The positions that INSERT names, or all visible ones.
-    fn insert_targets(&self, table: &Table, names: &[ast::ObjectName]) -> SqlResult<Vec<usize>> {
+    /// The places that INSERT names, or all there are.
+    fn insert_targets(&self, target: &Target, names: &[ast::ObjectName]) -> SqlResult<Vec<Place>> {
         if names.is_empty() {
-            return Ok(table.visible_columns().map(|(position, _)| position).collect());
+            return Ok(target.all_places());
         }
-        let mut targets = Vec::with_capacity(names.len());
+        let mut places = Vec::with_capacity(names.len());
+        let mut known: Vec<String> = Vec::with_capacity(names.len());
         for name in names {
-            let position = self.target_column(table, name)?;
-            if targets.contains(&position) {
-                let error = SqlError::new(
-                    SqlState::DuplicateColumn,
-                    format!("column \"{}\" specified more than once", table.columns[position].name),
-                );
-                return Err(self.at(error, name));
+            places.push(self.target_place(target, name)?);
+            let name_of = name_parts(name)?.into_iter().next().unwrap_or_default();
+            if known.contains(&name_of) {
+                let message = format!("column \"{name_of}\" specified more than once");
+                return Err(self.at(SqlError::new(SqlState::DuplicateColumn, message), name));
             }
-            targets.push(position);
+            known.push(name_of);
         }
-        Ok(targets)
+        Ok(places)
     }
 
-    fn target_column(&self, table: &Table, name: &ast::ObjectName) -> SqlResult<usize> {
+    fn target_column(&self, target: &Target, name: &ast::ObjectName) -> SqlResult<usize> {
+        target.position(&self.target_place(target, name)?)
+    }
+
+    fn target_place(&self, target: &Target, name: &ast::ObjectName) -> SqlResult<Place> {
         let parts = name_parts(name)?;
         let column = parts.first().map(String::as_str).unwrap_or_default();
-        match table.column_named(column) {
-            Some((position, _)) if parts.len() == 1 => Ok(position),
+        let found = match &target.columns {
+            Some(columns) => columns.iter().find(|known| known.name == column).map(|known| known.place.clone()),
+            None => target.table.column_named(column).map(|(position, _)| Place::Column(position)),
+        };
+        match found {
+            Some(place) if parts.len() == 1 => Ok(place),
             Some(_) => Err(SqlError::not_supported("assigning to a field of a composite column is not supported")),
             None => {
                 let error = SqlError::new(
                     SqlState::UndefinedColumn,
-                    format!("column \"{column}\" of relation \"{}\" does not exist", table.name),
+                    format!("column \"{column}\" of relation \"{}\" does not exist", target.name),
                 );
                 Err(self.at(error, name))
             }
+        }
+    }
+
+    /// The relation that a statement changes, with its rows and the range of its columns over them. `lock`: that of the rows.
+    fn target_of(
+        &mut self,
+        name: &ast::ObjectName,
+        event: TriggerEvent,
+        shown: Option<&str>,
+        read: Option<(RowLock, Option<&ast::TableAlias>)>,
+    ) -> SqlResult<(Target, Rel, Range)> {
+        let (schema, relation) = qualified_name(self.context, name)?;
+        let (lock, alias) = (read.map(|(lock, _)| lock), read.and_then(|(_, alias)| alias));
+        let shown = shown.unwrap_or(&relation);
+        let found = find_relation(self.context, schema.as_deref(), &relation).map_err(|error| self.at(error, name))?;
+        let refuse = |what: &str| {
+            let message = format!("cannot change {what} \"{relation}\"");
+            Err(SqlError::new(SqlState::WrongObjectType, message))
+        };
+        match found {
+            Some(Relation::Table(table)) if table.materialized.is_some() => refuse("materialized view"),
+            Some(Relation::Table(table)) => {
+                let (rel, range) = self.table_rel(Arc::clone(&table), shown, None, lock, alias)?;
+                let target = Target {
+                    name: table.name.clone(),
+                    id: table.id,
+                    table,
+                    columns: None,
+                    event,
+                    checks: Vec::new(),
+                };
+                Ok((target, rel, range))
+            }
+            Some(Relation::View(view)) => {
+                let through = self.through(&view, event, lock, false)?;
+                let mut range = through.range(shown, alias)?;
+                if alias.is_none() {
+                    range.schema = self.context.catalog.schema_by_id(view.schema).map(|schema| schema.name.clone());
+                }
+                let Through { table, rel, columns, checks } = through;
+                let (name, id) = (view.name.clone(), view.id);
+                Ok((Target { table, columns: Some(columns), name, id, event, checks }, rel, range))
+            }
+            Some(Relation::Sequence(_)) => refuse("sequence"),
+            None => Err(self.at(no_relation(schema.as_deref(), &relation), name)),
         }
     }
 
@@ -192,23 +335,24 @@ impl Binder<'_> {
 
     fn full_rows(
         &mut self,
-        table: &Arc<Table>,
+        target: &Target,
         rows: Vec<Vec<&ast::Expr>>,
         targets: &Targets,
         level: &Level<'_>,
     ) -> SqlResult<Rel> {
         let scope = Scope::empty(level);
         let width = rows.first().map_or(0, Vec::len);
-        let targets = targets.for_width(width)?;
-        let defaults = self.defaults(table)?;
+        let table = &target.table;
+        let targets = targets.for_width(width, target)?;
+        let defaults = self.defaults(target)?;
         let mut bound = Vec::with_capacity(rows.len());
         for row in rows {
             if row.len() != width {
                 return Err(SqlError::new(SqlState::SyntaxError, "VALUES lists must all be the same length"));
             }
             let mut full = defaults.clone();
-            for (expr, position) in row.into_iter().zip(targets) {
-                if is_default(unnested(expr)) || self.is_overridden(table, *position) {
+            for (expr, position) in row.into_iter().zip(&targets) {
+                if is_default(expr) || self.is_overridden(table, *position) {
                     continue;
                 }
                 self.check_insertable(table, *position)?;
@@ -227,15 +371,16 @@ impl Binder<'_> {
 
     fn query_rows(
         &mut self,
-        table: &Arc<Table>,
+        target: &Target,
         query: &ast::Query,
         targets: &Targets,
         level: &Level<'_>,
     ) -> SqlResult<Rel> {
         let rel = self.query(query, level, Outputs::Open)?;
-        let targets = targets.for_width(rel.columns.len())?;
+        let table = &target.table;
+        let targets = targets.for_width(rel.columns.len(), target)?;
         let types: Vec<SqlType> = targets.iter().map(|position| table.columns[*position].declared()).collect();
-        for position in targets {
+        for position in &targets {
             if !self.is_overridden(table, *position) {
                 self.check_insertable(table, *position)?;
             }
@@ -243,7 +388,7 @@ impl Binder<'_> {
         let rel = self.convert_outputs(rel, &types, &mut |binder, expr, ty, at| {
             binder.assign(expr, &table.columns[targets[at]].name, ty)
         })?;
-        let mut exprs = self.defaults(table)?;
+        let mut exprs = self.defaults(target)?;
         for (at, position) in targets.iter().enumerate() {
             if !self.is_overridden(table, *position) {
                 exprs[*position] = Expr::Column(at, types[at]);
@@ -253,30 +398,37 @@ impl Binder<'_> {
         Ok(project(rel, exprs, columns))
     }
 
-    fn defaults(&self, table: &Table) -> SqlResult<Vec<Expr>> {
-        (0..table.columns.len()).map(|position| column_default(table, position, self.context)).collect()
+    /// What columns are that nothing is given for. A default that a view has for a column that goes nowhere is a mistake.
+    fn defaults(&self, target: &Target) -> SqlResult<Vec<Expr>> {
+        for column in target.columns.iter().flatten().filter(|column| column.default.is_some()) {
+            target.position(&column.place)?;
+        }
+        (0..target.table.columns.len()).map(|position| target.default(position, self)).collect()
     }
 
     fn on_conflict(
         &mut self,
-        table: &Arc<Table>,
+        target: &Target,
         shown: &str,
         conflict: &ast::OnConflict,
         level: &Level<'_>,
     ) -> SqlResult<OnConflict> {
+        let table = &target.table;
         let arbiters = match &conflict.conflict_target {
             None => None,
             Some(ast::ConflictTarget::Columns(names)) => Some(match read_conflict(names)? {
-                None => self.arbiters(table, names)?,
-                Some(target) => self.inferred(table, &target, level)?,
+                None => self.arbiters(target, names)?,
+                Some(exprs) => self.inferred(target, &exprs, level)?,
             }),
             Some(ast::ConflictTarget::OnConstraint(name)) => {
                 let name = name_parts(name)?.pop().unwrap_or_default();
-                let found = table.indexes.iter().position(|index| index.constraint.is_some() && index.name == name);
+                let is_meant = |index: &catalog::Index| index.constraint.is_some() && index.name == name;
+                // A view has none of its own.
+                let found = table.indexes.iter().position(|index| target.columns.is_none() && is_meant(index));
                 let found = found.ok_or_else(|| {
                     SqlError::new(
                         SqlState::UndefinedObject,
-                        format!("constraint \"{name}\" for table \"{}\" does not exist", table.name),
+                        format!("constraint \"{name}\" for table \"{}\" does not exist", target.name),
                     )
                 })?;
                 Some(vec![found])
@@ -292,13 +444,13 @@ impl Binder<'_> {
                     )
                     .with_hint("For example, ON CONFLICT (column_name)."));
                 }
-                let (_, existing) = self.table_rel(Arc::clone(table), shown, None, None, None)?;
-                let (_, excluded) = self.table_rel(Arc::clone(table), "excluded", None, None, None)?;
-                let mut excluded = Scope::of_range(level, excluded);
+                let width = table.columns.len();
+                let (existing, excluded) = (target.range(self, shown)?, target.range(self, "excluded")?);
+                let mut excluded = Scope { width, ..Scope::of_range(level, excluded) };
                 // Only by its name.
                 excluded.visible.clear();
-                let scope = Scope::of_range(level, existing).join(excluded)?;
-                let assignments = self.assignments(table, &update.assignments, &scope)?;
+                let scope = Scope { width, ..Scope::of_range(level, existing) }.join(excluded)?;
+                let assignments = self.assignments(target, &update.assignments, &scope)?;
                 let filter = match &update.selection {
                     None => None,
                     Some(expr) => {
@@ -312,10 +464,14 @@ impl Binder<'_> {
     }
 
     /// The unique indexes over exactly these columns.
-    fn arbiters(&self, table: &Table, names: &[ast::Ident]) -> SqlResult<Vec<usize>> {
+    fn arbiters(&self, target: &Target, names: &[ast::Ident]) -> SqlResult<Vec<usize>> {
+        let table = &target.table;
         let mut wanted = Vec::with_capacity(names.len());
         for name in names {
-            wanted.push(self.target_column(table, &ast::ObjectName::from(vec![name.clone()]))?);
+            match self.target_place(target, &ast::ObjectName::from(vec![name.clone()]))? {
+                Place::Column(position) => wanted.push(position),
+                Place::Nowhere { .. } => return Err(no_arbiter()),
+            }
         }
         wanted.sort_unstable();
         wanted.dedup();
@@ -331,8 +487,13 @@ impl Binder<'_> {
     }
 
     /// The unique indexes over exactly these expressions that hold every row for which the predicate is true.
-    fn inferred(&mut self, table: &Arc<Table>, target: &ConflictTarget, level: &Level<'_>) -> SqlResult<Vec<usize>> {
-        let scope = Scope::of_range(level, super::stored_range(table));
+    fn inferred(&mut self, of: &Target, target: &ConflictTarget, level: &Level<'_>) -> SqlResult<Vec<usize>> {
+        let table = &of.table;
+        let range = match of.columns {
+            None => super::stored_range(table),
+            Some(_) => of.range(self, &of.name)?,
+        };
+        let scope = Scope::of_range(level, range);
         let (keys, predicate) = self.with_frame(Clause::Check, |binder| {
             let mut keys = Vec::with_capacity(target.exprs.len());
             for expr in &target.exprs {
@@ -367,7 +528,7 @@ impl Binder<'_> {
     /// SET, with each value cast to its column's type.
     fn assignments(
         &mut self,
-        table: &Table,
+        target: &Target,
         list: &[ast::Assignment],
         scope: &Scope<'_>,
     ) -> SqlResult<Vec<(usize, Expr)>> {
@@ -375,18 +536,14 @@ impl Binder<'_> {
         for assignment in list {
             let pairs = match &assignment.target {
                 ast::AssignmentTarget::ColumnName(name) => {
-                    let position = self.target_column(table, name)?;
-                    vec![(position, self.assigned(table, position, &assignment.value, scope)?)]
+                    let position = self.target_column(target, name)?;
+                    vec![(position, self.assigned(target, position, &assignment.value, scope)?)]
                 }
-                ast::AssignmentTarget::Tuple(names) => self.row_assignment(table, names, &assignment.value, scope)?,
+                ast::AssignmentTarget::Tuple(names) => self.row_assignment(target, names, &assignment.value, scope)?,
             };
             for (position, value) in pairs {
-                let column = &table.columns[position];
                 if bound.iter().any(|(known, _)| *known == position) {
-                    return Err(SqlError::new(
-                        SqlState::SyntaxError,
-                        format!("multiple assignments to same column \"{}\"", column.name),
-                    ));
+                    return Err(assigned_twice(&target.table.columns[position].name));
                 }
                 bound.push((position, value));
             }
@@ -394,10 +551,10 @@ impl Binder<'_> {
         Ok(bound)
     }
 
-    fn assigned(&mut self, table: &Table, position: usize, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
-        let column = &table.columns[position];
-        if is_default(unnested(expr)) {
-            return column_default(table, position, self.context);
+    fn assigned(&mut self, target: &Target, position: usize, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+        let column = &target.table.columns[position];
+        if is_default(expr) {
+            return target.update_default(position, self);
         }
         check_updatable(column)?;
         let value = self.with_frame(Clause::Update, |binder| {
@@ -409,12 +566,13 @@ impl Binder<'_> {
 
     fn row_assignment(
         &mut self,
-        table: &Table,
+        target: &Target,
         names: &[ast::ObjectName],
         value: &ast::Expr,
         scope: &Scope<'_>,
     ) -> SqlResult<Vec<(usize, Expr)>> {
-        let positions = names.iter().map(|name| self.target_column(table, name)).collect::<SqlResult<Vec<_>>>()?;
+        let positions = names.iter().map(|name| self.target_column(target, name)).collect::<SqlResult<Vec<_>>>()?;
+        let table = &target.table;
         let mismatch = || SqlError::new(SqlState::SyntaxError, "number of columns does not match number of values");
         let fields: Vec<&ast::Expr> = match value {
             ast::Expr::Subquery(query) => {
@@ -453,7 +611,7 @@ impl Binder<'_> {
         positions
             .into_iter()
             .zip(fields)
-            .map(|(position, expr)| Ok((position, self.assigned(table, position, expr, scope)?)))
+            .map(|(position, expr)| Ok((position, self.assigned(target, position, expr, scope)?)))
             .collect()
     }
 
@@ -461,15 +619,17 @@ impl Binder<'_> {
     fn target<'s>(
         &mut self,
         factor: &ast::TableFactor,
+        event: TriggerEvent,
         level: &'s Level<'s>,
-    ) -> SqlResult<(Arc<Table>, Rel, Scope<'s>)> {
+    ) -> SqlResult<(Target, Rel, Scope<'s>)> {
         let ast::TableFactor::Table { name, alias, args: None, .. } = factor else {
             return Err(SqlError::new(SqlState::SyntaxError, "only a table can be changed"));
         };
-        let table = find_table(self.context, name).map_err(|error| self.at(error, name))?;
-        let shown = alias.as_ref().map_or_else(|| table.name.clone(), |alias| fold(&alias.name));
-        let (rel, range) = self.table_rel(Arc::clone(&table), &shown, None, Some(CHANGE_LOCK), alias.as_ref())?;
-        Ok((table, rel, Scope::of_range(level, range)))
+        let shown = alias.as_ref().map(|alias| fold(&alias.name));
+        let (target, rel, range) =
+            self.target_of(name, event, shown.as_deref(), Some((CHANGE_LOCK, alias.as_ref())))?;
+        let width = rel.columns.len();
+        Ok((target, rel, Scope { width, ..Scope::of_range(level, range) }))
     }
 
     fn update(&mut self, update: &ast::Update, level: &Level<'_>) -> SqlResult<Rel> {
@@ -488,20 +648,21 @@ impl Binder<'_> {
         if foreign {
             return Err(SqlError::new(SqlState::SyntaxError, "this form of UPDATE is not part of the language"));
         }
-        let (table, rel, scope) = self.target(&update.table.relation, level)?;
+        let (target, rel, scope) = self.target(&update.table.relation, TriggerEvent::Update, level)?;
         let (mut rel, scope) = self.from_after((rel, scope), from, level)?;
-        let assignments = self.assignments(&table, &update.assignments, &scope)?;
+        let assignments = self.assignments(&target, &update.assignments, &scope)?;
+        let table = &target.table;
         // A trigger may change any column before the row is written.
         let is_before = |trigger: &catalog::Trigger| {
             trigger.timing == TriggerTiming::Before && trigger.for_each_row && trigger.events.has(TriggerEvent::Update)
         };
-        if !changes_key(&table, &assignments) && !table.triggers.iter().any(is_before) {
+        if !changes_key(table, &assignments) && !table.triggers.iter().any(is_before) {
             weaken_lock(&mut rel);
         }
         let (source, returning, columns) =
             self.changed_rows(rel, &scope, update.selection.as_ref(), update.returning.as_deref())?;
-        let row_rules = row_rules(&table, self.context)?;
-        let update = Update { table, source: no_plan(), assignments, row_rules, returning };
+        let row_rules = target.rules(self)?;
+        let update = Update { table: target.table, source: no_plan(), assignments, row_rules, returning };
         Ok(Rel { node: RelNode::Update { update: Box::new(update), source: Box::new(source) }, columns })
     }
 
@@ -519,12 +680,12 @@ impl Binder<'_> {
         if foreign || !item.joins.is_empty() {
             return Err(SqlError::new(SqlState::SyntaxError, "this form of DELETE is not part of the language"));
         }
-        let (table, rel, scope) = self.target(&item.relation, level)?;
+        let (target, rel, scope) = self.target(&item.relation, TriggerEvent::Delete, level)?;
         let (rel, scope) = self.from_after((rel, scope), delete.using.as_deref().unwrap_or_default(), level)?;
         let (source, returning, columns) =
             self.changed_rows(rel, &scope, delete.selection.as_ref(), delete.returning.as_deref())?;
-        let row_rules = row_rules(&table, self.context)?;
-        let delete = Delete { table, source: no_plan(), row_rules, returning };
+        let row_rules = target.rules(self)?;
+        let delete = Delete { table: target.table, source: no_plan(), row_rules, returning };
         Ok(Rel { node: RelNode::Delete { delete: Box::new(delete), source: Box::new(source) }, columns })
     }
 
@@ -579,7 +740,7 @@ pub fn changes_key(table: &Table, assignments: &[(usize, Expr)]) -> bool {
 fn weaken_lock(rel: &mut Rel) {
     match &mut rel.node {
         RelNode::Table { lock: Some(lock), .. } => lock.strength = LockStrength::NoKeyUpdate,
-        RelNode::Join { left, .. } => weaken_lock(left),
+        RelNode::Join { left: input, .. } | RelNode::Filter { input, .. } => weaken_lock(input),
         _ => {}
     }
 }

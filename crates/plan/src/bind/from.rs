@@ -6,19 +6,17 @@
 use std::sync::Arc;
 
 use catalog::virtual_tables::find as find_virtual;
-use catalog::{Relation, RoutineKind, Sequence, Table, View, VirtualTable};
+use catalog::{Relation, RoutineKind, Sequence, Table, VirtualTable};
 use sqlparser::ast;
-use types::stack::too_deep;
 use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::function::Called;
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
 use super::routine::Resolution;
-use super::{Binder, Clause, VIEWS_MAX, bind_type, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
+use super::{Binder, Clause, bind_type, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::{Expr, RoutineCall, SequenceOp};
 use crate::logical::{Rel, RelNode};
-use crate::parse::Body;
 use crate::plan::{Callee, FunctionCall, JoinKind, PlanColumn, RowLock};
 use crate::scope::{Level, Place, Range, RangeColumn, Scope, Visible, shift_columns};
 
@@ -395,25 +393,32 @@ impl Binder<'_> {
                 return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
             }
         }
-        let found = find_relation(self.context, schema.as_deref(), &relation)?;
+        // The catalog's own tables come first in the search, unless the path says otherwise.
+        let found = match find_relation(self.context, schema.as_deref(), &relation)? {
+            _ if self.virtual_first(schema.as_deref(), &relation) => None,
+            found => found,
+        };
+        if let Some(found) = &found {
+            self.note_named(schema.as_deref(), &relation, found);
+        }
         match found {
-            // The catalog's own tables come first in the search, unless the path says otherwise.
-            _ if self.virtual_first(schema.as_deref(), &relation) => {}
             Some(Relation::Table(table)) => {
-                self.depends_on.push(table.id);
                 let lock = self.lock_for(&shown);
+                if lock.is_some() && table.materialized.is_some() {
+                    let message = format!("cannot lock rows in materialized view \"{}\"", table.name);
+                    return Err(SqlError::new(SqlState::WrongObjectType, message));
+                }
                 let (rel, range) = self.table_rel(table, &shown, schema, lock, alias)?;
                 return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
             }
             Some(Relation::View(view)) => {
-                self.depends_on.push(view.id);
-                let rel = self.view(&view)?;
-                let mut range = named_range(&shown, &rel.columns, None, alias)?;
+                let lock = self.lock_for(&shown);
+                let rel = self.view(&view, lock)?;
+                let mut range = self.view_range(&view, &shown, &rel.columns, alias)?;
                 range.schema = self.schema_name(view.schema).filter(|_| alias.is_none());
                 return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
             }
             Some(Relation::Sequence(sequence)) => {
-                self.depends_on.push(sequence.id);
                 let rel = sequence_rel(&sequence);
                 let mut range = named_range(&shown, &rel.columns, None, alias)?;
                 range.schema = self.schema_name(sequence.schema).filter(|_| alias.is_none());
@@ -458,7 +463,8 @@ impl Binder<'_> {
 
     /// Whether a virtual table hides whatever else has this name.
     fn virtual_first(&self, schema: Option<&str>, name: &str) -> bool {
-        if schema.is_some() {
+        let is_kept = || self.context.names.iter().any(|kept| kept.schema.is_none() && kept.name == name);
+        if schema.is_some() || is_kept() {
             return false;
         }
         for id in
@@ -485,18 +491,6 @@ impl Binder<'_> {
         names
     }
 
-    fn lock_for(&self, range: &str) -> Option<RowLock> {
-        let named = |of: &Option<String>| of.as_ref().is_none_or(|of| of == range);
-        let mut locks = self.row_locks.iter().filter(|request| named(&request.of)).map(|request| request.lock);
-        let first = locks.next()?;
-        // Several clauses on one table: the strongest, and the least patient.
-        Some(locks.fold(first, |known, lock| RowLock {
-            strength: known.strength.max(lock.strength),
-            wait: known.wait.max(lock.wait),
-            is_above: false,
-        }))
-    }
-
     pub(super) fn table_rel(
         &mut self,
         table: Arc<Table>,
@@ -516,54 +510,22 @@ impl Binder<'_> {
                 attribute: attribute(at),
             })
             .collect();
-        let mut range = named_range(shown, &columns, Some(&table), alias)?;
+        let mut range = match self.columns_as_named(table.id) {
+            None => named_range(shown, &columns, Some(&table), alias)?,
+            Some(known) => {
+                let named = |at: usize| known.iter().find(|(id, _)| *id == table.columns[at].id.get());
+                let mut renamed = columns.clone();
+                for (at, column) in renamed.iter_mut().enumerate() {
+                    named(at).into_iter().for_each(|(_, name)| column.name.clone_from(name));
+                }
+                range_of(shown, &renamed, &|at| table.columns[at].hidden || named(at).is_none(), alias)?
+            }
+        };
         if alias.is_none() {
             range.schema = schema.or_else(|| self.schema_name(table.schema));
         }
         range.table = Some((Arc::clone(&table), 0));
         Ok((Rel { node: RelNode::Table { table, lock }, columns }, range))
-    }
-
-    /// A view's query in the view's place. It sees no names of the statement.
-    pub(crate) fn view(&mut self, view: &View) -> SqlResult<Rel> {
-        if self.views.contains(&view.id) {
-            return Err(SqlError::new(
-                SqlState::InvalidObjectDefinition,
-                format!("infinite recursion detected in rules for relation \"{}\"", view.name),
-            ));
-        }
-        self.view_count += 1;
-        if self.view_count > VIEWS_MAX {
-            return Err(too_deep());
-        }
-        let damaged = || SqlError::internal(format!("the stored query of view \"{}\" is no query", view.name));
-        let statement = crate::parse::parse(&view.query)?.into_iter().next().ok_or_else(damaged)?;
-        let Body::Standard(ast::Statement::Query(query)) = statement.body else { return Err(damaged()) };
-        self.views.push(view.id);
-        let locks = std::mem::take(&mut self.row_locks);
-        let hidden = self.ctes.hide_names();
-        let depends_on = self.depends_on.len();
-        let bound = self.with_path(&view.path, |binder| {
-            let level = binder.level();
-            binder.query(&query, &level, Outputs::Settled)
-        });
-        self.depends_on.truncate(depends_on);
-        self.ctes.show_names(hidden);
-        self.row_locks = locks;
-        self.views.pop();
-        let mut rel = bound?;
-        if rel.columns.len() != view.columns.len() {
-            return Err(SqlError::new(
-                SqlState::InvalidTableDefinition,
-                format!("view \"{}\" no longer matches the relations it reads", view.name),
-            ));
-        }
-        let types: Vec<SqlType> = view.columns.iter().map(|(_, ty)| *ty).collect();
-        rel = self.coerce_outputs(rel, &types)?;
-        for (at, (column, (name, ty))) in rel.columns.iter_mut().zip(&view.columns).enumerate() {
-            *column = PlanColumn { name: name.clone(), ty: *ty, table_oid: view.id, attribute: attribute(at) };
-        }
-        Ok(rel)
     }
 
     fn function_item<'s>(
@@ -752,7 +714,7 @@ fn sequence_rel(sequence: &Sequence) -> Rel {
 }
 
 /// Attribute numbers count from 1.
-fn attribute(position: usize) -> i16 {
+pub(super) fn attribute(position: usize) -> i16 {
     i16::try_from(position + 1).unwrap_or(i16::MAX)
 }
 
@@ -777,7 +739,15 @@ pub(super) fn named_range(
     table: Option<&Table>,
     alias: Option<&ast::TableAlias>,
 ) -> SqlResult<Range> {
-    let is_hidden = |at: usize| table.is_some_and(|table| table.columns[at].hidden);
+    range_of(name, columns, &|at| table.is_some_and(|table| table.columns[at].hidden), alias)
+}
+
+pub(super) fn range_of(
+    name: &str,
+    columns: &[PlanColumn],
+    is_hidden: &dyn Fn(usize) -> bool,
+    alias: Option<&ast::TableAlias>,
+) -> SqlResult<Range> {
     if let Some(alias) = alias {
         check_name(&alias.name)?;
     }

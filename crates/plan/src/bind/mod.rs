@@ -34,17 +34,19 @@ mod select;
 mod shown;
 mod stored;
 mod subquery;
+mod through;
 mod trigger;
 #[cfg(test)]
 mod tests;
 mod types;
+mod view;
 mod window;
 
 use std::sync::Arc;
 
 use ::types::stack::{DEPTH_MAX, grown, too_deep};
 use ::types::{DomainType, SqlError, SqlResult, SqlState, SqlType};
-use catalog::{Relation, Table, temporary_schema};
+use catalog::{NamedRelation, Relation, Table, View, temporary_schema};
 use rustc_hash::{FxHashMap, FxHashSet};
 use sqlparser::ast::{self, Spanned};
 
@@ -58,6 +60,7 @@ pub use self::trigger::{condition as trigger_condition, rename_in_condition, tri
 pub(crate) use self::trigger::{condition_as_written, condition_of, mentions, place_of};
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
 pub(crate) use self::expr::row_type_named;
+pub(crate) use self::through::{check_option_refusal, written_through};
 pub(crate) use self::types::{bind_type, find_type};
 use self::window::WindowRequest;
 use crate::PlanContext;
@@ -221,6 +224,8 @@ pub(crate) struct Binder<'a> {
     domains: FxHashMap<DomainType, Arc<DomainRules>>,
     /// Ids of the relations that were read and the types that were named: views keep them as their dependencies.
     pub depends_on: Vec<u32>,
+    /// The names of those relations, where a view is made of the query.
+    pub names: Option<Vec<NamedRelation>>,
 }
 
 /// PostgreSQL's identifiers: folded to lower case unless quoted.
@@ -305,7 +310,10 @@ pub(crate) fn find_relation(
     schema: Option<&str>,
     name: &str,
 ) -> SqlResult<Option<Relation>> {
+    let named = context.names.iter().find(|named| named.name == name && named.schema.as_deref() == schema);
     let found = match schema {
+        // *names-by-id*
+        _ if let Some(known) = named.and_then(|named| context.catalog.relation_by_id(named.id)) => Some(known.clone()),
         Some(schema_name) => {
             let schema = context.catalog.schema(context.database, schema_name);
             schema.and_then(|schema| context.catalog.relation(schema.id, name)).cloned()
@@ -327,6 +335,11 @@ pub(crate) fn find_relation(
         }
     }
     Ok(found)
+}
+
+/// What the query of a view is bound with.
+pub(crate) fn of_view<'a>(view: &'a View, context: &PlanContext<'a>) -> PlanContext<'a> {
+    PlanContext { search_path: &view.path, names: &view.details.names, variables: None, transitions: &[], ..*context }
 }
 
 /// The columns of a table or view, which are the fields of its row type.
@@ -358,11 +371,7 @@ pub(crate) fn find_table(context: &PlanContext<'_>, name: &ast::ObjectName) -> S
     let (schema, relation) = qualified_name(context, name)?;
     match find_relation(context, schema.as_deref(), &relation)? {
         Some(Relation::Table(table)) => Ok(table),
-        Some(Relation::View(_)) => Err(SqlError::new(
-            SqlState::WrongObjectType,
-            format!("\"{relation}\" is a view, and views cannot be changed"),
-        )),
-        Some(Relation::Sequence(_)) => {
+        Some(Relation::View(_) | Relation::Sequence(_)) => {
             Err(SqlError::new(SqlState::WrongObjectType, format!("\"{relation}\" is not a table")))
         }
         None => Err(no_relation(schema.as_deref(), &relation)),
@@ -391,6 +400,7 @@ impl<'a> Binder<'a> {
             keeps_form: false,
             domains: FxHashMap::default(),
             depends_on: Vec::new(),
+            names: None,
         }
     }
 
@@ -541,10 +551,22 @@ impl<'a> Binder<'a> {
         bound
     }
 
+    /// Names mean what they meant when the view was made, in a text that has no positions in the statement's.
+    fn within<T>(&mut self, view: &View, bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
+        self.in_context(&of_view(view, self.context), bind)
+    }
+
     /// Names are looked up in these schemas, in a text that has no positions in the statement's.
     fn with_path<T>(&mut self, path: &[String], bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
-        let context = PlanContext { search_path: path, variables: None, ..*self.context };
-        let mut inner = Binder::new(&context, None);
+        self.in_context(&PlanContext { search_path: path, names: &[], variables: None, ..*self.context }, bind)
+    }
+
+    fn in_context<T>(
+        &mut self,
+        context: &PlanContext<'_>,
+        bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>,
+    ) -> SqlResult<T> {
+        let mut inner = Binder::new(context, None);
         inner.optimize = self.optimize;
         self.swap_state(&mut inner);
         let bound = bind(&mut inner);
@@ -576,6 +598,7 @@ impl<'a> Binder<'a> {
             // Bound in the path that it was bound in.
             domains: _,
             depends_on,
+            names,
         } = self;
         std::mem::swap(params, &mut other.params);
         std::mem::swap(frames, &mut other.frames);
@@ -592,6 +615,7 @@ impl<'a> Binder<'a> {
         std::mem::swap(form_bytes, &mut other.form_bytes);
         std::mem::swap(keeps_form, &mut other.keeps_form);
         std::mem::swap(depends_on, &mut other.depends_on);
+        std::mem::swap(names, &mut other.names);
     }
 
     /// An expression on its own, over a scope; what a statement other than a query has.

@@ -25,6 +25,8 @@ pub(super) enum Outputs {
 pub(crate) struct LockRequest {
     pub of: Option<String>,
     pub lock: RowLock,
+    /// Asked of the view around: it locks what rows of tables there are.
+    pub of_view: bool,
 }
 
 /// What a SELECT is asked to lock.
@@ -120,11 +122,24 @@ impl Binder<'_> {
                 };
                 let lock = RowLock { strength, wait, is_above: false };
                 if of.is_empty() {
-                    requests.push(LockRequest { of: None, lock });
+                    requests.push(LockRequest { of: None, lock, of_view: false });
                 }
-                requests.extend(of.into_iter().map(|name| LockRequest { of: Some(name), lock }));
+                requests.extend(of.into_iter().map(|name| LockRequest { of: Some(name), lock, of_view: false }));
         }
         requests
+    }
+
+    /// How the rows of a range are to be locked.
+    pub(super) fn lock_for(&self, range: &str) -> Option<RowLock> {
+        let named = |of: &Option<String>| of.as_ref().is_none_or(|of| of == range);
+        let mut locks = self.row_locks.iter().filter(|request| named(&request.of)).map(|request| request.lock);
+        let first = locks.next()?;
+        // Several clauses on one table: the strongest, and the shortest wait.
+        Some(locks.fold(first, |known, lock| RowLock {
+            strength: known.strength.max(lock.strength),
+            wait: known.wait.max(lock.wait),
+            is_above: false,
+        }))
     }
 
     fn limit(&mut self, rel: Rel, query: &ast::Query, level: &Level<'_>) -> SqlResult<Rel> {

@@ -669,9 +669,7 @@ fn refuse_locks(
     has_windows: bool,
     has_sets: bool,
 ) -> SqlResult<()> {
-    if locks.is_empty() {
-        return Ok(());
-    }
+    let Some(first) = locks.iter().find(|request| !request.of_view) else { return Ok(()) };
     let reason = if select.distinct.as_ref().is_some_and(|it| *it != ast::Distinct::All) {
         "DISTINCT clause"
     } else if has_groups {
@@ -687,6 +685,6 @@ fn refuse_locks(
     } else {
         return Ok(());
     };
-    let name = locking::name_of(locks[0].lock.strength);
+    let name = locking::name_of(first.lock.strength);
     Err(SqlError::not_supported(format!("{name} is not allowed with {reason}")))
 }

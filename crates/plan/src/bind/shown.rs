@@ -29,6 +29,8 @@ pub(crate) struct ShownTable {
     pub oid: u32,
     /// What it is called in the query, if that is not its own name.
     pub alias: Option<String>,
+    /// The alias, or its own name.
+    pub shown: String,
 }
 
 pub(crate) struct ShownJoin {
@@ -45,15 +47,16 @@ fn table(factor: &ast::TableFactor, context: &PlanContext<'_>) -> Option<ShownTa
     let ast::TableFactor::Table { name, alias, args: None, with_ordinality: false, sample: None, .. } = factor else {
         return None;
     };
-    let own = name.0.last()?.as_ident().map(fold)?;
+    let (schema, relation) = qualified_name(context, name).ok()?;
+    let found = find_relation(context, schema.as_deref(), &relation).ok()??;
     let alias = match alias {
         Some(alias) if !alias.columns.is_empty() => return None,
-        Some(alias) => Some(fold(&alias.name)).filter(|alias| *alias != own),
+        // By its name as it is now, which need not be the one that was written.
+        Some(alias) => Some(fold(&alias.name)).filter(|alias| alias != found.name()),
         None => None,
     };
-    let (schema, relation) = qualified_name(context, name).ok()?;
-    let oid = find_relation(context, schema.as_deref(), &relation).ok()??.id();
-    Some(ShownTable { oid, alias })
+    let shown = alias.clone().unwrap_or_else(|| found.name().to_owned());
+    Some(ShownTable { oid: found.id(), alias, shown })
 }
 
 fn join<'q>(join: &'q ast::Join, context: &PlanContext<'_>) -> Option<OpenJoin<'q>> {
@@ -106,7 +109,7 @@ impl Binder<'_> {
         let order = super::query::order_exprs(query.order_by.as_ref())?;
         let level = self.level();
         self.with_frame(Clause::Select, |binder| {
-            let (_, scope) = binder.from_items(&select.from, &level)?;
+            let (rel, scope) = binder.from_items(&select.from, &level)?;
             let mut from = Vec::with_capacity(open.len());
             for (first, open) in open {
                 let mut joins = Vec::with_capacity(open.len());
@@ -128,10 +131,14 @@ impl Binder<'_> {
             let limit = limit.map(|limit| binder.expr(limit, &scope)).transpose()?;
             let offset = offset.map(|offset| binder.expr(offset, &scope)).transpose()?;
             let mut columns = vec![(String::new(), String::new()); scope.width];
-            for range in &scope.ranges {
+            // Under the names that relations and columns have now.
+            let tables = from.iter().flat_map(|(first, joins)| {
+                std::iter::once(first).chain(joins.iter().map(|join: &ShownJoin| &join.table))
+            });
+            for (range, table) in scope.ranges.iter().zip(tables) {
                 for column in &range.columns {
                     if let Expr::Column(position, _) = column.expr {
-                        columns[position] = (range.name.clone(), column.name.clone());
+                        columns[position] = (table.shown.clone(), rel.columns[position].name.clone());
                     }
                 }
             }

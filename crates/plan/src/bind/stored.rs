@@ -107,14 +107,12 @@ pub(crate) fn bind_as_written(
     })
 }
 
-/// A view's query to be shown, its names looked up in `path`; `None` when it is of a form that is not.
+/// A view's query to be shown, in the view's context; `None` when it is of a form that is not.
 pub(crate) fn bind_query_as_written(
     query: &sqlparser::ast::Query,
-    path: &[String],
     context: &PlanContext<'_>,
 ) -> SqlResult<Option<super::ShownQuery>> {
-    let context = PlanContext { search_path: path, variables: None, ..*context };
-    let mut binder = Binder::new(&context, None);
+    let mut binder = Binder::new(context, None);
     binder.keeps_form = true;
     binder.shown_query(query)
 }

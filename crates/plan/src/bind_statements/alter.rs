@@ -1,6 +1,6 @@
 //! ALTER TABLE.
 
-use catalog::Table;
+use catalog::{Relation, Table};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState};
 
@@ -8,11 +8,12 @@ use super::{
     create::{Constraints, Place, column, constraint},
     ddl, missing_table,
     own::{self, relation_change, skipped},
+    view::not_for_kind,
 };
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, fold, qualified_name},
-    parse::own::{Change, TableAction, TriggersText},
+    parse::own::{Change, TableAction, TriggersText, ViewChange},
     statement::{AlterTable, Ddl, PreparedPlan},
 };
 
@@ -26,21 +27,18 @@ pub(super) fn table(
     let (schema, relation_name) = qualified_name(context, name)?;
     let relation = find_relation(context, schema.as_deref(), &relation_name)?;
     let table = match relation {
-        Some(catalog::Relation::Table(table)) => table,
+        Some(catalog::Relation::Table(table)) if table.materialized.is_none() => table,
         Some(other) => {
-            // Views and sequences are renamed and moved by ALTER TABLE as well.
             let change = match given {
-                [TableAction::SetSchema(to)] => Change::Schema(to.clone()),
-                [TableAction::Standard(operation)] => match &**operation {
-                    ast::AlterTableOperation::RenameTable { table_name } => {
-                        Change::Rename(ast::Ident::with_quote('"', rename_target(table_name, context)?))
-                    }
-                    ast::AlterTableOperation::OwnerTo { new_owner: ast::Owner::Ident(owner) } => Change::Owner(owner.clone()),
-                    _ => return Err(not_a_table(&relation_name)),
-                },
-                _ => return Err(not_a_table(&relation_name)),
+                [action] => change_of_other(&other, action, context)?,
+                // Names the first that it cannot be told.
+                _ => {
+                    let of_each = given.iter().map(|action| change_of_other(&other, action, context));
+                    of_each.collect::<SqlResult<Vec<_>>>()?;
+                    return Err(SqlError::not_supported("several changes of a view at once are not supported"));
+                }
             };
-            return Ok(ddl(relation_change(other.id(), &change, context)?, TAG, context));
+            return Ok(ddl(relation_change(&other, &change, context)?, TAG, context));
         }
         None if if_exists => return Ok(skipped(name, TAG, context)),
         None => return Err(missing_table(name)),
@@ -78,6 +76,58 @@ pub(super) fn table(
         }
     }
     Ok(ddl(Ddl::AlterTable { table, actions }, TAG, context))
+}
+
+/// Views, materialized ones among them, and sequences are told some things by ALTER TABLE as well.
+fn change_of_other(relation: &Relation, action: &TableAction, context: &PlanContext<'_>) -> SqlResult<Change> {
+    use ast::AlterTableOperation as O;
+    let is_sequence = matches!(relation, Relation::Sequence(_));
+    let refuse = |action: &str| match is_sequence {
+        true => Err(not_a_table(relation.name())),
+        false => Err(not_for_kind(relation, action)),
+    };
+    let operation = match action {
+        TableAction::SetSchema(to) => return Ok(Change::Schema(to.clone())),
+        TableAction::Accepted => return Ok(Change::Accepted),
+        TableAction::Standard(operation) => &**operation,
+        TableAction::DropIdentity { .. } => return refuse("ALTER COLUMN ... DROP IDENTITY"),
+        TableAction::DropExpression { .. } => return refuse("ALTER COLUMN ... DROP EXPRESSION"),
+        TableAction::AddIdentity { .. } => return refuse("ALTER COLUMN ... ADD IDENTITY"),
+        TableAction::SetIdentity { .. } => return refuse("ALTER COLUMN ... SET"),
+        TableAction::Triggers(which, enabled) => {
+            let verb = if *enabled == catalog::TriggerEnabled::Disabled { "DISABLE" } else { "ENABLE" };
+            let all = if matches!(which, TriggersText::All) { " ALL" } else { "" };
+            return refuse(&format!("{verb} TRIGGER{all}"));
+        }
+        TableAction::SplitAt(_) => return Err(not_a_table(relation.name())),
+    };
+    Ok(match operation {
+        O::RenameTable { table_name } => {
+            Change::Rename(ast::Ident::with_quote('"', rename_target(table_name, context)?))
+        }
+        O::OwnerTo { new_owner: ast::Owner::Ident(owner) } => Change::Owner(owner.clone()),
+        O::RenameColumn { old_column_name, new_column_name } if !is_sequence => {
+            Change::View(ViewChange::RenameColumn { from: old_column_name.clone(), to: new_column_name.clone() })
+        }
+        O::AlterColumn { column_name, op } => match op {
+            ast::AlterColumnOperation::SetDefault { value } if !is_sequence => {
+                Change::View(ViewChange::Default { column: column_name.clone(), expr: Some(value.clone()) })
+            }
+            ast::AlterColumnOperation::DropDefault if !is_sequence => {
+                Change::View(ViewChange::Default { column: column_name.clone(), expr: None })
+            }
+            ast::AlterColumnOperation::SetNotNull => return refuse("ALTER COLUMN ... SET NOT NULL"),
+            ast::AlterColumnOperation::DropNotNull => return refuse("ALTER COLUMN ... DROP NOT NULL"),
+            ast::AlterColumnOperation::SetDataType { .. } => return refuse("ALTER COLUMN ... SET DATA TYPE"),
+            _ => return refuse("ALTER COLUMN ... SET DEFAULT"),
+        },
+        O::AddColumn { .. } => return refuse("ADD COLUMN"),
+        O::DropColumn { .. } => return refuse("DROP COLUMN"),
+        O::AddConstraint { .. } => return refuse("ADD CONSTRAINT"),
+        O::DropConstraint { .. } => return refuse("DROP CONSTRAINT"),
+        O::ValidateConstraint { .. } => return refuse("VALIDATE CONSTRAINT"),
+        _ => return Err(not_a_table(relation.name())),
+    })
 }
 
 fn not_a_table(name: &str) -> SqlError {

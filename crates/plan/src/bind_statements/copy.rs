@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use catalog::{ColumnDefault, Table};
+use catalog::{ColumnDefault, Relation, Table, TriggerEvent};
 use sqlparser::ast;
 use types::{Datum, SqlError, SqlResult, SqlState};
 
 use super::{syntax, utility};
 use crate::{
     PlanContext,
-    bind::{Binder, Clause, checked_column, column_default, find_table, fold, row_rules, without_domains},
+    bind::{
+        Binder, Clause, checked_column, column_default, find_relation, fold, no_relation, qualified_name, row_rules,
+        without_domains,
+    },
     expr::Expr,
     optimize_rel,
     parse::own::{Copy, CopySource, CopyValue},
@@ -31,7 +34,10 @@ pub(super) fn bind(copy: &Copy, context: &PlanContext<'_>) -> SqlResult<Prepared
             copy_out(query, copy, context)
         }
         CopySource::Table { name, columns } if copy.to => {
-            let table = find_table(context, name)?;
+            let table = match relation_of(name, context)? {
+                Relation::Table(table) if table.materialized.is_none() => table,
+                other => return Err(cannot_copy("from", &other)),
+            };
             let names: Vec<String> = column_positions(&table, columns)?
                 .into_iter()
                 .map(|at| ast::Ident::with_quote('"', &table.columns[at].name).to_string())
@@ -42,7 +48,30 @@ pub(super) fn bind(copy: &Copy, context: &PlanContext<'_>) -> SqlResult<Prepared
                 _ => Err(SqlError::internal("a SELECT that was put together is no query")),
             }
         }
-        CopySource::Table { name, columns } => copy_in(&find_table(context, name)?, columns, copy, context),
+        CopySource::Table { name, columns } => match relation_of(name, context)? {
+            Relation::Table(table) if table.materialized.is_none() => copy_in(&table, columns, copy, context),
+            Relation::View(view) if view.has_instead_of(TriggerEvent::Insert) => {
+                copy_in(view.as_table(), columns, copy, context)
+            }
+            other => Err(cannot_copy("to", &other)),
+        },
+    }
+}
+
+fn relation_of(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Relation> {
+    let (schema, relation) = qualified_name(context, name)?;
+    find_relation(context, schema.as_deref(), &relation)?.ok_or_else(|| no_relation(schema.as_deref(), &relation))
+}
+
+fn cannot_copy(direction: &str, relation: &Relation) -> SqlError {
+    let message = format!("cannot copy {direction} {} \"{}\"", relation.kind(), relation.name());
+    let error = SqlError::new(SqlState::WrongObjectType, message);
+    match (direction, relation) {
+        ("from", Relation::View(_) | Relation::Table(_)) => error.with_hint("Try the COPY (SELECT ...) TO variant."),
+        ("to", Relation::View(_)) => {
+            error.with_hint("To enable copying to a view, provide an INSTEAD OF INSERT trigger.")
+        }
+        _ => error,
     }
 }
 

@@ -7,7 +7,7 @@ use types::{SqlError, SqlResult, SqlState, SqlType};
 use super::{ddl, new_home, new_name, types::stored_text};
 use crate::{
     PlanContext,
-    bind::{Binder, bind_type, changes_data, check_name, find_table, fold, qualified_name},
+    bind::{Binder, bind_type, check_name, find_relation, find_table, fold, qualified_name},
     optimize_rel,
     parse::extras::{self, Extras, Like},
     statement::{
@@ -79,6 +79,12 @@ impl Place<'_> {
             && columns.len() > 1
         {
             return Err(not_yet("MATCH FULL over several columns"));
+        }
+        if let (false, Ok(referenced)) = (to_itself, find_table(self.context, &key.foreign_table))
+            && referenced.materialized.is_some()
+        {
+            let message = format!("referenced relation \"{}\" is not a table", referenced.name);
+            return Err(SqlError::new(SqlState::WrongObjectType, message));
         }
         let characteristics = key.characteristics.as_ref();
         let deferred = characteristics.is_some_and(|it| matches!(it.initially, Some(ast::DeferrableInitial::Deferred)));
@@ -394,7 +400,7 @@ fn pseudo_name(ty: SqlType) -> String {
 
 /// The type of a column of a table or view. Pseudo-types have no values to store, and what is known of a record's fields
 /// is known in this process alone.
-fn stored_type(column: &str, ty: SqlType) -> SqlResult<SqlType> {
+pub(super) fn stored_type(column: &str, ty: SqlType) -> SqlResult<SqlType> {
     if !ty.element().unwrap_or(ty).is_pseudo() {
         return Ok(ty);
     }
@@ -468,6 +474,7 @@ pub(super) fn table(
         foreign_keys: constraints.foreign_keys,
         on_commit,
         source,
+        materialized: None,
     };
     let mut plan = ddl(Ddl::CreateTable(create), tag, context);
     plan.ctes = ctes;
@@ -475,6 +482,14 @@ pub(super) fn table(
 }
 
 pub(super) fn index(create: &ast::CreateIndex, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    let (schema, relation) = qualified_name(context, &create.table_name)?;
+    if let Some(other @ (catalog::Relation::View(_) | catalog::Relation::Sequence(_))) =
+        find_relation(context, schema.as_deref(), &relation)?
+    {
+        let message = format!("cannot create index on relation \"{}\"", other.name());
+        let detail = format!("This operation is not supported for {}s.", other.kind());
+        return Err(SqlError::new(SqlState::WrongObjectType, message).with_detail(detail));
+    }
     let table = find_table(context, &create.table_name)?;
     let name = match &create.name {
         Some(name) => Some(qualified_name(context, name)?.1),
@@ -491,39 +506,6 @@ pub(super) fn index(create: &ast::CreateIndex, context: &PlanContext<'_>) -> Sql
         predicate: create.predicate.as_ref().map(|it| stored_text(it, context)),
     };
     Ok(ddl(Ddl::CreateIndex { table, index, if_not_exists: create.if_not_exists }, "CREATE INDEX", context))
-}
-
-pub(super) fn view(create: &ast::CreateView, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
-    if create.materialized {
-        return Err(not_yet("materialized views"));
-    }
-    let (home, name) = new_home(context, &create.name, create.temporary)?;
-    let queries = create.query.with.iter().flat_map(|with| &with.cte_tables);
-    if queries.into_iter().any(|cte| changes_data(&cte.query.body)) {
-        return Err(SqlError::not_supported("views must not contain data-modifying statements in WITH"));
-    }
-    let (rel, binder) = Binder::bind_with(context, None, optimize_rel, |binder| binder.bind_query(&create.query))?;
-    let columns = rel
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(at, column)| {
-            let name = create.columns.get(at).map_or_else(|| column.name.clone(), |given| fold(&given.name));
-            let ty = stored_type(&name, column.ty)?;
-            Ok((name, ty))
-        })
-        .collect::<SqlResult<_>>()?;
-    let role = |name: &String| if name == "$user" { context.user.to_owned() } else { name.clone() };
-    let view = Ddl::CreateView {
-        home,
-        name,
-        columns,
-        query: stored_text(&create.query, context),
-        path: context.search_path.iter().map(role).collect(),
-        depends_on: binder.depends_on.clone(),
-        or_replace: create.or_replace,
-    };
-    Ok(ddl(view, "CREATE VIEW", context))
 }
 
 fn number(expr: &ast::Expr) -> SqlResult<i64> {

@@ -10,6 +10,7 @@ mod own;
 mod routine;
 mod trigger;
 mod types;
+mod view;
 
 use std::sync::Arc;
 
@@ -156,7 +157,6 @@ pub(crate) fn bind(
         S::Call(function) => routine::call(function, context)?,
         S::CreateTable(create) => create::table(create, &statement.extras, context)?,
         S::CreateIndex(create) => create::index(create, context)?,
-        S::CreateView(create) => create::view(create, context)?,
         S::CreateSchema { schema_name, if_not_exists, .. } => {
             let (name, owner) = match schema_name {
                 ast::SchemaName::Simple(name) => (name_parts(name)?.join("."), None),
@@ -174,7 +174,7 @@ pub(crate) fn bind(
         S::Truncate(truncate) => {
             let mut tables = Vec::new();
             for target in &truncate.table_names {
-                tables.push(find_table(context, &target.name)?);
+                tables.push(own::plain_table(&target.name, context)?);
             }
             let restart_identity = matches!(truncate.identity, Some(ast::TruncateIdentityOption::Restart));
             let cascade = matches!(truncate.cascade, Some(ast::CascadeOption::Cascade));
@@ -473,9 +473,9 @@ fn bind_drop(
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
     let kind = match object {
-        ast::ObjectType::Table => (RelationKind::Table, "DROP TABLE", "table"),
-        ast::ObjectType::View => (RelationKind::View, "DROP VIEW", "view"),
-        ast::ObjectType::Sequence => (RelationKind::Sequence, "DROP SEQUENCE", "sequence"),
+        ast::ObjectType::Table => RelationKind::Table,
+        ast::ObjectType::View => RelationKind::View,
+        ast::ObjectType::Sequence => RelationKind::Sequence,
         ast::ObjectType::Type => return types::drop("DROP TYPE", if_exists, names, cascade, context),
         ast::ObjectType::Index => return drop_indexes(if_exists, names, cascade, context),
         ast::ObjectType::Schema => {
@@ -492,7 +492,31 @@ fn bind_drop(
         }
         other => return Err(SqlError::not_supported(format!("DROP {other}"))),
     };
-    let (kind, tag, what) = kind;
+    drop_relations(kind, if_exists, names, cascade, context)
+}
+
+fn kind_of(relation: &Relation) -> RelationKind {
+    match relation {
+        Relation::Table(it) if it.materialized.is_some() => RelationKind::MaterializedView,
+        Relation::Table(_) => RelationKind::Table,
+        Relation::View(_) => RelationKind::View,
+        Relation::Sequence(_) => RelationKind::Sequence,
+    }
+}
+
+fn drop_relations(
+    kind: RelationKind,
+    if_exists: bool,
+    names: &[ast::ObjectName],
+    cascade: bool,
+    context: &PlanContext<'_>,
+) -> SqlResult<PreparedPlan> {
+    let (tag, what) = match kind {
+        RelationKind::Table => ("DROP TABLE", "table"),
+        RelationKind::View => ("DROP VIEW", "view"),
+        RelationKind::MaterializedView => ("DROP MATERIALIZED VIEW", "materialized view"),
+        RelationKind::Sequence => ("DROP SEQUENCE", "sequence"),
+    };
     let mut ids = Vec::new();
     let mut missing = Vec::new();
     for name in names {
@@ -506,16 +530,11 @@ fn bind_drop(
                 ));
             }
             Some(found) => {
-                let found_kind = match &found {
-                    Relation::Table(_) => RelationKind::Table,
-                    Relation::View(_) => RelationKind::View,
-                    Relation::Sequence(_) => RelationKind::Sequence,
-                };
-                if found_kind != kind {
-                    return Err(SqlError::new(
-                        SqlState::WrongObjectType,
-                        format!("\"{relation}\" is not a {what}"),
-                    ));
+                if kind_of(&found) != kind {
+                    let message = format!("\"{relation}\" is not a {what}");
+                    let found = found.kind();
+                    let hint = format!("Use DROP {} to remove a {found}.", found.to_uppercase());
+                    return Err(SqlError::new(SqlState::WrongObjectType, message).with_hint(hint));
                 }
                 ids.push(found.id());
             }

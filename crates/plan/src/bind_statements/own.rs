@@ -6,13 +6,13 @@ use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
-use super::{alter, copy, ddl, domains, find_index, new_home, new_name, routine, trigger, types, utility};
+use super::{alter, copy, ddl, domains, drop_relations, find_index, kind_of, new_home, new_name, routine, trigger, types, utility, view};
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
     parse::ParsedStatement,
     parse::own::{Change, Kind, Own, RoleOption, SequenceOption},
-    statement::{CommentOn, Ddl, HBA_SETTING, PreparedPlan, RoleOptions, SequenceOptions, Utility},
+    statement::{CommentOn, Ddl, HBA_SETTING, PreparedPlan, RelationKind, RoleOptions, SequenceOptions, Utility},
 };
 
 /// Binds a statement of this crate's own reader.
@@ -30,6 +30,11 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let Relation::Sequence(sequence) = relation else { return Err(wrong_type(name, "sequence")) };
             let options = sequence_options(options, context)?;
             ddl(Ddl::AlterSequence { id: sequence.id, options }, TAG, context)
+        }
+        Own::CreateView(create) => view::create(create, parsed, context)?,
+        Own::Refresh { name, refresh } => view::refresh(name, *refresh, context)?,
+        Own::DropMaterializedViews { names, if_exists, cascade } => {
+            drop_relations(RelationKind::MaterializedView, *if_exists, names, *cascade, context)?
         }
         Own::AlterTable { name, if_exists, actions } => alter::table(name, *if_exists, actions, context)?,
         Own::Alter { kind, name, if_exists, change } => alter_named(*kind, name, *if_exists, change, context)?,
@@ -77,7 +82,13 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         }
         Own::LockTable { names } => {
             for name in names {
-                find_table(context, name)?;
+                if let Some(found) = relation(name, false, context)?
+                    && matches!(kind_of(&found), RelationKind::Sequence | RelationKind::MaterializedView)
+                {
+                    let message = format!("cannot lock relation \"{}\"", found.name());
+                    let detail = format!("This operation is not supported for {}s.", found.kind());
+                    return Err(SqlError::new(SqlState::WrongObjectType, message).with_detail(detail));
+                }
             }
             utility(Utility::LockTable, "LOCK TABLE", context)
         }
@@ -156,12 +167,21 @@ fn relation(name: &ast::ObjectName, if_exists: bool, context: &PlanContext<'_>) 
     }
 }
 
+/// A table that is no materialized view.
+pub(super) fn plain_table(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Arc<Table>> {
+    match find_table(context, name)? {
+        table if table.materialized.is_none() => Ok(table),
+        _ => Err(wrong_type(name, "table")),
+    }
+}
+
 /// IF EXISTS of what does not exist.
 pub(super) fn skipped(name: &ast::ObjectName, tag: &'static str, context: &PlanContext<'_>) -> PreparedPlan {
     ddl(Ddl::Skipped(format!("relation \"{name}\" does not exist, skipping")), tag, context)
 }
 
 fn wrong_type(name: &ast::ObjectName, what: &str) -> SqlError {
+    let name = name_parts(name).ok().and_then(|mut parts| parts.pop()).unwrap_or_default();
     SqlError::new(SqlState::WrongObjectType, format!("\"{name}\" is not a {what}"))
 }
 
@@ -266,6 +286,7 @@ fn alter_named(
     let simple = || name_parts(name).map(|parts| parts.join("."));
     let tag = match kind {
         Kind::View => "ALTER VIEW",
+        Kind::MaterializedView => "ALTER MATERIALIZED VIEW",
         Kind::Sequence => "ALTER SEQUENCE",
         Kind::Index => {
             let Some((table, oid)) = find_index(context, name)? else {
@@ -274,6 +295,7 @@ fn alter_named(
             let change = match change {
                 Change::Rename(to) => Ddl::AlterIndexRename { table, oid, to: fold(to) },
                 Change::Schema(_) | Change::Owner(_) | Change::Accepted => Ddl::Accepted,
+                Change::View(_) => return Err(of_views()),
             };
             return Ok(ddl(change, "ALTER INDEX", context));
         }
@@ -284,6 +306,7 @@ fn alter_named(
                 (Change::Rename(to), _) => Ddl::AlterDatabaseRename { name, to: fold(to) },
                 (Change::Owner(owner), _) => role(owner, context).map(|_| Ddl::Accepted)?,
                 (Change::Schema(_) | Change::Accepted, _) => Ddl::Accepted,
+                (Change::View(_), _) => return Err(of_views()),
             };
             return Ok(ddl(change, tag, context));
         }
@@ -296,16 +319,26 @@ fn alter_named(
         | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
     };
     let Some(found) = relation(name, if_exists, context)? else { return Ok(skipped(name, tag, context)) };
-    match (&found, kind) {
-        (Relation::View(_), Kind::View) | (Relation::Sequence(_), Kind::Sequence) => {}
-        _ => return Err(wrong_type(name, if kind == Kind::View { "view" } else { "sequence" })),
+    let (wanted, what) = match kind {
+        Kind::View => (RelationKind::View, "view"),
+        Kind::MaterializedView => (RelationKind::MaterializedView, "materialized view"),
+        _ => (RelationKind::Sequence, "sequence"),
+    };
+    if kind_of(&found) != wanted {
+        return Err(wrong_type(name, what));
     }
-    Ok(ddl(relation_change(found.id(), change, context)?, tag, context))
+    Ok(ddl(relation_change(&found, change, context)?, tag, context))
 }
 
-/// What any relation can be told.
-pub(super) fn relation_change(id: u32, change: &Change, context: &PlanContext<'_>) -> SqlResult<Ddl> {
+pub(super) fn of_views() -> SqlError {
+    SqlError::internal("a change of views is read of them alone")
+}
+
+/// What any relation can be told, and what views can.
+pub(super) fn relation_change(relation: &Relation, change: &Change, context: &PlanContext<'_>) -> SqlResult<Ddl> {
+    let id = relation.id();
     Ok(match change {
+        Change::View(change) => view::change(relation, change, context)?,
         Change::Rename(to) => Ddl::RenameRelation { id, to: fold(to) },
         Change::Schema(to) => Ddl::MoveRelation { id, schema: schema(to, context)? },
         Change::Owner(owner) => Ddl::OwnRelation { id, owner: role(owner, context)? },
@@ -362,13 +395,16 @@ fn comment(
                 }
             }
         }
-        Kind::Table | Kind::View | Kind::Sequence => {
+        Kind::Table | Kind::View | Kind::MaterializedView | Kind::Sequence => {
             let found = relation(name, false, context)?;
-            match (&found, kind) {
-                (Some(Relation::Table(_)), Kind::Table)
-                | (Some(Relation::View(_)), Kind::View)
-                | (Some(Relation::Sequence(_)), Kind::Sequence) => {}
-                _ => return Err(wrong_type(name, &format!("{kind:?}").to_lowercase())),
+            let (wanted, what) = match kind {
+                Kind::Table => (RelationKind::Table, "table"),
+                Kind::View => (RelationKind::View, "view"),
+                Kind::MaterializedView => (RelationKind::MaterializedView, "materialized view"),
+                _ => (RelationKind::Sequence, "sequence"),
+            };
+            if found.as_ref().is_some_and(|found| kind_of(found) != wanted) {
+                return Err(wrong_type(name, what));
             }
             found.map(|found| CommentOn::Relation(found.id()))
         }

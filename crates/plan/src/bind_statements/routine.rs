@@ -508,6 +508,7 @@ pub(super) fn alter(
         RoutineChange::Named(Change::Rename(to)) => AlterRoutine::RenameTo(fold(to)),
         RoutineChange::Named(Change::Schema(to)) => AlterRoutine::SetSchema(own::schema(to, context)?),
         RoutineChange::Named(Change::Owner(to)) => AlterRoutine::OwnerTo(own::role(to, context)?),
+        RoutineChange::Named(Change::View(_)) => return Err(own::of_views()),
         RoutineChange::Named(Change::Accepted) => return Ok(ddl(Ddl::Accepted, tag, context)),
         RoutineChange::Options(options) => {
             let mut changed = Routine::clone(&routine);

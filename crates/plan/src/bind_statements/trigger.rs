@@ -76,11 +76,10 @@ fn find(
     context: &PlanContext<'_>,
 ) -> SqlResult<Result<(Arc<Table>, Trigger), String>> {
     Ok(match on(table, context)? {
-        On::Relation(Relation::Table(table)) => match table.trigger_named(&fold(name)).cloned() {
-            Some(trigger) => Ok((table, trigger)),
-            None => Err(table.name.clone()),
-        },
-        On::Relation(other) => Err(other.name().to_owned()),
+        On::Relation(relation) => {
+            let found = relation.as_table().and_then(|it| Some((it.clone(), it.trigger_named(&fold(name))?.clone())));
+            found.ok_or_else(|| relation.name().to_owned())
+        }
         On::Index(name) | On::Catalog(name) => Err(name),
     })
 }
@@ -184,6 +183,9 @@ fn deferrability(words: &[ConstraintWord]) -> SqlResult<ConstraintTrigger> {
 /// The table that a trigger of this kind may be on.
 fn table_of(create: &CreateTrigger, events: TriggerEvents, context: &PlanContext<'_>) -> SqlResult<Arc<Table>> {
     match on(&create.table, context)? {
+        On::Relation(Relation::Table(table)) if table.materialized.is_some() => {
+            Err(no_triggers_on(&table.name, "materialized views"))
+        }
         On::Relation(Relation::Table(table)) => {
             if create.timing == TriggerTiming::InsteadOf {
                 let message = format!("\"{}\" is a table", table.name);
@@ -201,12 +203,11 @@ fn table_of(create: &CreateTrigger, events: TriggerEvents, context: &PlanContext
             }
             if create.timing == TriggerTiming::InsteadOf {
                 check_instead_of(create)?;
-                return Err(SqlError::not_supported("INSTEAD OF triggers are not supported"));
             }
             if !create.transitions.is_empty() {
                 return refuse("Triggers on views cannot have transition tables.");
             }
-            Err(SqlError::not_supported("triggers on views are not supported"))
+            Ok(view.as_table().clone())
         }
         On::Relation(Relation::Sequence(it)) => Err(no_triggers_on(&it.name, "sequences")),
         On::Index(name) => Err(SqlError::new(SqlState::WrongObjectType, format!("\"{name}\" is an index"))),

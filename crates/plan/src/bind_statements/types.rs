@@ -94,6 +94,7 @@ pub(super) fn alter(
         Change::Rename(to) => AlterType::RenameTo(fold(to)),
         Change::Schema(to) => AlterType::SetSchema(own::schema(to, context)?),
         Change::Owner(to) => AlterType::OwnerTo(own::role(to, context)?),
+        Change::View(_) => return Err(own::of_views()),
         Change::Accepted => return Ok(ddl(Ddl::Accepted, tag, context)),
     };
     Ok(ddl(Ddl::AlterType { id, change }, tag, context))

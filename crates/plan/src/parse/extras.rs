@@ -16,6 +16,8 @@ pub(crate) struct Extras {
     pub likes: Vec<Like>,
     /// CREATE TABLE AS … WITH NO DATA.
     pub no_data: bool,
+    /// CREATE VIEW … WITH CHECK OPTION.
+    pub check_option: Option<catalog::CheckOption>,
     /// `[NOT] DEFERRABLE` among the modes of a transaction.
     pub deferrable: Option<bool>,
 }
@@ -56,6 +58,7 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
             tokens.retain(is_significant);
             extras.likes = take_likes(tokens)?;
             extras.no_data = take_data(tokens);
+            extras.check_option = take_check_option(tokens);
         }
         Keyword::BEGIN | Keyword::START | Keyword::SET => extras.deferrable = take_deferrable(tokens),
         Keyword::DROP => tokens.retain(|token| keyword(token) != Keyword::CONCURRENTLY),
@@ -547,14 +550,28 @@ fn spell_grouping_items(tokens: &mut Vec<TokenWithSpan>) {
 }
 
 /// `WITH [NO] DATA` at the end; whether it says NO.
+fn ends_with(tokens: &[TokenWithSpan], words: &[&str]) -> bool {
+    tokens.len() > words.len()
+        && tokens[tokens.len() - words.len()..].iter().zip(words).all(|(token, word)| is_word(token, word))
+}
+
+/// At the end of CREATE VIEW.
+fn take_check_option(tokens: &mut Vec<TokenWithSpan>) -> Option<catalog::CheckOption> {
+    use catalog::CheckOption::{Cascaded, Local};
+    let forms: [(&[&str], _); 3] = [
+        (&["with", "check", "option"], Cascaded),
+        (&["with", "cascaded", "check", "option"], Cascaded),
+        (&["with", "local", "check", "option"], Local),
+    ];
+    let (words, option) = forms.into_iter().find(|(words, _)| ends_with(tokens, words))?;
+    tokens.truncate(tokens.len() - words.len());
+    Some(option)
+}
+
 fn take_data(tokens: &mut Vec<TokenWithSpan>) -> bool {
-    let ends_with = |words: &[&str]| {
-        tokens.len() > words.len()
-            && tokens[tokens.len() - words.len()..].iter().zip(words).all(|(token, word)| is_word(token, word))
-    };
     let (no_data, length) = match () {
-        () if ends_with(&["with", "no", "data"]) => (true, 3),
-        () if ends_with(&["with", "data"]) => (false, 2),
+        () if ends_with(tokens, &["with", "no", "data"]) => (true, 3),
+        () if ends_with(tokens, &["with", "data"]) => (false, 2),
         () => return false,
     };
     tokens.truncate(tokens.len() - length);

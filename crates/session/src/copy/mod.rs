@@ -226,6 +226,13 @@ impl CopyIn {
         if rows.is_empty() {
             return Ok(());
         }
+        if self.table.is_view() {
+            for mut row in rows {
+                let is_done = self.firing.instead_of_row(None, Some(&mut row), ctx).await?;
+                self.rows += u64::from(is_done);
+            }
+            return ctx.txn()?.check_size().map_err(|error| exec::kv_error(&error));
+        }
         self.rows += rows.len() as u64;
         self.writer.insert(&rows, ctx).await?;
         for row in rows.iter().filter(|_| self.firing.wants_rows()) {

@@ -15,6 +15,10 @@ use crate::{
     sink::{Severity, Sink},
 };
 
+fn no_change() -> SqlError {
+    SqlError::internal("a change of the catalog is kept until its transaction ends")
+}
+
 impl Session {
     pub(super) async fn ddl(
         &mut self,
@@ -66,6 +70,7 @@ impl Session {
                 formatting: &formatting,
                 variables: None,
                 transitions: &[],
+                names: &[],
             };
             body(&context)
         };
@@ -130,10 +135,26 @@ impl Session {
         {
             self.check_body(routine, body)?;
         }
-        if let (plan::Ddl::CreateTable(create), Some(table)) = (ddl, made)
-            && let Some(source) = &create.source
-        {
-            let insert = plan::insert_all(&table, source.clone());
+        let insert = match (ddl, made) {
+            (plan::Ddl::CreateTable(plan::statement::CreateTable { source: Some(source), .. }), Some(table)) => {
+                Some(plan::insert_all(&table, source.clone()))
+            }
+            (plan::Ddl::Refresh(refresh), Some(table)) => match &refresh.source {
+                Some(source) => {
+                    let mut rules = None;
+                    planning(self.block.as_ref().and_then(|block| block.change.as_ref()).ok_or_else(no_change)?, &mut |context| {
+                        rules = Some(plan::row_rules(&table, context)?);
+                        Ok(())
+                    })?;
+                    let rules = rules.ok_or_else(no_change)?;
+                    Some(plan::fill(&table, source.clone(), rules, refresh.concurrently))
+                }
+                None => None,
+            },
+            _ => None,
+        };
+        if let Some(insert) = insert {
+            let is_own = |id: u32| matches!(ddl, plan::Ddl::Refresh(refresh) if refresh.table.id == id);
             let filled = PreparedPlan {
                 kind: StatementKind::Query { plan: insert, writes: true },
                 params: plan.params.clone(),
@@ -141,14 +162,33 @@ impl Session {
                 ctes: plan.ctes.clone(),
                 catalog_version: plan.catalog_version,
                 statistics_epoch: plan.statistics_epoch,
-                uses: plan.uses.clone(),
+                // The table is the transaction's own.
+                uses: plan.uses.iter().filter(|used| !is_own(used.id)).cloned().collect(),
                 reads_clock: plan.reads_clock,
                 tag: "SELECT",
             };
-            let counts = self.query(&filled, params, sink, true).await?;
-            return Ok(Completion::Done(format!("SELECT {}", counts.affected)));
+            let counts = match self.query(&filled, params, sink, true).await {
+                // The indexes are made anew with the rows.
+                Err(Failure::Sql(error))
+                    if error.code() == SqlState::UniqueViolation
+                        && matches!(ddl, plan::Ddl::Refresh(refresh) if !refresh.concurrently) =>
+                {
+                    return Err(exec::ddl::as_new_index(error).into());
+                }
+                counts => counts?,
+            };
+            return Ok(Completion::Done(match ddl {
+                plan::Ddl::Refresh(_) => plan.tag.to_owned(),
+                _ => format!("SELECT {}", counts.affected),
+            }));
         }
-        Ok(Completion::Done(plan.tag.to_owned()))
+        // Nothing was made where it was there already.
+        let tag = match ddl {
+            plan::Ddl::CreateTable(create) if create.source.is_some() && create.materialized.is_some() => "CREATE MATERIALIZED VIEW",
+            plan::Ddl::CreateTable(create) if create.source.is_some() => "CREATE TABLE AS",
+            _ => plan.tag,
+        };
+        Ok(Completion::Done(tag.to_owned()))
     }
 
     /// A statement that has called the routine at hand goes on with what it was planned over.

@@ -69,5 +69,15 @@ fn changes_are_refused_in_postgresqls_words() {
         "cannot insert a non-DEFAULT value into column \"id\"");
     check_error("UPDATE acct SET twice = 1", "428C9", "column \"twice\" can only be updated to DEFAULT");
     check_error("UPDATE t SET b = 'x', b = 'y'", "42601", "multiple assignments to same column \"b\"");
-    check_error("UPDATE v SET label = 'x'", "42809", "\"v\" is a view, and views cannot be changed");
+    check_error("UPDATE v SET nosuch = 'x'", "42703", "column \"nosuch\" of relation \"v\" does not exist");
+}
+
+#[test]
+fn a_change_of_a_view_is_one_of_its_table() {
+    check("UPDATE v SET label = 'x' WHERE k = 1",
+        "update(t; filter(filter(t!NoKeyUpdateBlock; >(#0, 0:integer)); =(#0, 1:integer)); 1=x:text)");
+    check("INSERT INTO v (k) VALUES (5) RETURNING label",
+        "insert(t; values([5:integer, null:text, null:numeric(10,2), null:timestamp with time zone]); returning #1)");
+    check("DELETE FROM v RETURNING k",
+        "delete(t; filter(t!UpdateBlock; >(#0, 0:integer)); returning #0)");
 }

@@ -49,6 +49,7 @@ fn index(id: u32, name: &str, unique: bool, columns: &[u32], constraint: bool) -
 
 fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Table {
     Table {
+        materialized: None,
         codecs: Default::default(),
         id,
         name: name.to_owned(),
@@ -127,6 +128,8 @@ fn catalog() -> CatalogSnapshot {
         depends_on: vec![100],
         comment: None,
         comments: Vec::new(),
+        details: Default::default(),
+        table: Default::default(),
     }));
     catalog.put(Descriptor::Sequence(Sequence {
         id: 300,
@@ -183,6 +186,7 @@ fn with_context<T>(run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
         formatting: &formatting,
         variables: None,
         transitions: &[],
+        names: &[],
     })
 }
 

@@ -72,7 +72,7 @@ impl Reader<'_, '_> {
     }
 
     /// Whether CASCADE is next; nothing is RESTRICT.
-    fn behavior(&mut self) -> bool {
+    pub(super) fn behavior(&mut self) -> bool {
         if self.words("cascade") {
             return true;
         }

@@ -14,6 +14,7 @@ mod routine;
 mod copy;
 mod trigger;
 mod types;
+mod view;
 
 use sqlparser::ast;
 use sqlparser::parser::Parser;
@@ -32,12 +33,16 @@ pub(crate) use sequence::SequenceOption;
 pub(crate) use table::TableAction;
 pub(crate) use trigger::{ConstraintWord, CreateTrigger, Transition, TriggerChange, TriggersText};
 pub(crate) use types::{EnumChange, Side};
+pub(crate) use view::{CreateView, Refresh, ViewChange, ViewKind, ViewOption};
 
 /// A statement that was read here.
 #[derive(Clone, Debug)]
 pub(crate) enum Own {
     CreateSequence { name: ast::ObjectName, if_not_exists: bool, temporary: bool, options: Vec<SequenceOption> },
     AlterSequence { name: ast::ObjectName, if_exists: bool, options: Vec<SequenceOption> },
+    CreateView(Box<CreateView>),
+    Refresh { name: ast::ObjectName, refresh: Refresh },
+    DropMaterializedViews { names: Vec<ast::ObjectName>, if_exists: bool, cascade: bool },
     AlterTable { name: ast::ObjectName, if_exists: bool, actions: Vec<TableAction> },
     /// RENAME TO, SET SCHEMA, OWNER TO of anything with a name.
     Alter { kind: Kind, name: ast::ObjectName, if_exists: bool, change: Change },
@@ -76,6 +81,7 @@ pub(crate) enum Own {
 pub(crate) enum Kind {
     Table,
     View,
+    MaterializedView,
     Sequence,
     Index,
     Schema,
@@ -95,10 +101,15 @@ pub(crate) enum Kind {
 pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
     let mut reader = Reader { parser };
     let own = if reader.words("create") {
+        match reader.create_view() {
+            Ok(Some(own)) => return Some(Ok(own)),
+            Ok(None) => {}
+            Err(error) => return Some(Err(error)),
+        }
         let temporary = reader.words("temp") || reader.words("temporary");
         match () {
             () if reader.words("sequence") => reader.create_sequence(temporary),
-            // Tables and views are the parser's, which takes the word before anything else as well.
+            // Tables are the parser's, which takes the word before anything else as well.
             () if temporary => match ["database", "role", "group", "user"].iter().any(|word| reader.words(word)) {
                 true => reader.refuse(),
                 false => return None,
@@ -128,7 +139,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if word.is_some() => reader.alter_routine(word.unwrap_or(RoutineWord::Routine)),
             () if reader.words("table") => reader.alter_table(),
             () if reader.words("sequence") => reader.alter_sequence(),
-            () if reader.words("materialized view") || reader.words("view") => reader.alter(Kind::View),
+            () if reader.words("materialized view") => reader.alter_view(Kind::MaterializedView),
+            () if reader.words("view") => reader.alter_view(Kind::View),
             () if reader.words("index") => reader.alter(Kind::Index),
             () if reader.words("type") => reader.alter_type(),
             () if reader.words("domain") => reader.alter_domain(),
@@ -139,6 +151,10 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("default privileges") => reader.rest("ALTER DEFAULT PRIVILEGES"),
             () => return None,
         }
+    } else if reader.words("refresh materialized view") {
+        reader.refresh()
+    } else if reader.words("drop materialized view") {
+        reader.drop_materialized_views()
     } else if reader.words("drop domain") {
         reader.drop_domain()
     } else if reader.words("drop trigger") {

@@ -4,13 +4,14 @@ use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::reader::{Read, Reader};
-use super::{Kind, Own};
+use super::{Kind, Own, ViewChange};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Rename(ast::Ident),
     Schema(ast::Ident),
     Owner(ast::Ident),
+    View(ViewChange),
     /// Settings and storage parameters.
     Accepted,
 }
@@ -83,7 +84,8 @@ impl Reader<'_, '_> {
         let kind = match () {
             () if self.words("table") => Kind::Table,
             () if self.words("column") => Kind::Column,
-            () if self.words("view") || self.words("materialized view") => Kind::View,
+            () if self.words("view") => Kind::View,
+            () if self.words("materialized view") => Kind::MaterializedView,
             () if self.words("sequence") => Kind::Sequence,
             () if self.words("index") => Kind::Index,
             () if self.words("schema") => Kind::Schema,
