@@ -2,6 +2,7 @@
 
 mod collect;
 mod extremes;
+mod ranges;
 mod regression;
 mod statistics;
 mod sums;
@@ -9,7 +10,7 @@ mod sums;
 use crate::signature::{Accumulator, Aggregate, ArgType, CallTypes, RetType, Signature};
 
 pub(crate) static TABLES: &[&[Aggregate]] =
-    &[sums::AGGREGATES, extremes::AGGREGATES, statistics::AGGREGATES, regression::AGGREGATES, collect::AGGREGATES];
+    &[sums::AGGREGATES, extremes::AGGREGATES, statistics::AGGREGATES, regression::AGGREGATES, collect::AGGREGATES, ranges::AGGREGATES];
 
 const fn strict(
     name: &'static str,

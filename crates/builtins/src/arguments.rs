@@ -1,7 +1,7 @@
 //! Reading arguments: a strict builtin's are of their declared type by *datum-matches-type*, so a mismatch here is
 //! our own bug and says so.
 
-use types::{Array, Datum, Inet, Interval, Json, Numeric};
+use types::{Array, Datum, Inet, Interval, Json, Numeric, Range};
 
 #[track_caller]
 fn mismatch(datum: &Datum, wanted: &str) -> ! {
@@ -76,6 +76,14 @@ pub(crate) fn macaddr(datum: &Datum) -> [u8; 6] {
 #[track_caller]
 pub(crate) fn array(datum: &Datum) -> &Array {
     datum.as_array().unwrap_or_else(|| mismatch(datum, "an array"))
+}
+
+#[track_caller]
+pub(crate) fn range(datum: &Datum) -> &Range {
+    match datum {
+        Datum::Range(range) => range,
+        other => mismatch(other, "a range"),
+    }
 }
 
 #[track_caller]

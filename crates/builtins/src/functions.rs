@@ -8,6 +8,7 @@ mod enums;
 pub(crate) mod json;
 pub(crate) mod math;
 mod network;
+pub(crate) mod ranges;
 mod regexps;
 mod sets;
 mod strings;
@@ -33,4 +34,6 @@ pub(crate) static TABLES: &[&[Builtin]] = &[
     crypto::FUNCTIONS,
     catalog::FUNCTIONS,
     enums::FUNCTIONS,
+    ranges::FUNCTIONS,
+    ranges::CONSTRUCTORS,
 ];

@@ -33,6 +33,7 @@ mod table_tests;
 mod testing;
 
 pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost, Signal};
+pub use functions::ranges::range_constructor;
 pub use operators::pattern::LikePattern;
 pub use registry::{
     aggregates, all_aggregates, all_functions, all_operators, binary_operators, functions, prefix_operators,

@@ -7,6 +7,7 @@ mod comparison;
 mod datetime;
 pub(crate) mod json;
 mod network;
+pub(crate) mod ranges;
 pub(crate) mod pattern;
 pub(crate) mod strings;
 
@@ -33,4 +34,5 @@ pub(crate) static TABLES: &[&[Operator]] = &[
     arrays::OPERATORS,
     json::OPERATORS,
     network::OPERATORS,
+    ranges::OPERATORS,
 ];

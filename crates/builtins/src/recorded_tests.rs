@@ -42,6 +42,7 @@ fn type_named(name: &str) -> SqlType {
         "regclass" => SqlType::RegClass,
         "oidvector" => SqlType::OidVector,
         "xid" => SqlType::Xid,
+        range if range.contains("range") => SqlType::parse_name(range).expect("a range type"),
         other => panic!("no type {other}"),
     }
 }

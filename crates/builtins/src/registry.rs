@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 
-use crate::signature::{Aggregate, Builtin, Operator};
+use crate::signature::{Aggregate, ArgType, Builtin, Operator};
 use crate::{aggregates as aggregate_tables, functions as function_tables, operators as operator_tables};
 
 struct Registry {
@@ -25,6 +25,10 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         registry.functions.entry(builtin.signature.name).or_default().push(builtin);
     }
     for operator in all_operators() {
+        // Those over ranges are called by name as well.
+        if operator.function.signature.args.iter().any(|arg| matches!(arg, ArgType::AnyRange | ArgType::AnyMultiRange)) {
+            registry.functions.entry(operator.function.signature.name).or_default().push(&operator.function);
+        }
         let table = if operator.function.signature.args.len() == 1 { &mut registry.prefix } else { &mut registry.binary };
         table.entry(operator.symbol).or_default().push(operator);
     }

@@ -3,7 +3,7 @@
 //! An argument of type `None` is an unknown literal or an untyped parameter: it can become anything.
 
 use smallvec::SmallVec;
-use types::{CastContext, SqlType, TypeCategory, can_cast};
+use types::{CastContext, RangeType, SqlType, TypeCategory, can_cast};
 
 use crate::registry;
 use crate::signature::{Aggregate, ArgType, Operator, RetType, Signature};
@@ -166,7 +166,11 @@ fn fit<'c, T: Candidate>(candidate: &'c T, args: &[Option<SqlType>]) -> Option<F
     if !candidate.takes_count(args.len()) {
         return None;
     }
-    let element = settle_element(candidate, args)?;
+    let range = settle_range(candidate, args)?;
+    let element = match range {
+        Some(of) => Some(elements_of(of, candidate, args)?),
+        None => settle_element(candidate, args)?,
+    };
     let mut settled = SmallVec::new();
     let mut exact_count = 0;
     for (position, arg) in args.iter().enumerate() {
@@ -180,6 +184,9 @@ fn fit<'c, T: Candidate>(candidate: &'c T, args: &[Option<SqlType>]) -> Option<F
                 Some(vector @ (SqlType::Int2Vector | SqlType::OidVector)) => *vector,
                 _ => element?.array_of(),
             },
+            // No argument tells which: the call is refused if this candidate is chosen.
+            ArgType::AnyRange => range.map_or(SqlType::AnyRange, SqlType::Range),
+            ArgType::AnyMultiRange => range.map_or(SqlType::AnyMultiRange, SqlType::MultiRange),
         };
         if let Some(given) = arg {
             if same_base(*given, target) {
@@ -201,9 +208,40 @@ fn fit<'c, T: Candidate>(candidate: &'c T, args: &[Option<SqlType>]) -> Option<F
         RetType::T(fixed) => fixed,
         RetType::AnyElement | RetType::AnyEnum => element?,
         RetType::AnyArray => element?.array_of(),
+        RetType::AnyRange => range.map_or(SqlType::AnyRange, SqlType::Range),
+        RetType::AnyMultiRange => range.map_or(SqlType::AnyMultiRange, SqlType::MultiRange),
         RetType::SameAs(position) => *settled.get(position)?,
     };
     Some(Fit { candidate, args: settled, ret, exact_count })
+}
+
+/// The range type that all ranges and multiranges are of: `Some(None)` when there are none, `None` when they differ.
+#[allow(clippy::option_option)]
+fn settle_range<T: Candidate>(candidate: &T, args: &[Option<SqlType>]) -> Option<Option<RangeType>> {
+    let mut range: Option<RangeType> = None;
+    for (position, arg) in args.iter().enumerate() {
+        let found = match (candidate.declared(position)?, arg) {
+            (ArgType::AnyRange, Some(SqlType::Range(of))) | (ArgType::AnyMultiRange, Some(SqlType::MultiRange(of))) => *of,
+            (ArgType::AnyRange | ArgType::AnyMultiRange, Some(_)) => return None,
+            _ => continue,
+        };
+        if range.is_some_and(|before| before.oid() != found.oid()) {
+            return None;
+        }
+        range = Some(found);
+    }
+    Some(range)
+}
+
+/// What the ranges of a call are over, which all its other polymorphic arguments must be of as well.
+fn elements_of<T: Candidate>(of: RangeType, candidate: &T, args: &[Option<SqlType>]) -> Option<SqlType> {
+    let subtype = of.subtype();
+    let agrees = |(position, arg): (usize, &Option<SqlType>)| match (candidate.declared(position), arg) {
+        (Some(ArgType::AnyElement | ArgType::AnyNonArray | ArgType::AnyEnum), Some(given)) => same_base(*given, subtype),
+        (Some(ArgType::AnyArray), Some(given)) => given.element().is_some_and(|element| same_base(element, subtype)),
+        _ => true,
+    };
+    args.iter().enumerate().all(agrees).then_some(subtype)
 }
 
 /// The element type all polymorphic arguments agree on: `Some(None)` when there are none, `None` when they differ.
@@ -214,6 +252,8 @@ fn settle_element<T: Candidate>(candidate: &T, args: &[Option<SqlType>]) -> Opti
     for (position, arg) in args.iter().enumerate() {
         let found = match (candidate.declared(position)?, arg) {
             (ArgType::T(_) | ArgType::Any, _) => continue,
+            // No range at all: what is known is something else.
+            (ArgType::AnyRange | ArgType::AnyMultiRange, Some(_)) => return None,
             (_, None) => {
                 polymorphic = true;
                 continue;
@@ -248,24 +288,32 @@ const COMPATIBLE: &[&str] = &[
 ];
 
 /// Whether every polymorphic argument is unknown, and the candidate takes none such.
-fn is_indeterminate<T: Candidate>(fit: &Fit<'_, T>, args: &[Option<SqlType>]) -> bool {
+fn is_indeterminate<T: Candidate>(candidate: &T, args: &[Option<SqlType>]) -> bool {
     let is_one = |position: usize| {
         matches!(
-            fit.candidate.declared(position),
-            Some(ArgType::AnyElement | ArgType::AnyArray | ArgType::AnyNonArray | ArgType::AnyEnum)
+            candidate.declared(position),
+            Some(
+                ArgType::AnyElement
+                    | ArgType::AnyArray
+                    | ArgType::AnyNonArray
+                    | ArgType::AnyEnum
+                    | ArgType::AnyRange
+                    | ArgType::AnyMultiRange
+            )
         )
     };
     let mut polymorphic = (0..args.len()).filter(|position| is_one(*position)).peekable();
-    polymorphic.peek().is_some() && polymorphic.all(|position| args[position].is_none()) && !COMPATIBLE.contains(&fit.candidate.name())
+    polymorphic.peek().is_some() && polymorphic.all(|position| args[position].is_none()) && !COMPATIBLE.contains(&candidate.name())
 }
 
 fn choose<'c, T: Candidate>(fits: Vec<Fit<'c, T>>, args: &[Option<SqlType>]) -> Result<Resolved<'c, T>, ResolveError> {
     let none_known = !args.is_empty() && args.iter().all(Option::is_none);
-    if none_known && fits.len() > 1 && fits.iter().all(|fit| is_indeterminate(fit, args)) {
+    if none_known && fits.len() > 1 && fits.iter().all(|fit| is_indeterminate(fit.candidate, args)) {
         return Err(ResolveError::Ambiguous);
     }
     let chosen = choose_fit(fits, args)?;
-    if is_indeterminate(&chosen, args) { Err(ResolveError::Indeterminate) } else { Ok(chosen.into_resolved()) }
+    let no_range = chosen.args.iter().any(|ty| matches!(ty, SqlType::AnyRange | SqlType::AnyMultiRange));
+    if no_range || is_indeterminate(chosen.candidate, args) { Err(ResolveError::Indeterminate) } else { Ok(chosen.into_resolved()) }
 }
 
 fn choose_fit<'c, T: Candidate>(mut fits: Vec<Fit<'c, T>>, args: &[Option<SqlType>]) -> Result<Fit<'c, T>, ResolveError> {

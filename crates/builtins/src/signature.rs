@@ -18,6 +18,10 @@ pub enum ArgType {
     AnyNonArray,
     /// As `AnyElement`, enum types only.
     AnyEnum,
+    /// A range type, the same for every `AnyRange` of the call, over what every `AnyElement` is.
+    AnyRange,
+    /// The multirange type of that.
+    AnyMultiRange,
 }
 
 /// A result's type, fixed or from the arguments.
@@ -30,6 +34,9 @@ pub enum RetType {
     AnyArray,
     /// As `AnyElement`.
     AnyEnum,
+    /// The range type that the arguments are of, or are multiranges of.
+    AnyRange,
+    AnyMultiRange,
     /// The type of this argument.
     SameAs(usize),
 }

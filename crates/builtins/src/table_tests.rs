@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use types::{Datum, Formatting, SqlType, parse_text};
+use types::{Datum, Formatting, RangeType, SqlType, parse_text};
 
 use crate::signature::{ArgType, Builtin, CallTypes, RetType, Signature};
 use crate::{EvalContext, all_aggregates, all_functions, all_operators};
@@ -16,6 +16,8 @@ fn arg_name(arg: &ArgType) -> String {
         ArgType::AnyArray => "anyarray".into(),
         ArgType::AnyNonArray => "anynonarray".into(),
         ArgType::AnyEnum => "anyenum".into(),
+        ArgType::AnyRange => "anyrange".into(),
+        ArgType::AnyMultiRange => "anymultirange".into(),
     }
 }
 
@@ -76,12 +78,14 @@ fn sample_type(arg: &ArgType) -> SqlType {
         ArgType::Any | ArgType::AnyElement | ArgType::AnyNonArray => SqlType::Int4,
         ArgType::AnyArray => SqlType::INT4_ARRAY,
         ArgType::AnyEnum => SqlType::AnyEnum,
+        ArgType::AnyRange => SqlType::Range(RangeType::Int4),
+        ArgType::AnyMultiRange => SqlType::MultiRange(RangeType::Int4),
     }
 }
 
 /// Some value of a type, if one of a few spellings is any.
 fn sample(ty: &SqlType, formatting: &Formatting) -> Datum {
-    const SPELLINGS: &[&str] = &["1", "t", "2024-02-03 04:05:06", "04:05:06", "{1,2}", "[1]", "1.5", "2024-02-03", "\\x00"];
+    const SPELLINGS: &[&str] = &["1", "t", "2024-02-03 04:05:06", "04:05:06", "{1,2}", "[1]", "1.5", "2024-02-03", "\\x00", "[1,2)", "{[1,2)}"];
     SPELLINGS.iter().find_map(|text| parse_text(ty, text, formatting).ok()).unwrap_or(Datum::Null)
 }
 
@@ -102,6 +106,8 @@ fn null_arguments_are_answered_or_refused() {
                 RetType::T(ty) => ty,
                 RetType::AnyElement | RetType::AnyEnum => SqlType::Int4,
                 RetType::AnyArray => SqlType::INT4_ARRAY,
+                RetType::AnyRange => SqlType::Range(RangeType::Int4),
+                RetType::AnyMultiRange => SqlType::MultiRange(RangeType::Int4),
                 RetType::SameAs(at) => types.get(at).copied().unwrap_or(SqlType::Text),
             };
             let given: Vec<Datum> = types.iter().map(|ty| sample(ty, &formatting)).collect();

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use types::{Datum, Direction, NullsOrder, SqlType};
 
 pub use crate::domain::{Domain, DomainCheck, VALUE};
+pub use crate::range_type::RangeOf;
 use crate::row::IndexCodec;
 use crate::stored_view::{Materialized, ViewDetails};
 use crate::trigger::Trigger;
@@ -394,6 +395,7 @@ pub enum TypeKind {
     /// In their order.
     Enum(Vec<Label>),
     Domain(Domain),
+    Range(RangeOf),
 }
 
 /// A label of an enum type.
@@ -420,7 +422,7 @@ impl Type {
     pub fn labels(&self) -> &[Label] {
         match &self.kind {
             TypeKind::Enum(labels) => labels,
-            TypeKind::Domain(_) => &[],
+            TypeKind::Domain(_) | TypeKind::Range(_) => &[],
         }
     }
 }

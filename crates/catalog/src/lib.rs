@@ -17,6 +17,7 @@ pub mod definition;
 pub mod descriptor;
 mod domain;
 mod functions;
+mod range_type;
 pub mod routine;
 pub mod row;
 mod snapshot;
@@ -30,7 +31,7 @@ pub mod virtual_tables;
 
 pub use descriptor::{
     Check, ClusterSettings, Column, ColumnDefault, Commented, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
-    IndexColumn, IndexConstraint, Label, OnCommit, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
+    IndexColumn, IndexConstraint, Label, OnCommit, RangeOf, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
 pub use routine::{
     Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
@@ -44,4 +45,4 @@ pub use store::{
 pub use stored_view::{CheckOption, Materialized, NamedRelation, ViewDetails, ViewOptions};
 pub use trigger::{ConstraintTrigger, Trigger, TriggerEnabled, TriggerEvent, TriggerEvents, TriggerTiming};
 pub use view::{CatalogView, Class, DELETE_BIT, INSERT_BIT, Printers, UPDATE_BIT, WrittenThrough};
-pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable};
+pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable, is_operator_class};

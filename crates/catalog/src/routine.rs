@@ -104,7 +104,14 @@ impl StoredType {
     pub fn is_polymorphic(self) -> bool {
         matches!(self, Self::Oid { oid, .. } if matches!(
             SqlType::from_oid(oid, -1),
-            Some(SqlType::AnyElement | SqlType::AnyArray | SqlType::AnyNonArray | SqlType::AnyEnum)
+            Some(
+                SqlType::AnyElement
+                    | SqlType::AnyArray
+                    | SqlType::AnyNonArray
+                    | SqlType::AnyEnum
+                    | SqlType::AnyRange
+                    | SqlType::AnyMultiRange
+            )
         ))
     }
 

@@ -13,7 +13,10 @@ use auth::hba::Rules;
 use bytes::Bytes;
 use keys::Key;
 use rustc_hash::{FxHashMap, FxHashSet};
-use types::{DomainType, EnumLabel, EnumType, Labels, Over, SqlError, SqlResult, SqlState, SqlType, TypeContent};
+use types::{
+    DomainType, EnumLabel, EnumType, Labels, Over, RangeOver, RangeType, Registered, SqlError, SqlResult, SqlState, SqlType,
+    TypeContent,
+};
 
 use crate::descriptor::{
     CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
@@ -145,8 +148,8 @@ pub struct CatalogSnapshot {
     routine_names: FxHashMap<(u32, String), Vec<u32>>,
     /// The relations that have columns of a type.
     type_users: FxHashMap<u32, FxHashSet<u32>>,
-    /// The domains that were made over a type, or over arrays of it.
-    domains_over: FxHashMap<u32, FxHashSet<u32>>,
+    /// The domains and range types that were made over a type, or over arrays of it.
+    made_over: FxHashMap<u32, FxHashSet<u32>>,
     database_names: FxHashMap<String, u32>,
     role_names: FxHashMap<String, u32>,
     schema_names: FxHashMap<(u32, String), u32>,
@@ -355,11 +358,17 @@ impl CatalogSnapshot {
     fn put_type(&mut self, mut it: Arc<Type>) {
         let id = it.id;
         // *types-of-this-version*
-        if let Some(over) = it.domain().map(|domain| domain.over)
+        if let Some(over) = it.over()
             && self.resolve(over) != over
-            && let TypeKind::Domain(domain) = &mut Arc::make_mut(&mut it).kind
         {
-            domain.over = self.resolve(over);
+            match &mut Arc::make_mut(&mut it).kind {
+                TypeKind::Enum(_) => {}
+                TypeKind::Domain(domain) => domain.over = self.resolve(over),
+                TypeKind::Range(range) => range.subtype = self.resolve(over),
+            }
+        }
+        if let Some(under) = it.over().and_then(|over| self.resolve(over).user_type()) {
+            self.made_over.entry(under).or_default().insert(id);
         }
         let schema = self.schemas.get(&it.schema).map_or("", |schema| &schema.name);
         let (schema, name, array_name) = (schema.into(), it.name.as_str().into(), it.array_name.as_str().into());
@@ -370,21 +379,31 @@ impl CatalogSnapshot {
                 SqlType::Enum(EnumType::of(TypeContent { oid: id, schema, name, array_name, kind }))
             }
             TypeKind::Domain(domain) => {
-                if let Some(under) = domain.over.user_type() {
-                    self.domains_over.entry(under).or_default().insert(id);
-                }
                 let kind = Over(domain.over);
                 SqlType::Domain(DomainType::of(TypeContent { oid: id, schema, name, array_name, kind }))
             }
+            TypeKind::Range(range) => {
+                let kind = RangeOver {
+                    subtype: range.subtype,
+                    multirange_name: range.multirange_name.as_str().into(),
+                    multirange_array_name: range.multirange_array_name.as_str().into(),
+                };
+                let content = TypeContent { oid: id, schema, name, array_name, kind };
+                SqlType::Range(RangeType::Made(Registered::of(content)))
+            }
         };
-        self.type_names.insert((it.schema, it.name.clone()), id);
-        self.type_names.insert((it.schema, it.array_name.clone()), it.array_id());
+        for (oid, name) in it.names() {
+            self.type_names.insert((it.schema, name.to_owned()), oid);
+        }
         self.types.insert(id, UserType { descriptor: it, ty });
         // What they are over consists of something else now.
-        let over = self.domains_over.get(&id).into_iter().flatten();
+        let over = self.made_over.get(&id).into_iter().flatten();
         let over: Vec<Arc<Type>> = over.filter_map(|id| Some(self.types.get(id)?.descriptor.clone())).collect();
         over.into_iter().for_each(|domain| self.put_type(domain));
-        let users: Vec<u32> = self.type_users.get(&id).into_iter().flatten().copied().collect();
+        // Relations that were read before it know of arrays of multiranges only the oid of these.
+        let oids = [Some(id), ty.range_type().map(RangeType::multirange_oid)];
+        let users = oids.into_iter().flatten().filter_map(|oid| self.type_users.get(&oid)).flatten();
+        let users: Vec<u32> = users.copied().collect();
         for user in users {
             if let Some(relation) = self.relations.remove(&user) {
                 let relation = self.with_types(relation);
@@ -427,8 +446,13 @@ impl CatalogSnapshot {
     /// A type as this snapshot has it.
     #[must_use]
     pub fn resolve(&self, ty: SqlType) -> SqlType {
-        let known = ty.user_type().and_then(|oid| self.types.get(&oid));
-        known.map_or(ty, |known| if ty.is_array() { known.ty.array_of() } else { known.ty })
+        let known = ty.user_type().and_then(|oid| self.types.get(&oid).or_else(|| self.range_of(oid)));
+        known.map_or(ty, |known| ty.with_content(known.ty))
+    }
+
+    /// The range type whose multirange type has this oid.
+    fn range_of(&self, oid: u32) -> Option<&UserType> {
+        self.types.get(&oid.checked_sub(2)?).filter(|it| matches!(it.ty, SqlType::Range(_)))
     }
 
     /// Labels that were added can be used from their commit on.
@@ -481,10 +505,11 @@ impl CatalogSnapshot {
         } else if let Some(it) = self.roles.remove(&id) {
             self.role_names.remove(&it.name);
         } else if let Some(UserType { descriptor: it, .. }) = self.types.remove(&id) {
-            self.type_names.remove(&(it.schema, it.name.clone()));
-            self.type_names.remove(&(it.schema, it.array_name.clone()));
-            let under = it.domain().and_then(|domain| domain.over.user_type());
-            if let Some(over) = under.and_then(|under| self.domains_over.get_mut(&under)) {
+            for (_, name) in it.names() {
+                self.type_names.remove(&(it.schema, name.to_owned()));
+            }
+            let under = it.over().and_then(|over| self.resolve(over).user_type());
+            if let Some(over) = under.and_then(|under| self.made_over.get_mut(&under)) {
                 over.remove(&id);
             }
         } else if let Some(it) = self.routines.remove(&id) {
@@ -602,7 +627,13 @@ impl CatalogSnapshot {
         // There are no arrays of a domain over an array.
         let has_arrays = |ty: &SqlType| !matches!(ty, SqlType::Domain(_)) || !ty.base().is_array();
         let of_array = || self.types.get(&oid.checked_sub(1)?).map(|it| it.ty).filter(has_arrays).map(SqlType::array_of);
-        SqlType::from_oid(oid, typmod).or_else(|| self.types.get(&oid).map(|it| it.ty)).or_else(of_array)
+        let of_multirange = || {
+            let multirange = |it: &UserType| it.ty.range_type().map(SqlType::MultiRange);
+            let of_arrays = || self.range_of(oid.checked_sub(1)?).and_then(multirange).map(SqlType::array_of);
+            self.range_of(oid).and_then(multirange).or_else(of_arrays)
+        };
+        let known = SqlType::from_oid(oid, typmod).or_else(|| self.types.get(&oid).map(|it| it.ty));
+        known.or_else(of_array).or_else(of_multirange)
     }
 
     /// A user-defined type in this schema, or the arrays of one.

@@ -208,8 +208,7 @@ impl CatalogView {
         let element = ty.element().unwrap_or(ty);
         let mut shown = quote_identifier(&element.internal_name());
         if !self.is_type_visible(element) {
-            let schema = self.catalog.user_type(element.oid()).map_or(0, |it| it.descriptor.schema);
-            shown = format!("{}.{shown}", quote_identifier(self.schema_name(schema)));
+            shown = format!("{}.{shown}", quote_identifier(self.type_schema(element)));
         }
         if ty.is_array() { format!("{shown}[]") } else { shown }
     }

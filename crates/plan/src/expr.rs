@@ -9,6 +9,7 @@ use builtins::{Aggregate, Builtin, CallTypes, Volatility};
 use catalog::{Routine, RoutineVolatility};
 use types::{CastContext, Datum, DomainType, RowType, SqlType};
 
+use crate::bind::innermost;
 use crate::logical::Rel;
 use crate::plan::Plan;
 
@@ -487,7 +488,12 @@ impl Expr {
 /// Whether a cast depends on no setting: times as text have DateStyle, and those with a zone the session's. The text of an
 /// enum's value may change.
 fn is_immutable_cast(from: &SqlType, to: &SqlType) -> bool {
-    let base = |ty: &SqlType| ty.element().unwrap_or(*ty);
+    // PostgreSQL takes what reads and prints ranges for stable, whatever they are over.
+    let is_range = |ty: &SqlType| ty.element().unwrap_or(*ty).range_type().is_some();
+    if is_range(from) != is_range(to) {
+        return false;
+    }
+    let base = |ty: &SqlType| innermost(*ty);
     let (from, to) = (base(from), base(to));
     let is_zoned = |ty: &SqlType| matches!(ty, SqlType::TimestampTz(_));
     let is_dated = |ty: &SqlType| matches!(ty, SqlType::Date | SqlType::Timestamp(_) | SqlType::TimestampTz(_));

@@ -12,6 +12,7 @@ pub(crate) mod locking;
 pub(crate) mod own;
 mod depth;
 mod stored_types;
+mod typed_strings;
 
 use std::cell::Cell;
 use std::sync::Arc;

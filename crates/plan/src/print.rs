@@ -10,10 +10,11 @@
 //!
 //! Deliberately left out: subqueries and windows.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
-use builtins::{Builtin, EvalContext};
+use builtins::{Builtin, CallTypes, EvalContext};
 use catalog::{CatalogView, Printers, Table, definition::Style};
 use rustc_hash::FxHashMap;
 use types::stack::{deep, grown};
@@ -168,6 +169,14 @@ pub(crate) struct Printer<'a> {
     pub formatting: &'a Formatting,
 }
 
+/// The name in a call. What makes values of a made range type has the name of that.
+pub(crate) fn called(builtin: &'static Builtin, types: &CallTypes) -> Cow<'static, str> {
+    match types.ret.user_type() {
+        Some(_) if builtin.oid == 0 => types.ret.base_name().into(),
+        _ => builtin.name().into(),
+    }
+}
+
 impl Printer<'_> {
     /// `None` from here on: there is something that is not printed.
     pub(crate) fn expr(&self, out: &mut String, expr: &Expr, casts: Casts) -> Option<()> {
@@ -181,9 +190,9 @@ impl Printer<'_> {
             }
             Expr::Column(position, _) => out.push_str(&(self.names)(*position)?),
             Expr::Const(value, ty) => self.constant(out, value, ty),
-            Expr::Call { builtin, args, .. } => match symbol_of(builtin) {
+            Expr::Call { builtin, args, types } => match symbol_of(builtin) {
                 Some(symbol) => self.enclosed(out, |out| self.operator(out, symbol, args))?,
-                None => self.function(out, builtin.name(), args)?,
+                None => self.function(out, &called(builtin, types), args)?,
             },
             Expr::And(list) => self.enclosed(out, |out| self.operands(out, list, " AND ", Place::And))?,
             Expr::Or(list) => self.enclosed(out, |out| self.operands(out, list, " OR ", Place::Or))?,

@@ -230,6 +230,17 @@ pub enum Home {
     Temporary,
 }
 
+/// A range type to be made.
+#[derive(Clone, Debug)]
+pub struct CreateRange {
+    pub home: Home,
+    pub name: String,
+    pub subtype: SqlType,
+    /// `None`: the name follows from that of the range type.
+    pub multirange_name: Option<String>,
+    pub subtype_diff: Option<u32>,
+}
+
 /// A change of the catalog. Names are resolved to ids where the object must exist.
 #[derive(Clone, Debug)]
 pub enum Ddl {
@@ -264,6 +275,7 @@ pub enum Ddl {
     /// The rules of who may connect: [`HBA_SETTING`].
     SetHba(Option<String>),
     CreateEnum { home: Home, name: String, labels: Vec<String> },
+    CreateRange(CreateRange),
     CreateDomain(CreateDomain),
     AlterDomain { id: u32, change: AlterDomain },
     AlterType { id: u32, change: AlterType },

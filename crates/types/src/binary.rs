@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crate::{
-    Array, Datum, Dimension, Interval, Json, Numeric, SqlError, SqlResult, SqlState, SqlType,
+    Array, Datum, Dimension, Interval, Json, Numeric, Range, RangeType, SqlError, SqlResult, SqlState, SqlType,
     datetime::{
         arithmetic::{is_infinite, is_infinite_date},
         calendar::{END_DATE, END_TIMESTAMP, FIRST_DAY, FIRST_TIMESTAMP, MICROS_PER_DAY},
     },
     datum::TimeTz,
     network::{parse_binary_inet, write_binary_inet},
-    text::field_type,
+    text::{field_type, range_subtype},
     error::raise,
 };
 
@@ -89,6 +89,8 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
         SqlType::Enum(of) => of.parse(utf8(input)?)?,
         SqlType::Domain(_) => parse_binary(&ty.base(), input)?,
         SqlType::Void => Datum::Null,
+        SqlType::Range(of) => Datum::range(parse_range(ty, *of, input)?),
+        SqlType::MultiRange(of) => Datum::multirange(parse_multirange(ty, *of, input)?),
         SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => parse_array(ty, input)?,
         SqlType::Oid | SqlType::Xid => Datum::Int(i64::from(u32::from_be_bytes(fixed(ty, input)?))),
         reg if reg.is_reg() => Datum::Int(i64::from(u32::from_be_bytes(fixed(ty, input)?))),
@@ -201,6 +203,8 @@ pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
             json.write(out);
         }
         (Datum::Array(array), _) => write_array(ty, array, out),
+        (Datum::Range(range), _) => write_range(&range_subtype(ty, range), range, out),
+        (Datum::MultiRange(ranges), _) => write_multirange(ty, ranges, out),
         (Datum::Record(fields), _) => write_record(ty, fields, out),
     }
 }
@@ -217,6 +221,21 @@ fn write_array(ty: &SqlType, array: &Array, out: &mut Vec<u8>) {
     }
     for datum in array.elements() {
         write_sized(&element.base(), datum, out);
+    }
+}
+
+/// Flags, then the bounds that have a value, each behind its length.
+fn write_range(subtype: &SqlType, range: &Range, out: &mut Vec<u8>) {
+    out.push(range.flags());
+    range.values().for_each(|value| write_sized(subtype, value, out));
+}
+
+fn write_multirange(ty: &SqlType, ranges: &[Range], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(ranges.len() as i32).to_be_bytes());
+    for range in ranges {
+        let length_at = begin_sized(out);
+        write_range(&range_subtype(ty, range), range, out);
+        end_sized(length_at, out);
     }
 }
 
@@ -237,11 +256,54 @@ fn write_sized(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
         out.extend_from_slice(&(-1_i32).to_be_bytes());
         return;
     }
-    let length_at = out.len();
-    out.extend_from_slice(&[0; 4]);
+    let length_at = begin_sized(out);
     write_binary(ty, datum, out);
+    end_sized(length_at, out);
+}
+
+/// Leaves room for a length.
+fn begin_sized(out: &mut Vec<u8>) -> usize {
+    out.extend_from_slice(&[0; 4]);
+    out.len() - 4
+}
+
+/// Puts the length of what was written since.
+fn end_sized(length_at: usize, out: &mut [u8]) {
     let length = (out.len() - length_at - 4) as i32;
     out[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+}
+
+/// Bytes behind their length.
+fn take_sized<'a>(ty: &SqlType, rest: &mut &'a [u8]) -> SqlResult<&'a [u8]> {
+    let (length, tail) = rest.split_first_chunk::<4>().ok_or_else(|| wrong_length(ty))?;
+    let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| wrong_length(ty))?;
+    let (bytes, tail) = tail.split_at_checked(length).ok_or_else(|| wrong_length(ty))?;
+    *rest = tail;
+    Ok(bytes)
+}
+
+fn parse_range(ty: &SqlType, of: RangeType, input: &[u8]) -> SqlResult<Range> {
+    let (flags, mut rest) = input.split_first().ok_or_else(|| wrong_length(ty))?;
+    let subtype = of.subtype();
+    let range = Range::from_flags(*flags, |()| parse_binary(&subtype, take_sized(ty, &mut rest)?))?;
+    if !rest.is_empty() {
+        return Err(wrong_length(ty));
+    }
+    match range {
+        Range::Empty => Ok(Range::Empty),
+        Range::Span { lower, upper } => of.make(lower, upper),
+    }
+}
+
+fn parse_multirange(ty: &SqlType, of: RangeType, input: &[u8]) -> SqlResult<Vec<Range>> {
+    let (count, mut rest) = input.split_first_chunk::<4>().ok_or_else(|| wrong_length(ty))?;
+    let count = u32::from_be_bytes(*count) as usize;
+    // Each takes five bytes at least: no memory is taken for more than can be there.
+    if count > rest.len() / 5 {
+        return Err(wrong_length(ty));
+    }
+    let ranges = (0..count).map(|_| parse_range(ty, of, take_sized(ty, &mut rest)?)).collect::<SqlResult<Vec<_>>>()?;
+    if rest.is_empty() { Ok(of.normalize(ranges)) } else { Err(wrong_length(ty)) }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::array::Array;
 use crate::datetime::calendar::MICROS_PER_SECOND;
 use crate::datum::{Datum, TimeTz};
 use crate::json::Json;
+use crate::range::{Range, compare_multiranges, compare_ranges, subtype_of};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql_type::SqlType;
 
@@ -81,6 +82,11 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
             }
             a.len().cmp(&b.len())
         }
+        (Datum::Range(a), Datum::Range(b)) => {
+            let alone = std::slice::from_ref::<Range>;
+            compare_ranges(&subtype_of(ty, alone(a), alone(b)), a, b)
+        }
+        (Datum::MultiRange(a), Datum::MultiRange(b)) => compare_multiranges(&subtype_of(ty, a, b), a, b),
         (a, b) => panic!("datum-matches-type: {a:?} compared with {b:?} as {ty}"),
     }
 }
@@ -190,6 +196,12 @@ pub fn hash_datum<H: Hasher>(ty: &SqlType, datum: &Datum, state: &mut H) {
                 hash_datum(&element, datum, state);
             }
         }
+        Datum::Range(range) => hash_range(&subtype_of(ty, std::slice::from_ref::<Range>(range), &[]), range, state),
+        Datum::MultiRange(ranges) => {
+            state.write_usize(ranges.len());
+            let subtype = subtype_of(ty, ranges, &[]);
+            ranges.iter().for_each(|range| hash_range(&subtype, range, state));
+        }
         Datum::Record(fields) => {
             state.write_usize(fields.len());
             for field in fields.iter() {
@@ -197,6 +209,11 @@ pub fn hash_datum<H: Hasher>(ty: &SqlType, datum: &Datum, state: &mut H) {
             }
         }
     }
+}
+
+fn hash_range<H: Hasher>(subtype: &SqlType, range: &Range, state: &mut H) {
+    state.write_u8(range.flags());
+    range.values().for_each(|value| hash_datum(subtype, value, state));
 }
 
 pub fn hash_float<H: Hasher>(value: f64, state: &mut H) {
@@ -254,6 +271,9 @@ mod tests {
         ("int4[]", &[("{}", 1), ("{1}", 2), ("[0:1]={1,2}", 3), ("{1,2}", 4), ("{{1,2}}", 5), ("{{1},{2}}", 6), ("{1,2,3}", 7), ("{{1,2},{3,4}}", 8), ("{1,NULL}", 9), ("{2}", 10), ("{NULL}", 11)]),
         ("text[]", &[("{}", 1), ("{\"\"}", 2), ("{B}", 3), ("{a}", 4), ("{a,b}", 5), ("{NULL}", 6)]),
         ("numeric[]", &[("{1.0}", 1), ("{1}", 1), ("{1.00,2}", 2), ("{NaN}", 3)]),
+        ("int4range", &[("empty", 1), ("(,)", 3), ("(,5)", 2), ("[1,3)", 4), ("(0,2]", 4), ("[1,4)", 5), ("[1,)", 6), ("[2,3)", 7)]),
+        ("numrange", &[("empty", 1), ("(,1.0)", 2), ("(,1]", 3), ("[1,1.5)", 4), ("[1.0,1.50)", 4), ("[1,1.5]", 5), ("(1,1.5)", 6), ("(1,)", 7)]),
+        ("nummultirange", &[("{}", 1), ("{(,1)}", 2), ("{(,1.0),(2,3)}", 3), ("{[1,2]}", 4), ("{[1,1.5],[1.25,2.0]}", 4), ("{(1,2)}", 5)]),
         ("char(3)[]", &[("{a}", 1), ("{\"a \"}", 1), ("{ab}", 2)]),
     ];
 

@@ -9,6 +9,7 @@ use crate::enum_type::EnumValue;
 use crate::error::SqlResult;
 use crate::json::Json;
 use crate::network::Inet;
+use crate::range::Range;
 use crate::numeric::Numeric;
 use crate::stack::{VALUE_DEPTH_MAX, too_deep};
 
@@ -71,6 +72,9 @@ pub enum Datum {
     Inet(Inet),
     MacAddr([u8; 6]),
     Enum(EnumValue),
+    Range(Arc<Range>),
+    /// See [`crate::range`].
+    MultiRange(Arc<[Range]>),
 }
 
 const _: () = assert!(size_of::<Datum>() <= 24, "a datum is copied per row and column: it stays three words");
@@ -209,6 +213,8 @@ impl Datum {
             Self::Array(value) => {
                 48 + value.elements().iter().map(|e| size_of::<Self>() + e.heap_bytes()).sum::<usize>()
             }
+            Self::Range(range) => 16 + range.heap_bytes(),
+            Self::MultiRange(ranges) => 16 + ranges.iter().map(Range::heap_bytes).sum::<usize>(),
             Self::Record(fields) => 16 + fields.iter().map(|e| size_of::<Self>() + e.heap_bytes()).sum::<usize>(),
             _ => 0,
         }
@@ -238,6 +244,8 @@ impl PartialEq for Datum {
             (Self::Jsonb(a), Self::Jsonb(b)) => a == b,
             (Self::Array(a), Self::Array(b)) => a == b,
             (Self::Record(a), Self::Record(b)) => a == b,
+            (Self::Range(a), Self::Range(b)) => a == b,
+            (Self::MultiRange(a), Self::MultiRange(b)) => a == b,
             _ => false,
         }
     }

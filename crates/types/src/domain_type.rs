@@ -96,6 +96,7 @@ impl SqlType {
         match self {
             Self::Enum(it) => Some(it.oid()),
             Self::Domain(it) => Some(it.oid()),
+            Self::Range(it) | Self::MultiRange(it) => it.made().map(|it| it.oid()),
             Self::Array(element) => match element.get() {
                 Self::Array(_) => None,
                 element => element.user_type(),
@@ -111,6 +112,12 @@ impl SqlType {
             Self::Domain(it) => {
                 visit(it.oid());
                 it.over().for_each_user_type(visit);
+            }
+            Self::Range(it) | Self::MultiRange(it) => {
+                if let Some(made) = it.made() {
+                    visit(made.oid());
+                    it.subtype().for_each_user_type(visit);
+                }
             }
             Self::Array(element) => match element.get() {
                 Self::Array(_) => {}

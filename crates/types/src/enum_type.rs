@@ -20,6 +20,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::datum::Datum;
 use crate::error::{SqlError, SqlResult, SqlState};
+use crate::range::Range;
+use crate::range_type::RangeType;
 use crate::registered::{Kind, Registered, Registry};
 use crate::sql_type::SqlType;
 
@@ -211,14 +213,26 @@ impl SqlType {
     pub fn with_labels(&self, datum: Datum) -> Option<Datum> {
         Some(match (datum, self) {
             (Datum::Enum(value), Self::Enum(ty)) => Datum::Enum(ty.by_sort_key(value.sort_key())?),
-            (Datum::Array(array), Self::Array(element)) if matches!(element.get(), Self::Enum(_)) => {
+            (Datum::Array(array), Self::Array(element)) if self.holds_labels() => {
                 let element = element.get();
                 let unknown = || SqlError::internal("no such label");
                 let labelled = array.try_map(|datum| element.with_labels(datum.clone()).ok_or_else(unknown));
                 Datum::Array(labelled.ok()?.into())
             }
+            (Datum::Range(range), Self::Range(of)) => Datum::range(of.with_labels(&range)?),
+            (Datum::MultiRange(ranges), Self::MultiRange(of)) => {
+                Datum::multirange(ranges.iter().map(|range| of.with_labels(range)).collect::<Option<_>>()?)
+            }
             (other, _) => other,
         })
+    }
+}
+
+impl RangeType {
+    fn with_labels(self, range: &Range) -> Option<Range> {
+        let subtype = self.subtype();
+        let unknown = || SqlError::internal("no such label");
+        range.try_map(|datum| subtype.with_labels(datum.clone()).ok_or_else(unknown)).ok()
     }
 }
 

@@ -25,6 +25,8 @@ use crate::{
     datum::{Datum, Interval, TimeTz},
     network::Inet,
     numeric::Numeric,
+    range::{Bound, Range},
+    range_type::RangeType,
     sql_type::SqlType,
 };
 
@@ -52,6 +54,7 @@ impl SqlType {
     pub fn key_is_composite(&self) -> bool {
         match self {
             Self::Numeric(_) | Self::Float4 | Self::Float8 | Self::Char(_) | Self::Interval | Self::TimeTz(_) => true,
+            Self::Range(of) | Self::MultiRange(of) => of.subtype().key_is_composite(),
             Self::Array(element) => element.get().key_is_composite(),
             Self::Domain(ty) => ty.over().key_is_composite(),
             _ => false,
@@ -64,6 +67,7 @@ impl SqlType {
         match self {
             Self::Json | Self::Jsonb | Self::Record(_) | Self::PgNodeTree | Self::Unknown => false,
             Self::Array(element) => element.get().key_encodable(),
+            Self::Range(of) | Self::MultiRange(of) => of.subtype().key_encodable(),
             Self::Domain(ty) => ty.over().key_encodable(),
             other => !other.is_pseudo(),
         }
@@ -127,6 +131,15 @@ fn put_value(out: &mut Vec<u8>, ty: &SqlType, datum: &Datum) {
             put_u64(out, span as u64);
         }
         Datum::Array(array) => put_array(out, ty, array),
+        Datum::Range(range) => put_range(out, &range_subtype(ty), range),
+        Datum::MultiRange(ranges) => {
+            let subtype = range_subtype(ty);
+            for range in ranges.iter() {
+                out.push(MEMBER);
+                put_range(out, &subtype, range);
+            }
+            out.push(END_OF_MEMBERS);
+        }
         other => panic!("datum-matches-type: {other:?} as a key of {ty}"),
     }
 }
@@ -146,6 +159,59 @@ fn put_array(out: &mut Vec<u8>, ty: &SqlType, array: &Array) {
         put_varint(out, dimension.length as i64);
         put_varint(out, i64::from(dimension.lower_bound));
     }
+}
+
+const END_OF_MEMBERS: u8 = 1;
+const MEMBER: u8 = 2;
+const EMPTY: u8 = 1;
+const SPAN: u8 = 2;
+/// Of a bound: that there is none below, a value, that there is none above.
+const NONE_BELOW: u8 = 1;
+const BOUND: u8 = 2;
+const NONE_ABOVE: u8 = 3;
+/// Behind a bound's value. A lower bound that takes its value in comes before one that does not, an upper one after it.
+const SOONER: u8 = 1;
+const LATER: u8 = 2;
+
+fn range_subtype(ty: &SqlType) -> SqlType {
+    ty.range_type().map_or(SqlType::Unknown, RangeType::subtype)
+}
+
+/// Empty ranges first, then the lower bound, then the upper one.
+fn put_range(out: &mut Vec<u8>, subtype: &SqlType, range: &Range) {
+    let Some((lower, upper)) = range.bounds() else { return out.push(EMPTY) };
+    out.push(SPAN);
+    for (bound, none, inclusive, exclusive) in [(lower, NONE_BELOW, SOONER, LATER), (upper, NONE_ABOVE, LATER, SOONER)] {
+        match &bound.value {
+            None => out.push(none),
+            Some(value) => {
+                out.push(BOUND);
+                put_value(out, subtype, value);
+                out.push(if bound.inclusive { inclusive } else { exclusive });
+            }
+        }
+    }
+}
+
+fn take_range(input: &mut &[u8], subtype: &SqlType) -> Result<Range, DecodeError> {
+    match take_u8(input)? {
+        EMPTY => return Ok(Range::Empty),
+        SPAN => {}
+        byte => return Err(DecodeError::Invalid { byte }),
+    }
+    let mut bound = |none: u8, inclusive: u8| -> Result<Bound, DecodeError> {
+        match take_u8(input)? {
+            BOUND => {}
+            byte if byte == none => return Ok(Bound::UNBOUNDED),
+            byte => return Err(DecodeError::Invalid { byte }),
+        }
+        let value = take_value(input, subtype)?;
+        match take_u8(input)? {
+            byte @ (SOONER | LATER) => Ok(Bound::new(Some(value), byte == inclusive)),
+            byte => Err(DecodeError::Invalid { byte }),
+        }
+    };
+    Ok(Range::Span { lower: bound(NONE_BELOW, SOONER)?, upper: bound(NONE_ABOVE, LATER)? })
 }
 
 const NEG_INFINITY: u8 = 1;
@@ -273,6 +339,17 @@ fn take_value(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
             Datum::Enum(value)
         }
         SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => take_array(input, ty)?,
+        SqlType::Range(of) => Datum::range(take_range(input, &of.subtype())?),
+        SqlType::MultiRange(of) => {
+            let mut ranges = Vec::new();
+            loop {
+                match take_u8(input)? {
+                    END_OF_MEMBERS => break Datum::multirange(ranges),
+                    MEMBER => ranges.push(take_range(input, &of.subtype())?),
+                    byte => return Err(DecodeError::Invalid { byte }),
+                }
+            }
+        }
         text if text.is_string()
             || matches!(text, SqlType::Name | SqlType::QuotedChar | SqlType::Unknown | SqlType::PgNodeTree) =>
         {
@@ -398,6 +475,8 @@ mod tests {
                     .map(|text| Datum::Inet(crate::network::parse_inet(text, false).unwrap()))
                     .to_vec(),
             ),
+            ranges(SqlType::Range(RangeType::Numeric), &["empty", "(,)", "(,1)", "(,1.0]", "[1,2)", "[1.0,2]", "(1,2)", "[1,)", "[2,3]"]),
+            ranges(SqlType::MultiRange(RangeType::Int4), &["{}", "{(,)}", "{[1,2)}", "{[1,2),[3,4)}", "{[1,2),[4,)}", "{[1,3)}"]),
             (
                 SqlType::INT4_ARRAY,
                 vec![
@@ -408,6 +487,11 @@ mod tests {
                 ],
             ),
         ]
+    }
+
+    fn ranges(ty: SqlType, texts: &[&str]) -> (SqlType, Vec<Datum>) {
+        let read = |text: &&str| crate::parse_text(&ty, text, &crate::Formatting::default()).unwrap();
+        (ty, texts.iter().map(read).collect())
     }
 
     #[test]
@@ -459,6 +543,14 @@ mod tests {
         assert_eq!(encode(&SqlType::Int4, &Datum::Int(1), Direction::Asc).len(), 3);
         assert_eq!(encode(&SqlType::Text, &Datum::text("a\0"), Direction::Asc), b"\x80a\0\xff\0\x01");
         assert_eq!(encode(&SqlType::Int4, &Datum::Null, Direction::Asc), [0xfe]);
+        let one = encode(&SqlType::Int4, &Datum::Int(1), Direction::Asc)[1..].to_vec();
+        let key = |ty: SqlType, text: &str| encode(&ty, &ranges(ty, &[text]).1[0], Direction::Asc);
+        let (range, multirange) = (SqlType::Range(RangeType::Int4), SqlType::MultiRange(RangeType::Int4));
+        assert_eq!(key(range, "empty"), [0x80, 1]);
+        assert_eq!(key(range, "(,1)"), [&[0x80, 2, 1, 2][..], &one, &[1]].concat());
+        assert_eq!(key(range, "[1,)"), [&[0x80, 2, 2][..], &one, &[1, 3]].concat());
+        assert_eq!(key(multirange, "{}"), [0x80, 1]);
+        assert_eq!(key(multirange, "{[1,)}"), [&[0x80, 2, 2, 2][..], &one, &[1, 3, 1]].concat());
     }
 
     /// The calendar's ends: a month counts 30 days in a key, so days carry into months there.
@@ -523,7 +615,21 @@ mod tests {
         let array = prop::collection::vec(element, 0..4)
             .prop_map(|items| Datum::Array(Arc::new(Array::from_elements(items))))
             .boxed();
+        let range = |of: RangeType| {
+            let end = (prop::option::weighted(0.9, -2..3_i64), any::<bool>());
+            (end.clone(), end).prop_map(move |((low, low_in), (high, high_in))| {
+                let (low, high) = if low.zip(high).is_some_and(|(low, high)| low > high) { (high, low) } else { (low, high) };
+                let value = |it: i64| if of == RangeType::Int4 { Datum::Int(it) } else { Datum::Numeric(Numeric::from_i64(it)) };
+                of.make(Bound::new(low.map(value), low_in), Bound::new(high.map(value), high_in)).unwrap()
+            })
+        };
+        let several = prop::collection::vec(range(RangeType::Numeric), 0..4)
+            .prop_map(|ranges| Datum::multirange(RangeType::Numeric.normalize(ranges)))
+            .boxed();
         prop_oneof![
+            pair(SqlType::Range(RangeType::Int4), range(RangeType::Int4).prop_map(Datum::range).boxed()),
+            pair(SqlType::Range(RangeType::Numeric), range(RangeType::Numeric).prop_map(Datum::range).boxed()),
+            pair(SqlType::MultiRange(RangeType::Numeric), several),
             pair(SqlType::Int8, any_int().prop_map(Datum::Int).boxed()),
             pair(SqlType::TIMESTAMP, any_int().prop_map(Datum::Timestamp).boxed()),
             pair(SqlType::NUMERIC, any_numeric().boxed()),

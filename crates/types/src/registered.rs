@@ -23,7 +23,7 @@ pub struct TypeContent<K> {
     pub kind: K,
 }
 
-/// Enum types, domains.
+/// Enum types, domains, range types.
 pub trait Kind: Eq + Hash + Send + Sync + Sized + 'static {
     /// Of a type that was read of a descriptor, before the catalog puts it in place.
     fn unresolved() -> Self;
@@ -86,7 +86,13 @@ impl<K> Registered<K> {
     /// As messages spell it: with its schema, unless that is one that is always searched.
     #[must_use]
     pub fn shown(self) -> String {
-        let name = quote_identifier(&self.0.name);
+        self.shown_as(&self.0.name)
+    }
+
+    /// As messages spell a type of this name that goes with it.
+    #[must_use]
+    pub fn shown_as(self, name: &str) -> String {
+        let name = quote_identifier(name);
         if matches!(&*self.0.schema, "public" | "") || self.0.schema.starts_with("pg_temp_") {
             return name;
         }

@@ -8,7 +8,8 @@
 //!   3 bytes    LEB128 length, bytes      7 decimal  LEB128 digits after the point, zigzag LEB128 of all digits
 //! ```
 //! A decimal is a numeric whose digits fit 64 bits; others are of kind 6. The bytes of an enum's value are its sort key,
-//! also within an array's postcard.
+//! also within an array's postcard. That of a range is its flags ([`crate::range`]), then a list of the bounds that it has; that of a
+//! multirange a list of ranges.
 
 use keys::ColumnId;
 
@@ -308,7 +309,7 @@ fn datum(ty: &SqlType, raw: Raw<'_>, at: usize) -> Result<Datum, RowError> {
         (Raw::Decimal(digits, scale), _) => Datum::Numeric(Numeric::small(digits, scale)),
         (Raw::Other(bytes), _) => {
             let datum: Datum = postcard::from_bytes(bytes).map_err(|_| damaged)?;
-            if ty.enum_type().is_some() { ty.with_labels(datum).ok_or(damaged)? } else { datum }
+            if ty.holds_labels() { ty.with_labels(datum).ok_or(damaged)? } else { datum }
         }
     })
 }

@@ -78,6 +78,8 @@ pub(super) static OPERATORS: &[Operator] = six! {
     "oidvector", ArgType::T(SqlType::OidVector), [649, 644, 645, 646, 647, 648];
     "xid", ArgType::T(SqlType::Xid), [352, 3315, 30_352, 30_353, 30_354, 30_355];
     "enum_", ArgType::AnyEnum, [3516, 3517, 3518, 3519, 3520, 3521];
+    "multirange_", ArgType::AnyMultiRange, [2860, 2861, 2862, 2865, 2863, 2864];
+    "range_", ArgType::AnyRange, [3882, 3883, 3884, 3887, 3885, 3886];
     "array_", ArgType::AnyArray, [1070, 1071, 1072, 1073, 1074, 1075];
     "record_", ArgType::T(SqlType::RECORD), [2988, 2989, 2990, 2991, 2992, 2993];
 };

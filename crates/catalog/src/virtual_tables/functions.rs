@@ -46,6 +46,8 @@ pub(super) fn first_arg(arg: ArgType) -> u32 {
         ArgType::AnyArray => SqlType::AnyArray.oid(),
         ArgType::AnyNonArray => SqlType::AnyNonArray.oid(),
         ArgType::AnyEnum => SqlType::AnyEnum.oid(),
+        ArgType::AnyRange => SqlType::AnyRange.oid(),
+        ArgType::AnyMultiRange => SqlType::AnyMultiRange.oid(),
     }
 }
 
@@ -56,6 +58,8 @@ pub(super) fn fixed_type(ret: RetType, args: &[ArgType]) -> u32 {
         RetType::AnyElement => SqlType::AnyElement.oid(),
         RetType::AnyArray => SqlType::AnyArray.oid(),
         RetType::AnyEnum => SqlType::AnyEnum.oid(),
+        RetType::AnyRange => SqlType::AnyRange.oid(),
+        RetType::AnyMultiRange => SqlType::AnyMultiRange.oid(),
         RetType::SameAs(at) => args.get(at).map_or(0, |arg| first_arg(*arg)),
     }
 }

@@ -136,7 +136,7 @@ fn data_type(ty: SqlType) -> String {
         SqlType::Domain(_) => "USER-DEFINED".to_owned(),
         _ if row.element != 0 && row.length == -1 => "ARRAY".to_owned(),
         SqlType::Char(_) => "character".to_owned(),
-        SqlType::Enum(_) => "USER-DEFINED".to_owned(),
+        _ if ty.user_type().is_some() => "USER-DEFINED".to_owned(),
         ty => ty.base_name(),
     }
 }

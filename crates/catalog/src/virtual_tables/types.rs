@@ -3,19 +3,20 @@
 
 use std::sync::LazyLock;
 
-use ::types::{CastContext, SqlType, can_cast};
+use ::types::{CastContext, RangeType, SqlType, can_cast};
 use rustc_hash::FxHashMap;
 
 use super::Maker;
 use super::functions::{first_arg, fixed_type};
 use super::relations::BTREE;
 use super::row::{Rows, row};
-use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE};
+use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE, TypeKind};
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[
     ("pg_type", pg_type),
     ("pg_enum", pg_enum),
+    ("pg_range", pg_range),
     ("pg_collation", pg_collation),
     ("pg_opclass", pg_opclass),
     ("pg_opfamily", pg_opfamily),
@@ -85,6 +86,10 @@ pub(super) fn type_row(ty: SqlType) -> &'static TypeRow {
         SqlType::Enum(_) => &ENUM,
         // Values are what those of the type under it are.
         SqlType::Domain(_) => type_row(ty.base()),
+        SqlType::Range(of @ RangeType::Made(_)) if is_wide(of.subtype()) => &WIDE_RANGE,
+        SqlType::Range(RangeType::Made(_)) => &RANGE,
+        SqlType::MultiRange(of @ RangeType::Made(_)) if is_wide(of.subtype()) => &WIDE_MULTIRANGE,
+        SqlType::MultiRange(RangeType::Made(_)) => &MULTIRANGE,
         SqlType::Array(_) if ty.user_type().is_some() => &ARRAY_OF_ENUM,
         ty => TYPES.get(&ty.oid()).expect("types.tsv has a line for every type"),
     }
@@ -130,6 +135,31 @@ static ARRAY_OF_ENUM: TypeRow = TypeRow {
     ..ENUM
 };
 
+/// What is the same of all range types, but for how wide their bounds make them align.
+static RANGE: TypeRow = TypeRow {
+    length: -1,
+    by_value: false,
+    kind: "r",
+    category: "R",
+    input: 3834,
+    output: 3835,
+    receive: 3836,
+    send: 3837,
+    storage: "x",
+    ..ENUM
+};
+
+static MULTIRANGE: TypeRow =
+    TypeRow { kind: "m", input: 4231, output: 4232, receive: 4233, send: 4234, ..RANGE };
+
+static WIDE_RANGE: TypeRow = TypeRow { align: "d", ..RANGE };
+static WIDE_MULTIRANGE: TypeRow = TypeRow { align: "d", ..MULTIRANGE };
+
+/// Whether what holds values of a type is aligned to eight bytes.
+fn is_wide(ty: SqlType) -> bool {
+    type_row(ty).align == "d"
+}
+
 fn pg_type(view: &CatalogView, rows: &mut Rows) {
     let mut all: Vec<&TypeRow> = TYPES.values().collect();
     all.sort_unstable_by_key(|ty| ty.oid);
@@ -138,12 +168,22 @@ fn pg_type(view: &CatalogView, rows: &mut Rows) {
     }
     for it in view.catalog.types_of(view.database) {
         let (mut array, mut kept) = (ARRAY_OF_ENUM, Kept::default());
-        let made = match it.domain() {
-            None => ENUM,
-            Some(domain) => {
+        let made = match &it.kind {
+            TypeKind::Enum(_) => ENUM,
+            TypeKind::Range(range) => {
+                let is_wide = is_wide(range.subtype);
+                array = TypeRow { align: if is_wide { "d" } else { "i" }, ..array };
+                let multirange = if is_wide { WIDE_MULTIRANGE } else { MULTIRANGE };
+                let multirange = TypeRow { oid: it.id + 2, array: it.id + 3, ..multirange };
+                push_type(&multirange, &range.multirange_name, it.schema, it.owner, rows);
+                let arrays = TypeRow { oid: it.id + 3, element: it.id + 2, ..array };
+                push_type(&arrays, &range.multirange_array_name, it.schema, it.owner, rows);
+                if is_wide { WIDE_RANGE } else { RANGE }
+            }
+            TypeKind::Domain(domain) => {
                 let over = domain.over;
                 let base = type_row(over);
-                array = TypeRow { align: if base.align == "d" { "d" } else { "i" }, collation: base.collation, ..array };
+                array = TypeRow { align: if is_wide(over) { "d" } else { "i" }, collation: base.collation, ..array };
                 kept = Kept {
                     not_null: domain.not_null,
                     over: over.oid(),
@@ -168,6 +208,43 @@ fn pg_type(view: &CatalogView, rows: &mut Rows) {
         push_type_with(&made, &it.name, (it.schema, it.owner), kept, rows);
         let array = TypeRow { oid: it.array_id(), element: it.id, ..array };
         push_type(&array, &it.array_name, it.schema, it.owner, rows);
+    }
+}
+
+fn pg_range(view: &CatalogView, rows: &mut Rows) {
+    let mut push = |of: RangeType, difference: u32| {
+        let canonical = match of {
+            RangeType::Int4 => 3914,
+            RangeType::Int8 => 3928,
+            RangeType::Date => 3915,
+            RangeType::Numeric | RangeType::Timestamp | RangeType::TimestampTz | RangeType::Made(_) => 0,
+        };
+        row!(rows, {
+            rngtypid: of.oid(),
+            rngsubtype: of.subtype(),
+            rngmultitypid: of.multirange_oid(),
+            rngcollation: type_row(of.subtype()).collation,
+            rngsubopc: operator_class(of.subtype()).map_or(0, |class| class.oid),
+            rngcanonical: canonical,
+            rngsubdiff: difference,
+        });
+    };
+    for of in RangeType::BUILT_IN {
+        push(*of, match of {
+            RangeType::Int4 => 3922,
+            RangeType::Int8 => 3923,
+            RangeType::Numeric => 3924,
+            RangeType::Date => 3925,
+            RangeType::Timestamp => 3929,
+            RangeType::TimestampTz => 3930,
+            RangeType::Made(_) => 0,
+        });
+    }
+    for it in view.catalog.types_of(view.database) {
+        let made = view.catalog.user_type(it.id).and_then(|made| made.ty.range_type());
+        if let (Some(range), Some(of)) = (it.range(), made) {
+            push(of, range.subtype_diff.unwrap_or(0));
+        }
     }
 }
 
@@ -273,7 +350,7 @@ const fn class(oid: u32, name: &'static str, family: u32, family_name: &'static 
 }
 
 /// The default classes of the types there are.
-static OPERATOR_CLASSES: [OperatorClass; 28] = [
+static OPERATOR_CLASSES: [OperatorClass; 30] = [
     class(10_003, "bool_ops", 424, "bool_ops", 16),
     class(10_006, "bytea_ops", 428, "bytea_ops", 17),
     class(10_007, "char_ops", 429, "char_ops", 18),
@@ -297,12 +374,20 @@ static OPERATOR_CLASSES: [OperatorClass; 28] = [
     class(10_034, "record_ops", 2994, "record_ops", 2249),
     class(10_000, "array_ops", 397, "array_ops", 2277),
     class(10_069, "enum_ops", 3522, "enum_ops", 3500),
+    class(10_076, "range_ops", 3901, "range_ops", 3831),
+    class(10_080, "multirange_ops", 4199, "multirange_ops", 4537),
     class(10_065, "uuid_ops", 2968, "uuid_ops", 2950),
     class(10_088, "jsonb_ops", 4033, "jsonb_ops", 3802),
     class(10_043, "varchar_ops", 1994, "text_ops", 25),
     class(4217, "text_pattern_ops", 2095, "text_pattern_ops", 25),
     class(4218, "varchar_pattern_ops", 2095, "text_pattern_ops", 25),
 ];
+
+/// Whether there is an operator class of this name.
+#[must_use]
+pub fn is_operator_class(name: &str) -> bool {
+    OPERATOR_CLASSES.iter().any(|class| class.name == name)
+}
 
 /// Only the first class of a type is its default.
 fn is_default(class: &OperatorClass) -> bool {
@@ -315,6 +400,8 @@ pub(super) fn operator_class(ty: SqlType) -> Option<&'static OperatorClass> {
         SqlType::Varchar(_) => SqlType::Text,
         SqlType::Array(_) => SqlType::AnyArray,
         SqlType::Enum(_) => SqlType::AnyEnum,
+        SqlType::Range(_) => SqlType::AnyRange,
+        SqlType::MultiRange(_) => SqlType::AnyMultiRange,
         SqlType::Domain(_) => return operator_class(ty.base()),
         reg if reg.is_reg() => SqlType::Oid,
         other => other,

@@ -9,6 +9,7 @@ mod create;
 mod domains;
 mod drop;
 mod role;
+mod ranges;
 mod rewrite;
 mod routine;
 mod sequence;
@@ -105,6 +106,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::DropIndexes { indexes, missing, .. } => drop::indexes(indexes, missing, ctx)?,
         Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx)?,
         Ddl::CreateEnum { home, name, labels } => types::create_enum(*home, name, labels, ctx).await?,
+        Ddl::CreateRange(create) => ranges::create(create, ctx).await?,
         Ddl::CreateDomain(create) => domains::create(create, ctx).await?,
         Ddl::AlterDomain { id, change } => domains::alter(*id, change, ctx).await?,
         Ddl::AlterType { id, change } => types::alter(*id, change, ctx).await?,

@@ -4,6 +4,7 @@
 //! type touches a row. Only text that is kept, of defaults, checks and views, has labels by their names: RENAME VALUE
 //! changes it there.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use catalog::{
@@ -18,9 +19,9 @@ use ::types::{SqlError, SqlResult, SqlState, SqlType, sort_key_between, sort_key
 
 use super::{DdlContext, constraint, drop::drop_relation};
 
-/// Whether a stored text names a type, or the arrays of it.
-fn names_type(text: &str, id: u32) -> bool {
-    text.contains(&stored_type_name(id)) || text.contains(&stored_type_name(id + 1))
+/// Whether a stored text names a type, or one that goes with it.
+fn names_type(text: &str, oids: &Range<u32>) -> bool {
+    oids.clone().any(|oid| text.contains(&stored_type_name(oid)))
 }
 
 fn invalid_label(label: &str) -> SqlError {
@@ -45,8 +46,12 @@ impl DdlContext<'_> {
         if let Some(of) = taken.filter(SqlType::is_array).and_then(|ty| ty.user_type())
             && let Some(known) = catalog.user_type(of)
         {
+            let made = self.array_name(schema, name, &[]);
             let mut moved = Type::clone(&known.descriptor);
-            moved.array_name = self.array_name(schema, name, &[]);
+            match &mut moved.kind {
+                TypeKind::Range(range) if range.multirange_array_name == name => range.multirange_array_name = made,
+                _ => moved.array_name = made,
+            }
             self.change.put(self.txn, Descriptor::Type(moved));
             return Ok(());
         }
@@ -165,6 +170,10 @@ pub(super) async fn alter(id: u32, change: &AlterType, ctx: &mut DdlContext<'_>)
                 let name = ctx.change.snapshot().schema_by_id(*schema).map_or("", |schema| &schema.name);
                 let message = format!("type \"{}\" already exists in schema \"{name}\"", ty.name);
                 return Err(SqlError::new(SqlState::DuplicateObject, message));
+            }
+            if let TypeKind::Range(range) = &mut ty.kind {
+                ctx.make_type_name_free(*schema, &range.multirange_name)?;
+                range.multirange_array_name = ctx.array_name(*schema, &range.multirange_name, &[]);
             }
             ty.array_name = ctx.array_name(*schema, &ty.name, &[]);
             ty.schema = *schema;
@@ -334,8 +343,8 @@ fn relabelled(id: u32, from: &str, to: &str, ctx: &DdlContext<'_>) -> SqlResult<
 
 /// What depends on a type.
 enum Dependent {
-    /// Of the type, or of arrays of it.
-    Column { table: Arc<Table>, name: String, of_arrays: bool },
+    /// Of the type, of arrays of it, or of what goes with it.
+    Column { table: Arc<Table>, name: String },
     Default { table: Arc<Table>, name: String },
     Check { table: Arc<Table>, name: String },
     Index { table: Arc<Table>, oid: u32, name: String },
@@ -363,17 +372,25 @@ impl Dependent {
     }
 }
 
+/// The oids of a type, of the arrays of it, and of a range type those of its multirange type.
+fn oids_of(id: u32, ctx: &DdlContext<'_>) -> Range<u32> {
+    let count = ctx.change.snapshot().user_type(id).map_or(2, |it| it.descriptor.names().len() as u32);
+    id..id + count
+}
+
 fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
+    let oids = &oids_of(id, ctx);
     let mut relations: Vec<&Relation> = ctx.change.snapshot().relations_of(ctx.database).collect();
     relations.sort_unstable_by_key(|relation| relation.id());
     let mut found = Vec::new();
     for ty in ctx.change.snapshot().types_of(ctx.database).into_iter().filter(|ty| ty.id != id) {
-        let Some(domain) = ty.domain() else { continue };
-        if domain.over.user_type() == Some(id) || domain.default.as_deref().is_some_and(|text| names_type(text, id)) {
+        let default = ty.domain().and_then(|domain| domain.default.as_deref());
+        if ty.over().and_then(|over| over.user_type()) == Some(id) || default.is_some_and(|text| names_type(text, oids)) {
             found.push(Dependent::Domain { id: ty.id, name: ty.name.clone() });
             continue;
         }
-        let rules = domain.checks.iter().filter(|check| names_type(&check.expr, id));
+        let Some(domain) = ty.domain() else { continue };
+        let rules = domain.checks.iter().filter(|check| names_type(&check.expr, oids));
         found.extend(rules.map(|check| Dependent::Rule { domain: ty.id, name: check.name.clone() }));
     }
     for relation in relations {
@@ -392,24 +409,24 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
         let is_of = |column: &catalog::Column| column.declared().user_type() == Some(id);
         for of_arrays in [true, false] {
             let columns = table.visible_columns().filter(|(_, it)| is_of(it) && it.declared().is_array() == of_arrays);
-            found.extend(columns.map(|(_, it)| Dependent::Column { table: table.clone(), name: it.name.clone(), of_arrays }));
+            found.extend(columns.map(|(_, it)| Dependent::Column { table: table.clone(), name: it.name.clone() }));
         }
         for column in table.columns.iter().filter(|column| !is_of(column)) {
             match &column.default {
-                Some(ColumnDefault::Stored(text)) if names_type(text, id) && !column.hidden => {
-                    found.push(Dependent::Column { table: table.clone(), name: column.name.clone(), of_arrays: false });
+                Some(ColumnDefault::Stored(text)) if names_type(text, oids) && !column.hidden => {
+                    found.push(Dependent::Column { table: table.clone(), name: column.name.clone() });
                 }
-                Some(ColumnDefault::Expr(text)) if names_type(text, id) => {
+                Some(ColumnDefault::Expr(text)) if names_type(text, oids) => {
                     found.push(Dependent::Default { table: table.clone(), name: column.name.clone() });
                 }
                 _ => {}
             }
         }
-        for check in table.checks.iter().filter(|check| names_type(&check.expr, id)) {
+        for check in table.checks.iter().filter(|check| names_type(&check.expr, oids)) {
             found.push(Dependent::Check { table: table.clone(), name: check.name.clone() });
         }
         for trigger in &table.triggers {
-            if trigger.condition.as_deref().is_some_and(|text| names_type(text, id)) {
+            if trigger.condition.as_deref().is_some_and(|text| names_type(text, oids)) {
                 let shown = super::trigger::shown(trigger, table, ctx);
                 found.push(Dependent::Trigger { table: table.clone(), oid: trigger.oid, shown });
             }
@@ -419,10 +436,10 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
                 table.columns.iter().any(|column| {
                     column.id == key.column
                         && column.hidden
-                        && matches!(&column.default, Some(ColumnDefault::Stored(text)) if names_type(text, id))
+                        && matches!(&column.default, Some(ColumnDefault::Stored(text)) if names_type(text, oids))
                 })
             };
-            if index.predicate.as_deref().is_some_and(|text| names_type(text, id)) || index.columns.iter().any(is_computed) {
+            if index.predicate.as_deref().is_some_and(|text| names_type(text, oids)) || index.columns.iter().any(is_computed) {
                 found.push(Dependent::Index { table: table.clone(), oid: index.oid, name: index.name.clone() });
             }
         }
@@ -461,13 +478,18 @@ pub(super) async fn drop_type(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) 
     let Some(shown) = ctx.change.snapshot().user_type(id).map(|it| it.ty.base_name()) else {
         return Ok(());
     };
-    let is_of = |ty| matches!(ty, catalog::StoredType::Oid { oid, .. } if oid == id || oid == id + 1);
+    let oids = oids_of(id, ctx);
+    let is_of = |ty| matches!(ty, catalog::StoredType::Oid { oid, .. } if oids.contains(&oid));
     super::routine::release_routines(&format!("type {shown}"), is_of, cascade, ctx)?;
     let dependents = dependents(id, ctx);
     if !cascade && !dependents.is_empty() {
         let line = |it: &Dependent| {
-            let of_arrays = matches!(it, Dependent::Column { of_arrays: true, .. });
-            format!("{} depends on type {shown}{}", it.shown(), if of_arrays { "[]" } else { "" })
+            let declared = match it {
+                Dependent::Column { table, name, .. } => table.column_named(name).map(|(_, column)| column.declared()),
+                _ => None,
+            };
+            let on = declared.filter(|ty| ty.user_type() == Some(id)).map_or_else(|| shown.clone(), |ty| ty.base_name());
+            format!("{} depends on type {on}", it.shown())
         };
         let lines: Vec<String> = dependents.iter().map(line).collect();
         let message = format!("cannot drop type {shown} because other objects depend on it");

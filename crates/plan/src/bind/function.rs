@@ -3,7 +3,7 @@
 use builtins::{Builtin, CallTypes, ResolveError};
 use catalog::RoutineKind;
 use sqlparser::ast;
-use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, can_cast};
 
 use super::routine::Resolution;
 use super::{Binder, Clause, SET_BASE, find_relation, name_parts, no_relation};
@@ -45,6 +45,9 @@ impl Binder<'_> {
             }
             _ => {
                 let args = self.arguments(&parts.join("."), function, scope)?;
+                if let Some(Called::Builtin(builtin, types)) = self.range_constructor(&function.name, &args)? {
+                    return self.call(builtin, args, &types.args, types.ret);
+                }
                 return Err(self.no_function(&parts.join("."), &args, ResolveError::None));
             }
         };
@@ -352,20 +355,30 @@ impl Binder<'_> {
 
     pub(super) fn resolve_call(&mut self, name: &str, args: &[Expr]) -> SqlResult<Called> {
         let types: Vec<Option<SqlType>> = args.iter().map(|arg| self.known_type(arg)).collect();
+        // A literal is read as the type of this name, rather than as what its constructor takes.
+        if let ([None], Some(ty @ SqlType::MultiRange(_))) = (types.as_slice(), SqlType::lookup(name)) {
+            return Ok(Called::Cast(ty));
+        }
         match builtins::resolve(builtins::functions(name), &types) {
             Ok(resolved) => {
                 let types = CallTypes { args: resolved.args, ret: resolved.ret };
                 Ok(Called::Builtin(resolved.chosen, types))
             }
             Err(error) => {
+                // Unless there is no such cast: then it is taken for a function that does not exist.
+                let is_cast = |ty: &SqlType| types[0].is_none_or(|given| can_cast(&given, ty).is_some());
                 if let ([_], Some(ty)) = (args, SqlType::lookup(name)) {
-                    if !name.contains(' ') {
+                    if !name.contains(' ') && is_cast(&ty) {
                         return Ok(Called::Cast(ty));
                     }
                 }
+                let type_name = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
+                if let Some(called) = self.range_constructor(&type_name, args)? {
+                    return Ok(called);
+                }
                 if let [_] = args {
                     let name = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
-                    if let Some(ty) = super::find_type(&name, self.context)? {
+                    if let Some(ty) = super::find_type(&name, self.context)?.filter(|ty| is_cast(&ty.base())) {
                         self.depends_on.extend(ty.user_type());
                         return Ok(Called::Cast(ty));
                     }
@@ -373,6 +386,26 @@ impl Binder<'_> {
                 Err(self.no_function(name, args, error))
             }
         }
+    }
+
+    /// A call by the name of a range or multirange type that a user made, which makes a value of it.
+    fn range_constructor(&mut self, name: &ast::ObjectName, args: &[Expr]) -> SqlResult<Option<Called>> {
+        let Some(ty @ (SqlType::Range(_) | SqlType::MultiRange(_))) = super::find_type(name, self.context)? else {
+            return Ok(None);
+        };
+        let types: Vec<Option<SqlType>> = args.iter().map(|arg| self.known_type(arg)).collect();
+        let is_literal = matches!(types.as_slice(), [None]);
+        let Some((builtin, wanted)) = builtins::range_constructor(ty, args.len()).filter(|_| !is_literal) else {
+            return Ok(None);
+        };
+        let fits = types.iter().zip(&wanted.args).all(|(given, wanted)| {
+            given.is_none_or(|given| can_cast(&given, wanted) == Some(CastContext::Implicit))
+        });
+        if !fits {
+            return Ok(None);
+        }
+        self.depends_on.extend(ty.user_type());
+        Ok(Some(Called::Builtin(builtin, wanted)))
     }
 
     pub(super) fn no_function(&self, name: &str, args: &[Expr], error: ResolveError) -> SqlError {

@@ -61,7 +61,7 @@ pub(crate) use self::trigger::{condition_as_written, condition_of, mentions, pla
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
 pub(crate) use self::expr::row_type_named;
 pub(crate) use self::through::{check_option_refusal, written_through};
-pub(crate) use self::types::{bind_type, find_type};
+pub(crate) use self::types::{bind_type, find_type, innermost};
 use self::window::WindowRequest;
 use crate::PlanContext;
 use crate::expr::{AggregateCall, DomainRules, Expr};

@@ -114,6 +114,8 @@ fn argument_type(ty: SqlType) -> ArgType {
         SqlType::AnyArray => ArgType::AnyArray,
         SqlType::AnyNonArray => ArgType::AnyNonArray,
         SqlType::AnyEnum => ArgType::AnyEnum,
+        SqlType::AnyRange => ArgType::AnyRange,
+        SqlType::AnyMultiRange => ArgType::AnyMultiRange,
         SqlType::Any => ArgType::Any,
         ty => ArgType::T(ty),
     }
@@ -268,6 +270,8 @@ impl Binder<'_> {
         let ret = match catalog.result_type(routine)? {
             SqlType::AnyElement | SqlType::AnyNonArray => RetType::AnyElement,
             SqlType::AnyEnum => RetType::AnyEnum,
+            SqlType::AnyRange => RetType::AnyRange,
+            SqlType::AnyMultiRange => RetType::AnyMultiRange,
             SqlType::AnyArray => RetType::AnyArray,
             ty => RetType::T(ty),
         };

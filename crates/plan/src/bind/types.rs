@@ -105,13 +105,22 @@ pub(crate) fn find_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> Sq
     Ok(found)
 }
 
+/// What values of a type are made of: of arrays and ranges, what these are over.
+pub(crate) fn innermost(ty: SqlType) -> SqlType {
+    match (ty.element(), ty.range_type()) {
+        (Some(element), _) => innermost(element),
+        (None, Some(of)) => innermost(of.subtype()),
+        (None, None) => ty,
+    }
+}
+
 /// Whether converting between the two gives the same result whatever the session's settings.
 fn cast_is_immutable(from: &SqlType, to: &SqlType) -> bool {
     let depends = |ty: &SqlType| {
         ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record(_) | SqlType::Enum(_))
     };
     let temporal = |ty: &SqlType| matches!(ty, SqlType::Date | SqlType::Timestamp(_) | SqlType::Time(_) | SqlType::Interval);
-    let base = |ty: &SqlType| ty.element().unwrap_or(*ty);
+    let base = |ty: &SqlType| innermost(*ty);
     let (from, to) = (&base(from), &base(to));
     !depends(from) && !depends(to) && !(from.is_string() && temporal(to)) && !(temporal(from) && to.is_string())
 }

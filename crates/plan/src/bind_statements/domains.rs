@@ -74,7 +74,7 @@ pub(super) fn create(
 }
 
 /// There is one collation, by several names.
-fn check_collation(name: &ast::ObjectName, over: SqlType) -> SqlResult<()> {
+pub(super) fn check_collation(name: &ast::ObjectName, over: SqlType) -> SqlResult<()> {
     let name = name_parts(name)?.pop().unwrap_or_default();
     let base = over.base();
     if !base.element().unwrap_or(base).is_string() {

@@ -7,6 +7,7 @@ mod cursor;
 mod domains;
 mod into;
 mod own;
+mod ranges;
 mod routine;
 mod trigger;
 mod types;

@@ -6,7 +6,10 @@ use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
-use super::{alter, copy, ddl, domains, drop_relations, find_index, kind_of, new_home, new_name, routine, trigger, types, utility, view};
+use super::{
+    alter, copy, ddl, domains, drop_relations, find_index, kind_of, new_home, new_name, ranges, routine, trigger, types, utility,
+    view,
+};
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
@@ -39,6 +42,7 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         Own::AlterTable { name, if_exists, actions } => alter::table(name, *if_exists, actions, context)?,
         Own::Alter { kind, name, if_exists, change } => alter_named(*kind, name, *if_exists, change, context)?,
         Own::CreateEnum { name, labels } => types::create_enum(name, labels, context)?,
+        Own::CreateRange { name, attributes } => ranges::create(name, attributes, context)?,
         Own::AlterEnum { name, change } => types::alter_enum(name, change, context)?,
         Own::CreateDomain { name, ty, options } => domains::create(name, ty, options, context)?,
         Own::AlterDomain { name, change } => domains::alter(name, change, context)?,

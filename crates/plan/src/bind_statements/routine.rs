@@ -75,9 +75,11 @@ fn pseudo_type(name: &ast::DataType) -> Option<SqlResult<StoredType>> {
         "anyarray" => of(SqlType::AnyArray),
         "anynonarray" => of(SqlType::AnyNonArray),
         "anyenum" => of(SqlType::AnyEnum),
+        "anyrange" => of(SqlType::AnyRange),
+        "anymultirange" => of(SqlType::AnyMultiRange),
         "event_trigger" => refused("event triggers"),
-        "anycompatible" | "anycompatiblearray" | "anycompatiblenonarray" | "anycompatiblerange" | "anyrange"
-        | "anymultirange" | "anycompatiblemultirange" => refused("routines over compatible types and ranges"),
+        "anycompatible" | "anycompatiblearray" | "anycompatiblenonarray" | "anycompatiblerange"
+        | "anycompatiblemultirange" => refused("routines over compatible types"),
         _ => None,
     }
 }
@@ -367,6 +369,19 @@ pub(super) fn create(
 }
 
 fn check_polymorphic(routine: &Routine, context: &PlanContext<'_>) -> SqlResult<()> {
+    let is_range = |ty: StoredType| {
+        matches!(context.catalog.stored_type(ty), Some(SqlType::AnyRange | SqlType::AnyMultiRange))
+    };
+    // Several range types may be over one type: only a range says of which a range is.
+    let mut ranges = routine.outputs().map(|parameter| parameter.ty).chain([routine.returns]).filter(|ty| is_range(*ty));
+    if let Some(result) = ranges.next()
+        && !routine.inputs().any(|parameter| is_range(parameter.ty))
+    {
+        let shown = context.catalog.shown_type(result);
+        return Err(invalid("cannot determine result data type").with_detail(format!(
+            "A result of type {shown} requires at least one input of type anyrange or anymultirange."
+        )));
+    }
     if routine.inputs().any(|parameter| parameter.ty.is_polymorphic()) {
         let outputs = routine.outputs().filter(|parameter| parameter.ty.is_polymorphic()).count();
         if outputs > 0 && routine.has_row_of_outputs() {

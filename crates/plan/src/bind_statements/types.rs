@@ -1,7 +1,7 @@
 //! User-defined types, and how stored text names them.
 
 use sqlparser::ast;
-use types::{SqlError, SqlResult, SqlState, SqlType};
+use types::{RangeType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{ddl, new_home, own};
 use crate::{
@@ -81,7 +81,11 @@ pub(super) fn alter(
 ) -> SqlResult<PreparedPlan> {
     let ty = altered(name, context)?;
     let id = match (ty, ty.user_type()) {
-        (SqlType::Enum(_) | SqlType::Domain(_), Some(id)) => id,
+        (SqlType::Enum(_) | SqlType::Domain(_) | SqlType::Range(_), Some(id)) => id,
+        (SqlType::MultiRange(_), Some(_)) => {
+            let message = format!("multirange type {} cannot be altered apart from its range type", ty.base_name());
+            return Err(SqlError::not_supported(message));
+        }
         (_, Some(_)) => {
             let element = ty.element().unwrap_or(ty).base_name();
             let message = format!("cannot alter array type {}", ty.base_name());
@@ -131,9 +135,14 @@ pub(super) fn drop(
             }
             Some(SqlType::Enum(of)) => ids.push(of.oid()),
             Some(SqlType::Domain(of)) => ids.push(of.oid()),
+            Some(SqlType::Range(RangeType::Made(of))) => ids.push(of.oid()),
             Some(ty) => {
                 let name = ty.base_name();
-                let element = ty.element().unwrap_or(ty).base_name();
+                let needed_by = match ty {
+                    SqlType::MultiRange(of) => SqlType::Range(of),
+                    other => other.element().unwrap_or(other),
+                };
+                let element = needed_by.base_name();
                 return Err(match ty.user_type() {
                     Some(_) => refuse(format!("cannot drop type {name} because type {element} requires it"))
                         .with_hint(format!("You can drop type {element} instead.")),
@@ -147,5 +156,9 @@ pub(super) fn drop(
 
 /// What a comment is on; nothing where the type is built in.
 pub(super) fn comment_on(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Option<CommentOn>> {
-    Ok(altered(name, context)?.user_type().map(CommentOn::Type))
+    let ty = altered(name, context)?;
+    if matches!(ty, SqlType::MultiRange(RangeType::Made(_))) {
+        return Err(SqlError::not_supported(format!("comments on multirange type {} are not supported", ty.base_name())));
+    }
+    Ok(ty.user_type().map(CommentOn::Type))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use types::{Datum, Formatting, SqlType, stack::grown, to_text};
 
-use crate::print::compared_with;
+use crate::print::{called, compared_with};
 use crate::{
     AggregateCall, Expr, SortKey, SubqueryKind, TruthTest,
     plan::{FunctionCall, Plan},
@@ -93,10 +93,10 @@ impl Names<'_> {
             Expr::Param(number, _) => format!("${}", number + 1),
             Expr::Operand(_) => "CASE_TEST_EXPR".to_owned(),
             Expr::Const(value, ty) => literal(value, ty),
-            Expr::Call { builtin, args, .. } => match (symbol(builtin), &args[..]) {
+            Expr::Call { builtin, args, types } => match (symbol(builtin), &args[..]) {
                 (Some(symbol), [left, right]) => format!("({} {symbol} {})", self.expr(left), self.expr(right)),
                 (Some(symbol), [only]) => format!("({symbol} {})", self.expr(only)),
-                _ => format!("{}({})", builtin.name(), self.list(args)),
+                _ => format!("{}({})", called(builtin, types), self.list(args)),
             },
             Expr::And(list) => self.joined(list, " AND "),
             Expr::Or(list) => self.joined(list, " OR "),

@@ -7,7 +7,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{is_significant, keyword};
+use super::{is_significant, keyword, typed_strings};
 use crate::plan::FrameExclude;
 
 /// What was taken out.
@@ -104,6 +104,7 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
     if tokens.iter().any(|token| is_word(token, "isnull") || is_word(token, "notnull")) {
         spell_null_tests(tokens);
     }
+    typed_strings::spell(tokens);
     Ok(extras)
 }
 

@@ -208,6 +208,7 @@ impl Compiler<'_> {
         if matches!(
             ty,
             SqlType::Void | SqlType::Any | SqlType::AnyElement | SqlType::AnyArray | SqlType::AnyNonArray
+                | SqlType::AnyRange | SqlType::AnyMultiRange
         ) {
             let message =
                 format!("variable \"{}\" has pseudo-type {}", self.declared_name(first), ty.base_name());

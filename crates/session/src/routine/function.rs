@@ -9,7 +9,7 @@ use plan::statement::RoutineBody;
 use plan::{PreparedPlan, RoutineCall};
 use plpgsql::{Declaration, Function, Parameter, PlanCache};
 use smallvec::SmallVec;
-use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{Batch, Datum, RangeType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::cache::{Body, BodyKey};
 use super::moved_out;
@@ -33,6 +33,8 @@ fn settled(ty: SqlType) -> SqlType {
         SqlType::AnyElement | SqlType::AnyNonArray => SqlType::Int4,
         SqlType::AnyArray => SqlType::Int4.array_of(),
         SqlType::AnyEnum => SqlType::Text,
+        SqlType::AnyRange => SqlType::Range(RangeType::Int4),
+        SqlType::AnyMultiRange => SqlType::MultiRange(RangeType::Int4),
         ty => ty,
     }
 }
@@ -52,11 +54,13 @@ impl Session {
                 match catalog.stored_type(parameter.ty)? {
                     SqlType::AnyArray => ty.element(),
                     SqlType::AnyElement | SqlType::AnyNonArray | SqlType::AnyEnum => Some(*ty),
+                    SqlType::AnyRange | SqlType::AnyMultiRange => ty.range_type().map(RangeType::subtype),
                     _ => None,
                 }
             })
         };
         let element = element(inputs);
+        let range = inputs.into_iter().flatten().find_map(SqlType::range_type);
         let mut parameters = Vec::with_capacity(routine.parameters.len());
         for parameter in &routine.parameters {
             let declared = catalog.stored_type(parameter.ty).ok_or_else(|| {
@@ -66,6 +70,8 @@ impl Session {
             let given = if parameter.mode.is_input() || is_call { given.next().copied() } else { None };
             let ty = match (declared, given) {
                 (declared, Some(given)) if parameter.ty.is_polymorphic() || declared == SqlType::RECORD => given,
+                (SqlType::AnyRange, None) if range.is_some() => SqlType::Range(range.unwrap_or(RangeType::Int4)),
+                (SqlType::AnyMultiRange, None) if range.is_some() => SqlType::MultiRange(range.unwrap_or(RangeType::Int4)),
                 (SqlType::AnyArray, None) if element.is_some() => element.unwrap_or(SqlType::Int4).array_of(),
                 (declared, None) if declared.is_pseudo() && declared.row_type().is_none() && element.is_some() => {
                     element.unwrap_or(SqlType::Int4)

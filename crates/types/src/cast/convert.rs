@@ -9,12 +9,14 @@ use crate::error::{SqlError, SqlResult, SqlState, raise};
 use crate::formatting::Formatting;
 use crate::json::Json;
 use crate::numeric::Numeric;
+use crate::range::spans;
 use crate::sql_type::SqlType;
 use crate::text::{cut_name, quoted_char};
 
 /// Serves exactly the pairs that [`super::paths`] lists.
 pub(super) fn convert(datum: Datum, from: &SqlType, to: &SqlType, formatting: &Formatting) -> SqlResult<Datum> {
     Ok(match (datum, to) {
+        (datum, SqlType::MultiRange(_)) => Datum::multirange(spans(&datum).to_vec()),
         (datum, SqlType::Int2 | SqlType::Int4 | SqlType::Int8) => Datum::Int(to_integer(&datum, from, to)?),
         (datum, SqlType::Float8) => Datum::Float(to_float8(&datum)?),
         (datum, SqlType::Float4) => Datum::Float(f64::from(to_float4(&datum)?)),

@@ -29,6 +29,8 @@ pub(super) fn path(from: &SqlType, to: &SqlType) -> Option<(Path, CastContext)> 
     }
     match to {
         SqlType::Any | SqlType::AnyElement => return Some((Path::Same, Implicit)),
+        SqlType::AnyRange => return matches!(from, SqlType::Range(_)).then_some((Path::Same, Implicit)),
+        SqlType::AnyMultiRange => return matches!(from, SqlType::MultiRange(_)).then_some((Path::Same, Implicit)),
         SqlType::AnyArray => return from.element().map(|_| (Path::Same, Implicit)),
         SqlType::AnyNonArray => return from.element().is_none().then_some((Path::Same, Implicit)),
         SqlType::Unknown | SqlType::Void => return None,
@@ -99,6 +101,7 @@ pub(super) fn listed(from: &SqlType, to: &SqlType) -> Option<CastContext> {
 
         (Json, Jsonb) | (Jsonb, Json) => Assignment,
         (Jsonb, Bool | Int2 | Int4 | Int8 | Float4 | Float8 | Numeric(_)) => Explicit,
+        (SqlType::Range(range), SqlType::MultiRange(of)) if range.oid() == of.oid() => Explicit,
         _ => return None,
     })
 }

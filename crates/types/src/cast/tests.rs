@@ -241,6 +241,7 @@ const LISTED: &[&str] = &[
     "char>bpchar:a int4:e text:i varchar:a",
     "cidr>inet:i",
     "date>timestamp:i timestamptz:i",
+    "daterange>datemultirange:e",
     "float4>float8:i int2:a int4:a int8:a numeric:a",
     "float8>float4:a int2:a int4:a int8:a numeric:a",
     "inet>cidr:a",
@@ -248,6 +249,11 @@ const LISTED: &[&str] = &[
      regprocedure:i regrole:i regtype:i",
     "int4>bool:e char:e float4:i float8:i int2:a int8:i numeric:i oid:i regclass:i regnamespace:i regoper:i \
      regoperator:i regproc:i regprocedure:i regrole:i regtype:i",
+    "int4range>int4multirange:e",
+    "int8range>int8multirange:e",
+    "numrange>nummultirange:e",
+    "tsrange>tsmultirange:e",
+    "tstzrange>tstzmultirange:e",
     "int8>float4:i float8:i int2:a int4:a numeric:i oid:i regclass:i regnamespace:i regoper:i regoperator:i regproc:i \
      regprocedure:i regrole:i regtype:i",
     "interval>time:a",

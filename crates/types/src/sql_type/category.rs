@@ -12,6 +12,7 @@ pub enum TypeCategory {
     NetworkAddress,
     Numeric,
     Pseudo,
+    Range,
     String,
     Timespan,
     UserDefined,
@@ -31,6 +32,7 @@ impl TypeCategory {
             Self::NetworkAddress => 'I',
             Self::Numeric => 'N',
             Self::Pseudo => 'P',
+            Self::Range => 'R',
             Self::String => 'S',
             Self::Timespan => 'T',
             Self::UserDefined => 'U',
@@ -72,9 +74,10 @@ impl SqlType {
             Self::Bytea | Self::Uuid | Self::MacAddr | Self::Json | Self::Jsonb | Self::Xid => TypeCategory::UserDefined,
             Self::Array(_) | Self::Int2Vector | Self::OidVector => TypeCategory::Array,
             Self::Record(_) | Self::Void | Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any
-            | Self::AnyEnum => {
+            | Self::AnyEnum | Self::AnyRange | Self::AnyMultiRange => {
                 TypeCategory::Pseudo
             }
+            Self::Range(_) | Self::MultiRange(_) => TypeCategory::Range,
             Self::Unknown => TypeCategory::Unknown,
         }
     }
@@ -125,7 +128,8 @@ impl SqlType {
     pub fn is_ordered(&self) -> bool {
         match self {
             Self::Json | Self::Xid | Self::PgNodeTree | Self::Void => false,
-            Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any | Self::AnyEnum => false,
+            Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any | Self::AnyEnum | Self::AnyRange
+            | Self::AnyMultiRange => false,
             Self::Array(element) => element.get().is_ordered(),
             Self::Domain(ty) => ty.over().is_ordered(),
             _ => true,

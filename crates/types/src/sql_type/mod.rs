@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain_type::DomainType;
 use crate::enum_type::EnumType;
+use crate::range_type::RangeType;
 use crate::row_type::RowTypeId;
 
 pub use category::TypeCategory;
@@ -32,6 +33,9 @@ enum Element {
     BuiltIn { oid: u32, typmod: i32 },
     Enum(EnumType),
     Domain(DomainType),
+    /// Made by CREATE TYPE, as its multirange type is.
+    Range(RangeType),
+    MultiRange(RangeType),
 }
 
 impl ElementType {
@@ -43,6 +47,8 @@ impl ElementType {
             }
             Element::Enum(ty) => SqlType::Enum(ty),
             Element::Domain(ty) => SqlType::Domain(ty),
+            Element::Range(ty) => SqlType::Range(ty),
+            Element::MultiRange(ty) => SqlType::MultiRange(ty),
         }
     }
 
@@ -60,6 +66,8 @@ impl From<ElementType> for (u32, i32) {
             Element::BuiltIn { oid, typmod } => (oid, typmod),
             Element::Enum(ty) => (ty.oid(), -1),
             Element::Domain(ty) => (ty.oid(), -1),
+            Element::Range(ty) => (ty.oid(), -1),
+            Element::MultiRange(ty) => (ty.multirange_oid(), -1),
         }
     }
 }
@@ -135,6 +143,10 @@ pub enum SqlType {
     Enum(EnumType),
     /// See [`SqlType::base`].
     Domain(DomainType),
+    Range(RangeType),
+    MultiRange(RangeType),
+    AnyRange,
+    AnyMultiRange,
 }
 
 /// Every type without a modifier, arrays aside: what `pg_type` lists and what names are looked up in.
@@ -185,6 +197,20 @@ const SCALARS: &[SqlType] = &[
     SqlType::AnyNonArray,
     SqlType::Any,
     SqlType::AnyEnum,
+    SqlType::Range(RangeType::Int4),
+    SqlType::Range(RangeType::Int8),
+    SqlType::Range(RangeType::Numeric),
+    SqlType::Range(RangeType::Timestamp),
+    SqlType::Range(RangeType::TimestampTz),
+    SqlType::Range(RangeType::Date),
+    SqlType::MultiRange(RangeType::Int4),
+    SqlType::MultiRange(RangeType::Int8),
+    SqlType::MultiRange(RangeType::Numeric),
+    SqlType::MultiRange(RangeType::Timestamp),
+    SqlType::MultiRange(RangeType::TimestampTz),
+    SqlType::MultiRange(RangeType::Date),
+    SqlType::AnyRange,
+    SqlType::AnyMultiRange,
 ];
 
 impl SqlType {
@@ -220,6 +246,8 @@ impl SqlType {
             Self::Array(_) => self,
             Self::Enum(ty) => Self::Array(ElementType(Element::Enum(ty))),
             Self::Domain(ty) => Self::Array(ElementType(Element::Domain(ty))),
+            Self::Range(ty @ RangeType::Made(_)) => Self::Array(ElementType(Element::Range(ty))),
+            Self::MultiRange(ty @ RangeType::Made(_)) => Self::Array(ElementType(Element::MultiRange(ty))),
             _ => Self::Array(ElementType(Element::BuiltIn { oid: self.oid(), typmod: self.element_typmod() })),
         }
     }

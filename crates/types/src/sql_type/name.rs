@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{SCALARS, SqlType};
+use crate::range_type::RangeType;
 use crate::error::{SqlError, SqlResult, SqlState};
 
 impl SqlType {
@@ -13,10 +14,14 @@ impl SqlType {
             Self::Array(element) => match element.get() {
                 Self::Enum(ty) => ty.content().array_name.to_string(),
                 Self::Domain(ty) => ty.content().array_name.to_string(),
+                Self::Range(RangeType::Made(ty)) => ty.content().array_name.to_string(),
+                Self::MultiRange(RangeType::Made(ty)) => ty.content().kind.multirange_array_name.to_string(),
                 element => format!("_{}", element.internal_name()),
             },
             Self::Enum(ty) => ty.content().name.to_string(),
             Self::Domain(ty) => ty.content().name.to_string(),
+            Self::Range(RangeType::Made(ty)) => ty.content().name.to_string(),
+            Self::MultiRange(RangeType::Made(ty)) => ty.content().kind.multirange_name.to_string(),
             other => other.internal_scalar_name().to_owned(),
         }
     }
@@ -69,6 +74,10 @@ impl SqlType {
             Self::AnyNonArray => "anynonarray",
             Self::Any => "any",
             Self::AnyEnum => "anyenum",
+            Self::AnyRange => "anyrange",
+            Self::AnyMultiRange => "anymultirange",
+            Self::Range(ty) => ty.built_in_name(),
+            Self::MultiRange(ty) => ty.built_in_multirange_name(),
             // These have names of their own.
             Self::Array(_) => "array",
             Self::Enum(_) => "enum",
@@ -83,6 +92,8 @@ impl SqlType {
             Self::Array(element) => format!("{}[]", element.get().base_name()),
             Self::Enum(ty) => ty.shown(),
             Self::Domain(ty) => ty.shown(),
+            Self::Range(RangeType::Made(ty)) => ty.shown(),
+            Self::MultiRange(RangeType::Made(ty)) => ty.shown_as(&ty.content().kind.multirange_name),
             Self::Record(Some(id)) => id.get().table.as_deref().unwrap_or("record").to_owned(),
             other => other.sql_scalar_name().to_owned(),
         }
@@ -123,6 +134,7 @@ impl SqlType {
             Self::Array(element) => format!("{}[]", element.get().name()),
             Self::Enum(ty) => ty.shown(),
             Self::Domain(ty) => ty.shown(),
+            Self::Range(_) | Self::MultiRange(_) => self.base_name(),
             other => other.sql_scalar_name().to_owned(),
         }
     }

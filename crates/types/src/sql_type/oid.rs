@@ -2,6 +2,7 @@
 
 use super::modifier::VARHDRSZ;
 use super::{Element, NumericModifier, SqlType};
+use crate::range_type::RangeType;
 use crate::row_type::RowTypeId;
 
 impl SqlType {
@@ -55,12 +56,19 @@ impl SqlType {
             Self::RegNamespace => 4089,
             Self::RegRole => 4096,
             Self::AnyEnum => 3500,
+            Self::AnyRange => 3831,
+            Self::AnyMultiRange => 4537,
+            Self::Range(ty) => ty.oid(),
+            Self::MultiRange(ty) => ty.multirange_oid(),
             Self::Enum(ty) => ty.oid(),
             Self::Domain(ty) => ty.oid(),
             Self::Array(element) => match element.0 {
                 Element::BuiltIn { oid, .. } => array_oid_of(oid),
                 Element::Enum(ty) => ty.array_oid(),
                 Element::Domain(ty) => ty.array_oid(),
+                // *four-oids*
+                Element::Range(ty) => ty.oid() + 1,
+                Element::MultiRange(ty) => ty.multirange_oid() + 1,
             },
         }
     }
@@ -72,6 +80,8 @@ impl SqlType {
             Self::Array(_) => 0,
             Self::Enum(ty) => ty.array_oid(),
             Self::Domain(ty) => ty.array_oid(),
+            Self::Range(ty @ RangeType::Made(_)) => ty.oid() + 1,
+            Self::MultiRange(ty @ RangeType::Made(_)) => ty.multirange_oid() + 1,
             _ => array_oid_of(self.oid()),
         }
     }
@@ -135,6 +145,15 @@ impl SqlType {
             3802 => Self::Jsonb,
             4089 => Self::RegNamespace,
             4096 => Self::RegRole,
+            3831 => Self::AnyRange,
+            4537 => Self::AnyMultiRange,
+            3904 | 3906 | 3908 | 3910 | 3912 | 3926 => Self::Range(RangeType::from(oid)),
+            4451 => Self::MultiRange(RangeType::Int4),
+            4532 => Self::MultiRange(RangeType::Numeric),
+            4533 => Self::MultiRange(RangeType::Timestamp),
+            4534 => Self::MultiRange(RangeType::TimestampTz),
+            4535 => Self::MultiRange(RangeType::Date),
+            4536 => Self::MultiRange(RangeType::Int8),
             _ => {
                 let element = ARRAYS.iter().find(|(_, array)| *array == oid)?.0;
                 Self::from_oid(element, typmod)?.array_of()
@@ -183,6 +202,18 @@ const ARRAYS: &[(u32, u32)] = &[
     (3802, 3807),
     (4089, 4090),
     (4096, 4097),
+    (3904, 3905),
+    (3906, 3907),
+    (3908, 3909),
+    (3910, 3911),
+    (3912, 3913),
+    (3926, 3927),
+    (4451, 6150),
+    (4532, 6151),
+    (4533, 6152),
+    (4534, 6153),
+    (4535, 6155),
+    (4536, 6157),
 ];
 
 const fn array_oid_of(element: u32) -> u32 {

@@ -6,6 +6,7 @@ mod bytes;
 mod oid;
 mod array;
 mod record;
+mod range;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +30,10 @@ use bytes::{parse_uuid, write_bytea, write_uuid};
 pub(crate) use character::{cut_name, fit_char, fit_varchar, quoted_char};
 use number::{parse_float4, parse_float8, parse_int, put_int};
 use oid::{parse_oid, parse_reg, parse_vector, write_reg};
+pub use range::parse_flags;
+use range::{parse_multirange, parse_range, write_multirange, write_range};
 pub use record::check_text_size;
+pub(crate) use range::range_subtype;
 pub(crate) use record::field_type;
 use record::{parse_record, write_record};
 
@@ -76,6 +80,8 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         reg if reg.is_reg() => Datum::Int(parse_reg(reg, input, formatting)?),
         SqlType::Int2Vector | SqlType::OidVector => parse_vector(ty, input, formatting)?,
         SqlType::Array(element) => Datum::Array(Arc::new(parse_array(&element.get().base(), input, formatting)?)),
+        SqlType::Range(of) => Datum::range(parse_range(*of, input, formatting)?),
+        SqlType::MultiRange(of) => Datum::multirange(parse_multirange(*of, input, formatting)?),
         SqlType::Record(Some(id)) => parse_record(&id.get(), input, formatting)?,
         SqlType::Enum(of) => of.parse(input)?,
         SqlType::Domain(_) => parse_text(&ty.base(), input, formatting)?,
@@ -134,6 +140,8 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
             }
             _ => write_array(&ty.element().unwrap_or(SqlType::Text).base(), array, formatting, out),
         },
+        Datum::Range(range) => write_range(&range_subtype(ty, range), range, formatting, out),
+        Datum::MultiRange(ranges) => write_multirange(ty, ranges, formatting, out),
         Datum::Record(fields) => write_record(ty, fields, formatting, out),
     }
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::datum::Datum;
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::formatting::Formatting;
+use crate::range::Range;
+use crate::range_type::RangeType;
 use crate::row_type::RowType;
 use crate::sql_type::SqlType;
 
@@ -19,6 +21,19 @@ pub(crate) fn field_type(row_type: Option<&RowType>, at: usize, field: &Datum) -
         Some((_, ty)) => *ty,
         None => field.implied_type(),
     }
+}
+
+/// Puts what was written from `start` on between quotes, those and backslashes in it doubled.
+pub(super) fn quote_from(out: &mut Vec<u8>, start: usize) {
+    let text = out.split_off(start);
+    out.push(b'"');
+    for byte in text {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(byte);
+        }
+        out.push(byte);
+    }
+    out.push(b'"');
 }
 
 /// `(1,"a b",)`.
@@ -38,15 +53,7 @@ pub(super) fn write_record(ty: &SqlType, fields: &[Datum], formatting: &Formatti
         let must_quote = text.is_empty()
             || text.iter().any(|b| matches!(b, b'"' | b'\\' | b'(' | b')' | b',') || blank(*b as char));
         if must_quote {
-            let text = out.split_off(start);
-            out.push(b'"');
-            for byte in text {
-                if matches!(byte, b'"' | b'\\') {
-                    out.push(byte);
-                }
-                out.push(byte);
-            }
-            out.push(b'"');
+            quote_from(out, start);
         }
     }
     out.push(b')');
@@ -65,13 +72,15 @@ fn size_of_text(datum: &Datum) -> (u64, u64) {
         Datum::Enum(value) => of_str(value.text()),
         Datum::Bytes(bytes) => (2 * bytes.len() as u64 + 2, 1),
         Datum::Jsonb(json) => (json.heap_bytes() as u64, json.heap_bytes() as u64 / 8),
+        Datum::Range(range) => size_of_bounds(std::slice::from_ref(&**range)),
+        Datum::MultiRange(ranges) => size_of_bounds(ranges),
         Datum::Array(array) => array.elements().iter().fold((2, 0), |(length, special), element| {
             let (own, own_special) = size_of_text(element);
             (length + own + own_special + 3, special + 2 * own_special + 2)
         }),
         Datum::Record(fields) => fields.iter().fold((2, 0), |(length, special): (u64, u64), field| {
             let (own, own_special) = size_of_text(field);
-            let is_quoted = matches!(field, Datum::Record(_) | Datum::Array(_)) || own_special > 0;
+            let is_quoted = matches!(field, Datum::Record(_) | Datum::Array(_) | Datum::Range(_) | Datum::MultiRange(_)) || own_special > 0;
             let quotes = if is_quoted { 2 } else { 0 };
             (
                 length.saturating_add(own).saturating_add(own_special).saturating_add(quotes + 1),
@@ -80,6 +89,13 @@ fn size_of_text(datum: &Datum) -> (u64, u64) {
         }),
         _ => (16, 0),
     }
+}
+
+fn size_of_bounds(ranges: &[Range]) -> (u64, u64) {
+    ranges.iter().flat_map(Range::values).fold((2, 0), |(length, special), value| {
+        let (own, own_special) = size_of_text(value);
+        (length + own + own_special + 4, special + 2 * own_special + 2)
+    })
 }
 
 /// Whether a value's text may be made: that of records within records doubles with every level.
@@ -161,6 +177,17 @@ pub(super) fn parse_record(row_type: &RowType, input: &str, formatting: &Formatt
     Ok(Datum::Record(Arc::from(fields)))
 }
 
+/// The built-in type whose bounds these are like, if there is one.
+fn implied_range(ranges: &[Range]) -> RangeType {
+    match ranges.iter().flat_map(Range::values).next() {
+        Some(Datum::Int(_)) => RangeType::Int8,
+        Some(Datum::Timestamp(_)) => RangeType::Timestamp,
+        Some(Datum::TimestampTz(_)) => RangeType::TimestampTz,
+        Some(Datum::Date(_)) => RangeType::Date,
+        _ => RangeType::Numeric,
+    }
+}
+
 impl Datum {
     /// The widest type a datum of this variant can have: for fields of records, whose types are not kept.
     #[must_use]
@@ -191,6 +218,8 @@ impl Datum {
             Self::Record(_) => SqlType::RECORD,
             Self::Inet(_) => SqlType::Inet,
             Self::MacAddr(_) => SqlType::MacAddr,
+            Self::Range(range) => SqlType::Range(implied_range(std::slice::from_ref(&**range))),
+            Self::MultiRange(ranges) => SqlType::MultiRange(implied_range(ranges)),
             Self::Enum(value) => value.label().owner().map_or(SqlType::Text, SqlType::Enum),
         }
     }

@@ -32,7 +32,7 @@ pub(crate) use routine::{
 pub(crate) use sequence::SequenceOption;
 pub(crate) use table::TableAction;
 pub(crate) use trigger::{ConstraintWord, CreateTrigger, Transition, TriggerChange, TriggersText};
-pub(crate) use types::{EnumChange, Side};
+pub(crate) use types::{EnumChange, RangeAttribute, Side};
 pub(crate) use view::{CreateView, Refresh, ViewChange, ViewKind, ViewOption};
 
 /// A statement that was read here.
@@ -47,6 +47,7 @@ pub(crate) enum Own {
     /// RENAME TO, SET SCHEMA, OWNER TO of anything with a name.
     Alter { kind: Kind, name: ast::ObjectName, if_exists: bool, change: Change },
     CreateEnum { name: ast::ObjectName, labels: Vec<String> },
+    CreateRange { name: ast::ObjectName, attributes: Vec<(ast::Ident, RangeAttribute)> },
     AlterEnum { name: ast::ObjectName, change: EnumChange },
     CreateDomain { name: ast::ObjectName, ty: ast::DataType, options: Vec<ast::ColumnOptionDef> },
     AlterDomain { name: ast::ObjectName, change: DomainChange },

@@ -1,5 +1,6 @@
-//! CREATE TYPE and ALTER TYPE of enum types.
+//! CREATE TYPE of enum and range types, ALTER TYPE.
 
+use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::reader::{Read, Reader};
@@ -12,6 +13,13 @@ pub(crate) enum EnumChange {
     Rename { from: String, to: String },
 }
 
+/// What an attribute of a range type is set to.
+#[derive(Clone, Debug)]
+pub(crate) enum RangeAttribute {
+    Type(ast::DataType),
+    Name(ast::ObjectName),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Before,
@@ -19,9 +27,12 @@ pub(crate) enum Side {
 }
 
 impl Reader<'_, '_> {
-    /// `None`: it is no enum type.
+    /// `None`: it is neither an enum type nor a range type.
     pub(super) fn create_type(&mut self) -> Read<Option<Own>> {
         let name = self.name()?;
+        if self.words("as range") {
+            return Ok(Some(Own::CreateRange { name, attributes: self.range_attributes()? }));
+        }
         if !self.words("as enum") {
             return Ok(None);
         }
@@ -35,6 +46,23 @@ impl Reader<'_, '_> {
             self.parser.expect_token(&Token::RParen)?;
         }
         Ok(Some(Own::CreateEnum { name, labels }))
+    }
+
+    /// `(subtype = float8, …)`
+    fn range_attributes(&mut self) -> Read<Vec<(ast::Ident, RangeAttribute)>> {
+        self.parser.expect_token(&Token::LParen)?;
+        let attributes = self.parser.parse_comma_separated(|parser| {
+            let name = parser.parse_identifier()?;
+            parser.expect_token(&Token::Eq)?;
+            let value = if name.value.eq_ignore_ascii_case("subtype") {
+                RangeAttribute::Type(parser.parse_data_type()?)
+            } else {
+                RangeAttribute::Name(parser.parse_object_name(false)?)
+            };
+            Ok((name, value))
+        })?;
+        self.parser.expect_token(&Token::RParen)?;
+        Ok(attributes)
     }
 
     pub(super) fn alter_type(&mut self) -> Read<Own> {
