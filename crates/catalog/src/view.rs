@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, split_identifiers};
+use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, split_identifiers, stack};
 
 use crate::definition::Style;
 use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, Type, View};
@@ -294,7 +294,7 @@ impl CatalogView {
             (0..through.columns.len()).filter(is_meant).filter_map(|at| through.columns[at]).collect();
         let mut bits = if columns.is_empty() { DELETE_BIT } else { ALL_BITS };
         if self.catalog.table_by_id(through.relation).is_none_or(|table| table.materialized.is_some()) {
-            bits &= self.updatable_within(through.relation, with_triggers, Some(columns), depth + 1);
+            bits &= stack::grown(|| self.updatable_within(through.relation, with_triggers, Some(columns), depth + 1));
         }
         by_triggers | bits
     }

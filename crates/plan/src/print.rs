@@ -192,7 +192,9 @@ impl Printer<'_> {
             Expr::Const(value, ty) => self.constant(out, value, ty),
             Expr::Call { builtin, args, types } => match symbol_of(builtin) {
                 Some(symbol) => self.enclosed(out, |out| self.operator(out, symbol, args))?,
-                None => self.function(out, &called(builtin, types), args)?,
+                // The name of a type is quoted as it is.
+                None if types.ret.user_type().is_some() && builtin.oid == 0 => self.call(out, &called(builtin, types), args)?,
+                None => self.function(out, builtin.name(), args)?,
             },
             Expr::And(list) => self.enclosed(out, |out| self.operands(out, list, " AND ", Place::And))?,
             Expr::Or(list) => self.enclosed(out, |out| self.operands(out, list, " OR ", Place::Or))?,

@@ -7,7 +7,7 @@ use crate::array::Array;
 use crate::datetime::calendar::MICROS_PER_SECOND;
 use crate::datum::{Datum, TimeTz};
 use crate::json::Json;
-use crate::range::{Range, compare_multiranges, compare_ranges, subtype_of};
+use crate::range::{Range, compare_multiranges, compare_ranges, spans, subtype_of};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::sql_type::SqlType;
 
@@ -95,10 +95,31 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
 fn are_alike(a: &Datum, b: &Datum) -> bool {
     match (a, b) {
         (Datum::Null, _) | (_, Datum::Null) => true,
+        // One without bounds is like any.
+        (Datum::Range(_), Datum::Range(_)) | (Datum::MultiRange(_), Datum::MultiRange(_)) => {
+            first_bound(a).zip(first_bound(b)).is_none_or(|(a, b)| are_alike(a, b))
+        }
+        (Datum::Array(a_elements), Datum::Array(b_elements)) if holds_ranges(a_elements) && holds_ranges(b_elements) => {
+            let kind = |array: &Array| array.elements().iter().find(|it| !it.is_null()).map(std::mem::discriminant);
+            kind(a_elements) == kind(b_elements) && first_bound(a).zip(first_bound(b)).is_none_or(|(a, b)| are_alike(a, b))
+        }
         (Datum::Array(_) | Datum::Enum(_), Datum::Array(_) | Datum::Enum(_)) => {
             a.implied_type().same_base(&b.implied_type())
         }
         _ => std::mem::discriminant(a) == std::mem::discriminant(b),
+    }
+}
+
+fn holds_ranges(array: &Array) -> bool {
+    let first = array.elements().iter().find(|element| !element.is_null());
+    matches!(first, Some(Datum::Range(_) | Datum::MultiRange(_)))
+}
+
+/// The first bound in a range, a multirange, or an array of these.
+fn first_bound(datum: &Datum) -> Option<&Datum> {
+    match datum {
+        Datum::Array(array) => array.elements().iter().find_map(first_bound),
+        ranges => spans(ranges).iter().flat_map(Range::values).next(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use catalog::{Column, ColumnDefault, Descriptor, Relation, Table, View};
 use keys::ColumnId;
 use plan::{PlanContext, statement::RelationKind};
-use types::{SqlError, SqlResult, SqlState};
+use types::{SqlError, SqlResult, SqlState, stack};
 
 use super::{
     DdlContext,
@@ -59,8 +59,11 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
         if !cascade {
             return Err(depends(relation.name(), relation.kind(), &shown));
         }
-        ctx.notice(format!("drop cascades to {shown}"));
-        drop_relation(view, together, true, ctx)?;
+        // It may have gone with one before. A view that was replaced can be over itself.
+        if ctx.change.snapshot().relation_by_id(view).is_some() {
+            ctx.notice(format!("drop cascades to {shown}"));
+            stack::grown(|| drop_relation(view, &[together, &[id]].concat(), true, ctx))?;
+        }
     }
     let what = format!("{} {}", relation.kind(), relation.name());
     let is_of = |ty| matches!(ty, catalog::StoredType::Rows { relation, .. } if relation == id);

@@ -74,7 +74,10 @@ impl Target {
     fn update_default(&self, position: usize, binder: &mut Binder<'_>) -> SqlResult<Expr> {
         let is_of = |column: &&ThroughColumn| matches!(column.place, Place::Column(at) if at == position);
         match self.columns.iter().flatten().find(is_of) {
-            Some(ThroughColumn { default: Some((view, _)), .. }) if view.id == self.id => self.default(position, binder),
+            Some(ThroughColumn { default: Some((view, _)), .. }) if view.id == self.id => {
+                check_updatable(&self.table.columns[position])?;
+                self.default(position, binder)
+            }
             Some(_) if self.table.id != self.id => {
                 let column = &self.table.columns[position];
                 check_updatable(column)?;
@@ -88,9 +91,12 @@ impl Target {
     /// What INSERT makes of a column that nothing is given for.
     fn default(&self, position: usize, binder: &Binder<'_>) -> SqlResult<Expr> {
         let is_of = |column: &&ThroughColumn| matches!(column.place, Place::Column(at) if at == position);
-        let of_view = self.columns.iter().flatten().find(is_of).and_then(|column| column.default.as_ref());
-        match of_view {
-            Some((view, at)) => column_default(view, *at, binder.context),
+        let of_view = self.columns.iter().flatten().filter(is_of).find_map(|column| column.default.as_ref());
+        match of_view.filter(|_| !binder.is_overridden(&self.table, position)) {
+            Some((view, at)) => {
+                binder.check_insertable(&self.table, position)?;
+                column_default(view, *at, binder.context)
+            }
             None => column_default(&self.table, position, binder.context),
         }
     }

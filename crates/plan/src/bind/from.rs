@@ -449,7 +449,7 @@ impl Binder<'_> {
         }
     }
 
-    fn schema_name(&self, id: u32) -> Option<String> {
+    pub(super) fn schema_name(&self, id: u32) -> Option<String> {
         self.context.catalog.schema_by_id(id).map(|schema| schema.name.clone())
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use catalog::{CatalogView, CheckOption, Relation, Table, TriggerEvent, View, WrittenThrough};
 use sqlparser::ast;
-use types::stack::deep;
+use types::stack::{DEPTH_MAX, deep, too_deep};
 use types::{CastContext, SqlError, SqlResult, SqlState};
 
 use super::expr::unnested;
@@ -142,6 +142,26 @@ fn substitute(expr: &mut Expr, columns: &[Expr]) {
     expr.for_each_child_mut(&mut |child| substitute(child, columns));
 }
 
+/// The same, as long as what comes of it is not too large: views over views can double it with each level.
+///
+/// # Errors
+/// 54001.
+fn substitute_small(expr: &mut Expr, columns: &[Expr]) -> SqlResult<()> {
+    let mut size = 0;
+    let is_large = expr.any(&mut |part| {
+        size += match part {
+            Expr::Column(position, _) => columns[*position].size_up_to(DEPTH_MAX),
+            _ => 1,
+        };
+        size > DEPTH_MAX
+    });
+    if is_large {
+        return Err(too_deep());
+    }
+    substitute(expr, columns);
+    Ok(())
+}
+
 /// What a view selects from, one level down.
 enum Base {
     Table(Arc<Table>, Rel, Range),
@@ -228,7 +248,8 @@ impl Binder<'_> {
                     attribute: 0,
                 };
                 let columns: Vec<PlanColumn> = view.columns.iter().map(column).collect();
-                let range = self.view_range(&view, &shown, &columns, alias)?;
+                let mut range = self.view_range(&view, &shown, &columns, alias)?;
+                range.schema = self.schema_name(view.schema).filter(|_| alias.is_none());
                 Some(Base::View(view, range))
             }
             Some(Relation::Table(_) | Relation::Sequence(_)) | None => None,
@@ -298,11 +319,11 @@ impl Binder<'_> {
                         Place::Nowhere { view: view.name.clone(), column: name.clone(), reason }
                     }
                 };
-                substitute(&mut value, &under);
+                substitute_small(&mut value, &under)?;
                 columns.push(ThroughColumn { name: name.clone(), value, place, default });
             }
             if let Some(mut condition) = condition {
-                substitute(&mut condition, &under);
+                substitute_small(&mut condition, &under)?;
                 if option.is_some() || is_cascaded {
                     through.checks.push((view.name.clone(), condition.clone()));
                 }

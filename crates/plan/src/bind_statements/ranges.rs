@@ -102,10 +102,11 @@ fn check_subtype(subtype: SqlType) -> SqlResult<()> {
         return Err(SqlError::new(SqlState::StatementTooComplex, message));
     }
     let shown = subtype.base_name();
-    if subtype.is_domain() || matches!(subtype, SqlType::Record(_)) {
+    let innermost = subtype.element().unwrap_or(subtype);
+    if subtype.is_domain() || matches!(innermost, SqlType::Record(_)) && !innermost.is_pseudo() {
         return Err(SqlError::not_supported(format!("ranges over type {shown} are not supported")));
     }
-    if subtype.is_pseudo() {
+    if innermost.is_pseudo() {
         return Err(SqlError::new(SqlState::DatatypeMismatch, format!("range subtype cannot be {shown}")));
     }
     if !subtype.is_ordered() {

@@ -60,7 +60,11 @@ impl Session {
             })
         };
         let element = element(inputs);
-        let range = inputs.into_iter().flatten().find_map(SqlType::range_type);
+        let declared = routine.parameters.iter().filter(|it| it.mode.is_input() || is_call);
+        let range = declared.zip(inputs.unwrap_or_default()).find_map(|(parameter, ty)| {
+            let is_range = matches!(catalog.stored_type(parameter.ty)?, SqlType::AnyRange | SqlType::AnyMultiRange);
+            is_range.then(|| ty.range_type()).flatten()
+        });
         let mut parameters = Vec::with_capacity(routine.parameters.len());
         for parameter in &routine.parameters {
             let declared = catalog.stored_type(parameter.ty).ok_or_else(|| {

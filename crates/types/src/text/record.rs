@@ -74,10 +74,7 @@ fn size_of_text(datum: &Datum) -> (u64, u64) {
         Datum::Jsonb(json) => (json.heap_bytes() as u64, json.heap_bytes() as u64 / 8),
         Datum::Range(range) => size_of_bounds(std::slice::from_ref(&**range)),
         Datum::MultiRange(ranges) => size_of_bounds(ranges),
-        Datum::Array(array) => array.elements().iter().fold((2, 0), |(length, special), element| {
-            let (own, own_special) = size_of_text(element);
-            (length + own + own_special + 3, special + 2 * own_special + 2)
-        }),
+        Datum::Array(array) => size_of_quoted(array.elements().iter()),
         Datum::Record(fields) => fields.iter().fold((2, 0), |(length, special): (u64, u64), field| {
             let (own, own_special) = size_of_text(field);
             let is_quoted = matches!(field, Datum::Record(_) | Datum::Array(_) | Datum::Range(_) | Datum::MultiRange(_)) || own_special > 0;
@@ -92,21 +89,29 @@ fn size_of_text(datum: &Datum) -> (u64, u64) {
 }
 
 fn size_of_bounds(ranges: &[Range]) -> (u64, u64) {
-    ranges.iter().flat_map(Range::values).fold((2, 0), |(length, special), value| {
+    size_of_quoted(ranges.iter().flat_map(Range::values))
+}
+
+/// Of values within one, whose quotes it doubles.
+fn size_of_quoted<'d>(values: impl Iterator<Item = &'d Datum>) -> (u64, u64) {
+    values.fold((2, 0), |(length, special): (u64, u64), value| {
         let (own, own_special) = size_of_text(value);
-        (length + own + own_special + 4, special + 2 * own_special + 2)
+        (
+            length.saturating_add(own).saturating_add(own_special).saturating_add(4),
+            special.saturating_add(own_special.saturating_mul(2)).saturating_add(2),
+        )
     })
 }
 
-/// Whether a value's text may be made: that of records within records doubles with every level.
+/// Whether a value's text may be made: quotes within records, ranges and arrays double with every level.
 ///
 /// # Errors
 /// 54000 when it would be longer than [`TEXT_BYTES_MAX`].
 pub fn check_text_size(datum: &Datum) -> SqlResult<()> {
+    let has_quotes_of_its_own = |datum: &Datum| matches!(datum, Datum::Record(_) | Datum::Range(_) | Datum::MultiRange(_));
     let may_double = match datum {
-        Datum::Record(_) => true,
-        Datum::Array(array) => matches!(array.elements().iter().find(|it| !it.is_null()), Some(Datum::Record(_))),
-        _ => false,
+        Datum::Array(array) => array.elements().iter().find(|it| !it.is_null()).is_some_and(has_quotes_of_its_own),
+        datum => has_quotes_of_its_own(datum),
     };
     if !may_double {
         return Ok(());
