@@ -218,7 +218,7 @@ async fn passwords_are_asked_for() {
 async fn which_role_a_session_acts_as_is_checked_wherever_it_is_set() {
     let (_dir, node) = node().await;
     let admin = connect(&node).await;
-    admin.batch_execute("CREATE ROLE app LOGIN; CREATE ROLE other").await.unwrap();
+    admin.batch_execute("CREATE ROLE app LOGIN; CREATE ROLE other; GRANT CREATE ON SCHEMA public TO app").await.unwrap();
     let denied = |message: &str| ("42501".to_owned(), message.to_owned());
     for (setting, message) in [
         ("role=postgres", "permission denied to set role \"postgres\""),

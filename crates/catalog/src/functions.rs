@@ -1,8 +1,5 @@
 //! The functions whose answers are in the catalog: `pg_get_indexdef`, `pg_table_is_visible`, `has_table_privilege` and
 //! their kin. Documentation, section 9.26.
-//!
-//! Privileges are not kept yet: whoever may log in may do everything, and the `has_…` functions say so, about objects
-//! and roles that exist.
 
 use builtins::CatalogFunctions;
 use types::{Array, Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
@@ -309,65 +306,6 @@ impl CatalogView {
             None => Datum::Null,
         }
     }
-
-    /// `has_…_privilege` and `pg_has_role`: an optional role, the object by name or oid, perhaps a column, and what is
-    /// asked for.
-    fn privilege(&self, function: &str, args: &[Datum]) -> SqlResult<Datum> {
-        let is_column = function == "has_column_privilege";
-        let has_role = args.len() > if is_column { 3 } else { 2 };
-        let (role, rest) = if has_role { (Some(&args[0]), &args[1..]) } else { (None, args) };
-        if let Some(Datum::Text(name)) = role
-            && &**name != "public"
-            && self.catalog.role(name).is_none()
-        {
-            return Err(no_such("role", name, SqlState::UndefinedObject));
-        }
-        let object = &rest[0];
-        let exists = match function {
-            "has_table_privilege" | "has_any_column_privilege" | "has_sequence_privilege" => self.class_of(object)?.is_some(),
-            "has_column_privilege" => match (self.class_of(object)?, &rest[1]) {
-                (Some(Class::Relation(Relation::Table(table))), Datum::Text(column)) => {
-                    table.column_named(column).ok_or_else(|| no_column(column, &table.name))?;
-                    true
-                }
-                (Some(Class::Relation(Relation::Table(table))), Datum::Int(number)) => {
-                    table.columns.iter().any(|column| i64::from(column.id.get()) == *number)
-                }
-                (class, _) => class.is_some(),
-            },
-            "has_schema_privilege" => match object {
-                Datum::Text(name) => {
-                    let schema = self.catalog.schema(self.database, name);
-                    schema.ok_or_else(|| no_such("schema", name, SqlState::InvalidSchemaName))?;
-                    true
-                }
-                oid => oid.as_int().is_some_and(|oid| self.catalog.schema_by_id(oid as u32).is_some()),
-            },
-            "has_database_privilege" => match object {
-                Datum::Text(name) => {
-                    self.catalog.database(name).ok_or_else(|| no_such("database", name, SqlState::InvalidCatalogName))?;
-                    true
-                }
-                oid => oid.as_int().is_some_and(|oid| self.catalog.database_by_id(oid as u32).is_some()),
-            },
-            "pg_has_role" => match object {
-                Datum::Text(name) => {
-                    self.catalog.role(name).ok_or_else(|| no_such("role", name, SqlState::UndefinedObject))?;
-                    true
-                }
-                oid => oid.as_int().is_some_and(|oid| self.catalog.role_by_id(oid as u32).is_some()),
-            },
-            _ => true,
-        };
-        Ok(if exists { Datum::Bool(true) } else { Datum::Null })
-    }
-
-    fn class_of(&self, object: &Datum) -> SqlResult<Option<Class<'_>>> {
-        match object {
-            Datum::Text(name) => self.require_class(name).map(Some),
-            oid => Ok(oid.as_int().and_then(|oid| self.class(u32::try_from(oid).ok()?))),
-        }
-    }
 }
 
 fn comment_on(comments: &[(Commented, String)], on: Commented) -> Option<String> {
@@ -382,10 +320,6 @@ pub(crate) fn schema_comment(schema: &Schema) -> Option<&str> {
         "pg_catalog" => Some("system catalog schema"),
         _ => None,
     }
-}
-
-fn no_such(kind: &str, name: &str, code: SqlState) -> SqlError {
-    SqlError::new(code, format!("{kind} \"{name}\" does not exist"))
 }
 
 fn no_column(column: &str, table: &str) -> SqlError {

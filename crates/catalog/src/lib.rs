@@ -17,6 +17,7 @@ pub mod definition;
 pub mod descriptor;
 mod domain;
 mod functions;
+pub mod privilege;
 mod range_type;
 pub mod routine;
 pub mod row;
@@ -39,7 +40,7 @@ pub use routine::{
 pub use snapshot::{CatalogSnapshot, Cluster, NameOwner, Relation, UserType, temporary_schema};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
 pub use store::{
-    CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, ROW_ID_COLUMN, SHARED_DOMAIN,
+    CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, PRIVILEGES_DOMAIN, ROW_ID_COLUMN, SHARED_DOMAIN,
     descriptor_key,
 };
 pub use stored_view::{CheckOption, Materialized, NamedRelation, ViewDetails, ViewOptions};

@@ -22,6 +22,7 @@ use crate::descriptor::{
     CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
     TEMPORARY_PREFIX, Table, Type, TypeKind, View,
 };
+use crate::privilege::{Privileges, SharedPrivileges};
 use crate::routine::{Routine, StoredType};
 use crate::statistics::Statistics;
 use crate::store::{SHARED_DOMAIN, encode_version, version_key};
@@ -159,6 +160,9 @@ pub struct CatalogSnapshot {
     part_owners: FxHashMap<u32, u32>,
     cluster: Arc<Cluster>,
     statistics: Statistics,
+    privileges: SharedPrivileges,
+    /// Of a transaction that changes them.
+    own_privileges: Option<Arc<Privileges>>,
 }
 
 /// What is set for the whole cluster, read.
@@ -294,6 +298,20 @@ impl CatalogSnapshot {
 
     pub(crate) fn set_statistics(&mut self, statistics: Statistics) {
         self.statistics = statistics;
+    }
+
+    /// What is granted: not of this version, but of now. A transaction that has changed some sees its own.
+    #[must_use]
+    pub fn privileges(&self) -> Arc<Privileges> {
+        self.own_privileges.clone().unwrap_or_else(|| self.privileges.current())
+    }
+
+    pub(crate) fn share_privileges(&mut self, privileges: SharedPrivileges) {
+        self.privileges = privileges;
+    }
+
+    pub(crate) fn set_own_privileges(&mut self, own: Option<Arc<Privileges>>) {
+        self.own_privileges = own;
     }
 
     pub fn set_version(&mut self, domain: u32, version: u64) {

@@ -6,6 +6,7 @@
 //! /Table/2/1/<storage id>          statistics (postcard)
 //! /Table/4/1/<domain>              version, big endian
 //! /Table/5/1/<domain>/<version>    ids of what this version changed (postcard); none: more than are listed
+//! /Table/7/1/<id>                  what is granted: see [`crate::privilege::rows`]
 //! /System/"id/object"              the last id given out
 //! ```
 //! A *domain* is a database; what databases share (roles, databases, built-in schemas) is [`SHARED_DOMAIN`]. Each has a
@@ -34,6 +35,7 @@ use crate::{
         ClusterSettings, DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA,
         POSTGRES_DATABASE, POSTGRES_ROLE, PUBLIC_SCHEMA, Role, Schema,
     },
+    privilege::{PrivilegeRow, Privileges, SharedPrivileges, access::PREDEFINED},
     snapshot::CatalogSnapshot,
     statistics::{Statistics, TableStatistics},
     view::CatalogView,
@@ -44,6 +46,10 @@ const DESCRIPTORS: TableId = TableId::new(1);
 const STATISTICS: TableId = TableId::new(2);
 const VERSIONS: TableId = TableId::new(4);
 const CHANGES: TableId = TableId::new(5);
+const PRIVILEGES: TableId = TableId::new(7);
+/// In place of an id: the version of privileges, and the domain that their changes are listed under.
+const PRIVILEGES_VERSION: u32 = 0;
+pub const PRIVILEGES_DOMAIN: u32 = u32::MAX;
 /// What all databases share.
 pub const SHARED_DOMAIN: u32 = 0;
 /// A node that is at most so many versions behind reads what has changed, and not all of the catalog.
@@ -117,6 +123,23 @@ pub struct CatalogStore {
     /// The latest first, at most [`SYSTEM_TABLES_KEPT`].
     system_tables: Arc<Mutex<Vec<Arc<SystemTables>>>>,
     statistics: Statistics,
+    privileges: SharedPrivileges,
+}
+
+fn privilege_key(id: u32) -> Key {
+    row_key(PRIVILEGES, &[u64::from(id)])
+}
+
+fn decode_privileges(id: u32, key: &Key, value: &[u8]) -> Result<PrivilegeRow, CatalogError> {
+    PrivilegeRow::decode(id, value)
+        .map_err(|error| CatalogError::Damaged { key: key.clone(), reason: error.to_string() })
+}
+
+fn decode_version(key: &Key, value: Option<&Bytes>) -> Result<u64, CatalogError> {
+    let Some(value) = value else { return Ok(0) };
+    let bytes = <[u8; 8]>::try_from(&**value);
+    let bytes = bytes.map_err(|_| CatalogError::Damaged { key: key.clone(), reason: "not a version".into() })?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +166,8 @@ impl CatalogStore {
     /// When the ranges that hold it cannot be reached, or it is damaged.
     pub async fn open(db: Db) -> Result<Self, CatalogError> {
         let current = Arc::new(ArcSwap::from_pointee(CatalogSnapshot::default()));
-        let store = Self { db, current, system_tables: Arc::default(), statistics: Statistics::default() };
+        let (statistics, privileges) = (Statistics::default(), SharedPrivileges::default());
+        let store = Self { db, current, system_tables: Arc::default(), statistics, privileges };
         loop {
             let mut txn = store.db.begin(TxnOptions::default());
             let outcome = store.load(&mut txn).await;
@@ -152,6 +176,7 @@ impl CatalogStore {
                     txn.rollback().await;
                     store.current.store(Arc::new(snapshot));
                     store.refresh_statistics().await?;
+                    store.read_privileges().await?;
                     return Ok(store);
                 }
                 Ok(None) => {
@@ -231,6 +256,11 @@ impl CatalogStore {
     /// # Errors
     /// As [`CatalogStore::open`].
     pub async fn refresh(&self) -> Result<Arc<CatalogSnapshot>, CatalogError> {
+        self.read_privileges().await?;
+        self.refresh_descriptors().await
+    }
+
+    async fn refresh_descriptors(&self) -> Result<Arc<CatalogSnapshot>, CatalogError> {
         for _ in 0..100 {
             let base = self.current();
             let mut txn = self.db.begin(TxnOptions::default());
@@ -251,9 +281,128 @@ impl CatalogStore {
         Ok(self.current())
     }
 
+    /// Makes what is granted known here, as of now. Roles may have changed with it.
+    ///
+    /// # Errors
+    /// As [`CatalogStore::open`].
+    pub async fn refresh_privileges(&self) -> Result<(), CatalogError> {
+        if self.read_privileges().await? {
+            self.refresh_descriptors().await?;
+        }
+        Ok(())
+    }
+
+    /// Of what is known here.
+    #[must_use]
+    pub fn privileges_version(&self) -> u64 {
+        self.privileges.current().version()
+    }
+
+    /// Whether there were newer ones.
+    async fn read_privileges(&self) -> Result<bool, CatalogError> {
+        let key = privilege_key(PRIVILEGES_VERSION);
+        let newest = decode_version(&key, self.db.get(&key).await?.as_ref())?;
+        if newest <= self.privileges.current().version() {
+            return Ok(false);
+        }
+        for _ in 0..100 {
+            let base = self.privileges.current();
+            let mut txn = self.db.begin(TxnOptions::default());
+            match Self::load_privileges(&mut txn, &base).await {
+                Ok(newer) => {
+                    txn.rollback().await;
+                    self.privileges.advance(&Arc::new(newer));
+                    break;
+                }
+                Err(CatalogError::Kv(error)) if error.is_retryable() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn load_privileges(txn: &mut Txn, base: &Privileges) -> Result<Privileges, CatalogError> {
+        let key = privilege_key(PRIVILEGES_VERSION);
+        let version = decode_version(&key, txn.get(&key, Read::default()).await?.as_ref())?;
+        let steps = version.saturating_sub(base.version());
+        let listed = if steps <= CHANGES_KEPT { Self::listed_ids(txn, PRIVILEGES_DOMAIN, base.version(), version).await? } else { None };
+        let mut privileges;
+        match listed {
+            Some(ids) => {
+                privileges = base.clone();
+                let keys: Vec<Key> = ids.iter().map(|id| privilege_key(*id)).collect();
+                let values = txn.get_many(&keys, Read::default()).await?;
+                for ((id, key), value) in ids.into_iter().zip(&keys).zip(values) {
+                    privileges.put(match value {
+                        Some(value) => decode_privileges(id, key, &value)?,
+                        None => PrivilegeRow::new(id),
+                    });
+                }
+            }
+            None => {
+                privileges = Privileges::default();
+                let mut rest = Some(Span::prefix(keyspace::index(PRIVILEGES, PRIMARY)));
+                while let Some(span) = rest {
+                    let page = txn.scan(&span, ScanOptions::default()).await?;
+                    for (key, value) in page.rows.iter() {
+                        let Some(id) = row_id(PRIVILEGES, key).filter(|id| *id != PRIVILEGES_VERSION) else { continue };
+                        privileges.put(decode_privileges(id, &Key::from(key), value)?);
+                    }
+                    rest = page.resume;
+                }
+            }
+        }
+        privileges.version = version;
+        Ok(privileges)
+    }
+
+    /// The ids that the versions after `from` have changed; none where not all are listed.
+    async fn listed_ids(txn: &mut Txn, domain: u32, from: u64, to: u64) -> Result<Option<Vec<u32>>, CatalogError> {
+        let keys: Vec<Key> = (from + 1..=to).map(|version| change_key(domain, version)).collect();
+        let mut ids = Vec::new();
+        for value in txn.get_many(&keys, Read::default()).await? {
+            match value.as_deref().map(postcard::from_bytes::<Vec<u32>>) {
+                Some(Ok(listed)) if !listed.is_empty() => ids.extend(listed),
+                _ => return Ok(None),
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        Ok(Some(ids))
+    }
+
+    /// Before a transaction grants anything: others that do have to wait, and what is known here is the newest.
+    ///
+    /// # Errors
+    /// As a locking read.
+    pub async fn lock_privileges(&self, txn: &mut Txn) -> Result<(), CatalogError> {
+        let key = privilege_key(PRIVILEGES_VERSION);
+        for _ in 0..100 {
+            let known = self.privileges.current().version();
+            let expected = (known > 0).then(|| encode_version(known));
+            match txn.hold_value(&key, expected.as_ref()).await {
+                Ok(()) => return Ok(()),
+                // The lock is held, and nobody changes them any more.
+                Err(kv::Error::Retry { reason: kv::Restart::CheckedValueChanged, .. }) => {
+                    if !self.read_privileges().await? {
+                        break;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(kv::Error::Retry { reason: kv::Restart::CheckedValueChanged, at_least: txn.read_ts() }.into())
+    }
+
     /// Takes in a change that has been committed. Where the snapshot is not the one before the change, it has been read
     /// since, or will be.
     pub fn advance(&self, change: &CatalogChange) {
+        if let Some(change) = &change.privileges {
+            self.privileges.advance(&change.privileges);
+        }
+        if change.domains.is_empty() {
+            return;
+        }
         self.current.rcu(|current| change.after(current).unwrap_or_else(|| current.clone()));
     }
 
@@ -309,19 +458,15 @@ impl CatalogStore {
         base: &CatalogSnapshot,
         newer: &[(u32, u64)],
     ) -> Result<Option<Vec<u32>>, CatalogError> {
-        let mut keys = Vec::new();
+        let mut ids = Vec::new();
         for (domain, version) in newer {
             let from = base.version_of(*domain);
             if version - from > CHANGES_KEPT {
                 return Ok(None);
             }
-            keys.extend((from + 1..=*version).map(|version| change_key(*domain, version)));
-        }
-        let mut ids = Vec::new();
-        for value in txn.get_many(&keys, Read::default()).await? {
-            match value.as_deref().map(postcard::from_bytes::<Vec<u32>>) {
-                Some(Ok(listed)) if !listed.is_empty() => ids.extend(listed),
-                _ => return Ok(None),
+            match Self::listed_ids(txn, *domain, from, *version).await? {
+                Some(listed) => ids.extend(listed),
+                None => return Ok(None),
             }
         }
         ids.sort_unstable();
@@ -336,6 +481,10 @@ impl CatalogStore {
         }
         let mut snapshot = CatalogSnapshot::default();
         snapshot.set_statistics(self.statistics.clone());
+        snapshot.share_privileges(self.privileges.clone());
+        for role in PREDEFINED {
+            snapshot.put(Descriptor::Role(predefined_role(role)));
+        }
         for (domain, version) in versions {
             snapshot.set_version(domain, version);
         }
@@ -413,6 +562,14 @@ pub struct CatalogChange {
     /// Copied when it is changed while somebody else holds it.
     snapshot: Arc<CatalogSnapshot>,
     domains: Vec<DomainChange>,
+    privileges: Option<PrivilegesChange>,
+}
+
+/// What a transaction has granted and revoked.
+#[derive(Clone, Debug)]
+struct PrivilegesChange {
+    privileges: Arc<Privileges>,
+    ids: Vec<u32>,
 }
 
 /// What changes in a domain.
@@ -426,7 +583,7 @@ struct DomainChange {
 impl CatalogChange {
     #[must_use]
     pub fn new(base: Arc<CatalogSnapshot>) -> Self {
-        Self { snapshot: base.clone(), base, domains: Vec::new() }
+        Self { snapshot: base.clone(), base, domains: Vec::new(), privileges: None }
     }
 
     /// The catalog with the changes made so far.
@@ -452,10 +609,36 @@ impl CatalogChange {
             return;
         }
         change.ids.push(id);
-        if change.ids.len() <= LISTED_MAX + 1 {
-            let listed = if change.ids.len() > LISTED_MAX { &[][..] } else { &change.ids[..] };
-            let listed = postcard::to_stdvec(listed).expect("ids are plain data");
-            txn.put(change_key(domain, change.version), listed.into());
+        list_change(txn, domain, change.version, &change.ids);
+    }
+
+    /// Grants, revokes, makes a role a member: the row as it is to be. The lock of [`CatalogStore::lock_privileges`] is held.
+    pub fn put_privileges(&mut self, txn: &mut Txn, row: PrivilegeRow) {
+        let change = self.privileges.get_or_insert_with(|| {
+            let mut privileges = Privileges::clone(&self.base.privileges());
+            privileges.version += 1;
+            txn.put(privilege_key(PRIVILEGES_VERSION), encode_version(privileges.version));
+            if let Some(old) = privileges.version.checked_sub(CHANGES_KEPT) {
+                txn.delete(change_key(PRIVILEGES_DOMAIN, old));
+            }
+            PrivilegesChange { privileges: Arc::new(privileges), ids: Vec::new() }
+        });
+        if !change.ids.contains(&row.id) {
+            change.ids.push(row.id);
+            list_change(txn, PRIVILEGES_DOMAIN, change.privileges.version, &change.ids);
+        }
+        match row.is_empty() {
+            true => txn.delete(privilege_key(row.id)),
+            false => txn.put(privilege_key(row.id), row.encode().into()),
+        }
+        Arc::make_mut(&mut change.privileges).put(row);
+        Arc::make_mut(&mut self.snapshot).set_own_privileges(Some(change.privileges.clone()));
+    }
+
+    /// *grants-by-id*: what was granted on an object that is gone counts for nothing, and its row goes without a new version.
+    fn forget_privileges(&mut self, txn: &mut Txn, id: u32) {
+        if self.snapshot.privileges().row(id).is_some() {
+            txn.delete(privilege_key(id));
         }
     }
 
@@ -476,6 +659,7 @@ impl CatalogChange {
         if let Some(table) = self.snapshot.table_by_id(id) {
             txn.delete(statistics_key(table.storage));
         }
+        self.forget_privileges(txn, id);
         txn.delete(descriptor_key(id));
         Arc::make_mut(&mut self.snapshot).remove(id);
     }
@@ -484,6 +668,9 @@ impl CatalogChange {
     fn after(&self, current: &Arc<CatalogSnapshot>) -> Option<Arc<CatalogSnapshot>> {
         if Arc::ptr_eq(current, &self.base) {
             let mut next = self.snapshot.clone();
+            if self.privileges.is_some() {
+                Arc::make_mut(&mut next).set_own_privileges(None);
+            }
             if next.has_new_labels() {
                 Arc::make_mut(&mut next).commit_labels();
             }
@@ -500,6 +687,30 @@ impl CatalogChange {
             next.commit_labels();
             Arc::new(next)
         })
+    }
+}
+
+/// Lists what a version has changed so far; nothing where that is too much.
+fn list_change(txn: &mut Txn, domain: u32, version: u64, ids: &[u32]) {
+    if ids.len() <= LISTED_MAX + 1 {
+        let listed = if ids.len() > LISTED_MAX { &[][..] } else { ids };
+        let listed = postcard::to_stdvec(listed).expect("ids are plain data");
+        txn.put(change_key(domain, version), listed.into());
+    }
+}
+
+/// A role that every cluster has, and that no descriptor is stored of.
+fn predefined_role((id, name): (u32, &str)) -> Role {
+    Role {
+        id,
+        name: name.into(),
+        superuser: false,
+        login: false,
+        create_db: false,
+        create_role: false,
+        password: None,
+        valid_until: None,
+        connection_limit: -1,
     }
 }
 
@@ -520,17 +731,7 @@ pub(crate) fn first_descriptors() -> Vec<Descriptor> {
             valid_until: None,
             connection_limit: -1,
         }),
-        Descriptor::Role(Role {
-            id: DATABASE_OWNER_ROLE,
-            name: "pg_database_owner".into(),
-            superuser: false,
-            login: false,
-            create_db: false,
-            create_role: false,
-            password: None,
-            valid_until: None,
-            connection_limit: -1,
-        }),
+        Descriptor::Role(predefined_role((DATABASE_OWNER_ROLE, "pg_database_owner"))),
         Descriptor::Database(Database {
             id: POSTGRES_DATABASE,
             name: "postgres".into(),

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use builtins::{CallTypes, EvalContext};
-use catalog::{CatalogSnapshot, Routine, VirtualRows, VirtualTable};
+use catalog::{CatalogSnapshot, Routine, Table, VirtualRows, VirtualTable};
 use futures::future::BoxFuture;
+use keys::ColumnId;
 use plan::{Plan, SequenceOp, SleepOp, Transition};
 use tokio::time::Instant;
 use types::{Datum, SqlError, SqlResult, SqlState};
@@ -154,6 +155,8 @@ pub struct ExecContext<'a> {
     pub state: &'a mut SessionState,
     /// The database of the session.
     pub database: u32,
+    /// The current user.
+    pub user: u32,
     pub memory: MemoryBudget,
     pub cancel: CancelFlag,
     /// The transaction may change nothing: what would asks [`ExecContext::check_writable`] first.
@@ -260,10 +263,16 @@ impl<'a> ExecContext<'a> {
         Some(micros / 1e6)
     }
 
+    /// Whether the current user may read these columns.
+    pub(crate) fn reads(&self, table: &Table, columns: &[ColumnId]) -> bool {
+        let ids: Vec<u32> = columns.iter().map(|column| column.get()).collect();
+        self.catalog.access(self.database).reads(self.user, table.id, &ids)
+    }
+
     /// Reserves or reads a sequence's value.
     pub async fn sequence(&mut self, op: SequenceOp, args: &[Datum]) -> SqlResult<Datum> {
         match op {
-            SequenceOp::NextVal => self.check_writable("nextval()")?,
+            SequenceOp::NextVal | SequenceOp::NextIdentity => self.check_writable("nextval()")?,
             SequenceOp::SetVal => self.check_writable("setval()")?,
             SequenceOp::Sleep(op) => {
                 let seconds = self.seconds_to_sleep(op, args);
@@ -277,7 +286,8 @@ impl<'a> ExecContext<'a> {
             _ => {}
         }
         let db = self.txn()?.db().clone();
-        self.state.sequences.call(op, args, self.catalog, &db).await
+        let access = (&**self.catalog, self.database, self.user);
+        self.state.sequences.call(op, args, access, &db).await
     }
 
     /// A fresh id for a row without a primary key: a time in the high bits, so that ids rise, and the node and a count

@@ -163,20 +163,21 @@ fn shown(names: &[String], types: &[SqlType], key: &[Datum]) -> String {
     format!("Key ({})=({})", names.join(", "), values.join(", "))
 }
 
-/// 23503 for a row that refers to nothing.
-pub(crate) fn not_present(from: &Table, key: &ForeignKey, to: &Table, values: &[Datum]) -> SqlError {
-    let types = types_of(from, &key.columns);
+/// 23503 for a row that refers to nothing; `sees`: the user may read the values.
+pub(crate) fn not_present(from: &Table, key: &ForeignKey, to: &Table, values: &[Datum], sees: bool) -> SqlError {
+    let shown = if sees { shown(&names(from, &key.columns), &types_of(from, &key.columns), values) } else { "Key".to_owned() };
     SqlError::new(
         SqlState::ForeignKeyViolation,
         format!("insert or update on table \"{}\" violates foreign key constraint \"{}\"", from.name, key.name),
     )
-    .with_detail(format!("{} is not present in table \"{}\".", shown(&names(from, &key.columns), &types, values), to.name))
+    .with_detail(format!("{shown} is not present in table \"{}\".", to.name))
     .with_table(from.name.clone())
     .with_constraint(key.name.clone())
 }
 
-fn still_referenced(from: &Table, key: &ForeignKey, to: &Table, values: &[Datum]) -> SqlError {
-    let types = types_of(to, &key.referenced_columns);
+fn still_referenced(from: &Table, key: &ForeignKey, to: &Table, values: &[Datum], sees: bool) -> SqlError {
+    let columns = &key.referenced_columns;
+    let shown = if sees { shown(&names(to, columns), &types_of(to, columns), values) } else { "Key".to_owned() };
     SqlError::new(
         SqlState::ForeignKeyViolation,
         format!(
@@ -184,11 +185,7 @@ fn still_referenced(from: &Table, key: &ForeignKey, to: &Table, values: &[Datum]
             to.name, key.name, from.name
         ),
     )
-    .with_detail(format!(
-        "{} is still referenced from table \"{}\".",
-        shown(&names(to, &key.referenced_columns), &types, values),
-        from.name
-    ))
+    .with_detail(format!("{shown} is still referenced from table \"{}\".", from.name))
     .with_table(from.name.clone())
     .with_constraint(key.name.clone())
 }
@@ -236,7 +233,9 @@ async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -
     }
     for items in now.chunks(LOOKUPS) {
         if let Some((item, to)) = missing(items, ctx).await?.first() {
-            return Err(not_present(&item.from, &item.from.foreign_keys[item.key], to, &item.values));
+            let constraint = &item.from.foreign_keys[item.key];
+            let sees = ctx.reads(&item.from, &constraint.columns);
+            return Err(not_present(&item.from, constraint, to, &item.values, sees));
         }
     }
     Ok(())
@@ -275,7 +274,9 @@ pub async fn settle_deferred(of: Option<&[u32]>, ctx: &mut ExecContext<'_>) -> S
 async fn settle_late(items: &[Present], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     for (item, to) in missing(items, ctx).await? {
         if !ask_of_referring(Question::IsReferring, item, &to, ctx).await?.is_empty() {
-            return Err(not_present(&item.from, &item.from.foreign_keys[item.key], &to, &item.values));
+            let constraint = &item.from.foreign_keys[item.key];
+            let sees = ctx.reads(&item.from, &constraint.columns);
+            return Err(not_present(&item.from, constraint, &to, &item.values, sees));
         }
     }
     Ok(())
@@ -408,7 +409,8 @@ async fn forbid_referring(
     let is_there =
         may_be_there && !ask(Question::IsReferenced, constraint, from, to, &types, values, ctx).await?.is_empty();
     if !is_there && !ask(Question::IsReferring, constraint, from, to, &types, values, ctx).await?.is_empty() {
-        return Err(still_referenced(from, constraint, to, values));
+        let sees = ctx.reads(to, &constraint.referenced_columns);
+        return Err(still_referenced(from, constraint, to, values, sees));
     }
     Ok(())
 }

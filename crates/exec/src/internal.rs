@@ -80,6 +80,7 @@ pub(crate) async fn run(
         virtual_tables: ctx.virtual_tables,
         state: &mut *ctx.state,
         database: ctx.database,
+        user: ctx.user,
         memory: ctx.memory.clone(),
         cancel,
         read_only: ctx.read_only,

@@ -54,25 +54,21 @@ impl TableWriter {
         }
         for (column, datum) in self.table.columns.iter().zip(row.iter()) {
             if datum.is_null() && !column.nullable {
-                return Err(SqlError::new(
+                return Err(self.with_row(row, ctx, SqlError::new(
                     SqlState::NotNullViolation,
                     format!(
                         "null value in column \"{}\" of relation \"{}\" violates not-null constraint",
                         column.name, self.table.name
                     ),
-                )
-                .with_detail(format!("Failing row contains {}.", self.show(row)))
+                ))
                 .with_table(self.table.name.clone())
                 .with_column(column.name.clone()));
             }
         }
         for (name, check) in &self.rules.checks {
             if eval_row(check, row, &scope)?.as_bool() == Some(false) {
-                return Err(SqlError::new(
-                    SqlState::CheckViolation,
-                    format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.name),
-                )
-                .with_detail(format!("Failing row contains {}.", self.show(row)))
+                let message = format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.name);
+                return Err(self.with_row(row, ctx, SqlError::new(SqlState::CheckViolation, message))
                 .with_table(self.table.name.clone())
                 .with_constraint(name.clone()));
             }
@@ -98,26 +94,30 @@ impl TableWriter {
             if let Some(failed) = verdicts.iter().position(is_outside) {
                 let view = &self.rules.check_options[failed].view;
                 let message = format!("new row violates check option for view \"{view}\"");
-                return Err(SqlError::new(SqlState::WithCheckOptionViolation, message)
-                    .with_detail(format!("Failing row contains {}.", self.show(row))));
+                return Err(self.with_row(row, ctx, SqlError::new(SqlState::WithCheckOptionViolation, message)));
             }
         }
         Ok(())
     }
 
-    fn show(&self, row: &[Datum]) -> String {
-        let shown: Vec<String> = self
-            .table
-            .columns
-            .iter()
-            .zip(row)
-            .filter(|(column, _)| !column.hidden)
-            .map(|(column, datum)| match datum {
-                Datum::Null => "null".to_owned(),
-                datum => types::to_text(&column.ty, datum, &Formatting::default()),
-            })
-            .collect();
-        format!("({})", shown.join(", "))
+    /// An error about a row, with the row as far as the user may read it.
+    fn with_row(&self, row: &[Datum], ctx: &ExecContext<'_>, error: SqlError) -> SqlError {
+        let columns = self.table.columns.iter().zip(row).filter(|(column, _)| !column.hidden);
+        let value = |(column, datum): (&catalog::Column, &Datum)| match datum {
+            Datum::Null => "null".to_owned(),
+            datum => types::to_text(&column.ty, datum, &Formatting::default()),
+        };
+        if ctx.reads(&self.table, &[]) {
+            let values: Vec<String> = columns.map(value).collect();
+            return error.with_detail(format!("Failing row contains ({}).", values.join(", ")));
+        }
+        let readable = columns.filter(|(column, _)| ctx.reads(&self.table, &[column.id]));
+        let (names, values): (Vec<&str>, Vec<String>) =
+            readable.map(|it| (it.0.name.as_str(), value(it))).unzip();
+        if names.is_empty() {
+            return error;
+        }
+        error.with_detail(format!("Failing row contains ({}) = ({}).", names.join(", "), values.join(", ")))
     }
 
     /// Whether the row has an entry in an index.
@@ -177,6 +177,13 @@ impl TableWriter {
         Ok(found)
     }
 
+    /// As [`Self::violation`], without values that the user may not read.
+    fn refused(&self, index: usize, row: &[Datum], ctx: &ExecContext<'_>) -> SqlError {
+        let columns: Vec<keys::ColumnId> = self.table.indexes[index].columns.iter().map(|key| key.column).collect();
+        let error = self.violation(index, row);
+        if ctx.reads(&self.table, &columns) { error } else { error.without_detail() }
+    }
+
     #[must_use]
     pub fn violation(&self, index: usize, row: &[Datum]) -> SqlError {
         let found = &self.table.indexes[index];
@@ -201,7 +208,7 @@ impl TableWriter {
         let duplicates = self.duplicates(rows, &all, LockStrength::NoKeyUpdate, ctx).await?;
         for (row, duplicate) in rows.iter().zip(&duplicates) {
             if let Some(duplicate) = duplicate {
-                return Err(self.violation(duplicate.index, row));
+                return Err(self.refused(duplicate.index, row, ctx));
             }
         }
         self.note_changes(rows.len() as u64, ctx);
@@ -211,7 +218,7 @@ impl TableWriter {
                 if rows.len() > 1 && !self.generates_key(index) && self.is_checked(index, row, ctx)?
                     && !seen.insert(self.table.codecs()[index].encode_key(row))
                 {
-                    return Err(self.violation(index, row));
+                    return Err(self.refused(index, row, ctx));
                 }
             }
             self.put_entries(row, ctx)?;
@@ -302,7 +309,7 @@ impl TableWriter {
         if !moved.is_empty() {
             let rows = [new.to_vec()];
             if let Some(Some(duplicate)) = self.duplicates(&rows, &moved, LockStrength::NoKeyUpdate, ctx).await?.into_iter().next() {
-                return Err(self.violation(duplicate.index, new));
+                return Err(self.refused(duplicate.index, new, ctx));
             }
         }
         for (before, after) in entries {

@@ -13,6 +13,7 @@ use plan::SequenceOp;
 use rustc_hash::FxHashMap;
 use types::{Datum, SqlError, SqlResult, SqlState};
 
+use catalog::privilege::{Access, PrivilegeSet, denied};
 use catalog::{CatalogSnapshot, Relation, Sequence};
 
 use crate::error::from_kv;
@@ -45,11 +46,14 @@ impl SequenceState {
         &mut self,
         op: SequenceOp,
         args: &[Datum],
-        catalog: &CatalogSnapshot,
+        (catalog, database, user): (&CatalogSnapshot, u32, u32),
         db: &kv::Db,
     ) -> SqlResult<Datum> {
         if op == SequenceOp::LastVal {
             let value = self.last.and_then(|id| self.current.get(&id));
+            if let Some(id) = self.last.filter(|_| value.is_some()) {
+                check_allowed(op, id, &catalog.access(database), user)?;
+            }
             return value.map(|value| Datum::Int(*value)).ok_or_else(|| {
                 SqlError::new(
                     SqlState::ObjectNotInPrerequisiteState,
@@ -66,8 +70,11 @@ impl SequenceState {
                 format!("relation with OID {id} is not a sequence"),
             ));
         };
+        if !catalog.role_by_id(user).is_some_and(|role| role.superuser) {
+            check_allowed(op, id, &catalog.access(database), user)?;
+        }
         match op {
-            SequenceOp::NextVal => {
+            SequenceOp::NextVal | SequenceOp::NextIdentity => {
                 let value = next_value(sequence, db).await?;
                 self.current.insert(id, value);
                 self.last = Some(id);
@@ -113,6 +120,28 @@ impl SequenceState {
             }
         }
     }
+}
+
+/// # Errors
+/// 42501.
+fn check_allowed(op: SequenceOp, id: u32, access: &Access<'_>, user: u32) -> SqlResult<()> {
+    use PrivilegeSet as P;
+    let any_of = match op {
+        SequenceOp::NextVal => P::USAGE.union(P::UPDATE),
+        SequenceOp::CurrVal | SequenceOp::LastVal => P::USAGE.union(P::SELECT),
+        SequenceOp::SetVal => P::UPDATE,
+        // Reading a sequence is looked at as reading a relation is.
+        SequenceOp::NextIdentity
+        | SequenceOp::Position
+        | SequenceOp::IsCalled
+        | SequenceOp::Sleep(_)
+        | SequenceOp::Advisory(_) => return Ok(()),
+    };
+    if access.privileges_of(user, id, any_of).is_empty() {
+        let name = access.object(id).map_or_else(String::new, |object| object.name);
+        return Err(denied("sequence", &name));
+    }
+    Ok(())
 }
 
 async fn next_value(sequence: &Sequence, db: &kv::Db) -> SqlResult<i64> {

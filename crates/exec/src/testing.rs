@@ -104,6 +104,7 @@ pub(crate) async fn run_with(
         virtual_tables: &NoTables,
         state: &mut state,
         database: 0,
+        user: catalog::descriptor::POSTGRES_ROLE,
         memory,
         cancel: CancelFlag::default(),
         read_only: false,

@@ -103,6 +103,8 @@ pub enum SequenceOp {
     Advisory(AdvisoryOp),
     Sleep(SleepOp),
     NextVal,
+    /// Of an identity column: who may insert may have it.
+    NextIdentity,
     CurrVal,
     SetVal,
     LastVal,

@@ -15,6 +15,7 @@ mod bind_statements;
 pub mod explain;
 pub mod expr;
 pub mod logical;
+mod needs;
 mod optimize;
 pub mod parse;
 mod parse_cursor;
@@ -84,6 +85,8 @@ pub struct PlanNotes {
     relations: RefCell<Vec<u32>>,
     /// The domains whose rules are being bound.
     domains: RefCell<Vec<u32>>,
+    /// What the statement needs the right to.
+    pub(crate) needs: needs::Needs,
 }
 
 impl PlanNotes {
@@ -187,6 +190,7 @@ fn plan_query(
         catalog_version: context.catalog.version(context.database),
         statistics_epoch: context.catalog.statistics().epoch(),
         uses: context.notes.used(writes, context.catalog),
+        needs: context.notes.needs.all().into(),
         reads_clock: context.notes.reads_clock.get(),
         tag: statement.tag(),
     })

@@ -264,7 +264,7 @@ impl Printer<'_> {
             Expr::Routine(call) => self.call(out, &types::quote_identifier(&call.routine.name), &call.args)?,
             Expr::Sequence { op, args } => {
                 let name = match op {
-                    SequenceOp::NextVal => "nextval",
+                    SequenceOp::NextVal | SequenceOp::NextIdentity => "nextval",
                     SequenceOp::CurrVal => "currval",
                     SequenceOp::SetVal => "setval",
                     SequenceOp::LastVal => "lastval",

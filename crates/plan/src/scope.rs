@@ -17,6 +17,7 @@ use types::{RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::bind::same::same_expr;
 use crate::expr::Expr;
+use crate::needs::Reads;
 
 /// One plan's worth of query, and what it takes from outside.
 #[derive(Debug, Default)]
@@ -105,11 +106,13 @@ pub(crate) struct Scope<'a> {
     pub visible: Vec<Visible>,
     /// Number of columns of the row.
     pub width: usize,
+    /// The relations that the row's columns are read from.
+    pub reads: Vec<Reads>,
 }
 
 impl<'a> Scope<'a> {
     pub fn empty(level: &'a Level<'a>) -> Self {
-        Self { level, ranges: Vec::new(), visible: Vec::new(), width: 0 }
+        Self { level, ranges: Vec::new(), visible: Vec::new(), width: 0, reads: Vec::new() }
     }
 
     /// A scope of one range, whose columns are the row.
@@ -117,7 +120,23 @@ impl<'a> Scope<'a> {
         let visible = range.columns.iter().filter(|column| !column.hidden);
         let visible = visible.map(|it| Visible { name: it.name.clone(), expr: it.expr.clone() }).collect();
         let width = range.columns.len();
-        Self { level, ranges: vec![range], visible, width }
+        Self { level, ranges: vec![range], visible, width, reads: Vec::new() }
+    }
+
+    /// With the relation that its columns are read from.
+    pub fn reading(mut self, reads: Reads) -> Self {
+        self.reads.push(reads);
+        self
+    }
+
+    pub fn reading_all(mut self, reads: Vec<Reads>) -> Self {
+        self.reads.extend(reads);
+        self
+    }
+
+    /// Notes what an expression over the row reads.
+    pub fn mark(&self, expr: &Expr) {
+        self.reads.iter().for_each(|reads| reads.mark(expr));
     }
 
     /// This row followed by another's columns.
@@ -141,6 +160,7 @@ impl<'a> Scope<'a> {
         right.shift(self.width);
         self.ranges.append(&mut right.ranges);
         self.visible.append(&mut right.visible);
+        self.reads.append(&mut right.reads);
         self.width += right.width;
         Ok(self)
     }
@@ -153,6 +173,7 @@ impl<'a> Scope<'a> {
             range.columns.iter_mut().for_each(|column| shift_columns(&mut column.expr, by));
         }
         self.visible.iter_mut().for_each(|column| shift_columns(&mut column.expr, by));
+        self.reads.iter_mut().for_each(|reads| reads.shift(by));
     }
 
     /// An unqualified name here or further out; `None` when nobody knows it.
@@ -168,6 +189,7 @@ impl<'a> Scope<'a> {
                     format!("column reference \"{name}\" is ambiguous"),
                 ));
             }
+            self.mark(&first.expr);
             return Ok(Some(first.expr.clone()));
         }
         if name == "tableoid" {
@@ -216,6 +238,7 @@ impl<'a> Scope<'a> {
                         format!("column reference \"{column}\" is ambiguous"),
                     ));
                 }
+                self.mark(&first.expr);
                 return Ok(Some(first.expr.clone()));
             }
             if column == "tableoid"
@@ -244,6 +267,7 @@ impl<'a> Scope<'a> {
             let fields = columns.clone().map(|column| (Arc::from(column.name.as_str()), column.expr.ty().base())).collect();
             let table = found.table.as_ref().map(|(table, _)| Arc::from(table.name.as_str()));
             let ty = SqlType::record_of(RowType { table, fields });
+            columns.clone().for_each(|column| self.mark(&column.expr));
             return Ok(Some(Expr::Row(columns.map(|column| column.expr.clone()).collect(), ty)));
         }
         let Some(parent) = self.level.parent else { return Ok(None) };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use auth::Secret;
+use catalog::privilege::{Behavior, Need, ObjectKind, PrivilegeSet};
 use catalog::{Commented, Materialized, OnCommit, Routine, Table, Trigger, TriggerEnabled, View, ViewOptions, descriptor};
 use types::{Datum, SqlType};
 
@@ -27,6 +28,8 @@ pub struct PreparedPlan {
     pub statistics_epoch: u64,
     /// What it looks up in the catalog and depends on.
     pub uses: Arc<[UsedRelation]>,
+    /// What its user must have the right to: looked at each time that it is executed.
+    pub needs: Arc<[Need]>,
     /// It holds what was the time when it was made.
     pub reads_clock: bool,
     /// The command tag's first word(s): `SELECT`, `INSERT`, `CREATE TABLE`.
@@ -272,6 +275,13 @@ pub enum Ddl {
     AlterRole { name: String, options: RoleOptions },
     RenameRole { name: String, to: String },
     DropRole { names: Vec<String>, if_exists: IfExists },
+    Grant(Grant),
+    GrantRoles(GrantRoles),
+    DefaultPrivileges(DefaultPrivileges),
+    ReassignOwned { roles: Vec<u32>, to: u32 },
+    DropOwned { roles: Vec<u32>, cascade: bool },
+    OwnSchema { id: u32, owner: String },
+    OwnDatabase { id: u32, owner: String },
     /// The rules of who may connect: [`HBA_SETTING`].
     SetHba(Option<String>),
     CreateEnum { home: Home, name: String, labels: Vec<String> },
@@ -293,6 +303,58 @@ pub enum Ddl {
     Skipped(String),
     /// Storage parameters and others with nothing to do here.
     Accepted,
+}
+
+/// GRANT and REVOKE of privileges.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    pub is_grant: bool,
+    /// WITH GRANT OPTION, and REVOKE GRANT OPTION FOR.
+    pub option: bool,
+    pub targets: Vec<GrantTarget>,
+    /// 0 for everybody.
+    pub grantees: Vec<u32>,
+    pub granted_by: Option<u32>,
+    pub behavior: Behavior,
+    /// For what does not have all of the privileges that are named.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct GrantTarget {
+    pub id: u32,
+    /// On the whole.
+    pub privileges: PrivilegeSet,
+    /// ALL: those that cannot be granted are passed over.
+    pub is_all: bool,
+    /// Column ids, each with its name and the privileges on it.
+    pub columns: Vec<(u32, String, PrivilegeSet)>,
+}
+
+/// GRANT and REVOKE of roles.
+#[derive(Clone, Debug)]
+pub struct GrantRoles {
+    pub is_grant: bool,
+    /// WITH ADMIN OPTION, and REVOKE ADMIN OPTION FOR.
+    pub admin: bool,
+    pub roles: Vec<u32>,
+    pub members: Vec<u32>,
+    pub granted_by: Option<u32>,
+}
+
+/// ALTER DEFAULT PRIVILEGES.
+#[derive(Clone, Debug)]
+pub struct DefaultPrivileges {
+    /// Whose new objects; none: the current user's.
+    pub roles: Vec<u32>,
+    /// None: in all.
+    pub schemas: Vec<u32>,
+    pub kind: ObjectKind,
+    pub is_grant: bool,
+    pub option: bool,
+    pub privileges: PrivilegeSet,
+    pub grantees: Vec<u32>,
+    pub behavior: Behavior,
 }
 
 #[derive(Clone, Debug)]
@@ -366,6 +428,12 @@ pub struct RoleOptions {
     pub password: Option<Option<Secret>>,
     pub valid_until: Option<String>,
     pub connection_limit: Option<i64>,
+    pub inherit: Option<bool>,
+    /// Names of roles that a new one becomes a member of.
+    pub in_roles: Vec<String>,
+    /// Members of a new one; of the second, such as may grant it.
+    pub members: Vec<String>,
+    pub admins: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -444,8 +512,9 @@ pub enum Utility {
     /// `None`: every table of the database.
     Analyze { tables: Option<Vec<Arc<Table>>> },
     Vacuum { tables: Option<Vec<Arc<Table>>>, analyze: bool },
-    /// Transactions are serializable without it: the tables exist, and that is all.
-    LockTable,
+    /// Transactions are serializable without it: the tables exist, one may lock them, and that is all. `any_of`: the
+    /// privileges that allow it.
+    LockTable { tables: Vec<(u32, Option<u32>)>, any_of: PrivilegeSet },
     /// By oid; `None`: all.
     SetConstraints { constraints: Option<Vec<u32>>, deferred: bool },
     Discard(DiscardKind),

@@ -40,6 +40,27 @@ impl Environment {
 }
 
 impl Session {
+    /// The id of a role that the session acts as; 0, which may do nothing, when it is gone. Another that has got its name is
+    /// not it.
+    pub(crate) fn id_of_role(&self, name: &str, catalog: &CatalogSnapshot) -> u32 {
+        match self.known_roles.iter().find(|(known, _)| known == name) {
+            Some((_, id)) => {
+                let known = catalog.role_by_id(*id).is_some() || self.engine.catalog.current().role_by_id(*id).is_some();
+                if known { *id } else { 0 }
+            }
+            None => catalog.role(name).map_or(0, |role| role.id),
+        }
+    }
+
+    /// The session acts as a role from now on.
+    pub(crate) fn know_role(&mut self, name: &str) {
+        let Some(id) = self.roles().role(name).map(|role| role.id) else { return };
+        match self.known_roles.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = id,
+            None => self.known_roles.push((name.to_owned(), id)),
+        }
+    }
+
     /// The environment of a statement that begins now.
     pub(crate) fn environment(&self) -> Arc<Environment> {
         let catalog = self.catalog();
@@ -77,7 +98,7 @@ impl Session {
                 &self.settings,
                 self.has_temporary.then_some(self.temporary.as_str()),
             )),
-            user_id: view.catalog.role(self.current_user()).map_or(0, |role| role.id),
+            user_id: self.id_of_role(self.current_user(), &view.catalog),
             pid: self.pid,
             sessions: self.engine.sessions.clone(),
             access: self.engine.access,

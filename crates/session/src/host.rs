@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use builtins::{Host, Signal};
+use catalog::privilege::access::SIGNAL_BACKEND;
 use catalog::{CatalogSnapshot, CatalogStore, CatalogView, SystemTables, VirtualRows, VirtualTable};
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -98,7 +99,11 @@ impl Host for SessionHost {
         let catalog = &self.environment.view.catalog;
         let is_superuser = |name: &str| catalog.role(name).is_some_and(|role| role.superuser);
         let own = self.environment.view.user.as_str();
-        if activity.user != own && !is_superuser(own) {
+        let access = catalog.access(self.environment.view.database);
+        let whose = catalog.role(&activity.user).map_or(0, |role| role.id);
+        let may_signal = access.has_role(self.environment.user_id, whose)
+            || access.has_role(self.environment.user_id, SIGNAL_BACKEND) && !is_superuser(&activity.user);
+        if activity.user != own && !is_superuser(own) && (is_superuser(&activity.user) || !may_signal) {
             let (what, whom) = match signal {
                 Signal::Cancel => ("cancel", "query"),
                 Signal::Terminate => ("terminate", "process"),

@@ -10,6 +10,7 @@
 //! has had its rows taken back.
 
 mod analyze;
+mod authorize;
 mod attempts;
 mod block;
 mod copy_in;
@@ -28,6 +29,7 @@ pub use temporary::drop_leftovers;
 use std::sync::Arc;
 
 use builtins::EvalContext;
+use catalog::privilege::PrivilegeSet;
 use catalog::{CatalogSnapshot, CatalogStore};
 use exec::{CancelFlag, SessionState};
 use parking_lot::Mutex;
@@ -149,6 +151,10 @@ pub struct Session {
     pub(crate) in_use: Vec<Arc<[plan::statement::UsedRelation]>>,
     /// What the trigger names whose function is running.
     pub(crate) transitions: Arc<[plan::Transition]>,
+    /// What is granted has been looked at for the statement at hand.
+    pub(crate) knows_privileges: bool,
+    /// The ids of the roles that it has acted as, by the names that it knows them by: another role may have the name later.
+    pub(crate) known_roles: Vec<(String, u32)>,
     /// What the notices of the statement at hand have taken so far.
     pub(crate) noticed_bytes: usize,
     /// Portals that loops of running routines read: they outlive the transactions that those end.
@@ -207,6 +213,12 @@ impl Session {
                 format!("database \"{database}\" does not exist"),
             ));
         };
+        let may_connect = catalog.access(found.id).privileges_of(role.id, found.id, PrivilegeSet::CONNECT);
+        if may_connect.is_empty() {
+            let message = format!("permission denied for database \"{database}\"");
+            return Err(SqlError::new(SqlState::InsufficientPrivilege, message)
+                .with_detail("User does not have CONNECT privilege."));
+        }
         let mut settings = Settings::default();
         settings.set_default("session_authorization", user)?;
         settings.set_internal("is_superuser", if role.superuser { "on" } else { "off" });
@@ -252,6 +264,8 @@ impl Session {
             in_use: Vec::new(),
             transitions: Arc::default(),
             noticed_bytes: 0,
+            knows_privileges: false,
+            known_roles: vec![(user.to_owned(), role.id)],
         })
     }
 
@@ -508,6 +522,7 @@ fn empty_plan() -> PreparedPlan {
         catalog_version: 0,
         statistics_epoch: 0,
         uses: Arc::default(),
+        needs: Arc::default(),
         reads_clock: false,
         tag: "",
     }

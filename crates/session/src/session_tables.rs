@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use builtins::Host;
+use catalog::privilege::access::READ_ALL_STATS;
 use catalog::{VirtualRows, VirtualTable};
 use types::{Array, Datum};
 
@@ -55,7 +56,21 @@ impl SessionTables<'_> {
             false => state.application.clone(),
         };
         let time = |micros: Option<i64>| micros.map_or(Datum::Null, Datum::TimestampTz);
-        let role = self.host.environment.view.catalog.role(&activity.user).map(|role| role.id);
+        let environment = &self.host.environment;
+        let role = environment.view.catalog.role(&activity.user).map(|role| role.id);
+        let access = environment.view.catalog.access(environment.view.database);
+        let sees = |role: u32| access.has_role(environment.user_id, role);
+        if !sees(role.unwrap_or(0)) && !sees(READ_ALL_STATS) {
+            return table.row([
+                ("datid", Datum::Int(activity.database.into())),
+                ("datname", Datum::text(activity.database_name.as_str())),
+                ("pid", Datum::Int(activity.pid.into())),
+                ("usesysid", role.map_or(Datum::Null, |id| Datum::Int(id.into()))),
+                ("usename", Datum::text(activity.user.as_str())),
+                ("application_name", Datum::text(application)),
+                ("query", Datum::text("<insufficient privilege>")),
+            ]);
+        }
         table.row([
             ("datid", Datum::Int(activity.database.into())),
             ("datname", Datum::text(activity.database_name.as_str())),

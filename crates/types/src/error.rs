@@ -372,6 +372,12 @@ impl SqlError {
     }
 
     #[must_use]
+    pub fn without_detail(mut self) -> Self {
+        self.0.detail = None;
+        self
+    }
+
+    #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
         self

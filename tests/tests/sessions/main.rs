@@ -2,6 +2,7 @@
 
 mod domains;
 mod others;
+mod privileges;
 mod range_types;
 mod routines;
 mod temporary;

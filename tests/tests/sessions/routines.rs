@@ -305,6 +305,7 @@ async fn bodies_follow_tables_and_paths() {
              $$ DECLARE r t%ROWTYPE; BEGIN SELECT * INTO r FROM t; RETURN r::text; END $$;
              CREATE ROLE a; CREATE ROLE b; CREATE SCHEMA a; CREATE SCHEMA b;
              CREATE TABLE a.who (n text); INSERT INTO a.who VALUES ('a'); CREATE TABLE b.who (n text); INSERT INTO b.who VALUES ('b');
+             GRANT USAGE ON SCHEMA a TO a; GRANT SELECT ON a.who TO a; GRANT USAGE ON SCHEMA b TO b; GRANT SELECT ON b.who TO b;
              CREATE FUNCTION who() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT n FROM who); END $$",
         )
         .await

@@ -288,7 +288,7 @@ fn pg_extension(_view: &CatalogView, rows: &mut Rows) {
     });
 }
 
-fn pg_language(_view: &CatalogView, rows: &mut Rows) {
+fn pg_language(view: &CatalogView, rows: &mut Rows) {
     let languages = [
         (INTERNAL_LANGUAGE, "internal", false),
         (13, "c", false),
@@ -302,6 +302,7 @@ fn pg_language(_view: &CatalogView, rows: &mut Rows) {
             lanowner: POSTGRES_ROLE,
             lanispl: oid == PLPGSQL_LANGUAGE,
             lanpltrusted: trusted,
+            lanacl: super::privileges::acl_of(view, oid),
             lanplcallfoid: 0,
             laninline: 0,
             lanvalidator: 0,

@@ -3,9 +3,11 @@
 use types::Datum;
 
 use super::Maker;
+use super::privileges::acl_of;
 use super::relations::{BTREE, HEAP, PG_NAMESPACE};
 use super::row::{Rows, row};
-use crate::descriptor::{DATABASE_OWNER_ROLE, POSTGRES_ROLE, Role, Schema};
+use crate::descriptor::{POSTGRES_ROLE, Role, Schema};
+use crate::privilege::access::is_first_schema;
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[
@@ -27,14 +29,14 @@ fn pg_namespace(view: &CatalogView, rows: &mut Rows) {
     let mut schemas: Vec<_> = view.schemas().collect();
     schemas.sort_unstable_by_key(|schema| schema.id);
     for schema in schemas {
-        let acl = first_privileges(view, schema);
+        let acl = acl_of(view, schema.id).or_else(|| first_privileges(view, schema));
         row!(rows, { oid: schema.id, nspname: &schema.name, nspowner: schema.owner, nspacl: acl });
     }
 }
 
 /// Everybody may look into the schemas that are there from the start.
 fn first_privileges(view: &CatalogView, schema: &Schema) -> Option<Vec<String>> {
-    let is_first = schema.database == 0 || schema.owner == DATABASE_OWNER_ROLE;
+    let is_first = is_first_schema(schema);
     let owner = view.role_name(schema.owner);
     is_first.then(|| vec![format!("{owner}=UC/{owner}"), format!("=U/{owner}")])
 }
@@ -66,6 +68,7 @@ fn pg_database(view: &CatalogView, rows: &mut Rows) {
             dattablespace: DEFAULT_TABLESPACE,
             datcollate: "C",
             datctype: "C",
+            datacl: acl_of(view, database.id),
         });
     }
 }
@@ -86,7 +89,7 @@ fn pg_authid(view: &CatalogView, rows: &mut Rows) {
             oid: role.id,
             rolname: &role.name,
             rolsuper: role.superuser,
-            rolinherit: true,
+            rolinherit: view.catalog.privileges().inherits(role.id),
             rolcreaterole: role.create_role,
             rolcreatedb: role.create_db,
             rolcanlogin: role.login,
@@ -104,7 +107,7 @@ fn pg_roles(view: &CatalogView, rows: &mut Rows) {
         row!(rows, {
             rolname: &role.name,
             rolsuper: role.superuser,
-            rolinherit: true,
+            rolinherit: view.catalog.privileges().inherits(role.id),
             rolcreaterole: role.create_role,
             rolcreatedb: role.create_db,
             rolcanlogin: role.login,

@@ -3,6 +3,7 @@
 use ::types::{Datum, DomainType, SqlType};
 
 use super::Maker;
+use super::privileges::Seer;
 use super::row::{Rows, YesNo, row};
 use super::types::type_row;
 use crate::definition::Style;
@@ -20,11 +21,6 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
     ("view_table_usage", view_table_usage),
     ("sequences", sequences),
     ("character_sets", character_sets),
-    ("enabled_roles", enabled_roles),
-    ("applicable_roles", |_, _| {}),
-    ("table_privileges", table_privileges),
-    ("role_table_grants", table_privileges),
-    ("column_privileges", column_privileges),
     ("element_types", element_types),
     ("domains", domains),
     ("domain_constraints", domain_constraints),
@@ -39,7 +35,8 @@ fn information_schema_catalog_name(view: &CatalogView, rows: &mut Rows) {
 fn schemata(view: &CatalogView, rows: &mut Rows) {
     let mut schemas: Vec<_> = view.schemas().collect();
     schemas.sort_unstable_by_key(|schema| schema.id);
-    for schema in schemas {
+    let seer = Seer::new(view);
+    for schema in schemas.into_iter().filter(|schema| seer.sees_schema(schema.id)) {
         row!(rows, {
             catalog_name: view.database_name(),
             schema_name: &schema.name,
@@ -63,12 +60,16 @@ fn tables(view: &CatalogView, rows: &mut Rows) {
     for table in super::all() {
         push(table.schema, table.name, table.kind == 'r', table.kind == 'r');
     }
+    let seer = Seer::new(view);
     for relation in view.relations() {
         let is_table = match relation {
             Relation::Table(it) if it.materialized.is_none() => true,
             Relation::View(_) => false,
             Relation::Table(_) | Relation::Sequence(_) => continue,
         };
+        if !seer.sees_relation(relation) {
+            continue;
+        }
         let is_insertable = is_table || view.updatable(relation.id(), false, None) & INSERT_BIT != 0;
         push(view.schema_name(relation.schema()), relation.name(), is_table, is_insertable);
     }
@@ -191,12 +192,13 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
             });
         }
     }
-    for relation in view.relations() {
+    let seer = Seer::new(view);
+    for relation in view.relations().into_iter().filter(|relation| seer.sees_relation(relation)) {
         let (schema, table) = (view.schema_name(relation.schema()), relation.name());
         match relation {
             Relation::Table(it) if it.materialized.is_some() => {}
             Relation::Table(it) => {
-                for (_, column) in it.visible_columns() {
+                for (_, column) in it.visible_columns().filter(|(_, column)| seer.sees_column(it.id, column.id.get())) {
                     let (ty, domain) = seen_through(column.declared());
                     let is_required = domain.is_some_and(|domain| is_not_null(view, domain));
                     f(AnyColumn {
@@ -216,7 +218,9 @@ fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
             }
             Relation::View(it) => {
                 let table = it.as_table();
-                for (number, ((name, declared), column)) in (1..).zip(it.columns.iter().zip(&table.columns)) {
+                let columns = (1..).zip(it.columns.iter().zip(&table.columns));
+                let seen = columns.filter(|(number, _)| seer.sees_column(it.id, *number as u32));
+                for (number, ((name, declared), column)) in seen {
                     let (ty, domain) = seen_through(*declared);
                     let is_required = domain.is_some_and(|domain| is_not_null(view, domain));
                     f(AnyColumn {
@@ -413,9 +417,14 @@ fn views(view: &CatalogView, rows: &mut Rows) {
     for table in super::all().filter(|table| table.kind == 'v') {
         push(table.schema, table.name, None, None);
     }
+    let seer = Seer::new(view);
     for relation in view.relations() {
-        if let Relation::View(it) = relation {
-            push(view.schema_name(it.schema), &it.name, view.view_definition(it.id, Style::Plain), Some(it.as_ref()));
+        if let Relation::View(it) = relation
+            && seer.sees_relation(relation)
+        {
+            // Only its owner sees what it consists of.
+            let definition = seer.owns(it.id).then(|| view.view_definition(it.id, Style::Plain)).flatten();
+            push(view.schema_name(it.schema), &it.name, definition, Some(it.as_ref()));
         }
     }
 }
@@ -440,7 +449,7 @@ fn view_table_usage(view: &CatalogView, rows: &mut Rows) {
 fn sequences(view: &CatalogView, rows: &mut Rows) {
     for relation in view.relations() {
         let Relation::Sequence(it) = relation else { continue };
-        if view.is_identity_sequence(it) {
+        if view.is_identity_sequence(it) || !Seer::new(view).sees_relation(relation) {
             continue;
         }
         row!(rows, {
@@ -469,62 +478,4 @@ fn character_sets(view: &CatalogView, rows: &mut Rows) {
         default_collate_schema: "pg_catalog",
         default_collate_name: "C",
     });
-}
-
-fn enabled_roles(view: &CatalogView, rows: &mut Rows) {
-    let mut names: Vec<&str> = view.catalog.roles().map(|role| role.name.as_str()).collect();
-    names.sort_unstable();
-    for name in names {
-        row!(rows, { role_name: name });
-    }
-}
-
-/// What an owner may do. Nobody else has been granted anything.
-const TABLE_PRIVILEGES: [&str; 7] = ["INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"];
-const COLUMN_PRIVILEGES: [&str; 4] = ["INSERT", "SELECT", "UPDATE", "REFERENCES"];
-
-fn table_privileges(view: &CatalogView, rows: &mut Rows) {
-    for relation in view.relations() {
-        let owner = match relation {
-            Relation::Table(it) if it.materialized.is_some() => continue,
-            Relation::Table(it) => it.owner,
-            Relation::View(it) => it.owner,
-            Relation::Sequence(_) => continue,
-        };
-        for privilege in TABLE_PRIVILEGES {
-            row!(rows, {
-                grantor: view.role_name(owner),
-                grantee: view.role_name(owner),
-                table_catalog: view.database_name(),
-                table_schema: view.schema_name(relation.schema()),
-                table_name: relation.name(),
-                privilege_type: privilege,
-                is_grantable: YesNo(true),
-                with_hierarchy: YesNo(privilege == "SELECT"),
-            });
-        }
-    }
-}
-
-fn column_privileges(view: &CatalogView, rows: &mut Rows) {
-    for relation in view.relations() {
-        let (owner, columns): (u32, Vec<&str>) = match relation {
-            Relation::Table(it) if it.materialized.is_some() => continue,
-            Relation::Table(it) => (it.owner, it.visible_columns().map(|(_, column)| column.name.as_str()).collect()),
-            Relation::View(it) => (it.owner, it.columns.iter().map(|(name, _)| name.as_str()).collect()),
-            Relation::Sequence(_) => continue,
-        };
-        for (name, privilege) in columns.into_iter().flat_map(|name| COLUMN_PRIVILEGES.map(|it| (name, it))) {
-            row!(rows, {
-                grantor: view.role_name(owner),
-                grantee: view.role_name(owner),
-                table_catalog: view.database_name(),
-                table_schema: view.schema_name(relation.schema()),
-                table_name: relation.name(),
-                column_name: name,
-                privilege_type: privilege,
-                is_grantable: YesNo(true),
-            });
-        }
-    }
 }

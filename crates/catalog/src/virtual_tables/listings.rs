@@ -5,6 +5,7 @@ use ::types::{Array, Datum, Formatting, SqlType, to_text};
 
 use super::Maker;
 use super::relations::named_indexes;
+use super::privileges::Seer;
 use super::row::{Rows, row};
 use crate::definition::{self, Style};
 use crate::descriptor::POSTGRES_ROLE;
@@ -123,11 +124,16 @@ fn values<'a>(ty: &SqlType, values: impl Iterator<Item = &'a Datum>) -> Option<V
     (!shown.is_empty()).then_some(shown)
 }
 
+/// Of columns that the user may read: there are values of them here.
 fn pg_stats(view: &CatalogView, rows: &mut Rows) {
+    let seer = Seer::new(view);
     for table in view.tables() {
         let Some(statistics) = view.statistics(table) else { continue };
         for (_, column) in table.visible_columns() {
             let Some(known) = statistics.column(column.id) else { continue };
+            if !seer.reads_column(table.id, column.id.get()) {
+                continue;
+            }
             let frequencies: Vec<Datum> = known.common.iter().map(|(_, share)| Datum::Float(*share)).collect();
             row!(rows, {
                 schemaname: view.schema_name(table.schema),

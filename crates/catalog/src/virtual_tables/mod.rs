@@ -26,6 +26,7 @@ mod global;
 mod information_schema;
 mod information_schema_constraints;
 mod listings;
+mod privileges;
 mod relations;
 mod routines;
 mod triggers;
@@ -203,7 +204,7 @@ type Maker = fn(&CatalogView, &mut Rows);
 /// Who makes the rows of which table.
 fn makers() -> &'static FxHashMap<u32, Maker> {
     static MAKERS: LazyLock<FxHashMap<u32, Maker>> = LazyLock::new(|| {
-        let topics: [(&str, &[(&str, Maker)]); 10] = [
+        let topics: [(&str, &[(&str, Maker)]); 12] = [
             ("pg_catalog", relations::TABLES),
             ("pg_catalog", constraints::TABLES),
             ("pg_catalog", types::TABLES),
@@ -211,6 +212,8 @@ fn makers() -> &'static FxHashMap<u32, Maker> {
             ("pg_catalog", triggers::TABLES),
             ("pg_catalog", global::TABLES),
             ("pg_catalog", listings::TABLES),
+            ("pg_catalog", privileges::TABLES),
+            ("information_schema", privileges::INFORMATION_SCHEMA),
             ("information_schema", information_schema::TABLES),
             ("information_schema", triggers::INFORMATION_SCHEMA),
             ("information_schema", information_schema_constraints::TABLES),
@@ -227,6 +230,8 @@ pub struct SystemTables {
     view: CatalogView,
     /// Of the statistics shown in them.
     epoch: u64,
+    /// The version of what is granted.
+    privileges: u64,
     made: Mutex<FxHashMap<u32, Arc<VirtualRows>>>,
 }
 
@@ -234,7 +239,8 @@ impl SystemTables {
     #[must_use]
     pub fn new(view: CatalogView) -> Self {
         let epoch = view.catalog.statistics().epoch();
-        Self { view, epoch, made: Mutex::default() }
+        let privileges = view.catalog.privileges().version();
+        Self { view, epoch, privileges, made: Mutex::default() }
     }
 
     /// Whether these are the rows that this view would make.
@@ -242,6 +248,7 @@ impl SystemTables {
     pub fn is_of(&self, view: &CatalogView) -> bool {
         Arc::ptr_eq(&self.view.catalog, &view.catalog)
             && self.epoch == view.catalog.statistics().epoch()
+            && self.privileges == view.catalog.privileges().version()
             && (self.view.database, &self.view.user) == (view.database, &view.user)
             && self.view.search_path == view.search_path
     }

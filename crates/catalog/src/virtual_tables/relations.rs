@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ::types::{Array, Datum, SqlType, quote_identifier};
 
+use super::privileges::{acl_of, column_acl_of};
 use super::row::{Cell, Rows, row};
 use super::types::{TypeRow, type_row};
 use super::{Maker, VirtualTable};
@@ -54,6 +55,7 @@ struct ClassRow<'a> {
     /// Estimated; -1 where nobody has counted yet.
     rows: f64,
     bytes: f64,
+    acl: Option<Vec<String>>,
 }
 
 impl<'a> ClassRow<'a> {
@@ -74,6 +76,7 @@ impl<'a> ClassRow<'a> {
             options: Vec::new(),
             rows: if matches!(kind, 'r' | 'i' | 'm') { -1.0 } else { 0.0 },
             bytes: 0.0,
+            acl: None,
         }
     }
 
@@ -116,6 +119,7 @@ impl<'a> ClassRow<'a> {
             relfrozenxid: 0,
             relminmxid: 0,
             reloptions: option_array(self.options),
+            relacl: self.acl,
         });
     }
 }
@@ -161,6 +165,7 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                     has_triggers: triggered.binary_search(&it.id).is_ok(),
                     rows: rows_known.unwrap_or(-1.0),
                     bytes,
+                    acl: acl_of(view, it.id),
                     persistence,
                     is_populated: it.is_populated(),
                     ..ClassRow::new(it.id, &it.name, it.schema, it.owner, if it.materialized.is_some() { 'm' } else { 'r' }, columns)
@@ -180,12 +185,13 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                 let columns = it.columns.len();
                 let row = ClassRow::new(it.id, &it.name, it.schema, it.owner, 'v', columns);
                 let has_triggers = !it.details.triggers.is_empty();
-                ClassRow { persistence, has_triggers, options: it.details.options.shown(), ..row }.push(rows);
+                let (acl, options) = (acl_of(view, it.id), it.details.options.shown());
+                ClassRow { persistence, has_triggers, options, acl, ..row }.push(rows);
             }
             Relation::Sequence(it) => {
                 let columns = SEQUENCE_COLUMNS.len();
                 let row = ClassRow::new(it.id, &it.name, it.schema, it.owner, 'S', columns);
-                ClassRow { rows: 1.0, persistence, ..row }.push(rows);
+                ClassRow { rows: 1.0, persistence, acl: acl_of(view, it.id), ..row }.push(rows);
             }
         }
     }
@@ -207,6 +213,7 @@ struct Attribute<'a> {
     identity: &'a str,
     /// `s`, or nothing.
     generated: &'a str,
+    acl: Option<Vec<String>>,
 }
 
 impl Attribute<'_> {
@@ -237,6 +244,7 @@ impl Attribute<'_> {
             attislocal: true,
             attinhcount: 0,
             attcollation: collation,
+            attacl: self.acl,
         });
     }
 }
@@ -253,7 +261,8 @@ fn pg_attribute(view: &CatalogView, rows: &mut Rows) {
         match relation {
             Relation::Table(table) => {
                 for (_, column) in table.visible_columns() {
-                    table_attribute(table, column).push(column.declared(), rows);
+                    let acl = column_acl_of(view, table.id, column.id.get());
+                    Attribute { acl, ..table_attribute(table, column) }.push(column.declared(), rows);
                 }
                 for index in named_indexes(table) {
                     let ids = index.columns.iter().map(|key| key.column).chain(index.included.iter().copied());
@@ -269,7 +278,8 @@ fn pg_attribute(view: &CatalogView, rows: &mut Rows) {
             Relation::View(it) => {
                 for (number, (name, ty)) in (1..).zip(&it.columns) {
                     let has_default = it.details.defaults.iter().any(|(of, _)| i64::from(*of) == number);
-                    Attribute { class: it.id, name, number, has_default, ..Attribute::default() }.push(*ty, rows);
+                    let acl = column_acl_of(view, it.id, number as u32);
+                    Attribute { class: it.id, name, number, has_default, acl, ..Attribute::default() }.push(*ty, rows);
                 }
             }
             Relation::Sequence(it) => {
@@ -298,6 +308,7 @@ fn table_attribute<'a>(table: &Table, column: &'a Column) -> Attribute<'a> {
         has_missing: !column.missing.is_null(),
         identity,
         generated,
+        acl: None,
     }
 }
 

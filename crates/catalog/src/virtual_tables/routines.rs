@@ -2,6 +2,7 @@
 
 use ::types::{ParameterMode, quote_identifier};
 
+use super::privileges::acl_of;
 use super::row::{Rows, Vector, row};
 use crate::routine::{
     REFCURSOR_OID, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
@@ -77,6 +78,7 @@ pub(super) fn push(view: &CatalogView, rows: &mut Rows) {
             proargnames: has_names.then(|| routine.parameters.iter().map(|it| it.name.as_str()).collect::<Vec<&str>>()),
             proargdefaults: (!defaults.is_empty()).then(|| defaults.join(", ")),
             prosrc: routine.body.as_str(),
+            proacl: acl_of(view, routine.id),
             proconfig: (!settings.is_empty()).then_some(settings),
         });
     }

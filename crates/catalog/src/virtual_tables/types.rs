@@ -9,6 +9,7 @@ use rustc_hash::FxHashMap;
 use super::Maker;
 use super::functions::{first_arg, fixed_type};
 use super::relations::BTREE;
+use super::privileges::acl_of;
 use super::row::{Rows, row};
 use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE, TypeKind};
 use crate::view::CatalogView;
@@ -190,6 +191,7 @@ fn pg_type(view: &CatalogView, rows: &mut Rows) {
                     modifier: over.typmod(),
                     default: view.domain_default(it),
                     dimensions: i32::from(over.is_array()),
+                    acl: None,
                 };
                 TypeRow {
                     kind: "d",
@@ -204,6 +206,7 @@ fn pg_type(view: &CatalogView, rows: &mut Rows) {
                 }
             }
         };
+        kept.acl = acl_of(view, it.id);
         let made = TypeRow { oid: it.id, array: it.array_id(), ..made };
         push_type_with(&made, &it.name, (it.schema, it.owner), kept, rows);
         let array = TypeRow { oid: it.array_id(), element: it.id, ..array };
@@ -268,11 +271,12 @@ struct Kept {
     modifier: i32,
     default: Option<String>,
     dimensions: i32,
+    acl: Option<Vec<String>>,
 }
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { not_null: false, over: 0, modifier: -1, default: None, dimensions: 0 }
+        Self { not_null: false, over: 0, modifier: -1, default: None, dimensions: 0, acl: None }
     }
 }
 
@@ -310,6 +314,7 @@ fn push_type_with(ty: &TypeRow, name: &str, (schema, owner): (u32, u32), kept: K
         typbasetype: kept.over,
         typtypmod: kept.modifier,
         typndims: kept.dimensions,
+        typacl: kept.acl,
         typcollation: ty.collation,
         typdefaultbin: kept.default.as_ref(),
         typdefault: kept.default.as_ref(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::ObjectKind;
 use catalog::{Column, ColumnDefault, Commented, Descriptor, Relation, Table, row::IndexCodec};
 use plan::statement::{AlterTable, ColumnSpec, CommentOn, IndexSpec, SequenceOptions};
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
@@ -159,6 +160,7 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
             let options = SequenceOptions { ty: Some(table.columns[at].ty), ..options.clone() };
             let made = new_sequence(id, home, name, table.owner, &options, owned)?;
             ctx.change.put(ctx.txn, Descriptor::Sequence(made));
+            ctx.grant_defaults(id, ObjectKind::Sequence, home, table.owner);
             changed.columns[at].default = Some(ColumnDefault::Identity { sequence: id, always: *always });
             ctx.put_table(changed);
         }
@@ -432,15 +434,36 @@ pub(super) fn move_relation(id: u32, schema: u32, ctx: &mut DdlContext<'_>) -> S
 
 pub(super) fn own_relation(id: u32, owner: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
-    let owner = ctx.change.snapshot().role(owner).map(|role| role.id).ok_or_else(|| {
-        SqlError::new(SqlState::UndefinedObject, format!("role \"{owner}\" does not exist"))
-    })?;
-    let owned = match relation {
-        Relation::Table(it) => Descriptor::Table(Table { owner, ..(*it).clone() }),
-        Relation::View(it) => Descriptor::View(catalog::View { owner, ..(*it).clone() }),
-        Relation::Sequence(it) => Descriptor::Sequence(catalog::Sequence { owner, ..(*it).clone() }),
+    let owner = super::grant::role_named(owner, ctx)?;
+    if let Relation::Sequence(sequence) = &relation
+        && let Some((table, _)) = sequence.owned_by
+        && sequence.owner != owner
+    {
+        let name = ctx.table(table)?.name.clone();
+        let message = format!("cannot change owner of sequence \"{}\"", sequence.name);
+        return Err(SqlError::not_supported(message)
+            .with_detail(format!("Sequence \"{}\" is linked to table \"{name}\".", sequence.name)));
+    }
+    give_relation(&relation, owner, ctx)
+}
+
+/// Gives a relation to another role, with the sequences that go with it.
+pub(super) fn give_relation(relation: &Relation, owner: u32, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let (before, owned) = match relation.clone() {
+        Relation::Table(it) => (it.owner, Descriptor::Table(Table { owner, ..(*it).clone() })),
+        Relation::View(it) => (it.owner, Descriptor::View(catalog::View { owner, ..(*it).clone() })),
+        Relation::Sequence(it) => (it.owner, Descriptor::Sequence(catalog::Sequence { owner, ..(*it).clone() })),
     };
+    if before == owner {
+        return Ok(());
+    }
     ctx.change.put(ctx.txn, owned);
+    ctx.grants_to_owner(relation.id(), before, owner);
+    for sequence in super::drop::owned_sequences(relation.id(), ctx) {
+        if let Some(sequence) = ctx.change.snapshot().relation_by_id(sequence).cloned() {
+            give_relation(&sequence, owner, ctx)?;
+        }
+    }
     Ok(())
 }
 

@@ -198,7 +198,7 @@ async fn validate_foreign_key(table: &Table, name: &str, ctx: &mut DdlContext<'_
         })
         .await?;
     match rows.first() {
-        Some(row) => Err(not_present(table, key, &to, row)),
+        Some(row) => Err(not_present(table, key, &to, row, true)),
         None => Ok(()),
     }
 }

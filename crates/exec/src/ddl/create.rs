@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::ObjectKind;
 use catalog::{
     Check, Column, ColumnDefault, Database, Descriptor, Index, IndexColumn, PRIMARY_INDEX, ROW_ID_COLUMN,
     Schema, Table,
@@ -94,6 +95,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         next += 1;
     }
     ctx.put_table(table);
+    ctx.grant_defaults(id, ObjectKind::Table, schema, ctx.user);
     bind_all(&ctx.table(id)?, ctx)?;
     for spec in &create.foreign_keys {
         constraint::add_foreign_key(&ctx.table(id)?, spec, ctx).await?;
@@ -264,19 +266,24 @@ fn add_computed(table: &mut Table, spec: &IndexSpec, ctx: &DdlContext<'_>) -> Sq
     Ok(computes)
 }
 
-pub(super) async fn database(name: &str, _owner: Option<&str>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+pub(super) async fn database(name: &str, owner: Option<&str>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     if ctx.change.snapshot().database(name).is_some() {
         return Err(SqlError::new(SqlState::DuplicateDatabase, format!("database \"{name}\" already exists")));
     }
     let id = ctx.new_ids(2).await?;
-    let owner = ctx.user;
+    let owner = owner.map_or(Ok(ctx.user), |owner| super::grant::role_named(owner, ctx))?;
     ctx.change.put(ctx.txn, Descriptor::Database(Database { id, name: name.into(), owner }));
     let schema = Schema { id: id + 1, database: id, name: "public".into(), owner: DATABASE_OWNER_ROLE, comment: None };
     ctx.change.put(ctx.txn, Descriptor::Schema(schema));
     Ok(())
 }
 
-pub(super) async fn schema(name: &str, if_not_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+pub(super) async fn schema(
+    name: &str,
+    if_not_exists: bool,
+    owner: Option<&str>,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
     if ctx.change.snapshot().schema(ctx.database, name).is_some() {
         if if_not_exists {
             ctx.exists_already(SqlState::DuplicateSchema, format_args!("schema \"{name}\""));
@@ -289,8 +296,10 @@ pub(super) async fn schema(name: &str, if_not_exists: bool, ctx: &mut DdlContext
             .with_detail("The prefix \"pg_\" is reserved for system schemas."));
     }
     let id = ctx.new_ids(1).await?;
-    let schema = Schema { id, database: ctx.database, name: name.into(), owner: ctx.user, comment: None };
+    let owner = owner.map_or(Ok(ctx.user), |owner| super::grant::role_named(owner, ctx))?;
+    let schema = Schema { id, database: ctx.database, name: name.into(), owner, comment: None };
     ctx.change.put(ctx.txn, Descriptor::Schema(schema));
+    ctx.grant_defaults(id, ObjectKind::Schema, 0, owner);
     Ok(())
 }
 
@@ -313,5 +322,6 @@ pub(super) async fn sequence(
     let owned_by = super::sequence::owner(options, ctx)?.flatten();
     let made = new_sequence(id, schema, name.into(), ctx.user, options, owned_by)?;
     ctx.change.put(ctx.txn, Descriptor::Sequence(made));
+    ctx.grant_defaults(id, ObjectKind::Sequence, schema, ctx.user);
     Ok(())
 }

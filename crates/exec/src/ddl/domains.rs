@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::ObjectKind;
 use catalog::{Descriptor, Domain, DomainCheck, Relation, Table, Type, TypeKind, };
 use plan::{
     Expr,
@@ -40,6 +41,7 @@ pub(super) async fn create(spec: &CreateDomain, ctx: &mut DdlContext<'_>) -> Sql
         comment: None,
         kind: TypeKind::Domain(domain),
     };
+    ctx.grant_defaults(id, ObjectKind::Type, schema, ctx.user);
     put_bound(made, ctx)
 }
 

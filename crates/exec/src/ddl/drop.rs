@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::descriptor::FIRST_USER_ID;
 use catalog::{Column, ColumnDefault, Descriptor, Relation, Table, View};
 use keys::ColumnId;
 use plan::{PlanContext, statement::RelationKind};
@@ -338,29 +339,15 @@ pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>)
             }
             return Err(SqlError::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist")));
         };
+        if role.id < FIRST_USER_ID {
+            let message = format!("cannot drop role {name} because it is required by the database system");
+            return Err(SqlError::new(SqlState::DependentObjectsStillExist, message));
+        }
         if role.id == ctx.user {
             return Err(SqlError::new(SqlState::ObjectInUse, "current user cannot be dropped"));
         }
-        let owned = ctx.change.snapshot().relations().find(|relation| match relation {
-            Relation::Table(it) => it.owner == role.id,
-            Relation::View(it) => it.owner == role.id,
-            Relation::Sequence(it) => it.owner == role.id,
-        });
-        let owned = owned.map(|relation| format!("owner of {} {}", relation.kind(), relation.name()));
-        let of_type = || {
-            let owned = ctx.change.snapshot().types().find(|ty| ty.descriptor.owner == role.id);
-            owned.map(|ty| format!("owner of type {}", ty.ty.base_name()))
-        };
-        let of_routine = || {
-            let owned = ctx.change.snapshot().routines().find(|routine| routine.owner == role.id);
-            owned.map(|routine| format!("owner of {}", super::routine::shown(routine, ctx)))
-        };
-        let owned = owned.or_else(of_type).or_else(of_routine);
-        let schema = || ctx.change.snapshot().schemas().find(|schema| schema.owner == role.id);
-        if let Some(detail) = owned.or_else(|| schema().map(|schema| format!("owner of schema {}", schema.name))) {
-            let message = format!("role \"{name}\" cannot be dropped because some objects depend on it");
-            return Err(SqlError::new(SqlState::DependentObjectsStillExist, message).with_detail(detail));
-        }
+        super::owned::check_free(role.id, name, ctx)?;
+        super::owned::forget(role.id, ctx);
         ctx.change.remove(ctx.txn, role.id);
     }
     Ok(())

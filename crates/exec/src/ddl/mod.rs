@@ -4,10 +4,13 @@
 //! seen whole or not at all. Storage that nothing names any more is cleared after the commit.
 
 mod alter;
+mod authorize;
 mod constraint;
 mod create;
 mod domains;
 mod drop;
+mod grant;
+mod owned;
 mod role;
 mod ranges;
 mod rewrite;
@@ -21,7 +24,9 @@ pub use rewrite::as_new_index;
 
 use std::sync::Arc;
 
+pub use authorize::{authorize, changes_privileges};
 use builtins::EvalContext;
+use catalog::privilege::ObjectKind;
 use catalog::{
     CatalogChange, CatalogSnapshot, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint,
     NameOwner, Relation, Schema, Sequence, Table, descriptor::POSTGRES_ROLE,
@@ -74,7 +79,9 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
     match ddl {
         Ddl::CreateTable(create) => return create::table(create, ctx).await,
         Ddl::CreateDatabase { name, owner } => create::database(name, owner.as_deref(), ctx).await?,
-        Ddl::CreateSchema { name, if_not_exists, .. } => create::schema(name, *if_not_exists, ctx).await?,
+        Ddl::CreateSchema { name, if_not_exists, owner } => {
+            create::schema(name, *if_not_exists, owner.as_deref(), ctx).await?;
+        }
         Ddl::CreateIndex { table, index, if_not_exists } => {
             create::index(table, index, *if_not_exists, ctx).await?;
         }
@@ -117,6 +124,15 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::CreateTrigger { table, trigger, or_replace } => trigger::create(*table, trigger, *or_replace, ctx).await?,
         Ddl::RenameTrigger { table, name, to } => trigger::rename(*table, name, to, ctx)?,
         Ddl::DropTrigger { table, name } => trigger::drop(*table, name, ctx)?,
+        Ddl::Grant(it) => grant::grant(it, ctx)?,
+        Ddl::GrantRoles(it) => grant::roles(it, ctx)?,
+        Ddl::DefaultPrivileges(it) => grant::defaults(it, ctx).await?,
+        Ddl::ReassignOwned { roles, to } => owned::reassign(roles, *to, ctx)?,
+        Ddl::DropOwned { roles, cascade } => owned::drop_owned(roles, *cascade, ctx).await?,
+        Ddl::OwnSchema { id, owner } | Ddl::OwnDatabase { id, owner } => {
+            let owner = grant::role_named(owner, ctx)?;
+            grant::give(*id, owner, ctx)?;
+        }
         Ddl::SetHba(rules) => role::set_hba(rules.as_deref(), ctx)?,
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;
@@ -234,6 +250,7 @@ impl DdlContext<'_> {
             virtual_tables: self.virtual_tables,
             state: &mut *self.state,
             database: self.database,
+            user: self.user,
             memory: self.memory.clone(),
             cancel: self.cancel.clone(),
             read_only: false,
@@ -505,6 +522,7 @@ async fn build_column(
                 Some((table.id, id)),
             )?;
             ctx.change.put(ctx.txn, Descriptor::Sequence(made));
+            ctx.grant_defaults(sequence, ObjectKind::Sequence, home, table.owner);
             Some(match serial {
                 DefaultSpec::Identity { always, .. } => ColumnDefault::Identity { sequence, always: *always },
                 _ => {

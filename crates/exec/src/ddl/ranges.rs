@@ -1,5 +1,6 @@
 //! CREATE TYPE … AS RANGE: the range type, and the multirange type that goes with it.
 
+use catalog::privilege::ObjectKind;
 use catalog::{Descriptor, RangeOf, Type, TypeKind};
 use plan::statement::CreateRange;
 use types::{SqlError, SqlResult, SqlState, text::MAX_NAME_BYTES};
@@ -56,6 +57,7 @@ pub(super) async fn create(spec: &CreateRange, ctx: &mut DdlContext<'_>) -> SqlR
         comment: None,
         kind: TypeKind::Range(range),
     };
+    ctx.grant_defaults(id, ObjectKind::Type, schema, made.owner);
     ctx.change.put(ctx.txn, Descriptor::Type(made));
     Ok(())
 }

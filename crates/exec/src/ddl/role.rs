@@ -1,7 +1,7 @@
 //! Roles, and what is set for the whole cluster.
 
 use auth::{Secret, hba::Rules, scram::Verifier};
-use catalog::{Descriptor, Role, descriptor::FIRST_USER_ID};
+use catalog::{Descriptor, Role, descriptor::{FIRST_USER_ID, POSTGRES_ROLE}};
 use plan::statement::RoleOptions;
 use types::{SqlError, SqlResult, SqlState, datetime::parse_timestamptz};
 
@@ -54,7 +54,18 @@ pub(super) async fn create(
         valid_until: None,
         connection_limit: -1,
     };
-    put(role, options, ctx)
+    put(role, options, ctx)?;
+    for (names, is_of) in [(&options.in_roles, true), (&options.members, false), (&options.admins, false)] {
+        for other in names {
+            let other = super::grant::role_named(other, ctx)?;
+            let (of, member) = if is_of { (other, id) } else { (id, other) };
+            if is_of && ctx.access().is_superuser(of) && !ctx.is_superuser() {
+                return Err(denied("must be superuser to alter superusers"));
+            }
+            super::grant::add_member(of, member, std::ptr::eq(names, &options.admins), ctx.user, ctx)?;
+        }
+    }
+    Ok(())
 }
 
 /// # Errors
@@ -88,6 +99,7 @@ pub(super) fn rename(name: &str, to: &str, ctx: &mut DdlContext<'_>) -> SqlResul
         return Err(denied("permission denied to rename role"));
     }
     ctx.change.put(ctx.txn, Descriptor::Role(Role { name: to.into(), ..(*old).clone() }));
+    ctx.touch_role(old.id);
     Ok(())
 }
 
@@ -95,8 +107,16 @@ pub(super) fn alter(name: &str, options: &RoleOptions, ctx: &mut DdlContext<'_>)
     let Some(old) = ctx.change.snapshot().role(name).cloned() else {
         return Err(SqlError::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist")));
     };
+    if old.name.starts_with("pg_") {
+        return Err(SqlError::new(SqlState::ReservedName, format!("role name \"{name}\" is reserved"))
+            .with_detail("Cannot alter reserved roles."));
+    }
     if (old.superuser || options.superuser.is_some()) && !ctx.is_superuser() {
         return Err(denied("must be superuser to alter superuser roles or change superuser attribute"));
+    }
+    if old.id == POSTGRES_ROLE && options.superuser == Some(false) {
+        return Err(denied("permission denied to alter role")
+            .with_detail("The bootstrap user must have the SUPERUSER attribute."));
     }
     // Anybody may have another password.
     let is_own_password = old.id == ctx.user
@@ -129,7 +149,11 @@ fn put(mut role: Role, options: &RoleOptions, ctx: &mut DdlContext<'_>) -> SqlRe
             None => None,
         };
     }
+    let id = role.id;
     ctx.change.put(ctx.txn, Descriptor::Role(role));
+    let mut row = ctx.privilege_row(id);
+    row.no_inherit = options.inherit.map_or(row.no_inherit, |inherit| !inherit);
+    ctx.change.put_privileges(ctx.txn, row);
     Ok(())
 }
 

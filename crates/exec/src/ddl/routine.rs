@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::ObjectKind;
 use catalog::{CatalogSnapshot, Descriptor, Relation, Routine, RoutineKind, RoutineParameter, StoredType, Table, Trigger};
 use plan::statement::AlterRoutine;
 use plan::{Expr, PlanContext};
@@ -49,6 +50,7 @@ pub(super) async fn create(routine: &Routine, or_replace: bool, ctx: &mut DdlCon
         None => {
             made.id = ctx.new_ids(1).await?;
             made.owner = ctx.user;
+            ctx.grant_defaults(made.id, ObjectKind::Routine, made.schema, made.owner);
         }
     }
     ctx.change.put(ctx.txn, Descriptor::Routine(made));
@@ -122,10 +124,8 @@ pub(super) fn alter(id: u32, change: &AlterRoutine, ctx: &mut DdlContext<'_>) ->
             routine.schema = *schema;
         }
         AlterRoutine::OwnerTo(owner) => {
-            let found = ctx.change.snapshot().role(owner).map(|role| role.id);
-            routine.owner = found.ok_or_else(|| {
-                SqlError::new(SqlState::UndefinedObject, format!("role \"{owner}\" does not exist"))
-            })?;
+            let owner = super::grant::role_named(owner, ctx)?;
+            return super::grant::give(id, owner, ctx);
         }
         AlterRoutine::Become(changed) => {
             let Routine { schema, name, owner, comment, .. } = routine;

@@ -7,6 +7,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use catalog::privilege::ObjectKind;
 use catalog::{
     ColumnDefault, Descriptor, Label, Relation, Table, Type, TypeKind, View,
     descriptor::stored_type_name,
@@ -117,6 +118,7 @@ pub(super) async fn create_enum(home: Home, name: &str, labels: &[String], ctx: 
         comment: None,
         kind: TypeKind::Enum(made),
     };
+    ctx.grant_defaults(id, ObjectKind::Type, schema, ctx.user);
     ctx.change.put(ctx.txn, Descriptor::Type(made));
     Ok(())
 }
@@ -179,10 +181,8 @@ pub(super) async fn alter(id: u32, change: &AlterType, ctx: &mut DdlContext<'_>)
             ty.schema = *schema;
         }
         AlterType::OwnerTo(owner) => {
-            let found = ctx.change.snapshot().role(owner).map(|role| role.id);
-            ty.owner = found.ok_or_else(|| {
-                SqlError::new(SqlState::UndefinedObject, format!("role \"{owner}\" does not exist"))
-            })?;
+            let owner = super::grant::role_named(owner, ctx)?;
+            return super::grant::give(id, owner, ctx);
         }
     }
     ctx.change.put(ctx.txn, Descriptor::Type(ty));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::ObjectKind;
 use catalog::{Descriptor, Materialized, Relation, Table, View, ViewDetails, descriptor::TEMPORARY_PREFIX};
 use plan::statement::{AlterView, Home, Refresh};
 use types::{SqlError, SqlResult, SqlState, SqlType};
@@ -51,7 +52,9 @@ pub(super) async fn create(
     let view = match (existing, ctx.change.snapshot().relation(schema, name)) {
         (None, _) => {
             ctx.check_type_name_free(schema, name)?;
-            View { id: ctx.new_ids(1).await?, ..made }
+            let id = ctx.new_ids(1).await?;
+            ctx.grant_defaults(id, ObjectKind::Table, schema, made.owner);
+            View { id, ..made }
         }
         (Some(_), Some(Relation::View(view))) if or_replace => {
             check_replacement(&view.columns, &spec.columns)?;

@@ -7,10 +7,11 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::PrivilegeSet;
 use catalog::{ColumnDefault, Relation, Table, TriggerEvent, TriggerTiming};
 use keys::LockStrength;
 use sqlparser::ast;
-use types::{SqlError, SqlResult, SqlState, SqlType};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::expr::unnested;
 use super::query::{Outputs, computed, filter, project};
@@ -18,10 +19,11 @@ use super::select::output_column;
 use super::implied::implies;
 use super::same::same_expr;
 use super::stored::{column_default, key_expr, row_rules};
-use super::through::{Place, Through, ThroughColumn, column_refusal, is_default};
+use super::through::{Mentioned, Place, Through, ThroughColumn, column_refusal, is_default};
 use super::{Binder, Clause, find_relation, fold, name_parts, no_relation, qualified_name, without_domains};
 use crate::expr::Expr;
 use crate::logical::{Rel, RelNode};
+use crate::needs::Reads;
 use crate::parse::extras::{ConflictTarget, Overriding, read_conflict, read_overriding};
 use crate::plan::{
     CheckOption, ConflictUpdate, Delete, Estimate, Insert, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, RowRules, Update,
@@ -41,15 +43,54 @@ struct Target {
     id: u32,
     event: TriggerEvent,
     checks: Vec<(String, Expr)>,
+    /// The relation that the statement names, and those under it down to the table.
+    mentions: Vec<Mentioned>,
 }
 
 impl Target {
-    /// The places of the columns that values go to without a list of columns, and what is said of those that none can.
-    fn all_places(&self) -> Vec<Place> {
+    /// The columns that values are given for without a list of columns: of a view their places in it, else in the table.
+    fn all_columns(&self) -> Vec<usize> {
         match &self.columns {
-            Some(columns) => columns.iter().map(|column| column.place.clone()).collect(),
-            None => self.table.visible_columns().map(|(position, _)| Place::Column(position)).collect(),
+            Some(columns) => (0..columns.len()).collect(),
+            None => self.table.visible_columns().map(|(position, _)| position).collect(),
         }
+    }
+
+    fn place(&self, column: usize) -> Place {
+        match &self.columns {
+            Some(columns) => columns[column].place.clone(),
+            None => Place::Column(column),
+        }
+    }
+
+    /// The statement gives values for these columns.
+    fn inserts(&self, columns: &[usize]) {
+        self.mentions.iter().for_each(|it| it.mention.inserts_ids(columns.iter().filter_map(|at| it.ids[*at])));
+    }
+
+    /// The statement changes this column.
+    fn updates(&self, column: usize) {
+        self.mentions.iter().for_each(|it| it.mention.updates_ids(it.ids[column]));
+    }
+
+    /// The statement reads this column.
+    fn selects(&self, column: usize) {
+        // What a view reads below is noted where its query is bound.
+        if let Some(Mentioned { mention, ids }) = self.mentions.first() {
+            ids[column].into_iter().for_each(|id| mention.select(id));
+        }
+    }
+
+    /// What expressions over the table's row read of the relation that the statement names.
+    fn reads(&self) -> Vec<Reads> {
+        let Some(named) = self.mentions.first() else { return Vec::new() };
+        vec![match &self.columns {
+            None => named.mention.of_table(&self.table),
+            Some(columns) => {
+                let values = columns.iter().zip(&named.ids).filter_map(|(it, id)| Some((it.value.clone(), (*id)?)));
+                named.mention.of_values(values.collect())
+            }
+        }]
     }
 
     fn position(&self, place: &Place) -> SqlResult<usize> {
@@ -65,7 +106,8 @@ impl Target {
             None => binder.table_rel(Arc::clone(&self.table), shown, None, None, None).map(|(_, range)| range),
             Some(columns) => {
                 let (rel, _) = binder.table_rel(Arc::clone(&self.table), shown, None, None, None)?;
-                Through { table: self.table.clone(), rel, columns: columns.clone(), checks: Vec::new() }.range(shown, None)
+                Through { table: self.table.clone(), rel, columns: columns.clone(), checks: Vec::new(), mentions: Vec::new() }
+                    .range(shown, None)
             }
         }
     }
@@ -118,7 +160,8 @@ impl Target {
 /// The columns that INSERT gives values for, in the order of the values.
 #[derive(Debug, Default)]
 struct Targets {
-    places: Vec<Place>,
+    /// As [`Target::all_columns`].
+    columns: Vec<usize>,
     are_listed: bool,
 }
 
@@ -126,21 +169,22 @@ impl Targets {
     /// Without a list of columns, values may be given for the first ones only.
     fn for_width(&self, width: usize, target: &Target) -> SqlResult<Vec<usize>> {
         let refuse = |message: &str| Err(SqlError::new(SqlState::SyntaxError, message));
-        if width > self.places.len() {
+        if width > self.columns.len() {
             return refuse("INSERT has more expressions than target columns");
         }
-        if width < self.places.len() && self.are_listed {
+        if width < self.columns.len() && self.are_listed {
             return refuse("INSERT has more target columns than expressions");
         }
         let mut positions: Vec<usize> = Vec::with_capacity(width);
-        for place in &self.places[..width] {
-            let position = target.position(place)?;
+        for column in &self.columns[..width] {
+            let position = target.position(&target.place(*column))?;
             // Two columns of a view may be one of its table.
             if positions.contains(&position) {
                 return Err(assigned_twice(&target.table.columns[position].name));
             }
             positions.push(position);
         }
+        target.inserts(&self.columns[..width]);
         Ok(positions)
     }
 }
@@ -195,7 +239,7 @@ impl Binder<'_> {
         let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
         let (target, _, _) = self.target_of(&name, TriggerEvent::Insert, alias.as_deref(), None)?;
         let targets = Targets {
-            places: self.insert_targets(&target, &insert.columns)?,
+            columns: self.insert_targets(&target, &insert.columns)?,
             are_listed: !insert.columns.is_empty(),
         };
         let source = match &insert.source {
@@ -218,45 +262,48 @@ impl Binder<'_> {
         };
         let (rel, _) = self.table_rel(Arc::clone(&target.table), &shown, None, None, None)?;
         let range = target.range(self, &shown)?;
-        let scope = Scope { width: rel.columns.len(), ..Scope::of_range(level, range) };
+        let scope = Scope { width: rel.columns.len(), ..Scope::of_range(level, range) }.reading_all(target.reads());
         let (returning, columns) = self.returning(insert.returning.as_deref(), &scope, &rel)?;
         let row_rules = target.rules(self)?;
         let insert = Insert { table: target.table, source: no_plan(), row_rules, on_conflict, returning, replaces: false };
         Ok(Rel { node: RelNode::Insert { insert: Box::new(insert), source: Box::new(source) }, columns })
     }
 
-    /// The places that INSERT names, or all there are.
-    fn insert_targets(&self, target: &Target, names: &[ast::ObjectName]) -> SqlResult<Vec<Place>> {
+    /// The columns that INSERT names, or all there are.
+    fn insert_targets(&self, target: &Target, names: &[ast::ObjectName]) -> SqlResult<Vec<usize>> {
         if names.is_empty() {
-            return Ok(target.all_places());
+            return Ok(target.all_columns());
         }
-        let mut places = Vec::with_capacity(names.len());
-        let mut known: Vec<String> = Vec::with_capacity(names.len());
+        let mut columns = Vec::with_capacity(names.len());
         for name in names {
-            places.push(self.target_place(target, name)?);
-            let name_of = name_parts(name)?.into_iter().next().unwrap_or_default();
-            if known.contains(&name_of) {
+            let column = self.target_column(target, name)?;
+            if columns.contains(&column) {
+                let name_of = name_parts(name)?.into_iter().next().unwrap_or_default();
                 let message = format!("column \"{name_of}\" specified more than once");
                 return Err(self.at(SqlError::new(SqlState::DuplicateColumn, message), name));
             }
-            known.push(name_of);
+            columns.push(column);
         }
-        Ok(places)
+        Ok(columns)
     }
 
+    /// The place in the table of a column that SET names.
+    fn changed_column(&self, target: &Target, name: &ast::ObjectName) -> SqlResult<usize> {
+        let column = self.target_column(target, name)?;
+        target.updates(column);
+        target.position(&target.place(column))
+    }
+
+    /// A column of the relation that the statement names: as [`Target::all_columns`].
     fn target_column(&self, target: &Target, name: &ast::ObjectName) -> SqlResult<usize> {
-        target.position(&self.target_place(target, name)?)
-    }
-
-    fn target_place(&self, target: &Target, name: &ast::ObjectName) -> SqlResult<Place> {
         let parts = name_parts(name)?;
         let column = parts.first().map(String::as_str).unwrap_or_default();
         let found = match &target.columns {
-            Some(columns) => columns.iter().find(|known| known.name == column).map(|known| known.place.clone()),
-            None => target.table.column_named(column).map(|(position, _)| Place::Column(position)),
+            Some(columns) => columns.iter().position(|known| known.name == column),
+            None => target.table.column_named(column).map(|(position, _)| position),
         };
         match found {
-            Some(place) if parts.len() == 1 => Ok(place),
+            Some(column) if parts.len() == 1 => Ok(column),
             Some(_) => Err(SqlError::not_supported("assigning to a field of a composite column is not supported")),
             None => {
                 let error = SqlError::new(
@@ -284,13 +331,21 @@ impl Binder<'_> {
             let message = format!("cannot change {what} \"{relation}\"");
             Err(SqlError::new(SqlState::WrongObjectType, message))
         };
+        let privilege = match event {
+            TriggerEvent::Insert => PrivilegeSet::INSERT,
+            TriggerEvent::Update => PrivilegeSet::UPDATE,
+            TriggerEvent::Delete => PrivilegeSet::DELETE,
+            TriggerEvent::Truncate => PrivilegeSet::TRUNCATE,
+        };
         match found {
             Some(Relation::Table(table)) if table.materialized.is_some() => refuse("materialized view"),
             Some(Relation::Table(table)) => {
+                let mention = self.mention(table.id, privilege);
                 let (rel, range) = self.table_rel(Arc::clone(&table), shown, None, lock, alias)?;
                 let target = Target {
                     name: table.name.clone(),
                     id: table.id,
+                    mentions: vec![Mentioned::of_table(mention, &table)],
                     table,
                     columns: None,
                     event,
@@ -299,14 +354,15 @@ impl Binder<'_> {
                 Ok((target, rel, range))
             }
             Some(Relation::View(view)) => {
-                let through = self.through(&view, event, lock, false)?;
+                let mention = self.mention(view.id, privilege);
+                let through = self.through(&view, event, lock, false, (&mention, mention.clone()))?;
                 let mut range = through.range(shown, alias)?;
                 if alias.is_none() {
                     range.schema = self.context.catalog.schema_by_id(view.schema).map(|schema| schema.name.clone());
                 }
-                let Through { table, rel, columns, checks } = through;
+                let Through { table, rel, columns, checks, mentions } = through;
                 let (name, id) = (view.name.clone(), view.id);
-                Ok((Target { table, columns: Some(columns), name, id, event, checks }, rel, range))
+                Ok((Target { table, columns: Some(columns), name, id, event, checks, mentions }, rel, range))
             }
             Some(Relation::Sequence(_)) => refuse("sequence"),
             None => Err(self.at(no_relation(schema.as_deref(), &relation), name)),
@@ -350,7 +406,14 @@ impl Binder<'_> {
         let width = rows.first().map_or(0, Vec::len);
         let table = &target.table;
         let targets = targets.for_width(width, target)?;
-        let defaults = self.defaults(target)?;
+        let is_given = |row: &Vec<&ast::Expr>, place: usize, position: usize| {
+            row.get(place).is_some_and(|expr| !is_default(expr) && !self.is_overridden(table, position))
+        };
+        let mut given = vec![false; table.columns.len()];
+        for (place, position) in targets.iter().enumerate() {
+            given[*position] = rows.iter().all(|row| is_given(row, place, *position));
+        }
+        let defaults = self.defaults(target, &given)?;
         let mut bound = Vec::with_capacity(rows.len());
         for row in rows {
             if row.len() != width {
@@ -394,7 +457,9 @@ impl Binder<'_> {
         let rel = self.convert_outputs(rel, &types, &mut |binder, expr, ty, at| {
             binder.assign(expr, &table.columns[targets[at]].name, ty)
         })?;
-        let mut exprs = self.defaults(target)?;
+        let mut given = vec![false; table.columns.len()];
+        targets.iter().for_each(|position| given[*position] = !self.is_overridden(table, *position));
+        let mut exprs = self.defaults(target, &given)?;
         for (at, position) in targets.iter().enumerate() {
             if !self.is_overridden(table, *position) {
                 exprs[*position] = Expr::Column(at, types[at]);
@@ -404,12 +469,17 @@ impl Binder<'_> {
         Ok(project(rel, exprs, columns))
     }
 
-    /// What columns are that nothing is given for. A default that a view has for a column that goes nowhere is a mistake.
-    fn defaults(&self, target: &Target) -> SqlResult<Vec<Expr>> {
+    /// A value for each column that the statement does not give: what computes others is not called, and not asked for. A
+    /// default that a view has for a column that goes nowhere is a mistake.
+    fn defaults(&self, target: &Target, given: &[bool]) -> SqlResult<Vec<Expr>> {
         for column in target.columns.iter().flatten().filter(|column| column.default.is_some()) {
             target.position(&column.place)?;
         }
-        (0..target.table.columns.len()).map(|position| target.default(position, self)).collect()
+        let of = |position: usize| match given[position] {
+            true => Ok(Expr::Const(Datum::Null, target.table.columns[position].ty)),
+            false => target.default(position, self),
+        };
+        (0..target.table.columns.len()).map(of).collect()
     }
 
     fn on_conflict(
@@ -440,6 +510,11 @@ impl Binder<'_> {
                 Some(vec![found])
             }
         };
+        // What says which rows are in conflict is read; of a view, what is named is.
+        for at in arbiters.iter().flatten().filter(|_| target.columns.is_none()) {
+            let keys = table.key_positions(&table.indexes[*at]).filter(|at| !table.columns[*at].hidden);
+            keys.for_each(|position| target.selects(position));
+        }
         let update = match &conflict.action {
             ast::OnConflictAction::DoNothing => None,
             ast::OnConflictAction::DoUpdate(update) => {
@@ -455,7 +530,8 @@ impl Binder<'_> {
                 let mut excluded = Scope { width, ..Scope::of_range(level, excluded) };
                 // Only by its name.
                 excluded.visible.clear();
-                let scope = Scope { width, ..Scope::of_range(level, existing) }.join(excluded)?;
+                let existing = Scope { width, ..Scope::of_range(level, existing) }.reading_all(target.reads());
+                let scope = existing.join(excluded.reading_all(target.reads()))?;
                 let assignments = self.assignments(target, &update.assignments, &scope)?;
                 let filter = match &update.selection {
                     None => None,
@@ -474,7 +550,9 @@ impl Binder<'_> {
         let table = &target.table;
         let mut wanted = Vec::with_capacity(names.len());
         for name in names {
-            match self.target_place(target, &ast::ObjectName::from(vec![name.clone()]))? {
+            let column = self.target_column(target, &ast::ObjectName::from(vec![name.clone()]))?;
+            target.selects(column);
+            match target.place(column) {
                 Place::Column(position) => wanted.push(position),
                 Place::Nowhere { .. } => return Err(no_arbiter()),
             }
@@ -499,7 +577,7 @@ impl Binder<'_> {
             None => super::stored_range(table),
             Some(_) => of.range(self, &of.name)?,
         };
-        let scope = Scope::of_range(level, range);
+        let scope = Scope { width: table.columns.len(), ..Scope::of_range(level, range) }.reading_all(of.reads());
         let (keys, predicate) = self.with_frame(Clause::Check, |binder| {
             let mut keys = Vec::with_capacity(target.exprs.len());
             for expr in &target.exprs {
@@ -542,7 +620,7 @@ impl Binder<'_> {
         for assignment in list {
             let pairs = match &assignment.target {
                 ast::AssignmentTarget::ColumnName(name) => {
-                    let position = self.target_column(target, name)?;
+                    let position = self.changed_column(target, name)?;
                     vec![(position, self.assigned(target, position, &assignment.value, scope)?)]
                 }
                 ast::AssignmentTarget::Tuple(names) => self.row_assignment(target, names, &assignment.value, scope)?,
@@ -577,7 +655,7 @@ impl Binder<'_> {
         value: &ast::Expr,
         scope: &Scope<'_>,
     ) -> SqlResult<Vec<(usize, Expr)>> {
-        let positions = names.iter().map(|name| self.target_column(target, name)).collect::<SqlResult<Vec<_>>>()?;
+        let positions = names.iter().map(|name| self.changed_column(target, name)).collect::<SqlResult<Vec<_>>>()?;
         let table = &target.table;
         let mismatch = || SqlError::new(SqlState::SyntaxError, "number of columns does not match number of values");
         let fields: Vec<&ast::Expr> = match value {
@@ -634,8 +712,8 @@ impl Binder<'_> {
         let shown = alias.as_ref().map(|alias| fold(&alias.name));
         let (target, rel, range) =
             self.target_of(name, event, shown.as_deref(), Some((CHANGE_LOCK, alias.as_ref())))?;
-        let width = rel.columns.len();
-        Ok((target, rel, Scope { width, ..Scope::of_range(level, range) }))
+        let scope = Scope { width: rel.columns.len(), ..Scope::of_range(level, range) }.reading_all(target.reads());
+        Ok((target, rel, scope))
     }
 
     fn update(&mut self, update: &ast::Update, level: &Level<'_>) -> SqlResult<Rel> {

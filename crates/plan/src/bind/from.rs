@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use catalog::virtual_tables::find as find_virtual;
+use catalog::privilege::{Need, PrivilegeSet};
 use catalog::{Relation, RoutineKind, Sequence, Table, VirtualTable};
 use sqlparser::ast;
 use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
@@ -17,6 +18,7 @@ use super::routine::Resolution;
 use super::{Binder, Clause, bind_type, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::{Expr, RoutineCall, SequenceOp};
 use crate::logical::{Rel, RelNode};
+use crate::needs::Mention;
 use crate::plan::{Callee, FunctionCall, JoinKind, PlanColumn, RowLock};
 use crate::scope::{Level, Place, Range, RangeColumn, Scope, Visible, shift_columns};
 
@@ -41,7 +43,7 @@ struct Own {
 impl Own {
     fn of<'s>(self, scope: &Scope<'s>) -> Scope<'s> {
         let (ranges, visible) = (scope.ranges[self.ranges..].to_vec(), scope.visible[self.visible..].to_vec());
-        Scope { level: scope.level, ranges, visible, width: scope.width }
+        Scope { level: scope.level, ranges, visible, width: scope.width, reads: scope.reads.clone() }
     }
 }
 
@@ -225,6 +227,10 @@ impl Binder<'_> {
                 self.merge(kind, &names, &left_visible, &right_visible, shift)?
             }
         };
+        // Both sides of USING are read, whichever is shown.
+        if merges {
+            on.iter().for_each(|on| scope.mark(on));
+        }
         if !merged.is_empty() {
             let names: Vec<String> = merged.iter().map(|column| column.name.clone()).collect();
             let rest = scope.visible.drain(..).filter(|column| !names.contains(&column.name));
@@ -361,6 +367,7 @@ impl Binder<'_> {
     pub(super) fn whole_table(&mut self, name: &ast::ObjectName, level: &Level<'_>) -> SqlResult<Rel> {
         let item = self.named(name, None, level)?;
         let outputs: Vec<_> = item.scope.visible.iter().collect();
+        outputs.iter().for_each(|it| item.scope.mark(&it.expr));
         let columns = outputs
             .iter()
             .map(|it| match &it.expr {
@@ -408,17 +415,28 @@ impl Binder<'_> {
                     let message = format!("cannot lock rows in materialized view \"{}\"", table.name);
                     return Err(SqlError::new(SqlState::WrongObjectType, message));
                 }
+                let mention = self.mention(table.id, PrivilegeSet::SELECT);
+                if lock.is_some() {
+                    mention.needs(PrivilegeSet::UPDATE);
+                }
+                let reads = mention.of_table(&table);
                 let (rel, range) = self.table_rel(table, &shown, schema, lock, alias)?;
-                return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
+                return Ok(Item { rel, scope: Scope::of_range(level, range).reading(reads), lateral: None });
             }
             Some(Relation::View(view)) => {
                 let lock = self.lock_for(&shown);
+                let mention = self.mention(view.id, PrivilegeSet::SELECT);
+                if lock.is_some() {
+                    mention.needs(PrivilegeSet::UPDATE);
+                }
                 let rel = self.view(&view, lock)?;
                 let mut range = self.view_range(&view, &shown, &rel.columns, alias)?;
                 range.schema = self.schema_name(view.schema).filter(|_| alias.is_none());
-                return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
+                let reads = mention.of_width(rel.columns.len());
+                return Ok(Item { rel, scope: Scope::of_range(level, range).reading(reads), lateral: None });
             }
             Some(Relation::Sequence(sequence)) => {
+                self.mention(sequence.id, PrivilegeSet::SELECT);
                 let rel = sequence_rel(&sequence);
                 let mut range = named_range(&shown, &rel.columns, None, alias)?;
                 range.schema = self.schema_name(sequence.schema).filter(|_| alias.is_none());
@@ -442,11 +460,22 @@ impl Binder<'_> {
                 let mut range = named_range(&shown, &columns, None, alias)?;
                 range.schema = Some(table.schema.to_owned()).filter(|_| alias.is_none());
                 range.catalog_oid = Some(table.oid);
+                self.context.notes.needs.add(Need::Shown);
                 let rel = Rel { node: RelNode::Virtual(table), columns };
                 Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None })
             }
             None => Err(no_relation(schema.as_deref(), &relation)),
         }
+    }
+
+    /// A relation is read or changed, with the privileges of the view around it or of the statement's user.
+    pub(super) fn mention(&self, relation: u32, privileges: PrivilegeSet) -> Mention {
+        self.context.notes.needs.mention(relation, self.acting, privileges)
+    }
+
+    /// A relation is changed through the view that `top` mentions.
+    pub(super) fn mention_below(&self, relation: u32, top: &Mention) -> Mention {
+        self.context.notes.needs.mention_below(relation, self.acting, top)
     }
 
     pub(super) fn schema_name(&self, id: u32) -> Option<String> {

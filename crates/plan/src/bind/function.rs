@@ -1,6 +1,7 @@
 //! Function calls: the grammar's own (COALESCE and kin), sequences, builtins by overload, casts in function's dress.
 
 use builtins::{Builtin, CallTypes, ResolveError};
+use catalog::privilege::Need;
 use catalog::RoutineKind;
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, can_cast};
@@ -279,11 +280,24 @@ impl Binder<'_> {
                 arg => self.coerce(arg, *ty, CastContext::Implicit),
             })
             .collect::<SqlResult<Vec<_>>>()?;
+        match op {
+            SequenceOp::NextVal | SequenceOp::CurrVal | SequenceOp::SetVal | SequenceOp::LastVal => {
+                self.context.notes.needs.add(Need::Sequences);
+            }
+            SequenceOp::NextIdentity
+            | SequenceOp::Position
+            | SequenceOp::IsCalled
+            | SequenceOp::Sleep(_)
+            | SequenceOp::Advisory(_) => {}
+        }
         Ok(Expr::Sequence { op, args })
     }
 
     /// A builtin by name.
     pub(super) fn function_call(&mut self, name: &str, args: Vec<Expr>) -> SqlResult<Expr> {
+        if name.starts_with("has_") || name == "pg_has_role" {
+            self.context.notes.needs.add(Need::Shown);
+        }
         match self.resolve_call(name, &args)? {
             Called::Builtin(builtin, types) if builtin.is_set_returning() => {
                 self.check_set_allowed()?;

@@ -46,6 +46,7 @@ use std::sync::Arc;
 
 use ::types::stack::{DEPTH_MAX, grown, too_deep};
 use ::types::{DomainType, SqlError, SqlResult, SqlState, SqlType};
+use catalog::privilege::Need;
 use catalog::{NamedRelation, Relation, Table, View, temporary_schema};
 use rustc_hash::{FxHashMap, FxHashSet};
 use sqlparser::ast::{self, Spanned};
@@ -200,6 +201,8 @@ pub(crate) struct Binder<'a> {
     ctes: cte::Ctes,
     /// Ids of the views around what is being bound.
     views: Vec<u32>,
+    /// The owner of the view that is being bound: what it reads is read with the owner's privileges.
+    acting: Option<u32>,
     /// How many views were bound.
     view_count: usize,
     /// How many queries are around what is being bound.
@@ -327,6 +330,7 @@ pub(crate) fn find_relation(
     };
     if let Some(relation) = &found {
         context.notes.uses(relation.id());
+        note_lookup(context, relation.schema(), schema.is_none().then_some(name));
         // Statements of our own have no such schema, and name any.
         let own = temporary_schema(context.search_path);
         let is_others = own.is_some_and(|own| schema.is_some_and(|name| name != own));
@@ -340,6 +344,14 @@ pub(crate) fn find_relation(
 /// What the query of a view is bound with.
 pub(crate) fn of_view<'a>(view: &'a View, context: &PlanContext<'a>) -> PlanContext<'a> {
     PlanContext { search_path: &view.path, names: &view.details.names, variables: None, transitions: &[], ..*context }
+}
+
+/// A name was found in a schema; `unqualified`: by the search path.
+pub(crate) fn note_lookup(context: &PlanContext<'_>, schema: u32, unqualified: Option<&str>) {
+    let is_everyones = context.catalog.schema_by_id(schema).is_none_or(|schema| schema.database == 0 || schema.is_temporary());
+    if !is_everyones {
+        context.notes.needs.add(Need::Lookup { schema, missing: unqualified.map(str::to_owned) });
+    }
 }
 
 /// The columns of a table or view, which are the fields of its row type.
@@ -388,6 +400,7 @@ impl<'a> Binder<'a> {
             frames: Vec::new(),
             ctes: cte::Ctes::new(FxHashSet::default()),
             views: Vec::new(),
+            acting: None,
             view_count: 0,
             query_depth: 0,
             depth: 0,
@@ -412,7 +425,9 @@ impl<'a> Binder<'a> {
         bind: impl Fn(&mut Binder<'a>) -> SqlResult<T>,
     ) -> SqlResult<(T, Binder<'a>)> {
         let mut apart = FxHashSet::default();
+        let noted = context.notes.needs.mark();
         loop {
+            context.notes.needs.forget_since(noted);
             let mut binder = Binder::new(context, source.clone());
             binder.optimize = optimize;
             binder.ctes = cte::Ctes::new(apart.clone());
@@ -585,6 +600,7 @@ impl<'a> Binder<'a> {
             frames,
             ctes,
             views,
+            acting,
             view_count,
             query_depth,
             depth,
@@ -604,6 +620,7 @@ impl<'a> Binder<'a> {
         std::mem::swap(frames, &mut other.frames);
         std::mem::swap(ctes, &mut other.ctes);
         std::mem::swap(views, &mut other.views);
+        std::mem::swap(acting, &mut other.acting);
         std::mem::swap(view_count, &mut other.view_count);
         std::mem::swap(query_depth, &mut other.query_depth);
         std::mem::swap(depth, &mut other.depth);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use builtins::{ArgType, Builtin, CallTypes, Candidate, ResolveError, RetType};
 use catalog::descriptor::PG_CATALOG_SCHEMA;
+use catalog::privilege::{Need, PrivilegeSet};
 use catalog::{Routine, RoutineKind, RoutineParameter};
 use smallvec::SmallVec;
 use sqlparser::ast;
@@ -336,6 +337,9 @@ impl Binder<'_> {
                 Any::Builtin(_) => Ok(Resolution::Builtin(args.into_iter().map(|arg| arg.expr).collect())),
                 Any::Routine(chosen) => {
                     self.check_kind(&chosen.routine, kind, &self.shown_call(&parts.join("."), &args))?;
+                    super::note_lookup(self.context, chosen.routine.schema, None);
+                    let (id, privileges) = (chosen.routine.id, PrivilegeSet::EXECUTE);
+                    self.context.notes.needs.add(Need::Object { id, privileges });
                     self.filled(chosen, args, &resolved.args, resolved.ret).map(Resolution::Routine)
                 }
             },

@@ -258,6 +258,7 @@ impl Binder<'_> {
                             "SELECT * with no tables specified is not valid",
                         ));
                     }
+                    scope.visible.iter().for_each(|it| scope.mark(&it.expr));
                     outputs.extend(
                         scope.visible.iter().map(|it| Output { name: it.name.clone(), expr: it.expr.clone() }),
                     );
@@ -298,6 +299,7 @@ impl Binder<'_> {
         while let Some(current) = here {
             if let Some(range) = current.range(schema, name)? {
                 for column in range.columns.iter().filter(|column| !column.hidden) {
+                    current.mark(&column.expr);
                     // From the level it belongs to inwards, slot by slot.
                     let expr = levels.iter().rev().fold(column.expr.clone(), |value, level| level.outer(value));
                     outputs.push(Output { name: column.name.clone(), expr });

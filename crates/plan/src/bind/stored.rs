@@ -77,7 +77,10 @@ pub(super) fn stored(
 ) -> SqlResult<Expr> {
     let path = path_of(table.schema, context);
     let context = PlanContext { search_path: &path, variables: None, ..*context };
-    let mut bound = bind_over(Binder::new(&context, None), sql_text, table, clause, finish)?;
+    let noted = context.notes.needs.mark();
+    let bound = bind_over(Binder::new(&context, None), sql_text, table, clause, finish);
+    context.notes.needs.forget_lookups_since(noted);
+    let mut bound = bound?;
     without_domains(&mut bound);
     Ok(bound)
 }
@@ -155,7 +158,7 @@ pub fn column_default(table: &Table, position: usize, context: &PlanContext<'_>)
         None | Some(ColumnDefault::Stored(_)) => absent_value(table, position, context),
         Some(ColumnDefault::Identity { sequence, .. }) => {
             let args = vec![Expr::Const(Datum::Int(i64::from(*sequence)), SqlType::RegClass)];
-            let next = Expr::Sequence { op: SequenceOp::NextVal, args };
+            let next = Expr::Sequence { op: SequenceOp::NextIdentity, args };
             let mut value = Binder::new(context, None).assign(next, &column.name, column.declared())?;
             without_domains(&mut value);
             Ok(value)

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::PrivilegeSet;
 use catalog::{CatalogView, CheckOption, Relation, Table, TriggerEvent, View, WrittenThrough};
 use sqlparser::ast;
 use types::stack::{DEPTH_MAX, deep, too_deep};
@@ -22,6 +23,7 @@ use super::{Binder, Clause, find_relation, fold, qualified_name};
 use crate::PlanContext;
 use crate::expr::Expr;
 use crate::logical::Rel;
+use crate::needs::Mention;
 use crate::plan::{PlanColumn, RowLock};
 use crate::print::with_context;
 use crate::scope::{Range, RangeColumn, Scope};
@@ -60,6 +62,27 @@ pub(super) struct Through {
     pub columns: Vec<ThroughColumn>,
     /// WITH CHECK OPTION, innermost first: the views' names, and conditions over the table's row.
     pub checks: Vec<(String, Expr)>,
+    /// The view, and the relations under it down to the table.
+    pub mentions: Vec<Mentioned>,
+}
+
+/// A relation that is changed, or through which that is done. Each needs the privileges by itself: of the statement's user
+/// the one that it names, of a view's owner the one under the view. As in PostgreSQL, the owner needs to read what the view
+/// reads only where the statement reads.
+pub(super) struct Mentioned {
+    pub mention: Mention,
+    /// Which of its columns are those of the relation that the statement names.
+    pub ids: Vec<Option<u32>>,
+}
+
+impl Mentioned {
+    pub fn of_table(mention: Mention, table: &Table) -> Self {
+        Self { mention, ids: table.columns.iter().map(|column| Some(column.id.get())).collect() }
+    }
+
+    fn of_view(mention: Mention, view: &View) -> Self {
+        Self { mention, ids: (1..).take(view.columns.len()).map(Some).collect() }
+    }
 }
 
 impl Through {
@@ -164,8 +187,8 @@ fn substitute_small(expr: &mut Expr, columns: &[Expr]) -> SqlResult<()> {
 
 /// What a view selects from, one level down.
 enum Base {
-    Table(Arc<Table>, Rel, Range),
-    View(Arc<View>, Range),
+    Table(Arc<Table>, Rel, Range, Mention),
+    View(Arc<View>, Range, Mention),
 }
 
 /// A simple view, bound over the relation under it.
@@ -180,14 +203,20 @@ struct Simple {
 
 impl Binder<'_> {
     /// A view's query over the one relation that it reads; `Err` inside: why it is no simple one. Stands in the view
-    /// ([`Binder::in_view`]).
-    fn simple(&mut self, view: &View, query: &ast::Query, lock: Option<RowLock>) -> SqlResult<Result<Simple, &'static str>> {
+    /// ([`Binder::in_view`]). `top`: the statement's mention of the view that it names.
+    fn simple(
+        &mut self,
+        view: &View,
+        query: &ast::Query,
+        lock: Option<RowLock>,
+        top: &Mention,
+    ) -> SqlResult<Result<Simple, &'static str>> {
         if let Some(reason) = form_refusal(query) {
             return Ok(Err(reason));
         }
         let ast::SetExpr::Select(select) = query.body.as_ref() else { return Ok(Err(NOT_ONE_RELATION)) };
         let level = self.level();
-        let Some(base) = self.base_of(select, lock)? else {
+        let Some(base) = self.base_of(select, lock, top)? else {
             // What it computes is said first.
             let computed = self.with_frame(Clause::Select, |binder| {
                 let (_, scope) = binder.from_items(&select.from, &level)?;
@@ -196,8 +225,11 @@ impl Binder<'_> {
             })?;
             return Ok(Err(computed.unwrap_or(NOT_ONE_RELATION)));
         };
-        let (Base::Table(_, _, range) | Base::View(_, range)) = &base;
-        let scope = Scope::of_range(&level, range.clone());
+        let (range, reads) = match &base {
+            Base::Table(table, _, range, mention) => (range, mention.of_table(table)),
+            Base::View(view, range, mention) => (range, mention.of_width(view.columns.len())),
+        };
+        let scope = Scope::of_range(&level, range.clone()).reading(reads);
         let condition = |binder: &mut Self, expr| binder.with_frame(Clause::Where, |binder| binder.boolean(expr, &scope, "WHERE"));
         let filter = select.selection.as_ref().map(|expr| condition(self, expr)).transpose()?;
         let bound = self.with_frame(Clause::Select, |binder| {
@@ -231,14 +263,15 @@ impl Binder<'_> {
     }
 
     /// The one table or view that a SELECT reads; `None` where there is no such.
-    fn base_of(&mut self, select: &ast::Select, lock: Option<RowLock>) -> SqlResult<Option<Base>> {
+    fn base_of(&mut self, select: &ast::Select, lock: Option<RowLock>, top: &Mention) -> SqlResult<Option<Base>> {
         let Some((name, alias)) = only_relation(select) else { return Ok(None) };
         let (schema, relation) = qualified_name(self.context, name)?;
         let shown = alias.map_or_else(|| relation.clone(), |alias| fold(&alias.name));
         Ok(match find_relation(self.context, schema.as_deref(), &relation)? {
             Some(Relation::Table(table)) if table.materialized.is_none() => {
                 let (rel, range) = self.table_rel(table.clone(), &shown, schema, lock, alias)?;
-                Some(Base::Table(table, rel, range))
+                let mention = self.mention_below(table.id, top);
+                Some(Base::Table(table, rel, range, mention))
             }
             Some(Relation::View(view)) => {
                 let column = |(name, ty): &(String, types::SqlType)| PlanColumn {
@@ -250,7 +283,8 @@ impl Binder<'_> {
                 let columns: Vec<PlanColumn> = view.columns.iter().map(column).collect();
                 let mut range = self.view_range(&view, &shown, &columns, alias)?;
                 range.schema = self.schema_name(view.schema).filter(|_| alias.is_none());
-                Some(Base::View(view, range))
+                let mention = self.mention_below(view.id, top);
+                Some(Base::View(view, range, mention))
             }
             Some(Relation::Table(_) | Relation::Sequence(_)) | None => None,
         })
@@ -267,19 +301,27 @@ impl Binder<'_> {
         event: TriggerEvent,
         lock: Option<RowLock>,
         is_cascaded: bool,
+        (top, mention): (&Mention, Mention),
     ) -> SqlResult<Through> {
+        let own = Mentioned::of_view(mention, view);
         if view.has_instead_of(event) {
+            let noted = self.context.notes.needs.mark();
             let rel = self.view(view, None)?;
+            // New rows are given to the trigger without a look at those that are there.
+            if event == TriggerEvent::Insert {
+                self.context.notes.needs.forget_since(noted);
+            }
             let columns = view.columns.iter().enumerate().map(|(at, (name, ty))| ThroughColumn {
                 name: name.clone(),
                 value: Expr::Column(at, *ty),
                 place: Place::Column(at),
                 default: None,
             });
-            return Ok(Through { table: view.as_table().clone(), rel, columns: columns.collect(), checks: Vec::new() });
+            let (columns, mentions) = (columns.collect(), vec![own]);
+            return Ok(Through { table: view.as_table().clone(), rel, columns, checks: Vec::new(), mentions });
         }
         self.in_view(view, |binder, query| {
-            let Simple { base, filter: condition, outputs, reasons } = match binder.simple(view, query, lock)? {
+            let Simple { base, filter: condition, outputs, reasons } = match binder.simple(view, query, lock, top)? {
                 Ok(simple) => simple,
                 Err(reason) => return Err(refusal(event, view, reason)),
             };
@@ -290,7 +332,7 @@ impl Binder<'_> {
             let option = view.details.options.check_option;
             let is_cascaded = is_cascaded || option == Some(CheckOption::Cascaded);
             let mut through = match base {
-                Base::Table(table, rel, range) => {
+                Base::Table(table, rel, range, mention) => {
                     let column = |(at, it): (usize, RangeColumn)| ThroughColumn {
                         name: it.name,
                         value: it.expr,
@@ -298,10 +340,19 @@ impl Binder<'_> {
                         default: None,
                     };
                     let columns = range.columns.into_iter().enumerate().map(column).collect();
-                    Through { table, rel, columns, checks: Vec::new() }
+                    let mentions = vec![Mentioned::of_table(mention, &table)];
+                    Through { table, rel, columns, checks: Vec::new(), mentions }
                 }
-                Base::View(inner, _) => binder.through(&inner, event, lock, is_cascaded)?,
+                Base::View(inner, _, mention) => binder.through(&inner, event, lock, is_cascaded, (top, mention))?,
             };
+            for below in &mut through.mentions {
+                let id = |value: &Expr| match value {
+                    Expr::Column(position, _) => below.ids[*position],
+                    _ => None,
+                };
+                below.ids = outputs.iter().map(id).collect();
+            }
+            through.mentions.insert(0, own);
             let under: Vec<Expr> = through.columns.iter().map(|column| column.value.clone()).collect();
             let mut columns = Vec::with_capacity(outputs.len());
             let defaults = view.as_table();
@@ -355,7 +406,8 @@ fn frame_refusal(frame: &super::Frame) -> Option<&'static str> {
 /// As for any query.
 pub(crate) fn check_option_refusal(view: &View, context: &PlanContext<'_>) -> SqlResult<Option<&'static str>> {
     let (simple, _) = Binder::bind_with(context, None, crate::optimize_rel, |binder| {
-        binder.in_view(view, |binder, query| Ok(binder.simple(view, query, None)?.map(|simple| simple.reasons)))
+        let top = binder.mention(view.id, PrivilegeSet::NONE);
+        binder.in_view(view, |binder, query| Ok(binder.simple(view, query, None, &top)?.map(|simple| simple.reasons)))
     })?;
     Ok(match simple {
         Ok(reasons) if reasons.iter().all(Option::is_some) => {
@@ -371,13 +423,14 @@ pub(crate) fn written_through(view: &CatalogView, of: &View) -> Option<WrittenTh
     deep(|| {
         with_context(view, |context| {
             let (simple, _) = Binder::bind_with(context, None, crate::optimize_rel, |binder| {
-                binder.in_view(of, |binder, query| binder.simple(of, query, None))
+                let top = binder.mention(of.id, PrivilegeSet::NONE);
+                binder.in_view(of, |binder, query| binder.simple(of, query, None, &top))
             })
             .ok()?;
             let simple = simple.ok()?;
             let relation = match &simple.base {
                 Base::Table(table, ..) => table.id,
-                Base::View(view, _) => view.id,
+                Base::View(view, ..) => view.id,
             };
             let place = |value: &Expr| match value {
                 Expr::Column(position, _) => Some(*position),

@@ -70,6 +70,10 @@ impl Binder<'_> {
         }
         let query = stored_query(view)?;
         self.views.push(view.id);
+        // What it reads is read as its owner, or as whoever asks.
+        let is_invokers = view.details.options.security_invoker == Some(true);
+        let acting = std::mem::replace(&mut self.acting, (!is_invokers).then_some(view.owner));
+        let noted = self.context.notes.needs.mark();
         let locks = std::mem::take(&mut self.row_locks);
         let hidden = self.ctes.hide_names();
         let (depends_on, names) = (self.depends_on.len(), self.names.take());
@@ -78,6 +82,8 @@ impl Binder<'_> {
         self.names = names;
         self.ctes.show_names(hidden);
         self.row_locks = locks;
+        self.acting = acting;
+        self.context.notes.needs.forget_lookups_since(noted);
         self.views.pop();
         bound
     }

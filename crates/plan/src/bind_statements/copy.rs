@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::PrivilegeSet;
 use catalog::{ColumnDefault, Relation, Table, TriggerEvent};
 use sqlparser::ast;
 use types::{Datum, SqlError, SqlResult, SqlState};
@@ -14,6 +15,7 @@ use crate::{
         without_domains,
     },
     expr::Expr,
+    needs::Mention,
     optimize_rel,
     parse::own::{Copy, CopySource, CopyValue},
     plan::PlanColumn,
@@ -93,6 +95,8 @@ fn copy_in(
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
     let positions = column_positions(table, columns)?;
+    let mention = context.notes.needs.mention(table.id, None, PrivilegeSet::INSERT);
+    mention.inserts(table, &positions);
     let names: Vec<&str> = positions.iter().map(|&at| table.columns[at].name.as_str()).collect();
     let options = copy_options(copy, &names)?;
     let mut defaults = Vec::with_capacity(table.columns.len());
@@ -109,7 +113,7 @@ fn copy_in(
     }
     let filter = match &copy.filter {
         None => None,
-        Some(expr) => Some(filter(expr, table, context)?),
+        Some(expr) => Some(filter(expr, table, &mention, context)?),
     };
     let row_rules = row_rules(table, context)?;
     let copy = Utility::CopyFrom { table: table.clone(), columns: positions, defaults, domains, filter, row_rules, options };
@@ -117,10 +121,10 @@ fn copy_in(
 }
 
 /// COPY … WHERE, over the row that would be stored.
-fn filter(expr: &ast::Expr, table: &Table, context: &PlanContext<'_>) -> SqlResult<Expr> {
+fn filter(expr: &ast::Expr, table: &Table, mention: &Mention, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let mut binder = Binder::new(context, None);
     let level = binder.level();
-    let scope = Scope::of_range(&level, crate::bind::stored_range(table));
+    let scope = Scope::of_range(&level, crate::bind::stored_range(table)).reading(mention.of_table(table));
     let mut bound = binder.with_frame(Clause::Where, |binder| binder.boolean(expr, &scope, "WHERE"))?;
     without_domains(&mut bound);
     Ok(bound)

@@ -1,5 +1,6 @@
 //! CREATE TABLE, INDEX, VIEW, SEQUENCE.
 
+use catalog::privilege::{Need, PrivilegeSet};
 use catalog::{Column, ColumnDefault, OnCommit, temporary_schema};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
@@ -348,6 +349,7 @@ fn like_column(column: &Column, like: &Like, catalog: &catalog::CatalogSnapshot)
 /// LIKE: the columns of another table, and what else is asked for.
 fn like(like: &Like, context: &PlanContext<'_>, columns: &mut Vec<ColumnSpec>, out: &mut Constraints) -> SqlResult<()> {
     let table = find_table(context, &like.table)?;
+    context.notes.needs.always(Need::Object { id: table.id, privileges: PrivilegeSet::SELECT });
     let specs: Vec<ColumnSpec> =
         table.visible_columns().map(|(_, column)| like_column(column, like, context.catalog)).collect();
     let place = like.place.min(columns.len());

@@ -5,6 +5,7 @@ mod copy;
 mod create;
 mod cursor;
 mod domains;
+mod grant;
 mod into;
 mod own;
 mod ranges;
@@ -52,6 +53,7 @@ fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -
         statistics_epoch: context.catalog.statistics().epoch(),
         // What COPY brings in has foreign keys as well.
         uses: context.notes.used(true, context.catalog),
+        needs: context.notes.needs.all().into(),
         reads_clock: context.notes.reads_clock.get(),
         tag,
     }
@@ -61,8 +63,18 @@ fn utility(utility: Utility, tag: &'static str, context: &PlanContext<'_>) -> Pr
     prepared(StatementKind::Utility(Box::new(utility)), tag, context)
 }
 
+/// What a change of the catalog binds is kept and not executed, save for what fills a new table.
 fn ddl(ddl: Ddl, tag: &'static str, context: &PlanContext<'_>) -> PreparedPlan {
-    prepared(StatementKind::Ddl(Box::new(ddl)), tag, context)
+    let is_run = match &ddl {
+        Ddl::CreateTable(create) => create.source.is_some(),
+        Ddl::Refresh(refresh) => refresh.source.is_some(),
+        _ => false,
+    };
+    let mut plan = prepared(StatementKind::Ddl(Box::new(ddl)), tag, context);
+    if !is_run {
+        plan.needs = context.notes.needs.of_definition().into();
+    }
+    plan
 }
 
 fn text_columns(names: &[&str]) -> Vec<PlanColumn> {

@@ -7,14 +7,14 @@ use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
 use super::{
-    alter, copy, ddl, domains, drop_relations, find_index, kind_of, new_home, new_name, ranges, routine, trigger, types, utility,
-    view,
+    alter, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, ranges, routine, trigger, types,
+    utility, view,
 };
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
     parse::ParsedStatement,
-    parse::own::{Change, Kind, Own, RoleOption, SequenceOption},
+    parse::own::{Change, Kind, LockMode, Own, RoleOption, SequenceOption},
     statement::{CommentOn, Ddl, HBA_SETTING, PreparedPlan, RelationKind, RoleOptions, SequenceOptions, Utility},
 };
 
@@ -75,26 +75,30 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             ddl(Ddl::SetHba(value.clone()), tag, context)
         }
         Own::Comment { kind, name, text } => comment(*kind, name, text.as_deref(), context)?,
-        Own::Grant { tag, tables, roles } => {
-            for table in tables {
-                relation(table, false, context)?;
-            }
-            for name in roles {
-                role(name, context)?;
-            }
-            utility(Utility::Accepted, tag, context)
-        }
-        Own::LockTable { names } => {
+        Own::Grant(statement) => grant::grant(statement, context)?,
+        Own::GrantRoles(statement) => grant::roles(statement, context)?,
+        Own::DefaultPrivileges { roles, schemas, grant } => grant::defaults(roles, schemas, grant, context)?,
+        Own::ReassignOwned { roles, to } => grant::reassign_owned(roles, to, context)?,
+        Own::DropOwned { roles, cascade } => grant::drop_owned(roles, *cascade, context)?,
+        Own::LockTable { names, mode } => {
+            use catalog::privilege::PrivilegeSet as P;
+            let strong = P::UPDATE.union(P::DELETE).union(P::TRUNCATE);
+            let any_of = match mode {
+                LockMode::AccessShare => P::SELECT,
+                LockMode::RowExclusive => strong.union(P::INSERT),
+                LockMode::Stronger => strong,
+            };
+            let mut tables = Vec::with_capacity(names.len());
             for name in names {
-                if let Some(found) = relation(name, false, context)?
-                    && matches!(kind_of(&found), RelationKind::Sequence | RelationKind::MaterializedView)
-                {
+                let Some(found) = relation(name, false, context)? else { continue };
+                if matches!(kind_of(&found), RelationKind::Sequence | RelationKind::MaterializedView) {
                     let message = format!("cannot lock relation \"{}\"", found.name());
                     let detail = format!("This operation is not supported for {}s.", found.kind());
                     return Err(SqlError::new(SqlState::WrongObjectType, message).with_detail(detail));
                 }
+                note_locked(&found, None, context, &mut tables);
             }
-            utility(Utility::LockTable, "LOCK TABLE", context)
+            utility(Utility::LockTable { tables, any_of }, "LOCK TABLE", context)
         }
         Own::SetConstraints { names, deferred } => {
             let mut constraints = Vec::new();
@@ -209,6 +213,30 @@ pub(super) fn schema(name: &ast::Ident, context: &PlanContext<'_>) -> SqlResult<
     found.map(|schema| schema.id)
 }
 
+/// A relation that is locked, and what a view of it reads: that its owner must be able to lock.
+fn note_locked(relation: &Relation, role: Option<u32>, context: &PlanContext<'_>, out: &mut Vec<(u32, Option<u32>)>) {
+    if out.contains(&(relation.id(), role)) {
+        return;
+    }
+    out.push((relation.id(), role));
+    let Relation::View(view) = relation else { return };
+    let is_invokers = view.details.options.security_invoker == Some(true);
+    let role = (!is_invokers).then_some(view.owner);
+    for id in &view.depends_on {
+        match context.catalog.relation_by_id(*id) {
+            Some(Relation::Sequence(_)) | None => {}
+            Some(below) => note_locked(below, role, context, out),
+        }
+    }
+}
+
+/// Whether names were given before.
+fn given(known: &mut Vec<String>, names: &[ast::Ident]) -> bool {
+    let before = !known.is_empty();
+    known.extend(names.iter().map(fold));
+    before
+}
+
 /// # Errors
 /// 42601 where one is given twice.
 fn role_options(options: &[RoleOption]) -> SqlResult<RoleOptions> {
@@ -222,6 +250,10 @@ fn role_options(options: &[RoleOption]) -> SqlResult<RoleOptions> {
             RoleOption::Password(password) => found.password.replace(password.clone()).is_some(),
             RoleOption::ValidUntil(until) => found.valid_until.replace(until.clone()).is_some(),
             RoleOption::ConnectionLimit(limit) => found.connection_limit.replace(*limit).is_some(),
+            RoleOption::Inherit(yes) => found.inherit.replace(*yes).is_some(),
+            RoleOption::InRole(names) => given(&mut found.in_roles, names),
+            RoleOption::Members(names) => given(&mut found.members, names),
+            RoleOption::Admins(names) => given(&mut found.admins, names),
             RoleOption::Other => false,
         };
         if before {
@@ -308,7 +340,14 @@ fn alter_named(
             let change = match (change, kind) {
                 (Change::Rename(to), Kind::Schema) => Ddl::AlterSchemaRename { name, to: fold(to) },
                 (Change::Rename(to), _) => Ddl::AlterDatabaseRename { name, to: fold(to) },
-                (Change::Owner(owner), _) => role(owner, context).map(|_| Ddl::Accepted)?,
+                (Change::Owner(owner), Kind::Schema) => {
+                    let id = schema(&ast::Ident::with_quote('"', name), context)?;
+                    Ddl::OwnSchema { id, owner: role(owner, context)? }
+                }
+                (Change::Owner(owner), _) => {
+                    let found = context.catalog.database(&name).ok_or_else(|| grant::no_database(&name))?;
+                    Ddl::OwnDatabase { id: found.id, owner: role(owner, context)? }
+                }
                 (Change::Schema(_) | Change::Accepted, _) => Ddl::Accepted,
                 (Change::View(_), _) => return Err(of_views()),
             };

@@ -410,7 +410,7 @@ fn check_defaults(routine: &Routine, context: &PlanContext<'_>) -> SqlResult<()>
 ///
 /// # Errors
 /// 42725 where there are several, 42809 for one of another kind.
-fn find(
+pub(super) fn find(
     word: RoutineWord,
     name: &RoutineName,
     context: &PlanContext<'_>,

@@ -40,7 +40,7 @@ fn settled(ty: SqlType) -> SqlType {
 }
 
 /// The settings that a routine runs with, and what they were before.
-pub(super) struct Around(Vec<(String, Option<String>)>);
+pub(crate) struct Around(Vec<(String, Option<String>)>);
 
 impl Session {
     /// The parameters of a routine, its inputs of these types; and what it returns.
@@ -244,16 +244,10 @@ impl Session {
         if routine.settings.is_empty() && !routine.security_definer {
             return Ok(Around(before));
         }
-        self.keep_settings();
-        if routine.security_definer
-            && let Some(owner) = self.catalog().role_by_id(routine.owner)
-        {
-            before.push(("role".to_owned(), self.settings.get("role").map(str::to_owned)));
-            if let Err(error) = self.settings.set("role", &owner.name) {
-                self.restore_settings(Around(before));
-                return Err(error);
-            }
+        if routine.security_definer {
+            before = self.act_as(routine.owner)?.0;
         }
+        self.keep_settings();
         for (name, value) in &routine.settings {
             before.push((name.clone(), self.settings.get(name).map(str::to_owned)));
             // Its caller must be allowed to act as a role that it names.
@@ -266,7 +260,21 @@ impl Session {
         Ok(Around(before))
     }
 
-    pub(super) fn restore_settings(&mut self, around: Around) {
+    /// Lets a role act in place of the current user, until the settings are restored.
+    pub(crate) fn act_as(&mut self, role: u32) -> SqlResult<Around> {
+        let mut before = Vec::new();
+        self.keep_settings();
+        if let Some(role) = self.catalog().role_by_id(role) {
+            before.push(("role".to_owned(), self.settings.get("role").map(str::to_owned)));
+            if let Err(error) = self.settings.set("role", &role.name) {
+                self.restore_settings(Around(before));
+                return Err(error);
+            }
+        }
+        Ok(Around(before))
+    }
+
+    pub(crate) fn restore_settings(&mut self, around: Around) {
         for (name, value) in around.0.into_iter().rev() {
             let restored = match value {
                 Some(value) => self.settings.set(&name, &value),

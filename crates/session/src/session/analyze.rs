@@ -13,26 +13,48 @@ use kv::TxnOptions;
 use rustc_hash::FxHashMap;
 
 use super::{Engine, Failure, Session};
+use crate::sink::{Severity, Sink};
+use types::SqlState;
 
 impl Session {
-    /// Gathers the statistics of some tables, or of all in the database.
-    pub(super) async fn analyze(&mut self, tables: Option<&[Arc<Table>]>) -> Result<(), Failure> {
-        let tables: Vec<Arc<Table>> = match tables {
-            Some(tables) => tables.to_vec(),
-            None => {
-                let catalog = self.catalog();
-                let tables = catalog.relations_of(self.database).filter_map(|relation| match relation {
-                    Relation::Table(table) => Some(table.clone()),
-                    _ => None,
-                });
-                tables.collect()
-            }
+    /// Of these tables, or of all in the database, those that the user may maintain; others are passed over with a warning.
+    pub(super) async fn maintained(
+        &mut self,
+        tables: Option<&[Arc<Table>]>,
+        verb: &str,
+        sink: &mut dyn Sink,
+    ) -> Result<Vec<Arc<Table>>, Failure> {
+        self.know_privileges().await?;
+        let environment = self.environment();
+        let catalog = &environment.view.catalog;
+        let all = || {
+            let tables = catalog.relations_of(self.database).filter_map(|relation| match relation {
+                Relation::Table(table) => Some(table.clone()),
+                Relation::View(_) | Relation::Sequence(_) => None,
+            });
+            tables.collect()
         };
+        let tables: Vec<Arc<Table>> = tables.map_or_else(all, <[_]>::to_vec);
+        let (access, user) = (catalog.access(self.database), environment.user_id);
+        let is_every = access.owns(user, self.database);
+        let (mut kept, mut skipped) = (Vec::with_capacity(tables.len()), Vec::new());
+        for table in tables {
+            if is_every || access.owns(user, table.id) { kept.push(table) } else { skipped.push(table) }
+        }
+        for table in skipped {
+            let text = format!("skipping \"{}\" --- only table or database owner can {verb} it", table.name);
+            self.notice(sink, Severity::Warning, SqlState::Warning, &text);
+        }
+        Ok(kept)
+    }
+
+    /// Gathers the statistics of tables.
+    pub(super) async fn analyze(&mut self, tables: &[Arc<Table>]) -> Result<(), Failure> {
         // A block that other statements of the query string have written in must commit what they wrote.
         // So must what a routine has written that runs it.
         let is_alone =
             self.within.is_none() && self.block.as_ref().is_none_or(|block| !block.explicit && block.answered == 0);
-        for table in &tables {
+        for table in tables {
             if self.block.is_none() {
                 self.open_block(false);
             }
@@ -94,7 +116,7 @@ async fn analyze_storage(engine: &Engine, storage: u32) -> types::SqlResult<()> 
         return Ok(());
     };
     let mut session = Session::connect(engine.clone(), "postgres", &database.name, 0).await?;
-    let outcome = session.analyze(Some(&[table])).await;
+    let outcome = session.analyze(&[table]).await;
     session.rollback().await;
     outcome.map_err(Failure::into_sql)
 }

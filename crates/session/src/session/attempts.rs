@@ -75,6 +75,7 @@ impl Session {
         self.loops.clear();
         self.in_use.clear();
         self.noticed_bytes = 0;
+        self.knows_privileges = false;
         self.start_clock();
         self.state.advisory.begin_statement();
         self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));

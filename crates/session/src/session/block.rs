@@ -90,6 +90,8 @@ impl Session {
         {
             return Err(Failure::Kv(catalog_changed()));
         }
+        self.authorize(plan).await?;
+        let Some(block) = &mut self.block else { return Ok(()) };
         // What has been answered cannot be run again when the commit finds that the catalog was another.
         if block.answered > 0 {
             block.txn.resolve_check().await.map_err(Failure::Kv)?;
@@ -562,7 +564,7 @@ impl Session {
 }
 
 /// As when the check of the catalog's version finds another.
-fn catalog_changed() -> kv::Error {
+pub(super) fn catalog_changed() -> kv::Error {
     kv::Error::Retry { reason: kv::Restart::CheckedValueChanged, at_least: hlc::Timestamp::MIN }
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use builtins::EvalContext;
+use catalog::privilege::Need;
 use catalog::{CatalogChange, CatalogView, SHARED_DOMAIN};
 use exec::MemoryBudget;
 use plan::{PlanContext, PreparedPlan, StatementKind};
 use types::{Datum, SqlError, SqlResult, SqlState};
 
-use super::{Completion, Failure, STATEMENT_MEMORY, Session};
+use super::{Completion, Failure, STATEMENT_MEMORY, Session, catalog_error};
 use crate::{
     host::{SessionHost, StatementTables},
     session_tables::SessionTables,
@@ -125,7 +126,12 @@ impl Session {
         }
         block.change = Some(change);
         for (code, notice) in notices {
-            self.notice(sink, Severity::Notice, code, &notice);
+            let severity = if matches!(code, SqlState::Warning | SqlState::PrivilegeNotGranted | SqlState::PrivilegeNotRevoked | SqlState::InvalidGrantOperation) {
+                Severity::Warning
+            } else {
+                Severity::Notice
+            };
+            self.notice(sink, severity, code, &notice);
         }
         let made = outcome?;
         self.check_unused(plan, &before)?;
@@ -164,10 +170,27 @@ impl Session {
                 statistics_epoch: plan.statistics_epoch,
                 // The table is the transaction's own.
                 uses: plan.uses.iter().filter(|used| !is_own(used.id)).cloned().collect(),
+                // The name of the view itself is none that its query looked up.
+                needs: plan.needs.iter().filter(|it| !matches!(it, Need::Lookup { .. })).cloned().collect(),
                 reads_clock: plan.reads_clock,
                 tag: "SELECT",
             };
-            let counts = match self.query(&filled, params, sink, true).await {
+            // What a materialized view reads is read, and what it calls is called, by its owner.
+            let around = match ddl {
+                plan::Ddl::Refresh(refresh) => Some(self.act_as(refresh.table.owner)?),
+                _ => None,
+            };
+            let outcome = match around.is_some() {
+                true => match self.authorize(&filled).await {
+                    Ok(()) => self.query(&filled, params, sink, true).await,
+                    Err(failure) => Err(failure),
+                },
+                false => self.query(&filled, params, sink, true).await,
+            };
+            if let Some(around) = around {
+                self.restore_settings(around);
+            }
+            let counts = match outcome {
                 // The indexes are made anew with the rows.
                 Err(Failure::Sql(error))
                     if error.code() == SqlState::UniqueViolation
@@ -215,7 +238,11 @@ impl Session {
             _ => None,
         };
         let domains = match ddl {
-            plan::Ddl::CreateDatabase { .. }
+            // Lists are beside the catalog.
+            plan::Ddl::Grant(_) | plan::Ddl::GrantRoles(_) | plan::Ddl::DefaultPrivileges(_) => [None, None],
+            plan::Ddl::ReassignOwned { .. } | plan::Ddl::DropOwned { .. } => [Some(SHARED_DOMAIN), Some(self.database)],
+            plan::Ddl::OwnDatabase { .. }
+            | plan::Ddl::CreateDatabase { .. }
             | plan::Ddl::DropDatabase { .. }
             | plan::Ddl::AlterDatabaseRename { .. }
             | plan::Ddl::CreateRole { .. }
@@ -239,6 +266,36 @@ impl Session {
                 error = self.cancel.cancelled() => return Err(error.into()),
             }
             block.locked.push(domain);
+        }
+        if exec::ddl::changes_privileges(ddl, &catalog) {
+            self.lock_privileges().await?;
+        }
+        Ok(())
+    }
+
+    /// Others that grant or revoke wait for the end of this transaction.
+    async fn lock_privileges(&mut self) -> Result<(), Failure> {
+        let Some(block) = &mut self.block else { return Ok(()) };
+        if block.locked.contains(&catalog::PRIVILEGES_DOMAIN) {
+            return Ok(());
+        }
+        let before = self.engine.catalog.privileges_version();
+        let locking = self.engine.catalog.lock_privileges(&mut block.txn);
+        tokio::select! {
+            biased;
+            outcome = locking => outcome.map_err(|error| match error {
+                catalog::CatalogError::Kv(error) => Failure::Kv(error),
+                damaged => Failure::Sql(catalog_error(damaged)),
+            })?,
+            error = self.cancel.cancelled() => return Err(error.into()),
+        }
+        block.locked.push(catalog::PRIVILEGES_DOMAIN);
+        // Roles may be others by now.
+        if before != self.engine.catalog.privileges_version() {
+            let newest = self.engine.catalog.refresh().await.map_err(catalog_error)?;
+            if block.change.is_none() && newest.version(self.database) != block.snapshot.version(self.database) {
+                return Err(Failure::Kv(super::block::catalog_changed()));
+            }
         }
         Ok(())
     }

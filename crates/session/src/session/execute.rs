@@ -162,6 +162,7 @@ impl Session {
                 self.ddl(ddl, plan, params, sink).await
             }
             StatementKind::Utility(utility) => {
+                self.authorize(plan).await?;
                 Box::pin(self.utility(utility, plan, params, sink, describe)).await
             }
         }
@@ -260,6 +261,7 @@ impl Session {
             virtual_tables: &tables,
             state,
             database,
+            user: environment.user_id,
             memory: MemoryBudget::new(STATEMENT_MEMORY),
             cancel: cancel.clone(),
             read_only,

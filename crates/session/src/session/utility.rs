@@ -91,6 +91,10 @@ impl Session {
                 done("SET")
             }
             Utility::Set { name, value, local } => {
+                if matches!(name.to_ascii_lowercase().as_str(), "role" | "session_authorization") {
+                    // It may have been made, or granted, on another node.
+                    self.know_privileges().await?;
+                }
                 Ok(self.set_variable(name, value.as_deref(), *local, plan, sink)?)
             }
             Utility::ResetAll => Ok(self.reset_all()?),
@@ -167,7 +171,9 @@ impl Session {
             }
             Utility::Discard(kind) => self.discard(*kind, plan).await,
             Utility::Analyze { tables } | Utility::Vacuum { tables, analyze: true } => {
-                self.analyze(tables.as_deref()).await?;
+                let verb = if matches!(utility, Utility::Analyze { .. }) { "analyze" } else { "vacuum" };
+                let tables = self.maintained(tables.as_deref(), verb, sink).await?;
+                self.analyze(&tables).await?;
                 done(plan.tag)
             }
             // Serializable transactions need no lock on the table; who asks for one outside of a block is told so.
@@ -198,7 +204,10 @@ impl Session {
                 }
                 done(plan.tag)
             }
-            Utility::Vacuum { .. } => done(plan.tag),
+            Utility::Vacuum { tables, .. } => {
+                self.maintained(tables.as_deref(), "vacuum", sink).await?;
+                done(plan.tag)
+            }
             Utility::Call(call) => {
                 self.call_procedure(call, plan, params, sink, describe).await?;
                 done(plan.tag)

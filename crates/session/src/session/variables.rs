@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::CatalogSnapshot;
 use plan::{PreparedPlan, statement::DiscardKind};
 use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
 
@@ -35,7 +36,8 @@ impl Session {
             Some(value) => self.settings.set(name, value)?,
             None => self.settings.reset(name)?,
         }
-        if role.is_some() {
+        if let Some(name) = &role {
+            self.know_role(name);
             // Whoever the session is by now begins without a role of another.
             if key == "session_authorization" {
                 self.settings.set("role", "none")?;
@@ -85,18 +87,24 @@ impl Session {
         self.set(mode, Some(value), true)
     }
 
+    /// The roles as of now, or as this transaction has changed them.
+    pub(crate) fn roles(&self) -> Arc<CatalogSnapshot> {
+        if self.has_changed_catalog() { self.catalog() } else { self.engine.catalog.current() }
+    }
+
     /// The role that SET ROLE asks for; `none` is the session's own.
     fn role_to_set(&self, value: Option<&str>) -> SqlResult<String> {
         let name = value.unwrap_or("none");
         if name == "none" {
             return Ok(name.to_owned());
         }
-        let catalog = self.catalog();
+        let catalog = self.roles();
         if catalog.role(name).is_none() {
             return Err(no_role(name));
         }
         let own = self.settings.get("session_authorization").unwrap_or_default();
-        if own != name && !catalog.role(own).is_some_and(|role| role.superuser) {
+        let (own_id, id) = (self.id_of_role(own, &catalog), catalog.role(name).map_or(0, |role| role.id));
+        if own != name && !catalog.access(self.database).is_member(own_id, id) {
             let message = format!("permission denied to set role \"{name}\"");
             return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
         }
@@ -106,7 +114,7 @@ impl Session {
     /// The user that SET SESSION AUTHORIZATION asks for; by default the one who has connected.
     fn authorization_to_set(&self, value: Option<&str>) -> SqlResult<String> {
         let name = value.unwrap_or(&self.authenticated);
-        let catalog = self.catalog();
+        let catalog = self.roles();
         if catalog.role(name).is_none() {
             return Err(no_role(name));
         }

@@ -9,9 +9,9 @@ fn insert_fills_in_defaults() {
          [6:integer, null:text, null:numeric(10,2), null:timestamp with time zone]))");
     check("INSERT INTO u VALUES (1)", "insert(u; values([1:integer, null:bigint, null:text, rowid]))");
     check("INSERT INTO acct (email) VALUES ('me')",
-        "insert(acct; values([NextVal(300:regclass), me:character varying(20), 7:integer, null:integer]))");
+        "insert(acct; values([NextIdentity(300:regclass), me:character varying(20), 7:integer, null:integer]))");
     check("INSERT INTO acct DEFAULT VALUES",
-        "insert(acct; values([NextVal(300:regclass), null:character varying(20), 7:integer, null:integer]))");
+        "insert(acct; values([NextIdentity(300:regclass), null:character varying(20), 7:integer, null:integer]))");
     check("INSERT INTO u (x, a) SELECT a, a FROM t",
         "insert(u; project(project(t; #0::bigint, #0); #1, #0, null:text, rowid))");
     check("INSERT INTO acct (id, email) OVERRIDING SYSTEM VALUE VALUES (5, 'x')",
@@ -27,7 +27,7 @@ fn insert_answers_conflicts() {
         "insert(t; values([$1:integer, $2:text, null:numeric(10,2), null:timestamp with time zone]); \
          conflict Some([0]) set 1=#5 where <>(#1, #5))");
     check("INSERT INTO acct (email) VALUES ('x') ON CONFLICT ON CONSTRAINT acct_email_key DO UPDATE SET n = acct.n + 1",
-        "insert(acct; values([NextVal(300:regclass), x:character varying(20), 7:integer, null:integer]); \
+        "insert(acct; values([NextIdentity(300:regclass), x:character varying(20), 7:integer, null:integer]); \
          conflict Some([1]) set 2=+(#2, 1:integer))");
     check_error("INSERT INTO t VALUES (1) ON CONFLICT (b) DO NOTHING", "42P10",
         "there is no unique or exclusion constraint matching the ON CONFLICT specification");

@@ -5,6 +5,7 @@
 //! hands names, expressions and types back to the parser, so that spans and errors are the same as everywhere.
 
 mod domains;
+mod grant;
 mod reader;
 mod sequence;
 mod table;
@@ -23,6 +24,7 @@ use catalog::RoutineKind;
 use reader::{Read, Reader};
 
 pub(crate) use domains::DomainChange;
+pub(crate) use grant::{Grant, GrantOn, GrantRoles, Privileged};
 pub(crate) use copy::{Copy, CopySource, CopyValue};
 pub(crate) use object::Change;
 pub(crate) use role::RoleOption;
@@ -59,9 +61,12 @@ pub(crate) enum Own {
     /// None: what a cluster begins with.
     SetCluster { name: ast::ObjectName, value: Option<String> },
     Comment { kind: Kind, name: ast::ObjectName, text: Option<String> },
-    /// GRANT and REVOKE: what must exist.
-    Grant { tag: &'static str, tables: Vec<ast::ObjectName>, roles: Vec<ast::Ident> },
-    LockTable { names: Vec<ast::ObjectName> },
+    Grant(Box<Grant>),
+    GrantRoles(Box<GrantRoles>),
+    DefaultPrivileges { roles: Vec<ast::Ident>, schemas: Vec<ast::Ident>, grant: Box<Grant> },
+    ReassignOwned { roles: Vec<ast::Ident>, to: ast::Ident },
+    DropOwned { roles: Vec<ast::Ident>, cascade: bool },
+    LockTable { names: Vec<ast::ObjectName>, mode: LockMode },
     /// Empty: all constraints.
     SetConstraints { names: Vec<ast::ObjectName>, deferred: bool },
     Copy(Box<Copy>),
@@ -76,6 +81,14 @@ pub(crate) enum Own {
     Do { language: Option<ast::Ident>, body: BodyText },
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
+}
+
+/// How strongly LOCK TABLE locks, as far as privileges are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LockMode {
+    AccessShare,
+    RowExclusive,
+    Stronger,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +162,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("schema") => reader.alter(Kind::Schema),
             () if reader.words("database") => reader.alter(Kind::Database),
             () if reader.words("role") || reader.words("user") || reader.words("group") => reader.alter_role(),
-            () if reader.words("default privileges") => reader.rest("ALTER DEFAULT PRIVILEGES"),
+            () if reader.words("default privileges") => reader.default_privileges(),
             () => return None,
         }
     } else if reader.words("refresh materialized view") {
@@ -169,11 +182,13 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
     } else if reader.words("comment on") {
         reader.comment()
     } else if reader.words("grant") {
-        reader.grant("GRANT", "GRANT ROLE", "to")
+        reader.grant()
     } else if reader.words("revoke") {
-        reader.words("grant option for");
-        reader.words("admin option for");
-        reader.grant("REVOKE", "REVOKE ROLE", "from")
+        reader.revoke()
+    } else if reader.words("reassign owned by") {
+        reader.reassign_owned()
+    } else if reader.words("drop owned by") {
+        reader.drop_owned()
     } else if reader.words("set constraints") {
         reader.set_constraints()
     } else if reader.words("set cluster setting") {

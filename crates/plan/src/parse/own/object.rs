@@ -4,7 +4,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::reader::{Read, Reader};
-use super::{Kind, Own, ViewChange};
+use super::{Kind, LockMode, Own, ViewChange};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
@@ -144,17 +144,21 @@ impl Reader<'_, '_> {
         self.words("table");
         self.words("only");
         let names = self.parser.parse_comma_separated(|parser| parser.parse_object_name(false))?;
+        let mut mode = LockMode::Stronger;
         if self.words("in") {
             let modes = [
                 "access share", "row share", "row exclusive", "share row exclusive", "share update exclusive", "share",
                 "access exclusive", "exclusive",
             ];
-            if !modes.iter().any(|mode| self.words(mode)) {
-                return self.refuse();
-            }
+            let Some(found) = modes.into_iter().find(|mode| self.words(mode)) else { return self.refuse() };
+            mode = match found {
+                "access share" => LockMode::AccessShare,
+                "row exclusive" => LockMode::RowExclusive,
+                _ => LockMode::Stronger,
+            };
             self.expect("mode")?;
         }
         self.words("nowait");
-        Ok(Own::LockTable { names })
+        Ok(Own::LockTable { names, mode })
     }
 }

@@ -1,7 +1,7 @@
-//! Roles: CREATE and ALTER ROLE, GRANT and REVOKE.
+//! Roles: CREATE and ALTER ROLE.
 
 use auth::Secret;
-use sqlparser::parser::Parser;
+use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::Own;
@@ -16,6 +16,13 @@ pub(crate) enum RoleOption {
     Password(Option<Secret>),
     ValidUntil(String),
     ConnectionLimit(i64),
+    Inherit(bool),
+    /// IN ROLE: roles that the new one becomes a member of.
+    InRole(Vec<ast::Ident>),
+    /// ROLE and USER: members of the new one.
+    Members(Vec<ast::Ident>),
+    /// ADMIN: members that may grant it.
+    Admins(Vec<ast::Ident>),
     /// Those that change nothing here.
     Other,
 }
@@ -55,7 +62,12 @@ impl Reader<'_, '_> {
             () if self.words("nocreatedb") => RoleOption::CreateDb(false),
             () if self.words("createrole") => RoleOption::CreateRole(true),
             () if self.words("nocreaterole") => RoleOption::CreateRole(false),
-            () if ["inherit", "noinherit", "replication", "noreplication", "bypassrls", "nobypassrls"]
+            () if self.words("inherit") => RoleOption::Inherit(true),
+            () if self.words("noinherit") => RoleOption::Inherit(false),
+            () if self.words("in role") || self.words("in group") => RoleOption::InRole(self.idents()?),
+            () if self.words("role") || self.words("user") => RoleOption::Members(self.idents()?),
+            () if self.words("admin") => RoleOption::Admins(self.idents()?),
+            () if ["replication", "noreplication", "bypassrls", "nobypassrls"]
                 .iter()
                 .any(|word| self.words(word)) =>
             {
@@ -82,58 +94,5 @@ impl Reader<'_, '_> {
         }
         let is_default = self.words("default");
         Ok(Own::SetCluster { name, value: if is_default { None } else { Some(self.string()?) } })
-    }
-
-    /// GRANT privileges ON objects TO roles, or GRANT roles TO roles.
-    pub(super) fn grant(&mut self, tag: &'static str, role_tag: &'static str, towards: &str) -> Read<Own> {
-        let mut roles = Vec::new();
-        loop {
-            roles.push(self.ident()?);
-            // ALL PRIVILEGES, and the columns of a privilege.
-            self.words("privileges");
-            self.name_list()?;
-            if !self.parser.consume_token(&Token::Comma) {
-                break;
-            }
-        }
-        let mut tables = Vec::new();
-        let is_role = !self.words("on");
-        if !is_role {
-            roles.clear();
-            let others = [
-                "all tables in schema", "all sequences in schema", "all functions in schema", "schema", "database",
-                "function", "procedure", "routine", "type", "domain", "language", "tablespace",
-                "foreign data wrapper", "foreign server", "all routines in schema", "all procedures in schema",
-                "large object", "parameter",
-            ];
-            let is_other = others.iter().any(|words| self.words(words));
-            if !is_other {
-                let _ = self.words("table") || self.words("sequence");
-            }
-            let names = self.parser.parse_comma_separated(|parser| {
-                let name = parser.parse_object_name(false)?;
-                // The arguments of a function.
-                if parser.consume_token(&Token::LParen) {
-                    while !parser.consume_token(&Token::RParen) {
-                        if parser.next_token().token == Token::EOF {
-                            return parser.expected(")", parser.peek_nth_token(0));
-                        }
-                    }
-                }
-                Ok(name)
-            })?;
-            if !is_other {
-                tables = names;
-            }
-        }
-        self.expect(towards)?;
-        self.words("group");
-        roles.extend(self.parser.parse_comma_separated(Parser::parse_identifier)?);
-        let _ = self.words("with grant option") || self.words("with admin option");
-        let _ = self.words("cascade") || self.words("restrict");
-        if self.words("granted by") {
-            roles.push(self.ident()?);
-        }
-        Ok(Own::Grant { tag: if is_role { role_tag } else { tag }, tables, roles })
     }
 }

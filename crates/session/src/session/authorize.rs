@@ -1,0 +1,121 @@
+//! Whether the current user may run a statement: looked at each time, before it has done or locked anything.
+//!
+//! A plan carries what it needs ([`PreparedPlan::needs`]); what a statement needs beyond that is said here, kind by kind,
+//! by matches that leave none out. [`Session::open_for`] is how plans come to run, and asks here.
+//!
+//! **Invariant (granted-now):** what is granted is known as of the statement's start, on whatever node it was granted or
+//! revoked, also within a transaction whose snapshot is older. The first superuser needs no grants, and causes no
+//! read, save where views of others read for it.
+
+use catalog::descriptor::POSTGRES_ROLE;
+use catalog::privilege::{Access, Need, PrivilegeSet, denied};
+use plan::{PreparedPlan, StatementKind, Utility};
+use types::{SqlError, SqlResult, SqlState};
+
+use super::{Failure, Session, catalog_error};
+
+/// What a statement needs beside what was noted while it was bound.
+enum Beyond<'a> {
+    Nothing,
+    Ddl(&'a plan::Ddl),
+    /// Any of these privileges on each of the tables.
+    AnyOf { tables: &'a [(u32, Option<u32>)], any_of: PrivilegeSet },
+}
+
+fn beyond(kind: &StatementKind) -> Beyond<'_> {
+    match kind {
+        StatementKind::Query { .. } | StatementKind::Empty => Beyond::Nothing,
+        StatementKind::Ddl(ddl) => Beyond::Ddl(ddl),
+        StatementKind::Utility(utility) => match &**utility {
+            Utility::LockTable { tables, any_of } => Beyond::AnyOf { tables, any_of: *any_of },
+            // Settings and roles are looked at where they are set.
+            Utility::Set { .. }
+            | Utility::ResetAll
+            | Utility::Show(_)
+            | Utility::ShowAll
+            | Utility::SetTransaction { .. }
+            | Utility::SetConstraints { .. }
+            | Utility::Discard(_)
+            // Transactions, and what is the session's own.
+            | Utility::Begin(_)
+            | Utility::Commit { .. }
+            | Utility::Rollback { .. }
+            | Utility::Savepoint(_)
+            | Utility::ReleaseSavepoint(_)
+            | Utility::RollbackTo(_)
+            | Utility::Prepare { .. }
+            | Utility::Deallocate(_)
+            | Utility::Fetch { .. }
+            | Utility::CloseCursor(_)
+            // Binding has noted all: tables, columns, routines.
+            | Utility::DeclareCursor { .. }
+            | Utility::CopyFrom { .. }
+            | Utility::CopyTo { .. }
+            | Utility::Explain { .. }
+            | Utility::Call(_)
+            // What they run is looked at when it is run.
+            | Utility::Execute { .. }
+            | Utility::Do(_)
+            // Tables of others are passed over.
+            | Utility::Analyze { .. }
+            | Utility::Vacuum { .. }
+            | Utility::Accepted => Beyond::Nothing,
+        },
+    }
+}
+
+impl Session {
+    /// # Errors
+    /// 42501.
+    pub(crate) async fn authorize(&mut self, plan: &PreparedPlan) -> Result<(), Failure> {
+        let beyond = beyond(&plan.kind);
+        if plan.needs.is_empty() && matches!(beyond, Beyond::Nothing) {
+            return Ok(());
+        }
+        let environment = self.environment();
+        let (catalog, user) = (&environment.view.catalog, environment.user_id);
+        let is_superuser = catalog.role_by_id(user).is_some_and(|role| role.superuser);
+        // The first superuser stays one; others may have been made ordinary roles on another node.
+        let is_of_others = |need: &Need| match need {
+            Need::Shown => true,
+            // What a view reads is read as its owner, whoever asks.
+            Need::Relation(need) => need.role.is_some_and(|role| role != POSTGRES_ROLE),
+            Need::Lookup { .. } | Need::Object { .. } | Need::Sequences => false,
+        };
+        if is_superuser && user == POSTGRES_ROLE && !plan.needs.iter().any(is_of_others) {
+            return Ok(());
+        }
+        self.know_privileges().await?;
+        let newest = if self.has_changed_catalog() { catalog.clone() } else { self.engine.catalog.current() };
+        let access = Access { roles: &newest, ..catalog.access(self.database) };
+        access.check_needs(user, &plan.needs)?;
+        if access.is_superuser(user) {
+            return Ok(());
+        }
+        match beyond {
+            Beyond::Nothing => Ok(()),
+            Beyond::Ddl(ddl) => Ok(exec::ddl::authorize(ddl, catalog, self.database, user)?),
+            Beyond::AnyOf { tables, any_of } => Ok(check_any(&access, user, tables, any_of)?),
+        }
+    }
+
+    /// *granted-now*: once for a statement of the client's, whatever it calls.
+    pub(super) async fn know_privileges(&mut self) -> Result<(), Failure> {
+        if !self.knows_privileges {
+            self.engine.catalog.refresh_privileges().await.map_err(catalog_error)?;
+            self.knows_privileges = true;
+        }
+        Ok(())
+    }
+}
+
+fn check_any(access: &Access<'_>, user: u32, tables: &[(u32, Option<u32>)], any_of: PrivilegeSet) -> SqlResult<()> {
+    for (table, role) in tables {
+        if access.privileges_of(role.unwrap_or(user), *table, any_of).is_empty() {
+            let object = access.object(*table);
+            let object = object.ok_or_else(|| SqlError::new(SqlState::UndefinedTable, "relation does not exist"))?;
+            return Err(denied(object.what, &object.name));
+        }
+    }
+    Ok(())
+}
