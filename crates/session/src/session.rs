@@ -117,6 +117,10 @@ pub struct Session {
     pub(crate) database_name: String,
     /// The user that has connected.
     pub(crate) authenticated: String,
+    /// How many routines and queries are running as the role that owns them.
+    pub(crate) acting: usize,
+    /// A statement of the session's own is running, which asks for no privilege.
+    pub(crate) is_own: bool,
     pub(crate) pid: i32,
     pub(crate) block: Option<Block>,
     /// Copied when it is changed while a statement looks at it.
@@ -239,6 +243,8 @@ impl Session {
             database: found.id,
             database_name: database.to_owned(),
             authenticated: user.to_owned(),
+            acting: 0,
+            is_own: false,
             engine,
             settings,
             pid,

@@ -39,8 +39,8 @@ fn settled(ty: SqlType) -> SqlType {
     }
 }
 
-/// The settings that a routine runs with, and what they were before.
-pub(crate) struct Around(Vec<(String, Option<String>)>);
+/// The settings that a routine runs with, and what they were before; whether it runs as the role that owns it.
+pub(crate) struct Around(Vec<(String, Option<String>)>, bool);
 
 impl Session {
     /// The parameters of a routine, its inputs of these types; and what it returns.
@@ -242,9 +242,10 @@ impl Session {
     pub(super) fn apply_settings(&mut self, routine: &Routine) -> SqlResult<Around> {
         let mut before = Vec::new();
         if routine.settings.is_empty() && !routine.security_definer {
-            return Ok(Around(before));
+            return Ok(Around(before, false));
         }
-        if routine.security_definer {
+        let acts = routine.security_definer;
+        if acts {
             before = self.act_as(routine.owner)?.0;
         }
         self.keep_settings();
@@ -253,28 +254,32 @@ impl Session {
             // Its caller must be allowed to act as a role that it names.
             let checked = self.identity_to_set(&name.to_lowercase(), Some(value));
             if let Err(error) = checked.and_then(|_| self.settings.set(name, value)) {
-                self.restore_settings(Around(before));
+                self.restore_settings(Around(before, acts));
                 return Err(error);
             }
         }
-        Ok(Around(before))
+        Ok(Around(before, acts))
     }
 
     /// Lets a role act in place of the current user, until the settings are restored.
     pub(crate) fn act_as(&mut self, role: u32) -> SqlResult<Around> {
         let mut before = Vec::new();
+        self.acting += 1;
         self.keep_settings();
         if let Some(role) = self.catalog().role_by_id(role) {
             before.push(("role".to_owned(), self.settings.get("role").map(str::to_owned)));
             if let Err(error) = self.settings.set("role", &role.name) {
-                self.restore_settings(Around(before));
+                self.restore_settings(Around(before, true));
                 return Err(error);
             }
         }
-        Ok(Around(before))
+        Ok(Around(before, true))
     }
 
     pub(crate) fn restore_settings(&mut self, around: Around) {
+        if around.1 {
+            self.acting = self.acting.saturating_sub(1);
+        }
         for (name, value) in around.0.into_iter().rev() {
             let restored = match value {
                 Some(value) => self.settings.set(&name, &value),

@@ -69,7 +69,11 @@ impl Session {
     async fn run_own(&mut self, text: &str) -> Result<(), Failure> {
         let statement = self.read(text, &[])?.pop().ok_or_else(|| SqlError::internal("a statement reads as none"))?;
         let plan = self.plan_of(&statement)?;
-        self.execute_within(&plan, &[], &mut Nowhere).await.map(drop)
+        // Whoever acts by now: these are the session's objects, and no user's code runs here.
+        self.is_own = true;
+        let done = self.execute_within(&plan, &[], &mut Nowhere).await.map(drop);
+        self.is_own = false;
+        done
     }
 
     fn drop_text(&self) -> String {
@@ -102,7 +106,10 @@ impl Session {
         // Its client's, which may forbid changes or cut them short.
         self.settings.reset_all()?;
         let Some(statement) = self.read(&self.drop_text(), &[])?.pop() else { return Ok(()) };
-        self.run(&statement, &mut Nowhere, Ending::WithStatement).await.map(drop)
+        self.is_own = true;
+        let done = self.run(&statement, &mut Nowhere, Ending::WithStatement).await.map(drop);
+        self.is_own = false;
+        done
     }
 }
 

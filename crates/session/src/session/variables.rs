@@ -63,6 +63,11 @@ impl Session {
     /// # Errors
     /// 42501 where the session may not be that role.
     pub(crate) fn identity_to_set(&self, key: &str, value: Option<&str>) -> SqlResult<Option<String>> {
+        // Or its body would go back to who called it.
+        if self.acting > 0 && matches!(key, "role" | "session_authorization") {
+            let message = format!("cannot set parameter \"{key}\" within security-definer function");
+            return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+        }
         match key {
             "role" => self.role_to_set(value).map(Some),
             "session_authorization" => self.authorization_to_set(value).map(Some),
