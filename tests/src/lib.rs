@@ -60,8 +60,16 @@ pub async fn connect(node: &Node) -> Client {
 /// # Panics
 /// When the node does not take it.
 pub async fn connect_to(node: &Node, database: &str) -> Client {
+    connect_as(node, "postgres", database).await
+}
+
+/// The same, as a user.
+///
+/// # Panics
+/// When the node does not take it.
+pub async fn connect_as(node: &Node, user: &str, database: &str) -> Client {
     let address = node.sql_addr();
-    let text = format!("host={} port={} user=postgres dbname={database}", address.ip(), address.port());
+    let text = format!("host={} port={} user={user} dbname={database}", address.ip(), address.port());
     let (client, connection) = tokio_postgres::connect(&text, NoTls).await.expect("the node takes clients");
     tokio::spawn(async move {
         // Ends with the node or the client, whichever goes first.

@@ -92,6 +92,24 @@ pub struct Role {
     pub connection_limit: i32,
 }
 
+impl Role {
+    /// A role that may do nothing by itself.
+    #[must_use]
+    pub fn new(id: u32, name: &str) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            superuser: false,
+            login: false,
+            create_db: false,
+            create_role: false,
+            password: None,
+            valid_until: None,
+            connection_limit: -1,
+        }
+    }
+}
+
 /// What is set for the whole cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ClusterSettings {

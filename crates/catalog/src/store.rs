@@ -382,7 +382,7 @@ impl CatalogStore {
             let expected = (known > 0).then(|| encode_version(known));
             match txn.hold_value(&key, expected.as_ref()).await {
                 Ok(()) => return Ok(()),
-                // The lock is held, and nobody changes them any more.
+                // The lock is held: no other transaction changes them.
                 Err(kv::Error::Retry { reason: kv::Restart::CheckedValueChanged, .. }) => {
                     if !self.read_privileges().await? {
                         break;
@@ -483,7 +483,7 @@ impl CatalogStore {
         snapshot.set_statistics(self.statistics.clone());
         snapshot.share_privileges(self.privileges.clone());
         for role in PREDEFINED {
-            snapshot.put(Descriptor::Role(predefined_role(role)));
+            snapshot.put(Descriptor::Role(Role::new(role.0, role.1)));
         }
         for (domain, version) in versions {
             snapshot.set_version(domain, version);
@@ -699,21 +699,6 @@ fn list_change(txn: &mut Txn, domain: u32, version: u64, ids: &[u32]) {
     }
 }
 
-/// A role that every cluster has, and that no descriptor is stored of.
-fn predefined_role((id, name): (u32, &str)) -> Role {
-    Role {
-        id,
-        name: name.into(),
-        superuser: false,
-        login: false,
-        create_db: false,
-        create_role: false,
-        password: None,
-        valid_until: None,
-        connection_limit: -1,
-    }
-}
-
 /// What every cluster has from the start.
 pub(crate) fn first_descriptors() -> Vec<Descriptor> {
     let schema = |id, database, name: &str, owner| {
@@ -731,7 +716,7 @@ pub(crate) fn first_descriptors() -> Vec<Descriptor> {
             valid_until: None,
             connection_limit: -1,
         }),
-        Descriptor::Role(predefined_role((DATABASE_OWNER_ROLE, "pg_database_owner"))),
+        Descriptor::Role(Role::new(DATABASE_OWNER_ROLE, "pg_database_owner")),
         Descriptor::Database(Database {
             id: POSTGRES_DATABASE,
             name: "postgres".into(),

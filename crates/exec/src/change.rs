@@ -7,7 +7,7 @@ use catalog::{Table, TriggerEvent, row::EntryReader};
 use keys::{Key, LockStrength};
 use kv::{Read, See};
 use plan::plan::{Delete, Insert, OnConflict, Update};
-use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
     context::ExecContext,
@@ -280,6 +280,19 @@ pub fn build_update(update: &Update, source: Box<dyn Operator>) -> Box<dyn Opera
     })
 }
 
+/// What SET makes of the rows of a batch: a column of values for each assignment.
+pub(crate) async fn assigned(
+    assignments: &[(usize, plan::Expr)],
+    batch: &Batch,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Vec<ColumnVec>> {
+    let mut values = Vec::with_capacity(assignments.len());
+    for (_, expr) in assignments {
+        values.push(eval_batch(expr, batch, ctx).await?);
+    }
+    Ok(values)
+}
+
 #[async_trait]
 impl Operator for UpdateOperator {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
@@ -293,10 +306,7 @@ impl Operator for UpdateOperator {
                 self.firing.end(ctx)?;
                 return Ok(None);
             };
-            let mut values = Vec::with_capacity(self.assignments.len());
-            for (_, expr) in &self.assignments {
-                values.push(eval_batch(expr, &batch, ctx).await?);
-            }
+            let values = assigned(&self.assignments, &batch, ctx).await?;
             let mut written = Vec::new();
             for row in 0..batch.len() {
                 let whole = batch.row(row);

@@ -7,9 +7,9 @@ use plan::Expr;
 use plan::plan::{Delete, Insert, Update};
 use types::{Batch, Datum, SqlResult, SqlType};
 
+use crate::change::assigned;
 use crate::context::ExecContext;
 use crate::error::from_kv;
-use crate::eval::eval_batch;
 use crate::operator::Operator;
 use crate::row_write::{TableWriter, fit_row, returning, table_types};
 use crate::trigger::Firing;
@@ -97,10 +97,7 @@ impl Operator for InsteadOf {
                 self.firing.end(ctx)?;
                 return Ok(None);
             };
-            let mut values = Vec::with_capacity(self.assignments.len());
-            for (_, expr) in &self.assignments {
-                values.push(eval_batch(expr, &batch, ctx).await?);
-            }
+            let values = assigned(&self.assignments, &batch, ctx).await?;
             let mut done = Vec::new();
             let width = self.writer.table.columns.len();
             for at in 0..batch.len() {

@@ -261,6 +261,19 @@ pub fn check_view(view: &catalog::View, context: &PlanContext<'_>) -> SqlResult<
     Binder::bind_with(context, None, |rel, _| Ok(bound_alone(rel)), |binder| binder.view(view, None)).map(drop)
 }
 
+/// Whether a view reads a column of a relation that it names.
+///
+/// # Errors
+/// As [`check_view`].
+pub fn view_reads(view: &catalog::View, (relation, column): (u32, u32), context: &PlanContext<'_>) -> SqlResult<bool> {
+    let needs = &context.notes.needs;
+    let noted = needs.mark();
+    let bound = check_view(view, context);
+    let reads = needs.reads_since(noted, relation, column);
+    needs.forget_since(noted);
+    bound.map(|()| reads)
+}
+
 /// In place of a plan, where only binding is asked for.
 fn bound_alone(rel: Rel) -> Plan {
     Plan { node: Node::Unit, columns: rel.columns, estimate: plan::Estimate::default() }

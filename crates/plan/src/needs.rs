@@ -177,6 +177,17 @@ impl Needs {
         self.0.borrow_mut().truncate(mark);
     }
 
+    /// Whether a column of a relation is among what is read since.
+    pub fn reads_since(&self, mark: usize, relation: u32, column: u32) -> bool {
+        self.0.borrow().iter().skip(mark).any(|noted| match noted {
+            Noted::Mention(mention) | Noted::Below { mention, .. } => {
+                let need = mention.0.borrow();
+                need.relation == relation && need.selected.contains(&column)
+            }
+            Noted::Other(_) | Noted::Always(_) => false,
+        })
+    }
+
     /// Forgets in which schemas names were found since: they were looked up when the object was made that has them.
     pub fn forget_lookups_since(&self, mark: usize) {
         let mut noted = self.0.borrow_mut();

@@ -98,12 +98,12 @@ impl Host for SessionHost {
         let Some(activity) = self.environment.sessions.get(pid) else { return Ok(false) };
         let catalog = &self.environment.view.catalog;
         let is_superuser = |name: &str| catalog.role(name).is_some_and(|role| role.superuser);
-        let own = self.environment.view.user.as_str();
+        let own = self.environment.user_id;
         let access = catalog.access(self.environment.view.database);
         let whose = catalog.role(&activity.user).map_or(0, |role| role.id);
-        let may_signal = access.has_role(self.environment.user_id, whose)
-            || access.has_role(self.environment.user_id, SIGNAL_BACKEND) && !is_superuser(&activity.user);
-        if activity.user != own && !is_superuser(own) && (is_superuser(&activity.user) || !may_signal) {
+        let may_signal =
+            access.has_role(own, whose) || access.has_role(own, SIGNAL_BACKEND) && !is_superuser(&activity.user);
+        if whose != own && !access.is_superuser(own) && (is_superuser(&activity.user) || !may_signal) {
             let (what, whom) = match signal {
                 Signal::Cancel => ("cancel", "query"),
                 Signal::Terminate => ("terminate", "process"),
@@ -157,7 +157,7 @@ impl<'a> StatementTables<'a> {
             "pg_shadow" | "pg_hba_file_rules" => "view",
             _ => return Ok(()),
         };
-        match self.view.catalog.role(&self.view.user) {
+        match self.view.catalog.role_by_id(self.session.host.environment.user_id) {
             Some(role) if role.superuser => Ok(()),
             _ => {
                 let message = format!("permission denied for {kind} {}", table.name);

@@ -117,6 +117,7 @@ pub struct Session {
     pub(crate) database_name: String,
     /// The user that has connected.
     pub(crate) authenticated: String,
+    authenticated_id: u32,
     /// How many routines and queries are running as the role that owns them.
     pub(crate) acting: usize,
     /// A statement of the session's own is running, which asks for no privilege.
@@ -243,6 +244,7 @@ impl Session {
             database: found.id,
             database_name: database.to_owned(),
             authenticated: user.to_owned(),
+            authenticated_id: role.id,
             acting: 0,
             is_own: false,
             engine,

@@ -1,6 +1,6 @@
 //! Privileges across sessions and nodes: what is revoked is refused from the next statement on, wherever that runs.
 
-use quorate_tests::{config, connect, one_node};
+use quorate_tests::{config, connect, connect_as, one_node};
 use server::{Node, NodeConfig};
 use tempfile::TempDir;
 use tokio_postgres::{Client, error::SqlState};
@@ -52,6 +52,33 @@ async fn a_revocation_is_in_force_on_every_node_at_once() {
     assert_eq!(code(&there, "SELECT * FROM t").await, DENIED);
     two.stop().await;
     one.stop().await;
+}
+
+/// A session is of the role that has connected, whatever others are called later; what is refused holds nobody up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_does_not_become_the_role_that_has_its_name_later() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let admin = connect(&node).await;
+    admin.batch_execute("CREATE ROLE alice LOGIN").await.unwrap();
+    let alice = connect_as(&node, "alice", "postgres").await;
+    // It is refused before it locks what others change, and its transaction stays open.
+    alice.batch_execute("BEGIN; SAVEPOINT s").await.unwrap();
+    assert_eq!(code(&alice, "CREATE ROLE x").await, DENIED);
+    admin.batch_execute("SET lock_timeout = '5s'; CREATE ROLE beside").await.unwrap();
+    alice.batch_execute("ROLLBACK").await.unwrap();
+
+    admin.batch_execute("ALTER ROLE alice RENAME TO alice_old; CREATE ROLE alice SUPERUSER LOGIN").await.unwrap();
+    for attempt in [
+        "SET ROLE alice",
+        "SET SESSION AUTHORIZATION alice",
+        "SET SESSION AUTHORIZATION postgres",
+        "SELECT rolpassword FROM pg_authid",
+        "CREATE ROLE y",
+    ] {
+        assert_eq!(code(&alice, attempt).await, DENIED, "{attempt}");
+    }
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

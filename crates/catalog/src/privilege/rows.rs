@@ -263,7 +263,7 @@ impl SharedPrivileges {
         self.0.load_full()
     }
 
-    /// Takes newer ones in, whoever comes first.
+    /// Replaces the cached rows by newer ones; older ones change nothing.
     pub(crate) fn advance(&self, newer: &Arc<Privileges>) {
         self.0.rcu(|known| if known.version < newer.version { newer.clone() } else { known.clone() });
     }

@@ -93,13 +93,14 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         Ddl::OwnRelation { id, owner } => check.give(*id, owner),
         Ddl::CreateSequence { home, .. } => check.create_in(*home),
         Ddl::AlterSequence { id, .. } => check.access.check_owner(user, *id),
-        Ddl::Truncate { tables, cascade, .. } => check.truncate(tables.iter().map(|table| table.id).collect(), *cascade),
-        // These look at attributes of roles, and at passwords.
+        Ddl::Truncate { tables, cascade, restart_identity } => {
+            check.truncate(tables.iter().map(|table| table.id).collect(), *cascade, *restart_identity)
+        }
         Ddl::CreateRole { .. }
         | Ddl::AlterRole { .. }
         | Ddl::RenameRole { .. }
         | Ddl::DropRole { .. }
-        | Ddl::SetHba(_) => Ok(()),
+        | Ddl::SetHba(_) => super::role::authorize(ddl, catalog, user),
         // Who may grant what is found out while granting; who owns nothing may at least be warned.
         Ddl::Grant(grant) => super::grant::authorize(grant, &check.access, user),
         Ddl::GrantRoles(grant) => super::grant::authorize_roles(grant, &check.access, user),
@@ -197,8 +198,13 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
 
 /// Whether what is granted may change with a statement: then it has that locked.
 #[must_use]
-pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot) -> bool {
-    let has_defaults = || catalog.privileges().defaults().next().is_some();
+pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32) -> bool {
+    let has_defaults = |owner: u32| {
+        let privileges = catalog.privileges();
+        privileges.defaults().any(|(of, _)| of.database == database && of.role == owner)
+    };
+    // What is temporary is granted to nobody.
+    let has_own = |home: Home| home != Home::Temporary && has_defaults(user);
     match ddl {
         Ddl::Grant(_)
         | Ddl::GrantRoles(_)
@@ -213,22 +219,20 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot) -> bool {
         | Ddl::AlterRole { .. }
         | Ddl::RenameRole { .. }
         | Ddl::DropRole { .. } => true,
-        Ddl::AlterTable { actions, .. } => actions.iter().any(|action| match action {
+        Ddl::AlterTable { table, actions } => actions.iter().any(|action| match action {
             AlterTable::OwnerTo(_) => true,
             // Their sequences may have defaults.
-            AlterTable::AddColumn { .. } | AlterTable::AddIdentity { .. } => has_defaults(),
+            AlterTable::AddColumn { .. } | AlterTable::AddIdentity { .. } => has_defaults(table.owner),
             _ => false,
         }),
         Ddl::AlterRoutine { change, .. } => matches!(change, AlterRoutine::OwnerTo(_)),
         Ddl::AlterType { change, .. } => matches!(change, AlterType::OwnerTo(_)),
-        Ddl::CreateTable(_)
-        | Ddl::CreateView { .. }
-        | Ddl::CreateSequence { .. }
-        | Ddl::CreateSchema { .. }
-        | Ddl::CreateEnum { .. }
-        | Ddl::CreateRange(_)
-        | Ddl::CreateDomain(_)
-        | Ddl::CreateRoutine { .. } => has_defaults(),
+        Ddl::CreateTable(create) => has_own(create.home),
+        Ddl::CreateView { home, .. } | Ddl::CreateSequence { home, .. } => has_own(*home),
+        Ddl::CreateSchema { owner, .. } => {
+            has_defaults(owner.as_deref().and_then(|name| catalog.role(name)).map_or(user, |role| role.id))
+        }
+        Ddl::CreateEnum { .. } | Ddl::CreateRange(_) | Ddl::CreateDomain(_) | Ddl::CreateRoutine { .. } => has_defaults(user),
         Ddl::CreateDatabase { .. }
         | Ddl::DropDatabase { .. }
         | Ddl::AlterDatabaseRename { .. }
@@ -418,7 +422,7 @@ impl Check<'_> {
         }
     }
 
-    fn truncate(&self, mut tables: Vec<u32>, cascade: bool) -> SqlResult<()> {
+    fn truncate(&self, mut tables: Vec<u32>, cascade: bool, restarts: bool) -> SqlResult<()> {
         let mut at = 0;
         while let Some(id) = tables.get(at).copied() {
             at += 1;
@@ -428,6 +432,12 @@ impl Check<'_> {
                 tables.extend(new);
             }
         }
-        Ok(())
+        // A sequence that starts again is changed.
+        let is_theirs = |relation: &&Relation| match relation {
+            Relation::Sequence(it) => it.owned_by.is_some_and(|(table, _)| tables.contains(&table)),
+            Relation::Table(_) | Relation::View(_) => false,
+        };
+        let restarted = self.access.catalog.relations().filter(|relation| restarts && is_theirs(relation));
+        restarted.map(Relation::id).try_for_each(|id| self.access.check_owner(self.user, id))
     }
 }

@@ -319,7 +319,7 @@ pub(super) async fn sequence(
     }
     ctx.check_type_name_free(schema, name)?;
     let id = ctx.new_ids(1).await?;
-    let owned_by = super::sequence::owner(options, ctx)?.flatten();
+    let owned_by = super::sequence::owner(options, (schema, ctx.user), ctx)?.flatten();
     let made = new_sequence(id, schema, name.into(), ctx.user, options, owned_by)?;
     ctx.change.put(ctx.txn, Descriptor::Sequence(made));
     ctx.grant_defaults(id, ObjectKind::Sequence, schema, ctx.user);

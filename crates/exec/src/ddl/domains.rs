@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use catalog::privilege::ObjectKind;
 use catalog::{Descriptor, Domain, DomainCheck, Relation, Table, Type, TypeKind, };
 use plan::{
     Expr,
@@ -32,16 +31,7 @@ pub(super) async fn create(spec: &CreateDomain, ctx: &mut DdlContext<'_>) -> Sql
     }
     let default = spec.default.clone().or(inherited).filter(|text| !is_null(text));
     let domain = Domain { over: spec.over, not_null: spec.not_null, default, checks };
-    let made = Type {
-        id,
-        name: spec.name.clone(),
-        array_name: ctx.array_name(schema, &spec.name, &[]),
-        schema,
-        owner: ctx.user,
-        comment: None,
-        kind: TypeKind::Domain(domain),
-    };
-    ctx.grant_defaults(id, ObjectKind::Type, schema, ctx.user);
+    let made = ctx.new_type(id, schema, &spec.name, TypeKind::Domain(domain));
     put_bound(made, ctx)
 }
 

@@ -99,28 +99,18 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
     Ok(())
 }
 
-/// The views that name a column of a table: bound without it, they fail.
+/// The views that read a column of a table.
 pub(super) fn views_over(table: &Arc<Table>, column: ColumnId, ctx: &DdlContext<'_>) -> SqlResult<Vec<Arc<View>>> {
-    let snapshot = ctx.change.snapshot();
-    let views: Vec<Arc<View>> = snapshot
-        .relations()
-        .filter(|relation| relation.depends_on().contains(&table.id))
-        .filter_map(Relation::as_view)
-        .collect();
+    let over = |relation: &&Relation| relation.depends_on().contains(&table.id);
+    let views: Vec<Arc<View>> = ctx.change.snapshot().relations().filter(over).filter_map(Relation::as_view).collect();
     if views.is_empty() {
         return Ok(views);
     }
-    let mut without = (**table).clone();
-    for gone in without.columns.iter_mut().filter(|known| known.id == column) {
-        gone.hidden = true;
-        gone.name = String::new();
-    }
-    let mut changed = catalog::CatalogSnapshot::clone(snapshot);
-    changed.put(Descriptor::Table(without));
-    ctx.plan(|context| {
-        let context = PlanContext { catalog: &changed, ..*context };
-        Ok(views.iter().filter(|view| plan::check_view(view, &context).is_err()).cloned().collect())
-    })
+    // One that cannot be bound any more goes with any column.
+    let reads = |view: &Arc<View>, context: &PlanContext<'_>| {
+        plan::view_reads(view, (table.id, column.get()), context).unwrap_or(true)
+    };
+    ctx.plan(|context| Ok(views.iter().filter(|view| reads(view, context)).cloned().collect()))
 }
 
 /// Views over a column that is going: they forbid it, or go with it.

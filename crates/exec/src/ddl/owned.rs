@@ -201,7 +201,7 @@ pub(super) fn check_free(role: u32, name: &str, ctx: &DdlContext<'_>) -> SqlResu
     rows.sort_unstable_by_key(|row| row.id);
     for row in rows {
         if let Some(default) = &row.default {
-            // Of what is gone nothing is left to depend on.
+            // The object was dropped.
             let is_gone = catalog.database_by_id(default.database).is_none()
                 || default.schema != 0 && catalog.schema_by_id(default.schema).is_none();
             if is_gone {
@@ -227,7 +227,7 @@ pub(super) fn check_free(role: u32, name: &str, ctx: &DdlContext<'_>) -> SqlResu
             lines.push(format!("{how} default privileges on new {what} belonging to role {of}{place}"));
             continue;
         }
-        // A row whose object is gone counts for nothing.
+        // A row of a dropped object has no effect.
         let Some(object) = ctx.access().object(row.id) else { continue };
         if object.owner == role {
             continue;

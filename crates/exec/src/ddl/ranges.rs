@@ -1,7 +1,6 @@
 //! CREATE TYPE … AS RANGE: the range type, and the multirange type that goes with it.
 
-use catalog::privilege::ObjectKind;
-use catalog::{Descriptor, RangeOf, Type, TypeKind};
+use catalog::{Descriptor, RangeOf, TypeKind};
 use plan::statement::CreateRange;
 use types::{SqlError, SqlResult, SqlState, text::MAX_NAME_BYTES};
 
@@ -48,16 +47,7 @@ pub(super) async fn create(spec: &CreateRange, ctx: &mut DdlContext<'_>) -> SqlR
         multirange_name,
         subtype_diff: spec.subtype_diff,
     };
-    let made = Type {
-        id,
-        name: spec.name.clone(),
-        array_name: ctx.array_name(schema, &spec.name, &[]),
-        schema,
-        owner: ctx.user,
-        comment: None,
-        kind: TypeKind::Range(range),
-    };
-    ctx.grant_defaults(id, ObjectKind::Type, schema, made.owner);
+    let made = ctx.new_type(id, schema, &spec.name, TypeKind::Range(range));
     ctx.change.put(ctx.txn, Descriptor::Type(made));
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Roles, and what is set for the whole cluster.
 
 use auth::{Secret, hba::Rules, scram::Verifier};
-use catalog::{Descriptor, Role, descriptor::{FIRST_USER_ID, POSTGRES_ROLE}};
-use plan::statement::RoleOptions;
+use catalog::{CatalogSnapshot, Descriptor, Role, descriptor::{FIRST_USER_ID, POSTGRES_ROLE}};
+use plan::statement::{Ddl, HBA_SETTING, RoleOptions};
 use types::{SqlError, SqlResult, SqlState, datetime::parse_timestamptz};
 
 use super::DdlContext;
@@ -11,17 +11,87 @@ fn denied(message: impl Into<String>) -> SqlError {
     SqlError::new(SqlState::InsufficientPrivilege, message)
 }
 
+/// Who changes roles.
+#[derive(Clone, Copy)]
+struct Asker {
+    id: u32,
+    is_superuser: bool,
+    may_create_roles: bool,
+}
+
+impl Asker {
+    fn of(id: u32, catalog: &CatalogSnapshot) -> Self {
+        let role = catalog.role_by_id(id);
+        let is_superuser = role.is_some_and(|role| role.superuser);
+        Self { id, is_superuser, may_create_roles: is_superuser || role.is_some_and(|role| role.create_role) }
+    }
+
+    fn may_create(self, options: &RoleOptions) -> SqlResult<()> {
+        if options.superuser == Some(true) && !self.is_superuser {
+            return Err(denied("must be superuser to create superusers"));
+        }
+        if self.may_create_roles { Ok(()) } else { Err(denied("permission denied to create role")) }
+    }
+
+    fn may_rename(self, role: &Role) -> SqlResult<()> {
+        if role.superuser && !self.is_superuser {
+            return Err(denied("must be superuser to rename superusers"));
+        }
+        if self.may_create_roles { Ok(()) } else { Err(denied("permission denied to rename role")) }
+    }
+
+    fn may_alter(self, role: &Role, options: &RoleOptions) -> SqlResult<()> {
+        if (role.superuser || options.superuser.is_some()) && !self.is_superuser {
+            return Err(denied("must be superuser to alter superuser roles or change superuser attribute"));
+        }
+        // Anybody may have another password.
+        let is_own_password = role.id == self.id
+            && options.password.is_some()
+            && RoleOptions { password: None, ..options.clone() } == RoleOptions::default();
+        if is_own_password || self.may_create_roles { Ok(()) } else { Err(denied("permission denied")) }
+    }
+
+    fn may_drop(self, role: Option<&Role>) -> SqlResult<()> {
+        match role {
+            _ if !self.may_create_roles => Err(denied("permission denied to drop role")),
+            Some(role) if role.superuser && !self.is_superuser => {
+                Err(denied("must be superuser to drop superusers"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn may_set_hba(self) -> SqlResult<()> {
+        if self.is_superuser { Ok(()) } else { Err(denied(format!("permission denied to set parameter \"{HBA_SETTING}\""))) }
+    }
+}
+
+/// Whether a role may make a change of roles, before anything is locked for it. What is not there, or has a name that means
+/// something else, is told of later.
+///
+/// # Errors
+/// 42501.
+pub(super) fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, user: u32) -> SqlResult<()> {
+    let asker = Asker::of(user, catalog);
+    let others = |name: &String| catalog.role(name).filter(|role| role.id != user);
+    match ddl {
+        Ddl::CreateRole { options, .. } => asker.may_create(options),
+        Ddl::AlterRole { name, options } => match catalog.role(name).filter(|role| !role.name.starts_with("pg_")) {
+            Some(role) => asker.may_alter(role, options),
+            None => Ok(()),
+        },
+        Ddl::RenameRole { name, .. } => others(name).map_or(Ok(()), |role| asker.may_rename(role)),
+        Ddl::DropRole { names, .. } => {
+            names.iter().try_for_each(|name| asker.may_drop(catalog.role(name).map(|role| &**role)))
+        }
+        Ddl::SetHba(_) => asker.may_set_hba(),
+        _ => Ok(()),
+    }
+}
+
 impl DdlContext<'_> {
-    fn own_role(&self) -> Option<&Role> {
-        self.change.snapshot().role_by_id(self.user).map(|role| &**role)
-    }
-
-    fn is_superuser(&self) -> bool {
-        self.own_role().is_some_and(|role| role.superuser)
-    }
-
-    fn may_create_roles(&self) -> bool {
-        self.own_role().is_some_and(|role| role.superuser || role.create_role)
+    fn asker(&self) -> Asker {
+        Asker::of(self.user, self.change.snapshot())
     }
 }
 
@@ -31,35 +101,19 @@ pub(super) async fn create(
     if_not_exists: bool,
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
-    if options.superuser == Some(true) && !ctx.is_superuser() {
-        return Err(denied("must be superuser to create superusers"));
-    }
-    if !ctx.may_create_roles() {
-        return Err(denied("permission denied to create role"));
-    }
+    ctx.asker().may_create(options)?;
     if if_not_exists && ctx.change.snapshot().role(name).is_some() {
         return Ok(());
     }
     check_new_name(name, ctx)?;
     let id = ctx.new_ids(1).await?;
     debug_assert!(id >= FIRST_USER_ID, "ids of users' objects are above the built-in ones");
-    let role = Role {
-        id,
-        name: name.into(),
-        superuser: false,
-        login: false,
-        create_db: false,
-        create_role: false,
-        password: None,
-        valid_until: None,
-        connection_limit: -1,
-    };
-    put(role, options, ctx)?;
+    put(Role::new(id, name), options, ctx)?;
     for (names, is_of) in [(&options.in_roles, true), (&options.members, false), (&options.admins, false)] {
         for other in names {
             let other = super::grant::role_named(other, ctx)?;
             let (of, member) = if is_of { (other, id) } else { (id, other) };
-            if is_of && ctx.access().is_superuser(of) && !ctx.is_superuser() {
+            if is_of && ctx.access().is_superuser(of) && !ctx.asker().is_superuser {
                 return Err(denied("must be superuser to alter superusers"));
             }
             super::grant::add_member(of, member, std::ptr::eq(names, &options.admins), ctx.user, ctx)?;
@@ -92,12 +146,7 @@ pub(super) fn rename(name: &str, to: &str, ctx: &mut DdlContext<'_>) -> SqlResul
         return Err(SqlError::not_supported("session user cannot be renamed"));
     }
     check_new_name(to, ctx)?;
-    if old.superuser && !ctx.is_superuser() {
-        return Err(denied("must be superuser to rename superusers"));
-    }
-    if !ctx.may_create_roles() {
-        return Err(denied("permission denied to rename role"));
-    }
+    ctx.asker().may_rename(&old)?;
     ctx.change.put(ctx.txn, Descriptor::Role(Role { name: to.into(), ..(*old).clone() }));
     ctx.touch_role(old.id);
     Ok(())
@@ -111,19 +160,10 @@ pub(super) fn alter(name: &str, options: &RoleOptions, ctx: &mut DdlContext<'_>)
         return Err(SqlError::new(SqlState::ReservedName, format!("role name \"{name}\" is reserved"))
             .with_detail("Cannot alter reserved roles."));
     }
-    if (old.superuser || options.superuser.is_some()) && !ctx.is_superuser() {
-        return Err(denied("must be superuser to alter superuser roles or change superuser attribute"));
-    }
+    ctx.asker().may_alter(&old, options)?;
     if old.id == POSTGRES_ROLE && options.superuser == Some(false) {
         return Err(denied("permission denied to alter role")
             .with_detail("The bootstrap user must have the SUPERUSER attribute."));
-    }
-    // Anybody may have another password.
-    let is_own_password = old.id == ctx.user
-        && options.password.is_some()
-        && RoleOptions { password: None, ..options.clone() } == RoleOptions::default();
-    if !is_own_password && !ctx.may_create_roles() {
-        return Err(denied("permission denied"));
     }
     put((*old).clone(), options, ctx)
 }
@@ -178,21 +218,14 @@ fn kept_of(password: &Secret, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Stri
 /// # Errors
 /// 42501 for a role that may not drop this one.
 pub(super) fn check_drop(role: Option<&Role>, ctx: &DdlContext<'_>) -> SqlResult<()> {
-    match role {
-        _ if !ctx.may_create_roles() => Err(denied("permission denied to drop role")),
-        Some(role) if role.superuser && !ctx.is_superuser() => Err(denied("must be superuser to drop superusers")),
-        _ => Ok(()),
-    }
+    ctx.asker().may_drop(role)
 }
 
 /// Sets the rules of who may connect, or goes back to those a cluster begins with.
 pub(super) fn set_hba(rules: Option<&str>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    const NAME: &str = plan::statement::HBA_SETTING;
-    if !ctx.is_superuser() {
-        return Err(denied(format!("permission denied to set parameter \"{NAME}\"")));
-    }
+    ctx.asker().may_set_hba()?;
     if let Some(error) = rules.and_then(|rules| Rules::parse(rules).err()) {
-        let message = format!("invalid value for parameter \"{NAME}\"");
+        let message = format!("invalid value for parameter \"{HBA_SETTING}\"");
         return Err(SqlError::new(SqlState::InvalidParameterValue, message).with_detail(format!("In {error}.")));
     }
     let settings = ctx.change.snapshot().cluster().settings.clone();

@@ -10,13 +10,30 @@ use types::{SqlError, SqlResult, SqlState};
 use super::{DdlContext, alter::no_column, new_sequence};
 use crate::sequence;
 
-/// OWNED BY: the table and column, or none; `None` where it says nothing.
-pub(super) fn owner(options: &SequenceOptions, ctx: &DdlContext<'_>) -> SqlResult<Option<Option<(u32, ColumnId)>>> {
+/// OWNED BY of a sequence in a schema and of a role: the table and column, or none; `None` where it says nothing.
+///
+/// # Errors
+/// 55000 where the table is in another schema or of another role.
+pub(super) fn owner(
+    options: &SequenceOptions,
+    (schema, role): (u32, u32),
+    ctx: &DdlContext<'_>,
+) -> SqlResult<Option<Option<(u32, ColumnId)>>> {
     Ok(match &options.owned_by {
         None => None,
         Some(None) => Some(None),
         Some(Some((table, column))) => {
             let table = ctx.table(*table)?;
+            let refused = |same: &str| {
+                let message = format!("sequence must {same} as table it is linked to");
+                SqlError::new(SqlState::ObjectNotInPrerequisiteState, message)
+            };
+            if table.owner != role {
+                return Err(refused("have same owner"));
+            }
+            if table.schema != schema {
+                return Err(refused("be in same schema"));
+            }
             let (_, column) = table.column_named(column).ok_or_else(|| no_column(&table, column))?;
             Some(Some((table.id, column.id)))
         }
@@ -54,7 +71,7 @@ pub(super) async fn alter(id: u32, options: &SequenceOptions, ctx: &mut DdlConte
     };
     let mut made = new_sequence(id, old.schema, old.name.clone(), old.owner, &merged, old.owned_by)?;
     made.comment.clone_from(&old.comment);
-    if let Some(owner) = owner(options, ctx)? {
+    if let Some(owner) = owner(options, (old.schema, old.owner), ctx)? {
         if let Some((table, _)) = identity_of(id, ctx) {
             return Err(SqlError::not_supported("cannot change ownership of identity sequence")
                 .with_detail(format!("Sequence \"{}\" is linked to table \"{}\".", old.name, table.name)));

@@ -108,19 +108,18 @@ pub(super) async fn create_enum(home: Home, name: &str, labels: &[String], ctx: 
         let oid = id + 2 + at as u32;
         made.push(Label { oid, text: text.clone(), sort_key, order: (at + 1) as f32, is_new: false });
     }
-    let array_name = ctx.array_name(schema, name, &[]);
-    let made = Type {
-        id,
-        name: name.to_owned(),
-        array_name,
-        schema,
-        owner: ctx.user,
-        comment: None,
-        kind: TypeKind::Enum(made),
-    };
-    ctx.grant_defaults(id, ObjectKind::Type, schema, ctx.user);
+    let made = ctx.new_type(id, schema, name, TypeKind::Enum(made));
     ctx.change.put(ctx.txn, Descriptor::Type(made));
     Ok(())
+}
+
+impl DdlContext<'_> {
+    /// A type of the user's, with what is granted on new ones.
+    pub(super) fn new_type(&mut self, id: u32, schema: u32, name: &str, kind: TypeKind) -> Type {
+        self.grant_defaults(id, ObjectKind::Type, schema, self.user);
+        let array_name = self.array_name(schema, name, &[]);
+        Type { id, name: name.to_owned(), array_name, schema, owner: self.user, comment: None, kind }
+    }
 }
 
 pub(super) fn type_of(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Type> {

@@ -33,6 +33,7 @@ pub(crate) mod same;
 mod select;
 mod shown;
 mod stored;
+mod target;
 mod subquery;
 mod through;
 mod trigger;

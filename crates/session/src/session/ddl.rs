@@ -267,7 +267,7 @@ impl Session {
             }
             block.locked.push(domain);
         }
-        if exec::ddl::changes_privileges(ddl, &catalog) {
+        if exec::ddl::changes_privileges(ddl, &catalog, self.database, self.environment().user_id) {
             self.lock_privileges().await?;
         }
         Ok(())

@@ -109,7 +109,7 @@ impl Session {
         }
         let own = self.settings.get("session_authorization").unwrap_or_default();
         let (own_id, id) = (self.id_of_role(own, &catalog), catalog.role(name).map_or(0, |role| role.id));
-        if own != name && !catalog.access(self.database).is_member(own_id, id) {
+        if !catalog.access(self.database).is_member(own_id, id) {
             let message = format!("permission denied to set role \"{name}\"");
             return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
         }
@@ -120,11 +120,10 @@ impl Session {
     fn authorization_to_set(&self, value: Option<&str>) -> SqlResult<String> {
         let name = value.unwrap_or(&self.authenticated);
         let catalog = self.roles();
-        if catalog.role(name).is_none() {
-            return Err(no_role(name));
-        }
-        if name != self.authenticated && !catalog.role(&self.authenticated).is_some_and(|role| role.superuser)
-        {
+        let Some(role) = catalog.role(name) else { return Err(no_role(name)) };
+        // Names may be those of others by now.
+        let is_superuser = || catalog.role_by_id(self.authenticated_id).is_some_and(|role| role.superuser);
+        if role.id != self.authenticated_id && !is_superuser() {
             return Err(SqlError::new(
                 SqlState::InsufficientPrivilege,
                 "permission denied to set session authorization",
