@@ -5,14 +5,12 @@
 //! Both must answer alike.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::Instant;
+use std::path::PathBuf;
 
+use crate::beside::{Cost, Server, both, median};
 use crate::bench::postgres::Postgres;
-use crate::cluster::{Cluster, Node, Options, cpu_seconds};
-use crate::command::{Error, IoContext, Result, capture, find_program};
-use crate::setup::POSTGRES_DIRS;
+use crate::cluster::{Cluster, Node, Options};
+use crate::command::{IoContext, Result};
 use crate::{demo, setup};
 
 #[derive(clap::Args)]
@@ -60,17 +58,6 @@ const STEPS: &[(&str, &str)] = &[
     ("drop", "DROP TABLE b, c"),
 ];
 
-struct Server {
-    port: u16,
-    pids: Vec<u32>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Cost {
-    seconds: f64,
-    cpu: f64,
-}
-
 pub fn run(arguments: &Arguments) -> Result {
     setup::for_bench()?;
     let binary = match &arguments.binary {
@@ -110,36 +97,6 @@ fn rows(count: u32) -> String {
         format!("{id}\t{}\t{}.{:02}\ttext of row {mixed} and some more of it\t{time}\n", id % 100, mixed / 100, mixed % 100)
     };
     (1..=count).map(row).collect()
-}
-
-/// One step on both servers.
-fn both(servers: &[Server; 2], round: usize, name: &str, sql: &str) -> Result<[Cost; 2]> {
-    let mut costs = [Cost::default(); 2];
-    let mut answers = [String::new(), String::new()];
-    let order = if round.is_multiple_of(2) { [0, 1] } else { [1, 0] };
-    for at in order {
-        let before = cpu_seconds(&servers[at].pids);
-        let began = Instant::now();
-        answers[at] = psql(servers[at].port, sql)?;
-        costs[at] = Cost { seconds: began.elapsed().as_secs_f64(), cpu: cpu_seconds(&servers[at].pids) - before };
-    }
-    let [ours, theirs] = answers;
-    if ours != theirs {
-        return Err(Error::Failed { command: format!("{name}: {ours:?} here, {theirs:?} there") });
-    }
-    Ok(costs)
-}
-
-fn psql(port: u16, sql: &str) -> Result<String> {
-    let program = find_program("psql", POSTGRES_DIRS).unwrap_or_else(|| Path::new("psql").to_path_buf());
-    let mut command = Command::new(program);
-    command.args(["-h", "127.0.0.1", "-U", "postgres", "-p", &port.to_string(), "-X", "-A", "-t", "-q"]);
-    capture(command.args(["-v", "ON_ERROR_STOP=1", "-c", sql, "postgres"]))
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn print(costs: &[Vec<[Cost; 2]>]) {

@@ -1,5 +1,5 @@
 //! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | chaos | histories | stalls | queue | shapes | diff |
-//! startup | regress | clients | tpcc | setup`.
+//! startup | regress | clients | tpcc | tpch | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -8,6 +8,7 @@
 //! Deliberately left out: anything a user of the database needs; that is the `quorate` binary.
 
 mod bench;
+mod beside;
 mod bulk;
 mod chaos;
 mod clients;
@@ -29,6 +30,7 @@ mod startup;
 mod test;
 mod tidy;
 mod tpcc;
+mod tpch;
 mod workload;
 
 use std::process::ExitCode;
@@ -74,6 +76,8 @@ enum Command {
     Clients(clients::Arguments),
     /// Run TPC-C's transactions here and on PostgreSQL in turn, and check its consistency conditions.
     Tpcc(tpcc::Arguments),
+    /// Run TPC-H's queries here and on PostgreSQL in turn, and print the ratios.
+    Tpch(tpch::Arguments),
     /// Install or name the system packages that building needs.
     Setup,
 }
@@ -95,6 +99,7 @@ fn main() -> ExitCode {
         Command::Startup(arguments) => startup::run(&arguments),
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Tpcc(arguments) => tpcc::run(&arguments),
+        Command::Tpch(arguments) => tpch::run(&arguments),
         Command::Setup => setup::run(),
     };
     match outcome {

@@ -169,6 +169,10 @@ pub struct Aggregate {
 pub trait Accumulator: Send + Sync {
     /// Adds one row's arguments.
     fn add(&mut self, context: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()>;
+    /// Takes a row out that was added (moving windows). False where it cannot: then nothing has changed.
+    fn remove(&mut self, _context: &EvalContext<'_>, _args: &[Datum]) -> SqlResult<bool> {
+        Ok(false)
+    }
     /// The result over what was added; may be called once more after further rows (running windows).
     fn finish(&self, context: &EvalContext<'_>) -> SqlResult<Datum>;
     /// Heap bytes held, for memory accounting.

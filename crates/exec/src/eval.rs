@@ -151,22 +151,43 @@ pub async fn eval_filter(predicate: &Expr, batch: Batch, ctx: &mut ExecContext<'
     Ok(batch.filter(&keep))
 }
 
-/// The rows for which all conditions are true. Each is evaluated over what those before it have left, so that a
-/// condition that few rows meet spares the others' work; none fails for a row that an earlier one excludes.
-fn filter_by_each(conditions: &[Expr], mut batch: Batch, scope: &EvalScope<'_>) -> SqlResult<Batch> {
-    // Rows of the batch that are left, where not all are.
+fn filter_by_each(conditions: &[Expr], batch: Batch, scope: &EvalScope<'_>) -> SqlResult<Batch> {
+    Ok(match matching_rows(conditions, &batch, scope)? {
+        Some(rows) => batch.gather(&rows),
+        None => batch,
+    })
+}
+
+/// The rows for which all conditions are true; none where all rows are. Each is evaluated over what those before it have
+/// left, so that a condition that few rows meet spares the others' work; none fails for a row that an earlier one
+/// excludes.
+pub(crate) fn matching_rows(
+    conditions: &[Expr],
+    batch: &Batch,
+    scope: &EvalScope<'_>,
+) -> SqlResult<Option<Vec<u32>>> {
+    // What is looked at: the batch, or rows of it by themselves, whose numbers in the batch these are.
+    let mut gathered: Option<(Batch, Vec<u32>)> = None;
+    // Rows of what is looked at that are left, where not all are.
     let mut left: Option<Vec<u32>> = None;
+    let gather = |gathered: &mut Option<(Batch, Vec<u32>)>, rows: Vec<u32>| {
+        *gathered = Some(match gathered.take() {
+            Some((of, numbers)) => (of.gather(&rows), rows.iter().map(|row| numbers[*row as usize]).collect()),
+            None => (batch.gather(&rows), rows),
+        });
+    };
     for condition in conditions {
-        if let Some(rows) = left.take_if(|rows| rows.len() * 2 <= batch.len()) {
-            batch = batch.gather(&rows);
+        let len = gathered.as_ref().map_or(batch.len(), |(of, _)| of.len());
+        if let Some(rows) = left.take_if(|rows| rows.len() * 2 <= len) {
+            gather(&mut gathered, rows);
         }
-        let found = match vectorized::eval(condition, &batch, scope) {
+        let found = match vectorized::eval(condition, gathered.as_ref().map_or(batch, |(of, _)| of), scope) {
             Ok(found) => found,
             Err(_) => {
                 if let Some(rows) = left.take() {
-                    batch = batch.gather(&rows);
+                    gather(&mut gathered, rows);
                 }
-                Arc::new(eval_rows(condition, &batch, scope)?)
+                Arc::new(eval_rows(condition, gathered.as_ref().map_or(batch, |(of, _)| of), scope)?)
             }
         };
         let mut rows = found.true_rows();
@@ -178,13 +199,14 @@ fn filter_by_each(conditions: &[Expr], mut batch: Batch, scope: &EvalScope<'_>) 
             });
         }
         if rows.is_empty() {
-            return Ok(batch.gather(&[]));
+            return Ok(Some(rows));
         }
-        left = (rows.len() < batch.len()).then_some(rows);
+        left = (rows.len() < found.len()).then_some(rows);
     }
-    Ok(match left {
-        Some(rows) => batch.gather(&rows),
-        None => batch,
+    Ok(match (gathered, left) {
+        (None, left) => left,
+        (Some((_, numbers)), None) => Some(numbers),
+        (Some((_, numbers)), Some(rows)) => Some(rows.iter().map(|row| numbers[*row as usize]).collect()),
     })
 }
 

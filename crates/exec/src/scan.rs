@@ -3,27 +3,32 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
-use catalog::row::{Access, IndexCodec};
+use catalog::row::{Access, EntryReader, IndexCodec};
 use hlc::Timestamp;
 use keys::{Key, LockStrength, Span};
-use kv::{Keep, Read, ScanOptions, WaitPolicy};
+use kv::{Keep, KvRows, Read, ReadAhead, ScanOptions, ScanPage, WaitPolicy};
 use plan::{
     Expr, JoinKind,
     plan::{IndexSpan, LockWait, RowLock, TableScan},
 };
 use smallvec::{SmallVec, smallvec};
-use types::{Batch, ColumnVec, Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, encode_key};
+use types::{
+    Batch, ColumnVec, Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, encode_key, stack::deep,
+};
 
 use crate::{
     context::ExecContext,
     error::{from_entry, from_kv},
-    eval::{eval_filter, eval_row, eval_scalar, eval_shared, needs_transaction},
+    eval::{EvalScope, eval_filter, eval_row, eval_scalar, eval_shared, matching_rows, needs_transaction},
     operator::Operator,
+    volatility,
 };
 
 /// Rows asked of a range at once, and for a first page with a limit at least.
 const PAGE_ROWS: u64 = 1024;
 const PAGE_BYTES: u64 = 2 << 20;
+/// Spans of a lookup join that are read together.
+const SPANS_AT_ONCE: usize = 128;
 
 /// How often what was read is looked for anew, because others have changed it before its rows were locked.
 pub(crate) const MAX_LOOKS: usize = 100;
@@ -256,18 +261,117 @@ struct Scan {
     /// What is left to read; none before the first call.
     todo: Option<VecDeque<Span>>,
     page_rows: u64,
+    ahead: ReadAhead,
+    filter_first: FilterFirst,
+}
+
+/// Whether a long scan decodes what its filter reads before it decodes the rest of the rows that pass.
+enum FilterFirst {
+    /// After the first page that few rows of pass.
+    Undecided,
+    No,
+    Yes(Arc<InTwoSteps>),
+}
+
+/// A filter over its own columns alone, and both parts of the rows.
+struct InTwoSteps {
+    conditions: Vec<Expr>,
+    filtered: EntryReader,
+    /// Of the filter's columns, and of the others, their places in the scan's output.
+    filtered_places: Vec<usize>,
+    others: EntryReader,
+    other_places: Vec<usize>,
+}
+
+impl InTwoSteps {
+    /// None where the filter reads all columns, or must be evaluated apart.
+    fn new(scan: &TableScan, filter: &Expr) -> Option<Self> {
+        if needs_transaction(filter) || volatility::expr_is_volatile(filter) || scan.access().fetch.is_some() {
+            return None;
+        }
+        let mut is_read = vec![false; scan.columns.len()];
+        deep(|| mark_columns(filter, &mut is_read));
+        let (filtered_places, other_places): (Vec<usize>, Vec<usize>) =
+            (0..scan.columns.len()).partition(|place| is_read[*place]);
+        if other_places.is_empty() {
+            return None;
+        }
+        let mut filter = filter.clone();
+        deep(|| renumber_columns(&mut filter, &filtered_places));
+        let index = &scan.table.indexes[scan.index];
+        let reader = |places: &[usize]| {
+            let columns: Vec<usize> = places.iter().map(|place| scan.columns[*place]).collect();
+            EntryReader::new(&scan.table, index, &columns)
+        };
+        Some(Self {
+            conditions: match filter {
+                Expr::And(conditions) => conditions,
+                condition => vec![condition],
+            },
+            filtered: reader(&filtered_places),
+            others: reader(&other_places),
+            filtered_places,
+            other_places,
+        })
+    }
+
+    /// The rows of a page that pass.
+    fn read(&self, page: &KvRows, scope: &EvalScope<'_>) -> SqlResult<Batch> {
+        let mut columns = self.filtered.new_columns();
+        for (key, value) in page.iter() {
+            self.filtered.read_into(key, value, &mut columns).map_err(from_entry)?;
+        }
+        let mut filtered = Batch::from_columns(columns, page.len());
+        let rows = matching_rows(&self.conditions, &filtered, scope)?;
+        let mut others = self.others.new_columns();
+        match &rows {
+            Some(rows) => {
+                filtered = filtered.gather(rows);
+                for &row in rows {
+                    let (key, value) = page.get(row as usize);
+                    self.others.read_into(key, value, &mut others).map_err(from_entry)?;
+                }
+            }
+            None => {
+                for (key, value) in page.iter() {
+                    self.others.read_into(key, value, &mut others).map_err(from_entry)?;
+                }
+            }
+        }
+        let len = filtered.len();
+        let filtered = self.filtered_places.iter().copied().zip(filtered.into_columns());
+        let others = self.other_places.iter().copied().zip(others.into_iter().map(Arc::new));
+        let mut columns: Vec<(usize, Arc<ColumnVec>)> = filtered.chain(others).collect();
+        columns.sort_unstable_by_key(|(place, _)| *place);
+        Ok(Batch::new(columns.into_iter().map(|(_, column)| column).collect(), len))
+    }
+}
+
+fn mark_columns(expr: &Expr, is_read: &mut [bool]) {
+    if let Expr::Column(place, _) = expr {
+        is_read[*place] = true;
+    }
+    expr.for_each_child(&mut |child| mark_columns(child, is_read));
+}
+
+/// Each column by its place among `kept`, which are sorted.
+fn renumber_columns(expr: &mut Expr, kept: &[usize]) {
+    if let Expr::Column(place, _) = expr {
+        *place = kept.partition_point(|kept| kept < place);
+    }
+    expr.for_each_child_mut(&mut |child| renumber_columns(child, kept));
 }
 
 #[must_use]
 pub fn build_scan(scan: &Arc<TableScan>) -> Box<dyn Operator> {
     // A limit is read in one small page; pages grow from there.
     let page_rows = scan.limit_hint.map_or(PAGE_ROWS, |limit| limit.clamp(1, PAGE_ROWS));
-    Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: None, page_rows })
+    Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: None, page_rows, ahead: ReadAhead::default(), filter_first: FilterFirst::Undecided })
 }
 
 /// A scan of the spans that are left of one.
 pub(crate) fn continue_scan(scan: &Arc<TableScan>, left: VecDeque<Span>) -> Box<dyn Operator> {
-    Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: Some(left), page_rows: PAGE_ROWS })
+    Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: Some(left), page_rows: PAGE_ROWS, ahead: ReadAhead::default(), filter_first: FilterFirst::Undecided })
 }
 
 /// The spans of a scan in the order in which it reads them.
@@ -290,6 +394,49 @@ impl Scan {
         Ok(())
     }
 
+    /// The next page of the spans; none at their end.
+    async fn page(&mut self, read: Read, ctx: &mut ExecContext<'_>) -> SqlResult<Option<ScanPage>> {
+        let Some(todo) = &mut self.todo else { return Ok(None) };
+        let Some(span) = todo.pop_front() else { return Ok(None) };
+        let reverse = self.scan.reverse;
+        let options = ScanOptions { read, max_rows: self.page_rows, max_bytes: PAGE_BYTES, reverse };
+        self.page_rows = (self.page_rows * 4).min(PAGE_ROWS);
+        let mut page = ctx.txn()?.scan_ahead(&span, options, &mut self.ahead).await.map_err(from_kv)?;
+        if let Some(resume) = page.resume.take() {
+            todo.push_front(resume);
+        }
+        Ok(Some(page))
+    }
+
+    /// The next rows that pass the filter.
+    async fn next_filtered(&mut self, filter: &Expr, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
+        let read = Read::default();
+        let in_steps = match &self.filter_first {
+            FilterFirst::Yes(steps) if self.points.is_empty() => Some(steps.clone()),
+            _ => None,
+        };
+        if let Some(steps) = in_steps {
+            let Some(page) = self.page(read, ctx).await? else { return Ok(None) };
+            let batch = steps.read(&page.rows, &ctx.scope())?;
+            if batch.len() * 2 > page.rows.len() {
+                self.filter_first = FilterFirst::No;
+            }
+            return Ok(Some(batch));
+        }
+        let Some((found, _)) = self.read(read, false, &mut Vec::new(), ctx).await? else { return Ok(None) };
+        let looked_at = found.left_rows.len();
+        let batch = Batch::from_columns(found.columns, looked_at);
+        if batch.is_empty() {
+            return Ok(Some(batch));
+        }
+        let batch = eval_filter(filter, batch, ctx).await?;
+        if matches!(self.filter_first, FilterFirst::Undecided) && looked_at as u64 >= PAGE_ROWS / 2 {
+            let steps = if batch.len() * 2 <= looked_at { InTwoSteps::new(&self.scan, filter) } else { None };
+            self.filter_first = steps.map_or(FilterFirst::No, |steps| FilterFirst::Yes(Arc::new(steps)));
+        }
+        Ok(Some(batch))
+    }
+
     /// The next rows, whole keys or a page, and when they were read; none at the end. Where they were looked for is told
     /// to `looked_at`.
     async fn read(
@@ -299,7 +446,8 @@ impl Scan {
         looked_at: &mut Vec<Span>,
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<Option<(Found, Timestamp)>> {
-        let access = self.scan.access();
+        let scan = self.scan.clone();
+        let access = scan.access();
         let mut found = Found::new(access);
         found.keys = wants_keys.then(Vec::new);
         let reading = read_entries(access, read);
@@ -318,17 +466,9 @@ impl Scan {
             });
             take(access, entries, read, &mut found, ctx).await?;
         } else {
-            let Some(todo) = &mut self.todo else { return Ok(None) };
-            let Some(span) = todo.pop_front() else { return Ok(None) };
-            let reverse = self.scan.reverse;
-            let options = ScanOptions { read: reading, max_rows: self.page_rows, max_bytes: PAGE_BYTES, reverse };
-            self.page_rows = (self.page_rows * 4).min(PAGE_ROWS);
-            let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
+            let Some(page) = self.page(reading, ctx).await? else { return Ok(None) };
             at = ctx.txn()?.read_ts();
             looked_at.push(page.covered);
-            if let Some(resume) = page.resume {
-                todo.push_front(resume);
-            }
             let entries = page.rows.iter().map(|(key, value)| (0, &key[..], &value[..]));
             take(access, entries, read, &mut found, ctx).await?;
         }
@@ -404,6 +544,7 @@ impl Operator for Scan {
             let scan = self.scan.clone();
             let batch = match (scan.lock, &scan.filter) {
                 (Some(lock), Some(filter)) if !lock.is_above => self.lock_matching(lock, filter, ctx).await?,
+                (None, Some(filter)) => self.next_filtered(filter, ctx).await?,
                 (lock, filter) => {
                     let read = match lock.filter(|lock| lock.is_above) {
                         Some(lock) => look_mode(lock),
@@ -494,6 +635,18 @@ impl LookupJoin {
                 value.as_ref().map(|value| (*row, key.as_bytes(), &value[..]))
             });
             take(access, entries, read, &mut found, ctx).await?;
+            return Ok((found.left_rows, found.columns));
+        }
+        if reading.lock.is_none() {
+            for some in spans.chunks(SPANS_AT_ONCE) {
+                ctx.cancel.checkpoint().await?;
+                let spans: Vec<Span> = some.iter().map(|(_, span)| span.clone()).collect();
+                let pages = ctx.txn()?.scan_many(&spans, reading).await.map_err(from_kv)?;
+                let entries: Vec<(u32, &[u8], &[u8])> = (some.iter().zip(&pages))
+                    .flat_map(|((row, _), page)| page.iter().map(move |(key, value)| (*row, key, value)))
+                    .collect();
+                take(access, entries.into_iter(), read, &mut found, ctx).await?;
+            }
             return Ok((found.left_rows, found.columns));
         }
         for (row, span) in spans {

@@ -14,7 +14,10 @@ use plan::{Expr, TruthTest};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use types::compare::compare_floats;
-use types::{Batch, ColumnVec, Datum, IntKind, Nulls, Numeric, Primitive, SqlType, cast, hash_datum, sql_equal};
+use types::{
+    Batch, ColumnVec, Datum, IntKind, Nulls, Numeric, Primitive, SqlType, Strings, cast, date_to_timestamp, hash_datum,
+    sql_equal,
+};
 
 use crate::eval::EvalScope;
 
@@ -213,6 +216,16 @@ fn cast_column(
         let values = ints.values.iter().map(|value| *value as f64).collect();
         return Ok(Operand::Column(Arc::new(ColumnVec::Float(Primitive { values, nulls: ints.nulls.clone() }))));
     }
+    if let (ColumnVec::Int(IntKind::Date, days), SqlType::Timestamp(_)) = (column.as_ref(), to) {
+        let midnight = |(row, day): (usize, &i64)| match i32::try_from(*day) {
+            _ if days.nulls.is_null(row) => Ok(0),
+            Ok(day) => date_to_timestamp(day).map_err(|_| GaveUp),
+            Err(_) => Err(GaveUp),
+        };
+        let values = days.values.iter().enumerate().map(midnight).collect::<Result<_, _>>()?;
+        let midnights = Primitive { values, nulls: days.nulls.clone() };
+        return Ok(Operand::Column(Arc::new(ColumnVec::Int(IntKind::Timestamp, midnights))));
+    }
     let mut result = ColumnVec::with_capacity(to, column.len());
     let mut made = scope.made();
     for row in 0..column.len() {
@@ -409,10 +422,20 @@ fn binary(
         return numerics(kernel, a, b, len);
     }
     let is_text = |ty: &SqlType| matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Name);
+    let is_padded = |ty: &SqlType| matches!(ty, SqlType::Char(_));
     if kernel.is_comparison() && types.args.iter().all(is_text) {
-        return Ok(compare_texts(kernel, left, right, len));
+        return Ok(compare_texts(kernel, left, right, len, |text| text));
+    }
+    if kernel.is_comparison() && types.args.iter().all(is_padded) {
+        return Ok(compare_texts(kernel, left, right, len, without_blanks));
     }
     Ok(None)
+}
+
+/// What of a `char(n)` counts in comparisons.
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    &text[..end]
 }
 
 /// A kernel's numeric operand.
@@ -558,18 +581,28 @@ fn float_arithmetic(
     Ok(ColumnVec::Float(Primitive { values, nulls }))
 }
 
-fn compare_texts(kernel: BinaryKernel, left: &Operand, right: &Operand, len: usize) -> Option<ColumnVec> {
-    fn side<'o>(operand: &'o Operand) -> Option<impl Fn(usize) -> Option<&'o [u8]>> {
+/// Compares what `counts` leaves of the texts.
+fn compare_texts(
+    kernel: BinaryKernel,
+    left: &Operand,
+    right: &Operand,
+    len: usize,
+    counts: impl Fn(&[u8]) -> &[u8] + Copy,
+) -> Option<ColumnVec> {
+    fn side<'o>(
+        operand: &'o Operand,
+        counts: impl Fn(&[u8]) -> &[u8] + Copy,
+    ) -> Option<impl Fn(usize) -> Option<&'o [u8]>> {
         let (strings, constant) = match operand {
             Operand::Column(column) => match column.as_ref() {
                 ColumnVec::Text(strings) => (Some(strings), None),
                 _ => return None,
             },
-            Operand::Value(datum, _) => (None, Some(datum.as_str()?.as_bytes())),
+            Operand::Value(datum, _) => (None, Some(counts(datum.as_str()?.as_bytes()))),
         };
-        Some(move |row: usize| strings.map_or(constant, |strings| strings.get(row)))
+        Some(move |row: usize| strings.map_or(constant, |strings| strings.get(row).map(counts)))
     }
-    let (a, b) = (side(left)?, side(right)?);
+    let (a, b) = (side(left, counts)?, side(right, counts)?);
     let mut result = Primitive::with_capacity(len);
     for row in 0..len {
         match (a(row), b(row)) {
@@ -603,6 +636,14 @@ fn in_list(
     }
     let has_null = constants.iter().any(Datum::is_null);
     constants.retain(|datum| !datum.is_null());
+    if let (ColumnVec::Text(strings), true) = (column.as_ref(), !list.is_empty() && constants.len() <= 8) {
+        let counts: fn(&[u8]) -> &[u8] = match ty {
+            SqlType::Text | SqlType::Varchar(_) => |text| text,
+            SqlType::Char(_) => without_blanks,
+            _ => return in_rows(expr, list, negated, batch, scope),
+        };
+        return in_texts(strings, &constants, counts, has_null, negated).ok_or(GaveUp);
+    }
     let state = RandomState::new();
     let hash = |datum: &Datum| {
         let mut hasher = std::hash::BuildHasher::build_hasher(&state);
@@ -635,6 +676,25 @@ fn in_list(
         }
     }
     Ok(ColumnVec::Bool(result))
+}
+
+/// Few texts are compared one by one, without a copy.
+fn in_texts(
+    strings: &Strings,
+    constants: &[Datum],
+    counts: fn(&[u8]) -> &[u8],
+    has_null: bool,
+    negated: bool,
+) -> Option<ColumnVec> {
+    let constants: Vec<&[u8]> = constants.iter().map(|datum| Some(counts(datum.as_str()?.as_bytes()))).collect::<Option<_>>()?;
+    let mut result = Primitive::with_capacity(strings.len());
+    for row in 0..strings.len() {
+        match strings.get(row).map(counts).map(|text| constants.contains(&text)) {
+            Some(found) if found || !has_null => result.push(found != negated),
+            _ => result.push_null(),
+        }
+    }
+    Some(ColumnVec::Bool(result))
 }
 
 fn in_rows(

@@ -124,6 +124,8 @@ pub struct DbMetrics {
     pub refreshes: AtomicU64,
     pub refresh_failures: AtomicU64,
     pub rows_loaded: AtomicU64,
+    /// Pages of scans that were asked for before they were wanted.
+    pub pages_ahead: AtomicU64,
 }
 
 /// A handle on the key-value layer.
@@ -304,8 +306,8 @@ impl Db {
             match self.send_keyed(at, Header::default(), vec![Request::Split { at: at.clone() }]).await {
                 Ok(response) => {
                     if let Some(Response::Split { left, right }) = response.responses.into_iter().next() {
-                        self.0.ranges.insert(left);
-                        self.0.ranges.insert(right);
+                        self.0.ranges.insert(*left);
+                        self.0.ranges.insert(*right);
                     }
                     return Ok(());
                 }

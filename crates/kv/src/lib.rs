@@ -27,5 +27,6 @@ pub use keys::LockStrength;
 pub use replica::api::WaitPolicy;
 pub use storage::KvRows;
 pub use txn::{
-    Isolation, Keep, Locked, Read, Savepoint, ScanOptions, ScanPage, See, StatementMark, StatementStart, Txn, TxnOptions,
+    Isolation, Keep, Locked, Read, ReadAhead, Savepoint, ScanOptions, ScanPage, See, StatementMark, StatementStart, Txn,
+    TxnOptions,
 };

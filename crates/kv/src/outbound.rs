@@ -35,15 +35,15 @@ impl Outbound for Db {
         kind: PushKind,
     ) -> Result<PushedTxn, KvError> {
         let anchor = pushee.anchor.clone();
-        match self.ask(&anchor, Request::PushTxn { pushee, pusher, dependents, kind }).await? {
-            Response::PushTxn(pushed) => Ok(pushed),
+        match self.ask(&anchor, Request::PushTxn { pushee: Box::new(pushee), pusher: pusher.map(Box::new), dependents, kind }).await? {
+            Response::PushTxn(pushed) => Ok(*pushed),
             other => Err(wrong("PushTxn", &other)),
         }
     }
 
     async fn query_intent(&self, write: SequencedWrite, txn: TxnMeta, at: Timestamp) -> Result<bool, KvError> {
         let key = write.key.clone();
-        match self.ask(&key, Request::QueryIntent { write, txn, at }).await? {
+        match self.ask(&key, Request::QueryIntent { write, txn: Box::new(txn), at }).await? {
             Response::QueryIntent { found } => Ok(found),
             other => Err(wrong("QueryIntent", &other)),
         }
@@ -51,7 +51,7 @@ impl Outbound for Db {
 
     async fn recover_txn(&self, txn: TxnMeta, committed: bool) -> Result<(TxnStatus, Timestamp), KvError> {
         let anchor = txn.anchor.clone();
-        match self.ask(&anchor, Request::RecoverTxn { txn, committed }).await? {
+        match self.ask(&anchor, Request::RecoverTxn { txn: Box::new(txn), committed }).await? {
             Response::RecoverTxn { status, commit_ts } => Ok((status, commit_ts)),
             other => Err(wrong("RecoverTxn", &other)),
         }
@@ -85,7 +85,7 @@ impl Outbound for Db {
             let key = keyspace::meta(&descriptor.end);
             let mut attempts = 0;
             loop {
-                let request = Request::UpdateMeta { descriptor: descriptor.clone() };
+                let request = Request::UpdateMeta { descriptor: Box::new(descriptor.clone()) };
                 match self.ask(&key, request).await {
                     Ok(_) => break,
                     // Publishing twice is publishing once.

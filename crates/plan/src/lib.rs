@@ -81,6 +81,8 @@ pub struct PlanContext<'a> {
 pub struct PlanNotes {
     /// A constant was read that is another at another time: `'now'`, `'today'`.
     pub reads_clock: Cell<bool>,
+    /// Plans of one query are being compared: what is part of it is planned one way.
+    pub(crate) compares_ways: Cell<bool>,
     /// The relations and types that were looked up by name.
     relations: RefCell<Vec<u32>>,
     /// The domains whose rules are being bound.

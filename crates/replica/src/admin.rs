@@ -50,7 +50,7 @@ impl Replica {
         let descriptor = self.current()?;
         let invalid = |reason: String| KvError::Invalid { reason };
         if descriptor.start == *at {
-            return Ok(Response::Split { left: (*descriptor).clone(), right: (*descriptor).clone() });
+            return Ok(Response::Split { left: Box::new((*descriptor).clone()), right: Box::new((*descriptor).clone()) });
         }
         if !descriptor.contains_key(at.as_bytes()) {
             let mut descriptors = vec![(*descriptor).clone()];
@@ -71,7 +71,7 @@ impl Replica {
         let lease = self.lease()?;
         let descriptor = self.current()?;
         if !descriptor.contains_key(at.as_bytes()) || descriptor.start == *at {
-            return Ok(Response::Split { left: (*descriptor).clone(), right: (*descriptor).clone() });
+            return Ok(Response::Split { left: Box::new((*descriptor).clone()), right: Box::new((*descriptor).clone()) });
         }
         let generation = descriptor.generation + 1;
         let left = RangeDescriptor { end: at.clone(), generation, ..(*descriptor).clone() };
@@ -94,7 +94,7 @@ impl Replica {
         drop(quiet);
         tracing::info!(left = %left.range_id, right = %right.range_id, %at, "split");
         self.publish(vec![left.clone(), right.clone()]);
-        Ok(Response::Split { left, right })
+        Ok(Response::Split { left: Box::new(left), right: Box::new(right) })
     }
 
     /// Publishes descriptors behind the caller's back; the store does it again from time to time.
@@ -133,7 +133,7 @@ impl Replica {
         for replica_id in remove {
             self.remove_replica(*replica_id).await?;
         }
-        Ok(Response::ChangeReplicas { descriptor: (*self.current()?).clone() })
+        Ok(Response::ChangeReplicas { descriptor: Box::new((*self.current()?).clone()) })
     }
 
     async fn add_replica(self: &Arc<Self>, target: StoreTarget) -> Result<(), KvError> {

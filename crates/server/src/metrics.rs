@@ -74,6 +74,7 @@ impl Collector for Layers {
         out.gauge("engine_memtable_bytes", "Bytes in memtables of the state engine.", engine.memtable_bytes)?;
         out.gauge("engine_locks", "Intents that are not resolved.", engine.locks)?;
         let kv = self.node.db.metrics();
+        out.counter("kv_pages_ahead", "Pages of scans asked for ahead.", kv.pages_ahead.load(Relaxed))?;
         out.counter("kv_batches_local", "Batches served by this store's replicas.", kv.batches_local.load(Relaxed))?;
         out.counter("kv_batches_remote", "Batches sent to other nodes.", kv.batches_remote.load(Relaxed))?;
         let one_phase = kv.commits_one_phase.load(Relaxed);

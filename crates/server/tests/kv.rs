@@ -412,3 +412,104 @@ async fn a_locked_directory_and_a_taken_port_are_said_so() {
     node.stop().await;
     let _kept = Arc::new(node);
 }
+
+/// *ahead-is-the-same-page*: page by page, a scan that reads ahead answers what one that does not answers, whatever its
+/// transaction writes and others commit between two pages.
+#[tokio::test(flavor = "multi_thread")]
+async fn ahead_is_the_same_page() {
+    let dir = TempDir::new().unwrap();
+    let mut config = config(&dir, "one");
+    config.kv.spill_bytes = 1 << 10;
+    let node = KvNode::start(&config).await.unwrap();
+    let name = |n: usize| format!("row/{n:04}");
+    let mut load = node.db.begin(TxnOptions::default());
+    (0..1000).for_each(|n| load.put(key(&name(n)), Bytes::from(n.to_string())));
+    load.commit().await.unwrap();
+
+    let all = keys::Span::new(key("row/"), key("row/9999"));
+    for reverse in [false, true] {
+        let asked = || node.db.metrics().pages_ahead.load(std::sync::atomic::Ordering::Relaxed);
+        let before = asked();
+        let options = ScanOptions { max_rows: 100, reverse, ..ScanOptions::default() };
+        let mut txn = node.db.begin(TxnOptions::default());
+        let mut ahead = kv::ReadAhead::default();
+        let (mut seen, mut rest) = (Vec::new(), Some(all.clone()));
+        let mut pages = 0;
+        while let Some(span) = rest {
+            let page = txn.scan_ahead(&span, options, &mut ahead).await.unwrap();
+            seen.extend(page.rows.iter().map(|(_, value)| String::from_utf8(value.to_vec()).unwrap()));
+            rest = page.resume;
+            pages += 1;
+            let next = |by: usize| if reverse { 1000 - pages * 100 - by } else { pages * 100 + by - 1 };
+            match pages {
+                // Of the page that is under way.
+                3 => {
+                    txn.put(key(&name(next(10))), Bytes::from_static(b"own"));
+                    txn.delete(key(&name(next(20))));
+                    txn.begin_statement();
+                }
+                // Others' changes come later than the snapshot.
+                5 => put(&node.db, &name(next(30)), "other").await,
+                // What was in the buffer is now an intent.
+                7 => {
+                    txn.put(key(&name(next(40))), Bytes::from(vec![b'x'; 4 << 10]));
+                    txn.flush_if_large().await.unwrap();
+                    txn.begin_statement();
+                }
+                _ => {}
+            }
+        }
+        let at = |page: usize, by: usize| if reverse { 1000 - page * 100 - by } else { page * 100 + by - 1 };
+        let mut expected: Vec<(usize, String)> = (0..1000).map(|n| (n, n.to_string())).collect();
+        expected[at(3, 10)].1 = "own".into();
+        expected[at(7, 40)].1 = "x".repeat(4 << 10);
+        expected.remove(at(3, 20));
+        if reverse {
+            expected.reverse();
+        }
+        let expected: Vec<String> = expected.into_iter().map(|(_, value)| value).collect();
+        assert_eq!(seen, expected, "reverse: {reverse}");
+        assert!(asked() - before >= 5, "pages were asked for ahead");
+        txn.rollback().await;
+        put(&node.db, &name(at(5, 30)), &at(5, 30).to_string()).await;
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_spans_are_read_as_one_by_one() {
+    let dir = TempDir::new().unwrap();
+    let node = KvNode::start(&config(&dir, "one")).await.unwrap();
+    let name = |n: usize| format!("row/{n:05}");
+    let mut load = node.db.begin(TxnOptions::default());
+    (0..5000).for_each(|n| load.put(key(&name(n)), Bytes::from(vec![b'a' + (n % 26) as u8; 40])));
+    load.commit().await.unwrap();
+    node.db.split_at(&key(&name(2500))).await.unwrap();
+
+    let mut txn = node.db.begin(TxnOptions::default());
+    txn.put(key(&name(77)), Bytes::from_static(b"own"));
+    txn.delete(key(&name(2501)));
+    txn.begin_statement();
+    let span = |from: usize, to: usize| keys::Span::new(key(&name(from)), key(&name(to)));
+    // Short ones, one that is more than a page, one over two ranges, an empty one, the same one twice.
+    let mut spans: Vec<keys::Span> = (0..300).map(|n| span(n * 16, n * 16 + n % 5)).collect();
+    spans.extend([span(100, 2300), span(2400, 2600), span(9, 9), span(70, 80), span(70, 80)]);
+    let many = txn.scan_many(&spans, Read::default()).await.unwrap();
+    assert_eq!(many.len(), spans.len());
+    for (span, rows) in spans.iter().zip(&many) {
+        let (mut one, mut rest) = (Vec::new(), Some(span.clone()));
+        while let Some(left) = rest {
+            let page = txn.scan(&left, ScanOptions::default()).await.unwrap();
+            one.extend(page.rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
+            rest = page.resume;
+        }
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+        assert_eq!(rows, one, "{span:?}");
+    }
+    // All of it is among the reads: a change by somebody else that a refresh would meet is met.
+    put(&node.db, &name(2550), "changed").await;
+    txn.put(key("elsewhere"), Bytes::from_static(b"1"));
+    assert!(matches!(txn.refresh_to_now().await, Err(Error::Retry { .. })), "reads-tracked");
+    txn.rollback().await;
+    node.stop().await;
+}

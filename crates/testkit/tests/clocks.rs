@@ -151,7 +151,7 @@ async fn times_that_no_clock_can_show_are_refused() {
     };
     let get = || Request::Get { key: key("k"), lock: None };
     let put = || Request::Put { key: key("k"), value: "2".into(), seq: 1 };
-    let query = Request::QueryIntent { write: SequencedWrite { key: key("k"), seq: 1 }, txn: meta(now), at: ahead };
+    let query = Request::QueryIntent { write: SequencedWrite { key: key("k"), seq: 1 }, txn: Box::new(meta(now)), at: ahead };
     let bad = [
         (Header { ts: ahead, ..Header::default() }, get()),
         (txn(ahead, ahead, ahead), get()),

@@ -293,7 +293,7 @@ async fn turn_seen_at_once() {
     tokio::time::timeout(BOUND, pushes).await.expect("it asks about the holder");
     let resolved = Request::ResolveSpan {
         span: Span::point(key("k")),
-        txn: holder.clone(),
+        txn: Box::new(holder.clone()),
         status: TxnStatus::Aborted,
         commit_ts: holder.write_ts,
     };

@@ -23,7 +23,7 @@ fn intent(member: &Member, name: &str) -> storage::LockRecord {
 }
 
 async fn query(member: &Member, name: &str, seq: u32, txn: &TxnMeta) -> bool {
-    let query = Request::QueryIntent { write: write(name, seq), txn: txn.clone(), at: txn.write_ts };
+    let query = Request::QueryIntent { write: write(name, seq), txn: Box::new(txn.clone()), at: txn.write_ts };
     let response = send(member, name, Header::default(), vec![query]).await.unwrap();
     matches!(response.responses[..], [Response::QueryIntent { found: true }])
 }
@@ -153,7 +153,7 @@ impl LocalStore for Refusing {
 /// What the record of a transaction anchored at "a" says.
 async fn status(member: &Member, txn: &TxnMeta) -> TxnStatus {
     let push =
-        Request::PushTxn { pushee: txn.clone(), pusher: None, dependents: Vec::new(), kind: PushKind::Query };
+        Request::PushTxn { pushee: Box::new(txn.clone()), pusher: None, dependents: Vec::new(), kind: PushKind::Query };
     let response = send(member, "a", Header::default(), vec![push]).await.unwrap();
     match &response.responses[..] {
         [Response::PushTxn(pushed)] => pushed.status,
@@ -219,20 +219,20 @@ impl Overtaken {
     async fn recover(&self, txn: &TxnMeta) {
         let staged_at = loop {
             let push =
-                Request::PushTxn { pushee: txn.clone(), pusher: None, dependents: Vec::new(), kind: PushKind::Query };
+                Request::PushTxn { pushee: Box::new(txn.clone()), pusher: None, dependents: Vec::new(), kind: PushKind::Query };
             match &self.batch(&txn.anchor, vec![push]).await.responses[..] {
                 [Response::PushTxn(pushed)] if pushed.status == TxnStatus::Staging => break pushed.commit_ts,
                 _ => tokio::task::yield_now().await,
             }
         };
         let txn = TxnMeta { write_ts: staged_at, ..txn.clone() };
-        let query = Request::QueryIntent { write: write("n", 2), txn: txn.clone(), at: staged_at };
+        let query = Request::QueryIntent { write: write("n", 2), txn: Box::new(txn.clone()), at: staged_at };
         let found = self.batch(&key("n"), vec![query]).await;
         assert!(matches!(found.responses[..], [Response::QueryIntent { found: true }]), "the first attempt brought it");
-        self.batch(&txn.anchor, vec![Request::RecoverTxn { txn: txn.clone(), committed: true }]).await;
+        self.batch(&txn.anchor, vec![Request::RecoverTxn { txn: Box::new(txn.clone()), committed: true }]).await;
         for name in ["a", "n"] {
             let (span, status) = (Span::point(key(name)), TxnStatus::Committed);
-            let resolve = Request::ResolveSpan { span, txn: txn.clone(), status, commit_ts: staged_at };
+            let resolve = Request::ResolveSpan { span, txn: Box::new(txn.clone()), status, commit_ts: staged_at };
             self.batch(&key(name), vec![resolve]).await;
         }
         if self.forgets {
@@ -319,7 +319,7 @@ async fn a_write_that_lands_above_its_commit_is_not_part_of_it() {
     let commit_ts = answer.txn.unwrap().write_ts;
     let resolve = || Request::ResolveSpan {
         span: Span::point(key("k")),
-        txn: txn.clone(),
+        txn: Box::new(txn.clone()),
         status: TxnStatus::Committed,
         commit_ts,
     };
@@ -355,7 +355,7 @@ async fn a_one_phase_commit_that_was_settled_does_not_take_effect_behind_a_split
         };
         BatchRequest { header: header(txn), requests: vec![put("a", "late"), end] }
     };
-    let settle = Request::SettleCommit { txn: txn.clone(), range_id: replica.range_id(), sent: txn.write_ts };
+    let settle = Request::SettleCommit { txn: Box::new(txn.clone()), range_id: replica.range_id(), sent: txn.write_ts };
     let answer = send(member, "n", Header::default(), vec![settle]).await.unwrap();
     assert!(matches!(answer.responses[..], [Response::SettleCommit { status: TxnStatus::Aborted, .. }]), "{answer:?}");
     member.db.split_at(&key("m")).await.unwrap();
@@ -376,7 +376,7 @@ async fn who_would_abort_a_recovered_commit_is_told_that_it_is_committed() {
     let txn = meta(7, "a", member.db.clock().now());
     send(member, "a", within(&txn), vec![put("a", "1"), end(true, &["n"])]).await.unwrap();
     send(member, "n", within(&txn), vec![put("n", "1")]).await.unwrap();
-    let recover = Request::RecoverTxn { txn: txn.clone(), committed: true };
+    let recover = Request::RecoverTxn { txn: Box::new(txn.clone()), committed: true };
     send(member, "a", Header::default(), vec![recover]).await.unwrap();
     let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
     let committed = Response::EndTxn { status: TxnStatus::Committed, commit_ts: txn.write_ts, was_staged: true };
@@ -397,7 +397,7 @@ async fn aborted_when_staged_is_not_said_of_a_commit_that_was_recovered_and_remo
     let stage_and_recover = async |id, committed| {
         let txn = meta(id, "a", member.db.clock().now());
         send(member, "a", within(&txn), vec![end(true, &["n"])]).await.unwrap();
-        let recover = Request::RecoverTxn { txn: txn.clone(), committed };
+        let recover = Request::RecoverTxn { txn: Box::new(txn.clone()), committed };
         send(member, "a", Header::default(), vec![recover]).await.unwrap();
         txn
     };
@@ -417,12 +417,12 @@ async fn aborted_when_staged_is_not_said_of_a_commit_that_was_recovered_and_remo
     let txn = stage_and_recover(8, true).await;
     forget(&txn).await;
     let push =
-        Request::PushTxn { pushee: txn.clone(), pusher: None, dependents: Vec::new(), kind: PushKind::Abort };
+        Request::PushTxn { pushee: Box::new(txn.clone()), pusher: None, dependents: Vec::new(), kind: PushKind::Abort };
     send(member, "a", Header::default(), vec![push]).await.unwrap();
     let answer = send(member, "a", within(&txn), vec![end(false, &[])]).await.unwrap();
     assert_eq!(answer.responses, aborted(false));
     // Nor is it said to somebody else who was recovering it too, and comes late: he would remove what it wrote.
-    let recover = Request::RecoverTxn { txn, committed: true };
+    let recover = Request::RecoverTxn { txn: Box::new(txn), committed: true };
     let answer = send(member, "a", Header::default(), vec![recover]).await.unwrap();
     let pending = Response::RecoverTxn { status: TxnStatus::Pending, commit_ts: Timestamp::MIN };
     assert_eq!(answer.responses, [pending]);
@@ -460,12 +460,12 @@ async fn a_recovery_that_comes_late_commits_nothing_of_an_attempt_that_was_given
     let second = TxnMeta { epoch: 1, write_ts: member.db.clock().now(), ..first.clone() };
     send(member, "a", within(&second), vec![put("a", "2"), end(true, &[])]).await.unwrap();
     // Somebody has asked for `n` before that, and says now what became of the first.
-    let recover = Request::RecoverTxn { txn: first.clone(), committed: false };
+    let recover = Request::RecoverTxn { txn: Box::new(first.clone()), committed: false };
     let answer = send(member, "a", Header::default(), vec![recover]).await.unwrap();
     let Response::RecoverTxn { status, commit_ts } = answer.responses[0] else { panic!("{:?}", answer.responses) };
     if status != TxnStatus::Pending {
         let span = Span::new(key("a"), key("c"));
-        let resolve = Request::ResolveSpan { span, txn: first, status, commit_ts };
+        let resolve = Request::ResolveSpan { span, txn: Box::new(first), status, commit_ts };
         send(member, "a", Header::default(), vec![resolve]).await.unwrap();
     }
     assert_eq!(get(member, "b").await, None, "it was never committed");
@@ -545,7 +545,7 @@ async fn a_transaction_whose_intents_are_gone_is_told_when_it_reads() {
         // It is chosen as the victim of a deadlock, and the pusher that waits for "n" resolves its intent.
         let holder = intent(member, "n").txn;
         let push =
-            Request::PushTxn { pushee: holder, pusher: None, dependents: Vec::new(), kind: PushKind::Abort };
+            Request::PushTxn { pushee: Box::new(holder), pusher: None, dependents: Vec::new(), kind: PushKind::Abort };
         send(member, anchor, Header::default(), vec![push]).await.unwrap();
         assert_eq!(get(member, "n").await, None);
         let read = txn.get(&key("n"), Read::default()).await;

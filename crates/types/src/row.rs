@@ -160,7 +160,18 @@ impl<'a> Reader<'a> {
         Err(RowError { at: self.at })
     }
 
+    #[inline(always)]
     fn leb(&mut self) -> Result<u64, RowError> {
+        match self.row.get(self.at) {
+            Some(&byte) if byte < 0x80 => {
+                self.at += 1;
+                Ok(u64::from(byte))
+            }
+            _ => self.long_leb(),
+        }
+    }
+
+    fn long_leb(&mut self) -> Result<u64, RowError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
             let Some(&byte) = self.row.get(self.at) else { return self.damaged() };
@@ -171,6 +182,17 @@ impl<'a> Reader<'a> {
             }
         }
         self.damaged()
+    }
+
+    fn skip_leb(&mut self) -> Result<(), RowError> {
+        let rest = self.row.get(self.at..).unwrap_or_default();
+        match rest.iter().take(10).position(|byte| *byte < 0x80) {
+            Some(place) => {
+                self.at += place + 1;
+                Ok(())
+            }
+            None => self.damaged(),
+        }
     }
 
     fn take(&mut self, len: u64) -> Result<&'a [u8], RowError> {
@@ -184,13 +206,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next column: its id delta and value.
-    fn next(&mut self) -> Result<Option<(u64, Raw<'a>)>, RowError> {
-        if self.at == self.row.len() {
-            return Ok(None);
-        }
-        let tag = self.leb()?;
-        let raw = match tag & 7 {
+    /// The value behind a tag of this kind.
+    #[inline(always)]
+    fn value(&mut self, kind: u64) -> Result<Raw<'a>, RowError> {
+        Ok(match kind {
             NULL => Raw::Null,
             INTEGER => Raw::Integer(from_zigzag(self.leb()?)),
             FLOAT => {
@@ -212,8 +231,26 @@ impl<'a> Reader<'a> {
                 Raw::Decimal(from_zigzag(self.leb()?), scale)
             }
             _ => return self.damaged(),
-        };
-        Ok(Some((tag >> 3, raw)))
+        })
+    }
+
+    /// Passes over the value behind a tag of this kind.
+    #[inline(always)]
+    fn skip(&mut self, kind: u64) -> Result<(), RowError> {
+        match kind {
+            NULL | TRUE | FALSE => Ok(()),
+            INTEGER => self.skip_leb(),
+            FLOAT => self.take(8).map(drop),
+            BYTES | OTHER => {
+                let len = self.leb()?;
+                self.take(len).map(drop)
+            }
+            DECIMAL => {
+                self.skip_leb()?;
+                self.skip_leb()
+            }
+            _ => self.damaged(),
+        }
     }
 }
 
@@ -224,27 +261,40 @@ impl RowDecoder {
         Self { wanted }
     }
 
-    /// Calls `take` for every wanted column, with none for those the row does not have.
+    /// Calls `take` for every wanted column, with none for those the row does not have. What stands between them is
+    /// passed over, what stands behind the last is not looked at.
+    #[inline(always)]
     fn walk<'a>(
         &self,
         row: &'a [u8],
         mut take: impl FnMut(&WantedColumn, Option<Raw<'a>>, usize) -> Result<(), RowError>,
     ) -> Result<(), RowError> {
         let mut reader = Reader { row, at: 0 };
-        let mut wanted = self.wanted.iter().peekable();
+        let mut wanted = self.wanted.iter();
+        let mut next = wanted.next();
         let mut id = 0_u64;
-        while wanted.peek().is_some() {
-            let at = reader.at;
-            let Some((delta, raw)) = reader.next()? else { break };
-            id = id.checked_add(delta).ok_or(RowError { at })?;
-            while let Some(column) = wanted.next_if(|column| u64::from(column.id.get()) < id) {
-                take(column, None, at)?;
+        while let Some(column) = next {
+            if reader.at == row.len() {
+                break;
             }
-            if let Some(column) = wanted.next_if(|column| u64::from(column.id.get()) == id) {
-                take(column, Some(raw), at)?;
+            let at = reader.at;
+            let tag = reader.leb()?;
+            id = id.checked_add(tag >> 3).ok_or(RowError { at })?;
+            let mut column = column;
+            while u64::from(column.id.get()) < id {
+                take(column, None, at)?;
+                next = wanted.next();
+                let Some(following) = next else { return Ok(()) };
+                column = following;
+            }
+            if u64::from(column.id.get()) == id {
+                take(column, Some(reader.value(tag & 7)?), at)?;
+                next = wanted.next();
+            } else {
+                reader.skip(tag & 7)?;
             }
         }
-        for column in wanted {
+        for column in next.into_iter().chain(wanted) {
             take(column, None, reader.at)?;
         }
         Ok(())

@@ -26,6 +26,11 @@ impl Accumulator for Count {
         Ok(())
     }
 
+    fn remove(&mut self, _: &EvalContext<'_>, _: &[Datum]) -> SqlResult<bool> {
+        self.rows -= 1;
+        Ok(true)
+    }
+
     fn finish(&self, _: &EvalContext<'_>) -> SqlResult<Datum> {
         Ok(Datum::Int(self.rows))
     }
@@ -61,6 +66,12 @@ impl Accumulator for IntegerSum {
         self.sum += i128::from(int(&args[0]));
         self.rows += 1;
         Ok(())
+    }
+
+    fn remove(&mut self, _: &EvalContext<'_>, args: &[Datum]) -> SqlResult<bool> {
+        self.sum -= i128::from(int(&args[0]));
+        self.rows -= 1;
+        Ok(true)
     }
 
     fn finish(&self, _: &EvalContext<'_>) -> SqlResult<Datum> {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use builtins::{CallTypes, EvalContext, resolve_binary_operator};
+use builtins::{CallTypes, EvalContext, Operator, Resolved, resolve_binary_operator};
 use plan::plan::{FrameBound, FrameUnit, WindowFrame};
 use types::{CastContext, Datum, Numeric, SqlError, SqlResult, SqlState, SqlType, cast, compare};
 
@@ -109,15 +109,29 @@ impl Frame {
         context: &EvalContext<'_>,
     ) -> SqlResult<Vec<Range<usize>>> {
         let rows = partition.rows.clone();
-        let mut ranges = Vec::with_capacity(rows.len());
+        let shifts = [
+            Shift::new(&self.start, partition.order)?,
+            Shift::new(&self.end, partition.order)?,
+        ];
+        let mut ranges: Vec<Range<usize>> = Vec::with_capacity(rows.len());
         for row in rows.clone() {
+            let before = ranges.last().cloned();
+            // By their values peers have one frame.
+            if self.unit == FrameUnit::Range
+                && row > rows.start
+                && partition.group_of[row - rows.start] == partition.group_of[row - 1 - rows.start]
+            {
+                ranges.extend(before);
+                continue;
+            }
+            let near = before.unwrap_or(rows.start..rows.start);
             let start = match &self.start {
                 Bound::Unbounded => rows.start,
-                bound => self.edge(bound, true, row, partition, context)?,
+                bound => self.edge(bound, shifts[0].as_ref(), true, row, near.start, partition, context)?,
             };
             let end = match &self.end {
                 Bound::Unbounded => rows.end,
-                bound => self.edge(bound, false, row, partition, context)?,
+                bound => self.edge(bound, shifts[1].as_ref(), false, row, near.end, partition, context)?,
             };
             let start = start.clamp(rows.start, rows.end);
             ranges.push(start..end.clamp(start, rows.end));
@@ -125,12 +139,15 @@ impl Frame {
         Ok(ranges)
     }
 
-    /// Where the frame of a row starts, or (one past the last row) ends.
+    /// Where the frame of a row starts, or (one past the last row) ends; that of the row before is at `near`.
+    #[expect(clippy::too_many_arguments)]
     fn edge(
         &self,
         bound: &Bound,
+        shift: Option<&Shift>,
         is_start: bool,
         row: usize,
+        near: usize,
         partition: &Partition<'_>,
         context: &EvalContext<'_>,
     ) -> SqlResult<usize> {
@@ -157,20 +174,50 @@ impl Frame {
                 let group = group.saturating_add(*count);
                 if group < partition.groups.len() { group_edge(group) } else { rows.end }
             }
-            (FrameUnit::Range, Bound::Preceding(Offset::Value(offset, ty))) => {
-                match partition.shifted(row, offset, ty, true, context)? {
-                    Some(target) => partition.search(&target, is_start, context)?,
-                    None => group_edge(group),
-                }
-            }
-            (FrameUnit::Range, Bound::Following(Offset::Value(offset, ty))) => {
-                match partition.shifted(row, offset, ty, false, context)? {
-                    Some(target) => partition.search(&target, is_start, context)?,
+            (FrameUnit::Range, Bound::Preceding(Offset::Value(offset, ty)) | Bound::Following(Offset::Value(offset, ty)))
+                if let Some(shift) = shift =>
+            {
+                match partition.shifted(row, offset, ty, shift, context)? {
+                    Some(target) => partition.search(&target, is_start, near, context)?,
                     None => group_edge(group),
                 }
             }
             _ => return Err(SqlError::internal("a frame's offset does not fit its unit")),
         })
+    }
+}
+
+/// How the offset of a RANGE bound is added to values, or taken from them.
+struct Shift {
+    resolved: Resolved<'static, Operator>,
+    types: CallTypes,
+    is_preceding: bool,
+}
+
+impl Shift {
+    /// None for a bound without such an offset.
+    fn new(bound: &Bound, order: &[SortColumn]) -> SqlResult<Option<Self>> {
+        let (offset_type, is_preceding) = match bound {
+            Bound::Preceding(Offset::Value(_, ty)) => (ty, true),
+            Bound::Following(Offset::Value(_, ty)) => (ty, false),
+            _ => return Ok(None),
+        };
+        let [order] = order else {
+            return Err(SqlError::new(
+                SqlState::WindowingError,
+                "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
+            ));
+        };
+        let symbol = if is_preceding == order.descending { "+" } else { "-" };
+        let resolved = resolve_binary_operator(symbol, Some(order.ty), Some(*offset_type)).map_err(|_| {
+            SqlError::not_supported(format!(
+                "RANGE with offset PRECEDING/FOLLOWING for column type {} and offset type {}",
+                order.ty.name(),
+                offset_type.name()
+            ))
+        })?;
+        let types = CallTypes { args: resolved.args.clone(), ret: resolved.ret };
+        Ok(Some(Self { resolved, types, is_preceding }))
     }
 }
 
@@ -190,27 +237,15 @@ impl Partition<'_> {
         row: usize,
         offset: &Datum,
         offset_type: &SqlType,
-        is_preceding: bool,
+        shift: &Shift,
         context: &EvalContext<'_>,
     ) -> SqlResult<Option<Target>> {
-        let [order] = self.order else {
-            return Err(SqlError::new(
-                SqlState::WindowingError,
-                "RANGE with offset PRECEDING/FOLLOWING requires exactly one ORDER BY column",
-            ));
-        };
+        let [order] = self.order else { return Ok(None) };
+        let Shift { resolved, types, is_preceding } = shift;
         let value = order.column.get_datum(row);
         if value.is_null() {
             return Ok(None);
         }
-        let symbol = if is_preceding == order.descending { "+" } else { "-" };
-        let resolved = resolve_binary_operator(symbol, Some(order.ty), Some(*offset_type)).map_err(|_| {
-            SqlError::not_supported(format!(
-                "RANGE with offset PRECEDING/FOLLOWING for column type {} and offset type {}",
-                order.ty.name(),
-                offset_type.name()
-            ))
-        })?;
         let implicit = |datum: Datum, from: &SqlType, to: &SqlType| {
             cast(datum, from, to, CastContext::Implicit, context.formatting)
         };
@@ -218,23 +253,21 @@ impl Partition<'_> {
             implicit(value, &order.ty, &resolved.args[0])?,
             implicit(offset.clone(), offset_type, &resolved.args[1])?,
         ];
-        let types = CallTypes { args: resolved.args.clone(), ret: resolved.ret };
-        match resolved.chosen.function.call(context, &types, &args) {
+        match resolved.chosen.function.call(context, types, &args) {
             Ok(value) => Ok(Some(Target::Value(value, resolved.ret))),
             Err(error) if error.code() == SqlState::NumericValueOutOfRange => {
-                Ok(Some(if is_preceding { Target::BeforeAll } else { Target::AfterAll }))
+                Ok(Some(if *is_preceding { Target::BeforeAll } else { Target::AfterAll }))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// The first row not before the bound (a start), or the first one after it (an end).
-    fn search(&self, target: &Target, is_start: bool, context: &EvalContext<'_>) -> SqlResult<usize> {
+    /// The first row not before the bound (a start), or the first one after it (an end). It is looked for from `near` on:
+    /// bounds move along with the rows.
+    fn search(&self, target: &Target, is_start: bool, near: usize, context: &EvalContext<'_>) -> SqlResult<usize> {
         let [order] = self.order else { return Ok(self.rows.start) };
-        let (mut low, mut high) = (self.rows.start, self.rows.end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let value = order.column.get_datum(middle);
+        let is_before = |row: usize| -> SqlResult<bool> {
+            let value = order.column.get_datum(row);
             let position = if value.is_null() {
                 if order.nulls_first { Ordering::Less } else { Ordering::Greater }
             } else {
@@ -248,8 +281,27 @@ impl Partition<'_> {
                     }
                 }
             };
-            let is_before = if is_start { position.is_lt() } else { position.is_le() };
-            if is_before { low = middle + 1 } else { high = middle }
+            Ok(if is_start { position.is_lt() } else { position.is_le() })
+        };
+        let (mut low, mut high) = (self.rows.start, self.rows.end);
+        let near = near.clamp(low, high);
+        if near > low && !is_before(near - 1)? {
+            high = near - 1;
+        } else {
+            low = near;
+            let mut step = 1;
+            while low + step < high {
+                if !is_before(low + step - 1)? {
+                    high = low + step - 1;
+                    break;
+                }
+                low += step;
+                step *= 2;
+            }
+        }
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_before(middle)? { low = middle + 1 } else { high = middle }
         }
         Ok(low)
     }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use builtins::{Accumulator, EvalContext};
 use plan::plan::{FrameExclude, WindowCall, WindowFunction};
 use plan::{AggregateCall, Expr, SortKey};
+use smallvec::SmallVec;
 use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlState};
 
 use super::frame::{Frame, Partition};
@@ -231,6 +232,16 @@ impl CallIn<'_> {
         })
     }
 
+    /// The arguments of a row; none where the aggregate passes it over.
+    fn row_args(&self, call: &AggregateCall, filter: Option<&ColumnVec>, row: usize) -> Option<SmallVec<[Datum; 2]>> {
+        if filter.is_some_and(|filter| filter.get_datum(row).as_bool() != Some(true))
+            || (call.aggregate.strict && self.args.iter().any(|arg| arg.is_null(row)))
+        {
+            return None;
+        }
+        Some(self.args.iter().map(|arg| arg.get_datum(row)).collect())
+    }
+
     fn add_row(
         &self,
         call: &AggregateCall,
@@ -239,13 +250,25 @@ impl CallIn<'_> {
         state: &mut dyn Accumulator,
         context: &EvalContext<'_>,
     ) -> SqlResult<()> {
-        if filter.is_some_and(|filter| filter.get_datum(row).as_bool() != Some(true))
-            || (call.aggregate.strict && self.args.iter().any(|arg| arg.is_null(row)))
-        {
-            return Ok(());
+        match self.row_args(call, filter, row) {
+            Some(args) => state.add(context, &args),
+            None => Ok(()),
         }
-        let args: Vec<Datum> = self.args.iter().map(|arg| arg.get_datum(row)).collect();
-        state.add(context, &args)
+    }
+
+    /// Takes rows out again that the frame has left behind; false where the aggregate does not know how.
+    fn remove_rows(
+        &self,
+        call: &AggregateCall,
+        filter: Option<&ColumnVec>,
+        mut rows: Range<usize>,
+        state: &mut dyn Accumulator,
+        context: &EvalContext<'_>,
+    ) -> SqlResult<bool> {
+        rows.try_fold(true, |gone, row| match self.row_args(call, filter, row) {
+            Some(args) if gone => state.remove(context, &args),
+            _ => Ok(gone),
+        })
     }
 
     fn aggregate(
@@ -274,7 +297,14 @@ impl CallIn<'_> {
             if number % 1024 == 0 {
                 ctx.cancel.check()?;
             }
-            if frame.start != covered.start || frame.end < covered.end {
+            let moves_on = covered.start <= frame.start && frame.start <= covered.end && covered.end <= frame.end;
+            let left_behind = covered.start..frame.start;
+            if moves_on && self.remove_rows(call, filter, left_behind.clone(), state.as_mut(), ctx.eval)? {
+                if !left_behind.is_empty() {
+                    result = None;
+                }
+                covered.start = frame.start;
+            } else {
                 state = (call.aggregate.new)(&call.types);
                 covered = frame.start..frame.start;
                 result = None;

@@ -304,7 +304,7 @@ impl Txn {
         // Elsewhere nothing would keep it from taking effect later.
         if range.descriptor.contains_key(anchor.as_bytes()) {
             let (txn, range_id) = (self.meta.clone(), range.descriptor.range_id);
-            let question = vec![Request::SettleCommit { txn, range_id, sent: sent_at }];
+            let question = vec![Request::SettleCommit { txn: Box::new(txn), range_id, sent: sent_at }];
             let asked = self.db.send_keyed(anchor, Header::default(), question);
             if let Ok(Ok(response)) = tokio::time::timeout(SETTLE_PATIENCE, asked).await
                 && let Some(Response::SettleCommit { status, commit_ts }) = response.responses.first()
@@ -607,7 +607,7 @@ impl Db {
             todo = rest;
             let requests = pieces
                 .iter()
-                .map(|piece| Request::ResolveSpan { span: piece.clone(), txn: txn.clone(), status, commit_ts })
+                .map(|piece| Request::ResolveSpan { span: piece.clone(), txn: Box::new(txn.clone()), status, commit_ts })
                 .collect();
             match self.send_to(&range, Header::default(), requests).await {
                 Ok(response) => {

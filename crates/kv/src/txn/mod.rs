@@ -15,6 +15,7 @@
 //!   Below serializable see [`snapshots`].
 //! - *locks-known*: every key the transaction locked anywhere is in `locks`, so that its end releases all of them.
 
+mod ahead;
 mod buffer;
 mod commit;
 mod heartbeat;
@@ -38,6 +39,7 @@ use smallvec::SmallVec;
 
 pub(crate) use self::heartbeat::{Heartbeats, start_heartbeats};
 pub use self::{
+    ahead::ReadAhead,
     read::{Locked, ScanPage},
     snapshots::{Isolation, StatementStart},
 };
@@ -89,7 +91,7 @@ pub enum Keep {
 }
 
 /// How to read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Read {
     pub lock: Option<LockStrength>,
     /// Locks where there is no row, too: before one is inserted.
@@ -101,7 +103,7 @@ pub struct Read {
     pub binds: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ScanOptions {
     pub read: Read,
     /// Stop after about this many rows; 0 for no bound. A page may hold fewer and still have a `resume`.

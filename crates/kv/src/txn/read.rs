@@ -12,7 +12,11 @@ use keys::{Key, LockStrength, Span, TxnStatus};
 use replica::api::{AbortReason, BatchResponse, Header, Request, Response, WaitPolicy};
 use storage::KvRows;
 
-use super::{Keep, Read, ScanOptions, See, Txn, load::Place};
+use super::{
+    Keep, Read, ReadAhead, ScanOptions, See, Txn,
+    ahead::Ahead,
+    load::Place,
+};
 use crate::{
     db::{SendError, unexpected},
     error::{Error, Restart},
@@ -149,7 +153,7 @@ impl Txn {
     }
 
     /// *reads-tracked*
-    fn note_read(&mut self, span: Span, place: Place, keep: Keep, binds: bool) {
+    pub(super) fn note_read(&mut self, span: Span, place: Place, keep: Keep, binds: bool) {
         if place == Place::Shared && matches!(keep, Keep::Now | Keep::Presence) {
             self.read_set(binds).whole.add(span);
         }
@@ -432,6 +436,28 @@ impl Txn {
     /// # Errors
     /// As [`Txn::get`].
     pub async fn scan(&mut self, span: &Span, options: ScanOptions) -> Result<ScanPage, Error> {
+        self.scan_page(span, options, None).await
+    }
+
+    /// As [`Txn::scan`], page by page with the same `ahead`: the next page is read while the caller works on this one.
+    ///
+    /// # Errors
+    /// As [`Txn::get`].
+    pub async fn scan_ahead(
+        &mut self,
+        span: &Span,
+        options: ScanOptions,
+        ahead: &mut ReadAhead,
+    ) -> Result<ScanPage, Error> {
+        self.scan_page(span, options, Some(ahead)).await
+    }
+
+    async fn scan_page(
+        &mut self,
+        span: &Span,
+        options: ScanOptions,
+        mut ahead: Option<&mut ReadAhead>,
+    ) -> Result<ScanPage, Error> {
         self.ensure_open()?;
         if span.is_empty() {
             return Ok(ScanPage { rows: KvRows::default(), resume: None, covered: span.clone() });
@@ -446,21 +472,33 @@ impl Txn {
         }
         loop {
             let (range, piece, rest) = self.first_piece(span, options.reverse).await?;
+            let taken = match &mut ahead {
+                Some(ahead) => self.take_ahead(ahead, &piece, options).await,
+                None => Ahead::Nothing,
+            };
             let lock = self.before_reading(&options.read, || piece.clone(), place);
-            let (span, reverse) = (piece.clone(), options.reverse);
-            let mut requests = vec![match options.read.keep {
-                Keep::Never => Request::Look { span, reverse, free_for: options.read.lock },
-                Keep::Now | Keep::Presence | Keep::Later => Request::Scan { span, reverse, lock },
-            }];
-            let check = Box::pin(self.with_check(&range, &mut requests)).await?;
-            let own = self.ask_anchor(&range, [&piece].map(Span::clone), &mut requests);
-            let sent = self.send(&range, &options.read, options.max_rows, options.max_bytes, requests).await;
+            let (check, sent) = match taken {
+                Ahead::Answer(response) => (None, Ok(response)),
+                Ahead::Nothing => {
+                    let (span, reverse) = (piece.clone(), options.reverse);
+                    let mut requests = vec![match options.read.keep {
+                        Keep::Never => Request::Look { span, reverse, free_for: options.read.lock },
+                        Keep::Now | Keep::Presence | Keep::Later => Request::Scan { span, reverse, lock },
+                    }];
+                    let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+                    let own = self.ask_anchor(&range, [&piece].map(Span::clone), &mut requests);
+                    let mut sent = self.send(&range, &options.read, options.max_rows, options.max_bytes, requests).await;
+                    if let Ok(response) = &mut sent {
+                        self.check_not_aborted(own, response).await?;
+                    }
+                    (check, sent)
+                }
+            };
             let mut response = match sent {
                 Ok(response) => response,
                 Err(SendError::Reroute) => continue,
                 Err(SendError::Kv(error)) => return Err(error.into()),
             };
-            self.check_not_aborted(own, &mut response).await?;
             let (rows, left) = match response.responses.pop() {
                 Some(Response::Scan { rows, resume }) => (rows, resume),
                 other => return Err(unexpected("Scan", other.as_ref())),
@@ -484,6 +522,9 @@ impl Txn {
                     return Err(unexpected("Get", None));
                 }
                 self.take_check(&mut response, expected)?;
+            }
+            if let (Some(ahead), Some(left)) = (&mut ahead, &left) {
+                self.ask_ahead(ahead, &range, left.clone(), options);
             }
             let resume = joined(left, rest, options.reverse);
             let rows = if self.buffer.touches(&covered) {
@@ -520,7 +561,7 @@ impl Txn {
     }
 
     /// Rows of the range with the buffer's writes laid over them.
-    fn merge(&self, covered: &Span, rows: &KvRows, options: ScanOptions) -> KvRows {
+    pub(super) fn merge(&self, covered: &Span, rows: &KvRows, options: ScanOptions) -> KvRows {
         let seq = self.visible_seq(options.read.see);
         let own: Vec<(&Key, Option<&Bytes>)> = if options.reverse {
             self.buffer.range(covered, seq).rev().collect()

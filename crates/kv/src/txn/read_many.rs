@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use keys::{Key, Span};
 use replica::api::{Request, Response, WaitPolicy};
+use storage::KvRows;
 
 use super::{
-    Keep, Read, Txn,
+    Keep, Read, ScanOptions, Txn,
     load::Place,
     read::{point_answer, point_request},
 };
@@ -17,8 +18,14 @@ use crate::{
     range_cache::CachedRange,
 };
 
-/// So many keys of one range are read in one pass.
+/// So many keys of one range are read in one pass, where locks are taken.
 const MANY: usize = 128;
+/// As many without locks.
+const MANY_UNLOCKED: usize = 8;
+/// Spans in one batch, and how much of each is read at once.
+const SPANS: usize = 128;
+const SPAN_ROWS: u64 = 1024;
+const SPAN_BYTES: u64 = 64 << 10;
 
 impl Txn {
     /// Reads many keys, one batch for each range they lie in. The answers are in the order of the keys.
@@ -51,7 +58,7 @@ impl Txn {
             let (here, rest): (Vec<usize>, Vec<usize>) =
                 todo.iter().partition(|&&position| range.descriptor.contains_key(keys[position].as_bytes()));
             let may_pass = read.wait != WaitPolicy::SkipLocked && read.keep != Keep::Never && self.loads.is_none();
-            if may_pass && here.len() >= MANY {
+            if may_pass && here.len() >= if read.lock.is_some() { MANY } else { MANY_UNLOCKED } {
                 let left = self.get_in_one_pass(&range, keys, here, read, &mut values).await?;
                 todo = [left, rest].concat();
                 continue;
@@ -134,5 +141,71 @@ impl Txn {
             self.take_check(&mut response, expected)?;
         }
         Ok(left)
+    }
+
+    /// Reads all rows of many spans, batch by batch. The answers are in the order of the spans.
+    ///
+    /// # Errors
+    /// As [`Txn::get`].
+    pub async fn scan_many(&mut self, spans: &[Span], read: Read) -> Result<Vec<KvRows>, Error> {
+        self.ensure_open()?;
+        let options = ScanOptions { read, max_rows: SPAN_ROWS, max_bytes: SPAN_BYTES, reverse: false };
+        let in_batches =
+            read.lock.is_none() && self.loads.is_none() && matches!(read.keep, Keep::Now | Keep::Presence | Keep::Later);
+        let mut answers = vec![KvRows::default(); spans.len()];
+        // What is left to read, the last first.
+        let mut todo: Vec<(usize, Span)> =
+            spans.iter().cloned().enumerate().filter(|(_, span)| !span.is_empty()).rev().collect();
+        while let Some((at, first)) = todo.pop() {
+            let range = self.db.locate(first.start.as_bytes()).await?;
+            let is_inside = |span: &Span| {
+                range.descriptor.contains_key(span.start.as_bytes()) && span.end <= range.descriptor.end
+            };
+            if !in_batches || !is_inside(&first) {
+                let page = self.scan(&first, options).await?;
+                answers[at].extend(&page.rows);
+                todo.extend(page.resume.map(|rest| (at, rest)));
+                continue;
+            }
+            let mut here = vec![(at, first)];
+            while here.len() < SPANS && todo.last().is_some_and(|(_, span)| is_inside(span)) {
+                here.extend(todo.pop());
+            }
+            let mut requests: Vec<Request> = (here.iter())
+                .map(|(_, span)| Request::Scan { span: span.clone(), reverse: false, lock: None })
+                .collect();
+            let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+            let own = self.ask_anchor(&range, here.iter().map(|(_, span)| span.clone()), &mut requests);
+            let mut response = match self.send(&range, &read, SPAN_ROWS, SPAN_BYTES, requests).await {
+                Ok(response) => response,
+                Err(SendError::Reroute) => {
+                    todo.extend(here.into_iter().rev());
+                    continue;
+                }
+                Err(SendError::Kv(error)) => return Err(error.into()),
+            };
+            self.check_not_aborted(own, &mut response).await?;
+            let pages = response.responses.split_off(usize::from(check.is_some()));
+            if pages.len() != here.len() {
+                return Err(unexpected("Scan", pages.first()));
+            }
+            let mut left = Vec::new();
+            for ((at, span), page) in here.into_iter().zip(pages) {
+                let (rows, resume) = match page {
+                    Response::Scan { rows, resume } => (rows, resume),
+                    other => return Err(unexpected("Scan", Some(&other))),
+                };
+                let covered = Span::new(span.start, resume.as_ref().map_or(span.end, |resume| resume.start.clone()));
+                self.note_read(covered.clone(), Place::Shared, read.keep, read.binds);
+                let rows = if self.buffer.touches(&covered) { self.merge(&covered, &rows, options) } else { rows };
+                answers[at].extend(&rows);
+                left.extend(resume.map(|rest| (at, rest)));
+            }
+            todo.extend(left.into_iter().rev());
+            if let Some(expected) = check {
+                self.take_check(&mut response, expected)?;
+            }
+        }
+        Ok(answers)
     }
 }

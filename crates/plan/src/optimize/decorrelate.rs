@@ -20,16 +20,37 @@ use crate::{
     plan::{JoinKind, ProjectItem},
 };
 
-/// Takes the conditions that are subqueries out of a list, as joins around `input`; its columns stay what they are.
-pub(super) fn unnest(mut input: Rel, conditions: Vec<Expr>) -> (Rel, Vec<Expr>) {
+/// Takes the conditions that are subqueries out of a list, as joins around what they are about within `input`; its columns
+/// stay what they are.
+pub(super) fn unnest(input: Rel, conditions: Vec<Expr>) -> (Rel, Vec<Expr>) {
+    unnested(input, conditions, attach)
+}
+
+/// As [`unnest`], with the joins around all of `input`: better where its other conditions leave few rows.
+pub(super) fn unnest_above(input: Rel, conditions: Vec<Expr>) -> (Rel, Vec<Expr>) {
+    unnested(input, conditions, |input, join| {
+        let columns = input.columns.clone();
+        Rel { node: around(input, join), columns }
+    })
+}
+
+fn unnested(mut input: Rel, conditions: Vec<Expr>, put: impl Fn(Rel, Join) -> Rel) -> (Rel, Vec<Expr>) {
     let mut rest = Vec::with_capacity(conditions.len());
     for condition in conditions {
         match as_join(&condition, &input) {
-            Some(join) => input = attach(input, join),
+            Some(join) => input = put(input, join),
             None => rest.push(condition),
         }
     }
     (input, rest)
+}
+
+/// Whether a condition may become a join.
+pub(super) fn may_be_join(condition: &Expr) -> bool {
+    match condition {
+        Expr::Not(inner) => subquery_of(inner).is_some(),
+        condition => subquery_of(condition).is_some(),
+    }
 }
 
 /// The other side of a semijoin or antijoin; `on` sees the outer row, then the columns of `right`.

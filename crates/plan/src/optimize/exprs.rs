@@ -70,6 +70,20 @@ fn factored(arms: Vec<Expr>, out: &mut Vec<Expr>) {
     }
 }
 
+/// What an OR over several relations demands of one of them: `(a.x = 1 AND b.y = 1) OR (a.x = 2 AND b.y = 2)` lets no row
+/// of `a` through but where `x` is 1 or 2. None where an arm demands nothing of it.
+pub(super) fn demanded_of(arms: &[Expr], is_of_it: &dyn Fn(&Expr) -> bool) -> Option<Expr> {
+    let demanded = |arm: &Expr| {
+        let parts = match arm {
+            Expr::And(parts) => &parts[..],
+            one => std::slice::from_ref(one),
+        };
+        let own = |part: &&Expr| is_of_it(part) && !is_volatile(part) && !part.runs_queries();
+        conjunction(parts.iter().filter(own).cloned().collect())
+    };
+    arms.iter().map(demanded).collect::<Option<Vec<Expr>>>().map(Expr::Or)
+}
+
 pub(super) fn conjunction(mut list: Vec<Expr>) -> Option<Expr> {
     match list.len() {
         0 => None,

@@ -30,7 +30,7 @@ fn leaf_count(rel: &Rel) -> usize {
     }
 }
 
-fn is_inner_join(rel: &Rel) -> bool {
+pub(super) fn is_inner_join(rel: &Rel) -> bool {
     matches!(rel.node, RelNode::Join { kind: JoinKind::Inner, lateral: None, .. })
 }
 

@@ -6,7 +6,7 @@
 
 use super::{
     Part, cost,
-    exprs::{bare_column, cast_to, column_of, comparison, equality, equi_sides, mark, same_key_family, shift},
+    exprs::{bare_column, cast_to, column_of, comparison, demanded_of, equality, equi_sides, mark, same_key_family, shift},
     method::{self, Choice, Condition, Side, Sides},
     selectivity,
 };
@@ -123,6 +123,15 @@ impl Graph {
                 return self.own[relation].push(condition);
             }
             _ => {}
+        }
+        if let Expr::Or(arms) = &condition {
+            for relation in (0..self.starts.len()).filter(|relation| relations & (1 << relation) != 0) {
+                let is_of_it = |part: &Expr| self.relations(part) == 1 << relation;
+                if let Some(mut demanded) = demanded_of(arms, &is_of_it) {
+                    shift(&mut demanded, -(self.starts[relation] as isize));
+                    self.own[relation].push(demanded);
+                }
+            }
         }
         let sides = equi_sides(&condition, &|column| self.owner(column));
         match sides {

@@ -49,6 +49,22 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
         RelNode::Filter { input, predicate } => {
             let mut own = Vec::new();
             conjuncts(predicate, &mut own);
+            if join::is_inner_join(&input)
+                && own.iter().any(decorrelate::may_be_join)
+                && !context.notes.compares_ways.replace(true)
+            {
+                // Rows may go before they are joined with others, or after few are left. What is within is planned one way:
+                // tried both ways too, the work would double with every level.
+                let ways = [decorrelate::unnest, decorrelate::unnest_above].map(|unnest| {
+                    let (input, own) = unnest((*input).clone(), own.clone());
+                    plan_rel(input, [filters.clone(), own].concat(), want.clone(), context)
+                });
+                context.notes.compares_ways.set(false);
+                let [below, above] = ways;
+                let (below, above) = (below?, above?);
+                let cost = |part: &Part| part.plan.estimate.total_cost;
+                return Ok(if cost(&above) < cost(&below) { above } else { below });
+            }
             let (input, own) = decorrelate::unnest(*input, own);
             filters.extend(own);
             // What can never be true lets nothing through, whatever the others would say, or fail with.

@@ -124,23 +124,23 @@ pub enum Request {
     ForgetTxn { anchor: Key, txn_id: TxnId },
     /// Sent to the anchor of `pushee`.
     PushTxn {
-        pushee: TxnMeta,
-        pusher: Option<TxnMeta>,
+        pushee: Box<TxnMeta>,
+        pusher: Option<Box<TxnMeta>>,
         /// Transactions known to wait, directly or not, for the pusher.
         dependents: Vec<TxnId>,
         kind: PushKind,
     },
     /// Asks whether `write`, in the epoch of `txn`, is replicated at or below `at`; if not, it never will be.
-    QueryIntent { write: SequencedWrite, txn: TxnMeta, at: Timestamp },
+    QueryIntent { write: SequencedWrite, txn: Box<TxnMeta>, at: Timestamp },
     /// Ends a staged transaction whose coordinator is gone, after its writes were queried.
-    RecoverTxn { txn: TxnMeta, committed: bool },
+    RecoverTxn { txn: Box<TxnMeta>, committed: bool },
     /// Asks whether a one-phase commit took effect of which the answer was lost; if not, it never will. It was sent to
     /// `range_id` at `sent`, by its coordinator's clock.
-    SettleCommit { txn: TxnMeta, range_id: RangeId, sent: Timestamp },
+    SettleCommit { txn: Box<TxnMeta>, range_id: RangeId, sent: Timestamp },
     /// Tells a range the fate of a transaction's intents and locks in the span.
-    ResolveSpan { span: Span, txn: TxnMeta, status: TxnStatus, commit_ts: Timestamp },
+    ResolveSpan { span: Span, txn: Box<TxnMeta>, status: TxnStatus, commit_ts: Timestamp },
     /// Publishes a descriptor in the addressing records; an older generation loses.
-    UpdateMeta { descriptor: keys::RangeDescriptor },
+    UpdateMeta { descriptor: Box<keys::RangeDescriptor> },
     /// Splits the range: the right half becomes a range of its own.
     Split { at: Key },
     ChangeReplicas { add: Vec<StoreTarget>, remove: Vec<ReplicaId> },

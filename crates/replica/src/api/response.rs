@@ -38,14 +38,14 @@ pub enum Response {
     Refresh,
     /// The state it found.
     HeartbeatTxn { status: TxnStatus },
-    PushTxn(PushedTxn),
+    PushTxn(Box<PushedTxn>),
     QueryIntent { found: bool },
     RecoverTxn { status: TxnStatus, commit_ts: Timestamp },
     /// Pending: it cannot be known any more.
     SettleCommit { status: TxnStatus, commit_ts: Timestamp },
     ResolveSpan { resume: Option<Span> },
-    Split { left: RangeDescriptor, right: RangeDescriptor },
-    ChangeReplicas { descriptor: RangeDescriptor },
+    Split { left: Box<RangeDescriptor>, right: Box<RangeDescriptor> },
+    ChangeReplicas { descriptor: Box<RangeDescriptor> },
     /// `resume` is what was not looked at.
     Gc { keys: u64, resume: Option<Span> },
     Checksum { value: u64 },
@@ -66,4 +66,17 @@ pub struct BatchResponse {
     pub now: Timestamp,
     /// The current descriptor, when the sender routed by an older one.
     pub descriptor: Option<RangeDescriptor>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Request;
+
+    /// A large commit holds one request and one response for each of its writes: what is large and rare is boxed.
+    #[test]
+    fn requests_and_responses_are_small() {
+        assert!(size_of::<Request>() <= 128, "a request has {} bytes", size_of::<Request>());
+        assert!(size_of::<Response>() <= 128, "a response has {} bytes", size_of::<Response>());
+    }
 }

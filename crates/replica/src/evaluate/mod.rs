@@ -257,7 +257,7 @@ impl Evaluator<'_> {
                 Ok(Response::Done)
             }
             Request::PushTxn { pushee, pusher, dependents, kind } => {
-                self.push(state, pushee, pusher.as_ref(), dependents, *kind)
+                self.push(state, pushee, pusher.as_deref(), dependents, *kind)
             }
             Request::QueryIntent { write, txn, at } => self.query_intent(state, write, txn, *at),
             Request::SettleCommit { txn, range_id, sent } => self.settle(state, txn, *range_id, *sent),

@@ -176,7 +176,7 @@ impl Evaluator<'_> {
             self.put_record(state, &pushee.anchor, pushee.id, &record);
             pushed.status = TxnStatus::Aborted;
         }
-        Ok(Response::PushTxn(pushed))
+        Ok(Response::PushTxn(Box::new(pushed)))
     }
 
     pub(super) fn recover(&self, state: &mut State<'_>, txn: &TxnMeta, committed: bool) -> Result<Response, EvalError> {
