@@ -281,6 +281,20 @@ impl CatalogStore {
         Ok(self.current())
     }
 
+    /// The catalog as a transaction in the past sees it; none where there was none yet.
+    ///
+    /// # Errors
+    /// As [`CatalogStore::open`].
+    pub async fn as_of(&self, txn: &mut Txn) -> Result<Option<Arc<CatalogSnapshot>>, CatalogError> {
+        let current = self.current();
+        let versions = Self::versions(txn).await?;
+        let is_current = |(domain, version): &(u32, u64)| current.version_of(*domain) == *version;
+        if !versions.is_empty() && versions.iter().all(is_current) {
+            return Ok(Some(current));
+        }
+        Ok(self.load(txn).await?.map(Arc::new))
+    }
+
     /// Makes what is granted known here, as of now. Roles may have changed with it.
     ///
     /// # Errors

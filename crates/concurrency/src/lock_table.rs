@@ -242,6 +242,18 @@ impl LockTable {
         self.shared.change(|state, wakers| state.txn_finished(txn, wakers));
     }
 
+    /// What `txn` has locked in the span, without its intents.
+    #[must_use]
+    pub fn locked_by(&self, txn: TxnId, span: &Span) -> Vec<(Key, LockStrength)> {
+        let state = self.shared.state.lock();
+        let Some(held) = state.held.get(&txn) else { return Vec::new() };
+        let locked = |key: &Key| {
+            let holder = state.keys.get(key)?.holders.iter().find(|holder| holder.meta.id == txn)?;
+            Some((key.clone(), holder.lock?))
+        };
+        held.range::<Key, _>(&span.start..&span.end).filter_map(locked).collect()
+    }
+
     /// Forgets everything, for the lease is lost; every waiter is ready.
     pub fn clear(&self) {
         self.shared.change(|state, wakers| {

@@ -103,6 +103,8 @@ pub struct AdvisoryLocks {
     held: Vec<Held>,
     /// What the running statement has locked, and how.
     taken: Vec<(LockId, bool, bool)>,
+    /// Something was locked or unlocked since the transaction began.
+    is_touched: bool,
 }
 
 impl std::fmt::Debug for AdvisoryLocks {
@@ -118,6 +120,7 @@ impl AdvisoryLocks {
         args: &[Datum],
         session: &LockingSession,
     ) -> SqlResult<Datum> {
+        self.is_touched = true;
         let database = session.database;
         if op == AdvisoryOp::UnlockAll {
             self.unlock_all().await;
@@ -211,8 +214,21 @@ impl AdvisoryLocks {
         self.release_free().await;
     }
 
+    /// Whether the transaction at hand has locked or unlocked anything.
+    #[must_use]
+    pub fn is_touched(&self) -> bool {
+        self.is_touched
+    }
+
+    /// Whether something is locked until the transaction ends.
+    #[must_use]
+    pub fn holds_in_transaction(&self) -> bool {
+        self.held.iter().any(|held| held.counts.exclusive_in_transaction + held.counts.shared_in_transaction > 0)
+    }
+
     /// The transaction is over.
     pub async fn end_transaction(&mut self) {
+        self.is_touched = false;
         if self.held.is_empty() {
             return;
         }

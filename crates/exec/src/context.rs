@@ -20,6 +20,8 @@ use crate::advisory::{AdvisoryLocks, LockingSession};
 pub use crate::cancel::{CancelFlag, CancelReason};
 use crate::deferred::Deferred;
 use crate::eval::EvalScope;
+use crate::error::from_kv;
+use crate::exported::ExportedSnapshot;
 pub use crate::foreign::ForeignQueue;
 use crate::memory::MemoryBudget;
 pub use crate::operators::cte::{Ctes, complete as complete_cte};
@@ -35,6 +37,10 @@ pub struct SessionState {
     pub advisory: AdvisoryLocks,
     /// The foreign keys that its transaction has put off.
     pub deferred: Deferred,
+    /// The transaction at hand has exported its snapshot.
+    pub has_exported: bool,
+    /// It has set a sequence, which stands outside of it: not to be done again later.
+    pub has_set_sequence: bool,
 }
 
 /// Rows of the tables that are made when read.
@@ -273,7 +279,10 @@ impl<'a> ExecContext<'a> {
     pub async fn sequence(&mut self, op: SequenceOp, args: &[Datum]) -> SqlResult<Datum> {
         match op {
             SequenceOp::NextVal | SequenceOp::NextIdentity => self.check_writable("nextval()")?,
-            SequenceOp::SetVal => self.check_writable("setval()")?,
+            SequenceOp::SetVal => {
+                self.check_writable("setval()")?;
+                self.state.has_set_sequence = true;
+            }
             SequenceOp::Sleep(op) => {
                 let seconds = self.seconds_to_sleep(op, args);
                 return sleep(seconds).await;
@@ -282,6 +291,18 @@ impl<'a> ExecContext<'a> {
                 let database = self.database;
                 let session = LockingSession::of(self.txn()?, database);
                 return self.state.advisory.call(op, args, &session).await;
+            }
+            SequenceOp::ExportSnapshot => {
+                let (database, read_only) = (self.database, self.read_only);
+                let txn = self.txn()?;
+                if txn.has_savepoints() {
+                    let message = "cannot export a snapshot from a subtransaction";
+                    return Err(SqlError::new(SqlState::ActiveSqlTransaction, message));
+                }
+                let ts = txn.export_snapshot().await.map_err(from_kv)?;
+                let isolation = txn.isolation();
+                self.state.has_exported = true;
+                return Ok(Datum::text(ExportedSnapshot { ts, database, isolation, read_only }.to_string()));
             }
             _ => {}
         }

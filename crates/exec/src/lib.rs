@@ -21,6 +21,7 @@ pub mod deferred;
 pub mod ddl;
 pub mod error;
 pub mod eval;
+mod exported;
 pub mod foreign;
 mod instead_of;
 mod internal;
@@ -48,6 +49,7 @@ pub use context::{
     SessionState, TxnSlot, VirtualTables, read_only_error,
 };
 pub use error::{CATALOG_CHANGED, kv_error, loses_transaction};
+pub use exported::ExportedSnapshot;
 pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar, is_simple};
 pub use memory::{MemoryBudget, Reservation};
 pub use operator::{BoxOperator, Operator, build, build_instrumented};

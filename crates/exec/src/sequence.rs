@@ -115,7 +115,7 @@ impl SequenceState {
                 Ok(Datum::Bool(past != 0))
             }
             SequenceOp::LastVal => unreachable!("answered above"),
-            SequenceOp::Sleep(_) | SequenceOp::Advisory(_) => {
+            SequenceOp::Sleep(_) | SequenceOp::Advisory(_) | SequenceOp::ExportSnapshot => {
                 Err(SqlError::internal("no function of sequences"))
             }
         }
@@ -135,6 +135,7 @@ fn check_allowed(op: SequenceOp, id: u32, access: &Access<'_>, user: u32) -> Sql
         | SequenceOp::Position
         | SequenceOp::IsCalled
         | SequenceOp::Sleep(_)
+        | SequenceOp::ExportSnapshot
         | SequenceOp::Advisory(_) => return Ok(()),
     };
     if access.privileges_of(user, id, any_of).is_empty() {

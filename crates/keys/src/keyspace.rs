@@ -61,6 +61,15 @@ pub fn txn_record(anchor: &Key, txn_id: TxnId) -> Key {
     out.into()
 }
 
+/// A row lock of a prepared transaction, filed under the row's key.
+#[must_use]
+pub fn kept_lock(key: &Key, txn_id: TxnId) -> Key {
+    let mut out = range_key_prefix(key.as_bytes());
+    out.extend_from_slice(b"lock");
+    out.extend_from_slice(txn_id.as_bytes());
+    out.into()
+}
+
 /// The key whose range a request for `key` goes to: local keys belong to the range of the key they are filed under.
 #[must_use]
 pub fn addressing_key(key: &Key) -> Key {
@@ -117,6 +126,20 @@ pub fn node_registry_span() -> Span {
     Span::prefix(system("node"))
 }
 
+/// What is known of a transaction that was prepared under a name.
+#[must_use]
+pub fn prepared_txn(gid: &str) -> Key {
+    let mut out = prepared_txns().start.as_bytes().to_vec();
+    put_bytes(&mut out, gid.as_bytes());
+    out.into()
+}
+
+/// All transactions that were prepared, by name.
+#[must_use]
+pub fn prepared_txns() -> Span {
+    Span::prefix(system("prepared"))
+}
+
 /// The end of what is not a table: ranges below it are the system's.
 #[must_use]
 pub fn table_data_start() -> Key {
@@ -157,8 +180,10 @@ mod tests {
             node_registry(NodeId::new(3)),
             table(TableId::new(104)),
             index(TableId::new(300), IndexId::new(2)),
+            kept_lock(&anchor, txn),
+            prepared_txn("g"),
         ];
-        let expected: [&[u8]; 8] = [
+        let expected: [&[u8]; 10] = [
             b"\x01i\0\0\0\0\0\0\0\x07appl",
             b"\x01k\x10h\0\x01rdsc",
             b"\x01k\x10h\x01\0\x01txn-\x01\x02\x03\x04\x05\x06G\x08\x89\n\x0b\x0c\r\x0e\x0f\x10",
@@ -167,6 +192,8 @@ mod tests {
             b"\x04node\0\x01\x03",
             b"\x10h",
             b"\x10\xf1\x01,\x02",
+            b"\x01k\x10h\x01\0\x01lock\x01\x02\x03\x04\x05\x06G\x08\x89\n\x0b\x0c\r\x0e\x0f\x10",
+            b"\x04prepared\0\x01g\0\x01",
         ];
         let printed = |bytes: &[u8]| bytes.escape_ascii().to_string();
         assert_eq!(keys.each_ref().map(|key| printed(key.as_bytes())), expected.map(printed));

@@ -13,6 +13,8 @@ pub enum TxnStatus {
     Staging,
     Committed,
     Aborted,
+    /// Its client has been promised that it can commit, at the timestamp of its record: only who names it ends it.
+    Prepared,
 }
 
 impl TxnStatus {
@@ -20,7 +22,7 @@ impl TxnStatus {
     #[must_use]
     pub fn is_final(self) -> bool {
         match self {
-            Self::Pending | Self::Staging => false,
+            Self::Pending | Self::Staging | Self::Prepared => false,
             Self::Committed | Self::Aborted => true,
         }
     }

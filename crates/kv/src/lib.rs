@@ -18,13 +18,15 @@
 mod db;
 mod error;
 mod outbound;
+mod prepared;
 mod range_cache;
 mod txn;
 
 pub use db::{AsKvError, Db, DbConfig, DbMetrics, DbOptions, LocalStore};
 pub use error::{Error, Restart};
 pub use keys::LockStrength;
-pub use replica::api::WaitPolicy;
+pub use prepared::PreparedTxn;
+pub use replica::api::{RetryReason, WaitPolicy};
 pub use storage::KvRows;
 pub use txn::{
     Isolation, Keep, Locked, Read, ReadAhead, Savepoint, ScanOptions, ScanPage, See, StatementMark, StatementStart, Txn,

@@ -11,7 +11,7 @@ use replica::{
 use crate::db::{Db, unexpected};
 
 impl Db {
-    async fn ask(&self, key: &Key, request: Request) -> Result<Response, KvError> {
+    pub(crate) async fn ask(&self, key: &Key, request: Request) -> Result<Response, KvError> {
         let response = self.send_keyed(key, Header::default(), vec![request]).await?;
         response
             .responses

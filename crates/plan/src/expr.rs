@@ -112,6 +112,8 @@ pub enum SequenceOp {
     Position,
     /// Whether it has given out a value.
     IsCalled,
+    /// Of the transaction at hand, for others.
+    ExportSnapshot,
 }
 
 #[derive(Clone, Debug)]
@@ -266,6 +268,7 @@ impl Expr {
             | Self::AnyAll { .. } => SqlType::Bool,
             Self::Sequence { op: SequenceOp::IsCalled, .. } => SqlType::Bool,
             Self::Sequence { op: SequenceOp::Sleep(_), .. } => SqlType::Void,
+            Self::Sequence { op: SequenceOp::ExportSnapshot, .. } => SqlType::Text,
             Self::Sequence { op: SequenceOp::Advisory(op), .. } => match op {
                 AdvisoryOp::Lock { is_try: false, .. } | AdvisoryOp::UnlockAll => SqlType::Void,
                 AdvisoryOp::Lock { .. } | AdvisoryOp::Unlock { .. } => SqlType::Bool,

@@ -65,7 +65,8 @@ impl ParsedStatement {
     pub fn is_transaction_control(&self) -> bool {
         matches!(
             self.body,
-            Body::Standard(
+            Body::Own(Own::PrepareTransaction(_))
+            | Body::Standard(
                 ast::Statement::StartTransaction { .. }
                     | ast::Statement::Commit { .. }
                     | ast::Statement::Rollback { .. }
@@ -105,10 +106,22 @@ impl ParsedStatement {
         is_query || self.is_transaction_control()
     }
 
-    /// Ends a transaction block, or goes back to a savepoint: permitted in a failed transaction.
+    /// Ends a transaction block.
     #[must_use]
-    pub fn ends_failed_transaction(&self) -> bool {
-        matches!(self.body, Body::Standard(ast::Statement::Commit { .. } | ast::Statement::Rollback { .. }))
+    pub fn ends_transaction(&self) -> bool {
+        matches!(
+            self.body,
+            Body::Own(Own::PrepareTransaction(_))
+                | Body::Standard(ast::Statement::Commit { .. } | ast::Statement::Rollback { savepoint: None, .. })
+        )
+    }
+
+    /// A query's AS OF SYSTEM TIME, as it was written. That of a transaction is among its modes.
+    #[must_use]
+    pub fn as_of(&self) -> Option<&str> {
+        let as_of = self.extras.as_of.as_deref()?;
+        let is_mode = matches!(self.body, Body::Standard(ast::Statement::StartTransaction { .. } | ast::Statement::Set(_)));
+        (!is_mode).then_some(as_of)
     }
 
     /// The first words of the command tag.

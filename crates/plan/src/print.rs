@@ -271,6 +271,7 @@ impl Printer<'_> {
                     SequenceOp::Sleep(SleepOp::Seconds) => "pg_sleep",
                     SequenceOp::Sleep(SleepOp::For) => "pg_sleep_for",
                     SequenceOp::Sleep(SleepOp::Until) => "pg_sleep_until",
+                    SequenceOp::ExportSnapshot => "pg_export_snapshot",
                     SequenceOp::Position | SequenceOp::IsCalled | SequenceOp::Advisory(_) => return None,
                 };
                 self.call(out, name, args)?;

@@ -444,11 +444,13 @@ pub enum IsolationLevel {
     Serializable,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct TransactionModes {
     pub isolation: Option<IsolationLevel>,
     pub read_only: Option<bool>,
     pub deferrable: Option<bool>,
+    /// AS OF SYSTEM TIME, as it was written.
+    pub as_of: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -481,6 +483,10 @@ pub enum Utility {
     ReleaseSavepoint(String),
     RollbackTo(String),
     SetTransaction { modes: TransactionModes, session: bool },
+    /// SET TRANSACTION SNAPSHOT.
+    ImportSnapshot(String),
+    PrepareTransaction(String),
+    EndPrepared { gid: String, commit: bool },
     /// `value: None` is SET ... TO DEFAULT and RESET.
     Set { name: String, value: Option<Vec<String>>, local: bool },
     ResetAll,

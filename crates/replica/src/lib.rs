@@ -21,6 +21,7 @@ mod commits;
 mod counters;
 mod evaluate;
 mod host;
+mod kept_locks;
 mod machine;
 mod outbound;
 mod replica;

@@ -2,8 +2,8 @@
 //! ones: when it last heard of them and who waits for them.
 //!
 //! A record is there only while somebody may need it: a parallel commit writes one as *staging* and removes it when
-//! its intents are resolved; an aborted transaction leaves one so that its coordinator cannot commit later. A
-//! transaction that runs, or that committed in one phase, has none.
+//! its intents are resolved; an aborted transaction leaves one so that its coordinator cannot commit later; a prepared one
+//! has one until its client ends it (*prepared-stays*, `evaluate/prepared.rs`). A transaction that runs, or that committed in one phase, has none.
 
 use std::time::Duration;
 
@@ -181,6 +181,22 @@ mod tests {
         assert!(registry.is_expired(txn(1), began, lease_start + nanos(FOUND_WITHIN) + 1));
         registry.heard(txn(1), lease_start + 1);
         assert!(!registry.is_expired(txn(1), began, lease_start + nanos(FOUND_WITHIN) + 1));
+    }
+
+    /// Stores have these bytes on disk.
+    #[test]
+    fn golden_bytes() {
+        let record = TxnRecord {
+            status: TxnStatus::Prepared,
+            epoch: 2,
+            ts: Timestamp::new(9, 1),
+            at: Timestamp::new(10, 0),
+            in_flight: Vec::new(),
+            locks: vec![Span::point(Key::from(&b"a"[..]))],
+        };
+        let bytes = crate::api::encode(&record);
+        assert_eq!(bytes.escape_ascii().to_string(), r"\x04\x02\t\x01\n\x00\x00\x01\x01a\x02a\xff");
+        assert_eq!(crate::api::decode::<TxnRecord>(&bytes).unwrap(), record);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::node::KvNode;
 pub(crate) struct Layers {
     pub node: KvNode,
     pub plans: Arc<session::PlanCache>,
+    pub replays: Arc<session::ReplayMetrics>,
     pub sql_connections: Arc<dyn Fn() -> usize + Send + Sync>,
 }
 
@@ -41,6 +42,16 @@ const REPLICA_COUNTERS: [(&str, &str, ReplicaCounter); 4] = [
     ("replica_pushes", "Questions of waiters about who is in their way.", |metrics| &metrics.pushes),
 ];
 
+type ReplayCounter = fn(&session::ReplayMetrics) -> &AtomicU64;
+
+/// Transactions that lost to another.
+const REPLAY_COUNTERS: [(&str, &str, ReplayCounter); 4] = [
+    ("sql_txn_restarted", "Transactions started over before they had answered anything.", |metrics| &metrics.restarted),
+    ("sql_txn_replayed", "Transactions run again after that, with the same answers.", |metrics| &metrics.replayed),
+    ("sql_txn_replay_diverged", "Those with other answers, which their clients were told of (40001).", |metrics| &metrics.diverged),
+    ("sql_txn_not_replayed", "Those that could not be run again (40001).", |metrics| &metrics.not_replayed),
+];
+
 /// In the order of the transport's counters.
 const LANES: [&str; 4] = ["control", "raft", "client", "snapshot"];
 
@@ -57,6 +68,9 @@ impl Collector for Layers {
         out.gauge("sql_plan_cache_statements", "Statements that sessions share.", self.plans.len() as u64)?;
         out.counter("sql_plan_cache_hits", "Texts that were known already.", plans.hits.load(Relaxed))?;
         out.counter("sql_plan_cache_misses", "Texts that were parsed.", plans.misses.load(Relaxed))?;
+        for (name, help, of) in REPLAY_COUNTERS {
+            out.counter(name, help, of(&self.replays).load(Relaxed))?;
+        }
         for (name, help, of) in REPLICA_COUNTERS {
             out.counter(name, help, replicas.iter().map(|replica| of(replica.metrics()).load(Relaxed)).sum())?;
         }

@@ -33,6 +33,7 @@ async fn listen(what: &'static str, address: &str) -> Result<TcpListener, StartE
 pub struct Node {
     kv: KvNode,
     sql: Arc<PgServer>,
+    replays: Arc<session::ReplayMetrics>,
     certs: Option<Arc<NodeCerts>>,
     certs_dir: Option<PathBuf>,
     first_password: Option<String>,
@@ -93,7 +94,7 @@ impl Node {
             }
         });
         tokio::spawn(session::drop_leftovers(engine.clone()));
-        let plans = engine.plans.clone();
+        let (plans, replays) = (engine.plans.clone(), engine.replays.clone());
         let at = Listen {
             address: config.sql_addr.clone(),
             socket_dir: config.socket_dir.clone(),
@@ -106,11 +107,11 @@ impl Node {
         let sql = Arc::new(sql);
         let counted = sql.clone();
         let sql_connections = Arc::new(move || counted.connections());
-        tokio::spawn(http::serve(http, Layers { node: kv.clone(), plans, sql_connections }, is_ready, stopped));
+        tokio::spawn(http::serve(http, Layers { node: kv.clone(), plans, replays: replays.clone(), sql_connections }, is_ready, stopped));
         let told = ready.send(true);
         debug_assert!(told.is_ok(), "the pages listen");
         let certs_dir = config.certs_dir.clone();
-        Ok(Self { kv, sql, certs, certs_dir, first_password, http_addr, ready, stop })
+        Ok(Self { kv, sql, replays, certs, certs_dir, first_password, http_addr, ready, stop })
     }
 
     /// Where its certificates are, if it has any.
@@ -136,6 +137,12 @@ impl Node {
     #[must_use]
     pub fn sql_addr(&self) -> SocketAddr {
         self.sql.local_addr()
+    }
+
+    /// How often transactions of this node's sessions had to start over.
+    #[must_use]
+    pub fn replays(&self) -> &session::ReplayMetrics {
+        &self.replays
     }
 
     /// SQL clients that are connected now.

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use types::{SqlError, SqlResult, SqlState};
 
-use crate::{environment::Environment, session_tables::SessionTables, settings::Settings};
+use crate::{environment::Environment, session::two_phase, session_tables::SessionTables, settings::Settings};
 
 /// Microseconds between 1970 and 2000.
 pub(crate) const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -133,7 +133,12 @@ pub(crate) struct StatementTables<'a> {
     tables: OnceLock<Arc<SystemTables>>,
     /// That the transaction began under; none where nobody else can change what databases share.
     shared: Option<Arc<CatalogSnapshot>>,
+    /// Read before their rows are asked for.
+    prepared: OnceLock<Vec<kv::PreparedTxn>>,
 }
+
+/// What it shows is neither the catalog's nor the session's.
+const PREPARED_XACTS: &str = "pg_prepared_xacts";
 
 /// Tables about what databases share.
 const SHARED_TABLES: [&str; 7] =
@@ -146,7 +151,7 @@ impl<'a> StatementTables<'a> {
         session: SessionTables<'a>,
         shared: Option<Arc<CatalogSnapshot>>,
     ) -> Self {
-        Self { store, view, session, tables: OnceLock::new(), shared }
+        Self { store, view, session, tables: OnceLock::new(), shared, prepared: OnceLock::new() }
     }
 
     /// # Errors
@@ -170,6 +175,10 @@ impl<'a> StatementTables<'a> {
 impl exec::VirtualTables for StatementTables<'_> {
     fn rows(&self, table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>> {
         self.check_secrets(table)?;
+        if table.name == PREPARED_XACTS {
+            let prepared = self.prepared.get().map(Vec::as_slice).unwrap_or_default();
+            return Ok(Arc::new(VirtualRows::new(two_phase::rows(table, prepared, &self.view.catalog)?)));
+        }
         if let Some(rows) = self.session.rows(table) {
             return Ok(rows);
         }
@@ -182,6 +191,10 @@ impl exec::VirtualTables for StatementTables<'_> {
         txn: &'b mut kv::Txn,
     ) -> BoxFuture<'b, Result<(), kv::Error>> {
         Box::pin(async move {
+            if table.name == PREPARED_XACTS {
+                let found = txn.db().prepared_txns().await?;
+                self.prepared.get_or_init(|| found);
+            }
             match &self.shared {
                 Some(snapshot) if SHARED_TABLES.contains(&table.name) => {
                     self.store.look_at_versions(txn, snapshot).await

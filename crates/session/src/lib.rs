@@ -4,7 +4,8 @@
 //! The idea: a [`Session`] runs one statement after another against the newest catalog, and runs a statement again when
 //! its transaction lost and nothing has been answered. What goes to the client goes through a [`Sink`].
 //!
-//! **Invariants**: *answered-once* (`session`), *same-scope-same-plan* (`plan_cache`).
+//! **Invariants**: *answered-once* (`session`), *answered-as-replayed* (`session/replay.rs`), *same-scope-same-plan*
+//! (`plan_cache`).
 //!
 //! Deliberately left out: bytes on the wire.
 
@@ -37,6 +38,6 @@ pub fn now_micros(clock: &hlc::Clock) -> i64 {
 
 pub use portal::{Formats, Portal};
 pub use prepared::yields_rows;
-pub use session::{Completion, Ending, Engine, Prepared, Session, TransactionStatus, drop_leftovers, keep_statistics, set_first_password};
+pub use session::{Completion, Ending, Engine, Prepared, ReplayMetrics, Session, TransactionStatus, drop_leftovers, keep_statistics, set_first_password};
 pub use settings::Settings;
 pub use sink::{Severity, Sink};

@@ -130,6 +130,13 @@ impl Portals {
         self.open.retain(|_, portal| portal.born <= mark);
     }
 
+    /// Of those since the mark, whatever has read in the transaction: it is made anew by who made it.
+    pub fn forget_cursors_since(&mut self, mark: u64) {
+        self.open.retain(|_, portal| {
+            portal.born <= mark || portal.is_held || !matches!(portal.state, State::Running(_) | State::Cursor(_))
+        });
+    }
+
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
@@ -340,6 +347,7 @@ impl Session {
         match &mut portal.state {
             State::Bound => self.run_bound(portal, limit, sink, ending).await,
             State::Running(running) => {
+                self.forbid_replay();
                 self.start_clock();
                 let tag = running.plan.tag;
                 let outcome = self.pull(running, limit, sink).await;
@@ -362,6 +370,7 @@ impl Session {
                 Ok(Completion::Done(tag_of(portal.prepared.plan.tag, rows)))
             }
             State::Cursor(cursor) => {
+                self.forbid_replay();
                 self.start_clock();
                 let direction = if limit == 0 {
                     FetchDirection::ForwardAll

@@ -4,7 +4,8 @@
 //!  no block ── BEGIN ──▶ in block ── error ──▶ failed ── ROLLBACK ──▶ no block
 //! ```
 //! Outside a block each statement is a transaction. A statement that loses to another transaction runs again inside
-//! the server, as long as nothing of its transaction has been answered; after that the client is told 40001.
+//! the server. When its transaction has answered others before, those are run again as well ([`replay`]), and if they are
+//! not answered as before, the client is told 40001.
 //!
 //! **Invariant (answered-once):** a statement's rows reach the sink of one attempt only; an attempt that is run again
 //! has had its rows taken back.
@@ -17,13 +18,18 @@ mod copy_in;
 mod ddl;
 mod execute;
 mod first_password;
+mod past;
+mod replay;
 mod temporary;
+pub(crate) mod two_phase;
 mod utility;
 mod variables;
 
 pub use analyze::keep_statistics;
 pub(crate) use attempts::{Failure, Run, aborted};
 pub use first_password::set_first_password;
+pub(crate) use replay::History;
+pub use replay::ReplayMetrics;
 pub use temporary::drop_leftovers;
 
 use std::sync::Arc;
@@ -63,12 +69,14 @@ pub struct Engine {
     pub plans: Arc<PlanCache>,
     pub sessions: Arc<Sessions>,
     pub access: Access,
+    pub replays: Arc<ReplayMetrics>,
 }
 
 impl Engine {
     #[must_use]
     pub fn new(catalog: CatalogStore, clock: Arc<hlc::Clock>, seed: u64) -> Self {
-        Self { catalog, clock, seed, plans: Arc::default(), sessions: Arc::default(), access: Access::default() }
+        let (plans, sessions, replays) = (Arc::default(), Arc::default(), Arc::default());
+        Self { catalog, clock, seed, plans, sessions, access: Access::default(), replays }
     }
 }
 
@@ -164,6 +172,8 @@ pub struct Session {
     pub(crate) noticed_bytes: usize,
     /// Portals that loops of running routines read: they outlive the transactions that those end.
     pub(crate) loops: Vec<String>,
+    /// What the statement at hand means for a replay of its transaction.
+    pub(crate) trace: replay::Trace,
 }
 
 /// The letter of ReadyForQuery.
@@ -268,6 +278,7 @@ impl Session {
             depth: 0,
             frozen: None,
             loops: Vec::new(),
+            trace: replay::Trace::Kept,
             opened: None,
             in_use: Vec::new(),
             transitions: Arc::default(),

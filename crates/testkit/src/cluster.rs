@@ -172,15 +172,18 @@ impl Site {
             },
         };
         // The tasks of the store that was there before let go of its files when they next run.
+        let mut refused = None;
         let opened = async {
             loop {
                 match Store::open(options()).await {
                     Ok(store) => return store,
-                    Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                    Err(error) => refused = Some(error),
                 }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let store = tokio::time::timeout(Duration::from_secs(30), opened).await.expect("the store opens");
+        let store = tokio::time::timeout(Duration::from_secs(30), opened).await;
+        let store = store.unwrap_or_else(|_| panic!("the store opens: {refused:?}"));
         db.set_local(Arc::new(Local(store.clone())));
         let stopped = Arc::new(AtomicBool::new(false));
         let member = Member { db, store, physical, clock, transport, stopped };

@@ -315,7 +315,7 @@ impl Txn {
                         let error = KvError::Aborted { txn_id: self.meta.id, reason: AbortReason::RecordGone };
                         return Err(SendError::Kv(error));
                     }
-                    TxnStatus::Pending | TxnStatus::Staging => {}
+                    TxnStatus::Pending | TxnStatus::Staging | TxnStatus::Prepared => {}
                 }
             }
         }
@@ -346,7 +346,7 @@ impl Txn {
     }
 
     /// Writes the buffer out as intents.
-    async fn spill(&mut self) -> Result<(), Error> {
+    pub(super) async fn spill(&mut self) -> Result<(), Error> {
         self.resolve_check().await?;
         let mut ambiguous = 0;
         loop {
@@ -473,6 +473,10 @@ impl Txn {
                 let header = db.header_for(&meta);
                 match db.send_keyed(&meta.anchor, header, vec![end]).await {
                     Ok(response) => {
+                        // *prepared-stays*: whoever prepared it did not wait for the answer.
+                        if end_txn_answer(&response).is_ok_and(|(status, _)| status == TxnStatus::Prepared) {
+                            return;
+                        }
                         // Its commit was cancelled, and a pusher has recovered it.
                         if let Some(commit_ts) = committed_at(&response) {
                             return finish_commit(db, meta, spans, commit_ts, false).await;

@@ -20,7 +20,9 @@ mod buffer;
 mod commit;
 mod heartbeat;
 mod load;
+mod given;
 mod parallel;
+mod prepare;
 mod read;
 mod read_many;
 mod snapshots;
@@ -193,6 +195,8 @@ pub struct Txn {
     lock_timeout: Option<Duration>,
     heartbeat: Option<HeartbeatHandle>,
     read_only: bool,
+    /// Its snapshot is others' too, or must be no other: it is not moved.
+    is_fixed: bool,
     /// It was aborted, or chosen to break a circle: under this id nothing can commit any more.
     is_doomed: bool,
     /// An attempt to commit has been sent whose record may be there now, or later.
@@ -242,6 +246,7 @@ impl Txn {
             lock_timeout: None,
             heartbeat: None,
             read_only: options.as_of.is_some(),
+            is_fixed: options.as_of.is_some(),
             is_doomed: false,
             commit_sent: CommitSent::No,
             state: State::Open,
@@ -343,7 +348,7 @@ impl Txn {
     pub async fn refresh_to_now(&mut self) -> Result<(), Error> {
         self.ensure_open()?;
         let now = self.db.clock().now().max(self.meta.write_ts);
-        if self.read_only || now <= self.read_ts {
+        if self.is_fixed || now <= self.read_ts {
             return Ok(());
         }
         self.refresh(now).await
@@ -351,7 +356,7 @@ impl Txn {
 
     /// Moves the snapshot to now. A transaction that has read, locked or written anything keeps the one it has.
     pub fn renew_snapshot(&mut self) {
-        if self.read_only || self.has_effects() || self.has_read() || self.loads.is_some() {
+        if self.is_fixed || self.has_effects() || self.has_read() || self.loads.is_some() {
             return;
         }
         // *one-snapshot*: nothing was read.
@@ -436,6 +441,8 @@ impl Txn {
             && !self.is_doomed
             // What was staged may be committed: it must not be taken for the commit of what the next attempt writes.
             && self.commit_sent != CommitSent::Sent
+            // One in the past stays there.
+            && !self.read_only
             && !self.heartbeat.as_ref().is_some_and(HeartbeatHandle::is_aborted);
         // An aborted id is used up, and its locks may have been taken away; the victim of a deadlock lets go of what
         // the others wait for.
@@ -443,6 +450,7 @@ impl Txn {
             return self.start_anew();
         }
         self.meta.epoch += 1;
+        self.is_fixed = false;
         self.move_to_now();
         self.buffer.clear();
         self.landed.clear();
@@ -460,7 +468,8 @@ impl Txn {
     /// Starts over under a new id: whatever earlier attempts have locked or written is let go of, in the background.
     pub fn start_anew(&mut self) {
         self.rollback_now();
-        let fresh = Self::new(self.db.clone(), TxnOptions { priority: self.meta.priority, as_of: None });
+        let as_of = self.read_only.then_some(self.read_ts);
+        let fresh = Self::new(self.db.clone(), TxnOptions { priority: self.meta.priority, as_of });
         let (lock_timeout, isolation) = (self.lock_timeout, self.isolation());
         *self = fresh;
         self.lock_timeout = lock_timeout;
@@ -494,7 +503,7 @@ impl Txn {
             }),
             wait,
             lock_timeout: self.lock_timeout,
-            can_forward: self.may_leave_snapshot() && !self.read_only,
+            can_forward: self.may_leave_snapshot() && !self.is_fixed,
             ..Header::default()
         }
     }
@@ -530,10 +539,10 @@ impl Txn {
                     self.note(&response);
                     return Ok(response);
                 }
-                Err(SendError::Kv(KvError::Retry { reason, to })) if !self.read_only => {
+                Err(SendError::Kv(KvError::Retry { reason, to })) if !self.is_fixed => {
                     self.move_to(reason, to).await?;
                 }
-                Err(SendError::Kv(KvError::SnapshotTooOld { threshold })) if !self.read_only => {
+                Err(SendError::Kv(KvError::SnapshotTooOld { threshold })) if !self.is_fixed => {
                     self.move_to(RetryReason::ReadChanged, threshold.next()).await?;
                 }
                 Err(error) => return Err(self.doom(error)),

@@ -129,7 +129,7 @@ impl Txn {
 
     /// READ COMMITTED: the next statement sees what is committed by now.
     pub fn next_snapshot(&mut self) {
-        let goes_on = self.state == State::Open && !self.read_only && self.loads.is_none();
+        let goes_on = self.state == State::Open && !self.is_fixed && self.loads.is_none();
         if self.snapshots.isolation != Isolation::ReadCommitted || !goes_on {
             return;
         }

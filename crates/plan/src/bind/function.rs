@@ -245,6 +245,7 @@ impl Binder<'_> {
             "pg_sleep_until" => {
                 self.sequence(name, SequenceOp::Sleep(SleepOp::Until), args, &[SqlType::TimestampTz(None)])
             }
+            "pg_export_snapshot" => self.sequence(name, SequenceOp::ExportSnapshot, args, &[]),
             _ => match advisory(name) {
                 Some(op) => {
                     let wanted: &[SqlType] = match (op, args.len()) {
@@ -288,6 +289,7 @@ impl Binder<'_> {
             | SequenceOp::Position
             | SequenceOp::IsCalled
             | SequenceOp::Sleep(_)
+            | SequenceOp::ExportSnapshot
             | SequenceOp::Advisory(_) => {}
         }
         Ok(Expr::Sequence { op, args })

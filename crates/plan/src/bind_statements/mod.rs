@@ -203,7 +203,7 @@ pub(crate) fn bind(
 
 fn transaction_modes(modes: &[ast::TransactionMode], statement: &ParsedStatement) -> TransactionModes {
     let mut found =
-        TransactionModes { deferrable: statement.extras.deferrable, ..TransactionModes::default() };
+        TransactionModes { deferrable: statement.extras.deferrable, as_of: statement.extras.as_of.clone(), ..TransactionModes::default() };
     for mode in modes {
         match mode {
             ast::TransactionMode::AccessMode(access) => {
@@ -348,6 +348,15 @@ fn bind_set(
             assign("client_encoding".into(), Some(vec![charset_name.value.clone()]), false)
         }
         ast::Set::SetNamesDefault {} => assign("client_encoding".into(), None, false),
+        ast::Set::SetTransaction { snapshot: Some(id), .. } => {
+            let ast::Value::SingleQuotedString(id) = &id.value else {
+                return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{id}\"")));
+            };
+            utility(Utility::ImportSnapshot(id.clone()), "SET", context)
+        }
+        ast::Set::SetTransaction { session: true, .. } if statement.extras.as_of.is_some() => {
+            return Err(SqlError::not_supported("AS OF SYSTEM TIME is of one transaction, and no characteristic of a session"));
+        }
         ast::Set::SetTransaction { modes, session, .. } => {
             let modes = transaction_modes(modes, statement);
             utility(Utility::SetTransaction { modes, session: *session }, "SET", context)

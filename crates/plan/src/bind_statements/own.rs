@@ -120,6 +120,13 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         Own::CommentTrigger { name, table, text } => trigger::comment(name, table, text.as_deref(), context)?,
         Own::Do { language, body } => routine::do_block(language.as_ref(), body, parsed, context)?,
         Own::Copy(statement) => copy::bind(statement, context)?,
+        Own::PrepareTransaction(gid) => {
+            utility(Utility::PrepareTransaction(gid.clone()), "PREPARE TRANSACTION", context)
+        }
+        Own::EndPrepared { gid, commit } => {
+            let tag = if *commit { "COMMIT PREPARED" } else { "ROLLBACK PREPARED" };
+            utility(Utility::EndPrepared { gid: gid.clone(), commit: *commit }, tag, context)
+        }
         Own::Accepted(tag) => utility(Utility::Accepted, tag, context),
     })
 }

@@ -20,6 +20,8 @@ pub(crate) struct Extras {
     pub check_option: Option<catalog::CheckOption>,
     /// `[NOT] DEFERRABLE` among the modes of a transaction.
     pub deferrable: Option<bool>,
+    /// AS OF SYSTEM TIME of a query or a transaction.
+    pub as_of: Option<String>,
 }
 
 /// `INSERT … OVERRIDING SYSTEM|USER VALUE`.
@@ -60,7 +62,13 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
             extras.no_data = take_data(tokens);
             extras.check_option = take_check_option(tokens);
         }
-        Keyword::BEGIN | Keyword::START | Keyword::SET => extras.deferrable = take_deferrable(tokens),
+        Keyword::BEGIN | Keyword::START | Keyword::SET => {
+            extras.deferrable = take_deferrable(tokens);
+            extras.as_of = take_as_of(tokens);
+        }
+        Keyword::SELECT | Keyword::WITH | Keyword::TABLE | Keyword::VALUES | Keyword::EXPLAIN => {
+            extras.as_of = take_as_of(tokens);
+        }
         Keyword::DROP => tokens.retain(|token| keyword(token) != Keyword::CONCURRENTLY),
         _ => {}
     }
@@ -434,6 +442,41 @@ fn take_deferrable(tokens: &mut Vec<TokenWithSpan>) -> Option<bool> {
     }
     tokens.drain(from..to);
     Some(!is_not)
+}
+
+/// `AS OF SYSTEM TIME 'when'` outside of parentheses, with the comma that sets it apart among modes.
+fn take_as_of(tokens: &mut Vec<TokenWithSpan>) -> Option<String> {
+    if !tokens.iter().any(|token| is_word(token, "system")) {
+        return None;
+    }
+    let places = significant(tokens);
+    let mut depth = 0_usize;
+    let found = places.windows(4).position(|four| {
+        match tokens[four[0]].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+            && ["as", "of", "system", "time"].iter().zip(four).all(|(word, at)| is_word(&tokens[*at], word))
+    })?;
+    let value = |at: usize| places.get(at).map(|at| &tokens[*at].token);
+    let (text, mut end) = match (value(found + 4)?, value(found + 5)) {
+        (Token::SingleQuotedString(text), _) => (text.clone(), found + 5),
+        (Token::Number(digits, _), _) => (digits.clone(), found + 5),
+        (Token::Minus, Some(Token::Number(digits, _))) => (format!("-{digits}"), found + 6),
+        _ => return None,
+    };
+    let mut start = found;
+    let is_comma = |at: usize| matches!(value(at), Some(Token::Comma));
+    if start > 0 && is_comma(start - 1) {
+        start -= 1;
+    } else if is_comma(end) {
+        end += 1;
+    }
+    let to = places.get(end).map_or(tokens.len(), |at| *at);
+    tokens.drain(places[start]..to);
+    Some(text)
 }
 
 /// The place of the parenthesis that closes the one at `open`.

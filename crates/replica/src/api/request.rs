@@ -158,6 +158,13 @@ pub enum Request {
     /// Under SKIP LOCKED: locks the first rows of a span without a conflicting lock, as many as `max_keys` says, and
     /// answers them as a scan does. What it passes over is not read.
     LockFirst { span: Span, reverse: bool, lock: LockStrength },
+    /// Writes down which row locks the transaction holds in the spans, so that a later leaseholder knows them.
+    KeepLocks { spans: Vec<Span> },
+    /// Makes the transaction prepared: all that it writes are intents at or below its timestamp, at which all that it has
+    /// read holds. `locks` as in [`Request::EndTxn`].
+    PrepareTxn { locks: Vec<Span> },
+    /// Ends a prepared transaction, on behalf of who has named it.
+    EndPrepared { txn: TxnMeta, commit: bool },
 }
 
 /// [`Span::hull`], empty without keys.
@@ -206,6 +213,9 @@ impl Request {
             | Self::ChangeReplicas { .. }
             | Self::TransferLease { .. }
             | Self::Gc { .. }
+            | Self::KeepLocks { .. }
+            | Self::PrepareTxn { .. }
+            | Self::EndPrepared { .. }
             | Self::Load { .. } => true,
         }
     }
@@ -229,6 +239,8 @@ impl Request {
             | Self::ResolveSpan { .. }
             | Self::ForgetTxn { .. }
             | Self::UpdateMeta { .. }
+            | Self::KeepLocks { .. }
+            | Self::EndPrepared { .. }
             | Self::EndTxn { commit: false, .. }
             | Self::Describe
             | Self::Checksum { .. } => true,
@@ -238,6 +250,7 @@ impl Request {
             | Self::ClearRange { .. }
             | Self::Increment { .. }
             | Self::EndTxn { commit: true, .. }
+            | Self::PrepareTxn { .. }
             | Self::Split { .. }
             | Self::ChangeReplicas { .. }
             | Self::TransferLease { .. }
@@ -263,7 +276,9 @@ impl Request {
             | Self::ClearRange { span, .. }
             | Self::Refresh { span, .. }
             | Self::ResolveSpan { span, .. } => has_all(span),
-            Self::EndTxn { .. } => anchor.is_none_or(has),
+            Self::EndTxn { .. } | Self::PrepareTxn { .. } => anchor.is_none_or(has),
+            Self::KeepLocks { spans } => spans.iter().all(has_all),
+            Self::EndPrepared { txn, .. } => has(&txn.anchor),
             Self::HeartbeatTxn { anchor, .. } | Self::ForgetTxn { anchor, .. } => has(anchor),
             Self::PushTxn { pushee, .. } => has(&pushee.anchor),
             Self::RecoverTxn { txn, .. } | Self::SettleCommit { txn, .. } => has(&txn.anchor),

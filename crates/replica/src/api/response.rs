@@ -51,6 +51,8 @@ pub enum Response {
     Checksum { value: u64 },
     /// A request with nothing to say but that it is done.
     Done,
+    /// What a transaction is after it was prepared, or after its end was asked for; pending, if nothing is known of it.
+    Prepared { status: TxnStatus, ts: Timestamp },
 }
 
 /// One response for each request, in their order.

@@ -23,6 +23,7 @@
 mod read;
 mod write;
 mod txn;
+mod prepared;
 mod resolve;
 mod range;
 
@@ -38,6 +39,7 @@ use crate::{
     command::Effect,
     commits::Commits,
     counters::{Counters, Given},
+    kept_locks::KeptLocks,
     replica::LookStarts,
     txn_record::TxnRegistry,
 };
@@ -124,6 +126,7 @@ pub(crate) struct Evaluator<'a> {
     pub looks: &'a LookStarts,
     pub commits: &'a Commits,
     pub counters: &'a Counters,
+    pub kept: &'a KeptLocks,
     pub descriptor: &'a RangeDescriptor,
     /// What was superseded before may be gone.
     pub gc_threshold: Timestamp,
@@ -250,7 +253,8 @@ impl Evaluator<'_> {
                 Ok(Response::HeartbeatTxn { status })
             }
             Request::ForgetTxn { anchor, txn_id } => {
-                if self.record(anchor, *txn_id)?.is_some() {
+                // *prepared-stays*
+                if self.record(anchor, *txn_id)?.is_some_and(|record| record.status != TxnStatus::Prepared) {
                     state.out.batch.delete_local(keyspace::txn_record(anchor, *txn_id).as_bytes());
                 }
                 self.registry.forget(*txn_id);
@@ -265,6 +269,9 @@ impl Evaluator<'_> {
             Request::ResolveSpan { span, txn, status, commit_ts } => {
                 self.resolve_span(state, span, txn, *status, *commit_ts)
             }
+            Request::KeepLocks { spans } => self.keep_locks(state, spans),
+            Request::PrepareTxn { locks } => self.prepare(state, locks),
+            Request::EndPrepared { txn, commit } => self.end_prepared(state, txn, *commit),
             Request::UpdateMeta { descriptor } => self.update_meta(state, descriptor),
             Request::Gc { span, threshold } => self.gc(state, span, *threshold),
             Request::Load { ts, rows } => self.load(state, *ts, rows),

@@ -65,12 +65,13 @@ impl Evaluator<'_> {
             let commit = match status {
                 TxnStatus::Committed if lock.txn.epoch == txn.epoch && lock.ts <= commit_ts => Some(commit_ts),
                 TxnStatus::Committed | TxnStatus::Aborted => None,
-                TxnStatus::Pending | TxnStatus::Staging => {
+                TxnStatus::Pending | TxnStatus::Staging | TxnStatus::Prepared => {
                     return Err(KvError::Invalid { reason: "only a finished transaction is resolved".into() }.into());
                 }
             };
             self.engine.resolve_intent(&mut state.out.batch, key.as_bytes(), &lock, commit)?;
         }
+        self.forget_kept_locks(state, span, txn.id)?;
         if resume.is_none() {
             state.out.ended.resolved.push(txn.id);
         }

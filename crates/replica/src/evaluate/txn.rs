@@ -83,6 +83,11 @@ impl Evaluator<'_> {
                 state.out.ended.own = Some(txn.id);
                 return Ok(Response::EndTxn { status: TxnStatus::Committed, commit_ts: ts, was_staged });
             }
+            // *prepared-stays*: an attempt to give it up that comes late, or was made because the answer was lost.
+            (Some(TxnStatus::Prepared), _) => {
+                let ts = record.map_or(state.write_ts, |record| record.ts);
+                return Ok(Response::EndTxn { status: TxnStatus::Prepared, commit_ts: ts, was_staged: false });
+            }
             (None | Some(TxnStatus::Pending | TxnStatus::Staging), _) => {}
         }
         let (status, ts) = match (commit, in_flight.is_empty()) {
@@ -117,7 +122,7 @@ impl Evaluator<'_> {
 
     /// *record-moves-forward*: a record that is staged gives way only to a later epoch or a later timestamp of its own,
     /// so that these two name one list of writes, which is what recovery judges.
-    fn check_newer(
+    pub(super) fn check_newer(
         &self,
         state: &State<'_>,
         txn: &TxnMeta,
@@ -223,7 +228,7 @@ impl Evaluator<'_> {
         }
         let status = self.record(&txn.anchor, txn.id)?.map_or(TxnStatus::Pending, |record| record.status);
         match status {
-            TxnStatus::Committed | TxnStatus::Staging => return Ok(unknown),
+            TxnStatus::Committed | TxnStatus::Staging | TxnStatus::Prepared => return Ok(unknown),
             TxnStatus::Aborted => {}
             TxnStatus::Pending => {
                 let record = TxnRecord::aborted(txn.epoch, self.now);
@@ -248,7 +253,7 @@ impl Evaluator<'_> {
         }
     }
 
-    fn put_record(&self, state: &mut State<'_>, anchor: &Key, txn: TxnId, record: &TxnRecord) {
+    pub(super) fn put_record(&self, state: &mut State<'_>, anchor: &Key, txn: TxnId, record: &TxnRecord) {
         let key = keyspace::txn_record(anchor, txn);
         state.out.batch.put_local(key.as_bytes(), &crate::api::encode(record));
     }

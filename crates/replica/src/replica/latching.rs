@@ -78,6 +78,17 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::HeartbeatTxn { anchor, txn_id, .. } => {
                 spans.push(LatchSpan::read_unversioned(record(anchor, *txn_id)));
             }
+            Request::PrepareTxn { .. } => {
+                if let Some(txn) = txn {
+                    spans.push(LatchSpan::write_unversioned(record(&txn.meta.anchor, txn.meta.id)));
+                }
+            }
+            Request::EndPrepared { txn, .. } => {
+                spans.push(LatchSpan::write_unversioned(record(&txn.anchor, txn.id)));
+            }
+            Request::KeepLocks { spans: kept } => {
+                spans.extend(kept.iter().map(|span| LatchSpan::read_unversioned(span.clone())));
+            }
             Request::ForgetTxn { anchor, txn_id } => {
                 spans.push(LatchSpan::write_unversioned(record(anchor, *txn_id)));
             }

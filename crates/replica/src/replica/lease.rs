@@ -6,7 +6,7 @@ use hlc::Timestamp;
 use keys::{ReplicaId, Term};
 use raft::Lease;
 
-use crate::{api::KvError, replica::Replica};
+use crate::{api::KvError, kept_locks, replica::Replica};
 
 /// A lease with time left.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ impl Replica {
                 // The range this one was split from served its keys before the first lease here.
                 let start = start.max(self.machine.low_water());
                 if self.lease_term.load(Ordering::Acquire) < term.get() {
-                    self.begin_lease(term, start);
+                    self.begin_lease(term, start)?;
                 }
                 Ok(HeldLease { term, start, expiration })
             }
@@ -39,19 +39,25 @@ impl Replica {
     }
 
     /// A lease begins: what the last leaseholder served is not known here, so everything up to its end counts as
-    /// read, and every lock as unknown.
-    fn begin_lease(&self, term: Term, start: Timestamp) {
+    /// read, and every lock as unknown, save those that are kept.
+    fn begin_lease(&self, term: Term, start: Timestamp) -> Result<(), KvError> {
         let _guard = self.new_lease.lock();
         if self.lease_term.load(Ordering::Acquire) >= term.get() {
-            return;
+            return Ok(());
         }
+        let span = self.descriptor().map(|descriptor| descriptor.span());
+        let kept = span.map_or(Ok(Vec::new()), |span| kept_locks::load(&self.deps.engine, &span));
+        let kept = kept.map_err(|error| self.storage_error(error))?;
         self.cache.bump_low_water(start);
         self.locks.clear();
+        // *prepared-keeps-locks*
+        self.kept.begin(&self.locks, kept);
         self.looks.clear();
         self.counters.clear();
         self.registry.restart(self.deps.clock.now().wall_ns());
         self.lease_term.store(term.get(), Ordering::Release);
         tracing::info!(range = %self.range_id, %term, "lease begins");
+        Ok(())
     }
 
     pub(super) fn not_leaseholder(&self, leader: Option<ReplicaId>) -> KvError {

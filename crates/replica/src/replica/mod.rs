@@ -49,6 +49,7 @@ use crate::{
     api::{BatchRequest, BatchResponse, Header, KvError, Request, RetryReason, WaitPolicy, hull},
     evaluate::{Ended, EvalError, Evaluated, Evaluator, Uncertainty},
     counters::Counters,
+    kept_locks::KeptLocks,
     machine::Machine,
     txn_record::TxnRegistry,
 };
@@ -85,6 +86,7 @@ pub struct Replica {
     registry: TxnRegistry,
     looks: LookStarts,
     counters: Counters,
+    kept: KeptLocks,
     /// The term of the lease that the structures above belong to; 0 before the first.
     lease_term: AtomicU64,
     new_lease: Mutex<()>,
@@ -119,6 +121,7 @@ impl Replica {
             registry,
             looks: LookStarts::default(),
             counters: Counters::default(),
+            kept: KeptLocks::default(),
             lease_term: AtomicU64::new(0),
             new_lease: Mutex::new(()),
             admin: tokio::sync::Mutex::new(()),
@@ -332,6 +335,7 @@ impl Replica {
             looks: &self.looks,
             commits: &self.machine.commits,
             counters: &self.counters,
+            kept: &self.kept,
             descriptor,
             gc_threshold,
             cleared: &marks.cleared,

@@ -26,7 +26,7 @@ impl Replica {
     ) -> Result<Option<(TxnStatus, Timestamp)>, KvError> {
         match pushed.status {
             TxnStatus::Committed | TxnStatus::Aborted => return Ok(Some((pushed.status, pushed.commit_ts))),
-            TxnStatus::Pending => return Ok(None),
+            TxnStatus::Pending | TxnStatus::Prepared => return Ok(None),
             TxnStatus::Staging if !pushed.expired => return Ok(None),
             TxnStatus::Staging => {}
         }
@@ -91,7 +91,8 @@ impl Replica {
             let record: TxnRecord = crate::api::decode(&bytes).map_err(|error| {
                 self.storage_error(StorageError::corruption(format!("transaction record {key}: {error}")))
             })?;
-            if record.status == TxnStatus::Aborted {
+            // *prepared-stays*
+            if matches!(record.status, TxnStatus::Aborted | TxnStatus::Prepared) {
                 continue;
             }
             left += 1;

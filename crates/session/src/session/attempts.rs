@@ -1,12 +1,12 @@
 //! A statement is run until it holds: one that loses to another transaction runs again, as long as its transaction has
 //! answered nothing. At READ COMMITTED it may have answered others: each statement has a snapshot of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
 use types::{Datum, SqlError, SqlResult, SqlState};
 
-use super::{Completion, Ending, Session, TransactionStatus, catalog_error};
+use super::{Completion, Ending, Session, TransactionStatus, catalog_error, replay::Trace};
 use crate::{
     host::SessionHost,
     plan_cache::Statement,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A statement is run again inside the server at most this often.
-pub(super) const MAX_ATTEMPTS: usize = 100;
+pub(crate) const MAX_ATTEMPTS: usize = 100;
 
 /// A statement as it is to be run.
 pub(crate) struct Run<'a> {
@@ -70,16 +70,13 @@ impl Session {
         for notice in &run.statement.notices {
             self.notice(sink, Severity::Notice, SqlState::NameTooLong, notice);
         }
-        // A statement before that was dropped half way may have left them.
-        (self.within, self.frozen, self.depth) = (None, None, 0);
-        self.loops.clear();
-        self.in_use.clear();
-        self.noticed_bytes = 0;
-        self.knows_privileges = false;
+        self.begin_run();
         self.start_clock();
-        self.state.advisory.begin_statement();
         self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));
-        let outcome = self.attempts(run, sink).await;
+        let outcome = match self.block.is_some() || run.ending == Ending::Later {
+            true => self.remembered(run, sink).await,
+            false => self.attempts(run, sink).await,
+        };
         self.tell_notices(sink);
         if !matches!(outcome, Ok(Completion::CopyIn(_))) {
             self.stop_clock();
@@ -87,14 +84,24 @@ impl Session {
         outcome
     }
 
-    async fn attempts(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
+    /// A statement before that was dropped half way may have left something.
+    pub(super) fn begin_run(&mut self) {
+        (self.within, self.frozen, self.depth) = (None, None, 0);
+        self.loops.clear();
+        self.in_use.clear();
+        self.noticed_bytes = 0;
+        self.knows_privileges = false;
+        self.state.advisory.begin_statement();
+    }
+
+    pub(super) async fn attempts(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
         let (mark, portals) = (sink.mark(), self.portals.mark());
         let mut refreshed = false;
         self.has_ended_one = false;
         for attempt in 0.. {
             // Before the attempt: a COMMIT that fails takes the block with it, and must not be run again without.
             self.notices.clear();
-            let alone = self.block.as_ref().is_none_or(|block| block.answered == 0);
+            let alone = self.block.as_ref().is_none_or(|block| block.answered == 0 && !block.is_given);
             let start = self.statement_start();
             let outcome = self.attempt(run, sink).await;
             let error = match outcome {
@@ -106,14 +113,7 @@ impl Session {
                 return Err(self.fail(error).await);
             }
             let code = error.code();
-            let is_of_catalog = error
-                .clone()
-                .into_fields()
-                .detail
-                .is_some_and(|detail| detail.contains(exec::CATALOG_CHANGED));
-            // Not what a routine raises under the same code.
-            let lost = matches!(code, SqlState::SerializationFailure | SqlState::DeadlockDetected)
-                && exec::loses_transaction(&error);
+            let (lost, is_of_catalog) = is_lost(&error).map_or((false, false), |of_catalog| (true, of_catalog));
             if lost && alone && attempt < MAX_ATTEMPTS && sink.rewind(mark) {
                 // Descriptors that its commit may have left provisionally are in the way of reading the catalog anew:
                 // it would wait for itself.
@@ -126,6 +126,7 @@ impl Session {
                 self.state.advisory.undo_statement().await;
                 self.portals.forget_since(portals);
                 self.begin_again();
+                self.engine.replays.restarted.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             // The statement has done nothing yet: the catalog is looked at before.
@@ -145,6 +146,14 @@ impl Session {
             {
                 self.state.advisory.undo_statement().await;
                 continue;
+            }
+            let is_weak = start.is_some();
+            if lost && !alone && !is_weak && attempt < MAX_ATTEMPTS && sink.rewind(mark) {
+                let trace = self.trace;
+                if self.replay(is_of_catalog).await? {
+                    self.trace = trace;
+                    continue;
+                }
             }
             // What a statement names may be newer than the catalog at hand.
             let names = matches!(
@@ -170,12 +179,17 @@ impl Session {
                     continue;
                 }
             }
-            return Err(self.fail(error).await);
+            let error = self.fail(error).await;
+            // A block that cannot commit is over.
+            if lost && run.statement.ends_transaction() {
+                self.rollback().await;
+            }
+            return Err(error);
         }
         unreachable!("the loop ends by returning")
     }
 
-    async fn attempt(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> Result<Completion, Failure> {
+    pub(super) async fn attempt(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> Result<Completion, Failure> {
         if self.status() == TransactionStatus::Failed {
             return self.in_failed_block(run.statement).await;
         }
@@ -183,11 +197,15 @@ impl Session {
             block.txn.bind_reads(false);
         }
         self.renew_snapshot();
+        if let Some(as_of) = run.statement.as_of() {
+            self.read_as_of(as_of).await?;
+        }
         let plan = match run.planned {
             Some(plan) if self.is_current(plan) => plan.clone(),
             Some(old) => self.plan_again(run.statement, old)?,
             None => self.plan_of(run.statement)?,
         };
+        self.trace = Trace::of(&plan.kind);
         let mut completion = self.execute(&plan, run.params, sink, run.describe, run.limit).await?;
         if let Completion::CopyIn(copy) = &mut completion {
             copy.ending = run.ending;
@@ -217,6 +235,17 @@ impl Session {
                     self.rollback().await;
                     self.chain(modes)?;
                     Ok(Completion::Done("ROLLBACK".into()))
+                }
+                Utility::PrepareTransaction(_) => {
+                    self.rollback().await;
+                    Ok(Completion::Done("ROLLBACK".into()))
+                }
+                Utility::RollbackTo(_) if self.block.as_ref().is_some_and(|block| block.is_over) => {
+                    // As for the statement that has lost.
+                    Err(Failure::Kv(kv::Error::Retry {
+                        reason: kv::Restart::Read(kv::RetryReason::ReadChanged),
+                        at_least: hlc::Timestamp::MIN,
+                    }))
                 }
                 Utility::RollbackTo(name) => {
                     self.rollback_to(name)?;
@@ -254,6 +283,18 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether an error says that its transaction has lost to another, which running it again may help; and then, whether
+/// that was over the catalog.
+pub(super) fn is_lost(error: &SqlError) -> Option<bool> {
+    let is_of_kind = matches!(error.code(), SqlState::SerializationFailure | SqlState::DeadlockDetected);
+    // Not what a routine raises under the same code.
+    if !is_of_kind || !exec::loses_transaction(error) {
+        return None;
+    }
+    let detail = error.clone().into_fields().detail;
+    Some(detail.is_some_and(|detail| detail.contains(exec::CATALOG_CHANGED)))
 }
 
 pub(crate) fn aborted() -> SqlError {

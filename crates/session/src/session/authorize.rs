@@ -43,6 +43,10 @@ fn beyond(kind: &StatementKind) -> Beyond<'_> {
             | Utility::Savepoint(_)
             | Utility::ReleaseSavepoint(_)
             | Utility::RollbackTo(_)
+            | Utility::ImportSnapshot(_)
+            | Utility::PrepareTransaction(_)
+            // Whose transaction it is is looked at when it is found.
+            | Utility::EndPrepared { .. }
             | Utility::Prepare { .. }
             | Utility::Deallocate(_)
             | Utility::Fetch { .. }

@@ -13,7 +13,7 @@ use plan::{
 use smallvec::SmallVec;
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{Completion, Failure, Session, attempts::MAX_ATTEMPTS, catalog_error};
+use super::{Completion, Failure, History, Session, attempts::{MAX_ATTEMPTS, is_lost}, catalog_error};
 use crate::{
     host::SessionHost,
     settings::{self, Settings},
@@ -44,6 +44,12 @@ pub(crate) struct Block {
     /// Something has read or changed data or the catalog: the modes are fixed.
     pub(crate) has_run: bool,
     pub(crate) explicit: bool,
+    /// What it has run, to run it again.
+    pub(super) history: History,
+    /// Its snapshot was given to it, and no other will do.
+    pub(super) is_given: bool,
+    /// It has failed, and there is no savepoint of it left to go back to.
+    pub(super) is_over: bool,
 }
 
 /// What ROLLBACK TO goes back to.
@@ -91,6 +97,9 @@ impl Session {
             return Err(Failure::Kv(catalog_changed()));
         }
         self.authorize(plan).await?;
+        if self.block.as_ref().is_some_and(|block| block.explicit && !block.has_run) {
+            self.defer_snapshot().await?;
+        }
         let Some(block) = &mut self.block else { return Ok(()) };
         // What has been answered cannot be run again when the commit finds that the catalog was another.
         if block.answered > 0 {
@@ -120,7 +129,7 @@ impl Session {
     pub(super) async fn take_newest_catalog(&mut self) -> SqlResult<bool> {
         let database = self.database;
         for _ in 0..MAX_ATTEMPTS {
-            let Some(block) = self.block.as_mut().filter(|block| block.change.is_none()) else {
+            let Some(block) = self.block.as_mut().filter(|block| block.change.is_none() && !block.txn.is_fixed()) else {
                 return Ok(false);
             };
             match block.txn.refresh_to_now().await {
@@ -178,10 +187,13 @@ impl Session {
             failed: false,
             has_run: false,
             explicit,
+            history: History::default(),
+            is_given: false,
+            is_over: false,
         });
     }
 
-    fn isolation(&self) -> Isolation {
+    pub(super) fn isolation(&self) -> Isolation {
         match self.settings.get("transaction_isolation") {
             Some("read committed" | "read uncommitted") => Isolation::ReadCommitted,
             Some("repeatable read") => Isolation::RepeatableRead,
@@ -200,7 +212,7 @@ impl Session {
             }
             return;
         }
-        if !block.explicit || block.change.is_some() {
+        if !block.explicit || block.change.is_some() || block.txn.is_fixed() {
             return;
         }
         let isolation = self.isolation();
@@ -218,7 +230,7 @@ impl Session {
     /// where it can, so that the next attempt does not fight for them again.
     pub(super) fn begin_again(&mut self) {
         self.state.deferred.start_over();
-        if let Some(Block { mut txn, explicit, settings, mut savepoints, began, .. }) = self.block.take() {
+        if let Some(Block { mut txn, explicit, settings, mut savepoints, began, history, .. }) = self.block.take() {
             txn.start_over();
             let isolation = txn.isolation();
             // Nothing has run yet: they all lie where the transaction begins.
@@ -234,6 +246,7 @@ impl Session {
             if let Some(block) = &mut self.block {
                 block.txn.set_isolation(isolation);
                 (block.settings, block.savepoints, block.began) = (settings, savepoints, began);
+                block.history = history;
             }
         }
     }
@@ -462,10 +475,16 @@ impl Session {
     /// # Errors
     /// As COMMIT.
     pub async fn end_implicit(&mut self) -> SqlResult<()> {
-        if self.block.as_ref().is_some_and(|block| !block.explicit)
-            && let Err(failure) = self.commit().await
-        {
-            return Err(self.fail(failure.into_sql()).await);
+        while self.block.as_ref().is_some_and(|block| !block.explicit) {
+            let Err(failure) = self.commit().await else { break };
+            let error = failure.into_sql();
+            let of_catalog = is_lost(&error);
+            if let Some(of_catalog) = of_catalog
+                && self.replay(of_catalog).await?
+            {
+                continue;
+            }
+            return Err(self.fail(error).await);
         }
         if self.block.is_none() {
             self.portals.end(false);
@@ -479,33 +498,17 @@ impl Session {
             && let Err(failure) = Box::pin(self.hold_cursors()).await
         {
             // As below: what a cursor that outlives it would show cannot be worked out.
-            if self.block.as_ref().is_some_and(|block| block.explicit) {
-                self.rollback().await;
-            }
-            return Err(failure);
+            return Err(self.cannot_end(failure).await);
         }
         if let Err(failure) = self.settle().await {
-            if self.block.as_ref().is_some_and(|block| block.explicit) {
-                self.rollback().await;
-            }
-            return Err(failure);
+            return Err(self.cannot_end(failure).await);
         }
         let Some(block) = &mut self.block else { return Ok(()) };
         let commit_ts = match block.txn.commit().await {
             Ok(commit_ts) => commit_ts,
-            Err(error) => {
-                // A block that cannot commit is over: the client is told, and starts again.
-                if block.explicit && !(block.answered == 0 && error.is_retryable()) {
-                    self.rollback().await;
-                }
-                return Err(Failure::Kv(error));
-            }
+            Err(error) => return Err(self.cannot_end(Failure::Kv(error)).await),
         };
-        let block = self.block.take().expect("it has just committed");
-        self.state.advisory.end_transaction().await;
-        self.state.deferred.clear();
-        self.portals.end(true);
-        self.end_local_settings();
+        let Some(block) = self.leave_block().await else { return Ok(()) };
         if let Some(change) = block.change {
             self.engine.catalog.advance(&change);
         }
@@ -530,6 +533,30 @@ impl Session {
         Ok(())
     }
 
+    /// A block that cannot commit is over: the client is told, and starts again. Unless it is run again.
+    pub(super) async fn cannot_end(&mut self, failure: Failure) -> Failure {
+        let is_retryable = match &failure {
+            Failure::Kv(error) => error.is_retryable() || matches!(error, kv::Error::Deadlock { .. }),
+            Failure::Sql(error) => is_lost(error).is_some(),
+        };
+        let explicit = self.block.as_ref().filter(|block| block.explicit);
+        if explicit.is_some_and(|block| !(is_retryable && block.answered == 0)) && !(is_retryable && self.may_replay()) {
+            self.rollback().await;
+        }
+        failure
+    }
+
+    /// What ends with a transaction that has been committed, or prepared.
+    pub(super) async fn leave_block(&mut self) -> Option<Block> {
+        let block = self.block.take()?;
+        self.state.advisory.end_transaction().await;
+        self.state.deferred.clear();
+        (self.state.has_exported, self.state.has_set_sequence) = (false, false);
+        self.portals.end(true);
+        self.end_local_settings();
+        Some(block)
+    }
+
     /// Rolls the block back, if there is one.
     pub async fn rollback(&mut self) {
         self.portals.end(false);
@@ -541,11 +568,12 @@ impl Session {
             block.txn.rollback().await;
             self.state.advisory.end_transaction().await;
             self.state.deferred.clear();
+            (self.state.has_exported, self.state.has_set_sequence) = (false, false);
         }
     }
 
     /// What is left to be done before the commit.
-    async fn settle(&mut self) -> Result<(), Failure> {
+    pub(super) async fn settle(&mut self) -> Result<(), Failure> {
         self.settle_deferred(None).await?;
         self.settle_temporary().await
     }

@@ -28,6 +28,9 @@ impl Session {
         params: &[Datum],
         sink: &mut dyn Sink,
     ) -> Result<Completion, Failure> {
+        if let plan::Ddl::DropDatabase { name, .. } = ddl {
+            self.check_no_prepared(name).await?;
+        }
         self.lock_domains(ddl).await?;
         let environment = self.environment();
         let (database, user, search_path, user_name) = (

@@ -50,6 +50,9 @@ impl Session {
                     None => self.open_block(true),
                 }
                 self.set_modes(modes, "transaction", true)?;
+                if let Some(as_of) = &modes.as_of {
+                    self.begin_as_of(as_of).await?;
+                }
                 done(plan.tag)
             }
             Utility::Commit { chain } => {
@@ -66,6 +69,15 @@ impl Session {
                 self.chain(modes)?;
                 done("ROLLBACK")
             }
+            Utility::PrepareTransaction(gid) => self.prepare_transaction(gid, sink).await,
+            Utility::EndPrepared { gid, commit } => {
+                self.end_prepared(gid, *commit, plan.tag).await?;
+                done(plan.tag)
+            }
+            Utility::ImportSnapshot(id) => {
+                self.import_snapshot(id).await?;
+                done(plan.tag)
+            }
             Utility::Savepoint(name) => Ok(self.savepoint(name)?),
             Utility::ReleaseSavepoint(name) => Ok(self.release_savepoint(name)?),
             Utility::RollbackTo(name) => {
@@ -80,6 +92,9 @@ impl Session {
             Utility::SetTransaction { modes, session: false } => {
                 if self.block.as_ref().is_some_and(|block| block.explicit) {
                     self.set_modes(modes, "transaction", true)?;
+                    if let Some(as_of) = &modes.as_of {
+                        self.begin_as_of(as_of).await?;
+                    }
                 } else {
                     self.notice(
                         sink,

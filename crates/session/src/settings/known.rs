@@ -1,4 +1,5 @@
-//! Every setting that PostgreSQL 15 knows: recorded from its `pg_settings`, in `known.tsv`.
+//! Every setting that PostgreSQL 15 knows: recorded from its `pg_settings`, in `known.tsv`, with `transaction_replay_limit`,
+//! which is ours.
 
 use std::sync::LazyLock;
 
@@ -74,6 +75,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("log_file_mode", "0600"),
     ("log_timezone", "UTC"),
     ("max_connections", "1000"),
+    ("max_prepared_transactions", "1000"),
     ("max_stack_depth", "2MB"),
     ("server_encoding", "UTF8"),
     ("server_version", "15.0"),

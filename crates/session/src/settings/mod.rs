@@ -241,6 +241,13 @@ impl Settings {
         })
     }
 
+    /// A setting of so many kilobytes, in bytes.
+    pub(crate) fn kilobytes(&self, name: &str) -> usize {
+        let Some(known) = known(name) else { return 0 };
+        let value = self.values.get(name).unwrap_or(&known.default);
+        value::bare(known, value).parse::<usize>().unwrap_or(0).saturating_mul(1024)
+    }
+
     /// Back to what it was when the session began; a mode of the transaction to what transactions begin with.
     ///
     /// # Errors

@@ -79,6 +79,10 @@ pub(crate) enum Own {
     DropTrigger { name: ast::Ident, table: ast::ObjectName, if_exists: bool },
     CommentTrigger { name: ast::Ident, table: ast::ObjectName, text: Option<String> },
     Do { language: Option<ast::Ident>, body: BodyText },
+    /// PREPARE TRANSACTION, with its name.
+    PrepareTransaction(String),
+    /// COMMIT PREPARED and ROLLBACK PREPARED.
+    EndPrepared { gid: String, commit: bool },
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
 }
@@ -201,6 +205,17 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.copy()
     } else if reader.words("do") {
         reader.do_block()
+    } else if reader.words("prepare transaction") {
+        match reader.constant() {
+            Ok(gid) => Ok(Own::PrepareTransaction(gid)),
+            // A statement may have that name.
+            Err(_) if reader.is_name_of_prepared() => return None,
+            Err(error) => Err(error),
+        }
+    } else if reader.words("commit prepared") {
+        reader.constant().map(|gid| Own::EndPrepared { gid, commit: true })
+    } else if reader.words("rollback prepared") {
+        reader.constant().map(|gid| Own::EndPrepared { gid, commit: false })
     } else if reader.words("checkpoint") {
         Ok(Own::Accepted("CHECKPOINT"))
     } else if reader.words("reindex") {

@@ -94,6 +94,30 @@ impl Reader<'_, '_> {
         self.parser.parse_literal_string()
     }
 
+    /// A text between quotes, where a name is none.
+    pub(super) fn constant(&mut self) -> Read<String> {
+        match self.parser.peek_nth_token_ref(0).token.clone() {
+            Token::SingleQuotedString(text) | Token::EscapedStringLiteral(text) => {
+                self.parser.next_token();
+                Ok(text)
+            }
+            Token::DollarQuotedString(text) => {
+                self.parser.next_token();
+                Ok(text.value)
+            }
+            _ => self.refuse(),
+        }
+    }
+
+    /// What follows the name of a statement in PREPARE is next.
+    pub(super) fn is_name_of_prepared(&self) -> bool {
+        match &self.parser.peek_nth_token_ref(0).token {
+            Token::LParen => true,
+            Token::Word(word) => word.quote_style.is_none() && word.value.eq_ignore_ascii_case("as"),
+            _ => false,
+        }
+    }
+
     /// Names between parentheses, if there are any.
     pub(super) fn name_list(&mut self) -> Read<Vec<ast::Ident>> {
         if !self.parser.consume_token(&Token::LParen) {
