@@ -2,15 +2,24 @@
 
 mod collect;
 mod extremes;
+mod ordered_sets;
 mod ranges;
 mod regression;
 mod statistics;
 mod sums;
 
-use crate::signature::{Accumulator, Aggregate, ArgType, CallTypes, RetType, Signature};
+pub use ordered_sets::key_flags;
+
+use crate::signature::{Accumulator, Aggregate, AggregateKind, ArgType, CallTypes, RetType, Signature};
 
 pub(crate) static TABLES: &[&[Aggregate]] =
-    &[sums::AGGREGATES, extremes::AGGREGATES, statistics::AGGREGATES, regression::AGGREGATES, collect::AGGREGATES, ranges::AGGREGATES];
+    &[sums::AGGREGATES, extremes::AGGREGATES, statistics::AGGREGATES, regression::AGGREGATES, collect::AGGREGATES, ranges::AGGREGATES, ordered_sets::AGGREGATES];
+
+/// `rank`, `dense_rank`, `percent_rank` and `cume_dist` as aggregates WITHIN GROUP.
+#[must_use]
+pub fn hypothetical_aggregate(name: &str) -> Option<&'static Aggregate> {
+    ordered_sets::HYPOTHETICAL.iter().find(|aggregate| aggregate.signature.name == name)
+}
 
 const fn strict(
     name: &'static str,
@@ -20,7 +29,7 @@ const fn strict(
     new: fn(&CallTypes) -> Box<dyn Accumulator>,
 ) -> Aggregate {
     let signature = Signature { name, args, optional_count: 0, variadic: false, ret };
-    Aggregate { signature, oid, strict: true, new }
+    Aggregate { kind: AggregateKind::Plain, signature, oid, strict: true, new }
 }
 
 /// An aggregate that is shown rows with NULL arguments too.

@@ -32,6 +32,7 @@ mod table_tests;
 #[cfg(test)]
 mod testing;
 
+pub use aggregates::{hypothetical_aggregate, key_flags};
 pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost, Signal};
 pub use functions::ranges::range_constructor;
 pub use operators::pattern::LikePattern;
@@ -40,6 +41,6 @@ pub use registry::{
 };
 pub use resolve::{Candidate, ResolveError, Resolved, resolve, resolve_aggregate, resolve_binary_operator};
 pub use signature::{
-    Accumulator, Aggregate, ArgType, Builtin, CallTypes, Operator, RetType, SetFunction, SetRows, Signature,
+    Accumulator, Aggregate, AggregateKind, ArgType, Builtin, CallTypes, Operator, RetType, SetFunction, SetRows, Signature,
     Volatility,
 };

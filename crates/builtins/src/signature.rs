@@ -155,9 +155,20 @@ pub struct Operator {
     pub negator: Option<&'static str>,
 }
 
+/// What the arguments of an aggregate are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AggregateKind {
+    Plain,
+    /// So many direct ones, then those of WITHIN GROUP, in whose order rows come.
+    OrderedSet { direct: usize },
+    /// How the keys are ordered, the keys, and what stands for a row that is not there.
+    Hypothetical,
+}
+
 /// An aggregate function.
 #[derive(Debug)]
 pub struct Aggregate {
+    pub kind: AggregateKind,
     pub signature: Signature,
     pub oid: u32,
     /// Rows with a NULL argument are not added.

@@ -38,6 +38,11 @@ pub struct Printers {
     pub written_through: fn(&CatalogView, &View) -> Option<WrittenThrough>,
 }
 
+/// The built-in type that has this name in `pg_type`.
+fn own_name(name: &str) -> Option<SqlType> {
+    SqlType::lookup(name).filter(|ty| ty.internal_name() == name)
+}
+
 /// What a view's query selects from, for one whose rows can be changed without triggers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrittenThrough {
@@ -170,6 +175,9 @@ impl CatalogView {
         let element = text.trim().strip_suffix("[]").map(str::trim_end);
         let found = match split_identifiers(element.unwrap_or(text)).as_deref() {
             _ if builtin.is_ok() => return builtin,
+            // A quoted name is the type's own.
+            Some([schema, name]) if schema == "pg_catalog" => own_name(name),
+            Some([name]) if text.trim_start().starts_with('"') && own_name(name).is_some() => own_name(name),
             Some([name]) => self.search_schemas().into_iter().find_map(|schema| self.catalog.type_named(schema, name)),
             Some([schema, name]) => {
                 let found = self.catalog.schema(self.database, schema).ok_or_else(|| {

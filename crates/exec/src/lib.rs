@@ -25,6 +25,7 @@ mod exported;
 pub mod foreign;
 mod instead_of;
 mod internal;
+mod merge;
 pub mod memory;
 pub mod operator;
 mod operators;

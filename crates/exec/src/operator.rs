@@ -7,7 +7,7 @@ use types::{Batch, SqlResult, SqlType};
 
 use crate::context::{ExecContext, NodeStats};
 use crate::stack::OnGrownStack;
-use crate::{change, scan};
+use crate::{change, merge, scan};
 use crate::operators::{
     aggregate::Aggregation, apply::Apply, cte, distinct::Distinct, filter::Filter, function_scan, join::Join,
     limit::Limit, lock_rows::LockRows, project::Project, project_set::ProjectSet, set_op::SetOp, sort::Sort, values, window::Window,
@@ -144,6 +144,7 @@ impl Builder {
             Node::Insert(insert) => change::build_insert(insert, self.build(&insert.source)?),
             Node::Update(update) => change::build_update(update, self.build(&update.source)?),
             Node::Delete(delete) => change::build_delete(delete, self.build(&delete.source)?),
+            Node::Merge(merge) => merge::build_merge(merge, self.build(&merge.source)?),
         })
     }
 }

@@ -191,7 +191,10 @@ impl TableWriter {
         let names: Vec<&str> = positions.iter().map(|&at| self.table.columns[at].name.as_str()).collect();
         let values: Vec<String> = positions
             .iter()
-            .map(|&at| types::to_text(&self.table.columns[at].ty, &row[at], &Formatting::default()))
+            .map(|&at| match &row[at] {
+                types::Datum::Null => "null".to_owned(),
+                value => types::to_text(&self.table.columns[at].ty, value, &Formatting::default()),
+            })
             .collect();
         SqlError::new(
             SqlState::UniqueViolation,

@@ -79,7 +79,7 @@ fn node_is_volatile(plan: &Plan) -> bool {
         Node::LockRows(_) => true,
         Node::SetOp { inputs, .. } => inputs.iter().any(plan_is_volatile),
         Node::RecursiveUnion { base, step, .. } => plan_is_volatile(base) || plan_is_volatile(step),
-        Node::Insert(_) | Node::Update(_) | Node::Delete(_) | Node::Finish { .. } => true,
+        Node::Insert(_) | Node::Update(_) | Node::Delete(_) | Node::Merge(_) | Node::Finish { .. } => true,
     }
 }
 

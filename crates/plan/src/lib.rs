@@ -151,7 +151,8 @@ fn plan_body(statement: &ParsedStatement, context: &PlanContext<'_>) -> SqlResul
             query @ (ast::Statement::Query(_)
             | ast::Statement::Insert(_)
             | ast::Statement::Update(_)
-            | ast::Statement::Delete(_)),
+            | ast::Statement::Delete(_)
+            | ast::Statement::Merge(_)),
         ) => plan_query(query, statement, context),
         Body::Standard(other) => bind_statements::bind(other, statement, context),
         Body::Own(own) => bind_statements::bind_own(own, statement, context),
@@ -169,7 +170,10 @@ fn plan_query(
     })?;
     let ctes = binder.take_ctes();
     let is_write = |node: &RelNode| {
-        matches!(node, RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. })
+        matches!(
+            node,
+            RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. } | RelNode::Merge { .. }
+        )
     };
     let writes = is_write(&rel.node) || ctes.iter().any(|cte| is_write_plan(&cte.node));
     let mut columns = rel.columns.clone();
@@ -211,7 +215,7 @@ fn finish(plan: Plan, ctes: &[std::sync::Arc<Plan>]) -> Plan {
 }
 
 fn is_write_plan(node: &Node) -> bool {
-    matches!(node, Node::Insert(_) | Node::Update(_) | Node::Delete(_))
+    matches!(node, Node::Insert(_) | Node::Update(_) | Node::Delete(_) | Node::Merge(_))
 }
 
 /// Every row of a plan put into a table that was made for it: CREATE TABLE AS.

@@ -14,7 +14,7 @@ use types::stack::grown;
 use crate::{
     expr::{AggregateCall, Expr, SortKey},
     plan::{
-        Delete, FunctionCall, Insert, JoinKind, PlanColumn, ProjectItem, RowLock, SetOpKind, Update, WindowCall,
+        Delete, FunctionCall, Insert, JoinKind, Merge, PlanColumn, ProjectItem, RowLock, SetOpKind, Update, WindowCall,
     },
 };
 
@@ -63,4 +63,5 @@ pub enum RelNode {
     Insert { insert: Box<Insert>, source: Box<Rel> },
     Update { update: Box<Update>, source: Box<Rel> },
     Delete { delete: Box<Delete>, source: Box<Rel> },
+    Merge { merge: Box<Merge>, source: Box<Rel> },
 }

@@ -11,6 +11,8 @@ pub(crate) mod extras;
 pub(crate) mod locking;
 pub(crate) mod own;
 mod depth;
+pub(crate) mod query_clauses;
+mod storage_clauses;
 mod stored_types;
 mod typed_strings;
 
@@ -101,6 +103,7 @@ impl ParsedStatement {
                     | ast::Statement::Insert(_)
                     | ast::Statement::Update(_)
                     | ast::Statement::Delete(_)
+                    | ast::Statement::Merge(_)
             )
         );
         is_query || self.is_transaction_control()
@@ -137,6 +140,7 @@ impl ParsedStatement {
             ast::Statement::Insert(_) => "INSERT",
             ast::Statement::Update(_) => "UPDATE",
             ast::Statement::Delete(_) => "DELETE",
+            ast::Statement::Merge(_) => "MERGE",
             ast::Statement::StartTransaction { begin: true, .. } => "BEGIN",
             ast::Statement::StartTransaction { .. } => "START TRANSACTION",
             ast::Statement::Commit { .. } => "COMMIT",
@@ -155,6 +159,7 @@ pub(crate) fn query_tag(body: &ast::SetExpr) -> &'static str {
         ast::SetExpr::Insert(_) => "INSERT",
         ast::SetExpr::Update(_) => "UPDATE",
         ast::SetExpr::Delete(_) => "DELETE",
+        ast::SetExpr::Merge(_) => "MERGE",
         _ => "SELECT",
     }
 }
@@ -175,14 +180,21 @@ fn parse_all(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
     let source: Arc<str> = Arc::from(sql);
     let lines = LineIndex::new(sql);
     let mut statements = Vec::new();
+    let mut next = 0;
     for piece in tokens.split(|token| token.token == Token::SemiColon) {
+        next += piece.len() + 1;
+        let semicolon = tokens.get(next - 1).map(|token| token.span.start);
         let Some(first) = piece.iter().position(is_significant) else { continue };
         let last = piece.iter().rposition(is_significant).expect("a first significant token is also a last one");
         let (cut, notices) = cut_names(&piece[first..=last]);
         let piece = cut.as_deref().unwrap_or(&piece[first..=last]);
         let start = lines.byte(piece[0].span.start);
         let end = lines.byte(piece[piece.len() - 1].span.end).min(sql.len());
-        let (body, extras) = parse_one(&dialect, piece, sql)?;
+        // Where a statement ends too early, a semicolon is in its way.
+        let (body, extras) = parse_one(&dialect, piece, sql).map_err(|error| match semicolon {
+            Some(place) if error.message() == END_OF_INPUT => near(";", Some(position_of(sql, place))),
+            _ => error,
+        })?;
         statements.push(ParsedStatement {
             body,
             text: sql[start..end].to_owned(),
@@ -368,6 +380,15 @@ pub(crate) fn prepared_text(text: &str) -> Option<String> {
 
 /// A number that runs into a word: `123abc`.
 fn check_numbers(piece: &[TokenWithSpan], sql: &str) -> SqlResult<()> {
+    let of_hex = piece.iter().filter(|token| matches!(token.token, Token::HexStringLiteral(_)));
+    for token in of_hex {
+        let text = source_text(sql, token);
+        if text.starts_with('0') {
+            let message = format!("trailing junk after numeric literal at or near \"{text}\"");
+            let position = position_of(sql, token.span.start);
+            return Err(SqlError::new(SqlState::SyntaxError, message).with_position(position));
+        }
+    }
     for pair in piece.windows(2) {
         if let (Token::Number(digits, _), Token::Word(word)) = (&pair[0].token, &pair[1].token)
             && word.quote_style.is_none()
@@ -439,8 +460,10 @@ fn near(token: &str, position: Option<usize>) -> SqlError {
     }
 }
 
+const END_OF_INPUT: &str = "syntax error at end of input";
+
 fn end_of_input(sql: &str) -> SqlError {
-    SqlError::new(SqlState::SyntaxError, "syntax error at end of input").with_position(sql.chars().count() + 1)
+    SqlError::new(SqlState::SyntaxError, END_OF_INPUT).with_position(sql.chars().count() + 1)
 }
 
 /// The parser says where in its sentence: ` at Line: 1, Column: 8`.

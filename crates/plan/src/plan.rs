@@ -249,6 +249,44 @@ pub struct Delete {
     pub returning: Option<Vec<Expr>>,
 }
 
+#[derive(Clone, Debug)]
+pub struct Merge {
+    pub table: Arc<Table>,
+    /// Yields `table.columns`, NULLs where no row matches, then what the source brought.
+    pub source: Box<Plan>,
+    /// The first that applies is carried out.
+    pub whens: Vec<MergeWhen>,
+    pub row_rules: Arc<RowRules>,
+}
+
+/// WHEN [NOT] MATCHED; expressions over the source's columns.
+#[derive(Clone, Debug)]
+pub struct MergeWhen {
+    pub is_matched: bool,
+    pub condition: Option<Expr>,
+    pub action: MergeAction,
+}
+
+#[derive(Clone, Debug)]
+pub enum MergeAction {
+    Nothing,
+    /// A value for each column of the table, generated ones NULL.
+    Insert(Vec<Expr>),
+    Update(Vec<(usize, Expr)>),
+    Delete,
+}
+
+impl MergeWhen {
+    pub fn for_each_expr_mut(&mut self, visit: &mut dyn FnMut(&mut Expr)) {
+        self.condition.iter_mut().for_each(&mut *visit);
+        match &mut self.action {
+            MergeAction::Nothing | MergeAction::Delete => {}
+            MergeAction::Insert(values) => values.iter_mut().for_each(visit),
+            MergeAction::Update(assignments) => assignments.iter_mut().for_each(|(_, value)| visit(value)),
+        }
+    }
+}
+
 /// A set-returning function in FROM.
 #[derive(Clone, Debug)]
 pub struct FunctionCall {
@@ -463,6 +501,7 @@ pub enum Node {
     Insert(Insert),
     Update(Update),
     Delete(Delete),
+    Merge(Merge),
     /// The end of a statement that changes data: WITH queries that change some run to their end, read or not, and
     /// foreign keys are looked at.
     Finish { input: Box<Plan>, ctes: Vec<usize> },

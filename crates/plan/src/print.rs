@@ -377,7 +377,7 @@ impl Printer<'_> {
     }
 
     fn aggregate(&self, out: &mut String, call: &AggregateCall) -> Option<()> {
-        if !call.order_by.is_empty() {
+        if !call.order_by.is_empty() || call.aggregate.kind != builtins::AggregateKind::Plain {
             return None;
         }
         out.push_str(&quote_identifier(call.aggregate.signature.name));

@@ -92,6 +92,7 @@ pub enum Does {
     Insert,
     Update,
     Delete,
+    Merge,
     Call,
     Copy,
     Transaction,
@@ -106,6 +107,7 @@ pub fn what_it_does(statement: &ParsedStatement, plan: &PreparedPlan) -> Does {
             "INSERT" => Does::Insert,
             "UPDATE" => Does::Update,
             "DELETE" => Does::Delete,
+            "MERGE" => Does::Merge,
             _ => Does::Select,
         },
         StatementKind::Ddl(ddl) => match &**ddl {

@@ -84,11 +84,19 @@ impl Range {
     }
 }
 
+impl Range {
+    /// A column that SEARCH or CYCLE added: found by its name, and by no star.
+    fn added(&self, name: &str) -> Option<Expr> {
+        let mut hidden = self.columns.iter().filter(|column| column.hidden && self.table.is_none());
+        hidden.find(|column| column.name == name).map(|column| column.expr.clone())
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct RangeColumn {
     pub name: String,
     pub expr: Expr,
-    /// Found by no name: a row id.
+    /// Found by no star, and of a table by no name: a row id, or what SEARCH and CYCLE add.
     pub hidden: bool,
 }
 
@@ -205,6 +213,9 @@ impl<'a> Scope<'a> {
                 (None, _) => {}
             }
         }
+        if let Some(added) = self.ranges.iter().find_map(|range| range.added(name)) {
+            return Ok(Some(added));
+        }
         let Some(parent) = self.level.parent else { return Ok(None) };
         Ok(parent.column(name)?.map(|value| self.level.outer(value)))
     }
@@ -245,6 +256,9 @@ impl<'a> Scope<'a> {
                 && let Some(oid) = found.table_oid()
             {
                 return Ok(Some(oid));
+            }
+            if let Some(added) = found.added(column) {
+                return Ok(Some(added));
             }
             return Err(match column {
                 "ctid" | "xmin" | "xmax" | "cmin" | "cmax" if found.table.is_some() => {

@@ -7,13 +7,24 @@ use crate::datetime::zone::Zone;
 use crate::error::SqlResult;
 use crate::sql_type::SqlType;
 
-/// The order of day, month and year in ambiguous dates on input (`DateStyle`'s second half).
+/// The order of day, month and year in ambiguous dates on input, and in all styles but ISO and German on output
+/// (`DateStyle`'s second half).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DateOrder {
     #[default]
     Mdy,
     Dmy,
     Ymd,
+}
+
+/// How dates are shown (`DateStyle`'s first half).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DateStyle {
+    #[default]
+    Iso,
+    Sql,
+    Postgres,
+    German,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,7 +52,6 @@ pub trait OidNames: Send + Sync {
     fn lookup(&self, ty: &SqlType, name: &str) -> SqlResult<u32>;
 }
 
-/// Output is always `DateStyle = ISO`.
 #[derive(Clone)]
 pub struct Formatting {
     pub zone: Zone,
@@ -49,6 +59,7 @@ pub struct Formatting {
     pub now: i64,
     /// 1 and above: shortest digits that read back exactly. 0 and below: 15 (or 6) digits and fewer.
     pub extra_float_digits: i32,
+    pub date_style: DateStyle,
     pub date_order: DateOrder,
     pub interval_style: IntervalStyle,
     pub bytea_output: ByteaOutput,
@@ -61,6 +72,7 @@ impl Default for Formatting {
             zone: Zone::utc(),
             now: 0,
             extra_float_digits: 1,
+            date_style: DateStyle::default(),
             date_order: DateOrder::default(),
             interval_style: IntervalStyle::default(),
             bytea_output: ByteaOutput::default(),
@@ -75,6 +87,7 @@ impl fmt::Debug for Formatting {
             .field("zone", &self.zone)
             .field("now", &self.now)
             .field("extra_float_digits", &self.extra_float_digits)
+            .field("date_style", &self.date_style)
             .field("date_order", &self.date_order)
             .field("interval_style", &self.interval_style)
             .field("bytea_output", &self.bytea_output)

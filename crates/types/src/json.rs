@@ -33,7 +33,7 @@ fn key_order(a: &str, b: &str) -> Ordering {
 
 impl Json {
     pub fn parse(text: &str) -> SqlResult<Self> {
-        let mut parser = Parser { text, at: 0, depth: 0, build: true };
+        let mut parser = Parser { text, at: 0, depth: 0, string: 0, build: true };
         deep(|| parser.document())
     }
 
@@ -268,7 +268,7 @@ impl Hash for Json {
 
 /// Checks that `text` is JSON, without building it.
 pub fn validate(text: &str) -> SqlResult<()> {
-    deep(|| Parser { text, at: 0, depth: 0, build: false }.document().map(|_| ()))
+    deep(|| Parser { text, at: 0, depth: 0, string: 0, build: false }.document().map(|_| ()))
 }
 
 /// A JSON string literal of `text`.
@@ -301,24 +301,54 @@ pub fn write_json_string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// So much of a document is shown with an error.
+const SHOWN_BYTES_MAX: usize = 50;
+
 struct Parser<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    /// Where the string begins that is being read.
+    string: usize,
     /// Off: syntax is checked and nothing is kept.
     build: bool,
 }
 
 impl Parser<'_> {
+    /// What was read up to here, or up to `end`, is shown with the error.
     fn error(&self, detail: impl Into<String>) -> SqlError {
-        SqlError::new(SqlState::InvalidTextRepresentation, "invalid input syntax for type json").with_detail(detail)
+        self.error_at(detail, self.at)
+    }
+
+    fn error_at(&self, detail: impl Into<String>, end: usize) -> SqlError {
+        let end = self.text.floor_char_boundary(end);
+        let read = &self.text[..end];
+        let line = 1 + read.bytes().filter(|byte| *byte == b'\n').count();
+        let line_start = read.rfind('\n').map_or(0, |at| at + 1);
+        let mut start = line_start;
+        while end - start >= SHOWN_BYTES_MAX {
+            start += self.text[start..].chars().next().map_or(1, char::len_utf8);
+        }
+        // No dots in place of as many bytes.
+        if start - line_start <= 3 {
+            start = line_start;
+        }
+        let before = if start > line_start { "..." } else { "" };
+        let after = match self.text.as_bytes().get(end) {
+            None | Some(b'\n' | b'\r') => "",
+            Some(_) => "...",
+        };
+        let context = format!("JSON data, line {line}: {before}{}{after}", &self.text[start..end]);
+        SqlError::new(SqlState::InvalidTextRepresentation, "invalid input syntax for type json")
+            .with_detail(detail)
+            .with_context(&context)
     }
 
     /// At the current byte: what was found there instead of `expected`.
     fn unexpected(&self, expected: Option<&str>) -> SqlError {
         let rest = &self.text[self.at..];
         let Some(first) = rest.chars().next() else {
-            return self.error("The input string ended unexpectedly.");
+            return self.error_at("The input string ended unexpectedly.", self.text.len());
         };
         let word = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
         let token = if word(first) || first == '-' {
@@ -330,9 +360,10 @@ impl Parser<'_> {
         } else {
             &rest[..first.len_utf8()]
         };
+        let end = self.at + token.len();
         match expected {
-            Some(expected) => self.error(format!("Expected {expected}, but found \"{token}\".")),
-            None => self.error(format!("Token \"{token}\" is invalid.")),
+            Some(expected) => self.error_at(format!("Expected {expected}, but found \"{token}\"."), end),
+            None => self.error_at(format!("Token \"{token}\" is invalid."), end),
         }
     }
 
@@ -490,20 +521,32 @@ impl Parser<'_> {
         let value = text
             .filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))
             .and_then(|digits| u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok())
-            .ok_or_else(|| self.error("\"\\u\" must be followed by four hexadecimal digits."))?;
+            .ok_or_else(|| {
+                // Up to the first that is none.
+                let rest = &self.text[self.at..];
+                let digits = rest.bytes().take_while(u8::is_ascii_hexdigit).count();
+                if digits == rest.len() {
+                    return self.unterminated();
+                }
+                let wrong = rest[digits..].chars().next().map_or(0, char::len_utf8);
+                self.error_at("\"\\u\" must be followed by four hexadecimal digits.", self.at + digits + wrong)
+            })?;
         self.at += 4;
         Ok(value)
     }
 
+    fn unterminated(&self) -> SqlError {
+        self.error_at(format!("Token \"{}\" is invalid.", &self.text[self.string..]), self.text.len())
+    }
+
     fn string(&mut self) -> SqlResult<Box<str>> {
-        let start = self.at;
+        self.string = self.at;
         self.at += 1;
         let mut out = String::new();
         let mut plain = self.at;
         loop {
             let Some(byte) = self.peek() else {
-                self.at = start;
-                return Err(self.error(format!("Token \"{}\" is invalid.", &self.text[start..])));
+                return Err(self.unterminated());
             };
             match byte {
                 b'"' => {
@@ -518,7 +561,7 @@ impl Parser<'_> {
                         out.push_str(&self.text[plain..self.at]);
                     }
                     self.at += 1;
-                    let escape = self.peek().ok_or_else(|| self.error("The input string ended unexpectedly."))?;
+                    let escape = self.peek().ok_or_else(|| self.unterminated())?;
                     self.at += 1;
                     let c = match escape {
                         b'"' => '"',
@@ -533,7 +576,8 @@ impl Parser<'_> {
                         _ => {
                             self.at -= 1;
                             let c = self.text[self.at..].chars().next().unwrap_or('\\');
-                            return Err(self.error(format!("Escape sequence \"\\{c}\" is invalid.")));
+                            let end = self.at + c.len_utf8();
+                            return Err(self.error_at(format!("Escape sequence \"\\{c}\" is invalid."), end));
                         }
                     };
                     if self.build {
@@ -557,15 +601,18 @@ impl Parser<'_> {
         }
         let code = match first {
             0 => {
-                return Err(SqlError::new(
-                    SqlState::UntranslatableCharacter,
-                    "unsupported Unicode escape sequence",
-                )
-                .with_detail("\\u0000 cannot be converted to text."));
+                let error = self.error("\\u0000 cannot be converted to text.");
+                let untranslatable =
+                    SqlError::new(SqlState::UntranslatableCharacter, "unsupported Unicode escape sequence");
+                return Err(untranslatable
+                    .with_detail(error.detail.clone().unwrap_or_default())
+                    .with_context(error.context.as_deref().unwrap_or_default()));
             }
             0xd800..=0xdbff => {
-                if !self.text[self.at..].starts_with("\\u") {
-                    return Err(self.error("Unicode low surrogate must follow a high surrogate."));
+                let rest = &self.text[self.at..];
+                if !rest.starts_with("\\u") {
+                    let end = self.at + rest.chars().next().map_or(0, char::len_utf8);
+                    return Err(self.error_at("Unicode low surrogate must follow a high surrogate.", end));
                 }
                 self.at += 2;
                 let low = self.hex4()?;

@@ -62,7 +62,7 @@ pub use datum::{Datum, Interval, TimeTz};
 pub use domain_type::{DomainType, Over, domains_exist};
 pub use enum_type::{Labels, EnumLabel, EnumType, EnumValue, sort_key_between, sort_keys};
 pub use error::{SqlError, SqlErrorFields, SqlResult, SqlState};
-pub use formatting::{ByteaOutput, DateOrder, Formatting, IntervalStyle, OidNames};
+pub use formatting::{ByteaOutput, DateOrder, DateStyle, Formatting, IntervalStyle, OidNames};
 pub use identifier::{quote_identifier, split_identifiers};
 pub use json::Json;
 pub use key::{Direction, NullsOrder, decode_key, encode_key, skip_key};

@@ -39,6 +39,7 @@ struct Pairs {
 impl Accumulator for Pairs {
     fn add(&mut self, _: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()> {
         let (y, x) = (float(&args[0]), float(&args[1]));
+        let (old_x, old_y) = (self.sum_x, self.sum_y);
         self.count += 1.0;
         self.sum_x += x;
         self.sum_y += y;
@@ -48,13 +49,28 @@ impl Accumulator for Pairs {
             self.sxx += dx * dx * scale;
             self.syy += dy * dy * scale;
             self.sxy += dx * dy * scale;
-            let sums = [self.sum_x, self.sum_y, self.sxx, self.syy, self.sxy];
-            if sums.iter().any(|sum| sum.is_infinite()) && x.is_finite() && y.is_finite() {
+            // Infinite without an infinite value: too large. With one, the deviations are no numbers.
+            let of_x = old_x.is_infinite() || x.is_infinite();
+            let of_y = old_y.is_infinite() || y.is_infinite();
+            let is_overflow = (self.sum_x.is_infinite() || self.sxx.is_infinite()) && !of_x
+                || (self.sum_y.is_infinite() || self.syy.is_infinite()) && !of_y
+                || self.sxy.is_infinite() && !of_x && !of_y;
+            if is_overflow {
                 return Err(SqlError::new(SqlState::NumericValueOutOfRange, "value out of range: overflow"));
             }
-        } else if !x.is_finite() || !y.is_finite() {
+            for deviation in [&mut self.sxx, &mut self.syy, &mut self.sxy] {
+                if deviation.is_infinite() {
+                    *deviation = f64::NAN;
+                }
+            }
+        } else {
             // Deviations from what is no number are none either.
-            (self.sxx, self.syy, self.sxy) = (f64::NAN, f64::NAN, f64::NAN);
+            if !x.is_finite() {
+                (self.sxx, self.sxy) = (f64::NAN, f64::NAN);
+            }
+            if !y.is_finite() {
+                (self.syy, self.sxy) = (f64::NAN, f64::NAN);
+            }
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! JSON functions. Documentation, section 9.16.
 
 use types::text::{write_float4, write_float8};
-use types::{Array, Datum, Json, Numeric, SqlError, SqlResult, SqlState, SqlType};
+use types::{Array, DateStyle, Datum, Formatting, Json, Numeric, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::EvalContext;
 use crate::arguments::{array, boolean, jsonb, text};
 use crate::operators::json::{Raw, as_text, compact_text, json_text, path, raw, raw_json, raw_path, raw_text, value};
-use crate::operators::strings::to_text;
+use crate::operators::strings::{cast_to_text, to_text};
 use crate::signature::{ArgType, Builtin, CallTypes, RetType, SetFunction};
 
 const JSON: ArgType = ArgType::T(SqlType::Json);
@@ -41,7 +41,8 @@ pub(crate) fn to_json(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) ->
             });
             Json::object(pairs.collect::<SqlResult<Vec<_>>>()?).checked()?
         }
-        Datum::Timestamp(_) | Datum::TimestampTz(_) => Json::String(json_moment(&shown(context, ty, datum)).into()),
+        Datum::Date(_) => Json::String(iso(context, ty, datum).into()),
+        Datum::Timestamp(_) | Datum::TimestampTz(_) => Json::String(json_moment(&iso(context, ty, datum)).into()),
         Datum::Inet(_) => Json::String(shown(context, ty, datum).into()),
         other => Json::String(checked_string(to_text(context, ty, other)?)?.into()),
     })
@@ -57,6 +58,14 @@ fn record_field(ty: &SqlType, at: usize, field: &Datum) -> (String, SqlType) {
 
 fn shown(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -> String {
     types::to_text(ty, datum, context.formatting)
+}
+
+/// Dates in JSON are ISO's whatever `DateStyle` says.
+fn iso(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -> String {
+    if context.formatting.date_style == DateStyle::Iso {
+        return shown(context, ty, datum);
+    }
+    types::to_text(ty, datum, &Formatting { date_style: DateStyle::Iso, ..context.formatting.clone() })
 }
 
 fn float_text(ty: &SqlType, number: f64) -> String {
@@ -166,7 +175,11 @@ pub(crate) fn json_key(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) -
     if datum.is_null() {
         return Err(SqlError::new(SqlState::InvalidParameterValue, "field name must not be null"));
     }
-    to_text(context, ty, datum)
+    Ok(match datum {
+        Datum::Date(_) => iso(context, ty, datum),
+        Datum::Timestamp(_) | Datum::TimestampTz(_) => json_moment(&iso(context, ty, datum)),
+        other => cast_to_text(context, ty, other)?,
+    })
 }
 
 fn as_ret(types: &CallTypes, json: Json) -> Datum {

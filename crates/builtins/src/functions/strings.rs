@@ -5,7 +5,7 @@ use types::{Datum, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
 use crate::arguments::{array, bytes, int, text};
 use crate::operators::pattern::{escape_character, like, similar_to_regex};
-use crate::operators::strings::{check_length, to_text};
+use crate::operators::strings::{cast_to_text, check_length, to_text};
 use crate::signature::{ArgType, Builtin, RetType, SetFunction, SetRows};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
@@ -440,11 +440,11 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     }),
     Builtin::pure("format", 3540, &[TEXT], R_TEXT, |_, _, a| out(format_text(text(&a[0]), &[])?)).stable(),
     Builtin::pure("quote_literal", 1285, &[ArgType::AnyElement], R_TEXT, |context, types, a| {
-        out(quote_literal(&to_text(context, &types.args[0], &a[0])?))
+        out(quote_literal(&cast_to_text(context, &types.args[0], &a[0])?))
     })
     .stable(),
     Builtin::pure("quote_nullable", 1290, &[ArgType::AnyElement], R_TEXT, |context, types, a| {
-        out(if a[0].is_null() { "NULL".to_owned() } else { quote_literal(&to_text(context, &types.args[0], &a[0])?) })
+        out(if a[0].is_null() { "NULL".to_owned() } else { quote_literal(&cast_to_text(context, &types.args[0], &a[0])?) })
     })
     .null_aware()
     .stable(),

@@ -9,7 +9,15 @@ use crate::signature::{ArgType, Builtin, Operator, RetType};
 const TEXT: ArgType = ArgType::T(SqlType::Text);
 const BYTEA: ArgType = ArgType::T(SqlType::Bytea);
 
-/// A value as its cast to text gives it.
+/// A value as its cast to text gives it, which is not how a boolean is shown.
+pub(crate) fn cast_to_text(context: &EvalContext<'_>, ty: &SqlType, value: &Datum) -> SqlResult<String> {
+    match value {
+        Datum::Bool(value) => Ok(value.to_string()),
+        value => to_text(context, ty, value),
+    }
+}
+
+/// A value as it is shown.
 pub(crate) fn to_text(context: &EvalContext<'_>, ty: &SqlType, value: &Datum) -> SqlResult<String> {
     if let Datum::Text(text) = value {
         return Ok(text.to_string());
@@ -49,7 +57,7 @@ pub(super) static OPERATORS: &[Operator] = &[
         "||",
         2779,
         Builtin::pure("textanycat", 2003, &[TEXT, ArgType::AnyNonArray], RetType::T(SqlType::Text), |context, types, a| {
-            let right = to_text(context, &types.args[1], &a[1])?;
+            let right = cast_to_text(context, &types.args[1], &a[1])?;
             check_length(text(&a[0]).len() + right.len())?;
             Ok(Datum::text(format!("{}{right}", text(&a[0]))))
         })
@@ -59,7 +67,7 @@ pub(super) static OPERATORS: &[Operator] = &[
         "||",
         2780,
         Builtin::pure("anytextcat", 2004, &[ArgType::AnyNonArray, TEXT], RetType::T(SqlType::Text), |context, types, a| {
-            let left = to_text(context, &types.args[0], &a[0])?;
+            let left = cast_to_text(context, &types.args[0], &a[0])?;
             check_length(left.len() + text(&a[1]).len())?;
             Ok(Datum::text(format!("{left}{}", text(&a[1]))))
         })

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use ::types::SqlType;
-use builtins::{ArgType, RetType, Signature, Volatility};
+use builtins::{AggregateKind, ArgType, RetType, Signature, Volatility};
 use rustc_hash::FxHashMap;
 
 use super::Maker;
@@ -251,10 +251,16 @@ fn pg_proc(view: &CatalogView, rows: &mut Rows) {
 
 fn pg_aggregate(_view: &CatalogView, rows: &mut Rows) {
     for function in FUNCTIONS.all.iter().filter(|function| function.kind == 'a') {
+        let aggregate = builtins::all_aggregates().find(|it| it.oid == function.oid);
+        let (kind, direct_count) = match aggregate.map_or(AggregateKind::Plain, |it| it.kind) {
+            AggregateKind::Plain => ('n', 0),
+            AggregateKind::OrderedSet { direct } => ('o', direct),
+            AggregateKind::Hypothetical => ('h', 0),
+        };
         row!(rows, {
             aggfnoid: function.oid,
-            aggkind: 'n',
-            aggnumdirectargs: 0,
+            aggkind: kind,
+            aggnumdirectargs: direct_count,
             aggtransfn: 0,
             aggfinalfn: 0,
             aggcombinefn: 0,

@@ -8,7 +8,7 @@
 
 use std::iter::successors;
 
-use builtins::CallTypes;
+use builtins::{AggregateKind, CallTypes};
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
@@ -70,10 +70,7 @@ impl Binder<'_> {
         scope: &Scope<'_>,
     ) -> SqlResult<AggregateCall> {
         if !function.within_group.is_empty() {
-            return Err(SqlError::new(
-                SqlState::WrongObjectType,
-                format!("{name} is not an ordered-set aggregate, so it cannot have WITHIN GROUP"),
-            ));
+            return self.ordered_set_call(name, function, scope);
         }
         let clause =
             if function.over.is_some() { self.frame()?.clause } else { Clause::AggregateArgument };
@@ -92,6 +89,9 @@ impl Binder<'_> {
         }
         let list = argument_list(function)?;
         let is_star = matches!(list.as_slice(), [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Wildcard)]);
+        if is_star && distinct {
+            return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"*\""));
+        }
         if list.is_empty() && name == "count" {
             return Err(SqlError::new(
                 SqlState::WrongObjectType,
@@ -125,6 +125,10 @@ impl Binder<'_> {
                 SqlState::InvalidColumnReference,
                 "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list",
             ));
+        }
+        if resolved.chosen.kind != AggregateKind::Plain {
+            let message = format!("WITHIN GROUP is required for ordered-set aggregate {name}");
+            return Err(SqlError::new(SqlState::WrongObjectType, message));
         }
         let types = CallTypes { args: resolved.args, ret: resolved.ret };
         Ok(AggregateCall { aggregate: resolved.chosen, types, args, distinct, filter, order_by })
@@ -232,7 +236,7 @@ fn replace_outer(expr: &mut Expr, values: &[Expr]) {
     expr.for_each_child_mut(&mut |child| replace_outer(child, values));
 }
 
-fn ordered(expr: &Expr) -> SqlResult<()> {
+pub(super) fn ordered(expr: &Expr) -> SqlResult<()> {
     let ty = expr.ty();
     if matches!(ty, SqlType::Record(_)) || ty.is_ordered() {
         return Ok(());

@@ -15,8 +15,10 @@ use types::{SqlError, SqlResult, SqlState};
 
 use super::query::{Outputs, computed};
 use super::types::common_type;
+use super::recursion::only_select;
 use super::{Binder, fold};
 use crate::logical::{Rel, RelNode};
+use crate::parse::query_clauses::{RecursionClauses, read_recursion};
 use crate::plan::{Estimate, Node, Plan, PlanColumn};
 use crate::scope::Level;
 
@@ -56,6 +58,7 @@ struct Entry {
     never_apart: bool,
     /// How deep its relations are.
     height: usize,
+    clauses: Option<Arc<RecursionClauses>>,
 }
 
 impl Ctes {
@@ -154,26 +157,39 @@ impl Binder<'_> {
     pub(super) fn with(&mut self, with: &ast::With, level: &Level<'_>) -> SqlResult<()> {
         let mut seen: FxHashSet<String> = FxHashSet::default();
         for cte in &with.cte_tables {
-            let name = fold(&cte.alias.name);
+            let (name, clauses) = read_recursion(&cte.alias.name)?;
+            if clauses.is_some() && !with.recursive {
+                return Err(SqlError::new(SqlState::SyntaxError, "WITH query is not recursive"));
+            }
             if seen.contains(&name) {
                 return Err(SqlError::new(
                     SqlState::DuplicateAlias,
                     format!("WITH query name \"{name}\" specified more than once"),
                 ));
             }
-            self.define(cte, &name, with.recursive, level)?;
+            self.define(cte, &name, with.recursive, clauses, level)?;
             seen.insert(name);
         }
         Ok(())
     }
 
-    fn define(&mut self, cte: &ast::Cte, name: &str, recursive: bool, level: &Level<'_>) -> SqlResult<()> {
+    fn define(
+        &mut self,
+        cte: &ast::Cte,
+        name: &str,
+        recursive: bool,
+        clauses: Option<RecursionClauses>,
+        level: &Level<'_>,
+    ) -> SqlResult<()> {
         let number = self.ctes.entries.len();
         let never_apart = matches!(cte.materialized, Some(ast::CteAsMaterialized::NotMaterialized));
         if self.query_depth > 1 && changes_data(&cte.query.body) {
             return Err(SqlError::not_supported(
                 "WITH clause containing a data-modifying statement must be at the top level",
             ));
+        }
+        if matches!(*cte.query.body, ast::SetExpr::Merge(_)) {
+            return Err(SqlError::not_supported("MERGE not supported in WITH query"));
         }
         self.ctes.entries.push(Entry {
             name: name.to_owned(),
@@ -183,7 +199,9 @@ impl Binder<'_> {
             correlated_level: None,
             never_apart,
             height: 0,
+            clauses: clauses.map(Arc::new),
         });
+        let is_searched = self.ctes.entries[number].clauses.is_some();
         let uses = level.outer_uses.get();
         let locks = std::mem::take(&mut self.row_locks);
         // It counts where it is read.
@@ -192,6 +210,7 @@ impl Binder<'_> {
             ast::SetExpr::SetOperation { left, op: ast::SetOperator::Union, set_quantifier, right } if recursive => {
                 self.recursive(cte, name, number, level, left, *set_quantifier, right)
             }
+            _ if is_searched => Err(SqlError::new(SqlState::SyntaxError, "WITH query is not recursive")),
             body if recursive => {
                 let why = if changes_data(body) {
                     "must not contain data-modifying statements"
@@ -274,12 +293,25 @@ impl Binder<'_> {
         super::query::refuse_locked_term(left)?;
         super::query::refuse_locked_term(right)?;
         let counts: Vec<usize> = self.ctes.entries.iter().map(|entry| entry.references).collect();
+        let clauses = self.ctes.entries[number].clauses.clone();
+        let (left, right) = match clauses {
+            None => (left, right),
+            Some(_) => (only_select(left, "left")?, only_select(right, "right")?),
+        };
         let base = self.at_level(|binder| binder.set_expr(left, level, Outputs::Settled))?;
-        let base = renamed(base, cte, name)?;
+        let mut base = renamed(base, cte, name)?;
+        let names: Vec<String> = base.columns.iter().map(|column| column.name.clone()).collect();
+        if let Some(clauses) = &clauses {
+            base = self.recursion_base(base, clauses, level)?;
+            self.hands_on = Some(name.to_owned());
+        }
         self.ctes.entries[number].state =
             State::Step(base.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect());
-        let step = self.at_level(|binder| binder.set_expr(right, level, Outputs::Open))?;
+        let mut step = self.at_level(|binder| binder.set_expr(right, level, Outputs::Open))?;
         let references = self.ctes.entries[number].references;
+        if references == 0 && clauses.is_some() {
+            return Err(SqlError::new(SqlState::SyntaxError, "WITH query is not recursive"));
+        }
         if references == 0 {
             // Not recursive after all: bind it as the union it is, ORDER BY and LIMIT included.
             self.ctes.names.pop();
@@ -318,7 +350,10 @@ impl Binder<'_> {
                 "each UNION query must have the same number of columns",
             ));
         }
-        for (at, (base, step)) in base.columns.iter().zip(&step.columns).enumerate() {
+        if let Some(clauses) = &clauses {
+            step = self.recursion_step(step, clauses, &names, level)?;
+        }
+        for (at, (base, step)) in base.columns.iter().zip(&step.columns).enumerate().take(names.len()) {
             let overall = common_type(&[base.ty, step.ty], "UNION")?;
             if !overall.same_base(&base.ty) {
                 return Err(SqlError::new(
@@ -340,6 +375,17 @@ impl Binder<'_> {
         self.above(1)?;
         let node = RelNode::RecursiveUnion { cte: number, base: Box::new(base), step: Box::new(step), all };
         Ok(Rel { node, columns })
+    }
+
+    /// How many columns of the query of this name are found by no star: those that SEARCH and CYCLE add, within the
+    /// recursive term.
+    pub(super) fn added_columns(&self, name: &str) -> usize {
+        let found = self.ctes.names.iter().rev().find(|(known, _)| known == name);
+        let entry = found.map(|(_, number)| &self.ctes.entries[*number]);
+        match entry {
+            Some(Entry { state: State::Step(_), clauses: Some(clauses), .. }) => clauses.added().len(),
+            _ => 0,
+        }
     }
 
     /// The query that a WITH gave this name, if one is in scope.
@@ -390,11 +436,17 @@ impl Binder<'_> {
 
 /// INSERT, UPDATE or DELETE, in parentheses or not.
 pub(crate) fn changes_data(body: &ast::SetExpr) -> bool {
-    matches!(body, ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_))
+    matches!(
+        body,
+        ast::SetExpr::Insert(_) | ast::SetExpr::Update(_) | ast::SetExpr::Delete(_) | ast::SetExpr::Merge(_)
+    )
 }
 
 fn is_change(node: &RelNode) -> bool {
-    matches!(node, RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. })
+    matches!(
+        node,
+        RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. } | RelNode::Merge { .. }
+    )
 }
 
 /// The columns under the names that the WITH item gives them.

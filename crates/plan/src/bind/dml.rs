@@ -1,10 +1,11 @@
-//! INSERT, UPDATE and DELETE.
+//! INSERT, UPDATE and DELETE; MERGE is `merge`'s.
 //!
 //! The rows to change come from a bound query like any other: for UPDATE and DELETE the table with its rows locked as
 //! they are read, then whatever FROM or USING adds; for INSERT one that yields every column of the table, defaults
 //! filled in. Conversions to the columns' types happen there, so that execution only checks and writes. A view stands for
 //! the table under it (`through`).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use catalog::privilege::PrivilegeSet;
@@ -31,10 +32,10 @@ use crate::plan::{
 use crate::scope::{Level, Range, Scope};
 
 /// The rows that a statement is about to change.
-const CHANGE_LOCK: RowLock = RowLock { strength: LockStrength::Update, wait: LockWait::Block, is_above: false };
+pub(super) const CHANGE_LOCK: RowLock = RowLock { strength: LockStrength::Update, wait: LockWait::Block, is_above: false };
 
 /// Stands where the optimizer puts the plan of the source.
-fn no_plan() -> Box<Plan> {
+pub(super) fn no_plan() -> Box<Plan> {
     Box::new(Plan { node: Node::Unit, columns: Vec::new(), estimate: Estimate::default() })
 }
 
@@ -52,6 +53,7 @@ impl Binder<'_> {
             ast::Statement::Insert(insert) => self.insert(insert, level),
             ast::Statement::Update(update) => self.update(update, level),
             ast::Statement::Delete(delete) => self.delete(delete, level),
+            ast::Statement::Merge(merge) => self.merge_rows(merge, level),
             other => Err(SqlError::not_supported(format!("this statement is not supported here: {other}"))),
         }
     }
@@ -86,8 +88,20 @@ impl Binder<'_> {
             None => self.full_rows(&target, vec![Vec::new()], &Targets::default(), level)?,
             Some(query) => match query.body.as_ref() {
                 ast::SetExpr::Values(values) if is_bare(query) => {
-                    let rows = values.rows.iter().map(|row| row.content.iter().collect()).collect();
-                    self.full_rows(&target, rows, &targets, level)?
+                    let scope = Scope::empty(level);
+                    let rows: Vec<Cow<'_, [ast::Expr]>> =
+                        values.rows.iter().map(|row| self.without_stars(&row.content, &scope)).collect::<SqlResult<_>>()?;
+                    let listed = rows.iter().map(|row| row.iter().collect()).collect();
+                    match (self.full_rows(&target, listed, &targets, level), rows.as_slice()) {
+                        // One row of VALUES is as good as a SELECT, whose list may hold sets.
+                        (Err(error), [row]) if error.message() == SETS_IN_VALUES => {
+                            let given = targets.columns.iter().zip(row.iter()).filter(|(_, value)| !is_default(value));
+                            let (columns, values): (Vec<usize>, Vec<&ast::Expr>) = given.unzip();
+                            let targets = Targets { columns, are_listed: true };
+                            self.query_rows(&target, &as_select(&values)?, &targets, level)?
+                        }
+                        (rel, _) => rel?,
+                    }
                 }
                 _ => self.query_rows(&target, query, &targets, level)?,
             },
@@ -110,7 +124,7 @@ impl Binder<'_> {
     }
 
     /// The columns that INSERT names, or all there are.
-    fn insert_targets(&self, target: &Target, names: &[ast::ObjectName]) -> SqlResult<Vec<usize>> {
+    pub(super) fn insert_targets(&self, target: &Target, names: &[ast::ObjectName]) -> SqlResult<Vec<usize>> {
         if names.is_empty() {
             return Ok(target.all_columns());
         }
@@ -242,7 +256,19 @@ impl Binder<'_> {
         targets: &Targets,
         level: &Level<'_>,
     ) -> SqlResult<Rel> {
-        let scope = Scope::empty(level);
+        let bound = self.bound_rows(target, rows, targets, &Scope::empty(level))?;
+        let columns = target.table.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect();
+        Ok(Rel { node: RelNode::Values(bound), columns })
+    }
+
+    /// Rows of values as rows of the table, what is not given filled in.
+    pub(super) fn bound_rows(
+        &mut self,
+        target: &Target,
+        rows: Vec<Vec<&ast::Expr>>,
+        targets: &Targets,
+        scope: &Scope<'_>,
+    ) -> SqlResult<Vec<Vec<Expr>>> {
         let width = rows.first().map_or(0, Vec::len);
         let table = &target.table;
         let targets = targets.for_width(width, target)?;
@@ -267,15 +293,14 @@ impl Binder<'_> {
                 self.check_insertable(table, *position)?;
                 let column = &table.columns[*position];
                 let value = self.with_frame(Clause::Values, |binder| {
-                    let value = binder.declared_expr(expr, &scope)?;
+                    let value = binder.declared_expr(expr, scope)?;
                     binder.assign(value, &column.name, column.declared())
                 });
                 full[*position] = value.map_err(|error| self.at(error, expr))?;
             }
             bound.push(full);
         }
-        let columns = table.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect();
-        Ok(Rel { node: RelNode::Values(bound), columns })
+        Ok(bound)
     }
 
     fn query_rows(
@@ -450,7 +475,7 @@ impl Binder<'_> {
     }
 
     /// SET, with each value cast to its column's type.
-    fn assignments(
+    pub(super) fn assignments(
         &mut self,
         target: &Target,
         list: &[ast::Assignment],
@@ -501,7 +526,9 @@ impl Binder<'_> {
         let fields: Vec<&ast::Expr> = match value {
             ast::Expr::Subquery(query) => {
                 let values = self.with_frame(Clause::Update, |binder| {
-                    binder.row_subquery(query, positions.len(), scope)
+                    binder.row_subquery(query, positions.len(), scope, |_, _| {
+                        SqlError::new(SqlState::SyntaxError, "number of columns does not match number of values")
+                    })
                 })?;
                 let mut pairs = Vec::with_capacity(positions.len());
                 for (position, value) in positions.into_iter().zip(values) {
@@ -667,6 +694,18 @@ fn weaken_lock(rel: &mut Rel) {
         RelNode::Join { left: input, .. } | RelNode::Filter { input, .. } => weaken_lock(input),
         _ => {}
     }
+}
+
+const SETS_IN_VALUES: &str = "set-returning functions are not allowed in VALUES";
+
+/// `SELECT` with these outputs.
+fn as_select(outputs: &[&ast::Expr]) -> SqlResult<ast::Query> {
+    let no_query = || SqlError::internal("a SELECT is no query");
+    let parsed = crate::parse::parse("SELECT 1")?.into_iter().next().ok_or_else(no_query)?;
+    let crate::parse::Body::Standard(ast::Statement::Query(mut query)) = parsed.body else { return Err(no_query()) };
+    let ast::SetExpr::Select(select) = query.body.as_mut() else { return Err(no_query()) };
+    select.projection = outputs.iter().map(|output| ast::SelectItem::UnnamedExpr((*output).clone())).collect();
+    Ok(*query)
 }
 
 /// VALUES with nothing around it.

@@ -354,5 +354,9 @@ fn strip_node(rel: &mut Rel) {
             strip_rel(source);
             strip_all(delete.returning.iter_mut().flatten());
         }
+        RelNode::Merge { merge, source } => {
+            strip_rel(source);
+            merge.whens.iter_mut().for_each(|when| when.for_each_expr_mut(&mut |expr| strip_all([expr])));
+        }
     }
 }

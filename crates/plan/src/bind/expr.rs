@@ -7,9 +7,11 @@ use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType}
 
 use super::domain::as_base;
 use super::operators::{conjunction, symbol};
+use super::subquery::{row_fields, unlike_columns};
 use super::{Binder, fold};
 use crate::PlanContext;
 use crate::expr::{Expr, TruthTest};
+use crate::parse::query_clauses::symmetric_bound;
 use crate::scope::Scope;
 
 /// A field of a row: of one that is written out, what stands there.
@@ -59,7 +61,7 @@ impl Binder<'_> {
     /// As [`Binder::expr`]; what is of a domain says so.
     pub(crate) fn declared_expr(&mut self, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
         let expr = unnested(expr);
-        self.nested(1, |binder| binder.expr_node(expr, scope).map_err(|error| binder.at(error, expr)))
+        self.nested(1, |binder| binder.expr_node(expr, scope).map_err(|error| binder.at_cause(error, expr)))
     }
 
     /// An expression of some determined type.
@@ -112,6 +114,9 @@ impl Binder<'_> {
                 Ok(Expr::Not(Box::new(self.distinct_from(left, right)?)))
             }
             Ast::Between { expr, negated, low, high } => {
+                if let Some(low) = symmetric_bound(low) {
+                    return self.between_symmetric(*negated, (expr, low, high), scope);
+                }
                 let (expr, low, high) = (self.expr(expr, scope)?, self.expr(low, scope)?, self.expr(high, scope)?);
                 self.between(*negated, expr, low, high)
             }
@@ -291,7 +296,16 @@ impl Binder<'_> {
         let found = match names.as_slice() {
             [range, column] => (None, range, column),
             [schema, range, column] => (Some(schema.as_str()), range, column),
-            [_, schema, range, column] => (Some(schema.as_str()), range, column),
+            [database, schema, range, column] => {
+                let current = self.context.catalog.database_by_id(self.context.database);
+                if current.is_none_or(|current| current.name != *database) {
+                    return Err(SqlError::not_supported(format!(
+                        "cross-database references are not implemented: {}",
+                        names.join(".")
+                    )));
+                }
+                (Some(schema.as_str()), range, column)
+            }
             _ => {
                 return Err(SqlError::new(
                     SqlState::SyntaxError,
@@ -354,7 +368,7 @@ impl Binder<'_> {
                 let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
                 match (left, right) {
                     (Expr::Row(left, _), Expr::Row(right, _)) if left.len() == 2 && right.len() == 2 => {
-                        self.function_call("overlaps", left.into_iter().chain(right).collect())
+                        self.overlaps(left.into_iter().chain(right).collect())
                     }
                     _ => Err(SqlError::new(SqlState::SyntaxError, "wrong number of parameters for OVERLAPS")),
                 }
@@ -364,9 +378,9 @@ impl Binder<'_> {
                     return Err(SqlError::not_supported(format!("operator {op} is not supported")));
                 };
                 // `(a, b) = (SELECT …)` is a comparison with a row of the subquery.
-                if let (ast::Expr::Tuple(fields), ast::Expr::Subquery(query)) = (unnested(left), unnested(right)) {
-                    let left = Expr::row(self.exprs(fields, scope)?);
-                    let right = Expr::row(self.row_subquery(query, fields.len(), scope)?);
+                if let (Some(fields), ast::Expr::Subquery(query)) = (row_fields(left), unnested(right)) {
+                    let left = Expr::row(self.exprs(fields.iter().copied(), scope)?);
+                    let right = Expr::row(self.row_subquery(query, fields.len(), scope, unlike_columns)?);
                     return self.binary(&symbol, left, right);
                 }
                 let (left, right) = (self.expr(left, scope)?, self.expr(right, scope)?);
@@ -399,13 +413,13 @@ impl Binder<'_> {
         };
         let mut value = self
             .nested(length, |binder| binder.binary_node(leftmost, first_op, first_right, scope))
-            .map_err(|error| self.at(error, first))?;
+            .map_err(|error| self.at_cause(error, first))?;
         while let Some((op, right, node)) = spine.pop() {
             let Some(symbol) = symbol(op) else {
                 return Err(SqlError::internal("a chain of operators holds something else"));
             };
             let right = self.nested(spine.len() + 1, |binder| binder.expr(right, scope))?;
-            value = self.binary(&symbol, value, right).map_err(|error| self.at(error, node))?;
+            value = self.binary(&symbol, value, right).map_err(|error| self.at_cause(error, node))?;
         }
         Ok(value)
     }

@@ -11,7 +11,7 @@ use catalog::{Relation, RoutineKind, Sequence, Table, VirtualTable};
 use sqlparser::ast;
 use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
-use super::function::Called;
+use super::function::{Called, argument_list};
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
 use super::routine::Resolution;
@@ -19,6 +19,7 @@ use super::{Binder, Clause, bind_type, check_name, find_relation, fold, name_par
 use crate::expr::{Expr, RoutineCall, SequenceOp};
 use crate::logical::{Rel, RelNode};
 use crate::needs::Mention;
+use crate::parse::query_clauses::rows_from;
 use crate::plan::{Callee, FunctionCall, JoinKind, PlanColumn, RowLock};
 use crate::scope::{Level, Place, Range, RangeColumn, Scope, Visible, shift_columns};
 
@@ -300,10 +301,12 @@ impl Binder<'_> {
                 bound.map_err(|error| self.at(error, name))
             }
             ast::TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
-                self.function_item(name, &args.args, *with_ordinality, alias.as_ref(), level, left)
+                let bound = self.function_item(name, &args.args, *with_ordinality, alias.as_ref(), level, left);
+                bound.map_err(|error| self.at_function(error, name))
             }
             ast::TableFactor::Function { name, args, alias, with_ordinality, .. } => {
-                self.function_item(name, args, *with_ordinality, alias.as_ref(), level, left)
+                let bound = self.function_item(name, args, *with_ordinality, alias.as_ref(), level, left);
+                bound.map_err(|error| self.at_function(error, name))
             }
             ast::TableFactor::UNNEST { alias, array_exprs, with_offset: false, with_ordinality, .. } => {
                 let args: Vec<Vec<ast::FunctionArg>> = array_exprs
@@ -331,7 +334,7 @@ impl Binder<'_> {
                         SqlError::new(SqlState::SyntaxError, format!("{what} in FROM must have an alias"));
                     let example = if what == "VALUES" { "VALUES ..." } else { "SELECT ..." };
                     let error = error.with_hint(format!("For example, FROM ({example}) [AS] foo."));
-                    return Err(self.at(error, subquery.as_ref()));
+                    return Err(self.at_parenthesis(error, subquery.as_ref()));
                 };
                 let range = named_range(&name, &rel.columns, None, alias.as_ref())?;
                 let lateral = (!slots.is_empty()).then_some(slots);
@@ -389,7 +392,8 @@ impl Binder<'_> {
         let shown = alias.map_or_else(|| relation.clone(), |alias| fold(&alias.name));
         if schema.is_none() {
             if let Some(rel) = self.cte_reference(&relation, level)? {
-                let range = named_range(&shown, &rel.columns, None, alias)?;
+                let own = rel.columns.len() - self.added_columns(&relation);
+                let range = range_of(&shown, &rel.columns, &|at| at >= own, alias)?;
                 return Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None });
             }
             if let Some(transition) = self.context.transitions.iter().find(|transition| transition.name == relation) {
@@ -566,6 +570,22 @@ impl Binder<'_> {
         level: &'s Level<'s>,
         left: Option<&Scope<'s>>,
     ) -> SqlResult<Item<'s>> {
+        if let Some(calls) = rows_from(name, args) {
+            let mut names = Vec::new();
+            for call in calls? {
+                let (name, args) = (name_parts(&call.name)?, argument_list(call)?);
+                // `unnest(a, b)` is two of them.
+                let is_unnest = matches!(name.as_slice(), [.., last] if last == "unnest");
+                match is_unnest && args.len() > 1 {
+                    true => names.extend(args.into_iter().map(|arg| (name.clone(), vec![arg]))),
+                    false => names.push((name, args)),
+                }
+            }
+            let calls: Vec<(&[String], Vec<&ast::FunctionArg>)> =
+                names.iter().map(|(name, args)| (name.as_slice(), args.clone())).collect();
+            let shown = names.first().and_then(|(name, _)| name.last()).cloned().unwrap_or_default();
+            return self.set_functions(&calls, with_ordinality, &shown, alias, level, left);
+        }
         let mut parts = name_parts(name)?;
         if self.routines_of(&parts).is_some() {
             let args: Vec<&ast::FunctionArg> = args.iter().collect();
@@ -609,6 +629,9 @@ impl Binder<'_> {
         let mut columns: Vec<PlanColumn> = Vec::new();
         let mut scalar = None;
         let mut has_definitions = false;
+        let is_alone = calls.len() == 1 && !with_ordinality;
+        // The alias names the column of one function alone.
+        let name_of = |function: &str| if calls.len() == 1 { shown.clone() } else { function.to_owned() };
         for (parts, args) in calls {
             let function = parts.last().map_or("", String::as_str);
             let args = match self.routines_of(parts) {
@@ -631,31 +654,40 @@ impl Binder<'_> {
                     let call = self.set_call(builtin, types, args)?;
                     let set = builtin.set.as_ref().map_or(&[][..], |set| set.columns);
                     match set {
-                        [] => columns.push(computed(shown.clone(), call.types.ret)),
+                        [] => columns.push(computed(name_of(function), call.types.ret)),
                         [(_, ty)] => {
                             let ty = if ty.is_pseudo() { call.types.ret } else { *ty };
-                            columns.push(computed(shown.clone(), ty));
+                            columns.push(computed(name_of(function), ty));
                         }
                         many => columns.extend(many.iter().map(|(name, ty)| computed(*name, call.column_type(*ty)))),
                     }
                     bound.push(call);
                 }
                 Called::Builtin(builtin, types) => {
-                    scalar = Some(self.call(builtin, args, &types.args, types.ret)?);
+                    let value = self.call(builtin, args, &types.args, types.ret)?;
+                    if is_alone {
+                        scalar = Some(value);
+                        continue;
+                    }
+                    columns.push(computed(name_of(function), value.ty()));
+                    bound.push(self.one_row(value)?);
                 }
                 Called::Cast(ty) => {
                     let arg = args.into_iter().next().expect("a cast in a function's dress has one argument");
-                    scalar = Some(self.explicit_cast(arg, ty)?);
+                    let value = self.explicit_cast(arg, ty)?;
+                    if is_alone {
+                        scalar = Some(value);
+                        continue;
+                    }
+                    columns.push(computed(name_of(function), value.ty()));
+                    bound.push(self.one_row(value)?);
                 }
             }
         }
         let rel = match scalar {
-            Some(expr) if calls.len() == 1 && !with_ordinality => {
+            Some(expr) => {
                 let columns = vec![computed(shown.clone(), expr.ty())];
                 project(Rel { node: RelNode::Unit, columns: Vec::new() }, vec![expr], columns)
-            }
-            Some(_) => {
-                return Err(SqlError::not_supported("WITH ORDINALITY needs a set-returning function"));
             }
             None => {
                 if with_ordinality {
@@ -681,6 +713,23 @@ impl Binder<'_> {
 }
 
 impl Binder<'_> {
+    /// A value as the only row of a function.
+    fn one_row(&mut self, value: Expr) -> SqlResult<FunctionCall> {
+        match value {
+            Expr::Call { builtin, types, args } => Ok(FunctionCall { callee: Callee::Builtin(builtin), types, args }),
+            other if !other.ty().is_array() && other.ty().row_type().is_none() => {
+                let ty = other.ty().array_of();
+                let elements = vec![other];
+                let args = vec![Expr::Array { elements, ty }];
+                match self.resolve_call("unnest", &args)? {
+                    Called::Builtin(builtin, types) => self.set_call(builtin, types, args),
+                    Called::Cast(_) => Err(SqlError::internal("unnest is a function")),
+                }
+            }
+            _ => Err(SqlError::not_supported("this function is not supported beside others, or with ordinality")),
+        }
+    }
+
     /// A routine that returns records of no known fields, with those that the column definition list says.
     fn with_definitions(
         &self,

@@ -60,11 +60,13 @@ impl Binder<'_> {
         if function.over.is_some() {
             return self.window_function(&name, function, scope);
         }
-        if !builtins::aggregates(&name).is_empty() {
+        let is_within = !function.within_group.is_empty();
+        let is_aggregate = !builtins::aggregates(&name).is_empty();
+        if is_aggregate || is_within && builtins::hypothetical_aggregate(&name).is_some() {
             return self.aggregate(&name, function, scope);
         }
-        if !function.within_group.is_empty() {
-            return Err(SqlError::not_supported(format!("ordered-set aggregate {name} is not supported")));
+        if is_within {
+            return self.ordered_call(&name, function, scope);
         }
         if function.filter.is_some() {
             return Err(SqlError::new(
@@ -72,10 +74,21 @@ impl Binder<'_> {
                 format!("FILTER specified, but {name} is not an aggregate function"),
             ));
         }
+        if let ast::FunctionArguments::List(list) = &function.args
+            && let Some(treatment) = list.duplicate_treatment
+            && treatment == ast::DuplicateTreatment::Distinct
+        {
+            let message = format!("DISTINCT specified, but {name} is not an aggregate function");
+            return Err(SqlError::new(SqlState::WrongObjectType, message));
+        }
         if name == "grouping" {
             return self.grouping(function, scope);
         }
         if super::window::is_window_only(&name) && builtins::functions(&name).is_empty() {
+            if !argument_list(function)?.is_empty() && builtins::hypothetical_aggregate(&name).is_some() {
+                let message = format!("WITHIN GROUP is required for ordered-set aggregate {name}");
+                return Err(SqlError::new(SqlState::WrongObjectType, message));
+            }
             return Err(SqlError::new(
                 SqlState::WrongObjectType,
                 format!("window function {name} requires an OVER clause"),

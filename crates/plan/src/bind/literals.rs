@@ -142,11 +142,16 @@ impl Binder<'_> {
     pub(super) fn typed_string(&mut self, typed: &ast::TypedString) -> SqlResult<Expr> {
         let ty = self.named_type(&typed.data_type)?;
         let value = self.value(&typed.value)?;
-        let literal = self.coerce(value, ty, CastContext::Explicit);
+        let literal = self.coerce(value, ty, CastContext::Explicit).and_then(|value| match &typed.data_type {
+            ast::DataType::Interval { fields, precision } => {
+                self.fit_interval(value, interval_modifier(fields.as_ref(), *precision))
+            }
+            _ => Ok(value),
+        });
         literal.map_err(|error| self.at(error, &typed.value))
     }
 
-    /// `interval '1' day`: a bare number takes the last field as its unit.
+    /// `interval '1' day`: a bare number takes the last field as its unit, and fields behind it are dropped.
     pub(super) fn interval(&mut self, interval: &ast::Interval) -> SqlResult<Expr> {
         let ast::Expr::Value(value) = &*interval.value else {
             return Err(SqlError::new(SqlState::SyntaxError, "an interval literal needs a string"));
@@ -155,12 +160,22 @@ impl Binder<'_> {
         let Expr::Const(Datum::Text(text), SqlType::Unknown) = &bound else {
             return self.coerce(bound, SqlType::Interval, CastContext::Explicit);
         };
-        let unit = interval.last_field.as_ref().or(interval.leading_field.as_ref());
-        let text = match unit {
-            Some(unit) if text.trim().parse::<f64>().is_ok() => format!("{} {unit}", text.trim()),
-            _ => text.to_string(),
+        let (first, last) = (interval.leading_field.as_ref(), interval.last_field.as_ref());
+        let text = with_units(text, first, last);
+        let precision = interval.fractional_seconds_precision.or(interval.leading_precision);
+        let modifier = match (first, precision) {
+            (None, None) => -1,
+            (first, precision) => {
+                let mask = first.map_or(Some(0x7fff), |first| fields_mask(first, last));
+                let mask = mask.ok_or_else(|| {
+                    let field = last.or(first).map_or_else(String::new, ToString::to_string);
+                    SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{field}\""))
+                })?;
+                mask << 16 | precision.map_or(0xffff, |digits| i64::try_from(digits.min(6)).expect("at most six"))
+            }
         };
         let literal = self.coerce(unknown(text), SqlType::Interval, CastContext::Explicit);
+        let literal = literal.and_then(|value| self.fit_interval(value, modifier));
         literal.map_err(|error| self.at(error, value))
     }
 
@@ -178,6 +193,59 @@ impl Binder<'_> {
             Expr::Const(value, _) => Some(value),
             _ => None,
         }
+    }
+}
+
+/// The fields of an interval in their order, with their bits.
+fn interval_fields() -> [(ast::DateTimeField, i64); 6] {
+    use ast::DateTimeField as Field;
+    use types::datetime::interval_field::{DAY, HOUR, MINUTE, MONTH, SECOND, YEAR};
+    [
+        (Field::Year, YEAR),
+        (Field::Month, MONTH),
+        (Field::Day, DAY),
+        (Field::Hour, HOUR),
+        (Field::Minute, MINUTE),
+        (Field::Second, SECOND),
+    ]
+}
+
+/// The fields from one to another.
+fn fields_mask(first: &ast::DateTimeField, last: Option<&ast::DateTimeField>) -> Option<i64> {
+    let fields = interval_fields();
+    let place = |field: &ast::DateTimeField| fields.iter().position(|(known, _)| known == field);
+    let (from, to) = (place(first)?, place(last.unwrap_or(first))?);
+    let is_of_years = |place: usize| place < 2;
+    if from > to || is_of_years(from) != is_of_years(to) {
+        return None;
+    }
+    Some(fields[from..=to].iter().fold(0, |mask, (_, bit)| mask | bit))
+}
+
+/// The text of an interval with the units that its fields give to bare numbers: the last one is of the last field, one
+/// before it of the field before.
+fn with_units(text: &str, first: Option<&ast::DateTimeField>, last: Option<&ast::DateTimeField>) -> String {
+    let Some(unit) = last.or(first) else { return text.to_owned() };
+    let is_number = |part: &str| part.parse::<f64>().is_ok();
+    let parts: Vec<&str> = text.split_whitespace().collect();
+    match parts.as_slice() {
+        [number] if is_number(number) => format!("{number} {unit}"),
+        [days, number] if is_number(days) && is_number(number) && first == Some(&ast::DateTimeField::Day) => {
+            format!("{days} day {number} {unit}")
+        }
+        // Minutes and seconds, where hours and minutes would be read.
+        [time]
+            if first == Some(&ast::DateTimeField::Minute)
+                && last == Some(&ast::DateTimeField::Second)
+                && time.bytes().filter(|byte| *byte == b':').count() == 1 =>
+        {
+            match time.strip_prefix('-') {
+                Some(time) => format!("-0:{time}"),
+                None => format!("0:{time}"),
+            }
+        }
+        [before @ .., number] if is_number(number) => format!("{} {number} {unit}", before.join(" ")),
+        _ => text.to_owned(),
     }
 }
 

@@ -25,9 +25,13 @@ mod implied;
 mod function;
 mod json_record;
 mod literals;
+mod merge;
 mod names;
 mod operators;
+mod ordered_set;
+mod places;
 mod query;
+mod recursion;
 mod routine;
 pub(crate) mod same;
 mod select;
@@ -114,6 +118,7 @@ pub(crate) enum Clause {
     WindowDefinition,
     CallArgument,
     TriggerWhen,
+    MergeWhen,
 }
 
 impl Clause {
@@ -141,6 +146,7 @@ impl Clause {
             Self::WindowDefinition => "window definitions",
             Self::CallArgument => "CALL arguments",
             Self::TriggerWhen => "trigger WHEN conditions",
+            Self::MergeWhen => "MERGE WHEN conditions",
         }
     }
 
@@ -172,6 +178,8 @@ pub(crate) struct Frame {
     /// The arguments of GROUPING calls.
     pub groupings: Vec<Vec<Expr>>,
     pub named_windows: Vec<(String, ast::WindowSpec)>,
+    /// The name of the WITH query whose recursive term this is, where SEARCH or CYCLE add columns: they are handed on.
+    pub hands_on: Option<String>,
 }
 
 impl Frame {
@@ -184,6 +192,7 @@ impl Frame {
             sets: Vec::new(),
             groupings: Vec::new(),
             named_windows: Vec::new(),
+            hands_on: None,
         }
     }
 }
@@ -216,6 +225,8 @@ pub(crate) struct Binder<'a> {
     copied: usize,
     /// FOR UPDATE and its kin, for the tables of the FROM being bound.
     row_locks: Vec<query::LockRequest>,
+    /// Of the SELECT that comes next: see [`Frame::hands_on`].
+    hands_on: Option<String>,
     /// Of the INSERT being bound.
     overriding: Option<crate::parse::extras::Overriding>,
     /// The last number that a level or a frame was given.
@@ -230,6 +241,11 @@ pub(crate) struct Binder<'a> {
     pub depends_on: Vec<u32>,
     /// The names of those relations, where a view is made of the query.
     pub names: Option<Vec<NamedRelation>>,
+}
+
+/// What does not fit its column is found when the value is there, which is at no place of the statement.
+fn is_of_length(error: &SqlError) -> bool {
+    error.code() == SqlState::StringDataRightTruncation || error.message() == "numeric field overflow"
 }
 
 /// PostgreSQL's identifiers: folded to lower case unless quoted.
@@ -408,6 +424,7 @@ impl<'a> Binder<'a> {
             height: 0,
             copied: 0,
             row_locks: Vec::new(),
+            hands_on: None,
             overriding: None,
             next_level: 0,
             form_bytes: 0,
@@ -519,7 +536,7 @@ impl<'a> Binder<'a> {
     /// Puts the place of `node` into an error that has none yet.
     pub(crate) fn at(&self, error: SqlError, node: &impl Spanned) -> SqlError {
         let Some(source) = &self.source else { return error };
-        if error.position.is_some() || error.code() == SqlState::StatementTooComplex {
+        if error.position.is_some() || error.code() == SqlState::StatementTooComplex || is_of_length(&error) {
             return error;
         }
         match crate::parse::node_position(source, node) {
@@ -608,6 +625,7 @@ impl<'a> Binder<'a> {
             height,
             copied,
             row_locks,
+            hands_on,
             overriding,
             next_level,
             form_bytes,
@@ -628,6 +646,7 @@ impl<'a> Binder<'a> {
         std::mem::swap(height, &mut other.height);
         std::mem::swap(copied, &mut other.copied);
         std::mem::swap(row_locks, &mut other.row_locks);
+        std::mem::swap(hands_on, &mut other.hands_on);
         std::mem::swap(overriding, &mut other.overriding);
         std::mem::swap(next_level, &mut other.next_level);
         std::mem::swap(form_bytes, &mut other.form_bytes);

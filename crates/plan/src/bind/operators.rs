@@ -261,6 +261,32 @@ impl Binder<'_> {
         Ok(conjunction(vec![lower, upper]))
     }
 
+    /// OVERLAPS, which is a function of the catalog's.
+    pub(super) fn overlaps(&mut self, args: Vec<Expr>) -> SqlResult<Expr> {
+        self.function_call("overlaps", args).map_err(|error| {
+            let message = error.message().replacen("function overlaps(", "function pg_catalog.overlaps(", 1);
+            let named = SqlError::new(error.code(), message);
+            match &error.hint {
+                Some(hint) => named.with_hint(hint.clone()),
+                None => named,
+            }
+        })
+    }
+
+    /// Between the two bounds, whichever is the lower one.
+    pub(super) fn between_symmetric(
+        &mut self,
+        negated: bool,
+        (expr, first, second): (&ast::Expr, &ast::Expr, &ast::Expr),
+        scope: &Scope<'_>,
+    ) -> SqlResult<Expr> {
+        let (expr, first, second) = (self.expr(expr, scope)?, self.expr(first, scope)?, self.expr(second, scope)?);
+        let copies = (self.copy(&expr)?, self.copy(&first)?, self.copy(&second)?);
+        let forth = self.between(negated, copies.0, copies.1, copies.2)?;
+        let back = self.between(negated, expr, second, first)?;
+        Ok(if negated { conjunction(vec![forth, back]) } else { disjunction(vec![forth, back]) })
+    }
+
     /// `IN (list)`: one hashable list when all is of one type, a chain of comparisons otherwise.
     pub(super) fn in_list(&mut self, expr: Expr, list: Vec<Expr>, negated: bool) -> SqlResult<Expr> {
         // PostgreSQL makes an array of constants alone, and none of a single one.

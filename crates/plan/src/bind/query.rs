@@ -1,5 +1,7 @@
 //! Queries: WITH, set operations, VALUES, and the ORDER BY, LIMIT and FOR UPDATE around them.
 
+use std::borrow::Cow;
+
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
@@ -8,7 +10,8 @@ use super::{Binder, Clause, fold};
 use crate::expr::{Expr, SortKey};
 use crate::logical::{Rel, RelNode};
 use crate::parse::locking;
-use crate::plan::{LockWait, PlanColumn, RowLock, SetOpKind};
+use crate::parse::query_clauses::tied_count;
+use crate::plan::{LockWait, PlanColumn, RowLock, SetOpKind, WindowCall, WindowFunction};
 use crate::scope::{Level, Range, RangeColumn, Scope};
 
 /// What becomes of output columns whose type nobody determined.
@@ -153,10 +156,18 @@ impl Binder<'_> {
         };
         let one = ast::Expr::value(ast::Value::Number("1".to_owned(), false));
         if let Some(fetch) = &query.fetch {
-            if fetch.with_ties || fetch.percent {
-                return Err(SqlError::not_supported("FETCH FIRST … WITH TIES and PERCENT are not supported"));
+            if limit.is_some() {
+                return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"FETCH\""));
+            }
+            if fetch.percent {
+                return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"PERCENT\""));
             }
             limit = Some(fetch.quantity.as_ref().unwrap_or(&one));
+        }
+        let mut has_ties = query.fetch.as_ref().is_some_and(|fetch| fetch.with_ties);
+        if let Some(count) = limit.and_then(tied_count) {
+            limit = Some(count);
+            has_ties = true;
         }
         let is_all = |expr: &&ast::Expr| matches!(expr, ast::Expr::Identifier(ident) if fold(ident) == "all");
         limit = limit.filter(|expr| !is_all(expr));
@@ -167,12 +178,71 @@ impl Binder<'_> {
         }
         let limit = self.row_count(limit, level, "LIMIT")?;
         let offset = self.row_count(offset, level, "OFFSET")?;
+        let (rel, limit) = match has_ties {
+            true => (self.with_ties(rel, limit, offset.as_ref(), query)?, None),
+            false => (rel, limit),
+        };
         if limit.is_none() && offset.is_none() {
             return Ok(rel);
         }
         self.above(1)?;
         let columns = rel.columns.clone();
         Ok(Rel { node: RelNode::Limit { input: Box::new(rel), limit, offset }, columns })
+    }
+
+    /// FETCH … WITH TIES: rows whose rank, in the order that they come in, is within the limit.
+    fn with_ties(&mut self, rel: Rel, limit: Option<Expr>, offset: Option<&Expr>, query: &ast::Query) -> SqlResult<Rel> {
+        if query.order_by.is_none() {
+            let message = "WITH TIES cannot be specified without ORDER BY clause";
+            return Err(SqlError::new(SqlState::SyntaxError, message));
+        }
+        if query.locks.iter().any(|lock| matches!(lock.nonblock, Some(ast::NonBlock::SkipLocked))) {
+            let message = "SKIP LOCKED and WITH TIES options cannot be used together";
+            return Err(SqlError::new(SqlState::SyntaxError, message));
+        }
+        let Some(limit) = limit else {
+            let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
+            return Err(SqlError::new(SqlState::InvalidRowCountInLimitClause, message));
+        };
+        // The order may be by columns that are dropped above it.
+        let columns = rel.columns.clone();
+        let (sorted, dropping) = match rel.node {
+            RelNode::Project { input, exprs } if matches!(input.node, RelNode::Sort { .. } | RelNode::Distinct { .. }) => {
+                (*input, Some(exprs))
+            }
+            node => (Rel { node, columns: columns.clone() }, None),
+        };
+        let mut below = &sorted;
+        let keys = loop {
+            match &below.node {
+                RelNode::Sort { keys, .. } => break keys.clone(),
+                RelNode::Distinct { input, .. } => below = input,
+                _ => return Err(SqlError::not_supported("WITH TIES is not supported where rows are locked")),
+            }
+        };
+        let width = sorted.columns.len();
+        let kept = sorted.columns.clone();
+        let mut ranked = kept.clone();
+        ranked.push(computed("rank", SqlType::Int8));
+        let call = WindowCall { function: WindowFunction::Rank, args: Vec::new(), ty: SqlType::Int8, frame: None };
+        let input = match sorted.node {
+            RelNode::Sort { input, .. } => input,
+            node => Box::new(Rel { node, columns: kept.clone() }),
+        };
+        let node = RelNode::Window { input, partition_by: Vec::new(), order_by: keys.clone(), calls: vec![call] };
+        let mut rank = Expr::Column(width, SqlType::Int8);
+        if let Some(offset) = offset {
+            rank = self.binary("-", rank, offset.clone())?;
+        }
+        let within = self.binary("<=", rank, limit)?;
+        self.above(4)?;
+        let rel = filter(Rel { node, columns: ranked }, within);
+        let exprs = kept.iter().enumerate().map(|(at, column)| Expr::Column(at, column.ty)).collect();
+        let rel = sort(project(rel, exprs, kept), keys);
+        Ok(match dropping {
+            Some(exprs) => project(rel, exprs, columns),
+            None => rel,
+        })
     }
 
     fn row_count(&mut self, expr: Option<&ast::Expr>, level: &Level<'_>, clause: &str) -> SqlResult<Option<Expr>> {
@@ -223,7 +293,8 @@ impl Binder<'_> {
             ast::SetExpr::Insert(statement)
             | ast::SetExpr::Update(statement)
             | ast::SetExpr::Delete(statement) => self.change(statement, level),
-            ast::SetExpr::Merge(_) => Err(SqlError::not_supported("MERGE is not supported")),
+            ast::SetExpr::Merge(ast::Statement::Merge(merge)) => self.merge_rows(merge, level),
+            ast::SetExpr::Merge(_) => Err(SqlError::internal("a MERGE is none")),
         }
     }
 
@@ -365,15 +436,46 @@ impl Binder<'_> {
 
     pub(super) fn values(&mut self, values: &ast::Values, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
         let scope = Scope::empty(level);
-        let width = values.rows.first().map_or(0, |row| row.content.len());
         let mut rows: Vec<Vec<Expr>> = Vec::with_capacity(values.rows.len());
         for row in &values.rows {
-            if row.content.len() != width {
+            let row = self.without_stars(&row.content, &scope)?;
+            if rows.first().is_some_and(|first| first.len() != row.len()) {
                 return Err(SqlError::new(SqlState::SyntaxError, "VALUES lists must all be the same length"));
             }
-            rows.push(self.with_frame(Clause::Values, |binder| binder.exprs(&row.content, &scope))?);
+            rows.push(self.with_frame(Clause::Values, |binder| binder.exprs(row.iter(), &scope))?);
         }
+        let width = rows.first().map_or(0, Vec::len);
         self.values_of(rows, width, outputs)
+    }
+
+    /// A row of VALUES with the fields of `r.*` in its place.
+    pub(super) fn without_stars<'e>(
+        &mut self,
+        row: &'e [ast::Expr],
+        scope: &Scope<'_>,
+    ) -> SqlResult<Cow<'e, [ast::Expr]>> {
+        if !row.iter().any(|expr| matches!(expr, ast::Expr::QualifiedWildcard(..))) {
+            return Ok(Cow::Borrowed(row));
+        }
+        let mut exprs = Vec::with_capacity(row.len());
+        for expr in row {
+            let ast::Expr::QualifiedWildcard(name, _) = expr else {
+                exprs.push(expr.clone());
+                continue;
+            };
+            let names = super::name_parts(name)?;
+            let parts: Vec<&str> = names.iter().map(String::as_str).collect();
+            let record = match self.variable(&parts, false)? {
+                Some(record) => record,
+                None => self.whole_row(&names, scope)?,
+            };
+            let of: Vec<ast::Ident> = names.iter().map(|name| ast::Ident::with_quote('"', name.as_str())).collect();
+            for (field, _) in self.fields_of(record)? {
+                let field = ast::Ident::with_quote('"', field);
+                exprs.push(ast::Expr::CompoundIdentifier(of.iter().cloned().chain([field]).collect()));
+            }
+        }
+        Ok(Cow::Owned(exprs))
     }
 
     fn values_of(&mut self, mut rows: Vec<Vec<Expr>>, width: usize, outputs: Outputs) -> SqlResult<Rel> {

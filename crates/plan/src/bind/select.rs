@@ -8,11 +8,12 @@ use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use super::aggregate::{Grouping, has_aggregate};
 use super::expr::unnested;
+use super::function::argument_list;
 use super::names::column_name;
 use super::query::{LockRequest, Locks, Outputs, computed, filter, output_position, position_literal, project, sort};
 use super::same::same_expr;
 use super::window::{place_windows, window_rels};
-use super::{Binder, Clause, Frame, GROUPING_BASE, SET_BASE, fold};
+use super::{Binder, Clause, Frame, GROUPING_BASE, SET_BASE, WINDOW_BASE, fold};
 use crate::expr::{Expr, SortKey};
 use crate::logical::{Rel, RelNode};
 use crate::parse::extras::NO_OUTPUT;
@@ -72,11 +73,12 @@ impl Binder<'_> {
         if select.into.is_some() {
             return Err(SqlError::not_supported("SELECT INTO is not supported: use CREATE TABLE AS"));
         }
+        let hands_on = self.hands_on.take();
         let outer_locks = std::mem::replace(&mut self.row_locks, locks.clone());
         let from = self.from_items(&select.from, level);
         self.row_locks = Vec::new();
         let id = self.next_id();
-        self.frames.push(Frame::new(id, Clause::Select));
+        self.frames.push(Frame { hands_on, ..Frame::new(id, Clause::Select) });
         let bound = from.and_then(|(mut rel, scope)| {
             check_locks(&locks, &scope)?;
             let above = locked_above(&mut rel, is_limited)?;
@@ -120,7 +122,10 @@ impl Binder<'_> {
         let has_order = !order.is_empty();
         let is_distinct = matches!(select.distinct, Some(ast::Distinct::Distinct | ast::Distinct::On(_)));
         let settle = outputs == Outputs::Settled || has_order || is_distinct;
-        let bound = self.outputs(&select.projection, scope, settle)?;
+        let mut bound = self.outputs(&select.projection, scope, settle)?;
+        if let Some(name) = self.frame()?.hands_on.take() {
+            bound.extend(added_columns(scope, &name)?);
+        }
         let (mut grouping, is_grouped) = self.group_by(&select.group_by, &bound, scope)?;
         let having = match &select.having {
             Some(having) => {
@@ -175,6 +180,10 @@ impl Binder<'_> {
             }) {
                 return Err(SqlError::not_supported("set-returning functions in GROUP BY are not supported"));
             }
+            for call in &aggregates {
+                let checked = call.check_direct_args(&grouping.groups, scope);
+                checked.map_err(|error| self.at_ungrouped(error, select))?;
+            }
             let mut failed = None;
             let mut rewrite = |expr: &mut Expr| {
                 if failed.is_none() {
@@ -185,7 +194,7 @@ impl Binder<'_> {
             windows.iter_mut().for_each(|window| window.for_each_expr_mut(&mut rewrite));
             sets.iter_mut().for_each(|set| set.args.iter_mut().for_each(&mut rewrite));
             if let Some(error) = failed {
-                return Err(error);
+                return Err(self.at_ungrouped(error, select));
             }
             parts.for_each_expr_mut(&mut |expr| grouping.finish(expr));
             windows.iter_mut().for_each(|window| window.for_each_expr_mut(&mut |expr| grouping.finish(expr)));
@@ -382,6 +391,9 @@ impl Binder<'_> {
             let error = SqlError::new(SqlState::GroupingError, "aggregate functions are not allowed in GROUP BY");
             return Err(self.at(error, expr));
         }
+        if bound.any(&mut |it| matches!(it, Expr::Column(at, _) if (WINDOW_BASE..SET_BASE).contains(at))) {
+            return Err(SqlError::new(SqlState::WindowingError, "window functions are not allowed in GROUP BY"));
+        }
         Ok(vec![grouping.group(bound)])
     }
 
@@ -429,6 +441,10 @@ impl Binder<'_> {
                     match set.as_slice() {
                         [inner @ (ast::Expr::Rollup(_) | ast::Expr::Cube(_) | ast::Expr::GroupingSets(_))] => {
                             all.extend(self.grouping_item(grouping, inner, outputs, scope)?);
+                        }
+                        [inner] if of_sets(inner).is_some() => {
+                            let inner = of_sets(inner).expect("was just found");
+                            all.extend(self.grouping_item(grouping, &inner, outputs, scope)?);
                         }
                         list => {
                             let mut groups = Vec::new();
@@ -560,6 +576,37 @@ fn project_set(input: Rel, sets: Vec<FunctionCall>) -> Rel {
         items.push(ProjectItem::Set(call));
     }
     Rel { node: RelNode::ProjectSet { input: Box::new(input), items }, columns }
+}
+
+/// ROLLUP and CUBE among grouping sets, which the parser takes for calls.
+fn of_sets(expr: &ast::Expr) -> Option<ast::Expr> {
+    let ast::Expr::Function(function) = expr else { return None };
+    let name = function.name.to_string().to_ascii_lowercase();
+    if !matches!(name.as_str(), "rollup" | "cube") {
+        return None;
+    }
+    let list = argument_list(function).ok()?;
+    let parts = list.into_iter().map(|arg| match arg {
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(ast::Expr::Tuple(items))) => Some(items.clone()),
+        ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(item)) => Some(vec![unnested(item).clone()]),
+        ast::FunctionArg::Unnamed(_) | ast::FunctionArg::Named { .. } | ast::FunctionArg::ExprNamed { .. } => None,
+    });
+    let parts = parts.collect::<Option<Vec<_>>>()?;
+    Some(if name == "cube" { ast::Expr::Cube(parts) } else { ast::Expr::Rollup(parts) })
+}
+
+/// The columns that SEARCH and CYCLE add to the rows of a WITH query, where its recursive term reads it.
+fn added_columns(scope: &Scope<'_>, name: &str) -> SqlResult<Vec<Output>> {
+    let ranges = scope.ranges.iter().filter(|range| range.table.is_none());
+    let added = ranges.flat_map(|range| range.columns.iter().filter(|column| column.hidden));
+    let outputs: Vec<Output> = added.map(|it| Output { name: it.name.clone(), expr: it.expr.clone() }).collect();
+    if outputs.is_empty() {
+        return Err(SqlError::not_supported(format!(
+            "with a SEARCH or CYCLE clause, the recursive reference to WITH query \"{name}\" must be at the top level of \
+             its right-hand SELECT"
+        )));
+    }
+    Ok(outputs)
 }
 
 fn place_sets(expr: &mut Expr, width: usize) {

@@ -10,6 +10,7 @@ use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::Binder;
 use super::expr::unnested;
+use super::function::argument_list;
 use super::query::{Outputs, project};
 use crate::expr::{Expr, Subquery, SubqueryKind};
 use crate::logical::{Rel, RelNode};
@@ -105,22 +106,21 @@ impl Binder<'_> {
         Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty, form))
     }
 
-    /// One scalar subquery for each column: how a subquery serves as a row.
+    /// One scalar subquery for each column: how a subquery serves as a row. `mismatch`: of how many columns there are, and how
+    /// many are wanted.
     pub(super) fn row_subquery(
         &mut self,
         query: &ast::Query,
         count: usize,
         scope: &Scope<'_>,
+        mismatch: fn(usize, usize) -> SqlError,
     ) -> SqlResult<Vec<Expr>> {
         (0..count)
             .map(|position| {
                 let mut declared = None;
                 let pick = |rel: Rel| {
                     if rel.columns.len() != count {
-                        return Err(SqlError::new(
-                            SqlState::SyntaxError,
-                            "number of columns does not match number of values",
-                        ));
+                        return Err(mismatch(rel.columns.len(), count));
                     }
                     let column = rel.columns[position].clone();
                     declared = Some(column.ty);
@@ -199,8 +199,7 @@ impl Binder<'_> {
     ) -> SqlResult<Expr> {
         let (plan, source, arguments) = self.subplan_and_source(query, scope)?;
         if plan.columns.len() != left.len() {
-            let what = if plan.columns.len() > left.len() { "many" } else { "few" };
-            return Err(SqlError::new(SqlState::SyntaxError, format!("subquery has too {what} columns")));
+            return Err(unlike_columns(plan.columns.len(), left.len()));
         }
         let mut comparisons = Vec::with_capacity(left.len());
         let mut casted = Vec::with_capacity(left.len());
@@ -214,6 +213,29 @@ impl Binder<'_> {
         let form = self.form(query, 0);
         Ok(Expr::Subquery(Box::new(Subquery { kind, plan, source, arguments, ty: SqlType::Bool, form })))
     }
+}
+
+/// What `(a, b)` and `ROW(a, b)` consist of.
+pub(super) fn row_fields(expr: &ast::Expr) -> Option<Vec<&ast::Expr>> {
+    match unnested(expr) {
+        ast::Expr::Tuple(fields) => Some(fields.iter().collect()),
+        ast::Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("row") => {
+            let list = argument_list(function).ok()?;
+            list.into_iter()
+                .map(|arg| match arg {
+                    ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) => Some(expr),
+                    ast::FunctionArg::Unnamed(_) | ast::FunctionArg::Named { .. } | ast::FunctionArg::ExprNamed { .. } => None,
+                })
+                .collect()
+        }
+        _ => None,
+    }
+}
+
+/// Of a subquery that is compared with a row.
+pub(super) fn unlike_columns(found: usize, wanted: usize) -> SqlError {
+    let what = if found > wanted { "many" } else { "few" };
+    SqlError::new(SqlState::SyntaxError, format!("subquery has too {what} columns"))
 }
 
 fn only_column(columns: &[PlanColumn]) -> SqlResult<SqlType> {

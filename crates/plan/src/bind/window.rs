@@ -68,11 +68,21 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::WindowingError, "window functions are not allowed in window definitions"));
         }
         if !clause.allows_windows() {
-            let message = match clause {
-                Clause::AggregateArgument => "aggregate function calls cannot contain window function calls".to_owned(),
-                other => format!("window functions are not allowed in {}", other.name()),
-            };
-            return Err(SqlError::new(SqlState::WindowingError, message));
+            return Err(match clause {
+                Clause::AggregateArgument => {
+                    let message = "aggregate function calls cannot contain window function calls";
+                    SqlError::new(SqlState::GroupingError, message)
+                }
+                other => {
+                    let message = format!("window functions are not allowed in {}", other.name());
+                    SqlError::new(SqlState::WindowingError, message)
+                }
+            });
+        }
+        let is_within = |it: &&builtins::Aggregate| it.kind != builtins::AggregateKind::Plain;
+        if !function.within_group.is_empty() || builtins::aggregates(name).iter().any(is_within) {
+            let message = format!("OVER is not supported for ordered-set aggregate {name}");
+            return Err(SqlError::not_supported(message));
         }
         if function.null_treatment.is_some() {
             return Err(SqlError::not_supported("IGNORE NULLS and RESPECT NULLS are not supported"));

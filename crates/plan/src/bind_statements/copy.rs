@@ -78,6 +78,9 @@ fn cannot_copy(direction: &str, relation: &Relation) -> SqlError {
 }
 
 fn copy_out(query: &ast::Query, copy: &Copy, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+    if matches!(*query.body, ast::SetExpr::Merge(_)) {
+        return Err(SqlError::not_supported("MERGE not supported in COPY"));
+    }
     let (rel, mut binder) = Binder::bind_with(context, None, optimize_rel, |binder| binder.bind_query(query))?;
     let ctes = binder.take_ctes();
     let plan = optimize_rel(rel, context)?;

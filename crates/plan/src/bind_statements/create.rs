@@ -240,7 +240,7 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
                     options.name = Some(new_name(place.context, &given?)?);
                 }
             }
-            ast::ColumnOption::Collation(_) => {}
+            ast::ColumnOption::Collation(name) => super::domains::check_collation(name, ty)?,
             other => return Err(not_yet(&format!("column option {other}"))),
         }
     }

@@ -128,8 +128,16 @@ fn text(tree: &Tree, indent: usize, is_top: bool, options: ExplainOptions, is_me
 /// A node as the formats for programs show it.
 fn group(tree: &Tree, options: ExplainOptions, is_measured: bool) -> Vec<(&str, Value<'_>)> {
     let mut fields = vec![("Node Type", Value::Text(tree.kind.to_string()))];
-    fields.extend(tree.properties.iter().map(|(name, value)| (&**name, Value::Text(value.to_string()))));
     let bare = |text: String| Value::Bare(text);
+    let is_of_kind = |name: &str| matches!(name, "Strategy" | "Partial Mode" | "Operation" | "Command");
+    let properties = |of_kind: bool| {
+        let wanted = tree.properties.iter().filter(move |(name, _)| is_of_kind(name) == of_kind);
+        wanted.map(|(name, value)| (*name, Value::Text(value.clone())))
+    };
+    fields.extend(properties(true));
+    fields.push(("Parallel Aware", bare("false".to_owned())));
+    fields.push(("Async Capable", bare("false".to_owned())));
+    fields.extend(properties(false));
     if options.costs {
         let Estimate { startup_cost, total_cost, rows, width } = tree.estimate;
         fields.push(("Startup Cost", bare(format!("{startup_cost:.2}"))));

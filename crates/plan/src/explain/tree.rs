@@ -135,6 +135,7 @@ fn inputs(plan: &Plan) -> Vec<&Plan> {
         Node::Insert(insert) => vec![&insert.source],
         Node::Update(update) => vec![&update.source],
         Node::Delete(delete) => vec![&delete.source],
+        Node::Merge(merge) => vec![&merge.source],
     }
 }
 
@@ -403,6 +404,7 @@ impl Builder<'_> {
             Node::Insert(insert) => changed("Insert", &insert.table.name, children),
             Node::Update(update) => changed("Update", &update.table.name, children),
             Node::Delete(delete) => changed("Delete", &delete.table.name, children),
+            Node::Merge(merge) => changed("Merge", &merge.table.name, children),
             _ => unreachable!("shown by the caller"),
         }
     }

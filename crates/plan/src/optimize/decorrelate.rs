@@ -13,7 +13,7 @@ use std::borrow::Cow;
 
 use types::SqlType;
 
-use super::exprs::{cast_to, comparison, conjunction, conjuncts, equality, is_volatile, may_substitute, shift, substitute};
+use super::exprs::{cast_to, comparison, conjunction, conjuncts, equality, is_volatile, may_substitute, same_key_family, shift, substitute};
 use crate::{
     expr::{AggregateCall, Expr, Subquery, SubqueryKind},
     logical::{Rel, RelNode},
@@ -183,14 +183,18 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
             if kind == JoinKind::Anti && !(never_null(input, left) && never_null(&rel, &output)) {
                 return None;
             }
+            let left = match same_key_family(&left.ty(), &it.left_cast) {
+                true => left.clone(),
+                false => cast_to(left.clone(), it.left_cast),
+            };
             let mut right = cast_to(output, it.right_cast);
             shift(&mut right, width as isize);
             // A row that `<> ALL` turns away is one that is equal.
             if *all {
-                on.push(equality(left.clone(), right)?);
+                on.push(equality(left, right)?);
                 continue;
             }
-            on.push(Expr::Call { builtin: it.builtin, types: it.types.clone(), args: vec![left.clone(), right] });
+            on.push(Expr::Call { builtin: it.builtin, types: it.types.clone(), args: vec![left, right] });
         }
     }
     if let Some(predicate) = conjunction(kept) {
@@ -323,7 +327,10 @@ pub(super) fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
             visit(base);
             visit(step);
         }
-        RelNode::Insert { source, .. } | RelNode::Update { source, .. } | RelNode::Delete { source, .. } => {
+        RelNode::Insert { source, .. }
+        | RelNode::Update { source, .. }
+        | RelNode::Delete { source, .. }
+        | RelNode::Merge { source, .. } => {
             visit(source);
         }
     }
@@ -366,7 +373,8 @@ fn any_expr(rel: &Rel, predicate: &mut dyn FnMut(&Expr) -> bool) -> bool {
         | RelNode::RecursiveUnion { .. }
         | RelNode::Insert { .. }
         | RelNode::Update { .. }
-        | RelNode::Delete { .. } => true,
+        | RelNode::Delete { .. }
+        | RelNode::Merge { .. } => true,
     };
     let mut found = own;
     for_each_input(rel, &mut |input| found = found || any_expr(input, predicate));

@@ -6,7 +6,7 @@ use types::SqlResult;
 use super::{
     EXTRA, Fact, OrderKey, Part, Want, cost,
     decorrelate::for_each_input,
-    exprs::{conjunction, conjuncts, equi_sides, mark, rejects_null, shift},
+    exprs::{conjunction, conjuncts, equi_sides, known_truth, mark, rejects_null, shift},
     make,
     method::{self, Condition, Sides},
     order::{Driver, Graph},
@@ -78,6 +78,11 @@ pub(super) fn plan_inner_joins(rel: Rel, filters: Vec<Expr>, want: Want, context
     let right_room = leaf_count(&right).min(MAX_RELATIONS - 1);
     flatten(*left, 0, MAX_RELATIONS - right_room, &mut relations, &mut conditions);
     flatten(*right, width, right_room, &mut relations, &mut conditions);
+    // Where nothing can be joined, nothing is read.
+    if let Some(never) = conditions.iter().position(|condition| known_truth(condition, context) == Some(false)) {
+        let never = vec![conditions.swap_remove(never)];
+        return plan_rel(Rel { node: RelNode::Unit, columns }, never, want, context);
+    }
 
     let mut graph = Graph::new(&relations, conditions);
     let mut needed = want.needed.clone();

@@ -11,7 +11,7 @@ use crate::{
     PlanContext,
     expr::{AggregateCall, Expr, SortKey},
     logical::{Rel, RelNode},
-    plan::{Delete, Estimate, Insert, JoinKind, Node, Plan, PlanColumn, ProjectItem, Update, WindowFunction},
+    plan::{Delete, Estimate, Insert, JoinKind, Merge, Node, Plan, PlanColumn, ProjectItem, Update, WindowFunction},
 };
 
 /// Rows asked for by a LIMIT whose value is not known yet.
@@ -150,7 +150,10 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
 }
 
 fn changes(node: &RelNode) -> bool {
-    matches!(node, RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. })
+    matches!(
+        node,
+        RelNode::Insert { .. } | RelNode::Update { .. } | RelNode::Delete { .. } | RelNode::Merge { .. }
+    )
 }
 
 fn few(rows: f64) -> Estimate {
@@ -608,6 +611,11 @@ fn plan_other(node: RelNode, columns: Vec<PlanColumn>, context: &PlanContext<'_>
             let source = settled(*source, context)?;
             let estimate = rows_of(&source, source.estimate.rows, source.estimate.rows * cost::PER_GET);
             make(Node::Delete(Delete { source, ..*delete }), columns, estimate)
+        }
+        RelNode::Merge { merge, source } => {
+            let source = settled(*source, context)?;
+            let estimate = rows_of(&source, source.estimate.rows, source.estimate.rows * cost::PER_GET);
+            make(Node::Merge(Merge { source, ..*merge }), columns, estimate)
         }
         node => unreachable!("planned by the caller: {node:?}"),
     };

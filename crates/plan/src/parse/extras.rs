@@ -7,7 +7,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{is_significant, keyword, typed_strings};
+use super::{is_significant, keyword, query_clauses, storage_clauses, typed_strings};
 use crate::plan::FrameExclude;
 
 /// What was taken out.
@@ -58,6 +58,7 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
     match first {
         Keyword::CREATE => {
             tokens.retain(is_significant);
+            storage_clauses::take(tokens);
             extras.likes = take_likes(tokens)?;
             extras.no_data = take_data(tokens);
             extras.check_option = take_check_option(tokens);
@@ -112,15 +113,16 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
     if tokens.iter().any(|token| is_word(token, "isnull") || is_word(token, "notnull")) {
         spell_null_tests(tokens);
     }
+    query_clauses::spell(tokens);
     typed_strings::spell(tokens);
     Ok(extras)
 }
 
-fn is_word(token: &TokenWithSpan, text: &str) -> bool {
+pub(super) fn is_word(token: &TokenWithSpan, text: &str) -> bool {
     matches!(&token.token, Token::Word(word) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(text))
 }
 
-fn significant(tokens: &[TokenWithSpan]) -> Vec<usize> {
+pub(super) fn significant(tokens: &[TokenWithSpan]) -> Vec<usize> {
     (0..tokens.len()).filter(|at| is_significant(&tokens[*at])).collect()
 }
 
@@ -129,7 +131,10 @@ fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
     let places: Vec<usize> = significant(tokens)
         .windows(2)
         .filter(|pair| {
-            matches!(keyword(&tokens[pair[0]]), Keyword::FROM | Keyword::UPDATE | Keyword::JOIN | Keyword::TABLE)
+            matches!(
+                keyword(&tokens[pair[0]]),
+                Keyword::FROM | Keyword::UPDATE | Keyword::JOIN | Keyword::TABLE | Keyword::INTO | Keyword::USING
+            )
                 && keyword(&tokens[pair[1]]) == Keyword::ONLY
         })
         .map(|pair| pair[1])
@@ -352,14 +357,14 @@ fn spell_null_tests(tokens: &mut Vec<TokenWithSpan>) {
 }
 
 /// Begins a part of a name that says more than a name.
-const MARK: char = '\u{1}';
+pub(crate) const MARK: char = '\u{1}';
 const OVERRIDING_SYSTEM: &str = "\u{1}overriding system value";
 const OVERRIDING_USER: &str = "\u{1}overriding user value";
 /// Begins the text of an expression, and that of a predicate, in the target of ON CONFLICT.
 const EXPRESSION: &str = "\u{1}expression ";
 const PREDICATE: &str = "\u{1}predicate ";
 
-fn marked(text: String, span: sqlparser::tokenizer::Span) -> TokenWithSpan {
+pub(super) fn marked(text: String, span: sqlparser::tokenizer::Span) -> TokenWithSpan {
     TokenWithSpan::new(Token::Word(Word { value: text, quote_style: Some('"'), keyword: Keyword::NoKeyword }), span)
 }
 

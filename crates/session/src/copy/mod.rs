@@ -16,7 +16,7 @@ use plan::{
     plan::RowRules,
     statement::{CopyFormat, CopyOptions},
 };
-use types::{Datum, Formatting, SqlError, SqlResult, SqlState};
+use types::{CastContext, Datum, Formatting, SqlError, SqlResult, SqlState};
 
 use crate::Ending;
 
@@ -184,7 +184,8 @@ impl CopyIn {
             if self.line == 1 && self.options.header && !self.is_binary() {
                 continue;
             }
-            let row = self.row(&buffer[record], formatting, ctx).await.map_err(|error| self.located(error))?;
+            let record = &buffer[record];
+            let row = self.row(record, formatting, ctx).await.map_err(|error| self.located(error, record))?;
             rows.extend(row);
             // What a trigger of the next row sees is there.
             if rows.len() >= BATCH_ROWS || self.firing.changes_rows() {
@@ -194,7 +195,8 @@ impl CopyIn {
         buffer.drain(..from);
         self.buffer = buffer;
         if self.buffer.len() > RECORD_BYTES_MAX {
-            return Err(self.located(SqlError::new(SqlState::ProgramLimitExceeded, "a record of COPY data is too long")));
+            let error = SqlError::new(SqlState::ProgramLimitExceeded, "a record of COPY data is too long");
+            return Err(error.with_context(&self.place()));
         }
         self.write(rows, ctx).await
     }
@@ -266,7 +268,7 @@ impl CopyIn {
         } else {
             self.fields(record, formatting, &mut row)?;
         }
-        fit_row(&self.table, &mut row)?;
+        fit_row(&self.table, &mut row).map_err(|error| self.misfitting(error, record, &row))?;
         for value in &self.domains {
             eval_row(value, &row, &ctx.scope())?;
         }
@@ -296,7 +298,8 @@ impl CopyIn {
             given += 1;
             row[*position] = match field {
                 None => Datum::Null,
-                Some(text) => types::parse_text(&self.table.columns[*position].ty, &text, formatting)?,
+                Some(text) => types::parse_text(&self.table.columns[*position].ty, &text, formatting)
+                    .map_err(|error| error.with_context(&self.place_of(*position, Some(&text))))?,
             };
             Ok(())
         };
@@ -315,12 +318,60 @@ impl CopyIn {
         }
     }
 
-    fn located(&self, error: SqlError) -> SqlError {
-        let fields = error.clone().into_fields();
-        match fields.detail {
-            Some(_) => error,
-            None => error.with_detail(format!("COPY {}, line {}", self.table.name, self.line)),
+    fn place(&self) -> String {
+        format!("COPY {}, line {}", self.table.name, self.line)
+    }
+
+    fn place_of(&self, position: usize, text: Option<&str>) -> String {
+        let column = &self.table.columns[position].name;
+        match text {
+            Some(text) => format!("{}, column {column}: \"{}\"", self.place(), shortened(text)),
+            None => format!("{}, column {column}: null input", self.place()),
         }
+    }
+
+    /// With the line it is about, unless it says which column of it already.
+    fn located(&self, error: SqlError, record: &[u8]) -> SqlError {
+        let place = self.place();
+        if error.context.as_ref().is_some_and(|context| context.contains(&place)) {
+            return error;
+        }
+        match std::str::from_utf8(record) {
+            Ok(line) if !self.is_binary() => error.with_context(&format!("{place}: \"{}\"", shortened(line))),
+            _ => error.with_context(&place),
+        }
+    }
+
+    /// With the column whose value is too long for it.
+    fn misfitting(&self, error: SqlError, record: &[u8], row: &[Datum]) -> SqlError {
+        let mut texts: Vec<Option<String>> = Vec::with_capacity(self.columns.len());
+        let mut put = |field: Option<Cow<'_, str>>| {
+            texts.push(field.map(Cow::into_owned));
+            Ok(())
+        };
+        let line = std::str::from_utf8(record).unwrap_or_default();
+        let read = match self.options.format {
+            CopyFormat::Csv => csv::fields(line, &self.options, &mut put),
+            CopyFormat::Text => text::fields(line, &self.options, &mut put),
+            CopyFormat::Binary => return error,
+        };
+        let is_misfit = |position: usize| {
+            types::fit_modifier(row[position].clone(), &self.table.columns[position].ty, CastContext::Assignment).is_err()
+        };
+        match self.columns.iter().zip(&texts).find(|(position, _)| is_misfit(**position)) {
+            Some((position, text)) if read.is_ok() => error.with_context(&self.place_of(*position, text.as_deref())),
+            _ => error,
+        }
+    }
+}
+
+/// So much of data is shown with an error.
+const SHOWN_BYTES_MAX: usize = 100;
+
+fn shortened(text: &str) -> String {
+    match text.len() {
+        0..=SHOWN_BYTES_MAX => text.to_owned(),
+        _ => format!("{}...", &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]),
     }
 }
 

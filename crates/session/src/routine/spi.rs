@@ -281,6 +281,7 @@ const fn command(does: Does) -> Command {
         Does::SelectInto => Command::SelectInto,
         Does::Insert => Command::Insert,
         Does::Update => Command::Update,
+        Does::Merge => Command::Merge,
         Does::Delete => Command::Delete,
         Does::Call => Command::Call,
         Does::Copy => Command::Copy,
@@ -604,7 +605,7 @@ impl Session {
                     break;
                 }
             }
-            Ok(matches!(plan.tag, "INSERT" | "UPDATE" | "DELETE").then_some(ctx.affected))
+            Ok(matches!(plan.tag, "INSERT" | "UPDATE" | "DELETE" | "MERGE").then_some(ctx.affected))
         })
         .await
     }

@@ -29,7 +29,7 @@ impl Counts {
     fn tag(&self, plan: &PreparedPlan) -> String {
         match plan.tag {
             "INSERT" => format!("INSERT 0 {}", self.affected),
-            tag @ ("UPDATE" | "DELETE") => format!("{tag} {}", self.affected),
+            tag @ ("UPDATE" | "DELETE" | "MERGE") => format!("{tag} {}", self.affected),
             tag => format!("{tag} {}", self.rows),
         }
     }

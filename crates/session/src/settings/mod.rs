@@ -15,7 +15,7 @@ use std::{
 };
 
 use rustc_hash::FxHashMap;
-use types::{ByteaOutput, DateOrder, Formatting, IntervalStyle, SqlError, SqlResult, SqlState, Zone};
+use types::{ByteaOutput, DateOrder, DateStyle, Formatting, IntervalStyle, SqlError, SqlResult, SqlState, Zone};
 
 use self::known::{Context, Known, REPORTED, known};
 
@@ -193,15 +193,21 @@ impl Settings {
         };
         Ok(match key {
             "datestyle" => {
-                let order = date_order(value, self.formatting.date_order)
-                    .map_err(|word| invalid().with_detail(format!("Unrecognized key word: \"{word}\".")))?;
-                self.formatting.date_order = order;
-                match order {
-                    DateOrder::Mdy => "ISO, MDY",
-                    DateOrder::Dmy => "ISO, DMY",
-                    DateOrder::Ymd => "ISO, YMD",
-                }
-                .to_owned()
+                let (style, order) = (self.formatting.date_style, self.formatting.date_order);
+                let (style, order) = date_style(value, style, order).map_err(|reason| invalid().with_detail(reason))?;
+                (self.formatting.date_style, self.formatting.date_order) = (style, order);
+                let style = match style {
+                    DateStyle::Iso => "ISO",
+                    DateStyle::Sql => "SQL",
+                    DateStyle::Postgres => "Postgres",
+                    DateStyle::German => "German",
+                };
+                let order = match order {
+                    DateOrder::Mdy => "MDY",
+                    DateOrder::Dmy => "DMY",
+                    DateOrder::Ymd => "YMD",
+                };
+                format!("{style}, {order}")
             }
             "intervalstyle" => {
                 let name = value::canonical(known, value)?;
@@ -366,19 +372,45 @@ fn encoding(value: &str) -> Result<String, Option<&'static str>> {
     }
 }
 
-/// The order that a `DateStyle` asks for; how dates are shown is always ISO. The word that is none of its own otherwise.
-fn date_order(value: &str, mut order: DateOrder) -> Result<DateOrder, String> {
-    for word in value.split([',', ' ']).filter(|word| !word.is_empty()) {
-        match word.to_ascii_lowercase().as_str() {
-            "iso" | "sql" | "german" => {}
-            "mdy" | "us" | "noneuro" | "noneuropean" | "postgres" => order = DateOrder::Mdy,
-            "dmy" | "euro" | "european" => order = DateOrder::Dmy,
-            "ymd" => order = DateOrder::Ymd,
-            "default" => order = DateOrder::default(),
-            other => return Err(other.to_owned()),
+/// The style and order that a `DateStyle` asks for; what is not said stays. The detail of the error otherwise.
+fn date_style(value: &str, style: DateStyle, order: DateOrder) -> Result<(DateStyle, DateOrder), String> {
+    let (mut new_style, mut new_order) = (None, None);
+    let mut is_german = false;
+    let conflict = || "Conflicting \"datestyle\" specifications.".to_owned();
+    for word in value.split(',').flat_map(str::split_whitespace) {
+        let lower = word.to_ascii_lowercase();
+        let (asked_style, asked_order) = match lower.as_str() {
+            "iso" => (Some(DateStyle::Iso), None),
+            "sql" => (Some(DateStyle::Sql), None),
+            "german" => (Some(DateStyle::German), None),
+            "ymd" => (None, Some(DateOrder::Ymd)),
+            "mdy" | "us" => (None, Some(DateOrder::Mdy)),
+            "dmy" => (None, Some(DateOrder::Dmy)),
+            // Fills in what nothing else asks for.
+            "default" => {
+                new_style = new_style.or(Some(DateStyle::default()));
+                new_order = new_order.or(Some(DateOrder::default()));
+                continue;
+            }
+            other if other.starts_with("postgres") => (Some(DateStyle::Postgres), None),
+            other if other.starts_with("euro") => (None, Some(DateOrder::Dmy)),
+            other if other.starts_with("noneuro") => (None, Some(DateOrder::Mdy)),
+            other => return Err(format!("Unrecognized key word: \"{other}\".")),
+        };
+        if let Some(asked) = asked_style {
+            is_german |= asked == DateStyle::German;
+            if new_style.replace(asked).is_some_and(|known| known != asked) {
+                return Err(conflict());
+            }
+        }
+        if let Some(asked) = asked_order
+            && new_order.replace(asked).is_some_and(|known| known != asked)
+        {
+            return Err(conflict());
         }
     }
-    Ok(order)
+    let order = new_order.unwrap_or(if is_german { DateOrder::Dmy } else { order });
+    Ok((new_style.unwrap_or(style), order))
 }
 
 fn parse_list(value: &str) -> Vec<String> {
@@ -452,6 +484,15 @@ mod tests {
         settings.set("DateStyle", "iso, dmy").unwrap();
         assert!(settings.generation() != generation && settings.formatting.date_order == DateOrder::Dmy);
         assert!(settings.reported().any(|reported| reported == ("DateStyle", "ISO, DMY")));
+        for (value, shown) in [
+            ("postgres", "Postgres, DMY"), ("German", "German, DMY"), ("us sql", "SQL, MDY"), ("european", "SQL, DMY"),
+            ("default", "ISO, MDY"), ("postgresql, ymd", "Postgres, YMD"),
+        ] {
+            settings.set("datestyle", value).unwrap();
+            assert_eq!(settings.get("datestyle"), Some(shown), "{value}");
+        }
+        assert_eq!(code(&mut settings, "datestyle", "iso, sql"), SqlState::InvalidParameterValue);
+        settings.set("datestyle", "iso, dmy").unwrap();
         settings.set("IntervalStyle", "iso_8601").unwrap();
         assert!(
             settings.set("intervalstyle", "roman").is_err() && settings.set("bytea_output", "x").is_err()

@@ -30,4 +30,4 @@ pub use interval::{
 };
 pub use parse::{depends_on_now, parse_date, parse_time, parse_timestamp, parse_timestamptz, parse_timetz};
 pub use pattern::{numeric_to_char, to_char, to_date, to_number, to_timestamp};
-pub use write::{write_date, write_iso_timestamp, write_time, write_timestamp, write_timestamptz, write_timetz};
+pub use write::{write_date, write_time, write_timestamp, write_timestamptz, write_timetz};

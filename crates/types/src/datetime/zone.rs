@@ -133,6 +133,13 @@ impl Zone {
         if let Some(zone) = Self::by_name(trimmed) {
             return Ok(zone);
         }
+        // As an offset's own name is shown; the database does not read one with minutes.
+        if let Some((_, offset)) = trimmed.strip_prefix('<').and_then(|rest| rest.split_once('>')) {
+            let signed = if offset.starts_with(['+', '-']) { offset.to_owned() } else { format!("+{offset}") };
+            if let Ok(Some(west)) = parse_offset(&signed) {
+                return Ok(Self { rule: Rule::Fixed(-west), name: trimmed.into() });
+            }
+        }
         // POSIX: letters and an offset, west positive: `UTC+3`, `EST5`, or a full rule `EST5EDT,M3.2.0,M11.1.0`.
         if let Ok(rule) = TimeZone::posix(trimmed) {
             return Ok(Self { rule: Rule::Named(rule), name: trimmed.into() });
@@ -192,10 +199,13 @@ impl Zone {
     pub fn abbreviation_at(&self, utc: i64) -> String {
         match &self.rule {
             Rule::Fixed(_) if self.name.starts_with('<') => {
-                let mut out = Vec::new();
-                write_offset(self.offset_at(utc), &mut out);
-                String::from_utf8_lossy(&out).into_owned()
+                self.name[1..].split('>').next().unwrap_or_default().to_owned()
             }
+            // A zone of the database that never had another offset.
+            Rule::Fixed(_) if self.name.contains('/') => match TimeZone::get(&self.name) {
+                Ok(zone) => zone.to_offset_info(instant(folded(utc).0)).abbreviation().to_owned(),
+                Err(_) => self.name.to_string(),
+            },
             Rule::Fixed(_) | Rule::Abbreviation(..) => self.name.to_string(),
             Rule::Named(zone) => {
                 zone.to_offset_info(instant(folded(utc).0)).abbreviation().to_owned()
@@ -374,6 +384,10 @@ mod tests {
     fn spellings() {
         assert_eq!(Zone::parse("+3").unwrap().offset_at(0), 10_800);
         assert_eq!(Zone::parse("-3.5").unwrap().offset_at(0), -12_600);
+        let half_past = Zone::fixed(10 * 3600 + 1800);
+        assert_eq!(half_past.name(), "<+10:30>-10:30");
+        let again = Zone::parse(half_past.name()).unwrap();
+        assert_eq!((again.offset_at(0), again.abbreviation_at(0).as_str()), (37_800, "+10:30"));
         assert_eq!(Zone::parse("utc").unwrap().name(), "UTC");
         assert_eq!(Zone::parse("pst").unwrap().offset_at(0), -28_800);
         assert_eq!(Zone::parse("UTC+3").unwrap().offset_at(0), -10_800, "POSIX counts west");

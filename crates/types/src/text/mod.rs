@@ -117,11 +117,16 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
         Datum::Numeric(value) => value.write(out),
         Datum::Text(value) | Datum::Json(value) => out.extend_from_slice(value.as_bytes()),
         Datum::Bytes(value) => write_bytea(value, formatting.bytea_output, out),
-        Datum::Date(days) => datetime::write_date(*days, out),
+        Datum::Date(days) => datetime::write_date(*days, formatting.date_style, formatting.date_order, out),
         Datum::Time(micros) => datetime::write_time(*micros, out),
         Datum::TimeTz(time) => datetime::write_timetz(*time, out),
-        Datum::Timestamp(timestamp) => datetime::write_timestamp(*timestamp, out),
-        Datum::TimestampTz(timestamp) => datetime::write_timestamptz(*timestamp, &formatting.zone, out),
+        Datum::Timestamp(timestamp) => {
+            datetime::write_timestamp(*timestamp, formatting.date_style, formatting.date_order, out);
+        }
+        Datum::TimestampTz(timestamp) => {
+            let (style, order) = (formatting.date_style, formatting.date_order);
+            datetime::write_timestamptz(*timestamp, &formatting.zone, style, order, out);
+        }
         Datum::Interval(interval) => datetime::write_interval(*interval, formatting.interval_style, out),
         Datum::Uuid(uuid) => write_uuid(uuid, out),
         Datum::Inet(inet) if *ty == SqlType::Cidr => out.extend_from_slice(inet.with_length().as_bytes()),

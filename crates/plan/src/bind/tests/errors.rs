@@ -23,6 +23,35 @@ fn positions_are_characters_from_one() {
 }
 
 #[test]
+fn errors_point_at_their_cause() {
+    let cases = [
+        // The operator, the cast, the literal.
+        ("SELECT 1 + true", 10),
+        ("SELECT (1)  <  true", 13),
+        ("SELECT a = b FROM t", 10),
+        ("SELECT 1 + 2 + true", 14),
+        ("SELECT true::bytea", 12),
+        ("SELECT 1 + 'x'", 12),
+        ("SELECT abs('x')", 12),
+        ("SELECT 1 IN (2, 'x')", 17),
+        // The column that is not grouped, and not where it is an argument.
+        ("SELECT sum(a), a FROM t", 16),
+        ("SELECT count(*), t.a FROM t", 18),
+        ("SELECT b FROM t GROUP BY b HAVING a > 1", 35),
+        ("SELECT b FROM t WHERE a > 1 GROUP BY b ORDER BY a", 49),
+        // The parenthesis of a query.
+        ("SELECT * FROM (SELECT 1)", 15),
+        ("SELECT * FROM (VALUES (1))", 15),
+        // Of what ends too early, the semicolon.
+        ("SELECT 1 FROM;", 14),
+        ("SELECT 1 FROM", 14),
+    ];
+    for (sql, position) in cases {
+        assert_eq!(fails(sql).position, Some(position), "{sql}");
+    }
+}
+
+#[test]
 fn grouping_is_checked() {
     check_error(
         "SELECT b, a FROM t GROUP BY b",

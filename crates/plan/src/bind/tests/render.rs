@@ -234,6 +234,7 @@ pub(super) fn rel(it: &Rel) -> String {
             returning(&mut out, delete.returning.as_deref());
             out + ")"
         }
+        RelNode::Merge { merge, source } => format!("merge({}; {}; {} whens)", merge.table.name, rel(source), merge.whens.len()),
     }
 }
 
