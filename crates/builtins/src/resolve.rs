@@ -201,6 +201,10 @@ fn fit<'c, T: Candidate>(candidate: &'c T, args: &[Option<SqlType>]) -> Option<F
             if !implicitly_casts(*given, target) {
                 return None;
             }
+            if matches!(target, SqlType::Record(_)) && given.is_row() {
+                settled.push(*given);
+                continue;
+            }
         }
         settled.push(target);
     }

@@ -13,6 +13,7 @@ use keys::{ColumnId, IndexId, TableId};
 use serde::{Deserialize, Serialize};
 use types::{Datum, Direction, NullsOrder, SqlType};
 
+pub use crate::composite::{Attribute, Composite};
 pub use crate::domain::{Domain, DomainCheck, VALUE};
 pub use crate::range_type::RangeOf;
 use crate::row::IndexCodec;
@@ -414,6 +415,7 @@ pub enum TypeKind {
     Enum(Vec<Label>),
     Domain(Domain),
     Range(RangeOf),
+    Composite(Composite),
 }
 
 /// A label of an enum type.
@@ -440,7 +442,7 @@ impl Type {
     pub fn labels(&self) -> &[Label] {
         match &self.kind {
             TypeKind::Enum(labels) => labels,
-            TypeKind::Domain(_) | TypeKind::Range(_) => &[],
+            TypeKind::Domain(_) | TypeKind::Range(_) | TypeKind::Composite(_) => &[],
         }
     }
 }

@@ -36,7 +36,7 @@ impl Type {
     pub const fn domain(&self) -> Option<&Domain> {
         match &self.kind {
             TypeKind::Domain(domain) => Some(domain),
-            TypeKind::Enum(_) | TypeKind::Range(_) => None,
+            TypeKind::Enum(_) | TypeKind::Range(_) | TypeKind::Composite(_) => None,
         }
     }
 

@@ -226,7 +226,12 @@ impl CatalogView {
 
     /// By the number of the column, from 1.
     fn column_comment(&self, oid: u32, number: u32) -> Option<String> {
-        match self.catalog.relation_by_id(oid)? {
+        let Some(relation) = self.catalog.relation_by_id(oid) else {
+            let made = self.catalog.user_type(oid.checked_sub(2)?)?;
+            let mut attributes = made.descriptor.composite()?.attributes.iter();
+            return attributes.find(|attribute| attribute.id.get() == number)?.comment.clone();
+        };
+        match relation {
             Relation::Table(table) => {
                 let column = table.columns.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
                 comment_on(&table.comments, Commented::Column(column.id))

@@ -15,6 +15,7 @@
 
 pub mod definition;
 pub mod descriptor;
+mod composite;
 mod domain;
 mod functions;
 pub mod privilege;
@@ -31,7 +32,7 @@ mod view;
 pub mod virtual_tables;
 
 pub use descriptor::{
-    Check, ClusterSettings, Column, ColumnDefault, Commented, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
+    Attribute, Check, ClusterSettings, Column, ColumnDefault, Commented, Composite, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
     IndexColumn, IndexConstraint, Label, OnCommit, RangeOf, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
 pub use routine::{

@@ -22,17 +22,27 @@ impl Type {
     pub const fn range(&self) -> Option<&RangeOf> {
         match &self.kind {
             TypeKind::Range(range) => Some(range),
-            TypeKind::Enum(_) | TypeKind::Domain(_) => None,
+            TypeKind::Enum(_) | TypeKind::Domain(_) | TypeKind::Composite(_) => None,
         }
     }
 
-    /// The type that it was made over, if it was made over one.
+    /// The types that it was made of.
     #[must_use]
-    pub const fn over(&self) -> Option<SqlType> {
+    pub fn made_of(&self) -> Vec<SqlType> {
         match &self.kind {
-            TypeKind::Enum(_) => None,
-            TypeKind::Domain(domain) => Some(domain.over),
-            TypeKind::Range(range) => Some(range.subtype),
+            TypeKind::Enum(_) => Vec::new(),
+            TypeKind::Domain(domain) => vec![domain.over],
+            TypeKind::Range(range) => vec![range.subtype],
+            TypeKind::Composite(composite) => composite.attributes.iter().map(|attribute| attribute.ty).collect(),
+        }
+    }
+
+    pub(crate) fn for_each_type_mut(&mut self, change: &mut dyn FnMut(&mut SqlType)) {
+        match &mut self.kind {
+            TypeKind::Enum(_) => {}
+            TypeKind::Domain(domain) => change(&mut domain.over),
+            TypeKind::Range(range) => change(&mut range.subtype),
+            TypeKind::Composite(composite) => composite.attributes.iter_mut().for_each(|attribute| change(&mut attribute.ty)),
         }
     }
 

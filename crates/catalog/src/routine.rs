@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use keys::encoding::{put_uvarint, take_uvarint};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use types::{ParameterMode, RowType, SqlType, quote_identifier};
+use types::{ParameterMode, RowType, SqlType, quote_identifier, relation_of_row_type};
 
-use crate::descriptor::Column;
-use crate::snapshot::{CatalogSnapshot, Relation};
+use crate::snapshot::CatalogSnapshot;
 use crate::tagged::{Malformed, Reader, Writer};
 
 /// The oids of types that have a name and no values of their own here.
@@ -88,6 +87,9 @@ impl StoredType {
 
     #[must_use]
     pub fn of(ty: &SqlType) -> Self {
+        if let Some(relation) = relation_of_row_type(ty.oid()) {
+            return Self::Rows { relation, is_array: ty.is_array() };
+        }
         Self::Oid { oid: ty.oid(), modifier: ty.typmod() }
     }
 
@@ -323,21 +325,6 @@ impl CatalogSnapshot {
                 Some(if is_array { ty.array_of() } else { ty })
             }
         }
-    }
-
-    /// The type of a relation's rows.
-    #[must_use]
-    pub fn row_type_of(&self, relation: u32) -> Option<SqlType> {
-        let relation = self.relation_by_id(relation)?;
-        let fields = match relation {
-            Relation::Table(table) => {
-                let field = |column: &Column| (Arc::from(column.name.as_str()), column.ty);
-                table.columns.iter().filter(|column| !column.hidden).map(field).collect()
-            }
-            Relation::View(view) => view.columns.iter().map(|(name, ty)| (Arc::from(name.as_str()), ty.base())).collect(),
-            Relation::Sequence(_) => return None,
-        };
-        Some(SqlType::record_of(RowType { table: Some(Arc::from(relation.name())), fields }))
     }
 
     /// A routine's type as messages show it.

@@ -4,8 +4,10 @@
 //! in [`CatalogSnapshot::put`] and [`CatalogSnapshot::remove`] and nowhere else.
 //!
 //! **Invariant (types-of-this-version):** the columns of a snapshot's relations are of the types as this snapshot has
-//! them. Stored descriptors have only the oids of user-defined types; relations, and domains over such types, get what
-//! these consist of when they are put, and again when a type is.
+//! them. Stored descriptors have only the oids of user-defined types; relations, and types made of such types, get what
+//! these consist of when they are put, and again when a type, or a relation whose rows they hold, is.
+
+mod user_types;
 
 use std::sync::Arc;
 
@@ -13,14 +15,11 @@ use auth::hba::Rules;
 use bytes::Bytes;
 use keys::Key;
 use rustc_hash::{FxHashMap, FxHashSet};
-use types::{
-    DomainType, EnumLabel, EnumType, Labels, Over, RangeOver, RangeType, Registered, SqlError, SqlResult, SqlState, SqlType,
-    TypeContent,
-};
+use types::{SqlError, SqlResult, SqlState, SqlType, relation_of_row_type};
 
 use crate::descriptor::{
     CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
-    TEMPORARY_PREFIX, Table, Type, TypeKind, View,
+    TEMPORARY_PREFIX, Table, Type, View,
 };
 use crate::privilege::{Privileges, SharedPrivileges};
 use crate::routine::{Routine, StoredType};
@@ -118,7 +117,17 @@ impl Relation {
         }
     }
 
-    /// The oids of the user-defined types of its columns.
+    /// Whether nothing has changed, as far as can be told at once.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Table(a), Self::Table(b)) => Arc::ptr_eq(a, b),
+            (Self::View(a), Self::View(b)) => Arc::ptr_eq(a, b),
+            (Self::Sequence(a), Self::Sequence(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// The ids of the user-defined types of its columns, and of the relations whose rows they hold.
     fn user_types(&self) -> Vec<u32> {
         let mut found = Vec::new();
         self.for_each_type(&mut |ty| ty.for_each_user_type(&mut |oid| found.push(oid)));
@@ -147,9 +156,9 @@ pub struct CatalogSnapshot {
     routines: FxHashMap<u32, Arc<Routine>>,
     /// By schema and name.
     routine_names: FxHashMap<(u32, String), Vec<u32>>,
-    /// The relations that have columns of a type.
+    /// The relations that have columns of a type, or of the rows of a relation.
     type_users: FxHashMap<u32, FxHashSet<u32>>,
-    /// The domains and range types that were made over a type, or over arrays of it.
+    /// The types that were made of a type, or of arrays of it.
     made_over: FxHashMap<u32, FxHashSet<u32>>,
     database_names: FxHashMap<String, u32>,
     role_names: FxHashMap<String, u32>,
@@ -371,122 +380,10 @@ impl CatalogSnapshot {
         let inside = self.types.values().filter(|ty| ty.descriptor.schema == id);
         let inside: Vec<Arc<Type>> = inside.map(|ty| ty.descriptor.clone()).collect();
         inside.into_iter().for_each(|ty| self.put_type(ty));
-    }
-
-    fn put_type(&mut self, mut it: Arc<Type>) {
-        let id = it.id;
-        // *types-of-this-version*
-        if let Some(over) = it.over()
-            && self.resolve(over) != over
-        {
-            match &mut Arc::make_mut(&mut it).kind {
-                TypeKind::Enum(_) => {}
-                TypeKind::Domain(domain) => domain.over = self.resolve(over),
-                TypeKind::Range(range) => range.subtype = self.resolve(over),
-            }
-        }
-        if let Some(under) = it.over().and_then(|over| self.resolve(over).user_type()) {
-            self.made_over.entry(under).or_default().insert(id);
-        }
-        let schema = self.schemas.get(&it.schema).map_or("", |schema| &schema.name);
-        let (schema, name, array_name) = (schema.into(), it.name.as_str().into(), it.array_name.as_str().into());
-        let ty = match &it.kind {
-            TypeKind::Enum(labels) => {
-                let label = |it: &crate::descriptor::Label| EnumLabel::new(it.oid, &it.text, &it.sort_key, it.order, it.is_new);
-                let kind = Labels(labels.iter().map(label).collect());
-                SqlType::Enum(EnumType::of(TypeContent { oid: id, schema, name, array_name, kind }))
-            }
-            TypeKind::Domain(domain) => {
-                let kind = Over(domain.over);
-                SqlType::Domain(DomainType::of(TypeContent { oid: id, schema, name, array_name, kind }))
-            }
-            TypeKind::Range(range) => {
-                let kind = RangeOver {
-                    subtype: range.subtype,
-                    multirange_name: range.multirange_name.as_str().into(),
-                    multirange_array_name: range.multirange_array_name.as_str().into(),
-                };
-                let content = TypeContent { oid: id, schema, name, array_name, kind };
-                SqlType::Range(RangeType::Made(Registered::of(content)))
-            }
-        };
-        for (oid, name) in it.names() {
-            self.type_names.insert((it.schema, name.to_owned()), oid);
-        }
-        self.types.insert(id, UserType { descriptor: it, ty });
-        // What they are over consists of something else now.
-        let over = self.made_over.get(&id).into_iter().flatten();
-        let over: Vec<Arc<Type>> = over.filter_map(|id| Some(self.types.get(id)?.descriptor.clone())).collect();
-        over.into_iter().for_each(|domain| self.put_type(domain));
-        // Relations that were read before it know of arrays of multiranges only the oid of these.
-        let oids = [Some(id), ty.range_type().map(RangeType::multirange_oid)];
-        let users = oids.into_iter().flatten().filter_map(|oid| self.type_users.get(&oid)).flatten();
-        let users: Vec<u32> = users.copied().collect();
-        for user in users {
-            if let Some(relation) = self.relations.remove(&user) {
-                let relation = self.with_types(relation);
-                for ty in relation.user_types() {
-                    self.type_users.entry(ty).or_default().insert(user);
-                }
-                self.relations.insert(user, relation);
-            }
-        }
-    }
-
-    /// *types-of-this-version*
-    fn with_types(&self, relation: Relation) -> Relation {
-        let mut is_old = false;
-        relation.for_each_type(&mut |ty| is_old |= self.resolve(ty) != ty);
-        if !is_old {
-            return relation;
-        }
-        match relation {
-            Relation::Table(it) => {
-                let mut table = Table::clone(&it);
-                for column in &mut table.columns {
-                    column.ty = self.resolve(column.ty);
-                    column.domain = column.domain.map(|ty| self.resolve(ty));
-                    if let Some(labelled) = column.ty.with_labels(column.missing.clone()) {
-                        column.missing = labelled;
-                    }
-                }
-                Relation::Table(Arc::new(table))
-            }
-            Relation::View(it) => {
-                let mut view = View::clone(&it);
-                view.columns.iter_mut().for_each(|(_, ty)| *ty = self.resolve(*ty));
-                Relation::View(Arc::new(view))
-            }
-            other => other,
-        }
-    }
-
-    /// A type as this snapshot has it.
-    #[must_use]
-    pub fn resolve(&self, ty: SqlType) -> SqlType {
-        let known = ty.user_type().and_then(|oid| self.types.get(&oid).or_else(|| self.range_of(oid)));
-        known.map_or(ty, |known| ty.with_content(known.ty))
-    }
-
-    /// The range type whose multirange type has this oid.
-    fn range_of(&self, oid: u32) -> Option<&UserType> {
-        self.types.get(&oid.checked_sub(2)?).filter(|it| matches!(it.ty, SqlType::Range(_)))
-    }
-
-    /// Labels that were added can be used from their commit on.
-    pub(crate) fn commit_labels(&mut self) {
-        let is_new = |ty: &&UserType| ty.descriptor.labels().iter().any(|label| label.is_new);
-        let changed: Vec<Type> = self.types.values().filter(is_new).map(|ty| Type::clone(&ty.descriptor)).collect();
-        for mut ty in changed {
-            if let TypeKind::Enum(labels) = &mut ty.kind {
-                labels.iter_mut().for_each(|label| label.is_new = false);
-            }
-            self.put_type(Arc::new(ty));
-        }
-    }
-
-    pub(crate) fn has_new_labels(&self) -> bool {
-        self.types.values().any(|ty| ty.descriptor.labels().iter().any(|label| label.is_new))
+        let rows = self.type_users.keys().chain(self.made_over.keys());
+        let is_inside = |relation: &&u32| self.relations.get(relation).is_some_and(|it| it.schema() == id);
+        let rows: Vec<u32> = rows.filter(is_inside).copied().collect();
+        rows.into_iter().for_each(|relation| self.type_changed(relation));
     }
 
     fn put_role(&mut self, it: Arc<Role>) {
@@ -512,6 +409,7 @@ impl CatalogSnapshot {
         }
         self.relation_names.insert((relation.schema(), relation.name().to_owned()), NameOwner::Relation(id));
         self.relations.insert(id, relation);
+        self.type_changed(id);
     }
 
     /// Takes an object out; nothing happens when there is none.
@@ -526,9 +424,10 @@ impl CatalogSnapshot {
             for (_, name) in it.names() {
                 self.type_names.remove(&(it.schema, name.to_owned()));
             }
-            let under = it.over().and_then(|over| self.resolve(over).user_type());
-            if let Some(over) = under.and_then(|under| self.made_over.get_mut(&under)) {
-                over.remove(&id);
+            for under in it.made_of().into_iter().filter_map(|part| part.user_type()) {
+                if let Some(over) = self.made_over.get_mut(&under) {
+                    over.remove(&id);
+                }
             }
         } else if let Some(it) = self.routines.remove(&id) {
             let key = (it.schema, it.name.clone());
@@ -650,6 +549,10 @@ impl CatalogSnapshot {
             let of_arrays = || self.range_of(oid.checked_sub(1)?).and_then(multirange).map(SqlType::array_of);
             self.range_of(oid).and_then(multirange).or_else(of_arrays)
         };
+        if let Some(relation) = relation_of_row_type(oid) {
+            let rows = self.row_type_of(relation)?;
+            return Some(if rows.oid() == oid { rows } else { rows.array_of() });
+        }
         let known = SqlType::from_oid(oid, typmod).or_else(|| self.types.get(&oid).map(|it| it.ty));
         known.or_else(of_array).or_else(of_multirange)
     }

@@ -64,6 +64,7 @@ pub enum Class<'a> {
     Relation(&'a Relation),
     Index(&'a Table, &'a Index),
     Virtual(&'static VirtualTable),
+    Composite(&'a Type),
 }
 
 impl Class<'_> {
@@ -73,6 +74,7 @@ impl Class<'_> {
             Self::Relation(it) => it.id(),
             Self::Index(_, index) => index.oid,
             Self::Virtual(it) => it.oid,
+            Self::Composite(it) => it.class_id(),
         }
     }
 
@@ -82,6 +84,7 @@ impl Class<'_> {
             Self::Relation(it) => it.name(),
             Self::Index(_, index) => &index.name,
             Self::Virtual(it) => it.name,
+            Self::Composite(it) => &it.name,
         }
     }
 
@@ -91,6 +94,7 @@ impl Class<'_> {
             Self::Relation(it) => it.schema(),
             Self::Index(table, _) => table.schema,
             Self::Virtual(it) => it.schema_id(),
+            Self::Composite(it) => it.schema,
         }
     }
 
@@ -109,9 +113,10 @@ impl CatalogView {
         if let Some(relation) = self.catalog.relation_by_id(oid) {
             return Some(Class::Relation(relation));
         }
-        self.index(oid).map(|(table, index)| Class::Index(table, index)).or_else(|| {
-            let table = virtual_tables::find_by_oid(oid)?;
-            Some(Class::Virtual(table))
+        let of_index = self.index(oid).map(|(table, index)| Class::Index(table, index));
+        of_index.or_else(|| virtual_tables::find_by_oid(oid).map(Class::Virtual)).or_else(|| {
+            let made = self.catalog.user_type(oid.checked_sub(2)?)?;
+            made.descriptor.composite().map(|_| Class::Composite(&made.descriptor))
         })
     }
 
@@ -129,6 +134,10 @@ impl CatalogView {
             Some(NameOwner::Relation(id)) => self.catalog.relation_by_id(id).map(Class::Relation),
             Some(NameOwner::Index { oid, .. }) => self.class(oid),
             None => {
+                let composite = self.catalog.type_named(schema, name).and_then(|ty| ty.composite());
+                if let Some(made) = composite.and_then(|it| self.catalog.user_type(it.oid())) {
+                    return Some(Class::Composite(&made.descriptor));
+                }
                 let schema = self.catalog.schema_by_id(schema).filter(|schema| schema.database == 0)?;
                 virtual_tables::find(&schema.name, name).map(Class::Virtual)
             }
@@ -178,12 +187,12 @@ impl CatalogView {
             // A quoted name is the type's own.
             Some([schema, name]) if schema == "pg_catalog" => own_name(name),
             Some([name]) if text.trim_start().starts_with('"') && own_name(name).is_some() => own_name(name),
-            Some([name]) => self.search_schemas().into_iter().find_map(|schema| self.catalog.type_named(schema, name)),
+            Some([name]) => self.search_schemas().into_iter().find_map(|schema| self.catalog.type_or_rows_named(schema, name)),
             Some([schema, name]) => {
                 let found = self.catalog.schema(self.database, schema).ok_or_else(|| {
                     SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{schema}\" does not exist"))
                 })?;
-                self.catalog.type_named(found.id, name)
+                self.catalog.type_or_rows_named(found.id, name)
             }
             _ => None,
         };
@@ -197,7 +206,7 @@ impl CatalogView {
     fn is_type_visible(&self, ty: SqlType) -> bool {
         let name = ty.internal_name();
         let mut schemas = self.search_schemas().into_iter();
-        schemas.find_map(|schema| self.catalog.type_named(schema, &name)).is_some_and(|found| found.same_base(&ty))
+        schemas.find_map(|schema| self.catalog.type_or_rows_named(schema, &name)).is_some_and(|found| found.same_base(&ty))
     }
 
     /// Whether the bare name of a type means it; none when there is no such type.
@@ -224,8 +233,10 @@ impl CatalogView {
     /// The schema of a type.
     #[must_use]
     pub fn type_schema(&self, ty: SqlType) -> &str {
-        let made = ty.user_type().and_then(|it| self.catalog.user_type(it));
-        made.map_or("pg_catalog", |it| self.schema_name(it.descriptor.schema))
+        let Some(id) = ty.user_type() else { return "pg_catalog" };
+        let schema = self.catalog.user_type(id).map(|it| it.descriptor.schema);
+        let schema = schema.or_else(|| self.catalog.relation_by_id(id).map(Relation::schema));
+        schema.map_or("pg_catalog", |schema| self.schema_name(schema))
     }
 
     #[must_use]

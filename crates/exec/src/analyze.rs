@@ -157,6 +157,10 @@ fn column_statistics(ty: &SqlType, sample: Vec<Datum>, rows: f64) -> ColumnStati
     } else {
         (kept * seen / (kept - singles + singles * kept / all)).clamp(seen, all)
     };
+    if ty.holds_rows() {
+        // What is kept here would not follow changes of its type.
+        return ColumnStatistics { distinct, ..unordered };
+    }
     let common = common_values(&groups, kept, distinct, seen);
     let is_common = |start: usize| common.iter().any(|(of, _)| *of == start);
     let rest: Vec<usize> = groups

@@ -369,7 +369,7 @@ pub(crate) fn call(
     builtin.call(context, types, args)
 }
 
-type Evaluated<'e, T = Datum> = Result<T, Interrupt<'e>>;
+pub(crate) type Evaluated<'e, T = Datum> = Result<T, Interrupt<'e>>;
 
 impl<'s> Evaluator<'s> {
     fn finish(&self, expr: &Expr) -> SqlResult<Datum> {
@@ -508,6 +508,7 @@ impl<'s> Evaluator<'s> {
                 Datum::Record(fields) => fields.get(*at).cloned().unwrap_or(Datum::Null),
                 _ => Datum::Null,
             },
+            Expr::Assign(assign) => self.assign(assign)?,
             Expr::Subquery(subquery) => self.subquery(subquery)?,
             Expr::Sequence { op, args } => {
                 let key = address(expr);
@@ -536,6 +537,11 @@ impl<'s> Evaluator<'s> {
                 };
             }
         })
+    }
+
+    /// Evaluates what is assigned to a part that holds this value.
+    pub(crate) fn with_operand<'o>(&'o self, operand: &'o Datum) -> Evaluator<'o> {
+        Evaluator { operand: Some(operand), ..*self }
     }
 
     fn remembered(&self, key: usize) -> Option<Datum> {

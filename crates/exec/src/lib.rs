@@ -13,6 +13,7 @@
 
 mod advisory;
 mod analyze;
+mod assign;
 mod cancel;
 mod change;
 mod domain;

@@ -200,6 +200,8 @@ pub enum Expr {
         at: usize,
         ty: SqlType,
     },
+    /// A row, array or jsonb value with a part of it replaced.
+    Assign(Box<PartAssignment>),
     Subquery(Box<Subquery>),
     Sequence {
         op: SequenceOp,
@@ -209,6 +211,49 @@ pub enum Expr {
     RowId,
     /// A function by a user, which runs in the transaction.
     Routine(Box<RoutineCall>),
+}
+
+/// What `SET c.f = v`, `SET a[1] = v` and `SET j['k'] = v` make of a column.
+#[derive(Clone, Debug)]
+pub struct PartAssignment {
+    /// The whole. NULL stands for a row of NULLs, an empty array, an empty object.
+    pub container: Expr,
+    pub part: Part,
+    /// Its new value. What is there so far is its [`Expr::Operand`].
+    pub value: Expr,
+    pub ty: SqlType,
+}
+
+#[derive(Clone, Debug)]
+pub enum Part {
+    /// Of a row, by position.
+    Field(usize),
+    /// Of an array, by integers.
+    Element(Vec<Expr>),
+    /// `[lower:upper]` of an array; a bound that is left out is the array's own.
+    Slice(Vec<(Option<Expr>, Option<Expr>)>),
+    /// Of a jsonb value, by texts; those that were written as numbers are marked.
+    Member(Vec<(Expr, bool)>),
+}
+
+impl Part {
+    fn for_each_expr<'a>(&'a self, visit: &mut dyn FnMut(&'a Expr)) {
+        match self {
+            Self::Field(_) => {}
+            Self::Element(list) => list.iter().for_each(visit),
+            Self::Slice(bounds) => bounds.iter().flat_map(|(lower, upper)| [lower, upper]).flatten().for_each(visit),
+            Self::Member(path) => path.iter().map(|(step, _)| step).for_each(visit),
+        }
+    }
+
+    fn for_each_expr_mut(&mut self, visit: &mut dyn FnMut(&mut Expr)) {
+        match self {
+            Self::Field(_) => {}
+            Self::Element(list) => list.iter_mut().for_each(visit),
+            Self::Slice(bounds) => bounds.iter_mut().flat_map(|(lower, upper)| [lower, upper]).flatten().for_each(visit),
+            Self::Member(path) => path.iter_mut().map(|(step, _)| step).for_each(visit),
+        }
+    }
 }
 
 /// A call of a routine, its arguments of the types that it takes.
@@ -258,6 +303,7 @@ impl Expr {
             Self::Routine(call) => call.types.ret,
             Self::Cast { to, .. } => *to,
             Self::Subquery(subquery) => subquery.ty,
+            Self::Assign(assign) => assign.ty,
             Self::And(_)
             | Self::Or(_)
             | Self::Not(_)
@@ -338,6 +384,11 @@ impl Expr {
                     upper.iter().for_each(&mut *visit);
                 }
             }
+            Self::Assign(assign) => {
+                visit(&assign.container);
+                assign.part.for_each_expr(visit);
+                visit(&assign.value);
+            }
             Self::Subquery(subquery) => {
                 if let SubqueryKind::Quantified { left, .. } = &subquery.kind {
                     left.iter().for_each(&mut *visit);
@@ -407,6 +458,11 @@ impl Expr {
                     lower.iter_mut().for_each(&mut *visit);
                     upper.iter_mut().for_each(&mut *visit);
                 }
+            }
+            Self::Assign(assign) => {
+                visit(&mut assign.container);
+                assign.part.for_each_expr_mut(visit);
+                visit(&mut assign.value);
             }
             Self::Subquery(subquery) => {
                 if let SubqueryKind::Quantified { left, .. } = &mut subquery.kind {

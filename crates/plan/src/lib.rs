@@ -42,7 +42,7 @@ pub use bind::{
     rename_in_condition, row_rules, trigger_columns, trigger_condition,
 };
 pub use expr::{
-    AdvisoryOp, AggregateCall, Comparison, DomainRules, Expr, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
+    AdvisoryOp, AggregateCall, Comparison, DomainRules, Expr, Part, PartAssignment, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,
 };
 pub use parse::{NO_LABEL, ParsedStatement, parse, rename_column, rename_label};

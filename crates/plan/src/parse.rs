@@ -14,6 +14,7 @@ mod depth;
 pub(crate) mod query_clauses;
 mod storage_clauses;
 mod stored_types;
+pub(crate) mod targets;
 mod typed_strings;
 
 use std::cell::Cell;

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use builtins::{Builtin, CallTypes, Volatility};
 use catalog::{Routine, RoutineVolatility, Table, VirtualTable, row::Access};
 use keys::LockStrength;
-use types::{Datum, RowType, SqlType};
+use types::{CompositeType, Datum, RowType, SqlType};
 use types::stack::grown;
 
 use crate::expr::{AggregateCall, Expr, SortKey};
@@ -325,6 +325,17 @@ impl FunctionCall {
         match &self.callee {
             Callee::Builtin(builtin) => builtin.set.as_ref().map_or(1, |set| set.columns.len().max(1)),
             Callee::Routine(_) => self.types.ret.row_type().map_or(1, |row| row.fields.len()),
+        }
+    }
+
+    /// The row type that its values are taken apart by where it stands in FROM: a builtin that yields values of a composite type.
+    #[must_use]
+    pub fn taken_apart(&self) -> Option<CompositeType> {
+        match &self.callee {
+            Callee::Builtin(builtin) if builtin.set.as_ref().is_some_and(|set| set.columns.len() < 2) => {
+                self.value_type().composite()
+            }
+            Callee::Builtin(_) | Callee::Routine(_) => None,
         }
     }
 

@@ -260,7 +260,12 @@ impl Printer<'_> {
                 out.push_str(").");
                 out.push_str(&types::quote_identifier(&row_type.fields.get(*at)?.0));
             }
-            Expr::Row(fields, _) => self.call(out, "ROW", fields)?,
+            Expr::Row(fields, ty) => {
+                self.call(out, "ROW", fields)?;
+                if let SqlType::Composite(of) = ty {
+                    let _ = write!(out, "::{}", of.shown());
+                }
+            }
             Expr::Routine(call) => self.call(out, &types::quote_identifier(&call.routine.name), &call.args)?,
             Expr::Sequence { op, args } => {
                 let name = match op {
@@ -292,6 +297,7 @@ impl Printer<'_> {
                 }
             }
             Expr::Subscript { .. }
+            | Expr::Assign(_)
             | Expr::Outer(..)
             | Expr::Param(..)
             | Expr::Operand(_)

@@ -3,10 +3,10 @@
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
-use std::sync::Arc;
-use types::{RowType, SqlError, SqlResult, SqlState, SqlType};
+use sqlparser::ast;
+use types::{SqlError, SqlResult, SqlState, SqlType};
 
-use crate::bind::{bind_type, no_relation, relation_columns, row_type_named};
+use crate::bind::{bind_type, find_type, no_relation, relation_columns};
 use crate::statement::{PreparedPlan, StatementKind, Utility};
 use crate::{Ddl, Expr, Node, ParsedStatement, PlanContext, parse};
 
@@ -25,10 +25,7 @@ pub fn type_named(text: &str, context: &PlanContext<'_>) -> SqlResult<SqlType> {
     if parser.peek_token().token != Token::EOF {
         return Err(refused());
     }
-    match bind_type(&name, context) {
-        Ok(ty) => no_domain(ty),
-        Err(error) => row_type_named(&name, context)?.ok_or(error),
-    }
+    no_domain(bind_type(&name, context)?)
 }
 
 /// What parameters, results and variables may be: a domain's rules are not checked where they are assigned to.
@@ -79,9 +76,9 @@ pub fn column_type(names: &[String], context: &PlanContext<'_>) -> SqlResult<Sql
 /// 42P01.
 pub fn row_type(names: &[String], context: &PlanContext<'_>) -> SqlResult<SqlType> {
     let (schema, table) = split(names)?;
-    let columns = relation_columns(context, schema, table)?.ok_or_else(|| no_relation(schema, table))?;
-    let fields = columns.into_iter().map(|(name, ty)| (Arc::from(name), ty)).collect();
-    Ok(SqlType::record_of(RowType { table: Some(Arc::from(table)), fields }))
+    let parts = names.iter().map(|name| ast::Ident::with_quote('"', name.as_str())).collect::<Vec<_>>();
+    let found = find_type(&ast::ObjectName::from(parts), context)?;
+    found.filter(|ty| matches!(ty, SqlType::Composite(_))).ok_or_else(|| no_relation(schema, table))
 }
 
 /// What a statement does, as a routine's body must know it.

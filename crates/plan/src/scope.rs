@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use catalog::Table;
-use types::{RowType, SqlError, SqlResult, SqlState, SqlType};
+use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use crate::bind::same::same_expr;
 use crate::expr::Expr;
@@ -74,6 +74,19 @@ pub(crate) struct Range {
     /// For the catalogs: their own oid.
     pub catalog_oid: Option<u32>,
     pub columns: Vec<RangeColumn>,
+    /// Where it is no table: what its rows are.
+    pub row_of: RowOf,
+}
+
+/// What the rows of an item of FROM are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum RowOf {
+    #[default]
+    Nothing,
+    /// Of a table or view, by its id.
+    Relation(u32),
+    /// Of a composite type.
+    Type(SqlType),
 }
 
 impl Range {
@@ -274,23 +287,26 @@ impl<'a> Scope<'a> {
         Ok(parent.qualified(schema, range, column)?.map(|value| self.level.outer(value)))
     }
 
-    /// A whole row by its range's name.
-    pub fn whole_row(&self, name: &str) -> SqlResult<Option<Expr>> {
+    /// The fields of a whole row by its range's name, with their names, and what it is a row of.
+    pub fn whole_row(&self, name: &str) -> SqlResult<Option<(Vec<(String, Expr)>, RowOf)>> {
         if let Some(found) = self.range(None, name)? {
-            let columns = found.columns.iter().filter(|column| !column.hidden);
-            let fields = columns.clone().map(|column| (Arc::from(column.name.as_str()), column.expr.ty().base())).collect();
-            let table = found.table.as_ref().map(|(table, _)| Arc::from(table.name.as_str()));
-            let ty = SqlType::record_of(RowType { table, fields });
+            // All that a table has now: a view that was made before knows less of it by name.
+            let is_hidden = |at: usize, column: &RangeColumn| match &found.table {
+                Some((table, _)) if table.columns.len() == found.columns.len() => table.columns[at].hidden,
+                _ => column.hidden,
+            };
+            let columns = found.columns.iter().enumerate();
+            let columns = columns.filter(|(at, column)| !is_hidden(*at, column)).map(|(_, column)| column);
             columns.clone().for_each(|column| self.mark(&column.expr));
-            return Ok(Some(Expr::Row(columns.map(|column| column.expr.clone()).collect(), ty)));
+            let of = match (&found.table, found.row_of) {
+                (Some((table, _)), RowOf::Nothing) => RowOf::Relation(table.id),
+                (_, of) => of,
+            };
+            return Ok(Some((columns.map(|column| (column.name.clone(), column.expr.clone())).collect(), of)));
         }
         let Some(parent) = self.level.parent else { return Ok(None) };
-        Ok(match parent.whole_row(name)? {
-            Some(Expr::Row(columns, ty)) => {
-                Some(Expr::Row(columns.into_iter().map(|value| self.level.outer(value)).collect(), ty))
-            }
-            other => other,
-        })
+        let found = parent.whole_row(name)?;
+        Ok(found.map(|(fields, of)| (fields.into_iter().map(|(name, value)| (name, self.level.outer(value))).collect(), of)))
     }
 
     /// How a column of the row is called in messages: `t.x`, or `x`.

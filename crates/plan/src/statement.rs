@@ -100,6 +100,8 @@ pub enum CommentOn {
     /// A constraint of a domain.
     DomainCheck { domain: u32, name: String },
     Routine(u32),
+    /// Of a composite type.
+    Attribute { ty: u32, attribute: keys::ColumnId },
     Relation(u32),
     Part { relation: u32, on: Commented },
 }
@@ -288,6 +290,8 @@ pub enum Ddl {
     CreateRange(CreateRange),
     CreateDomain(CreateDomain),
     AlterDomain { id: u32, change: AlterDomain },
+    CreateComposite { home: Home, name: String, attributes: Vec<AttributeSpec> },
+    AlterComposite { id: u32, changes: Vec<AlterComposite> },
     AlterType { id: u32, change: AlterType },
     DropTypes { ids: Vec<u32>, missing: Vec<String>, cascade: bool },
     /// Its id is made up; its owner is whoever makes it.
@@ -384,6 +388,22 @@ pub enum AlterDomain {
     ValidateConstraint(String),
     DropConstraint { name: String, if_exists: IfExists },
     RenameConstraint { from: String, to: String },
+}
+
+/// An attribute of a composite type.
+#[derive(Clone, Debug)]
+pub struct AttributeSpec {
+    pub name: String,
+    pub ty: SqlType,
+}
+
+/// A change of the attributes of a composite type.
+#[derive(Clone, Debug)]
+pub enum AlterComposite {
+    Add(AttributeSpec),
+    Drop { name: String, if_exists: IfExists, cascade: bool },
+    SetType(AttributeSpec),
+    Rename { from: String, to: String },
 }
 
 /// A change of a routine.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Array, Datum, Dimension, Interval, Json, Numeric, Range, RangeType, SqlError, SqlResult, SqlState, SqlType,
+    Array, CompositeType, Datum, Dimension, Interval, Json, Numeric, Range, RangeType, SqlError, SqlResult, SqlState, SqlType,
     datetime::{
         arithmetic::{is_infinite, is_infinite_date},
         calendar::{END_DATE, END_TIMESTAMP, FIRST_DAY, FIRST_TIMESTAMP, MICROS_PER_DAY},
@@ -88,6 +88,7 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
         },
         SqlType::Enum(of) => of.parse(utf8(input)?)?,
         SqlType::Domain(_) => parse_binary(&ty.base(), input)?,
+        SqlType::Composite(of) => parse_record(*of, input)?,
         SqlType::Void => Datum::Null,
         SqlType::Range(of) => Datum::range(parse_range(ty, *of, input)?),
         SqlType::MultiRange(of) => Datum::multirange(parse_multirange(ty, *of, input)?),
@@ -244,10 +245,46 @@ fn write_record(ty: &SqlType, fields: &[Datum], out: &mut Vec<u8>) {
     let row_type = ty.row_type();
     out.extend_from_slice(&(fields.len() as i32).to_be_bytes());
     for (at, datum) in fields.iter().enumerate() {
+        let declared = ty.composite().and_then(|of| of.attributes().get(at)).map(|attribute| attribute.ty);
         let ty = field_type(row_type.as_deref(), at, datum);
-        out.extend_from_slice(&ty.oid().to_be_bytes());
+        out.extend_from_slice(&declared.unwrap_or(ty).oid().to_be_bytes());
         write_sized(&ty, datum, out);
     }
+}
+
+/// How many fields there are, and of each its type and its value behind its length.
+fn parse_record(of: CompositeType, input: &[u8]) -> SqlResult<Datum> {
+    let ty = SqlType::Composite(of);
+    let mut rest = input;
+    let number = |rest: &mut &[u8]| -> SqlResult<i32> {
+        let (head, tail) = rest.split_first_chunk::<4>().ok_or_else(|| wrong_length(&ty))?;
+        *rest = tail;
+        Ok(i32::from_be_bytes(*head))
+    };
+    let mismatch = |message: String| SqlError::new(SqlState::DatatypeMismatch, message);
+    let (count, wanted) = (number(&mut rest)?, of.attributes());
+    if usize::try_from(count) != Ok(wanted.len()) {
+        return Err(mismatch(format!("wrong number of columns: {count}, expected {}", wanted.len())));
+    }
+    let mut fields = Vec::with_capacity(wanted.len());
+    for (at, attribute) in wanted.iter().enumerate() {
+        let oid = number(&mut rest)? as u32;
+        // Clients are told of domains, and may take them for what is under them.
+        if oid != attribute.ty.oid() && oid != attribute.ty.sent().oid() {
+            let (expected, shown, place) = (attribute.ty.oid(), attribute.ty.base_name(), at + 1);
+            let given = SqlType::from_oid(oid, -1).map_or_else(|| "???".to_owned(), |ty| ty.base_name());
+            return Err(mismatch(format!(
+                "binary data has type {oid} ({given}) instead of expected {expected} ({shown}) in record column {place}"
+            )));
+        }
+        if rest.starts_with(&(-1_i32).to_be_bytes()) {
+            rest = &rest[4..];
+            fields.push(Datum::Null);
+        } else {
+            fields.push(parse_binary(&of.field_type(at), take_sized(&ty, &mut rest)?)?);
+        }
+    }
+    if rest.is_empty() { Ok(Datum::Record(fields.into())) } else { Err(wrong_length(&ty)) }
 }
 
 /// A value behind its length; -1 for NULL.

@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::hash::{Hash, Hasher};
 
 use crate::array::Array;
+use crate::composite_type::CompositeType;
 use crate::datetime::calendar::MICROS_PER_SECOND;
 use crate::datum::{Datum, TimeTz};
 use crate::json::Json;
@@ -70,9 +71,10 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
         (Datum::Jsonb(a), Datum::Jsonb(b)) => compare_jsonb(a, b),
         (Datum::Array(a), Datum::Array(b)) => compare_arrays(&ty.element().unwrap_or(SqlType::Text), a, b),
         (Datum::Record(a), Datum::Record(b)) => {
-            for (a, b) in a.iter().zip(b.iter()) {
+            let of = ty.composite();
+            for (at, (a, b)) in a.iter().zip(b.iter()).enumerate() {
                 let order = if are_alike(a, b) {
-                    compare(&field_type(a, b), a, b)
+                    compare(&known_field_type(of, at, a, b), a, b)
                 } else {
                     a.implied_type().oid().cmp(&b.implied_type().oid())
                 };
@@ -123,6 +125,14 @@ fn first_bound(datum: &Datum) -> Option<&Datum> {
     }
 }
 
+/// Of fields at a place of two records, by the type of these or else by what the values are.
+fn known_field_type(of: Option<CompositeType>, at: usize, a: &Datum, b: &Datum) -> SqlType {
+    match of {
+        Some(of) => of.field_type(at),
+        None => field_type(a, b),
+    }
+}
+
 fn field_type(a: &Datum, b: &Datum) -> SqlType {
     if a.is_null() { b.implied_type() } else { a.implied_type() }
 }
@@ -136,6 +146,7 @@ pub fn compare_records(ty: &SqlType, a: &Datum, b: &Datum) -> SqlResult<Ordering
     let mismatch = |message: String| Err(SqlError::new(SqlState::DatatypeMismatch, message));
     match (a, b) {
         (Datum::Record(a), Datum::Record(b)) => {
+            let of = ty.composite();
             for (at, (a, b)) in a.iter().zip(b.iter()).enumerate() {
                 if !are_alike(a, b) {
                     let [left, right] = [a, b].map(|field| field.implied_type().base_name());
@@ -144,7 +155,12 @@ pub fn compare_records(ty: &SqlType, a: &Datum, b: &Datum) -> SqlResult<Ordering
                         "cannot compare dissimilar column types {left} and {right} at record column {place}"
                     ));
                 }
-                let order = compare_records(&field_type(a, b), a, b)?;
+                let field = known_field_type(of, at, a, b);
+                if !field.is_ordered() && !(a.is_null() || b.is_null()) {
+                    let message = format!("could not identify a comparison function for type {}", field.base_name());
+                    return Err(SqlError::new(SqlState::UndefinedFunction, message));
+                }
+                let order = compare_records(&field, a, b)?;
                 if order.is_ne() {
                     return Ok(order);
                 }
@@ -225,8 +241,9 @@ pub fn hash_datum<H: Hasher>(ty: &SqlType, datum: &Datum, state: &mut H) {
         }
         Datum::Record(fields) => {
             state.write_usize(fields.len());
-            for field in fields.iter() {
-                hash_datum(&field.implied_type(), field, state);
+            let of = ty.composite();
+            for (at, field) in fields.iter().enumerate() {
+                hash_datum(&known_field_type(of, at, field, field), field, state);
             }
         }
     }

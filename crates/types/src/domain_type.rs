@@ -8,6 +8,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use crate::composite_type::object_of;
 use crate::registered::{Kind, Registered, Registry};
 use crate::sql_type::SqlType;
 
@@ -90,11 +91,13 @@ impl SqlType {
         }
     }
 
-    /// The user-defined type that it is, or is the arrays of.
+    /// The user-defined type that it is, or is the arrays of; of a row type, the relation.
     #[must_use]
     pub fn user_type(&self) -> Option<u32> {
         match self {
-            Self::Enum(it) => Some(it.oid()),
+            // Read of a descriptor, the elements of an array may be of any kind.
+            Self::Enum(it) => Some(object_of(it.oid())),
+            Self::Composite(it) => Some(it.object()),
             Self::Domain(it) => Some(it.oid()),
             Self::Range(it) | Self::MultiRange(it) => it.made().map(|it| it.oid()),
             Self::Array(element) => match element.get() {
@@ -108,7 +111,11 @@ impl SqlType {
     /// The user-defined types that it is made of, from the outside inwards.
     pub fn for_each_user_type(&self, visit: &mut dyn FnMut(u32)) {
         match self {
-            Self::Enum(it) => visit(it.oid()),
+            Self::Enum(it) => visit(object_of(it.oid())),
+            Self::Composite(it) => {
+                visit(it.object());
+                it.attributes().iter().for_each(|attribute| attribute.ty.for_each_user_type(visit));
+            }
             Self::Domain(it) => {
                 visit(it.oid());
                 it.over().for_each_user_type(visit);

@@ -207,12 +207,17 @@ impl SqlType {
         }
     }
 
-    /// Gives values that were stored apart from their type, or are of another content of it, their labels; none when
-    /// there is no such label.
+    /// Gives values that were stored apart from their type, or are of another content of it, their labels, and makes rows of
+    /// what was stored for them; none when there is no such label.
     #[must_use]
     pub fn with_labels(&self, datum: Datum) -> Option<Datum> {
         Some(match (datum, self) {
             (Datum::Enum(value), Self::Enum(ty)) => Datum::Enum(ty.by_sort_key(value.sort_key())?),
+            (Datum::Bytes(bytes), Self::Composite(ty)) => ty.decode(&bytes).ok()?,
+            (Datum::Record(fields), Self::Composite(ty)) => {
+                let fields = fields.iter().enumerate().map(|(at, field)| ty.field_type(at).with_labels(field.clone()));
+                Datum::Record(fields.collect::<Option<_>>()?)
+            }
             (Datum::Array(array), Self::Array(element)) if self.holds_labels() => {
                 let element = element.get();
                 let unknown = || SqlError::internal("no such label");

@@ -27,9 +27,11 @@
 //! Read in this order: [`SqlType`], [`Datum`], [`Formatting`], then one representation after another.
 
 pub mod array;
+mod array_assign;
 pub mod binary;
 pub mod cast;
 pub mod compare;
+pub mod composite_type;
 pub mod datetime;
 pub mod datum;
 pub mod domain_type;
@@ -38,6 +40,7 @@ pub mod error;
 pub mod formatting;
 pub mod identifier;
 pub mod json;
+mod json_assign;
 pub mod key;
 pub mod network;
 pub mod numeric;
@@ -57,6 +60,7 @@ pub use binary::{parse_binary, write_binary};
 pub use cast::{CastContext, can_cast, cast, fit_modifier, is_listed_cast};
 pub use compare::{compare, compare_records, hash_datum, sql_equal};
 pub use datetime::arithmetic::date_to_timestamp;
+pub use composite_type::{Attribute, CompositeType, relation_of_row_type, row_type_oid};
 pub use datetime::zone::Zone;
 pub use datum::{Datum, Interval, TimeTz};
 pub use domain_type::{DomainType, Over, domains_exist};
@@ -65,6 +69,7 @@ pub use error::{SqlError, SqlErrorFields, SqlResult, SqlState};
 pub use formatting::{ByteaOutput, DateOrder, DateStyle, Formatting, IntervalStyle, OidNames};
 pub use identifier::{quote_identifier, split_identifiers};
 pub use json::Json;
+pub use json_assign::JsonStep;
 pub use key::{Direction, NullsOrder, decode_key, encode_key, skip_key};
 pub use network::Inet;
 pub use numeric::Numeric;

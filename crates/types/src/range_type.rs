@@ -148,12 +148,14 @@ impl SqlType {
         }
     }
 
-    /// Whether values of it hold labels of an enum type, which are stored apart from what they are called.
+    /// Whether values of it hold labels of an enum type, which are stored apart from what they are called, or rows, which are
+    /// stored as bytes.
     #[must_use]
     pub fn holds_labels(&self) -> bool {
         match self {
             Self::Range(of) | Self::MultiRange(of) => of.subtype().holds_labels(),
             Self::Array(element) => element.get().holds_labels(),
+            Self::Composite(_) => true,
             other => other.enum_type().is_some(),
         }
     }

@@ -23,7 +23,7 @@ pub struct TypeContent<K> {
     pub kind: K,
 }
 
-/// Enum types, domains, range types.
+/// Enum types, domains, range types, composite types.
 pub trait Kind: Eq + Hash + Send + Sync + Sized + 'static {
     /// Of a type that was read of a descriptor, before the catalog puts it in place.
     fn unresolved() -> Self;
@@ -92,12 +92,17 @@ impl<K> Registered<K> {
     /// As messages spell a type of this name that goes with it.
     #[must_use]
     pub fn shown_as(self, name: &str) -> String {
-        let name = quote_identifier(name);
-        if matches!(&*self.0.schema, "public" | "") || self.0.schema.starts_with("pg_temp_") {
-            return name;
-        }
-        format!("{}.{name}", quote_identifier(&self.0.schema))
+        shown_in(&self.0.schema, name)
     }
+}
+
+/// The name of a type in a schema as messages spell it.
+pub(crate) fn shown_in(schema: &str, name: &str) -> String {
+    let name = quote_identifier(name);
+    if matches!(schema, "public" | "") || schema.starts_with("pg_temp_") {
+        return name;
+    }
+    format!("{}.{name}", quote_identifier(schema))
 }
 
 impl<K> Clone for Registered<K> {

@@ -9,7 +9,8 @@
 //! ```
 //! A decimal is a numeric whose digits fit 64 bits; others are of kind 6. The bytes of an enum's value are its sort key,
 //! also within an array's postcard. That of a range is its flags ([`crate::range`]), then a list of the bounds that it has; that of a
-//! multirange a list of ranges.
+//! multirange a list of ranges. The bytes of a value of a composite type are a row of its own ([`crate::composite_type`]), also
+//! within an array's postcard.
 
 use keys::ColumnId;
 
@@ -78,7 +79,7 @@ impl RowEncoder {
     }
 
     /// Ids must rise. NULL is left out.
-    pub fn push(&mut self, id: ColumnId, _ty: &SqlType, datum: &Datum) {
+    pub fn push(&mut self, id: ColumnId, ty: &SqlType, datum: &Datum) {
         match datum {
             Datum::Null => {}
             Datum::Bool(value) => self.tag(id, if *value { TRUE } else { FALSE }),
@@ -101,6 +102,11 @@ impl RowEncoder {
                 }
                 None => self.other(id, datum),
             },
+            Datum::Record(fields) => match ty {
+                SqlType::Composite(ty) => self.bytes(id, BYTES, &ty.encode(fields)),
+                _ => self.other(id, datum),
+            },
+            Datum::Array(_) if ty.holds_rows() => self.other(id, &ty.stored_form(datum)),
             other => self.other(id, other),
         }
     }
@@ -354,6 +360,7 @@ fn datum(ty: &SqlType, raw: Raw<'_>, at: usize) -> Result<Datum, RowError> {
         (Raw::Float(value), _) => Datum::Float(value),
         (Raw::Bytes(bytes), SqlType::Bytea) => Datum::bytes(bytes),
         (Raw::Bytes(bytes), SqlType::Enum(of)) => Datum::Enum(of.by_sort_key(bytes).ok_or(damaged)?),
+        (Raw::Bytes(bytes), SqlType::Composite(of)) => of.decode(bytes).map_err(|_| damaged)?,
         (Raw::Bytes(bytes), SqlType::Json) => Datum::Json(std::str::from_utf8(bytes).map_err(|_| damaged)?.into()),
         (Raw::Bytes(bytes), _) => Datum::text(std::str::from_utf8(bytes).map_err(|_| damaged)?),
         (Raw::Decimal(digits, scale), _) => Datum::Numeric(Numeric::small(digits, scale)),

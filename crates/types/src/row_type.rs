@@ -1,8 +1,9 @@
 //! Types of rows: the names and types of a record's fields.
 //!
 //! A row type is registered once in the process and [`super::SqlType::Record`] holds its number, as PostgreSQL numbers
-//! the record types that a session uses. Equal types have one number, so there are as many as the statements and tables
-//! of the process have shapes. Numbers mean nothing outside of the process and are never stored: no column is a record.
+//! the record types that a session uses. Equal types have one number, so there are as many as the statements
+//! of the process have shapes. Numbers mean nothing outside of the process and are never stored: no column is a record. What
+//! has a name is a composite type ([`crate::composite_type`]).
 
 use std::sync::{Arc, LazyLock, RwLock};
 
@@ -13,7 +14,7 @@ use crate::sql_type::SqlType;
 /// The fields of a row in order.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RowType {
-    /// The table whose row type it is, as messages name it.
+    /// The composite type that it is of, as messages name it.
     pub table: Option<Arc<str>>,
     pub fields: Vec<(Arc<str>, SqlType)>,
 }
@@ -86,11 +87,12 @@ impl SqlType {
         Self::Record(Some(RowTypeId::of(row_type)))
     }
 
-    /// The fields of a record type, where they are known.
+    /// The fields of a record or composite type, where they are known.
     #[must_use]
     pub fn row_type(&self) -> Option<Arc<RowType>> {
         match self {
             Self::Record(Some(id)) => Some(id.get()),
+            Self::Composite(it) => Some(it.row().clone()),
             _ => None,
         }
     }

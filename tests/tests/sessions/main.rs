@@ -1,5 +1,6 @@
 //! Sessions beside each other and beside DDL.
 
+mod composite_types;
 mod domains;
 mod others;
 mod privileges;

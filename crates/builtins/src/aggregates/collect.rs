@@ -151,8 +151,16 @@ impl Accumulator for JsonCollect {
             };
             return Ok(Datum::Jsonb(json.checked()?.into()));
         }
-        let is_structure = |ty: &SqlType| ty.is_array() || matches!(ty, SqlType::Record(_));
-        let joined = self.parts.join(if !self.is_object && is_structure(&self.types.args[0]) { ", \n " } else { ", " });
+        let is_structure = |ty: &SqlType| ty.is_array() || ty.is_row();
+        let on_lines = !self.is_object && is_structure(&self.types.args[0]);
+        let mut joined = String::new();
+        for part in &self.parts {
+            if !joined.is_empty() {
+                // A NULL stays on its line.
+                joined.push_str(if on_lines && part != "null" { ", \n " } else { ", " });
+            }
+            joined.push_str(part);
+        }
         Ok(Datum::Json(if self.is_object { format!("{{ {joined} }}") } else { format!("[{joined}]") }.into()))
     }
 

@@ -1,16 +1,55 @@
 //! `= <> < <= > >=` for every type with an order. Documentation, section 9.2.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use types::{Datum, SqlResult, SqlType, compare, compare_records};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType, compare, compare_records};
 
 use crate::EvalContext;
 use crate::signature::{ArgType, Builtin, CallTypes, Operator, RetType};
 
 type Eval = fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Datum>;
 
+/// Records of two types: their columns must be of one type, as far as they are compared.
+fn order_of_unlike(types: &CallTypes, a: &[Datum], b: &[Datum]) -> SqlResult<Ordering> {
+    let compare_first = |count: usize| {
+        let first = |fields: &[Datum]| Datum::Record(fields[..count].into());
+        compare_records(&types.args[0], &first(a), &first(b))
+    };
+    let whole = |fields: &[Datum]| Datum::Record(fields.into());
+    let (Some(left), Some(right)) = (types.args[0].row_type(), types.args[1].row_type()) else {
+        return compare_records(&types.args[0], &whole(a), &whole(b));
+    };
+    // A literal in a record was nothing before it was text.
+    let is_unlike = |((_, left), (_, right)): (&(Arc<str>, SqlType), &(Arc<str>, SqlType))| !left.same_base(right);
+    match left.fields.iter().zip(&right.fields).position(is_unlike) {
+        None => compare_records(&types.args[0], &whole(a), &whole(b)),
+        Some(at) => match compare_first(at)? {
+            Ordering::Equal => {
+                let [left, right] = [&left, &right].map(|row| row.fields[at].1.base_name());
+                let place = at + 1;
+                Err(SqlError::new(
+                    SqlState::DatatypeMismatch,
+                    format!("cannot compare dissimilar column types {left} and {right} at record column {place}"),
+                ))
+            }
+            order => Ok(order),
+        },
+    }
+}
+
+/// What an equality says of a type without an order.
+fn is_equal(types: &CallTypes, args: &[Datum]) -> SqlResult<bool> {
+    let order = order(types, args).map_err(|error| match error.message().strip_prefix("could not identify a comparison function") {
+        Some(rest) => SqlError::new(error.code(), format!("could not identify an equality operator{rest}")),
+        None => error,
+    });
+    Ok(order?.is_eq())
+}
+
 fn order(types: &CallTypes, args: &[Datum]) -> SqlResult<Ordering> {
     match args {
+        [Datum::Record(a), Datum::Record(b)] if types.args[0] != types.args[1] => order_of_unlike(types, a, b),
         [Datum::Record(_) | Datum::Array(_), Datum::Record(_) | Datum::Array(_)] => {
             compare_records(&types.args[0], &args[0], &args[1])
         }
@@ -18,8 +57,8 @@ fn order(types: &CallTypes, args: &[Datum]) -> SqlResult<Ordering> {
     }
 }
 
-const EQ: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_eq()));
-const NE: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_ne()));
+const EQ: Eval = |_, types, args| Ok(Datum::Bool(is_equal(types, args)?));
+const NE: Eval = |_, types, args| Ok(Datum::Bool(!is_equal(types, args)?));
 const LT: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_lt()));
 const LE: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_le()));
 const GT: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_gt()));

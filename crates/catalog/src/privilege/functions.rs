@@ -147,7 +147,7 @@ impl CatalogView {
     fn has_on_catalog(&self, access: &Access<'_>, role: u32, id: u32, asked: Asked) -> bool {
         let name = self.class(id).map_or("", |class| match class {
             Class::Virtual(table) => table.name,
-            Class::Relation(_) | Class::Index(..) => "",
+            Class::Relation(_) | Class::Index(..) | Class::Composite(_) => "",
         });
         let is_secret = matches!(name, "pg_authid" | "pg_shadow" | "pg_hba_file_rules");
         let reads = asked.privilege == PrivilegeSet::SELECT && !asked.option && !is_secret;

@@ -4,6 +4,7 @@ use ::types::{Datum, DomainType, SqlType};
 
 use super::Maker;
 use super::privileges::Seer;
+use super::relations::composites;
 use super::row::{Rows, YesNo, row};
 use super::types::type_row;
 use crate::definition::Style;
@@ -26,6 +27,8 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
     ("domain_constraints", domain_constraints),
     ("domain_udt_usage", domain_udt_usage),
     ("column_domain_usage", column_domain_usage),
+    ("attributes", attributes),
+    ("user_defined_types", user_defined_types),
 ];
 
 fn information_schema_catalog_name(view: &CatalogView, rows: &mut Rows) {
@@ -327,6 +330,46 @@ fn domains(view: &CatalogView, rows: &mut Rows) {
             udt_schema: view.type_schema(over),
             udt_name: over.internal_name(),
             dtd_identifier: "1",
+        });
+    }
+}
+
+fn attributes(view: &CatalogView, rows: &mut Rows) {
+    for (ty, composite) in composites(view) {
+        for it in &composite.attributes {
+            let facts = TypeFacts::of(it.ty.base());
+            row!(rows, {
+                udt_catalog: view.database_name(),
+                udt_schema: view.schema_name(ty.schema),
+                udt_name: &ty.name,
+                attribute_name: &it.name,
+                ordinal_position: it.id,
+                is_nullable: YesNo(true),
+                data_type: data_type(it.ty),
+                character_maximum_length: facts.length,
+                character_octet_length: facts.octets,
+                numeric_precision: facts.precision,
+                numeric_precision_radix: facts.radix,
+                numeric_scale: facts.scale,
+                datetime_precision: facts.datetime_precision,
+                attribute_udt_catalog: view.database_name(),
+                attribute_udt_schema: view.type_schema(it.ty),
+                attribute_udt_name: it.ty.internal_name(),
+                dtd_identifier: it.id.get().to_string(),
+                is_derived_reference_attribute: YesNo(false),
+            });
+        }
+    }
+}
+
+fn user_defined_types(view: &CatalogView, rows: &mut Rows) {
+    for (ty, _) in composites(view) {
+        row!(rows, {
+            user_defined_type_catalog: view.database_name(),
+            user_defined_type_schema: view.schema_name(ty.schema),
+            user_defined_type_name: &ty.name,
+            user_defined_type_category: "STRUCTURED",
+            is_instantiable: YesNo(true),
         });
     }
 }

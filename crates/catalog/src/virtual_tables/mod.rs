@@ -35,6 +35,7 @@ mod types;
 use std::sync::{Arc, LazyLock};
 
 use ::types::{Datum, SqlType};
+pub(crate) use self::relations::SEQUENCE_COLUMNS;
 pub use types::is_operator_class;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;

@@ -4,13 +4,13 @@
 
 use std::sync::Arc;
 
-use ::types::{Array, Datum, SqlType, quote_identifier};
+use ::types::{Array, Datum, SqlType, quote_identifier, row_type_oid};
 
 use super::privileges::{acl_of, column_acl_of};
 use super::row::{Cell, Rows, row};
 use super::types::{TypeRow, type_row};
 use super::{Maker, VirtualTable};
-use crate::descriptor::{Column, ColumnDefault, Commented, Index, POSTGRES_ROLE, Table};
+use crate::descriptor::{Column, Composite, ColumnDefault, Commented, FIRST_USER_ID, Index, POSTGRES_ROLE, Table, Type};
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
@@ -40,6 +40,8 @@ struct ClassRow<'a> {
     oid: u32,
     name: &'a str,
     schema: u32,
+    /// The oid of the type of its rows, if they have one.
+    row_type: u32,
     owner: u32,
     kind: char,
     /// `t`: temporary.
@@ -64,6 +66,7 @@ impl<'a> ClassRow<'a> {
             oid,
             name,
             schema,
+            row_type: if matches!(kind, 'i' | 'c') || oid < FIRST_USER_ID { 0 } else { row_type_oid(oid) },
             owner,
             kind,
             persistence: 'p',
@@ -91,7 +94,7 @@ impl<'a> ClassRow<'a> {
             oid: self.oid,
             relname: self.name,
             relnamespace: self.schema,
-            reltype: 0,
+            reltype: self.row_type,
             reloftype: 0,
             relowner: self.owner,
             relam: access_method,
@@ -195,9 +198,19 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
             }
         }
     }
+    for (ty, composite) in composites(view) {
+        let persistence = if view.catalog.is_temporary(ty.schema) { 't' } else { 'p' };
+        let row = ClassRow::new(ty.class_id(), &ty.name, ty.schema, ty.owner, 'c', composite.attributes.len());
+        ClassRow { persistence, row_type: ty.id, ..row }.push(rows);
+    }
 }
 
-const SEQUENCE_COLUMNS: [(&str, SqlType); 3] =
+/// The composite types of a database, oldest first.
+pub(super) fn composites(view: &CatalogView) -> impl Iterator<Item = (&Type, &Composite)> {
+    view.catalog.types_of(view.database).into_iter().filter_map(|ty| Some((&**ty, ty.composite()?)))
+}
+
+pub(crate) const SEQUENCE_COLUMNS: [(&str, SqlType); 3] =
     [("last_value", SqlType::Int8), ("log_cnt", SqlType::Int8), ("is_called", SqlType::Bool)];
 
 /// A row of `pg_attribute`.
@@ -220,7 +233,7 @@ impl Attribute<'_> {
     fn push(self, ty: SqlType, rows: &mut Rows) {
         let TypeRow { length, by_value, align, storage, collation, .. } = *type_row(ty);
         // Catalogs compare byte by byte.
-        let collation = if collation == 950 || self.class >= crate::descriptor::FIRST_USER_ID || collation == 0 { collation } else { 950 };
+        let collation = if collation == 950 || self.class >= FIRST_USER_ID || collation == 0 { collation } else { 950 };
         row!(rows, {
             attrelid: self.class,
             attname: self.name,
@@ -287,6 +300,11 @@ fn pg_attribute(view: &CatalogView, rows: &mut Rows) {
                     Attribute { class: it.id, name, number, not_null: true, ..Attribute::default() }.push(ty, rows);
                 }
             }
+        }
+    }
+    for (ty, composite) in composites(view) {
+        for it in &composite.attributes {
+            Attribute { class: ty.class_id(), name: &it.name, number: it.id.get().into(), ..Attribute::default() }.push(it.ty, rows);
         }
     }
 }
@@ -430,6 +448,11 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
         for check in ty.domain().map_or(&[][..], |domain| &domain.checks) {
             if let Some(comment) = &check.comment {
                 row!(rows, { objoid: check.oid, classoid: PG_CONSTRAINT, objsubid: 0, description: comment });
+            }
+        }
+        for attribute in ty.composite().map_or(&[][..], |composite| &composite.attributes) {
+            if let Some(comment) = &attribute.comment {
+                row!(rows, { objoid: ty.class_id(), classoid: PG_CLASS, objsubid: attribute.id, description: comment });
             }
         }
     }

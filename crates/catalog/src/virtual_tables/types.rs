@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use ::types::{CastContext, RangeType, SqlType, can_cast};
+use ::types::{CastContext, RangeType, SqlType, can_cast, row_type_oid};
 use rustc_hash::FxHashMap;
 
 use super::Maker;
@@ -12,6 +12,7 @@ use super::relations::BTREE;
 use super::privileges::acl_of;
 use super::row::{Rows, row};
 use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE, TypeKind};
+use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[
@@ -91,6 +92,7 @@ pub(super) fn type_row(ty: SqlType) -> &'static TypeRow {
         SqlType::Range(RangeType::Made(_)) => &RANGE,
         SqlType::MultiRange(of @ RangeType::Made(_)) if is_wide(of.subtype()) => &WIDE_MULTIRANGE,
         SqlType::MultiRange(RangeType::Made(_)) => &MULTIRANGE,
+        SqlType::Composite(_) => &COMPOSITE,
         SqlType::Array(_) if ty.user_type().is_some() => &ARRAY_OF_ENUM,
         ty => TYPES.get(&ty.oid()).expect("types.tsv has a line for every type"),
     }
@@ -153,6 +155,21 @@ static RANGE: TypeRow = TypeRow {
 static MULTIRANGE: TypeRow =
     TypeRow { kind: "m", input: 4231, output: 4232, receive: 4233, send: 4234, ..RANGE };
 
+/// What is the same of all composite types.
+static COMPOSITE: TypeRow = TypeRow {
+    length: -1,
+    by_value: false,
+    kind: "c",
+    category: "C",
+    input: 2290,
+    output: 2291,
+    receive: 2402,
+    send: 2403,
+    align: "d",
+    storage: "x",
+    ..ENUM
+};
+
 static WIDE_RANGE: TypeRow = TypeRow { align: "d", ..RANGE };
 static WIDE_MULTIRANGE: TypeRow = TypeRow { align: "d", ..MULTIRANGE };
 
@@ -186,6 +203,7 @@ fn pg_type(view: &CatalogView, rows: &mut Rows) {
                 let base = type_row(over);
                 array = TypeRow { align: if is_wide(over) { "d" } else { "i" }, collation: base.collation, ..array };
                 kept = Kept {
+                    class: 0,
                     not_null: domain.not_null,
                     over: over.oid(),
                     modifier: over.typmod(),
@@ -205,12 +223,33 @@ fn pg_type(view: &CatalogView, rows: &mut Rows) {
                     ..*base
                 }
             }
+            TypeKind::Composite(_) => {
+                array = TypeRow { align: "d", ..array };
+                kept.class = it.class_id();
+                COMPOSITE
+            }
         };
         kept.acl = acl_of(view, it.id);
         let made = TypeRow { oid: it.id, array: it.array_id(), ..made };
         push_type_with(&made, &it.name, (it.schema, it.owner), kept, rows);
         let array = TypeRow { oid: it.array_id(), element: it.id, ..array };
         push_type(&array, &it.array_name, it.schema, it.owner, rows);
+    }
+    for relation in view.relations() {
+        let owner = match relation {
+            Relation::Table(it) => it.owner,
+            Relation::View(it) => it.owner,
+            Relation::Sequence(it) => it.owner,
+        };
+        let (oid, place) = (row_type_oid(relation.id()), (relation.schema(), owner));
+        let kept = Kept { class: relation.id(), ..Kept::default() };
+        // Sequences have no arrays of their rows.
+        let has_arrays = !matches!(relation, Relation::Sequence(_));
+        push_type_with(&TypeRow { oid, array: if has_arrays { oid + 1 } else { 0 }, ..COMPOSITE }, relation.name(), place, kept, rows);
+        if has_arrays {
+            let array = TypeRow { oid: oid + 1, element: oid, align: "d", ..ARRAY_OF_ENUM };
+            push_type_with(&array, &format!("_{}", relation.name()), place, Kept::default(), rows);
+        }
     }
 }
 
@@ -264,8 +303,10 @@ fn pg_enum(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-/// What domains have beyond other types.
+/// What domains and composite types have beyond other types.
 struct Kept {
+    /// The oid of the row in `pg_class`.
+    class: u32,
     not_null: bool,
     over: u32,
     modifier: i32,
@@ -276,7 +317,7 @@ struct Kept {
 
 impl Default for Kept {
     fn default() -> Self {
-        Self { not_null: false, over: 0, modifier: -1, default: None, dimensions: 0, acl: None }
+        Self { class: 0, not_null: false, over: 0, modifier: -1, default: None, dimensions: 0, acl: None }
     }
 }
 
@@ -297,7 +338,7 @@ fn push_type_with(ty: &TypeRow, name: &str, (schema, owner): (u32, u32), kept: K
         typispreferred: ty.preferred,
         typisdefined: true,
         typdelim: ty.delimiter,
-        typrelid: 0,
+        typrelid: kept.class,
         typsubscript: ty.subscript,
         typelem: ty.element,
         typarray: ty.array,
@@ -407,6 +448,7 @@ pub(super) fn operator_class(ty: SqlType) -> Option<&'static OperatorClass> {
         SqlType::Enum(_) => SqlType::AnyEnum,
         SqlType::Range(_) => SqlType::AnyRange,
         SqlType::MultiRange(_) => SqlType::AnyMultiRange,
+        SqlType::Composite(_) => SqlType::RECORD,
         SqlType::Domain(_) => return operator_class(ty.base()),
         reg if reg.is_reg() => SqlType::Oid,
         other => other,

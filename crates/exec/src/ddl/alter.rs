@@ -15,7 +15,15 @@ use super::{
 pub(super) async fn table(table: &Arc<Table>, actions: &[AlterTable], ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     for action in actions {
         let current = ctx.table(table.id)?;
+        let changes_rows = matches!(
+            action,
+            AlterTable::AddColumn { .. } | AlterTable::DropColumn { .. } | AlterTable::RenameColumn { .. }
+        );
+        let texts = changes_rows.then(|| super::composites::KeptTexts::of(table.id, ctx));
         one(&current, action, ctx).await?;
+        if let Some(texts) = texts {
+            texts.check(&format!("table \"{}\"", current.name), ctx)?;
+        }
     }
     Ok(())
 }
@@ -244,6 +252,7 @@ async fn add_index(table: &Arc<Table>, spec: &IndexSpec, ctx: &mut DdlContext<'_
 
 /// A new column. One whose old rows all have the same value touches no row; others move the table.
 async fn add_column(table: &Arc<Table>, spec: &ColumnSpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    super::composites::check_member(table.id, &table.name, spec.ty)?;
     let mut changed = (**table).clone();
     let mut made = build_column(&mut changed, spec, &mut Vec::new(), ctx).await?;
     let constant = match &made.default {
@@ -258,7 +267,11 @@ async fn add_column(table: &Arc<Table>, spec: &ColumnSpec, ctx: &mut DdlContext<
         Some(ColumnDefault::Expr(text)) => constant_value(&ctx.bind(text, table)?, &made.ty)?,
         _ => None,
     };
-    match constant {
+    if constant.as_ref().is_none_or(|value| !value.is_null()) {
+        super::composites::check_rows_unused(table, ctx)?;
+    }
+    // A value that holds rows is not kept beside the rows of the table, where it could not follow changes of its type.
+    match constant.filter(|value| value.is_null() || !made.ty.holds_rows()) {
         Some(value) => {
             let lacks_value = value.is_null() && !made.nullable;
             made.missing = value;
@@ -285,6 +298,8 @@ async fn set_type(
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
     let column = &table.columns[at];
+    super::composites::check_member(table.id, &table.name, ty)?;
+    super::composites::check_rows_unused(table, ctx)?;
     if let Some(view) = super::drop::views_over(table, column.id, ctx)?.first() {
         return Err(SqlError::not_supported("cannot alter type of a column used by a view or rule").with_detail(format!(
             "rule _RETURN on view {} depends on column \"{}\"",
@@ -521,6 +536,7 @@ pub(super) fn comment(on: &CommentOn, text: Option<&str>, ctx: &mut DdlContext<'
         CommentOn::Routine(id) => return super::routine::comment(*id, text, ctx),
         CommentOn::Type(id) => return super::types::comment(*id, text, ctx),
         CommentOn::DomainCheck { domain, name } => return super::domains::comment(*domain, name, text, ctx),
+        CommentOn::Attribute { ty, attribute } => return super::composites::comment(*ty, *attribute, text, ctx),
         CommentOn::Relation(relation) => (*relation, None),
         CommentOn::Part { relation, on } => (*relation, Some(*on)),
     };

@@ -7,7 +7,7 @@
 use catalog::privilege::{Access, PrivilegeSet, not_owner};
 use catalog::{CatalogSnapshot, Commented, Relation, Role, Table};
 use plan::statement::{
-    AlterRoutine, AlterTable, AlterType, ColumnSpec, CommentOn, Ddl, ForeignKeySpec, Home,
+    AlterComposite, AlterRoutine, AlterTable, AlterType, ColumnSpec, CommentOn, Ddl, ForeignKeySpec, Home,
 };
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
@@ -138,6 +138,17 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
             check.create_in(create.home)?;
             check.usage_of(create.over)
         }
+        Ddl::CreateComposite { home, attributes, .. } => {
+            check.create_in(*home)?;
+            attributes.iter().try_for_each(|attribute| check.usage_of(attribute.ty))
+        }
+        Ddl::AlterComposite { id, changes } => {
+            check.access.check_owner(user, *id)?;
+            changes.iter().try_for_each(|change| match change {
+                AlterComposite::Add(attribute) | AlterComposite::SetType(attribute) => check.usage_of(attribute.ty),
+                AlterComposite::Drop { .. } | AlterComposite::Rename { .. } => Ok(()),
+            })
+        }
         Ddl::AlterDomain { id, .. } => check.access.check_owner(user, *id),
         Ddl::AlterType { id, change } => match change {
             AlterType::OwnerTo(owner) => check.give(*id, owner),
@@ -189,6 +200,7 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
             CommentOn::Type(id) | CommentOn::Routine(id) | CommentOn::Relation(id) => {
                 check.access.check_owner(user, *id)
             }
+            CommentOn::Attribute { ty, .. } => check.access.check_owner(user, *ty),
             CommentOn::DomainCheck { domain, .. } => check.access.check_owner(user, *domain),
             CommentOn::Part { relation, on } => check.comment_on_part(*relation, *on),
         },
@@ -232,7 +244,7 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, u
         Ddl::CreateSchema { owner, .. } => {
             has_defaults(owner.as_deref().and_then(|name| catalog.role(name)).map_or(user, |role| role.id))
         }
-        Ddl::CreateEnum { .. } | Ddl::CreateRange(_) | Ddl::CreateDomain(_) | Ddl::CreateRoutine { .. } => has_defaults(user),
+        Ddl::CreateEnum { .. } | Ddl::CreateComposite { .. } | Ddl::CreateRange(_) | Ddl::CreateDomain(_) | Ddl::CreateRoutine { .. } => has_defaults(user),
         Ddl::CreateDatabase { .. }
         | Ddl::DropDatabase { .. }
         | Ddl::AlterDatabaseRename { .. }
@@ -250,6 +262,7 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, u
         | Ddl::Truncate { .. }
         | Ddl::SetHba(_)
         | Ddl::AlterDomain { .. }
+        | Ddl::AlterComposite { .. }
         | Ddl::DropTypes { .. }
         | Ddl::DropRoutines { .. }
         | Ddl::CreateTrigger { .. }
@@ -364,7 +377,7 @@ impl Check<'_> {
     }
 
     fn usage_of(&self, ty: SqlType) -> SqlResult<()> {
-        match ty.user_type() {
+        match ty.user_type().filter(|id| self.access.catalog.user_type(*id).is_some()) {
             Some(id) => self.access.check(self.user, id, PrivilegeSet::USAGE),
             None => Ok(()),
         }

@@ -352,6 +352,7 @@ pub(super) async fn drop_column(
     };
     let id = column.id;
     let what = format!("column {name} of table {}", table.name);
+    super::composites::check_no_index(table.id, &what, ctx)?;
     release_references(table, &what, &what, cascade, ctx, |key| key.referenced_columns.contains(&id))?;
     drop_foreign_keys(table.id, |key| key.columns.contains(&id), ctx)?;
     super::drop::release_views(&ctx.table(table.id)?, id, cascade, ctx)?;

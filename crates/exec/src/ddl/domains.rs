@@ -143,7 +143,7 @@ pub(super) fn comment(id: u32, constraint: &str, text: Option<String>, ctx: &mut
     let name = ty.name.clone();
     let check = match &mut ty.kind {
         TypeKind::Domain(domain) => domain.checks.iter_mut().find(|check| check.name == *constraint),
-        TypeKind::Enum(_) | TypeKind::Range(_) => None,
+        TypeKind::Enum(_) | TypeKind::Range(_) | TypeKind::Composite(_) => None,
     };
     let Some(check) = check else {
         let message = format!("constraint \"{constraint}\" for domain {name} does not exist");

@@ -23,7 +23,7 @@ fn depends(name: &str, kind: &str, dependent: &str) -> SqlError {
     .with_hint("Use DROP ... CASCADE to drop the dependent objects too.")
 }
 
-pub(super) fn relations(
+pub(super) async fn relations(
     ids: &[u32],
     missing: &[String],
     cascade: bool,
@@ -40,6 +40,7 @@ pub(super) fn relations(
         ctx.notice(format!("{what} \"{name}\" does not exist, skipping"));
     }
     for id in ids {
+        super::composites::release_rows(*id, ids, cascade, ctx).await?;
         drop_relation(*id, ids, cascade, ctx)?;
     }
     Ok(())
@@ -67,6 +68,7 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
         }
     }
     let what = format!("{} {}", relation.kind(), relation.name());
+    super::composites::check_rows_released(id, together, ctx)?;
     let is_of = |ty| matches!(ty, catalog::StoredType::Rows { relation, .. } if relation == id);
     super::routine::release_routines(&what, is_of, cascade, ctx)?;
     match &relation {
@@ -305,6 +307,7 @@ pub(super) async fn schemas(names: &[String], if_exists: bool, cascade: bool, ct
         }
         let ids: Vec<u32> = inside.iter().map(|(id, _)| *id).collect();
         for id in &ids {
+            super::composites::release_rows(*id, &ids, true, ctx).await?;
             drop_relation(*id, &ids, true, ctx)?;
         }
         for routine in routines {

@@ -5,6 +5,7 @@
 
 mod alter;
 mod authorize;
+mod composites;
 mod constraint;
 mod create;
 mod domains;
@@ -108,13 +109,15 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::DropDatabase { name, if_exists } => drop::database(name, *if_exists, ctx)?,
         Ddl::DropSchema { names, if_exists, cascade } => drop::schemas(names, *if_exists, *cascade, ctx).await?,
         Ddl::DropRelations { ids, missing, cascade, kind } => {
-            drop::relations(ids, missing, *cascade, *kind, ctx)?;
+            drop::relations(ids, missing, *cascade, *kind, ctx).await?;
         }
         Ddl::DropIndexes { indexes, missing, .. } => drop::indexes(indexes, missing, ctx)?,
         Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx)?,
         Ddl::CreateEnum { home, name, labels } => types::create_enum(*home, name, labels, ctx).await?,
         Ddl::CreateRange(create) => ranges::create(create, ctx).await?,
         Ddl::CreateDomain(create) => domains::create(create, ctx).await?,
+        Ddl::CreateComposite { home, name, attributes } => composites::create(*home, name, attributes, ctx).await?,
+        Ddl::AlterComposite { id, changes } => composites::alter(*id, changes, ctx).await?,
         Ddl::AlterDomain { id, change } => domains::alter(*id, change, ctx).await?,
         Ddl::AlterType { id, change } => types::alter(*id, change, ctx).await?,
         Ddl::DropTypes { ids, missing, cascade } => types::drop_types(ids, missing, *cascade, ctx).await?,

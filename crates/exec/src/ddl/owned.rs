@@ -92,6 +92,7 @@ async fn drop_all(ids: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlRe
             continue;
         }
         if catalog.relation_by_id(*id).is_some() {
+            super::composites::release_rows(*id, ids, cascade, ctx).await?;
             drop_relation(*id, ids, cascade, ctx)?;
         } else if catalog.routine_by_id(*id).is_some() {
             super::routine::drop_routines(&[*id], &[], cascade, ctx)?;

@@ -79,8 +79,14 @@ impl DdlContext<'_> {
 
     /// A relation has a type of its name.
     pub(super) fn check_type_name_free(&self, schema: u32, name: &str) -> SqlResult<()> {
-        if self.change.snapshot().type_named(schema, name).is_none_or(|ty| ty.is_array()) {
-            return Ok(());
+        match self.change.snapshot().type_named(schema, name) {
+            None | Some(SqlType::Array(_)) => return Ok(()),
+            // A composite type has a row in pg_class.
+            Some(SqlType::Composite(_)) => {
+                let message = format!("relation \"{name}\" already exists");
+                return Err(SqlError::new(SqlState::DuplicateTable, message));
+            }
+            Some(_) => {}
         }
         Err(SqlError::new(SqlState::DuplicateObject, format!("type \"{name}\" already exists")).with_hint(
             "A relation has an associated type of the same name, so you must use a name that doesn't conflict with any existing type.",
@@ -350,6 +356,8 @@ enum Dependent {
     /// What it is, and its name.
     View { id: u32, shown: String },
     Domain { id: u32, name: String },
+    /// Of a composite type.
+    Attribute { ty: u32, attribute: keys::ColumnId, shown: String },
     /// A rule of a domain.
     Rule { domain: u32, name: String },
     /// By its WHEN.
@@ -365,6 +373,7 @@ impl Dependent {
             Self::Index { name, .. } => format!("index {name}"),
             Self::View { shown, .. } => shown.clone(),
             Self::Domain { name, .. } => format!("type {name}"),
+            Self::Attribute { shown, .. } => shown.clone(),
             Self::Rule { name, .. } => format!("constraint {name}"),
             Self::Trigger { shown, .. } => shown.clone(),
         }
@@ -384,7 +393,17 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
     let mut found = Vec::new();
     for ty in ctx.change.snapshot().types_of(ctx.database).into_iter().filter(|ty| ty.id != id) {
         let default = ty.domain().and_then(|domain| domain.default.as_deref());
-        if ty.over().and_then(|over| over.user_type()) == Some(id) || default.is_some_and(|text| names_type(text, oids)) {
+        if let Some(composite) = ty.composite() {
+            let attributes = composite.attributes.iter().filter(|attribute| attribute.ty.user_type() == Some(id));
+            found.extend(attributes.map(|attribute| Dependent::Attribute {
+                ty: ty.id,
+                attribute: attribute.id,
+                shown: super::composites::shown_attribute(ty, &attribute.name),
+            }));
+            continue;
+        }
+        let is_over = ty.made_of().iter().any(|over| over.user_type() == Some(id));
+        if is_over || default.is_some_and(|text| names_type(text, oids)) {
             found.push(Dependent::Domain { id: ty.id, name: ty.name.clone() });
             continue;
         }
@@ -460,7 +479,7 @@ pub(super) async fn drop_types(
     while let Some(mut id) = left.first().copied() {
         let over = |id: u32, ctx: &DdlContext<'_>| {
             dependents(id, ctx).into_iter().find_map(|dependent| match dependent {
-                Dependent::Domain { id, .. } if left.contains(&id) => Some(id),
+                Dependent::Domain { id, .. } | Dependent::Attribute { ty: id, .. } if left.contains(&id) => Some(id),
                 _ => None,
             })
         };
@@ -514,6 +533,7 @@ async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> SqlResult<O
             if ctx.change.snapshot().relation_by_id(*id).is_none() {
                 return Ok(None);
             }
+            super::composites::release_rows(*id, &[], true, ctx).await?;
             drop_relation(*id, &[], true, ctx)?;
         }
         Dependent::Domain { id, .. } => {
@@ -521,6 +541,11 @@ async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> SqlResult<O
                 return Ok(None);
             }
             Box::pin(drop_type(*id, true, ctx)).await?;
+        }
+        Dependent::Attribute { ty, attribute, .. } => {
+            if !super::composites::drop_attribute(*ty, *attribute, ctx)? {
+                return Ok(None);
+            }
         }
         Dependent::Rule { domain, name } => {
             if ctx.change.snapshot().user_type(*domain).is_none() {

@@ -72,9 +72,18 @@ impl FunctionScan {
             match set.next().transpose()? {
                 Some(values) => {
                     has_any = true;
-                    row.extend(values);
+                    match call.taken_apart() {
+                        None => row.extend(values),
+                        Some(of) => match values.into_iter().next() {
+                            Some(Datum::Record(fields)) => row.extend(fields.iter().cloned()),
+                            _ => row.resize(row.len() + of.attributes().len(), Datum::Null),
+                        },
+                    }
                 }
-                None => row.resize(row.len() + call.width(), Datum::Null),
+                None => {
+                    let width = call.taken_apart().map_or_else(|| call.width(), |of| of.attributes().len());
+                    row.resize(row.len() + width, Datum::Null);
+                }
             }
         }
         if !has_any {

@@ -46,7 +46,7 @@ impl KeyTable {
     /// 42804.
     pub(crate) fn check_alike(&self, columns: &[Arc<ColumnVec>], len: usize) -> SqlResult<()> {
         for ((column, ty), known) in columns.iter().zip(&self.types).zip(&self.keys) {
-            if !matches!(ty, SqlType::Record(_)) {
+            if !ty.is_row() {
                 continue;
             }
             let first = |column: &ColumnVec| (0..column.len()).find(|row| !column.is_null(*row)).map(|row| column.get_datum(row));

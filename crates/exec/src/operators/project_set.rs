@@ -95,7 +95,7 @@ impl Source {
                 let fields = set.next().transpose()?;
                 has_any |= fields.is_some();
                 let is_routine = matches!(call.callee, Callee::Routine(_));
-                let is_row = is_routine && matches!(call.types.ret, SqlType::Record(_));
+                let is_row = is_routine && call.types.ret.is_row();
                 values.push(match fields {
                     None => Datum::Null,
                     Some(mut fields) if fields.len() == 1 && !is_row => fields.swap_remove(0),

@@ -36,7 +36,7 @@ impl SortColumn {
     }
 
     fn may_hold_records(&self) -> bool {
-        matches!(self.ty, SqlType::Record(_) | SqlType::Array(_))
+        self.ty.is_row() || self.ty.is_array()
     }
 
     pub(crate) fn compare(&self, a: usize, b: usize) -> Ordering {

@@ -238,7 +238,7 @@ fn replace_outer(expr: &mut Expr, values: &[Expr]) {
 
 pub(super) fn ordered(expr: &Expr) -> SqlResult<()> {
     let ty = expr.ty();
-    if matches!(ty, SqlType::Record(_)) || ty.is_ordered() {
+    if ty.is_row() || ty.is_ordered() {
         return Ok(());
     }
     Err(SqlError::new(

@@ -12,8 +12,10 @@ use catalog::privilege::PrivilegeSet;
 use catalog::{ColumnDefault, Relation, Table, TriggerEvent, TriggerTiming};
 use keys::LockStrength;
 use sqlparser::ast;
-use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
+use super::assign::check_no_default;
+use super::domain::as_base;
 use super::expr::unnested;
 use super::query::{Outputs, computed, filter, project};
 use super::select::output_column;
@@ -21,11 +23,12 @@ use super::implied::implies;
 use super::same::same_expr;
 use super::stored::key_expr;
 use super::through::{Mentioned, Place, Through, is_default};
-use super::target::{Target, Targets, assigned_twice, check_updatable};
+use super::target::{Target, Targets, check_updatable};
 use super::{Binder, Clause, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::Expr;
 use crate::logical::{Rel, RelNode};
 use crate::parse::extras::{ConflictTarget, Overriding, read_conflict, read_overriding};
+use crate::parse::targets::{TargetStep, read_steps};
 use crate::plan::{
     ConflictUpdate, Delete, Estimate, Insert, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, Update,
 };
@@ -33,6 +36,14 @@ use crate::scope::{Level, Range, Scope};
 
 /// The rows that a statement is about to change.
 pub(super) const CHANGE_LOCK: RowLock = RowLock { strength: LockStrength::Update, wait: LockWait::Block, is_above: false };
+
+/// What SET makes of a column so far.
+pub(super) struct Changed {
+    pub position: usize,
+    pub value: Expr,
+    /// Parts of it were assigned to, and others may be.
+    pub is_part: bool,
+}
 
 /// Stands where the optimizer puts the plan of the source.
 pub(super) fn no_plan() -> Box<Plan> {
@@ -80,10 +91,7 @@ impl Binder<'_> {
         self.overriding = overriding;
         let alias = insert.table_alias.as_ref().map(|alias| fold(&alias.alias));
         let (target, _, _) = self.target_of(&name, TriggerEvent::Insert, alias.as_deref(), None)?;
-        let targets = Targets {
-            columns: self.insert_targets(&target, &insert.columns)?,
-            are_listed: !insert.columns.is_empty(),
-        };
+        let targets = self.insert_targets(&target, &insert.columns)?;
         let source = match &insert.source {
             None => self.full_rows(&target, vec![Vec::new()], &Targets::default(), level)?,
             Some(query) => match query.body.as_ref() {
@@ -94,10 +102,11 @@ impl Binder<'_> {
                     let listed = rows.iter().map(|row| row.iter().collect()).collect();
                     match (self.full_rows(&target, listed, &targets, level), rows.as_slice()) {
                         // One row of VALUES is as good as a SELECT, whose list may hold sets.
-                        (Err(error), [row]) if error.message() == SETS_IN_VALUES => {
+                        (Err(error), [row]) if error.message() == SETS_IN_VALUES && targets.steps.iter().all(Vec::is_empty) => {
                             let given = targets.columns.iter().zip(row.iter()).filter(|(_, value)| !is_default(value));
                             let (columns, values): (Vec<usize>, Vec<&ast::Expr>) = given.unzip();
-                            let targets = Targets { columns, are_listed: true };
+                            let steps = vec![Vec::new(); columns.len()];
+                            let targets = Targets { columns, steps, are_listed: true };
                             self.query_rows(&target, &as_select(&values)?, &targets, level)?
                         }
                         (rel, _) => rel?,
@@ -124,21 +133,26 @@ impl Binder<'_> {
     }
 
     /// The columns that INSERT names, or all there are.
-    pub(super) fn insert_targets(&self, target: &Target, names: &[ast::ObjectName]) -> SqlResult<Vec<usize>> {
+    pub(super) fn insert_targets(&self, target: &Target, names: &[ast::ObjectName]) -> SqlResult<Targets> {
         if names.is_empty() {
-            return Ok(target.all_columns());
+            let columns = target.all_columns();
+            return Ok(Targets { steps: vec![Vec::new(); columns.len()], columns, are_listed: false });
         }
         let mut columns = Vec::with_capacity(names.len());
+        let mut steps: Vec<Vec<TargetStep>> = Vec::with_capacity(names.len());
         for name in names {
             let column = self.target_column(target, name)?;
-            if columns.contains(&column) {
+            let own = read_steps(name)?;
+            let is_same = |(known, steps): (&usize, &Vec<TargetStep>)| *known == column && (own.is_empty() || steps.is_empty());
+            if columns.iter().zip(&steps).any(is_same) {
                 let name_of = name_parts(name)?.into_iter().next().unwrap_or_default();
                 let message = format!("column \"{name_of}\" specified more than once");
                 return Err(self.at(SqlError::new(SqlState::DuplicateColumn, message), name));
             }
             columns.push(column);
+            steps.push(own);
         }
-        Ok(columns)
+        Ok(Targets { columns, steps, are_listed: true })
     }
 
     /// The place in the table of a column that SET names.
@@ -157,8 +171,7 @@ impl Binder<'_> {
             None => target.table.column_named(column).map(|(position, _)| position),
         };
         match found {
-            Some(column) if parts.len() == 1 => Ok(column),
-            Some(_) => Err(SqlError::not_supported("assigning to a field of a composite column is not supported")),
+            Some(column) => Ok(column),
             None => {
                 let error = SqlError::new(
                     SqlState::UndefinedColumn,
@@ -271,7 +284,7 @@ impl Binder<'_> {
     ) -> SqlResult<Vec<Vec<Expr>>> {
         let width = rows.first().map_or(0, Vec::len);
         let table = &target.table;
-        let targets = targets.for_width(width, target)?;
+        let (targets, steps) = (targets.for_width(width, target)?, &targets.steps);
         let is_given = |row: &Vec<&ast::Expr>, place: usize, position: usize| {
             row.get(place).is_some_and(|expr| !is_default(expr) && !self.is_overridden(table, position))
         };
@@ -286,13 +299,19 @@ impl Binder<'_> {
                 return Err(SqlError::new(SqlState::SyntaxError, "VALUES lists must all be the same length"));
             }
             let mut full = defaults.clone();
-            for (expr, position) in row.into_iter().zip(&targets) {
+            for ((expr, position), steps) in row.into_iter().zip(&targets).zip(steps) {
+                check_no_default(expr, steps)?;
                 if is_default(expr) || self.is_overridden(table, *position) {
                     continue;
                 }
                 self.check_insertable(table, *position)?;
                 let column = &table.columns[*position];
                 let value = self.with_frame(Clause::Values, |binder| {
+                    if !steps.is_empty() {
+                        let before = std::mem::replace(&mut full[*position], Expr::RowId);
+                        let value = &mut |binder: &mut Binder<'_>| binder.declared_expr(expr, scope);
+                        return binder.with_part(as_base(before), column, steps, scope, value);
+                    }
                     let value = binder.declared_expr(expr, scope)?;
                     binder.assign(value, &column.name, column.declared())
                 });
@@ -312,7 +331,10 @@ impl Binder<'_> {
     ) -> SqlResult<Rel> {
         let rel = self.query(query, level, Outputs::Open)?;
         let table = &target.table;
-        let targets = targets.for_width(rel.columns.len(), target)?;
+        let (targets, steps) = (targets.for_width(rel.columns.len(), target)?, &targets.steps);
+        if steps.iter().any(|steps| !steps.is_empty()) {
+            return self.query_parts(target, rel, &targets, steps, level);
+        }
         let types: Vec<SqlType> = targets.iter().map(|position| table.columns[*position].declared()).collect();
         for position in &targets {
             if !self.is_overridden(table, *position) {
@@ -332,6 +354,47 @@ impl Binder<'_> {
         }
         let columns = table.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect();
         Ok(project(rel, exprs, columns))
+    }
+
+    /// As [`Binder::query_rows`], where some of the values are for parts of columns.
+    fn query_parts(
+        &mut self,
+        target: &Target,
+        rel: Rel,
+        targets: &[usize],
+        steps: &[Vec<TargetStep>],
+        level: &Level<'_>,
+    ) -> SqlResult<Rel> {
+        let table = &target.table;
+        let mut given = vec![false; table.columns.len()];
+        targets.iter().for_each(|position| given[*position] = !self.is_overridden(table, *position));
+        let mut exprs = self.defaults(target, &given)?;
+        let rel = self.settle_outputs(rel)?;
+        let scope = Scope::empty(level);
+        for (at, (position, steps)) in targets.iter().zip(steps).enumerate() {
+            if self.is_overridden(table, *position) {
+                continue;
+            }
+            self.check_insertable(table, *position)?;
+            let (column, given) = (&table.columns[*position], Expr::Column(at, rel.columns[at].ty));
+            exprs[*position] = if steps.is_empty() {
+                self.assign(given, &column.name, column.declared())?
+            } else {
+                let before = std::mem::replace(&mut exprs[*position], Expr::RowId);
+                self.with_frame(Clause::Values, |binder| {
+                    binder.with_part(as_base(before), column, steps, &scope, &mut |_: &mut Binder<'_>| Ok(given.clone()))
+                })?
+            };
+        }
+        let columns = table.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect();
+        Ok(project(rel, exprs, columns))
+    }
+
+    /// Outputs of undetermined types are text.
+    fn settle_outputs(&mut self, rel: Rel) -> SqlResult<Rel> {
+        let settled = |ty: SqlType| if ty == SqlType::Unknown { SqlType::Text } else { ty };
+        let types: Vec<SqlType> = rel.columns.iter().map(|column| settled(column.ty)).collect();
+        self.convert_outputs(rel, &types, &mut |binder, expr, ty, _| binder.coerce(expr, ty, CastContext::Assignment))
     }
 
     /// A value for each column that the statement does not give: what computes others is not called, and not asked for. A
@@ -481,26 +544,40 @@ impl Binder<'_> {
         list: &[ast::Assignment],
         scope: &Scope<'_>,
     ) -> SqlResult<Vec<(usize, Expr)>> {
-        let mut bound: Vec<(usize, Expr)> = Vec::with_capacity(list.len());
+        let mut made: Vec<Changed> = Vec::with_capacity(list.len());
         for assignment in list {
-            let pairs = match &assignment.target {
+            match &assignment.target {
                 ast::AssignmentTarget::ColumnName(name) => {
-                    let position = self.changed_column(target, name)?;
-                    vec![(position, self.assigned(target, position, &assignment.value, scope)?)]
+                    let (position, steps) = (self.changed_column(target, name)?, read_steps(name)?);
+                    self.assigned(target, (position, &steps), &assignment.value, scope, &mut made)?;
                 }
-                ast::AssignmentTarget::Tuple(names) => self.row_assignment(target, names, &assignment.value, scope)?,
-            };
-            for (position, value) in pairs {
-                if bound.iter().any(|(known, _)| *known == position) {
-                    return Err(assigned_twice(&target.table.columns[position].name));
+                ast::AssignmentTarget::Tuple(names) => {
+                    self.row_assignment(target, names, &assignment.value, scope, &mut made)?;
                 }
-                bound.push((position, value));
             }
         }
-        Ok(bound)
+        Ok(made.into_iter().map(|it| (it.position, it.value)).collect())
     }
 
-    fn assigned(&mut self, target: &Target, position: usize, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
+    /// One target with its value.
+    fn assigned(
+        &mut self,
+        target: &Target,
+        (position, steps): (usize, &[TargetStep]),
+        expr: &ast::Expr,
+        scope: &Scope<'_>,
+        made: &mut Vec<Changed>,
+    ) -> SqlResult<()> {
+        check_no_default(expr, steps)?;
+        let is_part = !steps.is_empty();
+        let value = &mut |binder: &mut Binder<'_>| match is_part {
+            true => binder.declared_expr(expr, scope),
+            false => binder.assigned_whole(target, position, expr, scope),
+        };
+        self.add_assignment(target, (position, steps), made, scope, value).map_err(|error| self.at(error, expr))
+    }
+
+    fn assigned_whole(&mut self, target: &Target, position: usize, expr: &ast::Expr, scope: &Scope<'_>) -> SqlResult<Expr> {
         let column = &target.table.columns[position];
         if is_default(expr) {
             return target.update_default(position, self);
@@ -519,24 +596,29 @@ impl Binder<'_> {
         names: &[ast::ObjectName],
         value: &ast::Expr,
         scope: &Scope<'_>,
-    ) -> SqlResult<Vec<(usize, Expr)>> {
-        let positions = names.iter().map(|name| self.changed_column(target, name)).collect::<SqlResult<Vec<_>>>()?;
+        made: &mut Vec<Changed>,
+    ) -> SqlResult<()> {
+        let targets = names.iter().map(|name| Ok((self.changed_column(target, name)?, read_steps(name)?)));
+        let targets = targets.collect::<SqlResult<Vec<(usize, Vec<TargetStep>)>>>()?;
         let table = &target.table;
         let mismatch = || SqlError::new(SqlState::SyntaxError, "number of columns does not match number of values");
         let fields: Vec<&ast::Expr> = match value {
             ast::Expr::Subquery(query) => {
                 let values = self.with_frame(Clause::Update, |binder| {
-                    binder.row_subquery(query, positions.len(), scope, |_, _| {
+                    binder.row_subquery(query, targets.len(), scope, |_, _| {
                         SqlError::new(SqlState::SyntaxError, "number of columns does not match number of values")
                     })
                 })?;
-                let mut pairs = Vec::with_capacity(positions.len());
-                for (position, value) in positions.into_iter().zip(values) {
-                    let column = &table.columns[position];
+                for ((position, steps), value) in targets.iter().zip(values) {
+                    let column = &table.columns[*position];
                     check_updatable(column)?;
-                    pairs.push((position, self.assign(value, &column.name, column.declared())?));
+                    let value = &mut |binder: &mut Binder<'_>| match steps.is_empty() {
+                        true => binder.assign(value.clone(), &column.name, column.declared()),
+                        false => Ok(value.clone()),
+                    };
+                    self.add_assignment(target, (*position, steps), made, scope, value)?;
                 }
-                return Ok(pairs);
+                return Ok(());
             }
             ast::Expr::Tuple(items) => items.iter().collect(),
             ast::Expr::Nested(inner) => vec![inner],
@@ -549,21 +631,20 @@ impl Binder<'_> {
                     })
                     .collect::<SqlResult<_>>()?
             }
-            other if positions.len() == 1 => vec![other],
+            other if targets.len() == 1 => vec![other],
             _ => {
                 return Err(SqlError::not_supported(
                     "source for a multiple-column UPDATE item must be a sub-SELECT or ROW() expression",
                 ));
             }
         };
-        if fields.len() != positions.len() {
+        if fields.len() != targets.len() {
             return Err(mismatch());
         }
-        positions
-            .into_iter()
-            .zip(fields)
-            .map(|(position, expr)| Ok((position, self.assigned(target, position, expr, scope)?)))
-            .collect()
+        for ((position, steps), expr) in targets.iter().zip(fields) {
+            self.assigned(target, (*position, steps), expr, scope, made)?;
+        }
+        Ok(())
     }
 
     /// The table of UPDATE or DELETE with its rows locked, and its scope.

@@ -147,6 +147,7 @@ fn retype(expr: &mut Expr, to: SqlType) {
         | Expr::Subscript { ty, .. }
         | Expr::ToDomain { ty, .. } => *ty = to,
         Expr::Subquery(subquery) => subquery.ty = to,
+        Expr::Assign(assign) => assign.ty = to,
         Expr::Call { types, .. } => types.ret = to,
         // Of these none is of a domain.
         Expr::Cast { .. }

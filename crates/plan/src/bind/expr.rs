@@ -3,46 +3,15 @@
 use std::sync::Arc;
 
 use sqlparser::ast::{self, BinaryOperator};
-use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::domain::as_base;
 use super::operators::{conjunction, symbol};
 use super::subquery::{row_fields, unlike_columns};
 use super::{Binder, fold};
-use crate::PlanContext;
 use crate::expr::{Expr, TruthTest};
 use crate::parse::query_clauses::symmetric_bound;
 use crate::scope::Scope;
-
-/// A field of a row: of one that is written out, what stands there.
-fn field_of(row: Expr, at: usize, ty: SqlType) -> Expr {
-    match row {
-        Expr::Row(mut fields, _) if at < fields.len() => fields.swap_remove(at),
-        row => Expr::Field { row: Box::new(row), at, ty },
-    }
-}
-
-/// The row type that a relation's name means where a type stands.
-pub(crate) fn row_type_named(name: &ast::DataType, context: &PlanContext<'_>) -> SqlResult<Option<SqlType>> {
-    let (name, is_array) = match name {
-        ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, false),
-        ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(element, _)) => match &**element {
-            ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, true),
-            _ => return Ok(None),
-        },
-        _ => return Ok(None),
-    };
-    let parts = super::name_parts(name)?;
-    let (schema, name) = match parts.as_slice() {
-        [name] => (None, name),
-        [schema, name] => (Some(schema.as_str()), name),
-        _ => return Ok(None),
-    };
-    let Some(columns) = super::relation_columns(context, schema, name)? else { return Ok(None) };
-    let fields = columns.into_iter().map(|(name, ty)| (Arc::from(name), ty)).collect();
-    let ty = SqlType::record_of(RowType { table: Some(Arc::from(name.as_str())), fields });
-    Ok(Some(if is_array { ty.array_of() } else { ty }))
-}
 
 /// Parentheses mean nothing to a bound expression.
 pub(super) fn unnested(mut expr: &ast::Expr) -> &ast::Expr {
@@ -150,10 +119,7 @@ impl Binder<'_> {
                 self.similar(*negated, expr, pattern, escape)
             }
             Ast::Cast { kind: ast::CastKind::Cast | ast::CastKind::DoubleColon, expr, data_type, .. } => {
-                let to = match self.named_type(data_type) {
-                    Ok(to) => to,
-                    Err(error) => self.row_type_of(data_type)?.ok_or(error)?,
-                };
+                let to = self.named_type(data_type)?;
                 let inner = match unnested(expr) {
                     // The cast says what the elements of ARRAY[…] are.
                     Ast::Array(array) if to.is_array() => self.array_elements(&array.elem, scope)?,
@@ -257,7 +223,7 @@ impl Binder<'_> {
         let name = fold(ident);
         let is_keyword = ident.quote_style.is_none();
         let column = match scope.column(&name) {
-            Ok(None) => scope.whole_row(&name),
+            Ok(None) => self.row_of_item(&name, scope),
             found => found,
         };
         // A word of the language is no variable.
@@ -316,7 +282,17 @@ impl Binder<'_> {
         let (schema, range, column) = found;
         let qualified = scope.qualified(schema, range, column);
         let parts: Vec<&str> = names.iter().map(String::as_str).collect();
-        if let Some(found) = self.column_or_variable(&parts, qualified)? {
+        let found = match self.column_or_variable(&parts, qualified) {
+            Err(error) if error.code() == SqlState::UndefinedColumn => {
+                let called = match self.row_of_item(range, scope)? {
+                    Some(row) => self.method(column, &row)?,
+                    None => None,
+                };
+                Some(called.ok_or(error)?)
+            }
+            found => found?,
+        };
+        if let Some(found) = found {
             return Ok(found);
         }
         let message = format!("missing FROM-clause entry for table \"{range}\"");
@@ -674,56 +650,6 @@ impl Binder<'_> {
         if subscripts.is_empty() { Ok(value) } else { self.subscripted(value, &subscripts, scope) }
     }
 
-    /// A field of a record by name.
-    fn field(&mut self, row: Expr, name: &str) -> SqlResult<Expr> {
-        let ty = row.ty();
-        if !matches!(ty, SqlType::Record(_)) {
-            let message = format!(
-                "column notation .{name} applied to type {}, which is not a composite type",
-                self.known_type(&row).map_or_else(|| "unknown".to_owned(), |ty| ty.base_name())
-            );
-            return Err(SqlError::new(SqlState::WrongObjectType, message));
-        }
-        let undefined = |message: String| Err(SqlError::new(SqlState::UndefinedColumn, message));
-        let Some(row_type) = ty.row_type() else {
-            return undefined(format!("could not identify column \"{name}\" in record data type"));
-        };
-        let Some(at) = row_type.position(name) else {
-            return undefined(match &row_type.table {
-                Some(table) if matches!(row, Expr::Row(..)) => format!("column {table}.{name} does not exist"),
-                Some(table) => format!("column \"{name}\" not found in data type {table}"),
-                None => format!("could not identify column \"{name}\" in record data type"),
-            });
-        };
-        Ok(field_of(row, at, row_type.fields[at].1))
-    }
-
-    /// All fields of a record, with their names: `(row).*`.
-    pub(super) fn fields_of(&mut self, row: Expr) -> SqlResult<Vec<(String, Expr)>> {
-        let Some(row_type) = row.ty().row_type() else {
-            let message = match row.ty() {
-                SqlType::Record(_) => "record type has not been registered".to_owned(),
-                other => format!("type {} is not composite", other.base_name()),
-            };
-            return Err(SqlError::new(SqlState::WrongObjectType, message));
-        };
-        let fields = row_type.fields.iter().enumerate();
-        Ok(fields.map(|(at, (name, ty))| (name.to_string(), field_of(row.clone(), at, *ty))).collect())
-    }
-
-    /// The row of a table or another item of FROM, by its name.
-    pub(super) fn whole_row(&mut self, names: &[String], scope: &Scope<'_>) -> SqlResult<Expr> {
-        let name = names.last().map_or("", String::as_str);
-        scope.whole_row(name)?.ok_or_else(|| {
-            SqlError::new(SqlState::UndefinedTable, format!("missing FROM-clause entry for table \"{name}\""))
-        })
-    }
-
-    /// The row type that a table's name means in a cast.
-    fn row_type_of(&self, name: &ast::DataType) -> SqlResult<Option<SqlType>> {
-        row_type_named(name, self.context)
-    }
-
     fn subscripted(&mut self, mut value: Expr, subscripts: &[&ast::Subscript], scope: &Scope<'_>) -> SqlResult<Expr> {
         let declared = value.ty();
         value = as_base(value);
@@ -733,17 +659,7 @@ impl Binder<'_> {
                 let ast::Subscript::Index { index } = subscript else {
                     return Err(SqlError::new(SqlState::DatatypeMismatch, "jsonb subscript does not support slices"));
                 };
-                let index = self.expr(index, scope)?;
-                args.push(match self.known_type(&index) {
-                    Some(SqlType::Int2 | SqlType::Int4) => self.coerce(index, SqlType::Text, CastContext::Explicit)?,
-                    None => self.settle_text(index)?,
-                    Some(ty) if ty.is_string() => self.coerce(index, SqlType::Text, CastContext::Explicit)?,
-                    Some(ty) => {
-                        let message = format!("subscript type {} is not supported", ty.base_name());
-                        let hint = "jsonb subscript must be coercible to either integer or text.";
-                        return Err(SqlError::new(SqlState::DatatypeMismatch, message).with_hint(hint));
-                    }
-                });
+                args.push(self.jsonb_subscript(index, scope)?.0);
             }
             return self.function_call("jsonb_extract_path", args);
         }
@@ -762,13 +678,39 @@ impl Binder<'_> {
                 format!("cannot subscript type {} because it does not support subscripting", value.ty().base_name()),
             ));
         };
-        let slice = subscripts.iter().any(|it| matches!(it, ast::Subscript::Slice { .. }));
+        let (bound, slice) = self.array_subscripts(subscripts.iter().copied(), scope)?;
         let (whole, element) = match declared.element().filter(SqlType::is_domain) {
             Some(of_domain) => (declared, of_domain),
             None => (value.ty(), element),
         };
         let ty = if slice { whole } else { element };
-        let mut bound = Vec::with_capacity(subscripts.len());
+        Ok(Expr::Subscript { array: Box::new(value), subscripts: bound, slice, ty })
+    }
+
+    /// A subscript of a jsonb value as text, and whether it was a number.
+    pub(super) fn jsonb_subscript(&mut self, index: &ast::Expr, scope: &Scope<'_>) -> SqlResult<(Expr, bool)> {
+        let index = self.expr(index, scope)?;
+        Ok(match self.known_type(&index) {
+            Some(SqlType::Int2 | SqlType::Int4) => (self.coerce(index, SqlType::Text, CastContext::Explicit)?, true),
+            None => (self.settle_text(index)?, false),
+            Some(ty) if ty.is_string() => (self.coerce(index, SqlType::Text, CastContext::Explicit)?, false),
+            Some(ty) => {
+                let message = format!("subscript type {} is not supported", ty.base_name());
+                let hint = "jsonb subscript must be coercible to either integer or text.";
+                return Err(SqlError::new(SqlState::DatatypeMismatch, message).with_hint(hint));
+            }
+        })
+    }
+
+    /// Subscripts of an array, and whether any of them is a slice.
+    #[allow(clippy::type_complexity)]
+    pub(super) fn array_subscripts<'e>(
+        &mut self,
+        subscripts: impl Iterator<Item = &'e ast::Subscript> + Clone,
+        scope: &Scope<'_>,
+    ) -> SqlResult<(Vec<(Option<Expr>, Option<Expr>)>, bool)> {
+        let slice = subscripts.clone().any(|it| matches!(it, ast::Subscript::Slice { .. }));
+        let mut bound = Vec::new();
         for subscript in subscripts {
             let one = |binder: &mut Self, expr: &ast::Expr| {
                 let index = binder.expr(expr, scope)?;
@@ -786,9 +728,8 @@ impl Binder<'_> {
                 ),
             });
         }
-        Ok(Expr::Subscript { array: Box::new(value), subscripts: bound, slice, ty })
+        Ok((bound, slice))
     }
-
 }
 
 /// Whether there is an array without elements among these: `ARRAY[[]]`.

@@ -9,19 +9,19 @@ use catalog::virtual_tables::find as find_virtual;
 use catalog::privilege::{Need, PrivilegeSet};
 use catalog::{Relation, RoutineKind, Sequence, Table, VirtualTable};
 use sqlparser::ast;
-use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::function::{Called, argument_list};
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
 use super::routine::Resolution;
-use super::{Binder, Clause, bind_type, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
-use crate::expr::{Expr, RoutineCall, SequenceOp};
+use super::{Binder, Clause, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
+use crate::expr::{Expr, SequenceOp};
 use crate::logical::{Rel, RelNode};
 use crate::needs::Mention;
 use crate::parse::query_clauses::rows_from;
 use crate::plan::{Callee, FunctionCall, JoinKind, PlanColumn, RowLock};
-use crate::scope::{Level, Place, Range, RangeColumn, Scope, Visible, shift_columns};
+use crate::scope::{Level, Place, Range, RangeColumn, RowOf, Scope, Visible, shift_columns};
 
 /// So many items of FROM the optimizer orders together; more come in groups anyway.
 const JOINED_FROM_LEFT_MAX: usize = 128;
@@ -358,7 +358,7 @@ impl Binder<'_> {
                     check_alias_count(alias, columns.len())?;
                     scope.visible =
                         columns.iter().map(|it| Visible { name: it.name.clone(), expr: it.expr.clone() }).collect();
-                    scope.ranges = vec![Range { name: fold(&alias.name), schema: None, table: None, catalog_oid: None, columns }];
+                    scope.ranges = vec![Range { name: fold(&alias.name), schema: None, table: None, catalog_oid: None, columns, row_of: RowOf::Nothing }];
                 }
                 Ok(Item { rel, scope, lateral: None })
             }
@@ -436,6 +436,7 @@ impl Binder<'_> {
                 let rel = self.view(&view, lock)?;
                 let mut range = self.view_range(&view, &shown, &rel.columns, alias)?;
                 range.schema = self.schema_name(view.schema).filter(|_| alias.is_none());
+                range.row_of = RowOf::Relation(view.id);
                 let reads = mention.of_width(rel.columns.len());
                 return Ok(Item { rel, scope: Scope::of_range(level, range).reading(reads), lateral: None });
             }
@@ -654,6 +655,10 @@ impl Binder<'_> {
                     let call = self.set_call(builtin, types, args)?;
                     let set = builtin.set.as_ref().map_or(&[][..], |set| set.columns);
                     match set {
+                        [] | [_] if let Some(of) = call.taken_apart() => {
+                            let attributes = of.attributes().iter();
+                            columns.extend(attributes.map(|it| computed(it.name.to_string(), it.ty)));
+                        }
                         [] => columns.push(computed(name_of(function), call.types.ret)),
                         [(_, ty)] => {
                             let ty = if ty.is_pseudo() { call.types.ret } else { *ty };
@@ -682,6 +687,7 @@ impl Binder<'_> {
                     columns.push(computed(name_of(function), value.ty()));
                     bound.push(self.one_row(value)?);
                 }
+                Called::Field(field) => scalar = Some(field),
             }
         }
         let rel = match scalar {
@@ -705,7 +711,12 @@ impl Binder<'_> {
                 ));
             }
         }
-        let range = named_range(&shown, &rel.columns, None, alias)?;
+        let mut range = named_range(&shown, &rel.columns, None, alias)?;
+        if let (RelNode::Function { calls, with_ordinality: false }, [_]) = (&rel.node, calls)
+            && let Some(ty @ SqlType::Composite(_)) = calls.first().map(|call| call.types.ret)
+        {
+            range.row_of = RowOf::Type(ty);
+        }
         let slots = own.as_ref().map(|own| own.slots.take()).unwrap_or_default();
         let lateral = (!slots.is_empty()).then_some(slots);
         Ok(Item { rel, scope: Scope::of_range(level, range), lateral })
@@ -723,48 +734,11 @@ impl Binder<'_> {
                 let args = vec![Expr::Array { elements, ty }];
                 match self.resolve_call("unnest", &args)? {
                     Called::Builtin(builtin, types) => self.set_call(builtin, types, args),
-                    Called::Cast(_) => Err(SqlError::internal("unnest is a function")),
+                    Called::Cast(_) | Called::Field(_) => Err(SqlError::internal("unnest is a function")),
                 }
             }
             _ => Err(SqlError::not_supported("this function is not supported beside others, or with ordinality")),
         }
-    }
-
-    /// A routine that returns records of no known fields, with those that the column definition list says.
-    fn with_definitions(
-        &self,
-        mut call: RoutineCall,
-        alias: Option<&ast::TableAlias>,
-        has_definitions: &mut bool,
-    ) -> SqlResult<FunctionCall> {
-        if call.types.ret == SqlType::RECORD {
-            let columns = alias.map(|alias| alias.columns.as_slice()).unwrap_or_default();
-            let fields = columns.iter().map(|column| {
-                let ty = column.data_type.as_ref().map(|ty| bind_type(ty, self.context)).transpose()?;
-                Ok(ty.map(|ty| (Arc::from(fold(&column.name)), ty)))
-            });
-            let fields: Option<Vec<(Arc<str>, SqlType)>> = fields.collect::<SqlResult<Option<_>>>()?;
-            let fields = fields.filter(|fields| !fields.is_empty()).ok_or_else(|| {
-                let message = "a column definition list is required for functions returning \"record\"";
-                SqlError::new(SqlState::SyntaxError, message)
-            })?;
-            *has_definitions = true;
-            call.types.ret = SqlType::record_of(RowType { table: None, fields });
-        }
-        Ok(call.into_set())
-    }
-
-    /// The columns of a routine in FROM.
-    fn routine_columns(&self, call: &FunctionCall, alias: Option<&ast::TableAlias>, function: &str) -> Vec<PlanColumn> {
-        if let Some(row) = call.types.ret.row_type() {
-            return row.fields.iter().map(|(name, ty)| computed(name.to_string(), *ty)).collect();
-        }
-        let only = match &call.callee {
-            Callee::Routine(routine) => routine.outputs().next().map(|it| it.name.clone()).filter(|name| !name.is_empty()),
-            Callee::Builtin(_) => None,
-        };
-        let name = only.or_else(|| alias.map(|alias| fold(&alias.name)));
-        vec![computed(name.unwrap_or_else(|| function.to_owned()), call.types.ret)]
     }
 }
 
@@ -846,7 +820,7 @@ pub(super) fn range_of(
             }
         })
         .collect();
-    Ok(Range { name: name.to_owned(), schema: None, table: None, catalog_oid: None, columns })
+    Ok(Range { name: name.to_owned(), schema: None, table: None, catalog_oid: None, columns, row_of: RowOf::Nothing })
 }
 
 fn may_be_lateral(factor: &ast::TableFactor) -> bool {

@@ -145,7 +145,11 @@ impl Binder<'_> {
                 }
                 ast::FunctionArg::Unnamed(ast::FunctionArgExpr::QualifiedWildcard(range)) => {
                     let names = name_parts(range)?;
-                    args.push(self.whole_row(&names, scope)?);
+                    let row = self.whole_row(&names, scope)?;
+                    match name {
+                        "row" => args.extend(self.fields_of(row)?.into_iter().map(|(_, field)| field)),
+                        _ => args.push(row),
+                    }
                 }
                 ast::FunctionArg::Unnamed(_) => {
                     return Err(SqlError::new(
@@ -324,6 +328,7 @@ impl Binder<'_> {
                 let arg = args.into_iter().next().expect("a cast in a function's dress has one argument");
                 self.explicit_cast(arg, ty)
             }
+            Called::Field(field) => Ok(field),
         }
     }
 
@@ -353,7 +358,7 @@ impl Binder<'_> {
     }
 
     /// A call of a routine where an expression stands.
-    fn routine_value(&mut self, call: RoutineCall) -> SqlResult<Expr> {
+    pub(super) fn routine_value(&mut self, call: RoutineCall) -> SqlResult<Expr> {
         if call.routine.returns_set {
             self.check_set_allowed()?;
             return self.set_column(call.into_set());
@@ -395,7 +400,7 @@ impl Binder<'_> {
             }
             Err(error) => {
                 // Unless there is no such cast: then it is taken for a function that does not exist.
-                let is_cast = |ty: &SqlType| types[0].is_none_or(|given| can_cast(&given, ty).is_some());
+                let is_cast = |ty: &SqlType| types[0].is_none_or(|given| !given.is_row() && can_cast(&given, ty).is_some());
                 if let ([_], Some(ty)) = (args, SqlType::lookup(name)) {
                     if !name.contains(' ') && is_cast(&ty) {
                         return Ok(Called::Cast(ty));
@@ -407,10 +412,13 @@ impl Binder<'_> {
                 }
                 if let [_] = args {
                     let name = ast::ObjectName::from(vec![ast::Ident::with_quote('"', name)]);
-                    if let Some(ty) = super::find_type(&name, self.context)?.filter(|ty| is_cast(&ty.base())) {
+                    if let Some(ty) = super::find_type(&name, self.context)?.filter(|ty| !ty.holds_rows() && is_cast(&ty.base())) {
                         self.depends_on.extend(ty.user_type());
                         return Ok(Called::Cast(ty));
                     }
+                }
+                if let Some(field) = self.field_called(name, args) {
+                    return Ok(Called::Field(field));
                 }
                 Err(self.no_function(name, args, error))
             }
@@ -538,6 +546,8 @@ pub(super) enum Called {
     Builtin(&'static Builtin, CallTypes),
     /// `int4(x)`.
     Cast(SqlType),
+    /// `f(c)` for `(c).f`.
+    Field(Expr),
 }
 
 /// What an advisory lock function does, by its name.

@@ -16,6 +16,8 @@
 //! than once, the statement is bound again with that query set apart, to be run once: see `cte`.
 
 mod aggregate;
+mod assign;
+mod composite;
 mod cte;
 mod dml;
 mod domain;
@@ -65,7 +67,6 @@ pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, 
 pub use self::trigger::{condition as trigger_condition, rename_in_condition, trigger_columns};
 pub(crate) use self::trigger::{condition_as_written, condition_of, mentions, place_of};
 pub use self::stored::{bind_assigned, bind_stored_expr, column_default, row_rules};
-pub(crate) use self::expr::row_type_named;
 pub(crate) use self::through::{check_option_refusal, written_through};
 pub(crate) use self::types::{bind_type, find_type, innermost};
 use self::window::WindowRequest;

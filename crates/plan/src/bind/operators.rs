@@ -64,7 +64,8 @@ impl Binder<'_> {
 
     pub(super) fn binary(&mut self, symbol: &str, left: Expr, right: Expr) -> SqlResult<Expr> {
         let (left_type, right_type) = (self.known_type(&left), self.known_type(&right));
-        if let (Expr::Row(..), Expr::Row(..)) = (&left, &right) {
+        // Values of composite types are compared as wholes: NULLs in them are equal.
+        if let (Expr::Row(_, SqlType::Record(_)), Expr::Row(_, SqlType::Record(_))) = (&left, &right) {
             return self.compare_rows(symbol, left, right);
         }
         // Transaction numbers are equal or not; they have no order.
@@ -217,7 +218,7 @@ impl Binder<'_> {
             self.coerce(left, comparison.left_cast, CastContext::Implicit)?,
             self.coerce(right, comparison.right_cast, CastContext::Implicit)?,
         );
-        if !left.ty().same_base(&right.ty()) {
+        if !left.ty().same_base(&right.ty()) && !(left.ty().is_row() && right.ty().is_row()) {
             let (both, _) = self.unify(vec![left, right], "IS DISTINCT FROM")?;
             let mut both = both.into_iter();
             left = both.next().expect("unify keeps the number of expressions");
@@ -292,7 +293,8 @@ impl Binder<'_> {
         // PostgreSQL makes an array of constants alone, and none of a single one.
         let shown_apart =
             self.keeps_form && (list.len() == 1 || list.iter().any(|item| !item.columns_used().is_empty()));
-        let scalar = !shown_apart && !matches!(expr, Expr::Row(..)) && list.iter().all(|item| !matches!(item, Expr::Row(..)));
+        let is_row = |item: &Expr| matches!(item, Expr::Row(_, SqlType::Record(_)));
+        let scalar = !shown_apart && !is_row(&expr) && !list.iter().any(is_row);
         if scalar {
             let all: Vec<Expr> = std::iter::once(expr.clone()).chain(list.iter().cloned()).collect();
             let are_alike = |ty: SqlType| !ty.is_array() || all.iter().all(|it| it.ty() == SqlType::Unknown || it.ty().same_base(&ty));

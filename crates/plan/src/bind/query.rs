@@ -12,7 +12,7 @@ use crate::logical::{Rel, RelNode};
 use crate::parse::locking;
 use crate::parse::query_clauses::tied_count;
 use crate::plan::{LockWait, PlanColumn, RowLock, SetOpKind, WindowCall, WindowFunction};
-use crate::scope::{Level, Range, RangeColumn, Scope};
+use crate::scope::{Level, Range, RangeColumn, RowOf, Scope};
 
 /// What becomes of output columns whose type nobody determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -509,7 +509,7 @@ impl Binder<'_> {
             expr: Expr::Column(position, column.ty),
             hidden: false,
         });
-        let range = Range { name: String::new(), schema: None, table: None, catalog_oid: None, columns: columns.collect() };
+        let range = Range { name: String::new(), schema: None, table: None, catalog_oid: None, columns: columns.collect(), row_of: RowOf::Nothing };
         let scope = Scope::of_range(level, range);
         let mut keys = Vec::with_capacity(order.len());
         for item in order {

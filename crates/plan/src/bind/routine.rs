@@ -13,11 +13,13 @@ use catalog::privilege::{Need, PrivilegeSet};
 use catalog::{Routine, RoutineKind, RoutineParameter};
 use smallvec::SmallVec;
 use sqlparser::ast;
-use types::{CastContext, Datum, ParameterMode, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, ParameterMode, RowType, SqlError, SqlResult, SqlState, SqlType};
 
-use super::{Binder, Clause, fold};
+use super::composite::declared_field;
+use super::query::computed;
+use super::{Binder, Clause, bind_type, fold};
 use crate::expr::{Expr, RoutineCall};
-use crate::plan::{Callee, FunctionCall};
+use crate::plan::{Callee, FunctionCall, PlanColumn};
 use crate::scope::Scope;
 
 /// An argument of a call.
@@ -132,13 +134,10 @@ fn element_of(argument: ArgType) -> ArgType {
 
 /// Whether a row may be given where a row of this type is wanted.
 fn takes_row(wanted: SqlType, given: SqlType) -> bool {
-    let (Some(wanted), Some(given)) = (wanted.row_type(), given.row_type()) else { return true };
-    match (&wanted.table, &given.table) {
-        (Some(wanted), Some(given)) if wanted != given => false,
-        _ => {
-            let alike = wanted.fields.iter().zip(&given.fields).all(|((_, wanted), (_, given))| wanted.same_base(given));
-            wanted.fields.len() == given.fields.len() && (given.table.is_none() || alike)
-        }
+    match (wanted, given) {
+        (SqlType::Composite(wanted), SqlType::Composite(given)) => wanted.oid() == given.oid(),
+        // A record that does not fit is refused when it is made one of the type.
+        _ => true,
     }
 }
 
@@ -265,7 +264,7 @@ impl Binder<'_> {
             }
         }
         let fits = declared.iter().zip(args).all(|(declared, arg)| match (declared, self.known_type(&arg.expr)) {
-            (ArgType::T(wanted @ SqlType::Record(_)), Some(given @ SqlType::Record(_))) => takes_row(*wanted, given),
+            (ArgType::T(wanted), Some(given)) if wanted.is_row() && given.is_row() => takes_row(*wanted, given),
             _ => true,
         });
         let ret = match catalog.result_type(routine)? {
@@ -482,5 +481,45 @@ impl Binder<'_> {
             }
             binder.coerce(expr, ty, CastContext::Assignment)
         })
+    }
+}
+
+impl Binder<'_> {
+    /// A routine that returns records of no known fields, with those that the column definition list says.
+    pub(super) fn with_definitions(
+        &self,
+        mut call: RoutineCall,
+        alias: Option<&ast::TableAlias>,
+        has_definitions: &mut bool,
+    ) -> SqlResult<FunctionCall> {
+        if call.types.ret == SqlType::RECORD {
+            let columns = alias.map(|alias| alias.columns.as_slice()).unwrap_or_default();
+            let fields = columns.iter().map(|column| {
+                let ty = column.data_type.as_ref().map(|ty| bind_type(ty, self.context)).transpose()?;
+                Ok(ty.map(|ty| (Arc::from(fold(&column.name)), ty)))
+            });
+            let fields: Option<Vec<(Arc<str>, SqlType)>> = fields.collect::<SqlResult<Option<_>>>()?;
+            let fields = fields.filter(|fields| !fields.is_empty()).ok_or_else(|| {
+                let message = "a column definition list is required for functions returning \"record\"";
+                SqlError::new(SqlState::SyntaxError, message)
+            })?;
+            *has_definitions = true;
+            call.types.ret = SqlType::record_of(RowType { table: None, fields });
+        }
+        Ok(call.into_set())
+    }
+
+    /// The columns of a routine in FROM.
+    pub(super) fn routine_columns(&self, call: &FunctionCall, alias: Option<&ast::TableAlias>, function: &str) -> Vec<PlanColumn> {
+        if let Some(row) = call.types.ret.row_type() {
+            let fields = row.fields.iter().enumerate();
+            return fields.map(|(at, (name, _))| computed(name.to_string(), declared_field(call.types.ret, &row, at))).collect();
+        }
+        let only = match &call.callee {
+            Callee::Routine(routine) => routine.outputs().next().map(|it| it.name.clone()).filter(|name| !name.is_empty()),
+            Callee::Builtin(_) => None,
+        };
+        let name = only.or_else(|| alias.map(|alias| fold(&alias.name)));
+        vec![computed(name.unwrap_or_else(|| function.to_owned()), call.types.ret)]
     }
 }

@@ -10,7 +10,7 @@ use super::{Binder, Clause};
 use crate::PlanContext;
 use crate::expr::{Expr, SequenceOp};
 use crate::plan::{Reference, RowRules};
-use crate::scope::{Level, Range, RangeColumn, Scope};
+use crate::scope::{Level, Range, RangeColumn, RowOf, Scope};
 
 /// A stored expression over `table.columns`.
 ///
@@ -65,7 +65,7 @@ pub(crate) fn stored_range(table: &Table) -> Range {
         expr: Expr::Column(at, column.declared()),
         hidden: column.hidden,
     });
-    Range { name: table.name.clone(), schema: None, table: None, catalog_oid: None, columns: columns.collect() }
+    Range { name: table.name.clone(), schema: None, table: None, catalog_oid: None, columns: columns.collect(), row_of: RowOf::Nothing }
 }
 
 pub(super) fn stored(

@@ -10,6 +10,7 @@ use super::through::{Mentioned, Place, Through, ThroughColumn, column_refusal};
 use super::{Binder, without_domains};
 use crate::expr::Expr;
 use crate::needs::Reads;
+use crate::parse::targets::TargetStep;
 use crate::plan::{CheckOption, RowRules};
 use crate::scope::Range;
 
@@ -142,6 +143,8 @@ impl Target {
 pub(super) struct Targets {
     /// As [`Target::all_columns`].
     pub columns: Vec<usize>,
+    /// From each column to the part of it that the value is for.
+    pub steps: Vec<Vec<TargetStep>>,
     pub are_listed: bool,
 }
 
@@ -156,13 +159,16 @@ impl Targets {
             return refuse("INSERT has more target columns than expressions");
         }
         let mut positions: Vec<usize> = Vec::with_capacity(width);
-        for column in &self.columns[..width] {
+        let mut whole: Vec<bool> = Vec::with_capacity(width);
+        for (column, steps) in self.columns[..width].iter().zip(&self.steps) {
             let position = target.position(&target.place(*column))?;
             // Two columns of a view may be one of its table.
-            if positions.contains(&position) {
+            let is_whole = steps.is_empty();
+            if positions.iter().zip(&whole).any(|(known, known_whole)| *known == position && (is_whole || *known_whole)) {
                 return Err(assigned_twice(&target.table.columns[position].name));
             }
             positions.push(position);
+            whole.push(is_whole);
         }
         target.inserts(&self.columns[..width]);
         Ok(positions)

@@ -13,7 +13,7 @@ use catalog::privilege::PrivilegeSet;
 use catalog::{CatalogView, CheckOption, Relation, Table, TriggerEvent, View, WrittenThrough};
 use sqlparser::ast;
 use types::stack::{DEPTH_MAX, deep, too_deep};
-use types::{CastContext, SqlError, SqlResult, SqlState};
+use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
 
 use super::expr::unnested;
 use super::from::named_range;
@@ -253,7 +253,7 @@ impl Binder<'_> {
             let value = if output.expr.ty() == *ty { output.expr } else { self.coerce(output.expr, *ty, CastContext::Implicit)? };
             reasons.push(match &value {
                 Expr::Column(..) => None,
-                Expr::Row(_, ty) if ty.row_type().is_some_and(|row| row.table.is_some()) => Some(WHOLE_ROW),
+                Expr::Row(_, SqlType::Composite(_)) => Some(WHOLE_ROW),
                 _ if named => Some(SYSTEM_COLUMN),
                 _ => Some(NOT_A_COLUMN),
             });

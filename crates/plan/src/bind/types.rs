@@ -92,12 +92,12 @@ pub(crate) fn find_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> Sq
             let found = catalog.schema(context.database, schema).ok_or_else(|| {
                 SqlError::new(SqlState::InvalidSchemaName, format!("schema \"{schema}\" does not exist"))
             })?;
-            catalog.type_named(found.id, &name)
+            catalog.type_or_rows_named(found.id, &name)
         }
         None => catalog
             .search_schemas(context.database, context.search_path, context.user)
             .into_iter()
-            .find_map(|schema| catalog.type_named(schema, &name)),
+            .find_map(|schema| catalog.type_or_rows_named(schema, &name)),
     };
     if let Some(made) = found.and_then(|ty| ty.user_type()) {
         context.notes.uses(made);
@@ -117,7 +117,7 @@ pub(crate) fn innermost(ty: SqlType) -> SqlType {
 /// Whether converting between the two gives the same result whatever the session's settings.
 fn cast_is_immutable(from: &SqlType, to: &SqlType) -> bool {
     let depends = |ty: &SqlType| {
-        ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record(_) | SqlType::Enum(_))
+        ty.is_reg() || matches!(ty, SqlType::TimestampTz(_) | SqlType::TimeTz(_) | SqlType::Record(_) | SqlType::Composite(_) | SqlType::Enum(_))
     };
     let temporal = |ty: &SqlType| matches!(ty, SqlType::Date | SqlType::Timestamp(_) | SqlType::Time(_) | SqlType::Interval);
     let base = |ty: &SqlType| innermost(*ty);
@@ -146,6 +146,9 @@ impl Binder<'_> {
                     if let Some(oid) = self.relation_oid(&text)? {
                         return Ok(Expr::Const(Datum::Int(oid), ty));
                     }
+                }
+                if ty == SqlType::RECORD {
+                    return Err(SqlError::not_supported("input of anonymous composite types is not implemented"));
                 }
                 if ty.row_type().is_none() && ty.is_pseudo() && ty != SqlType::Void {
                     return Err(SqlError::not_supported(format!("input of type {} is not supported", ty.base_name())));
@@ -209,24 +212,11 @@ impl Binder<'_> {
         if from == to || to == SqlType::Any {
             return Ok(expr);
         }
-        if let (Some(given), Some(wanted)) = (from.row_type(), to.row_type()) {
-            if wanted.table.is_none() {
-                return Ok(expr);
-            }
-            if given.fields.len() != wanted.fields.len() {
-                let what = if given.fields.len() < wanted.fields.len() { "few" } else { "many" };
-                let message = format!("cannot cast type {} to {}", from.base_name(), to.base_name());
-                let error = SqlError::new(SqlState::CannotCoerce, message);
-                return Err(error.with_detail(format!("Input has too {what} columns.")));
-            }
-            return match expr {
-                Expr::Row(fields, _) => {
-                    let fields = fields.into_iter().zip(&wanted.fields);
-                    let fields = fields.map(|(field, (_, ty))| self.coerce(field, *ty, context));
-                    Ok(Expr::Row(fields.collect::<SqlResult<_>>()?, to))
-                }
-                other => Ok(Expr::Cast { expr: Box::new(other), to, context }),
-            };
+        match (from, to) {
+            (SqlType::Record(_), SqlType::Composite(of)) => return self.to_composite(expr, of, context),
+            // A record keeps what is known of it.
+            (SqlType::Record(_) | SqlType::Composite(_), SqlType::Record(_)) => return Ok(expr),
+            _ => {}
         }
         if from.same_base(&to) && to.typmod() == -1 {
             // The value stays what it is; only the promise about its length is dropped.
@@ -300,6 +290,14 @@ impl Binder<'_> {
     /// # Errors
     /// 42804 in PostgreSQL's words.
     pub(crate) fn assign(&mut self, expr: Expr, column: &str, to: SqlType) -> SqlResult<Expr> {
+        self.assign_as(expr, to, &|from| {
+            let (to, from) = (to.base_name(), from.base_name());
+            format!("column \"{column}\" is of type {to} but expression is of type {from}")
+        })
+    }
+
+    /// As [`Binder::assign`]; the message of the error depends on the type of the value.
+    pub(super) fn assign_as(&mut self, expr: Expr, to: SqlType, mismatch: &dyn Fn(SqlType) -> String) -> SqlResult<Expr> {
         let expr = if to.is_domain() { expr } else { self.settle(expr, to, CastContext::Assignment)? };
         let from = expr.ty();
         let (bare, wanted) = (from.base(), to.base());
@@ -308,15 +306,7 @@ impl Binder<'_> {
         if is_open || bare.same_base(&wanted) || casts() {
             return self.coerce(expr, to, CastContext::Assignment);
         }
-        Err(SqlError::new(
-            SqlState::DatatypeMismatch,
-            format!(
-                "column \"{column}\" is of type {} but expression is of type {}",
-                to.base_name(),
-                from.base_name()
-            ),
-        )
-        .with_hint("You will need to rewrite or cast the expression."))
+        Err(SqlError::new(SqlState::DatatypeMismatch, mismatch(from)).with_hint("You will need to rewrite or cast the expression."))
     }
 }
 

@@ -231,7 +231,7 @@ fn action(
                 ast::AlterColumnOperation::DropDefault => AlterTable::SetDefault { column, expr: None },
                 ast::AlterColumnOperation::SetDataType { data_type, using, .. } => AlterTable::SetType {
                     column,
-                    ty: bind_type(data_type, context)?,
+                    ty: super::create::stored_type(&fold(column_name), bind_type(data_type, context)?)?,
                     using: using.as_ref().map(ToString::to_string),
                 },
                 ast::AlterColumnOperation::AddGenerated { .. } => {

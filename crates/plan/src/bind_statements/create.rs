@@ -265,7 +265,16 @@ fn index_columns(columns: &[ast::IndexColumn], context: &PlanContext<'_>) -> Sql
                 }
                 ast::Expr::Nested(inner) => match &**inner {
                     ast::Expr::Identifier(name) => (fold(name), None),
-                    other => (format!("({other})"), Some((stored_text(other, context), "expr".to_owned()))),
+                    other => {
+                        let label = match other {
+                            ast::Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
+                                Some(ast::AccessExpr::Dot(ast::Expr::Identifier(field))) => fold(field),
+                                _ => "expr".to_owned(),
+                            },
+                            _ => "expr".to_owned(),
+                        };
+                        (format!("({other})"), Some((stored_text(other, context), label)))
+                    }
                 },
                 other => return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\""))),
             };
@@ -404,6 +413,7 @@ fn pseudo_name(ty: SqlType) -> String {
 /// is known in this process alone.
 pub(super) fn stored_type(column: &str, ty: SqlType) -> SqlResult<SqlType> {
     if !ty.element().unwrap_or(ty).is_pseudo() {
+        ty.check_size()?;
         return Ok(ty);
     }
     let message = format!("column \"{column}\" has pseudo-type {}", pseudo_name(ty));

@@ -263,7 +263,7 @@ fn targets(on: &GrantOn, asked: &Asked<'_>, warnings: &mut Vec<String>, context:
             for name in names {
                 let is_domain = |id: u32| catalog.user_type(id).is_some_and(|ty| ty.ty.is_domain());
                 let found = find_type(name, context)?;
-                let id = found.filter(|ty| !ty.is_array()).and_then(|ty| ty.user_type());
+                let id = found.filter(|ty| !ty.is_array() && ty.composite().is_none_or(|of| of.relation().is_none())).and_then(|ty| ty.user_type());
                 match id {
                     Some(id) if !wants_domain || is_domain(id) => targets.push(whole(id, ObjectKind::Type)?),
                     _ if wants_domain => {

@@ -7,7 +7,7 @@ use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
 use super::{
-    alter, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, ranges, routine, trigger, types,
+    alter, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, ranges, routine, trigger, types,
     utility, view,
 };
 use crate::{
@@ -43,6 +43,8 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         Own::Alter { kind, name, if_exists, change } => alter_named(*kind, name, *if_exists, change, context)?,
         Own::CreateEnum { name, labels } => types::create_enum(name, labels, context)?,
         Own::CreateRange { name, attributes } => ranges::create(name, attributes, context)?,
+        Own::CreateComposite { name, attributes } => composites::create(name, attributes, context)?,
+        Own::AlterComposite { name, changes } => composites::alter(name, changes, context)?,
         Own::AlterEnum { name, change } => types::alter_enum(name, change, context)?,
         Own::CreateDomain { name, ty, options } => domains::create(name, ty, options, context)?,
         Own::AlterDomain { name, change } => domains::alter(name, change, context)?,
@@ -422,6 +424,9 @@ fn comment(
     let on = match kind {
         Kind::Column => {
             let (relation, column) = split_last(name)?;
+            if let Some(on) = composites::commented(&relation, &column, context)? {
+                return Ok(ddl(Ddl::Comment { on, text: text.map(str::to_owned) }, "COMMENT", context));
+            }
             let found = relation_named(&relation, context)?;
             let missing = |name: &str| {
                 let message = format!("column \"{column}\" of relation \"{name}\" does not exist");

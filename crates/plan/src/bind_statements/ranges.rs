@@ -103,7 +103,7 @@ fn check_subtype(subtype: SqlType) -> SqlResult<()> {
     }
     let shown = subtype.base_name();
     let innermost = subtype.element().unwrap_or(subtype);
-    if subtype.is_domain() || matches!(innermost, SqlType::Record(_)) && !innermost.is_pseudo() {
+    if subtype.is_domain() || matches!(innermost, SqlType::Composite(_)) {
         return Err(SqlError::not_supported(format!("ranges over type {shown} are not supported")));
     }
     if innermost.is_pseudo() {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{ddl, new_name, own, setting_text, types::stored_text, utility};
 use crate::{
     PlanContext,
-    bind::{Binder, bind_type, find_relation, fold, name_parts, qualified_name},
+    bind::{Binder, bind_type, fold, name_parts, qualified_name},
     parse::{
         ParsedStatement,
         own::{
@@ -39,12 +39,10 @@ fn stored_type(text: &TypeText, context: &PlanContext<'_>) -> SqlResult<StoredTy
             }
             match bind_type(name, context) {
                 Ok(ty) => Ok(StoredType::of(&crate::routine::no_domain(ty)?).base()),
-                Err(error) => rows_of(name, context)?.ok_or_else(|| match error.code() {
-                    SqlState::UndefinedObject => {
-                        SqlError::new(SqlState::UndefinedObject, format!("type {name} does not exist"))
-                    }
-                    _ => error,
-                }),
+                Err(error) if error.code() == SqlState::UndefinedObject => {
+                    Err(SqlError::new(SqlState::UndefinedObject, format!("type {name} does not exist")))
+                }
+                Err(error) => Err(error),
             }
         }
     }
@@ -82,22 +80,6 @@ fn pseudo_type(name: &ast::DataType) -> Option<SqlResult<StoredType>> {
         | "anycompatiblemultirange" => refused("routines over compatible types"),
         _ => None,
     }
-}
-
-/// The rows of a relation of this name, or arrays of them.
-fn rows_of(name: &ast::DataType, context: &PlanContext<'_>) -> SqlResult<Option<StoredType>> {
-    let (name, is_array) = match name {
-        ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, false),
-        ast::DataType::Array(ast::ArrayElemTypeDef::SquareBracket(element, _)) => match &**element {
-            ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => (name, true),
-            _ => return Ok(None),
-        },
-        _ => return Ok(None),
-    };
-    let (schema, name) = qualified_name(context, name)?;
-    let found = find_relation(context, schema.as_deref(), &name)?;
-    let found = found.filter(|it| !matches!(it, catalog::Relation::Sequence(_)));
-    Ok(found.map(|it| StoredType::Rows { relation: it.id(), is_array }))
 }
 
 /// The parameters, checked as PostgreSQL checks them, and the type that the outputs make.

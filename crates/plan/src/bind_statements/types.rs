@@ -1,7 +1,7 @@
 //! User-defined types, and how stored text names them.
 
 use sqlparser::ast;
-use types::{RangeType, SqlError, SqlResult, SqlState, SqlType};
+use types::{CompositeType, RangeType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{ddl, new_home, own};
 use crate::{
@@ -82,6 +82,8 @@ pub(super) fn alter(
     let ty = altered(name, context)?;
     let id = match (ty, ty.user_type()) {
         (SqlType::Enum(_) | SqlType::Domain(_) | SqlType::Range(_), Some(id)) => id,
+        (SqlType::Composite(of), Some(_)) if of.relation().is_some() => return Err(is_row_type(of)),
+        (SqlType::Composite(of), Some(_)) => of.oid(),
         (SqlType::MultiRange(_), Some(_)) => {
             let message = format!("multirange type {} cannot be altered apart from its range type", ty.base_name());
             return Err(SqlError::not_supported(message));
@@ -102,6 +104,12 @@ pub(super) fn alter(
         Change::Accepted => return Ok(ddl(Ddl::Accepted, tag, context)),
     };
     Ok(ddl(Ddl::AlterType { id, change }, tag, context))
+}
+
+/// ALTER TYPE of the row type of a table or view.
+fn is_row_type(of: CompositeType) -> SqlError {
+    let message = format!("{} is a table's row type", of.shown());
+    SqlError::new(SqlState::WrongObjectType, message).with_hint("Use ALTER TABLE instead.")
 }
 
 /// DROP TYPE, or DROP DOMAIN, which takes domains alone.
@@ -136,6 +144,14 @@ pub(super) fn drop(
             Some(SqlType::Enum(of)) => ids.push(of.oid()),
             Some(SqlType::Domain(of)) => ids.push(of.oid()),
             Some(SqlType::Range(RangeType::Made(of))) => ids.push(of.oid()),
+            Some(SqlType::Composite(of)) => match of.relation().and_then(|id| context.catalog.relation_by_id(id)) {
+                None => ids.push(of.oid()),
+                Some(relation) => {
+                    let (what, name) = (relation.kind(), of.shown());
+                    return Err(refuse(format!("cannot drop type {name} because {what} {name} requires it"))
+                        .with_hint(format!("You can drop {what} {name} instead.")));
+                }
+            },
             Some(ty) => {
                 let name = ty.base_name();
                 let needed_by = match ty {
@@ -160,5 +176,10 @@ pub(super) fn comment_on(name: &ast::ObjectName, context: &PlanContext<'_>) -> S
     if matches!(ty, SqlType::MultiRange(RangeType::Made(_))) {
         return Err(SqlError::not_supported(format!("comments on multirange type {} are not supported", ty.base_name())));
     }
-    Ok(ty.user_type().map(CommentOn::Type))
+    match ty {
+        SqlType::Composite(of) if of.relation().is_some() => {
+            Err(SqlError::not_supported(format!("comments on the row type {} are not supported", of.shown())))
+        }
+        _ => Ok(ty.user_type().map(CommentOn::Type)),
+    }
 }

@@ -168,6 +168,8 @@ impl Names<'_> {
                 None => format!("({}).f{}", self.expr(row), at + 1),
             },
             Expr::Row(fields, _) => format!("ROW({})", self.list(fields)),
+            // As in PostgreSQL, what is assigned is shown for the whole.
+            Expr::Assign(assign) => self.expr(&assign.value),
             Expr::Subquery(subquery) => {
                 self.subplans.push(subquery.plan.clone());
                 let number = self.subplans.len();

@@ -7,7 +7,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{is_significant, keyword, query_clauses, storage_clauses, typed_strings};
+use super::{is_significant, keyword, query_clauses, storage_clauses, targets, typed_strings};
 use crate::plan::FrameExclude;
 
 /// What was taken out.
@@ -106,6 +106,11 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
     }
     if tokens.iter().any(|token| is_word(token, "similar")) {
         spell_substrings(tokens);
+    }
+    if tokens.iter().any(|token| token.token == Token::LBracket)
+        && tokens.iter().any(|token| matches!(keyword(token), Keyword::UPDATE | Keyword::INSERT))
+    {
+        targets::spell(tokens);
     }
     if tokens.iter().any(|token| token.token == Token::Mul) {
         name_row_stars(tokens);

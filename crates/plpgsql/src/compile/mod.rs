@@ -411,7 +411,7 @@ impl<'a> Compiler<'a> {
 /// The kind of a variable of this type.
 fn kind_of(ty: SqlType) -> VariableKind {
     match ty {
-        SqlType::Record(_) => VariableKind::Record(ty),
+        ty if ty.is_row() => VariableKind::Record(ty),
         ty => VariableKind::Scalar(ty),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use types::{Array, Datum, Dimension, RowType, SqlError, SqlResult, SqlState, SqlType};
+use types::{Array, Datum, Json, JsonStep, RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{Run, row_type};
 use crate::function::{ExpressionId, Into, Step, Target, VariableId, VariableKind};
@@ -16,6 +16,8 @@ enum KnownStep {
     Element(Vec<i32>),
     /// Any of them is a slice.
     Slice(Vec<(Option<i32>, Option<i32>)>),
+    /// Subscripts of a jsonb value.
+    Member(Vec<JsonStep>),
 }
 
 impl<S: Spi> Run<'_, S> {
@@ -179,9 +181,9 @@ impl<S: Spi> Run<'_, S> {
         if let Some(Step::Field(name)) = target.path.first() {
             self.field_of(target.variable, name)?;
         }
-        let steps = self.known_steps(&target.path).await?;
         let at = target.variable.index();
         let root = self.types[at];
+        let steps = self.known_steps(&target.path, root).await?;
         if let [KnownStep::Element(subscripts)] = steps.as_slice()
             && let [subscript] = subscripts.as_slice()
             && let Datum::Array(array) = &self.values[at]
@@ -190,7 +192,7 @@ impl<S: Spi> Run<'_, S> {
             // Nothing can fail once the value is at hand, so that the array need not be copied.
             let value = self.spi.coerce(value, &ty, &element_of(root)?)?;
             let array = into_array(std::mem::take(&mut self.values[at]));
-            self.values[at] = Datum::Array(Arc::new(set_element(array, subscripts, value)?));
+            self.values[at] = Datum::Array(Arc::new(array.set_element(subscripts, value)?));
             return Ok(());
         }
         let old = std::mem::take(&mut self.values[at]);
@@ -208,12 +210,15 @@ impl<S: Spi> Run<'_, S> {
     }
 
     /// Evaluates subscripts; those side by side become one step.
-    async fn known_steps(&mut self, path: &[Step]) -> SqlResult<Vec<KnownStep>> {
+    async fn known_steps(&mut self, path: &[Step], mut ty: SqlType) -> SqlResult<Vec<KnownStep>> {
         let mut steps = Vec::new();
         let mut at = 0;
         while at < path.len() {
             if let Step::Field(name) = &path[at] {
                 steps.push(KnownStep::Field(name.clone()));
+                let row = ty.row_type();
+                let field = row.and_then(|row| row.position(name).map(|at| row.fields[at].1));
+                ty = field.unwrap_or(SqlType::Unknown);
                 at += 1;
                 continue;
             }
@@ -221,6 +226,12 @@ impl<S: Spi> Run<'_, S> {
             let count = run.iter().take_while(|step| !matches!(step, Step::Field(_))).count();
             let run = &run[..count];
             at += count;
+            if ty == SqlType::Jsonb {
+                steps.push(KnownStep::Member(self.members(run).await?));
+                continue;
+            }
+            let is_slice = run.iter().any(|step| matches!(step, Step::Slice { .. }));
+            ty = if is_slice { ty } else { ty.element().unwrap_or(SqlType::Unknown) };
             if run.iter().all(|step| matches!(step, Step::Index(_))) {
                 let mut subscripts = Vec::with_capacity(count);
                 for step in run {
@@ -253,6 +264,31 @@ impl<S: Spi> Run<'_, S> {
             steps.push(KnownStep::Slice(bounds));
         }
         Ok(steps)
+    }
+
+    /// Subscripts of a jsonb value, as texts.
+    async fn members(&mut self, run: &[Step]) -> SqlResult<Vec<JsonStep>> {
+        let mut members = Vec::with_capacity(run.len());
+        for step in run {
+            let Step::Index(index) = step else {
+                return Err(SqlError::new(SqlState::DatatypeMismatch, "jsonb subscript does not support slices"));
+            };
+            let (value, ty) = self.evaluate(*index, None).await?;
+            let is_number = matches!(ty, SqlType::Int2 | SqlType::Int4);
+            if !is_number && !ty.is_string() && ty != SqlType::Unknown {
+                let message = format!("subscript type {} is not supported", ty.base_name());
+                return Err(SqlError::new(SqlState::DatatypeMismatch, message)
+                    .with_hint("jsonb subscript must be coercible to either integer or text."));
+            }
+            match self.spi.coerce(value, &ty, &SqlType::Text)? {
+                Datum::Text(text) => members.push(JsonStep { text: text.to_string(), is_number }),
+                _ => {
+                    let message = "jsonb subscript in assignment must not be null";
+                    return Err(SqlError::new(SqlState::NullValueNotAllowed, message));
+                }
+            }
+        }
+        Ok(members)
     }
 
     async fn subscript(&mut self, id: ExpressionId) -> SqlResult<i32> {
@@ -305,7 +341,18 @@ impl<S: Spi> Run<'_, S> {
                 let positions: Vec<i64> = subscripts.iter().map(|subscript| i64::from(*subscript)).collect();
                 let part = array.get(&positions).cloned().unwrap_or_default();
                 let part = self.changed(part, element, rest, new, new_type)?;
-                set_element(array, subscripts, part).map(|array| Datum::Array(Arc::new(array)))
+                array.set_element(subscripts, part).map(|array| Datum::Array(Arc::new(array)))
+            }
+            KnownStep::Member(path) => {
+                let value = match self.spi.coerce(new, &new_type, &SqlType::Jsonb)? {
+                    Datum::Jsonb(value) => Arc::unwrap_or_clone(value),
+                    _ => Json::Null,
+                };
+                let container = match old {
+                    Datum::Jsonb(container) => Some(Arc::unwrap_or_clone(container)),
+                    _ => None,
+                };
+                Ok(Datum::Jsonb(Arc::new(Json::set_path(container, path, value)?)))
             }
             KnownStep::Slice(bounds) => {
                 element_of(ty)?;
@@ -313,7 +360,7 @@ impl<S: Spi> Run<'_, S> {
                 let Datum::Array(source) = self.spi.coerce(new, &new_type, &ty)? else {
                     return Ok(Datum::Array(Arc::new(into_array(old))));
                 };
-                set_slice(into_array(old), bounds, &source).map(|array| Datum::Array(Arc::new(array)))
+                into_array(old).set_slice(bounds, &source).map(|array| Datum::Array(Arc::new(array)))
             }
         }
     }
@@ -358,188 +405,5 @@ fn implied_type(value: &Datum) -> SqlType {
         Datum::Numeric(_) => SqlType::NUMERIC,
         Datum::Record(_) => SqlType::RECORD,
         _ => SqlType::Text,
-    }
-}
-
-fn subscript_error(message: &str) -> SqlError {
-    SqlError::new(SqlState::ArraySubscriptError, message)
-}
-
-/// PostgreSQL's rules: an array of one dimension grows to either side, with NULLs between; others keep their bounds.
-fn set_element(array: Array, subscripts: &[i32], value: Datum) -> SqlResult<Array> {
-    if array.is_empty() {
-        let dimensions: Vec<Dimension> =
-            subscripts.iter().map(|subscript| Dimension { length: 1, lower_bound: *subscript }).collect();
-        return Array::with_dimensions(&dimensions, vec![value]);
-    }
-    let dimensions = array.dimensions().to_vec();
-    if dimensions.len() != subscripts.len() {
-        return Err(subscript_error("wrong number of array subscripts"));
-    }
-    if let [dimension] = dimensions.as_slice() {
-        let (elements, first) = grown(array, *dimension, i64::from(subscripts[0]), i64::from(subscripts[0]))?;
-        let mut elements = elements;
-        elements[(i64::from(subscripts[0]) - first) as usize] = value;
-        return Ok(Array::with_lower_bound(elements, i32::try_from(first).expect("looked at before")));
-    }
-    let mut index = 0_usize;
-    for (subscript, dimension) in subscripts.iter().zip(&dimensions) {
-        let offset = i64::from(*subscript) - i64::from(dimension.lower_bound);
-        if offset < 0 || offset >= i64::from(dimension.length) {
-            return Err(subscript_error("array subscript out of range"));
-        }
-        index = index * dimension.length as usize + offset as usize;
-    }
-    let mut elements = array.into_elements();
-    elements[index] = value;
-    Array::with_dimensions(&dimensions, elements)
-}
-
-/// The elements of an array of one dimension that holds the subscripts `from` to `to` as well, and its lower bound.
-fn grown(array: Array, dimension: Dimension, from: i64, to: i64) -> SqlResult<(Vec<Datum>, i64)> {
-    /// PostgreSQL's limit of an array's size, in elements of eight bytes.
-    const ELEMENTS_MAX: i64 = (1 << 30) / 8 - 1;
-    let first = i64::from(dimension.lower_bound);
-    let last = first + i64::from(dimension.length) - 1;
-    let (new_first, new_last) = (first.min(from), last.max(to));
-    let length = new_last - new_first + 1;
-    if length > ELEMENTS_MAX || new_last >= i64::from(i32::MAX) {
-        return Err(SqlError::new(
-            SqlState::ProgramLimitExceeded,
-            format!("array size exceeds the maximum allowed ({ELEMENTS_MAX})"),
-        ));
-    }
-    let mut elements = array.into_elements();
-    if new_first < first {
-        elements.splice(0..0, std::iter::repeat_n(Datum::Null, (first - new_first) as usize));
-    }
-    elements.resize(length as usize, Datum::Null);
-    Ok((elements, new_first))
-}
-
-fn set_slice(array: Array, bounds: &[(Option<i32>, Option<i32>)], source: &Array) -> SqlResult<Array> {
-    let reversed = || subscript_error("upper bound cannot be less than lower bound");
-    if array.is_empty() {
-        let mut dimensions = Vec::with_capacity(bounds.len());
-        for bound in bounds {
-            let (Some(lower), Some(upper)) = *bound else {
-                return Err(subscript_error("array slice subscript must provide both boundaries").with_detail(
-                    "When assigning to a slice of an empty array value, slice boundaries must be fully specified.",
-                ));
-            };
-            let length = i64::from(upper) - i64::from(lower) + 1;
-            let length = u32::try_from(length).map_err(|_| reversed())?;
-            dimensions.push(Dimension { length, lower_bound: lower });
-        }
-        let count: usize = dimensions.iter().map(|dimension| dimension.length as usize).product();
-        if source.len() < count {
-            return Err(subscript_error("source array too small"));
-        }
-        return Array::with_dimensions(&dimensions, source.elements()[..count].to_vec());
-    }
-    let dimensions = array.dimensions().to_vec();
-    if dimensions.len() < bounds.len() {
-        return Err(subscript_error("wrong number of array subscripts"));
-    }
-    let mut ranges = Vec::with_capacity(dimensions.len());
-    for (at, dimension) in dimensions.iter().enumerate() {
-        let first = i64::from(dimension.lower_bound);
-        let last = first + i64::from(dimension.length) - 1;
-        let (lower, upper) = bounds.get(at).copied().unwrap_or((None, None));
-        let (lower, upper) = (lower.map_or(first, i64::from), upper.map_or(last, i64::from));
-        if lower > upper {
-            return Err(reversed());
-        }
-        if dimensions.len() > 1 && (lower < first || upper > last) {
-            return Err(subscript_error("array subscript out of range"));
-        }
-        ranges.push((lower, upper));
-    }
-    let count: i64 = ranges.iter().map(|(lower, upper)| upper - lower + 1).product();
-    if (source.len() as i64) < count {
-        return Err(subscript_error("source array too small"));
-    }
-    if let ([dimension], [(lower, upper)]) = (dimensions.as_slice(), ranges.as_slice()) {
-        let (mut elements, first) = grown(array, *dimension, *lower, *upper)?;
-        for (at, value) in source.elements().iter().take(count as usize).enumerate() {
-            elements[(*lower - first) as usize + at] = value.clone();
-        }
-        return Ok(Array::with_lower_bound(elements, i32::try_from(first).expect("looked at before")));
-    }
-    let mut elements = array.into_elements();
-    let mut position: Vec<i64> = ranges.iter().map(|(lower, _)| *lower).collect();
-    for value in source.elements().iter().take(count as usize) {
-        let index = position.iter().zip(&dimensions).fold(0_usize, |index, (at, dimension)| {
-            index * dimension.length as usize + (at - i64::from(dimension.lower_bound)) as usize
-        });
-        elements[index] = value.clone();
-        for (at, (lower, upper)) in position.iter_mut().zip(&ranges).rev() {
-            *at += 1;
-            if *at <= *upper {
-                break;
-            }
-            *at = *lower;
-        }
-    }
-    Array::with_dimensions(&dimensions, elements)
-}
-
-#[cfg(test)]
-mod tests {
-    use types::{Formatting, parse_text, to_text};
-
-    use super::*;
-
-    fn array(text: &str) -> Array {
-        let value = parse_text(&SqlType::INT4_ARRAY, text, &Formatting::default()).unwrap();
-        into_array(value)
-    }
-
-    fn shown(outcome: SqlResult<Array>) -> String {
-        match outcome {
-            Ok(array) => {
-                to_text(&SqlType::INT4_ARRAY, &Datum::Array(Arc::new(array)), &Formatting::default())
-            }
-            Err(error) => error.message().to_owned(),
-        }
-    }
-
-    /// As PostgreSQL 15 answers.
-    #[test]
-    fn elements_are_set_as_in_postgresql() {
-        for (old, subscripts, expected) in [
-            ("{}", &[3][..], "[3:3]={9}"),
-            ("[2:3]={1,2}", &[0], "[0:3]={9,NULL,1,2}"),
-            ("{1,2}", &[5], "{1,2,NULL,NULL,9}"),
-            ("{1,2}", &[2], "{1,9}"),
-            ("{1,2}", &[1, 1], "wrong number of array subscripts"),
-            ("{{1,2},{3,4}}", &[1, 2], "{{1,9},{3,4}}"),
-            ("{{1,2},{3,4}}", &[1, 3], "array subscript out of range"),
-            ("{}", &[1, 1], "{{9}}"),
-        ] {
-            assert_eq!(
-                shown(set_element(array(old), subscripts, Datum::Int(9))),
-                expected,
-                "{old} {subscripts:?}"
-            );
-        }
-        let far = set_element(array("{1}"), &[i32::MAX - 1], Datum::Int(9)).unwrap_err();
-        assert_eq!(far.code(), SqlState::ProgramLimitExceeded);
-    }
-
-    #[test]
-    fn slices_are_set_as_in_postgresql() {
-        for (old, bounds, source, expected) in [
-            ("{}", &[(Some(2), Some(3))][..], "{1}", "source array too small"),
-            ("{}", &[(Some(2), Some(3))], "{1,2}", "[2:3]={1,2}"),
-            ("{}", &[(None, Some(3))], "{1,2}", "array slice subscript must provide both boundaries"),
-            ("{1,2,3}", &[(Some(2), None)], "{8,9}", "{1,8,9}"),
-            ("{1,2,3}", &[(Some(3), Some(4))], "{8,9}", "{1,2,8,9}"),
-            ("{1,2,3}", &[(Some(3), Some(2))], "{8,9}", "upper bound cannot be less than lower bound"),
-            ("{{1,2},{3,4}}", &[(Some(1), Some(2)), (Some(2), Some(2))], "{8,9}", "{{1,8},{3,9}}"),
-            ("{{1,2},{3,4}}", &[(Some(1), Some(3))], "{8,9}", "array subscript out of range"),
-        ] {
-            assert_eq!(shown(set_slice(array(old), bounds, &array(source))), expected, "{old} {bounds:?}");
-        }
     }
 }

@@ -584,7 +584,7 @@ impl<'a, S: Spi> Run<'a, S> {
         let is_procedure = self.function.kind == RoutineKind::Procedure;
         let value = match returns {
             _ if is_procedure => value,
-            SqlType::Record(_) => {
+            returns if returns.is_row() => {
                 let mismatch = match self.function.kind {
                     RoutineKind::Trigger => {
                         "returned row structure does not match the structure of the triggering table"

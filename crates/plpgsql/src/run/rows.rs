@@ -467,7 +467,7 @@ impl<S: Spi> Run<'_, S> {
             other => self.without_expression(other),
         };
         let row = match self.returns {
-            wanted @ SqlType::Record(_) => {
+            wanted if wanted.is_row() => {
                 let no_row = "cannot return non-composite value from function returning composite type";
                 if let (Returned::Variable(id), Datum::Null) = (returned, &value)
                     && matches!(self.function.variable(*id).kind, VariableKind::Record(SqlType::RECORD))
@@ -488,7 +488,7 @@ impl<S: Spi> Run<'_, S> {
 
     pub(super) async fn return_query(&mut self, source: &RowSource) -> SqlResult<()> {
         let wanted: Vec<SqlType> = match self.returns {
-            SqlType::Record(_) => match self.returns.row_type() {
+            ty if ty.is_row() => match ty.row_type() {
                 Some(row) => row.fields.iter().map(|(_, ty)| *ty).collect(),
                 None => return Err(SqlError::internal("a set of records has known columns")),
             },

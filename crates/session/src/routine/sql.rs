@@ -91,16 +91,19 @@ fn shape(columns: &[PlanColumn], does: Option<Does>, returns: SqlType) -> SqlRes
         let detail = "Function's final statement must be SELECT or INSERT/UPDATE/DELETE RETURNING.";
         return Err(mismatch(returns, detail));
     }
-    let SqlType::Record(_) = returns else {
+    if !returns.is_row() {
         return match columns {
             [only] if fits(only.ty, returns) => Ok(Shape::Value),
             [only] => Err(mismatch(returns, format!("Actual return type is {}.", only.ty.base_name()))),
             _ => Err(mismatch(returns, "Final statement must return exactly one column.")),
         };
+    }
+    let is_whole = |only: &PlanColumn| {
+        only.ty.same_base(&returns) && returns.composite().is_some()
+            || only.ty.is_row() && returns.row_type().is_none_or(|row| row.fields.len() != 1)
     };
     if let [only] = columns
-        && matches!(only.ty, SqlType::Record(_))
-        && returns.row_type().is_none_or(|row| row.fields.len() != 1)
+        && is_whole(only)
     {
         return Ok(Shape::WholeRow);
     }
@@ -190,7 +193,7 @@ impl SessionSpi<'_> {
             let rows = std::mem::take(&mut returned.rows);
             let row = rows.into_iter().next();
             returned.value = match (row, types.ret) {
-                (Some(row), SqlType::Record(_)) => Datum::Record(row.into()),
+                (Some(row), returns) if returns.is_row() => Datum::Record(row.into()),
                 (Some(row), _) => row.into_iter().next().unwrap_or_default(),
                 (None, _) => Datum::Null,
             };
@@ -253,7 +256,7 @@ impl SessionSpi<'_> {
                     .zip(&row.fields)
                     .map(|((value, column), (_, wanted))| convert(value, column.ty, *wanted))
                     .collect::<SqlResult<Row>>()?,
-                Shape::WholeRow => match values.map(|(value, _)| value).next() {
+                Shape::WholeRow => match values.map(|(value, column)| convert(value, column.ty, returns)).next().transpose()? {
                     Some(Datum::Record(fields)) => fields.to_vec(),
                     _ => vec![Datum::Null; returns.row_type().map_or(1, |row| row.fields.len())],
                 },

@@ -19,7 +19,7 @@ use crate::datum::{Datum, TimeTz};
 use crate::error::{SqlError, SqlResult, SqlState};
 use crate::formatting::Formatting;
 use crate::sql_type::SqlType;
-use crate::text::{check_text_size, fit_char, fit_varchar, parse_text, to_text};
+use crate::text::{check_text_size, field_type, fit_char, fit_varchar, parse_text, to_text};
 use paths::{Path, path};
 
 /// Where a cast happens; a cast allowed in one context is allowed in those after it.
@@ -85,11 +85,17 @@ fn cast_fields(
     context: CastContext,
     formatting: &Formatting,
 ) -> SqlResult<Datum> {
-    let (Datum::Record(fields), Some(from), Some(to)) = (&datum, from.row_type(), to.row_type()) else {
-        return Ok(datum);
-    };
-    let fields = fields.iter().zip(from.fields.iter().zip(&to.fields));
-    let fields = fields.map(|(field, ((_, from), (_, to)))| cast(field.clone(), from, to, context, formatting));
+    let (Datum::Record(fields), Some(wanted)) = (&datum, to.row_type()) else { return Ok(datum) };
+    if fields.len() != wanted.fields.len() {
+        let message = format!("cannot cast type {} to {}", from.base_name(), to.base_name());
+        let what = if fields.len() < wanted.fields.len() { "few" } else { "many" };
+        return Err(SqlError::new(SqlState::CannotCoerce, message).with_detail(format!("Input has too {what} columns.")));
+    }
+    let given = from.row_type();
+    let fields = fields.iter().zip(&wanted.fields).enumerate();
+    let fields = fields.map(|(at, (field, (_, to)))| {
+        cast(field.clone(), &field_type(given.as_deref(), at, field), to, context, formatting)
+    });
     Ok(Datum::Record(fields.collect::<SqlResult<Vec<_>>>()?.into()))
 }
 

@@ -19,10 +19,12 @@ pub(super) enum Path {
 }
 
 pub(super) fn path(from: &SqlType, to: &SqlType) -> Option<(Path, CastContext)> {
-    if let (SqlType::Record(Some(_)), SqlType::Record(Some(_))) = (from, to)
-        && from != to
-    {
-        return Some((Path::Fields, Implicit));
+    match (from, to) {
+        (SqlType::Record(Some(_)), SqlType::Record(Some(_))) if from != to => return Some((Path::Fields, Implicit)),
+        (SqlType::Record(_), SqlType::Composite(_)) => return Some((Path::Fields, Implicit)),
+        // A value of a composite type is a record as it is.
+        (SqlType::Composite(_), SqlType::Record(_)) => return Some((Path::Same, Implicit)),
+        _ => {}
     }
     if from.same_base(to) {
         return Some((Path::Same, Implicit));

@@ -7,6 +7,7 @@ use super::SqlType;
 pub enum TypeCategory {
     Array,
     Boolean,
+    Composite,
     DateTime,
     Enum,
     NetworkAddress,
@@ -27,6 +28,7 @@ impl TypeCategory {
         match self {
             Self::Array => 'A',
             Self::Boolean => 'B',
+            Self::Composite => 'C',
             Self::DateTime => 'D',
             Self::Enum => 'E',
             Self::NetworkAddress => 'I',
@@ -70,6 +72,7 @@ impl SqlType {
             Self::Interval => TypeCategory::Timespan,
             Self::Enum(_) => TypeCategory::Enum,
             Self::Domain(ty) => ty.over().category(),
+            Self::Composite(_) => TypeCategory::Composite,
             Self::Inet | Self::Cidr => TypeCategory::NetworkAddress,
             Self::Bytea | Self::Uuid | Self::MacAddr | Self::Json | Self::Jsonb | Self::Xid => TypeCategory::UserDefined,
             Self::Array(_) | Self::Int2Vector | Self::OidVector => TypeCategory::Array,

@@ -15,6 +15,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::composite_type::CompositeType;
 use crate::domain_type::DomainType;
 use crate::enum_type::EnumType;
 use crate::range_type::RangeType;
@@ -36,6 +37,7 @@ enum Element {
     /// Made by CREATE TYPE, as its multirange type is.
     Range(RangeType),
     MultiRange(RangeType),
+    Composite(CompositeType),
 }
 
 impl ElementType {
@@ -49,6 +51,7 @@ impl ElementType {
             Element::Domain(ty) => SqlType::Domain(ty),
             Element::Range(ty) => SqlType::Range(ty),
             Element::MultiRange(ty) => SqlType::MultiRange(ty),
+            Element::Composite(ty) => SqlType::Composite(ty),
         }
     }
 
@@ -68,6 +71,7 @@ impl From<ElementType> for (u32, i32) {
             Element::Domain(ty) => (ty.oid(), -1),
             Element::Range(ty) => (ty.oid(), -1),
             Element::MultiRange(ty) => (ty.multirange_oid(), -1),
+            Element::Composite(ty) => (ty.oid(), -1),
         }
     }
 }
@@ -147,6 +151,7 @@ pub enum SqlType {
     MultiRange(RangeType),
     AnyRange,
     AnyMultiRange,
+    Composite(CompositeType),
 }
 
 /// Every type without a modifier, arrays aside: what `pg_type` lists and what names are looked up in.
@@ -248,6 +253,7 @@ impl SqlType {
             Self::Domain(ty) => Self::Array(ElementType(Element::Domain(ty))),
             Self::Range(ty @ RangeType::Made(_)) => Self::Array(ElementType(Element::Range(ty))),
             Self::MultiRange(ty @ RangeType::Made(_)) => Self::Array(ElementType(Element::MultiRange(ty))),
+            Self::Composite(ty) => Self::Array(ElementType(Element::Composite(ty))),
             _ => Self::Array(ElementType(Element::BuiltIn { oid: self.oid(), typmod: self.element_typmod() })),
         }
     }

@@ -14,12 +14,14 @@ impl SqlType {
             Self::Array(element) => match element.get() {
                 Self::Enum(ty) => ty.content().array_name.to_string(),
                 Self::Domain(ty) => ty.content().array_name.to_string(),
+                Self::Composite(ty) => ty.content().array_name.to_string(),
                 Self::Range(RangeType::Made(ty)) => ty.content().array_name.to_string(),
                 Self::MultiRange(RangeType::Made(ty)) => ty.content().kind.multirange_array_name.to_string(),
                 element => format!("_{}", element.internal_name()),
             },
             Self::Enum(ty) => ty.content().name.to_string(),
             Self::Domain(ty) => ty.content().name.to_string(),
+            Self::Composite(ty) => ty.content().name.to_string(),
             Self::Range(RangeType::Made(ty)) => ty.content().name.to_string(),
             Self::MultiRange(RangeType::Made(ty)) => ty.content().kind.multirange_name.to_string(),
             other => other.internal_scalar_name().to_owned(),
@@ -82,6 +84,7 @@ impl SqlType {
             Self::Array(_) => "array",
             Self::Enum(_) => "enum",
             Self::Domain(_) => "domain",
+            Self::Composite(_) => "composite",
         }
     }
 
@@ -92,6 +95,7 @@ impl SqlType {
             Self::Array(element) => format!("{}[]", element.get().base_name()),
             Self::Enum(ty) => ty.shown(),
             Self::Domain(ty) => ty.shown(),
+            Self::Composite(ty) => ty.shown(),
             Self::Range(RangeType::Made(ty)) => ty.shown(),
             Self::MultiRange(RangeType::Made(ty)) => ty.shown_as(&ty.content().kind.multirange_name),
             Self::Record(Some(id)) => id.get().table.as_deref().unwrap_or("record").to_owned(),
@@ -134,6 +138,7 @@ impl SqlType {
             Self::Array(element) => format!("{}[]", element.get().name()),
             Self::Enum(ty) => ty.shown(),
             Self::Domain(ty) => ty.shown(),
+            Self::Composite(ty) => ty.shown(),
             Self::Range(_) | Self::MultiRange(_) => self.base_name(),
             other => other.sql_scalar_name().to_owned(),
         }

@@ -62,10 +62,12 @@ impl SqlType {
             Self::MultiRange(ty) => ty.multirange_oid(),
             Self::Enum(ty) => ty.oid(),
             Self::Domain(ty) => ty.oid(),
+            Self::Composite(ty) => ty.oid(),
             Self::Array(element) => match element.0 {
                 Element::BuiltIn { oid, .. } => array_oid_of(oid),
                 Element::Enum(ty) => ty.array_oid(),
                 Element::Domain(ty) => ty.array_oid(),
+                Element::Composite(ty) => ty.array_oid(),
                 // *four-oids*
                 Element::Range(ty) => ty.oid() + 1,
                 Element::MultiRange(ty) => ty.multirange_oid() + 1,
@@ -80,6 +82,7 @@ impl SqlType {
             Self::Array(_) => 0,
             Self::Enum(ty) => ty.array_oid(),
             Self::Domain(ty) => ty.array_oid(),
+            Self::Composite(ty) => ty.array_oid(),
             Self::Range(ty @ RangeType::Made(_)) => ty.oid() + 1,
             Self::MultiRange(ty @ RangeType::Made(_)) => ty.multirange_oid() + 1,
             _ => array_oid_of(self.oid()),

@@ -83,6 +83,7 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         SqlType::Range(of) => Datum::range(parse_range(*of, input, formatting)?),
         SqlType::MultiRange(of) => Datum::multirange(parse_multirange(*of, input, formatting)?),
         SqlType::Record(Some(id)) => parse_record(&id.get(), input, formatting)?,
+        SqlType::Composite(of) => parse_record(of.row(), input, formatting)?,
         SqlType::Enum(of) => of.parse(input)?,
         SqlType::Domain(_) => parse_text(&ty.base(), input, formatting)?,
         SqlType::Void => Datum::text(""),

@@ -66,6 +66,7 @@ pub(super) fn expr(it: &Expr) -> String {
         ),
         Expr::Array { elements, .. } => format!("array[{}]", list(elements)),
         Expr::Subscript { array, subscripts, .. } => format!("{}[{}]", expr(array), subscripts.len()),
+        Expr::Assign(it) => format!("assign({}, {:?}, {})", expr(&it.container), it.part, expr(&it.value)),
         Expr::Field { row, at, .. } => format!("({}).{}", expr(row), at + 1),
         Expr::Row(fields, _) => format!("row({})", list(fields)),
         Expr::Subquery(subquery) => {

@@ -34,7 +34,7 @@ pub(crate) use routine::{
 pub(crate) use sequence::SequenceOption;
 pub(crate) use table::TableAction;
 pub(crate) use trigger::{ConstraintWord, CreateTrigger, Transition, TriggerChange, TriggersText};
-pub(crate) use types::{EnumChange, RangeAttribute, Side};
+pub(crate) use types::{AttributeChange, AttributeText, EnumChange, RangeAttribute, Side};
 pub(crate) use view::{CreateView, Refresh, ViewChange, ViewKind, ViewOption};
 
 /// A statement that was read here.
@@ -51,6 +51,8 @@ pub(crate) enum Own {
     CreateEnum { name: ast::ObjectName, labels: Vec<String> },
     CreateRange { name: ast::ObjectName, attributes: Vec<(ast::Ident, RangeAttribute)> },
     AlterEnum { name: ast::ObjectName, change: EnumChange },
+    CreateComposite { name: ast::ObjectName, attributes: Vec<AttributeText> },
+    AlterComposite { name: ast::ObjectName, changes: Vec<AttributeChange> },
     CreateDomain { name: ast::ObjectName, ty: ast::DataType, options: Vec<ast::ColumnOptionDef> },
     AlterDomain { name: ast::ObjectName, change: DomainChange },
     DropDomains { names: Vec<ast::ObjectName>, if_exists: bool, cascade: bool },

@@ -1,4 +1,4 @@
-//! CREATE TYPE of enum and range types, ALTER TYPE.
+//! CREATE TYPE of enum, range and composite types, ALTER TYPE.
 
 use sqlparser::ast;
 use sqlparser::tokenizer::Token;
@@ -26,10 +26,31 @@ pub(crate) enum Side {
     After,
 }
 
+/// An attribute of a composite type.
+#[derive(Clone, Debug)]
+pub(crate) struct AttributeText {
+    pub name: ast::Ident,
+    pub ty: ast::DataType,
+    pub collation: Option<ast::ObjectName>,
+}
+
+/// What ALTER TYPE does to the attributes of a composite type.
+#[derive(Clone, Debug)]
+pub(crate) enum AttributeChange {
+    Add(AttributeText),
+    Drop { name: ast::Ident, if_exists: bool, cascade: bool },
+    SetType(AttributeText),
+    Rename { from: ast::Ident, to: ast::Ident },
+}
+
 impl Reader<'_, '_> {
-    /// `None`: it is neither an enum type nor a range type.
+    /// `None`: it is of another kind.
     pub(super) fn create_type(&mut self) -> Read<Option<Own>> {
         let name = self.name()?;
+        let is_list = matches!(self.parser.peek_nth_token_ref(1).token, Token::LParen);
+        if is_list && self.words("as") {
+            return Ok(Some(Own::CreateComposite { name, attributes: self.attributes()? }));
+        }
         if self.words("as range") {
             return Ok(Some(Own::CreateRange { name, attributes: self.range_attributes()? }));
         }
@@ -46,6 +67,56 @@ impl Reader<'_, '_> {
             self.parser.expect_token(&Token::RParen)?;
         }
         Ok(Some(Own::CreateEnum { name, labels }))
+    }
+
+    /// `(a int, b text COLLATE "C", …)`
+    fn attributes(&mut self) -> Read<Vec<AttributeText>> {
+        self.parser.expect_token(&Token::LParen)?;
+        let mut attributes = Vec::new();
+        if self.parser.consume_token(&Token::RParen) {
+            return Ok(attributes);
+        }
+        loop {
+            let name = self.ident()?;
+            attributes.push(self.attribute(name)?);
+            if !self.parser.consume_token(&Token::Comma) {
+                break;
+            }
+        }
+        self.parser.expect_token(&Token::RParen)?;
+        Ok(attributes)
+    }
+
+    /// The type of an attribute, and its collation.
+    fn attribute(&mut self, name: ast::Ident) -> Read<AttributeText> {
+        let ty = self.parser.parse_data_type()?;
+        let collation = if self.words("collate") { Some(self.name()?) } else { None };
+        Ok(AttributeText { name, ty, collation })
+    }
+
+    fn attribute_change(&mut self) -> Read<AttributeChange> {
+        Ok(match () {
+            () if self.words("add attribute") => {
+                let name = self.ident()?;
+                let made = AttributeChange::Add(self.attribute(name)?);
+                self.behavior();
+                made
+            }
+            () if self.words("drop attribute") => {
+                let if_exists = self.words("if exists");
+                let name = self.ident()?;
+                AttributeChange::Drop { name, if_exists, cascade: self.behavior() }
+            }
+            () if self.words("alter attribute") => {
+                let name = self.ident()?;
+                self.words("set data");
+                self.expect("type")?;
+                let made = AttributeChange::SetType(self.attribute(name)?);
+                self.behavior();
+                made
+            }
+            () => return self.refuse(),
+        })
     }
 
     /// `(subtype = float8, …)`
@@ -70,6 +141,13 @@ impl Reader<'_, '_> {
         if let Some(change) = self.change()? {
             return Ok(Own::Alter { kind: Kind::Type, name, if_exists: false, change });
         }
+        if self.words("rename attribute") {
+            let from = self.ident()?;
+            self.expect("to")?;
+            let to = self.ident()?;
+            self.behavior();
+            return Ok(Own::AlterComposite { name, changes: vec![AttributeChange::Rename { from, to }] });
+        }
         let change = if self.words("add value") {
             let if_not_exists = self.words("if not exists");
             let label = self.string()?;
@@ -84,7 +162,11 @@ impl Reader<'_, '_> {
             self.expect("to")?;
             EnumChange::Rename { from, to: self.string()? }
         } else {
-            return self.refuse();
+            let mut changes = vec![self.attribute_change()?];
+            while self.parser.consume_token(&Token::Comma) {
+                changes.push(self.attribute_change()?);
+            }
+            return Ok(Own::AlterComposite { name, changes });
         };
         Ok(Own::AlterEnum { name, change })
     }
