@@ -108,7 +108,7 @@ fn index_key(view: &CatalogView, table: &Table, id: ColumnId, style: Style) -> O
 }
 
 /// `lower(x)`, and neither `(x)::text` nor `lower(x) || lower(y)`.
-fn is_call(text: &str) -> bool {
+pub(crate) fn is_call(text: &str) -> bool {
     let name = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(0);
     let Some(rest) = text.get(name..).filter(|rest| name > 0 && rest.starts_with('(')) else { return false };
     let (mut depth, mut quote) = (0_u32, None);
@@ -162,8 +162,10 @@ pub fn index(view: &CatalogView, table: &Table, index: &Index, style: Style) -> 
     });
     let keys = keys.collect::<Vec<_>>().join(", ");
     let mut text = format!(
-        "CREATE {unique}INDEX {} ON {} USING btree ({keys}){}",
+        "CREATE {unique}INDEX {} ON {}{} USING btree ({keys}){}",
         quote_identifier(&index.name),
+        // What its partitions have is said of them.
+        if table.is_partitioned() { "ONLY " } else { "" },
         on.unwrap_or_default(),
         include_clause(table, index)
     );

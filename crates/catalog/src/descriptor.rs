@@ -16,6 +16,7 @@ use types::{Datum, Direction, NullsOrder, SqlType};
 pub use crate::composite::{Attribute, Composite};
 pub use crate::domain::{Domain, DomainCheck, VALUE};
 pub use crate::range_type::RangeOf;
+use crate::partition::Partitioning;
 use crate::row::IndexCodec;
 use crate::stored_view::{Materialized, ViewDetails};
 use crate::trigger::Trigger;
@@ -286,6 +287,9 @@ pub struct Table {
     /// Of a materialized view, which is a table that nothing but its query fills.
     #[serde(skip)]
     pub materialized: Option<Arc<Materialized>>,
+    /// Of a partitioned table, and of a partition.
+    #[serde(skip)]
+    pub partitioning: Option<Arc<Partitioning>>,
     #[serde(skip)]
     pub codecs: Derived<Vec<IndexCodec>>,
 }
@@ -505,6 +509,7 @@ enum Stored {
     Routine(crate::routine::Routine),
     ViewWith(View, ViewDetails),
     MaterializedView(Table, Materialized),
+    PartitionTable(Table, Partitioning),
 }
 
 impl From<Descriptor> for Stored {
@@ -513,9 +518,10 @@ impl From<Descriptor> for Stored {
             Descriptor::Database(it) => Self::Database(it),
             Descriptor::Schema(it) => Self::Schema(it),
             Descriptor::Role(it) => Self::Role(it),
-            Descriptor::Table(mut it) => match it.materialized.take() {
-                Some(made) => Self::MaterializedView(it, Arc::unwrap_or_clone(made)),
-                None => Self::Table(it),
+            Descriptor::Table(mut it) => match (it.materialized.take(), it.partitioning.take()) {
+                (Some(made), _) => Self::MaterializedView(it, Arc::unwrap_or_clone(made)),
+                (None, Some(made)) if !made.is_empty() => Self::PartitionTable(it, Arc::unwrap_or_clone(made)),
+                (None, _) => Self::Table(it),
             },
             Descriptor::View(mut it) => match std::mem::take(&mut it.details) {
                 details if details == ViewDetails::default() => Self::View(it),
@@ -543,6 +549,7 @@ impl From<Stored> for Descriptor {
             Stored::Routine(it) => Self::Routine(it),
             Stored::ViewWith(it, details) => Self::View(View { details, ..it }),
             Stored::MaterializedView(it, made) => Self::Table(Table { materialized: Some(Arc::new(made)), ..it }),
+            Stored::PartitionTable(it, made) => Self::Table(Table { partitioning: Some(Arc::new(made)), ..it }),
         }
     }
 }

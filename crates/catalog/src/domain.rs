@@ -72,6 +72,7 @@ impl Type {
             on_commit: OnCommit::default(),
             comments: Vec::new(),
             materialized: None,
+            partitioning: None,
             codecs: Derived::default(),
         })
     }

@@ -1,6 +1,8 @@
 //! The functions whose answers are in the catalog: `pg_get_indexdef`, `pg_table_is_visible`, `has_table_privilege` and
 //! their kin. Documentation, section 9.26.
 
+use std::sync::Arc;
+
 use builtins::CatalogFunctions;
 use types::{Array, Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
@@ -77,6 +79,8 @@ impl CatalogFunctions for CatalogView {
                 let class = self.class(a.oid(1));
                 let table = class.as_ref().and_then(Class::table);
                 let shown = a.text(0).split(EXPRESSIONS_APART).map(|text| match table {
+                    // Of a partition: its bound is no expression.
+                    _ if text == "DEFAULT" || text.starts_with("FOR VALUES ") => text.to_owned(),
                     Some(table) => self.expr(table, text, a.style(2)),
                     None => a.style(2).expr(text),
                 });
@@ -97,7 +101,10 @@ impl CatalogFunctions for CatalogView {
                 let is_utf8 = a.text(0).eq_ignore_ascii_case("utf8") || a.text(0).eq_ignore_ascii_case("utf-8");
                 Datum::Int(if is_utf8 { UTF8.into() } else { -1 })
             }
-            "pg_size_pretty" => Datum::text(pretty_size(args[0].as_int().unwrap_or(0))),
+            "pg_size_pretty" => Datum::text(pretty_size(match &args[0] {
+                Datum::Numeric(size) => size.to_i64("bigint")?,
+                size => size.as_int().unwrap_or(0),
+            })),
             "acldefault" => self.default_privileges(a.text(0), a.oid(1))?,
             "pg_get_serial_sequence" => self.serial_sequence(a.text(0), a.text(1))?,
             "pg_get_userbyid" => Datum::text(self.role_name(a.oid(0))),
@@ -113,7 +120,27 @@ impl CatalogFunctions for CatalogView {
             "pg_get_functiondef" => optional(virtual_tables::routine_definition(self, a.oid(0))),
             // Nothing of these kinds can be made yet.
             "pg_get_ruledef" | "pg_get_function_sqlbody"
-            | "pg_get_partkeydef" | "pg_get_statisticsobjdef" | "pg_get_statisticsobjdef_columns" => Datum::Null,
+            | "pg_get_statisticsobjdef" | "pg_get_statisticsobjdef_columns" => Datum::Null,
+            "pg_get_partkeydef" => {
+                let table = self.catalog.table_by_id(a.oid(0));
+                optional(table.and_then(|table| Some(table.partitioned()?.definition(self, table))))
+            }
+            "pg_get_partition_constraintdef" => {
+                let table = self.catalog.table_by_id(a.oid(0));
+                optional(table.and_then(|table| crate::partition::constraint_text(self, table)))
+            }
+            "pg_partition_root" => self.partition_ancestors(a.oid(0)).pop().map_or(Datum::Null, |oid| Datum::Int(oid.into())),
+            "pg_partition_ancestors" => {
+                let found = self.partition_ancestors(a.oid(0)).into_iter().map(|oid| Datum::Int(oid.into()));
+                Datum::Array(Array::from_elements(found.collect()).into())
+            }
+            "pg_partition_tree" => {
+                let rows = self.partition_tree(a.oid(0)).into_iter().map(|(id, parent, is_leaf, level)| {
+                    let parent = parent.map_or(Datum::Null, |id| Datum::Int(id.into()));
+                    Datum::Record([Datum::Int(id.into()), parent, Datum::Bool(is_leaf), Datum::Int(level)].into())
+                });
+                Datum::Array(Array::from_elements(rows.collect()).into())
+            }
             "pg_table_is_visible" => self.class(a.oid(0)).map_or(Datum::Null, |it| Datum::Bool(self.is_visible(it))),
             "pg_type_is_visible" => self.type_is_visible(a.oid(0)).map_or(Datum::Null, Datum::Bool),
             "pg_function_is_visible" => {
@@ -184,6 +211,60 @@ impl CatalogFunctions for CatalogView {
 }
 
 impl CatalogView {
+    /// A partition, or a partitioned table, with what it is a partition of, up to the outermost; also of indexes.
+    fn partition_ancestors(&self, oid: u32) -> Vec<u32> {
+        let mut found = Vec::new();
+        if let Some(table) = self.catalog.table_by_id(oid) {
+            if table.partitioning.is_some() {
+                found.push(oid);
+                found.extend(self.catalog.ancestors_of(table).iter().map(|table| table.id));
+            }
+        } else if let Some((table, index)) = self.index(oid) {
+            let mut at = index.oid;
+            let is_of_any = table.is_partitioned() || table.parent_part(at).is_some();
+            found.extend(is_of_any.then_some(at));
+            for above in std::iter::once(table).chain(&self.catalog.ancestors_of(table)) {
+                let Some(parent) = above.parent_part(at) else { break };
+                found.push(parent);
+                at = parent;
+            }
+        }
+        found
+    }
+
+    /// A table or index with all below it: the oid, the parent's, whether none can be below, and how deep it is.
+    fn partition_tree(&self, oid: u32) -> Vec<(u32, Option<u32>, bool, i64)> {
+        let mut found = Vec::new();
+        if let Some(table) = self.catalog.table_by_id(oid).filter(|table| table.partitioning.is_some()) {
+            // PostgreSQL's order: level by level.
+            let mut level = vec![(table.clone(), table.partition_parent())];
+            let mut depth = 0;
+            while !level.is_empty() {
+                found.extend(level.iter().map(|(table, parent)| (table.id, *parent, !table.is_partitioned(), depth)));
+                let below = level.iter().flat_map(|(table, _)| {
+                    self.catalog.partitions_of(table).map(|it| (it.clone(), Some(table.id))).collect::<Vec<_>>()
+                });
+                level = below.collect();
+                depth += 1;
+            }
+        } else if let Some((table, index)) = self.index(oid)
+            && (table.is_partitioned() || table.parent_part(index.oid).is_some())
+        {
+            let mut level = vec![(table.clone(), index.oid, table.parent_part(index.oid))];
+            let mut depth = 0;
+            while !level.is_empty() {
+                found.extend(level.iter().map(|(table, oid, parent)| (*oid, *parent, !table.is_partitioned(), depth)));
+                let below = level.iter().flat_map(|(table, oid, _)| {
+                    let own = |it: &Arc<Table>| it.part_of(*oid).map(|own| (it.clone(), own, Some(*oid)));
+                    self.catalog.partitions_of(table).filter_map(own).collect::<Vec<_>>()
+                });
+                level = below.collect();
+                depth += 1;
+            }
+        }
+        found
+    }
+
     fn index_definition(&self, a: &Args<'_>) -> Datum {
         let Some((table, index)) = self.index(a.oid(0)) else { return Datum::Null };
         match a.oid(1) {

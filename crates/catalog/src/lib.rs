@@ -9,7 +9,7 @@
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* and *types-of-this-version* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
-//! ([`row`]), *names-by-id* (`stored_view`).
+//! ([`row`]), *names-by-id* (`stored_view`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
 //!
 //! Deliberately left out: plans.
 
@@ -18,6 +18,7 @@ pub mod descriptor;
 mod composite;
 mod domain;
 mod functions;
+pub mod partition;
 pub mod privilege;
 mod range_type;
 pub mod routine;
@@ -34,6 +35,10 @@ pub mod virtual_tables;
 pub use descriptor::{
     Attribute, Check, ClusterSettings, Column, ColumnDefault, Commented, Composite, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
     IndexColumn, IndexConstraint, Label, OnCommit, RangeOf, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
+};
+pub use partition::{
+    KeyPart, KeySet, Partition, PartitionBound, PartitionKey, PartitionStrategy, Partitioned, Partitioning, RangeDatum,
+    TABLE_OID_COLUMN,
 };
 pub use routine::{
     Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,

@@ -443,6 +443,7 @@ mod tests {
             on_commit: crate::descriptor::OnCommit::default(),
             comments: Vec::new(),
             materialized: None,
+            partitioning: None,
             codecs: Default::default(),
         }
     }

@@ -108,10 +108,13 @@ impl Relation {
     /// The types of its columns as they were declared, and as they are stored.
     fn for_each_type(&self, visit: &mut dyn FnMut(SqlType)) {
         match self {
-            Self::Table(it) => it.columns.iter().for_each(|column| {
-                visit(column.ty);
-                column.domain.into_iter().for_each(&mut *visit);
-            }),
+            Self::Table(it) => {
+                it.columns.iter().for_each(|column| {
+                    visit(column.ty);
+                    column.domain.into_iter().for_each(&mut *visit);
+                });
+                it.partitioned().into_iter().flat_map(|it| &it.key).for_each(|key| visit(key.ty));
+            }
             Self::View(it) => it.columns.iter().for_each(|(_, ty)| visit(*ty)),
             Self::Sequence(_) => {}
         }
@@ -276,27 +279,37 @@ impl CatalogSnapshot {
     }
 
     /// What foreign keys may lead to from a table whose rows are changed: itself, the tables it refers to, those that
-    /// refer to it, and so on from these, whose rows may change with it.
+    /// refer to it, and so on from these, whose rows may change with it. The rows of a partitioned table are those of its
+    /// partitions, and what is said of it holds for them.
     #[must_use]
     pub fn reach_of(&self, table: u32) -> Vec<u32> {
-        let mut reached = vec![table];
+        // The partitions of what is reached from below are not reached with it.
+        let mut reached: Vec<(u32, bool)> = vec![(table, false)];
         let mut at = 0;
-        while let Some(id) = reached.get(at).copied() {
+        while let Some((id, is_from_below)) = reached.get(at).copied() {
             at += 1;
             let Some(table) = self.table_by_id(id) else { continue };
-            for id in &table.referenced_by {
-                if !reached.contains(id) {
-                    reached.push(*id);
+            let partitions = table.partitioned().filter(|_| !is_from_below).into_iter().flat_map(|it| &it.partitions);
+            let below = partitions.map(|it| (it.id, false));
+            let above = table.partition_parent().map(|id| (id, true));
+            for next in table.referenced_by.iter().map(|id| (*id, false)).chain(below).chain(above) {
+                if !reached.iter().any(|(id, is_from_below)| *id == next.0 && (next.1 || !is_from_below)) {
+                    reached.push(next);
                 }
             }
         }
-        let changed = reached.len();
-        for at in 0..changed {
-            let Some(table) = self.table_by_id(reached[at]) else { continue };
-            let parents: Vec<u32> = table.foreign_keys.iter().map(|key| key.referenced_table).collect();
-            reached.extend(parents);
+        let mut ids: Vec<u32> = Vec::with_capacity(reached.len());
+        for (id, _) in &reached {
+            if !ids.contains(id) {
+                ids.push(*id);
+            }
         }
-        reached
+        for at in 0..ids.len() {
+            let Some(table) = self.table_by_id(ids[at]) else { continue };
+            let parents: Vec<u32> = table.foreign_keys.iter().map(|key| key.referenced_table).collect();
+            ids.extend(parents);
+        }
+        ids
     }
 
     /// What is known of the tables' contents: not of this version, but of now.

@@ -277,6 +277,7 @@ impl View {
                 on_commit: OnCommit::default(),
                 comments: self.comments.clone(),
                 materialized: None,
+                partitioning: None,
                 codecs: Derived::default(),
             })
         })

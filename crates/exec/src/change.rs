@@ -1,12 +1,13 @@
 //! INSERT, UPDATE and DELETE.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use catalog::{Table, TriggerEvent, row::EntryReader};
 use keys::{Key, LockStrength};
 use kv::{Read, See};
-use plan::plan::{Delete, Insert, OnConflict, Update};
+use plan::plan::{Delete, Insert, LeafRules, OnConflict, Update};
 use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     eval::eval_batch,
     instead_of::InsteadOf,
     operator::Operator,
+    partition::{PartitionedDelete, PartitionedInsert, PartitionedUpdate, belongs, to_leaf, to_root},
     replace::Replace,
     row_write::{Duplicate, TableWriter, fit_row, returning, table_types},
     scan::changes_too_often,
@@ -41,6 +43,10 @@ pub fn build_insert(insert: &Insert, source: Box<dyn Operator>) -> Box<dyn Opera
     if insert.table.is_view() {
         return InsteadOf::insert(insert, source);
     }
+    let source = match PartitionedInsert::new(insert, source) {
+        Ok(operator) => return operator,
+        Err(source) => source,
+    };
     if insert.replaces {
         return Box::new(Replace::new(insert, source));
     }
@@ -48,12 +54,7 @@ pub fn build_insert(insert: &Insert, source: Box<dyn Operator>) -> Box<dyn Opera
         source,
         writer: TableWriter::new(&insert.table, &insert.row_rules),
         on_conflict: insert.on_conflict.clone(),
-        conflict_lock: match insert.on_conflict.as_ref().and_then(|conflict| conflict.update.as_ref()) {
-            Some(update) if plan::changes_key(&insert.table, &update.assignments) => LockStrength::Update,
-            // A trigger may change any column.
-            Some(_) if insert.row_rules.triggers.is_some() => LockStrength::Update,
-            _ => LockStrength::NoKeyUpdate,
-        },
+        conflict_lock: conflict_lock(insert),
         returning: insert.returning.clone(),
         touched: HashSet::new(),
         firing: Firing::new(&insert.table, &insert.row_rules, TriggerEvent::Insert, &[]),
@@ -116,18 +117,85 @@ impl InsertOperator {
             Some(arbiters) => arbiters.clone(),
             None => (0..self.writer.table.indexes.len()).collect(),
         };
+        let upsert = Upsert {
+            writer: &self.writer,
+            insert: &self.firing,
+            updates: self.updates.as_ref(),
+            lock: self.conflict_lock,
+            touched: &mut self.touched,
+            watch: &mut self.watch,
+            partition: None,
+        };
+        Ok(upsert.run(row, conflict, arbiters, ctx).await?.map(|written| written.new))
+    }
+}
+
+/// How a row is locked that is there already.
+pub(crate) fn conflict_lock(insert: &Insert) -> LockStrength {
+    match insert.on_conflict.as_ref().and_then(|conflict| conflict.update.as_ref()) {
+        Some(update) if plan::changes_key(&insert.table, &update.assignments) => LockStrength::Update,
+        // A trigger may change any column.
+        Some(_) if insert.row_rules.triggers.is_some() => LockStrength::Update,
+        _ => LockStrength::NoKeyUpdate,
+    }
+}
+
+/// What INSERT … ON CONFLICT writes a row with.
+pub(crate) struct Upsert<'a> {
+    pub writer: &'a TableWriter,
+    pub insert: &'a Firing,
+    /// Of DO UPDATE.
+    pub updates: Option<&'a Firing>,
+    pub lock: LockStrength,
+    /// Rows that the statement has written.
+    pub touched: &'a mut HashSet<Key>,
+    pub watch: &'a mut Watch,
+    /// Where the table is a partition of the one that is named: DO UPDATE is over rows of that.
+    pub partition: Option<(&'a LeafRules, &'a Arc<Table>)>,
+}
+
+pub(crate) struct Upserted {
+    /// The row that was there.
+    pub old: Option<Vec<Datum>>,
+    pub new: Vec<Datum>,
+}
+
+impl Upsert<'_> {
+    /// A row of the named table as one of the table that is written to, and the other way round.
+    fn own(&self, row: Vec<Datum>, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Datum>> {
+        match self.partition {
+            None => Ok(row),
+            Some((leaf, _)) => to_leaf(leaf, &row, ctx),
+        }
+    }
+
+    fn named(&self, row: &[Datum]) -> Vec<Datum> {
+        match self.partition {
+            None => row.to_vec(),
+            Some((leaf, root)) => to_root(leaf, root, row),
+        }
+    }
+
+    /// One row; what was written, if anything was. The row has passed its rules.
+    pub async fn run(
+        self,
+        row: Vec<Datum>,
+        conflict: &OnConflict,
+        arbiters: Vec<usize>,
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<Option<Upserted>> {
         let rows = [row];
-        let duplicate = self.writer.duplicates(&rows, &arbiters, self.conflict_lock, ctx).await?.into_iter().next().flatten();
+        let duplicate = self.writer.duplicates(&rows, &arbiters, self.lock, ctx).await?.into_iter().next().flatten();
         let [row] = rows;
         let Some(duplicate) = duplicate else {
             self.touched.insert(self.writer.primary().encode_key(&row));
             self.writer.insert(std::slice::from_ref(&row), ctx).await?;
-            self.firing.after_row(None, Some(&row), ctx).await?;
-            return Ok(Some(row));
+            self.insert.after_row(None, Some(&row), ctx).await?;
+            return Ok(Some(Upserted { old: None, new: row }));
         };
         let Some(update) = &conflict.update else { return Ok(None) };
         let table = self.writer.table.clone();
-        let existing = read_existing(&table, self.conflict_lock, &duplicate, ctx).await?;
+        let existing = read_existing(&table, self.lock, &duplicate, ctx).await?;
         self.watch.own(ctx)?;
         let touched = self.writer.primary().encode_key(&existing);
         if self.touched.contains(&touched) {
@@ -139,9 +207,10 @@ impl InsertOperator {
                 "Ensure that no rows proposed for insertion within the same command have duplicate constrained values.",
             ));
         }
-        let mut both = existing.clone();
-        both.extend(row);
-        let types = table_types(&table);
+        let named = self.named(&existing);
+        let mut both = named.clone();
+        both.extend(self.named(&row));
+        let types = table_types(self.partition.map_or(&table, |(_, root)| root));
         let both = Batch::from_rows(&[&types[..], &types[..]].concat(), &[both]);
         if let Some(filter) = &update.filter
             && eval_batch(filter, &both, ctx).await?.get_datum(0).as_bool() != Some(true)
@@ -149,26 +218,34 @@ impl InsertOperator {
             // What is left as it is may be met again.
             return Ok(None);
         }
-        self.touched.insert(touched);
-        let mut new = existing.clone();
+        let mut new = named;
         for (position, expr) in &update.assignments {
             new[*position] = eval_batch(expr, &both, ctx).await?.get_datum(0);
         }
+        let mut new = self.own(new, ctx)?;
+        self.touched.insert(touched);
         fit_row(&table, &mut new)?;
-        if let Some(updates) = &self.updates
+        if let Some(updates) = self.updates
             && !updates.before_row(Some(&existing), Some(&mut new), ctx).await?
         {
             return Ok(None);
         }
+        if let Some((leaf, _)) = self.partition
+            && let Some(check) = &leaf.rules.partition
+            && !belongs(check, &new, &ctx.scope())?
+        {
+            let detail = "The result tuple would appear in a different partition than the original tuple.";
+            return Err(SqlError::not_supported("invalid ON UPDATE specification").with_detail(detail));
+        }
         self.writer.prepare(&mut new, ctx)?;
-        if !self.watch.is_as_read(&self.writer, &existing, "updated", ctx).await? {
+        if !self.watch.is_as_read(self.writer, &existing, "updated", ctx).await? {
             return Ok(None);
         }
         self.writer.update(&existing, &new, ctx).await?;
-        if let Some(updates) = &self.updates {
+        if let Some(updates) = self.updates {
             updates.after_row(Some(&existing), Some(&new), ctx).await?;
         }
-        Ok(Some(new))
+        Ok(Some(Upserted { old: Some(existing), new }))
     }
 }
 
@@ -264,6 +341,10 @@ pub fn build_update(update: &Update, source: Box<dyn Operator>) -> Box<dyn Opera
     if update.table.is_view() {
         return InsteadOf::update(update, source);
     }
+    let source = match PartitionedUpdate::new(update, source) {
+        Ok(operator) => return operator,
+        Err(source) => source,
+    };
     Box::new(UpdateOperator {
         checks_views: !update.row_rules.check_options.is_empty(),
         source,
@@ -364,6 +445,10 @@ pub fn build_delete(delete: &Delete, source: Box<dyn Operator>) -> Box<dyn Opera
     if delete.table.is_view() {
         return InsteadOf::delete(delete, source);
     }
+    let source = match PartitionedDelete::new(delete, source) {
+        Ok(operator) => return operator,
+        Err(source) => source,
+    };
     Box::new(DeleteOperator {
         source,
         source_types: delete.source.columns.iter().map(|column| column.ty).collect(),

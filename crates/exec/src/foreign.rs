@@ -163,6 +163,11 @@ fn shown(names: &[String], types: &[SqlType], key: &[Datum]) -> String {
     format!("Key ({})=({})", names.join(", "), values.join(", "))
 }
 
+/// A key of a table as messages show it.
+pub(crate) fn shown_key(table: &Table, columns: &[keys::ColumnId], values: &[Datum]) -> String {
+    shown(&names(table, columns), &types_of(table, columns), values)
+}
+
 /// 23503 for a row that refers to nothing; `sees`: the user may read the values.
 pub(crate) fn not_present(from: &Table, key: &ForeignKey, to: &Table, values: &[Datum], sees: bool) -> SqlError {
     let shown = if sees { shown(&names(from, &key.columns), &types_of(from, &key.columns), values) } else { "Key".to_owned() };
@@ -333,8 +338,12 @@ struct UniqueKey {
 }
 
 impl UniqueKey {
-    /// None where the two sides' types have different key bytes.
+    /// None where the two sides' types have different key bytes, and of partitioned tables.
     fn new(key: &ForeignKey, from: &Table, to: &Arc<Table>, values: &[Datum]) -> Option<Self> {
+        // Which partition has the row is found out by a query.
+        if to.is_partitioned() {
+            return None;
+        }
         let referenced: SmallVec<[usize; 4]> = to.positions(&key.referenced_columns).collect();
         let has_columns = |index: &Index| {
             index.unique
@@ -366,7 +375,7 @@ fn referenced_table(key: &ForeignKey, ctx: &ExecContext<'_>) -> SqlResult<Arc<Ta
 }
 
 async fn settle_gone(gone: Gone, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-    let Gone { to, reference: Reference { from, key }, old, new, .. } = gone;
+    let Gone { to, reference: Reference { from, key, root: _ }, old, new, .. } = gone;
     let constraint = &from.foreign_keys[key];
     let types = types_of(&to, &constraint.referenced_columns);
     let action = if new.is_some() { constraint.on_update } else { constraint.on_delete };

@@ -9,7 +9,7 @@ use crate::context::{ExecContext, NodeStats};
 use crate::stack::OnGrownStack;
 use crate::{change, merge, scan};
 use crate::operators::{
-    aggregate::Aggregation, apply::Apply, cte, distinct::Distinct, filter::Filter, function_scan, join::Join,
+    aggregate::Aggregation, append::Append, apply::Apply, cte, distinct::Distinct, filter::Filter, function_scan, join::Join,
     limit::Limit, lock_rows::LockRows, project::Project, project_set::ProjectSet, set_op::SetOp, sort::Sort, values, window::Window,
 };
 
@@ -122,6 +122,10 @@ impl Builder {
             Node::SetOp { kind, all, inputs } => {
                 let inputs = inputs.iter().map(|input| self.build(input)).collect::<SqlResult<Vec<_>>>()?;
                 Box::new(SetOp::new(*kind, *all, inputs, types()))
+            }
+            Node::Append(append) => {
+                let inputs = append.inputs.iter().map(|input| self.build(input)).collect::<SqlResult<Vec<_>>>()?;
+                Box::new(Append::new(inputs, append.pruning.clone()))
             }
             Node::Finish { input, ctes } => Box::new(cte::Finish::new(self.build(input)?, ctes.clone())),
             Node::TransitionScan { name } => Box::new(values::TransitionScan::new(name.clone(), types())),

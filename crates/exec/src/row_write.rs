@@ -9,7 +9,7 @@ use bytes::Bytes;
 use catalog::{Table, row::IndexCodec};
 use keys::{Key, LockStrength};
 use kv::{Read, See};
-use plan::plan::RowRules;
+use plan::plan::{LeafRules, Reference, RowRules};
 use types::{Batch, CastContext, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
@@ -26,6 +26,9 @@ const LOCKED_ROWS_MAX: usize = 64;
 pub struct TableWriter {
     pub table: Arc<Table>,
     rules: Arc<RowRules>,
+    /// Of a partition: rows come by way of a table above it, which has found that they belong here, and errors show them as that
+    /// table's. For each of its columns, the place of that column here.
+    routed: Option<(Arc<Table>, Vec<Option<usize>>)>,
 }
 
 /// A duplicate: which index, and the key it was found at.
@@ -38,7 +41,30 @@ pub struct Duplicate {
 impl TableWriter {
     #[must_use]
     pub fn new(table: &Arc<Table>, rules: &Arc<RowRules>) -> Self {
-        Self { table: table.clone(), rules: rules.clone() }
+        Self { table: table.clone(), rules: rules.clone(), routed: None }
+    }
+
+    /// Of a partition whose rows were found to belong to it.
+    #[must_use]
+    pub fn routed(leaf: &LeafRules, root: &Arc<Table>) -> Self {
+        Self { routed: Some((root.clone(), leaf.to_root.clone())), ..Self::new(&leaf.table, &leaf.rules) }
+    }
+
+    /// Fills in what indexes over expressions hold of a row that is there already.
+    pub fn compute_hidden(&self, row: &mut [Datum], ctx: &ExecContext<'_>) -> SqlResult<()> {
+        let scope = ctx.scope();
+        for (position, expr) in &self.rules.generated {
+            if self.table.columns[*position].hidden {
+                row[*position] = eval_row(expr, row, &scope)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// 23514 for a row that does not belong to a partition.
+    pub(crate) fn outside(&self, row: &[Datum], ctx: &ExecContext<'_>) -> SqlError {
+        let message = format!("new row for relation \"{}\" violates partition constraint", self.table.name);
+        self.with_row(row, ctx, SqlError::new(SqlState::CheckViolation, message)).with_table(self.table.name.clone())
     }
 
     #[must_use]
@@ -73,6 +99,11 @@ impl TableWriter {
                 .with_constraint(name.clone()));
             }
         }
+        if let Some(check) = self.rules.partition.as_ref().filter(|_| self.routed.is_none())
+            && !crate::partition::belongs(check, row, &scope)?
+        {
+            return Err(self.outside(row, ctx));
+        }
         Ok(())
     }
 
@@ -102,16 +133,24 @@ impl TableWriter {
 
     /// An error about a row, with the row as far as the user may read it.
     fn with_row(&self, row: &[Datum], ctx: &ExecContext<'_>, error: SqlError) -> SqlError {
-        let columns = self.table.columns.iter().zip(row).filter(|(column, _)| !column.hidden);
+        let as_root: Vec<Datum>;
+        let (table, row) = match &self.routed {
+            None => (&self.table, row),
+            Some((root, places)) => {
+                as_root = places.iter().map(|place| place.map_or(Datum::Null, |place| row[place].clone())).collect();
+                (root, &as_root[..])
+            }
+        };
+        let columns = table.columns.iter().zip(row).filter(|(column, _)| !column.hidden);
         let value = |(column, datum): (&catalog::Column, &Datum)| match datum {
             Datum::Null => "null".to_owned(),
             datum => types::to_text(&column.ty, datum, &Formatting::default()),
         };
-        if ctx.reads(&self.table, &[]) {
+        if ctx.reads(table, &[]) {
             let values: Vec<String> = columns.map(value).collect();
             return error.with_detail(format!("Failing row contains ({}).", values.join(", ")));
         }
-        let readable = columns.filter(|(column, _)| ctx.reads(&self.table, &[column.id]));
+        let readable = columns.filter(|(column, _)| ctx.reads(table, &[column.id]));
         let (names, values): (Vec<&str>, Vec<String>) =
             readable.map(|it| (it.0.name.as_str(), value(it))).unzip();
         if names.is_empty() {
@@ -240,8 +279,32 @@ impl TableWriter {
     /// Notes what referring rows are owed by one that is going, or changing.
     fn note_old(&self, old: &[Datum], new: Option<&[Datum]>, ctx: &mut ExecContext<'_>) {
         for reference in &self.rules.referenced_by {
-            ctx.foreign.referenced(&self.table, reference, old, new, ctx.after.count());
+            self.note_reference(reference, old, new, ctx);
         }
+    }
+
+    /// The same of a row that goes to another partition: to the keys of which `stays` holds it is one that changes.
+    pub(crate) fn note_moved(
+        &self,
+        old: &[Datum],
+        new: &[Datum],
+        stays: &dyn Fn(&Reference) -> bool,
+        ctx: &mut ExecContext<'_>,
+    ) {
+        for reference in &self.rules.referenced_by {
+            self.note_reference(reference, old, Some(new).filter(|_| stays(reference)), ctx);
+        }
+    }
+
+    fn note_reference(&self, reference: &Reference, old: &[Datum], new: Option<&[Datum]>, ctx: &mut ExecContext<'_>) {
+        let count = ctx.after.count();
+        let Some(root) = &reference.root else {
+            return ctx.foreign.referenced(&self.table, reference, old, new, count);
+        };
+        let as_root = |row: &[Datum]| -> Vec<Datum> {
+            root.columns.iter().map(|place| place.map_or(Datum::Null, |place| row[place].clone())).collect()
+        };
+        ctx.foreign.referenced(&root.table, reference, &as_root(old), new.map(as_root).as_deref(), count);
     }
 
     /// The statistics grow old by these rows.
@@ -267,7 +330,11 @@ impl TableWriter {
         }
         let keys = self.table.codecs().iter().flat_map(IndexCodec::key_positions);
         let referenced = self.rules.referenced_by.iter().flat_map(|reference| {
-            self.table.positions(&reference.from.foreign_keys[reference.key].referenced_columns)
+            let ids = &reference.from.foreign_keys[reference.key].referenced_columns;
+            match &reference.root {
+                None => self.table.positions(ids).collect::<Vec<_>>(),
+                Some(root) => root.table.positions(ids).filter_map(|at| root.columns[at]).collect(),
+            }
         });
         let mut columns: Vec<usize> = keys.chain(referenced).collect();
         columns.sort_unstable();
@@ -278,6 +345,11 @@ impl TableWriter {
     /// The caller notes the change ([`TableWriter::note_changes`]).
     pub fn delete(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_old(row, None, ctx);
+        self.delete_entries(row, ctx)
+    }
+
+    /// Of a row that goes elsewhere.
+    pub(crate) fn delete_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         for index in 0..self.table.codecs().len() {
             if self.is_in(index, row, ctx)? {
                 let key = self.table.codecs()[index].encode_key(row);

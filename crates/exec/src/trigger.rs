@@ -122,7 +122,18 @@ pub struct Firing {
     event: TriggerEvent,
     /// What UPDATE assigns, and what is generated from it.
     assigned: Vec<ColumnId>,
+    which: Which,
     fires: Option<Fires>,
+}
+
+/// The triggers of a table that a change of its rows fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    All,
+    /// Of the table that a statement names, where the rows are its partitions'.
+    OfStatement,
+    /// Of a partition, where the statement names a table above it.
+    OfRows,
 }
 
 /// Of the rules' list, by what fires them.
@@ -141,6 +152,22 @@ impl Firing {
     /// `assigned`: positions of the columns that UPDATE names.
     #[must_use]
     pub fn new(table: &Arc<Table>, rules: &RowRules, event: TriggerEvent, assigned: &[usize]) -> Self {
+        Self::firing(table, rules, event, assigned, Which::All)
+    }
+
+    /// FOR EACH STATEMENT alone.
+    #[must_use]
+    pub fn of_statement(table: &Arc<Table>, rules: &RowRules, event: TriggerEvent, assigned: &[usize]) -> Self {
+        Self::firing(table, rules, event, assigned, Which::OfStatement)
+    }
+
+    /// FOR EACH ROW alone.
+    #[must_use]
+    pub fn of_rows(table: &Arc<Table>, rules: &RowRules, event: TriggerEvent, assigned: &[usize]) -> Self {
+        Self::firing(table, rules, event, assigned, Which::OfRows)
+    }
+
+    fn firing(table: &Arc<Table>, rules: &RowRules, event: TriggerEvent, assigned: &[usize], which: Which) -> Self {
         // What is generated from an assigned column is assigned with it.
         let is_assigned = |at: usize| {
             assigned.contains(&at)
@@ -151,7 +178,7 @@ impl Firing {
         let assigned = (0..table.columns.len()).filter(|at| is_assigned(*at)).map(|at| table.columns[at].id).collect();
         let fires = |trigger: &Trigger| trigger.events.has(event);
         let rules = rules.triggers.clone().filter(|rules| rules.list.iter().any(|it| fires(&table.triggers[it.at])));
-        Self { table: table.clone(), rules, event, assigned, fires: None }
+        Self { table: table.clone(), rules, event, assigned, which, fires: None }
     }
 
     /// Fires what comes before the first row. Later calls do nothing.
@@ -167,7 +194,15 @@ impl Firing {
         for (at, rule) in rules.list.iter().enumerate() {
             let trigger = &self.table.triggers[rule.at];
             let is_named = trigger.columns.is_empty() || trigger.columns.iter().any(|it| self.assigned.contains(it));
-            if !trigger.events.has(self.event) || !trigger.fires(is_replica) || !is_named && self.event == TriggerEvent::Update
+            let is_other = match self.which {
+                Which::All => false,
+                Which::OfStatement => trigger.for_each_row,
+                Which::OfRows => !trigger.for_each_row,
+            };
+            if is_other
+                || !trigger.events.has(self.event)
+                || !trigger.fires(is_replica)
+                || !is_named && self.event == TriggerEvent::Update
             {
                 continue;
             }
@@ -182,6 +217,9 @@ impl Firing {
             fires.keeps_new |= trigger.new_table.is_some();
         }
         self.fires = Some(fires);
+        if self.which == Which::OfRows {
+            return Ok(());
+        }
         if std::mem::replace(&mut ctx.after.groups[group].has_begun, true) {
             return Ok(());
         }
@@ -197,6 +235,14 @@ impl Firing {
     #[must_use]
     pub fn changes_rows(&self) -> bool {
         self.fires.as_ref().is_some_and(|fires| !fires.before_rows.is_empty())
+    }
+
+    /// The name of the last trigger that may change a row before it is written, of those that are a parent's.
+    #[must_use]
+    pub fn last_before_row(&self) -> Option<&str> {
+        let (rules, fires) = (self.rules.as_ref()?, self.fires.as_ref()?);
+        let mut triggers = fires.before_rows.iter().rev().map(|at| &self.table.triggers[rules.list[*at].at]);
+        triggers.find(|it| self.table.parent_part(it.oid).is_some()).map(|it| it.name.as_str())
     }
 
     /// Whether the rows are wanted whole.

@@ -78,6 +78,11 @@ fn node_is_volatile(plan: &Plan) -> bool {
         Node::Limit { input, limit, offset } => plan_is_volatile(input) || filter(limit) || filter(offset),
         Node::LockRows(_) => true,
         Node::SetOp { inputs, .. } => inputs.iter().any(plan_is_volatile),
+        Node::Append(append) => {
+            let mut is_volatile = append.inputs.iter().any(plan_is_volatile);
+            append.pruning.iter().for_each(|it| it.for_each_value(&mut |value| is_volatile |= expr_is_volatile(value)));
+            is_volatile
+        }
         Node::RecursiveUnion { base, step, .. } => plan_is_volatile(base) || plan_is_volatile(step),
         Node::Insert(_) | Node::Update(_) | Node::Delete(_) | Node::Merge(_) | Node::Finish { .. } => true,
     }

@@ -22,6 +22,7 @@ mod parse_cursor;
 pub mod plan;
 mod print;
 mod print_query;
+pub mod pruning;
 mod scope;
 pub mod routine;
 pub mod statement;
@@ -39,7 +40,7 @@ use types::{Formatting, SqlError, SqlResult, SqlState, SqlType, stack::deep};
 
 pub use bind::{
     bind_assigned, bind_stored_expr, changes_key, checked_column, column_default, domain_check, domain_default, domain_rules,
-    rename_in_condition, row_rules, trigger_columns, trigger_condition,
+    partition_key, partition_key_columns, rename_in_condition, row_rules, same_expr, trigger_columns, trigger_condition,
 };
 pub use expr::{
     AdvisoryOp, AggregateCall, Comparison, DomainRules, Expr, Part, PartAssignment, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,

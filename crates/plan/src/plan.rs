@@ -12,6 +12,7 @@ use types::{CompositeType, Datum, RowType, SqlType};
 use types::stack::grown;
 
 use crate::expr::{AggregateCall, Expr, SortKey};
+use crate::pruning::PruneNode;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlanColumn {
@@ -165,6 +166,63 @@ pub struct RowRules {
     pub triggers: Option<Arc<TriggerRules>>,
     /// Of the views that the statement writes through, in the order in which they are looked at, when the row is written.
     pub check_options: Vec<CheckOption>,
+    /// Of a partition: what its bound says of its rows.
+    pub partition: Option<Arc<PartitionCheck>>,
+    /// Of a partitioned table: where its rows are.
+    pub partitions: Option<Arc<PartitionRules>>,
+}
+
+/// What new rows of a partition must pass beside its rules: they must belong to it.
+#[derive(Clone, Debug)]
+pub struct PartitionCheck {
+    /// From the partition up.
+    pub levels: Vec<PartitionLevel>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PartitionLevel {
+    pub parent: Arc<Table>,
+    /// The parent's key over the partition's columns.
+    pub key: Vec<Expr>,
+    /// The partition of the parent that the row must belong to.
+    pub child: u32,
+}
+
+/// Where the rows of a partitioned table go, and by which rules they are changed there.
+#[derive(Clone, Debug)]
+pub struct PartitionRules {
+    pub root: RouteNode,
+    /// The partitions that hold rows.
+    pub leaves: Vec<LeafRules>,
+}
+
+/// A partitioned table on the way of a row.
+#[derive(Clone, Debug)]
+pub struct RouteNode {
+    pub table: Arc<Table>,
+    /// Its key over the columns of the table that the statement names.
+    pub key: Vec<Expr>,
+    /// For each partition, in their order.
+    pub branches: Vec<Branch>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Branch {
+    /// Its place among the leaves.
+    Leaf(usize),
+    Node(RouteNode),
+}
+
+#[derive(Clone, Debug)]
+pub struct LeafRules {
+    pub table: Arc<Table>,
+    pub rules: Arc<RowRules>,
+    /// For each of its columns, the place of that column in the table that the statement names.
+    pub from_root: Vec<Option<usize>>,
+    /// The other way round.
+    pub to_root: Vec<Option<usize>>,
+    /// For each index of the table that the statement names, the place of its own that is one of it.
+    pub indexes: Vec<Option<usize>>,
 }
 
 /// WITH CHECK OPTION of a view: new rows are rows of it.
@@ -210,6 +268,25 @@ pub struct Reference {
     pub from: Arc<Table>,
     /// Its place in the referring table's foreign keys.
     pub key: usize,
+    /// The table that it refers to, where the row is in a partition of that.
+    pub root: Option<Arc<ReferenceRoot>>,
+}
+
+/// A partitioned table that a foreign key refers to.
+#[derive(Clone, Debug)]
+pub struct ReferenceRoot {
+    pub table: Arc<Table>,
+    /// For each of its columns, the place of that column in the partition.
+    pub columns: Vec<Option<usize>>,
+}
+
+/// The rows of partitions, one partition after the other.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// All of the same columns.
+    pub inputs: Vec<Plan>,
+    /// Which of them are read, where that is known when the statement runs.
+    pub pruning: Option<Arc<PruneNode>>,
 }
 
 #[derive(Clone, Debug)]
@@ -503,6 +580,7 @@ pub enum Node {
     LockRows(Arc<LockRows>),
     /// UNION has two inputs or more, the others two.
     SetOp { kind: SetOpKind, all: bool, inputs: Vec<Plan> },
+    Append(Append),
     /// The rows of the [`Transition`] of this name.
     TransitionScan { name: String },
     /// Reads a CTE of [`crate::PreparedPlan::ctes`], run once and kept.

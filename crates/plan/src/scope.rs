@@ -92,6 +92,12 @@ pub(crate) enum RowOf {
 impl Range {
     /// The system column `tableoid`, of a table or a catalog.
     fn table_oid(&self) -> Option<Expr> {
+        // Of a row of a partitioned table: a hidden column of it.
+        if let Some((table, first)) = &self.table
+            && let Some(position) = table.table_oid_position()
+        {
+            return Some(Expr::Column(first + position, SqlType::Oid));
+        }
         let oid = self.table.as_ref().map(|(table, _)| table.id).or(self.catalog_oid)?;
         Some(Expr::Const(types::Datum::Int(oid.into()), SqlType::Oid))
     }

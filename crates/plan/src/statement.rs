@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth::Secret;
 use catalog::privilege::{Behavior, Need, ObjectKind, PrivilegeSet};
-use catalog::{Commented, Materialized, OnCommit, Routine, Table, Trigger, TriggerEnabled, View, ViewOptions, descriptor};
+use catalog::{Commented, Materialized, OnCommit, PartitionStrategy, Routine, Table, Trigger, TriggerEnabled, View, ViewOptions, descriptor};
 use types::{Datum, SqlType};
 
 use crate::{
@@ -169,6 +169,45 @@ pub struct CreateTable {
     pub source: Option<Plan>,
     /// What makes it a materialized view.
     pub materialized: Option<Materialized>,
+    pub partition_by: Option<PartitionSpec>,
+    pub partition_of: Option<PartitionOf>,
+}
+
+/// PARTITION BY.
+#[derive(Clone, Debug)]
+pub struct PartitionSpec {
+    pub strategy: PartitionStrategy,
+    pub key: Vec<PartitionKeySpec>,
+}
+
+#[derive(Clone, Debug)]
+pub enum PartitionKeySpec {
+    Column(String),
+    /// SQL text.
+    Expr(String),
+}
+
+/// PARTITION OF. The columns of the new table are those of the other, with what is said of them.
+#[derive(Clone, Debug)]
+pub struct PartitionOf {
+    pub parent: Arc<Table>,
+    pub bound: BoundSpec,
+}
+
+/// The values of a bound are computed when it is made; they are of the types of the key.
+#[derive(Clone, Debug)]
+pub enum BoundSpec {
+    Default,
+    List(Vec<Expr>),
+    Range(Vec<EndSpec>, Vec<EndSpec>),
+    Hash { modulus: u32, remainder: u32 },
+}
+
+#[derive(Clone, Debug)]
+pub enum EndSpec {
+    Min,
+    Max,
+    Value(Expr),
 }
 
 #[derive(Clone, Debug)]
@@ -204,6 +243,8 @@ pub enum AlterTable {
     OwnerTo(String),
     /// ENABLE and DISABLE TRIGGER; `None`: all.
     SetTriggers { name: Option<String>, enabled: TriggerEnabled },
+    AttachPartition { partition: Arc<Table>, bound: BoundSpec },
+    DetachPartition { partition: Arc<Table> },
     /// SPLIT AT VALUES: each row is a prefix of the primary key.
     SplitAt(Vec<Vec<Datum>>),
 }
@@ -256,10 +297,13 @@ pub enum Ddl {
     DropSchema { names: Vec<String>, if_exists: IfExists, cascade: bool },
     AlterSchemaRename { name: String, to: String },
     CreateTable(CreateTable),
-    AlterTable { table: Arc<Table>, actions: Vec<AlterTable> },
+    /// `only`: ONLY, not its partitions.
+    AlterTable { table: Arc<Table>, actions: Vec<AlterTable>, only: bool },
     /// Every name resolved; the missing ones of IF EXISTS are in `missing` for their notices.
     DropRelations { kind: RelationKind, ids: Vec<u32>, missing: Vec<String>, cascade: bool },
-    CreateIndex { table: Arc<Table>, index: IndexSpec, if_not_exists: IfExists },
+    CreateIndex { table: Arc<Table>, index: IndexSpec, if_not_exists: IfExists, only: bool },
+    /// An index of a partition becomes one of the partitioned table's index.
+    AttachIndex { table: Arc<Table>, oid: u32, partition: (Arc<Table>, u32) },
     DropIndexes { indexes: Vec<(Arc<Table>, u32)>, missing: Vec<String>, cascade: bool },
     AlterIndexRename { table: Arc<Table>, oid: u32, to: String },
     /// Its id and schema are made up; its owner is whoever makes it.

@@ -16,6 +16,7 @@ use catalog::{
     CatalogSnapshot, ColumnStatistics, TableStatistics,
     descriptor::{Column, Database, Descriptor, Index, IndexColumn, IndexConstraint, Schema, Table},
 };
+use catalog::{KeyPart, PartitionBound, PartitionKey, PartitionStrategy, Partitioned, RangeDatum, TABLE_OID_COLUMN};
 use keys::{ColumnId, IndexId};
 use plan::{PlanContext, StatementKind, Utility, explain::explain};
 use types::{Datum, Direction, Formatting, NullsOrder, SqlType};
@@ -62,6 +63,7 @@ fn table(
     };
     catalog.put(Descriptor::Table(Table {
         materialized: None,
+        partitioning: None,
         codecs: Default::default(),
         id,
         name: name.to_owned(),
@@ -101,6 +103,63 @@ fn table(
     };
     let columns = (1..).zip(columns).map(known).collect();
     catalog.statistics().set(id, TableStatistics { rows, average_row_bytes: 100.0, analyzed_at: 0, columns });
+}
+
+/// Makes tables the partitions of another, by a column of it.
+fn partition(
+    catalog: &mut CatalogSnapshot,
+    parent: u32,
+    (strategy, column): (PartitionStrategy, u32),
+    partitions: &[(u32, PartitionBound)],
+) {
+    let mut table = Table::clone(catalog.table_by_id(parent).unwrap());
+    for (name, ty) in [(catalog::ROW_ID_COLUMN, SqlType::Int8), (TABLE_OID_COLUMN, SqlType::Oid)] {
+        let id = table.next_column;
+        table.next_column = id.next();
+        table.columns.push(Column {
+            id,
+            name: name.to_owned(),
+            ty,
+            domain: None,
+            nullable: true,
+            default: None,
+            missing: Datum::Null,
+            hidden: true,
+        });
+    }
+    let ty = table.columns[column as usize - 1].ty;
+    let key = PartitionKey { part: KeyPart::Column(ColumnId::new(column)), ty };
+    let mut partitioned = Partitioned::new(strategy, vec![key]);
+    partitions.iter().for_each(|(id, bound)| partitioned.add(*id, bound.clone()));
+    table.partitioning_mut().partitioned = Some(partitioned);
+    catalog.put(Descriptor::Table(table));
+    for (id, _) in partitions {
+        let mut table = Table::clone(catalog.table_by_id(*id).unwrap());
+        table.partitioning_mut().parent = Some(parent);
+        catalog.put(Descriptor::Table(table));
+    }
+}
+
+/// `event` by ranges of days, with a default partition; its partition `event_late` by the kind of event.
+fn partitioned_tables(catalog: &mut CatalogSnapshot) {
+    let columns: &[ColumnSketch] =
+        &[("id", "integer", 1_000.0, 0.0), ("day", "integer", 100.0, 0.0), ("kind", "text", 3.0, 0.1), ("n", "integer", 50.0, 0.0)];
+    // In another order.
+    let others: &[ColumnSketch] =
+        &[("n", "integer", 50.0, 0.0), ("kind", "text", 3.0, 0.1), ("day", "integer", 100.0, 0.0), ("id", "integer", 1_000.0, 0.0)];
+    let names = ["event", "event_0", "event_100", "event_late", "event_other", "event_late_a", "event_late_rest"];
+    for (id, name) in (300..).zip(names) {
+        let (columns, key): (&[ColumnSketch], &[u32]) = if id == 302 { (others, &[4, 3]) } else { (columns, &[1, 2]) };
+        table(catalog, id, name, Some(1_000.0), columns, &[(&format!("+{name}_pkey"), key)]);
+    }
+    let ends = |from: i64, to: i64| {
+        let end = |value: i64| vec![RangeDatum::Value(Datum::Int(value))];
+        PartitionBound::Range(end(from), end(to))
+    };
+    let late = [(305, PartitionBound::List(vec![Datum::text("a"), Datum::Null])), (306, PartitionBound::Default)];
+    partition(catalog, 303, (PartitionStrategy::List, 3), &late);
+    let days = [(301, ends(0, 100)), (302, ends(100, 200)), (303, ends(200, 300)), (304, PartitionBound::Default)];
+    partition(catalog, 300, (PartitionStrategy::Range, 2), &days);
 }
 
 /// A small shop: `customer`, `orders`, `item`, `product` and `stock` are analyzed, `fresh` is not; `s1` to `s12` make a chain.
@@ -183,6 +242,7 @@ static CATALOG: LazyLock<CatalogSnapshot> = LazyLock::new(|| {
             &[(&format!("+s{number}_pkey"), &[1])],
         );
     }
+    partitioned_tables(&mut catalog);
     catalog
 });
 
@@ -278,6 +338,11 @@ fn join_methods() {
 #[test]
 fn subqueries_as_joins() {
     check("subqueries_as_joins");
+}
+
+#[test]
+fn partitions() {
+    check("partitions");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod composite_types;
 mod domains;
 mod others;
+mod partitions;
 mod privileges;
 mod range_types;
 mod replays;

@@ -103,9 +103,33 @@ macro_rules! asks_catalog {
                         Ok(rows.into_iter().collect())
                     },
                 }),
-            // No table is a partition of another.
             Builtin::pure("pg_partition_ancestors", 3425, &[CLASS], RetType::T(SqlType::RegClass), never_scalar)
-                .returning_set(SetFunction { columns: &[("relid", SqlType::RegClass)], eval: |_, _, _| Ok(std::iter::empty().collect()) }),
+                .stable()
+                .returning_set(SetFunction {
+                    columns: &[("relid", SqlType::RegClass)],
+                    eval: |context, _, a| {
+                        let found = context.catalog.call("pg_partition_ancestors", a)?;
+                        Ok(array(&found).elements().iter().map(|oid| vec![oid.clone()]).collect())
+                    },
+                }),
+            Builtin::pure("pg_partition_tree", 3423, &[CLASS], RetType::T(SqlType::RECORD), never_scalar)
+                .stable()
+                .returning_set(SetFunction {
+                    columns: &[
+                        ("relid", SqlType::RegClass),
+                        ("parentrelid", SqlType::RegClass),
+                        ("isleaf", SqlType::Bool),
+                        ("level", SqlType::Int4),
+                    ],
+                    eval: |context, _, a| {
+                        let found = context.catalog.call("pg_partition_tree", a)?;
+                        let row = |row: &Datum| match row {
+                            Datum::Record(fields) => fields.to_vec(),
+                            other => vec![other.clone()],
+                        };
+                        Ok(array(&found).elements().iter().map(row).collect())
+                    },
+                }),
         ]
     };
 }
@@ -129,6 +153,8 @@ pub(super) static FUNCTIONS: &[Builtin] = asks_catalog! {
     ["pg_get_function_identity_arguments", 2232, &[OID], R_TEXT];
     ["pg_get_function_sqlbody", 6197, &[OID], R_TEXT];
     ["pg_get_partkeydef", 3352, &[OID], R_TEXT];
+    ["pg_get_partition_constraintdef", 3408, &[OID], R_TEXT];
+    ["pg_partition_root", 3424, &[CLASS], RetType::T(SqlType::RegClass)];
     ["pg_get_statisticsobjdef", 3415, &[OID], R_TEXT];
     ["pg_get_statisticsobjdef_columns", 6174, &[OID], R_TEXT];
     ["pg_get_serial_sequence", 1665, &[TEXT, TEXT], R_TEXT];
@@ -245,6 +271,7 @@ pub(super) static FUNCTIONS: &[Builtin] = asks_catalog! {
     ["pg_database_size", 2168, &[NAME], R_I8];
     ["pg_tablespace_size", 2322, &[OID], R_I8];
     ["pg_size_pretty", 2288, &[I8], R_TEXT];
+    ["pg_size_pretty", 3166, &[ArgType::T(SqlType::Numeric(None))], R_TEXT];
     ["pg_tablespace_location", 3778, &[OID], R_TEXT];
     ["pg_relation_is_publishable", 6121, &[CLASS], R_BOOL];
     ["pg_relation_is_updatable", 3842, &[CLASS, BOOLEAN], R_I4];

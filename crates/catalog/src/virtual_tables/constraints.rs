@@ -61,7 +61,7 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
                 indisexclusion: false,
                 indimmediate: true,
                 indisclustered: false,
-                indisvalid: true,
+                indisvalid: !table.is_partitioned() || view.catalog.is_index_valid(table, index),
                 indcheckxmin: false,
                 indisready: true,
                 indislive: true,
@@ -75,6 +75,16 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
             });
         }
     }
+}
+
+/// What a constraint has of the table that its table is a partition of.
+#[derive(Clone, Copy, Default)]
+struct Inherited {
+    /// The constraint there; checks do not name it.
+    parent: Option<u32>,
+    is_inherited: bool,
+    /// A foreign key that partitions have as well.
+    is_of_partitioned: bool,
 }
 
 /// A row of `pg_constraint`, as far as rows differ.
@@ -95,11 +105,14 @@ struct Constraint<'a> {
 
 impl Constraint<'_> {
     fn push(self, table: &Table, rows: &mut Rows) {
-        self.push_for((table.schema, table.id, 0), rows);
+        let parent = table.parent_part(self.oid);
+        let is_of_partitioned = self.kind == 'f' && table.is_partitioned();
+        let inherited = Inherited { parent: parent.filter(|_| self.kind != 'c'), is_inherited: parent.is_some(), is_of_partitioned };
+        self.push_for((table.schema, table.id, 0), inherited, rows);
     }
 
     /// Of a table or a domain: its schema, and the oid of the one or the other.
-    fn push_for(self, (schema, table, domain): (u32, u32, u32), rows: &mut Rows) {
+    fn push_for(self, (schema, table, domain): (u32, u32, u32), inherited: Inherited, rows: &mut Rows) {
         let referenced = self.references.as_ref();
         row!(rows, {
             oid: self.oid,
@@ -112,14 +125,14 @@ impl Constraint<'_> {
             conrelid: table,
             contypid: domain,
             conindid: self.index,
-            conparentid: 0,
+            conparentid: inherited.parent.unwrap_or(0),
             confrelid: referenced.map_or(0, |it| it.0),
             confupdtype: referenced.map_or(' ', |it| it.2),
             confdeltype: referenced.map_or(' ', |it| it.3),
             confmatchtype: if referenced.is_some() { 's' } else { ' ' },
-            conislocal: true,
-            coninhcount: 0,
-            connoinherit: self.kind != 'c',
+            conislocal: !inherited.is_inherited,
+            coninhcount: i32::from(inherited.is_inherited),
+            connoinherit: self.kind != 'c' && !inherited.is_inherited && !inherited.is_of_partitioned,
             conkey: (!self.columns.is_empty()).then_some(self.columns),
             confkey: self.references.map(|it| it.1),
             conbin: self.expr,
@@ -165,7 +178,7 @@ fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
                 references: None,
                 expr: Some(&check.expr),
             };
-            row.push_for((ty.schema, 0, ty.id), rows);
+            row.push_for((ty.schema, 0, ty.id), Inherited::default(), rows);
         }
     }
     for table in view.tables() {

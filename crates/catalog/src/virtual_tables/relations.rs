@@ -7,10 +7,12 @@ use std::sync::Arc;
 use ::types::{Array, Datum, SqlType, quote_identifier, row_type_oid};
 
 use super::privileges::{acl_of, column_acl_of};
-use super::row::{Cell, Rows, row};
-use super::types::{TypeRow, type_row};
+use super::row::{Cell, Rows, Vector, row};
+use super::types::{TypeRow, operator_class, type_row};
 use super::{Maker, VirtualTable};
+use crate::definition::EXPRESSIONS_APART;
 use crate::descriptor::{Column, Composite, ColumnDefault, Commented, FIRST_USER_ID, Index, POSTGRES_ROLE, Table, Type};
+use crate::partition::KeyPart;
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
@@ -22,6 +24,8 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
     ("pg_depend", pg_depend),
     ("pg_description", pg_description),
     ("pg_rewrite", pg_rewrite),
+    ("pg_inherits", pg_inherits),
+    ("pg_partitioned_table", pg_partitioned_table),
 ];
 
 pub(super) const PG_CLASS: u32 = 1259;
@@ -51,6 +55,9 @@ struct ClassRow<'a> {
     has_index: bool,
     has_rules: bool,
     has_triggers: bool,
+    has_subclass: bool,
+    is_partition: bool,
+    bound: Option<String>,
     is_populated: bool,
     /// Of views: `name=value`.
     options: Vec<String>,
@@ -66,7 +73,7 @@ impl<'a> ClassRow<'a> {
             oid,
             name,
             schema,
-            row_type: if matches!(kind, 'i' | 'c') || oid < FIRST_USER_ID { 0 } else { row_type_oid(oid) },
+            row_type: if matches!(kind, 'i' | 'I' | 'c') || oid < FIRST_USER_ID { 0 } else { row_type_oid(oid) },
             owner,
             kind,
             persistence: 'p',
@@ -75,9 +82,12 @@ impl<'a> ClassRow<'a> {
             has_index: false,
             has_rules: matches!(kind, 'v' | 'm'),
             has_triggers: false,
+            has_subclass: false,
+            is_partition: false,
+            bound: None,
             is_populated: true,
             options: Vec::new(),
-            rows: if matches!(kind, 'r' | 'i' | 'm') { -1.0 } else { 0.0 },
+            rows: if matches!(kind, 'r' | 'i' | 'm' | 'p') { -1.0 } else { 0.0 },
             bytes: 0.0,
             acl: None,
         }
@@ -87,7 +97,7 @@ impl<'a> ClassRow<'a> {
         let stored = matches!(self.kind, 'r' | 'i' | 'S' | 'm');
         let access_method = match self.kind {
             'r' | 'm' => HEAP,
-            'i' => BTREE,
+            'i' | 'I' => BTREE,
             _ => 0,
         };
         row!(rows, {
@@ -112,17 +122,18 @@ impl<'a> ClassRow<'a> {
             relchecks: self.checks,
             relhasrules: self.has_rules,
             relhastriggers: self.has_triggers,
-            relhassubclass: false,
+            relhassubclass: self.has_subclass,
             relrowsecurity: false,
             relforcerowsecurity: false,
             relispopulated: self.is_populated,
-            relreplident: if matches!(self.kind, 'r' | 'm') { 'd' } else { 'n' },
-            relispartition: false,
+            relreplident: if matches!(self.kind, 'r' | 'm' | 'p') { 'd' } else { 'n' },
+            relispartition: self.is_partition,
             relrewrite: 0,
             relfrozenxid: 0,
             relminmxid: 0,
             reloptions: option_array(self.options),
             relacl: self.acl,
+            relpartbound: self.bound,
         });
     }
 }
@@ -161,7 +172,18 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
         match relation {
             Relation::Table(it) => {
                 let columns = it.visible_columns().count();
-                let (rows_known, bytes) = view.statistics(it).map_or((None, 0.0), |it| (Some(it.rows), it.rows * it.average_row_bytes));
+                let (rows_known, bytes) = match it.is_partitioned() {
+                    true => (rows_of_partitions(view, it), 0.0),
+                    false => view
+                        .statistics(it)
+                        .map_or((None, 0.0), |it| (Some(it.rows), it.rows * it.average_row_bytes)),
+                };
+                let bound = view.catalog.bound_of(it).and_then(|(parent, bound)| Some(parent.partitioned()?.bound_text(bound)));
+                let kind = match (&it.materialized, it.is_partitioned()) {
+                    (Some(_), _) => 'm',
+                    (None, true) => 'p',
+                    (None, false) => 'r',
+                };
                 ClassRow {
                     checks: it.checks.len(),
                     has_index: named_indexes(it).next().is_some(),
@@ -171,15 +193,20 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                     acl: acl_of(view, it.id),
                     persistence,
                     is_populated: it.is_populated(),
-                    ..ClassRow::new(it.id, &it.name, it.schema, it.owner, if it.materialized.is_some() { 'm' } else { 'r' }, columns)
+                    has_subclass: it.partitioned().is_some_and(|it| !it.partitions.is_empty()),
+                    is_partition: it.partition_parent().is_some(),
+                    bound,
+                    ..ClassRow::new(it.id, &it.name, it.schema, it.owner, kind, columns)
                 }
                 .push(rows);
                 for index in named_indexes(it) {
                     let columns = index.columns.len() + index.included.len();
                     let counted = ClassRow {
-                        rows: rows_known.unwrap_or(0.0),
+                        rows: if it.is_partitioned() { 0.0 } else { rows_known.unwrap_or(0.0) },
                         persistence,
-                        ..ClassRow::new(index.oid, &index.name, it.schema, it.owner, 'i', columns)
+                        is_partition: it.parent_part(index.oid).is_some(),
+                        has_subclass: view.catalog.partitions_of(it).any(|part| part.index_of_parent(index).is_some()),
+                        ..ClassRow::new(index.oid, &index.name, it.schema, it.owner, if it.is_partitioned() { 'I' } else { 'i' }, columns)
                     };
                     counted.push(rows);
                 }
@@ -210,6 +237,55 @@ pub(super) fn composites(view: &CatalogView) -> impl Iterator<Item = (&Type, &Co
     view.catalog.types_of(view.database).into_iter().filter_map(|ty| Some((&**ty, ty.composite()?)))
 }
 
+/// The rows of a partitioned table, once all partitions were counted.
+fn rows_of_partitions(view: &CatalogView, table: &Table) -> Option<f64> {
+    view.catalog.leaves_of(table).iter().map(|leaf| view.statistics(leaf).map(|it| it.rows)).sum()
+}
+
+/// Partitions, and their indexes that are those of the partitioned tables' indexes.
+fn pg_inherits(view: &CatalogView, rows: &mut Rows) {
+    let mut push = |child: u32, parent: u32| {
+        row!(rows, { inhrelid: child, inhparent: parent, inhseqno: 1, inhdetachpending: false });
+    };
+    for table in view.tables() {
+        let Some(parent) = table.partition_parent() else { continue };
+        push(table.id, parent);
+        for index in named_indexes(table) {
+            table.parent_part(index.oid).into_iter().for_each(|of| push(index.oid, of));
+        }
+    }
+}
+
+fn pg_partitioned_table(view: &CatalogView, rows: &mut Rows) {
+    for table in view.tables() {
+        let Some(partitioned) = table.partitioned() else { continue };
+        let number = |part: &KeyPart| match part {
+            KeyPart::Column(id) => id.get(),
+            KeyPart::Expr(_) => 0,
+        };
+        let exprs: Vec<&str> = partitioned
+            .key
+            .iter()
+            .filter_map(|key| match &key.part {
+                KeyPart::Column(_) => None,
+                KeyPart::Expr(text) => Some(text.as_str()),
+            })
+            .collect();
+        let default = partitioned.default_partition().map_or(0, |at| partitioned.partitions[at].id);
+        let types = partitioned.key.iter().map(|key| key.ty);
+        row!(rows, {
+            partrelid: table.id,
+            partstrat: partitioned.strategy.letter(),
+            partnatts: partitioned.key.len(),
+            partdefid: default,
+            partattrs: Vector(partitioned.key.iter().map(|key| number(&key.part)).collect()),
+            partclass: Vector(types.clone().map(|ty| operator_class(ty).map_or(0, |class| class.oid)).collect()),
+            partcollation: Vector(types.map(|ty| type_row(ty).collation).collect()),
+            partexprs: (!exprs.is_empty()).then(|| exprs.join(EXPRESSIONS_APART)),
+        });
+    }
+}
+
 pub(crate) const SEQUENCE_COLUMNS: [(&str, SqlType); 3] =
     [("last_value", SqlType::Int8), ("log_cnt", SqlType::Int8), ("is_called", SqlType::Bool)];
 
@@ -227,6 +303,8 @@ struct Attribute<'a> {
     /// `s`, or nothing.
     generated: &'a str,
     acl: Option<Vec<String>>,
+    /// Of a partition: the parent has it.
+    is_inherited: bool,
 }
 
 impl Attribute<'_> {
@@ -254,8 +332,8 @@ impl Attribute<'_> {
             attidentity: self.identity,
             attgenerated: self.generated,
             attisdropped: false,
-            attislocal: true,
-            attinhcount: 0,
+            attislocal: !self.is_inherited,
+            attinhcount: i32::from(self.is_inherited),
             attcollation: collation,
             attacl: self.acl,
         });
@@ -327,6 +405,7 @@ fn table_attribute<'a>(table: &Table, column: &'a Column) -> Attribute<'a> {
         identity,
         generated,
         acl: None,
+        is_inherited: table.partition_parent().is_some(),
     }
 }
 

@@ -45,7 +45,7 @@ fn pg_trigger(view: &CatalogView, rows: &mut Rows) {
             row!(rows, {
                 oid: trigger.oid,
                 tgrelid: table.id,
-                tgparentid: 0,
+                tgparentid: table.parent_part(trigger.oid).unwrap_or(0),
                 tgname: &trigger.name,
                 tgfoid: trigger.routine,
                 tgtype: type_bits(trigger),

@@ -4,23 +4,29 @@ use std::sync::Arc;
 
 use catalog::privilege::ObjectKind;
 use catalog::{Column, ColumnDefault, Commented, Descriptor, Relation, Table, row::IndexCodec};
-use plan::statement::{AlterTable, ColumnSpec, CommentOn, IndexSpec, SequenceOptions};
+use plan::statement::{AlterTable, CheckSpec, ColumnSpec, CommentOn, ForeignKeySpec, IndexSpec, SequenceOptions};
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
-    DdlContext, build_column, build_index, constraint, index_name, new_sequence,
+    DdlContext, build_column, build_index, constraint, index_name, new_sequence, partition,
     rewrite::{contains_nulls, for_each_row, has_rows, rewrite},
 };
 
-pub(super) async fn table(table: &Arc<Table>, actions: &[AlterTable], ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+pub(super) async fn table(
+    table: &Arc<Table>,
+    actions: &[AlterTable],
+    only: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
     for action in actions {
         let current = ctx.table(table.id)?;
+        partition::check(&current, action, only, ctx)?;
         let changes_rows = matches!(
             action,
             AlterTable::AddColumn { .. } | AlterTable::DropColumn { .. } | AlterTable::RenameColumn { .. }
         );
         let texts = changes_rows.then(|| super::composites::KeptTexts::of(table.id, ctx));
-        one(&current, action, ctx).await?;
+        of_all(&current, action, only, ctx).await?;
         if let Some(texts) = texts {
             texts.check(&format!("table \"{}\"", current.name), ctx)?;
         }
@@ -35,7 +41,66 @@ pub(super) fn no_column(table: &Table, name: &str) -> SqlError {
     )
 }
 
-async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+/// An action of a table, and of its partitions where it is one of these as well.
+async fn of_all(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    one(table, action, only, ctx).await?;
+    if only || !table.is_partitioned() {
+        return Ok(());
+    }
+    for partition in partition::partitions(table) {
+        let own = ctx.table(partition)?;
+        let action = match action {
+            AlterTable::DropColumn { .. }
+            | AlterTable::SetDefault { .. }
+            | AlterTable::SetNotNull { .. }
+            | AlterTable::DropNotNull { .. }
+            | AlterTable::SetType { .. }
+            | AlterTable::DropExpression { .. }
+            | AlterTable::RenameColumn { .. } => action.clone(),
+            AlterTable::ValidateConstraint { name } => {
+                let of = partition::constraint_oid(table, name);
+                match of.and_then(|oid| partition::own_constraint(&own, oid)) {
+                    Some(name) => AlterTable::ValidateConstraint { name },
+                    None => continue,
+                }
+            }
+            AlterTable::DropConstraint { name, cascade, .. } => {
+                // A foreign key has gone from the partitions with the table's.
+                let of = partition::constraint_oid(table, name);
+                match of.and_then(|oid| partition::own_constraint(&own, oid)) {
+                    Some(name) => AlterTable::DropConstraint { name, if_exists: false, cascade: *cascade },
+                    None => continue,
+                }
+            }
+            AlterTable::RenameConstraint { from, to } => {
+                let of = table.checks.iter().find(|check| check.name == *from);
+                match of.and_then(|check| partition::own_constraint(&own, check.oid)) {
+                    Some(from) => AlterTable::RenameConstraint { from, to: to.clone() },
+                    None => continue,
+                }
+            }
+            // They see to the partitions themselves, or are of the table alone.
+            AlterTable::AddColumn { .. }
+            | AlterTable::DropIdentity { .. }
+            | AlterTable::AddIdentity { .. }
+            | AlterTable::SetIdentity { .. }
+            | AlterTable::AddIndex(_)
+            | AlterTable::AddCheck(_)
+            | AlterTable::AddForeignKey(_)
+            | AlterTable::RenameTo(_)
+            | AlterTable::SetSchema(_)
+            | AlterTable::OwnerTo(_)
+            | AlterTable::SetTriggers { .. }
+            | AlterTable::AttachPartition { .. }
+            | AlterTable::DetachPartition { .. }
+            | AlterTable::SplitAt(_) => return Ok(()),
+        };
+        Box::pin(of_all(&own, &action, false, ctx)).await?;
+    }
+    Ok(())
+}
+
+async fn one(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let mut changed = (**table).clone();
     let position = |name: &str| table.column_named(name).map(|(at, _)| at).ok_or_else(|| no_column(table, name));
     match action {
@@ -54,14 +119,18 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
                 ));
             }
             add_column(table, column, ctx).await?;
+            let spec = partition::column_of_partition(column, &*ctx.table(table.id)?);
+            for below in ctx.change.snapshot().descendants_of(table) {
+                add_column(&ctx.table(below.id)?, &spec, ctx).await?;
+            }
             for spec in indexes {
-                add_index(&ctx.table(table.id)?, spec, ctx).await?;
+                add_index(&ctx.table(table.id)?, spec, only, ctx).await?;
             }
             for spec in checks {
-                constraint::add_check(&ctx.table(table.id)?, spec, ctx).await?;
+                add_check(&ctx.table(table.id)?, spec, ctx).await?;
             }
             for spec in foreign_keys {
-                constraint::add_foreign_key(&ctx.table(table.id)?, spec, ctx).await?;
+                add_foreign_key(&ctx.table(table.id)?, spec, ctx).await?;
             }
         }
         AlterTable::DropColumn { name, if_exists, cascade } => {
@@ -172,9 +241,13 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
             changed.columns[at].default = Some(ColumnDefault::Identity { sequence: id, always: *always });
             ctx.put_table(changed);
         }
-        AlterTable::AddIndex(spec) => add_index(table, spec, ctx).await?,
-        AlterTable::AddCheck(spec) => constraint::add_check(table, spec, ctx).await?,
-        AlterTable::AddForeignKey(spec) => constraint::add_foreign_key(table, spec, ctx).await?,
+        AlterTable::AddIndex(spec) => add_index(table, spec, only, ctx).await?,
+        AlterTable::AddCheck(spec) => add_check(table, spec, ctx).await?,
+        AlterTable::AddForeignKey(spec) => add_foreign_key(table, spec, ctx).await?,
+        AlterTable::AttachPartition { partition, bound } => {
+            partition::attach(table.id, partition.id, bound, false, ctx).await?;
+        }
+        AlterTable::DetachPartition { partition } => partition::detach(table, partition.id, ctx).await?,
         AlterTable::ValidateConstraint { name } => constraint::validate(table, name, ctx).await?,
         AlterTable::DropConstraint { name, if_exists, cascade } => {
             constraint::drop_constraint(table, name, *if_exists, *cascade, ctx).await?;
@@ -216,7 +289,7 @@ async fn one(table: &Arc<Table>, action: &AlterTable, ctx: &mut DdlContext<'_>) 
         AlterTable::RenameTo(to) => rename_relation(table.id, to, ctx)?,
         AlterTable::SetSchema(schema) => move_relation(table.id, *schema, ctx)?,
         AlterTable::OwnerTo(name) => own_relation(table.id, name, ctx)?,
-        AlterTable::SetTriggers { name, enabled } => super::trigger::enable(table, name.as_deref(), *enabled, ctx)?,
+        AlterTable::SetTriggers { name, enabled } => super::trigger::enable(table, name.as_deref(), *enabled, only, ctx)?,
         AlterTable::SplitAt(rows) => {
             let codec = IndexCodec::new(table, table.primary());
             for row in rows {
@@ -246,7 +319,54 @@ fn not_identity(table: &Table, column: &str, if_exists: bool, ctx: &mut DdlConte
     Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, text))
 }
 
-async fn add_index(table: &Arc<Table>, spec: &IndexSpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+/// A new index of a table, if there is one since, in its partitions.
+pub(super) async fn follow_index(before: &Arc<Table>, only: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    if only || !before.is_partitioned() {
+        return Ok(());
+    }
+    let table = ctx.table(before.id)?;
+    let is_known = |oid: u32| before.indexes.iter().any(|index| index.oid == oid);
+    for index in table.indexes.iter().filter(|index| !is_known(index.oid)) {
+        for below in partition::partitions(&table) {
+            partition::index_for_partition(&table, index.oid, below, true, ctx).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn add_index(table: &Arc<Table>, spec: &IndexSpec, only: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let before = ctx.table(table.id)?;
+    if spec.primary && !only {
+        // What is in a primary key is not NULL, in the partitions as well.
+        for below in ctx.change.snapshot().descendants_of(table) {
+            for column in spec.columns.iter().filter(|column| below.column_named(&column.name).is_some_and(|it| it.1.nullable)) {
+                let below = ctx.table(below.id)?;
+                let action = AlterTable::SetNotNull { column: column.name.clone() };
+                Box::pin(one(&below, &action, true, ctx)).await?;
+            }
+        }
+    }
+    add_index_alone(table, spec, ctx).await?;
+    follow_index(&before, only, ctx).await
+}
+
+async fn add_check(table: &Arc<Table>, spec: &CheckSpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let oid = constraint::add_check(table, spec, ctx).await?;
+    partition::check_for_partitions(&ctx.table(table.id)?, oid, spec, ctx).await
+}
+
+async fn add_foreign_key(table: &Arc<Table>, spec: &ForeignKeySpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    constraint::add_foreign_key(table, spec, ctx).await?;
+    let table = ctx.table(table.id)?;
+    let Some(key) = table.foreign_keys.last() else { return Ok(()) };
+    for below in partition::partitions(&table) {
+        // Its rows were looked at with the table's.
+        partition::key_for_partition(&table, key.oid, below, true, ctx).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn add_index_alone(table: &Arc<Table>, spec: &IndexSpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     if spec.primary { add_primary_key(table, spec, ctx).await } else { super::create::index(table, spec, false, ctx).await }
 }
 
@@ -358,6 +478,11 @@ fn rename_in_texts(table: &mut Table, from: &str, to: &str) {
             rename(text);
         }
     }
+    if table.is_partitioned()
+        && let Some(of) = &mut table.partitioning_mut().partitioned
+    {
+        of.for_each_expression(&mut |text| rename(text));
+    }
     for text in table.triggers.iter_mut().filter_map(|trigger| trigger.condition.as_mut()) {
         *text = plan::rename_in_condition(text, from, to);
     }
@@ -377,7 +502,8 @@ async fn add_primary_key(
     }
     let ids = ctx.new_ids(2).await?;
     let mut changed = (**table).clone();
-    let hidden = table.columns.iter().position(|column| column.hidden && column.default.is_none());
+    // A partitioned table keeps it for the rows of its partitions.
+    let hidden = table.row_id_position().filter(|_| !table.is_partitioned());
     for wanted in &spec.columns {
         let Some(column) = changed.columns.iter_mut().find(|column| column.name == wanted.name) else {
             return Err(no_column(table, &wanted.name));
@@ -389,6 +515,7 @@ async fn add_primary_key(
     let spec = plan::statement::IndexSpec { constraint: true, ..spec.clone() };
     let primary = build_index(&mut changed, &spec, name, ids, ids + 1)?;
     changed.indexes[0] = primary;
+    partition::check_unique(&changed, changed.primary())?;
     if let Some(hidden) = hidden {
         changed.columns.remove(hidden);
     }

@@ -51,12 +51,19 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         }
         Ddl::CreateTable(create) => {
             check.create_in(create.home)?;
+            if let Some(of) = &create.partition_of {
+                check.access.check_owner(user, of.parent.id)?;
+            }
             check.types(&create.columns)?;
             check.references(&create.foreign_keys)
         }
-        Ddl::AlterTable { table, actions } => {
+        Ddl::AlterTable { table, actions, .. } => {
             check.access.check_owner(user, table.id)?;
             actions.iter().try_for_each(|action| check.alter_table(table, action))
+        }
+        Ddl::AttachIndex { table, oid, partition: (partition, own) } => {
+            check.owner_of_index(table, *oid, false)?;
+            check.owner_of_index(partition, *own, false)
         }
         Ddl::CreateIndex { table, .. } => {
             check.access.check_owner(user, table.id)?;
@@ -231,7 +238,7 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, u
         | Ddl::AlterRole { .. }
         | Ddl::RenameRole { .. }
         | Ddl::DropRole { .. } => true,
-        Ddl::AlterTable { table, actions } => actions.iter().any(|action| match action {
+        Ddl::AlterTable { table, actions, .. } => actions.iter().any(|action| match action {
             AlterTable::OwnerTo(_) => true,
             // Their sequences may have defaults.
             AlterTable::AddColumn { .. } | AlterTable::AddIdentity { .. } => has_defaults(table.owner),
@@ -252,6 +259,7 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, u
         | Ddl::AlterSchemaRename { .. }
         | Ddl::DropRelations { .. }
         | Ddl::CreateIndex { .. }
+        | Ddl::AttachIndex { .. }
         | Ddl::DropIndexes { .. }
         | Ddl::AlterIndexRename { .. }
         | Ddl::AlterView { .. }
@@ -417,7 +425,9 @@ impl Check<'_> {
             AlterTable::AddIndex(_) => self.access.check_create_in(self.user, table.schema),
             AlterTable::SetSchema(schema) => self.access.check_create_in(self.user, *schema),
             AlterTable::OwnerTo(owner) => self.give(table.id, owner),
-            AlterTable::DropColumn { .. }
+            AlterTable::AttachPartition { partition, .. } => self.access.check_owner(self.user, partition.id),
+            AlterTable::DetachPartition { .. }
+            | AlterTable::DropColumn { .. }
             | AlterTable::SetDefault { .. }
             | AlterTable::SetNotNull { .. }
             | AlterTable::DropNotNull { .. }

@@ -17,7 +17,8 @@ use crate::{
     internal::{self, quoted},
 };
 
-pub(super) async fn add_check(table: &Arc<Table>, spec: &CheckSpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+/// The oid of the check.
+pub(super) async fn add_check(table: &Arc<Table>, spec: &CheckSpec, ctx: &mut DdlContext<'_>) -> SqlResult<u32> {
     let mut changed = (**table).clone();
     let oid = ctx.new_ids(1).await?;
     let check = build_check(&changed, spec, oid);
@@ -27,7 +28,10 @@ pub(super) async fn add_check(table: &Arc<Table>, spec: &CheckSpec, ctx: &mut Dd
     ctx.put_table(changed);
     let now = ctx.table(table.id)?;
     bind_all(&now, ctx)?;
-    if spec.not_valid { Ok(()) } else { validate_check(&now, &name, &text, ctx).await }
+    if !spec.not_valid {
+        validate_check(&now, &name, &text, ctx).await?;
+    }
+    Ok(oid)
 }
 
 async fn validate_check(table: &Arc<Table>, name: &str, text: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
@@ -174,7 +178,7 @@ fn is_over(index: &Index, columns: &[ColumnId]) -> bool {
         && index.columns.iter().all(|key| columns.contains(&key.column))
 }
 
-async fn validate_foreign_key(table: &Table, name: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+pub(super) async fn validate_foreign_key(table: &Table, name: &str, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let Some(key) = table.foreign_keys.iter().find(|key| key.name == name) else { return Ok(()) };
     let to = ctx.table(key.referenced_table)?;
     let (from_name, database) = qualified(table, ctx.change.snapshot())?;
@@ -239,7 +243,7 @@ pub(super) async fn drop_constraint(
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
     if table.foreign_keys.iter().any(|key| key.name == *name) {
-        return drop_foreign_keys(table.id, |key| key.name == *name, ctx);
+        return drop_foreign_keys(table.id, &|key| key.name == *name, ctx);
     }
     if table.trigger_named(name).is_some_and(|trigger| trigger.constraint.is_some()) {
         let on = format!("{name} on table {}", table.name);
@@ -295,7 +299,8 @@ pub(super) fn release_references(
     let mut resting = Vec::new();
     for id in &table.referenced_by {
         let from = ctx.table(*id)?;
-        let keys = from.foreign_keys.iter().filter(|key| key.referenced_table == table.id && rests_on_it(key));
+        let is_own = |key: &&ForeignKey| key.referenced_table == table.id && from.parent_part(key.oid).is_none();
+        let keys = from.foreign_keys.iter().filter(is_own).filter(|key| rests_on_it(key));
         resting.extend(keys.map(|key| (*id, key.oid, format!("constraint {} on table {}", key.name, from.name))));
     }
     if !cascade && !resting.is_empty() {
@@ -309,7 +314,7 @@ pub(super) fn release_references(
     }
     for (id, oid, shown) in resting {
         ctx.notice(format!("drop cascades to {shown}"));
-        drop_foreign_keys(id, |key| key.oid == oid, ctx)?;
+        drop_foreign_keys(id, &|key| key.oid == oid, ctx)?;
     }
     Ok(())
 }
@@ -317,7 +322,7 @@ pub(super) fn release_references(
 /// Takes foreign keys off a table, and the table off the lists of those it no longer refers to.
 pub(super) fn drop_foreign_keys(
     id: u32,
-    goes: impl Fn(&ForeignKey) -> bool,
+    goes: &dyn Fn(&ForeignKey) -> bool,
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
     let table = ctx.table(id)?;
@@ -332,7 +337,42 @@ pub(super) fn drop_foreign_keys(
             ctx.put_table(released);
         }
     }
+    // Those of its partitions go with them.
+    let gone: Vec<u32> = table.foreign_keys.iter().filter(|key| goes(key)).map(|key| key.oid).collect();
+    for partition in super::partition::partitions(&table) {
+        let own = ctx.table(partition)?;
+        let is_one = |oid: u32| own.parent_part(oid).is_some_and(|parents| gone.contains(&parents));
+        if own.foreign_keys.iter().any(|key| is_one(key.oid)) {
+            let keys: Vec<u32> = own.foreign_keys.iter().map(|key| key.oid).filter(|oid| is_one(*oid)).collect();
+            drop_keys(partition, &keys, ctx)?;
+        }
+    }
     Ok(())
+}
+
+fn drop_keys(id: u32, keys: &[u32], ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    drop_foreign_keys(id, &|key: &ForeignKey| keys.contains(&key.oid), ctx)
+}
+
+/// A table is one of those that refer to another by themselves.
+pub(super) fn note_reference(from: u32, to: u32, ctx: &mut DdlContext<'_>) {
+    if let Some(to) = ctx.change.snapshot().table_by_id(to).filter(|to| !to.referenced_by.contains(&from)) {
+        let mut changed = Table::clone(to);
+        changed.referenced_by.push(from);
+        ctx.put_table(changed);
+    }
+}
+
+/// A partition has keys that refer to a table only as the tables above it have them.
+pub(super) fn forget_reference(from: u32, to: u32, ctx: &mut DdlContext<'_>) {
+    let catalog = ctx.change.snapshot();
+    let (Some(table), Some(other)) = (catalog.table_by_id(from), catalog.table_by_id(to)) else { return };
+    let is_own = |key: &ForeignKey| key.referenced_table == to && table.parent_part(key.oid).is_none();
+    if other.referenced_by.contains(&from) && !table.foreign_keys.iter().any(is_own) {
+        let mut changed = Table::clone(other);
+        changed.referenced_by.retain(|known| *known != from);
+        ctx.put_table(changed);
+    }
 }
 
 /// A column goes with its indexes and constraints; the rows keep its bytes until they are written again.
@@ -354,7 +394,7 @@ pub(super) async fn drop_column(
     let what = format!("column {name} of table {}", table.name);
     super::composites::check_no_index(table.id, &what, ctx)?;
     release_references(table, &what, &what, cascade, ctx, |key| key.referenced_columns.contains(&id))?;
-    drop_foreign_keys(table.id, |key| key.columns.contains(&id), ctx)?;
+    drop_foreign_keys(table.id, &|key| key.columns.contains(&id), ctx)?;
     super::drop::release_views(&ctx.table(table.id)?, id, cascade, ctx)?;
     // A sequence that the column owns goes with it.
     let own: Vec<u32> = ctx
@@ -371,8 +411,10 @@ pub(super) async fn drop_column(
         changed.columns[at].default = None;
         ctx.put_table(changed);
     }
+    // The column goes from the partitions as well, which draw from it.
+    let going = super::partition::with_descendants(&[table.id], ctx.change.snapshot());
     for sequence in own {
-        super::drop::release_sequence(sequence, &[], &what, cascade, ctx)?;
+        super::drop::release_sequence(sequence, &going, &what, cascade, ctx)?;
     }
     let table = ctx.table(table.id)?;
     let mut changed = (*table).clone();

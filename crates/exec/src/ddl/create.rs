@@ -13,11 +13,13 @@ use plan::statement::{CheckSpec, CreateTable, IndexSpec, SequenceOptions};
 use types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
-    DdlContext, build_column, build_index, computed_column, constraint, index_name, new_sequence,
+    DdlContext, alter, build_column, build_index, computed_column, constraint, index_name, new_sequence, partition,
     rewrite::{fill_index, rewrite},
 };
 
 pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
+    let inherited = create.partition_of.as_ref().map(|of| ctx.table(of.parent.id)).transpose()?;
+    let inherited = inherited.and_then(|parent| partition::primary_spec(&parent));
     let schema = ctx.schema_of(create.home).await?;
     if ctx.change.snapshot().name_owner(schema, &create.name).is_some() {
         if create.if_not_exists {
@@ -49,6 +51,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         on_commit: create.on_commit,
         comments: Vec::new(),
         materialized: create.materialized.clone().map(Arc::new),
+        partitioning: None,
     };
     let mut taken = vec![create.name.clone()];
     for spec in &create.columns {
@@ -62,7 +65,11 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         table.columns.push(column);
     }
     let primary = create.indexes.iter().find(|spec| spec.primary);
-    match primary {
+    if primary.is_some() && inherited.is_some() {
+        let message = format!("multiple primary keys for table \"{}\" are not allowed", create.name);
+        return Err(SqlError::new(SqlState::InvalidTableDefinition, message));
+    }
+    match primary.or(inherited.as_ref()) {
         Some(spec) => {
             for wanted in &spec.columns {
                 if let Some(column) = table.columns.iter_mut().find(|column| column.name == wanted.name) {
@@ -77,6 +84,9 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         }
         None => add_row_id(&mut table, next),
     }
+    if let Some(spec) = &create.partition_by {
+        partition::make(&mut table, spec, ctx)?;
+    }
     next += 2;
     for spec in create.indexes.iter().filter(|spec| !spec.primary) {
         add_computed(&mut table, spec, ctx)?;
@@ -86,6 +96,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         }
         taken.push(name.clone());
         let index = build_index(&mut table, spec, name, next, next + 1)?;
+        partition::check_unique(&table, &index)?;
         table.indexes.push(index);
         next += 2;
     }
@@ -99,6 +110,9 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
     bind_all(&ctx.table(id)?, ctx)?;
     for spec in &create.foreign_keys {
         constraint::add_foreign_key(&ctx.table(id)?, spec, ctx).await?;
+    }
+    if let Some(of) = &create.partition_of {
+        partition::attach(of.parent.id, id, &of.bound, true, ctx).await?;
     }
     ctx.table(id).map(Some)
 }
@@ -153,18 +167,22 @@ fn check_rules(table: &Table, rules: &plan::plan::RowRules) -> SqlResult<()> {
 }
 
 pub(super) fn add_row_id(table: &mut Table, oid: u32) {
-    let id = table.next_column;
-    table.next_column = id.next();
-    table.columns.push(Column {
-        id,
-        name: ROW_ID_COLUMN.into(),
-        ty: SqlType::Int8,
-        domain: None,
-        nullable: false,
-        default: None,
-        missing: Datum::Null,
-        hidden: true,
-    });
+    // A partitioned table has it whatever its primary key is.
+    let known = table.row_id_position().map(|at| table.columns[at].id);
+    let id = known.unwrap_or(table.next_column);
+    if known.is_none() {
+        table.next_column = id.next();
+        table.columns.push(Column {
+            id,
+            name: ROW_ID_COLUMN.into(),
+            ty: SqlType::Int8,
+            domain: None,
+            nullable: false,
+            default: None,
+            missing: Datum::Null,
+            hidden: true,
+        });
+    }
     table.indexes.push(Index {
         id: PRIMARY_INDEX,
         oid,
@@ -202,6 +220,19 @@ pub(super) fn build_check(table: &Table, spec: &CheckSpec, oid: u32) -> Check {
     Check { oid, name, expr: spec.expr.clone(), columns, validated: !spec.not_valid }
 }
 
+/// An index of a table, and of its partitions.
+pub(super) async fn index_of_all(
+    table: &Arc<Table>,
+    spec: &IndexSpec,
+    if_not_exists: bool,
+    only: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    let before = ctx.table(table.id)?;
+    index(table, spec, if_not_exists, ctx).await?;
+    alter::follow_index(&before, only, ctx).await
+}
+
 pub(super) async fn index(
     table: &Arc<Table>,
     spec: &IndexSpec,
@@ -223,6 +254,7 @@ pub(super) async fn index(
     changed.next_index = changed.next_index.max(IndexId::new(oid));
     let computes = add_computed(&mut changed, spec, ctx)?;
     let index = build_index(&mut changed, spec, name, oid, oid + 1)?;
+    partition::check_unique(&changed, &index)?;
     changed.indexes.push(index);
     if computes {
         // The rows get the new column.

@@ -11,7 +11,7 @@ use types::{SqlError, SqlResult, SqlState, stack};
 use super::{
     DdlContext,
     constraint::{drop_foreign_keys, release_references},
-    index_span, table_span,
+    index_span, partition, table_span,
 };
 
 fn depends(name: &str, kind: &str, dependent: &str) -> SqlError {
@@ -39,14 +39,17 @@ pub(super) async fn relations(
     for name in missing {
         ctx.notice(format!("{what} \"{name}\" does not exist, skipping"));
     }
+    // Partitions go with what they are of.
+    let all = partition::with_descendants(ids, ctx.change.snapshot());
     for id in ids {
-        super::composites::release_rows(*id, ids, cascade, ctx).await?;
-        drop_relation(*id, ids, cascade, ctx)?;
+        super::composites::release_rows(*id, &all, cascade, ctx).await?;
+        drop_relation(*id, &all, cascade, ctx)?;
     }
     Ok(())
 }
 
 pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let together = &[together, &partition::with_descendants(&[id], ctx.change.snapshot())].concat()[..];
     let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
     // Views over it, oldest first.
     let mut dependents: Vec<(u32, String)> = ctx
@@ -76,7 +79,19 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
             let alone: Vec<u32> = table.referenced_by.iter().copied().filter(|from| !together.contains(from)).collect();
             let others = Table { referenced_by: alone, ..(**table).clone() };
             release_references(&others, &what, &what, cascade, ctx, |_| true)?;
-            drop_foreign_keys(table.id, |_| true, ctx)?;
+            // Those that refer to a partitioned table refer to its partitions.
+            for above in ctx.change.snapshot().ancestors_of(table).into_iter().filter(|it| !together.contains(&it.id)) {
+                release_references(&above, &what, &what, cascade, ctx, |_| true)?;
+            }
+            for below in partition::partitions(table) {
+                stack::grown(|| drop_relation(below, together, cascade, ctx))?;
+            }
+            if let Some(parent) = table.partition_parent()
+                && ctx.change.snapshot().table_by_id(parent).is_some()
+            {
+                partition::take_out(parent, table.id, ctx)?;
+            }
+            drop_foreign_keys(table.id, &|_| true, ctx)?;
             super::trigger::release_from(table.id, ctx);
             ctx.garbage.push(table_span(table));
             for sequence in owned_sequences(table.id, ctx) {
@@ -215,6 +230,17 @@ pub(super) fn indexes(
     for (table, oid) in indexes {
         let table = ctx.table(table.id)?;
         let Some(index) = table.indexes.iter().find(|index| index.oid == *oid) else { continue };
+        // One that is named as well goes first, and this with it.
+        if let Some(parents) = table.parent_part(*oid)
+            && !indexes.iter().any(|(_, other)| *other == parents)
+        {
+            let parent = table.partition_parent().and_then(|id| ctx.change.snapshot().table_by_id(id));
+            let found = parent.and_then(|parent| parent.indexes.iter().find(|index| index.oid == parents));
+            let other = found.map_or_else(String::new, |index| index.name.clone());
+            let message = format!("cannot drop index {} because index {other} requires it", index.name);
+            return Err(SqlError::new(SqlState::DependentObjectsStillExist, message)
+                .with_hint(format!("You can drop index {other} instead.")));
+        }
         if index.constraint.is_some() {
             return Err(SqlError::new(
                 SqlState::DependentObjectsStillExist,
@@ -225,11 +251,24 @@ pub(super) fn indexes(
             )
             .with_hint(format!("You can drop constraint {} on table {} instead.", index.name, table.name)));
         }
-        ctx.garbage.push(index_span(&table, index.id));
-        let mut changed = (*table).clone();
-        changed.indexes.retain(|index| index.oid != *oid);
-        drop_unused_computed(&mut changed);
-        ctx.put_table(changed);
+        drop_index(table.id, *oid, ctx)?;
+    }
+    Ok(())
+}
+
+/// Drops an index, and those of the partitions that are of it.
+fn drop_index(table: u32, oid: u32, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    let table = ctx.table(table)?;
+    let Some(index) = table.indexes.iter().find(|index| index.oid == oid) else { return Ok(()) };
+    ctx.garbage.push(index_span(&table, index.id));
+    let mut changed = (*table).clone();
+    changed.indexes.retain(|index| index.oid != oid);
+    drop_unused_computed(&mut changed);
+    ctx.put_table(changed);
+    for partition in partition::partitions(&table) {
+        if let Some(own) = ctx.table(partition)?.part_of(oid) {
+            drop_index(partition, own, ctx)?;
+        }
     }
     Ok(())
 }
@@ -353,12 +392,18 @@ pub(super) async fn truncate(
     cascade: bool,
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
-    let mut ids: Vec<u32> = tables.iter().map(|table| table.id).collect();
+    let named: Vec<u32> = tables.iter().map(|table| table.id).collect();
+    let mut ids = partition::with_descendants(&named, ctx.change.snapshot());
     let mut at = 0;
     while at < ids.len() {
         let table = ctx.table(ids[at])?;
         at += 1;
-        for from in table.referenced_by.iter().filter(|from| !ids.contains(from)).copied().collect::<Vec<_>>() {
+        let above = ctx.change.snapshot().ancestors_of(&table);
+        let referring = table.referenced_by.iter().chain(above.iter().flat_map(|above| &above.referenced_by));
+        for from in referring.copied().collect::<Vec<_>>() {
+            if ids.contains(&from) {
+                continue;
+            }
             let from = ctx.table(from)?;
             if !cascade {
                 return Err(SqlError::not_supported("cannot truncate a table referenced in a foreign key constraint")
@@ -369,7 +414,8 @@ pub(super) async fn truncate(
                     )));
             }
             ctx.notice(format!("truncate cascades to table \"{}\"", from.name));
-            ids.push(from.id);
+            let new = partition::with_descendants(&[from.id], ctx.change.snapshot());
+            ids.extend(new.into_iter().filter(|id| !named.contains(id)));
         }
     }
     for id in ids {

@@ -12,6 +12,7 @@ mod domains;
 mod drop;
 mod grant;
 mod owned;
+mod partition;
 mod role;
 mod ranges;
 mod rewrite;
@@ -29,7 +30,7 @@ pub use authorize::{authorize, changes_privileges};
 use builtins::EvalContext;
 use catalog::privilege::ObjectKind;
 use catalog::{
-    CatalogChange, CatalogSnapshot, CatalogStore, Column, ColumnDefault, Descriptor, Index, IndexColumn, IndexConstraint,
+    CatalogChange, CatalogSnapshot, CatalogStore, Column, ColumnDefault, Commented, Descriptor, Index, IndexColumn, IndexConstraint,
     NameOwner, Relation, Schema, Sequence, Table, descriptor::POSTGRES_ROLE,
 };
 use keys::{ColumnId, IndexId, Span, keyspace};
@@ -83,8 +84,11 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::CreateSchema { name, if_not_exists, owner } => {
             create::schema(name, *if_not_exists, owner.as_deref(), ctx).await?;
         }
-        Ddl::CreateIndex { table, index, if_not_exists } => {
-            create::index(table, index, *if_not_exists, ctx).await?;
+        Ddl::CreateIndex { table, index, if_not_exists, only } => {
+            create::index_of_all(table, index, *if_not_exists, *only, ctx).await?;
+        }
+        Ddl::AttachIndex { table, oid, partition: (partition, own) } => {
+            partition::attach_index(table, *oid, (partition, *own), ctx)?;
         }
         Ddl::CreateView { home, view, or_replace } => view::create(*home, view, *or_replace, ctx).await?,
         Ddl::AlterView { id, change } => view::alter(*id, change, ctx)?,
@@ -96,7 +100,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::CreateRole { name, options, if_not_exists } => {
             role::create(name, options, *if_not_exists, ctx).await?;
         }
-        Ddl::AlterTable { table, actions } => alter::table(table, actions, ctx).await?,
+        Ddl::AlterTable { table, actions, only } => alter::table(table, actions, *only, ctx).await?,
         Ddl::AlterSequence { id, options } => sequence::alter(*id, options, ctx).await?,
         Ddl::AlterIndexRename { table, oid, to } => alter::rename_index(table, *oid, to, ctx)?,
         Ddl::AlterDatabaseRename { name, to } => alter::rename_database(name, to, ctx)?,
@@ -168,7 +172,7 @@ fn check_settled(ddl: &Ddl, ctx: &DdlContext<'_>) -> SqlResult<()> {
         }
         _ => return Ok(()),
     };
-    for id in ids {
+    for id in partition::with_descendants(&ids, ctx.change.snapshot()) {
         if let Some(table) = ctx.change.snapshot().table_by_id(id) {
             ctx.state.deferred.check_settled(id, &table.name, verb)?;
         }
@@ -304,6 +308,12 @@ impl DdlContext<'_> {
     fn put_table(&mut self, mut table: Table) {
         let comments = std::mem::take(&mut table.comments);
         table.comments = comments.into_iter().filter(|(on, _)| table.has_part(*on)).collect();
+        let is_gone = |part: &(u32, u32)| !table.has_part(Commented::Part(part.0));
+        if table.partitioning.as_ref().is_some_and(|it| it.parts.iter().any(is_gone)) {
+            let mut parts = std::mem::take(&mut table.partitioning_mut().parts);
+            parts.retain(|part| table.has_part(Commented::Part(part.0)));
+            table.partitioning_mut().parts = parts;
+        }
         let before =
             self.change.snapshot().table_by_id(table.id).filter(|before| before.storage == table.storage);
         for index in &table.indexes {

@@ -18,7 +18,7 @@ use plan::{
 };
 use ::types::{SqlError, SqlResult, SqlState, SqlType, sort_key_between, sort_keys, text::MAX_NAME_BYTES};
 
-use super::{DdlContext, constraint, drop::drop_relation};
+use super::{DdlContext, constraint, drop::drop_relation, partition};
 
 /// Whether a stored text names a type, or one that goes with it.
 fn names_type(text: &str, oids: &Range<u32>) -> bool {
@@ -350,6 +350,8 @@ fn relabelled(id: u32, from: &str, to: &str, ctx: &DdlContext<'_>) -> SqlResult<
 enum Dependent {
     /// Of the type, of arrays of it, or of what goes with it.
     Column { table: Arc<Table>, name: String },
+    /// By its partition key.
+    Partitioned { table: Arc<Table> },
     Default { table: Arc<Table>, name: String },
     Check { table: Arc<Table>, name: String },
     Index { table: Arc<Table>, oid: u32, name: String },
@@ -368,6 +370,7 @@ impl Dependent {
     fn shown(&self) -> String {
         match self {
             Self::Column { table, name, .. } => format!("column {name} of table {}", table.name),
+            Self::Partitioned { table } => format!("table {}", table.name),
             Self::Default { table, name } => format!("default value for column {name} of table {}", table.name),
             Self::Check { table, name } => format!("constraint {name} on table {}", table.name),
             Self::Index { name, .. } => format!("index {name}"),
@@ -425,6 +428,20 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
             Relation::Sequence(_) => continue,
         };
         let is_of = |column: &catalog::Column| column.declared().user_type() == Some(id);
+        // What is partitioned by it goes whole, with its partitions.
+        let is_key = |table: &Table| {
+            let keys = partition::key_columns(table, ctx).unwrap_or_default();
+            let mut parts = table.partitioned().into_iter().flat_map(|it| &it.key);
+            table.columns.iter().any(|column| is_of(column) && keys.contains(&column.name))
+                || parts.any(|key| matches!(&key.part, catalog::KeyPart::Expr(text) if names_type(text, oids)))
+        };
+        if ctx.change.snapshot().ancestors_of(table).iter().any(|above| is_key(above)) {
+            continue;
+        }
+        if table.is_partitioned() && is_key(table) {
+            found.push(Dependent::Partitioned { table: table.clone() });
+            continue;
+        }
         for of_arrays in [true, false] {
             let columns = table.visible_columns().filter(|(_, it)| is_of(it) && it.declared().is_array() == of_arrays);
             found.extend(columns.map(|(_, it)| Dependent::Column { table: table.clone(), name: it.name.clone() }));
@@ -560,6 +577,12 @@ async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> SqlResult<O
         Dependent::Column { table, name, .. } => {
             let Some(table) = current(table, ctx).filter(|it| it.column_named(name).is_some()) else { return Ok(None) };
             constraint::drop_column(&table, name, true, true, ctx).await?;
+        }
+        Dependent::Partitioned { table } => {
+            if current(table, ctx).is_none() {
+                return Ok(None);
+            }
+            drop_relation(table.id, &[], true, ctx)?;
         }
         Dependent::Default { table, name } => {
             let Some(table) = current(table, ctx) else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! One file for each kind of operator.
 
 pub(crate) mod aggregate;
+pub(crate) mod append;
 pub(crate) mod apply;
 pub(crate) mod cte;
 pub(crate) mod distinct;

@@ -27,7 +27,7 @@ use super::target::{Target, Targets, check_updatable};
 use super::{Binder, Clause, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::Expr;
 use crate::logical::{Rel, RelNode};
-use crate::parse::extras::{ConflictTarget, Overriding, read_conflict, read_overriding};
+use crate::parse::extras::{ConflictTarget, Overriding, is_only, read_conflict, read_overriding};
 use crate::parse::targets::{TargetStep, read_steps};
 use crate::plan::{
     ConflictUpdate, Delete, Estimate, Insert, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, Update,
@@ -209,6 +209,7 @@ impl Binder<'_> {
             Some(Relation::Table(table)) => {
                 let mention = self.mention(table.id, privilege);
                 let (rel, range) = self.table_rel(Arc::clone(&table), shown, None, lock, alias)?;
+                let rel = if table.is_partitioned() && is_only(name) { super::from::no_rows(rel) } else { rel };
                 let target = Target {
                     name: table.name.clone(),
                     id: table.id,
@@ -473,6 +474,11 @@ impl Binder<'_> {
         Ok(OnConflict { arbiters, update })
     }
 
+    /// Whether an index says of every row whether there is one like it: all partitions must have it.
+    fn is_arbiter(&self, table: &Table, index: &catalog::Index) -> bool {
+        !table.is_partitioned() || self.context.catalog.is_index_valid(table, index)
+    }
+
     /// The unique indexes over exactly these columns.
     fn arbiters(&self, target: &Target, names: &[ast::Ident]) -> SqlResult<Vec<usize>> {
         let table = &target.table;
@@ -491,7 +497,7 @@ impl Binder<'_> {
             let mut keys: Vec<usize> = table.key_positions(index).collect();
             keys.sort_unstable();
             keys.dedup();
-            index.unique && index.predicate.is_none() && keys == wanted
+            index.unique && index.predicate.is_none() && keys == wanted && self.is_arbiter(table, index)
         };
         let found: Vec<usize> =
             table.indexes.iter().enumerate().filter(|(_, index)| matches(index)).map(|(at, _)| at).collect();
@@ -530,7 +536,7 @@ impl Binder<'_> {
             };
             let is_over = columns.len() == keys.len()
                 && columns.iter().all(|column| keys.iter().any(|key| same_expr(key, column)));
-            if covers && is_over {
+            if covers && is_over && self.is_arbiter(table, index) {
                 found.push(at);
             }
         }
@@ -688,7 +694,8 @@ impl Binder<'_> {
         let is_before = |trigger: &catalog::Trigger| {
             trigger.timing == TriggerTiming::Before && trigger.for_each_row && trigger.events.has(TriggerEvent::Update)
         };
-        if !changes_key(table, &assignments) && !table.triggers.iter().any(is_before) {
+        let moves_rows = super::partition::changes_key_of_partitions(table, &assignments, self.context)?;
+        if !changes_key(table, &assignments) && !moves_rows && !table.triggers.iter().any(is_before) {
             weaken_lock(&mut rel);
         }
         let (source, returning, columns) =

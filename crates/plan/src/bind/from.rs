@@ -19,6 +19,7 @@ use super::{Binder, Clause, check_name, find_relation, fold, name_parts, no_rela
 use crate::expr::{Expr, SequenceOp};
 use crate::logical::{Rel, RelNode};
 use crate::needs::Mention;
+use crate::parse::extras::is_only;
 use crate::parse::query_clauses::rows_from;
 use crate::plan::{Callee, FunctionCall, JoinKind, PlanColumn, RowLock};
 use crate::scope::{Level, Place, Range, RangeColumn, RowOf, Scope, Visible, shift_columns};
@@ -424,7 +425,9 @@ impl Binder<'_> {
                     mention.needs(PrivilegeSet::UPDATE);
                 }
                 let reads = mention.of_table(&table);
+                let is_empty = table.is_partitioned() && is_only(name);
                 let (rel, range) = self.table_rel(table, &shown, schema, lock, alias)?;
+                let rel = if is_empty { no_rows(rel) } else { rel };
                 return Ok(Item { rel, scope: Scope::of_range(level, range).reading(reads), lateral: None });
             }
             Some(Relation::View(view)) => {
@@ -660,9 +663,10 @@ impl Binder<'_> {
                             columns.extend(attributes.map(|it| computed(it.name.to_string(), it.ty)));
                         }
                         [] => columns.push(computed(name_of(function), call.types.ret)),
-                        [(_, ty)] => {
+                        [(name, ty)] => {
                             let ty = if ty.is_pseudo() { call.types.ret } else { *ty };
-                            columns.push(computed(name_of(function), ty));
+                            let name = if alias.is_some() { name_of(function) } else { (*name).to_owned() };
+                            columns.push(computed(name, ty));
                         }
                         many => columns.extend(many.iter().map(|(name, ty)| computed(*name, call.column_type(*ty)))),
                     }
@@ -740,6 +744,11 @@ impl Binder<'_> {
             _ => Err(SqlError::not_supported("this function is not supported beside others, or with ordinality")),
         }
     }
+}
+
+/// A partitioned table without its partitions has no rows.
+pub(super) fn no_rows(rel: Rel) -> Rel {
+    super::query::filter(rel, Expr::Const(Datum::Bool(false), SqlType::Bool))
 }
 
 /// The one row of a sequence. Values are given out one by one: none is logged ahead.

@@ -364,7 +364,7 @@ impl Binder<'_> {
             return self.set_column(call.into_set());
         }
         let clause = self.frame()?.clause;
-        if matches!(clause, Clause::Check | Clause::Generated | Clause::IndexExpression) {
+        if matches!(clause, Clause::Check | Clause::Generated | Clause::IndexExpression | Clause::PartitionKey) {
             let message = format!("functions by users are not supported in {}", clause.name());
             return Err(SqlError::not_supported(message)
                 .with_hint("Such expressions must mean the same for ever: use built-in functions."));

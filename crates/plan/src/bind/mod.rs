@@ -31,6 +31,7 @@ mod merge;
 mod names;
 mod operators;
 mod ordered_set;
+mod partition;
 mod places;
 mod query;
 mod recursion;
@@ -59,6 +60,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sqlparser::ast::{self, Spanned};
 
 pub use self::dml::changes_key;
+pub use self::same::same_expr;
+pub use self::partition::{partition_key, partition_key_columns};
+pub(crate) use self::partition::{indexes_below, key_exprs};
 pub use self::domain::{checked_column, domain_check, domain_default, domain_rules};
 pub(crate) use self::domain::{rel_without_domains, without_domains};
 pub(crate) use self::shown::{ShownQuery, ShownTable};
@@ -113,6 +117,8 @@ pub(crate) enum Clause {
     Default,
     Generated,
     IndexExpression,
+    PartitionKey,
+    PartitionBound,
     Check,
     AggregateArgument,
     Filter,
@@ -141,6 +147,8 @@ impl Clause {
             Self::Default => "DEFAULT expressions",
             Self::Generated => "column generation expressions",
             Self::IndexExpression => "index expressions",
+            Self::PartitionKey => "partition key expressions",
+            Self::PartitionBound => "partition bound",
             Self::Check => "check constraints",
             Self::AggregateArgument => "aggregate function calls",
             Self::Filter => "FILTER",
@@ -284,7 +292,8 @@ pub(crate) fn check_name(ident: &ast::Ident) -> SqlResult<()> {
 
 /// The parts of a name, folded.
 pub(crate) fn name_parts(name: &ast::ObjectName) -> SqlResult<Vec<String>> {
-    name.0
+    let only = usize::from(crate::parse::extras::is_only(name));
+    name.0[only..]
         .iter()
         .map(|part| {
             part.as_ident().map(fold).ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::ptr;
 
 use crate::expr::{AggregateCall, Expr, SortKey, SubqueryKind};
 
-pub(crate) fn same_expr(a: &Expr, b: &Expr) -> bool {
+pub fn same_expr(a: &Expr, b: &Expr) -> bool {
     match (a, b) {
         (Expr::Column(x, _), Expr::Column(y, _))
         | (Expr::Outer(x, _), Expr::Outer(y, _))

@@ -677,7 +677,10 @@ fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Ta
     let mut refused = None;
     visit(rel, (0, false), &mut |start, table, lock, nullable| {
         if let Some(lock) = lock {
-            tables.push((start, Arc::clone(table), *lock));
+            // The rows of a partitioned table are locked where its partitions are read.
+            if !table.is_partitioned() {
+                tables.push((start, Arc::clone(table), *lock));
+            }
             refused = refused.or(nullable.then_some(lock.strength));
         }
     });
@@ -688,9 +691,16 @@ fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Ta
     if !is_limited && tables.iter().all(|(.., lock)| lock.wait != LockWait::Skip) {
         return Ok(Vec::new());
     }
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
     let is_alone = matches!(rel.node, RelNode::Table { .. });
     tables.iter_mut().for_each(|(.., lock)| lock.is_above = is_alone);
-    visit(rel, (0, false), &mut |_, _, lock, _| *lock = lock.map(|lock| RowLock { is_above: true, ..lock }).filter(|_| is_alone));
+    visit(rel, (0, false), &mut |_, table, lock, _| {
+        if !table.is_partitioned() {
+            *lock = lock.map(|lock| RowLock { is_above: true, ..lock }).filter(|_| is_alone);
+        }
+    });
     Ok(tables)
 }
 

@@ -9,7 +9,7 @@ use super::domain::{absent_value, without_domains};
 use super::{Binder, Clause};
 use crate::PlanContext;
 use crate::expr::{Expr, SequenceOp};
-use crate::plan::{Reference, RowRules};
+use crate::plan::RowRules;
 use crate::scope::{Level, Range, RangeColumn, RowOf, Scope};
 
 /// A stored expression over `table.columns`.
@@ -154,6 +154,7 @@ pub(crate) fn key_expr(table: &Table, position: usize, context: &PlanContext<'_>
 pub fn column_default(table: &Table, position: usize, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let column = &table.columns[position];
     match &column.default {
+        None if column.hidden && table.table_oid_position() == Some(position) => Ok(Expr::Const(Datum::Null, column.ty)),
         None if column.hidden => Ok(Expr::RowId),
         None | Some(ColumnDefault::Stored(_)) => absent_value(table, position, context),
         Some(ColumnDefault::Identity { sequence, .. }) => {
@@ -193,10 +194,8 @@ pub fn row_rules(table: &Table, context: &PlanContext<'_>) -> SqlResult<Arc<RowR
         rules.predicates.push(predicate.map(|text| stored_condition(text, table, context)).transpose()?);
     }
     rules.references = (0..table.foreign_keys.len()).collect();
-    for from in table.referenced_by.iter().filter_map(|id| context.catalog.table_by_id(*id)) {
-        let keys = from.foreign_keys.iter().enumerate().filter(|(_, key)| key.referenced_table == table.id);
-        rules.referenced_by.extend(keys.map(|(key, _)| Reference { from: from.clone(), key }));
-    }
+    rules.referenced_by.extend(super::partition::references_to(table, context));
+    super::partition::add_rules(table, &mut rules, context)?;
     rules.triggers = super::trigger::trigger_rules(table, context)?.map(Arc::new);
     Ok(Arc::new(rules))
 }

@@ -252,6 +252,9 @@ impl Binder<'_> {
             let named = output.name == "tableoid" && matches!(output.expr, Expr::Const(..));
             let value = if output.expr.ty() == *ty { output.expr } else { self.coerce(output.expr, *ty, CastContext::Implicit)? };
             reasons.push(match &value {
+                Expr::Column(at, _) if matches!(&base, Base::Table(table, ..) if table.table_oid_position() == Some(*at)) => {
+                    Some(SYSTEM_COLUMN)
+                }
                 Expr::Column(..) => None,
                 Expr::Row(_, SqlType::Composite(_)) => Some(WHOLE_ROW),
                 _ if named => Some(SYSTEM_COLUMN),

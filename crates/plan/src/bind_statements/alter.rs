@@ -19,7 +19,7 @@ use crate::{
 
 pub(super) fn table(
     name: &ast::ObjectName,
-    if_exists: bool,
+    (if_exists, only): (bool, bool),
     given: &[TableAction],
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
@@ -46,7 +46,15 @@ pub(super) fn table(
     let mut actions = Vec::new();
     for operation in given {
         match operation {
-            TableAction::Standard(operation) => action(operation, &table.name, context, &mut actions)?,
+            TableAction::Standard(operation) => {
+                if let ast::AlterTableOperation::AddConstraint { constraint: ast::TableConstraint::Check(check), .. } = &**operation
+                    && check.no_inherit
+                    && table.is_partitioned()
+                {
+                    return Err(super::create::no_inherit(&table.name));
+                }
+                action(operation, &table.name, context, &mut actions)?;
+            }
             TableAction::SetSchema(to) => actions.push(AlterTable::SetSchema(own::schema(to, context)?)),
             TableAction::DropIdentity { column, if_exists } => {
                 actions.push(AlterTable::DropIdentity { column: fold(column), if_exists: *if_exists });
@@ -72,10 +80,16 @@ pub(super) fn table(
                 actions.push(AlterTable::SetTriggers { name, enabled: *enabled });
             }
             TableAction::SplitAt(values) => actions.push(split_at(&table, values, context)?),
+            TableAction::AttachPartition { partition, bound } => {
+                actions.push(super::partition::attach(&table, partition, bound, context)?);
+            }
+            TableAction::DetachPartition { partition, is_finalize, is_concurrent } => {
+                actions.push(super::partition::detach(&table, partition, (*is_finalize, *is_concurrent), context)?);
+            }
             TableAction::Accepted => {}
         }
     }
-    Ok(ddl(Ddl::AlterTable { table, actions }, TAG, context))
+    Ok(ddl(Ddl::AlterTable { table, actions, only }, TAG, context))
 }
 
 /// Views, materialized ones among them, and sequences are told some things by ALTER TABLE as well.
@@ -99,6 +113,8 @@ fn change_of_other(relation: &Relation, action: &TableAction, context: &PlanCont
             let all = if matches!(which, TriggersText::All) { " ALL" } else { "" };
             return refuse(&format!("{verb} TRIGGER{all}"));
         }
+        TableAction::AttachPartition { .. } => return refuse("ATTACH PARTITION"),
+        TableAction::DetachPartition { .. } => return refuse("DETACH PARTITION"),
         TableAction::SplitAt(_) => return Err(not_a_table(relation.name())),
     };
     Ok(match operation {

@@ -37,6 +37,11 @@ pub(super) fn bind(copy: &Copy, context: &PlanContext<'_>) -> SqlResult<Prepared
         }
         CopySource::Table { name, columns } if copy.to => {
             let table = match relation_of(name, context)? {
+                Relation::Table(table) if table.is_partitioned() => {
+                    let message = format!("cannot copy from partitioned table \"{}\"", table.name);
+                    return Err(SqlError::new(SqlState::WrongObjectType, message)
+                        .with_hint("Try the COPY (SELECT ...) TO variant."));
+                }
                 Relation::Table(table) if table.materialized.is_none() => table,
                 other => return Err(cannot_copy("from", &other)),
             };

@@ -178,8 +178,20 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
         Some(ty) => ty,
         None => stored_type(&name, bind_type(&def.data_type, place.context)?)?,
     };
-    let mut spec = ColumnSpec { name: name.clone(), ty, nullable: true, default: serial.map(|_| DefaultSpec::Serial) };
-    for option in &def.options {
+    let mut spec = ColumnSpec { name, ty, nullable: true, default: serial.map(|_| DefaultSpec::Serial) };
+    column_options(&def.options, place, &mut spec, out)?;
+    Ok(spec)
+}
+
+/// What is said of a column behind its type.
+pub(super) fn column_options(
+    options: &[ast::ColumnOptionDef],
+    place: &Place<'_>,
+    spec: &mut ColumnSpec,
+    out: &mut Constraints,
+) -> SqlResult<()> {
+    let name = spec.name.clone();
+    for option in options {
         let given = option.name.as_ref().map(fold);
         match &option.option {
             ast::ColumnOption::Null => spec.nullable = true,
@@ -244,7 +256,7 @@ pub(super) fn column(def: &ast::ColumnDef, place: &Place<'_>, out: &mut Constrai
             other => return Err(not_yet(&format!("column option {other}"))),
         }
     }
-    Ok(spec)
+    Ok(())
 }
 
 fn index_columns(columns: &[ast::IndexColumn], context: &PlanContext<'_>) -> SqlResult<Vec<IndexColumnSpec>> {
@@ -331,7 +343,7 @@ pub(super) fn constraint(
 }
 
 /// A column of another table, for one that is LIKE it.
-fn like_column(column: &Column, like: &Like, catalog: &catalog::CatalogSnapshot) -> ColumnSpec {
+pub(super) fn like_column(column: &Column, like: &Like, catalog: &catalog::CatalogSnapshot) -> ColumnSpec {
     let default = match &column.default {
         Some(ColumnDefault::Expr(text)) if like.defaults => Some(DefaultSpec::Expr(text.clone())),
         Some(ColumnDefault::Stored(text)) if like.generated => Some(DefaultSpec::Stored(text.clone())),
@@ -420,15 +432,42 @@ pub(super) fn stored_type(column: &str, ty: SqlType) -> SqlResult<SqlType> {
     Err(SqlError::new(SqlState::InvalidTableDefinition, message))
 }
 
+/// Whether a check is to hold for a table alone is asked of partitioned tables.
+pub(super) fn no_inherit(name: &str) -> SqlError {
+    let message = format!("cannot add NO INHERIT constraint to partitioned table \"{name}\"");
+    SqlError::new(SqlState::InvalidTableDefinition, message)
+}
+
 pub(super) fn table(
     create: &ast::CreateTable,
     extras: &Extras,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
-    if create.partition_by.is_some() {
-        return Err(not_yet("partitioned tables"));
+    if create.partition_by.is_some() || create.partition_of.is_some() || extras.partition_by.is_some() && create.query.is_some() {
+        return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"partition\""));
+    }
+    if extras.partition_by.is_some() && create.inherits.is_some() {
+        let message = "cannot create partitioned table as inheritance child";
+        return Err(SqlError::new(SqlState::InvalidObjectDefinition, message));
+    }
+    for parent in create.inherits.iter().flatten() {
+        // Of others nothing is inherited.
+        let (what, parent) = match find_table(context, parent) {
+            Ok(table) if table.is_partitioned() => ("partitioned table", table),
+            Ok(table) if table.partition_parent().is_some() => ("partition", table),
+            Ok(_) | Err(_) => continue,
+        };
+        return Err(SqlError::new(SqlState::WrongObjectType, format!("cannot inherit from {what} \"{}\"", parent.name)));
     }
     let (home, name) = new_home(context, &create.name, create.temporary)?;
+    if extras.partition_by.is_some() {
+        let mut options = create.columns.iter().flat_map(|column| &column.options).map(|it| &it.option);
+        let of_columns = options.any(|it| matches!(it, ast::ColumnOption::Check(check) if check.no_inherit));
+        let of_table = |it: &ast::TableConstraint| matches!(it, ast::TableConstraint::Check(check) if check.no_inherit);
+        if of_columns || create.constraints.iter().any(of_table) {
+            return Err(no_inherit(&name));
+        }
+    }
     let on_commit = match &create.on_commit {
         Some(_) if home != Home::Temporary => {
             let message = "ON COMMIT can only be used on temporary tables";
@@ -487,13 +526,15 @@ pub(super) fn table(
         on_commit,
         source,
         materialized: None,
+        partition_by: extras.partition_by.as_ref().map(|by| super::partition::spec(by, context)).transpose()?,
+        partition_of: None,
     };
     let mut plan = ddl(Ddl::CreateTable(create), tag, context);
     plan.ctes = ctes;
     Ok(plan)
 }
 
-pub(super) fn index(create: &ast::CreateIndex, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
+pub(super) fn index(create: &ast::CreateIndex, only: bool, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     let (schema, relation) = qualified_name(context, &create.table_name)?;
     if let Some(other @ (catalog::Relation::View(_) | catalog::Relation::Sequence(_))) =
         find_relation(context, schema.as_deref(), &relation)?
@@ -503,6 +544,10 @@ pub(super) fn index(create: &ast::CreateIndex, context: &PlanContext<'_>) -> Sql
         return Err(SqlError::new(SqlState::WrongObjectType, message).with_detail(detail));
     }
     let table = find_table(context, &create.table_name)?;
+    if table.is_partitioned() && create.concurrently {
+        let message = format!("cannot create index on partitioned table \"{}\" concurrently", table.name);
+        return Err(SqlError::not_supported(message));
+    }
     let name = match &create.name {
         Some(name) => Some(qualified_name(context, name)?.1),
         None => None,
@@ -517,7 +562,7 @@ pub(super) fn index(create: &ast::CreateIndex, context: &PlanContext<'_>) -> Sql
         included: create.include.iter().map(fold).collect(),
         predicate: create.predicate.as_ref().map(|it| stored_text(it, context)),
     };
-    Ok(ddl(Ddl::CreateIndex { table, index, if_not_exists: create.if_not_exists }, "CREATE INDEX", context))
+    Ok(ddl(Ddl::CreateIndex { table, index, if_not_exists: create.if_not_exists, only }, "CREATE INDEX", context))
 }
 
 fn number(expr: &ast::Expr) -> SqlResult<i64> {

@@ -9,6 +9,7 @@ mod domains;
 mod grant;
 mod into;
 mod own;
+mod partition;
 mod ranges;
 mod routine;
 mod trigger;
@@ -170,7 +171,7 @@ pub(crate) fn bind(
         }
         S::Call(function) => routine::call(function, context)?,
         S::CreateTable(create) => create::table(create, &statement.extras, context)?,
-        S::CreateIndex(create) => create::index(create, context)?,
+        S::CreateIndex(create) => create::index(create, statement.extras.only, context)?,
         S::CreateSchema { schema_name, if_not_exists, .. } => {
             let (name, owner) = match schema_name {
                 ast::SchemaName::Simple(name) => (name_parts(name)?.join("."), None),
@@ -182,13 +183,22 @@ pub(crate) fn bind(
             let create = Ddl::CreateSchema { name, if_not_exists: *if_not_exists, owner };
             ddl(create, "CREATE SCHEMA", context)
         }
+        S::Drop { object_type: ast::ObjectType::Index, if_exists, names, cascade, .. } => {
+            drop_indexes((*if_exists, statement.extras.concurrently), names, *cascade, context)?
+        }
         S::Drop { object_type, if_exists, names, cascade, .. } => {
             bind_drop(*object_type, *if_exists, names, *cascade, context)?
         }
         S::Truncate(truncate) => {
             let mut tables = Vec::new();
             for target in &truncate.table_names {
-                tables.push(own::plain_table(&target.name, context)?);
+                let table = own::plain_table(&target.name, context)?;
+                if table.is_partitioned() && (target.only || crate::parse::extras::is_only(&target.name)) {
+                    let hint = "Do not specify the ONLY keyword, or use TRUNCATE ONLY on the partitions directly.";
+                    let message = "cannot truncate only a partitioned table";
+                    return Err(SqlError::new(SqlState::WrongObjectType, message).with_hint(hint));
+                }
+                tables.push(table);
             }
             let restart_identity = matches!(truncate.identity, Some(ast::TruncateIdentityOption::Restart));
             let cascade = matches!(truncate.cascade, Some(ast::CascadeOption::Cascade));
@@ -500,7 +510,6 @@ fn bind_drop(
         ast::ObjectType::View => RelationKind::View,
         ast::ObjectType::Sequence => RelationKind::Sequence,
         ast::ObjectType::Type => return types::drop("DROP TYPE", if_exists, names, cascade, context),
-        ast::ObjectType::Index => return drop_indexes(if_exists, names, cascade, context),
         ast::ObjectType::Schema => {
             let names = names.iter().map(|name| Ok(name_parts(name)?.join("."))).collect::<SqlResult<_>>()?;
             return Ok(ddl(Ddl::DropSchema { names, if_exists, cascade }, "DROP SCHEMA", context));
@@ -586,7 +595,7 @@ fn find_index(context: &PlanContext<'_>, name: &ast::ObjectName) -> SqlResult<Op
 }
 
 fn drop_indexes(
-    if_exists: bool,
+    (if_exists, concurrently): (bool, bool),
     names: &[ast::ObjectName],
     cascade: bool,
     context: &PlanContext<'_>,
@@ -595,6 +604,10 @@ fn drop_indexes(
     let mut missing = Vec::new();
     for name in names {
         match find_index(context, name)? {
+            Some((table, _)) if concurrently && table.is_partitioned() => {
+                let message = format!("cannot drop partitioned index \"{name}\" concurrently");
+                return Err(SqlError::not_supported(message));
+            }
             Some(found) => indexes.push(found),
             None if if_exists => missing.push(name.to_string()),
             None => {

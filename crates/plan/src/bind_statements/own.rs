@@ -7,7 +7,8 @@ use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
 use super::{
-    alter, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, ranges, routine, trigger, types,
+    alter, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, partition, ranges,
+    routine, trigger, types,
     utility, view,
 };
 use crate::{
@@ -39,7 +40,9 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         Own::DropMaterializedViews { names, if_exists, cascade } => {
             drop_relations(RelationKind::MaterializedView, *if_exists, names, *cascade, context)?
         }
-        Own::AlterTable { name, if_exists, actions } => alter::table(name, *if_exists, actions, context)?,
+        Own::CreatePartition(create) => partition::create(create, parsed, context)?,
+        Own::AttachIndex { name, if_exists, partition } => partition::attach_index(name, *if_exists, partition, context)?,
+        Own::AlterTable { name, if_exists, only, actions } => alter::table(name, (*if_exists, *only), actions, context)?,
         Own::Alter { kind, name, if_exists, change } => alter_named(*kind, name, *if_exists, change, context)?,
         Own::CreateEnum { name, labels } => types::create_enum(name, labels, context)?,
         Own::CreateRange { name, attributes } => ranges::create(name, attributes, context)?,

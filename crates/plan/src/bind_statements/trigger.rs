@@ -412,6 +412,16 @@ pub(super) fn create(
             return Err(SqlError::not_supported("TRUNCATE triggers are not supported"));
         }
     }
+    if create.for_each_row && !create.transitions.is_empty() {
+        if table.is_partitioned() {
+            let detail = "ROW triggers with transition tables are not supported on partitioned tables.";
+            let message = format!("\"{}\" is a partitioned table", table.name);
+            return Err(SqlError::not_supported(message).with_detail(detail));
+        }
+        if table.partition_parent().is_some() {
+            return Err(SqlError::not_supported("ROW triggers with transition tables are not supported on partitions"));
+        }
+    }
     let (old_table, new_table) = transition_tables(create, events)?;
     let condition = condition(create, &table, events, parsed, context)?;
     let function = function(&create.function, context)?;

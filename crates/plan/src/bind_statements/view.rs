@@ -209,6 +209,8 @@ pub(super) fn create(
                 on_commit: catalog::OnCommit::PreserveRows,
                 source: is_populated.then(|| optimize_rel(rel, context)).transpose()?,
                 materialized: Some(Materialized { query: text, path, depends_on, names, is_populated }),
+                partition_by: None,
+                partition_of: None,
             };
             let tag = if is_populated { "SELECT" } else { "CREATE MATERIALIZED VIEW" };
             let mut plan = ddl(Ddl::CreateTable(create), tag, context);
@@ -281,7 +283,7 @@ pub(super) fn not_for_kind(relation: &Relation, action: &str) -> SqlError {
 pub(super) fn change(relation: &Relation, change: &ViewChange, context: &PlanContext<'_>) -> SqlResult<Ddl> {
     if let (Relation::Table(table), ViewChange::RenameColumn { from, to }) = (relation, change) {
         let rename = AlterTable::RenameColumn { from: fold(from), to: fold(to) };
-        return Ok(Ddl::AlterTable { table: table.clone(), actions: vec![rename] });
+        return Ok(Ddl::AlterTable { table: table.clone(), actions: vec![rename], only: false });
     }
     let Relation::View(view) = relation else {
         return Ok(match change {

@@ -120,6 +120,7 @@ fn inputs(plan: &Plan) -> Vec<&Plan> {
         Node::HashJoin { left, right, .. }
         | Node::NestedLoopJoin { left, right, .. } => vec![left, right],
         Node::SetOp { inputs, .. } => inputs.iter().collect(),
+        Node::Append(append) => append.inputs.iter().collect(),
         Node::Apply { left, right, .. } => vec![left, right],
         Node::RecursiveUnion { base, step, .. } => vec![base, step],
         Node::Filter { input, .. }
@@ -384,6 +385,11 @@ impl Builder<'_> {
                 tree.properties.push(("Strategy", "Hashed".to_owned()));
                 let keys = plan.columns.iter().map(|column| column.name.clone()).collect();
                 tree.details.push(("Group Key", Detail::List(keys)));
+                tree
+            }
+            Node::Append(_) => {
+                let mut tree = Tree::of("Append", children);
+                tree.outputs = plan.columns.iter().map(|column| column.name.clone()).collect();
                 tree
             }
             Node::SetOp { kind, all, .. } => {

@@ -23,6 +23,7 @@ use crate::{
     bind::{bind_stored_expr, key_expr, same::same_expr},
     expr::Expr,
     plan::{Estimate, IndexSpan, LockWait, Node, PlanColumn, RowLock, TableScan},
+    pruning::PruneNode,
 };
 
 /// Spans of one scan at most; longer lists are looked through row by row.
@@ -44,10 +45,50 @@ pub(super) struct Base {
     pub columns: Vec<PlanColumn>,
     /// Where a join counts the table's first column.
     pub start: usize,
+    /// Of a partitioned table: where its rows are. Its indexes here are those that all these partitions have.
+    pub partitions: Option<Arc<BasePartitions>>,
     statistics: Option<Arc<TableStatistics>>,
 }
 
+/// The partitions that are left of a table.
+#[derive(Debug)]
+pub(super) struct BasePartitions {
+    pub pruning: PruneNode,
+    pub leaves: Vec<BaseLeaf>,
+}
+
+#[derive(Debug)]
+pub(super) struct BaseLeaf {
+    pub table: Arc<Table>,
+    /// The columns of the partitioned table over those of the partition.
+    pub columns: Vec<Expr>,
+    /// For each index of the partitioned table, the place of its own.
+    pub indexes: Vec<usize>,
+}
+
 impl Base {
+    /// Of a partitioned table, of whose rows nothing is known but their number.
+    pub fn of_partitions(
+        table: Arc<Table>,
+        lock: Option<RowLock>,
+        filters: Vec<Expr>,
+        needed: Vec<bool>,
+        columns: Vec<PlanColumn>,
+        rows: f64,
+        partitions: BasePartitions,
+    ) -> Self {
+        let statistics = TableStatistics { rows, average_row_bytes: 0.0, analyzed_at: 0, columns: Vec::new() };
+        let (partitions, statistics) = (Some(Arc::new(partitions)), Some(Arc::new(statistics)));
+        Self { table, lock, filters, needed, columns, start: 0, partitions, statistics }
+    }
+
+    /// How many partitions are looked into for a key that has values for these columns.
+    pub fn lookups(&self, columns: &[usize]) -> f64 {
+        let Some(partitions) = &self.partitions else { return 1.0 };
+        let is_known = |key: &Expr| matches!(key, Expr::Column(column, _) if columns.contains(column));
+        if partitions.pruning.key.iter().all(is_known) { 1.0 } else { partitions.leaves.len() as f64 }
+    }
+
     /// What is read is locked.
     pub fn locks(&self) -> bool {
         self.lock.is_some_and(|lock| !lock.is_above)
@@ -339,7 +380,7 @@ pub(super) fn plan_table(
         }
     }
     let mut base =
-        Base { table: table.clone(), lock, filters, needed: want.needed.clone(), columns, start: 0, statistics: None };
+        Base { table: table.clone(), lock, filters, needed: want.needed.clone(), columns, start: 0, partitions: None, statistics: None };
     let best = match matches.iter().position(|found| matches!(&found.spans[..], [only] if found.point && only.any_of.is_none())) {
         Some(at) => {
             let found = matches.swap_remove(at);

@@ -7,7 +7,7 @@ use super::{
     access::{Base, equal_constant, lookup_index},
     cost,
     exprs::{column_of, conjunction, equality, remap, same_key_family, shift},
-    make, selectivity,
+    make, partition::lookup_plan, selectivity,
 };
 use crate::{
     expr::Expr,
@@ -118,7 +118,9 @@ fn lookup_cost(left: &Side<'_>, right: &Side<'_>, keys: &[(&Expr, &Expr)]) -> Op
     let columns: Vec<usize> = path.columns.iter().map(|(column, _)| *column).collect();
     let matches = base.rows() * base.equal_share(&columns);
     let fetches = base.fetches(path.index, &base.read_columns(&base.filters));
-    let seek = if path.point { cost::PER_GET } else { cost::PER_SPAN };
+    // Partitions are read by operators that are made for each row.
+    let own = if base.partitions.is_some() { cost::PER_GET } else { 0.0 };
+    let seek = (if path.point { cost::PER_GET } else { cost::PER_SPAN } + own) * base.lookups(&columns);
     let fetch = if fetches { cost::PER_GET } else { 0.0 };
     let operations = (base.filters.len() + 1) as f64 * cost::PER_OPERATION;
     Some(left.total + left.rows * (seek + matches * (base.row_cost(base.table.primary()) + fetch + operations)))
@@ -351,6 +353,33 @@ fn lookup(
         conditions.push(filter);
     }
     conditions.iter_mut().for_each(|condition| remap(condition, &place));
+    if let Some(partitions) = &base.partitions {
+        let argument = |(_, key): &(usize, LookupKey)| match key {
+            LookupKey::Join(at) => left.placed(keys[*at].left.clone()),
+            LookupKey::Filter(at) => {
+                let (_, value) = equal_constant(&base.filters[*at], &base.table).expect("the path was made of such filters");
+                value.clone()
+            }
+        };
+        let arguments: Vec<Expr> = path.columns.iter().map(argument).collect();
+        let outer = |(slot, (column, _)): (usize, &(usize, LookupKey))| (*column, Expr::Outer(slot, arguments[slot].ty()));
+        let values: Vec<(usize, Expr)> = path.columns.iter().enumerate().map(outer).collect();
+        let right = Arc::new(lookup_plan(base, partitions, path.index, path.point, &values, &columns));
+        let mut plan_columns = left.plan.columns.clone();
+        let mut facts = left.facts.clone();
+        if matches!(kind, JoinKind::Semi | JoinKind::Anti) {
+            all.truncate(left.columns.len());
+        } else {
+            plan_columns.extend(right.columns.iter().cloned());
+            facts.extend(columns.iter().map(|column| {
+                let fact = base.fact(*column);
+                Fact { nullable: fact.nullable || kind == JoinKind::Left, ..fact }
+            }));
+        }
+        let filter = conjunction(conditions);
+        let node = Node::Apply { left: Box::new(left.plan), right, arguments, kind, filter };
+        return Part { plan: make(node, plan_columns, estimate), columns: all, facts, ordered: false, base: None };
+    }
     let scan = Arc::new(TableScan {
         table: base.table.clone(),
         index: path.index,

@@ -8,6 +8,7 @@
 //!
 //! Read in this order: [`query`], [`access`], [`bounds`], [`join`], [`order`], [`method`], [`decorrelate`], [`locking`],
 //! [`selectivity`];
+//! [`partition`];
 //! [`catalogs`] stands apart.
 //!
 //! **Invariant (same-answer):** a rewrite keeps the multiset of rows; filters do not move into the null-supplying side
@@ -23,6 +24,7 @@ mod join;
 mod locking;
 mod method;
 mod order;
+mod partition;
 mod query;
 mod selectivity;
 

@@ -5,7 +5,7 @@ use types::{Datum, SqlResult, SqlType, stack::grown};
 use super::{
     EXTRA, Fact, OrderKey, Part, Want, access, catalogs, cost, decorrelate,
     exprs::{cast_to, conjuncts, for_each_column, is_volatile, known_truth, mark, may_substitute, substitute},
-    join, locking, make,
+    join, locking, make, partition,
 };
 use crate::{
     PlanContext,
@@ -72,6 +72,9 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
                 filters = vec![filters.swap_remove(never)];
             }
             plan_rel(input, filters, want, context)
+        }
+        RelNode::Table { table, lock } if table.is_partitioned() => {
+            partition::plan_partitioned(&table, lock, &columns, &partition::split(filters), &want, context)
         }
         RelNode::Table { table, lock } => access::plan_table(&table, lock, columns, filters, want, context),
         RelNode::Join { left, right, kind: JoinKind::Inner, on, lateral: None } => {
@@ -355,7 +358,7 @@ fn plan_outermost(
         "max" => true,
         _ => return Ok(None),
     };
-    let is_table = |rel: &Rel| matches!(rel.node, RelNode::Table { .. });
+    let is_table = |rel: &Rel| matches!(&rel.node, RelNode::Table { table, .. } if !table.is_partitioned());
     // What does not come in order is planned a second time: nothing that is large.
     let is_simple = match &input.node {
         RelNode::Filter { input, predicate } => is_table(input) && !predicate.runs_queries(),

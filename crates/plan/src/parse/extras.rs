@@ -18,10 +18,23 @@ pub(crate) struct Extras {
     pub no_data: bool,
     /// CREATE VIEW … WITH CHECK OPTION.
     pub check_option: Option<catalog::CheckOption>,
+    /// PARTITION BY of CREATE TABLE.
+    pub partition_by: Option<PartitionBy>,
+    /// CREATE INDEX … ON ONLY.
+    pub only: bool,
+    /// DROP INDEX CONCURRENTLY.
+    pub concurrently: bool,
     /// `[NOT] DEFERRABLE` among the modes of a transaction.
     pub deferrable: Option<bool>,
     /// AS OF SYSTEM TIME of a query or a transaction.
     pub as_of: Option<String>,
+}
+
+/// `PARTITION BY strategy (key)`.
+#[derive(Clone, Debug)]
+pub(crate) struct PartitionBy {
+    pub strategy: ast::Ident,
+    pub key: Vec<ast::Expr>,
 }
 
 /// `INSERT … OVERRIDING SYSTEM|USER VALUE`.
@@ -59,6 +72,8 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         Keyword::CREATE => {
             tokens.retain(is_significant);
             storage_clauses::take(tokens);
+            extras.partition_by = take_partition_by(tokens)?;
+            extras.only = take_only_of_index(tokens);
             extras.likes = take_likes(tokens)?;
             extras.no_data = take_data(tokens);
             extras.check_option = take_check_option(tokens);
@@ -70,7 +85,10 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         Keyword::SELECT | Keyword::WITH | Keyword::TABLE | Keyword::VALUES | Keyword::EXPLAIN => {
             extras.as_of = take_as_of(tokens);
         }
-        Keyword::DROP => tokens.retain(|token| keyword(token) != Keyword::CONCURRENTLY),
+        Keyword::DROP => {
+            extras.concurrently = tokens.iter().any(|token| keyword(token) == Keyword::CONCURRENTLY);
+            tokens.retain(|token| keyword(token) != Keyword::CONCURRENTLY);
+        }
         _ => {}
     }
     if tokens.iter().any(|token| is_word(token, "overriding")) {
@@ -99,7 +117,7 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         spell_parenthesised_subqueries(tokens);
     }
     if tokens.iter().any(|token| keyword(token) == Keyword::ONLY) {
-        drop_only(tokens);
+        spell_only(tokens);
     }
     if tokens.iter().any(|token| is_word(token, "trim")) {
         spell_trims(tokens);
@@ -131,8 +149,83 @@ pub(super) fn significant(tokens: &[TokenWithSpan]) -> Vec<usize> {
     (0..tokens.len()).filter(|at| is_significant(&tokens[*at])).collect()
 }
 
-/// No table has children, so that ONLY says nothing.
-fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
+/// PARTITION BY behind the columns of a table. The tokens are significant ones.
+fn take_partition_by(tokens: &mut Vec<TokenWithSpan>) -> Result<Option<PartitionBy>, ParserError> {
+    if !tokens.iter().take(4).any(|token| keyword(token) == Keyword::TABLE) {
+        return Ok(None);
+    }
+    let mut depth = 0_usize;
+    let found = tokens.iter().enumerate().position(|(at, token)| {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+            && keyword(token) == Keyword::PARTITION
+            && tokens.get(at + 1).is_some_and(|next| keyword(next) == Keyword::BY)
+            && at > 0
+            && tokens[at - 1].token == Token::RParen
+    });
+    // A partition that is partitioned has its bound before it, which may be DEFAULT.
+    let found = found.or_else(|| {
+        (1..tokens.len().saturating_sub(1)).find(|at| {
+            keyword(&tokens[*at]) == Keyword::PARTITION
+                && keyword(&tokens[at + 1]) == Keyword::BY
+                && keyword(&tokens[at - 1]) == Keyword::DEFAULT
+        })
+    });
+    let Some(at) = found else { return Ok(None) };
+    let Some(open) = Some(at + 3).filter(|open| tokens.get(*open).is_some_and(|token| token.token == Token::LParen)) else {
+        return Ok(None);
+    };
+    let Some(close) = closing(tokens, open) else { return Ok(None) };
+    let strategy = parser(&tokens[at + 2..open]).parse_identifier()?;
+    let mut inside = parser(&tokens[open + 1..close]);
+    let mut key = Vec::new();
+    loop {
+        let mut expr = inside.parse_expr()?;
+        // There is one collation, and one class of operators for a type.
+        while let ast::Expr::Collate { expr: inner, .. } = expr {
+            expr = *inner;
+        }
+        key.push(expr);
+        if matches!(inside.peek_token_ref().token, Token::Word(_)) {
+            inside.parse_object_name(false)?;
+        }
+        if !inside.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    if inside.peek_token_ref().token != Token::EOF {
+        return inside.expected("the end of the partition key", inside.peek_token());
+    }
+    tokens.drain(at..=close);
+    Ok(Some(PartitionBy { strategy, key }))
+}
+
+/// ONLY before the table of CREATE INDEX. The tokens are significant ones.
+fn take_only_of_index(tokens: &mut Vec<TokenWithSpan>) -> bool {
+    if !tokens.iter().take(3).any(|token| keyword(token) == Keyword::INDEX) {
+        return false;
+    }
+    let is_clause = |pair: &[TokenWithSpan]| keyword(&pair[0]) == Keyword::ON && keyword(&pair[1]) == Keyword::ONLY;
+    let Some(at) = tokens.windows(2).position(is_clause) else { return false };
+    tokens.remove(at + 1);
+    true
+}
+
+/// Begins the name of a table that is meant without its partitions.
+const ONLY: &str = "\u{1}only";
+
+/// Whether a name was written behind ONLY.
+pub(crate) fn is_only(name: &ast::ObjectName) -> bool {
+    let first = name.0.first().and_then(ast::ObjectNamePart::as_ident);
+    name.0.len() > 1 && first.is_some_and(|ident| ident.value == ONLY)
+}
+
+/// ONLY becomes the first part of the table's name: the parser knows no place for it.
+fn spell_only(tokens: &mut Vec<TokenWithSpan>) {
     let places: Vec<usize> = significant(tokens)
         .windows(2)
         .filter(|pair| {
@@ -145,7 +238,26 @@ fn drop_only(tokens: &mut Vec<TokenWithSpan>) {
         .map(|pair| pair[1])
         .collect();
     for at in places.into_iter().rev() {
-        tokens.remove(at);
+        // With the place of the name, for messages.
+        let next = (at + 1..tokens.len()).find(|next| is_significant(&tokens[*next]));
+        match next.map(|next| (next, tokens[next].clone())) {
+            Some((next, token)) if matches!(token.token, Token::Word(_)) => {
+                let name = [marked(ONLY.to_owned(), token.span), TokenWithSpan::new(Token::Period, token.span)];
+                tokens.splice(at..next, name);
+            }
+            // `ONLY (t)`.
+            Some((open, token)) if token.token == Token::LParen => {
+                let inner = (open + 1..tokens.len()).find(|next| is_significant(&tokens[*next]));
+                let close = closing(tokens, open);
+                if let (Some(inner), Some(close)) = (inner, close) {
+                    tokens.remove(close);
+                    let span = tokens[inner].span;
+                    let name = [marked(ONLY.to_owned(), span), TokenWithSpan::new(Token::Period, span)];
+                    tokens.splice(at..inner, name);
+                }
+            }
+            _ => drop(tokens.remove(at)),
+        }
     }
 }
 

@@ -40,6 +40,8 @@ pub struct CopyIn {
     after: exec::AfterTriggers,
     firing: exec::Firing,
     writer: TableWriter,
+    /// Of a partitioned table: they write the rows.
+    partitions: Option<exec::Partitions>,
     options: CopyOptions,
     records: Records,
     buffer: Vec<u8>,
@@ -103,7 +105,11 @@ impl CopyIn {
             filter: filter.cloned(),
             foreign: exec::ForeignQueue::default(),
             after: exec::AfterTriggers::default(),
-            firing: exec::Firing::new(table, rules, TriggerEvent::Insert, &[]),
+            firing: match rules.partitions {
+                Some(_) => exec::Firing::of_statement(table, rules, TriggerEvent::Insert, &[]),
+                None => exec::Firing::new(table, rules, TriggerEvent::Insert, &[]),
+            },
+            partitions: exec::Partitions::new(table, rules, &[]),
             records: match options.format {
                 CopyFormat::Text => Records::Text(text::Lines::default()),
                 CopyFormat::Csv => Records::Csv(csv::Lines::new(options)),
@@ -235,8 +241,14 @@ impl CopyIn {
             }
             return ctx.txn()?.check_size().map_err(|error| exec::kv_error(&error));
         }
+        let rows = match &mut self.partitions {
+            Some(partitions) => partitions.insert(rows, ctx).await?,
+            None => {
+                self.writer.insert(&rows, ctx).await?;
+                rows
+            }
+        };
         self.rows += rows.len() as u64;
-        self.writer.insert(&rows, ctx).await?;
         for row in rows.iter().filter(|_| self.firing.wants_rows()) {
             self.firing.after_row(None, Some(row), ctx).await?;
         }
@@ -276,6 +288,9 @@ impl CopyIn {
             && eval_row(filter, &row, &ctx.scope())?.as_bool() != Some(true)
         {
             return Ok(None);
+        }
+        if self.partitions.is_some() {
+            return Ok(Some(row));
         }
         if !self.firing.before_row(None, Some(&mut row), ctx).await? {
             return Ok(None);

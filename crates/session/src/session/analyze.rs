@@ -35,6 +35,20 @@ impl Session {
             tables.collect()
         };
         let tables: Vec<Arc<Table>> = tables.map_or_else(all, <[_]>::to_vec);
+        // The rows of a partitioned table are those of its partitions.
+        let (mut given, mut of_others): (Vec<Arc<Table>>, Vec<Arc<Table>>) = (Vec::new(), Vec::new());
+        for table in &tables {
+            match table.is_partitioned() {
+                true => of_others.extend(catalog.leaves_of(table)),
+                false => given.push(table.clone()),
+            }
+        }
+        for leaf in of_others {
+            if given.iter().all(|known| known.id != leaf.id) {
+                given.push(leaf);
+            }
+        }
+        let tables = given;
         let (access, user) = (catalog.access(self.database), environment.user_id);
         let is_every = access.owns(user, self.database);
         let (mut kept, mut skipped) = (Vec::with_capacity(tables.len()), Vec::new());

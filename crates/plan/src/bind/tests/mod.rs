@@ -50,6 +50,7 @@ fn index(id: u32, name: &str, unique: bool, columns: &[u32], constraint: bool) -
 fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Table {
     Table {
         materialized: None,
+        partitioning: None,
         codecs: Default::default(),
         id,
         name: name.to_owned(),

@@ -10,6 +10,7 @@ mod reader;
 mod sequence;
 mod table;
 mod object;
+mod partition;
 mod role;
 mod routine;
 mod copy;
@@ -27,6 +28,7 @@ pub(crate) use domains::DomainChange;
 pub(crate) use grant::{Grant, GrantOn, GrantRoles, Privileged};
 pub(crate) use copy::{Copy, CopySource, CopyValue};
 pub(crate) use object::Change;
+pub(crate) use partition::{BoundText, CreatePartition, EndText, PartitionItem};
 pub(crate) use role::RoleOption;
 pub(crate) use routine::{
     BodyText, CreateRoutine, ParameterText, RoutineChange, RoutineName, RoutineOption, RoutineWord, TypeText,
@@ -45,7 +47,10 @@ pub(crate) enum Own {
     CreateView(Box<CreateView>),
     Refresh { name: ast::ObjectName, refresh: Refresh },
     DropMaterializedViews { names: Vec<ast::ObjectName>, if_exists: bool, cascade: bool },
-    AlterTable { name: ast::ObjectName, if_exists: bool, actions: Vec<TableAction> },
+    CreatePartition(Box<CreatePartition>),
+    AttachIndex { name: ast::ObjectName, if_exists: bool, partition: ast::ObjectName },
+    /// ONLY: not its partitions.
+    AlterTable { name: ast::ObjectName, if_exists: bool, only: bool, actions: Vec<TableAction> },
     /// RENAME TO, SET SCHEMA, OWNER TO of anything with a name.
     Alter { kind: Kind, name: ast::ObjectName, if_exists: bool, change: Change },
     CreateEnum { name: ast::ObjectName, labels: Vec<String> },
@@ -127,6 +132,11 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             Err(error) => return Some(Err(error)),
         }
         let temporary = reader.words("temp") || reader.words("temporary");
+        match reader.create_partition(temporary) {
+            Ok(Some(own)) => return Some(Ok(own)),
+            Ok(None) => {}
+            Err(error) => return Some(Err(error)),
+        }
         match () {
             () if reader.words("sequence") => reader.create_sequence(temporary),
             // Tables are the parser's, which takes the word before anything else as well.
@@ -161,7 +171,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("sequence") => reader.alter_sequence(),
             () if reader.words("materialized view") => reader.alter_view(Kind::MaterializedView),
             () if reader.words("view") => reader.alter_view(Kind::View),
-            () if reader.words("index") => reader.alter(Kind::Index),
+            () if reader.words("index") => reader.alter_index(),
             () if reader.words("type") => reader.alter_type(),
             () if reader.words("domain") => reader.alter_domain(),
             () if reader.words("trigger") => reader.alter_trigger(),

@@ -5,7 +5,8 @@ use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::reader::{Read, Reader};
-use super::{Own, SequenceOption, TriggersText};
+use crate::parse::extras;
+use super::{BoundText, Own, SequenceOption, TriggersText};
 
 /// One action of ALTER TABLE.
 #[derive(Clone, Debug)]
@@ -19,20 +20,26 @@ pub(crate) enum TableAction {
     SetIdentity { column: ast::Ident, always: Option<bool>, options: Vec<SequenceOption> },
     SplitAt(Box<ast::Query>),
     Triggers(TriggersText, TriggerEnabled),
+    AttachPartition { partition: ast::ObjectName, bound: BoundText },
+    DetachPartition { partition: ast::ObjectName, is_finalize: bool, is_concurrent: bool },
     Accepted,
 }
 
 impl Reader<'_, '_> {
     pub(super) fn alter_table(&mut self) -> Read<Own> {
         let if_exists = self.words("if exists");
-        self.words("only");
-        let name = self.name()?;
+        let mut only = self.words("only");
+        let mut name = self.name()?;
+        if extras::is_only(&name) {
+            only = true;
+            name.0.remove(0);
+        }
         let _ = self.parser.consume_token(&Token::Mul);
         let mut actions = Vec::new();
         loop {
             actions.push(self.table_action()?);
             if !self.parser.consume_token(&Token::Comma) {
-                return Ok(Own::AlterTable { name, if_exists, actions });
+                return Ok(Own::AlterTable { name, if_exists, only, actions });
             }
         }
     }
@@ -43,6 +50,9 @@ impl Reader<'_, '_> {
         }
         if let Some((which, enabled)) = self.enable_trigger()? {
             return Ok(TableAction::Triggers(which, enabled));
+        }
+        if let Some(action) = self.partition_action()? {
+            return Ok(action);
         }
         if self.words("split at") {
             return Ok(TableAction::SplitAt(self.parser.parse_query()?));
