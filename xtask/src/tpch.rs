@@ -143,7 +143,7 @@ fn load(servers: &[Server; 2], scratch: &Path, scale: f64) -> Result {
         servers.iter().try_for_each(|server| psql(server.port, &[table]).map(drop))?;
     }
     let file = scratch.join("rows.tbl");
-    let mut copy = |table: &str, rows: &mut dyn Iterator<Item = String>| -> Result {
+    let copy = |table: &str, rows: &mut dyn Iterator<Item = String>| -> Result {
         let mut out = BufWriter::new(File::create(&file).context("making the file of rows")?);
         for row in rows {
             // Rows end with a separator, which COPY would take for one column more.

@@ -285,6 +285,7 @@ impl CatalogSnapshot {
     pub fn reach_of(&self, table: u32) -> Vec<u32> {
         // The partitions of what is reached from below are not reached with it.
         let mut reached: Vec<(u32, bool)> = vec![(table, false)];
+        let mut known: FxHashSet<(u32, bool)> = reached.iter().copied().collect();
         let mut at = 0;
         while let Some((id, is_from_below)) = reached.get(at).copied() {
             at += 1;
@@ -293,21 +294,24 @@ impl CatalogSnapshot {
             let below = partitions.map(|it| (it.id, false));
             let above = table.partition_parent().map(|id| (id, true));
             for next in table.referenced_by.iter().map(|id| (*id, false)).chain(below).chain(above) {
-                if !reached.iter().any(|(id, is_from_below)| *id == next.0 && (next.1 || !is_from_below)) {
+                if !known.contains(&(next.0, false)) && known.insert(next) {
                     reached.push(next);
                 }
             }
         }
-        let mut ids: Vec<u32> = Vec::with_capacity(reached.len());
-        for (id, _) in &reached {
-            if !ids.contains(id) {
-                ids.push(*id);
-            }
-        }
+        let (mut listed, mut referenced) = (FxHashSet::default(), FxHashSet::default());
+        let mut ids: Vec<u32> = reached.into_iter().map(|(id, _)| id).filter(|id| listed.insert(*id)).collect();
         for at in 0..ids.len() {
             let Some(table) = self.table_by_id(ids[at]) else { continue };
-            let parents: Vec<u32> = table.foreign_keys.iter().map(|key| key.referenced_table).collect();
-            ids.extend(parents);
+            for key in &table.foreign_keys {
+                let to = key.referenced_table;
+                if referenced.insert(to) {
+                    // Its rows are those of its partitions.
+                    let below = self.table_by_id(to).map(|table| self.descendants_of(table)).unwrap_or_default();
+                    let all = std::iter::once(to).chain(below.iter().map(|table| table.id));
+                    ids.extend(all.filter(|id| listed.insert(*id)));
+                }
+            }
         }
         ids
     }

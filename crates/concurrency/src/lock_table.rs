@@ -196,6 +196,14 @@ impl LockTable {
         })
     }
 
+    /// Takes a lock whoever else has one: of a transaction that has been promised that it keeps it.
+    pub fn keep(&self, key: &Key, txn: &TxnMeta, strength: LockStrength) {
+        self.shared.change(|state, wakers| {
+            state.hold(key, txn, strength);
+            state.settle(key, wakers);
+        });
+    }
+
     /// A fair place in the queue of a key. It may have its turn at once.
     pub fn enqueue(&self, request: &LockRequest<'_>) -> Waiter {
         let claim = Claim::from(request);

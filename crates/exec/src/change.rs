@@ -1,5 +1,6 @@
 //! INSERT, UPDATE and DELETE.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -169,10 +170,10 @@ impl Upsert<'_> {
         }
     }
 
-    fn named(&self, row: &[Datum]) -> Vec<Datum> {
+    fn named<'r>(&self, row: &'r [Datum]) -> Cow<'r, [Datum]> {
         match self.partition {
-            None => row.to_vec(),
-            Some((leaf, root)) => to_root(leaf, root, row),
+            None => Cow::Borrowed(row),
+            Some((leaf, root)) => Cow::Owned(to_root(leaf, root, row)),
         }
     }
 
@@ -208,8 +209,11 @@ impl Upsert<'_> {
             ));
         }
         let named = self.named(&existing);
-        let mut both = named.clone();
-        both.extend(self.named(&row));
+        let mut both = named.to_vec();
+        match self.partition {
+            None => both.extend(row),
+            Some(_) => both.extend(self.named(&row).into_owned()),
+        }
         let types = table_types(self.partition.map_or(&table, |(_, root)| root));
         let both = Batch::from_rows(&[&types[..], &types[..]].concat(), &[both]);
         if let Some(filter) = &update.filter
@@ -218,7 +222,7 @@ impl Upsert<'_> {
             // What is left as it is may be met again.
             return Ok(None);
         }
-        let mut new = named;
+        let mut new = named.into_owned();
         for (position, expr) in &update.assignments {
             new[*position] = eval_batch(expr, &both, ctx).await?.get_datum(0);
         }

@@ -15,6 +15,9 @@ use crate::operator::Operator;
 use crate::row_write::{TableWriter, fit_row};
 use crate::trigger::{Firing, Watch};
 
+/// What would be done to a row, where a message says so.
+const CHANGED: &str = "updated or deleted";
+
 struct MergeOperator {
     source: Box<dyn Operator>,
     writer: TableWriter,
@@ -89,9 +92,14 @@ impl MergeOperator {
         [&mut self.deletes, &mut self.updates, &mut self.inserts].into_iter().flatten().try_for_each(|it| it.end(ctx))
     }
 
-    fn touch(&mut self, old: &[Datum]) -> SqlResult<()> {
-        if self.touched.insert(self.writer.primary().encode_key(old)) {
-            return Ok(());
+    /// The key of a row that is to be changed.
+    ///
+    /// # Errors
+    /// 21000 for one that was changed already. What a trigger has kept from being changed may come again.
+    fn untouched(&self, old: &[Datum]) -> SqlResult<Key> {
+        let key = self.writer.primary().encode_key(old);
+        if !self.touched.contains(&key) {
+            return Ok(key);
         }
         Err(SqlError::new(SqlState::CardinalityViolation, "MERGE command cannot affect row a second time")
             .with_hint("Ensure that not more than one source row matches any one target row."))
@@ -134,21 +142,26 @@ impl MergeOperator {
         row: &Batch,
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<()> {
-        self.touch(old)?;
+        let key = self.untouched(old)?;
         let mut new = old.to_vec();
         for (position, value) in assignments {
             new[*position] = eval_batch(value, row, ctx).await?.get_datum(0);
         }
         fit_row(&self.writer.table, &mut new)?;
         let Some(firing) = &self.updates else { return Ok(()) };
+        // No trigger sees a row that is another by now.
+        if firing.changes_rows() && !self.watch.is_as_read(&self.writer, old, "updated", ctx).await? {
+            return Ok(());
+        }
         if !firing.before_row(Some(old), Some(&mut new), ctx).await? {
             return Ok(());
         }
         self.writer.prepare(&mut new, ctx)?;
-        if !self.watch.is_as_read(&self.writer, old, "updated", ctx).await? {
+        if !self.watch.is_as_read(&self.writer, old, CHANGED, ctx).await? {
             return Ok(());
         }
         self.writer.update(old, &new, ctx).await?;
+        self.touched.insert(key);
         self.watch.own(ctx)?;
         firing.after_row(Some(old), Some(&new), ctx).await?;
         ctx.affected += 1;
@@ -156,16 +169,19 @@ impl MergeOperator {
     }
 
     async fn delete(&mut self, old: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        self.touch(old)?;
+        let key = self.untouched(old)?;
         let Some(firing) = &self.deletes else { return Ok(()) };
+        if firing.changes_rows() && !self.watch.is_as_read(&self.writer, old, "updated", ctx).await? {
+            return Ok(());
+        }
         if !firing.before_row(Some(old), None, ctx).await? {
             return Ok(());
         }
-        let done = if firing.changes_rows() { "updated" } else { "deleted" };
-        if !self.watch.is_as_read(&self.writer, old, done, ctx).await? {
+        if !self.watch.is_as_read(&self.writer, old, CHANGED, ctx).await? {
             return Ok(());
         }
         self.writer.delete(old, ctx)?;
+        self.touched.insert(key);
         self.writer.note_changes(1, ctx);
         self.watch.own(ctx)?;
         firing.after_row(Some(old), None, ctx).await?;

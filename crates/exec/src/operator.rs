@@ -112,8 +112,8 @@ impl Builder {
             Node::Sort { input, keys, limit } => {
                 Box::new(Sort::new(self.build(input)?, keys.clone(), limit.as_deref().cloned()))
             }
-            Node::Limit { input, limit, offset } => {
-                Box::new(Limit::new(self.build(input)?, limit.clone(), offset.clone()))
+            Node::Limit { input, limit, offset, ties } => {
+                Box::new(Limit::new(self.build(input)?, limit.clone(), offset.clone(), ties.clone()))
             }
             Node::LockRows(lock) => {
                 let again = self.clone();

@@ -80,9 +80,8 @@ pub struct Partitions {
     root: TableWriter,
     root_rules: Arc<RowRules>,
     rules: Arc<PartitionRules>,
-    leaves: Vec<Option<Leaf>>,
-    /// By their ids.
-    places: FxHashMap<u32, usize>,
+    /// Those that rows have gone to or come from, by their places.
+    leaves: FxHashMap<usize, Leaf>,
     /// The names of the columns that UPDATE assigns.
     assigned: Vec<String>,
 }
@@ -95,8 +94,7 @@ impl Partitions {
         Some(Self {
             root: TableWriter::new(table, rules),
             root_rules: rules.clone(),
-            leaves: partitions.leaves.iter().map(|_| None).collect(),
-            places: partitions.leaves.iter().enumerate().map(|(at, leaf)| (leaf.table.id, at)).collect(),
+            leaves: FxHashMap::default(),
             rules: partitions,
             assigned: assigned.iter().map(|at| table.columns[*at].name.clone()).collect(),
         })
@@ -105,7 +103,7 @@ impl Partitions {
     fn leaf(&mut self, at: usize) -> &mut Leaf {
         let rules = &self.rules.leaves[at];
         let (assigned, root) = (&self.assigned, &self.root.table);
-        self.leaves[at].get_or_insert_with(|| {
+        self.leaves.entry(at).or_insert_with(|| {
             let named = |name: &String| rules.table.column_named(name).map(|(at, _)| at);
             let assigned: Vec<usize> = assigned.iter().filter_map(named).collect();
             let firing = |event, assigned: &[usize]| Firing::of_rows(&rules.table, &rules.rules, event, assigned);
@@ -121,7 +119,7 @@ impl Partitions {
     /// The place of the partition that a row was read from.
     fn place_of(&self, row: &[Datum]) -> SqlResult<usize> {
         let oid = self.root.table.table_oid_position().and_then(|at| row[at].as_int());
-        let place = oid.and_then(|oid| u32::try_from(oid).ok()).and_then(|oid| self.places.get(&oid));
+        let place = oid.and_then(|oid| u32::try_from(oid).ok()).and_then(|oid| self.rules.places.get(&oid));
         place.copied().ok_or_else(|| SqlError::internal(format!("a row of \"{}\" is in none of its partitions", self.root.table.name)))
     }
 
@@ -217,17 +215,24 @@ impl Partitions {
         written: &mut [Option<Vec<Datum>>],
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<()> {
+        let mut looked_at: Vec<(usize, usize, Vec<Datum>)> = Vec::new();
         for Waiting { place, at, rows } in waiting.drain(..) {
             let rules = self.rules.clone();
             let root = self.root.table.clone();
             let leaf = self.leaf(place);
             leaf.writer.insert(&rows, ctx).await?;
-            for row in rows.iter().filter(|_| leaf.insert.wants_rows()) {
-                leaf.insert.after_row(None, Some(row), ctx).await?;
+            let wants_rows = leaf.insert.wants_rows();
+            for (at, row) in at.into_iter().zip(rows) {
+                written[at] = Some(to_root(&rules.leaves[place], &root, &row));
+                if wants_rows {
+                    looked_at.push((at, place, row));
+                }
             }
-            for (at, row) in at.into_iter().zip(&rows) {
-                written[at] = Some(to_root(&rules.leaves[place], &root, row));
-            }
+        }
+        // Triggers fire in the order of the rows, whichever partitions these are in.
+        looked_at.sort_by_key(|(at, ..)| *at);
+        for (_, place, row) in looked_at {
+            self.leaf(place).insert.after_row(None, Some(&row), ctx).await?;
         }
         Ok(())
     }
@@ -251,6 +256,13 @@ impl Partitions {
                     (other.from.id, other.key, root(other)) == (reference.from.id, reference.key, root(reference))
                 })
         };
+        let leaves_between = rules.leaves[from].rules.referenced_by.iter().find_map(|reference| {
+            let between = reference.root.as_ref()?;
+            (!goes_with(&rules.leaves[to].rules, reference)).then(|| between.table.name.clone())
+        });
+        if let Some(between) = leaves_between {
+            return Err(moves_away(&between, &self.root.table.name));
+        }
         let leaf = self.leaf(from);
         leaf.delete.start(ctx).await?;
         if !leaf.delete.before_row(Some(old), None, ctx).await? {
@@ -268,6 +280,8 @@ impl Partitions {
         if !self.before_insert(to, &mut row, ctx).await? {
             return Ok(None);
         }
+        // What its triggers have written is not the change itself.
+        watch.look(ctx)?;
         let leaf = self.leaf(to);
         leaf.writer.prepare(&mut row, ctx)?;
         leaf.writer.insert(std::slice::from_ref(&row), ctx).await?;
@@ -282,6 +296,15 @@ struct Waiting {
     place: usize,
     at: Vec<usize>,
     rows: Vec<Vec<Datum>>,
+}
+
+fn moves_away(between: &str, root: &str) -> SqlError {
+    let message = "cannot move tuple across partitions when a non-root ancestor of the source partition is directly \
+                   referenced in a foreign key";
+    let detail = format!("A foreign key points to ancestor \"{between}\" but not the root ancestor \"{root}\".");
+    SqlError::not_supported(message).with_detail(detail).with_hint(format!(
+        "Consider defining the foreign key on table \"{root}\"."
+    ))
 }
 
 fn no_partition(node: &RouteNode, values: &[Datum], ctx: &ExecContext<'_>) -> SqlError {

@@ -8,6 +8,8 @@
 //! when it crashes; `setval` sets the counter, in one write that is never repeated: if its outcome is unknown the client
 //! gets 40003. A counter at 0 has given nothing out.
 
+use std::sync::Arc;
+
 use keys::{IndexId, Key, TableId, keyspace};
 use plan::SequenceOp;
 use rustc_hash::FxHashMap;
@@ -22,9 +24,10 @@ use crate::error::from_kv;
 const AHEAD: u32 = 31;
 
 /// What a session remembers of sequences.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct SequenceState {
-    current: FxHashMap<u32, i64>,
+    /// Shared with how a transaction that may be run again has found it.
+    current: Arc<FxHashMap<u32, i64>>,
     last: Option<u32>,
 }
 
@@ -38,7 +41,7 @@ pub fn sequence_key(id: u32) -> Key {
 impl SequenceState {
     /// DISCARD SEQUENCES.
     pub fn clear(&mut self) {
-        self.current.clear();
+        self.current = Arc::default();
         self.last = None;
     }
 
@@ -76,7 +79,7 @@ impl SequenceState {
         match op {
             SequenceOp::NextVal | SequenceOp::NextIdentity => {
                 let value = next_value(sequence, db).await?;
-                self.current.insert(id, value);
+                Arc::make_mut(&mut self.current).insert(id, value);
                 self.last = Some(id);
                 Ok(Datum::Int(value))
             }
@@ -100,7 +103,7 @@ impl SequenceState {
                 }
                 set_value(sequence, value, is_called, db).await?;
                 if is_called {
-                    self.current.insert(id, value);
+                    Arc::make_mut(&mut self.current).insert(id, value);
                 }
                 Ok(Datum::Int(value))
             }

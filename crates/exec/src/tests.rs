@@ -223,7 +223,7 @@ async fn limits_take_null_as_none_and_refuse_negatives() {
     let limit = |limit: Option<Datum>, offset: Option<Datum>| {
         let count = |datum: Option<Datum>| datum.map(|datum| Expr::Const(datum, SqlType::Int8));
         let input = Box::new(ints(&[&[s(1)], &[s(2)], &[s(3)]]));
-        int8s(Node::Limit { input, limit: count(limit), offset: count(offset) }, 1)
+        int8s(Node::Limit { input, limit: count(limit), offset: count(offset), ties: Vec::new() }, 1)
     };
     assert_eq!(int_rows(&limit(Some(1.into()), Some(1.into()))).await, [[s(2)]]);
     assert_eq!(int_rows(&limit(Some(Datum::Null), Some(Datum::Null))).await.len(), 3);
@@ -316,7 +316,7 @@ fn series(limit: Option<i64>, all: bool) -> (Plan, Vec<Arc<Plan>>) {
         Node::RecursiveUnion { cte: 0, base: Box::new(ints(&[&[s(1)], &[s(2)]])), step: Box::new(step), all },
         1,
     );
-    let limit = Node::Limit { input: Box::new(read()), limit: limit.map(int), offset: None };
+    let limit = Node::Limit { input: Box::new(read()), limit: limit.map(int), offset: None, ties: Vec::new() };
     (int8s(limit, 1), vec![Arc::new(recursive)])
 }
 
@@ -431,7 +431,7 @@ async fn a_series_is_made_as_far_as_it_is_read() {
     };
     let limit = |input: Plan, width| {
         let (limit, offset) = (Some(int(2)), Some(int(5000)));
-        int8s(Node::Limit { input: Box::new(input), limit, offset }, width)
+        int8s(Node::Limit { input: Box::new(input), limit, offset, ties: Vec::new() }, width)
     };
     let calls = vec![endless(1), endless(100)];
     let scan = int8s(Node::FunctionScan { calls, with_ordinality: true }, 3);

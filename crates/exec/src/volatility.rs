@@ -75,7 +75,12 @@ fn node_is_volatile(plan: &Plan) -> bool {
         Node::Sort { input, keys, .. } => {
             plan_is_volatile(input) || keys.iter().any(|key| expr_is_volatile(&key.expr))
         }
-        Node::Limit { input, limit, offset } => plan_is_volatile(input) || filter(limit) || filter(offset),
+        Node::Limit { input, limit, offset, ties } => {
+            plan_is_volatile(input)
+                || filter(limit)
+                || filter(offset)
+                || ties.iter().any(|key| expr_is_volatile(&key.expr))
+        }
         Node::LockRows(_) => true,
         Node::SetOp { inputs, .. } => inputs.iter().any(plan_is_volatile),
         Node::Append(append) => {

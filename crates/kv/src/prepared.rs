@@ -114,9 +114,13 @@ impl Db {
             let request = Request::EndPrepared { txn: meta.clone(), commit };
             match self.ask(&meta.anchor, request).await {
                 Ok(Response::Prepared { status, ts }) => break (status, ts),
-                Ok(other) => return Err(unexpected("Prepared", Some(&other))),
+                Ok(other) => {
+                    let reason = unexpected("Prepared", Some(&other)).to_string();
+                    return Err(if attempts > 0 { Error::Ambiguous { reason } } else { Error::Internal { reason } });
+                }
                 Err(KvError::Ambiguous { .. }) if attempts < MAX_AMBIGUOUS => attempts += 1,
-                Err(KvError::Unavailable { reason, .. }) if attempts > 0 => return Err(Error::Ambiguous { reason }),
+                // Whatever keeps it from being asked again says nothing of what was asked before.
+                Err(error) if attempts > 0 => return Err(Error::Ambiguous { reason: error.to_string() }),
                 Err(error) => return Err(error.into()),
             }
         };

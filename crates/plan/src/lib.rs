@@ -42,6 +42,7 @@ pub use bind::{
     bind_assigned, bind_stored_expr, changes_key, checked_column, column_default, domain_check, domain_default, domain_rules,
     partition_key, partition_key_columns, rename_in_condition, row_rules, same_expr, trigger_columns, trigger_condition,
 };
+pub use bind_statements::check_parameter_defaults;
 pub use expr::{
     AdvisoryOp, AggregateCall, Comparison, DomainRules, Expr, Part, PartAssignment, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,

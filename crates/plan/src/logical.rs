@@ -52,7 +52,8 @@ pub enum RelNode {
     Window { input: Box<Rel>, partition_by: Vec<Expr>, order_by: Vec<SortKey>, calls: Vec<WindowCall> },
     Distinct { input: Box<Rel>, on: Option<Vec<Expr>> },
     Sort { input: Box<Rel>, keys: Vec<SortKey> },
-    Limit { input: Box<Rel>, limit: Option<Expr>, offset: Option<Expr> },
+    /// `ties`: rows behind the last one are taken too while they are equal to it by these keys.
+    Limit { input: Box<Rel>, limit: Option<Expr>, offset: Option<Expr>, ties: Vec<SortKey> },
     /// Locks rows of tables, each with the position of its first column. `again`: the rows are those of one table, which
     /// was looked at only; a row must pass this condition when it is locked.
     LockRows { input: Box<Rel>, tables: Vec<(usize, Arc<Table>, RowLock)>, again: Option<Vec<Expr>> },

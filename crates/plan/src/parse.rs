@@ -11,6 +11,7 @@ pub(crate) mod extras;
 pub(crate) mod locking;
 pub(crate) mod own;
 mod depth;
+mod expressions;
 pub(crate) mod query_clauses;
 mod storage_clauses;
 mod stored_types;

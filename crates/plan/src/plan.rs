@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use builtins::{Builtin, CallTypes, Volatility};
 use catalog::{Routine, RoutineVolatility, Table, VirtualTable, row::Access};
 use keys::LockStrength;
+use rustc_hash::FxHashMap;
 use types::{CompositeType, Datum, RowType, SqlType};
 use types::stack::grown;
 
@@ -194,6 +195,8 @@ pub struct PartitionRules {
     pub root: RouteNode,
     /// The partitions that hold rows.
     pub leaves: Vec<LeafRules>,
+    /// Their places, by their ids.
+    pub places: FxHashMap<u32, usize>,
 }
 
 /// A partitioned table on the way of a row.
@@ -574,7 +577,8 @@ pub enum Node {
     /// The first row of each group of equal rows, or of equal `on` values.
     Distinct { input: Box<Plan>, on: Option<Vec<Expr>> },
     Sort { input: Box<Plan>, keys: Vec<SortKey>, limit: Option<Box<Expr>> },
-    Limit { input: Box<Plan>, limit: Option<Expr>, offset: Option<Expr> },
+    /// `ties`: rows behind the last one are taken too while they are equal to it by these keys.
+    Limit { input: Box<Plan>, limit: Option<Expr>, offset: Option<Expr>, ties: Vec<SortKey> },
     /// Locks the rows of tables that the input's rows are made of, as the rows are asked for: what is locked by others is
     /// waited for, passed over or refused. The input's columns.
     LockRows(Arc<LockRows>),

@@ -13,11 +13,16 @@ use types::quote_identifier;
 use crate::bind::{AGGREGATE_BASE, ShownQuery, ShownTable, bind_query_as_written, of_view};
 use crate::expr::{Expr, SortKey};
 use crate::parse::Body;
+use crate::parse::query_clauses::as_written;
 use crate::print::{Casts, Printer, with_context};
 
 /// A view's query without a semicolon.
 #[must_use]
 pub(crate) fn print_view(view: &CatalogView, definition: &View, style: Style) -> Option<String> {
+    print_select(view, definition, style).or_else(|| as_written(&definition.query).map(|query| format!(" {query}")))
+}
+
+fn print_select(view: &CatalogView, definition: &View, style: Style) -> Option<String> {
     let statement = crate::parse::parse(&definition.query).ok()?.into_iter().next()?;
     let Body::Standard(ast::Statement::Query(query)) = &statement.body else { return None };
     with_context(view, |context| {
@@ -116,6 +121,9 @@ impl QueryPrinter<'_> {
     }
 
     fn table(&self, out: &mut String, table: &ShownTable) -> Option<()> {
+        if table.only {
+            out.push_str("ONLY ");
+        }
         out.push_str(&self.view.shown(self.view.class(table.oid)?));
         if let Some(alias) = &table.alias {
             let _ = write!(out, " {}", quote_identifier(alias));

@@ -9,11 +9,12 @@
 //! has locked or written is locked at every leaseholder: by an intent, or by a record here.
 //!
 //! Records go when the fate of their transaction is told ([`Request::ResolveSpan`](crate::api::Request::ResolveSpan)). What
-//! an attempt leaves behind that was given up is removed by who waits for it, as with an intent.
+//! an attempt leaves behind that was given up is removed by who waits for it, as with an intent, and by who has got the
+//! row after it and writes a record there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use concurrency::{Acquired, LockTable};
+use concurrency::LockTable;
 use keys::{Key, LockStrength, Span, TxnId, TxnMeta, keyspace};
 use parking_lot::Mutex;
 use rustc_hash::FxHashSet;
@@ -49,10 +50,8 @@ impl KeptLocks {
         self.is_used.store(false, Ordering::Release);
         for (key, KeptLock { txn, strength }) in kept {
             self.note(txn.id);
-            if let Acquired::Blocked(conflict) = locks.acquire(&key, &txn, strength) {
-                // What an attempt left behind that was given up: a later holder was told that the row is free.
-                tracing::debug!(%key, txn = %txn.id, holder = %conflict.holder.id, "a kept lock is out of date");
-            }
+            // Also where two are in each other's way: which of them was given up is not known here.
+            locks.keep(&key, &txn, strength);
         }
     }
 }
@@ -77,6 +76,15 @@ pub(crate) fn load(engine: &Engine, span: &Span) -> Result<Vec<(Key, KeptLock)>,
         found.push((row, kept));
     }
     Ok(found)
+}
+
+/// The keys of others' records of a row that its holder proves to be out of date, for it could not have the row otherwise.
+pub(crate) fn outdated(engine: &Engine, row: &Key, holder: &KeptLock) -> Result<Vec<Key>, StorageError> {
+    let mut found = load(engine, &Span::point(row.clone()))?;
+    found.retain(|(of, kept)| {
+        of == row && kept.txn.id != holder.txn.id && kept.strength.conflicts_with(holder.strength)
+    });
+    Ok(found.into_iter().map(|(_, kept)| keyspace::kept_lock(row, kept.txn.id)).collect())
 }
 
 /// The keys of the records that a transaction has in a span.

@@ -33,6 +33,8 @@ pub struct Activity {
     cancel: CancelFlag,
     is_ending: AtomicBool,
     ending: Notify,
+    /// Its transaction has stopped what others do, which is not to be done twice.
+    has_signalled: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -96,6 +98,7 @@ impl Sessions {
             cancel,
             is_ending: AtomicBool::new(false),
             ending: Notify::new(),
+            has_signalled: AtomicBool::new(false),
             state: Mutex::new(State { changed: now, ..State::default() }),
         });
         if pid != 0 {
@@ -141,10 +144,19 @@ impl Activity {
         state.changed = now;
         if status == TransactionStatus::Idle {
             state.transaction_began = None;
+            self.has_signalled.store(false, Ordering::Relaxed);
         }
         if state.application != application {
             application.clone_into(&mut state.application);
         }
+    }
+
+    pub(crate) fn note_signal(&self) {
+        self.has_signalled.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_signalled(&self) -> bool {
+        self.has_signalled.load(Ordering::Relaxed)
     }
 
     /// Stops the statement that runs now.

@@ -302,6 +302,7 @@ impl Session {
         sink: &mut dyn Sink,
         describe: bool,
     ) -> Result<Completion, Failure> {
+        self.keep_held_in_place(Some(name));
         // Taken out, for its rows are read through the session.
         let Some(mut portal) = self.portals.remove(name) else { return Err(no_cursor(name).into()) };
         let completion = match portal.cursor() {
@@ -321,6 +322,7 @@ impl Session {
     }
 
     pub(crate) fn close_cursor(&mut self, name: Option<&str>) -> Result<Completion, Failure> {
+        self.keep_held_in_place(name);
         match name {
             None => self.portals.clear(),
             Some(name) => {

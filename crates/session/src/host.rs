@@ -117,6 +117,9 @@ impl Host for SessionHost {
             };
             return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
         }
+        if let Some(own) = self.environment.sessions.get(self.environment.pid) {
+            own.note_signal();
+        }
         match signal {
             Signal::Cancel => activity.cancel(),
             Signal::Terminate => activity.terminate(),

@@ -113,6 +113,14 @@ impl Portals {
         self.open.insert(name.to_owned(), portal);
     }
 
+    /// Whether it is a cursor of an earlier transaction: of this name, or any.
+    pub fn is_held(&self, name: Option<&str>) -> bool {
+        match name {
+            Some(name) => self.open.get(name).is_some_and(|portal| portal.is_held),
+            None => self.open.values().any(|portal| portal.is_held),
+        }
+    }
+
     pub fn remove(&mut self, name: &str) -> Option<Portal> {
         self.open.remove(name)
     }
@@ -308,7 +316,19 @@ impl Session {
     }
 
     pub fn close_portal(&mut self, name: &str) {
-        self.portals.remove(name);
+        if let Some(portal) = self.portals.remove(name)
+            && (portal.is_held || matches!(portal.state, State::Cursor(_)))
+        {
+            // It would be there after a replay.
+            self.forbid_replay();
+        }
+    }
+
+    /// A cursor of an earlier transaction stays where it was moved to when this one starts over.
+    pub(crate) fn keep_held_in_place(&mut self, name: Option<&str>) {
+        if self.portals.is_held(name) {
+            self.forbid_replay();
+        }
     }
 
     /// Runs a portal, or runs it on, for `limit` rows; 0 stands for all.

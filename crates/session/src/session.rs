@@ -174,6 +174,10 @@ pub struct Session {
     pub(crate) loops: Vec<String>,
     /// What the statement at hand means for a replay of its transaction.
     pub(crate) trace: replay::Trace,
+    /// Whether what the statement at hand answers depends on the names that objects have.
+    pub(crate) shows_names: bool,
+    /// It has run prepared statements by their names.
+    pub(crate) has_executed: bool,
 }
 
 /// The letter of ReadyForQuery.
@@ -279,6 +283,8 @@ impl Session {
             frozen: None,
             loops: Vec::new(),
             trace: replay::Trace::Kept,
+            shows_names: false,
+            has_executed: false,
             opened: None,
             in_use: Vec::new(),
             transitions: Arc::default(),
@@ -481,7 +487,14 @@ impl Session {
     }
 
     pub fn deallocate(&mut self, name: &str) {
-        Arc::make_mut(&mut self.prepared).remove(name);
+        let is_there = self.prepared.contains_key(name);
+        if is_there {
+            Arc::make_mut(&mut self.prepared).remove(name);
+        }
+        // Another may get the name before an EXECUTE is run again. Without one of those no replay asks for names.
+        if is_there && self.has_executed {
+            self.forbid_replay();
+        }
     }
 
     /// Forgets what asked the statement before to stop, and sets the limit on this one's time.

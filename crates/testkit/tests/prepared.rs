@@ -5,14 +5,14 @@
 use std::{path::Path, time::Duration};
 
 use hlc::Timestamp;
-use keys::{LockStrength, TxnMeta, TxnStatus};
+use keys::{LockStrength, Span, TxnMeta, TxnStatus, keyspace::kept_lock};
 use kv::{Db, DbConfig, Error, PreparedTxn, Read, TxnOptions};
-use replica::api::{Header, PushKind, Request, Response};
+use replica::api::{Header, KvError, PushKind, Request, Response};
 use rpc::MemoryConfig;
 use tempfile::TempDir;
 use testkit::{
     cluster::{Cluster, Member},
-    commands::{end, get, key, send, within},
+    commands::{end, get, key, meta, send, within},
 };
 
 /// A transaction lives so long without a heartbeat.
@@ -84,7 +84,7 @@ fn is_held(outcome: &Result<Timestamp, Error>) -> bool {
 }
 
 async fn status(member: &Member, meta: &TxnMeta, kind: PushKind) -> TxnStatus {
-    let push = Request::PushTxn { pushee: meta.clone(), pusher: None, dependents: Vec::new(), kind };
+    let push = Request::PushTxn { pushee: Box::new(meta.clone()), pusher: None, dependents: Vec::new(), kind };
     let response = send(member, "a", Header::default(), vec![push]).await.unwrap();
     match &response.responses[..] {
         [Response::PushTxn(pushed)] => pushed.status,
@@ -132,7 +132,9 @@ async fn prepared_stays() {
     }
     let late = send(member, "a", within(&meta), vec![end(false, &[])]).await.unwrap();
     assert!(matches!(late.responses[..], [Response::EndTxn { status: TxnStatus::Prepared, .. }]), "{late:?}");
-    let recovered = Request::RecoverTxn { txn: TxnMeta { write_ts: at, ..meta.clone() }, committed: false };
+    let commit = send(member, "a", within(&meta), vec![end(true, &[])]).await;
+    assert!(matches!(commit, Err(KvError::Invalid { .. })), "it is committed by its name alone: {commit:?}");
+    let recovered = Request::RecoverTxn { txn: Box::new(TxnMeta { write_ts: at, ..meta.clone() }), committed: false };
     let forgotten = Request::ForgetTxn { anchor: meta.anchor.clone(), txn_id: id };
     for request in [recovered, forgotten] {
         send(member, "a", Header::default(), vec![request]).await.unwrap();
@@ -244,6 +246,43 @@ async fn prepared_keeps_locks() {
         let filed = keys::keyspace::kept_lock(&key(name), id);
         assert_eq!(cluster.members[leader].store.engine().get_local(filed.as_bytes()).unwrap(), None);
     }
+    cluster.stop().await;
+}
+
+/// A record that an attempt left behind which was given up is in nobody's way: not in that of who has the row after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_lock_that_is_out_of_date_displaces_none() {
+    let dir = TempDir::new().unwrap();
+    let cluster = cluster(dir.path()).await;
+    let db = cluster.members[0].db.clone();
+    for name in ["a", "b"] {
+        put(&db, name, "old").await.unwrap();
+    }
+    // It has locked both rows and written that down, and its node dies before it is prepared.
+    let leader = cluster.leader_of(&key("a")).expect("the range is led");
+    let member = &cluster.members[leader];
+    let dead = meta(1, "a", db.clock().now());
+    let lock = |name: &str| Request::Get { key: key(name), lock: Some(LockStrength::Update) };
+    send(member, "a", within(&dead), vec![lock("a"), lock("b")]).await.unwrap();
+    let spans = ["a", "b"].map(|name| Span::point(key(name))).to_vec();
+    send(member, "a", within(&dead), vec![Request::KeepLocks { spans }]).await.unwrap();
+    let is_kept = |member: &Member, name: &str, id| {
+        member.store.engine().get_local(kept_lock(&key(name), id).as_bytes()).unwrap().is_some()
+    };
+    assert!(is_kept(member, "a", dead.id) && is_kept(member, "b", dead.id));
+    // Who waits for one of the rows finds that it is dead; the other is free as well then.
+    tokio::time::sleep(2 * EXPIRY).await;
+    try_put(&db, "a", "new").await.unwrap();
+    let mut txn = db.begin(TxnOptions::default());
+    txn.get(&key("b"), Read { lock: Some(LockStrength::Update), ..Read::default() }).await.unwrap();
+    let id = txn.id();
+    txn.prepare("g", b"").await.unwrap().expect("the name is free");
+    drop(txn);
+    assert!(is_kept(member, "b", id) && !is_kept(member, "b", dead.id), "what is out of date is gone");
+    cluster.transfer_lease(leader, &key("b"), (leader + 1) % 3).await;
+    assert!(is_held(&try_put(&db, "b", "other").await), "prepared-keeps-locks");
+    assert!(end_prepared(&db, "g", true).await);
+    try_put(&db, "b", "other").await.unwrap();
     cluster.stop().await;
 }
 

@@ -26,6 +26,29 @@ impl Array {
     }
 }
 
+/// PostgreSQL's limit of an array's size, in elements of eight bytes.
+const ELEMENTS_MAX: i64 = (1 << 30) / 8 - 1;
+
+/// How many NULLs one assignment puts between elements: a short statement does not take gigabytes.
+const GAP_MAX: i64 = 1 << 20;
+
+fn too_large() -> SqlError {
+    let message = format!("array size exceeds the maximum allowed ({ELEMENTS_MAX})");
+    SqlError::new(SqlState::ProgramLimitExceeded, message)
+}
+
+/// The subscript behind the last element is a number as well.
+fn check_bounds(dimensions: &[Dimension]) -> SqlResult<()> {
+    let is_large = |it: &&Dimension| i64::from(it.lower_bound) + i64::from(it.length) > i64::from(i32::MAX);
+    match dimensions.iter().find(is_large) {
+        None => Ok(()),
+        Some(it) => {
+            let message = format!("array lower bound is too large: {}", it.lower_bound);
+            Err(SqlError::new(SqlState::ProgramLimitExceeded, message))
+        }
+    }
+}
+
 fn set_element(array: Array, subscripts: &[i32], value: Datum) -> SqlResult<Array> {
     if subscripts.len() > MAX_DIMENSIONS {
         return Err(too_many(subscripts.len()));
@@ -33,6 +56,7 @@ fn set_element(array: Array, subscripts: &[i32], value: Datum) -> SqlResult<Arra
     if array.is_empty() {
         let dimensions: Vec<Dimension> =
             subscripts.iter().map(|subscript| Dimension { length: 1, lower_bound: *subscript }).collect();
+        check_bounds(&dimensions)?;
         return Array::with_dimensions(&dimensions, vec![value]);
     }
     let dimensions = array.dimensions().to_vec();
@@ -60,17 +84,16 @@ fn set_element(array: Array, subscripts: &[i32], value: Datum) -> SqlResult<Arra
 
 /// The elements of an array of one dimension that holds the subscripts `from` to `to` as well, and its lower bound.
 fn grown(array: Array, dimension: Dimension, from: i64, to: i64) -> SqlResult<(Vec<Datum>, i64)> {
-    /// PostgreSQL's limit of an array's size, in elements of eight bytes.
-    const ELEMENTS_MAX: i64 = (1 << 30) / 8 - 1;
     let first = i64::from(dimension.lower_bound);
     let last = first + i64::from(dimension.length) - 1;
     let (new_first, new_last) = (first.min(from), last.max(to));
     let length = new_last - new_first + 1;
     if length > ELEMENTS_MAX || new_last >= i64::from(i32::MAX) {
-        return Err(SqlError::new(
-            SqlState::ProgramLimitExceeded,
-            format!("array size exceeds the maximum allowed ({ELEMENTS_MAX})"),
-        ));
+        return Err(too_large());
+    }
+    if (first - to - 1).max(from - last - 1) > GAP_MAX {
+        let message = format!("an assignment puts at most {GAP_MAX} NULLs between elements of an array");
+        return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
     }
     let mut elements = array.into_elements();
     if new_first < first {
@@ -97,7 +120,10 @@ fn set_slice(array: Array, bounds: &[(Option<i32>, Option<i32>)], source: &Array
             let length = u32::try_from(length).map_err(|_| reversed())?;
             dimensions.push(Dimension { length, lower_bound: lower });
         }
-        let count: usize = dimensions.iter().map(|dimension| dimension.length as usize).product();
+        let lengths = dimensions.iter().map(|dimension| i64::from(dimension.length));
+        let count = lengths.fold(Some(1_i64), |count, length| count?.checked_mul(length)).filter(|it| *it <= ELEMENTS_MAX);
+        let count = count.ok_or_else(too_large)? as usize;
+        check_bounds(&dimensions)?;
         if source.len() < count {
             return Err(subscript_error("source array too small"));
         }
@@ -121,7 +147,9 @@ fn set_slice(array: Array, bounds: &[(Option<i32>, Option<i32>)], source: &Array
         }
         ranges.push((lower, upper));
     }
-    let count: i64 = ranges.iter().map(|(lower, upper)| upper - lower + 1).product();
+    let lengths = ranges.iter().map(|(lower, upper)| upper - lower + 1);
+    let count = lengths.fold(Some(1_i64), |count, length| count?.checked_mul(length)).filter(|it| *it <= ELEMENTS_MAX);
+    let count = count.ok_or_else(too_large)?;
     if (source.len() as i64) < count {
         return Err(subscript_error("source array too small"));
     }
@@ -188,6 +216,7 @@ mod tests {
             ("{{1,2},{3,4}}", &[1, 2], "{{1,9},{3,4}}"),
             ("{{1,2},{3,4}}", &[1, 3], "array subscript out of range"),
             ("{}", &[1, 1], "{{9}}"),
+            ("{}", &[i32::MAX], "array lower bound is too large: 2147483647"),
         ] {
             assert_eq!(
                 shown(set_element(array(old), subscripts, Datum::Int(9))),
@@ -197,6 +226,8 @@ mod tests {
         }
         let far = set_element(array("{1}"), &[i32::MAX - 1], Datum::Int(9)).unwrap_err();
         assert_eq!(far.code(), SqlState::ProgramLimitExceeded);
+        let gap = set_element(array("{1}"), &[2_000_000], Datum::Int(9)).unwrap_err();
+        assert_eq!(gap.code(), SqlState::ProgramLimitExceeded);
     }
 
     #[test]
@@ -204,6 +235,7 @@ mod tests {
         for (old, bounds, source, expected) in [
             ("{}", &[(Some(2), Some(3))][..], "{1}", "source array too small"),
             ("{}", &[(Some(2), Some(3))], "{1,2}", "[2:3]={1,2}"),
+            ("{}", &[(Some(1), Some(65_536)); 4], "{1}", "array size exceeds the maximum allowed (134217727)"),
             ("{}", &[(None, Some(3))], "{1,2}", "array slice subscript must provide both boundaries"),
             ("{1,2,3}", &[(Some(2), None)], "{8,9}", "{1,8,9}"),
             ("{1,2,3}", &[(Some(3), Some(4))], "{8,9}", "{1,2,8,9}"),

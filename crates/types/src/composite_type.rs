@@ -11,7 +11,8 @@
 //! - *rows-by-relation*: the row type of relation `r` has the oid `2^30 + 2r`, and arrays of it the next one. So row types have
 //!   no descriptor of their own, and are registered only where one is used.
 //! - *bounded-size*: a type made up of others has at most [`SIZE_MAX`] fields in all and is nested at most [`DEPTH_MAX`] deep,
-//!   so that walks over types and values end. Who makes or changes a type asks [`SqlType::check_size`].
+//!   so that walks over types and values end. Who makes a type asks [`SqlType::check_size`], and who
+//!   changes one asks [`check_extent`] of what it and all that is made of it will be.
 
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -243,23 +244,36 @@ impl SqlType {
         found
     }
 
+    /// How many levels and fields of composite types there are within.
+    #[must_use]
+    pub fn extent(&self) -> Option<(usize, usize)> {
+        let kind = &within(*self)?.content().kind;
+        Some((kind.depth, kind.size))
+    }
+
     /// *bounded-size*
     ///
     /// # Errors
     /// 54001 and 54011.
     pub fn check_size(&self) -> SqlResult<()> {
-        let Some(inner) = within(*self) else { return Ok(()) };
-        let kind = &inner.content().kind;
-        if kind.depth > DEPTH_MAX {
-            let message = format!("composite types cannot be nested more than {DEPTH_MAX} levels deep");
-            return Err(SqlError::new(SqlState::StatementTooComplex, message));
-        }
-        if kind.size > SIZE_MAX {
-            let message = format!("a composite type can have at most {SIZE_MAX} fields, those within its attributes counted");
-            return Err(SqlError::new(SqlState::TooManyColumns, message));
-        }
-        Ok(())
+        self.extent().map_or(Ok(()), |(depth, size)| check_extent(depth, size))
     }
+}
+
+/// *bounded-size* of a type of so many levels and fields, before there is one.
+///
+/// # Errors
+/// 54001 and 54011.
+pub fn check_extent(depth: usize, size: usize) -> SqlResult<()> {
+    if depth > DEPTH_MAX {
+        let message = format!("composite types cannot be nested more than {DEPTH_MAX} levels deep");
+        return Err(SqlError::new(SqlState::StatementTooComplex, message));
+    }
+    if size > SIZE_MAX {
+        let message = format!("a composite type can have at most {SIZE_MAX} fields, those within its attributes counted");
+        return Err(SqlError::new(SqlState::TooManyColumns, message));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use crate::error::{SqlError, SqlResult, SqlState};
 use crate::json::{Json, MAX_DEPTH};
 use crate::stack::too_deep;
 
-/// No array is made longer than this by a path.
-const LENGTH_MAX: i64 = 1 << 27;
+/// How many NULLs one path puts before an element: a short statement does not take gigabytes.
+const GAP_MAX: i64 = 1 << 20;
 
 /// A subscript of a jsonb value: its text, and whether it was a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +28,16 @@ fn no_container() -> SqlError {
         .with_detail("The path assumes key is a composite object, but it is a scalar value.")
 }
 
-fn with_nulls(count: i64, value: Json) -> SqlResult<Json> {
-    if count > LENGTH_MAX {
-        let message = format!("number of jsonb array elements exceeds the maximum allowed ({LENGTH_MAX})");
+fn check_gap(count: i64) -> SqlResult<()> {
+    if count > GAP_MAX {
+        let message = format!("an assignment puts at most {GAP_MAX} NULLs between elements of a jsonb array");
         return Err(SqlError::new(SqlState::ProgramLimitExceeded, message));
     }
+    Ok(())
+}
+
+fn with_nulls(count: i64, value: Json) -> SqlResult<Json> {
+    check_gap(count)?;
     let mut items = vec![Json::Null; usize::try_from(count).unwrap_or(0)];
     items.push(value);
     Ok(Json::Array(items))
@@ -40,6 +45,7 @@ fn with_nulls(count: i64, value: Json) -> SqlResult<Json> {
 
 /// What a path that leads nowhere makes.
 fn made(path: &[JsonStep], value: Json) -> SqlResult<Json> {
+    check_gap(path.iter().filter_map(JsonStep::index).map(|index| index.max(0)).sum())?;
     path.iter().rev().try_fold(value, |value, step| match step.index() {
         Some(index) => with_nulls(index, value),
         None => Ok(Json::object(vec![(step.text.as_str().into(), value)])),

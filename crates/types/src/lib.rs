@@ -60,7 +60,7 @@ pub use binary::{parse_binary, write_binary};
 pub use cast::{CastContext, can_cast, cast, fit_modifier, is_listed_cast};
 pub use compare::{compare, compare_records, hash_datum, sql_equal};
 pub use datetime::arithmetic::date_to_timestamp;
-pub use composite_type::{Attribute, CompositeType, relation_of_row_type, row_type_oid};
+pub use composite_type::{Attribute, CompositeType, check_extent, relation_of_row_type, row_type_oid};
 pub use datetime::zone::Zone;
 pub use datum::{Datum, Interval, TimeTz};
 pub use domain_type::{DomainType, Over, domains_exist};

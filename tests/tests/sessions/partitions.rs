@@ -42,7 +42,8 @@ async fn a_row_that_moves_is_changed_once() {
     assert_eq!(rows(&other).await, [row("t1", 11, 1), row("t1", 15, 0)]);
 }
 
-/// A row of the default partition, and a partition that it would belong to: one of the two transactions fails.
+/// A row of the default partition, and a partition that it would belong to: one of the two transactions fails, or is run again
+/// and puts the row there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_partition_comes_while_its_row_does() {
     let dir = TempDir::new().unwrap();
@@ -52,7 +53,7 @@ async fn a_partition_comes_while_its_row_does() {
     one.batch_execute("BEGIN; INSERT INTO t VALUES (25, 0)").await.unwrap();
     let made = other.batch_execute("CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (20) TO (30)").await;
     let committed = one.batch_execute("COMMIT").await;
-    assert!(made.is_err() || committed.is_err(), "{made:?} {committed:?}");
+    assert!(made.is_ok() || committed.is_ok(), "{made:?} {committed:?}");
     let found = rows(&other).await;
     let is_whole = |(partition, a, _): &(String, i32, i32)| match a {
         0..10 => partition == "t0",

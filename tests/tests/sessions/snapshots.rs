@@ -1,6 +1,6 @@
 //! Snapshots of the past, of other transactions, and those that are waited for.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use quorate_tests::{config, connect, connect_to, one_node, replicated};
 use server::{Node, NodeConfig};
@@ -74,6 +74,19 @@ async fn a_snapshot_is_imported_as_postgresql_has_it() {
         assert_eq!(code(&client, sql).await, Some(expected), "{begin}; {sql}");
         client.batch_execute("ROLLBACK").await.unwrap();
     }
+    // Of a node whose clock is a little ahead, and of none that can be.
+    let (_, rest) = id.split_once('-').unwrap();
+    let ahead = |by: Duration| {
+        let later = u64::try_from((SystemTime::UNIX_EPOCH.elapsed().unwrap() + by).as_nanos()).unwrap();
+        format!("SET TRANSACTION SNAPSHOT '{later:016X}-{rest}'")
+    };
+    client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    client.batch_execute(&ahead(Duration::from_millis(100))).await.unwrap();
+    assert_eq!(number(&client, "SELECT v::bigint FROM t WHERE id = 1").await, 11);
+    client.batch_execute("ROLLBACK; BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    let hour = ahead(Duration::from_secs(3_600));
+    assert_eq!(code(&client, &hour).await, Some(SqlState::INVALID_PARAMETER_VALUE));
+    client.batch_execute("ROLLBACK").await.unwrap();
     let there = connect_to(&node, "other").await;
     there.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
     assert_eq!(code(&there, &import).await, Some(SqlState::FEATURE_NOT_SUPPORTED));

@@ -2,8 +2,8 @@
 //! have among them.
 //!
 //! The arguments of an ordered set are its direct ones, then those of WITHIN GROUP, and rows come in their order. Of the
-//! hypothetical ones the first argument says how each key is ordered ([`key_flags`]); then come the keys and, of the same
-//! types, what stands for the row that is not there.
+//! hypothetical ones the first argument says how each key is ordered, a character for each ([`key_flags`]); then come the
+//! keys and, of the same types, what stands for the row that is not there.
 
 use std::cmp::Ordering;
 
@@ -134,10 +134,15 @@ impl Accumulator for Mode {
     }
 }
 
-/// How a key is ordered, as a digit of the first argument.
+/// How a key is ordered, as a character of the first argument.
 #[must_use]
-pub fn key_flags(descending: bool, nulls_first: bool) -> i64 {
-    i64::from(descending) + 2 * i64::from(nulls_first)
+pub fn key_flags(descending: bool, nulls_first: bool) -> char {
+    match (descending, nulls_first) {
+        (false, false) => '0',
+        (true, false) => '1',
+        (false, true) => '2',
+        (true, true) => '3',
+    }
 }
 
 /// What is wanted of the place of a row that is not there.
@@ -161,11 +166,9 @@ struct Hypothetical {
 }
 
 impl Hypothetical {
-    fn order(&self, flags: i64, row: &[Datum], other: &[Datum]) -> Ordering {
-        let mut flags = flags;
-        for ((a, b), ty) in row.iter().zip(other).zip(&self.types.args[1..]) {
-            let (descending, nulls_first) = (flags % 4 % 2 == 1, flags % 4 >= 2);
-            flags /= 4;
+    fn order(&self, flags: &str, row: &[Datum], other: &[Datum]) -> Ordering {
+        for (((a, b), ty), flags) in row.iter().zip(other).zip(&self.types.args[1..]).zip(flags.bytes()) {
+            let (descending, nulls_first) = (matches!(flags, b'1' | b'3'), matches!(flags, b'2' | b'3'));
             let order = match (a.is_null(), b.is_null()) {
                 (true, true) => Ordering::Equal,
                 (true, false) => if nulls_first { Ordering::Less } else { Ordering::Greater },
@@ -185,7 +188,9 @@ impl Hypothetical {
 
 impl Accumulator for Hypothetical {
     fn add(&mut self, _: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()> {
-        let flags = args[0].as_int().unwrap_or(0);
+        let Datum::Text(flags) = &args[0] else {
+            return Err(SqlError::internal("a hypothetical row has no order"));
+        };
         let (row, wanted) = args[1..].split_at((args.len() - 1) / 2);
         self.rows += 1;
         match self.order(flags, row, wanted) {

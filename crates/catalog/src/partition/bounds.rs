@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 
+use rustc_hash::FxHashMap;
 use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType, compare, to_text};
 
 use super::hash::hash_key;
@@ -18,8 +19,9 @@ pub(super) struct Lookup {
     /// Of lists, by their order: each value with the place of its partition.
     values: Vec<(Datum, usize)>,
     null: Option<usize>,
-    /// Of hashes, by the remainder of the greatest modulus.
-    remainders: Vec<Option<usize>>,
+    /// Of hashes: the moduli that there are, and the place of a partition by its modulus and remainder.
+    moduli: Vec<u32>,
+    remainders: FxHashMap<(u32, u32), usize>,
 }
 
 /// The values that rows may have in one column of the key, as far as a condition says.
@@ -95,11 +97,6 @@ impl Partitioned {
     fn lookup(&self) -> &Lookup {
         self.lookup.get_or_init(|| {
             let mut lookup = Lookup::default();
-            let moduli = self.partitions.iter().filter_map(|it| match it.bound {
-                PartitionBound::Hash { modulus, .. } => Some(modulus),
-                _ => None,
-            });
-            lookup.remainders = vec![None; moduli.max().unwrap_or(0) as usize];
             for (at, partition) in self.partitions.iter().enumerate() {
                 match &partition.bound {
                     PartitionBound::List(values) => {
@@ -111,8 +108,10 @@ impl Partitioned {
                         }
                     }
                     PartitionBound::Hash { modulus, remainder } => {
-                        let places = lookup.remainders.iter_mut().skip(*remainder as usize).step_by(*modulus as usize);
-                        places.for_each(|place| *place = Some(at));
+                        lookup.remainders.insert((*modulus, *remainder), at);
+                        if !lookup.moduli.contains(modulus) {
+                            lookup.moduli.push(*modulus);
+                        }
                     }
                     PartitionBound::Range(..) | PartitionBound::Default => {}
                 }
@@ -142,20 +141,9 @@ impl Partitioned {
     /// Two ends.
     fn compare_ends(&self, a: &[RangeDatum], b: &[RangeDatum]) -> Ordering {
         for ((ty, a), b) in self.types().zip(a).zip(b) {
-            let rank = |end: &RangeDatum| match end {
-                RangeDatum::MinValue => 0,
-                RangeDatum::Value(_) => 1,
-                RangeDatum::MaxValue => 2,
-            };
-            let order = match (a, b) {
-                (RangeDatum::Value(a), RangeDatum::Value(b)) => compare(ty, a, b),
-                // What comes behind an infinite end says nothing.
-                (RangeDatum::MinValue, RangeDatum::MinValue) | (RangeDatum::MaxValue, RangeDatum::MaxValue) => {
-                    return Ordering::Equal;
-                }
-                (a, b) => rank(a).cmp(&rank(b)),
-            };
-            if order.is_ne() {
+            let order = compare_end(ty, a, b);
+            // What comes behind an infinite end says nothing.
+            if order.is_ne() || !matches!(a, RangeDatum::Value(_)) {
                 return order;
             }
         }
@@ -191,9 +179,10 @@ impl Partitioned {
         match self.strategy {
             PartitionStrategy::Hash => {
                 let hash = hash_key(self.types().zip(values));
-                let modulus = lookup.remainders.len() as u64;
-                let remainder = hash.checked_rem(modulus)?;
-                lookup.remainders[remainder as usize]
+                lookup.moduli.iter().find_map(|modulus| {
+                    let remainder = hash.checked_rem(u64::from(*modulus))? as u32;
+                    lookup.remainders.get(&(*modulus, remainder)).copied()
+                })
             }
             PartitionStrategy::List => {
                 let (value, ty) = (values.first()?, self.types().next()?);
@@ -291,7 +280,7 @@ impl Partitioned {
         // Between them, where all that follows is free.
         let below_to = !tied_to || lower.is_none_or(|(value, _)| beside(value, &to[at]).is_lt());
         let above_from = !tied_from || upper.is_none_or(|(value, _)| beside(value, &from[at]).is_gt());
-        let has_between = !(tied_from && tied_to) || self.compare_ends(&from[at..=at], &to[at..=at]).is_lt();
+        let has_between = !(tied_from && tied_to) || compare_end(ty, &from[at], &to[at]).is_lt();
         let is_possible = !(tied_to && to[at] == RangeDatum::MinValue) && !(tied_from && from[at] == RangeDatum::MaxValue);
         at_end || below_to && above_from && has_between && is_possible && !sets[at + 1..].contains(&KeySet::Null)
     }
@@ -412,10 +401,12 @@ impl Partitioned {
         if next < known.len() && known[next].0 % modulus != 0 {
             return refuse(next, "a factor of");
         }
-        let remainders = &self.lookup().remainders;
-        let Some(start) = (remainder as usize).checked_rem(remainders.len()) else { return Ok(()) };
-        let taken = remainders.iter().skip(start).step_by(modulus as usize).flatten().next();
-        taken.map_or(Ok(()), |at| overlaps(*at))
+        // Each modulus is a factor of the greater ones, so that the remainders of the lesser one tell.
+        let is_met = |(of, other): &(u32, u32)| {
+            let least = modulus.min(*of);
+            remainder.checked_rem(least) == other.checked_rem(least)
+        };
+        known.iter().position(is_met).map_or(Ok(()), overlaps)
     }
 
     /// A key as an error about its row shows it.
@@ -426,6 +417,19 @@ impl Partitioned {
             value => to_text(ty, value, &Formatting::default()),
         });
         shown.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Two ends of one column.
+fn compare_end(ty: &SqlType, a: &RangeDatum, b: &RangeDatum) -> Ordering {
+    let rank = |end: &RangeDatum| match end {
+        RangeDatum::MinValue => 0,
+        RangeDatum::Value(_) => 1,
+        RangeDatum::MaxValue => 2,
+    };
+    match (a, b) {
+        (RangeDatum::Value(a), RangeDatum::Value(b)) => compare(ty, a, b),
+        (a, b) => rank(a).cmp(&rank(b)),
     }
 }
 

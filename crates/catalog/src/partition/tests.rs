@@ -1,3 +1,5 @@
+//! Bounds of partitions: where rows go, what pruning leaves out, hashes as PostgreSQL makes them.
+
 use keys::ColumnId;
 use types::{Datum, SqlType};
 
@@ -159,6 +161,33 @@ fn moduli_divide_each_other() {
     let check = |modulus: u32, remainder: u32| made.check_new("n", &PartitionBound::Hash { modulus, remainder }, &name);
     assert!(check(4, 2).is_ok() && check(8, 5).is_ok() && check(16, 6).is_ok());
     assert!(check(4, 1).is_err() && check(2, 0).is_err() && check(16, 8).is_err() && check(6, 2).is_err());
+}
+
+#[test]
+fn great_moduli_need_no_room() {
+    let mut made = Partitioned::new(PartitionStrategy::Hash, vec![key(1, SqlType::Int4)]);
+    made.add(1, PartitionBound::Hash { modulus: 2, remainder: 0 });
+    made.add(2, PartitionBound::Hash { modulus: i32::MAX as u32 - 1, remainder: 1 });
+    let check = |modulus: u32, remainder: u32| made.check_new("n", &PartitionBound::Hash { modulus, remainder }, &name);
+    assert!(check(i32::MAX as u32 - 1, 3).is_ok());
+    assert!(check(i32::MAX as u32 - 1, 1).is_err() && check(2, 1).is_err());
+    let places = (0..100).map(|value| found(&made, &[Datum::Int(value)]));
+    assert!(places.clone().any(|place| place == Some(1)) && places.clone().any(|place| place.is_none()));
+}
+
+#[test]
+fn later_columns_have_their_own_order() {
+    let mut made = Partitioned::new(PartitionStrategy::Range, vec![key(1, SqlType::Int4), key(2, SqlType::Text)]);
+    let end = |a: i64, b: &str| vec![RangeDatum::Value(Datum::Int(a)), RangeDatum::Value(Datum::text(b))];
+    made.add(1, PartitionBound::Range(end(1, "a"), end(1, "m")));
+    made.add(2, PartitionBound::Range(end(1, "m"), end(2, "a")));
+    let of = |lower: &str, upper: &str| {
+        let end = |text: &str| Some((Datum::text(text), false));
+        [KeySet::Values(vec![Datum::Int(1)]), KeySet::Range { lower: end(lower), upper: end(upper) }]
+    };
+    assert_eq!(read(&made, &of("b", "d")), [1]);
+    assert_eq!(read(&made, &of("b", "n")), [1, 2]);
+    assert_eq!(read(&made, &of("n", "q")), [2]);
 }
 
 /// The partitions that PostgreSQL 15 puts these keys into.

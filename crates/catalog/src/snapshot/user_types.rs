@@ -51,7 +51,8 @@ impl CatalogSnapshot {
         std::iter::once(id).chain(multirange).for_each(|oid| self.type_changed(oid));
     }
 
-    /// Upholds *types-of-this-version* where a type, or the relation of a row type, consists of something else now.
+    /// Upholds *types-of-this-version* where a type, or the relation of a row type, consists of something else now. What would
+    /// hold itself is not followed: there is no end of it.
     pub(super) fn type_changed(&mut self, id: u32) {
         let over: Vec<Arc<Type>> = self.types_made_of(id).cloned().collect();
         over.into_iter().for_each(|ty| self.put_type(ty));
@@ -64,7 +65,7 @@ impl CatalogSnapshot {
                 }
                 let is_changed = !relation.is_same(&before);
                 self.relations.insert(user, relation);
-                if is_changed {
+                if is_changed && !self.relations[&user].user_types().contains(&user) {
                     self.type_changed(user);
                 }
             }
@@ -93,6 +94,11 @@ impl CatalogSnapshot {
                     if let Some(labelled) = column.ty.with_labels(column.missing.clone()) {
                         column.missing = labelled;
                     }
+                }
+                if table.is_partitioned()
+                    && let Some(partitioned) = &mut table.partitioning_mut().partitioned
+                {
+                    partitioned.resolve(&|ty| self.resolve(ty));
                 }
                 Relation::Table(Arc::new(table))
             }

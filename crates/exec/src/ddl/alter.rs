@@ -44,7 +44,9 @@ pub(super) fn no_column(table: &Table, name: &str) -> SqlError {
 /// An action of a table, and of its partitions where it is one of these as well.
 async fn of_all(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     one(table, action, only, ctx).await?;
-    if only || !table.is_partitioned() {
+    // A key's parts in the partitions go with it.
+    let is_alone = only && !matches!(action, AlterTable::DropConstraint { .. });
+    if is_alone || !table.is_partitioned() {
         return Ok(());
     }
     for partition in partition::partitions(table) {
@@ -372,7 +374,7 @@ pub(super) async fn add_index_alone(table: &Arc<Table>, spec: &IndexSpec, ctx: &
 
 /// A new column. One whose old rows all have the same value touches no row; others move the table.
 async fn add_column(table: &Arc<Table>, spec: &ColumnSpec, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    super::composites::check_member(table.id, &table.name, spec.ty)?;
+    super::composites::check_parts(table.id, &table.name, &[spec.ty], ctx)?;
     let mut changed = (**table).clone();
     let mut made = build_column(&mut changed, spec, &mut Vec::new(), ctx).await?;
     let constant = match &made.default {
@@ -418,7 +420,8 @@ async fn set_type(
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
     let column = &table.columns[at];
-    super::composites::check_member(table.id, &table.name, ty)?;
+    super::composites::check_parts(table.id, &table.name, &[ty], ctx)?;
+    super::composites::check_stored(&column.name, ty, ctx)?;
     super::composites::check_rows_unused(table, ctx)?;
     if let Some(view) = super::drop::views_over(table, column.id, ctx)?.first() {
         return Err(SqlError::not_supported("cannot alter type of a column used by a view or rule").with_detail(format!(

@@ -175,6 +175,8 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         Ddl::CreateRoutine { routine, or_replace, .. } => {
             check.access.check_create_in(user, routine.schema)?;
             check.access.check(user, routine.language.oid(), PrivilegeSet::USAGE)?;
+            let types = routine.parameters.iter().map(|parameter| parameter.ty).chain([routine.returns]);
+            types.filter_map(|ty| catalog.stored_type(ty)).try_for_each(|ty| check.usage_of(ty))?;
             let known = catalog.routine(routine.schema, &routine.name, &routine.input_types());
             match known.filter(|_| *or_replace) {
                 Some(known) => check.access.check_owner(user, known.id),
@@ -461,6 +463,9 @@ impl Check<'_> {
             Relation::Table(_) | Relation::View(_) => false,
         };
         let restarted = self.access.catalog.relations().filter(|relation| restarts && is_theirs(relation));
-        restarted.map(Relation::id).try_for_each(|id| self.access.check_owner(self.user, id))
+        // The oldest first, whichever order the catalog has them in.
+        let mut restarted: Vec<u32> = restarted.map(Relation::id).collect();
+        restarted.sort_unstable();
+        restarted.into_iter().try_for_each(|id| self.access.check_owner(self.user, id))
     }
 }

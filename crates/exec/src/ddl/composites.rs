@@ -4,9 +4,10 @@
 //! descriptor and no row. Index keys have the fields of old values in them: what an index is over loses no attribute. Text that
 //! is kept, of views, checks and defaults, has attributes by their names: a change that it would not survive is refused.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use catalog::{Attribute, ColumnDefault, Composite, Descriptor, Relation, Table, Type, TypeKind};
+use catalog::{Attribute, CatalogSnapshot, ColumnDefault, Composite, Descriptor, Relation, Routine, Table, Type, TypeKind};
 use keys::ColumnId;
 use plan::statement::{AlterComposite, AttributeSpec, Home};
 use types::{SqlError, SqlResult, SqlState, SqlType, relation_of_row_type};
@@ -49,14 +50,99 @@ fn exists(ty: &Type, name: &str) -> SqlError {
     SqlError::new(SqlState::DuplicateColumn, message)
 }
 
+/// Before parts come into a composite type or into the rows of a relation.
+///
 /// # Errors
-/// 42P16 where a type would hold itself.
-pub(super) fn check_member(of: u32, name: &str, ty: SqlType) -> SqlResult<()> {
-    if !ty.is_made_of(of) {
-        return Ok(());
+/// 42P16 where it would hold itself; 54001 and 54011 where it, or what is made of it, would be too large (*bounded-size*); 0A000
+/// where columns hold values of it and a part is of a domain with rules.
+pub(super) fn check_parts(of: u32, name: &str, added: &[SqlType], ctx: &DdlContext<'_>) -> SqlResult<()> {
+    if added.iter().any(|ty| ty.is_made_of(of)) {
+        let message = format!("composite type {name} cannot be made a member of itself");
+        return Err(SqlError::new(SqlState::InvalidTableDefinition, message));
     }
-    let message = format!("composite type {name} cannot be made a member of itself");
-    Err(SqlError::new(SqlState::InvalidTableDefinition, message))
+    let snapshot = ctx.change.snapshot();
+    let mut extents = Extents { snapshot, of, added, known: HashMap::new() };
+    let (mut left, mut seen) = (vec![of], HashSet::from([of]));
+    while let Some(id) = left.pop() {
+        let over = snapshot.types_made_of(id).map(|ty| ty.id);
+        let over: Vec<u32> = over.chain(snapshot.type_users(id).into_iter().map(Relation::id)).collect();
+        // Rows that nothing holds are as long as the table's columns.
+        if snapshot.user_type(id).is_some() || !over.is_empty() {
+            let (depth, size) = extents.of_object(id);
+            types::check_extent(depth, size)?;
+        }
+        left.extend(over.into_iter().filter(|id| seen.insert(*id)));
+    }
+    if let Some(domain) = added.iter().find_map(|ty| ruled_domain(*ty, true, snapshot))
+        && let Some((table, at)) = column_of(of, ctx)
+    {
+        return Err(rules_unseen(&table.columns[at].name, &domain));
+    }
+    Ok(())
+}
+
+/// Levels and fields of types as they will be, found without a type being made.
+struct Extents<'a> {
+    snapshot: &'a CatalogSnapshot,
+    of: u32,
+    /// What comes into that type or relation.
+    added: &'a [SqlType],
+    known: HashMap<u32, (usize, usize)>,
+}
+
+impl Extents<'_> {
+    fn of_object(&mut self, id: u32) -> (usize, usize) {
+        if let Some(known) = self.known.get(&id) {
+            return *known;
+        }
+        let ty = self.snapshot.user_type(id).map(|it| &it.descriptor);
+        let mut parts = match (ty, self.snapshot.relation_by_id(id)) {
+            (Some(ty), _) => ty.made_of(),
+            (None, Some(Relation::Table(table))) => table.visible_columns().map(|(_, column)| column.declared()).collect(),
+            (None, Some(Relation::View(view))) => view.columns.iter().map(|(_, ty)| *ty).collect(),
+            (None, Some(Relation::Sequence(_)) | None) => Vec::new(),
+        };
+        if id == self.of {
+            parts.extend_from_slice(self.added);
+        }
+        let has_fields = ty.is_none_or(|ty| ty.composite().is_some());
+        let (mut depth, mut size) = if has_fields { (1, parts.len()) } else { (0, 0) };
+        self.known.insert(id, (depth, size));
+        for inner in parts.iter().filter_map(SqlType::user_type) {
+            let (levels, fields) = types::stack::grown(|| self.of_object(inner));
+            depth = depth.max(levels.saturating_add(usize::from(has_fields)));
+            size = size.saturating_add(fields);
+        }
+        self.known.insert(id, (depth, size));
+        (depth, size)
+    }
+}
+
+/// A domain with rules among the attributes in a type.
+fn ruled_domain(ty: SqlType, is_attribute: bool, snapshot: &CatalogSnapshot) -> Option<String> {
+    match ty {
+        SqlType::Domain(it) => {
+            let own = snapshot.user_type(it.oid()).and_then(|known| known.descriptor.domain());
+            let has_rules = own.is_some_and(|own| own.not_null || !own.checks.is_empty());
+            if is_attribute && has_rules { Some(ty.base_name()) } else { ruled_domain(it.over(), is_attribute, snapshot) }
+        }
+        SqlType::Composite(it) => it.attributes().iter().find_map(|attribute| ruled_domain(attribute.ty, true, snapshot)),
+        other => other.element().and_then(|element| ruled_domain(element, is_attribute, snapshot)),
+    }
+}
+
+fn rules_unseen(column: &str, domain: &str) -> SqlError {
+    let message = format!("column \"{column}\" of rows with values of domain {domain} in them, which has rules, is not supported");
+    SqlError::not_supported(message).with_hint("Declare what is in the rows as the type under the domain.")
+}
+
+/// Before a column is of a type: values that are made while a statement runs are not put to the rules of domains within them,
+/// so that none are stored where there are such rules.
+///
+/// # Errors
+/// 0A000
+pub(super) fn check_stored(column: &str, ty: SqlType, ctx: &DdlContext<'_>) -> SqlResult<()> {
+    ruled_domain(ty, false, ctx.change.snapshot()).map_or(Ok(()), |domain| Err(rules_unseen(column, &domain)))
 }
 
 /// A column of a table, of the type or of what is made of it: as PostgreSQL finds them, arrays first.
@@ -141,7 +227,7 @@ fn one(id: u32, change: &AlterComposite, ctx: &mut DdlContext<'_>) -> SqlResult<
             if composite.position(&spec.name).is_some() {
                 return Err(exists(&before, &spec.name));
             }
-            check_member(id, &shown(id, ctx), spec.ty)?;
+            check_parts(id, &shown(id, ctx), &[spec.ty], ctx)?;
             composite.attributes.push(attribute(spec, composite.next));
             composite.next = composite.next.next();
         }
@@ -157,7 +243,7 @@ fn one(id: u32, change: &AlterComposite, ctx: &mut DdlContext<'_>) -> SqlResult<
         }
         AlterComposite::SetType(spec) => {
             let at = composite.position(&spec.name).ok_or_else(|| no_attribute(&before, &spec.name))?;
-            check_member(id, &shown(id, ctx), spec.ty)?;
+            check_parts(id, &shown(id, ctx), &[spec.ty], ctx)?;
             if let Some((table, at)) = column_of(id, ctx) {
                 let column = &table.columns[at].name;
                 let message = format!("cannot alter type \"{}\" because column \"{}.{column}\" uses it", before.name, table.name);
@@ -217,10 +303,10 @@ impl KeptTexts {
             Some(made) => made.ty.oid(),
             None => types::row_type_oid(id),
         };
-        let names = |text: &str| [oid, oid + 1].iter().any(|oid| text.contains(&catalog::descriptor::stored_type_name(*oid)));
-        let is_named = |relation: &Relation| relation.as_view().is_some_and(|view| names(&view.query));
+        let stored = [oid, oid + 1].map(catalog::descriptor::stored_type_name);
+        let names = |text: &str| stored.iter().any(|name| text.contains(name));
         let is_row = relation_of_row_type(oid).is_some();
-        if is_row && !snapshot.has_row_users(id) && !snapshot.relations_of(ctx.database).any(is_named) {
+        if is_row && !snapshot.has_row_users(id) && !is_named(&names, ctx) {
             return Self(Vec::new());
         }
         let mut relations: Vec<&Relation> = snapshot.relations_of(ctx.database).collect();
@@ -231,7 +317,10 @@ impl KeptTexts {
         let relations = bound.map(|relation| (relation.id(), format!("{} {}", relation.kind(), relation.name())));
         let domains = snapshot.types_of(ctx.database).into_iter().filter(|ty| ty.id != id && ty.domain().is_some());
         let domains = domains.filter(|ty| is_domain_bound(ty, ctx)).map(|ty| (ty.id, format!("domain {}", ty.name)));
-        Self(relations.chain(domains).collect())
+        let routines = snapshot.routines_of(ctx.database).into_iter().filter(|routine| has_defaults(routine));
+        let routines = routines.filter(|routine| is_routine_bound(routine, ctx));
+        let routines = routines.map(|routine| (routine.id, super::routine::shown(routine, ctx)));
+        Self(relations.chain(domains).chain(routines).collect())
     }
 
     /// What means nothing any more.
@@ -239,7 +328,10 @@ impl KeptTexts {
         let snapshot = ctx.change.snapshot();
         let is_broken = move |(id, _): &(u32, String)| match snapshot.relation_by_id(*id) {
             Some(relation) => !is_bound(relation, ctx),
-            None => snapshot.user_type(*id).is_some_and(|it| !is_domain_bound(&it.descriptor, ctx)),
+            None => match snapshot.routine_by_id(*id) {
+                Some(routine) => !is_routine_bound(routine, ctx),
+                None => snapshot.user_type(*id).is_some_and(|it| !is_domain_bound(&it.descriptor, ctx)),
+            },
         };
         self.0.into_iter().filter(is_broken)
     }
@@ -263,7 +355,8 @@ impl KeptTexts {
         for (id, user) in broken {
             let snapshot = ctx.change.snapshot();
             let is_view = snapshot.relation_by_id(id).map(|relation| relation.as_view().is_some());
-            match is_view.or_else(|| snapshot.user_type(id).map(|_| false)) {
+            let is_other = snapshot.user_type(id).is_some() || snapshot.routine_by_id(id).is_some();
+            match is_view.or_else(|| is_other.then_some(false)) {
                 // It went with another.
                 None => continue,
                 Some(false) => {
@@ -290,6 +383,38 @@ impl KeptTexts {
             }
         }
     }
+}
+
+/// Whether some text of this database does what a predicate says: of views, tables, domains, or of defaults of parameters.
+fn is_named(names: &dyn Fn(&str) -> bool, ctx: &DdlContext<'_>) -> bool {
+    let snapshot = ctx.change.snapshot();
+    let of_column = |column: &catalog::Column| match &column.default {
+        Some(ColumnDefault::Expr(text) | ColumnDefault::Stored(text)) => names(text),
+        Some(ColumnDefault::Identity { .. }) | None => false,
+    };
+    let of_relation = |relation: &Relation| {
+        relation.as_view().is_some_and(|view| names(&view.query))
+            || matches!(relation, Relation::Table(table) if table.columns.iter().any(of_column)
+                || table.checks.iter().any(|check| names(&check.expr))
+                || table.indexes.iter().any(|index| index.predicate.as_deref().is_some_and(names))
+                || table.triggers.iter().any(|trigger| trigger.condition.as_deref().is_some_and(names)))
+    };
+    let of_domain = |domain: &catalog::Domain| {
+        domain.default.as_deref().is_some_and(names) || domain.checks.iter().any(|check| names(&check.expr))
+    };
+    let of_routine = |routine: &Routine| routine.parameters.iter().any(|it| it.default.as_deref().is_some_and(names));
+    snapshot.relations_of(ctx.database).any(of_relation)
+        || snapshot.types_of(ctx.database).into_iter().filter_map(|ty| ty.domain()).any(of_domain)
+        || snapshot.routines_of(ctx.database).into_iter().any(|routine| of_routine(routine))
+}
+
+fn has_defaults(routine: &Routine) -> bool {
+    routine.parameters.iter().any(|parameter| parameter.default.is_some())
+}
+
+/// Whether the defaults of a routine's parameters mean something.
+fn is_routine_bound(routine: &Routine, ctx: &DdlContext<'_>) -> bool {
+    !has_defaults(routine) || ctx.plan(|context| plan::check_parameter_defaults(routine, context)).is_ok()
 }
 
 /// Whether the rules of a domain mean something.
@@ -365,7 +490,7 @@ fn row_users(id: u32, together: &[u32], ctx: &DdlContext<'_>) -> Vec<RowUser> {
             of: column.declared(),
         }));
     }
-    for ty in snapshot.types_made_of(id) {
+    for ty in snapshot.types_made_of(id).filter(|ty| !together.contains(&ty.id)) {
         match ty.composite() {
             None => found.push(RowUser::Domain { id: ty.id, name: ty.name.clone() }),
             Some(composite) => {
@@ -385,13 +510,15 @@ pub(super) fn shown_attribute(ty: &Type, attribute: &str) -> String {
     format!("column {attribute} of composite type {}", ty.name)
 }
 
-/// Before a relation goes: columns and types that hold its rows forbid it, or go with it.
+/// Before a relation goes: columns and types that hold its rows, and text that names its row type, forbid it, or go with it.
 ///
 /// # Errors
 /// 2BP01.
 pub(super) async fn release_rows(id: u32, together: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let users = row_users(id, together, ctx);
-    let Some(relation) = ctx.change.snapshot().relation_by_id(id).filter(|_| !users.is_empty()) else { return Ok(()) };
+    let named = super::types::naming_rows(id, together, ctx);
+    let is_free = users.is_empty() && named.is_empty();
+    let Some(relation) = ctx.change.snapshot().relation_by_id(id).filter(|_| !is_free) else { return Ok(()) };
     let (kind, name) = (relation.kind(), relation.name().to_owned());
     if !cascade {
         let line = |user: &RowUser| {
@@ -401,7 +528,8 @@ pub(super) async fn release_rows(id: u32, together: &[u32], cascade: bool, ctx: 
             };
             format!("{} depends on type {of}", user.shown())
         };
-        let lines: Vec<String> = users.iter().map(line).collect();
+        let mut lines: Vec<String> = users.iter().map(line).collect();
+        lines.extend(named.iter().map(|it| format!("{} depends on type {name}", it.shown())));
         let message = format!("cannot drop {kind} {name} because other objects depend on it");
         return Err(SqlError::new(SqlState::DependentObjectsStillExist, message)
             .with_detail(lines.join("\n"))
@@ -432,14 +560,23 @@ pub(super) async fn release_rows(id: u32, together: &[u32], cascade: bool, ctx: 
             ctx.notice(format!("drop cascades to {}", user.shown()));
         }
     }
+    for dependent in named {
+        if let Some(gone) = Box::pin(super::types::release(&dependent, ctx)).await? {
+            ctx.notice(format!("drop cascades to {gone}"));
+        }
+    }
     Ok(())
 }
 
 /// # Errors
 /// 0A000 where rows of a relation that goes with another are held by columns or types.
 pub(super) fn check_rows_released(id: u32, together: &[u32], ctx: &DdlContext<'_>) -> SqlResult<()> {
-    let Some(user) = row_users(id, together, ctx).into_iter().next() else { return Ok(()) };
+    let user = row_users(id, together, ctx).first().map(RowUser::shown);
+    let is_view = ctx.change.snapshot().relation_by_id(id).is_some_and(|relation| relation.as_view().is_some());
+    // Tables are asked for with what is dropped; views come with others.
+    let named = || super::types::naming_rows(id, together, ctx).first().map(|it| it.shown());
+    let Some(user) = user.or_else(|| if is_view { named() } else { None }) else { return Ok(()) };
     let name = ctx.change.snapshot().relation_by_id(id).map_or_else(String::new, |it| format!("{} {}", it.kind(), it.name()));
-    let message = format!("cannot drop {name} with CASCADE because {} holds its rows", user.shown());
+    let message = format!("cannot drop {name} with CASCADE because {user} holds its rows");
     Err(SqlError::not_supported(message).with_hint("Drop that first."))
 }

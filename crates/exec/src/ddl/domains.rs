@@ -100,7 +100,7 @@ pub(super) async fn alter(id: u32, change: &AlterDomain, ctx: &mut DdlContext<'_
             let text = check.expr.clone();
             domain.checks.push(check);
             put_bound(ty, ctx)?;
-            return if spec.not_valid { Ok(()) } else { validate(id, &text, ctx).await };
+            return if spec.not_valid { check_seen(id, ctx) } else { validate(id, &text, ctx).await };
         }
         AlterDomain::ValidateConstraint(constraint) => {
             let at = at(&domain.checks, constraint)
@@ -154,6 +154,21 @@ pub(super) fn comment(id: u32, constraint: &str, text: Option<String>, ctx: &mut
     Ok(())
 }
 
+/// A rule that stored values are not asked is one for new values, which those in rows are not.
+///
+/// # Errors
+/// 0A000
+fn check_seen(id: u32, ctx: &DdlContext<'_>) -> SqlResult<()> {
+    for relation in ctx.change.snapshot().type_users(id) {
+        let Relation::Table(table) = relation else { continue };
+        let columns = table.visible_columns().filter(|(_, column)| column.declared().is_made_of(id));
+        for (_, column) in columns {
+            super::composites::check_stored(&column.name, column.declared(), ctx)?;
+        }
+    }
+    Ok(())
+}
+
 /// What stored values are asked.
 enum Rule {
     NotNull,
@@ -186,10 +201,8 @@ async fn put_to_stored(
     for relation in snapshot.type_users(id) {
         let Relation::Table(table) = relation else { continue };
         for (at, column) in table.visible_columns() {
-            let Some(declared) = column.domain else { continue };
-            let mut mentions = false;
-            declared.for_each_user_type(&mut |oid| mentions |= oid == id);
-            if !mentions {
+            let declared = column.declared();
+            if !declared.is_made_of(id) {
                 continue;
             }
             if !is_over(declared, id) {

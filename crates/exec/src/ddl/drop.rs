@@ -291,10 +291,11 @@ pub(super) fn database(name: &str, if_exists: bool, ctx: &mut DdlContext<'_>) ->
         return Err(SqlError::new(SqlState::ObjectInUse, "cannot drop the currently open database"));
     }
     let relations: Vec<u32> = ctx.change.snapshot().relations_of(database.id).map(Relation::id).collect();
-    for id in &relations {
-        drop_relation(*id, &relations, true, ctx)?;
-    }
     let types: Vec<u32> = ctx.change.snapshot().types_of(database.id).into_iter().map(|ty| ty.id).collect();
+    let together = [&relations[..], &types].concat();
+    for id in &relations {
+        drop_relation(*id, &together, true, ctx)?;
+    }
     types.into_iter().for_each(|ty| ctx.change.remove(ctx.txn, ty));
     let routines: Vec<u32> = ctx.change.snapshot().routines_of(database.id).into_iter().map(|it| it.id).collect();
     routines.into_iter().for_each(|routine| ctx.change.remove(ctx.txn, routine));

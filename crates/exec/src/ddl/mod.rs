@@ -509,6 +509,7 @@ async fn build_column(
     taken: &mut Vec<String>,
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<Column> {
+    composites::check_stored(&spec.name, spec.ty, ctx)?;
     let id = table.next_column;
     table.next_column = id.next();
     let mut nullable = spec.nullable;

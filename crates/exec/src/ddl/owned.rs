@@ -82,7 +82,9 @@ fn several(error: SqlError) -> SqlError {
 }
 
 async fn drop_all(ids: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    for id in ids {
+    // A type may hold rows of a table, and a table values of a type: tables are dropped with the types at hand, which then are free.
+    let (types, others): (Vec<u32>, Vec<u32>) = ids.iter().partition(|id| ctx.change.snapshot().user_type(**id).is_some());
+    for id in &others {
         let catalog = ctx.change.snapshot();
         let is_owned_sequence = match catalog.relation_by_id(*id) {
             Some(Relation::Sequence(sequence)) => sequence.owned_by.is_some_and(|(table, _)| ids.contains(&table)),
@@ -96,11 +98,10 @@ async fn drop_all(ids: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlRe
             drop_relation(*id, ids, cascade, ctx)?;
         } else if catalog.routine_by_id(*id).is_some() {
             super::routine::drop_routines(&[*id], &[], cascade, ctx)?;
-        } else if catalog.user_type(*id).is_some() {
-            super::types::drop_types(&[*id], &[], cascade, ctx).await?;
         }
     }
-    Ok(())
+    let types: Vec<u32> = types.into_iter().filter(|id| ctx.change.snapshot().user_type(*id).is_some()).collect();
+    super::types::drop_types(&types, &[], cascade, ctx).await
 }
 
 /// Takes a role off all lists of this database and of what databases share, and its defaults with it.

@@ -347,7 +347,7 @@ fn relabelled(id: u32, from: &str, to: &str, ctx: &DdlContext<'_>) -> SqlResult<
 }
 
 /// What depends on a type.
-enum Dependent {
+pub(super) enum Dependent {
     /// Of the type, of arrays of it, or of what goes with it.
     Column { table: Arc<Table>, name: String },
     /// By its partition key.
@@ -367,7 +367,7 @@ enum Dependent {
 }
 
 impl Dependent {
-    fn shown(&self) -> String {
+    pub(super) fn shown(&self) -> String {
         match self {
             Self::Column { table, name, .. } => format!("column {name} of table {}", table.name),
             Self::Partitioned { table } => format!("table {}", table.name),
@@ -390,7 +390,36 @@ fn oids_of(id: u32, ctx: &DdlContext<'_>) -> Range<u32> {
 }
 
 fn dependents(id: u32, ctx: &DdlContext<'_>) -> Vec<Dependent> {
-    let oids = &oids_of(id, ctx);
+    dependents_of(id, &oids_of(id, ctx), ctx)
+}
+
+/// What names the row type of a relation, where it and others go together.
+pub(super) fn naming_rows(id: u32, together: &[u32], ctx: &DdlContext<'_>) -> Vec<Dependent> {
+    let oid = ::types::row_type_oid(id);
+    let is_gone = |gone: u32| gone == id || together.contains(&gone);
+    let mut found = dependents_of(id, &(oid..oid + 2), ctx);
+    found.retain(|dependent| match dependent {
+        Dependent::Column { table, name } => {
+            let holds = table.column_named(name).is_some_and(|(_, column)| column.declared().user_type() == Some(id));
+            !holds && !is_gone(table.id)
+        }
+        Dependent::Partitioned { table }
+        | Dependent::Default { table, .. }
+        | Dependent::Check { table, .. }
+        | Dependent::Index { table, .. }
+        | Dependent::Trigger { table, .. } => !is_gone(table.id),
+        Dependent::Domain { id: domain, .. } => {
+            let known = ctx.change.snapshot().user_type(*domain);
+            !is_gone(*domain) && known.is_some_and(|it| it.descriptor.made_of().iter().all(|ty| ty.user_type() != Some(id)))
+        }
+        Dependent::Rule { domain, .. } => !is_gone(*domain),
+        // They have the relation among what they depend on, or hold its rows.
+        Dependent::View { .. } | Dependent::Attribute { .. } => false,
+    });
+    found
+}
+
+fn dependents_of(id: u32, oids: &Range<u32>, ctx: &DdlContext<'_>) -> Vec<Dependent> {
     let mut relations: Vec<&Relation> = ctx.change.snapshot().relations_of(ctx.database).collect();
     relations.sort_unstable_by_key(|relation| relation.id());
     let mut found = Vec::new();
@@ -543,7 +572,7 @@ pub(super) async fn drop_type(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) 
 }
 
 /// Drops what depends on a type; what it was, unless it had gone before.
-async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> SqlResult<Option<String>> {
+pub(super) async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> SqlResult<Option<String>> {
     let current = |table: &Table, ctx: &DdlContext<'_>| ctx.change.snapshot().table_by_id(table.id).cloned();
     match dependent {
         Dependent::View { id, .. } => {

@@ -48,6 +48,7 @@ pub(super) async fn create(
     let existing = ctx.change.snapshot().name_owner(schema, name);
     // What is temporary is named by temporary views alone.
     let path = spec.path.iter().filter(|name| names_temporary || !name.starts_with(TEMPORARY_PREFIX)).cloned().collect();
+    let mut texts = None;
     let made = View { schema, owner: ctx.user, path, ..spec.clone() };
     let view = match (existing, ctx.change.snapshot().relation(schema, name)) {
         (None, _) => {
@@ -58,6 +59,9 @@ pub(super) async fn create(
         }
         (Some(_), Some(Relation::View(view))) if or_replace => {
             check_replacement(&view.columns, &spec.columns)?;
+            let added: Vec<SqlType> = spec.columns[view.columns.len()..].iter().map(|(_, ty)| *ty).collect();
+            super::composites::check_parts(view.id, &view.name, &added, ctx)?;
+            texts = Some(super::composites::KeptTexts::of(view.id, ctx)).filter(|_| !added.is_empty());
             let View { id, owner, comment, comments, details, .. } = View::clone(view);
             let details = ViewDetails { names: made.details.names.clone(), options: made.details.options, ..details };
             View { id, owner, comment, comments, details, ..made }
@@ -71,7 +75,7 @@ pub(super) async fn create(
         }
     };
     ctx.change.put(ctx.txn, Descriptor::View(view));
-    Ok(())
+    texts.map_or(Ok(()), |texts| texts.check(&format!("view \"{name}\""), ctx))
 }
 
 pub(super) fn alter(id: u32, change: &AlterView, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
@@ -97,8 +101,10 @@ pub(super) fn alter(id: u32, change: &AlterView, ctx: &mut DdlContext<'_>) -> Sq
         }
         AlterView::SetOptions(options) => changed.details.options = *options,
     }
+    let is_renamed = matches!(change, AlterView::RenameColumn { .. });
+    let texts = is_renamed.then(|| super::composites::KeptTexts::of(id, ctx));
     ctx.change.put(ctx.txn, Descriptor::View(changed));
-    Ok(())
+    texts.map_or(Ok(()), |texts| texts.check(&format!("view \"{}\"", view.name), ctx))
 }
 
 /// Makes room for the rows that REFRESH brings; the table that they go to, if any come. CONCURRENTLY they go to where the

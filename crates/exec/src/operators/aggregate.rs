@@ -43,7 +43,11 @@ impl Inputs {
                 for arg in &call.args {
                     inputs.args.push(Arc::new(spread(eval_shared(arg, &part, ctx).await?.as_ref(), &arg.ty())));
                 }
-                for key in &call.order_by {
+                for (at, key) in call.order_by.iter().enumerate() {
+                    if let Some(arg) = call.argument_of_key(at) {
+                        inputs.order.push(Arc::clone(&inputs.args[arg]));
+                        continue;
+                    }
                     let column = eval_shared(&key.expr, &part, ctx).await?;
                     inputs.order.push(Arc::new(spread(column.as_ref(), &key.expr.ty())));
                 }
@@ -52,8 +56,11 @@ impl Inputs {
         }
         let args = eval_all(&call.args, batch, ctx).await?;
         let mut order = Vec::with_capacity(call.order_by.len());
-        for key in &call.order_by {
-            order.push(eval_shared(&key.expr, batch, ctx).await?);
+        for (at, key) in call.order_by.iter().enumerate() {
+            order.push(match call.argument_of_key(at) {
+                Some(arg) => Arc::clone(&args[arg]),
+                None => eval_shared(&key.expr, batch, ctx).await?,
+            });
         }
         Ok(Self { args, filter, order })
     }
@@ -283,6 +290,12 @@ impl Aggregation {
             if set.members.is_empty() && set.table.len() == 0 {
                 // The group of everything is there even when nothing is.
                 set.table.insert(&[], 1, |_| true, |_| {});
+                // Its ordered sets look at their direct arguments all the same.
+                for (state, call) in set.states.iter_mut().zip(&self.aggregates) {
+                    let Some(call) = call.without_rows() else { continue };
+                    let inputs = Inputs::eval(&call, &Batch::new(Vec::new(), 1), ctx).await?;
+                    state.update(&call, &[0], 1, &inputs, ctx.eval)?;
+                }
             }
             let memory = memory.take().unwrap_or_else(|| ctx.memory.reservation());
             results.push_back(self.finish(set, memory, ctx)?);

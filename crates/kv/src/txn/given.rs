@@ -56,11 +56,13 @@ impl Txn {
         Ok(self.read_ts)
     }
 
-    /// Reads in a snapshot that another transaction has exported. Before anything is read; false when something was.
-    pub fn import_snapshot(&mut self, ts: Timestamp) -> bool {
+    /// Reads in a snapshot that another transaction has exported, as soon as the clock here has come to it. Before anything
+    /// is read; false when something was.
+    pub async fn import_snapshot(&mut self, ts: Timestamp) -> bool {
         if self.has_effects() || self.has_read() || self.loads.is_some() {
             return false;
         }
+        self.wait_for(ts).await;
         self.read_ts = ts;
         self.meta.write_ts = ts;
         // The exporter has waited.
@@ -72,18 +74,22 @@ impl Txn {
     async fn settle_uncertainty(&mut self) -> Result<(), Error> {
         self.ensure_open()?;
         let to = self.uncertainty_limit.max(self.meta.write_ts);
-        // Nothing is read above the clock.
-        loop {
-            let now = self.db.clock().now();
-            if now >= to {
-                break;
-            }
-            tokio::time::sleep(Duration::from_nanos(to.wall_ns().saturating_sub(now.wall_ns()).max(1_000))).await;
-        }
+        self.wait_for(to).await;
         if to > self.read_ts {
             self.refresh(to).await?;
         }
         self.uncertainty_limit = to;
         Ok(())
+    }
+
+    /// Nothing is read above the clock.
+    async fn wait_for(&self, ts: Timestamp) {
+        loop {
+            let now = self.db.clock().now();
+            if now >= ts {
+                return;
+            }
+            tokio::time::sleep(Duration::from_nanos(ts.wall_ns().saturating_sub(now.wall_ns()).max(1_000))).await;
+        }
     }
 }

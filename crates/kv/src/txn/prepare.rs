@@ -45,8 +45,12 @@ impl Txn {
         self.settle_snapshots().await?;
         let name = keyspace::prepared_txn(gid);
         self.anchor_at(&name);
-        if !self.db.take_name(gid, &self.meta, info).await? {
-            return Ok(None);
+        match self.db.take_name(gid, &self.meta, info).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(None),
+            // It may have the name, which must not stay with what nobody prepares.
+            Err(error @ Error::Ambiguous { .. }) => return self.give_up_prepared(gid, false, error).await.map(Some),
+            Err(error) => return Err(error),
         }
         self.delete(name);
         let mut is_sent = false;
@@ -75,6 +79,8 @@ impl Txn {
             let header = Header { can_forward: false, ..self.header(&range, WaitPolicy::Block) };
             assert!(self.read_ts == self.meta.write_ts, "prepared-as-read");
             *is_sent = true;
+            // It may come late: the record that aborts it must still be there then.
+            self.commit_sent = CommitSent::Sent;
             match self.db.send_to(&range, header, vec![Request::PrepareTxn { locks: locks.clone() }]).await {
                 Ok(response) => match response.responses.first() {
                     Some(Response::Prepared { status: TxnStatus::Prepared, ts }) => return Ok(*ts),

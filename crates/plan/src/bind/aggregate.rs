@@ -14,6 +14,7 @@ use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::function::argument_list;
 use super::same::{same_aggregate, same_expr};
+use super::select::check_equality;
 use super::{AGGREGATE_BASE, Binder, Clause, GROUP_BASE, GROUPING_BASE, SET_BASE, WINDOW_BASE};
 use crate::expr::{AggregateCall, Expr, SortKey, SubqueryKind};
 use crate::logical::{Rel, RelNode};
@@ -120,6 +121,9 @@ impl Binder<'_> {
             }
             None => None,
         };
+        if distinct {
+            args.iter().try_for_each(|arg| check_equality(arg.ty()))?;
+        }
         if distinct && !order_by.iter().all(|key| args.iter().any(|arg| same_expr(arg, &key.expr))) {
             return Err(SqlError::new(
                 SqlState::InvalidColumnReference,

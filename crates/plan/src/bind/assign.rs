@@ -4,7 +4,7 @@
 //! ([`Expr::Assign`]), part within part; several targets in one column are replaced one after another. INSERT begins with NULL.
 
 use sqlparser::ast;
-use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::dml::Changed;
 use super::domain::as_base;
@@ -12,6 +12,7 @@ use super::target::{Target, assigned_twice, check_updatable};
 use super::through::is_default;
 use super::{Binder, Clause, fold};
 use crate::expr::{Expr, Part, PartAssignment};
+use crate::logical::{Rel, RelNode};
 use crate::parse::targets::TargetStep;
 use crate::scope::Scope;
 
@@ -146,4 +147,18 @@ impl Binder<'_> {
         }
         Ok(())
     }
+}
+
+/// Literals and parameters among the outputs of a query that are for parts of columns: they are of the types of these.
+pub(super) fn open_outputs(mut rel: Rel, steps: &[Vec<TargetStep>]) -> (Rel, Vec<Option<Expr>>) {
+    let mut open = vec![None; steps.len()];
+    if let RelNode::Project { exprs, .. } = &mut rel.node {
+        for (at, expr) in exprs.iter_mut().enumerate().take(steps.len()).filter(|(at, _)| !steps[*at].is_empty()) {
+            if matches!(expr, Expr::Const(_, SqlType::Unknown) | Expr::Param(_, SqlType::Unknown)) {
+                open[at] = Some(std::mem::replace(expr, Expr::Const(Datum::Null, SqlType::Text)));
+                rel.columns[at].ty = SqlType::Text;
+            }
+        }
+    }
+    (rel, open)
 }

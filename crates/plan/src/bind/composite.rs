@@ -1,11 +1,9 @@
 //! Rows and values of composite types in expressions: their fields, whole rows of what is in FROM, and records that become values
 //! of a type.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use catalog::RoutineKind;
-use sqlparser::ast;
 use types::{CastContext, CompositeType, Datum, RowType, SqlError, SqlResult, SqlState, SqlType};
 
 use super::Binder;
@@ -72,37 +70,6 @@ impl Binder<'_> {
             Ok(Resolution::Routine(call)) => self.routine_value(call).map(Some),
             Ok(Resolution::Builtin(_)) | Err(_) => Ok(None),
         }
-    }
-
-    /// VALUES in which `t.*` has become its fields.
-    pub(super) fn without_stars<'v>(&mut self, values: &'v ast::Values, scope: &Scope<'_>) -> SqlResult<Cow<'v, ast::Values>> {
-        let is_star = |item: &ast::Expr| matches!(item, ast::Expr::QualifiedWildcard(..));
-        if !values.rows.iter().any(|row| row.content.iter().any(is_star)) {
-            return Ok(Cow::Borrowed(values));
-        }
-        let mut values = values.clone();
-        for row in &mut values.rows {
-            let mut items = Vec::with_capacity(row.content.len());
-            for item in std::mem::take(&mut row.content) {
-                let ast::Expr::QualifiedWildcard(name, _) = &item else {
-                    items.push(item);
-                    continue;
-                };
-                let parts = super::name_parts(name)?;
-                let ident = |name: &str| ast::Ident::with_quote('"', name);
-                let root = match &parts[..] {
-                    [only] => ast::Expr::Identifier(ident(only)),
-                    parts => ast::Expr::CompoundIdentifier(parts.iter().map(|part| ident(part)).collect()),
-                };
-                for (field, _) in self.whole_row(&parts, scope).and_then(|row| self.fields_of(row))? {
-                    let field = ast::AccessExpr::Dot(ast::Expr::Identifier(ident(&field)));
-                    let root = Box::new(ast::Expr::Nested(Box::new(root.clone())));
-                    items.push(ast::Expr::CompoundFieldAccess { root, access_chain: vec![field] });
-                }
-            }
-            row.content = items;
-        }
-        Ok(Cow::Owned(values))
     }
 
     /// All fields of a row, with their names: `(row).*`.
@@ -203,8 +170,10 @@ fn is_whole_row(row: &Expr) -> bool {
     matches!(row, Expr::Row(fields, _) if !fields.is_empty() && fields.iter().all(is_column))
 }
 
-/// A field's type as it was declared.
+/// A field's type as it was declared, or the type under a domain: a value that was made while a statement runs was not put to the
+/// rules of domains in it, and is where it is written to a column of one.
 pub(super) fn declared_field(ty: SqlType, row: &RowType, at: usize) -> SqlType {
     let declared = ty.composite().and_then(|of| of.attributes().get(at)).map(|attribute| attribute.ty);
-    declared.or_else(|| row.fields.get(at).map(|(_, ty)| *ty)).unwrap_or(SqlType::Unknown)
+    let ty = declared.or_else(|| row.fields.get(at).map(|(_, ty)| *ty)).unwrap_or(SqlType::Unknown);
+    if ty.is_domain() { ty.base() } else { ty }
 }

@@ -9,12 +9,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use catalog::privilege::PrivilegeSet;
-use catalog::{ColumnDefault, Relation, Table, TriggerEvent, TriggerTiming};
+use catalog::{ColumnDefault, Relation, Table, TriggerEvent};
 use keys::LockStrength;
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
-use super::assign::check_no_default;
+use super::assign::{check_no_default, open_outputs};
 use super::domain::as_base;
 use super::expr::unnested;
 use super::query::{Outputs, computed, filter, project};
@@ -370,6 +370,7 @@ impl Binder<'_> {
         let mut given = vec![false; table.columns.len()];
         targets.iter().for_each(|position| given[*position] = !self.is_overridden(table, *position));
         let mut exprs = self.defaults(target, &given)?;
+        let (rel, mut open) = open_outputs(rel, steps);
         let rel = self.settle_outputs(rel)?;
         let scope = Scope::empty(level);
         for (at, (position, steps)) in targets.iter().zip(steps).enumerate() {
@@ -377,7 +378,8 @@ impl Binder<'_> {
                 continue;
             }
             self.check_insertable(table, *position)?;
-            let (column, given) = (&table.columns[*position], Expr::Column(at, rel.columns[at].ty));
+            let column = &table.columns[*position];
+            let given = open[at].take().unwrap_or_else(|| Expr::Column(at, rel.columns[at].ty));
             exprs[*position] = if steps.is_empty() {
                 self.assign(given, &column.name, column.declared())?
             } else {
@@ -691,9 +693,7 @@ impl Binder<'_> {
         let assignments = self.assignments(&target, &update.assignments, &scope)?;
         let table = &target.table;
         // A trigger may change any column before the row is written.
-        let is_before = |trigger: &catalog::Trigger| {
-            trigger.timing == TriggerTiming::Before && trigger.for_each_row && trigger.events.has(TriggerEvent::Update)
-        };
+        let is_before = super::partition::is_before_update;
         let moves_rows = super::partition::changes_key_of_partitions(table, &assignments, self.context)?;
         if !changes_key(table, &assignments) && !moves_rows && !table.triggers.iter().any(is_before) {
             weaken_lock(&mut rel);

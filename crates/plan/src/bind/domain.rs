@@ -326,8 +326,9 @@ fn strip_node(rel: &mut Rel) {
             strip_rel(input);
             strip_keys(keys);
         }
-        RelNode::Limit { input, limit, offset } => {
+        RelNode::Limit { input, limit, offset, ties } => {
             strip_rel(input);
+            strip_keys(ties);
             strip_all(limit.iter_mut().chain(offset));
         }
         RelNode::LockRows { input, again, .. } => {

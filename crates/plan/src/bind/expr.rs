@@ -426,6 +426,9 @@ impl Binder<'_> {
                 Ok(conjunction(fields.into_iter().map(test).collect()))
             }
             other => match other.ty().row_type() {
+                Some(_) if other.ty().composite().is_some_and(|ty| ty.attributes().is_empty()) => {
+                    Ok(Expr::Const(Datum::Bool(true), SqlType::Bool))
+                }
                 // A row that is a value, evaluated once.
                 Some(row) if !row.fields.is_empty() => {
                     let field = |(at, (_, ty)): (usize, &(Arc<str>, SqlType))| {

@@ -11,7 +11,7 @@ use catalog::{Relation, RoutineKind, Sequence, Table, VirtualTable};
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
-use super::function::{Called, argument_list};
+use super::function::{Called, argument_list, is_special};
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
 use super::routine::Resolution;
@@ -653,6 +653,16 @@ impl Binder<'_> {
                     }
                 }
             };
+            if is_special(function) {
+                let value = self.special_call(function, args)?;
+                if is_alone {
+                    scalar = Some(value);
+                    continue;
+                }
+                columns.push(computed(name_of(function), value.ty()));
+                bound.push(self.one_row(value)?);
+                continue;
+            }
             match self.resolve_call(function, &args)? {
                 Called::Builtin(builtin, types) if builtin.is_set_returning() => {
                     let call = self.set_call(builtin, types, args)?;

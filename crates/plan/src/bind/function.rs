@@ -189,7 +189,7 @@ impl Binder<'_> {
     }
 
     /// A call by name with bound arguments, the grammar's own functions included.
-    fn special_call(&mut self, name: &str, mut args: Vec<Expr>) -> SqlResult<Expr> {
+    pub(super) fn special_call(&mut self, name: &str, mut args: Vec<Expr>) -> SqlResult<Expr> {
         let too_few = |at_least: usize, args: &[Expr]| {
             if args.len() < at_least {
                 return Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \")\""));
@@ -519,6 +519,11 @@ fn is_of_grammar(name: &str, binder: &Binder<'_>) -> bool {
     matches!(name, "coalesce" | "greatest" | "least" | "nullif" | "row" | "grouping" | "array")
         || (!builtins::aggregates(name).is_empty() && binder.context.catalog.has_routines())
         || (super::window::is_window_only(name) && builtins::functions(name).is_empty())
+}
+
+/// Functions that are no builtins and make one value: the grammar's own, and those of sequences.
+pub(super) fn is_special(name: &str) -> bool {
+    matches!(name, "coalesce" | "greatest" | "least" | "nullif" | "nextval" | "currval" | "setval" | "lastval")
 }
 
 fn is_set(position: usize) -> bool {

@@ -161,7 +161,7 @@ impl Binder<'_> {
             return self.coerce(bound, SqlType::Interval, CastContext::Explicit);
         };
         let (first, last) = (interval.leading_field.as_ref(), interval.last_field.as_ref());
-        let text = with_units(text, first, last);
+        let (written, text) = (text, with_units(text, first, last));
         let precision = interval.fractional_seconds_precision.or(interval.leading_precision);
         let modifier = match (first, precision) {
             (None, None) => -1,
@@ -174,8 +174,8 @@ impl Binder<'_> {
                 mask << 16 | precision.map_or(0xffff, |digits| i64::try_from(digits.min(6)).expect("at most six"))
             }
         };
-        let literal = self.coerce(unknown(text), SqlType::Interval, CastContext::Explicit);
-        let literal = literal.and_then(|value| self.fit_interval(value, modifier));
+        let literal = self.coerce(unknown(text.as_str()), SqlType::Interval, CastContext::Explicit);
+        let literal = literal.map_err(|error| as_written(error, &text, written)).and_then(|value| self.fit_interval(value, modifier));
         literal.map_err(|error| self.at(error, value))
     }
 
@@ -222,30 +222,46 @@ fn fields_mask(first: &ast::DateTimeField, last: Option<&ast::DateTimeField>) ->
     Some(fields[from..=to].iter().fold(0, |mask, (_, bit)| mask | bit))
 }
 
-/// The text of an interval with the units that its fields give to bare numbers: the last one is of the last field, one
-/// before it of the field before.
+/// The text of an interval with the units that its fields give to bare numbers: the last one is of the last field, and
+/// one before hours is of days.
 fn with_units(text: &str, first: Option<&ast::DateTimeField>, last: Option<&ast::DateTimeField>) -> String {
+    use ast::DateTimeField as Field;
     let Some(unit) = last.or(first) else { return text.to_owned() };
-    let is_number = |part: &str| part.parse::<f64>().is_ok();
     let parts: Vec<&str> = text.split_whitespace().collect();
     match parts.as_slice() {
-        [number] if is_number(number) => format!("{number} {unit}"),
-        [days, number] if is_number(days) && is_number(number) && first == Some(&ast::DateTimeField::Day) => {
+        [days, number] if is_number(days) && is_number(number) && *unit == Field::Hour => {
             format!("{days} day {number} {unit}")
         }
+        // Two numbers in a row are of no field otherwise: nothing reads this.
+        [.., before, number] if is_number(before) && is_number(number) => format!("{text} ?"),
+        [.., number] if is_number(number) => format!("{} {unit}", parts.join(" ")),
         // Minutes and seconds, where hours and minutes would be read.
-        [time]
-            if first == Some(&ast::DateTimeField::Minute)
-                && last == Some(&ast::DateTimeField::Second)
+        [before @ .., time]
+            if first == Some(&Field::Minute)
+                && last == Some(&Field::Second)
                 && time.bytes().filter(|byte| *byte == b':').count() == 1 =>
         {
-            match time.strip_prefix('-') {
-                Some(time) => format!("-0:{time}"),
-                None => format!("0:{time}"),
-            }
+            let at = usize::from(time.starts_with(['-', '+']));
+            let (sign, time) = time.split_at(at);
+            let time = format!("{sign}0:{time}");
+            before.iter().copied().chain([time.as_str()]).collect::<Vec<_>>().join(" ")
         }
-        [before @ .., number] if is_number(number) => format!("{} {number} {unit}", before.join(" ")),
         _ => text.to_owned(),
+    }
+}
+
+fn is_number(part: &str) -> bool {
+    let digits = part.strip_prefix(['-', '+']).unwrap_or(part);
+    digits.bytes().any(|byte| byte.is_ascii_digit())
+        && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+        && digits.bytes().filter(|byte| *byte == b'.').count() <= 1
+}
+
+/// An error about the text as it was written.
+fn as_written(error: SqlError, read: &str, written: &str) -> SqlError {
+    match error.message().strip_suffix(&format!("\"{read}\"")) {
+        Some(message) => SqlError::new(error.code(), format!("{message}\"{written}\"")),
+        None => error,
     }
 }
 

@@ -13,7 +13,7 @@ use types::{SqlError, SqlResult, SqlState};
 
 use super::dml::{CHANGE_LOCK, no_plan};
 use super::query::project;
-use super::target::{Target, Targets};
+use super::target::Target;
 use super::through::Mentioned;
 use super::{Binder, Clause, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::Expr;
@@ -80,7 +80,10 @@ impl Binder<'_> {
         let privileges = privileges(merge);
         let mention = self.mention(table.id, privileges.first().copied().unwrap_or(PrivilegeSet::SELECT));
         privileges.iter().for_each(|privilege| mention.needs(*privilege));
-        let (target_rel, range) = self.table_rel(Arc::clone(&table), &shown, None, Some(CHANGE_LOCK), alias.as_ref())?;
+        // Rows that no action changes are not locked.
+        let changes = |it: &PrivilegeSet| *it == PrivilegeSet::UPDATE || *it == PrivilegeSet::DELETE;
+        let lock = privileges.iter().any(changes).then_some(CHANGE_LOCK);
+        let (target_rel, range) = self.table_rel(Arc::clone(&table), &shown, None, lock, alias.as_ref())?;
         let target = Target {
             name: table.name.clone(),
             id: table.id,
@@ -184,10 +187,7 @@ impl Binder<'_> {
                         return Err(syntax("syntax error at or near \".\""));
                     }
                 }
-                let targets = Targets {
-                    columns: self.insert_targets(target, &insert.columns)?,
-                    are_listed: !insert.columns.is_empty(),
-                };
+                let targets = self.insert_targets(target, &insert.columns)?;
                 let rows = self.bound_rows(target, vec![row.content.iter().collect()], &targets, scope)?;
                 let row = rows.into_iter().next().ok_or_else(|| SqlError::internal("MERGE inserts no row"))?;
                 Ok(MergeAction::Insert(row))

@@ -21,6 +21,35 @@ impl AggregateCall {
         }
     }
 
+    /// The argument that an ORDER BY key is: it is evaluated once for both.
+    #[must_use]
+    pub fn argument_of_key(&self, at: usize) -> Option<usize> {
+        match self.aggregate.kind {
+            AggregateKind::Plain => {
+                let key = self.order_by.get(at)?;
+                self.args.iter().position(|arg| same_expr(arg, &key.expr))
+            }
+            AggregateKind::OrderedSet { direct } => Some(direct + at),
+            AggregateKind::Hypothetical => Some(1 + at),
+        }
+    }
+
+    /// What an ordered set without rows is still given: its direct arguments, and NULLs to sort. `None` where there is
+    /// nothing to give.
+    #[must_use]
+    pub fn without_rows(&self) -> Option<Self> {
+        let AggregateKind::OrderedSet { direct: direct @ 1.. } = self.aggregate.kind else { return None };
+        if !self.args[..direct].iter().all(|arg| arg.columns_used().is_empty()) {
+            return None;
+        }
+        let mut call = Self { filter: None, ..self.clone() };
+        let keys = call.order_by.iter_mut().map(|key| &mut key.expr);
+        for expr in call.args[direct..].iter_mut().chain(keys) {
+            *expr = Expr::Const(Datum::Null, expr.ty());
+        }
+        Some(call)
+    }
+
     /// # Errors
     /// 42803 for a direct argument over a column that is not grouped.
     pub(super) fn check_direct_args(&self, groups: &[Expr], scope: &Scope<'_>) -> SqlResult<()> {
@@ -155,11 +184,8 @@ impl Binder<'_> {
         let order_by: Vec<SortKey> =
             rows.iter().zip(order).map(|(key, order)| self.sort_key(key.clone(), &order.options)).collect::<SqlResult<_>>()?;
         rows.iter().try_for_each(ordered)?;
-        // The first key's in the lowest digit.
-        let flags = order_by.iter().rev().fold(0, |flags, key| {
-            4 * flags + builtins::key_flags(key.descending, key.nulls_first)
-        });
-        let mut args = vec![Expr::Const(Datum::Int(flags), SqlType::Int8)];
+        let flags = order_by.iter().map(|key| builtins::key_flags(key.descending, key.nulls_first));
+        let mut args = vec![Expr::Const(Datum::text(flags.collect::<String>()), SqlType::Text)];
         args.extend(rows.into_iter().chain(wanted));
         let types = args.iter().map(Expr::ty).collect();
         // The others count rows, whatever their order.

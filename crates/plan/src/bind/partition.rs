@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::{ColumnDefault, KeyPart, PartitionKey, PartitionStrategy, Table};
+use catalog::{ColumnDefault, KeyPart, PartitionKey, PartitionStrategy, Table, TriggerEvent, TriggerTiming};
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use super::stored::row_rules;
@@ -210,7 +210,8 @@ pub(super) fn add_rules(table: &Table, rules: &mut RowRules, context: &PlanConte
     {
         let mut leaves = Vec::new();
         let root = route(shared, table, &mut leaves, context)?;
-        rules.partitions = Some(Arc::new(PartitionRules { root, leaves }));
+        let places = leaves.iter().enumerate().map(|(at, leaf)| (leaf.table.id, at)).collect();
+        rules.partitions = Some(Arc::new(PartitionRules { root, leaves, places }));
     }
     Ok(())
 }
@@ -223,6 +224,11 @@ pub(super) fn references_to<'c>(table: &'c Table, context: &'c PlanContext<'_>) 
         let own = keys.filter(|(_, key)| key.referenced_table == table.id && from.parent_part(key.oid).is_none());
         own.map(|(key, _)| Reference { from: from.clone(), key, root: None }).collect::<Vec<_>>()
     })
+}
+
+/// Whether a trigger may change rows that are updated.
+pub(super) fn is_before_update(trigger: &catalog::Trigger) -> bool {
+    trigger.timing == TriggerTiming::Before && trigger.for_each_row && trigger.events.has(TriggerEvent::Update)
 }
 
 /// Whether an UPDATE of a partitioned table may change what rows of other tables refer to, or move rows.
@@ -240,7 +246,8 @@ pub(super) fn changes_key_of_partitions(
             if below.is_partitioned() { partition_key_columns(below, context)? } else { Vec::new() };
         let unique = below.indexes.iter().filter(|index| index.unique && index.predicate.is_none());
         used.extend(unique.flat_map(|index| below.key_positions(index)));
-        if used.iter().any(|at| assigned.contains(&below.columns[*at].name.as_str())) {
+        // A trigger of a partition may change any column before the row is written.
+        if below.triggers.iter().any(is_before_update) || used.iter().any(|at| assigned.contains(&below.columns[*at].name.as_str())) {
             return Ok(true);
         }
     }

@@ -11,7 +11,7 @@ use crate::expr::{Expr, SortKey};
 use crate::logical::{Rel, RelNode};
 use crate::parse::locking;
 use crate::parse::query_clauses::tied_count;
-use crate::plan::{LockWait, PlanColumn, RowLock, SetOpKind, WindowCall, WindowFunction};
+use crate::plan::{LockWait, PlanColumn, RowLock, SetOpKind};
 use crate::scope::{Level, Range, RangeColumn, RowOf, Scope};
 
 /// What becomes of output columns whose type nobody determined.
@@ -38,6 +38,14 @@ pub(super) struct Locks {
     pub requests: Vec<LockRequest>,
     /// Not all of its rows may be asked for.
     pub is_limited: bool,
+}
+
+fn is_null(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::Nested(inner) => is_null(inner),
+        ast::Expr::Value(value) => matches!(value.value, ast::Value::Null),
+        _ => false,
+    }
 }
 
 /// A computed column.
@@ -67,6 +75,9 @@ impl Binder<'_> {
     fn query_node(&mut self, query: &ast::Query, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
         if query.for_clause.is_some() || query.format_clause.is_some() || !query.pipe_operators.is_empty() {
             return Err(SqlError::new(SqlState::SyntaxError, format!("syntax error in \"{query}\"")));
+        }
+        if query.with.as_ref().is_some_and(|with| with.recursive) && matches!(*query.body, ast::SetExpr::Merge(_)) {
+            return Err(SqlError::new(SqlState::SyntaxError, "WITH RECURSIVE is not supported for MERGE statement"));
         }
         let mark = self.ctes.mark();
         self.query_depth += 1;
@@ -176,22 +187,32 @@ impl Binder<'_> {
                 offset = None;
             }
         }
+        let is_null = limit.is_some_and(is_null);
         let limit = self.row_count(limit, level, "LIMIT")?;
         let offset = self.row_count(offset, level, "OFFSET")?;
-        let (rel, limit) = match has_ties {
-            true => (self.with_ties(rel, limit, offset.as_ref(), query)?, None),
-            false => (rel, limit),
-        };
+        if has_ties {
+            if is_null {
+                let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
+                return Err(SqlError::new(SqlState::InvalidRowCountInLimitClause, message));
+            }
+            return self.with_ties(rel, limit, offset, query);
+        }
         if limit.is_none() && offset.is_none() {
             return Ok(rel);
         }
         self.above(1)?;
         let columns = rel.columns.clone();
-        Ok(Rel { node: RelNode::Limit { input: Box::new(rel), limit, offset }, columns })
+        Ok(Rel { node: RelNode::Limit { input: Box::new(rel), limit, offset, ties: Vec::new() }, columns })
     }
 
-    /// FETCH … WITH TIES: rows whose rank, in the order that they come in, is within the limit.
-    fn with_ties(&mut self, rel: Rel, limit: Option<Expr>, offset: Option<&Expr>, query: &ast::Query) -> SqlResult<Rel> {
+    /// FETCH … WITH TIES: rows like the last one, by the keys that they are sorted by, are taken too.
+    fn with_ties(
+        &mut self,
+        rel: Rel,
+        limit: Option<Expr>,
+        offset: Option<Expr>,
+        query: &ast::Query,
+    ) -> SqlResult<Rel> {
         if query.order_by.is_none() {
             let message = "WITH TIES cannot be specified without ORDER BY clause";
             return Err(SqlError::new(SqlState::SyntaxError, message));
@@ -200,10 +221,6 @@ impl Binder<'_> {
             let message = "SKIP LOCKED and WITH TIES options cannot be used together";
             return Err(SqlError::new(SqlState::SyntaxError, message));
         }
-        let Some(limit) = limit else {
-            let message = "row count cannot be null in FETCH FIRST ... WITH TIES clause";
-            return Err(SqlError::new(SqlState::InvalidRowCountInLimitClause, message));
-        };
         // The order may be by columns that are dropped above it.
         let columns = rel.columns.clone();
         let (sorted, dropping) = match rel.node {
@@ -220,25 +237,9 @@ impl Binder<'_> {
                 _ => return Err(SqlError::not_supported("WITH TIES is not supported where rows are locked")),
             }
         };
-        let width = sorted.columns.len();
+        self.above(1)?;
         let kept = sorted.columns.clone();
-        let mut ranked = kept.clone();
-        ranked.push(computed("rank", SqlType::Int8));
-        let call = WindowCall { function: WindowFunction::Rank, args: Vec::new(), ty: SqlType::Int8, frame: None };
-        let input = match sorted.node {
-            RelNode::Sort { input, .. } => input,
-            node => Box::new(Rel { node, columns: kept.clone() }),
-        };
-        let node = RelNode::Window { input, partition_by: Vec::new(), order_by: keys.clone(), calls: vec![call] };
-        let mut rank = Expr::Column(width, SqlType::Int8);
-        if let Some(offset) = offset {
-            rank = self.binary("-", rank, offset.clone())?;
-        }
-        let within = self.binary("<=", rank, limit)?;
-        self.above(4)?;
-        let rel = filter(Rel { node, columns: ranked }, within);
-        let exprs = kept.iter().enumerate().map(|(at, column)| Expr::Column(at, column.ty)).collect();
-        let rel = sort(project(rel, exprs, kept), keys);
+        let rel = Rel { node: RelNode::Limit { input: Box::new(sorted), limit, offset, ties: keys }, columns: kept };
         Ok(match dropping {
             Some(exprs) => project(rel, exprs, columns),
             None => rel,

@@ -478,6 +478,24 @@ impl Binder<'_> {
     }
 }
 
+/// # Errors
+/// 42883 for types whose values cannot be told apart.
+pub(super) fn check_equality(ty: SqlType) -> SqlResult<()> {
+    fn lacks_equality(ty: SqlType) -> bool {
+        match ty {
+            SqlType::Json => true,
+            SqlType::Domain(it) => lacks_equality(it.over()),
+            SqlType::Composite(it) => it.attributes().iter().any(|attribute| lacks_equality(attribute.ty)),
+            other => other.element().is_some_and(lacks_equality),
+        }
+    }
+    if !lacks_equality(ty) {
+        return Ok(());
+    }
+    let message = format!("could not identify an equality operator for type {}", ty.base_name());
+    Err(SqlError::new(SqlState::UndefinedFunction, message))
+}
+
 /// The outputs, with what DISTINCT and ORDER BY need beside them for as long as they need it.
 fn finish_select(rel: Rel, parts: Parts, distinct: Option<&ast::Distinct>) -> SqlResult<Rel> {
     let Parts { outputs, order, distinct_on, .. } = parts;
@@ -491,12 +509,7 @@ fn finish_select(rel: Rel, parts: Parts, distinct: Option<&ast::Distinct>) -> Sq
     let plain_distinct = matches!(distinct, Some(ast::Distinct::Distinct));
     if plain_distinct {
         for column in &columns {
-            if matches!(column.ty, SqlType::Json) {
-                return Err(SqlError::new(
-                    SqlState::UndefinedFunction,
-                    "could not identify an equality operator for type json",
-                ));
-            }
+            check_equality(column.ty)?;
         }
     }
     // The position of an expression among the outputs, behind which new ones are put.
@@ -674,18 +687,25 @@ fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Ta
         }
     }
     let mut tables: Vec<(usize, Arc<Table>, RowLock)> = Vec::new();
-    let mut refused = None;
+    let (mut refused, mut passes_over_all) = (None, None);
     visit(rel, (0, false), &mut |start, table, lock, nullable| {
         if let Some(lock) = lock {
             // The rows of a partitioned table are locked where its partitions are read.
             if !table.is_partitioned() {
                 tables.push((start, Arc::clone(table), *lock));
+            } else if is_limited && lock.wait == LockWait::Skip {
+                passes_over_all = Some(lock.strength);
             }
             refused = refused.or(nullable.then_some(lock.strength));
         }
     });
     if let Some(strength) = refused {
         let message = format!("{} cannot be applied to the nullable side of an outer join", locking::name_of(strength));
+        return Err(SqlError::not_supported(message));
+    }
+    // All rows would be locked, so that others would pass over them.
+    if let Some(strength) = passes_over_all {
+        let message = format!("{} SKIP LOCKED with LIMIT is not supported for partitioned tables", locking::name_of(strength));
         return Err(SqlError::not_supported(message));
     }
     if !is_limited && tables.iter().all(|(.., lock)| lock.wait != LockWait::Skip) {

@@ -6,6 +6,7 @@ use types::SqlResult;
 use super::{Binder, Clause, find_relation, fold, name_parts, qualified_name};
 use crate::PlanContext;
 use crate::expr::{AggregateCall, Expr, SortKey};
+use crate::parse::extras::is_only;
 
 /// A SELECT over tables, in parts.
 pub(crate) struct ShownQuery {
@@ -27,6 +28,8 @@ pub(crate) struct ShownQuery {
 pub(crate) struct ShownTable {
     /// The oid of the table, view or catalog.
     pub oid: u32,
+    /// It is meant without its partitions.
+    pub only: bool,
     /// What it is called in the query, if that is not its own name.
     pub alias: Option<String>,
     /// The alias, or its own name.
@@ -56,7 +59,7 @@ fn table(factor: &ast::TableFactor, context: &PlanContext<'_>) -> Option<ShownTa
         None => None,
     };
     let shown = alias.clone().unwrap_or_else(|| found.name().to_owned());
-    Some(ShownTable { oid: found.id(), alias, shown })
+    Some(ShownTable { oid: found.id(), only: is_only(name), alias, shown })
 }
 
 fn join<'q>(join: &'q ast::Join, context: &PlanContext<'_>) -> Option<OpenJoin<'q>> {

@@ -16,7 +16,7 @@ use types::stack::{DEPTH_MAX, deep, too_deep};
 use types::{CastContext, SqlError, SqlResult, SqlState, SqlType};
 
 use super::expr::unnested;
-use super::from::named_range;
+use super::from::{named_range, no_rows};
 use super::query::filter;
 use super::view::no_longer_matches;
 use super::{Binder, Clause, find_relation, fold, qualified_name};
@@ -24,6 +24,7 @@ use crate::PlanContext;
 use crate::expr::Expr;
 use crate::logical::Rel;
 use crate::needs::Mention;
+use crate::parse::extras::is_only;
 use crate::plan::{PlanColumn, RowLock};
 use crate::print::with_context;
 use crate::scope::{Range, RangeColumn, Scope};
@@ -273,6 +274,7 @@ impl Binder<'_> {
         Ok(match find_relation(self.context, schema.as_deref(), &relation)? {
             Some(Relation::Table(table)) if table.materialized.is_none() => {
                 let (rel, range) = self.table_rel(table.clone(), &shown, schema, lock, alias)?;
+                let rel = if table.is_partitioned() && is_only(name) { no_rows(rel) } else { rel };
                 let mention = self.mention_below(table.id, top);
                 Some(Base::Table(table, rel, range, mention))
             }

@@ -46,15 +46,7 @@ pub(super) fn table(
     let mut actions = Vec::new();
     for operation in given {
         match operation {
-            TableAction::Standard(operation) => {
-                if let ast::AlterTableOperation::AddConstraint { constraint: ast::TableConstraint::Check(check), .. } = &**operation
-                    && check.no_inherit
-                    && table.is_partitioned()
-                {
-                    return Err(super::create::no_inherit(&table.name));
-                }
-                action(operation, &table.name, context, &mut actions)?;
-            }
+            TableAction::Standard(operation) => action(operation, &table, context, &mut actions)?,
             TableAction::SetSchema(to) => actions.push(AlterTable::SetSchema(own::schema(to, context)?)),
             TableAction::DropIdentity { column, if_exists } => {
                 actions.push(AlterTable::DropIdentity { column: fold(column), if_exists: *if_exists });
@@ -189,13 +181,16 @@ fn is_cascade(behavior: Option<&ast::DropBehavior>) -> bool {
 
 fn action(
     operation: &ast::AlterTableOperation,
-    table: &str,
+    table: &catalog::Table,
     context: &PlanContext<'_>,
     out: &mut Vec<AlterTable>,
 ) -> SqlResult<()> {
     use ast::AlterTableOperation as O;
-    let place = Place { context, table, new_in: None };
+    let place = Place { context, table: &table.name, new_in: None };
     match operation {
+        O::AddConstraint { constraint: ast::TableConstraint::Check(check), .. } if check.no_inherit && table.is_partitioned() => {
+            return Err(super::create::no_inherit(&table.name));
+        }
         O::AddConstraint { constraint: given, not_valid } => {
             let mut made = Constraints::default();
             constraint(given, &place, &mut made)?;

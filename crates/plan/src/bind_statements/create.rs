@@ -252,7 +252,7 @@ pub(super) fn column_options(
                     options.name = Some(new_name(place.context, &given?)?);
                 }
             }
-            ast::ColumnOption::Collation(name) => super::domains::check_collation(name, ty)?,
+            ast::ColumnOption::Collation(name) => super::domains::check_collation(name, spec.ty)?,
             other => return Err(not_yet(&format!("column option {other}"))),
         }
     }

@@ -16,6 +16,8 @@ mod trigger;
 mod types;
 mod view;
 
+pub use routine::check_parameter_defaults;
+
 use std::sync::Arc;
 
 use catalog::{NameOwner, Relation, Table, temporary_schema};

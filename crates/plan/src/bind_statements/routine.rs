@@ -344,7 +344,7 @@ pub(super) fn create(
     if routine.is_trigger() && routine.language == Language::Sql {
         return Err(invalid("SQL functions cannot return type trigger"));
     }
-    check_defaults(&routine, context)?;
+    check_parameter_defaults(&routine, context)?;
     routine.body.clone_from(&text.text);
     let body = body(text, parsed);
     Ok(ddl(Ddl::CreateRoutine { routine: Box::new(routine), or_replace: create.or_replace, body }, tag, context))
@@ -380,7 +380,10 @@ fn check_polymorphic(routine: &Routine, context: &PlanContext<'_>) -> SqlResult<
 }
 
 /// Defaults are values of their parameters' types.
-fn check_defaults(routine: &Routine, context: &PlanContext<'_>) -> SqlResult<()> {
+///
+/// # Errors
+/// As for any expression.
+pub fn check_parameter_defaults(routine: &Routine, context: &PlanContext<'_>) -> SqlResult<()> {
     for parameter in &routine.parameters {
         let (Some(text), Some(ty)) = (&parameter.default, context.catalog.stored_type(parameter.ty)) else { continue };
         Binder::new(context, None).parameter_default(text, ty, routine.schema)?;

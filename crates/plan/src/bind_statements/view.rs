@@ -158,7 +158,7 @@ pub(super) fn create(
     let columns = columns(create, &rel)?;
     let role = |name: &String| if name == "$user" { context.user.to_owned() } else { name.clone() };
     let path: Vec<String> = context.search_path.iter().map(role).collect();
-    let text = stored_text(&query, context);
+    let text = crate::parse::extras::with_only(&stored_text(&query, context));
     let (depends_on, names) = (std::mem::take(&mut binder.depends_on), binder.names.take().unwrap_or_default());
     match create.kind {
         ViewKind::Plain { or_replace, .. } => {

@@ -143,7 +143,7 @@ fn lifted(subquery: &Subquery, input: &Rel, kind: JoinKind) -> Option<(Rel, Vec<
             }
             RelNode::Sort { input, .. } | RelNode::Distinct { input, on: None } => *input,
             // One row is as good as many, unless a condition above might hold for another row than those that are left.
-            RelNode::Limit { input, limit: Some(Expr::Const(count, _)), offset: None }
+            RelNode::Limit { input, limit: Some(Expr::Const(count, _)), offset: None, .. }
                 if matches!(subquery.kind, SubqueryKind::Exists)
                     && count.as_int().is_some_and(|count| count > 0)
                     && lifted.is_empty()
@@ -365,7 +365,9 @@ fn any_expr(rel: &Rel, predicate: &mut dyn FnMut(&Expr) -> bool) -> bool {
         }
         RelNode::Distinct { on, .. } => on.iter().flatten().any(&mut *predicate),
         RelNode::Sort { keys, .. } => keys.iter().any(|key| predicate(&key.expr)),
-        RelNode::Limit { limit, offset, .. } => limit.iter().chain(offset).any(&mut *predicate),
+        RelNode::Limit { limit, offset, ties, .. } => {
+            limit.iter().chain(offset).chain(ties.iter().map(|key| &key.expr)).any(&mut *predicate)
+        }
         RelNode::LockRows { again, .. } => again.iter().flatten().any(&mut *predicate),
         RelNode::SetOp { .. } => false,
         // Seldom below a condition: taken to hold whatever is asked.

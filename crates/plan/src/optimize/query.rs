@@ -119,9 +119,9 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
             Ok(plan_distinct(*input, on, columns, Vec::new(), context)?.filtered(filters))
         }
         RelNode::Sort { input, keys } => plan_sort(*input, keys, None, filters, want, context),
-        RelNode::Limit { input, limit, offset } => {
+        RelNode::Limit { input, limit, offset, ties } => {
             let up = above(filters, &mut want);
-            Ok(plan_limit(*input, limit, offset, want, context)?.filtered(up))
+            Ok(plan_limit(*input, (limit, offset, ties), want, context)?.filtered(up))
         }
         RelNode::LockRows { input, tables, again } => {
             let up = above(filters, &mut want);
@@ -464,8 +464,7 @@ fn row_bound(limit: &Expr, offset: Option<&Expr>) -> Option<Expr> {
 /// below it: the one wanted above is not passed on, and is kept only where it is that of the sort below.
 fn plan_limit(
     input: Rel,
-    limit: Option<Expr>,
-    offset: Option<Expr>,
+    (limit, offset, mut ties): (Option<Expr>, Option<Expr>, Vec<SortKey>),
     want: Want,
     context: &PlanContext<'_>,
 ) -> SqlResult<Part> {
@@ -473,7 +472,9 @@ fn plan_limit(
     let taken = limit.as_ref().map(|limit| constant(limit).unwrap_or(UNKNOWN_LIMIT));
     let asks_order = !want.order.is_empty();
     let mut below = Want { limit: taken.map(|taken| taken + skipped), ..want };
-    let top = limit.as_ref().and_then(|limit| row_bound(limit, offset.as_ref()));
+    ties.iter().for_each(|key| mark(&key.expr, &mut below.needed));
+    // How many rows there are with ties is not known.
+    let top = limit.as_ref().filter(|_| ties.is_empty()).and_then(|limit| row_bound(limit, offset.as_ref()));
     let bound = top.clone();
     let mut part = match (input.node, top) {
         (RelNode::Sort { input, keys }, Some(top)) => plan_sort(*input, keys, Some(top), Vec::new(), below, context)?,
@@ -497,7 +498,12 @@ fn plan_limit(
         }
     };
     locking::limit_locks(&mut part.plan, bound.as_ref());
-    Ok(limited(part, limit, offset, taken, skipped))
+    ties.iter_mut().for_each(|key| super::exprs::remap(&mut key.expr, &|column| part.place(column)));
+    let mut part = limited(part, limit, offset, taken, skipped);
+    if let Node::Limit { ties: of_plan, .. } = &mut part.plan.node {
+        *of_plan = ties;
+    }
+    Ok(part)
 }
 
 /// A part cut after `taken` rows behind the `skipped` ones.
@@ -514,7 +520,7 @@ fn limited(part: Part, limit: Option<Expr>, offset: Option<Expr>, taken: Option<
         ..part.plan.estimate
     };
     let columns = part.plan.columns.clone();
-    let node = Node::Limit { input: Box::new(part.plan), limit, offset };
+    let node = Node::Limit { input: Box::new(part.plan), limit, offset, ties: Vec::new() };
     Part { plan: make(node, columns, estimate), base: None, ..part }
 }
 

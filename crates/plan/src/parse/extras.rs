@@ -7,7 +7,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{is_significant, keyword, query_clauses, storage_clauses, targets, typed_strings};
+use super::{expressions, is_significant, keyword, query_clauses, storage_clauses, targets, typed_strings};
 use crate::plan::FrameExclude;
 
 /// What was taken out.
@@ -98,32 +98,32 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         spell_conflicts(tokens)?;
     }
     if tokens.iter().any(|token| matches!(keyword(token), Keyword::ROLLUP | Keyword::CUBE)) {
-        spell_grouping_items(tokens);
+        expressions::spell_grouping_items(tokens);
     }
     if tokens.iter().any(|token| keyword(token) == Keyword::EXCLUDE) {
         spell_excludes(tokens);
     }
     if tokens.iter().any(|token| keyword(token) == Keyword::OPERATOR) {
-        spell_operators(tokens);
+        expressions::spell_operators(tokens);
     }
     spell_empty_lists(tokens);
     if tokens.iter().any(|token| keyword(token) == Keyword::EXISTS) {
-        enclose_exists(tokens);
+        expressions::enclose_exists(tokens);
     }
     if tokens.iter().any(|token| keyword(token) == Keyword::COLLATE) {
-        drop_collations_of_casts(tokens);
+        expressions::drop_collations_of_casts(tokens);
     }
     if tokens.iter().any(|token| matches!(keyword(token), Keyword::IN | Keyword::ANY | Keyword::ALL | Keyword::SOME)) {
-        spell_parenthesised_subqueries(tokens);
+        expressions::spell_parenthesised_subqueries(tokens);
     }
     if tokens.iter().any(|token| keyword(token) == Keyword::ONLY) {
         spell_only(tokens);
     }
     if tokens.iter().any(|token| is_word(token, "trim")) {
-        spell_trims(tokens);
+        expressions::spell_trims(tokens);
     }
     if tokens.iter().any(|token| is_word(token, "similar")) {
-        spell_substrings(tokens);
+        expressions::spell_substrings(tokens);
     }
     if tokens.iter().any(|token| token.token == Token::LBracket)
         && tokens.iter().any(|token| matches!(keyword(token), Keyword::UPDATE | Keyword::INSERT))
@@ -131,10 +131,10 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         targets::spell(tokens);
     }
     if tokens.iter().any(|token| token.token == Token::Mul) {
-        name_row_stars(tokens);
+        expressions::name_row_stars(tokens);
     }
     if tokens.iter().any(|token| is_word(token, "isnull") || is_word(token, "notnull")) {
-        spell_null_tests(tokens);
+        expressions::spell_null_tests(tokens);
     }
     query_clauses::spell(tokens);
     typed_strings::spell(tokens);
@@ -224,15 +224,22 @@ pub(crate) fn is_only(name: &ast::ObjectName) -> bool {
     name.0.len() > 1 && first.is_some_and(|ident| ident.value == ONLY)
 }
 
+/// A statement's text with ONLY as it is written.
+pub(crate) fn with_only(text: &str) -> String {
+    text.replace(&format!("\"{ONLY}\"."), "ONLY ")
+}
+
 /// ONLY becomes the first part of the table's name: the parser knows no place for it.
 fn spell_only(tokens: &mut Vec<TokenWithSpan>) {
     let places: Vec<usize> = significant(tokens)
         .windows(2)
         .filter(|pair| {
-            matches!(
+            let is_ahead = matches!(
                 keyword(&tokens[pair[0]]),
                 Keyword::FROM | Keyword::UPDATE | Keyword::JOIN | Keyword::TABLE | Keyword::INTO | Keyword::USING
-            )
+            );
+            // Elsewhere the word would be quoted.
+            (is_ahead || matches!(tokens[pair[0]].token, Token::Comma | Token::LParen))
                 && keyword(&tokens[pair[1]]) == Keyword::ONLY
         })
         .map(|pair| pair[1])
@@ -258,218 +265,6 @@ fn spell_only(tokens: &mut Vec<TokenWithSpan>) {
             }
             _ => drop(tokens.remove(at)),
         }
-    }
-}
-
-/// `NOT EXISTS (…) IS UNKNOWN` is `NOT (EXISTS (…) IS UNKNOWN)`: the parser takes NOT EXISTS for one word, unless EXISTS stands
-/// in parentheses.
-fn enclose_exists(tokens: &mut Vec<TokenWithSpan>) {
-    let places = significant(tokens);
-    let found = places.windows(3).filter(|at| {
-        keyword(&tokens[at[0]]) == Keyword::NOT
-            && keyword(&tokens[at[1]]) == Keyword::EXISTS
-            && tokens[at[2]].token == Token::LParen
-    });
-    let found: Vec<(usize, usize)> = found.filter_map(|at| Some((at[1], closing(tokens, at[2])?))).collect();
-    let mut edits: Vec<(usize, Token)> =
-        found.into_iter().flat_map(|(exists, end)| [(exists, Token::LParen), (end + 1, Token::RParen)]).collect();
-    edits.sort_by_key(|(at, _)| *at);
-    for (at, token) in edits.into_iter().rev() {
-        let span = tokens[at.min(tokens.len() - 1)].span;
-        tokens.insert(at, TokenWithSpan::new(token, span));
-    }
-}
-
-/// COLLATE behind a cast, which the parser does not read there: `x::text COLLATE "C"`. Every string has this collation, so
-/// that the clause says nothing; others are left, and refused.
-fn drop_collations_of_casts(tokens: &mut Vec<TokenWithSpan>) {
-    let places = significant(tokens);
-    let mut dropped: Vec<usize> = Vec::new();
-    for at in 2..places.len() {
-        if keyword(&tokens[places[at]]) != Keyword::COLLATE {
-            continue;
-        }
-        // The type's name, with its length in parentheses, and the cast in front of it.
-        let mut before = at - 1;
-        if tokens[places[before]].token == Token::RParen {
-            while before > 0 && tokens[places[before]].token != Token::LParen {
-                before -= 1;
-            }
-            before = before.saturating_sub(1);
-        }
-        let is_string = ["text", "varchar", "bpchar", "char", "character", "name", "varying"].iter().any(|name| is_word(&tokens[places[before]], name));
-        while before > 0 && matches!(tokens[places[before]].token, Token::Word(_)) {
-            before -= 1;
-        }
-        let mut last = at + 1;
-        while last + 2 < places.len() && tokens[places[last + 1]].token == Token::Period {
-            last += 2;
-        }
-        let is_known = places.get(last).is_some_and(|place| match &tokens[*place].token {
-            Token::Word(word) => matches!(word.value.as_str(), "C" | "POSIX" | "default" | "ucs_basic"),
-            _ => false,
-        });
-        if is_string && is_known && tokens[places[before]].token == Token::DoubleColon {
-            dropped.extend(&places[at..=last]);
-        }
-    }
-    for at in dropped.into_iter().rev() {
-        tokens.remove(at);
-    }
-}
-
-/// A parenthesised subquery that begins a list or a larger query, which the parser takes for the whole:
-/// `x IN ((SELECT …), …)`, and `x = ANY ((SELECT …) UNION SELECT …)`.
-fn spell_parenthesised_subqueries(tokens: &mut Vec<TokenWithSpan>) {
-    let mut at = 0;
-    while at < tokens.len() {
-        at += 1;
-        let word = keyword(&tokens[at - 1]);
-        if !matches!(word, Keyword::IN | Keyword::ANY | Keyword::ALL | Keyword::SOME) {
-            continue;
-        }
-        let next = |from: usize| (from..tokens.len()).find(|at| is_significant(&tokens[*at]));
-        let Some(outer) = next(at).filter(|at| tokens[*at].token == Token::LParen) else { continue };
-        let Some(inner) = next(outer + 1).filter(|at| tokens[*at].token == Token::LParen) else { continue };
-        let begins = next(inner + 1).map(|at| keyword(&tokens[at]));
-        if !matches!(begins, Some(Keyword::SELECT | Keyword::WITH | Keyword::VALUES)) {
-            continue;
-        }
-        let (Some(inner_end), Some(outer_end)) = (closing(tokens, inner), closing(tokens, outer)) else { continue };
-        let span = tokens[inner].span;
-        let word_of = |text: &str| TokenWithSpan::new(Token::make_word(text, None), span);
-        let key_of = |text: &str| TokenWithSpan::new(Token::make_keyword(text), span);
-        let token_of = |token: Token| TokenWithSpan::new(token, span);
-        match next(inner_end + 1).map(|at| (&tokens[at].token, keyword(&tokens[at]))) {
-            // The first of a list becomes a call, which is no query.
-            Some((Token::Comma, _)) if word == Keyword::IN => {
-                tokens.insert(inner_end, token_of(Token::RParen));
-                tokens.splice(inner..inner, [word_of("coalesce"), token_of(Token::LParen)]);
-            }
-            Some((_, Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT)) if word != Keyword::IN => {
-                tokens.splice(outer_end..outer_end, [token_of(Token::RParen), word_of("q")]);
-                tokens.splice(inner..inner, [key_of("SELECT"), token_of(Token::Mul), key_of("FROM"), token_of(Token::LParen)]);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Whether an operand may end with this token.
-fn is_operand(token: &TokenWithSpan) -> bool {
-    match &token.token {
-        Token::Word(word) => {
-            word.quote_style.is_some() || word.keyword == Keyword::NoKeyword || word.keyword == Keyword::NULL
-        }
-        Token::Number(..) | Token::SingleQuotedString(_) | Token::RParen | Token::RBracket | Token::Placeholder(_) => true,
-        _ => false,
-    }
-}
-
-/// TRIM with its arguments in a list, with FROM before them or without FROM, is a call of `btrim`, `ltrim` or `rtrim`.
-fn spell_trims(tokens: &mut Vec<TokenWithSpan>) {
-    for at in (0..tokens.len()).rev() {
-        if !is_word(&tokens[at], "trim") {
-            continue;
-        }
-        let next = |from: usize| (from + 1..tokens.len()).find(|at| is_significant(&tokens[*at]));
-        let Some(open) = next(at).filter(|at| tokens[*at].token == Token::LParen) else { continue };
-        let (Some(first), Some(close)) = (next(open), closing(tokens, open)) else { continue };
-        let name = match keyword(&tokens[first]) {
-            Keyword::LEADING => "ltrim",
-            Keyword::TRAILING => "rtrim",
-            _ => "btrim",
-        };
-        let has_side = matches!(keyword(&tokens[first]), Keyword::LEADING | Keyword::TRAILING | Keyword::BOTH);
-        let from_at = if has_side { next(first) } else { Some(first) };
-        let mut depth = 0_i32;
-        let has_from = tokens[open + 1..close].iter().any(|token| {
-            match token.token {
-                Token::LParen => depth += 1,
-                Token::RParen => depth -= 1,
-                _ => {}
-            }
-            depth == 0 && keyword(token) == Keyword::FROM
-        });
-        let starts_with_from = from_at.is_some_and(|at| keyword(&tokens[at]) == Keyword::FROM);
-        if has_from && !starts_with_from {
-            // The form that the parser reads.
-            continue;
-        }
-        let last_dropped = match (has_side, from_at.filter(|_| starts_with_from)) {
-            (_, Some(from)) => Some(from),
-            (true, None) => Some(first),
-            (false, None) => None,
-        };
-        if let Some(last) = last_dropped {
-            tokens.drain(first..=last);
-        }
-        tokens[at].token = Token::make_word(name, None);
-    }
-}
-
-/// `SUBSTRING(text SIMILAR pattern ESCAPE escape)` is a call with three arguments.
-fn spell_substrings(tokens: &mut [TokenWithSpan]) {
-    for at in 0..tokens.len() {
-        if !is_word(&tokens[at], "substring") {
-            continue;
-        }
-        let open = (at + 1..tokens.len()).find(|at| is_significant(&tokens[*at]));
-        let Some(open) = open.filter(|at| tokens[*at].token == Token::LParen) else { continue };
-        let Some(close) = closing(tokens, open) else { continue };
-        let mut depth = 0_i32;
-        let mut is_similar = false;
-        for inner in open + 1..close {
-            match tokens[inner].token {
-                Token::LParen => depth += 1,
-                Token::RParen => depth -= 1,
-                _ => {}
-            }
-            let is_separator = depth == 0
-                && (is_word(&tokens[inner], "similar") && !is_word_after(tokens, inner, "to")
-                    || is_similar && is_word(&tokens[inner], "escape"));
-            if is_separator {
-                is_similar = true;
-                tokens[inner].token = Token::Comma;
-            }
-        }
-    }
-}
-
-fn is_word_after(tokens: &[TokenWithSpan], at: usize, text: &str) -> bool {
-    tokens[at + 1..].iter().find(|token| is_significant(token)).is_some_and(|token| is_word(token, text))
-}
-
-/// The star of `(row).*` becomes a field named `"*"`, which the parser can read.
-fn name_row_stars(tokens: &mut [TokenWithSpan]) {
-    let places: Vec<usize> = significant(tokens)
-        .windows(3)
-        .filter(|at| {
-            matches!(tokens[at[0]].token, Token::RParen | Token::RBracket)
-                && tokens[at[1]].token == Token::Period
-                && tokens[at[2]].token == Token::Mul
-        })
-        .map(|at| at[2])
-        .collect();
-    for at in places {
-        tokens[at].token = Token::make_word("*", Some('"'));
-    }
-}
-
-/// ISNULL and NOTNULL behind an operand are IS NULL and IS NOT NULL.
-fn spell_null_tests(tokens: &mut Vec<TokenWithSpan>) {
-    let places: Vec<(usize, bool)> = significant(tokens)
-        .windows(2)
-        .filter_map(|pair| {
-            let test = &tokens[pair[1]];
-            let is_not = is_word(test, "notnull");
-            (is_operand(&tokens[pair[0]]) && (is_not || is_word(test, "isnull"))).then_some((pair[1], is_not))
-        })
-        .collect();
-    for (at, is_not) in places.into_iter().rev() {
-        let span = tokens[at].span;
-        let words: &[&str] = if is_not { &["IS", "NOT", "NULL"] } else { &["IS", "NULL"] };
-        tokens.splice(at..=at, words.iter().map(|word| TokenWithSpan::new(Token::make_keyword(word), span)));
     }
 }
 
@@ -602,7 +397,7 @@ fn take_as_of(tokens: &mut Vec<TokenWithSpan>) -> Option<String> {
 }
 
 /// The place of the parenthesis that closes the one at `open`.
-fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+pub(super) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate().skip(open) {
         match token.token {
@@ -678,41 +473,6 @@ fn spell_conflicts(tokens: &mut Vec<TokenWithSpan>) -> Result<(), ParserError> {
 
 fn quoted_name(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
-}
-
-/// An item of ROLLUP or CUBE that begins with a parenthesis and goes on behind it gets one around the whole: the parser
-/// takes the first for a list of columns.
-fn spell_grouping_items(tokens: &mut Vec<TokenWithSpan>) {
-    let mut at = 0;
-    while at < tokens.len() {
-        let is_list = matches!(keyword(&tokens[at]), Keyword::ROLLUP | Keyword::CUBE);
-        let next = (at + 1..tokens.len()).find(|next| is_significant(&tokens[*next]));
-        at += 1;
-        let Some(open) = next.filter(|next| is_list && tokens[*next].token == Token::LParen) else { continue };
-        let Some(close) = closing(tokens, open) else { return };
-        // From the last item back, so that places before it stay.
-        let mut bounds = vec![open];
-        let mut depth = 0_usize;
-        for place in open + 1..close {
-            match tokens[place].token {
-                Token::LParen | Token::LBracket => depth += 1,
-                Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
-                Token::Comma if depth == 0 => bounds.push(place),
-                _ => {}
-            }
-        }
-        bounds.push(close);
-        for pair in bounds.windows(2).rev() {
-            let mut inside = (pair[0] + 1..pair[1]).filter(|place| is_significant(&tokens[*place]));
-            let (Some(first), Some(last)) = (inside.next(), inside.next_back()) else { continue };
-            if tokens[first].token != Token::LParen || closing(tokens, first) == Some(last) {
-                continue;
-            }
-            let span = tokens[first].span;
-            tokens.insert(last + 1, TokenWithSpan::new(Token::RParen, span));
-            tokens.insert(first, TokenWithSpan::new(Token::LParen, span));
-        }
-    }
 }
 
 /// `WITH [NO] DATA` at the end; whether it says NO.
@@ -932,33 +692,6 @@ pub(crate) fn read_exclude(name: &ast::Ident) -> FrameExclude {
         Some(("group", _)) => FrameExclude::Group,
         Some(("ties", _)) => FrameExclude::Ties,
         _ => FrameExclude::NoOthers,
-    }
-}
-
-/// `OPERATOR(pg_catalog.-)` before an operand, and before ANY and ALL, is the operator.
-fn spell_operators(tokens: &mut Vec<TokenWithSpan>) {
-    let mut from = 0;
-    while let Some(at) = (from..tokens.len()).find(|at| keyword(&tokens[*at]) == Keyword::OPERATOR) {
-        from = at + 1;
-        let inside: Vec<usize> = (at + 1..tokens.len()).filter(|next| is_significant(&tokens[*next])).take(6).collect();
-        let token = |place: usize| inside.get(place).map(|at| &tokens[*at].token);
-        let (operator, end) = match (token(0), token(1), token(2), token(3), token(4)) {
-            (Some(Token::LParen), Some(Token::Word(schema)), Some(Token::Period), Some(operator), Some(Token::RParen))
-                if schema.value.eq_ignore_ascii_case("pg_catalog") =>
-            {
-                (operator.clone(), 4)
-            }
-            (Some(Token::LParen), Some(operator), Some(Token::RParen), ..) => (operator.clone(), 2),
-            _ => continue,
-        };
-        let before = tokens[..at].iter().rfind(|token| is_significant(token));
-        let is_prefix = !before.is_some_and(is_operand);
-        let next = inside.get(end + 1).map(|at| keyword(&tokens[*at]));
-        if is_prefix || matches!(next, Some(Keyword::ANY | Keyword::ALL | Keyword::SOME)) {
-            let span = tokens[at].span;
-            let end = inside[end];
-            tokens.splice(at..=end, [TokenWithSpan::new(operator, span)]);
-        }
     }
 }
 

@@ -5,9 +5,10 @@
 //! of a statement may hold.
 
 use sqlparser::ast;
+use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::ParserError;
-use sqlparser::tokenizer::{Token, TokenWithSpan};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use types::{SqlError, SqlResult, SqlState};
 
 use super::extras::{MARK, is_word, marked, significant};
@@ -314,12 +315,94 @@ pub(crate) fn rows_from<'a>(
 /// SEARCH and CYCLE behind a WITH query become part of its name.
 fn spell_recursions(tokens: &mut Vec<TokenWithSpan>) {
     while let Some((name, first, last)) = recursion(tokens) {
-        let clauses: Vec<String> = tokens[first..=last].iter().map(|token| token.token.to_string()).collect();
+        let clauses = tokens[first..=last].iter().filter(|token| super::is_significant(token));
+        let clauses: Vec<String> = clauses.map(|token| spelled(&token.token)).collect();
         let span = tokens[name].span;
         let Token::Word(word) = &tokens[name].token else { return };
         let own = crate::bind::fold(&word.clone().into_ident(span));
         tokens.drain(first..=last);
         tokens[name] = marked(format!("{RECURSION}{}{MARK}{own}", clauses.join(" ")), span);
+    }
+}
+
+/// A statement's text with clauses in the place of the marked names that stand for them; `None` where there are none.
+pub(crate) fn as_written(text: &str) -> Option<String> {
+    if !text.contains(MARK) {
+        return None;
+    }
+    let mut tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location().ok()?;
+    let marked = |token: &TokenWithSpan| match &token.token {
+        Token::Word(word) if word.value.starts_with(MARK) => Some(word.value.clone()),
+        _ => None,
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        let span = tokens[at].span;
+        let text = |text: &str| TokenWithSpan::new(Token::make_word(text, None), span);
+        let name = marked(&tokens[at]);
+        at += 1;
+        let Some(name) = name else { continue };
+        let mut places = significant(&tokens);
+        let own = places.iter().position(|place| *place == at - 1)?;
+        if name == SYMMETRIC || name == WITH_TIES {
+            // Parentheses that were there are those of the call now.
+            let end = closing(&tokens, &places, own + 1)?;
+            if tokens[*places.get(own + 2)?].token == Token::LParen && closing(&tokens, &places, own + 2)? + 1 == end {
+                tokens.remove(places[end - 1]);
+                tokens.remove(places[own + 2]);
+                places = significant(&tokens);
+            }
+        }
+        if name == ROWS_FROM {
+            tokens[at - 1] = text("ROWS FROM");
+        } else if name == SYMMETRIC {
+            tokens[at - 1] = text("SYMMETRIC ");
+        } else if name == WITH_TIES {
+            let end = closing(&tokens, &places, own + 1)?;
+            tokens.insert(places[end] + 1, text(" ROWS WITH TIES"));
+            tokens[at - 1] = text("");
+            tokens[places[own.checked_sub(1)?]] = text("FETCH FIRST");
+        } else if let Some((clauses, name)) = name.strip_prefix(RECURSION).and_then(|rest| rest.rsplit_once(MARK)) {
+            let is_open = |at: &usize| places.get(*at).is_some_and(|place| tokens[*place].token == Token::LParen);
+            // Over its columns to AS and the query.
+            let next = if is_open(&(own + 1)) { closing(&tokens, &places, own + 1)? + 1 } else { own + 1 };
+            let open = (next..places.len()).find(is_open)?;
+            let end = closing(&tokens, &places, open)?;
+            let clauses = as_written(clauses).unwrap_or_else(|| clauses.to_owned());
+            tokens.insert(places[end] + 1, text(&format!(" {clauses}")));
+            tokens[at - 1] = text(&types::quote_identifier(name));
+        }
+    }
+    Some(tokens.iter().map(|token| spelled(&token.token)).collect())
+}
+
+/// Where among the significant tokens the parenthesis stands that closes the one at `open`.
+fn closing(tokens: &[TokenWithSpan], places: &[usize], open: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    (open..places.len()).find(|at| {
+        match tokens[places[*at]].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0
+    })
+}
+
+/// A token as it is read again: what quotes it holds are doubled.
+fn spelled(token: &Token) -> String {
+    let quoted = |text: &str, quote: char| {
+        let twice: String = [quote, quote].iter().collect();
+        format!("{quote}{}{quote}", text.replace(quote, &twice))
+    };
+    match token {
+        Token::SingleQuotedString(text)
+        | Token::EscapedStringLiteral(text)
+        | Token::UnicodeStringLiteral(text)
+        | Token::NationalStringLiteral(text) => quoted(text, '\''),
+        Token::DollarQuotedString(text) => quoted(&text.value, '\''),
+        Token::Word(word) if word.quote_style.is_some() => quoted(&word.value, '"'),
+        token => token.to_string(),
     }
 }
 
@@ -414,7 +497,7 @@ pub(crate) struct Cycle {
 
 /// The name of a WITH query, and the clauses that were made part of it.
 pub(crate) fn read_recursion(name: &ast::Ident) -> SqlResult<(String, Option<RecursionClauses>)> {
-    let Some((text, own)) = name.value.strip_prefix(RECURSION).and_then(|rest| rest.split_once(MARK)) else {
+    let Some((text, own)) = name.value.strip_prefix(RECURSION).and_then(|rest| rest.rsplit_once(MARK)) else {
         return Ok((crate::bind::fold(name), None));
     };
     let clauses = read_clauses(text).map_err(|error| match error {
@@ -457,5 +540,53 @@ fn read_clauses(text: &str) -> Result<RecursionClauses, ParserError> {
         } else {
             return parser.expected("SEARCH or CYCLE", token);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{as_written, read_recursion};
+    use crate::parse::Body;
+    use sqlparser::ast;
+
+    fn query(sql: &str) -> ast::Query {
+        let parsed = crate::parse::parse(sql).expect("parses").into_iter().next().expect("a statement");
+        match parsed.body {
+            Body::Standard(ast::Statement::Query(query)) => *query,
+            _ => panic!("no query"),
+        }
+    }
+
+    #[test]
+    fn clauses_are_read_as_they_were_written() {
+        let sql = "with recursive t(a) as (select 1 union all select a + 1 from t where a < 3) \
+                   cycle \"a\"\"b\", a set m to 'it''s' default E'n\\'o' using p select * from t";
+        let query = query(sql);
+        let with = query.with.expect("has WITH");
+        let (name, clauses) = read_recursion(&with.cte_tables[0].alias.name).expect("reads");
+        assert_eq!(name, "t");
+        let cycle = clauses.and_then(|clauses| clauses.cycle).expect("has CYCLE");
+        assert_eq!(cycle.columns, ["a\"b", "a"]);
+        let (on, off) = cycle.values.expect("has values");
+        assert_eq!((on.to_string(), off.to_string()), ("'it''s'".to_owned(), "'n''o'".to_owned()));
+    }
+
+    #[test]
+    fn marked_names_are_shown_as_clauses() {
+        let shown = |sql: &str| as_written(&query(sql).to_string()).expect("has marks");
+        for sql in [
+            "SELECT * FROM ROWS FROM(generate_series(1, 2), upper('it''s')) AS x (a, b)",
+            "SELECT a FROM t WHERE a BETWEEN SYMMETRIC (1) AND 2",
+            "SELECT a FROM t ORDER BY a FETCH FIRST (1 + 1) ROWS WITH TIES",
+        ] {
+            assert_eq!(shown(sql), sql);
+            assert_eq!(shown(&shown(sql)), sql);
+        }
+        let sql = "WITH RECURSIVE t (a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM t) search depth first by a set s \
+                   SELECT * FROM t";
+        let once = shown(sql);
+        assert!(once.contains(") search depth first by a set s"), "{once}");
+        assert_eq!(shown(&once), once);
+        assert_eq!(as_written("select 1"), None);
     }
 }

@@ -95,16 +95,19 @@ fn value_end(tokens: &[TokenWithSpan], from: usize) -> Option<usize> {
 /// Spells the targets of SET and of INSERT in a statement that has brackets.
 pub(super) fn spell(tokens: &mut Vec<TokenWithSpan>) {
     let mut at = 0;
+    // The word is also a name: the clause follows UPDATE.
+    let mut is_due = false;
     while at < tokens.len() {
         let word = keyword(&tokens[at]);
         at += 1;
         let next = |tokens: &[TokenWithSpan], from: usize| (from..tokens.len()).find(|at| is_significant(&tokens[*at]));
         match word {
-            Keyword::SET => {
+            Keyword::UPDATE => is_due = true,
+            Keyword::SET if std::mem::take(&mut is_due) => {
                 // Target after target, each with its value.
                 let mut from = at;
                 loop {
-                    let Some(start) = next(tokens, from) else { return };
+                    let Some(start) = next(tokens, from).filter(|at| tokens[*at].token != Token::LBracket) else { break };
                     let end = match tokens[start].token {
                         Token::LParen => spell_targets(tokens, start + 1, true) + 1,
                         _ => spell_targets(tokens, start, false),

@@ -26,7 +26,7 @@ use keys::{Span, TxnId, TxnMeta, TxnStatus, keyspace};
 use crate::{
     api::{AbortReason, KvError, Response},
     evaluate::{EvalError, Evaluator, State},
-    kept_locks::{KeptLock, keys_of},
+    kept_locks::{KeptLock, keys_of, outdated},
     txn_record::TxnRecord,
 };
 
@@ -42,6 +42,9 @@ impl Evaluator<'_> {
                 continue;
             }
             let kept = KeptLock { txn: txn.clone(), strength };
+            for old in outdated(self.engine, &key, &kept)? {
+                state.out.batch.delete_local(old.as_bytes());
+            }
             state.out.batch.put_local(keyspace::kept_lock(&key, txn.id).as_bytes(), &crate::api::encode(&kept));
             self.kept.note(txn.id);
         }

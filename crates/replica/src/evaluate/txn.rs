@@ -84,7 +84,11 @@ impl Evaluator<'_> {
                 return Ok(Response::EndTxn { status: TxnStatus::Committed, commit_ts: ts, was_staged });
             }
             // *prepared-stays*: an attempt to give it up that comes late, or was made because the answer was lost.
-            (Some(TxnStatus::Prepared), _) => {
+            (Some(TxnStatus::Prepared), true) => {
+                let reason = format!("prepared-stays: {} is prepared, and cannot be committed like this", txn.id);
+                return Err(KvError::Invalid { reason }.into());
+            }
+            (Some(TxnStatus::Prepared), false) => {
                 let ts = record.map_or(state.write_ts, |record| record.ts);
                 return Ok(Response::EndTxn { status: TxnStatus::Prepared, commit_ts: ts, was_staged: false });
             }

@@ -483,6 +483,7 @@ impl Spi for SessionSpi<'_> {
 
     async fn fetch(&mut self, name: &str, to: Direction, keep: bool) -> SqlResult<Fetched> {
         // Taken out, for its rows are read through the session.
+        self.session.keep_held_in_place(Some(name));
         let Some(mut portal) = self.session.portals.remove(name) else {
             let message = format!("cursor \"{name}\" does not exist");
             return Err(SqlError::new(SqlState::InvalidCursorName, message));
@@ -502,6 +503,7 @@ impl Spi for SessionSpi<'_> {
     }
 
     async fn close(&mut self, name: &str) -> SqlResult<()> {
+        self.session.keep_held_in_place(Some(name));
         self.session.portals.remove(name);
         self.session.loops.retain(|known| known != name);
         Ok(())

@@ -6,7 +6,7 @@ use std::sync::{Arc, atomic::Ordering};
 use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
 use types::{Datum, SqlError, SqlResult, SqlState};
 
-use super::{Completion, Ending, Session, TransactionStatus, catalog_error, replay::Trace};
+use super::{Completion, Ending, Session, TransactionStatus, catalog_error, replay::{Trace, shows_names}};
 use crate::{
     host::SessionHost,
     plan_cache::Statement,
@@ -206,6 +206,7 @@ impl Session {
             None => self.plan_of(run.statement)?,
         };
         self.trace = Trace::of(&plan.kind);
+        self.shows_names = plan.columns.iter().any(|column| shows_names(&column.ty));
         let mut completion = self.execute(&plan, run.params, sink, run.describe, run.limit).await?;
         if let Completion::CopyIn(copy) = &mut completion {
             copy.ending = run.ending;

@@ -159,6 +159,8 @@ impl Session {
         self.open_block(false);
         if let Some(block) = &mut self.block {
             (block.answered, block.has_run) = (1, true);
+            // The statement at hand has done more than what this transaction holds.
+            block.history = History::none();
         }
     }
 
@@ -475,19 +477,32 @@ impl Session {
     /// # Errors
     /// As COMMIT.
     pub async fn end_implicit(&mut self) -> SqlResult<()> {
-        while self.block.as_ref().is_some_and(|block| !block.explicit) {
-            let Err(failure) = self.commit().await else { break };
-            let error = failure.into_sql();
-            let of_catalog = is_lost(&error);
-            if let Some(of_catalog) = of_catalog
-                && self.replay(of_catalog).await?
-            {
-                continue;
-            }
-            return Err(self.fail(error).await);
+        if self.block.as_ref().is_some_and(|block| !block.explicit) {
+            self.start_clock();
+            let outcome = self.commit_implicit().await;
+            self.stop_clock();
+            outcome?;
         }
         if self.block.is_none() {
             self.portals.end(false);
+        }
+        Ok(())
+    }
+
+    async fn commit_implicit(&mut self) -> SqlResult<()> {
+        for attempt in 0.. {
+            let Err(failure) = self.commit().await else { break };
+            let error = failure.into_sql();
+            if let Some(of_catalog) = is_lost(&error)
+                && attempt < MAX_ATTEMPTS
+            {
+                match self.replay(of_catalog).await {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => return Err(self.fail(error).await),
+                }
+            }
+            return Err(self.fail(error).await);
         }
         Ok(())
     }

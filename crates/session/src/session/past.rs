@@ -105,7 +105,9 @@ impl Session {
         let database = self.database;
         let read_only = self.settings.is_on("transaction_read_only");
         let isolation = self.isolation();
-        let limit = self.engine.clock.now();
+        // The clock of the node that exported it may be ahead of this one's.
+        let clock = &self.engine.clock;
+        let limit = clock.now().wall_ns().saturating_add(clock.max_offset_ns());
         let block = self.in_block("SET TRANSACTION")?;
         if block.has_run || block.txn.is_fixed() {
             return refused(SqlState::ActiveSqlTransaction, "SET TRANSACTION SNAPSHOT must be called before any query");
@@ -118,7 +120,7 @@ impl Session {
             let message = "a snapshot-importing transaction must have isolation level SERIALIZABLE or REPEATABLE READ";
             return refused(SqlState::FeatureNotSupported, message);
         }
-        let snapshot = ExportedSnapshot::parse(id).filter(|snapshot| snapshot.ts <= limit).ok_or_else(invalid)?;
+        let snapshot = ExportedSnapshot::parse(id).filter(|snapshot| snapshot.ts.wall_ns() <= limit).ok_or_else(invalid)?;
         if isolation == Isolation::Serializable && snapshot.isolation != Isolation::Serializable {
             let message = "a serializable transaction cannot import a snapshot from a non-serializable transaction";
             return refused(SqlState::FeatureNotSupported, message);
@@ -131,7 +133,7 @@ impl Session {
             return refused(SqlState::FeatureNotSupported, "cannot import a snapshot from a different database");
         }
         block.txn.set_isolation(isolation);
-        if !block.txn.import_snapshot(snapshot.ts) {
+        if !block.txn.import_snapshot(snapshot.ts).await {
             return refused(SqlState::ActiveSqlTransaction, "SET TRANSACTION SNAPSHOT must be called before any query");
         }
         block.is_given = true;

@@ -15,16 +15,18 @@
 //! the client cannot tell it from one that began later.
 //!
 //! Kept are texts, plans and parameters, which are shared, up to `transaction_replay_limit`. Hashes are of 64 bits, under a
-//! key of this process.
+//! key of this process, over all fields of rows' descriptions, notices and errors; where a value is written as the name of
+//! an object, the version of the catalog that has it joins them.
 //!
 //! A transaction is not replayed, and its client hears 40001, when it
 //! - runs at READ COMMITTED, where each statement has a snapshot and is run again by itself;
 //! - has changed the catalog: others would have to wait for the replay, and its new objects would get other ids;
 //! - has taken rows from its client (COPY FROM), which are not kept;
 //! - has given its client some of a result, to give more when asked (a portal with a limit, a cursor through the protocol);
-//! - has declared a cursor WITH HOLD, deallocated prepared statements, discarded anything, or used advisory locks: these
-//!   are outside of the transaction, and stay as they are when it starts over; or has set a sequence, which others may have
-//!   drawn from since;
+//! - has declared a cursor WITH HOLD, moved or closed one of an earlier transaction, deallocated prepared statements,
+//!   discarded anything, stopped another session, or used advisory locks: these are outside of the transaction, and stay as
+//!   they are when it starts over; or has set a sequence, which others may have drawn from since;
+//! - is the next after one that its first statement has ended (a procedure that commits): that is not run again;
 //! - reads in a snapshot that others have too;
 //! - has run more than is kept.
 //!
@@ -39,9 +41,10 @@ use std::{
 };
 
 use futures::future::BoxFuture;
+use exec::sequence::SequenceState;
 use kv::Isolation;
 use plan::{PlanColumn, PreparedPlan, StatementKind, Utility, statement::CopyOptions};
-use types::{Batch, ColumnVec, Datum, Formatting, SqlError, SqlResult, SqlState};
+use types::{Batch, ColumnVec, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{Completion, Ending, Session, attempts::{MAX_ATTEMPTS, Run, is_lost}, catalog_error};
 use crate::{
@@ -133,6 +136,8 @@ pub(crate) struct History {
 struct Base {
     settings: Settings,
     local: Vec<(String, Option<String>)>,
+    /// What `currval()` and `lastval()` answer.
+    sequences: SequenceState,
     portals: u64,
 }
 
@@ -148,7 +153,8 @@ struct Entry {
 #[derive(Debug, PartialEq, Eq)]
 enum Answer {
     Done { tag: String, hash: u64 },
-    Failed { code: SqlState, message: String, hash: u64 },
+    /// The error is in the hash.
+    Failed { hash: u64 },
 }
 
 impl Answer {
@@ -156,13 +162,22 @@ impl Answer {
         match outcome {
             Ok(Completion::Done(tag) | Completion::CopyOut(tag)) => Some(Self::Done { tag: tag.clone(), hash }),
             Ok(Completion::Empty | Completion::CopyIn(_) | Completion::Suspended) => None,
-            Err(error) => Some(Self::Failed { code: error.code(), message: error.message().to_owned(), hash }),
+            Err(_) => Some(Self::Failed { hash }),
+        }
+    }
+
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Done { tag, .. } => tag.len(),
+            Self::Failed { .. } => 0,
         }
     }
 }
 
-/// About what an entry takes besides its parameters; its statement is shared with others.
+/// About what an entry takes besides its statement and parameters.
 const ENTRY_BYTES: usize = 256;
+/// About what is kept of a statement for each byte of its text: that, its tree and its plan.
+const BYTES_PER_BYTE: usize = 8;
 
 static HASHES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
@@ -171,22 +186,39 @@ struct Hashing<'a> {
     /// None while a transaction is replayed.
     client: Option<&'a mut dyn Sink>,
     hasher: <RandomState as BuildHasher>::Hasher,
+    /// Values go to the client as the names of objects, which another catalog may have for others.
+    shows_names: bool,
 }
 
 impl<'a> Hashing<'a> {
     fn new(client: Option<&'a mut dyn Sink>) -> Self {
-        Self { client, hasher: HASHES.build_hasher() }
+        Self { client, hasher: HASHES.build_hasher(), shows_names: false }
     }
 
-    fn note(&mut self, notice: &SqlError) {
-        self.hasher.write(notice.message().as_bytes());
+    fn debug(&mut self, value: &dyn std::fmt::Debug) {
+        // It has no error of its own.
+        let _written = write!(HashText(&mut self.hasher), "{value:?}");
         self.hasher.write_u8(0xff);
     }
 
-    fn finish(mut self, notices: &[(Severity, SqlError)]) -> u64 {
-        notices.iter().for_each(|(_, notice)| self.note(notice));
-        self.hasher.finish()
+    /// All that a client is sent of it.
+    fn note(&mut self, severity: Severity, notice: &SqlError) {
+        self.debug(&(severity, notice.clone().into_fields()));
     }
+
+    fn describe(&mut self, columns: &[PlanColumn]) {
+        self.hasher.write_usize(columns.len());
+        for PlanColumn { name, ty, table_oid, attribute } in columns {
+            self.hasher.write(name.as_bytes());
+            self.debug(&(ty, table_oid, attribute));
+        }
+        self.shows_names |= columns.iter().any(|column| shows_names(&column.ty));
+    }
+}
+
+/// Whether values of the type are written as the names of objects.
+pub(super) fn shows_names(ty: &SqlType) -> bool {
+    ty.is_reg() || ty.element().is_some_and(|element| element.is_reg())
 }
 
 /// The text of values that have no bytes of their own goes into the hash as it is written.
@@ -236,13 +268,15 @@ fn hash_value(hasher: &mut impl Hasher, column: &ColumnVec, row: usize) {
 
 impl Sink for Hashing<'_> {
     fn columns(&mut self, columns: &[PlanColumn]) {
-        self.hasher.write_usize(columns.len());
+        self.describe(columns);
         if let Some(client) = &mut self.client {
             client.columns(columns);
         }
     }
 
     fn copy_out(&mut self, columns: &[PlanColumn], options: &CopyOptions) {
+        self.describe(columns);
+        self.debug(options);
         if let Some(client) = &mut self.client {
             client.copy_out(columns, options);
         }
@@ -270,7 +304,7 @@ impl Sink for Hashing<'_> {
     }
 
     fn notice(&mut self, severity: Severity, notice: SqlError) {
-        self.note(&notice);
+        self.note(severity, &notice);
         if let Some(client) = &mut self.client {
             client.notice(severity, notice);
         }
@@ -285,6 +319,7 @@ impl Sink for Hashing<'_> {
         let is_rewound = self.client.as_mut().is_none_or(|client| client.rewind(mark));
         if is_rewound {
             self.hasher = HASHES.build_hasher();
+            self.shows_names = false;
         }
         is_rewound
     }
@@ -309,12 +344,30 @@ impl Session {
         if !goes_on || self.block.as_ref().is_some_and(|block| block.history.is_final) {
             return self.attempts(run, sink).await;
         }
-        self.trace = Trace::Kept;
+        // Where it is the first of an implicit block.
+        let base = self.block.is_none().then(|| self.base(0));
+        (self.trace, self.shows_names) = (Trace::Kept, false);
         let mut hashing = Hashing::new(Some(sink));
         let outcome = self.attempts(run, &mut hashing).await;
-        let hash = hashing.finish(&self.notices);
-        self.remember(run, &outcome, hash);
+        let hash = self.hash_of(hashing, &outcome);
+        self.remember(run, &outcome, hash, base);
         outcome
+    }
+
+    fn hash_of(&self, mut hashing: Hashing<'_>, outcome: &SqlResult<Completion>) -> u64 {
+        self.notices.iter().for_each(|(severity, notice)| hashing.note(*severity, notice));
+        if let Err(error) = outcome {
+            hashing.debug(&error.clone().into_fields());
+        }
+        if self.shows_names || hashing.shows_names {
+            hashing.hasher.write_u64(self.catalog().version(self.database));
+        }
+        hashing.hasher.finish()
+    }
+
+    fn base(&self, portals: u64) -> Base {
+        let sequences = self.state.sequences.clone();
+        Base { settings: self.settings.clone(), local: self.local.clone(), sequences, portals }
     }
 
     /// Before the first statement of a transaction that is open, and has not run any.
@@ -329,11 +382,14 @@ impl Session {
         }
         block.history.limit = self.settings.kilobytes("transaction_replay_limit");
         block.history.is_final = block.history.limit == 0 || block.has_run;
-        block.history.base =
-            Some(Base { settings: self.settings.clone(), local: self.local.clone(), portals: self.portals.mark() });
+        let base = self.base(self.portals.mark());
+        if let Some(block) = &mut self.block {
+            block.history.base = Some(base);
+        }
     }
 
-    fn remember(&mut self, run: &Run<'_>, outcome: &SqlResult<Completion>, hash: u64) {
+    /// `base` is how the session stood before it, where it has opened the block.
+    fn remember(&mut self, run: &Run<'_>, outcome: &SqlResult<Completion>, hash: u64, base: Option<Base>) {
         let trace = self.trace;
         let Some(block) = &mut self.block else { return };
         let history = &mut block.history;
@@ -346,17 +402,18 @@ impl Session {
             (Trace::Kept, None) if matches!(outcome, Ok(Completion::Empty)) => return,
             (Trace::Kept, None) | (Trace::Final, _) => return history.close(),
         };
-        // It was the first, of an implicit block.
-        history.base.get_or_insert_with(|| Base {
-            settings: self.settings.clone(),
-            local: self.local.clone(),
-            portals: 0,
-        });
+        if history.base.is_none() {
+            history.base = base;
+        }
+        if history.base.is_none() {
+            return history.close();
+        }
         if history.limit == 0 {
             history.limit = self.settings.kilobytes("transaction_replay_limit");
         }
         let params: usize = run.params.iter().map(Datum::heap_bytes).sum();
-        history.bytes += ENTRY_BYTES + params + run.params.len() * size_of::<Datum>();
+        let statement = run.statement.source().len() * BYTES_PER_BYTE + answer.heap_bytes();
+        history.bytes += ENTRY_BYTES + statement + params + run.params.len() * size_of::<Datum>();
         if history.bytes > history.limit {
             return history.close();
         }
@@ -389,6 +446,7 @@ impl Session {
             && !self.state.advisory.is_touched()
             && !self.state.has_exported
             && !self.state.has_set_sequence
+            && !self.registered.activity.has_signalled()
     }
 
     /// Runs the transaction again from its start, after it has lost to another; whether all was answered as before. If not,
@@ -439,6 +497,7 @@ impl Session {
         if let Some(base) = &history.base {
             self.settings = base.settings.clone();
             self.local.clone_from(&base.local);
+            self.state.sequences = base.sequences.clone();
             self.portals.forget_cursors_since(base.portals);
         }
         if let Some(block) = &mut self.block {
@@ -463,6 +522,7 @@ impl Session {
         for entry in &history.entries {
             self.check_cancelled()?;
             self.notices.clear();
+            self.shows_names = false;
             self.begin_run();
             let run = Run {
                 statement: &entry.statement,
@@ -486,7 +546,7 @@ impl Session {
                     Err(self.fail(error).await)
                 }
             };
-            let hash = hashing.finish(&self.notices);
+            let hash = self.hash_of(hashing, &outcome);
             if Answer::of(&outcome, hash).as_ref() != Some(&entry.answer) {
                 tracing::debug!(statement = %entry.statement.tag(), "a replayed statement has another answer");
                 return Ok(Rerun::Different);

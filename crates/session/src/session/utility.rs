@@ -132,7 +132,10 @@ impl Session {
                 }
                 done("PREPARE")
             }
-            Utility::Execute { name, args } => self.execute_named(name, args, params, sink, describe).await,
+            Utility::Execute { name, args } => {
+                self.has_executed = true;
+                self.execute_named(name, args, params, sink, describe).await
+            }
             Utility::Deallocate(name) => match name {
                 Some(name) => {
                     self.prepared(name)?;

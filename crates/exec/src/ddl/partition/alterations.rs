@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use catalog::{ColumnDefault, Table};
 use plan::statement::{AlterTable, ColumnSpec, DefaultSpec};
-use types::SqlResult;
+use types::{SqlError, SqlResult};
 
 use super::super::DdlContext;
 use super::{constraint_oid, definition, partitions, wrong_kind};
@@ -46,6 +46,9 @@ pub(in crate::ddl) fn check(table: &Arc<Table>, action: &AlterTable, only: bool,
             AlterTable::DropColumn { name, .. } if has_column(name) => return refuse("drop", name),
             AlterTable::RenameColumn { from, .. } if has_column(from) => return refuse("rename", from),
             AlterTable::SetType { column, .. } if has_column(column) => return refuse("alter", column),
+            AlterTable::DropExpression { column, .. } if has_column(column) => {
+                return Err(definition("cannot drop generation expression from inherited column"));
+            }
             AlterTable::DropNotNull { column } => {
                 let parent = ctx.table(parent)?;
                 if parent.column_named(column).is_some_and(|(_, column)| !column.nullable) {
@@ -59,7 +62,9 @@ pub(in crate::ddl) fn check(table: &Arc<Table>, action: &AlterTable, only: bool,
                 }
             }
             AlterTable::RenameConstraint { from, .. } => {
-                if constraint_oid(table, from).and_then(|oid| table.parent_part(oid)).is_some() {
+                // Keys may have names of their own.
+                let check = table.checks.iter().find(|check| check.name == *from);
+                if check.is_some_and(|check| table.parent_part(check.oid).is_some()) {
                     return Err(definition(format!("cannot rename inherited constraint \"{from}\"")));
                 }
             }
@@ -139,6 +144,12 @@ pub(in crate::ddl) fn check(table: &Arc<Table>, action: &AlterTable, only: bool,
         AlterTable::DropColumn { .. } => kept("cannot drop column from only the partitioned table when partitions exist"),
         AlterTable::RenameColumn { from, .. } => {
             Err(definition(format!("inherited column \"{from}\" must be renamed in child tables too")))
+        }
+        AlterTable::RenameConstraint { from, .. } if table.checks.iter().any(|check| check.name == *from) => {
+            Err(definition(format!("inherited constraint \"{from}\" must be renamed in child tables too")))
+        }
+        AlterTable::DropExpression { .. } => {
+            Err(SqlError::not_supported("ALTER TABLE / DROP EXPRESSION must be applied to child tables too"))
         }
         AlterTable::SetType { column, .. } => {
             Err(definition(format!("type of inherited column \"{column}\" must be changed in child tables too")))

@@ -23,6 +23,17 @@ fn expressions_take_their_types_from_their_neighbours() {
 }
 
 #[test]
+fn fields_give_units_to_bare_numbers() {
+    check_expr("interval '+1:30' minute to second", "00:01:30:interval");
+    check_expr("interval '-1:30' minute to second", "-00:01:30:interval");
+    check_expr("interval '5 1:30' minute to second", "5 days 00:01:30:interval");
+    check_expr("interval '1 day 3' hour", "1 day 03:00:00:interval");
+    check_expr("interval '1 2' day to hour", "1 day 02:00:00:interval");
+    check_expr("interval '-1 +2' day to hour", "-1 days +02:00:00:interval");
+    check_expr("interval '1-2 3' day", "1 year 2 mons 3 days:interval");
+}
+
+#[test]
 fn stars_and_names() {
     check("SELECT * FROM t", "project(t; #0, #1, #2, #3)");
     // A row id is no column of *.
@@ -58,6 +69,10 @@ fn order_and_limit() {
     check("SELECT DISTINCT ON (b) b, a FROM t ORDER BY b, c",
         "project(distinct(sort(project(t; #1, #0, #2); #0, #2); on #0); #0, #1)");
     check("SELECT a FROM t FETCH FIRST 3 ROWS ONLY", "limit(project(t; #0); 3:bigint)");
+    check("SELECT b FROM t ORDER BY a OFFSET 1 FETCH FIRST (2) ROWS WITH TIES",
+        "project(limit(sort(project(t; #1, #0); #1); 2:bigint; offset 1:bigint; ties #1); #0)");
+    check("SELECT a FROM t ORDER BY a FETCH FIRST (NULL::int) ROWS WITH TIES",
+        "limit(sort(project(t; #0); #0); ties #0)");
 }
 
 #[test]

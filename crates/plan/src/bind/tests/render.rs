@@ -197,8 +197,9 @@ pub(super) fn rel(it: &Rel) -> String {
             Some(on) => format!("distinct({}; on {})", rel(input), list(on)),
         },
         RelNode::Sort { input, keys: order } => format!("sort({}; {})", rel(input), keys(order)),
-        RelNode::Limit { input, limit, offset } => {
-            format!("limit({}{}{})", rel(input), option("; ", limit), option("; offset ", offset))
+        RelNode::Limit { input, limit, offset, ties } => {
+            let ties = if ties.is_empty() { String::new() } else { format!("; ties {}", keys(ties)) };
+            format!("limit({}{}{}{ties})", rel(input), option("; ", limit), option("; offset ", offset))
         }
         RelNode::LockRows { input, tables, again } => {
             let tables: Vec<String> =
