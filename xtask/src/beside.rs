@@ -1,16 +1,60 @@
 //! One statement on two servers right after each other: how long each took, and that both answer alike.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::cluster::cpu_seconds;
-use crate::command::{Error, Result, capture, find_program};
+use crate::bench::postgres::Postgres;
+use crate::cluster::{Cluster, Node, Options, cpu_seconds};
+use crate::command::{Error, IoContext, Result, capture, find_program};
 use crate::setup::POSTGRES_DIRS;
+use crate::{demo, setup};
 
 /// A server by its port and the processes whose CPU time is its.
 pub struct Server {
     pub port: u16,
     pub pids: Vec<u32>,
+}
+
+/// A node and a PostgreSQL, both empty, for one command.
+pub struct Pair {
+    /// This database first.
+    pub servers: [Server; 2],
+    /// A folder for both, and for files of the command.
+    pub scratch: PathBuf,
+    cluster: Cluster,
+    postgres: Postgres,
+}
+
+impl Pair {
+    /// `binary` is run, or else one is built.
+    ///
+    /// # Errors
+    /// Where one of them does not start.
+    pub fn start(command: &str, binary: Option<&Path>) -> Result<Self> {
+        setup::for_bench()?;
+        let binary = binary.map_or_else(demo::build, |binary| Ok(binary.to_path_buf()))?;
+        let scratch = std::env::temp_dir().join(format!("quorate-{command}-{}", std::process::id()));
+        fs::create_dir_all(&scratch).context("creating the scratch folder")?;
+        let options = Options { binary: &binary, dir: &scratch, nodes: 1, base_port: None, flags: &[] };
+        let cluster = Cluster::start(&options)?;
+        let postgres = Postgres::start(&scratch, 0)?;
+        let servers = [
+            Server { port: cluster.nodes[0].sql.port(), pids: cluster.nodes.iter().map(Node::pid).collect() },
+            Server { port: postgres.port, pids: postgres.pids() },
+        ];
+        Ok(Self { servers, scratch, cluster, postgres })
+    }
+
+    /// Stops both and removes their folder.
+    ///
+    /// # Errors
+    /// Where the node does not stop, or the folder stays.
+    pub fn stop(self) -> Result {
+        self.cluster.stop()?;
+        drop(self.postgres);
+        fs::remove_dir_all(&self.scratch).context("removing the scratch folder")
+    }
 }
 
 /// What a statement cost: seconds on the clock, and of the server's CPU.

@@ -7,11 +7,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::beside::{Cost, Server, both, median};
-use crate::bench::postgres::Postgres;
-use crate::cluster::{Cluster, Node, Options};
+use crate::beside::{Cost, Pair, both, median};
 use crate::command::{IoContext, Result};
-use crate::{demo, setup};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -59,33 +56,19 @@ const STEPS: &[(&str, &str)] = &[
 ];
 
 pub fn run(arguments: &Arguments) -> Result {
-    setup::for_bench()?;
-    let binary = match &arguments.binary {
-        Some(binary) => binary.clone(),
-        None => demo::build()?,
-    };
-    let scratch = std::env::temp_dir().join(format!("quorate-bulk-{}", std::process::id()));
-    fs::create_dir_all(&scratch).context("creating the scratch folder")?;
-    let cluster = Cluster::start(&Options { binary: &binary, dir: &scratch, nodes: 1, base_port: None, flags: &[] })?;
-    let postgres = Postgres::start(&scratch, 0)?;
-    let servers = [
-        Server { port: cluster.nodes[0].sql.port(), pids: cluster.nodes.iter().map(Node::pid).collect() },
-        Server { port: postgres.port, pids: postgres.pids() },
-    ];
-    let data = scratch.join("rows.tsv");
+    let pair = Pair::start("bulk", arguments.binary.as_deref())?;
+    let data = pair.scratch.join("rows.tsv");
     fs::write(&data, rows(arguments.rows)).context("writing the rows")?;
     let mut costs = vec![Vec::new(); STEPS.len()];
     for round in 0..arguments.rounds {
         println!("round {} of {}", round + 1, arguments.rounds);
         for ((name, sql), costs) in STEPS.iter().zip(&mut costs) {
             let sql = sql.replace("{data}", &data.to_string_lossy()).replace("{rows}", &arguments.rows.to_string());
-            costs.push(both(&servers, round, name, &sql)?);
+            costs.push(both(&pair.servers, round, name, &sql)?);
         }
     }
     print(&costs);
-    cluster.stop()?;
-    drop(postgres);
-    fs::remove_dir_all(&scratch).context("removing the scratch folder")
+    pair.stop()
 }
 
 /// The same rows each time, as COPY reads them.

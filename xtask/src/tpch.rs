@@ -6,7 +6,7 @@
 mod queries;
 
 use std::fmt::Display;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,11 +16,8 @@ use tpchgen::generators::{
 };
 
 use self::queries::QUERIES;
-use crate::bench::postgres::Postgres;
-use crate::beside::{Cost, Server, both, median, psql};
-use crate::cluster::{Cluster, Node, Options};
+use crate::beside::{Cost, Pair, Server, both, median, psql};
 use crate::command::{Error, IoContext, Result};
-use crate::{demo, setup};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -81,27 +78,15 @@ const INDEXES: [&str; 7] = [
 ];
 
 pub fn run(arguments: &Arguments) -> Result {
-    setup::for_bench()?;
-    let binary = match &arguments.binary {
-        Some(binary) => binary.clone(),
-        None => demo::build()?,
-    };
-    let scratch = std::env::temp_dir().join(format!("quorate-tpch-{}", std::process::id()));
-    fs::create_dir_all(&scratch).context("creating the scratch folder")?;
-    let cluster = Cluster::start(&Options { binary: &binary, dir: &scratch, nodes: 1, base_port: None, flags: &[] })?;
-    let postgres = Postgres::start(&scratch, 0)?;
-    let servers = [
-        Server { port: cluster.nodes[0].sql.port(), pids: cluster.nodes.iter().map(Node::pid).collect() },
-        Server { port: postgres.port, pids: postgres.pids() },
-    ];
-    load(&servers, &scratch, arguments.scale)?;
+    let pair = Pair::start("tpch", arguments.binary.as_deref())?;
+    load(&pair.servers, &pair.scratch, arguments.scale)?;
     let cut_off = format!("SET statement_timeout = '{}s';", arguments.timeout);
     let mut costs: Vec<(u32, Vec<[Cost; 2]>)> = Vec::new();
     let mut failed = Vec::new();
     for (number, sql) in QUERIES.iter().filter(|(number, _)| arguments.only.is_empty() || arguments.only.contains(number)) {
         let mut rounds = Vec::new();
         for round in 0..arguments.rounds.max(1) {
-            match both(&servers, round, &format!("query {number}"), &format!("{cut_off} {sql}")) {
+            match both(&pair.servers, round, &format!("query {number}"), &format!("{cut_off} {sql}")) {
                 Ok(cost) => rounds.push(cost),
                 Err(error) => {
                     println!("query {number}: {error}");
@@ -121,9 +106,7 @@ pub fn run(arguments: &Arguments) -> Result {
     let mean = geometric_mean(&costs, |[ours, theirs]| ours.seconds / theirs.seconds);
     let cpu = geometric_mean(&costs, |[ours, theirs]| ours.cpu.max(0.01) / theirs.cpu.max(0.01));
     println!("{} of {} queries; geometric mean of the ratios: time {mean:.2}, CPU {cpu:.2}", costs.len(), costs.len() + failed.len());
-    cluster.stop()?;
-    drop(postgres);
-    fs::remove_dir_all(&scratch).context("removing the scratch folder")?;
+    pair.stop()?;
     let too_slow = arguments.at_most.is_some_and(|most| !(mean <= most));
     if too_slow || !failed.is_empty() {
         let command = format!("TPC-H: mean {mean:.2}, queries that failed: {failed:?}");

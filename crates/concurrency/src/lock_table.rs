@@ -196,7 +196,7 @@ impl LockTable {
         })
     }
 
-    /// Takes a lock whoever else has one: of a transaction that has been promised that it keeps it.
+    /// Acquires a lock without looking for conflicts: one that a prepared transaction holds.
     pub fn keep(&self, key: &Key, txn: &TxnMeta, strength: LockStrength) {
         self.shared.change(|state, wakers| {
             state.hold(key, txn, strength);

@@ -9,7 +9,7 @@
 //! | the record says | the name is |
 //! | --- | --- |
 //! | prepared | its |
-//! | nothing, and it is heard of | about to be: nobody else's, and not to be ended yet |
+//! | nothing, and its coordinator sends heartbeats | reserved: it is being prepared, and cannot be ended yet |
 //! | committed, aborted, or nothing any more | free |
 //!
 //! Rows are looked at as they are committed, whatever is under way: the row of a prepared transaction has an intent of that
@@ -177,7 +177,7 @@ impl Db {
             })
             .await;
         match taken {
-            // Somebody has it, and is prepared by now.
+            // The row has the intent of a prepared transaction, whose name this is.
             Err(Error::LockTimeout { .. }) => Ok(false),
             taken => taken,
         }

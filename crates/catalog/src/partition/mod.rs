@@ -8,7 +8,7 @@
 //!
 //! **Invariants**
 //! - *bounds-apart*: no two partitions of a table have bounds that a row could lie within both ([`Partitioned::check_new`]).
-//! - *bounds-with-parent*: the bounds are kept in the descriptor of the partitioned table, so that whoever routes rows depends
+//! - *bounds-with-parent*: the bounds are kept in the descriptor of the partitioned table, so that routing a row depends
 //!   on that descriptor alone; a partition knows its parent's id. Bounds stay in their order, the default partition last.
 //! - *parts-follow*: an index, constraint or trigger of a partition that is listed in [`Partitioning::parts`] is that of the
 //!   parent's, and changes and goes with it.

@@ -224,7 +224,7 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, u
         let privileges = catalog.privileges();
         privileges.defaults().any(|(of, _)| of.database == database && of.role == owner)
     };
-    // What is temporary is granted to nobody.
+    // There are no default privileges for temporary objects.
     let has_own = |home: Home| home != Home::Temporary && has_defaults(user);
     match ddl {
         Ddl::Grant(_)

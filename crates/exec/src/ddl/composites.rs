@@ -336,7 +336,7 @@ impl KeptTexts {
         self.0.into_iter().filter(is_broken)
     }
 
-    /// Views over what is gone: they forbid it, or go with it.
+    /// Views that depend on what is dropped: RESTRICT is refused, CASCADE drops them.
     ///
     /// # Errors
     /// 2BP01, and 0A000 where a table uses it and CASCADE was asked for.

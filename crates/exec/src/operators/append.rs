@@ -1,5 +1,5 @@
-//! The rows of partitions, one partition after the other. Which of them are read is told once more when the first row is asked
-//! for: by then the values of parameters are known, and those of an outer row.
+//! The rows of partitions, one partition after the other. Partitions are pruned again when the first row is
+//! asked for: by then the values of parameters are known, and those of an outer row.
 
 use std::sync::Arc;
 

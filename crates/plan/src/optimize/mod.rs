@@ -77,6 +77,19 @@ impl Want {
     fn columns(needed: Vec<bool>) -> Self {
         Self { needed, order: Vec::new(), limit: None }
     }
+
+    /// Asks for the order and limit that are wanted of `exprs`, which are computed from this relation: whether all of the
+    /// order is of columns that are passed on as they are.
+    fn take_order(&mut self, wanted: &Self, exprs: &[Expr]) -> bool {
+        let key = |key: &OrderKey| match &exprs[key.column] {
+            Expr::Column(column, _) => Some(OrderKey { column: *column, ..*key }),
+            _ => None,
+        };
+        let Some(order) = wanted.order.iter().map(key).collect() else { return false };
+        self.order = order;
+        self.limit = wanted.limit;
+        true
+    }
 }
 
 /// What is known of a column.

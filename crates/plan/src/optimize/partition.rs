@@ -7,7 +7,7 @@ use catalog::{Table, row::EntryReader};
 use types::{Datum, SqlResult, SqlType};
 
 use super::{
-    EXTRA, Fact, OrderKey, Part, Want,
+    EXTRA, Fact, Part, Want,
     access::{Base, BaseLeaf, BasePartitions},
     cost,
     exprs::{bare_column, column_of, commuted, comparison, conjuncts, is_volatile, mark, remap, same_key_family, substitute},
@@ -312,16 +312,7 @@ fn plan_leaf(
     });
     let mut below = Want::columns(vec![false; leaf.columns.len()]);
     outputs.iter().for_each(|at| mark(&exprs[*at], &mut below.needed));
-    let key = |key: &OrderKey| match &exprs[key.column] {
-        Expr::Column(column, _) => Some(OrderKey { column: *column, ..*key }),
-        _ => None,
-    };
-    let order: Option<Vec<OrderKey>> = want.order.iter().map(key).collect();
-    let is_order_known = order.is_some();
-    if let Some(order) = order {
-        below.order = order;
-        below.limit = want.limit;
-    }
+    let is_order_known = below.take_order(want, &exprs);
     let columns = leaf.columns.iter().map(|column| PlanColumn {
         name: column.name.clone(),
         ty: column.declared(),

@@ -179,16 +179,7 @@ fn plan_project(
     let kept: Vec<usize> = (0..exprs.len()).filter(|&at| want.needed[at] || is_volatile(&exprs[at])).collect();
     let mut below = Want::columns(vec![false; input.columns.len()]);
     kept.iter().for_each(|at| mark(&exprs[*at], &mut below.needed));
-    let key = |key: &OrderKey| match &exprs[key.column] {
-        Expr::Column(column, _) => Some(OrderKey { column: *column, ..*key }),
-        _ => None,
-    };
-    let order: Option<Vec<OrderKey>> = want.order.iter().map(key).collect();
-    let is_order_known = order.is_some();
-    if let Some(order) = order {
-        below.order = order;
-        below.limit = want.limit;
-    }
+    let is_order_known = below.take_order(&want, &exprs);
     let mut part = plan_rel(input, down, below, context)?;
     part.ordered &= is_order_known;
     // Columns only passed on stay where they are.
