@@ -193,6 +193,10 @@ impl GroupInner {
         if !self.log.vote().is_some_and(|durable| names(&durable)) {
             return false;
         }
+        // It was on its way when its leader gave it up.
+        if (request.term, request.round) <= *self.given_up.lock() {
+            return false;
+        }
         let mut fortified = self.fortified.lock();
         let newest = fortified.filter(|promise| promise.term == request.term);
         if newest.is_some_and(|promise| (promise.epoch, promise.round) > (request.epoch, request.round)) {
@@ -209,9 +213,13 @@ impl GroupInner {
         true
     }
 
-    /// Answers whether this replica is the one named.
+    /// Answers whether this replica is the one named, and free to campaign.
     pub async fn on_yield(&self, request: Yield) -> bool {
         let _judged = self.gate.lock().await;
+        {
+            let mut given_up = self.given_up.lock();
+            *given_up = (request.term, request.round).max(*given_up);
+        }
         let mut fortified = self.fortified.lock();
         if fortified.is_some_and(|promise| (promise.term, promise.round) <= (request.term, request.round)) {
             *fortified = None;
@@ -221,6 +229,11 @@ impl GroupInner {
         }
         // A promise of a later round: the hand-over this belongs to is over.
         fortified.is_none() && request.to == self.replica_id
+    }
+
+    /// Whether the vote on disk names a leader of a later term.
+    pub fn knows_later(&self, term: u64) -> bool {
+        self.log.vote().is_some_and(|vote| vote.committed && vote.leader_id.term > term)
     }
 
     /// Whether nobody is known to lead, or no promise binds this replica to who is; and how long it should wait for

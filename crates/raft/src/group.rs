@@ -18,7 +18,9 @@
 //!   ended and its successor has all of the log. Otherwise the successor would overwrite what it lacks, and those who
 //!   proposed it would never learn what became of it.
 //! - *failure-fences*: a group whose core has ended, for whatever reason, has no lease, takes no proposal, says so to
-//!   its state machine, and frees the followers of a leader so that another may lead.
+//!   its state machine, and frees the followers of a leader so that another may lead. They are told until one of them
+//!   knows a later leader: a follower that restarts takes its promise to stand. A promise that was asked for before it
+//!   was given up is not given afterwards.
 
 use std::{
     sync::{
@@ -54,6 +56,8 @@ use crate::{
 
 /// A command above this is not proposed.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 64 << 20;
+/// How long after the followers of a leader that failed were told so they are told again.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
@@ -105,6 +109,8 @@ pub(crate) struct GroupInner {
     /// Votes and promises are judged one at a time.
     pub gate: tokio::sync::Mutex<()>,
     pub fortified: Mutex<Option<Fortified>>,
+    /// The last term and round of promises that its leader gave up. Changed under `gate`.
+    pub given_up: Mutex<(u64, u64)>,
     /// Changes of members follow one another.
     pub changing: tokio::sync::Mutex<()>,
     /// Proposals whose fate is not known yet: *nothing-left-behind*.
@@ -132,6 +138,8 @@ pub(crate) struct GroupInner {
     pub leader: AtomicU64,
     pub term: AtomicU64,
     closed: AtomicBool,
+    /// Its store has done with it: what is left of it tells nobody anything.
+    stopped: AtomicBool,
 }
 
 /// A proposal whose fate is not known yet.
@@ -185,6 +193,7 @@ impl GroupInner {
             may_vote: parts.may_vote,
             gate: tokio::sync::Mutex::default(),
             fortified: Mutex::default(),
+            given_up: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             under_way: AtomicUsize::new(0),
             none_under_way: tokio::sync::Notify::new(),
@@ -201,6 +210,7 @@ impl GroupInner {
             leader: AtomicU64::new(0),
             term: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
         })
     }
 
@@ -264,13 +274,19 @@ impl GroupInner {
         tracing::error!(range = %self.range_id, replica = %self.replica_id, reason, "the group has failed: it is fenced");
         let left = self.abdicate();
         self.machine.on_fenced(&reason);
-        if let Some(request) = left {
-            self.tell_yield(request).await;
+        let Some((term, round)) = left else { return };
+        while !self.stopped.load(Ordering::Acquire) {
+            if let Some(to) = self.live_other()
+                && self.tell_yield(Yield { term, round, to: ReplicaId::new(to) }).await
+            {
+                return;
+            }
+            tokio::time::sleep(TOLD_AGAIN_AFTER).await;
         }
     }
 
-    /// Closes the group to proposals, leases and elections; what to tell the others if it led.
-    fn abdicate(&self) -> Option<Yield> {
+    /// Closes the group to proposals, leases and elections; the term and round of the promises it had, if it led.
+    fn abdicate(&self) -> Option<(u64, u64)> {
         self.closed.store(true, Ordering::Release);
         let (term, round) = {
             let leadership = self.leadership.lock();
@@ -282,8 +298,7 @@ impl GroupInner {
             return None;
         }
         self.release(term);
-        let to = self.live_other()?;
-        Some(Yield { term, round, to: ReplicaId::new(to) })
+        Some((term, round))
     }
 
     /// Counted before it looks whether the lease is released, as who releases it counts afterwards: one of the two sees
@@ -473,10 +488,13 @@ impl Group {
     }
 
     pub(crate) async fn close(&self) {
-        if let Some(request) = self.inner.abdicate() {
+        self.inner.stopped.store(true, Ordering::Release);
+        if let Some((term, round)) = self.inner.abdicate()
+            && let Some(to) = self.inner.live_other()
+        {
             // Nobody has to wait for a promise to a leader that is gone.
             let inner = self.inner.clone();
-            tokio::spawn(async move { inner.tell_yield(request).await });
+            tokio::spawn(async move { inner.tell_yield(Yield { term, round, to: ReplicaId::new(to) }).await });
         }
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::debug!(range = %self.inner.range_id, %error, "shutdown");

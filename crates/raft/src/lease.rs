@@ -359,15 +359,19 @@ impl GroupInner {
         false
     }
 
-    /// Frees every other voter of its promise, the successor last, when nobody else is held by one any more.
-    pub async fn tell_yield(&self, request: Yield) {
+    /// Frees every other voter of its promise, the successor last, when nobody else is held by one any more. Whether one
+    /// of them knows a later leader.
+    pub async fn tell_yield(&self, request: Yield) -> bool {
         let mut others: Vec<u64> = self.joint_config().into_iter().flatten().collect();
         others.retain(|id| *id != self.replica_id.get());
         others.sort_by_key(|id| (*id == request.to.get(), *id));
         others.dedup();
+        let mut is_replaced = false;
         for id in others {
-            let _told: Option<bool> = self.ask(id, Kind::Yield, &request, Duration::from_millis(500)).await;
+            let is_later: Option<bool> = self.ask(id, Kind::Yield, &request, Duration::from_millis(500)).await;
+            is_replaced |= is_later == Some(true);
         }
+        is_replaced
     }
 }
 

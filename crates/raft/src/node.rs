@@ -536,11 +536,12 @@ impl Service for Handler {
             }
             Kind::Yield => {
                 let request: Yield = postcard::from_bytes(&body).map_err(damaged)?;
-                if group.on_yield(request).await {
+                let is_later = group.knows_later(request.term);
+                if group.on_yield(request).await && !is_later {
                     let group = group.clone();
                     tokio::spawn(async move { group.campaign(false).await });
                 }
-                Ok(answer(&true))
+                Ok(answer(&is_later))
             }
             Kind::SnapshotChunk => {
                 let (head, chunk) = split_head(body).map_err(|damage| self.unsound(damage))?;

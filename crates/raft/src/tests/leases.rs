@@ -259,6 +259,44 @@ async fn failure_fences_the_leader_and_frees_the_others() {
     cluster.finish().await;
 }
 
+/// A promise that its leader asked for just before it failed arrives after it was given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failure_fences_and_a_late_promise_binds_nobody() {
+    let mut cluster = Cluster::new(17, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let follower = leader % 3 + 1;
+    let group = cluster.group(follower);
+    let epoch = cluster.until("a promise", |_| group.inner.promised_epoch()).await;
+    let other = ReplicaId::new(follower % 3 + 1);
+    assert!(!group.inner.on_yield(Yield { term: term.get(), round: 4, to: other }).await);
+    let late = Fortify { term: term.get(), store: StoreId::new(leader), epoch, round: 4 };
+    assert!(!group.inner.on_fortify(late).await, "failure-fences: promised again");
+    assert_eq!(group.inner.promised_epoch(), None);
+    drop(group);
+    cluster.finish().await;
+}
+
+/// Told that they are free, they cannot elect anybody, and one of them restarts: its vote names the leader that failed,
+/// whose store is heard from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failure_fences_the_leader_for_followers_that_restart() {
+    let mut cluster = Cluster::new(18, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let (near, far) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    cluster.cut(near, far);
+    cluster.machine(leader).broken.store(true, Ordering::Relaxed);
+    let _outcome = cluster.group(leader).propose(Bytes::from_static(b"committed"), term).await;
+    let group = cluster.group(near);
+    cluster.until("it is free", |_| group.inner.promised_epoch().is_none().then_some(())).await;
+    drop(group);
+    cluster.stop(near).await;
+    cluster.start(near, false).await;
+    cluster.network.heal_all();
+    let (next, _) = cluster.leaseholder(term).await;
+    assert_ne!(next, leader);
+    cluster.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failure_fences_a_follower_alone() {
     let mut cluster = Cluster::new(9, 3, 3).await;
