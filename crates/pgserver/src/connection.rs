@@ -334,7 +334,7 @@ impl Connection {
         body.end()?;
         session.deallocate("");
         session.close_portal("");
-        let statements = session.read(text, &[])?;
+        let statements = session.read_query(text)?;
         if statements.is_empty() {
             encode::empty(&mut self.writer.out, b'I');
             return Ok(());
@@ -343,7 +343,7 @@ impl Connection {
             let ending = if at + 1 == statements.len() { Ending::WithStatement } else { Ending::Later };
             let flag = session.cancel_flag();
             let mut sink = WireSink::for_query(&mut self.writer);
-            let running = session.run(statement, &mut sink, ending);
+            let running = session.run_query(statement, &mut sink, ending);
             let completion = watched(&mut self.reader, &flag, running).await?;
             if matches!(completion, Completion::CopyOut(_)) {
                 sink.end_copy();

@@ -10,6 +10,7 @@
 //! This is the only crate that knows the parser's syntax trees. It reads the catalog and writes nothing; a plan
 //! belongs to one catalog version ([`PreparedPlan::catalog_version`]).
 
+mod any_value;
 mod bind;
 mod bind_statements;
 pub mod explain;
@@ -190,9 +191,11 @@ fn plan_query(
     if writes {
         plan = finish(plan, &ctes);
     }
+    let params = binder.param_types();
+    let serves_any_value = !params.is_empty() && ctes.is_empty() && any_value::serves_any_value(&plan, context);
     Ok(PreparedPlan {
         kind: StatementKind::Query { plan, writes },
-        params: binder.param_types(),
+        params,
         columns,
         ctes,
         catalog_version: context.catalog.version(context.database),
@@ -200,6 +203,7 @@ fn plan_query(
         uses: context.notes.used(writes, context.catalog),
         needs: context.notes.needs.all().into(),
         reads_clock: context.notes.reads_clock.get(),
+        serves_any_value,
         tag: statement.tag(),
     })
 }

@@ -95,6 +95,12 @@ impl ParsedStatement {
         &self.source
     }
 
+    /// As [`ParsedStatement::source`], shared.
+    #[must_use]
+    pub fn source_text(&self) -> &Arc<str> {
+        &self.source
+    }
+
     /// Whether others may plan the very same: queries, changes of data, and transaction control.
     #[must_use]
     pub fn is_worth_sharing(&self) -> bool {

@@ -32,6 +32,8 @@ pub struct PreparedPlan {
     pub needs: Arc<[Need]>,
     /// It holds what was the time when it was made.
     pub reads_clock: bool,
+    /// It is good whatever its parameters are: planned with their values it would be no other, or not worth planning.
+    pub serves_any_value: bool,
     /// The command tag's first word(s): `SELECT`, `INSERT`, `CREATE TABLE`.
     pub tag: &'static str,
 }

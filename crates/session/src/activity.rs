@@ -12,7 +12,7 @@ use exec::{CancelFlag, CancelReason};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{access::Client, plan_cache::Statement, session::TransactionStatus};
+use crate::{access::Client, session::TransactionStatus};
 
 /// The sessions of a node, by process number.
 #[derive(Default)]
@@ -42,7 +42,8 @@ pub struct Activity {
 #[derive(Clone, Default)]
 pub(crate) struct State {
     pub application: String,
-    pub statement: Option<Arc<Statement>>,
+    /// What it runs, or has run last.
+    pub text: Option<Arc<str>>,
     pub is_active: bool,
     pub status: Option<TransactionStatus>,
     pub transaction_began: Option<i64>,
@@ -127,9 +128,9 @@ impl Activity {
     }
 
     /// A statement begins.
-    pub(crate) fn begin(&self, statement: &Arc<Statement>, now: i64) {
+    pub(crate) fn begin(&self, text: &Arc<str>, now: i64) {
         let mut state = self.state.lock();
-        state.statement = Some(statement.clone());
+        state.text = Some(text.clone());
         state.is_active = true;
         state.statement_began = Some(now);
         state.changed = now;

@@ -287,8 +287,7 @@ impl Session {
         }
         let cursor = Cursor::new(self.open_running(plan, params).await?, options.scroll, options.hold);
         let scope = self.environment().scope.clone();
-        let running = self.activity().state().statement;
-        let source = running.map_or_else(|| Arc::from(""), |statement| Arc::from(statement.source()));
+        let source = self.activity().state().text.unwrap_or_else(|| Arc::from(""));
         let made = SessionHost::now_micros(&self.engine.clock);
         self.portals.insert(name, Portal::for_cursor(plan.clone(), scope, source, made, cursor));
         Ok(Completion::Done("DECLARE CURSOR".to_owned()))

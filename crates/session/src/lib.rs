@@ -24,12 +24,13 @@ mod session;
 mod session_tables;
 mod settings;
 mod sink;
+mod template;
 
 pub use access::{Access, Client, NEWEST_PATIENCE, Tls};
 pub use activity::{Activity, Sessions};
 pub use copy::CopyIn;
 pub use exec::{CancelFlag, CancelReason};
-pub use plan_cache::{PlanCache, PlanCacheMetrics, Statement, Statements};
+pub use plan_cache::{PlanCache, PlanCacheMetrics, QueryStatement, Statement, Statements};
 /// Microseconds since 2000.
 #[must_use]
 pub fn now_micros(clock: &hlc::Clock) -> i64 {

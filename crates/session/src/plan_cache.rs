@@ -9,8 +9,8 @@
 //! all that a plan depends on besides the catalog, whose version the plan itself carries. What is planned inside a
 //! transaction that has changed the catalog, or holds what was the time when it was planned, is not shared.
 //!
-//! A text that comes once (with its values written into it, as the simple protocol has them) takes no memory: only its
-//! hash is remembered. The cache is bounded in bytes, and scan-resistant as S3-FIFO is (Yang et al., SOSP 2023).
+//! A text that comes once takes no memory: only its hash is remembered. Texts with their values written into them, as the
+//! simple protocol has them, are looked up by their [`Template`]. The cache is bounded in bytes, and scan-resistant as S3-FIFO is (Yang et al., SOSP 2023).
 //!
 //! **Invariant (same-scope-same-plan):** a session takes a plan only from a statement whose scope is its own, and only
 //! if the plan was made against the catalog version and the statistics that the session sees.
@@ -25,6 +25,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use plan::{ParsedStatement, PreparedPlan};
 use quick_cache::{
     DefaultHashBuilder, Equivalent, OptionsBuilder, Weighter,
@@ -32,9 +33,9 @@ use quick_cache::{
 };
 use rustc_hash::FxHasher;
 use smallvec::SmallVec;
-use types::{SqlResult, SqlType};
+use types::{Datum, SqlResult, SqlType};
 
-use crate::{Session, settings::Settings};
+use crate::{Session, settings::Settings, template::Template};
 
 /// What the statements of the cache may take, by estimate.
 const CAPACITY: u64 = 32 << 20;
@@ -91,6 +92,8 @@ pub struct Statement {
     hints: Box<[Option<SqlType>]>,
     scope: Arc<Scope>,
     plan: ArcSwapOption<PreparedPlan>,
+    /// The catalog's version and the statistics' number under which this, as a template, was of no use.
+    unfit: Mutex<Option<(u64, u64)>>,
 }
 
 impl Statement {
@@ -102,6 +105,20 @@ impl Statement {
             _ => Some(plan.clone()),
         });
     }
+}
+
+/// A statement of a query string of the simple protocol, to be run.
+pub struct QueryStatement {
+    pub(crate) statement: Arc<Statement>,
+    pub(crate) of_template: Option<OfTemplate>,
+}
+
+/// What makes a statement of a template.
+pub(crate) struct OfTemplate {
+    pub plan: Arc<PreparedPlan>,
+    pub values: Vec<Datum>,
+    /// As the client has sent it.
+    pub text: Arc<str>,
 }
 
 /// The statements of a query string; mostly one.
@@ -179,6 +196,23 @@ impl PlanCache {
         Ok(statements)
     }
 
+    /// The statement of a template: one that has come before and reads as one statement.
+    fn read_template(&self, template: &Template, scope: &Arc<Scope>) -> Option<Arc<Statement>> {
+        let hints = template.hints();
+        let key = Key { text: &template.text, hints: &hints, scope };
+        if let Some(statement) = self.statements.get(&key) {
+            return Some(statement);
+        }
+        if !self.has_seen(&key) {
+            return None;
+        }
+        let [statement] = parse(&template.text, &hints, scope).ok()?.into_inner().ok()?;
+        if statement.parsed.is_worth_sharing() {
+            self.statements.insert(Known(statement.clone()), statement.clone());
+        }
+        Some(statement)
+    }
+
     /// Whether the text came before; remembers that it has come.
     fn has_seen(&self, key: &Key<'_>) -> bool {
         let mut hasher = FxHasher::default();
@@ -191,7 +225,13 @@ impl PlanCache {
 
 fn parse(text: &str, hints: &[Option<SqlType>], scope: &Arc<Scope>) -> SqlResult<Statements> {
     let statement = |parsed| {
-        Arc::new(Statement { parsed, hints: hints.into(), scope: scope.clone(), plan: ArcSwapOption::empty() })
+        Arc::new(Statement {
+            parsed,
+            hints: hints.into(),
+            scope: scope.clone(),
+            plan: ArcSwapOption::empty(),
+            unfit: Mutex::default(),
+        })
     };
     Ok(plan::parse(text)?.into_iter().map(statement).collect())
 }
@@ -258,6 +298,41 @@ impl Session {
     /// 42601 with the position of the first offending token.
     pub fn read(&self, text: &str, hints: &[Option<SqlType>]) -> SqlResult<Statements> {
         self.engine.plans.read(text, hints, &self.environment().scope)
+    }
+
+    /// The statements of a query string of the simple protocol: as [`Session::read`], but one whose plan is known but for
+    /// its literals is not parsed.
+    ///
+    /// # Errors
+    /// As [`Session::read`].
+    pub fn read_query(&self, text: &str) -> SqlResult<SmallVec<[QueryStatement; 1]>> {
+        if let Some(statement) = self.read_by_template(text) {
+            return Ok(SmallVec::from_iter([statement]));
+        }
+        let statements = self.read(text, &[])?;
+        Ok(statements.into_iter().map(|statement| QueryStatement { statement, of_template: None }).collect())
+    }
+
+    fn read_by_template(&self, text: &str) -> Option<QueryStatement> {
+        if text.len() > TEXT_MAX || self.has_changed_catalog() || !self.settings.is_on("standard_conforming_strings") {
+            return None;
+        }
+        let template = Template::of(text)?;
+        let plans = &self.engine.plans;
+        let environment = self.environment();
+        let statement = plans.read_template(&template, &environment.scope)?;
+        let now = (environment.view.catalog.version(self.database), environment.view.catalog.statistics().epoch());
+        if *statement.unfit.lock() == Some(now) {
+            return None;
+        }
+        let plan = self.plan_of(&statement).ok().filter(|plan| plan.serves_any_value);
+        let Some(plan) = plan else {
+            *statement.unfit.lock() = Some(now);
+            return None;
+        };
+        let values = template.values(&plan, &self.settings.formatting)?;
+        plans.metrics.hits.fetch_add(1, Relaxed);
+        Some(QueryStatement { statement, of_template: Some(OfTemplate { plan, values, text: text.into() }) })
     }
 
     /// A statement's plan, another session's where it may be: *same-scope-same-plan*.

@@ -436,6 +436,7 @@ impl Session {
             statement,
             params: &params,
             planned: Some(&prepared.plan),
+            text: None,
             describe: false,
             ending,
             limit: 0,

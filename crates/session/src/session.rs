@@ -447,7 +447,7 @@ impl Session {
             None => Arc::new(empty_plan()),
         };
         let source =
-            statement.as_ref().map_or_else(|| Arc::from(""), |statement| Arc::from(statement.source()));
+            statement.as_ref().map_or_else(|| Arc::from(""), |statement| statement.source_text().clone());
         let made = SessionHost::now_micros(&self.engine.clock);
         let scope = self.environment().scope.clone();
         Arc::make_mut(&mut self.prepared)
@@ -475,9 +475,9 @@ impl Session {
     }
 
     /// PREPARE has made it, by this text.
-    pub(crate) fn note_source(&mut self, name: &str, source: &str) {
+    pub(crate) fn note_source(&mut self, name: &str, source: Arc<str>) {
         if let Some(prepared) = Arc::make_mut(&mut self.prepared).get_mut(name) {
-            prepared.source = source.into();
+            prepared.source = source;
             prepared.is_from_sql = true;
         }
     }
@@ -556,6 +556,7 @@ fn empty_plan() -> PreparedPlan {
         uses: Arc::default(),
         needs: Arc::default(),
         reads_clock: false,
+        serves_any_value: false,
         tag: "",
     }
 }

@@ -88,7 +88,7 @@ impl SessionTables<'_> {
             ("wait_event_type", if state.is_active { Datum::Null } else { Datum::text("Client") }),
             ("wait_event", if state.is_active { Datum::Null } else { Datum::text("ClientRead") }),
             ("state", Datum::text(state.name())),
-            ("query", Datum::text(&*without_passwords(state.statement.as_ref().map_or("", |statement| statement.source())))),
+            ("query", Datum::text(&*without_passwords(state.text.as_deref().unwrap_or_default()))),
             ("backend_type", Datum::text("client backend")),
         ])
     }

@@ -59,6 +59,7 @@ fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -
         uses: context.notes.used(true, context.catalog),
         needs: context.notes.needs.all().into(),
         reads_clock: context.notes.reads_clock.get(),
+        serves_any_value: false,
         tag,
     }
 }

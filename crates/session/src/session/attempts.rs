@@ -9,7 +9,7 @@ use types::{Datum, SqlError, SqlResult, SqlState};
 use super::{Completion, Ending, Session, TransactionStatus, catalog_error, replay::{Trace, shows_names}};
 use crate::{
     host::SessionHost,
-    plan_cache::Statement,
+    plan_cache::{OfTemplate, QueryStatement, Statement},
     sink::{Severity, Sink},
 };
 
@@ -22,6 +22,9 @@ pub(crate) struct Run<'a> {
     pub params: &'a [Datum],
     /// As what its client was told that it is.
     pub planned: Option<&'a Arc<PreparedPlan>>,
+    /// What the client has sent, where `statement` is the template of it: that is run in its place once the plan does not
+    /// hold any more.
+    pub text: Option<&'a Arc<str>>,
     /// Whether the sink is told of the columns.
     pub describe: bool,
     pub ending: Ending,
@@ -61,7 +64,24 @@ impl Session {
         sink: &mut dyn Sink,
         ending: Ending,
     ) -> SqlResult<Completion> {
-        let run = Run { statement, params: &[], planned: None, describe: true, ending, limit: 0 };
+        let run = Run { statement, params: &[], planned: None, text: None, describe: true, ending, limit: 0 };
+        self.run_with(&run, sink).await
+    }
+
+    /// Runs a statement of a query string of the simple protocol.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub async fn run_query(
+        &mut self,
+        query: &QueryStatement,
+        sink: &mut dyn Sink,
+        ending: Ending,
+    ) -> SqlResult<Completion> {
+        let QueryStatement { statement, of_template } = query;
+        let Some(OfTemplate { plan, values, text }) = of_template else { return self.run(statement, sink, ending).await };
+        let run =
+            Run { statement, params: values, planned: Some(plan), text: Some(text), describe: true, ending, limit: 0 };
         self.run_with(&run, sink).await
     }
 
@@ -72,7 +92,8 @@ impl Session {
         }
         self.begin_run();
         self.start_clock();
-        self.registered.activity.begin(run.statement, SessionHost::now_micros(&self.engine.clock));
+        let text = run.text.unwrap_or_else(|| run.statement.source_text());
+        self.registered.activity.begin(text, SessionHost::now_micros(&self.engine.clock));
         let outcome = match self.block.is_some() || run.ending == Ending::Later {
             true => self.remembered(run, sink).await,
             false => self.attempts(run, sink).await,
@@ -200,14 +221,20 @@ impl Session {
         if let Some(as_of) = run.statement.as_of() {
             self.read_as_of(as_of).await?;
         }
-        let plan = match run.planned {
-            Some(plan) if self.is_current(plan) => plan.clone(),
-            Some(old) => self.plan_again(run.statement, old)?,
-            None => self.plan_of(run.statement)?,
+        let mut params = run.params;
+        let plan = match (run.planned, run.text) {
+            (Some(plan), _) if self.is_current(plan) => plan.clone(),
+            (Some(_), Some(text)) => {
+                params = &[];
+                let statement = self.read(text, &[])?.pop().ok_or_else(|| SqlError::internal("a template of no text"))?;
+                self.plan_of(&statement)?
+            }
+            (Some(old), None) => self.plan_again(run.statement, old)?,
+            (None, _) => self.plan_of(run.statement)?,
         };
         self.trace = Trace::of(&plan.kind);
         self.shows_names = plan.columns.iter().any(|column| shows_names(&column.ty));
-        let mut completion = self.execute(&plan, run.params, sink, run.describe, run.limit).await?;
+        let mut completion = self.execute(&plan, params, sink, run.describe, run.limit).await?;
         if let Completion::CopyIn(copy) = &mut completion {
             copy.ending = run.ending;
         }

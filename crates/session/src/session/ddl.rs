@@ -176,6 +176,7 @@ impl Session {
                 // The name of the view itself is none that its query looked up.
                 needs: plan.needs.iter().filter(|it| !matches!(it, Need::Lookup { .. })).cloned().collect(),
                 reads_clock: plan.reads_clock,
+                serves_any_value: false,
                 tag: "SELECT",
             };
             // What a materialized view reads is read, and what it calls is called, by its owner.

@@ -145,6 +145,7 @@ struct Entry {
     statement: Arc<Statement>,
     params: Vec<Datum>,
     planned: Option<Arc<PreparedPlan>>,
+    text: Option<Arc<str>>,
     describe: bool,
     answer: Answer,
 }
@@ -412,7 +413,8 @@ impl Session {
             history.limit = self.settings.kilobytes("transaction_replay_limit");
         }
         let params: usize = run.params.iter().map(Datum::heap_bytes).sum();
-        let statement = run.statement.source().len() * BYTES_PER_BYTE + answer.heap_bytes();
+        let text = run.text.map_or(0, |text| text.len());
+        let statement = run.statement.source().len() * BYTES_PER_BYTE + text + answer.heap_bytes();
         history.bytes += ENTRY_BYTES + statement + params + run.params.len() * size_of::<Datum>();
         if history.bytes > history.limit {
             return history.close();
@@ -421,6 +423,7 @@ impl Session {
             statement: run.statement.clone(),
             params: run.params.to_vec(),
             planned: run.planned.cloned(),
+            text: run.text.cloned(),
             describe: run.describe,
             answer,
         });
@@ -528,6 +531,7 @@ impl Session {
                 statement: &entry.statement,
                 params: &entry.params,
                 planned: entry.planned.as_ref(),
+                text: entry.text.as_ref(),
                 describe: entry.describe,
                 ending: Ending::Later,
                 limit: 0,

@@ -127,8 +127,8 @@ impl Session {
                     )
                     .into());
                 }
-                if let Some(running) = self.registered.activity.state().statement {
-                    self.note_source(name, running.source());
+                if let Some(running) = self.registered.activity.state().text {
+                    self.note_source(name, running);
                 }
                 done("PREPARE")
             }
