@@ -24,6 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB};
 use serde::{Deserialize, Serialize};
 
+use crate::newest::NewestVersions;
 use crate::options::{self, EngineConfig, Memory};
 use crate::readers::Readers;
 use crate::write::{LOCK_FAMILY, Record, WriteBatch};
@@ -105,6 +106,7 @@ pub(crate) struct Inner {
     pub(crate) dir: PathBuf,
     no_wal: rocksdb::WriteOptions,
     pub(crate) locks: RwLock<LockIndex>,
+    pub(crate) newest: NewestVersions,
     pub(crate) ingesting: Mutex<()>,
     memory: Memory,
     pub(crate) config: EngineConfig,
@@ -156,6 +158,7 @@ pub struct EngineMetrics {
     pub running_flushes: u64,
     pub running_compactions: u64,
     pub block_cache_bytes: u64,
+    pub version_cache_bytes: u64,
     pub estimated_versions: u64,
     pub write_stopped: bool,
 }
@@ -185,6 +188,7 @@ impl Engine {
                 dir: dir.to_owned(),
                 no_wal,
                 locks: RwLock::default(),
+                newest: NewestVersions::new(config.version_cache_bytes),
                 ingesting: Mutex::new(()),
                 memory,
                 config: *config,
@@ -219,11 +223,13 @@ impl Engine {
             return Ok(());
         }
         let touches_locks = self.index_added_locks(batch)?;
+        let writing = self.inner.newest.begin(batch);
         fail::fail_point!("engine::before_apply");
         if let Err(error) = self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &self.inner.no_wal) {
             return Err(or_stop(error));
         }
         fail::fail_point!("engine::after_apply");
+        writing.done(batch);
         if touches_locks {
             self.index_final_locks(batch);
         }
@@ -388,6 +394,7 @@ impl Engine {
             running_flushes: property(inner.data(), "rocksdb.num-running-flushes"),
             running_compactions: property(inner.data(), "rocksdb.num-running-compactions"),
             block_cache_bytes: inner.memory.cache.get_usage() as u64,
+            version_cache_bytes: inner.newest.bytes(),
             estimated_versions: property(inner.data(), "rocksdb.estimate-num-keys"),
             write_stopped: property(inner.data(), "rocksdb.is-write-stopped") != 0,
         }

@@ -113,6 +113,7 @@ fn finish_decided(engine: &Engine) -> Result<(), StorageError> {
 /// Steps 3 to 5.
 fn complete(engine: &Engine, dir: &Path, marker: &Marker) -> Result<(), StorageError> {
     let inner = &engine.inner;
+    let _until_all_is_in = inner.newest.begin_all();
     let mut batch = WriteBatch::new();
     for span in &marker.clear {
         batch.clear_span(span);

@@ -19,6 +19,7 @@
 //! - *applied-with-data*: a command's data and its applied position become durable together; see `engine`.
 //! - *locks-indexed*: memory knows every key that carries an intent; see `engine`.
 //! - *tombstone-hides*, *uncertainty*: see `read`.
+//! - *newest-is-newest*: what memory has of a hot key is the newest version of it; see `newest`.
 //! - *ingest-all-or-nothing*: after a crash a received snapshot is there as a whole or not at all; see `ingest`.
 //!
 //! Deliberately left out: what a transaction may do. Who waits for a lock, and when a version may be written, is the
@@ -36,6 +37,7 @@ mod gc;
 mod golden;
 mod ingest;
 mod many;
+mod newest;
 mod options;
 mod read;
 mod readers;

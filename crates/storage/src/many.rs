@@ -5,7 +5,10 @@ use hlc::Timestamp;
 use keys::{Key, Span};
 
 use crate::engine::Engine;
-use crate::read::{Found, ReadConflict, ReadOptions, STEPS_BEFORE_SEEK, decode_version, find_visible, version_value};
+use crate::newest::Newest;
+use crate::read::{
+    Found, ReadConflict, ReadOptions, STEPS_BEFORE_SEEK, answer_of, decode_version, find_visible, version_value,
+};
 use crate::readers::Reader;
 use crate::{KvRows, StorageError, version_key};
 
@@ -29,14 +32,23 @@ impl Engine {
             false => Vec::new(),
             true => keys.iter().filter(|key| index.contains(key.as_bytes())).collect(),
         };
+        // Before the index is let go of: later the newest may be provisional.
+        let newest: Vec<Option<Newest>> = keys.iter().map(|key| inner.newest.get(key.as_bytes()).ok()).collect();
         let mut pass = Pass::new(inner.ordered_reader()?);
         drop(index);
-        for key in keys {
+        for (key, newest) in keys.iter().zip(newest) {
             if rows.byte_size() > max_bytes {
                 break;
             }
             looked_at += 1;
-            let value = if locked.binary_search(&key).is_ok() {
+            let is_locked = locked.binary_search(&key).is_ok();
+            let known = match newest.filter(|_| !is_locked) {
+                Some(newest) => answer_of(&newest, key.as_bytes(), options)?,
+                None => None,
+            };
+            let value = if let Some(answer) = known {
+                answer.map(|(value, _)| value)
+            } else if is_locked {
                 self.get(key.as_bytes(), options)?.map(|(value, _)| value)
             } else {
                 match pass.find(key.as_bytes(), options, &mut rows) {

@@ -13,6 +13,8 @@ pub struct EngineConfig {
     /// Memory for uncompressed blocks of SST files, with their index and filter blocks, and for the memtables of all
     /// families: what memtables take, blocks give up.
     pub block_cache_bytes: usize,
+    /// For the newest versions of keys that are read often.
+    pub version_cache_bytes: usize,
     /// The size at which a family's memtable is written out, and all others with it. When all together take twice
     /// this much the oldest are written out too.
     pub memtable_bytes: usize,
@@ -25,7 +27,13 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { block_cache_bytes: 256 << 20, memtable_bytes: 32 << 20, background_jobs: 2, disk_reserve_bytes: 256 << 20 }
+        Self {
+            block_cache_bytes: 256 << 20,
+            version_cache_bytes: 64 << 20,
+            memtable_bytes: 32 << 20,
+            background_jobs: 2,
+            disk_reserve_bytes: 256 << 20,
+        }
     }
 }
 
@@ -33,7 +41,13 @@ impl EngineConfig {
     /// For tests: small enough to open hundreds of engines.
     #[must_use]
     pub fn small() -> Self {
-        Self { block_cache_bytes: 4 << 20, memtable_bytes: 1 << 20, background_jobs: 1, disk_reserve_bytes: 1 << 20 }
+        Self {
+            block_cache_bytes: 4 << 20,
+            version_cache_bytes: 512 << 10,
+            memtable_bytes: 1 << 20,
+            background_jobs: 1,
+            disk_reserve_bytes: 1 << 20,
+        }
     }
 }
 

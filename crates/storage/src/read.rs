@@ -28,6 +28,7 @@ use keys::{Key, Span, TxnId, TxnMeta};
 use rocksdb::{DB, DBRawIteratorWithThreadMode, Snapshot};
 
 use crate::engine::{Engine, Inner, LockRecord, bounded};
+use crate::newest::{Missed, Newest};
 use crate::readers::{Reader, point_options};
 use crate::version_key::{self, VersionKey};
 use crate::write::{LOCAL_BYTES, LOCAL_TOMBSTONE_TAG, LOCAL_VALUE_TAG, TOMBSTONE_TAG, VALUE_TAG};
@@ -222,6 +223,23 @@ pub(crate) fn find_visible(
     }
 }
 
+/// What a reader sees of a key that nobody has locked, as far as the newest version tells; none where it takes older ones.
+pub(crate) fn answer_of(
+    newest: &Newest,
+    key: &[u8],
+    options: &ReadOptions<'_>,
+) -> Result<Option<Option<(Bytes, Timestamp)>>, ReadConflict> {
+    let Newest { ts, stored } = newest;
+    if *ts <= options.ts {
+        let value = version_value(stored)?;
+        return Ok(Some(value.map(|value| (stored.slice_ref(value), *ts))));
+    }
+    if *ts <= options.limit() && options.is_uncertain(*ts, stored)? {
+        return Err(ReadConflict::Uncertain { existing: *ts, key: Key::from(key) });
+    }
+    Ok(None)
+}
+
 impl Inner {
     /// *prefix-free* of `keys`, looked at where a key has no version: those of a longer one would hide those it has.
     fn is_no_prefix(&self, key: &[u8]) -> Result<bool, StorageError> {
@@ -230,6 +248,17 @@ impl Inner {
         let Some(raw) = iter.key() else { return Ok(true) };
         let (found, _) = decode_version(raw)?;
         Ok(found == key || !found.starts_with(key))
+    }
+
+    /// The reader stands on the newest version of a key, if there is one.
+    fn note_newest(&self, missed: &Missed, key: &[u8], iter: &RawIterator<'_>) -> Result<(), StorageError> {
+        if let Some((raw, stored)) = iter.item() {
+            let (user_key, ts) = decode_version(raw)?;
+            if user_key == key {
+                self.newest.put(missed, key, ts, stored);
+            }
+        }
+        Ok(())
     }
 
     /// A reader of `key` as of `snapshot`, on its first version at or below `ts`.
@@ -252,9 +281,19 @@ impl Engine {
         let inner = &*self.inner;
         let index = inner.locks.read();
         if !index.contains(key) {
+            let (missed, from) = match inner.newest.get(key) {
+                Ok(newest) => match answer_of(&newest, key, options)? {
+                    Some(answer) => return Ok(answer),
+                    None => (None, options.limit()),
+                },
+                Err(missed) => (Some(missed), Timestamp::MAX),
+            };
             let mut iter = inner.point_reader()?;
             drop(index);
-            iter.seek(version_key::encode(key, options.limit()));
+            iter.seek(version_key::encode(key, from));
+            if let Some(missed) = missed {
+                inner.note_newest(&missed, key, &iter)?;
+            }
             return get_visible(&mut iter, key, options, None);
         }
         let snapshot = inner.db.snapshot();
@@ -282,6 +321,10 @@ impl Engine {
 
     /// The timestamp of the newest version of `key`: committed or provisional, value or tombstone.
     pub fn latest_version_ts(&self, key: &[u8]) -> Result<Option<Timestamp>, StorageError> {
+        let missed = match self.inner.newest.ts(key) {
+            Ok(newest) => return Ok(Some(newest)),
+            Err(missed) => missed,
+        };
         let mut iter = self.inner.point_reader()?;
         iter.seek(version_key::encode(key, Timestamp::MAX));
         let Some(raw) = iter.key() else {
@@ -290,6 +333,7 @@ impl Engine {
             return Ok(None);
         };
         let (user_key, ts) = decode_version(raw)?;
+        self.inner.note_newest(&missed, key, &iter)?;
         Ok((user_key == key).then_some(ts))
     }
 
@@ -331,6 +375,11 @@ impl Engine {
         if ignore_txn.is_none() || !index.overlaps(span) {
             // No version is the transaction's own, so nothing is asked of the lock family.
             if let Some(key) = single_key(span) {
+                if let Ok(newest) = inner.newest.ts(key)
+                    && newest <= after
+                {
+                    return Ok(None);
+                }
                 let mut iter = inner.point_reader()?;
                 drop(index);
                 return changed_key(&mut iter, key, change);

@@ -60,8 +60,14 @@ fn reads_allocate_little() {
         let (count, found) = allocations(|| engine.get(&key, &newest).unwrap());
         assert!(found.is_some());
         assert!(count <= most, "a get of row {row} allocates {count} times");
+        // The second look puts it into memory, where the others find it.
+        let (count, _) = allocations(|| engine.latest_version_ts(&key).unwrap());
+        assert!(count <= 8, "a key that is put in allocates {count} times");
         let (count, latest) = allocations(|| engine.latest_version_ts(&key).unwrap());
         assert_eq!((count, latest), (0, Some(Timestamp::new(1, 0))));
+        let _first = engine.get(&key, &newest).unwrap();
+        let (count, found) = allocations(|| engine.get(&key, &newest).unwrap());
+        assert_eq!((count, found.is_some()), (0, true));
     }
     for (rows, most) in [(1_u32, 20), (1, 6), (1000, 32)] {
         let span = Span::new(Key::from(key(0)), Key::from(key(rows)));

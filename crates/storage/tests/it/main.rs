@@ -7,4 +7,5 @@ mod engine;
 mod ingest_all_or_nothing;
 mod locks_indexed;
 mod mvcc_model;
+mod newest;
 mod support;

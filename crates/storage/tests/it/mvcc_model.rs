@@ -204,6 +204,8 @@ fn take(engine: &Engine, model: &mut Model, step: &Step) {
                 Err(ReadConflict::Storage(error)) => panic!("{error}"),
             };
             assert_eq!(seen, model.see(key, at, slack, reader.as_ref(), skip), "{step:?}");
+            let newest = engine.latest_version_ts(KEYS[key].as_bytes()).unwrap().map_or(0, Timestamp::wall_ns);
+            assert_eq!(newest, model.newest(key), "newest-is-newest: {step:?}");
         }
         Step::Scan { from, to, at, slack, txn: reader, max, reverse, skip } => {
             let reader = reader.map(|(id, epoch)| txn(id, epoch));
