@@ -17,6 +17,7 @@ pub use crate::composite::{Attribute, Composite};
 pub use crate::domain::{Domain, DomainCheck, VALUE};
 pub use crate::range_type::RangeOf;
 use crate::partition::Partitioning;
+use crate::policy::RowSecurity;
 use crate::row::IndexCodec;
 use crate::stored_view::{Materialized, ViewDetails};
 use crate::trigger::Trigger;
@@ -291,6 +292,8 @@ pub struct Table {
     #[serde(skip)]
     pub partitioning: Option<Arc<Partitioning>>,
     #[serde(skip)]
+    pub security: Option<Arc<RowSecurity>>,
+    #[serde(skip)]
     pub codecs: Derived<Vec<IndexCodec>>,
 }
 
@@ -351,6 +354,7 @@ impl Table {
                     || self.checks.iter().any(|check| check.oid == oid)
                     || self.foreign_keys.iter().any(|key| key.oid == oid)
                     || self.triggers.iter().any(|trigger| trigger.oid == oid)
+                    || self.policies().iter().any(|policy| policy.oid == oid)
             }
         }
     }
@@ -510,6 +514,8 @@ enum Stored {
     ViewWith(View, ViewDetails),
     MaterializedView(Table, Materialized),
     PartitionTable(Table, Partitioning),
+    /// With row security; what makes it a partition or a partitioned table may be empty.
+    SecuredTable(Table, Partitioning, RowSecurity),
 }
 
 impl From<Descriptor> for Stored {
@@ -518,11 +524,18 @@ impl From<Descriptor> for Stored {
             Descriptor::Database(it) => Self::Database(it),
             Descriptor::Schema(it) => Self::Schema(it),
             Descriptor::Role(it) => Self::Role(it),
-            Descriptor::Table(mut it) => match (it.materialized.take(), it.partitioning.take()) {
-                (Some(made), _) => Self::MaterializedView(it, Arc::unwrap_or_clone(made)),
-                (None, Some(made)) if !made.is_empty() => Self::PartitionTable(it, Arc::unwrap_or_clone(made)),
-                (None, _) => Self::Table(it),
-            },
+            Descriptor::Table(mut it) => {
+                let security = it.security.take().filter(|security| !security.is_empty());
+                match (it.materialized.take(), it.partitioning.take(), security) {
+                    (Some(made), ..) => Self::MaterializedView(it, Arc::unwrap_or_clone(made)),
+                    (None, made, Some(security)) => {
+                        let made = made.map(Arc::unwrap_or_clone).unwrap_or_default();
+                        Self::SecuredTable(it, made, Arc::unwrap_or_clone(security))
+                    }
+                    (None, Some(made), None) if !made.is_empty() => Self::PartitionTable(it, Arc::unwrap_or_clone(made)),
+                    (None, _, None) => Self::Table(it),
+                }
+            }
             Descriptor::View(mut it) => match std::mem::take(&mut it.details) {
                 details if details == ViewDetails::default() => Self::View(it),
                 details => Self::ViewWith(it, details),
@@ -550,6 +563,10 @@ impl From<Stored> for Descriptor {
             Stored::ViewWith(it, details) => Self::View(View { details, ..it }),
             Stored::MaterializedView(it, made) => Self::Table(Table { materialized: Some(Arc::new(made)), ..it }),
             Stored::PartitionTable(it, made) => Self::Table(Table { partitioning: Some(Arc::new(made)), ..it }),
+            Stored::SecuredTable(it, made, security) => {
+                let partitioning = (!made.is_empty()).then(|| Arc::new(made));
+                Self::Table(Table { partitioning, security: Some(Arc::new(security)), ..it })
+            }
         }
     }
 }

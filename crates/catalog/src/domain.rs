@@ -73,6 +73,7 @@ impl Type {
             comments: Vec::new(),
             materialized: None,
             partitioning: None,
+            security: None,
             codecs: Derived::default(),
         })
     }

@@ -8,6 +8,8 @@ use types::{Array, Datum, OidNames, SqlError, SqlResult, SqlState, SqlType, quot
 
 use crate::definition::{self, EXPRESSIONS_APART, Style};
 use crate::descriptor::{Column, ColumnDefault, Commented, DATABASE_OWNER_ROLE, Schema, Table};
+use crate::policy::Policy;
+use crate::privilege::acl::PUBLIC;
 use crate::snapshot::{Relation, temporary_schema};
 use crate::view::{CatalogView, Class};
 use crate::virtual_tables;
@@ -78,6 +80,12 @@ impl CatalogFunctions for CatalogView {
             "pg_get_expr" => {
                 let class = self.class(a.oid(1));
                 let table = class.as_ref().and_then(Class::table);
+                // What its names mean is kept beside it.
+                if let Some(table) = self.catalog.table_by_id(a.oid(1))
+                    && let Some(expr) = table.policies().iter().flat_map(Policy::exprs).find(|it| it.text == a.text(0))
+                {
+                    return Ok(Datum::text(self.policy_expr(table, expr, a.style(2))));
+                }
                 let shown = a.text(0).split(EXPRESSIONS_APART).map(|text| match table {
                     // Of a partition: its bound is no expression.
                     _ if text == "DEFAULT" || text.starts_with("FOR VALUES ") => text.to_owned(),
@@ -160,7 +168,7 @@ impl CatalogFunctions for CatalogView {
             "to_regrole" => reg(&SqlType::RegRole),
             "pg_has_role" => self.privilege(name, args)?,
             _ if name.starts_with("has_") => self.privilege(name, args)?,
-            "row_security_active" => Datum::Bool(false),
+            "row_security_active" => self.row_security_active(&args[0])?,
             "pg_relation_size" | "pg_table_size" => self.size(a.oid(0), false),
             "pg_indexes_size" => match (self.size(a.oid(0), true), self.size(a.oid(0), false)) {
                 (Datum::Int(all), Datum::Int(table)) => Datum::Int(all - table),
@@ -263,6 +271,19 @@ impl CatalogView {
             }
         }
         found
+    }
+
+    /// Whether the user is subject to the policies of a table, whatever the setting `row_security` says.
+    fn row_security_active(&self, relation: &Datum) -> SqlResult<Datum> {
+        let oid = match relation {
+            Datum::Text(name) => self.require_class(name)?.oid(),
+            oid => oid.as_int().and_then(|oid| u32::try_from(oid).ok()).unwrap_or(0),
+        };
+        let user = self.catalog.role(&self.user).map_or(PUBLIC, |role| role.id);
+        let is_active = self.catalog.table_by_id(oid).is_some_and(|table| {
+            self.catalog.access(self.database).row_security(user, table).is_subject()
+        });
+        Ok(Datum::Bool(is_active))
     }
 
     fn index_definition(&self, a: &Args<'_>) -> Datum {

@@ -9,7 +9,7 @@
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* and *types-of-this-version* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
-//! ([`row`]), *names-by-id* (`stored_view`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
+//! ([`row`]), *names-by-id* (`stored_view`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
 //!
 //! Deliberately left out: plans.
 
@@ -19,6 +19,7 @@ mod composite;
 mod domain;
 mod functions;
 pub mod partition;
+mod policy;
 pub mod privilege;
 mod range_type;
 pub mod routine;
@@ -40,6 +41,7 @@ pub use partition::{
     KeyPart, KeySet, Partition, PartitionBound, PartitionKey, PartitionStrategy, Partitioned, Partitioning, RangeDatum,
     TABLE_OID_COLUMN,
 };
+pub use policy::{Policy, PolicyCommand, PolicyExpr, RowSecurity, RowSecurityState};
 pub use routine::{
     Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };

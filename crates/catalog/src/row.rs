@@ -444,6 +444,7 @@ mod tests {
             comments: Vec::new(),
             materialized: None,
             partitioning: None,
+            security: None,
             codecs: Default::default(),
         }
     }

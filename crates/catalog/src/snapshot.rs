@@ -193,13 +193,15 @@ impl Cluster {
     }
 }
 
-/// The oids of a table's indexes, constraints and triggers.
+/// The oids of a table's indexes, constraints, triggers and policies.
 fn parts(table: &Table) -> impl Iterator<Item = u32> {
     let indexes =
         table.indexes.iter().flat_map(|it| [Some(it.oid), it.constraint.map(|constraint| constraint.oid)]);
     let checks = table.checks.iter().map(|it| it.oid);
     let triggers = table.triggers.iter().map(|it| it.oid);
-    indexes.flatten().chain(checks).chain(table.foreign_keys.iter().map(|it| it.oid)).chain(triggers)
+    let policies = table.policies().iter().map(|it| it.oid);
+    let keys = table.foreign_keys.iter().map(|it| it.oid);
+    indexes.flatten().chain(checks).chain(keys).chain(triggers).chain(policies)
 }
 
 /// Who a name in a schema belongs to.

@@ -106,7 +106,7 @@ fn read_pair(tag: u64, bytes: &[u8]) -> Result<(u32, String), Malformed> {
 }
 
 impl NamedRelation {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         if let Some(schema) = &self.schema {
             writer.bytes(2, schema.as_bytes());
@@ -117,7 +117,7 @@ impl NamedRelation {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let named = Self {
             schema: reader.bytes(2)?.map(|bytes| text(2, bytes)).transpose()?,
@@ -278,6 +278,7 @@ impl View {
                 comments: self.comments.clone(),
                 materialized: None,
                 partitioning: None,
+                security: None,
                 codecs: Derived::default(),
             })
         })

@@ -9,6 +9,7 @@ use types::{OidNames, SqlError, SqlResult, SqlState, SqlType, quote_identifier, 
 
 use crate::definition::Style;
 use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, Type, View};
+use crate::policy::PolicyExpr;
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
 use crate::statistics::TableStatistics;
 use crate::trigger::{Trigger, TriggerEvent};
@@ -32,6 +33,8 @@ pub struct Printers {
     pub expr: fn(&CatalogView, &Table, &str, Option<SqlType>, Style) -> Option<String>,
     /// WHEN of a trigger of a table.
     pub condition: fn(&CatalogView, &Arc<Table>, &str, Style) -> Option<String>,
+    /// A condition of a policy of a table.
+    pub policy: fn(&CatalogView, &Arc<Table>, &PolicyExpr, Style) -> Option<String>,
     /// A view's query, without a semicolon.
     pub view: fn(&CatalogView, &View, Style) -> Option<String>,
     /// What is changed through a view where no trigger does it; `None`: nothing can be.
@@ -285,6 +288,13 @@ impl CatalogView {
     pub fn trigger_condition(&self, table: &Arc<Table>, text: &str, style: Style) -> String {
         let printed = self.printers.and_then(|it| (it.condition)(self, table, text, style));
         printed.unwrap_or_else(|| style.expr(text))
+    }
+
+    /// A condition of a policy, as `pg_get_expr` shows it.
+    #[must_use]
+    pub fn policy_expr(&self, table: &Arc<Table>, expr: &PolicyExpr, style: Style) -> String {
+        let printed = self.printers.and_then(|it| (it.policy)(self, table, expr, style));
+        printed.unwrap_or_else(|| style.expr(&expr.text))
     }
 
     /// What can be done to the rows of a relation: `column` is one of a view that must be there for it, by its place.

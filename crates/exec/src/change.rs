@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use catalog::{Table, TriggerEvent, row::EntryReader};
@@ -19,7 +18,7 @@ use crate::{
     operator::Operator,
     partition::{PartitionedDelete, PartitionedInsert, PartitionedUpdate, belongs, to_leaf, to_root},
     replace::Replace,
-    row_write::{Duplicate, TableWriter, fit_row, returning, table_types},
+    row_write::{Checked, Duplicate, TableWriter, fit_row, returning, table_types},
     scan::changes_too_often,
     trigger::{Firing, Watch},
 };
@@ -152,7 +151,7 @@ pub(crate) struct Upsert<'a> {
     pub touched: &'a mut HashSet<Key>,
     pub watch: &'a mut Watch,
     /// Where the table is a partition of the one that is named: DO UPDATE is over rows of that.
-    pub partition: Option<(&'a LeafRules, &'a Arc<Table>)>,
+    pub partition: Option<(&'a LeafRules, &'a TableWriter)>,
 }
 
 pub(crate) struct Upserted {
@@ -173,7 +172,20 @@ impl Upsert<'_> {
     fn named<'r>(&self, row: &'r [Datum]) -> Cow<'r, [Datum]> {
         match self.partition {
             None => Cow::Borrowed(row),
-            Some((leaf, root)) => Cow::Owned(to_root(leaf, root, row)),
+            Some((leaf, root)) => Cow::Owned(to_root(leaf, &root.table, row)),
+        }
+    }
+
+    /// What has the policies of the named table.
+    fn policies(&self) -> &TableWriter {
+        self.partition.map_or(self.writer, |(.., root)| root)
+    }
+
+    /// *Policies* of the named table say what becomes of its row.
+    async fn check_new(&self, of: Checked, row: &mut [Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        match self.partition {
+            None => self.writer.check_policies(of, row, ctx).await,
+            Some((leaf, root)) => root.check_leaf_policies(of, leaf, self.writer, row, ctx).await,
         }
     }
 
@@ -214,7 +226,7 @@ impl Upsert<'_> {
             None => both.extend(row),
             Some(_) => both.extend(self.named(&row).into_owned()),
         }
-        let types = table_types(self.partition.map_or(&table, |(_, root)| root));
+        let types = table_types(self.partition.map_or(&table, |(_, root)| &root.table));
         let both = Batch::from_rows(&[&types[..], &types[..]].concat(), &[both]);
         if let Some(filter) = &update.filter
             && eval_batch(filter, &both, ctx).await?.get_datum(0).as_bool() != Some(true)
@@ -223,6 +235,7 @@ impl Upsert<'_> {
             return Ok(None);
         }
         let mut new = named.into_owned();
+        self.policies().check_policies(Checked::InConflict, &mut new, ctx).await?;
         for (position, expr) in &update.assignments {
             new[*position] = eval_batch(expr, &both, ctx).await?.get_datum(0);
         }
@@ -241,6 +254,7 @@ impl Upsert<'_> {
             let detail = "The result tuple would appear in a different partition than the original tuple.";
             return Err(SqlError::not_supported("invalid ON UPDATE specification").with_detail(detail));
         }
+        self.check_new(Checked::Updated, &mut new, ctx).await?;
         self.writer.prepare(&mut new, ctx)?;
         if !self.watch.is_as_read(self.writer, &existing, "updated", ctx).await? {
             return Ok(None);
@@ -304,9 +318,11 @@ impl Operator for InsertOperator {
                 let mut row = batch.row(row);
                 fit_row(&self.writer.table, &mut row)?;
                 if !self.firing.changes_rows() {
+                    self.writer.check_policies(Checked::Inserted, &mut row, ctx).await?;
                     self.writer.prepare(&mut row, ctx)?;
                     rows.push(row);
                 } else if self.firing.before_row(None, Some(&mut row), ctx).await? {
+                    self.writer.check_policies(Checked::Inserted, &mut row, ctx).await?;
                     self.writer.prepare(&mut row, ctx)?;
                     // Before the next row's triggers look.
                     written.append(&mut self.insert(vec![row], ctx).await?);
@@ -408,6 +424,7 @@ impl Operator for UpdateOperator {
                 if !self.firing.before_row(Some(old), Some(&mut new), ctx).await? {
                     continue;
                 }
+                self.writer.check_policies(Checked::Updated, &mut new, ctx).await?;
                 self.writer.prepare(&mut new, ctx)?;
                 if !self.watch.is_as_read(&self.writer, old, "updated", ctx).await? {
                     continue;

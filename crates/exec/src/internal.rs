@@ -41,6 +41,8 @@ pub(crate) fn prepare(
         variables: None,
         transitions: &[],
         names: &[],
+        // Constraints hold for all rows.
+        security: None,
     };
     plan::plan_statement(&statement, &context).map(Arc::new)
 }

@@ -12,7 +12,7 @@ use crate::context::ExecContext;
 use crate::error::from_kv;
 use crate::eval::eval_batch;
 use crate::operator::Operator;
-use crate::row_write::{TableWriter, fit_row};
+use crate::row_write::{Checked, TableWriter, fit_row};
 use crate::trigger::{Firing, Watch};
 
 /// What would be done to a row, where a message says so.
@@ -128,6 +128,7 @@ impl MergeOperator {
         if firing.changes_rows() && !firing.before_row(None, Some(&mut new), ctx).await? {
             return Ok(());
         }
+        self.writer.check_policies(Checked::Inserted, &mut new, ctx).await?;
         self.writer.prepare(&mut new, ctx)?;
         self.writer.insert(std::slice::from_ref(&new), ctx).await?;
         firing.after_row(None, Some(&new), ctx).await?;
@@ -142,8 +143,9 @@ impl MergeOperator {
         row: &Batch,
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<()> {
-        let key = self.untouched(old)?;
         let mut new = old.to_vec();
+        self.writer.check_policies(Checked::ToUpdate, &mut new, ctx).await?;
+        let key = self.untouched(old)?;
         for (position, value) in assignments {
             new[*position] = eval_batch(value, row, ctx).await?.get_datum(0);
         }
@@ -156,6 +158,7 @@ impl MergeOperator {
         if !firing.before_row(Some(old), Some(&mut new), ctx).await? {
             return Ok(());
         }
+        self.writer.check_policies(Checked::Updated, &mut new, ctx).await?;
         self.writer.prepare(&mut new, ctx)?;
         if !self.watch.is_as_read(&self.writer, old, CHANGED, ctx).await? {
             return Ok(());
@@ -169,6 +172,7 @@ impl MergeOperator {
     }
 
     async fn delete(&mut self, old: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.writer.check_policies(Checked::ToDelete, &mut old.to_vec(), ctx).await?;
         let key = self.untouched(old)?;
         let Some(firing) = &self.deletes else { return Ok(()) };
         if firing.changes_rows() && !self.watch.is_as_read(&self.writer, old, "updated", ctx).await? {

@@ -25,7 +25,7 @@ use crate::context::ExecContext;
 use crate::error::from_kv;
 use crate::eval::{EvalScope, eval_row};
 use crate::operator::Operator;
-use crate::row_write::{TableWriter, fit_row, returning, table_types};
+use crate::row_write::{Checked, TableWriter, fit_row, returning, table_types};
 use crate::trigger::{Firing, Watch};
 
 /// *where-it-belongs*: whether a row lies within the bounds that a check has.
@@ -116,6 +116,19 @@ impl Partitions {
         })
     }
 
+    /// A partition that is written to already, and the table that the statement names.
+    fn leaf_and_root(&mut self, at: usize) -> (&Leaf, &TableWriter) {
+        self.leaf(at);
+        (&self.leaves[&at], &self.root)
+    }
+
+    /// Whether the policies of the table that is named let a row of a partition be written.
+    async fn check_policies(&mut self, of: Checked, at: usize, row: &mut [Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        let rules = self.rules.clone();
+        let (leaf, root) = self.leaf_and_root(at);
+        root.check_leaf_policies(of, &rules.leaves[at], &leaf.writer, row, ctx).await
+    }
+
     /// The place of the partition that a row was read from.
     fn place_of(&self, row: &[Datum]) -> SqlResult<usize> {
         let oid = self.root.table.table_oid_position().and_then(|at| row[at].as_int());
@@ -193,6 +206,7 @@ impl Partitions {
                     continue;
                 }
             }
+            self.check_policies(Checked::Inserted, place, &mut own, ctx).await?;
             self.leaf(place).writer.prepare(&mut own, ctx)?;
             match waiting.iter_mut().find(|known| known.place == place) {
                 Some(known) => {
@@ -282,6 +296,7 @@ impl Partitions {
         }
         // What its triggers have written is not the change itself.
         watch.look(ctx)?;
+        self.check_policies(Checked::Updated, to, &mut row, ctx).await?;
         let leaf = self.leaf(to);
         leaf.writer.prepare(&mut row, ctx)?;
         leaf.writer.insert(std::slice::from_ref(&row), ctx).await?;
@@ -371,8 +386,9 @@ impl PartitionedInsert {
         if !self.partitions.before_insert(place, &mut own, ctx).await? {
             return Ok(None);
         }
-        let leaf = self.partitions.leaf(place);
-        leaf.update.start(ctx).await?;
+        self.partitions.check_policies(Checked::Inserted, place, &mut own, ctx).await?;
+        self.partitions.leaf(place).update.start(ctx).await?;
+        let (leaf, named) = self.partitions.leaf_and_root(place);
         leaf.writer.prepare(&mut own, ctx)?;
         let arbiters = match &conflict.arbiters {
             Some(arbiters) => arbiters.iter().filter_map(|at| of.indexes[*at]).collect(),
@@ -385,7 +401,7 @@ impl PartitionedInsert {
             lock: self.lock,
             touched: &mut self.touched,
             watch: &mut self.watch,
-            partition: Some((of, &root)),
+            partition: Some((of, named)),
         };
         let written = upsert.run(own, conflict, arbiters, ctx).await?;
         let Some(written) = written else { return Ok(None) };
@@ -504,6 +520,7 @@ impl PartitionedUpdate {
         if !stays {
             return self.partitions.move_row(place, (&own_old, &own), &mut self.watch, ctx).await;
         }
+        self.partitions.check_policies(Checked::Updated, place, &mut own, ctx).await?;
         let leaf = self.partitions.leaf(place);
         leaf.writer.prepare(&mut own, ctx)?;
         if !self.watch.is_as_read(&leaf.writer, &own_old, "updated", ctx).await? {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use catalog::{Table, row::IndexCodec};
 use keys::{Key, LockStrength};
 use kv::{Read, See};
-use plan::plan::{LeafRules, Reference, RowRules};
+use plan::plan::{LeafRules, PolicyCheck, PolicyRules, Reference, RowRules};
 use types::{Batch, CastContext, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
@@ -21,6 +21,42 @@ use crate::{
 /// With few rows a statement takes locks where it looks for duplicates, so that of two at once one waits; with many,
 /// the refresh at commit decides; below serializable no commit may fail for it.
 const LOCKED_ROWS_MAX: usize = 64;
+
+/// What is to become of a row that policies are asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Checked {
+    Inserted,
+    Updated,
+    /// Is there, and ON CONFLICT DO UPDATE changes it.
+    InConflict,
+    /// Is there, and MERGE changes it.
+    ToUpdate,
+    ToDelete,
+}
+
+impl Checked {
+    const fn is_new(self) -> bool {
+        matches!(self, Self::Inserted | Self::Updated)
+    }
+
+    fn checks(self, policies: &PolicyRules) -> &[PolicyCheck] {
+        match self {
+            Self::Inserted => &policies.insert,
+            Self::Updated => &policies.update,
+            Self::InConflict => &policies.conflict,
+            Self::ToUpdate => &policies.merge_update,
+            Self::ToDelete => &policies.merge_delete,
+        }
+    }
+
+    fn refusal(self, check: &PolicyCheck, table: &str) -> SqlError {
+        let row = if matches!(self, Self::ToUpdate | Self::ToDelete) { "target row" } else { "new row" };
+        let using = if self.is_new() { "" } else { " (USING expression)" };
+        let policy = check.policy.as_ref().map_or_else(String::new, |policy| format!(" \"{policy}\""));
+        let message = format!("{row} violates row-level security policy{policy}{using} for table \"{table}\"");
+        SqlError::new(SqlState::InsufficientPrivilege, message)
+    }
+}
 
 /// The indexes of a table, ready to write to.
 pub struct TableWriter {
@@ -74,10 +110,7 @@ impl TableWriter {
 
     /// Fills generated columns in and checks NOT NULL, modifiers and CHECK.
     pub fn prepare(&self, row: &mut [Datum], ctx: &ExecContext<'_>) -> SqlResult<()> {
-        let scope = ctx.scope();
-        for (position, expr) in &self.rules.generated {
-            row[*position] = eval_row(expr, row, &scope)?;
-        }
+        self.compute_generated(row, ctx)?;
         for (column, datum) in self.table.columns.iter().zip(row.iter()) {
             if datum.is_null() && !column.nullable {
                 return Err(self.with_row(row, ctx, SqlError::new(
@@ -91,6 +124,7 @@ impl TableWriter {
                 .with_column(column.name.clone()));
             }
         }
+        let scope = ctx.scope();
         for (name, check) in &self.rules.checks {
             if eval_row(check, row, &scope)?.as_bool() == Some(false) {
                 let message = format!("new row for relation \"{}\" violates check constraint \"{name}\"", self.table.name);
@@ -103,6 +137,54 @@ impl TableWriter {
             && !crate::partition::belongs(check, row, &scope)?
         {
             return Err(self.outside(row, ctx));
+        }
+        Ok(())
+    }
+
+    /// Row security: looks whether the policies let a row be written, or be changed by what it becomes. What is computed of
+    /// a new row is computed for it.
+    ///
+    /// # Errors
+    /// 42501 for one that they do not.
+    pub(crate) async fn check_policies(&self, of: Checked, row: &mut [Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        let Some(policies) = self.rules.policies.clone() else { return Ok(()) };
+        let checks = of.checks(&policies);
+        if checks.is_empty() {
+            return Ok(());
+        }
+        // Of a partitioned table: the partition has computed it.
+        if of.is_new() && self.rules.partitions.is_none() {
+            self.compute_generated(row, ctx)?;
+        }
+        let batch = Batch::from_rows(&table_types(&self.table), &[row.to_vec()]);
+        for check in checks {
+            if crate::eval::eval_batch(&check.condition, &batch, ctx).await?.get_datum(0).as_bool() != Some(true) {
+                return Err(of.refusal(check, &policies.table));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same of a row of a partition, which `leaf` writes: the policies are those of this table, which the statement names.
+    pub(crate) async fn check_leaf_policies(
+        &self,
+        of: Checked,
+        rules: &LeafRules,
+        leaf: &Self,
+        row: &mut [Datum],
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<()> {
+        if self.rules.policies.is_none() {
+            return Ok(());
+        }
+        leaf.compute_generated(row, ctx)?;
+        self.check_policies(of, &mut crate::partition::to_root(rules, &self.table, row), ctx).await
+    }
+
+    fn compute_generated(&self, row: &mut [Datum], ctx: &ExecContext<'_>) -> SqlResult<()> {
+        let scope = ctx.scope();
+        for (position, expr) in &self.rules.generated {
+            row[*position] = eval_row(expr, row, &scope)?;
         }
         Ok(())
     }

@@ -41,7 +41,7 @@ use types::{Formatting, SqlError, SqlResult, SqlState, SqlType, stack::deep};
 
 pub use bind::{
     bind_assigned, bind_stored_expr, changes_key, checked_column, column_default, domain_check, domain_default, domain_rules,
-    partition_key, partition_key_columns, rename_in_condition, row_rules, same_expr, trigger_columns, trigger_condition,
+    partition_key, partition_key_columns, policy_reads, rename_in_condition, row_rules, same_expr, trigger_columns, trigger_condition,
 };
 pub use bind_statements::check_parameter_defaults;
 pub use expr::{
@@ -77,6 +77,18 @@ pub struct PlanContext<'a> {
     pub transitions: &'a [Transition],
     /// Of the view whose query is bound: *names-by-id*.
     pub names: &'a [catalog::NamedRelation],
+    /// For whom policies are in force; none for statements of our own.
+    pub security: Option<Security<'a>>,
+}
+
+/// Who a statement is planned for, as far as row security goes.
+#[derive(Clone, Copy)]
+pub struct Security<'a> {
+    /// Who is a superuser: of now, where the catalog is of a transaction's beginning.
+    pub roles: &'a CatalogSnapshot,
+    pub user: u32,
+    /// The setting `row_security`.
+    pub is_on: bool,
 }
 
 /// What comes to light while a statement is planned.

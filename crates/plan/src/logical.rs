@@ -46,6 +46,9 @@ pub enum RelNode {
     /// over the left's columns.
     Join { left: Box<Rel>, right: Box<Rel>, kind: JoinKind, on: Option<Expr>, lateral: Option<Vec<Expr>> },
     Filter { input: Box<Rel>, predicate: Expr },
+    /// Rows that are seen from above are those that come out of here: conditions that could tell of others are not moved
+    /// below. Row security, and views WITH (security_barrier).
+    Barrier(Box<Rel>),
     Project { input: Box<Rel>, exprs: Vec<Expr> },
     ProjectSet { input: Box<Rel>, items: Vec<ProjectItem> },
     Aggregate { input: Box<Rel>, groups: Vec<Expr>, aggregates: Vec<AggregateCall>, sets: Option<Vec<Vec<usize>>> },

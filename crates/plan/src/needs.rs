@@ -55,6 +55,16 @@ fn id_of(table: &Table, position: usize) -> u32 {
 }
 
 impl Mention {
+    /// Whose privileges count, unless they are the user's.
+    pub fn role(&self) -> Option<u32> {
+        self.0.borrow().role
+    }
+
+    /// Whether a privilege is needed so far.
+    pub fn has(&self, privilege: PrivilegeSet) -> bool {
+        self.0.borrow().privileges.has(privilege)
+    }
+
     pub fn needs(&self, privileges: PrivilegeSet) {
         let mut need = self.0.borrow_mut();
         need.privileges = need.privileges.union(privileges);

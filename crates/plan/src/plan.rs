@@ -165,12 +165,38 @@ pub struct RowRules {
     pub referenced_by: Vec<Reference>,
     /// None where the table has no triggers.
     pub triggers: Option<Arc<TriggerRules>>,
+    /// Of the policies that are in force for who writes; none where none are.
+    pub policies: Option<Arc<PolicyRules>>,
     /// Of the views that the statement writes through, in the order in which they are looked at, when the row is written.
     pub check_options: Vec<CheckOption>,
     /// Of a partition: what its bound says of its rows.
     pub partition: Option<Arc<PartitionCheck>>,
     /// Of a partitioned table: where its rows are.
     pub partitions: Option<Arc<PartitionRules>>,
+}
+
+/// What the policies of a table say of rows that a statement writes. What is not true is 42501.
+#[derive(Clone, Debug, Default)]
+pub struct PolicyRules {
+    /// The table's name.
+    pub table: String,
+    /// Of rows that come.
+    pub insert: Vec<PolicyCheck>,
+    /// Of what rows become.
+    pub update: Vec<PolicyCheck>,
+    /// Of the row that ON CONFLICT DO UPDATE changes, as it was.
+    pub conflict: Vec<PolicyCheck>,
+    /// Of rows that MERGE updates and deletes, as they were.
+    pub merge_update: Vec<PolicyCheck>,
+    pub merge_delete: Vec<PolicyCheck>,
+}
+
+#[derive(Clone, Debug)]
+pub struct PolicyCheck {
+    /// The restrictive policy that it is of.
+    pub policy: Option<String>,
+    /// Over `table.columns`.
+    pub condition: Expr,
 }
 
 /// What new rows of a partition must pass beside its rules: they must belong to it.

@@ -15,18 +15,18 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 use builtins::{Builtin, CallTypes, EvalContext};
-use catalog::{CatalogView, Printers, Table, definition::Style};
+use catalog::{CatalogView, PolicyExpr, Printers, Table, definition::Style};
 use rustc_hash::FxHashMap;
 use types::stack::{deep, grown};
 use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
 
 use crate::PlanContext;
-use crate::bind::{AGGREGATE_BASE, bind_as_written, condition_as_written};
+use crate::bind::{AGGREGATE_BASE, bind_as_written, condition_as_written, policy_as_written};
 use crate::expr::{AggregateCall, Expr, SequenceOp, SleepOp, TruthTest};
 use crate::print_query::print_view;
 
 /// What the catalog shows stored text with.
-pub static PRINTERS: Printers = Printers { expr: print_stored, condition: print_condition, view: print_view, written_through: crate::bind::written_through };
+pub static PRINTERS: Printers = Printers { expr: print_stored, condition: print_condition, policy: print_policy, view: print_view, written_through: crate::bind::written_through };
 
 /// A stored expression over a table's columns, as PostgreSQL would show it; `ty`: what an undetermined literal is.
 /// `None`: it does not bind, or has parts that are not printed.
@@ -75,6 +75,19 @@ fn print_condition(view: &CatalogView, table: &Arc<Table>, text: &str, style: St
     })
 }
 
+/// A condition of a policy.
+fn print_policy(view: &CatalogView, table: &Arc<Table>, expr: &PolicyExpr, style: Style) -> Option<String> {
+    with_context(view, |context| {
+        let bound = policy_as_written(table, expr, context).ok()?;
+        let names = |position: usize| table.columns.get(position).map(|column| quote_identifier(&column.name));
+        let printer =
+            Printer { names: &names, aggregates: &[], style, indent: 0, formatting: context.formatting };
+        let mut out = String::new();
+        printer.expr(&mut out, &bound, Casts::Written)?;
+        Some(out)
+    })
+}
+
 /// Runs `body` with what binding needs, as a session with default settings has it.
 pub(crate) fn with_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -> T {
     deep(|| in_context(view, body))
@@ -96,6 +109,7 @@ fn in_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -
         variables: None,
         transitions: &[],
         names: &[],
+        security: None,
     })
 }
 

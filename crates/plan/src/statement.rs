@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use auth::Secret;
 use catalog::privilege::{Behavior, Need, ObjectKind, PrivilegeSet};
-use catalog::{Commented, Materialized, OnCommit, PartitionStrategy, Routine, Table, Trigger, TriggerEnabled, View, ViewOptions, descriptor};
+use catalog::{Commented, Materialized, OnCommit, PartitionStrategy, Policy, PolicyExpr, Routine, Table, Trigger, TriggerEnabled, View, ViewOptions, descriptor};
 use types::{Datum, SqlType};
 
 use crate::{
@@ -245,10 +245,18 @@ pub enum AlterTable {
     OwnerTo(String),
     /// ENABLE and DISABLE TRIGGER; `None`: all.
     SetTriggers { name: Option<String>, enabled: TriggerEnabled },
+    SetRowSecurity(RowSecurityChange),
     AttachPartition { partition: Arc<Table>, bound: BoundSpec },
     DetachPartition { partition: Arc<Table> },
     /// SPLIT AT VALUES: each row is a prefix of the primary key.
     SplitAt(Vec<Vec<Datum>>),
+}
+
+/// … ROW LEVEL SECURITY.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowSecurityChange {
+    Enabled(bool),
+    Forced(bool),
 }
 
 /// REFRESH MATERIALIZED VIEW.
@@ -348,11 +356,25 @@ pub enum Ddl {
     CreateTrigger { table: u32, trigger: Box<Trigger>, or_replace: bool },
     RenameTrigger { table: u32, name: String, to: String },
     DropTrigger { table: u32, name: String },
+    /// Its oid is made up. `has_idle_roles`: PUBLIC makes the other roles that were named needless.
+    CreatePolicy { table: u32, policy: Box<Policy>, has_idle_roles: bool },
+    AlterPolicy { table: u32, name: String, change: AlterPolicy, has_idle_roles: bool },
+    RenamePolicy { table: u32, name: String, to: String },
+    DropPolicy { table: u32, name: String },
     Comment { on: CommentOn, text: Option<String> },
     /// IF EXISTS of what does not; the notice that says so.
     Skipped(String),
     /// Storage parameters and others with nothing to do here.
     Accepted,
+}
+
+/// What ALTER POLICY gives: what it does not stays.
+#[derive(Clone, Debug)]
+pub struct AlterPolicy {
+    /// Ids; empty for everybody.
+    pub roles: Option<Vec<u32>>,
+    pub using: Option<PolicyExpr>,
+    pub check: Option<PolicyExpr>,
 }
 
 /// GRANT and REVOKE of privileges.
@@ -495,6 +517,8 @@ pub struct RoleOptions {
     pub valid_until: Option<String>,
     pub connection_limit: Option<i64>,
     pub inherit: Option<bool>,
+    /// BYPASSRLS.
+    pub bypass_row_security: Option<bool>,
     /// Names of roles that a new one becomes a member of.
     pub in_roles: Vec<String>,
     /// Members of a new one; of the second, such as may grant it.

@@ -64,6 +64,7 @@ fn table(
     catalog.put(Descriptor::Table(Table {
         materialized: None,
         partitioning: None,
+        security: None,
         codecs: Default::default(),
         id,
         name: name.to_owned(),
@@ -262,6 +263,7 @@ fn with_context<T>(catalog: &CatalogSnapshot, run: impl FnOnce(&PlanContext<'_>)
         variables: None,
         transitions: &[],
         names: &[],
+        security: None,
     })
 }
 

@@ -35,7 +35,7 @@ use rustc_hash::FxHasher;
 use smallvec::SmallVec;
 use types::{Datum, SqlResult, SqlType};
 
-use crate::{Session, settings::Settings, template::Template};
+use crate::{Session, session::has_row_security, settings::Settings, template::Template};
 
 /// What the statements of the cache may take, by estimate.
 const CAPACITY: u64 = 32 << 20;
@@ -56,8 +56,8 @@ const _: () = assert!(WEIGHT + WEIGHT_OF_BYTE * (TEXT_MAX as u64) < CAPACITY / S
 const SEEN: usize = 4096;
 
 /// The settings that planning looks at; the path first, by which names are looked up.
-const SETTINGS: [&str; 6] =
-    ["search_path", "timezone", "datestyle", "intervalstyle", "bytea_output", "extra_float_digits"];
+const SETTINGS: [&str; 7] =
+    ["search_path", "timezone", "datestyle", "intervalstyle", "bytea_output", "extra_float_digits", "row_security"];
 
 /// What plans depend on besides text and catalog.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -325,7 +325,8 @@ impl Session {
         if *statement.unfit.lock() == Some(now) {
             return None;
         }
-        let plan = self.plan_of(&statement).ok().filter(|plan| plan.serves_any_value);
+        let fits = |plan: &Arc<PreparedPlan>| plan.serves_any_value && !has_row_security(plan);
+        let plan = self.plan_of(&statement).ok().filter(fits);
         let Some(plan) = plan else {
             *statement.unfit.lock() = Some(now);
             return None;

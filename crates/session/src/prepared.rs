@@ -50,7 +50,8 @@ impl Session {
         }
     }
 
-    /// Whether a plan was made against the catalog as this session sees it.
+    /// Whether a plan was made against the catalog as this session sees it, and for a role that is subject to the same
+    /// policies.
     pub(crate) fn is_current(&self, plan: &PreparedPlan) -> bool {
         // All changes of one transaction share a version.
         if self.has_changed_catalog() {
@@ -59,6 +60,7 @@ impl Session {
         let catalog = self.catalog();
         plan.catalog_version == catalog.version(self.database)
             && plan.statistics_epoch == catalog.statistics().epoch()
+            && self.holds_row_security(plan)
     }
 
     /// Whether a prepared statement's plan is what planning it now would be about.

@@ -26,7 +26,7 @@ mod utility;
 mod variables;
 
 pub use analyze::keep_statistics;
-pub(crate) use attempts::{Failure, Run, aborted};
+pub(crate) use attempts::{Failure, Run, aborted, has_row_security};
 pub use first_password::set_first_password;
 pub(crate) use replay::History;
 pub use replay::ReplayMetrics;
@@ -379,6 +379,15 @@ impl Session {
             catalog: &*environment.view,
         };
         let notes = PlanNotes::default();
+        let roles = match self.has_changed_catalog() {
+            true => environment.view.catalog.clone(),
+            false => self.engine.catalog.current(),
+        };
+        let security = plan::Security {
+            roles: &roles,
+            user: environment.user_id,
+            is_on: self.settings.is_on("row_security"),
+        };
         // What they consist of may have changed since the client named them.
         let hints: Vec<Option<SqlType>> =
             hints.iter().map(|ty| ty.map(|ty| environment.view.catalog.resolve(ty))).collect();
@@ -394,6 +403,7 @@ impl Session {
             variables,
             transitions: &self.transitions,
             names: &[],
+            security: (!self.is_own).then_some(security),
         };
         body(&context)
     }
@@ -440,6 +450,7 @@ impl Session {
                     // What it names may have been made on another node.
                     Err(first) => {
                         self.refresh_catalog().await?;
+                        self.engine.catalog.refresh_privileges().await.map_err(catalog_error)?;
                         self.plan_of(statement).map_err(|_| first)?
                     }
                 }

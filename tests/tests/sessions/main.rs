@@ -8,6 +8,7 @@ mod privileges;
 mod range_types;
 mod replays;
 mod routines;
+mod row_security;
 mod snapshots;
 mod temporary;
 mod transactions;

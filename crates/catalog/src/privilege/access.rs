@@ -6,6 +6,7 @@ use types::{SqlError, SqlResult, SqlState};
 
 use super::acl::PUBLIC;
 use super::{Acl, ObjectKind, PrivilegeSet, Privileges, denied, not_owner};
+use crate::policy::RowSecurityState;
 use crate::descriptor::{DATABASE_OWNER_ROLE, POSTGRES_ROLE, Schema};
 use crate::routine::{PLPGSQL_LANGUAGE, RoutineKind, SQL_LANGUAGE};
 use crate::snapshot::{CatalogSnapshot, Relation};
@@ -73,6 +74,9 @@ pub enum Need {
     Sequences,
     /// It shows what is granted.
     Shown,
+    /// Whether the role, or the current user, was subject to the policies of a table when the plan was made (*decided-now*):
+    /// where that has changed, it is another plan that must run.
+    RowSecurity { relation: u32, role: Option<u32>, state: RowSecurityState },
 }
 
 /// The catalog and what is granted in it.
@@ -304,6 +308,10 @@ impl Access<'_> {
     /// Whether a role may read these columns: messages show no values of others.
     #[must_use]
     pub fn reads(&self, role: u32, id: u32, columns: &[u32]) -> bool {
+        // Its values may be of rows that the role may not see.
+        if self.catalog.table_by_id(id).is_some_and(|table| self.row_security(role, table).is_subject()) {
+            return false;
+        }
         let select = PrivilegeSet::SELECT;
         self.privileges_of(role, id, select) == select
             || !columns.is_empty() && self.has_on_columns(role, id, columns, select)
@@ -373,6 +381,18 @@ impl Access<'_> {
         Err(denied(what, name))
     }
 
+    /// Whether row security is what a plan was made for; `is_on`: the setting `row_security`.
+    #[must_use]
+    pub fn holds_row_security(&self, user: u32, needs: &[Need], is_on: bool) -> bool {
+        needs.iter().all(|need| match need {
+            Need::RowSecurity { relation, role, state } => {
+                let now = self.catalog.table_by_id(*relation).map(|table| self.row_security(role.unwrap_or(user), table));
+                now.is_some_and(|now| now == *state && (is_on || !now.is_subject()))
+            }
+            Need::Relation(_) | Need::Lookup { .. } | Need::Object { .. } | Need::Sequences | Need::Shown => true,
+        })
+    }
+
     /// # Errors
     /// 42501, and 42P01 for a name in a schema that the user may not look into.
     pub fn check_needs(&self, user: u32, needs: &[Need]) -> SqlResult<()> {
@@ -380,7 +400,7 @@ impl Access<'_> {
             match need {
                 Need::Relation(need) => self.check_relation(user, need)?,
                 Need::Object { id, privileges } => self.check(user, *id, *privileges)?,
-                Need::Sequences | Need::Shown => {}
+                Need::Sequences | Need::Shown | Need::RowSecurity { .. } => {}
                 Need::Lookup { schema, missing } => {
                     if self.privileges_of(user, *schema, PrivilegeSet::USAGE).is_empty() {
                         return Err(match missing {

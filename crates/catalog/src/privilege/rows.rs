@@ -50,6 +50,8 @@ pub struct PrivilegeRow {
     pub members: Vec<Membership>,
     /// A role that has its memberships' privileges only when it acts as them.
     pub no_inherit: bool,
+    /// BYPASSRLS of a role.
+    pub bypasses_row_security: bool,
     /// `acl` is the default for objects of this kind.
     pub default: Option<DefaultFor>,
 }
@@ -142,6 +144,7 @@ impl PrivilegeRow {
             numbers.into_iter().for_each(|number| put_uvarint(&mut bytes, number.into()));
             writer.bytes(12, &bytes);
         }
+        writer.flag(14, self.bypasses_row_security);
         writer.finish()
     }
 
@@ -176,8 +179,9 @@ impl PrivilegeRow {
                     .ok_or(Malformed::Bad(12))?,
             }),
         };
+        let bypasses_row_security = reader.flag(14)?;
         reader.finish()?;
-        Ok(Self { id, acl: has_acl.then_some(acl), columns, members, no_inherit, default })
+        Ok(Self { id, acl: has_acl.then_some(acl), columns, members, no_inherit, bypasses_row_security, default })
     }
 }
 
@@ -224,6 +228,11 @@ impl Privileges {
     #[must_use]
     pub fn inherits(&self, role: u32) -> bool {
         self.rows.get(&role).is_none_or(|row| !row.no_inherit)
+    }
+
+    #[must_use]
+    pub fn bypasses_row_security(&self, role: u32) -> bool {
+        self.rows.get(&role).is_some_and(|row| row.bypasses_row_security)
     }
 
     /// A row as it is to be; an empty one is taken out.
@@ -282,12 +291,13 @@ mod tests {
             columns: vec![(2, Acl(vec![AclItem { grantee: 0, ..item }]))],
             members: vec![Membership { member: 301, grantor: 10, admin: true }],
             no_inherit: true,
+            bypasses_row_security: true,
             default: Some(DefaultFor { database: 5, role: 10, schema: 0, kind: ObjectKind::Table }),
         };
         let bytes = row.encode();
         let expected = [
             &[2, 1, 1, 4, 6, 241, 1, 44, 10, 2, 0, 6, 6, 5, 2, 0, 10, 2, 0][..],
-            &[8, 6, 5, 241, 1, 45, 10, 1, 10, 1, 1, 12, 4, 5, 10, 0, b'r'],
+            &[8, 6, 5, 241, 1, 45, 10, 1, 10, 1, 1, 12, 4, 5, 10, 0, b'r', 14, 1, 1],
         ];
         assert_eq!(bytes, expected.concat());
         assert_eq!(PrivilegeRow::decode(400, &bytes), Ok(row));

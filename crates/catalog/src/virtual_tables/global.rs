@@ -79,6 +79,11 @@ fn roles(view: &CatalogView) -> Vec<&Role> {
     roles
 }
 
+/// The first superuser has the attribute from the start; others need none to bypass it.
+fn bypasses_row_security(view: &CatalogView, role: &Role) -> bool {
+    role.id == POSTGRES_ROLE || view.catalog.privileges().bypasses_row_security(role.id)
+}
+
 fn valid_until(role: &Role) -> Option<Datum> {
     role.valid_until.map(Datum::TimestampTz)
 }
@@ -94,7 +99,7 @@ fn pg_authid(view: &CatalogView, rows: &mut Rows) {
             rolcreatedb: role.create_db,
             rolcanlogin: role.login,
             rolreplication: role.id == POSTGRES_ROLE,
-            rolbypassrls: role.id == POSTGRES_ROLE,
+            rolbypassrls: bypasses_row_security(view, role),
             rolconnlimit: role.connection_limit,
             rolpassword: role.password.as_ref(),
             rolvaliduntil: valid_until(role),
@@ -115,7 +120,7 @@ fn pg_roles(view: &CatalogView, rows: &mut Rows) {
             rolconnlimit: role.connection_limit,
             rolpassword: "********",
             rolvaliduntil: valid_until(role),
-            rolbypassrls: role.id == POSTGRES_ROLE,
+            rolbypassrls: bypasses_row_security(view, role),
             oid: role.id,
         });
     }
@@ -129,7 +134,7 @@ fn pg_user(view: &CatalogView, rows: &mut Rows) {
             usecreatedb: role.create_db,
             usesuper: role.superuser,
             userepl: role.id == POSTGRES_ROLE,
-            usebypassrls: role.id == POSTGRES_ROLE,
+            usebypassrls: bypasses_row_security(view, role),
             passwd: "********",
             valuntil: valid_until(role),
         });
@@ -144,7 +149,7 @@ fn pg_shadow(view: &CatalogView, rows: &mut Rows) {
             usecreatedb: role.create_db,
             usesuper: role.superuser,
             userepl: role.id == POSTGRES_ROLE,
-            usebypassrls: role.id == POSTGRES_ROLE,
+            usebypassrls: bypasses_row_security(view, role),
             passwd: role.password.as_ref(),
             valuntil: valid_until(role),
         });

@@ -49,7 +49,7 @@ fn pg_tables(view: &CatalogView, rows: &mut Rows) {
             hasindexes: named_indexes(table).next().is_some(),
             hasrules: false,
             hastriggers: triggered.binary_search(&table.id).is_ok(),
-            rowsecurity: false,
+            rowsecurity: table.has_row_security(),
         });
     }
 }
@@ -124,11 +124,11 @@ fn values<'a>(ty: &SqlType, values: impl Iterator<Item = &'a Datum>) -> Option<V
     (!shown.is_empty()).then_some(shown)
 }
 
-/// Of columns that the user may read: there are values of them here.
+/// Of columns that the user may read, in tables whose rows are all the user's to see: there are values of them here.
 fn pg_stats(view: &CatalogView, rows: &mut Rows) {
     let seer = Seer::new(view);
     for table in view.tables() {
-        let Some(statistics) = view.statistics(table) else { continue };
+        let Some(statistics) = view.statistics(table).filter(|_| !seer.is_subject_to_row_security(table)) else { continue };
         for (_, column) in table.visible_columns() {
             let Some(known) = statistics.column(column.id) else { continue };
             if !seer.reads_column(table.id, column.id.get()) {

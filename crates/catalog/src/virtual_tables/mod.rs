@@ -26,6 +26,7 @@ mod global;
 mod information_schema;
 mod information_schema_constraints;
 mod listings;
+mod policies;
 mod privileges;
 mod relations;
 mod routines;
@@ -205,7 +206,7 @@ type Maker = fn(&CatalogView, &mut Rows);
 /// Who makes the rows of which table.
 fn makers() -> &'static FxHashMap<u32, Maker> {
     static MAKERS: LazyLock<FxHashMap<u32, Maker>> = LazyLock::new(|| {
-        let topics: [(&str, &[(&str, Maker)]); 12] = [
+        let topics: [(&str, &[(&str, Maker)]); 13] = [
             ("pg_catalog", relations::TABLES),
             ("pg_catalog", constraints::TABLES),
             ("pg_catalog", types::TABLES),
@@ -213,6 +214,7 @@ fn makers() -> &'static FxHashMap<u32, Maker> {
             ("pg_catalog", triggers::TABLES),
             ("pg_catalog", global::TABLES),
             ("pg_catalog", listings::TABLES),
+            ("pg_catalog", policies::TABLES),
             ("pg_catalog", privileges::TABLES),
             ("information_schema", privileges::INFORMATION_SCHEMA),
             ("information_schema", information_schema::TABLES),

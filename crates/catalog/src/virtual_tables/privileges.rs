@@ -4,7 +4,7 @@ use types::Datum;
 
 use super::Maker;
 use super::row::{Rows, YesNo, row};
-use crate::descriptor::POSTGRES_ROLE;
+use crate::descriptor::{POSTGRES_ROLE, Table};
 use crate::privilege::acl::PUBLIC;
 use crate::privilege::{Access, Acl, AclItem, ObjectKind, PrivilegeSet};
 use crate::routine::Routine;
@@ -121,6 +121,10 @@ impl<'a> Seer<'a> {
     pub(super) fn sees_schema(&self, schema: u32) -> bool {
         self.access.owns(self.user, schema)
             || !self.access.privileges_of(self.user, schema, ObjectKind::Schema.all()).is_empty()
+    }
+
+    pub(super) fn is_subject_to_row_security(&self, table: &Table) -> bool {
+        self.access.row_security(self.user, table).is_subject()
     }
 
     pub(super) fn owns(&self, id: u32) -> bool {

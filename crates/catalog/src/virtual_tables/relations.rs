@@ -33,6 +33,7 @@ pub(super) const PG_NAMESPACE: u32 = 2615;
 const PG_REWRITE: u32 = 2618;
 const PG_CONSTRAINT: u32 = 2606;
 const PG_TRIGGER: u32 = 2620;
+const PG_POLICY: u32 = 3256;
 const PG_PROC: u32 = 1255;
 const PG_TYPE: u32 = 1247;
 const PG_ATTRDEF: u32 = 2604;
@@ -59,6 +60,8 @@ struct ClassRow<'a> {
     is_partition: bool,
     bound: Option<String>,
     is_populated: bool,
+    /// Whether it is enabled, and forced.
+    row_security: (bool, bool),
     /// Of views: `name=value`.
     options: Vec<String>,
     /// Estimated; -1 where nobody has counted yet.
@@ -86,6 +89,7 @@ impl<'a> ClassRow<'a> {
             is_partition: false,
             bound: None,
             is_populated: true,
+            row_security: (false, false),
             options: Vec::new(),
             rows: if matches!(kind, 'r' | 'i' | 'm' | 'p') { -1.0 } else { 0.0 },
             bytes: 0.0,
@@ -123,8 +127,8 @@ impl<'a> ClassRow<'a> {
             relhasrules: self.has_rules,
             relhastriggers: self.has_triggers,
             relhassubclass: self.has_subclass,
-            relrowsecurity: false,
-            relforcerowsecurity: false,
+            relrowsecurity: self.row_security.0,
+            relforcerowsecurity: self.row_security.1,
             relispopulated: self.is_populated,
             relreplident: if matches!(self.kind, 'r' | 'm' | 'p') { 'd' } else { 'n' },
             relispartition: self.is_partition,
@@ -193,6 +197,7 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                     acl: acl_of(view, it.id),
                     persistence,
                     is_populated: it.is_populated(),
+                    row_security: it.security.as_deref().map_or((false, false), |it| (it.enabled, it.forced)),
                     has_subclass: it.partitioned().is_some_and(|it| !it.partitions.is_empty()),
                     is_partition: it.partition_parent().is_some(),
                     bound,
@@ -450,7 +455,16 @@ fn pg_sequence(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-/// Which default or view needs what, and which sequence and index goes with which column.
+/// The catalog that has an object which stored text depends on.
+fn class_of(view: &CatalogView, id: u32) -> u32 {
+    match view.catalog.user_type(id) {
+        Some(_) => PG_TYPE,
+        None if view.catalog.routine_by_id(id).is_some() => PG_PROC,
+        None => PG_CLASS,
+    }
+}
+
+/// Which default, view or policy needs what, and which sequence and index goes with which column.
 fn pg_depend(view: &CatalogView, rows: &mut Rows) {
     let mut push = |class: u32, object: u32, on_class: u32, on: u32, column: u32, kind: char| {
         row!(rows, {
@@ -493,12 +507,16 @@ fn pg_depend(view: &CatalogView, rows: &mut Rows) {
         {
             push(PG_REWRITE, rule_oid(it.id), PG_CLASS, it.id, 0, 'i');
             for on in &it.depends_on {
-                let class = match view.catalog.user_type(*on) {
-                    Some(_) => PG_TYPE,
-                    None if view.catalog.routine_by_id(*on).is_some() => PG_PROC,
-                    None => PG_CLASS,
-                };
-                push(PG_REWRITE, rule_oid(it.id), class, *on, 0, 'n');
+                push(PG_REWRITE, rule_oid(it.id), class_of(view, *on), *on, 0, 'n');
+            }
+        }
+        if let Relation::Table(table) = relation {
+            for policy in table.policies() {
+                push(PG_POLICY, policy.oid, PG_CLASS, table.id, 0, 'a');
+                let mut on: Vec<u32> = policy.exprs().flat_map(|expr| expr.depends_on.iter().copied()).collect();
+                on.sort_unstable();
+                on.dedup();
+                on.into_iter().for_each(|id| push(PG_POLICY, policy.oid, class_of(view, id), id, 0, 'n'));
             }
         }
         for (table, trigger) in relation.as_table().into_iter().flat_map(|it| it.triggers.iter().map(move |trigger| (it, trigger))) {
@@ -560,6 +578,9 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
                 }
                 (Commented::Part(part), Relation::Table(table)) if table.triggers.iter().any(|it| it.oid == *part) => {
                     (*part, PG_TRIGGER, 0)
+                }
+                (Commented::Part(part), Relation::Table(table)) if table.policies().iter().any(|it| it.oid == *part) => {
+                    (*part, PG_POLICY, 0)
                 }
                 (Commented::Part(part), Relation::View(_)) => (*part, PG_TRIGGER, 0),
                 (Commented::Part(part), _) => (*part, PG_CONSTRAINT, 0),

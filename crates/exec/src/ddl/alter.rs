@@ -93,6 +93,7 @@ async fn of_all(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut D
             | AlterTable::SetSchema(_)
             | AlterTable::OwnerTo(_)
             | AlterTable::SetTriggers { .. }
+            | AlterTable::SetRowSecurity(_)
             | AlterTable::AttachPartition { .. }
             | AlterTable::DetachPartition { .. }
             | AlterTable::SplitAt(_) => return Ok(()),
@@ -292,6 +293,7 @@ async fn one(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut DdlC
         AlterTable::SetSchema(schema) => move_relation(table.id, *schema, ctx)?,
         AlterTable::OwnerTo(name) => own_relation(table.id, name, ctx)?,
         AlterTable::SetTriggers { name, enabled } => super::trigger::enable(table, name.as_deref(), *enabled, only, ctx)?,
+        AlterTable::SetRowSecurity(change) => super::policy::set(table, *change, ctx),
         AlterTable::SplitAt(rows) => {
             let codec = IndexCodec::new(table, table.primary());
             for row in rows {
@@ -428,6 +430,11 @@ async fn set_type(
             "rule _RETURN on view {} depends on column \"{}\"",
             view.name, column.name
         )));
+    }
+    if let Some((of, policy)) = super::policy::over_column(table, column.id, ctx).first() {
+        let message = "cannot alter type of a column used in a policy definition";
+        let on = super::policy::shown(policy, of, ctx);
+        return Err(SqlError::not_supported(message).with_detail(format!("{on} depends on column \"{}\"", column.name)));
     }
     if let Some(trigger) = super::trigger::over_columns(table, &[column.id], ctx)?.first() {
         let message = "cannot alter type of a column used in a trigger definition";
@@ -646,6 +653,7 @@ pub(super) fn rename_schema(name: &str, to: &str, ctx: &mut DdlContext<'_>) -> S
             .with_detail("The prefix \"pg_\" is reserved for system schemas."));
     }
     super::view::rename_schema(name, to, ctx);
+    super::policy::rename_schema(name, to, ctx);
     ctx.change.put(ctx.txn, Descriptor::Schema(catalog::Schema { name: to.into(), ..(*schema).clone() }));
     Ok(())
 }

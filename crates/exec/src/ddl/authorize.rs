@@ -204,6 +204,13 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
             Some(object) if !check.access.owns(user, *table) => Err(not_owner("relation", &object.name)),
             _ => Ok(()),
         },
+        Ddl::CreatePolicy { table, .. } | Ddl::AlterPolicy { table, .. } | Ddl::RenamePolicy { table, .. } => {
+            check.access.check_owner(user, *table)
+        }
+        Ddl::DropPolicy { table, .. } => match check.access.object(*table) {
+            Some(object) if !check.access.owns(user, *table) => Err(not_owner("relation", &object.name)),
+            _ => Ok(()),
+        },
         Ddl::Comment { on, .. } => match on {
             CommentOn::Schema(name) => check.owner_of_schema(name),
             CommentOn::Type(id) | CommentOn::Routine(id) | CommentOn::Relation(id) => {
@@ -278,6 +285,10 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, u
         | Ddl::CreateTrigger { .. }
         | Ddl::RenameTrigger { .. }
         | Ddl::DropTrigger { .. }
+        | Ddl::CreatePolicy { .. }
+        | Ddl::AlterPolicy { .. }
+        | Ddl::RenamePolicy { .. }
+        | Ddl::DropPolicy { .. }
         | Ddl::Comment { .. }
         | Ddl::Skipped(_)
         | Ddl::Accepted => false,
@@ -443,6 +454,7 @@ impl Check<'_> {
             | AlterTable::RenameColumn { .. }
             | AlterTable::RenameConstraint { .. }
             | AlterTable::SetTriggers { .. }
+            | AlterTable::SetRowSecurity(_)
             | AlterTable::SplitAt(_) => Ok(()),
         }
     }

@@ -397,7 +397,8 @@ fn is_named(names: &dyn Fn(&str) -> bool, ctx: &DdlContext<'_>) -> bool {
             || matches!(relation, Relation::Table(table) if table.columns.iter().any(of_column)
                 || table.checks.iter().any(|check| names(&check.expr))
                 || table.indexes.iter().any(|index| index.predicate.as_deref().is_some_and(names))
-                || table.triggers.iter().any(|trigger| trigger.condition.as_deref().is_some_and(names)))
+                || table.triggers.iter().any(|trigger| trigger.condition.as_deref().is_some_and(names))
+                || table.policies().iter().flat_map(catalog::Policy::exprs).any(|expr| names(&expr.text)))
     };
     let of_domain = |domain: &catalog::Domain| {
         domain.default.as_deref().is_some_and(names) || domain.checks.iter().any(|check| names(&check.expr))
@@ -432,7 +433,8 @@ fn is_bound(relation: &Relation, ctx: &DdlContext<'_>) -> bool {
         let has_text = !table.checks.is_empty()
             || table.columns.iter().any(|column| column.default.is_some())
             || table.indexes.iter().any(|index| index.predicate.is_some())
-            || table.triggers.iter().any(|trigger| trigger.condition.is_some());
+            || table.triggers.iter().any(|trigger| trigger.condition.is_some())
+            || !table.policies().is_empty();
         !has_text
             || ctx
                 .plan(|context| {
@@ -446,6 +448,10 @@ fn is_bound(relation: &Relation, ctx: &DdlContext<'_>) -> bool {
                         if let Some(text) = &trigger.condition {
                             plan::trigger_condition(table, text, context)?;
                         }
+                    }
+                    // Whether a column is read tells that all can be bound.
+                    for expr in table.policies().iter().flat_map(catalog::Policy::exprs) {
+                        plan::policy_reads(table, expr, (table.id, 0), context)?;
                     }
                     Ok(())
                 })

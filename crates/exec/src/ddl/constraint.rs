@@ -396,6 +396,7 @@ pub(super) async fn drop_column(
     release_references(table, &what, &what, cascade, ctx, |key| key.referenced_columns.contains(&id))?;
     drop_foreign_keys(table.id, &|key| key.columns.contains(&id), ctx)?;
     super::drop::release_views(&ctx.table(table.id)?, id, cascade, ctx)?;
+    super::policy::release_column(&ctx.table(table.id)?, id, &what, cascade, ctx)?;
     // A sequence that the column owns goes with it.
     let own: Vec<u32> = ctx
         .change

@@ -52,6 +52,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         comments: Vec::new(),
         materialized: create.materialized.clone().map(Arc::new),
         partitioning: None,
+        security: None,
     };
     let mut taken = vec![create.name.clone()];
     for spec in &create.columns {

@@ -71,6 +71,7 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
         }
     }
     let what = format!("{} {}", relation.kind(), relation.name());
+    super::policy::release(id, together, &what, cascade, ctx)?;
     super::composites::check_rows_released(id, together, ctx)?;
     let is_of = |ty| matches!(ty, catalog::StoredType::Rows { relation, .. } if relation == id);
     super::routine::release_routines(&what, is_of, cascade, ctx)?;

@@ -13,6 +13,7 @@ mod drop;
 mod grant;
 mod owned;
 mod partition;
+mod policy;
 mod role;
 mod ranges;
 mod rewrite;
@@ -131,6 +132,12 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::CreateTrigger { table, trigger, or_replace } => trigger::create(*table, trigger, *or_replace, ctx).await?,
         Ddl::RenameTrigger { table, name, to } => trigger::rename(*table, name, to, ctx)?,
         Ddl::DropTrigger { table, name } => trigger::drop(*table, name, ctx)?,
+        Ddl::CreatePolicy { table, policy, has_idle_roles } => policy::create(*table, policy, *has_idle_roles, ctx).await?,
+        Ddl::AlterPolicy { table, name, change, has_idle_roles } => {
+            policy::alter(*table, name, change, *has_idle_roles, ctx)?;
+        }
+        Ddl::RenamePolicy { table, name, to } => policy::rename(*table, name, to, ctx)?,
+        Ddl::DropPolicy { table, name } => policy::drop(*table, name, ctx)?,
         Ddl::Grant(it) => grant::grant(it, ctx)?,
         Ddl::GrantRoles(it) => grant::roles(it, ctx)?,
         Ddl::DefaultPrivileges(it) => grant::defaults(it, ctx).await?,

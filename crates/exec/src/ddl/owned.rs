@@ -53,6 +53,7 @@ pub(super) async fn drop_owned(roles: &[u32], cascade: bool, ctx: &mut DdlContex
     refuse_system(roles, "drop", ctx)?;
     for role in roles {
         revoke_all(*role, ctx)?;
+        super::policy::forget_role(*role, ctx);
     }
     let ids: Vec<u32> = roles.iter().flat_map(|role| owned_here(*role, false, ctx)).collect();
     let schemas: Vec<String> = ids
@@ -252,6 +253,17 @@ pub(super) fn check_free(role: u32, name: &str, ctx: &DdlContext<'_>) -> SqlResu
                 }
             }
         }
+    }
+    for (table, policy) in super::policy::policies_where(|_, policy| policy.roles.contains(&role), ctx) {
+        lines.push(format!("target of {}", super::policy::shown(&policy, &table, ctx)));
+    }
+    for database in catalog.databases().filter(|database| database.id != ctx.database) {
+        let tables = catalog.relations_of(database.id).filter_map(|relation| match relation {
+            Relation::Table(table) => Some(table),
+            Relation::View(_) | Relation::Sequence(_) => None,
+        });
+        let policies = tables.flat_map(|table| table.policies()).filter(|policy| policy.roles.contains(&role));
+        policies.for_each(|_| note(database.id));
     }
     for (database, count) in elsewhere {
         let objects = if count == 1 { "1 object".to_owned() } else { format!("{count} objects") };

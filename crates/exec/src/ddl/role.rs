@@ -30,6 +30,9 @@ impl Asker {
         if options.superuser == Some(true) && !self.is_superuser {
             return Err(denied("must be superuser to create superusers"));
         }
+        if options.bypass_row_security == Some(true) && !self.is_superuser {
+            return Err(denied("must be superuser to create bypassrls users"));
+        }
         if self.may_create_roles { Ok(()) } else { Err(denied("permission denied to create role")) }
     }
 
@@ -43,6 +46,9 @@ impl Asker {
     fn may_alter(self, role: &Role, options: &RoleOptions) -> SqlResult<()> {
         if (role.superuser || options.superuser.is_some()) && !self.is_superuser {
             return Err(denied("must be superuser to alter superuser roles or change superuser attribute"));
+        }
+        if options.bypass_row_security.is_some() && !self.is_superuser {
+            return Err(denied("must be superuser to change bypassrls attribute"));
         }
         // Anybody may have another password.
         let is_own_password = role.id == self.id
@@ -193,6 +199,7 @@ fn put(mut role: Role, options: &RoleOptions, ctx: &mut DdlContext<'_>) -> SqlRe
     ctx.change.put(ctx.txn, Descriptor::Role(role));
     let mut row = ctx.privilege_row(id);
     row.no_inherit = options.inherit.map_or(row.no_inherit, |inherit| !inherit);
+    row.bypasses_row_security = options.bypass_row_security.unwrap_or(row.bypasses_row_security);
     ctx.change.put_privileges(ctx.txn, row);
     Ok(())
 }

@@ -154,6 +154,7 @@ enum Dependent {
     Default { table: Arc<Table>, column: String },
     /// Which calls it, or names it in WHEN.
     Trigger { table: Arc<Table>, oid: u32, shown: String, names_it: bool },
+    Policy { table: Arc<Table>, oid: u32, shown: String },
 }
 
 impl Dependent {
@@ -161,14 +162,14 @@ impl Dependent {
         match self {
             Self::View { shown, .. } => shown.clone(),
             Self::Default { table, column } => format!("default value for column {column} of table {}", table.name),
-            Self::Trigger { shown, .. } => shown.clone(),
+            Self::Trigger { shown, .. } | Self::Policy { shown, .. } => shown.clone(),
         }
     }
 
     /// Whether its text does.
     fn names_it(&self) -> bool {
         match self {
-            Self::View { .. } | Self::Default { .. } => true,
+            Self::View { .. } | Self::Default { .. } | Self::Policy { .. } => true,
             Self::Trigger { names_it, .. } => *names_it,
         }
     }
@@ -219,6 +220,10 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Vec<Dependent>> {
         let (shown, names_it) = (trigger::shown(&trigger, &table, ctx), names_it(&table, &trigger));
         found.push(Dependent::Trigger { table, oid: trigger.oid, shown, names_it });
     }
+    for (table, policy) in super::policy::policies_where(|_, policy| policy.depends_on(id), ctx) {
+        let shown = super::policy::shown(&policy, &table, ctx);
+        found.push(Dependent::Policy { table, oid: policy.oid, shown });
+    }
     Ok(found)
 }
 
@@ -264,6 +269,9 @@ pub(super) fn drop_one(id: u32, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlR
             }
             Dependent::Trigger { table, oid, .. } => {
                 trigger::remove(table.id, oid, ctx);
+            }
+            Dependent::Policy { table, oid, .. } => {
+                super::policy::remove(table.id, oid, ctx);
             }
         }
     }

@@ -364,6 +364,7 @@ pub(super) enum Dependent {
     Rule { domain: u32, name: String },
     /// By its WHEN.
     Trigger { table: Arc<Table>, oid: u32, shown: String },
+    Policy { table: Arc<Table>, oid: u32, shown: String },
 }
 
 impl Dependent {
@@ -378,7 +379,7 @@ impl Dependent {
             Self::Domain { name, .. } => format!("type {name}"),
             Self::Attribute { shown, .. } => shown.clone(),
             Self::Rule { name, .. } => format!("constraint {name}"),
-            Self::Trigger { shown, .. } => shown.clone(),
+            Self::Trigger { shown, .. } | Self::Policy { shown, .. } => shown.clone(),
         }
     }
 }
@@ -407,7 +408,8 @@ pub(super) fn naming_rows(id: u32, together: &[u32], ctx: &DdlContext<'_>) -> Ve
         | Dependent::Default { table, .. }
         | Dependent::Check { table, .. }
         | Dependent::Index { table, .. }
-        | Dependent::Trigger { table, .. } => !is_gone(table.id),
+        | Dependent::Trigger { table, .. }
+        | Dependent::Policy { table, .. } => !is_gone(table.id),
         Dependent::Domain { id: domain, .. } => {
             let known = ctx.change.snapshot().user_type(*domain);
             !is_gone(*domain) && known.is_some_and(|it| it.descriptor.made_of().iter().all(|ty| ty.user_type() != Some(id)))
@@ -493,6 +495,12 @@ fn dependents_of(id: u32, oids: &Range<u32>, ctx: &DdlContext<'_>) -> Vec<Depend
             if trigger.condition.as_deref().is_some_and(|text| names_type(text, oids)) {
                 let shown = super::trigger::shown(trigger, table, ctx);
                 found.push(Dependent::Trigger { table: table.clone(), oid: trigger.oid, shown });
+            }
+        }
+        for policy in table.policies() {
+            if policy.depends_on(id) || policy.exprs().any(|expr| names_type(&expr.text, oids)) {
+                let shown = super::policy::shown(policy, table, ctx);
+                found.push(Dependent::Policy { table: table.clone(), oid: policy.oid, shown });
             }
         }
         for index in &table.indexes {
@@ -628,6 +636,11 @@ pub(super) async fn release(dependent: &Dependent, ctx: &mut DdlContext<'_>) -> 
             let mut changed = Table::clone(&table);
             changed.checks.retain(|check| check.name != *name);
             ctx.put_table(changed);
+        }
+        Dependent::Policy { table, oid, .. } => {
+            if !super::policy::remove(table.id, *oid, ctx) {
+                return Ok(None);
+            }
         }
         Dependent::Trigger { table, oid, .. } => {
             if !super::trigger::remove(table.id, *oid, ctx) {

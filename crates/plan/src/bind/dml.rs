@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use catalog::privilege::PrivilegeSet;
-use catalog::{ColumnDefault, Relation, Table, TriggerEvent};
+use catalog::{ColumnDefault, PolicyCommand, Relation, Table, TriggerEvent};
 use keys::LockStrength;
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
@@ -17,6 +17,7 @@ use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 use super::assign::{check_no_default, open_outputs};
 use super::domain::as_base;
 use super::expr::unnested;
+use super::policy::{Writes, with_policies};
 use super::query::{Outputs, computed, filter, project};
 use super::select::output_column;
 use super::implied::implies;
@@ -127,7 +128,9 @@ impl Binder<'_> {
         let range = target.range(self, &shown)?;
         let scope = Scope { width: rel.columns.len(), ..Scope::of_range(level, range) }.reading_all(target.reads());
         let (returning, columns) = self.returning(insert.returning.as_deref(), &scope, &rel)?;
-        let row_rules = target.rules(self)?;
+        let mut row_rules = target.rules(self)?;
+        let may_update = on_conflict.as_ref().is_some_and(|conflict| conflict.update.is_some());
+        with_policies(&mut row_rules, self.policy_rules(&target, Writes::Insert { may_update })?);
         let insert = Insert { table: target.table, source: no_plan(), row_rules, on_conflict, returning, replaces: false };
         Ok(Rel { node: RelNode::Insert { insert: Box::new(insert), source: Box::new(source) }, columns })
     }
@@ -698,9 +701,11 @@ impl Binder<'_> {
         if !changes_key(table, &assignments) && !moves_rows && !table.triggers.iter().any(is_before) {
             weaken_lock(&mut rel);
         }
-        let (source, returning, columns) =
+        let (mut source, returning, columns) =
             self.changed_rows(rel, &scope, update.selection.as_ref(), update.returning.as_deref())?;
-        let row_rules = target.rules(self)?;
+        self.changeable_rows(&mut source, &target, PolicyCommand::Update)?;
+        let mut row_rules = target.rules(self)?;
+        with_policies(&mut row_rules, self.policy_rules(&target, Writes::Update)?);
         let update = Update { table: target.table, source: no_plan(), assignments, row_rules, returning };
         Ok(Rel { node: RelNode::Update { update: Box::new(update), source: Box::new(source) }, columns })
     }
@@ -721,8 +726,9 @@ impl Binder<'_> {
         }
         let (target, rel, scope) = self.target(&item.relation, TriggerEvent::Delete, level)?;
         let (rel, scope) = self.from_after((rel, scope), delete.using.as_deref().unwrap_or_default(), level)?;
-        let (source, returning, columns) =
+        let (mut source, returning, columns) =
             self.changed_rows(rel, &scope, delete.selection.as_ref(), delete.returning.as_deref())?;
+        self.changeable_rows(&mut source, &target, PolicyCommand::Delete)?;
         let row_rules = target.rules(self)?;
         let delete = Delete { table: target.table, source: no_plan(), row_rules, returning };
         Ok(Rel { node: RelNode::Delete { delete: Box::new(delete), source: Box::new(source) }, columns })
@@ -779,7 +785,7 @@ pub fn changes_key(table: &Table, assignments: &[(usize, Expr)]) -> bool {
 fn weaken_lock(rel: &mut Rel) {
     match &mut rel.node {
         RelNode::Table { lock: Some(lock), .. } => lock.strength = LockStrength::NoKeyUpdate,
-        RelNode::Join { left: input, .. } | RelNode::Filter { input, .. } => weaken_lock(input),
+        RelNode::Join { left: input, .. } | RelNode::Filter { input, .. } | RelNode::Barrier(input) => weaken_lock(input),
         _ => {}
     }
 }

@@ -290,6 +290,7 @@ fn strip_node(rel: &mut Rel) {
             strip_rel(right);
             strip_all(on.iter_mut().chain(lateral.iter_mut().flatten()));
         }
+        RelNode::Barrier(input) => strip_rel(input),
         RelNode::Filter { input, predicate } => {
             strip_rel(input);
             strip(predicate);

@@ -426,7 +426,8 @@ impl Binder<'_> {
                 }
                 let reads = mention.of_table(&table);
                 let is_empty = table.is_partitioned() && is_only(name);
-                let (rel, range) = self.table_rel(table, &shown, schema, lock, alias)?;
+                let (rel, range) = self.table_rel(table.clone(), &shown, schema, lock, alias)?;
+                let rel = self.visible_rows(rel, &table, lock.is_some())?;
                 let rel = if is_empty { no_rows(rel) } else { rel };
                 return Ok(Item { rel, scope: Scope::of_range(level, range).reading(reads), lateral: None });
             }

@@ -314,7 +314,7 @@ impl Binder<'_> {
 
     /// A builtin by name.
     pub(super) fn function_call(&mut self, name: &str, args: Vec<Expr>) -> SqlResult<Expr> {
-        if name.starts_with("has_") || name == "pg_has_role" {
+        if name.starts_with("has_") || matches!(name, "pg_has_role" | "row_security_active") {
             self.context.notes.needs.add(Need::Shown);
         }
         match self.resolve_call(name, &args)? {

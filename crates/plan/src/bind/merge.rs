@@ -12,6 +12,7 @@ use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState};
 
 use super::dml::{CHANGE_LOCK, no_plan};
+use super::policy::{Writes, with_policies};
 use super::query::project;
 use super::target::Target;
 use super::through::Mentioned;
@@ -126,6 +127,7 @@ impl Binder<'_> {
         // From the source's rows to the target's, by an index where there is one, and in the order of the source.
         let kind = if whens.iter().any(|when| !when.is_matched) { JoinKind::Left } else { JoinKind::Inner };
         self.above(3)?;
+        let target_rel = self.merged_rows(target_rel, &target)?;
         let columns: Vec<PlanColumn> = source_rel.columns.iter().chain(&target_rel.columns).cloned().collect();
         let of_source = source_rel.columns.len();
         let (left, right) = (Box::new(source_rel), Box::new(target_rel));
@@ -134,7 +136,8 @@ impl Binder<'_> {
         let (exprs, columns) =
             order.map(|at| (Expr::Column(at, joined.columns[at].ty), joined.columns[at].clone())).unzip();
         let source = project(joined, exprs, columns);
-        let row_rules = target.rules(self)?;
+        let mut row_rules = target.rules(self)?;
+        with_policies(&mut row_rules, self.policy_rules(&target, Writes::Merge)?);
         let merge = Merge { table, source: no_plan(), whens, row_rules };
         let node = RelNode::Merge { merge: Box::new(merge), source: Box::new(source) };
         Ok(Rel { node, columns: Vec::new() })

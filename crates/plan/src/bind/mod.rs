@@ -33,6 +33,7 @@ mod operators;
 mod ordered_set;
 mod partition;
 mod places;
+mod policy;
 mod query;
 mod recursion;
 mod routine;
@@ -65,6 +66,8 @@ pub use self::partition::{partition_key, partition_key_columns};
 pub(crate) use self::partition::{indexes_below, key_exprs};
 pub use self::domain::{checked_column, domain_check, domain_default, domain_rules};
 pub(crate) use self::domain::{rel_without_domains, without_domains};
+pub use self::policy::policy_reads;
+pub(crate) use self::policy::{new_policy_expr, policy_as_written, row_security_is_active};
 pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::cte::changes_data;
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
@@ -126,6 +129,7 @@ pub(crate) enum Clause {
     CallArgument,
     TriggerWhen,
     MergeWhen,
+    Policy,
 }
 
 impl Clause {
@@ -156,6 +160,7 @@ impl Clause {
             Self::CallArgument => "CALL arguments",
             Self::TriggerWhen => "trigger WHEN conditions",
             Self::MergeWhen => "MERGE WHEN conditions",
+            Self::Policy => "policy expressions",
         }
     }
 
@@ -220,6 +225,8 @@ pub(crate) struct Binder<'a> {
     ctes: cte::Ctes,
     /// Ids of the views around what is being bound.
     views: Vec<u32>,
+    /// Ids of the tables whose policies are being bound.
+    policies: Vec<u32>,
     /// The owner of the view that is being bound: what it reads is read with the owner's privileges.
     acting: Option<u32>,
     /// How many views were bound.
@@ -427,6 +434,7 @@ impl<'a> Binder<'a> {
             frames: Vec::new(),
             ctes: cte::Ctes::new(FxHashSet::default()),
             views: Vec::new(),
+            policies: Vec::new(),
             acting: None,
             view_count: 0,
             query_depth: 0,
@@ -628,6 +636,7 @@ impl<'a> Binder<'a> {
             frames,
             ctes,
             views,
+            policies,
             acting,
             view_count,
             query_depth,
@@ -649,6 +658,7 @@ impl<'a> Binder<'a> {
         std::mem::swap(frames, &mut other.frames);
         std::mem::swap(ctes, &mut other.ctes);
         std::mem::swap(views, &mut other.views);
+        std::mem::swap(policies, &mut other.policies);
         std::mem::swap(acting, &mut other.acting);
         std::mem::swap(view_count, &mut other.view_count);
         std::mem::swap(query_depth, &mut other.query_depth);

@@ -674,6 +674,11 @@ fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Ta
     ) {
         match &mut rel.node {
             RelNode::Table { table, lock } if lock.is_some() => each(start, table, lock, nullable),
+            // The rows of a table that the role may see.
+            RelNode::Barrier(input) => match &mut input.node {
+                RelNode::Filter { input, .. } => visit(input, (start, nullable), each),
+                _ => visit(input, (start, nullable), each),
+            },
             // A subquery of the nullable side; elsewhere it locks its own.
             RelNode::Project { input, .. } | RelNode::Filter { input, .. } if nullable => visit(input, (start, true), each),
             RelNode::Join { left, right, kind, .. } => {

@@ -385,6 +385,9 @@ impl Binder<'_> {
                 }
                 through.rel = filter(through.rel, condition);
             }
+            if view.details.options.security_barrier == Some(true) {
+                through.rel = binder.barrier(through.rel)?;
+            }
             through.columns = columns;
             Ok(through)
         })

@@ -8,7 +8,7 @@ use types::{SqlError, SqlResult, SqlState, SqlType};
 use super::from::{attribute, named_range, range_of};
 use super::query::{LockRequest, Outputs};
 use super::{Binder, VIEWS_MAX};
-use crate::logical::Rel;
+use crate::logical::{Rel, RelNode};
 use crate::parse::Body;
 use crate::plan::{PlanColumn, RowLock};
 use crate::scope::Range;
@@ -88,6 +88,13 @@ impl Binder<'_> {
         bound
     }
 
+    /// Keeps conditions that could tell of a relation's other rows above it.
+    pub(super) fn barrier(&mut self, rel: Rel) -> SqlResult<Rel> {
+        self.above(1)?;
+        let columns = rel.columns.clone();
+        Ok(Rel { node: RelNode::Barrier(Box::new(rel)), columns })
+    }
+
     /// A view's query in the view's place. `lock`: that of its rows, which are those of tables if the query is simple.
     pub(crate) fn view(&mut self, view: &View, lock: Option<RowLock>) -> SqlResult<Rel> {
         let mut rel = self.in_view(view, |binder, query| {
@@ -102,6 +109,9 @@ impl Binder<'_> {
         rel = self.coerce_outputs(rel, &types)?;
         for (at, (column, (name, ty))) in rel.columns.iter_mut().zip(&view.columns).enumerate() {
             *column = PlanColumn { name: name.clone(), ty: *ty, table_oid: view.id, attribute: attribute(at) };
+        }
+        if view.details.options.security_barrier == Some(true) {
+            return self.barrier(rel);
         }
         Ok(rel)
     }

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     PlanContext,
     bind::{bind_type, find_relation, fold, qualified_name},
-    parse::own::{Change, TableAction, TriggersText, ViewChange},
-    statement::{AlterTable, Ddl, PreparedPlan},
+    parse::own::{Change, RowSecurityText, TableAction, TriggersText, ViewChange},
+    statement::{AlterTable, Ddl, PreparedPlan, RowSecurityChange},
 };
 
 pub(super) fn table(
@@ -71,6 +71,12 @@ pub(super) fn table(
                 };
                 actions.push(AlterTable::SetTriggers { name, enabled: *enabled });
             }
+            TableAction::RowSecurity(change) => actions.push(AlterTable::SetRowSecurity(match change {
+                RowSecurityText::Enable => RowSecurityChange::Enabled(true),
+                RowSecurityText::Disable => RowSecurityChange::Enabled(false),
+                RowSecurityText::Force => RowSecurityChange::Forced(true),
+                RowSecurityText::NoForce => RowSecurityChange::Forced(false),
+            })),
             TableAction::SplitAt(values) => actions.push(split_at(&table, values, context)?),
             TableAction::AttachPartition { partition, bound } => {
                 actions.push(super::partition::attach(&table, partition, bound, context)?);
@@ -104,6 +110,14 @@ fn change_of_other(relation: &Relation, action: &TableAction, context: &PlanCont
             let verb = if *enabled == catalog::TriggerEnabled::Disabled { "DISABLE" } else { "ENABLE" };
             let all = if matches!(which, TriggersText::All) { " ALL" } else { "" };
             return refuse(&format!("{verb} TRIGGER{all}"));
+        }
+        TableAction::RowSecurity(change) => {
+            return refuse(match change {
+                RowSecurityText::Enable => "ENABLE ROW SECURITY",
+                RowSecurityText::Disable => "DISABLE ROW SECURITY",
+                RowSecurityText::Force => "FORCE ROW SECURITY",
+                RowSecurityText::NoForce => "NO FORCE ROW SECURITY",
+            });
         }
         TableAction::AttachPartition { .. } => return refuse("ATTACH PARTITION"),
         TableAction::DetachPartition { .. } => return refuse("DETACH PARTITION"),

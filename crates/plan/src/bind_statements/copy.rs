@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::privilege::PrivilegeSet;
+use catalog::privilege::{Access, PrivilegeSet, RelationNeed};
 use catalog::{ColumnDefault, Relation, Table, TriggerEvent};
 use sqlparser::ast;
 use types::{Datum, SqlError, SqlResult, SqlState};
@@ -11,8 +11,8 @@ use super::{syntax, utility};
 use crate::{
     PlanContext,
     bind::{
-        Binder, Clause, checked_column, column_default, find_relation, fold, no_relation, qualified_name, row_rules,
-        without_domains,
+        Binder, Clause, checked_column, column_default, find_relation, fold, no_relation, qualified_name,
+        row_rules, row_security_is_active, without_domains,
     },
     expr::Expr,
     needs::Mention,
@@ -45,7 +45,10 @@ pub(super) fn bind(copy: &Copy, context: &PlanContext<'_>) -> SqlResult<Prepared
                 Relation::Table(table) if table.materialized.is_none() => table,
                 other => return Err(cannot_copy("from", &other)),
             };
-            let names: Vec<String> = column_positions(&table, columns)?
+            let positions = column_positions(&table, columns)?;
+            let selected = positions.iter().map(|at| table.columns[*at].id.get()).collect();
+            check_privileges(&table, RelationNeed { privileges: PrivilegeSet::SELECT, selected, ..RelationNeed::default() }, context)?;
+            let names: Vec<String> = positions
                 .into_iter()
                 .map(|at| ast::Ident::with_quote('"', &table.columns[at].name).to_string())
                 .collect();
@@ -63,6 +66,13 @@ pub(super) fn bind(copy: &Copy, context: &PlanContext<'_>) -> SqlResult<Prepared
             other => Err(cannot_copy("to", &other)),
         },
     }
+}
+
+/// Of COPY's table, which privileges are asked for first, and then row security.
+fn check_privileges(table: &Table, need: RelationNeed, context: &PlanContext<'_>) -> SqlResult<()> {
+    let Some(security) = context.security.filter(|_| table.has_row_security()) else { return Ok(()) };
+    let access = Access { roles: security.roles, ..context.catalog.access(context.database) };
+    access.check_relation(security.user, &RelationNeed { relation: table.id, ..need })
 }
 
 fn relation_of(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Relation> {
@@ -105,6 +115,12 @@ fn copy_in(
     let positions = column_positions(table, columns)?;
     let mention = context.notes.needs.mention(table.id, None, PrivilegeSet::INSERT);
     mention.inserts(table, &positions);
+    let inserted = positions.iter().map(|at| table.columns[*at].id.get()).collect();
+    check_privileges(table, RelationNeed { privileges: PrivilegeSet::INSERT, inserted, ..RelationNeed::default() }, context)?;
+    if row_security_is_active(table, context)? {
+        return Err(SqlError::not_supported("COPY FROM not supported with row-level security")
+            .with_hint("Use INSERT statements instead."));
+    }
     let names: Vec<&str> = positions.iter().map(|&at| table.columns[at].name.as_str()).collect();
     let options = copy_options(copy, &names)?;
     let mut defaults = Vec::with_capacity(table.columns.len());

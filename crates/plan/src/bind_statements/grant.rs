@@ -42,7 +42,7 @@ fn roles_of(names: &[ast::Ident], context: &PlanContext<'_>) -> SqlResult<Vec<u3
 }
 
 /// Roles, or everybody.
-fn grantees(names: &[ast::Ident], context: &PlanContext<'_>) -> SqlResult<Vec<u32>> {
+pub(super) fn grantees(names: &[ast::Ident], context: &PlanContext<'_>) -> SqlResult<Vec<u32>> {
     let of = |name: &ast::Ident| match name.quote_style {
         None if name.value.eq_ignore_ascii_case("public") => Ok(PUBLIC),
         _ => role(name, context),

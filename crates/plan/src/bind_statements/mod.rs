@@ -10,6 +10,7 @@ mod grant;
 mod into;
 mod own;
 mod partition;
+mod policy;
 mod ranges;
 mod routine;
 mod trigger;

@@ -7,7 +7,7 @@ use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
 use super::{
-    alter, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, partition, ranges,
+    alter, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, partition, policy, ranges,
     routine, trigger, types,
     utility, view,
 };
@@ -123,6 +123,12 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         Own::AlterTrigger { name, table, change } => trigger::alter(name, table, change, context)?,
         Own::DropTrigger { name, table, if_exists } => trigger::drop(name, table, *if_exists, context)?,
         Own::CommentTrigger { name, table, text } => trigger::comment(name, table, text.as_deref(), context)?,
+        Own::CreatePolicy(create) => policy::create(create, parsed, context)?,
+        Own::AlterPolicy { name, table, if_exists, change } => {
+            policy::alter(name, table, *if_exists, change, parsed, context)?
+        }
+        Own::DropPolicy { name, table, if_exists } => policy::drop(name, table, *if_exists, context)?,
+        Own::CommentPolicy { name, table, text } => policy::comment(name, table, text.as_deref(), context)?,
         Own::Do { language, body } => routine::do_block(language.as_ref(), body, parsed, context)?,
         Own::Copy(statement) => copy::bind(statement, context)?,
         Own::PrepareTransaction(gid) => {
@@ -263,6 +269,7 @@ fn role_options(options: &[RoleOption]) -> SqlResult<RoleOptions> {
             RoleOption::ValidUntil(until) => found.valid_until.replace(until.clone()).is_some(),
             RoleOption::ConnectionLimit(limit) => found.connection_limit.replace(*limit).is_some(),
             RoleOption::Inherit(yes) => found.inherit.replace(*yes).is_some(),
+            RoleOption::BypassRowSecurity(yes) => found.bypass_row_security.replace(*yes).is_some(),
             RoleOption::InRole(names) => given(&mut found.in_roles, names),
             RoleOption::Members(names) => given(&mut found.members, names),
             RoleOption::Admins(names) => given(&mut found.admins, names),

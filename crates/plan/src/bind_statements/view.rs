@@ -147,6 +147,9 @@ pub(super) fn create(
         }));
     }
     let source = (!is_recursive).then(|| parsed.source.clone());
+    // The query of a plain view is kept and not run: whose policies are in force is known where it is read.
+    let unsecured = PlanContext { security: None, ..*context };
+    let context = if matches!(create.kind, ViewKind::Plain { .. }) { &unsecured } else { context };
     let (rel, mut binder) = Binder::bind_with(context, source, optimize_rel, |binder| {
         binder.names = Some(Vec::new());
         let rel = binder.bind_query(&query)?;

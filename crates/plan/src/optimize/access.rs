@@ -47,6 +47,8 @@ pub(super) struct Base {
     pub start: usize,
     /// Of a partitioned table: where its rows are. Its indexes here are those that all these partitions have.
     pub partitions: Option<Arc<BasePartitions>>,
+    /// Its filters come before conditions that are not leakproof: *barriers-hold*.
+    pub is_behind_barrier: bool,
     statistics: Option<Arc<TableStatistics>>,
 }
 
@@ -79,7 +81,7 @@ impl Base {
     ) -> Self {
         let statistics = TableStatistics { rows, average_row_bytes: 0.0, analyzed_at: 0, columns: Vec::new() };
         let (partitions, statistics) = (Some(Arc::new(partitions)), Some(Arc::new(statistics)));
-        Self { table, lock, filters, needed, columns, start: 0, partitions, statistics }
+        Self { table, lock, filters, needed, columns, start: 0, partitions, is_behind_barrier: false, statistics }
     }
 
     /// How many partitions are looked into for a key that has values for these columns.
@@ -380,7 +382,17 @@ pub(super) fn plan_table(
         }
     }
     let mut base =
-        Base { table: table.clone(), lock, filters, needed: want.needed.clone(), columns, start: 0, partitions: None, statistics: None };
+        Base {
+            table: table.clone(),
+            lock,
+            filters,
+            needed: want.needed.clone(),
+            columns,
+            start: 0,
+            partitions: None,
+            is_behind_barrier: false,
+            statistics: None,
+        };
     let best = match matches.iter().position(|found| matches!(&found.spans[..], [only] if found.point && only.any_of.is_none())) {
         Some(at) => {
             let found = matches.swap_remove(at);

@@ -270,6 +270,7 @@ fn never_null(rel: &Rel, expr: &Expr) -> bool {
         RelNode::Table { table, .. } => !table.columns[column].nullable,
         RelNode::Project { input, exprs } => never_null(input, &exprs[column]),
         RelNode::Filter { input, .. }
+        | RelNode::Barrier(input)
         | RelNode::Sort { input, .. }
         | RelNode::Limit { input, .. }
         | RelNode::LockRows { input, .. }
@@ -310,6 +311,7 @@ pub(super) fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
         | RelNode::Cte(_)
         | RelNode::Transition(_) => {}
         RelNode::Filter { input, .. }
+        | RelNode::Barrier(input)
         | RelNode::Project { input, .. }
         | RelNode::ProjectSet { input, .. }
         | RelNode::Aggregate { input, .. }
@@ -369,7 +371,7 @@ fn any_expr(rel: &Rel, predicate: &mut dyn FnMut(&Expr) -> bool) -> bool {
             limit.iter().chain(offset).chain(ties.iter().map(|key| &key.expr)).any(&mut *predicate)
         }
         RelNode::LockRows { again, .. } => again.iter().flatten().any(&mut *predicate),
-        RelNode::SetOp { .. } => false,
+        RelNode::SetOp { .. } | RelNode::Barrier(_) => false,
         // Seldom below a condition: taken to hold whatever is asked.
         RelNode::Window { .. }
         | RelNode::RecursiveUnion { .. }

@@ -147,7 +147,10 @@ fn plan_both_ways(
 fn gives_order(rel: &Rel) -> bool {
     match &rel.node {
         RelNode::Table { .. } => true,
-        RelNode::Filter { input, .. } | RelNode::Project { input, .. } | RelNode::Sort { input, .. } => {
+        RelNode::Filter { input, .. }
+        | RelNode::Barrier(input)
+        | RelNode::Project { input, .. }
+        | RelNode::Sort { input, .. } => {
             gives_order(input)
         }
         RelNode::Join { left, right, kind: JoinKind::Inner, lateral: None, .. } => {

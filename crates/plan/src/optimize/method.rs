@@ -7,6 +7,7 @@ use super::{
     access::{Base, equal_constant, lookup_index},
     cost,
     exprs::{column_of, conjunction, equality, remap, same_key_family, shift},
+    leakproof::is_leakproof,
     make, partition::lookup_plan, selectivity,
 };
 use crate::{
@@ -284,6 +285,8 @@ pub(super) fn join(
     rows: f64,
     sides: Sides,
 ) -> Part {
+    let tells_nothing = rest.iter().all(is_leakproof) && keys.iter().all(|key| is_leakproof(&key.left) && is_leakproof(&key.right));
+    let (left, right) = if tells_nothing { (left, right) } else { (before_others(left), before_others(right)) };
     let pairs: Vec<(&Expr, &Expr)> = keys.iter().map(|key| (&key.left, &key.right)).collect();
     let choice = choose(Side::of(&left), Side::of(&right), kind, &pairs, rows, sides);
     let ordered = left.ordered && sides != Sides::Free;
@@ -318,6 +321,12 @@ pub(super) fn join(
         Method::NestedLoop | Method::Lookup => Node::NestedLoopJoin { left, right, kind, filter },
     };
     Part { ordered, ..joined.part(make(node, plan_columns, estimate)) }
+}
+
+/// *barriers-hold*: what is behind one is read by itself, and not by looking rows up under all conditions at once.
+fn before_others(part: Part) -> Part {
+    let base = part.base.filter(|base| !base.is_behind_barrier);
+    Part { base, ..part }
 }
 
 /// The rows of `right`'s table that an index has for each row of `left`.

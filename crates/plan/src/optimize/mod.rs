@@ -11,6 +11,11 @@
 //! [`partition`];
 //! [`catalogs`] stands apart.
 //!
+//! **Invariant (barriers-hold):** of the conditions above a [`RelNode::Barrier`](crate::logical::RelNode::Barrier) only
+//! those go below it, into scans, index spans, the pruning of partitions or lookups, that tell nothing of the rows that
+//! they turn away ([`leakproof`]). The rule is kept at the one place where conditions pass it (`query`), and where a join
+//! looks rows up in a table behind one (`method`).
+//!
 //! **Invariant (same-answer):** a rewrite keeps the multiset of rows; filters do not move into the null-supplying side
 //! of an outer join, nor past anything that counts or limits rows.
 
@@ -21,6 +26,7 @@ mod cost;
 mod decorrelate;
 mod exprs;
 mod join;
+mod leakproof;
 mod locking;
 mod method;
 mod order;

@@ -5,7 +5,9 @@ use types::{Datum, SqlResult, SqlType, stack::grown};
 use super::{
     EXTRA, Fact, OrderKey, Part, Want, access, catalogs, cost, decorrelate,
     exprs::{cast_to, conjuncts, for_each_column, is_volatile, known_truth, mark, may_substitute, substitute},
-    join, locking, make, partition,
+    join,
+    leakproof::is_leakproof,
+    locking, make, partition,
 };
 use crate::{
     PlanContext,
@@ -72,6 +74,15 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
                 filters = vec![filters.swap_remove(never)];
             }
             plan_rel(input, filters, want, context)
+        }
+        RelNode::Barrier(input) => {
+            let (down, up): (Vec<Expr>, Vec<Expr>) = filters.into_iter().partition(is_leakproof);
+            let up = above(up, &mut want);
+            let mut part = plan_rel(*input, down, want, context)?;
+            if let Some(base) = &mut part.base {
+                base.is_behind_barrier = true;
+            }
+            Ok(part.filtered(up))
         }
         RelNode::Table { table, lock } if table.is_partitioned() => {
             partition::plan_partitioned(&table, lock, &columns, &partition::split(filters), &want, context)

@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use catalog::privilege::Need;
 use plan::{ParsedStatement, PreparedPlan, StatementKind, Utility};
 use types::{Datum, SqlError, SqlResult, SqlState};
 
@@ -221,16 +222,22 @@ impl Session {
         if let Some(as_of) = run.statement.as_of() {
             self.read_as_of(as_of).await?;
         }
-        let mut params = run.params;
-        let plan = match (run.planned, run.text) {
-            (Some(plan), _) if self.is_current(plan) => plan.clone(),
-            (Some(_), Some(text)) => {
-                params = &[];
-                let statement = self.read(text, &[])?.pop().ok_or_else(|| SqlError::internal("a template of no text"))?;
-                self.plan_of(&statement)?
+        let (itself, params) = self.itself_of(run)?;
+        let (statement, planned) = match &itself {
+            Some(statement) => (statement, None),
+            None => (run.statement, run.planned),
+        };
+        let plan = match self.plan_for(statement, planned) {
+            // It may be for what is granted, and what that is may not be known here yet.
+            Err(error) if is_refusal(&error) && !self.knows_privileges => {
+                self.know_privileges().await?;
+                self.plan_for(statement, planned)?
             }
-            (Some(old), None) => self.plan_again(run.statement, old)?,
-            (None, _) => self.plan_of(run.statement)?,
+            plan => plan?,
+        };
+        let plan = match has_row_security(&plan) {
+            true => self.planned_as_granted(plan, statement).await?,
+            false => plan,
         };
         self.trace = Trace::of(&plan.kind);
         self.shows_names = plan.columns.iter().any(|column| shows_names(&column.ty));
@@ -251,6 +258,39 @@ impl Session {
             block.answered += 1;
         }
         Ok(completion)
+    }
+
+    /// Where a template's plan does not hold any more, the text itself, which has no parameters; and the parameters.
+    fn itself_of<'a>(&self, run: &Run<'a>) -> SqlResult<(Option<Arc<Statement>>, &'a [Datum])> {
+        match (run.planned, run.text) {
+            (Some(plan), Some(text)) if !self.is_current(plan) => {
+                let mut statements = self.read(text, &[])?;
+                let statement = statements.pop().ok_or_else(|| SqlError::internal("a template of no text"))?;
+                Ok((Some(statement), &[]))
+            }
+            _ => Ok((None, run.params)),
+        }
+    }
+
+    fn plan_for(&self, statement: &Statement, planned: Option<&Arc<PreparedPlan>>) -> SqlResult<Arc<PreparedPlan>> {
+        match planned {
+            Some(plan) if self.is_current(plan) => Ok(plan.clone()),
+            Some(old) => self.plan_again(statement, old),
+            None => self.plan_of(statement),
+        }
+    }
+
+    /// A plan with policies in it, once it is known what is granted now: nothing was run that would have to be run again.
+    async fn planned_as_granted(
+        &mut self,
+        plan: Arc<PreparedPlan>,
+        statement: &Statement,
+    ) -> Result<Arc<PreparedPlan>, Failure> {
+        self.know_privileges().await?;
+        if self.holds_row_security(&plan) {
+            return Ok(plan);
+        }
+        Ok(self.plan_again(statement, &plan)?)
     }
 
     /// What a failed block may still be told.
@@ -311,6 +351,15 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// What row security refuses before anything runs: 42501, and 0A000 of COPY FROM.
+fn is_refusal(error: &SqlError) -> bool {
+    matches!(error.code(), SqlState::InsufficientPrivilege | SqlState::FeatureNotSupported)
+}
+
+pub(crate) fn has_row_security(plan: &PreparedPlan) -> bool {
+    plan.needs.iter().any(|need| matches!(need, Need::RowSecurity { .. }))
 }
 
 /// Whether an error says that its transaction has lost to another, which running it again may help; and then, whether

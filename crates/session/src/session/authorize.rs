@@ -87,12 +87,18 @@ impl Session {
             Need::Shown => true,
             // What a view reads is read as its owner, whoever asks.
             Need::Relation(need) => need.role.is_some_and(|role| role != POSTGRES_ROLE),
+            // What the plan was made for may have been another role's answer.
+            Need::RowSecurity { .. } => true,
             Need::Lookup { .. } | Need::Object { .. } | Need::Sequences => false,
         };
         if is_superuser && user == POSTGRES_ROLE && !plan.needs.iter().any(is_of_others) {
             return Ok(());
         }
         self.know_privileges().await?;
+        if !self.holds_row_security(plan) {
+            // Planned anew, for what is so now.
+            return Err(Failure::Kv(super::block::catalog_changed()));
+        }
         let newest = if self.has_changed_catalog() { catalog.clone() } else { self.engine.catalog.current() };
         let access = Access { roles: &newest, ..catalog.access(self.database) };
         access.check_needs(user, &plan.needs)?;
@@ -106,8 +112,22 @@ impl Session {
         }
     }
 
+    /// Whether the current user, and the owners of views, are subject to the policies that a plan was made with
+    /// (*decided-now*).
+    pub(crate) fn holds_row_security(&self, plan: &PreparedPlan) -> bool {
+        // Almost no plan has any.
+        if !plan.needs.iter().any(|need| matches!(need, Need::RowSecurity { .. })) {
+            return true;
+        }
+        let environment = self.environment();
+        let catalog = &environment.view.catalog;
+        let newest = if self.has_changed_catalog() { catalog.clone() } else { self.engine.catalog.current() };
+        let access = Access { roles: &newest, ..catalog.access(self.database) };
+        access.holds_row_security(environment.user_id, &plan.needs, self.settings.is_on("row_security"))
+    }
+
     /// *granted-now*: once for a statement of the client's, whatever it calls.
-    pub(super) async fn know_privileges(&mut self) -> Result<(), Failure> {
+    pub(crate) async fn know_privileges(&mut self) -> Result<(), Failure> {
         if !self.knows_privileges {
             self.engine.catalog.refresh_privileges().await.map_err(catalog_error)?;
             self.knows_privileges = true;

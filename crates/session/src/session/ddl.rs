@@ -75,6 +75,7 @@ impl Session {
                 variables: None,
                 transitions: &[],
                 names: &[],
+                security: None,
             };
             body(&context)
         };
@@ -129,7 +130,7 @@ impl Session {
         }
         block.change = Some(change);
         for (code, notice) in notices {
-            let severity = if matches!(code, SqlState::Warning | SqlState::PrivilegeNotGranted | SqlState::PrivilegeNotRevoked | SqlState::InvalidGrantOperation) {
+            let severity = if matches!(code, SqlState::Warning | SqlState::InvalidParameterValue | SqlState::PrivilegeNotGranted | SqlState::PrivilegeNotRevoked | SqlState::InvalidGrantOperation) {
                 Severity::Warning
             } else {
                 Severity::Notice

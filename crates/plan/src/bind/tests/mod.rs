@@ -51,6 +51,7 @@ fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Tabl
     Table {
         materialized: None,
         partitioning: None,
+        security: None,
         codecs: Default::default(),
         id,
         name: name.to_owned(),
@@ -188,6 +189,7 @@ fn with_context<T>(run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
         variables: None,
         transitions: &[],
         names: &[],
+        security: None,
     })
 }
 

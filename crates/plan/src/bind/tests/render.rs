@@ -160,6 +160,7 @@ pub(super) fn rel(it: &Rel) -> String {
             format!("{kind}({}, {}{}{lateral})", rel(left), rel(right), option("; ", on))
         }
         RelNode::Filter { input, predicate } => format!("filter({}; {})", rel(input), expr(predicate)),
+        RelNode::Barrier(input) => format!("barrier({})", rel(input)),
         RelNode::Project { input, exprs } => format!("project({}; {})", rel(input), list(exprs)),
         RelNode::ProjectSet { input, items } => {
             let items: Vec<String> = items

@@ -11,6 +11,7 @@ mod sequence;
 mod table;
 mod object;
 mod partition;
+mod policy;
 mod role;
 mod routine;
 mod copy;
@@ -29,6 +30,7 @@ pub(crate) use grant::{Grant, GrantOn, GrantRoles, Privileged};
 pub(crate) use copy::{Copy, CopySource, CopyValue};
 pub(crate) use object::Change;
 pub(crate) use partition::{BoundText, CreatePartition, EndText, PartitionItem};
+pub(crate) use policy::{CreatePolicy, PolicyChange, RowSecurityText};
 pub(crate) use role::RoleOption;
 pub(crate) use routine::{
     BodyText, CreateRoutine, ParameterText, RoutineChange, RoutineName, RoutineOption, RoutineWord, TypeText,
@@ -85,6 +87,11 @@ pub(crate) enum Own {
     AlterTrigger { name: ast::Ident, table: ast::ObjectName, change: TriggerChange },
     DropTrigger { name: ast::Ident, table: ast::ObjectName, if_exists: bool },
     CommentTrigger { name: ast::Ident, table: ast::ObjectName, text: Option<String> },
+    CreatePolicy(Box<CreatePolicy>),
+    /// IF EXISTS is of the table.
+    AlterPolicy { name: ast::Ident, table: ast::ObjectName, if_exists: bool, change: PolicyChange },
+    DropPolicy { name: ast::Ident, table: ast::ObjectName, if_exists: bool },
+    CommentPolicy { name: ast::Ident, table: ast::ObjectName, text: Option<String> },
     Do { language: Option<ast::Ident>, body: BodyText },
     /// PREPARE TRANSACTION, with its name.
     PrepareTransaction(String),
@@ -152,6 +159,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("constraint trigger") => reader.create_trigger(false, true),
             () if reader.words("or replace trigger") => reader.create_trigger(true, false),
             () if reader.words("or replace constraint trigger") => reader.create_trigger(true, true),
+            () if reader.words("policy") => reader.create_policy(),
             () if reader.words("database") => reader.create_database(),
             () if reader.words("domain") => reader.create_domain(),
             () if reader.words("type") => match reader.create_type() {
@@ -175,6 +183,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("type") => reader.alter_type(),
             () if reader.words("domain") => reader.alter_domain(),
             () if reader.words("trigger") => reader.alter_trigger(),
+            () if reader.words("policy") => reader.alter_policy(),
             () if reader.words("schema") => reader.alter(Kind::Schema),
             () if reader.words("database") => reader.alter(Kind::Database),
             () if reader.words("role") || reader.words("user") || reader.words("group") => reader.alter_role(),
@@ -189,6 +198,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.drop_domain()
     } else if reader.words("drop trigger") {
         reader.drop_trigger()
+    } else if reader.words("drop policy") {
+        reader.drop_policy()
     } else if reader.words("drop function") {
         reader.drop_routines(RoutineWord::Function)
     } else if reader.words("drop procedure") {

@@ -81,6 +81,13 @@ impl Reader<'_, '_> {
             self.expect("is")?;
             return Ok(Own::CommentTrigger { name, table, text: self.comment_text()? });
         }
+        if self.words("policy") {
+            let name = self.ident()?;
+            self.expect("on")?;
+            let table = self.name()?;
+            self.expect("is")?;
+            return Ok(Own::CommentPolicy { name, table, text: self.comment_text()? });
+        }
         let kind = match () {
             () if self.words("table") => Kind::Table,
             () if self.words("column") => Kind::Column,

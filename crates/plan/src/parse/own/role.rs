@@ -17,6 +17,8 @@ pub(crate) enum RoleOption {
     ValidUntil(String),
     ConnectionLimit(i64),
     Inherit(bool),
+    /// BYPASSRLS.
+    BypassRowSecurity(bool),
     /// IN ROLE: roles that the new one becomes a member of.
     InRole(Vec<ast::Ident>),
     /// ROLE and USER: members of the new one.
@@ -67,12 +69,14 @@ impl Reader<'_, '_> {
             () if self.words("in role") || self.words("in group") => RoleOption::InRole(self.idents()?),
             () if self.words("role") || self.words("user") => RoleOption::Members(self.idents()?),
             () if self.words("admin") => RoleOption::Admins(self.idents()?),
-            () if ["replication", "noreplication", "bypassrls", "nobypassrls"]
+            () if ["replication", "noreplication"]
                 .iter()
                 .any(|word| self.words(word)) =>
             {
                 RoleOption::Other
             }
+            () if self.words("bypassrls") => RoleOption::BypassRowSecurity(true),
+            () if self.words("nobypassrls") => RoleOption::BypassRowSecurity(false),
             () if self.words("encrypted password") || self.words("password") => {
                 let is_null = self.words("null");
                 RoleOption::Password(if is_null { None } else { Some(Secret::new(self.string()?)) })

@@ -6,7 +6,7 @@ use sqlparser::tokenizer::Token;
 
 use super::reader::{Read, Reader};
 use crate::parse::extras;
-use super::{BoundText, Own, SequenceOption, TriggersText};
+use super::{BoundText, Own, RowSecurityText, SequenceOption, TriggersText};
 
 /// One action of ALTER TABLE.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ pub(crate) enum TableAction {
     SetIdentity { column: ast::Ident, always: Option<bool>, options: Vec<SequenceOption> },
     SplitAt(Box<ast::Query>),
     Triggers(TriggersText, TriggerEnabled),
+    RowSecurity(RowSecurityText),
     AttachPartition { partition: ast::ObjectName, bound: BoundText },
     DetachPartition { partition: ast::ObjectName, is_finalize: bool, is_concurrent: bool },
     Accepted,
@@ -47,6 +48,9 @@ impl Reader<'_, '_> {
     fn table_action(&mut self) -> Read<TableAction> {
         if self.words("set schema") {
             return Ok(TableAction::SetSchema(self.ident()?));
+        }
+        if let Some(change) = self.row_security() {
+            return Ok(TableAction::RowSecurity(change));
         }
         if let Some((which, enabled)) = self.enable_trigger()? {
             return Ok(TableAction::Triggers(which, enabled));
