@@ -5,9 +5,11 @@
 use std::fmt::Write as _;
 
 use keys::ColumnId;
+use types::inverted::KeyClass;
 use types::{Direction, NullsOrder, quote_identifier};
 
 use crate::descriptor::{ColumnDefault, ForeignKey, Index, ReferentialAction, Table};
+use crate::index_details::{IndexMethod, IndexRule};
 use crate::trigger::{ConstraintTrigger, Trigger, TriggerEvent};
 use crate::view::{CatalogView, Class};
 use crate::virtual_tables;
@@ -148,10 +150,14 @@ pub fn index(view: &CatalogView, table: &Table, index: &Index, style: Style) -> 
         Style::Plain => relation.map(|it| view.qualified(it)),
         Style::Pretty => relation.map(|it| view.shown(it)),
     };
-    let unique = if index.unique { "UNIQUE " } else { "" };
-    let keys = index.columns.iter().map(|key| {
+    let unique = if index.is_declared_unique() { "UNIQUE " } else { "" };
+    let keys = index.declared_order().into_iter().map(|place| {
+        let key = &index.columns[place];
         let mut shown =
             index_key(view, table, key.column, style).expect("an index is dropped with the last of its columns");
+        if index.details.inverted.get(place) == Some(&KeyClass::JsonbPath) {
+            shown.push_str(" jsonb_path_ops");
+        }
         shown.push_str(match (key.direction, key.nulls) {
             (Direction::Asc, NullsOrder::Last) => "",
             (Direction::Asc, NullsOrder::First) => " NULLS FIRST",
@@ -162,11 +168,12 @@ pub fn index(view: &CatalogView, table: &Table, index: &Index, style: Style) -> 
     });
     let keys = keys.collect::<Vec<_>>().join(", ");
     let mut text = format!(
-        "CREATE {unique}INDEX {} ON {}{} USING btree ({keys}){}",
+        "CREATE {unique}INDEX {} ON {}{} USING {} ({keys}){}",
         quote_identifier(&index.name),
         // What its partitions have is said of them.
         if table.is_partitioned() { "ONLY " } else { "" },
         on.unwrap_or_default(),
+        index.method().name(),
         include_clause(table, index)
     );
     if index.nulls_not_distinct {
@@ -193,6 +200,32 @@ fn not_valid(validated: bool) -> &'static str {
     if validated { "" } else { " NOT VALID" }
 }
 
+/// When a constraint is looked at.
+fn deferral(deferrable: bool, initially_deferred: bool) -> &'static str {
+    match (deferrable, initially_deferred) {
+        (_, true) => " DEFERRABLE INITIALLY DEFERRED",
+        (true, false) => " DEFERRABLE",
+        (false, false) => "",
+    }
+}
+
+/// EXCLUDE, up to when it is looked at.
+fn exclusion(view: &CatalogView, table: &Table, index: &Index, method: IndexMethod, style: Style) -> String {
+    let overlaps = index.columns.len().checked_sub(1).filter(|_| {
+        matches!(index.details.rule, Some(IndexRule::Exclude { overlaps: Some(_), .. }))
+    });
+    let keys = index.declared_order().into_iter().filter_map(|place| {
+        let shown = index_key(view, table, index.columns[place].column, style)?;
+        Some(format!("{shown} WITH {}", if overlaps == Some(place) { "&&" } else { "=" }))
+    });
+    let keys = keys.collect::<Vec<_>>().join(", ");
+    let mut text = format!("EXCLUDE USING {} ({keys}){}", method.name(), include_clause(table, index));
+    if let Some(predicate) = &index.predicate {
+        let _ = write!(text, " WHERE ({})", view.expr(table, predicate, style));
+    }
+    text
+}
+
 fn foreign_key(view: &CatalogView, table: &Table, key: &ForeignKey) -> Option<String> {
     let referenced = view.catalog.table_by_id(key.referenced_table)?;
     let mut text = format!(
@@ -207,12 +240,7 @@ fn foreign_key(view: &CatalogView, table: &Table, key: &ForeignKey) -> Option<St
     if let Some(action) = action(key.on_delete) {
         let _ = write!(text, " ON DELETE {action}");
     }
-    if key.deferrable {
-        text.push_str(" DEFERRABLE");
-    }
-    if key.initially_deferred {
-        text.push_str(" INITIALLY DEFERRED");
-    }
+    text.push_str(deferral(key.deferrable, key.initially_deferred));
     text.push_str(not_valid(key.validated));
     Some(text)
 }
@@ -223,10 +251,14 @@ pub fn constraint(view: &CatalogView, oid: u32, style: Style) -> Option<String> 
     let Some(table) = view.catalog.table_of_part(oid) else { return domain_constraint(view, oid, style) };
     let of_index = |index: &&Index| index.constraint.is_some_and(|constraint| constraint.oid == oid);
     if let Some(index) = table.indexes.iter().find(of_index) {
-        let kind = if index.id == table.primary().id { "PRIMARY KEY" } else { "UNIQUE" };
+        let waits = deferral(index.details.deferrable, index.details.initially_deferred);
+        if let Some(IndexRule::Exclude { method, .. }) = index.details.rule {
+            return Some(format!("{}{waits}", exclusion(view, table, index, method, style)));
+        }
+        let kind = if table.is_primary_key(index) { "PRIMARY KEY" } else { "UNIQUE" };
         let keys = column_list(table, index.columns.iter().map(|key| key.column));
         let nulls = if index.nulls_not_distinct { " NULLS NOT DISTINCT" } else { "" };
-        return Some(format!("{kind}{nulls} ({keys}){}", include_clause(table, index)));
+        return Some(format!("{kind}{nulls} ({keys}){}{waits}", include_clause(table, index)));
     }
     if let Some(check) = table.checks.iter().find(|check| check.oid == oid) {
         let validity = not_valid(check.validated);

@@ -16,10 +16,12 @@ use types::{Datum, Direction, NullsOrder, SqlType};
 pub use crate::composite::{Attribute, Composite};
 pub use crate::domain::{Domain, DomainCheck, VALUE};
 pub use crate::range_type::RangeOf;
+use crate::index_details::IndexDetails;
 use crate::partition::Partitioning;
 use crate::policy::RowSecurity;
 use crate::row::IndexCodec;
 use crate::stored_view::{Materialized, ViewDetails};
+use crate::table_parts::TableParts;
 use crate::trigger::Trigger;
 
 pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
@@ -191,8 +193,10 @@ pub struct Index {
     pub included: Vec<ColumnId>,
     /// SQL text of a partial index's predicate.
     pub predicate: Option<String>,
-    /// The constraint it was made for: PRIMARY KEY or UNIQUE.
+    /// The constraint it was made for: PRIMARY KEY, UNIQUE or EXCLUDE.
     pub constraint: Option<IndexConstraint>,
+    #[serde(skip)]
+    pub details: IndexDetails,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -514,8 +518,7 @@ enum Stored {
     ViewWith(View, ViewDetails),
     MaterializedView(Table, Materialized),
     PartitionTable(Table, Partitioning),
-    /// With row security; what makes it a partition or a partitioned table may be empty.
-    SecuredTable(Table, Partitioning, RowSecurity),
+    TableWith(Table, TableParts),
 }
 
 impl From<Descriptor> for Stored {
@@ -524,18 +527,15 @@ impl From<Descriptor> for Stored {
             Descriptor::Database(it) => Self::Database(it),
             Descriptor::Schema(it) => Self::Schema(it),
             Descriptor::Role(it) => Self::Role(it),
-            Descriptor::Table(mut it) => {
-                let security = it.security.take().filter(|security| !security.is_empty());
-                match (it.materialized.take(), it.partitioning.take(), security) {
-                    (Some(made), ..) => Self::MaterializedView(it, Arc::unwrap_or_clone(made)),
-                    (None, made, Some(security)) => {
-                        let made = made.map(Arc::unwrap_or_clone).unwrap_or_default();
-                        Self::SecuredTable(it, made, Arc::unwrap_or_clone(security))
-                    }
-                    (None, Some(made), None) if !made.is_empty() => Self::PartitionTable(it, Arc::unwrap_or_clone(made)),
-                    (None, _, None) => Self::Table(it),
-                }
+            Descriptor::Table(it) if TableParts::are_in(&it) => {
+                let parts = TableParts::of(&it);
+                Self::TableWith(it, parts)
             }
+            Descriptor::Table(mut it) => match (it.materialized.take(), it.partitioning.take()) {
+                (Some(made), _) => Self::MaterializedView(it, Arc::unwrap_or_clone(made)),
+                (None, Some(made)) if !made.is_empty() => Self::PartitionTable(it, Arc::unwrap_or_clone(made)),
+                (None, _) => Self::Table(it),
+            },
             Descriptor::View(mut it) => match std::mem::take(&mut it.details) {
                 details if details == ViewDetails::default() => Self::View(it),
                 details => Self::ViewWith(it, details),
@@ -563,10 +563,7 @@ impl From<Stored> for Descriptor {
             Stored::ViewWith(it, details) => Self::View(View { details, ..it }),
             Stored::MaterializedView(it, made) => Self::Table(Table { materialized: Some(Arc::new(made)), ..it }),
             Stored::PartitionTable(it, made) => Self::Table(Table { partitioning: Some(Arc::new(made)), ..it }),
-            Stored::SecuredTable(it, made, security) => {
-                let partitioning = (!made.is_empty()).then(|| Arc::new(made));
-                Self::Table(Table { partitioning, security: Some(Arc::new(security)), ..it })
-            }
+            Stored::TableWith(it, parts) => Self::Table(parts.put_into(it)),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* and *types-of-this-version* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
-//! ([`row`]), *names-by-id* (`stored_view`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
+//! ([`row`]), *names-by-id* (`stored_view`), *rules-are-not-unique* (`index_details`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
 //!
 //! Deliberately left out: plans.
 
@@ -18,6 +18,7 @@ pub mod descriptor;
 mod composite;
 mod domain;
 mod functions;
+mod index_details;
 pub mod partition;
 mod policy;
 pub mod privilege;
@@ -28,6 +29,7 @@ mod snapshot;
 pub mod statistics;
 mod store;
 mod stored_view;
+mod table_parts;
 mod tagged;
 pub mod trigger;
 mod view;
@@ -37,6 +39,7 @@ pub use descriptor::{
     Attribute, Check, ClusterSettings, Column, ColumnDefault, Commented, Composite, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
     IndexColumn, IndexConstraint, Label, OnCommit, RangeOf, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
+pub use index_details::{IndexDetails, IndexMethod, IndexRule};
 pub use partition::{
     KeyPart, KeySet, Partition, PartitionBound, PartitionKey, PartitionStrategy, Partitioned, Partitioning, RangeDatum,
     TABLE_OID_COLUMN,

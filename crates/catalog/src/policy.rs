@@ -255,7 +255,7 @@ impl RowSecurity {
         *self == Self::default()
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.flag(2, self.enabled);
         writer.flag(4, self.forced);
@@ -263,7 +263,7 @@ impl RowSecurity {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let security = Self {
             enabled: reader.flag(2)?,

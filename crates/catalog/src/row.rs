@@ -5,15 +5,17 @@
 //! unique entry      /table/i/<columns>                           -> the primary key's columns, then INCLUDE columns
 //!   with a NULL     /table/i/<columns>/<primary key columns>     -> INCLUDE columns   (NULLs do not collide)
 //! other entry       /table/i/<columns>/<primary key columns>     -> INCLUDE columns
+//! inverted entries  /table/i/<place>/<key>/<primary key columns> -> nothing           (one for each key of each column)
 //! ```
 //!
 //! A column whose key gives back only a canonical form (1.0 for 1.00) is kept in the value as well:
 //! *composite-value-kept*.
 
 use bytes::Bytes;
-use keys::{ColumnId, Key, Span, keyspace};
+use keys::{ColumnId, Key, Span, encoding::put_uvarint, keyspace};
 use types::{
     ColumnVec, Datum, Direction, NullsOrder, RowDecoder, RowEncoder, SqlType, WantedColumn, decode_key, encode_key,
+    inverted::{self, KeyClass},
 };
 
 use crate::descriptor::{Index, Table};
@@ -41,6 +43,8 @@ pub struct IndexCodec {
     is_primary: bool,
     unique: bool,
     nulls_not_distinct: bool,
+    /// Of an inverted index: how each column of the key gives keys.
+    inverted: Vec<KeyClass>,
     key: Vec<KeyColumn>,
     primary_key: Vec<KeyColumn>,
     /// Columns kept in the value, by rising id.
@@ -94,6 +98,7 @@ impl IndexCodec {
             is_primary,
             unique: index.unique,
             nulls_not_distinct: index.nulls_not_distinct,
+            inverted: index.details.inverted.clone(),
             key,
             primary_key,
             value,
@@ -115,6 +120,58 @@ impl IndexCodec {
     #[must_use]
     pub fn is_unique(&self) -> bool {
         self.unique
+    }
+
+    /// Whether a row has an entry for each key of each column, and none for all of them together.
+    #[must_use]
+    pub fn is_inverted(&self) -> bool {
+        !self.inverted.is_empty()
+    }
+
+    /// How a column of an inverted index gives keys.
+    #[must_use]
+    pub fn key_class(&self, place: usize) -> KeyClass {
+        self.inverted.get(place).copied().unwrap_or(KeyClass::Whole)
+    }
+
+    /// What the entries of one key of a column begin with.
+    #[must_use]
+    pub fn entry_prefix(&self, place: usize, key: &[u8]) -> Vec<u8> {
+        let mut prefix = Vec::with_capacity(self.prefix.len() + key.len() + 16);
+        prefix.extend_from_slice(&self.prefix);
+        put_uvarint(&mut prefix, place as u64);
+        prefix.extend_from_slice(key);
+        prefix
+    }
+
+    /// The keys of the entries that a row has in an inverted index, in their order.
+    #[must_use]
+    pub fn inverted_keys(&self, row: &[Datum]) -> Vec<Key> {
+        let mut row_key = Vec::new();
+        for column in &self.primary_key {
+            encode_key(&mut row_key, &column.ty, &row[column.position], column.direction, column.nulls);
+        }
+        let mut keys = Vec::new();
+        for (place, (column, class)) in self.key.iter().zip(&self.inverted).enumerate() {
+            for key in inverted::entry_keys(*class, &column.ty, &row[column.position]) {
+                let mut entry = self.entry_prefix(place, &key);
+                entry.extend_from_slice(&row_key);
+                keys.push(entry.into());
+            }
+        }
+        keys
+    }
+
+    /// The value of entries that say all by their keys.
+    #[must_use]
+    pub fn empty_value() -> Bytes {
+        RowEncoder::new().finish().into()
+    }
+
+    /// Whether two rows have the same entries in an inverted index; where it is not known at once they may have.
+    #[must_use]
+    pub fn has_same_values(&self, a: &[Datum], b: &[Datum]) -> bool {
+        self.key.iter().chain(&self.primary_key).all(|column| a[column.position] == b[column.position])
     }
 
     /// Positions in the table of the key columns.
@@ -249,6 +306,9 @@ impl EntryReader {
     pub fn covers(table: &Table, index: &Index, position: usize) -> bool {
         if index.id == table.primary().id {
             return true;
+        }
+        if index.is_inverted() {
+            return false;
         }
         let column = &table.columns[position];
         let id = column.id;
@@ -416,6 +476,7 @@ mod tests {
             included: included.iter().copied().map(ColumnId::new).collect(),
             predicate: None,
             constraint: None,
+            details: crate::IndexDetails::default(),
         }
     }
 

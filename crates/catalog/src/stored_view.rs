@@ -188,7 +188,7 @@ impl ViewDetails {
 }
 
 impl Materialized {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.text(2, &self.query);
         writer.list(4, self.path.iter().map(|name| name.clone().into_bytes()));
@@ -198,7 +198,7 @@ impl Materialized {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let made = Self {
             query: reader.text(2)?,

@@ -198,6 +198,9 @@ impl Upsert<'_> {
         ctx: &mut ExecContext<'_>,
     ) -> SqlResult<Option<Upserted>> {
         let rows = [row];
+        if self.writer.breaks_rule(&rows[0], &arbiters, ctx).await? {
+            return Ok(None);
+        }
         let duplicate = self.writer.duplicates(&rows, &arbiters, self.lock, ctx).await?.into_iter().next().flatten();
         let [row] = rows;
         let Some(duplicate) = duplicate else {

@@ -1,5 +1,5 @@
-//! Foreign keys that are looked at, and constraint triggers that are fired, when the transaction commits: DEFERRABLE, and
-//! put off by INITIALLY DEFERRED or SET CONSTRAINTS.
+//! Foreign keys and rules of indexes ([`crate::rules`]) that are looked at, and constraint triggers that are fired, when
+//! the transaction commits: DEFERRABLE, and put off by INITIALLY DEFERRED or SET CONSTRAINTS.
 //!
 //! What a statement would have asked at its end is noted here and asked of the rows that are there when it is due
 //! ([`settle_deferred`](crate::foreign::settle_deferred)). A key noted by what was rolled back since, or by a row that has
@@ -12,7 +12,7 @@
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use catalog::{ConstraintTrigger, ForeignKey, TriggerEvent};
+use catalog::{ConstraintTrigger, ForeignKey, IndexDetails, TriggerEvent};
 use rustc_hash::FxHashMap;
 use types::{Datum, SqlError, SqlResult, SqlState};
 
@@ -30,12 +30,14 @@ pub(crate) enum Side {
     Referring,
     /// The referenced row was deleted, or its key changed.
     Referenced,
+    /// A row has come to an index with a rule.
+    Rule,
 }
 
 #[derive(Debug)]
 pub(crate) struct Owed {
     pub side: Side,
-    /// The table of the foreign key.
+    /// The table of the foreign key, or of the index.
     pub table: u32,
     pub constraint: u32,
     /// The table whose rows have changed.
@@ -145,6 +147,10 @@ impl Deferred {
 
     pub(crate) fn puts_off(&self, key: &ForeignKey) -> bool {
         key.deferrable && self.said_of(key.oid).unwrap_or(key.initially_deferred)
+    }
+
+    pub(crate) fn puts_off_rule(&self, constraint: u32, of: &IndexDetails) -> bool {
+        of.deferrable && self.said_of(constraint).unwrap_or(of.initially_deferred)
     }
 
     pub(crate) fn puts_off_trigger(&self, oid: u32, constraint: ConstraintTrigger) -> bool {

@@ -33,6 +33,7 @@ use crate::context::ExecContext;
 use crate::deferred::Side;
 use crate::error::{from_entry, from_kv};
 use crate::internal::{self, quoted};
+use crate::rules::{OwedRow, RuleQueue};
 
 /// What the changes of a statement owe.
 #[derive(Default)]
@@ -43,6 +44,8 @@ pub struct ForeignQueue {
     asked: FxHashSet<(u32, Vec<u8>)>,
     /// By the table whose key the parameters are, too: the types of the two differ.
     plans: FxHashMap<(u32, Question, u32), Arc<PreparedPlan>>,
+    /// What rows owe to rules of indexes.
+    pub(crate) rules: RuleQueue,
 }
 
 struct Present {
@@ -212,7 +215,7 @@ pub async fn settle(ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         } else if ctx.foreign.present.is_empty() {
             // Rows may change again before the next statement asks.
             ctx.foreign.asked.clear();
-            return Ok(());
+            return crate::rules::settle(ctx).await;
         } else {
             let present = std::mem::take(&mut ctx.foreign.present);
             settle_present(present, ctx).await?;
@@ -249,14 +252,23 @@ async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -
 /// Looks at what was put off: of these constraints, or of all.
 ///
 /// # Errors
-/// 23503 for a row that refers to nothing. What is owed stays so then.
+/// 23503 for a row that refers to nothing, 23505 and 23P01 for one that breaks a rule. What is owed stays so then.
 pub async fn settle_deferred(of: Option<&[u32]>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     let mut referring = Vec::new();
+    let mut ruled = Vec::new();
     for owed in ctx.state.deferred.due(of) {
         // A constraint that was dropped since owes nothing.
         let Some(from) = ctx.catalog.table_by_id(owed.table).cloned() else { continue };
+        if owed.side == Side::Rule {
+            let is_it = |index: &Index| index.constraint.is_some_and(|it| it.oid == owed.constraint);
+            if let Some(index) = from.indexes.iter().position(is_it) {
+                ruled.push(OwedRow::of_values(&from, index, &owed.values));
+            }
+            continue;
+        }
         let Some(key) = from.foreign_keys.iter().position(|key| key.oid == owed.constraint) else { continue };
         match owed.side {
+            Side::Rule => {}
             Side::Referring => {
                 referring.push(Present { from, key, values: owed.values.clone() });
                 if referring.len() == LOOKUPS {
@@ -271,6 +283,7 @@ pub async fn settle_deferred(of: Option<&[u32]>, ctx: &mut ExecContext<'_>) -> S
         }
     }
     settle_late(&referring, ctx).await?;
+    crate::rules::check(&ruled, ctx).await?;
     ctx.state.deferred.settled(of);
     Ok(())
 }

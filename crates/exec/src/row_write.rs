@@ -1,7 +1,8 @@
 //! Writing rows: every index entry of a row together, uniqueness, and the rules a row must pass.
 //!
-//! **Invariant (indexes-agree):** for each row there is exactly one entry in every index whose predicate it meets;
-//! entries are written and deleted only here.
+//! **Invariant (indexes-agree):** for each row there is exactly one entry in every index whose predicate it meets, and in
+//! inverted ones an entry for each key of each of their columns; entries are written and deleted only here, and by what
+//! fills a new index.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -16,6 +17,7 @@ use crate::{
     context::ExecContext,
     error::from_kv,
     eval::eval_row,
+    rules,
 };
 
 /// With few rows a statement takes locks where it looks for duplicates, so that of two at once one waits; with many,
@@ -62,6 +64,8 @@ impl Checked {
 pub struct TableWriter {
     pub table: Arc<Table>,
     rules: Arc<RowRules>,
+    /// It has indexes with rules ([`crate::rules`]).
+    has_ruled: bool,
     /// Of a partition: rows come by way of a table above it, which has found that they belong here, and errors show them as that
     /// table's. For each of its columns, the place of that column here.
     routed: Option<(Arc<Table>, Vec<Option<usize>>)>,
@@ -77,7 +81,8 @@ pub struct Duplicate {
 impl TableWriter {
     #[must_use]
     pub fn new(table: &Arc<Table>, rules: &Arc<RowRules>) -> Self {
-        Self { table: table.clone(), rules: rules.clone(), routed: None }
+        let has_ruled = table.indexes.iter().any(|index| index.details.rule.is_some());
+        Self { table: table.clone(), rules: rules.clone(), has_ruled, routed: None }
     }
 
     /// Of a partition whose rows were found to belong to it.
@@ -298,8 +303,32 @@ impl TableWriter {
         Ok(found)
     }
 
+    /// ON CONFLICT: whether a row would break the rule of one of these indexes, which makes nothing of it.
+    ///
+    /// # Errors
+    /// 55000 for a rule that may wait.
+    pub(crate) async fn breaks_rule(&self, row: &[Datum], indexes: &[usize], ctx: &mut ExecContext<'_>) -> SqlResult<bool> {
+        if !self.has_ruled {
+            return Ok(false);
+        }
+        for &at in indexes {
+            let index = &self.table.indexes[at];
+            if index.details.deferrable {
+                let message = "ON CONFLICT does not support deferrable unique constraints/exclusion constraints as arbiters";
+                return Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, message)
+                    .with_table(self.table.name.clone())
+                    .with_constraint(index.name.clone()));
+            }
+            let is_ruled = index.details.rule.is_some() && self.is_in(at, row, ctx)?;
+            if is_ruled && rules::conflicts(&self.table, at, row, ctx).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// As [`Self::violation`], without values that the user may not read.
-    fn refused(&self, index: usize, row: &[Datum], ctx: &ExecContext<'_>) -> SqlError {
+    pub(crate) fn refused(&self, index: usize, row: &[Datum], ctx: &ExecContext<'_>) -> SqlError {
         let columns: Vec<keys::ColumnId> = self.table.indexes[index].columns.iter().map(|key| key.column).collect();
         let error = self.violation(index, row);
         if ctx.reads(&self.table, &columns) { error } else { error.without_detail() }
@@ -348,7 +377,30 @@ impl TableWriter {
             self.put_entries(row, ctx)?;
             self.note_new(None, row, ctx);
         }
+        if self.has_ruled {
+            for index in 0..self.table.indexes.len() {
+                self.keep_rule(index, rows, ctx).await?;
+            }
+        }
         Ok(())
+    }
+
+    /// Rows have come to an index: if it has a rule, they owe to it.
+    async fn keep_rule(&self, index: usize, rows: &[Vec<Datum>], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        let details = &self.table.indexes[index].details;
+        if details.rule.is_none() {
+            return Ok(());
+        }
+        let mut now = Vec::new();
+        for row in rows {
+            if self.is_in(index, row, ctx)? {
+                match details.deferrable {
+                    true => rules::note(&self.table, index, row, ctx),
+                    false => now.push(&row[..]),
+                }
+            }
+        }
+        rules::check_now(&self.table, index, now.into_iter(), ctx).await
     }
 
     /// Notes what a new row, or a new version of one, owes to the rows it refers to.
@@ -396,8 +448,16 @@ impl TableWriter {
 
     fn put_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         for index in 0..self.table.codecs().len() {
-            if self.is_in(index, row, ctx)? {
-                let (key, value) = self.table.codecs()[index].encode(row);
+            if !self.is_in(index, row, ctx)? {
+                continue;
+            }
+            let codec = &self.table.codecs()[index];
+            if codec.is_inverted() {
+                for key in codec.inverted_keys(row) {
+                    ctx.txn()?.put(key, IndexCodec::empty_value());
+                }
+            } else {
+                let (key, value) = codec.encode(row);
                 ctx.txn()?.put(key, value);
             }
         }
@@ -433,9 +493,16 @@ impl TableWriter {
     /// Of a row that goes elsewhere.
     pub(crate) fn delete_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         for index in 0..self.table.codecs().len() {
-            if self.is_in(index, row, ctx)? {
-                let key = self.table.codecs()[index].encode_key(row);
-                ctx.txn()?.delete(key);
+            if !self.is_in(index, row, ctx)? {
+                continue;
+            }
+            let codec = &self.table.codecs()[index];
+            if codec.is_inverted() {
+                for key in codec.inverted_keys(row) {
+                    ctx.txn()?.delete(key);
+                }
+            } else {
+                ctx.txn()?.delete(codec.encode_key(row));
             }
         }
         Ok(())
@@ -446,12 +513,21 @@ impl TableWriter {
         self.note_changes(1, ctx);
         let mut entries = Vec::with_capacity(self.table.codecs().len());
         let mut moved = Vec::new();
+        let mut ruled = Vec::new();
         for (index, codec) in self.table.codecs().iter().enumerate() {
+            if codec.is_inverted() {
+                let (was_in, is_in) = (self.is_in(index, old, ctx)?, self.is_in(index, new, ctx)?);
+                changed_entries(codec, old, new, (was_in, is_in), &mut entries);
+                continue;
+            }
             let before = if self.is_in(index, old, ctx)? { Some(codec.encode(old)) } else { None };
             let after = if self.is_in(index, new, ctx)? { Some(codec.encode(new)) } else { None };
             let is_moved = before.as_ref().map(|(key, _)| key) != after.as_ref().map(|(key, _)| key);
             if is_moved && after.is_some() && self.is_checked(index, new, ctx)? {
                 moved.push(index);
+            }
+            if is_moved && after.is_some() && self.has_ruled {
+                ruled.push(index);
             }
             entries.push((before, after));
         }
@@ -476,10 +552,35 @@ impl TableWriter {
                 ctx.txn()?.put(key, value);
             }
         }
+        if self.has_ruled {
+            for index in ruled {
+                self.keep_rule(index, &[new.to_vec()], ctx).await?;
+            }
+        }
         self.note_old(old, Some(new), ctx);
         self.note_new(Some(old), new, ctx);
         Ok(())
     }
+}
+
+type Entry = (Key, Bytes);
+
+/// What becomes of the entries of an inverted index: only those that one of the rows does not have.
+fn changed_entries(
+    codec: &IndexCodec,
+    old: &[Datum],
+    new: &[Datum],
+    (was_in, is_in): (bool, bool),
+    out: &mut Vec<(Option<Entry>, Option<Entry>)>,
+) {
+    if was_in == is_in && codec.has_same_values(old, new) {
+        return;
+    }
+    let keys = |row: &[Datum], is_in: bool| if is_in { codec.inverted_keys(row) } else { Vec::new() };
+    let (before, after) = (keys(old, was_in), keys(new, is_in));
+    let entry = |key: &Key| Some((key.clone(), IndexCodec::empty_value()));
+    out.extend(before.iter().filter(|key| after.binary_search(key).is_err()).map(|key| (entry(key), None)));
+    out.extend(after.iter().filter(|key| before.binary_search(key).is_err()).map(|key| (None, entry(key))));
 }
 
 /// Values as a table's columns want them: modifiers applied.

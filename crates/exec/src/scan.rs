@@ -18,6 +18,7 @@ use types::{
 
 use crate::{
     context::ExecContext,
+    entries::{FoundRows, find_rows},
     error::{from_entry, from_kv},
     eval::{EvalScope, eval_filter, eval_row, eval_scalar, eval_shared, matching_rows, needs_transaction},
     operator::Operator,
@@ -81,7 +82,7 @@ fn look_mode(lock: RowLock) -> Read {
 }
 
 /// A value of a span: a subquery's is the same for all rows.
-async fn bound_value(expr: &Expr, ctx: &mut ExecContext<'_>) -> SqlResult<Datum> {
+pub(crate) async fn bound_value(expr: &Expr, ctx: &mut ExecContext<'_>) -> SqlResult<Datum> {
     if needs_transaction(expr) { eval_scalar(expr, ctx).await } else { eval_row(expr, &[], &ctx.scope()) }
 }
 
@@ -258,6 +259,10 @@ struct Scan {
     scan: Arc<TableScan>,
     /// Whole keys to read.
     points: Vec<Key>,
+    /// Rows that an inverted index has found, and how many of them were read; none before it was asked.
+    rows: Option<(Arc<FoundRows>, usize)>,
+    /// The condition names no key: all rows are read.
+    reads_all: bool,
     /// What is left to read; none before the first call.
     todo: Option<VecDeque<Span>>,
     page_rows: u64,
@@ -366,12 +371,14 @@ fn renumber_columns(expr: &mut Expr, kept: &[usize]) {
 pub fn build_scan(scan: &Arc<TableScan>) -> Box<dyn Operator> {
     // A limit is read in one small page; pages grow from there.
     let page_rows = scan.limit_hint.map_or(PAGE_ROWS, |limit| limit.clamp(1, PAGE_ROWS));
-    Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: None, page_rows, ahead: ReadAhead::default(), filter_first: FilterFirst::Undecided })
+    // Rows that were found by themselves are read as such.
+    let filter_first = if scan.entries.is_some() { FilterFirst::No } else { FilterFirst::Undecided };
+    Box::new(Scan { scan: scan.clone(), points: Vec::new(), rows: None, reads_all: false, todo: None, page_rows, ahead: ReadAhead::default(), filter_first })
 }
 
 /// A scan of the spans that are left of one.
 pub(crate) fn continue_scan(scan: &Arc<TableScan>, left: VecDeque<Span>) -> Box<dyn Operator> {
-    Box::new(Scan { scan: scan.clone(), points: Vec::new(), todo: Some(left), page_rows: PAGE_ROWS, ahead: ReadAhead::default(), filter_first: FilterFirst::Undecided })
+    Box::new(Scan { scan: scan.clone(), points: Vec::new(), rows: None, reads_all: false, todo: Some(left), page_rows: PAGE_ROWS, ahead: ReadAhead::default(), filter_first: FilterFirst::Undecided })
 }
 
 /// The spans of a scan in the order in which it reads them.
@@ -385,12 +392,36 @@ pub(crate) async fn spans_in_order(scan: &TableScan, ctx: &mut ExecContext<'_>) 
 
 impl Scan {
     async fn start(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        if self.scan.entries.is_some() {
+            self.todo = Some(VecDeque::new());
+            return Ok(());
+        }
         let mut spans = spans_in_order(&self.scan, ctx).await?;
         // Whole keys are read as such, all in one request.
         if self.scan.point && self.scan.access().codec.is_unique() {
             self.points = spans.drain(..).map(|span| span.start).collect();
         }
         self.todo = Some(spans.into());
+        Ok(())
+    }
+
+    /// The next rows that an inverted index has found become the keys to read; all rows, where the condition names no key.
+    async fn next_found(&mut self, read: Read, looked_at: &mut Vec<Span>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        let Some(entries) = self.scan.entries.clone() else { return Ok(()) };
+        if self.rows.is_none() && !self.reads_all {
+            let found = find_rows(&self.scan, &entries, read, looked_at, ctx).await?;
+            if found.is_none() {
+                self.todo = Some([self.scan.access().codec.span()].into());
+                self.reads_all = true;
+            }
+            self.rows = found.map(|found| (Arc::new(found), 0));
+        }
+        if let Some((rows, at)) = &mut self.rows {
+            let end = rows.keys.len().min(*at + self.page_rows as usize);
+            self.points = rows.keys[*at..end].to_vec();
+            *at = end;
+            self.page_rows = (self.page_rows * 4).min(PAGE_ROWS);
+        }
         Ok(())
     }
 
@@ -451,6 +482,9 @@ impl Scan {
         let mut found = Found::new(access);
         found.keys = wants_keys.then(Vec::new);
         let reading = read_entries(access, read);
+        if self.points.is_empty() && scan.entries.is_some() {
+            self.next_found(reading, looked_at, ctx).await?;
+        }
         let at;
         if !self.points.is_empty() {
             let keys = std::mem::take(&mut self.points);
@@ -490,7 +524,7 @@ impl Scan {
     ) -> SqlResult<Option<Batch>> {
         let locking = lock_mode(lock, ctx)?;
         for _ in 0..MAX_LOOKS {
-            let before = (self.points.clone(), self.todo.clone(), self.page_rows);
+            let before = (self.points.clone(), self.rows.clone(), self.reads_all, self.todo.clone(), self.page_rows);
             let reading = Read { keep: Keep::Later, ..Read::default() };
             let mut looked_at = Vec::new();
             let Some((found, at)) = self.read(reading, true, &mut looked_at, ctx).await? else { return Ok(None) };
@@ -502,7 +536,7 @@ impl Scan {
                 looked_at.into_iter().for_each(|span| txn.keep_read(span));
                 return locked.map(Some);
             }
-            (self.points, self.todo, self.page_rows) = before;
+            (self.points, self.rows, self.reads_all, self.todo, self.page_rows) = before;
         }
         Err(changes_too_often())
     }

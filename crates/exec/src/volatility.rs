@@ -98,7 +98,8 @@ fn scan_is_volatile(scan: &TableScan) -> bool {
         span.equal.iter().flatten().any(expr_is_volatile)
             || span.lower.iter().chain(&span.upper).any(|(expr, _)| expr_is_volatile(expr))
     };
-    scan.lock.is_some() || scan.filter.as_ref().is_some_and(expr_is_volatile) || scan.spans.iter().any(span)
+    let entries = scan.entries.as_ref().is_some_and(|entries| entries.any_value(&mut expr_is_volatile));
+    scan.lock.is_some() || scan.filter.as_ref().is_some_and(expr_is_volatile) || scan.spans.iter().any(span) || entries
 }
 
 fn call_is_volatile(call: &FunctionCall) -> bool {

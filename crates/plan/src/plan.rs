@@ -10,6 +10,7 @@ use catalog::{Routine, RoutineVolatility, Table, VirtualTable, row::Access};
 use keys::LockStrength;
 use rustc_hash::FxHashMap;
 use types::{CompositeType, Datum, RowType, SqlType};
+use types::inverted::KeyQuestion;
 use types::stack::grown;
 
 use crate::expr::{AggregateCall, Expr, SortKey};
@@ -126,7 +127,34 @@ pub struct TableScan {
     pub limit_hint: Option<u64>,
     /// Every span names one key of a unique index in full.
     pub point: bool,
+    /// Which rows are read: those that an inverted index finds. The scan is over the primary index then, without spans.
+    pub entries: Option<Arc<EntryScan>>,
     pub access: OnceLock<Access>,
+}
+
+/// How rows are found by the entries of an inverted index. A filter looks at each of them again.
+#[derive(Clone, Debug)]
+pub struct EntryScan {
+    /// Position in `table.indexes`.
+    pub index: usize,
+    pub condition: EntryCondition,
+}
+
+#[derive(Clone, Debug)]
+pub enum EntryCondition {
+    Term(EntryTerm),
+    All(Vec<EntryCondition>),
+    Any(Vec<EntryCondition>),
+}
+
+/// What is asked of a column of an inverted index.
+#[derive(Clone, Debug)]
+pub struct EntryTerm {
+    /// The column's place in the key.
+    pub place: usize,
+    pub question: KeyQuestion,
+    /// It does not depend on the scanned row.
+    pub value: Expr,
 }
 
 impl TableScan {

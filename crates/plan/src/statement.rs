@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use auth::Secret;
 use catalog::privilege::{Behavior, Need, ObjectKind, PrivilegeSet};
-use catalog::{Commented, Materialized, OnCommit, PartitionStrategy, Policy, PolicyExpr, Routine, Table, Trigger, TriggerEnabled, View, ViewOptions, descriptor};
+use catalog::{
+    Commented, Index, IndexMethod, IndexRule, Materialized, OnCommit, PartitionStrategy, Policy, PolicyExpr, Routine, Table, Trigger,
+    TriggerEnabled, View, ViewOptions, descriptor,
+};
+use types::inverted::KeyClass;
 use types::{Datum, SqlType};
 
 use crate::{
@@ -108,7 +112,7 @@ pub enum CommentOn {
     Part { relation: u32, on: Commented },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct IndexSpec {
     /// `None`: PostgreSQL's default name is made.
     pub name: Option<String>,
@@ -120,9 +124,50 @@ pub struct IndexSpec {
     pub columns: Vec<IndexColumnSpec>,
     pub included: Vec<String>,
     pub predicate: Option<String>,
+    pub method: IndexMethod,
+    /// Of a constraint: DEFERRABLE, and INITIALLY DEFERRED.
+    pub deferrable: bool,
+    pub initially_deferred: bool,
+    /// Of EXCLUDE: the operator of each column.
+    pub exclude: Vec<ExcludeOperator>,
 }
 
-#[derive(Clone, Debug)]
+impl IndexSpec {
+    /// With what an index is beside an ordered one; its columns are given in the order of its keys.
+    #[must_use]
+    pub fn with_details_of(mut self, index: &Index) -> Self {
+        self.columns = index.declared_order().into_iter().filter_map(|place| self.columns.get(place).cloned()).collect();
+        self.method = index.method();
+        if index.is_inverted() {
+            for (column, class) in self.columns.iter_mut().zip(&index.details.inverted) {
+                // Directions are those of ordered indexes.
+                column.nulls_first = None;
+                column.class = (*class == KeyClass::JsonbPath).then(|| "jsonb_path_ops".to_owned());
+            }
+        }
+        self.deferrable = index.details.deferrable;
+        self.initially_deferred = index.details.initially_deferred;
+        match index.details.rule {
+            None => {}
+            Some(IndexRule::Unique | IndexRule::PrimaryKey) => self.unique = true,
+            Some(IndexRule::Exclude { overlaps, .. }) => {
+                let place = overlaps.and_then(|place| usize::try_from(place).ok());
+                let operator = |at| if place == Some(at) { ExcludeOperator::Overlap } else { ExcludeOperator::Equal };
+                self.exclude = (0..self.columns.len()).map(operator).collect();
+            }
+        }
+        self
+    }
+}
+
+/// What two rows may not have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExcludeOperator {
+    Equal,
+    Overlap,
+}
+
+#[derive(Clone, Debug, Default)]
 pub struct IndexColumnSpec {
     /// Of an expression: how it is shown.
     pub name: String,
@@ -130,6 +175,8 @@ pub struct IndexColumnSpec {
     pub expr: Option<(String, String)>,
     pub descending: bool,
     pub nulls_first: Option<bool>,
+    /// The operator class that it names.
+    pub class: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -237,6 +284,8 @@ pub enum AlterTable {
     AddCheck(CheckSpec),
     AddForeignKey(ForeignKeySpec),
     ValidateConstraint { name: String },
+    /// Of a foreign key.
+    AlterConstraint { name: String, deferrable: bool, initially_deferred: bool },
     DropConstraint { name: String, if_exists: bool, cascade: bool },
     RenameColumn { from: String, to: String },
     RenameConstraint { from: String, to: String },

@@ -60,6 +60,7 @@ fn table(
         included: Vec::new(),
         predicate: None,
         constraint: (number == 1).then_some(IndexConstraint { oid: id * 100 + 50 }),
+        details: catalog::IndexDetails::default(),
     };
     catalog.put(Descriptor::Table(Table {
         materialized: None,

@@ -39,6 +39,7 @@ pub mod enum_type;
 pub mod error;
 pub mod formatting;
 pub mod identifier;
+pub mod inverted;
 pub mod json;
 mod json_assign;
 pub mod key;

@@ -2,6 +2,7 @@
 
 mod composite_types;
 mod domains;
+mod inverted;
 mod others;
 mod partitions;
 mod privileges;
@@ -9,6 +10,7 @@ mod range_types;
 mod replays;
 mod routines;
 mod row_security;
+mod rules;
 mod snapshots;
 mod temporary;
 mod transactions;

@@ -207,7 +207,7 @@ impl Partitioning {
         *self == Self::default()
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::default();
         writer.number(2, self.parent.unwrap_or(0).into(), 0);
         writer.list(4, self.parts.iter().map(|(own, parents)| [own.to_be_bytes(), parents.to_be_bytes()].concat()));
@@ -224,7 +224,7 @@ impl Partitioning {
         writer.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes)?;
         let parent = Some(reader.id(2)?).filter(|id| *id != 0);
         let pair = |bytes: &[u8]| {

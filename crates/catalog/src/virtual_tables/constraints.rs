@@ -6,9 +6,10 @@ use keys::ColumnId;
 use super::Maker;
 use super::relations::named_indexes;
 use super::row::{Rows, Vector, row};
-use super::types::{operator_class, type_row};
+use super::types::{index_class, type_row};
 use crate::definition::EXPRESSIONS_APART;
 use crate::descriptor::{ColumnDefault, Domain, Index, ReferentialAction, Table, Type};
+use crate::index_details::IndexRule;
 use crate::view::CatalogView;
 
 pub(super) const TABLES: &[(&str, Maker)] = &[("pg_index", pg_index), ("pg_constraint", pg_constraint)];
@@ -20,7 +21,8 @@ fn column_type(table: &Table, id: ColumnId) -> SqlType {
 
 /// Key columns, then included ones.
 pub(super) fn index_columns(index: &Index) -> impl Iterator<Item = ColumnId> + '_ {
-    index.columns.iter().map(|key| key.column).chain(index.included.iter().copied())
+    let keys = index.declared_order().into_iter().map(|place| index.columns[place].column);
+    keys.chain(index.included.iter().copied())
 }
 
 /// The expression whose values a hidden column holds for an index.
@@ -38,14 +40,16 @@ fn key_number(table: &Table, id: ColumnId) -> u32 {
 }
 
 pub(super) fn is_primary(table: &Table, index: &Index) -> bool {
-    index.id == table.primary().id && index.constraint.is_some()
+    table.is_primary_key(index)
 }
 
 fn pg_index(view: &CatalogView, rows: &mut Rows) {
     for table in view.tables() {
         for index in named_indexes(table) {
-            let types = index.columns.iter().map(|key| column_type(table, key.column));
-            let options = index.columns.iter().map(|key| {
+            let keys: Vec<usize> = index.declared_order();
+            let types = keys.iter().map(|place| column_type(table, index.columns[*place].column));
+            let classes = keys.iter().map(|place| index_class(index, *place, column_type(table, index.columns[*place].column)));
+            let options = keys.iter().map(|place| &index.columns[*place]).map(|key| {
                 i32::from(key.direction == Direction::Desc) | i32::from(key.nulls == NullsOrder::First) << 1
             });
             let exprs: Vec<&str> = index.columns.iter().filter_map(|key| computed(table, key.column)).collect();
@@ -55,11 +59,11 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
                 indrelid: table.id,
                 indnatts: index_columns(index).count(),
                 indnkeyatts: index.columns.len(),
-                indisunique: index.unique,
+                indisunique: index.is_declared_unique(),
                 indnullsnotdistinct: index.nulls_not_distinct,
                 indisprimary: is_primary(table, index),
-                indisexclusion: false,
-                indimmediate: true,
+                indisexclusion: index.is_exclusion(),
+                indimmediate: !index.details.deferrable,
                 indisclustered: false,
                 indisvalid: !table.is_partitioned() || view.catalog.is_index_valid(table, index),
                 indcheckxmin: false,
@@ -67,8 +71,8 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
                 indislive: true,
                 indisreplident: false,
                 indkey: Vector(index_columns(index).map(|id| key_number(table, id)).collect()),
-                indcollation: Vector(types.clone().map(|ty| type_row(ty).collation).collect()),
-                indclass: Vector(types.map(|ty| operator_class(ty).map_or(0, |class| class.oid)).collect()),
+                indcollation: Vector(types.map(|ty| type_row(ty).collation).collect()),
+                indclass: Vector(classes.collect()),
                 indoption: Vector(options.collect()),
                 indexprs: exprs.as_ref(),
                 indpred: index.predicate.as_ref(),
@@ -98,6 +102,8 @@ struct Constraint<'a> {
     deferred: bool,
     validated: bool,
     columns: Vec<ColumnId>,
+    /// Of EXCLUDE: the operators.
+    operators: Vec<u32>,
     /// The other table of a foreign key, its columns, ON UPDATE and ON DELETE.
     references: Option<(u32, Vec<ColumnId>, char, char)>,
     expr: Option<&'a String>,
@@ -135,9 +141,23 @@ impl Constraint<'_> {
             connoinherit: self.kind != 'c' && !inherited.is_inherited && !inherited.is_of_partitioned,
             conkey: (!self.columns.is_empty()).then_some(self.columns),
             confkey: self.references.map(|it| it.1),
+            conexclop: (!self.operators.is_empty()).then_some(self.operators),
             conbin: self.expr,
         });
     }
+}
+
+/// The operators of EXCLUDE, in the order of declaration.
+fn exclude_operators(table: &Table, index: &Index) -> Vec<u32> {
+    let Some(IndexRule::Exclude { overlaps, .. }) = index.details.rule else { return Vec::new() };
+    let last = index.columns.len().saturating_sub(1);
+    let operators = index.declared_order().into_iter().map(|place| {
+        let symbol = if overlaps.is_some() && place == last { "&&" } else { "=" };
+        let ty = column_type(table, index.columns[place].column);
+        let found = builtins::resolve_binary_operator(symbol, Some(ty), Some(ty));
+        found.map_or(0, |found| found.chosen.oid)
+    });
+    operators.collect()
 }
 
 fn action_letter(action: ReferentialAction) -> char {
@@ -154,7 +174,7 @@ fn action_letter(action: ReferentialAction) -> char {
 pub(super) fn referenced_index<'a>(referenced: &'a Table, columns: &[ColumnId]) -> Option<&'a Index> {
     named_indexes(referenced).find(|index| {
         let keys = || index.columns.iter().map(|key| key.column);
-        index.unique && index.columns.len() == columns.len() && keys().all(|key| columns.contains(&key))
+        index.is_declared_unique() && index.columns.len() == columns.len() && keys().all(|key| columns.contains(&key))
     })
 }
 
@@ -175,6 +195,7 @@ fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
                 deferred: false,
                 validated: check.validated,
                 columns: Vec::new(),
+                operators: Vec::new(),
                 references: None,
                 expr: Some(&check.expr),
             };
@@ -187,12 +208,17 @@ fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
             let row = Constraint {
                 oid: constraint.oid,
                 name: &index.name,
-                kind: if is_primary(table, index) { 'p' } else { 'u' },
+                kind: match () {
+                    () if index.is_exclusion() => 'x',
+                    () if is_primary(table, index) => 'p',
+                    () => 'u',
+                },
                 index: index.oid,
-                deferrable: false,
-                deferred: false,
+                deferrable: index.details.deferrable,
+                deferred: index.details.initially_deferred,
                 validated: true,
-                columns: index.columns.iter().map(|key| key.column).collect(),
+                columns: index.declared_order().into_iter().map(|place| index.columns[place].column).collect(),
+                operators: exclude_operators(table, index),
                 references: None,
                 expr: None,
             };
@@ -208,6 +234,7 @@ fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
                 deferred: false,
                 validated: check.validated,
                 columns: check.columns.clone(),
+                operators: Vec::new(),
                 references: None,
                 expr: Some(&check.expr),
             };
@@ -224,6 +251,7 @@ fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
                 deferred: constraint.initially_deferred,
                 validated: true,
                 columns: Vec::new(),
+                operators: Vec::new(),
                 references: None,
                 expr: None,
             };
@@ -241,6 +269,7 @@ fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
                 deferred: key.initially_deferred,
                 validated: key.validated,
                 columns: key.columns.clone(),
+                operators: Vec::new(),
                 references: Some((
                     key.referenced_table,
                     key.referenced_columns.clone(),

@@ -7,6 +7,7 @@ use super::privileges::acl_of;
 use super::relations::{BTREE, HEAP, PG_NAMESPACE};
 use super::row::{Rows, row};
 use crate::descriptor::{POSTGRES_ROLE, Role, Schema};
+use crate::index_details::IndexMethod;
 use crate::privilege::access::is_first_schema;
 use crate::view::CatalogView;
 
@@ -165,4 +166,6 @@ fn pg_tablespace(_view: &CatalogView, rows: &mut Rows) {
 fn pg_am(_view: &CatalogView, rows: &mut Rows) {
     row!(rows, { oid: HEAP, amname: "heap", amhandler: 3, amtype: 't' });
     row!(rows, { oid: BTREE, amname: "btree", amhandler: 330, amtype: 'i' });
+    row!(rows, { oid: IndexMethod::Gist.oid(), amname: "gist", amhandler: 332, amtype: 'i' });
+    row!(rows, { oid: IndexMethod::Gin.oid(), amname: "gin", amhandler: 333, amtype: 'i' });
 }

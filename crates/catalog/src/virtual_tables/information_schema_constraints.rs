@@ -23,7 +23,7 @@ pub(super) const TABLES: &[(&str, Maker)] = &[
 
 /// Indexes made for a PRIMARY KEY or UNIQUE constraint.
 fn keys(table: &Table) -> impl Iterator<Item = &Index> {
-    table.indexes.iter().filter(|index| index.constraint.is_some())
+    table.indexes.iter().filter(|index| index.constraint.is_some() && !index.is_exclusion())
 }
 
 /// Names of NOT NULL constraints, and their columns.
@@ -56,7 +56,8 @@ fn table_constraints(view: &CatalogView, rows: &mut Rows) {
             });
         };
         for index in keys(table) {
-            push(&index.name, if is_primary(table, index) { "PRIMARY KEY" } else { "UNIQUE" }, false, false);
+            let kind = if is_primary(table, index) { "PRIMARY KEY" } else { "UNIQUE" };
+            push(&index.name, kind, index.details.deferrable, index.details.initially_deferred);
         }
         let keys = table.foreign_keys.iter();
         keys.for_each(|key| push(&key.name, "FOREIGN KEY", key.deferrable, key.initially_deferred));

@@ -51,6 +51,8 @@ struct ClassRow<'a> {
     kind: char,
     /// `t`: temporary.
     persistence: char,
+    /// Of an index: its access method.
+    method: u32,
     columns: usize,
     checks: usize,
     has_index: bool,
@@ -80,6 +82,7 @@ impl<'a> ClassRow<'a> {
             owner,
             kind,
             persistence: 'p',
+            method: BTREE,
             columns,
             checks: 0,
             has_index: false,
@@ -101,7 +104,7 @@ impl<'a> ClassRow<'a> {
         let stored = matches!(self.kind, 'r' | 'i' | 'S' | 'm');
         let access_method = match self.kind {
             'r' | 'm' => HEAP,
-            'i' | 'I' => BTREE,
+            'i' | 'I' => self.method,
             _ => 0,
         };
         row!(rows, {
@@ -209,6 +212,7 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                     let counted = ClassRow {
                         rows: if it.is_partitioned() { 0.0 } else { rows_known.unwrap_or(0.0) },
                         persistence,
+                        method: index.method().oid(),
                         is_partition: it.parent_part(index.oid).is_some(),
                         has_subclass: view.catalog.partitions_of(it).any(|part| part.index_of_parent(index).is_some()),
                         ..ClassRow::new(index.oid, &index.name, it.schema, it.owner, if it.is_partitioned() { 'I' } else { 'i' }, columns)

@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use ::types::{CastContext, RangeType, SqlType, can_cast, row_type_oid};
+use ::types::inverted::KeyClass;
 use rustc_hash::FxHashMap;
 
 use super::Maker;
@@ -11,7 +12,8 @@ use super::functions::{first_arg, fixed_type};
 use super::relations::BTREE;
 use super::privileges::acl_of;
 use super::row::{Rows, row};
-use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE, TypeKind};
+use crate::descriptor::{Index, PG_CATALOG_SCHEMA, POSTGRES_ROLE, TypeKind};
+use crate::index_details::IndexMethod;
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
@@ -429,6 +431,27 @@ static OPERATOR_CLASSES: [OperatorClass; 30] = [
     class(4218, "varchar_pattern_ops", 2095, "text_pattern_ops", 25),
 ];
 
+/// Of inverted indexes: also the type of their keys, and whether it is its type's default.
+static GIN_CLASSES: [(OperatorClass, u32, bool); 3] = [
+    (class(10_064, "array_ops", 2745, "array_ops", 2277), 2283, true),
+    (class(10_090, "jsonb_ops", 4036, "jsonb_ops", 3802), 25, true),
+    (class(10_091, "jsonb_path_ops", 4037, "jsonb_path_ops", 3802), 23, false),
+];
+
+/// The oid of the class of a column of an index, by its place in the key.
+pub(super) fn index_class(index: &Index, place: usize, ty: SqlType) -> u32 {
+    let gin = match index.details.inverted.get(place) {
+        Some(KeyClass::Array) => Some(0),
+        Some(KeyClass::Jsonb) => Some(1),
+        Some(KeyClass::JsonbPath) => Some(2),
+        Some(KeyClass::Whole) | None => None,
+    };
+    match gin {
+        Some(at) => GIN_CLASSES[at].0.oid,
+        None => operator_class(ty).map_or(0, |class| class.oid),
+    }
+}
+
 /// Whether there is an operator class of this name.
 #[must_use]
 pub fn is_operator_class(name: &str) -> bool {
@@ -470,16 +493,31 @@ fn pg_opclass(_view: &CatalogView, rows: &mut Rows) {
             opckeytype: 0,
         });
     }
+    for (class, key_type, is_default) in &GIN_CLASSES {
+        row!(rows, {
+            oid: class.oid,
+            opcmethod: IndexMethod::Gin.oid(),
+            opcname: class.name,
+            opcnamespace: PG_CATALOG_SCHEMA,
+            opcowner: POSTGRES_ROLE,
+            opcfamily: class.family,
+            opcintype: class.input,
+            opcdefault: *is_default,
+            opckeytype: *key_type,
+        });
+    }
 }
 
 fn pg_opfamily(_view: &CatalogView, rows: &mut Rows) {
-    let mut families: Vec<(u32, &str)> = OPERATOR_CLASSES.iter().map(|it| (it.family, it.family_name)).collect();
+    let of = |class: &OperatorClass, method: u32| (class.family, class.family_name, method);
+    let mut families: Vec<(u32, &str, u32)> = OPERATOR_CLASSES.iter().map(|it| of(it, BTREE)).collect();
+    families.extend(GIN_CLASSES.iter().map(|(class, ..)| of(class, IndexMethod::Gin.oid())));
     families.sort_unstable();
     families.dedup();
-    for (oid, name) in families {
+    for (oid, name, method) in families {
         row!(rows, {
             oid: oid,
-            opfmethod: BTREE,
+            opfmethod: method,
             opfname: name,
             opfnamespace: PG_CATALOG_SCHEMA,
             opfowner: POSTGRES_ROLE,

@@ -89,6 +89,7 @@ async fn of_all(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut D
             | AlterTable::AddIndex(_)
             | AlterTable::AddCheck(_)
             | AlterTable::AddForeignKey(_)
+            | AlterTable::AlterConstraint { .. }
             | AlterTable::RenameTo(_)
             | AlterTable::SetSchema(_)
             | AlterTable::OwnerTo(_)
@@ -173,7 +174,7 @@ async fn one(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut DdlC
         AlterTable::DropNotNull { column } => {
             let at = position(column)?;
             let id = table.columns[at].id;
-            if table.primary().columns.iter().any(|key| key.column == id) {
+            if table.primary_key().is_some_and(|it| it.columns.iter().any(|key| key.column == id)) {
                 return Err(SqlError::new(
                     SqlState::InvalidTableDefinition,
                     format!("column \"{column}\" is in a primary key"),
@@ -252,6 +253,9 @@ async fn one(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut DdlC
         }
         AlterTable::DetachPartition { partition } => partition::detach(table, partition.id, ctx).await?,
         AlterTable::ValidateConstraint { name } => constraint::validate(table, name, ctx).await?,
+        AlterTable::AlterConstraint { name, deferrable, initially_deferred } => {
+            constraint::alter(table, name, *deferrable, *initially_deferred, ctx)?;
+        }
         AlterTable::DropConstraint { name, if_exists, cascade } => {
             constraint::drop_constraint(table, name, *if_exists, *cascade, ctx).await?;
         }
@@ -443,12 +447,10 @@ async fn set_type(
     }
     let mut changed = (**table).clone();
     changed.columns[at].declare(ty);
-    let is_key = table.indexes.iter().any(|index| index.columns.iter().any(|key| key.column == column.id));
-    if is_key && !ty.key_encodable() {
-        return Err(SqlError::new(
-            SqlState::UndefinedObject,
-            format!("data type {ty} has no default operator class for access method \"btree\""),
-        ));
+    for index in &mut changed.indexes {
+        if let Some(place) = index.columns.iter().position(|key| key.column == column.id) {
+            super::check_index_type(index, place, &ty.base())?;
+        }
     }
     // Widening changes no stored byte.
     let base = ty.base();
@@ -504,11 +506,22 @@ async fn add_primary_key(
     spec: &plan::statement::IndexSpec,
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
-    if table.has_declared_primary_key() {
+    if table.primary_key().is_some() {
         return Err(SqlError::new(
             SqlState::InvalidTableDefinition,
             format!("multiple primary keys for table \"{}\" are not allowed", table.name),
         ));
+    }
+    if spec.deferrable {
+        // Rows keep their row ids: they may share such a key for a while.
+        for wanted in &spec.columns {
+            let table = ctx.table(table.id)?;
+            if table.column_named(&wanted.name).is_some_and(|(_, column)| column.nullable) {
+                let action = AlterTable::SetNotNull { column: wanted.name.clone() };
+                Box::pin(one(&table, &action, true, ctx)).await?;
+            }
+        }
+        return super::create::index(table, spec, false, ctx).await;
     }
     let ids = ctx.new_ids(2).await?;
     let mut changed = (**table).clone();

@@ -450,6 +450,7 @@ impl Check<'_> {
             | AlterTable::DropExpression { .. }
             | AlterTable::AddCheck(_)
             | AlterTable::ValidateConstraint { .. }
+            | AlterTable::AlterConstraint { .. }
             | AlterTable::DropConstraint { .. }
             | AlterTable::RenameColumn { .. }
             | AlterTable::RenameConstraint { .. }

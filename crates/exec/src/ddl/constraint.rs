@@ -115,6 +115,10 @@ async fn foreign_key(
     let invalid = |message: String| SqlError::new(SqlState::InvalidForeignKey, message);
     let columns = ids(table, &spec.columns)?;
     let referenced = match &spec.referenced_columns[..] {
+        [] if to.primary_key().is_some_and(|it| it.details.deferrable) => {
+            let message = format!("cannot use a deferrable primary key for referenced table \"{}\"", to.name);
+            return Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, message));
+        }
         [] if !to.has_declared_primary_key() => {
             return Err(SqlError::new(
                 SqlState::UndefinedObject,
@@ -127,7 +131,12 @@ async fn foreign_key(
     if columns.len() != referenced.len() {
         return Err(invalid("number of referencing and referenced columns for foreign key disagree".into()));
     }
+    let waits = |index: &Index| index.details.deferrable && is_over(&Index { unique: index.is_declared_unique(), ..index.clone() }, &referenced);
     if !to.indexes.iter().any(|index| is_over(index, &referenced)) {
+        if to.indexes.iter().any(waits) {
+            let message = format!("cannot use a deferrable unique constraint for referenced table \"{}\"", to.name);
+            return Err(SqlError::new(SqlState::ObjectNotInPrerequisiteState, message));
+        }
         return Err(invalid(format!(
             "there is no unique constraint matching given keys for referenced table \"{}\"",
             to.name
@@ -225,6 +234,54 @@ pub(super) async fn validate(table: &Arc<Table>, name: &str, ctx: &mut DdlContex
         return Err(no_constraint(table, name));
     }
     ctx.put_table(changed);
+    Ok(())
+}
+
+/// ALTER CONSTRAINT: when a foreign key is looked at.
+pub(super) fn alter(
+    table: &Arc<Table>,
+    name: &str,
+    deferrable: bool,
+    initially_deferred: bool,
+    ctx: &mut DdlContext<'_>,
+) -> SqlResult<()> {
+    let Some(at) = table.foreign_keys.iter().position(|key| key.name == name) else {
+        if !constraint_names(table).any(|known| known == name) {
+            return Err(no_constraint(table, name));
+        }
+        let message = format!("constraint \"{name}\" of relation \"{}\" is not a foreign key constraint", table.name);
+        return Err(SqlError::new(SqlState::WrongObjectType, message));
+    };
+    let oid = table.foreign_keys[at].oid;
+    if let Some(parent) = table.parent_part(oid) {
+        let of = table.partition_parent().and_then(|id| ctx.change.snapshot().table_by_id(id));
+        let parents = of.and_then(|of| Some((of, of.foreign_keys.iter().find(|key| key.oid == parent)?)));
+        let message = format!("cannot alter constraint \"{name}\" on relation \"{}\"", table.name);
+        let error = SqlError::new(SqlState::ObjectNotInPrerequisiteState, message);
+        return Err(match parents {
+            None => error,
+            Some((of, key)) => error
+                .with_detail(format!(
+                    "Constraint \"{name}\" is derived from constraint \"{}\" of relation \"{}\".",
+                    key.name, of.name
+                ))
+                .with_hint("You may alter the constraint it derives from instead."),
+        });
+    }
+    // Those of its partitions follow.
+    let mut oids = vec![oid];
+    let mut going = vec![table.clone()];
+    going.extend(ctx.change.snapshot().descendants_of(table));
+    for table in going {
+        let parts = table.partitioning.iter().flat_map(|it| &it.parts);
+        let own: Vec<u32> = parts.filter(|(_, parents)| oids.contains(parents)).map(|(own, _)| *own).collect();
+        oids.extend(own);
+        let mut changed = Table::clone(&*ctx.table(table.id)?);
+        for key in changed.foreign_keys.iter_mut().filter(|key| oids.contains(&key.oid)) {
+            (key.deferrable, key.initially_deferred) = (deferrable, initially_deferred);
+        }
+        ctx.put_table(changed);
+    }
     Ok(())
 }
 

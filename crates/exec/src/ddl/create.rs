@@ -66,11 +66,18 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         table.columns.push(column);
     }
     let primary = create.indexes.iter().find(|spec| spec.primary);
+    // Rows may share a key that is looked at later: it does not hold them.
+    let (holding, waiting) = (primary.filter(|spec| !spec.deferrable), primary.filter(|spec| spec.deferrable));
+    for wanted in waiting.iter().flat_map(|spec| &spec.columns) {
+        if let Some(column) = table.columns.iter_mut().find(|column| column.name == wanted.name) {
+            column.nullable = false;
+        }
+    }
     if primary.is_some() && inherited.is_some() {
         let message = format!("multiple primary keys for table \"{}\" are not allowed", create.name);
         return Err(SqlError::new(SqlState::InvalidTableDefinition, message));
     }
-    match primary.or(inherited.as_ref()) {
+    match holding.or(inherited.as_ref()) {
         Some(spec) => {
             for wanted in &spec.columns {
                 if let Some(column) = table.columns.iter_mut().find(|column| column.name == wanted.name) {
@@ -89,7 +96,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         partition::make(&mut table, spec, ctx)?;
     }
     next += 2;
-    for spec in create.indexes.iter().filter(|spec| !spec.primary) {
+    for spec in create.indexes.iter().filter(|spec| !spec.primary || spec.deferrable) {
         add_computed(&mut table, spec, ctx)?;
         let name = index_name(spec, &table, &taken, ctx);
         if ctx.change.snapshot().name_owner(schema, &name).is_some() || taken.contains(&name) {
@@ -194,6 +201,7 @@ pub(super) fn add_row_id(table: &mut Table, oid: u32) {
         included: Vec::new(),
         predicate: None,
         constraint: None,
+        details: catalog::IndexDetails::default(),
     });
     table.next_index = table.next_index.max(PRIMARY_INDEX.next());
 }

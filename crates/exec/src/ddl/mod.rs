@@ -30,12 +30,14 @@ use std::sync::Arc;
 pub use authorize::{authorize, changes_privileges};
 use builtins::EvalContext;
 use catalog::privilege::ObjectKind;
+use catalog::{IndexDetails, IndexMethod, IndexRule};
 use catalog::{
     CatalogChange, CatalogSnapshot, CatalogStore, Column, ColumnDefault, Commented, Descriptor, Index, IndexColumn, IndexConstraint,
     NameOwner, Relation, Schema, Sequence, Table, descriptor::POSTGRES_ROLE,
 };
 use keys::{ColumnId, IndexId, Span, keyspace};
-use plan::statement::{ColumnSpec, Ddl, DefaultSpec, Home, IndexSpec, SequenceOptions};
+use plan::statement::{ColumnSpec, Ddl, DefaultSpec, ExcludeOperator, Home, IndexSpec, SequenceOptions};
+use ::types::inverted::KeyClass;
 use plan::{Expr, PlanContext};
 use ::types::{Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, SqlType};
 
@@ -361,7 +363,7 @@ fn computed_column<'t>(table: &'t Table, text: &str) -> Option<&'t Column> {
     })
 }
 
-fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<IndexColumn>> {
+fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<(IndexColumn, Option<KeyClass>)>> {
     spec.columns
         .iter()
         .map(|wanted| {
@@ -376,21 +378,120 @@ fn index_columns(table: &Table, spec: &IndexSpec) -> SqlResult<Vec<IndexColumn>>
                     format!("column \"{}\"{named} does not exist", wanted.name),
                 )
             })?;
-            if !column.ty.key_encodable() {
-                return Err(SqlError::new(
-                    SqlState::UndefinedObject,
-                    format!(
-                        "data type {} has no default operator class for access method \"btree\"",
-                        column.ty
-                    ),
-                ));
+            let class = match spec.method {
+                IndexMethod::Gin => Some(key_class(wanted.class.as_deref(), &column.ty)?),
+                IndexMethod::Btree | IndexMethod::Gist => None,
+            };
+            if class.is_none() && !column.ty.key_encodable() {
+                return Err(no_class(&column.ty, spec.method));
             }
             let direction = if wanted.descending { Direction::Desc } else { Direction::Asc };
             let nulls_first = wanted.nulls_first.unwrap_or(wanted.descending);
             let nulls = if nulls_first { NullsOrder::First } else { NullsOrder::Last };
-            Ok(IndexColumn { column: column.id, direction, nulls })
+            Ok((IndexColumn { column: column.id, direction, nulls }, class))
         })
         .collect()
+}
+
+fn no_class(ty: &SqlType, method: IndexMethod) -> SqlError {
+    let message = format!("data type {ty} has no default operator class for access method \"{}\"", method.name());
+    SqlError::new(SqlState::UndefinedObject, message).with_hint(
+        "You must specify an operator class for the index or define a default operator class for the data type.",
+    )
+}
+
+/// How a column of an inverted index gives keys: by the operator class that is named, or by its type. Types that are ordered give
+/// themselves, as with btree_gin.
+fn key_class(named: Option<&str>, ty: &SqlType) -> SqlResult<KeyClass> {
+    let by_type = match ty {
+        SqlType::Jsonb => Some(KeyClass::Jsonb),
+        ty if ty.is_array() && ty.key_encodable() => Some(KeyClass::Array),
+        ty if ty.key_encodable() => Some(KeyClass::Whole),
+        _ => None,
+    };
+    let class = match named {
+        None => return by_type.ok_or_else(|| no_class(ty, IndexMethod::Gin)),
+        Some("jsonb_ops") => KeyClass::Jsonb,
+        Some("jsonb_path_ops") => KeyClass::JsonbPath,
+        Some("array_ops") => KeyClass::Array,
+        Some(name) if name.ends_with("_trgm_ops") || catalog::is_operator_class(name) => KeyClass::Whole,
+        Some(name) => {
+            let message = format!("operator class \"{name}\" does not exist for access method \"gin\"");
+            return Err(SqlError::new(SqlState::UndefinedObject, message));
+        }
+    };
+    let is_of_type = match class {
+        KeyClass::Jsonb | KeyClass::JsonbPath => by_type == Some(KeyClass::Jsonb),
+        KeyClass::Array | KeyClass::Whole => by_type == Some(class),
+    };
+    if !is_of_type {
+        let ty = ty.without_typmod();
+        let message = format!("operator class \"{}\" does not accept data type {ty}", named.unwrap_or_default());
+        return Err(SqlError::new(SqlState::DatatypeMismatch, message));
+    }
+    Ok(class)
+}
+
+/// A column of an index becomes of another type.
+fn check_index_type(index: &mut Index, place: usize, ty: &SqlType) -> SqlResult<()> {
+    let Some(before) = index.details.inverted.get(place).copied() else {
+        let is_overlapping = matches!(index.details.rule, Some(IndexRule::Exclude { overlaps: Some(_), .. }))
+            && place + 1 == index.columns.len();
+        let is_range = matches!(ty, SqlType::Range(_));
+        return if ty.key_encodable() && (is_range || !is_overlapping) { Ok(()) } else { Err(no_class(ty, index.method())) };
+    };
+    let named = (before == KeyClass::JsonbPath).then_some("jsonb_path_ops");
+    let class = key_class(named, ty)?;
+    if class == KeyClass::Whole && before != KeyClass::Whole {
+        return Err(no_class(ty, IndexMethod::Gin));
+    }
+    index.details.inverted[place] = class;
+    Ok(())
+}
+
+/// What an index is beside an ordered one, and its columns in the order of its keys.
+fn index_details(
+    table: &Table,
+    spec: &IndexSpec,
+    found: Vec<(IndexColumn, Option<KeyClass>)>,
+) -> SqlResult<(Vec<IndexColumn>, IndexDetails)> {
+    let classes: Option<Vec<KeyClass>> = found.iter().map(|(_, class)| *class).collect();
+    let mut columns: Vec<IndexColumn> = found.into_iter().map(|(column, _)| column).collect();
+    let mut details = IndexDetails {
+        // An index over ordered types alone is an ordered one.
+        inverted: classes.filter(|classes| classes.iter().any(|class| *class != KeyClass::Whole)).unwrap_or_default(),
+        rule: None,
+        deferrable: spec.deferrable,
+        initially_deferred: spec.initially_deferred,
+    };
+    if !spec.exclude.is_empty() {
+        let overlaps = exclude_columns(table, spec, &mut columns)?;
+        details.rule = Some(IndexRule::Exclude { method: spec.method, overlaps });
+    } else if spec.deferrable {
+        details.rule = Some(if spec.primary { IndexRule::PrimaryKey } else { IndexRule::Unique });
+    }
+    Ok((columns, details))
+}
+
+/// The place at which the column was declared that may not overlap; it becomes the last.
+fn exclude_columns(table: &Table, spec: &IndexSpec, columns: &mut Vec<IndexColumn>) -> SqlResult<Option<u32>> {
+    let mut overlapping = (0..columns.len()).filter(|at| spec.exclude.get(*at) == Some(&ExcludeOperator::Overlap));
+    let (Some(at), others) = (overlapping.next(), overlapping.count()) else { return Ok(None) };
+    if others > 0 {
+        return Err(SqlError::not_supported("exclusion constraints with several columns WITH && are not supported"));
+    }
+    let column = columns.remove(at);
+    let ty = table.column_position(column.column).map_or(SqlType::Unknown, |at| table.columns[at].ty);
+    if !matches!(ty, SqlType::Range(_)) {
+        return Err(match ty {
+            SqlType::Array(_) | SqlType::MultiRange(_) => {
+                SqlError::not_supported(format!("exclusion constraints WITH && over {ty} are not supported"))
+            }
+            ty => SqlError::new(SqlState::UndefinedFunction, format!("operator does not exist: {ty} && {ty}")),
+        });
+    }
+    columns.push(column);
+    Ok(u32::try_from(at).ok())
 }
 
 /// An index of a table by its spec; the name may have been made up by then.
@@ -401,7 +502,8 @@ fn build_index(
     oid: u32,
     constraint_oid: u32,
 ) -> SqlResult<Index> {
-    let columns = index_columns(table, spec)?;
+    let found = index_columns(table, spec)?;
+    let (columns, details) = index_details(table, spec, found)?;
     let included = spec
         .included
         .iter()
@@ -417,12 +519,13 @@ fn build_index(
         id,
         oid,
         name,
-        unique: spec.unique || spec.primary,
+        unique: (spec.unique || spec.primary) && details.rule.is_none(),
         nulls_not_distinct: spec.nulls_not_distinct,
         columns,
         included,
         predicate: spec.predicate.clone(),
         constraint: spec.constraint.then_some(IndexConstraint { oid: constraint_oid }),
+        details,
     })
 }
 
@@ -439,7 +542,11 @@ fn index_name(spec: &IndexSpec, table: &Table, taken: &[String], ctx: &DdlContex
     let columns: Vec<&str> = columns.chain(included).collect();
     let mut parts = vec![table.name.as_str()];
     parts.extend(&columns);
-    parts.push(if spec.constraint { "key" } else { "idx" });
+    parts.push(match spec.constraint {
+        true if !spec.exclude.is_empty() => "excl",
+        true => "key",
+        false => "idx",
+    });
     ctx.free_name(table.schema, &parts, taken)
 }
 

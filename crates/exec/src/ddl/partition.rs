@@ -71,8 +71,13 @@ pub(super) fn make(table: &mut Table, spec: &PartitionSpec, ctx: &DdlContext<'_>
 
 /// A unique index of a partitioned table is as good as its partitions': rows that are alike must be in one partition.
 pub(super) fn check_unique(table: &Table, index: &Index) -> SqlResult<()> {
-    let is_primary = index.id == table.primary().id;
-    let Some(of) = table.partitioned().filter(|_| index.unique && !(is_primary && index.constraint.is_none())) else {
+    if index.is_exclusion() && table.is_partitioned() {
+        let message = "exclusion constraints are not supported on partitioned tables";
+        return Err(SqlError::not_supported(message));
+    }
+    let is_primary = table.is_primary_key(index);
+    let holds_rows = index.id == table.primary().id && index.constraint.is_none();
+    let Some(of) = table.partitioned().filter(|_| index.is_declared_unique() && !holds_rows) else {
         return Ok(());
     };
     let kind = if is_primary { "PRIMARY KEY" } else { "UNIQUE" };
@@ -171,18 +176,21 @@ fn index_spec(table: &Table, index: &Index) -> IndexSpec {
             expr,
             descending: key.direction == Direction::Desc,
             nulls_first: Some(key.nulls == NullsOrder::First),
+            class: None,
         })
     };
-    IndexSpec {
+    let spec = IndexSpec {
         name: None,
         unique: index.unique,
         nulls_not_distinct: index.nulls_not_distinct,
-        primary: index.id == table.primary().id,
+        primary: table.is_primary_key(index),
         constraint: index.constraint.is_some(),
         columns: index.columns.iter().filter_map(column).collect(),
         included: index.included.iter().filter_map(|id| name_of(*id)).map(|column| column.name.clone()).collect(),
         predicate: index.predicate.clone(),
-    }
+        ..IndexSpec::default()
+    };
+    spec.with_details_of(index)
 }
 
 /// Whether two indexes of tables with columns of the same names are alike.
@@ -197,14 +205,15 @@ fn is_same(a: (&Table, &Index), b: (&Table, &Index)) -> bool {
         };
         let keys: Vec<_> = index.columns.iter().map(|key| (column(key.column), key.direction, key.nulls)).collect();
         let included: Vec<_> = index.included.iter().map(|id| column(*id)).collect();
-        (keys, included, index.unique, index.nulls_not_distinct, index.predicate.clone())
+        let details = (index.details.inverted.clone(), index.is_declared_unique(), index.is_exclusion());
+        (keys, included, details, index.nulls_not_distinct, index.predicate.clone())
     };
     described(a) == described(b)
 }
 
 /// Whether an index of a partition may be that of its parent's index.
 fn may_be_part(parent: (&Table, &Index), own: (&Table, &Index)) -> bool {
-    let is_primary = |(table, index): (&Table, &Index)| index.constraint.is_some() && index.id == table.primary().id;
+    let is_primary = |(table, index): (&Table, &Index)| table.is_primary_key(index);
     is_same(parent, own)
         && (parent.1.constraint.is_none() || own.1.constraint.is_some() && is_primary(parent) == is_primary(own))
 }

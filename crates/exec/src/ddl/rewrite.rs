@@ -21,6 +21,7 @@ use crate::{
     eval::{EvalScope, eval_row},
     operator::build,
     row_write::{TableWriter, fit_row},
+    rules,
 };
 
 /// Entries for every row of the table, in an index that is new; duplicates are 23505.
@@ -40,7 +41,9 @@ pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlCo
                 Some(predicate) => eval_row(predicate, row, &scope)?.as_bool() == Some(true),
                 None => true,
             };
-            if is_in {
+            if is_in && codec.is_inverted() {
+                entries.extend(codec.inverted_keys(row).into_iter().map(|key| (key, IndexCodec::empty_value(), row)));
+            } else if is_in {
                 let (key, value) = codec.encode(row);
                 entries.push((key, value, row));
             }
@@ -60,7 +63,11 @@ pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlCo
         }
         ctx.txn.flush_if_large().await.map_err(from_kv)?;
     }
-    ctx.txn.check_size().map_err(from_kv)
+    ctx.txn.check_size().map_err(from_kv)?;
+    if table.indexes[index].details.rule.is_some() {
+        ctx.with_exec(async |exec| rules::check_filled(table, index, exec).await).await?;
+    }
+    Ok(())
 }
 
 /// A duplicate as it is told to who makes the index.
@@ -83,6 +90,13 @@ fn as_old_row(error: SqlError, table: &Table) -> SqlError {
         (SqlState::NotNullViolation, Some(column), _) => contains_nulls(table, &column),
         (SqlState::CheckViolation, _, Some(name)) => is_violated(table, &name),
         (SqlState::UniqueViolation, ..) => as_new_index(error),
+        (SqlState::ExclusionViolation, _, Some(name)) => {
+            let detail = error.clone().into_fields().detail.unwrap_or_default();
+            SqlError::new(SqlState::ExclusionViolation, format!("could not create exclusion constraint \"{name}\""))
+                .with_detail(detail.replace("conflicts with existing key", "conflicts with key"))
+                .with_table(table.name.clone())
+                .with_constraint(name)
+        }
         _ => error,
     }
 }
@@ -200,7 +214,7 @@ pub(super) async fn rewrite(
                 writer.insert(&rows, exec).await?;
                 exec.txn()?.flush_if_large().await.map_err(from_kv)?;
             }
-            Ok(())
+            rules::settle_all(exec).await
         })
         .await;
     moved.map_err(|error| as_old_row(error, &new))
@@ -224,6 +238,7 @@ fn source(old: &Arc<Table>, new: &Table, exprs: Vec<Expr>) -> Plan {
         fetch_rows: false,
         limit_hint: None,
         point: false,
+        entries: None,
         access: OnceLock::new(),
     };
     let scan = Plan { node: Node::TableScan(Arc::new(scan)), columns: columns(old), estimate };

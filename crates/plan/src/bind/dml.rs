@@ -441,6 +441,11 @@ impl Binder<'_> {
                         format!("constraint \"{name}\" for table \"{}\" does not exist", target.name),
                     )
                 })?;
+                let is_update = matches!(conflict.action, ast::OnConflictAction::DoUpdate(_));
+                if is_update && table.indexes[found].is_exclusion() {
+                    let message = "ON CONFLICT DO UPDATE not supported with exclusion constraints";
+                    return Err(SqlError::new(SqlState::WrongObjectType, message));
+                }
                 Some(vec![found])
             }
         };
@@ -502,7 +507,7 @@ impl Binder<'_> {
             let mut keys: Vec<usize> = table.key_positions(index).collect();
             keys.sort_unstable();
             keys.dedup();
-            index.unique && index.predicate.is_none() && keys == wanted && self.is_arbiter(table, index)
+            index.is_declared_unique() && index.predicate.is_none() && keys == wanted && self.is_arbiter(table, index)
         };
         let found: Vec<usize> =
             table.indexes.iter().enumerate().filter(|(_, index)| matches(index)).map(|(at, _)| at).collect();
@@ -527,7 +532,7 @@ impl Binder<'_> {
             Ok((keys, predicate))
         })?;
         let mut found = Vec::new();
-        for (at, index) in table.indexes.iter().enumerate().filter(|(_, index)| index.unique) {
+        for (at, index) in table.indexes.iter().enumerate().filter(|(_, index)| index.is_declared_unique()) {
             let mut columns = Vec::new();
             for position in table.key_positions(index) {
                 columns.push(key_expr(table, position, self.context)?);

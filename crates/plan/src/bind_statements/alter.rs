@@ -84,6 +84,18 @@ pub(super) fn table(
             TableAction::DetachPartition { partition, is_finalize, is_concurrent } => {
                 actions.push(super::partition::detach(&table, partition, (*is_finalize, *is_concurrent), context)?);
             }
+            TableAction::AlterConstraint { name, deferrable, initially_deferred } => {
+                let deferred = *initially_deferred == Some(true);
+                if deferred && *deferrable == Some(false) {
+                    let message = "constraint declared INITIALLY DEFERRED must be DEFERRABLE";
+                    return Err(SqlError::new(SqlState::SyntaxError, message));
+                }
+                actions.push(AlterTable::AlterConstraint {
+                    name: fold(name),
+                    deferrable: deferred || *deferrable == Some(true),
+                    initially_deferred: deferred,
+                });
+            }
             TableAction::Accepted => {}
         }
     }
@@ -119,6 +131,7 @@ fn change_of_other(relation: &Relation, action: &TableAction, context: &PlanCont
                 RowSecurityText::NoForce => "NO FORCE ROW SECURITY",
             });
         }
+        TableAction::AlterConstraint { .. } => return refuse("ALTER CONSTRAINT"),
         TableAction::AttachPartition { .. } => return refuse("ATTACH PARTITION"),
         TableAction::DetachPartition { .. } => return refuse("DETACH PARTITION"),
         TableAction::SplitAt(_) => return Err(not_a_table(relation.name())),
@@ -209,6 +222,14 @@ fn action(
             let mut made = Constraints::default();
             constraint(given, &place, &mut made)?;
             if *not_valid {
+                if let Some(index) = made.indexes.first() {
+                    let kind = match index.exclude.is_empty() {
+                        false => "EXCLUDE",
+                        true if index.primary => "PRIMARY KEY",
+                        true => "UNIQUE",
+                    };
+                    return Err(SqlError::not_supported(format!("{kind} constraints cannot be marked NOT VALID")));
+                }
                 made.not_valid();
             }
             out.extend(made.indexes.into_iter().map(AlterTable::AddIndex));

@@ -1,7 +1,7 @@
 //! CREATE TABLE, INDEX, VIEW, SEQUENCE.
 
 use catalog::privilege::{Need, PrivilegeSet};
-use catalog::{Column, ColumnDefault, OnCommit, temporary_schema};
+use catalog::{Column, ColumnDefault, IndexMethod, OnCommit, temporary_schema};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState, SqlType};
 
@@ -12,7 +12,7 @@ use crate::{
     optimize_rel,
     parse::extras::{self, Extras, Like},
     statement::{
-        CheckSpec, ColumnSpec, CreateTable, Ddl, DefaultSpec, ForeignKeySpec, Home, IndexColumnSpec, IndexSpec,
+        CheckSpec, ColumnSpec, CreateTable, Ddl, DefaultSpec, ExcludeOperator, ForeignKeySpec, Home, IndexColumnSpec, IndexSpec,
         PreparedPlan, ReferentialAction, SequenceOptions,
     },
 };
@@ -87,8 +87,7 @@ impl Place<'_> {
             let message = format!("referenced relation \"{}\" is not a table", referenced.name);
             return Err(SqlError::new(SqlState::WrongObjectType, message));
         }
-        let characteristics = key.characteristics.as_ref();
-        let deferred = characteristics.is_some_and(|it| matches!(it.initially, Some(ast::DeferrableInitial::Deferred)));
+        let (deferrable, initially_deferred) = read_deferral(key.characteristics.as_ref())?;
         Ok(ForeignKeySpec {
             name,
             columns,
@@ -97,14 +96,14 @@ impl Place<'_> {
             on_delete: action(key.on_delete),
             on_update: action(key.on_update),
             not_valid: false,
-            deferrable: deferred || characteristics.is_some_and(|it| it.deferrable == Some(true)),
-            initially_deferred: deferred,
+            deferrable,
+            initially_deferred,
         })
     }
 }
 
 fn key_column(name: &str) -> IndexColumnSpec {
-    IndexColumnSpec { name: name.to_owned(), expr: None, descending: false, nulls_first: None }
+    IndexColumnSpec { name: name.to_owned(), ..IndexColumnSpec::default() }
 }
 
 /// SERIAL and its kin are no types of their own.
@@ -202,23 +201,18 @@ pub(super) fn column_options(
                 out.indexes.push(IndexSpec {
                     name: given.or_else(|| key.name.as_ref().map(fold)),
                     unique: true,
-                    nulls_not_distinct: false,
                     primary: true,
                     constraint: true,
                     columns: vec![key_column(&name)],
-                    included: Vec::new(),
-                    predicate: None,
+                    ..deferral(key.characteristics.as_ref())?
                 });
             }
             ast::ColumnOption::Unique(key) => out.indexes.push(IndexSpec {
                 name: given.or_else(|| key.name.as_ref().map(fold)),
                 unique: true,
-                nulls_not_distinct: false,
-                primary: false,
                 constraint: true,
                 columns: vec![key_column(&name)],
-                included: Vec::new(),
-                predicate: None,
+                ..deferral(key.characteristics.as_ref())?
             }),
             ast::ColumnOption::Check(check) => out.checks.push(CheckSpec {
                 name: given.or_else(|| check.name.as_ref().map(fold)),
@@ -295,9 +289,74 @@ fn index_columns(columns: &[ast::IndexColumn], context: &PlanContext<'_>) -> Sql
                 expr,
                 descending: matches!(options.sort, Some(ast::OrderBySort::Desc)),
                 nulls_first: options.nulls_first,
+                class: class_name(column.operator_class.as_ref()),
             })
         })
         .collect()
+}
+
+/// The last part of the name of an operator class.
+fn class_name(name: Option<&ast::ObjectName>) -> Option<String> {
+    match name?.0.last()? {
+        ast::ObjectNamePart::Identifier(name) => Some(fold(name)),
+        ast::ObjectNamePart::Function(_) => None,
+    }
+}
+
+/// What USING names: methods that are not told apart make ordered indexes.
+fn index_method(using: Option<&ast::IndexType>) -> SqlResult<IndexMethod> {
+    Ok(match using {
+        Some(ast::IndexType::GIN) => IndexMethod::Gin,
+        Some(ast::IndexType::Custom(name)) => {
+            let message = format!("access method \"{}\" does not exist", fold(name));
+            return Err(SqlError::new(SqlState::UndefinedObject, message));
+        }
+        None
+        | Some(
+            ast::IndexType::BTree
+            | ast::IndexType::Hash
+            | ast::IndexType::GiST
+            | ast::IndexType::SPGiST
+            | ast::IndexType::BRIN
+            | ast::IndexType::Bloom,
+        ) => IndexMethod::Btree,
+    })
+}
+
+/// What indexes that are not ordered cannot be.
+fn check_method(index: &IndexSpec) -> SqlResult<()> {
+    if index.method == IndexMethod::Btree {
+        return Ok(());
+    }
+    let lacks = |what: &str| {
+        let message = format!("access method \"{}\" does not support {what}", index.method.name());
+        Err(SqlError::not_supported(message))
+    };
+    let is_gin = index.method == IndexMethod::Gin;
+    match () {
+        () if is_gin && index.unique => lacks("unique indexes"),
+        () if is_gin && !index.included.is_empty() => lacks("included columns"),
+        () if index.columns.iter().any(|column| column.descending) => lacks("ASC/DESC options"),
+        () if index.columns.iter().any(|column| column.nulls_first.is_some()) => lacks("NULLS FIRST/LAST options"),
+        () => Ok(()),
+    }
+}
+
+/// Whether a constraint waits, as an index by it has it.
+fn deferral(characteristics: Option<&ast::ConstraintCharacteristics>) -> SqlResult<IndexSpec> {
+    let (deferrable, initially_deferred) = read_deferral(characteristics)?;
+    Ok(IndexSpec { deferrable, initially_deferred, ..IndexSpec::default() })
+}
+
+/// DEFERRABLE and INITIALLY DEFERRED.
+pub(super) fn read_deferral(characteristics: Option<&ast::ConstraintCharacteristics>) -> SqlResult<(bool, bool)> {
+    let deferred = characteristics.is_some_and(|it| matches!(it.initially, Some(ast::DeferrableInitial::Deferred)));
+    let deferrable = characteristics.and_then(|it| it.deferrable);
+    if deferred && deferrable == Some(false) {
+        let message = "constraint declared INITIALLY DEFERRED must be DEFERRABLE";
+        return Err(SqlError::new(SqlState::SyntaxError, message));
+    }
+    Ok((deferred || deferrable == Some(true), deferred))
 }
 
 /// A table constraint as what it makes.
@@ -311,21 +370,19 @@ pub(super) fn constraint(
             name: key.name.as_ref().map(fold),
             unique: true,
             nulls_not_distinct: key.nulls_distinct == ast::NullsDistinctOption::NotDistinct,
-            primary: false,
             constraint: true,
             columns: index_columns(&key.columns, place.context)?,
             included: key.include.iter().map(fold).collect(),
-            predicate: None,
+            ..deferral(key.characteristics.as_ref())?
         }),
         ast::TableConstraint::PrimaryKey(key) => out.indexes.push(IndexSpec {
             name: key.name.as_ref().map(fold),
             unique: true,
-            nulls_not_distinct: false,
             primary: true,
             constraint: true,
             columns: index_columns(&key.columns, place.context)?,
             included: key.include.iter().map(fold).collect(),
-            predicate: None,
+            ..deferral(key.characteristics.as_ref())?
         }),
         ast::TableConstraint::Check(check) => out.checks.push(CheckSpec {
             name: check.name.as_ref().map(fold),
@@ -337,9 +394,54 @@ pub(super) fn constraint(
             let columns = key.columns.iter().map(fold).collect();
             out.foreign_keys.push(place.foreign_key(key, key.name.as_ref().map(fold), columns)?);
         }
+        ast::TableConstraint::Exclude(exclude) => out.indexes.push(exclusion(exclude, place.context)?),
         other => return Err(not_yet(&format!("constraint {other}"))),
     }
     Ok(())
+}
+
+/// EXCLUDE as the index that keeps it.
+fn exclusion(exclude: &ast::ExcludeConstraint, context: &PlanContext<'_>) -> SqlResult<IndexSpec> {
+    let method = match exclude.index_method.as_ref().map(fold).as_deref() {
+        None | Some("btree") => IndexMethod::Btree,
+        Some("gist" | "spgist") => IndexMethod::Gist,
+        Some(name @ ("gin" | "brin")) => {
+            let message = format!("access method \"{name}\" does not support exclusion constraints");
+            return Err(SqlError::not_supported(message));
+        }
+        Some("hash") => return Err(not_yet("exclusion constraints by hash indexes")),
+        Some(name) => {
+            let message = format!("access method \"{name}\" does not exist");
+            return Err(SqlError::new(SqlState::UndefinedObject, message));
+        }
+    };
+    let operator = |element: &ast::ExcludeConstraintElement| {
+        let symbol = match &element.operator {
+            ast::ExcludeConstraintOperator::Token(symbol) => symbol.as_str(),
+            ast::ExcludeConstraintOperator::PGOperator(parts) => parts.last().map_or("", String::as_str),
+        };
+        match symbol {
+            "=" => Ok(ExcludeOperator::Equal),
+            "&&" if method == IndexMethod::Gist => Ok(ExcludeOperator::Overlap),
+            other => Err(not_yet(&format!("exclusion constraints WITH {other} are not supported"))),
+        }
+    };
+    let columns: Vec<ast::IndexColumn> = exclude.elements.iter().map(|element| element.column.clone()).collect();
+    let (deferrable, initially_deferred) = read_deferral(exclude.characteristics.as_ref())?;
+    let spec = IndexSpec {
+        name: exclude.name.as_ref().map(fold),
+        constraint: true,
+        columns: index_columns(&columns, context)?,
+        included: exclude.include.iter().map(fold).collect(),
+        predicate: exclude.where_clause.as_ref().map(|it| stored_text(it, context)),
+        method,
+        deferrable,
+        initially_deferred,
+        exclude: exclude.elements.iter().map(operator).collect::<SqlResult<_>>()?,
+        ..IndexSpec::default()
+    };
+    check_method(&spec)?;
+    Ok(spec)
 }
 
 /// A column of another table, for one that is LIKE it.
@@ -388,7 +490,7 @@ fn like(like: &Like, context: &PlanContext<'_>, columns: &mut Vec<ColumnSpec>, o
         }));
     }
     let with_name = |index: &&catalog::Index| like.indexes && !index.name.is_empty();
-    for (at, index) in table.indexes.iter().enumerate().filter(|(_, index)| with_name(index)) {
+    for index in table.indexes.iter().filter(with_name) {
         let column = |key: &catalog::IndexColumn| {
             let column = &table.columns[table.column_position(key.column)?];
             let expr = match &column.default {
@@ -400,18 +502,22 @@ fn like(like: &Like, context: &PlanContext<'_>, columns: &mut Vec<ColumnSpec>, o
                 expr,
                 descending: key.direction == types::Direction::Desc,
                 nulls_first: Some(key.nulls == types::NullsOrder::First),
+                class: None,
             })
         };
-        out.indexes.push(IndexSpec {
+        let columns: Vec<IndexColumnSpec> = index.columns.iter().filter_map(column).collect();
+        let spec = IndexSpec {
             name: None,
             unique: index.unique,
             nulls_not_distinct: index.nulls_not_distinct,
-            primary: at == 0,
+            primary: table.is_primary_key(index),
             constraint: index.constraint.is_some(),
-            columns: index.columns.iter().filter_map(column).collect(),
+            columns,
             included: table.positions(&index.included).map(|at| table.columns[at].name.clone()).collect(),
             predicate: index.predicate.clone(),
-        });
+            ..IndexSpec::default()
+        };
+        out.indexes.push(spec.with_details_of(index));
     }
     Ok(())
 }
@@ -556,12 +662,13 @@ pub(super) fn index(create: &ast::CreateIndex, only: bool, context: &PlanContext
         name,
         unique: create.unique,
         nulls_not_distinct: create.nulls_distinct == Some(false),
-        primary: false,
-        constraint: false,
         columns: index_columns(&create.columns, context)?,
         included: create.include.iter().map(fold).collect(),
         predicate: create.predicate.as_ref().map(|it| stored_text(it, context)),
+        method: index_method(create.using.as_ref())?,
+        ..IndexSpec::default()
     };
+    check_method(&index)?;
     Ok(ddl(Ddl::CreateIndex { table, index, if_not_exists: create.if_not_exists, only }, "CREATE INDEX", context))
 }
 

@@ -142,7 +142,23 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
     })
 }
 
-/// The foreign keys and constraint triggers of this name; if they are to be deferred, they can be.
+/// Constraints, and those of partitions that are theirs.
+fn with_parts<'a>(
+    mut oids: Vec<u32>,
+    tables: impl Iterator<Item = &'a Arc<Table>>,
+    context: &PlanContext<'_>,
+) -> Vec<u32> {
+    for table in tables.filter(|table| table.is_partitioned()) {
+        for below in context.catalog.descendants_of(table) {
+            let parts = below.partitioning.iter().flat_map(|it| &it.parts);
+            let parts: Vec<u32> = parts.filter(|(_, parents)| oids.contains(parents)).map(|(own, _)| *own).collect();
+            oids.extend(parts.into_iter().filter(|own| !oids.contains(own)).collect::<Vec<_>>());
+        }
+    }
+    oids
+}
+
+/// The foreign keys, rules of indexes and constraint triggers of this name; if they are to be deferred, they can be.
 fn constraints_named(name: &ast::ObjectName, deferred: bool, context: &PlanContext<'_>) -> SqlResult<Vec<u32>> {
     let (schema, name) = qualified_name(context, name)?;
     let schemas = match &schema {
@@ -163,22 +179,25 @@ fn constraints_named(name: &ast::ObjectName, deferred: bool, context: &PlanConte
                 _ => None,
             })
         };
+        let is_index = |index: &catalog::Index| index.constraint.is_some() && index.name == name;
         let of_keys = |table: &Arc<Table>| -> Vec<(u32, bool)> {
             let keys = table.foreign_keys.iter().filter(|key| key.name == name).map(|key| (key.oid, key.deferrable));
             let triggers = table.trigger_named(&name).and_then(|it| it.constraint.map(|by| (it.oid, by.deferrable)));
-            keys.chain(triggers).collect()
+            let rules = table.indexes.iter().filter(|index| is_index(index) && index.details.deferrable);
+            let rules = rules.filter_map(|index| index.constraint).map(|it| (it.oid, true));
+            keys.chain(triggers).chain(rules).collect()
         };
         let keys: Vec<(u32, bool)> = tables().flat_map(of_keys).collect();
-        let is_index = |index: &catalog::Index| index.constraint.is_some() && index.name == name;
         let is_other = tables().any(|table| {
-            table.indexes.iter().any(is_index) || table.checks.iter().any(|check| check.name == name)
+            table.indexes.iter().any(|index| is_index(index) && !index.details.deferrable) || table.checks.iter().any(|check| check.name == name)
         });
         if deferred && (is_other || keys.iter().any(|(_, deferrable)| !deferrable)) {
             let message = format!("constraint \"{name}\" is not deferrable");
             return Err(SqlError::new(SqlState::WrongObjectType, message));
         }
         if is_other || !keys.is_empty() {
-            return Ok(keys.into_iter().map(|(oid, _)| oid).collect());
+            let oids: Vec<u32> = keys.into_iter().map(|(oid, _)| oid).collect();
+            return Ok(with_parts(oids, tables(), context));
         }
     }
     Err(SqlError::new(SqlState::UndefinedObject, format!("constraint \"{name}\" does not exist")))

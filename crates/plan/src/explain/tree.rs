@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use types::inverted::KeyQuestion;
 use types::stack::grown;
 
 use super::{Actual, Measured, expr::Names};
 use crate::{
     Expr, bind::same::same_expr,
-    plan::{Estimate, IndexSpan, JoinKind, LockWait, Node, Plan, ProjectItem, SetOpKind, TableScan},
+    plan::{EntryCondition, EntryTerm, Estimate, IndexSpan, JoinKind, LockWait, Node, Plan, ProjectItem, SetOpKind, TableScan},
 };
 
 /// What a line of details says.
@@ -422,8 +423,10 @@ impl Builder<'_> {
     /// A scan; or, with `keys`, what a lookup reads for each row on its left.
     fn scan(&mut self, scan: &TableScan, keys: Option<&[String]>) -> Tree {
         let table = &scan.table;
-        let index = &table.indexes[scan.index];
-        let is_sequential = scan.index == 0 && scan.spans.is_empty() && keys.is_none() && !scan.reverse;
+        let entries = scan.entries.as_deref();
+        let index = &table.indexes[entries.map_or(scan.index, |entries| entries.index)];
+        let is_whole = scan.spans.is_empty() && keys.is_none() && entries.is_none();
+        let is_sequential = scan.index == 0 && is_whole && !scan.reverse;
         let kind = match (is_sequential, scan.index == 0 || scan.fetch_rows) {
             (true, _) => "Seq Scan",
             (false, true) => "Index Scan",
@@ -444,12 +447,13 @@ impl Builder<'_> {
         let name = |column: usize| table.columns[column].name.clone();
         tree.outputs = scan.columns.iter().map(|column| self.qualified(&table.name, &name(*column))).collect();
         let key_names: Vec<String> = table.key_positions(index).map(name).collect();
-        let condition = match keys {
-            Some(keys) => {
+        let condition = match (keys, entries) {
+            (_, Some(entries)) => Some(self.entries(&key_names, &entries.condition)),
+            (Some(keys), None) => {
                 let pairs = key_names.iter().zip(keys).map(|(name, key)| format!("({name} = {key})"));
                 all_of(pairs.collect())
             }
-            None => self.spans(&key_names, &scan.spans),
+            (None, None) => self.spans(&key_names, &scan.spans),
         };
         tree.detail("Index Cond", condition);
         // A scan's own condition can only mean its own table.
@@ -462,6 +466,27 @@ impl Builder<'_> {
             tree.detail("Locking", Some("SKIP LOCKED".to_owned()));
         }
         tree
+    }
+
+    fn entries(&mut self, keys: &[String], condition: &EntryCondition) -> String {
+        let (parts, word) = match condition {
+            EntryCondition::Term(EntryTerm { place, question, value }) => {
+                let symbol = match question {
+                    KeyQuestion::Contains => "@>",
+                    KeyQuestion::ContainedBy => "<@",
+                    KeyQuestion::Overlaps => "&&",
+                    KeyQuestion::Equals => "=",
+                    KeyQuestion::HasKey => "?",
+                    KeyQuestion::HasAnyKey => "?|",
+                    KeyQuestion::HasAllKeys => "?&",
+                };
+                return format!("({} {symbol} {})", keys[*place], self.names(&[]).expr(value));
+            }
+            EntryCondition::All(parts) => (parts, " AND "),
+            EntryCondition::Any(parts) => (parts, " OR "),
+        };
+        let parts: Vec<String> = parts.iter().map(|part| self.entries(keys, part)).collect();
+        format!("({})", parts.join(word))
     }
 
     fn spans(&mut self, keys: &[String], spans: &[IndexSpan]) -> Option<String> {

@@ -12,7 +12,7 @@ use catalog::{ColumnStatistics, Index, Table, TableStatistics, row::EntryReader}
 use types::{Datum, Direction, NullsOrder, SqlResult, SqlType};
 
 use super::{
-    Fact, OrderKey, Part, Want, cost,
+    Fact, OrderKey, Part, Want, cost, entries,
     bounds::{Bound, ColumnBound, bound_of, usable_value},
     exprs::{column_of, comparison, conjunction, conjuncts, mark, remap},
     make,
@@ -198,6 +198,8 @@ struct Match {
     narrowed: Vec<usize>,
     /// Each span names one key in full.
     point: bool,
+    /// Rows are found by an inverted index, and read from the primary one.
+    entries: Option<entries::Found>,
 }
 
 type Bounds = [Option<ColumnBound>];
@@ -276,7 +278,7 @@ fn match_index(table: &Table, position: usize, bounds: &Bounds) -> Match {
     }
     let is_exact = |at: &usize| bounds[*at].as_ref().is_some_and(|found| found.exact);
     let (used, narrowed) = taken.into_iter().partition(is_exact);
-    Match { index: position, spans, used, narrowed, point }
+    Match { index: position, spans, used, narrowed, point, entries: None }
 }
 
 /// Whether an index yields its rows in an order, and if so whether it is read backwards for it.
@@ -376,7 +378,7 @@ pub(super) fn plan_table(
     let filters = with_computed(table, filters, context)?;
     let bounds: Vec<Option<ColumnBound>> = filters.iter().map(|filter| bound_of(filter, table)).collect();
     let mut matches = Vec::with_capacity(table.indexes.len());
-    for (position, index) in table.indexes.iter().enumerate() {
+    for (position, index) in table.indexes.iter().enumerate().filter(|(_, index)| !index.is_inverted()) {
         if is_usable(table, index, &filters, context)? {
             matches.push(match_index(table, position, &bounds));
         }
@@ -402,6 +404,9 @@ pub(super) fn plan_table(
         }
         None => {
             base.statistics = context.catalog.statistics().table(table.storage);
+            for position in 0..table.indexes.len() {
+                matches.extend(by_entries(&base, position, context)?);
+            }
             let share = OnceCell::new();
             let out = || (base.rows() * share.get_or_init(|| base.filter_share())).max(1.0);
             matches
@@ -414,6 +419,35 @@ pub(super) fn plan_table(
     Ok(scan(base, best, &want))
 }
 
+/// The rows that an inverted index finds for the filters.
+fn by_entries(base: &Base, position: usize, context: &PlanContext<'_>) -> SqlResult<Option<Match>> {
+    let index = &base.table.indexes[position];
+    if !index.is_inverted() || !is_usable(&base.table, index, &base.filters, context)? {
+        return Ok(None);
+    }
+    let found = entries::matching(base, position, &base.filters);
+    Ok(found.map(|mut found| {
+        let narrowed = std::mem::take(&mut found.narrowed);
+        Match { index: 0, spans: Vec::new(), used: Vec::new(), narrowed, point: false, entries: Some(found) }
+    }))
+}
+
+/// What reading the rows that entries lead to costs.
+fn entries_candidate(base: &Base, found: Match, (cost, share): (f64, f64), want: &Want, out: f64) -> Candidate {
+    let read = (base.rows() * share).max(1.0);
+    let out = out.min(read);
+    let each = cost::PER_GET + base.row_cost(base.table.primary()) + base.filters.len() as f64 * cost::PER_OPERATION;
+    let total = cost + read * each;
+    let ordered = want.order.is_empty();
+    let effective = match (ordered, want.limit) {
+        (true, Some(limit)) => cost + read * each * (limit / out).min(1.0),
+        (true, None) => total,
+        (false, limit) => total + cost::sort(out, limit),
+    };
+    let estimate = Estimate { rows: out, width: 0.0, startup_cost: cost, total_cost: total };
+    Candidate { found, reverse: false, ordered, estimate, effective }
+}
+
 /// How many spans one with an array stands for.
 fn any_elements(span: &IndexSpan) -> f64 {
     match span.any_of.map(|at| &span.equal[at]) {
@@ -424,6 +458,10 @@ fn any_elements(span: &IndexSpan) -> f64 {
 }
 
 fn candidate(base: &Base, found: Match, bounds: &Bounds, want: &Want, out: f64) -> Candidate {
+    if let Some(entries) = &found.entries {
+        let costs = (entries.cost, entries.share);
+        return entries_candidate(base, found, costs, want, out);
+    }
     let rows = base.rows();
     let index = &base.table.indexes[found.index];
     let is_used = |at: &usize| found.used.contains(at);
@@ -487,6 +525,7 @@ fn scan(mut base: Base, best: Candidate, want: &Want) -> Part {
         limit_hint,
         point: found.point,
         columns: columns.clone(),
+        entries: found.entries.map(|found| Arc::new(found.scan)),
         access: OnceLock::new(),
     });
     let plan_columns = columns.iter().map(|column| base.columns[*column].clone()).collect();
@@ -514,7 +553,7 @@ pub(super) fn equal_constant<'a>(filter: &'a Expr, table: &Table) -> Option<(usi
 pub(super) fn lookup_index(table: &Table, columns: &[usize], wanted: usize) -> Option<(usize, Vec<usize>)> {
     let mut best: Option<(usize, Vec<usize>)> = None;
     for (position, index) in table.indexes.iter().enumerate() {
-        if index.predicate.is_some() {
+        if index.predicate.is_some() || index.is_inverted() {
             continue;
         }
         let places: Vec<usize> = table

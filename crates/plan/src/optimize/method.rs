@@ -400,6 +400,7 @@ fn lookup(
         limit_hint: None,
         point: path.point,
         columns: columns.clone(),
+        entries: None,
         access: OnceLock::new(),
     });
     let lookup_key = |key: &LookupKey| match key {

@@ -6,7 +6,7 @@
 //! the relation's columns it yields, in whatever order that came about. Only where somebody outside looks are the
 //! columns put in the relation's order.
 //!
-//! Read in this order: [`query`], [`access`], [`bounds`], [`join`], [`order`], [`method`], [`decorrelate`], [`locking`],
+//! Read in this order: [`query`], [`access`], [`bounds`], [`entries`], [`join`], [`order`], [`method`], [`decorrelate`], [`locking`],
 //! [`selectivity`];
 //! [`partition`];
 //! [`catalogs`] stands apart.
@@ -24,6 +24,7 @@ mod bounds;
 mod catalogs;
 mod cost;
 mod decorrelate;
+mod entries;
 mod exprs;
 mod join;
 mod leakproof;

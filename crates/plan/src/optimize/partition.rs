@@ -272,6 +272,7 @@ pub(super) fn lookup_plan(
             limit_hint: None,
             point,
             columns: read.clone(),
+            entries: None,
             access: OnceLock::new(),
         };
         let column = |at: &usize| {

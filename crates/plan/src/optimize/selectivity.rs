@@ -4,6 +4,7 @@
 use catalog::ColumnStatistics;
 use types::{Datum, SqlType, compare};
 
+use super::entries::share_of;
 use super::exprs::{column_of, commuted, comparison};
 use crate::expr::{Expr, SubqueryKind, TruthTest};
 
@@ -99,7 +100,7 @@ fn one(condition: &Expr, known: &dyn Known) -> f64 {
             (None, Some("<>")) => 1.0 - EQUAL,
             (None, Some(_)) => INEQUALITY,
             (None, None) if builtin.name().contains("like") || builtin.name().contains("regex") => MATCH,
-            (None, None) => INEQUALITY,
+            (None, None) => share_of(condition, known).unwrap_or(INEQUALITY),
         },
         Expr::InList { expr, list, negated } => {
             let found: f64 = match column_of(expr) {

@@ -44,6 +44,7 @@ fn index(id: u32, name: &str, unique: bool, columns: &[u32], constraint: bool) -
         included: Vec::new(),
         predicate: None,
         constraint: constraint.then_some(IndexConstraint { oid: 21_000 + id }),
+        details: catalog::IndexDetails::default(),
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) enum TableAction {
     RowSecurity(RowSecurityText),
     AttachPartition { partition: ast::ObjectName, bound: BoundText },
     DetachPartition { partition: ast::ObjectName, is_finalize: bool, is_concurrent: bool },
+    /// None: left as it is.
+    AlterConstraint { name: ast::Ident, deferrable: Option<bool>, initially_deferred: Option<bool> },
     Accepted,
 }
 
@@ -71,6 +73,9 @@ impl Reader<'_, '_> {
             self.skip_action();
             return Ok(TableAction::Accepted);
         }
+        if self.words("alter constraint") {
+            return self.alter_constraint();
+        }
         let start = self.parser.index();
         if self.words("alter") {
             self.words("column");
@@ -83,6 +88,20 @@ impl Reader<'_, '_> {
             }
         }
         Ok(TableAction::Standard(Box::new(self.parser.parse_alter_table_operation()?)))
+    }
+
+    fn alter_constraint(&mut self) -> Read<TableAction> {
+        let name = self.ident()?;
+        let (mut deferrable, mut initially_deferred) = (None, None);
+        loop {
+            match () {
+                () if self.words("not deferrable") => deferrable = Some(false),
+                () if self.words("deferrable") => deferrable = Some(true),
+                () if self.words("initially deferred") => initially_deferred = Some(true),
+                () if self.words("initially immediate") => initially_deferred = Some(false),
+                () => return Ok(TableAction::AlterConstraint { name, deferrable, initially_deferred }),
+            }
+        }
     }
 
     /// Steps to the comma or end behind an action.

@@ -1,0 +1,116 @@
+//! What tables may have that came later, stored behind them where an index is more than an ordered one, or
+//! there is row security.
+//!
+//! The bytes are fields with tags ([`crate::tagged`]): 2 what makes it partitioned or a partition, 4 what makes it a
+//! materialized view, 6 a list of what its indexes are ([`IndexDetails`]), each with the index's id,
+//! 8 its row security.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::descriptor::Table;
+use crate::index_details::IndexDetails;
+use crate::partition::Partitioning;
+use crate::policy::RowSecurity;
+use crate::stored_view::Materialized;
+use crate::tagged::{Malformed, Reader, Writer};
+
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct TableParts {
+    partitioning: Option<Partitioning>,
+    materialized: Option<Materialized>,
+    /// By the ids of the indexes.
+    indexes: Vec<(u32, IndexDetails)>,
+    security: Option<RowSecurity>,
+}
+
+impl TableParts {
+    /// Whether a table has something that is kept in no other way.
+    pub fn are_in(table: &Table) -> bool {
+        table.indexes.iter().any(|index| !index.details.is_plain())
+            || table.security.as_deref().is_some_and(|security| !security.is_empty())
+    }
+
+    pub fn of(table: &Table) -> Self {
+        let with_details = table.indexes.iter().filter(|index| !index.details.is_plain());
+        Self {
+            partitioning: table.partitioning.as_deref().filter(|it| !it.is_empty()).cloned(),
+            materialized: table.materialized.as_deref().cloned(),
+            indexes: with_details.map(|index| (index.id.get(), index.details.clone())).collect(),
+            security: table.security.as_deref().filter(|it| !it.is_empty()).cloned(),
+        }
+    }
+
+    pub fn put_into(self, mut table: Table) -> Table {
+        table.partitioning = self.partitioning.map(Arc::new);
+        table.materialized = self.materialized.map(Arc::new);
+        table.security = self.security.map(Arc::new);
+        for (id, details) in self.indexes {
+            if let Some(index) = table.indexes.iter_mut().find(|index| index.id.get() == id) {
+                index.details = details;
+            }
+        }
+        table
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::default();
+        if let Some(it) = &self.partitioning {
+            writer.bytes(2, &it.encode());
+        }
+        if let Some(it) = &self.materialized {
+            writer.bytes(4, &it.encode());
+        }
+        writer.list(6, self.indexes.iter().map(|(id, details)| details.encode(*id)));
+        if let Some(it) = &self.security {
+            writer.bytes(8, &it.encode());
+        }
+        writer.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(bytes)?;
+        let partitioning = reader.bytes(2)?.map(Partitioning::decode).transpose()?;
+        let materialized = reader.bytes(4)?.map(Materialized::decode).transpose()?;
+        let indexes = reader.list(6)?.into_iter().map(IndexDetails::decode).collect::<Result<_, _>>()?;
+        let security = reader.bytes(8)?.map(RowSecurity::decode).transpose()?;
+        reader.finish()?;
+        Ok(Self { partitioning, materialized, indexes, security })
+    }
+}
+
+impl Serialize for TableParts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.encode())
+    }
+}
+
+impl<'de> Deserialize<'de> for TableParts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let bytes = <Vec<u8>>::deserialize(deserializer)?;
+        Self::decode(&bytes).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use types::inverted::KeyClass;
+
+    use super::*;
+
+    #[test]
+    fn golden_table_parts() {
+        let details = IndexDetails { inverted: vec![KeyClass::Jsonb], ..IndexDetails::default() };
+        let partitioning = Partitioning { parent: Some(1), ..Partitioning::default() };
+        let parts = TableParts { partitioning: Some(partitioning), materialized: None, indexes: vec![(7, details)], security: None };
+        let bytes = parts.encode();
+        let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(shown, "0203020101060706020107040103", "bytes that are stored stay readable");
+        assert_eq!(TableParts::decode(&bytes).unwrap(), parts);
+        for end in 0..bytes.len() {
+            // An error, or fields that are whole.
+            let _ = TableParts::decode(&bytes[..end]);
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! Rules of indexes whose keys rows may share for a while: DEFERRABLE UNIQUE and PRIMARY KEY, and EXCLUDE.
+//!
+//! ```text
+//! not deferrable (EXCLUDE)   looked at when rows have been written
+//! deferrable, immediate      noted when rows are written, looked at when the statement ends
+//! deferred                   noted in the transaction, looked at when it commits, or by SET CONSTRAINTS
+//! ```
+//! Two entries break a rule when they are equal in all columns of the key; of EXCLUDE with `&&`, when they are equal in all but
+//! the last column and their ranges overlap there. Entries are ordered by their columns: ranges of one group of equal columns
+//! by where they begin. If any two of a group overlap, two neighbours do, because a range that overlaps a later one
+//! overlaps every range that begins in between. So it is enough to compare each entry that was written with both of its
+//! neighbours: entries from before do not break the rule among themselves.
+//!
+//! **Invariant (rules-hold):** a transaction that commits leaves no two rows that break a rule. A check first locks the group of
+//! equal columns, under a key that no entry has. Of two transactions that write to a group, one waits for the other and then
+//! reads its rows. Locks are kept in memory and may be lost: what a check has read is verified at the commit, at every isolation
+//! level.
+//!
+//! Tests: `tests/sessions/rules.rs`.
+
+use std::sync::Arc;
+
+use catalog::row::{EntryError, IndexCodec};
+use catalog::{Index, IndexRule, Table};
+use keys::{Key, LockStrength, Span};
+use kv::{Read, ScanOptions, See};
+use rustc_hash::FxHashSet;
+use types::{Datum, Formatting, SqlError, SqlResult, SqlState};
+
+use crate::context::ExecContext;
+use crate::deferred::Side;
+use crate::error::{from_entry, from_kv};
+use crate::row_write::TableWriter;
+
+/// Rows whose groups are locked in one request.
+const AT_ONCE: usize = 256;
+/// Between the columns of a group and what follows them in an entry: no column begins with it.
+const GROUP_LOCK: u8 = 0x01;
+
+/// What the rows of a statement owe to rules that are looked at when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct RuleQueue {
+    owed: Vec<OwedRow>,
+    known: FxHashSet<(u32, Key)>,
+}
+
+/// A row that was written under a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct OwedRow {
+    table: Arc<Table>,
+    index: usize,
+    /// As wide as the table's; what is no part of the entry's key may be missing.
+    row: Vec<Datum>,
+}
+
+/// Columns of an entry's key: those of the index and those of the primary key.
+fn positions(table: &Arc<Table>, index: usize) -> impl Iterator<Item = usize> + '_ {
+    table.codecs()[index].key_positions().chain(table.codecs()[0].key_positions())
+}
+
+impl OwedRow {
+    fn new(table: &Arc<Table>, index: usize, row: &[Datum]) -> Self {
+        let mut kept = vec![Datum::Null; table.columns.len()];
+        positions(table, index).for_each(|at| kept[at] = row[at].clone());
+        Self { table: table.clone(), index, row: kept }
+    }
+
+    /// What [`Self::values`] has kept.
+    pub fn of_values(table: &Arc<Table>, index: usize, values: &[Datum]) -> Self {
+        let mut row = vec![Datum::Null; table.columns.len()];
+        positions(table, index).zip(values).for_each(|(at, value)| row[at] = value.clone());
+        Self { table: table.clone(), index, row }
+    }
+
+    fn values(&self) -> Vec<Datum> {
+        positions(&self.table, self.index).map(|at| self.row[at].clone()).collect()
+    }
+
+    fn descriptor(&self) -> &Index {
+        &self.table.indexes[self.index]
+    }
+
+    fn codec(&self) -> &IndexCodec {
+        &self.table.codecs()[self.index]
+    }
+
+    fn key(&self) -> Key {
+        self.codec().encode_key(&self.row)
+    }
+
+    /// How many columns say which group the row belongs to.
+    fn group_columns(&self) -> usize {
+        self.codec().key_len() - usize::from(overlaps(self.descriptor()))
+    }
+
+    fn group(&self) -> Vec<u8> {
+        let mut prefix = self.codec().prefix().to_vec();
+        let columns: Vec<usize> = self.codec().key_positions().take(self.group_columns()).collect();
+        for (place, at) in columns.into_iter().enumerate() {
+            self.codec().put_key_column(&mut prefix, place, &self.row[at]);
+        }
+        prefix
+    }
+}
+
+fn overlaps(index: &Index) -> bool {
+    matches!(index.details.rule, Some(IndexRule::Exclude { overlaps: Some(_), .. }))
+}
+
+/// Whether a row may break the rule of an index: NULL is not equal to anything, unless NULLs are not distinct, and overlaps
+/// nothing.
+fn may_break(table: &Arc<Table>, index: usize, row: &[Datum]) -> bool {
+    let nulls_count = table.indexes[index].nulls_not_distinct;
+    nulls_count || table.codecs()[index].key_positions().all(|at| !row[at].is_null())
+}
+
+/// Notes a row that has come to an index with a rule.
+pub(crate) fn note(table: &Arc<Table>, index: usize, row: &[Datum], ctx: &mut ExecContext<'_>) {
+    if may_break(table, index, row) {
+        let owed = OwedRow::new(table, index, row);
+        if ctx.foreign.rules.known.insert((table.indexes[index].oid, owed.key())) {
+            ctx.foreign.rules.owed.push(owed);
+        }
+    }
+}
+
+/// Looks at once at rows that have come to an index with a rule that does not wait.
+pub(crate) async fn check_now<'r>(
+    table: &Arc<Table>,
+    index: usize,
+    rows: impl Iterator<Item = &'r [Datum]>,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<()> {
+    let may = rows.filter(|row| may_break(table, index, row));
+    let owed: Vec<OwedRow> = may.map(|row| OwedRow::new(table, index, row)).collect();
+    check(&owed, ctx).await
+}
+
+/// What the statement owes, now that it ends: looked at, or put off with the transaction's.
+///
+/// # Errors
+/// 23505 and 23P01.
+pub(crate) async fn settle(ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    if ctx.foreign.rules.owed.is_empty() {
+        return Ok(());
+    }
+    let queue = std::mem::take(&mut ctx.foreign.rules);
+    let mut now = Vec::with_capacity(queue.owed.len());
+    for owed in queue.owed {
+        let index = owed.descriptor();
+        let Some(constraint) = index.constraint else { continue };
+        if ctx.state.deferred.puts_off_rule(constraint.oid, &index.details) {
+            let (table, bytes) = (owed.table.id, owed.key().as_bytes().to_vec());
+            ctx.state.deferred.note(Side::Rule, table, constraint.oid, table, owed.values(), bytes);
+        } else {
+            now.push(owed);
+        }
+    }
+    check(&now, ctx).await
+}
+
+/// All that is owed, whether it may wait or not.
+pub(crate) async fn settle_all(ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    let queue = std::mem::take(&mut ctx.foreign.rules);
+    check(&queue.owed, ctx).await
+}
+
+/// Looks at rows, which may have gone by now.
+pub(crate) async fn check(owed: &[OwedRow], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    for some in owed.chunks(AT_ONCE) {
+        ctx.cancel.checkpoint().await?;
+        let group = |owed: &OwedRow| {
+            let mut key = owed.group();
+            key.push(GROUP_LOCK);
+            Key::from(key)
+        };
+        let mut groups: Vec<Key> = some.iter().map(group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        let txn = ctx.txn()?;
+        let read = Read { lock: Some(LockStrength::NoKeyUpdate), lock_absent: true, ..bound() };
+        txn.get_many(&groups, read).await.map_err(from_kv)?;
+        // Another transaction may have held the lock and committed since the statement began.
+        txn.look_from_now().await.map_err(from_kv)?;
+        let are_apart = groups.len() == some.len() && !some.iter().any(|owed| overlaps(owed.descriptor()));
+        if are_apart {
+            if let Some((at, other)) = equals(some, ctx).await? {
+                return Err(broken(&some[at], &other, ctx));
+            }
+            continue;
+        }
+        for owed in some {
+            let other = if overlaps(owed.descriptor()) { neighbour(owed, ctx).await? } else { equal(owed, ctx).await? };
+            if let Some(other) = other {
+                return Err(broken(owed, &other, ctx));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads of rules: they see what the statement has written.
+fn bound() -> Read {
+    Read { see: See::Now, binds: true, ..Read::default() }
+}
+
+async fn scan(span: &Span, reverse: bool, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Key>> {
+    let mut found = Vec::new();
+    let mut rest = Some(span.clone());
+    while let Some(span) = rest.take().filter(|_| found.len() < 2) {
+        let options = ScanOptions { read: bound(), max_rows: 2, max_bytes: 0, reverse };
+        let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
+        found.extend(page.rows.iter().map(|(key, _)| Key::from(key)));
+        rest = page.resume;
+    }
+    Ok(found)
+}
+
+/// Another row with the key of one that is there.
+async fn equal(owed: &OwedRow, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Key>> {
+    let own = owed.key();
+    let found = scan(&Span::prefix(Key::from(owed.group())), false, ctx).await?;
+    // Where there are two others, one of them was written by this transaction too, and is checked by itself.
+    let is_there = found.contains(&own);
+    Ok(found.into_iter().find(|key| *key != own).filter(|_| is_there))
+}
+
+/// The first of some rows, all of different groups, that is there and has the key of another, and that one: they are looked for
+/// together.
+async fn equals(some: &[OwedRow], ctx: &mut ExecContext<'_>) -> SqlResult<Option<(usize, Key)>> {
+    let spans: Vec<Span> = some.iter().map(|owed| Span::prefix(Key::from(owed.group()))).collect();
+    let pages = ctx.txn()?.scan_many(&spans, bound()).await.map_err(from_kv)?;
+    for (at, (owed, page)) in some.iter().zip(&pages).enumerate() {
+        let own = owed.key();
+        let is_there = page.iter().any(|(key, _)| key == own.as_bytes());
+        if let Some((other, _)) = page.iter().find(|(key, _)| *key != own.as_bytes()).filter(|_| is_there) {
+            return Ok(Some((at, Key::from(other))));
+        }
+    }
+    Ok(None)
+}
+
+/// A row next to one that is there whose range overlaps that of it.
+async fn neighbour(owed: &OwedRow, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Key>> {
+    let own = owed.key();
+    let group = Span::prefix(Key::from(owed.group()));
+    let before = scan(&Span::new(group.start, own.next()), true, ctx).await?;
+    if before.first() != Some(&own) {
+        // It has gone, or has become another, which is noted by itself.
+        return Ok(None);
+    }
+    if let Some(other) = before.get(1)
+        && meets(owed, other)?
+    {
+        return Ok(Some(other.clone()));
+    }
+    let after = scan(&Span::new(own.clone(), group.end), false, ctx).await?;
+    match after.get(1) {
+        Some(other) if meets(owed, other)? => Ok(Some(other.clone())),
+        _ => Ok(None),
+    }
+}
+
+/// A row that one which is not there yet would break a rule with, if it is one without `DEFERRABLE`.
+pub(crate) async fn conflicts(table: &Arc<Table>, index: usize, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<bool> {
+    if !may_break(table, index, row) {
+        return Ok(false);
+    }
+    let owed = OwedRow::new(table, index, row);
+    let mut lock = owed.group();
+    lock.push(GROUP_LOCK);
+    let txn = ctx.txn()?;
+    let read = Read { lock: Some(LockStrength::NoKeyUpdate), lock_absent: true, ..bound() };
+    txn.get(&Key::from(lock), read).await.map_err(from_kv)?;
+    txn.look_from_now().await.map_err(from_kv)?;
+    let own = owed.key();
+    let group = Span::prefix(Key::from(owed.group()));
+    if !overlaps(owed.descriptor()) {
+        return Ok(!scan(&group, false, ctx).await?.is_empty());
+    }
+    for (span, reverse) in [(Span::new(group.start, own.clone()), true), (Span::new(own, group.end), false)] {
+        if let Some(other) = scan(&span, reverse, ctx).await?.first()
+            && meets(&owed, other)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The columns of the index in an entry.
+fn entry_columns(owed: &OwedRow, key: &Key) -> SqlResult<Vec<Datum>> {
+    let columns: Vec<usize> = owed.codec().key_positions().collect();
+    let mut rest = key.as_bytes().strip_prefix(owed.codec().prefix()).unwrap_or_default();
+    let mut values = Vec::with_capacity(columns.len());
+    for place in 0..columns.len() {
+        let (ty, direction, nulls) = owed.codec().key_column(place);
+        let damaged = |_| from_entry(EntryError { table: owed.table.name.clone(), key: key.clone() });
+        values.push(types::decode_key(&mut rest, &ty, direction, nulls).map_err(damaged)?);
+    }
+    Ok(values)
+}
+
+/// Whether the ranges of two entries of a group overlap.
+fn meets(owed: &OwedRow, other: &Key) -> SqlResult<bool> {
+    let Some(at) = owed.codec().key_positions().last() else { return Ok(false) };
+    let other = entry_columns(owed, other)?.pop().unwrap_or(Datum::Null);
+    Ok(ranges_overlap(&owed.table.columns[at].ty, &owed.row[at], &other))
+}
+
+fn ranges_overlap(ty: &types::SqlType, a: &Datum, b: &Datum) -> bool {
+    match (ty.range_type(), a, b) {
+        (Some(of), Datum::Range(a), Datum::Range(b)) => of.overlaps(std::slice::from_ref(a), std::slice::from_ref(b)),
+        _ => false,
+    }
+}
+
+fn broken(owed: &OwedRow, other: &Key, ctx: &ExecContext<'_>) -> SqlError {
+    let (table, index) = (&owed.table, owed.descriptor());
+    if !index.is_exclusion() {
+        return TableWriter::new(table, &Arc::default()).refused(owed.index, &owed.row, ctx);
+    }
+    let message = format!("conflicting key value violates exclusion constraint \"{}\"", index.name);
+    let error = SqlError::new(SqlState::ExclusionViolation, message)
+        .with_table(table.name.clone())
+        .with_constraint(index.name.clone());
+    let columns: Vec<keys::ColumnId> = index.columns.iter().map(|key| key.column).collect();
+    match entry_columns(owed, other) {
+        Ok(there) if ctx.reads(table, &columns) => {
+            let own: Vec<Datum> = owed.codec().key_positions().map(|at| owed.row[at].clone()).collect();
+            let (own, there) = (shown(table, index, &own), shown(table, index, &there));
+            error.with_detail(format!("Key {own} conflicts with existing key {there}."))
+        }
+        _ => error,
+    }
+}
+
+/// `(room, during)=(1, [1,5))`, in the order of declaration.
+fn shown(table: &Arc<Table>, index: &Index, values: &[Datum]) -> String {
+    let order = index.declared_order();
+    let at: Vec<usize> = table.key_positions(index).collect();
+    let names: Vec<&str> = order.iter().map(|place| table.columns[at[*place]].name.as_str()).collect();
+    let texts = order.iter().map(|place| types::to_text(&table.columns[at[*place]].ty, &values[*place], &Formatting::default()));
+    format!("({})=({})", names.join(", "), texts.collect::<Vec<_>>().join(", "))
+}
+
+/// Looks at all entries of an index with a rule: each next to the one before it.
+///
+/// # Errors
+/// As of an index that cannot be made.
+pub(crate) async fn check_filled(table: &Arc<Table>, index: usize, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    let codec = &table.codecs()[index];
+    let descriptor = &table.indexes[index];
+    let mut rest = Some(codec.span());
+    let mut before: Option<(OwedRow, Vec<u8>)> = None;
+    while let Some(span) = rest {
+        ctx.cancel.checkpoint().await?;
+        let options = ScanOptions { read: Read { see: See::Now, ..Read::default() }, max_rows: 4096, ..ScanOptions::default() };
+        let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
+        for (key, _) in page.rows.iter() {
+            let key = Key::from(key);
+            let blank = OwedRow { table: table.clone(), index, row: vec![Datum::Null; table.columns.len()] };
+            let values = entry_columns(&blank, &key)?;
+            let now = OwedRow::of_values(table, index, &values);
+            if !may_break(table, index, &now.row) {
+                continue;
+            }
+            let group = now.group();
+            if let Some((last, last_group)) = &before
+                && *last_group == group
+                && (!overlaps(descriptor) || meets(last, &key)?)
+            {
+                return Err(cannot_make(&now, last, ctx));
+            }
+            before = Some((now, group));
+        }
+        rest = page.resume;
+    }
+    Ok(())
+}
+
+fn cannot_make(row: &OwedRow, other: &OwedRow, ctx: &ExecContext<'_>) -> SqlError {
+    let index = row.descriptor();
+    if !index.is_exclusion() {
+        let violation = TableWriter::new(&row.table, &Arc::default()).refused(row.index, &row.row, ctx);
+        return crate::ddl::as_new_index(violation);
+    }
+    let values = |row: &OwedRow| -> Vec<Datum> { row.codec().key_positions().map(|at| row.row[at].clone()).collect() };
+    let (own, there) = (shown(&row.table, index, &values(row)), shown(&row.table, index, &values(other)));
+    SqlError::new(SqlState::ExclusionViolation, format!("could not create exclusion constraint \"{}\"", index.name))
+        .with_detail(format!("Key {there} conflicts with key {own}."))
+        .with_table(row.table.name.clone())
+        .with_constraint(index.name.clone())
+}
