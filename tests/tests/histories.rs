@@ -10,11 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use checkers::{
+    Operation, Outcome,
+    list_append::{Micro, Transaction, check},
+};
 use quorate_tests::{config, connect, replicated};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use server::{Node, NodeConfig};
 use tempfile::TempDir;
-use testkit::history::{Op, Outcome, Transaction, check};
 use tokio_postgres::{Client, error::SqlState};
 
 const KEYS: i32 = 12;
@@ -35,13 +38,13 @@ async fn three_nodes(dir: &TempDir) -> Vec<Node> {
 /// What a client may conclude from how its transaction ended.
 fn judge(outcome: &Result<(), tokio_postgres::Error>) -> Outcome {
     match outcome {
-        Ok(()) => Outcome::Committed,
+        Ok(()) => Outcome::Ok,
         Err(error) => match error.code() {
-            None => Outcome::Unknown,
-            Some(code) if *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN => Outcome::Unknown,
+            None => Outcome::Info,
+            Some(code) if *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN => Outcome::Info,
             Some(code) => {
                 assert_ne!(*code, SqlState::INTERNAL_ERROR, "{error:?}");
-                Outcome::Aborted
+                Outcome::Fail
             }
         },
     }
@@ -69,26 +72,26 @@ async fn lists(
     run: &Run,
     client: &mut Client,
     rng: &mut SmallRng,
-    ops: &mut Vec<Op>,
+    ops: &mut Vec<Micro>,
 ) -> Result<(), tokio_postgres::Error> {
     let txn = client.transaction().await?;
     for _ in 0..rng.random_range(1..=3) {
         let key = rng.random_range(0..KEYS);
-        let number = u32::try_from(key).unwrap();
+        let number = u64::try_from(key).unwrap();
         if rng.random_bool(0.4) {
             let text = if rng.random_bool(0.5) { "" } else { " FOR UPDATE" };
             let row = txn.query_opt(&format!("SELECT v FROM lists WHERE k = {key}{text}"), &[]).await?;
-            ops.push(Op::Read(number, row.map(|row| parse(row.get(0))).unwrap_or_default()));
+            ops.push(Micro::Read(number, Some(row.map(|row| parse(row.get(0))).unwrap_or_default())));
         } else if rng.random_bool(0.2) {
             let rows = txn.query("SELECT k, v FROM lists ORDER BY k", &[]).await?;
             let mut found: BTreeMap<i32, Vec<u64>> =
                 rows.iter().map(|row| (row.get(0), parse(row.get(1)))).collect();
             for key in 0..KEYS {
-                ops.push(Op::Read(u32::try_from(key).unwrap(), found.remove(&key).unwrap_or_default()));
+                ops.push(Micro::Read(u64::try_from(key).unwrap(), Some(found.remove(&key).unwrap_or_default())));
             }
         } else {
             let element = run.next_element.fetch_add(1, Ordering::Relaxed);
-            ops.push(Op::Append(number, element));
+            ops.push(Micro::Append(number, element));
             txn.execute(
                 &format!(
                     "INSERT INTO lists VALUES ({key}, '{element}') \
@@ -119,7 +122,9 @@ async fn worker(run: Arc<Run>, mut client: Client, seed: u64) {
                 let (began, mut ops) = (run.now(), Vec::new());
                 let outcome = judge(&lists(&run, &mut client, &mut rng, &mut ops).await);
                 let ended = run.now();
-                run.history.lock().unwrap().push(Transaction { ops, outcome, began, ended, told: String::new() });
+                let operation =
+                    Operation { process: seed, invoked: began, returned: ended, outcome, what: ops, error: String::new() };
+                run.history.lock().unwrap().push(operation);
             }
             6..=8 => {
                 let _judged = judge(&transfer(&mut client, &mut rng).await);
@@ -190,20 +195,20 @@ async fn lists_and_a_bank_while_tables_split_and_a_leaseholder_goes() {
 
     let mut last = BTreeMap::new();
     for row in admin.query("SELECT k, v FROM lists", &[]).await.unwrap() {
-        last.insert(u32::try_from(row.get::<_, i32>(0)).unwrap(), parse(row.get(1)));
+        last.insert(u64::try_from(row.get::<_, i32>(0)).unwrap(), parse(row.get(1)));
     }
     let history = std::mem::take(&mut *run.history.lock().unwrap());
     let count = |outcome| history.iter().filter(|txn| txn.outcome == outcome).count();
     eprintln!(
         "{} committed, {} aborted, {} unknown",
-        count(Outcome::Committed),
-        count(Outcome::Aborted),
-        count(Outcome::Unknown)
+        count(Outcome::Ok),
+        count(Outcome::Fail),
+        count(Outcome::Info)
     );
-    let found = check(&history, &last);
-    assert!(found.is_empty(), "{} anomalies, the first: {:?}", found.len(), found[0]);
+    let found = check(&history, Some(&last));
+    assert!(found.anomalies.is_empty(), "{found}");
     assert_eq!(*run.bad_sums.lock().unwrap(), [0_i64; 0], "money appears or goes");
-    assert!(count(Outcome::Committed) > 15, "the cluster does hardly anything");
+    assert!(count(Outcome::Ok) > 15, "the cluster does hardly anything");
     for node in nodes {
         node.stop().await;
     }

@@ -69,6 +69,11 @@ impl Arguments {
             resume_within: None,
         }
     }
+
+    /// The same with a choice of nodes and transactions of its own.
+    pub fn seeded(seed: u64) -> Self {
+        Self { seed: Some(seed), ..Self::short() }
+    }
 }
 
 /// Longer than this, and service is taken to be gone for good.

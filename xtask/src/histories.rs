@@ -1,6 +1,10 @@
 //! `cargo xtask histories`: many seeds of the testkit's histories, each in a process of its own, several at a time.
 //!
-//! A seed that fails is printed with what was found and the command that runs it again; its output stays in a file.
+//! A seed that fails is printed with what was found and the command that runs it again; its output stays in a file. With
+//! `--recorded DIR` the checkers themselves are judged, by histories of others ([`recorded`]).
+
+mod edn;
+mod recorded;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,17 +34,30 @@ pub struct Arguments {
     /// Run this binary instead of building one.
     #[arg(long)]
     binary: Option<PathBuf>,
+    /// Run no seed: judge the recorded histories in this folder, and compare with what is known of them.
+    #[arg(long, value_name = "DIR")]
+    recorded: Option<PathBuf>,
 }
 
 /// A run takes about twenty seconds, and minutes on a machine that has little time for it; one that takes this long hangs.
 const GIVE_UP: Duration = Duration::from_secs(600);
 
-struct Outcome {
+pub struct Outcome {
     seed: u64,
-    faults: Vec<String>,
+    pub faults: Vec<String>,
+}
+
+impl Arguments {
+    /// So many seeds, built as the tree is.
+    pub fn some(first: u64, seeds: u64) -> Self {
+        Self { seeds, first, jobs: 2, until_failure: false, binary: None, recorded: None }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result {
+    if let Some(dir) = &arguments.recorded {
+        return recorded::run(dir);
+    }
     let binary = match &arguments.binary {
         Some(binary) => binary.clone(),
         None => build()?,
@@ -65,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result {
                 *next += 1;
                 *next - 1
             };
-            let outcome = run_one(&binary, &scratch, seed)?;
+            let outcome = run_one(&binary, &scratch, seed, None)?;
             bar.inc(1);
             if !outcome.faults.is_empty() {
                 bar.suspend(|| tell(&outcome, &scratch));
@@ -101,12 +118,13 @@ fn log_of(scratch: &Path, seed: u64) -> PathBuf {
     scratch.join(format!("seed-{seed}.txt"))
 }
 
-fn run_one(binary: &Path, scratch: &Path, seed: u64) -> Result<Outcome> {
+/// Runs a seed in a process of its own, with a variable of its environment set.
+pub fn run_one(binary: &Path, scratch: &Path, seed: u64, variable: Option<(&str, &str)>) -> Result<Outcome> {
     let log = log_of(scratch, seed);
     let file = fs::File::create(&log).context(format!("creating {}", log.display()))?;
     let errors = file.try_clone().context("opening the seed's output")?;
     let mut command = Command::new(binary);
-    command.arg(seed.to_string()).stdin(Stdio::null()).stdout(file).stderr(errors);
+    command.arg(seed.to_string()).envs(variable).stdin(Stdio::null()).stdout(file).stderr(errors);
     let mut child = command.spawn().context(format!("starting {}", binary.display()))?;
     let started = Instant::now();
     let status = loop {

@@ -1,5 +1,5 @@
 //! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | chaos | histories | stalls | queue | shapes | diff |
-//! startup | regress | clients | tpcc | tpch | setup`.
+//! startup | regress | clients | tpcc | tpch | planted | soak | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -19,12 +19,14 @@ mod demo;
 mod diff;
 mod disk;
 mod histories;
+mod planted;
 mod proxy;
 mod queue;
 mod regress;
 mod rocksdb;
 mod setup;
 mod shapes;
+mod soak;
 mod stalls;
 mod startup;
 mod test;
@@ -78,6 +80,10 @@ enum Command {
     Tpcc(tpcc::Arguments),
     /// Run TPC-H's queries here and on PostgreSQL in turn, and print the ratios.
     Tpch(tpch::Arguments),
+    /// Switch known bugs on, one at a time, and demand that the suite sees each.
+    Planted(planted::Arguments),
+    /// Run histories, chaos, workloads and planted bugs for a while, with one verdict.
+    Soak(soak::Arguments),
     /// Install or name the system packages that building needs.
     Setup,
 }
@@ -100,6 +106,8 @@ fn main() -> ExitCode {
         Command::Regress(arguments) => regress::run(&arguments),
         Command::Tpcc(arguments) => tpcc::run(&arguments),
         Command::Tpch(arguments) => tpch::run(&arguments),
+        Command::Planted(arguments) => planted::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::Setup => setup::run(),
     };
     match outcome {

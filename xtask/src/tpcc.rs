@@ -4,27 +4,17 @@
 //! and thinking times are left out, so the rates are no tpmC; a transaction that is refused with 40001 or 40P01 is run
 //! again and counted. At the end the twelve consistency conditions are checked on both.
 
-mod client;
-mod conditions;
-mod schema;
-mod transactions;
-mod value;
-
-use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures::SinkExt;
 use rand::{SeedableRng, rngs::StdRng};
 use tokio_postgres::NoTls;
+use ::workload::tpcc::{self, Client, Counts, Mode};
+use ::workload::{Failure, Outcome};
 
-use self::client::{Client, Failure, Mode, Outcome};
-use self::schema::{INDEXES, TABLES};
-use self::transactions::Kind;
 use crate::bench::postgres::Postgres;
 use crate::cluster::{Cluster, Node, Options, cpu_seconds};
 use crate::command::{Error, IoContext, Result};
@@ -55,13 +45,6 @@ struct Server {
     port: u16,
     isolation: &'static str,
     pids: Vec<u32>,
-}
-
-/// What clients did in one run.
-#[derive(Default)]
-struct Counts {
-    done: AtomicU64,
-    retries: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -124,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result {
     }
     let mut broken = 0;
     for server in &servers {
-        for (number, contradictions) in runtime.block_on(check(server.port)).map_err(failed)? {
+        for (number, contradictions) in runtime.block_on(async { tpcc::check(&connect(server.port).await?).await }).map_err(failed)? {
             println!("{}: condition {number} is contradicted by {contradictions} rows", server.name);
             broken += 1;
         }
@@ -157,37 +140,9 @@ async fn connect(port: u16) -> Outcome<tokio_postgres::Client> {
 }
 
 async fn load(port: u16, seed: u64) -> Outcome<()> {
-    const PAGE_BYTES: usize = 1 << 20;
     let client = connect(port).await?;
-    for (name, columns) in TABLES {
-        client.batch_execute(&format!("CREATE TABLE {name} ({columns})")).await.map_err(Failure::Server)?;
-    }
-    let mut pages: Vec<(usize, String)> = Vec::new();
-    schema::fill(seed, &mut |table, row| {
-        if pages.last().is_none_or(|(of, page)| *of != table || page.len() > PAGE_BYTES) {
-            pages.push((table, String::new()));
-        }
-        let (_, page) = pages.last_mut().expect("a page was just made if there was none");
-        for (at, value) in row.iter().enumerate() {
-            let separator = if at == 0 { "" } else { "\t" };
-            let _ = write!(page, "{separator}{}", value.field());
-        }
-        page.push('\n');
-    });
-    let mut pages = pages.into_iter().peekable();
-    while let Some((table, first)) = pages.next() {
-        let sink = client.copy_in(&format!("COPY {} FROM STDIN", TABLES[table].0)).await.map_err(Failure::Server)?;
-        let mut sink = std::pin::pin!(sink);
-        sink.send(Bytes::from(first)).await.map_err(Failure::Server)?;
-        while let Some((_, page)) = pages.next_if(|(of, _)| *of == table) {
-            sink.send(Bytes::from(page)).await.map_err(Failure::Server)?;
-        }
-        sink.finish().await.map_err(Failure::Server)?;
-    }
-    for index in INDEXES {
-        client.batch_execute(index).await.map_err(Failure::Server)?;
-    }
-    client.batch_execute("ANALYZE").await.map_err(Failure::Server)
+    client.batch_execute(&tpcc::tables()).await?;
+    tpcc::fill(&client, seed).await
 }
 
 async fn measure(server: &Server, mode: Mode, arguments: &Arguments, round: u64) -> Outcome<Figure> {
@@ -195,7 +150,7 @@ async fn measure(server: &Server, mode: Mode, arguments: &Arguments, round: u64)
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = Vec::new();
     for number in 0..arguments.clients {
-        let client = Client::connect(server.port, mode, server.isolation).await?;
+        let client = Client::over(connect(server.port).await?, mode, server.isolation).await?;
         let seed = arguments.seed.wrapping_mul(1_000_003).wrapping_add(round * 1000 + number as u64);
         clients.push((client, StdRng::seed_from_u64(seed)));
     }
@@ -203,7 +158,7 @@ async fn measure(server: &Server, mode: Mode, arguments: &Arguments, round: u64)
     let started = Instant::now();
     let tasks: Vec<_> = clients
         .into_iter()
-        .map(|(client, random)| tokio::spawn(work(client, random, counts.clone(), stop.clone())))
+        .map(|(client, random)| tokio::spawn(tpcc::work(client, random, counts.clone(), stop.clone(), None)))
         .collect();
     tokio::time::sleep(Duration::from_secs(arguments.seconds)).await;
     stop.store(true, Ordering::Relaxed);
@@ -219,41 +174,4 @@ async fn measure(server: &Server, mode: Mode, arguments: &Arguments, round: u64)
         cpu_ms: (cpu_seconds(&server.pids) - before) * 1000.0 / done,
         retries: counts.retries.load(Ordering::Relaxed),
     })
-}
-
-async fn work(
-    mut client: Client,
-    mut random: StdRng,
-    counts: Arc<Counts>,
-    stop: Arc<AtomicBool>,
-) -> Outcome<()> {
-    while !stop.load(Ordering::Relaxed) {
-        let kind = Kind::draw(&mut random);
-        loop {
-            match transactions::run(kind, &mut client, &mut random).await {
-                Ok(()) => break,
-                Err(failure) if failure.is_retry() => {
-                    counts.retries.fetch_add(1, Ordering::Relaxed);
-                    client.rollback().await?;
-                }
-                Err(failure) => return Err(failure),
-            }
-        }
-        counts.done.fetch_add(1, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-/// The conditions that do not hold, with how many rows contradict each.
-async fn check(port: u16) -> Outcome<Vec<(usize, i64)>> {
-    let client = connect(port).await?;
-    let mut broken = Vec::new();
-    for (number, sql) in (1..).zip(conditions::CONDITIONS) {
-        let row = client.query_one(sql, &[]).await.map_err(Failure::Server)?;
-        let contradictions: i64 = row.get(0);
-        if contradictions > 0 {
-            broken.push((number, contradictions));
-        }
-    }
-    Ok(broken)
 }

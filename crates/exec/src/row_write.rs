@@ -11,6 +11,7 @@ use catalog::{Table, row::IndexCodec};
 use keys::{Key, LockStrength};
 use kv::{Read, See};
 use plan::plan::{LeafRules, PolicyCheck, PolicyRules, Reference, RowRules};
+use planted::Bug;
 use types::{Batch, CastContext, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
@@ -532,9 +533,10 @@ impl TableWriter {
             entries.push((before, after));
         }
         // Entries of the old row go first: a new key may be one that it held.
-        for (before, after) in &entries {
+        for (index, (before, after)) in entries.iter().enumerate() {
             if let Some((key, _)) = before
                 && after.as_ref().is_none_or(|(after, _)| after != key)
+                && !(index > 0 && planted::is_on(Bug::IndexEntryLeft))
             {
                 ctx.txn()?.delete(key.clone());
             }

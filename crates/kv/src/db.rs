@@ -26,6 +26,7 @@ use keys::{
     Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaKind, Span, StoreId, TxnId, keyspace,
 };
 use parking_lot::{Mutex, RwLock};
+use planted::Bug;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use replica::api::{BatchRequest, BatchResponse, Header, KvError, Request, Response};
 use rpc::{Lane, RpcError, Transport, services};
@@ -635,7 +636,7 @@ impl Db {
                 range.forget_leaseholder();
                 Ok(Digested::TryElsewhere)
             }
-            KvError::Ambiguous { .. } if may_be_repeated(batch) => {
+            KvError::Ambiguous { .. } if may_be_repeated(batch) || planted::is_on(Bug::LostReplyRepeated) => {
                 range.forget_leaseholder();
                 Ok(Digested::TryElsewhere)
             }

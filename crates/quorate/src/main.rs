@@ -1,7 +1,8 @@
-//! The command line: `quorate start`, `quorate node`, `quorate cert`.
+//! The command line: `quorate start`, `quorate node`, `quorate cert`, `quorate workload`.
 
 mod cert;
 mod node;
+mod workload;
 
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -41,6 +42,9 @@ enum Command {
     /// Make the certificates of a cluster.
     #[command(subcommand)]
     Cert(cert::Cert),
+    /// Run a workload against a cluster, and judge whether it keeps its promises.
+    #[command(subcommand)]
+    Workload(workload::Command),
 }
 
 #[derive(clap::Args)]
@@ -115,6 +119,7 @@ fn main() -> ExitCode {
     match arguments.command {
         Command::Start(start) => runtime.block_on(run(start)),
         Command::Node(arguments) => runtime.block_on(node::run(arguments)),
+        Command::Workload(command) => runtime.block_on(workload::run(command)),
         Command::Cert(command) => match cert::run(&command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string()),

@@ -17,6 +17,7 @@ use std::{
 
 use keys::{ReplicaId, StoreId};
 use openraft::raft::{VoteRequest, VoteResponse};
+use planted::Bug;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -94,6 +95,9 @@ impl GroupInner {
             return true;
         }
         if withdraw {
+            if planted::is_on(Bug::PromiseBroken) {
+                return true;
+            }
             if !self.liveness.withdraw(promise.store, promise.epoch).await {
                 return false;
             }

@@ -18,6 +18,7 @@ use std::{collections::{BTreeMap, BTreeSet}, sync::atomic::Ordering, time::Durat
 
 use hlc::Timestamp;
 use keys::{ReplicaId, StoreId, Term};
+use planted::Bug;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -185,6 +186,7 @@ impl GroupInner {
         if let Some(lease) = self.worked_out.load().as_deref()
             && self.released.load(Ordering::Acquire) != lease.term
             && (lease.expiration == Timestamp::MAX
+                || planted::is_on(Bug::LeaseOutlived)
                 || self.clock.peek().wall_ns().saturating_add(renew_ns) < lease.expiration.wall_ns())
         {
             return Lease::Held { term: Term::new(lease.term), start: lease.start, expiration: lease.expiration };

@@ -466,9 +466,13 @@ impl Session {
         Ok(())
     }
 
+    /// Reads the newest catalog, and goes on under it. An open transaction that cannot, for what it has used or read is
+    /// another there, stays with its own.
     async fn refresh_catalog(&mut self) -> SqlResult<()> {
-        if self.block.is_none() {
-            self.engine.catalog.refresh().await.map_err(catalog_error)?;
+        let before = self.catalog().version(self.database);
+        let newest = self.engine.catalog.refresh().await.map_err(catalog_error)?;
+        if self.block.is_some() && newest.version(self.database) > before {
+            let _goes_on = self.take_newest_catalog().await?;
         }
         Ok(())
     }

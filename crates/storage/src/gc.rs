@@ -6,6 +6,7 @@
 
 use hlc::Timestamp;
 use keys::{Key, Span};
+use planted::Bug;
 
 use crate::engine::{Engine, LockRecord, bounded};
 use crate::read::{decode_version, version_value};
@@ -62,7 +63,7 @@ impl Engine {
             }
             let provisional = lock.as_ref().is_some_and(|lock| lock.ts == ts);
             if ts <= threshold && !provisional {
-                if kept.is_none() {
+                if kept.is_none() && !planted::is_on(Bug::CollectedTooMuch) {
                     kept = Some(Kept { ts, tombstone: version_value(stored)?.is_none() });
                 } else {
                     batch.clear_version(&key, ts);

@@ -25,6 +25,7 @@
 use bytes::Bytes;
 use hlc::Timestamp;
 use keys::{Key, Span, TxnId, TxnMeta};
+use planted::Bug;
 use rocksdb::{DB, DBRawIteratorWithThreadMode, Snapshot};
 
 use crate::engine::{Engine, Inner, LockRecord, bounded};
@@ -82,7 +83,8 @@ impl ReadOptions<'_> {
         if ts <= self.local_limit {
             return Ok(true);
         }
-        let written_at = version(stored)?.local_ts.unwrap_or(ts);
+        let local_ts = version(stored)?.local_ts.filter(|_| !planted::is_on(Bug::LocalTimeIgnored));
+        let written_at = local_ts.unwrap_or(ts);
         Ok(written_at <= self.local_limit)
     }
 

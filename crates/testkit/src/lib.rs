@@ -3,7 +3,7 @@
 //!
 //! The idea: run a cluster in this process over wires and clocks that a test bends ([`cluster`], [`wires`]), let clients
 //! work through gateways that die ([`gateways`], [`clients`]) while ranges split and links are cut ([`nemesis`]), record
-//! what every client saw, and let a checker ask whether any serial order explains it ([`history`]). One seed makes one
+//! what every client saw, and let a checker ask whether any serial order explains it ([`checkers`]). One seed makes one
 //! schedule of all of it ([`schedule`]); [`run`] runs and judges it. What no client can show is tested by single commands
 //! ([`commands`]).
 //!
@@ -13,7 +13,6 @@ pub mod clients;
 pub mod cluster;
 pub mod commands;
 pub mod gateways;
-pub mod history;
 pub mod nemesis;
 pub mod run;
 pub mod schedule;

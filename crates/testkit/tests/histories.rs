@@ -14,10 +14,11 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use keys::{Key, Span};
 use kv::{Db, DbConfig, Error, LockStrength, Read, ScanOptions, Txn, TxnOptions};
-use testkit::{
-    cluster::Cluster,
-    history::{Anomaly, Op, Outcome, Transaction, check},
+use checkers::{
+    Operation, Outcome,
+    list_append::{Micro, Transaction, check},
 };
+use testkit::cluster::Cluster;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rpc::{MemoryConfig, MemoryOrder};
 use tempfile::TempDir;
@@ -81,7 +82,7 @@ impl Run {
 }
 
 /// A few random reads and appends; what was done goes to `ops`.
-async fn body(run: &Run, txn: &mut Txn, rng: &mut SmallRng, ops: &mut Vec<Op>) -> Result<(), Error> {
+async fn body(run: &Run, txn: &mut Txn, rng: &mut SmallRng, ops: &mut Vec<Micro>) -> Result<(), Error> {
     let base = run.base();
     for _ in 0..rng.random_range(1..=4) {
         let lock = rng.random_bool(0.4).then_some(LockStrength::Update);
@@ -104,21 +105,21 @@ async fn body(run: &Run, txn: &mut Txn, rng: &mut SmallRng, ops: &mut Vec<Op>) -
                     rest = page.resume;
                 }
                 for n in base..base + WINDOW {
-                    ops.push(Op::Read(n, found.remove(&n).unwrap_or_default()));
+                    ops.push(Micro::Read(u64::from(n), Some(found.remove(&n).unwrap_or_default())));
                 }
             }
             2..=4 => {
                 let value = txn.get(&list_key(n), Read { lock, ..Read::default() }).await?;
-                ops.push(Op::Read(n, decode(value.as_deref())));
+                ops.push(Micro::Read(u64::from(n), Some(decode(value.as_deref()))));
             }
             _ => {
                 let value = txn.get(&list_key(n), Read { lock, ..Read::default() }).await?;
                 let mut list = decode(value.as_deref());
-                ops.push(Op::Read(n, list.clone()));
+                ops.push(Micro::Read(u64::from(n), Some(list.clone())));
                 let element = run.next_element.fetch_add(1, Ordering::Relaxed);
                 list.push(element);
                 txn.put(list_key(n), encode(&list));
-                ops.push(Op::Append(n, element));
+                ops.push(Micro::Append(u64::from(n), element));
             }
         }
     }
@@ -127,6 +128,7 @@ async fn body(run: &Run, txn: &mut Txn, rng: &mut SmallRng, ops: &mut Vec<Op>) -
 
 /// Runs transactions until told to stop. Every attempt is one of the history, the failed ones too.
 async fn worker(run: Arc<Run>, db: Db, seed: u64) {
+    let process = seed;
     let mut rng = SmallRng::seed_from_u64(seed);
     while !run.stop.load(Ordering::Relaxed) {
         let mut txn = db.begin(TxnOptions::default());
@@ -139,12 +141,14 @@ async fn worker(run: Arc<Run>, db: Db, seed: u64) {
                 Err(error) => Err(error),
             };
             let judged = match &outcome {
-                Ok(()) => Outcome::Committed,
-                Err(Error::Ambiguous { .. }) => Outcome::Unknown,
-                Err(_) => Outcome::Aborted,
+                Ok(()) => Outcome::Ok,
+                Err(Error::Ambiguous { .. }) => Outcome::Info,
+                Err(_) => Outcome::Fail,
             };
             let ended = run.now();
-            run.history.lock().unwrap().push(Transaction { ops, outcome: judged, began, ended, told: String::new() });
+            let operation =
+                Operation { process, invoked: began, returned: ended, outcome: judged, what: ops, error: String::new() };
+            run.history.lock().unwrap().push(operation);
             match outcome {
                 Err(error @ Error::Retry { .. }) => txn.restart(&error),
                 Err(Error::Internal { reason }) => panic!("{reason}"),
@@ -156,7 +160,7 @@ async fn worker(run: Arc<Run>, db: Db, seed: u64) {
 }
 
 /// The lists as they are in the end.
-async fn read_all(db: &Db, up_to: u32) -> BTreeMap<u32, Vec<u64>> {
+async fn read_all(db: &Db, up_to: u32) -> BTreeMap<u64, Vec<u64>> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let mut txn = db.begin(TxnOptions::default());
@@ -167,7 +171,7 @@ async fn read_all(db: &Db, up_to: u32) -> BTreeMap<u32, Vec<u64>> {
             match txn.scan(&span, ScanOptions::default()).await {
                 Ok(page) => {
                     for (key, value) in page.rows.iter() {
-                        lists.insert(u32::from_be_bytes(key[2..6].try_into().unwrap()), decode(Some(value)));
+                        lists.insert(u32::from_be_bytes(key[2..6].try_into().unwrap()).into(), decode(Some(value)));
                     }
                     rest = page.resume;
                 }
@@ -240,24 +244,16 @@ async fn judge<A: Future<Output = ()>>(
     let count = |outcome| history.iter().filter(|txn| txn.outcome == outcome).count();
     eprintln!(
         "{} committed, {} aborted, {} unknown",
-        count(Outcome::Committed),
-        count(Outcome::Aborted),
-        count(Outcome::Unknown)
+        count(Outcome::Ok),
+        count(Outcome::Fail),
+        count(Outcome::Info)
     );
-    let found = check(&history, &last);
+    let found = check(&history, Some(&last)).anomalies;
     for anomaly in found.iter().take(5) {
-        eprintln!("{anomaly:?}");
-        if let Anomaly::Circle { edges, .. } = anomaly {
-            for edge in edges {
-                eprintln!("  {}: {:?}", edge.from, history[edge.from]);
-            }
-        }
-        if let Anomaly::Stale { reader, writer, .. } = anomaly {
-            eprintln!("  reader {:?}\n  writer {:?}", history[*reader], history[*writer]);
-        }
+        eprintln!("{anomaly}");
     }
     assert!(found.is_empty(), "{} anomalies", found.len());
-    assert!(count(Outcome::Committed) > 15, "the cluster does hardly anything");
+    assert!(count(Outcome::Ok) > 15, "the cluster does hardly anything");
     cluster.stop().await;
 }
 

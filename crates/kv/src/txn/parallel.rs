@@ -42,6 +42,7 @@ use std::sync::atomic::Ordering;
 
 use hlc::Timestamp;
 use keys::{SequencedWrite, Span, TxnStatus};
+use planted::Bug;
 use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
 
 use super::{
@@ -207,7 +208,7 @@ impl Txn {
             Ok(_) => written_at(outcome) > commit_ts,
             Err(error) => !is_ambiguous(error),
         };
-        missing && self.lacks_write_in(span)
+        missing && (self.lacks_write_in(span) || planted::is_on(Bug::LandedRefuted))
     }
 
     /// Whether some buffered write of the span was in no batch yet that may have been executed.

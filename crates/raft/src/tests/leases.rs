@@ -203,6 +203,23 @@ async fn one_leaseholder_refuses_to_vote_against_itself() {
     cluster.finish().await;
 }
 
+/// Who votes for another has withdrawn its promise before: the lease of the leader that was does not rest on it any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_leaseholder_is_not_promised_by_who_votes_for_another() {
+    let mut cluster = Cluster::new(16, 3, 3).await;
+    let (leader, term) = cluster.leaseholder(Term::new(0)).await;
+    let (voter, rival) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let group = cluster.group(voter);
+    let promised = cluster.until("a promise", |_| group.inner.promised_epoch()).await;
+    assert!(group.inner.liveness.binds(StoreId::new(leader), promised));
+    let vote = VoteRequest::new(RaftVote::new(term.get() + 1, rival), group.inner.log.last());
+    let is_granted = group.inner.on_vote(vote).await.is_some_and(|response| response.vote_granted);
+    let binds = group.inner.liveness.binds(StoreId::new(leader), promised);
+    assert!(!(is_granted && binds), "one-leaseholder: a vote beside a promise that binds");
+    drop(group);
+    cluster.finish().await;
+}
+
 /// A hand-over that seemed to fail must not give the lease back to one whose vote another has by then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn release_before_yield_is_not_undone_once_another_has_the_vote() {

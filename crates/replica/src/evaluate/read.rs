@@ -3,6 +3,7 @@
 use concurrency::LockRequest;
 use hlc::Timestamp;
 use keys::{Key, LockStrength, Span};
+use planted::Bug;
 use storage::{Conflict, KvRows, LockRead, ReadConflict, ReadOptions, ScanLimits, StorageError};
 
 use crate::{
@@ -243,7 +244,11 @@ impl Evaluator<'_> {
             Some(left) if reverse => Span::new(left.end.clone(), span.end.clone()),
             Some(left) => Span::new(span.start.clone(), left.start.clone()),
         };
-        state.out.reads.push((covered, state.read_ts));
+        if planted::is_on(Bug::GapsForgotten) {
+            state.out.reads.extend(result.rows.iter().map(|(key, _)| (Span::point(Key::from(key)), state.read_ts)));
+        } else {
+            state.out.reads.push((covered, state.read_ts));
+        }
         let Some(strength) = lock else {
             return Ok(Response::Scan { rows: result.rows, resume: result.resume });
         };

@@ -2,6 +2,7 @@
 
 use hlc::Timestamp;
 use keys::{Key, RangeId, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus, keyspace};
+use planted::Bug;
 use storage::StorageError;
 
 use crate::{
@@ -29,7 +30,7 @@ impl Evaluator<'_> {
             return Err(retry(RetryReason::ReadChanged).into());
         }
         let spans = || reads.iter().map(|span| (span, false)).chain(present.iter().map(|span| (span, true)));
-        for (span, deletions_only) in spans() {
+        for (span, deletions_only) in spans().filter(|_| !planted::is_on(Bug::CommitRefreshSkipped)) {
             let found = self.written_since(state, span, state.read_ts, state.write_ts, deletions_only)?;
             if let Some(found) = found {
                 tracing::trace!(key = %found.key, ts = %found.ts, "refresh at commit failed");
@@ -70,7 +71,7 @@ impl Evaluator<'_> {
             self.check_newer(state, txn, record, commit, in_flight)?;
         }
         match (status, commit) {
-            (Some(TxnStatus::Aborted), true) => {
+            (Some(TxnStatus::Aborted), true) if !planted::is_on(Bug::AbortIgnored) => {
                 return Err(KvError::Aborted { txn_id: txn.id, reason: AbortReason::HeartbeatMissing }.into());
             }
             (Some(TxnStatus::Aborted), false) => {
@@ -92,7 +93,7 @@ impl Evaluator<'_> {
                 let ts = record.map_or(state.write_ts, |record| record.ts);
                 return Ok(Response::EndTxn { status: TxnStatus::Prepared, commit_ts: ts, was_staged: false });
             }
-            (None | Some(TxnStatus::Pending | TxnStatus::Staging), _) => {}
+            (Some(TxnStatus::Aborted), true) | (None | Some(TxnStatus::Pending | TxnStatus::Staging), _) => {}
         }
         let (status, ts) = match (commit, in_flight.is_empty()) {
             (false, _) => (TxnStatus::Aborted, staged_at.unwrap_or(Timestamp::MIN)),

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 use hlc::Timestamp;
 use keys::{Key, Span};
+use planted::Bug;
 use storage::{LockRecord, ReadConflict, ReadOptions};
 
 use crate::{
@@ -51,7 +52,9 @@ impl Evaluator<'_> {
                 // A read of ours hides earlier ones of others, so it binds us as far as it went: even where we never
                 // heard of it, because its answer was lost or a refresh that it was part of failed elsewhere.
                 let floor = if own { read } else { read.next() };
-                state.write_ts = state.write_ts.max(floor);
+                if !(planted::is_on(Bug::ReadsUnderOwnIntent) && matches!(own_intent, OwnIntent::Earlier(_))) {
+                    state.write_ts = state.write_ts.max(floor);
+                }
                 // *cleared-is-refused*
                 if !self.cleared.is_empty() {
                     state.write_ts = state.write_ts.max(self.cleared.over_key(key.as_bytes()).next());

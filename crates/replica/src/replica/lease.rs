@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use hlc::Timestamp;
 use keys::{ReplicaId, Term};
+use planted::Bug;
 use raft::Lease;
 
 use crate::{api::KvError, kept_locks, replica::Replica};
@@ -25,7 +26,9 @@ impl Replica {
 
     pub(crate) fn lease(&self) -> Result<HeldLease, KvError> {
         match self.group.lease() {
-            Lease::Held { term, start, expiration } if self.deps.clock.peek() < expiration => {
+            Lease::Held { term, start, expiration }
+                if self.deps.clock.peek() < expiration || planted::is_on(Bug::LeaseOutlived) =>
+            {
                 // The range this one was split from served its keys before the first lease here.
                 let start = start.max(self.machine.low_water());
                 if self.lease_term.load(Ordering::Acquire) < term.get() {
@@ -48,7 +51,11 @@ impl Replica {
         let span = self.descriptor().map(|descriptor| descriptor.span());
         let kept = span.map_or(Ok(Vec::new()), |span| kept_locks::load(&self.deps.engine, &span));
         let kept = kept.map_err(|error| self.storage_error(error))?;
-        self.cache.bump_low_water(start);
+        let is_of_split = !self.machine.low_water().is_min();
+        let is_lost = planted::is_on(Bug::ReadsLostWithLease) || is_of_split && planted::is_on(Bug::ReadsLostInSplit);
+        if !is_lost {
+            self.cache.bump_low_water(start);
+        }
         self.locks.clear();
         // *prepared-keeps-locks*
         self.kept.begin(&self.locks, kept);

@@ -40,6 +40,7 @@ use concurrency::{Acquired, Conflict, LatchManager, LockRequest, LockTable, Time
 use hlc::{Clock, Timestamp};
 use keys::{LockStrength, NodeId, RangeDescriptor, RangeId, ReplicaId, StoreId, TxnId};
 use parking_lot::Mutex;
+use planted::Bug;
 use raft::Group;
 use rustc_hash::FxHashSet;
 use storage::{Engine, StorageError};
@@ -297,7 +298,8 @@ impl Replica {
     /// reader's own look at its clock; whatever leaseholders before it wrote has a local timestamp below the start of the
     /// lease.
     fn uncertainty(&self, header: &Header, lease: HeldLease) -> Uncertainty {
-        let Some(txn) = &header.txn else { return Uncertainty { limit: Timestamp::MIN, local_limit: Timestamp::MAX } };
+        let certain = Uncertainty { limit: Timestamp::MIN, local_limit: Timestamp::MAX };
+        let Some(txn) = header.txn.as_ref().filter(|_| !planted::is_on(Bug::UncertaintyIgnored)) else { return certain };
         let local_limit = match txn.observed {
             Some((node, at)) if node == self.deps.node_id => at.max(lease.start),
             _ => Timestamp::MAX,
@@ -464,7 +466,7 @@ impl Replica {
                 _ => {}
             }
         }
-        if marks.cleared.is_empty() {
+        if marks.cleared.is_empty() || planted::is_on(Bug::ClearedRead) {
             return Ok(());
         }
         // *cleared-is-refused*
@@ -495,6 +497,9 @@ impl Replica {
 
     /// *reads-remembered*
     fn remember_reads(&self, request: &BatchRequest, evaluated: &Evaluated) {
+        if planted::is_on(Bug::ReadsForgotten) {
+            return;
+        }
         let queries = |item: &Request| matches!(item, Request::QueryIntent { .. });
         let txn = request.header.txn.as_ref().map(|txn| txn.meta.id);
         let txn = if request.requests.iter().any(queries) { None } else { txn };

@@ -8,6 +8,7 @@ use std::{
 
 use concurrency::{Conflict, LockRequest, WaitOutcome, Waiter};
 use keys::{Key, LockStrength, TxnId, TxnMeta, TxnStatus};
+use planted::Bug;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -191,12 +192,13 @@ impl Replica {
                 // later id, so that both sides decide alike.
                 let mine = (pusher.priority, std::cmp::Reverse(pusher.id));
                 let theirs = (holder.priority, std::cmp::Reverse(holder.id));
-                if mine <= theirs {
+                if mine <= theirs && !planted::is_on(Bug::DeadlockEndsBoth) {
                     return Err(KvError::Deadlock { txn_id: pusher.id, members: vec![holder.id] });
                 }
                 kind = PushKind::Abort;
             }
         }
+        let ended = pusher.as_ref().map(|pusher| pusher.id).filter(|_| kind == PushKind::Abort);
         // What goes wrong with the other transaction is no failure of who waits for it: its ranges may be away for
         // now, and the next push finds them.
         let pushed = match self.deps.outbound.push_txn(holder.clone(), pusher, dependents, kind).await {
@@ -205,6 +207,9 @@ impl Replica {
         };
         if let Err(error) = pushed {
             tracing::debug!(%error, holder = %holder.id, "push");
+        }
+        if let Some(txn_id) = ended.filter(|_| planted::is_on(Bug::DeadlockEndsBoth)) {
+            return Err(KvError::Deadlock { txn_id, members: vec![holder.id] });
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ impl Writer {
             entry_count += add(&mut batch, op);
         }
         let mut options = WriteOptions::default();
-        options.set_sync(sync);
+        options.set_sync(sync && !planted::is_on(planted::Bug::SyncSkipped));
         let progress = self.progress.clone();
         let _under_way = progress.begin();
         fail::fail_point!("log::before_write");

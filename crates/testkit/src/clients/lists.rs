@@ -1,23 +1,26 @@
-//! Transactions that append to lists and read them, for [`crate::history`]. Some write their buffer out and write the
+//! Transactions that append to lists and read them, for [`checkers::list_append`]. Some write their buffer out and write the
 //! same keys again, some roll back to savepoints.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
+use checkers::{
+    Operation, Outcome,
+    list_append::{self, Element, Micro},
+};
 use keys::{Key, Span};
 use kv::{Db, Error, LockStrength, Read, ScanOptions, Txn, TxnOptions};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::{Ended, judge_error, key};
-use crate::{
-    history::{Element, Op, Outcome, Transaction},
-    run::Run,
-};
+use crate::run::Run;
 
 /// The keys move on after so many appends for each, so that no list grows for ever.
 const APPENDS_A_KEY: u64 = 20;
 /// Keys that one scan reads.
 const SCANNED: u32 = 12;
+/// The first process of the history that is a scanner.
+const SCANNERS: u64 = 1000;
 
 #[must_use]
 pub fn list_key(n: u32) -> Key {
@@ -74,7 +77,9 @@ pub async fn client(run: Arc<Run>, slot: usize, seed: u64) {
                 Some(Err(error)) => Ended::Failed(error),
             };
             let told = if let Ended::Failed(error) = &ended { error.to_string() } else { String::new() };
-            run.record(Transaction { ops: attempt.ops, outcome: ended.outcome(), began, ended: run.now(), told });
+            let (process, outcome, returned) = (slot as u64, ended.outcome(), run.now());
+            let what = attempt.ops;
+            run.record(Operation { process, invoked: began, returned, outcome, what, error: told });
             let Ended::Failed(error) = ended else { break };
             judge_error(&run, &error);
             // Who was told so hears nothing more of it, and nobody cleans up.
@@ -116,8 +121,14 @@ pub async fn scanner(run: Arc<Run>, slot: usize, seed: u64) {
             && txn.commit().await.is_ok()
         {
             run.succeeded("scan");
-            let (ops, outcome) = (attempt.ops, Outcome::Committed);
-            run.record(Transaction { ops, outcome, began, ended: run.now(), told: String::new() });
+            run.record(Operation {
+                process: SCANNERS + slot as u64,
+                invoked: began,
+                returned: run.now(),
+                outcome: Outcome::Ok,
+                what: attempt.ops,
+                error: String::new(),
+            });
         }
         if let Some(Err(error)) = outcome {
             judge_error(&run, &error);
@@ -128,7 +139,7 @@ pub async fn scanner(run: Arc<Run>, slot: usize, seed: u64) {
 }
 
 struct Attempt {
-    ops: Vec<Op>,
+    ops: Vec<Micro>,
     committing: bool,
 }
 
@@ -185,17 +196,17 @@ impl Attempt {
                 }
                 1..=2 => {
                     let value = txn.get(&list_key(n), Read { lock, ..Read::default() }).await?;
-                    self.ops.push(Op::Read(n, decode(value.as_deref())));
+                    self.ops.push(Micro::Read(u64::from(n), Some(decode(value.as_deref()))));
                 }
                 _ => {
                     let value = txn.get(&list_key(n), Read { lock, ..Read::default() }).await?;
                     let mut list = decode(value.as_deref());
-                    self.ops.push(Op::Read(n, list.clone()));
+                    self.ops.push(Micro::Read(u64::from(n), Some(list.clone())));
                     let element = run.next_element();
                     list.push(element);
                     txn.put(list_key(n), encode(&list));
                     written.push(n);
-                    self.ops.push(Op::Append(n, element));
+                    self.ops.push(Micro::Append(u64::from(n), element));
                 }
             }
         }
@@ -223,7 +234,7 @@ impl Attempt {
             rest = page.resume;
         }
         for n in from..to {
-            self.ops.push(Op::Read(n, found.remove(&n).unwrap_or_default()));
+            self.ops.push(Micro::Read(u64::from(n), Some(found.remove(&n).unwrap_or_default())));
         }
         Ok(())
     }
@@ -233,14 +244,14 @@ impl Attempt {
 ///
 /// # Errors
 /// When they cannot be read.
-pub async fn read_all(db: &Db) -> Result<BTreeMap<u32, Vec<Element>>, Error> {
+pub async fn read_all(db: &Db) -> Result<BTreeMap<list_append::Key, Vec<Element>>, Error> {
     let mut txn = db.begin(TxnOptions::default());
     let mut lists = BTreeMap::new();
     let mut rest = Some(super::span(b'l', &[]));
     while let Some(span) = rest {
         let page = txn.scan(&span, ScanOptions::default()).await?;
         for (key, value) in page.rows.iter() {
-            lists.insert(number_of(key), decode(Some(value)));
+            lists.insert(u64::from(number_of(key)), decode(Some(value)));
         }
         rest = page.resume;
     }

@@ -8,6 +8,7 @@ pub mod tables;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use checkers::Outcome;
 use keys::{Key, Span};
 use kv::{Error, ScanOptions, Txn};
 
@@ -45,12 +46,11 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    pub fn outcome(&self) -> crate::history::Outcome {
-        use crate::history::Outcome;
+    pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Committed => Outcome::Committed,
-            Self::Failed(Error::Ambiguous { .. }) | Self::Cut { committing: true } => Outcome::Unknown,
-            Self::Failed(_) | Self::Cut { committing: false } => Outcome::Aborted,
+            Self::Committed => Outcome::Ok,
+            Self::Failed(Error::Ambiguous { .. }) | Self::Cut { committing: true } => Outcome::Info,
+            Self::Failed(_) | Self::Cut { committing: false } => Outcome::Fail,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use checkers::Outcome;
 use futures::future::join_all;
 use hlc::Timestamp;
 use keys::Key;
@@ -19,7 +20,7 @@ use rand::{Rng, SeedableRng, rngs::SmallRng};
 use storage::{Engine, LockRead, ReadOptions};
 
 use super::{Ended, PATIENCE, as_number, judge_error, key, number};
-use crate::{history::Outcome, run::Run};
+use crate::run::Run;
 
 /// How long a reader waits: what it does not see it says nothing of.
 const READ_PATIENCE: Duration = Duration::from_secs(1);
@@ -84,11 +85,11 @@ impl Pair {
             Ended::Cut { .. } => {}
         }
         match ended.outcome() {
-            Outcome::Committed => {}
-            Outcome::Aborted => {
+            Outcome::Ok => {}
+            Outcome::Fail => {
                 self.refused.insert(value);
             }
-            Outcome::Unknown => {
+            Outcome::Info => {
                 self.unknown.insert(value);
             }
         }

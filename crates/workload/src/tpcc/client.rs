@@ -3,50 +3,17 @@
 use std::collections::HashMap;
 
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{NoTls, SimpleQueryMessage, Statement};
+use tokio_postgres::{SimpleQueryMessage, Statement};
 
 use super::transactions::STATEMENTS;
 use super::value::{Cell, Value};
+use crate::{Failure, Outcome};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Prepared,
     Text,
 }
-
-/// Why a transaction did not commit.
-#[derive(Debug)]
-pub enum Failure {
-    Server(tokio_postgres::Error),
-    /// A row that must be there is not.
-    Missing(&'static str),
-}
-
-impl Failure {
-    /// A serialization failure or a deadlock: the client runs it again.
-    pub fn is_retry(&self) -> bool {
-        match self {
-            Self::Server(error) => error.code().is_some_and(|code| matches!(code.code(), "40001" | "40P01")),
-            Self::Missing(_) => false,
-        }
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Server(error) => match error.as_db_error() {
-                Some(error) => {
-                    write!(f, "{}: {} {}", error.code().code(), error.message(), error.detail().unwrap_or_default())
-                }
-                None => write!(f, "{error}"),
-            },
-            Self::Missing(statement) => write!(f, "no row: {statement}"),
-        }
-    }
-}
-
-pub type Outcome<T> = Result<T, Failure>;
 
 pub struct Client {
     client: tokio_postgres::Client,
@@ -55,10 +22,11 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn connect(port: u16, mode: Mode, isolation: &str) -> Outcome<Self> {
-        let config = format!("host=127.0.0.1 port={port} user=postgres dbname=postgres");
-        let (client, connection) = tokio_postgres::connect(&config, NoTls).await.map_err(Failure::Server)?;
-        tokio::spawn(connection);
+    /// Takes a connection, and prepares what it is to run.
+    ///
+    /// # Errors
+    /// As the server answers.
+    pub async fn over(client: tokio_postgres::Client, mode: Mode, isolation: &str) -> Outcome<Self> {
         let set = format!("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {isolation}");
         client.batch_execute(&set).await.map_err(Failure::Server)?;
         let mut prepared = HashMap::new();
@@ -71,6 +39,9 @@ impl Client {
     }
 
     /// The rows of a statement, as text.
+    ///
+    /// # Errors
+    /// As the server answers.
     pub async fn query(&mut self, sql: &'static str, values: &[Value]) -> Outcome<Vec<Vec<String>>> {
         match self.mode {
             Mode::Prepared => {
@@ -101,26 +72,38 @@ impl Client {
         first.ok_or(Failure::Missing(sql))
     }
 
+    /// # Errors
+    /// As the server answers, and when there is no row.
     pub async fn int(&mut self, sql: &'static str, values: &[Value]) -> Outcome<i64> {
         self.first(sql, values).await
     }
 
+    /// # Errors
+    /// As the server answers, and when there is no row.
     pub async fn float(&mut self, sql: &'static str, values: &[Value]) -> Outcome<f64> {
         self.first(sql, values).await
     }
 
+    /// # Errors
+    /// Always: an answer that cannot be.
     pub fn wrong<T>(&self, sql: &'static str) -> Outcome<T> {
         Err(Failure::Missing(sql))
     }
 
+    /// # Errors
+    /// As the server answers.
     pub async fn begin(&mut self) -> Outcome<()> {
         self.client.batch_execute("BEGIN").await.map_err(Failure::Server)
     }
 
+    /// # Errors
+    /// As the server answers.
     pub async fn commit(&mut self) -> Outcome<()> {
         self.client.batch_execute("COMMIT").await.map_err(Failure::Server)
     }
 
+    /// # Errors
+    /// As the server answers.
     pub async fn rollback(&mut self) -> Outcome<()> {
         self.client.batch_execute("ROLLBACK").await.map_err(Failure::Server)
     }

@@ -2,9 +2,10 @@
 
 use rand::{Rng, rngs::StdRng};
 
-use super::client::{Client, Outcome};
+use super::client::Client;
 use super::schema::{CUSTOMERS, DISTRICTS, ITEMS, last_name, skewed};
 use super::value::Value;
+use crate::Outcome;
 
 /// The statements by name, so that each is prepared once a connection.
 pub const STATEMENTS: &[&str] = &[
@@ -78,6 +79,7 @@ pub enum Kind {
 }
 
 impl Kind {
+    #[must_use]
     pub fn draw(random: &mut StdRng) -> Self {
         match random.random_range(0..100) {
             0..45 => Self::NewOrder,
@@ -96,6 +98,9 @@ fn cents(amount: f64) -> Value {
 }
 
 /// Runs one transaction between BEGIN and COMMIT; an invalid item makes a new order roll back.
+///
+/// # Errors
+/// As the server answers.
 pub async fn run(kind: Kind, client: &mut Client, random: &mut StdRng) -> Outcome<()> {
     let district = Value::Int(random.random_range(1..=DISTRICTS));
     client.begin().await?;
