@@ -61,7 +61,13 @@ async fn ranges_may_split_under_a_table_without_anybody_noticing() {
         )
         .await
         .unwrap();
-    assert!(node.kv().store.replicas().len() >= 4);
+    // The right halves are opened behind the statement.
+    let split = async {
+        while node.kv().store.replicas().len() < 4 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), split).await.expect("the table is split");
     // One transaction over four ranges.
     client.batch_execute("UPDATE t SET v = v + 1").await.unwrap();
     let sum: i64 = client.query_one("SELECT sum(v) FROM t", &[]).await.unwrap().get(0);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use checkers::{Event, judges, verdict::Ending};
-use quorate_tests::{config, connect, one_node, replicated};
+use quorate_tests::{config, connect, one_node};
 use server::{Node, NodeConfig};
 use tempfile::TempDir;
 use workload::{Failure, Finished, Kind, Mix, Options, run, schema};
@@ -84,7 +84,6 @@ async fn what_was_made_on_another_node_can_be_prepared_in_a_transaction() {
     let one = Node::start(&config(dir.path(), "one")).await.unwrap();
     let join = vec![one.kv().transport.local_addr().to_string()];
     let two = Node::start(&NodeConfig { join, ..config(dir.path(), "two") }).await.unwrap();
-    replicated(&one, 2).await;
     let (here, there) = (connect(&one).await, connect(&two).await);
     for round in 0..3 {
         here.batch_execute(&format!("CREATE TABLE made{round} (k int PRIMARY KEY)")).await.unwrap();

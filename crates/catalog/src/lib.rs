@@ -9,7 +9,7 @@
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* and *types-of-this-version* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
-//! ([`row`]), *names-by-id* (`stored_view`), *rules-are-not-unique* (`index_details`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
+//! ([`row`]), *names-by-id* and *calls-by-id* (`stored_view`), *rules-are-not-unique* (`index_details`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
 //!
 //! Deliberately left out: plans.
 
@@ -19,6 +19,7 @@ mod composite;
 mod domain;
 mod functions;
 mod index_details;
+mod literals;
 pub mod partition;
 mod policy;
 pub mod privilege;
@@ -40,6 +41,7 @@ pub use descriptor::{
     IndexColumn, IndexConstraint, Label, OnCommit, RangeOf, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
 pub use index_details::{IndexDetails, IndexMethod, IndexRule};
+pub use literals::LiteralSettings;
 pub use partition::{
     KeyPart, KeySet, Partition, PartitionBound, PartitionKey, PartitionStrategy, Partitioned, Partitioning, RangeDatum,
     TABLE_OID_COLUMN,

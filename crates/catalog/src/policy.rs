@@ -11,6 +11,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::descriptor::Table;
+use crate::literals::LiteralSettings;
 use crate::privilege::Access;
 use crate::stored_view::NamedRelation;
 use crate::tagged::{Malformed, Reader, Writer};
@@ -66,6 +67,8 @@ pub struct PolicyExpr {
     pub depends_on: Vec<u32>,
     /// It may lead to the table again.
     pub has_subquery: bool,
+    /// How its literals are read; as the reader has it where that was not kept.
+    pub literals: Option<LiteralSettings>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -196,6 +199,9 @@ impl PolicyExpr {
         writer.list(6, self.names.iter().map(NamedRelation::encode));
         writer.list(8, self.depends_on.iter().map(|id| id.to_be_bytes().to_vec()));
         writer.flag(10, self.has_subquery);
+        if let Some(literals) = &self.literals {
+            writer.bytes(12, &literals.encode());
+        }
         writer.finish()
     }
 
@@ -207,6 +213,7 @@ impl PolicyExpr {
             names: reader.list(6)?.into_iter().map(NamedRelation::decode).collect::<Result<_, _>>()?,
             depends_on: reader.list(8)?.into_iter().map(|bytes| id(8, bytes)).collect::<Result<_, _>>()?,
             has_subquery: reader.flag(10)?,
+            literals: reader.bytes(12)?.map(LiteralSettings::decode).transpose()?,
         };
         reader.finish()?;
         Ok(expr)
@@ -300,6 +307,7 @@ mod tests {
             names: vec![named],
             depends_on: vec![16_500],
             has_subquery: true,
+            literals: Some(crate::literals::tests::sample()),
         };
         let first = Policy {
             oid: 16_420,

@@ -4,6 +4,10 @@
 //! **Invariant (names-by-id):** a view's query is bound with the relations and columns that its names meant when it was
 //! made. So renames change no view, and a column that is added later is in no `*` of one. Upheld by
 //! [`NamedRelation`], which has the ids, and by the binder, which asks it first.
+//!
+//! **Invariant (calls-by-id):** what a call in the query of a view or in a policy may mean is a builtin or one of the routines
+//! that it depends on since it was made. So no routine that comes later, better as it may fit, is called in their place, and no
+//! rename of a schema changes them. Upheld by the binder, which looks among these alone.
 
 use std::sync::Arc;
 
@@ -12,6 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use types::Datum;
 
 use crate::descriptor::{Column, ColumnDefault, Derived, OnCommit, Table, View};
+use crate::literals::LiteralSettings;
 use crate::tagged::{Malformed, Reader, Writer};
 use crate::trigger::{Trigger, TriggerEvent, TriggerTiming};
 
@@ -71,6 +76,8 @@ pub struct ViewDetails {
     pub defaults: Vec<(u32, String)>,
     /// By name, as those of tables.
     pub triggers: Vec<Trigger>,
+    /// How the literals of its query are read; as the reader has it where that was not kept.
+    pub literals: Option<LiteralSettings>,
 }
 
 /// What makes a table a materialized view.
@@ -83,6 +90,8 @@ pub struct Materialized {
     pub names: Vec<NamedRelation>,
     /// It holds what the query yielded at some time.
     pub is_populated: bool,
+    /// As in [`ViewDetails`].
+    pub literals: Option<LiteralSettings>,
 }
 
 fn text(tag: u64, bytes: &[u8]) -> Result<String, Malformed> {
@@ -162,6 +171,9 @@ impl ViewDetails {
         writer.number(8, flag(self.options.security_invoker), 0);
         writer.list(10, self.defaults.iter().map(|(number, text)| pair(*number, text)));
         writer.list(12, self.triggers.iter().map(Trigger::encode));
+        if let Some(literals) = &self.literals {
+            writer.bytes(14, &literals.encode());
+        }
         writer.finish()
     }
 
@@ -181,6 +193,7 @@ impl ViewDetails {
             },
             defaults: reader.list(10)?.into_iter().map(|bytes| read_pair(10, bytes)).collect::<Result<_, _>>()?,
             triggers: reader.list(12)?.into_iter().map(Trigger::decode).collect::<Result<_, _>>()?,
+            literals: reader.bytes(14)?.map(LiteralSettings::decode).transpose()?,
         };
         reader.finish()?;
         Ok(details)
@@ -195,6 +208,9 @@ impl Materialized {
         writer.list(6, self.depends_on.iter().map(|id| id.to_be_bytes().to_vec()));
         writer.list(8, self.names.iter().map(NamedRelation::encode));
         writer.flag(10, self.is_populated);
+        if let Some(literals) = &self.literals {
+            writer.bytes(12, &literals.encode());
+        }
         writer.finish()
     }
 
@@ -206,6 +222,7 @@ impl Materialized {
             depends_on: reader.list(6)?.into_iter().map(|bytes| id(6, bytes)).collect::<Result<_, _>>()?,
             names: reader.list(8)?.into_iter().map(NamedRelation::decode).collect::<Result<_, _>>()?,
             is_populated: reader.flag(10)?,
+            literals: reader.bytes(12)?.map(LiteralSettings::decode).transpose()?,
         };
         reader.finish()?;
         Ok(made)
@@ -320,7 +337,7 @@ impl Table {
             depends_on: of.depends_on.clone(),
             comment: None,
             comments: Vec::new(),
-            details: ViewDetails { names: of.names.clone(), ..ViewDetails::default() },
+            details: ViewDetails { names: of.names.clone(), literals: of.literals.clone(), ..ViewDetails::default() },
             table: Derived::default(),
         })
     }
@@ -379,6 +396,7 @@ mod tests {
             },
             defaults: vec![(1, "7".into())],
             triggers: vec![trigger],
+            literals: Some(crate::literals::tests::sample()),
         }
     }
 
@@ -407,6 +425,7 @@ mod tests {
             depends_on: vec![16_400],
             names: vec![named()],
             is_populated: true,
+            literals: Some(crate::literals::tests::sample()),
         };
         let bytes = made.encode();
         let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

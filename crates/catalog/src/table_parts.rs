@@ -95,9 +95,12 @@ impl<'de> Deserialize<'de> for TableParts {
 
 #[cfg(test)]
 mod tests {
+    use keys::{ColumnId, IndexId};
     use types::inverted::KeyClass;
+    use types::{Datum, Direction, NullsOrder, SqlType};
 
     use super::*;
+    use crate::descriptor::{Column, Derived, Descriptor, Index, IndexColumn, IndexConstraint, OnCommit};
 
     #[test]
     fn golden_table_parts() {
@@ -112,5 +115,72 @@ mod tests {
             // An error, or fields that are whole.
             let _ = TableParts::decode(&bytes[..end]);
         }
+    }
+
+    fn column(id: u32, name: &str, ty: SqlType, nullable: bool) -> Column {
+        let id = ColumnId::new(id);
+        Column { id, name: name.into(), ty, domain: None, nullable, default: None, missing: Datum::Null, hidden: false }
+    }
+
+    fn index(id: u32, oid: u32, name: &str, details: IndexDetails) -> Index {
+        let is_primary = id == 1;
+        let key = IndexColumn { column: ColumnId::new(id), direction: Direction::Asc, nulls: NullsOrder::Last };
+        Index {
+            id: IndexId::new(id),
+            oid,
+            name: name.into(),
+            unique: is_primary,
+            nulls_not_distinct: false,
+            columns: vec![key],
+            included: Vec::new(),
+            predicate: None,
+            constraint: is_primary.then_some(IndexConstraint { oid: oid + 1 }),
+            details,
+        }
+    }
+
+    /// A table as it is stored whose index is an inverted one.
+    #[test]
+    fn golden_table_with_parts() {
+        let inverted = IndexDetails { inverted: vec![KeyClass::Jsonb], ..IndexDetails::default() };
+        let table = Table {
+            id: 300,
+            name: "t".into(),
+            schema: 2_200,
+            owner: 10,
+            columns: vec![column(1, "id", SqlType::Int4, false), column(2, "j", SqlType::Jsonb, true)],
+            indexes: vec![index(1, 301, "t_pkey", IndexDetails::default()), index(2, 303, "t_j_idx", inverted)],
+            checks: Vec::new(),
+            foreign_keys: Vec::new(),
+            referenced_by: Vec::new(),
+            triggers: Vec::new(),
+            next_column: ColumnId::new(3),
+            next_index: IndexId::new(3),
+            storage: 300,
+            comment: None,
+            on_commit: OnCommit::PreserveRows,
+            comments: Vec::new(),
+            materialized: None,
+            partitioning: None,
+            security: None,
+            codecs: Derived::default(),
+        };
+        let golden = [
+            // The kind, then the table's id, name, schema and owner.
+            "0c", "ac02", "0174", "9811", "0a",
+            // Columns.
+            "02", "01026964020000000000", "02016a180001000000",
+            // Indexes.
+            "02", "01ad0206745f706b6579010001010001000001ae02", "02af0207745f6a5f6964780000010200010000", "00",
+            // What it has none of, the next ids, the storage, and what it has none of.
+            "00000000", "03", "03", "ac02", "000000",
+            // Its parts.
+            "09", "060706020102040103",
+        ];
+        let descriptor = Descriptor::Table(table);
+        let bytes = postcard::to_stdvec(&descriptor).unwrap();
+        let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(shown, golden.concat(), "bytes that are stored stay readable");
+        assert_eq!(postcard::from_bytes::<Descriptor>(&bytes).unwrap(), descriptor);
     }
 }

@@ -67,6 +67,9 @@ enum Stage {
 /// What the rows of triggers that are put off may take.
 const TRIGGERS_MAX_BYTES: usize = 256 << 20;
 
+/// What the keys that are put off may take.
+const KEYS_MAX_BYTES: usize = 256 << 20;
+
 /// What the transaction has put off.
 #[derive(Debug, Default)]
 pub struct Deferred {
@@ -78,6 +81,7 @@ pub struct Deferred {
     marks: u64,
     /// Each with whether it has held when it was looked at.
     owed: Vec<(Arc<Owed>, bool)>,
+    owed_bytes: usize,
     /// Where it is among `owed`: by side, constraint and key.
     known: FxHashMap<(Side, u32, Vec<u8>), usize>,
 }
@@ -110,7 +114,8 @@ impl Deferred {
 
     pub fn rollback_to(&mut self, mark: &DeferredMark) {
         self.modes.clone_from(&mark.modes);
-        self.owed.truncate(mark.owed);
+        let kept = mark.owed.min(self.owed.len());
+        self.owed_bytes -= self.owed.drain(kept..).map(|(owed, _)| bytes_of_key(&owed)).sum::<usize>();
         self.owed.iter_mut().for_each(|(_, held)| *held = false);
         self.known.retain(|_, at| *at < mark.owed);
         let kept = mark.triggers.min(self.triggers.len());
@@ -125,6 +130,7 @@ impl Deferred {
     /// The transaction starts over; what SET CONSTRAINTS said before its first change still holds.
     pub fn start_over(&mut self) {
         self.owed.clear();
+        self.owed_bytes = 0;
         self.known.clear();
         self.triggers.clear();
         self.trigger_bytes = 0;
@@ -202,6 +208,9 @@ impl Deferred {
     }
 
     /// Notes a key of a constraint of `table`, because rows of `changed` have changed; `bytes` are the key's.
+    ///
+    /// # Errors
+    /// 53200 when the keys take too much.
     pub(crate) fn note(
         &mut self,
         side: Side,
@@ -210,14 +219,23 @@ impl Deferred {
         changed: u32,
         values: Vec<Datum>,
         bytes: Vec<u8>,
-    ) {
+    ) -> SqlResult<()> {
         match self.known.entry((side, constraint, bytes)) {
             Entry::Occupied(known) => self.owed[*known.get()].1 = false,
             Entry::Vacant(new) => {
+                let owed = Owed { side, table, constraint, changed, values };
+                let bytes = bytes_of_key(&owed);
+                if self.owed_bytes + bytes > KEYS_MAX_BYTES {
+                    return Err(SqlError::new(SqlState::OutOfMemory, "out of memory")
+                        .with_detail("The keys of deferred constraints take too much.")
+                        .with_hint("Commit more often, or SET CONSTRAINTS … IMMEDIATE."));
+                }
+                self.owed_bytes += bytes;
                 new.insert(self.owed.len());
-                self.owed.push((Arc::new(Owed { side, table, constraint, changed, values }), false));
+                self.owed.push((Arc::new(owed), false));
             }
         }
+        Ok(())
     }
 
     /// What is owed of these constraints, or of all.
@@ -254,6 +272,12 @@ fn bytes_of(owed: &OwedTrigger) -> usize {
     size_of::<OwedTrigger>() + owed.old.iter().chain(&owed.new).map(Datum::heap_bytes).sum::<usize>()
 }
 
+/// Of its values and of about as many bytes of the key.
+fn bytes_of_key(owed: &Owed) -> usize {
+    let values: usize = owed.values.iter().map(|value| size_of::<Datum>() + value.heap_bytes()).sum();
+    size_of::<Owed>() + 2 * values
+}
+
 fn is_among(of: Option<&[u32]>, constraint: u32) -> bool {
     of.is_none_or(|oids| oids.contains(&constraint))
 }
@@ -280,7 +304,7 @@ mod tests {
     }
 
     fn note(deferred: &mut Deferred, value: i64) {
-        deferred.note(Side::Referring, 2, 7, 2, vec![Datum::Int(value)], value.to_be_bytes().to_vec());
+        deferred.note(Side::Referring, 2, 7, 2, vec![Datum::Int(value)], value.to_be_bytes().to_vec()).unwrap();
     }
 
     #[test]
@@ -349,6 +373,19 @@ mod tests {
         assert_eq!(due(&mut deferred, None), [7]);
         deferred.start_over();
         assert!(deferred.is_empty());
+    }
+
+    #[test]
+    fn deferred_keys_are_bounded() {
+        let mut deferred = Deferred::default();
+        let mark = deferred.mark();
+        let value = Datum::text("x".repeat(KEYS_MAX_BYTES / 8));
+        let mut note = |key: u8| deferred.note(Side::Rule, 2, 7, 2, vec![value.clone()], vec![key]);
+        assert!((0..3).all(|key| note(key).is_ok()));
+        assert!(note(2).is_ok(), "it is known");
+        assert_eq!(note(3).unwrap_err().code(), SqlState::OutOfMemory);
+        deferred.rollback_to(&mark);
+        assert_eq!(deferred.owed_bytes, 0);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! The idea: of several keys that a row must all have, the stretches are read side by side, page by page, until one of them
 //! is at its end. A condition is looked at for each row anyway, so that what is left of the others need not be read: with a
-//! rare key and a common one about as much is read of both.
+//! rare key and a common one about as much is read of both. Stretches of which one is enough are read page by page too, and
+//! given up for a scan of all rows where they are long.
 //!
 //! **Invariant (wanted-entries-read)**: the rows that are found, and the stretches that were read for them, are all that the
 //! answer rests on. Another transaction makes a row meet the condition only by giving it an entry for each key, the one
@@ -37,6 +38,8 @@ const PAGE_ENTRIES: u64 = 4096;
 const PAGE_BYTES: u64 = 1 << 20;
 /// Stretches that are read together where one of them is enough.
 const SPANS_AT_ONCE: usize = 128;
+/// Where that many entries have one of some keys, all rows are read instead: keeping them costs more.
+const ANY_ENTRIES_MAX: usize = 1 << 20;
 /// So few rows are looked at rather than compared with further stretches.
 const FEW_ROWS: usize = 64;
 
@@ -93,7 +96,7 @@ impl Look<'_> {
         match condition {
             EntryCondition::Term(term) => match self.wanted(term, ctx).await? {
                 WantedKeys::Anything => Ok(Rows::Everything),
-                WantedKeys::Any(keys) => self.with_any(self.prefixes(term, keys), ctx).await.map(Rows::Some),
+                WantedKeys::Any(keys) => self.with_any(self.prefixes(term, keys), ctx).await,
                 WantedKeys::All(keys) => self.with_all(self.prefixes(term, keys), ctx).await.map(Rows::Some),
             },
             EntryCondition::Any(arms) => {
@@ -144,8 +147,9 @@ impl Look<'_> {
             if is_few(&found) {
                 break;
             }
-            let rows = self.with_any(keys, ctx).await?;
-            found = Some(in_both(found, rows));
+            if let Rows::Some(rows) = self.with_any(keys, ctx).await? {
+                found = Some(in_both(found, rows));
+            }
         }
         for part in nested {
             if is_few(&found) {
@@ -174,21 +178,31 @@ impl Look<'_> {
         self.memory.grow(rows[before..].iter().map(|row| size_of::<Box<[u8]>>() + row.len()).sum())
     }
 
-    /// Rows with any of some keys.
-    async fn with_any(&mut self, prefixes: Vec<Vec<u8>>, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Box<[u8]>>> {
+    /// Rows with any of some keys; everything, where they are too many to be worth it.
+    async fn with_any(&mut self, prefixes: Vec<Vec<u8>>, ctx: &mut ExecContext<'_>) -> SqlResult<Rows> {
         let mut rows = Vec::new();
         for some in prefixes.chunks(SPANS_AT_ONCE) {
-            ctx.cancel.checkpoint().await?;
             let spans: Vec<Span> = some.iter().map(|prefix| Span::prefix(Key::from(prefix.clone()))).collect();
-            let pages = ctx.txn()?.scan_many(&spans, self.read).await.map_err(from_kv)?;
-            for (prefix, page) in some.iter().zip(&pages) {
-                self.keep(&mut rows, prefix.len(), page)?;
+            let mut rest: Vec<(usize, Span)> = spans.iter().cloned().enumerate().collect();
+            while !rest.is_empty() {
+                ctx.cancel.checkpoint().await?;
+                let txn = ctx.txn()?;
+                let (pages, left) =
+                    txn.scan_some(rest, some.len(), PAGE_ENTRIES as usize, self.read).await.map_err(from_kv)?;
+                rest = left;
+                for (prefix, page) in some.iter().zip(&pages) {
+                    self.keep(&mut rows, prefix.len(), page)?;
+                }
+                if rows.len() > ANY_ENTRIES_MAX {
+                    // What was read says nothing: the answer rests on all rows.
+                    return Ok(Rows::Everything);
+                }
             }
             self.looked_at.extend(spans);
         }
         rows.sort_unstable();
         rows.dedup();
-        Ok(rows)
+        Ok(Rows::Some(rows))
     }
 
     /// Rows with all of some keys, of which there is one: those of the shortest stretch, without those that are known not to

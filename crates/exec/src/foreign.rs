@@ -33,7 +33,7 @@ use crate::context::ExecContext;
 use crate::deferred::Side;
 use crate::error::{from_entry, from_kv};
 use crate::internal::{self, quoted};
-use crate::rules::{OwedRow, RuleQueue};
+use crate::rules::{Noted, RuleQueue};
 
 /// What the changes of a statement owe.
 #[derive(Default)]
@@ -234,7 +234,7 @@ async fn settle_present(present: VecDeque<Present>, ctx: &mut ExecContext<'_>) -
         let key = &item.from.foreign_keys[item.key];
         if ctx.state.deferred.puts_off(key) {
             let bytes = encoded(&types_of(&item.from, &key.columns), &item.values);
-            ctx.state.deferred.note(Side::Referring, item.from.id, key.oid, item.from.id, item.values, bytes);
+            ctx.state.deferred.note(Side::Referring, item.from.id, key.oid, item.from.id, item.values, bytes)?;
         } else {
             now.push(item);
         }
@@ -262,7 +262,7 @@ pub async fn settle_deferred(of: Option<&[u32]>, ctx: &mut ExecContext<'_>) -> S
         if owed.side == Side::Rule {
             let is_it = |index: &Index| index.constraint.is_some_and(|it| it.oid == owed.constraint);
             if let Some(index) = from.indexes.iter().position(is_it) {
-                ruled.push(OwedRow::of_values(&from, index, &owed.values));
+                ruled.push(Noted { table: from, index, values: owed.values.clone() });
             }
             continue;
         }
@@ -283,7 +283,7 @@ pub async fn settle_deferred(of: Option<&[u32]>, ctx: &mut ExecContext<'_>) -> S
         }
     }
     settle_late(&referring, ctx).await?;
-    crate::rules::check(&ruled, ctx).await?;
+    crate::rules::check(ruled, ctx).await?;
     ctx.state.deferred.settled(of);
     Ok(())
 }
@@ -395,7 +395,7 @@ async fn settle_gone(gone: Gone, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     let question = match (action, new) {
         (ReferentialAction::NoAction, _) if ctx.state.deferred.puts_off(constraint) => {
             let bytes = encoded(&types, &old);
-            ctx.state.deferred.note(Side::Referenced, from.id, constraint.oid, to.id, old, bytes);
+            ctx.state.deferred.note(Side::Referenced, from.id, constraint.oid, to.id, old, bytes)?;
             return Ok(());
         }
         (ReferentialAction::NoAction | ReferentialAction::Restrict | ReferentialAction::SetDefault, _) => {

@@ -41,6 +41,7 @@ pub(crate) fn prepare(
         variables: None,
         transitions: &[],
         names: &[],
+        depends_on: None,
         // Constraints hold for all rows.
         security: None,
     };

@@ -86,6 +86,12 @@ impl TableWriter {
         Self { table: table.clone(), rules: rules.clone(), has_ruled, routed: None }
     }
 
+    /// For rows whose indexes with rules are looked at when all of them are there ([`rules::check_filled`]).
+    #[must_use]
+    pub fn without_rules(self) -> Self {
+        Self { has_ruled: false, ..self }
+    }
+
     /// Of a partition whose rows were found to belong to it.
     #[must_use]
     pub fn routed(leaf: &LeafRules, root: &Arc<Table>) -> Self {
@@ -396,7 +402,7 @@ impl TableWriter {
         for row in rows {
             if self.is_in(index, row, ctx)? {
                 match details.deferrable {
-                    true => rules::note(&self.table, index, row, ctx),
+                    true => rules::note(&self.table, index, row, ctx)?,
                     false => now.push(&row[..]),
                 }
             }

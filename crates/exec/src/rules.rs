@@ -13,23 +13,26 @@
 //!
 //! **Invariant (rules-hold):** a transaction that commits leaves no two rows that break a rule. A check first locks the group of
 //! equal columns, under a key that no entry has. Of two transactions that write to a group, one waits for the other and then
-//! reads its rows. Locks are kept in memory and may be lost: what a check has read is verified at the commit, at every isolation
-//! level.
+//! reads its rows. Who takes a row away does not lock its group: a row that is in the way is locked, and others are refused
+//! only if it is still there then. Locks are kept in memory and may be lost: what a check has read is verified at the commit,
+//! at every isolation level.
 //!
 //! Tests: `tests/sessions/rules.rs`.
 
 use std::sync::Arc;
 
-use catalog::row::{EntryError, IndexCodec};
+use catalog::row::{EntryError, EntryReader, IndexCodec};
 use catalog::{Index, IndexRule, Table};
+use hlc::Timestamp;
 use keys::{Key, LockStrength, Span};
-use kv::{Read, ScanOptions, See};
+use kv::{Keep, Read, ScanOptions, See, Txn};
 use rustc_hash::FxHashSet;
 use types::{Datum, Formatting, SqlError, SqlResult, SqlState};
 
 use crate::context::ExecContext;
 use crate::deferred::Side;
 use crate::error::{from_entry, from_kv};
+use crate::memory::Reservation;
 use crate::row_write::TableWriter;
 
 /// Rows whose groups are locked in one request.
@@ -40,13 +43,34 @@ const GROUP_LOCK: u8 = 0x01;
 /// What the rows of a statement owe to rules that are looked at when it ends.
 #[derive(Debug, Default)]
 pub(crate) struct RuleQueue {
-    owed: Vec<OwedRow>,
+    owed: Vec<Noted>,
     known: FxHashSet<(u32, Key)>,
+    /// Of all that is noted; none before the first.
+    memory: Option<Reservation>,
 }
 
-/// A row that was written under a rule.
+/// A row that was written under a rule, by its values at [`positions`].
+#[derive(Debug)]
+pub(crate) struct Noted {
+    pub table: Arc<Table>,
+    pub index: usize,
+    pub values: Vec<Datum>,
+}
+
+impl Noted {
+    fn new(table: &Arc<Table>, index: usize, row: &[Datum]) -> Self {
+        let values = positions(table, index).map(|at| row[at].clone()).collect();
+        Self { table: table.clone(), index, values }
+    }
+
+    fn row(&self) -> OwedRow {
+        OwedRow::of_values(&self.table, self.index, &self.values)
+    }
+}
+
+/// The row while it is looked at.
 #[derive(Clone, Debug)]
-pub(crate) struct OwedRow {
+struct OwedRow {
     table: Arc<Table>,
     index: usize,
     /// As wide as the table's; what is no part of the entry's key may be missing.
@@ -65,15 +89,11 @@ impl OwedRow {
         Self { table: table.clone(), index, row: kept }
     }
 
-    /// What [`Self::values`] has kept.
-    pub fn of_values(table: &Arc<Table>, index: usize, values: &[Datum]) -> Self {
+    /// Of the values of [`positions`].
+    fn of_values(table: &Arc<Table>, index: usize, values: &[Datum]) -> Self {
         let mut row = vec![Datum::Null; table.columns.len()];
         positions(table, index).zip(values).for_each(|(at, value)| row[at] = value.clone());
         Self { table: table.clone(), index, row }
-    }
-
-    fn values(&self) -> Vec<Datum> {
-        positions(&self.table, self.index).map(|at| self.row[at].clone()).collect()
     }
 
     fn descriptor(&self) -> &Index {
@@ -101,6 +121,13 @@ impl OwedRow {
         }
         prefix
     }
+
+    /// What is locked before the rows of a group are looked at.
+    fn group_lock(&self) -> Key {
+        let mut key = self.group();
+        key.push(GROUP_LOCK);
+        Key::from(key)
+    }
 }
 
 fn overlaps(index: &Index) -> bool {
@@ -115,13 +142,25 @@ fn may_break(table: &Arc<Table>, index: usize, row: &[Datum]) -> bool {
 }
 
 /// Notes a row that has come to an index with a rule.
-pub(crate) fn note(table: &Arc<Table>, index: usize, row: &[Datum], ctx: &mut ExecContext<'_>) {
-    if may_break(table, index, row) {
-        let owed = OwedRow::new(table, index, row);
-        if ctx.foreign.rules.known.insert((table.indexes[index].oid, owed.key())) {
-            ctx.foreign.rules.owed.push(owed);
-        }
+///
+/// # Errors
+/// 53200.
+pub(crate) fn note(table: &Arc<Table>, index: usize, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    if !may_break(table, index, row) {
+        return Ok(());
     }
+    let key = table.codecs()[index].encode_key(row);
+    let key_bytes = key.as_bytes().len();
+    let queue = &mut ctx.foreign.rules;
+    if !queue.known.insert((table.indexes[index].oid, key)) {
+        return Ok(());
+    }
+    let noted = Noted::new(table, index, row);
+    let value_bytes: usize = noted.values.iter().map(|value| size_of::<Datum>() + value.heap_bytes()).sum();
+    let memory = queue.memory.get_or_insert_with(|| ctx.memory.reservation());
+    memory.grow(size_of::<Noted>() + size_of::<(u32, Key)>() + key_bytes + value_bytes)?;
+    queue.owed.push(noted);
+    Ok(())
 }
 
 /// Looks at once at rows that have come to an index with a rule that does not wait.
@@ -132,8 +171,8 @@ pub(crate) async fn check_now<'r>(
     ctx: &mut ExecContext<'_>,
 ) -> SqlResult<()> {
     let may = rows.filter(|row| may_break(table, index, row));
-    let owed: Vec<OwedRow> = may.map(|row| OwedRow::new(table, index, row)).collect();
-    check(&owed, ctx).await
+    let owed: Vec<Noted> = may.map(|row| Noted::new(table, index, row)).collect();
+    check(owed, ctx).await
 }
 
 /// What the statement owes, now that it ends: looked at, or put off with the transaction's.
@@ -144,82 +183,143 @@ pub(crate) async fn settle(ctx: &mut ExecContext<'_>) -> SqlResult<()> {
     if ctx.foreign.rules.owed.is_empty() {
         return Ok(());
     }
-    let queue = std::mem::take(&mut ctx.foreign.rules);
-    let mut now = Vec::with_capacity(queue.owed.len());
-    for owed in queue.owed {
-        let index = owed.descriptor();
+    let RuleQueue { owed, known, memory } = std::mem::take(&mut ctx.foreign.rules);
+    drop(known);
+    let mut now = Vec::new();
+    for noted in owed {
+        let index = &noted.table.indexes[noted.index];
         let Some(constraint) = index.constraint else { continue };
         if ctx.state.deferred.puts_off_rule(constraint.oid, &index.details) {
-            let (table, bytes) = (owed.table.id, owed.key().as_bytes().to_vec());
-            ctx.state.deferred.note(Side::Rule, table, constraint.oid, table, owed.values(), bytes);
+            let (table, bytes) = (noted.table.id, noted.row().key().as_bytes().to_vec());
+            ctx.state.deferred.note(Side::Rule, table, constraint.oid, table, noted.values, bytes)?;
         } else {
-            now.push(owed);
+            now.push(noted);
         }
     }
-    check(&now, ctx).await
-}
-
-/// All that is owed, whether it may wait or not.
-pub(crate) async fn settle_all(ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-    let queue = std::mem::take(&mut ctx.foreign.rules);
-    check(&queue.owed, ctx).await
+    let checked = check(now, ctx).await;
+    drop(memory);
+    checked
 }
 
 /// Looks at rows, which may have gone by now.
-pub(crate) async fn check(owed: &[OwedRow], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+pub(crate) async fn check(mut owed: Vec<Noted>, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    if owed.len() > AT_ONCE {
+        // Groups are locked in one order, whichever request they are locked by.
+        owed.sort_by_cached_key(|noted| noted.row().group());
+    }
     for some in owed.chunks(AT_ONCE) {
-        ctx.cancel.checkpoint().await?;
-        let group = |owed: &OwedRow| {
-            let mut key = owed.group();
-            key.push(GROUP_LOCK);
-            Key::from(key)
-        };
-        let mut groups: Vec<Key> = some.iter().map(group).collect();
-        groups.sort_unstable();
-        groups.dedup();
-        let txn = ctx.txn()?;
-        let read = Read { lock: Some(LockStrength::NoKeyUpdate), lock_absent: true, ..bound() };
-        txn.get_many(&groups, read).await.map_err(from_kv)?;
-        // Another transaction may have held the lock and committed since the statement began.
-        txn.look_from_now().await.map_err(from_kv)?;
-        let are_apart = groups.len() == some.len() && !some.iter().any(|owed| overlaps(owed.descriptor()));
-        if are_apart {
-            if let Some((at, other)) = equals(some, ctx).await? {
-                return Err(broken(&some[at], &other, ctx));
-            }
-            continue;
-        }
-        for owed in some {
-            let other = if overlaps(owed.descriptor()) { neighbour(owed, ctx).await? } else { equal(owed, ctx).await? };
-            if let Some(other) = other {
-                return Err(broken(owed, &other, ctx));
-            }
-        }
+        let rows: Vec<OwedRow> = some.iter().map(Noted::row).collect();
+        check_some(&rows, ctx).await?;
     }
     Ok(())
 }
 
-/// Reads of rules: they see what the statement has written.
-fn bound() -> Read {
-    Read { see: See::Now, binds: true, ..Read::default() }
+async fn check_some(some: &[OwedRow], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    let mut groups: Vec<Key> = some.iter().map(OwedRow::group_lock).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let txn = ctx.txn()?;
+    txn.get_many(&groups, locking_group()).await.map_err(from_kv)?;
+    // Another transaction may have held the lock and committed since the statement began.
+    txn.look_from_now().await.map_err(from_kv)?;
+    let are_apart = groups.len() == some.len() && !some.iter().any(|owed| overlaps(owed.descriptor()));
+    let mut waited_for = FxHashSet::default();
+    loop {
+        ctx.cancel.checkpoint().await?;
+        let at = ctx.txn()?.read_ts();
+        let mut looked_at = Vec::new();
+        let found = match are_apart {
+            true => equals(some, &mut looked_at, ctx).await?,
+            false => first_broken(some, &mut looked_at, ctx).await?,
+        };
+        let Some((place, other)) = found else {
+            if keep_looks(looked_at, at, Txn::keep_bound, ctx)? {
+                return Ok(());
+            }
+            continue;
+        };
+        if waited_for.contains(&other) {
+            keep_looks(looked_at, at, Txn::keep_read, ctx)?;
+            return Err(broken(&some[place], &other, ctx));
+        }
+        wait_for(&some[place], &other, ctx).await?;
+        waited_for.insert(other);
+    }
 }
 
-async fn scan(span: &Span, reverse: bool, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Key>> {
+/// Reads of rules: they see what the statement has written. They count as read when it is known what rests on them.
+fn looking() -> Read {
+    Read { see: See::Now, keep: Keep::Later, ..Read::default() }
+}
+
+fn locking_group() -> Read {
+    let lock = Some(LockStrength::NoKeyUpdate);
+    Read { lock, lock_absent: true, see: See::Now, binds: true, ..Read::default() }
+}
+
+/// What was looked at counts as read; not if the transaction has moved up since it was at `at`: then it is to be looked at
+/// again.
+fn keep_looks(
+    looked_at: Vec<Span>,
+    at: Timestamp,
+    keep: fn(&mut Txn, Span),
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<bool> {
+    let txn = ctx.txn()?;
+    let is_as_it_was = txn.read_ts() == at;
+    if is_as_it_was {
+        looked_at.into_iter().for_each(|span| keep(txn, span));
+    }
+    Ok(is_as_it_was)
+}
+
+/// The row of an entry that is in the way may be on its way out: waits for who changes it. From then on it stays as it is,
+/// if it is still there.
+async fn wait_for(owed: &OwedRow, other: &Key, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+    let reader = EntryReader::new(&owed.table, owed.descriptor(), &[]);
+    // The entry ends with the row's key: its value is not asked for.
+    let row = reader.row_key(&owed.table.codecs()[0], other.as_bytes(), &[]).map_err(from_entry)?;
+    let txn = ctx.txn()?;
+    let read = Read { lock: Some(LockStrength::Share), see: See::Now, ..Read::default() };
+    txn.get(&row, read).await.map_err(from_kv)?;
+    txn.look_from_now().await.map_err(from_kv)
+}
+
+async fn scan(span: &Span, reverse: bool, looked_at: &mut Vec<Span>, ctx: &mut ExecContext<'_>) -> SqlResult<Vec<Key>> {
     let mut found = Vec::new();
     let mut rest = Some(span.clone());
     while let Some(span) = rest.take().filter(|_| found.len() < 2) {
-        let options = ScanOptions { read: bound(), max_rows: 2, max_bytes: 0, reverse };
+        let options = ScanOptions { read: looking(), max_rows: 2, max_bytes: 0, reverse };
         let page = ctx.txn()?.scan(&span, options).await.map_err(from_kv)?;
+        looked_at.push(page.covered);
         found.extend(page.rows.iter().map(|(key, _)| Key::from(key)));
         rest = page.resume;
     }
     Ok(found)
 }
 
+/// The first of some rows that is there and breaks its rule, and the entry it breaks it with.
+async fn first_broken(
+    some: &[OwedRow],
+    looked_at: &mut Vec<Span>,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Option<(usize, Key)>> {
+    for (at, owed) in some.iter().enumerate() {
+        let other = match overlaps(owed.descriptor()) {
+            true => neighbour(owed, looked_at, ctx).await?,
+            false => equal(owed, looked_at, ctx).await?,
+        };
+        if let Some(other) = other {
+            return Ok(Some((at, other)));
+        }
+    }
+    Ok(None)
+}
+
 /// Another row with the key of one that is there.
-async fn equal(owed: &OwedRow, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Key>> {
+async fn equal(owed: &OwedRow, looked_at: &mut Vec<Span>, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Key>> {
     let own = owed.key();
-    let found = scan(&Span::prefix(Key::from(owed.group())), false, ctx).await?;
+    let found = scan(&Span::prefix(Key::from(owed.group())), false, looked_at, ctx).await?;
     // Where there are two others, one of them was written by this transaction too, and is checked by itself.
     let is_there = found.contains(&own);
     Ok(found.into_iter().find(|key| *key != own).filter(|_| is_there))
@@ -227,9 +327,14 @@ async fn equal(owed: &OwedRow, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Ke
 
 /// The first of some rows, all of different groups, that is there and has the key of another, and that one: they are looked for
 /// together.
-async fn equals(some: &[OwedRow], ctx: &mut ExecContext<'_>) -> SqlResult<Option<(usize, Key)>> {
+async fn equals(
+    some: &[OwedRow],
+    looked_at: &mut Vec<Span>,
+    ctx: &mut ExecContext<'_>,
+) -> SqlResult<Option<(usize, Key)>> {
     let spans: Vec<Span> = some.iter().map(|owed| Span::prefix(Key::from(owed.group()))).collect();
-    let pages = ctx.txn()?.scan_many(&spans, bound()).await.map_err(from_kv)?;
+    let pages = ctx.txn()?.scan_many(&spans, looking()).await.map_err(from_kv)?;
+    looked_at.extend(spans);
     for (at, (owed, page)) in some.iter().zip(&pages).enumerate() {
         let own = owed.key();
         let is_there = page.iter().any(|(key, _)| key == own.as_bytes());
@@ -241,10 +346,10 @@ async fn equals(some: &[OwedRow], ctx: &mut ExecContext<'_>) -> SqlResult<Option
 }
 
 /// A row next to one that is there whose range overlaps that of it.
-async fn neighbour(owed: &OwedRow, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Key>> {
+async fn neighbour(owed: &OwedRow, looked_at: &mut Vec<Span>, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Key>> {
     let own = owed.key();
     let group = Span::prefix(Key::from(owed.group()));
-    let before = scan(&Span::new(group.start, own.next()), true, ctx).await?;
+    let before = scan(&Span::new(group.start, own.next()), true, looked_at, ctx).await?;
     if before.first() != Some(&own) {
         // It has gone, or has become another, which is noted by itself.
         return Ok(None);
@@ -254,7 +359,7 @@ async fn neighbour(owed: &OwedRow, ctx: &mut ExecContext<'_>) -> SqlResult<Optio
     {
         return Ok(Some(other.clone()));
     }
-    let after = scan(&Span::new(own.clone(), group.end), false, ctx).await?;
+    let after = scan(&Span::new(own.clone(), group.end), false, looked_at, ctx).await?;
     match after.get(1) {
         Some(other) if meets(owed, other)? => Ok(Some(other.clone())),
         _ => Ok(None),
@@ -267,25 +372,43 @@ pub(crate) async fn conflicts(table: &Arc<Table>, index: usize, row: &[Datum], c
         return Ok(false);
     }
     let owed = OwedRow::new(table, index, row);
-    let mut lock = owed.group();
-    lock.push(GROUP_LOCK);
     let txn = ctx.txn()?;
-    let read = Read { lock: Some(LockStrength::NoKeyUpdate), lock_absent: true, ..bound() };
-    txn.get(&Key::from(lock), read).await.map_err(from_kv)?;
+    txn.get(&owed.group_lock(), locking_group()).await.map_err(from_kv)?;
     txn.look_from_now().await.map_err(from_kv)?;
+    let mut waited_for = FxHashSet::default();
+    loop {
+        ctx.cancel.checkpoint().await?;
+        let at = ctx.txn()?.read_ts();
+        let mut looked_at = Vec::new();
+        match in_the_way(&owed, &mut looked_at, ctx).await? {
+            Some(other) if !waited_for.contains(&other) => {
+                wait_for(&owed, &other, ctx).await?;
+                waited_for.insert(other);
+            }
+            found => {
+                if keep_looks(looked_at, at, Txn::keep_bound, ctx)? {
+                    return Ok(found.is_some());
+                }
+            }
+        }
+    }
+}
+
+/// An entry with which a row that is not there yet would break a rule.
+async fn in_the_way(owed: &OwedRow, looked_at: &mut Vec<Span>, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Key>> {
     let own = owed.key();
     let group = Span::prefix(Key::from(owed.group()));
     if !overlaps(owed.descriptor()) {
-        return Ok(!scan(&group, false, ctx).await?.is_empty());
+        return Ok(scan(&group, false, looked_at, ctx).await?.into_iter().next());
     }
     for (span, reverse) in [(Span::new(group.start, own.clone()), true), (Span::new(own, group.end), false)] {
-        if let Some(other) = scan(&span, reverse, ctx).await?.first()
-            && meets(&owed, other)?
+        if let Some(other) = scan(&span, reverse, looked_at, ctx).await?.into_iter().next()
+            && meets(owed, &other)?
         {
-            return Ok(true);
+            return Ok(Some(other));
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 /// The columns of the index in an entry.

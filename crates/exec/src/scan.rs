@@ -4,7 +4,6 @@ use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
 use catalog::row::{Access, EntryReader, IndexCodec};
-use hlc::Timestamp;
 use keys::{Key, LockStrength, Span};
 use kv::{Keep, KvRows, Read, ReadAhead, ScanOptions, ScanPage, WaitPolicy};
 use plan::{
@@ -454,7 +453,7 @@ impl Scan {
             }
             return Ok(Some(batch));
         }
-        let Some((found, _)) = self.read(read, false, &mut Vec::new(), ctx).await? else { return Ok(None) };
+        let Some(found) = self.read(read, false, &mut Vec::new(), ctx).await? else { return Ok(None) };
         let looked_at = found.left_rows.len();
         let batch = Batch::from_columns(found.columns, looked_at);
         if batch.is_empty() {
@@ -468,15 +467,14 @@ impl Scan {
         Ok(Some(batch))
     }
 
-    /// The next rows, whole keys or a page, and when they were read; none at the end. Where they were looked for is told
-    /// to `looked_at`.
+    /// The next rows, whole keys or a page; none at the end. Where they were looked for is told to `looked_at`.
     async fn read(
         &mut self,
         read: Read,
         wants_keys: bool,
         looked_at: &mut Vec<Span>,
         ctx: &mut ExecContext<'_>,
-    ) -> SqlResult<Option<(Found, Timestamp)>> {
+    ) -> SqlResult<Option<Found>> {
         let scan = self.scan.clone();
         let access = scan.access();
         let mut found = Found::new(access);
@@ -485,7 +483,6 @@ impl Scan {
         if self.points.is_empty() && scan.entries.is_some() {
             self.next_found(reading, looked_at, ctx).await?;
         }
-        let at;
         if !self.points.is_empty() {
             let keys = std::mem::take(&mut self.points);
             let txn = ctx.txn()?;
@@ -493,7 +490,6 @@ impl Scan {
                 [only] => vec![txn.get(only, reading).await.map_err(from_kv)?],
                 many => txn.get_many(many, reading).await.map_err(from_kv)?,
             };
-            at = txn.read_ts();
             looked_at.extend(keys.iter().cloned().map(Span::point));
             let entries = keys.iter().zip(&values).filter_map(|(key, value)| {
                 value.as_ref().map(|value| (0, key.as_bytes(), &value[..]))
@@ -501,7 +497,6 @@ impl Scan {
             take(access, entries, read, &mut found, ctx).await?;
         } else {
             let Some(page) = self.page(reading, ctx).await? else { return Ok(None) };
-            at = ctx.txn()?.read_ts();
             looked_at.push(page.covered);
             let entries = page.rows.iter().map(|(key, value)| (0, &key[..], &value[..]));
             take(access, entries, read, &mut found, ctx).await?;
@@ -511,7 +506,7 @@ impl Scan {
         {
             looked_at.extend(keys.iter().cloned().map(Span::point));
         }
-        Ok(Some((found, at)))
+        Ok(Some(found))
     }
 
     /// Rows that pass the filter, locked; others are left alone. What was looked at counts as read once the locks are
@@ -527,14 +522,21 @@ impl Scan {
             let before = (self.points.clone(), self.rows.clone(), self.reads_all, self.todo.clone(), self.page_rows);
             let reading = Read { keep: Keep::Later, ..Read::default() };
             let mut looked_at = Vec::new();
-            let Some((found, at)) = self.read(reading, true, &mut looked_at, ctx).await? else { return Ok(None) };
-            let keys = found.keys.unwrap_or_default();
-            let batch = Batch::from_columns(found.columns, found.left_rows.len());
-            let locked = lock_kept(batch, &keys, filter, locking, ctx).await;
+            let at = ctx.txn()?.read_ts();
+            let found = self.read(reading, true, &mut looked_at, ctx).await?;
+            // That nothing was found rests on what was looked at, too.
+            let locked = match found {
+                None => Ok(None),
+                Some(found) => {
+                    let keys = found.keys.unwrap_or_default();
+                    let batch = Batch::from_columns(found.columns, found.left_rows.len());
+                    lock_kept(batch, &keys, filter, locking, ctx).await.map(Some)
+                }
+            };
             let txn = ctx.txn()?;
             if txn.read_ts() == at || locked.is_err() {
                 looked_at.into_iter().for_each(|span| txn.keep_read(span));
-                return locked.map(Some);
+                return locked;
             }
             (self.points, self.rows, self.reads_all, self.todo, self.page_rows) = before;
         }
@@ -592,11 +594,11 @@ impl Operator for Scan {
                     }
                     match (found, filter) {
                         (None, _) => None,
-                        (Some((found, _)), Some(filter)) if !found.left_rows.is_empty() => {
+                        (Some(found), Some(filter)) if !found.left_rows.is_empty() => {
                             let batch = Batch::from_columns(found.columns, found.left_rows.len());
                             Some(eval_filter(filter, batch, ctx).await?)
                         }
-                        (Some((found, _)), _) => Some(Batch::from_columns(found.columns, found.left_rows.len())),
+                        (Some(found), _) => Some(Batch::from_columns(found.columns, found.left_rows.len())),
                     }
                 }
             };

@@ -87,7 +87,7 @@ impl Connection {
 
     /// Serves the client until it goes. `before` is how many others were there when it came.
     pub async fn serve(mut self, pid: i32, before: usize) {
-        let outcome = self.talk(pid, before).await;
+        let outcome = Box::pin(self.talk(pid, before)).await;
         if let Err(error) = outcome {
             encode::error(&mut self.writer.out, error, "FATAL");
             let farewell = async {

@@ -1,6 +1,7 @@
 //! Which plans are good whatever their parameters are: with the values known, planning would choose no other that is worth
 //! the planning. These read few rows, by keys, for each value that there is: a value that is far more common than others
-//! (by the statistics) makes another plan better, and so do bounds and partitions, which values would narrow.
+//! (by the statistics) makes another plan better, and so do bounds and partitions, which values would narrow. Queries within
+//! expressions are not looked at: whoever asks has none.
 
 use catalog::ColumnStatistics;
 

@@ -41,7 +41,7 @@ use types::{Formatting, SqlError, SqlResult, SqlState, SqlType, stack::deep};
 
 pub use bind::{
     bind_assigned, bind_stored_expr, changes_key, checked_column, column_default, domain_check, domain_default, domain_rules,
-    partition_key, partition_key_columns, policy_reads, rename_in_condition, row_rules, same_expr, trigger_columns, trigger_condition,
+    is_row_security_refusal, partition_key, partition_key_columns, policy_reads, rename_in_condition, row_rules, same_expr, trigger_columns, trigger_condition,
 };
 pub use bind_statements::check_parameter_defaults;
 pub use expr::{
@@ -77,6 +77,9 @@ pub struct PlanContext<'a> {
     pub transitions: &'a [Transition],
     /// Of the view whose query is bound: *names-by-id*.
     pub names: &'a [catalog::NamedRelation],
+    /// Of the view or policy whose text is bound: among the routines here alone its calls are looked for, so that none that
+    /// was made later takes the place of what a call meant (*calls-by-id*).
+    pub depends_on: Option<&'a [u32]>,
     /// For whom policies are in force; none for statements of our own.
     pub security: Option<Security<'a>>,
 }

@@ -109,6 +109,7 @@ fn in_context<T>(view: &CatalogView, body: impl FnOnce(&PlanContext<'_>) -> T) -
         variables: None,
         transitions: &[],
         names: &[],
+        depends_on: None,
         security: None,
     })
 }

@@ -10,7 +10,7 @@ use catalog::{CatalogView, View, definition::Style};
 use sqlparser::ast;
 use types::quote_identifier;
 
-use crate::bind::{AGGREGATE_BASE, ShownQuery, ShownTable, bind_query_as_written, of_view};
+use crate::bind::{AGGREGATE_BASE, ShownQuery, ShownTable, as_kept, bind_query_as_written, of_view};
 use crate::expr::{Expr, SortKey};
 use crate::parse::Body;
 use crate::parse::query_clauses::as_written;
@@ -26,7 +26,8 @@ fn print_select(view: &CatalogView, definition: &View, style: Style) -> Option<S
     let statement = crate::parse::parse(&definition.query).ok()?.into_iter().next()?;
     let Body::Standard(ast::Statement::Query(query)) = &statement.body else { return None };
     with_context(view, |context| {
-        let shown = bind_query_as_written(query, &of_view(definition, context)).ok()??;
+        let formatting = as_kept(definition.details.literals.as_ref(), context).ok()?;
+        let shown = bind_query_as_written(query, &of_view(definition, &formatting, context)).ok()??;
         let names = |position: usize| {
             let (range, column) = shown.columns.get(position).filter(|(_, column)| !column.is_empty())?;
             Some(format!("{}.{}", quote_identifier(range), quote_identifier(column)))

@@ -529,8 +529,9 @@ pub enum AlterRoutine {
     RenameTo(String),
     SetSchema(u32),
     OwnerTo(String),
-    /// With other properties, of the same name and arguments.
-    Become(Box<Routine>),
+    /// With other properties, of the same name and arguments. `says_leakproof`: LEAKPROOF is among what was said, also where
+    /// it was so before.
+    Become { changed: Box<Routine>, says_leakproof: bool },
 }
 
 /// A change of a type.

@@ -264,6 +264,7 @@ fn with_context<T>(catalog: &CatalogSnapshot, run: impl FnOnce(&PlanContext<'_>)
         variables: None,
         transitions: &[],
         names: &[],
+        depends_on: None,
         security: None,
     })
 }

@@ -62,6 +62,13 @@ pub(crate) struct Yield {
     pub to: ReplicaId,
 }
 
+impl Yield {
+    /// Of a leader that is closed: it asks for no promise in any later round of its term.
+    pub fn of_all(term: u64, to: ReplicaId) -> Self {
+        Self { term, round: u64::MAX, to }
+    }
+}
+
 impl GroupInner {
     /// What was promised before a restart is not on disk by itself, but the vote is: if it names a leader, a promise
     /// to it must be assumed, under the epoch that was supported when this store started. Call before any vote.
@@ -217,26 +224,31 @@ impl GroupInner {
         true
     }
 
-    /// Answers whether this replica is the one named, and free to campaign.
-    pub async fn on_yield(&self, request: Yield) -> bool {
+    /// Answers whether this replica is the one named, and free to campaign; and whether it knows a later leader. One that was
+    /// freed by a leader that failed goes on as it would without being told again.
+    pub async fn on_yield(&self, request: Yield) -> (bool, bool) {
         let _judged = self.gate.lock().await;
+        let knows_later = self.knows_later(request.term);
         {
             let mut given_up = self.given_up.lock();
             *given_up = (request.term, request.round).max(*given_up);
         }
         let mut fortified = self.fortified.lock();
-        if fortified.is_some_and(|promise| (promise.term, promise.round) <= (request.term, request.round)) {
+        let is_freed = fortified.is_some_and(|promise| (promise.term, promise.round) <= (request.term, request.round));
+        if is_freed {
             *fortified = None;
             // Those not named wait to see whether the one that is takes over.
             *self.free_since.lock() = Some(Instant::now());
             self.liveness.notify();
         }
         // A promise of a later round: the hand-over this belongs to is over.
-        fortified.is_none() && request.to == self.replica_id
+        let is_told_again = request.round == u64::MAX && !is_freed;
+        let campaigns = fortified.is_none() && !is_told_again && request.to == self.replica_id && !knows_later;
+        (campaigns, knows_later)
     }
 
     /// Whether the vote on disk names a leader of a later term.
-    pub fn knows_later(&self, term: u64) -> bool {
+    fn knows_later(&self, term: u64) -> bool {
         self.log.vote().is_some_and(|vote| vote.committed && vote.leader_id.term > term)
     }
 

@@ -58,6 +58,8 @@ use crate::{
 pub(crate) const MAX_PAYLOAD_BYTES: usize = 64 << 20;
 /// How long after the followers of a leader that failed were told so they are told again.
 const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Twice as long each time, up to this.
+const TOLD_AGAIN_AT_MOST_AFTER: Duration = Duration::from_secs(8);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
@@ -274,31 +276,31 @@ impl GroupInner {
         tracing::error!(range = %self.range_id, replica = %self.replica_id, reason, "the group has failed: it is fenced");
         let left = self.abdicate();
         self.machine.on_fenced(&reason);
-        let Some((term, round)) = left else { return };
-        while !self.stopped.load(Ordering::Acquire) {
+        let Some(term) = left else { return };
+        let has_others = self.joint_config().into_iter().flatten().any(|id| id != self.replica_id.get());
+        let mut pause = TOLD_AGAIN_AFTER;
+        while has_others && !self.stopped.load(Ordering::Acquire) {
             if let Some(to) = self.live_other()
-                && self.tell_yield(Yield { term, round, to: ReplicaId::new(to) }).await
+                && self.tell_yield(Yield::of_all(term, ReplicaId::new(to))).await
             {
                 return;
             }
-            tokio::time::sleep(TOLD_AGAIN_AFTER).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(TOLD_AGAIN_AT_MOST_AFTER);
         }
     }
 
-    /// Closes the group to proposals, leases and elections; the term and round of the promises it had, if it led.
-    fn abdicate(&self) -> Option<(u64, u64)> {
+    /// Closes the group to proposals, leases and elections; the term in which it led, if it did.
+    fn abdicate(&self) -> Option<u64> {
         self.closed.store(true, Ordering::Release);
-        let (term, round) = {
-            let leadership = self.leadership.lock();
-            (leadership.term, leadership.round)
-        };
+        let term = self.leadership.lock().term;
         self.leader.store(0, Ordering::Release);
         self.lead(0, &RaftMembership::default());
         if term == 0 {
             return None;
         }
         self.release(term);
-        Some((term, round))
+        Some(term)
     }
 
     /// Counted before it looks whether the lease is released, as who releases it counts afterwards: one of the two sees
@@ -489,12 +491,12 @@ impl Group {
 
     pub(crate) async fn close(&self) {
         self.inner.stopped.store(true, Ordering::Release);
-        if let Some((term, round)) = self.inner.abdicate()
+        if let Some(term) = self.inner.abdicate()
             && let Some(to) = self.inner.live_other()
         {
             // Nobody has to wait for a promise to a leader that is gone.
             let inner = self.inner.clone();
-            tokio::spawn(async move { inner.tell_yield(Yield { term, round, to: ReplicaId::new(to) }).await });
+            tokio::spawn(async move { inner.tell_yield(Yield::of_all(term, ReplicaId::new(to))).await });
         }
         if let Err(error) = self.inner.raft.shutdown().await {
             tracing::debug!(range = %self.inner.range_id, %error, "shutdown");

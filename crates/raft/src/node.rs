@@ -536,12 +536,12 @@ impl Service for Handler {
             }
             Kind::Yield => {
                 let request: Yield = postcard::from_bytes(&body).map_err(damaged)?;
-                let is_later = group.knows_later(request.term);
-                if group.on_yield(request).await && !is_later {
+                let (campaigns, knows_later) = group.on_yield(request).await;
+                if campaigns {
                     let group = group.clone();
                     tokio::spawn(async move { group.campaign(false).await });
                 }
-                Ok(answer(&is_later))
+                Ok(answer(&knows_later))
             }
             Kind::SnapshotChunk => {
                 let (head, chunk) = split_head(body).map_err(|damage| self.unsound(damage))?;

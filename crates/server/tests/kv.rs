@@ -506,6 +506,22 @@ async fn many_spans_are_read_as_one_by_one() {
         let rows: Vec<(Vec<u8>, Vec<u8>)> = rows.iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
         assert_eq!(rows, one, "{span:?}");
     }
+    // As much at once as the reader asks for.
+    let mut parts: Vec<Vec<Bytes>> = vec![Vec::new(); spans.len()];
+    let mut todo: Vec<(usize, keys::Span)> = spans.iter().cloned().enumerate().collect();
+    let mut looks = 0;
+    while !todo.is_empty() {
+        let (pages, left) = txn.scan_some(todo, spans.len(), 500, Read::default()).await.unwrap();
+        parts.iter_mut().zip(&pages).for_each(|(part, page)| {
+            part.extend(page.iter().map(|(key, _)| Bytes::copy_from_slice(key)));
+        });
+        (todo, looks) = (left, looks + 1);
+    }
+    assert!(looks > 1);
+    for (part, whole) in parts.iter().zip(&many) {
+        let whole: Vec<Bytes> = whole.iter().map(|(key, _)| Bytes::copy_from_slice(key)).collect();
+        assert_eq!(*part, whole);
+    }
     // All of it is among the reads: a change by somebody else that a refresh would meet is met.
     put(&node.db, &name(2550), "changed").await;
     txn.put(key("elsewhere"), Bytes::from_static(b"1"));

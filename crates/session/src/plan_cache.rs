@@ -325,7 +325,10 @@ impl Session {
         if *statement.unfit.lock() == Some(now) {
             return None;
         }
-        let fits = |plan: &Arc<PreparedPlan>| plan.serves_any_value && !has_row_security(plan);
+        // What was the time when it was planned is another in the next text.
+        let fits = |plan: &Arc<PreparedPlan>| {
+            plan.serves_any_value && !plan.reads_clock && !has_row_security(plan) && template.fits(plan)
+        };
         let plan = self.plan_of(&statement).ok().filter(fits);
         let Some(plan) = plan else {
             *statement.unfit.lock() = Some(now);

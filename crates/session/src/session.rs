@@ -403,6 +403,7 @@ impl Session {
             variables,
             transitions: &self.transitions,
             names: &[],
+            depends_on: None,
             security: (!self.is_own).then_some(security),
         };
         body(&context)
@@ -450,7 +451,10 @@ impl Session {
                     // What it names may have been made on another node.
                     Err(first) => {
                         self.refresh_catalog().await?;
-                        self.engine.catalog.refresh_privileges().await.map_err(catalog_error)?;
+                        let is_refusal = plan::is_row_security_refusal(&first);
+                        if is_refusal && self.engine.catalog.refresh_privileges().await.is_err() {
+                            return Err(first);
+                        }
                         self.plan_of(statement).map_err(|_| first)?
                     }
                 }

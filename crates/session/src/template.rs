@@ -6,8 +6,8 @@
 //!                 └──────── UPDATE t SET n = n + $1 WHERE id = $2 ────────┘
 //! ```
 //! A literal is taken out where a parameter of the literal's own type means the same: behind `=`, behind `+` and `-` if it
-//! is a number, and as a value of VALUES in an INSERT. What does not fit stays in the text, and a text that is not read
-//! with certainty (comments, dollar quotes, several statements, …) has no template: it is parsed and planned as it is.
+//! is a number and the operand before it is certain, and as a value of VALUES in an INSERT. What does not fit stays in the text, and a text that is not read
+//! with certainty (comments, dollar quotes, subqueries, several statements, …) has no template: it is parsed and planned as it is.
 //! An integer has PostgreSQL's type for its size, a number with a point is numeric, and a string has the type that its
 //! place gives it, as a literal of unknown type has.
 //!
@@ -41,6 +41,9 @@ pub(crate) struct Literal {
     pub value: String,
 }
 
+/// Words behind an `=` that a minus would not take for its left operand.
+const NO_OPERANDS: [&str; 9] = ["ANY", "ALL", "SOME", "CASE", "NOT", "ARRAY", "ROW", "INTERVAL", "DISTINCT"];
+
 /// What stands before a token, as far as it matters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
@@ -49,8 +52,10 @@ enum Before {
     Sign,
     /// The parenthesis or comma before a value of a row of VALUES.
     InRow,
-    /// An operand: a name, a literal, a closing parenthesis.
+    /// An operand: a literal, a closing parenthesis, a name where one has to stand.
     Operand,
+    /// The point behind such a name.
+    Point,
     Other,
 }
 
@@ -79,19 +84,23 @@ impl Template {
         self.literals.iter().map(|literal| literal.ty).collect()
     }
 
+    /// Whether a plan's parameters are of types that literals are read as here.
+    pub fn fits(&self, plan: &PreparedPlan) -> bool {
+        let fits = |(literal, ty): (&Literal, &SqlType)| match literal.ty {
+            Some(own) => own == *ty,
+            None => reads_alike(ty, ""),
+        };
+        plan.params.len() == self.literals.len() && self.literals.iter().zip(&plan.params).all(fits)
+    }
+
     /// The literals as values of a plan's parameters; none where one does not read as such.
     pub fn values(&self, plan: &PreparedPlan, formatting: &Formatting) -> Option<Vec<Datum>> {
-        if plan.params.len() != self.literals.len() {
+        if !self.fits(plan) {
             return None;
         }
         let value = |(literal, ty): (&Literal, &SqlType)| {
-            match literal.ty {
-                Some(own) if own == *ty => {}
-                Some(_) => return None,
-                None if !reads_alike(ty, &literal.value) => return None,
-                None => {}
-            }
-            parse_text(ty, &literal.value, formatting).ok()
+            let is_read = literal.ty.is_some() || reads_alike(ty, &literal.value);
+            is_read.then(|| parse_text(ty, &literal.value, formatting).ok())?
         };
         self.literals.iter().zip(&plan.params).map(value).collect()
     }
@@ -196,8 +205,21 @@ impl Reader<'_> {
                     if self.bytes.get(self.at) == Some(&b'\'') {
                         return None;
                     }
-                    self.note_word(start);
-                    self.before = Before::Operand;
+                    self.note_word(start)?;
+                    let is = |word: &&str| self.source[start..self.at].eq_ignore_ascii_case(word);
+                    // Elsewhere it may be a keyword, behind which a minus is a sign: ORDER BY -1.
+                    let is_operand = matches!(self.before, Before::Equals | Before::Sign | Before::Point)
+                        && !NO_OPERANDS.iter().any(is);
+                    self.before = if is_operand { Before::Operand } else { Before::Other };
+                }
+                b'.' => {
+                    self.at += 1;
+                    self.before = if self.before == Before::Operand { Before::Point } else { Before::Other };
+                }
+                // A named argument.
+                b':' if self.bytes.get(self.at + 1) == Some(&b'=') => {
+                    self.at += 2;
+                    self.before = Before::Other;
                 }
                 _ if is_operator(byte) => self.operator()?,
                 _ => {
@@ -220,16 +242,22 @@ impl Reader<'_> {
         }
     }
 
-    fn note_word(&mut self, start: usize) {
+    /// None for a query within the statement: what its plan is does not show in the statement's.
+    fn note_word(&mut self, start: usize) -> Option<()> {
         let word = &self.source[start..self.at];
+        let is_query = |word: &str| word.eq_ignore_ascii_case("SELECT") || word.eq_ignore_ascii_case("TABLE");
+        if is_query(word) || self.depth > 0 && word.eq_ignore_ascii_case("VALUES") {
+            return None;
+        }
         if self.depth > 0 || !self.is_insert {
-            return;
+            return Some(());
         }
         if word.eq_ignore_ascii_case("VALUES") {
             self.in_rows = true;
         } else if word.eq_ignore_ascii_case("ON") || word.eq_ignore_ascii_case("RETURNING") {
             self.in_rows = false;
         }
+        Some(())
     }
 
     fn operator(&mut self) -> Option<()> {
@@ -272,7 +300,6 @@ impl Reader<'_> {
                 this.at += 1;
             }
         };
-        let whole = self.at;
         digits(self);
         let is_whole = self.bytes.get(self.at) != Some(&b'.');
         if !is_whole {
@@ -288,8 +315,8 @@ impl Reader<'_> {
             return Some(());
         }
         let ty = if is_whole {
-            // By its size without the sign, which is an operator.
-            match self.source[whole..self.at].parse::<i64>() {
+            // By its size with its sign: the smallest integers have no positive counterparts.
+            match self.source[start..self.at].parse::<i64>() {
                 Ok(value) if i32::try_from(value).is_ok() => SqlType::Int4,
                 Ok(_) => SqlType::Int8,
                 Err(_) => SqlType::Numeric(None),
@@ -376,6 +403,15 @@ mod tests {
                 "INSERT INTO t (a, b) VALUES ($1, $2), ($3, now()) RETURNING a",
                 &["1:Int4", "x:?", "-2:Int4"],
             ),
+            (
+                "UPDATE t SET a = t.a + 1, b = b - c - 2 WHERE id =-2147483648",
+                "UPDATE t SET a = t.a + $1, b = b - c - $2 WHERE id =$3",
+                &["1:Int4", "2:Int4", "-2147483648:Int4"],
+            ),
+            // A sign where an operand begins.
+            ("SELECT -5 FROM t WHERE id = 1 ORDER BY -1 LIMIT -2", "SELECT -5 FROM t WHERE id = $1 ORDER BY -1 LIMIT -2", &["1:Int4"]),
+            ("SELECT a - 5 FROM t WHERE a = CASE - 1 WHEN 2 THEN 3 END AND b = 1", "SELECT a - 5 FROM t WHERE a = CASE - 1 WHEN 2 THEN 3 END AND b = $1", &["1:Int4"]),
+            ("SELECT f(x := 5) FROM t WHERE a BETWEEN -5 AND 6 AND b = 1", "SELECT f(x := 5) FROM t WHERE a BETWEEN -5 AND 6 AND b = $1", &["1:Int4"]),
             // What stays: arguments, limits, casts, other operators, what is no operand by itself.
             ("SELECT f(1) FROM t WHERE id = 1 LIMIT 2", "SELECT f(1) FROM t WHERE id = $1 LIMIT 2", &["1:Int4"]),
             ("SELECT 1 FROM t WHERE a = '1'::int AND b = 2 * 3 AND c = 4", "SELECT 1 FROM t WHERE a = '1'::int AND b = 2 * 3 AND c = $1", &["4:Int4"]),
@@ -405,6 +441,9 @@ mod tests {
             "EXPLAIN SELECT a FROM t WHERE a = 1",
             "WITH x AS (SELECT 1) SELECT * FROM x WHERE a = 1",
             "SELECT a FROM t WHERE a = 1; SELECT 2",
+            "SELECT (SELECT max(b) FROM u WHERE c = 1) FROM t WHERE a = 1",
+            "SELECT a FROM t WHERE a = 1 AND b IN (VALUES (1), (2))",
+            "INSERT INTO t SELECT 1 FROM u WHERE a = 1",
             "SELECT a -- b = 1\n FROM t WHERE c = 1",
             "SELECT a /* b = 1 */ FROM t WHERE c = 1",
             "SELECT a FROM t WHERE b = $1 AND c = 1",

@@ -113,7 +113,6 @@ fn finish_decided(engine: &Engine) -> Result<(), StorageError> {
 /// Steps 3 to 5.
 fn complete(engine: &Engine, dir: &Path, marker: &Marker) -> Result<(), StorageError> {
     let inner = &engine.inner;
-    let _until_all_is_in = inner.newest.begin_all();
     let mut batch = WriteBatch::new();
     for span in &marker.clear {
         batch.clear_span(span);
@@ -133,6 +132,8 @@ fn complete(engine: &Engine, dir: &Path, marker: &Marker) -> Result<(), StorageE
             .db
             .cf_handle(&file.family)
             .ok_or_else(|| StorageError::corruption("an ingest names an unknown family"))?;
+        // What is known of the newest versions does not outlast what comes in past the batches.
+        let _until_it_is_in = inner.newest.begin_all();
         inner.db.ingest_external_file_cf_opts(family, &options, vec![dir.join(&file.name)])?;
         crash_point!("ingest::one_file");
     }

@@ -84,6 +84,8 @@ pub(crate) struct Writing<'a> {
     of: &'a NewestVersions,
     /// A bit for each shard that it has closed.
     closed: u64,
+    /// The round that each of these was in.
+    rounds: [u64; SHARDS],
     /// Its keys that had an entry, and the versions that these were of.
     had: FxHashMap<Box<[u8]>, Timestamp>,
 }
@@ -146,7 +148,7 @@ impl NewestVersions {
 
     /// Before RocksDB is given a batch.
     pub fn begin(&self, batch: &WriteBatch) -> Writing<'_> {
-        let mut writing = Writing { of: self, closed: 0, had: FxHashMap::default() };
+        let mut writing = Writing::new(self);
         for record in batch.records().flatten() {
             match record {
                 Record::Put { family: DATA_FAMILY, key, .. } | Record::Delete { family: DATA_FAMILY, key } => {
@@ -167,7 +169,7 @@ impl NewestVersions {
 
     /// Before RocksDB is given what nobody looks through.
     pub fn begin_all(&self) -> Writing<'_> {
-        let mut writing = Writing { of: self, closed: 0, had: FxHashMap::default() };
+        let mut writing = Writing::new(self);
         writing.close_all();
         writing
     }
@@ -183,10 +185,15 @@ fn number_of(hash: u64) -> usize {
     (hash >> 26) as usize % SHARDS
 }
 
-impl Writing<'_> {
+impl<'a> Writing<'a> {
+    fn new(of: &'a NewestVersions) -> Self {
+        Self { of, closed: 0, rounds: [0; SHARDS], had: FxHashMap::default() }
+    }
+
     fn close(&mut self, number: usize, shard: &mut Shard) {
         if self.closed & (1 << number) == 0 {
             self.closed |= 1 << number;
+            self.rounds[number] = shard.round;
             shard.writes += 1;
         }
     }
@@ -232,9 +239,10 @@ impl Writing<'_> {
         }
         for (key, found) in newest {
             let Some((ts, stored)) = found else { continue };
-            let mut shard = self.of.shard(self.of.hash(key)).lock();
-            // Another write that is under way may be of the same key.
-            if shard.writes == 1 {
+            let hash = self.of.hash(key);
+            let mut shard = self.of.shard(hash).lock();
+            // Another write, under way or ended meanwhile, may have been of the same key.
+            if shard.writes == 1 && shard.round == self.rounds[number_of(hash)] {
                 shard.put(key, Newest { ts, stored: Bytes::copy_from_slice(stored) });
             }
         }
@@ -250,5 +258,77 @@ impl Drop for Writing<'_> {
                 shard.round += 1;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(at: u64) -> WriteBatch {
+        let mut batch = WriteBatch::new();
+        batch.put_version(b"k", Timestamp::new(at, 0), Some(b"value"));
+        batch
+    }
+
+    fn known(of: &NewestVersions) -> Option<u64> {
+        of.ts(b"k").ok().map(Timestamp::wall_ns)
+    }
+
+    /// Of version 5, as RocksDB would have it.
+    fn hot() -> NewestVersions {
+        let of = NewestVersions::new(1 << 20);
+        for _ in 0..2 {
+            let Err(missed) = of.get(b"k") else { panic!("not yet") };
+            of.put(&missed, b"k", Timestamp::new(5, 0), &[1, 5]);
+        }
+        assert_eq!(known(&of), Some(5), "put in at the second miss");
+        of
+    }
+
+    #[test]
+    fn newest_is_newest_after_a_write() {
+        let of = hot();
+        let writing = of.begin(&batch(6));
+        assert_eq!(known(&of), None, "gone before RocksDB has the write");
+        writing.done(&batch(6));
+        assert_eq!(known(&of), Some(6));
+        drop(of.begin(&batch(7)));
+        assert_eq!(known(&of), None, "a write that failed leaves nothing");
+    }
+
+    #[test]
+    fn newest_is_newest_where_writes_overlap() {
+        for ends_first in [false, true] {
+            let of = hot();
+            let one = of.begin(&batch(6));
+            let other = of.begin(&batch(7));
+            if ends_first {
+                other.done(&batch(7));
+                one.done(&batch(6));
+            } else {
+                one.done(&batch(6));
+                other.done(&batch(7));
+            }
+            assert_ne!(known(&of), Some(6), "7 is in RocksDB");
+        }
+        let of = hot();
+        let one = of.begin(&batch(6));
+        drop(of.begin_all());
+        one.done(&batch(6));
+        assert_eq!(known(&of), None, "what came in meanwhile may be newer");
+    }
+
+    #[test]
+    fn newest_is_newest_though_a_reader_is_late() {
+        let of = hot();
+        drop(of.begin_all());
+        let Err(missed) = of.get(b"k") else { panic!("cleared") };
+        let writing = of.begin(&batch(6));
+        of.put(&missed, b"k", Timestamp::new(5, 0), &[1, 5]);
+        assert_eq!(known(&of), None, "the shard is closed");
+        writing.done(&batch(6));
+        of.put(&missed, b"k", Timestamp::new(5, 0), &[1, 5]);
+        assert_eq!(known(&of), None, "it is another round");
     }
 }

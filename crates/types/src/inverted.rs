@@ -301,6 +301,40 @@ mod tests {
         check(KeyClass::Jsonb, &SqlType::Jsonb, &json("[true, null, \"a\"]"), &["05610001", "07", "0801"]);
         check(KeyClass::Jsonb, &SqlType::Jsonb, &json("{\"a\": \"b\"}"), &["05610001", "0a620001"]);
         check(KeyClass::JsonbPath, &SqlType::Jsonb, &json("{\"a\": {}}"), &["01"]);
+        let numbers = ints(&[Some(7), None, Some(-1), Some(300)]);
+        check(KeyClass::Array, &array, &numbers, &["02", "03807f", "03808107", "038082012c"]);
+        let numbers = ["0980027ffffffbec76ffff", "098003", "098004800000030000"];
+        check(KeyClass::Jsonb, &SqlType::Jsonb, &json("[0, 2, -3.5]"), &numbers);
+        check(KeyClass::JsonbPath, &SqlType::Jsonb, &json("null"), &["0caab9e01943509c61"]);
+        check(KeyClass::JsonbPath, &SqlType::Jsonb, &json("{\"a\": \"b\"}"), &["0c16a53f7025ed3f2e"]);
+        let paths = ["0c2e72c998b6bd6c15", "0cb8e2acee6975e8e8"];
+        check(KeyClass::JsonbPath, &SqlType::Jsonb, &json("{\"a\": {\"b\": [1, true]}}"), &paths);
+        check(KeyClass::Whole, &SqlType::Int4, &Datum::Int(7), &["03808107"]);
+    }
+
+    /// Each kind once as long as a key may be, and once longer. These bytes are stored.
+    #[test]
+    fn golden_long_entry_keys() {
+        let check = |class, ty: &SqlType, value: &Datum, expected: &str| {
+            assert_eq!(shown(&entry_keys(class, ty, value)), [expected], "{value:?}");
+        };
+        let texts = SqlType::Text.array_of();
+        let text = |length| Datum::Array(Array::from_elements(vec![Datum::text("x".repeat(length))]).into());
+        check(KeyClass::Array, &texts, &text(125), &format!("0380{}0001", "78".repeat(125)));
+        check(KeyClass::Array, &texts, &text(126), "434f25a61f79e1076cdc39e80635806de4");
+        let jsonb = SqlType::Jsonb;
+        let element = |length| json(&format!("[\"{}\"]", "x".repeat(length)));
+        check(KeyClass::Jsonb, &jsonb, &element(126), &format!("05{}0001", "78".repeat(126)));
+        check(KeyClass::Jsonb, &jsonb, &element(127), "45b148f4f5dfde720871f472015a59d55c");
+        // Groups of four digits: 61 of them are the most that are stored as they are.
+        let number = |groups| json(&"1234".repeat(groups));
+        check(KeyClass::Jsonb, &jsonb, &number(61), &format!("098004803c{}0000", "04d3".repeat(61)));
+        check(KeyClass::Jsonb, &jsonb, &number(62), "49822264d2af7506d633e5c04028828a3a");
+        let value = |length| json(&format!("{{\"a\": \"{}\"}}", "x".repeat(length)));
+        let short = format!("0a{}0001", "78".repeat(126));
+        assert_eq!(shown(&entry_keys(KeyClass::Jsonb, &jsonb, &value(126))), ["05610001", short.as_str()]);
+        let hashed = "4ab148f4f5dfde720871f472015a59d55c";
+        assert_eq!(shown(&entry_keys(KeyClass::Jsonb, &jsonb, &value(127))), ["05610001", hashed]);
     }
 
     #[test]

@@ -129,8 +129,9 @@ async fn no_function_is_told_of_hidden_rows() {
     admin.batch_execute(SETUP).await.unwrap();
     admin
         .batch_execute(
-            "CREATE FUNCTION leak(text) RETURNS bool COST 0.0000001 LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''told %'', $1; RETURN true; END'; \
-             CREATE TABLE u (id int PRIMARY KEY, note text); INSERT INTO u VALUES (1, 'one'), (2, 'two'), (3, 'three'); GRANT SELECT ON u TO r; \
+            "GRANT CREATE ON SCHEMA public TO r; SET ROLE r; \
+             CREATE FUNCTION leak(text) RETURNS bool COST 0.0000001 LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''told %'', $1; RETURN true; END'; \
+             RESET ROLE; CREATE TABLE u (id int PRIMARY KEY, note text); INSERT INTO u VALUES (1, 'one'), (2, 'two'), (3, 'three'); GRANT SELECT ON u TO r; \
              CREATE INDEX ON t (who); CREATE VIEW v WITH (security_barrier) AS SELECT * FROM u WHERE id = 3; GRANT SELECT ON v TO r",
         )
         .await
@@ -148,37 +149,49 @@ async fn no_function_is_told_of_hidden_rows() {
         }
     });
     client.batch_execute("SET ROLE r").await.unwrap();
-    let hidden_of_t = |text: &str| text == "told s";
-    let hidden_of_v = |text: &str| text == "told one" || text == "told two";
-    for (sql, is_hidden) in [
-        ("SELECT id FROM t WHERE leak(who)", &hidden_of_t as &dyn Fn(&str) -> bool),
-        ("SELECT id FROM t WHERE id = 2 AND leak(who)", &hidden_of_t),
-        ("SELECT id FROM t WHERE who = 's' AND leak(who)", &hidden_of_t),
-        ("SELECT id FROM t WHERE leak(who) OR id = 2", &hidden_of_t),
-        ("SELECT id FROM t WHERE CASE WHEN leak(who) THEN true ELSE false END", &hidden_of_t),
-        ("SELECT t.id FROM u JOIN t ON t.id = u.id AND leak(t.who)", &hidden_of_t),
-        ("SELECT t.id FROM u JOIN t ON leak(t.who)", &hidden_of_t),
-        ("SELECT u.id FROM u LEFT JOIN t ON t.id = u.id AND leak(t.who)", &hidden_of_t),
-        ("SELECT u.id FROM u WHERE EXISTS (SELECT FROM t WHERE t.id = u.id AND leak(who))", &hidden_of_t),
-        ("SELECT u.id FROM u, LATERAL (SELECT * FROM t WHERE t.id = u.id AND leak(who)) x", &hidden_of_t),
-        ("SELECT id FROM (SELECT id, leak(who) AS l FROM t) x WHERE l", &hidden_of_t),
-        ("SELECT count(*) FROM t GROUP BY who HAVING leak(who)", &hidden_of_t),
-        ("SELECT id FROM t WHERE leak(who) ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED", &hidden_of_t),
-        ("SELECT id FROM t WHERE leak(who) FOR UPDATE", &hidden_of_t),
-        ("UPDATE t SET id = id WHERE leak(who)", &hidden_of_t),
-        ("UPDATE t SET id = t.id FROM u WHERE u.id = t.id AND leak(t.who)", &hidden_of_t),
-        ("DELETE FROM t WHERE leak(who) AND id > 10", &hidden_of_t),
-        ("MERGE INTO t USING u ON t.id = u.id AND leak(t.who) WHEN MATCHED THEN DO NOTHING", &hidden_of_t),
-        ("WITH w AS (SELECT * FROM t) SELECT * FROM w WHERE leak(who)", &hidden_of_t),
-        ("SELECT * FROM v WHERE leak(note)", &hidden_of_v),
-        ("SELECT * FROM v JOIN t ON leak(v.note)", &hidden_of_v),
-        ("SELECT * FROM v WHERE id = 1 AND leak(note)", &hidden_of_v),
+    // Nor can whoever made it say that it tells nobody.
+    for sql in [
+        "ALTER FUNCTION leak(text) LEAKPROOF",
+        "ALTER FUNCTION leak(text) IMMUTABLE LEAKPROOF",
+        "CREATE OR REPLACE FUNCTION leak(text) RETURNS bool LEAKPROOF LANGUAGE plpgsql AS 'BEGIN RETURN true; END'",
+        "CREATE FUNCTION leak_more(text) RETURNS bool LEAKPROOF LANGUAGE sql AS 'SELECT true'",
+    ] {
+        let refused = client.batch_execute(sql).await.unwrap_err();
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{sql}");
+    }
+    let (of_t, of_v): (&[&str], &[&str]) = (&["told s"], &["told one", "told two"]);
+    // What must be heard, so that hearing nothing shows something; none where nothing is left, or other conditions may go first.
+    let (seen_of_t, seen_of_v) = (Some("told r"), Some("told three"));
+    for (sql, hidden, seen) in [
+        ("SELECT id FROM t WHERE leak(who)", of_t, seen_of_t),
+        ("SELECT id FROM t WHERE id = 2 AND leak(who)", of_t, None),
+        ("SELECT id FROM t WHERE who = 's' AND leak(who)", of_t, None),
+        ("SELECT id FROM t WHERE leak(who) OR id = 2", of_t, seen_of_t),
+        ("SELECT id FROM t WHERE CASE WHEN leak(who) THEN true ELSE false END", of_t, seen_of_t),
+        ("SELECT t.id FROM u JOIN t ON t.id = u.id AND leak(t.who)", of_t, seen_of_t),
+        ("SELECT t.id FROM u JOIN t ON leak(t.who)", of_t, seen_of_t),
+        ("SELECT u.id FROM u LEFT JOIN t ON t.id = u.id AND leak(t.who)", of_t, seen_of_t),
+        ("SELECT u.id FROM u WHERE EXISTS (SELECT FROM t WHERE t.id = u.id AND leak(who))", of_t, seen_of_t),
+        ("SELECT u.id FROM u, LATERAL (SELECT * FROM t WHERE t.id = u.id AND leak(who)) x", of_t, seen_of_t),
+        ("SELECT id FROM (SELECT id, leak(who) AS l FROM t) x WHERE l", of_t, seen_of_t),
+        ("SELECT count(*) FROM t GROUP BY who HAVING leak(who)", of_t, seen_of_t),
+        ("SELECT id FROM t WHERE leak(who) ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED", of_t, seen_of_t),
+        ("SELECT id FROM t WHERE leak(who) FOR UPDATE", of_t, seen_of_t),
+        ("UPDATE t SET id = id WHERE leak(who)", of_t, seen_of_t),
+        ("UPDATE t SET id = t.id FROM u WHERE u.id = t.id AND leak(t.who)", of_t, seen_of_t),
+        ("DELETE FROM t WHERE leak(who) AND id > 10", of_t, None),
+        ("MERGE INTO t USING u ON t.id = u.id AND leak(t.who) WHEN MATCHED THEN DO NOTHING", of_t, seen_of_t),
+        ("WITH w AS (SELECT * FROM t) SELECT * FROM w WHERE leak(who)", of_t, seen_of_t),
+        ("SELECT * FROM v WHERE leak(note)", of_v, seen_of_v),
+        ("SELECT * FROM v JOIN t ON leak(v.note)", of_v, seen_of_v),
+        ("SELECT * FROM v WHERE id = 1 AND leak(note)", of_v, None),
     ] {
         told.lock().unwrap().clear();
         client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
         client.batch_execute("SELECT 1").await.unwrap();
         let heard = told.lock().unwrap().clone();
-        assert!(!heard.iter().any(|text| is_hidden(text)), "{sql}: {heard:?}");
+        assert!(!heard.iter().any(|text| hidden.contains(&text.as_str())), "{sql}: {heard:?}");
+        assert!(seen.is_none_or(|seen| heard.iter().any(|text| text == seen)), "{sql}: {heard:?}");
     }
     // Nor does an error say what is in a row that is not to be seen.
     for sql in ["SELECT * FROM t WHERE who::int = 0 AND id = 2", "SELECT * FROM v WHERE note::int = 1 AND id = 1"] {
@@ -216,5 +229,77 @@ async fn cursors_keep_the_policies_that_they_were_opened_under() {
     assert_eq!(numbers(&client, "FETCH ALL FROM e").await, [1, 3]);
     assert_eq!(numbers(&client, "FETCH ALL FROM c").await, [1, 3]);
     client.batch_execute("COMMIT").await.unwrap();
+    node.stop().await;
+}
+
+/// The literals of a policy are those of when it was made, also in plans that sessions share.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_setting_of_a_reader_changes_a_policy() {
+    let (_dir, node, client) = one_node().await;
+    client
+        .batch_execute(
+            "CREATE ROLE r; CREATE TABLE d (id int PRIMARY KEY, moment timestamptz, span interval, extra int); \
+             INSERT INTO d VALUES (1, '2020-02-01 00:00:00+00', '-1 day -02:00:00'), (2, '2020-01-02 00:00:00+00', '-1 day -02:00:00'), \
+                 (3, '2020-02-01 00:00:00+00', '-1 day +02:00:00'), (4, '2020-01-31 15:00:00+00', '-1 day -02:00:00'); \
+             GRANT SELECT ON d TO r; ALTER TABLE d ENABLE ROW LEVEL SECURITY; \
+             SET datestyle = 'ISO, DMY'; SET intervalstyle = 'sql_standard'; SET timezone = 'UTC'; \
+             CREATE POLICY p ON d USING (moment = '01/02/2020' AND span = '-1 02:00:00'); \
+             CREATE POLICY q ON d AS RESTRICTIVE USING (moment <> '31/12/2020'); \
+             RESET datestyle; RESET intervalstyle; RESET timezone",
+        )
+        .await
+        .unwrap();
+    let (one, two) = (connect(&node).await, connect(&node).await);
+    one.batch_execute("SET ROLE r").await.unwrap();
+    two.batch_execute("SET ROLE r").await.unwrap();
+    let select = one.prepare("SELECT id FROM d").await.unwrap();
+    for settings in [
+        "SET datestyle = 'ISO, MDY'; SET intervalstyle = 'postgres'; SET timezone = 'Asia/Tokyo'",
+        "SET datestyle = 'ISO, DMY'; SET intervalstyle = 'sql_standard'; SET timezone = 'America/New_York'",
+        "SET datestyle = 'ISO, YMD'; SET intervalstyle = 'iso_8601'; SET timezone = 'UTC'",
+    ] {
+        one.batch_execute(settings).await.unwrap();
+        assert_eq!(numbers(&one, "SELECT id FROM d").await, [1], "{settings}");
+        assert_eq!(numbers(&two, "SELECT id FROM d").await, [1], "{settings}");
+        assert_eq!(one.query(&select, &[]).await.unwrap().len(), 1, "{settings}");
+        client.batch_execute(settings).await.unwrap();
+    }
+    // Nor is one lost to a change of something else, where its literals are none by the settings at hand.
+    client.batch_execute("SET datestyle = 'ISO, MDY'; ALTER TABLE d DROP COLUMN extra CASCADE").await.unwrap();
+    let kept = client.query_one("SELECT count(*) FROM pg_policies WHERE tablename = 'd'", &[]).await.unwrap();
+    assert_eq!(kept.get::<_, i64>(0), 2);
+    assert_eq!(numbers(&one, "SELECT id FROM d").await, [1]);
+    node.stop().await;
+}
+
+/// What a policy calls is what it called when it was made, whatever fits better by now.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_later_function_takes_the_place_of_what_a_policy_calls() {
+    let (_dir, node, client) = one_node().await;
+    client
+        .batch_execute(
+            "CREATE ROLE r; CREATE SCHEMA others; GRANT ALL ON SCHEMA others TO r; SET search_path = others, public; \
+             CREATE TABLE public.n (id int PRIMARY KEY, who name); INSERT INTO n VALUES (1, 'r'), (2, 's'); GRANT SELECT ON n TO r; \
+             CREATE FUNCTION public.may(text) RETURNS bool STABLE LANGUAGE sql AS 'SELECT $1 = current_user'; \
+             ALTER TABLE n ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON n USING (may(who) AND length(who) = 1)",
+        )
+        .await
+        .unwrap();
+    let reader = connect(&node).await;
+    reader.batch_execute("SET ROLE r; SET search_path = others, public").await.unwrap();
+    let select = reader.prepare("SELECT id FROM n").await.unwrap();
+    assert_eq!(reader.query(&select, &[]).await.unwrap().len(), 1);
+    reader
+        .batch_execute(
+            "CREATE FUNCTION others.may(name) RETURNS bool LANGUAGE sql AS 'SELECT true'; \
+             CREATE FUNCTION others.may(text) RETURNS bool LANGUAGE sql AS 'SELECT true'; \
+             CREATE FUNCTION others.length(name) RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        )
+        .await
+        .unwrap();
+    assert_eq!(numbers(&reader, "SELECT id FROM n").await, [1]);
+    assert_eq!(reader.query(&select, &[]).await.unwrap().len(), 1);
+    let row = reader.query_one("SELECT may('x'::name), length('xyz'::name)", &[]).await.unwrap();
+    assert_eq!((row.get::<_, bool>(0), row.get::<_, i32>(1)), (true, 1), "calls of the reader's own mean the new ones");
     node.stop().await;
 }

@@ -71,6 +71,110 @@ async fn a_room_is_booked_once_at_the_commit() {
     one_of_two(table, "INSERT INTO t VALUES ('[1,10)')", "INSERT INTO t VALUES ('[5,7)')", SqlState::EXCLUSION_VIOLATION).await;
 }
 
+/// A row that is in the way is on its way out: who brings another one waits, and is refused only if it stays.
+async fn waits_for_who_takes_it_away(table: &str, row: &str, gone: &str, new: &'static str, error: SqlState) {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let one = connect(&node).await;
+    one.batch_execute(table).await.unwrap();
+    for level in LEVELS {
+        for end in ["COMMIT", "ROLLBACK"] {
+            let other = connect(&node).await;
+            one.batch_execute("DELETE FROM t").await.unwrap();
+            one.batch_execute(row).await.unwrap();
+            one.batch_execute("BEGIN").await.unwrap();
+            one.batch_execute(gone).await.unwrap();
+            let late = tokio::spawn(async move {
+                other.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}")).await?;
+                other.batch_execute(new).await?;
+                other.batch_execute("COMMIT").await
+            });
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(!late.is_finished(), "{level}: it waits");
+            one.batch_execute(end).await.unwrap();
+            match (late.await.unwrap(), end) {
+                (Ok(()), "COMMIT") => {}
+                (Ok(()), _) => panic!("{level}: rules-hold"),
+                (Err(failed), "COMMIT") => {
+                    let is_retry = failed.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE);
+                    assert!(is_retry && level != "READ COMMITTED", "{level}: {failed:?}");
+                }
+                (Err(failed), _) => assert_eq!(failed.code(), Some(&error), "{level}: {failed:?}"),
+            }
+        }
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_free_when_its_row_has_gone() {
+    let (row, new, error) = ("INSERT INTO t VALUES (1, 7)", "INSERT INTO t VALUES (2, 7)", SqlState::UNIQUE_VIOLATION);
+    for table in [
+        "CREATE TABLE t (id int, k int UNIQUE DEFERRABLE)",
+        "CREATE TABLE t (id int PRIMARY KEY, k int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
+    ] {
+        waits_for_who_takes_it_away(table, row, "DELETE FROM t", new, error.clone()).await;
+        waits_for_who_takes_it_away(table, row, "UPDATE t SET k = 8", new, error.clone()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_is_free_when_its_booking_has_gone() {
+    let table = "CREATE TABLE t (room int, at int4range, EXCLUDE USING gist (room WITH =, at WITH &&))";
+    let (row, new, error) = ("INSERT INTO t VALUES (1, '[1,9)')", "INSERT INTO t VALUES (1, '[5,7)')", SqlState::EXCLUSION_VIOLATION);
+    waits_for_who_takes_it_away(table, row, "DELETE FROM t", new, error.clone()).await;
+    waits_for_who_takes_it_away(table, row, "UPDATE t SET at = '[20,30)'", new, error).await;
+}
+
+/// ON CONFLICT waits for it, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_done_only_if_the_row_stays() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let one = connect(&node).await;
+    one.batch_execute("CREATE TABLE t (at int4range, EXCLUDE USING gist (at WITH &&))").await.unwrap();
+    for (end, added) in [("COMMIT", 1), ("ROLLBACK", 0)] {
+        let other = connect(&node).await;
+        one.batch_execute("DELETE FROM t; INSERT INTO t VALUES ('[1,9)')").await.unwrap();
+        one.batch_execute("BEGIN; DELETE FROM t").await.unwrap();
+        let late = tokio::spawn(async move {
+            other.execute("INSERT INTO t VALUES ('[5,7)') ON CONFLICT DO NOTHING", &[]).await
+        });
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!late.is_finished(), "it waits");
+        one.batch_execute(end).await.unwrap();
+        assert_eq!(late.await.unwrap().unwrap(), added, "{end}");
+        assert_eq!(count(&one).await, 1);
+    }
+    node.stop().await;
+}
+
+/// More rows than are looked at in one request, in an order that is not that of their groups, by two at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_rows_of_the_same_groups() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (id int, k int UNIQUE DEFERRABLE)").await.unwrap();
+    let mut tasks = Vec::new();
+    for order in ["g", "-g"] {
+        let client = connect(&node).await;
+        tasks.push(tokio::spawn(async move {
+            client.batch_execute("SET default_transaction_isolation = 'read committed'").await.unwrap();
+            client.execute(&format!("INSERT INTO t SELECT 1, g FROM generate_series(1, 1000) g ORDER BY {order}"), &[]).await
+        }));
+    }
+    let mut made = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(_) => made += 1,
+            Err(error) => assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION), "{error:?}"),
+        }
+    }
+    assert_eq!((made, count(&client).await), (1, 1000));
+    node.stop().await;
+}
+
 /// Bookings that do not overlap are all made, by many sessions at once; of those that do, none twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn bookings_by_many() {

@@ -52,7 +52,7 @@ fn pg_index(view: &CatalogView, rows: &mut Rows) {
             let options = keys.iter().map(|place| &index.columns[*place]).map(|key| {
                 i32::from(key.direction == Direction::Desc) | i32::from(key.nulls == NullsOrder::First) << 1
             });
-            let exprs: Vec<&str> = index.columns.iter().filter_map(|key| computed(table, key.column)).collect();
+            let exprs: Vec<&str> = keys.iter().filter_map(|place| computed(table, index.columns[*place].column)).collect();
             let exprs = (!exprs.is_empty()).then(|| exprs.join(EXPRESSIONS_APART));
             row!(rows, {
                 indexrelid: index.oid,

@@ -435,7 +435,7 @@ async fn set_type(
             view.name, column.name
         )));
     }
-    if let Some((of, policy)) = super::policy::over_column(table, column.id, ctx).first() {
+    if let Some((of, policy)) = super::policy::over_column(table, column.id, ctx)?.first() {
         let message = "cannot alter type of a column used in a policy definition";
         let on = super::policy::shown(policy, of, ctx);
         return Err(SqlError::not_supported(message).with_detail(format!("{on} depends on column \"{}\"", column.name)));
@@ -448,8 +448,10 @@ async fn set_type(
     let mut changed = (**table).clone();
     changed.columns[at].declare(ty);
     for index in &mut changed.indexes {
-        if let Some(place) = index.columns.iter().position(|key| key.column == column.id) {
-            super::check_index_type(index, place, &ty.base())?;
+        for place in 0..index.columns.len() {
+            if index.columns[place].column == column.id {
+                super::check_index_type(index, place, &ty.base())?;
+            }
         }
     }
     // Widening changes no stored byte.

@@ -21,6 +21,11 @@ fn denied(message: impl Into<String>) -> SqlError {
     SqlError::new(SqlState::InsufficientPrivilege, message)
 }
 
+/// What is leakproof is told of rows that nobody may see.
+fn leakproof() -> SqlError {
+    denied("only superuser can define a leakproof function")
+}
+
 /// # Errors
 /// 42501.
 pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32) -> SqlResult<()> {
@@ -175,6 +180,9 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         Ddl::CreateRoutine { routine, or_replace, .. } => {
             check.access.check_create_in(user, routine.schema)?;
             check.access.check(user, routine.language.oid(), PrivilegeSet::USAGE)?;
+            if routine.leakproof {
+                return Err(leakproof());
+            }
             let types = routine.parameters.iter().map(|parameter| parameter.ty).chain([routine.returns]);
             types.filter_map(|ty| catalog.stored_type(ty)).try_for_each(|ty| check.usage_of(ty))?;
             let known = catalog.routine(routine.schema, &routine.name, &routine.input_types());
@@ -193,7 +201,10 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
                 check.access.check_owner(user, *id)?;
                 check.create_beside(*id)
             }
-            AlterRoutine::Become(_) => check.access.check_owner(user, *id),
+            AlterRoutine::Become { says_leakproof, .. } => {
+                check.access.check_owner(user, *id)?;
+                if *says_leakproof { Err(leakproof()) } else { Ok(()) }
+            }
         },
         Ddl::CreateTrigger { table, trigger, .. } => {
             check.access.check(user, *table, PrivilegeSet::TRIGGER)?;

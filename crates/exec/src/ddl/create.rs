@@ -18,8 +18,8 @@ use super::{
 };
 
 pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Arc<Table>>> {
-    let inherited = create.partition_of.as_ref().map(|of| ctx.table(of.parent.id)).transpose()?;
-    let inherited = inherited.and_then(|parent| partition::primary_spec(&parent));
+    let parent = create.partition_of.as_ref().map(|of| ctx.table(of.parent.id)).transpose()?;
+    let inherited = parent.as_deref().and_then(partition::primary_spec);
     let schema = ctx.schema_of(create.home).await?;
     if ctx.change.snapshot().name_owner(schema, &create.name).is_some() {
         if create.if_not_exists {
@@ -73,7 +73,8 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
             column.nullable = false;
         }
     }
-    if primary.is_some() && inherited.is_some() {
+    let is_inherited = parent.as_ref().is_some_and(|parent| parent.primary_key().is_some());
+    if primary.is_some() && is_inherited {
         let message = format!("multiple primary keys for table \"{}\" are not allowed", create.name);
         return Err(SqlError::new(SqlState::InvalidTableDefinition, message));
     }

@@ -539,9 +539,14 @@ fn index_name(spec: &IndexSpec, table: &Table, taken: &[String], ctx: &DdlContex
     let included = spec.included.iter().map(String::as_str);
     let columns =
         spec.columns.iter().map(|column| column.expr.as_ref().map_or(&*column.name, |(_, label)| label));
-    let columns: Vec<&str> = columns.chain(included).collect();
+    // Those of the same name, as expressions often are, are numbered.
+    let mut columns_named: Vec<String> = Vec::new();
+    for column in columns.chain(included) {
+        let mut names = std::iter::once(column.to_owned()).chain((1..).map(|number| format!("{column}{number}")));
+        columns_named.extend(names.find(|name| !columns_named.contains(name)));
+    }
     let mut parts = vec![table.name.as_str()];
-    parts.extend(&columns);
+    parts.extend(columns_named.iter().map(String::as_str));
     parts.push(match spec.constraint {
         true if !spec.exclude.is_empty() => "excl",
         true => "key",

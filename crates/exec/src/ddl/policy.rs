@@ -134,7 +134,7 @@ pub(super) fn release(id: u32, going: &[u32], what: &str, cascade: bool, ctx: &m
 
 /// Policies that read a column of a table which is going: they forbid it, or go with it.
 pub(super) fn release_column(table: &Arc<Table>, column: ColumnId, what: &str, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let found = over_column(table, column, ctx);
+    let found = over_column(table, column, ctx)?;
     release_all(&found, what, cascade, ctx)
 }
 
@@ -157,14 +157,33 @@ fn release_all(found: &[(Arc<Table>, Policy)], what: &str, cascade: bool, ctx: &
 }
 
 /// The policies that read a column of a table: its own, and those of other tables whose subqueries do.
-pub(super) fn over_column(table: &Arc<Table>, column: ColumnId, ctx: &DdlContext<'_>) -> Vec<(Arc<Table>, Policy)> {
+///
+/// # Errors
+/// What binding one fails with: it may read the column, and what nobody asked to drop protects rows.
+pub(super) fn over_column(
+    table: &Arc<Table>,
+    column: ColumnId,
+    ctx: &DdlContext<'_>,
+) -> SqlResult<Vec<(Arc<Table>, Policy)>> {
     let reads = |of: &Arc<Table>, expr: &PolicyExpr| {
         let may_read = of.id == table.id || expr.depends_on.contains(&table.id);
-        // One that cannot be bound any more goes with any column.
-        may_read
-            && ctx.plan(|context| plan::policy_reads(of, expr, (table.id, column.get()), context)).unwrap_or(true)
+        match may_read {
+            true => ctx.plan(|context| plan::policy_reads(of, expr, (table.id, column.get()), context)),
+            false => Ok(false),
+        }
     };
-    policies_where(|of, policy| policy.exprs().any(|expr| reads(of, expr)), ctx)
+    let mut failed = None;
+    let reads_any = |of: &Arc<Table>, policy: &Policy| {
+        policy.exprs().any(|expr| match reads(of, expr) {
+            Ok(reads) => reads,
+            Err(error) => {
+                failed.get_or_insert(error.with_context(&format!("{} cannot be read", shown(policy, of, ctx))));
+                false
+            }
+        })
+    };
+    let found = policies_where(reads_any, ctx);
+    failed.map_or(Ok(found), Err)
 }
 
 /// A role is none of those that policies are for any more; one that was for it alone goes.

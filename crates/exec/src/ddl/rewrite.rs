@@ -197,7 +197,7 @@ pub(super) async fn rewrite(
         Ok((exprs, Arc::new(rules)))
     })?;
     let source = source(old, &new, exprs);
-    let writer = TableWriter::new(&new, &rules);
+    let writer = TableWriter::new(&new, &rules).without_rules();
     // A materialized view that was not filled has no rows.
     if !old.is_populated() {
         return Ok(());
@@ -214,7 +214,12 @@ pub(super) async fn rewrite(
                 writer.insert(&rows, exec).await?;
                 exec.txn()?.flush_if_large().await.map_err(from_kv)?;
             }
-            rules::settle_all(exec).await
+            for (index, it) in new.indexes.iter().enumerate() {
+                if it.details.rule.is_some() {
+                    rules::check_filled(&new, index, exec).await?;
+                }
+            }
+            Ok(())
         })
         .await;
     moved.map_err(|error| as_old_row(error, &new))

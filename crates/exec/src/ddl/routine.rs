@@ -127,7 +127,7 @@ pub(super) fn alter(id: u32, change: &AlterRoutine, ctx: &mut DdlContext<'_>) ->
             let owner = super::grant::role_named(owner, ctx)?;
             return super::grant::give(id, owner, ctx);
         }
-        AlterRoutine::Become(changed) => {
+        AlterRoutine::Become { changed, .. } => {
             let Routine { schema, name, owner, comment, .. } = routine;
             routine = Routine { schema, name, owner, comment, ..Routine::clone(changed) };
         }

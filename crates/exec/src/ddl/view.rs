@@ -63,7 +63,8 @@ pub(super) async fn create(
             super::composites::check_parts(view.id, &view.name, &added, ctx)?;
             texts = Some(super::composites::KeptTexts::of(view.id, ctx)).filter(|_| !added.is_empty());
             let View { id, owner, comment, comments, details, .. } = View::clone(view);
-            let details = ViewDetails { names: made.details.names.clone(), options: made.details.options, ..details };
+            let ViewDetails { names, options, literals, .. } = made.details.clone();
+            let details = ViewDetails { names, options, literals, ..details };
             View { id, owner, comment, comments, details, ..made }
         }
         (Some(_), Some(_)) if or_replace => {

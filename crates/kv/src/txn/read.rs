@@ -152,6 +152,12 @@ impl Txn {
         self.note_read(span, place, Keep::Now, false);
     }
 
+    /// As [`Txn::keep_read`], of what a constraint rests on: it must hold when the transaction commits.
+    pub fn keep_bound(&mut self, span: Span) {
+        let place = self.place(&span);
+        self.note_read(span, place, Keep::Now, true);
+    }
+
     /// *reads-tracked*
     pub(super) fn note_read(&mut self, span: Span, place: Place, keep: Keep, binds: bool) {
         if place == Place::Shared && matches!(keep, Keep::Now | Keep::Presence) {

@@ -148,21 +148,41 @@ impl Txn {
     /// # Errors
     /// As [`Txn::get`].
     pub async fn scan_many(&mut self, spans: &[Span], read: Read) -> Result<Vec<KvRows>, Error> {
+        let todo: Vec<(usize, Span)> = spans.iter().cloned().enumerate().collect();
+        let (answers, _) = self.scan_some(todo, spans.len(), usize::MAX, read).await?;
+        Ok(answers)
+    }
+
+    /// As [`Txn::scan_many`], until about `enough` rows have been read. The spans come with the places of their answers, of
+    /// which there are `places`; what is left of them is answered as well.
+    ///
+    /// # Errors
+    /// As [`Txn::get`].
+    pub async fn scan_some(
+        &mut self,
+        spans: Vec<(usize, Span)>,
+        places: usize,
+        enough: usize,
+        read: Read,
+    ) -> Result<(Vec<KvRows>, Vec<(usize, Span)>), Error> {
         self.ensure_open()?;
         let options = ScanOptions { read, max_rows: SPAN_ROWS, max_bytes: SPAN_BYTES, reverse: false };
         let in_batches =
             read.lock.is_none() && self.loads.is_none() && matches!(read.keep, Keep::Now | Keep::Presence | Keep::Later);
-        let mut answers = vec![KvRows::default(); spans.len()];
+        let mut answers = vec![KvRows::default(); places];
+        let mut read_rows = 0;
         // What is left to read, the last first.
-        let mut todo: Vec<(usize, Span)> =
-            spans.iter().cloned().enumerate().filter(|(_, span)| !span.is_empty()).rev().collect();
-        while let Some((at, first)) = todo.pop() {
+        let mut todo: Vec<(usize, Span)> = spans.into_iter().filter(|(_, span)| !span.is_empty()).rev().collect();
+        while read_rows < enough
+            && let Some((at, first)) = todo.pop()
+        {
             let range = self.db.locate(first.start.as_bytes()).await?;
             let is_inside = |span: &Span| {
                 range.descriptor.contains_key(span.start.as_bytes()) && span.end <= range.descriptor.end
             };
             if !in_batches || !is_inside(&first) {
                 let page = self.scan(&first, options).await?;
+                read_rows += page.rows.len();
                 answers[at].extend(&page.rows);
                 todo.extend(page.resume.map(|rest| (at, rest)));
                 continue;
@@ -198,6 +218,7 @@ impl Txn {
                 let covered = Span::new(span.start, resume.as_ref().map_or(span.end, |resume| resume.start.clone()));
                 self.note_read(covered.clone(), Place::Shared, read.keep, read.binds);
                 let rows = if self.buffer.touches(&covered) { self.merge(&covered, &rows, options) } else { rows };
+                read_rows += rows.len();
                 answers[at].extend(&rows);
                 left.extend(resume.map(|rest| (at, rest)));
             }
@@ -206,6 +227,7 @@ impl Txn {
                 self.take_check(&mut response, expected)?;
             }
         }
-        Ok(answers)
+        todo.reverse();
+        Ok((answers, todo))
     }
 }

@@ -51,12 +51,13 @@ mod types;
 mod view;
 mod window;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use ::types::stack::{DEPTH_MAX, grown, too_deep};
-use ::types::{DomainType, SqlError, SqlResult, SqlState, SqlType};
+use ::types::{DomainType, Formatting, SqlError, SqlResult, SqlState, SqlType};
 use catalog::privilege::Need;
-use catalog::{NamedRelation, Relation, Table, View, temporary_schema};
+use catalog::{LiteralSettings, NamedRelation, Relation, Table, View, temporary_schema};
 use rustc_hash::{FxHashMap, FxHashSet};
 use sqlparser::ast::{self, Spanned};
 
@@ -66,8 +67,8 @@ pub use self::partition::{partition_key, partition_key_columns};
 pub(crate) use self::partition::{indexes_below, key_exprs};
 pub use self::domain::{checked_column, domain_check, domain_default, domain_rules};
 pub(crate) use self::domain::{rel_without_domains, without_domains};
-pub use self::policy::policy_reads;
-pub(crate) use self::policy::{new_policy_expr, policy_as_written, row_security_is_active};
+pub use self::policy::{is_row_security_refusal, policy_reads};
+pub(crate) use self::policy::{NO_COPY_FROM, new_policy_expr, policy_as_written, row_security_is_active};
 pub(crate) use self::shown::{ShownQuery, ShownTable};
 pub(crate) use self::cte::changes_data;
 pub(crate) use self::stored::{bind_as_written, bind_query_as_written, key_expr, stored_range};
@@ -375,9 +376,28 @@ pub(crate) fn find_relation(
     Ok(found)
 }
 
-/// What the query of a view is bound with.
-pub(crate) fn of_view<'a>(view: &'a View, context: &PlanContext<'a>) -> PlanContext<'a> {
-    PlanContext { search_path: &view.path, names: &view.details.names, variables: None, transitions: &[], ..*context }
+/// How the literals of stored text are read: as when it was made.
+///
+/// # Errors
+/// 22023 where the time zone of then is not known any more.
+pub(crate) fn as_kept<'a>(kept: Option<&LiteralSettings>, context: &PlanContext<'a>) -> SqlResult<Cow<'a, Formatting>> {
+    Ok(match kept {
+        Some(kept) => Cow::Owned(kept.within(context.formatting)?),
+        None => Cow::Borrowed(context.formatting),
+    })
+}
+
+/// What the query of a view is bound with; `formatting` is of [`as_kept`].
+pub(crate) fn of_view<'a>(view: &'a View, formatting: &'a Formatting, context: &PlanContext<'a>) -> PlanContext<'a> {
+    PlanContext {
+        search_path: &view.path,
+        names: &view.details.names,
+        depends_on: Some(&view.depends_on),
+        formatting,
+        variables: None,
+        transitions: &[],
+        ..*context
+    }
 }
 
 /// A name was found in a schema; `unqualified`: by the search path.
@@ -604,12 +624,13 @@ impl<'a> Binder<'a> {
 
     /// Names mean what they meant when the view was made, in a text that has no positions in the statement's.
     fn within<T>(&mut self, view: &View, bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
-        self.in_context(&of_view(view, self.context), bind)
+        let formatting = as_kept(view.details.literals.as_ref(), self.context)?;
+        self.in_context(&of_view(view, &formatting, self.context), bind)
     }
 
     /// Names are looked up in these schemas, in a text that has no positions in the statement's.
     fn with_path<T>(&mut self, path: &[String], bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
-        self.in_context(&PlanContext { search_path: path, names: &[], variables: None, ..*self.context }, bind)
+        self.in_context(&PlanContext { search_path: path, names: &[], depends_on: None, variables: None, ..*self.context }, bind)
     }
 
     fn in_context<T>(

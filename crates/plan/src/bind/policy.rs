@@ -14,14 +14,14 @@
 use std::sync::Arc;
 
 use catalog::privilege::{Access, Need, PrivilegeSet};
-use catalog::{Policy, PolicyCommand, PolicyExpr, RowSecurityState, Table};
+use catalog::{LiteralSettings, Policy, PolicyCommand, PolicyExpr, RowSecurityState, Table};
 use sqlparser::ast;
-use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
+use types::{Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 use super::query::filter;
 use super::same::same_expr;
 use super::target::Target;
-use super::{Binder, Clause, without_domains};
+use super::{Binder, Clause, as_kept, without_domains};
 use crate::PlanContext;
 use crate::expr::Expr;
 use crate::logical::{Rel, RelNode};
@@ -90,8 +90,23 @@ fn any_of(mut conditions: Vec<Expr>) -> Expr {
     }
 }
 
+/// What [`refused`] begins with.
+const AFFECTED: &str = "query would be affected by row-level security policy for table";
+pub(crate) const NO_COPY_FROM: &str = "COPY FROM not supported with row-level security";
+
+/// Whether an error is a refusal of row security, which depends on what is granted: a statement that gets it may be planned
+/// anew when that is known better.
+#[must_use]
+pub fn is_row_security_refusal(error: &SqlError) -> bool {
+    match error.code() {
+        SqlState::InsufficientPrivilege => error.message().starts_with(AFFECTED),
+        SqlState::FeatureNotSupported => error.message() == NO_COPY_FROM,
+        _ => false,
+    }
+}
+
 fn refused(table: &Table, is_owner: bool) -> SqlError {
-    let message = format!("query would be affected by row-level security policy for table \"{}\"", table.name);
+    let message = format!("{AFFECTED} \"{}\"", table.name);
     let error = SqlError::new(SqlState::InsufficientPrivilege, message);
     match is_owner {
         true => error.with_hint(
@@ -113,9 +128,17 @@ fn parse_condition(text: &str) -> SqlResult<ast::Expr> {
     }
 }
 
-/// What the expression of a policy is bound with.
-fn of_policy<'a>(expr: &'a PolicyExpr, context: &PlanContext<'a>) -> PlanContext<'a> {
-    PlanContext { search_path: &expr.path, names: &expr.names, variables: None, transitions: &[], ..*context }
+/// What the expression of a policy is bound with; `formatting` is of [`as_kept`].
+fn of_policy<'a>(expr: &'a PolicyExpr, formatting: &'a Formatting, context: &PlanContext<'a>) -> PlanContext<'a> {
+    PlanContext {
+        search_path: &expr.path,
+        names: &expr.names,
+        depends_on: Some(&expr.depends_on),
+        formatting,
+        variables: None,
+        transitions: &[],
+        ..*context
+    }
 }
 
 impl Binder<'_> {
@@ -311,11 +334,12 @@ impl Binder<'_> {
 
     /// Binds what is in an expression of a policy. It sees no names of the statement.
     fn apart<T>(&mut self, expr: &PolicyExpr, bind: impl FnOnce(&mut Binder<'_>) -> SqlResult<T>) -> SqlResult<T> {
+        let formatting = as_kept(expr.literals.as_ref(), self.context)?;
         let noted = self.context.notes.needs.mark();
         let (locks, overriding) = (std::mem::take(&mut self.row_locks), self.overriding.take());
         let hidden = self.ctes.hide_names();
         let (depends_on, names) = (self.depends_on.len(), self.names.take());
-        let bound = self.in_context(&of_policy(expr, self.context), bind);
+        let bound = self.in_context(&of_policy(expr, &formatting, self.context), bind);
         self.depends_on.truncate(depends_on);
         self.names = names;
         self.ctes.show_names(hidden);
@@ -404,6 +428,7 @@ pub(crate) fn new_policy_expr(
         names: binder.names.take().unwrap_or_default(),
         depends_on,
         has_subquery: bound.has_subquery(),
+        literals: Some(LiteralSettings::of(context.formatting)),
     })
 }
 
@@ -417,7 +442,8 @@ pub(crate) fn row_security_is_active(table: &Arc<Table>, context: &PlanContext<'
 
 /// A condition of a policy, bound to be shown and not run.
 pub(crate) fn policy_as_written(table: &Arc<Table>, expr: &PolicyExpr, context: &PlanContext<'_>) -> SqlResult<Expr> {
-    let context = of_policy(expr, context);
+    let formatting = as_kept(expr.literals.as_ref(), context)?;
+    let context = of_policy(expr, &formatting, context);
     let mut binder = Binder::new(&context, None);
     binder.keeps_form = true;
     types::stack::deep(|| binder.policy_expr(table, expr, None))
@@ -434,8 +460,9 @@ pub fn policy_reads(
     context: &PlanContext<'_>,
 ) -> SqlResult<bool> {
     let needs = &context.notes.needs;
+    let formatting = as_kept(expr.literals.as_ref(), context)?;
     let noted = needs.mark();
-    let of_policy = of_policy(expr, context);
+    let of_policy = of_policy(expr, &formatting, context);
     let mut binder = Binder::new(&of_policy, None);
     let mention = binder.mention(table.id, PrivilegeSet::NONE);
     let bound = types::stack::deep(|| binder.policy_expr(table, expr, Some(&mention)));

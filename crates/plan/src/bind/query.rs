@@ -516,7 +516,7 @@ impl Binder<'_> {
         for item in order {
             let expr = match position_literal(&item.expr) {
                 Some(position) => {
-                    let at = output_position(position, rel.columns.len(), "ORDER BY")?;
+                    let at = output_position(&position, rel.columns.len(), "ORDER BY")?;
                     Expr::Column(at, rel.columns[at].ty)
                 }
                 None if open_names || matches!(item.expr, ast::Expr::Identifier(_)) => {
@@ -548,17 +548,17 @@ pub(super) fn order_exprs(order_by: Option<&ast::OrderBy>) -> SqlResult<&[ast::O
 }
 
 /// An integer literal stands for an output column in GROUP BY, ORDER BY and DISTINCT ON.
-pub(super) fn position_literal(expr: &ast::Expr) -> Option<&str> {
+pub(super) fn position_literal(expr: &ast::Expr) -> Option<Cow<'_, str>> {
     match expr {
         ast::Expr::Value(value) => match &value.value {
-            ast::Value::Number(digits, _) => Some(digits),
+            ast::Value::Number(digits, _) => Some(Cow::Borrowed(digits)),
             // No number, and no position either.
-            ast::Value::SingleQuotedString(_) | ast::Value::Null | ast::Value::Boolean(_) => Some(""),
+            ast::Value::SingleQuotedString(_) | ast::Value::Null | ast::Value::Boolean(_) => Some(Cow::Borrowed("")),
             _ => None,
         },
         // A sign belongs to the number; no position has a negative one.
         ast::Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match position_literal(expr) {
-            Some(digits) if digits.parse::<u32>().is_ok() => Some("0"),
+            Some(digits) if digits.parse::<u32>().is_ok() => Some(Cow::Owned(format!("-{digits}"))),
             other => other,
         },
         _ => None,
@@ -566,11 +566,11 @@ pub(super) fn position_literal(expr: &ast::Expr) -> Option<&str> {
 }
 
 pub(super) fn output_position(literal: &str, count: usize, clause: &str) -> SqlResult<usize> {
-    let Ok(position) = literal.parse::<usize>() else {
+    let Ok(position) = literal.parse::<i32>() else {
         return Err(SqlError::new(SqlState::SyntaxError, format!("non-integer constant in {clause}")));
     };
-    if (1..=count).contains(&position) {
-        return Ok(position - 1);
+    if let Some(at) = usize::try_from(position).ok().and_then(|at| at.checked_sub(1)).filter(|at| *at < count) {
+        return Ok(at);
     }
     Err(SqlError::new(
         SqlState::InvalidColumnReference,

@@ -142,7 +142,8 @@ fn takes_row(wanted: SqlType, given: SqlType) -> bool {
 }
 
 impl Binder<'_> {
-    /// The routines that a name may mean; `None` where there are none.
+    /// The routines that a name may mean; `None` where there are none. In stored text only those that its calls meant when
+    /// it was written (*calls-by-id*).
     pub(super) fn routines_of(&self, parts: &[String]) -> Option<Named> {
         let catalog = self.context.catalog;
         if !catalog.has_routines() {
@@ -157,16 +158,24 @@ impl Binder<'_> {
             [schema, name] | [_, schema, name] => {
                 let temporary = catalog::temporary_schema(self.context.search_path).filter(|_| schema == "pg_temp");
                 let schema = temporary.unwrap_or(schema);
-                (name, vec![catalog.schema(self.context.database, schema)?.id])
+                (name, catalog.schema(self.context.database, schema).map(|schema| schema.id).into_iter().collect())
             }
             _ => return None,
         };
+        let meant = self.context.depends_on;
+        let is_meant = |routine: &Routine| meant.is_none_or(|ids| ids.contains(&routine.id));
         let mut found = Named { routines: Vec::new(), builtins: None };
         for (rank, schema) in schemas.into_iter().enumerate() {
             if schema == PG_CATALOG_SCHEMA {
                 found.builtins = Some(rank);
             }
-            found.routines.extend(catalog.routines_named(schema, name).map(|routine| (rank, routine.clone())));
+            let named = catalog.routines_named(schema, name).filter(|routine| is_meant(routine));
+            found.routines.extend(named.map(|routine| (rank, routine.clone())));
+        }
+        if let Some(ids) = meant.filter(|_| parts.len() > 1 && found.routines.is_empty() && found.builtins.is_none()) {
+            // Its schema may have had that name when the text was written.
+            let known = ids.iter().filter_map(|id| catalog.routine_by_id(*id)).filter(|routine| routine.name == *name);
+            found.routines.extend(known.map(|routine| (0, routine.clone())));
         }
         (!found.routines.is_empty()).then_some(found)
     }

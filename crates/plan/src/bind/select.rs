@@ -330,7 +330,7 @@ impl Binder<'_> {
         clause: &str,
     ) -> SqlResult<Expr> {
         if let Some(literal) = position_literal(expr) {
-            let at = output_position(literal, outputs.len(), clause)?;
+            let at = output_position(&literal, outputs.len(), clause)?;
             return Ok(outputs[at].expr.clone());
         }
         if let ast::Expr::Identifier(ident) = expr {
@@ -400,7 +400,7 @@ impl Binder<'_> {
     /// GROUP BY: a column of the rows before an output of that name.
     fn group_expr(&mut self, expr: &ast::Expr, outputs: &[Output], scope: &Scope<'_>) -> SqlResult<Expr> {
         if let Some(literal) = position_literal(expr) {
-            return Ok(outputs[output_position(literal, outputs.len(), "GROUP BY")?].expr.clone());
+            return Ok(outputs[output_position(&literal, outputs.len(), "GROUP BY")?].expr.clone());
         }
         if let ast::Expr::Identifier(ident) = expr {
             let name = fold(ident);

@@ -76,7 +76,7 @@ pub(super) fn stored(
     finish: impl FnOnce(&mut Binder<'_>, Expr) -> SqlResult<Expr>,
 ) -> SqlResult<Expr> {
     let path = path_of(table.schema, context);
-    let context = PlanContext { search_path: &path, variables: None, ..*context };
+    let context = PlanContext { search_path: &path, depends_on: None, variables: None, ..*context };
     let noted = context.notes.needs.mark();
     let bound = bind_over(Binder::new(&context, None), sql_text, table, clause, finish);
     context.notes.needs.forget_lookups_since(noted);
@@ -101,7 +101,7 @@ pub(crate) fn bind_as_written(
     context: &PlanContext<'_>,
 ) -> SqlResult<Expr> {
     let path = path_of(table.schema, context);
-    let context = PlanContext { search_path: &path, variables: None, ..*context };
+    let context = PlanContext { search_path: &path, depends_on: None, variables: None, ..*context };
     let mut binder = Binder::new(&context, None);
     binder.keeps_form = true;
     bind_over(binder, sql_text, table, Clause::Check, |binder, bound| match ty {

@@ -44,7 +44,7 @@ pub(crate) fn condition_of(
     context: &PlanContext<'_>,
 ) -> SqlResult<Expr> {
     let path = path_of(table.schema, context);
-    let context = PlanContext { search_path: &path, variables: None, transitions: &[], ..*context };
+    let context = PlanContext { search_path: &path, depends_on: None, variables: None, transitions: &[], ..*context };
     let mut binder = Binder::new(&context, source);
     let level = Level::default();
     let scope = rows(table, &level)?;
@@ -60,7 +60,7 @@ pub(crate) fn condition_of(
 /// old one, then the new one.
 pub(crate) fn condition_as_written(table: &Arc<Table>, text: &str, context: &PlanContext<'_>) -> SqlResult<Expr> {
     let path = path_of(table.schema, context);
-    let context = PlanContext { search_path: &path, variables: None, transitions: &[], ..*context };
+    let context = PlanContext { search_path: &path, depends_on: None, variables: None, transitions: &[], ..*context };
     let mut binder = Binder::new(&context, None);
     binder.keeps_form = true;
     deep(|| {

@@ -94,10 +94,16 @@ pub(crate) fn find_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> Sq
             })?;
             catalog.type_or_rows_named(found.id, &name)
         }
-        None => catalog
-            .search_schemas(context.database, context.search_path, context.user)
-            .into_iter()
-            .find_map(|schema| catalog.type_or_rows_named(schema, &name)),
+        None => {
+            let schemas = catalog.search_schemas(context.database, context.search_path, context.user);
+            let mut named = schemas.into_iter().filter_map(|schema| catalog.type_or_rows_named(schema, &name));
+            let first = named.next();
+            // In stored text the one that was meant, whatever comes before it by now.
+            let is_meant = |ty: &SqlType| {
+                context.depends_on.is_none_or(|ids| ty.user_type().is_some_and(|id| ids.contains(&id)))
+            };
+            first.filter(is_meant).or_else(|| named.find(is_meant)).or(first)
+        }
     };
     if let Some(made) = found.and_then(|ty| ty.user_type()) {
         context.notes.uses(made);

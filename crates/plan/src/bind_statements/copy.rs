@@ -11,7 +11,7 @@ use super::{syntax, utility};
 use crate::{
     PlanContext,
     bind::{
-        Binder, Clause, checked_column, column_default, find_relation, fold, no_relation, qualified_name,
+        Binder, Clause, NO_COPY_FROM, checked_column, column_default, find_relation, fold, no_relation, qualified_name,
         row_rules, row_security_is_active, without_domains,
     },
     expr::Expr,
@@ -118,7 +118,7 @@ fn copy_in(
     let inserted = positions.iter().map(|at| table.columns[*at].id.get()).collect();
     check_privileges(table, RelationNeed { privileges: PrivilegeSet::INSERT, inserted, ..RelationNeed::default() }, context)?;
     if row_security_is_active(table, context)? {
-        return Err(SqlError::not_supported("COPY FROM not supported with row-level security")
+        return Err(SqlError::not_supported(NO_COPY_FROM)
             .with_hint("Use INSERT statements instead."));
     }
     let names: Vec<&str> = positions.iter().map(|&at| table.columns[at].name.as_str()).collect();

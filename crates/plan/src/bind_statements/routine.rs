@@ -513,7 +513,8 @@ pub(super) fn alter(
         RoutineChange::Options(options) => {
             let mut changed = Routine::clone(&routine);
             apply(options, &mut changed, context)?;
-            AlterRoutine::Become(Box::new(changed))
+            let says_leakproof = options.iter().any(|option| matches!(option, RoutineOption::Leakproof(true)));
+            AlterRoutine::Become { changed: Box::new(changed), says_leakproof }
         }
     };
     Ok(ddl(Ddl::AlterRoutine { id: routine.id, change }, tag, context))

@@ -1,7 +1,7 @@
 //! CREATE VIEW, CREATE MATERIALIZED VIEW, REFRESH, and what only views can be told.
 
 use ::types::{SqlError, SqlResult, SqlState, SqlType};
-use catalog::{CheckOption, Materialized, Relation, View, ViewDetails, ViewOptions};
+use catalog::{CheckOption, LiteralSettings, Materialized, Relation, View, ViewDetails, ViewOptions};
 use sqlparser::ast;
 
 use super::create::stored_type;
@@ -162,6 +162,7 @@ pub(super) fn create(
     let role = |name: &String| if name == "$user" { context.user.to_owned() } else { name.clone() };
     let path: Vec<String> = context.search_path.iter().map(role).collect();
     let text = crate::parse::extras::with_only(&stored_text(&query, context));
+    let literals = Some(LiteralSettings::of(context.formatting));
     let (depends_on, names) = (std::mem::take(&mut binder.depends_on), binder.names.take().unwrap_or_default());
     match create.kind {
         ViewKind::Plain { or_replace, .. } => {
@@ -180,7 +181,7 @@ pub(super) fn create(
                 depends_on,
                 comment: None,
                 comments: Vec::new(),
-                details: ViewDetails { names, options, ..ViewDetails::default() },
+                details: ViewDetails { names, options, literals, ..ViewDetails::default() },
                 table: Default::default(),
             };
             check_check_option(&view, context)?;
@@ -211,7 +212,7 @@ pub(super) fn create(
                 foreign_keys: Vec::new(),
                 on_commit: catalog::OnCommit::PreserveRows,
                 source: is_populated.then(|| optimize_rel(rel, context)).transpose()?,
-                materialized: Some(Materialized { query: text, path, depends_on, names, is_populated }),
+                materialized: Some(Materialized { query: text, path, depends_on, names, is_populated, literals }),
                 partition_by: None,
                 partition_of: None,
             };

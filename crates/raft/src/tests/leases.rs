@@ -163,7 +163,7 @@ async fn release_before_yield_in_an_earlier_round_frees_nobody() {
     let anew = Fortify { term: term.get(), store: StoreId::new(leader), epoch, round: 1 };
     assert!(group.inner.on_fortify(anew).await);
     let late = Yield { term: term.get(), round: 0, to: ReplicaId::new(follower) };
-    assert!(!group.inner.on_yield(late).await);
+    assert!(!group.inner.on_yield(late).await.0);
     assert_eq!(group.inner.promised_epoch(), Some(epoch));
     drop(group);
     cluster.finish().await;
@@ -285,7 +285,7 @@ async fn failure_fences_and_a_late_promise_binds_nobody() {
     let group = cluster.group(follower);
     let epoch = cluster.until("a promise", |_| group.inner.promised_epoch()).await;
     let other = ReplicaId::new(follower % 3 + 1);
-    assert!(!group.inner.on_yield(Yield { term: term.get(), round: 4, to: other }).await);
+    assert!(!group.inner.on_yield(Yield { term: term.get(), round: 4, to: other }).await.0);
     let late = Fortify { term: term.get(), store: StoreId::new(leader), epoch, round: 4 };
     assert!(!group.inner.on_fortify(late).await, "failure-fences: promised again");
     assert_eq!(group.inner.promised_epoch(), None);

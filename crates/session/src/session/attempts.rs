@@ -229,14 +229,14 @@ impl Session {
         };
         let plan = match self.plan_for(statement, planned) {
             // It may be for what is granted, and what that is may not be known here yet.
-            Err(error) if is_refusal(&error) && !self.knows_privileges => {
+            Err(error) if plan::is_row_security_refusal(&error) && !self.knows_privileges => {
                 self.know_privileges().await?;
                 self.plan_for(statement, planned)?
             }
             plan => plan?,
         };
-        let plan = match has_row_security(&plan) {
-            true => self.planned_as_granted(plan, statement).await?,
+        let plan = match self.must_know_policies(&plan) {
+            true => Box::pin(self.planned_as_granted(plan, statement)).await?,
             false => plan,
         };
         self.trace = Trace::of(&plan.kind);
@@ -353,13 +353,13 @@ impl Session {
     }
 }
 
-/// What row security refuses before anything runs: 42501, and 0A000 of COPY FROM.
-fn is_refusal(error: &SqlError) -> bool {
-    matches!(error.code(), SqlState::InsufficientPrivilege | SqlState::FeatureNotSupported)
-}
-
 pub(crate) fn has_row_security(plan: &PreparedPlan) -> bool {
     plan.needs.iter().any(|need| matches!(need, Need::RowSecurity { .. }))
+}
+
+/// Whether policies leave rows out of a plan.
+pub(super) fn is_subject_to_policies(plan: &PreparedPlan) -> bool {
+    plan.needs.iter().any(|need| matches!(need, Need::RowSecurity { state, .. } if state.is_subject()))
 }
 
 /// Whether an error says that its transaction has lost to another, which running it again may help; and then, whether

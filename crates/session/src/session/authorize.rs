@@ -8,11 +8,12 @@
 //! read, save where views of others read for it.
 
 use catalog::descriptor::POSTGRES_ROLE;
+use catalog::RowSecurityState;
 use catalog::privilege::{Access, Need, PrivilegeSet, denied};
 use plan::{PreparedPlan, StatementKind, Utility};
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{Failure, Session, catalog_error};
+use super::{Failure, Session, catalog_error, has_row_security};
 
 /// What a statement needs beside what was noted while it was bound.
 enum Beyond<'a> {
@@ -87,8 +88,7 @@ impl Session {
             Need::Shown => true,
             // What a view reads is read as its owner, whoever asks.
             Need::Relation(need) => need.role.is_some_and(|role| role != POSTGRES_ROLE),
-            // What the plan was made for may have been another role's answer.
-            Need::RowSecurity { .. } => true,
+            Need::RowSecurity { role, state, .. } => depends_on_grants(user, *role, state),
             Need::Lookup { .. } | Need::Object { .. } | Need::Sequences => false,
         };
         if is_superuser && user == POSTGRES_ROLE && !plan.needs.iter().any(is_of_others) {
@@ -112,11 +112,23 @@ impl Session {
         }
     }
 
+    /// Whether it must be known what is granted now before a plan with policies is taken.
+    pub(crate) fn must_know_policies(&self, plan: &PreparedPlan) -> bool {
+        if !has_row_security(plan) {
+            return false;
+        }
+        let user = self.environment().user_id;
+        plan.needs.iter().any(|need| match need {
+            Need::RowSecurity { role, state, .. } => depends_on_grants(user, *role, state),
+            Need::Relation(_) | Need::Lookup { .. } | Need::Object { .. } | Need::Sequences | Need::Shown => false,
+        })
+    }
+
     /// Whether the current user, and the owners of views, are subject to the policies that a plan was made with
     /// (*decided-now*).
     pub(crate) fn holds_row_security(&self, plan: &PreparedPlan) -> bool {
         // Almost no plan has any.
-        if !plan.needs.iter().any(|need| matches!(need, Need::RowSecurity { .. })) {
+        if !has_row_security(plan) {
             return true;
         }
         let environment = self.environment();
@@ -134,6 +146,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whether what a plan was made for may be another answer by now: not that the first superuser, who stays one, is exempt.
+fn depends_on_grants(user: u32, role: Option<u32>, state: &RowSecurityState) -> bool {
+    state.is_subject() || role.unwrap_or(user) != POSTGRES_ROLE
 }
 
 fn check_any(access: &Access<'_>, user: u32, tables: &[(u32, Option<u32>)], any_of: PrivilegeSet) -> SqlResult<()> {

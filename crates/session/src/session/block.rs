@@ -13,7 +13,7 @@ use plan::{
 use smallvec::SmallVec;
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{Completion, Failure, History, Session, attempts::{MAX_ATTEMPTS, has_row_security, is_lost}, catalog_error};
+use super::{Completion, Failure, History, Session, attempts::{MAX_ATTEMPTS, is_lost, is_subject_to_policies}, catalog_error};
 use crate::{
     host::SessionHost,
     settings::{self, Settings},
@@ -103,7 +103,7 @@ impl Session {
         let Some(block) = &mut self.block else { return Ok(()) };
         // What has been answered cannot be run again when the commit finds that the catalog was another. And a plan that
         // policies leave nothing of reads nothing, so that no read would find it either.
-        if block.answered > 0 || has_row_security(plan) {
+        if block.answered > 0 || is_subject_to_policies(plan) {
             block.txn.resolve_check().await.map_err(Failure::Kv)?;
         }
         self.opened = Some(plan.uses.clone());

@@ -75,6 +75,7 @@ impl Session {
                 variables: None,
                 transitions: &[],
                 names: &[],
+                depends_on: None,
                 security: None,
             };
             body(&context)

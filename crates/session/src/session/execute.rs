@@ -302,6 +302,17 @@ impl Session {
         sink: &mut dyn Sink,
         describe: bool,
     ) -> Result<Completion, Failure> {
+        let (plan, values) = Box::pin(self.named(name, args, params)).await?;
+        Box::pin(self.execute(&plan, &values, sink, describe, 0)).await
+    }
+
+    /// What EXECUTE runs, and the values of its parameters.
+    pub(super) async fn named(
+        &mut self,
+        name: &str,
+        args: &[Expr],
+        params: &[Datum],
+    ) -> Result<(Arc<PreparedPlan>, Vec<Datum>), Failure> {
         let prepared = self.prepared(name)?;
         // The protocol prepares every statement, EXECUTE of itself too.
         if is_execute(&prepared.plan) {
@@ -343,6 +354,6 @@ impl Session {
             Some(statement) if !self.still_holds(&prepared) => self.plan_again(statement, &prepared.plan)?,
             _ => prepared.plan,
         };
-        Box::pin(self.execute(&plan, &values, sink, describe, 0)).await
+        Ok((plan, values))
     }
 }

@@ -166,6 +166,18 @@ impl Session {
                 Ok(Completion::CopyOut(format!("COPY {}", counts.rows)))
             }
             Utility::Explain { plan: inner, analyze, options } => {
+                let executed = match &inner.kind {
+                    StatementKind::Utility(of) => match &**of {
+                        Utility::Execute { name, args } => {
+                            let executed = Box::pin(self.named(name, args, params)).await?;
+                            self.authorize(&executed.0).await?;
+                            Some(executed)
+                        }
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let (inner, params) = executed.as_ref().map_or((inner, params), |(plan, values)| (plan, values.as_slice()));
                 let mut measured = None;
                 if *analyze && matches!(inner.kind, StatementKind::Query { .. }) {
                     self.open_for(inner).await?;

@@ -1,5 +1,7 @@
 //! Intervals in text, and their arithmetic.
 
+use std::borrow::Cow;
+
 use super::calendar::{DAYS_PER_MONTH, MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};
 use crate::datum::Interval;
 use crate::error::{SqlError, SqlResult, SqlState, raise};
@@ -190,6 +192,23 @@ fn hands_overflow(text: &str) -> bool {
     }
 }
 
+/// The text of an interval as other styles write it: in that of the SQL standard a minus at the beginning is that of all
+/// fields, where none has a sign of its own.
+pub(crate) fn signed_alike(text: &str, style: IntervalStyle) -> Cow<'_, str> {
+    let mut fields = text.split_whitespace();
+    let is_negative = style == IntervalStyle::SqlStandard && fields.next().is_some_and(|first| first.len() > 1 && first.starts_with('-'));
+    if !is_negative || fields.clone().any(|field| field.starts_with(['-', '+'])) {
+        return Cow::Borrowed(text);
+    }
+    let field = |field: &str| {
+        let is_number = field.starts_with(|first: char| first.is_ascii_digit() || first == '.');
+        if is_number { format!("-{field}") } else { field.to_owned() }
+    };
+    Cow::Owned(text.split_whitespace().map(field).collect::<Vec<_>>().join(" "))
+}
+
+/// # Errors
+/// 22007 for what is no interval, 22015 for one out of range.
 pub fn parse_interval(text: &str) -> SqlResult<Interval> {
     let invalid =
         || SqlError::new(SqlState::InvalidDatetimeFormat, format!("invalid input syntax for type interval: \"{text}\""));

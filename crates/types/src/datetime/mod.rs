@@ -24,6 +24,7 @@ pub use arithmetic::{
     timestamptz_sub, timetz_add, timetz_at_zone,
 };
 pub use fields::{date_part, extract, interval_trunc, timestamp_trunc, timestamptz_trunc};
+pub(crate) use interval::signed_alike;
 pub use interval::{
     interval_add, interval_div, interval_field, interval_mul, interval_neg, interval_sub, justify_days, justify_hours,
     justify_interval, make_interval, parse_interval, write_interval,

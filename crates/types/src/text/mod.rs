@@ -66,7 +66,7 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         SqlType::TimestampTz(precision) => {
             Datum::TimestampTz(datetime::parse_timestamptz(input, *precision, formatting)?)
         }
-        SqlType::Interval => Datum::Interval(datetime::parse_interval(input)?),
+        SqlType::Interval => Datum::Interval(datetime::parse_interval(&datetime::signed_alike(input, formatting.interval_style))?),
         SqlType::Uuid => Datum::Uuid(parse_uuid(input)?),
         SqlType::Inet | SqlType::Cidr => Datum::Inet(parse_inet(input, *ty == SqlType::Cidr)?),
         SqlType::MacAddr => Datum::MacAddr(parse_macaddr(input)?),

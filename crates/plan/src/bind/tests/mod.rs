@@ -190,6 +190,7 @@ fn with_context<T>(run: impl FnOnce(&PlanContext<'_>) -> T) -> T {
         variables: None,
         transitions: &[],
         names: &[],
+        depends_on: None,
         security: None,
     })
 }
