@@ -1,7 +1,7 @@
 //! TPC-B over pgbench's tables that survives lost connections and remembers what it was told.
 //!
 //! pgbench ends a client whose connection breaks, and keeps no record. Here each transaction writes a tag of its own
-//! into `pgbench_history.filler`, and what became of it is one of three:
+//! into `pgbench_history.filler`, and its outcome is one of three:
 //!
 //! - *acknowledged*: COMMIT was answered, so the row must be there for ever;
 //! - *maybe*: the connection broke, or the server said 40003, after COMMIT was sent: the row may be there or not;

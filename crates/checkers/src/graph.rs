@@ -10,11 +10,14 @@
 //!
 //! Each strongly connected component yields at most one cycle of a name, the shortest that was found.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, fmt::Write as _};
 
 use rustc_hash::FxHashMap;
 
-use crate::history::Operation;
+use crate::{
+    history::Operation,
+    verdict::{Anomaly, Verdict},
+};
 
 pub type Key = u64;
 
@@ -110,6 +113,49 @@ pub fn cycles_in_time<T>(history: &[Operation<T>], edges: &[Edge]) -> Vec<Cycle>
         found.extend(find(history.len(), &all, shapes));
     }
     found
+}
+
+/// The verdict over a history: `anomalies` and the cycles of dependencies, and apart from them those that only time closes.
+/// `line` shows an operation.
+pub(crate) fn verdict<T>(
+    checked: &str,
+    history: &[Operation<T>],
+    edges: &[Edge],
+    anomalies: Vec<Anomaly>,
+    line: impl Fn(usize) -> String,
+) -> Verdict {
+    let anomaly = |cycle: &Cycle| {
+        let mut evidence = format!("{} transactions", cycle.edges.len());
+        for edge in &cycle.edges {
+            let _ = write!(evidence, "\n  {}", line(edge.from));
+        }
+        for edge in &cycle.edges {
+            let _ = write!(evidence, "\n  {}", shown_edge(edge));
+        }
+        Anomaly { name: cycle.name, operations: cycle.edges.iter().map(|edge| edge.from).collect(), evidence }
+    };
+    let mut verdict = Verdict::over(checked, history);
+    verdict.anomalies = anomalies;
+    verdict.anomalies.extend(cycles(history.len(), edges).iter().map(anomaly));
+    verdict.apart = cycles_in_time(history, edges).iter().map(anomaly).collect();
+    verdict
+}
+
+/// What an edge stands for.
+fn shown_edge(edge: &Edge) -> String {
+    let Edge { from, to, kind, key, before, after } = edge;
+    let version = |version: &Option<u64>| version.map_or_else(|| "the initial version".to_owned(), |it| it.to_string());
+    match kind {
+        Dependency::Ww => {
+            format!("T{from} before T{to}: it wrote {} of key {key}, on which T{to} wrote {} (ww)", version(before), version(after))
+        }
+        Dependency::Wr => format!("T{from} before T{to}: it wrote {} of key {key}, which T{to} read (wr)", version(before)),
+        Dependency::Rw => {
+            format!("T{from} before T{to}: it read {} of key {key}, not {} of T{to} (rw)", version(before), version(after))
+        }
+        Dependency::Process => format!("T{from} before T{to}: the same client, one after the other"),
+        Dependency::Realtime => format!("T{from} before T{to}: it had ended before T{to} began"),
+    }
 }
 
 fn find(count: usize, edges: &[Edge], shapes: &[Shape]) -> Vec<Cycle> {

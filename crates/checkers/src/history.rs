@@ -64,7 +64,7 @@ pub enum Outcome {
     Info,
 }
 
-/// An invocation and what became of it.
+/// An invocation and its outcome.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Operation<T> {
     pub process: u64,

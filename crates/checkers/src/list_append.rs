@@ -33,7 +33,7 @@ use rustc_hash::FxHashMap;
 use serde_json::Value;
 
 use crate::{
-    graph::{self, Cycle, Dependency, Edge},
+    graph::{self, Dependency, Edge},
     history::{self, Call, Event, Malformed, Operation, Outcome},
     verdict::{Anomaly, Verdict},
 };
@@ -63,14 +63,8 @@ pub fn check(history: &[Transaction], last: Option<&BTreeMap<Key, Vec<Element>>>
     judge.dirty_updates();
     judge.ends();
     let edges = judge.edges();
-    let mut verdict = Verdict::over("lists: some serial order of the transactions explains every read", history);
-    let cycles = graph::cycles(history.len(), &edges);
-    let told: Vec<Anomaly> = cycles.iter().map(|cycle| judge.tell(cycle)).collect();
-    judge.found.extend(told);
-    let in_time = graph::cycles_in_time(history, &edges);
-    verdict.apart = in_time.iter().map(|cycle| judge.tell(cycle)).collect();
-    verdict.anomalies = judge.found;
-    verdict
+    let found = std::mem::take(&mut judge.found);
+    graph::verdict("lists: some serial order of the transactions explains every read", history, &edges, found, |at| judge.line(at))
 }
 
 /// Works transactions out of events: `[["append", key, element], ["r", key, list or null], …]`.
@@ -175,17 +169,6 @@ impl<'h> Judge<'h> {
         let ended = if *returned == history::NEVER { "…".to_owned() } else { returned.to_string() };
         let told = if error.is_empty() { String::new() } else { format!(" ({error})") };
         format!("T{at} {outcome:?}, process {process}, {invoked} to {ended}: {}{told}", steps.join(", "))
-    }
-
-    fn tell(&self, cycle: &Cycle) -> Anomaly {
-        let mut evidence = format!("{} transactions", cycle.edges.len());
-        for edge in &cycle.edges {
-            let _ = write!(evidence, "\n  {}", self.line(edge.from));
-        }
-        for edge in &cycle.edges {
-            let _ = write!(evidence, "\n  {}", told_edge(edge));
-        }
-        Anomaly { name: cycle.name, operations: cycle.edges.iter().map(|edge| edge.from).collect(), evidence }
     }
 
     fn internal(&mut self) {
@@ -420,23 +403,6 @@ impl<'h> Judge<'h> {
 fn twice(list: &[Element]) -> Option<Element> {
     let mut seen = HashSet::with_capacity(list.len());
     list.iter().find(|element| !seen.insert(**element)).copied()
-}
-
-/// What an edge stands for.
-pub(crate) fn told_edge(edge: &Edge) -> String {
-    let Edge { from, to, kind, key, before, after } = edge;
-    let version = |version: &Option<u64>| version.map_or_else(|| "the initial version".to_owned(), |it| it.to_string());
-    match kind {
-        Dependency::Ww => {
-            format!("T{from} before T{to}: it wrote {} of key {key}, on which T{to} wrote {} (ww)", version(before), version(after))
-        }
-        Dependency::Wr => format!("T{from} before T{to}: it wrote {} of key {key}, which T{to} read (wr)", version(before)),
-        Dependency::Rw => {
-            format!("T{from} before T{to}: it read {} of key {key}, not {} of T{to} (rw)", version(before), version(after))
-        }
-        Dependency::Process => format!("T{from} before T{to}: the same client, one after the other"),
-        Dependency::Realtime => format!("T{from} before T{to}: it had ended before T{to} began"),
-    }
 }
 
 #[cfg(test)]

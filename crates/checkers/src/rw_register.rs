@@ -19,9 +19,8 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    graph::{self, Cycle, Dependency, Edge, Key},
+    graph::{self, Dependency, Edge, Key},
     history::{self, Call, Event, Malformed, Operation, Outcome},
-    list_append::told_edge,
     verdict::{Anomaly, Verdict},
 };
 
@@ -49,14 +48,8 @@ pub fn check(history: &[Transaction], options: Options) -> Verdict {
     judge.reads();
     judge.lost_updates();
     let edges = judge.edges();
-    let mut verdict = Verdict::over("registers: some serial order of the transactions explains every read", history);
-    let cycles = graph::cycles(history.len(), &edges);
-    let told: Vec<Anomaly> = cycles.iter().map(|cycle| judge.tell(cycle)).collect();
-    judge.found.extend(told);
-    let in_time = graph::cycles_in_time(history, &edges);
-    verdict.apart = in_time.iter().map(|cycle| judge.tell(cycle)).collect();
-    verdict.anomalies = judge.found;
-    verdict
+    let found = std::mem::take(&mut judge.found);
+    graph::verdict("registers: some serial order of the transactions explains every read", history, &edges, found, |at| judge.line(at))
 }
 
 /// Works transactions out of events: `[["w", key, value], ["r", key, value or null], …]`.
@@ -154,17 +147,6 @@ impl<'h> Judge<'h> {
             let _ = write!(evidence, "\n  {}", self.line(*at));
         }
         self.found.push(Anomaly { name, operations, evidence });
-    }
-
-    fn tell(&self, cycle: &Cycle) -> Anomaly {
-        let mut evidence = format!("{} transactions", cycle.edges.len());
-        for edge in &cycle.edges {
-            let _ = write!(evidence, "\n  {}", self.line(edge.from));
-        }
-        for edge in &cycle.edges {
-            let _ = write!(evidence, "\n  {}", told_edge(edge));
-        }
-        Anomaly { name: cycle.name, operations: cycle.edges.iter().map(|edge| edge.from).collect(), evidence }
     }
 
     fn internal(&mut self) {

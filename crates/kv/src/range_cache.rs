@@ -98,7 +98,7 @@ impl RangeCache {
     }
 
     /// Learns the descriptor found for `key`; answers the entry that holds it. There is none when a newer descriptor of
-    /// the same range is known that does not: it has been split, and what became of the rest is not known yet.
+    /// the same range is known that does not: it has been split, and where the rest belongs is not known yet.
     pub fn insert_for(&self, key: &[u8], descriptor: RangeDescriptor) -> Option<Arc<CachedRange>> {
         Some(self.insert(descriptor)).filter(|range| range.descriptor.contains_key(key))
     }

@@ -16,7 +16,7 @@
 //!   over, it asks for promises anew, in a later round that the hand-over's messages do not touch.
 //! - *nothing-left-behind*: a leader that hands over takes no more proposals, and yields only when those under way have
 //!   ended and its successor has all of the log. Otherwise the successor would overwrite what it lacks, and those who
-//!   proposed it would never learn what became of it.
+//!   proposed it would never learn its outcome.
 //! - *failure-fences*: a group whose core has ended, for whatever reason, has no lease, takes no proposal, says so to
 //!   its state machine, and frees the followers of a leader so that another may lead. They are told until one of them
 //!   knows a later leader: a follower that restarts takes its promise to stand. A promise that was asked for before it

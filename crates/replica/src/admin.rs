@@ -234,7 +234,7 @@ impl Replica {
     }
 
     /// Runs a change of the range even when whoever asked for it is gone, or has been told that its lease is: latches
-    /// of the whole range and the one place for such changes must be held until the log says what became of each of
+    /// of the whole range and the one place for such changes must be held until the log shows the outcome of each of
     /// its commands.
     async fn to_its_end(
         &self,

@@ -411,7 +411,7 @@ async fn a_leaseholder_that_is_cut_off_tells_its_clients() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), known).await.expect("the log says what became of it");
+    tokio::time::timeout(Duration::from_secs(20), known).await.expect("the log says how it ended");
     cluster.stop().await;
 }
 

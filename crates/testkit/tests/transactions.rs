@@ -459,7 +459,7 @@ async fn a_recovery_that_comes_late_commits_nothing_of_an_attempt_that_was_given
     send(member, "a", within(&first), stage).await.unwrap();
     let second = TxnMeta { epoch: 1, write_ts: member.db.clock().now(), ..first.clone() };
     send(member, "a", within(&second), vec![put("a", "2"), end(true, &[])]).await.unwrap();
-    // Somebody has asked for `n` before that, and says now what became of the first.
+    // Somebody has asked for `n` before that, and now says how the first ended.
     let recover = Request::RecoverTxn { txn: Box::new(first.clone()), committed: false };
     let answer = send(member, "a", Header::default(), vec![recover]).await.unwrap();
     let Response::RecoverTxn { status, commit_ts } = answer.responses[0] else { panic!("{:?}", answer.responses) };

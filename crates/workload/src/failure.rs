@@ -49,7 +49,7 @@ impl Failure {
         }
     }
 
-    /// Whether nobody can know what became of a commit that was answered like this: the answer was lost, the server says
+    /// Whether the outcome of a commit that was answered like this is unknown: the answer was lost, the server says
     /// so (40003), or it was shut down in the middle.
     #[must_use]
     pub fn is_ambiguous(&self) -> bool {

@@ -127,8 +127,15 @@ fn order_keys(statement: &Tree) -> Vec<usize> {
     items.map_while(|item| item.print().split(' ').next().and_then(|word| word.parse().ok())).collect()
 }
 
-/// A numeric without the zeros at its end: 1.0 and 1.00 are equal, and may come in either order.
+/// A numeric without the zeros at its end: 1.0 and 1.00 are equal, and may come in either order; so are
+/// arrays of them, and the zeros of floats.
 pub fn plain_number(value: &str) -> String {
+    if let Some(elements) = value.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+        return elements.split(',').map(plain_number).collect::<Vec<_>>().join(",");
+    }
+    if value == "-0" {
+        return "0".to_owned();
+    }
     let is_number = value.contains('.') && value.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
     let plain = if is_number { value.trim_end_matches('0').trim_end_matches('.') } else { value };
     // An interval of 24 hours equals one of a day, and 30 of these a month.

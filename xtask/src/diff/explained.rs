@@ -50,6 +50,11 @@ impl Shrunk<'_> {
     }
 }
 
+/// Whether a code says that a value cannot be made; `unistr` has that of a syntax error.
+fn is_of_value(code: &str, sql: &str) -> bool {
+    code.starts_with("22") || code == "0A000" || code == "42601" && sql.contains("unistr(")
+}
+
 pub const EXPLAINED: &[Explained] = &[
     Explained {
         name: "two mistakes in one statement",
@@ -69,7 +74,12 @@ pub const EXPLAINED: &[Explained] = &[
         name: "an error in a constant",
         reason: "PostgreSQL evaluates constant expressions while it plans, and refuses although no row needs the value",
         applies: |it| {
-            matches!(it.kind, Kind::RefusedThere { code, .. } if code.starts_with("22") || code == "0A000") && it.evidence.fails_at_planning
+            match it.kind {
+                Kind::RefusedThere { code, .. } => is_of_value(code, it.sql) && it.evidence.fails_at_planning,
+                // Here a row is refused for another reason before it needs the value.
+                Kind::OtherCode { there, .. } => there.starts_with("22") && it.evidence.fails_at_planning,
+                _ => false,
+            }
         },
     },
     Explained {
@@ -77,21 +87,20 @@ pub const EXPLAINED: &[Explained] = &[
         reason: "whether rows that a join or a condition drops, and columns that nothing reads, are evaluated before that is not promised; \
                  what CASE and COALESCE do not reach is promised, and stays a difference",
         applies: |it| {
-            matches!(it.kind, Kind::RefusedHere { code, .. } if code.starts_with("22"))
-                && it.there.refusal.is_none()
+            matches!(it.kind, Kind::RefusedHere { code, .. } if is_of_value(code, it.sql)) && it.there.refusal.is_none()
                 && it.evidence.refused_there
                 && !it.has(&["case ", "coalesce("])
-                && it.has(&[" join ", " where ", "exists", "from ("])
+                && it.has(&[" join ", " where ", "exists", "from (", " having ", " over (", "union"])
         },
     },
     Explained {
         name: "an error in a value that is not needed, there",
         reason: "as above, where PostgreSQL is the one that evaluates it: the aggregates of a subquery in EXISTS, say",
         applies: |it| {
-            matches!(it.kind, Kind::RefusedThere { code, .. } if code.starts_with("22"))
+            matches!(it.kind, Kind::RefusedThere { code, .. } if is_of_value(code, it.sql))
                 && it.evidence.refused_here
                 && !it.has(&["case ", "coalesce("])
-                && it.has(&[" join ", " where ", "exists", "from ("])
+                && it.has(&[" join ", " where ", "exists", "from (", " having ", "group by"])
         },
     },
     Explained {
@@ -100,9 +109,25 @@ pub const EXPLAINED: &[Explained] = &[
         applies: |it| matches!(it.kind, Kind::RefusedThere { code, .. } if code == "42P21") && it.has(&["collate"]),
     },
     Explained {
+        name: "a constant that is grouped by",
+        reason: "PostgreSQL makes `a or true` in HAVING the constant true before it sees that it is grouped by, and so does not \
+                 find the NULL of a grouping set there",
+        applies: |it| {
+            matches!(it.kind, Kind::RowCount)
+                && it.has(&["cube ", "rollup ", "grouping sets "])
+                && it.has(&["having "])
+                && it.has(&["or true", "and false"])
+        },
+    },
+    Explained {
         name: "the last digit of a cube root",
         reason: "the C library's cbrt is not the nearest float: cbrt(27) is 3.0000000000000004 there and 3 here",
         applies: |it| matches!(it.kind, Kind::Values) && it.has(&["cbrt("]),
+    },
+    Explained {
+        name: "one of several rows to change a row by",
+        reason: "UPDATE … FROM changes a row once, by whichever of the joined rows comes first, which is not promised",
+        applies: |it| matches!(it.kind, Kind::Values) && it.sql.contains("update ") && it.has(&[" from "]) && it.has(&["returning"]),
     },
     Explained {
         name: "one of equal numerics",

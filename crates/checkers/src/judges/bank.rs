@@ -1,4 +1,4 @@
-//! Money moves between accounts: whoever reads all of them sees the same total, and none below zero.
+//! Transfers between accounts: every read of all of them sees the same total, and no balance below zero.
 
 use std::collections::BTreeMap;
 

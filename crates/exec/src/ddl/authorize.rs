@@ -21,7 +21,7 @@ fn denied(message: impl Into<String>) -> SqlError {
     SqlError::new(SqlState::InsufficientPrivilege, message)
 }
 
-/// What is leakproof is told of rows that nobody may see.
+/// A leakproof function sees rows that the role may not see.
 fn leakproof() -> SqlError {
     denied("only superuser can define a leakproof function")
 }

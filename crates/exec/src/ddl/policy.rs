@@ -159,7 +159,7 @@ fn release_all(found: &[(Arc<Table>, Policy)], what: &str, cascade: bool, ctx: &
 /// The policies that read a column of a table: its own, and those of other tables whose subqueries do.
 ///
 /// # Errors
-/// What binding one fails with: it may read the column, and what nobody asked to drop protects rows.
+/// Those of binding a policy: one that cannot be bound may read the column, and is not dropped unasked.
 pub(super) fn over_column(
     table: &Arc<Table>,
     column: ColumnId,

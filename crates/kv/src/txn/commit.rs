@@ -37,7 +37,7 @@ use crate::{
 /// How long the end of a transaction that wrote nothing waits for its locks to be gone.
 const RELEASE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// How long the next leaseholder is asked for what became of a commit.
+/// How long the next leaseholder is asked for the outcome of a commit.
 const SETTLE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Spans resolved by one batch.

@@ -55,7 +55,7 @@ const BATCH_BYTES: usize = 1 << 20;
 const MAX_IN_FLIGHT: usize = 4;
 /// With no more rows than this left in private spans they go with the commit, which then is one round.
 const MIN_ROWS_AT_COMMIT: usize = 1024;
-/// How often a batch is sent again when nobody knows what became of it.
+/// How often a batch is sent again when its outcome is unknown.
 const MAX_AMBIGUOUS: usize = 5;
 
 /// `None` deletes.

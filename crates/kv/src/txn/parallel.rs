@@ -253,7 +253,7 @@ impl Txn {
             Err(error) => error.to_string(),
         };
         self.close();
-        Err(Error::Ambiguous { reason: format!("what became of a staged commit could not be learned: {unknown}") })
+        Err(Error::Ambiguous { reason: format!("the outcome of a staged commit could not be learned: {unknown}") })
     }
 
     /// It has ended, and what it wrote may be committed: nothing is cleaned up here.

@@ -245,11 +245,16 @@ fn only_column(columns: &[PlanColumn]) -> SqlResult<SqlType> {
     }
 }
 
-/// EXISTS asks whether there is a row: what the row would hold is not evaluated.
+/// EXISTS asks whether there is a row: what the row would hold is not evaluated, nor in which order it would come or how often.
 fn forget_outputs(rel: &mut Rel) {
-    if let RelNode::Project { exprs, .. } = &mut rel.node {
+    while let RelNode::Sort { input, .. } | RelNode::Distinct { input, .. } = &mut rel.node {
+        let unit = Rel { node: RelNode::Unit, columns: Vec::new() };
+        *rel = std::mem::replace(&mut **input, unit);
+    }
+    if let RelNode::Project { input, exprs } = &mut rel.node {
         for expr in exprs {
             *expr = Expr::Const(Datum::Null, expr.ty());
         }
+        forget_outputs(input);
     }
 }

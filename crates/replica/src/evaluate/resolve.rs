@@ -1,4 +1,4 @@
-//! Intents, once it matters what has become of their transactions: whether they are there, and their removal.
+//! Intents, once the state of their transactions matters: whether they count, and their removal.
 
 use hlc::Timestamp;
 use keys::{SequencedWrite, Span, TxnMeta, TxnStatus};

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! **Invariants**
-//! - *latches-until-known*: the latches of a batch that writes are held until the log says what became of it, even
+//! - *latches-until-known*: the latches of a batch that writes are held until its outcome in the log is known, even
 //!   when whoever sent it is gone: the proposal runs in a task of its own, and what the lock table has to learn of
 //!   its outcome is part of it. So is it when the lease is gone for good and its sender has been told that the outcome
 //!   is unknown.

@@ -1,4 +1,4 @@
-//! Waits for whoever is in the way of a batch, asks from time to time what has become of them, and finds the circles of
+//! Waits for whoever is in the way of a batch, asks from time to time for the state of their transactions, and finds the circles of
 //! those who wait for each other.
 
 use std::{
@@ -161,7 +161,7 @@ impl Replica {
         }
     }
 
-    /// Asks what has become of a transaction in the way, and cleans up after it if it is over.
+    /// Asks for the state of a transaction in the way, and cleans up after it if it is over.
     async fn push_holder(
         &self,
         request: &BatchRequest,

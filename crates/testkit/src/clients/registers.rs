@@ -63,7 +63,7 @@ struct Pair {
     acknowledged: u64,
     next: u64,
     refused: HashSet<u64>,
-    /// Nobody knows what became of these: they may be committed later than what was acknowledged since.
+    /// The outcome of these is unknown: they may be committed later than what was acknowledged since.
     unknown: HashSet<u64>,
     /// What was done last, for whoever reads of a fault.
     steps: VecDeque<String>,

@@ -26,7 +26,7 @@ use crate::{Failure, session::Session, tpcc};
 /// What clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Money moves between accounts, which are read all at once.
+    /// Transfers between accounts, and reads of all of them at once.
     Bank,
     /// Single reads, writes and compare-and-sets.
     Registers,
