@@ -498,3 +498,48 @@ async fn psql_connects_with_verify_full() {
     assert!(error.contains("FATAL:  password authentication failed for user \"app\""), "{error}");
     node.stop().await;
 }
+
+/// A rule's map says which roles the name in a certificate may be, and a bad map leaves the old one in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn maps_say_which_roles_a_certificate_may_be() {
+    let dir = TempDir::new().unwrap();
+    let certs = dir.path().join("certs");
+    certificates(&certs, &["postgres", "ann@example.com", "robot"]);
+    let node = encrypted_node(dir.path()).await;
+    let shown = |name| Tls::new(&certs, Some((certs.as_path(), name)));
+    let admin = try_with(&node, "user=postgres sslmode=require", shown("postgres")).await.unwrap();
+    admin.batch_execute("CREATE ROLE ann LOGIN; CREATE ROLE app LOGIN; CREATE ROLE robot LOGIN PASSWORD 'x'").await.unwrap();
+    set_rules(&admin, "hostssl all robot all cert-scram-sha-256 map=staff\nhostssl all all all cert map=staff").await.unwrap();
+    let set_map = async |text: &str| {
+        admin.batch_execute(&format!("SET CLUSTER SETTING server.identity_map.configuration = $${text}$$")).await
+    };
+    let not_own = |user: &str| ("28000".to_owned(), format!("certificate authentication failed for user \"{user}\""));
+    assert_eq!(refused(&node, "user=robot sslmode=require", shown("robot")).await, not_own("robot"), "there is no map yet");
+    set_map("# who may be whom\nstaff /^(.*)@example\\.com$ \\1\nstaff robot app\nother robot ann").await.unwrap();
+    drop(try_with(&node, "user=ann sslmode=require", shown("ann@example.com")).await.unwrap());
+    drop(try_with(&node, "user=app sslmode=require", shown("robot")).await.unwrap());
+    assert_eq!(refused(&node, "user=app sslmode=require", shown("ann@example.com")).await, not_own("app"));
+    assert_eq!(refused(&node, "user=ann sslmode=require", shown("robot")).await, not_own("ann"), "another map");
+    assert_eq!(refused(&node, "user=robot sslmode=require", shown("robot")).await, not_own("robot"), "not by its own name");
+    // Without a map's help the administrator gets in.
+    drop(try_with(&node, "user=postgres sslmode=require", shown("postgres")).await.unwrap());
+
+    let shown_map = "SELECT line_number, map_name, sys_name, pg_username, error FROM pg_ident_file_mappings";
+    let rows = admin.query(shown_map, &[]).await.unwrap();
+    let first: (i32, &str, &str, &str, Option<&str>) =
+        (rows[0].get(0), rows[0].get(1), rows[0].get(2), rows[0].get(3), rows[0].get(4));
+    assert_eq!(first, (2, "staff", "/^(.*)@example\\.com$", "\\1", None));
+    assert_eq!(rows.len(), 3);
+    let options = admin.query_one("SELECT options FROM pg_hba_file_rules WHERE line_number = 2", &[]).await.unwrap();
+    assert_eq!(options.get::<_, Vec<String>>(0), ["map=staff", "clientcert=verify-full"]);
+    let error = set_map("staff robot app\nstaff /( app").await.unwrap_err();
+    let error = error.as_db_error().unwrap();
+    assert_eq!(error.code(), &SqlState::INVALID_PARAMETER_VALUE);
+    assert_eq!(error.message(), "invalid value for parameter \"server.identity_map.configuration\"");
+    assert_eq!(error.detail(), Some("In line 2: invalid regular expression \"(\": unclosed group."));
+    assert_eq!(admin.query(shown_map, &[]).await.unwrap().len(), 3, "the old one is kept");
+    admin.batch_execute("SET ROLE app").await.unwrap();
+    assert_eq!(code(admin.batch_execute(shown_map).await), SqlState::INSUFFICIENT_PRIVILEGE);
+    assert_eq!(code(set_map("").await), SqlState::INSUFFICIENT_PRIVILEGE);
+    node.stop().await;
+}

@@ -15,7 +15,7 @@ use crate::command::{Error, IoContext, Result, root};
 
 /// The floors of the house, lowest first; crates of one floor do not know each other.
 const FLOORS: &[&[&str]] = &[
-    &["hlc", "auth", "certs", "planted", "checkers"],
+    &["hlc", "auth", "audit", "certs", "planted", "checkers"],
     &["keys", "workload"],
     &["types"],
     &["builtins", "plpgsql", "storage", "rpc"],

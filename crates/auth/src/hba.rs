@@ -7,8 +7,8 @@
 //! ```
 //! The first rule that fits a connection decides; where none fits, nobody gets in.
 //!
-//! Rules that would need what is not there (files that are included, names of hosts, networks of this host, maps of
-//! names, methods other than [`Method`]'s) are refused when they are set, not passed over.
+//! Rules that would need what is not there (files that are included, names of hosts, networks of this host,
+//! methods other than [`Method`]'s) are refused when they are set, not passed over.
 
 use std::net::IpAddr;
 
@@ -68,8 +68,8 @@ pub enum ClientCert {
 
 /// A word, which means only itself when it is quoted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Word {
-    text: String,
+pub(crate) struct Word {
+    pub(crate) text: String,
     is_quoted: bool,
 }
 
@@ -99,6 +99,8 @@ pub struct Rule {
     address: Address,
     pub method: Method,
     pub client_cert: ClientCert,
+    /// Of names of users: [`crate::ident`].
+    pub map: Option<String>,
 }
 
 /// A connection as rules see it.
@@ -129,19 +131,11 @@ impl Rules {
     /// The first line that is no rule.
     pub fn parse(text: &str) -> Result<Self, HbaError> {
         let mut rules = Vec::new();
-        let mut lines = text.lines().enumerate();
-        while let Some((at, line)) = lines.next() {
-            let mut line = line.to_owned();
-            // A backslash at its end joins a line with the next.
-            while line.ends_with('\\') {
-                line.pop();
-                let Some((_, next)) = lines.next() else { break };
-                line.push_str(next);
-            }
-            let refused = |reason| HbaError { line: at + 1, reason };
-            let fields = fields(&line).map_err(refused)?;
+        for (line, text) in logical_lines(text) {
+            let refused = |reason| HbaError { line, reason };
+            let fields = fields(&text).map_err(refused)?;
             if !fields.is_empty() {
-                rules.push(rule(at + 1, &fields).map_err(refused)?);
+                rules.push(rule(line, &fields).map_err(refused)?);
             }
         }
         Ok(Self(rules))
@@ -210,12 +204,13 @@ impl Rule {
 
     /// As they are written.
     #[must_use]
-    pub fn options(&self) -> Vec<&'static str> {
-        match self.client_cert {
-            ClientCert::NotNeeded => Vec::new(),
-            ClientCert::VerifyCa => vec!["clientcert=verify-ca"],
-            ClientCert::VerifyFull => vec!["clientcert=verify-full"],
-        }
+    pub fn options(&self) -> Vec<String> {
+        let client_cert = match self.client_cert {
+            ClientCert::NotNeeded => None,
+            ClientCert::VerifyCa => Some("clientcert=verify-ca".to_owned()),
+            ClientCert::VerifyFull => Some("clientcert=verify-full".to_owned()),
+        };
+        self.map.iter().map(|map| format!("map={map}")).chain(client_cert).collect()
     }
 }
 
@@ -259,8 +254,23 @@ impl Address {
     }
 }
 
+/// Lines with their numbers, from 1. A backslash at its end joins a line with the next.
+pub(crate) fn logical_lines(text: &str) -> impl Iterator<Item = (usize, String)> {
+    let mut lines = text.lines().enumerate();
+    std::iter::from_fn(move || {
+        let (at, line) = lines.next()?;
+        let mut line = line.to_owned();
+        while line.ends_with('\\') {
+            line.pop();
+            let Some((_, next)) = lines.next() else { break };
+            line.push_str(next);
+        }
+        Some((at + 1, line))
+    })
+}
+
 /// Fields of a line, each one or more words between commas.
-fn fields(line: &str) -> Result<Vec<Vec<Word>>, String> {
+pub(crate) fn fields(line: &str) -> Result<Vec<Vec<Word>>, String> {
     let mut fields: Vec<Vec<Word>> = Vec::new();
     let mut chars = line.chars().peekable();
     let mut is_continued = false;
@@ -354,7 +364,7 @@ fn rule(line: usize, fields: &[Vec<Word>]) -> Result<Rule, String> {
     };
     let name = single(&mut fields, "authentication type", "end-of-line before authentication method")?;
     let method = method(&name)?;
-    let mut client_cert = ClientCert::NotNeeded;
+    let (mut client_cert, mut map) = (ClientCert::NotNeeded, None);
     if method == Method::Cert {
         if transport != Transport::HostSsl {
             return Err("cert authentication is only supported on hostssl connections".into());
@@ -383,11 +393,18 @@ fn rule(line: usize, fields: &[Vec<Word>]) -> Result<Rule, String> {
             },
             "clientname" if value == "CN" => {}
             "clientname" => return Err(format!("invalid value for clientname: \"{value}\"")),
-            "map" => return Err("maps of user names are not supported".into()),
+            "map" => match method {
+                Method::Peer | Method::Cert | Method::CertOrScram => map = Some(value.to_owned()),
+                Method::Trust | Method::Reject | Method::Scram { .. } => {
+                    return Err("authentication option \"map\" is only valid for authentication methods ident, peer, \
+                                gssapi, sspi, and cert"
+                        .into());
+                }
+            },
             other => return Err(format!("unrecognized authentication option name: \"{other}\"")),
         }
     }
-    Ok(Rule { line, transport, databases, users, address, method, client_cert })
+    Ok(Rule { line, transport, databases, users, address, method, client_cert, map })
 }
 
 fn method(name: &str) -> Result<Method, String> {
@@ -462,7 +479,7 @@ mod tests {
              \n\
              hostssl \"all\" app 10.0.0.0/8 trust\n\
              hostssl shop,\"Odd one\" app, +ops 10.0.0.0 255.0.0.0 scram-sha-256 clientcert=verify-ca\n\
-             hostssl sameuser all ::/0 cert\n\
+             hostssl sameuser all ::/0 cert map=staff\n\
              host all all \\\n  samehost md5\n\
              local all all trust\n",
         )
@@ -483,6 +500,7 @@ mod tests {
         assert_eq!(scram.address(), (Some("10.0.0.0".into()), Some("255.0.0.0".into())));
         assert_eq!((scram.client_cert, cert.client_cert), (ClientCert::VerifyCa, ClientCert::VerifyFull));
         assert_eq!(cert.address(), (Some("::".into()), Some("::".into())));
+        assert_eq!(cert.options(), ["map=staff", "clientcert=verify-full"]);
         assert_eq!((md5.method.name(), local.kind()), ("md5", "local"));
         for text in [WITH_CERTIFICATES, WITHOUT_CERTIFICATES] {
             assert_eq!(Rules::parse(text).unwrap().iter().count(), 2);

@@ -1,13 +1,14 @@
 //! The problem: a client says who it is, and the node must know whether to believe it, without ever keeping what would
 //! let a thief of its data say the same.
 //!
-//! The idea: three small things that know neither sockets nor catalogs. [`scram`] makes and checks verifiers of passwords
+//! The idea: four small things that know neither sockets nor catalogs. [`scram`] makes and checks verifiers of passwords
 //! and leads the server's side of the exchange; [`hba`] reads PostgreSQL's `pg_hba.conf` rules and finds the one that
-//! holds for a client; [`Secret`] is a password on its way from a statement to its verifier.
+//! holds for a client, [`ident`] those of `pg_ident.conf` about who may be which role; [`Secret`] is a password on its way from a statement to its verifier.
 //!
 //! Deliberately left out: certificates (`certs`), messages (`pgserver`), where roles and rules are kept (`catalog`).
 
 pub mod hba;
+pub mod ident;
 pub mod scram;
 
 use std::fmt;

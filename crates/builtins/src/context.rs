@@ -15,6 +15,9 @@ pub trait Host: Send + Sync {
     fn current_schemas(&self, include_implicit: bool) -> Vec<String>;
     /// `None`: no such setting.
     fn setting(&self, name: &str) -> Option<String>;
+    /// # Errors
+    /// 42501 where the current user may not see a setting.
+    fn check_examines(&self, name: &str) -> SqlResult<()>;
     fn set_setting(&self, name: &str, value: &str, is_local: bool) -> SqlResult<String>;
     fn backend_pid(&self) -> i32;
     fn version(&self) -> String;
@@ -82,6 +85,9 @@ impl Host for NoHost {
     }
     fn setting(&self, _name: &str) -> Option<String> {
         None
+    }
+    fn check_examines(&self, _name: &str) -> SqlResult<()> {
+        Ok(())
     }
     fn set_setting(&self, name: &str, _value: &str, _is_local: bool) -> SqlResult<String> {
         Err(SqlError::new(SqlState::UndefinedObject, format!("unrecognized configuration parameter \"{name}\"")))

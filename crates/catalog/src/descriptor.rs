@@ -21,6 +21,7 @@ use crate::partition::Partitioning;
 use crate::policy::RowSecurity;
 use crate::row::IndexCodec;
 use crate::stored_view::{Materialized, ViewDetails};
+use crate::cluster::{ClusterParts, ClusterSettings};
 use crate::table_parts::TableParts;
 use crate::trigger::Trigger;
 
@@ -113,15 +114,6 @@ impl Role {
             connection_limit: -1,
         }
     }
-}
-
-/// What is set for the whole cluster.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ClusterSettings {
-    /// The rules of [`auth::hba`]; none until they are set.
-    pub hba: Option<String>,
-    /// What only the cluster knows: the salts of roles that do not exist follow from it.
-    pub secret: [u8; 16],
 }
 
 /// How a column's value comes to be when INSERT does not give it.
@@ -519,6 +511,7 @@ enum Stored {
     MaterializedView(Table, Materialized),
     PartitionTable(Table, Partitioning),
     TableWith(Table, TableParts),
+    ClusterWith(ClusterSettings, ClusterParts),
 }
 
 impl From<Descriptor> for Stored {
@@ -541,7 +534,10 @@ impl From<Descriptor> for Stored {
                 details => Self::ViewWith(it, details),
             },
             Descriptor::Sequence(it) => Self::Sequence(it),
-            Descriptor::Cluster(it) => Self::Cluster(it),
+            Descriptor::Cluster(mut it) => match std::mem::take(&mut it.parts) {
+                parts if parts.is_empty() => Self::Cluster(it),
+                parts => Self::ClusterWith(it, parts),
+            },
             Descriptor::Type(it) => Self::Type(it),
             Descriptor::Routine(it) => Self::Routine(it),
         }
@@ -564,6 +560,7 @@ impl From<Stored> for Descriptor {
             Stored::MaterializedView(it, made) => Self::Table(Table { materialized: Some(Arc::new(made)), ..it }),
             Stored::PartitionTable(it, made) => Self::Table(Table { partitioning: Some(Arc::new(made)), ..it }),
             Stored::TableWith(it, parts) => Self::Table(parts.put_into(it)),
+            Stored::ClusterWith(it, parts) => Self::Cluster(ClusterSettings { parts, ..it }),
         }
     }
 }

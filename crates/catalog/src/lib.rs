@@ -9,10 +9,12 @@
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* and *types-of-this-version* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
-//! ([`row`]), *names-by-id* and *calls-by-id* (`stored_view`), *rules-are-not-unique* (`index_details`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
+//! ([`row`]), *names-by-id* and *calls-by-id* (`stored_view`), *rules-are-not-unique* (`index_details`), *read-before-stored* (`cluster`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
 //!
 //! Deliberately left out: plans.
 
+mod audited;
+mod cluster;
 pub mod definition;
 pub mod descriptor;
 mod composite;
@@ -36,8 +38,10 @@ pub mod trigger;
 mod view;
 pub mod virtual_tables;
 
+pub use audited::Audited;
+pub use cluster::{Cluster, ClusterParts, ClusterSetting, ClusterSettings};
 pub use descriptor::{
-    Attribute, Check, ClusterSettings, Column, ColumnDefault, Commented, Composite, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
+    Attribute, Check, Column, ColumnDefault, Commented, Composite, Database, Descriptor, Domain, DomainCheck, ForeignKey, Index,
     IndexColumn, IndexConstraint, Label, OnCommit, RangeOf, ReferentialAction, Role, Schema, Sequence, Table, Type, TypeKind, View,
 };
 pub use index_details::{IndexDetails, IndexMethod, IndexRule};
@@ -50,7 +54,7 @@ pub use policy::{Policy, PolicyCommand, PolicyExpr, RowSecurity, RowSecurityStat
 pub use routine::{
     Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };
-pub use snapshot::{CatalogSnapshot, Cluster, NameOwner, Relation, UserType, temporary_schema};
+pub use snapshot::{CatalogSnapshot, NameOwner, Relation, UserType, temporary_schema};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
 pub use store::{
     CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, PRIVILEGES_DOMAIN, ROW_ID_COLUMN, SHARED_DOMAIN,

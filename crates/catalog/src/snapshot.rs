@@ -11,14 +11,14 @@ mod user_types;
 
 use std::sync::Arc;
 
-use auth::hba::Rules;
 use bytes::Bytes;
 use keys::Key;
 use rustc_hash::{FxHashMap, FxHashSet};
 use types::{SqlError, SqlResult, SqlState, SqlType, relation_of_row_type};
 
+use crate::cluster::Cluster;
 use crate::descriptor::{
-    CLUSTER_SETTINGS, ClusterSettings, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
+    CLUSTER_SETTINGS, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
     TEMPORARY_PREFIX, Table, Type, View,
 };
 use crate::privilege::{Privileges, SharedPrivileges};
@@ -175,22 +175,6 @@ pub struct CatalogSnapshot {
     privileges: SharedPrivileges,
     /// Of a transaction that changes them.
     own_privileges: Option<Arc<Privileges>>,
-}
-
-/// What is set for the whole cluster, read.
-#[derive(Debug, Default)]
-pub struct Cluster {
-    pub settings: ClusterSettings,
-    /// The rules that were set, if any were.
-    pub rules: Option<Rules>,
-}
-
-impl Cluster {
-    fn new(settings: ClusterSettings) -> Self {
-        // They were read before they were stored; of rules that cannot be read by now none lets anybody in.
-        let rules = settings.hba.as_deref().map(|text| Rules::parse(text).unwrap_or_default());
-        Self { settings, rules }
-    }
 }
 
 /// The oids of a table's indexes, constraints, triggers and policies.

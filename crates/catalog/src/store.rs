@@ -31,8 +31,9 @@ use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
 use crate::{
+    cluster::ClusterSettings,
     descriptor::{
-        ClusterSettings, DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA,
+        DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA,
         POSTGRES_DATABASE, POSTGRES_ROLE, PUBLIC_SCHEMA, Role, Schema,
     },
     privilege::{PrivilegeRow, Privileges, SharedPrivileges, access::PREDEFINED},
@@ -736,7 +737,7 @@ pub(crate) fn first_descriptors() -> Vec<Descriptor> {
             name: "postgres".into(),
             owner: POSTGRES_ROLE,
         }),
-        Descriptor::Cluster(ClusterSettings { hba: None, secret: Uuid::new_v4().into_bytes() }),
+        Descriptor::Cluster(ClusterSettings { secret: Uuid::new_v4().into_bytes(), ..ClusterSettings::default() }),
         schema(PG_CATALOG_SCHEMA, 0, "pg_catalog", POSTGRES_ROLE),
         schema(INFORMATION_SCHEMA, 0, "information_schema", POSTGRES_ROLE),
         schema(PUBLIC_SCHEMA, POSTGRES_DATABASE, "public", DATABASE_OWNER_ROLE),

@@ -41,6 +41,8 @@ pub struct SessionState {
     pub has_exported: bool,
     /// It has set a sequence, which stands outside of it: not to be done again later.
     pub has_set_sequence: bool,
+    /// A materialized view is filled: its owner's functions leave nothing to be done later, with the rights of others.
+    pub is_restricted: bool,
 }
 
 /// Rows of the tables that are made when read.

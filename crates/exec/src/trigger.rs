@@ -474,6 +474,10 @@ pub(crate) async fn fire_before(count: usize, ctx: &mut ExecContext<'_>) -> SqlR
             if let Some(constraint) = trigger.constraint
                 && ctx.state.deferred.puts_off_trigger(trigger.oid, constraint)
             {
+                if ctx.state.is_restricted {
+                    let message = "cannot fire deferred trigger within security-restricted operation";
+                    return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+                }
                 ctx.state.deferred.note_trigger(table.id, trigger.oid, event, old.clone(), new.clone())?;
                 continue;
             }

@@ -33,7 +33,7 @@ fn invalid(message: impl Into<String>) -> SqlError {
     SqlError::new(SqlState::InvalidAuthorizationSpecification, message)
 }
 
-/// Lets a client show that it is who it says; false when it has gone meanwhile.
+/// Lets a client show that it is who it says, and says how it has; none when it has gone meanwhile.
 ///
 /// # Errors
 /// FATAL: 28000 or 28P01 when it is not, or may not connect.
@@ -42,9 +42,9 @@ pub(crate) async fn authenticate(
     engine: &Engine,
     reader: &mut Reader,
     writer: &mut Writer,
-) -> SqlResult<bool> {
+) -> SqlResult<Option<&'static str>> {
     if engine.access == Access::Open {
-        return Ok(true);
+        return Ok(Some("trust"));
     }
     // What was granted and taken away on other nodes counts here as well.
     let catalog = match tokio::time::timeout(NEWEST_PATIENCE, engine.catalog.refresh()).await {
@@ -66,11 +66,10 @@ pub(crate) async fn authenticate(
         is_encrypted: claim.encrypted.is_some(),
     };
     let certificate = claim.encrypted.and_then(|encrypted| encrypted.client.as_ref());
-    let is_own_certificate =
-        || certificate.is_some_and(|certificate| certificate.common_name.as_deref() == Some(claim.user));
+    let certificate_name = certificate.and_then(|certificate| certificate.common_name.as_deref());
     // Rules cannot lock the administrator out.
-    if claim.user == ADMINISTRATOR && is_own_certificate() {
-        return Ok(true);
+    if claim.user == ADMINISTRATOR && certificate_name == Some(ADMINISTRATOR) {
+        return Ok(Some("cert"));
     }
     let whom = || {
         let encryption = if connecting.is_encrypted { "SSL encryption" } else { "no encryption" };
@@ -83,30 +82,52 @@ pub(crate) async fn authenticate(
     if rule.client_cert != ClientCert::NotNeeded && certificate.is_none() {
         return Err(invalid("connection requires a valid client certificate"));
     }
+    let is_mapped = |system: Option<&str>| {
+        system.is_some_and(|system| is_role_of(system, claim.user, rule.map.as_deref(), &catalog))
+    };
+    let is_own_certificate = || is_mapped(certificate_name);
     let not_own = || invalid(format!("certificate authentication failed for user \"{}\"", claim.user));
-    let goes_on = match rule.method {
+    let shown_by = match rule.method {
         Method::Reject => {
             return Err(invalid(format!("pg_hba.conf rejects connection for {}", whom())));
         }
-        Method::Trust | Method::Cert => true,
-        Method::Peer if is_peer(claim.from, claim.user) => true,
+        Method::Trust => Some("trust"),
+        Method::Cert => Some("cert"),
+        Method::Peer if is_peer(claim.from, is_mapped) => Some("peer"),
         Method::Peer => return Err(invalid(format!("Peer authentication failed for user \"{}\"", claim.user))),
         Method::CertOrScram if certificate.is_some() => match is_own_certificate() {
-            true => true,
+            true => Some("cert"),
             false => return Err(not_own()),
         },
-        Method::Scram { .. } | Method::CertOrScram => exchange(claim, &catalog, engine, reader, writer).await?,
+        Method::Scram { .. } | Method::CertOrScram => {
+            exchange(claim, &catalog, engine, reader, writer).await?.then_some("scram-sha-256")
+        }
     };
-    if goes_on && rule.client_cert == ClientCert::VerifyFull && !is_own_certificate() {
+    if shown_by.is_some() && rule.client_cert == ClientCert::VerifyFull && !is_own_certificate() {
         return Err(not_own());
     }
-    Ok(goes_on)
+    Ok(shown_by)
+}
+
+/// Whether a user of another system may be a role: by a map, or under the same name.
+fn is_role_of(system: &str, role: &str, map: Option<&str>, catalog: &CatalogSnapshot) -> bool {
+    let is_allowed = match map {
+        Some(map) => catalog.cluster().mappings.allow(map, system, role),
+        None => system == role,
+    };
+    if !is_allowed {
+        match map {
+            Some(map) => tracing::info!(map, role, "no match in the map of user names for who has authenticated"),
+            None => tracing::info!(role, "the name of the role is not that of who has authenticated"),
+        }
+    }
+    is_allowed
 }
 
 /// Whether the operating system says that a client may be this role. Who runs the node has its store anyway.
-fn is_peer(from: &Origin, role: &str) -> bool {
+fn is_peer(from: &Origin, is_mapped: impl FnOnce(Option<&str>) -> bool) -> bool {
     match from {
-        Origin::Socket { user, is_owner } => *is_owner || user.as_deref() == Some(role),
+        Origin::Socket { user, is_owner } => *is_owner || is_mapped(user.as_deref()),
         Origin::Host(_) => false,
     }
 }
@@ -203,8 +224,9 @@ mod tests {
     #[test]
     fn peers_are_who_the_system_says() {
         let at_socket = |user: Option<&str>, is_owner| Origin::Socket { user: user.map(str::to_owned), is_owner };
-        assert!(is_peer(&at_socket(Some("app"), false), "app") && is_peer(&at_socket(None, true), "app"));
-        assert!(!is_peer(&at_socket(Some("app"), false), "postgres") && !is_peer(&at_socket(None, false), "app"));
-        assert!(!is_peer(&Origin::Host("127.0.0.1:1".parse().unwrap()), "app"));
+        let is = |role: &'static str| move |user: Option<&str>| user == Some(role);
+        assert!(is_peer(&at_socket(Some("app"), false), is("app")) && is_peer(&at_socket(None, true), is("app")));
+        assert!(!is_peer(&at_socket(Some("app"), false), is("postgres")) && !is_peer(&at_socket(None, false), is("app")));
+        assert!(!is_peer(&Origin::Host("127.0.0.1:1".parse().unwrap()), is("app")));
     }
 }

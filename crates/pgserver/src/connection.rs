@@ -10,6 +10,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use audit::Kind;
 use session::{Activity, CancelFlag, Client, Completion, Ending, Session, TransactionStatus};
 use tokio::{sync::watch, time::Instant};
 use types::{SqlError, SqlResult, SqlState};
@@ -42,6 +43,8 @@ pub(crate) struct Connection {
     told_at: u64,
     /// What the client means by its next messages can no longer be known.
     is_lost: bool,
+    /// How the client has shown who it is.
+    method: Option<&'static str>,
 }
 
 /// What the connection's loop goes on with.
@@ -82,6 +85,7 @@ impl Connection {
             told: Vec::new(),
             told_at: 0,
             is_lost: false,
+            method: None,
         }
     }
 
@@ -118,10 +122,32 @@ impl Connection {
         let begun = begun.unwrap_or_else(|_| {
             Err(SqlError::new(SqlState::QueryCanceled, "canceling authentication due to timeout"))
         });
+        match &begun {
+            Ok(Some(_)) => self.tell(Kind::Connect, pid, &opening, None),
+            Ok(None) => {}
+            Err(error) => self.tell(Kind::AuthenticationFailed, pid, &opening, Some(error)),
+        }
         let Some((mut session, _registered)) = begun? else { return Ok(()) };
         let outcome = self.messages(&mut session).await;
         session.close().await;
+        self.tell(Kind::Disconnect, pid, &opening, outcome.as_ref().err());
         outcome
+    }
+
+    /// Tells the audit log, if there is one.
+    fn tell(&self, kind: Kind, session: i32, opening: &Opening, error: Option<&SqlError>) {
+        if self.shared.engine.audit.is_none() {
+            return;
+        }
+        let user = opening.parameters.get("user").map_or("", String::as_str);
+        let state = error.map(SqlError::code);
+        let database = opening.parameters.get("database").map_or(user, String::as_str);
+        self.shared.engine.tell(&audit::Event {
+            address: self.from.address().map(|address| address.to_string()),
+            method: self.method,
+            sqlstate: state.as_ref().map_or("00000", SqlState::code),
+            ..audit::Event::new(kind, session, user, database)
+        });
     }
 
     /// Lets the client in; none when it has gone.
@@ -141,9 +167,12 @@ impl Connection {
         let database = parameters.get("database").unwrap_or(user);
         let (engine, to) = (self.shared.engine.clone(), self.shared.local_addr);
         let claim = Claim { user, database, from: &self.from, to, encrypted: encrypted.as_ref() };
-        if !authenticate(&claim, &engine, &mut self.reader, &mut self.writer).await? {
+        let shown_by = authenticate(&claim, &engine, &mut self.reader, &mut self.writer).await?;
+        if shown_by.is_none() {
             return Ok(None);
         }
+        self.method = shown_by;
+        engine.may_tell()?;
         self.reader.trust();
         let client = Client {
             address: self.from.address(),

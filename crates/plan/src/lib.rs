@@ -84,6 +84,13 @@ pub struct PlanContext<'a> {
     pub security: Option<Security<'a>>,
 }
 
+impl PlanContext<'_> {
+    /// Whether rules of the audit log choose something that a plan with these needs reads or writes, whoever runs it.
+    pub(crate) fn is_audited(&self, needs: &[catalog::privilege::Need]) -> bool {
+        !self.catalog.cluster().audit.is_empty() && !self.catalog.audited(self.database, needs, &|_| true).is_empty()
+    }
+}
+
 /// Who a statement is planned for, as far as row security goes.
 #[derive(Clone, Copy)]
 pub struct Security<'a> {
@@ -207,6 +214,7 @@ fn plan_query(
         plan = finish(plan, &ctes);
     }
     let params = binder.param_types();
+    let needs: std::sync::Arc<[_]> = context.notes.needs.all().into();
     let serves_any_value = !params.is_empty() && ctes.is_empty() && any_value::serves_any_value(&plan, context);
     Ok(PreparedPlan {
         kind: StatementKind::Query { plan, writes },
@@ -216,7 +224,8 @@ fn plan_query(
         catalog_version: context.catalog.version(context.database),
         statistics_epoch: context.catalog.statistics().epoch(),
         uses: context.notes.used(writes, context.catalog),
-        needs: context.notes.needs.all().into(),
+        is_audited: context.is_audited(&needs),
+        needs,
         reads_clock: context.notes.reads_clock.get(),
         serves_any_value,
         tag: statement.tag(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use auth::Secret;
 use catalog::privilege::{Behavior, Need, ObjectKind, PrivilegeSet};
 use catalog::{
-    Commented, Index, IndexMethod, IndexRule, Materialized, OnCommit, PartitionStrategy, Policy, PolicyExpr, Routine, Table, Trigger,
+    ClusterSetting, Commented, Index, IndexMethod, IndexRule, Materialized, OnCommit, PartitionStrategy, Policy, PolicyExpr, Routine, Table, Trigger,
     TriggerEnabled, View, ViewOptions, descriptor,
 };
 use types::inverted::KeyClass;
@@ -34,6 +34,8 @@ pub struct PreparedPlan {
     pub uses: Arc<[UsedRelation]>,
     /// What its user must have the right to: looked at each time that it is executed.
     pub needs: Arc<[Need]>,
+    /// It reads or writes what a rule of the audit log chooses.
+    pub is_audited: bool,
     /// It holds what was the time when it was made.
     pub reads_clock: bool,
     /// It is good whatever its parameters are: planned with their values it would be no other, or not worth planning.
@@ -387,8 +389,8 @@ pub enum Ddl {
     DropOwned { roles: Vec<u32>, cascade: bool },
     OwnSchema { id: u32, owner: String },
     OwnDatabase { id: u32, owner: String },
-    /// The rules of who may connect: [`HBA_SETTING`].
-    SetHba(Option<String>),
+    /// SET CLUSTER SETTING; none: its default.
+    SetCluster(ClusterSetting, Option<String>),
     CreateEnum { home: Home, name: String, labels: Vec<String> },
     CreateRange(CreateRange),
     CreateDomain(CreateDomain),
@@ -553,9 +555,6 @@ pub enum RelationKind {
     Sequence,
 }
 
-/// The cluster setting that says who may connect.
-pub const HBA_SETTING: &str = "server.host_based_authentication.configuration";
-
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoleOptions {
     pub superuser: Option<bool>,
@@ -569,6 +568,8 @@ pub struct RoleOptions {
     pub inherit: Option<bool>,
     /// BYPASSRLS.
     pub bypass_row_security: Option<bool>,
+    /// Without effect.
+    pub replication: Option<bool>,
     /// Names of roles that a new one becomes a member of.
     pub in_roles: Vec<String>,
     /// Members of a new one; of the second, such as may grant it.

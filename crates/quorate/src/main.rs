@@ -1,5 +1,6 @@
-//! The command line: `quorate start`, `quorate node`, `quorate cert`, `quorate workload`.
+//! The command line: `quorate start`, `quorate node`, `quorate cert`, `quorate audit`, `quorate workload`.
 
+mod audited;
 mod cert;
 mod node;
 mod workload;
@@ -42,6 +43,9 @@ enum Command {
     /// Make the certificates of a cluster.
     #[command(subcommand)]
     Cert(cert::Cert),
+    /// Look at a node's audit log.
+    #[command(subcommand)]
+    Audit(audited::Audit),
     /// Run a workload against a cluster, and judge whether it keeps its promises.
     #[command(subcommand)]
     Workload(workload::Command),
@@ -98,6 +102,8 @@ struct Start {
     /// A transaction that has written more than this leaves it with the ranges before it commits.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     spill_bytes: usize,
+    #[command(flatten)]
+    audit: audited::Flags,
 }
 
 /// Of each thread: what a deep statement needs. Only touched pages count.
@@ -121,6 +127,10 @@ fn main() -> ExitCode {
         Command::Node(arguments) => runtime.block_on(node::run(arguments)),
         Command::Workload(command) => runtime.block_on(workload::run(command)),
         Command::Cert(command) => match cert::run(&command) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error.to_string()),
+        },
+        Command::Audit(command) => match audited::run(&command) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error.to_string()),
         },
@@ -166,6 +176,7 @@ async fn run(start: Start) -> ExitCode {
     config.store.range_max_bytes = start.range_max_bytes;
     config.store.dead_after = std::time::Duration::from_secs(start.dead_after);
     config.kv.spill_bytes = start.spill_bytes;
+    config.audit = start.audit.config();
     // A process that is told to stop while it starts stops at once: nothing is served yet.
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(signal) => signal,

@@ -227,6 +227,29 @@ fn the_first_start_is_secure() {
     assert!(refusal(start_secure(&open, &[])).contains("without certificates"));
 }
 
+#[test]
+fn an_audit_log_is_verified() {
+    let dir = TempDir::new().unwrap();
+    let audit = dir.path().join("audit");
+    let verify = || {
+        let mut command = quorate(&["audit", "verify"]);
+        command.arg(&audit);
+        command
+    };
+    assert!(refusal(verify()).contains("No such file"), "there is none yet");
+    let mut child = start(&dir.path().join("store"), &["--audit-dir", audit.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    assert!(said.starts_with("node "), "{said}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let output = verify().output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "lines 1 to 1 in 1 files hold\n");
+    let path = audit.join("audit.log");
+    let line = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, line.replace("\"node\":1", "\"node\":2")).unwrap();
+    assert!(refusal(verify()).contains("audit.log, line 1: the line was changed"));
+}
+
 /// The SQLSTATE with which a client is refused that asks for no encryption.
 fn plain_startup(port: u16) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();

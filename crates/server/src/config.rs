@@ -31,8 +31,17 @@ pub struct NodeConfig {
     pub max_clock_offset: Duration,
     pub store: StoreConfig,
     pub kv: DbConfig,
+    /// Where the audit log is, if there is one.
+    pub audit: Option<AuditConfig>,
     /// For whatever is drawn at random; 0 takes one from the system.
     pub seed: u64,
+}
+
+/// See the crate `audit`.
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    pub dir: PathBuf,
+    pub file_bytes_max: u64,
 }
 
 impl NodeConfig {
@@ -54,6 +63,7 @@ impl NodeConfig {
             max_clock_offset: Duration::from_millis(500),
             store: StoreConfig::default(),
             kv: DbConfig::default(),
+            audit: None,
             seed: 0,
         }
     }

@@ -12,7 +12,7 @@ mod node;
 mod sql_node;
 mod status;
 
-pub use config::NodeConfig;
+pub use config::{AuditConfig, NodeConfig};
 pub use first_start::superuser_conninfo;
 pub use join::{JoinError, Operator};
 pub use node::{KvNode, StartError};

@@ -23,6 +23,7 @@ pub(crate) struct Layers {
     pub node: KvNode,
     pub plans: Arc<session::PlanCache>,
     pub replays: Arc<session::ReplayMetrics>,
+    pub audit: Option<Arc<audit::AuditLog>>,
     pub sql_connections: Arc<dyn Fn() -> usize + Send + Sync>,
 }
 
@@ -68,6 +69,10 @@ impl Collector for Layers {
         out.gauge("sql_plan_cache_statements", "Statements that sessions share.", self.plans.len() as u64)?;
         out.counter("sql_plan_cache_hits", "Texts that were known already.", plans.hits.load(Relaxed))?;
         out.counter("sql_plan_cache_misses", "Texts that were parsed.", plans.misses.load(Relaxed))?;
+        if let Some(audit) = &self.audit {
+            out.counter("audit_events", "Events written to the audit log.", audit.written())?;
+            out.counter("audit_events_dropped", "Events that could not be written to it.", audit.dropped())?;
+        }
         for (name, help, of) in REPLAY_COUNTERS {
             out.counter(name, help, of(&self.replays).load(Relaxed))?;
         }

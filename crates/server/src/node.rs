@@ -35,6 +35,8 @@ pub enum StartError {
     Catalog(String),
     #[error("{0}")]
     Certs(certs::CertError),
+    #[error("audit log: {0}")]
+    Audit(audit::AuditError),
 }
 
 /// What lies below SQL in a node: enough for tests of transactions.

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use audit::AuditLog;
 use catalog::CatalogStore;
 use certs::{CertError, NodeCerts};
 use pgserver::{Listen, PgServer};
@@ -14,7 +15,7 @@ use session::{Access, Engine};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
-    config::NodeConfig,
+    config::{AuditConfig, NodeConfig},
     first_start::{Prepared, password_shown},
     http,
     metrics::Layers,
@@ -28,6 +29,12 @@ const SQL_CLIENTS: &str = "SQL clients";
 
 async fn listen(what: &'static str, address: &str) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(StartError::cannot_listen(what, address))
+}
+
+fn open_audit(config: &NodeConfig, node: keys::NodeId) -> Result<Option<Arc<AuditLog>>, StartError> {
+    let Some(AuditConfig { dir, file_bytes_max }) = config.audit.clone() else { return Ok(None) };
+    let settings = audit::Settings { dir, node: node.get().into(), file_bytes_max };
+    AuditLog::open(settings).map(|log| Some(Arc::new(log))).map_err(StartError::Audit)
 }
 
 pub struct Node {
@@ -80,6 +87,7 @@ impl Node {
             (false, Some(_)) => Access::Encrypted,
             (false, None) => Access::Plain,
         };
+        engine.audit = open_audit(config, kv.node_id)?;
         let first_password = prepared.due_password();
         if let Some(password) = &first_password {
             session::set_first_password(engine.clone(), password)
@@ -95,6 +103,7 @@ impl Node {
         });
         tokio::spawn(session::drop_leftovers(engine.clone()));
         let (plans, replays) = (engine.plans.clone(), engine.replays.clone());
+        let audit = engine.audit.clone();
         let at = Listen {
             address: config.sql_addr.clone(),
             socket_dir: config.socket_dir.clone(),
@@ -107,7 +116,7 @@ impl Node {
         let sql = Arc::new(sql);
         let counted = sql.clone();
         let sql_connections = Arc::new(move || counted.connections());
-        tokio::spawn(http::serve(http, Layers { node: kv.clone(), plans, replays: replays.clone(), sql_connections }, is_ready, stopped));
+        tokio::spawn(http::serve(http, Layers { node: kv.clone(), plans, replays: replays.clone(), audit, sql_connections }, is_ready, stopped));
         let told = ready.send(true);
         debug_assert!(told.is_ok(), "the pages listen");
         let certs_dir = config.certs_dir.clone();

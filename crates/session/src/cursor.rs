@@ -280,6 +280,9 @@ impl Session {
     ) -> Result<Completion, Failure> {
         if !options.hold {
             self.check_in_block("DECLARE CURSOR")?;
+        } else if self.state.is_restricted {
+            let message = "cannot create a cursor WITH HOLD within security-restricted operation";
+            return Err(SqlError::new(SqlState::InsufficientPrivilege, message).into());
         }
         if self.portals.contains(name) {
             let taken = format!("cursor \"{name}\" already exists");

@@ -3,10 +3,13 @@
 
 use std::sync::Arc;
 
-use catalog::{CatalogSnapshot, CatalogStore, CatalogView};
-use types::Formatting;
+use catalog::{CatalogSnapshot, CatalogStore, CatalogView, privilege::access::READ_ALL_SETTINGS};
+use types::{Formatting, SqlError, SqlResult, SqlState};
 
-use crate::{access::Access, activity::Sessions, plan_cache::Scope, session::Session, settings::Settings};
+use crate::{
+    access::Access, activity::Sessions, plan_cache::Scope, session::Session,
+    settings::{Settings, known},
+};
 
 pub(crate) struct Environment {
     pub view: Arc<CatalogView>,
@@ -32,6 +35,23 @@ impl Environment {
     /// The formats of a transaction that began at `now`, microseconds since 2000.
     pub fn formatting_at(&self, now: i64) -> Formatting {
         Formatting { now, ..self.formatting.clone() }
+    }
+
+    /// Whether the current user may see a setting.
+    pub fn may_examine(&self, name: &str) -> bool {
+        !known::is_hidden(name)
+            || self.view.catalog.access(self.view.database).has_role(self.user_id, READ_ALL_SETTINGS)
+    }
+
+    /// # Errors
+    /// 42501 where the current user may not see a setting.
+    pub fn check_examines(&self, name: &str) -> SqlResult<()> {
+        if self.may_examine(name) {
+            return Ok(());
+        }
+        let name = known::known(&name.to_lowercase()).map_or(name, |known| known.name);
+        let message = format!("must be superuser or have privileges of pg_read_all_settings to examine \"{name}\"");
+        Err(SqlError::new(SqlState::InsufficientPrivilege, message))
     }
 
     fn is_of(&self, catalog: &Arc<CatalogSnapshot>, settings: &Settings) -> bool {

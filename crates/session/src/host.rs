@@ -74,6 +74,10 @@ impl Host for SessionHost {
         new.map(|(_, value, _)| value.clone()).or_else(|| self.settings().get(name).map(str::to_owned))
     }
 
+    fn check_examines(&self, name: &str) -> SqlResult<()> {
+        self.environment.check_examines(name)
+    }
+
     fn set_setting(&self, name: &str, value: &str, is_local: bool) -> SqlResult<String> {
         let mut settings = self.settings().clone();
         settings.set(name, value)?;
@@ -144,8 +148,8 @@ pub(crate) struct StatementTables<'a> {
 const PREPARED_XACTS: &str = "pg_prepared_xacts";
 
 /// Tables about what databases share.
-const SHARED_TABLES: [&str; 7] =
-    ["pg_authid", "pg_database", "pg_hba_file_rules", "pg_roles", "pg_shadow", "pg_tablespace", "pg_user"];
+const SHARED_TABLES: [&str; 8] =
+    ["pg_authid", "pg_database", "pg_hba_file_rules", "pg_ident_file_mappings", "pg_roles", "pg_shadow", "pg_tablespace", "pg_user"];
 
 impl<'a> StatementTables<'a> {
     pub fn new(
@@ -160,11 +164,10 @@ impl<'a> StatementTables<'a> {
     /// # Errors
     /// 42501 for what would help others to get in.
     fn check_secrets(&self, table: &VirtualTable) -> SqlResult<()> {
-        let kind = match table.name {
-            "pg_authid" => "table",
-            "pg_shadow" | "pg_hba_file_rules" => "view",
-            _ => return Ok(()),
-        };
+        if !catalog::privilege::is_secret(table.name) {
+            return Ok(());
+        }
+        let kind = if matches!(table.name, "pg_authid" | "pg_largeobject") { "table" } else { "view" };
         match self.view.catalog.role_by_id(self.session.host.environment.user_id) {
             Some(role) if role.superuser => Ok(()),
             _ => {

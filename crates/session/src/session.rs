@@ -13,6 +13,7 @@
 mod analyze;
 mod authorize;
 mod attempts;
+mod audited;
 mod block;
 mod copy_in;
 mod ddl;
@@ -26,6 +27,7 @@ mod utility;
 mod variables;
 
 pub use analyze::keep_statistics;
+pub(crate) use audited::AuditState;
 pub(crate) use attempts::{Failure, Run, aborted, has_row_security};
 pub use first_password::set_first_password;
 pub(crate) use replay::History;
@@ -70,13 +72,15 @@ pub struct Engine {
     pub sessions: Arc<Sessions>,
     pub access: Access,
     pub replays: Arc<ReplayMetrics>,
+    /// Where there is one.
+    pub audit: Option<Arc<audit::AuditLog>>,
 }
 
 impl Engine {
     #[must_use]
     pub fn new(catalog: CatalogStore, clock: Arc<hlc::Clock>, seed: u64) -> Self {
         let (plans, sessions, replays) = (Arc::default(), Arc::default(), Arc::default());
-        Self { catalog, clock, seed, plans, sessions, access: Access::default(), replays }
+        Self { catalog, clock, seed, plans, sessions, access: Access::default(), replays, audit: None }
     }
 }
 
@@ -178,6 +182,7 @@ pub struct Session {
     pub(crate) shows_names: bool,
     /// It has run prepared statements by their names.
     pub(crate) has_executed: bool,
+    pub(crate) audit: AuditState,
 }
 
 /// The letter of ReadyForQuery.
@@ -285,6 +290,7 @@ impl Session {
             trace: replay::Trace::Kept,
             shows_names: false,
             has_executed: false,
+            audit: AuditState::default(),
             opened: None,
             in_use: Vec::new(),
             transitions: Arc::default(),
@@ -574,6 +580,7 @@ fn empty_plan() -> PreparedPlan {
         statistics_epoch: 0,
         uses: Arc::default(),
         needs: Arc::default(),
+        is_audited: false,
         reads_clock: false,
         serves_any_value: false,
         tag: "",

@@ -16,7 +16,7 @@ use crate::activity::{Activity, Sessions};
 use crate::host::SessionHost;
 use crate::portal::OpenCursor;
 use crate::session::Prepared;
-use crate::settings::{Listed, Settings, known::Kind, value::bare};
+use crate::settings::{Listed, known::Kind, value::bare};
 
 pub(crate) struct SessionTables<'a> {
     pub host: &'a SessionHost,
@@ -34,12 +34,13 @@ impl SessionTables<'_> {
             return None;
         }
         let rows = match table.name {
-            "pg_settings" => settings_rows(table, &self.host.settings()),
+            "pg_settings" => settings_rows(table, self.host),
             "pg_stat_activity" => {
                 self.sessions.all().iter().map(|activity| self.activity(table, activity)).collect()
             }
             "pg_stat_ssl" => self.sessions.all().iter().map(|activity| encryption(table, activity)).collect(),
             "pg_hba_file_rules" => self.hba_rules(table),
+            "pg_ident_file_mappings" => self.ident_mappings(table),
             "pg_prepared_statements" => self.prepared_statements(table),
             "pg_cursors" => self.cursors.iter().map(|cursor| cursor.row(table)).collect(),
             _ => return None,
@@ -110,10 +111,22 @@ impl SessionTables<'_> {
                 ("address", address.map_or(Datum::Null, Datum::text)),
                 ("netmask", mask.map_or(Datum::Null, Datum::text)),
                 ("auth_method", Datum::text(rule.method.name())),
-                ("options", if options.is_empty() { Datum::Null } else { texts(options) }),
+                ("options", if options.is_empty() { Datum::Null } else { texts(options.iter().map(String::as_str).collect()) }),
             ])
         };
         rules.iter().map(row).collect()
+    }
+
+    fn ident_mappings(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
+        let row = |mapping: &auth::ident::Mapping| {
+            table.row([
+                ("line_number", Datum::Int(mapping.line as i64)),
+                ("map_name", Datum::text(mapping.map.as_str())),
+                ("sys_name", Datum::text(mapping.system_name())),
+                ("pg_username", Datum::text(mapping.role.as_str())),
+            ])
+        };
+        self.host.environment.view.catalog.cluster().mappings.iter().map(row).collect()
     }
 
     fn prepared_statements(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
@@ -148,7 +161,7 @@ fn encryption(table: &'static VirtualTable, activity: &Activity) -> Vec<Datum> {
     ])
 }
 
-fn settings_rows(table: &'static VirtualTable, settings: &Settings) -> Vec<Vec<Datum>> {
+fn settings_rows(table: &'static VirtualTable, host: &SessionHost) -> Vec<Vec<Datum>> {
     let text_or_null = |text: &str| if text.is_empty() { Datum::Null } else { Datum::text(text) };
     let row = |listed: &Listed<'_>| {
         let source = if listed.value != listed.reset {
@@ -195,5 +208,6 @@ fn settings_rows(table: &'static VirtualTable, settings: &Settings) -> Vec<Vec<D
             ("pending_restart", Datum::Bool(false)),
         ])
     };
-    settings.all().iter().map(row).collect()
+    let settings = host.settings().all();
+    settings.iter().filter(|listed| host.environment.may_examine(listed.name)).map(row).collect()
 }

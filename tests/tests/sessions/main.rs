@@ -9,6 +9,7 @@ mod privileges;
 mod range_types;
 mod replays;
 mod routines;
+mod audit;
 mod row_security;
 mod rules;
 mod snapshots;

@@ -303,3 +303,37 @@ async fn no_later_function_takes_the_place_of_what_a_policy_calls() {
     assert_eq!((row.get::<_, bool>(0), row.get::<_, i32>(1)), (true, 1), "calls of the reader's own mean the new ones");
     node.stop().await;
 }
+
+/// A policy's subquery is computed above the scan; the rows are locked above that.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_policy_with_a_subquery_hides_are_not_locked() {
+    let (_dir, node, owner) = one_node().await;
+    owner
+        .batch_execute(
+            "CREATE ROLE r; CREATE TABLE mine (id int); CREATE TABLE t (id int PRIMARY KEY, n int);
+             INSERT INTO t SELECT g, 0 FROM generate_series(1, 6) g; INSERT INTO mine VALUES (2), (4), (5);
+             GRANT SELECT, UPDATE ON t TO r; GRANT SELECT ON mine TO r; ALTER TABLE t ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY p ON t USING (id IN (SELECT id FROM mine)); SET lock_timeout = '3s'",
+        )
+        .await
+        .unwrap();
+    let other = connect(&node).await;
+    for (query, rows) in [
+        ("SELECT id FROM t FOR UPDATE", vec![2, 4, 5]),
+        ("SELECT id FROM t WHERE id > 3 FOR NO KEY UPDATE", vec![4, 5]),
+        ("SELECT t.id FROM t JOIN mine ON mine.id = t.id WHERE mine.id < 5 FOR UPDATE OF t", vec![2, 4]),
+        ("SELECT id FROM t WHERE id = 4 FOR UPDATE", vec![4]),
+    ] {
+        other.batch_execute("BEGIN; SET LOCAL ROLE r").await.unwrap();
+        let mut found: Vec<i32> = other.query(query, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        found.sort_unstable();
+        assert_eq!(found, rows, "{query}");
+        // Those that are not locked can be changed, the others not.
+        let free = owner.query("SELECT id FROM t ORDER BY id FOR UPDATE SKIP LOCKED", &[]).await.unwrap();
+        let free: Vec<i32> = free.iter().map(|row| row.get(0)).collect();
+        assert_eq!(free, (1..=6).filter(|id| !rows.contains(id)).collect::<Vec<_>>(), "{query}");
+        owner.batch_execute("UPDATE t SET n = n + 1 WHERE id IN (1, 3, 6)").await.unwrap();
+        other.batch_execute("ROLLBACK").await.unwrap();
+    }
+    node.stop().await;
+}

@@ -19,6 +19,7 @@ const I8: ArgType = ArgType::T(SqlType::Int8);
 fn setting(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
     let name = text(&a[0]);
     let missing_ok = a.get(1).is_some_and(boolean);
+    context.host.check_examines(name)?;
     match context.host.setting(name) {
         Some(value) => Ok(Datum::text(value)),
         None if missing_ok => Ok(Datum::Null),

@@ -18,6 +18,7 @@ pub const MONITOR: u32 = 3_373;
 pub const READ_ALL_SETTINGS: u32 = 3_374;
 pub const READ_ALL_STATS: u32 = 3_375;
 pub const SIGNAL_BACKEND: u32 = 4_200;
+pub const CHECKPOINT: u32 = 4_544;
 
 /// The roles that every cluster has, beside `postgres` and [`DATABASE_OWNER_ROLE`].
 pub const PREDEFINED: [(u32, &str); 11] = [
@@ -25,7 +26,7 @@ pub const PREDEFINED: [(u32, &str); 11] = [
     (READ_ALL_SETTINGS, "pg_read_all_settings"),
     (READ_ALL_STATS, "pg_read_all_stats"),
     (3_377, "pg_stat_scan_tables"),
-    (4_544, "pg_checkpoint"),
+    (CHECKPOINT, "pg_checkpoint"),
     (4_569, "pg_read_server_files"),
     (4_570, "pg_write_server_files"),
     (4_571, "pg_execute_server_program"),
@@ -72,6 +73,13 @@ pub enum Need {
     Object { id: u32, privileges: PrivilegeSet },
     /// Looked at while it runs: which sequence a call means is known then.
     Sequences,
+    /// The current user owns the object.
+    Owner(u32),
+    OwnerOfIndex { table: u32, name: String },
+    /// The current user may change this role.
+    CreateRole { of: u32 },
+    /// The current user has a role that allows `what`.
+    Member { of: u32, what: &'static str },
     /// It shows what is granted.
     Shown,
     /// Whether the role, or the current user, was subject to the policies of a table when the plan was made (*decided-now*):
@@ -389,8 +397,30 @@ impl Access<'_> {
                 let now = self.catalog.table_by_id(*relation).map(|table| self.row_security(role.unwrap_or(user), table));
                 now.is_some_and(|now| now == *state && (is_on || !now.is_subject()))
             }
-            Need::Relation(_) | Need::Lookup { .. } | Need::Object { .. } | Need::Sequences | Need::Shown => true,
+            Need::Relation(_)
+            | Need::Lookup { .. }
+            | Need::Object { .. }
+            | Need::Owner(_)
+            | Need::OwnerOfIndex { .. }
+            | Need::CreateRole { .. }
+            | Need::Member { .. }
+            | Need::Sequences
+            | Need::Shown => true,
         })
+    }
+
+    fn check_may_change_role(&self, user: u32, role: u32) -> SqlResult<()> {
+        let refused = |message: &str| Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+        if self.is_superuser(user) {
+            return Ok(());
+        }
+        if self.is_superuser(role) {
+            return refused("must be superuser");
+        }
+        match self.catalog.role_by_id(user) {
+            Some(role) if role.create_role => Ok(()),
+            _ => refused("must have CREATEROLE privilege"),
+        }
     }
 
     /// # Errors
@@ -400,6 +430,19 @@ impl Access<'_> {
             match need {
                 Need::Relation(need) => self.check_relation(user, need)?,
                 Need::Object { id, privileges } => self.check(user, *id, *privileges)?,
+                Need::Owner(id) => self.check_owner(user, *id)?,
+                Need::OwnerOfIndex { table, name } => match self.object(*table) {
+                    Some(object) if !self.has_role(user, object.owner) => return Err(not_owner("index", name)),
+                    _ => {}
+                },
+                Need::CreateRole { of } => self.check_may_change_role(user, *of)?,
+                Need::Member { of, what } => {
+                    if !self.has_role(user, *of) {
+                        let role = PREDEFINED.iter().find(|(id, _)| id == of).map_or("", |(_, name)| *name);
+                        let message = format!("must be superuser or have privileges of {role} to {what}");
+                        return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+                    }
+                }
                 Need::Sequences | Need::Shown | Need::RowSecurity { .. } => {}
                 Need::Lookup { schema, missing } => {
                     if self.privileges_of(user, *schema, PrivilegeSet::USAGE).is_empty() {

@@ -25,6 +25,21 @@ fn unrecognized(text: &str) -> SqlError {
     SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized privilege type: \"{text}\""))
 }
 
+/// Whether a catalog is not everybody's to read.
+#[must_use]
+pub fn is_secret(name: &str) -> bool {
+    matches!(
+        name,
+        "pg_authid"
+            | "pg_backend_memory_contexts"
+            | "pg_hba_file_rules"
+            | "pg_ident_file_mappings"
+            | "pg_largeobject"
+            | "pg_shadow"
+            | "pg_shmem_allocations"
+    )
+}
+
 /// # Errors
 /// 22023 for what is no privilege of this kind of object.
 fn asked(list: &str, kind: ObjectKind) -> SqlResult<Vec<Asked>> {
@@ -149,7 +164,11 @@ impl CatalogView {
             Class::Virtual(table) => table.name,
             Class::Relation(_) | Class::Index(..) | Class::Composite(_) => "",
         });
-        let is_secret = matches!(name, "pg_authid" | "pg_shadow" | "pg_hba_file_rules");
+        // `rule` is none that there is any more.
+        if asked.privilege.is_empty() {
+            return false;
+        }
+        let is_secret = is_secret(name);
         let reads = asked.privilege == PrivilegeSet::SELECT && !asked.option && !is_secret;
         access.is_superuser(role) || reads
     }

@@ -112,7 +112,7 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         | Ddl::AlterRole { .. }
         | Ddl::RenameRole { .. }
         | Ddl::DropRole { .. }
-        | Ddl::SetHba(_) => super::role::authorize(ddl, catalog, user),
+        | Ddl::SetCluster(..) => super::role::authorize(ddl, catalog, user),
         // Who may grant what is found out while granting; who owns nothing may at least be warned.
         Ddl::Grant(grant) => super::grant::authorize(grant, &check.access, user),
         Ddl::GrantRoles(grant) => super::grant::authorize_roles(grant, &check.access, user),
@@ -121,7 +121,12 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         }
         Ddl::ReassignOwned { roles, to } => {
             let all = roles.iter().chain([to]);
-            check.all_members(all, "permission denied to reassign objects")
+            check.all_members(all, "permission denied to reassign objects")?;
+            let mut schemas = catalog.schemas().filter(|schema| schema.database == database);
+            match schemas.any(|schema| roles.contains(&schema.owner)) {
+                true => check.access.check(user, database, PrivilegeSet::CREATE),
+                false => Ok(()),
+            }
         }
         Ddl::DropOwned { roles, .. } => check.all_members(roles.iter(), "permission denied to drop objects"),
         Ddl::OwnSchema { id, owner } => {
@@ -155,7 +160,10 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
             attributes.iter().try_for_each(|attribute| check.usage_of(attribute.ty))
         }
         Ddl::AlterComposite { id, changes } => {
-            check.access.check_owner(user, *id)?;
+            // PostgreSQL calls it a table here.
+            if let Some(it) = catalog.user_type(*id).filter(|it| !check.access.has_role(user, it.owner)) {
+                return Err(not_owner("table", &it.name));
+            }
             changes.iter().try_for_each(|change| match change {
                 AlterComposite::Add(attribute) | AlterComposite::SetType(attribute) => check.usage_of(attribute.ty),
                 AlterComposite::Drop { .. } | AlterComposite::Rename { .. } => Ok(()),
@@ -288,7 +296,7 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, u
         | Ddl::MoveRelation { .. }
         | Ddl::AlterSequence { .. }
         | Ddl::Truncate { .. }
-        | Ddl::SetHba(_)
+        | Ddl::SetCluster(..)
         | Ddl::AlterDomain { .. }
         | Ddl::AlterComposite { .. }
         | Ddl::DropTypes { .. }

@@ -65,14 +65,17 @@ pub(super) fn authorize(grant: &Grant, access: &Access<'_>, user: u32) -> SqlRes
         if !target.privileges.is_empty() && !has_any(access, user, &acl, object.owner, object.kind) {
             let (_, options) = grantor(access, user, &acl, object.owner, target.privileges);
             if options.is_empty() {
-                return Err(denied(object.what, &object.name));
+                // Here alone without its schema.
+                let of_type = access.catalog.user_type(target.id).map(|it| it.name.as_str());
+                return Err(denied(object.what, of_type.unwrap_or(&object.name)));
             }
         }
-        for (column, ..) in &target.columns {
+        for (column, name, _) in &target.columns {
             let of_column = column_acl(access, target.id, *column);
             let has_table = has_any(access, user, &acl, object.owner, ObjectKind::Column);
             if !has_table && !has_any(access, user, &of_column, object.owner, ObjectKind::Column) {
-                return Err(denied(object.what, &object.name));
+                let of = format!("\"{name}\" of relation \"{}\"", object.name);
+                return Err(denied("column", &of));
             }
         }
     }

@@ -149,7 +149,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
             let owner = grant::role_named(owner, ctx)?;
             grant::give(*id, owner, ctx)?;
         }
-        Ddl::SetHba(rules) => role::set_hba(rules.as_deref(), ctx)?,
+        Ddl::SetCluster(setting, value) => role::set_cluster(*setting, value.as_deref(), ctx)?,
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;
         }

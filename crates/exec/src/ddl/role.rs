@@ -1,8 +1,8 @@
 //! Roles, and what is set for the whole cluster.
 
-use auth::{Secret, hba::Rules, scram::Verifier};
-use catalog::{CatalogSnapshot, Descriptor, Role, descriptor::{FIRST_USER_ID, POSTGRES_ROLE}};
-use plan::statement::{Ddl, HBA_SETTING, RoleOptions};
+use auth::{Secret, scram::Verifier};
+use catalog::{CatalogSnapshot, ClusterSetting, Descriptor, Role, descriptor::{FIRST_USER_ID, POSTGRES_ROLE}};
+use plan::statement::{Ddl, RoleOptions};
 use types::{SqlError, SqlResult, SqlState, datetime::parse_timestamptz};
 
 use super::DdlContext;
@@ -30,6 +30,9 @@ impl Asker {
         if options.superuser == Some(true) && !self.is_superuser {
             return Err(denied("must be superuser to create superusers"));
         }
+        if options.replication == Some(true) && !self.is_superuser {
+            return Err(denied("must be superuser to create replication users"));
+        }
         if options.bypass_row_security == Some(true) && !self.is_superuser {
             return Err(denied("must be superuser to create bypassrls users"));
         }
@@ -46,6 +49,9 @@ impl Asker {
     fn may_alter(self, role: &Role, options: &RoleOptions) -> SqlResult<()> {
         if (role.superuser || options.superuser.is_some()) && !self.is_superuser {
             return Err(denied("must be superuser to alter superuser roles or change superuser attribute"));
+        }
+        if options.replication.is_some() && !self.is_superuser {
+            return Err(denied("must be superuser to alter replication roles or change replication attribute"));
         }
         if options.bypass_row_security.is_some() && !self.is_superuser {
             return Err(denied("must be superuser to change bypassrls attribute"));
@@ -67,8 +73,9 @@ impl Asker {
         }
     }
 
-    fn may_set_hba(self) -> SqlResult<()> {
-        if self.is_superuser { Ok(()) } else { Err(denied(format!("permission denied to set parameter \"{HBA_SETTING}\""))) }
+    fn may_set_cluster(self, setting: ClusterSetting) -> SqlResult<()> {
+        let message = || format!("permission denied to set parameter \"{}\"", setting.name());
+        if self.is_superuser { Ok(()) } else { Err(denied(message())) }
     }
 }
 
@@ -90,7 +97,7 @@ pub(super) fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, user: u32) -> SqlR
         Ddl::DropRole { names, .. } => {
             names.iter().try_for_each(|name| asker.may_drop(catalog.role(name).map(|role| &**role)))
         }
-        Ddl::SetHba(_) => asker.may_set_hba(),
+        Ddl::SetCluster(setting, _) => asker.may_set_cluster(*setting),
         _ => Ok(()),
     }
 }
@@ -228,15 +235,14 @@ pub(super) fn check_drop(role: Option<&Role>, ctx: &DdlContext<'_>) -> SqlResult
     ctx.asker().may_drop(role)
 }
 
-/// Sets the rules of who may connect, or goes back to those a cluster begins with.
-pub(super) fn set_hba(rules: Option<&str>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    ctx.asker().may_set_hba()?;
-    if let Some(error) = rules.and_then(|rules| Rules::parse(rules).err()) {
-        let message = format!("invalid value for parameter \"{HBA_SETTING}\"");
-        return Err(SqlError::new(SqlState::InvalidParameterValue, message).with_detail(format!("In {error}.")));
-    }
-    let settings = ctx.change.snapshot().cluster().settings.clone();
-    let settings = catalog::ClusterSettings { hba: rules.map(str::to_owned), ..settings };
+/// Gives a setting of the cluster a value, or goes back to its default.
+pub(super) fn set_cluster(setting: ClusterSetting, value: Option<&str>, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    ctx.asker().may_set_cluster(setting)?;
+    let mut settings = ctx.change.snapshot().cluster().settings.clone();
+    settings.set(setting, value).map_err(|detail| {
+        let message = format!("invalid value for parameter \"{}\"", setting.name());
+        SqlError::new(SqlState::InvalidParameterValue, message).with_detail(detail)
+    })?;
     ctx.change.put(ctx.txn, Descriptor::Cluster(settings));
     Ok(())
 }

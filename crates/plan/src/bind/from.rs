@@ -299,7 +299,12 @@ impl Binder<'_> {
         match factor {
             ast::TableFactor::Table { name, alias, args: None, sample: None, version: None, .. } => {
                 let bound = self.named(name, alias.as_ref(), level);
-                bound.map_err(|error| self.at(error, name))
+                bound.map_err(|error| match error.code() {
+                    // What policies refuse has no place in the statement.
+                    SqlState::InvalidObjectDefinition => error,
+                    _ if super::policy::is_row_security_refusal(&error) => error,
+                    _ => self.at(error, name),
+                })
             }
             ast::TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
                 let bound = self.function_item(name, &args.args, *with_ordinality, alias.as_ref(), level, left);

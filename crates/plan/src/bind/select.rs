@@ -664,8 +664,8 @@ fn refuse_foreign(select: &ast::Select) -> SqlResult<()> {
 }
 
 /// The tables that a SELECT locks, with the positions of their first columns, if that is to be done above: where fewer
-/// rows may be asked for than are found, or those that others hold are passed over. The others are locked as they are
-/// read.
+/// rows may be asked for than are found, those that others hold are passed over, or a policy with a subquery hides rows. The
+/// others are locked as they are read.
 fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Table>, RowLock)>> {
     fn visit(
         rel: &mut Rel,
@@ -713,7 +713,7 @@ fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Ta
         let message = format!("{} SKIP LOCKED with LIMIT is not supported for partitioned tables", locking::name_of(strength));
         return Err(SqlError::not_supported(message));
     }
-    if !is_limited && tables.iter().all(|(.., lock)| lock.wait != LockWait::Skip) {
+    if !is_limited && tables.iter().all(|(.., lock)| lock.wait != LockWait::Skip) && !hides_above_scan(rel) {
         return Ok(Vec::new());
     }
     if tables.is_empty() {
@@ -727,6 +727,22 @@ fn locked_above(rel: &mut Rel, is_limited: bool) -> SqlResult<Vec<(usize, Arc<Ta
         }
     });
     Ok(tables)
+}
+
+/// Whether a policy's condition hides rows of a table that is locked, and is computed above the scan that reads them: they
+/// would be locked all the same.
+fn hides_above_scan(rel: &Rel) -> bool {
+    match &rel.node {
+        RelNode::Barrier(input) => match &input.node {
+            RelNode::Filter { input, predicate } => {
+                matches!(&input.node, RelNode::Table { table, lock: Some(_) } if !table.is_partitioned())
+                    && predicate.runs_queries()
+            }
+            _ => false,
+        },
+        RelNode::Join { left, right, .. } => hides_above_scan(left) || hides_above_scan(right),
+        _ => false,
+    }
 }
 
 fn check_locks(locks: &[LockRequest], scope: &Scope<'_>) -> SqlResult<()> {

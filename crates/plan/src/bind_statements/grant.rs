@@ -131,6 +131,10 @@ impl Asked<'_> {
             let privileges = if privileges.is_empty() { all } else { *privileges };
             for name in *names {
                 let name = fold(name);
+                // Who reads any column reads it.
+                if name == "tableoid" && matches!(relation, Relation::Table(_)) {
+                    continue;
+                }
                 let missing = || {
                     let message = format!("column \"{name}\" of relation \"{}\" does not exist", relation.name());
                     SqlError::new(SqlState::UndefinedColumn, message)
@@ -270,6 +274,10 @@ fn targets(on: &GrantOn, asked: &Asked<'_>, warnings: &mut Vec<String>, context:
                         let message = format!("\"{name}\" is not a domain");
                         return Err(SqlError::new(SqlState::WrongObjectType, message));
                     }
+                    _ if found.is_some_and(|ty| ty.is_array()) => {
+                        return Err(SqlError::new(SqlState::InvalidGrantOperation, "cannot set privileges of array types")
+                            .with_hint("Set the privileges of the element type instead."));
+                    }
                     _ if found.is_some() || types::SqlType::parse_name(&name.to_string()).is_ok() => {
                         return Err(SqlError::not_supported("privileges on built-in types cannot be changed"));
                     }
@@ -289,6 +297,12 @@ fn targets(on: &GrantOn, asked: &Asked<'_>, warnings: &mut Vec<String>, context:
                         false => SqlError::not_supported("privileges on built-in functions cannot be changed"),
                     }
                 })?;
+                let what = match word {
+                    RoutineWord::Function => "function",
+                    RoutineWord::Procedure => "procedure",
+                    RoutineWord::Routine => "routine",
+                };
+                asked.of(ObjectKind::Routine, what)?;
                 targets.push(whole(found.id, ObjectKind::Routine)?);
             }
         }
@@ -339,7 +353,8 @@ pub(super) fn grant(text: &GrantText, context: &PlanContext<'_>) -> SqlResult<Pr
         option: text.option,
         targets,
         grantees,
-        granted_by: text.granted_by.as_ref().map(|name| role(name, context)).transpose()?,
+        // REVOKE passes it over, as in PostgreSQL.
+        granted_by: text.granted_by.as_ref().filter(|_| text.is_grant).map(|name| role(name, context)).transpose()?,
         behavior: behavior(text.cascade),
         warnings,
     };

@@ -49,6 +49,7 @@ fn syntax(message: impl Into<String>) -> SqlError {
 }
 
 fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -> PreparedPlan {
+    let needs: Arc<[_]> = context.notes.needs.all().into();
     PreparedPlan {
         kind,
         params: Vec::new(),
@@ -58,7 +59,8 @@ fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -
         statistics_epoch: context.catalog.statistics().epoch(),
         // What COPY brings in has foreign keys as well.
         uses: context.notes.used(true, context.catalog),
-        needs: context.notes.needs.all().into(),
+        is_audited: context.is_audited(&needs),
+        needs,
         reads_clock: context.notes.reads_clock.get(),
         serves_any_value: false,
         tag,

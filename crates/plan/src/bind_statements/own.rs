@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use catalog::privilege::{Need, access::CHECKPOINT};
 use catalog::{Commented, Relation, Table};
 use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
@@ -16,7 +17,7 @@ use crate::{
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
     parse::ParsedStatement,
     parse::own::{Change, Kind, LockMode, Own, RoleOption, SequenceOption},
-    statement::{CommentOn, Ddl, HBA_SETTING, PreparedPlan, RelationKind, RoleOptions, SequenceOptions, Utility},
+    statement::{CommentOn, Ddl, PreparedPlan, RelationKind, RoleOptions, SequenceOptions, Utility},
 };
 
 /// Binds a statement of this crate's own reader.
@@ -67,17 +68,21 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let options = role_options(options)?;
             ddl(Ddl::AlterRole { name: role(name, context)?, options }, "ALTER ROLE", context)
         }
+        Own::AlterGroup(text) => PreparedPlan { tag: "ALTER ROLE", ..grant::roles(text, context)? },
+        Own::DropGroup { names, if_exists } => {
+            ddl(Ddl::DropRole { names: names.iter().map(fold).collect(), if_exists: *if_exists }, "DROP ROLE", context)
+        }
         Own::RenameRole { name, to } => {
             ddl(Ddl::RenameRole { name: role(name, context)?, to: fold(to) }, "ALTER ROLE", context)
         }
         Own::SetCluster { name, value } => {
             let name = name.to_string().to_lowercase();
-            if name != HBA_SETTING {
+            let Some(setting) = catalog::ClusterSetting::find(&name) else {
                 let message = format!("unrecognized configuration parameter \"{name}\"");
                 return Err(SqlError::new(SqlState::UndefinedObject, message));
-            }
+            };
             let tag = if value.is_some() { "SET CLUSTER SETTING" } else { "RESET CLUSTER SETTING" };
-            ddl(Ddl::SetHba(value.clone()), tag, context)
+            ddl(Ddl::SetCluster(setting, value.clone()), tag, context)
         }
         Own::Comment { kind, name, text } => comment(*kind, name, text.as_deref(), context)?,
         Own::Grant(statement) => grant::grant(statement, context)?,
@@ -138,8 +143,42 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let tag = if *commit { "COMMIT PREPARED" } else { "ROLLBACK PREPARED" };
             utility(Utility::EndPrepared { gid: gid.clone(), commit: *commit }, tag, context)
         }
-        Own::Accepted(tag) => utility(Utility::Accepted, tag, context),
+        Own::Accepted(tag) => {
+            if *tag == "CHECKPOINT" {
+                context.notes.needs.add(Need::Member { of: CHECKPOINT, what: "do CHECKPOINT" });
+            }
+            utility(Utility::Accepted, tag, context)
+        }
+        Own::SetAuthorization { user, local } => {
+            let value = user.as_ref().map(|user| vec![user.clone()]);
+            utility(Utility::Set { name: "session_authorization".into(), value, local: *local }, "SET", context)
+        }
+        Own::Maintain { tag, kind, name } => {
+            let needed = match kind {
+                Kind::Schema => Some(schema(&ast::Ident::with_quote('"', name_parts(name)?.join(".")), context)?),
+                Kind::Database => None,
+                Kind::Index => match find_index(context, name)? {
+                    Some((table, oid)) => {
+                        needs_index(&table, oid, context);
+                        None
+                    }
+                    None => return Err(no_relation(None, &name.to_string())),
+                },
+                _ => relation(name, false, context)?.map(|found| found.id()),
+            };
+            if let Some(id) = needed {
+                context.notes.needs.add(Need::Owner(id));
+            }
+            utility(Utility::Accepted, tag, context)
+        }
     })
+}
+
+/// An index is its table's owner's.
+fn needs_index(table: &Table, oid: u32, context: &PlanContext<'_>) {
+    let index = table.indexes.iter().find(|index| index.oid == oid);
+    let name = index.map_or("", |index| index.name.as_str()).to_owned();
+    context.notes.needs.always(Need::OwnerOfIndex { table: table.id, name });
 }
 
 /// Constraints, and those of partitions that are theirs.
@@ -292,7 +331,7 @@ fn role_options(options: &[RoleOption]) -> SqlResult<RoleOptions> {
             RoleOption::InRole(names) => given(&mut found.in_roles, names),
             RoleOption::Members(names) => given(&mut found.members, names),
             RoleOption::Admins(names) => given(&mut found.admins, names),
-            RoleOption::Other => false,
+            RoleOption::Replication(yes) => found.replication.replace(*yes).is_some(),
         };
         if before {
             return Err(SqlError::new(SqlState::SyntaxError, "conflicting or redundant options"));
@@ -368,7 +407,10 @@ fn alter_named(
             };
             let change = match change {
                 Change::Rename(to) => Ddl::AlterIndexRename { table, oid, to: fold(to) },
-                Change::Schema(_) | Change::Owner(_) | Change::Accepted => Ddl::Accepted,
+                Change::Schema(_) | Change::Owner(_) | Change::Accepted => {
+                    needs_index(&table, oid, context);
+                    Ddl::Accepted
+                }
                 Change::View(_) => return Err(of_views()),
             };
             return Ok(ddl(change, "ALTER INDEX", context));
@@ -386,7 +428,16 @@ fn alter_named(
                     let found = context.catalog.database(&name).ok_or_else(|| grant::no_database(&name))?;
                     Ddl::OwnDatabase { id: found.id, owner: role(owner, context)? }
                 }
-                (Change::Schema(_) | Change::Accepted, _) => Ddl::Accepted,
+                (Change::Schema(_) | Change::Accepted, Kind::Schema) => {
+                    let id = schema(&ast::Ident::with_quote('"', name), context)?;
+                    context.notes.needs.always(Need::Owner(id));
+                    Ddl::Accepted
+                }
+                (Change::Schema(_) | Change::Accepted, _) => {
+                    let found = context.catalog.database(&name).ok_or_else(|| grant::no_database(&name))?;
+                    context.notes.needs.always(Need::Owner(found.id));
+                    Ddl::Accepted
+                }
                 (Change::View(_), _) => return Err(of_views()),
             };
             return Ok(ddl(change, tag, context));
@@ -397,6 +448,7 @@ fn alter_named(
         | Kind::Type
         | Kind::Domain
         | Kind::DomainConstraint
+        | Kind::Role
         | Kind::Other => return Err(SqlError::internal("no ALTER of this kind is read")),
     };
     let Some(found) = relation(name, if_exists, context)? else { return Ok(skipped(name, tag, context)) };
@@ -423,7 +475,10 @@ pub(super) fn relation_change(relation: &Relation, change: &Change, context: &Pl
         Change::Rename(to) => Ddl::RenameRelation { id, to: fold(to) },
         Change::Schema(to) => Ddl::MoveRelation { id, schema: schema(to, context)? },
         Change::Owner(owner) => Ddl::OwnRelation { id, owner: role(owner, context)? },
-        Change::Accepted => Ddl::Accepted,
+        Change::Accepted => {
+            context.notes.needs.always(Need::Owner(id));
+            Ddl::Accepted
+        }
     })
 }
 
@@ -521,7 +576,23 @@ fn comment(
             Some(CommentOn::DomainCheck { domain: domains::domain_id(&domain, context)?, name })
         }
         Kind::Domain => Some(CommentOn::Type(domains::domain_id(name, context)?)),
-        Kind::Database | Kind::Other => None,
+        Kind::Database => {
+            let name = name_parts(name)?.join(".");
+            let Some(database) = context.catalog.database(&name) else {
+                return Err(SqlError::new(SqlState::InvalidCatalogName, format!("database \"{name}\" does not exist")));
+            };
+            context.notes.needs.always(Need::Owner(database.id));
+            None
+        }
+        Kind::Role => {
+            let name = name_parts(name)?.join(".");
+            let Some(role) = context.catalog.role(&name) else {
+                return Err(SqlError::new(SqlState::UndefinedObject, format!("role \"{name}\" does not exist")));
+            };
+            context.notes.needs.always(Need::CreateRole { of: role.id });
+            None
+        }
+        Kind::Other => None,
     };
     let change = match on {
         Some(on) => Ddl::Comment { on, text: text.map(str::to_owned) },

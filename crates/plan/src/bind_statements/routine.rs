@@ -1,6 +1,7 @@
 //! Functions, procedures, CALL and DO.
 
 use ::types::{ParameterMode, SqlError, SqlResult, SqlState, SqlType};
+use catalog::privilege::{Need, PrivilegeSet};
 use catalog::{
     Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };
@@ -509,7 +510,10 @@ pub(super) fn alter(
         RoutineChange::Named(Change::Schema(to)) => AlterRoutine::SetSchema(own::schema(to, context)?),
         RoutineChange::Named(Change::Owner(to)) => AlterRoutine::OwnerTo(own::role(to, context)?),
         RoutineChange::Named(Change::View(_)) => return Err(own::of_views()),
-        RoutineChange::Named(Change::Accepted) => return Ok(ddl(Ddl::Accepted, tag, context)),
+        RoutineChange::Named(Change::Accepted) => {
+            context.notes.needs.always(Need::Owner(routine.id));
+            return Ok(ddl(Ddl::Accepted, tag, context));
+        }
         RoutineChange::Options(options) => {
             let mut changed = Routine::clone(&routine);
             apply(options, &mut changed, context)?;
@@ -575,7 +579,11 @@ pub(super) fn do_block(
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
     match language.map_or_else(|| "plpgsql".to_owned(), fold).as_str() {
-        "plpgsql" => Ok(utility(Utility::Do(body(text, parsed)), "DO", context)),
+        "plpgsql" => {
+            let id = catalog::routine::PLPGSQL_LANGUAGE;
+            context.notes.needs.add(Need::Object { id, privileges: PrivilegeSet::USAGE });
+            Ok(utility(Utility::Do(body(text, parsed)), "DO", context))
+        }
         name @ ("sql" | "c" | "internal") => {
             let message = format!("language \"{name}\" does not support inline code execution");
             Err(SqlError::not_supported(message))

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::types::{SqlError, SqlResult, SqlState};
+use catalog::privilege::Need;
 use catalog::{
     ColumnDefault, Commented, ConstraintTrigger, Relation, Routine, RoutineKind, Table, Trigger, TriggerEnabled,
     TriggerEvent, TriggerEvents, TriggerTiming, virtual_tables,
@@ -124,7 +125,10 @@ pub(super) fn alter(
     let (table, trigger) = find(name, table, context)?.map_err(|on| no_trigger(&fold(name), &on))?;
     let change = match change {
         TriggerChange::Rename(to) => Ddl::RenameTrigger { table: table.id, name: trigger.name, to: fold(to) },
-        TriggerChange::Accepted => Ddl::Accepted,
+        TriggerChange::Accepted => {
+            context.notes.needs.always(Need::Owner(table.id));
+            Ddl::Accepted
+        }
     };
     Ok(ddl(change, TAG, context))
 }

@@ -101,7 +101,10 @@ pub(super) fn alter(
         Change::Schema(to) => AlterType::SetSchema(own::schema(to, context)?),
         Change::Owner(to) => AlterType::OwnerTo(own::role(to, context)?),
         Change::View(_) => return Err(own::of_views()),
-        Change::Accepted => return Ok(ddl(Ddl::Accepted, tag, context)),
+        Change::Accepted => {
+            context.notes.needs.always(catalog::privilege::Need::Owner(id));
+            return Ok(ddl(Ddl::Accepted, tag, context));
+        }
     };
     Ok(ddl(Ddl::AlterType { id, change }, tag, context))
 }

@@ -1,6 +1,7 @@
 //! CREATE VIEW, CREATE MATERIALIZED VIEW, REFRESH, and what only views can be told.
 
 use ::types::{SqlError, SqlResult, SqlState, SqlType};
+use catalog::privilege::Need;
 use catalog::{CheckOption, LiteralSettings, Materialized, Relation, View, ViewDetails, ViewOptions};
 use sqlparser::ast;
 
@@ -291,7 +292,10 @@ pub(super) fn change(relation: &Relation, change: &ViewChange, context: &PlanCon
     }
     let Relation::View(view) = relation else {
         return Ok(match change {
-            ViewChange::SetOptions(_) | ViewChange::ResetOptions(_) => Ddl::Accepted,
+            ViewChange::SetOptions(_) | ViewChange::ResetOptions(_) => {
+                context.notes.needs.always(Need::Owner(relation.id()));
+                Ddl::Accepted
+            }
             _ => return Err(not_for_kind(relation, "ALTER COLUMN ... SET DEFAULT")),
         });
     };

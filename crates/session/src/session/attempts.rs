@@ -91,9 +91,10 @@ impl Session {
         for notice in &run.statement.notices {
             self.notice(sink, Severity::Notice, SqlState::NameTooLong, notice);
         }
+        let text = run.text.unwrap_or_else(|| run.statement.source_text());
+        let told = self.to_be_told(run)?;
         self.begin_run();
         self.start_clock();
-        let text = run.text.unwrap_or_else(|| run.statement.source_text());
         self.registered.activity.begin(text, SessionHost::now_micros(&self.engine.clock));
         let outcome = match self.block.is_some() || run.ending == Ending::Later {
             true => self.remembered(run, sink).await,
@@ -102,6 +103,9 @@ impl Session {
         self.tell_notices(sink);
         if !matches!(outcome, Ok(Completion::CopyIn(_))) {
             self.stop_clock();
+        }
+        if let Some(told) = &told {
+            self.tell(told, &outcome);
         }
         outcome
     }
@@ -113,6 +117,7 @@ impl Session {
         self.in_use.clear();
         self.noticed_bytes = 0;
         self.knows_privileges = false;
+        self.state.is_restricted = false;
         self.state.advisory.begin_statement();
     }
 
@@ -239,6 +244,9 @@ impl Session {
             true => Box::pin(self.planned_as_granted(plan, statement)).await?,
             false => plan,
         };
+        if plan.is_audited {
+            self.note_parameters(&plan, params);
+        }
         self.trace = Trace::of(&plan.kind);
         self.shows_names = plan.columns.iter().any(|column| shows_names(&column.ty));
         let mut completion = self.execute(&plan, params, sink, run.describe, run.limit).await?;

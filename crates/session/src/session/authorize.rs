@@ -70,12 +70,22 @@ fn beyond(kind: &StatementKind) -> Beyond<'_> {
 }
 
 impl Session {
+    /// Says whether the current user may run a plan, and tells the audit log what it is about to read and write.
+    ///
     /// # Errors
     /// 42501.
     pub(crate) async fn authorize(&mut self, plan: &PreparedPlan) -> Result<(), Failure> {
         if self.is_own {
             return Ok(());
         }
+        let outcome = self.check_needs(plan).await;
+        if plan.is_audited {
+            self.tell_access(plan, &outcome)?;
+        }
+        outcome
+    }
+
+    async fn check_needs(&mut self, plan: &PreparedPlan) -> Result<(), Failure> {
         let beyond = beyond(&plan.kind);
         if plan.needs.is_empty() && matches!(beyond, Beyond::Nothing) {
             return Ok(());
@@ -89,7 +99,13 @@ impl Session {
             // What a view reads is read as its owner, whoever asks.
             Need::Relation(need) => need.role.is_some_and(|role| role != POSTGRES_ROLE),
             Need::RowSecurity { role, state, .. } => depends_on_grants(user, *role, state),
-            Need::Lookup { .. } | Need::Object { .. } | Need::Sequences => false,
+            Need::Lookup { .. }
+            | Need::Object { .. }
+            | Need::Owner(_)
+            | Need::OwnerOfIndex { .. }
+            | Need::CreateRole { .. }
+            | Need::Member { .. }
+            | Need::Sequences => false,
         };
         if is_superuser && user == POSTGRES_ROLE && !plan.needs.iter().any(is_of_others) {
             return Ok(());
@@ -112,6 +128,21 @@ impl Session {
         }
     }
 
+    /// What PREPARE looks up in schemas: the rest is looked at when it is executed.
+    ///
+    /// # Errors
+    /// 42501.
+    pub(super) async fn check_lookups(&mut self, plan: &PreparedPlan) -> Result<(), Failure> {
+        if self.is_own {
+            return Ok(());
+        }
+        let environment = self.environment();
+        self.know_privileges().await?;
+        let lookups: Vec<Need> = plan.needs.iter().filter(|need| matches!(need, Need::Lookup { .. })).cloned().collect();
+        let access = environment.view.catalog.access(self.database);
+        Ok(access.check_needs(environment.user_id, &lookups)?)
+    }
+
     /// Whether it must be known what is granted now before a plan with policies is taken.
     pub(crate) fn must_know_policies(&self, plan: &PreparedPlan) -> bool {
         if !has_row_security(plan) {
@@ -120,7 +151,15 @@ impl Session {
         let user = self.environment().user_id;
         plan.needs.iter().any(|need| match need {
             Need::RowSecurity { role, state, .. } => depends_on_grants(user, *role, state),
-            Need::Relation(_) | Need::Lookup { .. } | Need::Object { .. } | Need::Sequences | Need::Shown => false,
+            Need::Relation(_)
+            | Need::Lookup { .. }
+            | Need::Object { .. }
+            | Need::Owner(_)
+            | Need::OwnerOfIndex { .. }
+            | Need::CreateRole { .. }
+            | Need::Member { .. }
+            | Need::Sequences
+            | Need::Shown => false,
         })
     }
 

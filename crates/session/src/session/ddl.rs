@@ -177,6 +177,7 @@ impl Session {
                 uses: plan.uses.iter().filter(|used| !is_own(used.id)).cloned().collect(),
                 // The name of the view itself is none that its query looked up.
                 needs: plan.needs.iter().filter(|it| !matches!(it, Need::Lookup { .. })).cloned().collect(),
+                is_audited: plan.is_audited,
                 reads_clock: plan.reads_clock,
                 serves_any_value: false,
                 tag: "SELECT",
@@ -186,6 +187,7 @@ impl Session {
                 plan::Ddl::Refresh(refresh) => Some(self.act_as(refresh.table.owner)?),
                 _ => None,
             };
+            self.state.is_restricted = around.is_some();
             let outcome = match around.is_some() {
                 true => match self.authorize(&filled).await {
                     Ok(()) => self.query(&filled, params, sink, true).await,
@@ -193,6 +195,7 @@ impl Session {
                 },
                 false => self.query(&filled, params, sink, true).await,
             };
+            self.state.is_restricted = false;
             if let Some(around) = around {
                 self.restore_settings(around);
             }
@@ -255,7 +258,7 @@ impl Session {
             | plan::Ddl::AlterRole { .. }
             | plan::Ddl::RenameRole { .. }
             | plan::Ddl::DropRole { .. }
-            | plan::Ddl::SetHba(_) => [Some(SHARED_DOMAIN), dropped],
+            | plan::Ddl::SetCluster(..) => [Some(SHARED_DOMAIN), dropped],
             plan::Ddl::Accepted | plan::Ddl::Skipped(_) => [None, None],
             _ => [Some(self.database), None],
         };

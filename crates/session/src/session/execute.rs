@@ -159,7 +159,12 @@ impl Session {
                 let fills = matches!(&**ddl, plan::Ddl::CreateTable(create) if create.source.is_some());
                 self.check_writable(if fills { "CREATE TABLE AS" } else { plan.tag })?;
                 self.open_for(plan).await?;
-                self.ddl(ddl, plan, params, sink).await
+                let is_within = self.is_change_within()?;
+                let outcome = self.ddl(ddl, plan, params, sink).await;
+                if is_within {
+                    self.tell_change_within(plan, &outcome);
+                }
+                outcome
             }
             StatementKind::Utility(utility) => {
                 self.authorize(plan).await?;

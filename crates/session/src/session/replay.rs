@@ -474,7 +474,10 @@ impl Session {
                 self.engine.catalog.refresh().await.map_err(catalog_error)?;
             }
             self.begin_replay(&history);
-            match self.rerun(&history).await {
+            self.audit.is_replaying = true;
+            let outcome = self.rerun(&history).await;
+            self.audit.is_replaying = false;
+            match outcome {
                 Ok(Rerun::Same) => {
                     metrics.replayed.fetch_add(1, Ordering::Relaxed);
                     if let Some(block) = &mut self.block {

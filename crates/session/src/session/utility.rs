@@ -127,6 +127,11 @@ impl Session {
                     )
                     .into());
                 }
+                let plan = self.prepared(name)?.plan.clone();
+                if let Err(failure) = self.check_lookups(&plan).await {
+                    self.deallocate(name);
+                    return Err(failure);
+                }
                 if let Some(running) = self.registered.activity.state().text {
                     self.note_source(name, running);
                 }

@@ -8,7 +8,7 @@ use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{Completion, Failure, Session};
 use crate::{
-    settings,
+    settings::{self, known::Context},
     sink::{Severity, Sink, send},
 };
 
@@ -43,6 +43,7 @@ impl Session {
                 self.settings.set("role", "none")?;
             }
             self.show_privileges();
+            self.tell_identity(&key);
         }
         // A new default is for transactions to come.
         if let Some((mode, current)) = kept {
@@ -61,11 +62,17 @@ impl Session {
     /// case.
     ///
     /// # Errors
-    /// 42501 where the session may not be that role.
+    /// 42501 where the session may not be that role, or the setting is for superusers.
     pub(crate) fn identity_to_set(&self, key: &str, value: Option<&str>) -> SqlResult<Option<String>> {
         // Or its body would go back to who called it.
         if self.acting > 0 && matches!(key, "role" | "session_authorization") {
             let message = format!("cannot set parameter \"{key}\" within security-definer function");
+            return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+        }
+        let needs_superuser =
+            settings::known::known(key).is_some_and(|known| matches!(known.context, Context::Superuser | Context::SuperuserBackend));
+        if needs_superuser && !self.is_own && !self.roles().role(self.current_user()).is_some_and(|role| role.superuser) {
+            let message = format!("permission denied to set parameter \"{key}\"");
             return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
         }
         match key {
@@ -182,6 +189,7 @@ impl Session {
         sink: &mut dyn Sink,
     ) -> SqlResult<Completion> {
         let text = value.map(|values| settings::joined(&name.to_ascii_lowercase(), values)).transpose()?;
+        self.identity_to_set(&name.to_ascii_lowercase(), text.as_deref())?;
         if local && !self.block.as_ref().is_some_and(|block| block.explicit) {
             self.notice(
                 sink,
@@ -227,6 +235,7 @@ impl Session {
         describe: bool,
     ) -> SqlResult<Completion> {
         let value = self.settings.get(name).map(str::to_owned).ok_or_else(|| settings::unrecognized(name))?;
+        self.environment().check_examines(name)?;
         if describe {
             sink.columns(&plan.columns);
         }
@@ -244,10 +253,12 @@ impl Session {
         if describe {
             sink.columns(&plan.columns);
         }
+        let environment = self.environment();
         let rows: Vec<Vec<Datum>> = self
             .settings
             .all()
             .into_iter()
+            .filter(|listed| environment.may_examine(listed.name))
             .filter_map(|listed| {
                 let known = listed.known?;
                 Some(vec![Datum::text(listed.name), Datum::text(listed.value), Datum::text(known.short_desc)])

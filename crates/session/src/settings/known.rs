@@ -113,6 +113,35 @@ pub(crate) const NAME_LISTS: [&str; 5] = [
     "temp_tablespaces",
 ];
 
+/// Shown to superusers and members of `pg_read_all_settings`: they say where files are.
+const HIDDEN: [&str; 20] = [
+    "config_file",
+    "data_directory",
+    "dynamic_library_path",
+    "external_pid_file",
+    "hba_file",
+    "ident_file",
+    "jit_provider",
+    "krb_server_keyfile",
+    "log_directory",
+    "log_filename",
+    "primary_conninfo",
+    "session_preload_libraries",
+    "shared_preload_libraries",
+    "ssl_ciphers",
+    "ssl_dh_params_file",
+    "ssl_ecdh_curve",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "ssl_passphrase_command",
+    "unix_socket_directories",
+];
+
+/// Whether not everybody may see a setting.
+pub(crate) fn is_hidden(name: &str) -> bool {
+    HIDDEN.iter().any(|hidden| hidden.eq_ignore_ascii_case(name))
+}
+
 /// By name in lower case.
 static ALL: LazyLock<FxHashMap<String, Known>> = LazyLock::new(|| {
     include_str!("known.tsv").lines().map(|line| (line_name(line).to_lowercase(), read(line))).collect()

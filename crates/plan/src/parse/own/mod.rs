@@ -66,9 +66,16 @@ pub(crate) enum Own {
     CreateDatabase { name: ast::Ident, owner: Option<ast::Ident> },
     CreateRole { name: ast::Ident, options: Vec<RoleOption>, login: bool },
     AlterRole { name: ast::Ident, options: Vec<RoleOption> },
+    /// ALTER GROUP … ADD USER and DROP USER.
+    AlterGroup(Box<GrantRoles>),
+    DropGroup { names: Vec<ast::Ident>, if_exists: bool },
     RenameRole { name: ast::Ident, to: ast::Ident },
     /// None: what a cluster begins with.
     SetCluster { name: ast::ObjectName, value: Option<String> },
+    /// None: DEFAULT.
+    SetAuthorization { user: Option<String>, local: bool },
+    /// REINDEX and CLUSTER, which have nothing to do: the owner's all the same.
+    Maintain { tag: &'static str, kind: Kind, name: ast::ObjectName },
     Comment { kind: Kind, name: ast::ObjectName, text: Option<String> },
     Grant(Box<Grant>),
     GrantRoles(Box<GrantRoles>),
@@ -118,6 +125,7 @@ pub(crate) enum Kind {
     Index,
     Schema,
     Database,
+    Role,
     Column,
     /// The name of the table, then its own.
     Constraint,
@@ -186,7 +194,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("policy") => reader.alter_policy(),
             () if reader.words("schema") => reader.alter(Kind::Schema),
             () if reader.words("database") => reader.alter(Kind::Database),
-            () if reader.words("role") || reader.words("user") || reader.words("group") => reader.alter_role(),
+            () if reader.words("group") => reader.alter_group(),
+            () if reader.words("role") || reader.words("user") => reader.alter_role(),
             () if reader.words("default privileges") => reader.default_privileges(),
             () => return None,
         }
@@ -194,6 +203,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.refresh()
     } else if reader.words("drop materialized view") {
         reader.drop_materialized_views()
+    } else if reader.words("drop group") {
+        reader.drop_group()
     } else if reader.words("drop domain") {
         reader.drop_domain()
     } else if reader.words("drop trigger") {
@@ -218,6 +229,10 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.drop_owned()
     } else if reader.words("set constraints") {
         reader.set_constraints()
+    } else if reader.words("set local session authorization") {
+        reader.authorization(true)
+    } else if reader.words("set session session authorization") {
+        reader.authorization(false)
     } else if reader.words("set cluster setting") {
         reader.cluster_setting(false)
     } else if reader.words("reset cluster setting") {
@@ -244,7 +259,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
     } else if reader.words("reindex") {
         reader.reindex()
     } else if reader.words("cluster") {
-        reader.rest("CLUSTER")
+        reader.cluster()
     } else {
         return None;
     };

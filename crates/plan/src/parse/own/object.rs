@@ -30,7 +30,7 @@ impl Reader<'_, '_> {
     pub(super) fn alter(&mut self, kind: Kind) -> Read<Own> {
         let if_exists = self.words("if exists");
         let name = match kind {
-            Kind::Schema | Kind::Database => self.simple_name()?,
+            Kind::Schema | Kind::Database | Kind::Role => self.simple_name()?,
             _ => self.name()?,
         };
         let change = match self.change()? {
@@ -99,6 +99,7 @@ impl Reader<'_, '_> {
             () if self.words("type") => Kind::Type,
             () if self.words("domain") => Kind::Domain,
             () if self.words("database") => Kind::Database,
+            () if self.words("role") => Kind::Role,
             () if self.words("constraint") => {
                 let constraint = self.ident()?;
                 self.expect("on")?;

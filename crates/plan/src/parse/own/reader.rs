@@ -4,7 +4,7 @@ use sqlparser::ast;
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
-use super::Own;
+use super::{Kind, Own};
 
 pub(super) type Read<T> = Result<T, ParserError>;
 
@@ -55,11 +55,34 @@ impl Reader<'_, '_> {
                 self.parser.next_token();
             }
         }
-        let is_of_a_kind = ["index", "table", "schema", "database", "system"].iter().any(|kind| self.words(kind));
-        if !is_of_a_kind || self.is_at_end() {
-            return self.refuse();
+        let kind = match () {
+            () if self.words("index") => Kind::Index,
+            () if self.words("table") => Kind::Table,
+            () if self.words("schema") => Kind::Schema,
+            () if self.words("database") || self.words("system") => Kind::Database,
+            () => return self.refuse(),
+        };
+        self.words("concurrently");
+        let name = self.name()?;
+        self.rest("REINDEX")?;
+        Ok(Own::Maintain { tag: "REINDEX", kind, name })
+    }
+
+    pub(super) fn cluster(&mut self) -> Read<Own> {
+        if self.parser.consume_token(&Token::LParen) {
+            while !self.is_at_end() && !self.parser.consume_token(&Token::RParen) {
+                self.parser.next_token();
+            }
         }
-        self.rest("REINDEX")
+        self.words("verbose");
+        if self.is_at_end() {
+            return self.rest("CLUSTER");
+        }
+        let name = self.name()?;
+        // The older form names the index first.
+        let name = if self.words("on") { self.name()? } else { name };
+        self.rest("CLUSTER")?;
+        Ok(Own::Maintain { tag: "CLUSTER", kind: Kind::Table, name })
     }
 
     pub(super) fn name(&mut self) -> Read<ast::ObjectName> {

@@ -5,6 +5,7 @@ use sqlparser::ast;
 use sqlparser::tokenizer::Token;
 
 use super::Own;
+use super::grant::GrantRoles;
 use super::reader::{Read, Reader};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +26,7 @@ pub(crate) enum RoleOption {
     Members(Vec<ast::Ident>),
     /// ADMIN: members that may grant it.
     Admins(Vec<ast::Ident>),
-    /// Those that change nothing here.
-    Other,
+    Replication(bool),
 }
 
 impl Reader<'_, '_> {
@@ -69,12 +69,8 @@ impl Reader<'_, '_> {
             () if self.words("in role") || self.words("in group") => RoleOption::InRole(self.idents()?),
             () if self.words("role") || self.words("user") => RoleOption::Members(self.idents()?),
             () if self.words("admin") => RoleOption::Admins(self.idents()?),
-            () if ["replication", "noreplication"]
-                .iter()
-                .any(|word| self.words(word)) =>
-            {
-                RoleOption::Other
-            }
+            () if self.words("replication") => RoleOption::Replication(true),
+            () if self.words("noreplication") => RoleOption::Replication(false),
             () if self.words("bypassrls") => RoleOption::BypassRowSecurity(true),
             () if self.words("nobypassrls") => RoleOption::BypassRowSecurity(false),
             () if self.words("encrypted password") || self.words("password") => {
@@ -85,6 +81,40 @@ impl Reader<'_, '_> {
             () if self.words("connection limit") => RoleOption::ConnectionLimit(self.integer()?),
             () => return self.refuse(),
         })
+    }
+
+    pub(super) fn alter_group(&mut self) -> Read<Own> {
+        let name = self.ident()?;
+        let is_grant = match () {
+            () if self.words("add user") => true,
+            () if self.words("drop user") => false,
+            () => {
+                self.expect("rename to")?;
+                return Ok(Own::RenameRole { name, to: self.ident()? });
+            }
+        };
+        let members = self.idents()?;
+        Ok(Own::AlterGroup(Box::new(GrantRoles { is_grant, admin: false, roles: vec![name], members, granted_by: None })))
+    }
+
+    pub(super) fn drop_group(&mut self) -> Read<Own> {
+        let if_exists = self.words("if exists");
+        Ok(Own::DropGroup { names: self.idents()?, if_exists })
+    }
+
+    /// SET SESSION AUTHORIZATION with a scope before it.
+    pub(super) fn authorization(&mut self, local: bool) -> Read<Own> {
+        if self.words("default") {
+            return Ok(Own::SetAuthorization { user: None, local });
+        }
+        let user = match self.string() {
+            Ok(user) => user,
+            Err(_) => {
+                let name = self.ident()?;
+                if name.quote_style.is_some() { name.value } else { name.value.to_lowercase() }
+            }
+        };
+        Ok(Own::SetAuthorization { user: Some(user), local })
     }
 
     /// SET CLUSTER SETTING and RESET CLUSTER SETTING.

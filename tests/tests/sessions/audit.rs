@@ -1,0 +1,268 @@
+//! The audit log: what sessions do is told in their order, without values, and nothing is done that cannot be told.
+
+use std::path::Path;
+
+use quorate_tests::{config, connect};
+use serde_json::Value;
+use server::{AuditConfig, Node};
+use tempfile::TempDir;
+use tokio_postgres::error::SqlState;
+
+fn told(dir: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(dir.join("audit.log")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sessions_change_is_told() {
+    let dir = TempDir::new().unwrap();
+    let audit_dir = dir.path().join("audit");
+    let mut settings = config(dir.path(), "one");
+    settings.audit = Some(AuditConfig { dir: audit_dir.clone(), file_bytes_max: 1 << 20 });
+    let node = Node::start(&settings).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE ROLE r PASSWORD 'secret'; CREATE TABLE t (a int DEFAULT 4711, s text DEFAULT 'hidden'); \
+             INSERT INTO t VALUES (1); SELECT * FROM t; SET work_mem = '5MB'; GRANT SELECT ON t TO r; SET ROLE r",
+        )
+        .await
+        .unwrap();
+    assert!(client.batch_execute("DROP TABLE t").await.is_err());
+    // Nor does the extended protocol go round it.
+    client.execute("RESET ROLE", &[]).await.unwrap();
+    client.execute("DROP TABLE t", &[]).await.unwrap();
+    drop(client);
+    let address = format!("host=127.0.0.1 port={} user=nobody dbname=postgres", node.sql_addr().port());
+    assert!(tokio_postgres::connect(&address, tokio_postgres::NoTls).await.is_err());
+    node.stop().await;
+    let lines = told(&audit_dir);
+    let of = |line: &Value| {
+        let text = |name: &str| line[name].as_str().unwrap_or("").to_owned();
+        (text("event"), text("role"), text("sqlstate"), text("statement"))
+    };
+    let is_statement = |line: &&Value| line.get("statement").is_some();
+    let statements: Vec<_> = lines.iter().filter(is_statement).map(of).collect();
+    let wanted = [
+        ("role", "postgres", "00000", "CREATE ROLE r PASSWORD '?'"),
+        ("ddl", "postgres", "00000", "CREATE TABLE t (a int DEFAULT ?, s text DEFAULT '?')"),
+        ("grant", "postgres", "00000", "GRANT SELECT ON t TO r"),
+        ("role", "postgres", "00000", "SET ROLE r"),
+        ("ddl", "r", "42501", "DROP TABLE t"),
+        ("role", "r", "00000", "RESET ROLE"),
+        ("ddl", "postgres", "00000", "DROP TABLE t"),
+    ];
+    let wanted = wanted.map(|(event, role, state, text)| (event.to_owned(), role.to_owned(), state.to_owned(), text.to_owned()));
+    assert_eq!(statements, wanted);
+    let events: Vec<_> = lines.iter().filter(|line| !is_statement(line)).map(|line| line["event"].as_str().unwrap()).collect();
+    for event in ["opened", "connect", "authentication_failed", "disconnect"] {
+        assert_eq!(events.iter().filter(|known| **known == event).count(), 1, "{event}: {events:?}");
+    }
+    let connect = lines.iter().find(|line| line["event"] == "connect").unwrap();
+    assert_eq!((connect["user"].as_str(), connect["method"].as_str()), (Some("postgres"), Some("trust")));
+    assert!(connect["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert_eq!(audit::verify(&audit_dir).unwrap().last, lines.len() as u64);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_is_not_done() {
+    let dir = TempDir::new().unwrap();
+    let audit_dir = dir.path().join("audit");
+    let mut settings = config(dir.path(), "one");
+    // Each line begins another file, so that a directory in the place of the file is met at once.
+    settings.audit = Some(AuditConfig { dir: audit_dir.clone(), file_bytes_max: 1 });
+    let node = Node::start(&settings).await.unwrap();
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (a int)").await.unwrap();
+    let (path, away) = (audit_dir.join("audit.log"), audit_dir.join("away"));
+    std::fs::rename(&path, &away).unwrap();
+    // It is done when it is found that it cannot be told; it waits.
+    client.batch_execute("CREATE TABLE u (a int)").await.unwrap();
+    for _ in 0..2 {
+        let error = client.batch_execute("CREATE TABLE v (a int)").await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::IO_ERROR));
+    }
+    client.batch_execute("INSERT INTO u VALUES (1); SELECT * FROM u").await.unwrap();
+    std::fs::rename(&away, &path).unwrap();
+    client.batch_execute("CREATE TABLE v (a int)").await.unwrap();
+    node.stop().await;
+    audit::verify(&audit_dir).unwrap();
+}
+
+/// A node with an audit log, and these rules.
+async fn audited(dir: &Path, rules: &str) -> (Node, tokio_postgres::Client) {
+    let mut settings = config(dir, "one");
+    settings.audit = Some(AuditConfig { dir: dir.join("audit"), file_bytes_max: 1 << 20 });
+    let node = Node::start(&settings).await.unwrap();
+    let client = connect(&node).await;
+    client.batch_execute(&format!("SET CLUSTER SETTING sql.audit.rules = '{rules}'")).await.unwrap();
+    (node, client)
+}
+
+/// What was told of tables: `role: reads / writes sqlstate statement`.
+fn accesses(dir: &Path) -> Vec<String> {
+    let names = |line: &Value, member: &str| {
+        let names = line[member].as_array().map_or(&[][..], Vec::as_slice);
+        names.iter().map(|name| name.as_str().unwrap()).collect::<Vec<_>>().join(",")
+    };
+    let of = |line: &Value| {
+        let text = |name: &str| line[name].as_str().unwrap_or("").to_owned();
+        let (reads, writes) = (names(line, "reads"), names(line, "writes"));
+        format!("{}: {reads} / {writes} {} {}", text("role"), text("sqlstate"), text("statement"))
+    };
+    told(&dir.join("audit")).iter().filter(|line| line["event"] == "access").map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_and_writes_of_chosen_tables_are_told() {
+    let dir = TempDir::new().unwrap();
+    let rules = "all all public.cards all\nall all public.child write\n+staff all all read";
+    let (node, client) = audited(dir.path(), rules).await;
+    client
+        .batch_execute(
+            "CREATE ROLE staff; CREATE ROLE ann; GRANT staff TO ann; CREATE ROLE bob;
+             CREATE TABLE cards (id int PRIMARY KEY, n text); CREATE TABLE other (id int);
+             CREATE TABLE child (id int REFERENCES cards ON DELETE CASCADE);
+             CREATE VIEW shown AS SELECT id FROM cards; GRANT SELECT ON shown, other TO ann, bob;
+             CREATE FUNCTION counted() RETURNS bigint LANGUAGE plpgsql AS 'begin return (select count(*) from cards); end';
+             CREATE FUNCTION logged() RETURNS trigger LANGUAGE plpgsql AS 'begin insert into cards values (new.id); return new; end';
+             CREATE TRIGGER t AFTER INSERT ON other FOR EACH ROW EXECUTE FUNCTION logged()",
+        )
+        .await
+        .unwrap();
+    let run = async |sql: &str| client.batch_execute(sql).await.map_err(|error| error.code().cloned());
+    run("SELECT * FROM other").await.unwrap();
+    run("SELECT n FROM cards WHERE id = 4711").await.unwrap();
+    run("INSERT INTO cards VALUES (7, 'secret')").await.unwrap();
+    run("SELECT * FROM shown").await.unwrap();
+    run("SELECT counted(), counted() FROM generate_series(1, 3)").await.unwrap();
+    run("INSERT INTO other VALUES (8)").await.unwrap();
+    run("UPDATE cards SET n = NULL").await.unwrap();
+    run("DELETE FROM cards WHERE false").await.unwrap();
+    run("PREPARE p AS SELECT id FROM cards WHERE id = $1").await.unwrap();
+    run("EXECUTE p(1)").await.unwrap();
+    run("EXPLAIN SELECT * FROM cards").await.unwrap();
+    run("BEGIN; DECLARE c CURSOR FOR SELECT id FROM cards; FETCH c; FETCH c; COMMIT").await.unwrap();
+    run("DO 'begin perform n from cards; end'").await.unwrap();
+    let rows = client.query("SELECT id FROM cards WHERE id > $1", &[&3_i32]).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    drop(client.copy_out("COPY cards TO STDOUT").await.unwrap());
+    run("CREATE TABLE copied AS SELECT id FROM cards").await.unwrap();
+    run("SET ROLE bob").await.unwrap();
+    assert_eq!(run("SELECT n FROM cards").await.unwrap_err(), Some(SqlState::INSUFFICIENT_PRIVILEGE));
+    run("SELECT * FROM other").await.unwrap();
+    run("RESET ROLE; SET ROLE ann").await.unwrap();
+    run("SELECT * FROM other").await.unwrap();
+    // A change of the rules is in force from the next statement on.
+    run("RESET ROLE; RESET CLUSTER SETTING sql.audit.rules; SELECT n FROM cards").await.unwrap();
+    drop(client);
+    node.stop().await;
+    let wanted = [
+        "postgres: public.cards /  00000 SELECT n FROM cards WHERE id = ?",
+        "postgres:  / public.cards 00000 INSERT INTO cards VALUES (?, '?')",
+        "postgres: public.cards /  00000 SELECT * FROM shown",
+        "postgres: public.cards /  00000 SELECT counted(), counted() FROM generate_series(?, ?)",
+        "postgres:  / public.cards 00000 INSERT INTO other VALUES (?)",
+        "postgres:  / public.cards 00000 UPDATE cards SET n = NULL",
+        "postgres:  / public.cards,public.child 00000 DELETE FROM cards WHERE false",
+        "postgres: public.cards /  00000 EXECUTE p(?)",
+        "postgres: public.cards /  00000 DECLARE c CURSOR FOR SELECT id FROM cards",
+        "postgres: public.cards /  00000 DO '?'",
+        "postgres: public.cards /  00000 SELECT id FROM cards WHERE id > $1",
+        "postgres: public.cards /  00000 COPY cards TO STDOUT",
+        "postgres: public.cards /  00000 CREATE TABLE copied AS SELECT id FROM cards",
+        "bob: public.cards /  42501 SELECT n FROM cards",
+        "ann: public.other /  00000 SELECT * FROM other",
+    ];
+    assert_eq!(accesses(dir.path()), wanted);
+    audit::verify(&dir.path().join("audit")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_told_where_they_are_wanted_and_passwords_never() {
+    let dir = TempDir::new().unwrap();
+    let (node, client) = audited(dir.path(), "all all public.t all").await;
+    client
+        .batch_execute("SET CLUSTER SETTING sql.audit.redaction.enabled = 'off'; CREATE TABLE t (id int, s text); CREATE ROLE r PASSWORD 'hidden'")
+        .await
+        .unwrap();
+    client.execute("INSERT INTO t VALUES ($1, $2)", &[&5_i32, &None::<String>]).await.unwrap();
+    client.batch_execute("SELECT s FROM t WHERE s = 'shown'").await.unwrap();
+    drop(client);
+    node.stop().await;
+    let lines = told(&dir.path().join("audit"));
+    let of = |text: &str| lines.iter().find(|line| line["statement"].as_str().is_some_and(|it| it.starts_with(text))).unwrap();
+    assert_eq!(of("INSERT")["parameters"], serde_json::json!(["5", null]));
+    assert_eq!(of("SELECT")["statement"], "SELECT s FROM t WHERE s = 'shown'");
+    assert_eq!(of("CREATE ROLE")["statement"], "CREATE ROLE r PASSWORD '********'");
+}
+
+/// What a routine changes is told under the statement that has called it, and so is a role that a function sets.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_by_other_means_are_told() {
+    let dir = TempDir::new().unwrap();
+    let (node, client) = audited(dir.path(), "").await;
+    client
+        .batch_execute(
+            "CREATE ROLE r; DO 'begin create table made (a int); grant select on made to r; end'; SELECT 1 AS x INTO into_table;
+             SELECT set_config('role', 'r', false); RESET ROLE; DISCARD ALL",
+        )
+        .await
+        .unwrap();
+    drop(client);
+    node.stop().await;
+    let lines = told(&dir.path().join("audit"));
+    let commands: Vec<_> = lines
+        .iter()
+        .filter(|line| line.get("command").is_some())
+        .map(|line| ["event", "role", "command", "statement"].map(|member| line[member].as_str().unwrap().to_owned()))
+        .collect();
+    let wanted = [
+        ["ddl", "postgres", "CREATE TABLE", "DO '?'"],
+        ["grant", "postgres", "GRANT", "DO '?'"],
+        ["ddl", "postgres", "SELECT", "SELECT ? AS x INTO into_table"],
+        ["role", "r", "SET ROLE", "SELECT set_config('?', '?', false)"],
+        ["role", "postgres", "SET SESSION AUTHORIZATION", "DISCARD ALL"],
+    ];
+    assert_eq!(commands, wanted.map(|line| line.map(str::to_owned)));
+}
+
+/// With `drop`, what cannot be written is counted, and a line says how much it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_told_is_counted_where_that_is_preferred() {
+    let dir = TempDir::new().unwrap();
+    let mut settings = config(dir.path(), "one");
+    let audit_dir = dir.path().join("audit");
+    settings.audit = Some(AuditConfig { dir: audit_dir.clone(), file_bytes_max: 1 });
+    let node = Node::start(&settings).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute("CREATE TABLE t (a int); SET CLUSTER SETTING sql.audit.rules = 'all all public.t read'")
+        .await
+        .unwrap();
+    let (path, away) = (audit_dir.join("audit.log"), audit_dir.join("away"));
+    std::fs::rename(&path, &away).unwrap();
+    // The first finds that it cannot be written, and waits.
+    client.batch_execute("SELECT * FROM t").await.unwrap();
+    let error = client.batch_execute("SELECT * FROM t").await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::IO_ERROR));
+    client.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+    std::fs::rename(&away, &path).unwrap();
+    client.batch_execute("SET CLUSTER SETTING sql.audit.on_failure = 'drop'").await.unwrap();
+    std::fs::rename(&path, &away).unwrap();
+    for _ in 0..3 {
+        client.batch_execute("SELECT * FROM t").await.unwrap();
+    }
+    std::fs::rename(&away, &path).unwrap();
+    client.batch_execute("SELECT * FROM t").await.unwrap();
+    node.stop().await;
+    audit::verify(&audit_dir).unwrap();
+    let mut lost = 0;
+    for entry in std::fs::read_dir(&audit_dir).unwrap() {
+        for line in std::fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            lost += if line["event"] == "lost" { line["count"].as_u64().unwrap() } else { 0 };
+        }
+    }
+    assert_eq!(lost, 3);
+}
