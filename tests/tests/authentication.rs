@@ -341,7 +341,7 @@ async fn a_client_that_does_not_answer_is_let_go() {
 
 fn certificates(dir: &Path, clients: &[&str]) {
     create_ca(dir, Lifetime(30)).unwrap();
-    create_node(dir, &["localhost".into(), "127.0.0.1".into()], Lifetime(30)).unwrap();
+    create_node(dir, &["localhost".into(), "127.0.0.1".into()], None, Lifetime(30)).unwrap();
     clients.iter().for_each(|role| create_client(dir, role, Lifetime(30)).unwrap());
 }
 

@@ -949,7 +949,7 @@ async fn no_bytes_end_the_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn there_are_so_many_connections_and_no_more() {
     let dir = TempDir::new().unwrap();
-    let node = Node::start(&NodeConfig { connections_max: 3, ..config(dir.path(), "one") }).await.unwrap();
+    let node = Node::start(&NodeConfig { connections_max: 3, superuser_reserved: 0, ..config(dir.path(), "one") }).await.unwrap();
     let mut open = Vec::new();
     for _ in 0..3 {
         open.push(Raw::connect(&node).await);

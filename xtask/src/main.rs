@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | chaos | histories | stalls | queue | shapes | diff |
+//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | chaos | histories | hostile | stalls | queue | shapes | diff |
 //! startup | regress | clients | tpcc | tpch | planted | soak | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
@@ -19,6 +19,7 @@ mod demo;
 mod diff;
 mod disk;
 mod histories;
+mod hostile;
 mod planted;
 mod proxy;
 mod queue;
@@ -62,6 +63,8 @@ enum Command {
     Chaos(chaos::Arguments),
     /// Run schedules of clients and faults, one a seed, and judge what the clients saw.
     Histories(histories::Arguments),
+    /// Attack a node in many ways, and measure what others feel and what memory it takes.
+    Hostile(hostile::Arguments),
     /// Measure how long clients stand still when the node that leads their rows is in trouble.
     Stalls(stalls::Arguments),
     /// Take jobs from a table with many workers, beside PostgreSQL.
@@ -98,6 +101,7 @@ fn main() -> ExitCode {
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Histories(arguments) => histories::run(&arguments),
+        Command::Hostile(arguments) => hostile::run(&arguments),
         Command::Stalls(arguments) => stalls::run(&arguments),
         Command::Queue(arguments) => queue::run(&arguments),
         Command::Shapes(arguments) => shapes::run(&arguments),

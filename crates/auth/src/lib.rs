@@ -3,10 +3,12 @@
 //!
 //! The idea: four small things that know neither sockets nor catalogs. [`scram`] makes and checks verifiers of passwords
 //! and leads the server's side of the exchange; [`hba`] reads PostgreSQL's `pg_hba.conf` rules and finds the one that
-//! holds for a client, [`ident`] those of `pg_ident.conf` about who may be which role; [`Secret`] is a password on its way from a statement to its verifier.
+//! holds for a client, [`ident`] those of `pg_ident.conf` about who may be which role; [`Secret`] is a password on its way
+//! from a statement to its verifier; [`doors`] counts who has not shown yet who it is.
 //!
 //! Deliberately left out: certificates (`certs`), messages (`pgserver`), where roles and rules are kept (`catalog`).
 
+pub mod doors;
 pub mod hba;
 pub mod ident;
 pub mod scram;

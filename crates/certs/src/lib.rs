@@ -9,7 +9,11 @@
 //!  ca.key            makes certificates       whoever makes them, nobody else
 //!  node.crt, .key    this node                the node
 //!  client.NAME.crt, .key                      a client that connects as the role NAME
+//!  node.pem                  this node        the node; key and certificate in one file, which its cluster has given it
 //! ```
+//! A certificate of a node says which node of which cluster it is for ([`Identity`]). One that was made before the cluster
+//! knew the node does not; the node exchanges it for one that does, `node.pem`, in its store or here.
+//!
 //! **Invariant (keys-stay-private):** a file with a key can be read by its owner alone, from the moment it is there.
 //!
 //! Deliberately left out: sockets (`pgserver`), what a certificate allows (`auth::hba`).
@@ -18,12 +22,14 @@
 pub const NODE: &str = "node";
 
 mod create;
+mod identity;
 mod load;
 
 use std::{io, path::PathBuf};
 
-pub use create::{Lifetime, create_ca, create_client, create_node};
-pub use load::{NodeCerts, Served, common_name, subject};
+pub use create::{Lifetime, Request, can_sign, create_ca, create_client, create_node, sign_node, write_private};
+pub use identity::{Identity, Names, names};
+pub use load::{NodeCerts, Served, ca_fingerprint, common_name, subject, trusting};
 pub use rustls;
 
 /// One line for whoever runs a node or makes certificates.

@@ -18,12 +18,12 @@ use builtins::{Builtin, CallTypes, EvalContext, Volatility};
 use plan::{Comparison, Expr, RoutineCall, SequenceOp, Subquery, SubqueryKind, TruthTest};
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
-use tokio::runtime::RuntimeFlavor;
 use types::stack::deep;
 use types::{
     Array, Batch, CastContext, ColumnVec, Datum, Dimension, SqlError, SqlResult, SqlState, SqlType, cast, compare,
 };
 
+use crate::aside::aside;
 use crate::context::ExecContext;
 use crate::domain::check_value;
 use crate::memory::{Made, MemoryBudget};
@@ -346,7 +346,7 @@ pub(crate) fn call_comparison(
 }
 
 /// A function that is given more than this may take long.
-const HEAVY_BYTES: usize = 1 << 20;
+const HEAVY_BYTES: usize = 64 << 10;
 
 /// Calls a function. Where it may take long, the other tasks of this worker go on without it.
 pub(crate) fn call(
@@ -361,10 +361,8 @@ pub(crate) fn call(
         Datum::Array(array) => array.len() * size_of::<Datum>(),
         _ => 0,
     };
-    if args.iter().map(bytes).sum::<usize>() > HEAVY_BYTES
-        && tokio::runtime::Handle::try_current().is_ok_and(|it| it.runtime_flavor() == RuntimeFlavor::MultiThread)
-    {
-        return tokio::task::block_in_place(|| builtin.call(context, types, args));
+    if args.iter().map(bytes).sum::<usize>() > HEAVY_BYTES {
+        return aside(|| builtin.call(context, types, args));
     }
     builtin.call(context, types, args)
 }

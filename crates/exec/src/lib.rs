@@ -17,6 +17,7 @@ mod assign;
 mod cancel;
 mod change;
 mod domain;
+mod aside;
 mod entries;
 pub mod context;
 pub mod deferred;
@@ -48,6 +49,7 @@ mod vectorized;
 mod volatility;
 
 pub use advisory::AdvisoryLocks;
+pub use aside::aside;
 pub use analyze::analyze;
 pub use context::{
     CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, Lent, NodeStats, Returned, Routines,
@@ -56,7 +58,7 @@ pub use context::{
 pub use error::{CATALOG_CHANGED, kv_error, loses_transaction};
 pub use exported::ExportedSnapshot;
 pub use eval::{EvalScope, eval_batch, eval_filter, eval_row, eval_scalar, is_simple};
-pub use memory::{MemoryBudget, Reservation};
+pub use memory::{MemoryBudget, NodeMemory, NodeReservation, Reservation};
 pub use operator::{BoxOperator, Operator, build, build_instrumented};
 pub use partition::Partitions;
 pub use row_write::{TableWriter, fit_row};

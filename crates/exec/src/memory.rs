@@ -3,16 +3,135 @@
 //! **Invariant (budgeted):** an operator that keeps rows beyond the batch in hand holds a [`Reservation`] of about
 //! their bytes; dropping the operator gives them back. Large values count while they are made ([`Made`]). Nothing spills to disk yet: a statement that needs more than
 //! its budget fails with 53200 instead of taking the node down.
+//!
+//! **Invariant (node-budgeted):** what the statements and messages of a node keep together is counted as well
+//! ([`NodeMemory`]): many that are within their own budgets must not take the node down either. A statement takes from
+//! the node in steps of [`NODE_STEP_BYTES`] and gives all of it back at its end, so that small ones cost nothing here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use types::{Datum, SqlError, SqlResult, SqlState};
+
+/// A statement below this takes nothing from the node, and any other so much at a time.
+const NODE_STEP_BYTES: usize = 256 << 10;
+
+/// What the statements and the messages of a node may keep together.
+#[derive(Debug)]
+pub struct NodeMemory {
+    used: AtomicUsize,
+    limit: usize,
+    refused: AtomicUsize,
+}
+
+impl NodeMemory {
+    #[must_use]
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), limit, refused: AtomicUsize::new(0) })
+    }
+
+    #[must_use]
+    pub fn unlimited() -> Arc<Self> {
+        Self::new(usize::MAX)
+    }
+
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How often somebody asked for more than there was.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> SqlResult<()> {
+        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) <= self.limit {
+            return Ok(());
+        }
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(SqlError::new(SqlState::OutOfMemory, "out of memory").with_detail(format!(
+            "The statements of this node keep {before} bytes and asked for {bytes} more; together they may have {} bytes.",
+            self.limit
+        )))
+    }
+
+    fn give(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes bytes that belong to no statement's budget.
+    ///
+    /// # Errors
+    /// 53200.
+    pub fn reserve(self: &Arc<Self>, bytes: usize) -> SqlResult<NodeReservation> {
+        let mut reservation = NodeReservation { node: self.clone(), bytes: 0 };
+        reservation.resize(bytes)?;
+        Ok(reservation)
+    }
+}
+
+/// Bytes of the node's, given back when dropped.
+#[derive(Debug)]
+pub struct NodeReservation {
+    node: Arc<NodeMemory>,
+    bytes: usize,
+}
+
+impl NodeReservation {
+    /// Counts exactly this much from now on.
+    ///
+    /// # Errors
+    /// 53200; what was counted stays.
+    pub fn resize(&mut self, bytes: usize) -> SqlResult<()> {
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => self.node.take(more)?,
+            None => self.node.give(self.bytes - bytes),
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+}
+
+impl Drop for NodeReservation {
+    fn drop(&mut self) {
+        self.node.give(self.bytes);
+    }
+}
 
 #[derive(Debug)]
 struct Counter {
     used: AtomicUsize,
     limit: usize,
+    /// What the node has granted; `used` beyond it by a step asks for more.
+    granted: AtomicUsize,
+    node: Option<Mutex<NodeReservation>>,
+}
+
+impl Counter {
+    /// *node-budgeted*
+    fn check_node(&self, used: usize) -> SqlResult<()> {
+        let Some(node) = &self.node else { return Ok(()) };
+        if used <= self.granted.load(Ordering::Relaxed).saturating_add(NODE_STEP_BYTES) {
+            return Ok(());
+        }
+        let mut reservation = node.lock();
+        let wanted = used.next_multiple_of(NODE_STEP_BYTES);
+        if wanted > self.granted.load(Ordering::Relaxed) {
+            reservation.resize(wanted)?;
+            self.granted.store(wanted, Ordering::Relaxed);
+        }
+        Ok(())
+    }
 }
 
 /// The budget of one statement; clones share it.
@@ -22,7 +141,17 @@ pub struct MemoryBudget(Arc<Counter>);
 impl MemoryBudget {
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self(Arc::new(Counter { used: AtomicUsize::new(0), limit }))
+        Self::of(limit, None)
+    }
+
+    /// Of a statement of a node.
+    #[must_use]
+    pub fn within(limit: usize, node: &Arc<NodeMemory>) -> Self {
+        Self::of(limit, Some(Mutex::new(NodeReservation { node: node.clone(), bytes: 0 })))
+    }
+
+    fn of(limit: usize, node: Option<Mutex<NodeReservation>>) -> Self {
+        Self(Arc::new(Counter { used: AtomicUsize::new(0), limit, granted: AtomicUsize::new(0), node }))
     }
 
     #[must_use]
@@ -50,7 +179,11 @@ impl MemoryBudget {
                 self.0.limit
             )));
         }
-        Ok(())
+        let checked = self.0.check_node(before + bytes);
+        if checked.is_err() {
+            self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        checked
     }
 }
 
@@ -163,6 +296,33 @@ mod tests {
         assert_eq!(budget.used(), 0);
         assert!(Made::new(Some(&budget), usize::MAX).add_many(&value, 3).is_err());
         assert!(Made::new(None, 1 << 20).add(&value).is_err());
+    }
+
+    #[test]
+    fn node_budgeted_statements_share_what_there_is() {
+        let node = NodeMemory::new(8 << 20);
+        let budgets = [0; 3].map(|_| MemoryBudget::within(usize::MAX, &node));
+        let [mut first, mut second, mut small] = budgets.each_ref().map(MemoryBudget::reservation);
+        small.grow(NODE_STEP_BYTES).unwrap();
+        assert_eq!(node.used(), 0, "small statements cost nothing here");
+        first.grow(5 << 20).unwrap();
+        assert_eq!(node.used(), 5 << 20);
+        let refused = second.grow(4 << 20).unwrap_err();
+        assert_eq!(refused.code(), SqlState::OutOfMemory);
+        assert_eq!((node.refused(), budgets[1].used()), (1, 0));
+        second.grow(3 << 20).unwrap();
+        assert_eq!(node.used(), 8 << 20);
+        assert!(node.reserve(1).is_err());
+        drop(first);
+        let [one, two, _] = budgets;
+        drop(one);
+        assert_eq!(node.used(), 3 << 20, "given back at the statement's end");
+        let mut message = node.reserve(5 << 20).unwrap();
+        assert!(message.resize(6 << 20).is_err());
+        message.resize(1 << 20).unwrap();
+        drop((message, second));
+        drop(two);
+        assert_eq!(node.used(), 0);
     }
 
     #[test]

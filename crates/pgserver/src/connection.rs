@@ -10,6 +10,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use auth::doors::{AtDoor, Seat};
 use audit::Kind;
 use session::{Activity, CancelFlag, Client, Completion, Ending, Session, TransactionStatus};
 use tokio::{sync::watch, time::Instant};
@@ -20,7 +21,7 @@ use crate::{
     encode, extended,
     frame::{Body, Frame, Reader, protocol},
     registry::Registered,
-    server::{SUPERUSER_RESERVED, Shared},
+    server::Shared,
     sink::WireSink,
     startup::{Opening, options, startup},
     stream::{Origin, Reading, Writing},
@@ -45,6 +46,8 @@ pub(crate) struct Connection {
     is_lost: bool,
     /// How the client has shown who it is.
     method: Option<&'static str>,
+    /// Until the client has shown who it is.
+    door: Option<AtDoor>,
 }
 
 /// What the connection's loop goes on with.
@@ -75,9 +78,10 @@ impl Connection {
         from: Origin,
         shared: Arc<Shared>,
         draining: watch::Receiver<bool>,
+        door: AtDoor,
     ) -> Self {
         Self {
-            reader: Reader::new(reading),
+            reader: Reader::new(reading, shared.engine.memory.clone()),
             writer: Writer::new(writing),
             from,
             shared,
@@ -86,12 +90,13 @@ impl Connection {
             told_at: 0,
             is_lost: false,
             method: None,
+            door: Some(door),
         }
     }
 
-    /// Serves the client until it goes. `before` is how many others were there when it came.
-    pub async fn serve(mut self, pid: i32, before: usize) {
-        let outcome = Box::pin(self.talk(pid, before)).await;
+    /// Serves the client until it goes.
+    pub async fn serve(mut self, pid: i32) {
+        let outcome = Box::pin(self.talk(pid)).await;
         if let Err(error) = outcome {
             encode::error(&mut self.writer.out, error, "FATAL");
             let farewell = async {
@@ -102,12 +107,12 @@ impl Connection {
             };
             // Whether it took its time or not, the client goes.
             let _in_time = tokio::time::timeout(FAREWELL_PATIENCE, farewell).await;
-        } else if let Err(error) = self.writer.flush().await {
+        } else if let Ok(Err(error)) = tokio::time::timeout(FAREWELL_PATIENCE, self.writer.flush()).await {
             tracing::debug!(%error, "client gone");
         }
     }
 
-    async fn talk(&mut self, pid: i32, before: usize) -> SqlResult<()> {
+    async fn talk(&mut self, pid: i32) -> SqlResult<()> {
         let limit = Instant::now() + self.shared.listen.authentication_timeout;
         let shared = self.shared.clone();
         // A Unix socket needs no encryption.
@@ -115,10 +120,11 @@ impl Connection {
         let opened = startup(&mut self.reader, &mut self.writer, &shared.registry, certs);
         let Ok(opening) = tokio::time::timeout_at(limit, opened).await else { return Ok(()) };
         let Some(opening) = opening? else { return Ok(()) };
-        if before >= shared.listen.connections_max {
-            return Err(SqlError::new(SqlState::TooManyConnections, "sorry, too many clients already"));
+        // Before anything is computed for it; whether there is a seat is decided once it has shown who it is.
+        if shared.seats.is_full() {
+            return Err(too_many());
         }
-        let begun = tokio::time::timeout_at(limit, self.begin(pid, before, &opening)).await;
+        let begun = tokio::time::timeout_at(limit, self.begin(pid, &opening)).await;
         let begun = begun.unwrap_or_else(|_| {
             Err(SqlError::new(SqlState::QueryCanceled, "canceling authentication due to timeout"))
         });
@@ -127,7 +133,7 @@ impl Connection {
             Ok(None) => {}
             Err(error) => self.tell(Kind::AuthenticationFailed, pid, &opening, Some(error)),
         }
-        let Some((mut session, _registered)) = begun? else { return Ok(()) };
+        let Some((mut session, _registered, _seat)) = begun? else { return Ok(()) };
         let outcome = self.messages(&mut session).await;
         session.close().await;
         self.tell(Kind::Disconnect, pid, &opening, outcome.as_ref().err());
@@ -154,9 +160,8 @@ impl Connection {
     async fn begin(
         &mut self,
         pid: i32,
-        before: usize,
         opening: &Opening,
-    ) -> SqlResult<Option<(Session, Registered)>> {
+    ) -> SqlResult<Option<(Session, Registered, Seat)>> {
         let Opening { parameters, encrypted } = opening;
         let user = parameters.get("user").filter(|user| !user.is_empty()).ok_or_else(|| {
             SqlError::new(
@@ -173,11 +178,15 @@ impl Connection {
         }
         self.method = shown_by;
         engine.may_tell()?;
+        let Some(seat) = self.shared.seats.take() else { return Err(too_many()) };
+        if self.door.take().is_some_and(|door| !door.leave()) {
+            return Ok(None);
+        }
         self.reader.trust();
         let client = Client {
             address: self.from.address(),
             tls: encrypted.as_ref().map(|encrypted| encrypted.shown.clone()),
-            is_crowded: before + SUPERUSER_RESERVED >= self.shared.listen.connections_max,
+            is_crowded: seat.is_reserved,
         };
         let mut session = Session::connect_from(engine, user, database, pid, client).await?;
         if let Some(text) = parameters.get("options") {
@@ -198,7 +207,7 @@ impl Connection {
         self.tell_settings(&session);
         encode::backend_key(&mut self.writer.out, pid, secret);
         self.ready(&session);
-        Ok(Some((session, registered)))
+        Ok(Some((session, registered, seat)))
     }
 
     /// Tells the client of settings that are not what it was told last.
@@ -434,6 +443,10 @@ impl Connection {
             }
         }
     }
+}
+
+fn too_many() -> SqlError {
+    SqlError::new(SqlState::TooManyConnections, "sorry, too many clients already")
 }
 
 fn terminated() -> SqlError {

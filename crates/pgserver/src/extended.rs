@@ -36,7 +36,7 @@ pub(crate) async fn parse(connection: &mut Connection, session: &mut Session, bo
     Ok(())
 }
 
-fn formats(body: &mut Body<'_>) -> SqlResult<Formats> {
+pub(crate) fn formats(body: &mut Body<'_>) -> SqlResult<Formats> {
     let count = body.count()?;
     let mut formats = Formats::new();
     for _ in 0..count {

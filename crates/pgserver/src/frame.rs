@@ -8,11 +8,14 @@
 //! something else, and copies every name; so only its startup messages, which are checked before, are used here.
 //!
 //! **Invariant (bounded-before-taken):** the length of a frame is checked before memory is taken for it, and memory
-//! grows with what has arrived, not with what was announced. A count inside a body takes none.
+//! grows with what has arrived, not with what was announced. A count inside a body takes none. What a connection keeps
+//! beyond [`READ_AHEAD_BYTES`] comes out of the node's budget (`exec::memory`): a thousand clients that each send the
+//! half of a message are refused, and take the node's memory from nobody.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use bytes::{Buf, Bytes, BytesMut};
+use exec::{NodeMemory, NodeReservation};
 use session::{CancelFlag, CancelReason};
 use types::{SqlError, SqlResult, SqlState};
 
@@ -48,11 +51,30 @@ pub(crate) struct Reader {
     is_closed: bool,
     /// What a message may have: little, until the client has shown who it is.
     bytes_max: usize,
+    memory: Arc<NodeMemory>,
+    /// What a long message takes of it.
+    reserved: Option<NodeReservation>,
 }
 
 impl Reader {
-    pub fn new(socket: Reading) -> Self {
-        Self { socket, input: BytesMut::with_capacity(CHUNK_BYTES), is_closed: false, bytes_max: AUTHENTICATION_BYTES_MAX }
+    pub fn new(socket: Reading, memory: Arc<NodeMemory>) -> Self {
+        Self {
+            socket,
+            input: BytesMut::with_capacity(CHUNK_BYTES),
+            is_closed: false,
+            bytes_max: AUTHENTICATION_BYTES_MAX,
+            memory,
+            reserved: None,
+        }
+    }
+
+    /// Of bytes that are here already.
+    #[cfg(feature = "fuzzing")]
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        let mut reader = Self::new(Reading::Gone, NodeMemory::unlimited());
+        reader.input.extend_from_slice(bytes);
+        reader.trust();
+        reader
     }
 
     /// The client has shown who it is.
@@ -104,7 +126,7 @@ impl Reader {
             if let Some(frame) = self.buffered()? {
                 return Ok(Some(frame));
             }
-            if !self.fill().await {
+            if !self.fill().await? {
                 return Ok(None);
             }
         }
@@ -123,20 +145,20 @@ impl Reader {
                 packet.advance(4);
                 return Ok(Some(packet));
             }
-            if !self.fill().await {
+            if !self.fill().await? {
                 return Ok(None);
             }
         }
     }
 
     /// Reads once. Nothing is lost when it is dropped while it waits.
-    async fn fill(&mut self) -> bool {
+    async fn fill(&mut self) -> SqlResult<bool> {
         if self.is_closed {
-            return false;
+            return Ok(false);
         }
-        self.make_room();
+        self.make_room()?;
         self.is_closed = !matches!(self.socket.read(&mut self.input).await, Ok(read) if read > 0);
-        !self.is_closed
+        Ok(!self.is_closed)
     }
 
     /// Whether a message has begun to arrive.
@@ -148,8 +170,9 @@ impl Reader {
     pub fn is_sync_next(&mut self) -> bool {
         if self.input.is_empty() {
             // It may have been cut off by the end of a read.
-            self.make_room();
-            if let Some(Ok(0)) = self.socket.try_read(&mut self.input) {
+            if self.make_room().is_ok()
+                && let Some(Ok(0)) = self.socket.try_read(&mut self.input)
+            {
                 self.is_closed = true;
             }
         }
@@ -158,10 +181,22 @@ impl Reader {
 
     /// What is here doubles at most: *bounded-before-taken*. As long as there is room the buffer is kept, even when the
     /// message at hand still holds on to a part of it.
-    fn make_room(&mut self) {
+    ///
+    /// # Errors
+    /// FATAL, 53200: the node has no memory for so long a message now.
+    fn make_room(&mut self) -> SqlResult<()> {
         if self.input.capacity() - self.input.len() < ROOM_BYTES {
-            self.input.reserve(self.input.len().max(CHUNK_BYTES));
+            let room = self.input.len().max(CHUNK_BYTES);
+            let bytes = self.input.len() + room;
+            if bytes > READ_AHEAD_BYTES {
+                match &mut self.reserved {
+                    Some(reserved) => reserved.resize(bytes)?,
+                    None => self.reserved = Some(self.memory.reserve(bytes)?),
+                }
+            }
+            self.input.reserve(room);
         }
+        Ok(())
     }
 
     /// Gives back what a long message took.
@@ -169,16 +204,22 @@ impl Reader {
         if self.input.is_empty() && self.input.capacity() > READ_AHEAD_BYTES {
             self.input = BytesMut::with_capacity(CHUNK_BYTES);
         }
+        if self.reserved.is_some() && self.input.capacity() <= READ_AHEAD_BYTES {
+            self.reserved = None;
+        }
     }
 
     /// Reads ahead while a statement runs, and stops it when its client has gone without having sent more.
     pub async fn watch(&mut self, running: &CancelFlag) -> Infallible {
         while self.input.len() < READ_AHEAD_BYTES {
-            if !self.fill().await {
-                if self.input.is_empty() {
+            match self.fill().await {
+                Ok(true) => {}
+                Ok(false) if self.input.is_empty() => {
                     running.cancel(CancelReason::ClientGone);
+                    break;
                 }
-                break;
+                // Whoever reads the next message finds it out.
+                Ok(false) | Err(_) => break,
             }
         }
         std::future::pending().await
@@ -189,7 +230,7 @@ impl Reader {
         let mut total = 0;
         while total < bytes_max {
             self.input.clear();
-            if !self.fill().await {
+            if !matches!(self.fill().await, Ok(true)) {
                 return;
             }
             total += self.input.len();

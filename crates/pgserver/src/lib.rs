@@ -4,7 +4,7 @@
 //! The idea: a loop of our own. Messages are read in place and one by one into a [`session::Session`]; answers gather
 //! in one buffer that is sent when the client waits for it or when it is full.
 //!
-//! **Invariants**: *bounded-before-taken* (`frame`), *flush-once* (`writer`).
+//! **Invariants**: *bounded-before-taken* (`frame`), *flush-once* (`writer`), *strangers-take-no-seat* (`auth::doors`).
 //!
 //! Deliberately left out: what rules and passwords are (`auth`), where certificates come from (`certs`), what statements
 //! mean.
@@ -21,7 +21,10 @@ mod encode;
 mod frame;
 mod writer;
 mod registry;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 pub use encode::data_row;
 pub use registry::CancelRegistry;
-pub use server::{AUTHENTICATION_TIMEOUT, CONNECTIONS_MAX, Listen, PgServer};
+pub use auth::doors::DoorMetrics;
+pub use server::{AUTHENTICATION_TIMEOUT, CONNECTIONS_MAX, Listen, PgServer, SUPERUSER_RESERVED};

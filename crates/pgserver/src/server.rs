@@ -9,9 +9,10 @@ use std::{
         Arc,
         atomic::{AtomicI32, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use auth::doors::{DoorMetrics, Doors, Seats};
 use certs::NodeCerts;
 use parking_lot::Mutex;
 use session::Engine;
@@ -29,13 +30,17 @@ use crate::{
 
 /// How many clients a node serves at a time, unless it is told otherwise.
 pub const CONNECTIONS_MAX: usize = 1000;
-/// Clients beyond the limit that are listened to, to be refused or to cancel something; others are cut off.
-const REFUSED_MAX: usize = 100;
-
 /// The last places are for superusers: PostgreSQL's `superuser_reserved_connections`.
-pub(crate) const SUPERUSER_RESERVED: usize = 3;
+pub const SUPERUSER_RESERVED: usize = 3;
 /// A client that has not shown by then who it is is let go: PostgreSQL's `authentication_timeout`.
 pub const AUTHENTICATION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Room for connections that have not shown who they are, however few are served: for cancel requests, and to tell
+/// clients that there are too many.
+const DOOR_ROOM_MIN: usize = 100;
+
+/// How often the log says that clients cannot be accepted.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// How clients are listened to.
 #[derive(Clone)]
@@ -44,6 +49,7 @@ pub struct Listen {
     /// Where the Unix socket is made, if one is: `.s.PGSQL.<port>`, as clients of PostgreSQL look for it.
     pub socket_dir: Option<PathBuf>,
     pub connections_max: usize,
+    pub superuser_reserved: usize,
     /// From the first byte to the end of authentication, encryption included.
     pub authentication_timeout: Duration,
     /// For connections that are encrypted; without them none is.
@@ -56,6 +62,7 @@ pub(crate) struct Shared {
     pub listen: Listen,
     pub local_addr: SocketAddr,
     pub registry: Arc<CancelRegistry>,
+    pub seats: Seats,
 }
 
 /// The SQL listener of a node.
@@ -65,6 +72,7 @@ pub struct PgServer {
     socket: Mutex<Option<SocketFile>>,
     draining: watch::Sender<bool>,
     open: Arc<AtomicUsize>,
+    doors: Arc<Doors>,
 }
 
 impl PgServer {
@@ -79,14 +87,17 @@ impl PgServer {
         };
         let (draining, drained) = watch::channel(false);
         let open = Arc::new(AtomicUsize::new(0));
-        let shared = Arc::new(Shared { engine, listen, local_addr, registry: Arc::default() });
-        let clients = Arc::new(Clients { shared, drained, open: open.clone(), pids: AtomicI32::new(1) });
+        let doors = Doors::new(listen.connections_max.max(DOOR_ROOM_MIN));
+        let seats = Seats::new(listen.connections_max, listen.superuser_reserved);
+        let shared = Arc::new(Shared { engine, listen, local_addr, registry: Arc::default(), seats });
+        let pids = AtomicI32::new(1);
+        let clients = Arc::new(Clients { shared, drained, open: open.clone(), doors: doors.clone(), pids });
         let mut acceptors = vec![tokio::spawn(accept(listener, clients.clone()))];
         let socket = at_socket.map(|(listener, file)| {
             acceptors.push(tokio::spawn(accept(listener, clients)));
             file
         });
-        Ok(Self { local_addr, acceptors, socket: Mutex::new(socket), draining, open })
+        Ok(Self { local_addr, acceptors, socket: Mutex::new(socket), draining, open, doors })
     }
 
     #[must_use]
@@ -100,10 +111,17 @@ impl PgServer {
         self.open.load(Ordering::Relaxed)
     }
 
+    /// What is counted of clients that have not shown yet who they are.
+    #[must_use]
+    pub fn doors(&self) -> DoorMetrics {
+        self.doors.metrics()
+    }
+
     /// Takes no more clients and lets those there finish their transactions, as long as `patience` lasts.
     pub async fn drain(&self, patience: Duration) {
         self.acceptors.iter().for_each(JoinHandle::abort);
         drop(self.socket.lock().take());
+        self.doors.close();
         let told = self.draining.send(true);
         if told.is_err() {
             return;
@@ -129,21 +147,24 @@ struct Clients {
     shared: Arc<Shared>,
     drained: watch::Receiver<bool>,
     open: Arc<AtomicUsize>,
+    doors: Arc<Doors>,
     pids: AtomicI32,
 }
 
 impl Clients {
     fn serve(&self, halves: (Reading, Writing), from: Origin) {
-        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        self.open.fetch_add(1, Ordering::Relaxed);
         let guard = Open(self.open.clone());
-        if before >= self.shared.listen.connections_max + REFUSED_MAX {
-            return;
-        }
         let pid = self.pids.fetch_add(1, Ordering::Relaxed) & i32::MAX;
-        let connection = Connection::new(halves, from, self.shared.clone(), self.drained.clone());
-        tokio::spawn(async move {
-            connection.serve(pid, before).await;
-            drop(guard);
+        let address = from.address().map(|address| address.ip());
+        self.doors.enter(address, |door| {
+            let connection = Connection::new(halves, from, self.shared.clone(), self.drained.clone(), door);
+            let serving = tokio::spawn(async move {
+                connection.serve(pid).await;
+                drop(guard);
+            });
+            let task = serving.abort_handle();
+            Box::new(move || task.abort())
         });
     }
 }
@@ -177,11 +198,16 @@ impl Listener for UnixListener {
 }
 
 async fn accept(listener: impl Listener, clients: Arc<Clients>) {
+    let mut warned: Option<Instant> = None;
     loop {
         match listener.next().await {
             Ok((halves, from)) => clients.serve(halves, from),
             Err(error) => {
-                tracing::warn!(%error, "accept");
+                // Out of file descriptors, most likely, and not once.
+                if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
+                    tracing::warn!(%error, "accept");
+                    warned = Some(Instant::now());
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }

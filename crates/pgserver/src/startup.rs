@@ -73,7 +73,7 @@ pub(crate) async fn startup(
             }
             GSS_CODE if !gss_refused => gss_refused = true,
             _ => {
-                let parameters = parameters(&mut packet, code, writer)?;
+                let parameters = parameters(&mut packet, code, &mut writer.out)?;
                 return Ok(Some(Opening { parameters, encrypted }));
             }
         }
@@ -85,7 +85,8 @@ pub(crate) async fn startup(
     }
 }
 
-fn parameters(packet: &mut BytesMut, version: i32, writer: &mut Writer) -> SqlResult<BTreeMap<String, String>> {
+/// What a startup packet says behind its version; what is not known of it is answered in `out`.
+pub(crate) fn parameters(packet: &mut BytesMut, version: i32, out: &mut Vec<u8>) -> SqlResult<BTreeMap<String, String>> {
     let (major, minor) = (version >> 16, version & 0xffff);
     if major != 3 {
         return Err(SqlError::not_supported(format!(
@@ -102,7 +103,7 @@ fn parameters(packet: &mut BytesMut, version: i32, writer: &mut Writer) -> SqlRe
     let unknown: Vec<&str> =
         startup.parameters.keys().filter(|name| name.starts_with("_pq_.")).map(String::as_str).collect();
     if minor > 0 || !unknown.is_empty() {
-        encode::negotiate_protocol_version(&mut writer.out, &unknown);
+        encode::negotiate_protocol_version(out, &unknown);
     }
     Ok(startup.parameters)
 }

@@ -8,7 +8,7 @@ mod workload;
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
-use server::{Node, NodeConfig};
+use server::{JoinToken, Node, NodeConfig};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -75,10 +75,28 @@ struct Start {
     /// Nodes of the cluster to join.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     join: Vec<String>,
+    /// Gets the node its certificate from the nodes that --join names, once (quorate cert create-join-token). Not needed
+    /// again when the node starts again.
+    #[arg(long, value_name = "TOKEN", requires = "join", conflicts_with_all = ["certs_dir", "insecure"])]
+    join_token: Option<JoinToken>,
+    /// Believe nodes whose certificates do not say which node of which cluster they are for: for certificates of a maker
+    /// that cannot name them, and while a cluster gets its bound ones.
+    #[arg(long)]
+    accept_unbound_certs: bool,
     /// Where ca.crt, node.crt and node.key are: clients are served encrypted, and have to show who they are. SIGHUP
     /// reads them again. Without it, the first node of a cluster makes its own, in certs in its store.
     #[arg(long, value_name = "DIR")]
     certs_dir: Option<PathBuf>,
+    /// SQL clients served at a time; more are refused (53300).
+    #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=262_143))]
+    max_connections: u32,
+    /// The last of them are for superusers.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=262_142))]
+    superuser_reserved_connections: u32,
+    /// What statements and messages of clients may keep together; more is refused (53200). A quarter of the memory that
+    /// the process may have unless it is given.
+    #[arg(long, value_name = "BYTES")]
+    sql_memory_bytes: Option<usize>,
     /// A client that has not shown by then who it is is let go.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=600))]
     authentication_timeout: u64,
@@ -126,9 +144,9 @@ fn main() -> ExitCode {
         Command::Start(start) => runtime.block_on(run(start)),
         Command::Node(arguments) => runtime.block_on(node::run(arguments)),
         Command::Workload(command) => runtime.block_on(workload::run(command)),
-        Command::Cert(command) => match cert::run(&command) {
+        Command::Cert(command) => match runtime.block_on(cert::run(&command)) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => complain(&error.to_string()),
+            Err(error) => complain(&error),
         },
         Command::Audit(command) => match audited::run(&command) {
             Ok(()) => ExitCode::SUCCESS,
@@ -159,6 +177,16 @@ fn complain(what: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Each client takes a file, and so does each of the store's: as many as the operating system lets this process have.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays");
+    }
+}
+
 async fn run(start: Start) -> ExitCode {
     let mut config = NodeConfig::new(start.store);
     config.sql_addr = start.sql_addr;
@@ -168,7 +196,12 @@ async fn run(start: Start) -> ExitCode {
     config.http_addr = start.http_addr;
     config.join = start.join;
     config.certs_dir = start.certs_dir;
+    config.join_token = start.join_token;
+    config.accept_unbound_certs = start.accept_unbound_certs;
     config.authentication_timeout = Duration::from_secs(start.authentication_timeout);
+    config.connections_max = start.max_connections as usize;
+    config.superuser_reserved = start.superuser_reserved_connections as usize;
+    config.sql_memory_bytes = start.sql_memory_bytes.unwrap_or(config.sql_memory_bytes);
     config.insecure = start.insecure;
     config.own_certs = true;
     config.store.accept_lost_log = start.accept_lost_log;
@@ -177,6 +210,7 @@ async fn run(start: Start) -> ExitCode {
     config.store.dead_after = std::time::Duration::from_secs(start.dead_after);
     config.kv.spill_bytes = start.spill_bytes;
     config.audit = start.audit.config();
+    raise_open_files();
     // A process that is told to stop while it starts stops at once: nothing is served yet.
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(signal) => signal,

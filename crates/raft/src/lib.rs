@@ -26,6 +26,8 @@ mod quorum;
 mod group;
 mod lease;
 mod elections;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod members;
 mod node;
 mod types;

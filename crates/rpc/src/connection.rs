@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     Lane, RpcError, ServiceId,
     frame::{HEADER_BYTES, Header, Kind, MAX_FRAME_BYTES},
+    greeting::{Judged, Standing},
     services,
 };
 
@@ -83,11 +84,12 @@ pub(crate) struct Connection {
     /// The node at the other end, 0 while it has no number.
     pub node: NodeId,
     pub opened: Instant,
+    standing: Standing,
     tasks: Mutex<Vec<AbortHandle>>,
 }
 
 impl Connection {
-    pub fn new(peer: String, node: NodeId, clock: Arc<Clock>, counters: Arc<Counters>) -> Self {
+    pub fn new(peer: String, judged: Judged, clock: Arc<Clock>, counters: Arc<Counters>) -> Self {
         Self {
             queues: Mutex::default(),
             wake: Notify::new(),
@@ -98,7 +100,8 @@ impl Connection {
             clock,
             counters,
             peer,
-            node,
+            node: judged.node,
+            standing: judged.standing,
             opened: Instant::now(),
             tasks: Mutex::default(),
         }
@@ -298,8 +301,12 @@ impl Connection {
                     return Err(RpcError::Incompatible { to: self.peer.clone(), reason });
                 }
                 let bytes = message.bytes.len() + body.len();
-                if bytes > MAX_MESSAGE_BYTES {
-                    return Err(RpcError::TooLarge { bytes, max: MAX_MESSAGE_BYTES });
+                let max = match header.kind {
+                    Kind::Request => services::request_bytes_max(ServiceId(header.service), self.standing),
+                    Kind::Response | Kind::Error => MAX_MESSAGE_BYTES,
+                };
+                if bytes > max {
+                    return Err(RpcError::TooLarge { bytes, max });
                 }
                 message.bytes.extend_from_slice(&body);
                 if !header.last {

@@ -21,7 +21,10 @@
 //!   ended. It is unreachable only if no byte of it was handed to the socket.
 //! - *silence-ends-calls*: a call to a node whose heartbeats are not answered ends after a second or two, however long
 //!   its own timeout: the process may be stopped, the wires cut, and the kernel would not say so.
-//! - *nodes-only* (`stream`): with certificates, nothing is read of whoever does not show a node's.
+//! - *nodes-only* (`stream`): with certificates, nothing is read of whoever does not show a node's; but for the one
+//!   question of a node that joins with a token (`enrol`).
+//! - *who-it-shows* (`greeting`): with certificates, a peer is the node that its certificate is bound to, and a member of
+//!   the cluster that it is bound to; what it says of itself must agree.
 //!
 //! HAZARD: the order in which handlers of one lane run is not promised, over TCP they run on many threads. Nor is the
 //! number of requests a peer may have under way bounded here: callers bound what they ask.
@@ -29,8 +32,11 @@
 //! Deliberately left out: what messages mean, where certificates come from (`certs`).
 
 mod connection;
+mod enrol;
 mod error;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod greeting;
 mod memory;
 mod pulse;
@@ -40,6 +46,7 @@ mod tcp;
 mod transport;
 
 pub use connection::LaneMetrics;
+pub use enrol::{Enrolment, enrol};
 pub use error::RpcError;
 pub use memory::{MemoryConfig, MemoryNetwork, MemoryOrder, MemoryTransport};
 pub use greeting::ClusterId;

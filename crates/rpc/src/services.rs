@@ -1,6 +1,6 @@
 //! Every service of a node, so that no two share a number. A number is never given to another service.
 
-use crate::ServiceId;
+use crate::{ServiceId, connection::MAX_MESSAGE_BYTES, greeting::Standing};
 
 /// The heartbeats of connections. The transport answers them itself, unless somebody registers who knows more of this
 /// node: a refusal counts as silence. A handler runs on the thread of the pulses and must never block.
@@ -17,6 +17,25 @@ pub const STORE: ServiceId = ServiceId(4);
 pub const JOIN: ServiceId = ServiceId(5);
 /// Readings of a node's physical clock.
 pub const CLOCK: ServiceId = ServiceId(6);
+
+/// Signing the certificates of nodes: members ask each other.
+pub const CERTIFY: ServiceId = ServiceId(7);
+
+/// What a request to a service may have, in bytes: checked while it arrives, long before it is decoded. A stranger's has
+/// little, whatever it is for.
+pub(crate) fn request_bytes_max(service: ServiceId, peer: Standing) -> usize {
+    match service {
+        PULSE | LIVENESS | CLOCK => SMALL_BYTES,
+        JOIN | CERTIFY => ASKED_BYTES,
+        _ if peer == Standing::Stranger => ASKED_BYTES,
+        _ => MAX_MESSAGE_BYTES,
+    }
+}
+
+/// Heartbeats, of which those of store liveness name stores.
+const SMALL_BYTES: usize = 64 << 10;
+/// Certificates and names.
+const ASKED_BYTES: usize = 256 << 10;
 
 /// Whether messages are taken also of a node whose clock is too far ahead: it has to hear that it is, and is not gone.
 pub(crate) fn whatever_the_clock(service: ServiceId) -> bool {

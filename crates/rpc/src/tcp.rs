@@ -9,6 +9,8 @@
 //! gone: its main connection is closed, and whoever waits for an answer over it is told at once. The kernel would keep
 //! the connection of a stopped process alive for as long as the process is stopped.
 
+mod accept;
+
 use std::{
     io,
     net::SocketAddr,
@@ -21,6 +23,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use auth::doors::Doors;
 use bytes::Bytes;
 use certs::NodeCerts;
 use futures::{FutureExt, future::BoxFuture};
@@ -32,6 +35,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     runtime::Handle,
+    sync::Semaphore,
     task::JoinHandle,
 };
 
@@ -40,12 +44,14 @@ use crate::{
     connection::{Connection, Counters, LaneMetrics, MAX_MESSAGE_BYTES},
     error::{as_told, decode_error, encode_error, no_answer},
     frame::Kind,
+    enrol::{ENROLLING_MAX, Enrolment},
     greeting::{
-        ClusterId, Greeting, Line, MAGIC, PROTOCOL, Standing, are_apart, read_greeting, standing, write_greeting,
+        ClusterId, Greeting, Line, MAGIC, PROTOCOL, Standing, are_apart, is_of_another_cluster, judge,
+        read_greeting, write_greeting,
     },
     pulse::{MISSED_FOR, PULSE_EVERY, Pulse, PulseThread, SILENCE},
     services,
-    stream::{Hello, Stream, connect},
+    stream::{Shown, Stream, connect},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,6 +59,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// Connections that have not shown yet who they are, half of them of one address.
+const DOOR_ROOM: usize = 256;
 /// What the kernel may hold unsent. *lane-order* ends where bytes reach the socket, whose buffer may grow to megabytes.
 const KERNEL_UNSENT_BYTES: u32 = 128 << 10;
 
@@ -62,6 +70,8 @@ pub struct TcpOptions {
     pub clock: Arc<Clock>,
     /// With them, connections are encrypted, and open to nodes of the same CA alone.
     pub certs: Option<Arc<NodeCerts>>,
+    /// Whether a peer whose certificate does not say which node it is for is believed, and not only told how to join.
+    pub are_unbound_members: bool,
 }
 
 /// A peer's place on one line. Whoever dials holds the lock.
@@ -104,6 +114,10 @@ struct Inner {
     strangers: AtomicU64,
     down: AtomicBool,
     certs: Option<Arc<NodeCerts>>,
+    are_unbound_members: bool,
+    enrolment: RwLock<Option<Arc<dyn Enrolment>>>,
+    enrolling: Arc<Semaphore>,
+    doors: Arc<Doors>,
 }
 
 pub struct TcpTransport {
@@ -139,13 +153,17 @@ impl TcpTransport {
             strangers: AtomicU64::new(0),
             down: AtomicBool::new(false),
             certs: options.certs,
+            are_unbound_members: options.are_unbound_members,
+            enrolment: RwLock::default(),
+            enrolling: Arc::new(Semaphore::new(ENROLLING_MAX)),
+            doors: Doors::new(DOOR_ROOM),
         });
         inner.services.write().insert(services::PULSE.0, Arc::new(Pulse));
         let listener = {
             let _where_it_is_polled = pulse.handle.enter();
             TcpListener::from_std(listener)?
         };
-        let acceptor = pulse.handle.spawn(accept_loop(inner.clone(), listener));
+        let acceptor = pulse.handle.spawn(accept::accept_loop(inner.clone(), listener));
         let (acceptor, pulse) = (Mutex::new(Some(acceptor)), Mutex::new(Some(pulse)));
         Ok(Arc::new(Self { inner, local_addr, acceptor, pulse }))
     }
@@ -169,6 +187,11 @@ impl TcpTransport {
                 }
             }
         }
+    }
+
+    /// Who answers nodes that have no certificate yet; without, there are none.
+    pub fn set_enrolment(&self, enrolment: Arc<dyn Enrolment>) {
+        *self.inner.enrolment.write() = Some(enrolment);
     }
 
     /// What was sent, by lane.
@@ -202,6 +225,7 @@ impl TcpTransport {
         }
         // Handlers may hold what holds this transport.
         self.inner.services.write().clear();
+        self.inner.enrolment.write().take();
         for connection in self.inner.accepted.lock().drain(..).filter_map(|weak| weak.upgrade()) {
             connection.close();
         }
@@ -254,101 +278,6 @@ pub(crate) fn tune(stream: &TcpStream) {
     for error in outcomes.into_iter().filter_map(Result::err) {
         tracing::debug!(%error, "socket option");
     }
-}
-
-async fn accept_loop(inner: Arc<Inner>, listener: TcpListener) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                let inner = inner.clone();
-                tokio::spawn(async move {
-                    match inner.certs.clone() {
-                        None => in_time(welcome(&inner, Stream::Plain(stream), peer), peer).await,
-                        Some(certs) => in_time(encrypt(&inner, stream, peer, certs), peer).await,
-                    }
-                });
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: others may end meanwhile.
-                tracing::warn!(%error, "accept");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn in_time(served: impl Future<Output = io::Result<()>>, peer: SocketAddr) {
-    match tokio::time::timeout(CONNECT_TIMEOUT, served).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%peer, %error, "refused"),
-        Err(_) => tracing::debug!(%peer, "no greeting in time"),
-    }
-}
-
-/// Encrypts a connection where its line is served, and welcomes it there.
-async fn encrypt(inner: &Arc<Inner>, stream: TcpStream, peer: SocketAddr, certs: Arc<NodeCerts>) -> io::Result<()> {
-    let hello = Hello::read(stream).await?;
-    if hello.line() == Line::Pulse {
-        let stream = hello.accept(&certs).await?;
-        return welcome(inner, stream, peer).await;
-    }
-    let (accepted, stream) = hello.into_std()?;
-    let serving = inner.clone();
-    inner.main.spawn(in_time(
-        async move {
-            let stream = Hello::from_std(accepted, stream)?.accept(&certs).await?;
-            welcome(&serving, stream, peer).await
-        },
-        peer,
-    ));
-    Ok(())
-}
-
-async fn welcome(inner: &Arc<Inner>, mut stream: Stream, peer: SocketAddr) -> io::Result<()> {
-    stream.tune();
-    let hello = read_greeting(&mut stream).await?;
-    let cluster = *inner.cluster.read();
-    let refusal = if hello.protocol != PROTOCOL {
-        Some(format!("it speaks protocol {PROTOCOL}, the caller {}", hello.protocol))
-    } else if are_apart(hello.cluster, cluster) {
-        Some("it belongs to another cluster".to_owned())
-    } else {
-        None
-    };
-    let refused = refusal.is_some();
-    let node = inner.local.read().map_or(0, NodeId::get);
-    let line = hello.line;
-    let answer = Greeting { magic: MAGIC, protocol: PROTOCOL, cluster, node, refusal, line };
-    write_greeting(&mut stream, &answer).await?;
-    if refused {
-        return Ok(());
-    }
-    let from = NodeId::new(hello.node);
-    let connection =
-        Arc::new(Connection::new(peer.to_string(), from, inner.clock.clone(), inner.counters.clone()));
-    {
-        let mut accepted = inner.accepted.lock();
-        accepted.retain(|weak| weak.strong_count() > 0);
-        accepted.push(Arc::downgrade(&connection));
-    }
-    let standing = standing(hello.cluster, cluster);
-    let stream = match stream {
-        Stream::Plain(stream) if line == Line::Main => stream,
-        stream => {
-            start(inner, connection, stream, line, standing);
-            return Ok(());
-        }
-    };
-    // From the thread that accepts to those that serve.
-    let stream = stream.into_std()?;
-    let serving = inner.clone();
-    inner.main.spawn(async move {
-        match TcpStream::from_std(stream) {
-            Ok(stream) => start(&serving, connection, Stream::Plain(stream), line, standing),
-            Err(error) => tracing::warn!(%peer, %error, "accept"),
-        }
-    });
-    Ok(())
 }
 
 /// Runs both directions of a connection; requests that come in are served whichever side dialled, where this is called:
@@ -475,17 +404,30 @@ impl Inner {
         let opened = tokio::time::timeout(timeout, async {
             let stream = TcpStream::connect(address).await?;
             tune(&stream);
-            let mut stream = match &self.certs {
-                None => Stream::Plain(stream),
+            let (mut stream, shown) = match &self.certs {
+                None => (Stream::Plain(stream), Shown::Believed),
                 Some(certs) => connect(stream, address, line, certs).await?,
             };
+            // Nothing is said to whoever is not the node that is called.
+            match shown {
+                Shown::Bound(_) if is_of_another_cluster(shown, cluster) => {
+                    return Err(io::Error::other("its certificate is of another cluster"));
+                }
+                Shown::Bound(identity) if to.get() != 0 && identity.node != to.get() => {
+                    return Err(io::Error::other(format!("another node is there, {}", NodeId::new(identity.node))));
+                }
+                Shown::Unbound if to.get() != 0 && !self.are_unbound_members => {
+                    return Err(io::Error::other("its certificate does not say which node it is"));
+                }
+                Shown::Bound(_) | Shown::Unbound | Shown::Believed => {}
+            }
             let node = self.local.read().map_or(0, NodeId::get);
             let hello = Greeting { magic: MAGIC, protocol: PROTOCOL, cluster, node, refusal: None, line };
             write_greeting(&mut stream, &hello).await?;
             let answer = read_greeting(&mut stream).await?;
-            io::Result::Ok((stream, answer))
+            io::Result::Ok((stream, shown, answer))
         });
-        let (stream, answer) = opened
+        let (stream, shown, answer) = opened
             .await
             .map_err(|_| unreachable("no answer in time".into()))?
             .map_err(|error| unreachable(error.to_string()))?;
@@ -499,10 +441,12 @@ impl Inner {
         if to.get() != 0 && answer.node != 0 && answer.node != to.get() {
             return Err(incompatible(format!("another node is there, {}", NodeId::new(answer.node))));
         }
-        let node = NodeId::new(answer.node);
-        let connection = Connection::new(address.to_owned(), node, self.clock.clone(), self.counters.clone());
+        let judged = judge(shown, cluster, &answer, self.are_unbound_members)
+            .map_err(|reason| incompatible(reason.to_owned()))?;
+        let standing = judged.standing;
+        let connection = Connection::new(address.to_owned(), judged, self.clock.clone(), self.counters.clone());
         let connection = Arc::new(connection);
-        start(self, connection.clone(), stream, line, standing(answer.cluster, cluster));
+        start(self, connection.clone(), stream, line, standing);
         Ok(connection)
     }
 

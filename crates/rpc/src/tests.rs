@@ -38,7 +38,7 @@ fn clock() -> Arc<Clock> {
 }
 
 async fn node(id: u64, cluster: ClusterId) -> (Arc<TcpTransport>, Arc<Echo>) {
-    let options = TcpOptions { listen: "127.0.0.1:0".into(), cluster, clock: clock(), certs: None };
+    let options = TcpOptions { listen: "127.0.0.1:0".into(), cluster, clock: clock(), certs: None, are_unbound_members: false };
     let transport = TcpTransport::bind(options).await.unwrap();
     transport.set_local_node(NodeId::new(id));
     let echo = Arc::new(Echo { order: Mutex::default() });
@@ -171,7 +171,7 @@ async fn ambiguity_told() {
     assert!(!error.is_ambiguous(), "{error}");
 
     // It comes back on the same port and is found again.
-    let options = TcpOptions { listen: address, cluster: [7; 16], clock: clock(), certs: None };
+    let options = TcpOptions { listen: address, cluster: [7; 16], clock: clock(), certs: None, are_unbound_members: false };
     let again = TcpTransport::bind(options).await.unwrap();
     again.set_local_node(NodeId::new(2));
     again.register(ECHO, Arc::new(Echo { order: Mutex::default() }));
@@ -224,7 +224,7 @@ fn manual(ahead: Duration) -> Arc<Clock> {
 }
 
 async fn node_with(id: u64, clock: Arc<Clock>) -> (Arc<TcpTransport>, Arc<Echo>) {
-    let options = TcpOptions { listen: "127.0.0.1:0".into(), cluster: [7; 16], clock, certs: None };
+    let options = TcpOptions { listen: "127.0.0.1:0".into(), cluster: [7; 16], clock, certs: None, are_unbound_members: false };
     let transport = TcpTransport::bind(options).await.unwrap();
     transport.set_local_node(NodeId::new(id));
     let echo = Arc::new(Echo { order: Mutex::default() });

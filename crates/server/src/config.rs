@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use kv::DbConfig;
 use store::StoreConfig;
 
+use crate::join_token::JoinToken;
+
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
     pub store_dir: PathBuf,
@@ -17,8 +19,16 @@ pub struct NodeConfig {
     pub http_addr: String,
     /// SQL clients served at a time; those beyond are refused with 53300.
     pub connections_max: usize,
+    /// The last of them are for superusers.
+    pub superuser_reserved: usize,
+    /// Bytes that statements and messages of clients may keep together; those beyond are refused with 53200.
+    pub sql_memory_bytes: usize,
     /// Nodes to ask for a place in their cluster; empty for a cluster of its own.
     pub join: Vec<String>,
+    /// Gets the node its certificate where it joins; `None` where it has one already.
+    pub join_token: Option<JoinToken>,
+    /// Whether nodes are believed whose certificates do not say which node they are for.
+    pub accept_unbound_certs: bool,
     /// Where `ca.crt`, `node.crt` and `node.key` are: connections of clients and nodes are
     /// encrypted.
     pub certs_dir: Option<PathBuf>,
@@ -55,7 +65,11 @@ impl NodeConfig {
             advertise_rpc_addr: None,
             http_addr: "127.0.0.1:8433".into(),
             connections_max: pgserver::CONNECTIONS_MAX,
+            superuser_reserved: pgserver::SUPERUSER_RESERVED,
+            sql_memory_bytes: machine_memory() / 4,
             join: Vec::new(),
+            join_token: None,
+            accept_unbound_certs: false,
             certs_dir: None,
             own_certs: false,
             authentication_timeout: pgserver::AUTHENTICATION_TIMEOUT,
@@ -76,6 +90,12 @@ impl NodeConfig {
     pub fn check(&self) -> Result<(), String> {
         if self.insecure && self.certs_dir.is_some() {
             return Err("--certs-dir and --insecure contradict each other: with the latter nothing is encrypted".into());
+        }
+        if self.superuser_reserved >= self.connections_max {
+            return Err(format!(
+                "--superuser-reserved-connections {} must be less than --max-connections {}",
+                self.superuser_reserved, self.connections_max
+            ));
         }
         for (flag, address) in
             [("--sql-addr", &self.sql_addr), ("--rpc-addr", &self.rpc_addr), ("--http-addr", &self.http_addr)]
@@ -105,12 +125,30 @@ impl NodeConfig {
         if let Some(address) = self.advertise_rpc_addr.as_ref().filter(|address| !names_host_and_port(address)) {
             return Err(format!("--advertise-rpc-addr {address}: not of the form HOST:PORT"));
         }
+        if self.join_token.is_some() && (self.join.is_empty() || self.insecure) {
+            return Err("--join-token gets a certificate from the nodes that --join names: it goes with that, and not \
+                        with --insecure"
+                .into());
+        }
         // Names are looked up when they are called: one that is not known yet may be later.
         match self.join.iter().find(|member| !names_host_and_port(member)) {
             Some(member) => Err(format!("--join {member}: not of the form HOST:PORT")),
             None => Ok(()),
         }
     }
+}
+
+/// The memory that this process may have: the machine's, or its control group's where that has less.
+fn machine_memory() -> usize {
+    /// Where neither can be read.
+    const FALLBACK: usize = 4 << 30;
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.split_whitespace().next()?.parse::<usize>().ok().map(|kib| kib << 10)
+    });
+    let group = read("/sys/fs/cgroup/memory.max").and_then(|text| text.trim().parse::<usize>().ok());
+    machine.into_iter().chain(group).min().unwrap_or(FALLBACK)
 }
 
 fn names_host_and_port(address: &str) -> bool {
@@ -135,6 +173,9 @@ mod tests {
     fn the_outside_needs_insecure() {
         let mut config = NodeConfig::new("x");
         assert_eq!(config.check(), Ok(()));
+        assert!(config.sql_memory_bytes > 0);
+        let few = NodeConfig { connections_max: 3, ..config.clone() };
+        assert!(few.check().unwrap_err().contains("--superuser-reserved-connections"));
         config.sql_addr = "0.0.0.0:5433".into();
         assert!(config.check().unwrap_err().contains("--sql-addr"));
         config.insecure = true;

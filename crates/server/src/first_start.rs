@@ -36,6 +36,8 @@ pub(crate) struct Prepared {
     pub config: NodeConfig,
     /// Whether its certificates are still to be made.
     pub makes_certs: bool,
+    /// Whether they are to be got with the join token.
+    pub enrols: bool,
     is_own: bool,
 }
 
@@ -48,19 +50,21 @@ impl Prepared {
         let mut config = config.clone();
         let is_own = config.own_certs && config.certs_dir.is_none() && !config.insecure;
         if !is_own {
-            return Ok(Self { config, makes_certs: false, is_own });
+            return Ok(Self { config, makes_certs: false, enrols: false, is_own });
         }
         let dir = config.store_dir.join(CERTS);
         config.certs_dir = Some(dir.clone());
         // Whatever else is wrong with the flags is said before anything is looked at.
         config.check().map_err(StartError::Config)?;
         if dir.exists() {
-            return Ok(Self { config, makes_certs: false, is_own });
+            return Ok(Self { config, makes_certs: false, enrols: false, is_own });
         }
         let in_store = |source| StartError::Store { dir: config.store_dir.clone(), source };
-        if !config.join.is_empty() {
-            let reason = "a node that joins needs a certificate of the cluster's CA: give --certs-dir (see quorate cert \
-                          --help), or --insecure, as the others have";
+        let enrols = config.join_token.is_some();
+        if !config.join.is_empty() && !enrols {
+            let reason = "a node that joins needs a certificate of the cluster's CA: give --join-token (quorate cert \
+                          create-join-token makes one on a node of the cluster), --certs-dir (see quorate cert --help), or \
+                          --insecure, as the others have";
             return Err(StartError::Config(reason.into()));
         }
         // A directory that cannot be read says so when it is locked.
@@ -72,7 +76,7 @@ impl Prepared {
             );
             return Err(StartError::Config(reason));
         }
-        Ok(Self { config, makes_certs: true, is_own })
+        Ok(Self { config, makes_certs: !enrols, enrols, is_own })
     }
 
     /// Makes the certificates. The store is locked. *whole-or-absent*
@@ -88,7 +92,7 @@ impl Prepared {
             _ => {}
         }
         certs::create_ca(&new, LIFETIME)?;
-        certs::create_node(&new, &hosts(&self.config), LIFETIME)?;
+        certs::create_node(&new, &hosts(&self.config), None, LIFETIME)?;
         certs::create_client(&new, "postgres", LIFETIME)?;
         let due = new.join(PASSWORD_DUE);
         File::create(&due).and_then(|file| file.sync_all()).map_err(|source| at(&due, source))?;
@@ -118,7 +122,7 @@ fn sync_dir(dir: &Path) -> Result<(), CertError> {
 }
 
 /// The names under which a node may be called: on its own machine, and by the addresses that it was given.
-fn hosts(config: &NodeConfig) -> Vec<String> {
+pub(crate) fn hosts(config: &NodeConfig) -> Vec<String> {
     let mut hosts: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     let mut add = |host: String| {
         let is_any = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());

@@ -14,6 +14,11 @@ use serde::{Deserialize, Serialize};
 use store::{NodeInfo, Store};
 use uuid::Uuid;
 
+use crate::{
+    certify::{CertifyRequest, Certifier},
+    join_token,
+};
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ServerRequest {
     Join,
@@ -23,6 +28,10 @@ pub(crate) enum ServerRequest {
     Status,
     /// A node's replicas and leases go to others from now on; or it keeps them again.
     Decommission { node_id: NodeId, leaving: bool },
+    /// A certificate that is bound to the node that asks, or to one that has none yet.
+    Certify(CertifyRequest),
+    /// A token for one more node, good for so many seconds.
+    CreateJoinToken { seconds: u64 },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,15 +46,17 @@ pub(crate) struct JoinService {
     pub cluster_id: Uuid,
     pub db: Db,
     pub store: Store,
+    /// None where there are no certificates.
+    pub certifier: Option<Certifier>,
 }
 
-fn refused(reason: impl ToString) -> RpcError {
+pub(crate) fn refused(reason: impl ToString) -> RpcError {
     RpcError::Refused { reason: reason.to_string() }
 }
 
 #[async_trait]
 impl Service for JoinService {
-    async fn call(&self, _from: NodeId, payload: Bytes) -> Result<Bytes, RpcError> {
+    async fn call(&self, from: NodeId, payload: Bytes) -> Result<Bytes, RpcError> {
         let node_id = match postcard::from_bytes(&payload).map_err(refused)? {
             ServerRequest::Members => NodeId::new(0),
             ServerRequest::Status => {
@@ -55,6 +66,18 @@ impl Service for JoinService {
             ServerRequest::Decommission { node_id, leaving } => {
                 self.store.decommission(node_id, leaving).await.map_err(refused)?;
                 return Ok(Bytes::new());
+            }
+            ServerRequest::Certify(asked) => {
+                let certifier = self.certifier.as_ref().ok_or_else(|| refused(NO_CERTIFICATES))?;
+                return certifier.certify(from, &asked).await.map(|pem| pem.into_bytes().into()).map_err(refused);
+            }
+            ServerRequest::CreateJoinToken { seconds } => {
+                let certifier = self.certifier.as_ref().ok_or_else(|| refused(NO_CERTIFICATES))?;
+                let fingerprint = certs::ca_fingerprint(certifier.certs.dir()).map_err(refused)?;
+                let lifetime = Duration::from_secs(seconds);
+                let token = join_token::create(&self.db, fingerprint, lifetime).await.map_err(refused)?;
+                tracing::info!(seconds, "a join token was made");
+                return Ok(token.to_string().into_bytes().into());
             }
             ServerRequest::Join => {
                 let number = self.db.increment(&keyspace::system("id/node"), 1).await.map_err(refused)?;
@@ -67,6 +90,8 @@ impl Service for JoinService {
         Ok(postcard::to_stdvec(&place).map_err(refused)?.into())
     }
 }
+
+const NO_CERTIFICATES: &str = "the cluster has no certificates: any node may join it, with --insecure";
 
 /// Why no place was given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -131,7 +156,8 @@ impl Operator {
         let certs = certs_dir.map(NodeCerts::open).transpose().map_err(|error| error.to_string())?.map(Arc::new);
         let clock = Arc::new(Clock::system(Duration::from_millis(500)));
         // It belongs to no cluster, and serves nobody.
-        let options = TcpOptions { listen: "127.0.0.1:0".into(), cluster: [0; 16], clock, certs };
+        let listen = "127.0.0.1:0".into();
+        let options = TcpOptions { listen, cluster: [0; 16], clock, certs, are_unbound_members: false };
         let transport = TcpTransport::bind(options).await;
         let transport = transport.map_err(|error| format!("cannot open a port to call from: {error}"))?;
         Ok(Self { transport, address })
@@ -148,6 +174,15 @@ impl Operator {
     /// When it does not answer.
     pub async fn status(&self) -> Result<Vec<(NodeInfo, bool)>, RpcError> {
         postcard::from_bytes(&self.ask(&ServerRequest::Status).await?).map_err(refused)
+    }
+
+    /// A token with which one more node can join, for so long.
+    ///
+    /// # Errors
+    /// As [`Operator::decommission`].
+    pub async fn create_join_token(&self, lifetime: Duration) -> Result<String, RpcError> {
+        let token = self.ask(&ServerRequest::CreateJoinToken { seconds: lifetime.as_secs() }).await?;
+        String::from_utf8(token.to_vec()).map_err(refused)
     }
 
     /// # Errors

@@ -3,10 +3,13 @@
 //!
 //! The idea: [`KvNode`] is what lies below SQL; [`Node`] adds sessions, the SQL listener and the HTTP pages.
 
+mod certify;
 mod config;
+mod enrol;
 mod first_start;
 mod http;
 mod join;
+mod join_token;
 mod metrics;
 mod node;
 mod sql_node;
@@ -15,6 +18,7 @@ mod status;
 pub use config::{AuditConfig, NodeConfig};
 pub use first_start::superuser_conninfo;
 pub use join::{JoinError, Operator};
+pub use join_token::JoinToken;
 pub use node::{KvNode, StartError};
 pub use sql_node::Node;
 pub use types::stack::THREAD_STACK_BYTES;

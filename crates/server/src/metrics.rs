@@ -24,7 +24,8 @@ pub(crate) struct Layers {
     pub plans: Arc<session::PlanCache>,
     pub replays: Arc<session::ReplayMetrics>,
     pub audit: Option<Arc<audit::AuditLog>>,
-    pub sql_connections: Arc<dyn Fn() -> usize + Send + Sync>,
+    pub clients: Arc<dyn Fn() -> (usize, pgserver::DoorMetrics) + Send + Sync>,
+    pub memory: Arc<session::NodeMemory>,
 }
 
 impl fmt::Debug for Layers {
@@ -64,7 +65,17 @@ impl Collector for Layers {
         let leases = replicas.iter().filter(|replica| replica.is_leaseholder()).count();
         out.gauge("ranges", "Replicas on this store.", replicas.len() as u64)?;
         out.gauge("leases", "Ranges led by this store.", leases as u64)?;
-        out.gauge("sql_connections", "Open client connections.", (self.sql_connections)() as u64)?;
+        let (connections, doors) = (self.clients)();
+        out.gauge("sql_connections", "Open client connections.", connections as u64)?;
+        out.gauge("sql_connections_waiting", "Those that have not shown yet who they are.", doors.waiting as u64)?;
+        out.counter("sql_connections_turned_out", "Those that gave way to later ones before they had.", doors.turned_out)?;
+        out.gauge("sql_memory_bytes", "What statements and messages keep.", self.memory.used() as u64)?;
+        out.gauge("sql_memory_limit_bytes", "What they may keep.", self.memory.limit() as u64)?;
+        out.counter("sql_memory_refused", "Requests for memory beyond that (53200).", self.memory.refused() as u64)?;
+        if let Some(certs) = &self.node.certs {
+            let end = u64::try_from(certs.current().not_after).unwrap_or(0);
+            out.gauge("certificate_expiry_seconds", "When the node's certificate ends, in seconds since 1970.", end)?;
+        }
         let plans = self.plans.metrics();
         out.gauge("sql_plan_cache_statements", "Statements that sessions share.", self.plans.len() as u64)?;
         out.counter("sql_plan_cache_hits", "Texts that were known already.", plans.hits.load(Relaxed))?;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use certs::NodeCerts;
+use certs::{Identity, NodeCerts};
 use hlc::Clock;
 use keys::{NodeId, RangeId, StoreId};
 use kv::{Db, DbOptions, LocalStore};
@@ -14,8 +14,10 @@ use store::{NodeInfo, Store, StoreOptions};
 use uuid::Uuid;
 
 use crate::{
+    certify::{self, Certifier, Own},
     config::NodeConfig,
-    join::{JoinError, JoinService, ServerRequest, ask_for_place},
+    enrol::{self, Enrol},
+    join::{JoinError, JoinService, Place, ServerRequest, ask_for_place},
 };
 
 /// Why a node could not be started: one line for whoever runs it.
@@ -37,6 +39,8 @@ pub enum StartError {
     Certs(certs::CertError),
     #[error("audit log: {0}")]
     Audit(audit::AuditError),
+    #[error("node {node} has its number, and no certificate that says so: {reason}")]
+    Unbound { node: u64, reason: String },
 }
 
 /// What lies below SQL in a node: enough for tests of transactions.
@@ -48,13 +52,17 @@ pub struct KvNode {
     pub clock: Arc<Clock>,
     pub node_id: NodeId,
     pub cluster_id: Uuid,
+    /// None where there are none.
+    pub certs: Option<Arc<NodeCerts>>,
     _lock: Arc<DirLock>,
 }
 
 /// Reads the node's certificates, if it has any.
 pub(crate) fn open_certs(config: &NodeConfig) -> Result<Option<Arc<NodeCerts>>, StartError> {
-    let certs = config.certs_dir.as_deref().map(NodeCerts::open).transpose();
-    certs.map(|certs| certs.map(Arc::new)).map_err(StartError::Certs)
+    let Some(dir) = &config.certs_dir else { return Ok(None) };
+    // Nodes may share a directory that they were given, and each has a certificate of its own.
+    let bound = if dir.starts_with(&config.store_dir) { dir } else { &config.store_dir }.join("node.pem");
+    NodeCerts::open_with(dir, bound).map(|certs| Some(Arc::new(certs))).map_err(StartError::Certs)
 }
 
 /// Takes the store's directory for this process.
@@ -101,14 +109,16 @@ impl KvNode {
         config.check().map_err(StartError::Config)?;
         let certs = open_certs(config)?;
         let lock = lock_store(config)?;
-        Self::start_with(config, certs, lock).await
+        Self::start_with(config, certs, lock, None).await
     }
 
-    /// With certificates that have been read, in a directory that is locked.
+    /// With certificates that have been read, in a directory that is locked; at a place that the node has got already, if it
+    /// has.
     pub(crate) async fn start_with(
         config: &NodeConfig,
         certs: Option<Arc<NodeCerts>>,
         lock: Arc<DirLock>,
+        given: Option<Place>,
     ) -> Result<Self, StartError> {
         let dir = config.store_dir.clone();
         let in_dir = |source| StartError::Store { dir: dir.clone(), source };
@@ -118,15 +128,25 @@ impl KvNode {
         let seed = if config.seed == 0 { rand::random() } else { config.seed };
 
         let cluster = found.as_ref().map_or([0; 16], |identity| *identity.cluster_id.as_bytes());
-        let options = TcpOptions { listen: config.rpc_addr.clone(), cluster, clock: clock.clone(), certs };
+        let options = TcpOptions {
+            listen: config.rpc_addr.clone(),
+            cluster,
+            clock: clock.clone(),
+            certs: certs.clone(),
+            are_unbound_members: config.accept_unbound_certs,
+        };
         let cannot = StartError::cannot_listen("other nodes", &config.rpc_addr);
         let transport = TcpTransport::bind(options).await.map_err(cannot)?;
         let rpc: Arc<dyn Transport> = transport.clone();
 
         let mut members = Vec::new();
         let is_new = found.is_none();
-        let identity = match found {
-            Some(identity) => {
+        let identity = match (found, given) {
+            (None, Some(place)) => {
+                members = place.members.clone();
+                enrol::identity(&place)
+            }
+            (Some(identity), _) => {
                 if !config.join.is_empty() {
                     // A member that starts again: whoever it is told to join must be of its cluster. If nobody
                     // answers, it knows the others from before.
@@ -144,11 +164,11 @@ impl KvNode {
                 }
                 identity
             }
-            None if config.join.is_empty() => {
+            (None, None) if config.join.is_empty() => {
                 let cluster_id = Uuid::new_v4();
                 StoreIdentity::new(cluster_id, NodeId::new(1), StoreId::new(1))
             }
-            None => {
+            (None, None) => {
                 let patience = Duration::from_secs(60);
                 let place = ask_for_place(&rpc, &config.join, &ServerRequest::Join, patience)
                     .await
@@ -159,6 +179,23 @@ impl KvNode {
         };
         if is_new {
             identity.write(&dir).map_err(in_dir)?;
+        }
+        let own = certs.clone().map(|certs| Own {
+            identity: Identity { cluster: identity.cluster_id, node: identity.node_id.get() },
+            certs,
+            transport: rpc.clone(),
+        });
+        // Before it takes part in anything: others do not talk to a node that does not show which it is.
+        if let Some(own) = &own
+            && !own.is_bound()
+        {
+            match own.obtain(&config.join).await {
+                Ok(()) => {}
+                Err(reason) if config.accept_unbound_certs || config.join.is_empty() => {
+                    tracing::warn!(reason, "the node's certificate does not say which node it is");
+                }
+                Err(reason) => return Err(StartError::Unbound { node: identity.node_id.get(), reason }),
+            }
         }
         transport.set_cluster(*identity.cluster_id.as_bytes());
         transport.set_local_node(identity.node_id);
@@ -207,7 +244,19 @@ impl KvNode {
         store.learn_nodes(members);
         db.set_local(Arc::new(Local(store.clone())));
         db.set_nodes(store.nodes().all().into_iter().map(|node| node.node_id).collect());
-        let join = JoinService { cluster_id: identity.cluster_id, db: db.clone(), store: store.clone() };
+        let certifier = certs.clone().map(|certs| Certifier {
+            cluster_id: identity.cluster_id,
+            certs,
+            db: db.clone(),
+            store: store.clone(),
+            transport: rpc.clone(),
+        });
+        if let (Some(own), Some(certifier)) = (own, &certifier) {
+            transport.register(services::CERTIFY, Arc::new(certifier.clone()));
+            transport.set_enrolment(Arc::new(Enrol::new(certifier.clone())));
+            tokio::spawn(certify::keep(own, certifier.clone()));
+        }
+        let join = JoinService { cluster_id: identity.cluster_id, db: db.clone(), store: store.clone(), certifier };
         transport.register(services::JOIN, Arc::new(join));
         let node = Self {
             db,
@@ -216,6 +265,7 @@ impl KvNode {
             clock,
             node_id: identity.node_id,
             cluster_id: identity.cluster_id,
+            certs,
             _lock: lock,
         };
         tokio::spawn(follow_nodes(node.db.clone(), node.store.clone()));

@@ -15,7 +15,9 @@ use session::{Access, Engine};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
+    certify::warn_of_expiry,
     config::{AuditConfig, NodeConfig},
+    enrol,
     first_start::{Prepared, password_shown},
     http,
     metrics::Layers,
@@ -41,6 +43,7 @@ pub struct Node {
     kv: KvNode,
     sql: Arc<PgServer>,
     replays: Arc<session::ReplayMetrics>,
+    memory: Arc<session::NodeMemory>,
     certs: Option<Arc<NodeCerts>>,
     certs_dir: Option<PathBuf>,
     first_password: Option<String>,
@@ -65,7 +68,14 @@ impl Node {
         // Taken for a moment to see that they can be had, before anything is written to disk.
         drop(listen(SQL_CLIENTS, &config.sql_addr).await?);
         drop(listen("other nodes", &config.rpc_addr).await?);
-        let (certs, lock) = if prepared.makes_certs {
+        let mut place = None;
+        let (certs, lock) = if prepared.enrols {
+            let lock = lock_store(config)?;
+            if let (Some(token), Some(dir)) = (&config.join_token, &config.certs_dir) {
+                place = Some(enrol::ask(config, token, dir).await?);
+            }
+            (open_certs(config)?, lock)
+        } else if prepared.makes_certs {
             let lock = lock_store(config)?;
             // Another process may have started a cluster here since.
             if Prepared::of(given)?.makes_certs {
@@ -75,13 +85,17 @@ impl Node {
         } else {
             (open_certs(config)?, lock_store(config)?)
         };
-        warn_of_expiry(certs.as_deref());
-        let kv = KvNode::start_with(config, certs.clone(), lock).await?;
+        let kv = KvNode::start_with(config, certs.clone(), lock, place).await?;
+        if let Some(certs) = &certs {
+            warn_of_expiry(certs, "make another, and send SIGHUP");
+        }
         let (ready, is_ready) = watch::channel(false);
         let (stop, stopped) = watch::channel(false);
         let catalog =
             CatalogStore::open(kv.db.clone()).await.map_err(|error| StartError::Catalog(error.to_string()))?;
         let mut engine = Engine::new(catalog, kv.clock.clone(), config.seed);
+        engine.memory = session::NodeMemory::new(config.sql_memory_bytes);
+        engine.limits = session::ConnectionLimits { max: config.connections_max, superuser_reserved: config.superuser_reserved };
         engine.access = match (config.insecure, &certs) {
             (true, _) => Access::Open,
             (false, Some(_)) => Access::Encrypted,
@@ -102,12 +116,13 @@ impl Node {
             }
         });
         tokio::spawn(session::drop_leftovers(engine.clone()));
-        let (plans, replays) = (engine.plans.clone(), engine.replays.clone());
+        let (plans, replays, memory) = (engine.plans.clone(), engine.replays.clone(), engine.memory.clone());
         let audit = engine.audit.clone();
         let at = Listen {
             address: config.sql_addr.clone(),
             socket_dir: config.socket_dir.clone(),
             connections_max: config.connections_max,
+            superuser_reserved: config.superuser_reserved,
             authentication_timeout: config.authentication_timeout,
             certs: certs.clone(),
         };
@@ -115,12 +130,13 @@ impl Node {
         let sql = PgServer::bind(at, engine).await.map_err(cannot)?;
         let sql = Arc::new(sql);
         let counted = sql.clone();
-        let sql_connections = Arc::new(move || counted.connections());
-        tokio::spawn(http::serve(http, Layers { node: kv.clone(), plans, replays: replays.clone(), audit, sql_connections }, is_ready, stopped));
+        let clients = Arc::new(move || (counted.connections(), counted.doors()));
+        let layers = Layers { node: kv.clone(), plans, replays: replays.clone(), audit, clients, memory: memory.clone() };
+        tokio::spawn(http::serve(http, layers, is_ready, stopped));
         let told = ready.send(true);
         debug_assert!(told.is_ok(), "the pages listen");
         let certs_dir = config.certs_dir.clone();
-        Ok(Self { kv, sql, replays, certs, certs_dir, first_password, http_addr, ready, stop })
+        Ok(Self { kv, sql, replays, memory, certs, certs_dir, first_password, http_addr, ready, stop })
     }
 
     /// Where its certificates are, if it has any.
@@ -160,6 +176,18 @@ impl Node {
         self.sql.connections()
     }
 
+    /// Of those, the ones that have not shown yet who they are, and those that had to give way.
+    #[must_use]
+    pub fn doors(&self) -> pgserver::DoorMetrics {
+        self.sql.doors()
+    }
+
+    /// What statements and messages of clients keep.
+    #[must_use]
+    pub fn sql_memory(&self) -> &session::NodeMemory {
+        &self.memory
+    }
+
     #[must_use]
     pub fn http_addr(&self) -> SocketAddr {
         self.http_addr
@@ -181,7 +209,9 @@ impl Node {
     /// What is wrong with the new ones; those at hand stay.
     pub fn reload_certs(&self) -> Result<(), CertError> {
         self.certs.as_ref().map_or(Ok(()), |certs| certs.reload())?;
-        warn_of_expiry(self.certs.as_deref());
+        if let Some(certs) = &self.certs {
+            warn_of_expiry(certs, "make another, and send SIGHUP");
+        }
         Ok(())
     }
 
@@ -191,17 +221,5 @@ impl Node {
         self.sql.drain(DRAIN_PATIENCE).await;
         self.kv.stop().await;
         self.stop.send_replace(true);
-    }
-}
-
-/// So long before its end a certificate is spoken of.
-const EXPIRY_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
-
-fn warn_of_expiry(certs: Option<&NodeCerts>) {
-    let Some(certs) = certs else { return };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let left = certs.current().not_after - i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    if left < EXPIRY_NOTICE.as_secs() as i64 {
-        tracing::warn!(days = left.div_euclid(24 * 3600), "the node's certificate ends soon: make another, and send SIGHUP");
     }
 }

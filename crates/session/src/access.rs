@@ -37,6 +37,20 @@ impl Access {
 /// last: otherwise nobody could even look what is wrong with it.
 pub const NEWEST_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How many clients a node serves: what `SHOW max_connections` and `SHOW superuser_reserved_connections` say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    pub max: usize,
+    /// The last of them.
+    pub superuser_reserved: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { max: 1000, superuser_reserved: 3 }
+    }
+}
+
 /// How a client is connected.
 #[derive(Clone, Debug, Default)]
 pub struct Client {

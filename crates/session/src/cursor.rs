@@ -13,7 +13,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use exec::{MemoryBudget, Reservation};
+use exec::{MemoryBudget, NodeMemory, Reservation};
 use futures::future::BoxFuture;
 use plan::{
     PlanColumn, PreparedPlan, StatementKind, Utility,
@@ -63,8 +63,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn new(first: u64) -> Self {
-        let memory = MemoryBudget::new(STATEMENT_MEMORY).reservation();
+    fn new(first: u64, node: &Arc<NodeMemory>) -> Self {
+        let memory = MemoryBudget::within(STATEMENT_MEMORY, node).reservation();
         Self { first, batches: Vec::new(), before: Vec::new(), memory }
     }
 
@@ -111,14 +111,14 @@ impl Cursor {
         self.running.is_some()
     }
 
-    pub fn new(running: Box<Running>, scroll: Scroll, hold: bool) -> Self {
-        let kept = (scroll != Scroll::No).then(|| Kept::new(0));
+    pub fn new(running: Box<Running>, scroll: Scroll, hold: bool, node: &Arc<NodeMemory>) -> Self {
+        let kept = (scroll != Scroll::No).then(|| Kept::new(0, node));
         Self { running: Some(running), position: 0, pulled: 0, kept, scroll, hold }
     }
 
     /// Of rows that are there already.
-    pub fn of_rows(batches: Vec<Batch>, scroll: Scroll) -> SqlResult<Self> {
-        let mut kept = Kept::new(0);
+    pub fn of_rows(batches: Vec<Batch>, scroll: Scroll, node: &Arc<NodeMemory>) -> SqlResult<Self> {
+        let mut kept = Kept::new(0, node);
         for batch in batches {
             kept.push(batch)?;
         }
@@ -246,7 +246,7 @@ impl Cursor {
     /// Pulls the rest and keeps it, for when the transaction is over.
     pub(crate) async fn materialize(&mut self, session: &mut Session) -> Result<(), Failure> {
         let first = self.pulled;
-        self.kept.get_or_insert_with(|| Kept::new(first));
+        self.kept.get_or_insert_with(|| Kept::new(first, &session.engine.memory));
         self.pull(u64::MAX, session, &mut Nowhere).await
     }
 
@@ -288,7 +288,8 @@ impl Session {
             let taken = format!("cursor \"{name}\" already exists");
             return Err(SqlError::new(SqlState::DuplicateCursor, taken).into());
         }
-        let cursor = Cursor::new(self.open_running(plan, params).await?, options.scroll, options.hold);
+        let running = self.open_running(plan, params).await?;
+        let cursor = Cursor::new(running, options.scroll, options.hold, &self.engine.memory);
         let scope = self.environment().scope.clone();
         let source = self.activity().state().text.unwrap_or_else(|| Arc::from(""));
         let made = SessionHost::now_micros(&self.engine.clock);

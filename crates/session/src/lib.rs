@@ -12,6 +12,8 @@
 mod access;
 mod activity;
 mod copy;
+#[cfg(feature = "fuzzing")]
+pub use copy::fuzzing;
 mod cursor;
 mod environment;
 mod explain;
@@ -26,10 +28,10 @@ mod settings;
 mod sink;
 mod template;
 
-pub use access::{Access, Client, NEWEST_PATIENCE, Tls};
+pub use access::{Access, Client, ConnectionLimits, NEWEST_PATIENCE, Tls};
 pub use activity::{Activity, Sessions};
 pub use copy::CopyIn;
-pub use exec::{CancelFlag, CancelReason};
+pub use exec::{CancelFlag, CancelReason, NodeMemory};
 pub use plan_cache::{PlanCache, PlanCacheMetrics, QueryStatement, Statement, Statements};
 /// Microseconds since 2000.
 #[must_use]

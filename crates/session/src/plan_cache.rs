@@ -25,6 +25,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
+use exec::NodeReservation;
 use parking_lot::Mutex;
 use plan::{ParsedStatement, PreparedPlan};
 use quick_cache::{
@@ -47,6 +48,11 @@ const WEIGHT_OF_BYTE: u64 = 256;
 
 /// Longer texts are not kept: they are lists of values, and seldom come again.
 const TEXT_MAX: usize = 8 << 10;
+/// A text above this is counted against the node's memory, and read and planned aside.
+pub(crate) const LONG_TEXT_BYTES: usize = 64 << 10;
+/// What a token of a long text takes while it is parsed, bound and planned: measured with lists of numbers, which have
+/// nothing but tokens.
+const TOKEN_BYTES: usize = 512;
 
 /// Few enough that the longest text fits into one.
 const SHARDS: usize = 8;
@@ -94,6 +100,8 @@ pub struct Statement {
     plan: ArcSwapOption<PreparedPlan>,
     /// The catalog's version and the statistics' number under which this, as a template, was of no use.
     unfit: Mutex<Option<(u64, u64)>>,
+    /// What a long one takes of the node's memory.
+    _memory: Option<NodeReservation>,
 }
 
 impl Statement {
@@ -223,6 +231,17 @@ impl PlanCache {
     }
 }
 
+/// About what the tree and the plan of a text take: so much a token, of which there are at most as many as separators
+/// outside strings, and as many between those.
+fn tree_bytes(text: &str) -> usize {
+    let (mut separators, mut is_quoted) = (0_usize, false);
+    for byte in text.bytes() {
+        is_quoted ^= byte == b'\'';
+        separators += usize::from(!is_quoted && matches!(byte, b' ' | b'\n' | b'\t' | b',' | b'(' | b')' | b'+' | b'-' | b'*' | b'/' | b'[' | b']' | b'='));
+    }
+    text.len() + 2 * separators * TOKEN_BYTES
+}
+
 fn parse(text: &str, hints: &[Option<SqlType>], scope: &Arc<Scope>) -> SqlResult<Statements> {
     let statement = |parsed| {
         Arc::new(Statement {
@@ -231,6 +250,7 @@ fn parse(text: &str, hints: &[Option<SqlType>], scope: &Arc<Scope>) -> SqlResult
             scope: scope.clone(),
             plan: ArcSwapOption::empty(),
             unfit: Mutex::default(),
+            _memory: None,
         })
     };
     Ok(plan::parse(text)?.into_iter().map(statement).collect())
@@ -297,7 +317,16 @@ impl Session {
     /// # Errors
     /// 42601 with the position of the first offending token.
     pub fn read(&self, text: &str, hints: &[Option<SqlType>]) -> SqlResult<Statements> {
-        self.engine.plans.read(text, hints, &self.environment().scope)
+        let scope = &self.environment().scope;
+        if text.len() <= LONG_TEXT_BYTES {
+            return self.engine.plans.read(text, hints, scope);
+        }
+        let memory = self.engine.memory.reserve(tree_bytes(text))?;
+        let mut statements = exec::aside(|| self.engine.plans.read(text, hints, scope))?;
+        if let Some(statement) = statements.first_mut().and_then(Arc::get_mut) {
+            statement._memory = Some(memory);
+        }
+        Ok(statements)
     }
 
     /// The statements of a query string of the simple protocol: as [`Session::read`], but one whose plan is known but for

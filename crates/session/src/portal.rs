@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use exec::{ExecContext, MemoryBudget};
+use exec::{ExecContext, MemoryBudget, NodeMemory, NodeReservation};
 use plan::{PreparedPlan, StatementKind, statement::FetchDirection};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -39,11 +39,16 @@ pub struct Portal {
     born: u64,
     /// It has outlived its transaction.
     is_held: bool,
+    /// What its parameters take of the node's memory.
+    _memory: Option<NodeReservation>,
 }
+
+/// A portal whose parameters take less is not counted.
+const UNCOUNTED_PARAMS: usize = 64 << 10;
 
 impl Portal {
     fn new(prepared: Prepared, params: Vec<Datum>, formats: Formats, state: State) -> Self {
-        Self { prepared, params, formats, state, born: 0, is_held: false }
+        Self { prepared, params, formats, state, born: 0, is_held: false, _memory: None }
     }
 
     pub(crate) fn for_cursor(
@@ -53,7 +58,7 @@ impl Portal {
         made: i64,
         cursor: Cursor,
     ) -> Self {
-        let prepared = Prepared { statement: None, plan, scope, source, is_from_sql: true, made };
+        let prepared = Prepared { statement: None, plan, scope, source, is_from_sql: true, made, memory: None };
         Self::new(prepared, Vec::new(), Formats::new(), State::Cursor(Box::new(cursor)))
     }
 
@@ -232,7 +237,7 @@ pub(crate) struct Pulled {
 }
 
 impl Running {
-    pub fn new(plan: &Arc<PreparedPlan>, params: &[Datum]) -> SqlResult<Self> {
+    pub fn new(plan: &Arc<PreparedPlan>, params: &[Datum], node: &Arc<NodeMemory>) -> SqlResult<Self> {
         let StatementKind::Query { plan: root, .. } = &plan.kind else {
             return Err(SqlError::internal("only a query is read on demand"));
         };
@@ -244,7 +249,7 @@ impl Running {
             statement: None,
             ctes: exec::Ctes::default(),
             subqueries: exec::SubqueryCache::default(),
-            memory: MemoryBudget::new(STATEMENT_MEMORY),
+            memory: MemoryBudget::within(STATEMENT_MEMORY, node),
         })
     }
 
@@ -305,7 +310,11 @@ impl Session {
                 format!("cursor \"{name}\" already exists"),
             ));
         }
-        self.portals.insert(name, Portal::new(prepared, params, formats, State::Bound));
+        // The unnamed one is replaced by the next.
+        let bytes = if name.is_empty() { 0 } else { params.iter().map(Datum::heap_bytes).sum() };
+        let memory = (bytes > UNCOUNTED_PARAMS).then(|| self.engine.memory.reserve(bytes)).transpose()?;
+        let portal = Portal { _memory: memory, ..Portal::new(prepared, params, formats, State::Bound) };
+        self.portals.insert(name, portal);
         Ok(())
     }
 

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use builtins::EvalContext;
 use catalog::privilege::PrivilegeSet;
 use catalog::{CatalogSnapshot, CatalogStore};
-use exec::{CancelFlag, SessionState};
+use exec::{CancelFlag, NodeMemory, NodeReservation, SessionState};
 use parking_lot::Mutex;
 use plan::{ParsedStatement, PlanContext, PlanNotes, PreparedPlan, StatementKind, VariableSource};
 use rustc_hash::FxHashMap;
@@ -47,12 +47,12 @@ use types::{SqlError, SqlResult, SqlState, SqlType};
 
 use self::block::Block;
 use crate::{
-    access::{Access, Client},
+    access::{Access, Client, ConnectionLimits},
     activity::{Activity, Registered, Sessions},
     copy::CopyIn,
     environment::Environment,
     host::SessionHost,
-    plan_cache::{PlanCache, Scope, Statement},
+    plan_cache::{LONG_TEXT_BYTES, PlanCache, Scope, Statement},
     portal::{Portals, Running},
     prepared::UNCOMMITTED,
     routine::RoutineCache,
@@ -74,13 +74,27 @@ pub struct Engine {
     pub replays: Arc<ReplayMetrics>,
     /// Where there is one.
     pub audit: Option<Arc<audit::AuditLog>>,
+    /// What its statements and messages keep.
+    pub memory: Arc<NodeMemory>,
+    pub limits: ConnectionLimits,
 }
 
 impl Engine {
     #[must_use]
     pub fn new(catalog: CatalogStore, clock: Arc<hlc::Clock>, seed: u64) -> Self {
         let (plans, sessions, replays) = (Arc::default(), Arc::default(), Arc::default());
-        Self { catalog, clock, seed, plans, sessions, access: Access::default(), replays, audit: None }
+        Self {
+            catalog,
+            clock,
+            seed,
+            plans,
+            sessions,
+            access: Access::default(),
+            replays,
+            audit: None,
+            memory: NodeMemory::unlimited(),
+            limits: ConnectionLimits::default(),
+        }
     }
 }
 
@@ -120,7 +134,15 @@ pub struct Prepared {
     pub(crate) is_from_sql: bool,
     /// When, in microseconds since 2000.
     pub(crate) made: i64,
+    /// What it takes of the node's memory, where a session has many.
+    pub(crate) memory: Option<Arc<NodeReservation>>,
 }
+
+/// A session's first prepared statements are not counted; each later one by about what its plan takes.
+const UNCOUNTED_PREPARED: usize = 100;
+const PREPARED_BYTES: usize = 16 << 10;
+/// Of each byte of its text.
+const PREPARED_TEXT: usize = 8;
 
 pub struct Session {
     pub(crate) engine: Engine,
@@ -252,6 +274,10 @@ impl Session {
         if engine.access == Access::Encrypted {
             settings.set_internal("ssl", "on");
         }
+        if engine.limits != ConnectionLimits::default() {
+            settings.set_internal("max_connections", &engine.limits.max.to_string());
+            settings.set_internal("superuser_reserved_connections", &engine.limits.superuser_reserved.to_string());
+        }
         let registered = engine.sessions.register(pid, (found.id, database), user, client, now, cancel.clone());
         // Of this node: the others' are not counted.
         let limit = usize::try_from(role.connection_limit).ok().filter(|_| pid != 0 && !role.superuser);
@@ -357,7 +383,9 @@ impl Session {
         variables: Option<&dyn VariableSource>,
     ) -> SqlResult<PreparedPlan> {
         self.planning(hints, variables, |context| {
-            let mut plan = plan::plan_statement(statement, context)?;
+            let planned = || plan::plan_statement(statement, context);
+            let is_long = statement.source().len() > LONG_TEXT_BYTES;
+            let mut plan = if is_long { exec::aside(planned) } else { planned() }?;
             if self.has_changed_catalog() {
                 plan.catalog_version = UNCOMMITTED;
             }
@@ -471,8 +499,13 @@ impl Session {
             statement.as_ref().map_or_else(|| Arc::from(""), |statement| statement.source_text().clone());
         let made = SessionHost::now_micros(&self.engine.clock);
         let scope = self.environment().scope.clone();
+        let memory = if name.is_empty() || self.prepared.len() < UNCOUNTED_PREPARED {
+            None
+        } else {
+            Some(Arc::new(self.engine.memory.reserve(PREPARED_BYTES + PREPARED_TEXT * source.len())?))
+        };
         Arc::make_mut(&mut self.prepared)
-            .insert(name.to_owned(), Prepared { statement, plan, scope, source, is_from_sql: false, made });
+            .insert(name.to_owned(), Prepared { statement, plan, scope, source, is_from_sql: false, made, memory });
         Ok(())
     }
 

@@ -222,6 +222,9 @@ impl State {
     }
 }
 
+/// The arguments of a batch above this are counted, with a copy of them, while they are aggregated.
+const LARGE_BATCH_BYTES: usize = 1 << 20;
+
 /// One grouping set.
 struct GroupSet {
     /// Positions in the node's groups.
@@ -261,6 +264,7 @@ impl Aggregation {
 
     async fn run(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<VecDeque<Emitter>> {
         let mut memory = ctx.memory.reservation();
+        let mut kept = 0;
         while let Some(batch) = self.input.next(ctx).await? {
             ctx.cancel.checkpoint().await?;
             if batch.is_empty() {
@@ -270,6 +274,11 @@ impl Aggregation {
             let mut inputs = Vec::with_capacity(self.aggregates.len());
             for call in &self.aggregates {
                 inputs.push(Inputs::eval(call, &batch, ctx).await?);
+            }
+            // Before any of it is copied: a thousand large values may be more than is left.
+            let arriving: usize = inputs.iter().flat_map(|inputs| &inputs.args).map(|column| column.memory_bytes()).sum();
+            if arriving > LARGE_BATCH_BYTES {
+                memory.resize(kept + 2 * arriving)?;
             }
             let mut bytes = 0;
             for set in &mut self.sets {
@@ -283,6 +292,7 @@ impl Aggregation {
                 }
             }
             memory.resize(bytes)?;
+            kept = bytes;
         }
         let mut memory = Some(memory);
         let mut results = VecDeque::with_capacity(self.sets.len());

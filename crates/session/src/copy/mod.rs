@@ -6,6 +6,8 @@
 mod binary;
 mod csv;
 mod text;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 
 use std::{borrow::Cow, sync::Arc};
 

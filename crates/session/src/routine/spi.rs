@@ -120,7 +120,7 @@ impl<'a> SessionSpi<'a> {
         let environment = session.environment();
         let now = SessionHost::now_micros(&session.engine.clock);
         let began = session.block.as_ref().map_or(now, |block| block.began);
-        let memory = MemoryBudget::new(STATEMENT_MEMORY);
+        let memory = MemoryBudget::within(STATEMENT_MEMORY, &session.engine.memory);
         Self {
             client,
             may_end,
@@ -458,13 +458,14 @@ impl Spi for SessionSpi<'_> {
         };
         let cursor = match &prepared.kind {
             StatementKind::Query { writes: false, .. } => {
-                self.session.open_running(prepared, values).await.map(|running| Cursor::new(running, scroll, false))
+                let running = self.session.open_running(prepared, values).await;
+                running.map(|running| Cursor::new(running, scroll, false, &self.session.engine.memory))
             }
             _ => {
                 let mut kept = CollectBatches::new(self.memory.reservation());
                 let outcome = self.session.execute_within(prepared, values, &mut kept).await;
                 self.tell(std::mem::take(&mut kept.notices));
-                outcome.and_then(|_| Ok(Cursor::of_rows(kept.batches, scroll)?))
+                outcome.and_then(|_| Ok(Cursor::of_rows(kept.batches, scroll, &self.session.engine.memory)?))
             }
         };
         let cursor = cursor.map_err(Failure::into_sql)?;
@@ -620,7 +621,7 @@ impl Session {
     ) -> Result<Box<Running>, Failure> {
         self.open_for(plan).await?;
         self.resolve_check().await?;
-        let mut running = Running::new(plan, params)?;
+        let mut running = Running::new(plan, params, &self.engine.memory)?;
         // It sees what its transaction has written until now, whenever it is read.
         running.statement = Some(self.with_exec(params, &[], async |ctx| Ok(ctx.txn()?.statement())).await?);
         Ok(Box::new(running))

@@ -117,7 +117,7 @@ impl Session {
                 eval: &eval,
                 state: &mut self.state,
                 virtual_tables: &tables,
-                memory: MemoryBudget::new(STATEMENT_MEMORY),
+                memory: MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory),
                 cancel: self.cancel.clone(),
             },
         )

@@ -144,7 +144,7 @@ impl Session {
                     sink.columns(&plan.columns);
                 }
                 if limit > 0 {
-                    let mut running = Running::new(plan, params)?;
+                    let mut running = Running::new(plan, params, &self.engine.memory)?;
                     let pulled = self.pull(&mut running, limit, sink).await?;
                     if !pulled.is_done {
                         self.suspended = Some(Box::new(running));
@@ -251,6 +251,7 @@ impl Session {
         };
         let tables = StatementTables::new(&environment.store, &environment.view, session_tables, shared);
         let (database, cancel) = (self.database, self.cancel.clone());
+        let memory = MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory);
         let transitions = self.transitions.clone();
         let mut lending = Lending::new(self);
         let Lending { session, txn, state } = &mut lending;
@@ -267,7 +268,7 @@ impl Session {
             state,
             database,
             user: environment.user_id,
-            memory: MemoryBudget::new(STATEMENT_MEMORY),
+            memory,
             cancel: cancel.clone(),
             read_only,
             stats: None,

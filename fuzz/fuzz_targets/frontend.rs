@@ -1,0 +1,8 @@
+//! Messages of clients.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    pgserver::fuzzing::messages(data);
+});

@@ -1,0 +1,8 @@
+//! Entries of the log.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    raft::fuzzing::entry(data);
+});
