@@ -1,5 +1,7 @@
 //! Nodes in this process for the cross-crate tests: real stores in scratch directories, real sockets on loopback.
 
+pub mod browser;
+pub mod http;
 pub mod raw;
 pub mod tls;
 

@@ -28,8 +28,15 @@ const BENCH: &[Need] = &[
 pub const POSTGRES_DIRS: &[&str] =
     &["/usr/lib/postgresql/18/bin", "/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin"];
 
+/// What the console's page is tested in.
+const BROWSER: &[Need] = &[
+    Need { program: "chromium", package: "chromium", elsewhere: &["/usr/bin"] },
+    Need { program: "chromedriver", package: "chromium-driver", elsewhere: &["/usr/bin"] },
+];
+
 pub fn run() -> Result {
     for_build()?;
+    for_browser()?;
     for_bench()?;
     println!("Everything this tree needs is installed.");
     Ok(())
@@ -38,6 +45,11 @@ pub fn run() -> Result {
 /// What compiling and the demo need.
 pub fn for_build() -> Result {
     install(BUILD)
+}
+
+/// What the test of the console's page needs.
+pub fn for_browser() -> Result {
+    install(BROWSER)
 }
 
 /// What the comparison with PostgreSQL needs.

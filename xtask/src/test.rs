@@ -24,6 +24,7 @@ pub fn run_tests(arguments: &Arguments) -> Result {
     let step = |name: &str| println!("\n=== {name} ({:.0} s) ===", started.elapsed().as_secs_f64());
     step("packages and RocksDB");
     setup::for_build()?;
+    setup::for_browser()?;
     rocksdb::ensure()?;
     step("tidy");
     tidy::run()?;
@@ -48,10 +49,13 @@ pub fn run_tests(arguments: &Arguments) -> Result {
     Ok(())
 }
 
+/// With it, tests of pages fail where there is no browser; without, they are left out.
+const BROWSER: &str = "QUORATE_BROWSER";
+
 /// With nextest when it is installed: a process a test, so one that aborts takes no other along.
 fn unit_tests() -> Result {
     if find_program("cargo-nextest", &[]).is_some() {
-        return run(cargo().args(["nextest", "run", "--workspace", "--no-fail-fast"]));
+        return run(cargo().args(["nextest", "run", "--workspace", "--no-fail-fast"]).env(BROWSER, "required"));
     }
-    run(cargo().args(["test", "--workspace", "--no-fail-fast"]))
+    run(cargo().args(["test", "--workspace", "--no-fail-fast"]).env(BROWSER, "required"))
 }

@@ -26,6 +26,14 @@ pub trait Host: Send + Sync {
     fn signal(&self, _pid: i32, _signal: Signal) -> SqlResult<bool> {
         Ok(false)
     }
+    /// The sessions that hold what this one waits for, by process number; 0 is one of another node.
+    fn blocking_pids(&self, _pid: i32) -> Vec<i32> {
+        Vec::new()
+    }
+    /// Forgets what was counted of statements: of this user, this database, this query; 0 is any.
+    fn reset_statements(&self, _user: u32, _database: u32, _query: i64) -> SqlResult<()> {
+        Ok(())
+    }
 }
 
 /// What one session does to another.

@@ -296,6 +296,25 @@ impl LockTable {
         state.keys.iter().flat_map(|(key, key_state)| key_state.rows(key)).collect()
     }
 
+    /// As [`LockTable::rows`], of at most about `limit` rows: first of keys that are waited for.
+    #[must_use]
+    pub fn rows_up_to(&self, limit: usize) -> Vec<LockRow> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let mut rows = Vec::new();
+        let state = self.shared.state.lock();
+        for is_contended in [true, false] {
+            for (key, key_state) in state.keys.iter().filter(|(_, it)| it.queue.is_empty() != is_contended) {
+                if rows.len() >= limit {
+                    return rows;
+                }
+                rows.extend(key_state.rows(key));
+            }
+        }
+        rows
+    }
+
     /// Keys that are locked or waited for.
     #[must_use]
     pub fn key_count(&self) -> usize {

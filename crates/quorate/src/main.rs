@@ -69,7 +69,7 @@ struct Start {
     /// Where the other nodes find this one, when that is not --rpc-addr: behind a forwarded port.
     #[arg(long, value_name = "HOST:PORT")]
     advertise_rpc_addr: Option<String>,
-    /// Where /health, /metrics and /status are.
+    /// Where the console is, and /health, /metrics and /status.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8433")]
     http_addr: String,
     /// Nodes of the cluster to join.

@@ -17,6 +17,8 @@ pub const STORE: ServiceId = ServiceId(4);
 pub const JOIN: ServiceId = ServiceId(5);
 /// Readings of a node's physical clock.
 pub const CLOCK: ServiceId = ServiceId(6);
+/// What a node shows of itself on the console of any other.
+pub const CONSOLE: ServiceId = ServiceId(7);
 
 /// Signing the certificates of nodes: members ask each other.
 pub const CERTIFY: ServiceId = ServiceId(7);

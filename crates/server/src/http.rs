@@ -1,4 +1,4 @@
-//! HTTP: health, metrics, and the cluster as this node sees it.
+//! HTTP: health, metrics, the cluster as this node sees it, and the console.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use axum::{
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{metrics::Layers, node::KvNode, status::NodeStatus};
+use crate::{console::{self, Console}, metrics::Layers, node::KvNode, status::NodeStatus};
 
 #[derive(Clone)]
 struct Shared {
@@ -24,6 +24,7 @@ struct Shared {
 pub(crate) async fn serve(
     listener: TcpListener,
     layers: Layers,
+    console: Arc<Console>,
     ready: watch::Receiver<bool>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -34,7 +35,8 @@ pub(crate) async fn serve(
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .with_state(Shared { node, ready, metrics: Arc::new(registry) });
+        .with_state(Shared { node, ready, metrics: Arc::new(registry) })
+        .merge(console::routes(console));
     let stopped = async move {
         // A sender that is gone means that the node is, too.
         let _told = stop.wait_for(|stop| *stop).await;

@@ -1,10 +1,12 @@
 //! The problem: a node is a dozen parts that must be found, started and stopped in the right order, and say clearly
 //! what is wrong when they cannot be.
 //!
-//! The idea: [`KvNode`] is what lies below SQL; [`Node`] adds sessions, the SQL listener and the HTTP pages.
+//! The idea: [`KvNode`] is what lies below SQL; [`Node`] adds sessions, the SQL listener and the HTTP pages; the
+//! console (`console`) is one of those.
 
 mod certify;
 mod config;
+mod console;
 mod enrol;
 mod first_start;
 mod http;

@@ -17,6 +17,7 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     certify::warn_of_expiry,
     config::{AuditConfig, NodeConfig},
+    console::Console,
     enrol,
     first_start::{Prepared, password_shown},
     http,
@@ -102,6 +103,9 @@ impl Node {
             (false, None) => Access::Plain,
         };
         engine.audit = open_audit(config, kv.node_id)?;
+        let console = Console::new(&kv, &engine);
+        engine.cluster = Some(console.clone());
+        tokio::spawn(console.clone().keep_series(stopped.clone()));
         let first_password = prepared.due_password();
         if let Some(password) = &first_password {
             session::set_first_password(engine.clone(), password)
@@ -132,7 +136,7 @@ impl Node {
         let counted = sql.clone();
         let clients = Arc::new(move || (counted.connections(), counted.doors()));
         let layers = Layers { node: kv.clone(), plans, replays: replays.clone(), audit, clients, memory: memory.clone() };
-        tokio::spawn(http::serve(http, layers, is_ready, stopped));
+        tokio::spawn(http::serve(http, layers, console, is_ready, stopped));
         let told = ready.send(true);
         debug_assert!(told.is_ok(), "the pages listen");
         let certs_dir = config.certs_dir.clone();

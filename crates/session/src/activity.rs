@@ -9,10 +9,15 @@ use std::{
 };
 
 use exec::{CancelFlag, CancelReason};
+use keys::TxnId;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{access::Client, session::TransactionStatus};
+use crate::{
+    access::Client,
+    session::TransactionStatus,
+    statistics::{Parameters, fingerprint},
+};
 
 /// The sessions of a node, by process number.
 #[derive(Default)]
@@ -49,6 +54,26 @@ pub(crate) struct State {
     pub transaction_began: Option<i64>,
     pub statement_began: Option<i64>,
     pub changed: i64,
+    /// The open transaction, as ranges know it.
+    pub txn: Option<TxnId>,
+}
+
+/// A session as the console shows it. Times are microseconds since 2000.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    pub pid: i32,
+    pub database: String,
+    pub user: String,
+    pub application: String,
+    pub client: Option<std::net::SocketAddr>,
+    pub state: &'static str,
+    /// What it runs, or has run last, without its literals.
+    pub query: String,
+    pub began: i64,
+    pub transaction_began: Option<i64>,
+    pub statement_began: Option<i64>,
+    pub changed: i64,
+    pub txn: Option<TxnId>,
 }
 
 impl State {
@@ -120,6 +145,42 @@ impl Sessions {
     pub(crate) fn all(&self) -> Vec<Arc<Activity>> {
         self.open.lock().values().cloned().collect()
     }
+
+    /// All sessions of clients, by process number.
+    #[must_use]
+    pub fn rows(&self) -> Vec<SessionRow> {
+        let row = |activity: Arc<Activity>| {
+            let state = activity.state();
+            SessionRow {
+                pid: activity.pid,
+                database: activity.database_name.clone(),
+                user: activity.user.clone(),
+                client: activity.client.address,
+                state: state.name(),
+                query: fingerprint(state.text.as_deref().unwrap_or_default(), Parameters::Kept),
+                application: state.application,
+                began: activity.began,
+                transaction_began: state.transaction_began,
+                statement_began: state.statement_began,
+                changed: state.changed,
+                txn: state.txn,
+            }
+        };
+        self.all().into_iter().map(row).collect()
+    }
+
+    /// How many sessions of clients there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    /// The sessions with an open transaction: process numbers and transactions.
+    #[must_use]
+    pub fn transactions(&self) -> Vec<(i32, TxnId)> {
+        let open = self.open.lock();
+        open.values().filter_map(|activity| Some((activity.pid, activity.state.lock().txn?))).collect()
+    }
 }
 
 impl Activity {
@@ -137,6 +198,11 @@ impl Activity {
         state.transaction_began.get_or_insert(now);
     }
 
+    /// The session's transaction from now on.
+    pub(crate) fn in_transaction(&self, txn: TxnId) {
+        self.state.lock().txn = Some(txn);
+    }
+
     /// The session waits for its client.
     pub(crate) fn rest(&self, status: TransactionStatus, application: &str, now: i64) {
         let mut state = self.state.lock();
@@ -144,7 +210,7 @@ impl Activity {
         state.status = Some(status);
         state.changed = now;
         if status == TransactionStatus::Idle {
-            state.transaction_began = None;
+            (state.transaction_began, state.txn) = (None, None);
             self.has_signalled.store(false, Ordering::Relaxed);
         }
         if state.application != application {

@@ -7,8 +7,9 @@ use catalog::{CatalogSnapshot, CatalogStore, CatalogView, privilege::access::REA
 use types::{Formatting, SqlError, SqlResult, SqlState};
 
 use crate::{
-    access::Access, activity::Sessions, plan_cache::Scope, session::Session,
+    access::Access, activity::Sessions, cluster::Cluster, plan_cache::Scope, session::Session,
     settings::{Settings, known},
+    statistics::StatementStatistics,
 };
 
 pub(crate) struct Environment {
@@ -26,6 +27,8 @@ pub(crate) struct Environment {
     pub pid: i32,
     /// All of the node.
     pub sessions: Arc<Sessions>,
+    pub statistics: Arc<StatementStatistics>,
+    pub cluster: Option<Arc<dyn Cluster>>,
     pub access: Access,
     pub clock: Arc<hlc::Clock>,
     pub store: CatalogStore,
@@ -121,6 +124,8 @@ impl Session {
             user_id: self.id_of_role(self.current_user(), &view.catalog),
             pid: self.pid,
             sessions: self.engine.sessions.clone(),
+            statistics: self.engine.statistics.clone(),
+            cluster: self.engine.cluster.clone(),
             access: self.engine.access,
             clock: self.engine.clock.clone(),
             store: self.engine.catalog.clone(),

@@ -6,10 +6,11 @@ use builtins::{Host, Signal};
 use catalog::privilege::access::SIGNAL_BACKEND;
 use catalog::{CatalogSnapshot, CatalogStore, CatalogView, SystemTables, VirtualRows, VirtualTable};
 use futures::future::BoxFuture;
+use keys::TxnId;
 use parking_lot::Mutex;
 use types::{SqlError, SqlResult, SqlState};
 
-use crate::{environment::Environment, session::two_phase, session_tables::SessionTables, settings::Settings};
+use crate::{cluster::RowLock, environment::Environment, session::two_phase, session_tables::SessionTables, settings::Settings};
 
 /// Microseconds between 1970 and 2000.
 pub(crate) const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -32,11 +33,50 @@ impl SessionHost {
     }
 
     pub fn now_micros(clock: &hlc::Clock) -> i64 {
-        i64::try_from(clock.physical_now_ns() / 1000).unwrap_or(i64::MAX) - PG_EPOCH_MICROS
+        Self::micros_of(clock.physical_now_ns())
+    }
+
+    /// Microseconds since 2000, of a reading of the clock.
+    pub fn micros_of(physical_ns: u64) -> i64 {
+        i64::try_from(physical_ns / 1000).unwrap_or(i64::MAX) - PG_EPOCH_MICROS
     }
 }
 
 impl Host for SessionHost {
+    fn blocking_pids(&self, pid: i32) -> Vec<i32> {
+        let environment = &self.environment;
+        let txn = environment.sessions.transactions().into_iter().find(|(its, _)| *its == pid).map(|(_, txn)| txn);
+        let (Some(txn), Some(cluster)) = (txn, &environment.cluster) else { return Vec::new() };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Vec::new() };
+        // There is no other way to wait in a function, and only a thread of several may.
+        if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
+            return Vec::new();
+        }
+        let locks = tokio::task::block_in_place(|| runtime.block_on(cluster.row_locks()));
+        let behind: Vec<TxnId> = locks.iter().filter(|lock| lock.txn == Some(txn)).filter_map(|lock| lock.behind).collect();
+        // One of another node has no number that would say who it is here, like a prepared transaction in PostgreSQL.
+        let pid_of = |txn: &TxnId| {
+            let session = locks.iter().filter(|lock| lock.txn == Some(*txn)).find_map(|lock| lock.session);
+            session.filter(|session| session.is_here).map_or(0, |session| session.pid)
+        };
+        let mut pids: Vec<i32> = behind.iter().map(pid_of).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    fn reset_statements(&self, user: u32, database: u32, query: i64) -> SqlResult<()> {
+        let environment = &self.environment;
+        let is_superuser = environment.view.catalog.role_by_id(environment.user_id).is_some_and(|role| role.superuser);
+        if !is_superuser {
+            let message = "permission denied for function pg_stat_statements_reset";
+            return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+        }
+        let of = |id: u32| (id != 0).then_some(id);
+        environment.statistics.reset(of(user), of(database), (query != 0).then_some(query), self.clock_timestamp());
+        Ok(())
+    }
+
     fn clock_timestamp(&self) -> i64 {
         Self::now_micros(&self.environment.clock)
     }
@@ -142,10 +182,13 @@ pub(crate) struct StatementTables<'a> {
     shared: Option<Arc<CatalogSnapshot>>,
     /// Read before their rows are asked for.
     prepared: OnceLock<Vec<kv::PreparedTxn>>,
+    locks: OnceLock<Vec<RowLock>>,
 }
 
 /// What it shows is neither the catalog's nor the session's.
 const PREPARED_XACTS: &str = "pg_prepared_xacts";
+/// What it shows is of the whole cluster.
+const LOCKS: &str = "pg_locks";
 
 /// Tables about what databases share.
 const SHARED_TABLES: [&str; 8] =
@@ -158,7 +201,7 @@ impl<'a> StatementTables<'a> {
         session: SessionTables<'a>,
         shared: Option<Arc<CatalogSnapshot>>,
     ) -> Self {
-        Self { store, view, session, tables: OnceLock::new(), shared, prepared: OnceLock::new() }
+        Self { store, view, session, tables: OnceLock::new(), shared, prepared: OnceLock::new(), locks: OnceLock::new() }
     }
 
     /// # Errors
@@ -185,6 +228,10 @@ impl exec::VirtualTables for StatementTables<'_> {
             let prepared = self.prepared.get().map(Vec::as_slice).unwrap_or_default();
             return Ok(Arc::new(VirtualRows::new(two_phase::rows(table, prepared, &self.view.catalog)?)));
         }
+        if table.name == LOCKS {
+            let locks = self.locks.get().map(Vec::as_slice).unwrap_or_default();
+            return Ok(Arc::new(VirtualRows::new(self.session.locks(table, locks))));
+        }
         if let Some(rows) = self.session.rows(table) {
             return Ok(rows);
         }
@@ -200,6 +247,12 @@ impl exec::VirtualTables for StatementTables<'_> {
             if table.name == PREPARED_XACTS {
                 let found = txn.db().prepared_txns().await?;
                 self.prepared.get_or_init(|| found);
+            }
+            if table.name == LOCKS
+                && let Some(cluster) = &self.session.host.environment.cluster
+            {
+                let found = cluster.row_locks().await;
+                self.locks.get_or_init(|| found);
             }
             match &self.shared {
                 Some(snapshot) if SHARED_TABLES.contains(&table.name) => {

@@ -11,6 +11,7 @@
 
 mod access;
 mod activity;
+mod cluster;
 mod copy;
 #[cfg(feature = "fuzzing")]
 pub use copy::fuzzing;
@@ -26,10 +27,12 @@ mod session;
 mod session_tables;
 mod settings;
 mod sink;
+mod statistics;
 mod template;
 
 pub use access::{Access, Client, ConnectionLimits, NEWEST_PATIENCE, Tls};
-pub use activity::{Activity, Sessions};
+pub use activity::{Activity, SessionRow, Sessions};
+pub use cluster::{Cluster, RowLock, SessionOf};
 pub use copy::CopyIn;
 pub use exec::{CancelFlag, CancelReason, NodeMemory};
 pub use plan_cache::{PlanCache, PlanCacheMetrics, QueryStatement, Statement, Statements};
@@ -44,3 +47,4 @@ pub use prepared::yields_rows;
 pub use session::{Completion, Ending, Engine, Prepared, ReplayMetrics, Session, TransactionStatus, drop_leftovers, keep_statistics, set_first_password};
 pub use settings::Settings;
 pub use sink::{Severity, Sink};
+pub use statistics::{BUCKETS, StatementRow, StatementStatistics, Totals, quantile_ms};

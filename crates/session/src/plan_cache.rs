@@ -36,7 +36,7 @@ use rustc_hash::FxHasher;
 use smallvec::SmallVec;
 use types::{Datum, SqlResult, SqlType};
 
-use crate::{Session, session::has_row_security, settings::Settings, template::Template};
+use crate::{Session, session::has_row_security, settings::Settings, statistics::Entry, template::Template};
 
 /// What the statements of the cache may take, by estimate.
 const CAPACITY: u64 = 32 << 20;
@@ -102,6 +102,8 @@ pub struct Statement {
     unfit: Mutex<Option<(u64, u64)>>,
     /// What a long one takes of the node's memory.
     _memory: Option<NodeReservation>,
+    /// Where its runs are counted.
+    pub(crate) entry: ArcSwapOption<Entry>,
 }
 
 impl Statement {
@@ -251,6 +253,7 @@ fn parse(text: &str, hints: &[Option<SqlType>], scope: &Arc<Scope>) -> SqlResult
             plan: ArcSwapOption::empty(),
             unfit: Mutex::default(),
             _memory: None,
+            entry: ArcSwapOption::empty(),
         })
     };
     Ok(plan::parse(text)?.into_iter().map(statement).collect())

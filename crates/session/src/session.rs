@@ -16,6 +16,7 @@ mod attempts;
 mod audited;
 mod block;
 mod copy_in;
+mod counted;
 mod ddl;
 mod execute;
 mod first_password;
@@ -28,6 +29,7 @@ mod variables;
 
 pub use analyze::keep_statistics;
 pub(crate) use audited::AuditState;
+pub(crate) use counted::Counting;
 pub(crate) use attempts::{Failure, Run, aborted, has_row_security};
 pub use first_password::set_first_password;
 pub(crate) use replay::History;
@@ -49,6 +51,7 @@ use self::block::Block;
 use crate::{
     access::{Access, Client, ConnectionLimits},
     activity::{Activity, Registered, Sessions},
+    cluster::Cluster,
     copy::CopyIn,
     environment::Environment,
     host::SessionHost,
@@ -58,6 +61,7 @@ use crate::{
     routine::RoutineCache,
     settings::Settings,
     sink::{Severity, Sink},
+    statistics::{DatabaseCounters, StatementStatistics},
 };
 
 pub(crate) const STATEMENT_MEMORY: usize = 1 << 30;
@@ -77,6 +81,9 @@ pub struct Engine {
     /// What its statements and messages keep.
     pub memory: Arc<NodeMemory>,
     pub limits: ConnectionLimits,
+    pub statistics: Arc<StatementStatistics>,
+    /// The other nodes, where there may be some.
+    pub cluster: Option<Arc<dyn Cluster>>,
 }
 
 impl Engine {
@@ -94,6 +101,8 @@ impl Engine {
             audit: None,
             memory: NodeMemory::unlimited(),
             limits: ConnectionLimits::default(),
+            statistics: Arc::default(),
+            cluster: None,
         }
     }
 }
@@ -166,6 +175,8 @@ pub struct Session {
     pub(crate) has_temporary: bool,
     cancel: CancelFlag,
     registered: Registered,
+    /// Of its database.
+    pub(crate) counters: Arc<DatabaseCounters>,
     /// Values from before SET LOCAL, to go back to.
     local: Vec<(String, Option<String>)>,
     pub(crate) portals: Portals,
@@ -285,7 +296,12 @@ impl Session {
             let message = format!("too many connections for role \"{user}\"");
             return Err(SqlError::new(SqlState::TooManyConnections, message));
         }
+        let counters = engine.statistics.database(found.id);
+        if pid != 0 {
+            counters.sessions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
         Ok(Self {
+            counters,
             database: found.id,
             database_name: database.to_owned(),
             authenticated: user.to_owned(),

@@ -1,22 +1,30 @@
 //! Catalogs that are not about the catalog: what this session is and how it is set, and the other sessions of the node.
 //!
+//! `pg_locks` shows the rows that are locked in the whole cluster.
+//!
 //! Deliberately left out: the sessions of other nodes.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use builtins::Host;
 use catalog::privilege::access::READ_ALL_STATS;
 use catalog::{VirtualRows, VirtualTable};
-use types::{Array, Datum};
+use keys::TxnId;
+use types::{Array, Datum, SqlType};
 
 use rustc_hash::FxHashMap;
 
 use crate::access::without_passwords;
 use crate::activity::{Activity, Sessions};
+use crate::cluster::{RowLock, SessionOf};
 use crate::host::SessionHost;
 use crate::portal::OpenCursor;
 use crate::session::Prepared;
 use crate::settings::{Listed, known::Kind, value::bare};
+use crate::statistics::Entry;
 
 pub(crate) struct SessionTables<'a> {
     pub host: &'a SessionHost,
@@ -38,6 +46,12 @@ impl SessionTables<'_> {
             "pg_stat_activity" => {
                 self.sessions.all().iter().map(|activity| self.activity(table, activity)).collect()
             }
+            "pg_stat_statements" => self.statements(table),
+            "pg_stat_statements_info" => {
+                let (dropped, reset_at) = self.host.environment.statistics.info();
+                vec![table.row([("dealloc", count(dropped)), ("stats_reset", reset_at.map_or(Datum::Null, Datum::TimestampTz))])]
+            }
+            "pg_stat_database" => self.databases(table),
             "pg_stat_ssl" => self.sessions.all().iter().map(|activity| encryption(table, activity)).collect(),
             "pg_hba_file_rules" => self.hba_rules(table),
             "pg_ident_file_mappings" => self.ident_mappings(table),
@@ -94,6 +108,124 @@ impl SessionTables<'_> {
         ])
     }
 
+    /// Those of this node. What is not counted here (blocks, planning, just-in-time compiling) is 0, as in PostgreSQL when it
+    /// does not count it.
+    fn statements(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
+        let environment = &self.host.environment;
+        let access = environment.view.catalog.access(environment.view.database);
+        let sees_all = access.has_role(environment.user_id, READ_ALL_STATS);
+        let zero = |ty: &SqlType| match ty {
+            SqlType::Int8 => Datum::Int(0),
+            SqlType::Float8 => Datum::Float(0.0),
+            SqlType::Numeric(_) => Datum::from(types::Numeric::ZERO),
+            _ => Datum::Null,
+        };
+        let zeros: Vec<Datum> = table.columns.iter().map(|(_, ty)| zero(ty)).collect();
+        let row = |entry: Arc<Entry>| {
+            let numbers = entry.numbers();
+            if numbers.calls == 0 {
+                return None;
+            }
+            let is_shown = sees_all || access.has_role(environment.user_id, entry.user);
+            let shown = |datum: Datum| if is_shown { datum } else { Datum::Null };
+            let ms = |ns: u64| Datum::Float(ns as f64 / 1e6);
+            let query = if is_shown { &*entry.text } else { "<insufficient privilege>" };
+            let given = table.row([
+                ("userid", Datum::Int(entry.user.into())),
+                ("dbid", Datum::Int(entry.database.into())),
+                ("toplevel", Datum::Bool(true)),
+                ("queryid", shown(Datum::Int(entry.query_id))),
+                ("query", Datum::text(query)),
+                ("calls", count(numbers.calls)),
+                ("total_exec_time", ms(numbers.total_ns)),
+                ("min_exec_time", ms(numbers.min_ns)),
+                ("max_exec_time", ms(numbers.max_ns)),
+                ("mean_exec_time", Datum::Float(numbers.mean_ms())),
+                ("stddev_exec_time", Datum::Float(numbers.deviation_ms())),
+                ("rows", count(numbers.rows)),
+            ]);
+            let filled = given.into_iter().zip(&zeros).enumerate().map(|(at, (given, zero))| {
+                if given.is_null() && table.columns[at].0 != "queryid" { zero.clone() } else { given }
+            });
+            Some(filled.collect())
+        };
+        environment.statistics.entries().into_iter().filter_map(row).collect()
+    }
+
+    /// Of this node; times are in milliseconds.
+    fn databases(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
+        let environment = &self.host.environment;
+        let sessions = self.sessions.all();
+        let row = |id: u32, name: Option<&str>| {
+            let open = sessions.iter().filter(|session| session.database == id).count();
+            let counters = environment.statistics.database(id);
+            let of = |counter: &AtomicU64| count(counter.load(Relaxed));
+            let mut row = table.row([
+                ("datid", Datum::Int(id.into())),
+                ("datname", name.map_or(Datum::Null, Datum::text)),
+                ("numbackends", Datum::Int(open as i64)),
+                ("xact_commit", of(&counters.commits)),
+                ("xact_rollback", of(&counters.rollbacks)),
+                ("tup_returned", of(&counters.returned)),
+                ("tup_inserted", of(&counters.inserted)),
+                ("tup_updated", of(&counters.updated)),
+                ("tup_deleted", of(&counters.deleted)),
+                ("deadlocks", of(&counters.deadlocks)),
+                ("sessions", of(&counters.sessions)),
+                ("active_time", Datum::Float(counters.active_ns.load(Relaxed) as f64 / 1e6)),
+            ]);
+            for (at, (column, ty)) in table.columns.iter().enumerate() {
+                // No checksums: those are NULL in PostgreSQL, too.
+                if row[at].is_null() && !matches!(*column, "datname" | "checksum_failures") {
+                    row[at] = match ty {
+                        SqlType::Int8 => Datum::Int(0),
+                        SqlType::Float8 => Datum::Float(0.0),
+                        _ => Datum::Null,
+                    };
+                }
+            }
+            row
+        };
+        let shared = std::iter::once(row(0, None));
+        shared.chain(environment.view.catalog.databases().map(|database| row(database.id, Some(&database.name)))).collect()
+    }
+
+    /// The rows of the cluster that are locked, or waited for, and the transactions of this node's sessions.
+    pub fn locks(&self, table: &'static VirtualTable, locks: &[RowLock]) -> Vec<Vec<Datum>> {
+        let of = |session: Option<SessionOf>| match session {
+            Some(it) => (format!("{}/{}", it.node, it.pid), if it.is_here { Datum::Int(it.pid.into()) } else { Datum::Null }),
+            None => ("-1/0".to_owned(), Datum::Null),
+        };
+        let row = |lock: &RowLock| {
+            let (virtual_transaction, pid) = of(lock.session);
+            let id = |id: Option<u32>| id.map_or(Datum::Null, |id| Datum::Int(id.into()));
+            table.row([
+                ("locktype", Datum::text(if lock.is_advisory { "advisory" } else { "tuple" })),
+                ("database", id(lock.database)),
+                ("relation", id(lock.table)),
+                ("virtualtransaction", Datum::text(virtual_transaction)),
+                ("pid", pid),
+                ("mode", Datum::text(lock.mode)),
+                ("granted", Datum::Bool(lock.is_held)),
+                ("fastpath", Datum::Bool(false)),
+            ])
+        };
+        // As each transaction of PostgreSQL has itself locked.
+        let own = |(pid, _): (i32, TxnId)| {
+            let id = format!("{}/{pid}", self.host.environment.store.db().node_id().get());
+            table.row([
+                ("locktype", Datum::text("virtualxid")),
+                ("virtualxid", Datum::text(id.as_str())),
+                ("virtualtransaction", Datum::text(id.as_str())),
+                ("pid", Datum::Int(pid.into())),
+                ("mode", Datum::text("ExclusiveLock")),
+                ("granted", Datum::Bool(true)),
+                ("fastpath", Datum::Bool(true)),
+            ])
+        };
+        locks.iter().map(row).chain(self.sessions.transactions().into_iter().map(own)).collect()
+    }
+
     fn hba_rules(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
         let texts = |texts: Vec<&str>| {
             Datum::Array(Array::from_elements(texts.into_iter().map(Datum::text).collect()).into())
@@ -146,6 +278,10 @@ impl SessionTables<'_> {
         };
         named.into_iter().map(row).collect()
     }
+}
+
+fn count(number: u64) -> Datum {
+    Datum::Int(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn encryption(table: &'static VirtualTable, activity: &Activity) -> Vec<Datum> {

@@ -29,6 +29,15 @@ impl Engine {
         }
     }
 
+    /// The file system that the engine is on: what it has free, and all of it, in bytes.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn disk_space(&self) -> Result<(u64, u64), StorageError> {
+        let stat = space_of(&self.inner.dir)?;
+        Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+    }
+
     /// Whether clients may write.
     ///
     /// # Errors
@@ -55,6 +64,11 @@ impl Engine {
 
 /// What an ordinary user may still write to the file system of `dir`.
 fn free_bytes(dir: &Path) -> Result<u64, StorageError> {
+    let stat = space_of(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn space_of(dir: &Path) -> Result<libc::statvfs, StorageError> {
     let failed = |error| StorageError::io("look for free space in", dir, error);
     let path = CString::new(dir.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
     // SAFETY: the struct is plain numbers, and the call fills it in.
@@ -65,7 +79,7 @@ fn free_bytes(dir: &Path) -> Result<u64, StorageError> {
         }
         stat
     };
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Ok(stat)
 }
 
 #[cfg(test)]

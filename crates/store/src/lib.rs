@@ -32,7 +32,9 @@ mod nodes;
 mod placement;
 mod queues;
 mod store;
+mod work;
 
 pub use clocks::keep_clock;
 pub use nodes::{NodeInfo, Nodes};
 pub use store::{Store, StoreConfig, StoreError, StoreOptions, WeakStore};
+pub use work::{Work, WorkCount, WorkKind, WorkRow};

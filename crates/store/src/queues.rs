@@ -28,6 +28,7 @@ use crate::{
     nodes::NodeInfo,
     placement::{better_place, missing_replica, replacement},
     store::{Inner, Store, StoreRequest},
+    work::WorkKind,
 };
 
 const HELLO_EVERY: Duration = Duration::from_secs(2);
@@ -62,8 +63,15 @@ where
 }
 
 impl Store {
+    /// How many voters of a range that this store leads are there and have nearly all of the log, if that is known.
+    #[must_use]
+    pub fn healthy_voters(&self, range: &keys::RangeDescriptor) -> Option<u64> {
+        self.health(range).map(|health| health.healthy() as u64)
+    }
+
     /// How many voters each range should have.
-    pub(crate) fn wanted_replicas(&self) -> usize {
+    #[must_use]
+    pub fn wanted_replicas(&self) -> usize {
         let nodes = self.nodes().all().len();
         self.inner.config.replication_factor.min(if nodes >= 3 { nodes } else { 1 })
     }
@@ -190,35 +198,41 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
         && let Ok(_turn) = store.inner.adding.try_acquire()
     {
         tracing::info!(range = %descriptor.range_id, store = %target.store_id, "adding a replica");
+        let work = store.work().begin(WorkKind::Replicate, descriptor.range_id, Some(target.store_id));
         let added = admin(replica, Request::ChangeReplicas { add: vec![target], remove: vec![] }).await;
         if let Err(error) = added {
             tracing::warn!(range = %descriptor.range_id, store = %target.store_id, %error, "no replica was added");
             memory.failed.push((target.store_id, Instant::now()));
             return Err(error);
         }
+        work.done();
     }
     if let Some((going, target)) = replacement(store, replica, &descriptor, &memory.failed)
         && let Ok(_turn) = store.inner.adding.try_acquire()
     {
         tracing::info!(range = %descriptor.range_id, %going, "another takes the replica's place");
+        let work = store.work().begin(WorkKind::Replace, descriptor.range_id, target.map(|target| target.store_id));
         let (add, remove) = (target.into_iter().collect(), vec![going.replica_id]);
         if let Err(error) = admin(replica, Request::ChangeReplicas { add, remove }).await {
             tracing::warn!(range = %descriptor.range_id, %error, "the replica was not replaced");
             memory.failed.extend(target.map(|target| (target.store_id, Instant::now())));
             return Err(error);
         }
+        work.done();
     }
     if let Some((from, target)) = better_place(store, replica, &descriptor, &memory.failed)
         && store.inner.take_turn_to_balance()
         && let Ok(_turn) = store.inner.adding.try_acquire()
     {
         tracing::info!(range = %descriptor.range_id, %from, to = %target.store_id, "a replica moves to a store with fewer");
+        let work = store.work().begin(WorkKind::Balance, descriptor.range_id, Some(target.store_id));
         let request = Request::ChangeReplicas { add: vec![target], remove: vec![from.replica_id] };
         if let Err(error) = admin(replica, request).await {
             tracing::warn!(range = %descriptor.range_id, %error, "the replica did not move");
             memory.failed.push((target.store_id, Instant::now()));
             return Err(error);
         }
+        work.done();
     }
     // Its replica goes when another leads the range.
     if store.inner.info.lock().leaving && descriptor.voters().count() > 1 {
@@ -247,6 +261,7 @@ async fn tidy_up(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> 
         return Ok(());
     }
     memory.gc_at = Some(now + every);
+    let work = store.work().begin(WorkKind::Collect, replica.range_id(), None);
     if replica.tidy_records().await? > 0 {
         memory.wrote_at = Some(now);
     }
@@ -259,6 +274,7 @@ async fn tidy_up(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> 
             _ => None,
         });
     }
+    work.done();
     Ok(())
 }
 
@@ -292,7 +308,9 @@ async fn repair(
         return Ok(());
     }
     tracing::warn!(range = %range.range_id, %voter, "a lost replica leaves its range");
+    let work = store.work().begin(WorkKind::Remove, range.range_id, None);
     admin(replica, Request::ChangeReplicas { add: vec![], remove: vec![voter.replica_id] }).await?;
+    work.done();
     // Others first: what failed there may fail again.
     memory.failed.push((voter.store_id, Instant::now()));
     Ok(())
@@ -314,7 +332,10 @@ async fn split_if_large(store: &Store, replica: &Arc<Replica>) -> Result<(), KvE
     if at <= span.start {
         return Ok(());
     }
-    admin(replica, Request::Split { at }).await.map(|_| ())
+    let work = store.work().begin(WorkKind::Split, descriptor.range_id, None);
+    admin(replica, Request::Split { at }).await?;
+    work.done();
+    Ok(())
 }
 
 #[cfg(test)]

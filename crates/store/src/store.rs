@@ -32,6 +32,7 @@ use crate::{
     checks::Checks,
     nodes::{META_PREFIX, NodeInfo, Nodes},
     queues::ADDING_AT_ONCE,
+    work::Work,
 };
 
 mod arrivals;
@@ -148,6 +149,7 @@ pub(crate) struct Inner {
     /// Replicas that failed, until others take their place.
     pub fenced: Mutex<FxHashMap<RangeId, Fenced>>,
     pub checks: Checks,
+    pub work: Work,
     /// Turns to add a replica to a range that this store leads.
     pub adding: Semaphore,
     /// How many replicas were taken out of service since the start.
@@ -282,6 +284,7 @@ impl Store {
             coming: Mutex::default(),
             fenced: Mutex::default(),
             checks: Checks::default(),
+            work: Work::default(),
             adding: Semaphore::new(ADDING_AT_ONCE),
             fenced_count: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
@@ -381,6 +384,18 @@ impl Store {
     #[must_use]
     pub fn fenced(&self) -> u64 {
         self.inner.fenced_count.load(Ordering::Relaxed)
+    }
+
+    /// What the queues do.
+    #[must_use]
+    pub fn work(&self) -> &Work {
+        &self.inner.work
+    }
+
+    /// How long it has been open.
+    #[must_use]
+    pub fn open_for(&self) -> Duration {
+        self.inner.started.elapsed()
     }
 
     #[must_use]

@@ -282,5 +282,4 @@ pub(super) static FUNCTIONS: &[Builtin] = asks_catalog! {
     ["pg_conf_load_time", 2034, &[], RetType::T(SqlType::TIMESTAMPTZ)];
     ["pg_filenode_relation", 3454, &[OID, OID], RetType::T(SqlType::RegClass)];
     ["txid_current", 2943, &[], R_I8];
-    ["pg_blocking_pids", 2561, &[I4], RetType::T(SqlType::INT4_ARRAY)];
 };

@@ -15,6 +15,8 @@ const R_I4: RetType = RetType::T(SqlType::Int4);
 const R_BOOL: RetType = RetType::T(SqlType::Bool);
 const I4: ArgType = ArgType::T(SqlType::Int4);
 const I8: ArgType = ArgType::T(SqlType::Int8);
+const OID: ArgType = ArgType::T(SqlType::Oid);
+const R_VOID: RetType = RetType::T(SqlType::Void);
 
 fn setting(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
     let name = text(&a[0]);
@@ -33,6 +35,19 @@ fn setting(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
 fn signal(context: &EvalContext<'_>, args: &[Datum], signal: Signal) -> SqlResult<Datum> {
     let pid = args[0].as_int().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
     context.host.signal(pid, signal).map(Datum::Bool)
+}
+
+fn blocking_pids(context: &EvalContext<'_>, args: &[Datum]) -> Datum {
+    let pid = args[0].as_int().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+    let pids = context.host.blocking_pids(pid).into_iter().map(|pid| Datum::Int(pid.into())).collect();
+    Datum::Array(Array::from_elements(pids).into())
+}
+
+/// `pg_stat_statements_reset`, of the extension: what is not given is any.
+fn reset_statements(context: &EvalContext<'_>, args: &[Datum]) -> SqlResult<Datum> {
+    let number = |at: usize| args.get(at).and_then(Datum::as_int).unwrap_or_default();
+    let id = |at: usize| u32::try_from(number(at)).unwrap_or_default();
+    context.host.reset_statements(id(0), id(1), number(2)).map(|()| Datum::text(""))
 }
 
 fn schemas(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
@@ -62,6 +77,11 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("pg_cancel_backend", 2171, &[I4], R_BOOL, |c, _, a| signal(c, a, Signal::Cancel)).volatile(),
     Builtin::pure("pg_terminate_backend", 22_096, &[I4], R_BOOL, |c, _, a| signal(c, a, Signal::Terminate)).volatile(),
     Builtin::pure("pg_terminate_backend", 2096, &[I4, I8], R_BOOL, |c, _, a| signal(c, a, Signal::Terminate)).volatile(),
+    Builtin::pure("pg_blocking_pids", 2561, &[I4], RetType::T(SqlType::INT4_ARRAY), |c, _, a| Ok(blocking_pids(c, a))).volatile(),
+    Builtin::pure("pg_stat_statements_reset", 22_561, &[], R_VOID, |c, _, a| reset_statements(c, a)).volatile(),
+    Builtin::pure("pg_stat_statements_reset", 22_562, &[OID], R_VOID, |c, _, a| reset_statements(c, a)).volatile(),
+    Builtin::pure("pg_stat_statements_reset", 22_563, &[OID, OID], R_VOID, |c, _, a| reset_statements(c, a)).volatile(),
+    Builtin::pure("pg_stat_statements_reset", 22_564, &[OID, OID, I8], R_VOID, |c, _, a| reset_statements(c, a)).volatile(),
     Builtin::pure("pg_backend_pid", 2026, &[], R_I4, |c, _, _| Ok(Datum::Int(i64::from(c.host.backend_pid())))).stable(),
     Builtin::pure("inet_client_addr", 2196, &[], RetType::T(SqlType::Inet), |c, _, _| {
         let address = c.host.client_address().and_then(|text| types::network::parse_inet(&text, false).ok());

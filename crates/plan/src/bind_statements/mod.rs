@@ -243,9 +243,9 @@ fn transaction_modes(modes: &[ast::TransactionMode], statement: &ParsedStatement
 /// What every database has from the start, and so cannot be made or dropped.
 const BUILT_IN_EXTENSION: &str = "plpgsql";
 
-/// Extensions whose functions are always there: all of `uuid-ossp`, and of `pgcrypto` those of hashes and random bytes.
-/// Making and dropping them changes nothing.
-const EXTENSIONS_OF_BUILTINS: [&str; 2] = ["uuid-ossp", "pgcrypto"];
+/// Extensions whose functions are always there: all of `uuid-ossp` and `pg_stat_statements`, and of `pgcrypto` those of hashes
+/// and random bytes. Making and dropping them changes nothing.
+const EXTENSIONS_OF_BUILTINS: [&str; 3] = ["uuid-ossp", "pgcrypto", "pg_stat_statements"];
 
 fn create_extension(name: &str, if_not_exists: bool, context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {
     if name == BUILT_IN_EXTENSION {

@@ -20,7 +20,7 @@ use plan::{
 };
 use types::{CastContext, Datum, Formatting, SqlError, SqlResult, SqlState};
 
-use crate::Ending;
+use crate::{Ending, session::Counting};
 
 const BATCH_ROWS: usize = 2048;
 /// Data is looked at when so much has come: a client may send each row in a message of its own.
@@ -56,6 +56,8 @@ pub struct CopyIn {
     /// Others of the same transaction have begun to read and will go on.
     pub(crate) beside_queries: bool,
     pub(crate) ending: Ending,
+    /// Where it is counted when it ends.
+    pub(crate) counting: Option<Counting>,
 }
 
 /// How the ends of records are found.
@@ -125,6 +127,7 @@ impl CopyIn {
             ended: false,
             beside_queries: false,
             ending: Ending::WithStatement,
+            counting: None,
         }
     }
 

@@ -95,8 +95,9 @@ impl Session {
         let told = self.to_be_told(run)?;
         self.begin_run();
         self.start_clock();
-        self.registered.activity.begin(text, SessionHost::now_micros(&self.engine.clock));
-        let outcome = match self.block.is_some() || run.ending == Ending::Later {
+        let began_ns = self.engine.clock.physical_now_ns();
+        self.registered.activity.begin(text, SessionHost::micros_of(began_ns));
+        let mut outcome = match self.block.is_some() || run.ending == Ending::Later {
             true => self.remembered(run, sink).await,
             false => self.attempts(run, sink).await,
         };
@@ -104,6 +105,7 @@ impl Session {
         if !matches!(outcome, Ok(Completion::CopyIn(_))) {
             self.stop_clock();
         }
+        self.count(run, began_ns, &mut outcome);
         if let Some(told) = &told {
             self.tell(told, &outcome);
         }

@@ -171,6 +171,7 @@ impl Session {
     }
 
     fn open_block_with(&mut self, mut txn: TxnSlot, explicit: bool) {
+        self.registered.activity.in_transaction(txn.id());
         let snapshot = self.engine.catalog.current();
         txn.set_lock_timeout(self.settings.duration("lock_timeout"));
         txn.set_isolation(self.isolation());
@@ -524,6 +525,7 @@ impl Session {
             Ok(commit_ts) => commit_ts,
             Err(error) => return Err(self.cannot_end(Failure::Kv(error)).await),
         };
+        self.count_end(true);
         let Some(block) = self.leave_block().await else { return Ok(()) };
         if let Some(change) = block.change {
             self.engine.catalog.advance(&change);
@@ -582,6 +584,7 @@ impl Session {
             }
             self.local.clear();
             block.txn.rollback().await;
+            self.count_end(false);
             self.state.advisory.end_transaction().await;
             self.state.deferred.clear();
             (self.state.has_exported, self.state.has_set_sequence) = (false, false);

@@ -23,7 +23,12 @@ impl Session {
         let outcome = self.copy_step(copy, CopyStep::Feed).await;
         match outcome {
             Ok(()) => Ok(()),
-            Err(failure) => Err(self.fail(failure.into_sql()).await),
+            Err(failure) => {
+                let error = self.fail(failure.into_sql()).await;
+                let outcome = Err(error);
+                self.count_copy(copy.counting.take(), &outcome);
+                outcome.map(|_: String| ())
+            }
         }
     }
 
@@ -42,10 +47,12 @@ impl Session {
             }
         }
         self.stop_clock();
-        match outcome {
+        let outcome = match outcome {
             Ok(()) => Ok(format!("COPY {}", copy.rows())),
             Err(failure) => Err(self.fail(failure.into_sql()).await),
-        }
+        };
+        self.count_copy(copy.counting.take(), &outcome);
+        outcome
     }
 
     /// The client gave the COPY up.
