@@ -1,6 +1,7 @@
 //! One statement on two servers right after each other: how long each took, and that both answer alike.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,6 +45,11 @@ impl Pair {
             Server { port: postgres.port, pids: postgres.pids() },
         ];
         Ok(Self { servers, scratch, cluster, postgres })
+    }
+
+    /// Where this database answers about itself.
+    pub fn http(&self) -> SocketAddr {
+        self.cluster.nodes[0].http
     }
 
     /// Stops both and removes their folder.

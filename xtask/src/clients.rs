@@ -41,6 +41,9 @@ const PROGRAMS: [(&str, Language); 6] = [
     ("django_client.py", Language::Python),
 ];
 
+/// What `cargo xtask catalogs` runs.
+const REFLECTION: &str = "reflection.py";
+
 /// What programs import of this tree.
 const FOLDERS: [&str; 2] = ["shop", "shop/migrations"];
 
@@ -115,7 +118,7 @@ fn steps(home: &Path, name: &str, language: Language, port: u16) -> Result<Vec<S
 }
 
 /// The programs with their drivers beside them; made again when `clients/` has changed.
-fn install() -> Result<PathBuf> {
+pub fn install() -> Result<PathBuf> {
     let source = root().join("clients");
     let read = |name: &str| fs::read_to_string(source.join(name)).context(format!("reading clients/{name}"));
     let (packages, requirements) = (read("package.json")?, read("requirements.txt")?);
@@ -143,6 +146,7 @@ fn install() -> Result<PathBuf> {
     for (name, _) in PROGRAMS {
         fs::write(home.join(name), read(name)?).context(format!("copying {name}"))?;
     }
+    fs::write(home.join(REFLECTION), read(REFLECTION)?).context(format!("copying {REFLECTION}"))?;
     for folder in FOLDERS {
         fs::create_dir_all(home.join(folder)).context(format!("making the folder {folder}"))?;
         let entries = fs::read_dir(source.join(folder)).context(format!("reading clients/{folder}"))?;

@@ -1,5 +1,5 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | chaos | histories | hostile | stalls | queue | shapes | diff |
-//! startup | regress | clients | tpcc | tpch | planted | soak | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | catalogs | chaos | histories | hostile | stalls | queue |
+//! shapes | diff | startup | regress | clients | tpcc | tpch | planted | soak | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -10,6 +10,7 @@
 mod bench;
 mod beside;
 mod bulk;
+mod catalogs;
 mod chaos;
 mod clients;
 mod cluster;
@@ -79,6 +80,8 @@ enum Command {
     Regress(regress::Arguments),
     /// Run programs over stock drivers here and on PostgreSQL, and compare them step by step.
     Clients(clients::Arguments),
+    /// Time what clients ask of the catalogs of a database with many tables, and changes of it beside PostgreSQL.
+    Catalogs(catalogs::Arguments),
     /// Run TPC-C's transactions here and on PostgreSQL in turn, and check its consistency conditions.
     Tpcc(tpcc::Arguments),
     /// Run TPC-H's queries here and on PostgreSQL in turn, and print the ratios.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Bulk(arguments) => bulk::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
+        Command::Catalogs(arguments) => catalogs::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
         Command::Histories(arguments) => histories::run(&arguments),
         Command::Hostile(arguments) => hostile::run(&arguments),

@@ -360,7 +360,7 @@ impl CatalogView {
                 _ => None,
             };
         }
-        self.catalog.relations().find_map(|relation| match relation {
+        self.catalog.dependents_of(table.id).into_iter().find_map(|relation| match relation {
             Relation::Sequence(it) if it.owned_by == Some((table.id, column.id)) => Some(&**it),
             _ => None,
         })

@@ -54,7 +54,7 @@ pub use policy::{Policy, PolicyCommand, PolicyExpr, RowSecurity, RowSecurityStat
 pub use routine::{
     Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };
-pub use snapshot::{CatalogSnapshot, NameOwner, Relation, UserType, temporary_schema};
+pub use snapshot::{CatalogSnapshot, NameOwner, Relation, SeenObject, UserType, temporary_schema};
 pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
 pub use store::{
     CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, PRIVILEGES_DOMAIN, ROW_ID_COLUMN, SHARED_DOMAIN,
@@ -63,4 +63,4 @@ pub use store::{
 pub use stored_view::{CheckOption, Materialized, NamedRelation, ViewDetails, ViewOptions};
 pub use trigger::{ConstraintTrigger, Trigger, TriggerEnabled, TriggerEvent, TriggerEvents, TriggerTiming};
 pub use view::{CatalogView, Class, DELETE_BIT, INSERT_BIT, Printers, UPDATE_BIT, WrittenThrough};
-pub use virtual_tables::{SystemTables, VirtualRows, VirtualTable, is_operator_class};
+pub use virtual_tables::{SystemTables, VirtualChunk, VirtualLookup, VirtualRead, VirtualRows, VirtualTable, is_operator_class};

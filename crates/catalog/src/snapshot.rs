@@ -7,136 +7,31 @@
 //! them. Stored descriptors have only the oids of user-defined types; relations, and types made of such types, get what
 //! these consist of when they are put, and again when a type, or a relation whose rows they hold, is.
 
+mod indexes;
+mod map;
+mod relation;
 mod user_types;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use keys::Key;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use types::{SqlError, SqlResult, SqlState, SqlType, relation_of_row_type};
 
 use crate::cluster::Cluster;
+pub use self::indexes::NameOwner;
+use self::indexes::Indexes;
+use self::map::{SharedMap, SharedSets};
+pub use self::relation::Relation;
 use crate::descriptor::{
     CLUSTER_SETTINGS, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
-    TEMPORARY_PREFIX, Table, Type, View,
+    TEMPORARY_PREFIX, Table, Type,
 };
 use crate::privilege::{Privileges, SharedPrivileges};
 use crate::routine::{Routine, StoredType};
 use crate::statistics::Statistics;
 use crate::store::{SHARED_DOMAIN, encode_version, version_key};
-
-/// A table, view or sequence: what shares one name space in a schema.
-#[derive(Clone, Debug)]
-pub enum Relation {
-    Table(Arc<Table>),
-    View(Arc<View>),
-    Sequence(Arc<Sequence>),
-}
-
-impl Relation {
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        match self {
-            Self::Table(it) => it.id,
-            Self::View(it) => it.id,
-            Self::Sequence(it) => it.id,
-        }
-    }
-
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Table(it) => &it.name,
-            Self::View(it) => &it.name,
-            Self::Sequence(it) => &it.name,
-        }
-    }
-
-    #[must_use]
-    pub fn schema(&self) -> u32 {
-        match self {
-            Self::Table(it) => it.schema,
-            Self::View(it) => it.schema,
-            Self::Sequence(it) => it.schema,
-        }
-    }
-}
-
-impl Relation {
-    /// Ids of what its query reads and calls, if it is a view.
-    #[must_use]
-    pub fn depends_on(&self) -> &[u32] {
-        match self {
-            Self::Table(it) => it.materialized.as_ref().map_or(&[], |it| &it.depends_on),
-            Self::View(it) => &it.depends_on,
-            Self::Sequence(_) => &[],
-        }
-    }
-
-    /// It as a view, if it has a query.
-    #[must_use]
-    pub fn as_view(&self) -> Option<Arc<View>> {
-        match self {
-            Self::Table(it) => it.as_view().map(Arc::new),
-            Self::View(it) => Some(it.clone()),
-            Self::Sequence(_) => None,
-        }
-    }
-
-    /// It, as what has triggers and column defaults.
-    #[must_use]
-    pub fn as_table(&self) -> Option<&Arc<Table>> {
-        match self {
-            Self::Table(it) => Some(it),
-            Self::View(it) => Some(it.as_table()),
-            Self::Sequence(_) => None,
-        }
-    }
-
-    /// What it is, in words.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Table(it) if it.materialized.is_some() => "materialized view",
-            Self::Table(_) => "table",
-            Self::View(_) => "view",
-            Self::Sequence(_) => "sequence",
-        }
-    }
-
-    /// The types of its columns as they were declared, and as they are stored.
-    fn for_each_type(&self, visit: &mut dyn FnMut(SqlType)) {
-        match self {
-            Self::Table(it) => {
-                it.columns.iter().for_each(|column| {
-                    visit(column.ty);
-                    column.domain.into_iter().for_each(&mut *visit);
-                });
-                it.partitioned().into_iter().flat_map(|it| &it.key).for_each(|key| visit(key.ty));
-            }
-            Self::View(it) => it.columns.iter().for_each(|(_, ty)| visit(*ty)),
-            Self::Sequence(_) => {}
-        }
-    }
-
-    /// Whether nothing has changed, as far as can be told at once.
-    fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Table(a), Self::Table(b)) => Arc::ptr_eq(a, b),
-            (Self::View(a), Self::View(b)) => Arc::ptr_eq(a, b),
-            (Self::Sequence(a), Self::Sequence(b)) => Arc::ptr_eq(a, b),
-            _ => false,
-        }
-    }
-
-    /// The ids of the user-defined types of its columns, and of the relations whose rows they hold.
-    fn user_types(&self) -> Vec<u32> {
-        let mut found = Vec::new();
-        self.for_each_type(&mut |ty| ty.for_each_user_type(&mut |oid| found.push(oid)));
-        found
-    }
-}
 
 /// A user-defined type, as its descriptor and as what expressions are of.
 #[derive(Clone, Debug)]
@@ -145,58 +40,48 @@ pub struct UserType {
     pub ty: SqlType,
 }
 
+/// An object as a snapshot had it.
+#[derive(Clone, Debug)]
+pub struct SeenObject {
+    id: u32,
+    what: Seen,
+}
+
+#[derive(Clone, Debug)]
+enum Seen {
+    Relation(Relation),
+    Type(UserType),
+    Routine(Arc<Routine>),
+    Nothing,
+}
+
 /// Every object by id and by name.
 #[derive(Clone, Debug, Default)]
 pub struct CatalogSnapshot {
-    versions: FxHashMap<u32, u64>,
-    databases: FxHashMap<u32, Arc<Database>>,
-    schemas: FxHashMap<u32, Arc<Schema>>,
-    roles: FxHashMap<u32, Arc<Role>>,
-    relations: FxHashMap<u32, Relation>,
-    types: FxHashMap<u32, UserType>,
+    versions: SharedMap<u32, u64>,
+    databases: SharedMap<u32, Arc<Database>>,
+    schemas: SharedMap<u32, Arc<Schema>>,
+    roles: SharedMap<u32, Arc<Role>>,
+    relations: SharedMap<u32, Relation>,
+    types: SharedMap<u32, UserType>,
     /// By schema and name; those of arrays among them.
-    type_names: FxHashMap<(u32, String), u32>,
-    routines: FxHashMap<u32, Arc<Routine>>,
+    type_names: SharedMap<(u32, String), u32>,
+    routines: SharedMap<u32, Arc<Routine>>,
     /// By schema and name.
-    routine_names: FxHashMap<(u32, String), Vec<u32>>,
+    routine_names: SharedSets<(u32, String)>,
     /// The relations that have columns of a type, or of the rows of a relation.
-    type_users: FxHashMap<u32, FxHashSet<u32>>,
+    type_users: SharedSets<u32>,
     /// The types that were made of a type, or of arrays of it.
-    made_over: FxHashMap<u32, FxHashSet<u32>>,
-    database_names: FxHashMap<String, u32>,
-    role_names: FxHashMap<String, u32>,
-    schema_names: FxHashMap<(u32, String), u32>,
-    /// Tables, views, sequences and indexes share one name space in a schema; an index maps to its table.
-    relation_names: FxHashMap<(u32, String), NameOwner>,
-    /// The tables of indexes and constraints, by the oids of these.
-    part_owners: FxHashMap<u32, u32>,
+    made_over: SharedSets<u32>,
+    database_names: SharedMap<String, u32>,
+    role_names: SharedMap<String, u32>,
+    schema_names: SharedMap<(u32, String), u32>,
+    indexes: Indexes,
     cluster: Arc<Cluster>,
     statistics: Statistics,
     privileges: SharedPrivileges,
     /// Of a transaction that changes them.
     own_privileges: Option<Arc<Privileges>>,
-}
-
-/// The oids of a table's indexes, constraints, triggers and policies.
-fn parts(table: &Table) -> impl Iterator<Item = u32> {
-    let indexes =
-        table.indexes.iter().flat_map(|it| [Some(it.oid), it.constraint.map(|constraint| constraint.oid)]);
-    let checks = table.checks.iter().map(|it| it.oid);
-    let triggers = table.triggers.iter().map(|it| it.oid);
-    let policies = table.policies().iter().map(|it| it.oid);
-    let keys = table.foreign_keys.iter().map(|it| it.oid);
-    indexes.flatten().chain(checks).chain(keys).chain(triggers).chain(policies)
-}
-
-/// Who a name in a schema belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameOwner {
-    Relation(u32),
-    /// An index of this table.
-    Index {
-        table: u32,
-        oid: u32,
-    },
 }
 
 impl CatalogSnapshot {
@@ -261,6 +146,30 @@ impl CatalogSnapshot {
                 _ => false,
             },
             _ => false,
+        }
+    }
+
+    /// An object as it is here.
+    #[must_use]
+    pub fn seen(&self, id: u32) -> SeenObject {
+        let what = match (self.relations.get(&id), self.types.get(&id), self.routines.get(&id)) {
+            (Some(relation), ..) => Seen::Relation(relation.clone()),
+            (None, Some(ty), _) => Seen::Type(ty.clone()),
+            (None, None, Some(routine)) => Seen::Routine(routine.clone()),
+            (None, None, None) => Seen::Nothing,
+        };
+        SeenObject { id, what }
+    }
+
+    /// Whether an object is here what it was there. One that was read anew counts as another.
+    #[must_use]
+    pub fn has_still(&self, object: &SeenObject) -> bool {
+        match (&object.what, self.seen(object.id).what) {
+            (Seen::Relation(a), Seen::Relation(b)) => a.is_same(&b),
+            (Seen::Type(a), Seen::Type(b)) => Arc::ptr_eq(&a.descriptor, &b.descriptor) && a.ty == b.ty,
+            (Seen::Routine(a), Seen::Routine(b)) => Arc::ptr_eq(a, &b),
+            (Seen::Nothing, Seen::Nothing) => true,
+            (Seen::Relation(_) | Seen::Type(_) | Seen::Routine(_) | Seen::Nothing, _) => false,
         }
     }
 
@@ -367,7 +276,7 @@ impl CatalogSnapshot {
     }
 
     fn put_routine(&mut self, it: Arc<Routine>) {
-        self.routine_names.entry((it.schema, it.name.clone())).or_default().push(it.id);
+        self.routine_names.add((it.schema, it.name.clone()), it.id);
         self.routines.insert(it.id, it);
     }
 
@@ -398,19 +307,9 @@ impl CatalogSnapshot {
         let id = relation.id();
         let relation = self.with_types(relation);
         for ty in relation.user_types() {
-            self.type_users.entry(ty).or_default().insert(id);
+            self.type_users.add(ty, id);
         }
-        if let Relation::View(it) = &relation {
-            self.part_owners.extend(it.details.triggers.iter().map(|trigger| (trigger.oid, it.id)));
-        }
-        if let Relation::Table(it) = &relation {
-            self.part_owners.extend(parts(it).map(|part| (part, it.id)));
-            for index in it.indexes.iter().filter(|index| !index.name.is_empty()) {
-                let owner = NameOwner::Index { table: it.id, oid: index.oid };
-                self.relation_names.insert((it.schema, index.name.clone()), owner);
-            }
-        }
-        self.relation_names.insert((relation.schema(), relation.name().to_owned()), NameOwner::Relation(id));
+        self.indexes.add(&relation);
         self.relations.insert(id, relation);
         self.type_changed(id);
     }
@@ -428,38 +327,16 @@ impl CatalogSnapshot {
                 self.type_names.remove(&(it.schema, name.to_owned()));
             }
             for under in it.made_of().into_iter().filter_map(|part| part.user_type()) {
-                if let Some(over) = self.made_over.get_mut(&under) {
-                    over.remove(&id);
-                }
+                self.made_over.take(&under, id);
             }
+            self.indexes.take_domain(&it);
         } else if let Some(it) = self.routines.remove(&id) {
-            let key = (it.schema, it.name.clone());
-            if let Some(named) = self.routine_names.get_mut(&key) {
-                named.retain(|known| *known != id);
-                if named.is_empty() {
-                    self.routine_names.remove(&key);
-                }
-            }
+            self.routine_names.take(&(it.schema, it.name.clone()), id);
         } else if let Some(it) = self.relations.remove(&id) {
             for ty in it.user_types() {
-                if let Some(users) = self.type_users.get_mut(&ty) {
-                    users.remove(&id);
-                }
+                self.type_users.take(&ty, id);
             }
-            if let Relation::View(view) = &it {
-                for trigger in &view.details.triggers {
-                    self.part_owners.remove(&trigger.oid);
-                }
-            }
-            if let Relation::Table(table) = &it {
-                for part in parts(table) {
-                    self.part_owners.remove(&part);
-                }
-                for index in &table.indexes {
-                    self.relation_names.remove(&(table.schema, index.name.clone()));
-                }
-            }
-            self.relation_names.remove(&(it.schema(), it.name().to_owned()));
+            self.indexes.take(&it);
         }
     }
 
@@ -519,12 +396,62 @@ impl CatalogSnapshot {
     /// The table that an index, a constraint or a trigger belongs to; a view, seen as a table, has triggers too.
     #[must_use]
     pub fn table_of_part(&self, oid: u32) -> Option<&Arc<Table>> {
-        self.part_owners.get(&oid).and_then(|owner| self.relations.get(owner)).and_then(Relation::as_table)
+        self.indexes.part_owners.get(&oid).and_then(|owner| self.relations.get(owner)).and_then(Relation::as_table)
+    }
+
+    /// What has an index, a constraint, a trigger or a policy: a relation, or a domain.
+    #[must_use]
+    pub fn owner_of_part(&self, oid: u32) -> Option<u32> {
+        self.indexes.part_owners.get(&oid).copied()
+    }
+
+    /// What has constraints, triggers or policies of a name.
+    pub fn part_owners_named(&self, name: &str) -> impl Iterator<Item = u32> {
+        self.indexes.part_names.ids(name)
+    }
+
+    /// The relations that depend on something, save for what is about the types of their columns; oldest first.
+    #[must_use]
+    pub fn dependents_of(&self, id: u32) -> Vec<&Relation> {
+        self.oldest_first(self.indexes.dependents.ids(&id))
+    }
+
+    /// The tables whose identity columns or defaults may draw from a sequence.
+    #[must_use]
+    pub fn drawing_from(&self, sequence: &Sequence) -> Vec<&Relation> {
+        // A name with a quote in it is known by what comes before that.
+        let named = self.indexes.drawn_from.ids(sequence.name.split('\'').next().unwrap_or_default());
+        self.oldest_first(self.indexes.dependents.ids(&sequence.id).chain(named))
+    }
+
+    /// The relations whose stored text names a type of one of these oids, oldest first.
+    #[must_use]
+    pub fn naming(&self, oids: impl Iterator<Item = u32>) -> Vec<&Relation> {
+        self.oldest_first(oids.flat_map(|oid| self.indexes.naming.ids(&oid)))
+    }
+
+    fn oldest_first(&self, ids: impl Iterator<Item = u32>) -> Vec<&Relation> {
+        let mut ids: Vec<u32> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids.into_iter().filter_map(|id| self.relations.get(&id)).collect()
+    }
+
+    /// The relations in a schema, oldest first.
+    #[must_use]
+    pub fn relations_in(&self, schema: u32) -> Vec<&Relation> {
+        self.oldest_first(self.indexes.in_schema.ids(&schema))
+    }
+
+    /// In all databases.
+    #[must_use]
+    pub fn relation_count(&self) -> usize {
+        self.relations.len()
     }
 
     #[must_use]
     pub fn name_owner(&self, schema: u32, name: &str) -> Option<NameOwner> {
-        self.relation_names.get(&(schema, name.to_owned())).copied()
+        self.indexes.names.get(&(schema, name.to_owned())).copied()
     }
 
     #[must_use]
@@ -566,6 +493,12 @@ impl CatalogSnapshot {
         self.type_by_oid(*self.type_names.get(&(schema, name.to_owned()))?, -1)
     }
 
+    /// The oid of what [`CatalogSnapshot::type_named`] finds.
+    #[must_use]
+    pub fn type_oid_named(&self, schema: u32, name: &str) -> Option<u32> {
+        self.type_names.get(&(schema, name.to_owned())).copied()
+    }
+
     /// The user-defined types of a relation's columns.
     #[must_use]
     pub fn types_used_by(&self, relation: u32) -> Vec<u32> {
@@ -575,8 +508,8 @@ impl CatalogSnapshot {
     /// The relations that have columns of a type, oldest first.
     #[must_use]
     pub fn type_users(&self, oid: u32) -> Vec<&Relation> {
-        let users = self.type_users.get(&oid).into_iter().flatten();
-        let mut users: Vec<&Relation> = users.filter_map(|id| self.relations.get(id)).collect();
+        let users = self.type_users.ids(&oid);
+        let mut users: Vec<&Relation> = users.filter_map(|id| self.relations.get(&id)).collect();
         users.sort_unstable_by_key(|relation| relation.id());
         users
     }
@@ -601,11 +534,12 @@ impl CatalogSnapshot {
 
     /// The routines of a name in a schema.
     pub fn routines_named(&self, schema: u32, name: &str) -> impl Iterator<Item = &Arc<Routine>> {
-        let ids = match self.routines.is_empty() {
-            true => None,
-            false => self.routine_names.get(&(schema, name.to_owned())),
+        let mut ids: Vec<u32> = match self.routines.is_empty() {
+            true => Vec::new(),
+            false => self.routine_names.ids(&(schema, name.to_owned())).collect(),
         };
-        ids.into_iter().flatten().filter_map(|id| self.routines.get(id))
+        ids.sort_unstable();
+        ids.into_iter().filter_map(|id| self.routines.get(&id))
     }
 
     /// The routine of a name in a schema that takes these types.

@@ -315,7 +315,7 @@ impl CatalogView {
             | by_trigger(TriggerEvent::Update, UPDATE_BIT)
             | by_trigger(TriggerEvent::Delete, DELETE_BIT);
         // A view that is over itself cannot be read either.
-        let is_circular = depth > self.catalog.relations_of(self.database).count();
+        let is_circular = depth > self.catalog.relation_count();
         let through = self.printers.filter(|_| by_triggers != ALL_BITS && !is_circular);
         let Some(through) = through.and_then(|it| (it.written_through)(self, view)) else { return by_triggers };
         let is_meant = |at: &usize| of.as_ref().is_none_or(|of| of.contains(at));

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use builtins::{CallTypes, EvalContext};
-use catalog::{CatalogSnapshot, Routine, Table, VirtualRows, VirtualTable};
+use catalog::{CatalogSnapshot, Routine, Table, VirtualLookup, VirtualRead, VirtualTable};
 use futures::future::BoxFuture;
 use keys::ColumnId;
 use plan::{Plan, SequenceOp, SleepOp, Transition};
@@ -49,7 +49,7 @@ pub struct SessionState {
 pub trait VirtualTables: Send + Sync {
     /// # Errors
     /// When they cannot be made.
-    fn rows(&self, table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>>;
+    fn read(&self, table: &'static VirtualTable, lookup: Option<VirtualLookup>) -> SqlResult<VirtualRead>;
 
     /// Looks whether the catalog that a table's rows are made of is the newest, as the transaction sees it.
     ///

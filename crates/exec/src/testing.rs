@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use builtins::{CallTypes, EvalContext, resolve_binary_operator};
-use catalog::{CatalogSnapshot, VirtualRows, VirtualTable};
+use catalog::{CatalogSnapshot, VirtualLookup, VirtualRead, VirtualTable};
 use futures::future::BoxFuture;
 use plan::plan::Estimate;
 use plan::{AggregateCall, Expr, Node, Plan, PlanColumn, SortKey};
@@ -17,8 +17,8 @@ use crate::subquery::SubqueryCache;
 struct NoTables;
 
 impl VirtualTables for NoTables {
-    fn rows(&self, _table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>> {
-        Ok(Arc::default())
+    fn read(&self, table: &'static VirtualTable, lookup: Option<VirtualLookup>) -> SqlResult<VirtualRead> {
+        Ok(VirtualRead::of(table, Arc::default(), lookup))
     }
 
     fn look_at_versions<'a>(

@@ -17,6 +17,7 @@ pub mod explain;
 pub mod expr;
 pub mod logical;
 mod needs;
+mod dependencies;
 mod optimize;
 pub mod parse;
 mod parse_cursor;
@@ -44,17 +45,19 @@ pub use bind::{
     is_row_security_refusal, partition_key, partition_key_columns, policy_reads, rename_in_condition, row_rules, same_expr, trigger_columns, trigger_condition,
 };
 pub use bind_statements::check_parameter_defaults;
+pub use dependencies::Dependencies;
 pub use expr::{
     AdvisoryOp, AggregateCall, Comparison, DomainRules, Expr, Part, PartAssignment, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,
 };
 pub use parse::{NO_LABEL, ParsedStatement, parse, rename_column, rename_label};
-pub use plan::{JoinKind, Node, Plan, PlanColumn, Transition};
+pub use plan::{CatalogLookup, JoinKind, LookupValues, Node, Plan, PlanColumn, Transition};
 pub use print::PRINTERS;
 pub use variables::{VariableConflict, VariableSource};
 pub use statement::{Ddl, PreparedPlan, StatementKind, UsedRelation, Utility};
 
 use bind::Binder;
+use dependencies::NameLookup;
 use logical::{Rel, RelNode};
 use parse::Body;
 
@@ -110,6 +113,10 @@ pub struct PlanNotes {
     pub(crate) compares_ways: Cell<bool>,
     /// The relations and types that were looked up by name.
     relations: RefCell<Vec<u32>>,
+    /// What names in the statement's text meant.
+    names: RefCell<Vec<NameLookup>>,
+    /// The oid that a name had is part of it.
+    pub(crate) holds_oids: Cell<bool>,
     /// The domains whose rules are being bound.
     domains: RefCell<Vec<u32>>,
     /// What the statement needs the right to.
@@ -137,6 +144,19 @@ impl PlanNotes {
         if !relations.contains(&relation) {
             relations.push(relation);
         }
+    }
+
+    pub(crate) fn looked_up(&self, name: NameLookup) {
+        let mut names = self.names.borrow_mut();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+
+    /// What a plan was made of; none where that cannot be told apart from the rest of the catalog.
+    fn dependencies(&self, uses: &[UsedRelation], context: &PlanContext<'_>) -> Option<Arc<Dependencies>> {
+        let is_known = !self.holds_oids.get() && context.variables.is_none() && context.transitions.is_empty();
+        is_known.then(|| Arc::new(Dependencies::new(context, uses, self.names.take())))
     }
 
     /// The relations that a plan depends on; where it writes, with those that foreign keys may lead to.
@@ -216,6 +236,7 @@ fn plan_query(
     let params = binder.param_types();
     let needs: std::sync::Arc<[_]> = context.notes.needs.all().into();
     let serves_any_value = !params.is_empty() && ctes.is_empty() && any_value::serves_any_value(&plan, context);
+    let uses = context.notes.used(writes, context.catalog);
     Ok(PreparedPlan {
         kind: StatementKind::Query { plan, writes },
         params,
@@ -223,7 +244,8 @@ fn plan_query(
         ctes,
         catalog_version: context.catalog.version(context.database),
         statistics_epoch: context.catalog.statistics().epoch(),
-        uses: context.notes.used(writes, context.catalog),
+        dependencies: context.notes.dependencies(&uses, context),
+        uses,
         is_audited: context.is_audited(&needs),
         needs,
         reads_clock: context.notes.reads_clock.get(),

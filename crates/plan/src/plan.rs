@@ -421,6 +421,22 @@ impl MergeWhen {
     }
 }
 
+/// Only the rows of a virtual table whose column, by its position there, has one of these values.
+#[derive(Clone, Debug)]
+pub struct CatalogLookup {
+    pub column: usize,
+    pub values: LookupValues,
+}
+
+/// They depend on no row.
+#[derive(Clone, Debug)]
+pub enum LookupValues {
+    One(Expr),
+    Among(Vec<Expr>),
+    /// The elements of an array.
+    AnyOf(Expr),
+}
+
 /// A set-returning function in FROM.
 #[derive(Clone, Debug)]
 pub struct FunctionCall {
@@ -591,11 +607,11 @@ pub enum Node {
     Values { rows: Vec<Vec<Expr>> },
     TableScan(Arc<TableScan>),
     /// A table of the catalogs or of the cluster's state, made when read. Columns are positions in its definition.
-    /// `lookup`: only the rows whose column at this position has this value, which depends on no row.
+    /// `lookup`: only some of its rows are made.
     VirtualScan {
         table: &'static VirtualTable,
         columns: Vec<usize>,
-        lookup: Option<(usize, Expr)>,
+        lookup: Option<CatalogLookup>,
         filter: Option<Expr>,
     },
     FunctionScan { calls: Vec<FunctionCall>, with_ordinality: bool },

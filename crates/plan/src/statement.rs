@@ -5,13 +5,14 @@ use std::sync::Arc;
 use auth::Secret;
 use catalog::privilege::{Behavior, Need, ObjectKind, PrivilegeSet};
 use catalog::{
-    ClusterSetting, Commented, Index, IndexMethod, IndexRule, Materialized, OnCommit, PartitionStrategy, Policy, PolicyExpr, Routine, Table, Trigger,
+    CatalogSnapshot, ClusterSetting, Commented, Index, IndexMethod, IndexRule, Materialized, OnCommit, PartitionStrategy, Policy, PolicyExpr, Routine, Table, Trigger,
     TriggerEnabled, View, ViewOptions, descriptor,
 };
 use types::inverted::KeyClass;
 use types::{Datum, SqlType};
 
 use crate::{
+    dependencies::Dependencies,
     expr::{Expr, RoutineCall},
     plan::{Plan, PlanColumn, RowRules},
 };
@@ -32,6 +33,8 @@ pub struct PreparedPlan {
     pub statistics_epoch: u64,
     /// What it looks up in the catalog and depends on.
     pub uses: Arc<[UsedRelation]>,
+    /// By which it may be known to be good under other versions as well.
+    pub dependencies: Option<Arc<Dependencies>>,
     /// What its user must have the right to: looked at each time that it is executed.
     pub needs: Arc<[Need]>,
     /// It reads or writes what a rule of the audit log chooses.
@@ -42,6 +45,19 @@ pub struct PreparedPlan {
     pub serves_any_value: bool,
     /// The command tag's first word(s): `SELECT`, `INSERT`, `CREATE TABLE`.
     pub tag: &'static str,
+}
+
+/// The catalog version of plans that saw changes which may yet be rolled back: no catalog has it.
+pub const UNCOMMITTED: u64 = u64::MAX;
+
+impl PreparedPlan {
+    /// Whether it is what planning against this snapshot would be about.
+    #[must_use]
+    pub fn holds_in(&self, catalog: &CatalogSnapshot, database: u32) -> bool {
+        let is_same = |dependencies: &Arc<Dependencies>| dependencies.are_same_in(catalog);
+        self.catalog_version == catalog.version(database)
+            || self.catalog_version != UNCOMMITTED && self.dependencies.as_ref().is_some_and(is_same)
+    }
 }
 
 /// A relation that a plan depends on.

@@ -84,6 +84,7 @@ impl Collector for Layers {
             out.counter("audit_events", "Events written to the audit log.", audit.written())?;
             out.counter("audit_events_dropped", "Events that could not be written to it.", audit.dropped())?;
         }
+        out.counter("sql_plan_cache_replans", "Plans made again for another catalog.", plans.replans.load(Relaxed))?;
         for (name, help, of) in REPLAY_COUNTERS {
             out.counter(name, help, of(&self.replays).load(Relaxed))?;
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use builtins::{Host, Signal};
 use catalog::privilege::access::SIGNAL_BACKEND;
-use catalog::{CatalogSnapshot, CatalogStore, CatalogView, SystemTables, VirtualRows, VirtualTable};
+use catalog::{CatalogSnapshot, CatalogStore, CatalogView, SystemTables, VirtualLookup, VirtualRead, VirtualRows, VirtualTable};
 use futures::future::BoxFuture;
 use keys::TxnId;
 use parking_lot::Mutex;
@@ -222,20 +222,21 @@ impl<'a> StatementTables<'a> {
 }
 
 impl exec::VirtualTables for StatementTables<'_> {
-    fn rows(&self, table: &'static VirtualTable) -> SqlResult<Arc<VirtualRows>> {
+    fn read(&self, table: &'static VirtualTable, lookup: Option<VirtualLookup>) -> SqlResult<VirtualRead> {
         self.check_secrets(table)?;
         if table.name == PREPARED_XACTS {
             let prepared = self.prepared.get().map(Vec::as_slice).unwrap_or_default();
-            return Ok(Arc::new(VirtualRows::new(two_phase::rows(table, prepared, &self.view.catalog)?)));
+            let rows = Arc::new(VirtualRows::new(two_phase::rows(table, prepared, &self.view.catalog)?));
+            return Ok(VirtualRead::of(table, rows, lookup));
         }
         if table.name == LOCKS {
             let locks = self.locks.get().map(Vec::as_slice).unwrap_or_default();
             return Ok(Arc::new(VirtualRows::new(self.session.locks(table, locks))));
         }
         if let Some(rows) = self.session.rows(table) {
-            return Ok(rows);
+            return Ok(VirtualRead::of(table, rows, lookup));
         }
-        Ok(self.tables.get_or_init(|| self.store.system_tables(self.view)).rows(table))
+        Ok(self.tables.get_or_init(|| self.store.system_tables(self.view)).read(table, lookup))
     }
 
     fn look_at_versions<'b>(

@@ -6,14 +6,14 @@
 //!                           └─ yes ─▶ run
 //! ```
 //! A statement lies in the cache under its text, the types given for its parameters, and the [`Scope`] of the session:
-//! all that a plan depends on besides the catalog, whose version the plan itself carries. What is planned inside a
+//! all that a plan depends on besides the catalog. The plan itself says of which catalogs it is. What is planned inside a
 //! transaction that has changed the catalog, or holds what was the time when it was planned, is not shared.
 //!
 //! A text that comes once takes no memory: only its hash is remembered. Texts with their values written into them, as the
 //! simple protocol has them, are looked up by their [`Template`]. The cache is bounded in bytes, and scan-resistant as S3-FIFO is (Yang et al., SOSP 2023).
 //!
 //! **Invariant (same-scope-same-plan):** a session takes a plan only from a statement whose scope is its own, and only
-//! if the plan was made against the catalog version and the statistics that the session sees.
+//! if the plan is of the catalog ([`plan::PreparedPlan::holds_in`]) and the statistics that the session sees.
 
 use std::{
     hash::{Hash, Hasher},
@@ -107,6 +107,10 @@ pub struct Statement {
 }
 
 impl Statement {
+    pub(crate) fn has_plan(&self) -> bool {
+        self.plan.load().is_some()
+    }
+
     /// Leaves a plan for others, unless there is one of a newer catalog.
     fn keep(&self, plan: &Arc<PreparedPlan>) {
         let age = |plan: &PreparedPlan| (plan.catalog_version, plan.statistics_epoch);
@@ -138,6 +142,8 @@ pub type Statements = SmallVec<[Arc<Statement>; 1]>;
 pub struct PlanCacheMetrics {
     pub hits: AtomicU64,
     pub misses: AtomicU64,
+    /// Plans made again because the catalog, statistics or policies were others.
+    pub replans: AtomicU64,
 }
 
 /// The statements that the sessions of a node share.
@@ -376,11 +382,11 @@ impl Session {
         let is_shared = statement.parsed.is_worth_sharing()
             && !self.has_changed_catalog()
             && *self.environment().scope == *statement.scope;
-        if is_shared
-            && let Some(plan) = statement.plan.load_full()
-            && self.is_current(&plan)
-        {
-            return Ok(plan);
+        if is_shared && let Some(plan) = statement.plan.load_full() {
+            if self.is_current(&plan) {
+                return Ok(plan);
+            }
+            self.engine.plans.metrics.replans.fetch_add(1, Relaxed);
         }
         let plan = Arc::new(self.plan(&statement.parsed, &statement.hints)?);
         if is_shared && !plan.reads_clock {

@@ -1,15 +1,14 @@
 //! Prepared statements after the catalog has changed: they are planned anew, and must still answer what their client
 //! was told they would.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use plan::{PreparedPlan, StatementKind, Utility};
 use types::{SqlError, SqlResult, SqlType};
 
 use crate::{Prepared, Session, Statement, settings::known::known};
 
-/// The catalog version of plans that saw changes which may yet be rolled back: no catalog has it.
-pub(crate) const UNCOMMITTED: u64 = u64::MAX;
+pub(crate) use plan::statement::UNCOMMITTED;
 
 /// Whether it answers a result set, which may be one without columns.
 #[must_use]
@@ -50,7 +49,7 @@ impl Session {
         }
     }
 
-    /// Whether a plan was made against the catalog as this session sees it, and for a role that is subject to the same
+    /// Whether planning against the catalog as this session sees it would be about the same, also for a role that is subject to the same
     /// policies.
     pub(crate) fn is_current(&self, plan: &PreparedPlan) -> bool {
         // All changes of one transaction share a version.
@@ -58,7 +57,7 @@ impl Session {
             return false;
         }
         let catalog = self.catalog();
-        plan.catalog_version == catalog.version(self.database)
+        plan.holds_in(&catalog, self.database)
             && plan.statistics_epoch == catalog.statistics().epoch()
             && self.holds_row_security(plan)
     }
@@ -87,6 +86,10 @@ impl Session {
                     .zip(&plan.columns)
                     .all(|(old, new)| is_alike(&old.ty, &new.ty) && old.name == new.name)
         };
+        // What sessions share is counted where they do.
+        if !statement.has_plan() {
+            self.engine.plans.metrics().replans.fetch_add(1, Relaxed);
+        }
         if let Ok(plan) = self.plan_of(statement)
             && is_same(&plan)
         {

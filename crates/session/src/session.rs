@@ -627,6 +627,7 @@ fn empty_plan() -> PreparedPlan {
         ctes: Vec::new(),
         catalog_version: 0,
         statistics_epoch: 0,
+        dependencies: None,
         uses: Arc::default(),
         needs: Arc::default(),
         is_audited: false,

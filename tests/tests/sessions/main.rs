@@ -5,6 +5,7 @@ mod domains;
 mod inverted;
 mod others;
 mod partitions;
+mod plan_reuse;
 mod privileges;
 mod range_types;
 mod replays;

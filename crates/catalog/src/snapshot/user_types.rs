@@ -17,7 +17,7 @@ impl CatalogSnapshot {
             Arc::make_mut(&mut it).for_each_type_mut(&mut |part| *part = self.resolve(*part));
         }
         for under in it.made_of().into_iter().filter_map(|part| part.user_type()) {
-            self.made_over.entry(under).or_default().insert(id);
+            self.made_over.add(under, id);
         }
         let schema = self.schemas.get(&it.schema).map_or("", |schema| &schema.name);
         let (schema, name, array_name) = (schema.into(), it.name.as_str().into(), it.array_name.as_str().into());
@@ -42,6 +42,7 @@ impl CatalogSnapshot {
             }
             TypeKind::Composite(composite) => self.composite_of(&it, composite),
         };
+        self.indexes.add_domain(&it);
         for (oid, name) in it.names() {
             self.type_names.insert((it.schema, name.to_owned()), oid);
         }
@@ -56,16 +57,17 @@ impl CatalogSnapshot {
     pub(super) fn type_changed(&mut self, id: u32) {
         let over: Vec<Arc<Type>> = self.types_made_of(id).cloned().collect();
         over.into_iter().for_each(|ty| self.put_type(ty));
-        let users: Vec<u32> = self.type_users.get(&id).into_iter().flatten().copied().collect();
+        let users: Vec<u32> = self.type_users.ids(&id).collect();
         for user in users {
             if let Some(before) = self.relations.get(&user).cloned() {
                 let relation = self.with_types(before.clone());
                 for ty in relation.user_types() {
-                    self.type_users.entry(ty).or_default().insert(user);
+                    self.type_users.add(ty, user);
                 }
                 let is_changed = !relation.is_same(&before);
+                let is_of_own_rows = relation.user_types().contains(&user);
                 self.relations.insert(user, relation);
-                if is_changed && !self.relations[&user].user_types().contains(&user) {
+                if is_changed && !is_of_own_rows {
                     self.type_changed(user);
                 }
             }
@@ -74,8 +76,7 @@ impl CatalogSnapshot {
 
     /// The types that were made of a type or of the rows of a relation, or of arrays of these.
     pub fn types_made_of(&self, id: u32) -> impl Iterator<Item = &Arc<Type>> {
-        let over = self.made_over.get(&id).into_iter().flatten();
-        over.filter_map(|id| Some(&self.types.get(id)?.descriptor))
+        self.made_over.ids(&id).filter_map(|id| Some(&self.types.get(&id)?.descriptor))
     }
 
     /// *types-of-this-version*

@@ -3,16 +3,30 @@
 use ::types::{Direction, NullsOrder, SqlType};
 use keys::ColumnId;
 
-use super::Maker;
 use super::relations::named_indexes;
 use super::row::{Rows, Vector, row};
+use super::scope::{Key, Scope, Source};
 use super::types::{index_class, type_row};
 use crate::definition::EXPRESSIONS_APART;
 use crate::descriptor::{ColumnDefault, Domain, Index, ReferentialAction, Table, Type};
 use crate::index_details::IndexRule;
-use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[("pg_index", pg_index), ("pg_constraint", pg_constraint)];
+pub(super) const TABLES: &[Source] = &[
+    Source::of("pg_index", pg_index, &[("indexrelid", Key::Class), ("indrelid", Key::Class)]),
+    Source::of(
+        "pg_constraint",
+        pg_constraint,
+        &[
+            ("oid", Key::Part),
+            ("conname", Key::PartName),
+            ("connamespace", Key::Schema),
+            ("conrelid", Key::Class),
+            ("contypid", Key::Type),
+            ("conindid", Key::IndexOfKeys),
+            ("confrelid", Key::References),
+        ],
+    ),
+];
 
 fn column_type(table: &Table, id: ColumnId) -> SqlType {
     let position = table.column_position(id).expect("an index is dropped with the last of its columns");
@@ -43,7 +57,7 @@ pub(super) fn is_primary(table: &Table, index: &Index) -> bool {
     table.is_primary_key(index)
 }
 
-fn pg_index(view: &CatalogView, rows: &mut Rows) {
+fn pg_index(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         for index in named_indexes(table) {
             let keys: Vec<usize> = index.declared_order();
@@ -179,11 +193,11 @@ pub(super) fn referenced_index<'a>(referenced: &'a Table, columns: &[ColumnId]) 
 }
 
 /// The domains of a database.
-pub(super) fn domains(view: &CatalogView) -> impl Iterator<Item = (&Type, &Domain)> {
-    view.catalog.types_of(view.database).into_iter().filter_map(|ty| Some((&**ty, ty.domain()?)))
+pub(super) fn domains<'a>(view: &Scope<'a>) -> impl Iterator<Item = (&'a Type, &'a Domain)> + use<'a> {
+    view.types().into_iter().filter_map(|ty| Some((&**ty, ty.domain()?)))
 }
 
-fn pg_constraint(view: &CatalogView, rows: &mut Rows) {
+fn pg_constraint(view: &Scope<'_>, rows: &mut Rows) {
     for (ty, domain) in domains(view) {
         for check in &domain.checks {
             let row = Constraint {

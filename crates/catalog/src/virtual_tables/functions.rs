@@ -6,17 +6,17 @@ use ::types::SqlType;
 use builtins::{AggregateKind, ArgType, RetType, Signature, Volatility};
 use rustc_hash::FxHashMap;
 
-use super::Maker;
 use super::row::{Rows, Vector, row};
+use super::scope::{Key, Scope, Source};
 use crate::descriptor::{PG_CATALOG_SCHEMA, POSTGRES_ROLE};
 use crate::routine::{PLPGSQL_LANGUAGE, SQL_LANGUAGE};
-use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[
-    ("pg_proc", pg_proc),
-    ("pg_aggregate", pg_aggregate),
-    ("pg_language", pg_language),
-    ("pg_extension", pg_extension),
+pub(super) const TABLES: &[Source] = &[
+    Source::of("pg_proc", super::routines::pg_proc, &[("oid", Key::Routine), ("proname", Key::RoutineName), ("pronamespace", Key::Schema)])
+        .and_fixed(fixed_functions),
+    Source::fixed("pg_aggregate", pg_aggregate),
+    Source::whole("pg_language", pg_language),
+    Source::fixed("pg_extension", pg_extension),
 ];
 
 const INTERNAL_LANGUAGE: u32 = 12;
@@ -244,12 +244,11 @@ pub(crate) fn function_result(oid: u32) -> Option<String> {
     Some(if function.returns_set { format!("SETOF {name}") } else { name })
 }
 
-fn pg_proc(view: &CatalogView, rows: &mut Rows) {
+fn fixed_functions(rows: &mut Rows) {
     FUNCTIONS.all.iter().for_each(|function| function.push(rows));
-    super::routines::push(view, rows);
 }
 
-fn pg_aggregate(_view: &CatalogView, rows: &mut Rows) {
+fn pg_aggregate(rows: &mut Rows) {
     for function in FUNCTIONS.all.iter().filter(|function| function.kind == 'a') {
         let aggregate = builtins::all_aggregates().find(|it| it.oid == function.oid);
         let (kind, direct_count) = match aggregate.map_or(AggregateKind::Plain, |it| it.kind) {
@@ -283,7 +282,7 @@ fn pg_aggregate(_view: &CatalogView, rows: &mut Rows) {
 }
 
 /// What every database has from the start.
-fn pg_extension(_view: &CatalogView, rows: &mut Rows) {
+fn pg_extension(rows: &mut Rows) {
     row!(rows, {
         oid: 13_769,
         extname: "plpgsql",
@@ -294,7 +293,7 @@ fn pg_extension(_view: &CatalogView, rows: &mut Rows) {
     });
 }
 
-fn pg_language(view: &CatalogView, rows: &mut Rows) {
+fn pg_language(view: &Scope<'_>, rows: &mut Rows) {
     let languages = [
         (INTERNAL_LANGUAGE, "internal", false),
         (13, "c", false),

@@ -2,34 +2,32 @@
 
 use types::Datum;
 
-use super::Maker;
 use super::privileges::acl_of;
 use super::relations::{BTREE, HEAP, PG_NAMESPACE};
 use super::row::{Rows, row};
+use super::scope::{Scope, Source};
 use crate::descriptor::{POSTGRES_ROLE, Role, Schema};
 use crate::index_details::IndexMethod;
 use crate::privilege::access::is_first_schema;
 use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[
-    ("pg_namespace", pg_namespace),
-    ("pg_init_privs", pg_init_privs),
-    ("pg_database", pg_database),
-    ("pg_authid", pg_authid),
-    ("pg_roles", pg_roles),
-    ("pg_user", pg_user),
-    ("pg_shadow", pg_shadow),
-    ("pg_tablespace", pg_tablespace),
-    ("pg_am", pg_am),
+pub(super) const TABLES: &[Source] = &[
+    Source::whole("pg_namespace", pg_namespace),
+    Source::whole("pg_init_privs", pg_init_privs),
+    Source::whole("pg_database", pg_database),
+    Source::whole("pg_authid", pg_authid),
+    Source::whole("pg_roles", pg_roles),
+    Source::whole("pg_user", pg_user),
+    Source::whole("pg_shadow", pg_shadow),
+    Source::fixed("pg_tablespace", pg_tablespace),
+    Source::fixed("pg_am", pg_am),
 ];
 
 const DEFAULT_TABLESPACE: u32 = 1663;
 const UTF8: i32 = 6;
 
-fn pg_namespace(view: &CatalogView, rows: &mut Rows) {
-    let mut schemas: Vec<_> = view.schemas().collect();
-    schemas.sort_unstable_by_key(|schema| schema.id);
-    for schema in schemas {
+fn pg_namespace(view: &Scope<'_>, rows: &mut Rows) {
+    for schema in view.schemas() {
         let acl = acl_of(view, schema.id).or_else(|| first_privileges(view, schema));
         row!(rows, { oid: schema.id, nspname: &schema.name, nspowner: schema.owner, nspacl: acl });
     }
@@ -43,7 +41,7 @@ fn first_privileges(view: &CatalogView, schema: &Schema) -> Option<Vec<String>> 
 }
 
 /// What was granted from the start, so that dumps leave it out.
-fn pg_init_privs(view: &CatalogView, rows: &mut Rows) {
+fn pg_init_privs(view: &Scope<'_>, rows: &mut Rows) {
     for schema in view.schemas() {
         if let Some(acl) = first_privileges(view, schema) {
             row!(rows, { objoid: schema.id, classoid: PG_NAMESPACE, objsubid: 0, privtype: 'i', initprivs: acl });
@@ -51,7 +49,7 @@ fn pg_init_privs(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_database(view: &CatalogView, rows: &mut Rows) {
+fn pg_database(view: &Scope<'_>, rows: &mut Rows) {
     let mut databases: Vec<_> = view.catalog.databases().collect();
     databases.sort_unstable_by_key(|database| database.id);
     for database in databases {
@@ -89,7 +87,7 @@ fn valid_until(role: &Role) -> Option<Datum> {
     role.valid_until.map(Datum::TimestampTz)
 }
 
-fn pg_authid(view: &CatalogView, rows: &mut Rows) {
+fn pg_authid(view: &Scope<'_>, rows: &mut Rows) {
     for role in roles(view) {
         row!(rows, {
             oid: role.id,
@@ -108,7 +106,7 @@ fn pg_authid(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_roles(view: &CatalogView, rows: &mut Rows) {
+fn pg_roles(view: &Scope<'_>, rows: &mut Rows) {
     for role in roles(view) {
         row!(rows, {
             rolname: &role.name,
@@ -127,7 +125,7 @@ fn pg_roles(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_user(view: &CatalogView, rows: &mut Rows) {
+fn pg_user(view: &Scope<'_>, rows: &mut Rows) {
     for role in roles(view).into_iter().filter(|role| role.login) {
         row!(rows, {
             usename: &role.name,
@@ -142,7 +140,7 @@ fn pg_user(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_shadow(view: &CatalogView, rows: &mut Rows) {
+fn pg_shadow(view: &Scope<'_>, rows: &mut Rows) {
     for role in roles(view).into_iter().filter(|role| role.login) {
         row!(rows, {
             usename: &role.name,
@@ -157,13 +155,13 @@ fn pg_shadow(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_tablespace(_view: &CatalogView, rows: &mut Rows) {
+fn pg_tablespace(rows: &mut Rows) {
     for (oid, name) in [(DEFAULT_TABLESPACE, "pg_default"), (1664, "pg_global")] {
         row!(rows, { oid: oid, spcname: name, spcowner: POSTGRES_ROLE });
     }
 }
 
-fn pg_am(_view: &CatalogView, rows: &mut Rows) {
+fn pg_am(rows: &mut Rows) {
     row!(rows, { oid: HEAP, amname: "heap", amhandler: 3, amtype: 't' });
     row!(rows, { oid: BTREE, amname: "btree", amhandler: 330, amtype: 'i' });
     row!(rows, { oid: IndexMethod::Gist.oid(), amname: "gist", amhandler: 332, amtype: 'i' });

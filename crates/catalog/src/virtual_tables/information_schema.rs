@@ -2,10 +2,10 @@
 
 use ::types::{Datum, DomainType, SqlType};
 
-use super::Maker;
 use super::privileges::Seer;
 use super::relations::composites;
 use super::row::{Rows, YesNo, row};
+use super::scope::{Key, Scope, Source};
 use super::types::type_row;
 use crate::definition::Style;
 use crate::descriptor::{Column, ColumnDefault, TEMPORARY_PREFIX, Table, View};
@@ -13,33 +13,38 @@ use crate::snapshot::Relation;
 use crate::trigger::TriggerEvent;
 use crate::view::{CatalogView, DELETE_BIT, INSERT_BIT, UPDATE_BIT};
 
-pub(super) const TABLES: &[(&str, Maker)] = &[
-    ("information_schema_catalog_name", information_schema_catalog_name),
-    ("schemata", schemata),
-    ("tables", tables),
-    ("columns", columns),
-    ("views", views),
-    ("view_table_usage", view_table_usage),
-    ("sequences", sequences),
-    ("character_sets", character_sets),
-    ("element_types", element_types),
-    ("domains", domains),
-    ("domain_constraints", domain_constraints),
-    ("domain_udt_usage", domain_udt_usage),
-    ("column_domain_usage", column_domain_usage),
-    ("attributes", attributes),
-    ("user_defined_types", user_defined_types),
+const OF_TABLES: &[(&str, Key)] = &[("table_schema", Key::SchemaName), ("table_name", Key::ClassName)];
+const OF_DOMAINS: &[(&str, Key)] = &[("domain_schema", Key::SchemaName), ("domain_name", Key::TypeName)];
+
+pub(super) const TABLES: &[Source] = &[
+    Source::whole("information_schema_catalog_name", information_schema_catalog_name),
+    Source::whole("schemata", schemata),
+    Source::of("tables", tables, OF_TABLES),
+    Source::of("columns", columns, OF_TABLES),
+    Source::of("views", views, OF_TABLES),
+    Source::of("view_table_usage", view_table_usage, &[("view_schema", Key::SchemaName), ("view_name", Key::ClassName)]),
+    Source::of("sequences", sequences, &[("sequence_schema", Key::SchemaName), ("sequence_name", Key::ClassName)]),
+    Source::whole("character_sets", character_sets),
+    Source::of("element_types", element_types, &[("object_schema", Key::SchemaName), ("object_name", Key::ClassName)]),
+    Source::of("domains", domains, OF_DOMAINS),
+    Source::of("domain_constraints", domain_constraints, OF_DOMAINS),
+    Source::of("domain_udt_usage", domain_udt_usage, OF_DOMAINS),
+    Source::of("column_domain_usage", column_domain_usage, OF_TABLES),
+    Source::of("attributes", attributes, &[("udt_schema", Key::SchemaName), ("udt_name", Key::TypeName)]),
+    Source::of(
+        "user_defined_types",
+        user_defined_types,
+        &[("user_defined_type_schema", Key::SchemaName), ("user_defined_type_name", Key::TypeName)],
+    ),
 ];
 
-fn information_schema_catalog_name(view: &CatalogView, rows: &mut Rows) {
+fn information_schema_catalog_name(view: &Scope<'_>, rows: &mut Rows) {
     row!(rows, { catalog_name: view.database_name() });
 }
 
-fn schemata(view: &CatalogView, rows: &mut Rows) {
-    let mut schemas: Vec<_> = view.schemas().collect();
-    schemas.sort_unstable_by_key(|schema| schema.id);
+fn schemata(view: &Scope<'_>, rows: &mut Rows) {
     let seer = Seer::new(view);
-    for schema in schemas.into_iter().filter(|schema| seer.sees_schema(schema.id)) {
+    for schema in view.schemas().into_iter().filter(|schema| seer.sees_schema(schema.id)) {
         row!(rows, {
             catalog_name: view.database_name(),
             schema_name: &schema.name,
@@ -48,7 +53,7 @@ fn schemata(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn tables(view: &CatalogView, rows: &mut Rows) {
+fn tables(view: &Scope<'_>, rows: &mut Rows) {
     let mut push = |schema: &str, name: &str, is_table: bool, is_insertable: bool| {
         let kind = if schema.starts_with(TEMPORARY_PREFIX) { "LOCAL TEMPORARY" } else { "BASE TABLE" };
         row!(rows, {
@@ -60,7 +65,7 @@ fn tables(view: &CatalogView, rows: &mut Rows) {
             is_typed: YesNo(false),
         });
     };
-    for table in super::all() {
+    for table in view.catalogs() {
         push(table.schema, table.name, table.kind == 'r', table.kind == 'r');
     }
     let seer = Seer::new(view);
@@ -134,6 +139,21 @@ impl TypeFacts {
     }
 }
 
+/// Adds a row with what the standard asks of a type, in the columns that every table has for it.
+macro_rules! typed_row {
+    ($rows:expr, $facts:expr, { $($column:ident: $value:expr),* $(,)? }) => {
+        row!($rows, {
+            $($column: $value,)*
+            character_maximum_length: $facts.length,
+            character_octet_length: $facts.octets,
+            numeric_precision: $facts.precision,
+            numeric_precision_radix: $facts.radix,
+            numeric_scale: $facts.scale,
+            datetime_precision: $facts.datetime_precision,
+        })
+    };
+}
+
 fn data_type(ty: SqlType) -> String {
     let row = type_row(ty);
     match ty {
@@ -177,8 +197,8 @@ fn is_not_null(view: &CatalogView, domain: DomainType) -> bool {
     found.is_some_and(|domain| domain.not_null)
 }
 
-fn each_column(view: &CatalogView, mut f: impl FnMut(AnyColumn<'_>)) {
-    for table in super::all() {
+fn each_column(view: &Scope<'_>, mut f: impl FnMut(AnyColumn<'_>)) {
+    for table in view.catalogs() {
         for (number, ((name, ty), not_null)) in (1..).zip(table.columns.iter().zip(&table.not_null)) {
             f(AnyColumn {
                 schema: table.schema,
@@ -252,7 +272,7 @@ fn is_column_updatable(view: &CatalogView, column: &AnyColumn<'_>) -> bool {
     !column.of_catalog && place.is_some_and(|place| view.updatable(column.relation, false, Some(place)) & needed == needed)
 }
 
-fn columns(view: &CatalogView, rows: &mut Rows) {
+fn columns(view: &Scope<'_>, rows: &mut Rows) {
     each_column(view, |it| {
         let facts = TypeFacts::of(it.ty);
         let default = it.column.and_then(|(table, column)| view.column_default(table, column));
@@ -270,7 +290,7 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
         let has_collation = type_row(it.ty).collation != 0;
         let is_c = has_collation && (it.of_catalog || type_row(it.ty).collation == 950);
         let collation = |name: &str| if is_c { Datum::text(name) } else { Datum::Null };
-        row!(rows, {
+        typed_row!(rows, facts, {
             table_catalog: view.database_name(),
             table_schema: it.schema,
             table_name: it.table,
@@ -279,12 +299,6 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
             column_default: default,
             is_nullable: YesNo(it.nullable),
             data_type: data_type(it.ty),
-            character_maximum_length: facts.length,
-            character_octet_length: facts.octets,
-            numeric_precision: facts.precision,
-            numeric_precision_radix: facts.radix,
-            numeric_scale: facts.scale,
-            datetime_precision: facts.datetime_precision,
             collation_catalog: collation(view.database_name()),
             collation_schema: collation("pg_catalog"),
             collation_name: collation("C"),
@@ -310,21 +324,15 @@ fn columns(view: &CatalogView, rows: &mut Rows) {
     });
 }
 
-fn domains(view: &CatalogView, rows: &mut Rows) {
+fn domains(view: &Scope<'_>, rows: &mut Rows) {
     for (ty, domain) in super::constraints::domains(view) {
         let over = domain.over;
         let facts = TypeFacts::of(over);
-        row!(rows, {
+        typed_row!(rows, facts, {
             domain_catalog: view.database_name(),
             domain_schema: view.schema_name(ty.schema),
             domain_name: &ty.name,
             data_type: data_type(over),
-            character_maximum_length: facts.length,
-            character_octet_length: facts.octets,
-            numeric_precision: facts.precision,
-            numeric_precision_radix: facts.radix,
-            numeric_scale: facts.scale,
-            datetime_precision: facts.datetime_precision,
             domain_default: view.domain_default(ty),
             udt_catalog: view.database_name(),
             udt_schema: view.type_schema(over),
@@ -334,11 +342,11 @@ fn domains(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn attributes(view: &CatalogView, rows: &mut Rows) {
+fn attributes(view: &Scope<'_>, rows: &mut Rows) {
     for (ty, composite) in composites(view) {
         for it in &composite.attributes {
             let facts = TypeFacts::of(it.ty.base());
-            row!(rows, {
+            typed_row!(rows, facts, {
                 udt_catalog: view.database_name(),
                 udt_schema: view.schema_name(ty.schema),
                 udt_name: &ty.name,
@@ -346,12 +354,6 @@ fn attributes(view: &CatalogView, rows: &mut Rows) {
                 ordinal_position: it.id,
                 is_nullable: YesNo(true),
                 data_type: data_type(it.ty),
-                character_maximum_length: facts.length,
-                character_octet_length: facts.octets,
-                numeric_precision: facts.precision,
-                numeric_precision_radix: facts.radix,
-                numeric_scale: facts.scale,
-                datetime_precision: facts.datetime_precision,
                 attribute_udt_catalog: view.database_name(),
                 attribute_udt_schema: view.type_schema(it.ty),
                 attribute_udt_name: it.ty.internal_name(),
@@ -362,7 +364,7 @@ fn attributes(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn user_defined_types(view: &CatalogView, rows: &mut Rows) {
+fn user_defined_types(view: &Scope<'_>, rows: &mut Rows) {
     for (ty, _) in composites(view) {
         row!(rows, {
             user_defined_type_catalog: view.database_name(),
@@ -374,7 +376,7 @@ fn user_defined_types(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn domain_constraints(view: &CatalogView, rows: &mut Rows) {
+fn domain_constraints(view: &Scope<'_>, rows: &mut Rows) {
     for (ty, domain) in super::constraints::domains(view) {
         for check in &domain.checks {
             row!(rows, {
@@ -391,7 +393,7 @@ fn domain_constraints(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn domain_udt_usage(view: &CatalogView, rows: &mut Rows) {
+fn domain_udt_usage(view: &Scope<'_>, rows: &mut Rows) {
     for (ty, domain) in super::constraints::domains(view) {
         let over = domain.over;
         row!(rows, {
@@ -405,7 +407,7 @@ fn domain_udt_usage(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn column_domain_usage(view: &CatalogView, rows: &mut Rows) {
+fn column_domain_usage(view: &Scope<'_>, rows: &mut Rows) {
     each_column(view, |it| {
         let Some(domain) = it.domain else { return };
         row!(rows, {
@@ -421,7 +423,7 @@ fn column_domain_usage(view: &CatalogView, rows: &mut Rows) {
 }
 
 /// Elements of array columns. `dtd_identifier` ties them to `columns`.
-fn element_types(view: &CatalogView, rows: &mut Rows) {
+fn element_types(view: &Scope<'_>, rows: &mut Rows) {
     each_column(view, |it| {
         let Some(element) = it.ty.element() else { return };
         row!(rows, {
@@ -439,7 +441,7 @@ fn element_types(view: &CatalogView, rows: &mut Rows) {
     });
 }
 
-fn views(view: &CatalogView, rows: &mut Rows) {
+fn views(view: &Scope<'_>, rows: &mut Rows) {
     let mut push = |schema: &str, name: &str, definition: Option<String>, made: Option<&View>| {
         let bits = made.map_or(0, |it| view.updatable(it.id, false, None));
         let fires = |event| YesNo(made.is_some_and(|it| it.has_instead_of(event)));
@@ -457,7 +459,7 @@ fn views(view: &CatalogView, rows: &mut Rows) {
             is_trigger_insertable_into: fires(TriggerEvent::Insert),
         });
     };
-    for table in super::all().filter(|table| table.kind == 'v') {
+    for table in view.catalogs().into_iter().filter(|table| table.kind == 'v') {
         push(table.schema, table.name, None, None);
     }
     let seer = Seer::new(view);
@@ -472,7 +474,7 @@ fn views(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn view_table_usage(view: &CatalogView, rows: &mut Rows) {
+fn view_table_usage(view: &Scope<'_>, rows: &mut Rows) {
     for relation in view.relations() {
         let Relation::View(it) = relation else { continue };
         for on in it.depends_on.iter().filter_map(|on| view.catalog.relation_by_id(*on)) {
@@ -489,7 +491,7 @@ fn view_table_usage(view: &CatalogView, rows: &mut Rows) {
 }
 
 /// Sequences of identity columns are left out, as the standard has it.
-fn sequences(view: &CatalogView, rows: &mut Rows) {
+fn sequences(view: &Scope<'_>, rows: &mut Rows) {
     for relation in view.relations() {
         let Relation::Sequence(it) = relation else { continue };
         if view.is_identity_sequence(it) || !Seer::new(view).sees_relation(relation) {
@@ -512,7 +514,7 @@ fn sequences(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn character_sets(view: &CatalogView, rows: &mut Rows) {
+fn character_sets(view: &Scope<'_>, rows: &mut Rows) {
     row!(rows, {
         character_set_name: "UTF8",
         character_repertoire: "UCS",

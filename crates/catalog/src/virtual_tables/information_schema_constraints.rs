@@ -5,20 +5,32 @@
 use ::types::quote_identifier;
 use keys::ColumnId;
 
-use super::Maker;
 use super::constraints::{is_primary, referenced_index};
 use super::row::{Rows, YesNo, row};
+use super::scope::{Key, Scope, Source};
 use crate::definition::Style;
 use crate::descriptor::{Index, ReferentialAction, Table};
-use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[
-    ("table_constraints", table_constraints),
-    ("check_constraints", check_constraints),
-    ("key_column_usage", key_column_usage),
-    ("referential_constraints", referential_constraints),
-    ("constraint_column_usage", constraint_column_usage),
-    ("constraint_table_usage", constraint_table_usage),
+const OF_CONSTRAINTS: &[(&str, Key)] = &[("constraint_schema", Key::SchemaName), ("constraint_name", Key::PartName)];
+const OF_TABLES: &[(&str, Key)] = &[
+    ("constraint_schema", Key::SchemaName),
+    ("constraint_name", Key::PartName),
+    ("table_schema", Key::SchemaName),
+    ("table_name", Key::ClassName),
+];
+const OF_USAGE: &[(&str, Key)] = &[
+    ("constraint_schema", Key::SchemaName),
+    ("constraint_name", Key::PartName),
+    ("table_name", Key::ConstrainedName),
+];
+
+pub(super) const TABLES: &[Source] = &[
+    Source::of("table_constraints", table_constraints, OF_TABLES),
+    Source::of("check_constraints", check_constraints, OF_CONSTRAINTS),
+    Source::of("key_column_usage", key_column_usage, OF_TABLES),
+    Source::of("referential_constraints", referential_constraints, OF_CONSTRAINTS),
+    Source::of("constraint_column_usage", constraint_column_usage, OF_USAGE),
+    Source::of("constraint_table_usage", constraint_table_usage, OF_USAGE),
 ];
 
 /// Indexes made for a PRIMARY KEY or UNIQUE constraint.
@@ -37,7 +49,7 @@ fn column_name(table: &Table, id: ColumnId) -> &str {
     table.column_position(id).map_or("", |at| &table.columns[at].name)
 }
 
-fn table_constraints(view: &CatalogView, rows: &mut Rows) {
+fn table_constraints(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         let schema = view.schema_name(table.schema);
         let mut push = |name: &str, kind: &str, deferrable: bool, deferred: bool| {
@@ -66,7 +78,7 @@ fn table_constraints(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn check_constraints(view: &CatalogView, rows: &mut Rows) {
+fn check_constraints(view: &Scope<'_>, rows: &mut Rows) {
     for (ty, domain) in super::constraints::domains(view) {
         for check in &domain.checks {
             row!(rows, {
@@ -95,7 +107,7 @@ fn check_constraints(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn key_column_usage(view: &CatalogView, rows: &mut Rows) {
+fn key_column_usage(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         let schema = view.schema_name(table.schema);
         let mut push = |name: &str, position: usize, column: ColumnId, in_unique: Option<usize>| {
@@ -137,7 +149,7 @@ fn rule(action: ReferentialAction) -> &'static str {
     }
 }
 
-fn referential_constraints(view: &CatalogView, rows: &mut Rows) {
+fn referential_constraints(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         for key in &table.foreign_keys {
             let referenced = view.catalog.table_by_id(key.referenced_table);
@@ -161,7 +173,7 @@ fn referential_constraints(view: &CatalogView, rows: &mut Rows) {
 }
 
 /// The columns a constraint is about; of a foreign key, those it references.
-fn constraint_column_usage(view: &CatalogView, rows: &mut Rows) {
+fn constraint_column_usage(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         let mut push = |of: &Table, column: ColumnId, name: &str| {
             row!(rows, {
@@ -188,7 +200,7 @@ fn constraint_column_usage(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn constraint_table_usage(view: &CatalogView, rows: &mut Rows) {
+fn constraint_table_usage(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         let mut push = |of: &Table, name: &str| {
             row!(rows, {

@@ -3,33 +3,41 @@
 
 use ::types::{Array, Datum, Formatting, SqlType, to_text};
 
-use super::Maker;
 use super::relations::named_indexes;
 use super::privileges::Seer;
 use super::row::{Rows, row};
+use super::scope::{Key, Scope, Source};
 use crate::definition::{self, Style};
 use crate::descriptor::POSTGRES_ROLE;
 use crate::snapshot::Relation;
-use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[
-    ("pg_tables", pg_tables),
-    ("pg_views", pg_views),
-    ("pg_matviews", pg_matviews),
-    ("pg_indexes", pg_indexes),
-    ("pg_sequences", pg_sequences),
-    ("pg_stats", pg_stats),
-    ("pg_stat_all_tables", pg_stat_user_tables),
-    ("pg_stat_user_tables", pg_stat_user_tables),
-    ("pg_stat_all_indexes", pg_stat_user_indexes),
-    ("pg_stat_user_indexes", pg_stat_user_indexes),
-    ("pg_statio_all_tables", pg_statio_user_tables),
-    ("pg_statio_user_tables", pg_statio_user_tables),
+const OF_TABLES: &[(&str, Key)] = &[("relid", Key::Class), ("schemaname", Key::SchemaName), ("relname", Key::ClassName)];
+const OF_INDEXES: &[(&str, Key)] = &[
+    ("relid", Key::Class),
+    ("indexrelid", Key::Class),
+    ("schemaname", Key::SchemaName),
+    ("relname", Key::ClassName),
+    ("indexrelname", Key::ClassName),
 ];
 
-fn pg_tables(view: &CatalogView, rows: &mut Rows) {
+pub(super) const TABLES: &[Source] = &[
+    Source::of("pg_tables", pg_tables, &[("schemaname", Key::SchemaName), ("tablename", Key::ClassName)]),
+    Source::of("pg_views", pg_views, &[("schemaname", Key::SchemaName), ("viewname", Key::ClassName)]),
+    Source::of("pg_matviews", pg_matviews, &[("schemaname", Key::SchemaName), ("matviewname", Key::ClassName)]),
+    Source::of("pg_indexes", pg_indexes, &[("schemaname", Key::SchemaName), ("tablename", Key::ClassName), ("indexname", Key::ClassName)]),
+    Source::of("pg_sequences", pg_sequences, &[("schemaname", Key::SchemaName), ("sequencename", Key::ClassName)]),
+    Source::of("pg_stats", pg_stats, &[("schemaname", Key::SchemaName), ("tablename", Key::ClassName)]),
+    Source::of("pg_stat_all_tables", pg_stat_user_tables, OF_TABLES),
+    Source::of("pg_stat_user_tables", pg_stat_user_tables, OF_TABLES),
+    Source::of("pg_stat_all_indexes", pg_stat_user_indexes, OF_INDEXES),
+    Source::of("pg_stat_user_indexes", pg_stat_user_indexes, OF_INDEXES),
+    Source::of("pg_statio_all_tables", pg_statio_user_tables, OF_TABLES),
+    Source::of("pg_statio_user_tables", pg_statio_user_tables, OF_TABLES),
+];
+
+fn pg_tables(view: &Scope<'_>, rows: &mut Rows) {
     let owner = view.role_name(POSTGRES_ROLE);
-    for table in super::all().filter(|table| table.kind == 'r') {
+    for table in view.catalogs().into_iter().filter(|table| table.kind == 'r') {
         row!(rows, {
             schemaname: table.schema,
             tablename: table.name,
@@ -40,7 +48,6 @@ fn pg_tables(view: &CatalogView, rows: &mut Rows) {
             rowsecurity: false,
         });
     }
-    let triggered = super::relations::tables_with_triggers(view);
     for table in view.tables().filter(|table| table.materialized.is_none()) {
         row!(rows, {
             schemaname: view.schema_name(table.schema),
@@ -48,15 +55,15 @@ fn pg_tables(view: &CatalogView, rows: &mut Rows) {
             tableowner: view.role_name(table.owner),
             hasindexes: named_indexes(table).next().is_some(),
             hasrules: false,
-            hastriggers: triggered.binary_search(&table.id).is_ok(),
+            hastriggers: super::relations::has_triggers(table),
             rowsecurity: table.has_row_security(),
         });
     }
 }
 
-fn pg_views(view: &CatalogView, rows: &mut Rows) {
+fn pg_views(view: &Scope<'_>, rows: &mut Rows) {
     let owner = view.role_name(POSTGRES_ROLE);
-    for table in super::all().filter(|table| table.kind == 'v') {
+    for table in view.catalogs().into_iter().filter(|table| table.kind == 'v') {
         row!(rows, { schemaname: table.schema, viewname: table.name, viewowner: &owner });
     }
     for relation in view.relations() {
@@ -71,7 +78,7 @@ fn pg_views(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_matviews(view: &CatalogView, rows: &mut Rows) {
+fn pg_matviews(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables().filter(|table| table.materialized.is_some()) {
         row!(rows, {
             schemaname: view.schema_name(table.schema),
@@ -84,7 +91,7 @@ fn pg_matviews(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_indexes(view: &CatalogView, rows: &mut Rows) {
+fn pg_indexes(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         for index in named_indexes(table) {
             row!(rows, {
@@ -98,7 +105,7 @@ fn pg_indexes(view: &CatalogView, rows: &mut Rows) {
 }
 
 /// Where a sequence stands is in its own key, not in the catalog: `last_value` is NULL.
-fn pg_sequences(view: &CatalogView, rows: &mut Rows) {
+fn pg_sequences(view: &Scope<'_>, rows: &mut Rows) {
     for relation in view.relations() {
         if let Relation::Sequence(it) = relation {
             row!(rows, {
@@ -125,7 +132,7 @@ fn values<'a>(ty: &SqlType, values: impl Iterator<Item = &'a Datum>) -> Option<V
 }
 
 /// Of columns that the user may read, in tables whose rows are all the user's to see: there are values of them here.
-fn pg_stats(view: &CatalogView, rows: &mut Rows) {
+fn pg_stats(view: &Scope<'_>, rows: &mut Rows) {
     let seer = Seer::new(view);
     for table in view.tables() {
         let Some(statistics) = view.statistics(table).filter(|_| !seer.is_subject_to_row_security(table)) else { continue };
@@ -152,7 +159,7 @@ fn pg_stats(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_stat_user_tables(view: &CatalogView, rows: &mut Rows) {
+fn pg_stat_user_tables(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         let live = view.statistics(table).map_or(0, |it| it.rows.round() as i64);
         row!(rows, {
@@ -165,13 +172,13 @@ fn pg_stat_user_tables(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_statio_user_tables(view: &CatalogView, rows: &mut Rows) {
+fn pg_statio_user_tables(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         row!(rows, { relid: table.id, schemaname: view.schema_name(table.schema), relname: &table.name });
     }
 }
 
-fn pg_stat_user_indexes(view: &CatalogView, rows: &mut Rows) {
+fn pg_stat_user_indexes(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         for index in named_indexes(table) {
             row!(rows, {

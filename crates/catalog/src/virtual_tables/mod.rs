@@ -4,9 +4,9 @@
 //! columns, and joins between them must agree; yet nobody should pay for them until they are read.
 //!
 //! The idea: names, oids and columns of all of PostgreSQL's catalogs are a list (`tables.tsv`). For those that can have
-//! rows here, [`makers`] has a function that makes all rows from a catalog snapshot; the others are empty, because
-//! nothing of their kind exists. What was made is kept with the snapshot, and with it an index for each column that was
-//! looked up by value, so that a lookup from an outer row costs no more than one in a table.
+//! rows here there is a [`Source`]; the others are empty, because nothing of their kind exists. Rows of the server itself
+//! are made once. Rows of objects are made of the snapshot at hand and of the objects that are asked for: a read by oid or
+//! name makes those of one object ([`scope`]), a read of all of them goes through the objects and keeps nothing ([`read`]).
 //!
 //! **Invariants**
 //! - *declared-columns*: a row has the columns of its table, each of the declared type, and NULL only where the list
@@ -15,11 +15,13 @@
 //!
 //! Deliberately left out: settings, activity and locks, which depend on more than the catalog; `session` makes those.
 //!
-//! Read in this order: `tables.tsv`, [`row`], `relations`, the others.
+//! Read in this order: `tables.tsv`, [`row`], [`scope`], [`read`], `relations`, the others.
 //!
 //! Source of names, oids and columns: PostgreSQL 15's documentation, chapters 37 and 53, and its own catalogs.
 
 mod row;
+mod scope;
+mod read;
 mod constraints;
 mod functions;
 mod global;
@@ -41,7 +43,9 @@ pub use types::is_operator_class;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use self::row::Rows;
+use self::read::{Made, MadeTables};
+use self::scope::Source;
+pub use self::read::{VirtualChunk, VirtualLookup, VirtualRead, estimated_matches, estimated_rows};
 pub(crate) use self::functions::{function_arguments, function_name, function_result, functions_named};
 pub(crate) use self::routines::{
     is_visible as routine_is_visible, routine_arguments, routine_definition, routine_name, routine_result, routines_named,
@@ -178,13 +182,16 @@ impl VirtualRows {
         &self.rows
     }
 
-    /// Positions of the rows whose column has this value; `None`: such values have no index, all rows must be looked at.
+    /// Positions of the rows whose column has this value.
     #[must_use]
-    pub fn find(&self, column: usize, value: &Datum) -> Option<Vec<u32>> {
+    pub fn find(&self, column: usize, value: &Datum) -> Vec<u32> {
         if value.is_null() {
-            return Some(Vec::new());
+            return Vec::new();
         }
-        let key = LookupKey::of(value)?;
+        let Some(key) = LookupKey::of(value) else {
+            // Values of other kinds have no index.
+            return (0_u32..).zip(&self.rows).filter(|(_, row)| row[column] == *value).map(|(at, _)| at).collect();
+        };
         let index = {
             let mut indexes = self.indexes.lock();
             Arc::clone(indexes.entry(column).or_insert_with(|| {
@@ -197,37 +204,41 @@ impl VirtualRows {
                 Arc::new(index)
             }))
         };
-        Some(index.get(&key).cloned().unwrap_or_default())
+        index.get(&key).cloned().unwrap_or_default()
     }
 }
 
-type Maker = fn(&CatalogView, &mut Rows);
+/// What makes the rows of which table, by its oid.
+static MADE: LazyLock<MadeTables> = LazyLock::new(|| {
+    let topics: [(&str, &'static [Source]); 13] = [
+        ("pg_catalog", relations::TABLES),
+        ("pg_catalog", constraints::TABLES),
+        ("pg_catalog", types::TABLES),
+        ("pg_catalog", functions::TABLES),
+        ("pg_catalog", triggers::TABLES),
+        ("pg_catalog", global::TABLES),
+        ("pg_catalog", listings::TABLES),
+        ("pg_catalog", policies::TABLES),
+        ("pg_catalog", privileges::TABLES),
+        ("information_schema", privileges::INFORMATION_SCHEMA),
+        ("information_schema", information_schema::TABLES),
+        ("information_schema", triggers::INFORMATION_SCHEMA),
+        ("information_schema", information_schema_constraints::TABLES),
+    ];
+    let all = topics.into_iter().flat_map(|(schema, sources)| sources.iter().map(move |source| (schema, source)));
+    all.map(|(schema, source)| {
+        let table = find(schema, source.table).expect("a source's table is listed");
+        assert!(source.keys.iter().all(|(column, _)| table.position(column).is_some()), "keys of {} are its columns", table.name);
+        (table.oid, Made::new(source))
+    })
+    .collect()
+});
 
-/// Who makes the rows of which table.
-fn makers() -> &'static FxHashMap<u32, Maker> {
-    static MAKERS: LazyLock<FxHashMap<u32, Maker>> = LazyLock::new(|| {
-        let topics: [(&str, &[(&str, Maker)]); 13] = [
-            ("pg_catalog", relations::TABLES),
-            ("pg_catalog", constraints::TABLES),
-            ("pg_catalog", types::TABLES),
-            ("pg_catalog", functions::TABLES),
-            ("pg_catalog", triggers::TABLES),
-            ("pg_catalog", global::TABLES),
-            ("pg_catalog", listings::TABLES),
-            ("pg_catalog", policies::TABLES),
-            ("pg_catalog", privileges::TABLES),
-            ("information_schema", privileges::INFORMATION_SCHEMA),
-            ("information_schema", information_schema::TABLES),
-            ("information_schema", triggers::INFORMATION_SCHEMA),
-            ("information_schema", information_schema_constraints::TABLES),
-        ];
-        let all = topics.iter().flat_map(|(schema, tables)| tables.iter().map(move |(name, maker)| (schema, name, maker)));
-        all.map(|(schema, name, maker)| (find(schema, name).expect("a maker's table is listed").oid, *maker)).collect()
-    });
-    &MAKERS
+fn made(table: &VirtualTable) -> Option<&'static Made> {
+    MADE.get(&table.oid)
 }
 
-/// The rows of all tables as one database's catalog snapshot has them, each table made when it is first read.
+/// The rows of all tables as one database's catalog snapshot has them.
 #[derive(Debug)]
 pub struct SystemTables {
     view: CatalogView,
@@ -235,7 +246,10 @@ pub struct SystemTables {
     epoch: u64,
     /// The version of what is granted.
     privileges: u64,
+    /// The rows of objects of tables all of whose rows were made.
     made: Mutex<FxHashMap<u32, Arc<VirtualRows>>>,
+    /// As in a database with many relations, whatever their number.
+    keeps_nothing: bool,
 }
 
 impl SystemTables {
@@ -243,7 +257,7 @@ impl SystemTables {
     pub fn new(view: CatalogView) -> Self {
         let epoch = view.catalog.statistics().epoch();
         let privileges = view.catalog.privileges().version();
-        Self { view, epoch, privileges, made: Mutex::default() }
+        Self { view, epoch, privileges, made: Mutex::default(), keeps_nothing: false }
     }
 
     /// Whether these are the rows that this view would make.
@@ -254,20 +268,6 @@ impl SystemTables {
             && self.privileges == view.catalog.privileges().version()
             && (self.view.database, &self.view.user) == (view.database, &view.user)
             && self.view.search_path == view.search_path
-    }
-
-    #[must_use]
-    pub fn rows(&self, table: &'static VirtualTable) -> Arc<VirtualRows> {
-        if let Some(made) = self.made.lock().get(&table.oid) {
-            return Arc::clone(made);
-        }
-        let mut rows = Rows::new(table);
-        if let Some(maker) = makers().get(&table.oid) {
-            maker(&self.view, &mut rows);
-        }
-        let made = Arc::new(VirtualRows::new(rows.finish()));
-        self.made.lock().insert(table.oid, Arc::clone(&made));
-        made
     }
 }
 

@@ -1,19 +1,21 @@
 //! Row security: `pg_policy`, and `pg_policies`, which shows it to people.
 
-use super::Maker;
 use super::row::{Rows, row};
+use super::scope::{Key, Scope, Source};
 use crate::definition::Style;
 use crate::policy::Policy;
-use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[("pg_policy", pg_policy), ("pg_policies", pg_policies)];
+pub(super) const TABLES: &[Source] = &[
+    Source::of("pg_policy", pg_policy, &[("oid", Key::Part), ("polname", Key::PartName), ("polrelid", Key::Class)]),
+    Source::of("pg_policies", pg_policies, &[("schemaname", Key::SchemaName), ("tablename", Key::ClassName), ("policyname", Key::PartName)]),
+];
 
 /// 0 stands for everybody.
 fn roles(policy: &Policy) -> Vec<u32> {
     if policy.roles.is_empty() { vec![0] } else { policy.roles.clone() }
 }
 
-fn pg_policy(view: &CatalogView, rows: &mut Rows) {
+fn pg_policy(view: &Scope<'_>, rows: &mut Rows) {
     let mut all: Vec<(u32, &Policy)> =
         view.tables().flat_map(|table| table.policies().iter().map(|policy| (table.id, policy))).collect();
     // In the order in which they were made, which clients show.
@@ -32,7 +34,7 @@ fn pg_policy(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_policies(view: &CatalogView, rows: &mut Rows) {
+fn pg_policies(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         for policy in table.policies() {
             let mut names: Vec<String> = policy.roles.iter().map(|role| view.role_name(*role)).collect();

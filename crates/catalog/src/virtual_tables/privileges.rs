@@ -2,8 +2,8 @@
 
 use types::Datum;
 
-use super::Maker;
 use super::row::{Rows, YesNo, row};
+use super::scope::{Key, Scope, Source};
 use crate::descriptor::{POSTGRES_ROLE, Table};
 use crate::privilege::acl::PUBLIC;
 use crate::privilege::{Access, Acl, AclItem, ObjectKind, PrivilegeSet};
@@ -11,22 +11,27 @@ use crate::routine::Routine;
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[
-    ("pg_auth_members", pg_auth_members),
-    ("pg_default_acl", pg_default_acl),
+pub(super) const TABLES: &[Source] = &[
+    Source::whole("pg_auth_members", pg_auth_members),
+    Source::whole("pg_default_acl", pg_default_acl),
 ];
 
-pub(super) const INFORMATION_SCHEMA: &[(&str, Maker)] = &[
-    ("enabled_roles", enabled_roles),
-    ("applicable_roles", applicable_roles),
-    ("table_privileges", |view, rows| table_privileges(view, true, rows)),
-    ("role_table_grants", |view, rows| table_privileges(view, false, rows)),
-    ("column_privileges", |view, rows| column_privileges(view, true, rows)),
-    ("role_column_grants", |view, rows| column_privileges(view, false, rows)),
-    ("routine_privileges", |view, rows| routine_privileges(view, true, rows)),
-    ("role_routine_grants", |view, rows| routine_privileges(view, false, rows)),
-    ("usage_privileges", |view, rows| usage_privileges(view, true, rows)),
-    ("role_usage_grants", |view, rows| usage_privileges(view, false, rows)),
+const OF_TABLES: &[(&str, Key)] = &[("table_schema", Key::SchemaName), ("table_name", Key::ClassName)];
+const OF_ROUTINES: &[(&str, Key)] =
+    &[("specific_schema", Key::SchemaName), ("routine_schema", Key::SchemaName), ("routine_name", Key::RoutineName)];
+const OF_OTHERS: &[(&str, Key)] = &[("object_schema", Key::SchemaName)];
+
+pub(super) const INFORMATION_SCHEMA: &[Source] = &[
+    Source::whole("enabled_roles", enabled_roles),
+    Source::whole("applicable_roles", applicable_roles),
+    Source::of("table_privileges", |view, rows| table_privileges(view, true, rows), OF_TABLES),
+    Source::of("role_table_grants", |view, rows| table_privileges(view, false, rows), OF_TABLES),
+    Source::of("column_privileges", |view, rows| column_privileges(view, true, rows), OF_TABLES),
+    Source::of("role_column_grants", |view, rows| column_privileges(view, false, rows), OF_TABLES),
+    Source::of("routine_privileges", |view, rows| routine_privileges(view, true, rows), OF_ROUTINES),
+    Source::of("role_routine_grants", |view, rows| routine_privileges(view, false, rows), OF_ROUTINES),
+    Source::of("usage_privileges", |view, rows| usage_privileges(view, true, rows), OF_OTHERS),
+    Source::of("role_usage_grants", |view, rows| usage_privileges(view, false, rows), OF_OTHERS),
 ];
 
 /// A role's name as access control items have it.
@@ -53,7 +58,7 @@ pub(super) fn column_acl_of(view: &CatalogView, id: u32, column: u32) -> Option<
     privileges.row(id)?.column(column).map(|acl| texts(view, acl))
 }
 
-fn pg_auth_members(view: &CatalogView, rows: &mut Rows) {
+fn pg_auth_members(view: &Scope<'_>, rows: &mut Rows) {
     let privileges = view.catalog.privileges();
     let mut all: Vec<_> = privileges.rows().collect();
     all.sort_unstable_by_key(|row| row.id);
@@ -65,7 +70,7 @@ fn pg_auth_members(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_default_acl(view: &CatalogView, rows: &mut Rows) {
+fn pg_default_acl(view: &Scope<'_>, rows: &mut Rows) {
     let privileges = view.catalog.privileges();
     let is_there = |schema: u32| schema == 0 || view.catalog.schema_by_id(schema).is_some();
     let defaults = privileges.defaults().filter(|(it, _)| it.database == view.database && is_there(it.schema));
@@ -164,7 +169,7 @@ fn grantee_name(view: &CatalogView, role: u32) -> String {
     if role == PUBLIC { "PUBLIC".to_owned() } else { view.role_name(role) }
 }
 
-fn enabled_roles(view: &CatalogView, rows: &mut Rows) {
+fn enabled_roles(view: &Scope<'_>, rows: &mut Rows) {
     let seer = Seer::new(view);
     let mut names: Vec<&str> = view
         .catalog
@@ -178,7 +183,7 @@ fn enabled_roles(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn applicable_roles(view: &CatalogView, rows: &mut Rows) {
+fn applicable_roles(view: &Scope<'_>, rows: &mut Rows) {
     let seer = Seer::new(view);
     let mut all: Vec<_> = seer.access.privileges.rows().collect();
     all.sort_unstable_by_key(|row| row.id);
@@ -193,7 +198,7 @@ fn applicable_roles(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn tables_and_views(view: &CatalogView) -> impl Iterator<Item = (&Relation, u32)> {
+fn tables_and_views<'a>(view: &Scope<'a>) -> impl Iterator<Item = (&'a Relation, u32)> + use<'a> {
     view.relations().into_iter().filter_map(|relation| match relation {
         Relation::Table(it) if it.materialized.is_some() => None,
         Relation::Table(it) => Some((relation, it.owner)),
@@ -202,7 +207,7 @@ fn tables_and_views(view: &CatalogView) -> impl Iterator<Item = (&Relation, u32)
     })
 }
 
-fn table_privileges(view: &CatalogView, to_all: bool, rows: &mut Rows) {
+fn table_privileges(view: &Scope<'_>, to_all: bool, rows: &mut Rows) {
     let seer = Seer::new(view);
     for (relation, owner) in tables_and_views(view) {
         let Some(object) = seer.access.object(relation.id()) else { continue };
@@ -221,7 +226,7 @@ fn table_privileges(view: &CatalogView, to_all: bool, rows: &mut Rows) {
     }
 }
 
-fn column_privileges(view: &CatalogView, to_all: bool, rows: &mut Rows) {
+fn column_privileges(view: &Scope<'_>, to_all: bool, rows: &mut Rows) {
     let seer = Seer::new(view);
     for (relation, owner) in tables_and_views(view) {
         let Some(object) = seer.access.object(relation.id()) else { continue };
@@ -252,9 +257,9 @@ fn column_privileges(view: &CatalogView, to_all: bool, rows: &mut Rows) {
     }
 }
 
-fn routine_privileges(view: &CatalogView, to_all: bool, rows: &mut Rows) {
+fn routine_privileges(view: &Scope<'_>, to_all: bool, rows: &mut Rows) {
     let seer = Seer::new(view);
-    for routine in view.catalog.routines_of(view.database) {
+    for routine in view.routines() {
         let Some(object) = seer.access.object(routine.id) else { continue };
         let acl = seer.access.acl(routine.id, &object);
         for grant in seer.grants(&acl, routine.owner, to_all) {
@@ -279,9 +284,9 @@ fn push_routine(view: &CatalogView, routine: &Routine, grant: &Grant, rows: &mut
 }
 
 /// Of domains and sequences; types are not the standard's.
-fn usage_privileges(view: &CatalogView, to_all: bool, rows: &mut Rows) {
+fn usage_privileges(view: &Scope<'_>, to_all: bool, rows: &mut Rows) {
     let seer = Seer::new(view);
-    let domains = view.catalog.types_of(view.database).into_iter().filter(|ty| ty.domain().is_some());
+    let domains = view.types().into_iter().filter(|ty| ty.domain().is_some());
     let domains = domains.map(|ty| (ty.id, ty.owner, ty.schema, ty.name.as_str(), "DOMAIN"));
     let sequences = view.relations().into_iter().filter_map(|relation| match relation {
         Relation::Sequence(it) => Some((it.id, it.owner, it.schema, it.name.as_str(), "SEQUENCE")),

@@ -2,30 +2,30 @@
 //!
 //! A column's attribute number is its id in the descriptor, so that numbers of dropped columns are not used again.
 
-use std::sync::Arc;
-
 use ::types::{Array, Datum, SqlType, quote_identifier, row_type_oid};
 
 use super::privileges::{acl_of, column_acl_of};
 use super::row::{Cell, Rows, Vector, row};
+use super::scope::{Key, Scope, Source};
 use super::types::{TypeRow, operator_class, type_row};
-use super::{Maker, VirtualTable};
+use super::VirtualTable;
 use crate::definition::EXPRESSIONS_APART;
 use crate::descriptor::{Column, Composite, ColumnDefault, Commented, FIRST_USER_ID, Index, POSTGRES_ROLE, Table, Type};
 use crate::partition::KeyPart;
 use crate::snapshot::Relation;
 use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[
-    ("pg_class", pg_class),
-    ("pg_attribute", pg_attribute),
-    ("pg_attrdef", pg_attrdef),
-    ("pg_sequence", pg_sequence),
-    ("pg_depend", pg_depend),
-    ("pg_description", pg_description),
-    ("pg_rewrite", pg_rewrite),
-    ("pg_inherits", pg_inherits),
-    ("pg_partitioned_table", pg_partitioned_table),
+pub(super) const TABLES: &[Source] = &[
+    Source::of("pg_class", pg_class, &[("oid", Key::Class), ("relname", Key::ClassName), ("relnamespace", Key::Schema), ("reltype", Key::Type)])
+        .and_fixed(fixed_classes),
+    Source::of("pg_attribute", pg_attribute, &[("attrelid", Key::Class)]).and_fixed(fixed_attributes),
+    Source::of("pg_attrdef", pg_attrdef, &[("oid", Key::Default), ("adrelid", Key::Class)]),
+    Source::of("pg_sequence", pg_sequence, &[("seqrelid", Key::Class)]),
+    Source::of("pg_depend", pg_depend, &[("objid", Key::Object), ("refobjid", Key::Dependents)]),
+    Source::of("pg_description", pg_description, &[("objoid", Key::Object)]),
+    Source::of("pg_rewrite", pg_rewrite, &[("oid", Key::Rule), ("ev_class", Key::Class)]),
+    Source::of("pg_inherits", pg_inherits, &[("inhrelid", Key::Class), ("inhparent", Key::Parent)]),
+    Source::of("pg_partitioned_table", pg_partitioned_table, &[("partrelid", Key::Class)]),
 ];
 
 pub(super) const PG_CLASS: u32 = 1259;
@@ -155,25 +155,18 @@ pub(super) fn named_indexes(table: &Table) -> impl Iterator<Item = &Index> {
     table.indexes.iter().filter(|index| !index.name.is_empty())
 }
 
-/// Tables with triggers, in the order of their ids: those on either side of a foreign key among them, as PostgreSQL has
-/// triggers on them.
-pub(super) fn tables_with_triggers(view: &CatalogView) -> Vec<u32> {
-    let of_table = |table: &Arc<Table>| {
-        let keys = table.foreign_keys.iter();
-        let of_keys = keys.flat_map(|key| [table.id, key.referenced_table]);
-        of_keys.chain((!table.triggers.is_empty()).then_some(table.id)).collect::<Vec<_>>()
-    };
-    let mut ids: Vec<u32> = view.tables_and_views().flat_map(of_table).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+/// Whether a table has triggers: those on either side of a foreign key have, as PostgreSQL has triggers on them.
+pub(super) fn has_triggers(table: &Table) -> bool {
+    !(table.triggers.is_empty() && table.foreign_keys.is_empty() && table.referenced_by.is_empty())
 }
 
-fn pg_class(view: &CatalogView, rows: &mut Rows) {
+fn fixed_classes(rows: &mut Rows) {
     for table in super::all() {
         ClassRow::new(table.oid, table.name, table.schema_id(), POSTGRES_ROLE, table.kind, table.columns.len()).push(rows);
     }
-    let triggered = tables_with_triggers(view);
+}
+
+fn pg_class(view: &Scope<'_>, rows: &mut Rows) {
     for relation in view.relations() {
         let persistence = if view.catalog.is_temporary(relation.schema()) { 't' } else { 'p' };
         match relation {
@@ -194,7 +187,7 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
                 ClassRow {
                     checks: it.checks.len(),
                     has_index: named_indexes(it).next().is_some(),
-                    has_triggers: triggered.binary_search(&it.id).is_ok(),
+                    has_triggers: has_triggers(it),
                     rows: rows_known.unwrap_or(-1.0),
                     bytes,
                     acl: acl_of(view, it.id),
@@ -242,8 +235,8 @@ fn pg_class(view: &CatalogView, rows: &mut Rows) {
 }
 
 /// The composite types of a database, oldest first.
-pub(super) fn composites(view: &CatalogView) -> impl Iterator<Item = (&Type, &Composite)> {
-    view.catalog.types_of(view.database).into_iter().filter_map(|ty| Some((&**ty, ty.composite()?)))
+pub(super) fn composites<'a>(view: &Scope<'a>) -> impl Iterator<Item = (&'a Type, &'a Composite)> + use<'a> {
+    view.types().into_iter().filter_map(|ty| Some((&**ty, ty.composite()?)))
 }
 
 /// The rows of a partitioned table, once all partitions were counted.
@@ -252,7 +245,7 @@ fn rows_of_partitions(view: &CatalogView, table: &Table) -> Option<f64> {
 }
 
 /// Partitions, and their indexes that are those of the partitioned tables' indexes.
-fn pg_inherits(view: &CatalogView, rows: &mut Rows) {
+fn pg_inherits(view: &Scope<'_>, rows: &mut Rows) {
     let mut push = |child: u32, parent: u32| {
         row!(rows, { inhrelid: child, inhparent: parent, inhseqno: 1, inhdetachpending: false });
     };
@@ -265,7 +258,7 @@ fn pg_inherits(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_partitioned_table(view: &CatalogView, rows: &mut Rows) {
+fn pg_partitioned_table(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         let Some(partitioned) = table.partitioned() else { continue };
         let number = |part: &KeyPart| match part {
@@ -355,8 +348,11 @@ fn virtual_attributes(table: &VirtualTable, rows: &mut Rows) {
     }
 }
 
-fn pg_attribute(view: &CatalogView, rows: &mut Rows) {
+fn fixed_attributes(rows: &mut Rows) {
     super::all().for_each(|table| virtual_attributes(table, rows));
+}
+
+fn pg_attribute(view: &Scope<'_>, rows: &mut Rows) {
     for relation in view.relations() {
         match relation {
             Relation::Table(table) => {
@@ -429,20 +425,20 @@ fn rule_oid(view: u32) -> u32 {
     0x8000_0000 | view.wrapping_shl(11) & 0x7fff_ffff
 }
 
-fn defaults(view: &CatalogView) -> impl Iterator<Item = (&Table, &Column, String)> {
+fn defaults<'a>(view: &'a Scope<'a>) -> impl Iterator<Item = (&'a Table, &'a Column, String)> {
     view.tables_and_views().flat_map(move |table| {
         let columns = table.visible_columns();
         columns.filter_map(move |(_, column)| Some((&**table, column, view.column_default(table, column)?)))
     })
 }
 
-fn pg_attrdef(view: &CatalogView, rows: &mut Rows) {
+fn pg_attrdef(view: &Scope<'_>, rows: &mut Rows) {
     for (table, column, text) in defaults(view) {
         row!(rows, { oid: default_oid(table, column), adrelid: table.id, adnum: column.id, adbin: text });
     }
 }
 
-fn pg_sequence(view: &CatalogView, rows: &mut Rows) {
+fn pg_sequence(view: &Scope<'_>, rows: &mut Rows) {
     for relation in view.relations() {
         if let Relation::Sequence(it) = relation {
             row!(rows, {
@@ -469,7 +465,7 @@ fn class_of(view: &CatalogView, id: u32) -> u32 {
 }
 
 /// Which default, view or policy needs what, and which sequence and index goes with which column.
-fn pg_depend(view: &CatalogView, rows: &mut Rows) {
+fn pg_depend(view: &Scope<'_>, rows: &mut Rows) {
     let mut push = |class: u32, object: u32, on_class: u32, on: u32, column: u32, kind: char| {
         row!(rows, {
             classid: class,
@@ -536,13 +532,13 @@ fn pg_depend(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_description(view: &CatalogView, rows: &mut Rows) {
+fn pg_description(view: &Scope<'_>, rows: &mut Rows) {
     for schema in view.schemas() {
         if let Some(comment) = crate::functions::schema_comment(schema) {
             row!(rows, { objoid: schema.id, classoid: PG_NAMESPACE, objsubid: 0, description: comment });
         }
     }
-    for ty in view.catalog.types_of(view.database) {
+    for ty in view.types() {
         if let Some(comment) = &ty.comment {
             row!(rows, { objoid: ty.id, classoid: PG_TYPE, objsubid: 0, description: comment });
         }
@@ -594,7 +590,7 @@ fn pg_description(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_rewrite(view: &CatalogView, rows: &mut Rows) {
+fn pg_rewrite(view: &Scope<'_>, rows: &mut Rows) {
     for relation in view.relations() {
         if let Some(it) = relation.as_view() {
             row!(rows, {

@@ -4,6 +4,7 @@ use ::types::{ParameterMode, quote_identifier};
 
 use super::privileges::acl_of;
 use super::row::{Rows, Vector, row};
+use super::scope::Scope;
 use crate::routine::{
     REFCURSOR_OID, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
     TRIGGER_OID,
@@ -43,8 +44,8 @@ fn default_of(view: &CatalogView, parameter: &RoutineParameter) -> Option<String
     Some(if is_literal { format!("{text}::{}", shown_type(view, parameter.ty)) } else { text.to_owned() })
 }
 
-pub(super) fn push(view: &CatalogView, rows: &mut Rows) {
-    for routine in view.catalog.routines_of(view.database) {
+pub(super) fn pg_proc(view: &Scope<'_>, rows: &mut Rows) {
+    for routine in view.routines() {
         let inputs: Vec<u32> = routine.inputs().map(|it| oid_of(it.ty)).collect();
         let has_modes = routine.parameters.iter().any(|it| it.mode != ParameterMode::In);
         let has_names = routine.parameters.iter().any(|it| !it.name.is_empty());

@@ -4,17 +4,27 @@
 
 use ::types::Datum;
 
-use super::Maker;
 use super::row::{Rows, Vector, row};
+use super::scope::{Key, Scope, Source};
 use crate::definition::{self, Style};
 use crate::descriptor::Table;
 use crate::trigger::{Trigger, TriggerEvent, TriggerTiming};
-use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[("pg_trigger", pg_trigger)];
+pub(super) const TABLES: &[Source] = &[
+    Source::of("pg_trigger", pg_trigger, &[("oid", Key::Part), ("tgname", Key::PartName), ("tgrelid", Key::Class), ("tgfoid", Key::Dependents)]),
+];
 
-pub(super) const INFORMATION_SCHEMA: &[(&str, Maker)] =
-    &[("triggers", triggers), ("triggered_update_columns", triggered_update_columns)];
+const OF_TABLES: &[(&str, Key)] = &[
+    ("trigger_schema", Key::SchemaName),
+    ("trigger_name", Key::PartName),
+    ("event_object_schema", Key::SchemaName),
+    ("event_object_table", Key::ClassName),
+];
+
+pub(super) const INFORMATION_SCHEMA: &[Source] = &[
+    Source::of("triggers", triggers, OF_TABLES),
+    Source::of("triggered_update_columns", triggered_update_columns, OF_TABLES),
+];
 
 /// As `tgtype` has them.
 fn type_bits(trigger: &Trigger) -> i32 {
@@ -38,7 +48,7 @@ fn argument_bytes(trigger: &Trigger) -> Datum {
     Datum::bytes(bytes)
 }
 
-fn pg_trigger(view: &CatalogView, rows: &mut Rows) {
+fn pg_trigger(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables_and_views() {
         for trigger in &table.triggers {
             let constraint = trigger.constraint;
@@ -75,7 +85,7 @@ fn action_order(table: &Table, trigger: &Trigger, event: TriggerEvent) -> usize 
     table.triggers.iter().filter(is_alike).position(|other| other.oid == trigger.oid).map_or(0, |at| at + 1)
 }
 
-fn triggers(view: &CatalogView, rows: &mut Rows) {
+fn triggers(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables_and_views() {
         let schema = view.schema_name(table.schema);
         for trigger in &table.triggers {
@@ -103,7 +113,7 @@ fn triggers(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn triggered_update_columns(view: &CatalogView, rows: &mut Rows) {
+fn triggered_update_columns(view: &Scope<'_>, rows: &mut Rows) {
     for table in view.tables() {
         let schema = view.schema_name(table.schema);
         for trigger in &table.triggers {

@@ -7,25 +7,36 @@ use ::types::{CastContext, RangeType, SqlType, can_cast, row_type_oid};
 use ::types::inverted::KeyClass;
 use rustc_hash::FxHashMap;
 
-use super::Maker;
 use super::functions::{first_arg, fixed_type};
 use super::relations::BTREE;
 use super::privileges::acl_of;
 use super::row::{Rows, row};
+use super::scope::{Key, Scope, Source};
 use crate::descriptor::{Index, PG_CATALOG_SCHEMA, POSTGRES_ROLE, TypeKind};
 use crate::index_details::IndexMethod;
 use crate::snapshot::Relation;
-use crate::view::CatalogView;
 
-pub(super) const TABLES: &[(&str, Maker)] = &[
-    ("pg_type", pg_type),
-    ("pg_enum", pg_enum),
-    ("pg_range", pg_range),
-    ("pg_collation", pg_collation),
-    ("pg_opclass", pg_opclass),
-    ("pg_opfamily", pg_opfamily),
-    ("pg_cast", pg_cast),
-    ("pg_operator", pg_operator),
+pub(super) const TABLES: &[Source] = &[
+    Source::of(
+        "pg_type",
+        pg_type,
+        &[
+            ("oid", Key::Type),
+            ("typname", Key::TypeName),
+            ("typnamespace", Key::Schema),
+            ("typrelid", Key::Class),
+            ("typelem", Key::Type),
+            ("typarray", Key::Type),
+        ],
+    )
+    .and_fixed(fixed_types),
+    Source::of("pg_enum", pg_enum, &[("enumtypid", Key::Type)]),
+    Source::of("pg_range", pg_range, &[("rngtypid", Key::Type), ("rngmultitypid", Key::Type)]).and_fixed(fixed_ranges),
+    Source::fixed("pg_collation", pg_collation),
+    Source::fixed("pg_opclass", pg_opclass),
+    Source::fixed("pg_opfamily", pg_opfamily),
+    Source::fixed("pg_cast", pg_cast),
+    Source::fixed("pg_operator", pg_operator),
 ];
 
 /// A line of `types.tsv`: what `pg_type` says of a type.
@@ -180,13 +191,16 @@ fn is_wide(ty: SqlType) -> bool {
     type_row(ty).align == "d"
 }
 
-fn pg_type(view: &CatalogView, rows: &mut Rows) {
+fn fixed_types(rows: &mut Rows) {
     let mut all: Vec<&TypeRow> = TYPES.values().collect();
     all.sort_unstable_by_key(|ty| ty.oid);
     for ty in all {
         push_type(ty, ty.name, PG_CATALOG_SCHEMA, POSTGRES_ROLE, rows);
     }
-    for it in view.catalog.types_of(view.database) {
+}
+
+fn pg_type(view: &Scope<'_>, rows: &mut Rows) {
+    for it in view.types() {
         let (mut array, mut kept) = (ARRAY_OF_ENUM, Kept::default());
         let made = match &it.kind {
             TypeKind::Enum(_) => ENUM,
@@ -255,26 +269,27 @@ fn pg_type(view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_range(view: &CatalogView, rows: &mut Rows) {
-    let mut push = |of: RangeType, difference: u32| {
-        let canonical = match of {
-            RangeType::Int4 => 3914,
-            RangeType::Int8 => 3928,
-            RangeType::Date => 3915,
-            RangeType::Numeric | RangeType::Timestamp | RangeType::TimestampTz | RangeType::Made(_) => 0,
-        };
-        row!(rows, {
-            rngtypid: of.oid(),
-            rngsubtype: of.subtype(),
-            rngmultitypid: of.multirange_oid(),
-            rngcollation: type_row(of.subtype()).collation,
-            rngsubopc: operator_class(of.subtype()).map_or(0, |class| class.oid),
-            rngcanonical: canonical,
-            rngsubdiff: difference,
-        });
+fn push_range(of: RangeType, difference: u32, rows: &mut Rows) {
+    let canonical = match of {
+        RangeType::Int4 => 3914,
+        RangeType::Int8 => 3928,
+        RangeType::Date => 3915,
+        RangeType::Numeric | RangeType::Timestamp | RangeType::TimestampTz | RangeType::Made(_) => 0,
     };
+    row!(rows, {
+        rngtypid: of.oid(),
+        rngsubtype: of.subtype(),
+        rngmultitypid: of.multirange_oid(),
+        rngcollation: type_row(of.subtype()).collation,
+        rngsubopc: operator_class(of.subtype()).map_or(0, |class| class.oid),
+        rngcanonical: canonical,
+        rngsubdiff: difference,
+    });
+}
+
+fn fixed_ranges(rows: &mut Rows) {
     for of in RangeType::BUILT_IN {
-        push(*of, match of {
+        let difference = match of {
             RangeType::Int4 => 3922,
             RangeType::Int8 => 3923,
             RangeType::Numeric => 3924,
@@ -282,18 +297,22 @@ fn pg_range(view: &CatalogView, rows: &mut Rows) {
             RangeType::Timestamp => 3929,
             RangeType::TimestampTz => 3930,
             RangeType::Made(_) => 0,
-        });
+        };
+        push_range(*of, difference, rows);
     }
-    for it in view.catalog.types_of(view.database) {
+}
+
+fn pg_range(view: &Scope<'_>, rows: &mut Rows) {
+    for it in view.types() {
         let made = view.catalog.user_type(it.id).and_then(|made| made.ty.range_type());
         if let (Some(range), Some(of)) = (it.range(), made) {
-            push(of, range.subtype_diff.unwrap_or(0));
+            push_range(of, range.subtype_diff.unwrap_or(0), rows);
         }
     }
 }
 
-fn pg_enum(view: &CatalogView, rows: &mut Rows) {
-    for it in view.catalog.types_of(view.database) {
+fn pg_enum(view: &Scope<'_>, rows: &mut Rows) {
+    for it in view.types() {
         for label in it.labels() {
             row!(rows, {
                 oid: label.oid,
@@ -364,7 +383,7 @@ fn push_type_with(ty: &TypeRow, name: &str, (schema, owner): (u32, u32), kept: K
     });
 }
 
-fn pg_collation(_view: &CatalogView, rows: &mut Rows) {
+fn pg_collation(rows: &mut Rows) {
     // Everything is ordered by bytes, whatever the name.
     for (oid, name, provider, locale) in
         [(100, "default", 'd', None), (950, "C", 'c', Some("C")), (951, "POSIX", 'c', Some("POSIX"))]
@@ -479,7 +498,7 @@ pub(super) fn operator_class(ty: SqlType) -> Option<&'static OperatorClass> {
     OPERATOR_CLASSES.iter().find(|class| class.input == input.oid())
 }
 
-fn pg_opclass(_view: &CatalogView, rows: &mut Rows) {
+fn pg_opclass(rows: &mut Rows) {
     for class in &OPERATOR_CLASSES {
         row!(rows, {
             oid: class.oid,
@@ -508,7 +527,7 @@ fn pg_opclass(_view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_opfamily(_view: &CatalogView, rows: &mut Rows) {
+fn pg_opfamily(rows: &mut Rows) {
     let of = |class: &OperatorClass, method: u32| (class.family, class.family_name, method);
     let mut families: Vec<(u32, &str, u32)> = OPERATOR_CLASSES.iter().map(|it| of(it, BTREE)).collect();
     families.extend(GIN_CLASSES.iter().map(|(class, ..)| of(class, IndexMethod::Gin.oid())));
@@ -526,7 +545,7 @@ fn pg_opfamily(_view: &CatalogView, rows: &mut Rows) {
 }
 
 /// Casts have no oids of their own here: they are counted from 10 000, as in PostgreSQL.
-fn pg_cast(_view: &CatalogView, rows: &mut Rows) {
+fn pg_cast(rows: &mut Rows) {
     let mut oid = 10_000_u32;
     let scalars = SqlType::scalars().iter().filter(|ty| !ty.is_pseudo() && **ty != SqlType::Unknown);
     for (from, to) in scalars.clone().flat_map(|from| scalars.clone().map(move |to| (from, to))) {
@@ -550,7 +569,7 @@ fn pg_cast(_view: &CatalogView, rows: &mut Rows) {
     }
 }
 
-fn pg_operator(_view: &CatalogView, rows: &mut Rows) {
+fn pg_operator(rows: &mut Rows) {
     let mut known: FxHashMap<(&str, u32, u32), u32> = FxHashMap::default();
     let operands = |operator: &builtins::Operator| match operator.function.signature.args {
         [right] => (0, first_arg(*right)),

@@ -306,7 +306,7 @@ impl KeptTexts {
         let stored = [oid, oid + 1].map(catalog::descriptor::stored_type_name);
         let names = |text: &str| stored.iter().any(|name| text.contains(name));
         let is_row = relation_of_row_type(oid).is_some();
-        if is_row && !snapshot.has_row_users(id) && !is_named(&names, ctx) {
+        if is_row && !snapshot.has_row_users(id) && snapshot.naming(oid..oid + 2).is_empty() && !is_named(&names, ctx) {
             return Self(Vec::new());
         }
         let mut relations: Vec<&Relation> = snapshot.relations_of(ctx.database).collect();
@@ -385,27 +385,14 @@ impl KeptTexts {
     }
 }
 
-/// Whether some text of this database does what a predicate says: of views, tables, domains, or of defaults of parameters.
+/// Whether some text of this database does what a predicate says: of domains, or of defaults of parameters.
 fn is_named(names: &dyn Fn(&str) -> bool, ctx: &DdlContext<'_>) -> bool {
     let snapshot = ctx.change.snapshot();
-    let of_column = |column: &catalog::Column| match &column.default {
-        Some(ColumnDefault::Expr(text) | ColumnDefault::Stored(text)) => names(text),
-        Some(ColumnDefault::Identity { .. }) | None => false,
-    };
-    let of_relation = |relation: &Relation| {
-        relation.as_view().is_some_and(|view| names(&view.query))
-            || matches!(relation, Relation::Table(table) if table.columns.iter().any(of_column)
-                || table.checks.iter().any(|check| names(&check.expr))
-                || table.indexes.iter().any(|index| index.predicate.as_deref().is_some_and(names))
-                || table.triggers.iter().any(|trigger| trigger.condition.as_deref().is_some_and(names))
-                || table.policies().iter().flat_map(catalog::Policy::exprs).any(|expr| names(&expr.text)))
-    };
     let of_domain = |domain: &catalog::Domain| {
         domain.default.as_deref().is_some_and(names) || domain.checks.iter().any(|check| names(&check.expr))
     };
     let of_routine = |routine: &Routine| routine.parameters.iter().any(|it| it.default.as_deref().is_some_and(names));
-    snapshot.relations_of(ctx.database).any(of_relation)
-        || snapshot.types_of(ctx.database).into_iter().filter_map(|ty| ty.domain()).any(of_domain)
+    snapshot.types_of(ctx.database).into_iter().filter_map(|ty| ty.domain()).any(of_domain)
         || snapshot.routines_of(ctx.database).into_iter().any(|routine| of_routine(routine))
 }
 

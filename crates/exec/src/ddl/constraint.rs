@@ -458,7 +458,8 @@ pub(super) async fn drop_column(
     let own: Vec<u32> = ctx
         .change
         .snapshot()
-        .relations()
+        .dependents_of(table.id)
+        .into_iter()
         .filter_map(|relation| match relation {
             catalog::Relation::Sequence(sequence) if sequence.owned_by == Some((table.id, id)) => Some(sequence.id),
             _ => None,

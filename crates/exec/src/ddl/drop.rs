@@ -55,7 +55,8 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
     let mut dependents: Vec<(u32, String)> = ctx
         .change
         .snapshot()
-        .relations()
+        .dependents_of(id)
+        .into_iter()
         .filter(|other| other.depends_on().contains(&id) && !together.contains(&other.id()))
         .map(|other| (other.id(), format!("{} {}", other.kind(), other.name())))
         .collect();
@@ -120,7 +121,7 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
 /// The views that read a column of a table.
 pub(super) fn views_over(table: &Arc<Table>, column: ColumnId, ctx: &DdlContext<'_>) -> SqlResult<Vec<Arc<View>>> {
     let over = |relation: &&Relation| relation.depends_on().contains(&table.id);
-    let views: Vec<Arc<View>> = ctx.change.snapshot().relations().filter(over).filter_map(Relation::as_view).collect();
+    let views: Vec<Arc<View>> = ctx.change.snapshot().dependents_of(table.id).into_iter().filter(over).filter_map(Relation::as_view).collect();
     if views.is_empty() {
         return Ok(views);
     }
@@ -171,7 +172,8 @@ pub(super) fn release_sequence(
     let users: Vec<Arc<Table>> = ctx
         .change
         .snapshot()
-        .relations()
+        .drawing_from(&sequence)
+        .into_iter()
         .filter_map(|other| match other {
             Relation::Table(table) if !going.contains(&table.id) => Some(table.clone()),
             _ => None,
@@ -210,7 +212,8 @@ fn uses_sequence(default: Option<&ColumnDefault>, id: u32, name: &str) -> bool {
 pub(super) fn owned_sequences(table: u32, ctx: &DdlContext<'_>) -> Vec<u32> {
     ctx.change
         .snapshot()
-        .relations()
+        .dependents_of(table)
+        .into_iter()
         .filter_map(|relation| match relation {
             Relation::Sequence(sequence) if sequence.owned_by.is_some_and(|(owner, _)| owner == table) => {
                 Some(sequence.id)
@@ -332,8 +335,8 @@ pub(super) async fn schemas(names: &[String], if_exists: bool, cascade: bool, ct
         let inside: Vec<(u32, String)> = ctx
             .change
             .snapshot()
-            .relations()
-            .filter(|relation| relation.schema() == schema.id)
+            .relations_in(schema.id)
+            .into_iter()
             .map(|relation| (relation.id(), format!("{} {}", relation.kind(), relation.name())))
             .collect();
         let types = ctx.change.snapshot().types_of(ctx.database).into_iter().filter(|ty| ty.schema == schema.id);

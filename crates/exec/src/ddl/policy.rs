@@ -100,11 +100,23 @@ pub(super) fn set(table: &Table, change: RowSecurityChange, ctx: &mut DdlContext
 
 /// The policies that a predicate holds for, oldest first, and their tables.
 pub(super) fn policies_where(
-    mut is_meant: impl FnMut(&Arc<Table>, &Policy) -> bool,
+    is_meant: impl FnMut(&Arc<Table>, &Policy) -> bool,
     ctx: &DdlContext<'_>,
 ) -> Vec<(Arc<Table>, Policy)> {
+    policies_among(ctx.change.snapshot().relations_of(ctx.database), is_meant)
+}
+
+/// The policies that read or call something, as [`policies_where`].
+pub(super) fn policies_over(id: u32, ctx: &DdlContext<'_>) -> Vec<(Arc<Table>, Policy)> {
+    policies_among(ctx.change.snapshot().dependents_of(id).into_iter(), |_, policy| policy.depends_on(id))
+}
+
+fn policies_among<'a>(
+    relations: impl Iterator<Item = &'a Relation>,
+    mut is_meant: impl FnMut(&Arc<Table>, &Policy) -> bool,
+) -> Vec<(Arc<Table>, Policy)> {
     let mut found = Vec::new();
-    for relation in ctx.change.snapshot().relations_of(ctx.database) {
+    for relation in relations {
         let Relation::Table(table) = relation else { continue };
         let meant = table.policies().iter().filter(|policy| is_meant(table, policy));
         found.extend(meant.map(|policy| (table.clone(), policy.clone())));
@@ -127,8 +139,8 @@ pub(super) fn remove(table: u32, oid: u32, ctx: &mut DdlContext<'_>) -> bool {
 
 /// Policies of other tables that read a relation which is going: they forbid it, or go with it.
 pub(super) fn release(id: u32, going: &[u32], what: &str, cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
-    let reads = |table: &Arc<Table>, policy: &Policy| !going.contains(&table.id) && policy.depends_on(id);
-    let found = policies_where(reads, ctx);
+    let mut found = policies_over(id, ctx);
+    found.retain(|(table, _)| !going.contains(&table.id));
     release_all(&found, what, cascade, ctx)
 }
 

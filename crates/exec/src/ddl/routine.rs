@@ -220,7 +220,7 @@ fn dependents(id: u32, ctx: &DdlContext<'_>) -> SqlResult<Vec<Dependent>> {
         let (shown, names_it) = (trigger::shown(&trigger, &table, ctx), names_it(&table, &trigger));
         found.push(Dependent::Trigger { table, oid: trigger.oid, shown, names_it });
     }
-    for (table, policy) in super::policy::policies_where(|_, policy| policy.depends_on(id), ctx) {
+    for (table, policy) in super::policy::policies_over(id, ctx) {
         let shown = super::policy::shown(&policy, &table, ctx);
         found.push(Dependent::Policy { table, oid: policy.oid, shown });
     }

@@ -42,7 +42,7 @@ pub(super) fn owner(
 
 /// The identity column that draws from a sequence.
 pub(super) fn identity_of(sequence: u32, ctx: &DdlContext<'_>) -> Option<(Arc<Table>, String)> {
-    ctx.change.snapshot().relations().find_map(|relation| {
+    ctx.change.snapshot().dependents_of(sequence).into_iter().find_map(|relation| {
         let Relation::Table(table) = relation else { return None };
         let is_its = |column: &&Column| {
             matches!(&column.default, Some(ColumnDefault::Identity { sequence: known, .. }) if *known == sequence)

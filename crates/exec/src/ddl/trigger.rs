@@ -269,9 +269,13 @@ pub(super) fn remove(table: u32, oid: u32, ctx: &mut DdlContext<'_>) -> bool {
 
 /// Constraint triggers of other tables FROM one that is going go with it.
 pub(super) fn release_from(from: u32, ctx: &mut DdlContext<'_>) {
-    let is_from = |_: &Arc<Table>, trigger: &Trigger| trigger.constraint.is_some_and(|it| it.from == Some(from));
-    for (table, trigger) in triggers_where(is_from, ctx) {
-        remove(table.id, trigger.oid, ctx);
+    let tables = ctx.change.snapshot().dependents_of(from).into_iter().filter_map(Relation::as_table);
+    let triggers = tables.flat_map(|table| table.triggers.iter().map(|trigger| (table.id, trigger)));
+    let is_from = |trigger: &Trigger| trigger.constraint.is_some_and(|it| it.from == Some(from));
+    let found: Vec<(u32, u32)> =
+        triggers.filter(|(_, trigger)| is_from(trigger)).map(|(table, trigger)| (table, trigger.oid)).collect();
+    for (table, oid) in found {
+        remove(table, oid, ctx);
     }
 }
 

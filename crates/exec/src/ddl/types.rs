@@ -422,8 +422,12 @@ pub(super) fn naming_rows(id: u32, together: &[u32], ctx: &DdlContext<'_>) -> Ve
 }
 
 fn dependents_of(id: u32, oids: &Range<u32>, ctx: &DdlContext<'_>) -> Vec<Dependent> {
-    let mut relations: Vec<&Relation> = ctx.change.snapshot().relations_of(ctx.database).collect();
+    let snapshot = ctx.change.snapshot();
+    let mut relations = snapshot.dependents_of(id);
+    relations.extend(snapshot.type_users(id));
+    relations.extend(snapshot.naming(oids.clone()));
     relations.sort_unstable_by_key(|relation| relation.id());
+    relations.dedup_by_key(|relation| relation.id());
     let mut found = Vec::new();
     for ty in ctx.change.snapshot().types_of(ctx.database).into_iter().filter(|ty| ty.id != id) {
         let default = ty.domain().and_then(|domain| domain.default.as_deref());

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use catalog::{VirtualRows, VirtualTable};
-use plan::Expr;
+use catalog::{VirtualChunk, VirtualLookup, VirtualRead, VirtualTable};
+use plan::{CatalogLookup, Expr, LookupValues};
+use smallvec::SmallVec;
 use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlType};
 
 use crate::context::ExecContext;
@@ -64,55 +65,53 @@ impl Operator for Values {
 pub(crate) struct VirtualScan {
     table: &'static VirtualTable,
     columns: Vec<usize>,
-    lookup: Option<(usize, Expr)>,
+    lookup: Option<CatalogLookup>,
     filter: Option<Expr>,
     types: Vec<SqlType>,
-    found: Option<Found>,
+    read: Option<VirtualRead>,
+    /// Rows of it that have not been given out.
+    chunk: Option<VirtualChunk>,
     at: usize,
-}
-
-/// All rows of a table, or those at some positions.
-struct Found {
-    rows: Arc<VirtualRows>,
-    positions: Option<Vec<u32>>,
-}
-
-impl Found {
-    fn len(&self) -> usize {
-        self.positions.as_ref().map_or(self.rows.rows().len(), Vec::len)
-    }
-
-    fn row(&self, at: usize) -> &[Datum] {
-        &self.rows.rows()[self.positions.as_ref().map_or(at, |positions| positions[at] as usize)]
-    }
 }
 
 impl VirtualScan {
     pub(crate) fn new(
         table: &'static VirtualTable,
         columns: Vec<usize>,
-        lookup: Option<(usize, Expr)>,
+        lookup: Option<CatalogLookup>,
         filter: Option<Expr>,
         types: Vec<SqlType>,
     ) -> Self {
-        Self { table, columns, lookup, filter, types, found: None, at: 0 }
+        Self { table, columns, lookup, filter, types, read: None, chunk: None, at: 0 }
     }
 
-    async fn find(&self, ctx: &mut ExecContext<'_>) -> SqlResult<Found> {
+    async fn begin(&self, ctx: &mut ExecContext<'_>) -> SqlResult<VirtualRead> {
         // No key is read for these rows: another node may have changed the catalog that they are of.
         if let Some(txn) = ctx.txn.as_deref_mut() {
             ctx.virtual_tables.look_at_versions(self.table, txn).await.map_err(from_kv)?;
         }
-        let rows = ctx.virtual_tables.rows(self.table)?;
-        let positions = match &self.lookup {
+        let lookup = match &self.lookup {
             None => None,
-            Some((column, value)) => {
-                let value = eval_scalar(value, ctx).await?;
-                let found = rows.find(*column, &value);
-                Some(found.ok_or_else(|| SqlError::internal("a lookup is planned by values that have one"))?)
+            Some(lookup) => {
+                let mut values = SmallVec::new();
+                match &lookup.values {
+                    LookupValues::One(value) => values.push(eval_scalar(value, ctx).await?),
+                    LookupValues::Among(list) => {
+                        for value in list {
+                            values.push(eval_scalar(value, ctx).await?);
+                        }
+                    }
+                    LookupValues::AnyOf(array) => {
+                        if let Datum::Array(array) = eval_scalar(array, ctx).await? {
+                            values.extend(array.elements().iter().cloned());
+                        }
+                    }
+                }
+                values.retain(|value: &mut Datum| !value.is_null());
+                Some(VirtualLookup { column: lookup.column, values })
             }
         };
-        Ok(Found { rows, positions })
+        ctx.virtual_tables.read(self.table, lookup)
     }
 }
 
@@ -120,19 +119,26 @@ impl VirtualScan {
 impl Operator for VirtualScan {
     async fn next(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<Option<Batch>> {
         ctx.cancel.checkpoint().await?;
-        if self.found.is_none() {
-            self.found = Some(self.find(ctx).await?);
+        if self.read.is_none() {
+            self.read = Some(self.begin(ctx).await?);
         }
-        let found = self.found.as_ref().expect("found just now");
-        let to = (self.at + BATCH_ROWS).min(found.len());
-        if self.at == to {
-            return Ok(None);
+        let read = self.read.as_mut().expect("begun just now");
+        while self.chunk.as_ref().is_none_or(|chunk| self.at == chunk.len()) {
+            // Making rows takes its time where there are many.
+            ctx.cancel.checkpoint().await?;
+            self.chunk = read.next_chunk();
+            self.at = 0;
+            if self.chunk.is_none() {
+                return Ok(None);
+            }
         }
+        let chunk = self.chunk.as_ref().expect("there are rows left in it");
+        let to = (self.at + BATCH_ROWS).min(chunk.len());
         let len = to - self.at;
         let mut columns: Vec<ColumnVec> =
             self.types.iter().map(|ty| ColumnVec::with_capacity(ty, len)).collect();
         for at in self.at..to {
-            let row = found.row(at);
+            let row = chunk.row(at);
             for (position, column) in self.columns.iter().zip(&mut columns) {
                 column.push(&row[*position]);
             }

@@ -79,6 +79,7 @@ pub(crate) use self::through::{check_option_refusal, written_through};
 pub(crate) use self::types::{bind_type, find_type, innermost};
 use self::window::WindowRequest;
 use crate::PlanContext;
+use crate::dependencies::NameKind;
 use crate::expr::{AggregateCall, DomainRules, Expr};
 use crate::logical::Rel;
 use crate::plan::{FunctionCall, Plan};
@@ -363,6 +364,9 @@ pub(crate) fn find_relation(
             .find_map(|schema| context.catalog.relation(schema, name))
             .cloned(),
     };
+    if named.is_none() {
+        NameKind::Relation.note(context, schema, name);
+    }
     if let Some(relation) = &found {
         context.notes.uses(relation.id());
         note_lookup(context, relation.schema(), schema.is_none().then_some(name));

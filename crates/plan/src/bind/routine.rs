@@ -18,6 +18,7 @@ use types::{CastContext, Datum, ParameterMode, RowType, SqlError, SqlResult, Sql
 use super::composite::declared_field;
 use super::query::computed;
 use super::{Binder, Clause, bind_type, fold};
+use crate::dependencies::NameKind;
 use crate::expr::{Expr, RoutineCall};
 use crate::plan::{Callee, FunctionCall, PlanColumn};
 use crate::scope::Scope;
@@ -146,6 +147,11 @@ impl Binder<'_> {
     /// it was written (*calls-by-id*).
     pub(super) fn routines_of(&self, parts: &[String]) -> Option<Named> {
         let catalog = self.context.catalog;
+        match parts {
+            [name] => NameKind::Routine.note(self.context, None, name),
+            [schema, name] | [_, schema, name] => NameKind::Routine.note(self.context, Some(schema), name),
+            _ => {}
+        }
         if !catalog.has_routines() {
             return None;
         }

@@ -10,6 +10,7 @@ use types::datetime::depends_on_now;
 use super::domain::as_base;
 use super::{Binder, qualified_name};
 use crate::PlanContext;
+use crate::dependencies::NameKind;
 use crate::expr::Expr;
 
 /// The type a type name means.
@@ -105,6 +106,7 @@ pub(crate) fn find_type(name: &ast::ObjectName, context: &PlanContext<'_>) -> Sq
             first.filter(is_meant).or_else(|| named.find(is_meant)).or(first)
         }
     };
+    NameKind::Type.note(context, schema.as_deref(), &name);
     if let Some(made) = found.and_then(|ty| ty.user_type()) {
         context.notes.uses(made);
     }
@@ -160,6 +162,9 @@ impl Binder<'_> {
                     return Err(SqlError::not_supported(format!("input of type {} is not supported", ty.base_name())));
                 }
                 let value = parse_text(&ty.without_typmod(), &text, self.context.formatting)?;
+                if innermost(ty).is_reg() {
+                    self.context.notes.holds_oids.set(true);
+                }
                 if depends_on_now(&ty, &text) {
                     self.context.notes.reads_clock.set(true);
                 }

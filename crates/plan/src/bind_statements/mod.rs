@@ -8,6 +8,7 @@ mod cursor;
 mod domains;
 mod grant;
 mod into;
+mod of_table;
 mod own;
 mod partition;
 mod policy;
@@ -59,6 +60,8 @@ fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -
         statistics_epoch: context.catalog.statistics().epoch(),
         // What COPY brings in has foreign keys as well.
         uses: context.notes.used(true, context.catalog),
+        dependencies: None,
+        needs: context.notes.needs.all().into(),
         is_audited: context.is_audited(&needs),
         needs,
         reads_clock: context.notes.reads_clock.get(),

@@ -7,7 +7,7 @@ use catalog::privilege::{Access, acl::PUBLIC, not_owner};
 use catalog::{Commented, Policy, PolicyCommand, PolicyExpr, Relation, Table, virtual_tables};
 use sqlparser::ast;
 
-use super::{ddl, grant::grantees, types::stored_text};
+use super::{ddl, grant::grantees, of_table::Kind, types::stored_text};
 use crate::{
     PlanContext, Security,
     bind::{find_relation, fold, new_policy_expr, no_relation, qualified_name},
@@ -23,9 +23,7 @@ fn syntax(message: &str) -> SqlError {
     SqlError::new(SqlState::SyntaxError, message)
 }
 
-fn no_policy(name: &str, table: &str) -> SqlError {
-    SqlError::new(SqlState::UndefinedObject, format!("policy \"{name}\" for table \"{table}\" does not exist"))
-}
+const POLICY: Kind = Kind { name: "policy", drop_tag: "DROP POLICY" };
 
 /// What stands where a policy has its table.
 enum On {
@@ -171,7 +169,7 @@ pub(super) fn alter(
     let (roles, has_idle_roles) = roles(given, context)?;
     let using = expr(using, &table, parsed, context)?;
     let check = expr(check, &table, parsed, context)?;
-    let policy = table.policy_named(&name).ok_or_else(|| no_policy(&name, &table.name))?;
+    let policy = table.policy_named(&name).ok_or_else(|| POLICY.missing(&name, &table.name))?;
     if matches!(policy.command, PolicyCommand::Select | PolicyCommand::Delete) && check.is_some() {
         return Err(syntax("only USING expression allowed for SELECT, DELETE"));
     }
@@ -188,22 +186,8 @@ pub(super) fn drop(
     if_exists: bool,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
-    const TAG: &str = "DROP POLICY";
-    let skipped = |what: String| ddl(Ddl::Skipped(format!("{what} does not exist, skipping")), TAG, context);
-    let found = match find(name, table, context) {
-        Err(error)
-            if if_exists && matches!(error.code(), SqlState::UndefinedTable | SqlState::InvalidSchemaName) =>
-        {
-            return Ok(ddl(Ddl::Skipped(format!("{}, skipping", error.message())), TAG, context));
-        }
-        found => found?,
-    };
-    let name = fold(name);
-    match found {
-        Ok((table, policy)) => Ok(ddl(Ddl::DropPolicy { table: table.id, name: policy.name }, TAG, context)),
-        Err(on) if if_exists => Ok(skipped(format!("policy \"{name}\" for relation \"{on}\""))),
-        Err(on) => Err(no_policy(&name, &on)),
-    }
+    let made = |(table, policy): (Arc<Table>, Policy)| Ddl::DropPolicy { table: table.id, name: policy.name };
+    POLICY.drop(&fold(name), find(name, table, context), if_exists, made, context)
 }
 
 pub(super) fn comment(
@@ -212,7 +196,7 @@ pub(super) fn comment(
     text: Option<&str>,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
-    let (table, policy) = find(name, table, context)?.map_err(|on| no_policy(&fold(name), &on))?;
+    let (table, policy) = find(name, table, context)?.map_err(|on| POLICY.missing(&fold(name), &on))?;
     let on = CommentOn::Part { relation: table.id, on: Commented::Part(policy.oid) };
     Ok(ddl(Ddl::Comment { on, text: text.map(str::to_owned) }, "COMMENT", context))
 }

@@ -10,7 +10,7 @@ use catalog::{
 };
 use sqlparser::ast;
 
-use super::{ddl, find_index, types::stored_text};
+use super::{ddl, find_index, of_table::Kind, types::stored_text};
 use crate::{
     PlanContext,
     bind::{condition_of, find_relation, fold, mentions, name_parts, no_relation, place_of, qualified_name},
@@ -33,9 +33,7 @@ fn wrong_type(message: impl Into<String>, detail: &str) -> SqlError {
     SqlError::new(SqlState::WrongObjectType, message).with_detail(detail)
 }
 
-fn no_trigger(name: &str, table: &str) -> SqlError {
-    SqlError::new(SqlState::UndefinedObject, format!("trigger \"{name}\" for table \"{table}\" does not exist"))
-}
+const TRIGGER: Kind = Kind { name: "trigger", drop_tag: "DROP TRIGGER" };
 
 fn no_system_catalogs(name: &str) -> SqlError {
     let message = format!("permission denied: \"{name}\" is a system catalog");
@@ -91,22 +89,8 @@ pub(super) fn drop(
     if_exists: bool,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
-    const TAG: &str = "DROP TRIGGER";
-    let skipped = |what: String| ddl(Ddl::Skipped(format!("{what} does not exist, skipping")), TAG, context);
-    let found = match find(name, table, context) {
-        Err(error)
-            if if_exists && matches!(error.code(), SqlState::UndefinedTable | SqlState::InvalidSchemaName) =>
-        {
-            return Ok(ddl(Ddl::Skipped(format!("{}, skipping", error.message())), TAG, context));
-        }
-        found => found?,
-    };
-    let name = fold(name);
-    match found {
-        Ok((table, trigger)) => Ok(ddl(Ddl::DropTrigger { table: table.id, name: trigger.name }, TAG, context)),
-        Err(on) if if_exists => Ok(skipped(format!("trigger \"{name}\" for relation \"{on}\""))),
-        Err(on) => Err(no_trigger(&name, &on)),
-    }
+    let made = |(table, trigger): (Arc<Table>, Trigger)| Ddl::DropTrigger { table: table.id, name: trigger.name };
+    TRIGGER.drop(&fold(name), find(name, table, context), if_exists, made, context)
 }
 
 pub(super) fn alter(
@@ -122,7 +106,7 @@ pub(super) fn alter(
         On::Catalog(name) => return Err(no_system_catalogs(&name)),
         On::Relation(Relation::Table(_) | Relation::View(_)) => {}
     }
-    let (table, trigger) = find(name, table, context)?.map_err(|on| no_trigger(&fold(name), &on))?;
+    let (table, trigger) = find(name, table, context)?.map_err(|on| TRIGGER.missing(&fold(name), &on))?;
     let change = match change {
         TriggerChange::Rename(to) => Ddl::RenameTrigger { table: table.id, name: trigger.name, to: fold(to) },
         TriggerChange::Accepted => {
@@ -139,7 +123,7 @@ pub(super) fn comment(
     text: Option<&str>,
     context: &PlanContext<'_>,
 ) -> SqlResult<PreparedPlan> {
-    let (table, trigger) = find(name, table, context)?.map_err(|on| no_trigger(&fold(name), &on))?;
+    let (table, trigger) = find(name, table, context)?.map_err(|on| TRIGGER.missing(&fold(name), &on))?;
     let on = CommentOn::Part { relation: table.id, on: Commented::Part(trigger.oid) };
     Ok(ddl(Ddl::Comment { on, text: text.map(str::to_owned) }, "COMMENT", context))
 }

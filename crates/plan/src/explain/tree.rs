@@ -8,7 +8,7 @@ use types::stack::grown;
 use super::{Actual, Measured, expr::Names};
 use crate::{
     Expr, bind::same::same_expr,
-    plan::{EntryCondition, EntryTerm, Estimate, IndexSpan, JoinKind, LockWait, Node, Plan, ProjectItem, SetOpKind, TableScan},
+    plan::{EntryCondition, EntryTerm, Estimate, IndexSpan, JoinKind, LockWait, LookupValues, Node, Plan, ProjectItem, SetOpKind, TableScan},
 };
 
 /// What a line of details says.
@@ -214,9 +214,17 @@ impl Builder<'_> {
                 tree.title = Some(format!("Seq Scan on {}", table.name));
                 tree.properties.push(("Relation Name", table.name.to_owned()));
                 tree.outputs = plan.columns.iter().map(|column| self.qualified(table.name, &column.name)).collect();
-                if let Some((column, value)) = lookup {
-                    let value = self.names(&[]).expr(value);
-                    tree.detail("Index Cond", Some(format!("({} = {value})", table.columns[*column].0)));
+                if let Some(lookup) = lookup {
+                    let mut names = self.names(&[]);
+                    let values = match &lookup.values {
+                        LookupValues::One(value) => names.expr(value),
+                        LookupValues::AnyOf(array) => format!("ANY ({})", names.expr(array)),
+                        LookupValues::Among(list) => {
+                            let list: Vec<String> = list.iter().map(|value| names.expr(value)).collect();
+                            format!("ANY (ARRAY[{}])", list.join(", "))
+                        }
+                    };
+                    tree.detail("Index Cond", Some(format!("({} = {values})", table.columns[lookup.column].0)));
                 }
                 let filter = self.condition(&tree.outputs, filter.as_ref());
                 tree.detail("Filter", filter);

@@ -531,7 +531,7 @@ fn scan(mut base: Base, best: Candidate, want: &Want) -> Part {
     let plan_columns = columns.iter().map(|column| base.columns[*column].clone()).collect();
     let plan = make(Node::TableScan(scan), plan_columns, estimate);
     base.needed.clone_from(&want.needed);
-    Part { plan, columns, facts, ordered, base: Some(Box::new(base)) }
+    Part { plan, columns, facts, ordered, base: Some(Box::new(base)), made: None }
 }
 
 /// The column that a filter compares with a value that is the same for every row, and the value.

@@ -254,7 +254,7 @@ fn around(input: Rel, join: Join) -> RelNode {
     RelNode::Join { left: Box::new(input), right: Box::new(right), kind, on: conjunction(on), lateral: None }
 }
 
-fn has_outer(expr: &Expr) -> bool {
+pub(super) fn has_outer(expr: &Expr) -> bool {
     expr.any(&mut |expr| matches!(expr, Expr::Outer(..)))
 }
 

@@ -186,6 +186,9 @@ fn moved(part: &mut Part, by: usize) {
     if let Some(base) = &mut part.base {
         base.start += by;
     }
+    if let Some(made) = &mut part.made {
+        made.start += by;
+    }
 }
 
 fn name_columns(part: &mut Part, columns: &[PlanColumn]) {

@@ -56,7 +56,7 @@ pub(super) fn plan_lock_rows(
     });
     let (columns, estimate) = (part.plan.columns.clone(), part.plan.estimate);
     let node = Node::LockRows(Arc::new(LockRows { input: Box::new(part.plan), tables, again, limit: None }));
-    Ok(Part { plan: make(node, columns, estimate), base: None, ..part })
+    Ok(Part { plan: make(node, columns, estimate), base: None, made: None, ..part })
 }
 
 /// Columns that are none of the relation's are not looked at again.

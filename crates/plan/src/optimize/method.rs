@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::{
     EXTRA, Fact, Part,
     access::{Base, equal_constant, lookup_index},
+    catalogs::{self, MadeBase},
     cost,
     exprs::{column_of, conjunction, equality, remap, same_key_family, shift},
     leakproof::is_leakproof,
@@ -32,12 +33,13 @@ pub(super) struct Side<'a> {
     pub startup: f64,
     pub total: f64,
     pub base: Option<&'a Base>,
+    pub made: Option<&'a MadeBase>,
 }
 
 impl<'a> Side<'a> {
     pub fn of(part: &'a Part) -> Self {
         let Estimate { rows, startup_cost: startup, total_cost: total, .. } = part.plan.estimate;
-        Self { rows, startup, total, base: part.base.as_deref() }
+        Self { rows, startup, total, base: part.base.as_deref(), made: part.made.as_deref() }
     }
 }
 
@@ -114,6 +116,9 @@ fn lookup_path(base: &Base, keys: &[(&Expr, &Expr)]) -> Option<LookupPath> {
 
 /// What looking up the rows of `right` for each row of `left` costs.
 fn lookup_cost(left: &Side<'_>, right: &Side<'_>, keys: &[(&Expr, &Expr)]) -> Option<f64> {
+    if let Some(made) = right.made {
+        return Some(left.total + left.rows * made.lookup_cost(keys)?);
+    }
     let base = right.base?;
     let path = lookup_path(base, keys)?;
     let columns: Vec<usize> = path.columns.iter().map(|(column, _)| *column).collect();
@@ -243,7 +248,7 @@ impl Joined {
     }
 
     pub fn part(self, plan: crate::plan::Plan) -> Part {
-        Part { plan, columns: self.columns, facts: self.facts, ordered: false, base: None }
+        Part { plan, columns: self.columns, facts: self.facts, ordered: false, base: None, made: None }
     }
 }
 
@@ -338,6 +343,9 @@ fn lookup(
     rest: Vec<Expr>,
     estimate: Estimate,
 ) -> Part {
+    if let Some(made) = &right.made {
+        return catalogs::lookup(left, right, made, kind, keys, rest, estimate);
+    }
     let base = right.base.as_ref().expect("only a table is looked up in");
     let start = base.start;
     let pairs: Vec<(&Expr, &Expr)> = keys.iter().map(|key| (&key.left, &key.right)).collect();
@@ -387,7 +395,7 @@ fn lookup(
         }
         let filter = conjunction(conditions);
         let node = Node::Apply { left: Box::new(left.plan), right, arguments, kind, filter };
-        return Part { plan: make(node, plan_columns, estimate), columns: all, facts, ordered: false, base: None };
+        return Part { plan: make(node, plan_columns, estimate), columns: all, facts, ordered: false, base: None, made: None };
     }
     let scan = Arc::new(TableScan {
         table: base.table.clone(),
@@ -424,7 +432,7 @@ fn lookup(
     }
     let filter = conjunction(conditions);
     let node = Node::LookupJoin { left: Box::new(left.plan), scan, keys: lookup_keys, kind, filter };
-    Part { plan: make(node, plan_columns, estimate), columns: all, facts, ordered: false, base: None }
+    Part { plan: make(node, plan_columns, estimate), columns: all, facts, ordered: false, base: None, made: None }
 }
 
 /// A semijoin from its right side: the different keys there, each looked up on the left. None where it would cost more.
@@ -432,7 +440,7 @@ fn from_the_right(left: &Part, right: &Part, keys: &[Condition], rows: f64, know
     let base = left.base.as_deref()?;
     let distinct = keys.iter().map(|key| distinct(right, &key.right)).product::<f64>().min(right.rows());
     let unique_cost = right.plan.estimate.total_cost + right.rows() * HASH_BUILD;
-    let from = Side { rows: distinct, startup: unique_cost, total: unique_cost, base: None };
+    let from = Side { rows: distinct, startup: unique_cost, total: unique_cost, base: None, made: None };
     let turned: Vec<(&Expr, &Expr)> = keys.iter().map(|key| (&key.right, &key.left)).collect();
     let to = Side { base: Some(base), ..Side::of(left) };
     let total = lookup_cost(&from, &to, &turned)? + rows * cost::PER_OPERATION;
@@ -457,7 +465,7 @@ fn from_the_right(left: &Part, right: &Part, keys: &[Condition], rows: f64, know
         columns: (first..first + keys.len()).collect(),
         facts,
         ordered: false,
-        base: None,
+        base: None, made: None,
     };
     let turned: Vec<Condition> = keys
         .iter()

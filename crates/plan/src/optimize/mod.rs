@@ -9,7 +9,7 @@
 //! Read in this order: [`query`], [`access`], [`bounds`], [`entries`], [`join`], [`order`], [`method`], [`decorrelate`], [`locking`],
 //! [`selectivity`];
 //! [`partition`];
-//! [`catalogs`] stands apart.
+//! [`catalogs`].
 //!
 //! **Invariant (barriers-hold):** of the conditions above a [`RelNode::Barrier`](crate::logical::RelNode::Barrier) only
 //! those go below it, into scans, index spans, the pruning of partitions or lookups, that tell nothing of the rows that
@@ -128,6 +128,8 @@ struct Part {
     ordered: bool,
     /// For a table read as such.
     base: Option<Box<access::Base>>,
+    /// For a table of the catalogs read as such.
+    made: Option<Box<catalogs::MadeBase>>,
 }
 
 impl Part {
@@ -135,7 +137,7 @@ impl Part {
     fn whole(plan: Plan) -> Self {
         let facts = plan.columns.iter().map(Fact::unknown).collect();
         let columns = (0..plan.columns.len()).collect();
-        Self { plan, columns, facts, ordered: false, base: None }
+        Self { plan, columns, facts, ordered: false, base: None, made: None }
     }
 
     fn rows(&self) -> f64 {
@@ -173,7 +175,7 @@ impl Part {
         let facts = (0..columns.len()).map(|column| self.facts[self.place(column)]).collect();
         let ordered = self.ordered;
         let plan = self.settle(columns);
-        Self { columns: (0..plan.columns.len()).collect(), plan, facts, ordered, base: None }
+        Self { columns: (0..plan.columns.len()).collect(), plan, facts, ordered, base: None, made: None }
     }
 
     /// The same columns under conditions over the relation.
@@ -192,7 +194,7 @@ impl Part {
         let columns = input.columns.clone();
         let predicate = conjunction(filters).expect("there are filters");
         self.plan = make(Node::Filter { input: Box::new(input), predicate }, columns, estimate);
-        self.base = None;
+        (self.base, self.made) = (None, None);
         self
     }
 }

@@ -326,11 +326,11 @@ impl Graph {
     }
 
     fn side(&self, entry: &Entry) -> Side<'_> {
-        let base = match entry.tree {
-            Tree::Leaf(relation) => self.parts[relation].base.as_deref(),
-            Tree::Join(..) => None,
+        let (base, made) = match entry.tree {
+            Tree::Leaf(relation) => (self.parts[relation].base.as_deref(), self.parts[relation].made.as_deref()),
+            Tree::Join(..) => (None, None),
         };
-        Side { rows: entry.rows, startup: entry.startup, total: entry.total, base }
+        Side { rows: entry.rows, startup: entry.startup, total: entry.total, base, made }
     }
 
     fn choice(&self, left: &Entry, right: &Entry, rows: f64, sides: Sides) -> Choice {

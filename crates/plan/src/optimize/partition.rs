@@ -207,7 +207,7 @@ pub(super) fn plan_partitioned(
     let base = base_of(table, &leaves, lock, columns, filters, want, &pruning, context);
     let pruning = pruning.is_known_later().then(|| Arc::new(pruning));
     let plan = make(Node::Append(Append { inputs, pruning }), plan_columns, estimate);
-    Ok(Part { plan, columns: outputs, facts, ordered: want.order.is_empty(), base })
+    Ok(Part { plan, columns: outputs, facts, ordered: want.order.is_empty(), base, made: None })
 }
 
 /// The table as rows of it are looked up for the rows of another side: by the indexes that all partitions have.
@@ -337,7 +337,7 @@ fn plan_leaf(
         true => Plan { columns: plan_columns.to_vec(), ..part.plan },
         false => make(Node::Project { input: Box::new(part.plan), exprs: placed }, plan_columns.to_vec(), estimate),
     };
-    Ok(Part { plan, columns: outputs.to_vec(), facts, ordered, base: None })
+    Ok(Part { plan, columns: outputs.to_vec(), facts, ordered, base: None, made: None })
 }
 
 /// Conditions in parts, so that each may say something of a key.

@@ -82,6 +82,7 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
             if let Some(base) = &mut part.base {
                 base.is_behind_barrier = true;
             }
+            part.made = None;
             Ok(part.filtered(up))
         }
         RelNode::Table { table, lock } if table.is_partitioned() => {
@@ -158,7 +159,7 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
             let estimate = Estimate { rows, width, startup_cost: 0.0, total_cost: cost + own };
             Ok(Part::whole(make(Node::SetOp { kind, all, inputs: plans }, columns, estimate)).filtered(up))
         }
-        RelNode::Virtual(table) => Ok(catalogs::plan_virtual(table, columns, filters, want)),
+        RelNode::Virtual(table) => Ok(catalogs::plan_virtual(table, columns, filters, want, context)),
         node => Ok(plan_other(node, columns, context)?.filtered(filters)),
     }
 }
@@ -207,7 +208,7 @@ fn plan_project(
             part.plan.columns[place] = columns[*at].clone();
         }
         part.columns = passed;
-        part.base = None;
+        (part.base, part.made) = (None, None);
         return Ok(part);
     }
     let fact = |at: &usize| match &exprs[*at] {
@@ -223,7 +224,7 @@ fn plan_project(
     let out = kept.iter().map(|at| part.placed(exprs[*at].clone())).collect();
     let plan_columns = kept.iter().map(|at| columns[*at].clone()).collect();
     let node = Node::Project { input: Box::new(part.plan), exprs: out };
-    Ok(Part { plan: make(node, plan_columns, estimate), columns: kept, facts, ordered: part.ordered, base: None })
+    Ok(Part { plan: make(node, plan_columns, estimate), columns: kept, facts, ordered: part.ordered, base: None, made: None })
 }
 
 struct Aggregate {
@@ -313,7 +314,7 @@ fn plan_aggregate(
     let plan_columns = places.iter().map(|at| columns[*at].clone()).collect();
     let node = Node::Aggregate { input: Box::new(part.plan), groups, aggregates: calls, sets };
     let plan = make(node, plan_columns, estimate);
-    Ok(Part { plan, columns: places, facts, ordered: count == 0, base: None })
+    Ok(Part { plan, columns: places, facts, ordered: count == 0, base: None, made: None })
 }
 
 /// `min(a), max(a), max(b)` each with an index that begins or ends with its row: a join of single aggregates.
@@ -436,7 +437,7 @@ fn plan_sort(
     let keys = keys.into_iter().map(|key| SortKey { expr: part.placed(key.expr), ..key }).collect();
     let plan_columns = part.plan.columns.clone();
     let node = Node::Sort { input: Box::new(part.plan), keys, limit: top.map(Box::new) };
-    Ok(Part { plan: make(node, plan_columns, estimate), ordered, base: None, ..part })
+    Ok(Part { plan: make(node, plan_columns, estimate), ordered, base: None, made: None, ..part })
 }
 
 fn constant(expr: &Expr) -> Option<f64> {
@@ -523,7 +524,7 @@ fn limited(part: Part, limit: Option<Expr>, offset: Option<Expr>, taken: Option<
     };
     let columns = part.plan.columns.clone();
     let node = Node::Limit { input: Box::new(part.plan), limit, offset, ties: Vec::new() };
-    Part { plan: make(node, columns, estimate), base: None, ..part }
+    Part { plan: make(node, columns, estimate), base: None, made: None, ..part }
 }
 
 struct Window {
@@ -576,7 +577,7 @@ fn plan_window(
         total_cost: startup_cost + rows * cost::PER_OPERATION * calls.len() as f64,
     };
     let node = Node::Window { input: Box::new(part.plan), partition_by, order_by, calls };
-    Ok(Part { plan: make(node, plan_columns, estimate), columns: places, facts, ordered: false, base: None })
+    Ok(Part { plan: make(node, plan_columns, estimate), columns: places, facts, ordered: false, base: None, made: None })
 }
 
 /// A relation that somebody reads as it is written.

@@ -92,7 +92,7 @@ impl Session {
         let block = self.block.as_mut().expect("a block has been opened");
         if !block.explicit
             && block.change.is_none()
-            && block.snapshot.version(database) != plan.catalog_version
+            && !plan.holds_in(&block.snapshot, database)
         {
             return Err(Failure::Kv(catalog_changed()));
         }

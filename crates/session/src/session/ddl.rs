@@ -173,6 +173,7 @@ impl Session {
                 ctes: plan.ctes.clone(),
                 catalog_version: plan.catalog_version,
                 statistics_epoch: plan.statistics_epoch,
+                dependencies: None,
                 // The table is the transaction's own.
                 uses: plan.uses.iter().filter(|used| !is_own(used.id)).cloned().collect(),
                 // The name of the view itself is none that its query looked up.
