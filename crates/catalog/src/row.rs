@@ -174,6 +174,17 @@ impl IndexCodec {
         self.key.iter().chain(&self.primary_key).all(|column| a[column.position] == b[column.position])
     }
 
+    /// Positions in the table of the columns that make its entries, in order.
+    #[must_use]
+    pub fn positions(&self) -> Vec<usize> {
+        let keys = self.key.iter().chain(&self.primary_key).map(|column| column.position);
+        let values = self.value.iter().chain(&self.primary_in_value).map(|(_, position, _)| *position);
+        let mut positions: Vec<usize> = keys.chain(values).collect();
+        positions.sort_unstable();
+        positions.dedup();
+        positions
+    }
+
     /// Positions in the table of the key columns.
     pub fn key_positions(&self) -> impl Iterator<Item = usize> + '_ {
         self.key.iter().map(|column| column.position)

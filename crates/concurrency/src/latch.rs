@@ -13,6 +13,9 @@
 //! later versions. Data without versions is latched for writing at [`Timestamp::MIN`] and for reading at
 //! [`Timestamp::MAX`], which always conflict.
 //!
+//! A command over many keys names them as one list, which is kept as it is and searched: a place in the index for each of
+//! them would cost more than what the command does.
+//!
 //! **Invariants**
 //! - *latch-conflicts-ordered*: a request is granted only when no conflicting request of lower number is left. Edges
 //!   point from higher to lower numbers, so there is no circle. A request counts every conflicting predecessor, not
@@ -29,7 +32,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use hlc::Timestamp;
-use keys::{Key, Span};
+use keys::{Key, KeyList, Span};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -46,6 +49,8 @@ pub enum Access {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LatchSpan {
     pub span: Span,
+    /// Of the span only these keys, of which it is the hull.
+    pub only: Option<KeyList>,
     pub access: Access,
     pub ts: Timestamp,
 }
@@ -53,12 +58,18 @@ pub struct LatchSpan {
 impl LatchSpan {
     #[must_use]
     pub fn read(span: Span, ts: Timestamp) -> Self {
-        Self { span, access: Access::Read, ts }
+        Self { span, only: None, access: Access::Read, ts }
     }
 
     #[must_use]
     pub fn write(span: Span, ts: Timestamp) -> Self {
-        Self { span, access: Access::Write, ts }
+        Self { span, only: None, access: Access::Write, ts }
+    }
+
+    /// Many keys at once: what lies between them is not latched.
+    #[must_use]
+    pub fn write_keys(keys: KeyList, ts: Timestamp) -> Self {
+        Self { span: keys.hull(), only: Some(keys), access: Access::Write, ts }
     }
 
     /// A read of data without versions: conflicts with every write.
@@ -71,6 +82,22 @@ impl LatchSpan {
     #[must_use]
     pub fn write_unversioned(span: Span) -> Self {
         Self::write(span, Timestamp::MIN)
+    }
+
+    /// The key, if the span is of one alone.
+    fn point(&self) -> Option<&Key> {
+        if self.only.is_some() { None } else { point_of(&self.span) }
+    }
+
+    /// Whether some key is in both.
+    fn meets(&self, span: &Span, only: Option<&KeyList>) -> bool {
+        self.span.overlaps(span)
+            && match (&self.only, only) {
+                (None, None) => true,
+                (Some(keys), None) => !keys.places_in(span).is_empty(),
+                (None, Some(keys)) => !keys.places_in(&self.span).is_empty(),
+                (Some(keys), Some(others)) => keys.intersects(others),
+            }
     }
 }
 
@@ -150,7 +177,7 @@ impl LatchManager {
         let points = latches.points.iter();
         let points = points.flat_map(|(key, held)| held.iter().map(|latch| (Span::point(key.clone()), *latch)));
         let mut rows: Vec<LatchRow> = points
-            .chain(latches.ranges.iter().cloned())
+            .chain(latches.ranges.iter().map(|held| (held.span.clone(), held.latch)))
             .map(|(span, latch)| LatchRow {
                 seq: latch.seq,
                 span,
@@ -249,8 +276,8 @@ struct Latches {
     request_count: usize,
     /// Spans of a single key, by that key.
     points: BTreeMap<Key, SmallVec<[Latch; 1]>>,
-    /// All other spans: few at any time.
-    ranges: Vec<(Span, Latch)>,
+    /// All other spans, and lists of keys: few at any time.
+    ranges: Vec<RangeLatch>,
     waiting: FxHashMap<u64, Wait>,
     /// Who waits for a request, by its number. Only contended requests have an entry.
     dependents: FxHashMap<u64, Vec<u64>>,
@@ -261,6 +288,12 @@ struct Latch {
     seq: u64,
     access: Access,
     ts: Timestamp,
+}
+
+struct RangeLatch {
+    span: Span,
+    only: Option<KeyList>,
+    latch: Latch,
 }
 
 struct Wait {
@@ -286,17 +319,18 @@ impl Latches {
     fn conflicts(&self, spans: &[LatchSpan]) -> Blockers {
         let mut blockers = Blockers::new();
         for wanted in spans {
-            if let Some(key) = point_of(&wanted.span) {
+            if let Some(key) = wanted.point() {
                 if let Some(latches) = self.points.get(key) {
                     blockers.extend(latches.iter().filter(|l| l.conflicts(wanted)).map(|l| l.seq));
                 }
             } else if !wanted.span.is_empty() {
                 let held = self.points.range::<Key, _>(&wanted.span.start..&wanted.span.end);
+                let held = held.filter(|(key, _)| wanted.only.as_ref().is_none_or(|only| only.contains(key.as_bytes())));
                 let held = held.flat_map(|(_, latches)| latches.iter());
                 blockers.extend(held.filter(|l| l.conflicts(wanted)).map(|l| l.seq));
             }
-            let held = self.ranges.iter().filter(|(span, _)| span.overlaps(&wanted.span));
-            blockers.extend(held.filter(|(_, l)| l.conflicts(wanted)).map(|(_, l)| l.seq));
+            let held = self.ranges.iter().filter(|held| held.latch.conflicts(wanted));
+            blockers.extend(held.filter(|held| wanted.meets(&held.span, held.only.as_ref())).map(|held| held.latch.seq));
         }
         blockers.sort_unstable();
         blockers.dedup();
@@ -307,12 +341,12 @@ impl Latches {
         let seq = self.next_seq;
         self.next_seq += 1;
         self.request_count += 1;
-        for LatchSpan { span, access, ts } in spans {
-            let latch = Latch { seq, access: *access, ts: *ts };
-            match point_of(span) {
+        for wanted in spans {
+            let latch = Latch { seq, access: wanted.access, ts: wanted.ts };
+            match wanted.point() {
                 Some(key) => self.points.entry(key.clone()).or_default().push(latch),
-                None if span.is_empty() => {}
-                None => self.ranges.push((span.clone(), latch)),
+                None if wanted.span.is_empty() => {}
+                None => self.ranges.push(RangeLatch { span: wanted.span.clone(), only: wanted.only.clone(), latch }),
             }
         }
         seq
@@ -331,7 +365,7 @@ impl Latches {
         self.request_count -= 1;
         let mut has_ranges = false;
         for wanted in spans {
-            let Some(key) = point_of(&wanted.span) else {
+            let Some(key) = wanted.point() else {
                 has_ranges = true;
                 continue;
             };
@@ -343,7 +377,7 @@ impl Latches {
             }
         }
         if has_ranges {
-            self.ranges.retain(|(_, l)| l.seq != seq);
+            self.ranges.retain(|held| held.latch.seq != seq);
         }
         if let Some(wait) = self.waiting.remove(&seq) {
             self.forget_dependent(seq, &wait.blockers);

@@ -19,6 +19,7 @@
 //! - *latch-conflicts-ordered*: of two conflicting latch requests, the earlier is granted first, and the later only
 //!   after the earlier is gone.
 //! - *fifo-fair*: nobody overtakes a waiter of conflicting strength on the same key, save a holder that upgrades.
+//! - *one-place*: a locked key is in the lock table itself or in one list of keys that were locked together.
 //! - *no-lost-wakeup*: a waiter with nothing left ahead of it is ready, or its task has been woken.
 //! - *own-read-no-push*: a transaction whose own read is the latest of a key is told so.
 //! - *cache-never-lowers*: what the timestamp cache answers for a key never falls.

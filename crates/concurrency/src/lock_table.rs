@@ -15,6 +15,8 @@
 //! for holders of a conflicting strength, and for waiters of one that stand before it. A write by a transaction that
 //! holds NO KEY UPDATE wants no more than that: it passes those who share the key.
 //!
+//! Locks that one command takes on many keys are kept as a list until somebody else wants one of them: see [`bulk`].
+//!
 //! Nobody waits for itself. A turn is a reservation: the waiter keeps its place, and so holds up those behind it, until
 //! it acquires the lock or drops its [`Waiter`].
 //!
@@ -29,6 +31,7 @@
 //! Deliberately left out: pushing, deadlocks (see [`crate::WaitForGraph`]) and durability. All of this may be lost at
 //! any time: intents are found again in the data, and the locks of a lost lease only ordered waiters.
 
+mod bulk;
 mod key_state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,11 +42,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use hlc::Timestamp;
-use keys::{Key, LockStrength, Span, TxnId, TxnMeta};
+use keys::{Key, KeyList, LockStrength, Span, TxnId, TxnMeta};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
+use bulk::{BULK_MIN, BulkLock, Bulks};
 use key_state::{Claim, Holder, KeyState, Queued, Standing};
 
 /// Intents that transactions here announce for themselves are remembered up to this many; beyond it they are left to
@@ -129,6 +133,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     keys: BTreeMap<Key, KeyState>,
+    /// Keys that many were locked at a time with, and that nobody else wants.
+    bulks: Bulks,
     /// Where a transaction holds something.
     held: FxHashMap<TxnId, BTreeSet<Key>>,
     /// Where a transaction waits: a key once for each of its waiters there.
@@ -152,7 +158,9 @@ impl LockTable {
             return Vec::new();
         }
         let state = self.shared.state.lock();
-        let Some(key_state) = state.keys.get(request.key) else { return Vec::new() };
+        let Some(key_state) = state.keys.get(request.key) else {
+            return state.bulks.blocker(request.key, &Claim::from(request)).into_iter().map(Conflict::from).collect();
+        };
         let claim = key_state.settled(Claim::from(request));
         key_state.conflicts(&claim).map(|blocker| blocker.conflict(request.key)).collect()
     }
@@ -175,7 +183,30 @@ impl LockTable {
         for (key, key_state) in state.keys.range::<Key, _>(&span.start..&span.end) {
             conflicts.extend(key_state.conflicts(&claim).map(|blocker| blocker.conflict(key)));
         }
+        let others = conflicts.len();
+        conflicts.extend(state.bulks.blockers(span, &claim).map(Conflict::from));
+        if others > 0 && others < conflicts.len() {
+            conflicts.sort_by(|a, b| a.key.cmp(&b.key));
+        }
         conflicts
+    }
+
+    /// Somebody in the way of a command that writes many keys.
+    #[must_use]
+    pub fn check_keys(&self, keys: &KeyList, txn: Option<&TxnMeta>) -> Option<Conflict> {
+        if self.is_empty() {
+            return None;
+        }
+        let claim = Claim { txn: txn.cloned(), strength: Some(LockStrength::Intent), read_ts: Timestamp::MAX };
+        let hull = keys.hull();
+        let state = self.shared.state.lock();
+        let written = state.keys.range::<Key, _>(&hull.start..&hull.end).filter(|(key, _)| keys.contains(key.as_bytes()));
+        for (key, key_state) in written {
+            if let Some(blocker) = key_state.conflicts(&key_state.settled(claim.clone())).next() {
+                return Some(blocker.conflict(key));
+            }
+        }
+        state.bulks.blocker_among(keys, &claim).map(Conflict::from)
     }
 
     /// Takes a lock, or raises one to `strength`; ends this transaction's waits for it here.
@@ -187,7 +218,13 @@ impl LockTable {
 
     /// The same of many keys, in their order until one is not to be had.
     pub fn acquire_all(&self, locks: &[(Key, LockStrength)], txn: &TxnMeta) -> Acquired {
+        let all = in_bulk(locks);
         self.shared.change(|state, wakers| {
+            if let Some((keys, strength)) = all
+                && state.acquire_bulk(keys, txn, strength)
+            {
+                return Acquired::Acquired;
+            }
             for (key, strength) in locks {
                 let blocked @ Acquired::Blocked(_) = state.acquire(key, txn, *strength, wakers) else { continue };
                 return blocked;
@@ -199,6 +236,7 @@ impl LockTable {
     /// Acquires a lock without looking for conflicts: one that a prepared transaction holds.
     pub fn keep(&self, key: &Key, txn: &TxnMeta, strength: LockStrength) {
         self.shared.change(|state, wakers| {
+            state.unpack(key);
             state.hold(key, txn, strength);
             state.settle(key, wakers);
         });
@@ -213,6 +251,7 @@ impl LockTable {
             if let Some(txn) = claim.txn_id() {
                 state.waits.entry(txn).or_default().push(request.key.clone());
             }
+            state.unpack(request.key);
             let key_state = state.keys.entry(request.key.clone()).or_default();
             let claim = key_state.settled(claim);
             wakers.extend(key_state.enqueue(id, claim));
@@ -225,6 +264,7 @@ impl LockTable {
     /// data is right, and a waiter let go too early would only come upon it again.
     pub fn add_discovered(&self, key: &Key, holder: &TxnMeta, intent_ts: Timestamp) {
         self.shared.change(|state, wakers| {
+            state.unpack(key);
             state.hold_intent(key, holder, intent_ts);
             state.settle(key, wakers);
         });
@@ -253,18 +293,27 @@ impl LockTable {
     /// What `txn` has locked in the span, without its intents.
     #[must_use]
     pub fn locked_by(&self, txn: TxnId, span: &Span) -> Vec<(Key, LockStrength)> {
+        if span.is_empty() {
+            return Vec::new();
+        }
         let state = self.shared.state.lock();
-        let Some(held) = state.held.get(&txn) else { return Vec::new() };
-        let locked = |key: &Key| {
-            let holder = state.keys.get(key)?.holders.iter().find(|holder| holder.meta.id == txn)?;
-            Some((key.clone(), holder.lock?))
-        };
-        held.range::<Key, _>(&span.start..&span.end).filter_map(locked).collect()
+        let in_bulk = state.bulks.locks(span, Some(txn)).map(|lock| (Key::from(lock.key), lock.strength));
+        let mut all: Vec<(Key, LockStrength)> = in_bulk.collect();
+        if let Some(held) = state.held.get(&txn) {
+            let locked = |key: &Key| {
+                let holder = state.keys.get(key)?.holders.iter().find(|holder| holder.meta.id == txn)?;
+                Some((key.clone(), holder.lock?))
+            };
+            all.extend(held.range::<Key, _>(&span.start..&span.end).filter_map(locked));
+        }
+        all.sort_by(|(a, _), (b, _)| a.cmp(b));
+        all
     }
 
     /// Forgets everything, for the lease is lost; every waiter is ready.
     pub fn clear(&self) {
         self.shared.change(|state, wakers| {
+            state.bulks.clear();
             let gone = std::mem::take(&mut state.keys);
             state.forget(gone, wakers);
         });
@@ -274,6 +323,7 @@ impl LockTable {
     /// discovered, and locks that only ordered waiters end.
     pub fn split_off(&self, at: &Key) {
         self.shared.change(|state, wakers| {
+            state.bulks.split_off(at);
             let gone = state.keys.split_off(at);
             state.forget(gone, wakers);
         });
@@ -282,9 +332,11 @@ impl LockTable {
     #[must_use]
     pub fn stats(&self) -> LockTableStats {
         let state = self.shared.state.lock();
+        let in_bulk = state.bulks.key_count();
+        let holders = state.keys.values().map(|key_state| key_state.holders.len());
         LockTableStats {
-            key_count: state.keys.len(),
-            holder_count: state.keys.values().map(|key_state| key_state.holders.len()).sum(),
+            key_count: state.keys.len() + in_bulk,
+            holder_count: holders.sum::<usize>() + in_bulk,
             waiter_count: state.keys.values().map(|key_state| key_state.queue.len()).sum(),
         }
     }
@@ -293,7 +345,18 @@ impl LockTable {
     #[must_use]
     pub fn rows(&self) -> Vec<LockRow> {
         let state = self.shared.state.lock();
-        state.keys.iter().flat_map(|(key, key_state)| key_state.rows(key)).collect()
+        let mut rows: Vec<LockRow> = state.keys.iter().flat_map(|(key, key_state)| key_state.rows(key)).collect();
+        let others = rows.len();
+        rows.extend(state.bulks.locks(&Span::all(), None).map(|lock| LockRow {
+            key: Key::from(lock.key),
+            txn: Some(lock.meta.clone()),
+            strength: Some(lock.strength),
+            state: RowState::Held,
+        }));
+        if others > 0 && others < rows.len() {
+            rows.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        rows
     }
 
     /// As [`LockTable::rows`], of at most about `limit` rows: first of keys that are waited for.
@@ -421,7 +484,7 @@ impl Shared {
         let mut wakers = Wakers::new();
         let mut state = self.state.lock();
         let result = change(&mut state, &mut wakers);
-        self.key_count.store(state.keys.len(), Ordering::Release);
+        self.key_count.store(state.keys.len() + state.bulks.key_count(), Ordering::Release);
         drop(state);
         for waker in wakers {
             waker.wake();
@@ -434,6 +497,7 @@ impl State {
     fn acquire(&mut self, key: &Key, txn: &TxnMeta, strength: LockStrength, wakers: &mut Wakers) -> Acquired {
         let is_announced = strength == LockStrength::Intent;
         let mut claim = Claim { txn: Some(txn.clone()), strength: Some(strength), read_ts: Timestamp::MAX };
+        self.unpack(key);
         match self.keys.get(key) {
             None if is_announced && self.intent_count >= ANNOUNCED_INTENTS_MAX => return Acquired::Acquired,
             None => {
@@ -455,6 +519,25 @@ impl State {
         });
         self.settle(key, wakers);
         Acquired::Acquired
+    }
+
+    /// Locks many keys that nobody else holds or waits for, if that can be said of all of them at once.
+    fn acquire_bulk(&mut self, keys: KeyList, txn: &TxnMeta, strength: LockStrength) -> bool {
+        if self.bulks.has_all(&keys, txn.id, strength) {
+            self.bulks.update_txn(txn);
+            return true;
+        }
+        let hull = keys.hull();
+        let mut known = self.keys.range::<Key, _>(&hull.start..&hull.end);
+        // *one-place*
+        !known.any(|(key, _)| keys.contains(key.as_bytes())) && self.bulks.add(keys, txn, strength).is_ok()
+    }
+
+    /// Gives a key that is locked with many others a place of its own: somebody else may be about to want it.
+    fn unpack(&mut self, key: &Key) {
+        if let Some((holder, strength)) = self.bulks.take(key.as_bytes()) {
+            self.hold(key, &holder, strength);
+        }
     }
 
     fn hold(&mut self, key: &Key, txn: &TxnMeta, strength: LockStrength) {
@@ -487,6 +570,7 @@ impl State {
     }
 
     fn update_txn(&mut self, pushed: &TxnMeta, wakers: &mut Wakers) {
+        self.bulks.update_txn(pushed);
         for key in self.waits.get(&pushed.id).cloned().unwrap_or_default() {
             let queue = self.keys.get_mut(&key).map(|key_state| &mut key_state.queue);
             for queued in queue.into_iter().flatten() {
@@ -506,6 +590,7 @@ impl State {
     }
 
     fn release(&mut self, key: &Key, txn: TxnId, wakers: &mut Wakers) {
+        self.unpack(key);
         let Some(key_state) = self.keys.get_mut(key) else { return };
         let Some(place) = key_state.holders.iter().position(|holder| holder.meta.id == txn) else { return };
         // In order, for the first holder in the way is the one a waiter is told to push.
@@ -539,6 +624,7 @@ impl State {
             self.leave_where(&key, wakers, |queued| queued.claim.txn_id() == Some(txn));
             self.settle(&key, wakers);
         }
+        self.bulks.txn_finished(txn);
         for key in self.held.remove(&txn).unwrap_or_default() {
             self.release(&key, txn, wakers);
         }
@@ -603,6 +689,21 @@ impl State {
 
     fn queued(&self, key: &Key, id: u64) -> Option<&Queued> {
         self.keys.get(key)?.queue.iter().find(|queued| queued.id == id)
+    }
+}
+
+/// Many locks of one strength, in the order of their keys.
+fn in_bulk(locks: &[(Key, LockStrength)]) -> Option<(KeyList, LockStrength)> {
+    let strength = locks.first().filter(|_| locks.len() >= BULK_MIN)?.1;
+    let fits = strength != LockStrength::Intent
+        && locks.iter().all(|(_, other)| *other == strength)
+        && locks.is_sorted_by(|(a, _), (b, _)| a < b);
+    fits.then(|| (locks.iter().map(|(key, _)| key).collect(), strength))
+}
+
+impl From<BulkLock<'_>> for Conflict {
+    fn from(lock: BulkLock<'_>) -> Self {
+        Self { key: Key::from(lock.key), holder: lock.meta.clone(), strength: lock.strength }
     }
 }
 

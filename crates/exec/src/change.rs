@@ -1,7 +1,6 @@
 //! INSERT, UPDATE and DELETE.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use async_trait::async_trait;
 use catalog::{Table, TriggerEvent, row::EntryReader};
@@ -20,6 +19,7 @@ use crate::{
     replace::Replace,
     row_write::{Checked, Duplicate, TableWriter, fit_row, returning, table_types},
     scan::changes_too_often,
+    touched::Touched,
     trigger::{Firing, Watch},
 };
 
@@ -31,7 +31,7 @@ struct InsertOperator {
     conflict_lock: LockStrength,
     returning: Option<Vec<plan::Expr>>,
     /// Rows that DO UPDATE has written in this statement may not be met again.
-    touched: HashSet<Key>,
+    touched: Touched,
     firing: Firing,
     /// Of DO UPDATE.
     updates: Option<Firing>,
@@ -56,7 +56,7 @@ pub fn build_insert(insert: &Insert, source: Box<dyn Operator>) -> Box<dyn Opera
         on_conflict: insert.on_conflict.clone(),
         conflict_lock: conflict_lock(insert),
         returning: insert.returning.clone(),
-        touched: HashSet::new(),
+        touched: Touched::default(),
         firing: Firing::new(&insert.table, &insert.row_rules, TriggerEvent::Insert, &[]),
         updates: insert.on_conflict.as_ref().and_then(|conflict| conflict.update.as_ref()).map(|update| {
             let assigned: Vec<usize> = update.assignments.iter().map(|(position, _)| *position).collect();
@@ -148,7 +148,7 @@ pub(crate) struct Upsert<'a> {
     pub updates: Option<&'a Firing>,
     pub lock: LockStrength,
     /// Rows that the statement has written.
-    pub touched: &'a mut HashSet<Key>,
+    pub touched: &'a mut Touched,
     pub watch: &'a mut Watch,
     /// Where the table is a partition of the one that is named: DO UPDATE is over rows of that.
     pub partition: Option<(&'a LeafRules, &'a TableWriter)>,
@@ -352,7 +352,7 @@ struct UpdateOperator {
     writer: TableWriter,
     assignments: Vec<(usize, plan::Expr)>,
     returning: Option<Vec<plan::Expr>>,
-    touched: HashSet<Key>,
+    touched: Touched,
     firing: Firing,
     watch: Watch,
     /// It writes through views with check options.
@@ -375,7 +375,7 @@ pub fn build_update(update: &Update, source: Box<dyn Operator>) -> Box<dyn Opera
         writer: TableWriter::new(&update.table, &update.row_rules),
         assignments: update.assignments.clone(),
         returning: update.returning.clone(),
-        touched: HashSet::new(),
+        touched: Touched::default(),
         firing: {
             let assigned: Vec<usize> = update.assignments.iter().map(|(position, _)| *position).collect();
             Firing::new(&update.table, &update.row_rules, TriggerEvent::Update, &assigned)
@@ -459,7 +459,7 @@ struct DeleteOperator {
     source_types: Vec<SqlType>,
     writer: TableWriter,
     returning: Option<Vec<plan::Expr>>,
-    touched: HashSet<Key, ahash::RandomState>,
+    touched: Touched,
     firing: Firing,
     watch: Watch,
 }
@@ -478,7 +478,7 @@ pub fn build_delete(delete: &Delete, source: Box<dyn Operator>) -> Box<dyn Opera
         source_types: delete.source.columns.iter().map(|column| column.ty).collect(),
         writer: TableWriter::new(&delete.table, &delete.row_rules),
         returning: delete.returning.clone(),
-        touched: HashSet::default(),
+        touched: Touched::default(),
         firing: Firing::new(&delete.table, &delete.row_rules, TriggerEvent::Delete, &[]),
         watch: Watch::default(),
     })

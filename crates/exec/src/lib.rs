@@ -40,6 +40,7 @@ pub mod scan;
 pub mod sequence;
 mod stack;
 mod subquery;
+mod touched;
 pub mod trigger;
 #[cfg(test)]
 mod testing;

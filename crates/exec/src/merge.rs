@@ -1,7 +1,5 @@
 //! MERGE: what becomes of each row of the target and the source joined.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use catalog::{Table, TriggerEvent};
 use keys::Key;
@@ -13,6 +11,7 @@ use crate::error::from_kv;
 use crate::eval::eval_batch;
 use crate::operator::Operator;
 use crate::row_write::{Checked, TableWriter, fit_row};
+use crate::touched::Touched;
 use crate::trigger::{Firing, Watch};
 
 /// What would be done to a row, where a message says so.
@@ -23,7 +22,7 @@ struct MergeOperator {
     writer: TableWriter,
     whens: Vec<MergeWhen>,
     /// Rows that were changed: none is changed twice.
-    touched: HashSet<Key>,
+    touched: Touched,
     /// Of those events that there are actions for.
     inserts: Option<Firing>,
     updates: Option<Firing>,
@@ -52,7 +51,7 @@ pub fn build_merge(merge: &Merge, source: Box<dyn Operator>) -> Box<dyn Operator
         source,
         writer: TableWriter::new(table, &merge.row_rules),
         whens: merge.whens.clone(),
-        touched: HashSet::new(),
+        touched: Touched::default(),
         inserts: has_inserts.then(|| firing(TriggerEvent::Insert, &[])),
         updates: has_updates.then(|| firing(TriggerEvent::Update, &assigned)),
         deletes: has_deletes.then(|| firing(TriggerEvent::Delete, &[])),

@@ -10,12 +10,11 @@
 //! **Invariant (where-it-belongs):** a row that is written lies within the bound of the partition that it is written to, and of
 //! those above. Rows that are routed do; for others [`belongs`] is asked.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use catalog::{Table, TriggerEvent};
-use keys::{Key, LockStrength};
+use keys::LockStrength;
 use plan::plan::{Branch, Delete, Insert, LeafRules, OnConflict, PartitionCheck, PartitionRules, RouteNode, RowRules, Update};
 use rustc_hash::FxHashMap;
 use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
@@ -26,6 +25,7 @@ use crate::error::from_kv;
 use crate::eval::{EvalScope, eval_row};
 use crate::operator::Operator;
 use crate::row_write::{Checked, TableWriter, fit_row, returning, table_types};
+use crate::touched::Touched;
 use crate::trigger::{Firing, Watch};
 
 /// *where-it-belongs*: whether a row lies within the bounds that a check has.
@@ -344,7 +344,7 @@ pub(crate) struct PartitionedInsert {
     on_conflict: Option<OnConflict>,
     lock: LockStrength,
     returning: Option<Vec<plan::Expr>>,
-    touched: HashSet<Key>,
+    touched: Touched,
     /// Of the statement.
     firing: Firing,
     updates: Option<Firing>,
@@ -368,7 +368,7 @@ impl PartitionedInsert {
                 None => conflict_lock(insert),
             },
             returning: insert.returning.clone(),
-            touched: HashSet::new(),
+            touched: Touched::default(),
             firing: firing(TriggerEvent::Insert, &[]),
             updates: update.map(|_| firing(TriggerEvent::Update, &assigned)),
             watch: Watch::default(),
@@ -471,7 +471,7 @@ pub(crate) struct PartitionedUpdate {
     partitions: Partitions,
     assignments: Vec<(usize, plan::Expr)>,
     returning: Option<Vec<plan::Expr>>,
-    touched: HashSet<Key>,
+    touched: Touched,
     /// Of the statement.
     firing: Firing,
     watch: Watch,
@@ -488,7 +488,7 @@ impl PartitionedUpdate {
             partitions,
             assignments: update.assignments.clone(),
             returning: update.returning.clone(),
-            touched: HashSet::new(),
+            touched: Touched::default(),
             firing: Firing::of_statement(&update.table, &update.row_rules, TriggerEvent::Update, &assigned),
             watch: Watch::default(),
         }))
@@ -580,7 +580,7 @@ pub(crate) struct PartitionedDelete {
     source_types: Vec<SqlType>,
     partitions: Partitions,
     returning: Option<Vec<plan::Expr>>,
-    touched: HashSet<Key>,
+    touched: Touched,
     /// Of the statement.
     firing: Firing,
     watch: Watch,
@@ -595,7 +595,7 @@ impl PartitionedDelete {
             source_types: delete.source.columns.iter().map(|column| column.ty).collect(),
             partitions,
             returning: delete.returning.clone(),
-            touched: HashSet::new(),
+            touched: Touched::default(),
             firing: Firing::of_statement(&delete.table, &delete.row_rules, TriggerEvent::Delete, &[]),
             watch: Watch::default(),
         }))

@@ -108,9 +108,26 @@ impl Default for Key {
     }
 }
 
+/// The bytes of a key that lives in place as three numbers that are ordered as they are. The last overlaps the second by
+/// one byte, which is equal where it matters.
+fn words(bytes: &[u8; IN_PLACE]) -> [u64; 3] {
+    const { assert!(IN_PLACE == 23, "three words with a byte in common") };
+    let word = |at: usize| {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_be_bytes(word)
+    };
+    [word(0), word(8), word(15)]
+}
+
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        match (&self.0, &other.0) {
+            (Repr::InPlace { len, bytes }, Repr::InPlace { len: other_len, bytes: other }) => {
+                len == other_len && words(bytes) == words(other)
+            }
+            _ => self.as_bytes() == other.as_bytes(),
+        }
     }
 }
 
@@ -122,9 +139,17 @@ impl PartialOrd for Key {
     }
 }
 
+/// Comparisons are most of what maps of keys cost. What is behind a short key is zero, so of two keys that differ in no word
+/// the shorter is a prefix of the other.
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.as_bytes().cmp(other.as_bytes())
+        match (&self.0, &other.0) {
+            (Repr::InPlace { len, bytes }, Repr::InPlace { len: other_len, bytes: other }) => {
+                let ([a, b, c], [d, e, f]) = (words(bytes), words(other));
+                a.cmp(&d).then(b.cmp(&e)).then(c.cmp(&f)).then(len.cmp(other_len))
+            }
+            _ => self.as_bytes().cmp(other.as_bytes()),
+        }
     }
 }
 
@@ -307,6 +332,24 @@ mod tests {
         assert_eq!(key(&[1, 0xff]).prefix_end(), key(&[2]));
         assert_eq!(key(&[0xff]).prefix_end(), Key::MAX);
         assert_eq!(Key::MIN.prefix_end(), Key::MAX);
+    }
+
+    #[test]
+    fn keys_are_ordered_as_their_bytes() {
+        let mut all: Vec<Vec<u8>> = vec![vec![], vec![0], vec![0, 0], vec![0xff; 23], vec![0xff; 24], vec![0; 23], vec![0; 30]];
+        for at in 0..26 {
+            for byte in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut bytes = vec![7; 26];
+                bytes[at] = byte;
+                all.extend([bytes[..=at].to_vec(), bytes[..23].to_vec(), bytes]);
+            }
+        }
+        for a in &all {
+            for b in &all {
+                assert_eq!((key(a).cmp(&key(b)), key(a) == key(b)), (a.cmp(b), a == b), "{a:?} {b:?}");
+            }
+        }
+        assert!(key(&[0xff, 0xff]) == Key::MAX && key(&[0xff, 0xfe]) < Key::MAX);
     }
 
     #[test]

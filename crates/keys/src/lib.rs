@@ -26,6 +26,7 @@
 pub mod encoding;
 mod ids;
 mod key;
+mod key_list;
 pub mod keyspace;
 mod pretty;
 mod range;
@@ -33,5 +34,6 @@ mod txn;
 
 pub use ids::{ColumnId, IndexId, NodeId, RangeId, ReplicaId, StoreId, TableId, Term, TxnId};
 pub use key::{Key, Span};
+pub use key_list::{KeyList, KeyListBuilder};
 pub use range::{RangeDescriptor, ReplicaDescriptor, ReplicaKind};
 pub use txn::{LockStrength, SequencedWrite, TxnMeta, TxnStatus};

@@ -70,8 +70,11 @@ pub struct DbConfig {
     pub rpc_timeout: Duration,
     /// The same for a call that may wait for a lock, when no lock timeout is set.
     pub wait_timeout: Duration,
-    /// A transaction's buffer above this is written out as intents.
+    /// A transaction's buffer above this is written out as intents, where it may be. They are written twice, and resolved: up
+    /// to about this much is cheaper in one command.
     pub spill_bytes: usize,
+    /// A transaction with so many writes sends them in one piece of memory. Fewer are not worth the copy.
+    pub packed_writes_min: usize,
     /// A transaction's buffer that cannot be written out (a savepoint is open) may not grow past this.
     pub max_buffer_bytes: usize,
     /// How often a transaction's heartbeat is sent; it lives for [`replica::TXN_EXPIRY`] without.
@@ -85,7 +88,8 @@ impl Default for DbConfig {
             cut_off_after: Duration::from_secs(10),
             rpc_timeout: Duration::from_secs(10),
             wait_timeout: Duration::from_secs(120),
-            spill_bytes: 4 << 20,
+            spill_bytes: 48 << 20,
+            packed_writes_min: 64,
             max_buffer_bytes: 256 << 20,
             heartbeat_interval: Duration::from_millis(500),
         }
@@ -739,7 +743,7 @@ fn may_wait(batch: &BatchRequest) -> bool {
         | Request::Scan { .. }
         | Request::Look { .. }
         | Request::LockFirst { .. } => true,
-        Request::Put { .. } | Request::Delete { .. } => true,
+        Request::Put { .. } | Request::Delete { .. } | Request::WriteMany { .. } => true,
         Request::EndTxn { .. } | Request::ClearRange { .. } => true,
         _ => false,
     })

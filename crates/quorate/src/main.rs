@@ -118,7 +118,7 @@ struct Start {
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     dead_after: u64,
     /// A transaction that has written more than this leaves it with the ranges before it commits.
-    #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
+    #[arg(long, value_name = "BYTES", default_value_t = 48 << 20)]
     spill_bytes: usize,
     #[command(flatten)]
     audit: audited::Flags,

@@ -180,7 +180,7 @@ impl Machine {
                 continue;
             }
             if !command.batch.is_empty() {
-                batch.merge(&WriteBatch::from_bytes(&command.batch)?);
+                batch.merge_bytes(&command.batch)?;
             }
             commits.extend(command.one_phase);
             outcomes.push(Bytes::from_static(&[APPLIED]));

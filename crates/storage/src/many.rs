@@ -74,15 +74,15 @@ impl Engine {
     /// keys are in order.
     pub fn latest_version_among<'k>(
         &self,
-        keys: impl Iterator<Item = &'k Key>,
+        keys: impl Iterator<Item = &'k [u8]>,
     ) -> Result<Option<Timestamp>, StorageError> {
         let mut newest = None;
         let mut pass = Pass::new(self.inner.ordered_reader()?);
         for key in keys {
-            let found = match pass.approach(key.as_bytes(), Timestamp::MAX) {
+            let found = match pass.approach(key, Timestamp::MAX) {
                 Err(error) if error.is_skipping() => {
                     pass.restart();
-                    self.latest_version_ts(key.as_bytes())?
+                    self.latest_version_ts(key)?
                 }
                 found => found?,
             };

@@ -149,6 +149,11 @@ impl WriteBatch {
         self.push_version_key(key, ts);
     }
 
+    /// Makes room for so many more bytes.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
     /// Everything `other` does, after what is here.
     pub fn merge(&mut self, other: &Self) {
         let count = self.len() + other.len();
@@ -164,6 +169,21 @@ impl WriteBatch {
     #[must_use]
     pub fn into_data(self) -> Bytes {
         self.bytes.into()
+    }
+
+    /// As [`Self::merge`], of [`Self::data`] of another, perhaps on another machine.
+    ///
+    /// # Errors
+    /// When the bytes are damaged; then nothing is taken.
+    pub fn merge_bytes(&mut self, other: &[u8]) -> Result<(), StorageError> {
+        /// A record more, such as what was applied, moves nothing.
+        const ROOM: usize = 256;
+        check_batch(other)?;
+        self.bytes.reserve(other.len() + ROOM);
+        let count = self.len() + count(other);
+        self.bytes.extend_from_slice(&other[HEADER_BYTES..]);
+        self.set_count(count);
+        Ok(())
     }
 
     /// A batch from [`Self::data`] of another, perhaps on another machine.
@@ -370,8 +390,9 @@ mod tests {
         assert_eq!(batch.len(), 6);
         assert_eq!(WriteBatch::from_bytes(batch.data()).unwrap(), batch);
         let mut twice = batch.clone();
-        twice.merge(&batch);
-        assert_eq!(twice.len(), 12);
+        twice.merge_bytes(batch.data()).unwrap();
+        assert_eq!((twice.len(), twice.data().len()), (12, 2 * batch.data().len() - HEADER_BYTES));
+        assert!(twice.merge_bytes(&batch.data()[..20]).is_err() && twice.len() == 12);
         assert_eq!(twice.records().filter(Option::is_some).count(), 12);
     }
 

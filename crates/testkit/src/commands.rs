@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use hlc::Timestamp;
 use keys::{Key, SequencedWrite, TxnId, TxnMeta};
 use kv::{DbConfig, Read, TxnOptions};
-use replica::api::{BatchRequest, BatchResponse, Header, KvError, Request, TxnHeader};
+use replica::api::{BatchRequest, BatchResponse, Header, KvError, Request, TxnHeader, WriteRef};
 use rpc::MemoryConfig;
 
 use crate::cluster::{Cluster, Member};
@@ -72,6 +72,15 @@ pub fn put(name: &str, value: &str) -> Request {
 #[must_use]
 pub fn put_nth(seq: u32, name: &str, value: &str) -> Request {
     Request::Put { key: key(name), value: value.as_bytes().to_vec().into(), seq }
+}
+
+/// The same of many keys, in one piece.
+#[must_use]
+pub fn put_many(seq: u32, names: &[&str], value: &str) -> Request {
+    let mut keys: Vec<Key> = names.iter().map(|name| key(name)).collect();
+    keys.sort();
+    let write = |key| WriteRef { key, seq, value: Some(value.as_bytes()) };
+    Request::WriteMany { writes: keys.iter().map(|key| write(key.as_bytes())).collect() }
 }
 
 /// The end of a transaction whose writes in flight are the first of their keys.

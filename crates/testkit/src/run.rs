@@ -174,6 +174,8 @@ async fn start(dir: &Path, schedule: Schedule, struck: Arc<Struck>) -> Run {
         heartbeat_interval: schedule.txn_expiry / 6,
         // Whoever asks for it is heard.
         spill_bytes: 0,
+        // Both ways to send what was written.
+        packed_writes_min: if schedule.seed.is_multiple_of(2) { 1 } else { 64 },
         ..DbConfig::default()
     };
     let members = DbConfig { unavailable_after: Duration::from_secs(15), ..config.clone() };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use concurrency::{Access, Acquire, LatchGuard, LatchManager, LatchSpan};
-use keys::Span;
+use keys::{Key, KeyList, Span};
 use proptest::prelude::*;
 
 use crate::{Flag, key, poll, span, ts};
@@ -22,9 +22,19 @@ fn latch_span() -> impl Strategy<Value = LatchSpan> {
         3 => (0..6u8).prop_map(|k| Span::point(key(k))),
         1 => (0..6u8, 1..4u8).prop_map(|(start, len)| span(start, start + len)),
     ];
-    (spans, any::<bool>(), 0..4u64).prop_map(|(span, is_write, wall)| {
+    let spans = (spans, any::<bool>(), 0..4u64).prop_map(|(span, is_write, wall)| {
         if is_write { LatchSpan::write(span, ts(wall)) } else { LatchSpan::read(span, ts(wall)) }
-    })
+    });
+    let lists = (prop::collection::btree_set(0..8u8, 0..5), 0..4u64).prop_map(|(keys, wall)| {
+        LatchSpan::write_keys(keys.into_iter().map(key).collect(), ts(wall))
+    });
+    prop_oneof![4 => spans, 1 => lists]
+}
+
+/// Whether it is of the key.
+fn has(latch: &LatchSpan, key: &Key) -> bool {
+    latch.span.contains(key.as_bytes())
+        && latch.only.as_ref().is_none_or(|only: &KeyList| only.iter().any(|it| it == key.as_bytes()))
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -38,7 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn conflict(a: &[LatchSpan], b: &[LatchSpan]) -> bool {
     a.iter().any(|x| {
         b.iter().any(|y| {
-            x.span.overlaps(&y.span)
+            (0..12).map(key).any(|key| has(x, &key) && has(y, &key))
                 && match (x.access, y.access) {
                     (Access::Read, Access::Read) => false,
                     (Access::Write, Access::Write) => true,

@@ -4,6 +4,7 @@ mod cache_never_lowers;
 mod fifo_fair;
 mod latch_conflicts_ordered;
 mod no_lost_wakeup;
+mod one_place;
 mod own_read_no_push;
 
 use std::future::Future;

@@ -32,7 +32,8 @@ pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlCo
         None => None,
     };
     let writer = TableWriter::new(table, &Arc::default());
-    let mut pages = Pages::of(table);
+    // A predicate may look at any column.
+    let mut pages = if predicate.is_some() { Pages::of(table) } else { Pages::with(table, codec.positions()) };
     while let Some(rows) = pages.next(ctx).await? {
         let mut entries = Vec::with_capacity(rows.len());
         let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval, memory: None, made_max: usize::MAX };
@@ -133,15 +134,21 @@ pub(super) async fn for_each_row(
 /// The rows of a table, some thousands at a time.
 struct Pages {
     reader: EntryReader,
+    /// Positions of what is read; of other columns the rows have NULL.
+    columns: Vec<usize>,
     width: usize,
     rest: Option<Span>,
 }
 
 impl Pages {
     fn of(table: &Table) -> Self {
-        let all: Vec<usize> = (0..table.columns.len()).collect();
+        Self::with(table, (0..table.columns.len()).collect())
+    }
+
+    fn with(table: &Table, columns: Vec<usize>) -> Self {
         let rest = Some(IndexCodec::new(table, table.primary()).span());
-        Self { reader: EntryReader::new(table, table.primary(), &all), width: all.len(), rest }
+        let reader = EntryReader::new(table, table.primary(), &columns);
+        Self { reader, columns, width: table.columns.len(), rest }
     }
 
     async fn next(&mut self, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Vec<Vec<Datum>>>> {
@@ -151,9 +158,13 @@ impl Pages {
         let options = ScanOptions { read, max_rows: 4096, ..ScanOptions::default() };
         let page = ctx.txn.scan(span, options).await.map_err(from_kv)?;
         self.rest = page.resume;
+        let mut found = vec![Datum::Null; self.columns.len()];
         let row = |(key, value): (&[u8], &[u8])| {
+            self.reader.read_datums(key, value, &mut found).map_err(from_entry)?;
             let mut row = vec![Datum::Null; self.width];
-            self.reader.read_datums(key, value, &mut row).map_err(from_entry)?;
+            for (position, datum) in self.columns.iter().zip(&mut found) {
+                row[*position] = std::mem::take(datum);
+            }
             Ok(row)
         };
         page.rows.iter().map(row).collect::<SqlResult<_>>().map(Some)

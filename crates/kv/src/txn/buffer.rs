@@ -8,6 +8,11 @@ use bytes::Bytes;
 use keys::{Key, Span};
 use smallvec::SmallVec;
 
+/// About what a version takes in memory beside its key and its value.
+const VERSION_BYTES: usize = 64;
+/// About what a write takes in a command beside them.
+const COMMAND_BYTES: usize = 32;
+
 /// One write: `None` deletes.
 #[derive(Clone, Debug)]
 struct Version {
@@ -18,7 +23,7 @@ struct Version {
 impl Version {
     /// About what it holds in memory.
     fn bytes(&self, key: &Key) -> usize {
-        key.as_bytes().len() + self.value.as_ref().map_or(0, Bytes::len) + 64
+        key.as_bytes().len() + self.value.as_ref().map_or(0, Bytes::len) + VERSION_BYTES
     }
 }
 
@@ -33,15 +38,19 @@ impl WriteBuffer {
         self.entries.is_empty()
     }
 
+    /// How many keys it has.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// About what it holds in memory.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// About what its writes take in a command that commits them.
+    /// About what its writes take in a command that commits them; more, where it has several of a key.
     pub fn command_bytes(&self) -> usize {
-        const EACH: usize = 32;
-        self.newest().map(|(key, _, value)| key.as_bytes().len() + value.map_or(0, Bytes::len) + EACH).sum()
+        self.bytes - self.len() * (VERSION_BYTES - COMMAND_BYTES)
     }
 
     pub fn write(&mut self, key: Key, seq: u32, value: Option<Bytes>) {
@@ -84,7 +93,7 @@ impl WriteBuffer {
     }
 
     /// The newest write of every key: its sequence number and its value.
-    pub fn newest(&self) -> impl Iterator<Item = (&Key, u32, Option<&Bytes>)> {
+    pub fn newest(&self) -> impl Iterator<Item = (&Key, u32, Option<&Bytes>)> + Clone {
         self.entries.iter().map(|(key, versions)| {
             let newest = versions.last().expect("a key is there only with a version");
             (key, newest.seq, newest.value.as_ref())

@@ -19,7 +19,7 @@
 //! **Invariant (no-dirty-ack):** `commit` answers `Ok` only when the log holds everything the transaction wrote; it
 //! answers an error other than `Ambiguous` only when the transaction can never commit.
 
-use std::{sync::Arc, sync::atomic::Ordering};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -27,7 +27,7 @@ use hlc::Timestamp;
 use keys::{Key, LockStrength, Span, TxnMeta, TxnStatus};
 use replica::api::{AbortReason, BatchResponse, Header, KvError, Request, Response, RetryReason, WaitPolicy};
 
-use super::{Check, CheckState, CommitSent, State, Txn};
+use super::{Check, CheckState, CommitSent, State, Txn, group::Group};
 use crate::{
     db::{Db, SendError, unexpected},
     error::{Error, Restart},
@@ -47,63 +47,15 @@ fn changed() -> Error {
     Error::Retry { reason: crate::error::Restart::CheckedValueChanged, at_least: Timestamp::MIN }
 }
 
-/// A write as it is sent: `None` deletes.
-pub(super) struct Write {
-    pub key: Key,
-    pub seq: u32,
-    pub value: Option<Bytes>,
-}
-
-/// About how much of a range's intents goes in one command: what comes behind it in the range's log, and on its way to
-/// other nodes, waits for no more.
-const PIECE_BYTES: usize = 8 << 20;
 /// Commands with intents under way at a time.
 const PIECES_IN_FLIGHT: usize = 4;
 /// A transaction that has written more than this writes it out before it commits: one command would hold up what comes
 /// behind it, and above a bound is refused.
 const MAX_AT_COMMIT_BYTES: usize = 32 << 20;
-/// About what an intent takes in a command beside its value, its key (which is there twice) and its transaction's anchor.
-const INTENT_BYTES: usize = 128;
+/// With so much in the buffer what is private goes to its ranges: while they take it, more rows are made.
+const LOAD_BYTES: usize = 4 << 20;
 /// A piece whose answer is lost is sent again so often: the same write again changes nothing.
 const MAX_AMBIGUOUS: usize = 5;
-
-/// The writes of one range, in the order of their keys.
-pub(super) struct Group {
-    pub range: Arc<CachedRange>,
-    pub writes: Vec<Write>,
-}
-
-impl Group {
-    /// From the first key to the last.
-    pub fn span(&self) -> Option<Span> {
-        let (first, last) = (self.writes.first()?, self.writes.last()?);
-        Some(Span::new(first.key.clone(), last.key.next()))
-    }
-
-    /// In the same order, each no larger than a command of intents should be.
-    fn pieces(self, anchor: &Key) -> impl Iterator<Item = Self> + use<> {
-        let pieces = pieces(self.writes, anchor.as_bytes().len());
-        pieces.into_iter().map(move |writes| Self { range: self.range.clone(), writes })
-    }
-}
-
-fn pieces(all: Vec<Write>, anchor_bytes: usize) -> Vec<Vec<Write>> {
-    let mut pieces = Vec::with_capacity(1);
-    let (mut writes, mut bytes) = (Vec::new(), 0);
-    for write in all {
-        let value = write.value.as_ref().map_or(0, Bytes::len);
-        bytes += 2 * write.key.as_bytes().len() + value + anchor_bytes + INTENT_BYTES;
-        writes.push(write);
-        if bytes >= PIECE_BYTES {
-            pieces.push(std::mem::take(&mut writes));
-            bytes = 0;
-        }
-    }
-    if !writes.is_empty() {
-        pieces.push(writes);
-    }
-    pieces
-}
 
 impl Txn {
     /// Commits; answers the commit timestamp.
@@ -208,14 +160,13 @@ impl Txn {
 
     async fn commit_writes(&mut self) -> Result<Timestamp, Error> {
         self.settle_snapshots().await?;
-        if self.buffer.bytes() > MAX_AT_COMMIT_BYTES && self.buffer.command_bytes() > MAX_AT_COMMIT_BYTES {
+        if self.buffer.command_bytes() > MAX_AT_COMMIT_BYTES {
             self.spill().await?;
         }
         loop {
             let groups = self.group_writes().await?;
-            if let Some(first) = groups.first().and_then(|group| group.writes.first()) {
-                let key = first.key.clone();
-                self.anchor_at(&key);
+            if let Some(hull) = groups.first().and_then(Group::span) {
+                self.anchor_at(&hull.start);
             }
             let attempt = match <[Group; 1]>::try_from(groups) {
                 Ok([group]) if self.intents.is_empty() => self.commit_one_phase(group).await,
@@ -245,25 +196,11 @@ impl Txn {
         }
     }
 
-    async fn group_writes(&self) -> Result<Vec<Group>, Error> {
-        let mut groups: Vec<Group> = Vec::with_capacity(1);
-        for (key, seq, value) in self.buffer.newest() {
-            // The buffer is in key order, so ranges come one after another.
-            let fits = groups.last().is_some_and(|group| group.range.descriptor.contains_key(key.as_bytes()));
-            if !fits {
-                let range = self.db.locate(key.as_bytes()).await?;
-                groups.push(Group { range, writes: Vec::new() });
-            }
-            let group = groups.last_mut().expect("a group was just made if there was none");
-            group.writes.push(Write { key: key.clone(), seq, value: value.cloned() });
-        }
-        Ok(groups)
-    }
-
     async fn commit_one_phase(&mut self, group: Group) -> Result<Timestamp, SendError> {
         let span = group.range.descriptor.span();
         let reads_here = self.reads.lie_in(&span);
-        let mut requests = put_requests(group.writes);
+        let range = group.range.clone();
+        let mut requests = group.into_requests();
         requests.push(Request::EndTxn {
             commit: true,
             locks: self.locks.iter().filter(|lock| span.overlaps(lock)).cloned().collect(),
@@ -273,13 +210,13 @@ impl Txn {
             present: if reads_here { self.reads.present.iter().cloned().collect() } else { Vec::new() },
         });
         // Here it says that the reads given are all there are, so that the replica may refresh and go on.
-        let header = Header { can_forward: reads_here, ..self.header(&group.range, WaitPolicy::Block) };
+        let header = Header { can_forward: reads_here, ..self.header(&range, WaitPolicy::Block) };
         let sent_at = self.db.0.clock.now();
         // While the answer is awaited; who gives that up and asks again must not commit twice.
         let earlier = std::mem::replace(&mut self.commit_sent, CommitSent::Sent);
-        let outcome = match self.db.send_to(&group.range, header, requests).await {
+        let outcome = match self.db.send_to(&range, header, requests).await {
             Ok(response) => end_txn_answer(&response).map(|(_, commit_ts)| commit_ts).map_err(SendError::from),
-            Err(SendError::Kv(KvError::Ambiguous { reason })) => self.settle_commit(&group.range, sent_at, reason).await,
+            Err(SendError::Kv(KvError::Ambiguous { reason })) => self.settle_commit(&range, sent_at, reason).await,
             Err(error) => Err(error),
         };
         self.commit_sent = earlier;
@@ -329,8 +266,9 @@ impl Txn {
     /// # Errors
     /// As for a read; `TooLarge` when it may not be written out and is past the hard bound.
     pub async fn flush_if_large(&mut self) -> Result<(), Error> {
-        let bytes = self.buffer.bytes();
-        if bytes <= self.db.0.config.spill_bytes {
+        let max = self.db.0.config.spill_bytes;
+        let enough = if self.loads.is_some() { max.min(LOAD_BYTES) } else { max };
+        if self.buffer.bytes() <= enough {
             return Ok(());
         }
         if self.open_savepoints > 0 {
@@ -339,7 +277,7 @@ impl Txn {
         self.ensure_open()?;
         self.flushes += 1;
         self.load().await?;
-        if self.buffer.bytes() <= self.db.0.config.spill_bytes {
+        if self.buffer.bytes() <= max {
             return Ok(());
         }
         self.spill().await
@@ -351,9 +289,8 @@ impl Txn {
         let mut ambiguous = 0;
         loop {
             let groups = self.group_writes().await?;
-            if let Some(first) = groups.first().and_then(|group| group.writes.first()) {
-                let key = first.key.clone();
-                self.anchor_at(&key);
+            if let Some(hull) = groups.first().and_then(Group::span) {
+                self.anchor_at(&hull.start);
             }
             match self.write_intents(groups).await.map_err(|error| self.doom(error)) {
                 Ok(()) => break,
@@ -385,8 +322,8 @@ impl Txn {
 
     pub(super) async fn write_intents(&mut self, groups: Vec<Group>) -> Result<(), SendError> {
         for group in &groups {
-            for write in &group.writes {
-                self.intents.add_point(write.key.clone());
+            for write in group.iter() {
+                self.intents.add_point(write.key.into());
             }
         }
         // What follows is held against it, key by key.
@@ -397,7 +334,8 @@ impl Txn {
         let anchor = &self.meta.anchor;
         let sends = groups.into_iter().flat_map(|group| group.pieces(anchor)).map(|group| async move {
             let header = Header { can_forward: false, ..this.header(&group.range, WaitPolicy::Block) };
-            this.db.send_to(&group.range, header, put_requests(group.writes)).await
+            let range = group.range.clone();
+            this.db.send_to(&range, header, group.into_requests()).await
         });
         let outcomes: Vec<_> = futures::stream::iter(sends).buffered(PIECES_IN_FLIGHT).collect().await;
         let mut failed = None;
@@ -512,15 +450,6 @@ pub(super) fn worse(known: Option<SendError>, found: SendError) -> SendError {
         Some(known) if rank(&known) >= rank(&found) => known,
         _ => found,
     }
-}
-
-pub(super) fn put_requests(writes: Vec<Write>) -> Vec<Request> {
-    let mut requests = Vec::with_capacity(writes.len() + 1);
-    requests.extend(writes.into_iter().map(|Write { key, seq, value }| match value {
-        Some(value) => Request::Put { key, value, seq },
-        None => Request::Delete { key, seq },
-    }));
-    requests
 }
 
 /// The word alone, for a transaction whose writes are where they are.
@@ -640,21 +569,5 @@ impl Db {
         if let Err(error) = self.send_keyed(&meta.anchor, Header::default(), vec![request]).await {
             tracing::debug!(txn = %meta.id, %error, "forget");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Of small rows the transaction's part is most of an intent.
-    #[test]
-    fn pieces_of_small_writes_fit_into_commands() {
-        let write = |at: u32| Write { key: at.to_be_bytes()[..].into(), seq: at, value: None };
-        let pieces = pieces((0..1_000_000).map(write).collect(), 10);
-        assert!(pieces.iter().all(|piece| piece.len() * 110 < 2 * PIECE_BYTES), "{}", pieces.len());
-        let keys: Vec<u32> = pieces.iter().flatten().map(|write| write.seq).collect();
-        assert!(keys.iter().copied().eq(0..1_000_000), "in order, none lost");
-        assert!(super::pieces(Vec::new(), 0).is_empty());
     }
 }

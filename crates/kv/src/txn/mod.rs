@@ -18,6 +18,7 @@
 mod ahead;
 mod buffer;
 mod commit;
+mod group;
 mod heartbeat;
 mod load;
 mod given;

@@ -47,7 +47,8 @@ use replica::api::{BatchResponse, Header, KvError, Request, Response, RetryReaso
 
 use super::{
     CommitSent, State, Txn,
-    commit::{Group, committed_at, end_request, end_txn_answer, finish_commit, put_requests, restart, worse},
+    commit::{committed_at, end_request, end_txn_answer, finish_commit, restart, worse},
+    group::Group,
 };
 use crate::{db::SendError, error::Error};
 
@@ -75,7 +76,7 @@ impl Txn {
         let elsewhere: usize = groups
             .iter()
             .filter(|group| !group.range.descriptor.contains_key(anchor.as_bytes()))
-            .map(|group| group.writes.len())
+            .map(Group::len)
             .sum();
         if elsewhere > MAX_IN_FLIGHT {
             self.write_intents(std::mem::take(&mut groups)).await?;
@@ -83,15 +84,15 @@ impl Txn {
         let position = groups.iter().position(|group| group.range.descriptor.contains_key(anchor.as_bytes()));
         let at_anchor = match position {
             Some(position) => groups.swap_remove(position),
-            None => Group { range: self.db.locate(anchor.as_bytes()).await?, writes: Vec::new() },
+            None => Group::empty(self.db.locate(anchor.as_bytes()).await?),
         };
         let in_flight: Vec<SequencedWrite> = groups
             .iter()
-            .flat_map(|group| group.writes.iter().map(|write| SequencedWrite { key: write.key.clone(), seq: write.seq }))
+            .flat_map(|group| group.iter().map(|write| SequencedWrite { key: write.key.into(), seq: write.seq }))
             .collect();
         for group in groups.iter().chain([&at_anchor]) {
-            for write in &group.writes {
-                self.intents.add_point(write.key.clone());
+            for write in group.iter() {
+                self.intents.add_point(write.key.into());
             }
         }
 
@@ -108,7 +109,7 @@ impl Txn {
             present: if reads_here { self.reads.present.iter().cloned().collect() } else { Vec::new() },
         };
         let anchor_span = at_anchor.span();
-        let mut requests = put_requests(at_anchor.writes);
+        let mut requests = at_anchor.into_requests();
         requests.push(end);
         let header = Header { can_forward: reads_here, ..self.header(&anchor_range, WaitPolicy::Block) };
         let earlier = std::mem::replace(&mut self.commit_sent, CommitSent::Sent);
@@ -117,7 +118,8 @@ impl Txn {
         let others = futures::future::join_all(groups.into_iter().map(|group| async move {
             let span = group.span();
             let header = Header { can_forward: false, ..this.header(&group.range, WaitPolicy::Block) };
-            (span, this.db.send_to(&group.range, header, put_requests(group.writes)).await)
+            let range = group.range.clone();
+            (span, this.db.send_to(&range, header, group.into_requests()).await)
         }));
         let (staging, others) = futures::future::join(staging, others).await;
 
@@ -154,8 +156,8 @@ impl Txn {
         for span in self.intents.iter() {
             spans.add(span.clone());
         }
-        for write in groups.iter().flat_map(|group| &group.writes) {
-            spans.add_point(write.key.clone());
+        for write in groups.iter().flat_map(Group::iter) {
+            spans.add_point(write.key.into());
         }
         spans.into_recorded()
     }

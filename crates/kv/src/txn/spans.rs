@@ -130,11 +130,12 @@ fn close_gaps(spans: Vec<Span>, keep: usize) -> Vec<Span> {
 
 /// How far it is from one key to a later one: the binary logarithm of their distance as fractions of bytes.
 fn gap_width(from: &Key, to: &Key) -> f64 {
-    if index_of(from) != index_of(to) {
-        return f64::INFINITY;
-    }
+    let prefix = index_prefix(from.as_bytes());
     let (from, to) = (from.as_bytes(), to.as_bytes());
     let shared = from.iter().zip(to).take_while(|(a, b)| a == b).count();
+    if shared < prefix {
+        return f64::INFINITY;
+    }
     let digits = |key: &[u8]| {
         let mut digits = [0; 8];
         let rest = &key[shared..];
@@ -145,14 +146,14 @@ fn gap_width(from: &Key, to: &Key) -> f64 {
     (digits(to) - digits(from)).max(1.0).log2() - 8.0 * shared as f64
 }
 
-/// Which index a key is of, by its prefix; what is of no table goes by its first byte.
-fn index_of(key: &Key) -> (Option<u8>, u64, u64) {
-    match key.as_bytes().split_first() {
+/// How many bytes of a key say which index it is of; what is of no table goes by its first byte.
+fn index_prefix(key: &[u8]) -> usize {
+    match key.split_first() {
         Some((&TABLE_PREFIX, mut rest)) => {
-            let table = take_uvarint(&mut rest).unwrap_or_default();
-            (Some(TABLE_PREFIX), table, take_uvarint(&mut rest).unwrap_or_default())
+            let _table_and_index = (take_uvarint(&mut rest), take_uvarint(&mut rest));
+            key.len() - rest.len()
         }
-        first => (first.map(|(first, _)| *first), 0, 0),
+        first => usize::from(first.is_some()),
     }
 }
 
@@ -268,6 +269,7 @@ mod tests {
             set.add_point(index_key(16_400, spread * 2));
         }
         assert!(set.spans.len() < 2 * MAX_SPANS);
+        let index_of = |key: &Key| key.as_bytes()[..index_prefix(key.as_bytes())].to_vec();
         let widest = set.iter().map(|span| (index_of(&span.start), index_of(&span.end))).find(|(from, to)| from != to);
         assert_eq!(widest, None, "a span reaches from one index to another");
         let between = Span::new(index_key(16_384, 20_000), index_key(16_384, 4_999_999));

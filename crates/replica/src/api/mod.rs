@@ -12,11 +12,13 @@
 mod error;
 mod request;
 mod response;
+mod writes;
 
 pub use error::{AbortReason, KvError, RetryReason};
 pub(crate) use request::hull;
 pub use request::{BatchRequest, Header, PushKind, Request, StoreTarget, TxnHeader, WaitPolicy};
 pub use response::{BatchResponse, PushedTxn, Response};
+pub use writes::{WriteRef, Writes, WritesBuilder};
 
 use bytes::Bytes;
 

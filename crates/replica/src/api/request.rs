@@ -7,6 +7,8 @@ use hlc::Timestamp;
 use keys::{Key, LockStrength, NodeId, RangeId, ReplicaId, SequencedWrite, Span, StoreId, TxnId, TxnMeta, TxnStatus};
 use serde::{Deserialize, Serialize};
 
+use super::Writes;
+
 /// What to do about a key that another transaction holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum WaitPolicy {
@@ -165,6 +167,8 @@ pub enum Request {
     PrepareTxn { locks: Vec<Span> },
     /// Ends a prepared transaction, on behalf of who has named it.
     EndPrepared { txn: TxnMeta, commit: bool },
+    /// As a [`Request::Put`] or a [`Request::Delete`] for each of them.
+    WriteMany { writes: Writes },
 }
 
 /// [`Span::hull`], empty without keys.
@@ -180,6 +184,10 @@ impl Request {
         match self {
             Self::Put { key, .. } => *key >= keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE),
             Self::Load { .. } => true,
+            Self::WriteMany { writes } => {
+                let first_user = keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE);
+                writes.has_values() && writes.keys().last().is_some_and(|last| last >= first_user.as_bytes())
+            }
             _ => false,
         }
     }
@@ -199,6 +207,7 @@ impl Request {
             | Self::Checksum { .. } => false,
             Self::Put { .. }
             | Self::Delete { .. }
+            | Self::WriteMany { .. }
             | Self::ClearRange { .. }
             | Self::Increment { .. }
             | Self::EndTxn { .. }
@@ -247,6 +256,7 @@ impl Request {
             // What comes late must not undo what was written since, or count twice.
             Self::Put { .. }
             | Self::Delete { .. }
+            | Self::WriteMany { .. }
             | Self::ClearRange { .. }
             | Self::Increment { .. }
             | Self::EndTxn { commit: true, .. }
@@ -284,6 +294,10 @@ impl Request {
             Self::RecoverTxn { txn, .. } | Self::SettleCommit { txn, .. } => has(&txn.anchor),
             Self::UpdateMeta { descriptor } => has(&keys::keyspace::meta(&descriptor.end)),
             Self::GetMany { keys, .. } => [keys.first(), keys.last()].into_iter().flatten().all(has),
+            Self::WriteMany { writes } => [writes.keys().first(), writes.keys().last()]
+                .into_iter()
+                .flatten()
+                .all(|key| range.contains_key(key)),
             Self::Load { rows, .. } => [rows.first(), rows.last()].into_iter().flatten().all(|(key, _)| has(key)),
             Self::Split { .. }
             | Self::ChangeReplicas { .. }

@@ -34,7 +34,7 @@ use smallvec::SmallVec;
 use storage::{Engine, LockRecord, StorageError, WriteBatch};
 
 use crate::{
-    api::{BatchRequest, KvError, Request, Response},
+    api::{BatchRequest, KvError, Request, Response, WriteRef},
     cleared::Cleared,
     command::Effect,
     commits::Commits,
@@ -156,8 +156,8 @@ struct State<'b> {
     write_ts: Timestamp,
     max_keys: u64,
     max_bytes: u64,
-    /// What the transaction's own intents mean for the batch's puts and deletes, in their order; each is taken out by its
-    /// write.
+    /// What the transaction's own intents mean for the batch's writes, in their order; each is taken out by its write.
+    /// Empty where there are none.
     own_intents: SmallVec<[OwnIntent; 2]>,
     /// How many of these writes were evaluated.
     write_count: usize,
@@ -173,8 +173,8 @@ impl Evaluator<'_> {
         (self.local_ts < ts).then_some(self.local_ts)
     }
 
-    fn put_version(&self, state: &mut State<'_>, key: &Key, ts: Timestamp, value: Option<&[u8]>) {
-        state.out.batch.put_version_from(key.as_bytes(), ts, self.local_ts(ts), value);
+    fn put_version(&self, state: &mut State<'_>, key: &[u8], ts: Timestamp, value: Option<&[u8]>) {
+        state.out.batch.put_version_from(key, ts, self.local_ts(ts), value);
     }
 
     pub fn evaluate(&self, request: &BatchRequest) -> Result<Evaluated, EvalError> {
@@ -207,7 +207,7 @@ impl Evaluator<'_> {
             },
         };
         let one_phase = request.requests.iter().any(|it| matches!(it, Request::EndTxn { one_phase: true, .. }));
-        if request.requests.iter().any(|it| matches!(it, Request::Put { .. } | Request::Delete { .. })) {
+        if request.requests.iter().any(|it| matches!(it, Request::Put { .. } | Request::Delete { .. } | Request::WriteMany { .. })) {
             self.raise_write_ts(&mut state, one_phase)?;
         }
         if let Some(Request::EndTxn { commit: true, reads, present, in_flight, .. }) = request.requests.last()
@@ -233,8 +233,16 @@ impl Evaluator<'_> {
             Request::LockFirst { .. } => {
                 Err(KvError::Invalid { reason: "LockFirst without SKIP LOCKED, or twice".into() }.into())
             }
-            Request::Put { key, value, seq } => self.put(state, key, Some(value), *seq, one_phase),
-            Request::Delete { key, seq } => self.put(state, key, None, *seq, one_phase),
+            Request::Put { key, value, seq } => {
+                let write = WriteRef { key: key.as_bytes(), seq: *seq, value: Some(value) };
+                self.write(state, write, one_phase)?;
+                Ok(Response::Write { keys: 1 })
+            }
+            Request::Delete { key, seq } => {
+                self.write(state, WriteRef { key: key.as_bytes(), seq: *seq, value: None }, one_phase)?;
+                Ok(Response::Write { keys: 1 })
+            }
+            Request::WriteMany { writes } => self.write_many(state, writes, one_phase),
             Request::ClearRange { span, at } => self.clear_range(state, span, *at),
             Request::Increment { key, by, ahead, until } => self.increment(state, key, *by, *ahead, *until),
             Request::EndTxn { commit, locks, in_flight, one_phase, .. } => {

@@ -76,7 +76,7 @@ impl Evaluator<'_> {
         if let Some((_, newest)) = stored {
             ts = ts.max(newest.next());
         }
-        self.put_version(state, &key, ts, Some(&crate::api::encode(descriptor)));
+        self.put_version(state, key.as_bytes(), ts, Some(&crate::api::encode(descriptor)));
         state.write_ts = ts;
         Ok(Response::Done)
     }

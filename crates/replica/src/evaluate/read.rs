@@ -184,14 +184,33 @@ impl Evaluator<'_> {
         Ok(Response::Scan { rows, resume: result.resume })
     }
 
-    /// Those of the rows that nobody else holds against such a lock.
-    fn free_rows(&self, state: &State<'_>, rows: KvRows, free_for: Option<LockStrength>) -> KvRows {
-        if free_for.is_none() || rows.is_empty() {
-            return rows;
+    /// What others hold against a lock from the first of the rows to the last, in the order of the keys.
+    fn held_in_hull(&self, state: &State<'_>, rows: &KvRows, strength: LockStrength) -> Vec<concurrency::Conflict> {
+        if rows.is_empty() {
+            return Vec::new();
         }
         let mut ends = [0, rows.len() - 1].map(|position| Key::from(rows.key_bytes(position)));
         ends.sort();
-        let held = self.locks.check_span(&hull(&ends), state.txn, free_for, Timestamp::MAX);
+        self.locks.check_span(&hull(&ends), state.txn, Some(strength), Timestamp::MAX)
+    }
+
+    /// Those of the rows that others hold against a lock, in the order of the rows.
+    fn held_among(&self, state: &State<'_>, rows: &KvRows, strength: LockStrength) -> Vec<concurrency::Conflict> {
+        let held = self.held_in_hull(state, rows, strength);
+        if held.is_empty() {
+            return held;
+        }
+        // Of several that hold a row the first.
+        let find = |key: &[u8]| {
+            let at = held.partition_point(|conflict| conflict.key.as_bytes() < key);
+            held.get(at).filter(|conflict| conflict.key.as_bytes() == key)
+        };
+        rows.iter().filter_map(|(key, _)| find(key).cloned()).collect()
+    }
+
+    /// Those of the rows that nobody else holds against such a lock.
+    fn free_rows(&self, state: &State<'_>, rows: KvRows, free_for: Option<LockStrength>) -> KvRows {
+        let held = free_for.map_or_else(Vec::new, |strength| self.held_in_hull(state, &rows, strength));
         if held.is_empty() {
             return rows;
         }
@@ -252,22 +271,22 @@ impl Evaluator<'_> {
         let Some(strength) = lock else {
             return Ok(Response::Scan { rows: result.rows, resume: result.resume });
         };
+        if state.request.header.wait != WaitPolicy::SkipLocked {
+            if let Some(conflict) = self.held_among(state, &result.rows, strength).into_iter().next() {
+                return Err(EvalError::Locked(conflict));
+            }
+            state.out.acquire.extend((0..result.rows.len()).map(|row| (Key::from(result.rows.key_bytes(row)), strength)));
+            return Ok(Response::Scan { rows: result.rows, resume: result.resume });
+        }
         let mut kept = KvRows::new();
-        let skips = state.request.header.wait == WaitPolicy::SkipLocked;
         for (position, (key, value)) in result.rows.iter().enumerate() {
             let row_key = Key::from(result.rows.key_bytes(position));
-            if skips {
-                if self.is_skipped(state, &row_key, strength)? {
-                    continue;
-                }
+            if !self.is_skipped(state, &row_key, strength)? {
                 kept.push(key, value);
-            } else {
-                self.check_lock(state, &row_key, strength)?;
+                state.out.acquire.push((row_key, strength));
             }
-            state.out.acquire.push((row_key, strength));
         }
-        let rows = if skips { kept } else { result.rows };
-        Ok(Response::Scan { rows, resume: result.resume })
+        Ok(Response::Scan { rows: kept, resume: result.resume })
     }
 
     pub(super) fn refresh(

@@ -4,71 +4,81 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, Span};
+use keys::{Key, Span, TxnId};
 use planted::Bug;
 use storage::{LockRecord, ReadConflict, ReadOptions};
 
 use crate::{
-    api::{KvError, Request, Response, RetryReason},
+    api::{KvError, Request, Response, RetryReason, WriteRef, Writes},
     counters::Given,
     evaluate::{EvalError, Evaluator, OwnIntent, State},
 };
 
 /// With so many writes in a batch, what holds for all of their keys is looked up once.
 const MANY_WRITES: usize = 1024;
+/// About what a version takes in a write batch beside its key and its value, and what an intent takes more.
+const VERSION_BYTES: usize = 32;
+const INTENT_BYTES: usize = 128;
 
 impl Evaluator<'_> {
     /// *write-above-read*, *write-above-write*, *newest-write-stays*, for all keys the batch writes.
     pub(super) fn raise_write_ts(&self, state: &mut State<'_>, one_phase: bool) -> Result<(), EvalError> {
-        if self.raise_for_many(state)? {
-            return Ok(());
-        }
+        let requests = &state.request.requests;
+        let hull = hull_of_many(requests);
+        // Of many keys what most have nothing of is looked for in one step.
+        let may_have_intents = hull.as_ref().is_none_or(|hull| self.engine.may_have_locks(hull));
+        let reads = hull.as_ref().filter(|_| self.cleared.is_empty()).map(|hull| self.cache.get_max_span(hull));
+        let reads_reach = reads.is_none_or(|read| self.floor(state, read) > state.write_ts);
         let mut intents = Vec::new();
         let mut writes = false;
-        for item in &state.request.requests {
-            let (Request::Put { key, seq, .. } | Request::Delete { key, seq }) = item else { continue };
+        // Keys without an intent: where there is one, it is the newest version.
+        let mut unclaimed = Vec::new();
+        for write in writes_of(requests).filter(|_| may_have_intents || reads_reach) {
+            let lock = if may_have_intents { self.engine.lock(write.key)? } else { None };
             let mut own_intent = OwnIntent::None;
-            if let Some(lock) = self.engine.lock(key.as_bytes())? {
+            if let Some(lock) = lock {
                 let Some(txn) = state.txn.filter(|txn| txn.id == lock.txn.id) else {
-                    intents.push((key.clone(), lock));
+                    intents.push((Key::from(write.key), lock));
                     continue;
                 };
                 state.write_ts = state.write_ts.max(lock.ts);
-                own_intent = match (lock.txn.epoch, lock.seq).cmp(&(txn.epoch, *seq)) {
+                own_intent = match (lock.txn.epoch, lock.seq).cmp(&(txn.epoch, write.seq)) {
                     Ordering::Less => OwnIntent::Earlier(lock),
                     // In one phase no intents are written: the version takes its place.
                     Ordering::Equal if one_phase => OwnIntent::Earlier(lock),
                     Ordering::Equal => OwnIntent::Same,
                     Ordering::Greater => {
-                        let reason = format!("write {seq} of {key} comes after a newer one of its transaction");
+                        let key = Key::from(write.key);
+                        let reason = format!("write {} of {key} comes after a newer one of its transaction", write.seq);
                         return Err(KvError::Invalid { reason }.into());
                     }
                 };
             }
             if !matches!(own_intent, OwnIntent::Same) {
                 writes = true;
-                let (read, by) = self.cache.get_max(key);
-                let own = by.is_some() && by == state.txn.map(|txn| txn.id);
-                // A read of ours hides earlier ones of others, so it binds us as far as it went: even where we never
-                // heard of it, because its answer was lost or a refresh that it was part of failed elsewhere.
-                let floor = if own { read } else { read.next() };
-                if !(planted::is_on(Bug::ReadsUnderOwnIntent) && matches!(own_intent, OwnIntent::Earlier(_))) {
-                    state.write_ts = state.write_ts.max(floor);
-                }
-                // *cleared-is-refused*
-                if !self.cleared.is_empty() {
-                    state.write_ts = state.write_ts.max(self.cleared.over_key(key.as_bytes()).next());
+                if reads_reach {
+                    self.raise_above_reads(state, write.key, &own_intent);
                 }
             }
             // Our own provisional version will be replaced, so it is no bound; what lies beneath it was one when it was
             // written.
-            if matches!(own_intent, OwnIntent::None)
-                && let Some(newest) = self.engine.latest_version_ts(key.as_bytes())?
-                && newest >= state.write_ts
-            {
-                state.write_ts = newest.next();
+            if matches!(own_intent, OwnIntent::None) {
+                match hull {
+                    Some(_) if may_have_intents => unclaimed.push(write.key),
+                    Some(_) => {}
+                    None => self.raise_above(state, self.engine.latest_version_ts(write.key)?),
+                }
             }
             state.own_intents.push(own_intent);
+        }
+        if hull.is_some() {
+            let newest = if may_have_intents {
+                self.engine.latest_version_among(unclaimed.into_iter())?
+            } else {
+                writes = true;
+                self.engine.latest_version_among(writes_of(requests).map(|write| write.key))?
+            };
+            self.raise_above(state, newest);
         }
         // Below the threshold a deletion may have been collected, which the write must not come before.
         if writes && state.write_ts <= self.gc_threshold {
@@ -77,50 +87,56 @@ impl Evaluator<'_> {
         if intents.is_empty() { Ok(()) } else { Err(EvalError::Intents(intents)) }
     }
 
-    /// The same for many keys in order, if there are no intents between them and no read that needs to be looked at key
-    /// by key; else it does nothing.
-    fn raise_for_many(&self, state: &mut State<'_>) -> Result<bool, EvalError> {
-        if state.request.requests.len() < MANY_WRITES || !self.cleared.is_empty() {
-            return Ok(false);
-        }
-        let written = |item| match item {
-            &Request::Put { ref key, .. } | &Request::Delete { ref key, .. } => Some(key),
-            _ => None,
-        };
-        let keys: Vec<&Key> = state.request.requests.iter().filter_map(written).collect();
-        let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(false) };
-        let hull = Span::new((*first).clone(), last.next());
-        if !keys.is_sorted_by(|a, b| a < b) || self.engine.may_have_locks(&hull) {
-            return Ok(false);
-        }
-        let (read, by) = self.cache.get_max_span(&hull);
+    /// The lowest time for a write of what was read.
+    fn floor(&self, state: &State<'_>, (read, by): (Timestamp, Option<TxnId>)) -> Timestamp {
         let own = by.is_some() && by == state.txn.map(|txn| txn.id);
-        if read > state.write_ts || read == state.write_ts && !own {
-            return Ok(false);
-        }
-        let count = keys.len();
-        let newest = self.engine.latest_version_among(keys.into_iter())?.unwrap_or(Timestamp::MIN);
-        state.write_ts = state.write_ts.max(newest.next()).max(self.gc_threshold.next());
-        state.own_intents.resize_with(count, OwnIntent::default);
-        Ok(true)
+        // A read of ours hides earlier ones of others, so it binds us as far as it went: even where we never heard of it,
+        // because its answer was lost or a refresh that it was part of failed elsewhere.
+        if own { read } else { read.next() }
     }
 
-    pub(super) fn put(
+    fn raise_above_reads(&self, state: &mut State<'_>, key: &[u8], own_intent: &OwnIntent) {
+        let key = Key::from(key);
+        let floor = self.floor(state, self.cache.get_max(&key));
+        if !(planted::is_on(Bug::ReadsUnderOwnIntent) && matches!(own_intent, OwnIntent::Earlier(_))) {
+            state.write_ts = state.write_ts.max(floor);
+        }
+        // *cleared-is-refused*
+        if !self.cleared.is_empty() {
+            state.write_ts = state.write_ts.max(self.cleared.over_key(key.as_bytes()).next());
+        }
+    }
+
+    fn raise_above(&self, state: &mut State<'_>, newest: Option<Timestamp>) {
+        if let Some(newest) = newest.filter(|newest| *newest >= state.write_ts) {
+            state.write_ts = newest.next();
+        }
+    }
+
+    pub(super) fn write_many(
         &self,
         state: &mut State<'_>,
-        key: &Key,
-        value: Option<&Bytes>,
-        seq: u32,
+        writes: &Writes,
         one_phase: bool,
     ) -> Result<Response, EvalError> {
-        let own = std::mem::take(&mut state.own_intents[state.write_count]);
+        let intent_bytes = if one_phase { 0 } else { INTENT_BYTES };
+        state.out.batch.reserve(writes.byte_size() + writes.len() * (VERSION_BYTES + intent_bytes));
+        for write in writes.iter() {
+            self.write(state, write, one_phase)?;
+        }
+        Ok(Response::Write { keys: writes.len() as u64 })
+    }
+
+    pub(super) fn write(&self, state: &mut State<'_>, write: WriteRef<'_>, one_phase: bool) -> Result<(), EvalError> {
+        let WriteRef { key, seq, value } = write;
+        let own = state.own_intents.get_mut(state.write_count).map(std::mem::take).unwrap_or_default();
         state.write_count += 1;
         match state.txn {
             Some(txn) if !one_phase => {
                 match own {
-                    OwnIntent::Same => return Ok(Response::Write { keys: 1 }),
+                    OwnIntent::Same => return Ok(()),
                     OwnIntent::Earlier(lock) if lock.ts != state.write_ts => {
-                        state.out.batch.clear_version(key.as_bytes(), lock.ts);
+                        state.out.batch.clear_version(key, lock.ts);
                     }
                     OwnIntent::Earlier(_) | OwnIntent::None => {}
                 }
@@ -128,17 +144,17 @@ impl Evaluator<'_> {
                 meta.write_ts = state.write_ts;
                 let (ts, local_ts) = (state.write_ts, self.local_ts(state.write_ts));
                 let record = LockRecord { txn: meta, ts, tombstone: value.is_none(), seq, local_ts };
-                state.out.batch.put_intent(key.as_bytes(), &record, value.map(|value| &value[..]));
+                state.out.batch.put_intent(key, &record, value);
             }
             Some(_) | None => {
                 if let OwnIntent::Earlier(lock) = own {
                     // An intent of an earlier attempt of this very transaction gives way.
-                    self.engine.resolve_intent(&mut state.out.batch, key.as_bytes(), &lock, None)?;
+                    self.engine.resolve_intent(&mut state.out.batch, key, &lock, None)?;
                 }
-                self.put_version(state, key, state.write_ts, value.map(|value| &value[..]));
+                self.put_version(state, key, state.write_ts, value);
             }
         }
-        Ok(Response::Write { keys: 1 })
+        Ok(())
     }
 
     /// Rows as they will stay. The coordinator answers for it that nobody else reads or writes their keys before its
@@ -163,6 +179,10 @@ impl Evaluator<'_> {
                 return Err(KvError::Retry { reason: RetryReason::ReadChanged, to: cleared.next() }.into());
             }
         }
+        let bytes = |(key, value): &(Key, Option<Bytes>)| {
+            VERSION_BYTES + key.as_bytes().len() + value.as_ref().map_or(0, Bytes::len)
+        };
+        state.out.batch.reserve(rows.iter().map(bytes).sum());
         for (key, value) in rows {
             state.out.batch.put_version(key.as_bytes(), ts, value.as_deref());
         }
@@ -217,11 +237,41 @@ impl Evaluator<'_> {
             Some(_) if is_within(value, until) => value + (until - value) / by * by,
             Some(_) | None => value,
         };
-        self.put_version(state, key, ts, Some(&reserved.to_be_bytes()));
+        self.put_version(state, key.as_bytes(), ts, Some(&reserved.to_be_bytes()));
         state.out.given = Some((key.clone(), Given { at: ts, value }));
         state.write_ts = ts;
         Ok(Response::Increment { value })
     }
+}
+
+/// From the first key that a batch writes to the last, where they are many, and in order.
+fn hull_of_many(requests: &[Request]) -> Option<Span> {
+    let writes = |it: &&Request| matches!(it, Request::Put { .. } | Request::Delete { .. } | Request::WriteMany { .. });
+    let mut writing = requests.iter().filter(writes);
+    if let (Some(Request::WriteMany { writes }), None) = (writing.next(), writing.next()) {
+        return (!writes.is_empty()).then(|| writes.keys().hull());
+    }
+    if requests.len() < MANY_WRITES {
+        return None;
+    }
+    let keys = || writes_of(requests).map(|write| write.key);
+    let (first, last) = (keys().next()?, keys().last()?);
+    keys().is_sorted_by(|a, b| a < b).then(|| Span::new(first.into(), Key::from(last).next()))
+}
+
+/// The writes of a batch, in their order.
+fn writes_of(requests: &[Request]) -> impl Iterator<Item = WriteRef<'_>> {
+    requests.iter().flat_map(|item| {
+        let (one, many) = match item {
+            Request::Put { key, value, seq } => {
+                (Some(WriteRef { key: key.as_bytes(), seq: *seq, value: Some(value) }), None)
+            }
+            Request::Delete { key, seq } => (Some(WriteRef { key: key.as_bytes(), seq: *seq, value: None }), None),
+            Request::WriteMany { writes } => (None, Some(writes.iter())),
+            _ => (None, None),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    })
 }
 
 /// What is newest, whenever it was written: for what takes part in no transaction.

@@ -51,6 +51,7 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::Put { key, .. } | Request::Delete { key, .. } => {
                 spans.push(LatchSpan::write(Span::point(key.clone()), write_ts));
             }
+            Request::WriteMany { writes } => spans.push(LatchSpan::write_keys(writes.keys().clone(), write_ts)),
             Request::Increment { key, .. } => spans.push(LatchSpan::write_unversioned(Span::point(key.clone()))),
             Request::ClearRange { span, .. } => {
                 spans.push(LatchSpan::write_unversioned(span.clone()));

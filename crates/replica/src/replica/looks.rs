@@ -83,6 +83,8 @@ impl LookStarts {
         let span = |item: &Request| match item {
             Request::Put { key, .. } | Request::Increment { key, .. } => Some(Span::point(key.clone())),
             Request::ResolveSpan { span, status: TxnStatus::Committed, .. } => Some(span.clone()),
+            // As in one piece: what is remembered here costs little to find again.
+            Request::WriteMany { writes } if writes.has_values() => Some(writes.keys().hull()),
             Request::Load { rows, .. } => Some(Span::new(rows.first()?.0.clone(), rows.last()?.0.next())),
             _ => None,
         };

@@ -430,6 +430,7 @@ impl Replica {
                     let strength = Some(LockStrength::Intent);
                     self.locks.check(&LockRequest { key, txn: meta, strength, read_ts }).into_iter().next()
                 }
+                Request::WriteMany { writes } => self.locks.check_keys(writes.keys(), meta),
                 _ => None,
             };
             if conflict.is_some() {

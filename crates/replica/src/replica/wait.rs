@@ -258,6 +258,9 @@ fn wanted_strength(request: &BatchRequest, key: &Key) -> Option<LockStrength> {
             {
                 return Some(LockStrength::Intent);
             }
+            Request::WriteMany { writes } if writes.keys().contains(key.as_bytes()) => {
+                return Some(LockStrength::Intent);
+            }
             _ => {}
         }
     }

@@ -288,7 +288,7 @@ fn sorted_keys_agree(
         }
         Err(ReadConflict::Storage(error)) => panic!("{error}"),
     }
-    let newest = engine.latest_version_among(keys.iter()).unwrap().map_or(0, Timestamp::wall_ns);
+    let newest = engine.latest_version_among(keys.iter().map(Key::as_bytes)).unwrap().map_or(0, Timestamp::wall_ns);
     assert_eq!(newest, wanted.iter().map(|at| model.newest(*at)).max().unwrap_or(0));
 }
 

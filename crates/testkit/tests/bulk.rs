@@ -1,0 +1,347 @@
+//! Transactions that write many keys: sent in one piece, locked as a list, and as isolated as those that write one.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use hlc::Timestamp;
+use keys::{Key, LockStrength, Span, TxnMeta};
+use kv::{Db, DbConfig, Error, Read, ScanOptions, See, Txn, TxnOptions};
+use replica::api::{Header, KvError, Request, Response};
+use rpc::MemoryConfig;
+use tempfile::TempDir;
+use testkit::{
+    cluster::{Cluster, Member},
+    commands::{end_with, get, key, meta, one_node, put_many, send, within, write},
+};
+
+const ROWS: usize = 600;
+
+fn row(n: usize) -> Key {
+    key(&format!("r{n:05}"))
+}
+
+fn rows_span() -> Span {
+    Span::new(key("r"), key("s"))
+}
+
+async fn fill(db: &Db, value: &'static str) {
+    let mut txn = db.begin(TxnOptions::default());
+    (0..ROWS).for_each(|n| txn.put(row(n), value.into()));
+    txn.commit().await.unwrap();
+}
+
+/// The rows by their numbers, and what they hold.
+async fn rows(db: &Db) -> Vec<(usize, String)> {
+    let mut txn = db.begin(TxnOptions::default());
+    let (mut found, mut rest) = (Vec::new(), Some(rows_span()));
+    while let Some(span) = rest {
+        let page = txn.scan(&span, ScanOptions::default()).await.unwrap();
+        found.extend(page.rows.iter().map(|(key, value)| {
+            let number = std::str::from_utf8(&key[2..]).unwrap().parse().unwrap();
+            (number, String::from_utf8(value.to_vec()).unwrap())
+        }));
+        rest = page.resume;
+    }
+    found
+}
+
+/// Deletes the rows with even numbers as a statement does: locks them, and writes.
+async fn delete_evens(db: &Db) -> Result<Timestamp, Error> {
+    let mut txn = db.begin(TxnOptions::default());
+    let evens: Vec<Key> = (0..ROWS).step_by(2).map(row).collect();
+    let read = Read { lock: Some(LockStrength::Update), ..Read::default() };
+    for keys in evens.chunks(100) {
+        let found = txn.get_many(keys, read).await?;
+        let there = keys.iter().zip(found).filter(|(_, value)| value.is_some());
+        there.for_each(|(key, _)| txn.delete(key.clone()));
+    }
+    txn.commit().await
+}
+
+fn number_of(value: Option<bytes::Bytes>) -> u64 {
+    value.map_or(0, |value| std::str::from_utf8(&value).unwrap().parse().unwrap())
+}
+
+/// Increments a row, as often as it takes.
+async fn increment(db: &Db, n: usize) {
+    loop {
+        let mut txn = db.begin(TxnOptions::default());
+        let read = Read { lock: Some(LockStrength::Update), ..Read::default() };
+        let attempt = async {
+            let found = number_of(txn.get(&row(n), read).await?);
+            txn.put(row(n), (found + 1).to_string().into());
+            txn.commit().await
+        };
+        match attempt.await {
+            Ok(_) => return,
+            Err(Error::Retry { .. } | Error::Deadlock { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_delete_beside_point_writes_loses_none_of_them() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let db = cluster.members[0].db.clone();
+    fill(&db, "0").await;
+    let writers = (0..4_usize).map(|writer| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            for round in 0..50 {
+                increment(&db, (writer * 149 + round * 7) % ROWS | 1).await;
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    for _ in 0..5 {
+        while let Err(error) = delete_evens(&db).await {
+            assert!(matches!(error, Error::Retry { .. } | Error::Deadlock { .. }), "{error}");
+        }
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let left = rows(&db).await;
+    assert!(left.iter().all(|(n, _)| n % 2 == 1) && left.len() == ROWS / 2);
+    assert_eq!(left.iter().map(|(_, value)| value.parse::<u64>().unwrap()).sum::<u64>(), 200);
+    cluster.stop().await;
+}
+
+/// A point write waits for the lock on its row, which is one of many, and for no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_one_of_many_locked_rows_waits_for_it_alone() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let db = cluster.members[0].db.clone();
+    fill(&db, "0").await;
+    let evens: Vec<Key> = (0..ROWS).step_by(2).map(row).collect();
+    let read = Read { lock: Some(LockStrength::Update), ..Read::default() };
+    let mut bulk = db.begin(TxnOptions::default());
+    assert!(bulk.get_many(&evens, read).await.unwrap().iter().all(Option::is_some));
+    increment(&db, 301).await;
+    let waits = tokio::spawn({
+        let db = db.clone();
+        async move { increment(&db, 300).await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waits.is_finished(), "the row is locked");
+    evens.iter().for_each(|key| bulk.put(key.clone(), "7".into()));
+    bulk.commit().await.unwrap();
+    waits.await.unwrap();
+    let found = rows(&db).await;
+    assert_eq!([&found[300].1, &found[301].1, &found[302].1].map(String::as_str), ["8", "1", "7"]);
+    // The other way round: many rows, one of which somebody holds.
+    let mut point = db.begin(TxnOptions::default());
+    point.get(&row(42), read).await.unwrap();
+    let waits = tokio::spawn({
+        let db = db.clone();
+        async move {
+            let mut txn = db.begin(TxnOptions::default());
+            (0..ROWS).for_each(|n| txn.put(row(n), "9".into()));
+            txn.commit().await.unwrap();
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!waits.is_finished(), "one of the rows is locked");
+    point.put(row(42), "8".into());
+    point.commit().await.unwrap();
+    waits.await.unwrap();
+    assert!(rows(&db).await.iter().all(|(_, value)| value == "9"));
+    cluster.stop().await;
+}
+
+/// write-above-read, for one of many keys, and a refresh that fails because of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_many_keys_that_cannot_move_up_leaves_nothing() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    fill(&member.db, "0").await;
+    for changes in [false, true] {
+        let mut txn = member.db.begin(TxnOptions::default());
+        txn.get(&key("checked"), Read::default()).await.unwrap();
+        (0..ROWS).for_each(|n| txn.put(row(n), format!("{changes}").into()));
+        if changes {
+            let mut other = member.db.begin(TxnOptions::default());
+            other.put(key("checked"), "changed".into());
+            other.commit().await.unwrap();
+        }
+        // Somebody has read one of them above.
+        let reader = meta(2, "x", member.db.clock().now().add_ns(200_000_000));
+        let one = vec![Request::Get { key: row(333), lock: None }];
+        send(member, "r00333", within(&reader), one).await.unwrap();
+        match txn.commit().await {
+            Ok(commit_ts) => assert!(!changes && commit_ts > reader.write_ts, "write-above-read"),
+            Err(error) => assert!(changes && matches!(error, Error::Retry { .. }), "{error}"),
+        }
+        assert!(rows(&member.db).await.iter().all(|(_, value)| value == "false"));
+    }
+    // Started over, it commits.
+    let mut txn = member.db.begin(TxnOptions::default());
+    txn.start_over();
+    (0..ROWS).for_each(|n| txn.put(row(n), "again".into()));
+    txn.commit().await.unwrap();
+    assert!(rows(&member.db).await.iter().all(|(_, value)| value == "again"));
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_of_many_writes_counts_and_savepoints_cut_them() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let db = &cluster.members[0].db;
+    let mut txn = db.begin(TxnOptions::default());
+    for value in ["first", "second"] {
+        (0..ROWS).for_each(|n| txn.put(row(n), value.into()));
+    }
+    (0..ROWS).step_by(3).for_each(|n| txn.delete(row(n)));
+    (0..ROWS).step_by(6).for_each(|n| txn.put(row(n), "third".into()));
+    let savepoint = txn.savepoint();
+    (0..2 * ROWS).for_each(|n| txn.put(row(n), "cut".into()));
+    (0..ROWS).for_each(|n| txn.delete(row(n)));
+    txn.rollback_to(&savepoint);
+    txn.release(&savepoint);
+    (0..ROWS).step_by(100).for_each(|n| txn.put(row(n), "last".into()));
+    txn.commit().await.unwrap();
+    let expected = (0..ROWS).filter_map(|n| match n {
+        n if n % 100 == 0 => Some((n, "last".to_owned())),
+        n if n % 6 == 0 => Some((n, "third".to_owned())),
+        n if n % 3 == 0 => None,
+        n => Some((n, "second".to_owned())),
+    });
+    assert!(rows(db).await.into_iter().eq(expected));
+    cluster.stop().await;
+}
+
+/// Whoever has the old range in its cache is told, and sends each half to its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_is_split_between_many_writes_and_their_commit() {
+    let dir = TempDir::new().unwrap();
+    let cluster = Cluster::start(dir.path(), 3, MemoryConfig::default(), &[0; 3], DbConfig::default()).await;
+    let (here, there) = (&cluster.members[0].db, &cluster.members[1].db);
+    fill(here, "before").await;
+    assert_eq!(rows(there).await.len(), ROWS);
+    for (at, many) in [(300, true), (100, false)] {
+        let mut txn = there.begin(TxnOptions::default());
+        let value = if many { "many" } else { "intents" };
+        (0..ROWS).for_each(|n| txn.put(row(n), value.into()));
+        here.split_at(&row(at)).await.unwrap();
+        txn.commit().await.unwrap();
+        assert!(rows(here).await.iter().all(|(_, found)| found == value));
+    }
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leaseholder_dies_in_the_middle_of_a_commit_of_many_keys() {
+    let dir = TempDir::new().unwrap();
+    let config = DbConfig { rpc_timeout: Duration::from_secs(2), ..DbConfig::default() };
+    for round in 0..3 {
+        let dir = dir.path().join(round.to_string());
+        let cluster = Cluster::start(&dir, 5, MemoryConfig::default(), &[0; 3], config.clone()).await;
+        let leader = cluster.leader_of(&row(0)).expect("the range is led");
+        let db = cluster.members[(leader + 1) % 3].db.clone();
+        fill(&db, "before").await;
+        let commit = tokio::spawn({
+            let db = db.clone();
+            async move {
+                let mut txn = db.begin(TxnOptions::default());
+                (0..ROWS).for_each(|n| txn.put(row(n), "after".into()));
+                txn.commit().await
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(round * 3)).await;
+        cluster.kill(leader).await;
+        let outcome = commit.await.unwrap();
+        let found: BTreeSet<String> = rows(&db).await.into_iter().map(|(_, value)| value).collect();
+        let all_or_nothing = found.len() == 1;
+        assert!(all_or_nothing, "{outcome:?}: {found:?}");
+        if outcome.is_ok() {
+            assert!(found.contains("after"), "no-dirty-ack");
+        } else if !matches!(outcome, Err(Error::Ambiguous { .. })) {
+            assert!(found.contains("before"), "an error means that nothing is there: {outcome:?}");
+        }
+        cluster.stop().await;
+    }
+}
+
+const NAMES: [&str; 4] = ["n1", "n2", "n3", "n4"];
+
+async fn written(member: &Member) -> Vec<Option<String>> {
+    let mut found = Vec::new();
+    for name in NAMES {
+        found.push(get(member, name).await);
+    }
+    found
+}
+
+/// The staging record lists writes that came in one piece: recovery finds each, or misses one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parallel_commit_of_packed_writes_is_recovered_either_way() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    member.db.split_at(&key("m")).await.unwrap();
+    for (n, arrives) in [(7, true), (8, false)] {
+        let value = if arrives { "committed" } else { "aborted" };
+        let txn = meta(n, "a", member.db.clock().now());
+        if arrives {
+            send(member, "n1", within(&txn), vec![put_many(3, &NAMES, value)]).await.unwrap();
+        } else {
+            send(member, "n1", within(&txn), vec![put_many(3, &NAMES[..3], value)]).await.unwrap();
+        }
+        let in_flight = NAMES.iter().map(|name| write(name, 3)).collect();
+        send(member, "a", within(&txn), vec![put_many(3, &["a", "b"], value), end_with(true, in_flight)]).await.unwrap();
+        // The gateway is gone: after three seconds somebody decides.
+        assert!(written(member).await.iter().all(|found| found.as_deref() == Some("committed")), "{value}");
+        assert_eq!(get(member, "b").await.as_deref(), Some("committed"), "{value}");
+    }
+    cluster.stop().await;
+}
+
+/// newest-write-stays
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_packed_writes_again_change_nothing() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let txn = meta(7, "n1", member.db.clock().now());
+    let at = |name: &str| member.store.engine().lock(key(name).as_bytes()).unwrap().expect("it has an intent").ts;
+    send(member, "n1", within(&txn), vec![put_many(4, &NAMES, "new")]).await.unwrap();
+    let first = at("n2");
+    let again = send(member, "n1", within(&txn), vec![put_many(4, &NAMES, "twice")]).await.unwrap();
+    assert_eq!(again.responses, [Response::Write { keys: 4 }]);
+    assert_eq!((again.txn.unwrap().write_ts, at("n2")), (first, first));
+    // A later one of some takes their place, and all of the earlier one that comes late are refused.
+    let next = TxnMeta { write_ts: member.db.clock().now(), ..txn.clone() };
+    send(member, "n1", within(&next), vec![put_many(5, &NAMES[1..3], "newer")]).await.unwrap();
+    let late = send(member, "n1", within(&next), vec![put_many(4, &NAMES, "new")]).await;
+    assert!(matches!(late, Err(KvError::Invalid { .. })), "{late:?}");
+    send(member, "n1", within(&next), vec![end_with(true, Vec::new())]).await.unwrap();
+    assert_eq!(written(member).await, ["new", "newer", "newer", "new"].map(|value| Some(value.to_owned())));
+    // Somebody else's intent on one of them is waited for.
+    let holder = meta(8, "n3", member.db.clock().now());
+    send(member, "n3", within(&holder), vec![put_many(1, &["n3"], "of another")]).await.unwrap();
+    let mut writer: Txn = member.db.begin(TxnOptions::default());
+    NAMES.iter().for_each(|name| writer.put(key(name), "last".into()));
+    (0..ROWS).for_each(|n| writer.put(row(n), "last".into()));
+    let commit = tokio::spawn(async move { writer.commit().await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!commit.is_finished());
+    let header = within(&holder);
+    send(member, "n3", header, vec![end_with(true, Vec::new())]).await.unwrap();
+    let committed = Request::ResolveSpan {
+        span: Span::point(key("n3")),
+        txn: Box::new(holder.clone()),
+        status: keys::TxnStatus::Committed,
+        commit_ts: holder.write_ts,
+    };
+    send(member, "n3", Header::default(), vec![committed]).await.unwrap();
+    commit.await.unwrap().unwrap();
+    assert!(written(member).await.iter().all(|found| found.as_deref() == Some("last")));
+    let mut reader = member.db.begin(TxnOptions::default());
+    let own = reader.get(&row(5), Read { see: See::Now, ..Read::default() }).await.unwrap();
+    assert_eq!(own.as_deref(), Some(&b"last"[..]));
+    cluster.stop().await;
+}
