@@ -39,6 +39,7 @@ const SIDE: &[&str] =
 /// A foreign crate, and who alone may know it.
 const KNOWN_TO: &[(&str, &[&str])] = &[
     ("rocksdb", &["storage"]),
+    ("librocksdb-sys", &["storage"]),
     ("openraft", &["raft"]),
     ("pgwire", &["pgserver"]),
     ("sqlparser", &["plan"]),

@@ -33,10 +33,11 @@ pub mod statistics;
 mod store;
 mod stored_view;
 mod table_parts;
-mod tagged;
 pub mod trigger;
 mod view;
 pub mod virtual_tables;
+
+use keys::tagged;
 
 pub use audited::Audited;
 pub use cluster::{Cluster, ClusterParts, ClusterSetting, ClusterSettings};

@@ -30,6 +30,7 @@ mod key_list;
 pub mod keyspace;
 mod pretty;
 mod range;
+pub mod tagged;
 mod txn;
 
 pub use ids::{ColumnId, IndexId, NodeId, RangeId, ReplicaId, StoreId, TableId, Term, TxnId};

@@ -1,7 +1,9 @@
-//! The command line: `quorate start`, `quorate node`, `quorate cert`, `quorate audit`, `quorate workload`.
+//! The command line: `quorate start`, `quorate node`, `quorate cert`, `quorate audit`, `quorate encryption-status`,
+//! `quorate workload`.
 
 mod audited;
 mod cert;
+mod encryption;
 mod node;
 mod workload;
 
@@ -46,6 +48,8 @@ enum Command {
     /// Look at a node's audit log.
     #[command(subcommand)]
     Audit(audited::Audit),
+    /// Say which of a store's files are encrypted, and with which data keys. It needs no key, and the node may be running.
+    EncryptionStatus(encryption::Status),
     /// Run a workload against a cluster, and judge whether it keeps its promises.
     #[command(subcommand)]
     Workload(workload::Command),
@@ -122,6 +126,7 @@ struct Start {
     spill_bytes: usize,
     #[command(flatten)]
     audit: audited::Flags,
+    encryption: encryption::Flags,
 }
 
 /// Of each thread: what a deep statement needs. Only touched pages count.
@@ -145,6 +150,10 @@ fn main() -> ExitCode {
         Command::Node(arguments) => runtime.block_on(node::run(arguments)),
         Command::Workload(command) => runtime.block_on(workload::run(command)),
         Command::Cert(command) => match runtime.block_on(cert::run(&command)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => complain(&error),
+        },
+        Command::EncryptionStatus(status) => match encryption::status(&status) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => complain(&error),
         },
@@ -211,6 +220,7 @@ async fn run(start: Start) -> ExitCode {
     config.kv.spill_bytes = start.spill_bytes;
     config.audit = start.audit.config();
     raise_open_files();
+    config.encryption = start.encryption.config();
     // A process that is told to stop while it starts stops at once: nothing is served yet.
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(signal) => signal,

@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use rpc::{RpcError, Service, Transport, services};
 use rustc_hash::{FxHashMap, FxHashSet};
+use storage::StoreFiles;
 use storage::log::{GroupLog, LogHealth, LogOp, LogStore, Recovered, ignore};
 use tokio::time::Instant;
 
@@ -46,6 +47,8 @@ pub struct RaftDeps {
     pub transport: Arc<dyn Transport>,
     /// Where snapshots are kept while they are received; emptied at start.
     pub spool_dir: PathBuf,
+    /// How they are written there.
+    pub files: StoreFiles,
     pub liveness: LivenessConfig,
     pub seed: u64,
 }
@@ -111,7 +114,7 @@ impl RaftNode {
     pub async fn start(deps: RaftDeps) -> Result<Self, OpenError> {
         let failed =
             |error: std::io::Error| OpenError { reason: format!("{}: {error}", deps.spool_dir.display()) };
-        let incoming = Incoming::open(deps.spool_dir.clone()).map_err(failed)?;
+        let incoming = Incoming::open(deps.spool_dir.clone(), deps.files.clone()).map_err(failed)?;
         let may_vote = match deps.recovered.health {
             LogHealth::Sound => true,
             LogHealth::Suspect { synced, found } => {

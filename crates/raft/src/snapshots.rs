@@ -22,6 +22,7 @@ use keys::RangeId;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
+use storage::{StoreFile, StoreFiles};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::Instant,
@@ -99,6 +100,7 @@ impl Outgoing {
 /// A received snapshot: a file of length-prefixed pieces, which is removed when this is dropped.
 pub(crate) struct Spool {
     path: PathBuf,
+    files: StoreFiles,
 }
 
 impl Drop for Spool {
@@ -112,7 +114,7 @@ impl Drop for Spool {
 impl Spool {
     pub fn chunks(&self) -> io::Result<impl Iterator<Item = io::Result<Bytes>> + use<>> {
         use std::io::Read;
-        let mut file = io::BufReader::new(std::fs::File::open(&self.path)?);
+        let mut file = io::BufReader::new(self.files.open_file(&self.path)?);
         Ok(std::iter::from_fn(move || {
             let mut length = [0; 4];
             match file.read_exact(&mut length) {
@@ -129,7 +131,7 @@ impl Spool {
 struct Receiving {
     snapshot: u64,
     spool: Spool,
-    file: std::fs::File,
+    file: StoreFile,
     next: u32,
     bytes: u64,
     touched: Instant,
@@ -138,18 +140,19 @@ struct Receiving {
 /// The snapshots a store is receiving, at most one for each range.
 pub(crate) struct Incoming {
     dir: PathBuf,
+    files: StoreFiles,
     count: AtomicU64,
     spools: Mutex<FxHashMap<RangeId, Receiving>>,
 }
 
 impl Incoming {
     /// Empties the directory: what was not taken in before is sent again.
-    pub fn open(dir: PathBuf) -> io::Result<Self> {
+    pub fn open(dir: PathBuf, files: StoreFiles) -> io::Result<Self> {
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;
         }
         std::fs::create_dir_all(&dir)?;
-        Ok(Self { dir, count: AtomicU64::new(0), spools: Mutex::default() })
+        Ok(Self { dir, files, count: AtomicU64::new(0), spools: Mutex::default() })
     }
 
     /// Adds a piece. One that came before is not added twice: its answer may have been lost.
@@ -162,8 +165,8 @@ impl Incoming {
                 return Err(io::Error::other("too many snapshots are being received"));
             }
             let path = self.dir.join(format!("{range}-{}", self.count.fetch_add(1, Ordering::Relaxed)));
-            let file = std::fs::File::create(&path)?;
-            let spool = Spool { path };
+            let file = self.files.create(&path)?;
+            let spool = Spool { path, files: self.files.clone() };
             let (snapshot, touched) = (head.snapshot, Instant::now());
             spools.insert(range, Receiving { snapshot, spool, file, next: 0, bytes: 0, touched });
         }
@@ -236,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn pieces_that_come_twice_are_kept_once_and_missing_ones_are_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let incoming = Incoming::open(dir.path().join("spool")).unwrap();
+        let incoming = Incoming::open(dir.path().join("spool"), StoreFiles::plain()).unwrap();
         for number in [0, 0, 1, 1, 2] {
             incoming.take(RANGE, head(9, number), format!("piece {number}").as_bytes()).unwrap();
         }
@@ -251,7 +254,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_sending_that_broke_off_is_replaced_or_given_up() {
         let dir = tempfile::tempdir().unwrap();
-        let incoming = Incoming::open(dir.path().join("spool")).unwrap();
+        let incoming = Incoming::open(dir.path().join("spool"), StoreFiles::plain()).unwrap();
         incoming.take(RANGE, head(1, 0), b"old").unwrap();
         incoming.take(RANGE, head(2, 0), b"new").unwrap();
         incoming.take(RANGE, head(1, 1), b"late").unwrap_err();
@@ -267,7 +270,7 @@ mod tests {
     #[tokio::test]
     async fn what_has_come_is_counted_over_all_ranges() {
         let dir = tempfile::tempdir().unwrap();
-        let incoming = Incoming::open(dir.path().join("spool")).unwrap();
+        let incoming = Incoming::open(dir.path().join("spool"), StoreFiles::plain()).unwrap();
         let other = RangeId::new(5);
         incoming.take(RANGE, head(1, 0), b"four").unwrap();
         incoming.take(other, head(2, 0), b"and more").unwrap();

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use kv::DbConfig;
+use storage::EncryptionConfig;
 use store::StoreConfig;
 
 use crate::join_token::JoinToken;
@@ -39,6 +40,8 @@ pub struct NodeConfig {
     /// Ask nobody who they are, and allow listening where others can reach it, without encryption.
     pub insecure: bool,
     pub max_clock_offset: Duration,
+    /// With what the store is encrypted, if it is.
+    pub encryption: EncryptionConfig,
     pub store: StoreConfig,
     pub kv: DbConfig,
     /// Where the audit log is, if there is one.
@@ -75,6 +78,7 @@ impl NodeConfig {
             authentication_timeout: pgserver::AUTHENTICATION_TIMEOUT,
             insecure: false,
             max_clock_offset: Duration::from_millis(500),
+            encryption: EncryptionConfig::default(),
             store: StoreConfig::default(),
             kv: DbConfig::default(),
             audit: None,
@@ -96,6 +100,11 @@ impl NodeConfig {
                 "--superuser-reserved-connections {} must be less than --max-connections {}",
                 self.superuser_reserved, self.connections_max
             ));
+        }
+        if self.encryption.old_key.is_some() && self.encryption.key.is_none() {
+            return Err("--encryption-old-key-file (or -command) is the key that another takes the place of: give that \
+                        with --encryption-key-file or --encryption-key-command"
+                .into());
         }
         for (flag, address) in
             [("--sql-addr", &self.sql_addr), ("--rpc-addr", &self.rpc_addr), ("--http-addr", &self.http_addr)]

@@ -23,5 +23,6 @@ pub use join::{JoinError, Operator};
 pub use join_token::JoinToken;
 pub use node::{KvNode, StartError};
 pub use sql_node::Node;
+pub use storage::{EncryptionConfig, EncryptionStatus, FileBytes, KeySource, Rotation};
 pub use types::stack::THREAD_STACK_BYTES;
 pub use status::{LatchStatus, LockStatus, NodeStatus, OtherNode, RaftStatus, RangeStatus};

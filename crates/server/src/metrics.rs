@@ -104,6 +104,16 @@ impl Collector for Layers {
         out.gauge("engine_sst_bytes", "Bytes in SST files of the state engine.", engine.sst_bytes)?;
         out.gauge("engine_memtable_bytes", "Bytes in memtables of the state engine.", engine.memtable_bytes)?;
         out.gauge("engine_locks", "Intents that are not resolved.", engine.locks)?;
+        if let Some(encryption) = store.files().metrics() {
+            out.gauge("encryption_data_keys", "Data keys of the store.", encryption.data_keys)?;
+            out.counter("encryption_rotations", "Data keys made since the start.", encryption.rotations)?;
+            let created = encryption.active_key_created;
+            out.gauge("encryption_active_key_created_seconds", "When the active data key was made.", created)?;
+            let bytes = encryption.active_key_bytes;
+            out.gauge("encryption_active_key_bytes", "Bytes written with the active data key.", bytes)?;
+            let plaintext = encryption.plaintext_bytes;
+            out.gauge("encryption_plaintext_bytes", "Bytes in files that are not encrypted yet.", plaintext)?;
+        }
         let kv = self.node.db.metrics();
         out.counter("kv_pages_ahead", "Pages of scans asked for ahead.", kv.pages_ahead.load(Relaxed))?;
         out.counter("kv_batches_local", "Batches served by this store's replicas.", kv.batches_local.load(Relaxed))?;

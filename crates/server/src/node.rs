@@ -9,7 +9,7 @@ use keys::{NodeId, RangeId, StoreId};
 use kv::{Db, DbOptions, LocalStore};
 use replica::api::{BatchRequest, BatchResponse, KvError};
 use rpc::{RpcError, TcpOptions, TcpTransport, Transport, services};
-use storage::{DirLock, StorageError, StoreIdentity};
+use storage::{DirLock, StorageError, StoreFiles, StoreIdentity};
 use store::{NodeInfo, Store, StoreOptions};
 use uuid::Uuid;
 
@@ -65,10 +65,22 @@ pub(crate) fn open_certs(config: &NodeConfig) -> Result<Option<Arc<NodeCerts>>, 
     NodeCerts::open_with(dir, bound).map(|certs| Some(Arc::new(certs))).map_err(StartError::Certs)
 }
 
-/// Takes the store's directory for this process.
-pub(crate) fn lock_store(config: &NodeConfig) -> Result<Arc<DirLock>, StartError> {
-    let dir = config.store_dir.clone();
-    DirLock::acquire(&dir).map(Arc::new).map_err(|source| StartError::Store { dir, source })
+/// A store's directory, held by this process, and the way its files are written.
+pub(crate) struct LockedStore {
+    lock: Arc<DirLock>,
+    files: StoreFiles,
+}
+
+/// Takes the store's directory for this process, and gets its keys if it is encrypted. Where they cannot be had nothing in
+/// it is touched.
+pub(crate) fn lock_store(config: &NodeConfig) -> Result<LockedStore, StartError> {
+    let dir = &config.store_dir;
+    let locked = DirLock::acquire(dir).and_then(|lock| {
+        // A store of another program's format gets no keys.
+        StoreIdentity::read(dir)?;
+        Ok(LockedStore { lock: Arc::new(lock), files: StoreFiles::open(dir, &config.encryption)? })
+    });
+    locked.map_err(|source| StartError::Store { dir: dir.clone(), source })
 }
 
 /// The store as the transactions' layer sees it.
@@ -108,8 +120,8 @@ impl KvNode {
     pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
         let certs = open_certs(config)?;
-        let lock = lock_store(config)?;
-        Self::start_with(config, certs, lock, None).await
+        let locked = lock_store(config)?;
+        Self::start_with(config, certs, locked, None).await
     }
 
     /// With certificates that have been read, in a directory that is locked; at a place that the node has got already, if it
@@ -117,7 +129,7 @@ impl KvNode {
     pub(crate) async fn start_with(
         config: &NodeConfig,
         certs: Option<Arc<NodeCerts>>,
-        lock: Arc<DirLock>,
+        locked: LockedStore,
         given: Option<Place>,
     ) -> Result<Self, StartError> {
         let dir = config.store_dir.clone();
@@ -226,6 +238,7 @@ impl KvNode {
         };
         let store = Store::open(StoreOptions {
             dir: dir.clone(),
+            files: locked.files,
             node_id: identity.node_id,
             store_id: identity.store_id,
             clock: clock.clone(),
@@ -266,7 +279,7 @@ impl KvNode {
             node_id: identity.node_id,
             cluster_id: identity.cluster_id,
             certs,
-            _lock: lock,
+            _lock: locked.lock,
         };
         tokio::spawn(follow_nodes(node.db.clone(), node.store.clone()));
         Ok(node)

@@ -24,6 +24,7 @@ use parking_lot::{Mutex, RwLock};
 use rocksdb::{ColumnFamily, ColumnFamilyDescriptor, DB};
 use serde::{Deserialize, Serialize};
 
+use crate::encryption::StoreFiles;
 use crate::newest::NewestVersions;
 use crate::options::{self, EngineConfig, Memory};
 use crate::readers::Readers;
@@ -104,6 +105,7 @@ pub(crate) struct Inner {
     pub(crate) readers: Readers,
     pub(crate) db: DB,
     pub(crate) dir: PathBuf,
+    pub(crate) files: StoreFiles,
     no_wal: rocksdb::WriteOptions,
     pub(crate) locks: RwLock<LockIndex>,
     pub(crate) newest: NewestVersions,
@@ -132,10 +134,12 @@ impl Inner {
     }
 
     pub(crate) fn family_options(&self, name: &str) -> rocksdb::Options {
-        match name {
+        let mut options = match name {
             DATA => options::data_family(&self.config, &self.memory),
             _ => options::plain_family(&self.config, &self.memory),
-        }
+        };
+        self.files.configure(&mut options);
+        options
     }
 
     pub(crate) fn lock_at(
@@ -168,6 +172,11 @@ impl Engine {
     ///
     /// The caller holds the [`crate::DirLock`] of the store's directory.
     pub fn open(dir: &Path, config: &EngineConfig) -> Result<Self, StorageError> {
+        Self::open_with(dir, config, &StoreFiles::plain())
+    }
+
+    /// The same, with files that may be encrypted.
+    pub fn open_with(dir: &Path, config: &EngineConfig, files: &StoreFiles) -> Result<Self, StorageError> {
         std::fs::create_dir_all(dir).map_err(|e| StorageError::io("create", dir, e))?;
         let memory = Memory::new(config);
         // The order fixes the families' numbers 1, 2, 3, which `write` puts into batches.
@@ -177,7 +186,9 @@ impl Engine {
             ColumnFamilyDescriptor::new(LOCK, options::plain_family(config, &memory)),
             ColumnFamilyDescriptor::new(LOCAL, options::plain_family(config, &memory)),
         ];
-        let db = DB::open_cf_descriptors(&options::database(config, &memory), dir.join("state"), families)
+        let mut database = options::database(config, &memory);
+        files.configure(&mut database);
+        let db = DB::open_cf_descriptors(&database, dir.join("state"), families)
             .map_err(|error| open_error(error, dir))?;
         let mut no_wal = rocksdb::WriteOptions::default();
         no_wal.disable_wal(true);
@@ -186,6 +197,7 @@ impl Engine {
                 readers: Readers::default(),
                 db,
                 dir: dir.to_owned(),
+                files: files.clone(),
                 no_wal,
                 locks: RwLock::default(),
                 newest: NewestVersions::new(config.version_cache_bytes),

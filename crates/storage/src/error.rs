@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::encryption::StoreKeyId;
+
 /// A failure of the storage under a node. None of these is caused by what a client asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -16,6 +18,14 @@ pub enum StorageError {
     OlderFormat { found: u32, known: u32 },
     #[error("the directory belongs to cluster {found}, not to cluster {expected}")]
     OtherCluster { found: String, expected: String },
+    #[error(
+        "the store is encrypted with key {found}: give it with --encryption-key-file or --encryption-key-command"
+    )]
+    StoreKeyMissing { found: StoreKeyId },
+    #[error("the store is encrypted with key {found}, and the key given is {given}")]
+    StoreKeyWrong { found: StoreKeyId, given: StoreKeyId },
+    #[error("no key from {from}: {reason}")]
+    StoreKeySource { from: String, reason: String },
     /// What is on disk is not what was written. The store must not go on.
     #[error("stored data is damaged: {what}")]
     Corruption { what: String },

@@ -85,7 +85,7 @@ impl Engine {
         sync_dir(&dir)?;
         crash_point!("ingest::files_written");
         let marker = Marker { clear: clear.to_vec(), local_clear: local_clear.to_vec(), files };
-        write_file_durably(&dir.join(MARKER_FILE), &encode(&marker))?;
+        write_file_durably(&dir.join(MARKER_FILE), &self.inner.files.seal(encode(&marker))?)?;
         crash_point!("ingest::decided");
         complete(self, &dir, &marker)
     }
@@ -103,7 +103,7 @@ fn finish_decided(engine: &Engine) -> Result<(), StorageError> {
     match std::fs::read(&path) {
         Ok(bytes) => {
             tracing::info!(dir = %dir.display(), "finishing an ingest that was interrupted");
-            complete(engine, &dir, &decode(&bytes)?)
+            complete(engine, &dir, &decode(&engine.inner.files.unseal(bytes)?)?)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => remove_dir(&dir),
         Err(error) => Err(StorageError::io("read", path, error)),

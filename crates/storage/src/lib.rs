@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! DIR/LOCK, DIR/FORMAT     whose directory it is                             format
+//! DIR/KEYS                    the data keys, sealed with the store key          encryption
 //! DIR/CLOCK                the bound that no timestamp is above               clock_file
 //! DIR/state                RocksDB, write-ahead log off                      engine, options
 //!   data                     user key ++ inverted timestamp -> version       version_key, read, gc
@@ -28,6 +29,7 @@
 pub mod log;
 
 mod clock_file;
+mod encryption;
 mod engine;
 mod error;
 mod fatal;
@@ -50,6 +52,10 @@ mod version_key;
 mod write;
 
 pub use clock_file::ClockFile;
+pub use encryption::{
+    DataKeyId, EncryptionConfig, EncryptionMetrics, EncryptionStatus, FileBytes, KeySource, Rotation, StoreFile, StoreFiles,
+    StoreKeyId, Usage,
+};
 pub use engine::{Engine, EngineMetrics, LockRecord};
 pub use error::StorageError;
 pub use format::{DirLock, FORMAT_VERSION, StoreIdentity};

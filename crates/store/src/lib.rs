@@ -26,6 +26,7 @@
 
 mod checks;
 mod clocks;
+mod encryption;
 mod log_cuts;
 mod members;
 mod nodes;

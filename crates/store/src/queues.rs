@@ -46,7 +46,7 @@ pub(crate) fn start(store: &Store) {
     tokio::spawn(run_queues(weak));
 }
 
-async fn every<F>(weak: Weak<Inner>, interval: Duration, body: impl Fn(Store) -> F)
+pub(crate) async fn every<F>(weak: Weak<Inner>, interval: Duration, body: impl Fn(Store) -> F)
 where
     F: Future<Output = ()>,
 {

@@ -23,7 +23,7 @@ use rpc::{Lane, RpcError, Service, Transport, services};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use storage::{
-    Engine, EngineConfig, StorageError, WriteBatch,
+    Engine, EngineConfig, StorageError, StoreFiles, WriteBatch,
     log::{LogHealth, LogOp, LogStore, LogStoreConfig, ignore},
 };
 use tokio::{sync::Semaphore, time::Instant};
@@ -91,6 +91,8 @@ impl Default for StoreConfig {
 
 pub struct StoreOptions {
     pub dir: PathBuf,
+    /// How its files are written: opened for this directory.
+    pub files: StoreFiles,
     pub node_id: NodeId,
     pub store_id: StoreId,
     pub clock: Arc<Clock>,
@@ -128,6 +130,7 @@ pub(crate) struct Inner {
     pub store_id: StoreId,
     pub engine: Engine,
     pub log: LogStore,
+    pub files: StoreFiles,
     pub raft: RaftNode,
     pub clock: Arc<Clock>,
     pub transport: Arc<dyn Transport>,
@@ -232,11 +235,12 @@ impl Store {
     pub async fn open(options: StoreOptions) -> Result<Self, StoreError> {
         let log_config = LogStoreConfig {
             accept_loss: options.config.accept_lost_log,
+            files: options.files.clone(),
             ..LogStoreConfig::new(options.dir.join("log"))
         };
         // Both wait for the disk most of the time.
         let (engine, opened) = std::thread::scope(|scope| {
-            let engine = scope.spawn(|| Engine::open(&options.dir, &options.config.engine));
+            let engine = scope.spawn(|| Engine::open_with(&options.dir, &options.config.engine, &options.files));
             let log = LogStore::open(&log_config);
             (engine.join().expect("opening an engine does not panic"), log)
         });
@@ -260,6 +264,7 @@ impl Store {
             recovered,
             transport: options.transport.clone(),
             spool_dir: options.dir.join("spool"),
+            files: options.files.clone(),
             liveness: options.config.liveness,
             seed: options.seed,
         })
@@ -269,6 +274,7 @@ impl Store {
             store_id: options.store_id,
             engine,
             log,
+            files: options.files,
             raft,
             clock: options.clock,
             transport: options.transport.clone(),
@@ -317,6 +323,7 @@ impl Store {
         crate::queues::start(&store);
         crate::checks::start(&store);
         crate::log_cuts::start(&store);
+        crate::encryption::start(&store);
         Ok(store)
     }
 
@@ -373,6 +380,11 @@ impl Store {
     #[must_use]
     pub fn log(&self) -> &LogStore {
         &self.inner.log
+    }
+
+    #[must_use]
+    pub fn files(&self) -> &StoreFiles {
+        &self.inner.files
     }
 
     #[must_use]

@@ -149,6 +149,7 @@ impl Site {
         };
         let options = || StoreOptions {
             dir: dir.clone(),
+            files: storage::StoreFiles::plain(),
             node_id,
             store_id: StoreId::new(number),
             clock: clock.clone(),

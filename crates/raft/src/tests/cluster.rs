@@ -294,6 +294,7 @@ impl Cluster {
             recovered,
             transport: transport.clone(),
             spool_dir: site.dir.path().join("spool"),
+            files: storage::StoreFiles::plain(),
             liveness: self.liveness,
             seed: self.seed ^ id,
         };

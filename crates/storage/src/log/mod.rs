@@ -51,7 +51,7 @@ use self::{
     watermark::{Loss, Watermark},
     writer::Writer,
 };
-use crate::StorageError;
+use crate::{StorageError, StoreFiles};
 
 /// What is read again lies in the tail: this is for followers far behind.
 const BLOCK_CACHE_BYTES: usize = 8 << 20;
@@ -69,6 +69,7 @@ pub struct LogStoreConfig {
     /// A write or sync that takes longer ends the process: whoever looks after the machine sees a node that is down,
     /// instead of one that answers and does nothing.
     pub hang_limit: Duration,
+    pub files: StoreFiles,
 }
 
 impl LogStoreConfig {
@@ -81,6 +82,7 @@ impl LogStoreConfig {
             memtable_bytes: 16 << 20,
             accept_loss: false,
             hang_limit: Duration::from_secs(20),
+            files: StoreFiles::plain(),
         }
     }
 }
@@ -226,6 +228,8 @@ struct Shared {
     progress: Arc<Progress>,
     queue: Sender<writer::Message>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    dir: PathBuf,
+    files: StoreFiles,
     /// Holds RocksDB's own counters.
     #[cfg(test)]
     options: Options,
@@ -267,7 +271,9 @@ impl LogStore {
         options.set_manual_wal_flush(false);
         #[cfg(test)]
         options.enable_statistics();
-        let db = DB::open(&options, config.dir.join("rocks"))?;
+        config.files.configure(&mut options);
+        let dir = config.dir.join("rocks");
+        let db = DB::open(&options, &dir)?;
         let mut watermark = Watermark::open(&config.dir.join("WATERMARK"))?;
         // A new log whose directory is lost with the power would come back as one that never was.
         sync_dir(&config.dir)?;
@@ -312,6 +318,8 @@ impl LogStore {
             progress,
             queue,
             thread: Mutex::new(Some(thread)),
+            dir,
+            files: config.files.clone(),
             #[cfg(test)]
             options,
         };
@@ -426,6 +434,11 @@ impl LogStore {
     #[must_use]
     pub fn last_beyond(&self, range_id: RangeId, bytes: u64) -> Option<u64> {
         self.shared.tails.last_beyond(range_id, bytes)
+    }
+
+    /// The RocksDB, where it is, and how its files are written.
+    pub(crate) fn rocks(&self) -> (&DB, &Path, &StoreFiles) {
+        (&self.shared.db, &self.shared.dir, &self.shared.files)
     }
 
     #[must_use]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod damage;
+mod encryption;
 mod engine;
 mod ingest_all_or_nothing;
 mod locks_indexed;

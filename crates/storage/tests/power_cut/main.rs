@@ -5,10 +5,12 @@
 
 mod disk;
 
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 
 use bytes::Bytes;
 use disk::Cut;
@@ -16,7 +18,9 @@ use fail::FailScenario;
 use hlc::Timestamp;
 use keys::{Key, NodeId, RangeId, Span, StoreId};
 use storage::log::{LogEntry, LogHealth, LogOp, LogStore, LogStoreConfig};
-use storage::{Engine, EngineConfig, ReadOptions, ScanLimits, StoreIdentity, WriteBatch};
+use storage::{
+    Engine, EngineConfig, EncryptionConfig, KeySource, ReadOptions, ScanLimits, StorageError, StoreFiles, StoreIdentity, WriteBatch,
+};
 use tempfile::TempDir;
 
 const RANGE: RangeId = RangeId::new(1);
@@ -24,9 +28,23 @@ const KEYS: u64 = 40;
 const APPLIED: &[u8] = b"\x01applied";
 const CUTS: [fn(u64) -> Cut; 3] = [|_| Cut::Power, Cut::Torn, |_| Cut::Kill];
 
+/// The file of the key that stores are encrypted with, once they are.
+static KEY: OnceLock<PathBuf> = OnceLock::new();
+
+fn store_files(dir: &Path) -> StoreFiles {
+    std::fs::create_dir_all(dir).unwrap();
+    let key = KEY.get().map(|path| KeySource::File(path.clone()));
+    StoreFiles::open(dir, &EncryptionConfig { key, ..EncryptionConfig::default() }).unwrap()
+}
+
+fn open_engine(dir: &Path) -> Result<Engine, StorageError> {
+    Engine::open_with(dir, &engine_config(), &store_files(dir))
+}
+
 /// Memory tables this small are written out all the time.
 fn log_config(dir: &Path) -> LogStoreConfig {
-    LogStoreConfig { tail_bytes: 8 << 10, memtable_bytes: 64 << 10, wal_recycle: 2, ..LogStoreConfig::new(dir.join("log")) }
+    let new = LogStoreConfig { files: store_files(dir), ..LogStoreConfig::new(dir.join("log")) };
+    LogStoreConfig { tail_bytes: 8 << 10, memtable_bytes: 64 << 10, wal_recycle: 2, ..new }
 }
 
 fn engine_config() -> EngineConfig {
@@ -78,7 +96,7 @@ struct Running {
 impl Running {
     fn start(dir: &Path) -> Self {
         StoreIdentity::new(uuid::Uuid::from_u128(1), NodeId::new(1), StoreId::new(1)).write(dir).unwrap();
-        let engine = Engine::open(dir, &engine_config()).unwrap();
+        let engine = open_engine(dir).unwrap();
         let (log, found) = LogStore::open(&log_config(dir)).unwrap();
         assert_eq!(found.health, LogHealth::Sound);
         let (acknowledged, voted) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
@@ -152,7 +170,7 @@ fn check(dir: &Path, promised: Promised, what: &str) {
     assert_eq!(identity.store_id, StoreId::new(1));
     let (log, found) = LogStore::open(&log_config(dir)).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(found.health, LogHealth::Sound, "{what}");
-    let engine = Engine::open(dir, &engine_config()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let engine = open_engine(dir).unwrap_or_else(|error| panic!("{what}: {error}"));
     let from = applied(engine.get_local(APPLIED).unwrap());
     let (first, last) = found.groups.first().map_or((1, 0), |group| (group.first, group.last));
     assert!(last >= promised.acknowledged, "{what}: the log ends at {last}, {promised:?}");
@@ -281,7 +299,7 @@ fn cut_at(point: &str, live: &Path, left: &Path) -> mpsc::Receiver<(PathBuf, Cut
 /// *ingest-all-or-nothing*, by what was synced.
 fn at_every_step_of_an_ingest(scratch: &Scratch) {
     let _scenario = FailScenario::setup();
-    let source = Engine::open(&scratch.left.path().join("source"), &engine_config()).unwrap();
+    let source = open_engine(&scratch.left.path().join("source")).unwrap();
     (1..=80).for_each(|index| apply(&source, index, &payload(index)));
     let spans = [Span::new(Key::from(&b"key"[..]), Key::from(&b"l"[..]))];
     let local = [Span::prefix(Key::from(APPLIED))];
@@ -295,7 +313,7 @@ fn at_every_step_of_an_ingest(scratch: &Scratch) {
         ("ingest::undecided", 80),
     ] {
         let live = scratch.root.path().join(point.replace("::", "_"));
-        let engine = Engine::open(&live, &engine_config()).unwrap();
+        let engine = open_engine(&live).unwrap();
         (1..=40).for_each(|index| apply(&engine, index, &payload(index)));
         engine.flush().unwrap();
         let left = scratch.left.path().join(point);
@@ -306,7 +324,7 @@ fn at_every_step_of_an_ingest(scratch: &Scratch) {
         let mut count = 0;
         for (dir, cut) in cuts.try_iter() {
             let what = format!("{cut:?} at {point}");
-            let engine = Engine::open(&dir, &engine_config()).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let engine = open_engine(&dir).unwrap_or_else(|error| panic!("{what}: {error}"));
             assert_eq!(applied(engine.get_local(APPLIED).unwrap()), expected, "{what}");
             assert_state(&engine, expected, &what);
             count += 1;
@@ -369,9 +387,14 @@ fn fill_the_disk(dir: &Path) {
     }
 }
 
+const KEY_FILE: &str = "QUORATE_TEST_KEY_FILE";
+
 /// The disk is the process's, so all of this is one test.
 #[test]
 fn nothing_acknowledged_is_lost() {
+    if let Some(path) = std::env::var_os(KEY_FILE) {
+        KEY.set(path.into()).unwrap();
+    }
     if let Some(dir) = std::env::var_os(FULL_DISK_DIR) {
         fill_the_disk(Path::new(&dir));
     }
@@ -382,4 +405,13 @@ fn nothing_acknowledged_is_lost() {
     at_every_step_of_an_identity(&scratch);
     on_a_full_disk(&scratch, "log");
     on_a_full_disk(&scratch, "state");
+    if KEY.get().is_none() {
+        // All of it again, in stores that are encrypted.
+        let path = scratch.left.path().join("key");
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).unwrap();
+        file.write_all(&[7; 32]).unwrap();
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "nothing_acknowledged_is_lost", "--nocapture"]).env(KEY_FILE, path);
+        assert!(child.status().unwrap().success(), "encrypted");
+    }
 }

@@ -106,6 +106,7 @@ impl Site {
         let transport = self.network.transport(node_id, clock.clone());
         let options = || StoreOptions {
             dir: self.dir.path().to_owned(),
+            files: storage::StoreFiles::plain(),
             node_id,
             store_id,
             clock: clock.clone(),

@@ -1,4 +1,4 @@
-//! Values as fields with tags: what descriptors are stored as that may grow.
+//! Values as fields with tags: how values are stored that may grow.
 //!
 //! ```text
 //! field:  tag (varint)  length (varint)  bytes       in rising order of tags
@@ -6,7 +6,7 @@
 //! A field that has its default is left out. A tag that a reader does not know is an error, unless its lowest bit is set:
 //! then it may be ignored. So a later version may add what an earlier one can do without, and what it cannot.
 
-use keys::encoding::{put_uvarint, take_uvarint};
+use crate::encoding::{put_uvarint, take_uvarint};
 
 /// What is wrong with stored fields.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
