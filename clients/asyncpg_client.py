@@ -131,6 +131,27 @@ async def main():
         return [done, other.is_closed()]
 
     await step("terminated", terminated())
+
+    async def notifications():
+        other = await asyncpg.connect(**OPTIONS)
+        found, done = [], asyncio.Event()
+
+        def heard(_connection, pid, channel, payload):
+            found.append([channel, payload, pid == client.get_server_pid()])
+            if payload == "last":
+                done.set()
+
+        await other.add_listener("apg", heard)
+        await client.execute("notify apg, 'one'")
+        async with client.transaction():
+            await client.execute("select pg_notify('apg', 'two'), pg_notify('apg', 'two')")
+            await client.execute("notify apg, 'last'")
+        await asyncio.wait_for(done.wait(), 10)
+        await other.remove_listener("apg", heard)
+        await other.close()
+        return found
+
+    await step("notifications", notifications())
     await step("clean up", client.execute("drop table apg_t"))
     await client.close()
 

@@ -191,5 +191,25 @@ def terminated():
 
 
 step("terminated", terminated)
+
+
+def notifications():
+    """Of another session and of its own, while it waits and with an answer."""
+    other = psycopg.connect(ADDRESS, autocommit=True)
+    other.execute("listen psy; listen psy2")
+    client.execute("notify psy, 'one'")
+    with client.transaction():
+        client.execute("select pg_notify('psy2', 'two'), pg_notify('psy2', 'two')")
+        client.execute("notify psy")
+    found = [[n.channel, n.payload, n.pid == client.info.backend_pid] for n in other.notifies(timeout=10, stop_after=3)]
+    own = []
+    other.add_notify_handler(lambda n: own.append([n.channel, n.payload, n.pid == other.info.backend_pid]))
+    other.execute("notify psy, 'own'")
+    other.execute("unlisten *; notify psy")
+    other.close()
+    return found, own
+
+
+step("notifications", notifications)
 step("clean up", lambda: rows("drop table psy_t"))
 client.close()

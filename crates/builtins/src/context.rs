@@ -22,6 +22,18 @@ pub trait Host: Send + Sync {
     fn backend_pid(&self) -> i32;
     fn version(&self) -> String;
     fn client_address(&self) -> Option<String>;
+    /// Sends a notification when the transaction commits.
+    fn notify(&self, _channel: &str, _payload: &str) -> SqlResult<()> {
+        Err(SqlError::internal("a notification outside of a session"))
+    }
+    /// The channels that the session listens to.
+    fn listening_channels(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// How full the queue of notifications is, from 0 to 1.
+    fn notification_queue_usage(&self) -> f64 {
+        0.0
+    }
     /// Stops another session's statement, or ends the session; whether there is one of that process number.
     fn signal(&self, _pid: i32, _signal: Signal) -> SqlResult<bool> {
         Ok(false)

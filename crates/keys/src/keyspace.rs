@@ -140,6 +140,69 @@ pub fn prepared_txns() -> Span {
     Span::prefix(system("prepared"))
 }
 
+/// What comes before the keys of all notifications.
+const NOTIFY_PREFIX: &[u8] = b"\x04notify\0\x01";
+
+/// The time in a notification's key is at most so far behind the clock of the leaseholder that writes it. A reader that has
+/// read up to some time finds all later ones behind that time less this. More makes it look at more keys, less makes more
+/// commits choose another key.
+pub const NOTIFICATION_FRESH_NS: u64 = 1_000_000_000;
+
+/// Notifications of a database whose keys bear this time, in nanoseconds, or a later one.
+#[must_use]
+pub fn notifications_from(database: u32, time_ns: u64) -> Key {
+    let mut out = NOTIFY_PREFIX.to_vec();
+    out.extend_from_slice(&database.to_be_bytes());
+    put_u64(&mut out, time_ns);
+    out.into()
+}
+
+/// All notifications of a database.
+#[must_use]
+pub fn notifications(database: u32) -> Span {
+    let mut prefix = NOTIFY_PREFIX.to_vec();
+    prefix.extend_from_slice(&database.to_be_bytes());
+    Span::prefix(prefix.into())
+}
+
+/// The `n`th notification of a transaction; the time is when its gateway began to commit it.
+#[must_use]
+pub fn notification(database: u32, time_ns: u64, txn_id: TxnId, n: u32) -> Key {
+    let mut out = notifications_from(database, time_ns).as_bytes().to_vec();
+    out.extend_from_slice(txn_id.as_bytes());
+    out.extend_from_slice(&n.to_be_bytes());
+    out.into()
+}
+
+/// What the key of a notification says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NotificationKey {
+    pub time_ns: u64,
+    pub txn_id: TxnId,
+    pub n: u32,
+}
+
+/// None for other keys. Asked for every key that is written, and nearly all end it at their first byte.
+#[must_use]
+pub fn parse_notification(key: &[u8]) -> Option<NotificationKey> {
+    let rest = key.strip_prefix(NOTIFY_PREFIX)?;
+    let (_database, rest) = rest.split_first_chunk::<4>()?;
+    let (time, rest) = rest.split_first_chunk::<8>()?;
+    let (txn, rest) = rest.split_first_chunk::<16>()?;
+    let n: [u8; 4] = rest.try_into().ok()?;
+    Some(NotificationKey {
+        time_ns: u64::from_be_bytes(*time),
+        txn_id: TxnId::from_bytes(*txn),
+        n: u32::from_be_bytes(n),
+    })
+}
+
+/// All notifications of all databases.
+#[must_use]
+pub fn all_notifications() -> Span {
+    Span::prefix(NOTIFY_PREFIX.to_vec().into())
+}
+
 /// The end of what is not a table: ranges below it are the system's.
 #[must_use]
 pub fn table_data_start() -> Key {
@@ -182,8 +245,9 @@ mod tests {
             index(TableId::new(300), IndexId::new(2)),
             kept_lock(&anchor, txn),
             prepared_txn("g"),
+            notification(5, 0x0102, txn, 3),
         ];
-        let expected: [&[u8]; 10] = [
+        let expected: [&[u8]; 11] = [
             b"\x01i\0\0\0\0\0\0\0\x07appl",
             b"\x01k\x10h\0\x01rdsc",
             b"\x01k\x10h\x01\0\x01txn-\x01\x02\x03\x04\x05\x06G\x08\x89\n\x0b\x0c\r\x0e\x0f\x10",
@@ -194,9 +258,22 @@ mod tests {
             b"\x10\xf1\x01,\x02",
             b"\x01k\x10h\x01\0\x01lock\x01\x02\x03\x04\x05\x06G\x08\x89\n\x0b\x0c\r\x0e\x0f\x10",
             b"\x04prepared\0\x01g\0\x01",
+            b"\x04notify\0\x01\0\0\0\x05\0\0\0\0\0\0\x01\x02\x01\x02\x03\x04\x05\x06G\x08\x89\n\x0b\x0c\r\x0e\x0f\x10\0\0\0\x03",
         ];
         let printed = |bytes: &[u8]| bytes.escape_ascii().to_string();
         assert_eq!(keys.each_ref().map(|key| printed(key.as_bytes())), expected.map(printed));
+    }
+
+    #[test]
+    fn notifications_lie_by_database_and_time() {
+        let txn = TxnId::from_random(7);
+        let key = notification(5, 9, txn, 3);
+        assert_eq!(parse_notification(key.as_bytes()), Some(NotificationKey { time_ns: 9, txn_id: txn, n: 3 }));
+        assert_eq!(parse_notification(prepared_txn("g").as_bytes()), None);
+        assert!(key.as_bytes().starts_with(system("notify").as_bytes()));
+        assert!(notifications(5).contains(key.as_bytes()) && !notifications(6).contains(key.as_bytes()));
+        assert!(all_notifications().contains(key.as_bytes()));
+        assert!(notifications_from(5, 9) < key && key < notifications_from(5, 10));
     }
 
     #[test]

@@ -183,6 +183,20 @@ impl Db {
         *self.0.nodes.write() = nodes;
     }
 
+    /// What reaches the other nodes.
+    #[must_use]
+    pub fn transport(&self) -> &Arc<dyn Transport> {
+        &self.0.transport
+    }
+
+    /// The other nodes of the cluster that can be reached now, as far as is known.
+    #[must_use]
+    pub fn reachable_nodes(&self) -> Vec<NodeId> {
+        let nodes = self.0.nodes.read();
+        let others = nodes.iter().copied().filter(|node| *node != self.0.node_id);
+        others.filter(|node| self.0.transport.is_reachable(*node)).collect()
+    }
+
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.0.clock
@@ -742,7 +756,8 @@ fn may_wait(batch: &BatchRequest) -> bool {
         | Request::GetMany { .. }
         | Request::Scan { .. }
         | Request::Look { .. }
-        | Request::LockFirst { .. } => true,
+        | Request::LockFirst { .. }
+        | Request::Changes { .. } => true,
         Request::Put { .. } | Request::Delete { .. } | Request::WriteMany { .. } => true,
         Request::EndTxn { .. } | Request::ClearRange { .. } => true,
         _ => false,

@@ -11,10 +11,11 @@
 //!
 //! **Invariants**: *ambiguous-is-final* ([`db`]), *cache-disjoint* ([`range_cache`]), *reads-tracked*, *one-snapshot*
 //! and *locks-known* ([`txn`]), *no-dirty-ack* (`txn/commit.rs`), *private-spans-are-unseen* and *loaded-below-read*
-//! (`txn/load.rs`).
+//! (`txn/load.rs`), *notified-once* (`txn/notify.rs`), *each-once* ([`changes`]).
 //!
 //! Deliberately left out: SQL, and everything a leaseholder decides (that is `replica`).
 
+mod changes;
 mod db;
 mod error;
 mod outbound;
@@ -27,7 +28,7 @@ pub use error::{Error, Restart};
 pub use keys::LockStrength;
 pub use prepared::PreparedTxn;
 pub use replica::api::{RetryReason, WaitPolicy};
-pub use storage::KvRows;
+pub use storage::{Changes, KvRows, VersionInfo};
 pub use txn::{
     Isolation, Keep, Locked, Read, ReadAhead, Savepoint, ScanOptions, ScanPage, See, StatementMark, StatementStart, Txn,
     TxnOptions,

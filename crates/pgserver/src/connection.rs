@@ -12,7 +12,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use auth::doors::{AtDoor, Seat};
 use audit::Kind;
-use session::{Activity, CancelFlag, Client, Completion, Ending, Session, TransactionStatus};
+use session::{Activity, CancelFlag, Client, Completion, Ending, Listener, Session, TransactionStatus};
 use tokio::{sync::watch, time::Instant};
 use types::{SqlError, SqlResult, SqlState};
 
@@ -55,6 +55,8 @@ enum Event {
     Message(Frame),
     Gone,
     Draining,
+    /// Notifications have come, or the session must end because they are lost.
+    Notified,
     Overdue(SqlError),
 }
 
@@ -237,6 +239,25 @@ impl Connection {
         session.rest();
     }
 
+    /// Tells the client of notifications, where it is in no block.
+    ///
+    /// # Errors
+    /// When the session must end because some are lost.
+    fn tell_notifications(&mut self, session: &Session, listener: &Listener) -> SqlResult<()> {
+        listener.check()?;
+        if session.status() == TransactionStatus::Idle {
+            for notification in listener.take()? {
+                encode::notification(
+                    &mut self.writer.out,
+                    notification.pid,
+                    &notification.channel,
+                    &notification.payload,
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// An error that is not the connection's end.
     pub(crate) async fn error(&mut self, session: &mut Session, error: SqlError) {
         let error = session.fail(error).await;
@@ -252,6 +273,7 @@ impl Connection {
         let mut skipping = false;
         let mut is_ready = true;
         let activity = session.activity();
+        let listener = session.listener();
         loop {
             let mut has_failed = false;
             let frame = match self.reader.buffered()? {
@@ -260,9 +282,13 @@ impl Connection {
                     if is_ready && self.writer.flush().await.is_err() {
                         return Ok(());
                     }
-                    match self.wait(Idleness::of(session), &activity, is_ready).await? {
+                    match self.wait(Idleness::of(session), (&activity, &listener), is_ready).await? {
                         Event::Message(frame) => frame,
                         Event::Gone => return Ok(()),
+                        Event::Notified => {
+                            self.tell_notifications(session, &listener)?;
+                            continue;
+                        }
                         Event::Draining => return Err(terminated()),
                         Event::Overdue(error) => return Err(error),
                     }
@@ -316,6 +342,7 @@ impl Connection {
             }
             if is_ready {
                 self.tell_settings(session);
+                self.tell_notifications(session, &listener)?;
                 self.ready(session);
             }
             // A client may wait for the error before it sends Sync.
@@ -337,7 +364,12 @@ impl Connection {
     }
 
     /// Waits for a message, for the node's end, or for the client's time to be over.
-    async fn wait(&mut self, idleness: Idleness, activity: &Activity, is_ready: bool) -> SqlResult<Event> {
+    async fn wait(
+        &mut self,
+        idleness: Idleness,
+        (activity, listener): (&Activity, &Listener),
+        is_ready: bool,
+    ) -> SqlResult<Event> {
         let is_waiting = is_ready && !self.reader.has_input();
         let may_drain = is_waiting && !idleness.in_block;
         let limit = idleness.limit.filter(|_| is_waiting);
@@ -355,6 +387,7 @@ impl Connection {
             frame = self.reader.next() => Ok(frame?.map_or(Event::Gone, Event::Message)),
             _ = self.draining.changed(), if may_drain => Ok(Event::Draining),
             () = activity.ended() => Ok(Event::Draining),
+            () = listener.arrived(idleness.in_block), if is_waiting => Ok(Event::Notified),
             () = overdue => Ok(Event::Overdue(if idleness.in_block {
                 SqlError::new(
                     SqlState::IdleInTransactionSessionTimeout,

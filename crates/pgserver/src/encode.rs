@@ -84,6 +84,14 @@ pub(crate) fn backend_key(out: &mut Vec<u8>, pid: i32, secret: i32) {
     });
 }
 
+pub(crate) fn notification(out: &mut Vec<u8>, pid: i32, channel: &str, payload: &str) {
+    message(out, b'A', |out| {
+        put_i32(out, pid);
+        put_string(out, channel);
+        put_string(out, payload);
+    });
+}
+
 pub(crate) fn ready(out: &mut Vec<u8>, status: u8) {
     message(out, b'Z', |out| out.push(status));
 }

@@ -681,11 +681,15 @@ pub enum Utility {
     /// By oid; `None`: all.
     SetConstraints { constraints: Option<Vec<u32>>, deferred: bool },
     Discard(DiscardKind),
+    Listen(String),
+    /// `None`: from all.
+    Unlisten(Option<String>),
+    Notify { channel: String, payload: String },
     /// DO, in PL/pgSQL.
     Do(RoutineBody),
     /// CALL; what its output parameters become is its one row.
     Call(RoutineCall),
-    /// LISTEN, CHECKPOINT, CLUSTER, REINDEX and others that need nothing here.
+    /// CHECKPOINT, CLUSTER, REINDEX and others that need nothing here.
     Accepted,
 }
 

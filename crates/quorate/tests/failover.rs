@@ -152,19 +152,17 @@ async fn write_on(node: usize, port: u16, record: Arc<Record>, origin: Instant) 
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn writes_resume_when_the_leaseholder_is_killed() {
-    let rounds: usize = std::env::var("QUORATE_FAILOVER_ROUNDS").map_or(3, |text| text.parse().unwrap());
-    let dir = TempDir::new().unwrap();
-    let first = Process::start(dir.path().join("n1"), None);
+/// Three nodes, each with a replica of everything.
+async fn three_nodes(dir: &Path, schema: &str) -> Vec<Process> {
+    let first = Process::start(dir.join("n1"), None);
     let join = first.ports[1];
     until("the first node serves", async || first.connect().await.is_some()).await;
     let mut nodes = vec![first];
     for name in ["n2", "n3"] {
-        nodes.push(Process::start(dir.path().join(name), Some(join)));
+        nodes.push(Process::start(dir.join(name), Some(join)));
     }
     let client = nodes[0].connect().await.unwrap();
-    client.batch_execute("CREATE TABLE t (a int8 PRIMARY KEY)").await.unwrap();
+    client.batch_execute(schema).await.unwrap();
     let replicated = |status: String| status.split("\"replicas\":[").skip(1).all(|it| it.split(']').next().unwrap().matches("):p").count() == 3);
     until("three replicas", async || {
         nodes.iter_mut().for_each(Process::assert_running);
@@ -174,7 +172,14 @@ async fn writes_resume_when_the_leaseholder_is_killed() {
     for node in &nodes {
         until("every node serves", async || node.connect().await.is_some()).await;
     }
+    nodes
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_resume_when_the_leaseholder_is_killed() {
+    let rounds: usize = std::env::var("QUORATE_FAILOVER_ROUNDS").map_or(3, |text| text.parse().unwrap());
+    let dir = TempDir::new().unwrap();
+    let mut nodes = three_nodes(dir.path(), "CREATE TABLE t (a int8 PRIMARY KEY)").await;
     let (record, origin) = (Arc::new(Record::default()), Instant::now());
     let writers: Vec<_> = (0..3)
         .flat_map(|node| (0..WRITERS_A_NODE).map(move |_| node))
@@ -219,6 +224,64 @@ async fn writes_resume_when_the_leaseholder_is_killed() {
     println!("{} kills, {} rows acknowledged; seconds without writes, sorted: {}", rounds, acknowledged.len(), seconds.join(" "));
     assert!(lost.is_empty(), "no-lost-ack: {lost:?}");
     assert!(pauses.last().is_none_or(|worst| *worst < WITHIN), "service was away for {:?}", pauses.last());
+}
+
+/// Those who listen hear all that was acknowledged, once and in the order of the commits, also over the kill of the node that
+/// leads the ranges.
+#[tokio::test(flavor = "multi_thread")]
+async fn notifications_outlive_the_kill_of_another_node() {
+    let dir = TempDir::new().unwrap();
+    let schema = "CREATE TABLE counter (id int PRIMARY KEY, n int8); INSERT INTO counter VALUES (1, 0)";
+    let mut nodes = three_nodes(dir.path(), schema).await;
+    let mut leader = None;
+    until("a leaseholder", async || {
+        leader = nodes.iter().position(Process::leads);
+        leader.is_some()
+    })
+    .await;
+    let leader = leader.unwrap();
+    let others: Vec<usize> = (0..3).filter(|node| *node != leader).collect();
+    let text = format!("host=127.0.0.1 port={} user=postgres dbname=postgres", nodes[others[0]].ports[0]);
+    let (listener, mut connection) = tokio_postgres::connect(&text, NoTls).await.unwrap();
+    let (send, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = std::future::poll_fn(|context| connection.poll_message(context)).await {
+            if let tokio_postgres::AsyncMessage::Notification(notification) = message {
+                let _stopped = send.send(notification.payload().parse::<i64>().unwrap());
+            }
+        }
+    });
+    listener.batch_execute("LISTEN c").await.unwrap();
+    let notifier = nodes[others[1]].connect().await.unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let notifying = tokio::spawn(async move {
+        let (mut acknowledged, mut failed) = (Vec::new(), 0);
+        while !stopped.load(Ordering::Relaxed) {
+            let sql = "WITH u AS (UPDATE counter SET n = n + 1 WHERE id = 1 RETURNING n) SELECT n, pg_notify('c', n::text) FROM u";
+            match notifier.query_one(sql, &[]).await {
+                Ok(row) => acknowledged.push(row.get::<_, i64>(0)),
+                // It may have committed all the same.
+                Err(_) => failed += 1,
+            }
+        }
+        (acknowledged, failed)
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    nodes[leader].kill();
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    stop.store(true, Ordering::Relaxed);
+    let (acknowledged, failed) = notifying.await.unwrap();
+    let last = *acknowledged.last().unwrap();
+    let mut found = Vec::new();
+    while found.last().is_none_or(|found| *found < last) {
+        let next = tokio::time::timeout(PATIENCE, heard.recv()).await.expect("it comes").expect("the session goes on");
+        found.push(next);
+    }
+    println!("{} acknowledged, {failed} failed, {} heard", acknowledged.len(), found.len());
+    assert!(found.is_sorted_by(|a, b| a < b), "commit-order: {found:?}");
+    let lost: Vec<i64> = acknowledged.into_iter().filter(|number| found.binary_search(number).is_err()).collect();
+    assert!(lost.is_empty(), "none-lost: {lost:?}");
 }
 
 async fn client_of(nodes: &[Process]) -> Client {

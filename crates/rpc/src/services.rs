@@ -19,15 +19,16 @@ pub const JOIN: ServiceId = ServiceId(5);
 pub const CLOCK: ServiceId = ServiceId(6);
 /// What a node shows of itself on the console of any other.
 pub const CONSOLE: ServiceId = ServiceId(7);
-
 /// Signing the certificates of nodes: members ask each other.
-pub const CERTIFY: ServiceId = ServiceId(7);
+pub const CERTIFY: ServiceId = ServiceId(8);
+/// Word that a transaction with notifications has committed.
+pub const NOTIFY: ServiceId = ServiceId(9);
 
 /// What a request to a service may have, in bytes: checked while it arrives, long before it is decoded. A stranger's has
 /// little, whatever it is for.
 pub(crate) fn request_bytes_max(service: ServiceId, peer: Standing) -> usize {
     match service {
-        PULSE | LIVENESS | CLOCK => SMALL_BYTES,
+        PULSE | LIVENESS | CLOCK | NOTIFY => SMALL_BYTES,
         JOIN | CERTIFY => ASKED_BYTES,
         _ if peer == Standing::Stranger => ASKED_BYTES,
         _ => MAX_MESSAGE_BYTES,

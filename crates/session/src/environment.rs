@@ -7,7 +7,7 @@ use catalog::{CatalogSnapshot, CatalogStore, CatalogView, privilege::access::REA
 use types::{Formatting, SqlError, SqlResult, SqlState};
 
 use crate::{
-    access::Access, activity::Sessions, cluster::Cluster, plan_cache::Scope, session::Session,
+    access::Access, activity::Sessions, cluster::Cluster, notify::{Hub, SessionNotify}, plan_cache::Scope, session::Session,
     settings::{Settings, known},
     statistics::StatementStatistics,
 };
@@ -32,6 +32,8 @@ pub(crate) struct Environment {
     pub access: Access,
     pub clock: Arc<hlc::Clock>,
     pub store: CatalogStore,
+    pub notify: Arc<SessionNotify>,
+    pub hub: Arc<Hub>,
 }
 
 impl Environment {
@@ -129,6 +131,8 @@ impl Session {
             access: self.engine.access,
             clock: self.engine.clock.clone(),
             store: self.engine.catalog.clone(),
+            notify: self.notify.clone(),
+            hub: self.engine.hub.clone(),
             view,
         });
         *kept = Some(Arc::clone(&made));

@@ -138,6 +138,20 @@ impl Host for SessionHost {
         None
     }
 
+    fn notify(&self, channel: &str, payload: &str) -> SqlResult<()> {
+        crate::notify::check(channel, payload)?;
+        self.environment.notify.pending.send(channel, payload);
+        Ok(())
+    }
+
+    fn listening_channels(&self) -> Vec<String> {
+        self.environment.notify.listener.channels().into_iter().collect()
+    }
+
+    fn notification_queue_usage(&self) -> f64 {
+        self.environment.hub.usage()
+    }
+
     fn signal(&self, pid: i32, signal: Signal) -> SqlResult<bool> {
         let Some(activity) = self.environment.sessions.get(pid) else { return Ok(false) };
         let catalog = &self.environment.view.catalog;

@@ -4,7 +4,7 @@
 //! The idea: a [`Session`] runs one statement after another against the newest catalog, and runs a statement again when
 //! its transaction lost and nothing has been answered. What goes to the client goes through a [`Sink`].
 //!
-//! **Invariants**: *answered-once* (`session`), *answered-as-replayed* (`session/replay.rs`), *same-scope-same-plan*
+//! **Invariants**: *commit-order*, *none-lost* (`notify`), *answered-once* (`session`), *answered-as-replayed* (`session/replay.rs`), *same-scope-same-plan*
 //! (`plan_cache`).
 //!
 //! Deliberately left out: bytes on the wire.
@@ -19,6 +19,7 @@ mod cursor;
 mod environment;
 mod explain;
 mod host;
+mod notify;
 mod plan_cache;
 mod portal;
 mod prepared;
@@ -35,6 +36,7 @@ pub use activity::{Activity, SessionRow, Sessions};
 pub use cluster::{Cluster, RowLock, SessionOf};
 pub use copy::CopyIn;
 pub use exec::{CancelFlag, CancelReason, NodeMemory};
+pub use notify::{Hub, Listener, Notification};
 pub use plan_cache::{PlanCache, PlanCacheMetrics, QueryStatement, Statement, Statements};
 /// Microseconds since 2000.
 #[must_use]

@@ -20,6 +20,7 @@ mod counted;
 mod ddl;
 mod execute;
 mod first_password;
+mod notify;
 mod past;
 mod replay;
 mod temporary;
@@ -55,6 +56,7 @@ use crate::{
     copy::CopyIn,
     environment::Environment,
     host::SessionHost,
+    notify::{Hub, SessionNotify},
     plan_cache::{LONG_TEXT_BYTES, PlanCache, Scope, Statement},
     portal::{Portals, Running},
     prepared::UNCOMMITTED,
@@ -84,12 +86,14 @@ pub struct Engine {
     pub statistics: Arc<StatementStatistics>,
     /// The other nodes, where there may be some.
     pub cluster: Option<Arc<dyn Cluster>>,
+    pub hub: Arc<Hub>,
 }
 
 impl Engine {
     #[must_use]
     pub fn new(catalog: CatalogStore, clock: Arc<hlc::Clock>, seed: u64) -> Self {
         let (plans, sessions, replays) = (Arc::default(), Arc::default(), Arc::default());
+        let hub = Hub::new(catalog.db());
         Self {
             catalog,
             clock,
@@ -103,6 +107,7 @@ impl Engine {
             limits: ConnectionLimits::default(),
             statistics: Arc::default(),
             cluster: None,
+            hub,
         }
     }
 }
@@ -216,6 +221,8 @@ pub struct Session {
     /// It has run prepared statements by their names.
     pub(crate) has_executed: bool,
     pub(crate) audit: AuditState,
+    /// What it listens to, and what its transaction has sent.
+    pub(crate) notify: Arc<SessionNotify>,
 }
 
 /// The letter of ReadyForQuery.
@@ -333,6 +340,7 @@ impl Session {
             shows_names: false,
             has_executed: false,
             audit: AuditState::default(),
+            notify: Arc::default(),
             opened: None,
             in_use: Vec::new(),
             transitions: Arc::default(),

@@ -28,6 +28,7 @@
 
 pub mod log;
 
+mod changes;
 mod clock_file;
 mod encryption;
 mod engine;
@@ -51,6 +52,7 @@ mod space;
 mod version_key;
 mod write;
 
+pub use changes::{Changes, VersionInfo};
 pub use clock_file::ClockFile;
 pub use encryption::{
     DataKeyId, EncryptionConfig, EncryptionMetrics, EncryptionStatus, FileBytes, KeySource, Rotation, StoreFile, StoreFiles,

@@ -3,6 +3,7 @@
 mod composite_types;
 mod domains;
 mod inverted;
+mod notify;
 mod others;
 mod partitions;
 mod plan_reuse;

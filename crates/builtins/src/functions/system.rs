@@ -4,7 +4,7 @@ use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, write_text};
 
 use crate::{EvalContext, Signal};
 use crate::arguments::{boolean, text};
-use crate::signature::{ArgType, Builtin, RetType};
+use crate::signature::{ArgType, Builtin, RetType, SetFunction};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
 const BOOLEAN: ArgType = ArgType::T(SqlType::Bool);
@@ -82,6 +82,20 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("pg_stat_statements_reset", 22_562, &[OID], R_VOID, |c, _, a| reset_statements(c, a)).volatile(),
     Builtin::pure("pg_stat_statements_reset", 22_563, &[OID, OID], R_VOID, |c, _, a| reset_statements(c, a)).volatile(),
     Builtin::pure("pg_stat_statements_reset", 22_564, &[OID, OID, I8], R_VOID, |c, _, a| reset_statements(c, a)).volatile(),
+    Builtin::pure("pg_notify", 3036, &[TEXT, TEXT], RetType::T(SqlType::Void), |c, _, a| {
+        let or_empty = |at: usize| if a[at].is_null() { "" } else { text(&a[at]) };
+        c.host.notify(or_empty(0), or_empty(1)).map(|()| Datum::text(""))
+    })
+    .null_aware()
+    .volatile(),
+    Builtin::pure("pg_listening_channels", 3035, &[], R_TEXT, |_, _, _| Ok(Datum::Null)).stable().returning_set(SetFunction {
+        columns: &[],
+        eval: |c, _, _| Ok(c.host.listening_channels().into_iter().map(|channel| vec![Datum::text(channel)]).collect()),
+    }),
+    Builtin::pure("pg_notification_queue_usage", 3296, &[], RetType::T(SqlType::Float8), |c, _, _| {
+        Ok(Datum::Float(c.host.notification_queue_usage()))
+    })
+    .volatile(),
     Builtin::pure("pg_backend_pid", 2026, &[], R_I4, |c, _, _| Ok(Datum::Int(i64::from(c.host.backend_pid())))).stable(),
     Builtin::pure("inet_client_addr", 2196, &[], RetType::T(SqlType::Inet), |c, _, _| {
         let address = c.host.client_address().and_then(|text| types::network::parse_inet(&text, false).ok());

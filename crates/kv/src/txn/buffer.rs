@@ -100,6 +100,13 @@ impl WriteBuffer {
         })
     }
 
+    /// Forgets every write of a key.
+    pub fn forget(&mut self, key: &Key) {
+        for version in self.entries.remove(key).unwrap_or_default() {
+            self.bytes -= version.bytes(key);
+        }
+    }
+
     /// Forgets every write after `seq`.
     pub fn truncate(&mut self, seq: u32) {
         let mut bytes = 0;
@@ -155,6 +162,9 @@ mod tests {
         buffer.truncate(4);
         assert_eq!(buffer.read(b"a", 9), Some(value("one").as_ref()));
         assert_eq!(buffer.newest().count(), 1);
+        buffer.forget(&key("a"));
+        assert_eq!((buffer.is_empty(), buffer.bytes()), (true, 0));
+        buffer.write(key("a"), 7, None);
         buffer.truncate(0);
         assert_eq!((buffer.is_empty(), buffer.bytes()), (true, 0));
     }

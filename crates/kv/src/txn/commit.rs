@@ -51,7 +51,7 @@ fn changed() -> Error {
 const PIECES_IN_FLIGHT: usize = 4;
 /// A transaction that has written more than this writes it out before it commits: one command would hold up what comes
 /// behind it, and above a bound is refused.
-const MAX_AT_COMMIT_BYTES: usize = 32 << 20;
+pub(super) const MAX_AT_COMMIT_BYTES: usize = 32 << 20;
 /// With so much in the buffer what is private goes to its ranges: while they take it, more rows are made.
 const LOAD_BYTES: usize = 4 << 20;
 /// A piece whose answer is lost is sent again so often: the same write again changes nothing.
@@ -70,7 +70,7 @@ impl Txn {
         }
         self.ensure_open()?;
         self.load_rest().await?;
-        if !self.has_writes() {
+        if !self.has_writes() && self.notifications.is_none() {
             self.release_and_finish().await;
             return Ok(self.read_ts);
         }
@@ -163,10 +163,15 @@ impl Txn {
         if self.buffer.command_bytes() > MAX_AT_COMMIT_BYTES {
             self.spill().await?;
         }
+        self.place_notifications();
         loop {
-            let groups = self.group_writes().await?;
+            let mut groups = self.group_writes().await?;
             if let Some(hull) = groups.first().and_then(Group::span) {
                 self.anchor_at(&hull.start);
+            }
+            if self.must_lay_notifications(&groups) {
+                self.lay_notifications().await?;
+                groups = self.group_writes().await?;
             }
             let attempt = match <[Group; 1]>::try_from(groups) {
                 Ok([group]) if self.intents.is_empty() => self.commit_one_phase(group).await,
@@ -183,13 +188,14 @@ impl Txn {
                     self.move_up(RetryReason::WritePushed, self.meta.write_ts).await?;
                 }
                 Err(SendError::Reroute) => {}
+                Err(SendError::Kv(error)) if self.place_notifications_again(&error) => {}
                 Err(SendError::Kv(KvError::Retry { reason, to })) => self.move_up(reason, to).await?,
                 Err(SendError::Kv(error)) => return Err(error.into()),
             }
         }
     }
 
-    async fn move_up(&mut self, reason: RetryReason, to: Timestamp) -> Result<(), Error> {
+    pub(super) async fn move_up(&mut self, reason: RetryReason, to: Timestamp) -> Result<(), Error> {
         match self.move_to(reason, to).await {
             Ok(()) | Err(SendError::Reroute) => Ok(()),
             Err(SendError::Kv(error)) => Err(error.into()),

@@ -128,10 +128,16 @@ fn pieces(all: GroupWrites, anchor_bytes: usize) -> Vec<GroupWrites> {
 
 impl Txn {
     pub(super) async fn group_writes(&self) -> Result<Vec<Group>, Error> {
+        self.group_writes_in(None).await
+    }
+
+    /// Those of a span; of all, where none is given.
+    pub(super) async fn group_writes_in(&self, span: Option<&Span>) -> Result<Vec<Group>, Error> {
         let mut groups: Vec<Group> = Vec::with_capacity(1);
         let is_many = self.buffer.len() >= self.db.0.config.packed_writes_min;
         // The buffer is in key order, so ranges come one after another.
-        let mut rest = self.buffer.newest().peekable();
+        let is_wanted = |(key, ..): &(&Key, u32, Option<&Bytes>)| span.is_none_or(|span| span.contains(key.as_bytes()));
+        let mut rest = self.buffer.newest().filter(is_wanted).peekable();
         while let Some((first, ..)) = rest.peek() {
             let range = self.db.locate(first.as_bytes()).await?;
             let is_here = |key: &Key| *key < range.descriptor.end;

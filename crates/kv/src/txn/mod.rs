@@ -21,6 +21,7 @@ mod commit;
 mod group;
 mod heartbeat;
 mod load;
+mod notify;
 mod given;
 mod parallel;
 mod prepare;
@@ -51,6 +52,7 @@ use self::{
     buffer::WriteBuffer,
     heartbeat::HeartbeatHandle,
     load::Loads,
+    notify::Notifications,
     read::HeldRows,
     snapshots::Snapshots,
     spans::{ReadSet, Reread, SpanSet},
@@ -188,6 +190,8 @@ pub struct Txn {
     landed: Vec<Span>,
     /// There are few that have private spans.
     loads: Option<Box<Loads>>,
+    /// To be written when it commits.
+    notifications: Option<Box<Notifications>>,
     /// How often the buffer has been written out; a savepoint from before cannot be rolled back to by cutting it.
     flushes: u64,
     open_savepoints: u32,
@@ -241,6 +245,7 @@ impl Txn {
             intents: SpanSet::default(),
             landed: Vec::new(),
             loads: None,
+            notifications: None,
             flushes: 0,
             open_savepoints: 0,
             check: None,
@@ -457,6 +462,7 @@ impl Txn {
         self.buffer.clear();
         self.landed.clear();
         self.forget_loads();
+        self.notifications = None;
         self.seq = 0;
         self.statement_seq = 0;
         self.reads.clear();

@@ -13,6 +13,8 @@ pub enum RetryReason {
     Uncertain,
     /// Something it read has been written since.
     ReadChanged,
+    /// The time in the key of a notification is too long ago: it must have another key.
+    KeyTooOld,
 }
 
 /// Why a transaction is over.

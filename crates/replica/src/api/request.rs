@@ -169,6 +169,9 @@ pub enum Request {
     EndPrepared { txn: TxnMeta, commit: bool },
     /// As a [`Request::Put`] or a [`Request::Delete`] for each of them.
     WriteMany { writes: Writes },
+    /// The versions of a span, tombstones too, that were written after `after` and not after the batch's timestamp, which
+    /// is given. No later commit lies at or below it. Outside of transactions.
+    Changes { span: Span, after: Timestamp },
 }
 
 /// [`Span::hull`], empty without keys.
@@ -204,7 +207,8 @@ impl Request {
             | Self::Refresh { .. }
             | Self::HeartbeatTxn { .. }
             | Self::Describe
-            | Self::Checksum { .. } => false,
+            | Self::Checksum { .. }
+            | Self::Changes { .. } => false,
             Self::Put { .. }
             | Self::Delete { .. }
             | Self::WriteMany { .. }
@@ -252,7 +256,8 @@ impl Request {
             | Self::EndPrepared { .. }
             | Self::EndTxn { commit: false, .. }
             | Self::Describe
-            | Self::Checksum { .. } => true,
+            | Self::Checksum { .. }
+            | Self::Changes { .. } => true,
             // What comes late must not undo what was written since, or count twice.
             Self::Put { .. }
             | Self::Delete { .. }
@@ -285,7 +290,8 @@ impl Request {
             | Self::LockFirst { span, .. }
             | Self::ClearRange { span, .. }
             | Self::Refresh { span, .. }
-            | Self::ResolveSpan { span, .. } => has_all(span),
+            | Self::ResolveSpan { span, .. }
+            | Self::Changes { span, .. } => has_all(span),
             Self::EndTxn { .. } | Self::PrepareTxn { .. } => anchor.is_none_or(has),
             Self::KeepLocks { spans } => spans.iter().all(has_all),
             Self::EndPrepared { txn, .. } => has(&txn.anchor),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hlc::Timestamp;
 use keys::{NodeId, RangeDescriptor, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus};
 use serde::{Deserialize, Serialize};
-use storage::KvRows;
+use storage::{Changes, KvRows};
 
 /// The state of a transaction as its record's range knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +53,7 @@ pub enum Response {
     Done,
     /// What a transaction is after it was prepared, or after its end was asked for; pending, if nothing is known of it.
     Prepared { status: TxnStatus, ts: Timestamp },
+    Changes(Box<Changes>),
 }
 
 /// One response for each request, in their order.

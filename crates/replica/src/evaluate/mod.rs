@@ -18,6 +18,8 @@
 //! - *record-moves-forward*: see `Evaluator::check_newer`.
 //! - *aborted-when-staged*: of an aborted record it is known whether it took the place of a staged one. Otherwise a commit
 //!   may have been recovered and removed before, and whoever staged it must not be told that it is aborted.
+//! - *notified-in-order*: a notification is written at or above the leaseholder's clock, and its key bears a time that is
+//!   at most [`NOTIFICATION_FRESH_NS`](keyspace::NOTIFICATION_FRESH_NS) behind it: see `Evaluator::notify`.
 //! - *evaluate-is-pure*: evaluating changes neither the engine nor the lock table.
 
 mod read;
@@ -283,6 +285,7 @@ impl Evaluator<'_> {
             Request::UpdateMeta { descriptor } => self.update_meta(state, descriptor),
             Request::Gc { span, threshold } => self.gc(state, span, *threshold),
             Request::Load { ts, rows } => self.load(state, *ts, rows),
+            Request::Changes { span, after } => self.changes(state, span, *after),
             Request::Split { .. }
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }

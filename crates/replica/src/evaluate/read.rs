@@ -289,6 +289,18 @@ impl Evaluator<'_> {
         Ok(Response::Scan { rows: kept, resume: result.resume })
     }
 
+    pub(super) fn changes(&self, state: &mut State<'_>, span: &Span, after: Timestamp) -> Result<Response, EvalError> {
+        if state.txn.is_some() {
+            return Err(KvError::Invalid { reason: "changes are read outside of transactions".into() }.into());
+        }
+        let limits = ScanLimits { max_keys: state.max_keys, max_bytes: state.max_bytes, reverse: false };
+        let (up_to, engine) = (state.read_ts, self.engine);
+        let found = self.read(state, None, |_| engine.changes_in(span, after, up_to, limits))?;
+        let end = found.resume.as_ref().map_or(&span.end, |left| &left.start);
+        state.out.reads.push((Span::new(span.start.clone(), end.clone()), up_to));
+        Ok(Response::Changes(Box::new(found)))
+    }
+
     pub(super) fn refresh(
         &self,
         state: &mut State<'_>,

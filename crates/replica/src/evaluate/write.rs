@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, Span, TxnId};
+use keys::{Key, Span, TxnId, keyspace};
 use planted::Bug;
 use storage::{LockRecord, ReadConflict, ReadOptions};
 
@@ -29,11 +29,12 @@ impl Evaluator<'_> {
         let may_have_intents = hull.as_ref().is_none_or(|hull| self.engine.may_have_locks(hull));
         let reads = hull.as_ref().filter(|_| self.cleared.is_empty()).map(|hull| self.cache.get_max_span(hull));
         let reads_reach = reads.is_none_or(|read| self.floor(state, read) > state.write_ts);
+        let notifies = hull.as_ref().is_none_or(|hull| hull.overlaps(&keyspace::all_notifications()));
         let mut intents = Vec::new();
         let mut writes = false;
         // Keys without an intent: where there is one, it is the newest version.
         let mut unclaimed = Vec::new();
-        for write in writes_of(requests).filter(|_| may_have_intents || reads_reach) {
+        for write in writes_of(requests).filter(|_| may_have_intents || reads_reach || notifies) {
             let lock = if may_have_intents { self.engine.lock(write.key)? } else { None };
             let mut own_intent = OwnIntent::None;
             if let Some(lock) = lock {
@@ -56,6 +57,9 @@ impl Evaluator<'_> {
             }
             if !matches!(own_intent, OwnIntent::Same) {
                 writes = true;
+                if notifies {
+                    self.notify(state, write)?;
+                }
                 if reads_reach {
                     self.raise_above_reads(state, write.key, &own_intent);
                 }
@@ -85,6 +89,17 @@ impl Evaluator<'_> {
             state.write_ts = self.gc_threshold.next();
         }
         if intents.is_empty() { Ok(()) } else { Err(EvalError::Intents(intents)) }
+    }
+
+    /// *notified-in-order*: who commits after another was answered commits above it, wherever the two snapshots lie.
+    fn notify(&self, state: &mut State<'_>, write: WriteRef<'_>) -> Result<(), EvalError> {
+        let Some(of) = keyspace::parse_notification(write.key) else { return Ok(()) };
+        state.write_ts = state.write_ts.max(self.now);
+        let is_late = of.time_ns.saturating_add(keyspace::NOTIFICATION_FRESH_NS) < self.now.wall_ns();
+        if write.value.is_some() && is_late {
+            return Err(KvError::Retry { reason: RetryReason::KeyTooOld, to: state.write_ts }.into());
+        }
+        Ok(())
     }
 
     /// The lowest time for a write of what was read.

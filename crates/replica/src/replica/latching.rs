@@ -75,7 +75,7 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
                 // A commit may have to move its reads up: nothing may be under way beneath them.
                 spans.extend(reads.iter().chain(present).map(|read| LatchSpan::read_unversioned(read.clone())));
             }
-            Request::Refresh { span, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
+            Request::Refresh { span, .. } | Request::Changes { span, .. } => spans.push(LatchSpan::read(span.clone(), read_ts)),
             Request::HeartbeatTxn { anchor, txn_id, .. } => {
                 spans.push(LatchSpan::read_unversioned(record(anchor, *txn_id)));
             }

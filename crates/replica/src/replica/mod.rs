@@ -425,7 +425,7 @@ impl Replica {
                     conflicts.into_iter().find(|conflict| keys.binary_search(&conflict.key).is_ok())
                 }
                 // A locking scan finds out key by key which rows it has to wait for.
-                Request::Scan { span, .. } => self.locks.check_span(span, meta, None, read_ts).into_iter().next(),
+                Request::Scan { span, .. } | Request::Changes { span, .. } => self.locks.check_span(span, meta, None, read_ts).into_iter().next(),
                 Request::Put { key, .. } | Request::Delete { key, .. } | Request::Increment { key, .. } => {
                     let strength = Some(LockStrength::Intent);
                     self.locks.check(&LockRequest { key, txn: meta, strength, read_ts }).into_iter().next()
@@ -456,6 +456,10 @@ impl Replica {
                 Request::Get { .. } | Request::GetMany { .. } | Request::Scan { .. } if read_ts < threshold => {
                     return Err(KvError::SnapshotTooOld { threshold });
                 }
+                // What was superseded after `after` may be gone.
+                Request::Changes { after, .. } if *after < threshold => {
+                    return Err(KvError::SnapshotTooOld { threshold });
+                }
                 Request::Refresh { from, .. } if *from < threshold => return Err(changed(threshold)),
                 Request::EndTxn { commit: true, reads, present, .. }
                     if !(reads.is_empty() && present.is_empty())
@@ -478,6 +482,7 @@ impl Replica {
                 Request::Get { key, .. } => (refused(read_ts, marks.cleared.over_key(key.as_bytes())), None),
                 Request::GetMany { keys, .. } => (refused(read_ts, marks.cleared.over(&hull(keys))), None),
                 Request::Scan { span, .. } => (refused(read_ts, marks.cleared.over(span)), None),
+                Request::Changes { span, after } => (refused(*after, marks.cleared.over(span)), None),
                 Request::Refresh { span, from, .. } => (None, refused(*from, marks.cleared.over(span))),
                 Request::EndTxn { commit: true, reads, present, .. } if moved => {
                     let last = reads.iter().chain(present).map(|read| marks.cleared.over(read)).max();

@@ -145,7 +145,7 @@ impl Replica {
 /// What the request has yet to read from `key` on: a scan meets all the intents of a finished transaction there.
 fn wanted_span(request: &BatchRequest, key: &Key) -> Span {
     let scanned = request.requests.iter().find_map(|item| match item {
-        Request::Scan { span, .. } if span.contains(key.as_bytes()) => Some(span),
+        Request::Scan { span, .. } | Request::Changes { span, .. } if span.contains(key.as_bytes()) => Some(span),
         _ => None,
     });
     scanned.cloned().unwrap_or_else(|| Span::point(key.clone()))

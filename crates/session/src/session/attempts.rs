@@ -125,11 +125,13 @@ impl Session {
 
     pub(super) async fn attempts(&mut self, run: &Run<'_>, sink: &mut dyn Sink) -> SqlResult<Completion> {
         let (mark, portals) = (sink.mark(), self.portals.mark());
+        let mut notify = self.notify.pending.mark();
         let mut refreshed = false;
         self.has_ended_one = false;
         for attempt in 0.. {
             // Before the attempt: a COMMIT that fails takes the block with it, and must not be run again without.
             self.notices.clear();
+            self.notify.pending.back_to(notify);
             let alone = self.block.as_ref().is_none_or(|block| block.answered == 0 && !block.is_given);
             let start = self.statement_start();
             let outcome = self.attempt(run, sink).await;
@@ -181,6 +183,7 @@ impl Session {
                 let trace = self.trace;
                 if self.replay(is_of_catalog).await? {
                     self.trace = trace;
+                    notify = self.notify.pending.mark();
                     continue;
                 }
             }

@@ -37,6 +37,9 @@ fn beyond(kind: &StatementKind) -> Beyond<'_> {
             | Utility::SetTransaction { .. }
             | Utility::SetConstraints { .. }
             | Utility::Discard(_)
+            | Utility::Listen(_)
+            | Utility::Unlisten(_)
+            | Utility::Notify { .. }
             // Transactions, and what is the session's own.
             | Utility::Begin(_)
             | Utility::Commit { .. }

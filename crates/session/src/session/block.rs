@@ -16,6 +16,7 @@ use types::{SqlError, SqlResult, SqlState};
 use super::{Completion, Failure, History, Session, attempts::{MAX_ATTEMPTS, is_lost, is_subject_to_policies}, catalog_error};
 use crate::{
     host::SessionHost,
+    notify::Mark,
     settings::{self, Settings},
     sink::{Severity, Sink},
 };
@@ -71,6 +72,7 @@ pub(super) struct Place {
     /// How much there was to do after the commit.
     garbage: usize,
     splits: usize,
+    notify: Mark,
 }
 
 impl Block {
@@ -392,6 +394,7 @@ impl Session {
             portals: self.portals.mark(),
             garbage: block.garbage.len(),
             splits: block.splits.len(),
+            notify: self.notify.pending.mark(),
         })
     }
 
@@ -428,6 +431,7 @@ impl Session {
         self.state.deferred.rollback_to(&place.deferred);
         self.local.clone_from(&place.local);
         self.portals.forget_since(place.portals);
+        self.notify.pending.back_to(place.notify);
     }
 
     /// Forgets savepoints, from this one on, and keeps what was done since.
@@ -520,13 +524,21 @@ impl Session {
         if let Err(failure) = self.settle().await {
             return Err(self.cannot_end(failure).await);
         }
+        let staged = match self.stage_notify().await {
+            Ok(staged) => staged,
+            Err(failure) => return Err(self.cannot_end(failure).await),
+        };
         let Some(block) = &mut self.block else { return Ok(()) };
         let commit_ts = match block.txn.commit().await {
             Ok(commit_ts) => commit_ts,
-            Err(error) => return Err(self.cannot_end(Failure::Kv(error)).await),
+            Err(error) => {
+                self.unstage_notify(staged);
+                return Err(self.cannot_end(Failure::Kv(error)).await);
+            }
         };
         self.count_end(true);
         let Some(block) = self.leave_block().await else { return Ok(()) };
+        self.finish_notify(staged, commit_ts).await;
         if let Some(change) = block.change {
             self.engine.catalog.advance(&change);
         }
@@ -567,6 +579,7 @@ impl Session {
     /// What ends with a transaction that has been committed, or prepared.
     pub(super) async fn leave_block(&mut self) -> Option<Block> {
         let block = self.block.take()?;
+        self.notify.pending.clear();
         self.state.advisory.end_transaction().await;
         self.state.deferred.clear();
         (self.state.has_exported, self.state.has_set_sequence) = (false, false);
@@ -578,6 +591,7 @@ impl Session {
     /// Rolls the block back, if there is one.
     pub async fn rollback(&mut self) {
         self.portals.end(false);
+        self.notify.pending.clear();
         if let Some(mut block) = self.block.take() {
             if let Some(settings) = block.settings.take() {
                 self.settings = settings;

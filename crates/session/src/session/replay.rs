@@ -94,6 +94,9 @@ impl Trace {
             | Utility::ResetAll
             | Utility::Show(_)
             | Utility::ShowAll
+            | Utility::Listen(_)
+            | Utility::Unlisten(_)
+            | Utility::Notify { .. }
             | Utility::Execute { .. }
             | Utility::DeclareCursor { hold: false, .. }
             | Utility::Fetch { .. }
@@ -511,6 +514,8 @@ impl Session {
             block.failed = false;
         }
         self.suspended = None;
+        // They are sent again.
+        self.notify.pending.clear();
         self.begin_again();
         // The history is the caller's meanwhile.
         self.forbid_replay();

@@ -167,6 +167,7 @@ impl Session {
         if self.state.advisory.holds_in_transaction() {
             return refused("taken transaction-level advisory locks");
         }
+        self.check_no_notify()?;
         let Some(block) = &self.block else { return Ok(()) };
         if block.txn.is_in_past() {
             return refused("read AS OF SYSTEM TIME");

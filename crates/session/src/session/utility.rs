@@ -10,6 +10,7 @@ use crate::{
     copy::CopyIn,
     cursor::CursorOptions,
     host::SessionHost,
+    notify::Act,
     sink::{Severity, Sink, send},
 };
 
@@ -205,6 +206,18 @@ impl Session {
                 done("EXPLAIN")
             }
             Utility::Discard(kind) => self.discard(*kind, plan).await,
+            Utility::Listen(channel) => {
+                self.change_channels(Act::Listen(channel.clone()));
+                done(plan.tag)
+            }
+            Utility::Unlisten(channel) => {
+                self.change_channels(channel.clone().map_or(Act::UnlistenAll, Act::Unlisten));
+                done(plan.tag)
+            }
+            Utility::Notify { channel, payload } => {
+                self.send_notification(channel, payload)?;
+                done(plan.tag)
+            }
             Utility::Analyze { tables } | Utility::Vacuum { tables, analyze: true } => {
                 let verb = if matches!(utility, Utility::Analyze { .. }) { "analyze" } else { "vacuum" };
                 let tables = self.maintained(tables.as_deref(), verb, sink).await?;

@@ -8,6 +8,7 @@ use types::{Batch, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{Completion, Failure, Session};
 use crate::{
+    notify::Act,
     settings::{self, known::Context},
     sink::{Severity, Sink, send},
 };
@@ -285,6 +286,9 @@ impl Session {
                 self.prepared = Arc::default();
                 self.state.sequences.clear();
                 self.state.advisory.unlock_all().await;
+                if self.notify.listener.is_listening() {
+                    self.change_channels(Act::UnlistenAll);
+                }
                 self.discard_temporary().await?;
                 self.set("session_authorization", None, false)?;
                 self.settings.reset_all()?;

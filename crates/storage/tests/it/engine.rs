@@ -321,3 +321,50 @@ fn a_directory_in_use_is_refused() {
     let second = Engine::open(dir.path(), &storage::EngineConfig::small());
     assert!(matches!(second, Err(StorageError::Locked { .. })), "{:?}", second.err());
 }
+
+/// Each committed version once, for whatever times a reader stops at, and what is above is named.
+#[test]
+fn changes_are_every_version_between_two_times() {
+    let (_dir, engine) = fresh();
+    let names = ["a", "b", "c", "d"];
+    for at in 1..40_u64 {
+        let name = names[(at * 7 % 4) as usize];
+        put(&engine, name, at, if at % 5 == 0 { None } else { Some("v") });
+    }
+    for limits in [ScanLimits::default(), ScanLimits { max_keys: 1, ..Default::default() }] {
+        let mut seen = Vec::new();
+        for (after, up_to) in [(0, 3), (3, 3), (3, 20), (20, 39), (39, 60)] {
+            let mut left = Some(Span::all());
+            while let Some(span) = left {
+                let found = engine.changes_in(&span, ts(after), ts(up_to), limits).unwrap();
+                assert_eq!(found.rows.len(), found.versions.len());
+                for ((key, value), version) in found.rows.iter().zip(&found.versions) {
+                    let at = (1..40).find(|at| ts(*at) == version.ts).unwrap();
+                    assert_eq!(key, names[(at * 7 % 4) as usize].as_bytes());
+                    assert_eq!((version.is_tombstone, value.is_empty()), (at % 5 == 0, at % 5 == 0));
+                    assert!(after < at && at <= up_to);
+                    seen.push(at);
+                }
+                let is_whole = span == Span::all() && found.resume.is_none();
+                if is_whole {
+                    assert_eq!(found.newer.is_some(), up_to < 39, "newer-is-named");
+                }
+                left = found.resume;
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (1..40).collect::<Vec<u64>>());
+    }
+}
+
+#[test]
+fn changes_wait_for_provisional_versions_below_and_name_those_above() {
+    let (_dir, engine) = fresh();
+    let mine = txn(1, 0);
+    put(&engine, "k", 3, Some("old"));
+    put_intent(&engine, "k", &mine, 12, Some("v"));
+    let changes = |up_to| engine.changes_in(&Span::all(), ts(0), ts(up_to), ScanLimits::default());
+    let below = changes(11).unwrap();
+    assert_eq!((below.rows.len(), below.newer), (1, Some(key("k"))));
+    assert!(matches!(changes(12), Err(ReadConflict::Locked(locked)) if locked.len() == 1));
+}
