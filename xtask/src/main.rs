@@ -1,5 +1,5 @@
-//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | catalogs | chaos | histories | hostile | stalls | queue |
-//! shapes | diff | startup | regress | clients | tpcc | tpch | planted | soak | setup`.
+//! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | catalogs | catalogue | chaos | histories | hostile | stalls |
+//! queue | shapes | diff | startup | regress | clients | tpcc | tpch | planted | soak | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -11,6 +11,7 @@ mod bench;
 mod beside;
 mod bulk;
 mod catalogs;
+mod catalogue;
 mod chaos;
 mod clients;
 mod cluster;
@@ -60,6 +61,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run statements over many rows here and on PostgreSQL, step by step, and print the ratios.
     Bulk(bulk::Arguments),
+    /// Compare the catalogs with PostgreSQL's signatures, and write what is missing.
+    Catalogue(catalogue::Arguments),
     /// Kill, pause and cut off nodes of a cluster under load, one after another, and look for what was lost.
     Chaos(chaos::Arguments),
     /// Run schedules of clients and faults, one a seed, and judge what the clients saw.
@@ -101,6 +104,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Bulk(arguments) => bulk::run(&arguments),
+        Command::Catalogue(arguments) => catalogue::run(&arguments),
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Catalogs(arguments) => catalogs::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),

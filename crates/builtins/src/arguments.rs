@@ -1,7 +1,7 @@
 //! Reading arguments: a strict builtin's are of their declared type by *datum-matches-type*, so a mismatch here is
 //! our own bug and says so.
 
-use types::{Array, Datum, Inet, Interval, Json, Numeric, Range};
+use types::{Array, Bits, Datum, Geometry, Inet, Interval, Json, Numeric, Range, TimeTz};
 
 #[track_caller]
 fn mismatch(datum: &Datum, wanted: &str) -> ! {
@@ -55,6 +55,43 @@ pub(crate) fn date(datum: &Datum) -> i32 {
 #[track_caller]
 pub(crate) fn interval(datum: &Datum) -> Interval {
     datum.as_interval().unwrap_or_else(|| mismatch(datum, "an interval"))
+}
+
+#[track_caller]
+pub(crate) fn timetz(datum: &Datum) -> TimeTz {
+    match datum {
+        Datum::TimeTz(time) => *time,
+        other => mismatch(other, "a timetz"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn bits(datum: &Datum) -> &Bits {
+    match datum {
+        Datum::Bits(bits) => bits,
+        other => mismatch(other, "a bit string"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn unsigned(datum: &Datum) -> u64 {
+    datum.as_unsigned().unwrap_or_else(|| mismatch(datum, "a pg_lsn or xid8"))
+}
+
+#[track_caller]
+pub(crate) fn geometry(datum: &Datum) -> &Geometry {
+    match datum {
+        Datum::Geometry(geometry) => geometry,
+        other => mismatch(other, "a geometric value"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn macaddr8(datum: &Datum) -> [u8; 8] {
+    match datum {
+        Datum::MacAddr8(bytes) => *bytes,
+        other => mismatch(other, "a macaddr8"),
+    }
 }
 
 #[track_caller]

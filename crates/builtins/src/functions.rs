@@ -1,17 +1,21 @@
 //! Functions by topic: one file a chapter of PostgreSQL's documentation, each a static table.
 
 mod arrays;
+mod bit_strings;
 mod catalog;
 mod crypto;
 mod datetime;
 mod enums;
 pub(crate) mod json;
 pub(crate) mod math;
+mod geometry;
 mod network;
 pub(crate) mod ranges;
 mod regexps;
+mod scalars;
 mod sets;
 mod strings;
+mod support;
 mod system;
 
 use crate::signature::Builtin;
@@ -36,4 +40,11 @@ pub(crate) static TABLES: &[&[Builtin]] = &[
     enums::FUNCTIONS,
     ranges::FUNCTIONS,
     ranges::CONSTRUCTORS,
+    bit_strings::FUNCTIONS,
+    scalars::FUNCTIONS,
+    geometry::FUNCTIONS,
+    support::FUNCTIONS,
 ];
+
+/// See [`support`].
+pub(crate) static LISTED: &[&[Builtin]] = &[support::LISTED];

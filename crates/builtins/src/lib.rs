@@ -37,7 +37,8 @@ pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost, Signal
 pub use functions::ranges::range_constructor;
 pub use operators::pattern::LikePattern;
 pub use registry::{
-    aggregates, all_aggregates, all_functions, all_operators, binary_operators, functions, prefix_operators,
+    aggregates, all_aggregates, all_functions, all_operators, binary_operators, functions, listed_functions,
+    listed_operators, prefix_operators,
 };
 pub use resolve::{Candidate, ResolveError, Resolved, resolve, resolve_aggregate, resolve_binary_operator};
 pub use signature::{

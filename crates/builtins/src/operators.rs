@@ -2,10 +2,15 @@
 
 pub(crate) mod arithmetic;
 pub(crate) mod arrays;
+pub(crate) mod bit_strings;
 mod bits;
-mod comparison;
+pub(crate) mod comparison;
+pub(crate) mod cross_type;
 mod datetime;
 pub(crate) mod json;
+pub(crate) mod geometry;
+pub(crate) mod log_positions;
+mod money;
 mod network;
 pub(crate) mod ranges;
 pub(crate) mod pattern;
@@ -15,6 +20,7 @@ use crate::signature::Operator;
 
 pub(crate) static TABLES: &[&[Operator]] = &[
     comparison::OPERATORS,
+    comparison::OTHERS,
     arithmetic::OPERATORS,
     arithmetic::INT2,
     arithmetic::INT4,
@@ -35,4 +41,11 @@ pub(crate) static TABLES: &[&[Operator]] = &[
     json::OPERATORS,
     network::OPERATORS,
     ranges::OPERATORS,
+    bit_strings::OPERATORS,
+    money::OPERATORS,
+    log_positions::OPERATORS,
+    geometry::OPERATORS,
 ];
+
+/// See [`cross_type`].
+pub(crate) static LISTED: &[&[Operator]] = &[cross_type::OPERATORS];

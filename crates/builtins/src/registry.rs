@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use rustc_hash::FxHashMap;
 
-use crate::signature::{Aggregate, ArgType, Builtin, Operator};
+use crate::signature::{Aggregate, Builtin, Operator};
 use crate::{aggregates as aggregate_tables, functions as function_tables, operators as operator_tables};
 
 struct Registry {
@@ -25,12 +25,15 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
         registry.functions.entry(builtin.signature.name).or_default().push(builtin);
     }
     for operator in all_operators() {
-        // Those over ranges are called by name as well.
-        if operator.function.signature.args.iter().any(|arg| matches!(arg, ArgType::AnyRange | ArgType::AnyMultiRange)) {
-            registry.functions.entry(operator.function.signature.name).or_default().push(&operator.function);
-        }
         let table = if operator.function.signature.args.len() == 1 { &mut registry.prefix } else { &mut registry.binary };
         table.entry(operator.symbol).or_default().push(operator);
+    }
+    // What is behind an operator is called by name as well.
+    for operator in all_operators().chain(listed_operators()) {
+        let named = registry.functions.entry(operator.function.signature.name).or_default();
+        if named.iter().all(|function| function.signature.args != operator.function.signature.args) {
+            named.push(&operator.function);
+        }
     }
     for aggregate in all_aggregates() {
         registry.aggregates.entry(aggregate.signature.name).or_default().push(aggregate);
@@ -62,6 +65,16 @@ pub fn all_functions() -> impl Iterator<Item = &'static Builtin> {
 
 pub fn all_operators() -> impl Iterator<Item = &'static Operator> {
     operator_tables::TABLES.iter().flat_map(|table| table.iter())
+}
+
+/// Functions that the catalogs list and that resolution does not look at: a call of that name is a cast.
+pub fn listed_functions() -> impl Iterator<Item = &'static Builtin> {
+    function_tables::LISTED.iter().flat_map(|table| table.iter())
+}
+
+/// Operators that the catalogs list and that resolution does not look at: others give their answers.
+pub fn listed_operators() -> impl Iterator<Item = &'static Operator> {
+    operator_tables::LISTED.iter().flat_map(|table| table.iter())
 }
 
 pub fn all_aggregates() -> impl Iterator<Item = &'static Aggregate> {

@@ -236,6 +236,21 @@ impl Builtin {
 }
 
 impl Operator {
+    /// Whether this is one of the six comparisons and its answers are those of [`types::compare`]. The geometric types' are
+    /// not: they compare areas, lengths and counts of points. Nor is that of a transaction's number with an integer, whose
+    /// sign counts for nothing.
+    #[must_use]
+    pub fn is_comparison(&self) -> bool {
+        let is_of_signed = matches!(self.function.signature.args, [ArgType::T(SqlType::Xid), ArgType::T(SqlType::Int4)]);
+        matches!(self.symbol, "=" | "<>" | "<" | "<=" | ">" | ">=") && !self.is_geometric() && !is_of_signed
+    }
+
+    /// Whether an operand is of one of the geometric types.
+    #[must_use]
+    pub fn is_geometric(&self) -> bool {
+        self.function.signature.args.iter().any(|arg| matches!(arg, ArgType::T(ty) if ty.is_geometric()))
+    }
+
     pub(crate) const fn new(symbol: &'static str, oid: u32, function: Builtin) -> Self {
         Self { symbol, oid, function, commutator: None, negator: None }
     }

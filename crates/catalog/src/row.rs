@@ -174,6 +174,14 @@ impl IndexCodec {
         self.key.iter().chain(&self.primary_key).all(|column| a[column.position] == b[column.position])
     }
 
+    /// Whether the values that make the entries of two rows are equal. Equal values need not be the same, as of numerics;
+    /// of values that are not equal, the entries are not the same.
+    #[must_use]
+    pub fn has_equal_values(&self, a: &[Datum], b: &[Datum]) -> bool {
+        let values = self.value.iter().chain(&self.primary_in_value);
+        self.has_same_values(a, b) && values.into_iter().all(|(_, position, _)| a[*position] == b[*position])
+    }
+
     /// Positions in the table of the columns that make its entries, in order.
     #[must_use]
     pub fn positions(&self) -> Vec<usize> {

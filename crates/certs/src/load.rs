@@ -101,8 +101,8 @@ impl NodeCerts {
 /// A bound certificate's file.
 pub(crate) const BOUND: &str = "node.pem";
 
-/// The node's certificate and key, and the file of each. The one that the cluster has given is used unless there is a bound
-/// one in the directory that ends later, or it is of another CA than `ca.crt` is by now.
+/// The node's certificate and key, and the file of each. The one that the cluster has given is used unless there is one for
+/// the same node in the directory that ends later, or it is of another CA than `ca.crt` is by now.
 fn chosen(dir: &Path, bound: &Path, cas: &[CertificateDer<'static>]) -> Result<[PathBuf; 2], CertError> {
     let made = [dir.join("node.crt"), dir.join("node.key")];
     if !bound.exists() {
@@ -111,10 +111,11 @@ fn chosen(dir: &Path, bound: &Path, cas: &[CertificateDer<'static>]) -> Result<[
     let unusable = |reason: String| CertError::Unusable { path: bound.to_owned(), reason };
     let given = certificates(bound)?;
     let is_of_ca = cas.iter().any(|ca| is_signed_by(&given[0], ca));
-    let (_, given_until) = facts(&given[0]).map(|facts| (facts.end_point, facts.not_after)).map_err(unusable)?;
+    let given_until = facts(&given[0]).map_err(unusable)?.not_after;
+    let identity = names(&given[0]).map_err(unusable)?.identity;
     let is_better = certificates(&made[0]).is_ok_and(|chain| {
-        let is_bound = names(&chain[0]).is_ok_and(|names| names.identity.is_some());
-        !is_of_ca || is_bound && facts(&chain[0]).is_ok_and(|facts| facts.not_after > given_until)
+        let is_for_it = names(&chain[0]).is_ok_and(|names| names.identity.is_some() && names.identity == identity);
+        !is_of_ca || is_for_it && facts(&chain[0]).is_ok_and(|facts| facts.not_after > given_until)
     });
     Ok(if is_better { made } else { [bound.to_owned(), bound.to_owned()] })
 }
@@ -361,10 +362,16 @@ mod tests {
         for name in ["node.crt", "node.key"] {
             fs::remove_file(dir.join(name)).unwrap();
         }
-        let made = Identity { node: 4, ..identity };
-        crate::create_node(&dir, &hosts(), Some(&made), Lifetime(20)).unwrap();
-        certs.reload().unwrap();
-        assert_eq!(certs.current().names.identity, Some(made));
+        let until = |certs: &NodeCerts| certs.current().not_after;
+        let before = until(&certs);
+        for (node, is_taken) in [(4, false), (3, true)] {
+            crate::create_node(&dir, &hosts(), Some(&Identity { node, ..identity }), Lifetime(20)).unwrap();
+            certs.reload().unwrap();
+            assert_eq!((certs.current().names.identity, until(&certs) > before), (Some(identity), is_taken));
+            for name in ["node.crt", "node.key"].into_iter().filter(|_| !is_taken) {
+                fs::remove_file(dir.join(name)).unwrap();
+            }
+        }
         // Another CA: what the old one has signed is of no use.
         for name in ["ca.crt", "ca.key", "node.crt", "node.key"] {
             fs::remove_file(dir.join(name)).unwrap();

@@ -355,7 +355,7 @@ mod tests {
             found
         };
         note(&mut deferred, 7);
-        assert_eq!(due(&mut deferred, Some(&[8])), []);
+        assert_eq!(due(&mut deferred, Some(&[8])), Vec::<u32>::new());
         assert!(deferred.check_settled(2, "t", "TRUNCATE").is_err());
         let first = deferred.mark();
         note(&mut deferred, 8);
@@ -368,7 +368,7 @@ mod tests {
         assert_eq!(due(&mut deferred, None), [7, 8]);
         let third = deferred.mark();
         deferred.rollback_to(&third);
-        assert_eq!(due(&mut deferred, None), [], "fired before the mark");
+        assert_eq!(due(&mut deferred, None), Vec::<u32>::new(), "fired before the mark");
         deferred.rollback_to(&first);
         assert_eq!(due(&mut deferred, None), [7]);
         deferred.start_over();

@@ -347,13 +347,37 @@ pub(crate) fn call_comparison(
 
 /// A function that is given more than this may take long.
 const HEAVY_BYTES: usize = 64 << 10;
+/// A value above this is counted while it is made.
+const COUNTED_BYTES: usize = 4 << 20;
+/// No value has more.
+const VALUE_BYTES_MAX: usize = 2 << 30;
 
-/// Calls a function. Where it may take long, the other tasks of this worker go on without it.
+/// What a function makes of little, in bytes: a number says how much.
+fn made_of_little(builtin: &Builtin, args: &[Datum]) -> usize {
+    let name = builtin.signature.name;
+    let size = |number: i64| usize::try_from(number).unwrap_or(0);
+    match args.get(1) {
+        Some(Datum::Int(count)) if size(*count) > HEAVY_BYTES / 64 => match (name, &args[0]) {
+            ("repeat", Datum::Text(text)) => text.len().saturating_mul(size(*count)),
+            ("lpad" | "rpad", _) => size(*count),
+            _ => 0,
+        },
+        Some(Datum::Array(lengths)) if name == "array_fill" => {
+            let length = |length: &Datum| if let Datum::Int(length) = length { size(*length) } else { 0 };
+            lengths.elements().iter().map(length).fold(size_of::<Datum>(), usize::saturating_mul)
+        }
+        _ => 0,
+    }
+}
+
+/// Calls a function. Where it may take long, the other tasks of this worker go on without it; where it takes much memory,
+/// that is counted before it is taken.
 pub(crate) fn call(
     builtin: &'static Builtin,
     context: &EvalContext<'_>,
     types: &CallTypes,
     args: &[Datum],
+    memory: Option<&MemoryBudget>,
 ) -> SqlResult<Datum> {
     let bytes = |arg: &Datum| match arg {
         Datum::Text(text) | Datum::Json(text) => text.len(),
@@ -361,7 +385,13 @@ pub(crate) fn call(
         Datum::Array(array) => array.len() * size_of::<Datum>(),
         _ => 0,
     };
-    if args.iter().map(bytes).sum::<usize>() > HEAVY_BYTES {
+    let total = args.iter().map(bytes).sum::<usize>().saturating_add(made_of_little(builtin, args));
+    if total > HEAVY_BYTES {
+        let mut counted = memory.filter(|_| total > COUNTED_BYTES).map(MemoryBudget::reservation);
+        // What cannot be at all is the function's to refuse.
+        if let Some(counted) = counted.as_mut().filter(|_| total <= VALUE_BYTES_MAX) {
+            counted.grow(total)?;
+        }
         return aside(|| builtin.call(context, types, args));
     }
     builtin.call(context, types, args)
@@ -404,7 +434,7 @@ impl<'s> Evaluator<'s> {
                     return Ok(value);
                 }
                 let args = self.eval_list(args)?;
-                let value = call(builtin, self.scope.eval, types, &args)?;
+                let value = call(builtin, self.scope.eval, types, &args, self.scope.memory)?;
                 if volatile && let Some(lazy) = self.lazy {
                     lazy.memo.borrow_mut().insert(address(expr), Answer::Value(value.clone()));
                 }

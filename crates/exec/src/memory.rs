@@ -243,9 +243,13 @@ impl<'a> Made<'a> {
         match value {
             Datum::Text(text) | Datum::Json(text) => self.grow(text.len()),
             Datum::Bytes(bytes) => self.grow(bytes.len()),
-            Datum::Jsonb(_) | Datum::Array(_) | Datum::Record(_) | Datum::Range(_) | Datum::MultiRange(_) => {
-                self.grow(value.heap_bytes())
-            }
+            Datum::Jsonb(_)
+            | Datum::Array(_)
+            | Datum::Record(_)
+            | Datum::Range(_)
+            | Datum::MultiRange(_)
+            | Datum::Bits(_)
+            | Datum::Geometry(_) => self.grow(value.heap_bytes()),
             _ => Ok(()),
         }
     }

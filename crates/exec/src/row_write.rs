@@ -527,8 +527,17 @@ impl TableWriter {
                 changed_entries(codec, old, new, (was_in, is_in), &mut entries);
                 continue;
             }
-            let before = if self.is_in(index, old, ctx)? { Some(codec.encode(old)) } else { None };
+            // Of one that changes the key alone matters.
+            let entry = |row| match codec.has_equal_values(old, new) {
+                true => {
+                    let (key, value) = codec.encode(row);
+                    (key, Some(value))
+                }
+                false => (codec.encode_key(row), None),
+            };
+            let before = if self.is_in(index, old, ctx)? { Some(entry(old)) } else { None };
             let after = if self.is_in(index, new, ctx)? { Some(codec.encode(new)) } else { None };
+            let after = after.map(|(key, value)| (key, Some(value)));
             let is_moved = before.as_ref().map(|(key, _)| key) != after.as_ref().map(|(key, _)| key);
             if is_moved && after.is_some() && self.is_checked(index, new, ctx)? {
                 moved.push(index);
@@ -555,7 +564,7 @@ impl TableWriter {
         }
         for (before, after) in entries {
             if before != after
-                && let Some((key, value)) = after
+                && let Some((key, Some(value))) = after
             {
                 ctx.txn()?.put(key, value);
             }
@@ -571,7 +580,8 @@ impl TableWriter {
     }
 }
 
-type Entry = (Key, Bytes);
+/// A key, and the value where it is of use.
+type Entry = (Key, Option<Bytes>);
 
 /// What becomes of the entries of an inverted index: only those that one of the rows does not have.
 fn changed_entries(
@@ -586,7 +596,7 @@ fn changed_entries(
     }
     let keys = |row: &[Datum], is_in: bool| if is_in { codec.inverted_keys(row) } else { Vec::new() };
     let (before, after) = (keys(old, was_in), keys(new, is_in));
-    let entry = |key: &Key| Some((key.clone(), IndexCodec::empty_value()));
+    let entry = |key: &Key| Some((key.clone(), Some(IndexCodec::empty_value())));
     out.extend(before.iter().filter(|key| after.binary_search(key).is_err()).map(|key| (entry(key), None)));
     out.extend(after.iter().filter(|key| before.binary_search(key).is_err()).map(|key| (None, entry(key))));
 }

@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use std::sync::{Arc, LazyLock};
 
 use ahash::RandomState;
-use builtins::{Builtin, CallTypes, LikePattern, all_operators};
+use builtins::{ArgType, Builtin, CallTypes, LikePattern, Operator, all_operators};
 use hashbrown::HashTable;
 use plan::{Expr, TruthTest};
 use rustc_hash::FxHashMap;
@@ -39,10 +39,19 @@ pub(crate) enum BinaryKernel {
     Mod,
 }
 
+/// Whether the operands are numbers as they are, or dates and times. Money and log positions are integers of another meaning.
+fn is_arithmetic(operator: &Operator) -> bool {
+    let is_other = |arg: &ArgType| matches!(arg, ArgType::T(SqlType::Money | SqlType::PgLsn));
+    matches!(operator.symbol, "+" | "-" | "*" | "/" | "%")
+        && !operator.is_geometric()
+        && !operator.function.signature.args.iter().any(is_other)
+}
+
 /// Operators that kernels may stand in for, by the builtin's address.
 static KERNELS: LazyLock<FxHashMap<usize, BinaryKernel>> = LazyLock::new(|| {
     all_operators()
         .filter(|operator| operator.function.signature.args.len() == 2)
+        .filter(|operator| operator.is_comparison() || is_arithmetic(operator))
         .filter_map(|operator| {
             let kernel = match operator.symbol {
                 "=" => BinaryKernel::Eq,
@@ -307,7 +316,7 @@ fn call(
     let mut values: SmallVec<[Datum; 4]> = SmallVec::new();
     if operands.iter().all(|operand| matches!(operand, Operand::Value(..))) {
         values.extend(operands.iter().map(|operand| operand.datum(0)));
-        let value = crate::eval::call(builtin, scope.eval, types, &values).map_err(|_| GaveUp)?;
+        let value = crate::eval::call(builtin, scope.eval, types, &values, scope.memory).map_err(|_| GaveUp)?;
         return Ok(Operand::Value(value, types.ret));
     }
     let mut result = ColumnVec::with_capacity(&types.ret, len);
@@ -315,7 +324,7 @@ fn call(
     for row in 0..len {
         values.clear();
         values.extend(operands.iter().map(|operand| operand.datum(row)));
-        let value = crate::eval::call(builtin, scope.eval, types, &values).map_err(|_| GaveUp)?;
+        let value = crate::eval::call(builtin, scope.eval, types, &values, scope.memory).map_err(|_| GaveUp)?;
         made.add(&value).map_err(|_| GaveUp)?;
         result.push(&value);
     }

@@ -48,6 +48,8 @@ pub(crate) struct Connection {
     method: Option<&'static str>,
     /// Until the client has shown who it is.
     door: Option<AtDoor>,
+    /// Its statements have computed for long without a pause.
+    pub(crate) wary_until: Option<std::time::Instant>,
 }
 
 /// What the connection's loop goes on with.
@@ -93,6 +95,7 @@ impl Connection {
             is_lost: false,
             method: None,
             door: Some(door),
+            wary_until: None,
         }
     }
 
@@ -415,7 +418,7 @@ impl Connection {
             let flag = session.cancel_flag();
             let mut sink = WireSink::for_query(&mut self.writer);
             let running = session.run_query(statement, &mut sink, ending);
-            let completion = watched(&mut self.reader, &flag, running).await?;
+            let completion = watched(&mut self.reader, &mut self.wary_until, &flag, running).await?;
             if matches!(completion, Completion::CopyOut(_)) {
                 sink.end_copy();
             }
@@ -486,9 +489,31 @@ fn terminated() -> SqlError {
     SqlError::new(SqlState::AdminShutdown, "terminating connection due to administrator command")
 }
 
+/// A statement that computes for so long without a pause is not to keep a thread from others any more.
+const LONG_POLL: Duration = Duration::from_millis(5);
+/// How long a connection is taken for one whose statements do.
+const WARY: Duration = Duration::from_secs(60);
+
+/// Runs a statement whose connection may be known for long computations: another thread then takes over what waits behind it.
+/// What it costs to hand that over is nothing to a statement that computes for milliseconds.
+async fn considerate<T>(wary_until: &mut Option<std::time::Instant>, running: impl Future<Output = T>) -> T {
+    let mut running = std::pin::pin!(running);
+    std::future::poll_fn(|context| {
+        let began = std::time::Instant::now();
+        if wary_until.is_some_and(|until| began < until) {
+            return exec::aside(|| running.as_mut().poll(context));
+        }
+        let polled = running.as_mut().poll(context);
+        *wary_until = (began.elapsed() > LONG_POLL).then(|| began + WARY);
+        polled
+    })
+    .await
+}
+
 /// Runs a statement while its client is watched.
 pub(crate) async fn watched<T>(
     reader: &mut Reader,
+    wary_until: &mut Option<std::time::Instant>,
     flag: &CancelFlag,
     running: impl Future<Output = T>,
 ) -> T {
@@ -496,7 +521,7 @@ pub(crate) async fn watched<T>(
     let watch = tokio::task::unconstrained(reader.watch(flag));
     tokio::select! {
         biased;
-        outcome = running => outcome,
+        outcome = considerate(wary_until, running) => outcome,
         never = watch => match never {},
     }
 }

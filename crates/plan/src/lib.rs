@@ -8,16 +8,16 @@
 //! function, and the optimizer decides how to get what the bound query asks for.
 //!
 //! This is the only crate that knows the parser's syntax trees. It reads the catalog and writes nothing; a plan
-//! belongs to one catalog version ([`PreparedPlan::catalog_version`]).
+//! belongs to the catalogs in which what it was made of is the same ([`PreparedPlan::holds_in`]).
 
 mod any_value;
 mod bind;
 mod bind_statements;
+mod dependencies;
 pub mod explain;
 pub mod expr;
 pub mod logical;
 mod needs;
-mod dependencies;
 mod optimize;
 pub mod parse;
 mod parse_cursor;

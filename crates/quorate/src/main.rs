@@ -126,6 +126,7 @@ struct Start {
     spill_bytes: usize,
     #[command(flatten)]
     audit: audited::Flags,
+    #[command(flatten)]
     encryption: encryption::Flags,
 }
 

@@ -63,7 +63,7 @@ fn start(store: &Path, rpc: &str, extra: &[&str]) -> Process {
 
 /// Starts a node that should refuse to, and answers the one line that it said.
 fn refused(store: &Path, extra: &[&str]) -> String {
-    let output = command(store, "127.0.0.1:0", extra).stderr(Stdio::piped()).output().unwrap();
+    let output = command(store, "127.0.0.1:0", extra).env("QUORATE_LOG", "error").stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
     let line = said.strip_suffix('\n').filter(|line| !line.contains('\n'));

@@ -221,17 +221,14 @@ impl<'a> StatementTables<'a> {
     /// # Errors
     /// 42501 for what would help others to get in.
     fn check_secrets(&self, table: &VirtualTable) -> SqlResult<()> {
-        if !catalog::privilege::is_secret(table.name) {
+        let catalog = &self.view.catalog;
+        let user = self.session.host.environment.user_id;
+        if !catalog::privilege::is_secret(table.name, user, &catalog.access(self.view.database)) {
             return Ok(());
         }
         let kind = if matches!(table.name, "pg_authid" | "pg_largeobject") { "table" } else { "view" };
-        match self.view.catalog.role_by_id(self.session.host.environment.user_id) {
-            Some(role) if role.superuser => Ok(()),
-            _ => {
-                let message = format!("permission denied for {kind} {}", table.name);
-                Err(SqlError::new(SqlState::InsufficientPrivilege, message))
-            }
-        }
+        let message = format!("permission denied for {kind} {}", table.name);
+        Err(SqlError::new(SqlState::InsufficientPrivilege, message))
     }
 }
 
@@ -245,7 +242,8 @@ impl exec::VirtualTables for StatementTables<'_> {
         }
         if table.name == LOCKS {
             let locks = self.locks.get().map(Vec::as_slice).unwrap_or_default();
-            return Ok(Arc::new(VirtualRows::new(self.session.locks(table, locks))));
+            let rows = Arc::new(VirtualRows::new(self.session.locks(table, locks)));
+            return Ok(VirtualRead::of(table, rows, lookup));
         }
         if let Some(rows) = self.session.rows(table) {
             return Ok(VirtualRead::of(table, rows, lookup));

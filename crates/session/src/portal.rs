@@ -382,6 +382,9 @@ impl Session {
                 let outcome = self.pull(running, limit, sink).await;
                 self.tell_notices(sink);
                 self.stop_clock();
+                if let (Ok(pulled), Some(statement)) = (&outcome, &portal.prepared.statement) {
+                    self.count_more_rows(statement, pulled.rows);
+                }
                 match outcome {
                     Ok(pulled) if pulled.is_done => {
                         portal.state = State::Done;

@@ -9,7 +9,10 @@ use crate::{
         calendar::{END_DATE, END_TIMESTAMP, FIRST_DAY, FIRST_TIMESTAMP, MICROS_PER_DAY},
     },
     datum::TimeTz,
+    bits::Bits,
+    geometry::Geometry,
     network::{parse_binary_inet, write_binary_inet},
+    unsigned::to_unsigned,
     text::{field_type, range_subtype},
     error::raise,
 };
@@ -77,6 +80,21 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
         SqlType::Uuid => Datum::Uuid(fixed(ty, input)?),
         SqlType::Inet | SqlType::Cidr => Datum::Inet(parse_binary_inet(input, *ty == SqlType::Cidr)?),
         SqlType::MacAddr => Datum::MacAddr(fixed(ty, input)?),
+        SqlType::MacAddr8 => Datum::MacAddr8(match *input {
+            [a, b, c, d, e, f] => [a, b, c, 0xff, 0xfe, d, e, f],
+            _ => fixed(ty, input)?,
+        }),
+        SqlType::Bit(length) | SqlType::VarBit(length) => {
+            let bits = Bits::parse_binary(input)?;
+            let varying = matches!(ty, SqlType::VarBit(_));
+            Datum::bits(match length {
+                Some(length) => bits.fitted(*length, varying, false)?,
+                None => bits,
+            })
+        }
+        SqlType::Money => Datum::Int(i64::from_be_bytes(fixed(ty, input)?)),
+        SqlType::PgLsn | SqlType::Xid8 => Datum::from_unsigned(u64::from_be_bytes(fixed(ty, input)?)),
+        geometric if geometric.is_geometric() => Datum::geometry(Geometry::parse_binary(geometric, input)?),
         SqlType::Json => {
             let text = utf8(input)?;
             crate::json::validate(text)?;
@@ -175,7 +193,10 @@ pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
         (Datum::Null, _) => {}
         (Datum::Bool(value), _) => out.push(u8::from(*value)),
         (Datum::Int(value), SqlType::Int2) => out.extend_from_slice(&(*value as i16).to_be_bytes()),
-        (Datum::Int(value), SqlType::Int8) => out.extend_from_slice(&value.to_be_bytes()),
+        (Datum::Int(value), SqlType::Int8 | SqlType::Money) => out.extend_from_slice(&value.to_be_bytes()),
+        (Datum::Int(value), SqlType::PgLsn | SqlType::Xid8) => {
+            out.extend_from_slice(&to_unsigned(*value).to_be_bytes());
+        }
         (Datum::Int(value), _) => out.extend_from_slice(&(*value as u32).to_be_bytes()),
         (Datum::Float(value), SqlType::Float4) => out.extend_from_slice(&(*value as f32).to_be_bytes()),
         (Datum::Float(value), _) => out.extend_from_slice(&value.to_be_bytes()),
@@ -198,6 +219,9 @@ pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
         }
         (Datum::Uuid(bytes), _) => out.extend_from_slice(bytes),
         (Datum::MacAddr(bytes), _) => out.extend_from_slice(bytes),
+        (Datum::MacAddr8(bytes), _) => out.extend_from_slice(bytes),
+        (Datum::Bits(bits), _) => bits.write_binary(out),
+        (Datum::Geometry(geometry), _) => geometry.write_binary(out),
         (Datum::Inet(inet), _) => write_binary_inet(inet, *ty == SqlType::Cidr, out),
         (Datum::Jsonb(json), _) => {
             out.push(1);
@@ -362,6 +386,16 @@ mod tests {
             (SqlType::TIMESTAMP, Datum::Timestamp(77), 8),
             (SqlType::Interval, Datum::Interval(Interval { months: 1, days: 2, micros: 3 }), 16),
             (SqlType::Uuid, Datum::Uuid([9; 16]), 16),
+            (SqlType::MacAddr8, Datum::MacAddr8([9; 8]), 8),
+            (SqlType::VARBIT, Datum::bits(Bits::parse("101101011").unwrap()), 6),
+            (SqlType::Money, Datum::Int(-7), 8),
+            (SqlType::PgLsn, Datum::from_unsigned(7), 8),
+            (SqlType::Xid8, Datum::from_unsigned(u64::MAX), 8),
+            (SqlType::Point, Datum::geometry(Geometry::parse(&SqlType::Point, "(1,2)").unwrap()), 16),
+            (SqlType::Line, Datum::geometry(Geometry::parse(&SqlType::Line, "{1,2,3}").unwrap()), 24),
+            (SqlType::Path, Datum::geometry(Geometry::parse(&SqlType::Path, "[(1,2),(3,4)]").unwrap()), 37),
+            (SqlType::Polygon, Datum::geometry(Geometry::parse(&SqlType::Polygon, "((1,2),(3,4))").unwrap()), 36),
+            (SqlType::Circle, Datum::geometry(Geometry::parse(&SqlType::Circle, "<(1,2),3>").unwrap()), 24),
             (
                 SqlType::INT4_ARRAY,
                 Datum::Array(Arc::new(Array::from_elements(vec![Datum::Int(1), Datum::Null]))),

@@ -66,6 +66,10 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
         (Datum::Uuid(a), Datum::Uuid(b)) => a.cmp(b),
         (Datum::Inet(a), Datum::Inet(b)) => a.cmp(b),
         (Datum::MacAddr(a), Datum::MacAddr(b)) => a.cmp(b),
+        (Datum::MacAddr8(a), Datum::MacAddr8(b)) => a.cmp(b),
+        (Datum::Bits(a), Datum::Bits(b)) => a.cmp(b),
+        // They have no order; this is one for what needs any.
+        (Datum::Geometry(a), Datum::Geometry(b)) => a.to_binary().cmp(&b.to_binary()),
         (Datum::Enum(a), Datum::Enum(b)) => a.sort_key().cmp(b.sort_key()),
         (Datum::Json(a), Datum::Json(b)) => a.cmp(b),
         (Datum::Jsonb(a), Datum::Jsonb(b)) => compare_jsonb(a, b),
@@ -224,6 +228,9 @@ pub fn hash_datum<H: Hasher>(ty: &SqlType, datum: &Datum, state: &mut H) {
         Datum::Uuid(value) => state.write(value),
         Datum::Inet(value) => value.hash(state),
         Datum::MacAddr(value) => state.write(value),
+        Datum::MacAddr8(value) => state.write(value),
+        Datum::Bits(value) => value.hash(state),
+        Datum::Geometry(value) => state.write(&value.to_binary()),
         Datum::Enum(value) => state.write(value.sort_key()),
         Datum::Jsonb(value) => value.hash(state),
         Datum::Array(array) => {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::array::Array;
+use crate::bits::Bits;
 use crate::enum_type::EnumValue;
 use crate::error::SqlResult;
+use crate::geometry::Geometry;
 use crate::json::Json;
 use crate::network::Inet;
 use crate::range::Range;
@@ -43,7 +45,7 @@ pub enum Datum {
     #[default]
     Null,
     Bool(bool),
-    /// int2, int4, int8; oid, xid and the reg* types.
+    /// int2, int4, int8; oid, xid and the reg* types; money; pg_lsn and xid8 as [`crate::unsigned`] says.
     Int(i64),
     /// float4 (exactly representable as f32) and float8.
     Float(f64),
@@ -75,6 +77,10 @@ pub enum Datum {
     Range(Arc<Range>),
     /// See [`crate::range`].
     MultiRange(Arc<[Range]>),
+    /// bit and bit varying.
+    Bits(Arc<Bits>),
+    MacAddr8([u8; 8]),
+    Geometry(Arc<Geometry>),
 }
 
 const _: () = assert!(size_of::<Datum>() <= 24, "a datum is copied per row and column: it stays three words");
@@ -88,6 +94,16 @@ impl Datum {
     #[must_use]
     pub fn bytes(value: impl Into<Arc<[u8]>>) -> Self {
         Self::Bytes(value.into())
+    }
+
+    #[must_use]
+    pub fn bits(value: Bits) -> Self {
+        Self::Bits(Arc::new(value))
+    }
+
+    #[must_use]
+    pub fn geometry(value: Geometry) -> Self {
+        Self::Geometry(Arc::new(value))
     }
 
     #[must_use]
@@ -213,6 +229,8 @@ impl Datum {
             Self::Array(value) => {
                 48 + value.elements().iter().map(|e| size_of::<Self>() + e.heap_bytes()).sum::<usize>()
             }
+            Self::Bits(bits) => 40 + bits.bytes().len(),
+            Self::Geometry(geometry) => geometry.heap_bytes(),
             Self::Range(range) => 16 + range.heap_bytes(),
             Self::MultiRange(ranges) => 16 + ranges.iter().map(Range::heap_bytes).sum::<usize>(),
             Self::Record(fields) => 16 + fields.iter().map(|e| size_of::<Self>() + e.heap_bytes()).sum::<usize>(),
@@ -240,6 +258,9 @@ impl PartialEq for Datum {
             (Self::Uuid(a), Self::Uuid(b)) => a == b,
             (Self::Inet(a), Self::Inet(b)) => a == b,
             (Self::MacAddr(a), Self::MacAddr(b)) => a == b,
+            (Self::MacAddr8(a), Self::MacAddr8(b)) => a == b,
+            (Self::Bits(a), Self::Bits(b)) => a == b,
+            (Self::Geometry(a), Self::Geometry(b)) => a.is_identical(b),
             (Self::Enum(a), Self::Enum(b)) => a.sort_key() == b.sort_key(),
             (Self::Jsonb(a), Self::Jsonb(b)) => a == b,
             (Self::Array(a), Self::Array(b)) => a == b,

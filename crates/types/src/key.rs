@@ -21,6 +21,7 @@ use keys::encoding::{
 
 use crate::{
     array::{Array, Dimension},
+    bits::{Bits, MAX_BITS},
     composite_type::CompositeType,
     datetime::calendar::MICROS_PER_SECOND,
     datum::{Datum, Interval, TimeTz},
@@ -69,6 +70,7 @@ impl SqlType {
     pub fn key_encodable(&self) -> bool {
         match self {
             Self::Json | Self::Jsonb | Self::Record(_) | Self::PgNodeTree | Self::Unknown => false,
+            geometric if geometric.is_geometric() => false,
             Self::Array(element) => element.get().key_encodable(),
             Self::Range(of) | Self::MultiRange(of) => of.subtype().key_encodable(),
             Self::Domain(ty) => ty.over().key_encodable(),
@@ -118,6 +120,11 @@ fn put_value(out: &mut Vec<u8>, ty: &SqlType, datum: &Datum) {
         Datum::Numeric(value) => put_numeric(out, value),
         Datum::Uuid(bytes) => out.extend_from_slice(bytes),
         Datum::MacAddr(bytes) => out.extend_from_slice(bytes),
+        Datum::MacAddr8(bytes) => out.extend_from_slice(bytes),
+        Datum::Bits(bits) => {
+            put_bytes(out, bits.bytes());
+            put_varint(out, bits.len() as i64);
+        }
         Datum::Inet(inet) => {
             out.push(u8::from(inet.is_v6()));
             out.extend_from_slice(inet.network().bytes());
@@ -340,6 +347,16 @@ fn take_value(input: &mut &[u8], ty: &SqlType) -> Result<Datum, DecodeError> {
             *input = rest;
             Datum::MacAddr(head.try_into().expect("six bytes were taken"))
         }
+        SqlType::MacAddr8 => Datum::MacAddr8(take_u64(input)?.to_be_bytes()),
+        SqlType::Bit(_) | SqlType::VarBit(_) => {
+            let mut bytes = Vec::new();
+            take_bytes(input, &mut bytes)?;
+            let length = usize::try_from(take_varint(input)?).map_err(|_| invalid())?;
+            if length.div_ceil(8) != bytes.len() || length > MAX_BITS {
+                return Err(invalid());
+            }
+            Datum::bits(Bits::new(bytes, length))
+        }
         SqlType::Inet | SqlType::Cidr => {
             let width = if take_u8(input)? == 0 { 4 } else { 16 };
             let (head, rest) = input.split_at_checked(2 * width + 1).ok_or(DecodeError::Truncated)?;
@@ -503,6 +520,15 @@ mod tests {
             (SqlType::Date, vec![Datum::Date(-5), Datum::Date(0), Datum::Date(7)]),
             (SqlType::Uuid, vec![Datum::Uuid([0; 16]), Datum::Uuid([7; 16])]),
             (SqlType::MacAddr, vec![Datum::MacAddr([0; 6]), Datum::MacAddr([7; 6])]),
+            (SqlType::MacAddr8, vec![Datum::MacAddr8([0; 8]), Datum::MacAddr8([7; 8])]),
+            (
+                SqlType::VARBIT,
+                ["", "0", "00", "000000000", "0000000010", "0001", "1", "10"]
+                    .map(|text| Datum::bits(Bits::parse(text).unwrap()))
+                    .into(),
+            ),
+            (SqlType::PgLsn, [0, 1, 1 << 63, u64::MAX].map(Datum::from_unsigned).into()),
+            (SqlType::Money, vec![Datum::Int(-5), Datum::Int(7)]),
             (
                 SqlType::Inet,
                 ["9.1.2.3/8", "10.0.0.0/8", "10.1.2.3/8", "10.0.0.0", "10.1.0.0/16", "10.1.2.3", "::/0", "::1", "1::/16"]

@@ -1,4 +1,4 @@
-//! Network addresses: inet, cidr and macaddr. Documentation, section 9.12, and PostgreSQL's `network.c` for what it
+//! Network addresses: inet, cidr, macaddr and macaddr8. Documentation, section 9.12, and PostgreSQL's `network.c` for what it
 //! leaves open.
 //!
 //! inet and cidr have one representation, an address and the length of its network prefix, and one order: by family,
@@ -330,6 +330,56 @@ pub fn parse_macaddr(input: &str) -> SqlResult<[u8; 6]> {
 #[must_use]
 pub fn show_macaddr(bytes: &[u8; 6]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Six or eight bytes of two hexadecimal digits, with one kind of separator between some of them. Six are the halves of an
+/// EUI-64 around `ff:fe`.
+///
+/// # Errors
+/// 22P02.
+pub fn parse_macaddr8(input: &str) -> SqlResult<[u8; 8]> {
+    let invalid = || raise::invalid_syntax("macaddr8", input);
+    let mut rest = input.trim_matches(|c: char| c.is_ascii_whitespace() || c == '\x0b').as_bytes();
+    let mut bytes = Vec::with_capacity(8);
+    let mut separator = None;
+    while let [high, low, tail @ ..] = rest {
+        let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+        let (high, low) = digit(*high).zip(digit(*low)).ok_or_else(invalid)?;
+        bytes.push(high << 4 | low);
+        rest = tail;
+        if let [found @ (b':' | b'-' | b'.'), tail @ ..] = rest {
+            if *separator.get_or_insert(*found) != *found {
+                return Err(invalid());
+            }
+            rest = tail;
+        }
+    }
+    match bytes[..] {
+        _ if !rest.is_empty() => Err(invalid()),
+        [a, b, c, d, e, f] => Ok([a, b, c, 0xff, 0xfe, d, e, f]),
+        [a, b, c, d, e, f, g, h] => Ok([a, b, c, d, e, f, g, h]),
+        _ => Err(invalid()),
+    }
+}
+
+#[must_use]
+pub fn show_macaddr8(bytes: &[u8; 8]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// The address of six bytes that one of eight was made of.
+///
+/// # Errors
+/// 22003 when it was not.
+pub fn shorten_macaddr8(bytes: &[u8; 8]) -> SqlResult<[u8; 6]> {
+    let [a, b, c, 0xff, 0xfe, d, e, f] = *bytes else {
+        let message = "macaddr8 data out of range to convert to macaddr";
+        return Err(SqlError::new(SqlState::NumericValueOutOfRange, message).with_hint(
+            "Only addresses that have FF and FE as values in the 4th and 5th bytes from the left, for example \
+             xx:xx:xx:ff:fe:xx:xx:xx, are eligible to be converted from macaddr8 to macaddr.",
+        ));
+    };
+    Ok([a, b, c, d, e, f])
 }
 
 #[cfg(test)]

@@ -421,6 +421,37 @@ mod tests {
         assert_eq!(encoder.finish(), b"\x09\x05\x13\x02ab\x08\x0f\x02\xab\x02");
     }
 
+    #[test]
+    fn golden_row_of_later_types() {
+        let point = Datum::geometry(crate::Geometry::parse(&SqlType::Point, "(1,2)").unwrap());
+        let columns = [
+            (1, SqlType::Money, Datum::Int(-3)),
+            (2, SqlType::VARBIT, Datum::bits(crate::Bits::parse("101").unwrap())),
+            (3, SqlType::MacAddr8, Datum::MacAddr8([7; 8])),
+            (4, SqlType::PgLsn, Datum::from_unsigned(5)),
+            (5, SqlType::Point, point),
+        ];
+        let mut encoder = RowEncoder::new();
+        for (column, ty, datum) in &columns {
+            encoder.push(id(*column), ty, datum);
+        }
+        let row = encoder.finish();
+        let expected = [
+            &b"\x09\x05"[..],
+            b"\x0e\x04\x17\x01\xa0\x03",
+            b"\x0e\x09\x18\x07\x07\x07\x07\x07\x07\x07\x07",
+            b"\x09\xf5\xff\xff\xff\xff\xff\xff\xff\xff\x01",
+            b"\x0e\x12\x19\x00\x00\x00\x00\x00\x00\x00\xf0\x3f\x00\x00\x00\x00\x00\x00\x00\x40",
+        ];
+        assert_eq!(row, expected.concat());
+        let wanted = columns.iter().enumerate().map(|(slot, (column, ty, _))| {
+            WantedColumn { id: id(*column), ty: *ty, slot, missing: Datum::Null }
+        });
+        let mut out = vec![Datum::Null; columns.len()];
+        RowDecoder::new(wanted.collect()).decode_datums(&row, &mut out).unwrap();
+        assert_eq!(out, columns.map(|(.., datum)| datum));
+    }
+
     /// Digits and scale come back as they were, whether they fit a word or not.
     #[test]
     fn numerics_keep_their_scale() {

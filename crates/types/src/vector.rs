@@ -273,7 +273,7 @@ impl Strings {
 /// Which datum an integer column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IntKind {
-    /// int2, int4, int8, oid, xid, reg*.
+    /// int2, int4, int8, oid, xid, reg*, money, pg_lsn, xid8.
     Int,
     Date,
     Time,
@@ -317,7 +317,8 @@ impl ColumnVec {
     pub fn with_capacity(ty: &SqlType, rows: usize) -> Self {
         match ty {
             SqlType::Bool => Self::Bool(Primitive::with_capacity(rows)),
-            SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid | SqlType::Xid => {
+            SqlType::Int2 | SqlType::Int4 | SqlType::Int8 | SqlType::Oid | SqlType::Xid | SqlType::Money | SqlType::PgLsn
+            | SqlType::Xid8 => {
                 Self::Int(IntKind::Int, Primitive::with_capacity(rows))
             }
             reg if reg.is_reg() => Self::Int(IntKind::Int, Primitive::with_capacity(rows)),

@@ -18,7 +18,8 @@ CREATE TABLE people (
     CONSTRAINT by_mood UNIQUE (mood, amount),
     CONSTRAINT not_much CHECK (amount < 1000)
 );
-CREATE TABLE "people_2" (id int PRIMARY KEY REFERENCES people ON DELETE CASCADE, who people, n int GENERATED ALWAYS AS IDENTITY);
+CREATE TABLE plain (a int, b text);
+CREATE TABLE "people_2" (id int PRIMARY KEY REFERENCES people ON DELETE CASCADE, what plain, n int GENERATED ALWAYS AS IDENTITY);
 CREATE TABLE elsewhere (a int, b int REFERENCES people_2, FOREIGN KEY (a) REFERENCES people);
 CREATE INDEX elsewhere_sum ON elsewhere ((a + b)) WHERE a > 0;
 CREATE VIEW happy AS SELECT id, amount FROM people WHERE mood = 'happy' WITH CHECK OPTION;

@@ -39,6 +39,18 @@ async fn pg_stat_statements_counts_what_was_run() {
                  FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.userid";
     assert!(value::<bool>(&client, sound).await);
 
+    // So does one whose rows are fetched piece by piece.
+    let mut client = client;
+    let transaction = client.transaction().await.unwrap();
+    let portal = transaction.bind("SELECT a FROM t WHERE a < $1", &[&7_i32]).await.unwrap();
+    let mut fetched = 0;
+    for _ in 0..3 {
+        fetched += transaction.query_portal(&portal, 3).await.unwrap().len();
+    }
+    transaction.commit().await.unwrap();
+    let found: String = value(&client, &format!("{of} = 'SELECT a FROM t WHERE a < $1'")).await;
+    assert_eq!((fetched, found.as_str()), (7, "1 7"));
+
     // COPY counts once, with its rows.
     let sink = client.copy_in("COPY t FROM STDIN").await.unwrap();
     futures::pin_mut!(sink);

@@ -561,6 +561,9 @@ entries! { UTILITIES, of_utility, Utility,
     ];
     "SET CONSTRAINTS": Utility::SetConstraints { .. } => [free("SET CONSTRAINTS ALL DEFERRED"), free("SET CONSTRAINTS s.fk DEFERRED")];
     "DISCARD": Utility::Discard(_) => [free("DISCARD PLANS"), free("DISCARD SEQUENCES")];
+    "LISTEN": Utility::Listen(_) => [free("LISTEN mx")];
+    "UNLISTEN": Utility::Unlisten(_) => [free("UNLISTEN mx"), free("UNLISTEN *")];
+    "NOTIFY": Utility::Notify { .. } => [free("NOTIFY mx, 'x'")];
     "DO": Utility::Do(_) => [
         within(
             &["REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC"],

@@ -205,10 +205,11 @@ async fn changes_by_other_means_are_told() {
     client
         .batch_execute(
             "CREATE ROLE r; DO 'begin create table made (a int); grant select on made to r; end'; SELECT 1 AS x INTO into_table;
-             SELECT set_config('role', 'r', false); RESET ROLE; DISCARD ALL",
+             SELECT set_config('role', 'r', false); RESET ROLE",
         )
         .await
         .unwrap();
+    client.batch_execute("DISCARD ALL").await.unwrap();
     drop(client);
     node.stop().await;
     let lines = told(&dir.path().join("audit"));

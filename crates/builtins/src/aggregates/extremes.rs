@@ -4,7 +4,8 @@ use types::{Datum, SqlResult, SqlType, compare};
 
 use super::strict;
 use crate::EvalContext;
-use crate::arguments::{boolean, int};
+use crate::arguments::{bits, boolean, int};
+use crate::operators::bit_strings::combine;
 use crate::signature::{Accumulator, Aggregate, ArgType, CallTypes, RetType};
 
 /// A fold over two datums: which of them, or what of them, is kept.
@@ -24,6 +25,37 @@ impl Accumulator for Fold {
                 }
             }
         }
+        Ok(())
+    }
+
+    fn finish(&self, _: &EvalContext<'_>) -> SqlResult<Datum> {
+        Ok(self.kept.clone().unwrap_or(Datum::Null))
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.kept.as_ref().map_or(0, Datum::heap_bytes)
+    }
+}
+
+/// A fold over bit strings, which must be of one length.
+struct BitFold {
+    kept: Option<Datum>,
+    verb: &'static str,
+    combine: fn(u8, u8) -> u8,
+}
+
+impl BitFold {
+    fn new(verb: &'static str, combine: fn(u8, u8) -> u8) -> Box<dyn Accumulator> {
+        Box::new(Self { kept: None, verb, combine })
+    }
+}
+
+impl Accumulator for BitFold {
+    fn add(&mut self, _: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()> {
+        self.kept = Some(match &self.kept {
+            None => args[0].clone(),
+            Some(kept) => combine(bits(kept), bits(&args[0]), self.verb, self.combine)?,
+        });
         Ok(())
     }
 
@@ -81,6 +113,9 @@ macro_rules! extremes {
             strict("bool_and", 2517, &[ArgType::T(SqlType::Bool)], RetType::T(SqlType::Bool), all),
             strict("every", 2519, &[ArgType::T(SqlType::Bool)], RetType::T(SqlType::Bool), all),
             strict("bool_or", 2518, &[ArgType::T(SqlType::Bool)], RetType::T(SqlType::Bool), any),
+            strict("bit_and", 2242, &[ArgType::T(SqlType::BIT)], RetType::T(SqlType::BIT), |_| BitFold::new("AND", |x, y| x & y)),
+            strict("bit_or", 2243, &[ArgType::T(SqlType::BIT)], RetType::T(SqlType::BIT), |_| BitFold::new("OR", |x, y| x | y)),
+            strict("bit_xor", 6167, &[ArgType::T(SqlType::BIT)], RetType::T(SqlType::BIT), |_| BitFold::new("XOR", |x, y| x ^ y)),
             strict("bit_and", 2236, &[ArgType::T(SqlType::Int2)], RetType::T(SqlType::Int2), bits_and),
             strict("bit_or", 2237, &[ArgType::T(SqlType::Int2)], RetType::T(SqlType::Int2), bits_or),
             strict("bit_xor", 6164, &[ArgType::T(SqlType::Int2)], RetType::T(SqlType::Int2), bits_xor),
@@ -111,4 +146,7 @@ pub(super) static AGGREGATES: &[Aggregate] = extremes! {
     [2146, 2130, SqlType::NUMERIC];
     [2245, 2244, SqlType::BPCHAR];
     [3565, 3564, SqlType::Inet];
+    [2141, 2125, SqlType::Money];
+    [4190, 4189, SqlType::PgLsn];
+    [5100, 5099, SqlType::Xid8];
 };

@@ -1,5 +1,6 @@
 //! count, sum and avg. Sums of integers are exact in 128 bits; PostgreSQL's result types.
 
+use types::money::money_out_of_range;
 use types::{Datum, Interval, Numeric, SqlError, SqlResult, SqlState, SqlType, datetime};
 
 use super::{null_aware, strict};
@@ -46,6 +47,7 @@ enum IntegerResult {
     Bigint,
     Numeric,
     Average,
+    Money,
 }
 
 struct IntegerSum {
@@ -82,6 +84,7 @@ impl Accumulator for IntegerSum {
             IntegerResult::Bigint => i64::try_from(self.sum)
                 .map(Datum::Int)
                 .map_err(|_| SqlError::new(SqlState::NumericValueOutOfRange, "bigint out of range")),
+            IntegerResult::Money => i64::try_from(self.sum).map(Datum::Int).map_err(|_| money_out_of_range()),
             IntegerResult::Numeric => Ok(Datum::Numeric(Numeric::from_i128(self.sum, 0))),
             IntegerResult::Average => {
                 Numeric::from_i128(self.sum, 0).div(&Numeric::from_i64(self.rows)).map(Datum::Numeric)
@@ -197,6 +200,7 @@ pub(super) static AGGREGATES: &[Aggregate] = &[
         Box::new(FloatSum { single: true, ..FloatSum::default() })
     }),
     strict("sum", 2111, &[t(SqlType::Float8)], r(SqlType::Float8), |_| Box::new(FloatSum::default())),
+    strict("sum", 2112, &[t(SqlType::Money)], r(SqlType::Money), |_| IntegerSum::new(IntegerResult::Money)),
     strict("sum", 2113, &[t(SqlType::Interval)], r(SqlType::Interval), |_| Box::new(IntervalSum::default())),
     strict("sum", 2114, &[t(SqlType::NUMERIC)], r(SqlType::NUMERIC), |_| NumericSum::new(false)),
     strict("avg", 2100, &[t(SqlType::Int8)], r(SqlType::NUMERIC), |_| IntegerSum::new(IntegerResult::Average)),

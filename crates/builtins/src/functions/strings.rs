@@ -25,12 +25,12 @@ fn out(value: impl Into<std::sync::Arc<str>>) -> SqlResult<Datum> {
     Ok(Datum::text(value))
 }
 
-fn count(value: usize) -> SqlResult<Datum> {
+pub(super) fn count(value: usize) -> SqlResult<Datum> {
     Ok(Datum::Int(i64::try_from(value).unwrap_or(i64::MAX)))
 }
 
 /// The half-open range of 0-based positions that `substring(… from start for len)` covers.
-fn substring_range(start: i64, len: Option<i64>, total: usize) -> SqlResult<(usize, usize)> {
+pub(super) fn substring_range(start: i64, len: Option<i64>, total: usize) -> SqlResult<(usize, usize)> {
     let end = match len {
         Some(len) if len < 0 => {
             return Err(SqlError::new(SqlState::SubstringError, "negative substring length not allowed"));

@@ -13,7 +13,7 @@ pub(crate) fn division_by_zero() -> SqlError {
     SqlError::new(SqlState::DivisionByZero, "division by zero")
 }
 
-fn checked(value: Option<i64>, ty: SqlType) -> SqlResult<Datum> {
+pub(super) fn checked(value: Option<i64>, ty: SqlType) -> SqlResult<Datum> {
     let fits = |value: i64| match ty {
         SqlType::Int2 => i16::try_from(value).is_ok(),
         SqlType::Int4 => i32::try_from(value).is_ok(),
@@ -42,7 +42,7 @@ fn checked_float(value: f64, args: &[Datum], ty: SqlType, may_be_zero: bool) -> 
 }
 
 /// PostgreSQL truncates toward zero; the one overflow is the least integer over -1.
-fn divide(a: i64, b: i64, ty: SqlType) -> SqlResult<Datum> {
+pub(super) fn divide(a: i64, b: i64, ty: SqlType) -> SqlResult<Datum> {
     if b == 0 {
         return Err(division_by_zero());
     }

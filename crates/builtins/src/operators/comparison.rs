@@ -6,9 +6,10 @@ use std::sync::Arc;
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType, compare, compare_records};
 
 use crate::EvalContext;
+use crate::arguments::{int, text};
 use crate::signature::{ArgType, Builtin, CallTypes, Operator, RetType};
 
-type Eval = fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Datum>;
+pub(crate) type Eval = fn(&EvalContext<'_>, &CallTypes, &[Datum]) -> SqlResult<Datum>;
 
 /// Records of two types: their columns must be of one type, as far as they are compared.
 fn order_of_unlike(types: &CallTypes, a: &[Datum], b: &[Datum]) -> SqlResult<Ordering> {
@@ -57,12 +58,12 @@ fn order(types: &CallTypes, args: &[Datum]) -> SqlResult<Ordering> {
     }
 }
 
-const EQ: Eval = |_, types, args| Ok(Datum::Bool(is_equal(types, args)?));
-const NE: Eval = |_, types, args| Ok(Datum::Bool(!is_equal(types, args)?));
-const LT: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_lt()));
-const LE: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_le()));
-const GT: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_gt()));
-const GE: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_ge()));
+pub(super) const EQ: Eval = |_, types, args| Ok(Datum::Bool(is_equal(types, args)?));
+pub(super) const NE: Eval = |_, types, args| Ok(Datum::Bool(!is_equal(types, args)?));
+pub(super) const LT: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_lt()));
+pub(super) const LE: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_le()));
+pub(super) const GT: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_gt()));
+pub(super) const GE: Eval = |_, types, args| Ok(Datum::Bool(order(types, args)?.is_ge()));
 
 const BOOL: RetType = RetType::T(SqlType::Bool);
 
@@ -115,10 +116,88 @@ pub(super) static OPERATORS: &[Operator] = six! {
     "uuid_", ArgType::T(SqlType::Uuid), [2972, 2973, 2974, 2975, 2976, 2977];
     "jsonb_", ArgType::T(SqlType::Jsonb), [3240, 3241, 3242, 3243, 3244, 3245];
     "oidvector", ArgType::T(SqlType::OidVector), [649, 644, 645, 646, 647, 648];
-    "xid", ArgType::T(SqlType::Xid), [352, 3315, 30_352, 30_353, 30_354, 30_355];
+    "bit", ArgType::T(SqlType::BIT), [1784, 1785, 1786, 1787, 1788, 1789];
+    "varbit", ArgType::T(SqlType::VARBIT), [1804, 1805, 1806, 1807, 1808, 1809];
+    "cash_", ArgType::T(SqlType::Money), [900, 901, 902, 903, 904, 905];
+    "macaddr8_", ArgType::T(SqlType::MacAddr8), [3362, 3363, 3364, 3366, 3365, 3367];
+    "pg_lsn_", ArgType::T(SqlType::PgLsn), [3222, 3223, 3224, 3225, 3226, 3227];
+    "xid8", ArgType::T(SqlType::Xid8), [5068, 5072, 5073, 5074, 5075, 5076];
     "enum_", ArgType::AnyEnum, [3516, 3517, 3518, 3519, 3520, 3521];
     "multirange_", ArgType::AnyMultiRange, [2860, 2861, 2862, 2865, 2863, 2864];
     "range_", ArgType::AnyRange, [3882, 3883, 3884, 3887, 3885, 3886];
     "array_", ArgType::AnyArray, [1070, 1071, 1072, 1073, 1074, 1075];
     "record_", ArgType::T(SqlType::RECORD), [2988, 2989, 2990, 2991, 2992, 2993];
 };
+
+const XID: ArgType = ArgType::T(SqlType::Xid);
+const INT4: ArgType = ArgType::T(SqlType::Int4);
+const TEXT: ArgType = ArgType::T(SqlType::Text);
+const BPCHAR: ArgType = ArgType::T(SqlType::BPCHAR);
+const RECORD: ArgType = ArgType::T(SqlType::RECORD);
+
+/// What a record is as bytes: like [`compare`] but that values which are equal and print differently differ, and that a
+/// shorter record comes before one that it begins.
+pub(crate) fn image_order(types: &CallTypes, args: &[Datum]) -> Ordering {
+    let fields = |at: usize| match &args[at] {
+        Datum::Record(fields) => (fields.clone(), types.args[at].row_type()),
+        other => panic!("datum-matches-type: a record expected, {other:?} given"),
+    };
+    let ((a, of_a), (b, of_b)) = (fields(0), fields(1));
+    let image = |row: &Option<Arc<types::RowType>>, at: usize, field: &Datum| {
+        let ty = row.as_ref().and_then(|row| row.fields.get(at)).map_or_else(|| field.implied_type(), |(_, ty)| *ty);
+        let mut image = Vec::new();
+        types::write_binary(&ty, field, &mut image);
+        image
+    };
+    for (at, (left, right)) in a.iter().zip(b.iter()).enumerate() {
+        let order = match (left.is_null(), right.is_null()) {
+            (true, true) => Ordering::Equal,
+            (true, false) => Ordering::Greater,
+            (false, true) => Ordering::Less,
+            (false, false) => image(&of_a, at, left).cmp(&image(&of_b, at, right)),
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+    a.len().cmp(&b.len())
+}
+
+fn character_order(a: &[Datum]) -> Ordering {
+    text(&a[0]).as_bytes().cmp(text(&a[1]).as_bytes())
+}
+
+fn padded_order(a: &[Datum]) -> Ordering {
+    let kept = |datum: &Datum| text(datum).trim_end_matches(' ').len();
+    text(&a[0]).as_bytes()[..kept(&a[0])].cmp(&text(&a[1]).as_bytes()[..kept(&a[1])])
+}
+
+/// Beside the six of each type.
+#[rustfmt::skip]
+pub(super) static OTHERS: &[Operator] = &[
+    // Transaction numbers are equal or not; they have no order.
+    Operator::new("=", 352, Builtin::pure("xideq", 68, &[XID, XID], BOOL, EQ)).commutes_with("=").negated_by("<>"),
+    Operator::new("<>", 3315, Builtin::pure("xidneq", 3308, &[XID, XID], BOOL, NE)).commutes_with("<>").negated_by("="),
+    Operator::new("=", 353, Builtin::pure("xideqint4", 1319, &[XID, INT4], BOOL, |_, _, a| {
+        Ok(Datum::Bool(int(&a[0]) as u32 == int(&a[1]) as u32))
+    }))
+    .negated_by("<>"),
+    Operator::new("<>", 3316, Builtin::pure("xidneqint4", 3309, &[XID, INT4], BOOL, |_, _, a| {
+        Ok(Datum::Bool(int(&a[0]) as u32 != int(&a[1]) as u32))
+    }))
+    .negated_by("="),
+    Operator::new("~<~", 2314, Builtin::pure("text_pattern_lt", 2160, &[TEXT, TEXT], BOOL, |_, _, a| Ok(Datum::Bool(character_order(a).is_lt())))).commutes_with("~>~").negated_by("~>=~"),
+    Operator::new("~<=~", 2315, Builtin::pure("text_pattern_le", 2161, &[TEXT, TEXT], BOOL, |_, _, a| Ok(Datum::Bool(character_order(a).is_le())))).commutes_with("~>=~").negated_by("~>~"),
+    Operator::new("~>=~", 2317, Builtin::pure("text_pattern_ge", 2163, &[TEXT, TEXT], BOOL, |_, _, a| Ok(Datum::Bool(character_order(a).is_ge())))).commutes_with("~<=~").negated_by("~<~"),
+    Operator::new("~>~", 2318, Builtin::pure("text_pattern_gt", 2164, &[TEXT, TEXT], BOOL, |_, _, a| Ok(Datum::Bool(character_order(a).is_gt())))).commutes_with("~<~").negated_by("~<=~"),
+    Operator::new("~<~", 2326, Builtin::pure("bpchar_pattern_lt", 2174, &[BPCHAR, BPCHAR], BOOL, |_, _, a| Ok(Datum::Bool(padded_order(a).is_lt())))).commutes_with("~>~").negated_by("~>=~"),
+    Operator::new("~<=~", 2327, Builtin::pure("bpchar_pattern_le", 2175, &[BPCHAR, BPCHAR], BOOL, |_, _, a| Ok(Datum::Bool(padded_order(a).is_le())))).commutes_with("~>=~").negated_by("~>~"),
+    Operator::new("~>=~", 2329, Builtin::pure("bpchar_pattern_ge", 2177, &[BPCHAR, BPCHAR], BOOL, |_, _, a| Ok(Datum::Bool(padded_order(a).is_ge())))).commutes_with("~<=~").negated_by("~<~"),
+    Operator::new("~>~", 2330, Builtin::pure("bpchar_pattern_gt", 2178, &[BPCHAR, BPCHAR], BOOL, |_, _, a| Ok(Datum::Bool(padded_order(a).is_gt())))).commutes_with("~<~").negated_by("~<=~"),
+    Operator::new("*=", 3188, Builtin::pure("record_image_eq", 3181, &[RECORD, RECORD], BOOL, |_, t, a| Ok(Datum::Bool(image_order(t, a).is_eq())))).commutes_with("*=").negated_by("*<>"),
+    Operator::new("*<>", 3189, Builtin::pure("record_image_ne", 3182, &[RECORD, RECORD], BOOL, |_, t, a| Ok(Datum::Bool(image_order(t, a).is_ne())))).commutes_with("*<>").negated_by("*="),
+    Operator::new("*<", 3190, Builtin::pure("record_image_lt", 3183, &[RECORD, RECORD], BOOL, |_, t, a| Ok(Datum::Bool(image_order(t, a).is_lt())))).commutes_with("*>").negated_by("*>="),
+    Operator::new("*>", 3191, Builtin::pure("record_image_gt", 3184, &[RECORD, RECORD], BOOL, |_, t, a| Ok(Datum::Bool(image_order(t, a).is_gt())))).commutes_with("*<").negated_by("*<="),
+    Operator::new("*<=", 3192, Builtin::pure("record_image_le", 3185, &[RECORD, RECORD], BOOL, |_, t, a| Ok(Datum::Bool(image_order(t, a).is_le())))).commutes_with("*>=").negated_by("*>"),
+    Operator::new("*>=", 3193, Builtin::pure("record_image_ge", 3186, &[RECORD, RECORD], BOOL, |_, t, a| Ok(Datum::Bool(image_order(t, a).is_ge())))).commutes_with("*<=").negated_by("*<"),
+];

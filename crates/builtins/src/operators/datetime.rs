@@ -1,12 +1,13 @@
 //! `+ - * /` over dates, times and intervals. Documentation, section 9.9.
 
-use types::{Datum, Interval, SqlError, SqlResult, SqlState, SqlType, datetime};
+use types::{Datum, Interval, SqlError, SqlResult, SqlState, SqlType, TimeTz, datetime};
 
-use crate::arguments::{date, float, int, interval, moment};
+use crate::arguments::{date, float, int, interval, moment, timetz};
 use crate::signature::{ArgType, Builtin, Operator, RetType};
 
 const DATE: ArgType = ArgType::T(SqlType::Date);
 const TIME: ArgType = ArgType::T(SqlType::TIME);
+const TIMETZ: ArgType = ArgType::T(SqlType::TIMETZ);
 const TIMESTAMP: ArgType = ArgType::T(SqlType::TIMESTAMP);
 const TIMESTAMPTZ: ArgType = ArgType::T(SqlType::TIMESTAMPTZ);
 const INTERVAL: ArgType = ArgType::T(SqlType::Interval);
@@ -15,6 +16,7 @@ const FLOAT8: ArgType = ArgType::T(SqlType::Float8);
 
 const R_DATE: RetType = RetType::T(SqlType::Date);
 const R_TIME: RetType = RetType::T(SqlType::TIME);
+const R_TIMETZ: RetType = RetType::T(SqlType::TIMETZ);
 const R_TIMESTAMP: RetType = RetType::T(SqlType::TIMESTAMP);
 const R_TIMESTAMPTZ: RetType = RetType::T(SqlType::TIMESTAMPTZ);
 const R_INTERVAL: RetType = RetType::T(SqlType::Interval);
@@ -29,6 +31,16 @@ fn timestamp_out_of_range() -> SqlError {
 fn date_and_time(days: i32, micros: i64) -> SqlResult<Datum> {
     let midnight = datetime::date_to_timestamp(days)?;
     midnight.checked_add(micros).map(Datum::Timestamp).ok_or_else(timestamp_out_of_range)
+}
+
+/// The instant when it is that time of that day.
+fn date_and_timetz(days: i32, time: TimeTz) -> SqlResult<Datum> {
+    let midnight = datetime::date_to_timestamp(days)?;
+    if datetime::is_infinite(midnight) {
+        return Ok(Datum::TimestampTz(midnight));
+    }
+    let instant = midnight.checked_add(time.micros + i64::from(time.west) * 1_000_000).ok_or_else(timestamp_out_of_range)?;
+    datetime::check_timestamp(instant).map(Datum::TimestampTz)
 }
 
 fn date_plus(days: i32, by: Interval) -> SqlResult<Datum> {
@@ -128,6 +140,29 @@ pub(super) static OPERATORS: &[Operator] = &[
     Operator::new("-", 1399, Builtin::pure("time_mi_time", 1690, &[TIME, TIME], R_INTERVAL, |_, _, a| {
         Ok(Datum::Interval(span(moment(&a[0]) - moment(&a[1]))))
     })),
+    Operator::new("+", 1849, Builtin::pure("interval_pl_time", 1848, &[INTERVAL, TIME], R_TIME, |_, _, a| {
+        Ok(Datum::Time(datetime::time_add(moment(&a[1]), interval(&a[0]))))
+    }))
+    .commutes_with("+"),
+    Operator::new("+", 1802, Builtin::pure("timetz_pl_interval", 1749, &[TIMETZ, INTERVAL], R_TIMETZ, |_, _, a| {
+        Ok(Datum::TimeTz(datetime::timetz_add(timetz(&a[0]), interval(&a[1]))))
+    }))
+    .commutes_with("+"),
+    Operator::new("+", 2552, Builtin::pure("interval_pl_timetz", 2547, &[INTERVAL, TIMETZ], R_TIMETZ, |_, _, a| {
+        Ok(Datum::TimeTz(datetime::timetz_add(timetz(&a[1]), interval(&a[0]))))
+    }))
+    .commutes_with("+"),
+    Operator::new("-", 1803, Builtin::pure("timetz_mi_interval", 1750, &[TIMETZ, INTERVAL], R_TIMETZ, |_, _, a| {
+        Ok(Datum::TimeTz(datetime::timetz_add(timetz(&a[0]), span(-(interval(&a[1]).micros % MICROS_PER_DAY)))))
+    })),
+    Operator::new("+", 1361, Builtin::pure("datetimetz_pl", 1297, &[DATE, TIMETZ], R_TIMESTAMPTZ, |_, _, a| {
+        date_and_timetz(date(&a[0]), timetz(&a[1]))
+    }))
+    .commutes_with("+"),
+    Operator::new("+", 1366, Builtin::pure("timetzdate_pl", 1298, &[TIMETZ, DATE], R_TIMESTAMPTZ, |_, _, a| {
+        date_and_timetz(date(&a[1]), timetz(&a[0]))
+    }))
+    .commutes_with("+"),
     Operator::new("+", 1337, Builtin::pure("interval_pl", 1169, &[INTERVAL, INTERVAL], R_INTERVAL, |_, _, a| {
         datetime::interval_add(interval(&a[0]), interval(&a[1])).map(Datum::Interval)
     }))

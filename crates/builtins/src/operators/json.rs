@@ -230,6 +230,68 @@ fn delete_key(json: &Json, name: &str) -> SqlResult<Json> {
     })
 }
 
+fn one_dimension(names: &Array) -> SqlResult<&[Datum]> {
+    if names.dimensions().len() > 1 {
+        return Err(SqlError::new(SqlState::ArraySubscriptError, "wrong number of array subscripts"));
+    }
+    Ok(names.elements())
+}
+
+/// NULLs name nothing.
+fn delete_keys(json: &Json, names: &Array) -> SqlResult<Json> {
+    let names = one_dimension(names)?;
+    let is_kept = |found: &str| !names.iter().any(|name| name.as_str() == Some(found));
+    Ok(match json {
+        Json::Object(pairs) => Json::Object(pairs.iter().filter(|(key, _)| is_kept(key)).cloned().collect()),
+        Json::Array(elements) => Json::Array(
+            elements.iter().filter(|element| !matches!(element, Json::String(text) if !is_kept(text))).cloned().collect(),
+        ),
+        _ => return Err(SqlError::new(SqlState::InvalidParameterValue, "cannot delete from scalar")),
+    })
+}
+
+/// `names` are the path from here on, `level` how many steps led here.
+fn delete_path(json: &Json, names: &[Datum], level: usize) -> SqlResult<Json> {
+    let Some((name, rest)) = names.split_first() else { return Ok(json.clone()) };
+    if !matches!(json, Json::Object(_) | Json::Array(_)) {
+        return Ok(json.clone());
+    }
+    let position = level + 1;
+    let name = name.as_str().ok_or_else(|| {
+        SqlError::new(SqlState::NullValueNotAllowed, format!("path element at position {position} is null"))
+    })?;
+    match json {
+        Json::Object(pairs) => {
+            let mut kept = Vec::with_capacity(pairs.len());
+            for (key, value) in pairs {
+                match (**key == *name, rest.is_empty()) {
+                    (false, _) => kept.push((key.clone(), value.clone())),
+                    (true, true) => {}
+                    (true, false) => kept.push((key.clone(), delete_path(value, rest, level + 1)?)),
+                }
+            }
+            Ok(Json::Object(kept))
+        }
+        Json::Array(items) => {
+            let index: i64 = name.trim().parse::<i32>().map(i64::from).map_err(|_| {
+                let message = format!("path element at position {position} is not an integer: \"{name}\"");
+                SqlError::new(SqlState::InvalidTextRepresentation, message)
+            })?;
+            let at = if index < 0 { index + items.len() as i64 } else { index };
+            let mut items = items.clone();
+            if let Some(at) = usize::try_from(at).ok().filter(|at| *at < items.len()) {
+                if rest.is_empty() {
+                    items.remove(at);
+                } else {
+                    items[at] = delete_path(&items[at], rest, level + 1)?;
+                }
+            }
+            Ok(Json::Array(items))
+        }
+        scalar => Ok(scalar.clone()),
+    }
+}
+
 fn delete_index(json: &Json, index: i64) -> SqlResult<Json> {
     let refused = |message: &str| Err(SqlError::new(SqlState::InvalidParameterValue, message));
     match json {
@@ -311,5 +373,15 @@ pub(super) static OPERATORS: &[Operator] = &[
     })),
     Operator::new("-", 3286, Builtin::pure("jsonb_delete", 3303, &[JSONB, INT4], R_JSONB, |_, _, a| {
         delete_index(jsonb(&a[0]), int(&a[1])).map(|json| Datum::Jsonb(json.into()))
+    })),
+    Operator::new("-", 3398, Builtin::pure("jsonb_delete", 3343, &[JSONB, TEXTS], R_JSONB, |_, _, a| {
+        delete_keys(jsonb(&a[0]), array(&a[1])).map(|json| Datum::Jsonb(json.into()))
+    })),
+    Operator::new("#-", 3287, Builtin::pure("jsonb_delete_path", 3304, &[JSONB, TEXTS], R_JSONB, |_, _, a| {
+        let (json, names) = (jsonb(&a[0]), one_dimension(array(&a[1]))?);
+        match json {
+            Json::Object(_) | Json::Array(_) => Ok(Datum::Jsonb(delete_path(json, names, 0)?.into())),
+            _ => Err(SqlError::new(SqlState::InvalidParameterValue, "cannot delete path in scalar")),
+        }
     })),
 ];

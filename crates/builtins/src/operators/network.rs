@@ -3,11 +3,13 @@
 
 use types::{Datum, Inet, SqlError, SqlResult, SqlState, SqlType};
 
-use crate::arguments::{inet, int, macaddr};
+use crate::arguments::{inet, int, macaddr, macaddr8};
 use crate::signature::{ArgType, Builtin, Operator, RetType};
 
 const INET: ArgType = ArgType::T(SqlType::Inet);
 const MACADDR: ArgType = ArgType::T(SqlType::MacAddr);
+const MACADDR8: ArgType = ArgType::T(SqlType::MacAddr8);
+const R_MACADDR8: RetType = RetType::T(SqlType::MacAddr8);
 const I8: ArgType = ArgType::T(SqlType::Int8);
 const R_INET: RetType = RetType::T(SqlType::Inet);
 const R_MACADDR: RetType = RetType::T(SqlType::MacAddr);
@@ -49,6 +51,11 @@ fn difference(a: Inet, b: Inet) -> SqlResult<Datum> {
 fn zip(args: &[Datum], f: fn(u8, u8) -> u8) -> Datum {
     let (a, b) = (macaddr(&args[0]), macaddr(&args[1]));
     Datum::MacAddr(std::array::from_fn(|at| f(a[at], b[at])))
+}
+
+fn zip8(args: &[Datum], f: fn(u8, u8) -> u8) -> Datum {
+    let (a, b) = (macaddr8(&args[0]), macaddr8(&args[1]));
+    Datum::MacAddr8(std::array::from_fn(|at| f(a[at], b[at])))
 }
 
 pub(super) static OPERATORS: &[Operator] = &[
@@ -93,6 +100,15 @@ pub(super) static OPERATORS: &[Operator] = &[
     })),
     Operator::new("~", 3147, Builtin::pure("macaddr_not", 3144, &[MACADDR], R_MACADDR, |_, _, a| {
         Ok(Datum::MacAddr(macaddr(&a[0]).map(|byte| !byte)))
+    })),
+    Operator::new("~", 3368, Builtin::pure("macaddr8_not", 4120, &[MACADDR8], R_MACADDR8, |_, _, a| {
+        Ok(Datum::MacAddr8(macaddr8(&a[0]).map(|byte| !byte)))
+    })),
+    Operator::new("&", 3369, Builtin::pure("macaddr8_and", 4121, &[MACADDR8, MACADDR8], R_MACADDR8, |_, _, a| {
+        Ok(zip8(a, |x, y| x & y))
+    })),
+    Operator::new("|", 3370, Builtin::pure("macaddr8_or", 4122, &[MACADDR8, MACADDR8], R_MACADDR8, |_, _, a| {
+        Ok(zip8(a, |x, y| x | y))
     })),
     Operator::new("&", 3148, Builtin::pure("macaddr_and", 3145, &[MACADDR, MACADDR], R_MACADDR, |_, _, a| Ok(zip(a, |x, y| x & y)))),
     Operator::new("|", 3149, Builtin::pure("macaddr_or", 3146, &[MACADDR, MACADDR], R_MACADDR, |_, _, a| Ok(zip(a, |x, y| x | y)))),

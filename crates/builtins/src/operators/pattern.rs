@@ -6,11 +6,12 @@ use std::rc::Rc;
 use memchr::memmem;
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
-use crate::arguments::text;
+use crate::arguments::{bytes, text};
 use crate::posix_regex::{Options, Pattern};
 use crate::signature::{ArgType, Builtin, Operator, RetType};
 
 const TEXT: ArgType = ArgType::T(SqlType::Text);
+const BYTEA: ArgType = ArgType::T(SqlType::Bytea);
 const BPCHAR: ArgType = ArgType::T(SqlType::BPCHAR);
 const BOOL: RetType = RetType::T(SqlType::Bool);
 /// Compiled patterns kept for each thread.
@@ -117,7 +118,13 @@ impl LikePattern {
     }
 }
 
-fn ilike(value: &str, pattern: &str, escape: Option<char>) -> SqlResult<bool> {
+/// Each byte as a character of its own.
+fn like_bytes(value: &[u8], pattern: &[u8]) -> SqlResult<bool> {
+    let characters = |bytes: &[u8]| bytes.iter().map(|byte| char::from(*byte)).collect::<String>();
+    like(&characters(value), &characters(pattern), Some('\\'))
+}
+
+pub(super) fn ilike(value: &str, pattern: &str, escape: Option<char>) -> SqlResult<bool> {
     like(&value.to_ascii_lowercase(), &pattern.to_ascii_lowercase(), escape)
 }
 
@@ -228,7 +235,7 @@ pub(crate) fn similar_to_regex(pattern: &str, escape: Option<char>) -> SqlResult
     Ok(out)
 }
 
-fn matches(value: &Datum, pattern: &Datum, ignore_case: bool) -> SqlResult<bool> {
+pub(super) fn matches(value: &Datum, pattern: &Datum, ignore_case: bool) -> SqlResult<bool> {
     let flags = Flags { options: Options { ignore_case, ..Options::default() }, global: false };
     compile(text(pattern), flags)?.is_match(text(value))
 }
@@ -266,6 +273,14 @@ pub(super) static OPERATORS: &[Operator] = &[
         matches(&a[0], &a[1], true).map(|matched| Datum::Bool(!matched))
     }))
     .negated_by("~*"),
+    Operator::new("~~", 2016, Builtin::pure("bytealike", 2005, &[BYTEA, BYTEA], BOOL, |_, _, a| {
+        like_bytes(bytes(&a[0]), bytes(&a[1])).map(Datum::Bool)
+    }))
+    .negated_by("!~~"),
+    Operator::new("!~~", 2017, Builtin::pure("byteanlike", 2006, &[BYTEA, BYTEA], BOOL, |_, _, a| {
+        like_bytes(bytes(&a[0]), bytes(&a[1])).map(|matched| Datum::Bool(!matched))
+    }))
+    .negated_by("~~"),
     // What a char(n) is padded with counts.
     Operator::new("~~", 1211, Builtin::pure("bpcharlike", 1631, &[BPCHAR, TEXT], BOOL, |_, _, a| {
         like(text(&a[0]), text(&a[1]), Some('\\')).map(Datum::Bool)

@@ -112,7 +112,9 @@ fn hash_datum(ty: &SqlType, datum: &Datum) -> u64 {
     match datum {
         Datum::Bool(value) => hash_u32((*value).into()),
         Datum::Int(value) => match ty {
-            SqlType::Int8 => hash_i64(*value),
+            SqlType::Int8 | SqlType::Money => hash_i64(*value),
+            // The number itself, as there.
+            SqlType::PgLsn | SqlType::Xid8 => hash_i64(datum.as_unsigned().unwrap_or_default().cast_signed()),
             _ => hash_u32(*value as u32),
         },
         Datum::Float(value) => hash_float(*value),

@@ -4,6 +4,7 @@
 
 use types::{Datum, OidNames, SqlError, SqlResult, SqlState, SqlType};
 
+use super::access::READ_ALL_STATS;
 use super::acl::PUBLIC;
 use super::{Access, ObjectKind, PrivilegeSet};
 use crate::routine::{PLPGSQL_LANGUAGE, SQL_LANGUAGE};
@@ -25,19 +26,16 @@ fn unrecognized(text: &str) -> SqlError {
     SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized privilege type: \"{text}\""))
 }
 
-/// Whether a catalog is not everybody's to read.
+/// Whether a role may not read a catalog that is not everybody's.
 #[must_use]
-pub fn is_secret(name: &str) -> bool {
-    matches!(
-        name,
-        "pg_authid"
-            | "pg_backend_memory_contexts"
-            | "pg_hba_file_rules"
-            | "pg_ident_file_mappings"
-            | "pg_largeobject"
-            | "pg_shadow"
-            | "pg_shmem_allocations"
-    )
+pub fn is_secret(name: &str, role: u32, access: &Access<'_>) -> bool {
+    match name {
+        "pg_authid" | "pg_hba_file_rules" | "pg_ident_file_mappings" | "pg_largeobject" | "pg_shadow" => {
+            !access.is_superuser(role)
+        }
+        "pg_backend_memory_contexts" | "pg_shmem_allocations" => !access.has_role(role, READ_ALL_STATS),
+        _ => false,
+    }
 }
 
 /// # Errors
@@ -168,7 +166,7 @@ impl CatalogView {
         if asked.privilege.is_empty() {
             return false;
         }
-        let is_secret = is_secret(name);
+        let is_secret = is_secret(name, role, access);
         let reads = asked.privilege == PrivilegeSet::SELECT && !asked.option && !is_secret;
         access.is_superuser(role) || reads
     }

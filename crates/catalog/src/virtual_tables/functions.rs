@@ -148,8 +148,9 @@ struct Functions {
 }
 
 static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
+    let operators = builtins::all_operators().chain(builtins::listed_operators());
     let scalars =
-        builtins::all_functions().chain(builtins::all_operators().map(|it| &it.function)).map(|it| {
+        builtins::all_functions().chain(builtins::listed_functions()).chain(operators.map(|it| &it.function)).map(|it| {
             let mut function = Function::new(it.oid, &it.signature, 'f', it.strict, it.volatility);
             function.returns_set = it.is_set_returning();
             function.outputs = it.set.as_ref().map_or_else(Vec::new, |set| set.columns.to_vec());

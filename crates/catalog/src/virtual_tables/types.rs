@@ -417,7 +417,7 @@ const fn class(oid: u32, name: &'static str, family: u32, family_name: &'static 
 }
 
 /// The default classes of the types there are.
-static OPERATOR_CLASSES: [OperatorClass; 30] = [
+static OPERATOR_CLASSES: [OperatorClass; 38] = [
     class(10_003, "bool_ops", 424, "bool_ops", 16),
     class(10_006, "bytea_ops", 428, "bytea_ops", 17),
     class(10_007, "char_ops", 429, "char_ops", 18),
@@ -444,8 +444,16 @@ static OPERATOR_CLASSES: [OperatorClass; 30] = [
     class(10_076, "range_ops", 3901, "range_ops", 3831),
     class(10_080, "multirange_ops", 4199, "multirange_ops", 4537),
     class(10_065, "uuid_ops", 2968, "uuid_ops", 2950),
+    class(10_015, "inet_ops", 1974, "network_ops", 869),
+    class(10_024, "macaddr_ops", 1984, "macaddr_ops", 829),
+    class(10_026, "macaddr8_ops", 3371, "macaddr8_ops", 774),
+    class(10_002, "bit_ops", 423, "bit_ops", 1560),
+    class(10_043, "varbit_ops", 2002, "varbit_ops", 1562),
+    class(10_047, "money_ops", 2099, "money_ops", 790),
+    class(10_053, "xid8_ops", 5067, "xid8_ops", 5069),
+    class(10_067, "pg_lsn_ops", 3253, "pg_lsn_ops", 3220),
     class(10_088, "jsonb_ops", 4033, "jsonb_ops", 3802),
-    class(10_043, "varchar_ops", 1994, "text_ops", 25),
+    class(10_044, "varchar_ops", 1994, "text_ops", 25),
     class(4217, "text_pattern_ops", 2095, "text_pattern_ops", 25),
     class(4218, "varchar_pattern_ops", 2095, "text_pattern_ops", 25),
 ];
@@ -576,11 +584,11 @@ fn pg_operator(rows: &mut Rows) {
         [left, right] => (first_arg(*left), first_arg(*right)),
         _ => (0, 0),
     };
-    for operator in builtins::all_operators() {
+    for operator in builtins::all_operators().chain(builtins::listed_operators()) {
         let (left, right) = operands(operator);
         known.entry((operator.symbol, left, right)).or_insert(operator.oid);
     }
-    for operator in builtins::all_operators() {
+    for operator in builtins::all_operators().chain(builtins::listed_operators()) {
         let (left, right) = operands(operator);
         let other = |symbol: Option<&'static str>, left, right| {
             symbol.and_then(|symbol| known.get(&(symbol, left, right)).copied()).unwrap_or(0)

@@ -161,8 +161,8 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         }
         Ddl::AlterComposite { id, changes } => {
             // PostgreSQL calls it a table here.
-            if let Some(it) = catalog.user_type(*id).filter(|it| !check.access.has_role(user, it.owner)) {
-                return Err(not_owner("table", &it.name));
+            if let Some(it) = catalog.user_type(*id).filter(|it| !check.access.has_role(user, it.descriptor.owner)) {
+                return Err(not_owner("table", &it.descriptor.name));
             }
             changes.iter().try_for_each(|change| match change {
                 AlterComposite::Add(attribute) | AlterComposite::SetType(attribute) => check.usage_of(attribute.ty),

@@ -66,7 +66,7 @@ pub(super) fn authorize(grant: &Grant, access: &Access<'_>, user: u32) -> SqlRes
             let (_, options) = grantor(access, user, &acl, object.owner, target.privileges);
             if options.is_empty() {
                 // Here alone without its schema.
-                let of_type = access.catalog.user_type(target.id).map(|it| it.name.as_str());
+                let of_type = access.catalog.user_type(target.id).map(|it| it.descriptor.name.as_str());
                 return Err(denied(object.what, of_type.unwrap_or(&object.name)));
             }
         }

@@ -37,8 +37,11 @@ impl Txn {
         let seq = self.visible_seq(read.see);
         let mut values: Vec<Option<Bytes>> = vec![None; keys.len()];
         let mut todo: Vec<usize> = Vec::with_capacity(keys.len());
+        // What a statement over many rows has written lies behind what it reads.
+        let hull = keys.iter().min().zip(keys.iter().max()).map(|(first, last)| Span::new(first.clone(), last.next()));
+        let has_written = hull.is_some_and(|hull| self.buffer.touches(&hull));
         for (position, key) in keys.iter().enumerate() {
-            match self.buffer.read(key.as_bytes(), seq) {
+            match if has_written { self.buffer.read(key.as_bytes(), seq) } else { None } {
                 Some(value) => values[position] = value.cloned(),
                 None => todo.push(position),
             }

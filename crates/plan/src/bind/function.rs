@@ -389,8 +389,8 @@ impl Binder<'_> {
 
     pub(super) fn resolve_call(&mut self, name: &str, args: &[Expr]) -> SqlResult<Called> {
         let types: Vec<Option<SqlType>> = args.iter().map(|arg| self.known_type(arg)).collect();
-        // A literal is read as the type of this name, rather than as what its constructor takes.
-        if let ([None], Some(ty @ SqlType::MultiRange(_))) = (types.as_slice(), SqlType::lookup(name)) {
+        // A literal is read as the type of this name, rather than as what a function of the name takes.
+        if let ([None], Some(ty), false) = (types.as_slice(), SqlType::lookup(name), name.contains(' ')) {
             return Ok(Called::Cast(ty));
         }
         match builtins::resolve(builtins::functions(name), &types) {

@@ -1,7 +1,7 @@
 //! Literals: numbers, strings, typed strings, intervals, parameters.
 
 use sqlparser::ast;
-use types::{CastContext, Datum, Numeric, SqlError, SqlResult, SqlState, SqlType};
+use types::{Bits, CastContext, Datum, Numeric, SqlError, SqlResult, SqlState, SqlType};
 
 use super::Binder;
 use crate::expr::Expr;
@@ -32,6 +32,11 @@ fn number(text: &str) -> SqlResult<Expr> {
     Ok(Expr::Const(Datum::Numeric(value), SqlType::NUMERIC))
 }
 
+/// Of as many bits as are written.
+fn bit_string(bits: SqlResult<Bits>) -> SqlResult<Expr> {
+    Ok(Expr::Const(Datum::bits(bits?), SqlType::BIT))
+}
+
 pub(super) fn unknown(text: impl Into<std::sync::Arc<str>>) -> Expr {
     Expr::Const(Datum::text(text), SqlType::Unknown)
 }
@@ -49,9 +54,8 @@ impl Binder<'_> {
             Value::Boolean(value) => Ok(Expr::Const(Datum::Bool(*value), SqlType::Bool)),
             Value::Null => Ok(Expr::Const(Datum::Null, SqlType::Unknown)),
             Value::Placeholder(name) => self.param(name),
-            Value::HexStringLiteral(_) | Value::SingleQuotedByteStringLiteral(_) => {
-                Err(SqlError::not_supported("bit string literals are not supported"))
-            }
+            Value::HexStringLiteral(digits) => bit_string(Bits::from_hex(digits)),
+            Value::SingleQuotedByteStringLiteral(digits) => bit_string(Bits::from_binary(digits)),
             other => Err(SqlError::new(SqlState::SyntaxError, format!("syntax error at or near \"{other}\""))),
         };
         bound.map_err(|error| self.at(error, value))

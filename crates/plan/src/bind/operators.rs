@@ -68,10 +68,6 @@ impl Binder<'_> {
         if let (Expr::Row(_, SqlType::Record(_)), Expr::Row(_, SqlType::Record(_))) = (&left, &right) {
             return self.compare_rows(symbol, left, right);
         }
-        // Transaction numbers are equal or not; they have no order.
-        if matches!(symbol, "<" | "<=" | ">" | ">=") && [left_type, right_type].contains(&Some(SqlType::Xid)) {
-            return Err(no_operator(symbol, &[left_type, right_type], ResolveError::None));
-        }
         // Strings of whatever type are put together as text.
         let as_text = |ty: Option<SqlType>| match ty {
             Some(SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name) if symbol == "||" => Some(SqlType::Text),
@@ -214,6 +210,9 @@ impl Binder<'_> {
             }
         }
         let comparison = self.comparison("=", self.known_type(&left), self.known_type(&right))?;
+        if comparison.left_cast.is_geometric() {
+            return self.geometric_distinct_from(left, right);
+        }
         let (mut left, mut right) = (
             self.coerce(left, comparison.left_cast, CastContext::Implicit)?,
             self.coerce(right, comparison.right_cast, CastContext::Implicit)?,
@@ -225,6 +224,16 @@ impl Binder<'_> {
             right = both.next().expect("unify keeps the number of expressions");
         }
         Ok(Expr::IsDistinctFrom(Box::new(left), Box::new(right)))
+    }
+
+    /// By the operator, and by which of them is NULL where it has no answer.
+    fn geometric_distinct_from(&mut self, left: Expr, right: Expr) -> SqlResult<Expr> {
+        let nulls = [&left, &right].map(|side| self.copy(side).map(|side| Expr::IsNull(Box::new(side))));
+        let [left_null, right_null] = nulls;
+        let both_null = conjunction(vec![left_null?, right_null?]);
+        let equal = self.binary("=", left, right)?;
+        let answers = [equal, both_null].map(|same| Expr::Not(Box::new(same)));
+        Ok(Expr::Coalesce(answers.into(), SqlType::Bool))
     }
 
     /// LIKE and ILIKE are operators; with an escape character of their own they are a function.
@@ -303,7 +312,8 @@ impl Binder<'_> {
             {
                 let comparison = self.comparison("=", Some(ty), Some(ty))?;
                 let ty = comparison.left_cast;
-                if ty.same_base(&comparison.right_cast) {
+                // Geometric values are equal by area or length: only the operator knows.
+                if ty.same_base(&comparison.right_cast) && !ty.is_geometric() {
                     let expr = Box::new(self.coerce(expr, ty, CastContext::Implicit)?);
                     let list = list
                         .into_iter()

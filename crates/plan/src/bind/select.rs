@@ -484,6 +484,7 @@ pub(super) fn check_equality(ty: SqlType) -> SqlResult<()> {
     fn lacks_equality(ty: SqlType) -> bool {
         match ty {
             SqlType::Json => true,
+            geometric if geometric.is_geometric() => true,
             SqlType::Domain(it) => lacks_equality(it.over()),
             SqlType::Composite(it) => it.attributes().iter().any(|attribute| lacks_equality(attribute.ty)),
             other => other.element().is_some_and(lacks_equality),

@@ -38,7 +38,9 @@ pub(crate) fn bind_type(name: &ast::DataType, context: &PlanContext<'_>) -> SqlR
                 .0
                 .iter()
                 .map(|part| match part.as_ident() {
-                    Some(ident) if ident.quote_style.is_some() && ident.value == "char" => "\"char\"".to_owned(),
+                    Some(ident) if ident.quote_style.is_some() && matches!(&*ident.value, "char" | "bit") => {
+                        format!("\"{}\"", ident.value)
+                    }
                     Some(ident) => super::fold(ident),
                     None => part.to_string(),
                 })

@@ -61,7 +61,6 @@ fn prepared(kind: StatementKind, tag: &'static str, context: &PlanContext<'_>) -
         // What COPY brings in has foreign keys as well.
         uses: context.notes.used(true, context.catalog),
         dependencies: None,
-        needs: context.notes.needs.all().into(),
         is_audited: context.is_audited(&needs),
         needs,
         reads_clock: context.notes.reads_clock.get(),

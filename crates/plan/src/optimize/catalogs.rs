@@ -85,10 +85,8 @@ pub(super) fn plan_virtual(
     let read: Vec<usize> = (0..columns.len()).filter(|column| want.needed[*column]).collect();
     let mut rest = filters.clone();
     let lookup = take_lookup(&mut rest, &matches);
-    let found = match &lookup {
-        Some(lookup) => lookup.rows(&matches),
-        None => estimated_rows(table, context.catalog),
-    };
+    let all = estimated_rows(table, context.catalog);
+    let found = lookup.as_ref().map_or(all, |lookup| lookup.rows(&matches));
     let share = selectivity::all(&rest, &selectivity::Nothing);
     let plan_columns: Vec<PlanColumn> = read.iter().map(|column| columns[*column].clone()).collect();
     let estimate = Estimate {
@@ -97,9 +95,14 @@ pub(super) fn plan_virtual(
         startup_cost: 0.0,
         total_cost: found * PER_MADE,
     };
+    let facts = read.iter().zip(&plan_columns).map(|(column, named)| {
+        let distinct = matches[*column].map(|matches| (all / matches).max(1.0));
+        Fact { distinct, ..Fact::unknown(named) }
+    });
+    let facts: Vec<Fact> = facts.collect();
     let node = scan(table, &read, lookup, rest);
     let made = MadeBase { table, columns, read: read.clone(), filters, start: 0, matches };
-    Part { columns: read, made: Some(Box::new(made)), ..Part::whole(make(node, plan_columns, estimate)) }
+    Part { columns: read, facts, made: Some(Box::new(made)), ..Part::whole(make(node, plan_columns, estimate)) }
 }
 
 /// The rows of `right`'s table that have a value of each row of `left`.
@@ -139,7 +142,7 @@ pub(super) fn lookup(
     if matches!(kind, JoinKind::Semi | JoinKind::Anti) {
         all.truncate(left.columns.len());
     } else {
-        facts.extend(own_columns.iter().map(Fact::unknown));
+        facts.extend(right.facts.iter().copied());
         plan_columns.extend(own_columns);
     }
     let node = Node::Apply {

@@ -11,7 +11,7 @@ use crate::{PlanContext, bind::same::same_expr, expr::Expr};
 /// Comparison operators by the functions behind them.
 static COMPARISONS: LazyLock<FxHashMap<usize, &'static str>> = LazyLock::new(|| {
     builtins::all_operators()
-        .filter(|operator| matches!(operator.symbol, "=" | "<>" | "<" | "<=" | ">" | ">="))
+        .filter(|operator| operator.is_comparison())
         .map(|operator| (std::ptr::from_ref(&operator.function) as usize, operator.symbol))
         .collect()
 });

@@ -37,6 +37,12 @@ fn is_plain(ty: &SqlType) -> bool {
         | SqlType::Inet
         | SqlType::Cidr
         | SqlType::MacAddr
+        | SqlType::MacAddr8
+        | SqlType::Bit(_)
+        | SqlType::VarBit(_)
+        | SqlType::Money
+        | SqlType::PgLsn
+        | SqlType::Xid8
         | SqlType::Uuid
         | SqlType::OidVector => true,
         other => other.is_reg(),

@@ -437,15 +437,18 @@ fn lookup(
 
 /// A semijoin from its right side: the different keys there, each looked up on the left. None where it would cost more.
 fn from_the_right(left: &Part, right: &Part, keys: &[Condition], rows: f64, known: f64) -> Option<Part> {
-    let base = left.base.as_deref()?;
+    let (base, made) = (left.base.as_deref(), left.made.as_deref());
+    if base.is_none() && made.is_none() {
+        return None;
+    }
     let distinct = keys.iter().map(|key| distinct(right, &key.right)).product::<f64>().min(right.rows());
     let unique_cost = right.plan.estimate.total_cost + right.rows() * HASH_BUILD;
     let from = Side { rows: distinct, startup: unique_cost, total: unique_cost, base: None, made: None };
     let turned: Vec<(&Expr, &Expr)> = keys.iter().map(|key| (&key.right, &key.left)).collect();
-    let to = Side { base: Some(base), ..Side::of(left) };
+    let to = Side { base, made, ..Side::of(left) };
     let total = lookup_cost(&from, &to, &turned)? + rows * cost::PER_OPERATION;
     // Rows that are locked as they are read are read by their keys: others are left alone.
-    if total >= known && !base.locks() {
+    if total >= known && !base.is_some_and(Base::locks) {
         return None;
     }
     let groups: Vec<Expr> = keys.iter().map(|key| right.placed(key.right.clone())).collect();

@@ -622,6 +622,8 @@ fn prepared_type(value: &Datum) -> SqlType {
         Datum::TimestampTz(_) => SqlType::TIMESTAMPTZ,
         Datum::Interval(_) => SqlType::Interval,
         Datum::Uuid(_) => SqlType::Uuid,
+        Datum::Bits(_) => SqlType::VARBIT,
+        Datum::Geometry(value) => value.sql_type(),
         Datum::Bytes(_) => SqlType::Bytea,
         Datum::Jsonb(_) => SqlType::Jsonb,
         Datum::Record(_) => SqlType::RECORD,

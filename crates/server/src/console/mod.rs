@@ -57,6 +57,9 @@ pub(crate) use pages::routes;
 /// How long another node may take to say how it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the newest catalog is waited for.
+const NAMES_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Locks that a node tells of, those that are waited for first.
 const LOCKS_MAX: usize = 1000;
 const SESSIONS_MAX: usize = 1000;
@@ -94,7 +97,7 @@ impl Service for ConsoleService {
         let refused = |reason: String| RpcError::Refused { reason };
         let console = self.0.upgrade().ok_or_else(|| refused("the node is stopping".to_owned()))?;
         let ask = postcard::from_bytes(&payload).map_err(|error| refused(error.to_string()))?;
-        Ok(console.answer(&ask))
+        Ok(console.answer(&ask).await)
     }
 }
 
@@ -144,12 +147,12 @@ impl Console {
         }
     }
 
-    fn answer(&self, ask: &Ask) -> Bytes {
+    async fn answer(&self, ask: &Ask) -> Bytes {
         match ask {
             Ask::Node => encode(&self.process()),
             Ask::Series { since_ms } => encode(&self.series.since(*since_ms)),
             Ask::Ranges { from, limit } => encode(&self.replicas(from, (*limit).min(RANGES_MAX))),
-            Ask::Statements { limit } => encode(&self.statements((*limit).min(STATEMENTS_MAX))),
+            Ask::Statements { limit } => encode(&self.statements((*limit).min(STATEMENTS_MAX), &*self.names().await)),
             Ask::Sessions => encode(&self.sessions()),
             Ask::Locks => encode(&self.locks()),
             Ask::Work => encode(&self.work()),
@@ -164,7 +167,7 @@ impl Console {
             async move {
                 let id = node.node_id;
                 if id == self.node_id {
-                    return (id, Some(self.answer(ask)));
+                    return (id, Some(self.answer(ask).await));
                 }
                 // One that has given everything away and was stopped is not missed.
                 if !self.store.is_heard(&node) {
@@ -185,8 +188,10 @@ impl Console {
         gathered
     }
 
-    fn names(&self) -> Arc<Names> {
-        let catalog = self.catalog.current();
+    /// Of the newest catalog, unless that takes long: then of the newest that this node knows.
+    async fn names(&self) -> Arc<Names> {
+        let newest = tokio::time::timeout(NAMES_TIMEOUT, self.catalog.refresh()).await;
+        let catalog = newest.ok().and_then(Result::ok).unwrap_or_else(|| self.catalog.current());
         let mut kept = self.names.lock();
         match &*kept {
             Some(names) if names.is_of(&catalog) => names.clone(),
@@ -240,8 +245,7 @@ impl Console {
         found.into_iter().take(limit).map(report).collect()
     }
 
-    fn statements(&self, limit: usize) -> Vec<StatementReport> {
-        let names = self.names();
+    fn statements(&self, limit: usize, names: &Names) -> Vec<StatementReport> {
         let report = |row: session::StatementRow| StatementReport {
             database: names.database(row.database),
             user: names.role(row.user),
@@ -343,7 +347,7 @@ impl session::Cluster for Console {
     fn row_locks(&self) -> BoxFuture<'_, Vec<RowLock>> {
         Box::pin(async move {
             let gathered = self.gather::<LocksReport>(&Ask::Locks).await;
-            let names = self.names();
+            let names = self.names().await;
             let mut sessions: FxHashMap<TxnId, SessionOf> = FxHashMap::default();
             for (node, report) in &gathered.answers {
                 let own = report.sessions.iter().filter_map(|session| {

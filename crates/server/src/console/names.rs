@@ -1,10 +1,11 @@
-//! Keys as people read them: `shop.public.orders@orders_by_day/'x'` instead of `/Table/104/2/"x"`.
+//! Keys as people read them: `shop.public.orders@orders_by_day(2026-11-30, 7)` instead of numbers of tables and indexes.
 
 use std::sync::Arc;
 
-use catalog::{CatalogSnapshot, Relation, Table};
-use keys::{IndexId, Key, encoding::take_uvarint, keyspace};
+use catalog::{CatalogSnapshot, Index, Relation, Table};
+use keys::{IndexId, Key, TableId, encoding::take_uvarint, keyspace};
 use rustc_hash::FxHashMap;
+use types::{Formatting, decode_key, write_text};
 
 /// Where advisory locks lie.
 const ADVISORY: u32 = 6;
@@ -85,20 +86,47 @@ impl Names {
             Some(index) => format!("/Table/{storage}/{}", index.get()),
             None => format!("/Table/{storage}"),
         };
-        let rest = printed.strip_prefix(&numbers).unwrap_or_default();
         if storage == ADVISORY {
-            return format!("advisory lock{rest}");
+            return format!("advisory lock {}", printed.strip_prefix(&numbers).unwrap_or_default());
         }
         let Some(table) = self.by_storage.get(&storage) else { return printed };
-        let name = self.table(table);
-        let is_primary = |index: IndexId| table.indexes.first().is_none_or(|first| first.id == index);
-        match index {
-            Some(index) if !is_primary(index) => {
-                let known = table.indexes.iter().find(|it| it.id == index);
-                let shown = known.map_or_else(|| index.get().to_string(), |it| it.name.clone());
-                format!("{name}@{shown}{rest}")
-            }
-            _ => format!("{name}{rest}"),
+        let mut name = self.table(table);
+        let Some(index) = index else { return name };
+        let rest = printed.strip_prefix(&numbers).unwrap_or_default();
+        let Some(index) = table.indexes.iter().find(|it| it.id == index) else {
+            return format!("{name}@{}{rest}", index.get());
+        };
+        if table.indexes.first().is_some_and(|first| first.id != index.id) {
+            name = format!("{name}@{}", index.name);
+        }
+        match values(table, index, key) {
+            Some(values) => format!("{name}{values}"),
+            None => format!("{name}{rest}"),
         }
     }
+}
+
+/// The values of a key of an index, in parentheses; nothing for the beginning of the index. None where the bytes are not of its
+/// columns.
+fn values(table: &Table, index: &Index, key: &Key) -> Option<String> {
+    let prefix = keyspace::index(TableId::new(table.storage), index.id);
+    let mut rest = key.as_bytes().strip_prefix(prefix.as_bytes())?;
+    // An entry of an inverted index has parts of values.
+    if rest.is_empty() || !index.details.inverted.is_empty() {
+        return rest.is_empty().then(String::new);
+    }
+    let is_primary = table.indexes.first().is_some_and(|first| first.id == index.id);
+    let primary = table.indexes.first().filter(|_| !is_primary).map_or(&[][..], |first| &first.columns[..]);
+    let mut shown = Vec::new();
+    for column in index.columns.iter().chain(primary) {
+        if rest.is_empty() {
+            break;
+        }
+        let ty = table.columns[table.column_position(column.column)?].ty;
+        let value = decode_key(&mut rest, &ty, column.direction, column.nulls).ok()?;
+        let mut text = Vec::new();
+        write_text(&ty, &value, &Formatting::default(), &mut text);
+        shown.push(if value.is_null() { "NULL".to_owned() } else { String::from_utf8_lossy(&text).into_owned() });
+    }
+    Some(format!("({})", shown.join(", ")))
 }

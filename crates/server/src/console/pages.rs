@@ -196,7 +196,7 @@ async fn ranges(State(console): Shared, uri: Uri) -> Result<Json<Value>, StatusC
     sorted.sort_by(|(_, a), (_, b)| a.descriptor.start.cmp(&b.descriptor.start));
     let next = sorted.get(limit).map(|(_, report)| figures_of(&report.descriptor.start));
     sorted.truncate(limit);
-    let names = console.names();
+    let names = console.names().await;
     let row = |(node, report): &(u64, ReplicaReport)| {
         let range = &report.descriptor;
         let replicas: Vec<Value> = range
@@ -310,7 +310,7 @@ async fn sessions(State(console): Shared) -> Json<Value> {
 /// Who waits for whom, and what is held.
 async fn locks(State(console): Shared) -> Json<Value> {
     let Gathered { answers, silent } = console.gather::<LocksReport>(&Ask::Locks).await;
-    let names = console.names();
+    let names = console.names().await;
     let sessions: FxHashMap<TxnId, Value> = answers
         .iter()
         .flat_map(|(node, report)| report.sessions.iter().map(|it| (node.get(), it)))

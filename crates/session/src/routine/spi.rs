@@ -347,7 +347,7 @@ fn row_bytes(row: &Row) -> usize {
         Datum::Array(array) => array.elements().len() * 2 * size_of::<Datum>(),
         Datum::Record(fields) => fields.len() * 2 * size_of::<Datum>(),
         Datum::Null | Datum::Bool(_) | Datum::Int(_) | Datum::Float(_) => 0,
-        Datum::Range(_) | Datum::MultiRange(_) | Datum::Jsonb(_) => datum.heap_bytes(),
+        Datum::Range(_) | Datum::MultiRange(_) | Datum::Jsonb(_) | Datum::Bits(_) | Datum::Geometry(_) => datum.heap_bytes(),
         _ => 64,
     });
     size_of::<Row>() + row.len() * size_of::<Datum>() + heap.sum::<usize>()

@@ -7,7 +7,7 @@ use types::{SqlResult, SqlState};
 use super::{Completion, Session, attempts::Run};
 use crate::{
     plan_cache::Statement,
-    statistics::{Ended, Entry, Parameters, Whose, fingerprint},
+    statistics::{Changed, Ended, Entry, Parameters, Whose, fingerprint},
 };
 
 /// A statement that goes on after what has begun it: COPY FROM.
@@ -30,14 +30,21 @@ impl Session {
             }
             Ok(Completion::Empty) => return,
             Ok(Completion::Done(tag) | Completion::CopyOut(tag)) => Ended::by_tag(tag),
-            // Rows that are fetched later are not counted.
-            Ok(Completion::Suspended) => Ended::by_tag("SUSPENDED"),
+            // The rest is counted as it is fetched.
+            Ok(Completion::Suspended) => Ended::Done { what: Changed::Returned, rows: run.limit as u64 },
             Err(error) => Ended::Failed { is_deadlock: error.code() == SqlState::DeadlockDetected },
         };
         let took_ns = self.engine.clock.physical_now_ns().saturating_sub(began_ns);
         let at_hand = run.statement.entry.load();
         let find = || self.entry_of(run.statement, run.text.is_some());
         self.engine.statistics.note(&self.counters, at_hand.as_deref(), find, took_ns, ended);
+    }
+
+    /// More rows of a statement that was counted when it gave its first.
+    pub(crate) fn count_more_rows(&self, statement: &Statement, rows: u64) {
+        if let Some(entry) = statement.entry.load_full() {
+            self.engine.statistics.note_rows(&self.counters, &entry, rows);
+        }
     }
 
     /// A COPY FROM has ended.

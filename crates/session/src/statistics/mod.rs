@@ -340,6 +340,13 @@ impl StatementStatistics {
         }
     }
 
+    /// A statement that was counted has given more rows to its client.
+    pub(crate) fn note_rows(&self, database: &DatabaseCounters, entry: &Entry, rows: u64) {
+        self.rows.fetch_add(rows, Relaxed);
+        database.returned.fetch_add(rows, Relaxed);
+        entry.numbers.lock().rows += rows;
+    }
+
     /// The counters of a database.
     pub(crate) fn database(&self, id: u32) -> Arc<DatabaseCounters> {
         if let Some(known) = self.databases.read().get(&id) {

@@ -25,7 +25,7 @@ use crate::format::write_file_durably;
 
 /// How often all files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// Files whose key is older than so many times the age at which keys are replaced are written anew.
+/// SST files whose key is older than so many times the age at which keys are replaced are written anew.
 const AGES_MAX: u32 = 5;
 /// What is written down of a key's use is ahead of it by this part of what is allowed, so that it need not be written often.
 const BOUND_PARTS: u64 = 16;
@@ -81,7 +81,7 @@ pub(super) struct Keyring {
     tending: Mutex<Tending>,
     rotations: AtomicU64,
     plaintext_bytes: AtomicU64,
-    /// Files were found at the last look that are to be written anew.
+    /// SST files that are to be written anew, as of the last look.
     stale: AtomicU64,
 }
 
@@ -98,7 +98,9 @@ impl Keyring {
     pub fn create(dir: &Path, store_key: StoreKey, rotation: Rotation, now: SystemTime) -> Result<Self, StorageError> {
         let key = DataKey::generate(seconds(now)).map_err(no_random_numbers(dir))?;
         let keyring = Self::of(dir, store_key, rotation, Arc::new(key), Vec::new());
-        keyring.save(&keyring.ring.read(), &mut keyring.tending.lock())?;
+        let (ring, mut tending) = (keyring.ring.read().clone(), Tending::default());
+        keyring.save(&ring, &mut tending)?;
+        keyring.tending.lock().bound = tending.bound;
         Ok(keyring)
     }
 
@@ -215,8 +217,8 @@ impl Keyring {
         };
         let usage = Usage::read(&self.dir)?;
         self.plaintext_bytes.store(usage.plaintext.bytes, Ordering::Relaxed);
-        let stale = usage.plaintext.files
-            + usage.by_key.iter().filter(|(id, _)| self.is_old(**id, now)).map(|(_, bytes)| bytes.files).sum::<u64>();
+        let is_stale = |id: &Option<DataKeyId>| id.is_none_or(|id| self.is_old(id, now));
+        let stale = usage.tables.iter().filter(|(id, _)| is_stale(id)).map(|(_, files)| files).sum();
         self.stale.store(stale, Ordering::Relaxed);
         let unused: BTreeSet<DataKeyId> = if usage.damaged.files > 0 {
             BTreeSet::new()

@@ -20,12 +20,15 @@ impl Engine {
     /// When files cannot be read.
     pub fn rewrite_stale(&self, now: SystemTime, go_on: impl Fn() -> bool) -> Result<(), StorageError> {
         let inner = &self.inner;
-        rewrite(&inner.db, &inner.dir.join("state"), &inner.files, now, go_on, |file| {
+        let rewritten = rewrite(&inner.db, &inner.dir.join("state"), &inner.files, now, go_on, |file| {
             if let Some(family) = inner.db.cf_handle(&file.column_family_name) {
                 let (start, end) = (file.start_key.as_deref(), file.end_key.as_deref());
                 inner.db.compact_range_cf_opt(family, start, end, &options::full_compaction());
             }
-        })
+        });
+        // They hold on to files that were compacted.
+        self.release_idle_readers();
+        rewritten
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Usage {
     pub plaintext: FileBytes,
     /// Files whose header cannot be read.
     pub damaged: FileBytes,
+    /// SST files, which are what can be written anew: by data key, and in the clear.
+    pub(super) tables: BTreeMap<Option<DataKeyId>, u64>,
 }
 
 impl Usage {
@@ -40,7 +42,15 @@ impl Usage {
         let mut usage = Self::default();
         for part in DATA_DIRS {
             each_file(&dir.join(part), |path, bytes| {
-                match header_of(path) {
+                let found = header_of(path);
+                if path.extension().is_some_and(|extension| extension == "sst") {
+                    match found {
+                        Ok(Ok(Header::Encrypted { key, .. })) => *usage.tables.entry(Some(key)).or_default() += 1,
+                        Ok(Ok(Header::Plain)) => *usage.tables.entry(None).or_default() += 1,
+                        Ok(Ok(Header::Unfinished) | Err(_)) | Err(_) => {}
+                    }
+                }
+                match found {
                     Ok(Ok(Header::Encrypted { key, .. })) => usage.by_key.entry(key).or_default().add(bytes),
                     // An empty one is as good as none.
                     Ok(Ok(Header::Unfinished)) => {}

@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use crate::datetime::calendar::{MICROS_PER_DAY, MICROS_PER_SECOND};
 use crate::datetime::{check_timestamp, date_to_timestamp, interval_to_time, is_infinite, timestamp_to_date};
+use crate::bits::Bits;
 use crate::datum::{Datum, Interval, TimeTz};
 use crate::error::{SqlError, SqlResult, SqlState, raise};
 use crate::formatting::Formatting;
 use crate::json::Json;
+use crate::network::shorten_macaddr8;
 use crate::numeric::Numeric;
 use crate::range::spans;
 use crate::sql_type::SqlType;
+use crate::unsigned::to_unsigned;
 use crate::text::{cut_name, quoted_char};
 
 /// Serves exactly the pairs that [`super::paths`] lists.
@@ -21,6 +24,14 @@ pub(super) fn convert(datum: Datum, from: &SqlType, to: &SqlType, formatting: &F
         (datum, SqlType::Float8) => Datum::Float(to_float8(&datum)?),
         (datum, SqlType::Float4) => Datum::Float(f64::from(to_float4(&datum)?)),
         (datum, SqlType::Numeric(_)) => Datum::Numeric(to_numeric(&datum, from)?),
+        (Datum::Int(value), SqlType::Bit(length)) => Datum::bits(Bits::from_int(value, length.unwrap_or(1) as usize)),
+        (bits @ Datum::Bits(_), _) => bits,
+        (Datum::Int(value), SqlType::Money) => {
+            Datum::Int(value.checked_mul(100).ok_or_else(|| raise::out_of_range("bigint"))?)
+        }
+        (Datum::Numeric(value), _) => Datum::Int(value.mul(&Numeric::from_i64(100))?.to_i64("bigint")?),
+        // The lower half of a transaction's number.
+        (Datum::Int(value), SqlType::Xid) => Datum::Int(i64::from(to_unsigned(value) as u32)),
         (Datum::Int(value), SqlType::Bool) => Datum::Bool(value != 0),
         (Datum::Jsonb(value), SqlType::Bool) => match *value {
             Json::Bool(value) => Datum::Bool(value),
@@ -28,6 +39,13 @@ pub(super) fn convert(datum: Datum, from: &SqlType, to: &SqlType, formatting: &F
         },
         (Datum::Int(value), SqlType::QuotedChar) => int_to_char(value)?,
         (Datum::Int(value), _) => Datum::Int(to_oid(value, from)?),
+
+        (Datum::MacAddr(bytes), _) => {
+            let [a, b, c, d, e, f] = bytes;
+            Datum::MacAddr8([a, b, c, 0xff, 0xfe, d, e, f])
+        }
+        (Datum::MacAddr8(bytes), _) => Datum::MacAddr(shorten_macaddr8(&bytes)?),
+        (Datum::Geometry(value), _) => Datum::geometry(value.cast(to)?),
 
         (Datum::Inet(value), SqlType::Inet) => Datum::Inet(value),
         (Datum::Inet(value), SqlType::Cidr) => Datum::Inet(value.network()),
@@ -98,6 +116,8 @@ fn to_integer(datum: &Datum, from: &SqlType, to: &SqlType) -> SqlResult<i64> {
         _ => (i64::MIN, i64::MAX),
     };
     let value = match datum {
+        Datum::Bits(bits) if *to == SqlType::Int4 => return bits.to_int(32, "integer"),
+        Datum::Bits(bits) => return bits.to_int(64, "bigint"),
         // An oid as integer keeps its bits.
         Datum::Int(value) if *to == SqlType::Int4 && is_oid(from) => return Ok(i64::from(*value as i32)),
         Datum::Int(value) => *value,
@@ -153,6 +173,7 @@ fn to_float4(datum: &Datum) -> SqlResult<f32> {
 
 fn to_numeric(datum: &Datum, from: &SqlType) -> SqlResult<Numeric> {
     match datum {
+        Datum::Int(value) if *from == SqlType::Money => Ok(Numeric::from_i128((*value).into(), 2)),
         Datum::Int(value) => Ok(Numeric::from_i64(*value)),
         Datum::Float(value) if *from == SqlType::Float4 => Ok(Numeric::from_f32(*value as f32)),
         Datum::Float(value) => Ok(Numeric::from_f64(*value)),

@@ -132,6 +132,8 @@ pub fn fit_modifier(datum: Datum, to: &SqlType, context: CastContext) -> SqlResu
         (Datum::Text(text), SqlType::Varchar(Some(length))) if text.len() <= *length as usize => Datum::Text(text),
         (Datum::Text(text), SqlType::Varchar(length)) => Datum::Text(fit_varchar(&text, *length, truncate)?),
         (Datum::Text(text), SqlType::Char(length)) => Datum::Text(fit_char(&text, *length, truncate)?),
+        (Datum::Bits(bits), SqlType::Bit(Some(length))) => Datum::bits(bits.fitted(*length, false, truncate)?),
+        (Datum::Bits(bits), SqlType::VarBit(Some(length))) => Datum::bits(bits.fitted(*length, true, truncate)?),
         (Datum::Numeric(value), SqlType::Numeric(modifier)) => Datum::Numeric(value.apply_modifier(*modifier)?),
         (Datum::Time(micros), SqlType::Time(precision)) => Datum::Time(round_micros(micros, *precision)),
         (Datum::TimeTz(time), SqlType::TimeTz(precision)) => {

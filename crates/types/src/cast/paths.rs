@@ -62,9 +62,10 @@ pub(super) fn path(from: &SqlType, to: &SqlType) -> Option<(Path, CastContext)> 
 /// `pg_cast`, entries from a type to itself left out.
 pub(super) fn listed(from: &SqlType, to: &SqlType) -> Option<CastContext> {
     use SqlType::{
-        Bool, Char, Cidr, Date, Float4, Float8, Inet, Int2, Int4, Int8, Interval, Json, Jsonb, Name, Numeric, Oid, PgNodeTree,
+        Bit, Bool, Char, Cidr, Circle, Date, Float4, Float8, Inet, Int2, Int4, Int8, Interval, Json, Jsonb, LSeg, MacAddr, MacAddr8, Money, Name, Numeric, Oid, Path,
+        PgNodeTree, Point, Polygon,
         QuotedChar, RegClass, RegOper, RegOperator, RegProc, RegProcedure, Text, Time, TimeTz, Timestamp,
-        TimestampTz, Varchar,
+        TimestampTz, VarBit, Varchar, Xid, Xid8,
     };
     Some(match (from, to) {
         (Int2, Int4 | Int8) | (Int4, Int8) => Implicit,
@@ -97,6 +98,16 @@ pub(super) fn listed(from: &SqlType, to: &SqlType) -> Option<CastContext> {
         (Timestamp(_), TimestampTz(_)) => Implicit,
         (Timestamp(_), Date | Time(_)) => Assignment,
         (TimestampTz(_), Date | Time(_) | TimeTz(_) | Timestamp(_)) => Assignment,
+
+        (Bit(_), VarBit(_)) | (VarBit(_), Bit(_)) => Implicit,
+        (Int4 | Int8, Bit(_)) | (Bit(_), Int4 | Int8) => Explicit,
+        (Int4 | Int8 | Numeric(_), Money) | (Money, Numeric(_)) => Assignment,
+        (MacAddr, MacAddr8) | (MacAddr8, MacAddr) => Implicit,
+        (Xid8, Xid) => Explicit,
+        (Point, SqlType::Box) | (Polygon, Path) => Assignment,
+        (Path, Polygon) | (SqlType::Box, Polygon) => Assignment,
+        (SqlType::Box | Circle | LSeg | Polygon, Point) => Explicit,
+        (SqlType::Box, LSeg | Circle) | (Circle, SqlType::Box | Polygon) | (Polygon, SqlType::Box | Circle) => Explicit,
 
         (Cidr, Inet) => Implicit,
         (Inet, Cidr) | (Inet | Cidr, Text | Varchar(_) | Char(_)) => Assignment,

@@ -17,6 +17,8 @@ pub enum TypeCategory {
     String,
     Timespan,
     UserDefined,
+    BitString,
+    Geometric,
     Unknown,
     /// `Z`: internal-use types, such as `"char"` and `pg_node_tree`.
     Internal,
@@ -38,6 +40,8 @@ impl TypeCategory {
             Self::String => 'S',
             Self::Timespan => 'T',
             Self::UserDefined => 'U',
+            Self::BitString => 'V',
+            Self::Geometric => 'G',
             Self::Unknown => 'X',
             Self::Internal => 'Z',
         }
@@ -55,6 +59,7 @@ impl SqlType {
             | Self::Float4
             | Self::Float8
             | Self::Numeric(_)
+            | Self::Money
             | Self::Oid
             | Self::RegClass
             | Self::RegType
@@ -74,7 +79,12 @@ impl SqlType {
             Self::Domain(ty) => ty.over().category(),
             Self::Composite(_) => TypeCategory::Composite,
             Self::Inet | Self::Cidr => TypeCategory::NetworkAddress,
-            Self::Bytea | Self::Uuid | Self::MacAddr | Self::Json | Self::Jsonb | Self::Xid => TypeCategory::UserDefined,
+            Self::Bit(_) | Self::VarBit(_) => TypeCategory::BitString,
+            Self::Point | Self::LSeg | Self::Path | Self::Box | Self::Polygon | Self::Line | Self::Circle => {
+                TypeCategory::Geometric
+            }
+            Self::Bytea | Self::Uuid | Self::MacAddr | Self::MacAddr8 | Self::Json | Self::Jsonb | Self::Xid | Self::Xid8
+            | Self::PgLsn => TypeCategory::UserDefined,
             Self::Array(_) | Self::Int2Vector | Self::OidVector => TypeCategory::Array,
             Self::Record(_) | Self::Void | Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any
             | Self::AnyEnum | Self::AnyRange | Self::AnyMultiRange => {
@@ -91,6 +101,7 @@ impl SqlType {
         matches!(
             self,
             Self::Bool | Self::Float8 | Self::Oid | Self::Text | Self::TimestampTz(_) | Self::Interval | Self::Inet
+                | Self::VarBit(_)
         )
     }
 
@@ -98,6 +109,11 @@ impl SqlType {
     #[must_use]
     pub const fn is_pseudo(&self) -> bool {
         matches!(self.category(), TypeCategory::Pseudo | TypeCategory::Unknown)
+    }
+
+    #[must_use]
+    pub const fn is_geometric(&self) -> bool {
+        matches!(self.category(), TypeCategory::Geometric)
     }
 
     /// Stored and shown as a name although it is an oid underneath.
@@ -131,6 +147,7 @@ impl SqlType {
     pub fn is_ordered(&self) -> bool {
         match self {
             Self::Json | Self::Xid | Self::PgNodeTree | Self::Void => false,
+            geometric if geometric.is_geometric() => false,
             Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any | Self::AnyEnum | Self::AnyRange
             | Self::AnyMultiRange => false,
             Self::Array(element) => element.get().is_ordered(),

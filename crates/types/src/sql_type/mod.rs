@@ -152,6 +152,20 @@ pub enum SqlType {
     AnyRange,
     AnyMultiRange,
     Composite(CompositeType),
+    /// `bit(n)`. `None` is of any length.
+    Bit(Option<u32>),
+    VarBit(Option<u32>),
+    Money,
+    MacAddr8,
+    PgLsn,
+    Xid8,
+    Point,
+    LSeg,
+    Path,
+    Box,
+    Polygon,
+    Line,
+    Circle,
 }
 
 /// Every type without a modifier, arrays aside: what `pg_type` lists and what names are looked up in.
@@ -216,12 +230,27 @@ const SCALARS: &[SqlType] = &[
     SqlType::MultiRange(RangeType::Date),
     SqlType::AnyRange,
     SqlType::AnyMultiRange,
+    SqlType::Bit(None),
+    SqlType::VarBit(None),
+    SqlType::Money,
+    SqlType::MacAddr8,
+    SqlType::PgLsn,
+    SqlType::Xid8,
+    SqlType::Point,
+    SqlType::LSeg,
+    SqlType::Path,
+    SqlType::Box,
+    SqlType::Polygon,
+    SqlType::Line,
+    SqlType::Circle,
 ];
 
 impl SqlType {
     pub const NUMERIC: Self = Self::Numeric(None);
     pub const VARCHAR: Self = Self::Varchar(None);
     pub const BPCHAR: Self = Self::Char(None);
+    pub const BIT: Self = Self::Bit(None);
+    pub const VARBIT: Self = Self::VarBit(None);
     pub const TIME: Self = Self::Time(None);
     pub const TIMETZ: Self = Self::TimeTz(None);
     pub const TIMESTAMP: Self = Self::Timestamp(None);
@@ -305,10 +334,13 @@ impl SqlType {
             | Self::AnyEnum
             | Self::Enum(_)
             | Self::Any => 4,
-            Self::Int8 | Self::Float8 | Self::Time(_) | Self::Timestamp(_) | Self::TimestampTz(_) => 8,
+            Self::Int8 | Self::Float8 | Self::Time(_) | Self::Timestamp(_) | Self::TimestampTz(_) | Self::Money
+            | Self::MacAddr8 | Self::PgLsn | Self::Xid8 => 8,
             Self::MacAddr => 6,
             Self::TimeTz(_) => 12,
-            Self::Interval | Self::Uuid => 16,
+            Self::Interval | Self::Uuid | Self::Point => 16,
+            Self::Line | Self::Circle => 24,
+            Self::LSeg | Self::Box => 32,
             Self::Name => 64,
             Self::Unknown => -2,
             Self::Domain(ty) => ty.over().typlen(),

@@ -8,6 +8,9 @@ use crate::error::{SqlError, SqlResult, SqlState, raise};
 /// The largest length of `varchar(n)` and `char(n)`.
 pub const MAX_CHARACTER_LENGTH: u32 = 10_485_760;
 
+/// The largest length of `bit(n)` and `bit varying(n)`.
+const MAX_BIT_LENGTH: u32 = MAX_CHARACTER_LENGTH * 8;
+
 pub(super) const VARHDRSZ: i32 = 4;
 
 /// `numeric(precision, scale)`.
@@ -26,6 +29,7 @@ impl SqlType {
                 (((modifier.precision as i32) << 16) | (modifier.scale as i32 & 0x7ff)) + VARHDRSZ
             }
             Self::Varchar(Some(length)) | Self::Char(Some(length)) => *length as i32 + VARHDRSZ,
+            Self::Bit(Some(length)) | Self::VarBit(Some(length)) => *length as i32,
             Self::Time(Some(p)) | Self::TimeTz(Some(p)) | Self::Timestamp(Some(p)) | Self::TimestampTz(Some(p)) => {
                 *p as i32
             }
@@ -49,6 +53,8 @@ impl SqlType {
             Self::Numeric(_) => Self::Numeric(None),
             Self::Varchar(_) => Self::Varchar(None),
             Self::Char(_) => Self::Char(None),
+            Self::Bit(_) => Self::Bit(None),
+            Self::VarBit(_) => Self::VarBit(None),
             Self::Time(_) => Self::Time(None),
             Self::TimeTz(_) => Self::TimeTz(None),
             Self::Timestamp(_) => Self::Timestamp(None),
@@ -78,21 +84,23 @@ impl SqlType {
             // PostgreSQL warns and takes six.
             Ok(Some(n.min(6) as u8))
         };
-        let length = |what: &str| -> SqlResult<Option<u32>> {
+        let length = |what: &str, max: u32| -> SqlResult<Option<u32>> {
             let n = one(what)?;
             if n < 1 {
                 return Err(raise::invalid_parameter(format!("length for type {what} must be at least 1")));
             }
-            if n > i64::from(MAX_CHARACTER_LENGTH) {
+            if n > i64::from(max) {
                 return Err(raise::invalid_parameter(format!(
-                    "length for type {what} cannot exceed {MAX_CHARACTER_LENGTH}"
+                    "length for type {what} cannot exceed {max}"
                 )));
             }
             Ok(Some(n as u32))
         };
         Ok(match self {
-            Self::Varchar(_) => Self::Varchar(length("varchar")?),
-            Self::Char(_) => Self::Char(length("char")?),
+            Self::Varchar(_) => Self::Varchar(length("varchar", MAX_CHARACTER_LENGTH)?),
+            Self::Char(_) => Self::Char(length("char", MAX_CHARACTER_LENGTH)?),
+            Self::Bit(_) => Self::Bit(length("bit", MAX_BIT_LENGTH)?),
+            Self::VarBit(_) => Self::VarBit(length("varbit", MAX_BIT_LENGTH)?),
             Self::Time(_) => Self::Time(precision("TIME")?),
             Self::TimeTz(_) => Self::TimeTz(precision("TIME")?),
             Self::Timestamp(_) => Self::Timestamp(precision("TIMESTAMP")?),

@@ -53,6 +53,19 @@ impl SqlType {
             Self::Inet => "inet",
             Self::Cidr => "cidr",
             Self::MacAddr => "macaddr",
+            Self::Bit(_) => "bit",
+            Self::VarBit(_) => "varbit",
+            Self::Money => "money",
+            Self::MacAddr8 => "macaddr8",
+            Self::PgLsn => "pg_lsn",
+            Self::Xid8 => "xid8",
+            Self::Point => "point",
+            Self::LSeg => "lseg",
+            Self::Path => "path",
+            Self::Box => "box",
+            Self::Polygon => "polygon",
+            Self::Line => "line",
+            Self::Circle => "circle",
             Self::Json => "json",
             Self::Jsonb => "jsonb",
             Self::Oid => "oid",
@@ -115,6 +128,7 @@ impl SqlType {
             Self::Char(None) => "bpchar",
             Self::Char(Some(_)) => "character",
             Self::QuotedChar => "\"char\"",
+            Self::VarBit(_) => "bit varying",
             Self::Time(_) => "time without time zone",
             Self::TimeTz(_) => "time with time zone",
             Self::Timestamp(_) => "timestamp without time zone",
@@ -131,6 +145,10 @@ impl SqlType {
             Self::Numeric(Some(m)) => format!("numeric({},{})", m.precision, m.scale),
             Self::Varchar(Some(n)) => format!("character varying({n})"),
             Self::Char(Some(n)) => format!("character({n})"),
+            // Bare, the name stands for one bit.
+            Self::Bit(None) => "\"bit\"".to_owned(),
+            Self::Bit(Some(n)) => format!("bit({n})"),
+            Self::VarBit(Some(n)) => format!("bit varying({n})"),
             Self::Time(Some(p)) => format!("time({p}) without time zone"),
             Self::TimeTz(Some(p)) => format!("time({p}) with time zone"),
             Self::Timestamp(Some(p)) => format!("timestamp({p}) without time zone"),
@@ -163,6 +181,8 @@ impl SqlType {
             }
             "character" | "char" | "nchar" | "national character" => Self::Char(Some(1)),
             "\"char\"" => Self::QuotedChar,
+            "bit" => Self::Bit(Some(1)),
+            "bit varying" => Self::VarBit(None),
             "time without time zone" => Self::Time(None),
             "time with time zone" => Self::TimeTz(None),
             "timestamp without time zone" => Self::Timestamp(None),
@@ -171,8 +191,10 @@ impl SqlType {
             "any" => return None,
             plain => {
                 let plain = plain.strip_prefix("pg_catalog.").unwrap_or(plain);
-                if plain == "char" {
-                    return Some(Self::QuotedChar);
+                match plain {
+                    "char" => return Some(Self::QuotedChar),
+                    "\"bit\"" => return Some(Self::Bit(None)),
+                    _ => {}
                 }
                 if let Some(element) = plain.strip_prefix('_') {
                     let element = SCALARS.iter().find(|ty| ty.internal_scalar_name() == element)?;

@@ -20,6 +20,11 @@ struct ArrayReader<'a> {
     formatting: &'a Formatting,
 }
 
+/// `pg_type.typdelim`: boxes have commas of their own.
+fn delimiter(element: &SqlType) -> u8 {
+    if *element == SqlType::Box { b';' } else { b',' }
+}
+
 impl ArrayReader<'_> {
     fn malformed(&self, detail: &str) -> SqlError {
         SqlError::new(
@@ -146,7 +151,7 @@ impl ArrayReader<'_> {
                 count += 1;
                 self.skip_blanks();
                 match self.peek() {
-                    Some(b',') => self.at += 1,
+                    Some(found) if found == delimiter(self.element) => self.at += 1,
                     Some(b'}') => {
                         self.at += 1;
                         break;
@@ -192,7 +197,8 @@ impl ArrayReader<'_> {
                 return Err(self.malformed("Unexpected end of input."));
             };
             match c {
-                ',' | '}' => break,
+                '}' => break,
+                other if other == char::from(delimiter(self.element)) => break,
                 '{' => return Err(self.malformed("Unexpected \"{\" character.")),
                 '"' => return Err(self.malformed("Unexpected array element.")),
                 '\\' => {
@@ -252,7 +258,7 @@ fn write_level<'a>(
     out.push(b'{');
     for i in 0..dimensions[0].length {
         if i > 0 {
-            out.push(b',');
+            out.push(delimiter(element));
         }
         if dimensions.len() > 1 {
             write_level(element, &dimensions[1..], elements, formatting, out);
@@ -266,7 +272,7 @@ fn write_level<'a>(
                 let text = &out[start..];
                 let must_quote = text.is_empty()
                     || text.eq_ignore_ascii_case(b"null")
-                    || text.iter().any(|b| matches!(b, b'"' | b'\\' | b'{' | b'}' | b',') || blank(*b as char));
+                    || text.iter().any(|b| matches!(b, b'"' | b'\\' | b'{' | b'}') || *b == delimiter(element) || blank(*b as char));
                 if must_quote {
                     let text = out.split_off(start);
                     out.push(b'"');

@@ -12,14 +12,18 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::bits::Bits;
 use crate::datetime;
 use crate::datum::Datum;
 use crate::error::{SqlError, SqlResult, raise};
 use crate::formatting::Formatting;
+use crate::geometry::Geometry;
 use crate::json::{self, Json};
-use crate::network::{parse_inet, parse_macaddr, show_macaddr};
+use crate::money::{parse_money, show_money};
+use crate::network::{parse_inet, parse_macaddr, parse_macaddr8, show_macaddr, show_macaddr8};
 use crate::numeric::Numeric;
 use crate::sql_type::SqlType;
+use crate::unsigned::{parse_lsn, parse_xid8, show_lsn, to_unsigned};
 
 pub use bytes::parse_bytea;
 pub use character::MAX_NAME_BYTES;
@@ -28,7 +32,8 @@ pub use number::{write_float4, write_float8};
 use array::{parse_array, write_array};
 use bytes::{parse_uuid, write_bytea, write_uuid};
 pub(crate) use character::{cut_name, fit_char, fit_varchar, quoted_char};
-use number::{parse_float4, parse_float8, parse_int, put_int};
+pub(crate) use number::parse_float8;
+use number::{parse_float4, parse_int, put_int};
 use oid::{parse_oid, parse_reg, parse_vector, write_reg};
 pub use range::parse_flags;
 use range::{parse_multirange, parse_range, write_multirange, write_range};
@@ -70,6 +75,13 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         SqlType::Uuid => Datum::Uuid(parse_uuid(input)?),
         SqlType::Inet | SqlType::Cidr => Datum::Inet(parse_inet(input, *ty == SqlType::Cidr)?),
         SqlType::MacAddr => Datum::MacAddr(parse_macaddr(input)?),
+        SqlType::MacAddr8 => Datum::MacAddr8(parse_macaddr8(input)?),
+        SqlType::Bit(length) => Datum::bits(parse_bits(input, *length, false)?),
+        SqlType::VarBit(length) => Datum::bits(parse_bits(input, *length, true)?),
+        SqlType::Money => Datum::Int(parse_money(input)?),
+        SqlType::PgLsn => Datum::from_unsigned(parse_lsn(input)?),
+        SqlType::Xid8 => Datum::from_unsigned(parse_xid8(input)),
+        geometric if geometric.is_geometric() => Datum::geometry(Geometry::parse(geometric, input)?),
         SqlType::Json => {
             json::validate(input)?;
             Datum::Json(input.into())
@@ -93,6 +105,14 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
     })
 }
 
+fn parse_bits(input: &str, length: Option<u32>, varying: bool) -> SqlResult<Bits> {
+    let bits = Bits::parse(input)?;
+    match length {
+        Some(length) => bits.fitted(length, varying, false),
+        None => Ok(bits),
+    }
+}
+
 fn parse_bool(input: &str) -> SqlResult<bool> {
     let word = input.trim_matches(blank).to_ascii_lowercase();
     let prefix_of = |whole: &str, least: usize| word.len() >= least && whole.starts_with(&word);
@@ -111,8 +131,13 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
     match datum {
         Datum::Null => {}
         Datum::Bool(value) => out.push(if *value { b't' } else { b'f' }),
-        Datum::Int(value) if ty.is_reg() => write_reg(ty, *value, formatting, out),
-        Datum::Int(value) => put_int(out, *value),
+        Datum::Int(value) => match ty {
+            SqlType::Money => out.extend_from_slice(show_money(*value).as_bytes()),
+            SqlType::PgLsn => out.extend_from_slice(show_lsn(to_unsigned(*value)).as_bytes()),
+            SqlType::Xid8 => out.extend_from_slice(to_unsigned(*value).to_string().as_bytes()),
+            reg if reg.is_reg() => write_reg(ty, *value, formatting, out),
+            _ => put_int(out, *value),
+        },
         Datum::Float(value) if *ty == SqlType::Float4 => write_float4(*value as f32, formatting.extra_float_digits, out),
         Datum::Float(value) => write_float8(*value, formatting.extra_float_digits, out),
         Datum::Numeric(value) => value.write(out),
@@ -133,6 +158,9 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
         Datum::Inet(inet) if *ty == SqlType::Cidr => out.extend_from_slice(inet.with_length().as_bytes()),
         Datum::Inet(inet) => out.extend_from_slice(inet.shown().as_bytes()),
         Datum::MacAddr(bytes) => out.extend_from_slice(show_macaddr(bytes).as_bytes()),
+        Datum::MacAddr8(bytes) => out.extend_from_slice(show_macaddr8(bytes).as_bytes()),
+        Datum::Bits(bits) => bits.write(out),
+        Datum::Geometry(geometry) => geometry.write(formatting.extra_float_digits, out),
         Datum::Enum(value) => out.extend_from_slice(value.text_as(ty).as_bytes()),
         Datum::Jsonb(value) => value.write(out),
         Datum::Array(array) => match ty {

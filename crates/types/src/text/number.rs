@@ -45,7 +45,7 @@ fn has_nonzero_digit(text: &str) -> bool {
     text.bytes().take_while(|b| !matches!(b, b'e' | b'E')).any(|b| (b'1'..=b'9').contains(&b))
 }
 
-pub(super) fn parse_float8(input: &str) -> SqlResult<f64> {
+pub(crate) fn parse_float8(input: &str) -> SqlResult<f64> {
     let text = input.trim_matches(blank);
     if let Some(special) = float_words(text) {
         return Ok(special);

@@ -107,12 +107,12 @@ impl Reader<'_, '_> {
         if self.words("default") {
             return Ok(Own::SetAuthorization { user: None, local });
         }
-        let user = match self.string() {
-            Ok(user) => user,
-            Err(_) => {
+        let user = match &self.parser.peek_nth_token_ref(0).token {
+            Token::Word(_) => {
                 let name = self.ident()?;
                 if name.quote_style.is_some() { name.value } else { name.value.to_lowercase() }
             }
+            _ => self.string()?,
         };
         Ok(Own::SetAuthorization { user: Some(user), local })
     }
