@@ -511,7 +511,7 @@ async fn maps_say_which_roles_a_certificate_may_be() {
     admin.batch_execute("CREATE ROLE ann LOGIN; CREATE ROLE app LOGIN; CREATE ROLE robot LOGIN PASSWORD 'x'").await.unwrap();
     set_rules(&admin, "hostssl all robot all cert-scram-sha-256 map=staff\nhostssl all all all cert map=staff").await.unwrap();
     let set_map = async |text: &str| {
-        admin.batch_execute(&format!("SET CLUSTER SETTING server.identity_map.configuration = $${text}$$")).await
+        admin.batch_execute(&format!("SET CLUSTER SETTING server.identity_map.configuration = '{text}'")).await
     };
     let not_own = |user: &str| ("28000".to_owned(), format!("certificate authentication failed for user \"{user}\""));
     assert_eq!(refused(&node, "user=robot sslmode=require", shown("robot")).await, not_own("robot"), "there is no map yet");

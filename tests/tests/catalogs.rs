@@ -72,8 +72,10 @@ async fn rows(client: &Client, query: &str) -> Rows {
 }
 
 /// What the node keeps of its own.
-const MOVING: [&str; 6] =
-    ["pg_cursors", "pg_locks", "pg_prepared_statements", "pg_prepared_xacts", "pg_stat_activity", "pg_stat_ssl"];
+const MOVING: [&str; 8] = [
+    "pg_cursors", "pg_locks", "pg_prepared_statements", "pg_prepared_xacts", "pg_stat_activity", "pg_stat_ssl",
+    "pg_stat_statements", "pg_stat_statements_info",
+];
 
 /// *keys-lead-to-all*: a value under `=`, IN, ANY and a join gives the rows that a full read has of it.
 #[tokio::test(flavor = "multi_thread")]

@@ -113,7 +113,7 @@ async fn a_gigabyte_announced_takes_nothing() {
 /// Messages that are longer than a little come out of the node's budget while they arrive, and go back into it.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_sent_messages_share_a_budget() {
-    let (_dir, node) = node(|config| config.sql_memory_bytes = 8 << 20).await;
+    let (_dir, node) = node(|config| config.sql_memory_bytes = 12 << 20).await;
     let mut half = Raw::connect(&node).await;
     let long = query(&format!("SELECT '{}'", "x".repeat(2 << 20)));
     half.send(&long[..long.len() - 1]).await;
@@ -124,6 +124,8 @@ async fn half_sent_messages_share_a_budget() {
     let answer = greedy.until_ready().await;
     assert_eq!((code(&answer).as_deref(), answer.last().unwrap().kind), (Some("53200"), b'E'), "and the connection ends");
     assert!(is_served(&node).await);
+    drop(greedy);
+    until("what came of it is given back", || node.sql_memory().used() < 4 << 20).await;
     half.send(&long[long.len() - 1..]).await;
     assert_eq!(code(&half.until_ready().await), None);
     drop(half);
@@ -148,14 +150,16 @@ async fn statements_that_ask_for_everything_are_refused() {
         ("53200", format!("SELECT 1 IN ({})", numbers(500_000))),
         ("53200", format!("SELECT count(*) FROM (VALUES {}) v", rows(500_000))),
         ("54000", "SELECT repeat('x', 2000000000)".into()),
-        ("54001", format!("SELECT {}1{}", "(".repeat(30_000), ")".repeat(30_000))),
-        ("54001", format!("SELECT {}true", "NOT ".repeat(30_000))),
+        // Too deep, or too much of it, whichever is seen first.
+        ("54001 53200", format!("SELECT {}1{}", "(".repeat(200_000), ")".repeat(200_000))),
+        ("54001 53200", format!("SELECT {}true", "NOT ".repeat(200_000))),
         ("54001", format!("SELECT '{}'::jsonb", "[".repeat(1_000_000))),
-        ("2201B", r"SELECT repeat('a', 20000) ~ '((a{1,200}){1,200}){1,200}'".into()),
+        ("2201B", "SELECT 'x' ~ '((a{1,200}){1,200}){1,200}'".into()),
     ];
     for (expected, text) in cases {
         let answer = raw.ask(&[query(text)]).await;
-        assert_eq!(code(&answer).as_deref(), Some(*expected), "{:.80}", text);
+        let refused = code(&answer).unwrap_or_default();
+        assert!(!refused.is_empty() && expected.contains(&refused), "{refused}: {:.80}", text);
         assert_eq!(answer.last().unwrap().kind, b'Z', "the connection goes on");
         assert!(is_served(&node).await);
         until("all is given back", || node.sql_memory().used() == 0).await;
@@ -189,6 +193,54 @@ async fn what_a_session_keeps_is_counted() {
     node.stop().await;
 }
 
+/// What a transaction has written stays in memory until it commits, and counts until then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_transaction_has_written_is_counted() {
+    let (_dir, node) = node(|config| config.sql_memory_bytes = 24 << 20).await;
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE written (id int PRIMARY KEY, v text)").await.unwrap();
+    let insert = |from: u32, to: u32| {
+        format!("INSERT INTO written SELECT g, repeat('x', 1000) FROM generate_series({from}, {to}) g")
+    };
+    let used = || node.sql_memory().used();
+    until("nothing is kept", || used() == 0).await;
+    client.batch_execute("BEGIN").await.unwrap();
+    client.batch_execute(&insert(1, 4000)).await.unwrap();
+    assert!(used() > 4000 * 1000, "{}", used());
+    client.batch_execute("COMMIT").await.unwrap();
+    until("the commit gives it back", || used() == 0).await;
+    // A rollback to before it too, once the next statement has run.
+    client.batch_execute("BEGIN; SAVEPOINT s").await.unwrap();
+    client.batch_execute(&insert(4001, 8000)).await.unwrap();
+    client.batch_execute("ROLLBACK TO s; SELECT count(*) FROM written").await.unwrap();
+    assert!(used() < 4000 * 1000, "{}", used());
+    // Statements that are small enough each are too much together.
+    let mut refused = None;
+    for from in (8001..48_000).step_by(4000) {
+        if let Err(error) = client.batch_execute(&insert(from, from + 3999)).await {
+            refused = error.code().map(|code| code.code().to_owned());
+            break;
+        }
+    }
+    assert_eq!(refused.as_deref(), Some("53200"));
+    client.batch_execute("ROLLBACK").await.unwrap();
+    until("all is given back", || used() == 0).await;
+    // A COPY is counted while its data comes.
+    let mut copying = Raw::connect(&node).await;
+    copying.send(&query("COPY written FROM STDIN")).await;
+    assert_eq!(copying.receive().await.unwrap().kind, b'G');
+    let data: String = (48_001..56_001).map(|id| format!("{id}\t{}\n", "x".repeat(1000))).collect();
+    for piece in data.as_bytes().chunks(32 << 10) {
+        copying.send(&frame(b'd', piece)).await;
+    }
+    until("it is counted", || used() > 4000 * 1000).await;
+    copying.send(&frame(b'f', b"given up\0")).await;
+    assert_eq!(code(&copying.until_ready().await).as_deref(), Some("57014"));
+    until("all is given back", || used() == 0).await;
+    assert!(is_served(&node).await);
+    node.stop().await;
+}
+
 /// Requests to cancel that do not know the secret stop nothing, however many they are.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_cancel_requests_stops_nobody() {
@@ -206,6 +258,24 @@ async fn a_flood_of_cancel_requests_stops_nobody() {
     }
     assert_eq!(code(&working.until_ready().await), None);
     until("no request is left", || node.sql_connections() <= 1).await;
+    node.stop().await;
+}
+
+/// A statement that computes without end is polled aside; that its client has gone is noticed all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_vanish_end_their_statements() {
+    let (_dir, node) = node(|_| {}).await;
+    let mut gone = Vec::new();
+    for _ in 0..4 {
+        let mut raw = Raw::connect(&node).await;
+        raw.send(&query("SELECT count(*) FROM generate_series(1, 1000000000000)")).await;
+        gone.push(raw);
+    }
+    // They compute by now; if not, this tests less.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(is_served(&node).await);
+    drop(gone);
+    until("their statements have ended", || node.sql_connections() == 0).await;
     node.stop().await;
 }
 

@@ -1,13 +1,16 @@
 //! Nodes that join: with a token, with a certificate that does not say which node they are, and with nothing that counts.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
-use certs::{Identity, Lifetime, create_ca, create_client, create_node};
+use certs::{Identity, Lifetime, NodeCerts, Request, create_ca, create_client, create_node};
 use keys::keyspace;
 use quorate_tests::{config, start_again};
+use rpc::{TcpOptions, TcpTransport, Transport, services};
 use server::{JoinToken, Node, NodeConfig, Operator};
 use tempfile::TempDir;
 
+/// The number of the request for a certificate, of a node's number, a signing request and names of hosts.
+const CERTIFY: u8 = 4;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A node that makes what it needs.
@@ -94,7 +97,7 @@ async fn a_token_is_good_for_one_node() {
     // Wiped, it is another node.
     fs::remove_dir_all(dir.join("two")).unwrap();
     assert!(refusal(&joining_two).await.contains("has been used"));
-    let new = Node::start(&with_token(joining(dir, "two", &one), &token(&one, HOUR).await)).await.unwrap();
+    let new = Node::start(&with_token(joining(dir, "new", &one), &token(&one, HOUR).await)).await.unwrap();
     assert!(bound(&new) && new.kv().node_id.get() > 3);
     new.stop().await;
     three.stop().await;
@@ -152,6 +155,20 @@ async fn an_unbound_certificate_is_good_for_joining_alone() {
     let with = |name: &str, certs: &Path| NodeConfig { certs_dir: Some(certs.to_owned()), ..joining(dir, name, &one) };
     let two = Node::start(&with("two", &given)).await.unwrap();
     assert!(bound(&two) && takes_part(&two).await && dir.join("two/node.pem").exists());
+    // Operators, too, show which node they are at.
+    let to = one.rpc_addr().to_string();
+    let operator = Operator::of(to.clone(), Some(&given)).await.unwrap();
+    let refused = [
+        operator.status().await.unwrap_err().to_string(),
+        operator.decommission(keys::NodeId::new(2), true).await.unwrap_err().to_string(),
+        operator.create_join_token(HOUR).await.unwrap_err().to_string(),
+    ];
+    assert!(refused.iter().all(|refused| refused.contains("give --store")), "{refused:?}");
+    let operator = Operator::of_node(to.clone(), Some(&given), &dir.join("two")).await.unwrap();
+    assert!(operator.status().await.is_ok());
+    assert!(operator.create_join_token(HOUR * (31 * 24)).await.unwrap_err().to_string().contains("30 days at most"));
+    let operator = Operator::of_node(to, None, &dir.join("one")).await.unwrap();
+    assert!(operator.status().await.is_ok(), "a node that made its certificates has them in its store");
     two.stop().await;
     drop(two);
 
@@ -170,6 +187,26 @@ async fn an_unbound_certificate_is_good_for_joining_alone() {
     fs::remove_file(by_hand.join("ca.key")).unwrap();
     let three = start_again(&NodeConfig { certs_dir: Some(by_hand.clone()), ..three }).await;
     assert!(bound(&three) && takes_part(&three).await && three.kv().node_id.get() == number);
+
+    // Nobody gets a member to ask for that member's own certificate.
+    let asking = TcpTransport::bind(TcpOptions {
+        listen: "127.0.0.1:0".into(),
+        cluster: [0; 16],
+        clock: one.kv().clock.clone(),
+        certs: Some(Arc::new(NodeCerts::open(&given).unwrap())),
+        are_unbound_members: false,
+    });
+    let asking = asking.await.unwrap();
+    let request = Request::new().unwrap().der;
+    let length = request.len();
+    assert!((128..16384).contains(&length), "two bytes say how long it is");
+    let mut asked = vec![CERTIFY, u8::try_from(number).unwrap(), (length & 0x7f) as u8 | 0x80, (length >> 7) as u8];
+    asked.extend_from_slice(&request);
+    asked.push(0);
+    let address = three.rpc_addr().to_string();
+    let answer = asking.call_address(&address, services::JOIN, asked.into(), Duration::from_secs(10)).await;
+    let refused = answer.unwrap_err().to_string();
+    assert!(refused.contains("asks for its own certificate itself"), "{refused}");
 
     // Another node with that certificate, and one with a certificate of a client: neither gets in.
     let stolen = refusal(&with("four", &by_hand)).await;

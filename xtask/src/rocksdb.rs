@@ -48,15 +48,15 @@ pub fn lib_dir() -> PathBuf {
 
 /// Makes sure the library is there; says so when that takes long.
 pub fn ensure() -> Result {
-    let dependency = dependency_line()?;
+    let dependencies = dependency_lines(&fs::read_to_string(root().join("Cargo.toml")).context("reading Cargo.toml")?)?;
     let stamp = cache_dir().join("rocksdb/stamp");
     let library = lib_dir().join("librocksdb.a");
-    if library.is_file() && fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == dependency) {
+    if library.is_file() && fs::read_to_string(&stamp).is_ok_and(|made_from| is_made_from(&made_from, &dependencies)) {
         return Ok(());
     }
     println!("Compiling RocksDB once for this machine (about 8 minutes on two cores) …");
     let build = cache_dir().join("rocksdb-build");
-    let sources = Sources::fetch(&build, &dependency)?;
+    let sources = Sources::fetch(&build, &dependencies)?;
     let objects = compile(&sources, &build.join("objects"))?;
     fs::create_dir_all(lib_dir()).context("creating the library directory")?;
     // A library that was there is replaced, not added to.
@@ -64,25 +64,40 @@ pub fn ensure() -> Result {
     let _ = fs::remove_file(&made);
     capture(Command::new("ar").arg("crs").arg(&made).args(&objects))?;
     fs::copy(&made, &library).context("copying librocksdb.a")?;
-    fs::write(&stamp, dependency).context("writing the stamp")?;
+    fs::write(&stamp, dependencies).context("writing the stamp")?;
     fs::remove_dir_all(&build).context("removing intermediate output")
 }
 
-/// The workspace's own line for the crate: its version and features are part of what the library is made from.
-fn dependency_line() -> Result<String> {
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).context("reading Cargo.toml")?;
-    let line = manifest
-        .lines()
-        .find(|line| line.starts_with("rocksdb = "))
-        .ok_or_else(|| Error::Failed { command: "finding rocksdb in Cargo.toml".into() })?;
-    Ok(line.split(" #").next().unwrap_or(line).trim_end().to_owned())
+/// The workspace's own lines for the crates: their versions and features are what the library is made from. `storage` is
+/// compiled against the headers of the second, and both are one exact version: the library is of no other.
+fn dependency_lines(manifest: &str) -> Result<String> {
+    let line = |name: &str| -> Result<String> {
+        let start = format!("{name} = ");
+        let line = manifest.lines().find(|line| line.starts_with(&start));
+        let line = line.ok_or_else(|| Error::Failed { command: format!("finding {name} in Cargo.toml") })?;
+        let line = line.split(" #").next().unwrap_or(line).trim_end();
+        if line.contains("version = \"=") {
+            return Ok(line.to_owned());
+        }
+        Err(Error::Failed { command: format!("finding one exact version of {name} (\"=…\") in Cargo.toml") })
+    };
+    Ok(format!("{}\n{}", line("rocksdb")?, line("librocksdb-sys")?))
 }
 
-fn write_package(package: &Path, dependency: &str) -> Result {
+/// What stamps of one line were made with: they have the line of `rocksdb` alone.
+const UNNAMED: &str = "librocksdb-sys = { version = \"=0.19.0\"";
+
+/// Whether a library with this stamp is the one that is wanted.
+fn is_made_from(stamp: &str, dependencies: &str) -> bool {
+    let (rocksdb, sys) = dependencies.split_once('\n').unwrap_or((dependencies, ""));
+    stamp == dependencies || (stamp == rocksdb && sys.starts_with(UNNAMED))
+}
+
+fn write_package(package: &Path, dependencies: &str) -> Result {
     fs::create_dir_all(package.join("src")).context("creating the RocksDB package")?;
     let manifest = format!(
         "[package]\nname = \"rocksdb-build\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [dependencies]\n{dependency}\n\n[workspace]\n"
+         [dependencies]\n{dependencies}\n\n[workspace]\n"
     );
     fs::write(package.join("Cargo.toml"), manifest).context("writing the RocksDB package")?;
     fs::write(package.join("src/main.rs"), "fn main() {}\n").context("writing the RocksDB package")
@@ -97,9 +112,9 @@ struct Sources {
 
 impl Sources {
     /// Has cargo fetch the crates, by way of a package of our own that depends on them.
-    fn fetch(build: &Path, dependency: &str) -> Result<Self> {
+    fn fetch(build: &Path, dependencies: &str) -> Result<Self> {
         let package = build.join("package");
-        write_package(&package, dependency)?;
+        write_package(&package, dependencies)?;
         let metadata = MetadataCommand::new()
             .manifest_path(package.join("Cargo.toml"))
             .exec()
@@ -205,4 +220,37 @@ fn compile(sources: &Sources, dir: &Path) -> Result<Vec<PathBuf>> {
     }
     bar.finish_and_clear();
     Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROCKSDB: &str = "rocksdb = { version = \"=0.25.0\", features = [\"lz4\"] }";
+
+    fn sys(version: &str) -> String {
+        format!("librocksdb-sys = {{ version = \"{version}\", default-features = false }}")
+    }
+
+    #[test]
+    fn both_crates_are_pinned() {
+        let manifest = |version| format!("[x]\nrocksdb-x = 1\n{ROCKSDB} # storage\n{} # headers\n", sys(version));
+        assert_eq!(dependency_lines(&manifest("=0.19.0")).unwrap(), format!("{ROCKSDB}\n{}", sys("=0.19.0")));
+        assert!(dependency_lines(&manifest("0.19.0")).is_err());
+        assert!(dependency_lines(ROCKSDB).is_err());
+        let own = include_str!("../../Cargo.toml");
+        assert!(dependency_lines(own).is_ok());
+    }
+
+    /// A library is not compiled anew because its stamp has another form.
+    #[test]
+    fn stamps_of_one_line_are_of_the_version_of_their_time() {
+        let wanted = |version| format!("{ROCKSDB}\n{}", sys(version));
+        for stamp in [ROCKSDB, wanted("=0.19.0").as_str()] {
+            assert!(is_made_from(stamp, &wanted("=0.19.0")));
+            assert!(!is_made_from(stamp, &wanted("=0.19.1")));
+            assert!(!is_made_from(stamp, &wanted("=0.19.0").replace("lz4", "zstd")));
+        }
+        assert!(!is_made_from("", &wanted("=0.19.0")));
+    }
 }

@@ -5,9 +5,9 @@
 //!  audit-00000000000000000001.log ──▶ audit-00000000000000004711.log ──▶ audit.log      (by their first line's number)
 //!        each line: {"seq":…,"time":…,"event":…, … ,"chain":"sha256(chain of the line before, this line without it)"}
 //! ```
-//! **Invariant (chained):** each line names the one before it, across files and restarts, so that no line can be changed,
-//! taken out or put in without [`verify`] telling where. What it cannot tell is that the last lines are gone: their number
-//! has to be known from elsewhere.
+//! **Invariant (chained):** each line names the one before it, across files and restarts, so that [`verify`] tells where a
+//! line was changed, taken out or put in. The chain has no secret: who can write the files can chain other lines anew, or
+//! take the last ones away. That is found by who has kept a line's number and chain elsewhere ([`Mark`]).
 //!
 //! **Invariant (told-before-forgotten):** a line that cannot be written is kept, or counted and told of by the next line
 //! that can be ([`OnFailure`]).
@@ -21,6 +21,6 @@ mod verify;
 
 pub use event::{Event, Kind};
 pub use log::{AuditError, AuditLog, OnFailure, Settings};
-pub use redact::{is_worth_a_look, kind_of, redact};
+pub use redact::{is_of_setting, is_worth_a_look, kind_of, may_hide_password, redact};
 pub use rules::{Access, RuleError, Rules, TableName, Whom};
-pub use verify::{Fault, Verified, verify};
+pub use verify::{Fault, Mark, NoMark, Verified, verify, verify_with};

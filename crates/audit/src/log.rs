@@ -133,37 +133,43 @@ impl AuditLog {
     pub fn record(&self, event: &Event<'_>, on_failure: OnFailure) {
         let line = Line::of(event, now());
         let mut state = self.state.lock();
-        if on_failure == OnFailure::Drop && !state.waiting.is_empty() {
+        // They come first, whatever happens to this one.
+        if !state.waiting.is_empty() {
             self.write_waiting(&mut state);
         }
         if on_failure == OnFailure::Block && state.waiting.len() < WAITING_MAX {
             state.waiting.push(line);
-            self.write_waiting(&mut state);
+            if state.waiting.len() == 1 {
+                self.write_waiting(&mut state);
+            }
             return;
         }
-        let outcome = state.write(&self.settings, line);
-        self.is_failing.store(outcome.is_err(), Relaxed);
-        match outcome {
-            Ok(()) => self.written.fetch_add(1, Relaxed),
-            Err(_) => {
-                state.lost += 1;
-                self.dropped.fetch_add(1, Relaxed)
-            }
-        };
+        let is_written = state.waiting.is_empty() && state.write(&self.settings, line).is_ok();
+        self.is_failing.store(!is_written, Relaxed);
+        if is_written {
+            self.written.fetch_add(1, Relaxed);
+        } else {
+            state.lost += 1;
+            self.dropped.fetch_add(1, Relaxed);
+        }
     }
 
     fn write_waiting(&self, state: &mut State) {
-        let waiting = std::mem::take(&mut state.waiting);
-        let mut lines = waiting.into_iter();
-        while let Some(line) = lines.next() {
-            if state.write(&self.settings, line.clone()).is_err() {
-                state.waiting = std::iter::once(line).chain(lines).collect();
-                self.is_failing.store(true, Relaxed);
-                return;
+        let mut written = 0;
+        let mut is_failing = false;
+        while let Some(line) = state.waiting.get(written).cloned() {
+            if state.write(&self.settings, line).is_err() {
+                is_failing = true;
+                break;
             }
-            self.written.fetch_add(1, Relaxed);
+            written += 1;
         }
-        self.is_failing.store(false, Relaxed);
+        state.waiting.drain(..written);
+        self.written.fetch_add(written as u64, Relaxed);
+        if !is_failing && state.lost > 0 {
+            is_failing = state.make_ready(&self.settings).is_err();
+        }
+        self.is_failing.store(is_failing, Relaxed);
     }
 
     /// Whether something may be done that would have to be told: not while earlier events wait.
@@ -206,8 +212,15 @@ impl State {
         }
         if self.file.is_none() {
             let file = options().open(&current)?;
-            // What was being written when it failed, or when the process ended.
-            file.set_len(self.bytes)?;
+            match file.metadata()?.len() {
+                // Another has taken it away: the next line begins it.
+                0 => self.bytes = 0,
+                length if length < self.bytes => {
+                    return Err(io::Error::other("it was made shorter by another; move it away"));
+                }
+                // What was being written when it failed, or when the process ended.
+                _ => file.set_len(self.bytes)?,
+            }
             self.file = Some(file);
         }
         if self.bytes == 0 {
@@ -219,7 +232,8 @@ impl State {
             self.append(settings, Line { event: Some(Kind::Torn), count: Some(self.torn), ..Line::default() })?;
             self.torn = 0;
         }
-        if self.lost > 0 {
+        // They came after those that wait.
+        if self.lost > 0 && self.waiting.is_empty() {
             self.append(settings, Line { event: Some(Kind::Lost), count: Some(self.lost), ..Line::default() })?;
             self.lost = 0;
         }
@@ -257,8 +271,15 @@ impl State {
         if let Some(file) = &self.file {
             file.sync_all()?;
         }
-        fs::rename(dir.join(CURRENT), dir.join(name_of(self.first)))?;
-        (self.file, self.bytes) = (None, 0);
+        let current = dir.join(CURRENT);
+        match fs::rename(&current, dir.join(name_of(self.first))) {
+            Ok(()) => (self.file, self.bytes) = (None, 0),
+            // Another has taken it away. Where the directory is gone, this fails as well.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                (self.file, self.bytes) = (Some(options().create_new(true).open(&current)?), 0);
+            }
+            Err(error) => return Err(error),
+        }
         File::open(dir)?.sync_all()
     }
 }
@@ -277,7 +298,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::verify::{Fault, verify};
+    use crate::verify::{Fault, Mark, verify, verify_with};
 
     fn settings(dir: &Path) -> Settings {
         Settings { dir: dir.to_owned(), node: 3, file_bytes_max: 1 << 20 }
@@ -353,6 +374,35 @@ mod tests {
         }
     }
 
+    /// A log that was chained anew, or has lost its end, is not the one of which a line was kept.
+    #[test]
+    fn a_line_that_is_known_is_expected() {
+        let dir = TempDir::new().unwrap();
+        let log = AuditLog::open(Settings { file_bytes_max: 700, ..settings(dir.path()) }).unwrap();
+        record(&log, 2);
+        let early = verify(dir.path()).unwrap().end().unwrap();
+        record(&log, 18);
+        drop(log);
+        let end = verify(dir.path()).unwrap().end().unwrap();
+        assert_eq!(end.to_string().parse::<Mark>().unwrap(), end);
+        for mark in [early, end] {
+            assert_eq!(verify_with(dir.path(), Some(mark)).unwrap().end(), Some(end));
+        }
+        for text in ["", "1", "1:", "0:", ":00", "1:zz", format!("0:{}", hex(&START)).as_str(), format!("x{end}").as_str()] {
+            assert!(text.parse::<Mark>().is_err(), "{text}");
+        }
+        let other: Mark = format!("5:{}", hex(&START)).parse().unwrap();
+        assert!(matches!(verify_with(dir.path(), Some(other)), Err(Fault::Broken { .. })));
+        let found = files(dir.path()).unwrap();
+        fs::remove_file(found.last().unwrap()).unwrap();
+        assert!(verify(dir.path()).is_ok());
+        assert!(matches!(verify_with(dir.path(), Some(end)), Err(Fault::EndsBefore(_))));
+        for file in &found[..4] {
+            fs::remove_file(file).unwrap();
+        }
+        assert!(matches!(verify_with(dir.path(), Some(early)), Err(Fault::Gone(_))));
+    }
+
     #[test]
     fn a_torn_line_is_taken_away_and_told() {
         let dir = TempDir::new().unwrap();
@@ -387,6 +437,62 @@ mod tests {
         let path = log.settings.dir.join(CURRENT);
         fs::remove_dir(&path).unwrap();
         fs::rename(log.settings.dir.join("away"), path).unwrap();
+    }
+
+    /// Whoever takes the file away takes its lines, but ends nothing.
+    #[test]
+    fn a_file_that_was_taken_away_is_begun_anew() {
+        for (file_bytes_max, reopens) in [(1, false), (1 << 20, true)] {
+            let dir = TempDir::new().unwrap();
+            let log = AuditLog::open(Settings { file_bytes_max, ..settings(dir.path()) }).unwrap();
+            record(&log, 2);
+            fs::remove_file(dir.path().join(CURRENT)).unwrap();
+            if reopens {
+                log.state.lock().file = None;
+            }
+            record(&log, 2);
+            assert!(log.may_go_on(OnFailure::Block));
+            assert_eq!(log.written(), 4);
+            let text = fs::read_to_string(dir.path().join(CURRENT)).unwrap();
+            assert!(text.contains("\"event\":\"opened\""), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_made_shorter_is_not_filled_up() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join(CURRENT);
+        let log = AuditLog::open(settings(dir.path())).unwrap();
+        record(&log, 2);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(10).unwrap();
+        log.state.lock().file = None;
+        record(&log, 1);
+        assert!(!log.may_go_on(OnFailure::Block));
+        assert_eq!(fs::read(&path).unwrap().len(), 10);
+        fs::remove_file(&path).unwrap();
+        assert!(log.may_go_on(OnFailure::Block));
+        assert_eq!((log.written(), verify(dir.path()).unwrap().last), (3, 5));
+    }
+
+    /// With either policy, lines are in the order of what they tell of.
+    #[test]
+    fn what_waits_comes_first() {
+        let dir = TempDir::new().unwrap();
+        let log = AuditLog::open(Settings { file_bytes_max: 1 << 30, ..settings(dir.path()) }).unwrap();
+        fail(&log);
+        record(&log, WAITING_MAX + 2);
+        assert_eq!((log.written(), log.dropped()), (0, 2));
+        record_under(&log, 1, OnFailure::Drop);
+        assert_eq!((log.written(), log.dropped()), (0, 3));
+        mend(&log);
+        record_under(&log, 1, OnFailure::Drop);
+        assert_eq!((log.written(), log.dropped()), (WAITING_MAX as u64 + 1, 3));
+        let text = fs::read_to_string(dir.path().join(CURRENT)).unwrap();
+        let lost = text.lines().position(|line| line.contains("\"event\":\"lost\"")).unwrap();
+        assert_eq!((lost, text.lines().count()), (WAITING_MAX + 1, WAITING_MAX + 3));
+        assert!(text.lines().nth(lost).unwrap().contains("\"count\":3"));
+        verify(dir.path()).unwrap();
     }
 
     #[test]

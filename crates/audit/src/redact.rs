@@ -13,7 +13,7 @@ pub fn redact(sql: &str) -> String {
         let taken = match c {
             '-' if rest.starts_with("--") => {
                 out.push(' ');
-                rest.find('\n').unwrap_or(rest.len())
+                rest.find(['\n', '\r']).unwrap_or(rest.len())
             }
             '/' if rest.starts_with("/*") => {
                 out.push(' ');
@@ -174,9 +174,56 @@ pub fn kind_of(redacted: &str) -> Option<Kind> {
     }
 }
 
+/// Whether this sets or resets a setting of the cluster of this name.
+#[must_use]
+pub fn is_of_setting(redacted: &str, name: &str) -> bool {
+    let mut words = redacted.split(|c: char| c.is_whitespace() || c == '=').filter(|word| !word.is_empty());
+    words.nth(2).is_some_and(|word| word.eq_ignore_ascii_case("SETTING"))
+        && words.next().is_some_and(|word| word.eq_ignore_ascii_case(name))
+}
+
+/// Whether there may be a password in a statement that has the word where its place is not known: one of roles, or one that
+/// has the word in a string or a comment, as bodies of routines and of DO do.
+#[must_use]
+pub fn may_hide_password(sql: &str) -> bool {
+    let redacted = redact(sql);
+    let count = |text: &str| text.to_ascii_lowercase().matches("password").count();
+    kind_of(&redacted) == Some(Kind::Role) || count(sql) != count(&redacted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_may_hide() {
+        for (sql, may) in [
+            ("CREATE ROLE a PASSWORD /* b */ 'c'", true),
+            ("ALTER USER a PassWord 'b'\n'c'", true),
+            ("DO 'begin create role a password ''b''; end'", true),
+            ("CREATE OR REPLACE FUNCTION f() RETURNS void LANGUAGE sql AS $$ALTER ROLE a PASSWORD 'b'$$", true),
+            ("CREATE PROCEDURE p() LANGUAGE sql AS 'ALTER ROLE a PASSWORD ''b'''", true),
+            ("SELECT run('ALTER ROLE a PASSWORD ''b''')", true),
+            ("SELECT password, \"password\" FROM t WHERE a = 'b'", false),
+            ("CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'", false),
+        ] {
+            assert_eq!(may_hide_password(sql), may, "{sql}");
+        }
+    }
+
+    #[test]
+    fn settings_are_known_by_name() {
+        let name = "sql.audit.on_failure";
+        for (sql, is_of) in [
+            ("SET CLUSTER SETTING sql.audit.on_failure = 'drop'", true),
+            ("set cluster  setting SQL.audit.on_failure='drop'", true),
+            ("RESET CLUSTER SETTING sql.audit.on_failure", true),
+            ("SET CLUSTER SETTING sql.audit.rules = 'sql.audit.on_failure'", false),
+            ("SET CLUSTER TO sql.audit.on_failure", false),
+        ] {
+            assert_eq!(is_of_setting(&redact(sql), name), is_of, "{sql}");
+        }
+    }
 
     #[test]
     fn values_are_left_out() {
@@ -189,6 +236,7 @@ mod tests {
             ("CREATE ROLE a PASSWORD $$open", "CREATE ROLE a PASSWORD '?'"),
             ("CREATE /* x 'y /* z */ */ ROLE a -- b 'c\n LOGIN", "CREATE   ROLE a  \n LOGIN"),
             ("CREATE VIEW v AS SELECT 1.5e-3 + -7, a$1, $2, 0x1F, 'é'", "CREATE VIEW v AS SELECT ? + -?, a$1, $2, ?, '?'"),
+            ("SELECT 1 -- it's\r+ 'x' --\r\n+ 2", "SELECT ?  \r+ '?'  \r\n+ ?"),
             ("COMMENT ON TABLE \"a\"\"b\" IS NULL", "COMMENT ON TABLE \"a\"\"b\" IS NULL"),
             ("é$x 'ü", "é$x '?'"),
         ] {

@@ -15,6 +15,7 @@
 //! serves it says.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv6Addr},
     sync::{
@@ -25,6 +26,7 @@ use std::{
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+
 /// Ends a connection, from wherever it is called.
 pub type Ending = Box<dyn Fn() + Send + Sync>;
 
@@ -94,8 +96,9 @@ impl Waiting {
         if self.all.len() < room {
             return None;
         }
-        // Of whoever has most there.
-        self.of.values().max_by_key(|numbers| numbers.len()).and_then(BTreeSet::first).copied()
+        // Of whoever has most there; of two, whoever has waited longest.
+        let most = self.of.values().max_by_key(|numbers| (numbers.len(), Reverse(numbers.first().copied())));
+        most.and_then(BTreeSet::first).copied()
     }
 }
 
@@ -247,14 +250,13 @@ mod tests {
             let gone: Vec<u32> = seen.try_iter().collect();
             gone
         };
-        assert_eq!(enter(0, "10.0.0.1"), []);
-        assert_eq!(enter(1, "::ffff:10.0.0.1"), []);
+        assert_eq!(enter(0, "10.0.0.1"), [0_u32; 0]);
+        assert_eq!(enter(1, "::ffff:10.0.0.1"), [0_u32; 0]);
         assert_eq!(enter(2, "10.0.0.1"), [0], "too many of one address");
-        assert_eq!(enter(3, "2001:db8::1"), []);
-        assert_eq!(enter(4, "2001:db8::2"), []);
+        assert_eq!(enter(3, "2001:db8::1"), [0_u32; 0]);
+        assert_eq!(enter(4, "2001:db8::2"), [0_u32; 0]);
         assert_eq!(enter(5, "2001:db8::3"), [3], "of one network");
-        let of_most = enter(6, "10.0.0.9");
-        assert!(of_most == [1] || of_most == [4], "of whoever has most: {of_most:?}");
+        assert_eq!(enter(6, "10.0.0.9"), [1], "of whoever has most, the oldest");
         assert_eq!(doors.metrics(), DoorMetrics { waiting: 4, turned_out: 3 });
         let left: Vec<bool> = waiting.drain(..).map(AtDoor::leave).collect();
         assert_eq!(left.iter().filter(|left| **left).count(), 4, "{left:?}");

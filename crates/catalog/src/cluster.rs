@@ -42,6 +42,16 @@ impl ClusterSetting {
         }
     }
 
+    /// Whether it says what the audit log is told of and how. Every session heeds it from its next statement on: the versions
+    /// of all databases are raised with it.
+    #[must_use]
+    pub fn is_of_audit(self) -> bool {
+        match self {
+            Self::AuditRules | Self::AuditOnFailure | Self::AuditRedaction => true,
+            Self::Hba | Self::IdentityMap => false,
+        }
+    }
+
     #[must_use]
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|setting| setting.name() == name)

@@ -33,7 +33,7 @@ use uuid::Uuid;
 use crate::{
     cluster::ClusterSettings,
     descriptor::{
-        DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA,
+        CLUSTER_SETTINGS, DATABASE_OWNER_ROLE, Database, Descriptor, FIRST_USER_ID, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA,
         POSTGRES_DATABASE, POSTGRES_ROLE, PUBLIC_SCHEMA, Role, Schema,
     },
     privilege::{PrivilegeRow, Privileges, SharedPrivileges, access::PREDEFINED},
@@ -625,6 +625,15 @@ impl CatalogChange {
         }
         change.ids.push(id);
         list_change(txn, domain, change.version, &change.ids);
+    }
+
+    /// Raises the versions of all databases for the cluster's settings, so that plans are made anew on every node. The
+    /// domains are locked.
+    pub fn raise_databases(&mut self, txn: &mut Txn) {
+        let databases: Vec<u32> = self.snapshot.databases().map(|database| database.id).collect();
+        for database in databases {
+            self.touch(txn, database, CLUSTER_SETTINGS);
+        }
     }
 
     /// Grants, revokes, makes a role a member: the row as it is to be. The lock of [`CatalogStore::lock_privileges`] is held.

@@ -116,6 +116,8 @@ pub struct LatchRow {
     /// The same for all spans of a request; lower is earlier.
     pub seq: u64,
     pub span: Span,
+    /// Only so many keys of the span are latched; all of it where there is no number.
+    pub keys: Option<usize>,
     pub access: Access,
     /// The earlier requests it still waits for; none when it is granted.
     pub behind: Vec<u64>,
@@ -175,12 +177,15 @@ impl LatchManager {
     pub fn rows(&self) -> Vec<LatchRow> {
         let latches = self.shared.lock();
         let points = latches.points.iter();
-        let points = points.flat_map(|(key, held)| held.iter().map(|latch| (Span::point(key.clone()), *latch)));
+        let points = points.flat_map(|(key, held)| held.iter().map(|latch| (Span::point(key.clone()), None, *latch)));
         let mut rows: Vec<LatchRow> = points
-            .chain(latches.ranges.iter().map(|held| (held.span.clone(), held.latch)))
-            .map(|(span, latch)| LatchRow {
+            .chain(latches.ranges.iter().map(|held| {
+                (held.span.clone(), held.only.as_ref().map(KeyList::len), held.latch)
+            }))
+            .map(|(span, keys, latch)| LatchRow {
                 seq: latch.seq,
                 span,
+                keys,
                 access: latch.access,
                 behind: latches.waiting.get(&latch.seq).map_or_else(Vec::new, |wait| wait.blockers.to_vec()),
             })

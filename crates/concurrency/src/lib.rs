@@ -31,7 +31,7 @@ mod wait_for;
 
 pub use latch::{Access, Acquire, LatchGuard, LatchManager, LatchRow, LatchSpan, LatchSpans, LatchStats};
 pub use lock_table::{
-    Acquired, Conflict, LockRequest, LockRow, LockTable, LockTableStats, RowState, WaitOutcome, Waiter,
+    Acquired, BULK_MIN, Conflict, LockRequest, LockRow, LockTable, LockTableStats, RowState, WaitOutcome, Waiter,
 };
 pub use ts_cache::{TimestampCache, TimestampCacheConfig, TimestampCacheStats};
 pub use wait_for::{Cycle, WaitForGraph};

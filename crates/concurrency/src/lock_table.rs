@@ -36,6 +36,7 @@ mod key_state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
+use std::ops::Bound;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -47,12 +48,15 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use bulk::{BULK_MIN, BulkLock, Bulks};
+use bulk::{BulkLock, Bulks};
 use key_state::{Claim, Holder, KeyState, Queued, Standing};
 
 /// Intents that transactions here announce for themselves are remembered up to this many; beyond it they are left to
 /// be discovered. Those that somebody came upon are always remembered: they are as many as requests made them.
 const ANNOUNCED_INTENTS_MAX: usize = 100_000;
+
+/// How many keys a command must lock for them to be kept as a list, unless a table is made with another number.
+pub const BULK_MIN: usize = 64;
 
 /// What a request wants of one key.
 #[derive(Clone, Copy, Debug)]
@@ -116,9 +120,17 @@ pub struct LockTableStats {
 }
 
 /// The locks of one range. Clones share them.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct LockTable {
     shared: Arc<Shared>,
+    /// A command that locks fewer keys locks them one by one.
+    bulk_min: usize,
+}
+
+impl Default for LockTable {
+    fn default() -> Self {
+        Self::with_bulk_min(BULK_MIN)
+    }
 }
 
 #[derive(Default)]
@@ -149,6 +161,12 @@ impl LockTable {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A table that keeps the locks of one command as a list where they are at least so many.
+    #[must_use]
+    pub fn with_bulk_min(bulk_min: usize) -> Self {
+        Self { shared: Arc::default(), bulk_min }
     }
 
     /// Everyone in the way of this request now; nobody means it may evaluate.
@@ -198,10 +216,8 @@ impl LockTable {
             return None;
         }
         let claim = Claim { txn: txn.cloned(), strength: Some(LockStrength::Intent), read_ts: Timestamp::MAX };
-        let hull = keys.hull();
         let state = self.shared.state.lock();
-        let written = state.keys.range::<Key, _>(&hull.start..&hull.end).filter(|(key, _)| keys.contains(key.as_bytes()));
-        for (key, key_state) in written {
+        for (key, key_state) in state.known_among(keys) {
             if let Some(blocker) = key_state.conflicts(&key_state.settled(claim.clone())).next() {
                 return Some(blocker.conflict(key));
             }
@@ -218,7 +234,7 @@ impl LockTable {
 
     /// The same of many keys, in their order until one is not to be had.
     pub fn acquire_all(&self, locks: &[(Key, LockStrength)], txn: &TxnMeta) -> Acquired {
-        let all = in_bulk(locks);
+        let all = in_bulk(locks, self.bulk_min);
         self.shared.change(|state, wakers| {
             if let Some((keys, strength)) = all
                 && state.acquire_bulk(keys, txn, strength)
@@ -347,14 +363,27 @@ impl LockTable {
         let state = self.shared.state.lock();
         let mut rows: Vec<LockRow> = state.keys.iter().flat_map(|(key, key_state)| key_state.rows(key)).collect();
         let others = rows.len();
-        rows.extend(state.bulks.locks(&Span::all(), None).map(|lock| LockRow {
-            key: Key::from(lock.key),
-            txn: Some(lock.meta.clone()),
-            strength: Some(lock.strength),
-            state: RowState::Held,
-        }));
+        rows.extend(state.bulks.locks(&Span::all(), None).map(LockRow::from));
         if others > 0 && others < rows.len() {
             rows.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        rows
+    }
+
+    /// As [`LockTable::rows`], of at most about `limit` rows, of keys that are waited for. Locks of many keys at once are
+    /// none: a key that somebody comes to wait for has a place of its own.
+    #[must_use]
+    pub fn contended_rows(&self, limit: usize) -> Vec<LockRow> {
+        if self.is_empty() {
+            return Vec::new();
+        }
+        let mut rows = Vec::new();
+        let state = self.shared.state.lock();
+        for (key, key_state) in state.keys.iter().filter(|(_, it)| !it.queue.is_empty()) {
+            if rows.len() >= limit {
+                break;
+            }
+            rows.extend(key_state.rows(key));
         }
         rows
     }
@@ -367,12 +396,25 @@ impl LockTable {
         }
         let mut rows = Vec::new();
         let state = self.shared.state.lock();
-        for is_contended in [true, false] {
-            for (key, key_state) in state.keys.iter().filter(|(_, it)| it.queue.is_empty() != is_contended) {
-                if rows.len() >= limit {
-                    return rows;
-                }
-                rows.extend(key_state.rows(key));
+        for (key, key_state) in state.keys.iter().filter(|(_, it)| !it.queue.is_empty()) {
+            if rows.len() >= limit {
+                return rows;
+            }
+            rows.extend(key_state.rows(key));
+        }
+        let all = Span::all();
+        let mut single = state.keys.iter().filter(|(_, it)| it.queue.is_empty()).peekable();
+        let mut in_bulk = state.bulks.locks(&all, None).peekable();
+        while rows.len() < limit {
+            let is_single_next = match (single.peek(), in_bulk.peek()) {
+                (None, None) => break,
+                (Some((key, _)), Some(lock)) => key.as_bytes() < lock.key,
+                (next, _) => next.is_some(),
+            };
+            if is_single_next {
+                rows.extend(single.next().into_iter().flat_map(|(key, key_state)| key_state.rows(key)));
+            } else {
+                rows.extend(in_bulk.next().map(LockRow::from));
             }
         }
         rows
@@ -527,10 +569,33 @@ impl State {
             self.bulks.update_txn(txn);
             return true;
         }
+        // *disjoint-bulks* first: where many rows are locked out of their order, it refuses at a fraction of the cost.
+        // Then *one-place*.
         let hull = keys.hull();
-        let mut known = self.keys.range::<Key, _>(&hull.start..&hull.end);
-        // *one-place*
-        !known.any(|(key, _)| keys.contains(key.as_bytes())) && self.bulks.add(keys, txn, strength).is_ok()
+        if self.bulks.reach_into(&hull) || self.known_among(&keys).next().is_some() {
+            return false;
+        }
+        self.bulks.add(keys, hull, txn, strength);
+        true
+    }
+
+    /// Those of some keys that have a place of their own, in order: one search for each of them at most, however many
+    /// others lie between.
+    fn known_among<'a>(&'a self, list: &'a KeyList) -> impl Iterator<Item = (&'a Key, &'a KeyState)> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            while at < list.len() {
+                let from = (Bound::Included(list.get(at)), Bound::Unbounded);
+                let (key, key_state) = self.keys.range::<[u8], _>(from).next()?;
+                let place = list.below(key.as_bytes());
+                let is_listed = place < list.len() && list.get(place) == key.as_bytes();
+                at = place + usize::from(is_listed);
+                if is_listed {
+                    return Some((key, key_state));
+                }
+            }
+            None
+        })
     }
 
     /// Gives a key that is locked with many others a place of its own: somebody else may be about to want it.
@@ -693,8 +758,8 @@ impl State {
 }
 
 /// Many locks of one strength, in the order of their keys.
-fn in_bulk(locks: &[(Key, LockStrength)]) -> Option<(KeyList, LockStrength)> {
-    let strength = locks.first().filter(|_| locks.len() >= BULK_MIN)?.1;
+fn in_bulk(locks: &[(Key, LockStrength)], min: usize) -> Option<(KeyList, LockStrength)> {
+    let strength = locks.first().filter(|_| locks.len() >= min)?.1;
     let fits = strength != LockStrength::Intent
         && locks.iter().all(|(_, other)| *other == strength)
         && locks.is_sorted_by(|(a, _), (b, _)| a < b);
@@ -704,6 +769,17 @@ fn in_bulk(locks: &[(Key, LockStrength)]) -> Option<(KeyList, LockStrength)> {
 impl From<BulkLock<'_>> for Conflict {
     fn from(lock: BulkLock<'_>) -> Self {
         Self { key: Key::from(lock.key), holder: lock.meta.clone(), strength: lock.strength }
+    }
+}
+
+impl From<BulkLock<'_>> for LockRow {
+    fn from(lock: BulkLock<'_>) -> Self {
+        Self {
+            key: Key::from(lock.key),
+            txn: Some(lock.meta.clone()),
+            strength: Some(lock.strength),
+            state: RowState::Held,
+        }
     }
 }
 

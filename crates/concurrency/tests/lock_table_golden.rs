@@ -16,7 +16,7 @@ use std::fmt::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use concurrency::{Acquired, Conflict, LockRequest, LockTable, RowState, WaitOutcome, Waiter};
+use concurrency::{Acquired, Conflict, LockRequest, LockRow, LockTable, RowState, WaitOutcome, Waiter};
 use hlc::Timestamp;
 use keys::{Key, LockStrength, TxnId, TxnMeta};
 
@@ -199,4 +199,16 @@ fn histories_are_as_recorded() {
         count += 1;
     }
     assert!(count > 0, "no histories were found");
+}
+
+#[test]
+fn keys_that_are_waited_for_come_first() {
+    let mut script = Script::default();
+    for command in ["acquire a t1 update", "acquire b t1 update", "acquire c t1 update", "enqueue w2 b t2 update"] {
+        script.run(command);
+    }
+    let keys = |rows: Vec<LockRow>| rows.iter().map(|row| show_key(&row.key)).collect::<String>();
+    assert_eq!(keys(script.table.contended_rows(10)), "bb");
+    assert_eq!(keys(script.table.contended_rows(0)), "");
+    assert_eq!(keys(script.table.rows_up_to(10)), "bbac");
 }

@@ -350,7 +350,7 @@ const HEAVY_BYTES: usize = 64 << 10;
 /// A value above this is counted while it is made.
 const COUNTED_BYTES: usize = 4 << 20;
 /// No value has more.
-const VALUE_BYTES_MAX: usize = 2 << 30;
+const VALUE_BYTES_MAX: usize = 1 << 30;
 
 /// What a function makes of little, in bytes: a number says how much.
 fn made_of_little(builtin: &Builtin, args: &[Datum]) -> usize {

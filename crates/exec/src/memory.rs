@@ -7,6 +7,7 @@
 //! **Invariant (node-budgeted):** what the statements and messages of a node keep together is counted as well
 //! ([`NodeMemory`]): many that are within their own budgets must not take the node down either. A statement takes from
 //! the node in steps of [`NODE_STEP_BYTES`] and gives all of it back at its end, so that small ones cost nothing here.
+//! What its transaction has written outlives it: the session counts that after each statement, and each piece of a COPY.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,11 +54,9 @@ impl NodeMemory {
     }
 
     fn take(&self, bytes: usize) -> SqlResult<()> {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        if before.saturating_add(bytes) <= self.limit {
-            return Ok(());
-        }
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        // What is refused is never counted: others would be refused because of it.
+        let within = |used: usize| used.checked_add(bytes).filter(|used| *used <= self.limit);
+        let Err(before) = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within) else { return Ok(()) };
         self.refused.fetch_add(1, Ordering::Relaxed);
         Err(SqlError::new(SqlState::OutOfMemory, "out of memory").with_detail(format!(
             "The statements of this node keep {before} bytes and asked for {bytes} more; together they may have {} bytes.",
@@ -94,6 +93,8 @@ impl NodeReservation {
     /// 53200; what was counted stays.
     pub fn resize(&mut self, bytes: usize) -> SqlResult<()> {
         match bytes.checked_sub(self.bytes) {
+            // Whatever others have asked for meanwhile.
+            Some(0) => {}
             Some(more) => self.node.take(more)?,
             None => self.node.give(self.bytes - bytes),
         }
@@ -317,6 +318,8 @@ mod tests {
         second.grow(3 << 20).unwrap();
         assert_eq!(node.used(), 8 << 20);
         assert!(node.reserve(1).is_err());
+        assert!(node.reserve(usize::MAX).is_err(), "the sum is more than can be counted");
+        assert_eq!(node.used(), 8 << 20);
         drop(first);
         let [one, two, _] = budgets;
         drop(one);

@@ -12,6 +12,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use auth::doors::{AtDoor, Seat};
 use audit::Kind;
+use catalog::descriptor::POSTGRES_ROLE;
 use session::{Activity, CancelFlag, Client, Completion, Ending, Listener, Session, TransactionStatus};
 use tokio::{sync::watch, time::Instant};
 use types::{SqlError, SqlResult, SqlState};
@@ -182,7 +183,11 @@ impl Connection {
             return Ok(None);
         }
         self.method = shown_by;
-        engine.may_tell()?;
+        // The first superuser can end that others are refused.
+        let is_first = engine.catalog.current().role(user).is_some_and(|role| role.id == POSTGRES_ROLE);
+        if !is_first {
+            engine.may_tell()?;
+        }
         let Some(seat) = self.shared.seats.take() else { return Err(too_many()) };
         if self.door.take().is_some_and(|door| !door.leave()) {
             return Ok(None);
@@ -277,6 +282,8 @@ impl Connection {
         let mut is_ready = true;
         let activity = session.activity();
         let listener = session.listener();
+        // Since when the client is waited for: notifications are not its doing.
+        let mut silent_since = None;
         loop {
             let mut has_failed = false;
             let frame = match self.reader.buffered()? {
@@ -285,7 +292,8 @@ impl Connection {
                     if is_ready && self.writer.flush().await.is_err() {
                         return Ok(());
                     }
-                    match self.wait(Idleness::of(session), (&activity, &listener), is_ready).await? {
+                    let since = *silent_since.get_or_insert_with(Instant::now);
+                    match self.wait((Idleness::of(session), since), (&activity, &listener), is_ready).await? {
                         Event::Message(frame) => frame,
                         Event::Gone => return Ok(()),
                         Event::Notified => {
@@ -297,6 +305,7 @@ impl Connection {
                     }
                 }
             };
+            silent_since = None;
             is_ready = false;
             match frame.kind {
                 b'X' => return Ok(()),
@@ -369,7 +378,7 @@ impl Connection {
     /// Waits for a message, for the node's end, or for the client's time to be over.
     async fn wait(
         &mut self,
-        idleness: Idleness,
+        (idleness, since): (Idleness, Instant),
         (activity, listener): (&Activity, &Listener),
         is_ready: bool,
     ) -> SqlResult<Event> {
@@ -381,7 +390,7 @@ impl Connection {
         }
         let overdue = async {
             match limit {
-                Some(limit) => tokio::time::sleep_until(Instant::now() + limit).await,
+                Some(limit) => tokio::time::sleep_until(since + limit).await,
                 None => std::future::pending().await,
             }
         };
@@ -390,7 +399,6 @@ impl Connection {
             frame = self.reader.next() => Ok(frame?.map_or(Event::Gone, Event::Message)),
             _ = self.draining.changed(), if may_drain => Ok(Event::Draining),
             () = activity.ended() => Ok(Event::Draining),
-            () = listener.arrived(idleness.in_block), if is_waiting => Ok(Event::Notified),
             () = overdue => Ok(Event::Overdue(if idleness.in_block {
                 SqlError::new(
                     SqlState::IdleInTransactionSessionTimeout,
@@ -399,6 +407,8 @@ impl Connection {
             } else {
                 SqlError::new(SqlState::IdleSessionTimeout, "terminating connection due to idle-session timeout")
             })),
+            // Last: where more and more of them come, the client's time is over all the same.
+            () = listener.arrived(idleness.in_block), if is_waiting => Ok(Event::Notified),
         }
     }
 
@@ -501,7 +511,7 @@ async fn considerate<T>(wary_until: &mut Option<std::time::Instant>, running: im
     std::future::poll_fn(|context| {
         let began = std::time::Instant::now();
         if wary_until.is_some_and(|until| began < until) {
-            return exec::aside(|| running.as_mut().poll(context));
+            return exec::poll_aside(|| running.as_mut().poll(context));
         }
         let polled = running.as_mut().poll(context);
         *wary_until = (began.elapsed() > LONG_POLL).then(|| began + WARY);

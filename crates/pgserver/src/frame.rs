@@ -201,10 +201,13 @@ impl Reader {
 
     /// Gives back what a long message took.
     pub fn shrink(&mut self) {
-        if self.input.is_empty() && self.input.capacity() > READ_AHEAD_BYTES {
-            self.input = BytesMut::with_capacity(CHUNK_BYTES);
-        }
-        if self.reserved.is_some() && self.input.capacity() <= READ_AHEAD_BYTES {
+        // The capacity is what is left behind the last message, and the buffer is kept whole for the least of it: so what
+        // was counted is given back only once another has taken its place.
+        let is_long = self.reserved.is_some() || self.input.capacity() > READ_AHEAD_BYTES;
+        if is_long && self.input.len() <= READ_AHEAD_BYTES {
+            let mut kept = BytesMut::with_capacity(self.input.len().max(CHUNK_BYTES));
+            kept.extend_from_slice(&self.input);
+            self.input = kept;
             self.reserved = None;
         }
     }
@@ -306,6 +309,30 @@ pub(crate) fn utf8(bytes: &[u8]) -> SqlResult<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A byte of the next message keeps all of the buffer of the one before.
+    #[test]
+    fn what_a_long_message_took_is_counted_until_it_is_gone() {
+        let memory = NodeMemory::new(8 << 20);
+        let mut reader = Reader::new(Reading::Gone, memory.clone());
+        reader.trust();
+        let body = vec![b'x'; 1 << 20];
+        let length = i32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        for piece in [&b"Q"[..], &length[..], &body[..], &b"S\0"[..]] {
+            for chunk in piece.chunks(ROOM_BYTES) {
+                reader.make_room().unwrap();
+                reader.input.extend_from_slice(chunk);
+            }
+        }
+        assert!(memory.used() > 1 << 20);
+        let frame = reader.buffered().unwrap().unwrap();
+        assert_eq!(frame.body.len(), body.len());
+        assert!(reader.buffered().unwrap().is_none() && memory.used() > 1 << 20);
+        drop(frame);
+        reader.shrink();
+        assert_eq!((memory.used(), &reader.input[..]), (0, &b"S\0"[..]));
+        assert!(reader.input.capacity() <= READ_AHEAD_BYTES);
+    }
 
     #[test]
     fn bodies_end_where_they_end() {

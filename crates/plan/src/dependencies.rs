@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use catalog::{CatalogSnapshot, SHARED_DOMAIN, SeenObject};
+use catalog::{CatalogSnapshot, Routine, SHARED_DOMAIN, SeenObject, temporary_schema};
 
 use crate::{PlanContext, statement::UsedRelation};
 
@@ -22,7 +22,26 @@ pub(crate) struct NameLookup {
     schema: Option<String>,
     name: String,
     path: Arc<[String]>,
-    found: Vec<u32>,
+    found: Found,
+}
+
+/// What a name means in a catalog.
+#[derive(Clone, Debug)]
+enum Found {
+    /// By its id.
+    Object(Option<u32>),
+    /// A call's candidates. Which of them is meant depends on all of each: its types, names and defaults.
+    Routines(Vec<Arc<Routine>>),
+}
+
+impl PartialEq for Found {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Object(a), Self::Object(b)) => a == b,
+            (Self::Routines(a), Self::Routines(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b)),
+            (Self::Object(_) | Self::Routines(_), _) => false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,26 +61,24 @@ impl NameKind {
         schema: Option<&str>,
         name: &str,
         path: &[String],
-    ) -> Vec<u32> {
+    ) -> Found {
         if self == Self::Routine && !catalog.has_routines() {
-            return Vec::new();
+            return Found::Routines(Vec::new());
         }
-        let schemas = match schema {
+        let schemas: Vec<u32> = match schema {
             Some(schema) => catalog.schema(database, schema).map(|it| it.id).into_iter().collect(),
             None => catalog.search_schemas(database, path, user),
         };
-        let each = schemas.into_iter();
+        let mut each = schemas.into_iter();
         match self {
-            Self::Relation => each
-                .filter_map(|schema| catalog.relation(schema, name).map(catalog::Relation::id))
-                .take(1)
-                .collect(),
-            Self::Type => each
-                .filter_map(|schema| catalog.type_or_rows_named(schema, name).map(|ty| ty.oid()))
-                .take(1)
-                .collect(),
+            Self::Relation => {
+                Found::Object(each.find_map(|schema| catalog.relation(schema, name).map(catalog::Relation::id)))
+            }
+            Self::Type => Found::Object(each.find_map(|schema| catalog.type_or_rows_named(schema, name).map(|ty| ty.oid()))),
             Self::Routine => {
-                each.flat_map(|schema| catalog.routines_named(schema, name).map(|it| it.id).collect::<Vec<u32>>()).collect()
+                let mut routines = Vec::new();
+                each.for_each(|schema| routines.extend(catalog.routines_named(schema, name).cloned()));
+                Found::Routines(routines)
             }
         }
     }
@@ -71,6 +88,10 @@ impl NameKind {
         if context.depends_on.is_some() {
             return;
         }
+        let schema = match schema {
+            Some("pg_temp") => temporary_schema(context.search_path).or(schema),
+            _ => schema,
+        };
         let found = self.lookup(context.catalog, context.database, context.user, schema, name, context.search_path);
         context.notes.looked_up(NameLookup {
             kind: self,

@@ -146,6 +146,14 @@ impl PlanNotes {
         }
     }
 
+    /// The user-defined types that a type is made of, those of a record's fields among them.
+    pub(crate) fn uses_types_of(&self, ty: SqlType) {
+        ty.for_each_user_type(&mut |id| self.uses(id));
+        if let (SqlType::Record(_), Some(row)) = (ty, ty.row_type()) {
+            row.fields.iter().for_each(|(_, field)| self.uses_types_of(*field));
+        }
+    }
+
     pub(crate) fn looked_up(&self, name: NameLookup) {
         let mut names = self.names.borrow_mut();
         if !names.contains(&name) {
@@ -155,7 +163,9 @@ impl PlanNotes {
 
     /// What a plan was made of; none where that cannot be told apart from the rest of the catalog.
     fn dependencies(&self, uses: &[UsedRelation], context: &PlanContext<'_>) -> Option<Arc<Dependencies>> {
-        let is_known = !self.holds_oids.get() && context.variables.is_none() && context.transitions.is_empty();
+        // What rules of the audit log choose depends on more than what was looked up.
+        let is_audited = !context.catalog.cluster().audit.is_empty();
+        let is_known = !is_audited && !self.holds_oids.get() && context.variables.is_none() && context.transitions.is_empty();
         is_known.then(|| Arc::new(Dependencies::new(context, uses, self.names.take())))
     }
 
@@ -234,6 +244,8 @@ fn plan_query(
         plan = finish(plan, &ctes);
     }
     let params = binder.param_types();
+    // The client may have named types by their oids.
+    params.iter().chain(columns.iter().map(|column| &column.ty)).for_each(|ty| context.notes.uses_types_of(*ty));
     let needs: std::sync::Arc<[_]> = context.notes.needs.all().into();
     let serves_any_value = !params.is_empty() && ctes.is_empty() && any_value::serves_any_value(&plan, context);
     let uses = context.notes.used(writes, context.catalog);

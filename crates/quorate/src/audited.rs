@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use audit::Fault;
+use audit::{Fault, Mark};
 use clap::Subcommand;
 use server::AuditConfig;
 
@@ -12,10 +12,14 @@ pub enum Audit {
     Verify {
         #[arg(value_name = "DIR")]
         dir: PathBuf,
+        /// A line that an earlier run has printed as the last: it must still be there, with this chain.
+        #[arg(long, value_name = "SEQ:CHAIN")]
+        expect: Option<Mark>,
     },
 }
 
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Flags {
     /// Keeps an audit log there: who connects, who is not let in, which statements change objects, roles, privileges or
     /// the cluster's settings, and who reads and writes the tables that SET CLUSTER SETTING sql.audit.rules chooses.
@@ -35,16 +39,17 @@ impl Flags {
 /// # Errors
 /// Where the log does not hold.
 pub fn run(command: &Audit) -> Result<(), Fault> {
-    let Audit::Verify { dir } = command;
-    let verified = audit::verify(dir)?;
-    if verified.last == 0 {
+    let Audit::Verify { dir, expect } = command;
+    let verified = audit::verify_with(dir, *expect)?;
+    let Some(end) = verified.end() else {
         println!("no lines");
         return Ok(());
-    }
+    };
     println!("lines {} to {} in {} files hold", verified.first, verified.last, verified.files);
     if verified.first > 1 {
         println!("older files are gone");
     }
+    println!("the last is {end}");
     if verified.torn > 0 {
         println!("{} bytes of a line that was not finished follow", verified.torn);
     }

@@ -1,6 +1,9 @@
 //! `quorate cert`: a cluster's CA, the certificates of its nodes and of its clients.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use certs::{CertError, Identity, Lifetime};
 use clap::Subcommand;
@@ -33,9 +36,13 @@ pub enum Cert {
         /// Where other nodes connect to any node of the cluster.
         #[arg(long, value_name = "HOST:RPC_PORT", default_value = "127.0.0.1:7433")]
         addr: String,
-        /// Where the certificate of a node is: ca.crt and node.crt, node.key or node.pem.
-        #[arg(long, value_name = "DIR", default_value = "certs")]
-        certs_dir: PathBuf,
+        /// Where the certificate of a node is, which says which node it is: ca.crt and node.pem, or node.crt and node.key. It is
+        /// certs, or with --store the certs in that.
+        #[arg(long, value_name = "DIR")]
+        certs_dir: Option<PathBuf>,
+        /// The store of a node on this machine: the certificate that the cluster gave it, node.pem, is shown.
+        #[arg(long, value_name = "DIR")]
+        store: Option<PathBuf>,
     },
     /// Make the certificate of a client that connects as a role, client.ROLE.crt and client.ROLE.key.
     CreateClient {
@@ -60,8 +67,11 @@ pub struct Place {
 /// What is wrong with what is there, or was asked for.
 pub async fn run(command: &Cert) -> Result<(), String> {
     match command {
-        Cert::CreateJoinToken { valid_minutes, addr, certs_dir } => {
-            let operator = Operator::of(addr.clone(), Some(certs_dir)).await?;
+        Cert::CreateJoinToken { valid_minutes, addr, certs_dir, store } => {
+            let operator = match store {
+                Some(store) => Operator::of_node(addr.clone(), certs_dir.as_deref(), store).await,
+                None => Operator::of(addr.clone(), Some(certs_dir.as_deref().unwrap_or(Path::new("certs")))).await,
+            }?;
             let lifetime = Duration::from_secs(60 * valid_minutes);
             let token = operator.create_join_token(lifetime).await.map_err(|error| format!("{addr}: {error}"))?;
             println!("{token}");

@@ -7,6 +7,7 @@ use std::time::Duration;
 use server::{EncryptionConfig, EncryptionStatus, FileBytes, KeySource, Rotation};
 
 #[derive(clap::Args)]
+#[group(skip)]
 pub struct Flags {
     /// Encrypt the store with the key in this file: 32 bytes, as they are, in hexadecimal or in base64, in a file that only
     /// the node's user can read. A store that is not encrypted becomes so as its files are written anew.

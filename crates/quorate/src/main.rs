@@ -25,6 +25,8 @@ const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 
 /// The exit code for a command line that makes no sense.
 const USAGE: u8 = 2;
+/// How long a node that is told to stop while it starts waits for what it has begun.
+const STARTING_PATIENCE: Duration = Duration::from_secs(2);
 /// The exit code of a node whose clock is wrong.
 const CLOCK: u8 = 3;
 
@@ -97,8 +99,8 @@ struct Start {
     /// The last of them are for superusers.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=262_142))]
     superuser_reserved_connections: u32,
-    /// What statements and messages of clients may keep together; more is refused (53200). A quarter of the memory that
-    /// the process may have unless it is given.
+    /// What statements, messages and the writes of open transactions may keep together; more is refused (53200). A quarter
+    /// of the memory that the process may have unless it is given.
     #[arg(long, value_name = "BYTES")]
     sql_memory_bytes: Option<usize>,
     /// A client that has not shown by then who it is is let go.
@@ -121,7 +123,8 @@ struct Start {
     /// Replicas of a node that was not heard of for so many seconds are made anew on others.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     dead_after: u64,
-    /// A transaction that has written more than this leaves it with the ranges before it commits.
+    /// A transaction that has written more than this by COPY leaves it with the ranges before it commits. What it keeps in
+    /// memory counts as --sql-memory-bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 48 << 20)]
     spill_bytes: usize,
     #[command(flatten)]
@@ -147,7 +150,22 @@ fn main() -> ExitCode {
         Err(error) => return complain(&format!("cannot start threads: {error}")),
     };
     match arguments.command {
-        Command::Start(start) => runtime.block_on(run(start)),
+        Command::Start(start) => match runtime.block_on(run(start)) {
+            Ended::Served(code) => code,
+            Ended::Starting => {
+                // Whoever is asked for the store's key is not waited for.
+                runtime.shutdown_timeout(STARTING_PATIENCE);
+                ExitCode::SUCCESS
+            }
+            Ended::Astray(quiet) => {
+                // Nothing is served any more, while the store's files are still being let go of.
+                std::thread::scope(|scope| {
+                    scope.spawn(quiet);
+                    drop(runtime);
+                });
+                ExitCode::from(CLOCK)
+            }
+        },
         Command::Node(arguments) => runtime.block_on(node::run(arguments)),
         Command::Workload(command) => runtime.block_on(workload::run(command)),
         Command::Cert(command) => match runtime.block_on(cert::run(&command)) {
@@ -197,7 +215,17 @@ fn raise_open_files() {
     }
 }
 
-async fn run(start: Start) -> ExitCode {
+/// How a node has ended.
+enum Ended {
+    /// It has served, or could not.
+    Served(ExitCode),
+    /// It was told to stop while it started.
+    Starting,
+    /// Its clock is wrong. With what stops the background work of its store.
+    Astray(Box<dyn FnOnce() + Send>),
+}
+
+async fn run(start: Start) -> Ended {
     let mut config = NodeConfig::new(start.store);
     config.sql_addr = start.sql_addr;
     config.socket_dir = start.socket_dir;
@@ -225,21 +253,21 @@ async fn run(start: Start) -> ExitCode {
     // A process that is told to stop while it starts stops at once: nothing is served yet.
     let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
         Ok(signal) => signal,
-        Err(error) => return complain(&format!("cannot listen for signals: {error}")),
+        Err(error) => return Ended::Served(complain(&format!("cannot listen for signals: {error}"))),
     };
     // Until the node serves, there is nothing to be read again.
     let mut reload = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) {
         Ok(signal) => signal,
-        Err(error) => return complain(&format!("cannot listen for signals: {error}")),
+        Err(error) => return Ended::Served(complain(&format!("cannot listen for signals: {error}"))),
     };
     let started = tokio::select! {
         started = Node::start(&config) => started,
-        _ = terminate.recv() => return ExitCode::SUCCESS,
-        _ = tokio::signal::ctrl_c() => return ExitCode::SUCCESS,
+        _ = terminate.recv() => return Ended::Starting,
+        _ = tokio::signal::ctrl_c() => return Ended::Starting,
     };
     let node = match started {
         Ok(node) => node,
-        Err(error) => return complain(&error.to_string()),
+        Err(error) => return Ended::Served(complain(&error.to_string())),
     };
     let sql = node.sql_addr();
     let psql = match node.certs_dir() {
@@ -271,11 +299,11 @@ async fn run(start: Start) -> ExitCode {
             // At once: what it would still serve may be wrong.
             Some(reason) = node.kv().store.astray() => {
                 complain(&format!("{reason}: the node stops"));
-                return ExitCode::from(CLOCK);
+                return Ended::Astray(Box::new(node.kv().store.quiet()));
             }
         }
     }
     tracing::info!("draining");
     node.stop().await;
-    ExitCode::SUCCESS
+    Ended::Served(ExitCode::SUCCESS)
 }

@@ -31,9 +31,13 @@ struct Member {
     /// Where other nodes connect to any node of the cluster.
     #[arg(long, value_name = "HOST:RPC_PORT", default_value = "127.0.0.1:7433")]
     addr: String,
-    /// Where ca.crt, node.crt and node.key are, for a cluster whose nodes have certificates.
+    /// Where ca.crt, node.crt and node.key are, for a cluster whose nodes have certificates. One that does not say which node it
+    /// is for is not enough: see --store.
     #[arg(long, value_name = "DIR")]
     certs_dir: Option<PathBuf>,
+    /// The store of a node on this machine: the certificate that the cluster gave it, node.pem, is shown.
+    #[arg(long, value_name = "DIR", conflicts_with = "insecure")]
+    store: Option<PathBuf>,
     /// Nothing is encrypted or authenticated: said as for the nodes themselves.
     #[arg(long, conflicts_with = "certs_dir")]
     insecure: bool,
@@ -52,7 +56,12 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Status(member) => member,
         Command::Decommission(of) | Command::Recommission(of) => &of.member,
     };
-    let operator = match Operator::of(member.addr.clone(), member.certs_dir.as_deref()).await {
+    let (addr, certs_dir) = (member.addr.clone(), member.certs_dir.as_deref());
+    let operator = match &member.store {
+        Some(store) => Operator::of_node(addr, certs_dir, store).await,
+        None => Operator::of(addr, certs_dir).await,
+    };
+    let operator = match operator {
         Ok(operator) => operator,
         Err(error) => return complain(&error),
     };

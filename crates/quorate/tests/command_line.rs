@@ -242,8 +242,17 @@ fn an_audit_log_is_verified() {
     assert!(said.starts_with("node "), "{said}");
     child.kill().unwrap();
     child.wait().unwrap();
-    let output = verify().output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "lines 1 to 1 in 1 files hold\n");
+    let output = String::from_utf8(verify().output().unwrap().stdout).unwrap();
+    let end = output.strip_prefix("lines 1 to 1 in 1 files hold\nthe last is ").unwrap().trim_end();
+    let expecting = |mark: &str| {
+        let mut command = verify();
+        command.args(["--expect", mark]);
+        command
+    };
+    assert!(expecting(end).status().unwrap().success());
+    assert!(refusal(expecting(&end.replacen("1:", "2:", 1))).contains("line 2 is missing: the log ends before it"));
+    assert!(refusal(expecting(&format!("1:{}", "0".repeat(64)))).contains("audit.log, line 1: it has another chain than expected"));
+    assert!(!expecting("1").status().unwrap().success());
     let path = audit.join("audit.log");
     let line = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, line.replace("\"node\":1", "\"node\":2")).unwrap();

@@ -119,6 +119,29 @@ fn status(store: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// The fingerprint of the store key, and the active data key.
+fn keys_of(store: &Path) -> (String, String) {
+    let said = status(store);
+    let line = said.lines().next().and_then(|line| line.strip_prefix("store key ")).unwrap_or_else(|| panic!("{said}"));
+    let (store_key, data_key) = line.split_once(", active data key ").unwrap_or_else(|| panic!("{said}"));
+    (store_key.to_owned(), data_key.to_owned())
+}
+
+/// Waits until KEYS is another than `before`, or with `halfway` until the file that takes its place is written; it may be
+/// too late for that.
+fn await_other_keys(store: &Path, before: &[u8], halfway: bool, node: &mut Child) {
+    let (keys, side) = (store.join("KEYS"), store.join("KEYS.new"));
+    let written = || std::fs::metadata(&side).and_then(|metadata| metadata.modified()).ok();
+    // A node that was killed before may have left one.
+    let left = written();
+    let deadline = Instant::now() + TIMEOUT;
+    while !(halfway && written().is_some_and(|at| Some(at) != left)) && std::fs::read(&keys).unwrap() == before {
+        assert!(Instant::now() < deadline, "the keys stay");
+        assert!(node.try_wait().unwrap().is_none(), "the node has ended");
+        std::thread::sleep(Duration::from_micros(100));
+    }
+}
+
 async fn count(client: &Client) -> i64 {
     client.query_one("SELECT count(*) FROM t", &[]).await.unwrap().get(0)
 }
@@ -139,14 +162,17 @@ async fn a_store_that_is_encrypted_from_the_start() {
     let mut node = start(&store, ANY, &given);
     let client = connect(&node).await;
     client.batch_execute("CREATE TABLE t (a bigint PRIMARY KEY, b text UNIQUE)").await.unwrap();
-    // Data keys are replaced every second; the node is killed at different moments of that.
+    let (store_key, first_data_key) = keys_of(&store);
+    // Data keys are replaced every second; the node is killed while that is done, and right after.
     for round in 0..5 {
         let client = connect(&node).await;
         insert(&client, round * 500).await;
-        tokio::time::sleep(Duration::from_millis(700 + round as u64 * 190)).await;
+        let before = std::fs::read(store.join("KEYS")).unwrap();
+        await_other_keys(&store, &before, round % 2 == 0, &mut node.child);
         node.child.kill().unwrap();
         node.child.wait().unwrap();
         assert_eq!(readable(&store), Vec::<PathBuf>::new(), "round {round}");
+        assert_eq!(keys_of(&store).0, store_key);
         node = start(&store, ANY, &given);
         assert_eq!(count(&connect(&node).await).await, (round + 1) * 500);
     }
@@ -155,6 +181,7 @@ async fn a_store_that_is_encrypted_from_the_start() {
         assert!(Instant::now() < deadline, "data keys are replaced");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    assert_ne!(keys_of(&store).1, first_data_key);
     assert_eq!(metric(&node, "encryption_plaintext_bytes"), 0);
     let said = status(&store);
     assert!(said.starts_with("store key ") && said.contains(", active data key "), "{said}");
@@ -170,23 +197,52 @@ async fn a_store_that_is_encrypted_from_the_start() {
     let said = refused(&store, &["--encryption-old-key-file", &first]);
     assert!(said.contains("--encryption-old-key-file"), "{said}");
 
-    // Another store key; the start that changes it is killed at some moments.
+    // Another store key; the start that changes it is killed while it does, and right after.
     let change = ["--encryption-key-file", &second, "--encryption-old-key-file", &first];
-    for delay in [0, 5, 20, 60, 150] {
-        let mut halfway = command(&store, ANY, &change).stderr(Stdio::null()).spawn().unwrap();
-        tokio::time::sleep(Duration::from_millis(delay)).await;
-        halfway.kill().unwrap();
-        halfway.wait().unwrap();
+    let (before, bytes) = (keys_of(&store), std::fs::read(store.join("KEYS")).unwrap());
+    for halfway in [true, false] {
+        let mut changing = command(&store, ANY, &change).stderr(Stdio::null()).spawn().unwrap();
+        await_other_keys(&store, &bytes, halfway, &mut changing);
+        changing.kill().unwrap();
+        changing.wait().unwrap();
+        let found = keys_of(&store);
+        assert!(found == before || (found.0 != before.0 && found.1 != before.1), "{before:?} {found:?}");
     }
-    let before = status(&store);
+    // Nothing was halfway at the last one.
+    let after = keys_of(&store);
+    assert!(after.0 != before.0 && after.1 != before.1, "{before:?} {after:?}");
+    let said = refused(&store, &["--encryption-key-file", &first]);
+    assert!(said.contains(&after.0) && said.contains(&before.0), "{said}");
     let node = start(&store, ANY, &change);
     assert_eq!(count(&connect(&node).await).await, 2500);
+    assert_eq!(keys_of(&store).0, after.0, "it is changed once");
     drop(node);
     std::fs::remove_file(&first).unwrap();
     let command = format!("cat {second}");
     let node = start(&store, ANY, &["--encryption-key-command", &command]);
     assert_eq!(count(&connect(&node).await).await, 2500);
-    assert!(!status(&store).is_empty() && !before.is_empty());
+    assert_eq!(keys_of(&store).0, after.0);
+}
+
+/// Whoever is asked for the key does not keep a node from ending.
+#[test]
+fn a_start_that_waits_for_its_key_can_be_told_to_stop() {
+    let dir = TempDir::new().unwrap();
+    let (store, asked) = (dir.path().join("store"), dir.path().join("asked"));
+    let asks = format!("touch '{}'; sleep 50", asked.display());
+    let child = command(&store, ANY, &["--encryption-key-command", &asks]).spawn().unwrap();
+    let mut node = Process { child, sql_port: 0, http_port: 0 };
+    let deadline = Instant::now() + TIMEOUT;
+    while !asked.exists() {
+        assert!(Instant::now() < deadline, "the command is run");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // SAFETY: a signal to a child that has not been waited for, so the number is still its.
+    assert_eq!(unsafe { libc::kill(i32::try_from(node.child.id()).unwrap(), libc::SIGTERM) }, 0);
+    let told = Instant::now();
+    assert!(node.child.wait().unwrap().success());
+    assert!(told.elapsed() < Duration::from_secs(25), "it does not wait for the command");
+    assert!(!store.join("KEYS").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -255,21 +255,28 @@ async fn notifications_outlive_the_kill_of_another_node() {
     let notifier = nodes[others[1]].connect().await.unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();
+    let count = Arc::new(AtomicU64::new(0));
+    let counted = count.clone();
     let notifying = tokio::spawn(async move {
         let (mut acknowledged, mut failed) = (Vec::new(), 0);
         while !stopped.load(Ordering::Relaxed) {
             let sql = "WITH u AS (UPDATE counter SET n = n + 1 WHERE id = 1 RETURNING n) SELECT n, pg_notify('c', n::text) FROM u";
             match notifier.query_one(sql, &[]).await {
-                Ok(row) => acknowledged.push(row.get::<_, i64>(0)),
+                Ok(row) => {
+                    acknowledged.push(row.get::<_, i64>(0));
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
                 // It may have committed all the same.
                 Err(_) => failed += 1,
             }
         }
         (acknowledged, failed)
     });
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    until("some are acknowledged", async || count.load(Ordering::Relaxed) >= 50).await;
     nodes[leader].kill();
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    // One may have been under way, and is acknowledged without another leader.
+    let before = count.load(Ordering::Relaxed);
+    until("another node leads", async || count.load(Ordering::Relaxed) >= before + 50).await;
     stop.store(true, Ordering::Relaxed);
     let (acknowledged, failed) = notifying.await.unwrap();
     let last = *acknowledged.last().unwrap();

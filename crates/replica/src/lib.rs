@@ -29,6 +29,7 @@ mod state;
 mod txn_record;
 
 pub use command::{Command, Effect};
+pub use concurrency::BULK_MIN;
 pub use host::{Inheritance, ReplicaHost, RightHalf};
 pub use machine::{FIRST_INDEX, FIRST_TERM, Machine, first_applied};
 pub use outbound::Outbound;

@@ -3,6 +3,10 @@
 //! The caller shows no certificate, and trusts whoever shows the CA that its token names. It may say nothing but this
 //! one question, of which the length is checked before memory is taken for it: *bounded-before-taken*. What question and
 //! answer mean is the matter of who registers.
+//!
+//! **Invariant (answers-end):** what a question has begun goes on to its end, whether or not whoever asked still waits: it
+//! may have used up a token, and has to give that back. So many are answered at a time; a caller counts among them once its
+//! question is here, and until then waits at the door as any other.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -12,6 +16,7 @@ use certs::rustls::ClientConfig;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
 };
 use tokio_rustls::TlsConnector;
 
@@ -21,7 +26,7 @@ use crate::stream::{JOINING, server_name};
 const QUESTION_BYTES_MAX: usize = 16 << 10;
 /// Certificates, and the nodes of the cluster.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// How long the whole of it may take.
+/// How long an answer may take.
 pub(crate) const ENROL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Questions that are answered at a time; others are cut off.
 pub(crate) const ENROLLING_MAX: usize = 8;
@@ -50,13 +55,25 @@ async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Resu
     stream.flush().await
 }
 
+/// What a node asks.
+pub(crate) async fn question(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    read(stream, QUESTION_BYTES_MAX).await
+}
+
+/// Answers it. *answers-end*
 pub(crate) async fn answer(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     from: SocketAddr,
-    enrolment: &dyn Enrolment,
+    enrolment: Arc<dyn Enrolment>,
+    question: Bytes,
+    permit: OwnedSemaphorePermit,
 ) -> io::Result<()> {
-    let question = read(&mut stream, QUESTION_BYTES_MAX).await?;
-    let answer = enrolment.enrol(from, question).await;
+    let answering = tokio::spawn(async move {
+        let answer = enrolment.enrol(from, question).await;
+        drop(permit);
+        answer
+    });
+    let answer = answering.await.map_err(io::Error::other)?;
     write(&mut stream, &answer).await?;
     stream.shutdown().await
 }

@@ -349,5 +349,15 @@ mod tests {
             tokio::io::AsyncWriteExt::write_all(&mut raw, bytes).await.unwrap();
         }
         assert_eq!(ask(fingerprint, b"y").await.unwrap(), "y", "others are served");
+        // Those that show no certificate and ask nothing.
+        let mut silent = Vec::new();
+        for _ in 0..=crate::enrol::ENROLLING_MAX {
+            let mut config = certs::trusting(fingerprint).unwrap();
+            config.alpn_protocols = vec![JOINING.to_vec()];
+            let stream = TcpStream::connect(to.local_addr()).await.unwrap();
+            let connector = TlsConnector::from(Arc::new(config));
+            silent.push(connector.connect(server_name(&address).unwrap(), stream).await.unwrap());
+        }
+        assert_eq!(ask(fingerprint, b"z").await.unwrap(), "z", "they take no place of those that ask");
     }
 }

@@ -70,8 +70,8 @@ async fn calls_go_both_ways_and_come_back() {
     let refused = call(&one, "refuse").await.unwrap_err();
     assert_eq!(refused, RpcError::Refused { reason: "not for n1".into() });
     assert!(!refused.is_ambiguous());
-    let unknown = one.call(NodeId::new(2), Lane::Raft, ServiceId(9), Bytes::new(), LONG).await;
-    assert_eq!(unknown, Err(RpcError::UnknownService { service: 9 }));
+    let unknown = one.call(NodeId::new(2), Lane::Raft, ServiceId(999), Bytes::new(), LONG).await;
+    assert_eq!(unknown, Err(RpcError::UnknownService { service: 999 }));
 }
 
 #[tokio::test]
@@ -362,7 +362,7 @@ async fn bounded_before_taken_messages() {
 /// The frames a peer may send, written by hand.
 async fn raw_peer(to: &TcpTransport) -> tokio::net::TcpStream {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut greeting = b"quorate\0\x03".to_vec();
+    let mut greeting = b"quorate\0\x04".to_vec();
     greeting.extend([7; 16]);
     greeting.extend([9, 0, 0]);
     let mut socket = tokio::net::TcpStream::connect(to.local_addr()).await.unwrap();

@@ -129,6 +129,18 @@ impl Certifier {
         }
     }
 
+    /// What this node passes on is asked in its name, and so would be its own number for whoever asked: *one-owner-a-number*.
+    fn check_relayed(&self, asker: NodeId, node: NodeId) -> Result<(), String> {
+        if node == self.db.node_id() && asker != node {
+            return Err(format!(
+                "node {} asks for its own certificate itself; if it has lost it, make one where ca.key is: {}",
+                node.get(),
+                self.by_hand(node)
+            ));
+        }
+        Ok(())
+    }
+
     fn by_hand(&self, node: NodeId) -> String {
         by_hand(self.cluster_id, node)
     }
@@ -138,6 +150,7 @@ impl Certifier {
     /// # Errors
     /// One line that says what to do.
     pub async fn certify(&self, asker: NodeId, asked: &CertifyRequest) -> Result<String, String> {
+        self.check_relayed(asker, asked.node_id)?;
         if certs::can_sign(self.certs.dir()) {
             return self.sign(asker, asked).await;
         }
@@ -267,19 +280,21 @@ pub(crate) fn warn_of_expiry(certs: &NodeCerts, reason: &str) {
 /// Keeps a node's certificate good for as long as the node runs.
 pub(crate) async fn keep(own: Own, certifier: Certifier) {
     let node = NodeId::new(own.identity.node);
-    let mut has_claimed = false;
+    let (mut has_claimed, mut was_well) = (false, false);
     let mut next = Instant::now();
     // What this holds must not outlive the node by more than a moment.
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while !certifier.store.is_stopping() {
         ticks.tick().await;
-        if Instant::now() < next {
+        // The certificates may have been replaced meanwhile, by one that does not say which node this is.
+        if Instant::now() < next && !(was_well && !own.is_bound()) {
             continue;
         }
         let others = certifier.store.nodes().all().into_iter().filter(|other| other.node_id != node);
         let addresses: Vec<String> = others.map(|other| other.rpc_addr).collect();
         let is_well = own.renew(&addresses).await;
+        was_well = is_well && own.is_bound();
         // One that signs for itself has to say so.
         if is_well && !has_claimed {
             has_claimed = certifier.claim(node, node).await.is_ok();

@@ -23,7 +23,7 @@ use storage::StoreIdentity;
 use crate::{config::NodeConfig, node::StartError};
 
 /// Where a store keeps the certificates that its node made.
-const CERTS: &str = "certs";
+pub(crate) const CERTS: &str = "certs";
 const CERTS_NEW: &str = "certs.new";
 /// There as long as the password has not been shown.
 const PASSWORD_DUE: &str = "password-due";

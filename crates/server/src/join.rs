@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use certs::NodeCerts;
+use certs::{CertError, NodeCerts};
 use hlc::Clock;
 use keys::{NodeId, keyspace};
 use kv::Db;
@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use crate::{
     certify::{CertifyRequest, Certifier},
+    first_start::CERTS,
     join_token,
+    node::bound_file,
 };
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -48,7 +50,26 @@ pub(crate) struct JoinService {
     pub store: Store,
     /// None where there are no certificates.
     pub certifier: Option<Certifier>,
+    /// `--accept-unbound-certs`
+    pub are_unbound_members: bool,
 }
+
+/// How long a join token may be good: 30 days.
+const JOIN_TOKEN_SECONDS_MAX: u64 = 30 * 24 * 3600;
+
+impl JoinService {
+    /// Operators show the certificate of a node. One that does not say which node it is for is good for joining alone.
+    fn check_operator(&self, from: NodeId) -> Result<(), RpcError> {
+        if from.get() == 0 && self.certifier.is_some() && !self.are_unbound_members {
+            return Err(refused(UNBOUND_OPERATOR));
+        }
+        Ok(())
+    }
+}
+
+const UNBOUND_OPERATOR: &str = "the certificate that was shown does not say which node it is for: give --store, the directory \
+                                of a node of this cluster, whose node.pem says so (or --certs-dir with a node.crt made by \
+                                quorate cert create-node --cluster-id UUID --node-id N)";
 
 pub(crate) fn refused(reason: impl ToString) -> RpcError {
     RpcError::Refused { reason: reason.to_string() }
@@ -60,10 +81,12 @@ impl Service for JoinService {
         let node_id = match postcard::from_bytes(&payload).map_err(refused)? {
             ServerRequest::Members => NodeId::new(0),
             ServerRequest::Status => {
+                self.check_operator(from)?;
                 let status = self.store.node_status();
                 return Ok(postcard::to_stdvec(&status).map_err(refused)?.into());
             }
             ServerRequest::Decommission { node_id, leaving } => {
+                self.check_operator(from)?;
                 self.store.decommission(node_id, leaving).await.map_err(refused)?;
                 return Ok(Bytes::new());
             }
@@ -73,6 +96,10 @@ impl Service for JoinService {
             }
             ServerRequest::CreateJoinToken { seconds } => {
                 let certifier = self.certifier.as_ref().ok_or_else(|| refused(NO_CERTIFICATES))?;
+                self.check_operator(from)?;
+                if seconds > JOIN_TOKEN_SECONDS_MAX {
+                    return Err(refused("a join token is good for 30 days at most"));
+                }
                 let fingerprint = certs::ca_fingerprint(certifier.certs.dir()).map_err(refused)?;
                 let lifetime = Duration::from_secs(seconds);
                 let token = join_token::create(&self.db, fingerprint, lifetime).await.map_err(refused)?;
@@ -153,7 +180,21 @@ impl Operator {
     /// # Errors
     /// When they cannot be read, or no port of the loopback interface can be had to call from.
     pub async fn of(address: String, certs_dir: Option<&Path>) -> Result<Self, String> {
-        let certs = certs_dir.map(NodeCerts::open).transpose().map_err(|error| error.to_string())?.map(Arc::new);
+        Self::with(address, certs_dir.map(NodeCerts::open)).await
+    }
+
+    /// With those of the node whose store this is: in its `certs`, unless it was given another directory.
+    ///
+    /// # Errors
+    /// As [`Operator::of`].
+    pub async fn of_node(address: String, certs_dir: Option<&Path>, store: &Path) -> Result<Self, String> {
+        let dir = certs_dir.map_or_else(|| store.join(CERTS), Path::to_owned);
+        let bound = bound_file(&dir, store);
+        Self::with(address, Some(NodeCerts::open_with(dir, bound))).await
+    }
+
+    async fn with(address: String, certs: Option<Result<NodeCerts, CertError>>) -> Result<Self, String> {
+        let certs = certs.transpose().map_err(|error| error.to_string())?.map(Arc::new);
         let clock = Arc::new(Clock::system(Duration::from_millis(500)));
         // It belongs to no cluster, and serves nobody.
         let listen = "127.0.0.1:0".into();

@@ -69,7 +69,8 @@ impl Collector for Layers {
         out.gauge("sql_connections", "Open client connections.", connections as u64)?;
         out.gauge("sql_connections_waiting", "Those that have not shown yet who they are.", doors.waiting as u64)?;
         out.counter("sql_connections_turned_out", "Those that gave way to later ones before they had.", doors.turned_out)?;
-        out.gauge("sql_memory_bytes", "What statements and messages keep.", self.memory.used() as u64)?;
+        let kept = self.memory.used() as u64;
+        out.gauge("sql_memory_bytes", "What statements, messages and writes of open transactions keep.", kept)?;
         out.gauge("sql_memory_limit_bytes", "What they may keep.", self.memory.limit() as u64)?;
         out.counter("sql_memory_refused", "Requests for memory beyond that (53200).", self.memory.refused() as u64)?;
         if let Some(certs) = &self.node.certs {

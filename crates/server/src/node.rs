@@ -1,6 +1,10 @@
 //! A node: its store, its way to other ranges, and what it listens on.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use certs::{Identity, NodeCerts};
@@ -60,9 +64,20 @@ pub struct KvNode {
 /// Reads the node's certificates, if it has any.
 pub(crate) fn open_certs(config: &NodeConfig) -> Result<Option<Arc<NodeCerts>>, StartError> {
     let Some(dir) = &config.certs_dir else { return Ok(None) };
-    // Nodes may share a directory that they were given, and each has a certificate of its own.
-    let bound = if dir.starts_with(&config.store_dir) { dir } else { &config.store_dir }.join("node.pem");
+    let bound = bound_file(dir, &config.store_dir);
     NodeCerts::open_with(dir, bound).map(|certs| Some(Arc::new(certs))).map_err(StartError::Certs)
+}
+
+/// Where a node's bound certificate is. Nodes may share a directory of certificates that they were given, also by a link in
+/// their stores, and each has a certificate of its own: it is in that directory only where that is in the store.
+pub(crate) fn bound_file(certs: &Path, store: &Path) -> PathBuf {
+    let is_in_store = match (certs.canonicalize(), store.canonicalize()) {
+        (Ok(certs), Ok(store)) => certs.starts_with(store),
+        // A store that is not there yet has nothing in it.
+        (Err(_), _) | (_, Err(_)) => false,
+    };
+    let dir = if is_in_store { certs } else { store };
+    dir.join("node.pem")
 }
 
 /// A store's directory, held by this process, and the way its files are written.
@@ -72,15 +87,21 @@ pub(crate) struct LockedStore {
 }
 
 /// Takes the store's directory for this process, and gets its keys if it is encrypted. Where they cannot be had nothing in
-/// it is touched.
-pub(crate) fn lock_store(config: &NodeConfig) -> Result<LockedStore, StartError> {
-    let dir = &config.store_dir;
-    let locked = DirLock::acquire(dir).and_then(|lock| {
-        // A store of another program's format gets no keys.
-        StoreIdentity::read(dir)?;
-        Ok(LockedStore { lock: Arc::new(lock), files: StoreFiles::open(dir, &config.encryption)? })
+/// it is touched. It is done aside: who gives the key may take long, and a node that is told to stop meanwhile stops.
+pub(crate) async fn lock_store(config: &NodeConfig) -> Result<LockedStore, StartError> {
+    let (dir, encryption) = (config.store_dir.clone(), config.encryption.clone());
+    let locking = tokio::task::spawn_blocking(move || {
+        DirLock::acquire(&dir).and_then(|lock| {
+            // A store of another program's format gets no keys.
+            StoreIdentity::read(&dir)?;
+            Ok(LockedStore { lock: Arc::new(lock), files: StoreFiles::open(&dir, &encryption)? })
+        })
     });
-    locked.map_err(|source| StartError::Store { dir: dir.clone(), source })
+    let dir = config.store_dir.clone();
+    match locking.await {
+        Ok(locked) => locked.map_err(|source| StartError::Store { dir, source }),
+        Err(error) => Err(StartError::Open { dir, reason: error.to_string() }),
+    }
 }
 
 /// The store as the transactions' layer sees it.
@@ -120,7 +141,7 @@ impl KvNode {
     pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
         config.check().map_err(StartError::Config)?;
         let certs = open_certs(config)?;
-        let locked = lock_store(config)?;
+        let locked = lock_store(config).await?;
         Self::start_with(config, certs, locked, None).await
     }
 
@@ -269,7 +290,8 @@ impl KvNode {
             transport.set_enrolment(Arc::new(Enrol::new(certifier.clone())));
             tokio::spawn(certify::keep(own, certifier.clone()));
         }
-        let join = JoinService { cluster_id: identity.cluster_id, db: db.clone(), store: store.clone(), certifier };
+        let are_unbound_members = config.accept_unbound_certs;
+        let join = JoinService { cluster_id: identity.cluster_id, db: db.clone(), store: store.clone(), certifier, are_unbound_members };
         transport.register(services::JOIN, Arc::new(join));
         let node = Self {
             db,
@@ -310,5 +332,28 @@ async fn follow_nodes(db: Db, store: Store) {
     while !store.is_stopping() {
         ticks.tick().await;
         db.set_nodes(store.nodes().all().into_iter().map(|node| node.node_id).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::symlink};
+
+    use super::*;
+
+    #[test]
+    fn nodes_that_share_certificates_have_a_bound_one_each() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two, given] = ["one", "two", "given"].map(|name| dir.path().join(name));
+        for made in [&one.join("certs"), &two, &given] {
+            fs::create_dir_all(made).unwrap();
+        }
+        assert_eq!(bound_file(&one.join("certs"), &one), one.join("certs/node.pem"));
+        assert_eq!(bound_file(&given, &two), two.join("node.pem"));
+        // In the store by name alone.
+        symlink(&given, two.join("certs")).unwrap();
+        assert_eq!(bound_file(&two.join("certs"), &two), two.join("node.pem"));
+        assert_eq!(bound_file(&one.join("../given"), &one), one.join("node.pem"));
+        assert_eq!(bound_file(&given, &dir.path().join("new")), dir.path().join("new/node.pem"));
     }
 }

@@ -71,20 +71,20 @@ impl Node {
         drop(listen("other nodes", &config.rpc_addr).await?);
         let mut place = None;
         let (certs, lock) = if prepared.enrols {
-            let lock = lock_store(config)?;
+            let lock = lock_store(config).await?;
             if let (Some(token), Some(dir)) = (&config.join_token, &config.certs_dir) {
                 place = Some(enrol::ask(config, token, dir).await?);
             }
             (open_certs(config)?, lock)
         } else if prepared.makes_certs {
-            let lock = lock_store(config)?;
+            let lock = lock_store(config).await?;
             // Another process may have started a cluster here since.
             if Prepared::of(given)?.makes_certs {
                 prepared.make_certs().map_err(StartError::Certs)?;
             }
             (open_certs(config)?, lock)
         } else {
-            (open_certs(config)?, lock_store(config)?)
+            (open_certs(config)?, lock_store(config).await?)
         };
         let kv = KvNode::start_with(config, certs.clone(), lock, place).await?;
         if let Some(certs) = &certs {
@@ -186,7 +186,7 @@ impl Node {
         self.sql.doors()
     }
 
-    /// What statements and messages of clients keep.
+    /// What statements, messages and the writes of open transactions keep.
     #[must_use]
     pub fn sql_memory(&self) -> &session::NodeMemory {
         &self.memory

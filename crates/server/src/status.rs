@@ -58,6 +58,9 @@ pub struct LatchStatus {
     /// The same for all spans of a batch; lower is earlier.
     pub batch: u64,
     pub span: String,
+    /// Where it is of single keys of the span alone: how many they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<usize>,
     pub access: String,
     /// The batches it waits for.
     pub behind: Vec<u64>,
@@ -68,6 +71,7 @@ impl From<LatchRow> for LatchStatus {
         Self {
             batch: row.seq,
             span: row.span.to_string(),
+            keys: row.keys,
             access: format!("{:?}", row.access).to_lowercase(),
             behind: row.behind,
         }
@@ -117,7 +121,7 @@ fn range_status(replica: &Replica) -> Option<RangeStatus> {
             applied: group.applied_index,
         },
         latches: replica.latches().rows().into_iter().take(MAX_ROWS).map(LatchStatus::from).collect(),
-        locks: replica.lock_table().rows().into_iter().take(MAX_ROWS).map(LockStatus::from).collect(),
+        locks: replica.lock_table().rows_up_to(MAX_ROWS).into_iter().take(MAX_ROWS).map(LockStatus::from).collect(),
     })
 }
 

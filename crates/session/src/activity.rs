@@ -149,24 +149,16 @@ impl Sessions {
     /// All sessions of clients, by process number.
     #[must_use]
     pub fn rows(&self) -> Vec<SessionRow> {
-        let row = |activity: Arc<Activity>| {
-            let state = activity.state();
-            SessionRow {
-                pid: activity.pid,
-                database: activity.database_name.clone(),
-                user: activity.user.clone(),
-                client: activity.client.address,
-                state: state.name(),
-                query: fingerprint(state.text.as_deref().unwrap_or_default(), Parameters::Kept),
-                application: state.application,
-                began: activity.began,
-                transaction_began: state.transaction_began,
-                statement_began: state.statement_began,
-                changed: state.changed,
-                txn: state.txn,
-            }
-        };
-        self.all().into_iter().map(row).collect()
+        self.all().iter().map(|activity| activity.row()).collect()
+    }
+
+    /// Those with an open transaction.
+    #[must_use]
+    pub fn rows_in_transactions(&self) -> Vec<SessionRow> {
+        let is_open = |activity: &&Arc<Activity>| activity.state.lock().txn.is_some();
+        // It may have ended since.
+        let rows = self.all();
+        rows.iter().filter(is_open).map(|activity| activity.row()).filter(|row| row.txn.is_some()).collect()
     }
 
     /// How many sessions of clients there are.
@@ -186,6 +178,25 @@ impl Sessions {
 impl Activity {
     pub(crate) fn state(&self) -> State {
         self.state.lock().clone()
+    }
+
+    /// The fingerprint of its statement costs about as much as reading the text.
+    fn row(&self) -> SessionRow {
+        let state = self.state();
+        SessionRow {
+            pid: self.pid,
+            database: self.database_name.clone(),
+            user: self.user.clone(),
+            client: self.client.address,
+            state: state.name(),
+            query: fingerprint(state.text.as_deref().unwrap_or_default(), Parameters::Kept),
+            application: state.application,
+            began: self.began,
+            transaction_began: state.transaction_began,
+            statement_began: state.statement_began,
+            changed: state.changed,
+            txn: state.txn,
+        }
     }
 
     /// A statement begins.

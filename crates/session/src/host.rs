@@ -1,6 +1,7 @@
 //! What functions may ask of the session, and where the rows of the catalogs come from.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use builtins::{Host, Signal};
 use catalog::privilege::access::SIGNAL_BACKEND;
@@ -10,7 +11,13 @@ use keys::TxnId;
 use parking_lot::Mutex;
 use types::{SqlError, SqlResult, SqlState};
 
-use crate::{cluster::RowLock, environment::Environment, session::two_phase, session_tables::SessionTables, settings::Settings};
+use crate::{
+    cluster::{Cluster, RowLock},
+    environment::Environment,
+    session::two_phase,
+    session_tables::SessionTables,
+    settings::Settings,
+};
 
 /// Microseconds between 1970 and 2000.
 pub(crate) const PG_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -21,15 +28,37 @@ pub(crate) struct SessionHost {
     pub changed: Mutex<Vec<(String, String, bool)>>,
     /// Seeded when first asked.
     random: Mutex<Option<rand::rngs::SmallRng>>,
+    /// What the cluster has answered last, and when: a statement asks for many rows, and a loop of a routine waits for
+    /// another answer.
+    locks: Mutex<Option<(Instant, Arc<[RowLock]>)>>,
 }
+
+/// So long the locks of the cluster are taken to be as they were.
+const LOCKS_FOR: Duration = Duration::from_secs(1);
 
 impl SessionHost {
     pub fn new(environment: Arc<Environment>) -> Self {
-        Self { environment, changed: Mutex::default(), random: Mutex::new(None) }
+        Self { environment, changed: Mutex::default(), random: Mutex::new(None), locks: Mutex::new(None) }
     }
 
     pub fn settings(&self) -> &Settings {
         &self.environment.settings
+    }
+
+    /// The locks of the cluster, as of a moment ago.
+    fn locks_of(&self, cluster: &dyn Cluster) -> Option<Arc<[RowLock]>> {
+        let known = self.locks.lock().clone();
+        if let Some((_, locks)) = known.filter(|(asked, _)| asked.elapsed() < LOCKS_FOR) {
+            return Some(locks);
+        }
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        // There is no other way to wait in a function, and only a thread of several may.
+        if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
+            return None;
+        }
+        let found: Arc<[RowLock]> = tokio::task::block_in_place(|| runtime.block_on(cluster.row_locks())).into();
+        *self.locks.lock() = Some((Instant::now(), found.clone()));
+        Some(found)
     }
 
     pub fn now_micros(clock: &hlc::Clock) -> i64 {
@@ -47,12 +76,7 @@ impl Host for SessionHost {
         let environment = &self.environment;
         let txn = environment.sessions.transactions().into_iter().find(|(its, _)| *its == pid).map(|(_, txn)| txn);
         let (Some(txn), Some(cluster)) = (txn, &environment.cluster) else { return Vec::new() };
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Vec::new() };
-        // There is no other way to wait in a function, and only a thread of several may.
-        if runtime.runtime_flavor() != tokio::runtime::RuntimeFlavor::MultiThread {
-            return Vec::new();
-        }
-        let locks = tokio::task::block_in_place(|| runtime.block_on(cluster.row_locks()));
+        let Some(locks) = self.locks_of(&**cluster) else { return Vec::new() };
         let behind: Vec<TxnId> = locks.iter().filter(|lock| lock.txn == Some(txn)).filter_map(|lock| lock.behind).collect();
         // One of another node has no number that would say who it is here, like a prepared transaction in PostgreSQL.
         let pid_of = |txn: &TxnId| {
@@ -197,6 +221,8 @@ pub(crate) struct StatementTables<'a> {
     /// Read before their rows are asked for.
     prepared: OnceLock<Vec<kv::PreparedTxn>>,
     locks: OnceLock<Vec<RowLock>>,
+    /// `shared` has been looked at: a join may read a table for each of many rows.
+    looked_at: OnceLock<()>,
 }
 
 /// What it shows is neither the catalog's nor the session's.
@@ -215,7 +241,8 @@ impl<'a> StatementTables<'a> {
         session: SessionTables<'a>,
         shared: Option<Arc<CatalogSnapshot>>,
     ) -> Self {
-        Self { store, view, session, tables: OnceLock::new(), shared, prepared: OnceLock::new(), locks: OnceLock::new() }
+        let (prepared, locks, looked_at) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { store, view, session, tables: OnceLock::new(), shared, prepared, locks, looked_at }
     }
 
     /// # Errors
@@ -223,12 +250,7 @@ impl<'a> StatementTables<'a> {
     fn check_secrets(&self, table: &VirtualTable) -> SqlResult<()> {
         let catalog = &self.view.catalog;
         let user = self.session.host.environment.user_id;
-        if !catalog::privilege::is_secret(table.name, user, &catalog.access(self.view.database)) {
-            return Ok(());
-        }
-        let kind = if matches!(table.name, "pg_authid" | "pg_largeobject") { "table" } else { "view" };
-        let message = format!("permission denied for {kind} {}", table.name);
-        Err(SqlError::new(SqlState::InsufficientPrivilege, message))
+        catalog::privilege::check_secrets(table.name, user, &catalog.access(self.view.database))
     }
 }
 
@@ -257,19 +279,22 @@ impl exec::VirtualTables for StatementTables<'_> {
         txn: &'b mut kv::Txn,
     ) -> BoxFuture<'b, Result<(), kv::Error>> {
         Box::pin(async move {
-            if table.name == PREPARED_XACTS {
+            if table.name == PREPARED_XACTS && self.prepared.get().is_none() {
                 let found = txn.db().prepared_txns().await?;
                 self.prepared.get_or_init(|| found);
             }
             if table.name == LOCKS
+                && self.locks.get().is_none()
                 && let Some(cluster) = &self.session.host.environment.cluster
             {
                 let found = cluster.row_locks().await;
                 self.locks.get_or_init(|| found);
             }
             match &self.shared {
-                Some(snapshot) if SHARED_TABLES.contains(&table.name) => {
-                    self.store.look_at_versions(txn, snapshot).await
+                Some(snapshot) if SHARED_TABLES.contains(&table.name) && self.looked_at.get().is_none() => {
+                    self.store.look_at_versions(txn, snapshot).await?;
+                    self.looked_at.get_or_init(|| ());
+                    Ok(())
                 }
                 _ => txn.resolve_check().await,
             }

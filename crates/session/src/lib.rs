@@ -30,6 +30,7 @@ mod settings;
 mod sink;
 mod statistics;
 mod template;
+mod text_size;
 
 pub use access::{Access, Client, ConnectionLimits, NEWEST_PATIENCE, Tls};
 pub use activity::{Activity, SessionRow, Sessions};

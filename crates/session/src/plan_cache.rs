@@ -36,7 +36,9 @@ use rustc_hash::FxHasher;
 use smallvec::SmallVec;
 use types::{Datum, SqlResult, SqlType};
 
-use crate::{Session, session::has_row_security, settings::Settings, statistics::Entry, template::Template};
+use crate::{
+    Session, session::has_row_security, settings::Settings, statistics::Entry, template::Template, text_size,
+};
 
 /// What the statements of the cache may take, by estimate.
 const CAPACITY: u64 = 32 << 20;
@@ -48,11 +50,6 @@ const WEIGHT_OF_BYTE: u64 = 256;
 
 /// Longer texts are not kept: they are lists of values, and seldom come again.
 const TEXT_MAX: usize = 8 << 10;
-/// A text above this is counted against the node's memory, and read and planned aside.
-pub(crate) const LONG_TEXT_BYTES: usize = 64 << 10;
-/// What a token of a long text takes while it is parsed, bound and planned: measured with lists of numbers, which have
-/// nothing but tokens.
-const TOKEN_BYTES: usize = 512;
 
 /// Few enough that the longest text fits into one.
 const SHARDS: usize = 8;
@@ -239,17 +236,6 @@ impl PlanCache {
     }
 }
 
-/// About what the tree and the plan of a text take: so much a token, of which there are at most as many as separators
-/// outside strings, and as many between those.
-fn tree_bytes(text: &str) -> usize {
-    let (mut separators, mut is_quoted) = (0_usize, false);
-    for byte in text.bytes() {
-        is_quoted ^= byte == b'\'';
-        separators += usize::from(!is_quoted && matches!(byte, b' ' | b'\n' | b'\t' | b',' | b'(' | b')' | b'+' | b'-' | b'*' | b'/' | b'[' | b']' | b'='));
-    }
-    text.len() + 2 * separators * TOKEN_BYTES
-}
-
 fn parse(text: &str, hints: &[Option<SqlType>], scope: &Arc<Scope>) -> SqlResult<Statements> {
     let statement = |parsed| {
         Arc::new(Statement {
@@ -327,10 +313,9 @@ impl Session {
     /// 42601 with the position of the first offending token.
     pub fn read(&self, text: &str, hints: &[Option<SqlType>]) -> SqlResult<Statements> {
         let scope = &self.environment().scope;
-        if text.len() <= LONG_TEXT_BYTES {
+        let Some(memory) = text_size::reserve(&self.engine.memory, text)? else {
             return self.engine.plans.read(text, hints, scope);
-        }
-        let memory = self.engine.memory.reserve(tree_bytes(text))?;
+        };
         let mut statements = exec::aside(|| self.engine.plans.read(text, hints, scope))?;
         if let Some(statement) = statements.first_mut().and_then(Arc::get_mut) {
             statement._memory = Some(memory);

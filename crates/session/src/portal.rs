@@ -58,7 +58,7 @@ impl Portal {
         made: i64,
         cursor: Cursor,
     ) -> Self {
-        let prepared = Prepared { statement: None, plan, scope, source, is_from_sql: true, made, memory: None };
+        let prepared = Prepared { statement: None, plan, scope, source, is_from_sql: true, made, _memory: None };
         Self::new(prepared, Vec::new(), Formats::new(), State::Cursor(Box::new(cursor)))
     }
 

@@ -57,13 +57,14 @@ use crate::{
     environment::Environment,
     host::SessionHost,
     notify::{Hub, SessionNotify},
-    plan_cache::{LONG_TEXT_BYTES, PlanCache, Scope, Statement},
+    plan_cache::{PlanCache, Scope, Statement},
     portal::{Portals, Running},
     prepared::UNCOMMITTED,
     routine::RoutineCache,
     settings::Settings,
     sink::{Severity, Sink},
     statistics::{DatabaseCounters, StatementStatistics},
+    text_size::LONG_TEXT_BYTES,
 };
 
 pub(crate) const STATEMENT_MEMORY: usize = 1 << 30;
@@ -149,7 +150,7 @@ pub struct Prepared {
     /// When, in microseconds since 2000.
     pub(crate) made: i64,
     /// What it takes of the node's memory, where a session has many.
-    pub(crate) memory: Option<Arc<NodeReservation>>,
+    pub(crate) _memory: Option<Arc<NodeReservation>>,
 }
 
 /// A session's first prepared statements are not counted; each later one by about what its plan takes.
@@ -529,7 +530,7 @@ impl Session {
             Some(Arc::new(self.engine.memory.reserve(PREPARED_BYTES + PREPARED_TEXT * source.len())?))
         };
         Arc::make_mut(&mut self.prepared)
-            .insert(name.to_owned(), Prepared { statement, plan, scope, source, is_from_sql: false, made, memory });
+            .insert(name.to_owned(), Prepared { statement, plan, scope, source, is_from_sql: false, made, _memory: memory });
         Ok(())
     }
 

@@ -124,7 +124,7 @@ fn appends(criterion: &mut Criterion) {
                 let (done, wait) = mpsc::channel();
                 let entries = vec![LogEntry { index, data: data.clone() }];
                 let op = LogOp::Append { range_id: RangeId::new(1), entries };
-                log.submit(op, Box::new(move || drop(done.send(()))));
+                log.submit(op, Box::new(move || done.send(()).expect("the bench waits")));
                 wait.recv().expect("the entry is durable");
             });
         });

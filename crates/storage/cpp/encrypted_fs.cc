@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <string>
 #include <utility>
@@ -406,8 +407,19 @@ class QuorateFileSystem final : public FileSystemWrapper {
 
 }  // namespace
 
-// An Env over the default one. It owns `ciphers->context`, which it releases with the last file.
-extern "C" rocksdb_env_t* quorate_encrypted_env(const QuorateCiphers* ciphers) {
+// An Env over the default one. It owns `ciphers->context`, which it releases with the last file. Null, with the reason and
+// nothing taken, where the library that is linked is not of the version of the headers: its classes may have other members.
+extern "C" rocksdb_env_t* quorate_encrypted_env(const QuorateCiphers* ciphers, char* reason, size_t reason_bytes) {
+  const std::string compiled = std::to_string(ROCKSDB_MAJOR) + "." + std::to_string(ROCKSDB_MINOR) + "." +
+                               std::to_string(ROCKSDB_PATCH);
+  const std::string linked = rocksdb::GetRocksVersionAsString(true);
+  if (linked != compiled) {
+    std::snprintf(reason, reason_bytes,
+                  "version %s is linked, and encryption was compiled for %s: remove the library (ROCKSDB_LIB_DIR) and build "
+                  "again",
+                  linked.c_str(), compiled.c_str());
+    return nullptr;
+  }
   auto shared = std::make_shared<Ciphers>(*ciphers);
   auto files = std::make_shared<QuorateFileSystem>(rocksdb::FileSystem::Default(), std::move(shared));
   return new rocksdb_env_t{rocksdb::NewCompositeEnv(files).release(), false};

@@ -412,6 +412,12 @@ impl Engine {
         }
     }
 
+    /// Ends compactions that are halfway, and has none begun any more; what was not flushed is flushed before. Reads go on;
+    /// flushes and ingests fail from here on. For a store that stops.
+    pub fn stop_background_work(&self) {
+        self.inner.db.cancel_all_background_work(true);
+    }
+
     /// Rewrites everything once, dropping what deletions hide. For tools and tests.
     pub fn compact_all(&self) {
         let inner = &self.inner;

@@ -85,7 +85,8 @@ impl Engine {
         sync_dir(&dir)?;
         crash_point!("ingest::files_written");
         let marker = Marker { clear: clear.to_vec(), local_clear: local_clear.to_vec(), files };
-        write_file_durably(&dir.join(MARKER_FILE), &self.inner.files.seal(encode(&marker))?)?;
+        let (sealed, _held) = self.inner.files.seal(encode(&marker))?;
+        write_file_durably(&dir.join(MARKER_FILE), &sealed)?;
         crash_point!("ingest::decided");
         complete(self, &dir, &marker)
     }

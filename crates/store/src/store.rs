@@ -68,6 +68,8 @@ pub struct StoreConfig {
     pub dead_after: Duration,
     /// How long a transaction lives without a heartbeat.
     pub txn_expiry: Duration,
+    /// How many keys a command must lock for a range to keep them as a list.
+    pub bulk_locks_min: usize,
 }
 
 impl Default for StoreConfig {
@@ -83,6 +85,7 @@ impl Default for StoreConfig {
             replica_check_interval: Duration::from_secs(10),
             dead_after: Duration::from_secs(300),
             txn_expiry: replica::TXN_EXPIRY,
+            bulk_locks_min: replica::BULK_MIN,
             log_kept_bytes: 16 << 20,
             accept_lost_log: false,
         }
@@ -485,6 +488,21 @@ impl Store {
             tracing::warn!(%error, "flush at stop");
         }
         self.inner.log.close();
+        // Last: nothing is written any more. A compaction would be waited for otherwise, and some take very long.
+        let quiet = self.quiet();
+        raft::blocking(quiet);
+    }
+
+    /// Has the store begin nothing more on its own account. What this gives ends what it has begun, compactions that are
+    /// halfway above all; it may take a flush. Nothing is to be written to the store after that.
+    #[must_use]
+    pub fn quiet(&self) -> impl FnOnce() + Send + use<> {
+        self.inner.stopping.store(true, Ordering::Release);
+        let (engine, log) = (self.inner.engine.clone(), self.inner.log.clone());
+        move || {
+            engine.stop_background_work();
+            log.stop_background_work();
+        }
     }
 
     #[must_use]

@@ -86,8 +86,23 @@ struct Site {
     dir: PathBuf,
     seed: u64,
     kv: DbConfig,
-    txn_expiry: Duration,
+    stores: StoreTuning,
     between: Box<Between>,
+}
+
+/// What a test may have its stores do differently.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreTuning {
+    /// How long a transaction lives without a heartbeat.
+    pub txn_expiry: Duration,
+    /// How many keys a command must lock for a range to keep them as a list.
+    pub bulk_locks_min: usize,
+}
+
+impl Default for StoreTuning {
+    fn default() -> Self {
+        Self { txn_expiry: replica::TXN_EXPIRY, bulk_locks_min: replica::BULK_MIN }
+    }
 }
 
 /// What to put between a node, named by its number, and the network.
@@ -144,7 +159,8 @@ impl Site {
             gc_interval: Duration::from_secs(1),
             replica_check_interval: Duration::from_millis(500),
             dead_after: Duration::from_secs(6),
-            txn_expiry: self.txn_expiry,
+            txn_expiry: self.stores.txn_expiry,
+            bulk_locks_min: self.stores.bulk_locks_min,
             ..StoreConfig::default()
         };
         let options = || StoreOptions {
@@ -236,11 +252,11 @@ impl Cluster {
     /// # Panics
     /// When it does not come up.
     pub async fn start(dir: &Path, seed: u64, wires: MemoryConfig, offsets_ms: &[i64], kv: DbConfig) -> Self {
-        let txn_expiry = replica::TXN_EXPIRY;
-        Self::start_over_wires(dir, seed, wires, offsets_ms, kv, txn_expiry, |_, transport| transport).await
+        let stores = StoreTuning::default();
+        Self::start_over_wires(dir, seed, wires, offsets_ms, kv, stores, |_, transport| transport).await
     }
 
-    /// The same, with something between each node and the network, and transactions that live so long without a heartbeat.
+    /// The same, with something between each node and the network, and stores that are tuned.
     ///
     /// # Panics
     /// When it does not come up.
@@ -250,12 +266,12 @@ impl Cluster {
         wires: MemoryConfig,
         offsets_ms: &[i64],
         kv: DbConfig,
-        txn_expiry: Duration,
+        stores: StoreTuning,
         between: impl Fn(u64, Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sync + 'static,
     ) -> Self {
         let network = MemoryNetwork::new(seed, wires);
         let between = Box::new(between);
-        let site = Site { network: network.clone(), dir: dir.to_owned(), seed, kv, txn_expiry, between };
+        let site = Site { network: network.clone(), dir: dir.to_owned(), seed, kv, stores, between };
         let mut members = Vec::new();
         for (place, offset_ms) in offsets_ms.iter().enumerate() {
             let physical = Arc::new(OffsetClock { offset_ns: AtomicI64::new(offset_ms * 1_000_000) });

@@ -26,7 +26,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     clients::{bank, key, lists, registers, tables},
-    cluster::Cluster,
+    cluster::{Cluster, StoreTuning},
     gateways::{GatewayOptions, Gateways},
     nemesis,
     schedule::Schedule,
@@ -190,9 +190,14 @@ async fn start(dir: &Path, schedule: Schedule, struck: Arc<Struck>) -> Run {
         }
     };
     let offsets = [0, 1, -1].map(|sign| sign * schedule.skew_ms);
-    let (wires_config, expiry) = (schedule.wires.clone(), schedule.txn_expiry);
+    let stores = StoreTuning {
+        txn_expiry: schedule.txn_expiry,
+        // Both ways to keep what was locked.
+        bulk_locks_min: if schedule.seed.is_multiple_of(2) { 2 } else { StoreTuning::default().bulk_locks_min },
+    };
+    let wires_config = schedule.wires.clone();
     let cluster =
-        Cluster::start_over_wires(dir, schedule.seed, wires_config, &offsets, members, expiry, between).await;
+        Cluster::start_over_wires(dir, schedule.seed, wires_config, &offsets, members, stores, between).await;
     let db = &cluster.members[0].db;
     // What belongs to one transaction lies in several ranges from the start.
     let quarters = (1..4).map(|quarter| lists::list_key(schedule.window * quarter / 4));

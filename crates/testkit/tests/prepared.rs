@@ -11,7 +11,7 @@ use replica::api::{Header, KvError, PushKind, Request, Response};
 use rpc::MemoryConfig;
 use tempfile::TempDir;
 use testkit::{
-    cluster::{Cluster, Member},
+    cluster::{Cluster, Member, StoreTuning},
     commands::{end, get, key, meta, send, within},
 };
 
@@ -25,7 +25,7 @@ async fn cluster(dir: &Path) -> Cluster {
         MemoryConfig::default(),
         &[0, 0, 0],
         DbConfig { heartbeat_interval: EXPIRY / 4, ..DbConfig::default() },
-        EXPIRY,
+        StoreTuning { txn_expiry: EXPIRY, ..StoreTuning::default() },
         |_, transport| transport,
     )
     .await;

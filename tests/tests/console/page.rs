@@ -87,6 +87,7 @@ async fn the_page_shows_the_cluster() {
     show(&browser, "nodes").await;
     assert_eq!(browser.run("return document.querySelectorAll('#nodes tbody tr').length").await, 3);
     show(&browser, "ranges").await;
+    browser.until("return document.getElementById('view').textContent.includes('healthy')").await;
     let ranges = text(&browser).await;
     assert!(ranges.contains("postgres.public.account(50)") && ranges.contains("healthy"), "{ranges}");
     assert!(ranges.contains("<script>window.hurt = 1</script>"), "names are shown as they are: {ranges}");

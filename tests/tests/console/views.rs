@@ -79,6 +79,25 @@ async fn pg_stat_statements_counts_what_was_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_prepared_statement_counts_for_the_role_that_runs_it() {
+    let (_dir, node, client) = one_node().await;
+    let roles = "CREATE TABLE t (a int PRIMARY KEY); CREATE ROLE someone; GRANT SELECT ON t TO someone";
+    client.batch_execute(roles).await.unwrap();
+    let statement = client.prepare("SELECT a FROM t WHERE a = $1").await.unwrap();
+    for (role, calls) in [("RESET ROLE", 2), ("SET ROLE someone", 3)] {
+        client.batch_execute(role).await.unwrap();
+        for _ in 0..calls {
+            client.query(&statement, &[&1_i32]).await.unwrap();
+        }
+    }
+    client.batch_execute("RESET ROLE").await.unwrap();
+    let calls = "SELECT string_agg((rolname = 'someone')::text || ' ' || calls::text, ', ' ORDER BY calls)
+                 FROM pg_stat_statements s JOIN pg_roles r ON r.oid = s.userid WHERE query = 'SELECT a FROM t WHERE a = $1'";
+    assert_eq!(value::<String>(&client, calls).await, "false 2, true 3");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pg_stat_database_counts_transactions_and_rows() {
     let (_dir, node, client) = one_node().await;
     client.batch_execute("CREATE TABLE t (a int PRIMARY KEY)").await.unwrap();

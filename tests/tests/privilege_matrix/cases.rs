@@ -327,7 +327,6 @@ entries! { DDL, of_ddl, Ddl,
     "GRANT ROLE": Ddl::GrantRoles(_) => [
         within(&[], "GRANT mx_owner TO mx_other", &["GRANT mx_owner TO mx_user WITH ADMIN OPTION"]),
         within(&[], "REVOKE mx_owner FROM mx_other", &[CREATEROLE]),
-        within(&[], "ALTER GROUP mx_owner ADD USER mx_other", &[CREATEROLE]),
     ];
     "ALTER DEFAULT PRIVILEGES": Ddl::DefaultPrivileges(_) => [
         within(&[], "ALTER DEFAULT PRIVILEGES FOR ROLE mx_owner GRANT SELECT ON TABLES TO mx_other", &[OWNER]),
@@ -398,12 +397,12 @@ entries! { DDL, of_ddl, Ddl,
         owned("COMMENT ON INDEX s.u_b IS 'x'"),
         owned("COMMENT ON SEQUENCE s.q IS 'x'"),
         within(&[], "COMMENT ON SCHEMA s IS 'x'", &[OWNER]),
-        within(&[], "COMMENT ON ROLE mx_other IS 'x'", &[CREATEROLE]),
-        within(&["ALTER DATABASE matrix OWNER TO mx_owner"], "COMMENT ON DATABASE matrix IS 'x'", &[OWNER]),
     ];
     "SKIPPED": Ddl::Skipped(_) => [free("DROP TRIGGER IF EXISTS n ON s.t")];
     "ACCEPTED": Ddl::Accepted => [
         owned("ALTER INDEX s.u_b SET (fillfactor = 50)"),
+        within(&[], "COMMENT ON ROLE mx_other IS 'x'", &[CREATEROLE]),
+        within(&["ALTER DATABASE matrix OWNER TO mx_owner"], "COMMENT ON DATABASE matrix IS 'x'", &[OWNER]),
         owned("ALTER MATERIALIZED VIEW s.mv SET (autovacuum_enabled = false)"),
         owned("ALTER FUNCTION s.f() DEPENDS ON EXTENSION plpgsql"),
         within(&["ALTER DATABASE matrix OWNER TO mx_owner"], "ALTER DATABASE matrix SET work_mem = '5MB'", &[OWNER]),

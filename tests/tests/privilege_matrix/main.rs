@@ -71,21 +71,39 @@ impl Server for Session {
     }
 }
 
-impl Server for tokio_postgres::Client {
+/// A client of the server that is recorded.
+struct Recorded {
+    client: tokio_postgres::Client,
+    address: String,
+}
+
+impl Recorded {
+    async fn connect(address: &str) -> Self {
+        let (client, connection) = tokio_postgres::connect(address, tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        Self { client, address: address.to_owned() }
+    }
+}
+
+impl Server for Recorded {
     fn run<'a>(&'a mut self, sql: &'a str) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
             let outcome = if sql.ends_with("FROM STDIN") {
-                match self.copy_in::<_, &'static [u8]>(sql).await {
+                match self.client.copy_in::<_, &'static [u8]>(sql).await {
                     Ok(sink) => {
                         let mut sink = Box::pin(sink);
                         sink.as_mut().finish().await.map(drop)
                     }
-                    Err(error) => Err(error),
+                    Err(error) => {
+                        // The driver and the server disagree then on what was answered.
+                        self.client = Self::connect(&self.address).await.client;
+                        Err(error)
+                    }
                 }
             } else if sql.ends_with("TO STDOUT") {
-                self.copy_out(sql).await.map(drop)
+                self.client.copy_out(sql).await.map(drop)
             } else {
-                self.batch_execute(sql).await
+                self.client.batch_execute(sql).await
             };
             outcome.err().map(|error| match error.as_db_error() {
                 Some(error) => format!("{} {}", error.code().code(), error.message()),
@@ -184,12 +202,7 @@ async fn matrix(server: &mut dyn Server, is_postgres: bool) -> Report {
 }
 
 async fn record(from: &str, path: &Path) {
-    let connect = async |database: &str| {
-        let connected = tokio_postgres::connect(&format!("{from} dbname={database}"), tokio_postgres::NoTls).await;
-        let (client, connection) = connected.unwrap();
-        tokio::spawn(connection);
-        client
-    };
+    let connect = async |database: &str| Recorded::connect(&format!("{from} dbname={database}")).await;
     let mut outside = connect("postgres").await;
     let cleaned = ["mx_user", "mx_owner", "mx_other"];
     must(&mut outside, "DROP DATABASE IF EXISTS matrix").await;

@@ -1,10 +1,10 @@
 //! The audit log: what sessions do is told in their order, without values, and nothing is done that cannot be told.
 
-use std::path::Path;
+use std::{path::Path, sync::atomic::Ordering::Relaxed};
 
-use quorate_tests::{config, connect};
+use quorate_tests::{config, connect, connect_to};
 use serde_json::Value;
-use server::{AuditConfig, Node};
+use server::{AuditConfig, Node, NodeConfig};
 use tempfile::TempDir;
 use tokio_postgres::error::SqlState;
 
@@ -69,13 +69,13 @@ async fn what_cannot_be_told_is_not_done() {
     let dir = TempDir::new().unwrap();
     let audit_dir = dir.path().join("audit");
     let mut settings = config(dir.path(), "one");
-    // Each line begins another file, so that a directory in the place of the file is met at once.
+    // Each line begins another file, so that it is met at once that the directory is gone.
     settings.audit = Some(AuditConfig { dir: audit_dir.clone(), file_bytes_max: 1 });
     let node = Node::start(&settings).await.unwrap();
     let client = connect(&node).await;
     client.batch_execute("CREATE TABLE t (a int)").await.unwrap();
-    let (path, away) = (audit_dir.join("audit.log"), audit_dir.join("away"));
-    std::fs::rename(&path, &away).unwrap();
+    let away = dir.path().join("away");
+    std::fs::rename(&audit_dir, &away).unwrap();
     // It is done when it is found that it cannot be told; it waits.
     client.batch_execute("CREATE TABLE u (a int)").await.unwrap();
     for _ in 0..2 {
@@ -83,7 +83,7 @@ async fn what_cannot_be_told_is_not_done() {
         assert_eq!(error.code(), Some(&SqlState::IO_ERROR));
     }
     client.batch_execute("INSERT INTO u VALUES (1); SELECT * FROM u").await.unwrap();
-    std::fs::rename(&away, &path).unwrap();
+    std::fs::rename(&away, &audit_dir).unwrap();
     client.batch_execute("CREATE TABLE v (a int)").await.unwrap();
     node.stop().await;
     audit::verify(&audit_dir).unwrap();
@@ -183,9 +183,15 @@ async fn values_are_told_where_they_are_wanted_and_passwords_never() {
     let dir = TempDir::new().unwrap();
     let (node, client) = audited(dir.path(), "all all public.t all").await;
     client
-        .batch_execute("SET CLUSTER SETTING sql.audit.redaction.enabled = 'off'; CREATE TABLE t (id int, s text); CREATE ROLE r PASSWORD 'hidden'")
+        .batch_execute("SET CLUSTER SETTING sql.audit.redaction.enabled = 'off'")
         .await
         .unwrap();
+    client.batch_execute("CREATE TABLE t (id int, s text); CREATE ROLE r PASSWORD 'hidden'").await.unwrap();
+    client.batch_execute("ALTER ROLE r PASSWORD /* new */ 'hidden'").await.unwrap();
+    let body = "begin alter role r password ''hidden''; end";
+    let make = format!("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS '{body}'");
+    client.batch_execute(&make).await.unwrap();
+    client.batch_execute(&format!("DO '{body}'")).await.unwrap();
     client.execute("INSERT INTO t VALUES ($1, $2)", &[&5_i32, &None::<String>]).await.unwrap();
     client.batch_execute("SELECT s FROM t WHERE s = 'shown'").await.unwrap();
     drop(client);
@@ -194,7 +200,11 @@ async fn values_are_told_where_they_are_wanted_and_passwords_never() {
     let of = |text: &str| lines.iter().find(|line| line["statement"].as_str().is_some_and(|it| it.starts_with(text))).unwrap();
     assert_eq!(of("INSERT")["parameters"], serde_json::json!(["5", null]));
     assert_eq!(of("SELECT")["statement"], "SELECT s FROM t WHERE s = 'shown'");
-    assert_eq!(of("CREATE ROLE")["statement"], "CREATE ROLE r PASSWORD '********'");
+    assert_eq!(of("CREATE ROLE")["statement"], "CREATE ROLE r PASSWORD '?'");
+    assert_eq!(of("ALTER ROLE")["statement"], "ALTER ROLE r PASSWORD   '?'");
+    assert_eq!(of("CREATE FUNCTION")["statement"], "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS '?'");
+    assert_eq!(of("DO")["statement"], "DO '?'");
+    assert!(lines.iter().all(|line| !line.to_string().contains("hidden")));
 }
 
 /// What a routine changes is told under the statement that has called it, and so is a role that a function sets.
@@ -209,6 +219,15 @@ async fn changes_by_other_means_are_told() {
         )
         .await
         .unwrap();
+    // A statement that is told by itself may do something else as well.
+    for sql in [
+        "CREATE FUNCTION evil() RETURNS int LANGUAGE plpgsql AS 'begin create table by_it (a int); return 1; end'",
+        "CREATE TABLE filled AS SELECT evil()",
+        "CREATE TABLE other AS SELECT set_config('role', 'r', false)",
+        "RESET ROLE",
+    ] {
+        client.batch_execute(sql).await.unwrap();
+    }
     client.batch_execute("DISCARD ALL").await.unwrap();
     drop(client);
     node.stop().await;
@@ -223,9 +242,88 @@ async fn changes_by_other_means_are_told() {
         ["grant", "postgres", "GRANT", "DO '?'"],
         ["ddl", "postgres", "SELECT", "SELECT ? AS x INTO into_table"],
         ["role", "r", "SET ROLE", "SELECT set_config('?', '?', false)"],
+        ["ddl", "postgres", "CREATE TABLE", "CREATE TABLE filled AS SELECT evil()"],
+        ["role", "r", "SET ROLE", "CREATE TABLE other AS SELECT set_config('?', '?', false)"],
         ["role", "postgres", "SET SESSION AUTHORIZATION", "DISCARD ALL"],
     ];
     assert_eq!(commands, wanted.map(|line| line.map(str::to_owned)));
+}
+
+/// That one role is refused does not hide what another reads afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_permitted_after_a_refusal_is_told() {
+    let dir = TempDir::new().unwrap();
+    let (node, client) = audited(dir.path(), "all all public.cards all").await;
+    client.batch_execute("CREATE ROLE bob; CREATE TABLE cards (id int, n text)").await.unwrap();
+    client
+        .batch_execute(
+            "DO 'begin set role bob;
+               begin perform n from cards; exception when insufficient_privilege then null; end;
+               reset role; perform n from cards; perform id from cards;
+             end'",
+        )
+        .await
+        .unwrap();
+    drop(client);
+    node.stop().await;
+    let wanted = ["bob: public.cards /  42501 DO '?'", "postgres: public.cards /  00000 DO '?'"];
+    assert_eq!(accesses(dir.path()), wanted);
+}
+
+/// A transaction that is run again may read what it has not read before: each of its statements is told again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replay_reads_is_told() {
+    let dir = TempDir::new().unwrap();
+    let (node, client) = audited(dir.path(), "all all public.t read").await;
+    let make = "CREATE TABLE t (id int PRIMARY KEY, v int, label text); INSERT INTO t VALUES (1, 0, 'one')";
+    client.batch_execute(make).await.unwrap();
+    let other = connect(&node).await;
+    client.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE").await.unwrap();
+    client.batch_execute("SELECT label FROM t WHERE id = 1").await.unwrap();
+    other.batch_execute("UPDATE t SET v = v + 1 WHERE id = 1").await.unwrap();
+    client.batch_execute("UPDATE t SET v = v + 100 WHERE id = 1").await.unwrap();
+    client.batch_execute("COMMIT").await.unwrap();
+    let replayed = node.replays().replayed.load(Relaxed);
+    drop((client, other));
+    node.stop().await;
+    assert!(replayed > 0);
+    let lines = accesses(dir.path());
+    let count = |text: &str| lines.iter().filter(|line| line.ends_with(text)).count();
+    assert!(count("00000 SELECT label FROM t WHERE id = ?") > 1, "{lines:?}");
+    assert_eq!(count("00000 UPDATE t SET v = v + ? WHERE id = ?"), 2, "{lines:?}");
+}
+
+/// Plans that were made before, on whatever node and in whatever database, are made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_are_in_force_on_connections_of_other_nodes() {
+    let dir = TempDir::new().unwrap();
+    let one = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let mut beside = NodeConfig { join: vec![one.rpc_addr().to_string()], ..config(dir.path(), "two") };
+    beside.audit = Some(AuditConfig { dir: dir.path().join("audit"), file_bytes_max: 1 << 20 });
+    let two = Node::start(&beside).await.unwrap();
+    let (here, there) = (connect(&one).await, connect(&two).await);
+    here.batch_execute("CREATE TABLE t (id int PRIMARY KEY)").await.unwrap();
+    here.batch_execute("CREATE DATABASE other").await.unwrap();
+    let elsewhere = connect_to(&two, "other").await;
+    elsewhere.batch_execute("CREATE TABLE u (id int PRIMARY KEY)").await.unwrap();
+    for _ in 0..2 {
+        there.batch_execute("SELECT id FROM t").await.unwrap();
+        elsewhere.batch_execute("SELECT id FROM u").await.unwrap();
+    }
+    here.batch_execute("SET CLUSTER SETTING sql.audit.rules = 'all all public.* read'").await.unwrap();
+    there.batch_execute("SELECT id FROM t").await.unwrap();
+    elsewhere.batch_execute("SELECT id FROM u").await.unwrap();
+    let wanted = ["postgres: public.t /  00000 SELECT id FROM t", "postgres: public.u /  00000 SELECT id FROM u"];
+    assert_eq!(accesses(dir.path()), wanted);
+    here.batch_execute("RESET CLUSTER SETTING sql.audit.rules").await.unwrap();
+    // The attempt that finds that the rules are others is logged by the old ones.
+    there.batch_execute("SELECT id FROM t").await.unwrap();
+    let before = accesses(dir.path()).len();
+    there.batch_execute("SELECT id FROM t").await.unwrap();
+    assert_eq!(accesses(dir.path()).len(), before);
+    drop((here, there, elsewhere));
+    two.stop().await;
+    one.stop().await;
 }
 
 /// With `drop`, what cannot be written is counted, and a line says how much it was.
@@ -238,23 +336,31 @@ async fn what_cannot_be_told_is_counted_where_that_is_preferred() {
     let node = Node::start(&settings).await.unwrap();
     let client = connect(&node).await;
     client
-        .batch_execute("CREATE TABLE t (a int); SET CLUSTER SETTING sql.audit.rules = 'all all public.t read'")
+        .batch_execute(
+            "CREATE ROLE r LOGIN; CREATE TABLE t (a int); SET CLUSTER SETTING sql.audit.rules = 'all all public.t read'",
+        )
         .await
         .unwrap();
-    let (path, away) = (audit_dir.join("audit.log"), audit_dir.join("away"));
-    std::fs::rename(&path, &away).unwrap();
-    // The first finds that it cannot be written, and waits.
-    client.batch_execute("SELECT * FROM t").await.unwrap();
-    let error = client.batch_execute("SELECT * FROM t").await.unwrap_err();
-    assert_eq!(error.code(), Some(&SqlState::IO_ERROR));
+    let away = dir.path().join("away");
+    std::fs::rename(&audit_dir, &away).unwrap();
+    // The first finds that it cannot be written, and has read nothing either.
+    for _ in 0..2 {
+        let error = client.batch_execute("SELECT * FROM t").await.unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::IO_ERROR));
+    }
     client.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
-    std::fs::rename(&away, &path).unwrap();
-    client.batch_execute("SET CLUSTER SETTING sql.audit.on_failure = 'drop'").await.unwrap();
-    std::fs::rename(&path, &away).unwrap();
+    // Nobody is let in but who can end it.
+    let address = |user: &str| format!("host=127.0.0.1 port={} user={user} dbname=postgres", node.sql_addr().port());
+    let refused = tokio_postgres::connect(&address("r"), tokio_postgres::NoTls).await.err().unwrap();
+    assert_eq!(refused.code(), Some(&SqlState::IO_ERROR));
+    let first = connect(&node).await;
+    let error = first.batch_execute("SET CLUSTER SETTING sql.audit.rules = ''").await.unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::IO_ERROR));
+    first.batch_execute("SET CLUSTER SETTING sql.audit.on_failure = 'drop'").await.unwrap();
     for _ in 0..3 {
         client.batch_execute("SELECT * FROM t").await.unwrap();
     }
-    std::fs::rename(&away, &path).unwrap();
+    std::fs::rename(&away, &audit_dir).unwrap();
     client.batch_execute("SELECT * FROM t").await.unwrap();
     node.stop().await;
     audit::verify(&audit_dir).unwrap();
@@ -265,5 +371,5 @@ async fn what_cannot_be_told_is_counted_where_that_is_preferred() {
             lost += if line["event"] == "lost" { line["count"].as_u64().unwrap() } else { 0 };
         }
     }
-    assert_eq!(lost, 3);
+    assert_eq!(lost, 4, "the statement that ended it, and what came after");
 }

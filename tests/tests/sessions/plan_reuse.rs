@@ -1,12 +1,16 @@
 //! Plans beside changes of the catalog: those of other tables are no reason to plan again, and what a name means by now
 //! is.
 
+use std::error::Error;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use bytes::BytesMut;
 use quorate_tests::{connect, one_node};
 use server::Node;
 use tokio_postgres::Client;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 /// How often the node has planned a statement again.
 fn replans(node: &Node) -> u64 {
@@ -127,5 +131,141 @@ async fn a_name_that_means_something_else_is_planned_again() {
             .unwrap();
     }
     assert_eq!(text(&other, oid).await, text(&client, of_names).await);
+    node.stop().await;
+}
+
+/// What a text that has been planned answers: what one answers that nobody has planned.
+async fn answer(client: &Client, sql: &str) -> String {
+    static FRESH: AtomicU32 = AtomicU32::new(0);
+    let known = text(client, sql).await;
+    let fresh = text(client, &format!("{sql} -- {}", FRESH.fetch_add(1, Relaxed))).await;
+    assert_eq!(known, fresh, "same-meaning: {sql}");
+    known
+}
+
+/// As [`answer`], of a text that is planned and kept.
+async fn known_answer(client: &Client, sql: &str) -> String {
+    for _ in 0..3 {
+        text(client, sql).await;
+    }
+    answer(client, sql).await
+}
+
+/// A label of an enum type.
+#[derive(Debug)]
+struct Label(&'static str);
+
+impl ToSql for Label {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// *same-meaning*: types that no name in the text leads to.
+#[tokio::test(flavor = "multi_thread")]
+async fn types_of_signatures_and_parameters_are_planned_again() {
+    let (_dir, node, client) = one_node().await;
+    let other = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TYPE pair AS (a int, b int);
+             CREATE FUNCTION is_first(m mood) RETURNS text LANGUAGE sql AS $$SELECT (m = enum_first(m))::text$$;
+             CREATE FUNCTION make() RETURNS pair LANGUAGE sql AS $$SELECT '(1,2)'::pair$$;
+             CREATE FUNCTION second(p pair) RETURNS text LANGUAGE sql AS $$SELECT split_part(p::text, ',', 2)$$",
+        )
+        .await
+        .unwrap();
+    let of_signatures =
+        ["SELECT is_first('b')", "SELECT (make()).b::text", "SELECT b::text FROM make()", "SELECT second('(1,2)')"];
+    for (sql, expected) in of_signatures.into_iter().zip(["false", "2", "2", "2)"]) {
+        assert_eq!(known_answer(&other, sql).await, expected, "{sql}");
+    }
+    let mood = other.prepare("SELECT $1::mood::text").await.unwrap().params()[0].clone();
+    let typed = other.prepare_typed("SELECT $1::text", &[mood]).await.unwrap();
+    for label in ["a", "b", "a"] {
+        assert_eq!(other.query_one(&typed, &[&Label(label)]).await.unwrap().get::<_, &str>(0), label);
+    }
+    client
+        .batch_execute(
+            "ALTER TYPE mood RENAME VALUE 'a' TO 'x'; ALTER TYPE mood RENAME VALUE 'b' TO 'a';
+             ALTER TYPE mood RENAME VALUE 'x' TO 'b';
+             ALTER TYPE pair RENAME ATTRIBUTE a TO x; ALTER TYPE pair RENAME ATTRIBUTE b TO a;
+             ALTER TYPE pair RENAME ATTRIBUTE x TO b",
+        )
+        .await
+        .unwrap();
+    for (sql, expected) in of_signatures.into_iter().zip(["true", "1", "1", "2)"]) {
+        assert_eq!(answer(&other, sql).await, expected, "{sql}");
+    }
+    client.batch_execute("ALTER TYPE pair ADD ATTRIBUTE c int").await.unwrap();
+    client.batch_execute("ALTER TYPE mood ADD VALUE 'c'").await.unwrap();
+    assert!(other.query_one("SELECT second('(1,2)')", &[]).await.is_err(), "too few columns by now");
+    for label in ["c", "a", "b"] {
+        assert_eq!(other.query_one(&typed, &[&Label(label)]).await.unwrap().get::<_, &str>(0), label);
+    }
+    node.stop().await;
+}
+
+/// *same-meaning*: oids that stand in plans, whatever they are of and in.
+#[tokio::test(flavor = "multi_thread")]
+async fn oids_of_indexes_and_in_rows_are_of_now() {
+    let (_dir, node, client) = one_node().await;
+    let other = connect(&node).await;
+    let make = "CREATE TABLE t (a text); CREATE INDEX i ON t (a)";
+    client.batch_execute(&format!("CREATE TYPE named AS (number int, relation regclass); {make}")).await.unwrap();
+    let oids = [
+        ("i", "SELECT 'i'::regclass::oid::int8::text"),
+        ("t", "SELECT (('(1,t)'::named).relation)::oid::int8::text"),
+        ("t", "SELECT ((('{\"(1,t)\"}'::named[])[1]).relation)::oid::int8::text"),
+    ];
+    for again in ["DROP INDEX i; CREATE INDEX i ON t (a)", "DROP TABLE t"] {
+        for (name, sql) in oids {
+            let now = text(&client, &format!("SELECT oid::int8::text FROM pg_class WHERE relname = '{name}'")).await;
+            assert_eq!(known_answer(&other, sql).await, now, "{sql}");
+        }
+        client.batch_execute(again).await.unwrap();
+    }
+    client.batch_execute(make).await.unwrap();
+    for (name, sql) in oids {
+        let now = text(&client, &format!("SELECT oid::int8::text FROM pg_class WHERE relname = '{name}'")).await;
+        assert_eq!(answer(&other, sql).await, now, "{sql}");
+    }
+    node.stop().await;
+}
+
+/// *same-meaning*: what a call means depends on all routines of its name.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_mean_the_routine_that_fits_best_by_now() {
+    let (_dir, node, client) = one_node().await;
+    let other = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE FUNCTION g(x bigint) RETURNS text LANGUAGE sql AS $$SELECT 'bigint'$$;
+             CREATE FUNCTION g(x int, y int) RETURNS text LANGUAGE sql AS $$SELECT 'int'$$",
+        )
+        .await
+        .unwrap();
+    // The schema is made with the first table.
+    other.batch_execute("CREATE TEMPORARY TABLE first (a int)").await.unwrap();
+    other.batch_execute("CREATE FUNCTION pg_temp.f(x bigint) RETURNS text LANGUAGE sql AS $$SELECT 'bigint'$$").await.unwrap();
+    let (of_all, temporary) = ("SELECT g(1)", "SELECT pg_temp.f(1)");
+    assert_eq!(known_answer(&other, of_all).await, "bigint");
+    assert_eq!(known_answer(&other, temporary).await, "bigint");
+    client
+        .batch_execute("CREATE OR REPLACE FUNCTION g(x int, y int DEFAULT 0) RETURNS text LANGUAGE sql AS $$SELECT 'int'$$")
+        .await
+        .unwrap();
+    assert_eq!(answer(&other, of_all).await, "int");
+    other.batch_execute("CREATE FUNCTION pg_temp.f(x int) RETURNS text LANGUAGE sql AS $$SELECT 'int'$$").await.unwrap();
+    assert_eq!(answer(&other, temporary).await, "int");
+    other.batch_execute("DROP FUNCTION pg_temp.f(int)").await.unwrap();
+    assert_eq!(answer(&other, temporary).await, "bigint");
     node.stop().await;
 }

@@ -77,7 +77,7 @@ pub const EXPLAINED: &[Explained] = &[
             match it.kind {
                 Kind::RefusedThere { code, .. } => is_of_value(code, it.sql) && it.evidence.fails_at_planning,
                 // Here a row is refused for another reason before it needs the value.
-                Kind::OtherCode { there, .. } => there.starts_with("22") && it.evidence.fails_at_planning,
+                Kind::OtherCode { there, .. } => is_of_value(there, it.sql) && it.evidence.fails_at_planning,
                 _ => false,
             }
         },
@@ -126,8 +126,12 @@ pub const EXPLAINED: &[Explained] = &[
     },
     Explained {
         name: "one of several rows to change a row by",
-        reason: "UPDATE … FROM changes a row once, by whichever of the joined rows comes first, which is not promised",
-        applies: |it| matches!(it.kind, Kind::Values) && it.sql.contains("update ") && it.has(&[" from "]) && it.has(&["returning"]),
+        reason: "UPDATE … FROM and DELETE … USING change a row once, by whichever of the joined rows comes first, which is not promised",
+        applies: |it| {
+            matches!(it.kind, Kind::Values)
+                && (it.sql.contains("update ") && it.has(&[" from "]) || it.sql.contains("delete ") && it.has(&[" using "]))
+                && it.has(&["returning"])
+        },
     },
     Explained {
         name: "one of equal numerics",

@@ -24,6 +24,10 @@ pub(crate) fn to_json(context: &EvalContext<'_>, ty: &SqlType, datum: &Datum) ->
     Ok(match datum {
         Datum::Null => Json::Null,
         Datum::Bool(value) => Json::Bool(*value),
+        // Types that are integers inside only.
+        Datum::Int(_) if matches!(ty.base(), SqlType::Oid | SqlType::Money | SqlType::PgLsn | SqlType::Xid8) => {
+            Json::String(checked_string(to_text(context, ty, datum)?)?.into())
+        }
         Datum::Int(number) => Json::Number(Numeric::from_i64(*number)),
         // The digits that are shown, whatever the setting of extra_float_digits.
         Datum::Float(number) if number.is_finite() => Json::Number(Numeric::parse(&float_text(ty, *number))?),

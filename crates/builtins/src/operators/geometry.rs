@@ -2,9 +2,9 @@
 
 use std::cmp::Ordering;
 
-use types::geometry::measure::{
-    at_most, distance, distance_to_polygon, equal, is_inside, is_same, is_same_polygon, less, polygon_contains,
-    polygon_distance, polygons_overlap,
+use types::geometry::measure::{at_most, distance, equal, is_same, less};
+use types::geometry::shapes::{
+    distance_to_polygon, is_inside, is_same_polygon, polygon_contains, polygon_distance, polygons_overlap,
 };
 use types::geometry::{Circle, Line, Path, Point, Rect, Segment};
 use types::{Datum, Geometry, SqlResult, SqlType};

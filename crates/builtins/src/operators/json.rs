@@ -380,6 +380,8 @@ pub(super) static OPERATORS: &[Operator] = &[
     Operator::new("#-", 3287, Builtin::pure("jsonb_delete_path", 3304, &[JSONB, TEXTS], R_JSONB, |_, _, a| {
         let (json, names) = (jsonb(&a[0]), one_dimension(array(&a[1]))?);
         match json {
+            // In what is empty the path is not looked at.
+            Json::Array(items) if items.is_empty() => Ok(a[0].clone()),
             Json::Object(_) | Json::Array(_) => Ok(Datum::Jsonb(delete_path(json, names, 0)?.into())),
             _ => Err(SqlError::new(SqlState::InvalidParameterValue, "cannot delete path in scalar")),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use types::{SqlError, SqlResult, SqlState};
 
 use super::acl::PUBLIC;
-use super::{Acl, ObjectKind, PrivilegeSet, Privileges, denied, not_owner};
+use super::{Acl, ObjectKind, PrivilegeSet, Privileges, check_secrets, denied, not_owner};
 use crate::policy::RowSecurityState;
 use crate::descriptor::{DATABASE_OWNER_ROLE, POSTGRES_ROLE, Schema};
 use crate::routine::{PLPGSQL_LANGUAGE, RoutineKind, SQL_LANGUAGE};
@@ -82,6 +82,8 @@ pub enum Need {
     Member { of: u32, what: &'static str },
     /// It shows what is granted.
     Shown,
+    /// It reads a catalog that is not everybody's, even if no row of it is asked for in the end.
+    Secrets(&'static str),
     /// Whether the role, or the current user, was subject to the policies of a table when the plan was made (*decided-now*):
     /// where that has changed, it is another plan that must run.
     RowSecurity { relation: u32, role: Option<u32>, state: RowSecurityState },
@@ -405,6 +407,7 @@ impl Access<'_> {
             | Need::CreateRole { .. }
             | Need::Member { .. }
             | Need::Sequences
+            | Need::Secrets(_)
             | Need::Shown => true,
         })
     }
@@ -443,6 +446,7 @@ impl Access<'_> {
                         return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
                     }
                 }
+                Need::Secrets(name) => check_secrets(name, user, self)?,
                 Need::Sequences | Need::Shown | Need::RowSecurity { .. } => {}
                 Need::Lookup { schema, missing } => {
                     if self.privileges_of(user, *schema, PrivilegeSet::USAGE).is_empty() {

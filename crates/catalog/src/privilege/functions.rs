@@ -6,7 +6,7 @@ use types::{Datum, OidNames, SqlError, SqlResult, SqlState, SqlType};
 
 use super::access::READ_ALL_STATS;
 use super::acl::PUBLIC;
-use super::{Access, ObjectKind, PrivilegeSet};
+use super::{Access, ObjectKind, PrivilegeSet, denied};
 use crate::routine::{PLPGSQL_LANGUAGE, SQL_LANGUAGE};
 use crate::snapshot::Relation;
 use crate::view::{CatalogView, Class};
@@ -26,16 +26,33 @@ fn unrecognized(text: &str) -> SqlError {
     SqlError::new(SqlState::InvalidParameterValue, format!("unrecognized privilege type: \"{text}\""))
 }
 
-/// Whether a role may not read a catalog that is not everybody's.
+/// Catalogs that superusers read, and nobody else.
+const OF_SUPERUSERS: [&str; 5] = ["pg_authid", "pg_hba_file_rules", "pg_ident_file_mappings", "pg_largeobject", "pg_shadow"];
+/// Catalogs for those who may read all statistics.
+const OF_MONITORS: [&str; 2] = ["pg_backend_memory_contexts", "pg_shmem_allocations"];
+
+/// Whether a catalog is not everybody's to read.
 #[must_use]
-pub fn is_secret(name: &str, role: u32, access: &Access<'_>) -> bool {
-    match name {
-        "pg_authid" | "pg_hba_file_rules" | "pg_ident_file_mappings" | "pg_largeobject" | "pg_shadow" => {
-            !access.is_superuser(role)
-        }
-        "pg_backend_memory_contexts" | "pg_shmem_allocations" => !access.has_role(role, READ_ALL_STATS),
-        _ => false,
+pub fn has_secrets(name: &str) -> bool {
+    OF_SUPERUSERS.contains(&name) || OF_MONITORS.contains(&name)
+}
+
+/// Whether a role may not read a catalog that is not everybody's.
+fn is_secret(name: &str, role: u32, access: &Access<'_>) -> bool {
+    OF_SUPERUSERS.contains(&name) && !access.is_superuser(role)
+        || OF_MONITORS.contains(&name) && !access.has_role(role, READ_ALL_STATS)
+}
+
+/// Whether a role may read a catalog.
+///
+/// # Errors
+/// 42501 for what would help others to get in.
+pub fn check_secrets(name: &str, role: u32, access: &Access<'_>) -> SqlResult<()> {
+    if !is_secret(name, role, access) {
+        return Ok(());
     }
+    let kind = if matches!(name, "pg_authid" | "pg_largeobject") { "table" } else { "view" };
+    Err(denied(kind, name))
 }
 
 /// # Errors

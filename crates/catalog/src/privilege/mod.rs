@@ -24,7 +24,7 @@ use types::{SqlError, SqlState};
 
 pub use access::{Access, Need, Object, RelationNeed};
 pub use acl::{Acl, AclError, AclItem, Behavior, Change};
-pub use functions::is_secret;
+pub use functions::{check_secrets, has_secrets};
 pub use rows::{DefaultFor, Membership, PrivilegeRow, Privileges, SharedPrivileges};
 
 /// A set of privileges; the bits are PostgreSQL's.

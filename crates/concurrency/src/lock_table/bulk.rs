@@ -18,9 +18,6 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Renew, key_state::Claim};
 
-/// Fewer keys are locked one by one.
-pub(super) const BULK_MIN: usize = 64;
-
 /// The keys of one command.
 struct Bulk {
     meta: TxnMeta,
@@ -109,7 +106,12 @@ impl Bulks {
     pub fn blocker_among<'a>(&'a self, keys: &'a KeyList, claim: &'a Claim) -> Option<BulkLock<'a>> {
         let hull = keys.hull();
         let bulks = self.overlapping(&hull).filter(|bulk| bulk.blocks(claim));
-        bulks.flat_map(|bulk| keys.iter().filter_map(|key| bulk.place(key).map(|place| bulk.lock(place)))).next()
+        let mut held = bulks.flat_map(move |bulk| {
+            // Of the keys only those that lie within this one, or many bulks would have them all looked up in each.
+            let within = keys.places_in(&bulk.keys.hull());
+            within.filter_map(move |at| bulk.place(keys.get(at)).map(|place| bulk.lock(place)))
+        });
+        held.next()
     }
 
     /// All keys of a span, or what one transaction has of them, in order.
@@ -127,17 +129,18 @@ impl Bulks {
         self.of_txn.contains_key(&txn) && keys.iter().all(is_locked)
     }
 
-    /// Locks the keys, if *disjoint-bulks* allows it. The caller answers for *one-place*, and that there is no conflict.
-    pub fn add(&mut self, keys: KeyList, txn: &TxnMeta, strength: LockStrength) -> Result<(), KeyList> {
-        let hull = keys.hull();
-        if hull.is_empty() || self.overlapping(&hull).any(|bulk| bulk.keys.hull().overlaps(&hull)) {
-            return Err(keys);
-        }
+    /// Whether any reaches into the span: another over it is against *disjoint-bulks*.
+    pub fn reach_into(&self, span: &Span) -> bool {
+        self.overlapping(span).any(|bulk| bulk.keys.hull().overlaps(span))
+    }
+
+    /// Locks the keys, which lie in this hull; there are some. The caller answers for *disjoint-bulks* and *one-place*, and
+    /// that there is no conflict.
+    pub fn add(&mut self, keys: KeyList, hull: Span, txn: &TxnMeta, strength: LockStrength) {
         self.key_count += keys.len();
         *self.of_txn.entry(txn.id).or_default() += 1;
         let bulk = Bulk { meta: txn.clone(), strength, end: keys.len(), keys, moved: FxHashSet::default() };
         self.by_first.insert(hull.start, bulk);
-        Ok(())
     }
 
     /// Takes a key out; who holds it.

@@ -146,3 +146,14 @@ fn a_request_does_not_wait_for_itself() {
     assert!(manager.acquire(spans.clone()).now().is_ok());
     assert!(manager.try_acquire(spans).is_ok(), "all of it was released");
 }
+
+#[test]
+fn a_list_of_keys_is_shown_with_their_number() {
+    let manager = LatchManager::new();
+    let keys: KeyList = [0, 2, 5].into_iter().map(key).collect();
+    let hull = keys.hull();
+    let spans = vec![LatchSpan::write_keys(keys, ts(1)), LatchSpan::read(span(6, 8), ts(1))];
+    let _held = manager.try_acquire(spans).expect("nothing is held");
+    let shown: Vec<_> = manager.rows().into_iter().map(|row| (row.span, row.keys)).collect();
+    assert_eq!(shown, [(hull, Some(3)), (span(6, 8), None)]);
+}

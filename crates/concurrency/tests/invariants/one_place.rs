@@ -36,9 +36,8 @@ fn strength() -> impl Strategy<Value = LockStrength> {
 fn op() -> impl Strategy<Value = Op> {
     let (key, txn) = (0..KEYS, 1..4u8);
     prop_oneof![
-        8 => (txn.clone(), strength(), 0..200u8, 1..4u8, 50..120u8).prop_map(|(txn, strength, start, step, count)| {
-            Op::AcquireAll { txn, strength, start, step, count }
-        }),
+        8 => (txn.clone(), strength(), 0..200u8, 1..4u8, prop_oneof![1..8u8, 50..120u8])
+            .prop_map(|(txn, strength, start, step, count)| Op::AcquireAll { txn, strength, start, step, count }),
         4 => (txn.clone(), strength(), key.clone()).prop_map(|(txn, strength, key)| Op::Acquire { txn, strength, key }),
         4 => (txn.clone(), prop::option::of(strength()), key.clone())
             .prop_map(|(txn, strength, key)| Op::Enqueue { txn, strength, key }),
@@ -61,6 +60,9 @@ fn acquire_each(table: &LockTable, locks: &[(Key, LockStrength)], txn: &TxnMeta)
 
 fn compare(bulk: &LockTable, single: &LockTable, waiters: &[(Waiter, Waiter)]) {
     assert_eq!(bulk.rows(), single.rows());
+    for limit in [0, 1, 10, 100, 1000] {
+        assert_eq!(bulk.rows_up_to(limit), single.rows_up_to(limit));
+    }
     assert_eq!((bulk.stats(), bulk.key_count()), (single.stats(), single.key_count()));
     for (ours, theirs) in waiters {
         assert_eq!((ours.holder(), ours.blockers()), (theirs.holder(), theirs.blockers()));
@@ -93,8 +95,8 @@ fn compare(bulk: &LockTable, single: &LockTable, waiters: &[(Waiter, Waiter)]) {
     }
 }
 
-fn check(ops: Vec<Op>) {
-    let (bulk, single) = (LockTable::new(), LockTable::new());
+fn check(bulk_min: usize, ops: Vec<Op>) {
+    let (bulk, single) = (LockTable::with_bulk_min(bulk_min), LockTable::new());
     let mut waiters: Vec<(Waiter, Waiter)> = Vec::new();
     for op in ops {
         match op {
@@ -136,8 +138,8 @@ fn check(ops: Vec<Op>) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
     #[test]
-    fn one_place(ops in prop::collection::vec(op(), 1..25)) {
-        check(ops);
+    fn one_place(bulk_min in prop::sample::select(vec![2, 64]), ops in prop::collection::vec(op(), 1..25)) {
+        check(bulk_min, ops);
     }
 }
 
@@ -153,4 +155,28 @@ fn a_key_that_somebody_waits_for_leaves_its_bulk() {
     assert_eq!(table.stats().key_count, 100);
     table.txn_finished(txn_id(1));
     assert_eq!((waiter.holder(), table.stats().key_count), (None, 1));
+}
+
+/// A list that reaches into another is refused before anything is looked for in it, and its keys are locked one by one.
+#[test]
+fn rows_that_are_locked_out_of_their_order_are_locked() {
+    let table = LockTable::with_bulk_min(2);
+    let locks = |start: u8| -> Vec<(Key, LockStrength)> {
+        (start..240).step_by(4).map(|n| (key(n), LockStrength::Update)).collect()
+    };
+    for start in [2, 0, 3, 1, 0, 2] {
+        assert_eq!(table.acquire_all(&locks(start), &txn(1)), Acquired::Acquired);
+    }
+    assert_eq!(table.stats().key_count, 240);
+    let first: Vec<Key> = table.rows_up_to(100).into_iter().map(|row| row.key).collect();
+    assert!(first.into_iter().eq((0..100).map(key)), "of lists and of single keys, in order");
+    // Somebody else is refused by either kind.
+    for start in [1, 2] {
+        assert!(matches!(table.acquire_all(&locks(start), &txn(2)), Acquired::Blocked(_)));
+        let wanted: KeyList = locks(start).iter().map(|(key, _)| key).collect();
+        let conflict = table.check_keys(&wanted, Some(&txn(2))).expect("all of them are locked");
+        assert_eq!((conflict.key, conflict.holder.id), (key(start), txn_id(1)));
+    }
+    table.txn_finished(txn_id(1));
+    assert_eq!(table.key_count(), 0);
 }

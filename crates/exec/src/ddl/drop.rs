@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use catalog::descriptor::FIRST_USER_ID;
 use catalog::{Column, ColumnDefault, Descriptor, Relation, Table, View};
-use keys::ColumnId;
+use keys::{ColumnId, keyspace};
 use plan::{PlanContext, statement::RelationKind};
 use types::{SqlError, SqlResult, SqlState, stack};
 
@@ -314,6 +314,7 @@ pub(super) fn database(name: &str, if_exists: bool, ctx: &mut DdlContext<'_>) ->
         ctx.change.remove(ctx.txn, schema);
     }
     ctx.change.remove(ctx.txn, database.id);
+    ctx.garbage.push(keyspace::notifications(database.id));
     Ok(())
 }
 

@@ -244,5 +244,8 @@ pub(super) fn set_cluster(setting: ClusterSetting, value: Option<&str>, ctx: &mu
         SqlError::new(SqlState::InvalidParameterValue, message).with_detail(detail)
     })?;
     ctx.change.put(ctx.txn, Descriptor::Cluster(settings));
+    if setting.is_of_audit() {
+        ctx.change.raise_databases(ctx.txn);
+    }
     Ok(())
 }

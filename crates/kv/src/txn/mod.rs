@@ -299,6 +299,12 @@ impl Txn {
         !self.buffer.is_empty() || !self.intents.is_empty()
     }
 
+    /// About what its writes hold in memory that were not sent yet.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffer.bytes()
+    }
+
     #[must_use]
     pub fn has_ended(&self) -> bool {
         self.state == State::Ended
@@ -450,6 +456,8 @@ impl Txn {
             && self.commit_sent != CommitSent::Sent
             // One in the past stays there.
             && !self.read_only
+            // Laid notifications are in the way of whoever listens, of its own session first.
+            && !(self.notifications.is_some() && !self.intents.is_empty())
             && !self.heartbeat.as_ref().is_some_and(HeartbeatHandle::is_aborted);
         // An aborted id is used up, and its locks may have been taken away; the victim of a deadlock lets go of what
         // the others wait for.

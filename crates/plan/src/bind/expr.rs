@@ -147,7 +147,10 @@ impl Binder<'_> {
             Ast::Floor { expr, field } => self.rounding("floor", expr, field, scope),
             Ast::Position { expr, r#in } => {
                 let (what, within) = (self.expr(expr, scope)?, self.expr(r#in, scope)?);
-                self.function_call("strpos", vec![within, what])
+                let is_bits = [&within, &what].iter().any(|it| {
+                    self.known_type(it).is_some_and(|ty| matches!(ty, SqlType::Bit(_) | SqlType::VarBit(_)))
+                });
+                self.function_call(if is_bits { "position" } else { "strpos" }, vec![within, what])
             }
             Ast::Substring { expr, substring_from, substring_for, .. } => {
                 let mut args = vec![self.expr(expr, scope)?];

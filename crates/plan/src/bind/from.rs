@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use catalog::virtual_tables::find as find_virtual;
-use catalog::privilege::{Need, PrivilegeSet};
+use catalog::privilege::{Need, PrivilegeSet, has_secrets};
 use catalog::{Relation, RoutineKind, Sequence, Table, VirtualTable};
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
@@ -475,6 +475,9 @@ impl Binder<'_> {
                 range.schema = Some(table.schema.to_owned()).filter(|_| alias.is_none());
                 range.catalog_oid = Some(table.oid);
                 self.context.notes.needs.add(Need::Shown);
+                if has_secrets(table.name) {
+                    self.context.notes.needs.add(Need::Secrets(table.name));
+                }
                 let rel = Rel { node: RelNode::Virtual(table), columns };
                 Ok(Item { rel, scope: Scope::of_range(level, range), lateral: None })
             }

@@ -504,6 +504,8 @@ impl Binder<'_> {
         for schema in schemas {
             if let Some(catalog::NameOwner::Index { oid, .. }) = self.context.catalog.name_owner(schema, name)
             {
+                // Names of indexes are not among the dependencies.
+                self.context.notes.holds_oids.set(true);
                 return Ok(Some(i64::from(oid)));
             }
         }
@@ -521,9 +523,14 @@ fn is_of_grammar(name: &str, binder: &Binder<'_>) -> bool {
         || (super::window::is_window_only(name) && builtins::functions(name).is_empty())
 }
 
-/// Functions that are no builtins and make one value: the grammar's own, and those of sequences.
+/// Functions that are no builtins and make one value: the grammar's own, those of sequences, and those that wait.
 pub(super) fn is_special(name: &str) -> bool {
-    matches!(name, "coalesce" | "greatest" | "least" | "nullif" | "nextval" | "currval" | "setval" | "lastval")
+    let is_named = matches!(
+        name,
+        "coalesce" | "greatest" | "least" | "nullif" | "nextval" | "currval" | "setval" | "lastval" | "pg_sleep"
+            | "pg_sleep_for" | "pg_sleep_until" | "pg_export_snapshot"
+    );
+    is_named || advisory(name).is_some()
 }
 
 fn is_set(position: usize) -> bool {

@@ -359,6 +359,9 @@ impl Binder<'_> {
             .zip(&right.columns)
             .map(|(left, right)| common_type(&[left.ty, right.ty], name))
             .collect::<SqlResult<Vec<_>>>()?;
+        if !(all && kind == SetOpKind::Union) {
+            types.iter().try_for_each(|ty| super::select::check_equality(*ty))?;
+        }
         let mut left = self.coerce_outputs(left, &types)?;
         let right = self.coerce_outputs(right, &types)?;
         // One more input of the same UNION. What UNION leaves of equal rows is the same however they are brought together.

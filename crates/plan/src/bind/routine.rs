@@ -444,6 +444,10 @@ impl Binder<'_> {
     ) -> SqlResult<RoutineCall> {
         let routine = chosen.routine.clone();
         self.context.notes.uses(routine.id);
+        let signature = routine.parameters.iter().map(|it| it.ty).chain([routine.returns]);
+        for ty in signature.filter_map(|ty| self.context.catalog.stored_type(ty)) {
+            self.context.notes.uses_types_of(ty);
+        }
         self.depends_on.push(routine.id);
         let is_call = routine.kind == RoutineKind::Procedure;
         let mut values: Vec<Option<Expr>> = args.into_iter().map(|arg| Some(arg.expr)).collect();

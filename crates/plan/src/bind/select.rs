@@ -394,6 +394,7 @@ impl Binder<'_> {
         if bound.any(&mut |it| matches!(it, Expr::Column(at, _) if (WINDOW_BASE..SET_BASE).contains(at))) {
             return Err(SqlError::new(SqlState::WindowingError, "window functions are not allowed in GROUP BY"));
         }
+        check_equality(bound.ty()).map_err(|error| self.at(error, expr))?;
         Ok(vec![grouping.group(bound)])
     }
 

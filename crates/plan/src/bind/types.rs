@@ -124,6 +124,15 @@ pub(crate) fn innermost(ty: SqlType) -> SqlType {
     }
 }
 
+/// Whether values of a type hold oids that their texts give the names of.
+fn holds_oids(ty: SqlType) -> bool {
+    let inner = innermost(ty.base());
+    if inner != ty {
+        return holds_oids(inner);
+    }
+    ty.is_reg() || ty.row_type().is_some_and(|row| row.fields.iter().any(|(_, field)| holds_oids(*field)))
+}
+
 /// Whether converting between the two gives the same result whatever the session's settings.
 fn cast_is_immutable(from: &SqlType, to: &SqlType) -> bool {
     let depends = |ty: &SqlType| {
@@ -164,7 +173,7 @@ impl Binder<'_> {
                     return Err(SqlError::not_supported(format!("input of type {} is not supported", ty.base_name())));
                 }
                 let value = parse_text(&ty.without_typmod(), &text, self.context.formatting)?;
-                if innermost(ty).is_reg() {
+                if holds_oids(ty) {
                     self.context.notes.holds_oids.set(true);
                 }
                 if depends_on_now(&ty, &text) {
@@ -341,6 +350,10 @@ pub(crate) fn common_type(types: &[SqlType], what: &str) -> SqlResult<SqlType> {
     }
     let mut known = types.iter().copied().filter(|ty| *ty != SqlType::Unknown).map(SqlType::base);
     let Some(mut chosen) = known.next() else { return Ok(SqlType::Text) };
+    // What is undetermined becomes a value of the type of any length.
+    if types.contains(&SqlType::Unknown) {
+        chosen = chosen.without_typmod();
+    }
     for ty in known {
         if ty == chosen {
             continue;

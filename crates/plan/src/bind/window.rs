@@ -317,8 +317,8 @@ impl Binder<'_> {
                     2 => args.pop().expect("two arguments were counted"),
                     _ => Expr::Const(Datum::Int(1), SqlType::Int4),
                 };
-                // With a default the two determine each other, and are text at last.
-                let value = if default.is_some() { self.settle_text(args.remove(0))? } else { self.determined(args.remove(0))? };
+                // With a default the two determine each other.
+                let value = if default.is_some() { args.remove(0) } else { self.determined(args.remove(0))? };
                 let offset = self.coerce(offset, SqlType::Int4, CastContext::Implicit)?;
                 match default {
                     None => {

@@ -353,8 +353,7 @@ pub(super) fn grant(text: &GrantText, context: &PlanContext<'_>) -> SqlResult<Pr
         option: text.option,
         targets,
         grantees,
-        // REVOKE passes it over, as in PostgreSQL.
-        granted_by: text.granted_by.as_ref().filter(|_| text.is_grant).map(|name| role(name, context)).transpose()?,
+        granted_by: text.granted_by.as_ref().map(|name| role(name, context)).transpose()?,
         behavior: behavior(text.cascade),
         warnings,
     };

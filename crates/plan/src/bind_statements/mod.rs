@@ -143,15 +143,6 @@ pub(crate) fn bind(
             };
             utility(Utility::Discard(kind), tag, context)
         }
-        S::LISTEN { channel } => utility(Utility::Listen(fold(channel)), "LISTEN", context),
-        S::UNLISTEN { channel } => {
-            let all = channel.quote_style.is_none() && channel.value == "*";
-            utility(Utility::Unlisten((!all).then(|| fold(channel))), "UNLISTEN", context)
-        }
-        S::NOTIFY { channel, payload } => {
-            let payload = payload.clone().unwrap_or_default();
-            utility(Utility::Notify { channel: fold(channel), payload }, "NOTIFY", context)
-        }
         S::Prepare { name, data_types, statement } => {
             let params = data_types.iter().map(|ty| bind_type(ty, context)).collect::<SqlResult<_>>()?;
             let text = crate::parse::prepared_text(&whole.text).unwrap_or_else(|| statement.to_string());

@@ -84,6 +84,12 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let tag = if value.is_some() { "SET CLUSTER SETTING" } else { "RESET CLUSTER SETTING" };
             ddl(Ddl::SetCluster(setting, value.clone()), tag, context)
         }
+        Own::Listen(channel) => utility(Utility::Listen(fold(channel)), "LISTEN", context),
+        Own::Unlisten(channel) => utility(Utility::Unlisten(channel.as_ref().map(fold)), "UNLISTEN", context),
+        Own::Notify { channel, payload } => {
+            let notify = Utility::Notify { channel: fold(channel), payload: payload.clone() };
+            utility(notify, "NOTIFY", context)
+        }
         Own::Comment { kind, name, text } => comment(*kind, name, text.as_deref(), context)?,
         Own::Grant(statement) => grant::grant(statement, context)?,
         Own::GrantRoles(statement) => grant::roles(statement, context)?,
@@ -156,7 +162,12 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         Own::Maintain { tag, kind, name } => {
             let needed = match kind {
                 Kind::Schema => Some(schema(&ast::Ident::with_quote('"', name_parts(name)?.join(".")), context)?),
-                Kind::Database => None,
+                Kind::Database => {
+                    let name = name_parts(name)?.join(".");
+                    let own = context.catalog.database(&name).filter(|it| it.id == context.database);
+                    let own = own.ok_or_else(|| SqlError::not_supported("can only reindex the currently open database"))?;
+                    Some(own.id)
+                }
                 Kind::Index => match find_index(context, name)? {
                     Some((table, oid)) => {
                         needs_index(&table, oid, context);
@@ -578,10 +589,10 @@ fn comment(
         Kind::Domain => Some(CommentOn::Type(domains::domain_id(name, context)?)),
         Kind::Database => {
             let name = name_parts(name)?.join(".");
-            let Some(database) = context.catalog.database(&name) else {
-                return Err(SqlError::new(SqlState::InvalidCatalogName, format!("database \"{name}\" does not exist")));
-            };
-            context.notes.needs.always(Need::Owner(database.id));
+            // A dump may comment on a database by the name that it had: PostgreSQL warns of that.
+            if let Some(database) = context.catalog.database(&name) {
+                context.notes.needs.always(Need::Owner(database.id));
+            }
             None
         }
         Kind::Role => {

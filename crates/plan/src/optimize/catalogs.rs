@@ -189,10 +189,25 @@ fn is_alike(a: &SqlType, b: &SqlType) -> bool {
     (number(a) && number(b)) || (text(a) && text(b))
 }
 
+/// Whether a cast between types that are alike leaves every value as it is: others cut texts short, wrap or refuse numbers.
+fn keeps_value(from: &SqlType, to: &SqlType) -> bool {
+    let is_oid = |ty: &SqlType| ty.is_reg() || *ty == SqlType::Oid;
+    match to {
+        to if from == to => true,
+        SqlType::Text | SqlType::Varchar(None) => {
+            matches!(from, SqlType::Text | SqlType::Varchar(None) | SqlType::Name)
+        }
+        SqlType::Int8 => from.is_integer() || is_oid(from),
+        SqlType::Int4 => *from == SqlType::Int2,
+        to => is_oid(to) && is_oid(from),
+    }
+}
+
+/// The column that an expression has the value of, and its type.
 fn column_of(expr: &Expr) -> Option<(usize, SqlType)> {
     match expr {
         Expr::Column(position, ty) => Some((*position, *ty)),
-        Expr::Cast { expr, to, .. } if is_alike(&expr.ty(), to) => column_of(expr),
+        Expr::Cast { expr, to, .. } if keeps_value(&expr.ty(), to) => column_of(expr),
         _ => None,
     }
 }
@@ -232,8 +247,8 @@ fn lookup_of(filter: &Expr) -> Option<(CatalogLookup, bool)> {
             let (column, ty) = column_of(left)?;
             let element = array.ty().element()?;
             let usable = comparison(by.builtin) == Some("=")
-                && is_alike(&left.ty(), &by.left_cast)
-                && is_alike(&element, &by.right_cast)
+                && keeps_value(&left.ty(), &by.left_cast)
+                && keeps_value(&element, &by.right_cast)
                 && is_alike(&element, &ty)
                 && array.is_row_independent()
                 && !array.runs_queries();
@@ -271,6 +286,40 @@ fn whole_values(pattern: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn casts_that_change_values_hide_columns() {
+        use SqlType::{Int2, Int4, Int8, Name, Oid, QuotedChar, RegClass, RegType, Text, Varchar};
+        for (from, to) in [
+            (Name, Text),
+            (Name, Varchar(None)),
+            (Text, Varchar(None)),
+            (Name, Name),
+            (QuotedChar, QuotedChar),
+            (Oid, Int8),
+            (RegClass, Int8),
+            (Oid, RegClass),
+            (RegType, Oid),
+            (Int2, Int4),
+            (Int4, Int8),
+        ] {
+            assert!(keeps_value(&from, &to) && is_alike(&from, &to), "{from:?} to {to:?}");
+        }
+        for (from, to) in [
+            (QuotedChar, Text),
+            (Text, QuotedChar),
+            (Text, Name),
+            (Name, Varchar(Some(3))),
+            (Oid, Int4),
+            (Int8, Int4),
+            (Int4, Oid),
+            (Int8, Oid),
+            (Text, Oid),
+            (Name, RegClass),
+        ] {
+            assert!(!keeps_value(&from, &to), "{from:?} to {to:?}");
+        }
+    }
 
     #[test]
     fn a_pattern_that_is_written_out_names_its_texts() {

@@ -188,8 +188,7 @@ impl Request {
             Self::Put { key, .. } => *key >= keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE),
             Self::Load { .. } => true,
             Self::WriteMany { writes } => {
-                let first_user = keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE);
-                writes.has_values() && writes.keys().last().is_some_and(|last| last >= first_user.as_bytes())
+                writes.has_values_from(keys::keyspace::table(keys::keyspace::FIRST_USER_TABLE).as_bytes())
             }
             _ => false,
         }

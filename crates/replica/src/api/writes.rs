@@ -88,6 +88,12 @@ impl Writes {
         self.of_keys.iter().any(|of_key| of_key.value.is_some())
     }
 
+    /// Whether any stores a value under a key that is not below `bound`.
+    #[must_use]
+    pub fn has_values_from(&self, bound: &[u8]) -> bool {
+        self.of_keys[self.keys.below(bound)..].iter().any(|of_key| of_key.value.is_some())
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = WriteRef<'_>> {
         let mut rest = &self.values[..];
         self.keys.iter().zip(&self.of_keys).map(move |(key, of_key)| {
@@ -166,6 +172,28 @@ mod tests {
         let Request::WriteMany { writes: decoded } = request else { panic!("as above") };
         assert_eq!(decoded.iter().map(|write| (write.key, write.value)).nth(2), Some((&b"bb"[..], Some(&b""[..]))));
         assert_eq!((decoded.len(), decoded.byte_size(), decoded.has_values()), (3, 7, true));
+    }
+
+    #[test]
+    fn values_from_a_bound_on_are_found() {
+        let with = [WriteRef { key: b"a", seq: 1, value: Some(b"one") }, WriteRef { key: b"c", seq: 2, value: None }];
+        let writes: Writes = with.into_iter().collect();
+        assert_eq!(["a", "b", "c", "d"].map(|bound| writes.has_values_from(bound.as_bytes())), [true, false, false, false]);
+        assert!(self::writes().has_values_from(b"b") && !Writes::default().has_values_from(b""));
+    }
+
+    /// Of a value of the system and a deletion of a user's row neither takes room.
+    #[test]
+    fn only_values_of_users_add_rows() {
+        use keys::keyspace::{FIRST_USER_TABLE, table};
+        let (system, user) = (table(keys::TableId::new(100)), table(FIRST_USER_TABLE));
+        let adds = |of_system: Option<&[u8]>, of_user: Option<&[u8]>| {
+            let both = [(&system, of_system), (&user, of_user)];
+            let writes = both.map(|(key, value)| WriteRef { key: key.as_bytes(), seq: 1, value }).into_iter().collect();
+            Request::WriteMany { writes }.adds_rows()
+        };
+        assert!(adds(None, Some(b"v")) && adds(Some(b"v"), Some(b"v")));
+        assert!(!adds(Some(b"v"), None) && !adds(None, None));
     }
 
     #[test]

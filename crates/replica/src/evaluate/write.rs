@@ -264,7 +264,7 @@ fn hull_of_many(requests: &[Request]) -> Option<Span> {
     let writes = |it: &&Request| matches!(it, Request::Put { .. } | Request::Delete { .. } | Request::WriteMany { .. });
     let mut writing = requests.iter().filter(writes);
     if let (Some(Request::WriteMany { writes }), None) = (writing.next(), writing.next()) {
-        return (!writes.is_empty()).then(|| writes.keys().hull());
+        return (writes.len() >= MANY_WRITES).then(|| writes.keys().hull());
     }
     if requests.len() < MANY_WRITES {
         return None;
@@ -297,4 +297,31 @@ pub(super) fn newest<T>(read: impl FnOnce(&ReadOptions<'_>) -> Result<T, ReadCon
         ReadConflict::Storage(error) => error.into(),
         ReadConflict::Uncertain { .. } => unreachable!("nothing is above the greatest timestamp"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(at: usize) -> Key {
+        u32::try_from(at).unwrap().to_be_bytes()[..].into()
+    }
+
+    fn packed(count: usize) -> Request {
+        let keys: Vec<Key> = (0..count).map(key).collect();
+        let write = |key: usize| WriteRef { key: keys[key].as_bytes(), seq: 1, value: None };
+        Request::WriteMany { writes: (0..count).map(write).collect() }
+    }
+
+    /// What is looked up once for a whole batch is not worth it for a few keys, which may lie far apart.
+    #[test]
+    fn only_many_writes_have_a_hull() {
+        let deletions = |count: usize| (0..count).map(|at| Request::Delete { key: key(at), seq: 1 }).collect::<Vec<_>>();
+        let whole = Some(Span::new(key(0), key(MANY_WRITES - 1).next()));
+        assert_eq!(hull_of_many(&deletions(MANY_WRITES)), whole);
+        assert_eq!(hull_of_many(&[packed(MANY_WRITES)]), whole);
+        for few in [deletions(MANY_WRITES - 1), vec![packed(MANY_WRITES - 1)], vec![packed(0)], Vec::new()] {
+            assert_eq!(hull_of_many(&few), None);
+        }
+    }
 }

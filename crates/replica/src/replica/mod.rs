@@ -72,6 +72,9 @@ pub struct ReplicaDeps {
     pub host: Arc<dyn ReplicaHost>,
     /// How long a transaction lives without a heartbeat: [`TXN_EXPIRY`](crate::TXN_EXPIRY), and less in tests.
     pub txn_expiry: Duration,
+    /// Keys that one command locks are kept as a list where they are so many: [`BULK_MIN`](crate::BULK_MIN), and fewer in
+    /// tests.
+    pub bulk_locks_min: usize,
 }
 
 /// One replica.
@@ -110,6 +113,7 @@ impl Replica {
         let range_id = machine.range_id();
         machine.commits.begin(deps.clock.clone());
         let registry = TxnRegistry::new(deps.txn_expiry);
+        let locks = LockTable::with_bulk_min(deps.bulk_locks_min);
         Self {
             deps,
             range_id,
@@ -117,7 +121,7 @@ impl Replica {
             machine,
             group,
             latches: LatchManager::new(),
-            locks: LockTable::new(),
+            locks,
             cache: TimestampCache::default(),
             registry,
             looks: LookStarts::default(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use auth::doors::AtDoor;
-use certs::NodeCerts;
+use certs::{NodeCerts, rustls::server::Accepted};
 use keys::NodeId;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -20,7 +20,7 @@ use tokio::{
 use super::{CONNECT_TIMEOUT, Inner, start};
 use crate::{
     connection::Connection,
-    enrol::{ENROL_TIMEOUT, answer},
+    enrol::{ENROL_TIMEOUT, answer, question},
     greeting::{Greeting, Line, MAGIC, PROTOCOL, are_apart, is_of_another_cluster, judge, read_greeting, write_greeting},
     stream::{Hello, Shown, Stream},
 };
@@ -106,21 +106,10 @@ fn encrypt_on_main(
     let (accepted, stream) = hello.into_std()?;
     let serving = inner.clone();
     if is_joining {
-        let enrolment = inner.enrolment.read().clone();
-        let (Some(enrolment), Ok(permit)) = (enrolment, inner.enrolling.clone().try_acquire_owned()) else {
-            return Err(io::Error::other("no node is let in now"));
-        };
         inner.main.spawn(async move {
-            let enrolled = async {
-                let stream = Hello::from_std(accepted, stream)?.accept_joining(&certs).await?;
-                answer(stream, peer, &*enrolment).await
-            };
-            match tokio::time::timeout(ENROL_TIMEOUT, enrolled).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "a node that wants to join"),
-                Err(_) => tracing::debug!(%peer, "a node that wants to join takes too long"),
+            if let Err(error) = enrol(&serving, accepted, stream, peer, &certs, door).await {
+                tracing::debug!(%peer, %error, "a node that wants to join");
             }
-            drop((permit, door));
         });
         return Ok(());
     }
@@ -133,6 +122,34 @@ fn encrypt_on_main(
         door,
     ));
     Ok(())
+}
+
+/// Answers a node that has no certificate yet. It is at the door until its question is here.
+async fn enrol(
+    inner: &Arc<Inner>,
+    accepted: Accepted,
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    certs: &NodeCerts,
+    door: Door,
+) -> io::Result<()> {
+    let asking = async {
+        let mut stream = Hello::from_std(accepted, stream)?.accept_joining(certs).await?;
+        let question = question(&mut stream).await?;
+        Ok::<_, io::Error>((stream, question))
+    };
+    let late = |_elapsed| io::Error::other("it takes too long");
+    let asked = tokio::select! {
+        asked = tokio::time::timeout(CONNECT_TIMEOUT, asking) => asked,
+        () = door.out.notified() => return Ok(()),
+    };
+    let (stream, question) = asked.map_err(late)??;
+    let enrolment = inner.enrolment.read().clone();
+    let (Some(enrolment), Ok(permit)) = (enrolment, inner.enrolling.clone().try_acquire_owned()) else {
+        return Err(io::Error::other("no node is let in now"));
+    };
+    drop(door);
+    tokio::time::timeout(ENROL_TIMEOUT, answer(stream, peer, enrolment, question, permit)).await.map_err(late)?
 }
 
 async fn welcome(inner: &Arc<Inner>, mut stream: Stream, shown: Shown, peer: SocketAddr) -> io::Result<()> {

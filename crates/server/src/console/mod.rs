@@ -23,6 +23,7 @@ mod report;
 mod series;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -32,7 +33,7 @@ use bytes::Bytes;
 use catalog::CatalogStore;
 use futures::future::{BoxFuture, join_all};
 use hlc::Clock;
-use keys::{LockStrength, NodeId, TxnId};
+use keys::{Key, LockStrength, NodeId, TxnId};
 use parking_lot::Mutex;
 use rpc::{Lane, RpcError, Service, TcpTransport, Transport, services};
 use rustc_hash::FxHashMap;
@@ -223,7 +224,7 @@ impl Console {
     }
 
     /// Replicas of this store in the order of their ranges, from a key on.
-    fn replicas(&self, from: &keys::Key, limit: usize) -> Vec<ReplicaReport> {
+    fn replicas(&self, from: &Key, limit: usize) -> Vec<ReplicaReport> {
         let described = self.store.replicas().into_iter().filter_map(|replica| {
             let descriptor = replica.descriptor().filter(|descriptor| descriptor.start >= *from)?;
             Some((replica, descriptor))
@@ -287,28 +288,29 @@ impl Console {
 
     fn locks(&self) -> LocksReport {
         let mut report = LocksReport::default();
-        for replica in self.store.replicas().into_iter().filter(|replica| replica.is_leaseholder()) {
-            let table = replica.lock_table();
-            report.keys += table.key_count() as u64;
+        let leads = |replica: &Arc<replica::Replica>| replica.is_leaseholder() && replica.lock_table().key_count() > 0;
+        let replicas: Vec<_> = self.store.replicas().into_iter().filter(leads).collect();
+        // What is waited for in any range comes before what is only held in any.
+        let mut shown: BTreeSet<Key> = BTreeSet::new();
+        for replica in &replicas {
+            report.keys += replica.lock_table().key_count() as u64;
             let left = LOCKS_MAX.saturating_sub(report.locks.len());
-            if left == 0 || table.key_count() == 0 {
-                continue;
-            }
+            let rows = replica.lock_table().contended_rows(left);
+            shown.extend(rows.iter().map(|row| row.key.clone()));
             let range_id = replica.range_id().get();
-            let rows = table.rows_up_to(left).into_iter().map(|row| LockReport {
-                range_id,
-                key: row.key,
-                txn: row.txn.map(|txn| txn.id),
-                strength: row.strength,
-                is_held: row.state == concurrency::RowState::Held,
-                behind: match row.state {
-                    concurrency::RowState::Waiting { behind } => Some(behind),
-                    concurrency::RowState::Held | concurrency::RowState::Turn => None,
-                },
-            });
-            report.locks.extend(rows);
+            report.locks.extend(rows.into_iter().map(|row| lock_report(range_id, row)));
         }
-        let in_transaction = self.sessions.rows().into_iter().filter(|row| row.txn.is_some());
+        for replica in &replicas {
+            let left = LOCKS_MAX.saturating_sub(report.locks.len());
+            if left == 0 {
+                break;
+            }
+            // Those that are shown already come first here too.
+            let rows = replica.lock_table().rows_up_to(LOCKS_MAX).into_iter().filter(|row| !shown.contains(&row.key));
+            let range_id = replica.range_id().get();
+            report.locks.extend(rows.take(left).map(|row| lock_report(range_id, row)));
+        }
+        let in_transaction = self.sessions.rows_in_transactions().into_iter();
         report.sessions = in_transaction.map(|row| self.session_report(row)).collect();
         report
     }
@@ -330,6 +332,20 @@ impl Console {
         };
         let under_replicated = self.store.under_replicated();
         WorkReport { queues, under_way: under_way.iter().map(row).collect(), under_replicated }
+    }
+}
+
+fn lock_report(range_id: u64, row: concurrency::LockRow) -> LockReport {
+    LockReport {
+        range_id,
+        key: row.key,
+        txn: row.txn.map(|txn| txn.id),
+        strength: row.strength,
+        is_held: row.state == concurrency::RowState::Held,
+        behind: match row.state {
+            concurrency::RowState::Waiting { behind } => Some(behind),
+            concurrency::RowState::Held | concurrency::RowState::Turn => None,
+        },
     }
 }
 

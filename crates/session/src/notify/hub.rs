@@ -45,8 +45,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(1);
 const STEP_NS: u64 = 2_000_000_000;
 /// About how much one request for it answers.
 const PAGE_BYTES: u64 = 1 << 20;
-/// Before the first read of a feed, transactions may have been writing for so long that commit after it.
-const FIRST_WINDOW_NS: u64 = 30_000_000_000;
 /// Rows live so long.
 const KEPT: Duration = Duration::from_secs(600);
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
@@ -140,8 +138,9 @@ impl Hub {
         self.db.get(&keyspace::notifications(database).start).await?;
         let now = self.db.clock().now();
         if place.read_up_to.is_min() {
-            // Nothing that is there is delivered, and all that comes lies above.
-            let first = Place { read_up_to: now, from_ns: now.wall_ns().saturating_sub(FIRST_WINDOW_NS) };
+            // Nothing that is there is delivered, and all that comes lies above. What commits later may have been laid
+            // long ago: this looks at all that is kept, so that the next read begins where it must.
+            let first = Place { read_up_to: now, from_ns: now.wall_ns().saturating_sub(nanoseconds(KEPT)) };
             *place = self.read(feed, first, now).await?;
         } else {
             self.advance(feed, &mut place, now).await?;
@@ -311,6 +310,10 @@ impl Hub {
     }
 }
 
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Reads on for a database, as long as somebody listens.
 async fn follow(hub: Weak<Hub>, feed: Arc<Feed>) {
     loop {
@@ -350,8 +353,7 @@ async fn remove_old(hub: Weak<Hub>) {
         let databases: Vec<u32> = hub.sent.lock().keys().copied().collect();
         for database in databases {
             let now = hub.db.clock().now();
-            let kept_ns = u64::try_from(KEPT.as_nanos()).unwrap_or(u64::MAX);
-            let end = keyspace::notifications_from(database, now.wall_ns().saturating_sub(kept_ns));
+            let end = keyspace::notifications_from(database, now.wall_ns().saturating_sub(nanoseconds(KEPT)));
             let old = Span::new(keyspace::notifications(database).start, end);
             if let Err(error) = hub.db.clear_span(&old, now).await {
                 tracing::debug!(database, %error, "old notifications are left");

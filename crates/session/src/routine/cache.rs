@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use catalog::Routine;
+use exec::NodeReservation;
 use parking_lot::Mutex;
 use plan::{ParsedStatement, PreparedPlan};
 use plpgsql::{Function, PlanCache};
@@ -20,6 +21,8 @@ const BODIES_MAX: usize = 512;
 pub(crate) struct SqlStatement {
     pub parsed: ParsedStatement,
     pub plan: Mutex<Option<(Arc<PreparedPlan>, Arc<Scope>)>>,
+    /// What the statements of a long body take of the node's memory: the first has it.
+    pub _memory: Option<NodeReservation>,
 }
 
 #[derive(Clone)]

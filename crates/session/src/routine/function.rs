@@ -176,7 +176,7 @@ impl Session {
                 let plans = Arc::new(PlanCache::new(&function));
                 Body::PlPgSql { function, plans }
             }
-            Language::Sql => Body::Sql(super::sql::read(&routine.body)?),
+            Language::Sql => Body::Sql(super::sql::read(&routine.body, &self.engine.memory)?),
         })
     }
 

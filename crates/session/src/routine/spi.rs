@@ -15,7 +15,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use builtins::EvalContext;
-use exec::{EvalScope, MemoryBudget, Reservation};
+use exec::{EvalScope, MemoryBudget, NodeReservation, Reservation};
 use plan::routine::{Does, moved_back, only_expression, what_it_does};
 use plan::statement::{FetchDirection, Scroll};
 use plan::{Expr, ParsedStatement, PreparedPlan, StatementKind, VariableSource};
@@ -34,6 +34,7 @@ use crate::{
     portal::{Portal, Running},
     session::{Completion, Failure, STATEMENT_MEMORY, Session},
     sink::{Severity, Sink},
+    text_size,
 };
 
 /// A text that is ready to run.
@@ -41,6 +42,8 @@ pub(crate) struct RoutinePlan {
     scope: Arc<Scope>,
     source: Arc<str>,
     kind: PlanKind,
+    /// What a long one takes of the node's memory.
+    _memory: Option<NodeReservation>,
 }
 
 enum PlanKind {
@@ -365,7 +368,9 @@ impl Spi for SessionSpi<'_> {
         let text: Arc<str> =
             if is_expression { format!("{SELECT}{}", request.text).into() } else { request.text.into() };
         let back = |error| if is_expression { moved_back(error, SELECT.len()) } else { error };
-        let mut statements = plan::parse(&text).map_err(back)?;
+        let memory = text_size::reserve(&self.session.engine.memory, &text)?;
+        let parse = || plan::parse(&text);
+        let mut statements = if memory.is_some() { exec::aside(parse) } else { parse() }.map_err(back)?;
         for notice in statements.iter().flat_map(|statement| statement.notices.clone()) {
             self.notice(RaiseLevel::Notice, SqlError::new(SqlState::NameTooLong, notice));
         }
@@ -377,7 +382,7 @@ impl Spi for SessionSpi<'_> {
             }
             let kind = PlanKind::Many { statements, parameters };
             return Ok(Prepared {
-                plan: RoutinePlan { scope, source: text, kind },
+                plan: RoutinePlan { scope, source: text, kind, _memory: memory },
                 columns: Vec::new(),
                 command: Command::Utility,
                 is_simple: false,
@@ -392,7 +397,12 @@ impl Spi for SessionSpi<'_> {
             command: command(what_it_does(&statement, &plan)),
             is_simple: simple.is_some(),
             outputs: outputs_of(&plan),
-            plan: RoutinePlan { scope, source: text, kind: PlanKind::One { statement, plan: Arc::new(plan), simple } },
+            plan: RoutinePlan {
+                scope,
+                source: text,
+                kind: PlanKind::One { statement, plan: Arc::new(plan), simple },
+                _memory: memory,
+            },
         })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use builtins::CallTypes;
 use catalog::Routine;
-use exec::Returned;
+use exec::{NodeMemory, Returned};
 use parking_lot::Mutex;
 use plan::routine::{Does, what_it_does};
 use plan::{PlanColumn, PreparedPlan, VariableConflict, VariableSource};
@@ -13,15 +13,16 @@ use types::{CastContext, Datum, RowType, SqlError, SqlResult, SqlState, SqlType,
 
 use super::cache::SqlStatement;
 use super::spi::SessionSpi;
-use crate::session::Session;
+use crate::{session::Session, text_size};
 
 /// The statements of a body.
 ///
 /// # Errors
-/// 42601 with the position in the body.
-pub(super) fn read(body: &str) -> SqlResult<Arc<[SqlStatement]>> {
+/// 42601 with the position in the body; 53200 where the node has no memory for so long a one.
+pub(super) fn read(body: &str, memory: &Arc<NodeMemory>) -> SqlResult<Arc<[SqlStatement]>> {
+    let mut memory = text_size::reserve(memory, body)?;
     let statements = plan::parse(body)?.into_iter();
-    Ok(statements.map(|parsed| SqlStatement { parsed, plan: Mutex::new(None) }).collect())
+    Ok(statements.map(|parsed| SqlStatement { parsed, plan: Mutex::new(None), _memory: memory.take() }).collect())
 }
 
 /// The parameters of a function by number and name; columns come first.
@@ -135,7 +136,7 @@ fn shape(columns: &[PlanColumn], does: Option<Does>, returns: SqlType) -> SqlRes
 
 impl Session {
     pub(super) fn check_sql(&self, routine: &Routine, returns: SqlType) -> SqlResult<()> {
-        let statements = read(&routine.body)?;
+        let statements = read(&routine.body, &self.engine.memory)?;
         // What polymorphic types are is not known yet.
         if routine.inputs().any(|parameter| parameter.ty.is_polymorphic()) {
             return Ok(());

@@ -4,15 +4,16 @@
 //! - Changes are told when they have ended, with their outcome, each time that a client runs one; those that a routine runs,
 //!   too, under the client's statement. What happens to the transaction afterwards is not told.
 //! - Reads and writes are told where a plan is opened, before it has read or written anything, once for each statement of
-//!   the client's: 00000 says that they were permitted, 42501 that they were not.
+//!   the client's, and once more when its transaction is run again: 00000 says that they were permitted, 42501 that they
+//!   were not.
 //!
 //! **Invariant (told-before-done):** no row of a chosen table is read or written for a client before the log has the line,
 //! unless it cannot be written and the operator prefers to lose it (`sql.audit.on_failure`).
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use audit::{Access, AuditLog, Event, Kind, OnFailure, Whom};
-use catalog::Audited;
+use catalog::{Audited, ClusterSetting};
 use plan::{PreparedPlan, StatementKind, Utility};
 use types::{Datum, SqlError, SqlResult, SqlState};
 
@@ -27,11 +28,11 @@ pub(crate) struct AuditState {
     statement: Option<Arc<Statement>>,
     /// Its text, where it is.
     text: Option<Arc<str>>,
-    /// It is one that is told when it ends.
-    is_told: bool,
-    /// It is run again for a replay: it was told before.
-    pub(super) is_replaying: bool,
-    /// What was told of tables so far.
+    /// As what it is told when it ends, if it is.
+    told_kind: Option<Kind>,
+    /// It is run again for a replay: what it changes was told before.
+    is_replaying: bool,
+    /// What it was told to be permitted to do with tables so far.
     accessed: Vec<(u32, Access)>,
     parameters: Option<Vec<Option<String>>>,
 }
@@ -42,6 +43,18 @@ pub(super) struct Told {
     statement: String,
     /// Before the statement: it may change it.
     role: String,
+}
+
+impl AuditState {
+    /// Of a statement that is run again for a replay.
+    pub(super) fn of_replayed(run: &Run<'_>) -> Self {
+        Self {
+            statement: Some(run.statement.clone()),
+            text: run.text.cloned(),
+            is_replaying: true,
+            ..Self::default()
+        }
+    }
 }
 
 impl Engine {
@@ -75,14 +88,18 @@ fn sqlstate<'a>(state: &'a Option<SqlState>) -> &'a str {
 impl Session {
     /// The log, where what the session does is told at all.
     fn audit_log(&self) -> Option<&AuditLog> {
-        self.engine.audit.as_deref().filter(|_| !self.is_own && self.pid != 0 && !self.audit.is_replaying)
+        self.engine.audit.as_deref().filter(|_| !self.is_own && self.pid != 0)
     }
 
     /// A statement's text as the log shows it.
     fn shown(&self, text: &str) -> String {
-        match self.engine.catalog.current().cluster().settings.parts.audit_shows_values {
-            true => without_passwords(text).into_owned(),
-            false => audit::redact(text),
+        if !self.engine.catalog.current().cluster().settings.parts.audit_shows_values {
+            return audit::redact(text);
+        }
+        match without_passwords(text) {
+            // It has the word.
+            Cow::Owned(_) if audit::may_hide_password(text) => audit::redact(text),
+            shown => shown.into_owned(),
         }
     }
 
@@ -100,10 +117,22 @@ impl Session {
         if self.audit_log().is_none() || !audit::is_worth_a_look(text) {
             return Ok(None);
         }
-        let Some(kind) = audit::kind_of(&audit::redact(text)) else { return Ok(None) };
-        self.engine.may_tell()?;
-        self.audit.is_told = true;
+        let redacted = audit::redact(text);
+        let Some(kind) = audit::kind_of(&redacted) else { return Ok(None) };
+        if !self.is_way_out(kind, &redacted) {
+            self.engine.may_tell()?;
+        }
+        self.audit.told_kind = Some(kind);
         Ok(Some(Told { kind, statement: self.shown(text), role: self.current_user().to_owned() }))
+    }
+
+    /// Whether a statement may end that nothing is done while the log cannot be written: a superuser's choice of what happens
+    /// then. It waits to be told like the rest.
+    fn is_way_out(&self, kind: Kind, redacted: &str) -> bool {
+        if kind != Kind::Setting || !audit::is_of_setting(redacted, ClusterSetting::AuditOnFailure.name()) {
+            return false;
+        }
+        self.roles().role(self.current_user()).is_some_and(|role| role.superuser)
     }
 
     pub(super) fn tell(&self, told: &Told, outcome: &SqlResult<Completion>) {
@@ -138,7 +167,9 @@ impl Session {
     /// # Errors
     /// As [`Engine::may_tell`].
     pub(super) fn is_change_within(&self) -> SqlResult<bool> {
-        if self.audit_log().is_none() || self.audit.is_told {
+        // Only what the client's statement does itself is told with it: it may call what does something else.
+        let is_told = self.audit.told_kind.is_some() && self.depth == 0;
+        if self.audit_log().is_none() || self.audit.is_replaying || is_told {
             return Ok(false);
         }
         self.engine.may_tell()?;
@@ -164,7 +195,8 @@ impl Session {
 
     /// The session acts as another role from now on, by other means than a statement that is told.
     pub(super) fn tell_identity(&self, setting: &str) {
-        if self.audit_log().is_none() || self.audit.is_told {
+        let is_told = self.audit.told_kind == Some(Kind::Role) && self.depth == 0;
+        if self.audit_log().is_none() || self.audit.is_replaying || is_told {
             return;
         }
         let text = self.told_text();
@@ -216,10 +248,11 @@ impl Session {
         if audited.is_empty() {
             return Ok(());
         }
+        // What is refused may be permitted later in the statement.
         if state.is_none() {
             self.engine.may_tell()?;
+            self.audit.accessed.extend(audited.iter().map(|it| (it.relation, it.access)));
         }
-        self.audit.accessed.extend(audited.iter().map(|it| (it.relation, it.access)));
         let names = |is_meant: fn(Access) -> bool| -> Vec<String> {
             audited.iter().filter(|it| is_meant(it.access)).map(|it| it.name.clone()).collect()
         };
@@ -234,6 +267,10 @@ impl Session {
             sqlstate: sqlstate(&state),
             ..self.event(Kind::Access)
         });
+        // It may have been this line that could not be written.
+        if state.is_none() {
+            self.engine.may_tell()?;
+        }
         Ok(())
     }
 

@@ -108,6 +108,7 @@ impl Session {
             | Need::OwnerOfIndex { .. }
             | Need::CreateRole { .. }
             | Need::Member { .. }
+            | Need::Secrets(_)
             | Need::Sequences => false,
         };
         if is_superuser && user == POSTGRES_ROLE && !plan.needs.iter().any(is_of_others) {
@@ -161,6 +162,7 @@ impl Session {
             | Need::OwnerOfIndex { .. }
             | Need::CreateRole { .. }
             | Need::Member { .. }
+            | Need::Secrets(_)
             | Need::Sequences
             | Need::Shown => false,
         })

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use catalog::{CatalogChange, CatalogSnapshot, SHARED_DOMAIN};
 use keys::Span;
-use exec::TxnSlot;
+use exec::{NodeMemory, NodeReservation, TxnSlot};
 use kv::{Isolation, Savepoint, StatementStart, TxnOptions};
 use plan::{
     PreparedPlan,
@@ -24,8 +24,13 @@ use crate::{
 /// How long dropped storage is kept for statements that began before the drop.
 const GARBAGE_AFTER: Duration = Duration::from_secs(30);
 
+/// A transaction that has written less takes nothing of the node's memory for it.
+const UNCOUNTED_WRITES: usize = 256 << 10;
+
 pub(crate) struct Block {
     pub(crate) txn: TxnSlot,
+    /// What its writes that were not sent yet take of the node's memory.
+    written: Option<NodeReservation>,
     pub(super) snapshot: Arc<CatalogSnapshot>,
     pub(super) change: Option<CatalogChange>,
     /// The relations that its statements have used.
@@ -76,6 +81,22 @@ pub(super) struct Place {
 }
 
 impl Block {
+    /// Counts what the transaction has written and keeps in memory until it commits.
+    ///
+    /// # Errors
+    /// 53200.
+    pub(super) fn count_written(&mut self, node: &Arc<NodeMemory>) -> SqlResult<()> {
+        let bytes = self.txn.buffered_bytes();
+        match &mut self.written {
+            Some(written) => written.resize(bytes),
+            None if bytes <= UNCOUNTED_WRITES => Ok(()),
+            None => {
+                self.written = Some(node.reserve(bytes)?);
+                Ok(())
+            }
+        }
+    }
+
     /// What the transaction takes what databases share to be; none when it may itself be changing that.
     pub(super) fn shared_catalog(&self) -> Option<Arc<CatalogSnapshot>> {
         (!self.locked.contains(&SHARED_DOMAIN)).then(|| self.snapshot.clone())
@@ -180,6 +201,7 @@ impl Session {
         self.engine.catalog.pin(&mut txn, &snapshot, self.database);
         self.block = Some(Block {
             txn,
+            written: None,
             snapshot,
             change: None,
             uses: Vec::new(),

@@ -36,8 +36,11 @@ impl Session {
         };
         let took_ns = self.engine.clock.physical_now_ns().saturating_sub(began_ns);
         let at_hand = run.statement.entry.load();
+        // A statement that is prepared outlives SET ROLE.
+        let user = self.environment().user_id;
+        let own = at_hand.as_deref().filter(|entry| entry.user == user);
         let find = || self.entry_of(run.statement, run.text.is_some());
-        self.engine.statistics.note(&self.counters, at_hand.as_deref(), find, took_ns, ended);
+        self.engine.statistics.note(&self.counters, own, find, took_ns, ended);
     }
 
     /// More rows of a statement that was counted when it gave its first.
@@ -74,6 +77,10 @@ impl Session {
 
     /// A transaction has ended.
     pub(super) fn count_end(&self, has_committed: bool) {
+        // As for statements.
+        if self.pid == 0 || self.is_own {
+            return;
+        }
         let counter = if has_committed { &self.counters.commits } else { &self.counters.rollbacks };
         counter.fetch_add(1, Relaxed);
     }

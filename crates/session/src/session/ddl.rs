@@ -264,7 +264,14 @@ impl Session {
             _ => [Some(self.database), None],
         };
         let Some(block) = &mut self.block else { return Ok(()) };
-        for domain in domains.into_iter().flatten() {
+        // What is logged is part of plans, and those of every database have to be made anew.
+        let everywhere: Vec<u32> = match ddl {
+            plan::Ddl::SetCluster(setting, _) if setting.is_of_audit() => {
+                catalog.databases().map(|database| database.id).collect()
+            }
+            _ => Vec::new(),
+        };
+        for domain in domains.into_iter().flatten().chain(everywhere) {
             if block.locked.contains(&domain) {
                 continue;
             }

@@ -291,6 +291,9 @@ impl Session {
         let changed = std::mem::take(&mut *host.changed.lock());
         match outcome {
             Ok(value) => {
+                if let Some(block) = &mut self.block {
+                    block.count_written(&self.engine.memory)?;
+                }
                 for (name, setting, local) in changed {
                     self.set(&name, Some(&setting), local)?;
                 }

@@ -88,7 +88,12 @@ impl Session {
         let rows = sent.iter().map(|sent| Bytes::from(Notification::encode(self.pid, &sent.0, &sent.1))).collect();
         block.txn.notify(self.database, rows);
         if after.iter().any(|channel| !before.contains(channel)) {
-            self.engine.hub.join(self.database, &listener).await.map_err(Failure::Kv)?;
+            // While it waits for what others commit, it can be cancelled.
+            tokio::select! {
+                biased;
+                outcome = self.engine.hub.join(self.database, &listener) => outcome.map_err(Failure::Kv)?,
+                error = self.cancel.cancelled() => return Err(error.into()),
+            }
             listener.set_channels(before.union(&after).cloned().collect());
         }
         let hears_itself = sent.iter().any(|sent| after.contains(&sent.0));

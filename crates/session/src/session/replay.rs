@@ -46,7 +46,7 @@ use kv::Isolation;
 use plan::{PlanColumn, PreparedPlan, StatementKind, Utility, statement::CopyOptions};
 use types::{Batch, ColumnVec, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
 
-use super::{Completion, Ending, Session, attempts::{MAX_ATTEMPTS, Run, is_lost}, catalog_error};
+use super::{AuditState, Completion, Ending, Session, attempts::{MAX_ATTEMPTS, Run, is_lost}, catalog_error};
 use crate::{
     plan_cache::Statement,
     settings::Settings,
@@ -477,9 +477,9 @@ impl Session {
                 self.engine.catalog.refresh().await.map_err(catalog_error)?;
             }
             self.begin_replay(&history);
-            self.audit.is_replaying = true;
+            let at_hand = std::mem::take(&mut self.audit);
             let outcome = self.rerun(&history).await;
-            self.audit.is_replaying = false;
+            self.audit = at_hand;
             match outcome {
                 Ok(Rerun::Same) => {
                     metrics.replayed.fetch_add(1, Ordering::Relaxed);
@@ -544,6 +544,9 @@ impl Session {
                 ending: Ending::Later,
                 limit: 0,
             };
+            if self.engine.audit.is_some() {
+                self.audit = AuditState::of_replayed(&run);
+            }
             let mut hashing = Hashing::new(None);
             let outcome = match Box::pin(self.attempt(&run, &mut hashing)).await {
                 Ok(completion) => Ok(completion),

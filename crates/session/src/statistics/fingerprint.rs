@@ -77,13 +77,10 @@ impl Reader<'_> {
     }
 
     fn read(mut self) -> String {
-        while let Some(&byte) = self.bytes.get(self.at) {
-            if self.out.len() >= LENGTH_MAX {
-                let end = (0..=LENGTH_MAX).rev().find(|end| self.out.is_char_boundary(*end)).unwrap_or(0);
-                self.out.truncate(end);
-                self.out.push('…');
-                break;
-            }
+        // One more than it may have: then something is left out.
+        while self.out.len() <= LENGTH_MAX
+            && let Some(&byte) = self.bytes.get(self.at)
+        {
             match byte {
                 b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => {
                     self.at += 1;
@@ -115,6 +112,13 @@ impl Reader<'_> {
                     self.is_behind_operand = matches!(byte, b')' | b']');
                 }
             }
+        }
+        // One word may be as long as the text.
+        if self.out.len() > LENGTH_MAX {
+            let end = (0..=LENGTH_MAX).rev().find(|end| self.out.is_char_boundary(*end)).unwrap_or(0);
+            self.out.truncate(end);
+            self.out.push('…');
+            self.out.shrink_to_fit();
         }
         self.out
     }
@@ -339,5 +343,14 @@ mod tests {
         // Cut within what has several bytes each.
         let found = fingerprint(&format!("x{} y", "ä".repeat(5000)), Parameters::Kept);
         assert!(found.len() < LENGTH_MAX + 16 && found.ends_with("ä…"), "{} bytes", found.len());
+        // At its end is one that is longer than all may be.
+        let long = "a".repeat(100_000);
+        for text in [format!("SELECT {long}"), format!("SELECT \"{long}\""), format!("SELECT \"{long}")] {
+            let found = fingerprint(&text, Parameters::Kept);
+            assert!(found.len() < LENGTH_MAX + 16 && found.ends_with("a…"), "{} bytes", found.len());
+        }
+        // As long as it may be, and no longer.
+        let text = format!("SELECT {}", "a".repeat(LENGTH_MAX - 7));
+        assert_eq!(fingerprint(&text, Parameters::Kept), text);
     }
 }

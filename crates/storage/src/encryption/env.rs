@@ -2,13 +2,14 @@
 //!
 //! Buffers are passed whole, so a block costs one call. A panic in one of these functions ends the process.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::Arc;
 
 use librocksdb_sys::rocksdb_env_t;
 
 use super::cipher::{FileCipher, Header};
 use super::keyring::Keyring;
+use crate::StorageError;
 
 const PLAIN: c_int = 0;
 const ENCRYPTED: c_int = 1;
@@ -28,16 +29,28 @@ struct Calls {
 }
 
 unsafe extern "C" {
-    fn quorate_encrypted_env(calls: *const Calls) -> *mut rocksdb_env_t;
+    fn quorate_encrypted_env(calls: *const Calls, reason: *mut c_char, reason_bytes: usize) -> *mut rocksdb_env_t;
 }
 
 /// An environment whose files are encrypted with the keys of a ring.
-pub(super) fn encrypted(keyring: Arc<Keyring>) -> rocksdb::Env {
-    let context = Arc::into_raw(keyring).cast_mut().cast();
+///
+/// # Errors
+/// When the RocksDB that is linked is not the one that this was compiled for.
+pub(super) fn encrypted(keyring: Arc<Keyring>) -> Result<rocksdb::Env, StorageError> {
+    let context: *mut c_void = Arc::into_raw(keyring).cast_mut().cast();
     let calls = Calls { context, create, open, encrypt, decrypt, close, release };
+    let mut reason = [0_u8; 256];
     // SAFETY: the table is copied. The context is a count of the ring, which `release` gives back when the last file of the
-    // environment is closed. The environment that is returned is ours, and is handed over as a whole.
-    unsafe { rocksdb::Env::from_raw(quorate_encrypted_env(&calls)) }
+    // environment is closed. The buffer is ours for as many bytes.
+    let env = unsafe { quorate_encrypted_env(&calls, reason.as_mut_ptr().cast(), reason.len()) };
+    if env.is_null() {
+        // SAFETY: the count was not taken.
+        drop(unsafe { Arc::from_raw(context.cast::<Keyring>()) });
+        let text = CStr::from_bytes_until_nul(&reason).unwrap_or_default();
+        return Err(StorageError::Rocks { what: text.to_string_lossy().into_owned() });
+    }
+    // SAFETY: the environment is ours, and is handed over as a whole.
+    Ok(unsafe { rocksdb::Env::from_raw(env) })
 }
 
 fn boxed(cipher: FileCipher) -> *mut c_void {

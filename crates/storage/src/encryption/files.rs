@@ -48,15 +48,16 @@ impl StoreFiles {
         Ok(StoreFile { file, cipher, at: HEADER_BYTES as u64, piece: Vec::new() })
     }
 
-    /// The contents of a small file that are to be `bytes` when it is read with [`StoreFiles::unseal`].
-    pub(crate) fn seal(&self, bytes: Vec<u8>) -> Result<Vec<u8>, StorageError> {
-        let Some(keyring) = self.keyring() else { return Ok(bytes) };
+    /// The contents of a small file that are to be `bytes` when it is read with [`StoreFiles::unseal`]. The cipher is to be
+    /// held until the file is there: *keys-in-use-stay*.
+    pub(crate) fn seal(&self, bytes: Vec<u8>) -> Result<(Vec<u8>, Option<FileCipher>), StorageError> {
+        let Some(keyring) = self.keyring() else { return Ok((bytes, None)) };
         let cipher = keyring.begin().map_err(|error| StorageError::io("encrypt", "a small file", error.into()))?;
         let mut sealed = vec![0; HEADER_BYTES];
         cipher.write_header(&mut sealed);
         sealed.extend_from_slice(&bytes);
         cipher.encrypt(HEADER_BYTES as u64, &mut sealed[HEADER_BYTES..]);
-        Ok(sealed)
+        Ok((sealed, Some(cipher)))
     }
 
     pub(crate) fn unseal(&self, mut bytes: Vec<u8>) -> Result<Vec<u8>, StorageError> {

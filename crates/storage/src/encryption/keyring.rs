@@ -3,8 +3,9 @@
 //! **Invariants**
 //! - *key-before-file*: a new key becomes the active one after KEYS with it is durable.
 //! - *keys-in-use-stay*: a key that is not the active one is dropped when no open file has it and two looks at all files, one
-//!   after the other, have found none that names it. A file that is begun holds its key until it is closed, and names it
-//!   from its first byte; none is begun with a key that is not active. Where a header cannot be read none is dropped.
+//!   after the other, have found none that names it, nor a third after the removal of files was made durable. A file that is
+//!   begun holds its key until it is closed, and names it from its first byte; none is begun with a key that is not active.
+//!   Where a header cannot be read none is dropped.
 //!
 //! Lock order: `tending`, then `ring`.
 
@@ -19,7 +20,7 @@ use parking_lot::{Mutex, RwLock};
 use super::cipher::{DataKey, DataKeyId, FileCipher, Header, NoRandomNumbers};
 use super::registry::{KEYS_FILE, KeptKey, Registry};
 use super::store_key::StoreKey;
-use super::usage::Usage;
+use super::usage::{Usage, sync_disks};
 use crate::StorageError;
 use crate::format::write_file_durably;
 
@@ -225,8 +226,15 @@ impl Keyring {
         } else {
             idle.into_iter().filter(|id| !usage.by_key.contains_key(id)).collect()
         };
-        let dropped: Vec<DataKeyId> = unused.intersection(&tending.unused).copied().collect();
+        let mut dropped: Vec<DataKeyId> = unused.intersection(&tending.unused).copied().collect();
         tending.unused = unused;
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        // A file that was removed may be there again after a power cut, until the disk knows of it.
+        sync_disks(&self.dir)?;
+        let usage = Usage::read(&self.dir)?;
+        dropped.retain(|id| usage.damaged.files == 0 && !usage.by_key.contains_key(id));
         if dropped.is_empty() {
             return Ok(());
         }
@@ -258,6 +266,10 @@ impl Keyring {
     /// Whether the last look has found files that are to be written anew.
     pub fn has_stale(&self) -> bool {
         self.stale.load(Ordering::Relaxed) > 0
+    }
+
+    pub fn active(&self) -> DataKeyId {
+        self.ring.read().active.id
     }
 
     /// The cipher of a file that is begun.

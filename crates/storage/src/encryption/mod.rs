@@ -103,9 +103,10 @@ impl StoreFiles {
                 (false, Some(old)) => Keyring::reseal(dir, &bytes, &old.read()?, key, config.rotation, now)?,
             },
         };
-        usage::remove_plain_logs(dir)?;
         let keyring = Arc::new(keyring);
-        let env = env::encrypted(keyring.clone());
+        let env = env::encrypted(keyring.clone())?;
+        usage::remove_plain_logs(dir)?;
+        usage::remove_old_files(dir, keyring.active())?;
         Ok(Self { encryption: Some(Encryption { keyring, env }) })
     }
 

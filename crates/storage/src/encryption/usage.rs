@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use super::cipher::{DataKeyId, Header, PEEK_BYTES};
@@ -93,6 +94,23 @@ fn each_file(dir: &Path, mut visit: impl FnMut(&Path, u64) -> Result<(), Storage
     Ok(())
 }
 
+/// Makes durable which files there are: not theirs alone, but all of the file systems that they lie in.
+pub(super) fn sync_disks(dir: &Path) -> Result<(), StorageError> {
+    for part in DATA_DIRS {
+        let path = dir.join(part);
+        let synced = File::open(&path).and_then(|file| {
+            // SAFETY: takes a descriptor that `file` keeps open.
+            if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        });
+        match synced {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StorageError::io("sync", path, error)),
+        }
+    }
+    Ok(())
+}
+
 /// Removes what RocksDB has told of a store before it was encrypted: keys of rows are in it, and nothing needs it.
 pub(super) fn remove_plain_logs(dir: &Path) -> Result<(), StorageError> {
     for part in ROCKS_DIRS {
@@ -106,6 +124,25 @@ pub(super) fn remove_plain_logs(dir: &Path) -> Result<(), StorageError> {
             }
             let header = header_of(path).map_err(|error| StorageError::io("read", path, error))?;
             if header == Ok(Header::Plain) {
+                std::fs::remove_file(path).map_err(|error| StorageError::io("remove", path, error))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// Removes what RocksDB would keep under an old data key though it can do without: its number for the database, which it
+/// writes anew from the manifest, and information logs of earlier starts. Before RocksDB is opened.
+pub(super) fn remove_old_files(dir: &Path, active: DataKeyId) -> Result<(), StorageError> {
+    for part in ROCKS_DIRS {
+        each_file(&dir.join(part), |path, _| {
+            let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+            if name != "IDENTITY" && !name.starts_with("LOG.old.") {
+                return Ok(());
+            }
+            let header = header_of(path).map_err(|error| StorageError::io("read", path, error))?;
+            if !matches!(header, Ok(Header::Encrypted { key, .. }) if key == active) {
                 std::fs::remove_file(path).map_err(|error| StorageError::io("remove", path, error))?;
             }
             Ok(())

@@ -463,6 +463,11 @@ impl LogStore {
         self.shared.progress.hold(held);
     }
 
+    /// Ends compactions that are halfway, and has none begun any more: for a log that is closed, or never written again.
+    pub fn stop_background_work(&self) {
+        self.shared.db.cancel_all_background_work(true);
+    }
+
     /// Writes what is queued and stops the writer. Later submissions are lost, and their completions dropped.
     pub fn close(&self) {
         self.shared.stop();

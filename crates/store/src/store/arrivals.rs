@@ -179,6 +179,7 @@ impl Store {
             outbound: inner.outbound.clone(),
             host,
             txn_expiry: inner.config.txn_expiry,
+            bulk_locks_min: inner.config.bulk_locks_min,
         };
         let replica = Arc::new(Replica::new(deps, replica_id, machine, group));
         inner.replicas.write().insert(range_id, replica.clone());

@@ -11,6 +11,7 @@
 //! Deliberately left out: indexes over them, which are GiST and SP-GiST in PostgreSQL.
 
 pub mod measure;
+pub mod shapes;
 mod text;
 
 use serde::{Deserialize, Serialize};
@@ -144,9 +145,9 @@ impl Geometry {
                 return Err(raise::invalid_parameter("open path cannot be converted to polygon"));
             }
             (Self::Polygon(points), SqlType::Path) => Self::Path(Path { is_closed: true, points: points.clone() }),
-            (Self::Polygon(points), SqlType::Point) => Self::Point(measure::circle_of_polygon(points)?.center),
+            (Self::Polygon(points), SqlType::Point) => Self::Point(shapes::circle_of_polygon(points)?.center),
             (Self::Polygon(points), SqlType::Box) => Self::Rect(Rect::around(points)),
-            (Self::Polygon(points), SqlType::Circle) => Self::Circle(measure::circle_of_polygon(points)?),
+            (Self::Polygon(points), SqlType::Circle) => Self::Circle(shapes::circle_of_polygon(points)?),
             (Self::Circle(circle), SqlType::Point) => Self::Point(circle.center),
             (Self::Circle(circle), SqlType::Box) => Self::Rect(circle.inner_box()?),
             (Self::Circle(circle), SqlType::Polygon) => Self::Polygon(circle.polygon(12)?),

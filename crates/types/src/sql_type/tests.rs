@@ -7,7 +7,7 @@ use crate::error::SqlState;
 fn oids_and_modifiers_round_trip() {
     let mut all: Vec<SqlType> = SqlType::scalars().to_vec();
     all.extend(SqlType::scalars().iter().filter(|ty| ty.array_oid() != 0).map(|ty| ty.array_of()));
-    for text in ["varchar(10)", "char(3)", "numeric(10,2)", "numeric(3,-2)", "timestamp(3)", "time(0) with time zone"] {
+    for text in ["varchar(10)", "char(3)", "numeric(10,2)", "numeric(3,-2)", "timestamp(3)", "time(0) with time zone", "bit(3)", "bit varying(4)"] {
         all.push(SqlType::parse_name(text).unwrap());
         all.push(SqlType::parse_name(&format!("{text}[]")).unwrap());
     }
@@ -39,6 +39,10 @@ fn names_are_looked_up_as_postgresql_does() {
     check("character varying (10)", "character varying(10)");
     check("char", "character(1)");
     check("bpchar", "bpchar");
+    check("bit", "bit(1)");
+    check("\"bit\"", "\"bit\"");
+    check("pg_catalog.bit", "\"bit\"");
+    check("varbit(4)", "bit varying(4)");
     check("\"char\"", "\"char\"");
     check("float(24)", "real");
     check("float(25)", "double precision");
@@ -54,4 +58,5 @@ fn names_are_looked_up_as_postgresql_does() {
     assert_eq!(code("varchar(0)"), SqlState::InvalidParameterValue);
     assert_eq!(code("numeric(1001)"), SqlState::InvalidParameterValue);
     assert_eq!(code("int4(3)"), SqlState::SyntaxError);
+    assert_eq!(code("bit(0)"), SqlState::InvalidParameterValue);
 }

@@ -104,6 +104,10 @@ pub(crate) enum Own {
     PrepareTransaction(String),
     /// COMMIT PREPARED and ROLLBACK PREPARED.
     EndPrepared { gid: String, commit: bool },
+    Listen(ast::Ident),
+    /// None: from all.
+    Unlisten(Option<ast::Ident>),
+    Notify { channel: ast::Ident, payload: String },
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
 }
@@ -254,6 +258,12 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.constant().map(|gid| Own::EndPrepared { gid, commit: true })
     } else if reader.words("rollback prepared") {
         reader.constant().map(|gid| Own::EndPrepared { gid, commit: false })
+    } else if reader.words("listen") {
+        reader.channel().map(Own::Listen)
+    } else if reader.words("unlisten") {
+        reader.unlisten()
+    } else if reader.words("notify") {
+        reader.notify()
     } else if reader.words("checkpoint") {
         Ok(Own::Accepted("CHECKPOINT"))
     } else if reader.words("reindex") {

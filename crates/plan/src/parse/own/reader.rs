@@ -132,6 +132,27 @@ impl Reader<'_, '_> {
         }
     }
 
+    /// A name that is no text between quotes.
+    pub(super) fn channel(&mut self) -> Read<ast::Ident> {
+        match self.parser.peek_nth_token_ref(0).token {
+            Token::Word(_) => self.ident(),
+            _ => self.refuse(),
+        }
+    }
+
+    pub(super) fn unlisten(&mut self) -> Read<Own> {
+        if self.parser.consume_token(&Token::Mul) {
+            return Ok(Own::Unlisten(None));
+        }
+        self.channel().map(|channel| Own::Unlisten(Some(channel)))
+    }
+
+    pub(super) fn notify(&mut self) -> Read<Own> {
+        let channel = self.channel()?;
+        let payload = if self.parser.consume_token(&Token::Comma) { self.constant()? } else { String::new() };
+        Ok(Own::Notify { channel, payload })
+    }
+
     /// What follows the name of a statement in PREPARE is next.
     pub(super) fn is_name_of_prepared(&self) -> bool {
         match &self.parser.peek_nth_token_ref(0).token {

@@ -6,7 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const COLOURS = 8;
 const WINDOW_MS = 600_000;
 const view = document.getElementById("view");
-const state = { tab: "", timer: 0, paused: false, busy: false, again: false, series: new Map(), sort: {}, ranges: [""], open: new Set(), at: 0 };
+const state = { tab: "", timer: 0, paused: false, busy: false, again: false, series: new Map(), heard: new Map(), sort: {}, ranges: [""], open: new Set(), at: 0 };
 
 function node(name, attributes, ...children) {
   const element = document.createElement(name);
@@ -121,18 +121,21 @@ function plot(title, curves, show) {
   const height = 150;
   const [left, right, upper, lower] = [52, 6, 8, 18];
   const until = Math.max(state.at, ...curves.map((curve) => (curve.points.length ? curve.points.at(-1)[0] : 0)));
-  const from = until - WINDOW_MS;
+  // A node that has just started fills the plot all the same.
+  const began = Math.min(until, ...curves.map((curve) => (curve.points.length ? curve.points[0][0] : until)));
+  const shown = Math.min(WINDOW_MS, Math.max(2, Math.ceil((until - began) / 60_000)) * 60_000);
+  const from = until - shown;
   const top = nice(Math.max(0, ...curves.flatMap((curve) => curve.points.filter(([at]) => at >= from).map(([, value]) => value || 0))));
-  const x = (at) => left + ((at - from) / WINDOW_MS) * (width - left - right);
+  const x = (at) => left + ((at - from) / shown) * (width - left - right);
   const y = (value) => upper + (1 - value / top) * (height - upper - lower);
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": title });
   for (const share of [0, 0.5, 1]) {
     drawing.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: y(top * share), y2: y(top * share) }),
       svg("text", { x: left - 6, y: y(top * share) + 4, "text-anchor": "end" }, show(top * share)));
   }
-  for (const minutes of [10, 5, 0]) {
-    const at = until - minutes * 60_000;
-    drawing.append(svg("text", { x: x(at), y: height - 4, "text-anchor": minutes === 10 ? "start" : minutes === 0 ? "end" : "middle" }, minutes ? `−${minutes} min` : "now"));
+  for (const share of [1, 0.5, 0]) {
+    const anchor = share === 1 ? "start" : share === 0 ? "end" : "middle";
+    drawing.append(svg("text", { x: x(until - share * shown), y: height - 4, "text-anchor": anchor }, share ? `−${(share * shown) / 60_000} min` : "now"));
   }
   for (const curve of curves) {
     let path = "";
@@ -162,20 +165,23 @@ function plot(title, curves, show) {
     const place = ((event.clientX - box.left) / box.width) * width;
     if (place < left) return;
     cursor.setAttribute("x1", place); cursor.setAttribute("x2", place); cursor.setAttribute("visibility", "visible");
-    tell(from + ((place - left) / (width - left - right)) * WINDOW_MS);
+    tell(from + ((place - left) / (width - left - right)) * shown);
   });
   drawing.addEventListener("pointerleave", () => { cursor.setAttribute("visibility", "hidden"); tell(null); });
   return node("section", { class: "panel plot" }, node("h2", {}, title), drawing, legend);
 }
 
 async function readSeries() {
-  const lasts = [...state.series.values()].map((samples) => (samples.length ? samples.at(-1).at_ms : 0));
-  const since = lasts.length ? Math.min(...lasts) : 0;
+  // Of the nodes in the last answer: one that is silent would hold all others back.
+  const since = state.heard.size ? Math.min(...state.heard.values()) : 0;
   const answer = await read(`series?since=${since}`);
+  state.heard = new Map();
   for (const { node: id, samples } of answer.series) {
     const known = state.series.get(id) || [];
     const last = known.length ? known.at(-1).at_ms : 0;
-    known.push(...samples.filter((sample) => sample.at_ms > last));
+    // Of one that was silent more is lacking than this: the next answer has it all.
+    if (last >= since) known.push(...samples.filter((sample) => sample.at_ms > last));
+    if (known.length || samples.length) state.heard.set(id, known.length ? known.at(-1).at_ms : 0);
     while (known.length && known[0].at_ms < answer.at_ms - WINDOW_MS - 5000) known.shift();
     state.series.set(id, known);
   }

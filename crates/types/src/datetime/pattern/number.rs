@@ -257,6 +257,10 @@ pub(super) fn to_char(ty: &SqlType, value: &Datum, pattern: &str) -> SqlResult<S
             if scaled.is_none() && !template.exponent {
                 return Err(raise::out_of_range("bigint"));
             }
+            // PostgreSQL makes a float of it, whose ties are rounded to even; wider integers become numerics.
+            if template.exponent && matches!(ty, SqlType::Int2 | SqlType::Int4) {
+                return Ok(float_scientific(*n as f64, template.after));
+            }
             numeric_to_char(&Numeric::from_i64(*n), pattern)
         }
         Datum::Numeric(n) => numeric_to_char(n, pattern),
