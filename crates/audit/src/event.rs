@@ -1,4 +1,4 @@
-//! What is told, and the form of its line.
+//! The events of the audit log, and the form of a line.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Connect,
-    /// Somebody who was not let in.
+    /// A login that failed.
     AuthenticationFailed,
     Disconnect,
     Ddl,

@@ -204,7 +204,7 @@ fn seq_of(line: &[u8]) -> Option<u64> {
 }
 
 impl State {
-    /// Before a line: there is a file that ends with a whole line, and what has to be told of first is told.
+    /// Before a line: the file ends with a whole line, and events that are due before it are written.
     fn make_ready(&mut self, settings: &Settings) -> io::Result<()> {
         let current = settings.dir.join(CURRENT);
         if self.file.is_some() && self.bytes >= settings.file_bytes_max {
@@ -213,7 +213,7 @@ impl State {
         if self.file.is_none() {
             let file = options().open(&current)?;
             match file.metadata()?.len() {
-                // Another has taken it away: the next line begins it.
+                // The file was moved or removed: the next line begins a new one.
                 0 => self.bytes = 0,
                 length if length < self.bytes => {
                     return Err(io::Error::other("it was made shorter by another; move it away"));
@@ -274,7 +274,7 @@ impl State {
         let current = dir.join(CURRENT);
         match fs::rename(&current, dir.join(name_of(self.first))) {
             Ok(()) => (self.file, self.bytes) = (None, 0),
-            // Another has taken it away. Where the directory is gone, this fails as well.
+            // The file was moved or removed. Where the directory is gone, this fails as well.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 (self.file, self.bytes) = (Some(options().create_new(true).open(&current)?), 0);
             }
@@ -287,7 +287,7 @@ impl State {
 impl Drop for AuditLog {
     fn drop(&mut self) {
         if let Some(file) = &self.state.get_mut().file {
-            // Whoever ends has nobody to tell.
+            // An error while closing has no one to go to.
             let _synced = file.sync_all();
         }
     }
@@ -439,7 +439,7 @@ mod tests {
         fs::rename(log.settings.dir.join("away"), path).unwrap();
     }
 
-    /// Whoever takes the file away takes its lines, but ends nothing.
+    /// A file that is moved or removed takes its lines along; logging goes on in a new one.
     #[test]
     fn a_file_that_was_taken_away_is_begun_anew() {
         for (file_bytes_max, reopens) in [(1, false), (1 << 20, true)] {

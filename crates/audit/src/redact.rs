@@ -136,7 +136,7 @@ fn first_word(text: &str) -> &str {
     text.find(|c: char| !c.is_ascii_alphabetic()).map_or(text, |end| &text[..end])
 }
 
-/// Whether a statement may be one that is told: cheap, for each statement asks.
+/// Whether a statement may be one that is logged: cheap, as it is asked for each statement.
 #[must_use]
 pub fn is_worth_a_look(sql: &str) -> bool {
     let sql = sql.trim_start();
@@ -148,7 +148,7 @@ pub fn is_worth_a_look(sql: &str) -> bool {
     FIRST_WORDS.iter().any(|word| word.eq_ignore_ascii_case(first))
 }
 
-/// What a statement without its values is told as; none when it is not.
+/// The kind that a statement without its values is logged as; none when it is not.
 #[must_use]
 pub fn kind_of(redacted: &str) -> Option<Kind> {
     let mut words = redacted

@@ -157,6 +157,18 @@ struct State {
 
 type Wakers = SmallVec<[Waker; 4]>;
 
+/// About `limit` rows of keys that are waited for.
+fn contended(state: &State, limit: usize) -> Vec<LockRow> {
+    let mut rows = Vec::new();
+    for (key, key_state) in state.keys.iter().filter(|(_, it)| !it.queue.is_empty()) {
+        if rows.len() >= limit {
+            break;
+        }
+        rows.extend(key_state.rows(key));
+    }
+    rows
+}
+
 impl LockTable {
     #[must_use]
     pub fn new() -> Self {
@@ -374,18 +386,7 @@ impl LockTable {
     /// none: a key that somebody comes to wait for has a place of its own.
     #[must_use]
     pub fn contended_rows(&self, limit: usize) -> Vec<LockRow> {
-        if self.is_empty() {
-            return Vec::new();
-        }
-        let mut rows = Vec::new();
-        let state = self.shared.state.lock();
-        for (key, key_state) in state.keys.iter().filter(|(_, it)| !it.queue.is_empty()) {
-            if rows.len() >= limit {
-                break;
-            }
-            rows.extend(key_state.rows(key));
-        }
-        rows
+        if self.is_empty() { Vec::new() } else { contended(&self.shared.state.lock(), limit) }
     }
 
     /// As [`LockTable::rows`], of at most about `limit` rows: first of keys that are waited for.
@@ -394,13 +395,10 @@ impl LockTable {
         if self.is_empty() {
             return Vec::new();
         }
-        let mut rows = Vec::new();
         let state = self.shared.state.lock();
-        for (key, key_state) in state.keys.iter().filter(|(_, it)| !it.queue.is_empty()) {
-            if rows.len() >= limit {
-                return rows;
-            }
-            rows.extend(key_state.rows(key));
+        let mut rows = contended(&state, limit);
+        if rows.len() >= limit {
+            return rows;
         }
         let all = Span::all();
         let mut single = state.keys.iter().filter(|(_, it)| it.queue.is_empty()).peekable();
