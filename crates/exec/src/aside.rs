@@ -6,8 +6,8 @@
 
 //!
 //! **Invariants**
-//! - *turns-end*: tokio does not count what announced work does, so a statement that is polled aside looks at the clock
-//!   and returns after [`TURN`]: whoever waits in the same task, as the watch on its client does, is polled then.
+//! - *turns-end*: a statement looks at the clock where it may pause, and returns after [`TURN`]: whoever waits in the same
+//!   task, as the watch on its client does, or for the same thread, is polled then.
 //! - *threads-are-left*: each that is announced takes a thread, of which tokio has 512, also for the disk. Above
 //!   [`ASIDE_MAX`] work is done in place.
 
@@ -19,7 +19,7 @@ use std::{
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-/// How long a statement that is polled aside goes on without returning.
+/// How long a statement goes on without returning.
 const TURN: Duration = Duration::from_millis(5);
 /// How much is done aside at a time.
 const ASIDE_MAX: usize = 128;
@@ -27,7 +27,7 @@ const ASIDE_MAX: usize = 128;
 static ASIDE: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// Since when this thread is in a poll of [`poll_aside`].
+    /// Since when this thread is in a poll of a statement.
     static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
 }
 
@@ -57,8 +57,8 @@ pub fn aside<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// As [`aside`], for one poll of a statement: it returns after a while although it could go on. *turns-end*
-pub fn poll_aside<T>(poll: impl FnOnce() -> T) -> T {
+/// One poll of a statement, which began at `began`: it returns after a while although it could go on. *turns-end*
+pub fn poll_turn<T>(began: Instant, poll: impl FnOnce() -> T) -> T {
     struct Back(Option<Instant>);
 
     impl Drop for Back {
@@ -67,13 +67,16 @@ pub fn poll_aside<T>(poll: impl FnOnce() -> T) -> T {
         }
     }
 
-    aside(|| {
-        let _back = Back(SINCE.replace(Some(Instant::now())));
-        poll()
-    })
+    let _back = Back(SINCE.replace(Some(began)));
+    poll()
 }
 
-/// Whether what is polled aside on this thread is to return.
+/// As [`poll_turn`], of a statement that may not pause in time.
+pub fn poll_aside<T>(began: Instant, poll: impl FnOnce() -> T) -> T {
+    aside(|| poll_turn(began, poll))
+}
+
+/// Whether the statement that is polled on this thread is to return.
 pub(crate) fn is_turn_over() -> bool {
     SINCE.get().is_some_and(|since| since.elapsed() > TURN)
 }
@@ -97,7 +100,7 @@ mod tests {
         let mut polls = 0;
         poll_fn(|context| {
             polls += 1;
-            poll_aside(|| running.as_mut().poll(context))
+            poll_aside(Instant::now(), || running.as_mut().poll(context))
         })
         .await;
         assert!(polls > 1, "it could have gone on");

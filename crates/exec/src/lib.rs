@@ -50,7 +50,7 @@ mod vectorized;
 mod volatility;
 
 pub use advisory::AdvisoryLocks;
-pub use aside::{aside, poll_aside};
+pub use aside::{aside, poll_aside, poll_turn};
 pub use analyze::analyze;
 pub use context::{
     CancelFlag, CancelReason, Ctes, ExecContext, ExecStats, ForeignQueue, Lent, NodeStats, Returned, Routines,

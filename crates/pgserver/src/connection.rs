@@ -49,8 +49,8 @@ pub(crate) struct Connection {
     method: Option<&'static str>,
     /// Until the client has shown who it is.
     door: Option<AtDoor>,
-    /// Its statements have computed for long without a pause.
-    pub(crate) wary_until: Option<std::time::Instant>,
+    /// Whether its statements compute for long without a pause.
+    pub(crate) wary: Wary,
 }
 
 /// What the connection's loop goes on with.
@@ -96,7 +96,7 @@ impl Connection {
             is_lost: false,
             method: None,
             door: Some(door),
-            wary_until: None,
+            wary: Wary::default(),
         }
     }
 
@@ -428,7 +428,7 @@ impl Connection {
             let flag = session.cancel_flag();
             let mut sink = WireSink::for_query(&mut self.writer);
             let running = session.run_query(statement, &mut sink, ending);
-            let completion = watched(&mut self.reader, &mut self.wary_until, &flag, running).await?;
+            let completion = watched(&mut self.reader, &mut self.wary, &flag, running).await?;
             if matches!(completion, Completion::CopyOut(_)) {
                 sink.end_copy();
             }
@@ -499,22 +499,34 @@ fn terminated() -> SqlError {
     SqlError::new(SqlState::AdminShutdown, "terminating connection due to administrator command")
 }
 
-/// A statement that computes for so long without a pause is not to keep a thread from others any more.
-const LONG_POLL: Duration = Duration::from_millis(5);
-/// How long a connection is taken for one whose statements do.
-const WARY: Duration = Duration::from_secs(60);
+/// Whether the statements of a connection compute for long without a pause.
+///
+/// To hand over what waits behind a statement costs as much as a short statement, so it is done for those of a connection
+/// that has had a long poll, until as many polls in a row as [`WARY_POLLS`] were short.
+#[derive(Default)]
+pub(crate) struct Wary {
+    polls: u8,
+}
 
-/// Runs a statement whose connection may be known for long computations: another thread then takes over what waits behind it.
-/// What it costs to hand that over is nothing to a statement that computes for milliseconds.
-async fn considerate<T>(wary_until: &mut Option<std::time::Instant>, running: impl Future<Output = T>) -> T {
+/// A poll that takes so long keeps a thread from others. Statements pause after less where they can.
+const LONG_POLL: Duration = Duration::from_millis(8);
+const WARY_POLLS: u8 = 16;
+
+impl Wary {
+    fn polled(&mut self, took: Duration) {
+        self.polls = if took > LONG_POLL { WARY_POLLS } else { self.polls.saturating_sub(1) };
+    }
+}
+
+/// Runs a statement, so that another thread takes over what waits behind it where the connection is known for long polls.
+async fn considerate<T>(wary: &mut Wary, running: impl Future<Output = T>) -> T {
     let mut running = std::pin::pin!(running);
     std::future::poll_fn(|context| {
         let began = std::time::Instant::now();
-        if wary_until.is_some_and(|until| began < until) {
-            return exec::poll_aside(|| running.as_mut().poll(context));
-        }
-        let polled = running.as_mut().poll(context);
-        *wary_until = (began.elapsed() > LONG_POLL).then(|| began + WARY);
+        let poll = || running.as_mut().poll(context);
+        let polled =
+            if wary.polls > 0 { exec::poll_aside(began, poll) } else { exec::poll_turn(began, poll) };
+        wary.polled(began.elapsed());
         polled
     })
     .await
@@ -523,7 +535,7 @@ async fn considerate<T>(wary_until: &mut Option<std::time::Instant>, running: im
 /// Runs a statement while its client is watched.
 pub(crate) async fn watched<T>(
     reader: &mut Reader,
-    wary_until: &mut Option<std::time::Instant>,
+    wary: &mut Wary,
     flag: &CancelFlag,
     running: impl Future<Output = T>,
 ) -> T {
@@ -531,7 +543,28 @@ pub(crate) async fn watched<T>(
     let watch = tokio::task::unconstrained(reader.watch(flag));
     tokio::select! {
         biased;
-        outcome = considerate(wary_until, running) => outcome,
+        outcome = considerate(wary, running) => outcome,
         never = watch => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_wary_from_a_long_poll_until_enough_short_ones() {
+        let mut wary = Wary::default();
+        wary.polled(Duration::from_millis(1));
+        assert_eq!(wary.polls, 0);
+        wary.polled(LONG_POLL + Duration::from_millis(1));
+        for _ in 1..WARY_POLLS {
+            wary.polled(Duration::ZERO);
+        }
+        assert_eq!(wary.polls, 1, "not yet");
+        wary.polled(LONG_POLL * 2);
+        assert_eq!(wary.polls, WARY_POLLS, "from the last long one");
+        (0..WARY_POLLS).for_each(|_| wary.polled(Duration::ZERO));
+        assert_eq!(wary.polls, 0);
     }
 }

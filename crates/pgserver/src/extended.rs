@@ -142,7 +142,7 @@ pub(crate) async fn execute(connection: &mut Connection, session: &mut Session, 
     let flag = session.cancel_flag();
     let mut sink = WireSink::for_portal(&mut connection.writer, plan, &formats);
     let running = session.execute_portal(name, limit, &mut sink, ending);
-    let completion = watched(&mut connection.reader, &mut connection.wary_until, &flag, running).await?;
+    let completion = watched(&mut connection.reader, &mut connection.wary, &flag, running).await?;
     if matches!(completion, Completion::CopyOut(_)) {
         sink.end_copy();
     }
