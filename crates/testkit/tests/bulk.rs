@@ -1,6 +1,6 @@
 //! Transactions that write many keys: sent in one piece, locked as a list, and as isolated as those that write one.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use hlc::Timestamp;
 use keys::{Key, LockStrength, Span, TxnMeta};
@@ -62,6 +62,11 @@ fn lock_waits(cluster: &Cluster) -> u64 {
     replicas.map(|replica| replica.metrics().lock_waits.load(Ordering::Relaxed)).sum()
 }
 
+/// Whether a packed command over all rows is evaluated or agreed on right now.
+fn executes_many(member: &Member) -> bool {
+    let mut latches = member.store.replicas().into_iter().flat_map(|replica| replica.latches().rows());
+    latches.any(|latch| latch.keys == Some(ROWS) && latch.behind.is_empty())
+}
 
 /// Increments the rows with even numbers as a statement does: locks them, and writes.
 async fn increment_evens(db: &Db) -> Result<Timestamp, Error> {
@@ -257,6 +262,54 @@ async fn a_range_is_split_between_many_writes_and_their_commit() {
             here.split_at(&row(at)).await.unwrap();
             txn.commit().await.unwrap();
             assert!(rows(here).await.iter().all(|(_, found)| *found == value));
+        }
+        cluster.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leaseholder_dies_in_the_middle_of_a_commit_of_many_keys() {
+    let dir = TempDir::new().unwrap();
+    // Nothing tells the gateway over this network that its peer is gone, and a commit may wait for locks.
+    let config = DbConfig {
+        rpc_timeout: Duration::from_secs(2),
+        wait_timeout: Duration::from_secs(3),
+        ..DbConfig::default()
+    };
+    for (round, is_held) in [true, false, false].into_iter().enumerate() {
+        let dir = dir.path().join(round.to_string());
+        let cluster = Cluster::start(&dir, 5, MemoryConfig::default(), &[0; 3], config.clone()).await;
+        let leader = cluster.leader_of(&row(0)).expect("the range is led");
+        let db = cluster.members[(leader + 1) % 3].db.clone();
+        fill(&db, "before").await;
+        until("that was all", || !executes_many(&cluster.members[leader])).await;
+        // Without the logs of the followers the command is agreed on for as long as the leader lives.
+        let hold = |is_held: bool| {
+            let others = cluster.members.iter().enumerate().filter(|(place, _)| *place != leader);
+            others.for_each(|(_, other)| other.store.log().hold_writes(is_held));
+        };
+        hold(is_held);
+        let commit = tokio::spawn({
+            let db = db.clone();
+            async move {
+                let mut txn = db.begin(TxnOptions::default());
+                (0..ROWS).for_each(|n| txn.put(row(n), "after".into()));
+                txn.commit().await
+            }
+        });
+        let arrived = || executes_many(&cluster.members[leader]) || commit.is_finished();
+        until("the command reaches the leaseholder", arrived).await;
+        assert!(!is_held || !commit.is_finished(), "no-dirty-ack");
+        cluster.kill(leader).await;
+        hold(false);
+        let outcome = commit.await.unwrap();
+        let found: BTreeSet<String> = rows(&db).await.into_iter().map(|(_, value)| value).collect();
+        let all_or_nothing = found.len() == 1;
+        assert!(all_or_nothing, "{outcome:?}: {found:?}");
+        if outcome.is_ok() {
+            assert!(found.contains("after"), "no-dirty-ack");
+        } else if !matches!(outcome, Err(Error::Ambiguous { .. })) {
+            assert!(found.contains("before"), "an error means that nothing is there: {outcome:?}");
         }
         cluster.stop().await;
     }
