@@ -207,7 +207,8 @@ impl Node {
         self.dir.join("log.txt")
     }
 
-    fn log_tail(&self) -> String {
+    /// The last lines that the node has logged.
+    pub fn log_tail(&self) -> String {
         let text = fs::read_to_string(self.log()).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(15)..].join("\n")

@@ -95,7 +95,7 @@ fn run_in(arguments: &Arguments, binary: &Path, scratch: &Path) -> Result {
         let here = answers(&chunks, node_port, &source, scratch, Some(FILE_TIMEOUT))?;
         totals.add(name, &chunks, &there, &here, &results)?;
         if !cluster.nodes[0].is_running()? {
-            totals.crashes.push(name.clone());
+            totals.crashes.push((name.clone(), cluster.nodes[0].log_tail()));
             cluster.nodes[0].restart()?;
             cluster.nodes[0].wait_healthy()?;
         }
@@ -223,7 +223,8 @@ struct Totals {
     /// Statements that PostgreSQL answers and this does not, by the error.
     reasons: BTreeMap<String, usize>,
     other_rows: usize,
-    crashes: Vec<String>,
+    /// The files during which the node ended, and the last it said.
+    crashes: Vec<(String, String)>,
 }
 
 impl Totals {
@@ -275,8 +276,8 @@ impl Totals {
         }
         println!("{:6}  other differences", self.other_rows);
         println!("\nDifferences: {}", results.display());
-        for name in &self.crashes {
-            println!("The node ended during {name}.");
+        for (name, last) in &self.crashes {
+            println!("The node ended during {name}:\n{last}");
         }
         println!("alike: {} of {} statements, {:.1} %", self.alike, self.statements, percent(self.alike, self.statements));
     }
