@@ -453,7 +453,8 @@ impl<'a> Binder<'a> {
         Self {
             context,
             optimize: crate::optimize_rel,
-            params: context.param_types.to_vec(),
+            // Of type `unknown` is as good as not said.
+            params: context.param_types.iter().map(|ty| ty.filter(|ty| *ty != SqlType::Unknown)).collect(),
             source,
             frames: Vec::new(),
             ctes: cte::Ctes::new(FxHashSet::default()),
