@@ -35,6 +35,8 @@ pub struct Arguments {
     only: Option<usize>,
 }
 
+/// What its statements may keep together: less than [`RESIDENT_BYTES_MAX`], which has what is freed and not given back too.
+const SQL_MEMORY_BYTES: &str = "1073741824";
 /// One statement may hold a gibibyte; its text, its plan and what the allocator keeps come on top.
 const RESIDENT_BYTES_MAX: u64 = 4 << 30;
 
@@ -46,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Result {
     let scratch = std::env::temp_dir().join(format!("quorate-shapes-{}", std::process::id()));
     let seed = arguments.seed.unwrap_or_else(rand::random);
     println!("seed {seed}; node in {}", scratch.display());
-    let cluster = Cluster::start(&Options { binary: &binary, dir: &scratch, nodes: 1, base_port: None, flags: &[] })?;
+    let cluster = Cluster::start(&Options { binary: &binary, dir: &scratch, nodes: 1, base_port: None, flags: &["--sql-memory-bytes", SQL_MEMORY_BYTES] })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().context("starting a thread")?;
     let faults = runtime.block_on(try_all(&cluster, arguments, seed))?;
     cluster.stop()?;
