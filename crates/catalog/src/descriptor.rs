@@ -463,6 +463,23 @@ pub fn read_stored_type_name(schema: Option<&str>, name: &str) -> Option<u32> {
     if schema == Some("pg_catalog") { name.strip_prefix('#')?.parse().ok() } else { None }
 }
 
+/// A relation as stored expressions name it: by its id, so that they mean the same one whatever it is called.
+#[must_use]
+pub fn stored_relation_name(id: u32) -> String {
+    format!("'{id}'::regclass")
+}
+
+/// The ids in a text by which it names relations: see [`stored_relation_name`].
+pub fn named_relations(text: &str) -> impl Iterator<Item = u32> {
+    text.match_indices("'::regclass").filter_map(|(end, _)| {
+        let before = &text[..end];
+        let id = before.rsplit('\'').next()?;
+        // A doubled quote is part of a string.
+        let is_literal = !before[..before.len() - id.len()].ends_with("''");
+        id.parse().ok().filter(|_| is_literal)
+    })
+}
+
 /// Anything with an id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Stored", into = "Stored")]

@@ -419,9 +419,7 @@ impl CatalogSnapshot {
     /// The tables whose identity columns or defaults may draw from a sequence.
     #[must_use]
     pub fn drawing_from(&self, sequence: &Sequence) -> Vec<&Relation> {
-        // A name with a quote in it is known by what comes before that.
-        let named = self.indexes.drawn_from.ids(sequence.name.split('\'').next().unwrap_or_default());
-        self.oldest_first(self.indexes.dependents.ids(&sequence.id).chain(named))
+        self.oldest_first(self.indexes.dependents.ids(&sequence.id))
     }
 
     /// The relations whose stored text names a type of one of these oids, oldest first.

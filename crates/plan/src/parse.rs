@@ -32,7 +32,7 @@ use types::{SqlError, SqlResult, SqlState, stack::{deep, too_deep}};
 use depth::{check_depth, drop_idle_parentheses};
 use extras::Extras;
 use own::Own;
-pub(crate) use stored_types::with_stored_types;
+pub(crate) use stored_types::{with_stored_relations, with_stored_types};
 pub use stored_types::{NO_LABEL, rename_label};
 use crate::parse_cursor;
 

@@ -4,7 +4,7 @@
 
 use super::map::{SharedMap, SharedSets};
 use super::relation::Relation;
-use crate::descriptor::{ColumnDefault, Table, Type};
+use crate::descriptor::{ColumnDefault, Table, Type, named_relations};
 use crate::partition::KeyPart;
 
 /// Who a name in a schema belongs to.
@@ -29,10 +29,8 @@ pub(super) struct Indexes {
     /// The same by the names of constraints, triggers and policies.
     pub part_names: SharedSets<String>,
     /// The relations that depend on something: views on what they read, tables on what their triggers and policies call
-    /// and on the sequences of their identity columns, sequences on their tables.
+    /// and on what their defaults name, sequences on their tables.
     pub dependents: SharedSets<u32>,
-    /// The tables whose defaults draw from sequences, by the names of these as they stand there.
-    pub drawn_from: SharedSets<String>,
     /// The relations whose stored text names a type, by its oid there.
     pub naming: SharedSets<u32>,
 }
@@ -53,7 +51,6 @@ impl Indexes {
         if let Relation::Table(table) = relation {
             parts(table).for_each(|part| self.part_owners.insert(part, id));
             part_names(table).for_each(|name| self.part_names.add(name.to_owned(), id));
-            drawn_from(table).for_each(|name| self.drawn_from.add(name.to_owned(), id));
             for index in table.indexes.iter().filter(|index| !index.name.is_empty()) {
                 let owner = NameOwner::Index { table: id, oid: index.oid };
                 self.names.insert((table.schema, index.name.clone()), owner);
@@ -78,7 +75,6 @@ impl Indexes {
                 self.part_owners.remove(&part);
             }
             part_names(table).for_each(|name| self.part_names.take(name, id));
-            drawn_from(table).for_each(|name| self.drawn_from.take(name, id));
             for index in &table.indexes {
                 self.names.remove(&(table.schema, index.name.clone()));
             }
@@ -122,17 +118,6 @@ fn part_names(table: &Table) -> impl Iterator<Item = &str> {
     indexes.chain(checks).chain(keys).chain(triggers).chain(policies).map(String::as_str)
 }
 
-/// The names of the sequences that a table's defaults draw from, up to the first quote in each.
-fn drawn_from(table: &Table) -> impl Iterator<Item = &str> {
-    table.columns.iter().flat_map(|column| {
-        let text = match &column.default {
-            Some(ColumnDefault::Expr(text)) => text.as_str(),
-            Some(ColumnDefault::Stored(_) | ColumnDefault::Identity { .. }) | None => "",
-        };
-        text.split("nextval('").skip(1).map(|rest| rest.split('\'').next().unwrap_or_default())
-    })
-}
-
 /// What a relation depends on, save for the types of its columns.
 fn depended_on(relation: &Relation) -> Vec<u32> {
     let mut on = relation.depends_on().to_vec();
@@ -142,10 +127,13 @@ fn depended_on(relation: &Relation) -> Vec<u32> {
         on.extend(table.triggers.iter().filter_map(|trigger| trigger.constraint?.from));
     }
     if let Relation::Table(table) = relation {
-        on.extend(table.columns.iter().filter_map(|column| match column.default {
-            Some(ColumnDefault::Identity { sequence, .. }) => Some(sequence),
-            _ => None,
-        }));
+        for default in table.columns.iter().filter_map(|column| column.default.as_ref()) {
+            match default {
+                ColumnDefault::Identity { sequence, .. } => on.push(*sequence),
+                ColumnDefault::Expr(text) => on.extend(named_relations(text)),
+                ColumnDefault::Stored(_) => {}
+            }
+        }
     }
     if let Relation::Sequence(sequence) = relation {
         on.extend(sequence.owned_by.map(|(table, _)| table));

@@ -571,6 +571,17 @@ pub(super) fn rename_relation(id: u32, to: &str, ctx: &mut DdlContext<'_>) -> Sq
     Ok(())
 }
 
+/// As [`move_relation`], of what a statement names: a sequence that goes with a table is not moved alone.
+pub(super) fn move_named(id: u32, schema: u32, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+    if let Some(Relation::Sequence(sequence)) = ctx.change.snapshot().relation_by_id(id)
+        && let Some((table, _)) = sequence.owned_by
+    {
+        let detail = format!("Sequence \"{}\" is linked to table \"{}\".", sequence.name, ctx.table(table)?.name);
+        return Err(SqlError::not_supported("cannot move an owned sequence into another schema").with_detail(detail));
+    }
+    move_relation(id, schema, ctx)
+}
+
 pub(super) fn move_relation(id: u32, schema: u32, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     let Some(relation) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
     if relation.schema() == schema {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use catalog::descriptor::FIRST_USER_ID;
+use catalog::descriptor::{FIRST_USER_ID, named_relations};
 use catalog::{Column, ColumnDefault, Descriptor, Relation, Table, View};
 use keys::{ColumnId, keyspace};
 use plan::{PlanContext, statement::RelationKind};
@@ -143,8 +143,7 @@ pub(super) fn release_views(
     for view in views_over(table, column, ctx)? {
         let kind = ctx.change.snapshot().relation_by_id(view.id).map_or("view", Relation::kind);
         if !cascade {
-            let find = |catalog: &catalog::CatalogSnapshot, schema| catalog.relation(schema, &table.name).map(Relation::id);
-            let shown = ctx.shown(table.schema, &super::quote(&table.name), ctx.is_visible(table.id, find));
+            let shown = ctx.shown_relation(table.id, table.schema, &table.name);
             let what = format!("column {name} of table {shown}");
             return Err(SqlError::new(
                 SqlState::DependentObjectsStillExist,
@@ -168,7 +167,7 @@ pub(super) fn release_sequence(
     ctx: &mut DdlContext<'_>,
 ) -> SqlResult<()> {
     let Some(Relation::Sequence(sequence)) = ctx.change.snapshot().relation_by_id(id).cloned() else { return Ok(()) };
-    let is_user = |column: &Column| uses_sequence(column.default.as_ref(), id, &sequence.name);
+    let is_user = |column: &Column| uses_sequence(column.default.as_ref(), id);
     let users: Vec<Arc<Table>> = ctx
         .change
         .snapshot()
@@ -180,31 +179,38 @@ pub(super) fn release_sequence(
         })
         .filter(|table| table.columns.iter().any(is_user))
         .collect();
+    let mut details = Vec::new();
     for table in users {
+        let shown = ctx.shown_relation(table.id, table.schema, &table.name);
         let mut changed = (*table).clone();
         for column in changed.columns.iter_mut().filter(|column| is_user(column)) {
-            let dependent = format!("default value for column {} of table {}", column.name, table.name);
-            if !cascade {
-                return Err(SqlError::new(
-                    SqlState::DependentObjectsStillExist,
-                    format!("cannot drop {what} because other objects depend on it"),
-                )
-                .with_detail(format!("{dependent} depends on sequence {}", sequence.name))
-                .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
+            let dependent = format!("default value for column {} of table {shown}", column.name);
+            if cascade {
+                ctx.notice(format!("drop cascades to {dependent}"));
+                column.default = None;
+            } else {
+                let on = ctx.shown_relation(id, sequence.schema, &sequence.name);
+                details.push(format!("{dependent} depends on sequence {on}"));
             }
-            ctx.notice(format!("drop cascades to {dependent}"));
-            column.default = None;
         }
-        ctx.put_table(changed);
+        if cascade {
+            ctx.put_table(changed);
+        }
+    }
+    if !details.is_empty() {
+        let message = format!("cannot drop {what} because other objects depend on it");
+        return Err(SqlError::new(SqlState::DependentObjectsStillExist, message)
+            .with_detail(details.join("\n"))
+            .with_hint("Use DROP ... CASCADE to drop the dependent objects too."));
     }
     ctx.change.remove(ctx.txn, id);
     Ok(())
 }
 
-fn uses_sequence(default: Option<&ColumnDefault>, id: u32, name: &str) -> bool {
+fn uses_sequence(default: Option<&ColumnDefault>, id: u32) -> bool {
     match default {
         Some(ColumnDefault::Identity { sequence, .. }) => *sequence == id,
-        Some(ColumnDefault::Expr(text)) => text.contains(&format!("nextval('{name}'")),
+        Some(ColumnDefault::Expr(text)) => named_relations(text).any(|named| named == id),
         Some(ColumnDefault::Stored(_)) | None => false,
     }
 }

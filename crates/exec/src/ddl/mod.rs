@@ -33,7 +33,8 @@ use catalog::privilege::ObjectKind;
 use catalog::{IndexDetails, IndexMethod, IndexRule};
 use catalog::{
     CatalogChange, CatalogSnapshot, CatalogStore, Column, ColumnDefault, Commented, Descriptor, Index, IndexColumn, IndexConstraint,
-    NameOwner, Relation, Schema, Sequence, Table, descriptor::POSTGRES_ROLE,
+    NameOwner, Relation, Schema, Sequence, Table,
+    descriptor::{POSTGRES_ROLE, stored_relation_name},
 };
 use keys::{ColumnId, IndexId, Span, keyspace};
 use plan::statement::{ColumnSpec, Ddl, DefaultSpec, ExcludeOperator, Home, IndexSpec, SequenceOptions};
@@ -111,7 +112,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::AlterRole { name, options } => role::alter(name, options, ctx)?,
         Ddl::RenameRole { name, to } => role::rename(name, to, ctx)?,
         Ddl::RenameRelation { id, to } => alter::rename_relation(*id, to, ctx)?,
-        Ddl::MoveRelation { id, schema } => alter::move_relation(*id, *schema, ctx)?,
+        Ddl::MoveRelation { id, schema } => alter::move_named(*id, *schema, ctx)?,
         Ddl::OwnRelation { id, owner } => alter::own_relation(*id, owner, ctx)?,
         Ddl::DropDatabase { name, if_exists } => drop::database(name, *if_exists, ctx)?,
         Ddl::DropSchema { names, if_exists, cascade } => drop::schemas(names, *if_exists, *cascade, ctx).await?,
@@ -240,6 +241,12 @@ impl DdlContext<'_> {
             Some(schema) => format!("{}.{name}", quote(&schema.name)),
             None => name.to_owned(),
         }
+    }
+
+    /// The name of a relation as messages have it.
+    fn shown_relation(&self, id: u32, schema: u32, name: &str) -> String {
+        let find = |catalog: &CatalogSnapshot, schema| catalog.relation(schema, name).map(Relation::id);
+        self.shown(schema, &quote(name), self.is_visible(id, find))
     }
 
     /// A stored expression over a table as it will be.
@@ -658,16 +665,7 @@ async fn build_column(
             ctx.grant_defaults(sequence, ObjectKind::Sequence, home, table.owner);
             Some(match serial {
                 DefaultSpec::Identity { always, .. } => ColumnDefault::Identity { sequence, always: *always },
-                _ => {
-                    let schema =
-                        ctx.change.snapshot().schema_by_id(table.schema).map_or("public", |it| &it.name);
-                    let name = if schema == "public" {
-                        quote(&name)
-                    } else {
-                        format!("{}.{}", quote(schema), quote(&name))
-                    };
-                    ColumnDefault::Expr(format!("nextval('{}'::regclass)", name.replace('\'', "''")))
-                }
+                _ => ColumnDefault::Expr(format!("nextval({})", stored_relation_name(sequence))),
             })
         }
     };

@@ -467,7 +467,7 @@ impl Binder<'_> {
     }
 
     /// The oid that a relation's name in a string means; `None` leaves the question to the session's names.
-    pub(super) fn relation_oid(&self, text: &str) -> SqlResult<Option<i64>> {
+    pub(crate) fn relation_oid(&self, text: &str) -> SqlResult<Option<i64>> {
         let text = text.trim();
         if text == "-" {
             return Ok(Some(0));

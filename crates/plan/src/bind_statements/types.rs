@@ -6,22 +6,26 @@ use types::{CompositeType, RangeType, SqlError, SqlResult, SqlState, SqlType};
 use super::{ddl, new_home, own};
 use crate::{
     PlanContext,
-    bind::{find_type, fold, name_parts},
+    bind::{Binder, find_type, fold, name_parts},
     parse::{
         own::{Change, EnumChange, Side},
-        with_stored_types,
+        with_stored_relations, with_stored_types,
     },
     statement::{AlterType, CommentOn, Ddl, PreparedPlan},
 };
 
-/// A query or expression as the catalog keeps it: user-defined types are named by their oids, so that they
-/// can be renamed and moved.
+/// A query or expression as the catalog keeps it: user-defined types, and relations where they are values, are named by
+/// their oids, so that they can be renamed and moved.
 pub(super) fn stored_text(node: &impl ToString, context: &PlanContext<'_>) -> String {
     let resolve = |name: &ast::ObjectName| {
         let is_built_in = matches!(&name.0[..], [part] if SqlType::parse_name(&part.to_string()).is_ok());
         if is_built_in { None } else { find_type(name, context).ok()?.map(|ty| ty.oid()) }
     };
-    with_stored_types(&node.to_string(), &resolve)
+    let relation = |name: &str| {
+        let id = Binder::new(context, None).relation_oid(name).ok().flatten()?;
+        u32::try_from(id).ok().filter(|id| *id != 0)
+    };
+    with_stored_relations(&with_stored_types(&node.to_string(), &resolve), &relation)
 }
 
 pub(super) fn create_enum(name: &ast::ObjectName, labels: &[String], context: &PlanContext<'_>) -> SqlResult<PreparedPlan> {

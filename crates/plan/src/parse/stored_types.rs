@@ -1,6 +1,6 @@
-//! Names of types, and labels of enum types, in text that the catalog keeps.
+//! Names of types and relations, and labels of enum types, in text that the catalog keeps.
 
-use catalog::descriptor::stored_type_name;
+use catalog::descriptor::{stored_relation_name, stored_type_name};
 use sqlparser::ast;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
@@ -44,6 +44,46 @@ pub(crate) fn with_stored_types(text: &str, resolve: &dyn Fn(&ast::ObjectName) -
             out.push_str(&text[copied..lines.byte(span.start)]);
             out.push_str(&stored_type_name(oid));
             copied = lines.byte(span.end);
+        }
+    }
+    out.push_str(&text[copied..]);
+    out
+}
+
+/// The text with relations named by their ids, where `resolve` knows one: in what is cast to `regclass`, and where functions
+/// of sequences want one. So a text means the same relation whatever it is called.
+pub(crate) fn with_stored_relations(text: &str, resolve: &dyn Fn(&str) -> Option<u32>) -> String {
+    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize_with_location() else {
+        return text.to_owned();
+    };
+    let tokens: Vec<TokenWithSpan> = tokens.into_iter().filter(is_significant).collect();
+    let is_word = |token: Option<&TokenWithSpan>, words: &[&str]| {
+        matches!(token.map(|it| &it.token), Some(Token::Word(word))
+            if word.quote_style.is_none() && words.iter().any(|it| word.value.eq_ignore_ascii_case(it)))
+    };
+    let is = |token: Option<&TokenWithSpan>, wanted: &Token| token.is_some_and(|it| it.token == *wanted);
+    let lines = LineIndex::new(text);
+    let mut out = String::with_capacity(text.len());
+    let mut copied = 0;
+    for at in 0..tokens.len() {
+        let Token::SingleQuotedString(name) = &tokens[at].token else { continue };
+        let (before, behind) = (|n: usize| at.checked_sub(n).map(|at| &tokens[at]), |n: usize| tokens.get(at + n));
+        let is_cast = is(behind(1), &Token::DoubleColon) && is_word(behind(2), &["regclass"]);
+        let is_whole = is(behind(1), &Token::RParen) || is(behind(1), &Token::Comma);
+        let is_argument = is_whole
+            && is(before(1), &Token::LParen)
+            && is_word(before(2), &["nextval", "currval", "setval"]);
+        let is_old_cast = is(before(1), &Token::LParen)
+            && is_word(before(2), &["cast"])
+            && is_word(behind(1), &["as"])
+            && is_word(behind(2), &["regclass"]);
+        if !(is_cast || is_argument || is_old_cast) {
+            continue;
+        }
+        if let Some(id) = resolve(name) {
+            out.push_str(&text[copied..lines.byte(tokens[at].span.start)]);
+            out.push_str(&stored_relation_name(id));
+            copied = lines.byte(if is_cast { tokens[at + 2].span.end } else { tokens[at].span.end });
         }
     }
     out.push_str(&text[copied..]);
@@ -139,6 +179,25 @@ mod tests {
         assert_eq!(rename("m = 'it''s' AND t = 'it''s'").as_deref(), Some("m = 'ok' AND t = 'it''s'"));
         assert_eq!(rename("m = ANY('{a,\"it''s\",\"it''s not\"}')").as_deref(), Some("m = ANY('{a,ok,\"it''s not\"}')"));
         assert_eq!(rename("m = 'other' OR t = 'it''s'"), None);
+    }
+
+    #[test]
+    fn relations_are_named_by_their_ids() {
+        let resolve = |name: &str| (name == "s.q" || name == "16500").then_some(16_500);
+        let stored = |text: &str| with_stored_relations(text, &resolve);
+        for (text, wanted) in [
+            ("nextval('s.q')", "nextval('16500'::regclass)"),
+            ("nextval('s.q'::regclass) + 1", "nextval('16500'::regclass) + 1"),
+            ("pg_catalog.setval('s.q', 5)", "pg_catalog.setval('16500'::regclass, 5)"),
+            ("CAST('s.q' AS regclass)", "CAST('16500'::regclass AS regclass)"),
+            ("nextval('16500'::regclass)", "nextval('16500'::regclass)"),
+        ] {
+            assert_eq!(stored(text), wanted);
+            assert_eq!(catalog::descriptor::named_relations(wanted).collect::<Vec<_>>(), [16_500]);
+        }
+        for same in ["nextval('s.q'::text)", "upper('s.q')", "nextval('other')", "'nextval(''s.q'')'", "x::regclass"] {
+            assert_eq!(stored(same), same);
+        }
     }
 
     #[test]
