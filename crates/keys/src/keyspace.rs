@@ -70,6 +70,23 @@ pub fn kept_lock(key: &Key, txn_id: TxnId) -> Key {
     out.into()
 }
 
+/// Says that the range `right` was merged into the one that begins at `left_start`.
+#[must_use]
+pub fn merged_range(left_start: &Key, right: RangeId) -> Key {
+    let mut out = range_key_prefix(left_start.as_bytes());
+    out.extend_from_slice(b"mrgd");
+    put_u64(&mut out, right.get());
+    out.into()
+}
+
+/// Says that a range boundary at `at` was set by a statement: ranges are not merged across it.
+#[must_use]
+pub fn kept_split(at: &Key) -> Key {
+    let mut out = range_key_prefix(at.as_bytes());
+    out.extend_from_slice(b"stck");
+    out.into()
+}
+
 /// The key whose range a request for `key` goes to: local keys belong to the range of the key they are filed under.
 #[must_use]
 pub fn addressing_key(key: &Key) -> Key {

@@ -21,13 +21,14 @@ mod error;
 mod outbound;
 mod prepared;
 mod range_cache;
+mod ranges;
 mod txn;
 
 pub use db::{AsKvError, Db, DbConfig, DbMetrics, DbOptions, LocalStore};
 pub use error::{Error, Restart};
 pub use keys::LockStrength;
 pub use prepared::PreparedTxn;
-pub use replica::api::{RetryReason, WaitPolicy};
+pub use replica::api::{RangeStats, RetryReason, WaitPolicy};
 pub use storage::{Changes, KvRows, VersionInfo};
 pub use txn::{
     Isolation, Keep, Locked, Read, ReadAhead, Savepoint, ScanOptions, ScanPage, See, StatementMark, StatementStart, Txn,

@@ -70,6 +70,10 @@ impl Outbound for Db {
         Err(KvError::Internal { reason: format!("not every range could be told of {}", txn.id) })
     }
 
+    async fn ask_range(&self, at: &Key, request: Request) -> Result<Response, KvError> {
+        self.ask(at, request).await
+    }
+
     async fn allocate_range_id(&self) -> Result<RangeId, KvError> {
         let id = self
             .increment(&keyspace::system("id/range"), 1)

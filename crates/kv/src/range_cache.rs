@@ -1,8 +1,8 @@
 //! Which range holds a key and who leads it, as last heard. It may be wrong: a range answers a misrouted batch with
 //! what it knows, and the cache learns.
 //!
-//! **Invariant (cache-disjoint):** no two cached descriptors overlap. An insert drops what it overlaps, unless that
-//! is of the same range and newer.
+//! **Invariant (cache-disjoint):** no two cached descriptors overlap. Of two that would, the one with the higher
+//! generation stays: the other is out of date (*generation-grows-by-key*, `replica::merge`).
 
 use std::{
     collections::BTreeMap,
@@ -67,7 +67,7 @@ impl RangeCache {
         range.descriptor.contains_key(key).then(|| range.clone())
     }
 
-    /// Learns a descriptor; answers the entry that now stands for it.
+    /// Learns a descriptor; answers the entry that now stands for it, or for part of it where it is out of date.
     pub fn insert(&self, descriptor: RangeDescriptor) -> Arc<CachedRange> {
         let mut by_end = self.by_end.write();
         let span = descriptor.span();
@@ -79,7 +79,8 @@ impl RangeCache {
             .collect();
         for range in &overlapping {
             let same = range.descriptor.range_id == descriptor.range_id;
-            if same && range.descriptor.generation >= descriptor.generation {
+            let (known, new) = (range.descriptor.generation, descriptor.generation);
+            if known > new || same && known == new {
                 return range.clone();
             }
         }
@@ -168,5 +169,11 @@ mod tests {
         cache.insert(descriptor(1, "a", "z", 1));
         assert_eq!(cache.lookup(b"p").map(|range| range.descriptor.range_id.get()), Some(2));
         assert_eq!(cache.all().len(), 2);
+        // Both are one by now: what is told of either from before changes nothing.
+        cache.insert(descriptor(1, "a", "z", 3));
+        cache.insert(descriptor(2, "m", "z", 2));
+        assert_eq!(cache.all(), [descriptor(1, "a", "z", 3)]);
+        let found = cache.insert_for(b"p", descriptor(2, "m", "z", 2));
+        assert_eq!(found.map(|range| range.descriptor.range_id.get()), Some(1));
     }
 }

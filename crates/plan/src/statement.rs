@@ -317,6 +317,8 @@ pub enum AlterTable {
     DetachPartition { partition: Arc<Table> },
     /// SPLIT AT VALUES: each row is a prefix of the primary key.
     SplitAt(Vec<Vec<Datum>>),
+    /// UNSPLIT AT VALUES, or ALL where there are none.
+    Unsplit(Option<Vec<Vec<Datum>>>),
 }
 
 /// … ROW LEVEL SECURITY.
@@ -680,6 +682,8 @@ pub enum Utility {
     LockTable { tables: Vec<(u32, Option<u32>)>, any_of: PrivilegeSet },
     /// By oid; `None`: all.
     SetConstraints { constraints: Option<Vec<u32>>, deferred: bool },
+    /// SHOW RANGES FROM TABLE; `tables` and `any_of` as in LOCK TABLE.
+    ShowRanges { table: Arc<Table>, tables: Vec<(u32, Option<u32>)>, any_of: PrivilegeSet },
     Discard(DiscardKind),
     Listen(String),
     /// `None`: from all.

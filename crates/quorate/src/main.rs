@@ -120,6 +120,12 @@ struct Start {
     /// A range that grows above this is split.
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
     range_max_bytes: u64,
+    /// A range that serves more batches than this in a second, for ten seconds, is split where they are; 0: none is.
+    #[arg(long, value_name = "BATCHES", default_value_t = 2500)]
+    range_split_qps: u64,
+    /// Neighbours that are small together are merged when neither was split or merged for so many seconds; 0: none are.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    range_merge_after: u64,
     /// Replicas of a node that was not heard of for so many seconds are made anew on others.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     dead_after: u64,
@@ -245,6 +251,9 @@ async fn run(start: Start) -> Ended {
     config.store.accept_lost_log = start.accept_lost_log;
     config.store.engine.disk_reserve_bytes = start.disk_reserve_bytes;
     config.store.range_max_bytes = start.range_max_bytes;
+    config.store.range_split_qps = start.range_split_qps;
+    config.store.merges = start.range_merge_after > 0;
+    config.store.merge_pause = std::time::Duration::from_secs(start.range_merge_after);
     config.store.dead_after = std::time::Duration::from_secs(start.dead_after);
     config.kv.spill_bytes = start.spill_bytes;
     config.audit = start.audit.config();

@@ -39,6 +39,15 @@ impl Group {
         self.inner.joint_config().len() > 1
     }
 
+    /// The voters in order, while no change of them is half way and there are no others.
+    #[must_use]
+    pub fn settled_voters(&self) -> Option<Vec<ReplicaId>> {
+        let status = self.status();
+        let mut voters = status.voters;
+        voters.sort();
+        (!self.is_joint() && status.learners.is_empty()).then_some(voters)
+    }
+
     /// Takes the second step of a change that was left half way.
     pub(crate) async fn finish_joint(&self) {
         let Ok(_one_at_a_time) = self.inner.changing.try_lock() else { return };

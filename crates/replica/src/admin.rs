@@ -26,6 +26,23 @@ impl Replica {
                 let (replica, add, remove) = (self.clone(), add.clone(), remove.clone());
                 self.to_its_end(async move { replica.change_replicas(&add, &remove).await }).await
             }
+            Request::Merge => {
+                let replica = self.clone();
+                self.to_its_end(async move { replica.merge().await }).await
+            }
+            Request::Freeze { at, into } => {
+                let (replica, at, into) = (self.clone(), at.clone(), into.clone());
+                self.to_its_end(async move { replica.freeze(&at, &into).await }).await
+            }
+            Request::MergeOutcome { into, right } => {
+                let (replica, into, right) = (self.clone(), into.clone(), *right);
+                self.to_its_end(async move { replica.merge_outcome(&into, right).await }).await
+            }
+            Request::Thaw { .. } => {
+                let replica = self.clone();
+                self.to_its_end(async move { replica.settle_freeze().await.map(|_| Response::Done) }).await
+            }
+            Request::RangeStats => self.range_stats(),
             Request::TransferLease { to } => self.transfer_lease(*to).await,
             Request::Describe => self.lease().map(|_| Response::Done),
             Request::Checksum { at } => self.checksum(*at),
@@ -41,7 +58,7 @@ impl Replica {
         }))
     }
 
-    fn current(&self) -> Result<Arc<RangeDescriptor>, KvError> {
+    pub(crate) fn current(&self) -> Result<Arc<RangeDescriptor>, KvError> {
         self.descriptor().ok_or(KvError::RangeNotFound { range_id: self.range_id() })
     }
 
@@ -92,13 +109,14 @@ impl Replica {
         // themselves end here: they only order, and the right half may be led elsewhere.
         self.locks.split_off(at);
         drop(quiet);
+        self.note_split_or_merge();
         tracing::info!(left = %left.range_id, right = %right.range_id, %at, "split");
         self.publish(vec![left.clone(), right.clone()]);
         Ok(Response::Split { left: Box::new(left), right: Box::new(right) })
     }
 
     /// Publishes descriptors behind the caller's back; the store does it again from time to time.
-    fn publish(&self, descriptors: Vec<RangeDescriptor>) {
+    pub(crate) fn publish(&self, descriptors: Vec<RangeDescriptor>) {
         let outbound = self.deps.outbound.clone();
         tokio::spawn(async move {
             if let Err(error) = outbound.update_meta(descriptors).await {
@@ -107,7 +125,7 @@ impl Replica {
         });
     }
 
-    async fn change_descriptor(
+    pub(crate) async fn change_descriptor(
         &self,
         change: impl FnOnce(&mut RangeDescriptor),
     ) -> Result<RangeDescriptor, KvError> {

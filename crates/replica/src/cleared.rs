@@ -67,6 +67,13 @@ impl Cleared {
         self.spans.remove(oldest).1.next()
     }
 
+    /// Takes in what another range has cleared; answers as [`Cleared::add`].
+    #[must_use]
+    pub fn absorb(&mut self, other: &Self) -> Timestamp {
+        let added = other.spans.iter().map(|(span, at)| self.add(span, *at));
+        added.max().unwrap_or(Timestamp::MIN)
+    }
+
     /// Whether [`Cleared::forget_below`] would change anything.
     pub fn has_below(&self, threshold: Timestamp) -> bool {
         self.spans.iter().any(|(_, at)| *at < threshold)

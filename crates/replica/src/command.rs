@@ -17,6 +17,8 @@ use hlc::Timestamp;
 use keys::{RangeDescriptor, Span, Term, TxnId};
 use serde::{Deserialize, Serialize};
 
+use crate::api::MergeInto;
+
 const FORMAT: u8 = 1;
 const FORMAT_ONE_PHASE: u8 = 2;
 const HEADER_BYTES: usize = 13;
@@ -35,6 +37,34 @@ pub enum Effect {
     Gc { threshold: Timestamp },
     /// What the batch removes is refused to those who read at or below `at`.
     Clear { span: Span, at: Timestamp },
+    /// The range serves nothing more until a merge is decided.
+    Freeze(Frozen),
+    /// It does again, if it is frozen for this attempt: that did not merge it.
+    Thaw(MergeInto),
+    /// The range takes in its right-hand neighbour, if its generation is still the attempt's.
+    Merge(Box<Merge>),
+}
+
+/// What a range remembers while it is frozen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frozen {
+    pub into: MergeInto,
+    /// At or above everything that was read or written in the range.
+    pub low_water: Timestamp,
+}
+
+/// A merge; see [`crate::merge`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Merge {
+    pub into: MergeInto,
+    /// The merged range.
+    pub left: RangeDescriptor,
+    /// The range taken in, as it was when it froze.
+    pub right: RangeDescriptor,
+    /// What a replica of it must have applied.
+    pub index: u64,
+    /// At or above everything that was read or written in it.
+    pub low_water: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -130,6 +160,17 @@ mod tests {
         let clear = Effect::Clear { span: descriptor().span(), at: Timestamp::new(9, 1) };
         let encoded = Command::encode(Term::new(5), Some(&clear), None, b"");
         assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x07\0\0\0\x03\x01a\x01m\x09\x01");
+        let into = MergeInto { left: RangeId::new(7), start: Key::from(&b"a"[..]), generation: 3 };
+        let freeze = Effect::Freeze(Frozen { into: into.clone(), low_water: Timestamp::new(9, 1) });
+        let encoded = Command::encode(Term::new(5), Some(&freeze), None, b"");
+        assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x07\0\0\0\x04\x07\x01a\x03\x09\x01");
+        let encoded = Command::encode(Term::new(5), Some(&Effect::Thaw(into.clone())), None, b"");
+        assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x05\0\0\0\x05\x07\x01a\x03");
+        let (left, right, low_water) = (descriptor(), descriptor(), Timestamp::new(9, 1));
+        let merge = Effect::Merge(Box::new(Merge { into, left, right, index: 300, low_water }));
+        let encoded = Command::encode(Term::new(5), Some(&merge), None, b"");
+        let golden = b"\x01\x05\0\0\0\0\0\0\0\x19\0\0\0\x06\x07\x01a\x03\x07\x01a\x01m\0\x04\x03\x07\x01a\x01m\0\x04\x03\xac\x02\x09\x01";
+        assert_eq!(&encoded[..], golden);
         let one_phase = Some((TxnId::from_bytes(*b"sixteen bytes id"), Timestamp::new(9, 1)));
         let encoded = Command::encode(Term::new(5), None, one_phase, b"batch");
         let golden = b"\x02\x05\0\0\0\0\0\0\0\0\0\0\0sixteen bytes id\x09\0\0\0\0\0\0\0\x01\0\0\0batch";

@@ -18,6 +18,24 @@ pub trait ReplicaHost: Send + Sync + 'static {
     /// order of the log. `leader`: this replica led when it was applied, so the right half's should lead as well.
     fn split_applied(&self, left: &RangeDescriptor, right: &RangeDescriptor, inherit: Inheritance);
 
+    /// Applies a merge by `write`: the replica of `right` here applies nothing more, and nothing of its state is cleared
+    /// meanwhile. Once it is written the state is its neighbour's; the replica ends and never comes again.
+    ///
+    /// # Errors
+    /// As `write`.
+    fn merge(
+        &self,
+        right: &RangeDescriptor,
+        write: &mut dyn FnMut() -> Result<(), StorageError>,
+    ) -> Result<(), StorageError>;
+
+    /// Waits, for a bounded time, until every store of `right` has applied its log up to `index` and has all of that
+    /// durably, and has state of `left` as well.
+    async fn catch_up(&self, left: &RangeDescriptor, right: &RangeDescriptor, index: u64) -> Result<(), KvError>;
+
+    /// The range here that holds `key`, if there is one.
+    fn covering(&self, key: &Key) -> Option<RangeDescriptor>;
+
     /// Keeps the span that a snapshot would bring free of other ranges, for as long as the answer lives. None while
     /// another range's state is there, or on its way: the snapshot has to wait until that range has been split or
     /// removed.

@@ -48,6 +48,11 @@ impl KeptLocks {
     pub fn begin(&self, locks: &LockTable, kept: Vec<(Key, KeptLock)>) {
         self.txns.lock().clear();
         self.is_used.store(false, Ordering::Release);
+        self.add(locks, kept);
+    }
+
+    /// The range grows by the rows of these.
+    pub fn add(&self, locks: &LockTable, kept: Vec<(Key, KeptLock)>) {
         for (key, KeptLock { txn, strength }) in kept {
             self.note(txn.id);
             // Also where two are in each other's way: which of them was given up is not known here.

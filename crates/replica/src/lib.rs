@@ -5,13 +5,13 @@
 //! the bytes agreed on; every replica applies the same bytes in the same order.
 //!
 //! Read in this order: [`api`] (what can be asked), `replica` (the path of a batch), `evaluate` (what requests mean),
-//! `command`, `machine` and `commits` (what is replicated, applied and remembered), `admin` (splits and members).
+//! `command`, `machine` and `commits` (what is replicated, applied and remembered), `admin` (splits and members), [`merge`], `load` (what splits by load go by).
 //!
 //! **Invariants**: *one-range* and *error-means-nothing* ([`api`]), *write-above-read*, *write-above-write* and
 //! *evaluate-is-pure* (`evaluate`), *latches-until-known*, *one-leaseholder* and *reads-remembered* (`replica`),
 //! *lease-named* (`command`), *applied-with-data* and *split-alone* (`machine`).
 //!
-//! Deliberately left out: other ranges, which it reaches through [`Outbound`] alone; merges; closed timestamps.
+//! Deliberately left out: other ranges, which it reaches through [`Outbound`] alone; closed timestamps.
 
 mod admin;
 pub mod api;
@@ -22,17 +22,20 @@ mod counters;
 mod evaluate;
 mod host;
 mod kept_locks;
+mod load;
 mod machine;
+pub mod merge;
 mod outbound;
 mod replica;
 mod state;
 mod txn_record;
 
-pub use command::{Command, Effect};
+pub use command::{Command, Effect, Frozen, Merge};
 pub use concurrency::BULK_MIN;
 pub use host::{Inheritance, ReplicaHost, RightHalf};
+pub use load::{SplitByLoad, Unsplittable};
 pub use machine::{FIRST_INDEX, FIRST_TERM, Machine, first_applied};
 pub use outbound::Outbound;
 pub use replica::{Replica, ReplicaDeps, ReplicaMetrics};
-pub use state::{local_spans, put_new_range, stored_range, stored_ranges};
+pub use state::{local_spans, merged_ranges, put_new_range, stored_range, stored_ranges};
 pub use txn_record::TXN_EXPIRY;

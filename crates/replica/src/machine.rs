@@ -6,6 +6,7 @@
 //! - *gone-stays-gone*: a split brings no replica back that has left this store: what it would have had is cleared.
 //! - *ingest-after-flush*: before a snapshot is taken in, what others gave up for it is durable: a replay after a crash
 //!   would write below it.
+//! - *merged-ends*: a replica whose range was merged applies nothing more and takes in no snapshot; its span is another's.
 //! - *split-alone*: a command with an effect ends the slice of entries that is written at once, so that its effect is
 //!   seen with exactly its own state.
 
@@ -24,7 +25,7 @@ use storage::{Engine, StorageError, WriteBatch};
 
 use crate::{
     cleared::Cleared,
-    command::{Command, Effect},
+    command::{Command, Effect, Frozen, Merge},
     commits::Commits,
     host::{Inheritance, ReplicaHost, RightHalf},
     state,
@@ -61,6 +62,8 @@ pub(crate) struct Marks {
     /// Reads below this may miss versions.
     pub gc_threshold: Timestamp,
     pub cleared: Cleared,
+    /// For which merge the range serves nothing.
+    pub frozen: Option<Frozen>,
 }
 
 impl Marks {
@@ -69,6 +72,7 @@ impl Marks {
             low_water: state::load_timestamp(engine, &state::low_water_key(range_id))?,
             gc_threshold: state::load_timestamp(engine, &state::gc_key(range_id))?,
             cleared: state::load_cleared(engine, range_id)?,
+            frozen: state::load_frozen(engine, range_id)?,
         })
     }
 
@@ -92,6 +96,10 @@ pub struct Machine {
     /// Set once the replica exists; leadership changes before that concern nobody.
     leads: std::sync::atomic::AtomicBool,
     damaged: OnceLock<String>,
+    /// *merged-ends*; held while something is applied or taken in.
+    dissolved: Mutex<bool>,
+    /// Told when the range thaws or ends.
+    pub(crate) thawed: tokio::sync::Notify,
 }
 
 impl Machine {
@@ -124,6 +132,8 @@ impl Machine {
             commits: Commits::default(),
             leads: std::sync::atomic::AtomicBool::new(false),
             damaged: OnceLock::new(),
+            dissolved: Mutex::new(false),
+            thawed: tokio::sync::Notify::new(),
         })
     }
 
@@ -148,6 +158,64 @@ impl Machine {
 
     pub(crate) fn marks(&self) -> Arc<Marks> {
         self.marks.load_full()
+    }
+
+    /// The low-water mark, where the range is not frozen.
+    pub(crate) fn serves_above(&self) -> Option<Timestamp> {
+        let marks = self.marks.load();
+        marks.frozen.is_none().then_some(marks.low_water)
+    }
+
+    /// The merge into another range that this one waits for.
+    #[must_use]
+    pub fn frozen(&self) -> Option<crate::api::MergeInto> {
+        self.marks.load().frozen.as_ref().map(|frozen| frozen.into.clone())
+    }
+
+    /// *merged-ends*; what is being applied has been when this returns.
+    pub fn dissolve(&self) {
+        *self.dissolved.lock() = true;
+    }
+
+    /// Sends on those who wait for the range to thaw: it is another's.
+    pub fn send_on(&self) {
+        self.thawed.notify_waiters();
+    }
+
+    pub(crate) fn is_dissolved(&self) -> bool {
+        *self.dissolved.lock()
+    }
+
+    /// Whether an effect is none, as what it depends on is not so any more: the same on every replica.
+    fn is_void(&self, effect: &Effect) -> bool {
+        let marks = self.marks.load();
+        match effect {
+            Effect::Split { .. } | Effect::Descriptor(_) | Effect::Gc { .. } | Effect::Clear { .. } => false,
+            Effect::Freeze(_) => marks.frozen.is_some(),
+            Effect::Thaw(into) => marks.frozen.as_ref().is_none_or(|frozen| frozen.into != *into),
+            // *one-decision*
+            Effect::Merge(merge) => {
+                marks.frozen.is_some()
+                    || self.descriptor.load().as_ref().is_none_or(|now| now.generation != merge.into.generation)
+            }
+        }
+    }
+
+    /// What the range that is merged in remembers, if its state is here as of its freeze: *absorbed-is-complete*.
+    fn absorbed(&self, merge: &Merge) -> Result<Marks, StorageError> {
+        let range_id = merge.right.range_id;
+        let lacks = |what: &str| StorageError::corruption(format!("{range_id} cannot be merged here: {what}"));
+        if state::stored_range(&self.engine, range_id)?.as_ref() != Some(&merge.right) {
+            return Err(lacks("its state is not here"));
+        }
+        let applied = self.engine.get_local(state::applied_key(range_id).as_bytes())?;
+        let applied = applied.map(|bytes| state::decode_applied(&bytes)).transpose()?;
+        let index = applied.and_then(|applied| applied.position).map_or(0, |position| position.index);
+        let marks = Marks::load(range_id, &self.engine)?;
+        if index < merge.index || marks.frozen.as_ref().is_none_or(|frozen| frozen.into != merge.into) {
+            return Err(lacks("its state is older than its freeze"));
+        }
+        Ok(marks)
     }
 
     fn apply_slice(&self, entries: &[Committed]) -> Result<Vec<Bytes>, StorageError> {
@@ -179,6 +247,10 @@ impl Machine {
                 outcomes.push(Bytes::from_static(&[REFUSED]));
                 continue;
             }
+            if command.effect.as_ref().is_some_and(|effect| self.is_void(effect)) {
+                outcomes.push(Bytes::from_static(&[REFUSED]));
+                continue;
+            }
             if !command.batch.is_empty() {
                 batch.merge_bytes(&command.batch)?;
             }
@@ -188,9 +260,24 @@ impl Machine {
                 // *split-alone*
                 let right = match &effect {
                     Effect::Split { right, .. } => self.host.splitting(right),
-                    Effect::Descriptor(_) | Effect::Gc { .. } | Effect::Clear { .. } => RightHalf::Gone,
+                    Effect::Descriptor(_)
+                    | Effect::Gc { .. }
+                    | Effect::Clear { .. }
+                    | Effect::Freeze(_)
+                    | Effect::Thaw(_)
+                    | Effect::Merge(_) => RightHalf::Gone,
                 };
-                self.write(std::mem::take(&mut batch), &applied, Some((&effect, right)))?;
+                if let Effect::Merge(merge) = &effect {
+                    fail::fail_point!("merge::before_apply");
+                    let mut write = || -> Result<(), StorageError> {
+                        self.write(std::mem::take(&mut batch), &applied, Some((&effect, right)))?;
+                        self.descriptor.store(Some(Arc::new(merge.left.clone())));
+                        Ok(())
+                    };
+                    self.host.merge(&merge.right, &mut write)?;
+                } else {
+                    self.write(std::mem::take(&mut batch), &applied, Some((&effect, right)))?;
+                }
                 self.take_effect(effect, right);
             }
         }
@@ -241,6 +328,29 @@ impl Machine {
                 changed.gc_threshold = changed.gc_threshold.max(no_room_below);
                 marks = Some(changed);
             }
+            Some((Effect::Freeze(frozen), _)) => {
+                marks = Some(Marks { frozen: Some(frozen.clone()), ..(*known).clone() });
+                state::put_frozen(&mut batch, self.range_id, Some(frozen));
+            }
+            Some((Effect::Thaw(_), _)) => {
+                marks = Some(Marks { frozen: None, ..(*known).clone() });
+                state::put_frozen(&mut batch, self.range_id, None);
+            }
+            Some((Effect::Merge(merge), _)) => {
+                let absorbed = self.absorbed(merge)?;
+                let mut changed = (*known).clone();
+                changed.low_water = changed.low_water.max(absorbed.low_water).max(merge.low_water);
+                let no_room_below = changed.cleared.absorb(&absorbed.cleared);
+                changed.gc_threshold = changed.gc_threshold.max(absorbed.gc_threshold).max(no_room_below);
+                changed.cleared.forget_below(changed.gc_threshold);
+                state::put_descriptor(&mut batch, &merge.left);
+                state::put_timestamp(&mut batch, &state::low_water_key(self.range_id), changed.low_water);
+                state::put_tombstone(&mut batch, &merge.right);
+                // *decision-stays-known*
+                let mark = keyspace::merged_range(&merge.into.start, merge.right.range_id);
+                batch.put_local(mark.as_bytes(), &crate::api::encode(&merge.into.generation));
+                marks = Some(changed);
+            }
         }
         if let Some(marks) = marks {
             state::put_timestamp(&mut batch, &state::gc_key(self.range_id), marks.gc_threshold);
@@ -265,7 +375,9 @@ impl Machine {
                 self.host.split_applied(&left, &right, Inheritance { led });
             }
             Effect::Descriptor(descriptor) => self.descriptor.store(Some(Arc::new(descriptor))),
-            Effect::Gc { .. } | Effect::Clear { .. } => {}
+            Effect::Thaw(_) => self.thawed.notify_waiters(),
+            // The descriptor of a merge is stored with it.
+            Effect::Gc { .. } | Effect::Clear { .. } | Effect::Freeze(_) | Effect::Merge(_) => {}
         }
     }
 
@@ -317,6 +429,10 @@ impl StateMachine for Machine {
     }
 
     fn apply(&self, entries: &[Committed]) -> Result<Vec<Bytes>, ApplyError> {
+        let dissolved = self.dissolved.lock();
+        if *dissolved {
+            return Ok(entries.iter().map(|_| Bytes::from_static(&[REFUSED])).collect());
+        }
         fail::fail_point!("replica::before_apply");
         let outcomes = self.apply_slice(entries).map_err(|error| self.apply_failed(error))?;
         fail::fail_point!("replica::after_apply");
@@ -361,7 +477,24 @@ impl StateMachine for Machine {
             Some(Effect::Descriptor(descriptor)) if descriptor.range_id != self.range_id => {
                 Err(damaged(&"the descriptor of another range"))
             }
-            Some(Effect::Descriptor(_) | Effect::Gc { .. } | Effect::Clear { .. }) | None => Ok(()),
+            Some(Effect::Merge(merge)) => {
+                let Merge { into, left, right, .. } = *merge;
+                let whole = left.range_id == self.range_id && right.range_id != self.range_id;
+                let spans = left.start < right.start && right.start < right.end && left.end == right.end;
+                if whole && spans && into.left == self.range_id {
+                    Ok(())
+                } else {
+                    Err(damaged(&"a merge of what are no neighbours"))
+                }
+            }
+            Some(
+                Effect::Descriptor(_)
+                | Effect::Gc { .. }
+                | Effect::Clear { .. }
+                | Effect::Freeze(_)
+                | Effect::Thaw(_),
+            )
+            | None => Ok(()),
         }
     }
 
@@ -391,6 +524,10 @@ impl StateMachine for Machine {
         applied: Applied,
         chunks: &mut dyn Iterator<Item = std::io::Result<Bytes>>,
     ) -> Result<(), ApplyError> {
+        let dissolved = self.dissolved.lock();
+        if *dissolved {
+            return Err(self.snapshot_refused("the range was merged here"));
+        }
         let descriptor = self.snapshot_header(chunks)?;
         let mut clear: Vec<Span> = vec![descriptor.span()];
         let mut clear_local: Vec<Span> = state::local_spans(&descriptor).to_vec();

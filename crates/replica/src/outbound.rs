@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use hlc::Timestamp;
-use keys::{RangeDescriptor, RangeId, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus};
+use keys::{Key, RangeDescriptor, RangeId, SequencedWrite, Span, TxnId, TxnMeta, TxnStatus};
 
-use crate::api::{KvError, PushKind, PushedTxn};
+use crate::api::{KvError, PushKind, PushedTxn, Request, Response};
 
 #[async_trait]
 pub trait Outbound: Send + Sync + 'static {
@@ -31,6 +31,9 @@ pub trait Outbound: Send + Sync + 'static {
         status: TxnStatus,
         commit_ts: Timestamp,
     ) -> Result<(), KvError>;
+
+    /// Sends a request of one range to another, that of `at`.
+    async fn ask_range(&self, at: &Key, request: Request) -> Result<Response, KvError>;
 
     /// An id no range ever had.
     async fn allocate_range_id(&self) -> Result<RangeId, KvError>;

@@ -5,7 +5,12 @@
 //! /Local/RangeId/<id>/appl   the applied position    changes with every apply, in the same batch
 //! /Local/RangeId/<id>/lwat   the low-water mark      written once, by the split that made the range
 //! /Local/RangeId/<id>/gcth   the GC threshold        changes with the commands that remove versions
-//! /Local/RangeId/<id>/clrd   the cleared spans       changes with the commands that clear, split and collect
+//! /Local/RangeId/<id>/clrd   the cleared spans       changes with the commands that clear, split, merge and collect
+//! /Local/RangeId/<id>/frzn   for which merge it      there between the commands that freeze and thaw
+//!                            serves nothing
+//! /Local/RangeId/<id>/tomb   the last descriptor     alone, once the range was merged into its neighbour here
+//! /Local/Range/<start>/mrgd<id>   a range that was merged into the one that began at `start`
+//! /Local/Range/<start>/stck       a statement has set the boundary at `start`
 //! ```
 
 use bytes::Bytes;
@@ -14,7 +19,7 @@ use keys::{Key, RangeDescriptor, RangeId, Span, keyspace};
 use raft::{Applied, LogPosition};
 use storage::{Engine, StorageError, WriteBatch};
 
-use crate::cleared::Cleared;
+use crate::{cleared::Cleared, command::Frozen};
 
 pub(crate) fn descriptor_key(range_id: RangeId) -> Key {
     keyspace::range_id_local(range_id, "desc")
@@ -40,6 +45,35 @@ pub(crate) fn gc_key(range_id: RangeId) -> Key {
 /// See [`crate::cleared`].
 pub(crate) fn cleared_key(range_id: RangeId) -> Key {
     keyspace::range_id_local(range_id, "clrd")
+}
+
+/// See [`crate::merge`].
+pub(crate) fn frozen_key(range_id: RangeId) -> Key {
+    keyspace::range_id_local(range_id, "frzn")
+}
+
+pub(crate) fn load_frozen(engine: &Engine, range_id: RangeId) -> Result<Option<Frozen>, StorageError> {
+    let key = frozen_key(range_id);
+    let Some(bytes) = engine.get_local(key.as_bytes())? else { return Ok(None) };
+    let damaged = |error| StorageError::corruption(format!("{key}: {error}"));
+    crate::api::decode(&bytes).map(Some).map_err(damaged)
+}
+
+pub(crate) fn put_frozen(batch: &mut WriteBatch, range_id: RangeId, frozen: Option<&Frozen>) {
+    match frozen {
+        Some(frozen) => batch.put_local(frozen_key(range_id).as_bytes(), &crate::api::encode(frozen)),
+        None => batch.delete_local(frozen_key(range_id).as_bytes()),
+    }
+}
+
+fn tombstone_key(range_id: RangeId) -> Key {
+    keyspace::range_id_local(range_id, "tomb")
+}
+
+/// Takes the place of all that is filed under the range's id.
+pub(crate) fn put_tombstone(batch: &mut WriteBatch, range: &RangeDescriptor) {
+    batch.clear_local_span(&Span::prefix(keyspace::range_id_prefix(range.range_id)));
+    batch.put_local(tombstone_key(range.range_id).as_bytes(), &crate::api::encode(range));
 }
 
 pub(crate) fn put_cleared(batch: &mut WriteBatch, range_id: RangeId, cleared: &Cleared) {
@@ -101,6 +135,10 @@ pub(crate) fn check_record(range: &RangeDescriptor, key: &[u8], value: &[u8]) ->
         crate::api::decode::<RangeDescriptor>(value).is_ok_and(|found| found == *range)
     } else if is(low_water_key(range.range_id)) || is(gc_key(range.range_id)) {
         crate::api::decode::<Timestamp>(value).is_ok()
+    } else if is(cleared_key(range.range_id)) {
+        crate::api::decode::<Cleared>(value).is_ok()
+    } else if is(frozen_key(range.range_id)) {
+        crate::api::decode::<Frozen>(value).is_ok()
     } else {
         true
     };
@@ -112,11 +150,23 @@ pub(crate) fn check_record(range: &RangeDescriptor, key: &[u8], value: &[u8]) ->
 /// # Errors
 /// When the engine fails or a record is damaged.
 pub fn stored_ranges(engine: &Engine) -> Result<Vec<RangeDescriptor>, StorageError> {
+    descriptors(engine, b"desc")
+}
+
+/// The last descriptors of the ranges whose replicas here were merged into their neighbours.
+///
+/// # Errors
+/// When the engine fails or a record is damaged.
+pub fn merged_ranges(engine: &Engine) -> Result<Vec<RangeDescriptor>, StorageError> {
+    descriptors(engine, b"tomb")
+}
+
+fn descriptors(engine: &Engine, item: &[u8]) -> Result<Vec<RangeDescriptor>, StorageError> {
     let from = keyspace::range_id_prefix(RangeId::new(0));
     let to = keyspace::range_id_prefix(RangeId::new(u64::MAX)).prefix_end();
     let mut found = Vec::new();
     for (key, value) in engine.scan_local(&Span::new(from, to))? {
-        if key.as_bytes().ends_with(b"desc") {
+        if key.as_bytes().ends_with(item) {
             let descriptor: RangeDescriptor = crate::api::decode(&value)
                 .map_err(|error| StorageError::corruption(format!("range descriptor {key}: {error}")))?;
             found.push(descriptor);
@@ -142,6 +192,7 @@ mod tests {
     use keys::{NodeId, ReplicaDescriptor, ReplicaId, ReplicaKind, StoreId, Term};
 
     use super::*;
+    use crate::api::MergeInto;
 
     /// Stores have these bytes on disk.
     #[test]
@@ -165,6 +216,11 @@ mod tests {
         let applied = Applied { position: Some(position), membership: Bytes::from_static(b"members") };
         assert_eq!(encode_applied(&applied).escape_ascii().to_string(), r"\x01\x05\xac\x02\x07members");
         assert_eq!(decode_applied(&encode_applied(&applied)).unwrap().position, Some(position));
+        let into = MergeInto { left: RangeId::new(7), start: Key::from(&b"a"[..]), generation: 300 };
+        let frozen = Frozen { into, low_water: hlc::Timestamp::new(9, 1) };
+        assert_eq!(crate::api::encode(&frozen).escape_ascii().to_string(), r"\x07\x01a\xac\x02\t\x01");
+        let merged = keyspace::merged_range(&Key::from(&b"a"[..]), RangeId::new(9));
+        assert!(merged.as_bytes().ends_with(b"mrgd\0\0\0\0\0\0\0\x09"), "{merged:?}");
         let mut cleared = Cleared::default();
         assert!(cleared.add(&descriptor.span(), hlc::Timestamp::new(9, 1)).is_min());
         assert_eq!(crate::api::encode(&cleared).escape_ascii().to_string(), r"\x01\x00\x01m\t\x01");

@@ -96,6 +96,11 @@ impl TxnRegistry {
         inner.known.clear();
     }
 
+    /// Others are known elsewhere, and have the time to be heard of here as when a lease begins.
+    pub fn give_time(&self, now_ns: u64) {
+        self.inner.lock().lease_start_ns = now_ns;
+    }
+
     pub fn heard(&self, txn: TxnId, now_ns: u64) {
         let mut inner = self.inner.lock();
         let known = inner.known.entry(txn).or_default();

@@ -15,6 +15,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 use replica::ReplicaMetrics;
+use store::WorkKind;
 
 use crate::node::KvNode;
 
@@ -92,6 +93,9 @@ impl Collector for Layers {
         for (name, help, of) in REPLICA_COUNTERS {
             out.counter(name, help, replicas.iter().map(|replica| of(replica.metrics()).load(Relaxed)).sum())?;
         }
+        let done = |kind| store.work().counts().into_iter().find(|count| count.kind == kind).map_or(0, |count| count.done);
+        out.counter("range_merges", "Ranges led by this store that took in a neighbour.", done(WorkKind::Merge))?;
+        out.counter("range_load_splits", "Ranges that were split for their load.", done(WorkKind::LoadSplit))?;
         out.counter("ranges_fenced", "Replicas that failed and were taken out of service.", store.fenced())?;
         let under = store.under_replicated();
         out.gauge("ranges_underreplicated", "Ranges led by this store with too few healthy voters.", under)?;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use concurrency::{LatchRow, LockRow, RowState};
 use replica::Replica;
 use serde::Serialize;
+use store::Store;
 
 use crate::node::KvNode;
 
@@ -37,6 +38,17 @@ pub struct RangeStatus {
     pub end: String,
     pub replicas: Vec<String>,
     pub leaseholder: bool,
+    /// Batches in a second, of late; the leaseholder's.
+    pub batches_per_second: u64,
+    /// Why it was not merged with its right-hand neighbour, as its leaseholder last found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_merged: Option<&'static str>,
+    /// Why it is not split for its load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_split: Option<&'static str>,
+    /// The range whose merge with it is being decided: it serves nothing meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frozen_for: Option<u64>,
     pub raft: RaftStatus,
     /// Spans of batches that are evaluated or agreed on now, and of those that wait for them.
     pub latches: Vec<LatchStatus>,
@@ -104,7 +116,7 @@ impl From<LockRow> for LockStatus {
     }
 }
 
-fn range_status(replica: &Replica) -> Option<RangeStatus> {
+fn range_status(store: &Store, replica: &Replica) -> Option<RangeStatus> {
     let descriptor = replica.descriptor()?;
     let group = replica.group().status();
     Some(RangeStatus {
@@ -113,6 +125,10 @@ fn range_status(replica: &Replica) -> Option<RangeStatus> {
         end: descriptor.end.to_string(),
         replicas: descriptor.replicas.iter().map(ToString::to_string).collect(),
         leaseholder: replica.is_leaseholder(),
+        batches_per_second: replica.rate(),
+        not_merged: store.unmerged(descriptor.range_id).map(store::Unmerged::reason),
+        not_split: store.unsplit(descriptor.range_id).map(replica::Unsplittable::reason),
+        frozen_for: replica.machine().frozen().map(|into| into.left.get()),
         raft: RaftStatus {
             term: group.term.get(),
             leader: group.leader.map(keys::ReplicaId::get),
@@ -130,7 +146,7 @@ impl KvNode {
     #[must_use]
     pub fn status(&self) -> NodeStatus {
         let mut ranges: Vec<RangeStatus> =
-            self.store.replicas().iter().filter_map(|replica| range_status(replica)).collect();
+            self.store.replicas().iter().filter_map(|replica| range_status(&self.store, replica)).collect();
         ranges.sort_by_key(|range| range.range_id);
         let nodes = self.store.nodes().all().into_iter().map(|node| OtherNode {
             node_id: node.node_id.get(),

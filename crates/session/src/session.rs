@@ -22,6 +22,7 @@ mod execute;
 mod first_password;
 mod notify;
 mod past;
+mod ranges;
 mod replay;
 mod temporary;
 pub(crate) mod two_phase;

@@ -53,6 +53,8 @@ pub(crate) enum Standing {
     /// *removed-is-final*
     Left,
     Unknown,
+    /// The range is no more: its neighbour has taken it in.
+    Merged,
 }
 
 /// What a range's leaseholder has of one of its voters.
@@ -171,6 +173,9 @@ impl Store {
 
     pub(crate) fn are_members(&self, replicas: &[(RangeId, ReplicaId)]) -> Vec<Standing> {
         let standing = |(range_id, replica_id): &(RangeId, ReplicaId)| {
+            if self.is_merged(*range_id) {
+                return Standing::Merged;
+            }
             let Some(replica) = self.replica(*range_id) else { return Standing::Unknown };
             match replica.descriptor() {
                 // A replica that has left itself may still name it.
@@ -278,12 +283,16 @@ impl Store {
         let said = |standing: Standing| -> FxHashSet<(RangeId, ReplicaId)> {
             answers.iter().filter(|(_, found)| *found == standing).map(|(replica, _)| *replica).collect()
         };
-        let (members, left) = (said(Standing::Member), said(Standing::Left));
+        let (members, left, merged) = (said(Standing::Member), said(Standing::Left), said(Standing::Merged));
         for (range_id, replica_id, _) in own {
             if left.contains(&(range_id, replica_id)) {
                 tracing::info!(range = %range_id, replica = %replica_id, "it has left its range, and was not told");
                 if let Err(error) = self.remove_replica(range_id, replica_id).await {
                     tracing::error!(range = %range_id, %error, "a replica that has left its range stays");
+                }
+            } else if merged.contains(&(range_id, replica_id)) {
+                if let Err(error) = self.leave_merged(range_id).await {
+                    tracing::error!(range = %range_id, %error, "a replica whose range was merged stays");
                 }
             } else if members.contains(&(range_id, replica_id)) {
                 unsure.remove(&range_id);

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! Store ── replicas by range ── Replica ── Group (raft) ── Machine ──▶ Engine
-//!   ├── queues: split, replicate, repair, publish, gc
+//!   ├── queues: split, merge, replicate, repair, publish, gc
 //!   ├── checks: are the replicas there that ranges count on, and are those here counted on
 //!   ├── log_cuts: how much log is kept
 //!   └── nodes: who is where (hello, every two seconds)
@@ -22,13 +22,14 @@
 //! - *no-overlap*: the replicas of a store never overlap, what is fenced, cleared or coming included; a snapshot that
 //!   would make them waits.
 //!
-//! Deliberately left out: merges, rebalancing between stores that have enough.
+//! - *log-after-flush*, *merged-state-stays* and *kept-for-its-merge*: see `store/merges.rs`.
 
 mod checks;
 mod clocks;
 mod encryption;
 mod log_cuts;
 mod members;
+mod merge_queue;
 mod nodes;
 mod placement;
 mod queues;
@@ -36,6 +37,7 @@ mod store;
 mod work;
 
 pub use clocks::keep_clock;
+pub use merge_queue::Unmerged;
 pub use nodes::{NodeInfo, Nodes};
 pub use store::{Store, StoreConfig, StoreError, StoreOptions, WeakStore};
 pub use work::{Work, WorkCount, WorkKind, WorkRow};

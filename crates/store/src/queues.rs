@@ -1,4 +1,5 @@
-//! What a store does without being asked: tells others where it is, splits what has grown, replicates what has too
+//! What a store does without being asked: tells others where it is, splits what has grown or serves much, merges
+//! what is small, replicates what has too
 //! few replicas, puts others in the place of those that are lost, publishes descriptors, drops versions that nobody
 //! needs.
 //!
@@ -25,6 +26,7 @@ use tokio::{
 
 use crate::{
     checks::Voter,
+    merge_queue::{merge_if_small, split_if_busy},
     nodes::NodeInfo,
     placement::{better_place, missing_replica, replacement},
     store::{Inner, Store, StoreRequest},
@@ -114,6 +116,8 @@ struct Memory {
     proposals: u64,
     wrote_at: Option<Instant>,
     gc_at: Option<Instant>,
+    /// When it is next looked at whether it can be merged.
+    merge_at: Option<Instant>,
     /// Stores that a replica could not be added on, and when.
     failed: Vec<(StoreId, Instant)>,
 }
@@ -173,6 +177,7 @@ async fn run_queues(weak: Weak<Inner>) {
         // Otherwise the round before goes on.
         if todo.is_empty() {
             memory.retain(|range_id, _| store.replica(*range_id).is_some());
+            store.tidy_merge_queue();
             todo.extend(store.replicas().iter().map(|replica| replica.range_id()));
         }
     }
@@ -187,6 +192,14 @@ async fn look_after_alone(store: Store, replica: Arc<Replica>, mut memory: Memor
 
 async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> Result<(), KvError> {
     let Some(descriptor) = replica.descriptor() else { return Ok(()) };
+    // It serves nothing, so that nothing else can be done about it.
+    if let Some(merged) = replica.settle_freeze().await? {
+        if merged {
+            let left = store.leave_merged(replica.range_id()).await;
+            left.map_err(|error| KvError::Internal { reason: error.to_string() })?;
+        }
+        return Ok(());
+    }
     if memory.published != descriptor.generation {
         store.inner.outbound.update_meta(vec![(*descriptor).clone()]).await?;
         memory.published = descriptor.generation;
@@ -246,6 +259,10 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
         split_if_large(store, replica).await?;
         memory.wrote_at = Some(Instant::now());
     }
+    split_if_busy(store, replica).await?;
+    if memory.merge_at.is_none_or(|at| at <= Instant::now()) && merge_if_small(store, replica).await {
+        memory.merge_at = Some(Instant::now() + store.inner.config.merge_interval);
+    }
     tidy_up(store, replica, memory).await
 }
 
@@ -278,7 +295,7 @@ async fn tidy_up(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> 
     Ok(())
 }
 
-async fn admin(replica: &Arc<Replica>, request: Request) -> Result<BatchResponse, KvError> {
+pub(crate) async fn admin(replica: &Arc<Replica>, request: Request) -> Result<BatchResponse, KvError> {
     let header = Header { range_id: replica.range_id(), ..Header::default() };
     replica.send(&BatchRequest { header, requests: vec![request] }).await
 }

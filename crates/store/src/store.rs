@@ -30,6 +30,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     checks::Checks,
+    merge_queue::MergeQueue,
     nodes::{META_PREFIX, NodeInfo, Nodes},
     queues::ADDING_AT_ONCE,
     work::Work,
@@ -37,6 +38,7 @@ use crate::{
 
 mod arrivals;
 mod host;
+mod merges;
 
 use arrivals::{Fenced, Held, Notes, Places};
 
@@ -70,6 +72,16 @@ pub struct StoreConfig {
     pub txn_expiry: Duration,
     /// How many keys a command must lock for a range to keep them as a list.
     pub bulk_locks_min: usize,
+    /// A range that serves more batches in a second than this is split where its load is; 0: none is.
+    pub range_split_qps: u64,
+    /// For how long it must.
+    pub load_split_after: Duration,
+    /// Whether small neighbours are merged.
+    pub merges: bool,
+    /// How often a range is looked at for that.
+    pub merge_interval: Duration,
+    /// Ranges that were split or merged are left alone for so long.
+    pub merge_pause: Duration,
 }
 
 impl Default for StoreConfig {
@@ -88,6 +100,11 @@ impl Default for StoreConfig {
             bulk_locks_min: replica::BULK_MIN,
             log_kept_bytes: 16 << 20,
             accept_lost_log: false,
+            range_split_qps: 2500,
+            load_split_after: Duration::from_secs(10),
+            merges: true,
+            merge_interval: Duration::from_secs(10),
+            merge_pause: Duration::from_secs(300),
         }
     }
 }
@@ -152,6 +169,11 @@ pub(crate) struct Inner {
     splits: Mutex<FxHashMap<RangeId, Held>>,
     /// Ranges of which no replica is here, and when the first message came for one; none while one is being made.
     coming: Mutex<FxHashMap<RangeId, Option<Instant>>>,
+    /// Ranges that were merged into their neighbours here, as they were last: *gone-stays-gone*.
+    merged: RwLock<FxHashMap<RangeId, RangeDescriptor>>,
+    /// Held while a merge is applied, and while a replica's state is cleared: the one decides whose the state is.
+    merging: Mutex<()>,
+    pub merge_queue: MergeQueue,
     /// Replicas that failed, until others take their place.
     pub fenced: Mutex<FxHashMap<RangeId, Fenced>>,
     pub checks: Checks,
@@ -228,6 +250,13 @@ pub(crate) enum StoreRequest {
     Leave {
         leaving: bool,
     },
+    /// Answer when your replica of `right` has applied its log up to `index`, all of it durably, and there is state in
+    /// the one of `left`.
+    CatchUp {
+        right: (RangeId, ReplicaId),
+        index: u64,
+        left: (RangeId, ReplicaId),
+    },
 }
 
 impl Store {
@@ -291,6 +320,9 @@ impl Store {
             places: Arc::default(),
             splits: Mutex::default(),
             coming: Mutex::default(),
+            merged: RwLock::default(),
+            merging: Mutex::default(),
+            merge_queue: MergeQueue::default(),
             fenced: Mutex::default(),
             checks: Checks::default(),
             work: Work::default(),
@@ -427,7 +459,7 @@ impl Store {
         let replica = self.inner.replicas.read().get(&range_id).cloned();
         match replica {
             Some(replica) => replica.send(batch).await,
-            None => Err(KvError::RangeNotFound { range_id }),
+            None => Err(self.merged_or_missing(range_id)),
         }
     }
 
@@ -593,6 +625,10 @@ impl Service for StoreService {
             }
             StoreRequest::HowAre { replicas, spans } => Ok(answer(&store.how_are(&replicas, &spans))),
             StoreRequest::AreMembers { replicas } => Ok(answer(&store.are_members(&replicas))),
+            StoreRequest::CatchUp { right, index, left } => {
+                store.catch_up_here(right, index, left).await.map_err(refused)?;
+                Ok(Bytes::new())
+            }
             StoreRequest::Leave { leaving } => {
                 store.leave(leaving).await;
                 Ok(Bytes::new())

@@ -18,13 +18,25 @@ pub enum WorkKind {
     /// A replica moves to a store that has fewer.
     Balance,
     Split,
+    /// A range that serves much is split.
+    LoadSplit,
+    /// A range takes in its right-hand neighbour.
+    Merge,
     /// Superseded versions and finished records are removed.
     Collect,
 }
 
 impl WorkKind {
-    pub const ALL: [Self; 6] =
-        [Self::Replicate, Self::Replace, Self::Remove, Self::Balance, Self::Split, Self::Collect];
+    pub const ALL: [Self; 8] = [
+        Self::Replicate,
+        Self::Replace,
+        Self::Remove,
+        Self::Balance,
+        Self::Split,
+        Self::LoadSplit,
+        Self::Merge,
+        Self::Collect,
+    ];
 
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -34,6 +46,8 @@ impl WorkKind {
             Self::Remove => "remove",
             Self::Balance => "balance",
             Self::Split => "split",
+            Self::LoadSplit => "load split",
+            Self::Merge => "merge",
             Self::Collect => "gc",
         }
     }

@@ -97,11 +97,16 @@ pub struct StoreTuning {
     pub txn_expiry: Duration,
     /// How many keys a command must lock for a range to keep them as a list.
     pub bulk_locks_min: usize,
+    /// Whether small neighbours are merged, soon after they were split.
+    pub merges: bool,
+    pub range_split_qps: u64,
 }
 
 impl Default for StoreTuning {
     fn default() -> Self {
-        Self { txn_expiry: replica::TXN_EXPIRY, bulk_locks_min: replica::BULK_MIN }
+        let (txn_expiry, bulk_locks_min) = (replica::TXN_EXPIRY, replica::BULK_MIN);
+        // Ranges stay as a test has split them.
+        Self { txn_expiry, bulk_locks_min, merges: false, range_split_qps: 0 }
     }
 }
 
@@ -161,6 +166,11 @@ impl Site {
             dead_after: Duration::from_secs(6),
             txn_expiry: self.stores.txn_expiry,
             bulk_locks_min: self.stores.bulk_locks_min,
+            range_split_qps: self.stores.range_split_qps,
+            load_split_after: Duration::from_secs(2),
+            merges: self.stores.merges,
+            merge_interval: Duration::from_millis(500),
+            merge_pause: Duration::from_secs(2),
             ..StoreConfig::default()
         };
         let options = || StoreOptions {

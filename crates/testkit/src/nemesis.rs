@@ -1,10 +1,11 @@
-//! What goes wrong beside the clients' own troubles: ranges split, leases move, links break, stores or their disks stop
+//! What goes wrong beside the clients' own troubles: ranges split and merge, leases move, links break, stores or their disks stop
 //! for a while, followers fall behind logs that are cut, clocks step.
 
 use std::{sync::Arc, time::Duration};
 
 use keys::{Key, NodeId};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use replica::api::Request;
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -25,6 +26,9 @@ pub fn start(run: &Arc<Run>) -> Vec<JoinHandle<()>> {
     let mut tasks = Vec::new();
     if schedule.splits {
         tasks.push(tokio::spawn(split(run.clone(), rng(1))));
+    }
+    if schedule.merges {
+        tasks.push(tokio::spawn(merge(run.clone(), rng(8))));
     }
     if schedule.leases_move {
         tasks.push(tokio::spawn(move_leases(run.clone(), rng(2))));
@@ -78,6 +82,19 @@ async fn split(run: Arc<Run>, mut rng: SmallRng) {
         let at = some_key(&run, &mut rng);
         let by = rng.random_range(0..run.cluster.members.len());
         split_at(&run, by, &at).await;
+    }
+}
+
+async fn merge(run: Arc<Run>, mut rng: SmallRng) {
+    while !run.is_over() {
+        pause(&mut rng, 100, 600).await;
+        let at = some_key(&run, &mut rng);
+        let by = rng.random_range(0..run.cluster.members.len());
+        let merged = run.cluster.members[by].db.admin(&at, Request::Merge);
+        // One that is refused in time has been ruled out; where it is open, the frozen range finds out by itself.
+        if matches!(tokio::time::timeout(PATIENCE, merged).await, Ok(Ok(_))) {
+            run.struck.note("ranges merged");
+        }
     }
 }
 

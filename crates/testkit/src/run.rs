@@ -194,6 +194,7 @@ async fn start(dir: &Path, schedule: Schedule, struck: Arc<Struck>) -> Run {
         txn_expiry: schedule.txn_expiry,
         // Both ways to keep what was locked.
         bulk_locks_min: if schedule.seed.is_multiple_of(2) { 2 } else { StoreTuning::default().bulk_locks_min },
+        ..StoreTuning::default()
     };
     let wires_config = schedule.wires.clone();
     let cluster =

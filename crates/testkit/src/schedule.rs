@@ -16,7 +16,7 @@ use crate::wires::Troubles;
 pub enum Concern {
     /// Transactions that spill, and coordinators that die or are slow in the middle of a commit.
     Coordinators,
-    /// Ranges that split while a follower is away and logs are cut, leases that move, links that break.
+    /// Ranges that split and merge while a follower is away and logs are cut, leases that move, links that break.
     Ranges,
     /// Few clients, each hearing of what another has done, on nodes whose clocks disagree and step.
     Clocks,
@@ -51,6 +51,7 @@ pub struct Schedule {
     pub skew_ms: i64,
     pub clocks_step: bool,
     pub splits: bool,
+    pub merges: bool,
     pub leases_move: bool,
     pub links_break: bool,
     pub links_slow: bool,
@@ -106,6 +107,7 @@ impl Schedule {
             skew_ms: if rng.random_bool(0.6) { rng.random_range(20..MAX_SKEW_MS) } else { 0 },
             clocks_step: false,
             splits: is(Concern::Ranges) || rng.random_bool(0.4),
+            merges: is(Concern::Ranges),
             leases_move: is(Concern::Ranges) || rng.random_bool(0.3),
             links_break: is(Concern::Ranges) && rng.random_bool(0.5),
             links_slow: is(Concern::Clocks) || rng.random_bool(0.25),
@@ -115,6 +117,7 @@ impl Schedule {
             follower_lags: is(Concern::Ranges) || rng.random_bool(0.1),
             spills: rng.random_range(0.1..0.6),
         };
+        schedule.merges |= schedule.splits && seed.is_multiple_of(3);
         schedule.clocks_step = schedule.skew_ms > 0 && rng.random_bool(0.5);
         match concern {
             Concern::Coordinators => {
@@ -169,6 +172,7 @@ impl Schedule {
                 schedule.tables = false;
                 schedule.follower_lags = false;
                 schedule.splits = false;
+                schedule.merges = false;
                 schedule.leases_move = true;
                 schedule.links_break = true;
                 schedule.spills = 0.8;
@@ -201,6 +205,7 @@ impl Schedule {
     pub fn asked_for(&self) -> Vec<&'static str> {
         let of = [
             (self.splits || self.follower_lags, "range split"),
+            (self.merges, "ranges merged"),
             (self.leases_move, "lease moved"),
             (self.links_break, "link cut"),
             (self.links_slow, "link slow"),

@@ -451,6 +451,10 @@ entries! { ALTER_TABLE, of_alter_table, AlterTable,
     "ALTER TABLE SPLIT": AlterTable::SplitAt(_) => [
         ours("ALTER TABLE s.t SPLIT AT VALUES (5)", &[OWNER], &["42501 must be owner of table t"]),
     ];
+    "ALTER TABLE UNSPLIT": AlterTable::Unsplit(_) => [
+        ours("ALTER TABLE s.t UNSPLIT AT VALUES (5)", &[OWNER], &["42501 must be owner of table t"]),
+        ours("ALTER TABLE s.t UNSPLIT ALL", &[OWNER], &["42501 must be owner of table t"]),
+    ];
 }
 
 entries! { ALTER_VIEW, of_alter_view, AlterView,
@@ -557,6 +561,9 @@ entries! { UTILITIES, of_utility, Utility,
         seen("LOCK TABLE s.t IN ACCESS SHARE MODE", &["GRANT SELECT ON s.t TO mx_user"]),
         seen("LOCK TABLE s.t IN ROW EXCLUSIVE MODE", &["GRANT INSERT ON s.t TO mx_user"]),
         seen("LOCK TABLE s.t", &["GRANT UPDATE ON s.t TO mx_user"]),
+    ];
+    "SHOW RANGES": Utility::ShowRanges { .. } => [
+        ours("SHOW RANGES FROM TABLE s.t", &["GRANT SELECT ON s.t TO mx_user"], &["42501 permission denied for table t"]),
     ];
     "SET CONSTRAINTS": Utility::SetConstraints { .. } => [free("SET CONSTRAINTS ALL DEFERRED"), free("SET CONSTRAINTS s.fk DEFERRED")];
     "DISCARD": Utility::Discard(_) => [free("DISCARD PLANS"), free("DISCARD SEQUENCES")];

@@ -9,6 +9,7 @@ mod partitions;
 mod plan_reuse;
 mod privileges;
 mod range_types;
+mod ranges;
 mod replays;
 mod routines;
 mod audit;

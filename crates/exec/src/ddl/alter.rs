@@ -8,6 +8,7 @@ use plan::statement::{AlterTable, CheckSpec, ColumnSpec, CommentOn, ForeignKeySp
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{
+    RangeChange,
     DdlContext, build_column, build_index, constraint, index_name, new_sequence, partition,
     rewrite::{contains_nulls, for_each_row, has_rows, rewrite},
 };
@@ -97,7 +98,8 @@ async fn of_all(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut D
             | AlterTable::SetRowSecurity(_)
             | AlterTable::AttachPartition { .. }
             | AlterTable::DetachPartition { .. }
-            | AlterTable::SplitAt(_) => return Ok(()),
+            | AlterTable::SplitAt(_)
+            | AlterTable::Unsplit(_) => return Ok(()),
         };
         Box::pin(of_all(&own, &action, false, ctx)).await?;
     }
@@ -299,23 +301,35 @@ async fn one(table: &Arc<Table>, action: &AlterTable, only: bool, ctx: &mut DdlC
         AlterTable::SetTriggers { name, enabled } => super::trigger::enable(table, name.as_deref(), *enabled, only, ctx)?,
         AlterTable::SetRowSecurity(change) => super::policy::set(table, *change, ctx),
         AlterTable::SplitAt(rows) => {
-            let codec = IndexCodec::new(table, table.primary());
-            for row in rows {
-                if row.is_empty() || row.len() > codec.key_len() {
-                    return Err(SqlError::new(
-                        SqlState::InvalidParameterValue,
-                        format!("a split point of \"{}\" has 1 to {} values", table.name, codec.key_len()),
-                    ));
-                }
-                let mut key = codec.prefix().to_vec();
-                for (place, datum) in row.iter().enumerate() {
-                    codec.put_key_column(&mut key, place, datum);
-                }
-                ctx.splits.push(key.into());
-            }
+            let points = split_points(table, rows)?;
+            ctx.splits.extend(points.into_iter().map(RangeChange::Split));
         }
+        AlterTable::Unsplit(Some(rows)) => {
+            let points = split_points(table, rows)?;
+            ctx.splits.extend(points.into_iter().map(RangeChange::Unsplit));
+        }
+        AlterTable::Unsplit(None) => ctx.splits.push(RangeChange::UnsplitAll(super::table_span(table))),
     }
     Ok(())
+}
+
+/// The keys of rows, or of prefixes of such, of the primary index.
+fn split_points(table: &Table, rows: &[Vec<types::Datum>]) -> SqlResult<Vec<keys::Key>> {
+    let codec = IndexCodec::new(table, table.primary());
+    let point = |row: &Vec<types::Datum>| {
+        if row.is_empty() || row.len() > codec.key_len() {
+            return Err(SqlError::new(
+                SqlState::InvalidParameterValue,
+                format!("a split point of \"{}\" has 1 to {} values", table.name, codec.key_len()),
+            ));
+        }
+        let mut key = codec.prefix().to_vec();
+        for (place, datum) in row.iter().enumerate() {
+            codec.put_key_column(&mut key, place, datum);
+        }
+        Ok(key.into())
+    };
+    rows.iter().map(point).collect()
 }
 
 fn not_identity(table: &Table, column: &str, if_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {

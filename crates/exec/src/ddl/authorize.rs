@@ -475,7 +475,8 @@ impl Check<'_> {
             | AlterTable::RenameConstraint { .. }
             | AlterTable::SetTriggers { .. }
             | AlterTable::SetRowSecurity(_)
-            | AlterTable::SplitAt(_) => Ok(()),
+            | AlterTable::SplitAt(_)
+            | AlterTable::Unsplit(_) => Ok(()),
         }
     }
 

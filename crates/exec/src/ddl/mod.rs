@@ -47,6 +47,17 @@ use crate::error::from_kv;
 use crate::memory::MemoryBudget;
 use crate::subquery::SubqueryCache;
 
+/// What a statement asks of the ranges of a table.
+#[derive(Clone, Debug)]
+pub enum RangeChange {
+    /// One begins here, and stays so.
+    Split(keys::Key),
+    /// The boundary here is not kept any more.
+    Unsplit(keys::Key),
+    /// None within the span is.
+    UnsplitAll(Span),
+}
+
 /// What a DDL statement works with.
 pub struct DdlContext<'a> {
     pub txn: &'a mut TxnSlot,
@@ -58,8 +69,8 @@ pub struct DdlContext<'a> {
     pub temporary: &'a str,
     /// Storage to clear once the transaction has committed.
     pub garbage: &'a mut Vec<Span>,
-    /// Split points to apply once it has.
-    pub splits: &'a mut Vec<keys::Key>,
+    /// What to do about ranges once it has.
+    pub splits: &'a mut Vec<RangeChange>,
     pub notices: &'a mut Vec<(SqlState, String)>,
     /// Calls back with what planning against the catalog as it will be needs.
     pub planning: &'a Planning<'a>,

@@ -77,7 +77,13 @@ pub(super) fn table(
                 RowSecurityText::Force => RowSecurityChange::Forced(true),
                 RowSecurityText::NoForce => RowSecurityChange::Forced(false),
             })),
-            TableAction::SplitAt(values) => actions.push(split_at(&table, values, context)?),
+            TableAction::SplitAt(values) => {
+                actions.push(AlterTable::SplitAt(split_points(&table, values, "SPLIT AT", context)?));
+            }
+            TableAction::Unsplit(values) => {
+                let points = |values: &ast::Query| split_points(&table, values, "UNSPLIT AT", context);
+                actions.push(AlterTable::Unsplit(values.as_deref().map(points).transpose()?));
+            }
             TableAction::AttachPartition { partition, bound } => {
                 actions.push(super::partition::attach(&table, partition, bound, context)?);
             }
@@ -134,7 +140,7 @@ fn change_of_other(relation: &Relation, action: &TableAction, context: &PlanCont
         TableAction::AlterConstraint { .. } => return refuse("ALTER CONSTRAINT"),
         TableAction::AttachPartition { .. } => return refuse("ATTACH PARTITION"),
         TableAction::DetachPartition { .. } => return refuse("DETACH PARTITION"),
-        TableAction::SplitAt(_) => return Err(not_a_table(relation.name())),
+        TableAction::SplitAt(_) | TableAction::Unsplit(_) => return Err(not_a_table(relation.name())),
     };
     Ok(match operation {
         O::RenameTable { table_name } => {
@@ -169,10 +175,15 @@ fn not_a_table(name: &str) -> SqlError {
     SqlError::new(SqlState::WrongObjectType, format!("\"{name}\" is not a table"))
 }
 
-/// SPLIT AT VALUES: each row is a prefix of the primary key.
-fn split_at(table: &Table, values: &ast::Query, context: &PlanContext<'_>) -> SqlResult<AlterTable> {
+/// The VALUES of SPLIT AT and UNSPLIT AT: each row is a prefix of the primary key.
+fn split_points(
+    table: &Table,
+    values: &ast::Query,
+    action: &str,
+    context: &PlanContext<'_>,
+) -> SqlResult<Vec<Vec<types::Datum>>> {
     let ast::SetExpr::Values(values) = &*values.body else {
-        return Err(SqlError::new(SqlState::SyntaxError, "SPLIT AT takes VALUES"));
+        return Err(SqlError::new(SqlState::SyntaxError, format!("{action} takes VALUES")));
     };
     let types: Vec<types::SqlType> =
         table.key_positions(table.primary()).map(|position| table.columns[position].ty).collect();
@@ -194,7 +205,7 @@ fn split_at(table: &Table, values: &ast::Query, context: &PlanContext<'_>) -> Sq
         }
         rows.push(datums);
     }
-    Ok(AlterTable::SplitAt(rows))
+    Ok(rows)
 }
 
 fn rename_target(name: &ast::RenameTableNameKind, context: &PlanContext<'_>) -> SqlResult<String> {

@@ -94,6 +94,15 @@ fn text_columns(names: &[&str]) -> Vec<PlanColumn> {
         .collect()
 }
 
+/// What SHOW RANGES shows.
+fn ranges_columns() -> Vec<PlanColumn> {
+    let types = [SqlType::Text, SqlType::Text, SqlType::Int8, SqlType::Float8, SqlType::Int8, SqlType::Text];
+    let mut columns =
+        text_columns(&["start_key", "end_key", "range_id", "range_size_mb", "lease_holder", "replicas"]);
+    columns.iter_mut().zip(types).for_each(|(column, ty)| column.ty = ty);
+    columns
+}
+
 /// Binds a statement that is no query.
 pub(crate) fn bind(
     tree: &ast::Statement,

@@ -84,6 +84,17 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let tag = if value.is_some() { "SET CLUSTER SETTING" } else { "RESET CLUSTER SETTING" };
             ddl(Ddl::SetCluster(setting, value.clone()), tag, context)
         }
+        Own::ShowRanges(name) => {
+            let table = super::find_table(context, name)?;
+            let mut tables = Vec::new();
+            if let Some(found) = relation(name, false, context)? {
+                note_locked(&found, None, context, &mut tables);
+            }
+            let any_of = catalog::privilege::PrivilegeSet::SELECT;
+            let mut plan = utility(Utility::ShowRanges { table, tables, any_of }, "SHOW", context);
+            plan.columns = super::ranges_columns();
+            plan
+        }
         Own::Listen(channel) => utility(Utility::Listen(fold(channel)), "LISTEN", context),
         Own::Unlisten(channel) => utility(Utility::Unlisten(channel.as_ref().map(fold)), "UNLISTEN", context),
         Own::Notify { channel, payload } => {

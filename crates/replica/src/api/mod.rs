@@ -16,8 +16,8 @@ mod writes;
 
 pub use error::{AbortReason, KvError, RetryReason};
 pub(crate) use request::hull;
-pub use request::{BatchRequest, Header, PushKind, Request, StoreTarget, TxnHeader, WaitPolicy};
-pub use response::{BatchResponse, PushedTxn, Response};
+pub use request::{BatchRequest, Header, MergeInto, PushKind, Request, StoreTarget, TxnHeader, WaitPolicy};
+pub use response::{BatchResponse, FrozenRange, PushedTxn, RangeStats, Response};
 pub use writes::{WriteRef, Writes, WritesBuilder};
 
 use bytes::Bytes;

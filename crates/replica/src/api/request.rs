@@ -172,6 +172,28 @@ pub enum Request {
     /// The versions of a span, tombstones too, that were written after `after` and not after the batch's timestamp, which
     /// is given. No later commit lies at or below it. Outside of transactions.
     Changes { span: Span, after: Timestamp },
+    /// Merges the range with its right-hand neighbour.
+    Merge,
+    /// Has the range that begins at `at` serve nothing more until its merge is decided; see [`crate::merge`].
+    Freeze { at: Key, into: Box<MergeInto> },
+    /// Sent to the owner of `into.start`: whether `right` was merged. If not, it never will be in that attempt.
+    MergeOutcome { into: Box<MergeInto>, right: RangeId },
+    /// Has a frozen range look now whether its merge was decided.
+    Thaw { at: Key },
+    /// Size and load of the range, if this replica is the leaseholder.
+    RangeStats,
+    /// Whether the boundary at `at`, present or to come, is kept: set by SPLIT AT and UNSPLIT AT.
+    KeepSplit { at: Key, keep: bool },
+}
+
+/// One attempt to merge a range into its left-hand neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergeInto {
+    pub left: RangeId,
+    /// Where the left-hand range begins.
+    pub start: Key,
+    /// The generation of the left-hand range: the attempt is void under any other.
+    pub generation: u64,
 }
 
 /// [`Span::hull`], empty without keys.
@@ -207,6 +229,7 @@ impl Request {
             | Self::HeartbeatTxn { .. }
             | Self::Describe
             | Self::Checksum { .. }
+            | Self::RangeStats
             | Self::Changes { .. } => false,
             Self::Put { .. }
             | Self::Delete { .. }
@@ -228,6 +251,11 @@ impl Request {
             | Self::KeepLocks { .. }
             | Self::PrepareTxn { .. }
             | Self::EndPrepared { .. }
+            | Self::Merge
+            | Self::Freeze { .. }
+            | Self::MergeOutcome { .. }
+            | Self::Thaw { .. }
+            | Self::KeepSplit { .. }
             | Self::Load { .. } => true,
         }
     }
@@ -256,6 +284,11 @@ impl Request {
             | Self::EndTxn { commit: false, .. }
             | Self::Describe
             | Self::Checksum { .. }
+            // A freeze that comes late names a generation that is past, and ends when that is found out.
+            | Self::Freeze { .. }
+            | Self::MergeOutcome { .. }
+            | Self::Thaw { .. }
+            | Self::RangeStats
             | Self::Changes { .. } => true,
             // What comes late must not undo what was written since, or count twice.
             Self::Put { .. }
@@ -269,6 +302,8 @@ impl Request {
             | Self::ChangeReplicas { .. }
             | Self::TransferLease { .. }
             | Self::Gc { .. }
+            | Self::Merge
+            | Self::KeepSplit { .. }
             | Self::Load { .. } => false,
         }
     }
@@ -303,12 +338,16 @@ impl Request {
                 .into_iter()
                 .flatten()
                 .all(|key| range.contains_key(key)),
+            Self::KeepSplit { at, .. } | Self::Freeze { at, .. } | Self::Thaw { at } => has(at),
+            Self::MergeOutcome { into, .. } => has(&into.start),
             Self::Load { rows, .. } => [rows.first(), rows.last()].into_iter().flatten().all(|(key, _)| has(key)),
             Self::Split { .. }
             | Self::ChangeReplicas { .. }
             | Self::TransferLease { .. }
             | Self::Gc { .. }
             | Self::Describe
+            | Self::Merge
+            | Self::RangeStats
             | Self::Checksum { .. } => true,
         }
     }

@@ -54,6 +54,33 @@ pub enum Response {
     /// What a transaction is after it was prepared, or after its end was asked for; pending, if nothing is known of it.
     Prepared { status: TxnStatus, ts: Timestamp },
     Changes(Box<Changes>),
+    Merged { descriptor: Box<RangeDescriptor> },
+    Frozen(Box<FrozenRange>),
+    MergeOutcome { merged: bool },
+    RangeStats(Box<RangeStats>),
+}
+
+/// A range that serves nothing more until its merge is decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrozenRange {
+    pub descriptor: RangeDescriptor,
+    /// The log index up to which a replica must have applied to have all that the range ever served.
+    pub index: u64,
+    /// At or above everything that was read or written there.
+    pub low_water: Timestamp,
+}
+
+/// What the leaseholder knows of its range.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RangeStats {
+    pub descriptor: RangeDescriptor,
+    pub node: NodeId,
+    pub bytes: u64,
+    pub batches_per_second: u64,
+    /// Whether its start is a boundary that a statement has set.
+    pub is_start_kept: bool,
+    /// For how long it has been neither split nor merged, as far as this leaseholder knows.
+    pub settled_ms: u64,
 }
 
 /// One response for each request, in their order.

@@ -283,6 +283,15 @@ impl Evaluator<'_> {
             Request::PrepareTxn { locks } => self.prepare(state, locks),
             Request::EndPrepared { txn, commit } => self.end_prepared(state, txn, *commit),
             Request::UpdateMeta { descriptor } => self.update_meta(state, descriptor),
+            Request::KeepSplit { at, keep } => {
+                let key = keyspace::kept_split(at);
+                match (keep, self.engine.get_local(key.as_bytes())?) {
+                    (true, None) => state.out.batch.put_local(key.as_bytes(), &[]),
+                    (false, Some(_)) => state.out.batch.delete_local(key.as_bytes()),
+                    (true, Some(_)) | (false, None) => {}
+                }
+                Ok(Response::Done)
+            }
             Request::Gc { span, threshold } => self.gc(state, span, *threshold),
             Request::Load { ts, rows } => self.load(state, *ts, rows),
             Request::Changes { span, after } => self.changes(state, span, *after),
@@ -290,6 +299,11 @@ impl Evaluator<'_> {
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }
             | Request::Describe
+            | Request::Merge
+            | Request::Freeze { .. }
+            | Request::MergeOutcome { .. }
+            | Request::Thaw { .. }
+            | Request::RangeStats
             | Request::Checksum { .. } => {
                 Err(KvError::Invalid { reason: "an admin request stands alone in its batch".into() }.into())
             }

@@ -2,7 +2,7 @@
 
 use hlc::Timestamp;
 use keys::{RangeDescriptor, Span, TxnStatus, keyspace};
-use storage::StorageError;
+use storage::{ScanLimits, StorageError};
 
 use crate::{
     api::{KvError, Response},
@@ -10,6 +10,8 @@ use crate::{
     evaluate::{EvalError, Evaluator, State, txn::decode_record, write::newest},
 };
 
+/// Addressing records looked at in one step.
+const META_RECORDS_AT_ONCE: u64 = 256;
 /// How many keys one round of garbage collection looks at before it says how to go on.
 const GC_KEYS_MAX: u64 = 10_000;
 
@@ -57,24 +59,54 @@ impl Evaluator<'_> {
         Ok(Response::Done)
     }
 
+    /// Publishes a descriptor, unless one of what it spans is newer: *generation-grows-by-key* ([`crate::merge`]). Records
+    /// of ranges that ended within it are of ranges that were merged, and go.
     pub(super) fn update_meta(&self, state: &mut State<'_>, descriptor: &RangeDescriptor) -> Result<Response, EvalError> {
         let key = keyspace::meta(&descriptor.end);
-        let stored = newest(|options| self.engine.get(key.as_bytes(), options))?;
-        if let Some((bytes, _)) = &stored {
-            let known: RangeDescriptor = crate::api::decode(bytes).map_err(|error| {
-                EvalError::Storage(StorageError::corruption(format!("addressing record {key}: {error}")))
-            })?;
-            // Ranges with the same end: the one that begins later is the result of a split, and so newer.
-            let newer = descriptor.start > known.start
-                || (descriptor.range_id == known.range_id && descriptor.generation > known.generation);
-            if !newer {
-                return Ok(Response::Done);
+        let mut span = keyspace::meta_lookup_span(&descriptor.start);
+        let (mut outdated, mut stored) = (Vec::new(), false);
+        'records: loop {
+            let limits = ScanLimits { max_keys: META_RECORDS_AT_ONCE, max_bytes: 0, reverse: false };
+            let found = newest(|options| self.engine.scan(&span, options, limits))?;
+            for (at, bytes) in found.rows.iter() {
+                let known: RangeDescriptor = crate::api::decode(bytes).map_err(|error| {
+                    let record = format!("addressing record {}: {error}", keys::Key::from(at));
+                    EvalError::Storage(StorageError::corruption(record))
+                })?;
+                let is_of_later = at > key.as_bytes();
+                if is_of_later && known.start >= descriptor.end {
+                    break 'records;
+                }
+                if known.generation >= descriptor.generation {
+                    return Ok(Response::Done);
+                }
+                if is_of_later {
+                    break 'records;
+                }
+                stored |= at == key.as_bytes();
+                if at != key.as_bytes() {
+                    outdated.push(keys::Key::from(at));
+                }
+            }
+            match found.resume {
+                Some(rest) => span = rest,
+                None => break,
             }
         }
-        let (read, _) = self.cache.get_max(&key);
+        let touched = Span::new(keyspace::meta(&descriptor.start), key.next());
+        let (read, _) = self.cache.get_max_span(&touched);
         let mut ts = state.write_ts.max(read.next());
-        if let Some((_, newest)) = stored {
-            ts = ts.max(newest.next());
+        let mut all = outdated;
+        if stored {
+            all.push(key.clone());
+        }
+        for at in &all {
+            if let Some((_, newest)) = newest(|options| self.engine.get(at.as_bytes(), options))? {
+                ts = ts.max(newest.next());
+            }
+        }
+        for at in all.iter().filter(|at| **at != key) {
+            self.put_version(state, at.as_bytes(), ts, None);
         }
         self.put_version(state, key.as_bytes(), ts, Some(&crate::api::encode(descriptor)));
         state.write_ts = ts;

@@ -22,7 +22,7 @@ impl Replica {
     }
 
     /// Waits for latches, as long as there is a lease to hold them under: who has them may be waiting for a quorum.
-    pub(super) async fn latched(&self, spans: LatchSpans) -> Result<LatchGuard, KvError> {
+    pub(crate) async fn latched(&self, spans: LatchSpans) -> Result<LatchGuard, KvError> {
         tokio::select! {
             biased;
             latch = self.latches.acquire(spans) => Ok(latch),
@@ -66,7 +66,10 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
                 spans.push(LatchSpan::read_unversioned(Span::point(state::gc_key(header.range_id))));
             }
             Request::UpdateMeta { descriptor } => {
-                spans.push(LatchSpan::write_unversioned(Span::point(keyspace::meta(&descriptor.end))));
+                let (start, end) = (keyspace::meta(&descriptor.start), keyspace::meta(&descriptor.end).next());
+                spans.push(LatchSpan::write_unversioned(Span::new(start, end.clone())));
+                // The record of a range that reaches beyond it.
+                spans.push(LatchSpan::read_unversioned(Span::new(end, keyspace::meta_span().end)));
             }
             Request::EndTxn { reads, present, .. } => {
                 if let Some(txn) = txn {
@@ -104,6 +107,9 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
                 let ts = if *status == keys::TxnStatus::Committed { *commit_ts } else { Timestamp::MAX };
                 spans.push(LatchSpan::write(span.clone(), ts));
             }
+            Request::KeepSplit { at, .. } => {
+                spans.push(LatchSpan::write_unversioned(Span::point(keyspace::kept_split(at))));
+            }
             Request::Gc { .. } => spans.push(LatchSpan::write_unversioned(Span::point(state::gc_key(header.range_id)))),
             // Latched key by key once it is known which.
             Request::LockFirst { .. }
@@ -112,6 +118,11 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             | Request::ChangeReplicas { .. }
             | Request::TransferLease { .. }
             | Request::Describe
+            | Request::Merge
+            | Request::Freeze { .. }
+            | Request::MergeOutcome { .. }
+            | Request::Thaw { .. }
+            | Request::RangeStats
             | Request::Checksum { .. } => {}
         }
     }

@@ -24,7 +24,18 @@ impl Replica {
         matches!(self.group.lease(), Lease::Held { expiration, .. } if self.deps.clock.peek() < expiration)
     }
 
+    /// The lease, while the range serves: *frozen-serves-nothing*.
     pub(crate) fn lease(&self) -> Result<HeldLease, KvError> {
+        let lease = self.held_lease()?;
+        match self.machine.serves_above() {
+            // Merges raise it under a lease.
+            Some(low_water) => Ok(HeldLease { start: lease.start.max(low_water), ..lease }),
+            None => Err(self.not_leaseholder(None)),
+        }
+    }
+
+    /// The lease, also of a frozen range.
+    pub(crate) fn held_lease(&self) -> Result<HeldLease, KvError> {
         match self.group.lease() {
             Lease::Held { term, start, expiration }
                 if self.deps.clock.peek() < expiration || planted::is_on(Bug::LeaseOutlived) =>
@@ -67,7 +78,7 @@ impl Replica {
         Ok(())
     }
 
-    pub(super) fn not_leaseholder(&self, leader: Option<ReplicaId>) -> KvError {
+    pub(crate) fn not_leaseholder(&self, leader: Option<ReplicaId>) -> KvError {
         let hint = match (leader, self.descriptor()) {
             (Some(leader), Some(descriptor)) if leader != self.replica_id => descriptor.replica(leader).copied(),
             _ => None,

@@ -44,6 +44,7 @@ use planted::Bug;
 use raft::Group;
 use rustc_hash::FxHashSet;
 use storage::{Engine, StorageError};
+use tokio::time::Instant;
 
 use crate::{
     Outbound, ReplicaHost,
@@ -51,6 +52,7 @@ use crate::{
     evaluate::{Ended, EvalError, Evaluated, Evaluator, Uncertainty},
     counters::Counters,
     kept_locks::KeptLocks,
+    load::{Load, SplitByLoad},
     machine::Machine,
     txn_record::TxnRegistry,
 };
@@ -87,10 +89,10 @@ pub struct Replica {
     latches: LatchManager,
     pub(crate) locks: LockTable,
     pub(crate) cache: TimestampCache,
-    registry: TxnRegistry,
-    looks: LookStarts,
-    counters: Counters,
-    kept: KeptLocks,
+    pub(crate) registry: TxnRegistry,
+    pub(crate) looks: LookStarts,
+    pub(crate) counters: Counters,
+    pub(crate) kept: KeptLocks,
     /// The term of the lease that the structures above belong to; 0 before the first.
     lease_term: AtomicU64,
     new_lease: Mutex<()>,
@@ -98,6 +100,9 @@ pub struct Replica {
     /// Finished transactions whose intents are being removed for a coordinator that is gone.
     resolving: Arc<Mutex<FxHashSet<TxnId>>>,
     pub(crate) metrics: ReplicaMetrics,
+    load: Load,
+    /// When it was opened, or last split or merged as its leaseholder.
+    changed_at: Mutex<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -132,6 +137,8 @@ impl Replica {
             admin: tokio::sync::Mutex::new(()),
             resolving: Arc::default(),
             metrics: ReplicaMetrics::default(),
+            load: Load::default(),
+            changed_at: Mutex::new(Instant::now()),
         }
     }
 
@@ -166,6 +173,34 @@ impl Replica {
         &self.metrics
     }
 
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Batches in a second, of late, as last measured by [`Replica::look_at_load`].
+    #[must_use]
+    pub fn rate(&self) -> u64 {
+        self.load.rate()
+    }
+
+    /// Measures the range's load: what follows where it is above so many batches in a second for so long.
+    #[must_use]
+    pub fn look_at_load(&self, threshold: u64, after: Duration) -> SplitByLoad {
+        let Some(range) = self.descriptor() else { return SplitByLoad::Calm };
+        let start = range.start.clone().max(keys::keyspace::table_data_start());
+        self.load.look(self.metrics.batches.load(Ordering::Relaxed), threshold, after, &start)
+    }
+
+    /// For how long the range has been neither split nor merged, as far as this replica knows.
+    #[must_use]
+    pub fn settled_for(&self) -> Duration {
+        self.changed_at.lock().elapsed()
+    }
+
+    pub(crate) fn note_split_or_merge(&self) {
+        *self.changed_at.lock() = Instant::now();
+    }
+
     #[must_use]
     pub fn lock_table(&self) -> &LockTable {
         &self.locks
@@ -181,7 +216,8 @@ impl Replica {
     /// # Errors
     /// See [`KvError`]; *error-means-nothing*.
     pub async fn send(self: &Arc<Self>, request: &BatchRequest) -> Result<BatchResponse, KvError> {
-        self.metrics.batches.fetch_add(1, Ordering::Relaxed);
+        let number = self.metrics.batches.fetch_add(1, Ordering::Relaxed);
+        self.load.note(number, request);
         if let [only] = &request.requests[..]
             && let Some(response) = self.admin_request(only).await
         {
@@ -194,10 +230,20 @@ impl Replica {
             request.to_mut().header.ts = self.deps.clock.now();
         }
         let mut waiting: Option<Waiting> = None;
+        let mut has_thawed = false;
         loop {
             let attempt = self.attempt(&request).await;
             let conflict = match attempt {
                 Ok(response) => return Ok(response),
+                Err(Attempt::Error(KvError::NotLeaseholder { .. })) if self.machine.frozen().is_some() && !has_thawed => {
+                    has_thawed = true;
+                    waiting = None;
+                    self.while_frozen().await;
+                    if self.machine.is_dissolved() {
+                        return Err(self.merged_away());
+                    }
+                    continue;
+                }
                 Err(Attempt::Error(error)) => return Err(error),
                 Err(Attempt::Conflict(conflict)) => conflict,
                 Err(Attempt::Again) => {

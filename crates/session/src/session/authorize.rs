@@ -28,7 +28,7 @@ fn beyond(kind: &StatementKind) -> Beyond<'_> {
         StatementKind::Query { .. } | StatementKind::Empty => Beyond::Nothing,
         StatementKind::Ddl(ddl) => Beyond::Ddl(ddl),
         StatementKind::Utility(utility) => match &**utility {
-            Utility::LockTable { tables, any_of } => Beyond::AnyOf { tables, any_of: *any_of },
+            Utility::LockTable { tables, any_of } | Utility::ShowRanges { tables, any_of, .. } => Beyond::AnyOf { tables, any_of: *any_of },
             // Settings and roles are looked at where they are set.
             Utility::Set { .. }
             | Utility::ResetAll

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use catalog::{CatalogChange, CatalogSnapshot, SHARED_DOMAIN};
 use keys::Span;
-use exec::{NodeMemory, NodeReservation, TxnSlot};
+use exec::{NodeMemory, NodeReservation, TxnSlot, ddl::RangeChange};
 use kv::{Isolation, Savepoint, StatementStart, TxnOptions};
 use plan::{
     PreparedPlan,
@@ -38,7 +38,7 @@ pub(crate) struct Block {
     /// Catalog domains locked against change by other transactions until it ends.
     pub(super) locked: SmallVec<[u32; 2]>,
     pub(super) garbage: Vec<Span>,
-    pub(super) splits: Vec<keys::Key>,
+    pub(super) splits: Vec<RangeChange>,
     pub(super) savepoints: Vec<NamedSavepoint>,
     /// The settings that a rollback goes back to, once one has been changed.
     pub(super) settings: Option<Settings>,
@@ -565,10 +565,15 @@ impl Session {
             self.engine.catalog.advance(&change);
         }
         let db = self.engine.catalog.db().clone();
-        for key in block.splits {
+        for change in block.splits {
+            let changed = match change {
+                RangeChange::Split(key) => db.split_and_keep(&key).await,
+                RangeChange::Unsplit(key) => db.keep_split(&key, false).await,
+                RangeChange::UnsplitAll(span) => db.give_up_splits(&span).await,
+            };
             // The table is there, in one range instead of several: nothing that its client must be told of.
-            if let Err(error) = db.split_at(&key).await {
-                tracing::warn!(%error, "a range was not split as the committed table asks for");
+            if let Err(error) = changed {
+                tracing::warn!(%error, "ranges are not as the committed table asks for");
             }
         }
         if !block.garbage.is_empty() {
@@ -578,6 +583,10 @@ impl Session {
                 for span in block.garbage {
                     if let Err(error) = db.clear_span(&span, commit_ts).await {
                         tracing::warn!(%error, "clearing dropped storage");
+                    }
+                    // Ranges that are empty now merge.
+                    if let Err(error) = db.give_up_splits(&span).await {
+                        tracing::warn!(%error, "boundaries of dropped storage are kept");
                     }
                 }
             });

@@ -94,6 +94,7 @@ impl Trace {
             | Utility::ResetAll
             | Utility::Show(_)
             | Utility::ShowAll
+            | Utility::ShowRanges { .. }
             | Utility::Listen(_)
             | Utility::Unlisten(_)
             | Utility::Notify { .. }

@@ -4,6 +4,7 @@
 //! told by the range, or a message ──▶ number noted ──▶ waits, may vote ──┬─ snapshot ──────────▶ has state
 //!                                                                        └─ the split arrives ──▶ has state, same vote
 //! told to go, or found out ──▶ noted as gone ──▶ its log goes ──▶ its state goes, flushed
+//! its range is merged ──▶ see `merges`
 //! ```
 //!
 //! **Invariant (split-replayed-first):** a log with entries is opened only over the state that they follow. A crash may
@@ -144,17 +145,37 @@ impl Store {
         let fenced: Vec<RangeDescriptor> =
             self.inner.fenced.lock().values().filter_map(Fenced::descriptor).collect();
         let opened = self.replicas().into_iter().filter_map(|replica| Some((*replica.descriptor()?).clone()));
-        let in_the_way: Vec<RangeId> = opened
+        let in_the_way: Vec<RangeDescriptor> = opened
             .chain(fenced)
             .filter(|other| other.range_id != range.range_id && other.span().overlaps(&span))
-            .map(|other| other.range_id)
             .collect();
         if in_the_way.is_empty() {
             return Some(places.push(&mut held, range.range_id, span));
         }
         drop(held);
-        in_the_way.into_iter().for_each(|other| self.suspect(other));
+        for other in in_the_way {
+            // Its start has another, later owner: it was merged, and the snapshot brings what became of it.
+            if range.contains_key(other.start.as_bytes()) && other.generation < range.generation {
+                self.remove_superseded(other);
+            } else {
+                self.suspect(other.range_id);
+            }
+        }
         None
+    }
+
+    /// Removes a replica whose range was merged, where a snapshot of the merged range has come.
+    fn remove_superseded(&self, range: RangeDescriptor) {
+        let Some(own) = range.replica_on_store(self.inner.store_id).map(|own| own.replica_id) else {
+            return self.suspect(range.range_id);
+        };
+        let store = self.clone();
+        tokio::spawn(async move {
+            tracing::info!(%range, "it was merged, and a snapshot of the merged range is in its place");
+            if let Err(error) = store.remove_replica(range.range_id, own).await {
+                tracing::error!(%range, %error, "a replica of a merged range stays");
+            }
+        });
     }
 
     pub(super) async fn open_replica(
@@ -183,6 +204,13 @@ impl Store {
         };
         let replica = Arc::new(Replica::new(deps, replica_id, machine, group));
         inner.replicas.write().insert(range_id, replica.clone());
+        // Its neighbour may have come to their merge while this was opened.
+        if self.is_merged(range_id) {
+            replica.machine().dissolve();
+            inner.replicas.write().remove(&range_id);
+            let store = self.clone();
+            tokio::spawn(async move { store.end_merged(range_id).await });
+        }
         Ok(replica)
     }
 
@@ -292,6 +320,9 @@ impl Store {
         let _one_at_a_time = self.inner.arrivals.lock().await;
         let range_id = right.range_id;
         // Told to go since the split was written.
+        if self.is_merged(range_id) {
+            return Ok(());
+        }
         if self.has_left(range_id, own) {
             self.inner.replicas.write().remove(&range_id);
             self.inner.raft.remove_group(range_id).await;
@@ -320,6 +351,8 @@ impl Store {
     /// Opens what the store has at its start, and ends what had not come to its end.
     pub(super) async fn open_replicas(&self) -> Result<(), StoreError> {
         let inner = &self.inner;
+        self.recover_merges()?;
+        self.remove_merged_logs().await;
         // The crash came after it was noted that a replica had left and before its log was removed: the next one must
         // not take up its votes and entries.
         for range_id in inner.raft.unopened() {
@@ -330,6 +363,10 @@ impl Store {
         }
         for range in replica::stored_ranges(&inner.engine)? {
             let range_id = range.range_id;
+            // Its neighbour, opened before, has come to their merge.
+            if self.is_merged(range_id) {
+                continue;
+            }
             let own = range.replica_on_store(inner.store_id).copied();
             // It was removed from the range, and the crash came before that was noted, or before its state was cleared.
             let Some(own) = own.filter(|own| !self.has_left(range_id, own.replica_id)) else {
@@ -417,7 +454,8 @@ impl Store {
     /// Whether a replica was here and is not any more, or another came after it.
     pub(crate) fn has_left(&self, range_id: RangeId, replica_id: ReplicaId) -> bool {
         let notes = &self.inner.notes;
-        notes.gone.lock().get(&range_id).is_some_and(|gone| *gone >= replica_id)
+        self.is_merged(range_id)
+            || notes.gone.lock().get(&range_id).is_some_and(|gone| *gone >= replica_id)
             || notes.number(range_id).is_some_and(|number| number > replica_id)
     }
 
@@ -470,6 +508,11 @@ impl Store {
             batch.clear_local_span(&span);
         }
         raft::blocking(|| {
+            // *merged-state-stays*
+            let _no_merge = self.inner.merging.lock();
+            if self.is_merged(range.range_id) {
+                return Ok(());
+            }
             self.inner.engine.apply(&batch)?;
             self.inner.engine.flush()
         })

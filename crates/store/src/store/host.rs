@@ -62,6 +62,45 @@ impl ReplicaHost for Host {
         });
     }
 
+    fn merge(
+        &self,
+        right: &RangeDescriptor,
+        write: &mut dyn FnMut() -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        match self.store() {
+            Some(store) => store.apply_merge(right, write),
+            None => write(),
+        }
+    }
+
+    async fn catch_up(&self, left: &RangeDescriptor, right: &RangeDescriptor, index: u64) -> Result<(), KvError> {
+        let Some(store) = self.store() else {
+            return Err(KvError::Unavailable { range_id: left.range_id, reason: "the store is stopping".into() });
+        };
+        let asks = right.voters().map(|voter| {
+            let left_replica = left.replica_on_store(voter.store_id).map(|replica| replica.replica_id);
+            let store = store.clone();
+            async move {
+                let Some(left_replica) = left_replica else { return Err(format!("{} has no replica", voter.store_id)) };
+                let request = StoreRequest::CatchUp {
+                    right: (right.range_id, voter.replica_id),
+                    index,
+                    left: (left.range_id, left_replica),
+                };
+                let answer = store.ask(voter.node_id, &request, Duration::from_secs(10)).await;
+                answer.map(drop).map_err(|error| format!("{}: {error}", voter.store_id))
+            }
+        });
+        let asked = futures::future::join_all(asks).await.into_iter().collect::<Result<Vec<()>, String>>();
+        asked.map(drop).map_err(|reason| KvError::Invalid {
+            reason: format!("{} is not merged: {} has not caught up: {reason}", left.range_id, right.range_id),
+        })
+    }
+
+    fn covering(&self, key: &Key) -> Option<RangeDescriptor> {
+        self.store()?.covering(key)
+    }
+
     fn reserve(&self, descriptor: &RangeDescriptor) -> Option<Admitted> {
         let held = self.store()?.reserve(descriptor)?;
         Some(Box::new(held))

@@ -60,6 +60,10 @@ impl Outbound for Nowhere {
         nowhere()
     }
 
+    async fn ask_range(&self, _at: &Key, _request: replica::api::Request) -> Result<replica::api::Response, KvError> {
+        nowhere()
+    }
+
     async fn allocate_range_id(&self) -> Result<RangeId, KvError> {
         Ok(RIGHT)
     }

@@ -74,7 +74,7 @@ pub(in crate::ddl) fn check(table: &Arc<Table>, action: &AlterTable, only: bool,
     if !table.is_partitioned() {
         return Ok(());
     }
-    if let AlterTable::SplitAt(_) = action {
+    if let AlterTable::SplitAt(_) | AlterTable::Unsplit(_) = action {
         return Err(wrong_kind(format!("\"{}\" is partitioned: its partitions can be split", table.name)));
     }
     let key_change = match action {

@@ -104,6 +104,7 @@ pub(crate) enum Own {
     PrepareTransaction(String),
     /// COMMIT PREPARED and ROLLBACK PREPARED.
     EndPrepared { gid: String, commit: bool },
+    ShowRanges(ast::ObjectName),
     Listen(ast::Ident),
     /// None: from all.
     Unlisten(Option<ast::Ident>),
@@ -258,6 +259,8 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.constant().map(|gid| Own::EndPrepared { gid, commit: true })
     } else if reader.words("rollback prepared") {
         reader.constant().map(|gid| Own::EndPrepared { gid, commit: false })
+    } else if reader.words("show ranges from table") {
+        reader.name().map(Own::ShowRanges)
     } else if reader.words("listen") {
         reader.channel().map(Own::Listen)
     } else if reader.words("unlisten") {

@@ -19,6 +19,8 @@ pub(crate) enum TableAction {
     /// SET GENERATED, SET sequence option, RESTART.
     SetIdentity { column: ast::Ident, always: Option<bool>, options: Vec<SequenceOption> },
     SplitAt(Box<ast::Query>),
+    /// None: ALL.
+    Unsplit(Option<Box<ast::Query>>),
     Triggers(TriggersText, TriggerEnabled),
     RowSecurity(RowSecurityText),
     AttachPartition { partition: ast::ObjectName, bound: BoundText },
@@ -59,6 +61,12 @@ impl Reader<'_, '_> {
         }
         if let Some(action) = self.partition_action()? {
             return Ok(action);
+        }
+        if self.words("unsplit all") {
+            return Ok(TableAction::Unsplit(None));
+        }
+        if self.words("unsplit at") {
+            return Ok(TableAction::Unsplit(Some(self.parser.parse_query()?)));
         }
         if self.words("split at") {
             return Ok(TableAction::SplitAt(self.parser.parse_query()?));
