@@ -11,6 +11,8 @@
 //! A column whose key gives back only a canonical form (1.0 for 1.00) is kept in the value as well:
 //! *composite-value-kept*.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use keys::{ColumnId, Key, Span, encoding::put_uvarint, keyspace};
 use types::{
@@ -182,6 +184,19 @@ impl IndexCodec {
         self.has_same_values(a, b) && values.into_iter().all(|(_, position, _)| a[*position] == b[*position])
     }
 
+    /// Whether two rows have the same key here; where it is not known at once they may have.
+    #[must_use]
+    pub fn has_same_key(&self, a: &[Datum], b: &[Datum]) -> bool {
+        self.key.iter().chain(&self.primary_key).all(|column| is_same(&a[column.position], &b[column.position]))
+    }
+
+    /// Whether two rows have the same entry, key and value; where it is not known at once they may have.
+    #[must_use]
+    pub fn has_same_entry(&self, a: &[Datum], b: &[Datum]) -> bool {
+        let mut values = self.value.iter().chain(&self.primary_in_value);
+        self.has_same_key(a, b) && values.all(|(_, position, _)| is_same(&a[*position], &b[*position]))
+    }
+
     /// Positions in the table of the columns that make its entries, in order.
     #[must_use]
     pub fn positions(&self) -> Vec<usize> {
@@ -230,9 +245,15 @@ impl IndexCodec {
     /// The entry of a row: its key and value.
     #[must_use]
     pub fn encode(&self, row: &[Datum]) -> (Key, Bytes) {
-        let key = self.encode_key(row);
+        let mut value = Vec::with_capacity(64);
+        self.encode_value(row, &mut value);
+        (self.encode_key(row), value.into())
+    }
+
+    /// Appends the value of a row's entry.
+    pub fn encode_value(&self, row: &[Datum], out: &mut Vec<u8>) {
         let kept = if !self.is_primary && self.ends_with_columns(row) { &self.primary_in_value } else { &self.value };
-        let mut encoder = RowEncoder::new();
+        let mut encoder = RowEncoder::onto(std::mem::take(out));
         for (id, position, ty) in kept {
             if self.is_primary && row[*position].is_null() {
                 // Not left out: a column added later has another value where it is missing.
@@ -241,7 +262,7 @@ impl IndexCodec {
                 encoder.push(*id, ty, &row[*position]);
             }
         }
-        (key, encoder.finish().into())
+        *out = encoder.finish();
     }
 
     #[must_use]
@@ -257,6 +278,53 @@ impl IndexCodec {
             }
         }
         key.into()
+    }
+}
+
+/// Whether two values are stored as the same bytes; false also where that would have to be looked for.
+fn is_same(a: &Datum, b: &Datum) -> bool {
+    match (a, b) {
+        (Datum::Jsonb(a), Datum::Jsonb(b)) => Arc::ptr_eq(a, b),
+        (Datum::Array(a), Datum::Array(b)) => Arc::ptr_eq(a, b),
+        (Datum::Record(a), Datum::Record(b)) => Arc::ptr_eq(a, b),
+        (Datum::Range(a), Datum::Range(b)) => Arc::ptr_eq(a, b),
+        (Datum::MultiRange(a), Datum::MultiRange(b)) => Arc::ptr_eq(a, b),
+        (Datum::Geometry(a), Datum::Geometry(b)) => Arc::ptr_eq(a, b),
+        (Datum::Bits(a), Datum::Bits(b)) => Arc::ptr_eq(a, b),
+        (Datum::Float(a), Datum::Float(b)) => a.to_bits() == b.to_bits(),
+        (Datum::Numeric(a), Datum::Numeric(b)) => a.as_small().is_some() && a.as_small() == b.as_small(),
+        (
+            Datum::Null
+            | Datum::Bool(_)
+            | Datum::Int(_)
+            | Datum::Text(_)
+            | Datum::Bytes(_)
+            | Datum::Date(_)
+            | Datum::Time(_)
+            | Datum::TimeTz(_)
+            | Datum::Timestamp(_)
+            | Datum::TimestampTz(_)
+            | Datum::Interval(_)
+            | Datum::Uuid(_)
+            | Datum::Json(_)
+            | Datum::Inet(_)
+            | Datum::MacAddr(_)
+            | Datum::MacAddr8(_)
+            | Datum::Enum(_),
+            _,
+        ) => a == b,
+        (
+            Datum::Jsonb(_)
+            | Datum::Array(_)
+            | Datum::Record(_)
+            | Datum::Range(_)
+            | Datum::MultiRange(_)
+            | Datum::Geometry(_)
+            | Datum::Bits(_)
+            | Datum::Float(_)
+            | Datum::Numeric(_),
+            _,
+        ) => false,
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use catalog::{Table, TriggerEvent, row::EntryReader};
 use keys::{Key, LockStrength};
 use kv::{Read, See};
-use plan::plan::{Delete, Insert, LeafRules, OnConflict, Update};
+use plan::plan::{Delete, Insert, InsertMode, LeafRules, OnConflict, Update};
 use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
@@ -25,6 +25,7 @@ use crate::{
 
 struct InsertOperator {
     source: Box<dyn Operator>,
+    mode: InsertMode,
     writer: TableWriter,
     on_conflict: Option<OnConflict>,
     /// How a row is locked that is there already.
@@ -47,11 +48,12 @@ pub fn build_insert(insert: &Insert, source: Box<dyn Operator>) -> Box<dyn Opera
         Ok(operator) => return operator,
         Err(source) => source,
     };
-    if insert.replaces {
+    if insert.mode == InsertMode::Replace {
         return Box::new(Replace::new(insert, source));
     }
     Box::new(InsertOperator {
         source,
+        mode: insert.mode,
         writer: TableWriter::new(&insert.table, &insert.row_rules),
         on_conflict: insert.on_conflict.clone(),
         conflict_lock: conflict_lock(insert),
@@ -335,7 +337,11 @@ impl Operator for InsertOperator {
                 written = self.insert(rows, ctx).await?;
             }
             ctx.affected += written.len() as u64;
-            ctx.txn()?.check_size().map_err(from_kv)?;
+            match self.mode {
+                // Looking for keys among rows that have left the buffer costs more than keeping them there.
+                InsertMode::Fill if !self.writer.looks_for_duplicates() => ctx.txn()?.load_if_large().await.map_err(from_kv)?,
+                InsertMode::Add | InsertMode::Fill | InsertMode::Replace => ctx.txn()?.check_size().map_err(from_kv)?,
+            }
             if let Some(exprs) = &self.returning
                 && !written.is_empty()
             {
@@ -412,11 +418,13 @@ impl Operator for UpdateOperator {
             };
             let values = assigned(&self.assignments, &batch, ctx).await?;
             let mut written = Vec::new();
+            let before = ctx.affected;
             for row in 0..batch.len() {
                 let whole = batch.row(row);
                 let old = &whole[..width];
                 // A row that FROM joins several times is changed once.
-                if !self.touched.insert(self.writer.primary().encode_key(old)) {
+                let key = self.writer.primary().encode_key(old);
+                if !self.touched.insert(key.clone()) {
                     continue;
                 }
                 let mut new = old.to_vec();
@@ -432,7 +440,7 @@ impl Operator for UpdateOperator {
                 if !self.watch.is_as_read(&self.writer, old, "updated", ctx).await? {
                     continue;
                 }
-                self.writer.update(old, &new, ctx).await?;
+                self.writer.update_keyed(key, old, &new, ctx).await?;
                 self.watch.own(ctx)?;
                 self.firing.after_row(Some(old), Some(&new), ctx).await?;
                 if self.checks_views {
@@ -444,6 +452,7 @@ impl Operator for UpdateOperator {
                     written.push(new);
                 }
             }
+            self.writer.note_changes(ctx.affected - before, ctx);
             ctx.txn()?.check_size().map_err(from_kv)?;
             if let Some(exprs) = &self.returning
                 && !written.is_empty()
@@ -507,7 +516,8 @@ impl Operator for DeleteOperator {
                 for &column in &wanted {
                     whole[column] = batch.get_datum(column, row);
                 }
-                if !self.touched.insert(self.writer.primary().encode_key(&whole[..width])) {
+                let key = self.writer.primary().encode_key(&whole[..width]);
+                if !self.touched.insert(key.clone()) {
                     continue;
                 }
                 if !self.firing.before_row(Some(&whole[..width]), None, ctx).await? {
@@ -516,7 +526,7 @@ impl Operator for DeleteOperator {
                 if !self.watch.is_as_read_by(&self.writer, &batch, row, if self.firing.changes_rows() { "updated" } else { "deleted" }, ctx).await? {
                     continue;
                 }
-                self.writer.delete(&whole[..width], ctx)?;
+                self.writer.delete_keyed(key, &whole[..width], ctx)?;
                 self.watch.own(ctx)?;
                 self.firing.after_row(Some(&whole[..width]), None, ctx).await?;
                 ctx.affected += 1;

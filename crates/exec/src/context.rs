@@ -316,16 +316,22 @@ impl<'a> ExecContext<'a> {
     /// A fresh id for a row without a primary key: a time in the high bits, so that ids rise, and the node and a count
     /// below, so that no two are the same.
     pub fn row_id(&mut self) -> SqlResult<Datum> {
+        Ok(self.row_ids(1)?.next().expect("one was asked for"))
+    }
+
+    /// As many fresh ids, rising.
+    pub fn row_ids(&mut self, count: usize) -> SqlResult<impl Iterator<Item = Datum> + use<>> {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let db = self.txn()?.db();
         let now_ns = db.clock().now().wall_ns();
-        let mut step = 0;
+        let (mut first, node, count) = (0, db.node_id().get(), count as u64);
         // The closure always gives a value, so that both outcomes are the one before.
         let (Ok(_) | Err(_)) = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-            step = next_step(last, now_ns);
-            Some(step)
+            first = next_step(last, now_ns);
+            // All others lie above the first as counts do: see `next_step`.
+            Some((first + count).saturating_sub(1))
         });
-        Ok(Datum::Int(row_id_of(step, db.node_id().get())))
+        Ok((first..first + count).map(move |step| Datum::Int(row_id_of(step, node))))
     }
 }
 

@@ -262,6 +262,10 @@ pub(crate) fn eval_rows(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Sq
 
 async fn eval_lazily(expr: &Expr, batch: &Batch, ctx: &mut ExecContext<'_>) -> SqlResult<ColumnVec> {
     let mut column = ColumnVec::with_capacity(&expr.ty(), batch.len());
+    if let Expr::RowId = expr {
+        ctx.row_ids(batch.len())?.for_each(|id| column.push(&id));
+        return Ok(column);
+    }
     let mut memo = RefCell::new(RowMemo::default());
     let memory = ctx.memory.clone();
     let mut made = Made::new(Some(&memory), usize::MAX);

@@ -4,7 +4,7 @@
 //! inverted ones an entry for each key of each of their columns; entries are written and deleted only here, and by what
 //! fills a new index.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use catalog::{Table, row::IndexCodec};
@@ -12,6 +12,7 @@ use keys::{Key, LockStrength};
 use kv::{Read, See};
 use plan::plan::{LeafRules, PolicyCheck, PolicyRules, Reference, RowRules};
 use planted::Bug;
+use smallvec::SmallVec;
 use types::{Batch, CastContext, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     error::from_kv,
     eval::eval_row,
     rules,
+    touched::Touched,
 };
 
 /// With few rows a statement takes locks where it looks for duplicates, so that of two at once one waits; with many,
@@ -271,6 +273,11 @@ impl TableWriter {
         index == 0 && !self.table.has_declared_primary_key()
     }
 
+    /// Whether keys of new rows are looked for.
+    pub(crate) fn looks_for_duplicates(&self) -> bool {
+        self.table.codecs().iter().enumerate().any(|(index, codec)| codec.is_unique() && !self.generates_key(index))
+    }
+
     /// The first duplicate of each row, if it has one; the rows are compared with each other as well. The keys are
     /// locked, with or without a row.
     pub async fn duplicates(
@@ -372,9 +379,9 @@ impl TableWriter {
             }
         }
         self.note_changes(rows.len() as u64, ctx);
-        let mut seen: HashSet<Key, ahash::RandomState> = HashSet::default();
+        let mut seen: SmallVec<[Touched; 4]> = all.iter().map(|_| Touched::default()).collect();
         for row in rows {
-            for index in 0..self.table.codecs().len() {
+            for (index, seen) in seen.iter_mut().enumerate() {
                 if rows.len() > 1 && !self.generates_key(index) && self.is_checked(index, row, ctx)?
                     && !seen.insert(self.table.codecs()[index].encode_key(row))
                 {
@@ -461,11 +468,10 @@ impl TableWriter {
             let codec = &self.table.codecs()[index];
             if codec.is_inverted() {
                 for key in codec.inverted_keys(row) {
-                    ctx.txn()?.put(key, IndexCodec::empty_value());
+                    self.put_entry(index, key, row, ctx)?;
                 }
             } else {
-                let (key, value) = codec.encode(row);
-                ctx.txn()?.put(key, value);
+                self.put_entry(index, codec.encode_key(row), row, ctx)?;
             }
         }
         Ok(())
@@ -493,13 +499,25 @@ impl TableWriter {
 
     /// The caller notes the change ([`TableWriter::note_changes`]).
     pub fn delete(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        self.delete_keyed(self.primary().encode_key(row), row, ctx)
+    }
+
+    /// The same of a row whose key is known.
+    pub fn delete_keyed(&self, key: Key, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_old(row, None, ctx);
-        self.delete_entries(row, ctx)
+        ctx.txn()?.delete(key);
+        self.delete_other_entries(row, ctx)
     }
 
     /// Of a row that goes elsewhere.
     pub(crate) fn delete_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
-        for index in 0..self.table.codecs().len() {
+        ctx.txn()?.delete(self.primary().encode_key(row));
+        self.delete_other_entries(row, ctx)
+    }
+
+    /// All but that of the primary index, which has every row.
+    fn delete_other_entries(&self, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        for index in 1..self.table.codecs().len() {
             if !self.is_in(index, row, ctx)? {
                 continue;
             }
@@ -518,59 +536,70 @@ impl TableWriter {
     /// Replaces a row: only the entries that differ are written.
     pub async fn update(&self, old: &[Datum], new: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         self.note_changes(1, ctx);
-        let mut entries = Vec::with_capacity(self.table.codecs().len());
-        let mut moved = Vec::new();
-        let mut ruled = Vec::new();
+        self.update_keyed(self.primary().encode_key(old), old, new, ctx).await
+    }
+
+    /// The same of a row whose key is known. The caller notes the change ([`TableWriter::note_changes`]).
+    pub async fn update_keyed(
+        &self,
+        primary: Key,
+        old: &[Datum],
+        new: &[Datum],
+        ctx: &mut ExecContext<'_>,
+    ) -> SqlResult<()> {
+        let mut changes = SmallVec::<[EntryChange; 4]>::new();
+        let mut moved = SmallVec::<[usize; 4]>::new();
         for (index, codec) in self.table.codecs().iter().enumerate() {
+            let (was_in, is_in) = (self.is_in(index, old, ctx)?, self.is_in(index, new, ctx)?);
             if codec.is_inverted() {
-                let (was_in, is_in) = (self.is_in(index, old, ctx)?, self.is_in(index, new, ctx)?);
-                changed_entries(codec, old, new, (was_in, is_in), &mut entries);
+                changed_entries(index, codec, old, new, (was_in, is_in), &mut changes);
                 continue;
             }
-            // Of one that changes the key alone matters.
-            let entry = |row| match codec.has_equal_values(old, new) {
-                true => {
-                    let (key, value) = codec.encode(row);
-                    (key, Some(value))
-                }
-                false => (codec.encode_key(row), None),
+            if was_in == is_in && (!is_in || codec.has_same_entry(old, new)) {
+                continue;
+            }
+            let gone = was_in.then(|| if index == 0 { primary.clone() } else { codec.encode_key(old) });
+            let come = match &gone {
+                Some(key) if is_in && codec.has_same_key(old, new) => Some(key.clone()),
+                _ => is_in.then(|| codec.encode_key(new)),
             };
-            let before = if self.is_in(index, old, ctx)? { Some(entry(old)) } else { None };
-            let after = if self.is_in(index, new, ctx)? { Some(codec.encode(new)) } else { None };
-            let after = after.map(|(key, value)| (key, Some(value)));
-            let is_moved = before.as_ref().map(|(key, _)| key) != after.as_ref().map(|(key, _)| key);
-            if is_moved && after.is_some() && self.is_checked(index, new, ctx)? {
-                moved.push(index);
+            if gone != come {
+                if come.is_some() {
+                    moved.push(index);
+                }
+                changes.push(EntryChange { index, gone, come });
+            } else if !codec.has_equal_values(old, new) || codec.encode(old).1 != codec.encode(new).1 {
+                changes.push(EntryChange { index, gone: None, come });
             }
-            if is_moved && after.is_some() && self.has_ruled {
-                ruled.push(index);
-            }
-            entries.push((before, after));
         }
         // Entries of the old row go first: a new key may be one that it held.
-        for (index, (before, after)) in entries.iter().enumerate() {
-            if let Some((key, _)) = before
-                && after.as_ref().is_none_or(|(after, _)| after != key)
-                && !(index > 0 && planted::is_on(Bug::IndexEntryLeft))
+        for change in &mut changes {
+            if let Some(key) = change.gone.take()
+                && !(change.index > 0 && planted::is_on(Bug::IndexEntryLeft))
             {
-                ctx.txn()?.delete(key.clone());
+                ctx.txn()?.delete(key);
             }
         }
         if !moved.is_empty() {
             let rows = [new.to_vec()];
-            if let Some(Some(duplicate)) = self.duplicates(&rows, &moved, LockStrength::NoKeyUpdate, ctx).await?.into_iter().next() {
+            let mut checked = Vec::new();
+            for &index in &moved {
+                if self.is_checked(index, new, ctx)? {
+                    checked.push(index);
+                }
+            }
+            let duplicates = self.duplicates(&rows, &checked, LockStrength::NoKeyUpdate, ctx).await?;
+            if let Some(Some(duplicate)) = duplicates.into_iter().next() {
                 return Err(self.refused(duplicate.index, new, ctx));
             }
         }
-        for (before, after) in entries {
-            if before != after
-                && let Some((key, Some(value))) = after
-            {
-                ctx.txn()?.put(key, value);
+        for EntryChange { index, come, .. } in changes {
+            if let Some(key) = come {
+                self.put_entry(index, key, new, ctx)?;
             }
         }
         if self.has_ruled {
-            for index in ruled {
+            for index in moved {
                 self.keep_rule(index, &[new.to_vec()], ctx).await?;
             }
         }
@@ -578,27 +607,45 @@ impl TableWriter {
         self.note_new(Some(old), new, ctx);
         Ok(())
     }
+
+    fn put_entry(&self, index: usize, key: Key, row: &[Datum], ctx: &mut ExecContext<'_>) -> SqlResult<()> {
+        let codec = &self.table.codecs()[index];
+        if codec.is_inverted() {
+            ctx.txn()?.put(key, IndexCodec::empty_value());
+        } else {
+            ctx.txn()?.put_with(key, |value| codec.encode_value(row, value));
+        }
+        Ok(())
+    }
 }
 
-/// A key, and the value where it is of use.
-type Entry = (Key, Option<Bytes>);
+/// What becomes of an index when a row changes.
+struct EntryChange {
+    index: usize,
+    /// The entry that goes.
+    gone: Option<Key>,
+    /// The entry that is written.
+    come: Option<Key>,
+}
 
 /// What becomes of the entries of an inverted index: only those that one of the rows does not have.
 fn changed_entries(
+    index: usize,
     codec: &IndexCodec,
     old: &[Datum],
     new: &[Datum],
     (was_in, is_in): (bool, bool),
-    out: &mut Vec<(Option<Entry>, Option<Entry>)>,
+    out: &mut SmallVec<[EntryChange; 4]>,
 ) {
     if was_in == is_in && codec.has_same_values(old, new) {
         return;
     }
     let keys = |row: &[Datum], is_in: bool| if is_in { codec.inverted_keys(row) } else { Vec::new() };
     let (before, after) = (keys(old, was_in), keys(new, is_in));
-    let entry = |key: &Key| Some((key.clone(), Some(IndexCodec::empty_value())));
-    out.extend(before.iter().filter(|key| after.binary_search(key).is_err()).map(|key| (entry(key), None)));
-    out.extend(after.iter().filter(|key| before.binary_search(key).is_err()).map(|key| (None, entry(key))));
+    let gone = before.iter().filter(|key| after.binary_search(key).is_err());
+    out.extend(gone.map(|key| EntryChange { index, gone: Some(key.clone()), come: None }));
+    let come = after.iter().filter(|key| before.binary_search(key).is_err());
+    out.extend(come.map(|key| EntryChange { index, gone: None, come: Some(key.clone()) }));
 }
 
 /// Values as a table's columns want them: modifiers applied.

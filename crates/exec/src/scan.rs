@@ -559,13 +559,8 @@ async fn lock_kept(
     let locking = Read { keep: Keep::Later, ..locking };
     let mut kept = eval_shared(filter, &batch, ctx).await?.true_rows();
     let wanted: Vec<Key> = kept.iter().map(|row| keys[*row as usize].clone()).collect();
-    let values = match &wanted[..] {
-        [] => Vec::new(),
-        [only] => vec![ctx.txn()?.get(only, locking).await.map_err(from_kv)?],
-        many => ctx.txn()?.get_many(many, locking).await.map_err(from_kv)?,
-    };
-    let mut values = values.iter();
-    kept.retain(|_| values.next().is_some_and(Option::is_some));
+    let mut is_there = ctx.txn()?.lock_many(&wanted, locking).await.map_err(from_kv)?.into_iter();
+    kept.retain(|_| is_there.next() == Some(true));
     Ok(batch.filter(&kept))
 }
 

@@ -754,6 +754,7 @@ fn may_wait(batch: &BatchRequest) -> bool {
     batch.requests.iter().any(|request| match request {
         Request::Get { .. }
         | Request::GetMany { .. }
+        | Request::LockMany { .. }
         | Request::Scan { .. }
         | Request::Look { .. }
         | Request::LockFirst { .. }

@@ -287,16 +287,16 @@ fn is_write_plan(node: &Node) -> bool {
 pub fn insert_all(table: &std::sync::Arc<catalog::Table>, source: Plan) -> Plan {
     let row_rules =
         plan::RowRules { predicates: vec![None; table.indexes.len()], ..plan::RowRules::default() };
-    fill(table, source, row_rules.into(), false)
+    fill(table, source, row_rules.into(), plan::InsertMode::Fill)
 }
 
-/// A plan's rows put into a table. `replaces`: it comes to have them alone.
+/// A plan's rows put into a table.
 #[must_use]
 pub fn fill(
     table: &std::sync::Arc<catalog::Table>,
     source: Plan,
     row_rules: Arc<plan::RowRules>,
-    replaces: bool,
+    mode: plan::InsertMode,
 ) -> Plan {
     let mut given = 0..;
     let value = |column: &catalog::Column| match &column.default {
@@ -318,7 +318,7 @@ pub fn fill(
         row_rules,
         on_conflict: None,
         returning: None,
-        replaces,
+        mode,
     };
     Plan { node: Node::Insert(insert), columns: Vec::new(), estimate }
 }

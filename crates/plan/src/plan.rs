@@ -175,8 +175,18 @@ pub struct Insert {
     pub on_conflict: Option<OnConflict>,
     /// Over the new row (`table.columns`).
     pub returning: Option<Vec<Expr>>,
-    /// The table comes to have the source's rows alone: those it has already stay, others go. REFRESH … CONCURRENTLY.
-    pub replaces: bool,
+    pub mode: InsertMode,
+}
+
+/// What an INSERT makes of its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertMode {
+    /// It has the rows besides its own.
+    Add,
+    /// It has new storage, which the statement does not read: its rows leave memory while more are made. CREATE TABLE AS, REFRESH.
+    Fill,
+    /// It has the rows alone: those it has already stay, others go. REFRESH … CONCURRENTLY.
+    Replace,
 }
 
 /// What every new version of a row must pass; expressions over `table.columns`.

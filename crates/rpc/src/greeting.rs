@@ -12,7 +12,7 @@ use crate::{
 };
 
 pub(crate) const MAGIC: [u8; 8] = *b"quorate\0";
-pub(crate) const PROTOCOL: u16 = 4;
+pub(crate) const PROTOCOL: u16 = 5;
 const MAX_GREETING: u16 = 1024;
 
 /// Which cluster a node belongs to; all zero while it is joining one.

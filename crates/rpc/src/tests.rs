@@ -362,7 +362,7 @@ async fn bounded_before_taken_messages() {
 /// The frames a peer may send, written by hand.
 async fn raw_peer(to: &TcpTransport) -> tokio::net::TcpStream {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut greeting = b"quorate\0\x04".to_vec();
+    let mut greeting = b"quorate\0\x05".to_vec();
     greeting.extend([7; 16]);
     greeting.extend([9, 0, 0]);
     let mut socket = tokio::net::TcpStream::connect(to.local_addr()).await.unwrap();

@@ -28,7 +28,8 @@ use crate::encryption::StoreFiles;
 use crate::newest::NewestVersions;
 use crate::options::{self, EngineConfig, Memory};
 use crate::readers::Readers;
-use crate::write::{LOCK_FAMILY, Record, WriteBatch};
+use crate::write::{DATA_FAMILY, LOCK_FAMILY, Record, WriteBatch};
+use crate::written::{Hull, WrittenLately};
 use crate::{StorageError, fatal, ingest, version_key};
 
 pub(crate) const DATA: &str = "data";
@@ -109,6 +110,7 @@ pub(crate) struct Inner {
     no_wal: rocksdb::WriteOptions,
     pub(crate) locks: RwLock<LockIndex>,
     pub(crate) newest: NewestVersions,
+    pub(crate) written: WrittenLately,
     pub(crate) ingesting: Mutex<()>,
     memory: Memory,
     pub(crate) config: EngineConfig,
@@ -201,6 +203,7 @@ impl Engine {
                 no_wal,
                 locks: RwLock::default(),
                 newest: NewestVersions::new(config.version_cache_bytes),
+                written: WrittenLately::default(),
                 ingesting: Mutex::new(()),
                 memory,
                 config: *config,
@@ -234,7 +237,7 @@ impl Engine {
         if batch.is_empty() {
             return Ok(());
         }
-        let touches_locks = self.index_added_locks(batch)?;
+        let touches_locks = self.note_records(batch)?;
         let writing = self.inner.newest.begin(batch);
         fail::fail_point!("engine::before_apply");
         if let Err(error) = self.inner.db.write_opt(rocksdb::WriteBatch::from_data(batch.data()), &self.inner.no_wal) {
@@ -248,10 +251,12 @@ impl Engine {
         Ok(())
     }
 
-    /// Before the write: *locks-indexed* wants the new keys in. Says whether the batch touches locks at all.
-    fn index_added_locks(&self, batch: &WriteBatch) -> Result<bool, StorageError> {
+    /// Before the write: *locks-indexed* wants the new keys in, *written-is-known* those of all versions. Says whether the batch
+    /// touches locks at all.
+    fn note_records(&self, batch: &WriteBatch) -> Result<bool, StorageError> {
         let mut index = None;
         let mut touches_locks = false;
+        let mut hull: Option<Hull<'_>> = None;
         for record in batch.records() {
             match record {
                 None => return Err(StorageError::corruption("write batch: unreadable record")),
@@ -262,12 +267,23 @@ impl Engine {
                         index.keys.insert(Key::from(key));
                     }
                 }
+                Some(Record::Put { family: DATA_FAMILY, key, .. }) => {
+                    let (key, ts) = crate::read::decode_version(key)?;
+                    match &mut hull {
+                        Some(hull) => hull.add(key, ts),
+                        None => hull = Some(Hull::of(key, ts)),
+                    }
+                }
                 Some(
                     Record::Delete { family: LOCK_FAMILY, .. }
                     | Record::DeleteRange { family: LOCK_FAMILY, .. },
                 ) => touches_locks = true,
                 Some(_) => {}
             }
+        }
+        drop(index);
+        if let Some(hull) = hull {
+            self.inner.written.add(hull);
         }
         Ok(touches_locks)
     }

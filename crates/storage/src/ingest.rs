@@ -19,6 +19,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use hlc::Timestamp;
 use keys::{Key, Span};
 use rocksdb::{IngestExternalFileOptions, Options, SstFileWriter};
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::{Engine, LOCAL};
 use crate::format::{sync_dir, write_file_durably};
 use crate::snapshot::{family_name, open_chunk};
-use crate::version_key::strip_version;
+use crate::read::decode_version;
 use crate::write::{DATA_FAMILY, LOCAL_FAMILY};
 use crate::{StorageError, WriteBatch};
 
@@ -72,8 +73,8 @@ impl Engine {
         std::fs::create_dir_all(&dir).map_err(|e| StorageError::io("create", &dir, e))?;
         sync_dir(&self.inner.dir)?;
 
-        let files = match write_files(self, &dir, chunks, clear, local_clear, extra_local) {
-            Ok(files) => files,
+        let (files, newest) = match write_files(self, &dir, chunks, clear, local_clear, extra_local) {
+            Ok(written) => written,
             Err(error) => {
                 // The disk may be full of them.
                 if let Err(left) = remove_dir(&dir) {
@@ -88,7 +89,7 @@ impl Engine {
         let (sealed, _held) = self.inner.files.seal(encode(&marker))?;
         write_file_durably(&dir.join(MARKER_FILE), &sealed)?;
         crash_point!("ingest::decided");
-        complete(self, &dir, &marker)
+        complete(self, &dir, &marker, Some(newest))
     }
 }
 
@@ -104,16 +105,21 @@ fn finish_decided(engine: &Engine) -> Result<(), StorageError> {
     match std::fs::read(&path) {
         Ok(bytes) => {
             tracing::info!(dir = %dir.display(), "finishing an ingest that was interrupted");
-            complete(engine, &dir, &decode(&engine.inner.files.unseal(bytes)?)?)
+            complete(engine, &dir, &decode(&engine.inner.files.unseal(bytes)?)?, None)
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => remove_dir(&dir),
         Err(error) => Err(StorageError::io("read", path, error)),
     }
 }
 
-/// Steps 3 to 5.
-fn complete(engine: &Engine, dir: &Path, marker: &Marker) -> Result<(), StorageError> {
+/// Steps 3 to 5. `newest` is the latest timestamp in the files, where it is known.
+fn complete(engine: &Engine, dir: &Path, marker: &Marker, newest: Option<Timestamp>) -> Result<(), StorageError> {
     let inner = &engine.inner;
+    // *written-is-known*
+    match newest {
+        Some(newest) => marker.clear.iter().for_each(|span| inner.written.add_span(span, newest)),
+        None => inner.written.forget(),
+    }
     let mut batch = WriteBatch::new();
     for span in &marker.clear {
         batch.clear_span(span);
@@ -155,8 +161,9 @@ fn write_files(
     clear: &[Span],
     local_clear: &[Span],
     extra_local: &[(Key, Bytes)],
-) -> Result<Vec<IngestFile>, StorageError> {
+) -> Result<(Vec<IngestFile>, Timestamp), StorageError> {
     let mut files = Vec::new();
+    let mut newest = Timestamp::MIN;
     let families: Vec<Options> =
         (DATA_FAMILY..=LOCAL_FAMILY).map(|family| engine.inner.family_options(family_name(family))).collect();
     let mut open: Option<OpenFile<'_>> = None;
@@ -164,7 +171,11 @@ fn write_files(
         let (family, mut records) = open_chunk(&chunk)?;
         while let Some((key, value)) = records.next_record()? {
             let (user_key, spans) = match family {
-                DATA_FAMILY => (strip_version(key), clear),
+                DATA_FAMILY => {
+                    let (user_key, ts) = decode_version(key)?;
+                    newest = newest.max(ts);
+                    (user_key, clear)
+                }
                 LOCAL_FAMILY => (key, local_clear),
                 _ => (key, clear),
             };
@@ -201,7 +212,7 @@ fn write_files(
         debug_assert_eq!(family_name(LOCAL_FAMILY), LOCAL);
         files.push(file.finish()?);
     }
-    Ok(files)
+    Ok((files, newest))
 }
 
 struct OpenFile<'a> {

@@ -21,6 +21,7 @@
 //! - *locks-indexed*: memory knows every key that carries an intent; see `engine`.
 //! - *tombstone-hides*, *uncertainty*: see `read`.
 //! - *newest-is-newest*: what memory has of a hot key is the newest version of it; see `newest`.
+//! - *written-is-known*: where versions were written lately is known; see `written`.
 //! - *ingest-all-or-nothing*: after a crash a received snapshot is there as a whole or not at all; see `ingest`.
 //!
 //! Deliberately left out: what a transaction may do. Who waits for a lock, and when a version may be written, is the
@@ -51,6 +52,7 @@ mod snapshot;
 mod space;
 mod version_key;
 mod write;
+mod written;
 
 pub use changes::{Changes, VersionInfo};
 pub use clock_file::ClockFile;

@@ -31,6 +31,8 @@ const SHARDS: usize = 32;
 const SEEN: usize = 1024;
 /// About what an entry takes besides its key and its version.
 const ENTRY_BYTES: u64 = 128;
+/// A batch of so many records takes out all entries between its keys.
+const BULK_RECORDS: usize = 4096;
 /// Larger versions stay where they are.
 const VERSION_BYTES_MAX: usize = 4 << 10;
 
@@ -148,6 +150,9 @@ impl NewestVersions {
 
     /// Before RocksDB is given a batch.
     pub fn begin(&self, batch: &WriteBatch) -> Writing<'_> {
+        if batch.len() >= BULK_RECORDS {
+            return self.begin_bulk(batch);
+        }
         let mut writing = Writing::new(self);
         for record in batch.records().flatten() {
             match record {
@@ -162,6 +167,36 @@ impl NewestVersions {
                 }
                 Record::DeleteRange { family: DATA_FAMILY, .. } => writing.close_all(),
                 Record::Put { .. } | Record::Delete { .. } | Record::DeleteRange { .. } => {}
+            }
+        }
+        writing
+    }
+
+    /// As [`NewestVersions::begin`], of very many records: what lies between the first of the keys and the last goes out, and
+    /// no key is looked for by itself.
+    fn begin_bulk(&self, batch: &WriteBatch) -> Writing<'_> {
+        let mut ends: Option<(&[u8], &[u8])> = None;
+        for record in batch.records().flatten() {
+            match record {
+                Record::Put { family: DATA_FAMILY, key, .. } | Record::Delete { family: DATA_FAMILY, key } => {
+                    let key = version_key::strip_version(key);
+                    let (first, last) = ends.get_or_insert((key, key));
+                    if key > *last {
+                        *last = key;
+                    } else if key < *first {
+                        *first = key;
+                    }
+                }
+                Record::DeleteRange { family: DATA_FAMILY, .. } => return self.begin_all(),
+                Record::Put { .. } | Record::Delete { .. } | Record::DeleteRange { .. } => {}
+            }
+        }
+        let mut writing = Writing::new(self);
+        if let Some((first, last)) = ends {
+            for (number, shard) in self.shards.iter().enumerate() {
+                let mut shard = shard.lock();
+                writing.close(number, &mut shard);
+                shard.entries.retain(|key, _| **key < *first || **key > *last);
             }
         }
         writing
@@ -295,6 +330,27 @@ mod tests {
         assert_eq!(known(&of), Some(6));
         drop(of.begin(&batch(7)));
         assert_eq!(known(&of), None, "a write that failed leaves nothing");
+    }
+
+    #[test]
+    fn newest_is_newest_after_a_write_of_very_many_keys() {
+        for (first, expected) in [(b'j', None), (b'l', Some(5))] {
+            let of = hot();
+            let mut batch = WriteBatch::new();
+            for n in 0..BULK_RECORDS as u32 {
+                batch.put_version(&[&[first][..], &n.to_be_bytes()].concat(), Timestamp::new(9, 0), Some(b"value"));
+            }
+            batch.put_version(b"m", Timestamp::new(9, 0), None);
+            let writing = of.begin(&batch);
+            assert_eq!(known(&of), expected, "what lies between its keys has gone");
+            let Err(missed) = of.get(b"m") else { panic!("it was never there") };
+            for _ in 0..2 {
+                of.put(&missed, b"m", Timestamp::new(3, 0), &[1, 3]);
+            }
+            assert!(of.ts(b"m").is_err(), "the shard is closed");
+            writing.done(&batch);
+            assert_eq!((known(&of), of.ts(b"m").is_err()), (expected, true));
+        }
     }
 
     #[test]

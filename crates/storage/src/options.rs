@@ -147,6 +147,8 @@ fn family(config: &EngineConfig, memory: &Memory, filter: Filter) -> Options {
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
     options.set_compression_type(DBCompressionType::Lz4);
+    // What a flush has written is read and written again soon: by scans, and by the compaction that empties level 0.
+    options.set_compression_per_level(&[DBCompressionType::None, DBCompressionType::Lz4]);
     options.set_write_buffer_size(config.memtable_bytes);
     options.set_max_write_buffer_number(MEMTABLES_MAX);
     options.add_compact_on_deletion_collector_factory(DELETION_WINDOW, DELETION_WINDOW / 2, 0.5);

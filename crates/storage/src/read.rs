@@ -373,6 +373,10 @@ impl Engine {
             return Ok(None);
         }
         let inner = &*self.inner;
+        // Of one key the versions in memory tell as quickly.
+        if single_key(span).is_none() && !inner.written.may_be_in(span, after.next()) {
+            return Ok(None);
+        }
         let index = inner.locks.read();
         if ignore_txn.is_none() || !index.overlaps(span) {
             // No version is the transaction's own, so nothing is asked of the lock family.

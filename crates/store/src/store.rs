@@ -281,6 +281,9 @@ impl Store {
         if let LogHealth::Suspect { synced, found } = recovered.health {
             return Err(StoreError::LostLog { synced, found });
         }
+        // Nothing is written further ahead of a node's clock than clocks may be apart, nor than this one was before it stopped.
+        let clock = &options.clock;
+        engine.expect_below(clock.now().add_ns(clock.max_offset_ns().saturating_mul(2)));
         let nodes = Nodes::recover(&recovered.metas);
         for info in nodes.all() {
             if info.node_id != options.node_id {

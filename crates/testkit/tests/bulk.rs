@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::atomic::Ordering, time::Duration};
 
 use hlc::Timestamp;
 use keys::{Key, LockStrength, Span, TxnMeta};
-use kv::{Db, DbConfig, Error, Read, ScanOptions, See, Txn, TxnOptions};
+use kv::{Db, DbConfig, Error, Keep, Read, ScanOptions, See, Txn, TxnOptions};
 use replica::api::{Header, KvError, Request, Response};
 use rpc::MemoryConfig;
 use tempfile::TempDir;
@@ -392,5 +392,139 @@ async fn the_same_packed_writes_again_change_nothing() {
     let mut reader = member.db.begin(TxnOptions::default());
     let own = reader.get(&row(5), Read { see: See::Now, ..Read::default() }).await.unwrap();
     assert_eq!(own.as_deref(), Some(&b"last"[..]));
+    cluster.stop().await;
+}
+
+/// Reads all rows in a snapshot, as a statement looks for the rows that it changes.
+async fn look(txn: &mut Txn) {
+    let options = ScanOptions { read: Read { keep: Keep::Later, ..Read::default() }, ..ScanOptions::default() };
+    let page = txn.scan(&rows_span(), options).await.unwrap();
+    assert_eq!((page.rows.len(), page.resume), (ROWS, None));
+}
+
+fn lock_later() -> Read {
+    Read { lock: Some(LockStrength::Update), keep: Keep::Later, ..Read::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_locked_as_they_were_read() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let db = cluster.members[0].db.clone();
+    fill(&db, "0").await;
+    let evens: Vec<Key> = (0..ROWS).step_by(2).map(row).collect();
+    let mut bulk = db.begin(TxnOptions::default());
+    look(&mut bulk).await;
+    let at = bulk.read_ts();
+    assert_eq!(bulk.lock_many(&evens, lock_later()).await.unwrap(), vec![true; evens.len()]);
+    assert_eq!(bulk.read_ts(), at);
+    // One that is not among them is free, one that is is waited for.
+    increment(&db, 301).await;
+    let before = lock_waits(&cluster);
+    let waits = tokio::spawn({
+        let db = db.clone();
+        async move { increment(&db, 300).await }
+    });
+    until("it waits for the row", || lock_waits(&cluster) > before).await;
+    evens.iter().for_each(|key| bulk.put(key.clone(), "7".into()));
+    bulk.commit().await.unwrap();
+    waits.await.unwrap();
+    let found = rows(&db).await;
+    assert_eq!([&found[300].1, &found[301].1, &found[302].1].map(String::as_str), ["8", "1", "7"]);
+    // What the transaction itself has written is there, or not, as it says.
+    let mut own = db.begin(TxnOptions::default());
+    look(&mut own).await;
+    own.delete(row(100));
+    let is_there = own.lock_many(&evens, Read { see: See::Now, ..lock_later() }).await.unwrap();
+    assert!((0..evens.len()).all(|n| is_there[n] == (n != 50)));
+    cluster.stop().await;
+}
+
+/// written-is-known: what was written since the rows were read is met, by locks as by reads, also while it is provisional.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_have_changed_since_are_not_locked_as_they_were_read() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let member = &cluster.members[0];
+    let db = member.db.clone();
+    fill(&db, "0").await;
+    let all: Vec<Key> = (0..ROWS).map(row).collect();
+    for deletes in [false, true] {
+        let mut bulk = db.begin(TxnOptions::default());
+        look(&mut bulk).await;
+        let at = bulk.read_ts();
+        let mut other = db.begin(TxnOptions::default());
+        match deletes {
+            true => other.delete(row(17)),
+            false => other.put(row(17), "changed".into()),
+        }
+        other.commit().await.unwrap();
+        // It has moved up for the row, or must begin anew; it never goes on below the change.
+        match bulk.lock_many(&all, lock_later()).await {
+            Ok(is_there) => {
+                assert!(bulk.read_ts() > at);
+                assert!((0..ROWS).all(|n| is_there[n] == !(deletes && n == 17)));
+            }
+            Err(error) => assert!(matches!(error, Error::Retry { .. }), "{error}"),
+        }
+    }
+    fill(&db, "1").await;
+    // An intent of somebody else's: it is waited for, and read again.
+    let mut bulk = db.begin(TxnOptions::default());
+    look(&mut bulk).await;
+    let holder = meta(8, "r00040", db.clock().now());
+    send(member, "r00040", within(&holder), vec![put_many(1, &["r00040"], "of another")]).await.unwrap();
+    let before = lock_waits(&cluster);
+    let locking = tokio::spawn(async move {
+        let at = bulk.read_ts();
+        bulk.lock_many(&all, lock_later()).await.map(|_| bulk.read_ts() > at)
+    });
+    until("it waits for the intent", || lock_waits(&cluster) > before).await;
+    assert!(!locking.is_finished());
+    send(member, "r00040", within(&holder), vec![end_with(true, Vec::new())]).await.unwrap();
+    let committed = Request::ResolveSpan {
+        span: Span::point(key("r00040")),
+        txn: Box::new(holder.clone()),
+        status: keys::TxnStatus::Committed,
+        commit_ts: holder.write_ts,
+    };
+    send(member, "r00040", Header::default(), vec![committed]).await.unwrap();
+    match locking.await.unwrap() {
+        Ok(has_moved) => assert!(has_moved),
+        Err(error) => assert!(matches!(error, Error::Retry { .. }), "{error}"),
+    }
+    cluster.stop().await;
+}
+
+/// Many rows of which one is locked: whoever wants them waits in its queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_locks_many_rows_waits_for_the_one_that_is_held() {
+    let dir = TempDir::new().unwrap();
+    let cluster = one_node(&dir).await;
+    let db = cluster.members[0].db.clone();
+    fill(&db, "0").await;
+    let all: Vec<Key> = (0..ROWS).map(row).collect();
+    for reads in [false, true] {
+        let mut point = db.begin(TxnOptions::default());
+        point.get(&row(42), Read { lock: Some(LockStrength::Update), ..Read::default() }).await.unwrap();
+        let mut bulk = db.begin(TxnOptions::default());
+        look(&mut bulk).await;
+        let before = lock_waits(&cluster);
+        let locking = tokio::spawn({
+            let all = all.clone();
+            async move {
+                match reads {
+                    true => bulk.get_many(&all, lock_later()).await.map(|found| found.len()),
+                    false => bulk.lock_many(&all, lock_later()).await.map(|found| found.len()),
+                }
+            }
+        });
+        until("it waits for the row", || lock_waits(&cluster) > before).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!locking.is_finished());
+        assert!(lock_waits(&cluster) < before + 10, "it waits, and does not ask again and again");
+        point.rollback().await;
+        assert_eq!(locking.await.unwrap().unwrap(), ROWS);
+    }
     cluster.stop().await;
 }

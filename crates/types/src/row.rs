@@ -71,6 +71,12 @@ impl RowEncoder {
         Self::default()
     }
 
+    /// One that writes behind what `out` holds; [`RowEncoder::finish`] gives it back.
+    #[must_use]
+    pub fn onto(out: Vec<u8>) -> Self {
+        Self { out, last: 0 }
+    }
+
     fn tag(&mut self, id: ColumnId, kind: u64) {
         let id = u64::from(id.get());
         debug_assert!(id > self.last, "column ids rise");

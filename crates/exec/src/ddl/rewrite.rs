@@ -5,12 +5,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use catalog::{
     Table,
     row::{EntryReader, IndexCodec},
 };
 use keys::{ColumnId, Key, Span};
-use kv::{Read, ScanOptions, See};
+use kv::{KvRows, Read, ScanOptions, See};
 use plan::plan::{Estimate, RowRules, TableScan};
 use plan::{Expr, Node, Plan, PlanColumn};
 use types::{Datum, SqlError, SqlResult, SqlState};
@@ -34,34 +35,40 @@ pub(super) async fn fill_index(table: &Arc<Table>, index: usize, ctx: &mut DdlCo
     let writer = TableWriter::new(table, &Arc::default());
     // A predicate may look at any column.
     let mut pages = if predicate.is_some() { Pages::of(table) } else { Pages::with(table, codec.positions()) };
-    while let Some(rows) = pages.next(ctx).await? {
-        let mut entries = Vec::with_capacity(rows.len());
+    let mut row = pages.row();
+    while let Some(page) = pages.page(ctx).await? {
+        // Of a unique index they wait until it is known that they are.
+        let mut unique: Vec<(Key, Bytes, usize)> = Vec::new();
         let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval, memory: None, made_max: usize::MAX };
-        for row in &rows {
-            let is_in = match &predicate {
-                Some(predicate) => eval_row(predicate, row, &scope)?.as_bool() == Some(true),
-                None => true,
-            };
-            if is_in && codec.is_inverted() {
-                entries.extend(codec.inverted_keys(row).into_iter().map(|key| (key, IndexCodec::empty_value(), row)));
-            } else if is_in {
-                let (key, value) = codec.encode(row);
-                entries.push((key, value, row));
+        for (at, (key, value)) in page.iter().enumerate() {
+            pages.read(key, value, &mut row)?;
+            if let Some(predicate) = &predicate
+                && eval_row(predicate, &row, &scope)?.as_bool() != Some(true)
+            {
+                continue;
+            }
+            if codec.is_inverted() {
+                codec.inverted_keys(&row).into_iter().for_each(|key| ctx.txn.put(key, IndexCodec::empty_value()));
+            } else if codec.is_unique() {
+                let (key, value) = codec.encode(&row);
+                unique.push((key, value, at));
+            } else {
+                ctx.txn.put_with(codec.encode_key(&row), |value| codec.encode_value(&row, value));
             }
         }
-        if codec.is_unique() {
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            let keys: Vec<Key> = entries.iter().map(|(key, ..)| key.clone()).collect();
+        if !unique.is_empty() {
+            unique.sort_by(|a, b| a.0.cmp(&b.0));
+            let keys: Vec<Key> = unique.iter().map(|(key, ..)| key.clone()).collect();
             let read = Read { see: See::Now, ..Read::default() };
             let known = ctx.txn.get_many(&keys, read).await.map_err(from_kv)?;
             let twice = (0..keys.len()).find(|&at| known[at].is_some() || at > 0 && keys[at - 1] == keys[at]);
             if let Some(twice) = twice {
-                return Err(as_new_index(writer.violation(index, entries[twice].2)));
+                let (key, value) = page.get(unique[twice].2);
+                pages.read(key, value, &mut row)?;
+                return Err(as_new_index(writer.violation(index, &row)));
             }
         }
-        for (key, value, _) in entries {
-            ctx.txn.put(key, value);
-        }
+        unique.into_iter().for_each(|(key, value, _)| ctx.txn.put(key, value));
         ctx.txn.flush_if_large().await.map_err(from_kv)?;
     }
     ctx.txn.check_size().map_err(from_kv)?;
@@ -123,9 +130,11 @@ pub(super) async fn for_each_row(
 ) -> SqlResult<()> {
     let scope = EvalScope { params: &[], outer: &[], eval: ctx.eval, memory: None, made_max: usize::MAX };
     let mut pages = Pages::of(table);
-    while let Some(rows) = pages.next(ctx).await? {
-        for row in &rows {
-            each(row, &scope)?;
+    let mut row = pages.row();
+    while let Some(page) = pages.page(ctx).await? {
+        for (key, value) in page.iter() {
+            pages.read(key, value, &mut row)?;
+            each(&row, &scope)?;
         }
     }
     Ok(())
@@ -136,6 +145,7 @@ struct Pages {
     reader: EntryReader,
     /// Positions of what is read; of other columns the rows have NULL.
     columns: Vec<usize>,
+    found: Vec<Datum>,
     width: usize,
     rest: Option<Span>,
 }
@@ -148,26 +158,31 @@ impl Pages {
     fn with(table: &Table, columns: Vec<usize>) -> Self {
         let rest = Some(IndexCodec::new(table, table.primary()).span());
         let reader = EntryReader::new(table, table.primary(), &columns);
-        Self { reader, columns, width: table.columns.len(), rest }
+        let found = vec![Datum::Null; columns.len()];
+        Self { reader, columns, found, width: table.columns.len(), rest }
     }
 
-    async fn next(&mut self, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Vec<Vec<Datum>>>> {
+    /// A row to read into.
+    fn row(&self) -> Vec<Datum> {
+        vec![Datum::Null; self.width]
+    }
+
+    fn read(&mut self, key: &[u8], value: &[u8], row: &mut [Datum]) -> SqlResult<()> {
+        self.reader.read_datums(key, value, &mut self.found).map_err(from_entry)?;
+        for (position, datum) in self.columns.iter().zip(&mut self.found) {
+            row[*position] = std::mem::take(datum);
+        }
+        Ok(())
+    }
+
+    async fn page(&mut self, ctx: &mut DdlContext<'_>) -> SqlResult<Option<KvRows>> {
         ctx.cancel.checkpoint().await?;
         let Some(span) = &self.rest else { return Ok(None) };
         let read = Read { see: See::Now, ..Read::default() };
         let options = ScanOptions { read, max_rows: 4096, ..ScanOptions::default() };
         let page = ctx.txn.scan(span, options).await.map_err(from_kv)?;
         self.rest = page.resume;
-        let mut found = vec![Datum::Null; self.columns.len()];
-        let row = |(key, value): (&[u8], &[u8])| {
-            self.reader.read_datums(key, value, &mut found).map_err(from_entry)?;
-            let mut row = vec![Datum::Null; self.width];
-            for (position, datum) in self.columns.iter().zip(&mut found) {
-                row[*position] = std::mem::take(datum);
-            }
-            Ok(row)
-        };
-        page.rows.iter().map(row).collect::<SqlResult<_>>().map(Some)
+        Ok(Some(page.rows))
     }
 }
 

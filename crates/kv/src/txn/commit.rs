@@ -165,6 +165,7 @@ impl Txn {
         }
         self.place_notifications();
         loop {
+            self.buffer.seal_all();
             let mut groups = self.group_writes().await?;
             if let Some(hull) = groups.first().and_then(Group::span) {
                 self.anchor_at(&hull.start);
@@ -289,11 +290,26 @@ impl Txn {
         self.spill().await
     }
 
+    /// Begins to load what the buffer has of private spans, when it is much: from a statement that only appends there, and
+    /// whatever it reads lies elsewhere. What others may read stays in the buffer.
+    ///
+    /// # Errors
+    /// As for a read; `TooLarge` when the buffer is past its hard bound all the same.
+    pub async fn load_if_large(&mut self) -> Result<(), Error> {
+        if self.loads.is_some() && self.open_savepoints == 0 && self.buffer.bytes() > LOAD_BYTES {
+            self.ensure_open()?;
+            self.flushes += 1;
+            self.load().await?;
+        }
+        self.check_size()
+    }
+
     /// Writes the buffer out as intents.
     pub(super) async fn spill(&mut self) -> Result<(), Error> {
         self.resolve_check().await?;
         let mut ambiguous = 0;
         loop {
+            self.buffer.seal_all();
             let groups = self.group_writes().await?;
             if let Some(hull) = groups.first().and_then(Group::span) {
                 self.anchor_at(&hull.start);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use keys::{Key, Span};
 use replica::api::{Request, WriteRef, Writes, WritesBuilder};
 
-use super::Txn;
+use super::{Txn, buffer::Write};
 use crate::{error::Error, range_cache::CachedRange};
 
 /// About how much of a range's intents goes in one command: what comes behind it in the range's log, and on its way to
@@ -14,13 +14,6 @@ use crate::{error::Error, range_cache::CachedRange};
 const PIECE_BYTES: usize = 8 << 20;
 /// About what an intent takes in a command beside its value, its key (which is there twice) and its transaction's anchor.
 const INTENT_BYTES: usize = 128;
-
-/// A write as it is sent: `None` deletes.
-pub(super) struct Write {
-    pub key: Key,
-    pub seq: u32,
-    pub value: Option<Bytes>,
-}
 
 impl Write {
     fn borrow(&self) -> WriteRef<'_> {
@@ -135,30 +128,22 @@ impl Txn {
     pub(super) async fn group_writes_in(&self, span: Option<&Span>) -> Result<Vec<Group>, Error> {
         let mut groups: Vec<Group> = Vec::with_capacity(1);
         let is_many = self.buffer.len() >= self.db.0.config.packed_writes_min;
-        // The buffer is in key order, so ranges come one after another.
-        let is_wanted = |(key, ..): &(&Key, u32, Option<&Bytes>)| span.is_none_or(|span| span.contains(key.as_bytes()));
-        let mut rest = self.buffer.newest().filter(is_wanted).peekable();
-        while let Some((first, ..)) = rest.peek() {
-            let range = self.db.locate(first.as_bytes()).await?;
-            let is_here = |key: &Key| *key < range.descriptor.end;
+        let mut writes = self.buffer.newest();
+        writes.retain(|write| span.is_none_or(|span| span.contains(write.key.as_bytes())));
+        // In the order of keys: ranges come one after another.
+        let mut rest = &writes[..];
+        while let Some(first) = rest.first() {
+            let range = self.db.locate(first.key.as_bytes()).await?;
+            let (here, behind) = rest.split_at(rest.partition_point(|write| write.key < range.descriptor.end));
+            rest = behind;
             let writes = if is_many {
-                let (mut count, mut key_bytes, mut value_bytes) = (0, 0, 0);
-                for (key, _, value) in rest.clone().take_while(|(key, ..)| is_here(key)) {
-                    count += 1;
-                    key_bytes += key.as_bytes().len();
-                    value_bytes += value.map_or(0, Bytes::len);
-                }
-                let mut packed = WritesBuilder::with_capacity(count, key_bytes, value_bytes);
-                for (key, seq, value) in rest.by_ref().take(count) {
-                    packed.push(WriteRef { key: key.as_bytes(), seq, value: value.map(|value| &value[..]) });
-                }
+                let key_bytes = here.iter().map(|write| write.key.as_bytes().len()).sum();
+                let value_bytes = here.iter().map(|write| write.value.as_ref().map_or(0, Bytes::len)).sum();
+                let mut packed = WritesBuilder::with_capacity(here.len(), key_bytes, value_bytes);
+                here.iter().for_each(|write| packed.push(write.borrow()));
                 GroupWrites::Many(packed.build())
             } else {
-                let mut writes = Vec::new();
-                while let Some((key, seq, value)) = rest.next_if(|(key, ..)| is_here(key)) {
-                    writes.push(Write { key: key.clone(), seq, value: value.cloned() });
-                }
-                GroupWrites::Few(writes)
+                GroupWrites::Few(here.iter().map(|write| Write::clone(write)).collect())
             };
             groups.push(Group { range, writes });
         }

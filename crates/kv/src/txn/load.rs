@@ -209,6 +209,7 @@ impl Txn {
     /// Begins to load what the buffer has of private spans. Not under a savepoint.
     pub(super) async fn load(&mut self) -> Result<(), Error> {
         let Some(loads) = &self.loads else { return Ok(()) };
+        self.buffer.seal_for(u32::MAX);
         if !loads.spans.iter().any(|private| self.buffer.touches(&private.span)) {
             return Ok(());
         }
@@ -219,7 +220,7 @@ impl Txn {
             if !self.buffer.touches(&private.span) {
                 continue;
             }
-            let rows: Vec<Row> = self.buffer.take(&private.span).collect();
+            let rows: Vec<Row> = self.buffer.take(&private.span);
             if let (Some((first, _)), Some((last, _))) = (rows.first(), rows.last()) {
                 widen(&mut private.loaded, &Span::new(first.clone(), last.next()));
             }
@@ -242,6 +243,7 @@ impl Txn {
     /// Loads what is left in private spans at the end, when it is much, and waits until all has arrived.
     pub(super) async fn load_rest(&mut self) -> Result<(), Error> {
         let Some(loads) = &self.loads else { return Ok(()) };
+        self.buffer.seal_for(u32::MAX);
         let left = loads.spans.iter().flat_map(|private| self.buffer.range(&private.span, u32::MAX));
         if left.take(MIN_ROWS_AT_COMMIT + 1).count() > MIN_ROWS_AT_COMMIT {
             self.load().await?;

@@ -419,6 +419,13 @@ impl Txn {
         self.buffer.write(key, self.seq, value);
     }
 
+    /// As [`Txn::put`], of a value that is encoded where it stays.
+    pub fn put_with(&mut self, key: Key, encode: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(!self.read_only && self.state == State::Open, "it may write");
+        self.seq += 1;
+        self.buffer.write_with(key, self.seq, encode);
+    }
+
     /// Opens a savepoint.
     pub fn savepoint(&mut self) -> Savepoint {
         self.open_savepoints += 1;

@@ -184,7 +184,9 @@ impl Txn {
     /// See [`Error`]; `Retry` when the transaction's reads cannot be kept.
     pub async fn get(&mut self, key: &Key, read: Read) -> Result<Option<Bytes>, Error> {
         self.ensure_open()?;
-        if let Some(value) = self.buffer.read(key.as_bytes(), self.visible_seq(read.see)) {
+        let seq = self.visible_seq(read.see);
+        self.buffer.seal_for(seq);
+        if let Some(value) = self.buffer.read(key, seq) {
             return Ok(value.cloned());
         }
         let place = self.place_of(key);
@@ -311,11 +313,12 @@ impl Txn {
     pub async fn lock_first(&mut self, keys: &[Key], read: Read, wanted: usize) -> Result<Locked, Error> {
         self.ensure_open()?;
         let seq = self.visible_seq(read.see);
+        self.buffer.seal_for(seq);
         let skips = read.wait == WaitPolicy::SkipLocked;
         let mut found = Locked::default();
         while found.looked_at < keys.len() && found.rows.len() < wanted {
             let at = found.looked_at;
-            if let Some(own) = self.buffer.read(keys[at].as_bytes(), seq) {
+            if let Some(own) = self.buffer.read(&keys[at], seq) {
                 found.rows.extend(own.map(|value| (at, value.clone())));
                 found.looked_at += 1;
                 continue;
@@ -324,7 +327,7 @@ impl Txn {
             let missing = wanted - found.rows.len();
             let most = if skips { missing.max(LOCK_TRIES) } else { missing };
             let is_here = |key: &&Key| {
-                range.descriptor.contains_key(key.as_bytes()) && self.buffer.read(key.as_bytes(), seq).is_none()
+                range.descriptor.contains_key(key.as_bytes()) && self.buffer.read(key, seq).is_none()
             };
             let run: Vec<Key> = keys[at..].iter().take(most).take_while(is_here).cloned().collect();
             let reading = Read { keep: if skips { Keep::Later } else { read.keep }, ..read };
@@ -401,6 +404,7 @@ impl Txn {
         self.ensure_open()?;
         assert!(read.wait == WaitPolicy::SkipLocked && wanted > 0, "rows that others hold are passed over");
         let place = self.place(span);
+        self.buffer.seal_for(u32::MAX);
         if place != Place::Shared || self.buffer.touches(span) || self.intents.overlaps(span) {
             return Ok(None);
         }
@@ -469,6 +473,8 @@ impl Txn {
             return Ok(ScanPage { rows: KvRows::default(), resume: None, covered: span.clone() });
         }
         let place = self.place(span);
+        let seq = self.visible_seq(options.read.see);
+        self.buffer.seal_for(seq);
         if place == Place::Unloaded {
             let rows = self.merge(span, &KvRows::default(), options);
             return Ok(ScanPage { rows, resume: None, covered: span.clone() });
@@ -533,7 +539,7 @@ impl Txn {
                 self.ask_ahead(ahead, &range, left.clone(), options);
             }
             let resume = joined(left, rest, options.reverse);
-            let rows = if self.buffer.touches(&covered) {
+            let rows = if self.buffer.shows(&covered, seq) {
                 self.merge(&covered, &rows, options)
             } else {
                 rows

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keys::{Key, Span};
+use keys::{Key, KeyList, LockStrength, Span};
 use replica::api::{Request, Response, WaitPolicy};
 use storage::KvRows;
 
@@ -35,13 +35,14 @@ impl Txn {
     pub async fn get_many(&mut self, keys: &[Key], read: Read) -> Result<Vec<Option<Bytes>>, Error> {
         self.ensure_open()?;
         let seq = self.visible_seq(read.see);
+        self.buffer.seal_for(seq);
         let mut values: Vec<Option<Bytes>> = vec![None; keys.len()];
         let mut todo: Vec<usize> = Vec::with_capacity(keys.len());
         // What a statement over many rows has written lies behind what it reads.
         let hull = keys.iter().min().zip(keys.iter().max()).map(|(first, last)| Span::new(first.clone(), last.next()));
-        let has_written = hull.is_some_and(|hull| self.buffer.touches(&hull));
+        let has_written = hull.is_some_and(|hull| self.buffer.shows(&hull, seq));
         for (position, key) in keys.iter().enumerate() {
-            match if has_written { self.buffer.read(key.as_bytes(), seq) } else { None } {
+            match if has_written { self.buffer.read(key, seq) } else { None } {
                 Some(value) => values[position] = value.cloned(),
                 None => todo.push(position),
             }
@@ -146,6 +147,82 @@ impl Txn {
         Ok(left)
     }
 
+    /// Locks rows that were read in this snapshot, by keys in their order. Answers for each whether it is still there: a row
+    /// that others have changed meanwhile is read again, and the snapshot has moved then, or the statement is to begin anew.
+    ///
+    /// # Errors
+    /// As [`Txn::get`].
+    pub async fn lock_many(&mut self, keys: &[Key], read: Read) -> Result<Vec<bool>, Error> {
+        self.ensure_open()?;
+        let seq = self.visible_seq(read.see);
+        self.buffer.seal_for(seq);
+        let mut locked = Vec::with_capacity(keys.len());
+        if let Some(lock) = self.locks_as_read(keys, &read, seq)
+            && let (Some(first), Some(last)) = (keys.first(), keys.last())
+        {
+            let hull = Span::new(first.clone(), last.next());
+            let range = self.db.locate(first.as_bytes()).await?;
+            if range.descriptor.contains_key(last.as_bytes()) {
+                self.before_reading(&read, || hull.clone(), Place::Shared);
+                let list: KeyList = keys.iter().map(Key::as_bytes).collect();
+                let mut requests = vec![Request::LockMany { keys: list, lock }];
+                let check = Box::pin(self.with_check(&range, &mut requests)).await?;
+                let own = self.ask_anchor(&range, [hull], &mut requests);
+                match self.send(&range, &read, 0, 0, requests).await {
+                    Ok(mut response) => {
+                        self.check_not_aborted(own, &mut response).await?;
+                        match response.responses.pop() {
+                            Some(Response::Done) => locked.resize(keys.len(), true),
+                            Some(Response::Scan { rows, resume }) => {
+                                // What is left begins with the first key that was not looked at.
+                                let is_looked_at = |key: &Key| resume.as_ref().is_none_or(|resume| *key < resume.start);
+                                let looked_at = &keys[..keys.partition_point(is_looked_at)];
+                                let mut row = 0;
+                                for key in looked_at {
+                                    let is_there = row < rows.len() && rows.get(row).0 == key.as_bytes();
+                                    row += usize::from(is_there);
+                                    locked.push(is_there);
+                                }
+                            }
+                            other => return Err(unexpected("LockMany", other.as_ref())),
+                        }
+                        for (key, is_there) in keys.iter().zip(&locked) {
+                            self.note_point(key, *is_there, Place::Shared, &read);
+                        }
+                        if let Some(expected) = check {
+                            if response.responses.is_empty() {
+                                return Err(unexpected("Get", None));
+                            }
+                            self.take_check(&mut response, expected)?;
+                        }
+                    }
+                    Err(SendError::Reroute) => {}
+                    Err(SendError::Kv(error)) => return Err(error.into()),
+                }
+            }
+        }
+        let rest = match &keys[locked.len()..] {
+            [] => return Ok(locked),
+            [only] => vec![self.get(only, read).await?],
+            many => self.get_many(many, read).await?,
+        };
+        locked.extend(rest.iter().map(Option::is_some));
+        Ok(locked)
+    }
+
+    /// The lock, where many keys may be locked without being read again: none of them was written by the transaction itself.
+    fn locks_as_read(&self, keys: &[Key], read: &Read, seq: u32) -> Option<LockStrength> {
+        let lock = read.lock.filter(|_| keys.len() >= MANY)?;
+        let (first, last) = (keys.first()?, keys.last()?);
+        let may_pass = read.wait != WaitPolicy::SkipLocked
+            && read.keep != Keep::Never
+            && !read.lock_absent
+            && self.loads.is_none()
+            && keys.is_sorted_by(|a, b| a < b)
+            && !self.buffer.shows(&Span::new(first.clone(), last.next()), seq);
+        may_pass.then_some(lock)
+    }
+
     /// Reads all rows of many spans, batch by batch. The answers are in the order of the spans.
     ///
     /// # Errors
@@ -172,6 +249,8 @@ impl Txn {
         let options = ScanOptions { read, max_rows: SPAN_ROWS, max_bytes: SPAN_BYTES, reverse: false };
         let in_batches =
             read.lock.is_none() && self.loads.is_none() && matches!(read.keep, Keep::Now | Keep::Presence | Keep::Later);
+        let seq = self.visible_seq(read.see);
+        self.buffer.seal_for(seq);
         let mut answers = vec![KvRows::default(); places];
         let mut read_rows = 0;
         // What is left to read, the last first.
@@ -220,7 +299,7 @@ impl Txn {
                 };
                 let covered = Span::new(span.start, resume.as_ref().map_or(span.end, |resume| resume.start.clone()));
                 self.note_read(covered.clone(), Place::Shared, read.keep, read.binds);
-                let rows = if self.buffer.touches(&covered) { self.merge(&covered, &rows, options) } else { rows };
+                let rows = if self.buffer.shows(&covered, seq) { self.merge(&covered, &rows, options) } else { rows };
                 read_rows += rows.len();
                 answers[at].extend(&rows);
                 left.extend(resume.map(|rest| (at, rest)));

@@ -31,7 +31,7 @@ use crate::logical::{Rel, RelNode};
 use crate::parse::extras::{ConflictTarget, Overriding, is_only, read_conflict, read_overriding};
 use crate::parse::targets::{TargetStep, read_steps};
 use crate::plan::{
-    ConflictUpdate, Delete, Estimate, Insert, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, Update,
+    ConflictUpdate, Delete, Estimate, Insert, InsertMode, LockWait, Node, OnConflict, Plan, PlanColumn, RowLock, Update,
 };
 use crate::scope::{Level, Range, Scope};
 
@@ -131,7 +131,7 @@ impl Binder<'_> {
         let mut row_rules = target.rules(self)?;
         let may_update = on_conflict.as_ref().is_some_and(|conflict| conflict.update.is_some());
         with_policies(&mut row_rules, self.policy_rules(&target, Writes::Insert { may_update })?);
-        let insert = Insert { table: target.table, source: no_plan(), row_rules, on_conflict, returning, replaces: false };
+        let insert = Insert { table: target.table, source: no_plan(), row_rules, on_conflict, returning, mode: InsertMode::Add };
         Ok(Rel { node: RelNode::Insert { insert: Box::new(insert), source: Box::new(source) }, columns })
     }
 

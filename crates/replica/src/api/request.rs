@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hlc::Timestamp;
-use keys::{Key, LockStrength, NodeId, RangeId, ReplicaId, SequencedWrite, Span, StoreId, TxnId, TxnMeta, TxnStatus};
+use keys::{Key, KeyList, LockStrength, NodeId, RangeId, ReplicaId, SequencedWrite, Span, StoreId, TxnId, TxnMeta, TxnStatus};
 use serde::{Deserialize, Serialize};
 
 use super::Writes;
@@ -184,6 +184,9 @@ pub enum Request {
     RangeStats,
     /// Whether the boundary at `at`, present or to come, is kept: set by SPLIT AT and UNSPLIT AT.
     KeepSplit { at: Key, keep: bool },
+    /// Locks rows that the transaction has read in this very snapshot. Answered with [`Response::Done`](super::Response::Done)
+    /// where all of them are as it has read them, or else as [`Request::GetMany`]. Not under SKIP LOCKED.
+    LockMany { keys: KeyList, lock: LockStrength },
 }
 
 /// One attempt to merge a range into its left-hand neighbour.
@@ -222,6 +225,7 @@ impl Request {
         match self {
             Self::Get { .. }
             | Self::GetMany { .. }
+            | Self::LockMany { .. }
             | Self::Scan { .. }
             | Self::Look { .. }
             | Self::LockFirst { .. }
@@ -267,6 +271,7 @@ impl Request {
         match self {
             Self::Get { .. }
             | Self::GetMany { .. }
+            | Self::LockMany { .. }
             | Self::Scan { .. }
             | Self::Look { .. }
             | Self::LockFirst { .. }
@@ -313,6 +318,7 @@ impl Request {
     pub fn lies_in(&self, range: &keys::RangeDescriptor, anchor: Option<&Key>) -> bool {
         let has = |key: &Key| range.contains_key(key.as_bytes());
         let has_all = |span: &Span| range.start <= span.start && span.end <= range.end;
+        let has_list = |keys: &KeyList| [keys.first(), keys.last()].into_iter().flatten().all(|key| range.contains_key(key));
         match self {
             Self::Get { key, .. }
             | Self::Put { key, .. }
@@ -334,10 +340,8 @@ impl Request {
             Self::RecoverTxn { txn, .. } | Self::SettleCommit { txn, .. } => has(&txn.anchor),
             Self::UpdateMeta { descriptor } => has(&keys::keyspace::meta(&descriptor.end)),
             Self::GetMany { keys, .. } => [keys.first(), keys.last()].into_iter().flatten().all(has),
-            Self::WriteMany { writes } => [writes.keys().first(), writes.keys().last()]
-                .into_iter()
-                .flatten()
-                .all(|key| range.contains_key(key)),
+            Self::WriteMany { writes } => has_list(writes.keys()),
+            Self::LockMany { keys, .. } => has_list(keys),
             Self::KeepSplit { at, .. } | Self::Freeze { at, .. } | Self::Thaw { at } => has(at),
             Self::MergeOutcome { into, .. } => has(&into.start),
             Self::Load { rows, .. } => [rows.first(), rows.last()].into_iter().flatten().all(|(key, _)| has(key)),

@@ -230,6 +230,7 @@ impl Evaluator<'_> {
         match item {
             Request::Get { key, lock } => self.get(state, key, *lock),
             Request::GetMany { keys, lock } => self.get_many(state, keys, *lock),
+            Request::LockMany { keys, lock } => self.lock_many(state, keys, *lock),
             Request::Scan { span, reverse, lock } => self.scan(state, span, *reverse, *lock),
             Request::Look { span, reverse, free_for } => self.look(state, span, *reverse, *free_for),
             Request::LockFirst { .. } => {

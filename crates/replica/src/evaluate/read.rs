@@ -2,7 +2,7 @@
 
 use concurrency::LockRequest;
 use hlc::Timestamp;
-use keys::{Key, LockStrength, Span};
+use keys::{Key, KeyList, LockStrength, Span};
 use planted::Bug;
 use storage::{Conflict, KvRows, LockRead, ReadConflict, ReadOptions, ScanLimits, StorageError};
 
@@ -123,6 +123,26 @@ impl Evaluator<'_> {
         }
         let resume = keys.get(looked_at.len()).map(|next| Span::new(next.clone(), hull(keys).end));
         Ok(Response::Scan { rows, resume })
+    }
+
+    /// Rows that the transaction has read in its snapshot are as it has read them where nothing was written above it: then
+    /// they are locked without being read again.
+    pub(super) fn lock_many(&self, state: &mut State<'_>, keys: &KeyList, strength: LockStrength) -> Result<Response, EvalError> {
+        let hull = keys.hull();
+        let skips = state.request.header.wait == WaitPolicy::SkipLocked;
+        let may_have_changed =
+            self.engine.may_have_locks(&hull) || self.engine.may_have_versions_from(&hull, state.read_ts.next());
+        if skips || may_have_changed {
+            let keys: Vec<Key> = keys.iter().map(Key::from).collect();
+            return self.get_many(state, &keys, Some(strength));
+        }
+        let conflicts = self.locks.check_span(&hull, state.txn, Some(strength), state.read_ts);
+        if let Some(conflict) = conflicts.into_iter().find(|found| keys.contains(found.key.as_bytes())) {
+            return Err(EvalError::Locked(conflict));
+        }
+        state.out.reads.push((hull, state.read_ts));
+        state.out.acquire.extend(keys.iter().map(|key| (Key::from(key), strength)));
+        Ok(Response::Done)
     }
 
     /// Whether the newest version of each of the rows is one.

@@ -28,7 +28,9 @@ impl Evaluator<'_> {
         // Of many keys what most have nothing of is looked for in one step.
         let may_have_intents = hull.as_ref().is_none_or(|hull| self.engine.may_have_locks(hull));
         let reads = hull.as_ref().filter(|_| self.cleared.is_empty()).map(|hull| self.cache.get_max_span(hull));
-        let reads_reach = reads.is_none_or(|read| self.floor(state, read) > state.write_ts);
+        // No key was read above the latest read of all: once the batch is above that, reads are not looked for any more.
+        let reads_floor = reads.map_or(Timestamp::MAX, |read| self.floor(state, read));
+        let reads_reach = reads_floor > state.write_ts;
         let notifies = hull.as_ref().is_none_or(|hull| hull.overlaps(&keyspace::all_notifications()));
         let mut intents = Vec::new();
         let mut writes = false;
@@ -60,7 +62,7 @@ impl Evaluator<'_> {
                 if notifies {
                     self.notify(state, write)?;
                 }
-                if reads_reach {
+                if reads_floor > state.write_ts {
                     self.raise_above_reads(state, write.key, &own_intent);
                 }
             }
@@ -75,8 +77,11 @@ impl Evaluator<'_> {
             }
             state.own_intents.push(own_intent);
         }
-        if hull.is_some() {
-            let newest = if may_have_intents {
+        if let Some(hull) = &hull {
+            let newest = if !self.engine.may_have_versions_from(hull, state.write_ts) {
+                writes |= !may_have_intents;
+                None
+            } else if may_have_intents {
                 self.engine.latest_version_among(unclaimed.into_iter())?
             } else {
                 writes = true;

@@ -48,6 +48,7 @@ pub(super) fn latch_spans(request: &BatchRequest, now: Timestamp) -> LatchSpans 
             Request::Scan { span, lock: Some(_), .. } => spans.push(LatchSpan::read_unversioned(span.clone())),
             Request::GetMany { keys, lock: None } => spans.push(LatchSpan::read(hull(keys), read_ts)),
             Request::GetMany { keys, lock: Some(_) } => spans.push(LatchSpan::read_unversioned(hull(keys))),
+            Request::LockMany { keys, .. } => spans.push(LatchSpan::read_unversioned(keys.hull())),
             Request::Put { key, .. } | Request::Delete { key, .. } => {
                 spans.push(LatchSpan::write(Span::point(key.clone()), write_ts));
             }

@@ -469,7 +469,7 @@ impl Replica {
                     self.locks.check(&LockRequest { key, txn: meta, strength: *lock, read_ts }).into_iter().next()
                 }
                 // Likewise.
-                Request::GetMany { lock: Some(_), .. } => None,
+                Request::GetMany { lock: Some(_), .. } | Request::LockMany { .. } => None,
                 Request::GetMany { keys, lock: None } => {
                     let conflicts = self.locks.check_span(&hull(keys), meta, None, read_ts);
                     conflicts.into_iter().find(|conflict| keys.binary_search(&conflict.key).is_ok())
@@ -503,7 +503,9 @@ impl Replica {
         };
         for item in &request.requests {
             match item {
-                Request::Get { .. } | Request::GetMany { .. } | Request::Scan { .. } if read_ts < threshold => {
+                Request::Get { .. } | Request::GetMany { .. } | Request::LockMany { .. } | Request::Scan { .. }
+                    if read_ts < threshold =>
+                {
                     return Err(KvError::SnapshotTooOld { threshold });
                 }
                 // What was superseded after `after` may be gone.
@@ -531,6 +533,7 @@ impl Replica {
             let (of_read, of_refresh) = match item {
                 Request::Get { key, .. } => (refused(read_ts, marks.cleared.over_key(key.as_bytes())), None),
                 Request::GetMany { keys, .. } => (refused(read_ts, marks.cleared.over(&hull(keys))), None),
+                Request::LockMany { keys, .. } => (refused(read_ts, marks.cleared.over(&keys.hull())), None),
                 Request::Scan { span, .. } => (refused(read_ts, marks.cleared.over(span)), None),
                 Request::Changes { span, after } => (refused(*after, marks.cleared.over(span)), None),
                 Request::Refresh { span, from, .. } => (None, refused(*from, marks.cleared.over(span))),

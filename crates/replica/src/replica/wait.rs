@@ -247,6 +247,8 @@ fn wanted_strength(request: &BatchRequest, key: &Key) -> Option<LockStrength> {
     for item in &request.requests {
         match item {
             Request::Get { key: wanted, lock } if wanted == key => return *lock,
+            Request::GetMany { keys, lock } if keys.binary_search(key).is_ok() => return *lock,
+            Request::LockMany { keys, lock } if keys.contains(key.as_bytes()) => return Some(*lock),
             Request::Scan { span, lock, .. } if span.contains(key.as_bytes()) => return *lock,
             Request::ClearRange { span, .. } if span.contains(key.as_bytes()) => {
                 return Some(LockStrength::Intent);

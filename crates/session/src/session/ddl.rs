@@ -6,6 +6,7 @@ use builtins::EvalContext;
 use catalog::privilege::Need;
 use catalog::{CatalogChange, CatalogView, SHARED_DOMAIN};
 use exec::MemoryBudget;
+use plan::plan::InsertMode;
 use plan::{PlanContext, PreparedPlan, StatementKind};
 use types::{Datum, SqlError, SqlResult, SqlState};
 
@@ -158,7 +159,8 @@ impl Session {
                         Ok(())
                     })?;
                     let rules = rules.ok_or_else(no_change)?;
-                    Some(plan::fill(&table, source.clone(), rules, refresh.concurrently))
+                    let mode = if refresh.concurrently { InsertMode::Replace } else { InsertMode::Fill };
+                    Some(plan::fill(&table, source.clone(), rules, mode))
                 }
                 None => None,
             },

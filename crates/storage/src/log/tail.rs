@@ -100,11 +100,12 @@ impl Tails {
         }
         // Trimming looks at every group: it goes further than it must, to be seldom.
         let enough = self.budget - self.budget / 4;
-        // All of the groups' ends together may be more than the budget: then they go as well.
-        for keep in [KEPT_ENTRIES, 0] {
+        // All of the groups' ends together may be more than the budget: then they go as well, except for what has become
+        // durable just now. It is read next, to be applied, and one entry may be larger than the budget.
+        for (keep, until) in [(KEPT_ENTRIES, number), (0, number.saturating_sub(1))] {
             for tail in inner.groups.values_mut() {
                 while inner.bytes > enough && tail.entries.len() > keep {
-                    let Some(gone) = tail.pop_first(|entry| entry.number <= number) else { break };
+                    let Some(gone) = tail.pop_first(|entry| entry.number <= until) else { break };
                     inner.bytes -= gone.data.len();
                 }
             }

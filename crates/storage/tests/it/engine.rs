@@ -368,3 +368,26 @@ fn changes_wait_for_provisional_versions_below_and_name_those_above() {
     assert_eq!((below.rows.len(), below.newer), (1, Some(key("k"))));
     assert!(matches!(changes(12), Err(ReadConflict::Locked(locked)) if locked.len() == 1));
 }
+
+/// written-is-known: by batches and by snapshots, and nothing of what was there before until it is said.
+#[test]
+fn written_is_known() {
+    let (dir, engine) = fresh();
+    let span = |start: &str, end: &str| Span::new(Key::from(start.as_bytes()), Key::from(end.as_bytes()));
+    put(&engine, "k", 3, Some("v"));
+    assert!(engine.may_have_versions_from(&span("a", "b"), ts(9)), "nothing is known");
+    engine.expect_below(ts(2));
+    assert!(!engine.may_have_versions_from(&span("a", "b"), ts(3)));
+    assert!(engine.may_have_versions_from(&span("a", "z"), ts(3)) && !engine.may_have_versions_from(&span("a", "z"), ts(4)));
+    let mut batch = WriteBatch::new();
+    for (key, at) in [("m", 7), ("p", 5)] {
+        batch.put_version(key.as_bytes(), ts(at), None);
+    }
+    engine.apply(&batch).unwrap();
+    assert!(engine.may_have_versions_from(&span("o", "q"), ts(6)), "in doubt it may");
+    assert!(!engine.may_have_versions_from(&span("q", "z"), ts(3)));
+    engine.flush().unwrap();
+    drop(engine);
+    let engine = Engine::open(dir.path(), &storage::EngineConfig::small()).unwrap();
+    assert!(engine.may_have_versions_from(&span("q", "z"), ts(100)));
+}

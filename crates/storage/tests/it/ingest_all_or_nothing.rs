@@ -84,8 +84,11 @@ fn ingest_replaces_its_spans_durably() {
     let (dir, engine) = fresh();
     old(&engine);
     assert_eq!(contents(&engine), Contents::Old);
+    engine.expect_below(ts(2));
     ingest(&engine).unwrap();
     assert_eq!(contents(&engine), Contents::New);
+    let span = Span::new(Key::from(&b"n"[..]), Key::from(&b"o"[..]));
+    assert!(engine.may_have_versions_from(&span, ts(7)) && !engine.may_have_versions_from(&span, ts(8)), "written-is-known");
     assert_eq!(contents(&open(crash(&dir).path())), Contents::New);
     assert!(!dir.path().join("ingest").exists());
     assert_eq!(&engine.read_flushed_local(b"\x01m/applied").unwrap().unwrap()[..], b"8");
