@@ -26,6 +26,7 @@ const FLOORS: &[&[&str]] = &[
     &["catalog"],
     &["plan"],
     &["exec"],
+    &["backup"],
     &["session"],
     &["pgserver"],
     &["server"],
@@ -44,6 +45,7 @@ const KNOWN_TO: &[(&str, &[&str])] = &[
     ("pgwire", &["pgserver"]),
     ("sqlparser", &["plan"]),
     ("rustls", &["certs"]),
+    ("object_store", &["backup"]),
     ("rcgen", &["certs"]),
     ("clap", &["quorate", "xtask", "quorate-sqllogictest", "quorate-tests", "quorate-benches"]),
 ];

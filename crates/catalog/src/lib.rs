@@ -9,7 +9,7 @@
 //! clients see of it: [`CatalogView`], [`virtual_tables`].
 //!
 //! **Invariants**: *names-agree* and *types-of-this-version* ([`CatalogSnapshot`]), *version-moves* and *planned-as-stored* ([`CatalogStore`]), *composite-value-kept*
-//! ([`row`]), *names-by-id* and *calls-by-id* (`stored_view`), *rules-are-not-unique* (`index_details`), *read-before-stored* (`cluster`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]).
+//! ([`row`]), *names-by-id* and *calls-by-id* (`stored_view`), *rules-are-not-unique* (`index_details`), *read-before-stored* (`cluster`), *decided-now* (`policy`), *bounds-apart*, *bounds-with-parent* and *parts-follow* ([`partition`]), *all-ids-mapped* (`renumber`).
 //!
 //! Deliberately left out: plans.
 
@@ -26,11 +26,13 @@ pub mod partition;
 mod policy;
 pub mod privilege;
 mod range_type;
+mod renumber;
 pub mod routine;
 pub mod row;
 mod snapshot;
 pub mod statistics;
 mod store;
+mod stored_rows;
 mod stored_view;
 mod table_parts;
 pub mod trigger;
@@ -52,6 +54,7 @@ pub use partition::{
     TABLE_OID_COLUMN,
 };
 pub use policy::{Policy, PolicyCommand, PolicyExpr, RowSecurity, RowSecurityState};
+pub use renumber::Renumbering;
 pub use routine::{
     Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };
@@ -61,6 +64,7 @@ pub use store::{
     CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, PRIVILEGES_DOMAIN, ROW_ID_COLUMN, SHARED_DOMAIN,
     descriptor_key,
 };
+pub use stored_rows::{StoredRow, decode_descriptor, descriptor_span, privilege_span, statistics_key, stored_row};
 pub use stored_view::{CheckOption, Materialized, NamedRelation, ViewDetails, ViewOptions};
 pub use trigger::{ConstraintTrigger, Trigger, TriggerEnabled, TriggerEvent, TriggerEvents, TriggerTiming};
 pub use view::{CatalogView, Class, DELETE_BIT, INSERT_BIT, Printers, UPDATE_BIT, WrittenThrough};

@@ -39,17 +39,18 @@ use crate::{
     privilege::{PrivilegeRow, Privileges, SharedPrivileges, access::PREDEFINED},
     snapshot::CatalogSnapshot,
     statistics::{Statistics, TableStatistics},
+    stored_rows::{descriptor_span, privilege_span, statistics_key},
     view::CatalogView,
     virtual_tables::SystemTables,
 };
 
-const DESCRIPTORS: TableId = TableId::new(1);
-const STATISTICS: TableId = TableId::new(2);
+pub(crate) const DESCRIPTORS: TableId = TableId::new(1);
+pub(crate) const STATISTICS: TableId = TableId::new(2);
 const VERSIONS: TableId = TableId::new(4);
 const CHANGES: TableId = TableId::new(5);
-const PRIVILEGES: TableId = TableId::new(7);
+pub(crate) const PRIVILEGES: TableId = TableId::new(7);
 /// In place of an id: the version of privileges, and the domain that their changes are listed under.
-const PRIVILEGES_VERSION: u32 = 0;
+pub(crate) const PRIVILEGES_VERSION: u32 = 0;
 pub const PRIVILEGES_DOMAIN: u32 = u32::MAX;
 /// What all databases share.
 pub const SHARED_DOMAIN: u32 = 0;
@@ -59,17 +60,17 @@ const CHANGES_KEPT: u64 = 64;
 const LISTED_MAX: usize = 64;
 /// Rows of the catalogs that are kept: those of two databases before and after a change.
 const SYSTEM_TABLES_KEPT: usize = 4;
-const PRIMARY: IndexId = IndexId::new(1);
+pub(crate) const PRIMARY: IndexId = IndexId::new(1);
 
 /// The key of a row of the store's own tables.
-fn row_key(table: TableId, columns: &[u64]) -> Key {
+pub(crate) fn row_key(table: TableId, columns: &[u64]) -> Key {
     let mut key = keyspace::index(table, PRIMARY).as_bytes().to_vec();
     columns.iter().for_each(|column| keys::encoding::put_uvarint(&mut key, *column));
     key.into()
 }
 
 /// The first column of such a row.
-fn row_id(table: TableId, key: &[u8]) -> Option<u32> {
+pub(crate) fn row_id(table: TableId, key: &[u8]) -> Option<u32> {
     let prefix = keyspace::index(table, PRIMARY);
     let mut rest = key.strip_prefix(prefix.as_bytes())?;
     keys::encoding::take_uvarint(&mut rest).ok().and_then(|id| u32::try_from(id).ok())
@@ -87,14 +88,6 @@ fn change_key(domain: u32, version: u64) -> Key {
 #[must_use]
 pub fn descriptor_key(id: u32) -> Key {
     row_key(DESCRIPTORS, &[u64::from(id)])
-}
-
-fn descriptor_span() -> Span {
-    Span::prefix(keyspace::index(DESCRIPTORS, PRIMARY))
-}
-
-fn statistics_key(storage: u32) -> Key {
-    row_key(STATISTICS, &[u64::from(storage)])
 }
 
 async fn read_statistics(txn: &mut Txn) -> Result<FxHashMap<u32, Arc<TableStatistics>>, kv::Error> {
@@ -356,7 +349,7 @@ impl CatalogStore {
             }
             None => {
                 privileges = Privileges::default();
-                let mut rest = Some(Span::prefix(keyspace::index(PRIVILEGES, PRIMARY)));
+                let mut rest = Some(privilege_span());
                 while let Some(span) = rest {
                     let page = txn.scan(&span, ScanOptions::default()).await?;
                     for (key, value) in page.rows.iter() {
@@ -565,7 +558,7 @@ fn encode(descriptor: &Descriptor) -> Bytes {
     postcard::to_stdvec(descriptor).expect("descriptors are plain data").into()
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Result<Descriptor, CatalogError> {
+pub(crate) fn decode(key: &[u8], value: &[u8]) -> Result<Descriptor, CatalogError> {
     postcard::from_bytes(value)
         .map_err(|error| CatalogError::Damaged { key: Key::from(key), reason: error.to_string() })
 }

@@ -11,6 +11,7 @@
 //! belongs to the catalogs in which what it was made of is the same ([`PreparedPlan::holds_in`]).
 
 mod any_value;
+pub mod backup;
 mod bind;
 mod bind_statements;
 mod dependencies;

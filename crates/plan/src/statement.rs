@@ -689,6 +689,8 @@ pub enum Utility {
     /// `None`: from all.
     Unlisten(Option<String>),
     Notify { channel: String, payload: String },
+    /// BACKUP, RESTORE, and jobs.
+    Backup(Box<crate::backup::BackupStatement>),
     /// DO, in PL/pgSQL.
     Do(RoutineBody),
     /// CALL; what its output parameters become is its one row.

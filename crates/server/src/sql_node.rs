@@ -44,6 +44,7 @@ pub struct Node {
     kv: KvNode,
     sql: Arc<PgServer>,
     replays: Arc<session::ReplayMetrics>,
+    jobs: Arc<backup::Registry>,
     memory: Arc<session::NodeMemory>,
     certs: Option<Arc<NodeCerts>>,
     certs_dir: Option<PathBuf>,
@@ -61,7 +62,10 @@ impl Node {
     pub async fn start(config: &NodeConfig) -> Result<Self, StartError> {
         let given = config;
         let prepared = Prepared::of(given)?;
-        let config = &prepared.config;
+        let mut config = prepared.config.clone();
+        // What backups read on is known when the catalog is.
+        config.store.gc_awaits_protections = true;
+        let config = &config;
         config.check().map_err(StartError::Config)?;
         // Ports first: a node that cannot be reached should not take part in anything.
         let http = listen("HTTP", &config.http_addr).await?;
@@ -102,6 +106,14 @@ impl Node {
             (false, Some(_)) => Access::Encrypted,
             (false, None) => Access::Plain,
         };
+        let store = kv.store.clone();
+        engine.jobs = backup::Registry::new(backup::RegistryOptions {
+            cluster: kv.cluster_id,
+            protect: Some(Arc::new(move |as_of, oldest| store.protect(store::Protections { as_of, oldest }))),
+            ..backup::RegistryOptions::new(engine.catalog.clone(), kv.clock.clone())
+        });
+        let jobs = engine.jobs.clone();
+        tokio::spawn(jobs.clone().run());
         engine.audit = open_audit(config, kv.node_id)?;
         let console = Console::new(&kv, &engine);
         engine.cluster = Some(console.clone());
@@ -140,7 +152,7 @@ impl Node {
         let told = ready.send(true);
         debug_assert!(told.is_ok(), "the pages listen");
         let certs_dir = config.certs_dir.clone();
-        Ok(Self { kv, sql, replays, memory, certs, certs_dir, first_password, http_addr, ready, stop })
+        Ok(Self { kv, sql, replays, jobs, memory, certs, certs_dir, first_password, http_addr, ready, stop })
     }
 
     /// Where its certificates are, if it has any.
@@ -223,6 +235,7 @@ impl Node {
     pub async fn stop(&self) {
         self.ready.send_replace(false);
         self.sql.drain(DRAIN_PATIENCE).await;
+        self.jobs.stop();
         self.kv.stop().await;
         self.stop.send_replace(true);
     }

@@ -70,21 +70,36 @@ pub struct Tls {
     pub client_dn: Option<String>,
 }
 
-/// A statement's text with the passwords in it taken out.
+/// Where the first word ends that a secret may follow, and whether that is a passphrase.
+fn secret_after(text: &str) -> Option<(usize, bool)> {
+    const START: &[u8] = b"pass";
+    let follows = |at: usize, word: &str| text.as_bytes().get(at..at + word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word.as_bytes()));
+    let starts = text.as_bytes().windows(START.len()).enumerate().filter(|(_, bytes)| bytes.eq_ignore_ascii_case(START));
+    starts.map(|(at, _)| at + START.len()).find_map(|at| match () {
+        () if follows(at, "word") => Some((at + 4, false)),
+        () if follows(at, "phrase") => Some((at + 6, true)),
+        () => None,
+    })
+}
+
+/// A statement's text with the passwords and passphrases in it taken out.
 pub(crate) fn without_passwords(text: &str) -> Cow<'_, str> {
-    const WORD: &str = "password";
-    // Almost no statement has the word.
-    let has_word = |text: &str| text.as_bytes().windows(WORD.len()).any(|bytes| bytes.eq_ignore_ascii_case(WORD.as_bytes()));
-    if !has_word(text) {
+    // Almost no statement has the words.
+    if secret_after(text).is_none() {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.as_bytes().windows(WORD.len()).position(|bytes| bytes.eq_ignore_ascii_case(WORD.as_bytes())) {
-        let (head, tail) = rest.split_at(at + WORD.len());
+    while let Some((end, is_passphrase)) = secret_after(rest) {
+        let (head, tail) = rest.split_at(end);
         shown.push_str(head);
         rest = tail;
-        let literal = tail.trim_start();
+        let mut literal = tail.trim_start();
+        if let Some(after) = literal.strip_prefix('=').filter(|_| is_passphrase) {
+            shown.push_str(" =");
+            rest = after;
+            literal = after.trim_start();
+        }
         // However it is quoted, it goes up to the next word of the statement.
         if literal.starts_with(['\'', '$']) || literal.get(..2).is_some_and(|two| matches!(two, "E'" | "e'" | "U&" | "u&")) {
             shown.push_str(" '********'");
@@ -122,6 +137,8 @@ mod tests {
     #[test]
     fn passwords_are_not_shown() {
         for (text, shown) in [
+            ("BACKUP INTO 'file:///a' WITH encryption_passphrase = 'b c', detached", "BACKUP INTO 'file:///a' WITH encryption_passphrase = '********', detached"),
+            ("SHOW BACKUP LATEST IN 'x' WITH encryption_passphrase='b'", "SHOW BACKUP LATEST IN 'x' WITH encryption_passphrase = '********'"),
             ("SELECT 1", "SELECT 1"),
             ("SELECT password FROM t WHERE a = 'b'", "SELECT password FROM t WHERE a = 'b'"),
             ("ALTER ROLE a PASSWORD 'it''s' LOGIN", "ALTER ROLE a PASSWORD '********' LOGIN"),

@@ -18,6 +18,7 @@ mod block;
 mod copy_in;
 mod counted;
 mod ddl;
+mod jobs;
 mod execute;
 mod first_password;
 mod notify;
@@ -89,6 +90,7 @@ pub struct Engine {
     /// The other nodes, where there may be some.
     pub cluster: Option<Arc<dyn Cluster>>,
     pub hub: Arc<Hub>,
+    pub jobs: Arc<backup::Registry>,
 }
 
 impl Engine {
@@ -96,6 +98,7 @@ impl Engine {
     pub fn new(catalog: CatalogStore, clock: Arc<hlc::Clock>, seed: u64) -> Self {
         let (plans, sessions, replays) = (Arc::default(), Arc::default(), Arc::default());
         let hub = Hub::new(catalog.db());
+        let jobs = backup::Registry::new(backup::RegistryOptions::new(catalog.clone(), clock.clone()));
         Self {
             catalog,
             clock,
@@ -110,6 +113,7 @@ impl Engine {
             statistics: Arc::default(),
             cluster: None,
             hub,
+            jobs,
         }
     }
 }

@@ -39,5 +39,5 @@ mod work;
 pub use clocks::keep_clock;
 pub use merge_queue::Unmerged;
 pub use nodes::{NodeInfo, Nodes};
-pub use store::{Store, StoreConfig, StoreError, StoreOptions, WeakStore};
+pub use store::{Protections, Store, StoreConfig, StoreError, StoreOptions, WeakStore};
 pub use work::{Work, WorkCount, WorkKind, WorkRow};

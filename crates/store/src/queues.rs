@@ -29,7 +29,7 @@ use crate::{
     merge_queue::{merge_if_small, split_if_busy},
     nodes::NodeInfo,
     placement::{better_place, missing_replica, replacement},
-    store::{Inner, Store, StoreRequest},
+    store::{Inner, Protections, Store, StoreRequest},
     work::WorkKind,
 };
 
@@ -65,6 +65,11 @@ where
 }
 
 impl Store {
+    /// Says which versions are read on: from now on garbage is collected below what that allows.
+    pub fn protect(&self, protections: Protections) {
+        *self.inner.protections.lock() = Some(protections);
+    }
+
     /// How many voters of a range that this store leads are there and have nearly all of the log, if that is known.
     #[must_use]
     pub fn healthy_voters(&self, range: &keys::RangeDescriptor) -> Option<u64> {
@@ -278,11 +283,18 @@ async fn tidy_up(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> 
         return Ok(());
     }
     memory.gc_at = Some(now + every);
+    let kept_ns = u64::try_from(after.as_nanos()).unwrap_or(u64::MAX);
+    let aged = store.inner.clock.peek().sub_ns(kept_ns);
+    // *protected-stays*
+    let threshold = match *store.inner.protections.lock() {
+        Some(protections) => protections.limit(kept_ns).min(aged),
+        None if store.inner.config.gc_awaits_protections => return Ok(()),
+        None => aged,
+    };
     let work = store.work().begin(WorkKind::Collect, replica.range_id(), None);
     if replica.tidy_records().await? > 0 {
         memory.wrote_at = Some(now);
     }
-    let threshold = store.inner.clock.peek().sub_ns(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX));
     let mut rest = replica.descriptor().map(|descriptor| descriptor.span());
     while let Some(span) = rest {
         let response = admin(replica, Request::Gc { span, threshold }).await?;
@@ -357,10 +369,18 @@ async fn split_if_large(store: &Store, replica: &Arc<Replica>) -> Result<(), KvE
 
 #[cfg(test)]
 mod tests {
+    use hlc::Timestamp;
     use keys::NodeId;
 
     use super::*;
     use crate::store::tests::Site;
+
+    #[test]
+    fn garbage_is_older_than_what_is_protected_and_than_what_is_known() {
+        let at = |wall| Timestamp::new(wall, 0);
+        let limit = |oldest| Protections { as_of: at(1_000), oldest }.limit(600);
+        assert_eq!([limit(None), limit(Some(at(300))), limit(Some(at(900)))], [at(400), at(300), at(400)]);
+    }
 
     /// A few snapshots that nobody takes in would stop the splits and the garbage collection of all ranges.
     #[tokio::test(flavor = "multi_thread")]

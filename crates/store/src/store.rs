@@ -11,7 +11,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hlc::Clock;
+use hlc::{Clock, Timestamp};
 use keys::{Key, NodeId, RangeDescriptor, RangeId, ReplicaDescriptor, ReplicaId, ReplicaKind, Span, StoreId};
 use parking_lot::{Mutex, RwLock};
 use raft::{LivenessConfig, RaftDeps, RaftNode};
@@ -82,6 +82,8 @@ pub struct StoreConfig {
     pub merge_interval: Duration,
     /// Ranges that were split or merged are left alone for so long.
     pub merge_pause: Duration,
+    /// Nothing is collected before [`Store::protect`] has been called.
+    pub gc_awaits_protections: bool,
 }
 
 impl Default for StoreConfig {
@@ -105,6 +107,7 @@ impl Default for StoreConfig {
             merges: true,
             merge_interval: Duration::from_secs(10),
             merge_pause: Duration::from_secs(300),
+            gc_awaits_protections: false,
         }
     }
 }
@@ -187,6 +190,26 @@ pub(crate) struct Inner {
     pub started: Instant,
     /// When a replica was last moved from here to make the stores even.
     balanced: Mutex<Option<Instant>>,
+    pub protections: Mutex<Option<Protections>>,
+}
+
+/// Which versions are read on, as of a time at which the records of that were read.
+///
+/// **Invariant (protected-stays):** garbage is collected only below [`Protections::limit`]. A record that is written later
+/// commits above `as_of`, and what it protects is refused where it had been garbage before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protections {
+    pub as_of: Timestamp,
+    pub oldest: Option<Timestamp>,
+}
+
+impl Protections {
+    /// Garbage is what was superseded before this, where versions are kept for so long.
+    #[must_use]
+    pub fn limit(&self, kept_ns: u64) -> Timestamp {
+        let aged = self.as_of.sub_ns(kept_ns);
+        self.oldest.map_or(aged, |oldest| oldest.min(aged))
+    }
 }
 
 /// Between two moves that make the stores even: what they have is known anew by then.
@@ -335,6 +358,7 @@ impl Store {
             draining: AtomicBool::new(false),
             started: Instant::now(),
             balanced: Mutex::default(),
+            protections: Mutex::default(),
         });
         let store = Self { inner };
         // *decommissioned-stays-so*: what was said before a restart holds.

@@ -1,5 +1,6 @@
 //! Sessions beside each other and beside DDL.
 
+mod backup;
 mod bulk;
 mod composite_types;
 mod domains;

@@ -270,6 +270,15 @@ impl Txn {
 }
 
 impl Db {
+    /// Writes rows at a time, in the order of their keys, below prefixes that nobody else knows of: what names them is
+    /// committed later, at a higher time. The same rows at the same time again change nothing.
+    ///
+    /// # Errors
+    /// `Retry` where versions of that time may be collected by now: a later one is needed.
+    pub async fn ingest(&self, ts: Timestamp, rows: &[(Key, Option<Bytes>)]) -> Result<(), Error> {
+        Ok(self.load(ts, rows).await?)
+    }
+
     /// Writes rows, in the order of their keys, into the ranges they lie in.
     async fn load(&self, ts: Timestamp, rows: &[Row]) -> Result<(), KvError> {
         let mut rest = rows;

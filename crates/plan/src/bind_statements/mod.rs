@@ -1,6 +1,7 @@
 //! Statements that are no queries: DDL, transactions, settings, COPY, EXPLAIN.
 
 mod alter;
+mod backup;
 mod composites;
 mod copy;
 mod create;

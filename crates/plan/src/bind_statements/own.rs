@@ -8,7 +8,7 @@ use sqlparser::ast;
 use ::types::{SqlError, SqlResult, SqlState};
 
 use super::{
-    alter, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, partition, policy, ranges,
+    alter, backup, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, partition, policy, ranges,
     routine, trigger, types,
     utility, view,
 };
@@ -101,6 +101,7 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let notify = Utility::Notify { channel: fold(channel), payload: payload.clone() };
             utility(notify, "NOTIFY", context)
         }
+        Own::Backup(text) => backup::bind(text, context)?,
         Own::Comment { kind, name, text } => comment(*kind, name, text.as_deref(), context)?,
         Own::Grant(statement) => grant::grant(statement, context)?,
         Own::GrantRoles(statement) => grant::roles(statement, context)?,

@@ -40,6 +40,8 @@ fn beyond(kind: &StatementKind) -> Beyond<'_> {
             | Utility::Listen(_)
             | Utility::Unlisten(_)
             | Utility::Notify { .. }
+            // Owners of what is backed up are looked at when it is.
+            | Utility::Backup(_)
             // Transactions, and what is the session's own.
             | Utility::Begin(_)
             | Utility::Commit { .. }

@@ -68,7 +68,7 @@ impl Session {
     }
 
     /// When AS OF SYSTEM TIME says: an interval before now, a time, or nanoseconds since 1970.
-    fn time_of(&self, text: &str) -> SqlResult<Timestamp> {
+    pub(super) fn time_of(&self, text: &str) -> SqlResult<Timestamp> {
         let refused = |what: String| SqlError::new(SqlState::InvalidParameterValue, format!("AS OF SYSTEM TIME: {what}"));
         let now = self.engine.clock.now();
         let text = text.trim();

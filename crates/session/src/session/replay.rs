@@ -116,6 +116,7 @@ impl Trace {
             | Utility::Prepare { .. }
             | Utility::Accepted => Self::Skipped,
             Utility::ImportSnapshot(_)
+            | Utility::Backup(_)
             | Utility::Deallocate(_)
             | Utility::DeclareCursor { hold: true, .. }
             | Utility::CopyFrom { .. }

@@ -207,6 +207,7 @@ impl Session {
                 done("EXPLAIN")
             }
             Utility::Discard(kind) => self.discard(*kind, plan).await,
+            Utility::Backup(statement) => self.backup_statement(statement, plan, sink, describe).await,
             Utility::Listen(channel) => {
                 self.change_channels(Act::Listen(channel.clone()));
                 done(plan.tag)

@@ -4,6 +4,7 @@
 //! half of ALTER TABLE are PostgreSQL's own. The idea: a [`Reader`] steps over the parser's tokens by their words and
 //! hands names, expressions and types back to the parser, so that spans and errors are the same as everywhere.
 
+mod backup;
 mod domains;
 mod grant;
 mod reader;
@@ -23,8 +24,11 @@ use sqlparser::ast;
 use sqlparser::parser::Parser;
 
 use catalog::RoutineKind;
+
+use crate::backup::JobVerb;
 use reader::{Read, Reader};
 
+pub(crate) use backup::{BackupOption, BackupText, TargetsText};
 pub(crate) use domains::DomainChange;
 pub(crate) use grant::{Grant, GrantOn, GrantRoles, Privileged};
 pub(crate) use copy::{Copy, CopySource, CopyValue};
@@ -109,6 +113,8 @@ pub(crate) enum Own {
     /// None: from all.
     Unlisten(Option<ast::Ident>),
     Notify { channel: ast::Ident, payload: String },
+    /// BACKUP, RESTORE, and jobs.
+    Backup(Box<BackupText>),
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
 }
@@ -267,6 +273,26 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.unlisten()
     } else if reader.words("notify") {
         reader.notify()
+    } else if reader.words("backup") {
+        reader.backup()
+    } else if reader.words("restore") {
+        reader.restore()
+    } else if reader.words("show backups in") {
+        reader.show_backups()
+    } else if reader.words("show backup") {
+        reader.show_backup()
+    } else if reader.words("verify backup") {
+        reader.verify_backup()
+    } else if reader.words("show jobs") {
+        Ok(Own::Backup(Box::new(BackupText::ShowJobs(None))))
+    } else if reader.words("show job") {
+        reader.show_job()
+    } else if reader.words("pause job") {
+        reader.control_job(JobVerb::Pause)
+    } else if reader.words("resume job") {
+        reader.control_job(JobVerb::Resume)
+    } else if reader.words("cancel job") {
+        reader.control_job(JobVerb::Cancel)
     } else if reader.words("checkpoint") {
         Ok(Own::Accepted("CHECKPOINT"))
     } else if reader.words("reindex") {
