@@ -59,7 +59,7 @@ pub use routine::{
     Language, Routine, RoutineKind, RoutineParameter, RoutineVolatility, StoredType,
 };
 pub use snapshot::{CatalogSnapshot, NameOwner, Relation, SeenObject, UserType, temporary_schema};
-pub use statistics::{ColumnStatistics, Statistics, TableStatistics};
+pub use statistics::{ColumnGroup, ColumnStatistics, Statistics, TableStatistics};
 pub use store::{
     CatalogChange, CatalogError, CatalogStore, FIRST_COLUMN, PRIMARY_INDEX, PRIVILEGES_DOMAIN, ROW_ID_COLUMN, SHARED_DOMAIN,
     descriptor_key,

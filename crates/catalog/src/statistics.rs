@@ -39,9 +39,38 @@ pub struct TableStatistics {
     /// Microseconds since 2000, for `pg_stat_all_tables`.
     pub analyzed_at: i64,
     pub columns: Vec<(ColumnId, ColumnStatistics)>,
+    /// Columns that an index begins with, two or more: how many different values they have together.
+    #[serde(skip)]
+    pub groups: Vec<ColumnGroup>,
+}
+
+/// How many different values some columns have together, rows with a NULL among them not counted.
+#[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
+pub struct ColumnGroup {
+    /// In the order of their ids.
+    pub columns: Vec<ColumnId>,
+    pub distinct: f64,
 }
 
 impl TableStatistics {
+    /// The stored form: the groups stand behind everything else, where older programs do not look.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = postcard::to_stdvec(self).expect("statistics are plain data");
+        bytes.extend(postcard::to_stdvec(&self.groups).expect("statistics are plain data"));
+        bytes
+    }
+
+    /// None where it is damaged. What an older program has stored has no groups.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (mut statistics, rest): (Self, &[u8]) = postcard::take_from_bytes(bytes).ok()?;
+        if !rest.is_empty() {
+            statistics.groups = postcard::from_bytes(rest).ok()?;
+        }
+        Some(statistics)
+    }
+
     #[must_use]
     pub fn column(&self, id: ColumnId) -> Option<&ColumnStatistics> {
         self.columns.iter().find(|(column, _)| *column == id).map(|(_, statistics)| statistics)
@@ -118,6 +147,22 @@ impl Statistics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_stored_form_is_read_with_groups_and_without() {
+        let columns = vec![(ColumnId::new(1), ColumnStatistics { distinct: 3.0, ..ColumnStatistics::default() })];
+        let groups = vec![ColumnGroup { columns: vec![ColumnId::new(1), ColumnId::new(2)], distinct: 7.0 }];
+        let old = TableStatistics { rows: 10.0, analyzed_at: 5, columns, ..TableStatistics::default() };
+        let old_bytes = postcard::to_stdvec(&old).unwrap();
+        assert_eq!(TableStatistics::decode(&old_bytes), Some(old.clone()));
+        let new = TableStatistics { groups, ..old.clone() };
+        let bytes = new.encode();
+        assert_eq!(TableStatistics::decode(&bytes), Some(new));
+        // An older program.
+        assert_eq!(postcard::from_bytes::<TableStatistics>(&bytes).ok(), Some(old));
+        assert_eq!(bytes[old_bytes.len()..], [1, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0x1c, 0x40]);
+        assert_eq!(TableStatistics::decode(&bytes[..3]), None);
+    }
 
     #[test]
     fn a_tenth_of_the_rows_and_fifty_make_statistics_old() {

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! /Table/1/1/<id>                  descriptor (postcard)
-//! /Table/2/1/<storage id>          statistics (postcard)
+//! /Table/2/1/<storage id>          statistics (postcard, then that of the groups of columns)
 //! /Table/4/1/<domain>              version, big endian
 //! /Table/5/1/<domain>/<version>    ids of what this version changed (postcard); none: more than are listed
 //! /Table/7/1/<id>                  what is granted: see [`crate::privilege::rows`]
@@ -96,7 +96,7 @@ async fn read_statistics(txn: &mut Txn) -> Result<FxHashMap<u32, Arc<TableStatis
     while let Some(span) = rest {
         let page = txn.scan(&span, ScanOptions::default()).await?;
         for (key, value) in page.rows.iter() {
-            if let (Some(storage), Ok(statistics)) = (row_id(STATISTICS, key), postcard::from_bytes(value)) {
+            if let (Some(storage), Some(statistics)) = (row_id(STATISTICS, key), TableStatistics::decode(value)) {
                 tables.insert(storage, Arc::new(statistics));
             }
         }
@@ -512,7 +512,7 @@ impl CatalogStore {
     /// # Errors
     /// When the range that holds it cannot be reached.
     pub async fn save_statistics(&self, storage: u32, statistics: TableStatistics) -> Result<(), kv::Error> {
-        let value: Bytes = postcard::to_stdvec(&statistics).expect("statistics are plain data").into();
+        let value: Bytes = statistics.encode().into();
         let key = statistics_key(storage);
         self.db
             .run(|txn: &mut Txn| {

@@ -3,11 +3,13 @@
 //! The estimates are PostgreSQL's: distinct values by Haas and Stokes' Duj1, common values where they stand out,
 //! bounds of equally filled buckets for the rest.
 
+use std::hash::Hasher;
 use std::sync::Arc;
 
-use catalog::{ColumnStatistics, Table, TableStatistics, row::{EntryReader, IndexCodec}};
+use catalog::{ColumnGroup, ColumnStatistics, Table, TableStatistics, row::{EntryReader, IndexCodec}};
+use keys::ColumnId;
 use kv::{Read, ScanOptions};
-use types::{Datum, Direction, NullsOrder, SqlResult, SqlType, compare, encode_key};
+use types::{Datum, Direction, NullsOrder, SqlResult, SqlType, compare, encode_key, hash_datum};
 
 use crate::{
     context::ExecContext,
@@ -52,6 +54,7 @@ pub async fn analyze(table: &Arc<Table>, ctx: &mut ExecContext<'_>) -> SqlResult
         reader.read_datums(key, value, &mut row).map_err(from_entry)?;
         values.iter_mut().zip(&mut row).for_each(|(values, datum)| values.push(std::mem::take(datum)));
     }
+    let groups = column_groups(table, &values, rows);
     let column = |(position, column): (usize, &catalog::Column)| {
         (column.id, column_statistics(&column.ty, std::mem::take(&mut values[position]), rows))
     };
@@ -61,7 +64,69 @@ pub async fn analyze(table: &Arc<Table>, ctx: &mut ExecContext<'_>) -> SqlResult
         average_row_bytes: columns.iter().map(|(_, it)| it.average_width * (1.0 - it.null_fraction)).sum(),
         analyzed_at: ctx.eval.host.clock_timestamp(),
         columns,
+        groups,
     })
+}
+
+/// Columns that are counted together at most.
+const GROUP_MAX: usize = 4;
+
+/// What the columns that indexes begin with have together.
+fn column_groups(table: &Table, values: &[Vec<Datum>], rows: f64) -> Vec<ColumnGroup> {
+    let mut groups: Vec<ColumnGroup> = Vec::new();
+    for index in table.indexes.iter().filter(|index| index.predicate.is_none() && !index.is_inverted()) {
+        let positions: Vec<usize> = table.key_positions(index).collect();
+        for len in 2..=positions.len().min(GROUP_MAX) {
+            // As many as rows.
+            if index.unique && len == positions.len() {
+                continue;
+            }
+            let of = &positions[..len];
+            let mut columns: Vec<ColumnId> = of.iter().map(|position| table.columns[*position].id).collect();
+            columns.sort_unstable();
+            if !groups.iter().any(|known| known.columns == columns) {
+                groups.push(ColumnGroup { columns, distinct: distinct_together(table, of, values, rows) });
+            }
+        }
+    }
+    groups
+}
+
+/// How many different values some columns have together, by the hashes of a sample's.
+fn distinct_together(table: &Table, positions: &[usize], values: &[Vec<Datum>], rows: f64) -> f64 {
+    let sampled = positions.first().map_or(0, |position| values[*position].len());
+    let mut hashes = Vec::with_capacity(sampled);
+    for row in 0..sampled {
+        if positions.iter().any(|position| values[*position][row].is_null()) {
+            continue;
+        }
+        let mut hasher = rustc_hash::FxHasher::default();
+        for position in positions {
+            hash_datum(&table.columns[*position].ty, &values[*position][row], &mut hasher);
+        }
+        hashes.push(hasher.finish());
+    }
+    hashes.sort_unstable();
+    let groups = hashes.chunk_by(|a, b| a == b);
+    let (mut seen, mut singles) = (0.0, 0.0);
+    for group in groups {
+        seen += 1.0;
+        singles += if group.len() == 1 { 1.0 } else { 0.0 };
+    }
+    let kept = hashes.len() as f64;
+    let all = rows * kept / (sampled.max(1) as f64);
+    distinct_in_all(seen, singles, kept, all, sampled as f64 >= rows)
+}
+
+/// How many different values there are in all rows, where a sample of `kept` has so many, and so many once: Duj1.
+fn distinct_in_all(seen: f64, singles: f64, kept: f64, all: f64, is_whole: bool) -> f64 {
+    if singles >= kept {
+        all
+    } else if is_whole || singles == 0.0 {
+        seen
+    } else {
+        (kept * seen / (kept - singles + singles * kept / all)).clamp(seen, all.max(seen))
+    }
 }
 
 /// Entries kept so that each of those seen had the same chance. Most of those that are kept give way to others, so they
@@ -150,13 +215,7 @@ fn column_statistics(ty: &SqlType, sample: Vec<Datum>, rows: f64) -> ColumnStati
     let singles = groups.iter().filter(|(_, length)| *length == 1).count() as f64;
     let seen = groups.len() as f64;
     let kept = values.len() as f64;
-    let distinct = if singles >= kept {
-        all
-    } else if sampled >= rows || singles == 0.0 {
-        seen
-    } else {
-        (kept * seen / (kept - singles + singles * kept / all)).clamp(seen, all)
-    };
+    let distinct = distinct_in_all(seen, singles, kept, all, sampled >= rows);
     if ty.holds_rows() {
         // What is kept here would not follow changes of its type.
         return ColumnStatistics { distinct, ..unordered };
@@ -286,6 +345,18 @@ mod tests {
         assert_eq!(found.common[0].0, Datum::Int(7));
         assert!((found.common[0].1 - 0.501).abs() < 0.01);
         assert_eq!(found.distinct, 500.0);
+    }
+
+    #[test]
+    fn a_sample_tells_how_often_values_repeat() {
+        // All of them are known.
+        assert_eq!(distinct_in_all(10.0, 3.0, 100.0, 100.0, true), 10.0);
+        // None was met twice, and none once only.
+        assert_eq!(distinct_in_all(100.0, 100.0, 100.0, 5000.0, false), 5000.0);
+        assert_eq!(distinct_in_all(10.0, 0.0, 100.0, 5000.0, false), 10.0);
+        // 600,000 rows, each value in 7.5 of them.
+        let estimate = distinct_in_all(25_133.0, 20_915.0, 30_000.0, 600_000.0, false);
+        assert!((70_000.0..90_000.0).contains(&estimate), "{estimate}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use types::{Datum, SqlError, SqlResult, SqlState};
+use types::{ColumnVec, Datum, SqlError, SqlResult, SqlState};
 
 /// A statement below this takes nothing from the node, and any other so much at a time.
 const NODE_STEP_BYTES: usize = 256 << 10;
@@ -258,6 +258,14 @@ impl<'a> Made<'a> {
     /// As [`Made::add`] of `count` equal values.
     pub(crate) fn add_many(&mut self, value: &Datum, count: usize) -> SqlResult<()> {
         self.grow(value.heap_bytes().saturating_mul(count))
+    }
+
+    /// As [`Made::add`] of every value of a column that takes memory by itself.
+    pub(crate) fn add_column(&mut self, column: &ColumnVec) -> SqlResult<()> {
+        match column {
+            ColumnVec::Text(_) | ColumnVec::Bytes(_) | ColumnVec::Datum(_) => self.grow(column.memory_bytes()),
+            ColumnVec::Bool(_) | ColumnVec::Int(..) | ColumnVec::Float(_) | ColumnVec::Decimal(_) => Ok(()),
+        }
     }
 
     fn grow(&mut self, bytes: usize) -> SqlResult<()> {

@@ -1,5 +1,7 @@
 //! Reading tables: spans of an index, page by page, rows fetched where an index does not hold them.
 
+mod cut;
+
 use std::{collections::VecDeque, sync::Arc};
 
 use async_trait::async_trait;
@@ -12,20 +14,22 @@ use plan::{
 };
 use smallvec::{SmallVec, smallvec};
 use types::{
-    Batch, ColumnVec, Datum, Direction, NullsOrder, SqlError, SqlResult, SqlState, encode_key, stack::deep,
+    Batch, ColumnVec, Datum, Direction, IntKind, NullsOrder, Primitive, SqlError, SqlResult, SqlState, encode_key, stack::deep,
 };
 
 use crate::{
     context::ExecContext,
     entries::{FoundRows, find_rows},
     error::{from_entry, from_kv},
-    eval::{EvalScope, eval_filter, eval_row, eval_scalar, eval_shared, matching_rows, needs_transaction},
+    eval::{EvalScope, eval_all, eval_filter, eval_row, eval_scalar, eval_shared, matching_rows, needs_transaction},
     operator::Operator,
     volatility,
 };
 
-/// Rows asked of a range at once, and for a first page with a limit at least.
-const PAGE_ROWS: u64 = 1024;
+/// Rows asked of a range at once: a page costs the work of some hundred rows besides.
+const PAGE_ROWS: u64 = 4096;
+/// Rows of a first page without a limit: small tables are read in one.
+const FIRST_PAGE_ROWS: u64 = 1024;
 const PAGE_BYTES: u64 = 2 << 20;
 /// Spans of a lookup join that are read together.
 const SPANS_AT_ONCE: usize = 128;
@@ -225,6 +229,10 @@ async fn take(
 ) -> SqlResult<()> {
     let Some((primary, rows)) = &access.fetch else {
         found.left_rows.reserve(entries.size_hint().0);
+        if found.columns.is_empty() && found.keys.is_none() {
+            found.left_rows.extend(entries.map(|(row, ..)| row));
+            return Ok(());
+        }
         for (row, key, value) in entries {
             access.reader.read_into(key, value, &mut found.columns).map_err(from_entry)?;
             found.left_rows.push(row);
@@ -369,7 +377,7 @@ fn renumber_columns(expr: &mut Expr, kept: &[usize]) {
 #[must_use]
 pub fn build_scan(scan: &Arc<TableScan>) -> Box<dyn Operator> {
     // A limit is read in one small page; pages grow from there.
-    let page_rows = scan.limit_hint.map_or(PAGE_ROWS, |limit| limit.clamp(1, PAGE_ROWS));
+    let page_rows = scan.limit_hint.map_or(FIRST_PAGE_ROWS, |limit| limit.clamp(1, FIRST_PAGE_ROWS));
     // Rows that were found by themselves are read as such.
     let filter_first = if scan.entries.is_some() { FilterFirst::No } else { FilterFirst::Undecided };
     Box::new(Scan { scan: scan.clone(), points: Vec::new(), rows: None, reads_all: false, todo: None, page_rows, ahead: ReadAhead::default(), filter_first })
@@ -377,7 +385,7 @@ pub fn build_scan(scan: &Arc<TableScan>) -> Box<dyn Operator> {
 
 /// A scan of the spans that are left of one.
 pub(crate) fn continue_scan(scan: &Arc<TableScan>, left: VecDeque<Span>) -> Box<dyn Operator> {
-    Box::new(Scan { scan: scan.clone(), points: Vec::new(), rows: None, reads_all: false, todo: Some(left), page_rows: PAGE_ROWS, ahead: ReadAhead::default(), filter_first: FilterFirst::Undecided })
+    Box::new(Scan { scan: scan.clone(), points: Vec::new(), rows: None, reads_all: false, todo: Some(left), page_rows: FIRST_PAGE_ROWS, ahead: ReadAhead::default(), filter_first: FilterFirst::Undecided })
 }
 
 /// The spans of a scan in the order in which it reads them.
@@ -390,6 +398,11 @@ pub(crate) async fn spans_in_order(scan: &TableScan, ctx: &mut ExecContext<'_>) 
 }
 
 impl Scan {
+    /// Rows that are locked, as those of UPDATE are, are taken in smaller steps.
+    fn page_rows_max(&self) -> u64 {
+        if self.scan.lock.is_some() { FIRST_PAGE_ROWS } else { PAGE_ROWS }
+    }
+
     async fn start(&mut self, ctx: &mut ExecContext<'_>) -> SqlResult<()> {
         if self.scan.entries.is_some() {
             self.todo = Some(VecDeque::new());
@@ -399,6 +412,9 @@ impl Scan {
         // Whole keys are read as such, all in one request.
         if self.scan.point && self.scan.access().codec.is_unique() {
             self.points = spans.drain(..).map(|span| span.start).collect();
+        }
+        if !self.scan.point && self.scan.lock.is_none() && self.scan.limit_hint.is_none() {
+            spans = cut::into_pages(spans, &self.scan, ctx);
         }
         self.todo = Some(spans.into());
         Ok(())
@@ -419,18 +435,20 @@ impl Scan {
             let end = rows.keys.len().min(*at + self.page_rows as usize);
             self.points = rows.keys[*at..end].to_vec();
             *at = end;
-            self.page_rows = (self.page_rows * 4).min(PAGE_ROWS);
+            self.page_rows = (self.page_rows * 4).min(self.page_rows_max());
         }
         Ok(())
     }
 
     /// The next page of the spans; none at their end.
     async fn page(&mut self, read: Read, ctx: &mut ExecContext<'_>) -> SqlResult<Option<ScanPage>> {
+        let page_rows_max = self.page_rows_max();
         let Some(todo) = &mut self.todo else { return Ok(None) };
         let Some(span) = todo.pop_front() else { return Ok(None) };
         let reverse = self.scan.reverse;
         let options = ScanOptions { read, max_rows: self.page_rows, max_bytes: PAGE_BYTES, reverse };
-        self.page_rows = (self.page_rows * 4).min(PAGE_ROWS);
+        self.page_rows = (self.page_rows * 4).min(page_rows_max);
+        self.ahead.expect(todo.iter());
         let mut page = ctx.txn()?.scan_ahead(&span, options, &mut self.ahead).await.map_err(from_kv)?;
         if let Some(resume) = page.resume.take() {
             todo.push_front(resume);
@@ -460,7 +478,7 @@ impl Scan {
             return Ok(Some(batch));
         }
         let batch = eval_filter(filter, batch, ctx).await?;
-        if matches!(self.filter_first, FilterFirst::Undecided) && looked_at as u64 >= PAGE_ROWS / 2 {
+        if matches!(self.filter_first, FilterFirst::Undecided) && looked_at as u64 >= FIRST_PAGE_ROWS / 2 {
             let steps = if batch.len() * 2 <= looked_at { InTwoSteps::new(&self.scan, filter) } else { None };
             self.filter_first = steps.map_or(FilterFirst::No, |steps| FilterFirst::Yes(Arc::new(steps)));
         }
@@ -640,21 +658,14 @@ impl LookupJoin {
     async fn find(&mut self, batch: &Batch, ctx: &mut ExecContext<'_>) -> SqlResult<(Vec<u32>, Vec<ColumnVec>)> {
         let access = self.scan.access();
         let mut spans: Vec<(u32, Span)> = Vec::with_capacity(batch.len());
-        for row in 0..batch.len() {
-            let datums = batch.row(row);
-            let scope = ctx.scope();
-            let mut prefix = access.codec.prefix().to_vec();
-            let mut has_null = false;
-            for (place, key) in self.keys.iter().enumerate() {
-                let datum = eval_row(key, &datums, &scope)?;
-                has_null |= datum.is_null();
-                if !has_null {
-                    access.codec.put_key_column(&mut prefix, place, &datum);
-                }
+        let keys = eval_all(&self.keys, batch, ctx).await?;
+        for row in (0..batch.len()).filter(|row| !keys.iter().any(|key| key.is_null(*row))) {
+            let mut prefix = Vec::with_capacity(access.codec.prefix().len() + 10 * keys.len());
+            prefix.extend_from_slice(access.codec.prefix());
+            for (place, key) in keys.iter().enumerate() {
+                access.codec.put_key_column(&mut prefix, place, &key.get_datum(row));
             }
-            if !has_null {
-                spans.push((row as u32, Span::prefix(Key::from(prefix))));
-            }
+            spans.push((row as u32, Span::prefix(Key::from(prefix))));
         }
         let mut found = Found::new(access);
         let read = read_mode(self.scan.lock, ctx)?;
@@ -705,16 +716,17 @@ impl Operator for LookupJoin {
             let mut columns: Vec<Arc<ColumnVec>> = left.gather(&left_rows).into_columns();
             columns.extend(right.into_iter().map(Arc::new));
             // The left row's number goes along through the filter.
-            let numbers: Vec<Datum> = left_rows.iter().map(|row| Datum::Int(i64::from(*row))).collect();
-            columns.push(Arc::new(ColumnVec::from_datums(&types::SqlType::Int8, &numbers)));
+            let numbers = left_rows.iter().map(|row| i64::from(*row)).collect();
+            columns.push(Arc::new(ColumnVec::Int(IntKind::Int, Primitive::from_values(numbers))));
             let width = columns.len() - 1;
             let mut joined = Batch::new(columns, left_rows.len());
             if let Some(filter) = &self.filter {
                 joined = eval_filter(filter, joined, ctx).await?;
             }
-            let matched: Vec<u32> = (0..joined.len())
-                .map(|row| joined.get_datum(width, row).as_int().unwrap_or(0) as u32)
-                .collect();
+            let matched: Vec<u32> = match joined.column(width).as_ref() {
+                ColumnVec::Int(_, numbers) => numbers.values.iter().map(|row| *row as u32).collect(),
+                _ => return Err(SqlError::internal("datum-matches-type: the left row's number is an integer")),
+            };
             let output = match self.kind {
                 JoinKind::Semi => {
                     let mut rows = matched;

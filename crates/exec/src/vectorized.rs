@@ -10,16 +10,18 @@ use std::sync::{Arc, LazyLock};
 use ahash::RandomState;
 use builtins::{ArgType, Builtin, CallTypes, LikePattern, Operator, all_operators};
 use hashbrown::HashTable;
-use plan::{Expr, TruthTest};
+use plan::{Comparison, Expr, TruthTest};
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use types::compare::compare_floats;
 use types::{
-    Batch, ColumnVec, Datum, IntKind, Nulls, Numeric, Primitive, SqlType, Strings, cast, date_to_timestamp, hash_datum,
+    Batch, ColumnVec, Datum, IntKind, Nulls, Primitive, SqlType, cast, date_to_timestamp, hash_datum,
     sql_equal,
 };
 
+use crate::choices;
 use crate::eval::EvalScope;
+use crate::numeric_kernels::{Numerics, from_integers, numerics};
 
 /// Some row failed; which error is the row-wise evaluation's to say.
 pub(crate) struct GaveUp;
@@ -86,7 +88,7 @@ fn like_kernel(builtin: &'static Builtin) -> Option<bool> {
 }
 
 impl BinaryKernel {
-    fn holds(self, order: Ordering) -> bool {
+    pub(crate) fn holds(self, order: Ordering) -> bool {
         match self {
             Self::Eq => order.is_eq(),
             Self::Ne => order.is_ne(),
@@ -98,13 +100,13 @@ impl BinaryKernel {
         }
     }
 
-    fn is_comparison(self) -> bool {
+    pub(crate) fn is_comparison(self) -> bool {
         matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
     }
 }
 
 /// A column, or one value for all rows: constants are not spread out unless somebody needs them so.
-enum Operand {
+pub(crate) enum Operand {
     Column(Arc<ColumnVec>),
     Value(Datum, SqlType),
 }
@@ -132,7 +134,7 @@ pub(crate) fn eval(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<
     operand(expr, batch, scope)?.into_column(batch.len(), scope)
 }
 
-fn operand(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<Operand, GaveUp> {
+pub(crate) fn operand(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<Operand, GaveUp> {
     let len = batch.len();
     let column = match expr {
         Expr::Column(position, _) => return Ok(Operand::Column(Arc::clone(batch.column(*position)))),
@@ -195,6 +197,15 @@ fn operand(expr: &Expr, batch: &Batch, scope: &EvalScope<'_>) -> Result<Operand,
             return Ok(Operand::Column(column));
         }
         Expr::InList { expr: inner, list, negated } => in_list(inner, list, *negated, batch, scope)?,
+        Expr::AnyAll { left, array, comparison, all } => match in_array(left, array, comparison, *all, batch, scope)? {
+            Some(column) => column,
+            None => crate::eval::eval_rows(expr, batch, scope).map_err(|_| GaveUp)?,
+        },
+        // The operand of a simple CASE is no column.
+        Expr::Case { operand: None, branches, otherwise, ty } => {
+            choices::case(branches, otherwise.as_deref(), ty, batch, scope)?
+        }
+        Expr::Coalesce(list, ty) => choices::coalesce(list, ty, batch, scope)?,
         // Whatever is rarer, or wants a short circuit for its speed, goes row by row.
         _ => return Ok(Operand::Column(Arc::new(crate::eval::eval_rows(expr, batch, scope).map_err(|_| GaveUp)?))),
     };
@@ -224,6 +235,14 @@ fn cast_column(
     {
         let values = ints.values.iter().map(|value| *value as f64).collect();
         return Ok(Operand::Column(Arc::new(ColumnVec::Float(Primitive { values, nulls: ints.nulls.clone() }))));
+    }
+    if let (ColumnVec::Int(IntKind::Int, ints), SqlType::Numeric(None)) = (column.as_ref(), to)
+        && from.is_integer()
+    {
+        return Ok(Operand::Column(Arc::new(from_integers(ints))));
+    }
+    if let (ColumnVec::Decimal(_), SqlType::Numeric(_), SqlType::Numeric(None)) = (column.as_ref(), from, to) {
+        return Ok(Operand::Column(column));
     }
     if let (ColumnVec::Int(IntKind::Date, days), SqlType::Timestamp(_)) = (column.as_ref(), to) {
         let midnight = |(row, day): (usize, &i64)| match i32::try_from(*day) {
@@ -304,14 +323,11 @@ fn call(
         && let ColumnVec::Text(texts) = column.as_ref()
         && let Some(pattern) = LikePattern::new(pattern)
     {
-        let mut result = Primitive::with_capacity(len);
-        for row in 0..len {
-            match texts.get(row) {
-                Some(text) => result.push(pattern.matches(text) != negated),
-                None => result.push_null(),
-            }
-        }
-        return Ok(Operand::Column(Arc::new(ColumnVec::Bool(result))));
+        let (bytes, ends) = texts.parts();
+        let mut values = pattern.matches_each(bytes, ends);
+        values.iter_mut().for_each(|matches| *matches ^= negated);
+        hide_nulls(&mut values, &texts.nulls);
+        return Ok(Operand::Column(Arc::new(ColumnVec::Bool(Primitive { values, nulls: texts.nulls.clone() }))));
     }
     let mut values: SmallVec<[Datum; 4]> = SmallVec::new();
     if operands.iter().all(|operand| matches!(operand, Operand::Value(..))) {
@@ -333,7 +349,7 @@ fn call(
 
 /// A kernel's operand: values, or one for all rows; never a NULL constant.
 #[derive(Clone, Copy)]
-enum Words<'c, T> {
+pub(crate) enum Words<'c, T> {
     Many(&'c [T], &'c Nulls),
     One(T),
 }
@@ -341,7 +357,7 @@ enum Words<'c, T> {
 static NO_NULLS: Nulls = Nulls::none();
 
 impl<T: Copy> Words<'_, T> {
-    fn nulls(&self) -> &Nulls {
+    pub(crate) fn nulls(&self) -> &Nulls {
         match self {
             Self::Many(_, nulls) => nulls,
             Self::One(_) => &NO_NULLS,
@@ -349,7 +365,7 @@ impl<T: Copy> Words<'_, T> {
     }
 }
 
-fn map_words<T: Copy, R>(a: Words<'_, T>, b: Words<'_, T>, len: usize, f: impl Fn(T, T) -> R) -> Vec<R> {
+pub(crate) fn map_words<T: Copy, R>(a: Words<'_, T>, b: Words<'_, T>, len: usize, mut f: impl FnMut(T, T) -> R) -> Vec<R> {
     match (a, b) {
         (Words::Many(a, _), Words::Many(b, _)) => a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect(),
         (Words::Many(a, _), Words::One(b)) => a.iter().map(|a| f(*a, b)).collect(),
@@ -442,71 +458,12 @@ fn binary(
 }
 
 /// What of a `char(n)` counts in comparisons.
-fn without_blanks(text: &[u8]) -> &[u8] {
+pub(crate) fn without_blanks(text: &[u8]) -> &[u8] {
     let end = text.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
     &text[..end]
 }
 
-/// A kernel's numeric operand.
-#[derive(Clone, Copy)]
-enum Numerics<'c> {
-    Many(&'c [Datum]),
-    One(&'c Numeric),
-}
-
-impl<'c> Numerics<'c> {
-    fn new(operand: &'c Operand, ty: &SqlType) -> Option<Self> {
-        if !matches!(ty, SqlType::Numeric(_)) {
-            return None;
-        }
-        match operand {
-            Operand::Column(column) => match column.as_ref() {
-                ColumnVec::Datum(values) => Some(Self::Many(values)),
-                _ => None,
-            },
-            Operand::Value(value, _) => value.as_numeric().map(Self::One),
-        }
-    }
-
-    /// None for NULL.
-    fn get(self, row: usize) -> Option<&'c Numeric> {
-        match self {
-            Self::Many(values) => values[row].as_numeric(),
-            Self::One(value) => Some(value),
-        }
-    }
-}
-
-fn numerics(kernel: BinaryKernel, a: Numerics<'_>, b: Numerics<'_>, len: usize) -> Result<Option<ColumnVec>, GaveUp> {
-    let pairs = (0..len).map(|row| (a.get(row), b.get(row)));
-    if kernel.is_comparison() {
-        let mut result = Primitive::with_capacity(len);
-        for pair in pairs {
-            match pair {
-                (Some(a), Some(b)) => result.push(kernel.holds(a.cmp(b))),
-                _ => result.push_null(),
-            }
-        }
-        return Ok(Some(ColumnVec::Bool(result)));
-    }
-    let operation = match kernel {
-        BinaryKernel::Add => Numeric::add,
-        BinaryKernel::Sub => Numeric::sub,
-        BinaryKernel::Mul => Numeric::mul,
-        BinaryKernel::Div => Numeric::div,
-        _ => return Ok(None),
-    };
-    let mut result = Vec::with_capacity(len);
-    for pair in pairs {
-        result.push(match pair {
-            (Some(a), Some(b)) => Datum::Numeric(operation(a, b).map_err(|_| GaveUp)?),
-            _ => Datum::Null,
-        });
-    }
-    Ok(Some(ColumnVec::Datum(result)))
-}
-
-fn compare_words<T: Copy>(
+pub(crate) fn compare_words<T: Copy>(
     kernel: BinaryKernel,
     a: Words<'_, T>,
     b: Words<'_, T>,
@@ -528,7 +485,7 @@ fn compare_words<T: Copy>(
 }
 
 /// NULL rows hold the type's default.
-fn hide_nulls<T: Default>(values: &mut [T], nulls: &Nulls) {
+pub(crate) fn hide_nulls<T: Default>(values: &mut [T], nulls: &Nulls) {
     if nulls.any() {
         for (row, value) in values.iter_mut().enumerate() {
             if nulls.is_null(row) {
@@ -634,7 +591,6 @@ fn in_list(
     batch: &Batch,
     scope: &EvalScope<'_>,
 ) -> Result<ColumnVec, GaveUp> {
-    let ty = expr.ty();
     let column = eval(expr, batch, scope)?;
     let mut constants = Vec::with_capacity(list.len());
     for item in list {
@@ -643,67 +599,108 @@ fn in_list(
             Operand::Column(_) => return in_rows(expr, list, negated, batch, scope),
         }
     }
-    let has_null = constants.iter().any(Datum::is_null);
+    Ok(in_constants(&column, &expr.ty(), constants, negated))
+}
+
+/// `expr = ANY (array)` and `expr <> ALL (array)` of one array for all rows; none where it is another comparison.
+fn in_array(
+    left: &Expr,
+    array: &Expr,
+    comparison: &Comparison,
+    all: bool,
+    batch: &Batch,
+    scope: &EvalScope<'_>,
+) -> Result<Option<ColumnVec>, GaveUp> {
+    let wanted = if all { BinaryKernel::Ne } else { BinaryKernel::Eq };
+    let (ty, element) = (left.ty(), array.ty().element());
+    let is_plain = kernel_of(comparison.builtin) == Some(wanted)
+        && ty.same_base(&comparison.left_cast)
+        && ty.same_base(&comparison.right_cast)
+        && element.is_some_and(|element| element.same_base(&ty));
+    if !is_plain {
+        return Ok(None);
+    }
+    let Operand::Value(array, _) = operand(array, batch, scope)? else { return Ok(None) };
+    let Datum::Array(array) = array else {
+        return Ok(Some(ColumnVec::repeat(&SqlType::Bool, &Datum::Null, batch.len())));
+    };
+    let column = eval(left, batch, scope)?;
+    Ok(Some(in_constants(&column, &ty, array.elements().to_vec(), all)))
+}
+
+/// Whether each value is among the constants, or where `negated` is not.
+fn in_constants(column: &ColumnVec, ty: &SqlType, mut constants: Vec<Datum>, negated: bool) -> ColumnVec {
+    let (count, len) = (constants.len(), column.len());
+    if count == 0 {
+        return ColumnVec::Bool(Primitive::from_values(vec![negated; len]));
+    }
     constants.retain(|datum| !datum.is_null());
-    if let (ColumnVec::Text(strings), true) = (column.as_ref(), !list.is_empty() && constants.len() <= 8) {
-        let counts: fn(&[u8]) -> &[u8] = match ty {
-            SqlType::Text | SqlType::Varchar(_) => |text| text,
-            SqlType::Char(_) => without_blanks,
-            _ => return in_rows(expr, list, negated, batch, scope),
-        };
-        return in_texts(strings, &constants, counts, has_null, negated).ok_or(GaveUp);
+    let has_null = constants.len() < count;
+    let is_text = matches!(ty, SqlType::Text | SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Name);
+    if let (ColumnVec::Text(strings), true) = (column, is_text) {
+        let counts: fn(&[u8]) -> &[u8] = if matches!(ty, SqlType::Char(_)) { without_blanks } else { |text| text };
+        let mut texts: Vec<&[u8]> =
+            constants.iter().filter_map(|datum| datum.as_str()).map(|text| counts(text.as_bytes())).collect();
+        texts.sort_unstable();
+        let is_few = texts.len() <= 8;
+        let find = |text: &[u8]| if is_few { texts.contains(&text) } else { texts.binary_search(&text).is_ok() };
+        return found_rows(len, has_null, negated, |row| strings.get(row).map(counts).map(find));
+    }
+    if let ColumnVec::Int(kind, ints) = column {
+        let mut words: Vec<i64> = constants.iter().filter_map(|datum| int_word(*kind, datum)).collect();
+        words.sort_unstable();
+        let is_few = words.len() <= 8;
+        let find = |word: i64| if is_few { words.contains(&word) } else { words.binary_search(&word).is_ok() };
+        return found_rows(len, has_null, negated, |row| ints.get(row).map(find));
     }
     let state = RandomState::new();
     let hash = |datum: &Datum| {
         let mut hasher = std::hash::BuildHasher::build_hasher(&state);
-        hash_datum(&ty, datum, &mut hasher);
+        hash_datum(ty, datum, &mut hasher);
         std::hash::Hasher::finish(&hasher)
     };
-    let hashed = constants.len() > 8 && batch.len() > 8;
+    let hashed = constants.len() > 8 && len > 8;
     let mut table: HashTable<usize> = HashTable::new();
     if hashed {
         for (number, datum) in constants.iter().enumerate() {
             table.insert_unique(hash(datum), number, |other| hash(&constants[*other]));
         }
     }
-    let mut result = Primitive::with_capacity(batch.len());
-    for row in 0..batch.len() {
+    found_rows(len, has_null, negated, |row| {
         let value = column.get_datum(row);
         if value.is_null() {
-            if list.is_empty() { result.push(negated) } else { result.push_null() }
-            continue;
+            return None;
         }
-        let found = if hashed {
-            table.find(hash(&value), |number| sql_equal(&ty, &constants[*number], &value)).is_some()
+        Some(if hashed {
+            table.find(hash(&value), |number| sql_equal(ty, &constants[*number], &value)).is_some()
         } else {
-            constants.iter().any(|constant| sql_equal(&ty, constant, &value))
-        };
-        if found || !has_null {
-            result.push(found != negated);
-        } else {
-            result.push_null();
-        }
-    }
-    Ok(ColumnVec::Bool(result))
+            constants.iter().any(|constant| sql_equal(ty, constant, &value))
+        })
+    })
 }
 
-/// Few texts are compared one by one, without a copy.
-fn in_texts(
-    strings: &Strings,
-    constants: &[Datum],
-    counts: fn(&[u8]) -> &[u8],
-    has_null: bool,
-    negated: bool,
-) -> Option<ColumnVec> {
-    let constants: Vec<&[u8]> = constants.iter().map(|datum| Some(counts(datum.as_str()?.as_bytes()))).collect::<Option<_>>()?;
-    let mut result = Primitive::with_capacity(strings.len());
-    for row in 0..strings.len() {
-        match strings.get(row).map(counts).map(|text| constants.contains(&text)) {
+/// What `find` says of each row, none for NULL, as IN answers: what is not among values one of which is NULL is unknown.
+fn found_rows(len: usize, has_null: bool, negated: bool, find: impl Fn(usize) -> Option<bool>) -> ColumnVec {
+    let mut result = Primitive::with_capacity(len);
+    for row in 0..len {
+        match find(row) {
             Some(found) if found || !has_null => result.push(found != negated),
             _ => result.push_null(),
         }
     }
-    Some(ColumnVec::Bool(result))
+    ColumnVec::Bool(result)
+}
+
+/// The word of a datum in a column of this kind.
+fn int_word(kind: IntKind, datum: &Datum) -> Option<i64> {
+    match (kind, datum) {
+        (IntKind::Int, Datum::Int(value))
+        | (IntKind::Time, Datum::Time(value))
+        | (IntKind::Timestamp, Datum::Timestamp(value))
+        | (IntKind::TimestampTz, Datum::TimestampTz(value)) => Some(*value),
+        (IntKind::Date, Datum::Date(days)) => Some(i64::from(*days)),
+        _ => None,
+    }
 }
 
 fn in_rows(

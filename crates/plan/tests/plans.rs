@@ -104,7 +104,7 @@ fn table(
         (ColumnId::new(number), known)
     };
     let columns = (1..).zip(columns).map(known).collect();
-    catalog.statistics().set(id, TableStatistics { rows, average_row_bytes: 100.0, analyzed_at: 0, columns });
+    catalog.statistics().set(id, TableStatistics { rows, average_row_bytes: 100.0, columns, ..TableStatistics::default() });
 }
 
 /// Makes tables the partitions of another, by a column of it.

@@ -28,6 +28,7 @@
 
 pub mod array;
 mod array_assign;
+pub mod batch;
 pub mod binary;
 pub mod bits;
 pub mod cast;
@@ -35,6 +36,7 @@ pub mod compare;
 pub mod composite_type;
 pub mod datetime;
 pub mod datum;
+pub mod decimals;
 pub mod domain_type;
 pub mod enum_type;
 pub mod error;
@@ -61,6 +63,7 @@ pub mod unsigned;
 pub mod vector;
 
 pub use array::{Array, Dimension};
+pub use batch::Batch;
 pub use binary::{parse_binary, write_binary};
 pub use bits::Bits;
 pub use cast::{CastContext, can_cast, cast, fit_modifier, is_listed_cast};
@@ -69,6 +72,7 @@ pub use datetime::arithmetic::date_to_timestamp;
 pub use composite_type::{Attribute, CompositeType, check_extent, relation_of_row_type, row_type_oid};
 pub use datetime::zone::Zone;
 pub use datum::{Datum, Interval, TimeTz};
+pub use decimals::Decimals;
 pub use domain_type::{DomainType, Over, domains_exist};
 pub use enum_type::{Labels, EnumLabel, EnumType, EnumValue, sort_key_between, sort_keys};
 pub use error::{SqlError, SqlErrorFields, SqlResult, SqlState};
@@ -88,4 +92,4 @@ pub use row::{RowDecoder, RowEncoder, WantedColumn};
 pub use row_type::{RowType, RowTypeId};
 pub use sql_type::{ElementType, NumericModifier, SqlType, TypeCategory};
 pub use text::{check_text_size, parse_text, to_text, write_text};
-pub use vector::{Batch, ColumnVec, IntKind, Nulls, Primitive, Strings};
+pub use vector::{ColumnVec, IntKind, Nulls, Primitive, Strings};

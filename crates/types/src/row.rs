@@ -329,6 +329,7 @@ impl RowDecoder {
                     values.push(bytes);
                 }
                 (ColumnVec::Bytes(values), Some(Raw::Bytes(bytes))) => values.push(bytes),
+                (column @ ColumnVec::Decimal(_), Some(Raw::Decimal(digits, scale))) => column.push_decimal(digits, scale),
                 (ColumnVec::Datum(values), Some(Raw::Decimal(digits, scale))) => {
                     values.push(Datum::Numeric(Numeric::small(digits, scale)));
                 }

@@ -3,9 +3,9 @@
 //! A batch is a list of columns of equal length. A column holds its values in the plainest array that fits its
 //! type, and beside it a bitmap of NULLs that costs nothing while there are none.
 
-use std::sync::Arc;
-
 use crate::datum::Datum;
+use crate::decimals::Decimals;
+use crate::numeric::Numeric;
 use crate::sql_type::SqlType;
 
 /// The bitmap of NULL rows, bit set = NULL. Without any NULL no bits are stored.
@@ -125,7 +125,7 @@ impl<T: Copy + Default> Primitive<T> {
         self.values.push(T::default());
     }
 
-    fn append(&mut self, other: &Self, from: usize, len: usize) {
+    pub(crate) fn append(&mut self, other: &Self, from: usize, len: usize) {
         if other.nulls.any() {
             let base = self.values.len();
             for offset in 0..len {
@@ -137,12 +137,12 @@ impl<T: Copy + Default> Primitive<T> {
         self.values.extend_from_slice(&other.values[from..from + len]);
     }
 
-    fn gather(&self, rows: &[u32]) -> Self {
+    pub(crate) fn gather(&self, rows: &[u32]) -> Self {
         let values = rows.iter().map(|row| self.values[*row as usize]).collect();
         Self { values, nulls: gather_nulls(&self.nulls, rows) }
     }
 
-    fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         self.values.truncate(len);
         self.nulls.truncate(len);
     }
@@ -195,6 +195,12 @@ impl Strings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All rows' bytes, and where each row begins, with the end of the last.
+    #[must_use]
+    pub fn parts(&self) -> (&[u8], &[u32]) {
+        (&self.buffer, &self.offsets)
     }
 
     /// The bytes of a row; empty when it is NULL.
@@ -299,6 +305,8 @@ pub enum ColumnVec {
     Bool(Primitive<bool>),
     Int(IntKind, Primitive<i64>),
     Float(Primitive<f64>),
+    /// numeric, while the values have one scale and are short.
+    Decimal(Decimals),
     /// UTF-8: text, varchar, char, name, `"char"`, unknown.
     Text(Strings),
     Bytes(Strings),
@@ -327,6 +335,7 @@ impl ColumnVec {
             SqlType::Timestamp(_) => Self::Int(IntKind::Timestamp, Primitive::with_capacity(rows)),
             SqlType::TimestampTz(_) => Self::Int(IntKind::TimestampTz, Primitive::with_capacity(rows)),
             SqlType::Float4 | SqlType::Float8 => Self::Float(Primitive::with_capacity(rows)),
+            SqlType::Numeric(_) => Self::Decimal(Decimals::with_capacity(rows)),
             SqlType::Text
             | SqlType::Varchar(_)
             | SqlType::Char(_)
@@ -371,6 +380,7 @@ impl ColumnVec {
             Self::Bool(column) => column.values.len(),
             Self::Int(_, column) => column.values.len(),
             Self::Float(column) => column.values.len(),
+            Self::Decimal(column) => column.len(),
             Self::Text(column) | Self::Bytes(column) => column.len(),
             Self::Datum(column) => column.len(),
         }
@@ -387,6 +397,7 @@ impl ColumnVec {
             Self::Bool(column) => column.nulls.is_null(row),
             Self::Int(_, column) => column.nulls.is_null(row),
             Self::Float(column) => column.nulls.is_null(row),
+            Self::Decimal(column) => column.nulls().is_null(row),
             Self::Text(column) | Self::Bytes(column) => column.nulls.is_null(row),
             Self::Datum(column) => column[row].is_null(),
         }
@@ -398,6 +409,7 @@ impl ColumnVec {
             Self::Bool(column) => column.get(row).map_or(Datum::Null, Datum::Bool),
             Self::Int(kind, column) => column.get(row).map_or(Datum::Null, |value| kind.datum(value)),
             Self::Float(column) => column.get(row).map_or(Datum::Null, Datum::Float),
+            Self::Decimal(column) => column.get(row).map_or(Datum::Null, Datum::Numeric),
             Self::Text(column) => column.get(row).map_or(Datum::Null, |bytes| Datum::text(as_str(bytes))),
             Self::Bytes(column) => column.get(row).map_or(Datum::Null, Datum::bytes),
             Self::Datum(column) => column[row].clone(),
@@ -417,6 +429,12 @@ impl ColumnVec {
     /// # Panics
     /// When the datum is not one of the column's type: *datum-matches-type* is broken.
     pub fn push(&mut self, datum: &Datum) {
+        if let (Self::Decimal(column), Datum::Numeric(value)) = (&mut *self, datum) {
+            match value.as_small() {
+                Some((digits, scale)) if column.try_push(digits, scale) => return,
+                _ => self.keep_datums(),
+            }
+        }
         match (self, datum) {
             (Self::Datum(column), datum) => column.push(datum.clone()),
             (column, Datum::Null) => column.push_null(),
@@ -435,11 +453,33 @@ impl ColumnVec {
         }
     }
 
+    /// Appends a numeric of few digits.
+    ///
+    /// # Panics
+    /// Where the column is not of that type.
+    #[inline]
+    pub fn push_decimal(&mut self, digits: i64, scale: u16) {
+        if let Self::Decimal(column) = &mut *self
+            && column.try_push(digits, scale)
+        {
+            return;
+        }
+        self.push(&Datum::Numeric(Numeric::small(digits, scale)));
+    }
+
+    /// Turns a column of words into one of datums.
+    #[cold]
+    fn keep_datums(&mut self) {
+        let datums = (0..self.len()).map(|row| self.get_datum(row)).collect();
+        *self = Self::Datum(datums);
+    }
+
     pub fn push_null(&mut self) {
         match self {
             Self::Bool(column) => column.push_null(),
             Self::Int(_, column) => column.push_null(),
             Self::Float(column) => column.push_null(),
+            Self::Decimal(column) => column.digits.push_null(),
             Self::Text(column) | Self::Bytes(column) => column.push_null(),
             Self::Datum(column) => column.push(Datum::Null),
         }
@@ -454,6 +494,7 @@ impl ColumnVec {
             Self::Int(IntKind::Timestamp, _) => "timestamp",
             Self::Int(IntKind::TimestampTz, _) => "timestamptz",
             Self::Float(_) => "float",
+            Self::Decimal(_) => "decimal",
             Self::Text(_) => "text",
             Self::Bytes(_) => "bytes",
             Self::Datum(_) => "datum",
@@ -462,6 +503,12 @@ impl ColumnVec {
 
     /// Appends rows `[from, from + len)` of `other`, a column of the same type.
     pub fn append_range(&mut self, other: &Self, from: usize, len: usize) {
+        if let (Self::Decimal(to), Self::Decimal(other)) = (&mut *self, other) {
+            if to.try_append(other, from, len) {
+                return;
+            }
+            self.keep_datums();
+        }
         match (self, other) {
             (Self::Bool(to), Self::Bool(other)) => to.append(other, from, len),
             (Self::Int(kind, to), Self::Int(other_kind, other)) if kind == other_kind => to.append(other, from, len),
@@ -486,6 +533,7 @@ impl ColumnVec {
             Self::Bool(column) => Self::Bool(column.gather(rows)),
             Self::Int(kind, column) => Self::Int(*kind, column.gather(rows)),
             Self::Float(column) => Self::Float(column.gather(rows)),
+            Self::Decimal(column) => Self::Decimal(column.gather(rows)),
             Self::Text(column) => Self::Text(column.gather(rows)),
             Self::Bytes(column) => Self::Bytes(column.gather(rows)),
             Self::Datum(column) => Self::Datum(rows.iter().map(|row| column[*row as usize].clone()).collect()),
@@ -506,6 +554,7 @@ impl ColumnVec {
             Self::Bool(_) => Self::Bool(Primitive::new()),
             Self::Int(kind, _) => Self::Int(*kind, Primitive::new()),
             Self::Float(_) => Self::Float(Primitive::new()),
+            Self::Decimal(column) => Self::Decimal(Decimals::new(column.scale())),
             Self::Text(_) => Self::Text(Strings::new()),
             Self::Bytes(_) => Self::Bytes(Strings::new()),
             Self::Datum(_) => Self::Datum(Vec::new()),
@@ -517,6 +566,7 @@ impl ColumnVec {
             Self::Bool(column) => column.truncate(len),
             Self::Int(_, column) => column.truncate(len),
             Self::Float(column) => column.truncate(len),
+            Self::Decimal(column) => column.digits.truncate(len),
             Self::Text(column) | Self::Bytes(column) => {
                 if len < column.len() {
                     column.truncate(len);
@@ -556,6 +606,7 @@ impl ColumnVec {
             Self::Bool(column) => column.values.capacity() + column.nulls.bits.capacity() * 8,
             Self::Int(_, column) => column.values.capacity() * 8 + column.nulls.bits.capacity() * 8,
             Self::Float(column) => column.values.capacity() * 8 + column.nulls.bits.capacity() * 8,
+            Self::Decimal(column) => column.digits.values.capacity() * 8 + column.nulls().bits.capacity() * 8,
             Self::Text(column) | Self::Bytes(column) => column.buffer.capacity() + column.offsets.capacity() * 4,
             Self::Datum(column) => {
                 column.capacity() * size_of::<Datum>() + column.iter().map(Datum::heap_bytes).sum::<usize>()
@@ -568,123 +619,10 @@ fn as_str(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("datum-matches-type: a text column holds UTF-8")
 }
 
-/// Columns of equal length. Columns are shared, so projecting and renaming copy nothing.
-#[derive(Debug, Clone, Default)]
-pub struct Batch {
-    columns: Vec<Arc<ColumnVec>>,
-    len: usize,
-}
-
-impl Batch {
-    /// # Panics
-    /// When a column's length is not `len`. The length is given for batches without columns.
-    #[must_use]
-    pub fn new(columns: Vec<Arc<ColumnVec>>, len: usize) -> Self {
-        for column in &columns {
-            assert_eq!(column.len(), len, "all columns of a batch have its length");
-        }
-        Self { columns, len }
-    }
-
-    #[must_use]
-    pub fn from_columns(columns: Vec<ColumnVec>, len: usize) -> Self {
-        Self::new(columns.into_iter().map(Arc::new).collect(), len)
-    }
-
-    #[must_use]
-    pub fn from_rows(types: &[SqlType], rows: &[Vec<Datum>]) -> Self {
-        let mut columns: Vec<ColumnVec> = types.iter().map(|ty| ColumnVec::with_capacity(ty, rows.len())).collect();
-        for row in rows {
-            for (column, datum) in columns.iter_mut().zip(row) {
-                column.push(datum);
-            }
-        }
-        Self::from_columns(columns, rows.len())
-    }
-
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    #[must_use]
-    pub fn columns(&self) -> &[Arc<ColumnVec>] {
-        &self.columns
-    }
-
-    #[must_use]
-    pub fn into_columns(self) -> Vec<Arc<ColumnVec>> {
-        self.columns
-    }
-
-    #[must_use]
-    pub fn column(&self, index: usize) -> &Arc<ColumnVec> {
-        &self.columns[index]
-    }
-
-    #[must_use]
-    pub fn get_datum(&self, column: usize, row: usize) -> Datum {
-        self.columns[column].get_datum(row)
-    }
-
-    #[must_use]
-    pub fn row(&self, row: usize) -> Vec<Datum> {
-        self.columns.iter().map(|column| column.get_datum(row)).collect()
-    }
-
-    #[must_use]
-    pub fn gather(&self, rows: &[u32]) -> Self {
-        Self { columns: self.columns.iter().map(|c| Arc::new(c.gather(rows))).collect(), len: rows.len() }
-    }
-
-    /// Keeps the selected rows; the whole batch is passed on unchanged.
-    #[must_use]
-    pub fn filter(self, selection: &[u32]) -> Self {
-        let whole = selection.len() == self.len && selection.iter().enumerate().all(|(i, row)| i == *row as usize);
-        if whole { self } else { self.gather(selection) }
-    }
-
-    #[must_use]
-    pub fn slice(&self, from: usize, len: usize) -> Self {
-        if from == 0 && len == self.len {
-            return self.clone();
-        }
-        Self { columns: self.columns.iter().map(|c| Arc::new(c.slice(from, len))).collect(), len }
-    }
-
-    /// The columns at these positions, shared.
-    #[must_use]
-    pub fn project(&self, columns: &[usize]) -> Self {
-        Self { columns: columns.iter().map(|c| Arc::clone(&self.columns[*c])).collect(), len: self.len }
-    }
-
-    /// Appends the rows of a batch of the same types.
-    pub fn append(&mut self, other: &Self) {
-        if self.columns.is_empty() && self.len == 0 {
-            *self = other.clone();
-            return;
-        }
-        assert_eq!(self.columns.len(), other.columns.len(), "batches of one stream have the same columns");
-        for (column, more) in self.columns.iter_mut().zip(&other.columns) {
-            Arc::make_mut(column).append(more);
-        }
-        self.len += other.len;
-    }
-
-    #[must_use]
-    pub fn memory_bytes(&self) -> usize {
-        self.columns.iter().map(|column| column.memory_bytes()).sum()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::Batch;
 
     fn sample(ty: &SqlType) -> Vec<Datum> {
         match ty {

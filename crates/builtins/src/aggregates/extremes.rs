@@ -72,12 +72,13 @@ fn fold(types: &CallTypes, keep: fn(&SqlType, &Datum, &Datum) -> Option<Datum>) 
     Box::new(Fold { kept: None, ty: types.args[0], keep })
 }
 
+/// Of equal values, which may print differently, the last is kept.
 fn least(types: &CallTypes) -> Box<dyn Accumulator> {
-    fold(types, |ty, kept, new| compare(ty, new, kept).is_lt().then(|| new.clone()))
+    fold(types, |ty, kept, new| compare(ty, new, kept).is_le().then(|| new.clone()))
 }
 
 fn greatest(types: &CallTypes) -> Box<dyn Accumulator> {
-    fold(types, |ty, kept, new| compare(ty, new, kept).is_gt().then(|| new.clone()))
+    fold(types, |ty, kept, new| compare(ty, new, kept).is_ge().then(|| new.clone()))
 }
 
 fn all(types: &CallTypes) -> Box<dyn Accumulator> {

@@ -101,19 +101,39 @@ struct NumericSum {
     sum: Numeric,
     rows: i64,
     average: bool,
+    /// How many of the rows have the sum's scale: without them it would have a smaller one.
+    rows_of_scale: i64,
 }
 
 impl NumericSum {
     fn new(average: bool) -> Box<dyn Accumulator> {
-        Box::new(Self { sum: Numeric::ZERO, rows: 0, average })
+        Box::new(Self { sum: Numeric::ZERO, rows: 0, average, rows_of_scale: 0 })
     }
 }
 
 impl Accumulator for NumericSum {
     fn add(&mut self, _: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()> {
-        self.sum = self.sum.add(numeric(&args[0]))?;
+        let value = numeric(&args[0]);
+        if self.rows == 0 || value.scale() > self.sum.scale() {
+            self.rows_of_scale = 0;
+        }
+        self.sum = self.sum.add(value)?;
         self.rows += 1;
+        self.rows_of_scale += i64::from(value.scale() == self.sum.scale());
         Ok(())
+    }
+
+    fn remove(&mut self, _: &EvalContext<'_>, args: &[Datum]) -> SqlResult<bool> {
+        let value = numeric(&args[0]);
+        let has_scale = value.scale() == self.sum.scale();
+        // Nothing can be taken from what is not finite, and nobody knows which scale is the next.
+        if !value.is_finite() || !self.sum.is_finite() || (has_scale && self.rows_of_scale == 1 && self.rows > 1) {
+            return Ok(false);
+        }
+        self.rows -= 1;
+        self.rows_of_scale -= i64::from(has_scale);
+        self.sum = if self.rows == 0 { Numeric::ZERO } else { self.sum.sub(value)? };
+        Ok(true)
     }
 
     fn finish(&self, _: &EvalContext<'_>) -> SqlResult<Datum> {

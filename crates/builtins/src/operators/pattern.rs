@@ -118,6 +118,35 @@ impl LikePattern {
     }
 }
 
+impl LikePattern {
+    /// Whether each of many values matches; value `i` is `values[ends[i]..ends[i + 1]]`. One part anywhere, as in
+    /// `%part%`, is looked for in all of them at once.
+    #[must_use]
+    pub fn matches_each(&self, values: &[u8], ends: &[u32]) -> Vec<bool> {
+        let bounds = |row: usize| ends[row] as usize..ends[row + 1] as usize;
+        let rows = ends.len().saturating_sub(1);
+        let is_anywhere = self.first.is_empty() && self.last.as_ref().is_some_and(Vec::is_empty);
+        let ([part], true) = (&self.middle[..], is_anywhere) else {
+            return (0..rows).map(|row| self.matches(&values[bounds(row)])).collect();
+        };
+        let mut found = vec![false; rows];
+        let mut row = 0;
+        let mut from = 0;
+        while let Some(place) = values.get(from..).and_then(|rest| part.find(rest)) {
+            let (start, end) = (from + place, from + place + part.needle().len());
+            row += ends[row + 1..].partition_point(|end| *end as usize <= start);
+            // What goes on into the next value is in none.
+            from = if end <= bounds(row).end {
+                found[row] = true;
+                bounds(row).end
+            } else {
+                start + 1
+            };
+        }
+        found
+    }
+}
+
 /// Each byte as a character of its own.
 fn like_bytes(value: &[u8], pattern: &[u8]) -> SqlResult<bool> {
     let characters = |bytes: &[u8]| bytes.iter().map(|byte| char::from(*byte)).collect::<String>();
@@ -352,6 +381,20 @@ mod tests {
         }
         like("a", "a\\", Some('\\')).expect_err("ends with the escape character");
         assert!(LikePattern::new("a\\").is_none() && LikePattern::new("a_").is_none());
+    }
+
+    #[test]
+    fn values_end_to_end_match_as_each_does() {
+        let values = ["", "ab", "xaby", "a", "b", "abab", "", "xa", "by", "ü", "ab"];
+        let buffer = values.concat();
+        let mut ends = vec![0];
+        values.iter().for_each(|value| ends.push(ends[ends.len() - 1] + value.len() as u32));
+        for pattern in ["%ab%", "%a%", "%%", "ab%", "%ab", "%a%b%", "ab", "%ü%", "%abx%", "%bx%"] {
+            let compiled = LikePattern::new(pattern).unwrap();
+            let expected: Vec<bool> = values.iter().map(|value| compiled.matches(value.as_bytes())).collect();
+            assert_eq!(compiled.matches_each(buffer.as_bytes(), &ends), expected, "{pattern}");
+        }
+        assert!(LikePattern::new("%a%").unwrap().matches_each(b"", &[0]).is_empty());
     }
 
     #[test]

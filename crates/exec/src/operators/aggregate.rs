@@ -12,7 +12,7 @@ use plan::{AggregateCall, Expr};
 use types::{Batch, ColumnVec, Datum, IntKind, Primitive, SqlResult, SqlType};
 
 use super::Emitter;
-use super::fast_aggregate::FastAggregate;
+use super::fast_aggregate::{FastAggregate, Rows};
 use super::key_table::KeyTable;
 use super::sort::{SortColumn, sorted_rows};
 use crate::context::ExecContext;
@@ -122,7 +122,9 @@ impl State {
         match self {
             Self::Fast(fast) => {
                 fast.resize(groups);
-                fast.update(numbers, &inputs.args, &|row| inputs.keeps(row))?;
+                let keeps = |row: usize| inputs.keeps(row);
+                let keep: Option<&dyn Fn(usize) -> bool> = inputs.filter.is_some().then_some(&keeps as &dyn Fn(usize) -> bool);
+                fast.update(&Rows { groups: numbers, keep }, &inputs.args)?;
             }
             Self::General(states) => {
                 states.resize_with(groups, || (call.aggregate.new)(&call.types));

@@ -1,15 +1,20 @@
 //! Which rows of its partition a window function sees from each row.
 
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::ops::Range;
 
 use builtins::{CallTypes, EvalContext, Operator, Resolved, resolve_binary_operator};
 use plan::plan::{FrameBound, FrameUnit, WindowFrame};
-use types::{CastContext, Datum, Numeric, SqlError, SqlResult, SqlState, SqlType, cast, compare};
+use types::{CastContext, ColumnVec, Datum, IntKind, Numeric, SqlError, SqlResult, SqlState, SqlType, cast, compare};
 
 use super::sort::SortColumn;
 use crate::context::ExecContext;
 use crate::eval::eval_scalar;
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// The finite ones.
+const TIMESTAMPS: Range<i128> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
 #[derive(Clone, Debug)]
 enum Bound {
@@ -177,9 +182,12 @@ impl Frame {
             (FrameUnit::Range, Bound::Preceding(Offset::Value(offset, ty)) | Bound::Following(Offset::Value(offset, ty)))
                 if let Some(shift) = shift =>
             {
-                match partition.shifted(row, offset, ty, shift, context)? {
-                    Some(target) => partition.search(&target, is_start, near, context)?,
-                    None => group_edge(group),
+                match partition.shifted_word(row, shift) {
+                    Some(bound) => partition.search_word(bound, is_start, near),
+                    None => match partition.shifted(row, offset, ty, shift, context)? {
+                        Some(target) => partition.search(&target, is_start, near, context)?,
+                        None => group_edge(group),
+                    },
                 }
             }
             _ => return Err(SqlError::internal("a frame's offset does not fit its unit")),
@@ -192,14 +200,30 @@ struct Shift {
     resolved: Resolved<'static, Operator>,
     types: CallTypes,
     is_preceding: bool,
+    /// What is added to the words of the column, where that is all the operator does.
+    delta: Option<i128>,
+}
+
+/// An offset in the unit of the words of a column of this type; none where the column has no words, or where what is added
+/// depends on the value, as months do.
+fn offset_in_words(ty: &SqlType, offset: &Datum) -> Option<i64> {
+    match (ty, offset) {
+        (SqlType::Int2 | SqlType::Int4 | SqlType::Int8, Datum::Int(offset)) => Some(*offset),
+        (SqlType::Timestamp(_), Datum::Interval(offset)) if offset.months == 0 => {
+            i64::from(offset.days).checked_mul(MICROS_PER_DAY)?.checked_add(offset.micros)
+        }
+        // A day need not have 24 hours there.
+        (SqlType::TimestampTz(_), Datum::Interval(offset)) if offset.months == 0 && offset.days == 0 => Some(offset.micros),
+        _ => None,
+    }
 }
 
 impl Shift {
     /// None for a bound without such an offset.
     fn new(bound: &Bound, order: &[SortColumn]) -> SqlResult<Option<Self>> {
-        let (offset_type, is_preceding) = match bound {
-            Bound::Preceding(Offset::Value(_, ty)) => (ty, true),
-            Bound::Following(Offset::Value(_, ty)) => (ty, false),
+        let (offset, offset_type, is_preceding) = match bound {
+            Bound::Preceding(Offset::Value(offset, ty)) => (offset, ty, true),
+            Bound::Following(Offset::Value(offset, ty)) => (offset, ty, false),
             _ => return Ok(None),
         };
         let [order] = order else {
@@ -217,7 +241,9 @@ impl Shift {
             ))
         })?;
         let types = CallTypes { args: resolved.args.clone(), ret: resolved.ret };
-        Ok(Some(Self { resolved, types, is_preceding }))
+        let words = offset_in_words(&order.ty, offset).map(i128::from);
+        let delta = words.map(|words| if symbol == "+" { words } else { -words });
+        Ok(Some(Self { resolved, types, is_preceding, delta }))
     }
 }
 
@@ -241,7 +267,7 @@ impl Partition<'_> {
         context: &EvalContext<'_>,
     ) -> SqlResult<Option<Target>> {
         let [order] = self.order else { return Ok(None) };
-        let Shift { resolved, types, is_preceding } = shift;
+        let Shift { resolved, types, is_preceding, .. } = shift;
         let value = order.column.get_datum(row);
         if value.is_null() {
             return Ok(None);
@@ -259,6 +285,38 @@ impl Partition<'_> {
                 Ok(Some(if *is_preceding { Target::BeforeAll } else { Target::AfterAll }))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// The row's word moved by an offset; none for NULL, for an infinity, and where it leaves the range of the type.
+    fn shifted_word(&self, row: usize, shift: &Shift) -> Option<i128> {
+        let ([order], Some(delta)) = (self.order, shift.delta) else { return None };
+        let ColumnVec::Int(kind, ints) = order.column.as_ref() else { return None };
+        let value = ints.get(row)?;
+        let bound = i128::from(value) + delta;
+        let is_plain = match kind {
+            IntKind::Int => true,
+            IntKind::Date | IntKind::Time | IntKind::Timestamp | IntKind::TimestampTz => TIMESTAMPS.contains(&i128::from(value)) && TIMESTAMPS.contains(&bound),
+        };
+        is_plain.then_some(bound)
+    }
+
+    /// As [`Partition::search`], in a column of words.
+    fn search_word(&self, bound: i128, is_start: bool, near: usize) -> usize {
+        let [order] = self.order else { return self.rows.start };
+        let ColumnVec::Int(_, ints) = order.column.as_ref() else { return self.rows.start };
+        let is_before = |row: usize| {
+            let position = match ints.get(row) {
+                None if order.nulls_first => Ordering::Less,
+                None => Ordering::Greater,
+                Some(value) if order.descending => bound.cmp(&i128::from(value)),
+                Some(value) => i128::from(value).cmp(&bound),
+            };
+            if is_start { position.is_lt() } else { position.is_le() }
+        };
+        match self.search_by(near, |row| Ok::<bool, Infallible>(is_before(row))) {
+            Ok(row) => row,
+            Err(never) => match never {},
         }
     }
 
@@ -283,6 +341,11 @@ impl Partition<'_> {
             };
             Ok(if is_start { position.is_lt() } else { position.is_le() })
         };
+        self.search_by(near, is_before)
+    }
+
+    /// The first row for which `is_before` does not hold: it holds for those before it.
+    fn search_by<E>(&self, near: usize, is_before: impl Fn(usize) -> Result<bool, E>) -> Result<usize, E> {
         let (mut low, mut high) = (self.rows.start, self.rows.end);
         let near = near.clamp(low, high);
         if near > low && !is_before(near - 1)? {

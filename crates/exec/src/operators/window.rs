@@ -1,8 +1,10 @@
 //! Window functions: the input is sorted by partition and order, then each partition is walked.
 //!
-//! An aggregate whose frame only grows is carried on from row to row; one whose frame's start moves is computed anew
-//! for each row.
+//! An aggregate whose frame only grows is carried on from row to row. Where the frame's start moves on, rows that it leaves
+//! behind are taken out again, or for `min` and `max` out of a queue; an aggregate that cannot do so is computed anew.
 
+use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -290,6 +292,18 @@ impl CallIn<'_> {
             }
             return Ok(());
         }
+        if call.aggregate.signature.name == "count" && call.args.is_empty() && filter.is_none() {
+            self.frames.iter().for_each(|frame| column.push(&Datum::Int(frame.len() as i64)));
+            return Ok(());
+        }
+        if let (name @ ("min" | "max"), [arg], [ty]) = (call.aggregate.signature.name, self.args, &call.types.args[..])
+            && !ty.is_row()
+            && !ty.is_array()
+        {
+            let key = SortColumn::ascending(Arc::clone(arg), *ty);
+            let worse = if name == "min" { Ordering::Greater } else { Ordering::Less };
+            return self.extremes(&key, worse, filter, ctx, column);
+        }
         let mut state = (call.aggregate.new)(&call.types);
         let mut covered = self.frames.first().map_or(0..0, |frame| frame.start..frame.start);
         let mut result: Option<Datum> = None;
@@ -320,6 +334,51 @@ impl CallIn<'_> {
             };
             column.push(&value);
             result = Some(value);
+        }
+        Ok(())
+    }
+}
+
+impl CallIn<'_> {
+    /// The least or the greatest value of each frame. Rows that may still become it are kept in a queue, the best first:
+    /// those behind it came later and are worse. Of equal values, which may print differently, the last is the answer. Each
+    /// row enters and leaves once as long as frames move on.
+    fn extremes(
+        &self,
+        key: &SortColumn,
+        worse: Ordering,
+        filter: Option<&ColumnVec>,
+        ctx: &ExecContext<'_>,
+        column: &mut ColumnVec,
+    ) -> SqlResult<()> {
+        let mut queue: VecDeque<usize> = VecDeque::new();
+        let mut covered = 0..0;
+        let counts = |row: &usize| {
+            !key.column.is_null(*row) && filter.is_none_or(|filter| filter.get_datum(*row).as_bool() == Some(true))
+        };
+        for (number, frame) in self.frames.iter().enumerate() {
+            if number % 1024 == 0 {
+                ctx.cancel.check()?;
+            }
+            let moves_on = covered.start <= frame.start && frame.start <= covered.end && covered.end <= frame.end;
+            if !moves_on {
+                queue.clear();
+                covered = frame.start..frame.start;
+            }
+            while queue.front().is_some_and(|row| *row < frame.start) {
+                queue.pop_front();
+            }
+            for row in (covered.end..frame.end).filter(counts) {
+                while queue.back().is_some_and(|last| key.compare(row, *last) != worse) {
+                    queue.pop_back();
+                }
+                queue.push_back(row);
+            }
+            covered = frame.clone();
+            match queue.front() {
+                Some(best) => column.push(&key.column.get_datum(*best)),
+                None => column.push_null(),
+            }
         }
         Ok(())
     }

@@ -1,9 +1,12 @@
-//! Read-ahead: the next page of a scan is asked for while its reader works on the rows of the last one.
+//! Read-ahead: the next pages of a scan are asked for while its reader works on the rows of the last one.
 //!
 //! ```text
 //! reader   page 1 │ rows of 1 │ rows of 2 │ rows of 3 │
 //! ranges          └─ page 2 ──┴─ page 3 ──┴─ page 4
 //! ```
+//!
+//! Where a page ends is known when it has come. A reader that has cut its span beforehand says which spans come next
+//! ([`ReadAhead::expect`]): their first pages are read at the same time.
 //!
 //! **Invariant (ahead-is-the-same-page):** a page that was asked for ahead is taken for the page of exactly the piece it
 //! was asked for, by the same attempt of the transaction, in the same snapshot, and only where nothing of the transaction
@@ -20,12 +23,25 @@ use tokio::task::JoinHandle;
 use super::{Keep, Read, ScanOptions, Txn, load::Place};
 use crate::{db::SendError, range_cache::CachedRange};
 
-/// What a scan has asked for ahead; dropping it gives up the question.
+/// Pages that are asked for ahead at once.
+const PAGES_AHEAD: usize = 3;
+
+/// What a scan has asked for ahead; dropping it gives up the questions.
 #[derive(Default)]
 pub struct ReadAhead {
     /// Pages that the scan has taken.
     pages: u32,
-    asked: Option<Asked>,
+    asked: Vec<Asked>,
+    /// What is read after the span at hand, in order.
+    expected: Vec<Span>,
+}
+
+impl ReadAhead {
+    /// Names the spans that are read after the next one, in order.
+    pub fn expect<'s>(&mut self, spans: impl Iterator<Item = &'s Span>) {
+        self.expected.clear();
+        self.expected.extend(spans.take(PAGES_AHEAD).cloned());
+    }
 }
 
 struct Asked {
@@ -74,19 +90,34 @@ impl Txn {
             && !self.may_leave_snapshot()
     }
 
-    /// Asks for the page of `piece`, unless the scan has just begun: it may be the last page that anybody wants.
+    /// Asks for the next pages, unless the scan has just begun: it may be the last page that anybody wants. `left` is what
+    /// the last page has left of its span; other spans follow it where they lie in the same range.
     pub(super) fn ask_ahead(
         &self,
         ahead: &mut ReadAhead,
         range: &Arc<CachedRange>,
-        piece: Span,
+        left: Option<&Span>,
         options: ScanOptions,
     ) {
-        ahead.asked = None;
         ahead.pages += 1;
-        if ahead.pages < 2 || !self.may_read_ahead(&piece, &options.read) {
+        if ahead.pages < 2 {
             return;
         }
+        let descriptor = &range.descriptor;
+        let is_inside = |span: &&Span| descriptor.start <= span.start && span.end <= descriptor.end;
+        let next: Vec<&Span> = left.into_iter().chain(ahead.expected.iter().filter(is_inside)).take(PAGES_AHEAD).collect();
+        let of = self.attempt();
+        ahead.asked.retain(|asked| asked.options == options && asked.of == of && next.contains(&&asked.piece));
+        for piece in next {
+            let is_asked = ahead.asked.iter().any(|asked| asked.piece == *piece);
+            if !is_asked && self.may_read_ahead(piece, &options.read) {
+                let asked = self.ask_page(range, piece.clone(), options);
+                ahead.asked.push(asked);
+            }
+        }
+    }
+
+    fn ask_page(&self, range: &Arc<CachedRange>, piece: Span, options: ScanOptions) -> Asked {
         // It waits for nobody: whom a page must wait for is seen, and told to others, when the page is wanted.
         let mut header = self.reading(range, &Read { wait: WaitPolicy::Error, ..options.read });
         header.max_keys = options.max_rows;
@@ -99,7 +130,7 @@ impl Txn {
         // caller waits as well: one more, which does nothing, moves it out of there.
         drop(tokio::spawn(std::future::ready(())));
         self.db.0.metrics.pages_ahead.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        ahead.asked = Some(Asked { piece, options, of: self.attempt(), answer });
+        Asked { piece, options, of: self.attempt(), answer }
     }
 
     /// The page of `piece`, if it was asked for ahead and may be taken.
@@ -109,8 +140,9 @@ impl Txn {
         piece: &Span,
         options: ScanOptions,
     ) -> Ahead {
-        let Some(mut asked) = ahead.asked.take() else { return Ahead::Nothing };
-        let is_same = asked.piece == *piece && asked.options == options && asked.of == self.attempt();
+        let Some(at) = ahead.asked.iter().position(|asked| asked.piece == *piece) else { return Ahead::Nothing };
+        let mut asked = ahead.asked.remove(at);
+        let is_same = asked.options == options && asked.of == self.attempt();
         if !is_same || !self.may_read_ahead(piece, &options.read) {
             return Ahead::Nothing;
         }

@@ -535,8 +535,8 @@ impl Txn {
                 }
                 self.take_check(&mut response, expected)?;
             }
-            if let (Some(ahead), Some(left)) = (&mut ahead, &left) {
-                self.ask_ahead(ahead, &range, left.clone(), options);
+            if let Some(ahead) = &mut ahead {
+                self.ask_ahead(ahead, &range, left.as_ref(), options);
             }
             let resume = joined(left, rest, options.reverse);
             let rows = if self.buffer.shows(&covered, seq) {

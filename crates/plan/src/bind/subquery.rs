@@ -14,6 +14,7 @@ use super::function::argument_list;
 use super::query::{Outputs, project};
 use crate::expr::{Expr, Subquery, SubqueryKind};
 use crate::logical::{Rel, RelNode};
+use crate::optimize::source_of;
 use crate::plan::{Plan, PlanColumn};
 use crate::scope::{Place, Scope};
 
@@ -93,17 +94,20 @@ impl Binder<'_> {
     }
 
     pub(super) fn scalar_subquery(&mut self, query: &ast::Query, scope: &Scope<'_>) -> SqlResult<Expr> {
-        let mut declared = None;
+        let (mut declared, mut source) = (None, None);
         let note = |rel: Rel| {
             declared = rel.columns.first().map(|column| column.ty);
+            source = source_of(&rel);
             Ok(rel)
         };
         let (plan, arguments) = self.subplan_of(scope, query, note)?;
+        // What is the same for every row is asked once as it is.
+        let source = source.filter(|_| !arguments.is_empty());
         let ty = only_column(&plan.columns)?;
         // A domain, which nothing that is planned knows.
         let ty = declared.filter(|declared| declared.base() == ty).unwrap_or(ty);
-        let form = self.form(query, 0);
-        Ok(Self::subquery(SubqueryKind::Scalar, plan, arguments, ty, form))
+        let (kind, plan, form) = (SubqueryKind::Scalar, Arc::new(plan), self.form(query, 0));
+        Ok(Expr::Subquery(Box::new(Subquery { kind, plan, source, arguments, ty, form })))
     }
 
     /// One scalar subquery for each column: how a subquery serves as a row. `mismatch`: of how many columns there are, and how

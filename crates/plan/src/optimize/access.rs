@@ -9,6 +9,7 @@ use std::{
 };
 
 use catalog::{ColumnStatistics, Index, Table, TableStatistics, row::EntryReader};
+use keys::ColumnId;
 use types::{Datum, Direction, NullsOrder, SqlResult, SqlType};
 
 use super::{
@@ -79,7 +80,7 @@ impl Base {
         rows: f64,
         partitions: BasePartitions,
     ) -> Self {
-        let statistics = TableStatistics { rows, average_row_bytes: 0.0, analyzed_at: 0, columns: Vec::new() };
+        let statistics = TableStatistics { rows, ..TableStatistics::default() };
         let (partitions, statistics) = (Some(Arc::new(partitions)), Some(Arc::new(statistics)));
         Self { table, lock, filters, needed, columns, start: 0, partitions, is_behind_barrier: false, statistics }
     }
@@ -117,19 +118,39 @@ impl Base {
     /// The share of rows with one value in each of these columns.
     pub fn equal_share(&self, columns: &[usize]) -> f64 {
         let rows = self.rows();
-        let is_key = |index: &Index| {
+        if self.has_key_of(columns) {
+            return 1.0 / rows;
+        }
+        let (known, distinct) = self.known_group(columns).unwrap_or((&[], 1.0));
+        let others = columns.iter().filter(|column| !known.contains(&self.table.columns[**column].id));
+        let share: f64 = others
+            .map(|column| 1.0 / self.distinct(*column).unwrap_or(cost::DEFAULT_DISTINCT).clamp(1.0, rows.max(1.0)))
+            .product();
+        (share / distinct.max(1.0)).max(1.0 / rows)
+    }
+
+    /// Whether no two rows have the same values in these columns.
+    fn has_key_of(&self, columns: &[usize]) -> bool {
+        self.table.indexes.iter().any(|index| {
             index.unique
                 && index.predicate.is_none()
                 && self.table.key_positions(index).all(|column| columns.contains(&column))
-        };
-        if self.table.indexes.iter().any(is_key) {
-            return 1.0 / rows;
+        })
+    }
+
+    /// The largest group of columns, all of them among these, whose different values were counted together.
+    fn known_group(&self, columns: &[usize]) -> Option<(&[ColumnId], f64)> {
+        let has = |id: &ColumnId| columns.iter().any(|column| self.table.columns[*column].id == *id);
+        let groups = self.statistics.as_ref()?.groups.iter().filter(|group| group.columns.iter().all(has));
+        groups.max_by_key(|group| group.columns.len()).map(|group| (&group.columns[..], group.distinct))
+    }
+
+    /// How many different values these columns have together, where that is known.
+    pub fn distinct_together(&self, columns: &[usize]) -> Option<f64> {
+        if self.has_key_of(columns) {
+            return Some(self.rows());
         }
-        let share: f64 = columns
-            .iter()
-            .map(|column| 1.0 / self.distinct(*column).unwrap_or(cost::DEFAULT_DISTINCT).clamp(1.0, rows.max(1.0)))
-            .product();
-        share.max(1.0 / rows)
+        self.known_group(columns).filter(|(known, _)| known.len() == columns.len()).map(|(_, distinct)| distinct)
     }
 
     pub fn filter_share(&self) -> f64 {

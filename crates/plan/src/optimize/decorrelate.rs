@@ -294,7 +294,7 @@ fn never_null(rel: &Rel, expr: &Expr) -> bool {
     }
 }
 
-fn is_locking(rel: &Rel) -> bool {
+pub(super) fn is_locking(rel: &Rel) -> bool {
     let mut found = matches!(rel.node, RelNode::Table { lock: Some(_), .. } | RelNode::LockRows { .. });
     for_each_input(rel, &mut |input| found = found || is_locking(input));
     found
@@ -339,7 +339,7 @@ pub(super) fn for_each_input<'a>(rel: &'a Rel, visit: &mut dyn FnMut(&'a Rel)) {
 }
 
 /// Whether a predicate holds for any expression of a relation's level.
-fn any_expr(rel: &Rel, predicate: &mut dyn FnMut(&Expr) -> bool) -> bool {
+pub(super) fn any_expr(rel: &Rel, predicate: &mut dyn FnMut(&Expr) -> bool) -> bool {
     let call = |call: &AggregateCall, predicate: &mut dyn FnMut(&Expr) -> bool| {
         call.args.iter().chain(&call.filter).chain(call.order_by.iter().map(|key| &key.expr)).any(predicate)
     };

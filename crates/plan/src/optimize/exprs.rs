@@ -171,7 +171,7 @@ pub(super) fn rejects_null(condition: &Expr, is_null: &dyn Fn(usize) -> bool) ->
 }
 
 /// Whether a value is NULL where all the columns that `is_null` names are.
-fn becomes_null(expr: &Expr, is_null: &dyn Fn(usize) -> bool) -> bool {
+pub(super) fn becomes_null(expr: &Expr, is_null: &dyn Fn(usize) -> bool) -> bool {
     match expr {
         Expr::Column(position, _) => is_null(*position),
         Expr::Call { builtin, args, .. } => builtin.strict && args.iter().any(|arg| becomes_null(arg, is_null)),

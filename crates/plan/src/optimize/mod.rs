@@ -6,7 +6,7 @@
 //! the relation's columns it yields, in whatever order that came about. Only where somebody outside looks are the
 //! columns put in the relation's order.
 //!
-//! Read in this order: [`query`], [`access`], [`bounds`], [`entries`], [`join`], [`order`], [`method`], [`decorrelate`], [`locking`],
+//! Read in this order: [`query`], [`access`], [`bounds`], [`entries`], [`join`], [`order`], [`method`], [`decorrelate`], [`scalar`], [`locking`],
 //! [`selectivity`];
 //! [`partition`];
 //! [`catalogs`].
@@ -33,6 +33,7 @@ mod method;
 mod order;
 mod partition;
 mod query;
+mod scalar;
 mod selectivity;
 
 use types::SqlResult;
@@ -45,6 +46,7 @@ use crate::{
 };
 
 pub(crate) use exprs::{commuted, comparison};
+pub(crate) use scalar::source_of;
 use exprs::conjunction;
 
 /// Chooses a plan.

@@ -44,6 +44,9 @@ pub(super) struct Graph {
     /// Conditions without columns.
     constant: Vec<Expr>,
     parts: Vec<Part>,
+    /// Pairs of relations that several classes connect, and by how much more rows they leave together than these would if
+    /// their columns knew nothing of each other.
+    related: Vec<(Mask, f64)>,
 }
 
 /// A relation in the order that is wanted of the join, of which so many rows are.
@@ -96,7 +99,7 @@ impl Graph {
         }
         let own = vec![Vec::new(); relations.len()];
         let mut graph =
-            Self { starts, own, classes: Vec::new(), others: Vec::new(), constant: Vec::new(), parts: Vec::new() };
+            Self { starts, own, classes: Vec::new(), others: Vec::new(), constant: Vec::new(), parts: Vec::new(), related: Vec::new() };
         for condition in conditions {
             graph.add(condition);
         }
@@ -219,6 +222,7 @@ impl Graph {
     /// the order that is wanted, the others may follow it row by row until a limit is reached.
     pub fn join(mut self, driver: Option<Driver>) -> (Part, Vec<Expr>) {
         assert!(self.parts.len() == self.starts.len(), "every relation has been planned");
+        self.related = self.related_pairs();
         let mut entries = if self.parts.len() <= EXHAUSTIVE { self.exhaustive() } else { self.greedy() };
         if let Some(driver) = driver {
             let last = entries.last().expect("there are relations");
@@ -257,6 +261,38 @@ impl Graph {
         }
     }
 
+    fn related_pairs(&self) -> Vec<(Mask, f64)> {
+        let pairs = (0..self.parts.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
+        pairs.filter_map(|(a, b)| self.relation_of(a, b).map(|factor| (1 << a | 1 << b, factor))).collect()
+    }
+
+    /// The values of several columns of a table seldom meet in all combinations: those of a key, or of columns that an index
+    /// begins with, are counted together.
+    fn relation_of(&self, a: usize, b: usize) -> Option<f64> {
+        let member = |class: &Class, of: usize| class.members.iter().find(|(_, relation)| *relation == of).map(|(it, _)| it.clone());
+        let shared: Vec<[Expr; 2]> = (self.classes.iter().filter(|class| !class.is_constant))
+            .filter_map(|class| Some([member(class, a)?, member(class, b)?]))
+            .collect();
+        if shared.len() < 2 {
+            return None;
+        }
+        let apart: f64 = shared.iter().map(|[in_a, in_b]| self.distinct(in_a, 1 << a).max(self.distinct(in_b, 1 << b))).product();
+        let together = |of: usize, side: usize| {
+            let base = self.parts[of].base.as_deref()?;
+            let columns: Option<Vec<usize>> = shared.iter().map(|pair| Some(column_of(&pair[side])? - base.start)).collect();
+            base.distinct_together(&columns?).map(|distinct| distinct.min(self.parts[of].rows()))
+        };
+        let at_most = |of: usize, side: usize| -> f64 {
+            let product: f64 = shared.iter().map(|pair| self.distinct(&pair[side], 1 << of)).product();
+            together(of, side).unwrap_or_else(|| product.min(self.parts[of].rows())).max(1.0)
+        };
+        if together(a, 0).is_none() && together(b, 1).is_none() {
+            return None;
+        }
+        let met = at_most(a, 0).max(at_most(b, 1));
+        (met < apart).then_some(apart / met)
+    }
+
     /// Rows that the join of some relations leaves, however they are joined.
     fn rows(&self, relations: Mask) -> f64 {
         let mut rows = 1.0;
@@ -284,6 +320,7 @@ impl Graph {
                 }
             }
         }
+        rows *= self.related.iter().filter(|(pair, _)| pair & !relations == 0).map(|(_, factor)| factor).product::<f64>();
         for other in self.others.iter().filter(|other| other.relations & !relations == 0) {
             rows *= match &other.sides {
                 Some([(a, in_a), (b, in_b)]) => 1.0 / self.distinct(a, *in_a).max(self.distinct(b, *in_b)),

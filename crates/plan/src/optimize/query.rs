@@ -7,7 +7,7 @@ use super::{
     exprs::{cast_to, conjuncts, for_each_column, is_volatile, known_truth, mark, may_substitute, substitute},
     join,
     leakproof::is_leakproof,
-    locking, make, partition,
+    locking, make, partition, scalar,
 };
 use crate::{
     PlanContext,
@@ -68,6 +68,9 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
                 return Ok(if cost(&above) < cost(&below) { above } else { below });
             }
             let (input, own) = decorrelate::unnest(*input, own);
+            if let Some(part) = plan_with_groups(&input, &own, &filters, &want, context)? {
+                return Ok(part);
+            }
             filters.extend(own);
             // What can never be true lets nothing through, whatever the others would say, or fail with.
             if let Some(never) = filters.iter().position(is_never_true) {
@@ -162,6 +165,33 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
         RelNode::Virtual(table) => Ok(catalogs::plan_virtual(table, columns, filters, want, context)),
         node => Ok(plan_other(node, columns, context)?.filtered(filters)),
     }
+}
+
+/// A filter whose scalar subqueries are joined as groups; none where there are none such, or where asking for every row that
+/// is left costs less.
+fn plan_with_groups(
+    input: &Rel,
+    own: &[Expr],
+    filters: &[Expr],
+    want: &Want,
+    context: &PlanContext<'_>,
+) -> SqlResult<Option<Part>> {
+    // Of few rows that are asked for, few are looked at.
+    if want.limit.is_some() || !own.iter().any(Expr::runs_queries) {
+        return Ok(None);
+    }
+    let Some(joined) = scalar::joined(input, own) else { return Ok(None) };
+    // What is within is planned one way: tried both ways too, the work would double with every level.
+    if context.notes.compares_ways.replace(true) {
+        return Ok(None);
+    }
+    let asked = plan_rel(input.clone(), [filters, own].concat(), want.clone(), context);
+    let grouped = plan_rel(joined, filters.to_vec(), want.clone(), context);
+    context.notes.compares_ways.set(false);
+    let (asked, grouped) = (asked?, grouped?);
+    let repeated: f64 = own.iter().map(|condition| scalar::repeated_cost(condition, asked.rows())).sum();
+    let cost = |part: &Part| part.plan.estimate.total_cost;
+    Ok(Some(if cost(&grouped) < cost(&asked) + repeated { grouped } else { asked }))
 }
 
 fn changes(node: &RelNode) -> bool {

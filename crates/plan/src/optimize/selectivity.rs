@@ -1,6 +1,8 @@
 //! The share of rows that a condition lets through, as PostgreSQL estimates it: by the most common values and the
 //! histogram where a table was analyzed, by its default shares otherwise.
 
+use std::borrow::Cow;
+
 use catalog::ColumnStatistics;
 use types::{Datum, SqlType, compare};
 
@@ -52,7 +54,7 @@ pub(super) fn all(conditions: &[Expr], known: &dyn Known) -> f64 {
                 continue;
             }
         };
-        let passed = inequality(known.statistics(column), &ty, symbol, value);
+        let passed = inequality(known.statistics(column), &ty, symbol, &value);
         let at = ranges.iter().position(|(of, ..)| *of == column).unwrap_or_else(|| {
             ranges.push((column, None, None));
             ranges.len() - 1
@@ -74,18 +76,41 @@ pub(super) fn all(conditions: &[Expr], known: &dyn Known) -> f64 {
 }
 
 /// `column op value`, the column on the left.
-fn column_comparison(condition: &Expr) -> Option<(usize, &'static str, &Expr, SqlType)> {
+fn column_comparison(condition: &Expr) -> Option<(usize, &'static str, Cow<'_, Expr>, SqlType)> {
     let Expr::Call { builtin, args, .. } = condition else { return None };
     let symbol = comparison(builtin)?;
     let [left, right] = &args[..] else { return None };
-    if let Some(column) = column_of(left)
-        && right.is_row_independent()
-    {
-        return Some((column, symbol, right, left.ty()));
+    let one_way = |left: &Expr, symbol: &'static str, right: &'_ Expr| {
+        let column = column_of(left).filter(|_| right.is_row_independent())?;
+        Some((column, symbol, left.ty()))
+    };
+    if let Some((column, symbol, ty)) = one_way(left, symbol, right) {
+        return Some((column, symbol, Cow::Borrowed(right), ty));
     }
-    let column = column_of(right)?;
-    let mirrored = commuted(symbol);
-    left.is_row_independent().then(|| (column, mirrored, left, right.ty()))
+    if let Some((column, symbol, ty)) = one_way(right, commuted(symbol), left) {
+        return Some((column, symbol, Cow::Borrowed(left), ty));
+    }
+    let as_day = |left: &Expr, symbol: &'static str, right: &Expr| {
+        let (column, day) = (date_of(left)?, day_of(right)?);
+        Some((column, symbol, Cow::Owned(day), SqlType::Date))
+    };
+    as_day(left, symbol, right).or_else(|| as_day(right, commuted(symbol), left))
+}
+
+/// The column of dates that is compared as the timestamps of their midnights.
+fn date_of(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Cast { expr, to: SqlType::Timestamp(_), .. } if expr.ty() == SqlType::Date => column_of(expr),
+        _ => None,
+    }
+}
+
+/// The day of a timestamp, which tells about dates all there is to estimate.
+fn day_of(expr: &Expr) -> Option<Expr> {
+    const MICROS_PER_DAY: i64 = 86_400_000_000;
+    let Expr::Const(Datum::Timestamp(micros), _) = expr else { return None };
+    let day = i32::try_from(micros.div_euclid(MICROS_PER_DAY)).ok()?;
+    Some(Expr::Const(Datum::Date(day), SqlType::Date))
 }
 
 fn one(condition: &Expr, known: &dyn Known) -> f64 {
@@ -93,9 +118,9 @@ fn one(condition: &Expr, known: &dyn Known) -> f64 {
         Expr::Const(Datum::Bool(true), _) => 1.0,
         Expr::Const(..) => 0.0,
         Expr::Call { builtin, .. } => match (column_comparison(condition), comparison(builtin)) {
-            (Some((column, "=", value, ty)), _) => equal(known, column, &ty, value),
-            (Some((column, "<>", value, ty)), _) => 1.0 - equal(known, column, &ty, value) - nulls(known, column),
-            (Some((column, symbol, value, ty)), _) => inequality(known.statistics(column), &ty, symbol, value),
+            (Some((column, "=", value, ty)), _) => equal(known, column, &ty, &value),
+            (Some((column, "<>", value, ty)), _) => 1.0 - equal(known, column, &ty, &value) - nulls(known, column),
+            (Some((column, symbol, value, ty)), _) => inequality(known.statistics(column), &ty, symbol, &value),
             (None, Some("=")) => EQUAL,
             (None, Some("<>")) => 1.0 - EQUAL,
             (None, Some(_)) => INEQUALITY,

@@ -44,7 +44,7 @@ use futures::future::BoxFuture;
 use exec::sequence::SequenceState;
 use kv::Isolation;
 use plan::{PlanColumn, PreparedPlan, StatementKind, Utility, statement::CopyOptions};
-use types::{Batch, ColumnVec, Datum, Formatting, SqlError, SqlResult, SqlState, SqlType};
+use types::{Batch, ColumnVec, Datum, Formatting, Numeric, SqlError, SqlResult, SqlState, SqlType};
 
 use super::{AuditState, Completion, Ending, Session, attempts::{MAX_ATTEMPTS, Run, is_lost}, catalog_error};
 use crate::{
@@ -264,12 +264,28 @@ fn hash_value(hasher: &mut impl Hasher, column: &ColumnVec, row: usize) {
             None => hasher.write_u8(0),
         },
         ColumnVec::Text(column) | ColumnVec::Bytes(column) => bytes(hasher, column.get(row)),
-        ColumnVec::Datum(column) => {
-            // It has no error of its own.
-            let _written = write!(HashText(hasher), "{:?}", column[row]);
-            hasher.write_u8(0xff);
-        }
+        // The same numerics may come as words in one attempt and as datums in the next.
+        ColumnVec::Decimal(column) => match column.digits.get(row) {
+            Some(digits) => hash_decimal(hasher, digits, column.scale()),
+            None => hash_datum(hasher, &Datum::Null),
+        },
+        ColumnVec::Datum(column) => match column[row].as_numeric().and_then(Numeric::as_small) {
+            Some((digits, scale)) => hash_decimal(hasher, digits, scale),
+            None => hash_datum(hasher, &column[row]),
+        },
     }
+}
+
+fn hash_decimal(hasher: &mut impl Hasher, digits: i64, scale: u16) {
+    hasher.write_u8(1);
+    hasher.write_i64(digits);
+    hasher.write_u16(scale);
+}
+
+fn hash_datum(hasher: &mut impl Hasher, datum: &Datum) {
+    // It has no error of its own.
+    let _written = write!(HashText(hasher), "{datum:?}");
+    hasher.write_u8(0xff);
 }
 
 impl Sink for Hashing<'_> {
