@@ -211,7 +211,7 @@ impl Run<'_> {
         let found = self.pair.try_case(&small, frame, protocol, &mut codes)?.unwrap_or(found);
         let setup = if in_own_schema { &[] } else { schema.setup.as_slice() };
         let fails_at_planning = match &found.kind {
-            Kind::RefusedThere { code, .. } => self.pair.explains_with(&small, frame, found.position, code),
+            Kind::RefusedThere { code, .. } | Kind::OtherCode { there: code, .. } => self.pair.explains_with(&small, frame, found.position, code),
             _ => false,
         };
         self.report(seed, number, &small, setup, protocol, &found, &codes, fails_at_planning);

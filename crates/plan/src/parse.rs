@@ -10,6 +10,7 @@
 pub(crate) mod extras;
 pub(crate) mod locking;
 pub(crate) mod own;
+mod column_names;
 mod depth;
 mod expressions;
 pub(crate) mod query_clauses;

@@ -374,6 +374,9 @@ impl Printer<'_> {
     fn function(&self, out: &mut String, name: &str, args: &[Expr]) -> Option<()> {
         match (name, args) {
             (name, []) if keyword_of(name).is_some() => out.push_str(keyword_of(name)?),
+            ("current_time" | "current_timestamp" | "localtime" | "localtimestamp", [Expr::Const(Datum::Int(precision), _)]) => {
+                let _ = write!(out, "{}({precision})", keyword_of(name)?);
+            }
             ("timezone", [zone, moment]) => {
                 out.push('(');
                 self.pair(out, moment, " AT TIME ZONE ", zone)?;

@@ -82,6 +82,16 @@ fn local(context: &EvalContext<'_>, utc: i64) -> SqlResult<i64> {
     context.formatting.zone.to_local(utc)
 }
 
+/// How many digits of a second CURRENT_TIMESTAMP and its kin keep: six at most.
+fn precision(given: &Datum) -> SqlResult<Option<u8>> {
+    let digits = int(given);
+    match u8::try_from(digits) {
+        Ok(digits) => Ok(Some(digits)),
+        Err(_) if digits > 0 => Ok(None),
+        Err(_) => Err(SqlError::new(SqlState::InvalidParameterValue, format!("TIME({digits}) precision must not be negative"))),
+    }
+}
+
 /// The zone that `AT TIME ZONE interval` names: a fixed offset.
 fn offset_zone(by: Interval) -> SqlResult<Zone> {
     if by.months != 0 || by.days != 0 {
@@ -183,6 +193,26 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("current_time", 21_303, &[], R_TIMETZ, |c, _, _| {
         let west = -c.formatting.zone.offset_at(c.transaction_timestamp);
         Ok(Datum::TimeTz(TimeTz { micros: local(c, c.transaction_timestamp)?.rem_euclid(MICROS_PER_DAY), west }))
+    })
+    .stable(),
+    // With a precision.
+    Builtin::pure("current_timestamp", 21_304, &[I4], R_TIMESTAMPTZ, |c, _, a| {
+        Ok(Datum::TimestampTz(datetime::round_micros(c.transaction_timestamp, precision(&a[0])?)))
+    })
+    .stable(),
+    Builtin::pure("localtimestamp", 21_305, &[I4], R_TIMESTAMP, |c, _, a| {
+        Ok(Datum::Timestamp(datetime::round_micros(local(c, c.transaction_timestamp)?, precision(&a[0])?)))
+    })
+    .stable(),
+    Builtin::pure("localtime", 21_306, &[I4], R_TIME, |c, _, a| {
+        let micros = local(c, c.transaction_timestamp)?.rem_euclid(MICROS_PER_DAY);
+        Ok(Datum::Time(datetime::round_micros(micros, precision(&a[0])?)))
+    })
+    .stable(),
+    Builtin::pure("current_time", 21_307, &[I4], R_TIMETZ, |c, _, a| {
+        let west = -c.formatting.zone.offset_at(c.transaction_timestamp);
+        let micros = local(c, c.transaction_timestamp)?.rem_euclid(MICROS_PER_DAY);
+        Ok(Datum::TimeTz(TimeTz { micros: datetime::round_micros(micros, precision(&a[0])?), west }))
     })
     .stable(),
     Builtin::pure("age", 2058, &[TIMESTAMP, TIMESTAMP], R_INTERVAL, |_, _, a| {

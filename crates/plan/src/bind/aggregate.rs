@@ -107,6 +107,11 @@ impl Binder<'_> {
         let types: Vec<Option<SqlType>> = args.iter().map(|arg| self.known_type(arg)).collect();
         let resolved = builtins::resolve_aggregate(name, &types)
             .map_err(|error| self.no_function(name, &args, error))?;
+        // ORDER BY beside DISTINCT knows the arguments as they were written.
+        let written: Vec<Expr> = match distinct && !order_by.is_empty() {
+            true => args.iter().filter(|arg| self.known_type(arg).is_some()).cloned().collect(),
+            false => Vec::new(),
+        };
         let args = args
             .into_iter()
             .zip(&resolved.args)
@@ -124,7 +129,7 @@ impl Binder<'_> {
         if distinct {
             args.iter().try_for_each(|arg| check_equality(arg.ty()))?;
         }
-        if distinct && !order_by.iter().all(|key| args.iter().any(|arg| same_expr(arg, &key.expr))) {
+        if distinct && !order_by.iter().all(|key| args.iter().chain(&written).any(|arg| same_expr(arg, &key.expr))) {
             return Err(SqlError::new(
                 SqlState::InvalidColumnReference,
                 "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list",

@@ -14,6 +14,7 @@ use super::{Binder, Clause, fold};
 use crate::expr::{Expr, Part, PartAssignment};
 use crate::logical::{Rel, RelNode};
 use crate::parse::targets::TargetStep;
+use crate::plan::PlanColumn;
 use crate::scope::Scope;
 
 fn mismatch(message: String) -> SqlError {
@@ -147,6 +148,36 @@ impl Binder<'_> {
         }
         Ok(())
     }
+}
+
+/// Takes the literals and parameters of no type out from under ORDER BY and LIMIT, where nothing but the output reads them.
+pub(super) fn open_below(rel: &mut Rel) -> Vec<Option<Expr>> {
+    let is_open = |column: &PlanColumn| column.ty == SqlType::Unknown;
+    if !rel.columns.iter().any(is_open) || matches!(&rel.node, RelNode::Values(_)) {
+        return vec![None; rel.columns.len()];
+    }
+    (0..rel.columns.len()).map(|at| if is_open(&rel.columns[at]) { open_at(rel, at, true) } else { None }).collect()
+}
+
+fn open_at(rel: &mut Rel, at: usize, is_top: bool) -> Option<Expr> {
+    let taken = match &mut rel.node {
+        RelNode::Limit { input, .. } | RelNode::Sort { input, .. } => open_at(input, at, false)?,
+        RelNode::Project { input, exprs } => match &mut exprs[at] {
+            Expr::Column(below, ty @ SqlType::Unknown) => {
+                let taken = open_at(input, *below, false)?;
+                *ty = SqlType::Text;
+                taken
+            }
+            // At the top it is converted where it is.
+            literal @ (Expr::Const(_, SqlType::Unknown) | Expr::Param(_, SqlType::Unknown)) if !is_top => {
+                std::mem::replace(literal, Expr::Const(Datum::Null, SqlType::Text))
+            }
+            _ => return None,
+        },
+        _ => return None,
+    };
+    rel.columns[at].ty = SqlType::Text;
+    Some(taken)
 }
 
 /// Literals and parameters among the outputs of a query that are for parts of columns: they are of the types of these.

@@ -14,7 +14,7 @@ use keys::LockStrength;
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
-use super::assign::{check_no_default, open_outputs};
+use super::assign::{check_no_default, open_below, open_outputs};
 use super::domain::as_base;
 use super::expr::unnested;
 use super::policy::{Writes, with_policies};
@@ -333,27 +333,36 @@ impl Binder<'_> {
         targets: &Targets,
         level: &Level<'_>,
     ) -> SqlResult<Rel> {
-        let rel = self.query(query, level, Outputs::Open)?;
+        let mut rel = self.query(query, level, Outputs::Assigned)?;
         let table = &target.table;
         let (targets, steps) = (targets.for_width(rel.columns.len(), target)?, &targets.steps);
+        let open = open_below(&mut rel);
         if steps.iter().any(|steps| !steps.is_empty()) {
-            return self.query_parts(target, rel, &targets, steps, level);
+            return self.query_parts(target, rel, &targets, steps, (level, open));
         }
-        let types: Vec<SqlType> = targets.iter().map(|position| table.columns[*position].declared()).collect();
+        let mut types: Vec<SqlType> = targets.iter().map(|position| table.columns[*position].declared()).collect();
+        for (ty, _) in types.iter_mut().zip(&open).filter(|(_, open)| open.is_some()) {
+            *ty = SqlType::Text;
+        }
         for position in &targets {
             if !self.is_overridden(table, *position) {
                 self.check_insertable(table, *position)?;
             }
         }
-        let rel = self.convert_outputs(rel, &types, &mut |binder, expr, ty, at| {
-            binder.assign(expr, &table.columns[targets[at]].name, ty)
+        let rel = self.convert_outputs(rel, &types, &mut |binder, expr, ty, at| match open.get(at) {
+            Some(Some(_)) => Ok(expr),
+            _ => binder.assign(expr, &table.columns[targets[at]].name, ty),
         })?;
         let mut given = vec![false; table.columns.len()];
         targets.iter().for_each(|position| given[*position] = !self.is_overridden(table, *position));
         let mut exprs = self.defaults(target, &given)?;
-        for (at, position) in targets.iter().enumerate() {
+        for ((at, position), open) in targets.iter().enumerate().zip(open) {
             if !self.is_overridden(table, *position) {
-                exprs[*position] = Expr::Column(at, types[at]);
+                let column = &table.columns[*position];
+                exprs[*position] = match open {
+                    Some(literal) => self.assign(literal, &column.name, column.declared())?,
+                    None => Expr::Column(at, types[at]),
+                };
             }
         }
         let columns = table.columns.iter().map(|column| computed(column.name.clone(), column.ty)).collect();
@@ -367,13 +376,14 @@ impl Binder<'_> {
         rel: Rel,
         targets: &[usize],
         steps: &[Vec<TargetStep>],
-        level: &Level<'_>,
+        (level, below): (&Level<'_>, Vec<Option<Expr>>),
     ) -> SqlResult<Rel> {
         let table = &target.table;
         let mut given = vec![false; table.columns.len()];
         targets.iter().for_each(|position| given[*position] = !self.is_overridden(table, *position));
         let mut exprs = self.defaults(target, &given)?;
         let (rel, mut open) = open_outputs(rel, steps);
+        open.iter_mut().zip(below).for_each(|(open, below)| *open = open.take().or(below));
         let rel = self.settle_outputs(rel)?;
         let scope = Scope::empty(level);
         for (at, (position, steps)) in targets.iter().zip(steps).enumerate() {

@@ -19,8 +19,10 @@ use crate::scope::{Level, Range, RangeColumn, RowOf, Scope};
 pub(super) enum Outputs {
     /// They are text.
     Settled,
-    /// They wait for a set operation or an INSERT to say.
+    /// They wait for a set operation to say.
     Open,
+    /// They wait for an INSERT to say, also under ORDER BY and LIMIT.
+    Assigned,
 }
 
 /// FOR UPDATE or FOR SHARE, of one range or of all.
@@ -487,7 +489,7 @@ impl Binder<'_> {
         for position in 0..width {
             let types: Vec<SqlType> =
                 rows.iter().map(|row| self.known_type(&row[position]).unwrap_or(SqlType::Unknown)).collect();
-            let open = outputs == Outputs::Open && types.iter().all(|ty| *ty == SqlType::Unknown);
+            let open = outputs != Outputs::Settled && types.iter().all(|ty| *ty == SqlType::Unknown);
             let ty = if open { SqlType::Unknown } else { common_type(&types, "VALUES")? };
             if !open {
                 for row in &mut rows {

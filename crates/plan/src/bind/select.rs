@@ -121,7 +121,11 @@ impl Binder<'_> {
         }
         let has_order = !order.is_empty();
         let is_distinct = matches!(select.distinct, Some(ast::Distinct::Distinct | ast::Distinct::On(_)));
-        let settle = outputs == Outputs::Settled || has_order || is_distinct;
+        let settle = match outputs {
+            Outputs::Settled => true,
+            Outputs::Open => has_order || is_distinct,
+            Outputs::Assigned => is_distinct,
+        };
         let mut bound = self.outputs(&select.projection, scope, settle)?;
         if let Some(name) = self.frame()?.hands_on.take() {
             bound.extend(added_columns(scope, &name)?);
@@ -133,15 +137,19 @@ impl Binder<'_> {
             }
             None => None,
         };
-        let order = order
-            .iter()
-            .map(|item| {
-                let expr = self.in_clause(Clause::OrderBy, |binder| {
-                    binder.output_or_expr(&item.expr, &bound, scope, "ORDER BY")
-                })?;
-                self.sort_key(expr, &item.options)
-            })
-            .collect::<SqlResult<Vec<_>>>()?;
+        let mut keys = Vec::with_capacity(order.len());
+        for item in order {
+            let mut expr = self
+                .in_clause(Clause::OrderBy, |binder| binder.output_or_expr(&item.expr, &bound, scope, "ORDER BY"))?;
+            if expr.ty() == SqlType::Unknown {
+                for output in bound.iter_mut().filter(|output| same_expr(&output.expr, &expr)) {
+                    output.expr = self.settle_text(output.expr.clone())?;
+                }
+                expr = self.settle_text(expr)?;
+            }
+            keys.push(self.sort_key(expr, &item.options)?);
+        }
+        let order = keys;
         let distinct_on = match &select.distinct {
             Some(ast::Distinct::On(exprs)) => Some(
                 exprs

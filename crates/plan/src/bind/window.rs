@@ -2,7 +2,7 @@
 
 
 use sqlparser::ast;
-use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, TypeCategory};
+use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, TypeCategory, can_cast};
 
 use super::same::{same_keys, same_list};
 use super::{Binder, Clause, SET_BASE, WINDOW_BASE, fold};
@@ -242,10 +242,13 @@ impl Binder<'_> {
     ) -> SqlResult<Expr> {
         let offset = self.expr(offset, scope)?;
         if offset.any(&mut |it| matches!(it, Expr::Column(..))) {
-            return Err(SqlError::new(
-                SqlState::InvalidColumnReference,
-                "argument of a window frame must not contain variables",
-            ));
+            let unit = match unit {
+                FrameUnit::Rows => "ROWS",
+                FrameUnit::Range => "RANGE",
+                FrameUnit::Groups => "GROUPS",
+            };
+            let message = format!("argument of {unit} must not contain variables");
+            return Err(SqlError::new(SqlState::InvalidColumnReference, message));
         }
         if unit != FrameUnit::Range {
             return self.coerce(offset, SqlType::Int8, CastContext::Assignment);
@@ -257,18 +260,35 @@ impl Binder<'_> {
             ));
         };
         let key = key.expr.ty();
-        let wanted = match key.category() {
-            TypeCategory::Numeric if key.is_integer() => SqlType::Int8,
-            TypeCategory::Numeric => key.without_typmod(),
-            TypeCategory::DateTime | TypeCategory::Timespan => SqlType::Interval,
-            _ => {
-                return Err(SqlError::not_supported(format!(
-                    "RANGE with offset PRECEDING/FOLLOWING is not supported for column type {}",
-                    key.base_name()
-                )));
-            }
+        let refused = format!("RANGE with offset PRECEDING/FOLLOWING is not supported for column type {}", key.base_name());
+        // What the offset may be, and what it is where it runs.
+        let (taken, wanted) = match key.category() {
+            TypeCategory::Numeric if key.is_integer() => (SqlType::Int8, SqlType::Int8),
+            TypeCategory::Numeric if key == SqlType::Float4 => (SqlType::Float8, SqlType::Float4),
+            TypeCategory::Numeric => (key.without_typmod(), key.without_typmod()),
+            TypeCategory::DateTime | TypeCategory::Timespan => (SqlType::Interval, SqlType::Interval),
+            _ => return Err(SqlError::not_supported(refused)),
         };
-        self.coerce(offset, wanted, CastContext::Implicit)
+        if let Some(given) = self.known_type(&offset)
+            && !given.same_base(&taken)
+            && can_cast(&given, &taken) != Some(CastContext::Implicit)
+        {
+            let message = format!("{refused} and offset type {}", given.base_name());
+            return Err(SqlError::not_supported(message).with_hint("Cast the offset value to an appropriate type."));
+        }
+        let offset = self.coerce(offset, taken, CastContext::Implicit)?;
+        self.coerce(offset, wanted, CastContext::Assignment)
+    }
+
+    /// An argument of a window function as a value of `wanted`; a type that does not fit means that there is no such function.
+    fn fitting(&mut self, name: &str, args: &[Expr], arg: Expr, wanted: SqlType) -> SqlResult<Expr> {
+        let fits = self
+            .known_type(&arg)
+            .is_none_or(|given| given.same_base(&wanted) || can_cast(&given, &wanted) == Some(CastContext::Implicit));
+        if !fits {
+            return Err(self.no_function(name, args, builtins::ResolveError::None));
+        }
+        self.coerce(arg, wanted, CastContext::Implicit)
     }
 
     /// A value of a type that something has determined.
@@ -296,10 +316,11 @@ impl Binder<'_> {
         if !range.contains(&args.len()) {
             return Err(self.no_function(name, &args, builtins::ResolveError::None));
         }
+        let given = args.clone();
         Ok(match which {
             WindowFunction::PercentRank | WindowFunction::CumeDist => (args, SqlType::Float8),
             WindowFunction::Ntile => {
-                let count = self.coerce(args.remove(0), SqlType::Int4, CastContext::Implicit)?;
+                let count = self.fitting(name, &given, args.remove(0), SqlType::Int4)?;
                 (vec![count], SqlType::Int4)
             }
             WindowFunction::FirstValue | WindowFunction::LastValue | WindowFunction::NthValue => {
@@ -307,7 +328,7 @@ impl Binder<'_> {
                 let ty = value.ty();
                 let mut bound = vec![value];
                 for count in args {
-                    bound.push(self.coerce(count, SqlType::Int4, CastContext::Implicit)?);
+                    bound.push(self.fitting(name, &given, count, SqlType::Int4)?);
                 }
                 (bound, ty)
             }
@@ -319,14 +340,24 @@ impl Binder<'_> {
                 };
                 // With a default the two determine each other.
                 let value = if default.is_some() { args.remove(0) } else { self.determined(args.remove(0))? };
-                let offset = self.coerce(offset, SqlType::Int4, CastContext::Implicit)?;
+                let offset = self.fitting(name, &given, offset, SqlType::Int4)?;
                 match default {
                     None => {
                         let ty = value.ty();
                         (vec![value, offset], ty)
                     }
                     Some(default) => {
-                        let (both, ty) = self.unify(vec![value, default], name)?;
+                        let no_common = |error: SqlError| match error.code() {
+                            SqlState::DatatypeMismatch | SqlState::CannotCoerce => None,
+                            _ => Some(error),
+                        };
+                        let (both, ty) = match self.unify(vec![value, default], name) {
+                            Ok(both) => both,
+                            Err(error) => {
+                                let missing = self.no_function(name, &given, builtins::ResolveError::None);
+                                return Err(no_common(error).unwrap_or(missing));
+                            }
+                        };
                         let [value, default] = <[Expr; 2]>::try_from(both)
                             .map_err(|_| SqlError::internal("unify changed the number of expressions"))?;
                         (vec![value, offset, default], ty)

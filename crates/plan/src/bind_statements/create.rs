@@ -607,7 +607,10 @@ pub(super) fn table(
     if let Some(query) = &create.query {
         let (rel, mut binder) = Binder::bind_with(context, None, optimize_rel, |binder| binder.bind_query(query))?;
         ctes = binder.take_ctes();
-        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        let names: Vec<String> = extras.column_names.iter().map(fold).collect();
+        if names.len() > rel.columns.len() {
+            return Err(SqlError::new(SqlState::SyntaxError, "too many column names were specified"));
+        }
         columns = rel
             .columns
             .iter()

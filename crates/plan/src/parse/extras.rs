@@ -7,7 +7,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{expressions, is_significant, keyword, query_clauses, storage_clauses, targets, typed_strings};
+use super::{column_names, expressions, is_significant, keyword, query_clauses, storage_clauses, targets, typed_strings};
 use crate::plan::FrameExclude;
 
 /// What was taken out.
@@ -16,6 +16,8 @@ pub(crate) struct Extras {
     pub likes: Vec<Like>,
     /// CREATE TABLE AS … WITH NO DATA.
     pub no_data: bool,
+    /// The columns that CREATE TABLE AS names.
+    pub column_names: Vec<ast::Ident>,
     /// CREATE VIEW … WITH CHECK OPTION.
     pub check_option: Option<catalog::CheckOption>,
     /// PARTITION BY of CREATE TABLE.
@@ -72,6 +74,7 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Result<Extras, ParserErro
         Keyword::CREATE => {
             tokens.retain(is_significant);
             storage_clauses::take(tokens);
+            extras.column_names = column_names::take(tokens);
             extras.partition_by = take_partition_by(tokens)?;
             extras.only = take_only_of_index(tokens);
             extras.likes = take_likes(tokens)?;

@@ -33,6 +33,8 @@ pub(super) fn spell(tokens: &mut Vec<TokenWithSpan>) {
     }
     if tokens.iter().any(|token| token.token == Token::DoubleColon) {
         drop_stars_of_casts(tokens);
+    }
+    if tokens.iter().any(|token| matches!(keyword(token), Keyword::PRECEDING | Keyword::FOLLOWING)) {
         enclose_bounds(tokens);
     }
     if tokens.iter().any(|token| keyword(token) == Keyword::INTERVAL) {
@@ -148,15 +150,25 @@ fn spell_precisions(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// The bound of a frame that begins with a string, which the parser takes for an interval: `'1 day'::interval PRECEDING`.
+/// The bound of a frame that begins with a string, which the parser takes for an interval: `'1.5' PRECEDING`,
+/// `'1 day'::interval PRECEDING`.
 fn enclose_bounds(tokens: &mut Vec<TokenWithSpan>) {
     let places = significant(tokens);
     let mut edits: Vec<(usize, usize)> = Vec::new();
     for (at, place) in places.iter().enumerate() {
         let is_string = matches!(tokens[*place].token, Token::SingleQuotedString(_));
         let is_cast = places.get(at + 1).is_some_and(|next| tokens[*next].token == Token::DoubleColon);
-        let begins = at > 0 && matches!(keyword(&tokens[places[at - 1]]), Keyword::BETWEEN | Keyword::AND | Keyword::RANGE);
-        if !is_string || !is_cast || !begins {
+        let begins = at > 0
+            && matches!(
+                keyword(&tokens[places[at - 1]]),
+                Keyword::BETWEEN | Keyword::AND | Keyword::RANGE | Keyword::ROWS | Keyword::GROUPS
+            );
+        if !is_string || !begins {
+            continue;
+        }
+        let end = places.get(at + 1).filter(|end| matches!(keyword(&tokens[**end]), Keyword::PRECEDING | Keyword::FOLLOWING));
+        edits.extend(end.map(|end| (*place, *end)));
+        if !is_cast {
             continue;
         }
         // The type's name is a few words at most.

@@ -96,7 +96,15 @@ pub fn write_float8(value: f64, extra_digits: i32, out: &mut Vec<u8>) {
         return;
     }
     if extra_digits > 0 {
-        put_shortest(ryu::Buffer::new().format_finite(value), 15, out);
+        let mut buffer = ryu::Buffer::new();
+        let text = buffer.format_finite(value);
+        let midpoints = midpoints(value.to_bits() & (u64::MAX >> 1), 52, 1075);
+        // Below this no shortest text is a midpoint: it would need more than 17 digits.
+        if value.abs() >= (1_u64 << 52) as f64 && is_one_of(text, midpoints) {
+            put_shortest(&inside(text, midpoints, |digits| Some(format!("{value:.digits$e}")).filter(|text| text.parse() == Ok(value))), 15, out);
+        } else {
+            put_shortest(text, 15, out);
+        }
     } else {
         put_general(value, (15 + extra_digits).max(1) as usize, out);
     }
@@ -107,10 +115,61 @@ pub fn write_float4(value: f32, extra_digits: i32, out: &mut Vec<u8>) {
         return;
     }
     if extra_digits > 0 {
-        put_shortest(ryu::Buffer::new().format_finite(value), 6, out);
+        let mut buffer = ryu::Buffer::new();
+        let text = buffer.format_finite(value);
+        let midpoints = midpoints(u64::from(value.to_bits() & (u32::MAX >> 1)), 23, 150);
+        // As above, of 9 digits.
+        if value.abs() >= (1_u32 << 22) as f32 && is_one_of(text, midpoints) {
+            put_shortest(&inside(text, midpoints, |digits| Some(format!("{value:.digits$e}")).filter(|text| text.parse() == Ok(value))), 6, out);
+        } else {
+            put_shortest(text, 6, out);
+        }
     } else {
         put_general(f64::from(value), (6 + extra_digits).max(1) as usize, out);
     }
+}
+
+/// The middles between a positive normal float and its neighbours, as `odd · 2^exponent`. `bits`: those of the float, its fraction of
+/// `fraction` bits; `bias`: that of the exponent, for a fraction that is an integer.
+fn midpoints(bits: u64, fraction: u32, bias: i32) -> [(u64, i32); 2] {
+    let implied = 1 << fraction;
+    let mantissa = (bits & (implied - 1)) | implied;
+    let exponent = (bits >> fraction) as i32 - bias;
+    // The neighbour below a power of two is half as far.
+    let below = if mantissa == implied { (4 * mantissa - 1, exponent - 2) } else { (2 * mantissa - 1, exponent - 1) };
+    [below, (2 * mantissa + 1, exponent - 1)]
+}
+
+/// Whether a decimal number is one of these.
+fn is_one_of(text: &str, midpoints: [(u64, i32); 2]) -> bool {
+    let text = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let (integer, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits: String = [integer, fraction.trim_end_matches('0')].concat();
+    let (Ok(digits), Ok(exponent)) = (digits.parse::<u64>(), exponent.parse::<i32>()) else { return false };
+    if digits == 0 {
+        return false;
+    }
+    // digits · 10^power = odd part · 5^power · 2^(power + zeros)
+    let power = exponent - fraction.trim_end_matches('0').len() as i32;
+    let zeros = digits.trailing_zeros();
+    let Some(scale) = 5_u64.checked_pow(power.unsigned_abs()) else { return false };
+    let odd = u128::from(digits >> zeros);
+    midpoints.into_iter().any(|(middle, two)| {
+        let middle = u128::from(middle);
+        let scale = u128::from(scale);
+        let is_equal = if power >= 0 { odd * scale == middle } else { odd == middle * scale };
+        is_equal && two == power + zeros as i32
+    })
+}
+
+/// PostgreSQL does not trust readers to round a midpoint to the even neighbour: the shortest text that is none. `digits_of` prints that
+/// many digits behind the point, if those are read as the same float.
+fn inside(shortest: &str, midpoints: [(u64, i32); 2], digits_of: impl Fn(usize) -> Option<String>) -> String {
+    let digits: String = shortest.chars().take_while(|char| *char != 'e').filter(char::is_ascii_digit).collect();
+    let first = digits.trim_matches('0').len().saturating_sub(1);
+    let longer = (first..17).filter_map(digits_of).find(|text| !is_one_of(text, midpoints));
+    longer.unwrap_or_else(|| shortest.to_owned())
 }
 
 /// Turns the shortest digits into PostgreSQL's layout: plain from 10^-4 up to 10^`plain_digits`, else `d.ddde+xx`.
