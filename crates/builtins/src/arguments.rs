@@ -1,7 +1,8 @@
 //! Reading arguments: a strict builtin's are of their declared type by *datum-matches-type*, so a mismatch here is
 //! our own bug and says so.
 
-use types::{Array, Bits, Datum, Geometry, Inet, Interval, Json, Numeric, Range, TimeTz};
+use types::jsonpath::JsonPath;
+use types::{Array, Bits, Datum, Geometry, Inet, Interval, Json, Numeric, Range, TimeTz, TsQuery, TsVector};
 
 #[track_caller]
 fn mismatch(datum: &Datum, wanted: &str) -> ! {
@@ -83,6 +84,30 @@ pub(crate) fn geometry(datum: &Datum) -> &Geometry {
     match datum {
         Datum::Geometry(geometry) => geometry,
         other => mismatch(other, "a geometric value"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn tsvector(datum: &Datum) -> &TsVector {
+    match datum {
+        Datum::TsVector(vector) => vector,
+        other => mismatch(other, "a tsvector"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn jsonpath(datum: &Datum) -> &JsonPath {
+    match datum {
+        Datum::JsonPath(path) => path,
+        other => mismatch(other, "a jsonpath"),
+    }
+}
+
+#[track_caller]
+pub(crate) fn tsquery(datum: &Datum) -> &TsQuery {
+    match datum {
+        Datum::TsQuery(query) => query,
+        other => mismatch(other, "a tsquery"),
     }
 }
 

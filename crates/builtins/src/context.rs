@@ -1,5 +1,9 @@
 //! What an evaluation may ask of its surroundings: times, settings, identity, the catalog.
 
+use std::sync::Arc;
+
+use crate::text_search::configuration::{Configuration, NamedDictionary};
+use crate::text_search::{built_in_configuration, built_in_dictionary, no_configuration, no_dictionary};
 use types::{Datum, Formatting, SqlError, SqlResult, SqlState};
 
 /// The session and the machine, as functions see them.
@@ -59,6 +63,16 @@ pub enum Signal {
 /// like. Called with the builtin's name.
 pub trait CatalogFunctions: Send + Sync {
     fn call(&self, name: &str, args: &[Datum]) -> SqlResult<Datum>;
+
+    /// A text search configuration, by its oid. Without a catalog there are the built-in ones.
+    fn text_search_configuration(&self, oid: u32) -> SqlResult<Arc<Configuration>> {
+        built_in_configuration(oid).ok_or_else(|| no_configuration(oid))
+    }
+
+    /// A text search dictionary, likewise.
+    fn text_search_dictionary(&self, oid: u32) -> SqlResult<Arc<NamedDictionary>> {
+        built_in_dictionary(oid).ok_or_else(|| no_dictionary(oid))
+    }
 }
 
 /// What every evaluation is given.

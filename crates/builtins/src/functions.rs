@@ -7,6 +7,8 @@ mod crypto;
 mod datetime;
 mod enums;
 pub(crate) mod json;
+mod json_rows;
+pub(crate) mod jsonpath;
 pub(crate) mod math;
 mod geometry;
 mod network;
@@ -17,6 +19,7 @@ mod sets;
 mod strings;
 mod support;
 mod system;
+mod text_search;
 
 use crate::signature::Builtin;
 
@@ -44,6 +47,9 @@ pub(crate) static TABLES: &[&[Builtin]] = &[
     scalars::FUNCTIONS,
     geometry::FUNCTIONS,
     support::FUNCTIONS,
+    text_search::FUNCTIONS,
+    jsonpath::FUNCTIONS,
+    json_rows::FUNCTIONS,
 ];
 
 /// See [`support`].

@@ -20,6 +20,7 @@ mod aggregates;
 mod arguments;
 mod context;
 mod functions;
+mod jsonpath;
 mod operators;
 mod posix_regex;
 #[cfg(test)]
@@ -27,6 +28,7 @@ mod recorded_tests;
 mod registry;
 mod resolve;
 mod signature;
+pub mod text_search;
 #[cfg(test)]
 mod table_tests;
 #[cfg(test)]

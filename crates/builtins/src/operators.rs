@@ -15,6 +15,7 @@ mod network;
 pub(crate) mod ranges;
 pub(crate) mod pattern;
 pub(crate) mod strings;
+mod text_search;
 
 use crate::signature::Operator;
 
@@ -45,6 +46,7 @@ pub(crate) static TABLES: &[&[Operator]] = &[
     money::OPERATORS,
     log_positions::OPERATORS,
     geometry::OPERATORS,
+    text_search::OPERATORS,
 ];
 
 /// See [`cross_type`].

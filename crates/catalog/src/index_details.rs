@@ -72,11 +72,12 @@ const fn class_number(class: KeyClass) -> u8 {
         KeyClass::Array => 2,
         KeyClass::Jsonb => 3,
         KeyClass::JsonbPath => 4,
+        KeyClass::TsVector => 5,
     }
 }
 
 fn class_of(number: u8) -> Option<KeyClass> {
-    [KeyClass::Whole, KeyClass::Array, KeyClass::Jsonb, KeyClass::JsonbPath]
+    [KeyClass::Whole, KeyClass::Array, KeyClass::Jsonb, KeyClass::JsonbPath, KeyClass::TsVector]
         .into_iter()
         .find(|class| class_number(*class) == number)
 }
@@ -200,6 +201,7 @@ mod tests {
         let exclude = IndexRule::Exclude { method: IndexMethod::Gist, overlaps: Some(0) };
         let cases = [
             (IndexDetails { inverted, ..IndexDetails::default() }, "020107040401020304"),
+            (IndexDetails { inverted: vec![KeyClass::TsVector], ..IndexDetails::default() }, "020107040105"),
             (IndexDetails { rule: Some(IndexRule::Unique), deferrable: true, ..IndexDetails::default() }, "020107060101080101"),
             (
                 IndexDetails { rule: Some(IndexRule::PrimaryKey), deferrable: true, initially_deferred: true, ..IndexDetails::default() },

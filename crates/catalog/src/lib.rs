@@ -35,6 +35,7 @@ mod store;
 mod stored_rows;
 mod stored_view;
 mod table_parts;
+pub mod text_search;
 pub mod trigger;
 mod view;
 pub mod virtual_tables;

@@ -527,7 +527,7 @@ impl CatalogSnapshot {
 
     #[must_use]
     pub fn routine_by_id(&self, id: u32) -> Option<&Arc<Routine>> {
-        self.routines.get(&id)
+        self.routines.get(&id).or_else(|| crate::text_search::trigger_function(id))
     }
 
     /// The routines of a name in a schema.

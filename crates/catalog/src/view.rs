@@ -12,6 +12,7 @@ use crate::descriptor::{Column, ColumnDefault, Index, Schema, Sequence, Table, T
 use crate::policy::PolicyExpr;
 use crate::snapshot::{CatalogSnapshot, NameOwner, Relation};
 use crate::statistics::TableStatistics;
+use crate::text_search;
 use crate::trigger::{Trigger, TriggerEvent};
 use crate::virtual_tables::{self, VirtualTable};
 
@@ -419,6 +420,8 @@ impl OidNames for CatalogView {
             SqlType::RegClass => self.class(oid).map(|class| self.shown(class)),
             SqlType::RegType => self.catalog.type_by_oid(oid, -1).map(|_| self.format_type(oid, None)),
             SqlType::RegNamespace => self.catalog.schema_by_id(oid).map(|it| quote_identifier(&it.name)),
+            SqlType::RegConfig => text_search::configuration_name(oid).map(quote_identifier),
+            SqlType::RegDictionary => text_search::dictionary_name(oid).map(quote_identifier),
             SqlType::RegRole => self.catalog.role_by_id(oid).map(|it| quote_identifier(&it.name)),
             SqlType::RegProc => virtual_tables::routine_name(self, oid, false)
                 .or_else(|| virtual_tables::function_name(oid).map(quote_identifier)),
@@ -448,6 +451,14 @@ impl OidNames for CatalogView {
             SqlType::RegNamespace => {
                 let schema = self.catalog.schema(self.database, &bare()?);
                 schema.map(|it| it.id).ok_or_else(|| missing(SqlState::InvalidSchemaName, "schema"))
+            }
+            SqlType::RegConfig => {
+                let found = text_search::configuration_named(&bare()?);
+                found.ok_or_else(|| missing(SqlState::UndefinedObject, "text search configuration"))
+            }
+            SqlType::RegDictionary => {
+                let found = text_search::dictionary_named(&bare()?);
+                found.ok_or_else(|| missing(SqlState::UndefinedObject, "text search dictionary"))
             }
             SqlType::RegRole => {
                 let role = self.catalog.role(&bare()?);

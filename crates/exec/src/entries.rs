@@ -25,7 +25,7 @@ use keys::{Key, Span};
 use kv::{KvRows, Read, ScanOptions};
 use plan::plan::{EntryCondition, EntryScan, EntryTerm, TableScan};
 use types::SqlResult;
-use types::inverted::{WantedKeys, wanted};
+use types::inverted::{WantedKeys, text_key_end, wanted};
 
 use crate::context::ExecContext;
 use crate::error::from_kv;
@@ -96,7 +96,8 @@ impl Look<'_> {
         match condition {
             EntryCondition::Term(term) => match self.wanted(term, ctx).await? {
                 WantedKeys::Anything => Ok(Rows::Everything),
-                WantedKeys::Any(keys) => self.with_any(self.prefixes(term, keys), ctx).await,
+                WantedKeys::Any(keys) => self.with_any(self.prefixes(term, keys), KeyPart::Whole, ctx).await,
+                WantedKeys::AnyPrefix(keys) => self.with_any(self.prefixes(term, keys), self.text_keys(term), ctx).await,
                 WantedKeys::All(keys) => self.with_all(self.prefixes(term, keys), ctx).await.map(Rows::Some),
             },
             EntryCondition::Any(arms) => {
@@ -118,7 +119,7 @@ impl Look<'_> {
     /// The keys that all rows must have are looked for together.
     async fn rows_of_all(&mut self, parts: &[EntryCondition], ctx: &mut ExecContext<'_>) -> SqlResult<Rows> {
         let mut together: Vec<Vec<u8>> = Vec::new();
-        let mut others: Vec<Vec<Vec<u8>>> = Vec::new();
+        let mut others: Vec<(Vec<Vec<u8>>, KeyPart)> = Vec::new();
         let mut nested: Vec<&EntryCondition> = Vec::new();
         for part in parts {
             let EntryCondition::Term(term) = part else {
@@ -129,11 +130,12 @@ impl Look<'_> {
                 WantedKeys::Anything => {}
                 WantedKeys::All(keys) => together.append(&mut self.prefixes(term, keys)),
                 WantedKeys::Any(keys) if keys.len() == 1 => together.append(&mut self.prefixes(term, keys)),
-                WantedKeys::Any(keys) => others.push(self.prefixes(term, keys)),
+                WantedKeys::Any(keys) => others.push((self.prefixes(term, keys), KeyPart::Whole)),
+                WantedKeys::AnyPrefix(keys) => others.push((self.prefixes(term, keys), self.text_keys(term))),
             }
         }
         // No row has one of no keys.
-        if others.iter().any(Vec::is_empty) {
+        if others.iter().any(|(keys, _)| keys.is_empty()) {
             return Ok(Rows::Some(Vec::new()));
         }
         together.sort_unstable();
@@ -143,11 +145,11 @@ impl Look<'_> {
             false => Some(self.with_all(together, ctx).await?),
         };
         let is_few = |found: &Option<Vec<Box<[u8]>>>| found.as_ref().is_some_and(|rows| rows.len() <= FEW_ROWS);
-        for keys in others {
+        for (keys, part) in others {
             if is_few(&found) {
                 break;
             }
-            if let Rows::Some(rows) = self.with_any(keys, ctx).await? {
+            if let Rows::Some(rows) = self.with_any(keys, part, ctx).await? {
                 found = Some(in_both(found, rows));
             }
         }
@@ -172,14 +174,23 @@ impl Look<'_> {
         keys.iter().map(|key| self.codec.entry_prefix(term.place, key)).collect()
     }
 
+    fn text_keys(&self, term: &EntryTerm) -> KeyPart {
+        KeyPart::Beginning { from: self.codec.entry_prefix(term.place, &[]).len() }
+    }
+
     fn keep(&mut self, rows: &mut Vec<Box<[u8]>>, prefix: usize, page: &KvRows) -> SqlResult<()> {
+        self.keep_behind(rows, |_| prefix, page)
+    }
+
+    /// Keeps the keys of rows, which begin at some byte of an entry's.
+    fn keep_behind(&mut self, rows: &mut Vec<Box<[u8]>>, end: impl Fn(&[u8]) -> usize, page: &KvRows) -> SqlResult<()> {
         let before = rows.len();
-        rows.extend(page.iter().map(|(key, _)| Box::from(&key[prefix..])));
+        rows.extend(page.iter().map(|(key, _)| Box::from(&key[end(key)..])));
         self.memory.grow(rows[before..].iter().map(|row| size_of::<Box<[u8]>>() + row.len()).sum())
     }
 
     /// Rows with any of some keys; everything, where they are too many to be worth it.
-    async fn with_any(&mut self, prefixes: Vec<Vec<u8>>, ctx: &mut ExecContext<'_>) -> SqlResult<Rows> {
+    async fn with_any(&mut self, prefixes: Vec<Vec<u8>>, part: KeyPart, ctx: &mut ExecContext<'_>) -> SqlResult<Rows> {
         let mut rows = Vec::new();
         for some in prefixes.chunks(SPANS_AT_ONCE) {
             let spans: Vec<Span> = some.iter().map(|prefix| Span::prefix(Key::from(prefix.clone()))).collect();
@@ -191,7 +202,12 @@ impl Look<'_> {
                     txn.scan_some(rest, some.len(), PAGE_ENTRIES as usize, self.read).await.map_err(from_kv)?;
                 rest = left;
                 for (prefix, page) in some.iter().zip(&pages) {
-                    self.keep(&mut rows, prefix.len(), page)?;
+                    match part {
+                        KeyPart::Whole => self.keep(&mut rows, prefix.len(), page)?,
+                        KeyPart::Beginning { from } => {
+                            self.keep_behind(&mut rows, |key| text_key_end(&key[from..]).map_or(key.len(), |end| from + end), page)?;
+                        }
+                    }
                 }
                 if rows.len() > ANY_ENTRIES_MAX {
                     // What was read says nothing: the answer rests on all rows.
@@ -238,6 +254,14 @@ impl Look<'_> {
         }
         Ok(rows)
     }
+}
+
+/// What is looked for of keys.
+#[derive(Clone, Copy)]
+enum KeyPart {
+    Whole,
+    /// What they begin with. They are texts, which begin at this byte of an entry.
+    Beginning { from: usize },
 }
 
 /// The entries of one key.

@@ -44,6 +44,7 @@ mod stack;
 mod subquery;
 mod touched;
 pub mod trigger;
+mod vector_trigger;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -250,6 +250,9 @@ impl<'a> Made<'a> {
             | Datum::Range(_)
             | Datum::MultiRange(_)
             | Datum::Bits(_)
+            | Datum::TsVector(_)
+            | Datum::TsQuery(_)
+            | Datum::JsonPath(_)
             | Datum::Geometry(_) => self.grow(value.heap_bytes()),
             _ => Ok(()),
         }

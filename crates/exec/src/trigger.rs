@@ -37,6 +37,7 @@ use crate::eval::{eval_batch, eval_row, needs_transaction};
 use crate::memory::Reservation;
 use crate::row_write::{TableWriter, fit_row, table_types};
 use crate::stack::Grown;
+use crate::vector_trigger;
 
 /// A call of a trigger's function.
 pub struct TriggerCall<'a> {
@@ -542,6 +543,9 @@ async fn fire_owed(owed: &OwedTrigger, ctx: &mut ExecContext<'_>) -> SqlResult<(
 impl ExecContext<'_> {
     /// Calls a trigger's function; the row that it answers.
     async fn fire(&mut self, call: TriggerCall<'_>) -> SqlResult<Option<Datum>> {
+        if let Some(row) = vector_trigger::fire(&call) {
+            return row.map(Some);
+        }
         let (Some(routines), Some(txn)) = (&mut self.routines, self.txn.as_deref_mut()) else {
             let message = format!("trigger \"{}\" cannot be fired here", call.trigger.name);
             return Err(SqlError::not_supported(message));

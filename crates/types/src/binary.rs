@@ -11,6 +11,8 @@ use crate::{
     datum::TimeTz,
     bits::Bits,
     geometry::Geometry,
+    jsonpath::JsonPath,
+    text_search::{TsQuery, TsVector},
     network::{parse_binary_inet, write_binary_inet},
     unsigned::to_unsigned,
     text::{field_type, range_subtype},
@@ -92,6 +94,8 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
                 None => bits,
             })
         }
+        SqlType::TsVector => Datum::tsvector(TsVector::parse_binary(input)?),
+        SqlType::TsQuery => Datum::tsquery(TsQuery::parse_binary(input)?),
         SqlType::Money => Datum::Int(i64::from_be_bytes(fixed(ty, input)?)),
         SqlType::PgLsn | SqlType::Xid8 => Datum::from_unsigned(u64::from_be_bytes(fixed(ty, input)?)),
         geometric if geometric.is_geometric() => Datum::geometry(Geometry::parse_binary(geometric, input)?),
@@ -102,6 +106,10 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
         }
         SqlType::Jsonb => match input.split_first() {
             Some((1, text)) => Datum::Jsonb(Arc::new(Json::parse(utf8(text)?)?)),
+            _ => return Err(wrong_length(ty)),
+        },
+        SqlType::JsonPath => match input.split_first() {
+            Some((1, text)) => Datum::JsonPath(Arc::new(JsonPath::parse(utf8(text)?)?)),
             _ => return Err(wrong_length(ty)),
         },
         SqlType::Enum(of) => of.parse(utf8(input)?)?,
@@ -222,6 +230,12 @@ pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
         (Datum::MacAddr8(bytes), _) => out.extend_from_slice(bytes),
         (Datum::Bits(bits), _) => bits.write_binary(out),
         (Datum::Geometry(geometry), _) => geometry.write_binary(out),
+        (Datum::TsVector(vector), _) => vector.write_binary(out),
+        (Datum::TsQuery(query), _) => query.write_binary(out),
+        (Datum::JsonPath(path), _) => {
+            out.push(1);
+            path.write(out);
+        }
         (Datum::Inet(inet), _) => write_binary_inet(inet, *ty == SqlType::Cidr, out),
         (Datum::Jsonb(json), _) => {
             out.push(1);

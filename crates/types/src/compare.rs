@@ -70,6 +70,10 @@ pub fn compare(ty: &SqlType, a: &Datum, b: &Datum) -> Ordering {
         (Datum::Bits(a), Datum::Bits(b)) => a.cmp(b),
         // They have no order; this is one for what needs any.
         (Datum::Geometry(a), Datum::Geometry(b)) => a.to_binary().cmp(&b.to_binary()),
+        (Datum::TsVector(a), Datum::TsVector(b)) => a.cmp(b),
+        (Datum::TsQuery(a), Datum::TsQuery(b)) => a.compare(b),
+        // They have no order; this is one for what needs any.
+        (Datum::JsonPath(a), Datum::JsonPath(b)) => a.text().cmp(&b.text()),
         (Datum::Enum(a), Datum::Enum(b)) => a.sort_key().cmp(b.sort_key()),
         (Datum::Json(a), Datum::Json(b)) => a.cmp(b),
         (Datum::Jsonb(a), Datum::Jsonb(b)) => compare_jsonb(a, b),
@@ -231,6 +235,10 @@ pub fn hash_datum<H: Hasher>(ty: &SqlType, datum: &Datum, state: &mut H) {
         Datum::MacAddr8(value) => state.write(value),
         Datum::Bits(value) => value.hash(state),
         Datum::Geometry(value) => state.write(&value.to_binary()),
+        Datum::TsVector(value) => value.hash(state),
+        Datum::JsonPath(value) => value.text().hash(state),
+        // Queries that differ in weights only are equal.
+        Datum::TsQuery(value) => value.operands().for_each(|operand| operand.text.hash(state)),
         Datum::Enum(value) => state.write(value.sort_key()),
         Datum::Jsonb(value) => value.hash(state),
         Datum::Array(array) => {

@@ -13,6 +13,8 @@ use crate::json::Json;
 use crate::network::Inet;
 use crate::range::Range;
 use crate::numeric::Numeric;
+use crate::jsonpath::JsonPath;
+use crate::text_search::{TsQuery, TsVector};
 use crate::stack::{VALUE_DEPTH_MAX, too_deep};
 
 /// Months, days and microseconds apart, because a month has no fixed number of days, nor a day of hours.
@@ -81,6 +83,9 @@ pub enum Datum {
     Bits(Arc<Bits>),
     MacAddr8([u8; 8]),
     Geometry(Arc<Geometry>),
+    TsVector(Arc<TsVector>),
+    TsQuery(Arc<TsQuery>),
+    JsonPath(Arc<JsonPath>),
 }
 
 const _: () = assert!(size_of::<Datum>() <= 24, "a datum is copied per row and column: it stays three words");
@@ -104,6 +109,16 @@ impl Datum {
     #[must_use]
     pub fn geometry(value: Geometry) -> Self {
         Self::Geometry(Arc::new(value))
+    }
+
+    #[must_use]
+    pub fn tsvector(value: TsVector) -> Self {
+        Self::TsVector(Arc::new(value))
+    }
+
+    #[must_use]
+    pub fn tsquery(value: TsQuery) -> Self {
+        Self::TsQuery(Arc::new(value))
     }
 
     #[must_use]
@@ -231,6 +246,9 @@ impl Datum {
             }
             Self::Bits(bits) => 40 + bits.bytes().len(),
             Self::Geometry(geometry) => geometry.heap_bytes(),
+            Self::TsVector(value) => value.heap_bytes(),
+            Self::TsQuery(value) => value.heap_bytes(),
+            Self::JsonPath(value) => value.heap_bytes(),
             Self::Range(range) => 16 + range.heap_bytes(),
             Self::MultiRange(ranges) => 16 + ranges.iter().map(Range::heap_bytes).sum::<usize>(),
             Self::Record(fields) => 16 + fields.iter().map(|e| size_of::<Self>() + e.heap_bytes()).sum::<usize>(),
@@ -261,6 +279,9 @@ impl PartialEq for Datum {
             (Self::MacAddr8(a), Self::MacAddr8(b)) => a == b,
             (Self::Bits(a), Self::Bits(b)) => a == b,
             (Self::Geometry(a), Self::Geometry(b)) => a.is_identical(b),
+            (Self::TsVector(a), Self::TsVector(b)) => a == b,
+            (Self::TsQuery(a), Self::TsQuery(b)) => a == b,
+            (Self::JsonPath(a), Self::JsonPath(b)) => a == b,
             (Self::Enum(a), Self::Enum(b)) => a.sort_key() == b.sort_key(),
             (Self::Jsonb(a), Self::Jsonb(b)) => a == b,
             (Self::Array(a), Self::Array(b)) => a == b,

@@ -14,6 +14,7 @@
 //! 09 | column key   jsonb: a number
 //! 0a | text         jsonb: a string as the value of a key
 //! 0c | 8 bytes      jsonb_path_ops: the hash of a scalar and of the keys on the way to it
+//! 0d | text         tsvector: a lexeme, or as much of it as LEXEME_BYTES_MAX; ended as texts in keys are
 //! 4x | 16 bytes     what is longer than KEY_BYTES_MAX: the hash of what would follow the byte 0x
 //! ```
 //!
@@ -27,6 +28,7 @@ use crate::{
     Array, Datum, Direction, Json, NullsOrder, SqlType, encode_key,
     stack::deep,
 };
+use crate::text_search::{Operand, Operator, Tree, TsQuery};
 use keys::encoding::put_bytes;
 
 /// Longer ones are hashed.
@@ -41,7 +43,13 @@ const JSON_BOOL: u8 = 0x08;
 const JSON_NUMBER: u8 = 0x09;
 const JSON_STRING: u8 = 0x0a;
 const JSON_PATH: u8 = 0x0c;
+const LEXEME: u8 = 0x0d;
 const HASHED: u8 = 0x40;
+
+/// Longer lexemes are cut, so that those that begin alike stand together.
+const LEXEME_BYTES_MAX: usize = KEY_BYTES_MAX - 2;
+/// Ends a text in a key; a lexeme has no zero bytes.
+const TEXT_END: [u8; 2] = [0, 1];
 
 /// How a column of an inverted index gives keys: PostgreSQL's operator class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +59,8 @@ pub enum KeyClass {
     Array,
     Jsonb,
     JsonbPath,
+    /// The lexemes of a tsvector.
+    TsVector,
 }
 
 /// What a condition asks of a column.
@@ -64,18 +74,21 @@ pub enum KeyQuestion {
     HasKey,
     HasAnyKey,
     HasAllKeys,
+    /// `@@`.
+    Matches,
 }
 
 impl KeyClass {
     /// Whether keys of this class answer a question.
     #[must_use]
     pub fn answers(self, question: KeyQuestion) -> bool {
-        use KeyQuestion::{ContainedBy, Contains, Equals, HasAllKeys, HasAnyKey, HasKey, Overlaps};
+        use KeyQuestion::{ContainedBy, Contains, Equals, HasAllKeys, HasAnyKey, HasKey, Matches, Overlaps};
         match self {
             Self::Whole => matches!(question, Equals),
             Self::Array => matches!(question, Contains | ContainedBy | Overlaps | Equals),
             Self::Jsonb => matches!(question, Contains | HasKey | HasAnyKey | HasAllKeys),
             Self::JsonbPath => matches!(question, Contains),
+            Self::TsVector => matches!(question, Matches),
         }
     }
 }
@@ -87,6 +100,8 @@ pub enum WantedKeys {
     All(Vec<Vec<u8>>),
     /// One of them. Without any, no row meets the condition.
     Any(Vec<Vec<u8>>),
+    /// One that begins with one of these, which are beginnings of texts, or texts.
+    AnyPrefix(Vec<Vec<u8>>),
     /// The condition names no key: any row may meet it.
     Anything,
 }
@@ -121,7 +136,10 @@ fn keys_of(class: KeyClass, ty: &SqlType, value: &Datum) -> Vec<Vec<u8>> {
             deep(|| path_keys(json, Hash::NEW, &mut out));
             out
         }
-        (KeyClass::Whole | KeyClass::Array | KeyClass::Jsonb | KeyClass::JsonbPath, value) => vec![element_key(ty, value)],
+        (KeyClass::TsVector, Datum::TsVector(vector)) => {
+            vector.lexemes().iter().map(|lexeme| lexeme_key(&lexeme.text, false)).collect()
+        }
+        (KeyClass::Whole | KeyClass::Array | KeyClass::Jsonb | KeyClass::JsonbPath | KeyClass::TsVector, value) => vec![element_key(ty, value)],
     };
     keys.sort_unstable();
     keys.dedup();
@@ -166,7 +184,77 @@ pub fn wanted(class: KeyClass, ty: &SqlType, question: KeyQuestion, value: &Datu
         KeyQuestion::HasKey | KeyQuestion::HasAnyKey => WantedKeys::Any(texts()),
         // NULLs among the keys are passed over.
         KeyQuestion::HasAllKeys => each(texts()),
+        KeyQuestion::Matches => match value {
+            Datum::TsQuery(query) => wanted_lexemes(query),
+            _ => WantedKeys::Anything,
+        },
     }
+}
+
+/// The keys of a query: all lexemes that a row must have, or else the shortest list of which it must have one.
+fn wanted_lexemes(query: &TsQuery) -> WantedKeys {
+    let Some(tree) = query.to_tree() else { return WantedKeys::Any(Vec::new()) };
+    deep(move || {
+        let Some(tree) = tree.without_negations() else { return WantedKeys::Anything };
+        let mut alternatives = Vec::new();
+        put_alternatives(&tree, &mut alternatives);
+        let is_exact = |operands: &&Vec<&Operand>| matches!(operands[..], [one] if !one.is_prefix);
+        let mut all: Vec<Vec<u8>> =
+            alternatives.iter().filter(is_exact).map(|operands| lexeme_key(&operands[0].text, false)).collect();
+        if !all.is_empty() {
+            all.sort_unstable();
+            all.dedup();
+            return WantedKeys::All(all);
+        }
+        let has_prefix = |operands: &[&Operand]| operands.iter().any(|operand| operand.is_prefix);
+        let Some(any) = alternatives.into_iter().min_by_key(|operands| (has_prefix(operands), operands.len())) else {
+            return WantedKeys::Anything;
+        };
+        let mut keys: Vec<Vec<u8>> = any.iter().map(|operand| lexeme_key(&operand.text, operand.is_prefix)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if has_prefix(&any) { WantedKeys::AnyPrefix(keys) } else { WantedKeys::Any(keys) }
+    })
+}
+
+/// Lists of operands: a row that satisfies the query has one of each list. `tree` has no negations.
+fn put_alternatives<'t>(tree: &'t Tree, out: &mut Vec<Vec<&'t Operand>>) {
+    match tree {
+        Tree::Operand(operand) => out.push(vec![operand]),
+        Tree::Not(_) => {}
+        Tree::Binary(Operator::Or, left, right) => {
+            let mut one_of = Vec::new();
+            for side in [left, right] {
+                let mut alternatives = Vec::new();
+                put_alternatives(side, &mut alternatives);
+                // Any of the lists will do: the shortest one.
+                one_of.extend(alternatives.into_iter().min_by_key(Vec::len).unwrap_or_default());
+            }
+            out.push(one_of);
+        }
+        Tree::Binary(Operator::And | Operator::Phrase(_) | Operator::Not, left, right) => {
+            put_alternatives(left, out);
+            put_alternatives(right, out);
+        }
+    }
+}
+
+/// The key of a lexeme, or what the keys of those begin with that begin with it.
+fn lexeme_key(text: &str, is_prefix: bool) -> Vec<u8> {
+    let bytes = &text.as_bytes()[..text.len().min(LEXEME_BYTES_MAX)];
+    let mut key = Vec::with_capacity(bytes.len() + 3);
+    key.push(LEXEME);
+    key.extend_from_slice(bytes);
+    if !is_prefix {
+        key.extend_from_slice(&TEXT_END);
+    }
+    key
+}
+
+/// Where the key ends that an entry begins with, of a class whose keys are texts.
+#[must_use]
+pub fn text_key_end(entry: &[u8]) -> Option<usize> {
+    entry.windows(TEXT_END.len()).position(|bytes| bytes == TEXT_END).map(|at| at + TEXT_END.len())
 }
 
 fn has_null(value: &Datum) -> bool {
@@ -312,6 +400,36 @@ mod tests {
         check(KeyClass::Whole, &SqlType::Int4, &Datum::Int(7), &["03808107"]);
     }
 
+    /// These bytes are stored.
+    #[test]
+    fn golden_lexeme_keys() {
+        let vector = |text: &str| Datum::tsvector(crate::TsVector::parse(text).unwrap());
+        let check = |text: &str, expected: &[&str]| {
+            assert_eq!(shown(&entry_keys(KeyClass::TsVector, &SqlType::TsVector, &vector(text))), expected, "{text}");
+        };
+        check("", &["01"]);
+        check("b:1 a", &["0d610001", "0d620001"]);
+        let long = format!("0d{}0001", "78".repeat(LEXEME_BYTES_MAX));
+        check(&"x".repeat(1000), &[&long]);
+    }
+
+    #[test]
+    fn queries_want_lexemes() {
+        let ask = |query: &str| {
+            let query = Datum::tsquery(TsQuery::parse(query).unwrap());
+            wanted(KeyClass::TsVector, &SqlType::TsVector, KeyQuestion::Matches, &query)
+        };
+        let keys = |texts: &[&str]| texts.iter().map(|text| lexeme_key(text, false)).collect::<Vec<_>>();
+        assert_eq!(ask("b & (a <-> c)"), WantedKeys::All(keys(&["a", "b", "c"])));
+        assert_eq!(ask("a | b & c"), WantedKeys::Any(keys(&["a", "c"])));
+        assert_eq!(ask("a & !b"), WantedKeys::All(keys(&["a"])));
+        assert_eq!(ask("!a"), WantedKeys::Anything);
+        assert_eq!(ask("a | !b"), WantedKeys::Anything);
+        assert_eq!(ask("ab:*"), WantedKeys::AnyPrefix(vec![b"\x0dab".to_vec()]));
+        assert_eq!(ask("(a:* | b) & (c | d)"), WantedKeys::Any(keys(&["c", "d"])));
+        assert_eq!(text_key_end(b"\x0dab\x00\x01rest"), Some(5));
+    }
+
     /// Each kind once as long as a key may be, and once longer. These bytes are stored.
     #[test]
     fn golden_long_entry_keys() {
@@ -400,7 +518,7 @@ mod tests {
                     let has_all = match wanted(class, &SqlType::Jsonb, KeyQuestion::Contains, &json(asked)) {
                         WantedKeys::All(wanted) => wanted.iter().all(|key| keys.contains(key)),
                         WantedKeys::Any(wanted) => wanted.iter().any(|key| keys.contains(key)),
-                        WantedKeys::Anything => true,
+                        WantedKeys::AnyPrefix(_) | WantedKeys::Anything => true,
                     };
                     assert!(has_all || !holds, "{class:?}: {row} @> {asked}");
                 }

@@ -69,7 +69,7 @@ impl SqlType {
     #[must_use]
     pub fn key_encodable(&self) -> bool {
         match self {
-            Self::Json | Self::Jsonb | Self::Record(_) | Self::PgNodeTree | Self::Unknown => false,
+            Self::Json | Self::Jsonb | Self::TsVector | Self::TsQuery | Self::JsonPath | Self::Record(_) | Self::PgNodeTree | Self::Unknown => false,
             geometric if geometric.is_geometric() => false,
             Self::Array(element) => element.get().key_encodable(),
             Self::Range(of) | Self::MultiRange(of) => of.subtype().key_encodable(),

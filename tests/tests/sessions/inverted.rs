@@ -57,8 +57,26 @@ impl Draw {
         if self.below(12) == 0 { "NULL".to_owned() } else { self.array() }
     }
 
+    fn vector(&mut self) -> String {
+        let words: Vec<String> = (1..=self.below(5))
+            .map(|at| format!("{}:{at}{}", self.one_of(&["ab", "abc", "b", "bc", "c", "x"]), self.one_of(&["", "", "A", "B"])))
+            .collect();
+        if self.below(12) == 0 { "NULL".to_owned() } else { format!("'{}'::tsvector", words.join(" ")) }
+    }
+
+    fn search(&mut self, depth: u64) -> String {
+        match self.below(if depth == 0 { 2 } else { 6 }) {
+            0 | 1 => format!("{}{}", self.one_of(&["ab", "abc", "b", "c", "zz"]), self.one_of(&["", "", ":*", ":A", ":*B"])),
+            2 => format!("!({})", self.search(depth - 1)),
+            3 => format!("({} | {})", self.search(depth - 1), self.search(depth - 1)),
+            4 => format!("({} <-> {})", self.search(depth - 1), self.search(depth - 1)),
+            _ => format!("({} & {})", self.search(depth - 1), self.search(depth - 1)),
+        }
+    }
+
     fn condition(&mut self) -> String {
-        match self.below(11) {
+        match self.below(13) {
+            11 | 12 => format!("v @@ '{}'", self.search(3)),
             0 | 1 => format!("j @> '{}'", self.json(2)),
             2 => format!("j ? '{}'", self.one_of(&["a", "b", "c", "", "1", "zz"])),
             3 => format!("j ?| '{}'", self.one_of(&["{a,b}", "{zz}", "{}", "{NULL,c}"])),
@@ -74,8 +92,9 @@ impl Draw {
 
     /// A change, with the table's name left out.
     fn change(&mut self, id: u64) -> String {
-        match self.below(8) {
-            0..4 => format!("INSERT INTO %t VALUES ({id}, {}, {})", self.json_or_null(), self.array_or_null()),
+        match self.below(9) {
+            8 => format!("UPDATE %t SET v = {} WHERE {}", self.vector(), self.condition()),
+            0..4 => format!("INSERT INTO %t VALUES ({id}, {}, {}, {})", self.json_or_null(), self.array_or_null(), self.vector()),
             4 => format!("UPDATE %t SET j = {} WHERE id % 7 = {}", self.json_or_null(), self.below(7)),
             5 => format!("UPDATE %t SET a = a || {} WHERE {}", self.below(6), self.condition()),
             6 => format!("UPDATE %t SET id = -id WHERE {}", self.condition()),
@@ -104,13 +123,13 @@ async fn answers_are_those_of_a_table_without_indexes() {
     let node = Node::start(&config(dir.path(), "one")).await.unwrap();
     let client = connect(&node).await;
     for indexes in [
-        "CREATE INDEX ON f USING gin (j); CREATE INDEX ON f USING gin (a)",
+        "CREATE INDEX ON f USING gin (j); CREATE INDEX ON f USING gin (a); CREATE INDEX ON f USING gin (v)",
         "CREATE INDEX ON f USING gin (j jsonb_path_ops, a)",
-        "CREATE INDEX ON f USING gin (a, j) WHERE id > 0",
+        "CREATE INDEX ON f USING gin (a, j, v) WHERE id > 0",
     ] {
         client
             .batch_execute(
-                "DROP TABLE IF EXISTS f, s; CREATE TABLE f (id int PRIMARY KEY, j jsonb, a int[]); CREATE TABLE s (LIKE f INCLUDING ALL)",
+                "DROP TABLE IF EXISTS f, s; CREATE TABLE f (id int PRIMARY KEY, j jsonb, a int[], v tsvector); CREATE TABLE s (LIKE f INCLUDING ALL)",
             )
             .await
             .unwrap();
@@ -147,7 +166,7 @@ async fn answers_are_those_of_a_table_without_indexes() {
                 // Few rows that are known to be few are read whole.
                 if (60..200).contains(&id) {
                     let look = format!("SELECT id FROM f WHERE {condition}");
-                    by_index += usize::from(reads_by(&client, &["f_j_", "f_a_"], &look).await);
+                    by_index += usize::from(reads_by(&client, &["f_j_", "f_a_", "f_v_"], &look).await);
                 }
             }
         }

@@ -121,6 +121,8 @@ pub(super) static OPERATORS: &[Operator] = six! {
     "cash_", ArgType::T(SqlType::Money), [900, 901, 902, 903, 904, 905];
     "macaddr8_", ArgType::T(SqlType::MacAddr8), [3362, 3363, 3364, 3366, 3365, 3367];
     "pg_lsn_", ArgType::T(SqlType::PgLsn), [3222, 3223, 3224, 3225, 3226, 3227];
+    "tsvector_", ArgType::T(SqlType::TsVector), [3629, 3630, 3627, 3632, 3628, 3631];
+    "tsquery_", ArgType::T(SqlType::TsQuery), [3676, 3677, 3674, 3679, 3675, 3678];
     "xid8", ArgType::T(SqlType::Xid8), [5068, 5072, 5073, 5074, 5075, 5076];
     "enum_", ArgType::AnyEnum, [3516, 3517, 3518, 3519, 3520, 3521];
     "multirange_", ArgType::AnyMultiRange, [2860, 2861, 2862, 2865, 2863, 2864];

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use types::{Array, Datum, Json, SqlError, SqlResult, SqlState, SqlType};
 
 use crate::arguments::{array, int, jsonb, text};
+use crate::functions::jsonpath::{exists_silently, matches_silently};
 use crate::signature::{ArgType, Builtin, Operator, RetType};
 
 const JSON: ArgType = ArgType::T(SqlType::Json);
 const JSONB: ArgType = ArgType::T(SqlType::Jsonb);
+const PATH: ArgType = ArgType::T(SqlType::JsonPath);
 const TEXT: ArgType = ArgType::T(SqlType::Text);
 const INT4: ArgType = ArgType::T(SqlType::Int4);
 const TEXTS: ArgType = ArgType::T(SqlType::TEXT_ARRAY);
@@ -312,6 +314,16 @@ fn any_name(json: &Datum, names: &Datum, all: bool) -> bool {
 }
 
 pub(super) static OPERATORS: &[Operator] = &[
+    Operator::new(
+        "@?",
+        4012,
+        Builtin::pure("jsonb_path_exists_opr", 4010, &[JSONB, PATH], BOOL, |_, _, a| exists_silently(a)),
+    ),
+    Operator::new(
+        "@@",
+        4013,
+        Builtin::pure("jsonb_path_match_opr", 4011, &[JSONB, PATH], BOOL, |_, _, a| matches_silently(a)),
+    ),
     Operator::new("->", 3962, Builtin::pure("json_object_field", 3947, &[JSON, TEXT], R_JSON, |_, _, a| {
         Ok(raw_json(raw_field(text(&a[0]), text(&a[1]))?))
     })),

@@ -32,6 +32,7 @@ mod policies;
 mod privileges;
 mod relations;
 mod routines;
+mod text_search;
 mod triggers;
 mod types;
 
@@ -210,10 +211,11 @@ impl VirtualRows {
 
 /// What makes the rows of which table, by its oid.
 static MADE: LazyLock<MadeTables> = LazyLock::new(|| {
-    let topics: [(&str, &'static [Source]); 13] = [
+    let topics: [(&str, &'static [Source]); 14] = [
         ("pg_catalog", relations::TABLES),
         ("pg_catalog", constraints::TABLES),
         ("pg_catalog", types::TABLES),
+        ("pg_catalog", text_search::TABLES),
         ("pg_catalog", functions::TABLES),
         ("pg_catalog", triggers::TABLES),
         ("pg_catalog", global::TABLES),

@@ -417,7 +417,7 @@ const fn class(oid: u32, name: &'static str, family: u32, family_name: &'static 
 }
 
 /// The default classes of the types there are.
-static OPERATOR_CLASSES: [OperatorClass; 38] = [
+static OPERATOR_CLASSES: [OperatorClass; 40] = [
     class(10_003, "bool_ops", 424, "bool_ops", 16),
     class(10_006, "bytea_ops", 428, "bytea_ops", 17),
     class(10_007, "char_ops", 429, "char_ops", 18),
@@ -452,6 +452,8 @@ static OPERATOR_CLASSES: [OperatorClass; 38] = [
     class(10_047, "money_ops", 2099, "money_ops", 790),
     class(10_053, "xid8_ops", 5067, "xid8_ops", 5069),
     class(10_067, "pg_lsn_ops", 3253, "pg_lsn_ops", 3220),
+    class(10_071, "tsvector_ops", 3626, "tsvector_ops", 3614),
+    class(10_074, "tsquery_ops", 3683, "tsquery_ops", 3615),
     class(10_088, "jsonb_ops", 4033, "jsonb_ops", 3802),
     class(10_044, "varchar_ops", 1994, "text_ops", 25),
     class(4217, "text_pattern_ops", 2095, "text_pattern_ops", 25),
@@ -459,10 +461,11 @@ static OPERATOR_CLASSES: [OperatorClass; 38] = [
 ];
 
 /// Of inverted indexes: also the type of their keys, and whether it is its type's default.
-static GIN_CLASSES: [(OperatorClass, u32, bool); 3] = [
+static GIN_CLASSES: [(OperatorClass, u32, bool); 4] = [
     (class(10_064, "array_ops", 2745, "array_ops", 2277), 2283, true),
     (class(10_090, "jsonb_ops", 4036, "jsonb_ops", 3802), 25, true),
     (class(10_091, "jsonb_path_ops", 4037, "jsonb_path_ops", 3802), 23, false),
+    (class(10_073, "tsvector_ops", 3659, "tsvector_ops", 3614), 25, true),
 ];
 
 /// The oid of the class of a column of an index, by its place in the key.
@@ -471,6 +474,7 @@ pub(super) fn index_class(index: &Index, place: usize, ty: SqlType) -> u32 {
         Some(KeyClass::Array) => Some(0),
         Some(KeyClass::Jsonb) => Some(1),
         Some(KeyClass::JsonbPath) => Some(2),
+        Some(KeyClass::TsVector) => Some(3),
         Some(KeyClass::Whole) | None => None,
     };
     match gin {

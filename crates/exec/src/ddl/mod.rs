@@ -423,6 +423,7 @@ fn no_class(ty: &SqlType, method: IndexMethod) -> SqlError {
 fn key_class(named: Option<&str>, ty: &SqlType) -> SqlResult<KeyClass> {
     let by_type = match ty {
         SqlType::Jsonb => Some(KeyClass::Jsonb),
+        SqlType::TsVector => Some(KeyClass::TsVector),
         ty if ty.is_array() && ty.key_encodable() => Some(KeyClass::Array),
         ty if ty.key_encodable() => Some(KeyClass::Whole),
         _ => None,
@@ -432,6 +433,7 @@ fn key_class(named: Option<&str>, ty: &SqlType) -> SqlResult<KeyClass> {
         Some("jsonb_ops") => KeyClass::Jsonb,
         Some("jsonb_path_ops") => KeyClass::JsonbPath,
         Some("array_ops") => KeyClass::Array,
+        Some("tsvector_ops") => KeyClass::TsVector,
         Some(name) if name.ends_with("_trgm_ops") || catalog::is_operator_class(name) => KeyClass::Whole,
         Some(name) => {
             let message = format!("operator class \"{name}\" does not exist for access method \"gin\"");
@@ -440,7 +442,7 @@ fn key_class(named: Option<&str>, ty: &SqlType) -> SqlResult<KeyClass> {
     };
     let is_of_type = match class {
         KeyClass::Jsonb | KeyClass::JsonbPath => by_type == Some(KeyClass::Jsonb),
-        KeyClass::Array | KeyClass::Whole => by_type == Some(class),
+        KeyClass::Array | KeyClass::TsVector | KeyClass::Whole => by_type == Some(class),
     };
     if !is_of_type {
         let ty = ty.without_typmod();

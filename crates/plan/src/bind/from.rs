@@ -619,6 +619,13 @@ impl Binder<'_> {
             let item = ast::TableFactor::Derived { lateral: true, subquery: Box::new(query), alias, sample: None };
             return self.without_source(|binder| binder.factor(&item, level, left));
         }
+        if let Some(query) = super::text_statistics::query(&function, args) {
+            let name = ast::Ident::new(function.clone());
+            let named = || ast::TableAlias { explicit: true, name, columns: Vec::new(), at: None };
+            let alias = Some(alias.cloned().unwrap_or_else(named));
+            let item = ast::TableFactor::Derived { lateral: false, subquery: Box::new(query?), alias, sample: None };
+            return self.without_source(|binder| binder.factor(&item, level, left));
+        }
         let args: Vec<&ast::FunctionArg> = args.iter().collect();
         self.set_functions(&[(std::slice::from_ref(&function), args)], with_ordinality, &function, alias, level, left)
     }

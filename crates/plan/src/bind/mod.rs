@@ -26,6 +26,7 @@ mod from;
 mod implied;
 mod function;
 mod json_record;
+mod text_statistics;
 mod literals;
 mod merge;
 mod names;

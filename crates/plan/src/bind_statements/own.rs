@@ -161,6 +161,7 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let tag = if *commit { "COMMIT PREPARED" } else { "ROLLBACK PREPARED" };
             utility(Utility::EndPrepared { gid: gid.clone(), commit: *commit }, tag, context)
         }
+        Own::Unsupported(what) => return Err(SqlError::not_supported(format!("{what} is not supported"))),
         Own::Accepted(tag) => {
             if *tag == "CHECKPOINT" {
                 context.notes.needs.add(Need::Member { of: CHECKPOINT, what: "do CHECKPOINT" });

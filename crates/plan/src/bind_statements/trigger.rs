@@ -332,6 +332,9 @@ fn function(name: &ast::ObjectName, context: &PlanContext<'_>) -> SqlResult<Arc<
     if may_be_builtin && builtins::functions(&bare).iter().any(|it| it.signature.args.is_empty()) {
         return no_trigger();
     }
+    if let Some(routine) = catalog::text_search::trigger_function_named(&bare).filter(|_| may_be_builtin) {
+        return Ok(Arc::clone(routine));
+    }
     let mut found = schemas.into_iter().filter_map(|schema| catalog.routine(schema, &bare, &[]));
     match found.find(|routine| routine.kind == RoutineKind::Function) {
         Some(routine) if routine.is_trigger() => {

@@ -487,6 +487,7 @@ impl Builder<'_> {
                     KeyQuestion::HasKey => "?",
                     KeyQuestion::HasAnyKey => "?|",
                     KeyQuestion::HasAllKeys => "?&",
+                    KeyQuestion::Matches => "@@",
                 };
                 return format!("({} {symbol} {})", keys[*place], self.names(&[]).expr(value));
             }

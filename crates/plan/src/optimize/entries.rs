@@ -20,11 +20,12 @@ const SHARE_MIN: f64 = 0.0001;
 
 /// The question that an operator asks of the column on its left, or right.
 fn question_of(builtin: &'static Builtin, of_right: bool) -> Option<KeyQuestion> {
-    use KeyQuestion::{ContainedBy, Contains, Equals, HasAllKeys, HasAnyKey, HasKey, Overlaps};
+    use KeyQuestion::{ContainedBy, Contains, Equals, HasAllKeys, HasAnyKey, HasKey, Matches, Overlaps};
     Some(match (builtin.name(), of_right) {
         ("jsonb_contains" | "arraycontains", false) | ("jsonb_contained" | "arraycontained", true) => Contains,
         ("jsonb_contained" | "arraycontained", false) | ("jsonb_contains" | "arraycontains", true) => ContainedBy,
         ("arrayoverlap", _) => Overlaps,
+        ("ts_match_vq", false) | ("ts_match_qv", true) => Matches,
         ("jsonb_exists", false) => HasKey,
         ("jsonb_exists_any", false) => HasAnyKey,
         ("jsonb_exists_all", false) => HasAllKeys,
@@ -50,7 +51,7 @@ fn asked<'e>(condition: &'e Expr, types: &dyn Fn(usize) -> SqlType) -> Option<(u
 /// Whether a value has keys as those of a column are.
 fn may_ask(question: KeyQuestion, column: &SqlType, value: &SqlType) -> bool {
     match question {
-        KeyQuestion::HasKey | KeyQuestion::HasAnyKey | KeyQuestion::HasAllKeys => true,
+        KeyQuestion::HasKey | KeyQuestion::HasAnyKey | KeyQuestion::HasAllKeys | KeyQuestion::Matches => true,
         KeyQuestion::Contains | KeyQuestion::ContainedBy | KeyQuestion::Overlaps | KeyQuestion::Equals => {
             match (column.element(), value.element()) {
                 (Some(column), Some(value)) => same_key_family(&column, &value),
@@ -121,7 +122,7 @@ fn look_up(index: &Index, base: &Base, condition: &EntryCondition) -> Look {
             let share = share(base.statistics(column), class, &ty, term.question, &term.value);
             let keys = match &term.value {
                 Expr::Const(value, _) => match wanted(class, &ty, term.question, value) {
-                    WantedKeys::All(keys) | WantedKeys::Any(keys) => keys.len() as f64,
+                    WantedKeys::All(keys) | WantedKeys::Any(keys) | WantedKeys::AnyPrefix(keys) => keys.len() as f64,
                     WantedKeys::Anything => return Look { cost: 0.0, share: 1.0 },
                 },
                 _ if matches!(term.question, KeyQuestion::HasKey) => 1.0,
@@ -165,6 +166,7 @@ fn share(statistics: Option<&ColumnStatistics>, class: KeyClass, ty: &SqlType, q
                 keys.iter().all(|key| wanted.binary_search(key).is_ok())
             }
             WantedKeys::Any(wanted) => wanted.iter().any(|key| keys.binary_search(key).is_ok()),
+            WantedKeys::AnyPrefix(wanted) => wanted.iter().any(|prefix| keys.iter().any(|key| key.starts_with(prefix))),
         }
     };
     let common: f64 = statistics.common.iter().map(|(_, share)| share).sum();
@@ -187,7 +189,11 @@ pub(super) fn share_of(condition: &Expr, known: &dyn Known) -> Option<f64> {
     let column = args.iter().find_map(column_of);
     let ty = args.iter().find(|arg| column_of(arg).is_some()).map(Expr::ty)?;
     let (_, question, value) = asked(condition, &|_| ty).filter(|(_, question, _)| *question != KeyQuestion::Equals)?;
-    let class = if builtin.name().starts_with("array") { KeyClass::Array } else { KeyClass::Jsonb };
+    let class = match question {
+        KeyQuestion::Matches => KeyClass::TsVector,
+        _ if builtin.name().starts_with("array") => KeyClass::Array,
+        _ => KeyClass::Jsonb,
+    };
     Some(share(known.statistics(column?), class, &ty, question, value))
 }
 

@@ -350,7 +350,8 @@ fn row_bytes(row: &Row) -> usize {
         Datum::Array(array) => array.elements().len() * 2 * size_of::<Datum>(),
         Datum::Record(fields) => fields.len() * 2 * size_of::<Datum>(),
         Datum::Null | Datum::Bool(_) | Datum::Int(_) | Datum::Float(_) => 0,
-        Datum::Range(_) | Datum::MultiRange(_) | Datum::Jsonb(_) | Datum::Bits(_) | Datum::Geometry(_) => datum.heap_bytes(),
+        Datum::Range(_) | Datum::MultiRange(_) | Datum::Jsonb(_) | Datum::Bits(_) | Datum::Geometry(_)
+        | Datum::TsVector(_) | Datum::TsQuery(_) | Datum::JsonPath(_) => datum.heap_bytes(),
         _ => 64,
     });
     size_of::<Row>() + row.len() * size_of::<Datum>() + heap.sum::<usize>()

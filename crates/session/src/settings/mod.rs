@@ -233,6 +233,13 @@ impl Settings {
                 self.formatting.zone = Zone::parse(value).map_err(|_| invalid())?;
                 self.formatting.zone.name().to_owned()
             }
+            "default_text_search_config" => {
+                let bare = value.trim().to_lowercase();
+                let bare = bare.strip_prefix("pg_catalog.").unwrap_or(&bare);
+                let known = builtins::text_search::configuration::configurations();
+                let found = known.iter().find(|it| it.name == bare).ok_or_else(invalid)?;
+                format!("pg_catalog.{}", found.name)
+            }
             "extra_float_digits" => {
                 let digits = value::canonical(known, value)?;
                 self.formatting.extra_float_digits = digits.parse().map_err(|_| invalid())?;

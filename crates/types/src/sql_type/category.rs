@@ -68,7 +68,9 @@ impl SqlType {
             | Self::RegOper
             | Self::RegOperator
             | Self::RegNamespace
-            | Self::RegRole => TypeCategory::Numeric,
+            | Self::RegRole
+            | Self::RegConfig
+            | Self::RegDictionary => TypeCategory::Numeric,
             Self::Text | Self::Varchar(_) | Self::Char(_) | Self::Name => TypeCategory::String,
             Self::QuotedChar | Self::PgNodeTree => TypeCategory::Internal,
             Self::Date | Self::Time(_) | Self::TimeTz(_) | Self::Timestamp(_) | Self::TimestampTz(_) => {
@@ -84,7 +86,7 @@ impl SqlType {
                 TypeCategory::Geometric
             }
             Self::Bytea | Self::Uuid | Self::MacAddr | Self::MacAddr8 | Self::Json | Self::Jsonb | Self::Xid | Self::Xid8
-            | Self::PgLsn => TypeCategory::UserDefined,
+            | Self::PgLsn | Self::TsVector | Self::TsQuery | Self::JsonPath => TypeCategory::UserDefined,
             Self::Array(_) | Self::Int2Vector | Self::OidVector => TypeCategory::Array,
             Self::Record(_) | Self::Void | Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any
             | Self::AnyEnum | Self::AnyRange | Self::AnyMultiRange => {
@@ -129,6 +131,8 @@ impl SqlType {
                 | Self::RegOperator
                 | Self::RegNamespace
                 | Self::RegRole
+                | Self::RegConfig
+                | Self::RegDictionary
         )
     }
 
@@ -146,7 +150,7 @@ impl SqlType {
     #[must_use]
     pub fn is_ordered(&self) -> bool {
         match self {
-            Self::Json | Self::Xid | Self::PgNodeTree | Self::Void => false,
+            Self::Json | Self::JsonPath | Self::Xid | Self::PgNodeTree | Self::Void => false,
             geometric if geometric.is_geometric() => false,
             Self::AnyElement | Self::AnyArray | Self::AnyNonArray | Self::Any | Self::AnyEnum | Self::AnyRange
             | Self::AnyMultiRange => false,

@@ -166,6 +166,11 @@ pub enum SqlType {
     Polygon,
     Line,
     Circle,
+    TsVector,
+    TsQuery,
+    RegConfig,
+    RegDictionary,
+    JsonPath,
 }
 
 /// Every type without a modifier, arrays aside: what `pg_type` lists and what names are looked up in.
@@ -243,6 +248,11 @@ const SCALARS: &[SqlType] = &[
     SqlType::Polygon,
     SqlType::Line,
     SqlType::Circle,
+    SqlType::TsVector,
+    SqlType::TsQuery,
+    SqlType::RegConfig,
+    SqlType::RegDictionary,
+    SqlType::JsonPath,
 ];
 
 impl SqlType {
@@ -328,6 +338,8 @@ impl SqlType {
             | Self::RegOperator
             | Self::RegNamespace
             | Self::RegRole
+            | Self::RegConfig
+            | Self::RegDictionary
             | Self::Void
             | Self::AnyElement
             | Self::AnyNonArray

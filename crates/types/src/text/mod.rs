@@ -19,10 +19,12 @@ use crate::error::{SqlError, SqlResult, raise};
 use crate::formatting::Formatting;
 use crate::geometry::Geometry;
 use crate::json::{self, Json};
+use crate::jsonpath::JsonPath;
 use crate::money::{parse_money, show_money};
 use crate::network::{parse_inet, parse_macaddr, parse_macaddr8, show_macaddr, show_macaddr8};
 use crate::numeric::Numeric;
 use crate::sql_type::SqlType;
+use crate::text_search::{TsQuery, TsVector};
 use crate::unsigned::{parse_lsn, parse_xid8, show_lsn, to_unsigned};
 
 pub use bytes::parse_bytea;
@@ -78,6 +80,9 @@ pub fn parse_text(ty: &SqlType, input: &str, formatting: &Formatting) -> SqlResu
         SqlType::MacAddr8 => Datum::MacAddr8(parse_macaddr8(input)?),
         SqlType::Bit(length) => Datum::bits(parse_bits(input, *length, false)?),
         SqlType::VarBit(length) => Datum::bits(parse_bits(input, *length, true)?),
+        SqlType::TsVector => Datum::tsvector(TsVector::parse(input)?),
+        SqlType::TsQuery => Datum::tsquery(TsQuery::parse(input)?),
+        SqlType::JsonPath => Datum::JsonPath(Arc::new(JsonPath::parse(input)?)),
         SqlType::Money => Datum::Int(parse_money(input)?),
         SqlType::PgLsn => Datum::from_unsigned(parse_lsn(input)?),
         SqlType::Xid8 => Datum::from_unsigned(parse_xid8(input)),
@@ -161,6 +166,9 @@ pub fn write_text(ty: &SqlType, datum: &Datum, formatting: &Formatting, out: &mu
         Datum::MacAddr8(bytes) => out.extend_from_slice(show_macaddr8(bytes).as_bytes()),
         Datum::Bits(bits) => bits.write(out),
         Datum::Geometry(geometry) => geometry.write(formatting.extra_float_digits, out),
+        Datum::TsVector(vector) => vector.write(out),
+        Datum::TsQuery(query) => query.write(out),
+        Datum::JsonPath(path) => path.write(out),
         Datum::Enum(value) => out.extend_from_slice(value.text_as(ty).as_bytes()),
         Datum::Jsonb(value) => value.write(out),
         Datum::Array(array) => match ty {

@@ -115,6 +115,8 @@ pub(crate) enum Own {
     Notify { channel: ast::Ident, payload: String },
     /// BACKUP, RESTORE, and jobs.
     Backup(Box<BackupText>),
+    /// Refused, under this name.
+    Unsupported(&'static str),
     /// Nothing to do here; the tag that answers it.
     Accepted(&'static str),
 }
@@ -148,9 +150,21 @@ pub(crate) enum Kind {
     Other,
 }
 
+/// Configurations and dictionaries are the built-in ones.
+const TEXT_SEARCH: [(&str, &str); 3] = [
+    ("create text search", "CREATE TEXT SEARCH"),
+    ("alter text search", "ALTER TEXT SEARCH"),
+    ("drop text search", "DROP TEXT SEARCH"),
+];
+
 /// Reads a statement that is this module's; `None` leaves it to the parser.
 pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
     let mut reader = Reader { parser };
+    for (words, what) in TEXT_SEARCH {
+        if reader.words(words) {
+            return Some(reader.rest(what).map(|_| Own::Unsupported(what)));
+        }
+    }
     let own = if reader.words("create") {
         match reader.create_view() {
             Ok(Some(own)) => return Some(Ok(own)),
