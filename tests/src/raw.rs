@@ -176,11 +176,23 @@ impl Raw {
         Self::connect_at(node.sql_addr()).await
     }
 
+    /// As [`Raw::connect`], to another database.
+    ///
+    /// # Panics
+    /// When the node does not take it.
+    pub async fn connect_to(node: &Node, database: &str) -> Self {
+        Self::connect_as(node.sql_addr(), database).await
+    }
+
     /// # Panics
     /// When the server does not take it.
     pub async fn connect_at(address: SocketAddr) -> Self {
+        Self::connect_as(address, "postgres").await
+    }
+
+    async fn connect_as(address: SocketAddr, database: &str) -> Self {
         let mut raw = Self::open_at(address).await;
-        raw.send(&startup(&[("user", "postgres"), ("database", "postgres")])).await;
+        raw.send(&startup(&[("user", "postgres"), ("database", database)])).await;
         let answer = raw.until_ready().await;
         assert_eq!(answer.first().map(|message| message.kind), Some(b'R'), "{answer:?}");
         raw

@@ -18,7 +18,7 @@ mod scalars;
 mod sets;
 mod strings;
 mod support;
-mod system;
+pub(crate) mod system;
 mod text_search;
 
 use crate::signature::Builtin;

@@ -37,6 +37,7 @@ mod testing;
 pub use aggregates::{hypothetical_aggregate, key_flags};
 pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost, Signal};
 pub use functions::ranges::range_constructor;
+pub use functions::system::SAMPLE_KEEPS;
 pub use operators::pattern::LikePattern;
 pub use registry::{
     aggregates, all_aggregates, all_functions, all_operators, binary_operators, functions, listed_functions,

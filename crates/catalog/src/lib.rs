@@ -21,6 +21,7 @@ mod composite;
 mod domain;
 mod functions;
 mod index_details;
+pub mod large_object;
 mod literals;
 pub mod partition;
 mod policy;

@@ -23,9 +23,11 @@ use crate::eval::EvalScope;
 use crate::error::from_kv;
 use crate::exported::ExportedSnapshot;
 pub use crate::foreign::ForeignQueue;
+pub use crate::large_object::LargeObjects;
 use crate::memory::MemoryBudget;
 pub use crate::operators::cte::{Ctes, complete as complete_cte};
 use crate::sequence::SequenceState;
+use crate::server_files::ServerFiles;
 use crate::stack::Grown;
 use crate::subquery::SubqueryCache;
 use crate::trigger::{AfterTriggers, TriggerCall};
@@ -43,6 +45,10 @@ pub struct SessionState {
     pub has_set_sequence: bool,
     /// A materialized view is filled: its owner's functions leave nothing to be done later, with the rights of others.
     pub is_restricted: bool,
+    /// What its transaction has open.
+    pub large_objects: LargeObjects,
+    /// Files of the server that its statements may use.
+    pub files: Option<Arc<ServerFiles>>,
 }
 
 /// Rows of the tables that are made when read.
@@ -294,6 +300,7 @@ impl<'a> ExecContext<'a> {
                 let session = LockingSession::of(self.txn()?, database);
                 return self.state.advisory.call(op, args, &session).await;
             }
+            SequenceOp::LargeObject(op) => return Box::pin(self.large_object(op, args)).await,
             SequenceOp::ExportSnapshot => {
                 let (database, read_only) = (self.database, self.read_only);
                 let txn = self.txn()?;

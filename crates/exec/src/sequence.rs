@@ -118,7 +118,7 @@ impl SequenceState {
                 Ok(Datum::Bool(past != 0))
             }
             SequenceOp::LastVal => unreachable!("answered above"),
-            SequenceOp::Sleep(_) | SequenceOp::Advisory(_) | SequenceOp::ExportSnapshot => {
+            SequenceOp::Sleep(_) | SequenceOp::Advisory(_) | SequenceOp::ExportSnapshot | SequenceOp::LargeObject(_) => {
                 Err(SqlError::internal("no function of sequences"))
             }
         }
@@ -139,6 +139,7 @@ fn check_allowed(op: SequenceOp, id: u32, access: &Access<'_>, user: u32) -> Sql
         | SequenceOp::IsCalled
         | SequenceOp::Sleep(_)
         | SequenceOp::ExportSnapshot
+        | SequenceOp::LargeObject(_)
         | SequenceOp::Advisory(_) => return Ok(()),
     };
     if access.privileges_of(user, id, any_of).is_empty() {

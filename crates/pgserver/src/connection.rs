@@ -19,7 +19,7 @@ use types::{SqlError, SqlResult, SqlState};
 
 use crate::{
     authenticate::{Claim, authenticate},
-    encode, extended,
+    encode, extended, fastpath,
     frame::{Body, Frame, Reader, protocol},
     registry::Registered,
     server::Shared,
@@ -324,8 +324,9 @@ impl Connection {
                     is_ready = true;
                 }
                 b'F' => {
-                    let error = SqlError::not_supported("fastpath function calls are not supported");
-                    self.error(session, error).await;
+                    if let Err(error) = fastpath::call(self, session, &frame.body).await {
+                        self.error(session, error).await;
+                    }
                     is_ready = true;
                 }
                 b'p' => return Err(protocol("a password was not asked for")),
@@ -470,8 +471,16 @@ impl Connection {
                 Err(error) => return Err(session.copy_failed(error).await),
             };
             match frame.kind {
-                b'd' => session.copy_data(&mut copy, &frame.body).await?,
-                b'c' => return session.copy_done(&mut copy).await,
+                b'd' => {
+                    let outcome = session.copy_data(&mut copy, &frame.body).await;
+                    session.tell_notices(&mut WireSink::for_query(&mut self.writer));
+                    outcome?;
+                }
+                b'c' => {
+                    let outcome = session.copy_done(&mut copy).await;
+                    session.tell_notices(&mut WireSink::for_query(&mut self.writer));
+                    return outcome;
+                }
                 b'f' => {
                     let reason = Body::new(&frame.body).string().unwrap_or_default().to_owned();
                     let error =

@@ -1,7 +1,8 @@
 //! Messages to the client, written straight into the connection's buffer.
 
 use plan::PlanColumn;
-use types::{Batch, ColumnVec, Formatting, SqlError, SqlResult, SqlState, SqlType, check_text_size, write_binary, write_text};
+use session::{binary_value, text_value};
+use types::{Batch, Formatting, SqlError, SqlResult, SqlState, SqlType};
 
 fn put_i16(out: &mut Vec<u8>, value: i16) {
     out.extend_from_slice(&value.to_be_bytes());
@@ -144,39 +145,8 @@ pub(crate) fn format_of(formats: &[i16], at: usize) -> i16 {
     }
 }
 
-/// Appends the text form of a value that is not NULL.
-///
-/// # Errors
-/// 54000 when it is too long.
-pub(crate) fn text_value(
-    out: &mut Vec<u8>,
-    column: &ColumnVec,
-    row: usize,
-    ty: &SqlType,
-    formatting: &Formatting,
-) -> SqlResult<()> {
-    match column {
-        ColumnVec::Text(strings) => out.extend_from_slice(strings.bytes(row)),
-        ColumnVec::Datum(datums) => {
-            check_text_size(&datums[row])?;
-            write_text(ty, &datums[row], formatting, out);
-        }
-        other => write_text(ty, &other.get_datum(row), formatting, out),
-    }
-    Ok(())
-}
-
-/// Appends the binary form of a value that is not NULL.
-fn binary_value(out: &mut Vec<u8>, column: &ColumnVec, row: usize, ty: &SqlType) {
-    match column {
-        ColumnVec::Text(strings) | ColumnVec::Bytes(strings) => out.extend_from_slice(strings.bytes(row)),
-        ColumnVec::Datum(datums) => write_binary(ty, &datums[row], out),
-        other => write_binary(ty, &other.get_datum(row), out),
-    }
-}
-
-/// A row as DataRow has it, and COPY's binary format: a count, and each value behind its length.
-pub(crate) fn values<'a>(
+/// A row as DataRow has it: a count, and each value behind its length.
+fn values<'a>(
     out: &mut Vec<u8>,
     batch: &Batch,
     row: usize,
@@ -239,6 +209,23 @@ pub(crate) fn fallible(
         out.truncate(at);
     }
     outcome
+}
+
+/// A value as bytes.
+pub(crate) type Value = Vec<u8>;
+
+/// FunctionCallResponse.
+pub(crate) fn function_result(out: &mut Vec<u8>, value: Option<&[u8]>) -> SqlResult<()> {
+    fallible(out, b'V', |out| {
+        match value {
+            None => put_i32(out, -1),
+            Some(value) => {
+                put_i32(out, i32::try_from(value.len()).map_err(|_| too_long())?);
+                out.extend_from_slice(value);
+            }
+        }
+        Ok(())
+    })
 }
 
 fn too_long() -> SqlError {

@@ -15,6 +15,7 @@ mod startup;
 mod authenticate;
 mod stream;
 mod extended;
+mod fastpath;
 mod sink;
 mod copy_out;
 mod encode;

@@ -51,6 +51,10 @@ impl Sink for WireSink<'_> {
         self.shape = Shape::Rows(columns.iter().map(|column| column.ty).collect());
     }
 
+    fn binary(&mut self) {
+        self.formats = &[1];
+    }
+
     fn copy_out(&mut self, columns: &[PlanColumn], options: &CopyOptions) {
         self.shape = Shape::Copy(CopyOut::begin(&mut self.writer.out, columns, options));
     }

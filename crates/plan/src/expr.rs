@@ -9,6 +9,7 @@ use builtins::{Aggregate, Builtin, CallTypes, Volatility};
 use catalog::{Routine, RoutineVolatility};
 use types::{CastContext, Datum, DomainType, RowType, SqlType};
 
+use crate::large_object::LargeObjectOp;
 use crate::bind::innermost;
 use crate::logical::Rel;
 use crate::plan::Plan;
@@ -114,6 +115,7 @@ pub enum SequenceOp {
     IsCalled,
     /// Of the transaction at hand, for others.
     ExportSnapshot,
+    LargeObject(LargeObjectOp),
 }
 
 #[derive(Clone, Debug)]
@@ -315,6 +317,7 @@ impl Expr {
             Self::Sequence { op: SequenceOp::IsCalled, .. } => SqlType::Bool,
             Self::Sequence { op: SequenceOp::Sleep(_), .. } => SqlType::Void,
             Self::Sequence { op: SequenceOp::ExportSnapshot, .. } => SqlType::Text,
+            Self::Sequence { op: SequenceOp::LargeObject(op), .. } => op.result(),
             Self::Sequence { op: SequenceOp::Advisory(op), .. } => match op {
                 AdvisoryOp::Lock { is_try: false, .. } | AdvisoryOp::UnlockAll => SqlType::Void,
                 AdvisoryOp::Lock { .. } | AdvisoryOp::Unlock { .. } => SqlType::Bool,

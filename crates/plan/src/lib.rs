@@ -17,6 +17,7 @@ mod bind_statements;
 mod dependencies;
 pub mod explain;
 pub mod expr;
+mod large_object;
 pub mod logical;
 mod needs;
 mod optimize;
@@ -51,6 +52,7 @@ pub use expr::{
     AdvisoryOp, AggregateCall, Comparison, DomainRules, Expr, Part, PartAssignment, RoutineCall, SequenceOp, SleepOp, SortKey, Subquery, SubqueryKind,
     TruthTest,
 };
+pub use large_object::LargeObjectOp;
 pub use parse::{NO_LABEL, ParsedStatement, parse, rename_column, rename_label};
 pub use plan::{CatalogLookup, JoinKind, LookupValues, Node, Plan, PlanColumn, Transition};
 pub use print::PRINTERS;

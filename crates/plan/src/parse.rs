@@ -15,6 +15,7 @@ mod depth;
 mod expressions;
 pub(crate) mod query_clauses;
 mod storage_clauses;
+mod standard_bodies;
 mod stored_types;
 pub(crate) mod targets;
 mod typed_strings;
@@ -26,7 +27,7 @@ use sqlparser::ast::{self, Spanned};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::{Parser, ParserError};
-use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
+use sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 use types::text::MAX_NAME_BYTES;
 use types::{SqlError, SqlResult, SqlState, stack::{deep, too_deep}};
 
@@ -188,6 +189,8 @@ fn parse_all(sql: &str) -> SqlResult<Vec<ParsedStatement>> {
         .map_err(|error| unterminated(sql, &error.message, error.location))?;
     let source: Arc<str> = Arc::from(sql);
     let lines = LineIndex::new(sql);
+    let between = |span: Span| sql[lines.byte(span.start)..lines.byte(span.end).min(sql.len())].to_owned();
+    let tokens = standard_bodies::spell(tokens, between);
     let mut statements = Vec::new();
     let mut next = 0;
     for piece in tokens.split(|token| token.token == Token::SemiColon) {

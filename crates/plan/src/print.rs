@@ -20,6 +20,7 @@ use rustc_hash::FxHashMap;
 use types::stack::{deep, grown};
 use types::{CastContext, Datum, Formatting, SqlType, quote_identifier, to_text};
 
+use crate::LargeObjectOp;
 use crate::PlanContext;
 use crate::bind::{AGGREGATE_BASE, bind_as_written, condition_as_written, policy_as_written};
 use crate::expr::{AggregateCall, Expr, SequenceOp, SleepOp, TruthTest};
@@ -292,6 +293,8 @@ impl Printer<'_> {
                     SequenceOp::Sleep(SleepOp::For) => "pg_sleep_for",
                     SequenceOp::Sleep(SleepOp::Until) => "pg_sleep_until",
                     SequenceOp::ExportSnapshot => "pg_export_snapshot",
+                    SequenceOp::LargeObject(LargeObjectOp::Comment) => return None,
+                    SequenceOp::LargeObject(op) => op.name(),
                     SequenceOp::Position | SequenceOp::IsCalled | SequenceOp::Advisory(_) => return None,
                 };
                 self.call(out, name, args)?;

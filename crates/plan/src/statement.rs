@@ -619,18 +619,90 @@ pub enum CopyFormat {
     Binary,
 }
 
+/// HEADER of COPY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CopyHeader {
+    #[default]
+    Absent,
+    Present,
+    /// Its names must be those of the columns.
+    Match,
+}
+
+/// ENCODING of COPY's data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CopyEncoding {
+    #[default]
+    Utf8,
+    Latin1,
+}
+
+/// What COPY FROM does with a row that has a value its column cannot have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CopyOnError {
+    #[default]
+    Stop,
+    /// `verbose`: with a notice for each.
+    Ignore { verbose: bool },
+}
+
 #[derive(Clone, Debug)]
 pub struct CopyOptions {
     pub format: CopyFormat,
     pub delimiter: u8,
     pub null: String,
-    pub header: bool,
+    /// What stands for a column's default.
+    pub default: Option<String>,
+    pub header: CopyHeader,
     pub quote: u8,
     pub escape: u8,
     pub force_quote: Vec<usize>,
     pub force_not_null: Vec<usize>,
     pub force_null: Vec<usize>,
     pub freeze: bool,
+    pub encoding: CopyEncoding,
+    pub on_error: CopyOnError,
+}
+
+impl CopyOptions {
+    /// What a format has without further options.
+    #[must_use]
+    pub fn new(format: CopyFormat) -> Self {
+        let is_csv = format == CopyFormat::Csv;
+        Self {
+            format,
+            delimiter: if is_csv { b',' } else { b'\t' },
+            null: if is_csv { String::new() } else { "\\N".into() },
+            default: None,
+            header: CopyHeader::Absent,
+            quote: b'"',
+            escape: b'"',
+            force_quote: Vec::new(),
+            force_not_null: Vec::new(),
+            force_null: Vec::new(),
+            freeze: false,
+            encoding: CopyEncoding::Utf8,
+            on_error: CopyOnError::Stop,
+        }
+    }
+}
+
+/// The end of a COPY that is on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerEnd {
+    File(String),
+    /// A command line for the shell.
+    Program(String),
+}
+
+/// What is said of large objects.
+#[derive(Clone, Debug)]
+pub enum LargeObjectChange {
+    /// To a role.
+    Owner(u32),
+    Comment(Option<String>),
+    /// The targets of `grant` are empty.
+    Grant { grant: Box<Grant>, privileges: PrivilegeSet, is_all: bool },
 }
 
 #[derive(Clone, Debug)]
@@ -656,7 +728,7 @@ pub enum Utility {
     /// `None`: ALL.
     Deallocate(Option<String>),
     /// DECLARE name CURSOR FOR: the query's plan.
-    DeclareCursor { name: String, plan: Arc<PreparedPlan>, hold: bool, scroll: Scroll },
+    DeclareCursor { name: String, plan: Arc<PreparedPlan>, hold: bool, scroll: Scroll, binary: bool },
     Fetch { name: String, direction: FetchDirection, move_only: bool },
     CloseCursor(Option<String>),
     CopyFrom {
@@ -671,8 +743,12 @@ pub enum Utility {
         filter: Option<Expr>,
         row_rules: Arc<RowRules>,
         options: CopyOptions,
+        /// With the option DEFAULT: what it stands for in each of `columns`, where that has a default.
+        marked: Vec<Option<Expr>>,
+        server: Option<ServerEnd>,
     },
-    CopyTo { plan: Plan, options: CopyOptions },
+    CopyTo { plan: Plan, options: CopyOptions, server: Option<ServerEnd> },
+    LargeObject { oids: Vec<u32>, change: LargeObjectChange },
     Explain { plan: Arc<PreparedPlan>, analyze: bool, options: ExplainOptions },
     /// `None`: every table of the database.
     Analyze { tables: Option<Vec<Arc<Table>>> },

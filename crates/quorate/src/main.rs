@@ -133,6 +133,12 @@ struct Start {
     /// memory counts as --sql-memory-bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 48 << 20)]
     spill_bytes: usize,
+    /// A directory whose files COPY, lo_import and lo_export may read and write, for roles that may. Without it there are none.
+    #[arg(long, value_name = "DIR")]
+    server_files: Option<PathBuf>,
+    /// COPY … PROGRAM may run programs of this machine, in the directory of --server-files, for roles that may.
+    #[arg(long, requires = "server_files")]
+    server_programs: bool,
     #[command(flatten)]
     audit: audited::Flags,
     #[command(flatten)]
@@ -257,6 +263,8 @@ async fn run(start: Start) -> Ended {
     config.store.dead_after = std::time::Duration::from_secs(start.dead_after);
     config.kv.spill_bytes = start.spill_bytes;
     config.audit = start.audit.config();
+    config.server_files = start.server_files;
+    config.server_programs = start.server_programs;
     raise_open_files();
     config.encryption = start.encryption.config();
     // A process that is told to stop while it starts stops at once: nothing is served yet.

@@ -46,6 +46,9 @@ pub struct NodeConfig {
     pub kv: DbConfig,
     /// Where the audit log is, if there is one.
     pub audit: Option<AuditConfig>,
+    /// The directory whose files statements may read and write, if there is one, and whether they may run programs.
+    pub server_files: Option<std::path::PathBuf>,
+    pub server_programs: bool,
     /// For whatever is drawn at random; 0 takes one from the system.
     pub seed: u64,
 }
@@ -82,6 +85,8 @@ impl NodeConfig {
             store: StoreConfig::default(),
             kv: DbConfig::default(),
             audit: None,
+            server_files: None,
+            server_programs: false,
             seed: 0,
         }
     }

@@ -41,6 +41,8 @@ pub enum StartError {
     Catalog(String),
     #[error("{0}")]
     Certs(certs::CertError),
+    #[error("directory {} for files of the server: {error}", dir.display())]
+    ServerFiles { dir: std::path::PathBuf, error: std::io::Error },
     #[error("audit log: {0}")]
     Audit(audit::AuditError),
     #[error("node {node} has its number, and no certificate that says so: {reason}")]

@@ -11,7 +11,7 @@ use audit::AuditLog;
 use catalog::CatalogStore;
 use certs::{CertError, NodeCerts};
 use pgserver::{Listen, PgServer};
-use session::{Access, Engine};
+use session::{Access, Engine, ServerFiles};
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
@@ -115,6 +115,13 @@ impl Node {
         let jobs = engine.jobs.clone();
         tokio::spawn(jobs.clone().run());
         engine.audit = open_audit(config, kv.node_id)?;
+        engine.server_files = match &config.server_files {
+            Some(dir) => match ServerFiles::new(dir, config.server_programs) {
+                Ok(files) => Some(Arc::new(files)),
+                Err(error) => return Err(StartError::ServerFiles { dir: dir.clone(), error }),
+            },
+            None => None,
+        };
         let console = Console::new(&kv, &engine);
         engine.cluster = Some(console.clone());
         tokio::spawn(console.clone().keep_series(stopped.clone()));

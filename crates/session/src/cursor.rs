@@ -38,6 +38,7 @@ const SMALL_BYTES: usize = 1 << 20;
 pub(crate) struct CursorOptions {
     pub hold: bool,
     pub scroll: Scroll,
+    pub binary: bool,
 }
 
 pub(crate) struct Cursor {
@@ -51,6 +52,8 @@ pub(crate) struct Cursor {
     scroll: Scroll,
     /// It is to outlive its transaction.
     pub hold: bool,
+    /// FETCH gives its rows in the binary format, where its client does not ask for a format itself.
+    pub is_binary: bool,
 }
 
 struct Kept {
@@ -113,7 +116,7 @@ impl Cursor {
 
     pub fn new(running: Box<Running>, scroll: Scroll, hold: bool, node: &Arc<NodeMemory>) -> Self {
         let kept = (scroll != Scroll::No).then(|| Kept::new(0, node));
-        Self { running: Some(running), position: 0, pulled: 0, kept, scroll, hold }
+        Self { running: Some(running), position: 0, pulled: 0, kept, scroll, hold, is_binary: false }
     }
 
     /// Of rows that are there already.
@@ -123,7 +126,7 @@ impl Cursor {
             kept.push(batch)?;
         }
         let pulled = kept.rows();
-        Ok(Self { running: None, position: 0, pulled, kept: Some(kept), scroll, hold: false })
+        Ok(Self { running: None, position: 0, pulled, kept: Some(kept), scroll, hold: false, is_binary: false })
     }
 
     /// Whether it may move backward: unless NO SCROLL was given. Without SCROLL only while its rows are few.
@@ -289,7 +292,8 @@ impl Session {
             return Err(SqlError::new(SqlState::DuplicateCursor, taken).into());
         }
         let running = self.open_running(plan, params).await?;
-        let cursor = Cursor::new(running, options.scroll, options.hold, &self.engine.memory);
+        let mut cursor = Cursor::new(running, options.scroll, options.hold, &self.engine.memory);
+        cursor.is_binary = options.binary;
         let scope = self.environment().scope.clone();
         let source = self.activity().state().text.unwrap_or_else(|| Arc::from(""));
         let made = SessionHost::now_micros(&self.engine.clock);
@@ -313,8 +317,11 @@ impl Session {
             Ok(cursor) if move_only => {
                 cursor.go(direction, self, &mut Nowhere).await.map(|rows| format!("MOVE {rows}"))
             }
-            Ok(_) => {
+            Ok(cursor) => {
                 if describe {
+                    if cursor.is_binary {
+                        sink.binary();
+                    }
                     sink.columns(&portal.prepared.plan.columns);
                 }
                 portal.cursor()?.go(direction, self, sink).await.map(|rows| format!("FETCH {rows}"))

@@ -4,12 +4,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use builtins::{Host, Signal};
+use catalog::large_object::{self, LargeObject};
 use catalog::privilege::access::SIGNAL_BACKEND;
 use catalog::{CatalogSnapshot, CatalogStore, CatalogView, SystemTables, VirtualLookup, VirtualRead, VirtualRows, VirtualTable};
 use futures::future::BoxFuture;
 use keys::TxnId;
 use parking_lot::Mutex;
-use types::{SqlError, SqlResult, SqlState};
+use types::{Array, Datum, SqlError, SqlResult, SqlState};
 
 use crate::{
     cluster::{Cluster, RowLock},
@@ -221,6 +222,10 @@ pub(crate) struct StatementTables<'a> {
     /// Read before their rows are asked for.
     prepared: OnceLock<Vec<kv::PreparedTxn>>,
     locks: OnceLock<Vec<RowLock>>,
+    /// What tables about large objects show.
+    large: OnceLock<Vec<Vec<Datum>>>,
+    pages: OnceLock<SqlResult<Vec<Vec<Datum>>>>,
+    comments: OnceLock<Vec<(u32, String)>>,
     /// `shared` has been looked at: a join may read a table for each of many rows.
     looked_at: OnceLock<()>,
 }
@@ -229,6 +234,13 @@ pub(crate) struct StatementTables<'a> {
 const PREPARED_XACTS: &str = "pg_prepared_xacts";
 /// What it shows is of the whole cluster.
 const LOCKS: &str = "pg_locks";
+
+/// What they show is kept beside the catalog.
+const LARGE_OBJECTS: &str = "pg_largeobject_metadata";
+const LARGE_OBJECT_PAGES: &str = "pg_largeobject";
+const COMMENTS: &str = "pg_description";
+/// So much of the pages of large objects is shown at a time.
+const PAGES_BYTES_MAX: usize = 64 << 20;
 
 /// Tables about what databases share.
 const SHARED_TABLES: [&str; 8] =
@@ -242,7 +254,54 @@ impl<'a> StatementTables<'a> {
         shared: Option<Arc<CatalogSnapshot>>,
     ) -> Self {
         let (prepared, locks, looked_at) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { store, view, session, tables: OnceLock::new(), shared, prepared, locks, looked_at }
+        let (large, pages, comments) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { store, view, session, tables: OnceLock::new(), shared, prepared, locks, large, pages, comments, looked_at }
+    }
+
+    async fn large_objects(&self, table: &'static VirtualTable, txn: &mut kv::Txn) -> Result<Vec<Vec<Datum>>, kv::Error> {
+        let name = |role: u32| {
+            let found = self.view.catalog.role_by_id(role);
+            found.map_or_else(|| role.to_string(), |role| types::quote_identifier(&role.name))
+        };
+        let all = large_object::all(txn, self.view.database).await?;
+        let row = |(oid, object): (u32, LargeObject)| {
+            let items = object.acl.map(|acl| acl.texts(&name).into_iter().map(Datum::text).collect());
+            let acl = items.map_or(Datum::Null, |items| Datum::Array(Array::from_elements(items).into()));
+            let (oid, owner) = (Datum::Int(oid.into()), Datum::Int(object.owner.into()));
+            table.row([("oid", oid), ("lomowner", owner), ("lomacl", acl)])
+        };
+        Ok(all.into_iter().map(row).collect())
+    }
+
+    async fn large_object_pages(
+        &self,
+        table: &'static VirtualTable,
+        txn: &mut kv::Txn,
+    ) -> Result<SqlResult<Vec<Vec<Datum>>>, kv::Error> {
+        let Some(pages) = large_object::pages(txn, self.view.database, PAGES_BYTES_MAX).await? else {
+            return Ok(Err(SqlError::new(SqlState::ProgramLimitExceeded, "large objects have too many pages to be shown")
+                .with_hint("Read them with lo_get().")));
+        };
+        let row = |(oid, page, data): large_object::Page| {
+            let page = Datum::Int(i64::try_from(page).unwrap_or(i64::MAX));
+            table.row([("loid", Datum::Int(oid.into())), ("pageno", page), ("data", Datum::bytes(&*data))])
+        };
+        Ok(Ok(pages.into_iter().map(row).collect()))
+    }
+
+    /// What `pg_description` has beside the catalog.
+    fn comment_rows(&self, table: &'static VirtualTable) -> Vec<Vec<Datum>> {
+        let comments = self.comments.get().map(Vec::as_slice).unwrap_or_default();
+        let class = catalog::virtual_tables::find("pg_catalog", LARGE_OBJECT_PAGES).map_or(0, |table| table.oid);
+        let row = |(oid, text): &(u32, String)| {
+            table.row([
+                ("objoid", Datum::Int((*oid).into())),
+                ("classoid", Datum::Int(class.into())),
+                ("objsubid", Datum::Int(0)),
+                ("description", Datum::text(text.as_str())),
+            ])
+        };
+        comments.iter().map(row).collect()
     }
 
     /// # Errors
@@ -267,6 +326,18 @@ impl exec::VirtualTables for StatementTables<'_> {
             let rows = Arc::new(VirtualRows::new(self.session.locks(table, locks)));
             return Ok(VirtualRead::of(table, rows, lookup));
         }
+        if matches!(table.name, LARGE_OBJECTS | LARGE_OBJECT_PAGES) {
+            let rows = match table.name {
+                LARGE_OBJECTS => self.large.get().cloned().unwrap_or_default(),
+                _ => self.pages.get().cloned().unwrap_or_else(|| Ok(Vec::new()))?,
+            };
+            return Ok(VirtualRead::of(table, Arc::new(VirtualRows::new(rows)), lookup));
+        }
+        if table.name == COMMENTS && self.comments.get().is_some_and(|comments| !comments.is_empty()) {
+            let rows = Arc::new(VirtualRows::new(self.comment_rows(table)));
+            let tables = self.tables.get_or_init(|| self.store.system_tables(self.view));
+            return Ok(tables.read(table, lookup).and(rows));
+        }
         if let Some(rows) = self.session.rows(table) {
             return Ok(VirtualRead::of(table, rows, lookup));
         }
@@ -289,6 +360,18 @@ impl exec::VirtualTables for StatementTables<'_> {
             {
                 let found = cluster.row_locks().await;
                 self.locks.get_or_init(|| found);
+            }
+            if table.name == LARGE_OBJECTS && self.large.get().is_none() {
+                let found = self.large_objects(table, txn).await?;
+                self.large.get_or_init(|| found);
+            }
+            if table.name == LARGE_OBJECT_PAGES && self.pages.get().is_none() {
+                let found = self.large_object_pages(table, txn).await?;
+                self.pages.get_or_init(|| found);
+            }
+            if table.name == COMMENTS && self.comments.get().is_none() {
+                let found = large_object::comments(txn, self.view.database).await?;
+                self.comments.get_or_init(|| found);
             }
             match &self.shared {
                 Some(snapshot) if SHARED_TABLES.contains(&table.name) && self.looked_at.get().is_none() => {

@@ -35,7 +35,8 @@ mod text_size;
 pub use access::{Access, Client, ConnectionLimits, NEWEST_PATIENCE, Tls};
 pub use activity::{Activity, SessionRow, Sessions};
 pub use cluster::{Cluster, RowLock, SessionOf};
-pub use copy::CopyIn;
+pub use copy::{CopyIn, CopyRows, binary_value, text_value};
+pub use exec::server_files::ServerFiles;
 pub use exec::{CancelFlag, CancelReason, NodeMemory};
 pub use notify::{Hub, Listener, Notification};
 pub use plan_cache::{PlanCache, PlanCacheMetrics, QueryStatement, Statement, Statements};
@@ -47,7 +48,7 @@ pub fn now_micros(clock: &hlc::Clock) -> i64 {
 
 pub use portal::{Formats, Portal};
 pub use prepared::yields_rows;
-pub use session::{Completion, Ending, Engine, Prepared, ReplayMetrics, Session, TransactionStatus, drop_leftovers, keep_statistics, set_first_password};
+pub use session::{Completion, Ending, Engine, FunctionOfOid, Prepared, ReplayMetrics, Session, TransactionStatus, drop_leftovers, keep_statistics, set_first_password};
 pub use settings::Settings;
 pub use sink::{Severity, Sink};
 pub use statistics::{BUCKETS, StatementRow, StatementStatistics, Totals, quantile_ms};

@@ -80,6 +80,7 @@ pub(crate) struct OpenCursor {
     name: String,
     statement: Arc<str>,
     is_holdable: bool,
+    is_binary: bool,
     is_scrollable: bool,
     made: i64,
 }
@@ -90,7 +91,7 @@ impl OpenCursor {
             ("name", Datum::text(self.name.as_str())),
             ("statement", Datum::text(&*self.statement)),
             ("is_holdable", Datum::Bool(self.is_holdable)),
-            ("is_binary", Datum::Bool(false)),
+            ("is_binary", Datum::Bool(self.is_binary)),
             ("is_scrollable", Datum::Bool(self.is_scrollable)),
             ("creation_time", Datum::TimestampTz(self.made)),
         ])
@@ -163,7 +164,7 @@ impl Portals {
                 let State::Cursor(cursor) = &portal.state else { return None };
                 let (is_holdable, is_scrollable) = (cursor.hold, cursor.is_scrollable());
                 let (statement, made) = (portal.prepared.source.clone(), portal.prepared.made);
-                Some(OpenCursor { name: name.clone(), statement, is_holdable, is_scrollable, made })
+                Some(OpenCursor { name: name.clone(), statement, is_holdable, is_binary: cursor.is_binary, is_scrollable, made })
             })
             .collect();
         cursors.sort_unstable_by(|a, b| a.name.cmp(&b.name));

@@ -16,10 +16,12 @@ mod attempts;
 mod audited;
 mod block;
 mod copy_in;
+mod copy_server;
 mod counted;
 mod ddl;
 mod jobs;
 mod execute;
+mod fastpath;
 mod first_password;
 mod notify;
 mod past;
@@ -34,6 +36,7 @@ pub use analyze::keep_statistics;
 pub(crate) use audited::AuditState;
 pub(crate) use counted::Counting;
 pub(crate) use attempts::{Failure, Run, aborted, has_row_security};
+pub use fastpath::FunctionOfOid;
 pub use first_password::set_first_password;
 pub(crate) use replay::History;
 pub use replay::ReplayMetrics;
@@ -91,6 +94,8 @@ pub struct Engine {
     pub cluster: Option<Arc<dyn Cluster>>,
     pub hub: Arc<Hub>,
     pub jobs: Arc<backup::Registry>,
+    /// Files and programs of the server that statements may use, where it was started with some.
+    pub server_files: Option<Arc<exec::server_files::ServerFiles>>,
 }
 
 impl Engine {
@@ -114,6 +119,7 @@ impl Engine {
             cluster: None,
             hub,
             jobs,
+            server_files: None,
         }
     }
 }
@@ -310,6 +316,7 @@ impl Session {
             return Err(SqlError::new(SqlState::TooManyConnections, message));
         }
         let counters = engine.statistics.database(found.id);
+        let engine_files = engine.server_files.clone();
         if pid != 0 {
             counters.sessions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
@@ -326,7 +333,7 @@ impl Session {
             pid,
             block: None,
             prepared: Arc::default(),
-            state: SessionState::default(),
+            state: SessionState { files: engine_files, ..SessionState::default() },
             temporary,
             has_temporary: false,
             cancel,
@@ -601,7 +608,7 @@ impl Session {
     }
 
     /// Tells the client what functions have said.
-    pub(crate) fn tell_notices(&mut self, sink: &mut dyn Sink) {
+    pub fn tell_notices(&mut self, sink: &mut dyn Sink) {
         for (severity, notice) in self.notices.drain(..) {
             sink.notice(severity, notice);
         }

@@ -35,6 +35,8 @@ impl Severity {
 pub trait Sink: Send {
     /// The columns of a result set that follows.
     fn columns(&mut self, _columns: &[PlanColumn]) {}
+    /// What follows is given in the binary format: the rows of a binary cursor.
+    fn binary(&mut self) {}
     /// The columns of a COPY TO: its rows follow as COPY data.
     fn copy_out(&mut self, _columns: &[PlanColumn], _options: &CopyOptions) {}
     /// Some rows of a batch; answers the first that it has not taken, because it is full.
@@ -85,6 +87,10 @@ pub(crate) struct Keep<'a> {
 impl Sink for Keep<'_> {
     fn columns(&mut self, columns: &[PlanColumn]) {
         self.client.columns(columns);
+    }
+
+    fn binary(&mut self) {
+        self.client.binary();
     }
 
     fn copy_out(&mut self, columns: &[PlanColumn], options: &CopyOptions) {

@@ -1,6 +1,8 @@
 //! Session information, settings, and conversions that belong nowhere else. Documentation, sections 9.25 and 9.26.
 
-use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, write_text};
+use std::hash::Hasher;
+
+use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, hash_datum, write_text};
 
 use crate::{EvalContext, Signal};
 use crate::arguments::{boolean, text};
@@ -17,6 +19,11 @@ const I4: ArgType = ArgType::T(SqlType::Int4);
 const I8: ArgType = ArgType::T(SqlType::Int8);
 const OID: ArgType = ArgType::T(SqlType::Oid);
 const R_VOID: RetType = RetType::T(SqlType::Void);
+const F4: ArgType = ArgType::T(SqlType::Float4);
+const F8: ArgType = ArgType::T(SqlType::Float8);
+
+/// The name of what TABLESAMPLE asks of each row.
+pub const SAMPLE_KEEPS: &str = "tablesample_keeps";
 
 fn setting(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
     let name = text(&a[0]);
@@ -30,6 +37,13 @@ fn setting(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
             Err(SqlError::new(SqlState::UndefinedObject, message))
         }
     }
+}
+
+/// The bits of a number, each of which depends on all of it.
+fn mixed(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
 }
 
 fn signal(context: &EvalContext<'_>, args: &[Datum], signal: Signal) -> SqlResult<Datum> {
@@ -134,6 +148,41 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("pg_client_encoding", 810, &[], R_NAME, |_, _, _| Ok(Datum::text("UTF8"))).stable(),
     Builtin::pure("getdatabaseencoding", 1039, &[], R_NAME, |_, _, _| Ok(Datum::text("UTF8"))).stable(),
     Builtin::pure("pg_is_in_recovery", 3810, &[], RetType::T(SqlType::Bool), |_, _, _| Ok(Datum::Bool(false))).volatile(),
+    // TABLESAMPLE: a percentage, a seed, and what tells the rows apart. Not in `pg_proc`.
+    Builtin::pure(SAMPLE_KEEPS, 0, &[F4, F8, ArgType::Any], RetType::T(SqlType::Bool), |context, types, a| {
+        let percent = match &a[0] {
+            Datum::Float(percent) if (0.0..=100.0).contains(percent) => *percent,
+            Datum::Null => {
+                return Err(SqlError::new(SqlState::InvalidTablesampleArgument, "TABLESAMPLE parameter cannot be null"));
+            }
+            _ => {
+                let message = "sample percentage must be between 0 and 100";
+                return Err(SqlError::new(SqlState::InvalidTablesampleArgument, message));
+            }
+        };
+        let bits = match &a[1] {
+            Datum::Float(seed) => {
+                let mut hasher = rustc_hash::FxHasher::default();
+                hasher.write_u64(mixed(seed.to_bits()));
+                let mut types = types.args[2..].iter().cycle();
+                for value in &a[2..] {
+                    if let Some(ty) = types.next() {
+                        hash_datum(ty, value, &mut hasher);
+                    }
+                }
+                mixed(hasher.finish())
+            }
+            Datum::Null if a.len() == 2 => context.host.random_bits(),
+            _ => {
+                let message = "TABLESAMPLE REPEATABLE parameter cannot be null";
+                return Err(SqlError::new(SqlState::InvalidTablesampleRepeat, message));
+            }
+        };
+        Ok(Datum::Bool(((bits >> 11) as f64 / (1_u64 << 53) as f64) < percent / 100.0))
+    })
+    .variadic()
+    .null_aware()
+    .volatile(),
     Builtin::pure("hashtext", 400, &[TEXT], R_I4, |_, _, a| {
         // Any fixed hash will do: FNV-1a, 32 bits.
         let hash = text(&a[0]).bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));

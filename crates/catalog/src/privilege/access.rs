@@ -19,6 +19,9 @@ pub const READ_ALL_SETTINGS: u32 = 3_374;
 pub const READ_ALL_STATS: u32 = 3_375;
 pub const SIGNAL_BACKEND: u32 = 4_200;
 pub const CHECKPOINT: u32 = 4_544;
+pub const READ_SERVER_FILES: u32 = 4_569;
+pub const WRITE_SERVER_FILES: u32 = 4_570;
+pub const EXECUTE_SERVER_PROGRAM: u32 = 4_571;
 
 /// The roles that every cluster has, beside `postgres` and [`DATABASE_OWNER_ROLE`].
 pub const PREDEFINED: [(u32, &str); 11] = [
@@ -27,9 +30,9 @@ pub const PREDEFINED: [(u32, &str); 11] = [
     (READ_ALL_STATS, "pg_read_all_stats"),
     (3_377, "pg_stat_scan_tables"),
     (CHECKPOINT, "pg_checkpoint"),
-    (4_569, "pg_read_server_files"),
-    (4_570, "pg_write_server_files"),
-    (4_571, "pg_execute_server_program"),
+    (READ_SERVER_FILES, "pg_read_server_files"),
+    (WRITE_SERVER_FILES, "pg_write_server_files"),
+    (EXECUTE_SERVER_PROGRAM, "pg_execute_server_program"),
     (SIGNAL_BACKEND, "pg_signal_backend"),
     (READ_ALL_DATA, "pg_read_all_data"),
     (WRITE_ALL_DATA, "pg_write_all_data"),
@@ -443,7 +446,13 @@ impl Access<'_> {
                     if !self.has_role(user, *of) {
                         let role = PREDEFINED.iter().find(|(id, _)| id == of).map_or("", |(_, name)| *name);
                         let message = format!("must be superuser or have privileges of {role} to {what}");
-                        return Err(SqlError::new(SqlState::InsufficientPrivilege, message));
+                        let error = SqlError::new(SqlState::InsufficientPrivilege, message);
+                        return Err(match what.starts_with("COPY") {
+                            true => error.with_hint(
+                                "Anyone can COPY to stdout or from stdin. psql's \\copy command also works for anyone.",
+                            ),
+                            false => error,
+                        });
                     }
                 }
                 Need::Secrets(name) => check_secrets(name, user, self)?,

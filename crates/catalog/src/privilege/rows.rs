@@ -56,7 +56,7 @@ pub struct PrivilegeRow {
     pub default: Option<DefaultFor>,
 }
 
-fn put_items(out: &mut Vec<u8>, acl: &Acl) {
+pub(crate) fn put_items(out: &mut Vec<u8>, acl: &Acl) {
     for item in &acl.0 {
         for number in [item.grantee, item.grantor, item.privileges.bits().into(), item.options.bits().into()] {
             put_uvarint(out, number.into());
@@ -74,7 +74,7 @@ fn take_set(bytes: &mut &[u8], tag: u64) -> Result<PrivilegeSet, Malformed> {
     bits.and_then(PrivilegeSet::from_bits).ok_or(Malformed::Bad(tag))
 }
 
-fn take_items(mut bytes: &[u8], tag: u64) -> Result<Acl, Malformed> {
+pub(crate) fn take_items(mut bytes: &[u8], tag: u64) -> Result<Acl, Malformed> {
     let mut items = Vec::new();
     while !bytes.is_empty() {
         items.push(AclItem {

@@ -196,6 +196,27 @@ fn parse_function(line: &'static str) -> Function {
     }
 }
 
+/// A built-in function, as far as calling it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltinFunction {
+    pub name: &'static str,
+    pub args: &'static [u32],
+    pub result: u32,
+    /// It answers one value, and is no aggregate.
+    pub is_plain: bool,
+}
+
+/// The built-in function of an oid.
+#[must_use]
+pub fn builtin_function(oid: u32) -> Option<BuiltinFunction> {
+    function(oid).map(|found| BuiltinFunction {
+        name: found.name,
+        args: &found.args,
+        result: found.result,
+        is_plain: found.kind == 'f' && !found.returns_set && found.variadic == 0,
+    })
+}
+
 fn function(oid: u32) -> Option<&'static Function> {
     FUNCTIONS.positions.get(&oid).map(|at| &FUNCTIONS.all[*at])
 }

@@ -47,6 +47,7 @@ use rustc_hash::FxHashMap;
 use self::read::{Made, MadeTables};
 use self::scope::Source;
 pub use self::read::{VirtualChunk, VirtualLookup, VirtualRead, estimated_matches, estimated_rows};
+pub use self::functions::{BuiltinFunction, builtin_function};
 pub(crate) use self::functions::{function_arguments, function_name, function_result, functions_named};
 pub(crate) use self::routines::{
     is_visible as routine_is_visible, routine_arguments, routine_definition, routine_name, routine_result, routines_named,

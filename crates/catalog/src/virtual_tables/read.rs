@@ -103,6 +103,8 @@ pub struct VirtualRead {
     lookup: Option<VirtualLookup>,
     /// What has been made and not been taken.
     ready: Option<VirtualChunk>,
+    /// What is not of the catalog.
+    more: Option<VirtualChunk>,
     tables: Option<Arc<SystemTables>>,
     rest: Rest,
 }
@@ -112,24 +114,31 @@ impl VirtualRead {
     #[must_use]
     pub fn of(table: &'static VirtualTable, rows: Arc<VirtualRows>, lookup: Option<VirtualLookup>) -> Self {
         let ready = Some(VirtualChunk::of(rows, lookup.as_ref()));
-        Self { table, lookup, ready, tables: None, rest: Rest::Nothing }
+        Self { table, lookup, ready, more: None, tables: None, rest: Rest::Nothing }
     }
 
     pub(super) fn begin(tables: Arc<SystemTables>, table: &'static VirtualTable, lookup: Option<VirtualLookup>) -> Self {
         let Some(made) = super::made(table) else {
-            return Self { table, lookup, ready: None, tables: None, rest: Rest::Nothing };
+            return Self { table, lookup, ready: None, more: None, tables: None, rest: Rest::Nothing };
         };
         let ready = made.fixed(table).map(|rows| VirtualChunk::of(Arc::clone(rows), lookup.as_ref()));
         let rest = match made.source.made {
             None => Rest::Nothing,
             Some(_) => tables.rest_of(made.source, table, lookup.as_ref()),
         };
-        Self { table, lookup, ready, tables: Some(tables), rest }
+        Self { table, lookup, ready, more: None, tables: Some(tables), rest }
+    }
+
+    /// With further rows, before the others.
+    #[must_use]
+    pub fn and(mut self, rows: Arc<VirtualRows>) -> Self {
+        self.more = Some(VirtualChunk::of(rows, self.lookup.as_ref()));
+        self
     }
 
     /// The next rows, none of them at times; no more of them after `None`.
     pub fn next_chunk(&mut self) -> Option<VirtualChunk> {
-        if let Some(ready) = self.ready.take() {
+        if let Some(ready) = self.more.take().or_else(|| self.ready.take()) {
             return Some(ready);
         }
         let tables = self.tables.as_ref()?;

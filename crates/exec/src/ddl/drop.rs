@@ -321,6 +321,7 @@ pub(super) fn database(name: &str, if_exists: bool, ctx: &mut DdlContext<'_>) ->
     }
     ctx.change.remove(ctx.txn, database.id);
     ctx.garbage.push(keyspace::notifications(database.id));
+    ctx.garbage.extend(crate::large_object::garbage_of(database.id));
     Ok(())
 }
 
@@ -372,7 +373,7 @@ pub(super) async fn schemas(names: &[String], if_exists: bool, cascade: bool, ct
     Ok(())
 }
 
-pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+pub(super) async fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     for name in names {
         let found = ctx.change.snapshot().role(name).cloned();
         super::role::check_drop(found.as_deref(), ctx)?;
@@ -390,7 +391,9 @@ pub(super) fn roles(names: &[String], if_exists: bool, ctx: &mut DdlContext<'_>)
         if role.id == ctx.user {
             return Err(SqlError::new(SqlState::ObjectInUse, "current user cannot be dropped"));
         }
-        super::owned::check_free(role.id, name, ctx)?;
+        let databases: Vec<u32> = ctx.change.snapshot().databases().map(|database| database.id).collect();
+        let large_objects = crate::large_object::reasons(ctx.txn, &databases, role.id).await?;
+        super::owned::check_free(role.id, name, &large_objects, ctx)?;
         super::owned::forget(role.id, ctx);
         ctx.change.remove(ctx.txn, role.id);
     }

@@ -176,32 +176,63 @@ impl DdlContext<'_> {
 
 /// What a grant names of one list, changed; `None` where nothing is.
 fn change_acl(grant: &Grant, work: &Work<'_>, acl: &Acl, base: &Acl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Acl>> {
-    let owner = work.object.owner;
-    let user = ctx.user;
-    let (by, options) = {
-        let access = ctx.access();
-        // Who may grant on the whole may grant on each column.
-        let mut all = base.clone();
-        all.merge(acl);
-        grantor(&access, user, if work.kind == ObjectKind::Column { &all } else { acl }, owner, work.wanted)
-    };
-    let privileges = work.wanted.common(options);
-    let shown = &work.shown;
-    if privileges.is_empty() && !work.wanted.is_empty() {
-        match grant.is_grant {
-            true => ctx.warn(SqlState::PrivilegeNotGranted, format!("no privileges were granted for {shown}")),
-            false => ctx.warn(SqlState::PrivilegeNotRevoked, format!("no privileges could be revoked for {shown}")),
-        }
+    // Who may grant on the whole may grant on each column.
+    let mut all = base.clone();
+    all.merge(acl);
+    let may_grant = if work.kind == ObjectKind::Column { &all } else { acl };
+    let by = grantor(&ctx.access(), ctx.user, may_grant, work.object.owner, work.wanted);
+    let mut warnings = Vec::new();
+    let wanted = (work.wanted, work.is_all);
+    let outcome = change_by(grant, wanted, &work.shown, (work.object.owner, acl), by, &ctx.access(), &mut warnings);
+    ctx.notices.append(&mut warnings);
+    outcome
+}
+
+/// As the change of an object's list, of one that is kept elsewhere.
+///
+/// # Errors
+/// 0LP01 and 2BP01.
+pub(crate) fn change_list(
+    grant: &Grant,
+    (wanted, is_all): (PrivilegeSet, bool),
+    shown: &str,
+    (owner, acl): (u32, &Acl),
+    access: &Access<'_>,
+    user: u32,
+    warnings: &mut Vec<(SqlState, String)>,
+) -> SqlResult<Option<Acl>> {
+    if grant.granted_by.is_some_and(|by| by != user) {
+        return Err(SqlError::not_supported("grantor must be current user"));
+    }
+    let by = grantor(access, user, acl, owner, wanted);
+    change_by(grant, (wanted, is_all), shown, (owner, acl), by, access, warnings)
+}
+
+/// `by`: who grants, and what it may grant of that.
+fn change_by(
+    grant: &Grant,
+    (wanted, is_all): (PrivilegeSet, bool),
+    shown: &str,
+    (owner, acl): (u32, &Acl),
+    (by, options): (u32, PrivilegeSet),
+    access: &Access<'_>,
+    warnings: &mut Vec<(SqlState, String)>,
+) -> SqlResult<Option<Acl>> {
+    let privileges = wanted.common(options);
+    if privileges.is_empty() && !wanted.is_empty() {
+        warnings.push(match grant.is_grant {
+            true => (SqlState::PrivilegeNotGranted, format!("no privileges were granted for {shown}")),
+            false => (SqlState::PrivilegeNotRevoked, format!("no privileges could be revoked for {shown}")),
+        });
         return Ok(None);
     }
-    if !work.is_all && privileges != work.wanted {
-        match grant.is_grant {
-            true => ctx.warn(SqlState::PrivilegeNotGranted, format!("not all privileges were granted for {shown}")),
-            false => ctx.warn(SqlState::PrivilegeNotRevoked, format!("not all privileges could be revoked for {shown}")),
-        }
+    if !is_all && privileges != wanted {
+        warnings.push(match grant.is_grant {
+            true => (SqlState::PrivilegeNotGranted, format!("not all privileges were granted for {shown}")),
+            false => (SqlState::PrivilegeNotRevoked, format!("not all privileges could be revoked for {shown}")),
+        });
     }
-    let access = ctx.access();
-    changed(acl, grant.is_grant, grant.option, &grant.grantees, privileges, (by, owner), grant.behavior, &access).map(Some)
+    changed(acl, grant.is_grant, grant.option, &grant.grantees, privileges, (by, owner), grant.behavior, access).map(Some)
 }
 
 #[allow(clippy::too_many_arguments)]

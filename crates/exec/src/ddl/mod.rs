@@ -23,6 +23,7 @@ mod trigger;
 mod types;
 mod view;
 
+pub(crate) use grant::change_list;
 pub use rewrite::as_new_index;
 
 use std::sync::Arc;
@@ -131,7 +132,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
             drop::relations(ids, missing, *cascade, *kind, ctx).await?;
         }
         Ddl::DropIndexes { indexes, missing, .. } => drop::indexes(indexes, missing, ctx)?,
-        Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx)?,
+        Ddl::DropRole { names, if_exists } => drop::roles(names, *if_exists, ctx).await?,
         Ddl::CreateEnum { home, name, labels } => types::create_enum(*home, name, labels, ctx).await?,
         Ddl::CreateRange(create) => ranges::create(create, ctx).await?,
         Ddl::CreateDomain(create) => domains::create(create, ctx).await?,
@@ -155,7 +156,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
         Ddl::Grant(it) => grant::grant(it, ctx)?,
         Ddl::GrantRoles(it) => grant::roles(it, ctx)?,
         Ddl::DefaultPrivileges(it) => grant::defaults(it, ctx).await?,
-        Ddl::ReassignOwned { roles, to } => owned::reassign(roles, *to, ctx)?,
+        Ddl::ReassignOwned { roles, to } => owned::reassign(roles, *to, ctx).await?,
         Ddl::DropOwned { roles, cascade } => owned::drop_owned(roles, *cascade, ctx).await?,
         Ddl::OwnSchema { id, owner } | Ddl::OwnDatabase { id, owner } => {
             let owner = grant::role_named(owner, ctx)?;

@@ -39,14 +39,14 @@ fn refuse_system(roles: &[u32], what: &str, ctx: &DdlContext<'_>) -> SqlResult<(
     Err(SqlError::new(SqlState::DependentObjectsStillExist, message))
 }
 
-pub(super) fn reassign(roles: &[u32], to: u32, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
+pub(super) async fn reassign(roles: &[u32], to: u32, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
     refuse_system(roles, "reassign ownership of", ctx)?;
     for role in roles {
         for id in owned_here(*role, true, ctx) {
             grant::give(id, to, ctx)?;
         }
     }
-    Ok(())
+    crate::large_object::reassign(ctx.txn, ctx.database, roles, to).await
 }
 
 pub(super) async fn drop_owned(roles: &[u32], cascade: bool, ctx: &mut DdlContext<'_>) -> SqlResult<()> {
@@ -65,7 +65,8 @@ pub(super) async fn drop_owned(roles: &[u32], cascade: bool, ctx: &mut DdlContex
         SqlState::DependentObjectsStillExist if ids.len() > 1 => several(error),
         _ => error,
     })?;
-    super::drop::schemas(&schemas, true, cascade, ctx).await
+    super::drop::schemas(&schemas, true, cascade, ctx).await?;
+    crate::large_object::drop_owned(ctx.txn, ctx.database, roles).await
 }
 
 /// As PostgreSQL says it of several objects.
@@ -174,7 +175,12 @@ fn shown(id: u32, ctx: &DdlContext<'_>) -> String {
 ///
 /// # Errors
 /// 2BP01.
-pub(super) fn check_free(role: u32, name: &str, ctx: &DdlContext<'_>) -> SqlResult<()> {
+pub(super) fn check_free(
+    role: u32,
+    name: &str,
+    large_objects: &[(u32, String)],
+    ctx: &DdlContext<'_>,
+) -> SqlResult<()> {
     let catalog = ctx.change.snapshot();
     let mut lines: Vec<String> = Vec::new();
     for id in owned_here(role, true, ctx) {
@@ -264,6 +270,9 @@ pub(super) fn check_free(role: u32, name: &str, ctx: &DdlContext<'_>) -> SqlResu
         });
         let policies = tables.flat_map(|table| table.policies()).filter(|policy| policy.roles.contains(&role));
         policies.for_each(|_| note(database.id));
+    }
+    for (database, reason) in large_objects {
+        if *database == ctx.database { lines.push(reason.clone()) } else { note(*database) }
     }
     for (database, count) in elsewhere {
         let objects = if count == 1 { "1 object".to_owned() } else { format!("{count} objects") };

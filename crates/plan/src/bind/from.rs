@@ -28,10 +28,10 @@ use crate::scope::{Level, Place, Range, RangeColumn, RowOf, Scope, Visible, shif
 const JOINED_FROM_LEFT_MAX: usize = 128;
 
 /// A bound item of FROM. `lateral`: the values of its outer slots, over the row to its left.
-struct Item<'s> {
-    rel: Rel,
-    scope: Scope<'s>,
-    lateral: Option<Vec<Expr>>,
+pub(super) struct Item<'s> {
+    pub rel: Rel,
+    pub scope: Scope<'s>,
+    pub lateral: Option<Vec<Expr>>,
 }
 
 /// Where in a scope the items of a join tree begin: to their left are other items of FROM, which LATERAL may mention and
@@ -306,6 +306,11 @@ impl Binder<'_> {
                     _ => self.at(error, name),
                 })
             }
+            ast::TableFactor::Table { name, alias, args: None, sample: Some(sample), version: None, .. } => {
+                let (ast::TableSampleKind::BeforeTableAlias(sample) | ast::TableSampleKind::AfterTableAlias(sample)) = sample;
+                let item = self.named(name, alias.as_ref(), level).map_err(|error| self.at(error, name))?;
+                self.sampled(item, sample, level)
+            }
             ast::TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } => {
                 let bound = self.function_item(name, &args.args, *with_ordinality, alias.as_ref(), level, left);
                 bound.map_err(|error| self.at_function(error, name))
@@ -323,6 +328,9 @@ impl Binder<'_> {
                 let calls: Vec<(&[String], Vec<&ast::FunctionArg>)> =
                     args.iter().map(|args| (&unnest[..], args.iter().collect())).collect();
                 self.set_functions(&calls, *with_ordinality, "unnest", alias.as_ref(), level, left)
+            }
+            ast::TableFactor::Derived { sample: Some(_), .. } => {
+                Err(SqlError::new(SqlState::SyntaxError, "syntax error at or near \"TABLESAMPLE\""))
             }
             ast::TableFactor::Derived { lateral, subquery, alias, sample: None } => {
                 let own;

@@ -8,6 +8,7 @@ use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType, can_cast
 
 use super::routine::Resolution;
 use super::{Binder, Clause, SET_BASE, find_relation, name_parts, no_relation};
+use crate::LargeObjectOp;
 use crate::expr::{AdvisoryOp, Expr, RoutineCall, SequenceOp, SleepOp};
 use crate::plan::{Callee, FunctionCall};
 use crate::scope::Scope;
@@ -263,6 +264,15 @@ impl Binder<'_> {
                 self.sequence(name, SequenceOp::Sleep(SleepOp::Until), args, &[SqlType::TimestampTz(None)])
             }
             "pg_export_snapshot" => self.sequence(name, SequenceOp::ExportSnapshot, args, &[]),
+            "obj_description" if is_of_large_object(&args) => {
+                args.truncate(1);
+                let op = LargeObjectOp::Comment;
+                self.sequence(name, SequenceOp::LargeObject(op), args, op.args())
+            }
+            _ if LargeObjectOp::is_name(name) => match LargeObjectOp::named(name, args.len()) {
+                Some(op) => self.sequence(name, SequenceOp::LargeObject(op), args, op.args()),
+                None => Err(self.no_function(name, &args, ResolveError::None)),
+            },
             _ => match advisory(name) {
                 Some(op) => {
                     let wanted: &[SqlType] = match (op, args.len()) {
@@ -307,6 +317,7 @@ impl Binder<'_> {
             | SequenceOp::IsCalled
             | SequenceOp::Sleep(_)
             | SequenceOp::ExportSnapshot
+            | SequenceOp::LargeObject(_)
             | SequenceOp::Advisory(_) => {}
         }
         Ok(Expr::Sequence { op, args })
@@ -530,7 +541,12 @@ pub(super) fn is_special(name: &str) -> bool {
         "coalesce" | "greatest" | "least" | "nullif" | "nextval" | "currval" | "setval" | "lastval" | "pg_sleep"
             | "pg_sleep_for" | "pg_sleep_until" | "pg_export_snapshot"
     );
-    is_named || advisory(name).is_some()
+    is_named || advisory(name).is_some() || LargeObjectOp::is_name(name)
+}
+
+/// `(oid, 'pg_largeobject')`: comments on those are no part of the catalog.
+fn is_of_large_object(args: &[Expr]) -> bool {
+    matches!(args, [_, Expr::Const(Datum::Text(of), _)] if &**of == "pg_largeobject")
 }
 
 fn is_set(position: usize) -> bool {

@@ -38,6 +38,7 @@ mod policy;
 mod query;
 mod recursion;
 mod routine;
+mod sample;
 pub(crate) mod same;
 mod select;
 mod shown;
@@ -133,6 +134,7 @@ pub(crate) enum Clause {
     TriggerWhen,
     MergeWhen,
     Policy,
+    CopyWhere,
 }
 
 impl Clause {
@@ -164,6 +166,7 @@ impl Clause {
             Self::TriggerWhen => "trigger WHEN conditions",
             Self::MergeWhen => "MERGE WHEN conditions",
             Self::Policy => "policy expressions",
+            Self::CopyWhere => "COPY FROM WHERE conditions",
         }
     }
 

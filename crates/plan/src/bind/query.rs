@@ -226,7 +226,7 @@ impl Binder<'_> {
         // The order may be by columns that are dropped above it.
         let columns = rel.columns.clone();
         let (sorted, dropping) = match rel.node {
-            RelNode::Project { input, exprs } if matches!(input.node, RelNode::Sort { .. } | RelNode::Distinct { .. }) => {
+            RelNode::Project { input, exprs } if matches!(input.node, RelNode::Sort { .. } | RelNode::Distinct { .. } | RelNode::LockRows { .. }) => {
                 (*input, Some(exprs))
             }
             node => (Rel { node, columns: columns.clone() }, None),
@@ -235,7 +235,8 @@ impl Binder<'_> {
         let keys = loop {
             match &below.node {
                 RelNode::Sort { keys, .. } => break keys.clone(),
-                RelNode::Distinct { input, .. } => below = input,
+                // What locks the rows leaves their order and their columns as they are.
+                RelNode::Distinct { input, .. } | RelNode::LockRows { input, .. } => below = input,
                 _ => return Err(SqlError::not_supported("WITH TIES is not supported where rows are locked")),
             }
         };

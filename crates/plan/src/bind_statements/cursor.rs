@@ -24,10 +24,6 @@ pub(super) fn declare(
         return Err(super::syntax("DECLARE declares one cursor"));
     };
     let [name] = &names[..] else { return Err(super::syntax("DECLARE declares one cursor")) };
-    if *binary == Some(true) {
-        return Err(SqlError::not_supported("binary cursors are not supported")
-            .with_hint("The extended protocol gives any result in binary format."));
-    }
     let inner = ParsedStatement { body: Body::Standard(ast::Statement::Query(query.clone())), ..statement.clone() };
     let plan = crate::plan_statement(&inner, context)?;
     if matches!(plan.kind, StatementKind::Query { writes: true, .. }) {
@@ -44,6 +40,7 @@ pub(super) fn declare(
         plan: Arc::new(plan),
         hold: *hold == Some(true),
         scroll,
+        binary: *binary == Some(true),
     };
     let mut out = utility(declare, "DECLARE CURSOR", context);
     out.params = params;

@@ -7,12 +7,12 @@ use catalog::{Relation, RoutineKind};
 use sqlparser::ast;
 use types::{SqlError, SqlResult, SqlState};
 
-use super::{ddl, own, routine};
+use super::{ddl, own, routine, utility};
 use crate::{
     PlanContext,
     bind::{find_relation, find_type, fold, no_relation, qualified_name},
     parse::own::{Grant as GrantText, GrantOn, GrantRoles as GrantRolesText, Privileged, RoutineWord},
-    statement::{Ddl, DefaultPrivileges, Grant, GrantRoles, GrantTarget, PreparedPlan},
+    statement::{Ddl, DefaultPrivileges, Grant, GrantRoles, GrantTarget, LargeObjectChange, PreparedPlan, Utility},
 };
 
 fn invalid(message: String) -> SqlError {
@@ -24,7 +24,7 @@ pub(super) fn no_database(name: &str) -> SqlError {
 }
 
 /// A role that exists; everybody is none.
-fn role(name: &ast::Ident, context: &PlanContext<'_>) -> SqlResult<u32> {
+pub(super) fn role(name: &ast::Ident, context: &PlanContext<'_>) -> SqlResult<u32> {
     let folded = fold(name);
     let is_word = name.quote_style.is_none();
     let named = match folded.as_str() {
@@ -335,6 +335,7 @@ fn targets(on: &GrantOn, asked: &Asked<'_>, warnings: &mut Vec<String>, context:
             asked.of(*kind, kind_name(*kind))?;
         }
         GrantOn::Future(_) => return Err(SqlError::internal("defaults are bound by themselves")),
+        GrantOn::LargeObjects(_) => return Err(SqlError::internal("large objects are no part of the catalog")),
         GrantOn::Unsupported(what) => {
             return Err(SqlError::not_supported(format!("privileges on a {what} are not supported")));
         }
@@ -347,7 +348,14 @@ pub(super) fn grant(text: &GrantText, context: &PlanContext<'_>) -> SqlResult<Pr
     let asked = asked(&text.privileges)?;
     let mut warnings = Vec::new();
     let grantees = grantees(&text.roles, context)?;
-    let targets = targets(&text.on, &asked, &mut warnings, context)?;
+    let large_objects = match &text.on {
+        GrantOn::LargeObjects(oids) => Some(oids),
+        _ => None,
+    };
+    let targets = match large_objects {
+        Some(_) => Vec::new(),
+        None => targets(&text.on, &asked, &mut warnings, context)?,
+    };
     let grant = Grant {
         is_grant: text.is_grant,
         option: text.option,
@@ -357,6 +365,19 @@ pub(super) fn grant(text: &GrantText, context: &PlanContext<'_>) -> SqlResult<Pr
         behavior: behavior(text.cascade),
         warnings,
     };
+    if let Some(oids) = large_objects {
+        if !asked.columns.is_empty() {
+            return Err(invalid("column privileges are only valid for relations".to_owned()));
+        }
+        let all = catalog::large_object::ALL;
+        let wrong = asked.whole.without(all);
+        if !wrong.is_empty() {
+            return Err(invalid(format!("invalid privilege type {} for large object", first_name(wrong))));
+        }
+        let privileges = if asked.is_all { all } else { asked.whole };
+        let change = LargeObjectChange::Grant { grant: Box::new(grant), privileges, is_all: asked.is_all };
+        return Ok(utility(Utility::LargeObject { oids: oids.clone(), change }, tag, context));
+    }
     Ok(ddl(Ddl::Grant(grant), tag, context))
 }
 

@@ -16,8 +16,8 @@ use crate::{
     PlanContext,
     bind::{bind_type, find_relation, find_table, fold, name_parts, no_relation, qualified_name},
     parse::ParsedStatement,
-    parse::own::{Change, Kind, LockMode, Own, RoleOption, SequenceOption},
-    statement::{CommentOn, Ddl, PreparedPlan, RelationKind, RoleOptions, SequenceOptions, Utility},
+    parse::own::{Change, Kind, LockMode, Own, RoleOption, SequenceOption, ObjectText},
+    statement::{CommentOn, Ddl, PreparedPlan, RelationKind, RoleOptions, SequenceOptions, Utility, LargeObjectChange},
 };
 
 /// Binds a statement of this crate's own reader.
@@ -103,6 +103,13 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
         }
         Own::Backup(text) => backup::bind(text, context)?,
         Own::Comment { kind, name, text } => comment(*kind, name, text.as_deref(), context)?,
+        Own::LargeObject { oid, change } => {
+            let (change, tag) = match change {
+                ObjectText::Owner(role) => (LargeObjectChange::Owner(grant::role(role, context)?), "ALTER LARGE OBJECT"),
+                ObjectText::Comment(text) => (LargeObjectChange::Comment(text.clone()), "COMMENT"),
+            };
+            utility(Utility::LargeObject { oids: vec![*oid], change }, tag, context)
+        }
         Own::Grant(statement) => grant::grant(statement, context)?,
         Own::GrantRoles(statement) => grant::roles(statement, context)?,
         Own::DefaultPrivileges { roles, schemas, grant } => grant::defaults(roles, schemas, grant, context)?,

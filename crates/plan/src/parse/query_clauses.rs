@@ -48,6 +48,7 @@ pub(super) fn spell(tokens: &mut Vec<TokenWithSpan>) {
         enclose_joined_source(tokens);
     }
     if tokens.iter().any(|token| keyword(token) == Keyword::FETCH) {
+        spell_fetches_behind_locks(tokens);
         spell_fetches(tokens);
     }
     if tokens.iter().any(|token| is_word(token, "search") || is_word(token, "cycle")) {
@@ -248,6 +249,37 @@ fn enclose_joined_source(tokens: &mut Vec<TokenWithSpan>) {
         let span = tokens[first].span;
         tokens.insert(on, TokenWithSpan::new(Token::RParen, span));
         tokens.insert(first, TokenWithSpan::new(Token::LParen, span));
+    }
+}
+
+/// A FETCH behind locking clauses comes before them: the parser knows that order alone.
+fn spell_fetches_behind_locks(tokens: &mut [TokenWithSpan]) {
+    let places = significant(tokens);
+    let word = |at: usize| places.get(at).map_or(Keyword::NoKeyword, |place| keyword(&tokens[*place]));
+    let mut moves = Vec::new();
+    for at in 1..places.len() {
+        if word(at) != Keyword::FETCH || !matches!(word(at + 1), Keyword::FIRST | Keyword::NEXT) {
+            continue;
+        }
+        // Back over what locking clauses consist of.
+        let is_of_clause = |at: usize| match &tokens[places[at]].token {
+            Token::Word(word) => !matches!(
+                word.keyword,
+                Keyword::SELECT | Keyword::FROM | Keyword::WHERE | Keyword::BY | Keyword::HAVING | Keyword::AS
+                    | Keyword::ON | Keyword::USING | Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT
+            ),
+            Token::Comma | Token::Period => true,
+            _ => false,
+        };
+        let first = (0..at).rev().take_while(|before| is_of_clause(*before)).filter(|before| word(*before) == Keyword::FOR).last();
+        let end = (at..places.len()).find(|place| matches!(word(*place), Keyword::ONLY | Keyword::TIES));
+        if let (Some(first), Some(end)) = (first, end) {
+            moves.push((places[first], places[at], places[end]));
+        }
+    }
+    for (first, fetch, end) in moves {
+        // What ends the clauses is what stood before FETCH: a space, mostly.
+        tokens[first..=end].rotate_left(fetch - first);
     }
 }
 

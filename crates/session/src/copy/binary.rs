@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use types::{Datum, SqlResult, SqlType, parse_binary};
+use types::{Datum, SqlError, SqlResult, SqlType, parse_binary};
 
 use super::bad_format;
 
@@ -105,6 +105,7 @@ pub(super) fn values<'a>(
     mut fields: &[u8],
     columns: impl Iterator<Item = (usize, &'a SqlType)>,
     row: &mut [Datum],
+    located: impl Fn(SqlError, usize) -> SqlError,
 ) -> SqlResult<()> {
     for (position, ty) in columns {
         let (length, rest) = fields.split_at_checked(4).ok_or_else(|| bad_format("unexpected EOF in COPY data"))?;
@@ -116,7 +117,7 @@ pub(super) fn values<'a>(
                 let (value, rest) =
                     fields.split_at_checked(length).ok_or_else(|| bad_format("unexpected EOF in COPY data"))?;
                 fields = rest;
-                parse_binary(ty, value)?
+                parse_binary(ty, value).map_err(|error| located(error, position))?
             }
         };
     }
@@ -151,7 +152,7 @@ mod tests {
             assert_eq!(found, [Some(21..31), Some(33..42), None], "cut at {cut}");
         }
         let mut row = vec![Datum::Null; 3];
-        values(&data[21..31], [(2, &SqlType::Text), (0, &SqlType::Text)].into_iter(), &mut row).unwrap();
+        values(&data[21..31], [(2, &SqlType::Text), (0, &SqlType::Text)].into_iter(), &mut row, |error, _| error).unwrap();
         assert_eq!(row, [Datum::Null, Datum::Null, Datum::text("hi")]);
     }
 

@@ -2,54 +2,32 @@
 
 use plan::statement::{CopyFormat, CopyOptions};
 
-use super::{binary, csv, text};
-
-fn options(format: CopyFormat, delimiter: u8, quote: u8, escape: u8) -> CopyOptions {
-    CopyOptions {
-        format,
-        delimiter,
-        null: String::new(),
-        header: false,
-        quote,
-        escape,
-        force_quote: vec![],
-        force_not_null: vec![],
-        force_null: vec![],
-        freeze: false,
-    }
-}
+use super::{Lines, binary, csv, text};
 
 /// A letter for the format, then data.
 pub fn copy(bytes: &[u8]) {
     let Some((format, data)) = bytes.split_first() else { return };
-    match format % 4 {
-        0 => {
-            let options = options(CopyFormat::Text, b'\t', 0, 0);
-            let (mut lines, mut from) = (text::Lines::default(), 0);
-            while let Some(end) = lines.end(data, from) {
-                if let Ok(line) = std::str::from_utf8(&data[from..end]) {
-                    let _refused = text::fields(line, &options, &mut |_| Ok(()));
-                }
-                from = end + 1;
-            }
+    if format % 4 == 3 {
+        let (mut tuples, mut from) = (binary::Tuples::default(), 0);
+        while let Ok(Some((_, end))) = tuples.next(data, from, true, 2) {
+            assert!(end > from && end <= data.len(), "a tuple lies in the data");
+            from = end;
         }
-        3 => {
-            let (mut tuples, mut from) = (binary::Tuples::default(), 0);
-            while let Ok(Some((_, end))) = tuples.next(data, from, true, 2) {
-                assert!(end > from && end <= data.len(), "a tuple lies in the data");
-                from = end;
-            }
+        return;
+    }
+    let options = match format % 4 {
+        0 => CopyOptions::new(CopyFormat::Text),
+        kind => CopyOptions { escape: if kind == 1 { b'"' } else { b'\\' }, ..CopyOptions::new(CopyFormat::Csv) },
+    };
+    let (mut lines, mut from) = (Lines::new(&options), 0);
+    while let Ok(Some(line)) = lines.end(data, from, true) {
+        assert!(line.next > from && line.next <= data.len() && line.end <= line.next, "a record lies in the data");
+        if let Ok(record) = std::str::from_utf8(&data[from..line.end]) {
+            let _refused = match options.format {
+                CopyFormat::Csv => csv::fields(record, &options, &mut |_| Ok(())),
+                CopyFormat::Text | CopyFormat::Binary => text::fields(record, &options, &mut |_| Ok(())),
+            };
         }
-        kind => {
-            let escape = if kind == 1 { b'"' } else { b'\\' };
-            let options = options(CopyFormat::Csv, b',', b'"', escape);
-            let (mut lines, mut from) = (csv::Lines::new(&options), 0);
-            while let Some(end) = lines.end(data, from) {
-                if let Ok(line) = std::str::from_utf8(&data[from..end]) {
-                    let _refused = csv::fields(line, &options, &mut |_| Ok(()));
-                }
-                from = end + 1;
-            }
-        }
+        from = line.next;
     }
 }

@@ -5,39 +5,12 @@ use std::borrow::Cow;
 use plan::statement::CopyOptions;
 use types::{SqlError, SqlResult, SqlState};
 
-/// Finds the ends of lines.
-#[derive(Default)]
-pub(super) struct Lines {
-    /// From the start of the line at hand, so much has no end in it.
-    scanned: usize,
-}
-
-impl Lines {
-    pub fn end(&mut self, buffer: &[u8], from: usize) -> Option<usize> {
-        let mut at = from + self.scanned;
-        while let Some(found) = buffer.get(at..).and_then(|rest| memchr::memchr2(b'\n', b'\\', rest)) {
-            let found = at + found;
-            if buffer[found] == b'\n' {
-                self.scanned = 0;
-                return Some(found);
-            }
-            if found + 1 == buffer.len() {
-                // What it escapes is still to come.
-                self.scanned = found - from;
-                return None;
-            }
-            // A line's end behind a backslash is data; the mark of the data's end ends its line.
-            at = found + if buffer[found + 1] == b'.' { 1 } else { 2 };
-        }
-        self.scanned = buffer.len().saturating_sub(from);
-        None
-    }
-}
+use super::Field;
 
 pub(super) fn fields(
     line: &str,
     options: &CopyOptions,
-    put: &mut dyn FnMut(Option<Cow<'_, str>>) -> SqlResult<()>,
+    put: &mut dyn FnMut(Field<'_>) -> SqlResult<()>,
 ) -> SqlResult<()> {
     let bytes = line.as_bytes();
     let mut start = 0;
@@ -57,11 +30,13 @@ pub(super) fn fields(
         let end = found.unwrap_or(bytes.len());
         let raw = &line[start..end];
         if raw == options.null {
-            put(None)?;
+            put(Field::Null)?;
+        } else if options.default.as_deref() == Some(raw) {
+            put(Field::Default)?;
         } else if is_escaped {
-            put(Some(Cow::Owned(unescape(raw)?)))?;
+            put(Field::Text(Cow::Owned(unescape(raw)?)))?;
         } else {
-            put(Some(Cow::Borrowed(raw)))?;
+            put(Field::Text(Cow::Borrowed(raw)))?;
         }
         if found.is_none() {
             return Ok(());
@@ -125,22 +100,6 @@ fn unescape(raw: &str) -> SqlResult<String> {
 }
 
 #[cfg(test)]
-pub(super) fn options(format: plan::statement::CopyFormat, delimiter: u8, null: &str) -> CopyOptions {
-    CopyOptions {
-        format,
-        delimiter,
-        null: null.into(),
-        header: false,
-        quote: b'"',
-        escape: b'"',
-        force_quote: vec![],
-        force_not_null: vec![],
-        force_null: vec![],
-        freeze: false,
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use plan::statement::CopyFormat;
 
@@ -148,8 +107,8 @@ mod tests {
 
     fn read(line: &str) -> Vec<Option<String>> {
         let mut found = Vec::new();
-        fields(line, &options(CopyFormat::Text, b'\t', "\\N"), &mut |field| {
-            found.push(field.map(Cow::into_owned));
+        fields(line, &CopyOptions::new(CopyFormat::Text), &mut |field| {
+            found.push(field.into_text());
             Ok(())
         })
         .unwrap();
@@ -164,22 +123,5 @@ mod tests {
         assert_eq!(read("1\t\\N\t\tlast"), [some("1"), None, some(""), some("last")]);
         assert_eq!(read("a\\\tb\té\\é"), [some("a\tb"), some("éé")]);
         assert_eq!(read(""), [some("")]);
-    }
-
-    #[test]
-    fn a_line_may_arrive_in_any_pieces() {
-        let data = b"a\\\nb\\\\\n\\.\nrest\n";
-        for cut in 0..data.len() {
-            let mut lines = Lines::default();
-            let mut ends = Vec::new();
-            let mut from = 0;
-            for buffer in [&data[..cut], &data[..]] {
-                while let Some(end) = lines.end(buffer, from) {
-                    ends.push(end);
-                    from = end + 1;
-                }
-            }
-            assert_eq!(ends, [6, 9, 14], "cut at {cut}");
-        }
     }
 }

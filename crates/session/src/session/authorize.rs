@@ -62,6 +62,8 @@ fn beyond(kind: &StatementKind) -> Beyond<'_> {
             | Utility::CopyFrom { .. }
             | Utility::CopyTo { .. }
             | Utility::Explain { .. }
+            // Of whom it is is looked at when it is read.
+            | Utility::LargeObject { .. }
             | Utility::Call(_)
             // What they run is looked at when it is run.
             | Utility::Execute { .. }

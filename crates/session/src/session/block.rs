@@ -72,6 +72,7 @@ pub(super) struct Place {
     change: Option<CatalogChange>,
     settings: Settings,
     deferred: exec::deferred::DeferredMark,
+    large_objects: exec::context::LargeObjects,
     local: Vec<(String, Option<String>)>,
     portals: u64,
     /// How much there was to do after the commit.
@@ -258,6 +259,7 @@ impl Session {
     /// where it can, so that the next attempt does not fight for them again.
     pub(super) fn begin_again(&mut self) {
         self.state.deferred.start_over();
+        self.state.large_objects.clear();
         if let Some(Block { mut txn, explicit, settings, mut savepoints, began, history, .. }) = self.block.take() {
             txn.start_over();
             let isolation = txn.isolation();
@@ -412,6 +414,7 @@ impl Session {
             change: block.change.clone(),
             settings: self.settings.clone(),
             deferred: self.state.deferred.mark(),
+            large_objects: self.state.large_objects.clone(),
             local: self.local.clone(),
             portals: self.portals.mark(),
             garbage: block.garbage.len(),
@@ -437,6 +440,8 @@ impl Session {
             return false;
         }
         self.back_to_place(place);
+        // What the statement has read it reads again.
+        self.state.large_objects.clone_from(&place.large_objects);
         true
     }
 
@@ -451,6 +456,7 @@ impl Session {
         block.failed = false;
         self.settings = place.settings.clone();
         self.state.deferred.rollback_to(&place.deferred);
+        self.state.large_objects.close_since(&place.large_objects);
         self.local.clone_from(&place.local);
         self.portals.forget_since(place.portals);
         self.notify.pending.back_to(place.notify);
@@ -613,6 +619,7 @@ impl Session {
         self.notify.pending.clear();
         self.state.advisory.end_transaction().await;
         self.state.deferred.clear();
+            self.state.large_objects.clear();
         (self.state.has_exported, self.state.has_set_sequence) = (false, false);
         self.portals.end(true);
         self.end_local_settings();
@@ -632,6 +639,7 @@ impl Session {
             self.count_end(false);
             self.state.advisory.end_transaction().await;
             self.state.deferred.clear();
+            self.state.large_objects.clear();
             (self.state.has_exported, self.state.has_set_sequence) = (false, false);
         }
     }

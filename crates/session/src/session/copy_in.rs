@@ -3,10 +3,10 @@
 use types::{SqlError, SqlResult};
 
 use super::{Ending, Failure, Session};
-use crate::copy::CopyIn;
+use crate::{copy::CopyIn, sink::Severity};
 
 #[derive(Clone, Copy)]
-enum CopyStep {
+pub(super) enum CopyStep {
     Feed,
     Finish,
 }
@@ -61,15 +61,18 @@ impl Session {
         self.fail(error).await
     }
 
-    async fn copy_step(&mut self, copy: &mut CopyIn, step: CopyStep) -> Result<(), Failure> {
+    pub(super) async fn copy_step(&mut self, copy: &mut CopyIn, step: CopyStep) -> Result<(), Failure> {
         let formatting = self.settings.formatting.clone();
         copy.beside_queries = self.portals.read_on();
-        self.with_exec(&[], &[], async |ctx| {
-            match step {
+        let outcome = self
+            .with_exec(&[], &[], async |ctx| match step {
                 CopyStep::Feed => copy.feed(&formatting, ctx).await,
                 CopyStep::Finish => copy.finish(&formatting, ctx).await,
-            }
-        })
-        .await
+            })
+            .await;
+        if self.wants(Severity::Notice) {
+            self.notices.extend(copy.notices.drain(..).map(|notice| (Severity::Notice, notice)));
+        }
+        outcome
     }
 }

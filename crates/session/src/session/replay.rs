@@ -102,7 +102,7 @@ impl Trace {
             | Utility::DeclareCursor { hold: false, .. }
             | Utility::Fetch { .. }
             | Utility::CloseCursor(_)
-            | Utility::CopyTo { .. }
+            | Utility::CopyTo { server: None, .. }
             | Utility::Explain { .. }
             | Utility::LockTable { .. }
             | Utility::SetConstraints { .. }
@@ -120,6 +120,8 @@ impl Trace {
             | Utility::Deallocate(_)
             | Utility::DeclareCursor { hold: true, .. }
             | Utility::CopyFrom { .. }
+            | Utility::LargeObject { .. }
+            | Utility::CopyTo { server: Some(_), .. }
             | Utility::Analyze { .. }
             | Utility::Vacuum { .. }
             | Utility::Discard(_) => Self::Final,
@@ -293,6 +295,12 @@ impl Sink for Hashing<'_> {
         self.describe(columns);
         if let Some(client) = &mut self.client {
             client.columns(columns);
+        }
+    }
+
+    fn binary(&mut self) {
+        if let Some(client) = &mut self.client {
+            client.binary();
         }
     }
 

@@ -7,7 +7,7 @@ use types::{Batch, Datum, SqlError, SqlState, SqlType};
 
 use super::{Completion, Failure, Session};
 use crate::{
-    copy::CopyIn,
+    copy::{CopyIn, CopyPlan},
     cursor::CursorOptions,
     host::SessionHost,
     notify::Act,
@@ -154,23 +154,40 @@ impl Session {
                     done("DEALLOCATE ALL")
                 }
             },
-            Utility::CopyFrom { table, columns, defaults, domains, filter, row_rules, options } => {
+            Utility::CopyFrom { table, columns, defaults, domains, filter, row_rules, options, marked, server } => {
                 self.check_writable("COPY FROM")?;
                 self.open_for(plan).await?;
                 self.resolve_check().await?;
-                let copy = CopyIn::new(table, columns, (defaults, domains), filter.as_ref(), row_rules, options);
-                Ok(Completion::CopyIn(Box::new(copy)))
+                let filter = filter.as_ref();
+                let copy = CopyIn::new(table, columns, &CopyPlan { defaults, marked, domains, filter, rules: row_rules, options });
+                match server {
+                    Some(end) => Box::pin(self.copy_from_server(copy, end)).await,
+                    None => Ok(Completion::CopyIn(Box::new(copy))),
+                }
             }
-            Utility::CopyTo { plan: source, options } => {
+            Utility::CopyTo { plan: source, options, server } => {
                 self.open_for(plan).await?;
                 let query = PreparedPlan {
                     kind: StatementKind::Query { plan: source.clone(), writes: false },
                     columns: source.columns.clone(),
                     ..(**plan).clone()
                 };
+                if let Some(end) = server {
+                    return Box::pin(self.copy_to_server(&Arc::new(query), params, options, end)).await;
+                }
                 sink.copy_out(&source.columns, options);
                 let counts = self.query(&query, params, sink, false).await?;
                 Ok(Completion::CopyOut(format!("COPY {}", counts.rows)))
+            }
+            Utility::LargeObject { oids, change } => {
+                self.check_writable(plan.tag)?;
+                self.open_for(plan).await?;
+                let mut notices = Vec::new();
+                self.with_exec(params, &[], async |ctx| ctx.change_large_objects(oids, change, &mut notices).await).await?;
+                for (code, text) in notices {
+                    self.notice(sink, Severity::Warning, code, &text);
+                }
+                done(plan.tag)
             }
             Utility::Explain { plan: inner, analyze, options } => {
                 let executed = match &inner.kind {
@@ -266,8 +283,9 @@ impl Session {
                 self.do_block(body, sink).await?;
                 done(plan.tag)
             }
-            Utility::DeclareCursor { name, plan, hold, scroll } => {
-                self.declare_cursor(name, plan, params, CursorOptions { hold: *hold, scroll: *scroll }).await
+            Utility::DeclareCursor { name, plan, hold, scroll, binary } => {
+                let options = CursorOptions { hold: *hold, scroll: *scroll, binary: *binary };
+                self.declare_cursor(name, plan, params, options).await
             }
             Utility::Fetch { name, direction, move_only } => {
                 self.fetch(name, *direction, *move_only, sink, describe).await

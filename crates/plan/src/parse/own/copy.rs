@@ -6,13 +6,14 @@ use sqlparser::tokenizer::Token;
 
 use super::Own;
 use super::reader::{Read, Reader};
+use crate::statement::ServerEnd;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Copy {
     pub source: CopySource,
     pub to: bool,
-    /// The other end is a file or program of the server and not the client.
-    pub on_server: bool,
+    /// The other end, unless it is the client.
+    pub server: Option<ServerEnd>,
     pub options: Vec<(String, CopyValue)>,
     pub filter: Option<ast::Expr>,
 }
@@ -47,18 +48,25 @@ impl Reader<'_, '_> {
             CopySource::Table { name: self.name()?, columns: self.name_list()? }
         };
         let to = self.words("to");
+        if matches!(source, CopySource::Query(_)) && !to {
+            return self.refuse();
+        }
         if !to {
             self.expect("from")?;
         }
-        let on_server = !(self.words("stdin") || self.words("stdout"));
-        if on_server {
-            self.words("program");
-            self.string()?;
+        let server = match () {
+            () if self.words("stdin") || self.words("stdout") => None,
+            () if self.words("program") => Some(ServerEnd::Program(self.string()?)),
+            () => Some(ServerEnd::File(self.string()?)),
+        };
+        if self.words("using delimiters") || self.words("delimiters") {
+            options.push(("delimiter".to_owned(), CopyValue::Text(self.string()?)));
         }
         self.words("with");
         if self.parser.consume_token(&Token::LParen) {
             loop {
-                let name = self.ident()?.value.to_lowercase();
+                let name = self.ident()?;
+                let name = if name.quote_style.is_some() { name.value } else { name.value.to_lowercase() };
                 options.push((name, self.copy_value()?));
                 if !self.parser.consume_token(&Token::Comma) {
                     break;
@@ -70,8 +78,8 @@ impl Reader<'_, '_> {
                 options.push(option);
             }
         }
-        let filter = if !to && self.words("where") { Some(self.parser.parse_expr()?) } else { None };
-        Ok(Own::Copy(Box::new(Copy { source, to, on_server, options, filter })))
+        let filter = if self.words("where") { Some(self.parser.parse_expr()?) } else { None };
+        Ok(Own::Copy(Box::new(Copy { source, to, server, options, filter })))
     }
 
     fn copy_value(&mut self) -> Read<CopyValue> {
@@ -84,8 +92,9 @@ impl Reader<'_, '_> {
             Token::LParen => CopyValue::Names(self.name_list()?),
             Token::Word(word) => {
                 self.parser.next_token();
-                CopyValue::Text(word.value)
+                CopyValue::Text(if word.quote_style.is_some() { word.value } else { word.value.to_lowercase() })
             }
+            Token::Minus | Token::Plus => CopyValue::Text(self.integer()?.to_string()),
             Token::Number(number, _) => {
                 self.parser.next_token();
                 CopyValue::Text(number)
@@ -107,9 +116,8 @@ impl Reader<'_, '_> {
                 return Ok(Some((switch.to_owned(), CopyValue::None)));
             }
         }
-        self.words("using");
         for (word, option) in [
-            ("delimiters", "delimiter"), ("delimiter", "delimiter"), ("null", "null"), ("quote", "quote"),
+            ("delimiter", "delimiter"), ("null", "null"), ("quote", "quote"),
             ("escape", "escape"), ("encoding", "encoding"),
         ] {
             if self.words(word) {

@@ -40,6 +40,7 @@ pub(crate) enum GrantOn {
     AllIn { kind: ObjectKind, word: RoutineWord, schemas: Vec<ast::Ident> },
     /// What a role will make: ALTER DEFAULT PRIVILEGES.
     Future(ObjectKind),
+    LargeObjects(Vec<u32>),
     Unsupported(&'static str),
 }
 
@@ -113,7 +114,14 @@ impl Reader<'_, '_> {
                 return Ok(GrantOn::AllIn { kind, word, schemas: self.idents()? });
             }
         }
-        let others = ["tablespace", "foreign data wrapper", "foreign server", "large object", "parameter"];
+        if self.words("large object") {
+            let mut oids = vec![self.oid()?];
+            while self.parser.consume_token(&Token::Comma) {
+                oids.push(self.oid()?);
+            }
+            return Ok(GrantOn::LargeObjects(oids));
+        }
+        let others = ["tablespace", "foreign data wrapper", "foreign server", "parameter"];
         if let Some(words) = others.into_iter().find(|words| self.words(words)) {
             loop {
                 let token = self.parser.peek_nth_token_ref(0).token.clone();

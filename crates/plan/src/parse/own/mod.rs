@@ -32,7 +32,7 @@ pub(crate) use backup::{BackupOption, BackupText, TargetsText};
 pub(crate) use domains::DomainChange;
 pub(crate) use grant::{Grant, GrantOn, GrantRoles, Privileged};
 pub(crate) use copy::{Copy, CopySource, CopyValue};
-pub(crate) use object::Change;
+pub(crate) use object::{Change, ObjectText};
 pub(crate) use partition::{BoundText, CreatePartition, EndText, PartitionItem};
 pub(crate) use policy::{CreatePolicy, PolicyChange, RowSecurityText};
 pub(crate) use role::RoleOption;
@@ -81,6 +81,7 @@ pub(crate) enum Own {
     /// REINDEX and CLUSTER, which have nothing to do: the owner's all the same.
     Maintain { tag: &'static str, kind: Kind, name: ast::ObjectName },
     Comment { kind: Kind, name: ast::ObjectName, text: Option<String> },
+    LargeObject { oid: u32, change: ObjectText },
     Grant(Box<Grant>),
     GrantRoles(Box<GrantRoles>),
     DefaultPrivileges { roles: Vec<ast::Ident>, schemas: Vec<ast::Ident>, grant: Box<Grant> },
@@ -221,6 +222,7 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
             () if reader.words("database") => reader.alter(Kind::Database),
             () if reader.words("group") => reader.alter_group(),
             () if reader.words("role") || reader.words("user") => reader.alter_role(),
+            () if reader.words("large object") => reader.alter_large_object(),
             () if reader.words("default privileges") => reader.default_privileges(),
             () => return None,
         }

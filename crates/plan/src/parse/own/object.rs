@@ -16,7 +16,20 @@ pub(crate) enum Change {
     Accepted,
 }
 
+/// What is said of a large object.
+#[derive(Clone, Debug)]
+pub(crate) enum ObjectText {
+    Owner(ast::Ident),
+    Comment(Option<String>),
+}
+
 impl Reader<'_, '_> {
+    pub(super) fn alter_large_object(&mut self) -> Read<Own> {
+        let oid = self.oid()?;
+        self.expect("owner to")?;
+        Ok(Own::LargeObject { oid, change: ObjectText::Owner(self.ident()?) })
+    }
+
     /// RENAME TO, SET SCHEMA, OWNER TO, if one of them is next.
     pub(super) fn change(&mut self) -> Read<Option<Change>> {
         Ok(Some(match () {
@@ -87,6 +100,11 @@ impl Reader<'_, '_> {
             let table = self.name()?;
             self.expect("is")?;
             return Ok(Own::CommentPolicy { name, table, text: self.comment_text()? });
+        }
+        if self.words("large object") {
+            let oid = self.oid()?;
+            self.expect("is")?;
+            return Ok(Own::LargeObject { oid, change: ObjectText::Comment(self.comment_text()?) });
         }
         let kind = match () {
             () if self.words("table") => Kind::Table,

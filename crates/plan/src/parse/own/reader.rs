@@ -113,6 +113,15 @@ impl Reader<'_, '_> {
         }
     }
 
+    pub(super) fn oid(&mut self) -> Read<u32> {
+        let number = self.integer()?;
+        // As casts of integers to oid: negative ones wrap around.
+        match u32::try_from(number).or_else(|_| i32::try_from(number).map(|number| number as u32)) {
+            Ok(oid) => Ok(oid),
+            Err(_) => self.refuse(),
+        }
+    }
+
     pub(super) fn string(&mut self) -> Read<String> {
         self.parser.parse_literal_string()
     }

@@ -359,9 +359,8 @@ impl Reader<'_, '_> {
                     RoutineOption::Body(body)
                 }
             }
-            () if self.words("begin atomic") || self.words("return") => {
-                RoutineOption::Unsupported("bodies that are no string")
-            }
+            // What ends is a string by now.
+            () if self.words("begin atomic") || self.words("return") => return self.refuse(),
             () if self.words("window") => RoutineOption::Unsupported("window functions by users"),
             () if self.words("transform") => RoutineOption::Unsupported("TRANSFORM"),
             () if self.words("support") => RoutineOption::Unsupported("SUPPORT"),
