@@ -121,28 +121,7 @@ fn steps(home: &Path, name: &str, language: Language, port: u16) -> Result<Vec<S
 pub fn install() -> Result<PathBuf> {
     let source = root().join("clients");
     let read = |name: &str| fs::read_to_string(source.join(name)).context(format!("reading clients/{name}"));
-    let (packages, requirements) = (read("package.json")?, read("requirements.txt")?);
-    let mut hasher = DefaultHasher::new();
-    (&packages, &requirements).hash(&mut hasher);
-    let home = cache_dir().join(format!("clients-{:016x}", hasher.finish()));
-    let ready = home.join("ready");
-    if !ready.exists() {
-        fs::create_dir_all(&home).context("making the folder of the drivers")?;
-        fs::write(home.join("package.json"), &packages).context("writing package.json")?;
-        fs::write(home.join("requirements.txt"), &requirements).context("writing requirements.txt")?;
-        for program in ["npm", "python3"] {
-            if find_program(program, &[]).is_none() {
-                let what = format!("{program} is missing");
-                return Err(Error::Missing { what, remedy: "apt-get install -y npm python3-venv".into() });
-            }
-        }
-        println!("Installing the drivers into {} …", home.display());
-        capture(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&home))?;
-        capture(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&home))?;
-        let pip = home.join("venv/bin/pip");
-        capture(Command::new(pip).args(["install", "--quiet", "-r", "requirements.txt"]).current_dir(&home))?;
-        fs::write(&ready, "").context("noting that the drivers are there")?;
-    }
+    let home = drivers(&source, "clients")?;
     for (name, _) in PROGRAMS {
         fs::write(home.join(name), read(name)?).context(format!("copying {name}"))?;
     }
@@ -155,5 +134,34 @@ pub fn install() -> Result<PathBuf> {
             fs::copy(&path, home.join(&name)).context(format!("copying {}", name.display()))?;
         }
     }
+    Ok(home)
+}
+
+/// A folder of the cache with what `source` lists in package.json and requirements.txt installed; made again when these change.
+pub fn drivers(source: &Path, name: &str) -> Result<PathBuf> {
+    let read = |file: &str| fs::read_to_string(source.join(file)).context(format!("reading {file} of {}", source.display()));
+    let (packages, requirements) = (read("package.json")?, read("requirements.txt")?);
+    let mut hasher = DefaultHasher::new();
+    (&packages, &requirements).hash(&mut hasher);
+    let home = cache_dir().join(format!("{name}-{:016x}", hasher.finish()));
+    let ready = home.join("ready");
+    if ready.exists() {
+        return Ok(home);
+    }
+    fs::create_dir_all(&home).context("making the folder of the drivers")?;
+    fs::write(home.join("package.json"), &packages).context("writing package.json")?;
+    fs::write(home.join("requirements.txt"), &requirements).context("writing requirements.txt")?;
+    for program in ["npm", "python3"] {
+        if find_program(program, &[]).is_none() {
+            let what = format!("{program} is missing");
+            return Err(Error::Missing { what, remedy: "apt-get install -y npm python3-venv".into() });
+        }
+    }
+    println!("Installing the drivers into {} …", home.display());
+    capture(Command::new("npm").args(["install", "--silent", "--no-audit", "--no-fund"]).current_dir(&home))?;
+    capture(Command::new("python3").args(["-m", "venv", "venv"]).current_dir(&home))?;
+    let pip = home.join("venv/bin/pip");
+    capture(Command::new(pip).args(["install", "--quiet", "-r", "requirements.txt"]).current_dir(&home))?;
+    fs::write(&ready, "").context("noting that the drivers are there")?;
     Ok(home)
 }

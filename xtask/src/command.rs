@@ -94,6 +94,13 @@ pub fn capture(command: &mut Command) -> Result<String> {
     Err(Error::Failed { command: format!("{shown}\n{}", said.trim_end()) })
 }
 
+/// Runs a statement on a server of this machine.
+pub fn psql(port: u16, database: &str, sql: &str) -> Result {
+    let mut psql = Command::new("psql");
+    psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-d", database]);
+    capture(psql.args(["-p", &port.to_string(), "-c", sql])).map(drop)
+}
+
 /// The first directory of `PATH`, or of `extra`, that holds this program.
 pub fn find_program(name: &str, extra: &[&str]) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

@@ -1,5 +1,5 @@
 //! Developer commands: `cargo xtask demo | test | tidy | bench | bulk | catalogs | catalogue | chaos | histories | hostile | stalls |
-//! queue | shapes | diff | startup | regress | clients | tpcc | tpch | planted | soak | setup`.
+//! queue | shapes | diff | startup | regress | clients | compat | tpcc | tpch | planted | soak | setup`.
 //!
 //! The problem: a fresh machine lacks system packages, a compiled RocksDB and a place where build output outlives a
 //! clone. Each command here first makes sure of what it needs ([`setup`], [`rocksdb`]), then does its work with
@@ -16,6 +16,7 @@ mod chaos;
 mod clients;
 mod cluster;
 mod command;
+mod compat;
 mod corpus;
 mod demo;
 mod diff;
@@ -83,6 +84,8 @@ enum Command {
     Regress(regress::Arguments),
     /// Run programs over stock drivers here and on PostgreSQL, and compare them step by step.
     Clients(clients::Arguments),
+    /// Run the test suites of drivers and ORMs, and compare with the failures that are known.
+    Compat(compat::Arguments),
     /// Time what clients ask of the catalogs of a database with many tables, and changes of it beside PostgreSQL.
     Catalogs(catalogs::Arguments),
     /// Run TPC-C's transactions here and on PostgreSQL in turn, and check its consistency conditions.
@@ -108,6 +111,7 @@ fn main() -> ExitCode {
         Command::Chaos(arguments) => chaos::run(&arguments),
         Command::Catalogs(arguments) => catalogs::run(&arguments),
         Command::Clients(arguments) => clients::run(&arguments),
+        Command::Compat(arguments) => compat::run(&arguments),
         Command::Histories(arguments) => histories::run(&arguments),
         Command::Hostile(arguments) => hostile::run(&arguments),
         Command::Stalls(arguments) => stalls::run(&arguments),

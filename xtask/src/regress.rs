@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::script::{Chunk, Kind, cut};
 use crate::bench::postgres::Postgres;
 use crate::cluster::{Cluster, Options};
-use crate::command::{Error, IoContext, Result, capture, target_dir};
+use crate::command::{Error, IoContext, Result, capture, psql, target_dir};
 use crate::{corpus, demo, setup};
 
 #[derive(clap::Args)]
@@ -117,10 +117,7 @@ fn unpack(scratch: &Path) -> Result<PathBuf> {
 }
 
 fn create_database(port: u16, with: &str) -> Result {
-    let sql = format!("CREATE DATABASE {DATABASE}{with}");
-    let mut psql = Command::new("psql");
-    psql.args(["-X", "-q", "-h", "127.0.0.1", "-U", "postgres", "-d", "postgres", "-p", &port.to_string(), "-c", &sql]);
-    capture(&mut psql).map(drop)
+    psql(port, "postgres", &format!("CREATE DATABASE {DATABASE}{with}"))
 }
 
 /// The files of the schedule in its order, or those asked for with what they stand on.

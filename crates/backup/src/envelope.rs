@@ -101,7 +101,8 @@ pub(crate) fn open(kind: Kind, name: &str, shown: &str, file: &Bytes, key: Optio
         return Err(damaged(shown, "its header is wrong"));
     }
     if head[6] == 0 {
-        return Ok(file.slice(HEADER..));
+        // Nothing that was put in place of a sealed file counts.
+        return if key.is_none() { Ok(file.slice(HEADER..)) } else { Err(damaged(shown, "it is not encrypted")) };
     }
     let key = key.ok_or_else(no_passphrase)?;
     let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(|| damaged(shown, "it is too short"))?;

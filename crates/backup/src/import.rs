@@ -103,6 +103,8 @@ struct Restore<'a> {
     view: View,
     /// What is restored: objects as they were.
     chosen: BTreeSet<u32>,
+    /// The ids of what is there as it was, and is not made again.
+    same: BTreeSet<u32>,
 }
 
 async fn task_of(context: &JobContext) -> Result<RestoreTask, Stopped> {
@@ -120,7 +122,7 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), Stopped> {
     let chain = Chain::open(&full, task.key.clone()).await?;
     let view = chain.at(task.as_of)?;
     let chosen = choose(&task, &view, &chain.layers[view.layers - 1].manifest)?;
-    let mut restore = Restore { context, task, chain, view, chosen };
+    let mut restore = Restore { context, task, chain, view, chosen, same: BTreeSet::new() };
     restore.detach()?;
     let catalog = context.registry.options.catalog.refresh().await?;
     restore.reuse(&catalog).await?;
@@ -128,6 +130,12 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), Stopped> {
         Some(found) => {
             // Rows that another coordinator has written lie below the commit of this one.
             context.registry.options.clock.forward(found.ts);
+            // The new ids follow from what is made, which must be the same as when rows were written under them.
+            if restore.given_ids().len() as u64 != u64::from(found.count) {
+                return Err(refused("a type or a function that tables need was changed while they were restored")
+                    .with_hint("Restore them again.")
+                    .into());
+            }
             found
         }
         None => {
@@ -286,6 +294,7 @@ impl Restore<'_> {
             let stored = self.context.db().get(&catalog::descriptor_key(*id)).await?;
             if stored.is_some() && stored.as_ref() == self.view.stored.get(id) {
                 same.push(*id);
+                self.same.extend(it.defines().into_iter().flat_map(|(first, more)| first..=first + more));
             }
         }
         self.chosen.retain(|id| !same.contains(id));
@@ -441,7 +450,7 @@ impl Restore<'_> {
                 homes.insert(schema, found.id);
             }
         }
-        self.check_complete(catalog, &homes)?;
+        self.check_complete(&homes)?;
         let object = |id: u32| ids.get(&id).or_else(|| homes.get(&id)).copied().unwrap_or(id);
         let roles = self.roles(catalog, &ids);
         let role = |id: u32| roles.get(&id).copied();
@@ -491,7 +500,7 @@ impl Restore<'_> {
     }
 
     /// That nothing refers to what is neither restored nor there.
-    fn check_complete(&self, catalog: &CatalogSnapshot, homes: &BTreeMap<u32, u32>) -> SqlResult<()> {
+    fn check_complete(&self, homes: &BTreeMap<u32, u32>) -> SqlResult<()> {
         let defined: BTreeSet<u32> =
             self.objects().flat_map(|it| it.defines().into_iter().flat_map(|(first, more)| first..=first + more)).collect();
         for it in self.objects() {
@@ -499,11 +508,9 @@ impl Restore<'_> {
                 *id < FIRST_USER_ID
                     || defined.contains(id)
                     || homes.contains_key(id)
-                    || catalog.type_by_oid(*id, -1).is_some()
-                    || catalog.routine_by_id(*id).is_some()
+                    || self.same.contains(id)
             };
             let Some(id) = select::ids_in(it).into_iter().find(|id| !is_known(id)) else { continue };
-            // An index or constraint of a parent that is not restored.
             let name = match it {
                 Descriptor::Table(table) => &table.name,
                 Descriptor::View(view) => &view.name,

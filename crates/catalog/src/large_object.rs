@@ -237,6 +237,6 @@ mod tests {
         assert!(keys.is_sorted());
         assert_eq!(page_of(5, keys[2].as_bytes()), Some(300));
         assert_eq!(page_of(6, keys[2].as_bytes()), None);
-        assert!(pages_from(5, 1, 1).contains(&keys[2]) && !pages_from(5, 1, 1).contains(&keys[3]));
+        assert!(pages_from(5, 1, 1).contains(keys[2].as_bytes()) && !pages_from(5, 1, 1).contains(keys[3].as_bytes()));
     }
 }

@@ -28,6 +28,8 @@ pub struct Renumbering<'a> {
     pub owner: u32,
 }
 
+/// What stored SQL writes behind the id of a relation.
+const RELATION_END: &str = "'::regclass";
 /// What stored SQL writes before the oid of a type.
 const TYPE_NAME: &str = "pg_catalog.\"#";
 
@@ -78,7 +80,28 @@ impl Renumbering<'_> {
         }
     }
 
+    /// Relations that stored SQL names by their ids: `'16400'::regclass`.
+    fn relations_in(&self, text: &mut String) {
+        let mut out = String::new();
+        let mut from = 0;
+        for (end, _) in text.match_indices(RELATION_END) {
+            let Some(quote) = text[..end].rfind('\'') else { continue };
+            // A doubled quote is part of a string.
+            let is_literal = quote >= from && !text[..quote].ends_with('\'');
+            if let (Ok(id), true) = (text[quote + 1..end].parse::<u32>(), is_literal) {
+                out.push_str(&text[from..=quote]);
+                out.push_str(&(self.object)(id).to_string());
+                from = end;
+            }
+        }
+        if from > 0 {
+            out.push_str(&text[from..]);
+            *text = out;
+        }
+    }
+
     fn text(&self, text: &mut String) {
+        self.relations_in(text);
         if !text.contains(TYPE_NAME) {
             return;
         }
@@ -517,6 +540,21 @@ mod tests {
         let mut text = format!("a = 'x'::{} OR b = '\"#17'::{}[]", stored_type_name(20_000), stored_type_name(20_010));
         with(|it| it.text(&mut text));
         assert_eq!(text, format!("a = 'x'::{} OR b = '\"#17'::{}[]", stored_type_name(21_000), stored_type_name(21_010)));
+    }
+
+    #[test]
+    fn stored_text_names_the_new_relations() {
+        for (text, expected) in [
+            ("nextval('20000'::regclass)", "nextval('21000'::regclass)"),
+            ("nextval('20000'::regclass) + nextval('20001'::regclass) + 1", "nextval('21000'::regclass) + nextval('21001'::regclass) + 1"),
+            ("nextval('s'::regclass)", "nextval('s'::regclass)"),
+            ("'x''20000'::regclass", "'x''20000'::regclass"),
+            ("20000", "20000"),
+        ] {
+            let mut renumbered = text.to_owned();
+            with(|it| it.text(&mut renumbered));
+            assert_eq!(renumbered, expected);
+        }
     }
 
     #[test]

@@ -322,7 +322,10 @@ fn is_same(a: &Datum, b: &Datum) -> bool {
             | Datum::Geometry(_)
             | Datum::Bits(_)
             | Datum::Float(_)
-            | Datum::Numeric(_),
+            | Datum::Numeric(_)
+            | Datum::TsVector(_)
+            | Datum::TsQuery(_)
+            | Datum::JsonPath(_),
             _,
         ) => false,
     }

@@ -273,6 +273,9 @@ fn fields(out: &mut Vec<u8>, error: SqlError, severity: &str) {
             field(kind, text);
         }
     }
+    if let Some(routine) = all.routine {
+        field(b'R', routine);
+    }
     if let Some(position) = all.position {
         field(b'P', itoa::Buffer::new().format(position));
     }

@@ -36,7 +36,7 @@ pub(crate) async fn call(connection: &mut Connection, session: &mut Session, bod
     let flag = session.cancel_flag();
     let mut sink = OneValue { ty: function.result, format, value: None, notices: Vec::new() };
     let running = session.call_by_message(&function, args, &mut sink);
-    watched(&mut connection.reader, &mut connection.wary_until, &flag, running).await?;
+    watched(&mut connection.reader, &mut connection.wary, &flag, running).await?;
     let OneValue { value, notices, .. } = sink;
     let out = &mut connection.writer.out;
     for (severity, notice) in notices {

@@ -14,6 +14,7 @@ mod any_value;
 pub mod backup;
 mod bind;
 mod bind_statements;
+mod copy_options;
 mod dependencies;
 pub mod explain;
 pub mod expr;

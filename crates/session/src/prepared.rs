@@ -101,7 +101,8 @@ impl Session {
         if is_same(&plan) {
             return Ok(Arc::new(plan));
         }
-        Err(SqlError::not_supported("cached plan must not change result type"))
+        // Drivers that prepare again after it (asyncpg, pgjdbc) know it by the function.
+        Err(SqlError::not_supported("cached plan must not change result type").with_routine("RevalidateCachedQuery"))
     }
 
     /// A prepared statement, planned against the catalog as it is.

@@ -121,6 +121,8 @@ pub fn parse_binary(ty: &SqlType, input: &[u8]) -> SqlResult<Datum> {
         SqlType::Array(_) | SqlType::Int2Vector | SqlType::OidVector => parse_array(ty, input)?,
         SqlType::Oid | SqlType::Xid => Datum::Int(i64::from(u32::from_be_bytes(fixed(ty, input)?))),
         reg if reg.is_reg() => Datum::Int(i64::from(u32::from_be_bytes(fixed(ty, input)?))),
+        // One byte always: a zero is the empty value.
+        SqlType::QuotedChar if input == [0] => Datum::text(""),
         text if text.is_string()
             || matches!(text, SqlType::Name | SqlType::QuotedChar | SqlType::Unknown) =>
         {
@@ -209,6 +211,7 @@ pub fn write_binary(ty: &SqlType, datum: &Datum, out: &mut Vec<u8>) {
         (Datum::Float(value), SqlType::Float4) => out.extend_from_slice(&(*value as f32).to_be_bytes()),
         (Datum::Float(value), _) => out.extend_from_slice(&value.to_be_bytes()),
         (Datum::Numeric(value), _) => value.write_binary(out),
+        (Datum::Text(text), SqlType::QuotedChar) if text.is_empty() => out.push(0),
         (Datum::Text(text) | Datum::Json(text), _) => out.extend_from_slice(text.as_bytes()),
         (Datum::Enum(value), ty) => out.extend_from_slice(value.text_as(ty).as_bytes()),
         (Datum::Bytes(bytes), _) => out.extend_from_slice(bytes),
@@ -395,6 +398,8 @@ mod tests {
             (SqlType::Float4, Datum::Float(1.5), 4),
             (SqlType::Float8, Datum::Float(1.5), 8),
             (SqlType::Text, Datum::text("hé"), 3),
+            (SqlType::QuotedChar, Datum::text("c"), 1),
+            (SqlType::QuotedChar, Datum::text(""), 1),
             (SqlType::Bool, Datum::Bool(true), 1),
             (SqlType::NUMERIC, Datum::Numeric(Numeric::parse("-12345.670").unwrap()), 14),
             (SqlType::TIMESTAMP, Datum::Timestamp(77), 8),

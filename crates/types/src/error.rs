@@ -330,6 +330,8 @@ pub struct SqlErrorFields {
     pub internal_query: Option<String>,
     /// In characters, from 1.
     pub internal_position: Option<usize>,
+    /// PostgreSQL's name of the function that raised it, where drivers tell errors of one code apart by it.
+    pub routine: Option<&'static str>,
 }
 
 /// An error for the client. One pointer wide, so that a `Result` of a datum stays small.
@@ -356,6 +358,7 @@ impl SqlError {
             context: None,
             internal_query: None,
             internal_position: None,
+            routine: None,
         }))
     }
 
@@ -443,6 +446,12 @@ impl SqlError {
     pub fn with_internal_position(mut self, query: impl Into<String>, position: usize) -> Self {
         self.0.internal_query = Some(query.into());
         self.0.internal_position = Some(position);
+        self
+    }
+
+    #[must_use]
+    pub fn with_routine(mut self, routine: &'static str) -> Self {
+        self.0.routine = Some(routine);
         self
     }
 

@@ -404,9 +404,9 @@ async fn add_column(table: &Arc<Table>, spec: &ColumnSpec, ctx: &mut DdlContext<
             changed.columns.push(made.clone());
             let value = ctx.plan(|context| plan::column_default(&changed, changed.columns.len() - 1, context))?;
             changed.columns.pop();
-            constant_value(&value, &made.ty)?
+            constant_value(&value, &made.ty, ctx.eval.formatting)?
         }
-        Some(ColumnDefault::Expr(text)) => constant_value(&ctx.bind(text, table)?, &made.ty)?,
+        Some(ColumnDefault::Expr(text)) => constant_value(&ctx.bind(text, table)?, &made.ty, ctx.eval.formatting)?,
         _ => None,
     };
     if constant.as_ref().is_none_or(|value| !value.is_null()) {
@@ -561,12 +561,15 @@ async fn add_primary_key(
     rewrite(table, changed, None, ctx).await
 }
 
-/// The value of an expression that needs no row and no session.
-fn constant_value(expr: &plan::Expr, ty: &types::SqlType) -> SqlResult<Option<Datum>> {
+/// The value of a constant; texts of times are read by the session's settings.
+fn constant_value(
+    expr: &plan::Expr,
+    ty: &types::SqlType,
+    formatting: &types::Formatting,
+) -> SqlResult<Option<Datum>> {
     match expr {
         plan::Expr::Const(datum, from) => {
-            let formatting = types::Formatting::default();
-            types::cast(datum.clone(), from, ty, types::CastContext::Assignment, &formatting).map(Some)
+            types::cast(datum.clone(), from, ty, types::CastContext::Assignment, formatting).map(Some)
         }
         _ => Ok(None),
     }

@@ -8,7 +8,8 @@
 //!
 //! A row without a group gets NULL, so only aggregates that are NULL of no rows are taken, under expressions that are NULL
 //! then. The join has at most one row for each row: nothing is repeated. Where the condition cannot be true of NULL, as
-//! comparisons cannot, the outer join becomes an inner one like any other.
+//! comparisons cannot, the outer join becomes an inner one like any other. Groups that no row asks for are computed too, so
+//! what may fail is left to be asked for row by row.
 
 use std::sync::Arc;
 
@@ -137,7 +138,7 @@ fn groups_of(subquery: &Subquery, width: usize) -> Option<(Rel, Vec<Expr>)> {
             _ => return None,
         }
     };
-    if has_outer(&value) || !becomes_null(&value, &|_| true) || !aggregates.iter().all(is_null_of_nothing) {
+    if has_outer(&value) || !cannot_fail(&value) || !becomes_null(&value, &|_| true) || !aggregates.iter().all(is_null_of_nothing) {
         return None;
     }
     let mut links = Vec::new();
@@ -164,7 +165,27 @@ fn groups_of(subquery: &Subquery, width: usize) -> Option<(Rel, Vec<Expr>)> {
 
 fn is_null_of_nothing(call: &AggregateCall) -> bool {
     let outer = call.args.iter().chain(&call.filter).any(|expr| has_outer(expr) || is_volatile(expr) || expr.runs_queries());
-    NULL_OF_NOTHING.contains(&call.aggregate.signature.name) && call.order_by.is_empty() && !outer
+    let is_safe = call.args.iter().chain(&call.filter).all(cannot_fail);
+    NULL_OF_NOTHING.contains(&call.aggregate.signature.name) && call.order_by.is_empty() && !outer && is_safe
+}
+
+/// Whether an expression fails for no row: groups that no row asks for are computed too.
+fn cannot_fail(expr: &Expr) -> bool {
+    match expr {
+        Expr::Column(..) | Expr::Const(..) => true,
+        Expr::Cast { expr, to, .. } => {
+            let from = expr.ty();
+            let is_wide = from.is_integer() && matches!(to, SqlType::Numeric(None) | SqlType::Float8 | SqlType::Int8);
+            let is_unbounded = matches!((from, to), (SqlType::Numeric(_), SqlType::Numeric(None)));
+            (is_wide || is_unbounded || from == *to) && cannot_fail(expr)
+        }
+        Expr::Call { builtin, args, .. } => {
+            let is_safe = comparison(builtin).is_some()
+                || matches!(builtin.name(), "numeric_add" | "numeric_sub" | "numeric_mul" | "numeric_uminus");
+            is_safe && args.iter().all(cannot_fail)
+        }
+        _ => false,
+    }
 }
 
 /// A relation without the conditions that link it to the row outside. They are those of its topmost filter and inner joins.

@@ -30,7 +30,11 @@ pub fn text_value(out: &mut Vec<u8>, column: &ColumnVec, row: usize, ty: &SqlTyp
 #[inline]
 pub fn binary_value(out: &mut Vec<u8>, column: &ColumnVec, row: usize, ty: &SqlType) {
     match column {
-        ColumnVec::Text(strings) | ColumnVec::Bytes(strings) => out.extend_from_slice(strings.bytes(row)),
+        ColumnVec::Text(strings) | ColumnVec::Bytes(strings) => match strings.bytes(row) {
+            // As write_binary: the type has one byte always.
+            [] if *ty == SqlType::QuotedChar => out.push(0),
+            bytes => out.extend_from_slice(bytes),
+        },
         ColumnVec::Datum(datums) => write_binary(ty, &datums[row], out),
         other => write_binary(ty, &other.get_datum(row), out),
     }

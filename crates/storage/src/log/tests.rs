@@ -324,10 +324,13 @@ fn tail_until_durable() {
     submit(append(1..=40));
     submit(LogOp::Truncate { range_id: RANGE, after: 0 });
     submit(LogOp::Append { range_id: RANGE, entries: marked(1..=40, "new") });
+    submit(LogOp::PutMeta { key: Bytes::from_static(b"k"), value: Bytes::new() });
     let view = || tails.view(RANGE, 1, 41, usize::MAX).unwrap();
     tails.synced(numbers[0]);
     assert_eq!(view().rest, marked(1..=40, "new"));
     tails.synced(numbers[2]);
+    assert_eq!((view().head, view().rest), (25, marked(25..=40, "new")), "what has become durable just now is read next");
+    tails.synced(numbers[3]);
     assert_eq!((view().head, view().rest), (41, Vec::new()), "what is durable may go");
 }
 

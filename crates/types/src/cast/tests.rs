@@ -248,16 +248,16 @@ const LISTED: &[&str] = &[
     "float4>float8:i int2:a int4:a int8:a numeric:a",
     "float8>float4:a int2:a int4:a int8:a numeric:a",
     "inet>cidr:a",
-    "int2>float4:i float8:i int4:i int8:i numeric:i oid:i regclass:i regnamespace:i regoper:i regoperator:i regproc:i \
+    "int2>float4:i float8:i int4:i int8:i numeric:i oid:i regclass:i regconfig:i regdictionary:i regnamespace:i regoper:i regoperator:i regproc:i \
      regprocedure:i regrole:i regtype:i",
-    "int4>bit:e bool:e char:e money:a float4:i float8:i int2:a int8:i numeric:i oid:i regclass:i regnamespace:i regoper:i \
+    "int4>bit:e bool:e char:e money:a float4:i float8:i int2:a int8:i numeric:i oid:i regclass:i regconfig:i regdictionary:i regnamespace:i regoper:i \
      regoperator:i regproc:i regprocedure:i regrole:i regtype:i",
     "int4range>int4multirange:e",
     "int8range>int8multirange:e",
     "numrange>nummultirange:e",
     "tsrange>tsmultirange:e",
     "tstzrange>tstzmultirange:e",
-    "int8>bit:e money:a float4:i float8:i int2:a int4:a numeric:i oid:i regclass:i regnamespace:i regoper:i regoperator:i regproc:i \
+    "int8>bit:e money:a float4:i float8:i int2:a int4:a numeric:i oid:i regclass:i regconfig:i regdictionary:i regnamespace:i regoper:i regoperator:i regproc:i \
      regprocedure:i regrole:i regtype:i",
     "interval>time:a",
     "json>jsonb:a",
@@ -273,9 +273,11 @@ const LISTED: &[&str] = &[
     "jsonb>bool:e float4:e float8:e int2:e int4:e int8:e json:a numeric:e",
     "name>bpchar:a text:i varchar:a",
     "numeric>float4:i float8:i int2:a int4:a int8:a money:a",
-    "oid>int4:a int8:a regclass:i regnamespace:i regoper:i regoperator:i regproc:i regprocedure:i regrole:i regtype:i",
+    "oid>int4:a int8:a regclass:i regconfig:i regdictionary:i regnamespace:i regoper:i regoperator:i regproc:i regprocedure:i regrole:i regtype:i",
     "pg_node_tree>text:i",
     "regclass>int4:a int8:a oid:i",
+    "regconfig>int4:a int8:a oid:i",
+    "regdictionary>int4:a int8:a oid:i",
     "regnamespace>int4:a int8:a oid:i",
     "regoper>int4:a int8:a oid:i regoperator:i",
     "regoperator>int4:a int8:a oid:i regoper:i",
