@@ -257,7 +257,9 @@ impl Run<'_> {
             _ => false,
         };
         let evidence = explained::Evidence { has_both_errors, refused_there, refused_here, fails_at_planning };
-        let shrunk = explained::Shrunk { sql: &sql, kind: &found.kind, there: &found.there, here: &found.here, evidence };
+        let whole: Vec<String> = setup.iter().map(Tree::print).chain([tree.print()]).collect();
+        let whole = whole.join(";\n");
+        let shrunk = explained::Shrunk { sql: &sql, whole: &whole, kind: &found.kind, there: &found.there, here: &found.here, evidence };
         if let Some(explained) = explained::explain(&shrunk) {
             *self.explained.entry(explained.name).or_default() += 1;
             return;

@@ -33,7 +33,7 @@ use uuid::Uuid;
 use crate::blocks::BlockWriter;
 use crate::chain::{Chain, LAYERS};
 use crate::envelope::{self, ENCRYPTION_FILE, FileKey, Kind};
-use crate::jobs::{JobContext, Stopped};
+use crate::jobs::{JobContext, JobStatus, Stopped};
 use crate::location::{Location, Mode};
 use crate::manifest::{FileEntry, IndexSpan, MANIFEST_FILE, Manifest, PartSpan, Revision, sha256};
 use crate::select::{self, Objects};
@@ -179,6 +179,7 @@ async fn task_of(context: &JobContext) -> Result<BackupTask, Stopped> {
 pub(crate) async fn run(context: &JobContext) -> Result<(), Stopped> {
     let task = task_of(context).await?;
     let dir = directory(&task, Mode::Write)?;
+    claim(context, &dir).await?;
     if let Some((made, _)) = Manifest::find(&dir, task.key.as_ref()).await? {
         // *manifest-last*: the answer to whoever made it was lost.
         return succeed(context, &made).await;
@@ -198,6 +199,19 @@ pub(crate) async fn run(context: &JobContext) -> Result<(), Stopped> {
     backup.make(&full, parent).await
 }
 
+/// Makes the directory this job's. Two backups as of the same time would have the same one: the later is refused, and what
+/// is there stays (*own-files-only*).
+async fn claim(context: &JobContext, dir: &Location) -> Result<(), Stopped> {
+    if context.progress().await?.is_some() {
+        return Ok(());
+    }
+    if !dir.list().await?.is_empty() {
+        let message = format!("there is a backup of that time in \"{}\" already", dir.shown(""));
+        return Err(SqlError::new(SqlState::DuplicateFile, message).with_hint("Use another location or time.").into());
+    }
+    context.update(Some(b"claimed".to_vec()), |_| {}).await
+}
+
 async fn succeed(context: &JobContext, manifest: &Manifest) -> Result<(), Stopped> {
     let objects = select::decode(manifest.descriptors.iter().map(|(id, bytes)| (*id, &bytes[..])))?;
     let done = Progress { files: manifest.files.clone(), ..Progress::default() };
@@ -211,7 +225,13 @@ async fn succeed(context: &JobContext, manifest: &Manifest) -> Result<(), Stoppe
 }
 
 /// Removes what a backup that is not to be has written.
+///
+/// **Invariant (own-files-only):** only the holder of the job's lease does so, in a directory that the job has claimed.
 pub(crate) async fn clean(context: &JobContext) -> Result<(), Stopped> {
+    context.update(None, |_| {}).await?;
+    if context.progress().await?.is_none() {
+        return Ok(());
+    }
     let task = task_of(context).await?;
     let dir = directory(&task, Mode::Write)?;
     dir.delete(MANIFEST_FILE).await?;
@@ -237,7 +257,7 @@ async fn scan_all(txn: &mut Txn, span: Span) -> Result<Vec<(Vec<u8>, Bytes)>, kv
 impl Backup {
     async fn make(&self, full: &Location, parent: Option<Chain>) -> Result<(), Stopped> {
         let before = parent.as_ref().map(|chain| chain.layers.last().expect("a chain has a full backup"));
-        let content = self.content(before.map(|layer| layer.manifest.end)).await?;
+        let mut content = self.content(before.map(|layer| &layer.manifest)).await?;
         let mut progress = match self.checkpoint().await? {
             Some(found) => found,
             None => {
@@ -247,6 +267,7 @@ impl Backup {
             }
         };
         self.read_parts(&mut progress, &content.objects).await?;
+        self.advance_sequences(&mut content).await?;
         let manifest = self.manifest(content, progress, before.map(|layer| (layer.manifest.end, layer.sum)));
         self.context.check()?;
         let sealed = manifest.seal(self.task.key.as_ref())?;
@@ -271,7 +292,15 @@ impl Backup {
                 self.dir.delete(&name).await?;
             }
         }
-        succeed(&self.context, &made).await
+        let outcome = succeed(&self.context, &made).await;
+        if let Err(Stopped::Lost) = &outcome {
+            // Another coordinator may have given the job up, and removed its files, before the manifest was here.
+            let job = self.context.registry.job(self.context.id).await?;
+            if job.status.has_ended() && job.status != JobStatus::Succeeded {
+                self.dir.delete(MANIFEST_FILE).await?;
+            }
+        }
+        outcome
     }
 
     fn manifest(&self, content: Content, mut progress: Progress, parent: Option<(Timestamp, [u8; 32])>) -> Manifest {
@@ -305,7 +334,7 @@ impl Backup {
     }
 
     /// The catalog as of the end.
-    async fn content(&self, since: Option<Timestamp>) -> Result<Content, Stopped> {
+    async fn content(&self, before: Option<&Manifest>) -> Result<Content, Stopped> {
         let db = self.context.db();
         let mut txn = db.begin(TxnOptions { as_of: Some(self.task.end), ..TxnOptions::default() });
         let mut stored = BTreeMap::new();
@@ -325,8 +354,8 @@ impl Backup {
             Target::Databases(ids) => select::in_databases(&all, ids),
             Target::Tables(ids) => select::with_homes(&all, select::of_tables(&all, ids)),
         };
-        let revisions = match since.filter(|_| self.task.revision_history) {
-            Some(since) => self.revisions(since).await?,
+        let revisions = match before.filter(|_| self.task.revision_history) {
+            Some(before) => self.revisions(before.end).await?.map(|all| self.own_revisions(all, &chosen, before)),
             None => None,
         };
         let is_cluster = self.task.target == Target::Cluster;
@@ -365,9 +394,7 @@ impl Backup {
         // Indexes that were there meanwhile, and are not any more.
         for revision in revisions.iter().flatten() {
             let Some(bytes) = &revision.bytes else { continue };
-            if let Ok(Descriptor::Table(table)) = catalog::decode_descriptor(revision.id, bytes)
-                && (is_cluster || chosen.contains(&table.schema))
-            {
+            if let Ok(Descriptor::Table(table)) = catalog::decode_descriptor(revision.id, bytes) {
                 spans.extend(select::spans_of(&table));
             }
         }
@@ -375,6 +402,19 @@ impl Backup {
         let objects: Objects = all.into_iter().filter(|(id, _)| chosen.contains(id)).collect();
         stored.retain(|id, _| chosen.contains(id));
         Ok(Content { objects, stored, privileges, roles, spans, sequences, statistics, revisions })
+    }
+
+    /// Sequences take no part in transactions: one that began before the end and commits at that time may have drawn values
+    /// later. So each is at least as far as it is when all rows have been read, or a restored one would give them again.
+    async fn advance_sequences(&self, content: &mut Content) -> Result<(), Stopped> {
+        for (id, value) in &mut content.sequences {
+            let Some(Descriptor::Sequence(sequence)) = content.objects.get(&*id) else { continue };
+            let found = self.context.db().get(&exec::sequence::sequence_key(*id)).await?;
+            let Some(bytes) = found.as_deref().and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) else { continue };
+            let now = i64::from_be_bytes(bytes);
+            *value = if sequence.increment < 0 { now.min(*value) } else { now.max(*value) };
+        }
+        Ok(())
     }
 
     /// What has changed in the catalog since a time; none where that is not known any more.
@@ -397,6 +437,33 @@ impl Backup {
         }
         revisions.sort_by_key(|revision| (revision.at, revision.id));
         Ok(Some(revisions))
+    }
+
+    /// Those of what is backed up: what is, what was at the last backup, and what was made and dropped in the databases since.
+    /// Others are nothing that who asked for the backup may have: roles with their passwords are among them.
+    fn own_revisions(&self, all: Vec<Revision>, chosen: &BTreeSet<u32>, before: &Manifest) -> Vec<Revision> {
+        let mut own: BTreeSet<u32> = chosen.iter().copied().chain(before.descriptors.iter().map(|(id, _)| *id)).collect();
+        match &self.task.target {
+            Target::Cluster => return all,
+            Target::Tables(_) => {}
+            // Schemas first, then what is in them.
+            Target::Databases(_) => {
+                for is_schema in [true, false] {
+                    for revision in &all {
+                        let Some(bytes) = &revision.bytes else { continue };
+                        let Ok(descriptor) = catalog::decode_descriptor(revision.id, bytes) else { continue };
+                        let home = match &descriptor {
+                            Descriptor::Schema(it) => Some(it.database).filter(|_| is_schema && !it.is_temporary()),
+                            other => other.schema().filter(|_| !is_schema),
+                        };
+                        if home.is_some_and(|home| own.contains(&home)) {
+                            own.insert(revision.id);
+                        }
+                    }
+                }
+            }
+        }
+        all.into_iter().filter(|revision| own.contains(&revision.id)).collect()
     }
 
     /// The indexes, cut at the bounds of ranges.

@@ -72,7 +72,12 @@ impl Location {
             SqlError::new(SqlState::IoError, format!("could not {verb} directory \"{rest}\": {error}"))
         };
         if mode == Mode::Write {
-            std::fs::create_dir_all(dir).map_err(|error| failed("create", &error))?;
+            let mut builder = std::fs::DirBuilder::new();
+            builder.recursive(true);
+            // All that the cluster has is in there, verifiers of passwords among it.
+            #[cfg(unix)]
+            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            builder.create(dir).map_err(|error| failed("create", &error))?;
         } else if !dir.is_dir() {
             return Err(SqlError::new(SqlState::UndefinedFile, format!("backup location \"{uri}\" does not exist")));
         }

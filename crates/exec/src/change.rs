@@ -3,8 +3,11 @@
 use std::borrow::Cow;
 
 use async_trait::async_trait;
-use catalog::{Table, TriggerEvent, row::EntryReader};
-use keys::{Key, LockStrength};
+use catalog::{
+    Table, TriggerEvent,
+    row::{EntryReader, IndexCodec},
+};
+use keys::{Key, LockStrength, Span};
 use kv::{Read, See};
 use plan::plan::{Delete, Insert, InsertMode, LeafRules, OnConflict, Update};
 use types::{Batch, ColumnVec, Datum, SqlError, SqlResult, SqlState, SqlType};
@@ -339,7 +342,10 @@ impl Operator for InsertOperator {
             ctx.affected += written.len() as u64;
             match self.mode {
                 // Looking for keys among rows that have left the buffer costs more than keeping them there.
-                InsertMode::Fill if !self.writer.looks_for_duplicates() => ctx.txn()?.load_if_large().await.map_err(from_kv)?,
+                InsertMode::Fill if !self.writer.looks_for_duplicates() => {
+                    let spans: Vec<Span> = self.writer.table.codecs().iter().map(IndexCodec::span).collect();
+                    ctx.txn()?.load_if_large(&spans).await.map_err(from_kv)?;
+                }
                 InsertMode::Add | InsertMode::Fill | InsertMode::Replace => ctx.txn()?.check_size().map_err(from_kv)?,
             }
             if let Some(exprs) = &self.returning

@@ -256,7 +256,8 @@ impl Stored<'_> {
                 .with_constraint(constraint));
         }
         self.txn.put(key, LargeObject::new(owner).encode());
-        Ok(())
+        // Who wrote to one of this oid while it was removed has left pages.
+        self.delete_pages(0).await
     }
 
     async fn remove(&mut self) -> SqlResult<()> {

@@ -105,7 +105,12 @@ impl ServerFiles {
             Ok(resolved) => resolved,
             Err(error) if error.kind() == io::ErrorKind::NotFound && writes => {
                 let (Some(parent), Some(name)) = (wanted.parent(), wanted.file_name()) else { return Err(failed(&error)) };
-                tokio::fs::canonicalize(parent).await.map_err(|error| failed(&error))?.join(name)
+                let made = tokio::fs::canonicalize(parent).await.map_err(|error| failed(&error))?.join(name);
+                // A link to what is not there yet: opening would follow it and make that.
+                if tokio::fs::symlink_metadata(&made).await.is_ok() {
+                    return Err(self.outside(path));
+                }
+                made
             }
             Err(error) => {
                 // What is outside of the directory is not told apart from what is not there.
@@ -130,8 +135,9 @@ impl ServerFiles {
     /// 58P01, 42501 and others of files.
     pub async fn read(&self, path: &str, user: FileUser) -> SqlResult<File> {
         let resolved = self.resolve(path, user, false).await?;
-        let file = File::open(&resolved).await.map_err(|error| Self::cannot_open(path, user, false, &error))?;
-        let metadata = file.metadata().await.map_err(|error| file_error("stat", path, &error))?;
+        let failed = |error: &io::Error| Self::cannot_open(path, user, false, error);
+        // Before it is opened: to open a pipe waits for its writer, and nothing ends that.
+        let metadata = tokio::fs::metadata(&resolved).await.map_err(|error| failed(&error))?;
         if metadata.is_dir() {
             return Err(SqlError::new(SqlState::WrongObjectType, format!("\"{path}\" is a directory")));
         }
@@ -139,7 +145,7 @@ impl ServerFiles {
         if !metadata.is_file() {
             return Err(SqlError::new(SqlState::WrongObjectType, format!("\"{path}\" is not a regular file")));
         }
-        Ok(file)
+        File::open(&resolved).await.map_err(|error| failed(&error))
     }
 
     /// Makes a file, or empties the one that is there.
@@ -278,7 +284,13 @@ mod tests {
         std::fs::write(outside.path().join("secret"), "x").unwrap();
         std::fs::write(inside.path().join("own"), "y").unwrap();
         std::os::unix::fs::symlink(outside.path(), inside.path().join("link")).unwrap();
+        // To what is not there.
+        std::os::unix::fs::symlink(outside.path().join("made"), inside.path().join("dangling")).unwrap();
         let files = ServerFiles::new(inside.path(), false).unwrap();
+        let dangling = inside.path().join("dangling");
+        let error = files.write(dangling.to_str().unwrap(), FileUser::Copy).await.unwrap_err();
+        assert_eq!(error.code(), SqlState::InsufficientPrivilege);
+        assert!(!outside.path().join("made").exists());
         let absolute = outside.path().join("secret");
         let dots = inside.path().join("..").join(outside.path().file_name().unwrap()).join("secret");
         for path in ["link/secret", absolute.to_str().unwrap(), dots.to_str().unwrap(), "link/none", "/nonexistent/x"] {

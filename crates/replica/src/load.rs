@@ -167,6 +167,7 @@ fn touched(request: &BatchRequest) -> Option<Span> {
         | Request::LockFirst { span, .. }
         | Request::Refresh { span, .. } => Some(span.clone()),
         Request::GetMany { keys, .. } => Some(hull(keys)),
+        Request::LockMany { keys, .. } => Some(keys.hull()).filter(|hull| !hull.is_empty()),
         Request::WriteMany { writes } => match (writes.keys().first(), writes.keys().last()) {
             (Some(first), Some(last)) => Some(Span::new(Key::from(first), Key::from(last).next())),
             _ => None,
@@ -199,7 +200,13 @@ fn choose(samples: &[Span], start: &Key) -> Result<Key, Unsplittable> {
         return Err(Unsplittable::WideSpans);
     }
     // Each side is to have a part worth a range of its own.
-    if left.min(right) < samples.len() / 8 { Err(Unsplittable::OneKey) } else { Ok(best.clone()) }
+    if left.min(right) >= samples.len() / 8 {
+        return Ok(best.clone());
+    }
+    let mut starts: Vec<&Key> = samples.iter().map(|span| &span.start).collect();
+    starts.sort();
+    let (_, _, cut) = parts(starts[starts.len() / 2]);
+    Err(if cut > samples.len() / 4 { Unsplittable::WideSpans } else { Unsplittable::OneKey })
 }
 
 #[cfg(test)]

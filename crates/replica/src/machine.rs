@@ -451,7 +451,10 @@ impl StateMachine for Machine {
             })?;
             Ok((state::decode_applied(&applied)?, descriptor))
         };
-        let (applied, descriptor) = read().map_err(|error| self.fail(error))?;
+        let (applied, descriptor) = read().map_err(|error| {
+            // *merged-ends*: what is missing is its neighbour's, and nothing is damaged.
+            if self.is_dissolved() { self.snapshot_refused("the range was merged here") } else { self.fail(error) }
+        })?;
         let header = crate::api::encode(&descriptor);
         let chunks = snapshot.chunks(vec![descriptor.span()], state::local_spans(&descriptor).to_vec());
         Ok((applied, Box::new(Chunks { header: Some(header), chunks: Box::new(chunks) })))

@@ -202,6 +202,13 @@ impl Replica {
             self.stores_at_rest(&descriptor)?;
             let quiet = self.quiesce().await?;
             let lease = self.lease()?;
+            // While this waited, another leaseholder may have changed it, and a statement may have set its start.
+            let descriptor = self.current()?;
+            self.stores_at_rest(&descriptor)?;
+            let kept = self.deps.engine.get_local(keyspace::kept_split(&descriptor.start).as_bytes());
+            if kept.map_err(|error| self.storage_error(error))?.is_some() {
+                return Err(self.invalid("a statement has set its start"));
+            }
             let (read, _) = self.cache.get_max_span(&descriptor.span());
             let low_water = read.max(lease.start).max(self.deps.clock.now());
             let freeze = Frozen { into: into.clone(), low_water };
@@ -211,8 +218,9 @@ impl Replica {
             frozen = self.machine.marks().frozen.clone();
         }
         match frozen {
+            // The descriptor as it froze: replicas that had another would not take the range in.
             Some(frozen) if frozen.into == *into => Ok(Response::Frozen(Box::new(FrozenRange {
-                descriptor: (*descriptor).clone(),
+                descriptor: (*self.current()?).clone(),
                 index: self.group().applied_index(),
                 low_water: frozen.low_water,
             }))),
@@ -227,9 +235,26 @@ impl Replica {
         into: &MergeInto,
         right: keys::RangeId,
     ) -> Result<Response, KvError> {
+        // What is past is answered at once: a replica that is being added holds the place for long.
+        if let Some(merged) = self.decided(into, right)? {
+            return Ok(Response::MergeOutcome { merged });
+        }
         // A merge under way holds it until its outcome is known.
         let _one_at_a_time = self.admin.lock().await;
+        let merged = match self.decided(into, right)? {
+            Some(merged) => merged,
+            None => {
+                self.change_descriptor(|_| ()).await?;
+                false
+            }
+        };
+        Ok(Response::MergeOutcome { merged })
+    }
+
+    /// What became of an attempt, if it is past.
+    fn decided(&self, into: &MergeInto, right: keys::RangeId) -> Result<Option<bool>, KvError> {
         self.lease()?;
+        // Read before the record: a merge writes that before the generation is seen to move.
         let descriptor = self.current()?;
         if !descriptor.contains_key(into.start.as_bytes()) {
             let mut descriptors = vec![(*descriptor).clone()];
@@ -239,13 +264,11 @@ impl Replica {
         let mark = keyspace::merged_range(&into.start, right);
         let mark = self.deps.engine.get_local(mark.as_bytes()).map_err(|error| self.storage_error(error))?;
         if mark.is_some() {
-            return Ok(Response::MergeOutcome { merged: true });
+            return Ok(Some(true));
         }
         // Where another range has the key by now, the one that was to merge is part of it, and proposes nothing more.
-        if descriptor.range_id == into.left && descriptor.generation == into.generation {
-            self.change_descriptor(|_| ()).await?;
-        }
-        Ok(Response::MergeOutcome { merged: false })
+        let is_open = descriptor.range_id == into.left && descriptor.generation == into.generation;
+        Ok((!is_open).then_some(false))
     }
 
     /// Of a frozen range: finds out what was decided, and thaws if it was not merged. Whether it was merged, where it is
@@ -261,6 +284,8 @@ impl Replica {
             Response::MergeOutcome { merged: true } => Ok(Some(true)),
             Response::MergeOutcome { merged: false } => {
                 let left = into.left;
+                // Nothing was heard of transactions while it was frozen.
+                self.registry.give_time(self.deps.clock.now().wall_ns());
                 self.propose_effect(lease.term, &Effect::Thaw(into), &[]).await?;
                 tracing::info!(range = %self.range_id(), %left, "thawed: it was not merged");
                 Ok(Some(false))

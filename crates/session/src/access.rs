@@ -95,15 +95,26 @@ pub(crate) fn without_passwords(text: &str) -> Cow<'_, str> {
         shown.push_str(head);
         rest = tail;
         let mut literal = tail.trim_start();
-        if let Some(after) = literal.strip_prefix('=').filter(|_| is_passphrase) {
+        // The name of an option may be quoted.
+        let behind_name = literal.strip_prefix('"').unwrap_or(literal).trim_start();
+        let mut is_value = false;
+        if let Some(after) = behind_name.strip_prefix('=').filter(|_| is_passphrase) {
             shown.push_str(" =");
             rest = after;
             literal = after.trim_start();
+            is_value = true;
         }
         // However it is quoted, it goes up to the next word of the statement.
         if literal.starts_with(['\'', '$']) || literal.get(..2).is_some_and(|two| matches!(two, "E'" | "e'" | "U&" | "u&")) {
             shown.push_str(" '********'");
             rest = after_literal(literal);
+        } else if is_value {
+            // A word is a value as well, quoted or not.
+            shown.push_str(" '********'");
+            rest = match literal.strip_prefix('"') {
+                Some(quoted) => quoted.split_once('"').map_or("", |(_, rest)| rest),
+                None => literal.trim_start_matches(|it: char| it.is_alphanumeric() || matches!(it, '_' | '$')),
+            };
         }
     }
     shown.push_str(rest);
@@ -139,6 +150,8 @@ mod tests {
         for (text, shown) in [
             ("BACKUP INTO 'file:///a' WITH encryption_passphrase = 'b c', detached", "BACKUP INTO 'file:///a' WITH encryption_passphrase = '********', detached"),
             ("SHOW BACKUP LATEST IN 'x' WITH encryption_passphrase='b'", "SHOW BACKUP LATEST IN 'x' WITH encryption_passphrase = '********'"),
+            ("VERIFY BACKUP LATEST IN 'x' WITH encryption_passphrase = b2, detached", "VERIFY BACKUP LATEST IN 'x' WITH encryption_passphrase = '********', detached"),
+            ("BACKUP INTO 'x' WITH \"encryption_passphrase\" = \"b\", detached", "BACKUP INTO 'x' WITH \"encryption_passphrase = '********', detached"),
             ("SELECT 1", "SELECT 1"),
             ("SELECT password FROM t WHERE a = 'b'", "SELECT password FROM t WHERE a = 'b'"),
             ("ALTER ROLE a PASSWORD 'it''s' LOGIN", "ALTER ROLE a PASSWORD '********' LOGIN"),

@@ -578,6 +578,14 @@ entries! { UTILITIES, of_utility, Utility,
         ),
         seen("DO 'begin perform a from s.t; end'", &["GRANT SELECT (a) ON s.t TO mx_user"]),
     ];
+    "LARGE OBJECT": Utility::LargeObject { .. } => [
+        within(
+            &["SELECT lo_create(77001)"],
+            "COMMENT ON LARGE OBJECT 77001 IS 'x'",
+            &["ALTER LARGE OBJECT 77001 OWNER TO mx_user"],
+        ),
+    ];
+    "BACKUP": Utility::Backup(_) => [ours("SHOW JOBS", &[], &[])];
     "CALL": Utility::Call(_) => [seen("CALL s.p()", &["GRANT EXECUTE ON PROCEDURE s.p() TO mx_user"])];
     "ACCEPTED UTILITY": Utility::Accepted => [
         within(&[], "CHECKPOINT", &["GRANT pg_checkpoint TO mx_user"]),

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use quorate_tests::{config, connect};
+use quorate_tests::{config, connect, start_again};
 use server::Node;
 use tempfile::TempDir;
-use tokio_postgres::{Client, error::SqlState};
+use tokio_postgres::{Client, SimpleQueryMessage, error::SqlState};
 
 /// Rows of the table: more than are locked one by one, in several pages.
 const ROWS: i64 = 3000;
@@ -100,7 +100,8 @@ async fn bulk_changes_go_on_after_a_restart() {
     let node = Node::start(&config(dir.path(), "one")).await.unwrap();
     fill(&connect(&node).await).await;
     node.stop().await;
-    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    drop(node);
+    let node = start_again(&config(dir.path(), "one")).await;
     let client = connect(&node).await;
     assert_eq!(client.execute("UPDATE b SET v = v + 1 WHERE id % 2 = 0", &[]).await.unwrap(), 1500);
     assert_eq!(client.execute("DELETE FROM b WHERE v = 1 AND id < 1001", &[]).await.unwrap(), 500);
@@ -124,5 +125,34 @@ async fn create_table_as_that_does_not_end_leaves_nothing() {
     // More than a transaction may keep in its buffer.
     client.batch_execute(&format!("CREATE TABLE c AS {wide} FROM generate_series(1, 150000) x")).await.unwrap();
     assert_eq!(numbers(&client, "SELECT count(*), sum(length(w)) FROM c").await, (150_000, 150_000 * 2000 + 788_895));
+    node.stop().await;
+}
+
+/// A cursor reads what its transaction had written when it was declared, also where CREATE TABLE AS sends rows meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn create_table_as_leaves_alone_what_a_cursor_reads() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&config(dir.path(), "one")).await.unwrap();
+    let client = connect(&node).await;
+    for statement in [
+        "BEGIN",
+        "CREATE TABLE p (i int PRIMARY KEY, v int)",
+        "INSERT INTO p SELECT x, 0 FROM generate_series(1, 1000) x",
+        "DECLARE c NO SCROLL CURSOR FOR SELECT count(*), sum(v) FROM p",
+        "UPDATE p SET v = 1",
+        "DELETE FROM p WHERE i <= 500",
+        "CREATE TABLE q AS SELECT x, repeat('wide ', 20) AS w FROM generate_series(1, 100000) x",
+    ] {
+        client.batch_execute(statement).await.unwrap();
+    }
+    let fetched = client.simple_query("FETCH c").await.unwrap();
+    let row = fetched.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some((row.get(0), row.get(1))),
+        _ => None,
+    });
+    assert_eq!(row, Some((Some("1000"), Some("0"))));
+    client.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(numbers(&client, "SELECT count(*), sum(v) FROM p").await, (500, 500));
+    assert_eq!(numbers(&client, "SELECT count(*), sum(x) FROM q").await, (100_000, 5_000_050_000));
     node.stop().await;
 }

@@ -480,6 +480,15 @@ impl Registry {
         Ok(jobs)
     }
 
+    /// Waits until no job reads what was there before a time: its storage may go then.
+    ///
+    /// # Errors
+    /// When jobs cannot be read.
+    pub async fn is_protected(&self, at: Timestamp) -> SqlResult<bool> {
+        let jobs = self.jobs().await?;
+        Ok(jobs.iter().any(|job| !job.status.has_ended() && job.protects.is_some_and(|protected| protected < at)))
+    }
+
     /// Waits until a job has ended, or is paused.
     ///
     /// # Errors
@@ -653,7 +662,12 @@ async fn work(context: JobContext, kind: JobKind) {
         context.update(None, move |job| {
             // It may have ended in a commit whose answer was lost.
             if !job.status.has_ended() {
-                (job.status, job.lease) = (status, None);
+                job.lease = None;
+                // A CANCEL that came after the PAUSE is not lost: whoever looks first takes the job, and cancels it.
+                if status == JobStatus::Paused && job.status == JobStatus::CancelRequested {
+                    return;
+                }
+                job.status = status;
                 job.error.clone_from(&error);
                 job.finished = status.has_ended().then_some(now);
             }

@@ -43,6 +43,9 @@ enum Flow {
 
 type Outcome = Result<Flow, Failure>;
 
+/// What an expression may look at: `$.**.**.**` over a deep value would go on for ever, and nothing stops it meanwhile.
+const VISITED_MAX: u64 = 20_000_000;
+
 /// What is found.
 struct Found<'j> {
     values: Vec<Value<'j>>,
@@ -97,6 +100,7 @@ fn run<'j>(path: &'j JsonPath, json: &'j Json, variables: &'j Json, found: &mut 
         is_lax: path.is_lax,
         ignores_structure: path.is_lax,
         array_size: None,
+        visited: 0,
         patterns: Vec::new(),
     };
     deep(|| evaluator.node(&path.root, &root, found))
@@ -125,6 +129,8 @@ struct Evaluator<'j> {
     ignores_structure: bool,
     /// Of the innermost array whose subscripts are computed.
     array_size: Option<usize>,
+    /// How many values were looked at.
+    visited: u64,
     /// Compiled patterns, by their texts.
     patterns: Vec<(&'j str, RegexFlags, Pattern)>,
 }
@@ -188,6 +194,11 @@ impl<'j> Evaluator<'j> {
 
     /// Goes on with what is behind an item; `unwraps` says whether arrays are taken apart for the first step.
     fn steps(&mut self, steps: &'j [Step], value: Value<'j>, unwraps: bool, found: &mut Found<'j>) -> Outcome {
+        self.visited += 1;
+        if self.visited > VISITED_MAX {
+            let message = format!("jsonpath expression looks at more than {VISITED_MAX} values");
+            return Err(SqlError::new(SqlState::ProgramLimitExceeded, message).into());
+        }
         match steps.split_first() {
             None => found.push(value),
             Some((step, rest)) => grown(|| self.step(step, rest, steps, value, unwraps, found)),

@@ -71,7 +71,7 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
             stack::grown(|| drop_relation(view, &[together, &[id]].concat(), true, ctx))?;
         }
     }
-    let what = format!("{} {}", relation.kind(), relation.name());
+    let what = format!("{} {}", relation.kind(), ctx.shown_relation(id, relation.schema(), relation.name()));
     super::policy::release(id, together, &what, cascade, ctx)?;
     super::composites::check_rows_released(id, together, ctx)?;
     let is_of = |ty| matches!(ty, catalog::StoredType::Rows { relation, .. } if relation == id);
@@ -110,7 +110,7 @@ pub(super) fn drop_relation(id: u32, together: &[u32], cascade: bool, ctx: &mut 
                 )
                 .with_hint(format!("You can drop {what} instead.")));
             }
-            return release_sequence(id, together, &format!("sequence {}", sequence.name), cascade, ctx);
+            return release_sequence(id, together, &what, cascade, ctx);
         }
         Relation::View(_) => super::trigger::release_from(id, ctx),
     }

@@ -39,17 +39,36 @@ pub(super) fn into_pages(spans: Vec<Span>, scan: &TableScan, ctx: &ExecContext<'
         encode_key(&mut key, &ty, value, direction, nulls);
         Key::from(key)
     };
-    let rows_between = statistics.rows / (column.histogram.len() - 1) as f64;
-    let mut cuts: Vec<Key> = cut_values(&column.histogram, rows_between).iter().map(key).collect();
-    cuts.sort_unstable();
-    cuts.dedup();
-    let pieces = spans.into_iter().flat_map(|span| cut(span, &cuts, scan.reverse));
-    pieces.collect()
+    let histogram = &column.histogram[..];
+    // No more cuts than CUTS_MAX in all of the index.
+    let rows_max = PIECE_ROWS * (CUTS_MAX / histogram.len()).max(1) as f64;
+    let rows_between = (statistics.rows / (histogram.len() - 1) as f64).min(rows_max);
+    let is_reversed = key(&histogram[0]) > key(&histogram[histogram.len() - 1]);
+    let mut pieces = Vec::with_capacity(spans.len());
+    for span in spans {
+        // Most spans lie between two bounds: only what is near a span is looked at.
+        let (low, high) = match is_reversed {
+            false => {
+                let low = histogram.partition_point(|bound| key(bound) <= span.start);
+                (low, histogram.partition_point(|bound| key(bound) < span.end))
+            }
+            true => {
+                let low = histogram.partition_point(|bound| key(bound) >= span.end);
+                (low, histogram.partition_point(|bound| key(bound) > span.start))
+            }
+        };
+        let near = histogram.get(low.saturating_sub(1)..(high + 1).min(histogram.len())).unwrap_or_default();
+        let mut cuts: Vec<Key> = cut_values(near, rows_between).iter().map(&key).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        pieces.extend(cut(span, &cuts, scan.reverse));
+    }
+    pieces
 }
 
 /// The inner bounds of a histogram, and values between all of them.
 fn cut_values(histogram: &[Datum], rows_between: f64) -> Vec<Datum> {
-    let parts = (rows_between / PIECE_ROWS).ceil().min((CUTS_MAX / histogram.len()) as f64).max(1.0) as i64;
+    let parts = (rows_between / PIECE_ROWS).ceil().min((CUTS_MAX / histogram.len().max(1)) as f64).max(1.0) as i64;
     let mut cuts = Vec::new();
     for bounds in histogram.windows(2) {
         let [low, high] = bounds else { continue };

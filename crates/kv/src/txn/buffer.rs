@@ -13,8 +13,11 @@
 //!   versions of a key the one in the later run is newer; within a run they stand in the order of their numbers.
 //! - *unsealed-is-seen*: what a read answers does not depend on what is sealed, only how long it takes.
 
+use std::hash::BuildHasher;
+
 use bytes::{Bytes, BytesMut};
 use keys::{Key, Span};
+use rustc_hash::{FxBuildHasher, FxHashSet};
 
 /// About what a version takes in memory beside its key and its value.
 const VERSION_BYTES: usize = 64;
@@ -46,6 +49,9 @@ pub(super) struct WriteBuffer {
     /// How many of the log are in runs.
     sealed: usize,
     bytes: usize,
+    /// Of the keys of the first `hashed` writes, perhaps of others too.
+    hashes: FxHashSet<u64>,
+    hashed: usize,
     /// Where values are encoded, and the piece of memory that they go to.
     scratch: Vec<u8>,
     piece: BytesMut,
@@ -101,6 +107,19 @@ impl WriteBuffer {
         if self.shows_tail(seq) {
             self.seal();
         }
+    }
+
+    /// Before many keys are looked for, most of which were never written.
+    pub fn note_keys(&mut self) {
+        for write in &self.log[self.hashed..] {
+            self.hashes.insert(hash_of(&write.key));
+        }
+        self.hashed = self.log.len();
+    }
+
+    /// Whether the key may have been written: far quicker than a read, once its keys were noted.
+    pub fn may_have(&self, key: &Key) -> bool {
+        self.hashed < self.log.len() || self.hashes.contains(&hash_of(key))
     }
 
     /// Before all is gone through.
@@ -239,7 +258,8 @@ impl WriteBuffer {
         }
         let mut gone = is_gone.into_iter();
         self.log.retain(|_| gone.next() == Some(false));
-        self.sealed = 0;
+        (self.sealed, self.hashed) = (0, 0);
+        self.hashes.clear();
         taken
     }
 
@@ -254,7 +274,7 @@ impl WriteBuffer {
         if self.log.len() < before {
             self.bytes -= bytes;
             self.runs.clear();
-            self.sealed = 0;
+            (self.sealed, self.hashed) = (0, 0);
         }
     }
 
@@ -263,6 +283,7 @@ impl WriteBuffer {
         let kept = self.log.partition_point(|version| version.seq <= seq);
         self.bytes -= self.log[kept..].iter().map(Write::bytes).sum::<usize>();
         self.log.truncate(kept);
+        self.hashed = self.hashed.min(kept);
         while self.sealed > kept
             && let Some(run) = self.runs.last_mut()
         {
@@ -280,9 +301,13 @@ impl WriteBuffer {
     pub fn clear(&mut self) {
         self.log.clear();
         self.runs.clear();
-        self.sealed = 0;
-        self.bytes = 0;
+        self.hashes.clear();
+        (self.sealed, self.hashed, self.bytes) = (0, 0, 0);
     }
+}
+
+fn hash_of(key: &Key) -> u64 {
+    FxBuildHasher.hash_one(key.as_bytes())
 }
 
 /// The places of what the log has from one on, in the order of keys, of a key in that of the log.
@@ -421,6 +446,7 @@ mod tests {
                     }
                     12 => buffer.seal_for(random(u64::from(seq) + 2) as u32),
                     13 => buffer.seal_all(),
+                    17 => buffer.note_keys(),
                     14 => {
                         let to = (u64::from(seq)).saturating_sub(random(6)) as u32;
                         buffer.truncate(to);
@@ -453,6 +479,7 @@ mod tests {
                     versions.iter().rev().find(|(seq, _)| *seq <= at).map(|(_, value)| value.clone())
                 };
                 let wanted = any_key(&mut random);
+                assert!(buffer.may_have(&wanted) || !model.contains_key(&wanted));
                 assert_eq!(buffer.read(&wanted, at).map(Option::<&Bytes>::cloned), model.get(&wanted).and_then(seen));
                 let (a, b) = (any_key(&mut random), any_key(&mut random));
                 let span = Span::new(a.clone().min(b.clone()), a.max(b));

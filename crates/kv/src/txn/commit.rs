@@ -274,7 +274,7 @@ impl Txn {
     /// As for a read; `TooLarge` when it may not be written out and is past the hard bound.
     pub async fn flush_if_large(&mut self) -> Result<(), Error> {
         let max = self.db.0.config.spill_bytes;
-        let enough = if self.loads.is_some() { max.min(LOAD_BYTES) } else { max };
+        let enough = self.enough_to_load(LOAD_BYTES).map_or(max, |enough| max.min(enough));
         if self.buffer.bytes() <= enough {
             return Ok(());
         }
@@ -283,23 +283,26 @@ impl Txn {
         }
         self.ensure_open()?;
         self.flushes += 1;
-        self.load().await?;
+        self.load(None).await?;
         if self.buffer.bytes() <= max {
             return Ok(());
         }
         self.spill().await
     }
 
-    /// Begins to load what the buffer has of private spans, when it is much: from a statement that only appends there, and
-    /// whatever it reads lies elsewhere. What others may read stays in the buffer.
+    /// Begins to load what the buffer has of these spans, where they are private, when it is much: from a statement that only
+    /// appends there, and whatever it reads lies elsewhere. What else the transaction has written stays in the buffer, private
+    /// or not: cursors and statements that stand read it as it was when they began.
     ///
     /// # Errors
     /// As for a read; `TooLarge` when the buffer is past its hard bound all the same.
-    pub async fn load_if_large(&mut self) -> Result<(), Error> {
-        if self.loads.is_some() && self.open_savepoints == 0 && self.buffer.bytes() > LOAD_BYTES {
+    pub async fn load_if_large(&mut self, spans: &[Span]) -> Result<(), Error> {
+        let (bytes, max) = (self.buffer.bytes(), self.db.0.config.max_buffer_bytes);
+        let is_large = self.enough_to_load(LOAD_BYTES).is_some_and(|enough| bytes > enough.min(max));
+        if is_large && self.open_savepoints == 0 {
             self.ensure_open()?;
             self.flushes += 1;
-            self.load().await?;
+            self.load(Some(spans)).await?;
         }
         self.check_size()
     }

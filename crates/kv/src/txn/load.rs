@@ -76,6 +76,8 @@ pub(super) struct Loads {
     last_ts: Timestamp,
     /// Rows are missing: the transaction cannot commit.
     broken: Option<Error>,
+    /// Bytes that the last load has left in the buffer, or fewer.
+    left: usize,
 }
 
 #[derive(Debug)]
@@ -206,18 +208,19 @@ impl Txn {
         self.loads.as_ref().map_or(Place::Shared, |loads| loads.place(&Span::point(key.clone())))
     }
 
-    /// Begins to load what the buffer has of private spans. Not under a savepoint.
-    pub(super) async fn load(&mut self) -> Result<(), Error> {
+    /// Begins to load what the buffer has of private spans, of all or of those that lie in `only`. Not under a savepoint.
+    pub(super) async fn load(&mut self, only: Option<&[Span]>) -> Result<(), Error> {
+        let is_wanted = |span: &Span| only.is_none_or(|only| only.iter().any(|wanted| wanted.contains_span(span)));
         let Some(loads) = &self.loads else { return Ok(()) };
         self.buffer.seal_for(u32::MAX);
-        if !loads.spans.iter().any(|private| self.buffer.touches(&private.span)) {
+        if !loads.spans.iter().any(|private| is_wanted(&private.span) && self.buffer.touches(&private.span)) {
             return Ok(());
         }
         self.hold_check().await?;
         let Some(loads) = &mut self.loads else { return Ok(()) };
         for at in 0..loads.spans.len() {
             let private = &mut loads.spans[at];
-            if !self.buffer.touches(&private.span) {
+            if !is_wanted(&private.span) || !self.buffer.touches(&private.span) {
                 continue;
             }
             let rows: Vec<Row> = self.buffer.take(&private.span);
@@ -235,9 +238,19 @@ impl Txn {
                 }
             }
             loads.waiting.extend((!batch.is_empty()).then_some(batch));
+            loads.left = self.buffer.bytes();
             loads.send_waiting(&self.db, self.read_ts).await?;
         }
         Ok(())
+    }
+
+    /// From how many bytes in the buffer on the next load is worth it.
+    pub(super) fn enough_to_load(&mut self, least: usize) -> Option<usize> {
+        let loads = self.loads.as_mut()?;
+        // It may have been cut back since.
+        loads.left = loads.left.min(self.buffer.bytes());
+        // Each load goes through what is left: the more that is, the seldomer.
+        Some(loads.left + least.max(loads.left / 4))
     }
 
     /// Loads what is left in private spans at the end, when it is much, and waits until all has arrived.
@@ -246,7 +259,7 @@ impl Txn {
         self.buffer.seal_for(u32::MAX);
         let left = loads.spans.iter().flat_map(|private| self.buffer.range(&private.span, u32::MAX));
         if left.take(MIN_ROWS_AT_COMMIT + 1).count() > MIN_ROWS_AT_COMMIT {
-            self.load().await?;
+            self.load(None).await?;
         }
         self.finish_loads().await
     }

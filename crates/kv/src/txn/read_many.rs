@@ -41,8 +41,11 @@ impl Txn {
         // What a statement over many rows has written lies behind what it reads.
         let hull = keys.iter().min().zip(keys.iter().max()).map(|(first, last)| Span::new(first.clone(), last.next()));
         let has_written = hull.is_some_and(|hull| self.buffer.shows(&hull, seq));
+        if has_written {
+            self.buffer.note_keys();
+        }
         for (position, key) in keys.iter().enumerate() {
-            match if has_written { self.buffer.read(key, seq) } else { None } {
+            match if has_written && self.buffer.may_have(key) { self.buffer.read(key, seq) } else { None } {
                 Some(value) => values[position] = value.cloned(),
                 None => todo.push(position),
             }

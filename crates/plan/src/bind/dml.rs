@@ -333,7 +333,7 @@ impl Binder<'_> {
         targets: &Targets,
         level: &Level<'_>,
     ) -> SqlResult<Rel> {
-        let mut rel = self.query(query, level, Outputs::Assigned)?;
+        let mut rel = self.query(query, level, Outputs::Open)?;
         let table = &target.table;
         let (targets, steps) = (targets.for_width(rel.columns.len(), target)?, &targets.steps);
         let open = open_below(&mut rel);

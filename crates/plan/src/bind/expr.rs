@@ -298,17 +298,7 @@ impl Binder<'_> {
         if let Some(found) = found {
             return Ok(found);
         }
-        let message = format!("missing FROM-clause entry for table \"{range}\"");
-        // A table that has an alias is known by that alone.
-        let aliased = scope.ranges.iter().find(|it| it.table.as_ref().is_some_and(|(table, _)| table.name == *range));
-        Err(match aliased {
-            Some(it) => SqlError::new(
-                SqlState::UndefinedTable,
-                format!("invalid reference to FROM-clause entry for table \"{range}\""),
-            )
-            .with_hint(format!("Perhaps you meant to reference the table alias \"{}\".", it.name)),
-            None => SqlError::new(SqlState::UndefinedTable, message),
-        })
+        Err(no_range(range, scope))
     }
 
     fn binary_node(
@@ -742,4 +732,16 @@ impl Binder<'_> {
 fn has_empty_array(items: &[ast::Expr]) -> bool {
     let is_one = |item: &ast::Expr| matches!(unnested(item), ast::Expr::Array(array) if has_empty_array(&array.elem));
     items.is_empty() || items.iter().any(is_one)
+}
+
+/// There is no such item in FROM, or it has an alias and is known by that alone.
+pub(super) fn no_range(name: &str, scope: &Scope<'_>) -> SqlError {
+    let aliased = scope.ranges.iter().find(|it| it.table.as_ref().is_some_and(|(table, _)| table.name == *name));
+    match aliased {
+        Some(it) => {
+            SqlError::new(SqlState::UndefinedTable, format!("invalid reference to FROM-clause entry for table \"{name}\""))
+                .with_hint(format!("Perhaps you meant to reference the table alias \"{}\".", it.name))
+        }
+        None => SqlError::new(SqlState::UndefinedTable, format!("missing FROM-clause entry for table \"{name}\"")),
+    }
 }

@@ -15,6 +15,7 @@ use super::function::{Called, argument_list, is_special};
 use super::operators::conjunction;
 use super::query::{Outputs, computed, project};
 use super::routine::Resolution;
+use super::same::same_expr;
 use super::{Binder, Clause, check_name, find_relation, fold, name_parts, no_relation, qualified_name};
 use crate::expr::{Expr, SequenceOp};
 use crate::logical::{Rel, RelNode};
@@ -190,12 +191,14 @@ impl Binder<'_> {
         if matches!(kind, JoinKind::Left | JoinKind::Full) {
             self.refuse_recursion(&mark, "an outer join")?;
         }
-        if right.lateral.is_some() && matches!(kind, JoinKind::Right | JoinKind::Full) {
-            return Err(SqlError::new(
-                SqlState::InvalidColumnReference,
-                "invalid reference to FROM-clause entry: the combining JOIN type must be INNER or LEFT for a LATERAL \
-                 reference",
-            ));
+        if let Some(slots) = &right.lateral
+            && matches!(kind, JoinKind::Right | JoinKind::Full)
+        {
+            let is_mentioned = |range: &&Range| range.columns.iter().any(|column| slots.iter().any(|slot| same_expr(slot, &column.expr)));
+            let name = left_scope.ranges.iter().find(is_mentioned).map_or("", |range| range.name.as_str());
+            let message = format!("invalid reference to FROM-clause entry for table \"{name}\"");
+            return Err(SqlError::new(SqlState::InvalidColumnReference, message)
+                .with_detail("The combining JOIN type must be INNER or LEFT for a LATERAL reference."));
         }
         let merges = matches!(constraint, ast::JoinConstraint::Using(_) | ast::JoinConstraint::Natural);
         let visible = |scope: &Scope<'_>| if merges { scope.visible.clone() } else { Vec::new() };

@@ -197,6 +197,8 @@ pub(crate) struct Frame {
     pub sets: Vec<FunctionCall>,
     /// The arguments of GROUPING calls.
     pub groupings: Vec<Vec<Expr>>,
+    /// What became NULL before grouping was looked at: it has to be grouped by all the same.
+    pub dropped: Vec<Expr>,
     pub named_windows: Vec<(String, ast::WindowSpec)>,
     /// The name of the WITH query whose recursive term this is, where SEARCH or CYCLE add columns: they are handed on.
     pub hands_on: Option<String>,
@@ -211,6 +213,7 @@ impl Frame {
             windows: Vec::new(),
             sets: Vec::new(),
             groupings: Vec::new(),
+            dropped: Vec::new(),
             named_windows: Vec::new(),
             hands_on: None,
         }

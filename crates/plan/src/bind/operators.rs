@@ -4,7 +4,7 @@ use builtins::{CallTypes, ResolveError, Volatility, resolve, resolve_binary_oper
 use sqlparser::ast::{self, BinaryOperator, UnaryOperator};
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
-use super::Binder;
+use super::{Binder, Clause};
 use crate::expr::{Comparison, Expr};
 use crate::scope::Scope;
 
@@ -46,6 +46,7 @@ impl Binder<'_> {
         let types = CallTypes { args: wanted.iter().copied().collect(), ret };
         // A strict function of NULL is not called, so that what its other arguments would have failed with never is.
         if !self.keeps_form && builtin.strict && !builtin.is_set_returning() && args.iter().any(|arg| matches!(arg, Expr::Const(Datum::Null, _))) {
+            self.drop_args(args);
             return Ok(Expr::Const(Datum::Null, ret));
         }
         let constant = !self.keeps_form && args.iter().all(|arg| matches!(arg, Expr::Const(..)));
@@ -60,6 +61,15 @@ impl Binder<'_> {
             }
         }
         Ok(Expr::Call { builtin, types, args })
+    }
+
+    /// Keeps what reads columns for the check of grouping.
+    fn drop_args(&mut self, args: Vec<Expr>) {
+        let Some(frame) = self.frames.last_mut() else { return };
+        if matches!(frame.clause, Clause::Select | Clause::Having | Clause::OrderBy | Clause::DistinctOn) {
+            let reads = |arg: &Expr| arg.any(&mut |it| matches!(it, Expr::Column(..)));
+            frame.dropped.extend(args.into_iter().filter(reads));
+        }
     }
 
     pub(super) fn binary(&mut self, symbol: &str, left: Expr, right: Expr) -> SqlResult<Expr> {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use sqlparser::ast;
 use types::{CastContext, Datum, SqlError, SqlResult, SqlState, SqlType};
 
+use super::assign::open_below;
 use super::types::common_type;
 use super::{Binder, Clause, fold};
 use crate::expr::{Expr, SortKey};
@@ -19,10 +20,8 @@ use crate::scope::{Level, Range, RangeColumn, RowOf, Scope};
 pub(super) enum Outputs {
     /// They are text.
     Settled,
-    /// They wait for a set operation to say.
+    /// They wait for a set operation or an INSERT to say, also under ORDER BY and LIMIT. Those of VALUES do not.
     Open,
-    /// They wait for an INSERT to say, also under ORDER BY and LIMIT.
-    Assigned,
 }
 
 /// FOR UPDATE or FOR SHARE, of one range or of all.
@@ -286,7 +285,7 @@ impl Binder<'_> {
         match body {
             ast::SetExpr::Select(select) => self.select(select, &[], level, outputs, Locks::default()),
             ast::SetExpr::Query(query) => self.query(query, level, outputs),
-            ast::SetExpr::Values(values) => self.values(values, level, outputs),
+            ast::SetExpr::Values(values) => self.values(values, level),
             ast::SetExpr::SetOperation { .. } => self.set_chain(body, level),
             ast::SetExpr::Table(table) => {
                 let part = |name: &Option<String>| name.clone().map(|name| ast::Ident::new(name.to_ascii_lowercase()));
@@ -365,8 +364,8 @@ impl Binder<'_> {
         if !(all && kind == SetOpKind::Union) {
             types.iter().try_for_each(|ty| super::select::check_equality(*ty))?;
         }
-        let mut left = self.coerce_outputs(left, &types)?;
-        let right = self.coerce_outputs(right, &types)?;
+        let mut left = self.operand(left, &types)?;
+        let right = self.operand(right, &types)?;
         // One more input of the same UNION. What UNION leaves of equal rows is the same however they are brought together.
         if let RelNode::SetOp { kind: SetOpKind::Union, all: known, inputs } = &mut left.node
             && kind == SetOpKind::Union
@@ -378,6 +377,25 @@ impl Binder<'_> {
         self.above(1)?;
         let columns = left.columns.iter().zip(types).map(|(column, ty)| computed(column.name.clone(), ty)).collect();
         Ok(Rel { node: RelNode::SetOp { kind, all, inputs: vec![left, right] }, columns })
+    }
+
+    /// An operand of a set operation with outputs of these types.
+    fn operand(&mut self, mut rel: Rel, types: &[SqlType]) -> SqlResult<Rel> {
+        let open = open_below(&mut rel);
+        if open.iter().all(Option::is_none) {
+            return self.coerce_outputs(rel, types);
+        }
+        let exprs = open
+            .into_iter()
+            .enumerate()
+            .map(|(at, open)| {
+                let value = open.unwrap_or_else(|| Expr::Column(at, rel.columns[at].ty));
+                self.coerce(value, types[at], CastContext::Implicit)
+            })
+            .collect::<SqlResult<Vec<_>>>()?;
+        self.above(1)?;
+        let columns = rel.columns.iter().zip(types).map(|(column, ty)| computed(column.name.clone(), *ty)).collect();
+        Ok(project(rel, exprs, columns))
     }
 
     /// Makes the output columns be of these types, inside the nodes that compute them where that is the same.
@@ -441,7 +459,7 @@ impl Binder<'_> {
         Ok(project(rel, exprs, columns))
     }
 
-    pub(super) fn values(&mut self, values: &ast::Values, level: &Level<'_>, outputs: Outputs) -> SqlResult<Rel> {
+    pub(super) fn values(&mut self, values: &ast::Values, level: &Level<'_>) -> SqlResult<Rel> {
         let scope = Scope::empty(level);
         let mut rows: Vec<Vec<Expr>> = Vec::with_capacity(values.rows.len());
         for row in &values.rows {
@@ -452,7 +470,7 @@ impl Binder<'_> {
             rows.push(self.with_frame(Clause::Values, |binder| binder.exprs(row.iter(), &scope))?);
         }
         let width = rows.first().map_or(0, Vec::len);
-        self.values_of(rows, width, outputs)
+        self.values_of(rows, width)
     }
 
     /// A row of VALUES with the fields of `r.*` in its place.
@@ -485,18 +503,15 @@ impl Binder<'_> {
         Ok(Cow::Owned(exprs))
     }
 
-    fn values_of(&mut self, mut rows: Vec<Vec<Expr>>, width: usize, outputs: Outputs) -> SqlResult<Rel> {
+    fn values_of(&mut self, mut rows: Vec<Vec<Expr>>, width: usize) -> SqlResult<Rel> {
         let mut columns = Vec::with_capacity(width);
         for position in 0..width {
             let types: Vec<SqlType> =
                 rows.iter().map(|row| self.known_type(&row[position]).unwrap_or(SqlType::Unknown)).collect();
-            let open = outputs != Outputs::Settled && types.iter().all(|ty| *ty == SqlType::Unknown);
-            let ty = if open { SqlType::Unknown } else { common_type(&types, "VALUES")? };
-            if !open {
-                for row in &mut rows {
-                    let value = std::mem::replace(&mut row[position], Expr::RowId);
-                    row[position] = self.coerce(value, ty, CastContext::Implicit)?;
-                }
+            let ty = common_type(&types, "VALUES")?;
+            for row in &mut rows {
+                let value = std::mem::replace(&mut row[position], Expr::RowId);
+                row[position] = self.coerce(value, ty, CastContext::Implicit)?;
             }
             columns.push(computed(format!("column{}", position + 1), ty));
         }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use catalog::Table;
 use sqlparser::ast;
-use types::{SqlError, SqlResult, SqlState, SqlType};
+use types::{Datum, SqlError, SqlResult, SqlState, SqlType};
 
 use super::aggregate::{Grouping, has_aggregate};
-use super::expr::unnested;
+use super::expr::{no_range, unnested};
 use super::function::argument_list;
 use super::names::column_name;
 use super::query::{LockRequest, Locks, Outputs, computed, filter, output_position, position_literal, project, sort};
@@ -119,13 +119,8 @@ impl Binder<'_> {
             }
             rel = filter(rel, predicate);
         }
-        let has_order = !order.is_empty();
         let is_distinct = matches!(select.distinct, Some(ast::Distinct::Distinct | ast::Distinct::On(_)));
-        let settle = match outputs {
-            Outputs::Settled => true,
-            Outputs::Open => has_order || is_distinct,
-            Outputs::Assigned => is_distinct,
-        };
+        let settle = outputs == Outputs::Settled || is_distinct;
         let mut bound = self.outputs(&select.projection, scope, settle)?;
         if let Some(name) = self.frame()?.hands_on.take() {
             bound.extend(added_columns(scope, &name)?);
@@ -139,8 +134,8 @@ impl Binder<'_> {
         };
         let mut keys = Vec::with_capacity(order.len());
         for item in order {
-            let mut expr = self
-                .in_clause(Clause::OrderBy, |binder| binder.output_or_expr(&item.expr, &bound, scope, "ORDER BY"))?;
+            let find = |binder: &mut Self| binder.output_or_expr(&item.expr, &bound, scope, "ORDER BY");
+            let mut expr = self.in_clause(Clause::OrderBy, find)?;
             if expr.ty() == SqlType::Unknown {
                 for output in bound.iter_mut().filter(|output| same_expr(&output.expr, &expr)) {
                     output.expr = self.settle_text(output.expr.clone())?;
@@ -171,6 +166,11 @@ impl Binder<'_> {
         let window_count = windows.len();
         let mut sets = std::mem::take(&mut frame.sets);
         grouping.calls = std::mem::take(&mut frame.groupings);
+        let mut dropped = std::mem::take(&mut frame.dropped);
+        // An output that is NULL may be what is grouped by.
+        if grouping.groups.iter().any(|group| matches!(group, Expr::Const(Datum::Null, _))) {
+            dropped.clear();
+        }
         let is_grouped =
             is_grouped || !aggregates.is_empty() || parts.having.is_some() || !grouping.calls.is_empty();
         if !aggregates.is_empty() && self.reads_itself(&select.from) {
@@ -199,6 +199,7 @@ impl Binder<'_> {
                 }
             };
             parts.for_each_expr_mut(&mut rewrite);
+            dropped.iter_mut().for_each(&mut rewrite);
             windows.iter_mut().for_each(|window| window.for_each_expr_mut(&mut rewrite));
             sets.iter_mut().for_each(|set| set.args.iter_mut().for_each(&mut rewrite));
             if let Some(error) = failed {
@@ -326,7 +327,7 @@ impl Binder<'_> {
             levels.push(current.level);
             here = current.level.parent;
         }
-        Err(SqlError::new(SqlState::UndefinedTable, format!("missing FROM-clause entry for table \"{name}\"")))
+        Err(no_range(name, scope))
     }
 
     /// ORDER BY and DISTINCT ON: an output by name or position before an expression over the rows.

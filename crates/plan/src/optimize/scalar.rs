@@ -143,7 +143,13 @@ fn groups_of(subquery: &Subquery, width: usize) -> Option<(Rel, Vec<Expr>)> {
     }
     let mut links = Vec::new();
     let inner = unlinked((**input).clone(), &mut links)?;
-    if links.is_empty() || any_expr(&inner, &mut has_outer) || is_locking(&inner) {
+    let mut may_not = |expr: &Expr| has_outer(expr) || !cannot_fail(expr);
+    if links.is_empty() || any_expr(&inner, &mut may_not) || is_locking(&inner) {
+        return None;
+    }
+    // Both sides of what links them are computed for all rows, whatever other conditions say of these.
+    let is_safe = |link: &Link| cannot_fail(&link.inner) && cannot_fail(&link.outer);
+    if !links.iter().all(is_safe) || !subquery.arguments.iter().all(cannot_fail) {
         return None;
     }
     let count = links.len();
@@ -171,13 +177,23 @@ fn is_null_of_nothing(call: &AggregateCall) -> bool {
 
 /// Whether an expression fails for no row: groups that no row asks for are computed too.
 fn cannot_fail(expr: &Expr) -> bool {
+    // What is constant fails for no row or for all.
+    if !has_outer(expr) && expr.columns_used().is_empty() && !is_volatile(expr) && !expr.runs_queries() {
+        return true;
+    }
     match expr {
-        Expr::Column(..) | Expr::Const(..) => true,
+        Expr::Column(..) | Expr::Outer(..) => true,
+        Expr::And(list) | Expr::Or(list) => list.iter().all(cannot_fail),
+        Expr::Not(inner) | Expr::IsNull(inner) | Expr::Truth(inner, _) => cannot_fail(inner),
+        Expr::InList { expr, list, .. } => cannot_fail(expr) && list.iter().all(cannot_fail),
         Expr::Cast { expr, to, .. } => {
             let from = expr.ty();
+            let is_text = matches!((from, to), (SqlType::Varchar(_) | SqlType::Char(_) | SqlType::Text, SqlType::Text));
+            // Only of dates beyond the last timestamp it fails.
+            let is_midnight = matches!((from, to), (SqlType::Date, SqlType::Timestamp(None)));
             let is_wide = from.is_integer() && matches!(to, SqlType::Numeric(None) | SqlType::Float8 | SqlType::Int8);
             let is_unbounded = matches!((from, to), (SqlType::Numeric(_), SqlType::Numeric(None)));
-            (is_wide || is_unbounded || from == *to) && cannot_fail(expr)
+            (is_wide || is_unbounded || is_text || is_midnight || from == *to) && cannot_fail(expr)
         }
         Expr::Call { builtin, args, .. } => {
             let is_safe = comparison(builtin).is_some()

@@ -12,7 +12,7 @@ pub(super) fn take(tokens: &mut Vec<TokenWithSpan>) -> Vec<ast::Ident> {
     let found = find(tokens);
     let Some((open, close)) = found else { return Vec::new() };
     let names = tokens.drain(open..=close).filter_map(|token| match token.token {
-        Token::Word(word) => Some(word.into_ident(token.span)),
+        Token::Word(word) => Some(ast::Ident { value: word.value, quote_style: word.quote_style, span: token.span }),
         _ => None,
     });
     names.collect()

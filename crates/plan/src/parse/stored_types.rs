@@ -72,7 +72,8 @@ pub(crate) fn with_stored_relations(text: &str, resolve: &dyn Fn(&str) -> Option
         let is_whole = is(behind(1), &Token::RParen) || is(behind(1), &Token::Comma);
         let is_argument = is_whole
             && is(before(1), &Token::LParen)
-            && is_word(before(2), &["nextval", "currval", "setval"]);
+            && is_word(before(2), &["nextval", "currval", "setval"])
+            && (!is(before(3), &Token::Period) || is_word(before(4), &["pg_catalog"]));
         let is_old_cast = is(before(1), &Token::LParen)
             && is_word(before(2), &["cast"])
             && is_word(behind(1), &["as"])
@@ -195,7 +196,7 @@ mod tests {
             assert_eq!(stored(text), wanted);
             assert_eq!(catalog::descriptor::named_relations(wanted).collect::<Vec<_>>(), [16_500]);
         }
-        for same in ["nextval('s.q'::text)", "upper('s.q')", "nextval('other')", "'nextval(''s.q'')'", "x::regclass"] {
+        for same in ["nextval('s.q'::text)", "my.nextval('s.q')", "upper('s.q')", "nextval('other')", "'nextval(''s.q'')'", "x::regclass"] {
             assert_eq!(stored(same), same);
         }
     }

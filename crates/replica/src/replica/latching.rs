@@ -15,10 +15,17 @@ impl Replica {
     ///
     /// Records of transactions and the range's own are latched apart from the keys they go with.
     pub(crate) async fn quiesce(&self) -> Result<LatchGuard, KvError> {
-        let span = self.descriptor().map_or_else(Span::all, |descriptor| descriptor.span());
-        let local = keyspace::range_local_span(&span);
-        let own = Span::point(state::gc_key(self.range_id));
-        self.latched([span, local, own].map(LatchSpan::write_unversioned).into_iter().collect()).await
+        loop {
+            let span = self.descriptor().map_or_else(Span::all, |descriptor| descriptor.span());
+            let local = keyspace::range_local_span(&span);
+            let own = Span::point(state::gc_key(self.range_id));
+            let spans = [span.clone(), local, own].map(LatchSpan::write_unversioned);
+            let latch = self.latched(spans.into_iter().collect()).await?;
+            // While this waited, another leaseholder may have merged it with its neighbour.
+            if self.descriptor().map_or_else(Span::all, |descriptor| descriptor.span()) == span {
+                return Ok(latch);
+            }
+        }
     }
 
     /// Waits for latches, as long as there is a lease to hold them under: who has them may be waiting for a quorum.

@@ -23,6 +23,8 @@ use crate::{
 
 /// How long dropped storage is kept for statements that began before the drop.
 const GARBAGE_AFTER: Duration = Duration::from_secs(30);
+/// How often it is asked whether a backup still reads what was dropped.
+const PROTECTED_AGAIN: Duration = Duration::from_secs(10);
 
 /// A transaction that has written less takes nothing of the node's memory for it.
 const UNCOUNTED_WRITES: usize = 256 << 10;
@@ -584,8 +586,24 @@ impl Session {
         }
         if !block.garbage.is_empty() {
             // Whoever still reads under the old catalog is given time to get through. Later than that it is refused.
+            let jobs = Arc::downgrade(&self.engine.jobs);
             tokio::spawn(async move {
                 tokio::time::sleep(GARBAGE_AFTER).await;
+                // What a backup reads stays until it has ended.
+                loop {
+                    // A node that has stopped is not held on to.
+                    let Some(jobs) = jobs.upgrade() else { return };
+                    match jobs.is_protected(commit_ts).await {
+                        Ok(true) => {}
+                        Ok(false) => break,
+                        Err(error) => {
+                            tracing::warn!(%error, "whether backups read dropped storage is not known");
+                            break;
+                        }
+                    }
+                    drop(jobs);
+                    tokio::time::sleep(PROTECTED_AGAIN).await;
+                }
                 for span in block.garbage {
                     if let Err(error) = db.clear_span(&span, commit_ts).await {
                         tracing::warn!(%error, "clearing dropped storage");

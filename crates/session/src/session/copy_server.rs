@@ -2,7 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use exec::server_files::{FileUser, ServerFiles, ServerStream, available};
+use exec::{
+    CancelFlag,
+    server_files::{FileUser, ServerFiles, ServerStream, available},
+};
 use futures::future::BoxFuture;
 use plan::{
     PlanColumn, PreparedPlan,
@@ -38,6 +41,7 @@ impl Session {
     /// As COPY from a client, and those of the file.
     pub(super) async fn copy_from_server(&mut self, mut copy: CopyIn, end: &ServerEnd) -> Result<Completion, Failure> {
         let cancel = self.cancel_flag();
+        self.runs_once(end);
         let mut stream = open(self.engine.server_files.as_deref(), end, true).await?;
         let mut piece = vec![0; PIECE_BYTES];
         loop {
@@ -53,7 +57,10 @@ impl Session {
                 self.copy_step(&mut copy, CopyStep::Feed).await?;
             }
         }
-        stream.end().await?;
+        tokio::select! {
+            ended = stream.end() => ended?,
+            error = cancel.cancelled() => return Err(error.into()),
+        }
         self.copy_step(&mut copy, CopyStep::Finish).await?;
         Ok(Completion::Done(format!("COPY {}", copy.rows())))
     }
@@ -67,15 +74,27 @@ impl Session {
         options: &CopyOptions,
         end: &ServerEnd,
     ) -> Result<Completion, Failure> {
+        let cancel = self.cancel_flag();
+        self.runs_once(end);
         let stream = open(self.engine.server_files.as_deref(), end, false).await?;
         let mut rows = CopyRows::new(&query.columns, options);
         let out = rows.header(&query.columns).unwrap_or_default();
-        let mut sink = ServerSink { stream, rows, out };
+        let mut sink = ServerSink { stream, rows, out, cancel: cancel.clone() };
         let counts = self.query(query, params, &mut sink, false).await?;
         sink.rows.end(&mut sink.out);
         sink.drain().await?;
-        sink.stream.end().await?;
+        tokio::select! {
+            ended = sink.stream.end() => ended?,
+            error = cancel.cancelled() => return Err(error.into()),
+        }
         Ok(Completion::Done(format!("COPY {}", counts.rows)))
+    }
+
+    /// What a program has done is not undone: its statement is not run again when it loses to another transaction.
+    fn runs_once(&mut self, end: &ServerEnd) {
+        if matches!(end, ServerEnd::Program(_)) {
+            self.has_ended_one = true;
+        }
     }
 }
 
@@ -84,6 +103,7 @@ struct ServerSink {
     stream: ServerStream,
     rows: CopyRows,
     out: Vec<u8>,
+    cancel: CancelFlag,
 }
 
 impl Sink for ServerSink {
@@ -101,7 +121,11 @@ impl Sink for ServerSink {
 
     fn drain(&mut self) -> BoxFuture<'_, SqlResult<()>> {
         Box::pin(async {
-            self.stream.write(&self.out).await?;
+            // A program may never read anything.
+            tokio::select! {
+                written = self.stream.write(&self.out) => written?,
+                error = self.cancel.cancelled() => return Err(error),
+            }
             self.out.clear();
             Ok(())
         })

@@ -385,6 +385,8 @@ impl Store {
             let alone = range.voters().count() == 1;
             match self.open_replica(range_id, own.replica_id, alone).await {
                 Ok(_) => {}
+                // Its neighbour has come to their merge while it was being opened.
+                Err(_) if self.is_merged(range_id) => {}
                 // The others have what is damaged here, and elect among themselves.
                 Err(error) if !alone => {
                     let fenced = Fenced { replica_id: own.replica_id, replica: None, found: Some(range) };

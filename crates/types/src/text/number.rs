@@ -100,8 +100,8 @@ pub fn write_float8(value: f64, extra_digits: i32, out: &mut Vec<u8>) {
         let text = buffer.format_finite(value);
         let midpoints = midpoints(value.to_bits() & (u64::MAX >> 1), 52, 1075);
         // Below this no shortest text is a midpoint: it would need more than 17 digits.
-        if value.abs() >= (1_u64 << 52) as f64 && is_one_of(text, midpoints) {
-            put_shortest(&inside(text, midpoints, |digits| Some(format!("{value:.digits$e}")).filter(|text| text.parse() == Ok(value))), 15, out);
+        if value.abs() >= TWO_TO_52 && is_one_of(text, midpoints) {
+            put_shortest(&inside(text, midpoints, |digits| Some(format!("{value:.digits$e}")).filter(|text| text.parse::<f64>() == Ok(value))), 15, out);
         } else {
             put_shortest(text, 15, out);
         }
@@ -119,8 +119,8 @@ pub fn write_float4(value: f32, extra_digits: i32, out: &mut Vec<u8>) {
         let text = buffer.format_finite(value);
         let midpoints = midpoints(u64::from(value.to_bits() & (u32::MAX >> 1)), 23, 150);
         // As above, of 9 digits.
-        if value.abs() >= (1_u32 << 22) as f32 && is_one_of(text, midpoints) {
-            put_shortest(&inside(text, midpoints, |digits| Some(format!("{value:.digits$e}")).filter(|text| text.parse() == Ok(value))), 6, out);
+        if value.abs() >= TWO_TO_22 && is_one_of(text, midpoints) {
+            put_shortest(&inside(text, midpoints, |digits| Some(format!("{value:.digits$e}")).filter(|text| text.parse::<f32>() == Ok(value))), 6, out);
         } else {
             put_shortest(text, 6, out);
         }
@@ -128,6 +128,9 @@ pub fn write_float4(value: f32, extra_digits: i32, out: &mut Vec<u8>) {
         put_general(f64::from(value), (6 + extra_digits).max(1) as usize, out);
     }
 }
+
+const TWO_TO_52: f64 = 4_503_599_627_370_496.0;
+const TWO_TO_22: f32 = 4_194_304.0;
 
 /// The middles between a positive normal float and its neighbours, as `odd · 2^exponent`. `bits`: those of the float, its fraction of
 /// `fraction` bits; `bias`: that of the exponent, for a fraction that is an integer.
