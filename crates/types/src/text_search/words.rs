@@ -49,7 +49,7 @@ impl<'a> Words<'a> {
     }
 
     fn is_operator(&self, c: char) -> bool {
-        self.place != Place::Vector && matches!(c, '!' | '&' | '|' | '(' | ')' | '<')
+        self.place != Place::Vector && matches!(c, '!' | '&' | '|' | '(' | ')')
     }
 
     /// The character behind a backslash.
