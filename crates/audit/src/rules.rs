@@ -1,4 +1,4 @@
-//! Which tables' reads and writes are told, and of whom: rules, one a line.
+//! Which reads and writes are logged, of which tables and by whom: rules, one a line.
 //!
 //! ```text
 //!  ROLE        DATABASE   TABLE                   ACCESS
@@ -6,7 +6,7 @@
 //!  +support    all        all                     read
 //!  "Odd one"   shop       private.*,public.users  write
 //! ```
-//! An access is told where any rule chooses it: the order of rules means nothing. A role with `+` stands for its members
+//! An access is logged where any rule matches it: the order of rules means nothing. A role with `+` stands for its members
 //! as well. Tables are named with their schema, views and sequences in the same way; `all` and `*` are words only where
 //! they are not quoted.
 

@@ -9,10 +9,10 @@
 //!
 //! **Invariants**
 //! - *strangers-take-no-seat*: what is not authenticated is not counted in `max_connections`.
-//! - *oldest-gives-way*: nobody is turned away at the door; the connections there are bounded all the same.
+//! - *oldest-gives-way*: a new connection is always accepted; where too many are unauthenticated, the oldest is closed.
 //!
-//! Deliberately left out: what a connection at the door may send, how long it may stay, and how it is ended: whoever
-//! serves it says.
+//! Deliberately left out: what an unauthenticated connection may send, its time-out, and how it is closed: the server
+//! decides.
 
 use std::{
     cmp::Reverse,
@@ -96,7 +96,7 @@ impl Waiting {
         if self.all.len() < room {
             return None;
         }
-        // Of whoever has most there; of two, whoever has waited longest.
+        // Of the address with the most unauthenticated connections; of two such, the one with the oldest.
         let most = self.of.values().max_by_key(|numbers| (numbers.len(), Reverse(numbers.first().copied())));
         most.and_then(BTreeSet::first).copied()
     }
@@ -150,7 +150,7 @@ impl Doors {
         ticket.end_if_out();
     }
 
-    /// Turns out all who wait, and lets nobody in.
+    /// Closes all unauthenticated connections, and accepts no more.
     pub fn close(&self) {
         let mut waiting = self.waiting.lock();
         waiting.is_closed = true;

@@ -6,11 +6,11 @@
 //! 3  CHECKPOINT every few seconds: parts that are done, with their files
 //! 4  MANIFEST, if there is none yet; then the job has succeeded
 //! ```
-//! Nobody waits for a backup: it reads versions, which the job keeps from being collected.
+//! Transactions do not wait for a backup: it reads old versions, which the job protects from garbage collection.
 //!
 //! **Invariant (manifest-last):** the manifest is written when all files that it names are durable, and never again: where a
-//! coordinator finds one, the backup is made. Names of files are drawn at random, so that a coordinator that has lost the
-//! job writes over nobody's.
+//! coordinator finds one, the backup is made. Names of files are random, so that a coordinator that has lost the
+//! job overwrites no file of its successor.
 //!
 //! Versions that an incremental backup needs may have been collected. Then the part is read whole as of the end, and the
 //! manifest says so. Ranges in which nothing was collected, those that nothing was written to among them, are never read whole.

@@ -16,7 +16,7 @@
 //! **Invariant (one-coordinator):** whoever works on a job holds its lease, and writes to its rows only in transactions
 //! that find the lease's number unchanged. A lease that has run out is taken over under the next number, so that a
 //! coordinator that comes back cannot write any more. What it does outside of the cluster meanwhile must be harmless:
-//! names of files bear the number.
+//! names of files are random, and files are only removed under the lease.
 //!
 //! **Invariant (ended-once):** a job ends in the transaction that makes its work known, where it makes any.
 

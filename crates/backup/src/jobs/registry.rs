@@ -480,7 +480,7 @@ impl Registry {
         Ok(jobs)
     }
 
-    /// Waits until no job reads what was there before a time: its storage may go then.
+    /// Whether a job reads what was there before a time. Where none does, its storage may go.
     ///
     /// # Errors
     /// When jobs cannot be read.

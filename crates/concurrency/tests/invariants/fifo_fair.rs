@@ -9,7 +9,7 @@ use concurrency::{Acquired, LockRequest, LockTable, WaitOutcome, Waiter};
 use keys::{LockStrength, Span, TxnId, TxnMeta};
 use proptest::prelude::*;
 
-use crate::{Flag, key, poll, ts, txn, txn_id};
+use crate::{Flag, key, poll, strength, ts, txn, txn_id};
 
 const KEY_COUNT: u8 = 3;
 
@@ -34,11 +34,6 @@ enum Op {
     Finish { txn: u8 },
     Split { at: u8 },
     Clear,
-}
-
-fn strength() -> impl Strategy<Value = LockStrength> {
-    use LockStrength::{Intent, KeyShare, NoKeyUpdate, Share, Update};
-    prop::sample::select(vec![KeyShare, Share, NoKeyUpdate, Update, Intent])
 }
 
 fn op() -> impl Strategy<Value = Op> {

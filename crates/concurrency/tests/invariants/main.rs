@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use hlc::Timestamp;
-use keys::{Key, Span, TxnId, TxnMeta};
+use keys::{Key, LockStrength, Span, TxnId, TxnMeta};
+use proptest::prelude::{Strategy, prop};
 
 fn key(n: u8) -> Key {
     Key::from(vec![b'a' + n])
@@ -34,6 +35,11 @@ fn txn_id(n: u8) -> TxnId {
 
 fn txn(n: u8) -> TxnMeta {
     TxnMeta { id: txn_id(n), anchor: key(0), epoch: 0, write_ts: ts(10), min_ts: ts(10), priority: 1 }
+}
+
+fn strength() -> impl Strategy<Value = LockStrength> {
+    use LockStrength::{Intent, KeyShare, NoKeyUpdate, Share, Update};
+    prop::sample::select(vec![KeyShare, Share, NoKeyUpdate, Update, Intent])
 }
 
 /// Remembers whether it was woken.

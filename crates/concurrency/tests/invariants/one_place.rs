@@ -5,7 +5,7 @@ use concurrency::{Acquired, LockRequest, LockTable, Waiter};
 use keys::{Key, KeyList, LockStrength, Span, TxnMeta};
 use proptest::prelude::*;
 
-use crate::{ts, txn, txn_id};
+use crate::{strength, ts, txn, txn_id};
 
 const KEYS: u8 = 250;
 
@@ -26,11 +26,6 @@ enum Op {
     Finish { txn: u8 },
     Split { at: u8 },
     Clear,
-}
-
-fn strength() -> impl Strategy<Value = LockStrength> {
-    use LockStrength::{Intent, KeyShare, NoKeyUpdate, Share, Update};
-    prop::sample::select(vec![KeyShare, Share, NoKeyUpdate, Update, Intent])
 }
 
 fn op() -> impl Strategy<Value = Op> {

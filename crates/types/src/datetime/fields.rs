@@ -5,6 +5,7 @@ use super::calendar::{
     Civil, MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, UNIX_EPOCH_DAYS, day_of_week,
     day_of_year, days_of, iso_week, iso_year_start,
 };
+use super::interval::{Unit, unit};
 use super::zone::Zone;
 use crate::datum::{Datum, Interval};
 use crate::error::{SqlError, SqlResult, raise};
@@ -38,24 +39,25 @@ enum Field {
 }
 
 fn field_of(name: &str) -> Option<Field> {
-    Some(match name.trim().to_ascii_lowercase().as_str() {
-        "microseconds" | "microsecond" | "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecon" => {
-            Field::Microseconds
-        }
-        "milliseconds" | "millisecond" | "ms" | "msec" | "msecs" | "msecond" | "mseconds" | "millisecon" => {
-            Field::Milliseconds
-        }
-        "second" | "seconds" | "s" | "sec" | "secs" => Field::Second,
-        "minute" | "minutes" | "m" | "min" | "mins" => Field::Minute,
-        "hour" | "hours" | "h" | "hr" | "hrs" => Field::Hour,
-        "day" | "days" | "d" => Field::Day,
-        "week" | "weeks" | "w" => Field::Week,
-        "month" | "months" | "mon" | "mons" => Field::Month,
+    let name = name.trim().to_ascii_lowercase();
+    if let Some(unit) = unit(&name) {
+        return Some(match unit {
+            Unit::Microsecond => Field::Microseconds,
+            Unit::Millisecond => Field::Milliseconds,
+            Unit::Second => Field::Second,
+            Unit::Minute => Field::Minute,
+            Unit::Hour => Field::Hour,
+            Unit::Day => Field::Day,
+            Unit::Week => Field::Week,
+            Unit::Month => Field::Month,
+            Unit::Year => Field::Year,
+            Unit::Decade => Field::Decade,
+            Unit::Century => Field::Century,
+            Unit::Millennium => Field::Millennium,
+        });
+    }
+    Some(match name.as_str() {
         "quarter" | "qtr" => Field::Quarter,
-        "year" | "years" | "y" | "yr" | "yrs" => Field::Year,
-        "decade" | "decades" | "dec" | "decs" => Field::Decade,
-        "century" | "centuries" | "c" | "cent" => Field::Century,
-        "millennium" | "millennia" | "mil" | "mils" => Field::Millennium,
         "isoyear" => Field::IsoYear,
         "dow" => Field::DayOfWeek,
         "isodow" => Field::IsoDayOfWeek,

@@ -8,7 +8,10 @@ use crate::datum::Interval;
 use crate::error::{SqlError, SqlResult, raise};
 
 pub use self::{read::parse_interval, write::write_interval};
-pub(crate) use self::{read::signed_alike, write::put_fraction};
+pub(crate) use self::{
+    read::{Unit, signed_alike, unit},
+    write::put_fraction,
+};
 
 /// The fields that a modifier of intervals names, as `pg_attribute.atttypmod` has them in its upper half.
 pub mod interval_field {

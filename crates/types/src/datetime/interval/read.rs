@@ -12,7 +12,7 @@ fn field_out_of_range(text: &str) -> SqlError {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unit {
+pub(crate) enum Unit {
     Microsecond,
     Millisecond,
     Second,
@@ -27,7 +27,8 @@ enum Unit {
     Millennium,
 }
 
-fn unit(name: &str) -> Option<Unit> {
+/// The unit of this name, in any of its spellings.
+pub(crate) fn unit(name: &str) -> Option<Unit> {
     Some(match name.to_ascii_lowercase().as_str() {
         "us" | "usec" | "usecs" | "usecond" | "useconds" | "microsecond" | "microseconds" | "microsecon" => {
             Unit::Microsecond
