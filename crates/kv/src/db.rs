@@ -14,7 +14,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -110,6 +110,8 @@ pub(crate) struct DbInner {
     pub(crate) node_id: NodeId,
     transport: Arc<dyn Transport>,
     local: RwLock<Option<Arc<dyn LocalStore>>>,
+    /// The local store has stopped: nothing is tried again, as who tries holds on to it.
+    is_closed: AtomicBool,
     pub(crate) ranges: RangeCache,
     /// Nodes that may know range 1 when the cache is empty.
     nodes: RwLock<Vec<NodeId>>,
@@ -157,6 +159,7 @@ impl Db {
             node_id: options.node_id,
             transport: options.transport,
             local: RwLock::new(options.local),
+            is_closed: AtomicBool::new(false),
             ranges: RangeCache::default(),
             nodes: RwLock::new(vec![options.node_id]),
             rng: Mutex::new(SmallRng::seed_from_u64(options.seed)),
@@ -173,9 +176,15 @@ impl Db {
         *self.0.local.write() = Some(local);
     }
 
-    /// Lets the store go, whose replicas hold this handle: without it neither would ever be freed.
+    /// Lets the store go, whose replicas hold this handle: without it neither would ever be freed. What they ask of other
+    /// ranges through it ends with the try that is under way.
     pub fn clear_local(&self) {
+        self.0.is_closed.store(true, Ordering::Release);
         *self.0.local.write() = None;
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::Acquire)
     }
 
     /// The nodes of the cluster, as the node registry has them.
@@ -437,7 +446,7 @@ impl Db {
                 return Ok(range);
             }
             let missing = || format!("no addressing record for {}", Key::from(key));
-            if patience.is_over(missing) {
+            if self.is_closed() || patience.is_over(missing) {
                 let reason = missing();
                 return Err(KvError::Unavailable { range_id: RangeId::new(1), reason });
             }
@@ -466,7 +475,7 @@ impl Db {
                 }
             }
             let missing = || "no node leads the first range".to_owned();
-            if patience.is_over(missing) {
+            if self.is_closed() || patience.is_over(missing) {
                 let reason = missing();
                 return Err(KvError::Unavailable { range_id: RangeId::new(1), reason });
             }
@@ -586,7 +595,7 @@ impl Db {
                 let reason = format!("too few of its replicas can be reached from {}: {last_reason}", self.0.node_id);
                 return Err(SendError::Kv(KvError::Unavailable { range_id, reason }));
             }
-            if patience.is_over(|| format!("{}: {last_reason}", range.descriptor)) {
+            if self.is_closed() || patience.is_over(|| format!("{}: {last_reason}", range.descriptor)) {
                 return Err(SendError::Kv(KvError::Unavailable { range_id, reason: last_reason }));
             }
             tokio::time::sleep(backoff).await;

@@ -181,11 +181,8 @@ impl Replica {
         let (outbound, at) = (self.deps.outbound.clone(), left.end.clone());
         // It asks this range, whose place for such changes is taken until this returns.
         tokio::spawn(async move {
-            // Bounded, as it holds on to the node: the range looks by itself as well.
-            match tokio::time::timeout(FREEZE_BOUND, outbound.ask_range(&at, thaw)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "a frozen range was not told to look"),
-                Err(_) => tracing::debug!("a frozen range was not told to look in time"),
+            if let Err(error) = outbound.ask_range(&at, thaw).await {
+                tracing::debug!(%error, "a frozen range was not told to look");
             }
         });
         Ok(())
@@ -283,9 +280,7 @@ impl Replica {
         let Some(Frozen { into, .. }) = self.machine.marks().frozen.clone() else { return Ok(None) };
         let lease = self.held_lease()?;
         let request = Request::MergeOutcome { into: Box::new(into.clone()), right: self.range_id() };
-        // Bounded, as it holds on to this node.
-        let asked = tokio::time::timeout(FREEZE_BOUND, self.deps.outbound.ask_range(&into.start, request)).await;
-        match asked.map_err(|_| self.invalid("the left-hand range does not say what was decided"))?? {
+        match self.deps.outbound.ask_range(&into.start, request).await? {
             Response::MergeOutcome { merged: true } => Ok(Some(true)),
             Response::MergeOutcome { merged: false } => {
                 let left = into.left;
