@@ -25,7 +25,7 @@ use self::indexes::Indexes;
 use self::map::{SharedMap, SharedSets};
 pub use self::relation::Relation;
 use crate::descriptor::{
-    CLUSTER_SETTINGS, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema, Sequence,
+    CLUSTER_SETTINGS, Database, Descriptor, INFORMATION_SCHEMA, PG_CATALOG_SCHEMA, Role, Schema,
     TEMPORARY_PREFIX, Table, Type,
 };
 use crate::privilege::{Privileges, SharedPrivileges};
@@ -414,12 +414,6 @@ impl CatalogSnapshot {
     #[must_use]
     pub fn dependents_of(&self, id: u32) -> Vec<&Relation> {
         self.oldest_first(self.indexes.dependents.ids(&id))
-    }
-
-    /// The tables whose identity columns or defaults may draw from a sequence.
-    #[must_use]
-    pub fn drawing_from(&self, sequence: &Sequence) -> Vec<&Relation> {
-        self.oldest_first(self.indexes.dependents.ids(&sequence.id))
     }
 
     /// The relations whose stored text names a type of one of these oids, oldest first.

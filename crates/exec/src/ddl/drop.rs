@@ -171,7 +171,7 @@ pub(super) fn release_sequence(
     let users: Vec<Arc<Table>> = ctx
         .change
         .snapshot()
-        .drawing_from(&sequence)
+        .dependents_of(id)
         .into_iter()
         .filter_map(|other| match other {
             Relation::Table(table) if !going.contains(&table.id) => Some(table.clone()),
