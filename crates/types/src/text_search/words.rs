@@ -49,7 +49,12 @@ impl<'a> Words<'a> {
     }
 
     fn is_operator(&self, c: char) -> bool {
-        self.place != Place::Vector && matches!(c, '!' | '&' | '|' | '(' | ')')
+        match c {
+            '!' | '&' | '|' | '(' | ')' => self.place != Place::Vector,
+            // Of `<->`; in a search of the web a character as others.
+            '<' => self.place == Place::Query,
+            _ => false,
+        }
     }
 
     /// The character behind a backslash.
