@@ -35,6 +35,8 @@ pub enum Unsplittable {
     OneKey,
     /// Nearly all of it is on spans that any split would cut.
     WideSpans,
+    /// There is no other node that could take a half, and a transaction over two ranges costs more than one within one.
+    OneNode,
 }
 
 impl Unsplittable {
@@ -44,6 +46,7 @@ impl Unsplittable {
             Self::FewSamples => "the load was not sampled enough",
             Self::OneKey => "the load is on one key",
             Self::WideSpans => "the load is on spans that a split would cut",
+            Self::OneNode => "no other node could take a part of the load",
         }
     }
 }

@@ -25,6 +25,11 @@ impl Store {
         is_recent || self.inner.raft.liveness().is_live(node.store_id)
     }
 
+    /// Whether there is another live node.
+    pub(crate) fn has_company(&self) -> bool {
+        self.nodes().all().iter().any(|node| node.node_id != self.inner.node_id && self.is_heard(node))
+    }
+
     /// Gives this store's replicas and leases to others from now on, over restarts too; or ends that.
     pub(crate) async fn leave(&self, leaving: bool) {
         self.inner.info.lock().leaving = leaving;

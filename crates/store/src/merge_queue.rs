@@ -83,7 +83,16 @@ enum Step {
 }
 
 /// What is to be done about two neighbours.
-fn decide(left: &Side<'_>, right: &Side<'_>, leaseholder: StoreId, is_kept: bool, config: &StoreConfig) -> Result<Step, Unmerged> {
+///
+/// Without another live node (`has_company`) the load of neighbours is no reason to keep them apart: no split would help.
+fn decide(
+    left: &Side<'_>,
+    right: &Side<'_>,
+    leaseholder: StoreId,
+    is_kept: bool,
+    has_company: bool,
+    config: &StoreConfig,
+) -> Result<Step, Unmerged> {
     if is_kept {
         return Err(Unmerged::Kept);
     }
@@ -93,7 +102,7 @@ fn decide(left: &Side<'_>, right: &Side<'_>, leaseholder: StoreId, is_kept: bool
     if left.bytes + right.bytes >= config.range_max_bytes / 2 {
         return Err(Unmerged::Large);
     }
-    if config.range_split_qps != 0 && left.rate + right.rate >= config.range_split_qps / 2 {
+    if has_company && config.range_split_qps != 0 && left.rate + right.rate >= config.range_split_qps / 2 {
         return Err(Unmerged::Busy);
     }
     let is_learner = |range: &RangeDescriptor| range.replicas.iter().any(|it| it.kind == ReplicaKind::Learner);
@@ -143,13 +152,14 @@ impl Store {
     }
 }
 
-/// Splits a range that has served much for a while.
+/// Splits a range that has served much for a while, where another node could take a part of it.
 pub(crate) async fn split_if_busy(store: &Store, replica: &std::sync::Arc<Replica>) -> Result<(), KvError> {
     let config = &store.inner.config;
     let range_id = replica.range_id();
     let unsplit = match replica.look_at_load(config.range_split_qps, config.load_split_after) {
         SplitByLoad::Calm | SplitByLoad::Watched => None,
         SplitByLoad::Not(why) => Some(why),
+        SplitByLoad::At(_) if !store.has_company() => Some(Unsplittable::OneNode),
         SplitByLoad::At(at) if at < keys::keyspace::table_data_start() => None,
         SplitByLoad::At(at) => {
             let work = store.work().begin(WorkKind::LoadSplit, range_id, None);
@@ -220,7 +230,7 @@ async fn look_and_merge(store: &Store, replica: &std::sync::Arc<Replica>) -> Res
     let left = Side { range: &range, bytes, rate: replica.rate(), settled: replica.settled_for() };
     let settled = Duration::from_millis(settled_ms);
     let right_side = Side { range: &right, bytes: right_bytes, rate: batches_per_second, settled };
-    match decide(&left, &right_side, leaseholder, is_start_kept, config)? {
+    match decide(&left, &right_side, leaseholder, is_start_kept, store.has_company(), config)? {
         Step::Bring(request) => {
             tracing::info!(range = %range_id, %right, "bringing a neighbour to the same stores");
             outbound.ask_range(&right.start, request).await.map_err(refused)?;
@@ -279,17 +289,18 @@ mod tests {
     fn no_ping_pong() {
         let config = StoreConfig::default();
         let (left, right) = (range("a", "m", &[1]), range("m", "z", &[1]));
-        let step = |bytes, rate, settled| {
+        let step = |bytes, rate, settled, has_company| {
             let settled = Duration::from_secs(settled);
             let left = Side { range: &left, bytes, rate, settled };
             let right = Side { range: &right, bytes: 1 << 20, rate: 10, settled: Duration::from_secs(9999) };
-            decide(&left, &right, StoreId::new(1), false, &config)
+            decide(&left, &right, StoreId::new(1), false, has_company, &config)
         };
-        assert_eq!(step(1 << 20, 0, 9999), Ok(Step::Merge));
-        assert_eq!(step(config.range_max_bytes / 2, 0, 9999), Err(Unmerged::Large));
-        assert_eq!(step(1 << 20, config.range_split_qps / 2, 9999), Err(Unmerged::Busy));
-        assert_eq!(step(1 << 20, 0, 10), Err(Unmerged::Recent));
+        assert_eq!(step(1 << 20, 0, 9999, true), Ok(Step::Merge));
+        assert_eq!(step(config.range_max_bytes / 2, 0, 9999, true), Err(Unmerged::Large));
+        assert_eq!(step(1 << 20, config.range_split_qps / 2, 9999, true), Err(Unmerged::Busy));
+        assert_eq!(step(1 << 20, config.range_split_qps / 2, 9999, false), Ok(Step::Merge));
+        assert_eq!(step(1 << 20, 0, 10, true), Err(Unmerged::Recent));
         let side = || Side { range: &left, bytes: 0, rate: 0, settled: Duration::from_secs(9999) };
-        assert_eq!(decide(&side(), &side(), StoreId::new(1), true, &config), Err(Unmerged::Kept));
+        assert_eq!(decide(&side(), &side(), StoreId::new(1), true, true, &config), Err(Unmerged::Kept));
     }
 }
