@@ -84,13 +84,24 @@ pub struct EvalContext<'a> {
     pub formatting: &'a Formatting,
     pub host: &'a dyn Host,
     pub catalog: &'a dyn CatalogFunctions,
+    /// Of the statement; none where values are bounded by their longest alone.
+    pub memory: Option<&'a dyn ValueMemory>,
+}
+
+/// What values may take that are about to be made.
+pub trait ValueMemory: Sync {
+    /// Whether so many bytes would fit beside what is kept; they are counted when they are there.
+    ///
+    /// # Errors
+    /// 53200.
+    fn fits(&self, bytes: usize) -> SqlResult<()>;
 }
 
 impl<'a> EvalContext<'a> {
     /// Without a session or a catalog: for folding constants and for tests.
     #[must_use]
     pub fn detached(formatting: &'a Formatting) -> Self {
-        Self { transaction_timestamp: 0, statement_timestamp: 0, formatting, host: &NoHost, catalog: &NoCatalog }
+        Self { transaction_timestamp: 0, statement_timestamp: 0, formatting, host: &NoHost, catalog: &NoCatalog, memory: None }
     }
 }
 

@@ -35,7 +35,7 @@ mod table_tests;
 mod testing;
 
 pub use aggregates::{hypothetical_aggregate, key_flags};
-pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost, Signal};
+pub use context::{CatalogFunctions, EvalContext, Host, NoCatalog, NoHost, Signal, ValueMemory};
 pub use functions::ranges::range_constructor;
 pub use functions::system::SAMPLE_KEEPS;
 pub use operators::pattern::LikePattern;

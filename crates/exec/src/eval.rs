@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use builtins::{Builtin, CallTypes, EvalContext, Volatility};
+use builtins::{Builtin, CallTypes, EvalContext, ValueMemory, Volatility};
 use plan::{Comparison, Expr, RoutineCall, SequenceOp, Subquery, SubqueryKind, TruthTest};
 use rustc_hash::FxHashMap;
 use smallvec::{SmallVec, smallvec};
@@ -374,6 +374,18 @@ fn made_of_little(builtin: &Builtin, args: &[Datum]) -> usize {
     }
 }
 
+/// What a value takes beyond what is counted for it already.
+struct Beyond<'a> {
+    memory: &'a dyn ValueMemory,
+    counted: usize,
+}
+
+impl ValueMemory for Beyond<'_> {
+    fn fits(&self, bytes: usize) -> SqlResult<()> {
+        self.memory.fits(bytes.saturating_sub(self.counted))
+    }
+}
+
 /// Calls a function. Where it may take long, the other tasks of this worker go on without it; where it takes much memory,
 /// that is counted before it is taken.
 pub(crate) fn call(
@@ -396,6 +408,12 @@ pub(crate) fn call(
         if let Some(counted) = counted.as_mut().filter(|_| total <= VALUE_BYTES_MAX) {
             counted.grow(total)?;
         }
+        let beyond = match (context.memory, counted) {
+            (Some(memory), Some(_)) => Some(Beyond { memory, counted: total }),
+            _ => None,
+        };
+        let memory = beyond.as_ref().map_or(context.memory, |beyond| Some(beyond));
+        let context = &EvalContext { memory, ..*context };
         return aside(|| builtin.call(context, types, args));
     }
     builtin.call(context, types, args)

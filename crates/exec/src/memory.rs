@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use builtins::ValueMemory;
 use parking_lot::Mutex;
 use types::{ColumnVec, Datum, SqlError, SqlResult, SqlState};
 
@@ -188,6 +189,15 @@ impl MemoryBudget {
     }
 }
 
+impl ValueMemory for MemoryBudget {
+    fn fits(&self, bytes: usize) -> SqlResult<()> {
+        // Counted for a moment, so that the node is asked as well.
+        self.take(bytes)?;
+        self.0.used.fetch_sub(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 /// Bytes counted against a budget until dropped.
 #[derive(Debug)]
 pub struct Reservation {
@@ -242,8 +252,8 @@ impl<'a> Made<'a> {
     /// 53200.
     pub(crate) fn add(&mut self, value: &Datum) -> SqlResult<()> {
         match value {
-            Datum::Text(text) | Datum::Json(text) => self.grow(text.len()),
-            Datum::Bytes(bytes) => self.grow(bytes.len()),
+            Datum::Text(text) | Datum::Json(text) => self.grow_by_copy(text.len()),
+            Datum::Bytes(bytes) => self.grow_by_copy(bytes.len()),
             Datum::Jsonb(_)
             | Datum::Array(_)
             | Datum::Record(_)
@@ -268,6 +278,15 @@ impl<'a> Made<'a> {
         match column {
             ColumnVec::Text(_) | ColumnVec::Bytes(_) | ColumnVec::Datum(_) => self.grow(column.memory_bytes()),
             ColumnVec::Bool(_) | ColumnVec::Int(..) | ColumnVec::Float(_) | ColumnVec::Decimal(_) => Ok(()),
+        }
+    }
+
+    /// The column has a copy; until it is made the value is there as well.
+    fn grow_by_copy(&mut self, bytes: usize) -> SqlResult<()> {
+        self.grow(bytes)?;
+        match self.budget {
+            Some(budget) if bytes >= STEP_BYTES => budget.fits(bytes),
+            _ => Ok(()),
         }
     }
 
@@ -301,16 +320,17 @@ mod tests {
 
     #[test]
     fn budgeted_values_count_while_they_are_made() {
-        let budget = MemoryBudget::new(5 << 20);
+        let budget = MemoryBudget::new(7 << 20);
         let value = Datum::text("x".repeat(2 << 20));
         let mut made = Made::new(Some(&budget), usize::MAX);
         made.add(&value).unwrap();
         made.add(&value).unwrap();
         assert_eq!(budget.used(), 4 << 20);
+        assert!(budget.fits(3 << 20).is_ok() && budget.fits(4 << 20).is_err());
         assert_eq!(made.add(&value).unwrap_err().code(), SqlState::OutOfMemory);
         drop(made);
         assert_eq!(budget.used(), 0);
-        assert!(Made::new(Some(&budget), usize::MAX).add_many(&value, 3).is_err());
+        assert!(Made::new(Some(&budget), usize::MAX).add_many(&value, 4).is_err());
         assert!(Made::new(None, 1 << 20).add(&value).is_err());
     }
 

@@ -290,6 +290,7 @@ fn parse_one(
 ) -> SqlResult<(Body, Extras)> {
     let depth = check_depth(piece)?;
     check_numbers(piece, sql)?;
+    check_lower_bounds(piece, sql)?;
     let mut tokens = locking::spell(piece);
     drop_idle_parentheses(&mut tokens);
     let extras = extras::take(&mut tokens).map_err(|error| syntax_error(sql, piece, &error))?;
@@ -456,6 +457,19 @@ impl<'a> LineIndex<'a> {
 pub(crate) fn position_of(sql: &str, location: Location) -> usize {
     let byte = LineIndex::new(sql).byte(location);
     sql[..byte].chars().count() + 1
+}
+
+/// The lower bound of BETWEEN is an operand: NOT, which binds less than BETWEEN, is none.
+fn check_lower_bounds(tokens: &[TokenWithSpan], sql: &str) -> SqlResult<()> {
+    let betweens = tokens.iter().enumerate().filter(|(_, token)| keyword(token) == Keyword::BETWEEN);
+    for (at, _) in betweens {
+        let mut rest = tokens[at + 1..].iter().filter(|token| is_significant(token));
+        let bound = rest.find(|token| !matches!(keyword(token), Keyword::SYMMETRIC | Keyword::ASYMMETRIC));
+        if let Some(not) = bound.filter(|token| keyword(token) == Keyword::NOT) {
+            return Err(near(&source_text(sql, not), Some(position_of(sql, not.span.start))));
+        }
+    }
+    Ok(())
 }
 
 /// The position of a node, if the parser knows it.

@@ -41,6 +41,8 @@ pub(crate) enum Place {
     /// In an expression of the SELECT or clause whose frame has this number.
     Expression(usize),
     LateralQuery,
+    /// A tree of joins that holds a lateral item.
+    LateralTree,
     LateralFunction,
 }
 

@@ -1,6 +1,7 @@
 //! The command line: `quorate start`, `quorate node`, `quorate cert`, `quorate audit`, `quorate encryption-status`,
 //! `quorate workload`.
 
+mod allocator;
 mod audited;
 mod cert;
 mod encryption;
@@ -14,9 +15,9 @@ use server::{JoinToken, Node, NodeConfig};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
-/// Memory that is free is given back to the operating system after so long. Large statements follow one another, and pages
+/// Memory of small blocks that is free is given back to the operating system after so long. Large statements follow one another, and pages
 /// that are taken again are cleared again: for an UPDATE of 300,000 rows that was a third of its CPU time. Huge pages are
 /// off for the same reason (`no_thp`): they are cleared whole.
 const FREE_MEMORY_KEPT_MS: i64 = 10_000;

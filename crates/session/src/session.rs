@@ -448,6 +448,7 @@ impl Session {
             formatting: &formatting,
             host: &host,
             catalog: &*environment.view,
+            memory: None,
         };
         let notes = PlanNotes::default();
         let roles = match self.has_changed_catalog() {

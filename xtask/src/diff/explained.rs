@@ -109,7 +109,7 @@ pub const EXPLAINED: &[Explained] = &[
             matches!(it.kind, Kind::RefusedHere { code, .. } if is_of_value(code, it.sql)) && it.there.refusal.is_none()
                 && it.evidence.refused_there
                 && !it.has(&["case ", "coalesce("])
-                && it.has(&[" join ", " where ", "exists", "from (", " having ", " over (", "union"])
+                && it.has(&[" join ", " where ", "exists", "from (", "lateral (", " having ", " over (", "union"])
         },
     },
     Explained {
@@ -169,7 +169,13 @@ pub const EXPLAINED: &[Explained] = &[
     Explained {
         name: "collations of a recursive query",
         reason: "all strings have the collation C here, and so COLLATE in the recursive term changes nothing",
-        applies: |it| matches!(it.kind, Kind::RefusedThere { code, .. } if code == "42P21") && it.has(&["collate"]),
+        applies: |it| {
+            let code = match it.kind {
+                Kind::RefusedThere { code, .. } | Kind::OtherCode { there: code, .. } => code,
+                _ => return false,
+            };
+            code == "42P21" && it.has(&["collate"])
+        },
     },
     Explained {
         name: "a constant that is grouped by",
@@ -195,7 +201,7 @@ pub const EXPLAINED: &[Explained] = &[
     Explained {
         name: "the last digit of a cube root",
         reason: "the C library's cbrt is not the nearest float: cbrt(27) is 3.0000000000000004 there and 3 here",
-        applies: |it| matches!(it.kind, Kind::Values) && it.whole.contains("cbrt("),
+        applies: |it| matches!(it.kind, Kind::Values | Kind::RowCount) && it.whole.contains("cbrt("),
     },
     Explained {
         name: "one of several rows to change a row by",
@@ -205,6 +211,11 @@ pub const EXPLAINED: &[Explained] = &[
                 && (it.sql.contains("update ") && it.has(&[" from "]) || it.sql.contains("delete ") && it.has(&[" using "]))
                 && it.has(&["returning"])
         },
+    },
+    Explained {
+        name: "one of equal strings with blanks at their ends",
+        reason: "'a' and 'a  ' are equal as char(n): which of them least and greatest give, and in which order they come, is not promised",
+        applies: |it| matches!(it.kind, Kind::Order) && it.has(&["least(", "greatest("]) && it.has(&["bpchar", "char("]),
     },
     Explained {
         name: "one of equal numerics",

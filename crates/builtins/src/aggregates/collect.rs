@@ -77,7 +77,7 @@ struct Join {
 }
 
 impl Accumulator for Join {
-    fn add(&mut self, _: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()> {
+    fn add(&mut self, context: &EvalContext<'_>, args: &[Datum]) -> SqlResult<()> {
         let raw = |datum: &Datum| -> Vec<u8> {
             if self.is_text { text(datum).as_bytes().to_vec() } else { bytes(datum).to_vec() }
         };
@@ -89,7 +89,7 @@ impl Accumulator for Join {
         match &mut self.joined {
             None => self.joined = Some(value),
             Some(joined) => {
-                check_length(joined.len() + delimiter.len() + value.len())?;
+                check_length(context, joined.len() + delimiter.len() + value.len())?;
                 joined.extend_from_slice(&delimiter);
                 joined.extend_from_slice(&value);
             }

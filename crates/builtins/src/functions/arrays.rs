@@ -2,6 +2,7 @@
 
 use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, sql_equal};
 
+use crate::EvalContext;
 use crate::arguments::{array, int};
 use crate::operators::arrays::{append, concatenate};
 use crate::operators::strings::check_length;
@@ -87,7 +88,7 @@ fn replace(types: &CallTypes, a: &[Datum]) -> SqlResult<Datum> {
     Ok(Datum::Array(Array::with_dimensions(value.dimensions(), replaced)?.into()))
 }
 
-fn fill(a: &[Datum]) -> SqlResult<Datum> {
+fn fill(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
     let Datum::Array(lengths) = &a[1] else {
         return Err(SqlError::new(SqlState::NullValueNotAllowed, "dimension array or low bound array cannot be null"));
     };
@@ -134,7 +135,7 @@ fn fill(a: &[Datum]) -> SqlResult<Datum> {
     if total > 134_217_727 {
         return Err(SqlError::new(SqlState::ProgramLimitExceeded, "array size exceeds the maximum allowed (134217727)"));
     }
-    check_length(total * size_of::<Datum>())?;
+    check_length(context, total * size_of::<Datum>())?;
     Ok(Datum::Array(Array::with_dimensions(&dimensions, vec![a[0].clone(); total])?.into()))
 }
 
@@ -180,9 +181,9 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("cardinality", 3179, &[ARRAY], R_I4, |_, _, a| Ok(Datum::Int(array(&a[0]).len() as i64))),
     Builtin::pure("array_append", 20_378, &[ARRAY, ELEMENT], RetType::AnyArray, |_, _, a| append(&a[0], &a[1], false)).null_aware(),
     Builtin::pure("array_prepend", 20_379, &[ELEMENT, ARRAY], RetType::AnyArray, |_, _, a| append(&a[1], &a[0], true)).null_aware(),
-    Builtin::pure("array_cat", 20_383, &[ARRAY, ARRAY], RetType::AnyArray, |_, _, a| match (&a[0], &a[1]) {
+    Builtin::pure("array_cat", 20_383, &[ARRAY, ARRAY], RetType::AnyArray, |context, _, a| match (&a[0], &a[1]) {
         (Datum::Null, other) | (other, Datum::Null) => Ok(other.clone()),
-        (left, right) => Ok(Datum::Array(concatenate(array(left), array(right))?.into())),
+        (left, right) => Ok(Datum::Array(concatenate(context, array(left), array(right))?.into())),
     })
     .null_aware(),
     Builtin::pure("array_position", 3277, &[ARRAY, ELEMENT], R_I4, |_, types, a| position(types, a)).null_aware(),
@@ -191,13 +192,13 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         .null_aware(),
     Builtin::pure("array_remove", 3167, &[ARRAY, ELEMENT], RetType::AnyArray, |_, types, a| remove(types, a)).null_aware(),
     Builtin::pure("array_replace", 3168, &[ARRAY, ELEMENT, ELEMENT], RetType::AnyArray, |_, types, a| replace(types, a)).null_aware(),
-    Builtin::pure("array_fill", 1193, &[ELEMENT, ArgType::T(SqlType::INT4_ARRAY)], RetType::AnyArray, |_, _, a| fill(a)).null_aware(),
+    Builtin::pure("array_fill", 1193, &[ELEMENT, ArgType::T(SqlType::INT4_ARRAY)], RetType::AnyArray, |context, _, a| fill(context, a)).null_aware(),
     Builtin::pure(
         "array_fill",
         1286,
         &[ELEMENT, ArgType::T(SqlType::INT4_ARRAY), ArgType::T(SqlType::INT4_ARRAY)],
         RetType::AnyArray,
-        |_, _, a| fill(a),
+        |context, _, a| fill(context, a),
     )
     .null_aware(),
     Builtin::pure("trim_array", 6172, &[ARRAY, I4], RetType::AnyArray, |_, _, a| trim(a)),

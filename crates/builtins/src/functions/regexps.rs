@@ -2,6 +2,7 @@
 
 use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType};
 
+use crate::EvalContext;
 use crate::arguments::{int, text};
 use crate::operators::pattern::{Flags, compile, escape_character, similar_to_regex};
 use crate::operators::strings::check_length;
@@ -83,7 +84,7 @@ fn replacement(template: &str, value: &str, found: &Groups, out: &mut String) {
 }
 
 /// Replaces the match of this number, or all where it is 0.
-fn replace(value: &str, pattern: &str, template: &str, start: i64, number: i64, flags: Flags) -> SqlResult<Datum> {
+fn replace(context: &EvalContext<'_>, value: &str, pattern: &str, template: &str, start: i64, number: i64, flags: Flags) -> SqlResult<Datum> {
     let regex = compile(pattern, flags)?;
     let Some(from) = start_byte(value, start) else { return Ok(Datum::text(value)) };
     let (mut out, mut copied) = (String::with_capacity(value.len()), 0);
@@ -95,7 +96,7 @@ fn replace(value: &str, pattern: &str, template: &str, start: i64, number: i64, 
         let (from, to) = whole(&found);
         out.push_str(&value[copied..from]);
         replacement(template, value, &found, &mut out);
-        check_length(out.len())?;
+        check_length(context, out.len())?;
         copied = to;
         if number != 0 {
             break;
@@ -105,15 +106,15 @@ fn replace(value: &str, pattern: &str, template: &str, start: i64, number: i64, 
     Ok(Datum::text(out))
 }
 
-fn replace_call(a: &[Datum]) -> SqlResult<Datum> {
+fn replace_call(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
     let flags = flags(a, 3)?;
-    replace(text(&a[0]), text(&a[1]), text(&a[2]), 1, i64::from(!flags.global), flags)
+    replace(context, text(&a[0]), text(&a[1]), text(&a[2]), 1, i64::from(!flags.global), flags)
 }
 
-fn replace_from(a: &[Datum]) -> SqlResult<Datum> {
+fn replace_from(context: &EvalContext<'_>, a: &[Datum]) -> SqlResult<Datum> {
     let start = bounded(a, 3, "start", 1, 1)?;
     let number = bounded(a, 4, "n", 0, 1)?;
-    replace(text(&a[0]), text(&a[1]), text(&a[2]), start, number, flags(a, 5)?)
+    replace(context, text(&a[0]), text(&a[1]), text(&a[2]), start, number, flags(a, 5)?)
 }
 
 fn split(a: &[Datum], function: &str) -> SqlResult<Vec<Datum>> {
@@ -223,11 +224,11 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("regexp_match", 3397, &[TEXT, TEXT, TEXT], R_TEXTS, |_, _, a| first_match(a)),
     Builtin::pure("regexp_matches", 2763, &[TEXT, TEXT], R_TEXTS, |_, _, a| first_match(a)).returning_set(MATCHES),
     Builtin::pure("regexp_matches", 2764, &[TEXT, TEXT, TEXT], R_TEXTS, |_, _, a| first_match(a)).returning_set(MATCHES),
-    Builtin::pure("regexp_replace", 2284, &[TEXT, TEXT, TEXT], R_TEXT, |_, _, a| replace_call(a)),
-    Builtin::pure("regexp_replace", 2285, &[TEXT, TEXT, TEXT, TEXT], R_TEXT, |_, _, a| replace_call(a)),
-    Builtin::pure("regexp_replace", 6253, &[TEXT, TEXT, TEXT, I4], R_TEXT, |_, _, a| replace_from(a)),
-    Builtin::pure("regexp_replace", 6252, &[TEXT, TEXT, TEXT, I4, I4], R_TEXT, |_, _, a| replace_from(a)),
-    Builtin::pure("regexp_replace", 6251, &[TEXT, TEXT, TEXT, I4, I4, TEXT], R_TEXT, |_, _, a| replace_from(a)),
+    Builtin::pure("regexp_replace", 2284, &[TEXT, TEXT, TEXT], R_TEXT, |context, _, a| replace_call(context, a)),
+    Builtin::pure("regexp_replace", 2285, &[TEXT, TEXT, TEXT, TEXT], R_TEXT, |context, _, a| replace_call(context, a)),
+    Builtin::pure("regexp_replace", 6253, &[TEXT, TEXT, TEXT, I4], R_TEXT, |context, _, a| replace_from(context, a)),
+    Builtin::pure("regexp_replace", 6252, &[TEXT, TEXT, TEXT, I4, I4], R_TEXT, |context, _, a| replace_from(context, a)),
+    Builtin::pure("regexp_replace", 6251, &[TEXT, TEXT, TEXT, I4, I4, TEXT], R_TEXT, |context, _, a| replace_from(context, a)),
     Builtin::pure("regexp_count", 6254, &[TEXT, TEXT], R_I4, |_, _, a| count(a)),
     Builtin::pure("regexp_count", 6255, &[TEXT, TEXT, I4], R_I4, |_, _, a| count(a)),
     Builtin::pure("regexp_count", 6256, &[TEXT, TEXT, I4, TEXT], R_I4, |_, _, a| count(a)),

@@ -3,6 +3,7 @@
 use md5::{Digest, Md5};
 use types::{Datum, SqlError, SqlResult, SqlState, SqlType, quote_identifier};
 
+use crate::EvalContext;
 use crate::arguments::{array, bytes, int, text};
 use crate::operators::pattern::{escape_character, like, similar_to_regex};
 use crate::operators::strings::{cast_to_text, check_length, to_text};
@@ -66,7 +67,7 @@ fn trim(value: &str, set: &str, left: bool, right: bool) -> SqlResult<Datum> {
 }
 
 /// lpad and rpad: fills to, or cuts to, `len` characters.
-fn pad(value: &str, len: i64, fill: &str, at_left: bool) -> SqlResult<Datum> {
+fn pad(context: &EvalContext<'_>, value: &str, len: i64, fill: &str, at_left: bool) -> SqlResult<Datum> {
     let len = len.max(0);
     if len > RESULT_BYTES_MAX / 4 {
         return Err(SqlError::new(SqlState::ProgramLimitExceeded, "requested length too large"));
@@ -76,6 +77,7 @@ fn pad(value: &str, len: i64, fill: &str, at_left: bool) -> SqlResult<Datum> {
     if have >= len {
         return out(value.chars().take(len).collect::<String>());
     }
+    check_length(context, value.len() + (len - have))?;
     let padding: String = if fill.is_empty() { String::new() } else { fill.chars().cycle().take(len - have).collect() };
     out(if at_left { padding + value } else { format!("{value}{padding}") })
 }
@@ -130,12 +132,14 @@ fn split_part(value: &str, delimiter: &str, n: i64) -> SqlResult<Datum> {
     out(field.unwrap_or(""))
 }
 
-fn repeat(value: &str, times: i64) -> SqlResult<Datum> {
+fn repeat(context: &EvalContext<'_>, value: &str, times: i64) -> SqlResult<Datum> {
     let times = times.max(0);
     if (value.len() as i64).saturating_mul(times) >= RESULT_BYTES_MAX {
         return Err(SqlError::new(SqlState::ProgramLimitExceeded, "requested length too large"));
     }
-    out(value.repeat(usize::try_from(times).expect("not negative")))
+    let times = usize::try_from(times).expect("not negative");
+    check_length(context, value.len().saturating_mul(times))?;
+    out(value.repeat(times))
 }
 
 fn overlay(value: &str, new: &str, start: i64, len: i64) -> SqlResult<Datum> {
@@ -334,7 +338,7 @@ fn quote_literal(value: &str) -> String {
 }
 
 /// format(): `%s`, `%I`, `%L`, with positions and widths.
-fn format_text(template: &str, args: &[Option<String>]) -> SqlResult<String> {
+fn format_text(context: &EvalContext<'_>, template: &str, args: &[Option<String>]) -> SqlResult<String> {
     let refused = |message: &str| SqlError::new(SqlState::InvalidParameterValue, message);
     let mut result = String::new();
     let mut next = 0;
@@ -385,7 +389,7 @@ fn format_text(template: &str, args: &[Option<String>]) -> SqlResult<String> {
             (other, _) => unreachable!("the specifier {other} was refused before"),
         };
         let padding = width.unwrap_or(0).saturating_sub(shown.chars().count());
-        check_length(result.len().saturating_add(padding).saturating_add(shown.len()))?;
+        check_length(context, result.len().saturating_add(padding).saturating_add(shown.len()))?;
         let padding = " ".repeat(padding);
         if left { result.extend([shown, padding]) } else { result.extend([padding, shown]) }
     }
@@ -438,7 +442,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         utf8_only(text(&a[1]), "destination")?;
         Ok(Datum::bytes(text(&a[0]).as_bytes()))
     }),
-    Builtin::pure("format", 3540, &[TEXT], R_TEXT, |_, _, a| out(format_text(text(&a[0]), &[])?)).stable(),
+    Builtin::pure("format", 3540, &[TEXT], R_TEXT, |context, _, a| out(format_text(context, text(&a[0]), &[])?)).stable(),
     Builtin::pure("quote_literal", 1285, &[ArgType::AnyElement], R_TEXT, |context, types, a| {
         out(quote_literal(&cast_to_text(context, &types.args[0], &a[0])?))
     })
@@ -462,15 +466,15 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
     Builtin::pure("ltrim", 875, &[TEXT, TEXT], R_TEXT, |_, _, a| trim(text(&a[0]), text(&a[1]), true, false)),
     Builtin::pure("rtrim", 882, &[TEXT], R_TEXT, |_, _, a| trim(text(&a[0]), " ", false, true)),
     Builtin::pure("rtrim", 876, &[TEXT, TEXT], R_TEXT, |_, _, a| trim(text(&a[0]), text(&a[1]), false, true)),
-    Builtin::pure("lpad", 879, &[TEXT, I4], R_TEXT, |_, _, a| pad(text(&a[0]), int(&a[1]), " ", true)),
-    Builtin::pure("lpad", 873, &[TEXT, I4, TEXT], R_TEXT, |_, _, a| pad(text(&a[0]), int(&a[1]), text(&a[2]), true)),
-    Builtin::pure("rpad", 880, &[TEXT, I4], R_TEXT, |_, _, a| pad(text(&a[0]), int(&a[1]), " ", false)),
-    Builtin::pure("rpad", 874, &[TEXT, I4, TEXT], R_TEXT, |_, _, a| pad(text(&a[0]), int(&a[1]), text(&a[2]), false)),
+    Builtin::pure("lpad", 879, &[TEXT, I4], R_TEXT, |context, _, a| pad(context, text(&a[0]), int(&a[1]), " ", true)),
+    Builtin::pure("lpad", 873, &[TEXT, I4, TEXT], R_TEXT, |context, _, a| pad(context, text(&a[0]), int(&a[1]), text(&a[2]), true)),
+    Builtin::pure("rpad", 880, &[TEXT, I4], R_TEXT, |context, _, a| pad(context, text(&a[0]), int(&a[1]), " ", false)),
+    Builtin::pure("rpad", 874, &[TEXT, I4, TEXT], R_TEXT, |context, _, a| pad(context, text(&a[0]), int(&a[1]), text(&a[2]), false)),
     Builtin::pure("left", 3060, &[TEXT, I4], R_TEXT, |_, _, a| out(head(text(&a[0]), int(&a[1])))),
     Builtin::pure("right", 3061, &[TEXT, I4], R_TEXT, |_, _, a| out(tail(text(&a[0]), int(&a[1])))),
     Builtin::pure("reverse", 3062, &[TEXT], R_TEXT, |_, _, a| out(text(&a[0]).chars().rev().collect::<String>())),
-    Builtin::pure("repeat", 1622, &[TEXT, I4], R_TEXT, |_, _, a| repeat(text(&a[0]), int(&a[1]))),
-    Builtin::pure("replace", 2087, &[TEXT, TEXT, TEXT], R_TEXT, |_, _, a| {
+    Builtin::pure("repeat", 1622, &[TEXT, I4], R_TEXT, |context, _, a| repeat(context, text(&a[0]), int(&a[1]))),
+    Builtin::pure("replace", 2087, &[TEXT, TEXT, TEXT], R_TEXT, |context, _, a| {
         let (value, from) = (text(&a[0]), text(&a[1]));
         if from.is_empty() {
             return Ok(a[0].clone());
@@ -478,7 +482,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         let to = text(&a[2]);
         if to.len() > from.len() {
             let grows = to.len() - from.len();
-            check_length(value.len().saturating_add(value.matches(from).count().saturating_mul(grows)))?;
+            check_length(context, value.len().saturating_add(value.matches(from).count().saturating_mul(grows)))?;
         }
         out(value.replace(from, to))
     }),
@@ -516,7 +520,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         let mut joined = String::new();
         for (value, ty) in a.iter().zip(&types.args).filter(|(value, _)| !value.is_null()) {
             let text = to_text(context, ty, value)?;
-            check_length(joined.len() + text.len())?;
+            check_length(context, joined.len() + text.len())?;
             joined.push_str(&text);
         }
         out(joined)
@@ -532,7 +536,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         for (value, ty) in a.iter().zip(&types.args).skip(1).filter(|(value, _)| !value.is_null()) {
             parts.push(to_text(context, ty, value)?);
         }
-        joined(&parts, text(&a[0]))
+        joined(context, &parts, text(&a[0]))
     })
     .variadic()
     .null_aware()
@@ -545,7 +549,7 @@ pub(super) static FUNCTIONS: &[Builtin] = &[
         for (value, ty) in a.iter().zip(&types.args).skip(1) {
             args.push(if value.is_null() { None } else { Some(to_text(context, ty, value)?) });
         }
-        out(format_text(text(&a[0]), &args)?)
+        out(format_text(context, text(&a[0]), &args)?)
     })
     .variadic()
     .null_aware()
@@ -623,12 +627,12 @@ fn join_array(
             (false, _) => parts.push(to_text(context, &element, item)?),
         }
     }
-    joined(&parts, delimiter)
+    joined(context, &parts, delimiter)
 }
 
-fn joined(parts: &[String], delimiter: &str) -> SqlResult<Datum> {
+fn joined(context: &EvalContext<'_>, parts: &[String], delimiter: &str) -> SqlResult<Datum> {
     let delimiters = parts.len().saturating_sub(1).saturating_mul(delimiter.len());
-    check_length(delimiters.saturating_add(parts.iter().map(String::len).sum()))?;
+    check_length(context, delimiters.saturating_add(parts.iter().map(String::len).sum()))?;
     out(parts.join(delimiter))
 }
 

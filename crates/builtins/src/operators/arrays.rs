@@ -2,6 +2,7 @@
 
 use types::{Array, Datum, SqlError, SqlResult, SqlState, SqlType, sql_equal};
 
+use crate::EvalContext;
 use crate::arguments::array;
 use crate::operators::strings::check_length;
 use crate::signature::{ArgType, Builtin, CallTypes, Operator, RetType};
@@ -25,7 +26,7 @@ fn overlaps(ty: &SqlType, a: &Array, b: &Array) -> bool {
 }
 
 /// One-dimensional concatenation, or of an n-dimensional array with its slices.
-pub(crate) fn concatenate(a: &Array, b: &Array) -> SqlResult<Array> {
+pub(crate) fn concatenate(context: &EvalContext<'_>, a: &Array, b: &Array) -> SqlResult<Array> {
     if a.is_empty() {
         return Ok(b.clone());
     }
@@ -37,7 +38,7 @@ pub(crate) fn concatenate(a: &Array, b: &Array) -> SqlResult<Array> {
             .with_detail("Arrays with differing dimensions are not compatible for concatenation.")
     };
     let (da, db) = (a.dimensions(), b.dimensions());
-    check_length((a.len() + b.len()) * size_of::<Datum>())?;
+    check_length(context, (a.len() + b.len()) * size_of::<Datum>())?;
     let elements: Vec<Datum> = a.elements().iter().chain(b.elements()).cloned().collect();
     let mut dimensions = if da.len() >= db.len() { da.to_vec() } else { db.to_vec() };
     let inner = |dimensions: &[types::array::Dimension]| {
@@ -90,9 +91,9 @@ pub(super) static OPERATORS: &[Operator] = &[
     Operator::new(
         "||",
         375,
-        Builtin::pure("array_cat", 383, &[ARRAY, ARRAY], RetType::AnyArray, |_, _, a| match (&a[0], &a[1]) {
+        Builtin::pure("array_cat", 383, &[ARRAY, ARRAY], RetType::AnyArray, |context, _, a| match (&a[0], &a[1]) {
             (Datum::Null, other) | (other, Datum::Null) => Ok(other.clone()),
-            (left, right) => Ok(Datum::Array(concatenate(array(left), array(right))?.into())),
+            (left, right) => Ok(Datum::Array(concatenate(context, array(left), array(right))?.into())),
         })
         .null_aware(),
     ),

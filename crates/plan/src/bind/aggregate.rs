@@ -40,7 +40,7 @@ impl Binder<'_> {
                 .frames
                 .get_mut(frame)
                 .ok_or_else(|| SqlError::internal("a subquery stands in no query"))?,
-            Some(Place::LateralQuery) => {
+            Some(Place::LateralQuery | Place::LateralTree) => {
                 return refused("aggregate functions are not allowed in FROM clause of their own query level".to_owned());
             }
             Some(Place::LateralFunction | Place::Outermost) => {

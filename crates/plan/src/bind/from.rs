@@ -47,6 +47,19 @@ impl Own {
     }
 }
 
+/// A condition of a tree of joins that began to mention what stands beside the tree: only LATERAL may.
+fn refuse_beside(level: &Level<'_>, before: usize) -> SqlResult<()> {
+    let (Place::LateralTree, Some(beside)) = (level.place, level.parent) else { return Ok(()) };
+    let slots = level.slots.borrow();
+    let Some(slot) = slots[before..].iter().find(|slot| !matches!(slot, Expr::Outer(..))) else { return Ok(()) };
+    let is_mentioned = |range: &&Range| range.columns.iter().any(|column| same_expr(slot, &column.expr));
+    let name = beside.ranges.iter().find(is_mentioned).map_or("", |range| range.name.as_str());
+    let message = format!("invalid reference to FROM-clause entry for table \"{name}\"");
+    Err(SqlError::new(SqlState::UndefinedTable, message).with_hint(format!(
+        "There is an entry for table \"{name}\", but it cannot be referenced from this part of the query."
+    )))
+}
+
 /// A join's condition and the columns it merged.
 type Condition = (Option<Expr>, Vec<Visible>);
 
@@ -73,6 +86,19 @@ impl Binder<'_> {
         let mut beside: Vec<Rel> = if matches!(rel.node, RelNode::Unit) { Vec::new() } else { vec![rel] };
         for item in from {
             let reaches_left = item.joins.iter().any(|join| may_be_lateral(&join.relation));
+            if (reaches_left || may_be_lateral(&item.relation)) && !scope.ranges.is_empty() && !item.joins.iter().all(keeps_left) {
+                let tree = self.tree_beside(item, level, &scope)?;
+                if tree.lateral.is_some() {
+                    let rel = self.product(std::mem::take(&mut beside))?;
+                    let (rel, joined) = self.cross(rel, scope, tree)?;
+                    scope = joined;
+                    beside.push(rel);
+                } else {
+                    scope = scope.join(tree.scope)?;
+                    beside.push(tree.rel);
+                }
+                continue;
+            }
             if reaches_left && !scope.ranges.is_empty() && item.joins.iter().all(keeps_left) {
                 // Its laterals may mention all that is to the left: join one by one.
                 let first = self.factor(&item.relation, level, Some(&scope))?;
@@ -109,6 +135,17 @@ impl Binder<'_> {
             beside.push(tree);
         }
         Ok((self.product(beside)?, scope))
+    }
+
+    /// A tree of joins whose laterals may mention what is to its left, as one item: each row there is joined with what the
+    /// whole tree gives for it, and not the first item of the tree alone, as the others may keep rows that it has not.
+    fn tree_beside<'s>(&mut self, tree: &ast::TableWithJoins, level: &'s Level<'s>, left: &Scope<'s>) -> SqlResult<Item<'s>> {
+        let own = self.level_in(left, Place::LateralTree);
+        let (rel, scope) = self.nested(1, |binder| binder.from_items(std::slice::from_ref(tree), &own))?;
+        let Scope { ranges, visible, width, reads, .. } = scope;
+        let slots = own.slots.take();
+        let lateral = (!slots.is_empty()).then_some(slots);
+        Ok(Item { rel, scope: Scope { level, ranges, visible, width, reads }, lateral })
     }
 
     /// All rows of each with all rows of the others. Few are joined from the left, as a query would be written with
@@ -184,7 +221,17 @@ impl Binder<'_> {
             return Err(SqlError::new(SqlState::SyntaxError, "a join needs ON, USING or NATURAL"));
         }
         let mark = self.recursion_mark();
-        let right = self.factor(&join.relation, level, Some(&left_scope))?;
+        let right = match kind {
+            JoinKind::Right | JoinKind::Full => match self.factor(&join.relation, level, None) {
+                Ok(right) => right,
+                // Something is not known without the rows to the left: what it is of those is refused below.
+                Err(error) => match self.factor(&join.relation, level, Some(&left_scope)) {
+                    Ok(right) if right.lateral.is_some() => right,
+                    _ => return Err(error),
+                },
+            },
+            _ => self.factor(&join.relation, level, Some(&left_scope))?,
+        };
         if matches!(kind, JoinKind::Left | JoinKind::Full) {
             self.refuse_recursion(&mark, "an outer join")?;
         }
@@ -206,7 +253,10 @@ impl Binder<'_> {
             ast::JoinConstraint::None => (None, Vec::new()),
             ast::JoinConstraint::On(expr) => {
                 let on = if own.ranges == 0 {
-                    self.with_frame(Clause::JoinOn, |binder| binder.boolean(expr, &scope, "JOIN/ON"))?
+                    let before = level.slots.borrow().len();
+                    let on = self.with_frame(Clause::JoinOn, |binder| binder.boolean(expr, &scope, "JOIN/ON"))?;
+                    refuse_beside(level, before)?;
+                    on
                 } else {
                     let inside = own.of(&scope);
                     self.with_frame(Clause::JoinOn, |binder| binder.boolean(expr, &inside, "JOIN/ON"))?
@@ -356,7 +406,16 @@ impl Binder<'_> {
             }
             ast::TableFactor::NestedJoin { table_with_joins, alias } => {
                 let inside = std::slice::from_ref(&**table_with_joins);
-                let (rel, mut scope) = self.nested(1, |binder| binder.from_items(inside, level))?;
+                let (rel, mut scope, lateral) = match left.filter(|left| !left.ranges.is_empty() && holds_lateral(table_with_joins)) {
+                    Some(left) => {
+                        let Item { rel, scope, lateral } = self.tree_beside(table_with_joins, level, left)?;
+                        (rel, scope, lateral)
+                    }
+                    None => {
+                        let (rel, scope) = self.nested(1, |binder| binder.from_items(inside, level))?;
+                        (rel, scope, None)
+                    }
+                };
                 if let Some(alias) = alias {
                     check_name(&alias.name)?;
                     let columns = scope
@@ -374,7 +433,7 @@ impl Binder<'_> {
                         columns.iter().map(|it| Visible { name: it.name.clone(), expr: it.expr.clone() }).collect();
                     scope.ranges = vec![Range { name: fold(&alias.name), schema: None, table: None, catalog_oid: None, columns, row_of: RowOf::Nothing }];
                 }
-                Ok(Item { rel, scope, lateral: None })
+                Ok(Item { rel, scope, lateral })
             }
             other => Err(SqlError::not_supported(format!("this item of FROM is not supported: {other}"))),
         }
@@ -676,6 +735,14 @@ fn may_be_lateral(factor: &ast::TableFactor) -> bool {
         ast::TableFactor::Table { args, .. } => args.is_some(),
         _ => false,
     }
+}
+
+fn holds_lateral(tree: &ast::TableWithJoins) -> bool {
+    let holds = |factor: &ast::TableFactor| match factor {
+        ast::TableFactor::NestedJoin { table_with_joins, .. } => holds_lateral(table_with_joins),
+        other => may_be_lateral(other),
+    };
+    holds(&tree.relation) || tree.joins.iter().any(|join| holds(&join.relation))
 }
 
 /// The joins that may be attached to a longer left side without changing their result.

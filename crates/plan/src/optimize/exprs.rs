@@ -186,6 +186,15 @@ pub(super) fn known_truth(condition: &Expr, context: &PlanContext<'_>) -> Option
     let truth = |datum: &Datum| matches!(datum, Datum::Bool(true));
     match condition {
         Expr::Const(datum, _) => Some(truth(datum)),
+        Expr::IsNull(tested) => match &**tested {
+            Expr::Const(datum, _) => Some(datum.is_null()),
+            _ => None,
+        },
+        Expr::Not(inner) => match &**inner {
+            // Never NULL itself.
+            Expr::IsNull(_) => known_truth(inner, context).map(|is_null| !is_null),
+            _ => None,
+        },
         Expr::Call { builtin, types, args } if builtin.volatility == Volatility::Immutable => {
             let values: Option<Vec<Datum>> = args
                 .iter()

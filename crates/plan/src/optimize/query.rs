@@ -22,11 +22,6 @@ const UNKNOWN_LIMIT: f64 = 100.0;
 /// `min` and `max` side by side that are looked for one by one at most.
 const MAX_OUTERMOST: usize = 8;
 
-/// FALSE and NULL, which are the same to a filter.
-fn is_never_true(filter: &Expr) -> bool {
-    matches!(filter, Expr::Const(value, _) if value.as_bool() != Some(true))
-}
-
 /// Plans a relation under filters over its columns.
 pub(super) fn plan_rel(rel: Rel, filters: Vec<Expr>, want: Want, context: &PlanContext<'_>) -> SqlResult<Part> {
     grown(|| plan_node(rel, filters, want, context))
@@ -73,7 +68,7 @@ fn plan_node(rel: Rel, mut filters: Vec<Expr>, mut want: Want, context: &PlanCon
             }
             filters.extend(own);
             // What can never be true lets nothing through, whatever the others would say, or fail with.
-            if let Some(never) = filters.iter().position(is_never_true) {
+            if let Some(never) = filters.iter().position(|filter| known_truth(filter, context) == Some(false)) {
                 filters = vec![filters.swap_remove(never)];
             }
             plan_rel(input, filters, want, context)

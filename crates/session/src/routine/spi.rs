@@ -426,6 +426,7 @@ impl Spi for SessionSpi<'_> {
             formatting: &self.formatting,
             host: &self.host,
             catalog: &*self.environment.view,
+            memory: Some(&self.memory),
         };
         let scope =
             EvalScope { params: values, outer: &[], eval: &eval, memory: Some(&self.memory), made_max: usize::MAX };

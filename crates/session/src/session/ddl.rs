@@ -95,12 +95,14 @@ impl Session {
             block.shared_catalog(),
         );
         let run_formatting = environment.formatting_at(block.began);
+        let memory = MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory);
         let eval = EvalContext {
             transaction_timestamp: block.began,
             statement_timestamp: SessionHost::now_micros(&self.engine.clock),
             formatting: &run_formatting,
             host: &host,
             catalog: &*environment.view,
+            memory: Some(&memory),
         };
         let outcome = exec::ddl::execute(
             ddl,
@@ -118,7 +120,7 @@ impl Session {
                 eval: &eval,
                 state: &mut self.state,
                 virtual_tables: &tables,
-                memory: MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory),
+                memory: memory.clone(),
                 cancel: self.cancel.clone(),
             },
         )

@@ -228,12 +228,14 @@ impl Session {
         let block = self.block.as_mut().expect("a block is open when a plan runs");
         let began = block.began;
         let formatting = environment.formatting_at(began);
+        let memory = MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory);
         let eval = EvalContext {
             transaction_timestamp: began,
             statement_timestamp: now,
             formatting: &formatting,
             host: &host,
             catalog: &*environment.view,
+            memory: Some(&memory),
         };
         let shared = block.shared_catalog();
         match self.frozen {
@@ -251,7 +253,6 @@ impl Session {
         };
         let tables = StatementTables::new(&environment.store, &environment.view, session_tables, shared);
         let (database, cancel) = (self.database, self.cancel.clone());
-        let memory = MemoryBudget::within(STATEMENT_MEMORY, &self.engine.memory);
         let transitions = self.transitions.clone();
         let mut lending = Lending::new(self);
         let Lending { session, txn, state } = &mut lending;
@@ -268,7 +269,7 @@ impl Session {
             state,
             database,
             user: environment.user_id,
-            memory,
+            memory: memory.clone(),
             cancel: cancel.clone(),
             read_only,
             stats: None,
