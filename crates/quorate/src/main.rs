@@ -130,6 +130,12 @@ struct Start {
     /// Replicas of a node that was not heard of for so many seconds are made anew on others.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     dead_after: u64,
+    /// The replicas of a range are compared every so many seconds; 0: only by quorate node check.
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    consistency_check_interval: u64,
+    /// What may be read for that in a second.
+    #[arg(long, value_name = "BYTES", default_value_t = 8 << 20, value_parser = clap::value_parser!(u64).range(1 << 16..))]
+    consistency_check_rate: u64,
     /// A transaction that has written more than this by COPY leaves it with the ranges before it commits. What it keeps in
     /// memory counts as --sql-memory-bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 48 << 20)]
@@ -262,6 +268,8 @@ async fn run(start: Start) -> Ended {
     config.store.merges = start.range_merge_after > 0;
     config.store.merge_pause = std::time::Duration::from_secs(start.range_merge_after);
     config.store.dead_after = std::time::Duration::from_secs(start.dead_after);
+    config.store.consistency_interval = Duration::from_secs(start.consistency_check_interval);
+    config.store.consistency_bytes_per_second = start.consistency_check_rate;
     config.kv.spill_bytes = start.spill_bytes;
     config.audit = start.audit.config();
     config.server_files = start.server_files;

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use keys::NodeId;
-use server::Operator;
+use server::{CheckOutcome, DrainPhase, Operator};
 
 use crate::complain;
 
@@ -24,6 +24,22 @@ enum Command {
     Decommission(Of),
     /// A node that was being decommissioned is to have replicas again.
     Recommission(Of),
+    /// Have a node take no new clients, wait for those it has, and give its leases to others. Its process stays until it is
+    /// ended; started again it serves as before.
+    Drain(Drain),
+    /// Compare the replicas of all ranges, and say which differ. Those that differ from most are made anew.
+    Check(Member),
+}
+
+#[derive(clap::Args)]
+struct Drain {
+    /// The number of the node.
+    node: u64,
+    /// Sessions that are open get so long to finish; what is open after that ends with the process.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait: u64,
+    #[command(flatten)]
+    member: Member,
 }
 
 #[derive(clap::Args)]
@@ -53,7 +69,8 @@ struct Of {
 
 pub async fn run(arguments: Arguments) -> ExitCode {
     let member = match &arguments.command {
-        Command::Status(member) => member,
+        Command::Status(member) | Command::Check(member) => member,
+        Command::Drain(drain) => &drain.member,
         Command::Decommission(of) | Command::Recommission(of) => &of.member,
     };
     let (addr, certs_dir) = (member.addr.clone(), member.certs_dir.as_deref());
@@ -71,6 +88,8 @@ pub async fn run(arguments: Arguments) -> ExitCode {
         Command::Recommission(of) => {
             operator.decommission(NodeId::new(of.node), false).await.map_err(|error| error.to_string())
         }
+        Command::Drain(of) => drain(&operator, NodeId::new(of.node), Duration::from_secs(of.wait)).await,
+        Command::Check(_) => check(&operator).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -125,4 +144,71 @@ async fn decommission(operator: &Operator, node: NodeId) -> Result<(), String> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+async fn drain(operator: &Operator, node: NodeId, wait: Duration) -> Result<(), String> {
+    let mut last = None;
+    loop {
+        let status = operator.drain(node, wait).await.map_err(|error| error.to_string())?;
+        if last != Some(status) {
+            match status.phase {
+                DrainPhase::Clients => println!("node {}: {} sessions are open", node.get(), status.sessions),
+                DrainPhase::Leases => println!("node {}: {} leases left", node.get(), status.leases),
+                DrainPhase::Done => {}
+            }
+            last = Some(status);
+        }
+        if status.phase == DrainPhase::Done {
+            if status.leases > 0 {
+                return Err(format!("node {} still leads {} ranges: nobody takes their leases", node.get(), status.leases));
+            }
+            if status.sessions > 0 {
+                println!("node {}: {} sessions are still open; they end with the process", node.get(), status.sessions);
+            }
+            println!("node {} is drained: it takes no clients and leads nothing; its process can be ended", node.get());
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Every node checks what it leads; a lease that moves meanwhile may have its range checked twice, or not now.
+async fn check(operator: &Operator) -> Result<(), String> {
+    let nodes = operator.status().await.map_err(|error| error.to_string())?;
+    let (mut checked, mut skipped, mut differ) = (0_u64, 0_u64, 0_u64);
+    for (node, is_live) in nodes {
+        if !is_live {
+            println!("node {} is not heard from", node.node_id.get());
+            continue;
+        }
+        let mut report = operator.check_ranges(node.node_id, true).await.map_err(|error| error.to_string())?;
+        while report.done < report.total {
+            tokio::time::sleep(LOOK_EVERY).await;
+            report = operator.check_ranges(node.node_id, false).await.map_err(|error| error.to_string())?;
+        }
+        checked += report.done;
+        for (range, outcome) in report.findings {
+            match outcome {
+                CheckOutcome::Consistent | CheckOutcome::Alone => {}
+                CheckOutcome::Skipped { reason } => {
+                    skipped += 1;
+                    println!("{range} was not checked: {reason}");
+                }
+                CheckOutcome::Undecided => {
+                    differ += 1;
+                    println!("{range}: its replicas differ, and no majority has the same bytes; nothing was changed");
+                }
+                CheckOutcome::Repaired { differing, kept } => {
+                    differ += 1;
+                    let stores: Vec<String> = differing.iter().map(ToString::to_string).collect();
+                    println!("{range}: {} had other bytes than most: made anew", stores.join(", "));
+                    for store in kept {
+                        println!("{range}: {store} could not be told");
+                    }
+                }
+            }
+        }
+    }
+    println!("{} ranges are the same on all their stores, {differ} differ, {skipped} were not checked", checked - differ - skipped);
+    if differ > 0 { Err("replicas differ".to_owned()) } else { Ok(()) }
 }

@@ -373,7 +373,7 @@ async fn an_operator_sees_the_nodes_and_hears_why_not() {
         tokio::task::spawn_blocking(move || {
             let mut command = quorate(arguments);
             command.args(["--insecure", "--addr", &address]);
-            if arguments.contains(&"status") { Ok(command.output().unwrap()) } else { Err(refusal(command)) }
+            if arguments.contains(&"status") || arguments.contains(&"check") { Ok(command.output().unwrap()) } else { Err(refusal(command)) }
         })
     };
     let output = ask(&["node", "status"], &address).await.unwrap().unwrap();
@@ -386,6 +386,11 @@ async fn an_operator_sees_the_nodes_and_hears_why_not() {
     assert!(refused.contains("add a node first"), "{refused}");
     let refused = ask(&["node", "decommission", "7"], &address).await.unwrap().unwrap_err();
     assert!(refused.contains("there is no node"), "{refused}");
+    let refused = ask(&["node", "drain", "1"], &address).await.unwrap().unwrap_err();
+    assert!(refused.contains("nobody could take their leases"), "{refused}");
+    let output = ask(&["node", "check"], &address).await.unwrap().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.ends_with("0 differ, 0 were not checked\n"), "{said}");
     member.stop().await;
     let refused = ask(&["node", "recommission", "1"], &address).await.unwrap().unwrap_err();
     assert!(refused.contains(&address), "{refused}");

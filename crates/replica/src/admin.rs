@@ -251,6 +251,23 @@ impl Replica {
         }
     }
 
+    /// Has every replica that was asked to compute a checksum do so at one place in the log.
+    ///
+    /// # Errors
+    /// When this replica does not lead, or cannot have the command agreed on.
+    pub async fn propose_check(&self, check: u64) -> Result<(), KvError> {
+        let lease = self.lease()?;
+        self.propose_effect(lease.term, &Effect::ComputeChecksum { check }, &[]).await
+    }
+
+    /// Hands the lease over to another replica.
+    ///
+    /// # Errors
+    /// When it does not take it.
+    pub async fn give_lease_to(self: &Arc<Self>, store: StoreId) -> Result<(), KvError> {
+        self.transfer_lease(store).await.map(drop)
+    }
+
     /// Runs a change of the range even when whoever asked for it is gone, or has been told that its lease is: latches
     /// of the whole range and the one place for such changes must be held until the log shows the outcome of each of
     /// its commands.

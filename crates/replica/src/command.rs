@@ -43,6 +43,8 @@ pub enum Effect {
     Thaw(MergeInto),
     /// The range takes in its right-hand neighbour, if its generation is still the attempt's.
     Merge(Box<Merge>),
+    /// Changes nothing: a store that was asked to take part in this check computes a checksum of the range as of here.
+    ComputeChecksum { check: u64 },
 }
 
 /// What a range remembers while it is frozen.
@@ -171,6 +173,8 @@ mod tests {
         let encoded = Command::encode(Term::new(5), Some(&merge), None, b"");
         let golden = b"\x01\x05\0\0\0\0\0\0\0\x19\0\0\0\x06\x07\x01a\x03\x07\x01a\x01m\0\x04\x03\x07\x01a\x01m\0\x04\x03\xac\x02\x09\x01";
         assert_eq!(&encoded[..], golden);
+        let encoded = Command::encode(Term::new(5), Some(&Effect::ComputeChecksum { check: 300 }), None, b"");
+        assert_eq!(&encoded[..], b"\x01\x05\0\0\0\0\0\0\0\x03\0\0\0\x07\xac\x02");
         let one_phase = Some((TxnId::from_bytes(*b"sixteen bytes id"), Timestamp::new(9, 1)));
         let encoded = Command::encode(Term::new(5), None, one_phase, b"batch");
         let golden = b"\x02\x05\0\0\0\0\0\0\0\0\0\0\0sixteen bytes id\x09\0\0\0\0\0\0\0\x01\0\0\0batch";

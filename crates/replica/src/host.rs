@@ -29,6 +29,17 @@ pub trait ReplicaHost: Send + Sync + 'static {
         write: &mut dyn FnMut() -> Result<(), StorageError>,
     ) -> Result<(), StorageError>;
 
+    /// Takes a snapshot of `range` in by `write`, which is given the ranges whose state here it replaces: those that begin
+    /// within `range` and are older, which were merged. Their replicas apply nothing more, and end once it is written.
+    ///
+    /// # Errors
+    /// As `write`, or when what is in the way was not merged.
+    fn supersede(
+        &self,
+        range: &RangeDescriptor,
+        write: &mut dyn FnMut(&[RangeDescriptor]) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError>;
+
     /// Waits, for a bounded time, until every store of `right` has applied its log up to `index` and has all of that
     /// durably, and has state of `left` as well.
     async fn catch_up(&self, left: &RangeDescriptor, right: &RangeDescriptor, index: u64) -> Result<(), KvError>;
@@ -36,9 +47,9 @@ pub trait ReplicaHost: Send + Sync + 'static {
     /// The range here that holds `key`, if there is one.
     fn covering(&self, key: &Key) -> Option<RangeDescriptor>;
 
-    /// Keeps the span that a snapshot would bring free of other ranges, for as long as the answer lives. None while
-    /// another range's state is there, or on its way: the snapshot has to wait until that range has been split or
-    /// removed.
+    /// Keeps the span that a snapshot would bring free of other ranges, for as long as the answer lives, but for those that
+    /// [`ReplicaHost::supersede`] will end. None while another range's state is there, or on its way: the snapshot has to
+    /// wait until that range has been split or removed.
     fn reserve(&self, descriptor: &RangeDescriptor) -> Option<Admitted>;
 
     /// The range here that begins at `start`, if there is one: what a misrouted sender may want.
@@ -54,6 +65,10 @@ pub trait ReplicaHost: Send + Sync + 'static {
 
     /// Tells a store that its replica is no longer part of the range.
     async fn remove_replica(&self, target: StoreTarget, range_id: RangeId, replica_id: ReplicaId);
+
+    /// A check of the range has come to its place in the log: its state is in the engine as of there until this returns. The
+    /// store computes a checksum of it if it was asked to.
+    fn compute_checksum(&self, range: &RangeDescriptor, check: u64);
 
     /// The range's group has failed here: its replica is to be taken out of service.
     fn fenced(&self, range_id: RangeId, reason: &str);

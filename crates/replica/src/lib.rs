@@ -9,7 +9,7 @@
 //!
 //! **Invariants**: *one-range* and *error-means-nothing* ([`api`]), *write-above-read*, *write-above-write* and
 //! *evaluate-is-pure* (`evaluate`), *latches-until-known*, *one-leaseholder* and *reads-remembered* (`replica`),
-//! *lease-named* (`command`), *applied-with-data* and *split-alone* (`machine`).
+//! *lease-named* (`command`), *applied-with-data*, *generation-by-one* and *split-alone* (`machine`).
 //!
 //! Deliberately left out: other ranges, which it reaches through [`Outbound`] alone; closed timestamps.
 
@@ -37,5 +37,5 @@ pub use load::{SplitByLoad, Unsplittable};
 pub use machine::{FIRST_INDEX, FIRST_TERM, Machine, first_applied};
 pub use outbound::Outbound;
 pub use replica::{Replica, ReplicaDeps, ReplicaMetrics};
-pub use state::{local_spans, merged_ranges, put_new_range, stored_range, stored_ranges};
+pub use state::{is_own_record, local_spans, merged_ranges, put_new_range, stored_range, stored_ranges};
 pub use txn_record::TXN_EXPIRY;

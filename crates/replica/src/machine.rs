@@ -7,6 +7,8 @@
 //! - *ingest-after-flush*: before a snapshot is taken in, what others gave up for it is durable: a replay after a crash
 //!   would write below it.
 //! - *merged-ends*: a replica whose range was merged applies nothing more and takes in no snapshot; its span is another's.
+//! - *generation-by-one*: a descriptor, or the left half of a split, takes effect only where it follows on the one at hand.
+//!   One that was made from an older descriptor would undo what happened since; it is void, on every replica alike.
 //! - *split-alone*: a command with an effect ends the slice of entries that is written at once, so that its effect is
 //!   seen with exactly its own state.
 
@@ -190,7 +192,11 @@ impl Machine {
     fn is_void(&self, effect: &Effect) -> bool {
         let marks = self.marks.load();
         match effect {
-            Effect::Split { .. } | Effect::Descriptor(_) | Effect::Gc { .. } | Effect::Clear { .. } => false,
+            Effect::Gc { .. } | Effect::Clear { .. } | Effect::ComputeChecksum { .. } => false,
+            // *generation-by-one*
+            Effect::Split { left: next, .. } | Effect::Descriptor(next) => {
+                self.descriptor.load().as_ref().is_none_or(|now| now.generation + 1 != next.generation)
+            }
             Effect::Freeze(_) => marks.frozen.is_some(),
             Effect::Thaw(into) => marks.frozen.as_ref().is_none_or(|frozen| frozen.into != *into),
             // *one-decision*
@@ -265,7 +271,8 @@ impl Machine {
                     | Effect::Clear { .. }
                     | Effect::Freeze(_)
                     | Effect::Thaw(_)
-                    | Effect::Merge(_) => RightHalf::Gone,
+                    | Effect::Merge(_)
+                    | Effect::ComputeChecksum { .. } => RightHalf::Gone,
                 };
                 if let Effect::Merge(merge) = &effect {
                     fail::fail_point!("merge::before_apply");
@@ -296,7 +303,7 @@ impl Machine {
         let known = self.marks();
         let mut marks = None;
         match effect {
-            None => {}
+            None | Some((Effect::ComputeChecksum { .. }, _)) => {}
             Some((Effect::Split { left, right, .. }, RightHalf::Gone)) => {
                 state::put_descriptor(&mut batch, left);
                 // *gone-stays-gone*; what is filed under the range's id may be a later replica's.
@@ -376,6 +383,12 @@ impl Machine {
             }
             Effect::Descriptor(descriptor) => self.descriptor.store(Some(Arc::new(descriptor))),
             Effect::Thaw(_) => self.thawed.notify_waiters(),
+            // All before is written, and nothing after.
+            Effect::ComputeChecksum { check } => {
+                if let Some(range) = self.descriptor() {
+                    self.host.compute_checksum(&range, check);
+                }
+            }
             // The descriptor of a merge is stored with it.
             Effect::Gc { .. } | Effect::Clear { .. } | Effect::Freeze(_) | Effect::Merge(_) => {}
         }
@@ -495,7 +508,8 @@ impl StateMachine for Machine {
                 | Effect::Gc { .. }
                 | Effect::Clear { .. }
                 | Effect::Freeze(_)
-                | Effect::Thaw(_),
+                | Effect::Thaw(_)
+                | Effect::ComputeChecksum { .. },
             )
             | None => Ok(()),
         }
@@ -539,10 +553,10 @@ impl StateMachine for Machine {
             clear_local.extend(state::local_spans(&old));
         }
         let applied_value = state::encode_applied(&applied);
-        let extra = [(self.applied_key.clone(), applied_value)];
+        let mut extra = vec![(self.applied_key.clone(), applied_value)];
         let mut failed = None;
         // A piece that cannot be read becomes one that is damaged: the engine stops there, with nothing decided.
-        let readable = chunks.map(|chunk| {
+        let mut readable = chunks.map(|chunk| {
             chunk.unwrap_or_else(|error| {
                 failed = Some(error.to_string());
                 Bytes::new()
@@ -550,7 +564,17 @@ impl StateMachine for Machine {
         });
         // *ingest-after-flush*
         self.engine.flush().map_err(|error| self.fail(error))?;
-        let ingested = self.engine.ingest(readable, &clear, &clear_local, &extra);
+        let mut take_in = |superseded: &[RangeDescriptor]| {
+            // As their merges would have left them.
+            for other in superseded {
+                clear.push(other.span());
+                clear_local.extend(state::local_spans(other));
+                extra.push(state::tombstone(other));
+            }
+            self.engine.ingest(&mut readable, &clear, &clear_local, &extra)
+        };
+        let ingested = self.host.supersede(&descriptor, &mut take_in);
+        drop(readable);
         if let Some(reason) = failed {
             return Err(self.snapshot_refused(&reason));
         }
@@ -596,3 +620,6 @@ impl SnapshotSource for Chunks {
         self.chunks.next().transpose().map_err(|error| ApplyError { reason: error.to_string() })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,12 @@ fn tombstone_key(range_id: RangeId) -> Key {
 /// Takes the place of all that is filed under the range's id.
 pub(crate) fn put_tombstone(batch: &mut WriteBatch, range: &RangeDescriptor) {
     batch.clear_local_span(&Span::prefix(keyspace::range_id_prefix(range.range_id)));
-    batch.put_local(tombstone_key(range.range_id).as_bytes(), &crate::api::encode(range));
+    let (key, value) = tombstone(range);
+    batch.put_local(key.as_bytes(), &value);
+}
+
+pub(crate) fn tombstone(range: &RangeDescriptor) -> (Key, Bytes) {
+    (tombstone_key(range.range_id), crate::api::encode(range))
 }
 
 pub(crate) fn put_cleared(batch: &mut WriteBatch, range_id: RangeId, cleared: &Cleared) {
@@ -179,6 +184,12 @@ fn descriptors(engine: &Engine, item: &[u8]) -> Result<Vec<RangeDescriptor>, Sto
 pub fn put_new_range(batch: &mut WriteBatch, descriptor: &RangeDescriptor, applied: &Applied) {
     put_descriptor(batch, descriptor);
     put_applied(batch, &applied_key(descriptor.range_id), applied);
+}
+
+/// What replicas may differ in: the members as Raft has them are encoded as they came, by the log or by a snapshot.
+#[must_use]
+pub fn is_own_record(range_id: RangeId, key: &[u8]) -> bool {
+    key == applied_key(range_id).as_bytes()
 }
 
 /// Everything local that goes with a range: what a snapshot carries and what a removal clears.

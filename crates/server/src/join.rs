@@ -9,13 +9,14 @@ use certs::{CertError, NodeCerts};
 use hlc::Clock;
 use keys::{NodeId, keyspace};
 use kv::Db;
-use rpc::{RpcError, Service, TcpOptions, TcpTransport, Transport, services};
+use rpc::{Lane, RpcError, Service, TcpOptions, TcpTransport, Transport, services};
 use serde::{Deserialize, Serialize};
-use store::{NodeInfo, Store};
+use store::{CheckReport, NodeInfo, Store};
 use uuid::Uuid;
 
 use crate::{
     certify::{CertifyRequest, Certifier},
+    drain::{Drain, DrainStatus},
     first_start::CERTS,
     join_token,
     node::bound_file,
@@ -34,6 +35,11 @@ pub(crate) enum ServerRequest {
     Certify(CertifyRequest),
     /// A token for one more node, good for so many seconds.
     CreateJoinToken { seconds: u64 },
+    /// A node serves no more clients and leads nothing from now on; open sessions get so many seconds. Asked again, how far
+    /// it has come.
+    Drain { node_id: NodeId, seconds: u64 },
+    /// A node compares the replicas of all ranges that it leads; or says how far it has come with that.
+    CheckRanges { node_id: NodeId, begin: bool },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,6 +58,8 @@ pub(crate) struct JoinService {
     pub certifier: Option<Certifier>,
     /// `--accept-unbound-certs`
     pub are_unbound_members: bool,
+    pub drain: Arc<Drain>,
+    pub transport: Arc<dyn Transport>,
 }
 
 /// How long a join token may be good: 30 days.
@@ -65,7 +73,27 @@ impl JoinService {
         }
         Ok(())
     }
+
+    /// Passed on to the node that is meant.
+    async fn drain(&self, node_id: NodeId, seconds: u64) -> Result<Bytes, RpcError> {
+        if node_id == self.db.node_id() {
+            let status = self.drain.begin(&self.store, Duration::from_secs(seconds)).map_err(refused)?;
+            return Ok(postcard::to_stdvec(&status).map_err(refused)?.into());
+        }
+        if self.store.nodes().get(node_id).is_none() {
+            return Err(refused(format!("there is no node {node_id}")));
+        }
+        let payload = postcard::to_stdvec(&ServerRequest::Drain { node_id, seconds }).map_err(refused)?;
+        let answer = self.transport.call(node_id, Lane::Control, services::JOIN, payload.into(), DRAIN_TIMEOUT).await;
+        answer.map_err(|error| match error {
+            RpcError::Refused { reason } => refused(reason),
+            other => refused(format!("node {node_id} does not answer: {other}")),
+        })
+    }
 }
+
+/// How long a node may take to say how far it has come with its drain.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 const UNBOUND_OPERATOR: &str = "the certificate that was shown does not say which node it is for: give --store, the directory \
                                 of a node of this cluster, whose node.pem says so (or --certs-dir with a node.crt made by \
@@ -105,6 +133,15 @@ impl Service for JoinService {
                 let token = join_token::create(&self.db, fingerprint, lifetime).await.map_err(refused)?;
                 tracing::info!(seconds, "a join token was made");
                 return Ok(token.to_string().into_bytes().into());
+            }
+            ServerRequest::Drain { node_id, seconds } => {
+                self.check_operator(from)?;
+                return self.drain(node_id, seconds).await;
+            }
+            ServerRequest::CheckRanges { node_id, begin } => {
+                self.check_operator(from)?;
+                let report = self.store.check_ranges_of(node_id, begin).await.map_err(refused)?;
+                return Ok(postcard::to_stdvec(&report).map_err(refused)?.into());
             }
             ServerRequest::Join => {
                 let number = self.db.increment(&keyspace::system("id/node"), 1).await.map_err(refused)?;
@@ -224,6 +261,24 @@ impl Operator {
     pub async fn create_join_token(&self, lifetime: Duration) -> Result<String, RpcError> {
         let token = self.ask(&ServerRequest::CreateJoinToken { seconds: lifetime.as_secs() }).await?;
         String::from_utf8(token.to_vec()).map_err(refused)
+    }
+
+    /// Has a node take no new clients and give its leases away, or says how far it has come with that.
+    ///
+    /// # Errors
+    /// As [`Operator::decommission`].
+    pub async fn drain(&self, node_id: NodeId, sessions: Duration) -> Result<DrainStatus, RpcError> {
+        let answer = self.ask(&ServerRequest::Drain { node_id, seconds: sessions.as_secs() }).await?;
+        postcard::from_bytes(&answer).map_err(refused)
+    }
+
+    /// Has a node compare the replicas of all ranges that it leads, or says how far it has come with that.
+    ///
+    /// # Errors
+    /// As [`Operator::decommission`].
+    pub async fn check_ranges(&self, node_id: NodeId, begin: bool) -> Result<CheckReport, RpcError> {
+        let answer = self.ask(&ServerRequest::CheckRanges { node_id, begin }).await?;
+        postcard::from_bytes(&answer).map_err(refused)
     }
 
     /// # Errors

@@ -7,6 +7,7 @@
 mod certify;
 mod config;
 mod console;
+mod drain;
 mod enrol;
 mod first_start;
 mod http;
@@ -18,11 +19,13 @@ mod sql_node;
 mod status;
 
 pub use config::{AuditConfig, NodeConfig};
+pub use drain::{DrainPhase, DrainStatus};
 pub use first_start::superuser_conninfo;
 pub use join::{JoinError, Operator};
 pub use join_token::JoinToken;
 pub use node::{KvNode, StartError};
 pub use sql_node::Node;
+pub use store::{CheckOutcome, CheckReport};
 pub use storage::{EncryptionConfig, EncryptionStatus, FileBytes, KeySource, Rotation};
 pub use types::stack::THREAD_STACK_BYTES;
-pub use status::{LatchStatus, LockStatus, NodeStatus, OtherNode, RaftStatus, RangeStatus};
+pub use status::{CheckStatus, LatchStatus, LockStatus, NodeStatus, OtherNode, RaftStatus, RangeStatus};

@@ -97,6 +97,9 @@ impl Collector for Layers {
         out.counter("range_merges", "Ranges led by this store that took in a neighbour.", done(WorkKind::Merge))?;
         out.counter("range_load_splits", "Ranges that were split for their load.", done(WorkKind::LoadSplit))?;
         out.counter("ranges_fenced", "Replicas that failed and were taken out of service.", store.fenced())?;
+        let (checks, differences) = store.check_counts();
+        out.counter("consistency_checks", "Ranges led by this store whose replicas were compared.", checks)?;
+        out.counter("consistency_differences", "Those whose replicas were found to differ.", differences)?;
         let under = store.under_replicated();
         out.gauge("ranges_underreplicated", "Ranges led by this store with too few healthy voters.", under)?;
         let unsound = store.raft().unsound_messages();

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use crate::{
     certify::{self, Certifier, Own},
     config::NodeConfig,
+    drain::Drain,
     enrol::{self, Enrol},
     join::{JoinError, JoinService, Place, ServerRequest, ask_for_place},
 };
@@ -60,6 +61,7 @@ pub struct KvNode {
     pub cluster_id: Uuid,
     /// None where there are none.
     pub certs: Option<Arc<NodeCerts>>,
+    pub(crate) drain: Arc<Drain>,
     _lock: Arc<DirLock>,
 }
 
@@ -293,7 +295,16 @@ impl KvNode {
             tokio::spawn(certify::keep(own, certifier.clone()));
         }
         let are_unbound_members = config.accept_unbound_certs;
-        let join = JoinService { cluster_id: identity.cluster_id, db: db.clone(), store: store.clone(), certifier, are_unbound_members };
+        let drain: Arc<Drain> = Arc::default();
+        let join = JoinService {
+            cluster_id: identity.cluster_id,
+            db: db.clone(),
+            store: store.clone(),
+            certifier,
+            are_unbound_members,
+            drain: drain.clone(),
+            transport: rpc.clone(),
+        };
         transport.register(services::JOIN, Arc::new(join));
         let node = Self {
             db,
@@ -303,6 +314,7 @@ impl KvNode {
             node_id: identity.node_id,
             cluster_id: identity.cluster_id,
             certs,
+            drain,
             _lock: locked.lock,
         };
         tokio::spawn(follow_nodes(node.db.clone(), node.store.clone()));

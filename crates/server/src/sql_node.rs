@@ -18,6 +18,7 @@ use crate::{
     certify::warn_of_expiry,
     config::{AuditConfig, NodeConfig},
     console::Console,
+    drain::Clients,
     enrol,
     first_start::{Prepared, password_shown},
     http,
@@ -152,6 +153,7 @@ impl Node {
         let cannot = StartError::cannot_listen(SQL_CLIENTS, &config.sql_addr);
         let sql = PgServer::bind(at, engine).await.map_err(cannot)?;
         let sql = Arc::new(sql);
+        kv.drain.serve(Clients { sql: Arc::downgrade(&sql), jobs: Arc::downgrade(&jobs), ready: ready.clone() });
         let counted = sql.clone();
         let clients = Arc::new(move || (counted.connections(), counted.doors()));
         let layers = Layers { node: kv.clone(), plans, replays: replays.clone(), audit, clients, memory: memory.clone() };

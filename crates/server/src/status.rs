@@ -1,11 +1,11 @@
 //! The cluster as one node sees it, down to who holds a lock and who waits for it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use concurrency::{LatchRow, LockRow, RowState};
 use replica::Replica;
 use serde::Serialize;
-use store::Store;
+use store::{CheckOutcome, Store};
 
 use crate::node::KvNode;
 
@@ -49,11 +49,33 @@ pub struct RangeStatus {
     /// The range whose merge with it is being decided: it serves nothing meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frozen_for: Option<u64>,
+    /// What the last comparison of its replicas found; of a range led here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked: Option<CheckStatus>,
     pub raft: RaftStatus,
     /// Spans of batches that are evaluated or agreed on now, and of those that wait for them.
     pub latches: Vec<LatchStatus>,
     /// Holders of locks and who waits for them; only the leaseholder knows.
     pub locks: Vec<LockStatus>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckStatus {
+    pub seconds_ago: u64,
+    pub outcome: String,
+}
+
+impl CheckStatus {
+    fn new((ago, outcome): (Duration, CheckOutcome)) -> Self {
+        let outcome = match outcome {
+            CheckOutcome::Consistent => "consistent".to_owned(),
+            CheckOutcome::Alone => "one replica".to_owned(),
+            CheckOutcome::Repaired { differing, .. } => format!("differed on {differing:?}"),
+            CheckOutcome::Undecided => "the replicas differ".to_owned(),
+            CheckOutcome::Skipped { reason } => format!("not checked: {reason}"),
+        };
+        Self { seconds_ago: ago.as_secs(), outcome }
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -129,6 +151,7 @@ fn range_status(store: &Store, replica: &Replica) -> Option<RangeStatus> {
         not_merged: store.unmerged(descriptor.range_id).map(store::Unmerged::reason),
         not_split: store.unsplit(descriptor.range_id).map(replica::Unsplittable::reason),
         frozen_for: replica.machine().frozen().map(|into| into.left.get()),
+        checked: store.last_check(descriptor.range_id).map(CheckStatus::new),
         raft: RaftStatus {
             term: group.term.get(),
             leader: group.leader.map(keys::ReplicaId::get),

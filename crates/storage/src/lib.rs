@@ -31,6 +31,7 @@ pub mod log;
 
 mod changes;
 mod clock_file;
+mod digest;
 mod encryption;
 mod engine;
 mod error;
@@ -56,6 +57,7 @@ mod written;
 
 pub use changes::{Changes, VersionInfo};
 pub use clock_file::ClockFile;
+pub use digest::{Digest, Digesting};
 pub use encryption::{
     DataKeyId, EncryptionConfig, EncryptionMetrics, EncryptionStatus, FileBytes, KeySource, Rotation, StoreFile, StoreFiles,
     StoreKeyId, Usage,

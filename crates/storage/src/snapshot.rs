@@ -63,6 +63,32 @@ impl EngineSnapshot {
         SnapshotChunks { snapshot: self.clone(), parts }
     }
 
+    /// Shows the records of a span in order, until `seen` says that it is enough: what is left of the span then.
+    pub(crate) fn each(
+        &self,
+        family: u32,
+        span: &Span,
+        mut seen: impl FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<Option<Span>, StorageError> {
+        let inner = &self.held.engine.inner;
+        let mut read = bounded(span);
+        read.set_snapshot(&self.held.snapshot);
+        read.fill_cache(false);
+        let mut iter = inner.db.raw_iterator_cf_opt(inner.family(family_name(family)), read);
+        iter.seek_to_first();
+        while let Some((key, value)) = iter.item() {
+            let is_enough = !seen(key, value);
+            iter.next();
+            if is_enough {
+                let rest = iter.key().map(|key| Span::new(Key::from(key), span.end.clone()));
+                iter.status()?;
+                return Ok(rest);
+            }
+        }
+        iter.status()?;
+        Ok(None)
+    }
+
     fn chunk(&self, family: u32, span: &Span) -> Result<(Vec<u8>, Option<Span>), StorageError> {
         let inner = &self.held.engine.inner;
         let mut read = bounded(span);

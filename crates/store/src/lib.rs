@@ -9,6 +9,7 @@
 //! Store ── replicas by range ── Replica ── Group (raft) ── Machine ──▶ Engine
 //!   ├── queues: split, merge, replicate, repair, publish, gc
 //!   ├── checks: are the replicas there that ranges count on, and are those here counted on
+//!   ├── consistency: do the replicas of a range have the same bytes
 //!   ├── log_cuts: how much log is kept
 //!   └── nodes: who is where (hello, every two seconds)
 //! ```
@@ -22,10 +23,12 @@
 //! - *no-overlap*: the replicas of a store never overlap, what is fenced, cleared or coming included; a snapshot that
 //!   would make them waits.
 //!
+//! - *majority-stays*, *one-index* and *fenced-for-good*: see `consistency`.
 //! - *log-after-flush*, *merged-state-stays* and *kept-for-its-merge*: see `store/merges.rs`.
 
 mod checks;
 mod clocks;
+mod consistency;
 mod encryption;
 mod log_cuts;
 mod members;
@@ -37,6 +40,7 @@ mod store;
 mod work;
 
 pub use clocks::keep_clock;
+pub use consistency::{CheckOutcome, CheckReport};
 pub use merge_queue::Unmerged;
 pub use nodes::{NodeInfo, Nodes};
 pub use store::{Protections, Store, StoreConfig, StoreError, StoreOptions, WeakStore};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use keys::NodeId;
 
 use crate::{
+    consistency::CheckReport,
     nodes::NodeInfo,
     store::{Store, StoreRequest},
 };
@@ -57,6 +58,36 @@ impl Store {
         let request = StoreRequest::Leave { leaving };
         let answer = self.ask(node, &request, Duration::from_secs(5)).await;
         answer.map(drop).map_err(|error| format!("node {node} does not answer: {error}"))
+    }
+
+    /// Ranges that this store leads.
+    #[must_use]
+    pub fn leases(&self) -> u64 {
+        self.replicas().iter().filter(|replica| replica.is_leaseholder()).count() as u64
+    }
+
+    /// Of those, the ones that no other live store could lead.
+    #[must_use]
+    pub fn leases_without_heir(&self) -> u64 {
+        let liveness = self.inner.raft.liveness();
+        let is_heir = |store| store != self.inner.store_id && liveness.is_live(store);
+        let led = self.replicas().into_iter().filter(|replica| replica.is_leaseholder());
+        let ranges = led.filter_map(|replica| replica.descriptor());
+        ranges.filter(|range| !range.voters().any(|voter| is_heir(voter.store_id))).count() as u64
+    }
+
+    /// Has a member check all ranges that it leads (`consistency`), or says how far it has come with that.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn check_ranges_of(&self, node: NodeId, begin: bool) -> Result<CheckReport, String> {
+        if node == self.inner.node_id {
+            return Ok(if begin { self.begin_run() } else { self.run_report() });
+        }
+        let request = if begin { StoreRequest::CheckRanges } else { StoreRequest::CheckReport };
+        let answer = self.ask(node, &request, Duration::from_secs(5)).await;
+        let answer = answer.map_err(|error| format!("node {node} does not answer: {error}"))?;
+        postcard::from_bytes(&answer).map_err(|error| error.to_string())
     }
 
     /// The cluster as this node knows it: each node, and whether it is heard from.

@@ -30,6 +30,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     checks::Checks,
+    consistency::Consistency,
     merge_queue::MergeQueue,
     nodes::{META_PREFIX, NodeInfo, Nodes},
     queues::ADDING_AT_ONCE,
@@ -84,6 +85,10 @@ pub struct StoreConfig {
     pub merge_pause: Duration,
     /// Nothing is collected before [`Store::protect`] has been called.
     pub gc_awaits_protections: bool,
+    /// How often the replicas of a range are compared; zero: only when it is asked for.
+    pub consistency_interval: Duration,
+    /// What may be read for that in a second.
+    pub consistency_bytes_per_second: u64,
 }
 
 impl Default for StoreConfig {
@@ -108,6 +113,8 @@ impl Default for StoreConfig {
             merge_interval: Duration::from_secs(10),
             merge_pause: Duration::from_secs(300),
             gc_awaits_protections: false,
+            consistency_interval: Duration::from_secs(24 * 3600),
+            consistency_bytes_per_second: 8 << 20,
         }
     }
 }
@@ -180,6 +187,7 @@ pub(crate) struct Inner {
     /// Replicas that failed, until others take their place.
     pub fenced: Mutex<FxHashMap<RangeId, Fenced>>,
     pub checks: Checks,
+    pub consistency: Consistency,
     pub work: Work,
     /// Turns to add a replica to a range that this store leads.
     pub adding: Semaphore,
@@ -280,6 +288,28 @@ pub(crate) enum StoreRequest {
         index: u64,
         left: (RangeId, ReplicaId),
     },
+    /// Your replica is to compute a checksum when it applies the command of this check; see [`crate::consistency`].
+    BeginCheck {
+        range_id: RangeId,
+        replica_id: ReplicaId,
+        check: u64,
+    },
+    /// What have you of that check?
+    Checksum {
+        range_id: RangeId,
+        check: u64,
+    },
+    /// Most replicas agree on another checksum than yours.
+    FenceReplica {
+        range_id: RangeId,
+        replica_id: ReplicaId,
+        check: u64,
+        agreed: storage::Digest,
+    },
+    /// Check all ranges that you lead.
+    CheckRanges,
+    /// How far have you come with that?
+    CheckReport,
 }
 
 impl Store {
@@ -351,6 +381,7 @@ impl Store {
             merge_queue: MergeQueue::default(),
             fenced: Mutex::default(),
             checks: Checks::default(),
+            consistency: Consistency::default(),
             work: Work::default(),
             adding: Semaphore::new(ADDING_AT_ONCE),
             fenced_count: AtomicU64::new(0),
@@ -384,6 +415,7 @@ impl Store {
             .register(services::STORE, Arc::new(StoreService { store: Arc::downgrade(&store.inner) }));
         crate::queues::start(&store);
         crate::checks::start(&store);
+        crate::consistency::start(&store);
         crate::log_cuts::start(&store);
         crate::encryption::start(&store);
         Ok(store)
@@ -660,6 +692,17 @@ impl Service for StoreService {
                 store.leave(leaving).await;
                 Ok(Bytes::new())
             }
+            StoreRequest::BeginCheck { range_id, replica_id, check } => {
+                store.begin_check(range_id, replica_id, check).map_err(refused)?;
+                Ok(Bytes::new())
+            }
+            StoreRequest::Checksum { range_id, check } => Ok(answer(&store.part_of(range_id, check))),
+            StoreRequest::FenceReplica { range_id, replica_id, check, agreed } => {
+                store.fence_differing(range_id, replica_id, check, agreed).await.map_err(refused)?;
+                Ok(Bytes::new())
+            }
+            StoreRequest::CheckRanges => Ok(answer(&store.begin_run())),
+            StoreRequest::CheckReport => Ok(answer(&store.run_report())),
         }
     }
 }

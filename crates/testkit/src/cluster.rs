@@ -100,13 +100,15 @@ pub struct StoreTuning {
     /// Whether small neighbours are merged, soon after they were split.
     pub merges: bool,
     pub range_split_qps: u64,
+    /// How often the replicas of a range are compared; zero: when a test asks for it.
+    pub consistency_interval: Duration,
 }
 
 impl Default for StoreTuning {
     fn default() -> Self {
         let (txn_expiry, bulk_locks_min) = (replica::TXN_EXPIRY, replica::BULK_MIN);
         // Ranges stay as a test has split them.
-        Self { txn_expiry, bulk_locks_min, merges: false, range_split_qps: 0 }
+        Self { txn_expiry, bulk_locks_min, merges: false, range_split_qps: 0, consistency_interval: Duration::ZERO }
     }
 }
 
@@ -171,6 +173,7 @@ impl Site {
             merges: self.stores.merges,
             merge_interval: Duration::from_millis(500),
             merge_pause: Duration::from_secs(2),
+            consistency_interval: self.stores.consistency_interval,
             ..StoreConfig::default()
         };
         let options = || StoreOptions {

@@ -428,3 +428,33 @@ async fn a_whole_cluster_is_restored_into_an_empty_one() {
     node.stop().await;
     other.stop().await;
 }
+
+/// *one-bad-record-stops-no-other*: jobs go on, and garbage is collected.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_a_job_that_cannot_be_read_stops_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let mut config = config(dir.path(), "one");
+    config.store.gc_after = Duration::from_millis(500);
+    config.store.gc_interval = Duration::from_millis(200);
+    let node = Node::start(&config).await.unwrap();
+    let mut bad = keys::keyspace::system("job").as_bytes().to_vec();
+    keys::encoding::put_u64(&mut bad, 999_999);
+    let mut txn = node.kv().db.begin(Default::default());
+    txn.put(bad.into(), bytes::Bytes::from_static(b"\xffdamaged"));
+    txn.commit().await.unwrap();
+    let client = connect(&node).await;
+    client.batch_execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t VALUES (1, 0)").await.unwrap();
+    let then = rows(&client, "SELECT clock_timestamp()::text").await[0][0].clone().expect("a time");
+    client.batch_execute("UPDATE t SET v = 1").await.unwrap();
+    client.batch_execute(&format!("BACKUP TABLE t INTO '{}'", location(&dir, "there"))).await.unwrap();
+    assert_eq!(rows(&client, "SHOW JOBS").await.len(), 1);
+    assert_eq!(code(&client, "SHOW JOB 999999").await.as_ref().map(SqlState::code), Some("XX001"));
+    let began = Instant::now();
+    let past = format!("SELECT v FROM t AS OF SYSTEM TIME '{then}'");
+    while client.simple_query(&past).await.is_ok() {
+        assert!(began.elapsed() < Duration::from_secs(60), "garbage is not collected");
+        client.batch_execute("UPDATE t SET v = v + 1").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    node.stop().await;
+}

@@ -4,6 +4,7 @@ mod backup;
 mod bulk;
 mod composite_types;
 mod domains;
+mod drain;
 mod inverted;
 mod notify;
 mod others;

@@ -94,3 +94,30 @@ async fn the_ranges_of_a_dropped_table_merge() {
     client.batch_execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)").await.unwrap();
     node.stop().await;
 }
+
+/// Bounds of ranges are keys of rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn show_ranges_hides_keys_from_roles_that_policies_hide_rows_from() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::start(&merging(&dir)).await.unwrap();
+    let client = connect(&node).await;
+    client
+        .batch_execute(
+            "CREATE TABLE t (id int PRIMARY KEY, who text); INSERT INTO t SELECT x, 'r' FROM generate_series(1, 100) x;
+             ALTER TABLE t SPLIT AT VALUES (50);
+             CREATE ROLE r; CREATE ROLE b BYPASSRLS; GRANT SELECT ON t TO r, b;
+             ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (id < 10)",
+        )
+        .await
+        .unwrap();
+    until("it is split", async || ranges(&client).await.len() == 2).await;
+    let bounds = |shown: Vec<Row>| shown.iter().filter(|row| row.0.is_some() || row.1.is_some()).count();
+    for (role, shows) in [("postgres", 2), ("r", 0), ("b", 2)] {
+        client.batch_execute(&format!("SET ROLE {role}")).await.unwrap();
+        let shown = ranges(&client).await;
+        assert_eq!((shown.len(), bounds(shown)), (2, shows), "{role}");
+    }
+    client.batch_execute("RESET ROLE; ALTER TABLE t DISABLE ROW LEVEL SECURITY; SET ROLE r").await.unwrap();
+    assert_eq!(bounds(ranges(&client).await), 2);
+    node.stop().await;
+}

@@ -254,6 +254,22 @@ impl Job {
     }
 }
 
+/// The protected time of a job whose record cannot be read as a whole, if that much can be: a newer program's may be of use
+/// to that.
+pub(crate) fn protected_by(bytes: &[u8]) -> Option<Timestamp> {
+    let mut reader = Reader::new(bytes).ok()?;
+    reader.bytes(2).ok()?;
+    let status = usize::try_from(reader.number(4, 0).ok()?).ok()?;
+    if JobStatus::ALL.get(status).is_some_and(|status| status.has_ended()) {
+        return None;
+    }
+    for tag in (6..30).step_by(2) {
+        reader.bytes(tag).ok()?;
+    }
+    let protects = reader.bytes(30).ok()??;
+    stamp::decode(30, Some(protects)).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,11 +298,17 @@ mod tests {
         };
         let bytes = job.encode();
         assert_eq!(Job::decode(7, &bytes).unwrap(), job);
+        // What a newer program adds does not hide what is protected; a job that has ended protects nothing.
+        let newer = [&bytes[..], &[60, 1, 0]].concat();
+        assert!(Job::decode(7, &newer).is_err());
+        assert_eq!(protected_by(&newer), (!job.status.has_ended()).then_some(at(1)));
+        assert_eq!(protected_by(&Job { status: JobStatus::Failed, ..job.clone() }.encode()), None);
         let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(shown, include_str!("job.golden").trim(), "bytes that are stored stay readable");
         for end in 0..bytes.len() {
             // An error, or fields that are whole.
             let _ = Job::decode(7, &bytes[..end]);
+            let _ = protected_by(&bytes[..end]);
         }
     }
 }

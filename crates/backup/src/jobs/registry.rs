@@ -16,7 +16,7 @@ use tokio::{sync::watch, task::JoinHandle, time::MissedTickBehavior};
 use types::{SqlError, SqlResult, SqlState};
 use uuid::Uuid;
 
-use super::{Job, JobError, JobKind, JobStatus, Lease, rows};
+use super::{Job, JobError, JobKind, JobStatus, Lease, protected_by, rows};
 use crate::{export, import};
 
 /// How often a job is begun again after an error that may pass.
@@ -194,6 +194,23 @@ fn decode(id: u64, bytes: &[u8]) -> Result<Job, Stopped> {
     })
 }
 
+/// The jobs whose records can be read, oldest first, and what the others protect.
+///
+/// **Invariant (one-bad-record-stops-no-other):** a record that cannot be read holds up neither the leases of other jobs nor
+/// the collection of garbage. Nobody works on it; what it protects counts as far as that much can be read.
+struct Jobs {
+    readable: Vec<Job>,
+    protected: Vec<Timestamp>,
+}
+
+impl Jobs {
+    /// The oldest time that is read on.
+    fn oldest(&self) -> Option<Timestamp> {
+        let of_jobs = self.readable.iter().filter(|job| !job.status.has_ended()).filter_map(|job| job.protects);
+        of_jobs.chain(self.protected.iter().copied()).min()
+    }
+}
+
 async fn read_job(txn: &mut Txn, id: u64) -> Result<Job, Stopped> {
     match txn.get(&rows::job(id), Read::default()).await? {
         Some(bytes) => decode(id, &bytes),
@@ -243,28 +260,36 @@ impl Registry {
         let now = self.options.clock.now();
         let jobs = self.jobs_as_of(Some(now)).await?;
         if let Some(protect) = &self.options.protect {
-            let oldest = jobs.iter().filter(|job| !job.status.has_ended()).filter_map(|job| job.protects).min();
-            protect(now, oldest);
+            protect(now, jobs.oldest());
         }
-        for job in jobs.iter().filter(|job| job.status.is_active()) {
-            let here = self.running.lock().get(&job.id).map(|running| (running.number, running.task.is_finished()));
-            match here {
-                Some((number, _)) if number != job.lease_number => self.signal(job.id, Signal::Lost),
-                Some((_, false)) => self.tend(job).await?,
-                Some((_, true)) | None => {
-                    self.running.lock().remove(&job.id);
-                    let is_free = job.lease.is_none_or(|lease| lease.until < now);
-                    if is_free && let Some(number) = self.claim(job.id).await? {
-                        tracing::info!(job = job.id, "took over a job");
-                        self.start(job.id, job.kind, number);
-                    }
-                }
+        for job in jobs.readable.iter().filter(|job| job.status.is_active()) {
+            // *one-bad-record-stops-no-other*
+            if let Err(error) = self.look_at(job, now).await {
+                tracing::debug!(job = job.id, error = %error.into_sql(), "a job was not looked after");
             }
         }
         if prune {
             let kept = now.sub_ns(u64::try_from(KEPT.as_nanos()).unwrap_or(u64::MAX));
-            for job in jobs.iter().filter(|job| job.status.has_ended() && job.finished.is_some_and(|at| at < kept)) {
+            for job in jobs.readable.iter().filter(|job| job.status.has_ended() && job.finished.is_some_and(|at| at < kept)) {
                 self.forget(job.id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the lease of a job that runs here, and takes over one that nobody works on.
+    async fn look_at(self: &Arc<Self>, job: &Job, now: Timestamp) -> Result<(), Stopped> {
+        let here = self.running.lock().get(&job.id).map(|running| (running.number, running.task.is_finished()));
+        match here {
+            Some((number, _)) if number != job.lease_number => self.signal(job.id, Signal::Lost),
+            Some((_, false)) => self.tend(job).await?,
+            Some((_, true)) | None => {
+                self.running.lock().remove(&job.id);
+                let is_free = job.lease.is_none_or(|lease| lease.until < now);
+                if is_free && let Some(number) = self.claim(job.id).await? {
+                    tracing::info!(job = job.id, "took over a job");
+                    self.start(job.id, job.kind, number);
+                }
             }
         }
         Ok(())
@@ -452,16 +477,16 @@ impl Registry {
         decode(id, &found.ok_or_else(|| unknown_job(id))?).map_err(Stopped::into_sql)
     }
 
-    /// All jobs, oldest first.
+    /// All jobs whose records can be read, oldest first.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When the ranges that have them cannot be reached.
     pub async fn jobs(&self) -> SqlResult<Vec<Job>> {
-        self.jobs_as_of(None).await.map_err(Stopped::into_sql)
+        self.jobs_as_of(None).await.map(|jobs| jobs.readable).map_err(Stopped::into_sql)
     }
 
-    async fn jobs_as_of(&self, as_of: Option<Timestamp>) -> Result<Vec<Job>, Stopped> {
-        let mut jobs = Vec::new();
+    async fn jobs_as_of(&self, as_of: Option<Timestamp>) -> Result<Jobs, Stopped> {
+        let mut jobs = Jobs { readable: Vec::new(), protected: Vec::new() };
         let as_of = Some(as_of.unwrap_or_else(|| self.options.clock.now()));
         let mut txn = self.db().begin(TxnOptions { as_of, ..TxnOptions::default() });
         let prefix = rows::jobs().start;
@@ -470,8 +495,13 @@ impl Registry {
             let page = txn.scan(&span, ScanOptions::default()).await?;
             for (key, value) in page.rows.iter() {
                 let id = key.strip_prefix(prefix.as_bytes()).and_then(|id| <[u8; 8]>::try_from(id).ok());
-                if let Some(id) = id {
-                    jobs.push(decode(u64::from_be_bytes(id), value)?);
+                let Some(id) = id.map(u64::from_be_bytes) else { continue };
+                match Job::decode(id, value) {
+                    Ok(job) => jobs.readable.push(job),
+                    Err(error) => {
+                        tracing::warn!(job = id, %error, "the record of a job cannot be read");
+                        jobs.protected.extend(protected_by(value));
+                    }
                 }
             }
             rest = page.resume;
@@ -485,8 +515,8 @@ impl Registry {
     /// # Errors
     /// When jobs cannot be read.
     pub async fn is_protected(&self, at: Timestamp) -> SqlResult<bool> {
-        let jobs = self.jobs().await?;
-        Ok(jobs.iter().any(|job| !job.status.has_ended() && job.protects.is_some_and(|protected| protected < at)))
+        let jobs = self.jobs_as_of(None).await.map_err(Stopped::into_sql)?;
+        Ok(jobs.oldest().is_some_and(|protected| protected < at))
     }
 
     /// Waits until a job has ended, or is paused.

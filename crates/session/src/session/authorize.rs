@@ -186,6 +186,15 @@ impl Session {
         access.holds_row_security(environment.user_id, &plan.needs, self.settings.is_on("row_security"))
     }
 
+    /// Whether policies of a table hide rows from the current user, by what is granted as far as it is known.
+    pub(super) fn is_subject_to_policies(&self, table: &catalog::Table) -> bool {
+        let environment = self.environment();
+        let catalog = &environment.view.catalog;
+        let newest = if self.has_changed_catalog() { catalog.clone() } else { self.engine.catalog.current() };
+        let access = Access { roles: &newest, ..catalog.access(self.database) };
+        access.row_security(environment.user_id, table).is_subject()
+    }
+
     /// *granted-now*: once for a statement of the client's, whatever it calls.
     pub(crate) async fn know_privileges(&mut self) -> Result<(), Failure> {
         if !self.knows_privileges {

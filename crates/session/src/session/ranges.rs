@@ -10,7 +10,7 @@ use crate::sink::{Sink, send};
 
 impl Session {
     /// One row for each range with rows of the table, in the order of their keys. A bound that lies outside of the table is
-    /// not shown.
+    /// not shown. Neither is any to a role that policies hide rows from: bounds are keys of rows.
     pub(super) async fn show_ranges(
         &mut self,
         table: &Table,
@@ -21,7 +21,11 @@ impl Session {
         let db = self.engine.catalog.db().clone();
         let span = Span::prefix(keyspace::table(table.storage_id()));
         let ranges = db.range_stats(&span).await.map_err(|error| exec::kv_error(&error))?;
-        let bound = |key: &Key| if span.contains(key.as_bytes()) { Datum::text(key.to_string()) } else { Datum::Null };
+        let hides_keys = self.is_subject_to_policies(table);
+        let bound = |key: &Key| {
+            let is_shown = !hides_keys && span.contains(key.as_bytes());
+            if is_shown { Datum::text(key.to_string()) } else { Datum::Null }
+        };
         let number = |number: u64| Datum::Int(i64::try_from(number).unwrap_or(i64::MAX));
         let mut rows: Vec<Vec<Datum>> = Vec::with_capacity(ranges.len());
         for stats in ranges {

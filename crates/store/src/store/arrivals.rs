@@ -12,6 +12,9 @@
 //! replica that waits is opened over that log before. Where the left half comes to a snapshot that lies past the split,
 //! nothing is replayed any more: the replica counts as failed, and the range replaces it.
 //!
+//! **Invariant (fenced-for-good):** a replica that was found to have other bytes than most is noted as such, and not opened
+//! again: until another takes its place its log and its votes help nobody, and hurt nobody.
+//!
 //! Of a range it is noted which replica may live here and which was the last that left: whatever is below either is
 //! never opened again. Both notes are durable before what follows from them.
 
@@ -38,6 +41,8 @@ use super::{Store, StoreError, host::Host};
 const NUMBER_PREFIX: &[u8] = b"replica/";
 /// The last one that left. While it is not below the other, there is none.
 const GONE_PREFIX: &[u8] = b"gone/";
+/// One that must not be opened: *fenced-for-good*.
+const FENCED_PREFIX: &[u8] = b"fenced/";
 
 /// How long after the first message for the right half of a split its replica may take to come by the left half's log,
 /// as it nearly always does.
@@ -70,12 +75,15 @@ pub(crate) struct Notes {
     numbers: Mutex<FxHashMap<RangeId, ReplicaId>>,
     /// The last replica of each range that left.
     gone: Mutex<FxHashMap<RangeId, ReplicaId>>,
+    /// See [`FENCED_PREFIX`].
+    fenced: FxHashMap<RangeId, ReplicaId>,
 }
 
 impl Notes {
     pub fn recover(metas: &[(Bytes, Bytes)]) -> Result<Self, StoreError> {
         let numbers = Mutex::new(recover_numbers(metas, NUMBER_PREFIX)?);
-        Ok(Self { numbers, gone: Mutex::new(recover_numbers(metas, GONE_PREFIX)?) })
+        let (gone, fenced) = (recover_numbers(metas, GONE_PREFIX)?, recover_numbers(metas, FENCED_PREFIX)?);
+        Ok(Self { numbers, gone: Mutex::new(gone), fenced })
     }
 
     fn number(&self, range_id: RangeId) -> Option<ReplicaId> {
@@ -132,9 +140,15 @@ impl Fenced {
     }
 }
 
+/// Whether `other` was merged, as `range` shows: the start of `other` has another, later owner.
+pub(super) fn is_superseded(other: &RangeDescriptor, range: &RangeDescriptor) -> bool {
+    range.contains_key(other.start.as_bytes()) && other.generation < range.generation
+}
+
 impl Store {
     /// *no-overlap*: holds the span for a snapshot, if nobody else has it or is about to. Who is in the way may have
-    /// left its range without knowing.
+    /// left its range without knowing. Replicas of ranges that were merged stay until the snapshot takes their place:
+    /// *kept-for-its-merge*.
     pub(crate) fn reserve(&self, range: &RangeDescriptor) -> Option<Held> {
         let span = range.span();
         let places = &self.inner.places;
@@ -149,33 +163,16 @@ impl Store {
             .chain(fenced)
             .filter(|other| other.range_id != range.range_id && other.span().overlaps(&span))
             .collect();
-        if in_the_way.is_empty() {
-            return Some(places.push(&mut held, range.range_id, span));
+        let (superseded, others): (Vec<_>, Vec<_>) =
+            in_the_way.into_iter().partition(|other| is_superseded(other, range));
+        if others.is_empty() {
+            let end = superseded.into_iter().map(|other| other.end).chain([span.end]).max();
+            let hull = Span::new(span.start, end.expect("there is the range's own"));
+            return Some(places.push(&mut held, range.range_id, hull));
         }
         drop(held);
-        for other in in_the_way {
-            // Its start has another, later owner: it was merged, and the snapshot brings what became of it.
-            if range.contains_key(other.start.as_bytes()) && other.generation < range.generation {
-                self.remove_superseded(other);
-            } else {
-                self.suspect(other.range_id);
-            }
-        }
+        others.into_iter().for_each(|other| self.suspect(other.range_id));
         None
-    }
-
-    /// Removes a replica whose range was merged, where a snapshot of the merged range has come.
-    fn remove_superseded(&self, range: RangeDescriptor) {
-        let Some(own) = range.replica_on_store(self.inner.store_id).map(|own| own.replica_id) else {
-            return self.suspect(range.range_id);
-        };
-        let store = self.clone();
-        tokio::spawn(async move {
-            tracing::info!(%range, "it was merged, and a snapshot of the merged range is in its place");
-            if let Err(error) = store.remove_replica(range.range_id, own).await {
-                tracing::error!(%range, %error, "a replica of a merged range stays");
-            }
-        });
     }
 
     pub(super) async fn open_replica(
@@ -383,6 +380,12 @@ impl Store {
                 continue;
             };
             let alone = range.voters().count() == 1;
+            // *fenced-for-good*
+            if !alone && inner.notes.fenced.get(&range_id) == Some(&own.replica_id) {
+                let fenced = Fenced { replica_id: own.replica_id, replica: None, found: Some(range) };
+                self.note_fenced(range_id, fenced, "it was, before this start");
+                continue;
+            }
             match self.open_replica(range_id, own.replica_id, alone).await {
                 Ok(_) => {}
                 // Its neighbour has come to their merge while it was being opened.
@@ -518,6 +521,28 @@ impl Store {
             self.inner.engine.apply(&batch)?;
             self.inner.engine.flush()
         })
+    }
+
+    /// *fenced-for-good*
+    pub(crate) async fn fence_for_good(
+        &self,
+        range_id: RangeId,
+        replica_id: ReplicaId,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        self.note(range_key(FENCED_PREFIX, range_id), replica_id).await?;
+        self.fence(range_id, reason);
+        Ok(())
+    }
+
+    /// Takes the replica of a range out of service.
+    pub(crate) fn fence(&self, range_id: RangeId, reason: &str) {
+        let Some(replica) = self.replica(range_id) else { return };
+        let fenced = Fenced { replica_id: replica.replica_id(), replica: Some(replica), found: None };
+        self.note_fenced(range_id, fenced, reason);
+        self.inner.replicas.write().remove(&range_id);
+        let store = self.clone();
+        tokio::spawn(async move { store.inner.raft.close_group(range_id).await });
     }
 
     pub(super) fn note_fenced(&self, range_id: RangeId, fenced: Fenced, reason: &str) {

@@ -14,7 +14,7 @@ use replica::{
 };
 use storage::StorageError;
 
-use super::{Inner, Store, StoreRequest, arrivals::Fenced};
+use super::{Inner, Store, StoreRequest};
 
 /// It must not keep the store alive.
 pub(super) struct Host {
@@ -71,6 +71,15 @@ impl ReplicaHost for Host {
             Some(store) => store.apply_merge(right, write),
             None => write(),
         }
+    }
+
+    fn supersede(
+        &self,
+        range: &RangeDescriptor,
+        write: &mut dyn FnMut(&[RangeDescriptor]) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let stopping = || StorageError::Rocks { what: "the store is stopping".into() };
+        self.store().ok_or_else(stopping)?.supersede(range, write)
     }
 
     async fn catch_up(&self, left: &RangeDescriptor, right: &RangeDescriptor, index: u64) -> Result<(), KvError> {
@@ -147,11 +156,14 @@ impl ReplicaHost for Host {
     }
 
     fn fenced(&self, range_id: RangeId, reason: &str) {
-        let Some(store) = self.store() else { return };
-        let Some(replica) = store.replica(range_id) else { return };
-        let fenced = Fenced { replica_id: replica.replica_id(), replica: Some(replica), found: None };
-        store.note_fenced(range_id, fenced, reason);
-        store.inner.replicas.write().remove(&range_id);
-        tokio::spawn(async move { store.inner.raft.close_group(range_id).await });
+        if let Some(store) = self.store() {
+            store.fence(range_id, reason);
+        }
+    }
+
+    fn compute_checksum(&self, range: &RangeDescriptor, check: u64) {
+        if let Some(store) = self.store() {
+            store.compute_checksum(range, check);
+        }
     }
 }

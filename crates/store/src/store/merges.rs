@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! the neighbour applies the merge ──▶ tombstone, with it in one batch ──▶ flushed ──▶ the replica's log goes
-//! the neighbour comes by a snapshot from after it, or leaves the store ──▶ the replica is removed with its state
+//! the neighbour comes by a snapshot from after it ──▶ tombstone, with the snapshot in one step ──▶ the replica's log goes
+//! the neighbour leaves the store ──▶ the replica is removed with its state
 //! ```
 //!
 //! **Invariants**
@@ -11,7 +12,8 @@
 //! - *merged-state-stays*: what was merged is never cleared as the old replica's. Clearing and merging exclude each other,
 //!   and each looks what the other has done.
 //! - *kept-for-its-merge*: a frozen replica stays while a replica of the range that takes it in is here and may still come
-//!   to the merge by its log.
+//!   to the merge by its log. A snapshot that was announced is no reason to clear it: another leader may send the log
+//!   instead. The snapshot ends it in the same step in which it takes its place.
 
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use replica::api::KvError;
 use storage::StorageError;
 use tokio::time::Instant;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, arrivals::is_superseded};
 
 /// How long a replica may take to catch up before a merge.
 const CATCH_UP_BOUND: Duration = Duration::from_secs(5);
@@ -59,28 +61,68 @@ impl Store {
         right: &RangeDescriptor,
         write: &mut dyn FnMut() -> Result<(), StorageError>,
     ) -> Result<(), StorageError> {
-        let inner = &self.inner;
-        let range_id = right.range_id;
-        {
+        // *merged-state-stays*
+        let _neither_clears = self.inner.merging.lock();
+        self.dissolve(right.range_id);
+        write()?;
+        self.note_merged(right);
+        Ok(())
+    }
+
+    /// See `ReplicaHost::supersede`.
+    pub(crate) fn supersede(
+        &self,
+        range: &RangeDescriptor,
+        write: &mut dyn FnMut(&[RangeDescriptor]) -> Result<(), StorageError>,
+    ) -> Result<(), StorageError> {
+        let engine = &self.inner.engine;
+        let in_the_way = || -> Result<Vec<RangeDescriptor>, StorageError> {
+            let mut found = replica::stored_ranges(engine)?;
+            found.retain(|other| other.range_id != range.range_id && other.span().overlaps(&range.span()));
+            Ok(found)
+        };
+        let mut superseded = in_the_way()?;
+        loop {
+            // Not under `merging`: what one of them is applying may wait for that.
+            superseded.iter().filter(|other| is_superseded(other, range)).for_each(|other| self.dissolve(other.range_id));
             // *merged-state-stays*
-            let _neither_clears = inner.merging.lock();
-            let here = self.replica(range_id);
-            if let Some(replica) = &here {
-                replica.machine().dissolve();
+            let _neither_clears = self.inner.merging.lock();
+            let now = in_the_way()?;
+            if now != superseded {
+                superseded = now;
+                continue;
             }
-            write()?;
-            // Noted first: who is just opening it looks afterwards.
-            inner.merged.write().insert(range_id, right.clone());
-            inner.replicas.write().remove(&range_id);
-            inner.fenced.lock().remove(&range_id);
-            if let Some(replica) = &here {
-                replica.machine().send_on();
+            if let Some(other) = superseded.iter().find(|other| !is_superseded(other, range)) {
+                return Err(StorageError::Rocks { what: format!("{other} is in the place of a snapshot of {range}") });
             }
+            write(&superseded)?;
+            superseded.iter().for_each(|other| self.note_merged(other));
+            return Ok(());
+        }
+    }
+
+    /// What the replica of a range here is applying has been when this returns, and it applies nothing more.
+    fn dissolve(&self, range_id: RangeId) {
+        let fenced = self.inner.fenced.lock().get(&range_id).and_then(|fenced| fenced.replica.clone());
+        for replica in self.replica(range_id).into_iter().chain(fenced) {
+            replica.machine().dissolve();
+        }
+    }
+
+    /// Its state is its neighbour's: the replica ends. Under `merging`.
+    fn note_merged(&self, range: &RangeDescriptor) {
+        let inner = &self.inner;
+        let range_id = range.range_id;
+        // Noted first: who is just opening it looks afterwards.
+        inner.merged.write().insert(range_id, range.clone());
+        let here = inner.replicas.write().remove(&range_id);
+        inner.fenced.lock().remove(&range_id);
+        if let Some(replica) = here {
+            replica.machine().send_on();
         }
         tracing::info!(range = %range_id, "the replica ends: its range was merged");
         let store = self.clone();
         tokio::spawn(async move { store.end_merged(range_id).await });
-        Ok(())
     }
 
     /// *log-after-flush*

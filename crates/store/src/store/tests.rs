@@ -538,3 +538,83 @@ async fn one_stuck_range_holds_up_no_other() {
     drop((store, right));
     site.stop(running).await;
 }
+
+/// *kept-for-its-merge*: a snapshot of the merged range was announced, and the merge may come by another leader's log all
+/// the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn kept_for_its_merge_until_the_snapshot_is_taken_in() {
+    let site = Site::leading();
+    let running = site.start().await;
+    let store = running.0.clone();
+    split(&store).await;
+    let right = store.replica(RIGHT).and_then(|right| right.descriptor()).expect("it is here");
+    let left = store.replica(RangeId::new(1)).and_then(|left| left.descriptor()).expect("it is here");
+    let merged = RangeDescriptor { end: right.end.clone(), generation: left.generation + 1, ..(*left).clone() };
+    let held = store.reserve(&merged).expect("what was merged is no obstacle");
+    // Nor does anything else come there meanwhile.
+    assert!(store.reserve(&RangeDescriptor { range_id: RangeId::new(9), ..(*right).clone() }).is_none());
+    drop(held);
+    let is_there = || {
+        let stored = replica::stored_range(store.engine(), RIGHT).unwrap();
+        store.replica(RIGHT).is_some() && stored.as_ref() == Some(&*right) && !store.has_left(RIGHT, number(1))
+    };
+    assert!(is_there());
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(is_there(), "nothing has removed it");
+    // A range that is newer is not replaced.
+    let older = RangeDescriptor { generation: right.generation, ..merged.clone() };
+    assert!(store.reserve(&older).is_none());
+    let refused = raft::blocking(|| store.supersede(&older, &mut |_| panic!("it is in the way")));
+    assert!(refused.is_err() && is_there());
+    let supersede = || {
+        store.supersede(&merged, &mut |found| {
+            assert_eq!(found, [(*right).clone()]);
+            Ok(())
+        })
+    };
+    raft::blocking(supersede).unwrap();
+    assert!(store.replica(RIGHT).is_none() && store.has_left(RIGHT, number(1)));
+    drop(store);
+    site.stop(running).await;
+}
+
+/// *fenced-for-good*: until another takes its place, over restarts too.
+#[tokio::test(flavor = "multi_thread")]
+async fn fenced_for_good() {
+    let site = Site::new();
+    let running = site.start().await;
+    let voter = |n: u64| ReplicaDescriptor {
+        node_id: NodeId::new(n),
+        store_id: StoreId::new(n),
+        replica_id: number(n),
+        kind: ReplicaKind::Voter,
+    };
+    let descriptor = RangeDescriptor {
+        range_id: RANGE,
+        start: Key::MIN,
+        end: Key::MAX,
+        replicas: vec![voter(1), voter(2), voter(3)],
+        next_replica_id: number(4),
+        generation: 7,
+    };
+    let mut batch = WriteBatch::new();
+    replica::put_new_range(&mut batch, &descriptor, &replica::first_applied(&descriptor));
+    running.0.engine().apply(&batch).unwrap();
+    site.stop(running).await;
+    let running = site.start().await;
+    assert!(running.0.replica(RANGE).is_some());
+    running.0.fence_for_good(RANGE, number(1), "by the test").await.unwrap();
+    site.stop(running).await;
+    for _ in 0..2 {
+        let running = site.start().await;
+        assert!(running.0.replica(RANGE).is_none());
+        assert_eq!(running.0.how_is(RANGE, number(1), &descriptor.span()), Found::Fenced);
+        assert!(running.0.prepare_replica(RANGE, number(1), false).await.is_err());
+        site.stop(running).await;
+    }
+    let running = site.start().await;
+    running.0.prepare_replica(RANGE, number(4), true).await.unwrap();
+    assert!(running.0.replica(RANGE).is_some_and(|waits| waits.descriptor().is_none()));
+    assert!(replica::stored_ranges(running.0.engine()).unwrap().is_empty());
+    site.stop(running).await;
+}
