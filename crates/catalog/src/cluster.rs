@@ -3,7 +3,7 @@
 //! ```text
 //! fields behind the rules and the secret, with tags ([`crate::tagged`]):
 //!   2 maps of names of users   4 rules of the audit log   6 1: what cannot be written there is counted
-//!   8 1: the audit log shows values
+//!   8 1: the audit log shows values   10 zone configurations of databases, and the default
 //! ```
 //! **Invariant (read-before-stored):** a text is stored only if it could be read, so that a bad one leaves the old one in
 //! force ([`ClusterSettings::set`]).
@@ -13,6 +13,7 @@ use auth::{hba, ident};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::tagged::{Malformed, Reader, Writer};
+use crate::zones::ClusterZones;
 
 /// The settings that SET CLUSTER SETTING knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,7 @@ pub struct ClusterParts {
     pub audit_on_failure: OnFailure,
     /// Statements are logged with the values in them, save passwords.
     pub audit_shows_values: bool,
+    pub zones: ClusterZones,
 }
 
 impl ClusterSettings {
@@ -131,6 +133,9 @@ impl ClusterParts {
         writer.text(4, &self.audit_rules);
         writer.flag(6, self.audit_on_failure == OnFailure::Drop);
         writer.flag(8, self.audit_shows_values);
+        if !self.zones.is_empty() {
+            writer.bytes(10, &self.zones.encode());
+        }
         writer.finish()
     }
 
@@ -139,8 +144,9 @@ impl ClusterParts {
         let (identity_map, audit_rules) = (reader.text(2)?, reader.text(4)?);
         let audit_on_failure = if reader.flag(6)? { OnFailure::Drop } else { OnFailure::Block };
         let audit_shows_values = reader.flag(8)?;
+        let zones = reader.bytes(10)?.map(ClusterZones::decode).transpose()?.unwrap_or_default();
         reader.finish()?;
-        Ok(Self { identity_map, audit_rules, audit_on_failure, audit_shows_values })
+        Ok(Self { identity_map, audit_rules, audit_on_failure, audit_shows_values, zones })
     }
 }
 

@@ -24,6 +24,7 @@ use crate::stored_view::{Materialized, ViewDetails};
 use crate::cluster::{ClusterParts, ClusterSettings};
 use crate::table_parts::TableParts;
 use crate::trigger::Trigger;
+use crate::zones::TableZones;
 
 pub const FIRST_USER_ID: u32 = keys::keyspace::FIRST_USER_TABLE.get();
 /// Of [`ClusterSettings`], which every cluster has one of.
@@ -289,6 +290,9 @@ pub struct Table {
     pub partitioning: Option<Arc<Partitioning>>,
     #[serde(skip)]
     pub security: Option<Arc<RowSecurity>>,
+    /// Its own zone configuration and those of its indexes, where there are some.
+    #[serde(skip)]
+    pub zones: Option<Arc<TableZones>>,
     #[serde(skip)]
     pub codecs: Derived<Vec<IndexCodec>>,
 }

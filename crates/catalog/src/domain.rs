@@ -74,6 +74,7 @@ impl Type {
             materialized: None,
             partitioning: None,
             security: None,
+            zones: None,
             codecs: Derived::default(),
         })
     }

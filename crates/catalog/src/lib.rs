@@ -40,6 +40,7 @@ pub mod text_search;
 pub mod trigger;
 mod view;
 pub mod virtual_tables;
+mod zones;
 
 use keys::tagged;
 
@@ -70,4 +71,5 @@ pub use stored_rows::{StoredRow, decode_descriptor, descriptor_span, privilege_s
 pub use stored_view::{CheckOption, Materialized, NamedRelation, ViewDetails, ViewOptions};
 pub use trigger::{ConstraintTrigger, Trigger, TriggerEnabled, TriggerEvent, TriggerEvents, TriggerTiming};
 pub use view::{CatalogView, Class, DELETE_BIT, INSERT_BIT, Printers, UPDATE_BIT, WrittenThrough};
+pub use zones::{ClusterZones, TableZones, ZoneTarget};
 pub use virtual_tables::{SystemTables, VirtualChunk, VirtualLookup, VirtualRead, VirtualRows, VirtualTable, is_operator_class};

@@ -240,6 +240,8 @@ impl Renumbering<'_> {
             materialized,
             partitioning,
             security,
+            // By the ids of indexes, which stay.
+            zones: _,
             codecs,
         } = table;
         [id, schema, storage].into_iter().for_each(|id| self.id(id));
@@ -393,7 +395,7 @@ impl Renumbering<'_> {
                     self.id(table);
                 }
             }
-            Descriptor::Cluster(_) => {}
+            Descriptor::Cluster(it) => it.parts.zones.databases.iter_mut().for_each(|(database, _)| self.id(database)),
             Descriptor::Type(it) => self.user_type(it),
             Descriptor::Routine(it) => self.routine(it),
         }

@@ -596,6 +596,7 @@ mod tests {
             materialized: None,
             partitioning: None,
             security: None,
+            zones: None,
             codecs: Default::default(),
         }
     }

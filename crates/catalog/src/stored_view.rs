@@ -296,6 +296,7 @@ impl View {
                 materialized: None,
                 partitioning: None,
                 security: None,
+                zones: None,
                 codecs: Derived::default(),
             })
         })

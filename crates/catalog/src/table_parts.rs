@@ -3,7 +3,7 @@
 //!
 //! The bytes are fields with tags ([`crate::tagged`]): 2 what makes it partitioned or a partition, 4 what makes it a
 //! materialized view, 6 a list of what its indexes are ([`IndexDetails`]), each with the index's id,
-//! 8 its row security.
+//! 8 its row security, 10 its zone configuration and those of its indexes.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::partition::Partitioning;
 use crate::policy::RowSecurity;
 use crate::stored_view::Materialized;
 use crate::tagged::{Malformed, Reader, Writer};
+use crate::zones::TableZones;
 
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct TableParts {
@@ -23,6 +24,7 @@ pub(crate) struct TableParts {
     /// By the ids of the indexes.
     indexes: Vec<(u32, IndexDetails)>,
     security: Option<RowSecurity>,
+    zones: Option<TableZones>,
 }
 
 impl TableParts {
@@ -30,6 +32,7 @@ impl TableParts {
     pub fn are_in(table: &Table) -> bool {
         table.indexes.iter().any(|index| !index.details.is_plain())
             || table.security.as_deref().is_some_and(|security| !security.is_empty())
+            || table.zones.is_some()
     }
 
     pub fn of(table: &Table) -> Self {
@@ -39,6 +42,7 @@ impl TableParts {
             materialized: table.materialized.as_deref().cloned(),
             indexes: with_details.map(|index| (index.id.get(), index.details.clone())).collect(),
             security: table.security.as_deref().filter(|it| !it.is_empty()).cloned(),
+            zones: table.zones.as_deref().map(|zones| zones.of_indexes_in(table)).filter(|it| !it.is_empty()),
         }
     }
 
@@ -46,6 +50,7 @@ impl TableParts {
         table.partitioning = self.partitioning.map(Arc::new);
         table.materialized = self.materialized.map(Arc::new);
         table.security = self.security.map(Arc::new);
+        table.zones = self.zones.map(Arc::new);
         for (id, details) in self.indexes {
             if let Some(index) = table.indexes.iter_mut().find(|index| index.id.get() == id) {
                 index.details = details;
@@ -66,6 +71,9 @@ impl TableParts {
         if let Some(it) = &self.security {
             writer.bytes(8, &it.encode());
         }
+        if let Some(it) = &self.zones {
+            writer.bytes(10, &it.encode());
+        }
         writer.finish()
     }
 
@@ -75,8 +83,9 @@ impl TableParts {
         let materialized = reader.bytes(4)?.map(Materialized::decode).transpose()?;
         let indexes = reader.list(6)?.into_iter().map(IndexDetails::decode).collect::<Result<_, _>>()?;
         let security = reader.bytes(8)?.map(RowSecurity::decode).transpose()?;
+        let zones = reader.bytes(10)?.map(TableZones::decode).transpose()?;
         reader.finish()?;
-        Ok(Self { partitioning, materialized, indexes, security })
+        Ok(Self { partitioning, materialized, indexes, security, zones })
     }
 }
 
@@ -106,7 +115,7 @@ mod tests {
     fn golden_table_parts() {
         let details = IndexDetails { inverted: vec![KeyClass::Jsonb], ..IndexDetails::default() };
         let partitioning = Partitioning { parent: Some(1), ..Partitioning::default() };
-        let parts = TableParts { partitioning: Some(partitioning), materialized: None, indexes: vec![(7, details)], security: None };
+        let parts = TableParts { partitioning: Some(partitioning), materialized: None, indexes: vec![(7, details)], security: None, zones: None };
         let bytes = parts.encode();
         let shown: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(shown, "0203020101060706020107040103", "bytes that are stored stay readable");
@@ -163,6 +172,7 @@ mod tests {
             materialized: None,
             partitioning: None,
             security: None,
+            zones: None,
             codecs: Derived::default(),
         };
         let golden = [

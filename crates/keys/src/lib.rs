@@ -28,13 +28,17 @@ mod ids;
 mod key;
 mod key_list;
 pub mod keyspace;
+mod locality;
 mod pretty;
 mod range;
 pub mod tagged;
 mod txn;
+pub mod zone;
 
 pub use ids::{ColumnId, IndexId, NodeId, RangeId, ReplicaId, StoreId, TableId, Term, TxnId};
 pub use key::{Key, Span};
 pub use key_list::{KeyList, KeyListBuilder};
+pub use locality::{BadLocality, Locality, Tier};
 pub use range::{RangeDescriptor, ReplicaDescriptor, ReplicaKind};
 pub use txn::{LockStrength, SequencedWrite, TxnMeta, TxnStatus};
+pub use zone::{SpanConfig, ZoneConfig};

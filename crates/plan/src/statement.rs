@@ -6,8 +6,9 @@ use auth::Secret;
 use catalog::privilege::{Behavior, Need, ObjectKind, PrivilegeSet};
 use catalog::{
     CatalogSnapshot, ClusterSetting, Commented, Index, IndexMethod, IndexRule, Materialized, OnCommit, PartitionStrategy, Policy, PolicyExpr, Routine, Table, Trigger,
-    TriggerEnabled, View, ViewOptions, descriptor,
+    TriggerEnabled, View, ViewOptions, ZoneTarget, descriptor,
 };
+use keys::zone::{ZoneConfig, ZoneField};
 use types::inverted::KeyClass;
 use types::{Datum, SqlType};
 
@@ -409,6 +410,7 @@ pub enum Ddl {
     OwnDatabase { id: u32, owner: String },
     /// SET CLUSTER SETTING; none: its default.
     SetCluster(ClusterSetting, Option<String>),
+    ConfigureZone { target: ZoneTarget, change: ZoneChange },
     CreateEnum { home: Home, name: String, labels: Vec<String> },
     CreateRange(CreateRange),
     CreateDomain(CreateDomain),
@@ -435,6 +437,14 @@ pub enum Ddl {
     Skipped(String),
     /// Storage parameters and others with nothing to do here.
     Accepted,
+}
+
+/// CONFIGURE ZONE.
+#[derive(Clone, Debug)]
+pub enum ZoneChange {
+    Discard,
+    /// `cleared`: left to what is around it from now on.
+    Set { set: ZoneConfig, cleared: Vec<ZoneField> },
 }
 
 /// What ALTER POLICY gives: what it does not stays.
@@ -677,6 +687,8 @@ pub enum Utility {
     SetConstraints { constraints: Option<Vec<u32>>, deferred: bool },
     /// SHOW RANGES FROM TABLE; `tables` and `any_of` as in LOCK TABLE.
     ShowRanges { table: Arc<Table>, tables: Vec<(u32, Option<u32>)>, any_of: PrivilegeSet },
+    /// `None`: ALL.
+    ShowZones(Option<ZoneTarget>),
     Discard(DiscardKind),
     Listen(String),
     /// `None`: from all.

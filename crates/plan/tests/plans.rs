@@ -66,6 +66,7 @@ fn table(
         materialized: None,
         partitioning: None,
         security: None,
+        zones: None,
         codecs: Default::default(),
         id,
         name: name.to_owned(),

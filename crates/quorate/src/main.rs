@@ -11,6 +11,7 @@ mod workload;
 use std::{io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Parser, Subcommand, error::ErrorKind};
+use keys::Locality;
 use server::{JoinToken, Node, NodeConfig};
 use tracing_subscriber::EnvFilter;
 
@@ -82,6 +83,10 @@ struct Start {
     /// Nodes of the cluster to join.
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     join: Vec<String>,
+    /// Where the node is, the widest tier first, such as region=eu,zone=eu-1: replicas are spread over localities. The tiers of
+    /// all nodes are to have the same keys in the same order.
+    #[arg(long, value_name = "KEY=VALUE,…", default_value = "")]
+    locality: Locality,
     /// Gets the node its certificate from the nodes that --join names, once (quorate cert create-join-token). Not needed
     /// again when the node starts again.
     #[arg(long, value_name = "TOKEN", requires = "join", conflicts_with_all = ["certs_dir", "insecure"])]
@@ -252,6 +257,7 @@ async fn run(start: Start) -> Ended {
     config.advertise_rpc_addr = start.advertise_rpc_addr;
     config.http_addr = start.http_addr;
     config.join = start.join;
+    config.locality = start.locality;
     config.certs_dir = start.certs_dir;
     config.join_token = start.join_token;
     config.accept_unbound_certs = start.accept_unbound_certs;

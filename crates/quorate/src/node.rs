@@ -99,9 +99,15 @@ pub async fn run(arguments: Arguments) -> ExitCode {
 
 async fn status(operator: &Operator) -> Result<(), String> {
     let nodes = operator.status().await.map_err(|error| error.to_string())?;
-    println!("{:>4}  {:<21}  {:>8}  {:>6}  {:>14}  liveness", "node", "address", "replicas", "leases", "bytes");
+    let title = "locality";
+    let places: Vec<String> = nodes.iter().map(|(node, _)| node.parts.locality.to_string()).collect();
+    let width = places.iter().map(String::len).chain([title.len()]).max().unwrap_or(0);
+    println!(
+        "{:>4}  {:<21}  {title:<width$}  {:>8}  {:>6}  {:>14}  liveness",
+        "node", "address", "replicas", "leases", "bytes"
+    );
     let mut under_replicated = 0;
-    for (node, is_live) in &nodes {
+    for ((node, is_live), place) in nodes.iter().zip(&places) {
         let liveness = match (is_live, node.leaving) {
             (true, false) => "live",
             (true, true) => "live, decommissioning",
@@ -109,7 +115,7 @@ async fn status(operator: &Operator) -> Result<(), String> {
             (false, true) => "dead, decommissioning",
         };
         println!(
-            "{:>4}  {:<21}  {:>8}  {:>6}  {:>14}  {liveness}",
+            "{:>4}  {:<21}  {place:<width$}  {:>8}  {:>6}  {:>14}  {liveness}",
             node.node_id.get(),
             node.rpc_addr,
             node.ranges,

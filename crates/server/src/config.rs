@@ -26,6 +26,8 @@ pub struct NodeConfig {
     pub sql_memory_bytes: usize,
     /// Nodes to ask for a place in their cluster; empty for a cluster of its own.
     pub join: Vec<String>,
+    /// Where the node is: replicas are spread over localities.
+    pub locality: keys::Locality,
     /// Gets the node its certificate where it joins; `None` where it has one already.
     pub join_token: Option<JoinToken>,
     /// Whether nodes are believed whose certificates do not say which node they are for.
@@ -74,6 +76,7 @@ impl NodeConfig {
             superuser_reserved: pgserver::SUPERUSER_RESERVED,
             sql_memory_bytes: machine_memory() / 4,
             join: Vec::new(),
+            locality: keys::Locality::default(),
             join_token: None,
             accept_unbound_certs: false,
             certs_dir: None,

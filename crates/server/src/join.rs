@@ -11,7 +11,7 @@ use keys::{NodeId, keyspace};
 use kv::Db;
 use rpc::{Lane, RpcError, Service, TcpOptions, TcpTransport, Transport, services};
 use serde::{Deserialize, Serialize};
-use store::{CheckReport, NodeInfo, Store};
+use store::{CheckReport, NodeInfo, Store, nodes_from_bytes, nodes_to_bytes};
 use uuid::Uuid;
 
 use crate::{
@@ -111,7 +111,7 @@ impl Service for JoinService {
             ServerRequest::Status => {
                 self.check_operator(from)?;
                 let status = self.store.node_status();
-                return Ok(postcard::to_stdvec(&status).map_err(refused)?.into());
+                return Ok(nodes_to_bytes(&status, status.iter().map(|(node, _)| node)).into());
             }
             ServerRequest::Decommission { node_id, leaving } => {
                 self.check_operator(from)?;
@@ -151,7 +151,7 @@ impl Service for JoinService {
             }
         };
         let place = Place { cluster_id: self.cluster_id, node_id, members: self.store.nodes().all() };
-        Ok(postcard::to_stdvec(&place).map_err(refused)?.into())
+        Ok(nodes_to_bytes(&place, &place.members).into())
     }
 }
 
@@ -184,7 +184,8 @@ pub(crate) async fn ask_for_place(
             let timeout = Duration::from_secs(10);
             match transport.call_address(member, services::JOIN, payload.clone(), timeout).await {
                 Ok(answer) => {
-                    return postcard::from_bytes(&answer).map_err(|error| JoinError::BadAnswer {
+                    let place = nodes_from_bytes(&answer, |place: &mut Place| place.members.iter_mut().collect());
+                    return place.map_err(|error| JoinError::BadAnswer {
                         member: member.clone(),
                         reason: error.to_string(),
                     });
@@ -251,7 +252,9 @@ impl Operator {
     /// # Errors
     /// When it does not answer.
     pub async fn status(&self) -> Result<Vec<(NodeInfo, bool)>, RpcError> {
-        postcard::from_bytes(&self.ask(&ServerRequest::Status).await?).map_err(refused)
+        let answer = self.ask(&ServerRequest::Status).await?;
+        nodes_from_bytes(&answer, |status: &mut Vec<(NodeInfo, bool)>| status.iter_mut().map(|(node, _)| node).collect())
+            .map_err(refused)
     }
 
     /// A token with which one more node can join, for so long.

@@ -14,7 +14,7 @@ use kv::{Db, DbOptions, LocalStore};
 use replica::api::{BatchRequest, BatchResponse, KvError};
 use rpc::{RpcError, TcpOptions, TcpTransport, Transport, services};
 use storage::{DirLock, StorageError, StoreFiles, StoreIdentity};
-use store::{NodeInfo, Store, StoreOptions};
+use store::{NodeInfo, NodeParts, Store, StoreOptions};
 use uuid::Uuid;
 
 use crate::{
@@ -260,6 +260,7 @@ impl KvNode {
             bytes: 0,
             under_replicated: 0,
             leaving: false,
+            parts: NodeParts { locality: config.locality.clone(), ..NodeParts::default() },
         };
         let store = Store::open(StoreOptions {
             dir: dir.clone(),

@@ -8,10 +8,11 @@ use std::{
 };
 
 use audit::AuditLog;
-use catalog::CatalogStore;
+use catalog::{CatalogSnapshot, CatalogStore};
 use certs::{CertError, NodeCerts};
 use pgserver::{Listen, PgServer};
 use session::{Access, Engine, ServerFiles};
+use store::WeakStore;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
@@ -55,6 +56,32 @@ pub struct Node {
     stop: watch::Sender<bool>,
 }
 
+/// How soon a store knows of a changed zone configuration, about.
+const ZONES_EVERY: Duration = Duration::from_secs(3);
+
+/// Tells the store which zone configurations hold, as they change.
+async fn follow_zones(catalog: CatalogStore, store: WeakStore) {
+    let mut last: Option<Arc<CatalogSnapshot>> = None;
+    let mut ticks = tokio::time::interval(ZONES_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let current = match catalog.refresh().await {
+            Ok(current) => current,
+            Err(error) => {
+                tracing::debug!(%error, "zone configurations cannot be read now");
+                continue;
+            }
+        };
+        let Some(store) = store.upgrade().filter(|store| !store.is_stopping()) else { return };
+        if last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &current)) {
+            let (default, spans) = current.zone_spans();
+            store.set_zones(&default, spans);
+            last = Some(current);
+        }
+    }
+}
+
 impl Node {
     /// Starts everything; SQL is served when this returns.
     ///
@@ -66,6 +93,8 @@ impl Node {
         let mut config = prepared.config.clone();
         // What backups read on is known when the catalog is.
         config.store.gc_awaits_protections = true;
+        // So are zone configurations.
+        config.store.awaits_zones = true;
         let config = &config;
         config.check().map_err(StartError::Config)?;
         // Ports first: a node that cannot be reached should not take part in anything.
@@ -115,6 +144,7 @@ impl Node {
         });
         let jobs = engine.jobs.clone();
         tokio::spawn(jobs.clone().run());
+        tokio::spawn(follow_zones(engine.catalog.clone(), kv.store.downgrade()));
         engine.audit = open_audit(config, kv.node_id)?;
         engine.server_files = match &config.server_files {
             Some(dir) => match ServerFiles::new(dir, config.server_programs) {

@@ -26,6 +26,8 @@ pub struct OtherNode {
     pub node_id: u64,
     pub rpc_addr: String,
     pub sql_addr: String,
+    /// Its tiers, the widest first; empty where none was given.
+    pub locality: String,
     pub live: bool,
     pub ranges: u64,
     pub leases: u64,
@@ -174,6 +176,7 @@ impl KvNode {
         let nodes = self.store.nodes().all().into_iter().map(|node| OtherNode {
             node_id: node.node_id.get(),
             live: self.store.is_heard(&node),
+            locality: node.parts.locality.to_string(),
             rpc_addr: node.rpc_addr,
             sql_addr: node.sql_addr,
             ranges: node.ranges,

@@ -26,6 +26,7 @@ mod first_password;
 mod notify;
 mod past;
 mod ranges;
+mod zones;
 mod replay;
 mod temporary;
 pub(crate) mod two_phase;

@@ -139,10 +139,14 @@ impl Store {
     /// Ranges led here that have fewer healthy voters than they should.
     #[must_use]
     pub fn under_replicated(&self) -> u64 {
-        let wanted = self.wanted_replicas();
+        let Some(zones) = self.zones() else { return 0 };
         let health = self.inner.checks.health.lock();
-        let led = |range: &RangeId| self.replica(*range).is_some_and(|replica| replica.is_leaseholder());
-        health.iter().filter(|(range, health)| health.healthy() < wanted && led(range)).count() as u64
+        let lacks = |(range_id, health): &(&RangeId, &Health)| {
+            let led = self.replica(**range_id).filter(|replica| replica.is_leaseholder());
+            let range = led.and_then(|replica| replica.descriptor());
+            range.is_some_and(|range| health.healthy() < self.wanted_replicas(zones.at(&range.start).config.num_replicas))
+        };
+        health.iter().filter(lacks).count() as u64
     }
 
     pub(crate) fn health(&self, range: &RangeDescriptor) -> Option<Health> {

@@ -26,6 +26,7 @@
 //! - *majority-stays*, *one-index* and *fenced-for-good*: see `consistency`.
 //! - *log-after-flush*, *merged-state-stays* and *kept-for-its-merge*: see `store/merges.rs`.
 
+mod allocator;
 mod checks;
 mod clocks;
 mod consistency;
@@ -38,10 +39,11 @@ mod placement;
 mod queues;
 mod store;
 mod work;
+mod zones;
 
 pub use clocks::keep_clock;
 pub use consistency::{CheckOutcome, CheckReport};
 pub use merge_queue::Unmerged;
-pub use nodes::{NodeInfo, Nodes};
+pub use nodes::{NodeInfo, NodeParts, Nodes, nodes_from_bytes, nodes_to_bytes};
 pub use store::{Protections, Store, StoreConfig, StoreError, StoreOptions, WeakStore};
 pub use work::{Work, WorkCount, WorkKind, WorkRow};

@@ -47,9 +47,9 @@ impl Store {
             return Err(format!("there is no node {node}"));
         }
         let stays = |it: &&NodeInfo| it.node_id != node && !it.leaving && self.is_heard(it);
-        let (left, wanted) = (nodes.iter().filter(stays).count(), self.wanted_replicas());
+        let (left, wanted) = (nodes.iter().filter(stays).count(), self.wanted_replicas(self.most_replicas()));
         if leaving && left < wanted {
-            return Err(format!("{left} live nodes would be left, and ranges have {wanted} replicas: add a node first"));
+            return Err(format!("{left} live nodes would be left, and ranges have up to {wanted} replicas: add a node first"));
         }
         if node == self.inner.node_id {
             self.leave(leaving).await;

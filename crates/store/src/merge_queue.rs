@@ -1,14 +1,14 @@
 //! Which ranges are merged with their right-hand neighbours, and which are split for their load.
 //!
-//! A merge is for ranges that are small together, serve little together, and have been left alone for a while. The bounds
-//! are half of those that a range is split at, so that a merged range is not split again at once (**Invariant
+//! A merge is for ranges that are small together, one of them below `range_min_bytes`, that serve little together, and have been
+//! left alone for a while. The bounds are half of those that a range is split at, so that a merged range is not split again at once (**Invariant
 //! (no-ping-pong)**). A boundary that a statement has set is kept.
 //!
 //! Neighbours on different stores are brought together first, one move at a time: the right-hand one follows.
 
 use std::time::Duration;
 
-use keys::{Key, RangeDescriptor, RangeId, ReplicaKind, StoreId};
+use keys::{Key, RangeDescriptor, RangeId, ReplicaKind, SpanConfig, StoreId};
 use parking_lot::Mutex;
 use replica::{
     Replica, SplitByLoad, Unsplittable,
@@ -31,6 +31,10 @@ pub enum Unmerged {
     Large,
     Busy,
     Kept,
+    /// Both are large enough for what is configured.
+    NotSmall,
+    /// Their configurations are apart.
+    Zones,
     /// Replicas of either are being added, removed or repaired.
     Moving,
     /// The neighbour does not answer, or refused.
@@ -47,6 +51,8 @@ impl Unmerged {
             Self::Large => "with its neighbour it would be too large",
             Self::Busy => "with its neighbour it would serve too much",
             Self::Kept => "a statement has set its end",
+            Self::NotSmall => "it and its neighbour are not below range_min_bytes",
+            Self::Zones => "another zone configuration begins at its end",
             Self::Moving => "its replicas, or its neighbour's, are being changed",
             Self::Refused => "its neighbour cannot be merged now",
         }
@@ -92,6 +98,7 @@ fn decide(
     is_kept: bool,
     has_company: bool,
     config: &StoreConfig,
+    bounds: &SpanConfig,
 ) -> Result<Step, Unmerged> {
     if is_kept {
         return Err(Unmerged::Kept);
@@ -99,8 +106,11 @@ fn decide(
     if left.settled.min(right.settled) < config.merge_pause {
         return Err(Unmerged::Recent);
     }
-    if left.bytes + right.bytes >= config.range_max_bytes / 2 {
+    if left.bytes + right.bytes >= bounds.range_max_bytes / 2 {
         return Err(Unmerged::Large);
+    }
+    if left.bytes.min(right.bytes) >= bounds.range_min_bytes {
+        return Err(Unmerged::NotSmall);
     }
     if has_company && config.range_split_qps != 0 && left.rate + right.rate >= config.range_split_qps / 2 {
         return Err(Unmerged::Busy);
@@ -131,6 +141,9 @@ fn bring(left: &RangeDescriptor, right: &RangeDescriptor, leaseholder: StoreId) 
         }),
     }
 }
+
+/// Moves that bring a neighbour here: each of its replicas, and its lease.
+const BRING_MAX: usize = 10;
 
 impl Store {
     /// Why a range that is led here was not merged when it was last looked at.
@@ -206,6 +219,10 @@ async fn look_and_merge(store: &Store, replica: &std::sync::Arc<Replica>) -> Res
     if range.end == Key::MAX {
         return Err(Unmerged::LastRange);
     }
+    let Some(zone) = store.zone_of(&range) else { return Err(Unmerged::Moving) };
+    if store.is_zone_border(&range.end) {
+        return Err(Unmerged::Zones);
+    }
     if replica.settled_for() < config.merge_pause {
         return Err(Unmerged::Recent);
     }
@@ -213,7 +230,7 @@ async fn look_and_merge(store: &Store, replica: &std::sync::Arc<Replica>) -> Res
         return Err(Unmerged::Moving);
     }
     let bytes = store.inner.engine.approximate_bytes(&range.span()).map_err(|_| Unmerged::Refused)?;
-    if bytes >= config.range_max_bytes / 2 {
+    if bytes >= zone.config.range_max_bytes / 2 {
         return Err(Unmerged::Large);
     }
     let refused = |error: KvError| {
@@ -221,28 +238,31 @@ async fn look_and_merge(store: &Store, replica: &std::sync::Arc<Replica>) -> Res
         Unmerged::Refused
     };
     let outbound = &store.inner.outbound;
-    let RangeStats { descriptor: right, node, bytes: right_bytes, batches_per_second, is_start_kept, settled_ms } =
-        match outbound.ask_range(&range.end, Request::RangeStats).await.map_err(refused)? {
-            Response::RangeStats(stats) => *stats,
-            _ => return Err(Unmerged::Refused),
-        };
-    let leaseholder = right.replicas.iter().find(|it| it.node_id == node).map_or(StoreId::new(0), |it| it.store_id);
-    let left = Side { range: &range, bytes, rate: replica.rate(), settled: replica.settled_for() };
-    let settled = Duration::from_millis(settled_ms);
-    let right_side = Side { range: &right, bytes: right_bytes, rate: batches_per_second, settled };
-    match decide(&left, &right_side, leaseholder, is_start_kept, store.has_company(), config)? {
-        Step::Bring(request) => {
-            tracing::info!(range = %range_id, %right, "bringing a neighbour to the same stores");
-            outbound.ask_range(&right.start, request).await.map_err(refused)?;
-            Err(Unmerged::Moving)
-        }
-        Step::Merge => {
-            let work = store.work().begin(WorkKind::Merge, range_id, None);
-            crate::queues::admin(replica, Request::Merge).await.map_err(refused)?;
-            work.done();
-            Ok(())
+    // The neighbour is brought here without a pause, so that nothing else moves its replicas meanwhile.
+    for _ in 0..BRING_MAX {
+        let RangeStats { descriptor: right, node, bytes: right_bytes, batches_per_second, is_start_kept, settled_ms } =
+            match outbound.ask_range(&range.end, Request::RangeStats).await.map_err(refused)? {
+                Response::RangeStats(stats) => *stats,
+                _ => return Err(Unmerged::Refused),
+            };
+        let leaseholder = right.replicas.iter().find(|it| it.node_id == node).map_or(StoreId::new(0), |it| it.store_id);
+        let left = Side { range: &range, bytes, rate: replica.rate(), settled: replica.settled_for() };
+        let settled = Duration::from_millis(settled_ms);
+        let right_side = Side { range: &right, bytes: right_bytes, rate: batches_per_second, settled };
+        match decide(&left, &right_side, leaseholder, is_start_kept, store.has_company(), config, &zone.config)? {
+            Step::Bring(request) => {
+                tracing::info!(range = %range_id, %right, "bringing a neighbour to the same stores");
+                outbound.ask_range(&right.start, request).await.map_err(refused)?;
+            }
+            Step::Merge => {
+                let work = store.work().begin(WorkKind::Merge, range_id, None);
+                crate::queues::admin(replica, Request::Merge).await.map_err(refused)?;
+                work.done();
+                return Ok(());
+            }
         }
     }
+    Err(Unmerged::Moving)
 }
 
 #[cfg(test)]
@@ -293,7 +313,7 @@ mod tests {
             let settled = Duration::from_secs(settled);
             let left = Side { range: &left, bytes, rate, settled };
             let right = Side { range: &right, bytes: 1 << 20, rate: 10, settled: Duration::from_secs(9999) };
-            decide(&left, &right, StoreId::new(1), false, has_company, &config)
+            decide(&left, &right, StoreId::new(1), false, has_company, &config, &SpanConfig::default())
         };
         assert_eq!(step(1 << 20, 0, 9999, true), Ok(Step::Merge));
         assert_eq!(step(config.range_max_bytes / 2, 0, 9999, true), Err(Unmerged::Large));
@@ -301,6 +321,6 @@ mod tests {
         assert_eq!(step(1 << 20, config.range_split_qps / 2, 9999, false), Ok(Step::Merge));
         assert_eq!(step(1 << 20, 0, 10, true), Err(Unmerged::Recent));
         let side = || Side { range: &left, bytes: 0, rate: 0, settled: Duration::from_secs(9999) };
-        assert_eq!(decide(&side(), &side(), StoreId::new(1), true, true, &config), Err(Unmerged::Kept));
+        assert_eq!(decide(&side(), &side(), StoreId::new(1), true, true, &config, &SpanConfig::default()), Err(Unmerged::Kept));
     }
 }

@@ -1,11 +1,21 @@
 //! The nodes of the cluster as this one knows them: learned from each other a few times a minute, kept beside the
 //! log so that a cluster that was stopped as a whole finds itself again.
+//!
+//! What descriptions came to have later ([`NodeParts`]) goes behind what is stored or sent, where a program that does not know
+//! it stops reading ([`nodes_to_bytes`]):
+//!
+//! ```text
+//! fields with tags: 2 list of nodes, each  2 its id   4 its locality   6 batches in a second
+//! ```
 
 use bytes::Bytes;
-use keys::{NodeId, StoreId};
+use keys::{
+    Locality, NodeId, StoreId,
+    tagged::{Malformed, Reader, Writer},
+};
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Where a node is and how it fares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +35,72 @@ pub struct NodeInfo {
     pub under_replicated: u64,
     /// It is being decommissioned: its replicas and leases go to others.
     pub leaving: bool,
+    #[serde(skip)]
+    pub parts: NodeParts,
+}
+
+/// What came later, stored and sent behind the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeParts {
+    /// Where it is, as it was started with.
+    pub locality: Locality,
+    /// That the ranges which it leads serve, of late.
+    pub batches_per_second: u64,
+}
+
+impl NodeParts {
+    fn encode(&self, node: NodeId) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.number(2, node.get(), 0);
+        if !self.locality.is_empty() {
+            writer.bytes(4, &self.locality.encode());
+        }
+        writer.number(6, self.batches_per_second, 0);
+        writer.finish()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<(NodeId, Self), Malformed> {
+        let mut reader = Reader::new(bytes)?;
+        let node = NodeId::new(reader.number(2, 0)?);
+        let locality = reader.bytes(4)?.map(Locality::decode).transpose()?.unwrap_or_default();
+        let batches_per_second = reader.number(6, 0)?;
+        reader.finish()?;
+        Ok((node, Self { locality, batches_per_second }))
+    }
+}
+
+/// A value that describes nodes, and what it cannot say of them behind it.
+#[must_use]
+pub fn nodes_to_bytes<'a, T: Serialize>(value: &T, nodes: impl IntoIterator<Item = &'a NodeInfo>) -> Vec<u8> {
+    let mut bytes = postcard::to_stdvec(value).expect("a description is plain data");
+    let mut writer = Writer::default();
+    let with_parts = nodes.into_iter().filter(|node| node.parts != NodeParts::default());
+    writer.list(2, with_parts.map(|node| node.parts.encode(node.node_id)));
+    bytes.extend(writer.finish());
+    bytes
+}
+
+/// A value of [`nodes_to_bytes`]; `nodes` gives the nodes in it that are to have what is behind it. Parts of a later version
+/// are passed over.
+///
+/// # Errors
+/// When the value cannot be read.
+pub fn nodes_from_bytes<T: DeserializeOwned>(
+    bytes: &[u8],
+    nodes: impl FnOnce(&mut T) -> Vec<&mut NodeInfo>,
+) -> Result<T, postcard::Error> {
+    let (mut value, behind) = postcard::take_from_bytes::<T>(bytes)?;
+    let read = || -> Result<FxHashMap<NodeId, NodeParts>, Malformed> {
+        let mut reader = Reader::new(behind)?;
+        let parts = reader.list(2)?.into_iter().map(NodeParts::decode).collect();
+        reader.finish()?;
+        parts
+    };
+    let mut parts = read().unwrap_or_default();
+    for node in nodes(&mut value) {
+        node.parts = parts.remove(&node.node_id).unwrap_or_default();
+    }
+    Ok(value)
 }
 
 #[derive(Default)]
@@ -39,7 +115,7 @@ impl Nodes {
         let nodes = Self::default();
         for (key, value) in metas {
             if key.starts_with(META_PREFIX)
-                && let Ok(info) = postcard::from_bytes(value)
+                && let Ok(info) = nodes_from_bytes(value, |info: &mut NodeInfo| vec![info])
             {
                 nodes.learn(info);
             }
@@ -53,7 +129,9 @@ impl Nodes {
         match known.get_mut(&info.node_id) {
             Some(before) if before.as_of_ns >= info.as_of_ns => false,
             Some(before) => {
-                let moved = before.rpc_addr != info.rpc_addr || before.leaving != info.leaving;
+                let moved = before.rpc_addr != info.rpc_addr
+                    || before.leaving != info.leaving
+                    || before.parts.locality != info.parts.locality;
                 *before = info;
                 moved
             }
@@ -94,7 +172,26 @@ mod tests {
             bytes: 0,
             under_replicated: 0,
             leaving: false,
+            parts: NodeParts::default(),
         }
+    }
+
+    #[test]
+    fn golden_parts_go_behind_what_older_programs_read() {
+        let mut node = info(5, "a");
+        let plain = postcard::to_stdvec(&node).unwrap();
+        assert_eq!(nodes_to_bytes(&node, [&node]), plain, "without parts nothing has changed");
+        node.parts = NodeParts { locality: "r=a".parse().unwrap(), batches_per_second: 7 };
+        let bytes = nodes_to_bytes(&node, [&node]);
+        assert_eq!(bytes.strip_prefix(plain.as_slice()), Some(b"\x02\x0f\x0e\x02\x01\x01\x04\x06\x02\x04\x03r=a\x06\x01\x07".as_slice()));
+        let read = |bytes: &[u8]| nodes_from_bytes(bytes, |info: &mut NodeInfo| vec![info]);
+        assert_eq!(read(&bytes), Ok(node.clone()));
+        assert_eq!(postcard::from_bytes::<NodeInfo>(&bytes).unwrap().parts, NodeParts::default());
+        for end in plain.len()..bytes.len() {
+            assert_eq!(read(&bytes[..end]).map(|read| read.node_id), Ok(node.node_id));
+        }
+        let nodes = Nodes::recover(&[(b"node/x".as_slice().into(), bytes.into())]);
+        assert_eq!(nodes.get(node.node_id), Some(node));
     }
 
     #[test]

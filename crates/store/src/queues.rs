@@ -1,6 +1,5 @@
-//! What a store does without being asked: tells others where it is, splits what has grown or serves much, merges
-//! what is small, replicates what has too
-//! few replicas, puts others in the place of those that are lost, publishes descriptors, drops versions that nobody
+//! What a store does without being asked: tells others where it is, splits what has grown or serves much or has more than
+//! one configuration, merges what is small, replicates what has too few replicas, moves what is in the wrong place, puts others in the place of those that are lost, publishes descriptors, drops versions that nobody
 //! needs.
 //!
 //! Each queue looks over the ranges this store leads, and does a little at a time. An idle store wakes once in an
@@ -25,10 +24,11 @@ use tokio::{
 };
 
 use crate::{
+    allocator::{Move, Why, wanted_voters},
     checks::Voter,
     merge_queue::{merge_if_small, split_if_busy},
-    nodes::NodeInfo,
-    placement::{better_place, missing_replica, replacement},
+    nodes::{NodeInfo, nodes_from_bytes},
+    placement::{Aim, Look},
     store::{Inner, Protections, Store, StoreRequest},
     work::WorkKind,
 };
@@ -41,6 +41,9 @@ const AT_ONCE: usize = 16;
 pub(crate) const ADDING_AT_ONCE: usize = 4;
 /// How long no replica is asked of a store that one could not be added on.
 const PASSED_OVER: Duration = Duration::from_secs(10);
+
+/// A range with too many replicas may be on its way to other stores.
+const SURPLUS_FOR: Duration = Duration::from_secs(10);
 
 pub(crate) fn start(store: &Store) {
     let weak = Arc::downgrade(&store.inner);
@@ -76,11 +79,17 @@ impl Store {
         self.health(range).map(|health| health.healthy() as u64)
     }
 
-    /// How many voters each range should have.
+    /// How many voters a range should have.
     #[must_use]
-    pub fn wanted_replicas(&self) -> usize {
-        let nodes = self.nodes().all().len();
-        self.inner.config.replication_factor.min(if nodes >= 3 { nodes } else { 1 })
+    pub fn wanted_voters(&self, range: &keys::RangeDescriptor) -> u64 {
+        let configured = self.zone_of(range).map_or_else(|| self.most_replicas(), |zone| zone.config.num_replicas);
+        self.wanted_replicas(configured) as u64
+    }
+
+    /// How many voters a range should have that is configured to have so many.
+    #[must_use]
+    pub(crate) fn wanted_replicas(&self, configured: u32) -> usize {
+        wanted_voters(configured, self.nodes().all().len())
     }
 
     /// This node as it is now.
@@ -94,7 +103,9 @@ impl Store {
         info.under_replicated = under_replicated;
         info.as_of_ns = self.inner.clock.peek().wall_ns();
         info.ranges = replicas.len() as u64;
-        info.leases = replicas.iter().filter(|replica| replica.is_leaseholder()).count() as u64;
+        let led = || replicas.iter().filter(|replica| replica.is_leaseholder());
+        info.leases = led().count() as u64;
+        info.parts.batches_per_second = led().map(|replica| replica.rate()).sum();
         info.clone()
     }
 }
@@ -108,7 +119,7 @@ pub(crate) async fn say_hello(store: &Store) {
         async move { store.ask(node.node_id, &request, Duration::from_secs(2)).await }
     });
     for answer in futures::future::join_all(others).await.into_iter().flatten() {
-        if let Ok(infos) = postcard::from_bytes(&answer) {
+        if let Ok(infos) = nodes_from_bytes(&answer, |infos: &mut Vec<NodeInfo>| infos.iter_mut().collect()) {
             store.learn_nodes(infos);
         }
     }
@@ -125,6 +136,10 @@ struct Memory {
     merge_at: Option<Instant>,
     /// Stores that a replica could not be added on, and when.
     failed: Vec<(StoreId, Instant)>,
+    /// Since when it has had more replicas than it is configured to.
+    surplus_since: Option<Instant>,
+    /// Above which it was last looked at whether it is to be split.
+    range_max_bytes: u64,
 }
 
 /// A range being looked after on a task of its own: it may hold latches, so it must go on whatever the loop awaits,
@@ -211,69 +226,102 @@ async fn look_after(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) 
     }
     repair(store, replica, &descriptor, memory).await?;
     let Some(descriptor) = replica.descriptor() else { return Ok(()) };
+    let Some(zone) = store.zone_of(&descriptor) else { return Ok(()) };
+    if let Some(at) = store.zones().and_then(|zones| zones.border_within(&descriptor)) {
+        let work = store.work().begin(WorkKind::Split, descriptor.range_id, None);
+        tracing::info!(range = %descriptor.range_id, %at, "splitting a range where another configuration begins");
+        admin(replica, Request::Split { at }).await?;
+        work.done();
+        return Ok(());
+    }
     memory.failed.retain(|(_, at)| at.elapsed() < PASSED_OVER);
-    if let Some(target) = missing_replica(store, &descriptor, &memory.failed)
-        && let Ok(_turn) = store.inner.adding.try_acquire()
-    {
-        tracing::info!(range = %descriptor.range_id, store = %target.store_id, "adding a replica");
-        let work = store.work().begin(WorkKind::Replicate, descriptor.range_id, Some(target.store_id));
-        let added = admin(replica, Request::ChangeReplicas { add: vec![target], remove: vec![] }).await;
-        if let Err(error) = added {
-            tracing::warn!(range = %descriptor.range_id, store = %target.store_id, %error, "no replica was added");
-            memory.failed.push((target.store_id, Instant::now()));
-            return Err(error);
+    let is_surplus = descriptor.voters().count() as u64 > u64::from(zone.config.num_replicas);
+    memory.surplus_since = is_surplus.then(|| memory.surplus_since.unwrap_or_else(Instant::now));
+    let is_surplus_settled = memory.surplus_since.is_some_and(|at| at.elapsed() >= SURPLUS_FOR);
+    let look = |aim, failed: &[(StoreId, Instant)]| {
+        Look { store, replica, range: &descriptor, zone: &zone, failed, is_surplus_settled }.next(aim)
+    };
+    let is_leaving = store.inner.info.lock().leaving;
+    let next = look(Aim::Repair, &memory.failed);
+    let next = match next {
+        // Its leases are handed over below.
+        None if is_leaving => None,
+        None => {
+            // Where nothing is wrong: what is even stays so, and is made even a little at a time.
+            let next = look(Aim::Balance, &memory.failed).or_else(|| look(Aim::Lease, &memory.failed));
+            next.filter(|next| matches!(next, Move::Transfer { why: Why::Preference, .. }) || store.inner.take_turn_to_balance())
         }
-        work.done();
-    }
-    if let Some((going, target)) = replacement(store, replica, &descriptor, &memory.failed)
-        && let Ok(_turn) = store.inner.adding.try_acquire()
-    {
-        tracing::info!(range = %descriptor.range_id, %going, "another takes the replica's place");
-        let work = store.work().begin(WorkKind::Replace, descriptor.range_id, target.map(|target| target.store_id));
-        let (add, remove) = (target.into_iter().collect(), vec![going.replica_id]);
-        if let Err(error) = admin(replica, Request::ChangeReplicas { add, remove }).await {
-            tracing::warn!(range = %descriptor.range_id, %error, "the replica was not replaced");
-            memory.failed.extend(target.map(|target| (target.store_id, Instant::now())));
-            return Err(error);
+        some => some,
+    };
+    if let Some(next) = next {
+        if make_move(store, replica, next, memory).await? {
+            return Ok(());
         }
-        work.done();
-    }
-    if let Some((from, target)) = better_place(store, replica, &descriptor, &memory.failed)
-        && store.inner.take_turn_to_balance()
-        && let Ok(_turn) = store.inner.adding.try_acquire()
-    {
-        tracing::info!(range = %descriptor.range_id, %from, to = %target.store_id, "a replica moves to a store with fewer");
-        let work = store.work().begin(WorkKind::Balance, descriptor.range_id, Some(target.store_id));
-        let request = Request::ChangeReplicas { add: vec![target], remove: vec![from.replica_id] };
-        if let Err(error) = admin(replica, request).await {
-            tracing::warn!(range = %descriptor.range_id, %error, "the replica did not move");
-            memory.failed.push((target.store_id, Instant::now()));
-            return Err(error);
-        }
-        work.done();
     }
     // Its replica goes when another leads the range.
-    if store.inner.info.lock().leaving && descriptor.voters().count() > 1 {
+    if is_leaving && descriptor.voters().count() > 1 {
         store.hand_over(replica).await;
         return Ok(());
     }
     let proposals = replica.metrics().proposals.load(Ordering::Relaxed);
     let wrote = proposals != memory.proposals;
     memory.proposals = proposals;
-    if wrote {
-        split_if_large(store, replica).await?;
-        memory.wrote_at = Some(Instant::now());
+    if wrote || memory.range_max_bytes != zone.config.range_max_bytes {
+        memory.range_max_bytes = zone.config.range_max_bytes;
+        split_if_large(store, replica, zone.config.range_max_bytes).await?;
+        if wrote {
+            memory.wrote_at = Some(Instant::now());
+        }
     }
     split_if_busy(store, replica).await?;
     if memory.merge_at.is_none_or(|at| at <= Instant::now()) && merge_if_small(store, replica).await {
         memory.merge_at = Some(Instant::now() + store.inner.config.merge_interval);
     }
-    tidy_up(store, replica, memory).await
+    tidy_up(store, replica, memory, zone.gc_after).await
+}
+
+/// Moves a replica or the lease; false where others are being moved, and it is to be tried again later.
+async fn make_move(store: &Store, replica: &Arc<Replica>, next: Move, memory: &mut Memory) -> Result<bool, KvError> {
+    let range_id = replica.range_id();
+    let (kind, request, target) = match next {
+        Move::Add(to) => {
+            (WorkKind::Replicate, Request::ChangeReplicas { add: vec![to], remove: vec![] }, Some(to.store_id))
+        }
+        Move::Replace { from, to, why } => {
+            let kind = match why {
+                Why::Going => WorkKind::Replace,
+                Why::Surplus => WorkKind::Remove,
+                Why::Misplaced | Why::Count | Why::Bytes | Why::Preference | Why::Load => WorkKind::Balance,
+            };
+            let request = Request::ChangeReplicas { add: to.into_iter().collect(), remove: vec![from.replica_id] };
+            (kind, request, to.map(|to| to.store_id))
+        }
+        Move::Transfer { to, .. } => (WorkKind::Lease, Request::TransferLease { to }, Some(to)),
+    };
+    let is_transfer = kind == WorkKind::Lease;
+    let permit = if is_transfer { None } else { store.inner.adding.try_acquire().ok() };
+    if permit.is_none() && !is_transfer {
+        return Ok(false);
+    }
+    tracing::info!(range = %range_id, ?next, "moving a replica or the lease");
+    let work = store.work().begin(kind, range_id, target);
+    if let Err(error) = admin(replica, request).await {
+        tracing::warn!(range = %range_id, ?next, %error, "the move was not made");
+        memory.failed.extend(target.filter(|_| !is_transfer).map(|store| (store, Instant::now())));
+        return Err(error);
+    }
+    work.done();
+    Ok(true)
 }
 
 /// Rounds go on after the last write until what it superseded has become garbage as well.
-async fn tidy_up(store: &Store, replica: &Arc<Replica>, memory: &mut Memory) -> Result<(), KvError> {
-    let (after, every) = (store.inner.config.gc_after, store.inner.config.gc_interval);
+async fn tidy_up(
+    store: &Store,
+    replica: &Arc<Replica>,
+    memory: &mut Memory,
+    after: Duration,
+) -> Result<(), KvError> {
+    let every = store.inner.config.gc_interval;
     let now = Instant::now();
     let begins = memory.gc_at.is_none();
     if !begins && memory.wrote_at.is_none_or(|at| now > at + after + 2 * every) {
@@ -345,7 +393,7 @@ async fn repair(
     Ok(())
 }
 
-async fn split_if_large(store: &Store, replica: &Arc<Replica>) -> Result<(), KvError> {
+async fn split_if_large(store: &Store, replica: &Arc<Replica>, max_bytes: u64) -> Result<(), KvError> {
     let Some(descriptor) = replica.descriptor() else { return Ok(()) };
     let engine = &store.inner.engine;
     let internal = |error: storage::StorageError| KvError::Internal { reason: error.to_string() };
@@ -354,7 +402,7 @@ async fn split_if_large(store: &Store, replica: &Arc<Replica>) -> Result<(), KvE
     if span.start < keys::keyspace::table_data_start() {
         span.start = keys::keyspace::table_data_start();
     }
-    if engine.approximate_bytes(&span).map_err(internal)? <= store.inner.config.range_max_bytes {
+    if engine.approximate_bytes(&span).map_err(internal)? <= max_bytes {
         return Ok(());
     }
     let Some(at) = engine.split_key(&span).map_err(internal)? else { return Ok(()) };

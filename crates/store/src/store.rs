@@ -32,9 +32,10 @@ use crate::{
     checks::Checks,
     consistency::Consistency,
     merge_queue::MergeQueue,
-    nodes::{META_PREFIX, NodeInfo, Nodes},
+    nodes::{META_PREFIX, NodeInfo, Nodes, nodes_from_bytes, nodes_to_bytes},
     queues::ADDING_AT_ONCE,
     work::Work,
+    zones::Zones,
 };
 
 mod arrivals;
@@ -52,7 +53,7 @@ pub struct StoreConfig {
     pub liveness: LivenessConfig,
     /// A range above this is split.
     pub range_max_bytes: u64,
-    /// How many replicas a range should have once there are as many stores.
+    /// How many replicas a range should have once there are as many stores, where no zone configuration says otherwise.
     pub replication_factor: usize,
     /// Versions superseded for longer than this are removed.
     pub gc_after: Duration,
@@ -89,6 +90,8 @@ pub struct StoreConfig {
     pub consistency_interval: Duration,
     /// What may be read for that in a second.
     pub consistency_bytes_per_second: u64,
+    /// Nothing is decided about replicas before [`Store::set_zones`] has been called.
+    pub awaits_zones: bool,
 }
 
 impl Default for StoreConfig {
@@ -115,6 +118,7 @@ impl Default for StoreConfig {
             gc_awaits_protections: false,
             consistency_interval: Duration::from_secs(24 * 3600),
             consistency_bytes_per_second: 8 << 20,
+            awaits_zones: false,
         }
     }
 }
@@ -199,6 +203,8 @@ pub(crate) struct Inner {
     /// When a replica was last moved from here to make the stores even.
     balanced: Mutex<Option<Instant>>,
     pub protections: Mutex<Option<Protections>>,
+    /// *known-before-decided*
+    pub zones: RwLock<Option<Arc<Zones>>>,
 }
 
 /// Which versions are read on, as of a time at which the records of that were read.
@@ -390,6 +396,7 @@ impl Store {
             started: Instant::now(),
             balanced: Mutex::default(),
             protections: Mutex::default(),
+            zones: RwLock::default(),
         });
         let store = Self { inner };
         // *decommissioned-stays-so*: what was said before a restart holds.
@@ -534,7 +541,7 @@ impl Store {
             }
             let mut key = META_PREFIX.to_vec();
             key.extend_from_slice(&node_id.get().to_be_bytes());
-            let value = postcard::to_stdvec(&info).expect("a description is plain data");
+            let value = nodes_to_bytes(&info, [&info]);
             self.inner.log.submit(LogOp::PutMeta { key: key.into(), value: value.into() }, ignore());
         }
     }
@@ -632,7 +639,11 @@ impl Store {
         request: &StoreRequest,
         timeout: Duration,
     ) -> Result<Bytes, RpcError> {
-        let payload: Bytes = postcard::to_stdvec(request).expect("requests are plain data").into();
+        let described: Vec<&NodeInfo> = match request {
+            StoreRequest::Hello { from, known } => known.iter().chain([from]).collect(),
+            _ => Vec::new(),
+        };
+        let payload: Bytes = nodes_to_bytes(request, described).into();
         self.inner.transport.call(node, Lane::Control, services::STORE, payload, timeout).await
     }
 }
@@ -668,11 +679,16 @@ struct StoreService {
 impl Service for StoreService {
     async fn call(&self, _from: NodeId, payload: Bytes) -> Result<Bytes, RpcError> {
         let store = Store::from_weak(&self.store).ok_or_else(|| refused("the store is stopping"))?;
-        match postcard::from_bytes::<StoreRequest>(&payload).map_err(refused)? {
+        let request = nodes_from_bytes(&payload, |request: &mut StoreRequest| match request {
+            StoreRequest::Hello { from, known } => known.iter_mut().chain([from]).collect(),
+            _ => Vec::new(),
+        });
+        match request.map_err(refused)? {
             StoreRequest::Hello { from, known } => {
                 store.learn_nodes(known);
                 store.learn_nodes(vec![from]);
-                Ok(answer(&store.nodes().all()))
+                let known = store.nodes().all();
+                Ok(nodes_to_bytes(&known, &known).into())
             }
             StoreRequest::PrepareReplica { range_id, replica_id, is_new } => {
                 store.prepare_replica(range_id, replica_id, is_new).await.map_err(refused)?;

@@ -15,8 +15,10 @@ pub enum WorkKind {
     Replace,
     /// A replica that failed leaves its range.
     Remove,
-    /// A replica moves to a store that has fewer.
+    /// A replica moves to a store that has fewer, or to where its range's configuration wants it.
     Balance,
+    /// A lease moves.
+    Lease,
     Split,
     /// A range that serves much is split.
     LoadSplit,
@@ -27,11 +29,12 @@ pub enum WorkKind {
 }
 
 impl WorkKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Replicate,
         Self::Replace,
         Self::Remove,
         Self::Balance,
+        Self::Lease,
         Self::Split,
         Self::LoadSplit,
         Self::Merge,
@@ -45,6 +48,7 @@ impl WorkKind {
             Self::Replace => "replace",
             Self::Remove => "remove",
             Self::Balance => "balance",
+            Self::Lease => "lease",
             Self::Split => "split",
             Self::LoadSplit => "load split",
             Self::Merge => "merge",

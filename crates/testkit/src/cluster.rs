@@ -13,12 +13,12 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use hlc::{Clock, PhysicalClock, SystemClock};
-use keys::{Key, NodeId, RangeId, StoreId};
+use keys::{Key, Locality, NodeId, RangeId, StoreId};
 use kv::{Db, DbConfig, DbOptions, LocalStore};
 use replica::api::{BatchRequest, BatchResponse, KvError, Request};
 use rpc::{MemoryConfig, MemoryNetwork, RpcError, Service, Transport, services};
 use storage::EngineConfig;
-use store::{NodeInfo, Store, StoreConfig, StoreOptions};
+use store::{NodeInfo, NodeParts, Store, StoreConfig, StoreOptions};
 
 /// The system's clock, off by so much.
 #[derive(Default)]
@@ -102,13 +102,22 @@ pub struct StoreTuning {
     pub range_split_qps: u64,
     /// How often the replicas of a range are compared; zero: when a test asks for it.
     pub consistency_interval: Duration,
+    /// Where the nodes are, in their order; nowhere those that are not named.
+    pub localities: &'static [&'static str],
 }
 
 impl Default for StoreTuning {
     fn default() -> Self {
         let (txn_expiry, bulk_locks_min) = (replica::TXN_EXPIRY, replica::BULK_MIN);
         // Ranges stay as a test has split them.
-        Self { txn_expiry, bulk_locks_min, merges: false, range_split_qps: 0, consistency_interval: Duration::ZERO }
+        Self {
+            txn_expiry,
+            bulk_locks_min,
+            merges: false,
+            range_split_qps: 0,
+            consistency_interval: Duration::ZERO,
+            localities: &[],
+        }
     }
 }
 
@@ -143,6 +152,11 @@ async fn crash(
 }
 
 impl Site {
+    fn locality(&self, place: usize) -> Locality {
+        let text = self.stores.localities.get(place).copied().unwrap_or_default();
+        text.parse().expect("a test gives localities that can be read")
+    }
+
     async fn start(&self, place: usize, physical: Arc<OffsetClock>) -> Member {
         let number = place as u64 + 1;
         let dir = self.dir.join(number.to_string());
@@ -199,6 +213,7 @@ impl Site {
                 bytes: 0,
                 under_replicated: 0,
                 leaving: false,
+                parts: NodeParts { locality: self.locality(place), ..NodeParts::default() },
             },
         };
         // The tasks of the store that was there before let go of its files when they next run.

@@ -349,6 +349,15 @@ entries! { DDL, of_ddl, Ddl,
             &["42501 permission denied to set parameter \"server.identity_map.configuration\""],
         ),
     ];
+    "CONFIGURE ZONE": Ddl::ConfigureZone { .. } => [
+        ours("ALTER TABLE s.t CONFIGURE ZONE USING num_replicas = 5", &[OWNER], &["42501 must be owner of table t"]),
+        ours("ALTER TABLE s.t CONFIGURE ZONE DISCARD", &[OWNER], &["42501 must be owner of table t"]),
+        ours(
+            "ALTER RANGE default CONFIGURE ZONE USING gc.ttlseconds = 3600",
+            &[SUPERUSER],
+            &["42501 must be superuser to configure the zone of RANGE default"],
+        ),
+    ];
     "CREATE TYPE AS ENUM": Ddl::CreateEnum { .. } => [within(&[], "CREATE TYPE s.n AS ENUM ('a')", &[CREATE])];
     "CREATE TYPE AS RANGE": Ddl::CreateRange(_) => [within(&[], "CREATE TYPE s.n AS RANGE (subtype = int8)", &[CREATE])];
     "CREATE DOMAIN": Ddl::CreateDomain(_) => [
@@ -564,6 +573,10 @@ entries! { UTILITIES, of_utility, Utility,
     ];
     "SHOW RANGES": Utility::ShowRanges { .. } => [
         ours("SHOW RANGES FROM TABLE s.t", &["GRANT SELECT ON s.t TO mx_user"], &["42501 permission denied for table t"]),
+    ];
+    "SHOW ZONE CONFIGURATIONS": Utility::ShowZones(_) => [
+        ours("SHOW ZONE CONFIGURATION FROM TABLE s.t", &[], &[]),
+        ours("SHOW ALL ZONE CONFIGURATIONS", &[], &[]),
     ];
     "SET CONSTRAINTS": Utility::SetConstraints { .. } => [free("SET CONSTRAINTS ALL DEFERRED"), free("SET CONSTRAINTS s.fk DEFERRED")];
     "DISCARD": Utility::Discard(_) => [free("DISCARD PLANS"), free("DISCARD SEQUENCES")];

@@ -24,3 +24,4 @@ mod transactions;
 mod two_phase;
 mod user_types;
 mod views;
+mod zones;

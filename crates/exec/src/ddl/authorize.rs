@@ -5,7 +5,7 @@
 //! meanwhile makes the statement begin again, and with it this.
 
 use catalog::privilege::{Access, PrivilegeSet, not_owner};
-use catalog::{CatalogSnapshot, Commented, Relation, Role, Table};
+use catalog::{CatalogSnapshot, Commented, Relation, Role, Table, ZoneTarget};
 use plan::statement::{
     AlterComposite, AlterRoutine, AlterTable, AlterType, ColumnSpec, CommentOn, Ddl, ForeignKeySpec, Home,
 };
@@ -113,6 +113,15 @@ pub fn authorize(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, user: u32)
         | Ddl::RenameRole { .. }
         | Ddl::DropRole { .. }
         | Ddl::SetCluster(..) => super::role::authorize(ddl, catalog, user),
+        Ddl::ConfigureZone { target, .. } => match *target {
+            ZoneTarget::Default => Err(denied("must be superuser to configure the zone of RANGE default")),
+            ZoneTarget::Database(id) => check.access.check(user, id, PrivilegeSet::CREATE),
+            ZoneTarget::Table(id) => check.access.check_owner(user, id),
+            ZoneTarget::Index { table, oid } => match catalog.table_by_id(table) {
+                Some(table) => check.owner_of_index(table, oid, false),
+                None => Ok(()),
+            },
+        },
         // Who may grant what is found out while granting; who owns nothing may at least be warned.
         Ddl::Grant(grant) => super::grant::authorize(grant, &check.access, user),
         Ddl::GrantRoles(grant) => super::grant::authorize_roles(grant, &check.access, user),
@@ -297,6 +306,7 @@ pub fn changes_privileges(ddl: &Ddl, catalog: &CatalogSnapshot, database: u32, u
         | Ddl::AlterSequence { .. }
         | Ddl::Truncate { .. }
         | Ddl::SetCluster(..)
+        | Ddl::ConfigureZone { .. }
         | Ddl::AlterDomain { .. }
         | Ddl::AlterComposite { .. }
         | Ddl::DropTypes { .. }

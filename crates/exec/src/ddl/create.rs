@@ -53,6 +53,7 @@ pub(super) async fn table(create: &CreateTable, ctx: &mut DdlContext<'_>) -> Sql
         materialized: create.materialized.clone().map(Arc::new),
         partitioning: None,
         security: None,
+        zones: None,
     };
     let mut taken = vec![create.name.clone()];
     for spec in &create.columns {

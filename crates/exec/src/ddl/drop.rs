@@ -320,6 +320,7 @@ pub(super) fn database(name: &str, if_exists: bool, ctx: &mut DdlContext<'_>) ->
         ctx.change.remove(ctx.txn, schema);
     }
     ctx.change.remove(ctx.txn, database.id);
+    super::zone::forget_database(database.id, ctx);
     ctx.garbage.push(keyspace::notifications(database.id));
     ctx.garbage.extend(crate::large_object::garbage_of(database.id));
     Ok(())

@@ -22,6 +22,7 @@ mod sequence;
 mod trigger;
 mod types;
 mod view;
+mod zone;
 
 pub(crate) use grant::change_list;
 pub use rewrite::as_new_index;
@@ -162,6 +163,7 @@ pub async fn execute(ddl: &Ddl, ctx: &mut DdlContext<'_>) -> SqlResult<Option<Ar
             let owner = grant::role_named(owner, ctx)?;
             grant::give(*id, owner, ctx)?;
         }
+        Ddl::ConfigureZone { target, change } => zone::configure(*target, change, ctx)?,
         Ddl::SetCluster(setting, value) => role::set_cluster(*setting, value.as_deref(), ctx)?,
         Ddl::Truncate { tables, restart_identity, cascade } => {
             drop::truncate(tables, *restart_identity, *cascade, ctx).await?;

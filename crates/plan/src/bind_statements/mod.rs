@@ -18,6 +18,7 @@ mod routine;
 mod trigger;
 mod types;
 mod view;
+mod zone;
 
 pub use routine::check_parameter_defaults;
 

@@ -10,7 +10,7 @@ use ::types::{SqlError, SqlResult, SqlState};
 use super::{
     alter, backup, composites, copy, ddl, domains, drop_relations, find_index, grant, kind_of, new_home, new_name, partition, policy, ranges,
     routine, trigger, types,
-    utility, view,
+    utility, view, zone,
 };
 use crate::{
     PlanContext,
@@ -101,6 +101,7 @@ pub(crate) fn bind(statement: &Own, parsed: &ParsedStatement, context: &PlanCont
             let notify = Utility::Notify { channel: fold(channel), payload: payload.clone() };
             utility(notify, "NOTIFY", context)
         }
+        Own::Zone(text) => zone::bind(text, context)?,
         Own::Backup(text) => backup::bind(text, context)?,
         Own::Comment { kind, name, text } => comment(*kind, name, text.as_deref(), context)?,
         Own::LargeObject { oid, change } => {
@@ -274,7 +275,7 @@ fn constraints_named(name: &ast::ObjectName, deferred: bool, context: &PlanConte
 }
 
 /// A relation by name; `None` where IF EXISTS permits that.
-fn relation(name: &ast::ObjectName, if_exists: bool, context: &PlanContext<'_>) -> SqlResult<Option<Relation>> {
+pub(super) fn relation(name: &ast::ObjectName, if_exists: bool, context: &PlanContext<'_>) -> SqlResult<Option<Relation>> {
     let (schema, relation) = qualified_name(context, name)?;
     match find_relation(context, schema.as_deref(), &relation)? {
         None if !if_exists => Err(no_relation(schema.as_deref(), &relation)),

@@ -239,7 +239,7 @@ impl Console {
                 bytes,
                 batches_per_second: self.series.rate_of(descriptor.range_id),
                 healthy: self.store.healthy_voters(&descriptor).filter(|_| leads),
-                wanted: self.store.wanted_replicas() as u64,
+                wanted: self.store.wanted_voters(&descriptor),
                 descriptor: (*descriptor).clone(),
             }
         };

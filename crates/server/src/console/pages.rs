@@ -128,6 +128,8 @@ async fn nodes(State(console): Shared) -> Json<Value> {
             "rpc_addr": info.rpc_addr,
             "sql_addr": info.sql_addr,
             "http_addr": info.http_addr,
+            // What another node says of itself in full comes without it.
+            "locality": known.parts.locality.to_string(),
             "live": live,
             "answers": process.is_some(),
             "decommissioning": info.leaving,

@@ -34,6 +34,7 @@ fn beyond(kind: &StatementKind) -> Beyond<'_> {
             | Utility::ResetAll
             | Utility::Show(_)
             | Utility::ShowAll
+            | Utility::ShowZones(_)
             | Utility::SetTransaction { .. }
             | Utility::SetConstraints { .. }
             | Utility::Discard(_)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use builtins::EvalContext;
 use catalog::privilege::Need;
-use catalog::{CatalogChange, CatalogView, SHARED_DOMAIN};
+use catalog::{CatalogChange, CatalogView, SHARED_DOMAIN, ZoneTarget};
 use exec::MemoryBudget;
 use plan::plan::InsertMode;
 use plan::{PlanContext, PreparedPlan, StatementKind};
@@ -264,6 +264,9 @@ impl Session {
             | plan::Ddl::RenameRole { .. }
             | plan::Ddl::DropRole { .. }
             | plan::Ddl::SetCluster(..) => [Some(SHARED_DOMAIN), dropped],
+            plan::Ddl::ConfigureZone { target: ZoneTarget::Default | ZoneTarget::Database(_), .. } => {
+                [Some(SHARED_DOMAIN), None]
+            }
             plan::Ddl::Accepted | plan::Ddl::Skipped(_) => [None, None],
             _ => [Some(self.database), None],
         };

@@ -95,6 +95,7 @@ impl Trace {
             | Utility::Show(_)
             | Utility::ShowAll
             | Utility::ShowRanges { .. }
+            | Utility::ShowZones(_)
             | Utility::Listen(_)
             | Utility::Unlisten(_)
             | Utility::Notify { .. }

@@ -117,6 +117,7 @@ impl Session {
             Utility::Show(name) => Ok(self.show(name, plan, sink, describe).await?),
             Utility::ShowAll => Ok(self.show_all(plan, sink, describe).await?),
             Utility::ShowRanges { table, .. } => Ok(self.show_ranges(table, plan, sink, describe).await?),
+            Utility::ShowZones(target) => Ok(self.show_zones(*target, plan, sink, describe).await?),
             Utility::Prepare { name, params, statement } => {
                 let hints: Vec<Option<SqlType>> = params.iter().map(|ty| Some(*ty)).collect();
                 let statement = self.read(statement, &hints)?.pop();

@@ -136,6 +136,7 @@ impl Site {
                 bytes: 0,
                 under_replicated: 0,
                 leaving: false,
+                parts: crate::NodeParts::default(),
             },
         };
         // The tasks of the store that was stopped let go of its files when they next run.

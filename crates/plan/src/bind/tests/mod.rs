@@ -53,6 +53,7 @@ fn table(id: u32, name: &str, columns: Vec<Column>, indexes: Vec<Index>) -> Tabl
         materialized: None,
         partitioning: None,
         security: None,
+        zones: None,
         codecs: Default::default(),
         id,
         name: name.to_owned(),

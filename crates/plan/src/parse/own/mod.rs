@@ -19,6 +19,7 @@ mod copy;
 mod trigger;
 mod types;
 mod view;
+mod zone;
 
 use sqlparser::ast;
 use sqlparser::parser::Parser;
@@ -27,6 +28,7 @@ use catalog::RoutineKind;
 
 use crate::backup::JobVerb;
 use reader::{Read, Reader};
+use zone::ZoneWord;
 
 pub(crate) use backup::{BackupOption, BackupText, TargetsText};
 pub(crate) use domains::DomainChange;
@@ -43,6 +45,7 @@ pub(crate) use sequence::SequenceOption;
 pub(crate) use table::TableAction;
 pub(crate) use trigger::{ConstraintWord, CreateTrigger, Transition, TriggerChange, TriggersText};
 pub(crate) use types::{AttributeChange, AttributeText, EnumChange, RangeAttribute, Side};
+pub(crate) use zone::{ZoneName, ZoneText, ZoneValue};
 pub(crate) use view::{CreateView, Refresh, ViewChange, ViewKind, ViewOption};
 
 /// A statement that was read here.
@@ -110,6 +113,7 @@ pub(crate) enum Own {
     /// COMMIT PREPARED and ROLLBACK PREPARED.
     EndPrepared { gid: String, commit: bool },
     ShowRanges(ast::ObjectName),
+    Zone(Box<ZoneText>),
     Listen(ast::Ident),
     /// None: from all.
     Unlisten(Option<ast::Ident>),
@@ -209,17 +213,28 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         let word = reader.routine_word();
         match () {
             () if word.is_some() => reader.alter_routine(word.unwrap_or(RoutineWord::Routine)),
-            () if reader.words("table") => reader.alter_table(),
+            () if reader.words("table") => match reader.configure_zone(ZoneWord::Table) {
+                Some(read) => read,
+                None => reader.alter_table(),
+            },
             () if reader.words("sequence") => reader.alter_sequence(),
             () if reader.words("materialized view") => reader.alter_view(Kind::MaterializedView),
             () if reader.words("view") => reader.alter_view(Kind::View),
-            () if reader.words("index") => reader.alter_index(),
+            () if reader.words("index") => match reader.configure_zone(ZoneWord::Index) {
+                Some(read) => read,
+                None => reader.alter_index(),
+            },
+            () if reader.words("range") => reader.only_configure_zone(ZoneWord::Range),
+            () if reader.words("partition") => reader.only_configure_zone(ZoneWord::Partition),
             () if reader.words("type") => reader.alter_type(),
             () if reader.words("domain") => reader.alter_domain(),
             () if reader.words("trigger") => reader.alter_trigger(),
             () if reader.words("policy") => reader.alter_policy(),
             () if reader.words("schema") => reader.alter(Kind::Schema),
-            () if reader.words("database") => reader.alter(Kind::Database),
+            () if reader.words("database") => match reader.configure_zone(ZoneWord::Database) {
+                Some(read) => read,
+                None => reader.alter(Kind::Database),
+            },
             () if reader.words("group") => reader.alter_group(),
             () if reader.words("role") || reader.words("user") => reader.alter_role(),
             () if reader.words("large object") => reader.alter_large_object(),
@@ -283,6 +298,10 @@ pub(super) fn read(parser: &mut Parser<'_>) -> Option<Read<Own>> {
         reader.constant().map(|gid| Own::EndPrepared { gid, commit: false })
     } else if reader.words("show ranges from table") {
         reader.name().map(Own::ShowRanges)
+    } else if reader.words("show zone configuration") {
+        reader.show_zone()
+    } else if reader.words("show all zone configurations") || reader.words("show zone configurations") {
+        Ok(Own::Zone(Box::new(ZoneText::Show(None))))
     } else if reader.words("listen") {
         reader.channel().map(Own::Listen)
     } else if reader.words("unlisten") {
